@@ -1,0 +1,40 @@
+//! **What**: component ids, `type` or `type/name`, as in the Collector.
+
+use std::fmt;
+
+/// `otlp` or `otlp/honeycomb`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ComponentId {
+    /// `otlp`
+    pub kind: String,
+    /// `honeycomb`; empty without a name.
+    pub name: String,
+}
+
+impl ComponentId {
+    /// Splits at the first `/`. A type is `[a-z][a-z0-9_]*`; a name has no white space.
+    ///
+    /// # Errors
+    /// A fixed text that says what is wrong.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        let (kind, name) = text.split_once('/').unwrap_or((text, ""));
+        let valid = kind.starts_with(|first: char| first.is_ascii_lowercase())
+            && kind.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+        if !valid {
+            return Err("a component's type is lower case letters, digits and `_`");
+        }
+        if text.contains('/') && name.is_empty() {
+            return Err("the name after `/` is empty");
+        }
+        if name.chars().any(char::is_whitespace) || name.len() > 128 {
+            return Err("a component's name has no white space and at most 128 bytes");
+        }
+        Ok(Self { kind: kind.to_owned(), name: name.to_owned() })
+    }
+}
+
+impl fmt::Display for ComponentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.name.is_empty() { f.write_str(&self.kind) } else { write!(f, "{}/{}", self.kind, self.name) }
+    }
+}

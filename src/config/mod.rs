@@ -1,0 +1,8 @@
+//! **What**: what a user writes. **Why**: every error at once, with file, line, column and the nearest key.
+//! **Invariants**: only `load` knows YAML; secrets are never shown. **Not here**: building (`app/build`).
+
+pub mod id;
+pub mod types;
+
+pub use id::ComponentId;
+pub use types::{ByteSize, Span};

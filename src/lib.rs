@@ -1,0 +1,10 @@
+//! tollgate: an OpenTelemetry gateway for AI agents.
+
+pub mod clock;
+pub mod config;
+pub mod genai;
+pub mod otlp;
+pub mod pipeline;
+pub mod rng;
+pub mod secret;
+pub mod telemetry;

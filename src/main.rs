@@ -1,0 +1,2 @@
+//! The binary: parses arguments, runs, exits.
+fn main() {}

@@ -1,0 +1,38 @@
+//! **What**: the three OTLP signals. **Not here**: profiles (development status, not supported).
+
+use serde::{Deserialize, Serialize};
+
+/// An OTLP signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Signal {
+    /// Spans.
+    Traces,
+    /// Metric data points.
+    Metrics,
+    /// Log records and events.
+    Logs,
+}
+
+impl Signal {
+    /// All signals, in the order of the specification.
+    pub const ALL: [Self; 3] = [Self::Traces, Self::Metrics, Self::Logs];
+
+    /// `traces`, `metrics` or `logs`: the word in pipeline ids and URL paths.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Traces => "traces",
+            Self::Metrics => "metrics",
+            Self::Logs => "logs",
+        }
+    }
+
+    /// The Collector's noun for one item in metric names: `spans`, `metric_points`, `log_records`.
+    pub fn items(self) -> &'static str {
+        match self {
+            Self::Traces => "spans",
+            Self::Metrics => "metric_points",
+            Self::Logs => "log_records",
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! **What**: the contract between the engine and components. **Not here**: which components exist (`components`).
+
+use std::any::Any;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+
+use crate::clock::UnixNanos;
+use crate::otlp::{Signal, SlotId};
+
+use super::clearance::Trust;
+use super::outcome::{Outcome, Reason};
+use super::spool::Record;
+use super::{Batch, Effect};
+
+/// A synchronous, pure step over an owned batch: no I/O, no clock but `origin.received`, no shared state changed
+/// (claims excepted, which are released by [`Processor::discard`]).
+pub trait Processor: Send + Sync {
+    /// Component id, e.g. `redact` or `redact/strict`.
+    fn id(&self) -> &Arc<str>;
+    /// Works on the batch. `Err` keeps the batch back (fail closed). A panic is caught and bisected by the engine.
+    fn process(&self, batch: &mut Batch) -> Result<(), Reason>;
+    /// Applies one effect after its batch was committed, in commit order; also on recovery. Must not fail.
+    fn apply(&self, effect: &Effect) {
+        let _ = effect;
+    }
+    /// The batch was not committed: release what it claimed.
+    fn discard(&self, batch_id: &[u8; 16]) {
+        let _ = batch_id;
+    }
+    /// Called about once a second by one task.
+    fn tick(&self, now: UnixNanos) {
+        let _ = now;
+    }
+    /// State to be restored after a restart (sealed by the engine before it touches the disk); None = stateless.
+    fn checkpoint(&self) -> Option<Vec<u8>> {
+        None
+    }
+    /// Restores what [`Processor::checkpoint`] gave. An unreadable one is ignored (start empty).
+    fn restore(&self, checkpoint: &[u8]) {
+        let _ = checkpoint;
+    }
+    /// The ticketer of this processor's drafts, if it makes any.
+    fn ticketer(&self) -> Option<Box<dyn Ticketer>> {
+        None
+    }
+}
+
+/// Numbers drafts in commit order. Called under the sequencer's lock: no I/O, may not fail.
+pub trait Ticketer: Send {
+    /// Fixes object, offset, leaf and record numbers of one batch's draft.
+    fn ticket(&mut self, draft: Box<dyn Any + Send>) -> Ticketed;
+}
+
+/// What a ticket fixed.
+#[derive(Default)]
+pub struct Ticketed {
+    /// Records to be committed with the batch, in order (keys before fragments before leaves).
+    pub records: Vec<Record>,
+    /// Texts for the slots of the batch's payloads; each exactly as wide as its slot.
+    pub slots: Vec<(SlotId, String)>,
+}
+
+/// One attempt's request: encoded OTLP of one signal and account.
+#[derive(Clone)]
+pub struct ExportRequest {
+    /// The signal.
+    pub signal: Signal,
+    /// The account whose data this is.
+    pub account: Arc<str>,
+    /// `Export*ServiceRequest` in protobuf.
+    pub body: Bytes,
+    /// Spans, records or points inside.
+    pub items: u64,
+}
+
+/// One attempt at delivery: no queue, no retry, no metrics of its own.
+pub trait Exporter: Send + Sync {
+    /// Component id, e.g. `otlp/honeycomb`.
+    fn id(&self) -> &Arc<str>;
+    /// What it may be given.
+    fn trust(&self) -> Trust;
+    /// Largest request body before compression, bytes; the outlet merges up to it and splits above it.
+    fn max_request_bytes(&self) -> usize;
+    /// Sends one request. `Partial` and `Accepted` end the delivery; `Retry` repeats it; `Refused` with
+    /// [`Reason::BadData`] or [`Reason::TooLarge`] is halved, then quarantined; `Denied` keeps retrying and alarms.
+    fn send<'a>(&'a self, request: &'a ExportRequest) -> BoxFuture<'a, Outcome>;
+}
+
+/// Owns sockets; knows nothing but its inlet.
+pub trait Receiver: Send {
+    /// Component id, e.g. `otlp`.
+    fn id(&self) -> &Arc<str>;
+}

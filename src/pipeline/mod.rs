@@ -1,0 +1,16 @@
+//! **What**: the engine: what happens to a batch between receiver and exporters.
+//! **Why**: durability, order and clearance are decided once, for all components.
+//! **Invariants**: knows no component by name; makes no thread; nothing fails between ticket and append but I/O;
+//! an item whose processing failed is never forwarded as it was.
+//! **Not here**: protobuf (`otlp/`), what components do (`processors/`, `exporters/`), tasks (`app/tasks`).
+
+pub mod batch;
+pub mod clearance;
+pub mod component;
+pub mod outcome;
+pub mod spool;
+
+pub use batch::{Batch, Effect, Origin};
+pub use clearance::{Clearance, Content, Text, Trust};
+pub use component::{ExportRequest, Exporter, Processor, Receiver, Ticketed, Ticketer};
+pub use outcome::{Outcome, Reason};

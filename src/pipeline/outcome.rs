@@ -1,0 +1,81 @@
+//! **What**: the only four things that can happen to a batch, and why. **Invariants**: [`Reason`] is finite: it is
+//! the metric label, the log field and the client's text; it never holds payload. **Not here**: statuses of a
+//! protocol (`receivers/otlp/reply`, `exporters/otlp/verdict`).
+
+use std::time::Duration;
+
+/// What became of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Safe (or delivered): the sender may forget it.
+    Accepted,
+    /// Accepted but for `rejected` items, which must not be sent again.
+    Partial {
+        /// Items refused.
+        rejected: u64,
+        /// Why.
+        reason: Reason,
+    },
+    /// Not now; the same bytes may be sent again.
+    Retry {
+        /// When, if known.
+        after: Option<Duration>,
+        /// Why.
+        reason: Reason,
+    },
+    /// Never: the same bytes would be refused again.
+    Refused {
+        /// Why.
+        reason: Reason,
+    },
+}
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident = $label:literal, $text:literal;)*) => {
+        /// Why a batch was not simply accepted.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Reason { $($(#[$doc])* $name,)* }
+
+        impl Reason {
+            /// Every reason.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+            /// The metric label.
+            pub fn label(self) -> &'static str { match self { $(Self::$name => $label,)* } }
+            /// The text for clients and logs.
+            pub fn text(self) -> &'static str { match self { $(Self::$name => $text,)* } }
+        }
+    };
+}
+
+reasons! {
+    /// The body is not the protobuf or JSON it claims to be.
+    Malformed = "malformed", "the body is not a valid OTLP request";
+    /// Larger than the limit, before or after decompression.
+    TooLarge = "too_large", "the request is larger than the limit";
+    /// The byte budget stayed full for the admission wait.
+    Overloaded = "overloaded", "too many requests are being worked on";
+    /// The spool reached its size bound or the disk is full.
+    SpoolFull = "spool_full", "the spool is full";
+    /// The spool can't be written.
+    SpoolFailed = "spool_failed", "the spool can't be written";
+    /// The gateway is shutting down.
+    ShuttingDown = "shutting_down", "the gateway is shutting down";
+    /// The batch vanished without a verdict.
+    Lost = "lost", "the request was not finished";
+    /// The client's connection ended before the body did.
+    Disconnected = "disconnected", "the connection ended before the request did";
+    /// The client was too slow.
+    TimedOut = "timed_out", "the request took too long";
+    /// No pipeline takes this signal.
+    NoPipeline = "no_pipeline", "no pipeline takes this signal";
+    /// A processor failed on these items; they are quarantined.
+    Quarantined = "quarantined", "items that could not be processed were kept back";
+    /// The back end could not be reached or asked for a retry.
+    Unavailable = "unavailable", "the back end is not available";
+    /// The back end refused the credential or the path.
+    Denied = "denied", "the back end refused the credential or the address";
+    /// The back end refused the data.
+    BadData = "bad_data", "the back end refused the data";
+    /// The batch's clearance does not satisfy the exporter.
+    NotCleared = "not_cleared", "the batch may not go to this exporter";
+}

@@ -1,0 +1,60 @@
+//! **What**: the seam for randomness. **Why**: a seeded simulation replays. **Invariants**: keys and ids
+//! come from [`SystemRng`] in a running gateway. **Not here**: age's own randomness (inside `vault/seal`).
+
+use parking_lot::Mutex;
+
+/// A source of random bytes.
+pub trait Rng: Send + Sync + 'static {
+    /// Fills `out` with random bytes.
+    fn fill(&self, out: &mut [u8]);
+
+    /// 16 random bytes, for ids.
+    fn id(&self) -> [u8; 16] {
+        let mut id = [0; 16];
+        self.fill(&mut id);
+        id
+    }
+}
+
+/// The operating system's generator.
+pub struct SystemRng;
+
+impl Rng for SystemRng {
+    #[expect(clippy::panic, reason = "without randomness no key may be made; there is no way on")]
+    fn fill(&self, out: &mut [u8]) {
+        if let Err(error) = getrandom::fill(out) {
+            panic!("the operating system gave no randomness: {error}");
+        }
+    }
+}
+
+/// SplitMix64 from a seed: the same seed gives the same bytes. Tests and simulations only.
+pub struct SeededRng(Mutex<u64>);
+
+impl SeededRng {
+    /// A generator that starts from `seed`.
+    pub fn new(seed: u64) -> Self {
+        Self(Mutex::new(seed))
+    }
+
+    /// The next 64 bits.
+    pub fn next(&self) -> u64 {
+        let mut state = self.0.lock();
+        *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = *state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+}
+
+impl Rng for SeededRng {
+    fn fill(&self, out: &mut [u8]) {
+        for chunk in out.chunks_mut(8) {
+            let bytes = self.next().to_le_bytes();
+            for (to, from) in chunk.iter_mut().zip(bytes) {
+                *to = from;
+            }
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! **What**: tollgate's own metrics, logs, health and admin. **Why**: one recorder per app, no global.
+//! **Invariants**: only `names` names metrics; labels come from finite sets or are capped by their owner.
+//! **Not here**: telemetry that passes through (`otlp/`).
+
+pub mod meter;
+pub mod names;
+
+pub use meter::Meter;
+pub use metrics::{Counter, Gauge, Histogram};
