@@ -2,7 +2,11 @@
 //! **Invariants**: only `load` knows YAML; secrets are never shown. **Not here**: building (`app/build`).
 
 pub mod id;
+pub mod load;
+pub mod problem;
+pub mod tree;
 pub mod types;
 
 pub use id::ComponentId;
+pub use problem::{At, FieldProblem, Gravity, Problem, Source};
 pub use types::{ByteSize, Span};

@@ -1,0 +1,170 @@
+//! **What**: [`Problem`]: one thing wrong with a configuration, with file, line, column and the nearest key.
+//! **Invariants**: a rendered snippet shows keys only, every value is masked; texts never quote values.
+//! **Not here**: finding problems (`load`, `graph`, each component's `config`).
+
+use std::fmt;
+
+use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+
+/// Where something stands in a file. Lines and columns count from 1; offset and length are bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct At {
+    /// Byte offset in the file.
+    pub offset: usize,
+    /// Length in bytes.
+    pub len: usize,
+    /// Line, from 1; 0 = unknown.
+    pub line: usize,
+    /// Column in characters, from 1.
+    pub column: usize,
+}
+
+/// One thing wrong with a field, named by its path inside a component (`tls.ca_file`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldProblem {
+    /// Path from the component's own map, dotted; empty = the component itself.
+    pub path: String,
+    /// What is wrong, lower case, no value quoted.
+    pub what: String,
+}
+
+impl FieldProblem {
+    /// A problem of the field at `path`.
+    pub fn new(path: impl Into<String>, what: impl Into<String>) -> Self {
+        Self { path: path.into(), what: what.into() }
+    }
+}
+
+/// How bad a problem is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Gravity {
+    /// The configuration can't be used.
+    Error,
+    /// It can, but the user should know.
+    Warning,
+}
+
+/// One thing wrong with a configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Error or warning.
+    pub gravity: Gravity,
+    /// Where, if known.
+    pub at: Option<At>,
+    /// Path in the configuration, e.g. `exporters.otlp/honeycomb.endpoint`; may be empty.
+    pub path: String,
+    /// What is wrong.
+    pub what: String,
+    /// What to do, e.g. "did you mean `endpoint`?"; may be empty.
+    pub hint: String,
+}
+
+impl Problem {
+    /// An error at `path`.
+    pub fn error(at: Option<At>, path: impl Into<String>, what: impl Into<String>) -> Self {
+        Self { gravity: Gravity::Error, at, path: path.into(), what: what.into(), hint: String::new() }
+    }
+
+    /// A warning at `path`.
+    pub fn warning(at: Option<At>, path: impl Into<String>, what: impl Into<String>) -> Self {
+        Self { gravity: Gravity::Warning, ..Self::error(at, path, what) }
+    }
+
+    /// The same with a hint.
+    pub fn with_hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: hint.into(), ..self }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)?;
+        if !self.path.is_empty() {
+            write!(f, " (at `{}`)", self.path)?;
+        }
+        Ok(())
+    }
+}
+
+/// The file that problems point into, with every value masked.
+pub struct Source {
+    name: String,
+    masked: String,
+}
+
+impl Source {
+    /// `keys` are the byte ranges of all map keys; whatever else is not structure is masked, comments too.
+    pub fn new(name: &str, text: &str, keys: &[At]) -> Self {
+        let mut masked = mask_all(text.as_bytes());
+        for at in keys {
+            let original = text.as_bytes().iter().skip(at.offset).take(at.len);
+            for (to, from) in masked.iter_mut().skip(at.offset).zip(original) {
+                *to = *from;
+            }
+        }
+        Self { name: name.to_owned(), masked: String::from_utf8(masked).unwrap_or_default() }
+    }
+
+    /// A source of which nothing may be shown (it could not be parsed).
+    pub fn opaque(name: &str) -> Self {
+        Self { name: name.to_owned(), masked: String::new() }
+    }
+
+    /// The file's name as given.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Renders problems for a terminal (`colour`) or a log. Errors first.
+    pub fn render(&self, problems: &[Problem], colour: bool) -> String {
+        let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
+        let mut sorted: Vec<&Problem> = problems.iter().collect();
+        sorted.sort_by_key(|problem| (problem.gravity, problem.at.map_or(usize::MAX, |at| at.offset)));
+        let mut out = String::new();
+        for problem in sorted {
+            out.push_str(&self.render_one(problem, &renderer));
+            out.push('\n');
+        }
+        out
+    }
+
+    fn render_one(&self, problem: &Problem, renderer: &Renderer) -> String {
+        let level = match problem.gravity {
+            Gravity::Error => Level::ERROR,
+            Gravity::Warning => Level::WARNING,
+        };
+        let title = problem.to_string();
+        let span = problem.at.and_then(|at| {
+            let end = at.offset.checked_add(at.len.max(1))?;
+            (self.masked.get(at.offset..end.min(self.masked.len()))).map(|_| at.offset..end.min(self.masked.len()))
+        });
+        if let Some(span) = span {
+            let annotation = AnnotationKind::Primary.span(span).label(problem.hint.as_str());
+            let snippet = Snippet::source(self.masked.as_str()).path(self.name.as_str()).annotation(annotation);
+            return renderer.render(&[level.primary_title(title.as_str()).element(snippet)]);
+        }
+        let place = problem.at.map_or(String::new(), |at| format!(":{}:{}", at.line, at.column));
+        let hint = if problem.hint.is_empty() { String::new() } else { format!("\n  = help: {}", problem.hint) };
+        let word = if problem.gravity == Gravity::Error { "error" } else { "warning" };
+        format!("{word}: {title}\n --> {}{place}{hint}", self.name)
+    }
+}
+
+/// Every byte that is neither white space nor YAML structure becomes `*`: fail closed.
+fn mask_all(text: &[u8]) -> Vec<u8> {
+    let structure = |byte: u8| byte.is_ascii_whitespace() || b":{}[],-".contains(&byte);
+    text.iter().map(|byte| if structure(*byte) { *byte } else { b'*' }).collect()
+}
+
+/// The candidate nearest to `word`, if near enough to be a slip.
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    candidates
+        .into_iter()
+        .map(|candidate| {
+            let distance = strsim::damerau_levenshtein(word, candidate);
+            (distance, strsim::jaro_winkler(word, candidate), candidate)
+        })
+        .filter(|(distance, likeness, _)| *distance <= 2 || *likeness > 0.85)
+        .min_by(|a, b| a.0.cmp(&b.0).then(b.1.total_cmp(&a.1)))
+        .map(|(_, _, candidate)| candidate)
+}
