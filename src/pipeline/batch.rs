@@ -41,6 +41,8 @@ pub struct Effect {
 pub struct Draft {
     /// The processor's component id, e.g. `vault`.
     pub processor: Arc<str>,
+    /// Upper bound of the bytes of the records it becomes (bodies and about 64 bytes each): reserved before the ticket.
+    pub bytes: u64,
     /// Its own type.
     pub body: Box<dyn Any + Send>,
 }

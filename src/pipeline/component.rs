@@ -53,6 +53,14 @@ pub trait Ticketer: Send {
     fn ticket(&mut self, draft: Box<dyn Any + Send>) -> Ticketed;
 }
 
+/// Seals items that no processor could finish, to the auditors' recipients as `kind: quarantine`; never with the
+/// spool's key. Implemented by the processor that has such recipients; without one such items are dropped and counted.
+pub trait Quarantine: Send + Sync {
+    /// A draft (with the id of the processor whose ticketer takes it) that holds `request`, an
+    /// `Export*ServiceRequest` of `signal` as it was received, with `items` items. `None`: it can't be sealed.
+    fn seal(&self, origin: &super::Origin, signal: Signal, request: &Bytes, items: u64) -> Option<super::Draft>;
+}
+
 /// What a ticket fixed.
 #[derive(Default)]
 pub struct Ticketed {

@@ -5,12 +5,14 @@
 //! **Not here**: protobuf (`otlp/`), what components do (`processors/`, `exporters/`), tasks (`app/tasks`).
 
 pub mod batch;
+pub mod claims;
 pub mod clearance;
 pub mod component;
 pub mod outcome;
 pub mod spool;
 
-pub use batch::{Batch, Effect, Origin};
+pub use batch::{Batch, Draft, Effect, Origin};
+pub use claims::{Claim, ClaimKey, Claims};
 pub use clearance::{Clearance, Content, Text, Trust};
-pub use component::{ExportRequest, Exporter, Processor, Receiver, Ticketed, Ticketer};
+pub use component::{ExportRequest, Exporter, Processor, Quarantine, Receiver, Ticketed, Ticketer};
 pub use outcome::{Outcome, Reason};

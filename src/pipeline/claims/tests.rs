@@ -1,0 +1,107 @@
+use super::*;
+
+const HOUR: u64 = 3_600_000_000_000;
+
+fn key(n: u64) -> ClaimKey {
+    ClaimKey::of(&[b"default", &n.to_le_bytes()])
+}
+
+fn batch(n: u8) -> [u8; 16] {
+    [n; 16]
+}
+
+/// The second claim of a key must not count, in the same batch or another.
+#[test]
+fn a_key_is_claimed_once() {
+    let claims = Claims::default();
+    assert_eq!(claims.claim(key(1), &batch(1), UnixNanos(5)), Claim::First);
+    assert_eq!(claims.claim(key(1), &batch(1), UnixNanos(5)), Claim::Held(batch(1)));
+    assert_eq!(claims.claim(key(1), &batch(2), UnixNanos(6)), Claim::Held(batch(1)));
+    assert_eq!(claims.claim(key(2), &batch(2), UnixNanos(6)), Claim::First);
+}
+
+/// What a batch claimed must be free again when it is not committed, and only then.
+#[test]
+fn discard_frees_only_what_was_not_settled() {
+    let claims = Claims::default();
+    claims.claim(key(1), &batch(1), UnixNanos(5));
+    claims.claim(key(2), &batch(2), UnixNanos(5));
+    claims.settle(&batch(2), UnixNanos(5), [key(2)]);
+    claims.discard(&batch(1));
+    claims.discard(&batch(2));
+    assert_eq!(claims.claim(key(1), &batch(3), UnixNanos(5)), Claim::First);
+    assert_eq!(claims.claim(key(2), &batch(3), UnixNanos(5)), Claim::Held(batch(2)));
+}
+
+/// A key that was claimed but is not among the settled ones must not stay claimed after the commit.
+#[test]
+fn settle_frees_what_it_does_not_name() {
+    let claims = Claims::default();
+    claims.claim(key(1), &batch(1), UnixNanos(5));
+    claims.claim(key(2), &batch(1), UnixNanos(5));
+    claims.settle(&batch(1), UnixNanos(5), [key(1)]);
+    assert_eq!(claims.holder(key(1)), Some(batch(1)));
+    assert_eq!(claims.holder(key(2)), None);
+}
+
+/// A restart must keep what was committed and nothing of batches that were in flight.
+#[test]
+fn only_settled_claims_are_saved() {
+    let claims = Claims::default();
+    claims.claim(key(1), &batch(1), UnixNanos(5));
+    claims.claim(key(2), &batch(2), UnixNanos(7));
+    claims.settle(&batch(1), UnixNanos(5), [key(1)]);
+    let restored = Claims::default();
+    assert!(restored.load(&claims.save()));
+    assert_eq!(restored.len(), 1);
+    assert_eq!(restored.holder(key(1)), Some(batch(1)));
+    restored.settle(&batch(2), UnixNanos(7), [key(2)]);
+    assert_eq!(restored.claim(key(2), &batch(3), UnixNanos(8)), Claim::Held(batch(2)));
+}
+
+/// A damaged checkpoint must give an empty set, not a wrong one.
+#[test]
+fn damaged_saves_are_refused() {
+    let claims = Claims::default();
+    claims.settle(&batch(1), UnixNanos(5), [key(1)]);
+    let saved = claims.save();
+    let restored = Claims::default();
+    assert!(!restored.load(&[]));
+    assert!(!restored.load(&saved[..saved.len() - 1]));
+    assert!(!restored.load(&[9]));
+    assert!(restored.is_empty());
+}
+
+/// Keys must live for an hour, and not for ever.
+#[test]
+fn keys_live_between_one_and_two_hours() {
+    let claims = Claims::default();
+    claims.settle(&batch(1), UnixNanos(10), [key(1)]);
+    claims.settle(&batch(1), UnixNanos(HOUR), [key(2)]);
+    claims.expire(UnixNanos(HOUR + 10));
+    assert_eq!((claims.len(), claims.forgotten()), (2, 0));
+    claims.expire(UnixNanos(2 * HOUR + 10));
+    assert_eq!((claims.len(), claims.forgotten()), (0, 2));
+    claims.settle(&batch(1), UnixNanos(10), [key(1)]);
+    claims.expire(UnixNanos(9 * HOUR));
+    assert_eq!((claims.len(), claims.forgotten()), (0, 3));
+}
+
+/// Memory must stay within the limit, and what is dropped must be counted.
+#[test]
+fn the_number_of_keys_is_bounded() {
+    let claims = Claims::new(KEEP, 100);
+    for n in 0..1000 {
+        claims.settle(&batch(1), UnixNanos(n), [key(n)]);
+        assert!(claims.len() <= 100);
+    }
+    assert_eq!(claims.len() as u64 + claims.forgotten(), 1000);
+    assert!(claims.holder(key(999)).is_some());
+    assert!(claims.holder(key(950)).is_some(), "the younger half is always kept");
+}
+
+/// Parts must not run together: ("a","bc") is another key than ("ab","c").
+#[test]
+fn parts_are_separated() {
+    assert!(ClaimKey::of(&[b"a", b"bc"]) != ClaimKey::of(&[b"ab", b"c"]));
+}
