@@ -1,6 +1,10 @@
 //! **What**: what a user writes. **Why**: every error at once, with file, line, column and the nearest key.
 //! **Invariants**: only `load` knows YAML; secrets are never shown. **Not here**: building (`app/build`).
 
+pub mod de;
+pub mod env;
+pub mod file;
+pub mod graph;
 pub mod id;
 pub mod load;
 pub mod problem;
@@ -10,3 +14,6 @@ pub mod types;
 pub use id::ComponentId;
 pub use problem::{At, FieldProblem, Gravity, Problem, Source};
 pub use types::{ByteSize, Span};
+
+#[cfg(test)]
+mod tests;

@@ -83,12 +83,17 @@ impl Node {
         at
     }
 
-    /// Places of all keys below: what a snippet may show.
+    /// Places of all keys and lists of component ids below: what a snippet may show.
     pub fn keys(&self, out: &mut Vec<At>) {
         match &self.value {
             Val::Seq(items) => items.iter().for_each(|item| item.keys(out)),
             Val::Map(entries) => entries.iter().for_each(|(key, item)| {
                 out.push(key.at);
+                if let (Val::Seq(ids), "receivers" | "processors" | "exporters" | "extensions") =
+                    (&item.value, key.name.as_str())
+                {
+                    out.extend(ids.iter().map(|id| id.at));
+                }
                 item.keys(out);
             }),
             _ => {}

@@ -1,0 +1,116 @@
+//! **What**: `${env:X}`, `${env:X:-default}` and `${file:/path}` on parsed scalars. **Why**: never by text
+//! templating, so that a value can't change the structure. **Invariants**: an unset variable is an error; resolved
+//! nodes are marked, and never shown. `$$` is a plain `$`. **Not here**: the tree (`tree`).
+
+use std::path::Path;
+
+use super::problem::Problem;
+use super::tree::{Node, Val};
+
+/// Largest file that `${file:…}` reads, bytes.
+const MAX_FILE: u64 = 1 << 20;
+
+/// A process environment variable, if set and UTF-8. The only place that reads the environment.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+pub fn var(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Where substitutions come from.
+pub trait Lookup {
+    /// An environment variable.
+    fn var(&self, name: &str) -> Option<String>;
+    /// The text of a file, without its last line end; `Err` says why not.
+    ///
+    /// # Errors
+    /// A text without the file's contents.
+    fn file(&self, path: &str) -> Result<String, String>;
+}
+
+/// The process's environment and the file system.
+pub struct Process;
+
+impl Lookup for Process {
+    fn var(&self, name: &str) -> Option<String> {
+        var(name)
+    }
+
+    fn file(&self, path: &str) -> Result<String, String> {
+        let path = Path::new(path);
+        let size = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
+        if size > MAX_FILE {
+            return Err("larger than 1 MiB".to_owned());
+        }
+        let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+        let text = text.strip_suffix('\n').unwrap_or(&text);
+        Ok(text.strip_suffix('\r').unwrap_or(text).to_owned())
+    }
+}
+
+/// Resolves every `${…}` below `root`; returns all problems.
+pub fn resolve(root: &mut Node, lookup: &dyn Lookup) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    root.visit_strings("", &mut |path, node| {
+        let Val::Str(text) = &node.value else { return };
+        if !text.contains('$') {
+            return;
+        }
+        match expand(text, lookup) {
+            Ok(Some(expanded)) => {
+                node.value = Val::Str(expanded);
+                node.substituted = true;
+            }
+            Ok(None) => {}
+            Err((what, hint)) => problems.push(Problem::error(Some(node.at), path, what).with_hint(hint)),
+        }
+    });
+    problems
+}
+
+/// `None` = nothing to expand.
+fn expand(text: &str, lookup: &dyn Lookup) -> Result<Option<String>, (String, String)> {
+    let (mut out, mut rest, mut changed) = (String::with_capacity(text.len()), text, false);
+    while let Some((before, after)) = rest.split_once('$') {
+        out.push_str(before);
+        if let Some(tail) = after.strip_prefix('$') {
+            out.push('$');
+            rest = tail;
+            changed = true;
+        } else if let Some(tail) = after.strip_prefix('{') {
+            let Some((name, tail)) = tail.split_once('}') else {
+                return Err(("`${` without `}`".to_owned(), "write `$$` for a plain dollar sign".to_owned()));
+            };
+            out.push_str(&one(name, lookup)?);
+            rest = tail;
+            changed = true;
+        } else {
+            out.push('$');
+            rest = after;
+        }
+    }
+    out.push_str(rest);
+    Ok(changed.then_some(out))
+}
+
+fn one(reference: &str, lookup: &dyn Lookup) -> Result<String, (String, String)> {
+    if let Some(path) = reference.strip_prefix("file:") {
+        return lookup.file(path).map_err(|error| (format!("can't read `{path}`: {error}"), String::new()));
+    }
+    let Some(name) = reference.strip_prefix("env:") else {
+        let hint = "write `${env:NAME}` or `${file:/path}`; `$$` is a plain dollar sign".to_owned();
+        return Err(("`${…}` without `env:` or `file:`".to_owned(), hint));
+    };
+    let (name, default) = name.split_once(":-").map_or((name, None), |(name, default)| (name, Some(default)));
+    let valid = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    if !valid {
+        return Err(("not the name of an environment variable".to_owned(), String::new()));
+    }
+    match (lookup.var(name), default) {
+        (Some(value), _) if !value.is_empty() || default.is_none() => Ok(value),
+        (_, Some(default)) => Ok(default.to_owned()),
+        (_, None) => Err((
+            format!("the environment variable `{name}` is not set"),
+            format!("set it, or give a default: `${{env:{name}:-…}}`"),
+        )),
+    }
+}
