@@ -100,8 +100,102 @@ pub struct Usage {
     pub reasoning: Option<u64>,
     /// Reported total.
     pub total: Option<u64>,
+    /// Audio tokens, a subset of input.
+    pub input_audio: Option<u64>,
+    /// Audio tokens, a subset of output.
+    pub output_audio: Option<u64>,
+    /// Cached audio tokens, a subset of cache read.
+    pub cache_read_audio: Option<u64>,
     /// A count was negative, fractional or not a number.
     pub bad: bool,
+}
+
+impl Usage {
+    /// Whether the emitter reported any count that is billed.
+    pub fn reported(&self) -> bool {
+        self.bad
+            || self.input.is_some()
+            || self.output.is_some()
+            || self.cache_read.is_some()
+            || self.cache_write.is_some()
+            || self.cache_write_5m.is_some()
+            || self.cache_write_1h.is_some()
+            || self.reasoning.is_some()
+    }
+}
+
+/// What a call's price depends on besides tokens. Raw values as sent, trimmed and in lower case.
+#[derive(Clone, Default)]
+pub struct PriceContext {
+    /// Tier of the response, else of the request (`flex`, `priority`, `batch`, …).
+    pub service_tier: Option<String>,
+    /// `fast` and the like.
+    pub speed: Option<String>,
+    /// Where the model ran, as Anthropic reports it (`us`).
+    pub inference_geo: Option<String>,
+    /// Host that was called.
+    pub server_address: Option<String>,
+}
+
+/// What became of a call's price.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Billing {
+    /// Priced here.
+    Priced,
+    /// It should have a price and has none.
+    Unpriced,
+    /// The same call is billed on its other signal.
+    Deferred,
+    /// A repeat or copy of a call that was priced.
+    NotCounted,
+}
+
+impl Billing {
+    /// The value of `tollgate.cost.status`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Priced => "priced",
+            Self::Unpriced => "unpriced",
+            Self::Deferred => "deferred",
+            Self::NotCounted => "not_counted",
+        }
+    }
+}
+
+/// Disjoint token buckets; the sum of the input side is the prompt's size.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Buckets {
+    /// Input that was neither read from nor written to a cache.
+    pub input: u64,
+    /// Read from a cache.
+    pub cache_read: u64,
+    /// Written for 5 minutes (or for a time that was not told).
+    pub cache_write_5m: u64,
+    /// Written for 1 hour.
+    pub cache_write_1h: u64,
+    /// Output, reasoning included.
+    pub output: u64,
+    /// The part of output that was reasoning, where it was told.
+    pub reasoning: u64,
+}
+
+/// What the cost processor found. `None` in [`ItemFacts::cost`] until it ran, and for what is no call.
+#[derive(Clone)]
+pub struct Cost {
+    /// What became of it.
+    pub status: Billing,
+    /// Exact decimal text in USD, only when priced.
+    pub usd: Option<String>,
+    /// The same in 1e-18 USD, for exact sums.
+    pub atto_usd: Option<i128>,
+    /// Version and digest of the rate table.
+    pub rates: std::sync::Arc<str>,
+    /// The row used, only when priced.
+    pub rate: Option<String>,
+    /// Why unpriced.
+    pub reason: Option<&'static str>,
+    /// What was billed; also when unpriced for the lack of a rate.
+    pub buckets: Buckets,
 }
 
 /// What one item says.
@@ -115,6 +209,14 @@ pub struct ItemFacts {
     pub agent: bool,
     /// What it is.
     pub call: Call,
+    /// Its tokens are to be priced here (calls with usage, and turn ends that are the only carrier of usage).
+    pub billable: bool,
+    /// The same call also comes on another signal of this dialect (Claude Code: log and span): join by `call_key`.
+    pub twin: bool,
+    /// What identifies the call: the provider's response id, else trace and span id. Only on model calls.
+    pub call_key: Option<String>,
+    /// Bare name of a log event (`api_request`, `gen_ai.choice`), without the dialect's prefix.
+    pub event: Option<String>,
     /// `gen_ai.operation.name` in today's words, e.g. `chat`, `execute_tool`.
     pub operation: Option<String>,
     /// Session id (raw).
@@ -141,6 +243,16 @@ pub struct ItemFacts {
     pub response_id: Option<String>,
     /// Tokens.
     pub usage: Usage,
+    /// Tier, speed, region.
+    pub context: PriceContext,
+    /// Whether `usage.input` includes the cached tokens, by the dialect's rules; None = not known.
+    pub input_includes_cached: Option<bool>,
+    /// Whether `usage.output` includes reasoning.
+    pub output_includes_reasoning: bool,
+    /// The total is the provider's own number (not added up by the instrumentation).
+    pub total_by_provider: bool,
+    /// What the cost processor found.
+    pub cost: Option<Cost>,
     /// Cost as the emitter reported it, decimal text in USD.
     pub reported_cost: Option<String>,
     /// Tool name.
@@ -151,13 +263,19 @@ pub struct ItemFacts {
     pub finish: Option<String>,
     /// Failed: status ERROR, `error=true`, success=false, stop_failure, stop reason error.
     pub failed: bool,
-    /// Error type, if any.
+    /// Error type, if any: label-shaped.
     pub error: Option<String>,
-    /// Content to be stripped.
+    /// HTTP status of a failed call, e.g. 429, 529.
+    pub status: Option<u16>,
+    /// A permission's outcome as sent (`accept`, `reject`, `denied` …).
+    pub decision: Option<String>,
+    /// Content to be stripped, in order of nodes and attributes. Places on a shared node (resource, scope) stand in the
+    /// first item below it that is an agent's, else in the first item.
     pub content: Vec<ContentPlace>,
 }
 
 /// All items of one payload.
+#[derive(Clone)]
 pub struct Facts {
     /// In `Payload::items` order.
     pub items: Vec<ItemFacts>,

@@ -5,4 +5,4 @@
 
 pub mod facts;
 
-pub use facts::{Call, ContentAt, ContentPlace, Facts, ItemFacts, Part, Usage};
+pub use facts::{Billing, Buckets, Call, ContentAt, ContentPlace, Cost, Facts, ItemFacts, Part, PriceContext, Usage};
