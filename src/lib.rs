@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod config;
 pub mod genai;
+pub mod net;
 pub mod otlp;
 pub mod pipeline;
 pub mod rng;

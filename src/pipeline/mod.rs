@@ -8,6 +8,7 @@ pub mod batch;
 pub mod claims;
 pub mod clearance;
 pub mod component;
+pub mod inlet;
 pub mod outcome;
 pub mod spool;
 
@@ -15,4 +16,5 @@ pub use batch::{Batch, Draft, Effect, Origin};
 pub use claims::{Claim, ClaimKey, Claims};
 pub use clearance::{Clearance, Content, Text, Trust};
 pub use component::{ExportRequest, Exporter, Processor, Quarantine, Receiver, Ticketed, Ticketer};
+pub use inlet::{Admission, ByteBudget, BytePermit, Submission};
 pub use outcome::{Outcome, Reason};

@@ -1,0 +1,8 @@
+//! **What**: sockets: accepting, reading request bodies within limits, clients through proxies.
+//! **Why**: both OTLP ports and every exporter share one way of each.
+//! **Invariants**: every wait has an end, every size a limit; tasks are made only through [`Spawn`].
+//! **Not here**: OTLP's paths and statuses (`receivers/otlp`, `exporters/`).
+
+pub mod spawn;
+
+pub use spawn::Spawn;

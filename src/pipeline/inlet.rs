@@ -1,0 +1,136 @@
+//! **What**: the door between receivers and the engine: [`Admission`], what is handed in ([`Submission`]), and the
+//! byte budget that bounds everything in flight ([`ByteBudget`], [`BytePermit`]).
+//! **Why**: receivers charge bytes while they arrive and inflate; tests give them a fake door.
+//! **Invariants**: bytes held by a permit return when it is dropped, whatever path that takes; a charge never waits
+//! longer than the admission wait. **Not here**: sockets (`net/`), statuses (`receivers/otlp/reply`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::otlp::Signal;
+
+use super::{Outcome, Reason, Trust};
+
+/// What a receiver is given. Object-safe, so that tests can fake it.
+pub trait Admission: Send + Sync {
+    /// Whether a pipeline takes this signal.
+    fn takes(&self, signal: Signal) -> bool;
+    /// Adds `n` bytes to `permit`; waits for room up to the admission wait.
+    ///
+    /// # Errors
+    /// `Retry` with [`Reason::Overloaded`] (or [`Reason::ShuttingDown`]): to be answered as it is.
+    fn charge<'a>(&'a self, permit: &'a mut BytePermit, n: usize) -> BoxFuture<'a, Result<(), Outcome>>;
+    /// Hands in one whole request. The work goes on when the returned future is dropped; the outcome is then lost.
+    fn submit(&self, submission: Submission) -> BoxFuture<'static, Outcome>;
+}
+
+/// One whole request, as a receiver hands it in. No `Debug`: it holds telemetry.
+pub struct Submission {
+    /// Its signal.
+    pub signal: Signal,
+    /// `Export*ServiceRequest` in protobuf, not yet parsed.
+    pub wire: Bytes,
+    /// What it holds of the byte budget: at least `wire.len()`.
+    pub permit: BytePermit,
+    /// Account of the credential; `default` without one.
+    pub account: Arc<str>,
+    /// Component id of the receiver, e.g. `otlp`.
+    pub receiver: Arc<str>,
+    /// `grpc` or `http`.
+    pub transport: &'static str,
+    /// How far the receiver's clients are trusted.
+    pub trust: Trust,
+}
+
+/// Bytes held of a [`ByteBudget`]; they return on drop.
+#[derive(Default)]
+pub struct BytePermit {
+    held: Option<OwnedSemaphorePermit>,
+}
+
+impl BytePermit {
+    /// A permit that holds nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Bytes held.
+    pub fn bytes(&self) -> usize {
+        self.held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
+    }
+
+    /// Gives back up to `n` bytes before the rest.
+    pub fn release(&mut self, n: usize) {
+        if let Some(held) = &mut self.held {
+            drop(held.split(n.min(held.num_permits())));
+        }
+    }
+
+    /// Adds what was just acquired. A permit of another budget replaces what is held (a mix can't happen in a
+    /// running gateway: a receiver has one door).
+    fn add(&mut self, more: OwnedSemaphorePermit) {
+        match &mut self.held {
+            Some(held) if Arc::ptr_eq(held.semaphore(), more.semaphore()) => held.merge(more),
+            _ => self.held = Some(more),
+        }
+    }
+}
+
+/// The bytes that may be in flight at once. Clones share it.
+#[derive(Clone)]
+pub struct ByteBudget {
+    free: Arc<Semaphore>,
+    size: usize,
+    wait: Duration,
+}
+
+impl ByteBudget {
+    /// A budget of `size` bytes (at most 2^60); a charge waits up to `wait` for room.
+    pub fn new(size: usize, wait: Duration) -> Self {
+        let size = size.min(Semaphore::MAX_PERMITS);
+        Self { free: Arc::new(Semaphore::new(size)), size, wait }
+    }
+
+    /// Its size, bytes.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Bytes held at the moment.
+    pub fn in_use(&self) -> usize {
+        self.size.saturating_sub(self.free.available_permits())
+    }
+
+    /// Adds `n` bytes to `permit`, waiting for room in the order of arrival.
+    ///
+    /// # Errors
+    /// [`Reason::Overloaded`] when there was none in time, or could never be; `permit` is as before.
+    pub async fn charge(&self, permit: &mut BytePermit, n: usize) -> Result<(), Outcome> {
+        if n == 0 {
+            return Ok(());
+        }
+        let overloaded = Outcome::Retry { after: Some(Duration::from_secs(1)), reason: Reason::Overloaded };
+        let Ok(n) = u32::try_from(n) else { return Err(overloaded) };
+        if permit.bytes().saturating_add(n as usize) > self.size {
+            return Err(overloaded);
+        }
+        if let Ok(more) = Arc::clone(&self.free).try_acquire_many_owned(n) {
+            permit.add(more);
+            return Ok(());
+        }
+        match tokio::time::timeout(self.wait, Arc::clone(&self.free).acquire_many_owned(n)).await {
+            Ok(Ok(more)) => {
+                permit.add(more);
+                Ok(())
+            }
+            _ => Err(overloaded),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
