@@ -2,8 +2,13 @@
 //! **Invariants**: only `names` names metrics; labels come from finite sets or are capped by their owner.
 //! **Not here**: telemetry that passes through (`otlp/`).
 
+pub mod admin;
+pub mod health;
+pub mod logging;
 pub mod meter;
 pub mod names;
+pub mod samples;
 
+pub use health::Health;
 pub use meter::Meter;
 pub use metrics::{Counter, Gauge, Histogram};

@@ -1,0 +1,152 @@
+//! **What**: the admin port: `/metrics`, `/livez`, `/readyz` and the first page at `/`.
+//! **Why**: one place to look at, for people and for probes. **Invariants**: other Host names than IP literals,
+//! localhost and `allowed_hosts` are refused (DNS rebinding), and so are cross-site POSTs; the page's values are those of `/metrics`.
+//! **Not here**: sockets (`net/listen`), what readiness means ([`super::health`]).
+
+mod page;
+#[cfg(test)]
+mod tests;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::get;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Health, Meter};
+
+/// The `admin` extension.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Address of the page and `/metrics`.
+    pub endpoint: String,
+    /// Host names, besides IP literals and localhost, under which a browser may reach it.
+    pub allowed_hosts: Vec<String>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { endpoint: "127.0.0.1:8888".to_owned(), allowed_hosts: Vec::new() }
+    }
+}
+
+/// What the pages show.
+pub struct Admin {
+    /// Metrics.
+    pub meter: Meter,
+    /// Readiness.
+    pub health: Health,
+    /// See [`Config::allowed_hosts`].
+    pub allowed_hosts: Vec<String>,
+}
+
+/// The admin port's routes.
+pub fn router(admin: Arc<Admin>) -> Router {
+    Router::new()
+        .route("/", get(front))
+        .route("/metrics", get(metrics))
+        .route("/livez", get(livez))
+        .route("/readyz", get(readyz))
+        .layer(middleware::from_fn_with_state(Arc::clone(&admin), guard))
+        .with_state(admin)
+}
+
+/// The `health_check` extension's routes: the same answer at `/`, as the Collector's.
+pub fn health_router(health: Health) -> Router {
+    let admin = Arc::new(Admin { meter: Meter::new(), health, allowed_hosts: Vec::new() });
+    Router::new().route("/", get(readyz)).route("/livez", get(livez)).route("/readyz", get(readyz)).with_state(admin)
+}
+
+async fn front(State(admin): State<Arc<Admin>>) -> Response {
+    match page::render(&admin.meter.render(), &admin.health.troubles()) {
+        Ok(page) => Html(page).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+async fn metrics(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], admin.meter.render())
+}
+
+async fn livez() -> &'static str {
+    "ok\n"
+}
+
+async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
+    if admin.health.ready() {
+        return "ok\n".into_response();
+    }
+    let troubles = admin.health.troubles();
+    let mut text: String = troubles.iter().map(|(part, why)| format!("{part}: {why}\n")).collect();
+    if text.is_empty() {
+        text.push_str("starting\n");
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+}
+
+async fn guard(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
+    if !host_allowed(request.headers(), request.uri().authority().map(|a| a.host()), &admin.allowed_hosts) {
+        let text = "this host name is not allowed here; add it to `extensions.admin.allowed_hosts`\n";
+        return (StatusCode::MISDIRECTED_REQUEST, text).into_response();
+    }
+    if !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) && cross_site(request.headers()) {
+        return (StatusCode::FORBIDDEN, "cross-site requests are refused\n").into_response();
+    }
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
+        ),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-store"),
+    ] {
+        headers.insert(name, header::HeaderValue::from_static(value));
+    }
+    response
+}
+
+fn host_allowed(headers: &HeaderMap, authority: Option<&str>, allowed: &[String]) -> bool {
+    let from_header = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    // HTTP/1.0 without Host: no browser, so no rebinding.
+    let Some(host) = from_header.map(without_port).or(authority) else { return true };
+    let bare = host.trim_start_matches('[').trim_end_matches(']').trim_end_matches('.');
+    bare.eq_ignore_ascii_case("localhost")
+        || bare.parse::<IpAddr>().is_ok()
+        || allowed.iter().any(|name| name.eq_ignore_ascii_case(bare))
+}
+
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port))
+            if !name.ends_with(':')
+                && port.bytes().all(|b| b.is_ascii_digit())
+                && !(name.contains(':') && !name.ends_with(']')) =>
+        {
+            name
+        }
+        _ => host,
+    }
+}
+
+/// `Sec-Fetch-Site` where the browser sends it; else the Origin must name the host itself.
+fn cross_site(headers: &HeaderMap) -> bool {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    if let Some(site) = text("sec-fetch-site") {
+        return !matches!(site, "same-origin" | "none");
+    }
+    match (text("origin"), text("host")) {
+        (None, _) => false,
+        (Some(origin), Some(host)) => origin.split_once("://").map(|(_, rest)| rest) != Some(host),
+        (Some(_), None) => true,
+    }
+}

@@ -1,0 +1,80 @@
+//! Tests of the admin port without sockets.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
+use http_body_util::BodyExt;
+use tower::ServiceExt;
+
+use super::super::samples::parse;
+use super::super::{Health, Meter, names};
+use super::{Admin, router};
+
+fn admin() -> (Arc<Admin>, Meter, Health) {
+    let (meter, health) = (Meter::new(), Health::new());
+    let admin = Admin { meter: meter.clone(), health: health.clone(), allowed_hosts: vec!["gate.example".to_owned()] };
+    (Arc::new(admin), meter, health)
+}
+
+async fn ask(admin: &Arc<Admin>, request: Request<Body>) -> (StatusCode, String) {
+    let response = router(Arc::clone(admin)).oneshot(request).await.expect("answer");
+    let status = response.status();
+    let body = response.into_body().collect().await.expect("body").to_bytes();
+    (status, String::from_utf8_lossy(&body).into_owned())
+}
+
+fn get(path: &str, host: &str) -> Request<Body> {
+    Request::get(path).header("host", host).body(Body::empty()).expect("request")
+}
+
+/// Only IP literals, localhost and configured names may be asked: a rebound name gets nothing.
+#[tokio::test]
+async fn foreign_hosts_are_refused() {
+    let (admin, ..) = admin();
+    for host in ["127.0.0.1:8888", "[::1]:8888", "localhost", "LOCALHOST:1", "gate.example:8888", "10.0.0.7"] {
+        assert_eq!(ask(&admin, get("/livez", host)).await.0, StatusCode::OK, "{host}");
+    }
+    for host in ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example:8888", ""] {
+        assert_eq!(ask(&admin, get("/metrics", host)).await.0, StatusCode::MISDIRECTED_REQUEST, "{host}");
+    }
+}
+
+/// A page of another site can't make a browser post here.
+#[tokio::test]
+async fn cross_site_posts_are_refused() {
+    let (admin, ..) = admin();
+    let post = |name: &str, value: &str| {
+        Request::post("/livez").header("host", "localhost").header(name, value).body(Body::empty()).expect("request")
+    };
+    assert_eq!(ask(&admin, post("sec-fetch-site", "cross-site")).await.0, StatusCode::FORBIDDEN);
+    assert_eq!(ask(&admin, post("origin", "https://evil.example")).await.0, StatusCode::FORBIDDEN);
+    assert_eq!(ask(&admin, post("origin", "http://localhost")).await.0, StatusCode::METHOD_NOT_ALLOWED);
+}
+
+/// Not ready before every part said it is fine, and again when one stops being so, with the reason.
+#[tokio::test]
+async fn readiness_tells_why() {
+    let (admin, _, health) = admin();
+    assert_eq!(ask(&admin, get("/readyz", "localhost")).await.0, StatusCode::SERVICE_UNAVAILABLE);
+    health.set("spool", None);
+    assert_eq!(ask(&admin, get("/readyz", "localhost")).await.0, StatusCode::OK);
+    health.set("spool", Some("can't be written"));
+    let (status, text) = ask(&admin, get("/readyz", "localhost")).await;
+    assert_eq!((status, text.as_str()), (StatusCode::SERVICE_UNAVAILABLE, "spool: can't be written\n"));
+}
+
+/// Every value on the page stands in `/metrics`, and hostile labels are escaped.
+#[tokio::test]
+async fn the_page_says_what_metrics_say() {
+    let (admin, meter, health) = admin();
+    health.set("spool", None);
+    meter.gauge(&names::INFO, &[("version", "<script>\"x\\y\n")]).set(1.0);
+    let (_, metrics) = ask(&admin, get("/metrics", "localhost")).await;
+    let (status, page) = ask(&admin, get("/", "localhost")).await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(!page.contains("<script>"), "{page}");
+    let samples = parse(&metrics);
+    assert_eq!(samples.first().map(|sample| sample.label("version")), Some("<script>\"x\\y\n"));
+    assert!(page.contains("<td class=\"n\">1</td>"), "{page}");
+}
