@@ -1,0 +1,134 @@
+//! **What**: [`Pseudonymizer`]: the keyed `h-…` that stands for an id, and [`IdPolicy`]: how an id may be shown.
+//! **Why**: spans, index lines and object names must show the same form of one id, and nobody without the key may
+//! confirm a guess of it.
+//! **Invariants**: every text that starts with `h-` is keyed: an id that a client made to look so becomes a pseudonym
+//! itself; subkeys differ by account; a name made by [`IdPolicy::key_form`] is one path segment, never `.` or `..`.
+//! **Not here**: which ids are private (the redaction rules, wired in by the app).
+
+use std::borrow::Cow;
+
+use hkdf::Hkdf;
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+use crate::secret::Secret;
+
+#[cfg(test)]
+mod tests;
+
+/// Every pseudonym starts with this.
+pub const PREFIX: &str = "h-";
+/// Longest id that stays readable, bytes; longer ones become pseudonyms.
+pub const MAX_ID: usize = 128;
+/// Longest percent-encoded name segment, bytes (file systems stop at 255).
+const MAX_SEGMENT: usize = 200;
+const PSEUDONYM_BYTES: usize = 16;
+
+/// Makes pseudonyms from one key, with a subkey per account.
+#[derive(Clone)]
+pub struct Pseudonymizer {
+    /// HKDF's extracted key.
+    prk: Zeroizing<[u8; 32]>,
+}
+
+impl Pseudonymizer {
+    /// From the configured key: any text, at best 32 random bytes in base64 or hex. All replicas take the same.
+    pub fn new(key: &Secret) -> Self {
+        let (prk, _) = Hkdf::<Sha256>::extract(Some(b"tollgate pseudonyms v1"), key.expose().as_bytes());
+        Self { prk: Zeroizing::new(prk.into()) }
+    }
+
+    /// `h-` and 32 hex digits: HMAC-SHA-256 of `text` under the account's subkey, cut to 16 bytes.
+    pub fn pseudonym(&self, account: &str, text: &str) -> String {
+        let mac = keyed(&*self.subkey(account), &[b"id", text.as_bytes()]);
+        let mut out = String::with_capacity(PREFIX.len() + 2 * PSEUDONYM_BYTES);
+        out.push_str(PREFIX);
+        crate::hex::push(&mut out, mac.get(..PSEUDONYM_BYTES).unwrap_or(&mac));
+        out
+    }
+
+    /// A fingerprint of `parts`, comparable within the account, not guessable without the key: HMAC-SHA-256.
+    pub fn fingerprint(&self, account: &str, parts: &[&[u8]]) -> [u8; 32] {
+        keyed(&*self.subkey(account), parts)
+    }
+
+    fn subkey(&self, account: &str) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(keyed(&*self.prk, &[b"account", account.as_bytes()]))
+    }
+}
+
+/// HMAC-SHA-256 of length-prefixed parts.
+fn keyed(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return [0; 32] }; // any length is taken
+    for part in parts {
+        mac.update(&(part.len() as u64).to_le_bytes());
+        mac.update(part);
+    }
+    mac.finalize().into_bytes().into()
+}
+
+/// How ids and short texts may be shown outside of the vault's ciphertext. The redaction rules implement it.
+pub trait IdPolicy: Send + Sync {
+    /// The id itself, or its `h-…` when a redaction rule matches it (or when it pretends to be one).
+    fn shown<'a>(&self, account: &str, id: &'a str) -> Cow<'a, str>;
+
+    /// A text column of an index line after the redaction rules.
+    fn column<'a>(&self, account: &str, text: &'a str) -> Cow<'a, str>;
+
+    /// Always the `h-…` of `id`.
+    fn pseudonym(&self, account: &str, id: &str) -> String;
+
+    /// The id as one segment of an object name: its shown form, percent-encoded; over 128 bytes its pseudonym.
+    fn key_form<'a>(&self, account: &str, id: &'a str) -> Cow<'a, str> {
+        if id.len() > MAX_ID {
+            return self.pseudonym(account, id).into();
+        }
+        let shown = self.shown(account, id);
+        match segment(&shown) {
+            None => shown,
+            Some(encoded) if encoded.len() > MAX_SEGMENT => self.pseudonym(account, id).into(),
+            Some(encoded) => encoded.into(),
+        }
+    }
+}
+
+/// Percent-encodes everything but `[A-Za-z0-9._-]`; `None` when nothing has to change. Empty, `.` and `..` change.
+pub fn segment(text: &str) -> Option<String> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    let dots = matches!(text, "." | "..");
+    if text.is_empty() {
+        return Some("%empty".to_owned());
+    }
+    if !dots && text.bytes().all(plain) {
+        return None;
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for byte in text.bytes() {
+        if plain(byte) && !dots {
+            out.push(char::from(byte));
+        } else {
+            out.push('%');
+            crate::hex::push_upper(&mut out, &[byte]);
+        }
+    }
+    Some(out)
+}
+
+/// The policy without redaction rules: lengths and look-alikes only. For tests and for a vault without `redact`.
+#[derive(Clone)]
+pub struct PlainIds(pub Pseudonymizer);
+
+impl IdPolicy for PlainIds {
+    fn shown<'a>(&self, account: &str, id: &'a str) -> Cow<'a, str> {
+        if id.starts_with(PREFIX) { self.0.pseudonym(account, id).into() } else { id.into() }
+    }
+
+    fn column<'a>(&self, _account: &str, text: &'a str) -> Cow<'a, str> {
+        text.into()
+    }
+
+    fn pseudonym(&self, account: &str, id: &str) -> String {
+        self.0.pseudonym(account, id)
+    }
+}

@@ -1,0 +1,60 @@
+use super::*;
+
+fn ids(key: &str) -> PlainIds {
+    PlainIds(Pseudonymizer::new(&Secret::new(key.to_owned())))
+}
+
+/// One id has one form per key and account, and another under any other key or account.
+#[test]
+fn pseudonyms_are_keyed_by_key_and_account() {
+    let one = ids("k1");
+    let form = one.pseudonym("default", "ada@example.com");
+    assert!(form.starts_with(PREFIX) && form.len() == 34);
+    assert_eq!(form, ids("k1").pseudonym("default", "ada@example.com"));
+    assert_ne!(form, one.pseudonym("other", "ada@example.com"));
+    assert_ne!(form, ids("k2").pseudonym("default", "ada@example.com"));
+    assert_ne!(form, one.pseudonym("default", "ada@example.con"));
+}
+
+/// The form is part of stored data: a change would split every user's history.
+#[test]
+fn the_form_is_stable() {
+    assert_eq!(ids("key").pseudonym("default", "ada"), "h-7290497dd9ebc07d98d845a392bad1f9");
+}
+
+/// An id that only looks like a pseudonym must not pass as one.
+#[test]
+fn a_forged_pseudonym_is_keyed() {
+    let ids = ids("k");
+    let forged = ids.pseudonym("default", "victim");
+    assert_ne!(ids.shown("default", &forged), forged);
+    assert!(ids.shown("default", &forged).starts_with(PREFIX));
+}
+
+/// Hostile ids must stay one harmless path segment.
+#[test]
+fn key_forms_are_one_segment() {
+    let ids = ids("k");
+    let long = "x".repeat(1024);
+    let wide = "é".repeat(64);
+    for id in ["", ".", "..", "../../etc/passwd", "a/b", "a\\b", "a b", "ü", "a%2Fb", "#?&", "\0", "a\nb", &long, &wide]
+    {
+        let form = ids.key_form("default", id);
+        assert!(!form.is_empty() && form.len() <= MAX_SEGMENT && form != "." && form != "..", "{form}");
+        assert!(form.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-%".contains(&b)), "{form}");
+    }
+    assert_eq!(ids.key_form("default", ".."), "%2E%2E");
+    assert_eq!(ids.key_form("default", "a/b c"), "a%2Fb%20c");
+    assert_eq!(ids.key_form("default", "ok-1.2_3"), "ok-1.2_3");
+    assert!(ids.key_form("default", &long).starts_with(PREFIX));
+}
+
+/// Two ids must never share a name.
+#[test]
+fn key_forms_are_injective() {
+    let ids = ids("k");
+    let mut seen = std::collections::HashSet::new();
+    for id in ["a/b", "a%2Fb", "a%2fb", "a.b", "a b", "a%20b", ".", "%2E", "", "%00", "\0"] {
+        assert!(seen.insert(ids.key_form("default", id).into_owned()), "{id:?}");
+    }
+}
