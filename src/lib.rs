@@ -3,8 +3,8 @@
 pub mod clock;
 pub mod config;
 pub mod genai;
-pub mod net;
 pub mod hex;
+pub mod net;
 pub mod otlp;
 pub mod pipeline;
 pub mod pseudonym;
