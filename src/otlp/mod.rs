@@ -4,6 +4,7 @@
 //! of a repeated singular field, oneof or duplicate key is treated; malformed input is an error, never a panic.
 //! **Not here**: what keys mean (`genai/`), what is private (`processors/redact`).
 
+pub mod json;
 pub mod payload;
 pub mod signal;
 

@@ -1,0 +1,89 @@
+//! **What**: JSON numbers: their grammar, exact reading as integers, reading as doubles. **Invariants**: integers never
+//! pass through a float; time is linear in the token. **Not here**: ranges of kinds (`decode`).
+
+/// The JSON number that `text` starts with.
+pub(super) fn token(text: &[u8]) -> Option<&[u8]> {
+    let mut length = usize::from(text.first() == Some(&b'-'));
+    let whole = digits(text, length);
+    if whole == 0 || (whole > 1 && text.get(length) == Some(&b'0')) {
+        return None;
+    }
+    length += whole;
+    if text.get(length) == Some(&b'.') {
+        let fraction = digits(text, length + 1);
+        if fraction == 0 {
+            return None;
+        }
+        length += 1 + fraction;
+    }
+    if matches!(text.get(length), Some(b'e' | b'E')) {
+        let sign = usize::from(matches!(text.get(length + 1), Some(b'+' | b'-')));
+        let exponent = digits(text, length + 1 + sign);
+        if exponent == 0 {
+            return None;
+        }
+        length += 1 + sign + exponent;
+    }
+    text.get(..length)
+}
+
+fn digits(text: &[u8], from: usize) -> usize {
+    text.get(from..).unwrap_or_default().iter().take_while(|byte| byte.is_ascii_digit()).count()
+}
+
+/// The value of a [`token`] if it is a whole number of at most 64 bits beside its sign (`1.0` and `1e3` are).
+pub(super) fn integer(token: &[u8]) -> Option<i128> {
+    let (negative, unsigned) = match token.split_first() {
+        Some((b'-', rest)) => (true, rest),
+        _ => (false, token),
+    };
+    let magnitude = match plain(unsigned) {
+        Some(magnitude) => magnitude,
+        None => scaled(unsigned)?,
+    };
+    Some(if negative { -i128::from(magnitude) } else { i128::from(magnitude) })
+}
+
+/// Digits only, within 64 bits.
+fn plain(digits: &[u8]) -> Option<u64> {
+    digits.iter().try_fold(0_u64, |value, byte| {
+        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+        value.checked_mul(10)?.checked_add(digit)
+    })
+}
+
+/// Digits with a fraction or an exponent.
+fn scaled(unsigned: &[u8]) -> Option<u64> {
+    let split = unsigned.iter().position(|byte| matches!(byte, b'e' | b'E')).unwrap_or(unsigned.len());
+    let (mantissa, exponent) = unsigned.split_at_checked(split)?;
+    let point = mantissa.iter().position(|byte| *byte == b'.').unwrap_or(mantissa.len());
+    // Zeros at the end, behind the point or not, are taken off and counted into the exponent.
+    let Some(last) = mantissa.iter().rposition(|byte| matches!(byte, b'1'..=b'9')) else { return Some(0) };
+    let mut value: u64 = 0;
+    for digit in mantissa.iter().take(last + 1).filter(|byte| byte.is_ascii_digit()) {
+        value = value.checked_mul(10)?.checked_add(u64::from(digit - b'0'))?;
+    }
+    let shift = if last > point { -i64::try_from(last - point).ok()? } else { i64::try_from(point - last - 1).ok()? };
+    let power = shift.checked_add(exponent_of(exponent)?)?;
+    value.checked_mul(10_u64.checked_pow(u32::try_from(power).ok()?)?)
+}
+
+/// The exponent behind `e`, saturated far outside of any range.
+fn exponent_of(text: &[u8]) -> Option<i64> {
+    let Some((_, text)) = text.split_first() else { return Some(0) };
+    let (negative, digits) = match text.split_first() {
+        Some((b'-', rest)) => (true, rest),
+        Some((b'+', rest)) => (false, rest),
+        _ => (false, text),
+    };
+    let value = digits.iter().fold(0_i64, |value, byte| {
+        if value > i64::MAX / 16 { value } else { value * 10 + i64::from(byte.wrapping_sub(b'0')) }
+    });
+    Some(if negative { -value } else { value })
+}
+
+/// The double nearest to a [`token`]; none if it is larger than every double.
+pub(super) fn double(token: &[u8]) -> Option<f64> {
+    let value: f64 = std::str::from_utf8(token).ok()?.parse().ok()?;
+    value.is_finite().then_some(value)
+}

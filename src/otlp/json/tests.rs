@@ -1,0 +1,7 @@
+//! Tests of OTLP/JSON: schema against the official descriptors, cases, differential and hostile input.
+
+mod cases;
+mod differential;
+mod generate;
+mod hostile;
+mod schema;
