@@ -7,6 +7,7 @@ A recording is a folder with client.json (who, which version, recorded or built,
 `{n:03}-{signal}.{pb|json}` and ledger.json: what the mock model answered, so a count that owes nothing to the telemetry.
 --check writes nothing and fails if the files on disk say otherwise.
 """
+import fnmatch
 import json
 import os
 import re
@@ -17,7 +18,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import decode  # noqa: E402
 
 BUCKETS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_creation_tokens", "cache_creation_5m_tokens",
-           "cache_creation_1h_tokens")
+           "cache_creation_1h_tokens", "reasoning_tokens")
 
 
 def load_items(folder, files):
@@ -48,9 +49,34 @@ def exact_cost(price, usage, inclusive):
     return text
 
 
-def call_of(row, items, client):
+def usage_of(attributes):
+    return {k: v for k, v in attributes.items() if re.search(r"usage|token_count|_tokens$", k) and not k.endswith("max_tokens") and isinstance(v, (int, float, str))}
+
+
+def records_of(rows, items, patterns):
+    """Per call of the ledger, the records that tell of it: by an id in any of their texts, else by their order in time."""
+    spans = [(file, n, signal, item) for file, n, signal, item in items if signal != "metrics"
+             and any(fnmatch.fnmatch(decode.name_of(item), p) for p in patterns)]
+    found = [[] for _ in rows]
+    rest = []
+    for entry in spans:
+        texts = [t for place, t in decode.places(entry[2], entry[3]) if not place.startswith("resource ")]
+        # a later call quotes earlier ones in its input: the last id is its own
+        hits = [i for i, row in enumerate(rows) if any(id_ and any(id_ in t for t in texts) for id_ in (row["request_id"], row["message_id"]))]
+        (found[hits[-1]] if hits else rest).append(entry)
+    rest_by_name = {}
+    for entry in sorted(rest, key=lambda e: e[3].get("start") or e[3].get("time") or 0):
+        rest_by_name.setdefault((entry[2], entry[3]["scope"]), []).append(entry)
+    for (signal, scope), entries in rest_by_name.items():
+        open_ = [i for i in range(len(rows)) if not any(e[2] == signal and e[3]["scope"] == scope for e in found[i])]
+        if len(open_) == len(entries):
+            for i, entry in zip(open_, entries):
+                found[i].append(entry)
+    return found
+
+
+def call_of(row, records, client, inclusive):
     """One model call: what the mock answered, what the client made of it."""
-    ids = {row["request_id"], row["message_id"]} - {None}
     out = {"request_id": row["request_id"], "message_id": row["message_id"], "lane": row["lane"], "model": row["model"]}
     if "error" in row:
         out["error"] = row["error"]
@@ -58,21 +84,17 @@ def call_of(row, items, client):
         out.update({k: row["usage"][k] for k in BUCKETS if k in row["usage"]})
         out["stop_reason"] = row["stop_reason"]
         if row["model"] in client["prices"]:
-            out["cost_usd_exact"] = exact_cost(client["prices"][row["model"]], row["usage"], client["input_includes_cached"])
-    for file, n, signal, item in items:
+            out["cost_usd_exact"] = exact_cost(client["prices"][row["model"]], row["usage"], inclusive)
+    for file, n, signal, item in records:
         a = item["attributes"]
-        if signal == "metrics" or not ids & {a.get(k) for k in ("request_id", "gen_ai.response.id", "llm.response.id")}:
-            continue
-        name = decode.name_of(item)
-        where = {"file": file, "item": n, "span_id": item["span_id"], "trace_id": item["trace_id"]}
-        if name in client["call_records"]:
-            out.setdefault("records", {}).setdefault(name, []).append(where)
+        where = {"file": file, "item": n, "signal": signal, "name": decode.name_of(item), "scope": item["scope"],
+                 "span_id": item["span_id"], "trace_id": item["trace_id"], "usage": usage_of(a)}
+        out.setdefault("records", []).append(where)
         if "cost_usd" in a:
             out["cost_usd"] = repr(a["cost_usd"])
-            if "prompt.id" in a:
-                out["prompt_id"] = a["prompt.id"]
-            if "agent_id" in a:
-                out["agent_id"] = a["agent_id"]
+        for key, name in (("prompt.id", "prompt_id"), ("agent_id", "agent_id")):
+            if key in a:
+                out[name] = a[key]
     out["in_telemetry"] = "records" in out
     return out
 
@@ -98,7 +120,8 @@ def canaries_of(folder, ledger, items):
 
 def session_manifest(folder, ledger, client):
     items = load_items(folder, ledger["files"])
-    calls = [call_of(row, items, client) for row in ledger["calls"]]
+    inclusive = ledger.get("input_includes_cached", client["input_includes_cached"])
+    calls = [call_of(row, records, client, inclusive) for row, records in zip(ledger["calls"], records_of(ledger["calls"], items, ledger.get("call_records", client["call_records"])))]
     good = [c for c in calls if "error" not in c]
     totals = {k: sum(c.get(k) or 0 for c in good) for k in BUCKETS if any(k in c for c in good)}
     totals["calls"] = len(good)
@@ -112,7 +135,8 @@ def session_manifest(folder, ledger, client):
         counts.setdefault(signal, {}).setdefault(decode.name_of(item), 0)
         counts[signal][decode.name_of(item)] += 1
     return {
-        "protocol": ledger["protocol"], "switches": ledger["switches"], "model": ledger["model"],
+        **{k: ledger[k] for k in ("library", "vendor") if k in ledger},
+        "protocol": ledger["protocol"], "switches": ledger["switches"], "model": ledger["model"], "input_includes_cached": inclusive,
         "session_ids": distinct(items, "session.id"), "conversation_ids": distinct(items, "gen_ai.conversation.id"),
         "prompt_ids": distinct(items, "prompt.id"), "turn_ids": distinct(items, "turn.id"),
         "turns": ledger["runs"],

@@ -20,7 +20,7 @@ import uuid
 HERE = os.path.dirname(os.path.abspath(__file__))
 REPO = os.path.dirname(os.path.dirname(os.path.dirname(HERE)))
 sys.path[:0] = [HERE, os.path.dirname(HERE)]
-import mock_anthropic  # noqa: E402
+import mock_model  # noqa: E402
 import scenarios  # noqa: E402
 import sink as sink_module  # noqa: E402
 
@@ -110,8 +110,8 @@ def record(name, out):
     sink_url = f"http://127.0.0.1:{server.server_address[1]}"
     lanes = canaries.fill(session["lanes"])
     lanes = json.loads(json.dumps(lanes).replace("{cwd}", CWD))
-    mock = mock_anthropic.Mock(name, lanes, pace=0.8)
-    model = mock_anthropic.serve(mock)
+    mock = mock_model.Mock(name, lanes, pace=0.8)
+    model = mock_model.serve(mock)
     prepare(name, session, canaries, sink_url)
     env = environment(session, sink_url, f"http://127.0.0.1:{model.server_address[1]}")
 

@@ -1,0 +1,267 @@
+#!/usr/bin/env python3
+"""A mock of the Anthropic and OpenAI model APIs that plays a written scenario. Standard library only.
+
+A scenario is a set of lanes (main agent, sub-agent); each request takes the next step of the first lane whose `marker`
+stands in the request's first user message (and whose `model`, if it has one, is the request's). A request without tools counts only for a lane that is `bare`. What was answered is kept in `ledger`: the hand count of a recording.
+
+A step:
+    {"say": text?, "think": text?, "tools": [(name, input)…], "usage": {in, out, read, w5, w1}, "stop": …}
+    {"error": 529, "type": "overloaded_error", "message": …}
+`usage` is what this vendor would report: Anthropic's `in` excludes the cached tokens, OpenAI's includes them. `reasoning` is part of `out`.
+"""
+import hashlib
+import json
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+# Anything no lane wants (a title, a topic check) gets this, and is counted like any call.
+FALLBACK = {"say": "ok", "usage": {"in": 11, "out": 3, "read": 0, "w5": 0, "w1": 0}}
+
+
+def text_of(content):
+    if isinstance(content, str):
+        return content
+    return "\n".join(b.get("text") or "" for b in content if isinstance(b, dict))
+
+
+def first_user_text(request):
+    """Of an Anthropic or chat-completions request (`messages`) or a responses request (`input`)."""
+    messages = request.get("messages") or request.get("input") or []
+    if isinstance(messages, str):
+        return messages
+    users = [m for m in messages if isinstance(m, dict) and m.get("role") == "user"]
+    return text_of(users[0]["content"]) if users else ""
+
+
+class Mock:
+    def __init__(self, name, lanes, pace=0.0):
+        self.name = name
+        self.pace = pace
+        self.lanes = [{"name": n, **lane, "steps": list(lane["steps"])} for n, lane in lanes.items()]
+        self.lock = threading.Lock()
+        self.ledger = []
+        self.requests = []
+
+    def step(self, request, prefix):
+        first = first_user_text(request)
+        with self.lock:
+            lane = next((l for l in self.lanes if l["marker"] in first and (l.get("bare") or request.get("tools"))
+                         and l.get("model") in (None, request.get("model"))), None)
+            step = lane["steps"].pop(0) if lane and lane["steps"] else FALLBACK
+            n = len(self.requests) + 1
+            self.requests.append(request)
+            tag = hashlib.sha256(f"{self.name}/{n}".encode()).hexdigest()[:20]
+            row = {"n": n, "lane": lane["name"] if lane else None, "request_id": f"req_{tag}", "message_id": f"{prefix}_{tag}",
+                   "model": request.get("model"), "stream": bool(request.get("stream"))}
+            if "error" in step:
+                row["error"] = step["error"]
+            else:
+                u = step["usage"]
+                row["usage"] = {"input_tokens": u["in"], "output_tokens": u["out"], "cache_read_tokens": u["read"],
+                                "cache_creation_tokens": u["w5"] + u["w1"], "cache_creation_5m_tokens": u["w5"],
+                                "cache_creation_1h_tokens": u["w1"]}
+                if "reasoning" in u:
+                    row["usage"]["reasoning_tokens"] = u["reasoning"]
+                row["stop_reason"] = stop_reason(step)
+                row["tools"] = []
+                for i, (tool, arguments) in enumerate(step.get("tools", [])):
+                    row["tools"].append({"id": f"{'toolu' if prefix == 'msg' else 'call'}_{tag}{i}", "name": tool, "input": arguments})
+            self.ledger.append(row)
+        return step, row
+
+
+def stop_reason(step):
+    return step.get("stop") or ("tool_use" if step.get("tools") else "end_turn")
+
+
+def usage_of(row, output):
+    u = row["usage"]
+    return {"input_tokens": u["input_tokens"], "cache_creation_input_tokens": u["cache_creation_tokens"],
+            "cache_read_input_tokens": u["cache_read_tokens"],
+            "cache_creation": {"ephemeral_5m_input_tokens": u["cache_creation_5m_tokens"],
+                               "ephemeral_1h_input_tokens": u["cache_creation_1h_tokens"]},
+            "output_tokens": output, "service_tier": "standard"}
+
+
+def blocks_of(step, row):
+    if step.get("think"):
+        yield {"type": "thinking", "thinking": step["think"], "signature": "bW9jaw=="}
+    if step.get("say"):
+        yield {"type": "text", "text": step["say"]}
+    for tool in row["tools"]:
+        yield {"type": "tool_use", "id": tool["id"], "name": tool["name"], "input": tool["input"]}
+
+
+def sse(step, row):
+    """The server-sent events of one message; text goes out in three pieces, as a real server sends it."""
+    def event(kind, **body):
+        return f"event: {kind}\ndata: {json.dumps({'type': kind, **body})}\n\n".encode()
+
+    yield event("message_start", message={
+        "id": row["message_id"], "type": "message", "role": "assistant", "model": row["model"], "content": [],
+        "stop_reason": None, "stop_sequence": None, "usage": usage_of(row, 1)})
+    for i, block in enumerate(blocks_of(step, row)):
+        kind = block["type"]
+        if kind == "text":
+            empty, whole, delta = {"type": "text", "text": ""}, block["text"], lambda s: {"type": "text_delta", "text": s}
+        elif kind == "thinking":
+            empty, whole = {"type": "thinking", "thinking": "", "signature": ""}, block["thinking"]
+            delta = lambda s: {"type": "thinking_delta", "thinking": s}
+        else:
+            empty, whole = {**block, "input": {}}, json.dumps(block["input"])
+            delta = lambda s: {"type": "input_json_delta", "partial_json": s}
+        yield event("content_block_start", index=i, content_block=empty)
+        third = max(1, -(-len(whole) // 3))
+        for at in range(0, len(whole), third):
+            yield event("content_block_delta", index=i, delta=delta(whole[at:at + third]))
+        if kind == "thinking":
+            yield event("content_block_delta", index=i, delta={"type": "signature_delta", "signature": block["signature"]})
+        yield event("content_block_stop", index=i)
+    yield event("message_delta", delta={"stop_reason": row["stop_reason"], "stop_sequence": None},
+                usage=usage_of(row, row["usage"]["output_tokens"]))
+    yield event("message_stop")
+
+
+# ---- OpenAI ------------------------------------------------------------------------------------------------------------
+
+CREATED = 1_795_000_000
+
+
+def dated(model):
+    """The snapshot that answers for an alias, as the real service does."""
+    return {"gpt-5-mini": "gpt-5-mini-2025-08-07", "gpt-4.1": "gpt-4.1-2025-04-14"}.get(model, model)
+
+
+def chat_usage(row):
+    u = row["usage"]
+    return {"prompt_tokens": u["input_tokens"], "completion_tokens": u["output_tokens"], "total_tokens": u["input_tokens"] + u["output_tokens"],
+            "prompt_tokens_details": {"cached_tokens": u["cache_read_tokens"], "audio_tokens": 0},
+            "completion_tokens_details": {"reasoning_tokens": u.get("reasoning_tokens", 0), "audio_tokens": 0,
+                                          "accepted_prediction_tokens": 0, "rejected_prediction_tokens": 0}}
+
+
+def chat_calls(row):
+    return [{"id": t["id"], "type": "function", "function": {"name": t["name"], "arguments": json.dumps(t["input"])}} for t in row["tools"]]
+
+
+def chat_completion(step, row):
+    message = {"role": "assistant", "content": step.get("say"), "refusal": None, "annotations": []}
+    if row["tools"]:
+        message["tool_calls"] = chat_calls(row)
+    return {"id": row["message_id"], "object": "chat.completion", "created": CREATED, "model": dated(row["model"]), "service_tier": "default",
+            "system_fingerprint": "fp_mock", "usage": chat_usage(row), "choices": [
+                {"index": 0, "message": message, "logprobs": None, "finish_reason": "tool_calls" if row["tools"] else "stop"}]}
+
+
+def chat_sse(step, row, with_usage):
+    def chunk(delta, finish=None, **more):
+        choices = [] if delta is None else [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}]
+        return ("data: " + json.dumps({"id": row["message_id"], "object": "chat.completion.chunk", "created": CREATED, "model": dated(row["model"]),
+                                       "service_tier": "default", "system_fingerprint": "fp_mock", "choices": choices, **more}) + "\n\n").encode()
+
+    yield chunk({"role": "assistant", "content": ""})
+    for word in (step.get("say") or "").split(" "):
+        yield chunk({"content": word + " "})
+    for i, call in enumerate(chat_calls(row)):
+        yield chunk({"tool_calls": [{"index": i, **call}]})
+    yield chunk({}, "tool_calls" if row["tools"] else "stop")
+    if with_usage:
+        yield chunk(None, usage=chat_usage(row))
+    yield b"data: [DONE]\n\n"
+
+
+def response(step, row):
+    u = row["usage"]
+    output = [{"id": "rs_" + row["message_id"], "type": "reasoning", "summary": [{"type": "summary_text", "text": step["think"]}]}] if step.get("think") else []
+    if step.get("say"):
+        output.append({"id": "ms_" + row["message_id"], "type": "message", "role": "assistant", "status": "completed",
+                       "content": [{"type": "output_text", "text": step["say"], "annotations": [], "logprobs": []}]})
+    output += [{"id": "fc_" + t["id"], "type": "function_call", "call_id": t["id"], "name": t["name"], "arguments": json.dumps(t["input"]),
+                "status": "completed"} for t in row["tools"]]
+    return {"id": row["message_id"], "object": "response", "created_at": CREATED, "status": "completed", "model": dated(row["model"]),
+            "output": output, "parallel_tool_calls": True, "tool_choice": "auto", "tools": [], "temperature": 1.0, "top_p": 1.0,
+            "error": None, "incomplete_details": None, "instructions": None, "metadata": {}, "service_tier": "default",
+            "usage": {"input_tokens": u["input_tokens"], "input_tokens_details": {"cached_tokens": u["cache_read_tokens"]},
+                      "output_tokens": u["output_tokens"], "output_tokens_details": {"reasoning_tokens": u.get("reasoning_tokens", 0)},
+                      "total_tokens": u["input_tokens"] + u["output_tokens"]}}
+
+
+def embedding(row):
+    return {"object": "list", "model": row["model"], "data": [{"object": "embedding", "index": 0, "embedding": [0.25, -0.5, 0.125]}],
+            "usage": {"prompt_tokens": row["usage"]["input_tokens"], "total_tokens": row["usage"]["input_tokens"]}}
+
+
+# ---- HTTP --------------------------------------------------------------------------------------------------------------
+
+def answer(mock, path, request):
+    """(status, body, content type, ledger row) for one request; the vendor is known by its path."""
+    prefix = {"/v1/messages": "msg", "/v1/chat/completions": "chatcmpl", "/v1/responses": "resp", "/v1/embeddings": "emb"}[path]
+    step, row = mock.step(request, prefix)
+    time.sleep(mock.pace)
+    if "error" in step:
+        error = {"type": step["type"], "message": step["message"]}
+        body = {"type": "error", "error": error, "request_id": row["request_id"]} if prefix == "msg" else {"error": {**error, "code": None, "param": None}}
+        return step["error"], json.dumps(body).encode(), "application/json", row, step.get("headers", ())
+    stream = "text/event-stream; charset=utf-8"
+    if prefix == "msg":
+        if row["stream"]:
+            return 200, b"".join(sse(step, row)), stream, row, ()
+        body = {"id": row["message_id"], "type": "message", "role": "assistant", "model": row["model"], "content": list(blocks_of(step, row)),
+                "stop_reason": row["stop_reason"], "stop_sequence": None, "usage": usage_of(row, row["usage"]["output_tokens"])}
+    elif prefix == "chatcmpl":
+        if row["stream"]:
+            usage = (request.get("stream_options") or {}).get("include_usage")
+            row["usage_sent"] = bool(usage)
+            return 200, b"".join(chat_sse(step, row, usage)), stream, row, ()
+        body = chat_completion(step, row)
+    elif prefix == "resp":
+        body = response(step, row)
+    else:
+        body = embedding(row)
+    return 200, json.dumps(body).encode(), "application/json", row, ()
+
+
+def handler(mock):
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_):
+            pass
+
+        def reply(self, status, body, kind="application/json", row=None, extra=()):
+            self.send_response(status)
+            self.send_header("content-type", kind)
+            self.send_header("content-length", str(len(body)))
+            if row:
+                self.send_header("request-id" if row["message_id"].startswith("msg_") else "x-request-id", row["request_id"])
+            for name, value in extra:
+                self.send_header(name, value)
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(body)
+
+        def do_HEAD(self):
+            self.reply(200, b"")
+
+        def do_GET(self):
+            self.reply(404, b'{"type":"error","error":{"type":"not_found_error","message":"mock"}}')
+
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers.get("content-length") or 0))
+            path = self.path.split("?")[0]
+            if path == "/v1/messages/count_tokens":
+                return self.reply(200, b'{"input_tokens": 100}')
+            if path not in ("/v1/messages", "/v1/chat/completions", "/v1/responses", "/v1/embeddings"):
+                return self.do_GET()
+            self.reply(*answer(mock, path, json.loads(body)))
+
+    return Handler
+
+
+def serve(mock, port=0):
+    """Starts the mock in a thread; returns the server (its port is server_address[1])."""
+    server = ThreadingHTTPServer(("127.0.0.1", port), handler(mock))
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
