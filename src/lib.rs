@@ -8,6 +8,7 @@ pub mod net;
 pub mod otlp;
 pub mod pipeline;
 pub mod pseudonym;
+pub mod redaction;
 pub mod rng;
 pub mod secret;
 pub mod telemetry;

@@ -1,0 +1,76 @@
+//! **What**: overlapping hits become disjoint ones, and hits become text. **Invariants**: the order is class (see
+//! [`super::Class`]), longer, earlier, rule; a partial overlap is merged under the winner, so that no tail leaks;
+//! placeholders that came in are reserved and stay. **Not here**: matching (`find`).
+
+use std::ops::Range;
+
+use super::rule::Class;
+
+/// One private stretch of a text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hit {
+    /// Byte range, on character boundaries.
+    pub range: Range<usize>,
+    /// Index of the rule in its detector.
+    pub(super) rule: usize,
+}
+
+/// Merges overlapping hits; what remains is sorted and disjoint.
+pub(super) fn resolve(hits: &mut Vec<Hit>, class: &dyn Fn(&Hit) -> Option<Class>) {
+    if hits.len() < 2 {
+        return;
+    }
+    hits.sort_by(|a, b| a.range.start.cmp(&b.range.start).then(b.range.end.cmp(&a.range.end)));
+    let mut kept: Vec<Hit> = Vec::with_capacity(hits.len());
+    for hit in hits.drain(..) {
+        match kept.last_mut() {
+            Some(last) if hit.range.start < last.range.end => {
+                let union = last.range.start..last.range.end.max(hit.range.end);
+                let rank = |hit: &Hit| (class(hit), std::cmp::Reverse(hit.range.len()), hit.range.start, hit.rule);
+                let winner = if rank(&hit) < rank(last) { hit.rule } else { last.rule };
+                *last = Hit { range: union, rule: winner };
+            }
+            _ => kept.push(hit),
+        }
+    }
+    *hits = kept;
+}
+
+/// Placeholders already in the text: `[TYPE]` or `[TYPE:h-…]`.
+pub(super) fn reserved(text: &str, out: &mut Vec<Range<usize>>) {
+    out.clear();
+    for start in memchr::memchr_iter(b'[', text.as_bytes()) {
+        if let Some(len) = text.get(start..).and_then(placeholder_len) {
+            out.push(start..start + len);
+        }
+    }
+}
+
+/// Length of the placeholder that `text` starts with: `\[[A-Z][A-Z0-9_]{1,40}(?::h-[0-9a-f]{16})?\]`.
+fn placeholder_len(text: &str) -> Option<usize> {
+    let body = text.strip_prefix('[')?;
+    let name = body.bytes().take(42).take_while(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || *b == b'_').count();
+    if !(2..=41).contains(&name) || !body.starts_with(|c: char| c.is_ascii_uppercase()) {
+        return None;
+    }
+    let rest = body.get(name..)?;
+    if rest.starts_with(']') {
+        return Some(name + 2);
+    }
+    let hex = rest.strip_prefix(":h-")?;
+    let digits = hex.bytes().take_while(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(b)).count();
+    (digits == 16 && hex.get(16..)?.starts_with(']')).then_some(name + 2 + 3 + 16)
+}
+
+/// `text` with every hit replaced by what `placeholder` says.
+pub fn replace(text: &str, hits: &[Hit], placeholder: &mut dyn FnMut(&Hit, &str, &mut String)) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut from = 0;
+    for hit in hits {
+        out.push_str(text.get(from..hit.range.start).unwrap_or(""));
+        placeholder(hit, text.get(hit.range.clone()).unwrap_or(""), &mut out);
+        from = hit.range.end;
+    }
+    out.push_str(text.get(from..).unwrap_or(""));
+    out
+}

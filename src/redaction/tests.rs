@@ -1,0 +1,136 @@
+//! Tests of the rules (every example in the rule files) and of the engine's properties.
+
+use proptest::prelude::*;
+
+use super::{BUILTIN, Custom, Detector, RuleData, Scratch, replace};
+use crate::config::load;
+
+fn rules() -> Vec<RuleData> {
+    BUILTIN.iter().flat_map(|(name, text)| load::data::<Vec<RuleData>>(name, text).expect("rule file")).collect()
+}
+
+fn detector() -> Detector {
+    Detector::new(&rules(), &[]).map_err(|errors| format!("{errors:?}")).expect("rules compile")
+}
+
+fn redact(detector: &Detector, text: &str) -> String {
+    let mut scratch = Scratch::new();
+    let hits = detector.find(text, &mut scratch).to_vec();
+    replace(text, &hits, &mut |hit, _, out| out.push_str(detector.placeholder(hit)))
+}
+
+/// Each rule has three hits and three near-misses of different kinds; each hit loses its marked part and nothing
+/// else, each near-miss stays, with all rules on.
+#[test]
+fn every_example_of_every_rule() {
+    let (detector, rules) = (detector(), rules());
+    let mut failures = Vec::new();
+    for rule in &rules {
+        assert!(rule.hits.len() >= 3 && rule.misses.len() >= 3, "{} lacks examples", rule.name);
+        for hit in &rule.hits {
+            let (text, placeholder) = (hit.replace(['«', '»'], ""), format!("[{}]", rule.placeholder));
+            let (head, rest) = hit.split_once('«').expect("a marked part");
+            let (_, tail) = rest.split_once('»').unwrap_or((rest, ""));
+            let (wanted, got) = (format!("{head}{placeholder}{tail}"), redact(&detector, &text));
+            if got != wanted {
+                failures.push(format!("{}: wanted {wanted:?}, got {got:?}", rule.name));
+            }
+        }
+        for miss in &rule.misses {
+            let got = redact(&detector, miss);
+            if got != *miss {
+                failures.push(format!("{}: near-miss became {got:?}", rule.name));
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// A second pass changes nothing, on every example.
+#[test]
+fn examples_are_idempotent() {
+    let detector = detector();
+    for rule in rules() {
+        for text in rule.hits.iter().chain(&rule.misses) {
+            let once = redact(&detector, &text.replace(['«', '»'], ""));
+            assert_eq!(redact(&detector, &once), once);
+        }
+    }
+}
+
+/// Placeholders that came in stay; clear text beside one does not hide behind it.
+#[test]
+fn placeholders_are_reserved() {
+    let detector = detector();
+    assert_eq!(
+        redact(&detector, "[EMAIL] a@b.io [EMAIL:h-0123456789abcdef]"),
+        "[EMAIL] [EMAIL] [EMAIL:h-0123456789abcdef]"
+    );
+    assert_eq!(redact(&detector, "Authorization: Bearer [API_KEY]"), "Authorization: Bearer [API_KEY]");
+    assert_eq!(
+        redact(&detector, "postgres://[CONNECTION_STRING]@db.example.net/x"),
+        "postgres://[CONNECTION_STRING]@db.example.net/x"
+    );
+}
+
+/// A partial overlap goes whole under the winner: no tail of the loser is left.
+#[test]
+fn overlaps_merge() {
+    let got = redact(&detector(), "db postgres://jane:pw12345@example.com/x");
+    assert_eq!(got, "db postgres://[CONNECTION_STRING]@example.com/x");
+    assert_eq!(redact(&detector(), "https://example.com:8080?x=bob@example.org"), "https://example.com:8080?x=[EMAIL]");
+    let custom = Custom { name: "CASE".to_owned(), pattern: "case-[0-9]+ for bob".to_owned() };
+    let detector = Detector::new(&rules(), &[custom]).ok().expect("compiles");
+    assert_eq!(redact(&detector, "case-77 for bob@example.com"), "[CASE]");
+}
+
+/// JSON that holds a value right after an escape stays JSON.
+#[test]
+fn escapes_survive() {
+    let json = r#"{"t":"line\nbob@example.com\tghp_16C7e42F292c6912E7710c838347Ae178B4a"}"#;
+    let got = redact(&detector(), json);
+    assert_eq!(got, r#"{"t":"line\n[EMAIL]\t[GITHUB_TOKEN]"}"#);
+    assert!(serde_json::from_str::<serde_json::Value>(&got).is_ok());
+}
+
+/// Users' rules win over built-in ones; unusable ones are refused with a reason.
+#[test]
+fn users_rules() {
+    let custom = |name: &str, pattern: &str| Custom { name: name.to_owned(), pattern: pattern.to_owned() };
+    let good = Detector::new(&rules(), &[custom("ACCOUNT_ID", r"ACC-\d{8}")]).ok().expect("compiles");
+    assert_eq!(redact(&good, "for ACC-12345678."), "for [ACCOUNT_ID].");
+    let cases = [
+        ("ACCOUNT_ID", "a*"),
+        ("account", "a"),
+        ("A", "a"),
+        ("BIG", "a{1000}{1000}"),
+        ("LOOK", "(?=a)b"),
+        ("OPEN", "("),
+    ];
+    for (name, pattern) in cases {
+        let errors = Detector::new(&[], &[custom(name, pattern)]).err().expect(pattern);
+        assert_eq!(errors.len(), 1);
+        assert!(!errors[0].what.contains('\n') && !errors[0].what.is_empty());
+    }
+}
+
+/// Hostile repetitions of nearly matching text end in time (a bound, not a timing): the engine is linear in text.
+#[test]
+fn hostile_repetitions_end() {
+    let detector = detector();
+    for piece in ["a@", "1-", "eyJ", "00:", "4111 ", "+1 ", "-----BEGIN PRIVATE KEY-----", "sk-", "basic "] {
+        let text = piece.repeat(20_000 / piece.len());
+        let once = redact(&detector, &text);
+        assert_eq!(redact(&detector, &once), once, "{piece}");
+    }
+}
+
+proptest! {
+    /// Any text: never a panic, idempotent, and the engine works on whole characters.
+    #[test]
+    fn any_text_is_idempotent(text in "\\PC{0,60}[a-z0-9@. +:/-]{0,60}\\PC{0,20}") {
+        let detector = detector();
+        let once = redact(&detector, &text);
+        prop_assert_eq!(redact(&detector, &once), once);
+    }
+}
