@@ -1,4 +1,4 @@
-//! **What**: OTLP/JSON to protobuf bytes ([`decode`]), streaming over a table of the schema.
+//! **What**: OTLP/JSON to protobuf bytes ([`decode`]) and back ([`encode`]), both streaming over a table of the schema.
 //! **Why**: the JSON of generated types silently loses data on `null`, enum names and `NaN`, and builds a tree first.
 //! **Invariants**: strict where OTLP/JSON and the protobuf JSON mapping are; one pass, linear time, no recursion over
 //! input, output at most [`MAX_WIRE`] or the text's own size; errors hold a fixed text and an offset, never payload.
@@ -10,7 +10,9 @@
 //! [`MAX_SKIP_DEPTH`] deep, an `AnyValue` [`MAX_VALUE_DEPTH`] deep.
 
 mod decode;
+mod encode;
 mod number;
+mod read;
 mod schema;
 mod text;
 mod wire;
@@ -21,6 +23,7 @@ mod tests;
 use std::fmt;
 
 pub use decode::decode;
+pub use encode::encode;
 
 /// How deep an `AnyValue` may contain others, itself included.
 pub const MAX_VALUE_DEPTH: usize = 64;

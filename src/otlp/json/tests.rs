@@ -2,6 +2,7 @@
 
 mod cases;
 mod differential;
+mod encode;
 mod generate;
 mod hostile;
 mod schema;
