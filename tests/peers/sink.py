@@ -17,7 +17,8 @@ In OUT, written before the answer goes back:
 `test_id` is the attribute `test.id` of the span, log record or data point (sdk/*).
 
 Control (HTTP port, GET or POST), applies to both transports until it is changed or `count` requests were answered so:
-    /control?status=503 | status=429&retry_after=2 | status=400 | delay_ms=500 | reset=1 (hang up) | partial=3
+    /control?status=503 | status=429&retry_after=2 | status=400 | delay_ms=500 | partial=3
+             | reset=1 (hang up, nothing taken) | reset=after (taken, then hang up: the client never learns)
              &count=N (default: for ever)  &signal=traces|logs|metrics (default: all)  &keep=0 (do not keep refused bodies)
     /control?ok=1      back to normal            /control  what is set now
     /stats             counts                    /shutdown end
@@ -187,15 +188,16 @@ class Sink:
             status = int(answer.get("status", 200))
             bad = None
             items = []
-            if signal != "other" and status == 200 and not answer.get("reset"):
+            refused = status != 200 or answer.get("reset") == "1"
+            if signal != "other" and not refused:
                 try:
                     items = list((ids_json if encoding == "json" else ids_protobuf)(signal, body))
                 except (ValueError, IndexError, KeyError, AttributeError, struct.error) as e:
-                    status, bad = 400, f"cannot read the body: {e}"
+                    status, refused, bad = 400, True, f"cannot read the body: {e}"
             self.n += 1
             n = self.n
             name = f"{n:03}-{signal}.{ {'json': 'json', 'pb': 'pb'}.get(encoding, 'bin') }"
-            if status == 200 or answer.get("keep") != "0":
+            if not refused or answer.get("keep") != "0":
                 with open(os.path.join(self.dir, name), "wb") as f:
                     f.write(body)
             else:
@@ -208,7 +210,7 @@ class Sink:
             self.counts["requests"] += 1
             self.counts["items"] += len(items)
             self.counts["bytes"] += len(body)
-            self.counts["refused"] += status != 200 or bool(answer.get("reset"))
+            self.counts["refused"] += refused
         if answer.get("delay_ms"):
             time.sleep(int(answer["delay_ms"]) / 1000)
         return status, answer, bad

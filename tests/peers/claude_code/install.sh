@@ -4,8 +4,9 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 to=${PEERS_CACHE:-$here/../../../target/peers}/claude_code
 mkdir -p "$to"
-if ! cmp -s "$here/package.json" "$to/package.json" || [ ! -d "$to/node_modules" ]; then
+if ! cmp -s "$here/package.json" "$to/package.installed"; then
   cp "$here/package.json" "$to/package.json"
   (cd "$to" && npm install --no-audit --no-fund --no-package-lock --ignore-scripts --loglevel=error >&2)
+  cp "$here/package.json" "$to/package.installed"
 fi
 (cd "$to" && pwd)

@@ -19,9 +19,10 @@ fi
 if [ "$what" != python ]; then
   js=$cache/js
   mkdir -p "$js"
-  if ! cmp -s "$here/package.json" "$js/package.json" || [ ! -d "$js/node_modules" ]; then
+  if ! cmp -s "$here/package.json" "$js/package.installed"; then
     cp "$here/package.json" "$js/package.json"
     (cd "$js" && npm install --no-audit --no-fund --no-package-lock --ignore-scripts --loglevel=error >&2)
+    cp "$here/package.json" "$js/package.installed"
   fi
   # Node finds modules next to the program only
   cp "$here/send.mjs" "$js/send.mjs"
