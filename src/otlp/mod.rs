@@ -3,13 +3,56 @@
 //! **Invariants**: imports nothing else of ours; bytes outside an edited field are identical; every occurrence
 //! of a repeated singular field, oneof or duplicate key is treated; malformed input is an error, never a panic.
 //! **Not here**: what keys mean (`genai/`), what is private (`processors/redact`).
+//!
+//! | question | file |
+//! |---|---|
+//! | what does a request hold, how is it read | `payload` |
+//! | how is it changed | `edit`, `text` (all texts), `encode` (writing out) |
+//! | which field of which message is what | `schema` |
+//! | how is the index made, what is in it | `walk`, `index` |
+//! | values: reading, JSON text, rewriting inside | `value`, `value_json`, `patch` |
+//! | protobuf wire format | `wire` |
+//! | OTLP/JSON to and from protobuf bytes | `json/` |
 
+mod edit;
+mod encode;
+mod index;
 pub mod json;
+mod patch;
 pub mod payload;
+mod schema;
 pub mod signal;
+mod text;
+mod value;
+mod value_json;
+mod walk;
+mod wire;
 
-pub use payload::{
-    AttrId, Attribute, ContentJson, Encoded, Field, Malformed, Node, NodeKind, OwnedValue, Payload, Place, PlaceKind,
-    SlotId, SlotRange, TextEdit, UnknownFields, Value,
-};
+pub use edit::SlotId;
+pub use encode::{Encoded, SlotRange, UnknownFields};
+pub use patch::TextEdit;
+pub use payload::{AttrId, Attribute, Field, Node, NodeKind, Payload};
 pub use signal::Signal;
+pub use text::{Place, PlaceKind};
+pub use value::{MAX_DEPTH, Nested, OwnedValue, Value};
+pub use value_json::{ContentJson, write_json_text};
+
+#[cfg(test)]
+mod tests;
+
+/// Why bytes are not an OTLP request. Never quotes payload; offsets are byte positions in the request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Malformed {
+    /// What is wrong, a fixed text.
+    pub what: &'static str,
+    /// Where, in bytes from the start of the request.
+    pub at: usize,
+}
+
+impl std::fmt::Display for Malformed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "not OTLP at byte {}: {}", self.at, self.what)
+    }
+}
+
+impl std::error::Error for Malformed {}

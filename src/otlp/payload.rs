@@ -1,36 +1,40 @@
-//! **What**: [`Payload`]: one OTLP export request as wire bytes + index + pending edits.
-//! CONTRACT FILE: signatures are agreed; the data-plane engineer replaces the bodies (and splits the file).
-
-#![allow(clippy::todo, unused_variables, missing_docs)]
+//! **What**: [`Payload`]: one OTLP export request as wire bytes, index and pending edits; what can be read from it.
+//! **Why**: processors work on nodes, attributes and texts, never on the representation.
+//! **Invariants**: every reader sees pending edits; handles are plain numbers, a foreign or stale one reads as empty;
+//! no `Debug` (holds telemetry text).
+//! **Not here**: editing (`edit`, `text`), writing out (`encode`).
 
 use bytes::Bytes;
 
-use super::Signal;
+use super::index::{AttrRec, Index, NONE, State, is_item};
+use super::schema::Slot;
+use super::wire::{self, Span};
+use super::{Malformed, Signal, Value, walk};
 
-/// Why bytes are not an OTLP request. Never quotes payload; offsets are byte positions in the request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Malformed {
-    /// What is wrong, a fixed text.
-    pub what: &'static str,
-    /// Where, in bytes from the start of the request.
-    pub at: usize,
-}
-
-/// Handle of one element of a payload. Cheap, Copy; valid only for the payload it came from.
+/// Handle of one element of a payload. Cheap, Copy; valid only for the payload it came from and its clones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Node(pub(super) u32);
 
 /// What a node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum NodeKind {
+    /// One ResourceSpans, ResourceMetrics or ResourceLogs, with the Resource in it.
     Resource,
+    /// One ScopeSpans, ScopeMetrics or ScopeLogs, with the InstrumentationScope in it.
     Scope,
+    /// A span.
     Span,
+    /// An event of a span.
     Event,
+    /// A link of a span.
     Link,
+    /// A log record.
     LogRecord,
+    /// A metric; its attributes are the `metadata`.
     Metric,
+    /// A data point of any of the five kinds of metric.
     DataPoint,
+    /// An exemplar; its attributes are the `filtered_attributes`.
     Exemplar,
 }
 
@@ -61,284 +65,208 @@ pub enum Field {
     SchemaUrl,
 }
 
-/// An `AnyValue`, as a view. `List` and `Map` are walked with [`Value::items`] / [`Value::entries`].
-#[derive(Clone, Copy)]
-pub enum Value<'a> {
-    Empty,
-    Str(&'a str),
-    Bool(bool),
-    Int(i64),
-    Double(f64),
-    Bytes(&'a [u8]),
-    /// An ArrayValue message.
-    List(Nested<'a>),
-    /// A KeyValueList message.
-    Map(Nested<'a>),
-}
-
-/// The wire bytes of a nested value (private representation).
-#[derive(Clone, Copy)]
-pub struct Nested<'a>(pub(super) &'a [u8]);
-
-impl<'a> Value<'a> {
-    pub fn as_str(&self) -> Option<&'a str> {
-        match *self {
-            Self::Str(text) => Some(text),
-            _ => None,
-        }
-    }
-    /// Integer reading: Int, integral Double, decimal Str ("1234"); else None.
-    pub fn as_count(&self) -> Option<i64> {
-        todo!()
-    }
-    pub fn as_bool(&self) -> Option<bool> {
-        todo!()
-    }
-    /// Elements of a List; empty otherwise.
-    pub fn items(&self) -> impl Iterator<Item = Value<'a>> + use<'a> {
-        std::iter::empty()
-    }
-    /// Entries of a Map; empty otherwise.
-    pub fn entries(&self) -> impl Iterator<Item = (&'a str, Value<'a>)> + use<'a> {
-        std::iter::empty()
-    }
-    /// Appends this value as compact JSON (bytes as base64, non-finite doubles as strings).
-    pub fn write_json(&self, out: &mut String) {
-        todo!()
-    }
-}
-
-/// JSON text made from removed content.
-pub type ContentJson = String;
-
-/// A value to write.
-#[derive(Clone)]
-pub enum OwnedValue {
-    Str(String),
-    Bool(bool),
-    Int(i64),
-    Double(f64),
-    StrList(Vec<String>),
-}
-
 /// One attribute as seen now (with pending edits applied).
 #[derive(Clone, Copy)]
 pub struct Attribute<'a> {
+    /// Its handle.
     pub id: AttrId,
+    /// Its key.
     pub key: &'a str,
+    /// Its value.
     pub value: Value<'a>,
 }
 
-/// Identifies a fixed-width text to be filled in after encoding. Chosen by who adds it, unique in its payload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SlotId(pub u32);
-
-/// Where a slot's text lies in [`Encoded::bytes`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SlotRange {
-    pub slot: SlotId,
-    pub range: std::ops::Range<usize>,
-}
-
-/// The encoded request. The same slot may occur at several places.
-pub struct Encoded {
-    pub bytes: Vec<u8>,
-    pub slots: Vec<SlotRange>,
-    /// Unknown fields that were dropped, over all levels.
-    pub unknown_dropped: u64,
-}
-
-/// What becomes of fields that proto/ does not know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UnknownFields {
-    /// Copied through (internal exporters).
-    Keep,
-    /// Dropped at every level and counted (third parties).
-    Drop,
-}
-
-/// Where a text stands, for rules that depend on it.
-pub struct Place<'a> {
-    pub node: Node,
-    pub kind: PlaceKind,
-    /// Top-level attribute key (or "" for fields); nested map keys are in `path_key`.
-    pub key: &'a str,
-    /// Innermost key: for nested map values the map entry's key, else equal to `key`.
-    pub path_key: &'a str,
-}
-
-/// The kind of text place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum PlaceKind {
-    /// An attribute's key (or a nested map's key).
-    Key,
-    /// A string value of an attribute or nested value.
-    Value,
-    /// A bytes value that is valid UTF-8.
-    BytesValue,
-    /// A string in a log body (nested too).
-    Body,
-    /// A text field.
-    Field(Field),
-    /// Any other string of the schema (zero-copy list in places.rs), e.g. EntityRef keys.
-    Other,
-}
-
-/// What a text edit does.
-pub enum TextEdit {
-    Keep,
-    Replace(String),
-}
-
-/// One OTLP export request of one signal.
+/// One OTLP export request of one signal. A clone shares the request's bytes and has edits of its own.
 #[derive(Clone)]
 pub struct Payload {
-    _private: Bytes,
-    signal: Signal,
+    pub(super) signal: Signal,
+    pub(super) request: Bytes,
+    pub(super) index: Index,
 }
 
 impl Payload {
-    /// Indexes `wire` (an ExportTrace/Metrics/LogsServiceRequest). Checks structure, UTF-8 of texts, depth ≤ 64.
+    /// Indexes `wire` (an ExportTrace/Metrics/LogsServiceRequest). Checks structure, UTF-8 of texts, and that values
+    /// nest at most [`super::MAX_DEPTH`] deep.
+    ///
+    /// An attribute or log body that repeats a singular field, or sets several members of a oneof, is rewritten as
+    /// every protobuf decoder reads it (the last wins, messages merge), so that nothing hides behind what is read.
+    ///
+    /// # Errors
+    /// [`Malformed`] when the bytes are not such a request.
     pub fn parse(signal: Signal, wire: Bytes) -> Result<Self, Malformed> {
-        todo!()
+        let index = walk::index(signal, &wire)?;
+        Ok(Self { signal, request: wire, index })
     }
+
+    /// The signal.
     pub fn signal(&self) -> Signal {
         self.signal
     }
+
     /// Size of the request as received, bytes.
     pub fn wire_len(&self) -> usize {
-        todo!()
+        self.request.len()
     }
+
     /// Spans, log records or data points that are not removed.
     pub fn item_count(&self) -> usize {
-        todo!()
+        self.index.items
     }
+
+    /// Whether anything was edited since [`Payload::parse`].
+    pub fn is_edited(&self) -> bool {
+        self.index.edited
+    }
+
     /// Spans, log records, data points, in wire order, without removed ones.
     pub fn items(&self) -> impl Iterator<Item = Node> + '_ {
-        std::iter::empty()
+        self.nodes().filter(|node| is_item(self.kind(*node)))
     }
+
     /// All live nodes in wire order (parents before children).
     pub fn nodes(&self) -> impl Iterator<Item = Node> + '_ {
-        std::iter::empty()
-    }
-    pub fn kind(&self, node: Node) -> NodeKind {
-        todo!()
-    }
-    /// Scope of a span, record or metric; Resource of a scope; Span of an event or link; Metric of a point; point of an exemplar.
-    pub fn parent(&self, node: Node) -> Option<Node> {
-        todo!()
-    }
-    /// The Resource node above (a node always exists, even when the request has none on the wire).
-    pub fn resource(&self, node: Node) -> Node {
-        todo!()
-    }
-    pub fn scope(&self, node: Node) -> Node {
-        todo!()
-    }
-    /// Live events and links of a span, exemplars of a point.
-    pub fn children(&self, node: Node) -> impl Iterator<Item = Node> + '_ {
-        std::iter::empty()
+        self.nodes_in(0, self.index.nodes.len() as u32)
     }
 
-    // --- reading, pending edits applied ---
-    pub fn attributes(&self, node: Node) -> impl Iterator<Item = Attribute<'_>> + '_ {
-        std::iter::empty()
+    fn nodes_in(&self, start: u32, end: u32) -> impl Iterator<Item = Node> + '_ {
+        let nodes = self.index.nodes.get(start as usize..end as usize).unwrap_or_default();
+        (start..).zip(nodes).filter(|(_, node)| !node.dead).map(|(index, _)| Node(index))
     }
+
+    /// What `node` is.
+    pub fn kind(&self, node: Node) -> NodeKind {
+        self.index.node(node.0).kind
+    }
+
+    /// Scope of a span, record or metric; Resource of a scope; Span of an event or link; Metric of a point; point of an
+    /// exemplar. None for a resource.
+    pub fn parent(&self, node: Node) -> Option<Node> {
+        Some(self.index.node(node.0).parent).filter(|parent| *parent != NONE).map(Node)
+    }
+
+    /// The Resource node above, or `node` itself if it is one (a node always exists, even when the request has no
+    /// Resource message on the wire).
+    pub fn resource(&self, node: Node) -> Node {
+        self.ancestor(node, NodeKind::Resource)
+    }
+
+    /// The Scope node above, or `node` itself if it is one; a resource gives itself.
+    pub fn scope(&self, node: Node) -> Node {
+        self.ancestor(node, NodeKind::Scope)
+    }
+
+    fn ancestor(&self, node: Node, kind: NodeKind) -> Node {
+        let mut at = node;
+        while self.kind(at) != kind
+            && let Some(parent) = self.parent(at)
+        {
+            at = parent;
+        }
+        at
+    }
+
+    /// Live events and links of a span, exemplars of a point, points of a metric, in wire order.
+    pub fn children(&self, node: Node) -> impl Iterator<Item = Node> + '_ {
+        let end = self.index.node(node.0).end;
+        self.nodes_in(node.0.saturating_add(1), end).filter(move |child| self.index.node(child.0).parent == node.0)
+    }
+
+    /// The attributes of `node` in wire order, added ones last, duplicates of a key included.
+    pub fn attributes(&self, node: Node) -> impl Iterator<Item = Attribute<'_>> + '_ {
+        self.index.attr_ids(node.0).filter_map(|id| self.attribute(AttrId(id)))
+    }
+
+    /// One attribute; None when it was removed.
+    pub fn attribute(&self, id: AttrId) -> Option<Attribute<'_>> {
+        let attr = self.live(id)?;
+        Some(Attribute { id, key: wire::text(self.bytes(attr.state, attr.key)), value: self.value(attr) })
+    }
+
     /// The last live occurrence of `key`.
     pub fn get(&self, node: Node, key: &str) -> Option<Value<'_>> {
-        todo!()
+        self.find(node, key).last().map(|(_, attr)| self.value(attr))
     }
+
+    /// The text of the last live occurrence of `key`, if it is a string.
     pub fn get_str(&self, node: Node, key: &str) -> Option<&str> {
-        todo!()
+        self.get(node, key)?.as_str()
     }
-    pub fn attribute(&self, id: AttrId) -> Option<Attribute<'_>> {
-        todo!()
+
+    /// Live occurrences of `key`.
+    pub(super) fn find<'a>(&'a self, node: Node, key: &'a str) -> impl Iterator<Item = (AttrId, &'a AttrRec)> + 'a {
+        self.index.attr_ids(node.0).filter_map(move |id| {
+            let attr = self.live(AttrId(id))?;
+            (attr.key.len() == key.len() && self.bytes(attr.state, attr.key) == key.as_bytes())
+                .then_some((AttrId(id), attr))
+        })
     }
+
+    pub(super) fn live(&self, id: AttrId) -> Option<&AttrRec> {
+        self.index.attrs.get(id.0 as usize).filter(|attr| attr.state != State::Removed)
+    }
+
+    fn value(&self, attr: &AttrRec) -> Value<'_> {
+        Value::read(self.bytes(attr.state, attr.value))
+    }
+
+    pub(super) fn bytes(&self, state: State, span: Span) -> &[u8] {
+        self.index.bytes(&self.request, state, span)
+    }
+
+    /// The last live occurrence of a field.
+    fn field(&self, node: Node, slot: Slot) -> Option<&[u8]> {
+        let live = |field: &super::index::FieldRec| field.slot == slot && field.state != State::Removed;
+        let (_, field) = self.index.node_fields(node.0).filter(|(_, field)| live(field)).last()?;
+        Some(self.bytes(field.state, field.body))
+    }
+
     /// A text field's present value; "" when absent.
     pub fn text(&self, node: Node, field: Field) -> &str {
-        todo!()
+        wire::text(self.field(node, Slot::Text(field)).unwrap_or_default())
     }
+
     /// 16 bytes, or empty when absent or of another length. Spans, links, log records, exemplars.
     pub fn trace_id(&self, node: Node) -> &[u8] {
-        todo!()
+        self.field(node, Slot::TraceId).unwrap_or_default()
     }
-    /// 8 bytes, or empty.
+
+    /// 8 bytes, or empty. Spans, links, log records, exemplars.
     pub fn span_id(&self, node: Node) -> &[u8] {
-        todo!()
+        self.field(node, Slot::SpanId).unwrap_or_default()
     }
+
+    /// 8 bytes, or empty. Spans.
     pub fn parent_span_id(&self, node: Node) -> &[u8] {
-        todo!()
+        self.field(node, Slot::ParentSpanId).unwrap_or_default()
     }
-    /// Span start, event time, record time (observed time when zero), point time; unix ns.
+
+    /// Span start, event time, record time (observed time when zero), point time, exemplar time; unix ns, 0 if unset.
     pub fn time(&self, node: Node) -> u64 {
-        todo!()
+        let time = wire::fixed64(self.field(node, Slot::Time).unwrap_or_default());
+        if time == 0 { wire::fixed64(self.field(node, Slot::ObservedTime).unwrap_or_default()) } else { time }
     }
+
     /// Span end; 0 elsewhere.
     pub fn end_time(&self, node: Node) -> u64 {
-        todo!()
+        wire::fixed64(self.field(node, Slot::EndTime).unwrap_or_default())
     }
+
     /// Span status code (0 unset, 1 ok, 2 error).
     pub fn status_code(&self, node: Node) -> i32 {
-        todo!()
+        self.number(node, Slot::StatusCode)
     }
+
+    /// Severity of a log record (0 unspecified, 1–24).
     pub fn severity_number(&self, node: Node) -> i32 {
-        todo!()
+        self.number(node, Slot::Severity)
     }
-    /// A log record's body.
+
+    fn number(&self, node: Node, slot: Slot) -> i32 {
+        wire::varint(self.field(node, slot).unwrap_or_default(), 0).map_or(0, |(number, _)| number as i32)
+    }
+
+    /// A log record's body; None when it has none.
     pub fn body(&self, node: Node) -> Option<Value<'_>> {
-        todo!()
-    }
-
-    // --- editing ---
-    /// Sets `key` on `node`: replaces all occurrences (one stays), else appends.
-    pub fn set(&mut self, node: Node, key: &str, value: OwnedValue) {
-        todo!()
-    }
-    /// Appends an attribute whose string value is a slot of `width` bytes (filled with '0' until patched). Not visited by edit_text.
-    pub fn set_slot(&mut self, node: Node, key: &str, slot: SlotId, width: usize) {
-        todo!()
-    }
-    /// Removes all occurrences; returns how many.
-    pub fn remove(&mut self, node: Node, key: &str) -> usize {
-        todo!()
-    }
-    pub fn remove_attribute(&mut self, id: AttrId) {
-        todo!()
-    }
-    pub fn replace_attribute(&mut self, id: AttrId, value: OwnedValue) {
-        todo!()
-    }
-    pub fn rename_attribute(&mut self, id: AttrId, key: &str) {
-        todo!()
-    }
-    pub fn set_text(&mut self, node: Node, field: Field, text: &str) {
-        todo!()
-    }
-    pub fn set_body(&mut self, node: Node, value: OwnedValue) {
-        todo!()
-    }
-    pub fn remove_body(&mut self, node: Node) {
-        todo!()
-    }
-    /// Removes a span, event, link, record, point or exemplar; emptied parents go on encode.
-    pub fn remove_node(&mut self, node: Node) {
-        todo!()
-    }
-    /// Visits every text place of the request (edits applied, slots and `skip_added` values excluded), every
-    /// occurrence. `visit` gets the place and the text and says what becomes of it.
-    pub fn edit_text<F>(&mut self, visit: F)
-    where
-        F: FnMut(&Place<'_>, &str) -> TextEdit,
-    {
-        todo!()
-    }
-
-    /// One encode of original bytes and edits.
-    pub fn encode(&self, unknown: UnknownFields) -> Result<Encoded, Malformed> {
-        todo!()
-    }
-    /// A request with only these items (with their resources and scopes), edits kept: for bisection and quarantine.
-    pub fn subset(&self, keep: &dyn Fn(usize) -> bool) -> Self {
-        todo!()
+        self.field(node, Slot::Body).map(Value::read)
     }
 }

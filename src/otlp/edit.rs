@@ -1,0 +1,253 @@
+//! **What**: edits of attributes, fields, bodies and nodes of a [`Payload`], pending until it is encoded.
+//! **Invariants**: an edited field is stored whole, in wire format, in the arena; the request's bytes never change;
+//! an edit of a key or field treats every occurrence. Edits of a foreign handle do nothing.
+//! **Not here**: edits of all texts (`text`), writing out (`encode`).
+
+use super::index::{AttrRec, FieldRec, Index, NONE, SlotRec, State, is_item};
+use super::schema::{Slot, home};
+use super::value::{self, OwnedValue, put_key_value};
+use super::wire::{self, Span};
+use super::{AttrId, Field, Node, NodeKind, Payload};
+
+/// Identifies a fixed-width text to be filled in after encoding. Chosen by who adds it, unique in its payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SlotId(pub u32);
+
+impl Index {
+    pub(super) fn bytes<'a>(&'a self, request: &'a [u8], state: State, span: Span) -> &'a [u8] {
+        match state {
+            State::Wire => span.of(request),
+            State::Arena => span.of(&self.arena),
+            State::Removed => &[],
+        }
+    }
+
+    /// Appends a LEN field to the arena: the whole field and its payload.
+    fn store(&mut self, number: u32, body: &[u8]) -> (Span, Span) {
+        self.edited = true;
+        let start = self.arena.len();
+        wire::put_bytes(&mut self.arena, number, body);
+        let end = self.arena.len();
+        (Span::new(start, end), Span::new(end - body.len(), end))
+    }
+
+    /// Makes `body`, a KeyValue, the present form of `attr`.
+    pub(super) fn store_attribute(&mut self, attr: &mut AttrRec, number: u32, body: &[u8]) {
+        let (whole, body) = self.store(number, body);
+        (attr.key, attr.value) = value::key_value(&self.arena, body);
+        attr.arena = whole;
+        attr.state = State::Arena;
+    }
+
+    /// Makes `body` the present form of field `index`.
+    pub(super) fn store_field(&mut self, index: u32, body: &[u8]) {
+        let Some(mut field) = self.fields.get(index as usize).copied() else { return };
+        (field.arena, field.body) = self.store(u32::from(field.number), body);
+        field.state = State::Arena;
+        if let Some(place) = self.fields.get_mut(index as usize) {
+            *place = field;
+        }
+    }
+
+    pub(super) fn remove_field(&mut self, index: u32) {
+        if let Some(field) = self.fields.get_mut(index as usize) {
+            field.state = State::Removed;
+            self.edited = true;
+        }
+    }
+
+    /// Takes the slot mark off an attribute that is edited after all.
+    fn unslot(&mut self, id: u32) {
+        if let Ok(at) = self.slots.binary_search_by_key(&id, |slot| slot.attr) {
+            self.slots.remove(at);
+        }
+    }
+}
+
+impl Payload {
+    /// Sets `key` on `node`: replaces all occurrences (the first place stays), else appends.
+    pub fn set(&mut self, node: Node, key: &str, value: OwnedValue) {
+        let found: Vec<AttrId> = self.find(node, key).map(|(id, _)| id).collect();
+        match found.split_first() {
+            Some((first, rest)) => {
+                rest.iter().for_each(|id| self.remove_attribute(*id));
+                self.replace_attribute(*first, value);
+            }
+            None => {
+                self.append(node, key, &value);
+            }
+        }
+    }
+
+    /// Sets `key` to a slot: a string of `width` bytes, '0' until patched. Other occurrences of `key` are removed. Not
+    /// visited by [`Payload::edit_text`].
+    pub fn set_slot(&mut self, node: Node, key: &str, slot: SlotId, width: usize) {
+        self.remove(node, key);
+        let attr = self.append(node, key, &OwnedValue::Str("0".repeat(width)));
+        if let Some(record) = self.index.attrs.get_mut(attr as usize) {
+            record.slot = true;
+            self.index.slots.push(SlotRec { attr, slot, width: width as u32 });
+        }
+    }
+
+    fn append(&mut self, node: Node, key: &str, value: &OwnedValue) -> u32 {
+        let record = *self.index.node(node.0);
+        if record.dead {
+            return NONE;
+        }
+        let frame = if in_envelope(record.kind) { record.inner } else { record.frame };
+        let mut attr = AttrRec {
+            node: node.0,
+            next: NONE,
+            frame,
+            state: State::Arena,
+            slot: false,
+            unknown: false,
+            wire: Span::default(),
+            arena: Span::default(),
+            key: Span::default(),
+            value: Span::default(),
+        };
+        self.write_attribute(&mut attr, key.as_bytes(), value);
+        self.index.push_attr(attr)
+    }
+
+    fn write_attribute(&mut self, attr: &mut AttrRec, key: &[u8], value: &OwnedValue) {
+        let (mut any, mut body) = (Vec::new(), Vec::new());
+        value.put(&mut any);
+        put_key_value(&mut body, key, Some(&any));
+        self.store_attribute(attr, &body);
+    }
+
+    fn store_attribute(&mut self, attr: &mut AttrRec, body: &[u8]) {
+        let number = u32::from(self.index.node(attr.node).attributes_number);
+        attr.unknown = false;
+        self.index.store_attribute(attr, number, body);
+    }
+
+    fn update(&mut self, id: AttrId, attr: AttrRec) {
+        if attr.slot {
+            self.index.unslot(id.0);
+        }
+        if let Some(place) = self.index.attrs.get_mut(id.0 as usize) {
+            *place = AttrRec { slot: false, ..attr };
+        }
+    }
+
+    /// Removes all occurrences; returns how many.
+    pub fn remove(&mut self, node: Node, key: &str) -> usize {
+        let found: Vec<AttrId> = self.find(node, key).map(|(id, _)| id).collect();
+        found.iter().for_each(|id| self.remove_attribute(*id));
+        found.len()
+    }
+
+    /// Removes one occurrence.
+    pub fn remove_attribute(&mut self, id: AttrId) {
+        if let Some(attr) = self.live(id).copied() {
+            self.index.edited = true;
+            self.update(id, AttrRec { state: State::Removed, ..attr });
+        }
+    }
+
+    /// Gives one occurrence another value.
+    pub fn replace_attribute(&mut self, id: AttrId, value: OwnedValue) {
+        if let Some(mut attr) = self.live(id).copied() {
+            let key = self.bytes(attr.state, attr.key).to_vec();
+            self.write_attribute(&mut attr, &key, &value);
+            self.update(id, attr);
+        }
+    }
+
+    /// Gives one occurrence another key, whether or not the node has that key already.
+    pub fn rename_attribute(&mut self, id: AttrId, key: &str) {
+        if let Some(mut attr) = self.live(id).copied() {
+            let mut body = Vec::new();
+            let unknown = attr.unknown;
+            let value = (!attr.value.is_empty()).then(|| self.bytes(attr.state, attr.value));
+            put_key_value(&mut body, key.as_bytes(), value);
+            self.store_attribute(&mut attr, &body);
+            self.update(id, AttrRec { unknown, ..attr });
+        }
+    }
+
+    /// Sets a text field, all occurrences; "" removes it. Nothing happens if nodes of this kind have no such field.
+    pub fn set_text(&mut self, node: Node, field: Field, text: &str) {
+        let record = *self.index.node(node.0);
+        let Some(home) = home(record.kind, field).filter(|_| !record.dead) else { return };
+        let frame = if home.inner.is_some() { record.inner } else { record.frame };
+        self.set_field(node, Slot::Text(field), frame, home.number, Some(text.as_bytes()).filter(|t| !t.is_empty()));
+    }
+
+    /// Sets a log record's body.
+    pub fn set_body(&mut self, node: Node, value: OwnedValue) {
+        let record = *self.index.node(node.0);
+        if record.kind == NodeKind::LogRecord && !record.dead {
+            let mut body = Vec::new();
+            value.put(&mut body);
+            self.set_field(node, Slot::Body, record.frame, 5, Some(&body));
+        }
+    }
+
+    /// Removes a log record's body.
+    pub fn remove_body(&mut self, node: Node) {
+        self.set_field(node, Slot::Body, NONE, 5, None);
+    }
+
+    /// Keeps the last occurrence of a field, with `body`; None removes all.
+    fn set_field(&mut self, node: Node, slot: Slot, frame: u32, number: u32, body: Option<&[u8]>) {
+        let found: Vec<u32> = (self.index.node_fields(node.0))
+            .filter(|(_, field)| field.slot == slot && field.state != State::Removed)
+            .map(|(index, _)| index)
+            .collect();
+        found.iter().for_each(|index| self.index.remove_field(*index));
+        let Some(body) = body else { return };
+        let target = found.last().copied().unwrap_or_else(|| {
+            self.index.push_field(FieldRec {
+                node: node.0,
+                next: NONE,
+                frame,
+                slot,
+                state: State::Removed,
+                unknown: false,
+                number: number as u8,
+                wire: Span::default(),
+                arena: Span::default(),
+                body: Span::default(),
+            })
+        });
+        self.index.store_field(target, body);
+        if let Some(field) = self.index.fields.get_mut(target as usize) {
+            field.unknown = false;
+        }
+    }
+
+    /// Removes a node with all in it: a span, event, link, record, metric, point, exemplar, scope or resource. Parents
+    /// that had items and have none left go on encode.
+    pub fn remove_node(&mut self, node: Node) {
+        let end = self.index.node(node.0).end;
+        let Some(below) = self.index.nodes.get_mut(node.0 as usize..end as usize) else { return };
+        for record in below.iter_mut().filter(|record| !record.dead) {
+            record.dead = true;
+            self.index.items -= usize::from(is_item(record.kind));
+        }
+        self.index.edited = true;
+        self.index.removed_nodes = true;
+    }
+
+    /// A request with only these items (by position in [`Payload::items`]), with their resources and scopes, edits
+    /// kept: for bisection and quarantine.
+    pub fn subset(&self, keep: &dyn Fn(usize) -> bool) -> Self {
+        let mut part = self.clone();
+        for (position, node) in self.items().enumerate() {
+            if !keep(position) {
+                part.remove_node(node);
+            }
+        }
+        part
+    }
+}
+
+/// Whether the node stands for an envelope with the attributes in a message inside.
+fn in_envelope(kind: NodeKind) -> bool {
+    matches!(kind, NodeKind::Resource | NodeKind::Scope)
+}

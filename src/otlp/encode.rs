@@ -1,0 +1,321 @@
+//! **What**: writing a [`Payload`] out: the request's bytes with all pending edits, in one pass.
+//! **Invariants**: stretches without edits are copied as they are; lengths of enclosing messages are recomputed only
+//! where something below changed; without edits the result equals the request.
+//! **Not here**: what an edit is (`edit`), rewriting inside values (`patch`).
+
+use std::cmp::Reverse;
+use std::ops::Range;
+
+use super::index::{AttrRec, FieldRec, Frame, NONE, NodeRec, State, UnknownRec, is_item};
+use super::patch::without_unknown;
+use super::schema::Msg;
+use super::wire::{self, Cursor, Span};
+use super::{Malformed, NodeKind, Payload, SlotId};
+
+/// Where a slot's text lies in [`Encoded::bytes`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlotRange {
+    /// The slot.
+    pub slot: SlotId,
+    /// As many bytes as the slot is wide.
+    pub range: Range<usize>,
+}
+
+/// The encoded request. The same slot may occur at several places.
+pub struct Encoded {
+    /// An `Export*ServiceRequest`.
+    pub bytes: Vec<u8>,
+    /// Texts to be filled in, in the order of `bytes`.
+    pub slots: Vec<SlotRange>,
+    /// Unknown fields that were dropped, over all levels; ids of a wrong length count too.
+    pub unknown_dropped: u64,
+}
+
+/// What becomes of fields that proto/ does not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnknownFields {
+    /// Copied through (internal exporters).
+    Keep,
+    /// Dropped at every level and counted (third parties).
+    Drop,
+}
+
+/// One change of the request: `at..end` goes, `new` comes.
+struct Op {
+    at: u32,
+    end: u32,
+    frame: u32,
+    new: New,
+    /// Drops a field that the schema does not know.
+    unknown: bool,
+}
+
+#[derive(Clone, Copy)]
+enum New {
+    Nothing,
+    /// A range of the arena.
+    Arena(Span),
+    /// A range of the encoder's own buffer.
+    Scratch(Span),
+    /// A range of the arena that ends with a slot's text.
+    Slot(Span, SlotId, u32),
+}
+
+impl New {
+    fn len(&self) -> usize {
+        match self {
+            Self::Nothing => 0,
+            Self::Arena(span) | Self::Scratch(span) | Self::Slot(span, ..) => span.len(),
+        }
+    }
+}
+
+impl Payload {
+    /// One encode of original bytes and edits.
+    ///
+    /// # Errors
+    /// When the result would be 4 GiB or larger.
+    pub fn encode(&self, unknown: UnknownFields) -> Result<Encoded, Malformed> {
+        let mut encoder = Encoder {
+            payload: self,
+            drop_unknown: unknown == UnknownFields::Drop,
+            ops: Vec::new(),
+            missing: Vec::new(),
+            scratch: Vec::new(),
+            dropped: 0,
+        };
+        encoder.collect();
+        encoder.write()
+    }
+}
+
+struct Encoder<'a> {
+    payload: &'a Payload,
+    drop_unknown: bool,
+    /// The changes.
+    ops: Vec<Op>,
+    /// Fields for messages that the request does not have: node, field.
+    missing: Vec<(u32, New)>,
+    /// Bytes made by the encoder.
+    scratch: Vec<u8>,
+    dropped: u64,
+}
+
+impl Encoder<'_> {
+    /// Makes the list of changes, in order, none inside a stretch that goes.
+    fn collect(&mut self) {
+        let index = &self.payload.index;
+        let dead = self.dead_nodes();
+        let gone = |node: u32| dead.get(node as usize).copied().unwrap_or(false);
+        if index.edited || self.drop_unknown {
+            for (id, attr) in (0..).zip(&index.attrs).filter(|(_, attr)| !gone(attr.node)) {
+                if let Some(new) = self.attribute(id, attr) {
+                    self.place(attr.node, attr.frame, attr.wire, new);
+                }
+            }
+            for field in index.fields.iter().filter(|field| !gone(field.node)) {
+                if let Some(new) = self.field(field) {
+                    self.place(field.node, field.frame, field.wire, new);
+                }
+            }
+        }
+        if self.drop_unknown {
+            let drop = |field: &UnknownRec| Op { unknown: true, ..Op::new(field.wire, field.frame, New::Nothing) };
+            self.ops.extend(index.unknown.iter().map(drop));
+        }
+        for (node, _) in index.nodes.iter().zip(&dead).filter(|(_, dead)| **dead) {
+            if let Some(frame) = index.frames.get(node.frame as usize) {
+                self.ops.push(Op::new(Span { start: frame.at, end: frame.body.end }, frame.parent, New::Nothing));
+            }
+        }
+        self.make_missing();
+        // At one place, what is inserted comes first, and there what ends a message inside comes before what ends the
+        // message around it. The sort is stable: fields of one message keep their order.
+        self.ops.sort_by_key(|op| (op.at, op.at != op.end, Reverse(op.frame)));
+        self.drop_covered();
+    }
+
+    /// Nodes that are not written: removed ones, and resources, scopes and metrics that were emptied.
+    fn dead_nodes(&self) -> Vec<bool> {
+        let nodes = &self.payload.index.nodes;
+        if !self.payload.index.removed_nodes {
+            return Vec::new();
+        }
+        // Items that are live, items that there were; own and below.
+        let item = |node: &NodeRec| (u32::from(is_item(node.kind) && !node.dead), u32::from(is_item(node.kind)));
+        let mut counts: Vec<(u32, u32)> = nodes.iter().map(item).collect();
+        for (index, node) in nodes.iter().enumerate().rev() {
+            let (live, had) = counts.get(index).copied().unwrap_or_default();
+            if let Some(parent) = counts.get_mut(node.parent as usize) {
+                *parent = (parent.0 + live, parent.1 + had);
+            }
+        }
+        nodes.iter().zip(counts).map(|(node, (live, had))| node.dead || (live == 0 && had > 0)).collect()
+    }
+
+    /// What is written for an attribute; None when it stays as it is on the wire or was never there.
+    fn attribute(&mut self, id: u32, attr: &AttrRec) -> Option<New> {
+        let index = &self.payload.index;
+        let clean = self.drop_unknown && attr.unknown;
+        match attr.state {
+            State::Removed => (!attr.wire.is_empty()).then_some(New::Nothing),
+            State::Wire if clean => Some(self.cleaned(State::Wire, attr.wire, Msg::KeyValue)),
+            State::Arena if clean => Some(self.cleaned(State::Arena, attr.arena, Msg::KeyValue)),
+            State::Wire => None,
+            State::Arena if attr.slot => {
+                let at = index.slots.binary_search_by_key(&id, |slot| slot.attr).ok()?;
+                index.slots.get(at).map(|slot| New::Slot(attr.arena, slot.slot, slot.width))
+            }
+            State::Arena => Some(New::Arena(attr.arena)),
+        }
+    }
+
+    /// The same for a text field or body.
+    fn field(&mut self, field: &FieldRec) -> Option<New> {
+        let clean = self.drop_unknown && field.unknown;
+        match field.state {
+            State::Removed => (!field.wire.is_empty()).then_some(New::Nothing),
+            State::Wire if clean => Some(self.cleaned(State::Wire, field.wire, Msg::AnyValue)),
+            State::Arena if clean => Some(self.cleaned(State::Arena, field.arena, Msg::AnyValue)),
+            State::Wire => None,
+            State::Arena => Some(New::Arena(field.arena)),
+        }
+    }
+
+    /// A whole field without the unknown fields in it.
+    fn cleaned(&mut self, state: State, whole: Span, msg: Msg) -> New {
+        let bytes = self.payload.bytes(state, whole);
+        let Ok(Some(head)) = Cursor::new(bytes, 0, bytes.len()).next() else { return New::Nothing };
+        let body = without_unknown(bytes, msg, head.span(), &mut self.dropped);
+        let start = self.scratch.len();
+        wire::put_bytes(&mut self.scratch, head.number, &body);
+        New::Scratch(Span::new(start, self.scratch.len()))
+    }
+
+    /// Notes a change: where the field stands, at the end of its message, or in a message that has yet to be made.
+    fn place(&mut self, node: u32, frame: u32, wire: Span, new: New) {
+        if !wire.is_empty() {
+            self.ops.push(Op::new(wire, frame, new));
+        } else if let Some(home) = self.payload.index.frames.get(frame as usize) {
+            self.ops.push(Op::new(Span { start: home.body.end, end: home.body.end }, frame, new));
+        } else {
+            self.missing.push((node, new));
+        }
+    }
+
+    /// Messages that the request does not have but an edit needs: Resource, Scope, Status.
+    fn make_missing(&mut self) {
+        let index = &self.payload.index;
+        let mut missing = std::mem::take(&mut self.missing);
+        missing.sort_by_key(|(node, _)| *node);
+        for group in missing.chunk_by(|one, other| one.0 == other.0) {
+            let Some(node) = group.first().map(|(node, _)| index.node(*node)) else { continue };
+            let Some(home) = index.frames.get(node.frame as usize) else { continue };
+            let number = if node.kind == NodeKind::Span { 15 } else { 1 };
+            let start = self.scratch.len();
+            wire::put_head(&mut self.scratch, number, group.iter().map(|(_, new)| new.len()).sum());
+            let head = New::Scratch(Span::new(start, self.scratch.len()));
+            let place = Span { start: home.body.end, end: home.body.end };
+            self.ops.push(Op::new(place, node.frame, head));
+            self.ops.extend(group.iter().map(|(_, new)| Op::new(place, node.frame, *new)));
+        }
+    }
+
+    /// Takes out changes inside stretches that go or are replaced whole.
+    fn drop_covered(&mut self) {
+        let mut covered = 0;
+        self.ops.retain(|op| {
+            let stays = op.at >= covered;
+            if stays {
+                covered = op.end;
+            }
+            stays
+        });
+        self.dropped += self.ops.iter().filter(|op| op.unknown).count() as u64;
+    }
+
+    /// The messages with changes inside, in wire order, with their new lengths.
+    fn lengths(&self) -> Vec<(Frame, usize)> {
+        let frames = &self.payload.index.frames;
+        let mut deltas: Vec<Option<i64>> = vec![None; frames.len()];
+        for op in &self.ops {
+            if let Some(delta) = deltas.get_mut(op.frame as usize) {
+                *delta.get_or_insert(0) += op.new.len() as i64 - i64::from(op.end - op.at);
+            }
+        }
+        let mut lengths = Vec::new();
+        // Messages stand after those around them.
+        for (index, frame) in frames.iter().enumerate().rev() {
+            let Some(Some(delta)) = deltas.get(index).copied() else { continue };
+            let length = (frame.body.len() as i64 + delta).max(0) as usize;
+            lengths.push((*frame, length));
+            if let Some(parent) = deltas.get_mut(frame.parent as usize) {
+                let width = i64::from(frame.body.start) - self.length_at(frame) as i64;
+                *parent.get_or_insert(0) += delta + wire::varint_len(length as u64) as i64 - width;
+            }
+        }
+        lengths.reverse();
+        lengths
+    }
+
+    /// Where the length of a message stands.
+    fn length_at(&self, frame: &Frame) -> usize {
+        wire::varint(&self.payload.request, frame.at as usize).map_or(frame.body.start as usize, |(_, pos)| pos)
+    }
+
+    fn write(self) -> Result<Encoded, Malformed> {
+        let request: &[u8] = &self.payload.request;
+        let arena = &self.payload.index.arena;
+        let mut lengths = self.lengths().into_iter().peekable();
+        let total = lengths.peek().map_or(request.len(), |(_, length)| *length);
+        if total >= u32::MAX as usize || arena.len() >= u32::MAX as usize || self.scratch.len() >= u32::MAX as usize {
+            return Err(Malformed { what: "edited request too large", at: 0 });
+        }
+        let mut out = Output { request, pos: 0, bytes: Vec::with_capacity(total), slots: Vec::new() };
+        for op in &self.ops {
+            while let Some((frame, length)) = lengths.next_if(|(frame, _)| frame.at < op.at || frame.parent == NONE) {
+                // The request itself has no length on the wire.
+                if frame.parent != NONE {
+                    out.copy_to(self.length_at(&frame));
+                    wire::put_varint(&mut out.bytes, length as u64);
+                    out.pos = frame.body.start as usize;
+                }
+            }
+            out.copy_to(op.at as usize);
+            match op.new {
+                New::Nothing => {}
+                New::Arena(span) => out.bytes.extend_from_slice(span.of(arena)),
+                New::Scratch(span) => out.bytes.extend_from_slice(span.of(&self.scratch)),
+                New::Slot(span, slot, width) => {
+                    out.bytes.extend_from_slice(span.of(arena));
+                    let end = out.bytes.len();
+                    out.slots.push(SlotRange { slot, range: end.saturating_sub(width as usize)..end });
+                }
+            }
+            out.pos = op.end as usize;
+        }
+        out.copy_to(request.len());
+        Ok(Encoded { bytes: out.bytes, slots: out.slots, unknown_dropped: self.dropped })
+    }
+}
+
+impl Op {
+    fn new(span: Span, frame: u32, new: New) -> Self {
+        Self { at: span.start, end: span.end, frame, new, unknown: false }
+    }
+}
+
+/// The result, and how far the request is copied.
+struct Output<'a> {
+    request: &'a [u8],
+    pos: usize,
+    bytes: Vec<u8>,
+    slots: Vec<SlotRange>,
+}
+
+impl Output<'_> {
+    fn copy_to(&mut self, end: usize) {
+        self.bytes.extend_from_slice(self.request.get(self.pos..end).unwrap_or_default());
+        self.pos = end;
+    }
+}

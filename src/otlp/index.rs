@@ -1,0 +1,206 @@
+//! **What**: the records of the flat index: nodes, attributes, singular fields, messages that enclose them.
+//! **Why**: one parse fills a few Vecs; reading and editing touch only these, never the wire format.
+//! **Invariants**: nodes are in preorder (a node's descendants are `index+1..end`); frames, fields and attributes of
+//! the wire stand in wire order; those added by edits follow. Lists of a node are chained by `next`.
+//! **Not here**: how it is filled (`walk`), how it is written out (`encode`).
+
+use super::schema::Slot;
+use super::wire::Span;
+use super::{NodeKind, SlotId};
+
+/// No index.
+pub(super) const NONE: u32 = u32::MAX;
+
+/// Where the present form of an attribute or field lies.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum State {
+    /// In the request, untouched.
+    Wire,
+    /// In the arena: edited or added.
+    Arena,
+    /// Gone.
+    Removed,
+}
+
+/// One node.
+#[derive(Clone, Copy)]
+pub(super) struct NodeRec {
+    pub(super) kind: NodeKind,
+    /// Removed by an edit, itself or with a parent.
+    pub(super) dead: bool,
+    /// Field number of its attributes.
+    pub(super) attributes_number: u8,
+    pub(super) parent: u32,
+    /// The message of the node; for Resource and Scope the envelope.
+    pub(super) frame: u32,
+    /// The last Resource, Scope or Status message in it.
+    pub(super) inner: u32,
+    /// One past its last descendant.
+    pub(super) end: u32,
+    pub(super) attrs: Chain,
+    pub(super) fields: Chain,
+}
+
+/// First and last element of a chain.
+#[derive(Clone, Copy)]
+pub(super) struct Chain {
+    pub(super) first: u32,
+    pub(super) last: u32,
+}
+
+impl Chain {
+    pub(super) const EMPTY: Self = Self { first: NONE, last: NONE };
+}
+
+/// What an invalid handle reads as.
+pub(super) const NO_NODE: NodeRec = NodeRec {
+    kind: NodeKind::Resource,
+    dead: true,
+    attributes_number: 0,
+    parent: NONE,
+    frame: NONE,
+    inner: NONE,
+    end: 0,
+    attrs: Chain::EMPTY,
+    fields: Chain::EMPTY,
+};
+
+/// One attribute occurrence.
+#[derive(Clone, Copy)]
+pub(super) struct AttrRec {
+    pub(super) node: u32,
+    pub(super) next: u32,
+    /// The message it stands in; NONE if that message has yet to be made.
+    pub(super) frame: u32,
+    pub(super) state: State,
+    /// Filled in after encoding.
+    pub(super) slot: bool,
+    /// Holds unknown fields.
+    pub(super) unknown: bool,
+    /// The whole field in the request; empty if it was added.
+    pub(super) wire: Span,
+    /// The whole field in the arena, when it is there.
+    pub(super) arena: Span,
+    /// The key's text, in wire or arena.
+    pub(super) key: Span,
+    /// The AnyValue's body, in wire or arena.
+    pub(super) value: Span,
+}
+
+/// One occurrence of a singular field that readers or text edits ask for.
+#[derive(Clone, Copy)]
+pub(super) struct FieldRec {
+    pub(super) node: u32,
+    pub(super) next: u32,
+    pub(super) frame: u32,
+    pub(super) slot: Slot,
+    pub(super) state: State,
+    pub(super) unknown: bool,
+    /// Its field number.
+    pub(super) number: u8,
+    /// The whole field in the request; empty if it was added.
+    pub(super) wire: Span,
+    /// The whole field in the arena, when it is there.
+    pub(super) arena: Span,
+    /// Its payload, in wire or arena.
+    pub(super) body: Span,
+}
+
+/// A message on the wire.
+#[derive(Clone, Copy)]
+pub(super) struct Frame {
+    pub(super) parent: u32,
+    /// Its tag.
+    pub(super) at: u32,
+    /// Its payload.
+    pub(super) body: Span,
+}
+
+/// A field that the schema does not know.
+#[derive(Clone, Copy)]
+pub(super) struct UnknownRec {
+    pub(super) frame: u32,
+    pub(super) wire: Span,
+}
+
+/// A slot that an attribute carries.
+#[derive(Clone, Copy)]
+pub(super) struct SlotRec {
+    pub(super) attr: u32,
+    pub(super) slot: SlotId,
+    pub(super) width: u32,
+}
+
+/// The index of one request.
+#[derive(Clone, Default)]
+pub(super) struct Index {
+    pub(super) nodes: Vec<NodeRec>,
+    pub(super) attrs: Vec<AttrRec>,
+    pub(super) fields: Vec<FieldRec>,
+    pub(super) frames: Vec<Frame>,
+    pub(super) unknown: Vec<UnknownRec>,
+    /// Bytes of edits: whole fields, wire format.
+    pub(super) arena: Vec<u8>,
+    pub(super) slots: Vec<SlotRec>,
+    /// Something differs from the request.
+    pub(super) edited: bool,
+    /// Some node was removed.
+    pub(super) removed_nodes: bool,
+    /// Items that are not removed.
+    pub(super) items: usize,
+}
+
+impl Index {
+    pub(super) fn node(&self, node: u32) -> &NodeRec {
+        self.nodes.get(node as usize).unwrap_or(&NO_NODE)
+    }
+
+    /// Appends an attribute to the list of its node; returns its index.
+    pub(super) fn push_attr(&mut self, attr: AttrRec) -> u32 {
+        let index = self.attrs.len() as u32;
+        let Some(node) = self.nodes.get_mut(attr.node as usize) else { return NONE };
+        match self.attrs.get_mut(node.attrs.last as usize) {
+            Some(last) => last.next = index,
+            None => node.attrs.first = index,
+        }
+        node.attrs.last = index;
+        self.attrs.push(attr);
+        index
+    }
+
+    /// Appends a field to the list of its node; returns its index.
+    pub(super) fn push_field(&mut self, field: FieldRec) -> u32 {
+        let index = self.fields.len() as u32;
+        let Some(node) = self.nodes.get_mut(field.node as usize) else { return NONE };
+        match self.fields.get_mut(node.fields.last as usize) {
+            Some(last) => last.next = index,
+            None => node.fields.first = index,
+        }
+        node.fields.last = index;
+        self.fields.push(field);
+        index
+    }
+
+    /// Indices of a node's attributes, in order, removed ones included.
+    pub(super) fn attr_ids(&self, node: u32) -> impl Iterator<Item = u32> + '_ {
+        let mut at = self.node(node).attrs.first;
+        std::iter::from_fn(move || {
+            let found = self.attrs.get(at as usize)?;
+            Some(std::mem::replace(&mut at, found.next))
+        })
+    }
+
+    /// A node's fields in order, removed ones included, with their indices.
+    pub(super) fn node_fields(&self, node: u32) -> impl Iterator<Item = (u32, &FieldRec)> + '_ {
+        let mut at = self.node(node).fields.first;
+        std::iter::from_fn(move || {
+            let found = self.fields.get(at as usize)?;
+            Some((std::mem::replace(&mut at, found.next), found))
+        })
+    }
+}
+
+/// Whether nodes of this kind are what requests are counted in.
+pub(super) fn is_item(kind: NodeKind) -> bool {
+    matches!(kind, NodeKind::Span | NodeKind::LogRecord | NodeKind::DataPoint)
+}

@@ -1,0 +1,144 @@
+//! **What**: rewriting inside one value (KeyValue, AnyValue and what they hold): texts replaced, unknown fields dropped.
+//! **Invariants**: every key, string and text-like bytes at every level is shown to the visitor, every occurrence; what
+//! is not patched is copied as it was; no allocation unless something changes.
+//! **Not here**: which attributes and fields are rewritten (`text`, `encode`).
+
+use super::schema::{Msg, Rule};
+use super::value::key_value;
+use super::wire::{self, Cursor, LEN, RawField, Span};
+
+/// What a text edit does.
+pub enum TextEdit {
+    /// Leaves the text.
+    Keep,
+    /// Puts another text in its place.
+    Replace(String),
+}
+
+/// A text inside a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Inside {
+    Key,
+    Text,
+    Bytes,
+}
+
+/// One change of the buffer; patches are in order and do not overlap.
+pub(super) struct Patch {
+    at: usize,
+    end: usize,
+    new: New,
+}
+
+enum New {
+    Nothing,
+    /// The length of a message whose contents change.
+    Length(usize),
+    Text(u32, String),
+}
+
+/// Collects the patches of one value.
+pub(super) struct Patcher<'a, V> {
+    buffer: &'a [u8],
+    /// Drop unknown fields (and count them).
+    drop_unknown: bool,
+    /// Asked for every text: what it is, the innermost key, the text.
+    visit: V,
+    pub(super) patches: Vec<Patch>,
+    pub(super) dropped: u64,
+}
+
+impl<'a, V: FnMut(Inside, &str, &str) -> TextEdit> Patcher<'a, V> {
+    pub(super) fn new(buffer: &'a [u8], drop_unknown: bool, visit: V) -> Self {
+        Self { buffer, drop_unknown, visit, patches: Vec::new(), dropped: 0 }
+    }
+
+    /// Walks the body of a message of type `msg` under the innermost key `path`; returns by how much it grows.
+    pub(super) fn message(&mut self, msg: Msg, span: Span, path: &'a str) -> isize {
+        let path = match msg {
+            Msg::KeyValue => wire::text(key_value(self.buffer, span).0.of(self.buffer)),
+            _ => path,
+        };
+        let mut cursor = Cursor::over(self.buffer, span);
+        let mut delta = 0;
+        while let Ok(Some(field)) = cursor.next() {
+            delta += match msg.rule(field.number) {
+                Rule::Key => self.text(Inside::Key, &field, path),
+                Rule::ValueText => self.text(Inside::Text, &field, path),
+                Rule::ValueBytes => self.text(Inside::Bytes, &field, path),
+                Rule::Value => self.inner(Msg::AnyValue, &field, path),
+                Rule::Inner(inner) => self.inner(inner, &field, path),
+                Rule::Unknown if self.drop_unknown => self.drop_field(&field),
+                _ => 0,
+            };
+        }
+        delta
+    }
+
+    fn inner(&mut self, msg: Msg, field: &RawField, path: &'a str) -> isize {
+        let place = self.patches.len();
+        let length_at = wire::varint(self.buffer, field.at).map_or(field.body, |(_, pos)| pos);
+        self.patches.push(Patch { at: length_at, end: field.body, new: New::Nothing });
+        let delta = self.message(msg, field.span(), path);
+        if self.patches.len() == place + 1 {
+            self.patches.pop();
+            return 0;
+        }
+        let length = field.span().len().saturating_add_signed(delta);
+        if let Some(patch) = self.patches.get_mut(place) {
+            patch.new = New::Length(length);
+        }
+        delta + wire::varint_len(length as u64) as isize - (field.body - length_at) as isize
+    }
+
+    fn text(&mut self, inside: Inside, field: &RawField, path: &str) -> isize {
+        let bytes = field.span().of(self.buffer);
+        let Ok(text) = simdutf8::basic::from_utf8(bytes) else { return 0 };
+        if text.is_empty() {
+            return 0;
+        }
+        match (self.visit)(inside, path, text) {
+            TextEdit::Keep => 0,
+            TextEdit::Replace(new) => {
+                let delta = wire::field_len(field.number, new.len()) as isize - (field.end - field.at) as isize;
+                self.patches.push(Patch { at: field.at, end: field.end, new: New::Text(field.number, new) });
+                delta
+            }
+        }
+    }
+
+    fn drop_field(&mut self, field: &RawField) -> isize {
+        self.dropped += 1;
+        self.patches.push(Patch { at: field.at, end: field.end, new: New::Nothing });
+        -((field.end - field.at) as isize)
+    }
+}
+
+/// Appends `buffer[span]` with `patches` applied.
+pub(super) fn apply(buffer: &[u8], span: Span, patches: &[Patch], out: &mut Vec<u8>) {
+    let mut pos = span.start as usize;
+    for patch in patches {
+        out.extend_from_slice(buffer.get(pos..patch.at).unwrap_or_default());
+        match &patch.new {
+            New::Nothing => {}
+            New::Length(length) => wire::put_varint(out, *length as u64),
+            New::Text(number, text) => {
+                wire::put_tag(out, *number, LEN);
+                wire::put_varint(out, text.len() as u64);
+                out.extend_from_slice(text.as_bytes());
+            }
+        }
+        pos = patch.end;
+    }
+    out.extend_from_slice(buffer.get(pos..span.end as usize).unwrap_or_default());
+}
+
+/// The message `buffer[span]` without unknown fields at any level; adds their number to `dropped`.
+pub(super) fn without_unknown(buffer: &[u8], msg: Msg, span: Span, dropped: &mut u64) -> Vec<u8> {
+    let mut patcher = Patcher::new(buffer, true, |_, _, _| TextEdit::Keep);
+    patcher.message(msg, span, "");
+    *dropped += patcher.dropped;
+    let mut out = Vec::with_capacity(span.len());
+    apply(buffer, span, &patcher.patches, &mut out);
+    out
+}

@@ -1,0 +1,316 @@
+//! **What**: the OTLP schema as the data plane needs it: for each message and field number, what the field is.
+//! **Why**: one table drives the index walk, the text places and the dropping of unknown fields, so none can forget one.
+//! **Invariants**: equal to `proto/` (a test compares every field with the descriptors); what is not here is unknown.
+//! **Not here**: how fields are read (`walk`, `text`).
+
+use super::{Field, NodeKind, Signal};
+
+/// The messages reachable from the export requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Msg {
+    TraceRequest,
+    MetricsRequest,
+    LogsRequest,
+    ResourceSpans,
+    ResourceMetrics,
+    ResourceLogs,
+    ScopeSpans,
+    ScopeMetrics,
+    ScopeLogs,
+    Resource,
+    EntityRef,
+    Scope,
+    Span,
+    Event,
+    Link,
+    Status,
+    LogRecord,
+    Metric,
+    Gauge,
+    Sum,
+    Histogram,
+    ExponentialHistogram,
+    Summary,
+    NumberPoint,
+    HistogramPoint,
+    ExponentialPoint,
+    Buckets,
+    SummaryPoint,
+    Quantile,
+    Exemplar,
+    KeyValue,
+    AnyValue,
+    ArrayValue,
+    KeyValueList,
+}
+
+/// What an indexed singular field holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Slot {
+    Text(Field),
+    /// Text without an accessor of its own.
+    Other,
+    Body,
+    TraceId,
+    SpanId,
+    ParentSpanId,
+    Time,
+    ObservedTime,
+    EndTime,
+    StatusCode,
+    Severity,
+}
+
+/// What a field is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rule {
+    /// Not in the schema.
+    Unknown,
+    /// A string.
+    Text(Slot),
+    /// The key of a KeyValue.
+    Key,
+    /// The string member of an AnyValue.
+    ValueText,
+    /// The bytes member of an AnyValue.
+    ValueBytes,
+    /// An id of exactly so many bytes; of another length it counts as unknown (it could carry text).
+    Id(Slot, usize),
+    /// A number that nobody reads: wire type.
+    Number(u8),
+    /// Repeated numbers, packed or not: wire type of one.
+    Numbers(u8),
+    /// A number that readers ask for: wire type.
+    Read(Slot, u8),
+    /// An attribute of the node.
+    Attribute,
+    /// An AnyValue: a log body, an attribute's value, an element.
+    Value,
+    /// A message that belongs to the node around it.
+    Inner(Msg),
+    /// A message that is a node (Resource and Scope nodes stand at their envelopes).
+    Node(Msg, NodeKind),
+}
+
+use super::wire::{FIXED32, FIXED64, VARINT};
+use Rule::{Attribute, Id, Inner, Node, Number, Numbers, Read, Text, Unknown};
+
+const fn text(field: Field) -> Rule {
+    Text(Slot::Text(field))
+}
+
+const TIME: Rule = Read(Slot::Time, FIXED64);
+const F64: Rule = Number(FIXED64);
+const INT: Rule = Number(VARINT);
+
+impl Msg {
+    /// The request message of a signal.
+    pub(super) fn request(signal: Signal) -> Self {
+        match signal {
+            Signal::Traces => Self::TraceRequest,
+            Signal::Metrics => Self::MetricsRequest,
+            Signal::Logs => Self::LogsRequest,
+        }
+    }
+
+    /// What field `number` of this message is.
+    #[inline]
+    pub(super) fn rule(self, number: u32) -> Rule {
+        match self {
+            Self::TraceRequest | Self::MetricsRequest | Self::LogsRequest => self.request_field(number),
+            Self::ResourceSpans | Self::ResourceMetrics | Self::ResourceLogs => self.resource_envelope(number),
+            Self::ScopeSpans | Self::ScopeMetrics | Self::ScopeLogs => self.scope_envelope(number),
+            Self::Resource | Self::EntityRef | Self::Scope => self.origin(number),
+            Self::Span | Self::Event | Self::Link | Self::Status => self.trace(number),
+            Self::LogRecord => log_record(number),
+            Self::Metric | Self::Gauge | Self::Sum | Self::Histogram | Self::ExponentialHistogram | Self::Summary => {
+                self.metric(number)
+            }
+            Self::NumberPoint | Self::HistogramPoint | Self::ExponentialPoint | Self::Buckets => self.point(number),
+            Self::SummaryPoint | Self::Quantile | Self::Exemplar => self.point(number),
+            Self::KeyValue | Self::AnyValue | Self::ArrayValue | Self::KeyValueList => self.value(number),
+        }
+    }
+
+    fn request_field(self, number: u32) -> Rule {
+        match (self, number) {
+            (Self::TraceRequest, 1) => Node(Self::ResourceSpans, NodeKind::Resource),
+            (Self::MetricsRequest, 1) => Node(Self::ResourceMetrics, NodeKind::Resource),
+            (Self::LogsRequest, 1) => Node(Self::ResourceLogs, NodeKind::Resource),
+            _ => Unknown,
+        }
+    }
+
+    fn resource_envelope(self, number: u32) -> Rule {
+        match (number, self) {
+            (1, _) => Inner(Self::Resource),
+            (2, Self::ResourceSpans) => Node(Self::ScopeSpans, NodeKind::Scope),
+            (2, Self::ResourceMetrics) => Node(Self::ScopeMetrics, NodeKind::Scope),
+            (2, _) => Node(Self::ScopeLogs, NodeKind::Scope),
+            (3, _) => text(Field::SchemaUrl),
+            _ => Unknown,
+        }
+    }
+
+    fn scope_envelope(self, number: u32) -> Rule {
+        match (number, self) {
+            (1, _) => Inner(Self::Scope),
+            (2, Self::ScopeSpans) => Node(Self::Span, NodeKind::Span),
+            (2, Self::ScopeMetrics) => Node(Self::Metric, NodeKind::Metric),
+            (2, _) => Node(Self::LogRecord, NodeKind::LogRecord),
+            (3, _) => text(Field::SchemaUrl),
+            _ => Unknown,
+        }
+    }
+
+    fn origin(self, number: u32) -> Rule {
+        match (self, number) {
+            (Self::Resource, 1) | (Self::Scope, 3) => Attribute,
+            (Self::Resource, 2) | (Self::Scope, 4) => INT,
+            (Self::Resource, 3) => Inner(Self::EntityRef),
+            (Self::Scope, 1) => text(Field::Name),
+            (Self::Scope, 2) => text(Field::Version),
+            (Self::EntityRef, 1..=4) => Text(Slot::Other),
+            _ => Unknown,
+        }
+    }
+
+    fn trace(self, number: u32) -> Rule {
+        match (self, number) {
+            (Self::Span | Self::Link, 1) => Id(Slot::TraceId, 16),
+            (Self::Span | Self::Link, 2) => Id(Slot::SpanId, 8),
+            (Self::Span | Self::Link, 3) => text(Field::TraceState),
+            (Self::Span, 4) => Id(Slot::ParentSpanId, 8),
+            (Self::Span, 5) | (Self::Event, 2) => text(Field::Name),
+            (Self::Span, 6 | 10 | 12 | 14) | (Self::Event, 4) | (Self::Link, 5) => INT,
+            (Self::Span, 7) | (Self::Event, 1) => TIME,
+            (Self::Span, 8) => Read(Slot::EndTime, FIXED64),
+            (Self::Span, 9) | (Self::Event, 3) | (Self::Link, 4) => Attribute,
+            (Self::Span, 11) => Node(Self::Event, NodeKind::Event),
+            (Self::Span, 13) => Node(Self::Link, NodeKind::Link),
+            (Self::Span, 15) => Inner(Self::Status),
+            (Self::Span, 16) | (Self::Link, 6) => Number(FIXED32),
+            (Self::Status, 2) => text(Field::StatusMessage),
+            (Self::Status, 3) => Read(Slot::StatusCode, VARINT),
+            _ => Unknown,
+        }
+    }
+
+    fn metric(self, number: u32) -> Rule {
+        match (self, number) {
+            (Self::Metric, 1) => text(Field::Name),
+            (Self::Metric, 2) => text(Field::Description),
+            (Self::Metric, 3) => text(Field::Unit),
+            (Self::Metric, 5) => Inner(Self::Gauge),
+            (Self::Metric, 7) => Inner(Self::Sum),
+            (Self::Metric, 9) => Inner(Self::Histogram),
+            (Self::Metric, 10) => Inner(Self::ExponentialHistogram),
+            (Self::Metric, 11) => Inner(Self::Summary),
+            (Self::Metric, 12) => Attribute,
+            (Self::Gauge | Self::Sum, 1) => Node(Self::NumberPoint, NodeKind::DataPoint),
+            (Self::Histogram, 1) => Node(Self::HistogramPoint, NodeKind::DataPoint),
+            (Self::ExponentialHistogram, 1) => Node(Self::ExponentialPoint, NodeKind::DataPoint),
+            (Self::Summary, 1) => Node(Self::SummaryPoint, NodeKind::DataPoint),
+            (Self::Sum | Self::Histogram | Self::ExponentialHistogram, 2) | (Self::Sum, 3) => INT,
+            _ => Unknown,
+        }
+    }
+
+    fn point(self, number: u32) -> Rule {
+        const EXEMPLAR: Rule = Node(Msg::Exemplar, NodeKind::Exemplar);
+        match (self, number) {
+            (Self::NumberPoint | Self::SummaryPoint | Self::Exemplar, 7) => Attribute,
+            (Self::HistogramPoint, 9) | (Self::ExponentialPoint, 1) => Attribute,
+            (Self::NumberPoint, 5) | (Self::HistogramPoint, 8) | (Self::ExponentialPoint, 11) => EXEMPLAR,
+            (Self::NumberPoint | Self::HistogramPoint | Self::ExponentialPoint | Self::SummaryPoint, 3) => TIME,
+            (Self::NumberPoint, 2 | 4 | 6) | (Self::HistogramPoint, 2 | 4 | 5 | 11 | 12) => F64,
+            (Self::ExponentialPoint, 2 | 4 | 5 | 7 | 12..=14) | (Self::SummaryPoint, 2 | 4 | 5) => F64,
+            (Self::NumberPoint | Self::SummaryPoint, 8) | (Self::HistogramPoint, 10) => INT,
+            (Self::ExponentialPoint, 6 | 10) | (Self::Buckets, 1) => INT,
+            (Self::HistogramPoint, 6 | 7) => Numbers(FIXED64),
+            (Self::ExponentialPoint, 8 | 9) => Inner(Self::Buckets),
+            (Self::Buckets, 2) => Numbers(VARINT),
+            (Self::SummaryPoint, 6) => Inner(Self::Quantile),
+            (Self::Quantile, 1 | 2) | (Self::Exemplar, 3 | 6) => F64,
+            (Self::Exemplar, 2) => TIME,
+            (Self::Exemplar, 4) => Id(Slot::SpanId, 8),
+            (Self::Exemplar, 5) => Id(Slot::TraceId, 16),
+            _ => Unknown,
+        }
+    }
+
+    #[inline]
+    fn value(self, number: u32) -> Rule {
+        match (self, number) {
+            (Self::KeyValue, 1) => Rule::Key,
+            (Self::KeyValue, 2) | (Self::ArrayValue, 1) => Rule::Value,
+            (Self::KeyValueList, 1) => Inner(Self::KeyValue),
+            (Self::AnyValue, 1) => Rule::ValueText,
+            (Self::AnyValue, 2 | 3 | 8) | (Self::KeyValue, 3) => INT,
+            (Self::AnyValue, 4) => F64,
+            (Self::AnyValue, 5) => Inner(Self::ArrayValue),
+            (Self::AnyValue, 6) => Inner(Self::KeyValueList),
+            (Self::AnyValue, 7) => Rule::ValueBytes,
+            _ => Unknown,
+        }
+    }
+
+    /// Field number of the node's attributes in this message, if it has them.
+    pub(super) fn attributes_number(self) -> u32 {
+        match self {
+            Self::Resource | Self::ResourceSpans | Self::ResourceMetrics | Self::ResourceLogs => 1,
+            Self::ExponentialPoint => 1,
+            Self::Scope | Self::ScopeSpans | Self::ScopeMetrics | Self::ScopeLogs | Self::Event => 3,
+            Self::Link => 4,
+            Self::LogRecord => 6,
+            Self::NumberPoint | Self::SummaryPoint | Self::Exemplar => 7,
+            Self::Span | Self::HistogramPoint => 9,
+            Self::Metric => 12,
+            _ => 0,
+        }
+    }
+}
+
+fn log_record(number: u32) -> Rule {
+    match number {
+        1 => TIME,
+        2 => Read(Slot::Severity, VARINT),
+        3 => text(Field::SeverityText),
+        5 => Rule::Value,
+        6 => Attribute,
+        7 => INT,
+        8 => Number(FIXED32),
+        9 => Id(Slot::TraceId, 16),
+        10 => Id(Slot::SpanId, 8),
+        11 => Read(Slot::ObservedTime, FIXED64),
+        12 => text(Field::EventName),
+        _ => Unknown,
+    }
+}
+
+/// Where a text field of a node kind is written when the wire has none: the message that holds it stands inside the
+/// node's own message (`inner`: its field number), and `number` is the field in it.
+pub(super) struct Home {
+    pub(super) inner: Option<u32>,
+    pub(super) number: u32,
+}
+
+/// The home of `field` on a node of `kind`; None when that kind has no such field.
+pub(super) fn home(kind: NodeKind, field: Field) -> Option<Home> {
+    let (inner, number) = match (kind, field) {
+        (NodeKind::Resource | NodeKind::Scope, Field::SchemaUrl) => (None, 3),
+        (NodeKind::Scope, Field::Name) => (Some(1), 1),
+        (NodeKind::Scope, Field::Version) => (Some(1), 2),
+        (NodeKind::Span, Field::Name) => (None, 5),
+        (NodeKind::Span | NodeKind::Link, Field::TraceState) => (None, 3),
+        (NodeKind::Span, Field::StatusMessage) => (Some(15), 2),
+        (NodeKind::Event, Field::Name) => (None, 2),
+        (NodeKind::LogRecord, Field::EventName) => (None, 12),
+        (NodeKind::LogRecord, Field::SeverityText) => (None, 3),
+        (NodeKind::Metric, Field::Name) => (None, 1),
+        (NodeKind::Metric, Field::Description) => (None, 2),
+        (NodeKind::Metric, Field::Unit) => (None, 3),
+        _ => return None,
+    };
+    Some(Home { inner, number })
+}

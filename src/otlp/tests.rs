@@ -1,0 +1,13 @@
+//! The data plane against prost as the oracle.
+
+mod edits;
+mod strategies;
+
+use bytes::Bytes;
+
+use super::{Payload, Signal};
+
+/// Parses what must parse.
+fn parse(signal: Signal, bytes: &[u8]) -> Payload {
+    Payload::parse(signal, Bytes::copy_from_slice(bytes)).expect("a good request")
+}

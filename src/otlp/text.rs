@@ -1,0 +1,149 @@
+//! **What**: [`Payload::edit_text`]: every text of a request shown to a visitor that may replace it.
+//! **Why**: redaction must not be able to forget a place; the schema decides what is visited, not the caller.
+//! **Invariants**: every string field, key, string value and bytes value that is UTF-8, at every level, every
+//! occurrence, added ones too; slots and empty texts are left out; numbers and ids are not text.
+//! **Not here**: what is replaced (`processors/redact`).
+
+use super::index::State;
+use super::patch::{self, Inside, Patcher};
+use super::schema::{Msg, Slot};
+use super::value::key_value;
+use super::wire::{self, Span};
+use super::{Field, Node, Payload, TextEdit};
+
+/// Where a text stands, for rules that depend on it.
+pub struct Place<'a> {
+    /// The node it belongs to.
+    pub node: Node,
+    /// What it is.
+    pub kind: PlaceKind,
+    /// Top-level attribute key (or "" for fields and bodies); nested map keys are in `path_key`. The key as it was
+    /// before this visit, also when the visitor has just replaced it.
+    pub key: &'a str,
+    /// Innermost key: for nested map values the map entry's key, else equal to `key`.
+    pub path_key: &'a str,
+}
+
+/// The kind of text place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PlaceKind {
+    /// An attribute's key (or a nested map's key).
+    Key,
+    /// A string value of an attribute or nested value.
+    Value,
+    /// A bytes value that is valid UTF-8 (of an attribute or body, nested too).
+    BytesValue,
+    /// A string in a log body (nested too).
+    Body,
+    /// A text field.
+    Field(Field),
+    /// Any other string of the schema: those of EntityRef.
+    Other,
+}
+
+impl Payload {
+    /// Visits every text place of the request (edits applied, slots and empty texts excluded), every occurrence.
+    /// `visit` gets the place and the text and says what becomes of it.
+    pub fn edit_text<F>(&mut self, mut visit: F)
+    where
+        F: FnMut(&Place<'_>, &str) -> TextEdit,
+    {
+        for node in 0..self.index.nodes.len() as u32 {
+            if self.index.node(node).dead {
+                continue;
+            }
+            let mut field = self.index.node(node).fields.first;
+            while let Some(record) = self.index.fields.get(field as usize) {
+                let next = record.next;
+                self.edit_field(field, &mut visit);
+                field = next;
+            }
+            let mut attr = self.index.node(node).attrs.first;
+            while let Some(record) = self.index.attrs.get(attr as usize) {
+                let next = record.next;
+                self.edit_attribute(attr, &mut visit);
+                attr = next;
+            }
+        }
+    }
+
+    fn edit_field<F>(&mut self, index: u32, visit: &mut F)
+    where
+        F: FnMut(&Place<'_>, &str) -> TextEdit,
+    {
+        let Some(field) = self.index.fields.get(index as usize).filter(|field| field.state != State::Removed) else {
+            return;
+        };
+        let node = Node(field.node);
+        let kind = match field.slot {
+            Slot::Text(field) => PlaceKind::Field(field),
+            Slot::Other => PlaceKind::Other,
+            Slot::Body => return self.edit_body(index, visit),
+            _ => return,
+        };
+        let text = wire::text(self.bytes(field.state, field.body));
+        if text.is_empty() {
+            return;
+        }
+        if let TextEdit::Replace(new) = visit(&Place { node, kind, key: "", path_key: "" }, text) {
+            self.index.store_field(index, new.as_bytes());
+        }
+    }
+
+    fn edit_body<F>(&mut self, index: u32, visit: &mut F)
+    where
+        F: FnMut(&Place<'_>, &str) -> TextEdit,
+    {
+        let Some(field) = self.index.fields.get(index as usize) else { return };
+        let node = Node(field.node);
+        let body = self.bytes(field.state, field.body);
+        let span = Span::new(0, body.len());
+        let mut patcher = Patcher::new(body, false, |inside, path_key, text: &str| {
+            let kind = match inside {
+                Inside::Key => PlaceKind::Key,
+                Inside::Text => PlaceKind::Body,
+                Inside::Bytes => PlaceKind::BytesValue,
+            };
+            visit(&Place { node, kind, key: "", path_key }, text)
+        });
+        patcher.message(Msg::AnyValue, span, "");
+        if !patcher.patches.is_empty() {
+            let mut new = Vec::with_capacity(body.len());
+            patch::apply(body, span, &patcher.patches, &mut new);
+            self.index.store_field(index, &new);
+        }
+    }
+
+    fn edit_attribute<F>(&mut self, index: u32, visit: &mut F)
+    where
+        F: FnMut(&Place<'_>, &str) -> TextEdit,
+    {
+        let Some(attr) = self.index.attrs.get(index as usize) else { return };
+        if attr.state == State::Removed || attr.slot {
+            return;
+        }
+        let mut attr = *attr;
+        let node = Node(attr.node);
+        let whole = if attr.state == State::Wire { attr.wire } else { attr.arena };
+        let field = self.bytes(attr.state, whole);
+        let Ok(Some(head)) = wire::Cursor::new(field, 0, field.len()).next() else { return };
+        let key = wire::text(key_value(field, head.span()).0.of(field));
+        let mut patcher = Patcher::new(field, false, |inside, path_key, text: &str| {
+            let kind = match inside {
+                Inside::Key => PlaceKind::Key,
+                Inside::Text => PlaceKind::Value,
+                Inside::Bytes => PlaceKind::BytesValue,
+            };
+            visit(&Place { node, kind, key, path_key }, text)
+        });
+        patcher.message(Msg::KeyValue, head.span(), key);
+        if !patcher.patches.is_empty() {
+            let mut new = Vec::with_capacity(field.len());
+            patch::apply(field, head.span(), &patcher.patches, &mut new);
+            self.index.store_attribute(&mut attr, head.number, &new);
+            if let Some(place) = self.index.attrs.get_mut(index as usize) {
+                *place = attr;
+            }
+        }
+    }
+}

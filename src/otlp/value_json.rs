@@ -1,0 +1,89 @@
+//! **What**: a [`Value`] as compact JSON, always the same text for the same value.
+//! **Why**: commitments and fragments are made over it.
+//! **Invariants**: no spaces; map entries in wire order, duplicates kept; integers as numbers; bytes as base64;
+//! `"NaN"`, `"Infinity"`, `"-Infinity"` as strings; only `"`, `\` and control characters are escaped.
+//! **Not here**: the OTLP/JSON encoding of requests (`json`), which tags every value with its type.
+
+use std::fmt::Write;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::Value;
+
+/// JSON text made from removed content.
+pub type ContentJson = String;
+
+impl Value<'_> {
+    /// Appends this value as compact JSON (bytes as base64, non-finite doubles as strings).
+    pub fn write_json(&self, out: &mut String) {
+        match *self {
+            Self::Empty => out.push_str("null"),
+            Self::Str(text) => write_json_text(text, out),
+            Self::Bool(flag) => out.push_str(if flag { "true" } else { "false" }),
+            Self::Int(number) => drop(write!(out, "{number}")),
+            Self::Double(number) => write_double(number, out),
+            Self::Bytes(bytes) => {
+                out.push('"');
+                STANDARD.encode_string(bytes, out);
+                out.push('"');
+            }
+            Self::List(_) => {
+                out.push('[');
+                for (index, item) in self.items().enumerate() {
+                    if index > 0 {
+                        out.push(',');
+                    }
+                    item.write_json(out);
+                }
+                out.push(']');
+            }
+            Self::Map(_) => {
+                out.push('{');
+                for (index, (key, value)) in self.entries().enumerate() {
+                    if index > 0 {
+                        out.push(',');
+                    }
+                    write_json_text(key, out);
+                    out.push(':');
+                    value.write_json(out);
+                }
+                out.push('}');
+            }
+        }
+    }
+}
+
+fn write_double(number: f64, out: &mut String) {
+    if number.is_nan() {
+        out.push_str("\"NaN\"");
+    } else if number.is_infinite() {
+        out.push_str(if number > 0.0 { "\"Infinity\"" } else { "\"-Infinity\"" });
+    } else {
+        // The shortest text that reads back as the same double; `1.0`, `1e21`.
+        let _ = write!(out, "{number:?}");
+    }
+}
+
+/// Appends `text` as a JSON string.
+pub fn write_json_text(text: &str, out: &mut String) {
+    out.push('"');
+    let mut rest = text;
+    while let Some(at) = rest.bytes().position(|byte| byte < 0x20 || byte == b'"' || byte == b'\\') {
+        let (clean, tail) = rest.split_at(at);
+        out.push_str(clean);
+        let mut chars = tail.chars();
+        match chars.next() {
+            Some('"') => out.push_str("\\\""),
+            Some('\\') => out.push_str("\\\\"),
+            Some('\n') => out.push_str("\\n"),
+            Some('\r') => out.push_str("\\r"),
+            Some('\t') => out.push_str("\\t"),
+            Some(control) => drop(write!(out, "\\u{:04x}", control as u32)),
+            None => {}
+        }
+        rest = chars.as_str();
+    }
+    out.push_str(rest);
+    out.push('"');
+}

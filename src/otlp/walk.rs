@@ -1,0 +1,219 @@
+//! **What**: the one walk over a request: checks it and fills the index.
+//! **Invariants**: driven by `schema`; everything is seen once; no recursion but that of the schema and of values, which
+//! is bounded; no allocation per attribute.
+//! **Not here**: reading and editing (`payload`, `edit`).
+
+use super::index::{AttrRec, Chain, FieldRec, Frame, Index, NONE, NodeRec, State, UnknownRec, is_item};
+use super::schema::{Msg, Rule, Slot};
+use super::value::{self, expect};
+use super::wire::{self, Cursor, LEN, RawField, Span};
+use super::{Malformed, NodeKind, Signal};
+
+/// Indexes `request`.
+pub(super) fn index(signal: Signal, request: &[u8]) -> Result<Index, Malformed> {
+    if request.len() >= u32::MAX as usize {
+        return Err(Malformed { what: "request too large", at: 0 });
+    }
+    let mut walk = Walk { request, index: Index::default(), bodies: 0, body_repeated: false };
+    walk.index.frames.push(Frame { parent: NONE, at: 0, body: Span::new(0, request.len()) });
+    walk.message(Place { msg: Msg::request(signal), node: NONE, frame: 0 }, Span::new(0, request.len()))?;
+    Ok(walk.index)
+}
+
+struct Walk<'a> {
+    request: &'a [u8],
+    index: Index,
+    /// Bodies seen in this log record.
+    bodies: usize,
+    /// They have to be merged.
+    body_repeated: bool,
+}
+
+/// The message that is being walked.
+#[derive(Clone, Copy)]
+struct Place {
+    msg: Msg,
+    node: u32,
+    frame: u32,
+}
+
+impl Walk<'_> {
+    fn message(&mut self, place: Place, span: Span) -> Result<(), Malformed> {
+        let request = self.request;
+        let mut cursor = Cursor::over(request, span);
+        while let Some(field) = cursor.next()? {
+            match place.msg.rule(field.number) {
+                Rule::Attribute => self.attribute(place, &field)?,
+                Rule::Text(slot) => {
+                    value::check_text(request, &field)?;
+                    self.field(place, slot, &field);
+                }
+                Rule::Id(slot, length) => self.id(place, slot, length, &field)?,
+                Rule::Read(slot, wire) => {
+                    expect(&field, wire)?;
+                    self.field(place, slot, &field);
+                }
+                Rule::Number(wire) => expect(&field, wire)?,
+                Rule::Numbers(wire) => self.numbers(wire, &field)?,
+                Rule::Value => self.body(place, &field)?,
+                Rule::Inner(msg) => {
+                    let frame = self.frame(place.frame, &field)?;
+                    if matches!(msg, Msg::Resource | Msg::Scope | Msg::Status)
+                        && let Some(node) = self.index.nodes.get_mut(place.node as usize)
+                    {
+                        node.inner = frame;
+                    }
+                    self.message(Place { msg, node: place.node, frame }, field.span())?;
+                }
+                Rule::Node(msg, kind) => self.node(place, msg, kind, &field)?,
+                Rule::Unknown | Rule::Key | Rule::ValueText | Rule::ValueBytes => self.unknown(place, &field),
+            }
+        }
+        Ok(())
+    }
+
+    fn unknown(&mut self, place: Place, field: &RawField) {
+        self.index.unknown.push(UnknownRec { frame: place.frame, wire: Span::new(field.at, field.end) });
+    }
+
+    fn frame(&mut self, parent: u32, field: &RawField) -> Result<u32, Malformed> {
+        expect(field, LEN)?;
+        let index = self.index.frames.len() as u32;
+        self.index.frames.push(Frame { parent, at: field.at as u32, body: field.span() });
+        Ok(index)
+    }
+
+    fn node(&mut self, place: Place, msg: Msg, kind: NodeKind, field: &RawField) -> Result<(), Malformed> {
+        let frame = self.frame(place.frame, field)?;
+        let index = self.index.nodes.len() as u32;
+        self.index.nodes.push(NodeRec {
+            kind,
+            dead: false,
+            attributes_number: msg.attributes_number() as u8,
+            parent: place.node,
+            frame,
+            inner: NONE,
+            end: index + 1,
+            attrs: Chain::EMPTY,
+            fields: Chain::EMPTY,
+        });
+        self.index.items += usize::from(is_item(kind));
+        (self.bodies, self.body_repeated) = (0, false);
+        self.message(Place { msg, node: index, frame }, field.span())?;
+        if self.body_repeated {
+            self.merge_bodies(index);
+            self.body_repeated = false;
+        }
+        let end = self.index.nodes.len() as u32;
+        if let Some(node) = self.index.nodes.get_mut(index as usize) {
+            node.end = end;
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn attribute(&mut self, place: Place, field: &RawField) -> Result<(), Malformed> {
+        expect(field, LEN)?;
+        let (key, value, found) = value::check_key_value(self.request, field.span(), 0)?;
+        let mut attr = AttrRec {
+            node: place.node,
+            next: NONE,
+            frame: place.frame,
+            state: State::Wire,
+            slot: false,
+            unknown: found.unknown,
+            wire: Span::new(field.at, field.end),
+            arena: Span::default(),
+            key,
+            value,
+        };
+        if found.repeated {
+            self.merge_attribute(&mut attr, field);
+        }
+        self.index.push_attr(attr);
+        Ok(())
+    }
+
+    /// An attribute that repeats singular fields is rewritten as every decoder reads it: nothing hides behind the
+    /// occurrence that wins.
+    #[cold]
+    fn merge_attribute(&mut self, attr: &mut AttrRec, field: &RawField) {
+        let mut merged = Vec::with_capacity(field.span().len());
+        value::put_merged_key_value(&mut merged, field.span().of(self.request));
+        self.index.store_attribute(attr, field.number, &merged);
+    }
+
+    fn field(&mut self, place: Place, slot: Slot, field: &RawField) {
+        self.index.push_field(FieldRec {
+            node: place.node,
+            next: NONE,
+            frame: place.frame,
+            slot,
+            state: State::Wire,
+            unknown: false,
+            number: field.number as u8,
+            wire: Span::new(field.at, field.end),
+            arena: Span::default(),
+            body: field.span(),
+        });
+    }
+
+    fn id(&mut self, place: Place, slot: Slot, length: usize, field: &RawField) -> Result<(), Malformed> {
+        expect(field, LEN)?;
+        match field.span().len() {
+            0 => {}
+            found if found == length => self.field(place, slot, field),
+            _ => self.unknown(place, field),
+        }
+        Ok(())
+    }
+
+    /// Repeated numbers, packed or one by one.
+    fn numbers(&mut self, wire: u8, field: &RawField) -> Result<(), Malformed> {
+        if field.wire != LEN {
+            return expect(field, wire);
+        }
+        let bad = Malformed { what: "bad packed numbers", at: field.at };
+        if wire == wire::VARINT {
+            let body = field.span().of(self.request);
+            let mut pos = 0;
+            while pos < body.len() {
+                (_, pos) = wire::varint(body, pos).ok_or_else(|| bad.clone())?;
+            }
+            return Ok(());
+        }
+        if field.span().len().is_multiple_of(8) { Ok(()) } else { Err(bad) }
+    }
+
+    fn body(&mut self, place: Place, field: &RawField) -> Result<(), Malformed> {
+        expect(field, LEN)?;
+        let found = value::check_value(self.request, field, 1)?;
+        self.field(place, Slot::Body, field);
+        if let Some(record) = self.index.fields.last_mut() {
+            record.unknown = found.unknown;
+        }
+        self.bodies += 1;
+        self.body_repeated |= found.repeated || self.bodies > 1;
+        Ok(())
+    }
+
+    /// Several bodies of one record, or a body with several members: merged into the last, as every decoder reads it.
+    #[cold]
+    fn merge_bodies(&mut self, node: u32) {
+        let bodies: Vec<(u32, FieldRec)> = (self.index.node_fields(node))
+            .filter(|(_, field)| field.slot == Slot::Body)
+            .map(|(index, field)| (index, *field))
+            .collect();
+        let mut joined = Vec::new();
+        bodies.iter().for_each(|(_, field)| joined.extend_from_slice(field.body.of(self.request)));
+        let mut merged = Vec::with_capacity(joined.len());
+        value::put_merged_value(&mut merged, &joined);
+        let unknown = bodies.iter().any(|(_, field)| field.unknown);
+        let Some(((last, _), earlier)) = bodies.split_last() else { return };
+        earlier.iter().for_each(|(index, _)| self.index.remove_field(*index));
+        self.index.store_field(*last, &merged);
+        if let Some(field) = self.index.fields.get_mut(*last as usize) {
+            field.unknown = unknown;
+        }
+    }
+}

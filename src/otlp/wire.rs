@@ -1,0 +1,175 @@
+//! **What**: protobuf wire format: varints, a cursor over the fields of one message, writers of tags and lengths.
+//! **Why**: every other file of this folder reads and writes through these few functions.
+//! **Invariants**: never reads past the message; offsets are positions in the whole buffer; no allocation on reading.
+//! **Not here**: which field is what (`schema`).
+
+use super::Malformed;
+
+/// Wire type 0.
+pub(super) const VARINT: u8 = 0;
+/// Wire type 1.
+pub(super) const FIXED64: u8 = 1;
+/// Wire type 2.
+pub(super) const LEN: u8 = 2;
+/// Wire type 5.
+pub(super) const FIXED32: u8 = 5;
+
+/// A byte range of a buffer. Requests above 4 GiB are refused, so 32 bits are enough.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Span {
+    pub(super) start: u32,
+    pub(super) end: u32,
+}
+
+impl Span {
+    pub(super) fn new(start: usize, end: usize) -> Self {
+        Self { start: start as u32, end: end as u32 }
+    }
+
+    pub(super) fn len(self) -> usize {
+        self.end.saturating_sub(self.start) as usize
+    }
+
+    pub(super) fn is_empty(self) -> bool {
+        self.end <= self.start
+    }
+
+    /// The bytes; empty when out of range.
+    pub(super) fn of(self, buffer: &[u8]) -> &[u8] {
+        buffer.get(self.start as usize..self.end as usize).unwrap_or_default()
+    }
+}
+
+/// One field on the wire. `at..end` is the whole field, `body..end` its payload (for LEN: without the length).
+#[derive(Clone, Copy)]
+pub(super) struct RawField {
+    pub(super) number: u32,
+    pub(super) wire: u8,
+    pub(super) at: usize,
+    pub(super) body: usize,
+    pub(super) end: usize,
+}
+
+impl RawField {
+    pub(super) fn span(&self) -> Span {
+        Span::new(self.body, self.end)
+    }
+}
+
+/// Walks the fields of one message.
+pub(super) struct Cursor<'a> {
+    /// The buffer, cut at the message's end.
+    buffer: &'a [u8],
+    pos: usize,
+}
+
+impl<'a> Cursor<'a> {
+    /// Over `buffer[start..end]`; offsets stay those of `buffer`.
+    pub(super) fn new(buffer: &'a [u8], start: usize, end: usize) -> Self {
+        Self { buffer: buffer.get(..end).unwrap_or_default(), pos: start }
+    }
+
+    pub(super) fn over(buffer: &'a [u8], span: Span) -> Self {
+        Self::new(buffer, span.start as usize, span.end as usize)
+    }
+
+    /// The next field, or None at the end of the message.
+    #[inline]
+    pub(super) fn next(&mut self) -> Result<Option<RawField>, Malformed> {
+        let at = self.pos;
+        if at >= self.buffer.len() {
+            return Ok(None);
+        }
+        let (tag, mut pos) = varint(self.buffer, at).ok_or(Malformed { what: "bad field tag", at })?;
+        let number = match u32::try_from(tag >> 3) {
+            Ok(number) if number != 0 && tag <= u64::from(u32::MAX) => number,
+            _ => return Err(Malformed { what: "bad field number", at }),
+        };
+        let wire = (tag & 7) as u8;
+        let left = self.buffer.len() - pos;
+        let (body, end) = match wire {
+            VARINT => {
+                let body = pos;
+                (_, pos) = varint(self.buffer, pos).ok_or(Malformed { what: "bad varint", at })?;
+                (body, pos)
+            }
+            FIXED64 if left >= 8 => (pos, pos + 8),
+            FIXED32 if left >= 4 => (pos, pos + 4),
+            LEN => {
+                let (length, body) = varint(self.buffer, pos).ok_or(Malformed { what: "bad length", at })?;
+                if length > (self.buffer.len() - body) as u64 {
+                    return Err(Malformed { what: "length beyond the message", at });
+                }
+                (body, body + length as usize)
+            }
+            FIXED64 | FIXED32 => return Err(Malformed { what: "cut off", at }),
+            3 | 4 => return Err(Malformed { what: "groups are not allowed", at }),
+            _ => return Err(Malformed { what: "bad wire type", at }),
+        };
+        self.pos = end;
+        Ok(Some(RawField { number, wire, at, body, end }))
+    }
+}
+
+/// Reads a varint at `pos`: the value and the position after it. None when cut off or longer than 64 bits.
+#[inline]
+pub(super) fn varint(buffer: &[u8], pos: usize) -> Option<(u64, usize)> {
+    let first = *buffer.get(pos)?;
+    if first < 0x80 {
+        return Some((u64::from(first), pos + 1));
+    }
+    let mut value = u64::from(first & 0x7f);
+    for index in 1..10 {
+        let byte = *buffer.get(pos + index)?;
+        if index == 9 && byte > 1 {
+            return None;
+        }
+        value |= u64::from(byte & 0x7f) << (7 * index);
+        if byte < 0x80 {
+            return Some((value, pos + index + 1));
+        }
+    }
+    None
+}
+
+/// Bytes that `value` takes as a varint.
+pub(super) fn varint_len(value: u64) -> usize {
+    ((64 - (value | 1).leading_zeros()) as usize).div_ceil(7)
+}
+
+pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push((value as u8) | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+pub(super) fn put_tag(out: &mut Vec<u8>, number: u32, wire: u8) {
+    put_varint(out, u64::from(number) << 3 | u64::from(wire));
+}
+
+/// Tag and length of a LEN field.
+pub(super) fn put_head(out: &mut Vec<u8>, number: u32, length: usize) {
+    put_tag(out, number, LEN);
+    put_varint(out, length as u64);
+}
+
+pub(super) fn put_bytes(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
+    put_head(out, number, bytes.len());
+    out.extend_from_slice(bytes);
+}
+
+/// Size of a LEN field with `length` bytes of payload.
+pub(super) fn field_len(number: u32, length: usize) -> usize {
+    varint_len(u64::from(number) << 3) + varint_len(length as u64) + length
+}
+
+/// Text that was validated when it was read or written; "" if it should not be text.
+pub(super) fn text(bytes: &[u8]) -> &str {
+    simdutf8::basic::from_utf8(bytes).unwrap_or_default()
+}
+
+pub(super) fn fixed64(bytes: &[u8]) -> u64 {
+    bytes.first_chunk::<8>().map_or(0, |chunk| u64::from_le_bytes(*chunk))
+}
