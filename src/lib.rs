@@ -12,3 +12,4 @@ pub mod redaction;
 pub mod rng;
 pub mod secret;
 pub mod telemetry;
+pub mod vault;

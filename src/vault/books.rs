@@ -1,0 +1,125 @@
+//! **What**: [`Writer`]: a writer's name and epoch, and its books: open objects and leaf numbers.
+//! **Why**: numbers are given in commit order, under the sequencer's lock; the uploader closes by age from outside.
+//! **Invariants**: an epoch is never used again, so nothing has to be read back after a restart; an object that was
+//! closed gets no more fragments; leaf numbers of an account have no gap; open objects are bounded (beyond that each
+//! fragment is an object of its own). **Not here**: uploading (`uploader`), drafts (`ticket`).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::clock::UnixNanos;
+
+use super::names::{Names, Scope};
+
+/// Objects that may be open at a time.
+pub const MAX_OPEN: usize = 16_384;
+
+/// One writer in one epoch. Shared by the ticketer and the uploader.
+pub struct Writer {
+    names: Names,
+    max_object: u64,
+    max_open: usize,
+    books: Mutex<Books>,
+}
+
+#[derive(Default)]
+struct Books {
+    next: u64,
+    open: HashMap<Arc<Scope>, Open>,
+    leaves: HashMap<Arc<str>, u64>,
+}
+
+struct Open {
+    n: u64,
+    len: u64,
+    fragments: u32,
+    since: UnixNanos,
+}
+
+/// Where a fragment was put.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placed {
+    /// Name of the object.
+    pub object: String,
+    /// Offset in it, bytes.
+    pub offset: u64,
+    /// No fragment will follow.
+    pub last: bool,
+}
+
+/// An object that was closed from outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Closed {
+    /// Name of the object.
+    pub object: String,
+    /// Fragments it has; some may not be committed yet.
+    pub fragments: u32,
+}
+
+impl Writer {
+    /// A writer that begins `names.epoch()`; objects close at `max_object` bytes.
+    pub fn new(names: Names, max_object: u64) -> Self {
+        Self { names, max_object, max_open: MAX_OPEN, books: Mutex::default() }
+    }
+
+    /// The same with another bound of open objects.
+    pub fn with_max_open(self, max_open: usize) -> Self {
+        Self { max_open, ..self }
+    }
+
+    /// Names of this writer and epoch.
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// Places a fragment of `len` bytes. `end`: the session is over, so the object closes.
+    pub fn place(&self, scope: &Arc<Scope>, len: u64, arrived: UnixNanos, end: bool) -> Placed {
+        let mut books = self.books.lock();
+        if let Some(open) = books.open.get_mut(scope) {
+            let (n, offset) = (open.n, open.len);
+            open.len += len;
+            open.fragments += 1;
+            let last = end || open.len >= self.max_object;
+            if last {
+                books.open.remove(scope);
+            }
+            return Placed { object: self.names.object(scope, n), offset, last };
+        }
+        let n = books.next;
+        books.next += 1;
+        let last = end || len >= self.max_object || books.open.len() >= self.max_open;
+        if !last {
+            books.open.insert(scope.clone(), Open { n, len, fragments: 1, since: arrived });
+        }
+        Placed { object: self.names.object(scope, n), offset: 0, last }
+    }
+
+    /// Numbers for `count` leaves of an account: the first one.
+    pub fn leaves(&self, account: &Arc<str>, count: u64) -> u64 {
+        let mut books = self.books.lock();
+        let next = books.leaves.entry(account.clone()).or_default();
+        let first = *next;
+        *next += count;
+        first
+    }
+
+    /// Closes objects opened at `before` or earlier. The caller waits for their fragments to be committed.
+    pub fn close(&self, before: UnixNanos) -> Vec<Closed> {
+        let mut books = self.books.lock();
+        let due: Vec<Arc<Scope>> =
+            books.open.iter().filter(|(_, open)| open.since <= before).map(|(scope, _)| scope.clone()).collect();
+        due.into_iter()
+            .filter_map(|scope| {
+                let open = books.open.remove(&scope)?;
+                Some(Closed { object: self.names.object(&scope, open.n), fragments: open.fragments })
+            })
+            .collect()
+    }
+
+    /// Objects open now.
+    pub fn open(&self) -> usize {
+        self.books.lock().open.len()
+    }
+}

@@ -1,0 +1,27 @@
+//! **What**: the audit vault: sealed fragments in write-once objects, their keys, their index.
+//! **Why**: content leaves the telemetry and stays provable: tollgate can write it and can't read it.
+//! **Invariants**: nothing readable at rest; a name is written once, with the same bytes at every attempt; keys are
+//! stored before the objects that need them, objects before the index lines that point to them; an upload can be
+//! resumed from the spool alone.
+//! **Not here**: what is content and how spans are stamped (`processors/vault`), redaction rules.
+//!
+//! A payload object is one or more age files, end to end; each holds one zstd frame of JSON. Stock tools open it:
+//!
+//! ```sh
+//! age -d -i auditor.key KEYS/keys/ACCOUNT/TENANT/SESSION/DATE/KEY_ID.age > session.key
+//! # first..last of the range attribute; tail counts from 1
+//! tail -c +$((first + 1)) OBJECT.agev | head -c $((last - first + 1)) | age -d -i session.key | zstd -dc | jq .
+//! zstd -dc INDEX.ndjson.zst
+//! ```
+
+pub mod books;
+pub mod keys;
+pub mod names;
+pub mod record;
+pub mod row;
+pub mod seal;
+pub mod store;
+pub mod ticket;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,190 @@
+//! **What**: names of vault objects, epochs, dates. **Why**: writer, reader and uploader must agree on every name.
+//! **Invariants**: a name is `prefix` + `[A-Za-z0-9._%=/-]` segments of at most 255 bytes; an account can't take the
+//! place of `keys`, `index` or `chain`; parsing gives back what was formatted. **Not here**: which ids may be shown
+//! (`crate::pseudonym`).
+
+use std::sync::Arc;
+
+use time::{Date, OffsetDateTime};
+
+use crate::clock::UnixNanos;
+use crate::pseudonym::IdPolicy;
+use crate::rng::Rng;
+
+/// Tenant of records that name none.
+pub const UNATTRIBUTED: &str = "unattributed";
+/// Digits of the object number in a name.
+pub const NUMBER_DIGITS: usize = 10;
+/// Largest number that fits.
+pub const MAX_NUMBER: u64 = 9_999_999_999;
+const RESERVED: [&str; 3] = ["keys", "index", "chain"];
+
+/// Where a fragment belongs: account, tenant, session, day. The first three in the form of object names.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Scope {
+    /// Account segment.
+    pub account: String,
+    /// Tenant segment.
+    pub tenant: String,
+    /// Session segment, or `trace-{trace id}`.
+    pub session: String,
+    /// UTC day of arrival, `2026-11-20`.
+    pub date: String,
+}
+
+impl Scope {
+    /// The scope of raw ids; `session` of a record without one is its trace.
+    pub fn new(
+        ids: &dyn IdPolicy,
+        account: &str,
+        tenant: Option<&str>,
+        session: SessionName<'_>,
+        day: UnixNanos,
+    ) -> Self {
+        let tenant = tenant.filter(|tenant| !tenant.is_empty()).unwrap_or(UNATTRIBUTED);
+        let session = match session {
+            SessionName::Id(id) => ids.key_form(account, id).into_owned(),
+            SessionName::Trace(trace) => format!("trace-{}", crate::hex::encode(trace)),
+        };
+        Self {
+            account: account_segment(account),
+            tenant: ids.key_form(account, tenant).into_owned(),
+            session,
+            date: date(day),
+        }
+    }
+
+    /// `account/tenant/session/date`.
+    pub fn path(&self) -> String {
+        format!("{}/{}/{}/{}", self.account, self.tenant, self.session, self.date)
+    }
+}
+
+/// What a fragment's records share.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SessionName<'a> {
+    /// A session id (raw).
+    Id(&'a str),
+    /// Trace id of records without a session; empty when they have none either.
+    Trace(&'a [u8]),
+}
+
+/// An account's segment: accounts come from the configuration, not from clients, and are never pseudonyms.
+pub fn account_segment(account: &str) -> String {
+    let segment = crate::pseudonym::segment(account).unwrap_or_else(|| account.to_owned());
+    if RESERVED.contains(&segment.as_str()) {
+        let mut chars = segment.chars();
+        let mut out = String::from("%");
+        crate::hex::push_upper(&mut out, &[chars.next().map_or(0, |first| first as u8)]);
+        out.push_str(chars.as_str());
+        return out;
+    }
+    segment
+}
+
+/// Builds names under one prefix (empty, or ending in `/`).
+#[derive(Clone, Debug)]
+pub struct Names {
+    prefix: Arc<str>,
+    writer: Arc<str>,
+    epoch: Arc<str>,
+}
+
+impl Names {
+    /// Names of one writer and epoch. `prefix` without slashes at its ends.
+    pub fn new(prefix: &str, writer: &str, epoch: &str) -> Self {
+        let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
+        Self { prefix: prefix.into(), writer: writer.into(), epoch: epoch.into() }
+    }
+
+    /// The writer's name.
+    pub fn writer(&self) -> &Arc<str> {
+        &self.writer
+    }
+
+    /// The epoch.
+    pub fn epoch(&self) -> &Arc<str> {
+        &self.epoch
+    }
+
+    /// Payload object number `n` of a scope. All numbers give names of one length.
+    pub fn object(&self, scope: &Scope, n: u64) -> String {
+        format!("{}{}/{}-{}-{n:010}.agev", self.prefix, scope.path(), self.writer, self.epoch)
+    }
+
+    /// The key object of a session key.
+    pub fn key(&self, scope: &Scope, id: &str) -> String {
+        format!("{}keys/{}/{id}.age", self.prefix, scope.path())
+    }
+
+    /// The index object that starts with leaf `first` of an account.
+    pub fn index(&self, account: &str, day: &str, first: u64) -> String {
+        let account = account_segment(account);
+        format!(
+            "{}index/v1/account={account}/dt={day}/{}-{}-{first:010}.ndjson.zst",
+            self.prefix, self.writer, self.epoch
+        )
+    }
+}
+
+/// The name of a payload object, taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectName {
+    /// Prefix with its slash, or empty.
+    pub prefix: String,
+    /// Where it belongs.
+    pub scope: Scope,
+}
+
+impl ObjectName {
+    /// Takes a payload object's name apart. `None`: it is none.
+    pub fn parse(name: &str) -> Option<Self> {
+        let mut parts: Vec<&str> = name.strip_suffix(".agev")?.split('/').collect();
+        let _file = parts.pop()?;
+        let mut last = || parts.pop().filter(|part| !part.is_empty()).map(str::to_owned);
+        let (date, session, tenant, account) = (last()?, last()?, last()?, last()?);
+        let prefix = if parts.is_empty() { String::new() } else { format!("{}/", parts.join("/")) };
+        Some(Self { prefix, scope: Scope { account, tenant, session, date } })
+    }
+
+    /// Where the key objects of this object's fragments are.
+    pub fn keys(&self) -> String {
+        format!("{}keys/{}/", self.prefix, self.scope.path())
+    }
+}
+
+/// UTC day, `2026-11-20`.
+pub fn date(at: UnixNanos) -> String {
+    let day = utc(at).date();
+    format_date(day)
+}
+
+fn format_date(day: Date) -> String {
+    format!("{:04}-{:02}-{:02}", day.year(), u8::from(day.month()), day.day())
+}
+
+/// RFC 3339 in UTC with nanoseconds.
+pub fn rfc3339(at: UnixNanos) -> String {
+    let time = utc(at);
+    let (hour, minute, second, nano) = time.time().as_hms_nano();
+    format!("{}T{hour:02}:{minute:02}:{second:02}.{nano:09}Z", format_date(time.date()))
+}
+
+fn utc(at: UnixNanos) -> OffsetDateTime {
+    // u64 nanoseconds end in 2554: always in range
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(at.0)).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+}
+
+/// A ULID: 48 bits of milliseconds and 80 random bits in Crockford's base 32, sortable by time.
+pub fn epoch(now: UnixNanos, rng: &dyn Rng) -> String {
+    const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+    let random = u128::from_le_bytes(rng.id()) >> 48;
+    let value = (u128::from(now.0 / 1_000_000) << 80) | random;
+    (0..26)
+        .rev()
+        .map(|digit| {
+            let index = usize::try_from((value >> (5 * digit)) & 31).unwrap_or(0);
+            char::from(DIGITS.get(index).copied().unwrap_or(b'0'))
+        })
+        .collect()
+}

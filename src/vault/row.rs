@@ -1,0 +1,186 @@
+//! **What**: [`Row`]: an index line, which is a leaf of the writer's log. **Why**: one artefact serves queries and,
+//! later, proofs.
+//! **Invariants**: fixed order of keys; what only the ticket knows stands first, so that a line is spliced, not built,
+//! under the sequencer's lock; no text that the redaction rules have not passed, no hash of plaintext without salt.
+//! **Not here**: numbers (`books`), index objects (`uploader`).
+
+use std::fmt::Write as _;
+
+use serde::{Deserialize, Serialize};
+
+/// What a leaf is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Content in a fragment.
+    Payload,
+    /// An action without content.
+    Action,
+    /// Items that could not be processed, sealed as they came.
+    Quarantine,
+}
+
+/// One line, as read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    /// Version of the line.
+    pub v: u8,
+    /// Number in the log of account, writer and epoch.
+    pub leaf: u64,
+    /// Payload object; `None` for an action without content.
+    pub object_key: Option<String>,
+    /// Where the fragment starts in it, bytes.
+    pub off: Option<u64>,
+    /// The rest.
+    #[serde(flatten)]
+    pub tail: Tail,
+}
+
+/// What of a line is known before the ticket. Times are RFC 3339 in UTC; ids hex; a number that is not known is null.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Tail {
+    /// Length of the fragment, bytes.
+    pub len: Option<u64>,
+    /// Position of the item in the fragment's `items`.
+    pub item: Option<u32>,
+    /// What the leaf is about.
+    pub kind: Option<Kind>,
+    /// Start of the span, time of the record.
+    pub ts: String,
+    /// End of the span, if any.
+    pub end_ts: Option<String>,
+    /// Gateway clock at arrival.
+    pub ingest_ts: String,
+    /// `traces` or `logs`.
+    pub signal: String,
+    /// Account.
+    pub account: String,
+    /// Tenant as shown.
+    pub tenant: String,
+    /// Session id as shown; null without one.
+    pub session_id: Option<String>,
+    /// Turn.
+    pub turn: Option<String>,
+    /// Iteration.
+    pub iteration: Option<i64>,
+    /// Trace.
+    pub trace_id: Option<String>,
+    /// Span.
+    pub span_id: Option<String>,
+    /// Its parent.
+    pub parent_span_id: Option<String>,
+    /// Always the pseudonym.
+    pub user_key: Option<String>,
+    /// Agent or service.
+    pub actor: Option<String>,
+    /// Feature.
+    pub feature: Option<String>,
+    /// Operation, in today's words.
+    pub action_type: Option<String>,
+    /// Tool.
+    pub tool_name: Option<String>,
+    /// Tool call.
+    pub tool_call_id: Option<String>,
+    /// Model that answered, else the one asked for.
+    pub model: Option<String>,
+    /// Provider.
+    pub provider: Option<String>,
+    /// The provider's id of the response.
+    pub response_id: Option<String>,
+    /// `ok`, or the type of the error.
+    pub status: String,
+    /// Why the model stopped.
+    pub finish: Option<String>,
+    /// A permission's outcome.
+    pub decision: Option<String>,
+    /// Parts of the conversation that are in the fragment.
+    pub part: Vec<String>,
+    /// Writer.
+    pub writer: String,
+    /// Epoch.
+    pub epoch: String,
+    /// Fragment id.
+    pub fragment: Option<String>,
+    /// SHA-256 of the fragment as stored, hex.
+    pub ct_sha256: Option<String>,
+    /// Session key.
+    pub key_id: Option<String>,
+    /// Salted commitment to the item's content, hex.
+    pub commitment: Option<String>,
+    /// Size of the item's content as canonical JSON, bytes.
+    pub pt_bytes: Option<u64>,
+    /// Equal bytes were accepted before: this is a second copy.
+    pub repeat: bool,
+    /// Reported input tokens.
+    pub tokens_in: Option<u64>,
+    /// Reported output tokens.
+    pub tokens_out: Option<u64>,
+    /// Disjoint buckets that were priced.
+    pub buckets: Option<Buckets>,
+    /// Tier, in lower case.
+    pub tier: Option<String>,
+    /// `priced`, `unpriced`, `deferred`, `not_counted`; null where nothing was to be priced.
+    pub cost_status: Option<String>,
+    /// Exact decimal, USD.
+    pub cost_usd: Option<String>,
+    /// Version and digest of the rate table.
+    pub rates: Option<String>,
+    /// Row of the rate table.
+    pub rate: Option<String>,
+}
+
+/// Token buckets that do not overlap.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Buckets {
+    /// Input outside of caches.
+    pub input: u64,
+    /// Read from a cache.
+    pub cache_read: u64,
+    /// Written to a cache for 5 minutes.
+    pub cache_write_5m: u64,
+    /// Written to a cache for 1 hour.
+    pub cache_write_1h: u64,
+    /// Output, reasoning included.
+    pub output: u64,
+    /// Reasoning.
+    pub reasoning: u64,
+}
+
+/// A line without its ticket.
+pub struct Unnumbered {
+    tail: String,
+    /// Whether it points into the draft's fragment.
+    pub in_object: bool,
+}
+
+/// Bytes that the ticket adds to a line, without the object's name.
+pub const TICKET_BYTES: usize = 96;
+
+impl Unnumbered {
+    /// Serialises the tail.
+    pub fn new(tail: &Tail, in_object: bool) -> Self {
+        let json = serde_json::to_string(tail).unwrap_or_default(); // strings and numbers: can't fail
+        Self { tail: json.strip_prefix('{').unwrap_or_default().to_owned(), in_object }
+    }
+
+    /// Size of the tail, bytes.
+    pub fn len(&self) -> usize {
+        self.tail.len()
+    }
+
+    /// Never.
+    pub fn is_empty(&self) -> bool {
+        self.tail.is_empty()
+    }
+
+    /// Appends the final line and its line feed. Object names need no escaping (`names`).
+    pub fn write(&self, out: &mut String, leaf: u64, object: Option<(&str, u64)>) {
+        // writing to a String can't fail
+        let _ = match object.filter(|_| self.in_object) {
+            Some((name, off)) => write!(out, "{{\"v\":1,\"leaf\":{leaf},\"object_key\":\"{name}\",\"off\":{off},"),
+            None => write!(out, "{{\"v\":1,\"leaf\":{leaf},\"object_key\":null,\"off\":null,"),
+        };
+        out.push_str(&self.tail);
+        out.push('\n');
+    }
+}

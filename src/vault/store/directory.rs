@@ -1,0 +1,197 @@
+//! **What**: the vault in a directory. **Why**: try-outs, tests, and stores mounted as a file system.
+//! **Invariants**: folders 0700, files 0600; a file appears whole and synced under its name or not at all, and is never
+//! replaced; an existing file with the same bytes is a success, with others an error.
+//! **Not here**: immutability against the machine's own administrator (that takes Object Lock).
+
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Component, Path, PathBuf};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
+
+use super::{ObjectKind, Put, StoreError, VaultReader, VaultStore};
+
+/// Objects as files below one folder.
+pub struct DirectoryStore {
+    root: PathBuf,
+}
+
+impl DirectoryStore {
+    /// A store below `root`, which is made with the first object.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// The file of `name`; refuses names that would leave the folder.
+    fn path(&self, name: &str) -> Result<PathBuf, StoreError> {
+        let relative = Path::new(name);
+        let inside = relative.components().all(|part| matches!(part, Component::Normal(_)));
+        if name.is_empty() || !inside {
+            return Err(StoreError::Denied("the name leaves the vault's folder".to_owned()));
+        }
+        Ok(self.root.join(relative))
+    }
+
+    async fn put(&self, name: &str, bytes: &Bytes) -> Result<Put, StoreError> {
+        let path = self.path(name)?;
+        if let Some(put) = compare(&path, bytes).await? {
+            return Ok(put);
+        }
+        let folder = path.parent().unwrap_or(&self.root).to_owned();
+        make_folders(&folder).await.map_err(classify)?;
+        let file_name = path.file_name().unwrap_or_default().to_string_lossy();
+        // the name is ours alone (epoch), so a left-over of a crash is overwritten by the retry
+        let temporary = folder.join(format!(".{file_name}.tmp"));
+        write_synced(&temporary, bytes).await.map_err(classify)?;
+        match rename_new(&temporary, &path).await {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let _ = tokio::fs::remove_file(&temporary).await; // a left-over does no harm
+                return compare(&path, bytes).await?.ok_or_else(|| StoreError::Unavailable("raced".to_owned()));
+            }
+            Err(error) => return Err(classify(error)),
+        }
+        sync_folder(&folder).await.map_err(classify)?;
+        Ok(Put::Written)
+    }
+}
+
+impl VaultStore for DirectoryStore {
+    fn put_once<'a>(
+        &'a self,
+        _kind: ObjectKind,
+        name: &'a str,
+        bytes: Bytes,
+    ) -> BoxFuture<'a, Result<Put, StoreError>> {
+        Box::pin(async move { self.put(name, &bytes).await })
+    }
+}
+
+impl VaultReader for DirectoryStore {
+    fn get<'a>(
+        &'a self,
+        _kind: ObjectKind,
+        name: &'a str,
+        range: Option<(u64, u64)>,
+    ) -> BoxFuture<'a, Result<Bytes, StoreError>> {
+        Box::pin(async move {
+            let mut file = tokio::fs::File::open(self.path(name)?).await.map_err(classify)?;
+            let mut out = Vec::new();
+            match range {
+                None => file.read_to_end(&mut out).await.map_err(classify)?,
+                Some((first, length)) => {
+                    file.seek(io::SeekFrom::Start(first)).await.map_err(classify)?;
+                    file.take(length).read_to_end(&mut out).await.map_err(classify)?
+                }
+            };
+            Ok(out.into())
+        })
+    }
+
+    fn list<'a>(&'a self, _kind: ObjectKind, prefix: &'a str) -> BoxFuture<'a, Result<Vec<String>, StoreError>> {
+        Box::pin(async move {
+            let start = prefix.rsplit_once('/').map_or("", |(folder, _)| folder);
+            let mut folders = vec![if start.is_empty() { self.root.clone() } else { self.path(start)? }];
+            let mut names = Vec::new();
+            while let Some(folder) = folders.pop() {
+                let mut entries = match tokio::fs::read_dir(&folder).await {
+                    Ok(entries) => entries,
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                    Err(error) => return Err(classify(error)),
+                };
+                while let Some(entry) = entries.next_entry().await.map_err(classify)? {
+                    if entry.file_type().await.map_err(classify)?.is_dir() {
+                        folders.push(entry.path());
+                    } else if let Some(name) = relative(&self.root, &entry.path())
+                        && name.starts_with(prefix)
+                        && !name.ends_with(".tmp")
+                    {
+                        names.push(name);
+                    }
+                }
+            }
+            names.sort_unstable();
+            Ok(names)
+        })
+    }
+}
+
+fn relative(root: &Path, path: &Path) -> Option<String> {
+    Some(path.strip_prefix(root).ok()?.to_str()?.to_owned())
+}
+
+/// `Some(Exists)` when the file is there with these bytes, `None` when it is not there.
+async fn compare(path: &Path, bytes: &Bytes) -> Result<Option<Put>, StoreError> {
+    match tokio::fs::read(path).await {
+        Ok(found) if found == *bytes => {
+            // an earlier attempt may have died between rename and sync
+            sync_folder(path.parent().unwrap_or(path)).await.map_err(classify)?;
+            Ok(Some(Put::Exists))
+        }
+        Ok(_) => Err(StoreError::Differs),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(classify(error)),
+    }
+}
+
+/// Makes missing folders, 0700, each synced into its parent.
+async fn make_folders(folder: &Path) -> io::Result<()> {
+    let mut missing = Vec::new();
+    let mut at = Some(folder);
+    while let Some(here) = at.filter(|here| !here.as_os_str().is_empty()) {
+        if tokio::fs::metadata(here).await.is_ok() {
+            break;
+        }
+        missing.push(here);
+        at = here.parent();
+    }
+    for here in missing.into_iter().rev() {
+        match std::fs::DirBuilder::new().mode(0o700).create(here) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        if let Some(parent) = here.parent() {
+            sync_folder(parent).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn write_synced(path: &Path, bytes: &Bytes) -> io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let mut file = tokio::fs::OpenOptions::from(options).open(path).await?;
+    file.write_all(bytes).await?;
+    file.flush().await?;
+    file.sync_all().await
+}
+
+/// Gives `from` the name `to` unless that exists.
+async fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
+            tokio::fs::hard_link(from, to).await?;
+            tokio::fs::remove_file(from).await
+        }
+        done => Ok(done?),
+    }
+}
+
+async fn sync_folder(folder: &Path) -> io::Result<()> {
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    tokio::fs::File::open(folder).await?.sync_all().await
+}
+
+fn classify(error: io::Error) -> StoreError {
+    use io::ErrorKind as Kind;
+    match error.kind() {
+        Kind::NotFound => StoreError::Missing,
+        Kind::PermissionDenied | Kind::ReadOnlyFilesystem | Kind::NotADirectory | Kind::InvalidInput => {
+            StoreError::Denied(error.kind().to_string())
+        }
+        kind => StoreError::Unavailable(kind.to_string()),
+    }
+}

@@ -1,0 +1,110 @@
+//! **What**: [`VaultStore`]: where objects are written once; [`VaultReader`]: where readers find them.
+//! **Why**: writer and reader have different rights: a writer needs neither get nor list.
+//! **Invariants**: a name is never overwritten; bytes are on stable storage when a put is done.
+//! **Not here**: retries, order (`uploader`).
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+
+pub mod directory;
+
+pub use directory::DirectoryStore;
+
+#[cfg(test)]
+mod tests;
+
+/// Kinds of object: they may lie in different buckets and be locked differently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ObjectKind {
+    /// A session key, sealed to the auditors.
+    Key,
+    /// Fragments.
+    Payload,
+    /// Index lines.
+    Index,
+}
+
+impl ObjectKind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Key, Self::Payload, Self::Index];
+
+    /// The metric label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Key => "key",
+            Self::Payload => "payload",
+            Self::Index => "index",
+        }
+    }
+}
+
+/// A put that is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Put {
+    /// Written by this attempt.
+    Written,
+    /// It was there. For a name of ours with sealed bytes: an earlier attempt succeeded.
+    Exists,
+}
+
+/// Why a put or a read failed. Texts are fixed or from the store's error codes, never payload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreError {
+    /// Not now: network, 5xx, throttling, 409, a full disk.
+    Unavailable(String),
+    /// The store refuses: credential, bucket, policy, lock settings. Someone has to change something.
+    Denied(String),
+    /// The store received other bytes than we sent (or have other bytes than before): look at memory and disk.
+    Corrupt(String),
+    /// The name exists with other bytes.
+    Differs,
+    /// No such object.
+    Missing,
+}
+
+impl StoreError {
+    /// The metric label.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Unavailable(_) => "retry",
+            Self::Denied(_) => "denied",
+            Self::Corrupt(_) => "corrupt",
+            Self::Differs => "differs",
+            Self::Missing => "missing",
+        }
+    }
+}
+
+impl std::fmt::Display for StoreError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unavailable(why) => write!(f, "the store is not available: {why}"),
+            Self::Denied(why) => write!(f, "the store refuses: {why}"),
+            Self::Corrupt(why) => write!(f, "the store received other bytes than were sent: {why}"),
+            Self::Differs => f.write_str("the object exists with other bytes"),
+            Self::Missing => f.write_str("no such object"),
+        }
+    }
+}
+
+impl std::error::Error for StoreError {}
+
+/// Writes objects once.
+pub trait VaultStore: Send + Sync {
+    /// Writes `bytes` under `name` unless it exists. May be repeated with the same bytes.
+    fn put_once<'a>(&'a self, kind: ObjectKind, name: &'a str, bytes: Bytes) -> BoxFuture<'a, Result<Put, StoreError>>;
+}
+
+/// Reads objects: the auditor's side.
+pub trait VaultReader: Send + Sync {
+    /// A whole object, or `range` of it (first byte, length).
+    fn get<'a>(
+        &'a self,
+        kind: ObjectKind,
+        name: &'a str,
+        range: Option<(u64, u64)>,
+    ) -> BoxFuture<'a, Result<Bytes, StoreError>>;
+
+    /// All names that start with `prefix`, sorted.
+    fn list<'a>(&'a self, kind: ObjectKind, prefix: &'a str) -> BoxFuture<'a, Result<Vec<String>, StoreError>>;
+}

@@ -1,0 +1,84 @@
+use std::os::unix::fs::PermissionsExt;
+
+use super::*;
+
+fn scratch() -> tempfile::TempDir {
+    tempfile::tempdir().expect("scratch")
+}
+
+/// A name is written once: equal bytes are a success, others an error, and the first bytes stay.
+#[tokio::test]
+async fn a_directory_writes_once() {
+    let folder = scratch();
+    let store = DirectoryStore::new(folder.path().join("vault"));
+    let put = |bytes: &'static [u8]| store.put_once(ObjectKind::Payload, "a/b/c.agev", Bytes::from_static(bytes));
+    assert_eq!(put(b"one").await, Ok(Put::Written));
+    assert_eq!(put(b"one").await, Ok(Put::Exists));
+    assert_eq!(put(b"two").await, Err(StoreError::Differs));
+    assert_eq!(store.get(ObjectKind::Payload, "a/b/c.agev", None).await.expect("there"), "one");
+    assert_eq!(store.get(ObjectKind::Payload, "a/b/c.agev", Some((1, 2))).await.expect("there"), "ne");
+    assert_eq!(store.get(ObjectKind::Payload, "a/x", None).await, Err(StoreError::Missing));
+}
+
+/// Nobody but the owner may read the vault's files.
+#[tokio::test]
+async fn files_are_private() {
+    let folder = scratch();
+    let root = folder.path().join("vault");
+    DirectoryStore::new(&root).put_once(ObjectKind::Key, "keys/k.age", Bytes::from_static(b"k")).await.expect("put");
+    let mode = |path: &std::path::Path| std::fs::metadata(path).expect("there").permissions().mode() & 0o777;
+    assert_eq!(mode(&root), 0o700);
+    assert_eq!(mode(&root.join("keys")), 0o700);
+    assert_eq!(mode(&root.join("keys/k.age")), 0o600);
+}
+
+/// A half-written file of a crash must neither be listed nor hinder the retry.
+#[tokio::test]
+async fn leftovers_do_no_harm() {
+    let folder = scratch();
+    std::fs::create_dir(folder.path().join("a")).expect("folder");
+    std::fs::write(folder.path().join("a/.x.agev.tmp"), b"half").expect("left-over");
+    let store = DirectoryStore::new(folder.path());
+    assert_eq!(store.put_once(ObjectKind::Payload, "a/x.agev", Bytes::from_static(b"whole")).await, Ok(Put::Written));
+    assert_eq!(store.list(ObjectKind::Payload, "").await.expect("list"), ["a/x.agev"]);
+    assert_eq!(std::fs::read_dir(folder.path().join("a")).expect("folder").count(), 1);
+}
+
+/// No name may reach out of the folder.
+#[tokio::test]
+async fn names_stay_inside() {
+    let folder = scratch();
+    let store = DirectoryStore::new(folder.path().join("vault"));
+    for name in ["../x", "a/../../x", "/etc/x", "", "./x", "a/./x"] {
+        let put = store.put_once(ObjectKind::Payload, name, Bytes::from_static(b"x")).await;
+        if name.contains("/./") {
+            continue; // std drops it: harmless
+        }
+        assert!(matches!(put, Err(StoreError::Denied(_))), "{name}");
+    }
+    assert!(!folder.path().join("x").exists());
+}
+
+/// Listing takes any prefix, also in the middle of a name.
+#[tokio::test]
+async fn lists_by_prefix() {
+    let folder = scratch();
+    let store = DirectoryStore::new(folder.path());
+    for name in ["p/a/1.agev", "p/ab/2.agev", "q/3.agev"] {
+        store.put_once(ObjectKind::Payload, name, Bytes::from_static(b"x")).await.expect("put");
+    }
+    assert_eq!(store.list(ObjectKind::Payload, "p/a").await.expect("list"), ["p/a/1.agev", "p/ab/2.agev"]);
+    assert_eq!(store.list(ObjectKind::Payload, "p/a/").await.expect("list"), ["p/a/1.agev"]);
+    assert_eq!(store.list(ObjectKind::Payload, "nothing/").await.expect("list"), Vec::<String>::new());
+}
+
+/// A store that can't be written is an answer, not a panic; it is told apart from a passing failure.
+#[tokio::test]
+async fn an_unwritable_folder_is_denied() {
+    let folder = scratch();
+    let file = folder.path().join("file");
+    std::fs::write(&file, b"x").expect("file");
+    let store = DirectoryStore::new(file.join("vault"));
+    let put = store.put_once(ObjectKind::Payload, "a/x", Bytes::from_static(b"x")).await;
+    assert!(matches!(put, Err(StoreError::Denied(_))), "{put:?}");
+}

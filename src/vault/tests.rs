@@ -1,0 +1,273 @@
+use std::io::Read;
+use std::sync::Arc;
+
+use crate::clock::UnixNanos;
+use crate::otlp::SlotId;
+use crate::pipeline::Ticketer;
+use crate::pipeline::spool::RecordKind;
+use crate::pseudonym::{PlainIds, Pseudonymizer};
+use crate::rng::SeededRng;
+use crate::secret::Secret;
+
+use super::books::Writer;
+use super::keys::{IDLE, KeyRing};
+use super::names::{self, Names, ObjectName, Scope, SessionName};
+use super::record::{self, FragmentHeader, KeyHeader, LeafHeader};
+use super::row::{Kind, Row, Tail, Unnumbered};
+use super::seal::{AgeSealer, Sealer, key_id, parse_recipient};
+use super::ticket::{Fragment, Group, UriBase, VaultDraft, VaultTicketer};
+
+/// 2026-11-20T10:00:00Z.
+const NOON: UnixNanos = UnixNanos(1_795_168_800_000_000_000);
+
+fn ids() -> PlainIds {
+    PlainIds(Pseudonymizer::new(&Secret::new("test".to_owned())))
+}
+
+fn scope(session: &str) -> Arc<Scope> {
+    Arc::new(Scope::new(&ids(), "default", Some("acme"), SessionName::Id(session), NOON))
+}
+
+fn writer() -> Arc<Writer> {
+    Arc::new(Writer::new(Names::new("agent-sessions", "gw-1", "01KA"), 1000))
+}
+
+/// Object names must be parsed back into what they were made of, whatever the ids.
+#[test]
+fn names_parse_back() {
+    let long = "s".repeat(1024);
+    for session in ["s1", "../../x", ".", "", "ada@example.com", "agv.agev", &long, "日本"] {
+        for prefix in ["", "agent-sessions", "a/b"] {
+            let scope = scope(session);
+            let name = Names::new(prefix, "gw-1", "01KA").object(&scope, 7);
+            let parsed = ObjectName::parse(&name).expect("an object name");
+            assert_eq!(parsed.scope, *scope);
+            assert!(name.ends_with("/2026-11-20/gw-1-01KA-0000000007.agev"), "{name}");
+            let keys = Names::new(prefix, "gw-1", "01KA").key(&scope, "abc");
+            assert_eq!(keys, format!("{}abc.age", parsed.keys()));
+            assert!(name.split('/').all(|part| part.len() <= 255 && part != "." && part != ".."), "{name}");
+        }
+    }
+}
+
+/// An account must not be able to stand where keys or the index stand.
+#[test]
+fn reserved_accounts_are_escaped() {
+    assert_eq!(names::account_segment("index"), "%69ndex");
+    assert_eq!(names::account_segment("keys"), "%6Beys");
+    assert_eq!(names::account_segment("a/b"), "a%2Fb");
+}
+
+/// Times and epochs are what partitions and proofs are named by.
+#[test]
+fn times_and_epochs() {
+    assert_eq!(names::rfc3339(UnixNanos(1_795_168_800_000_000_001)), "2026-11-20T10:00:00.000000001Z");
+    assert_eq!(names::date(UnixNanos(0)), "1970-01-01");
+    assert_eq!(names::date(UnixNanos(u64::MAX)), "2554-07-21");
+    let rng = SeededRng::new(1);
+    let (one, two) = (names::epoch(NOON, &rng), names::epoch(NOON, &rng));
+    assert!(one.len() == 26 && one != two && one[..10] == two[..10], "{one} {two}");
+    assert!(names::epoch(UnixNanos(NOON.0 + 2_000_000), &rng) > one);
+}
+
+/// A sealed fragment opens with the session's secret, which only the auditors can open; each of them alone.
+#[test]
+fn sealed_in_two_steps() {
+    let auditors = [age::x25519::Identity::generate(), age::x25519::Identity::generate()];
+    let sealer = AgeSealer::new(auditors.iter().map(age::x25519::Identity::to_public).collect());
+    let session = sealer.new_session().expect("session");
+    let mut sealed = b"head".to_vec();
+    session.seal.seal(b"secret prompt", &mut sealed).expect("seal");
+    assert!(sealed.starts_with(b"headage-encryption.org/v1\n"));
+    for auditor in &auditors {
+        let secret = String::from_utf8(age::decrypt(auditor, &session.object).expect("opens")).expect("text");
+        let identity: age::x25519::Identity = secret.trim().parse().expect("identity");
+        assert_eq!(key_id(&identity.to_public().to_string()), session.seal.key_id());
+        assert_eq!(age::decrypt(&identity, &sealed[4..]).expect("opens"), b"secret prompt");
+    }
+    assert!(age::decrypt(&auditors[0], &sealed[4..]).is_err());
+    assert!(AgeSealer::new(Vec::new()).new_session().is_err());
+}
+
+/// Wrong recipients must be refused in words that help, never quoting the value.
+#[test]
+fn recipients_are_checked() {
+    let public = age::x25519::Identity::generate().to_public().to_string();
+    assert!(parse_recipient(&format!(" {public}\n")).is_ok());
+    for bad in ["", "age1xyz", "AGE-SECRET-KEY-1ABC", "age1pq1abc", "ssh-ed25519 AAAA"] {
+        let Err(problem) = parse_recipient(bad) else { panic!("{bad} was taken") };
+        assert!(bad.is_empty() || !problem.contains(bad));
+    }
+}
+
+fn ring(limit: usize) -> KeyRing {
+    let auditor = age::x25519::Identity::generate();
+    KeyRing::new(Arc::new(AgeSealer::new(vec![auditor.to_public()])), limit)
+}
+
+/// One key a session; a new one after an idle hour; another for another session.
+#[test]
+fn keys_live_for_a_session() {
+    let ring = ring(10);
+    let first = ring.key(&scope("a"), NOON).expect("key");
+    let later = NOON.plus(IDLE);
+    assert_eq!(ring.key(&scope("a"), later).expect("key").id(), first.id());
+    assert_ne!(ring.key(&scope("b"), later).expect("key").id(), first.id());
+    let idle = later.plus(IDLE).plus(std::time::Duration::from_secs(1));
+    assert_ne!(ring.key(&scope("a"), idle).expect("key").id(), first.id());
+    ring.sweep(idle.plus(IDLE).plus(IDLE));
+    assert!(ring.is_empty());
+}
+
+/// The ring must stay within its bound and forget the least recently used.
+#[test]
+fn keys_are_bounded() {
+    let ring = ring(10);
+    let first = ring.key(&scope("0"), NOON).expect("key").id().to_owned();
+    for n in 1..40_u64 {
+        let now = UnixNanos(NOON.0 + n);
+        ring.key(&scope(&n.to_string()), now).expect("key");
+        assert_eq!(ring.key(&scope("0"), now).expect("key").id(), first, "in use, so kept");
+        assert!(ring.len() <= 10);
+    }
+}
+
+/// Numbers: offsets follow each other, objects close by size and by the session's end, leaves have no gap.
+#[test]
+fn the_books_are_kept() {
+    let writer = writer();
+    let (a, b) = (scope("a"), scope("b"));
+    let place = |scope: &Arc<Scope>, len, end| {
+        let placed = writer.place(scope, len, NOON, end);
+        let n: u64 = placed.object[placed.object.len() - 15..placed.object.len() - 5].parse().expect("number");
+        (n, placed.offset, placed.last)
+    };
+    assert_eq!(place(&a, 400, false), (0, 0, false));
+    assert_eq!(place(&b, 10, false), (1, 0, false));
+    assert_eq!(place(&a, 700, false), (0, 400, true), "full");
+    assert_eq!(place(&a, 5, false), (2, 0, false));
+    assert_eq!(place(&a, 5, true), (2, 5, true), "the session ended");
+    assert_eq!(place(&a, 5000, false), (3, 0, true), "too large for company");
+    let closed = writer.close(NOON);
+    assert_eq!(closed.len(), 1);
+    assert_eq!((closed[0].fragments, closed[0].object.contains("/b/")), (1, true));
+    assert_eq!(place(&b, 10, false), (4, 0, false), "a closed object gets nothing more");
+    assert!(writer.close(UnixNanos(NOON.0 - 1)).is_empty());
+    let account: Arc<str> = "default".into();
+    assert_eq!([writer.leaves(&account, 3), writer.leaves(&account, 1), writer.leaves(&"x".into(), 1)], [0, 3, 0]);
+}
+
+/// More open objects than the bound must not take memory: each further fragment is an object of its own.
+#[test]
+fn open_objects_are_bounded() {
+    let writer = Writer::new(Names::new("", "w", "e"), 1000).with_max_open(2);
+    let last: Vec<bool> = ["a", "b", "c", "a"].map(|id| writer.place(&scope(id), 1, NOON, false).last).to_vec();
+    assert_eq!(last, [false, false, true, false]);
+    assert_eq!(writer.open(), 2);
+}
+
+fn draft(writer: &Writer, ring: &KeyRing, session: &str, plain: &[u8]) -> VaultDraft {
+    let scope = scope(session);
+    let key = ring.key(&scope, NOON).expect("key");
+    let mut frame = Fragment::frame(writer.names(), &scope, key.id(), "f00d");
+    key.seal().seal(plain, frame.rest_mut()).expect("seal");
+    let tail = Tail { kind: Some(Kind::Payload), tenant: "acme".to_owned(), ..Tail::default() };
+    let rows = vec![Unnumbered::new(&tail, true), Unnumbered::new(&Tail::default(), false)];
+    let fragment = Fragment {
+        id: "f00d".to_owned(),
+        key,
+        frame,
+        uri_slot: Some(SlotId(1)),
+        range_slot: Some(SlotId(2)),
+        known: vec![(SlotId(4), "k".to_owned())],
+    };
+    let group = Group {
+        scope,
+        arrived: NOON,
+        end: false,
+        fragment: Some(fragment),
+        rows,
+        leaf_slots: vec![Some(SlotId(3)), None],
+    };
+    VaultDraft { account: "default".into(), groups: vec![group] }
+}
+
+/// What a ticket gives: the key once and first, the fragment, its leaves, and slot texts that agree with them.
+#[test]
+fn a_ticket_fixes_everything() {
+    let (writer, ring) = (writer(), ring(10));
+    let mut ticketer = VaultTicketer::new(writer.clone(), UriBase("s3://audit/".into()), "vault".into());
+    let one = draft(&writer, &ring, "a", b"one");
+    let (bound, one) = (one.bytes(writer.names()), ticketer.ticket(Box::new(one)));
+    let two = ticketer.ticket(Box::new(draft(&writer, &ring, "a", b"two")));
+    let kinds = |records: &[crate::pipeline::spool::Record]| records.iter().map(|r| r.kind).collect::<Vec<_>>();
+    assert_eq!(kinds(&one.records), [RecordKind::Key, RecordKind::Fragment, RecordKind::Leaf]);
+    assert_eq!(kinds(&two.records), [RecordKind::Fragment, RecordKind::Leaf]);
+    assert!(one.records.iter().map(|r| r.body.len() as u64 + 64).sum::<u64>() <= bound);
+    let (key, _): (KeyHeader, _) = record::unpack(&one.records[0].body).expect("key");
+    let (fragment, sealed): (FragmentHeader, _) = record::unpack(&one.records[1].body).expect("fragment");
+    let (second, _): (FragmentHeader, _) = record::unpack(&two.records[0].body).expect("fragment");
+    assert_eq!(second.offset, sealed.len() as u64);
+    assert_eq!(second.object, fragment.object);
+    assert!(key.name.contains("/a/2026-11-20/") && key.name.ends_with(&format!("{}.age", fragment.key)));
+    let slot = |ticketed: &crate::pipeline::Ticketed, n| {
+        ticketed.slots.iter().find(|(slot, _)| *slot == SlotId(n)).map(|(_, text)| text.clone()).expect("slot")
+    };
+    assert_eq!(slot(&one, 1), format!("s3://audit/{}", fragment.object));
+    assert_eq!(slot(&one, 2), format!("bytes=0000000000-{:010}", sealed.len() - 1));
+    assert_eq!(slot(&two, 3), "gw-1/01KA/000000000002");
+    assert_eq!(slot(&two, 2).len(), super::ticket::widths::RANGE);
+}
+
+/// Lines must be what readers expect: the fixed order, the numbers of the ticket, one object per line.
+#[test]
+fn leaves_are_rows() {
+    let (writer, ring) = (writer(), ring(10));
+    let mut ticketer = VaultTicketer::new(writer.clone(), UriBase("s3://audit/".into()), "vault".into());
+    ticketer.ticket(Box::new(draft(&writer, &ring, "a", b"one")));
+    let two = ticketer.ticket(Box::new(draft(&writer, &ring, "a", b"two")));
+    let (header, lines): (LeafHeader, _) = record::unpack(&two.records[1].body).expect("leaf");
+    assert_eq!((header.first, header.count, header.day.as_str()), (2, 2, "2026-11-20"));
+    let rows: Vec<Row> = lines
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(|line| serde_json::from_slice(line).expect("a row"))
+        .collect();
+    assert_eq!((rows[0].leaf, rows[1].leaf), (2, 3));
+    assert_eq!(rows[0].object_key, header.object);
+    assert!(rows[0].off.is_some_and(|off| off > 0) && rows[1].off.is_none());
+    assert_eq!(rows[0].tail.tenant, "acme");
+    let order: Vec<&str> = std::str::from_utf8(&lines).expect("text").split('"').skip(1).step_by(2).take(6).collect();
+    assert_eq!(order[..4], ["v", "leaf", "object_key", header.object.as_deref().expect("object")]);
+    // splicing gives what serialising the whole row gives
+    let whole = serde_json::to_string(&rows[0]).expect("json");
+    assert!(lines.starts_with(whole.as_bytes()));
+}
+
+/// A record that can't be understood must be told from a good one.
+#[test]
+fn damaged_records_are_refused() {
+    let body = record::pack(&KeyHeader { name: "n".to_owned(), key: "k".to_owned() }, b"rest");
+    let (header, rest): (KeyHeader, _) = record::unpack(&body).expect("whole");
+    assert_eq!((header.name.as_str(), &rest[..]), ("n", &b"rest"[..]));
+    for cut in [0, 3, 4, 10] {
+        assert!(record::unpack::<KeyHeader>(&body.slice(..cut)).is_none());
+    }
+    assert!(record::unpack::<FragmentHeader>(&body).is_none());
+}
+
+/// The tools named in the folder's header must open what is sealed: here their formats, read by other code.
+#[test]
+fn a_fragment_is_a_plain_age_file_of_a_zstd_frame() {
+    let auditor = age::x25519::Identity::generate();
+    let session = AgeSealer::new(vec![auditor.to_public()]).new_session().expect("session");
+    let mut out = Vec::new();
+    session.seal.seal(&zstd::bulk::compress(b"{}", 1).expect("zstd"), &mut out).expect("seal");
+    let secret = String::from_utf8(age::decrypt(&auditor, &session.object).expect("opens")).expect("text");
+    let identity: age::x25519::Identity = secret.trim().parse().expect("identity");
+    let decryptor = age::Decryptor::new_buffered(&out[..]).expect("age");
+    let reader = decryptor.decrypt(std::iter::once(&identity as &dyn age::Identity)).expect("opens");
+    let mut plain = String::new();
+    zstd::Decoder::new(reader).expect("zstd").read_to_string(&mut plain).expect("text");
+    assert_eq!(plain, "{}");
+}
