@@ -7,6 +7,7 @@ pub mod hex;
 pub mod net;
 pub mod otlp;
 pub mod pipeline;
+pub mod processors;
 pub mod pseudonym;
 pub mod redaction;
 pub mod rng;

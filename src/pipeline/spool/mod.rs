@@ -129,6 +129,15 @@ impl Spool {
         Err(Reason::SpoolFailed)
     }
 
+    /// As [`Spool::reserve`], from room that ordinary transactions leave free: for the small records without which
+    /// others can't be finished and reclaimed (the vault's seals). A full spool must still be able to drain.
+    ///
+    /// # Errors
+    /// As [`Spool::reserve`].
+    pub fn reserve_to_drain(self: &Arc<Self>, bytes: u64) -> Result<Reservation, Reason> {
+        self.reserve(bytes)
+    }
+
     /// Queues a transaction; call it in ticket order, under the sequencer's lock. Never blocks on I/O. At most
     /// [`MAX_HOLDERS`] holders a record, and no record of kind [`RecordKind::Commit`].
     pub fn enqueue(&self, _transaction: Transaction, _reservation: Reservation, _on_commit: OnCommit) {}

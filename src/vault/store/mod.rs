@@ -7,6 +7,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 pub mod directory;
+pub mod settings;
 
 pub use directory::DirectoryStore;
 

@@ -1,0 +1,88 @@
+use super::config::{Leave, StoreSettings};
+use super::*;
+
+fn parse(text: &str) -> Config {
+    crate::config::load::data("vault.yaml", text).unwrap_or_else(|problem| panic!("{problem}"))
+}
+
+fn recipient() -> String {
+    age::x25519::Identity::generate().to_public().to_string()
+}
+
+fn problems(text: &str) -> Vec<String> {
+    match parse(text).settings() {
+        Ok(_) => panic!("accepted"),
+        Err(problems) => problems.into_iter().map(|p| format!("{}: {}", p.path, p.what)).collect(),
+    }
+}
+
+/// The stanza of the documentation must load, with what it says.
+#[test]
+fn the_documented_stanza_loads() {
+    let (one, two) = (recipient(), recipient());
+    let settings = parse(&format!(
+        "recipients: [{one}, {two}]\nstore: {{ s3: {{ bucket: audit-logs, key_bucket: audit-keys, prefix: agent-sessions, \
+         region: eu-west-1, object_lock: {{ mode: compliance, retention: 400d }} }} }}"
+    ))
+    .settings()
+    .unwrap_or_else(|problems| panic!("{problems:?}"));
+    assert!(settings.notes.is_empty() && settings.recipients.len() == 2 && settings.leave == Leave::Nothing);
+    let StoreSettings::S3(s3) = settings.store else { panic!("not S3") };
+    assert_eq!(s3.lock.map(|lock| lock.retention.as_secs()), Some(400 * 86_400));
+    assert!(!settings.writer.is_empty() && settings.writer.len() <= 64);
+}
+
+/// The short forms of `store` must load, each with the note its user needs.
+#[test]
+fn stores_in_short() {
+    let one = recipient();
+    let settings = parse(&format!("recipients: [{one}]\nstore: {{ directory: ./vault }}\nleave: redacted"))
+        .settings()
+        .unwrap_or_else(|problems| panic!("{problems:?}"));
+    assert_eq!(settings.store, StoreSettings::Directory("./vault".into()));
+    assert_eq!((settings.leave, settings.notes.len()), (Leave::Redacted, 1));
+    let none = parse("store: none").settings().unwrap_or_else(|problems| panic!("{problems:?}"));
+    assert_eq!((none.store, none.notes.len()), (StoreSettings::None, 1));
+}
+
+/// Everything wrong is said at once, and an S3 store without a decision about its lock is refused.
+#[test]
+fn all_problems_at_once() {
+    let found = problems("recipients: [nonsense]\nwriter: a/b\nobject_size: 1\nstore: { s3: { bucket: B } }");
+    for path in [
+        "recipients[0]",
+        "writer",
+        "object_size",
+        "store.s3.bucket",
+        "store.s3.key_bucket",
+        "store.s3.region",
+        "store.s3.object_lock",
+    ] {
+        assert!(found.iter().any(|problem| problem.starts_with(&format!("{path}:"))), "{path} in {found:?}");
+    }
+    assert!(!found.iter().any(|problem| problem.contains("nonsense")), "values are not quoted");
+    assert_eq!(problems("{}").len(), 2, "store and recipients");
+}
+
+/// A compliance lock too short for an audit is refused, as is one that nobody will live to see end.
+#[test]
+fn retention_is_bounded() {
+    let s3 = |lock: &str| {
+        let one = recipient();
+        parse(&format!(
+            "recipients: [{one}]\nstore: {{ s3: {{ bucket: abc, key_bucket: abd, region: x, object_lock: {{ {lock} }} }} }}"
+        ))
+        .settings()
+    };
+    for refused in [
+        "mode: compliance, retention: 89d",
+        "mode: compliance",
+        "mode: governance, retention: 4000d",
+        "mode: governance, retention: 1h",
+    ] {
+        assert!(s3(refused).is_err(), "{refused}");
+    }
+    for taken in ["mode: compliance, retention: 90d", "mode: governance, retention: 1d", "mode: none"] {
+        assert!(s3(taken).is_ok(), "{taken}");
+    }
+}
