@@ -11,6 +11,8 @@
 //! | which field of which message is what | `schema` |
 //! | how is the index made, what is in it | `walk`, `index` |
 //! | values: reading, JSON text, rewriting inside | `value`, `value_json`, `patch` |
+//! | whole requests as bytes: merge, split, count | `requests` |
+//! | replies: partial success, google.rpc.Status, what is retryable | `status` |
 //! | protobuf wire format | `wire` |
 //! | OTLP/JSON to and from protobuf bytes | `json/` |
 
@@ -20,8 +22,10 @@ mod index;
 pub mod json;
 mod patch;
 pub mod payload;
+mod requests;
 mod schema;
 pub mod signal;
+pub mod status;
 mod text;
 mod value;
 mod value_json;
@@ -32,6 +36,7 @@ pub use edit::SlotId;
 pub use encode::{Encoded, SlotRange, UnknownFields};
 pub use patch::TextEdit;
 pub use payload::{AttrId, Attribute, Field, Node, NodeKind, Payload};
+pub use requests::{count_items, merge, split};
 pub use signal::Signal;
 pub use text::{Place, PlaceKind};
 pub use value::{MAX_DEPTH, Nested, OwnedValue, Value};

@@ -1,6 +1,8 @@
 //! The data plane against prost as the oracle.
 
 mod edits;
+mod requests;
+mod status;
 mod strategies;
 
 use bytes::Bytes;

@@ -1,0 +1,223 @@
+//! **What**: replies: the partial success of an export, `google.rpc.Status`, the codes and what clients may retry.
+//! **Why**: receivers answer and exporters judge by the same tables (OTLP specification 1.10, `protocol/otlp`).
+//! **Invariants**: texts are ours or a back end's, never payload.
+//! **Not here**: which reason becomes which status (`receivers/otlp`, `exporters/`).
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use super::value_json::write_json_text;
+use super::wire::{self, Cursor, LEN, VARINT};
+use super::{Malformed, Signal};
+
+/// A gRPC status code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+#[allow(missing_docs, reason = "the names are gRPC's own")]
+pub enum Code {
+    Ok = 0,
+    Cancelled = 1,
+    Unknown = 2,
+    InvalidArgument = 3,
+    DeadlineExceeded = 4,
+    NotFound = 5,
+    AlreadyExists = 6,
+    PermissionDenied = 7,
+    ResourceExhausted = 8,
+    FailedPrecondition = 9,
+    Aborted = 10,
+    OutOfRange = 11,
+    Unimplemented = 12,
+    Internal = 13,
+    Unavailable = 14,
+    DataLoss = 15,
+    Unauthenticated = 16,
+}
+
+/// What a client may do with a status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// The data was taken.
+    Done,
+    /// Send again later.
+    Yes,
+    /// Send again later if the server sent RetryInfo, else drop.
+    WithRetryInfo,
+    /// Drop.
+    No,
+}
+
+/// Every gRPC code: its name and what OTLP says about retrying it.
+pub const CODES: [(Code, &str, Retry); 17] = [
+    (Code::Ok, "OK", Retry::Done),
+    (Code::Cancelled, "CANCELLED", Retry::Yes),
+    (Code::Unknown, "UNKNOWN", Retry::No),
+    (Code::InvalidArgument, "INVALID_ARGUMENT", Retry::No),
+    (Code::DeadlineExceeded, "DEADLINE_EXCEEDED", Retry::Yes),
+    (Code::NotFound, "NOT_FOUND", Retry::No),
+    (Code::AlreadyExists, "ALREADY_EXISTS", Retry::No),
+    (Code::PermissionDenied, "PERMISSION_DENIED", Retry::No),
+    (Code::ResourceExhausted, "RESOURCE_EXHAUSTED", Retry::WithRetryInfo),
+    (Code::FailedPrecondition, "FAILED_PRECONDITION", Retry::No),
+    (Code::Aborted, "ABORTED", Retry::Yes),
+    (Code::OutOfRange, "OUT_OF_RANGE", Retry::Yes),
+    (Code::Unimplemented, "UNIMPLEMENTED", Retry::No),
+    (Code::Internal, "INTERNAL", Retry::No),
+    (Code::Unavailable, "UNAVAILABLE", Retry::Yes),
+    (Code::DataLoss, "DATA_LOSS", Retry::Yes),
+    (Code::Unauthenticated, "UNAUTHENTICATED", Retry::No),
+];
+
+impl Code {
+    /// The code with this number; unknown numbers are `Unknown`, as gRPC has it.
+    pub fn from_number(number: i32) -> Self {
+        let found = CODES.iter().find(|(code, ..)| *code as i32 == number);
+        found.map_or(Self::Unknown, |(code, ..)| *code)
+    }
+
+    /// The name in the specification, e.g. `UNAVAILABLE`.
+    pub fn name(self) -> &'static str {
+        CODES.iter().find(|(code, ..)| *code == self).map_or("UNKNOWN", |(_, name, _)| name)
+    }
+
+    /// What a client may do.
+    pub fn retry(self) -> Retry {
+        CODES.iter().find(|(code, ..)| *code == self).map_or(Retry::No, |(.., retry)| *retry)
+    }
+}
+
+/// The HTTP statuses after which OTLP/HTTP clients send again.
+pub const RETRYABLE_HTTP: [u16; 4] = [429, 502, 503, 504];
+
+/// What a client may do with an HTTP status.
+pub fn http_retry(status: u16) -> Retry {
+    match status {
+        200..=299 => Retry::Done,
+        status if RETRYABLE_HTTP.contains(&status) => Retry::Yes,
+        _ => Retry::No,
+    }
+}
+
+/// A `google.rpc.Status` to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// The code.
+    pub code: Code,
+    /// For developers, in English.
+    pub message: String,
+    /// Sent as RetryInfo.
+    pub retry_after: Option<Duration>,
+}
+
+const RETRY_INFO: &str = "type.googleapis.com/google.rpc.RetryInfo";
+
+impl Status {
+    /// As protobuf: `grpc-status-details-bin` and bodies of `application/x-protobuf`.
+    pub fn to_protobuf(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        put_number(&mut out, 1, self.code as u64);
+        put_text(&mut out, 2, &self.message);
+        if let Some(after) = self.retry_after {
+            let (mut duration, mut info, mut any) = (Vec::new(), Vec::new(), Vec::new());
+            put_number(&mut duration, 1, after.as_secs());
+            put_number(&mut duration, 2, u64::from(after.subsec_nanos()));
+            wire::put_bytes(&mut info, 1, &duration);
+            put_text(&mut any, 1, RETRY_INFO);
+            wire::put_bytes(&mut any, 2, &info);
+            wire::put_bytes(&mut out, 3, &any);
+        }
+        out
+    }
+
+    /// As JSON: bodies of `application/json`.
+    pub fn to_json(&self) -> String {
+        let mut out = String::new();
+        let _ = write!(out, "{{\"code\":{},\"message\":", self.code as u8);
+        write_json_text(&self.message, &mut out);
+        if let Some(after) = self.retry_after {
+            let (seconds, nanos) = (after.as_secs(), after.subsec_nanos());
+            let _ = write!(out, ",\"details\":[{{\"@type\":\"{RETRY_INFO}\",\"retryDelay\":\"{seconds}");
+            match nanos {
+                0 => {}
+                nanos if nanos % 1_000_000 == 0 => drop(write!(out, ".{:03}", nanos / 1_000_000)),
+                nanos => drop(write!(out, ".{nanos:09}")),
+            }
+            out.push_str("s\"}]");
+        }
+        out.push('}');
+        out
+    }
+}
+
+/// What a server says of an export that it took in part. No `Debug`: a back end's message may quote what it was sent.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct PartialSuccess {
+    /// Spans, points or records that were not taken; 0 with a message is a warning.
+    pub rejected: i64,
+    /// Why, in English.
+    pub message: String,
+}
+
+/// An `Export*ServiceResponse`, protobuf. None is full success: no bytes.
+pub fn response_to_protobuf(partial: Option<&PartialSuccess>) -> Vec<u8> {
+    let mut out = Vec::new();
+    if let Some(partial) = partial {
+        let mut body = Vec::new();
+        put_number(&mut body, 1, partial.rejected as u64);
+        put_text(&mut body, 2, &partial.message);
+        wire::put_bytes(&mut out, 1, &body);
+    }
+    out
+}
+
+/// An `Export*ServiceResponse` of `signal`, JSON. None is full success: `{}`.
+pub fn response_to_json(signal: Signal, partial: Option<&PartialSuccess>) -> String {
+    let Some(partial) = partial else { return "{}".to_owned() };
+    let name = match signal {
+        Signal::Traces => "rejectedSpans",
+        Signal::Metrics => "rejectedDataPoints",
+        Signal::Logs => "rejectedLogRecords",
+    };
+    let mut out = format!("{{\"partialSuccess\":{{\"{name}\":\"{}\",\"errorMessage\":", partial.rejected);
+    write_json_text(&partial.message, &mut out);
+    out.push_str("}}");
+    out
+}
+
+/// Reads an `Export*ServiceResponse`. None is full success; so is a partial success with nothing in it.
+///
+/// # Errors
+/// When the bytes are not such a response.
+pub fn read_response(body: &[u8]) -> Result<Option<PartialSuccess>, Malformed> {
+    let mut partial = PartialSuccess::default();
+    let mut cursor = Cursor::new(body, 0, body.len());
+    while let Some(field) = cursor.next()? {
+        if (field.number, field.wire) != (1, LEN) {
+            continue;
+        }
+        let mut inner = Cursor::new(body, field.body, field.end);
+        while let Some(field) = inner.next()? {
+            let bytes = field.span().of(body);
+            match (field.number, field.wire) {
+                (1, VARINT) => partial.rejected = wire::varint(bytes, 0).map_or(0, |(number, _)| number as i64),
+                (2, LEN) => partial.message = String::from_utf8_lossy(bytes).into_owned(),
+                _ => {}
+            }
+        }
+    }
+    Ok(Some(partial).filter(|partial| *partial != PartialSuccess::default()))
+}
+
+/// A number field; left out when 0, as proto3 does.
+fn put_number(out: &mut Vec<u8>, number: u32, value: u64) {
+    if value != 0 {
+        wire::put_tag(out, number, VARINT);
+        wire::put_varint(out, value);
+    }
+}
+
+fn put_text(out: &mut Vec<u8>, number: u32, text: &str) {
+    if !text.is_empty() {
+        wire::put_bytes(out, number, text.as_bytes());
+    }
+}
