@@ -43,6 +43,22 @@ metrics_table! {
     // --- spool ---
 
     // --- vault ---
+    /// Sealed fragments handed to the spool (label: processor).
+    VAULT_FRAGMENTS = "tollgate_vault_fragments_total", Kind::Counter;
+    /// Content that was sealed, bytes of canonical JSON (label: processor).
+    VAULT_CONTENT_BYTES = "tollgate_vault_content_bytes_total", Kind::Counter;
+    /// Items whose content was dropped because there is no store (label: processor).
+    VAULT_DROPPED_ITEMS = "tollgate_vault_dropped_items_total", Kind::Counter;
+    /// Reference attributes that clients sent and that were removed or moved aside (label: processor).
+    VAULT_FORGED_REFERENCES = "tollgate_vault_forged_references_total", Kind::Counter;
+    /// Attempts to write an object to the store (labels: processor, kind, outcome).
+    VAULT_UPLOADS = "tollgate_vault_uploads_total", Kind::Counter;
+    /// Committed bytes that are not in the store yet (label: processor).
+    VAULT_PENDING_BYTES = "tollgate_vault_pending_bytes", Kind::Gauge;
+    /// Age of the oldest committed record that is not in the store yet, seconds (label: processor).
+    VAULT_UPLOAD_LAG = "tollgate_vault_upload_lag_seconds", Kind::Gauge;
+    /// Objects whose store copy differs or was damaged: look at memory, disk and store (label: processor).
+    VAULT_CORRUPT_UPLOADS = "tollgate_vault_corrupt_uploads_total", Kind::Counter;
 
     // --- cost and rates ---
 

@@ -15,6 +15,7 @@
 //! ```
 
 pub mod books;
+pub mod document;
 pub mod keys;
 pub mod names;
 pub mod record;

@@ -44,6 +44,7 @@ impl Scope {
         let tenant = tenant.filter(|tenant| !tenant.is_empty()).unwrap_or(UNATTRIBUTED);
         let session = match session {
             SessionName::Id(id) => ids.key_form(account, id).into_owned(),
+            SessionName::Trace([]) => "trace-none".to_owned(),
             SessionName::Trace(trace) => format!("trace-{}", crate::hex::encode(trace)),
         };
         Self {

@@ -59,6 +59,8 @@ pub struct Tail {
     pub tenant: String,
     /// Session id as shown; null without one.
     pub session_id: Option<String>,
+    /// Run.
+    pub run_id: Option<String>,
     /// Turn.
     pub turn: Option<String>,
     /// Iteration.
@@ -75,6 +77,8 @@ pub struct Tail {
     pub actor: Option<String>,
     /// Feature.
     pub feature: Option<String>,
+    /// What it is in a run: `model`, `tool`, `turn_end`, …
+    pub call: String,
     /// Operation, in today's words.
     pub action_type: Option<String>,
     /// Tool.

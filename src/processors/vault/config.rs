@@ -188,6 +188,9 @@ impl Config {
                 problems.push(FieldProblem::new(path, "is between 1ms and 1h"));
             }
         }
+        if self.leave == Leave::Redacted && matches!(store, Some(StoreSettings::None)) {
+            problems.push(FieldProblem::new("leave", "`redacted` needs a store; `none` drops content"));
+        }
         let (true, Some(store)) = (problems.is_empty(), store) else { return Err(problems) };
         Ok(Settings {
             recipients,

@@ -1,5 +1,6 @@
 use super::config::{Leave, StoreSettings};
 use super::*;
+use crate::genai::Part;
 
 fn parse(text: &str) -> Config {
     crate::config::load::data("vault.yaml", text).unwrap_or_else(|problem| panic!("{problem}"))
@@ -85,4 +86,61 @@ fn retention_is_bounded() {
     for taken in ["mode: compliance, retention: 90d", "mode: governance, retention: 1d", "mode: none"] {
         assert!(s3(taken).is_ok(), "{taken}");
     }
+}
+
+fn shape_of(part: Part, text: &str) -> String {
+    let mut shape = shape::Shape::default();
+    shape.add(part, text, None);
+    shape.render()
+}
+
+/// Structure is kept in all the ways that clients write messages.
+#[test]
+fn shapes_keep_structure() {
+    let parts = r#"[{"role":"user","parts":[{"type":"text","content":"hello"},{"type":"tool_call","name":"ls","arguments":{"p":"/"}}]}]"#;
+    assert_eq!(
+        shape_of(Part::Input, parts),
+        r#"{"input":[{"role":"user","parts":[{"type":"text","bytes":5},{"type":"tool_call","bytes":3}]}]}"#
+    );
+    let openai = r#"{"messages":[{"role":"system","content":"be brief"},{"role":"assistant","content":null,"tool_calls":[{"function":{"name":"f"}}]}]}"#;
+    assert_eq!(
+        shape_of(Part::Input, openai),
+        r#"{"input":[{"role":"system","parts":[{"type":"text","bytes":8}]},{"role":"assistant","parts":[{"type":"tool_call","bytes":1}]}]}"#
+    );
+    assert_eq!(
+        shape_of(Part::System, r#"[{"type":"text","content":"be brief"}]"#),
+        r#"{"system":[{"parts":[{"type":"text","bytes":8}]}]}"#
+    );
+    assert_eq!(
+        shape_of(Part::ToolArgs, r#"{"command":"ls -l"}"#),
+        r#"{"tool_args":[{"parts":[{"type":"json","bytes":5}]}]}"#
+    );
+    assert_eq!(shape_of(Part::Output, "plain"), r#"{"output":[{"parts":[{"type":"text","bytes":5}]}]}"#);
+    assert_eq!(shape_of(Part::Output, "{broken"), r#"{"output":[{"parts":[{"type":"text","bytes":7}]}]}"#);
+}
+
+/// Whatever stands in the content, a shape holds only our words and numbers, and stays small.
+#[test]
+fn shapes_never_hold_text() {
+    let hostile = [
+        r#"[{"role":"CANARY","content":"CANARY","type":"CANARY","CANARY":"CANARY"}]"#,
+        r#"[{"type":"CANARY","text":"CANARY"},["CANARY"],"CANARY",{"role":{"CANARY":1}}]"#,
+        r#"{"messages":{"CANARY":["CANARY"]}}"#,
+        r#"["CANARY" 1"#,
+    ];
+    for text in hostile {
+        assert!(!shape_of(Part::Other, text).contains("CANARY"), "{text}");
+        serde_json::from_str::<serde_json::Value>(&shape_of(Part::Other, text)).expect("JSON");
+    }
+    let many = format!(
+        "[{}{{}}]",
+        r#"{"role":"user","content":[{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}]},"#.repeat(1000)
+    );
+    let shape = shape_of(Part::Input, &many);
+    assert!(
+        shape.len() < 16_384 && shape.contains(r#"{"earlier":977}"#) && shape.contains(r#""more":4"#),
+        "{}",
+        shape.len()
+    );
+    assert!(shape_of(Part::Input, &"[".repeat(100_000)).len() < 200, "deep nesting is text");
 }

@@ -1,0 +1,464 @@
+//! **What**: gathers the content of a batch by tenant and session and seals it: one fragment each.
+//! **Why**: the key operation is the dear part of a small age file. **Invariants**: reads the payload only; every
+//! content place of the facts is in exactly one document; nothing of a document is kept once it is sealed.
+//! **Not here**: edits (`stamp`), what is content (`genai`).
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::genai::{Call, ContentAt, ContentPlace, Facts, ItemFacts, Part};
+use crate::otlp::{Field, Node, NodeKind, Payload, Signal, SlotId, Value};
+use crate::pipeline::Origin;
+use crate::pseudonym::IdPolicy;
+use crate::rng::Rng;
+use crate::vault::books::Writer as BookWriter;
+use crate::vault::document::{self, Content, Head, ItemHead, Piece};
+use crate::vault::keys::KeyRing;
+use crate::vault::names::{self, Scope, SessionName, UNATTRIBUTED};
+use crate::vault::row::{Kind, Tail, Unnumbered};
+use crate::vault::seal::SealFailed;
+use crate::vault::ticket::{Fragment, Group, UriBase, VaultDraft, leaf_text, widths};
+
+use super::row::tail;
+use super::shape::Shape;
+use super::stamp::{Slot, Stamp};
+
+/// Everything that turns content into drafts.
+pub(super) struct Keeper {
+    pub(super) ids: Arc<dyn IdPolicy>,
+    pub(super) rng: Arc<dyn Rng>,
+    pub(super) keys: KeyRing,
+    pub(super) writer: Arc<BookWriter>,
+    pub(super) uri: UriBase,
+    pub(super) slot_base: u32,
+    pub(super) zstd: Compressors,
+}
+
+/// zstd contexts in reserve: making one costs as much as a small fragment.
+#[derive(Default)]
+pub(super) struct Compressors(Mutex<Vec<zstd::bulk::Compressor<'static>>>);
+
+impl Compressors {
+    const LEVEL: i32 = 1;
+    const KEPT: usize = 16;
+
+    fn compress(&self, plain: &[u8]) -> Result<Vec<u8>, SealFailed> {
+        let kept = self.0.lock().pop();
+        let mut compressor = match kept {
+            Some(compressor) => compressor,
+            None => zstd::bulk::Compressor::new(Self::LEVEL).map_err(|_| SealFailed)?,
+        };
+        let compressed = compressor.compress(plain).map_err(|_| SealFailed)?;
+        let mut kept = self.0.lock();
+        if kept.len() < Self::KEPT {
+            kept.push(compressor);
+        }
+        Ok(compressed)
+    }
+}
+
+/// Items of one tenant and session, by index.
+struct Session<'a> {
+    tenant: Option<&'a str>,
+    name: SessionName<'a>,
+    items: Vec<usize>,
+    content: bool,
+    end: bool,
+}
+
+/// What one group became.
+struct Sealed {
+    group: Group,
+    stamps: Vec<Stamp>,
+}
+
+/// Numbers the slots of one payload.
+struct Slots(u32);
+
+impl Slots {
+    fn next(&mut self, width: usize) -> Slot {
+        let slot = Slot { id: SlotId(self.0), width };
+        self.0 = self.0.wrapping_add(1);
+        slot
+    }
+}
+
+impl Keeper {
+    /// Seals the content of a batch. `None`: there is nothing to keep.
+    pub(super) fn keep(
+        &self,
+        origin: &Origin,
+        payload: &Payload,
+        facts: &Facts,
+    ) -> Result<Option<(VaultDraft, Vec<Stamp>)>, SealFailed> {
+        let mut slots = Slots(self.slot_base);
+        let (mut groups, mut stamps) = (Vec::new(), Vec::new());
+        for session in sessions(payload, facts) {
+            let sealed = self.session(origin, payload, facts, &session, &mut slots)?;
+            groups.push(sealed.group);
+            stamps.extend(sealed.stamps);
+        }
+        let draft = VaultDraft { account: origin.account.clone(), groups };
+        Ok((!draft.groups.is_empty()).then_some((draft, stamps)))
+    }
+
+    fn session(
+        &self,
+        origin: &Origin,
+        payload: &Payload,
+        facts: &Facts,
+        session: &Session<'_>,
+        slots: &mut Slots,
+    ) -> Result<Sealed, SealFailed> {
+        let scope = Arc::new(Scope::new(&*self.ids, &origin.account, session.tenant, session.name, origin.received));
+        let mut group = Group {
+            scope: scope.clone(),
+            arrived: origin.received,
+            end: session.end,
+            fragment: None,
+            rows: Vec::with_capacity(session.items.len()),
+            leaf_slots: Vec::with_capacity(session.items.len()),
+        };
+        let mut stamps = Vec::new();
+        let mut tails = Vec::with_capacity(session.items.len());
+        if session.content {
+            let sealed = self.fragment(origin, payload, facts, session, &scope, slots, &mut stamps)?;
+            if let Some((fragment, mut rows)) = sealed {
+                group.fragment = Some(fragment);
+                tails.append(&mut rows);
+            }
+        }
+        let stamped = stamps.len();
+        for at in &session.items {
+            if let Some(item) = facts.items.get(*at).filter(|item| item.content.is_empty()) {
+                tails.push(Tail { kind: Some(Kind::Action), ..tail(&*self.ids, origin, payload, item) });
+            }
+        }
+        let names = self.writer.names();
+        for tail in &mut tails {
+            tail.writer = names.writer().to_string();
+            tail.epoch = names.epoch().to_string();
+            group.rows.push(Unnumbered::new(tail, tail.fragment.is_some()));
+        }
+        group.leaf_slots.extend(stamps.iter().map(|stamp| Some(stamp.leaf.id)));
+        group.leaf_slots.resize(group.rows.len().max(stamped), None);
+        Ok(Sealed { group, stamps })
+    }
+
+    /// Seals one session's content; gives a row and a stamp for each item that has some.
+    #[expect(clippy::too_many_arguments, reason = "one step of `session`, split for its length")]
+    fn fragment(
+        &self,
+        origin: &Origin,
+        payload: &Payload,
+        facts: &Facts,
+        session: &Session<'_>,
+        scope: &Arc<Scope>,
+        slots: &mut Slots,
+        stamps: &mut Vec<Stamp>,
+    ) -> Result<Option<(Fragment, Vec<Tail>)>, SealFailed> {
+        let key = self.keys.key(scope, origin.received)?;
+        let id = crate::hex::encode(&self.rng.id());
+        let names = self.writer.names();
+        let mut known: Vec<(SlotId, String)> = Vec::new();
+        let mut know = |text: String, slots: &mut Slots| {
+            let slot = slots.next(text.len());
+            known.push((slot.id, text));
+            slot
+        };
+        let uri = slots.next(self.uri.uri(&names.object(scope, 0)).len());
+        let range = slots.next(widths::RANGE);
+        let key_slot = know(key.id().to_owned(), slots);
+        let mut document = document::Writer::begin(&self.head(origin, payload, session, &id));
+        let mut tails = Vec::new();
+        for item in session.items.iter().filter_map(|at| facts.items.get(*at)).filter(|item| !item.content.is_empty()) {
+            let (content, shape) = read_content(payload, &item.content);
+            if content.is_empty() {
+                continue; // what the facts saw was removed since
+            }
+            let bytes = content.len() as u64;
+            let mut salt = [0; 32];
+            self.rng.fill(&mut salt);
+            let (position, hashes) =
+                document.item(&item_head(payload, item), &parameters(payload, item), content, &salt);
+            let mut row = tail(&*self.ids, origin, payload, item);
+            row.kind = Some(Kind::Payload);
+            row.item = Some(position);
+            row.fragment = Some(id.clone());
+            row.key_id = Some(key.id().to_owned());
+            row.pt_bytes = Some(bytes);
+            row.part = parts(item).map(|part| part.as_str().to_owned()).collect();
+            row.commitment = Some(hashes.commitment.clone());
+            tails.push(row);
+            stamps.push(Stamp {
+                node: item.node,
+                uri,
+                range,
+                key: key_slot,
+                leaf: slots.next(leaf_text(names, 0).len()),
+                commitment: know(hashes.commitment, slots),
+                shape: know(shape.render(), slots),
+                bytes,
+                parts: parts(item).collect(),
+            });
+        }
+        if tails.is_empty() {
+            return Ok(None);
+        }
+        let mut frame = Fragment::frame(names, scope, key.id(), &id);
+        let plain = document.finish();
+        key.seal().seal(&self.zstd.compress(plain.as_bytes())?, frame.rest_mut())?;
+        let (len, digest) = (frame.rest().len() as u64, sha256_hex(frame.rest()));
+        for row in &mut tails {
+            row.len = Some(len);
+            row.ct_sha256 = Some(digest.clone());
+        }
+        let fragment = Fragment { id, key, frame, uri_slot: Some(uri.id), range_slot: Some(range.id), known };
+        Ok(Some((fragment, tails)))
+    }
+
+    /// A draft that holds a request as it came, for items that no processor could finish.
+    pub(super) fn quarantine(
+        &self,
+        origin: &Origin,
+        signal: Signal,
+        request: &[u8],
+        items: u64,
+    ) -> Result<VaultDraft, SealFailed> {
+        let scope = Arc::new(Scope {
+            account: names::account_segment(&origin.account),
+            tenant: UNATTRIBUTED.to_owned(),
+            session: QUARANTINE.to_owned(),
+            date: names::date(origin.received),
+        });
+        let key = self.keys.key(&scope, origin.received)?;
+        let id = crate::hex::encode(&self.rng.id());
+        let names = self.writer.names();
+        let head = Head {
+            v: 1,
+            fragment: Cow::Borrowed(&id),
+            account: Cow::Borrowed(&origin.account),
+            tenant: Cow::Borrowed(UNATTRIBUTED),
+            session: None,
+            writer: Cow::Borrowed(names.writer()),
+            epoch: Cow::Borrowed(names.epoch()),
+            received: names::rfc3339(origin.received).into(),
+            signal: Cow::Borrowed(signal.as_str()),
+            repeat: origin.repeat,
+        };
+        let plain = document::Writer::quarantine(&head, request);
+        let mut frame = Fragment::frame(names, &scope, key.id(), &id);
+        key.seal().seal(&self.zstd.compress(plain.as_bytes())?, frame.rest_mut())?;
+        let row = Tail {
+            kind: Some(Kind::Quarantine),
+            ts: names::rfc3339(origin.received),
+            ingest_ts: names::rfc3339(origin.received),
+            signal: signal.as_str().to_owned(),
+            account: origin.account.to_string(),
+            tenant: UNATTRIBUTED.to_owned(),
+            status: format!("{items} items"),
+            writer: names.writer().to_string(),
+            epoch: names.epoch().to_string(),
+            fragment: Some(id.clone()),
+            len: Some(frame.rest().len() as u64),
+            ct_sha256: Some(sha256_hex(frame.rest())),
+            key_id: Some(key.id().to_owned()),
+            pt_bytes: Some(request.len() as u64),
+            repeat: origin.repeat,
+            ..Tail::default()
+        };
+        let fragment = Fragment { id, key, frame, uri_slot: None, range_slot: None, known: Vec::new() };
+        let group = Group {
+            scope,
+            arrived: origin.received,
+            end: false,
+            fragment: Some(fragment),
+            rows: vec![Unnumbered::new(&row, true)],
+            leaf_slots: vec![None],
+        };
+        Ok(VaultDraft { account: origin.account.clone(), groups: vec![group] })
+    }
+
+    fn head<'a>(&'a self, origin: &'a Origin, payload: &Payload, session: &Session<'a>, id: &'a str) -> Head<'a> {
+        let names = self.writer.names();
+        Head {
+            v: 1,
+            fragment: Cow::Borrowed(id),
+            account: Cow::Borrowed(&origin.account),
+            tenant: Cow::Borrowed(session.tenant.unwrap_or(UNATTRIBUTED)),
+            session: match session.name {
+                SessionName::Id(id) => Some(Cow::Borrowed(id)),
+                SessionName::Trace(_) => None,
+            },
+            writer: Cow::Borrowed(names.writer()),
+            epoch: Cow::Borrowed(names.epoch()),
+            received: names::rfc3339(origin.received).into(),
+            signal: Cow::Borrowed(payload.signal().as_str()),
+            repeat: origin.repeat,
+        }
+    }
+}
+
+/// Session segment of quarantined requests: no id has this form.
+const QUARANTINE: &str = "=quarantine";
+
+fn sha256_hex(bytes: &[u8]) -> String {
+    use sha2::{Digest, Sha256};
+    crate::hex::encode(&Sha256::digest(bytes))
+}
+
+/// Groups the items that have content or are actions.
+fn sessions<'a>(payload: &'a Payload, facts: &'a Facts) -> Vec<Session<'a>> {
+    let mut found: HashMap<(Option<&str>, SessionName<'_>), usize> = HashMap::new();
+    let mut out: Vec<Session<'a>> = Vec::new();
+    for (at, item) in facts.items.iter().enumerate() {
+        let content = !item.content.is_empty();
+        if !content && !is_action(item) {
+            continue;
+        }
+        let tenant = item.tenant.as_deref().filter(|tenant| !tenant.is_empty());
+        let name = match item.session.as_deref().filter(|id| !id.is_empty()) {
+            Some(id) => SessionName::Id(id),
+            None => SessionName::Trace(payload.trace_id(item.node)),
+        };
+        let index = *found.entry((tenant, name)).or_insert_with(|| {
+            out.push(Session { tenant, name, items: Vec::new(), content: false, end: false });
+            out.len() - 1
+        });
+        if let Some(session) = out.get_mut(index) {
+            session.items.push(at);
+            session.content |= content;
+            session.end |= item.call == Call::SessionEnd;
+        }
+    }
+    out
+}
+
+/// Whether an item gets a leaf even without content.
+fn is_action(item: &ItemFacts) -> bool {
+    item.agent && item.call != Call::Other
+}
+
+/// Parts present, each once, in a fixed order.
+fn parts(item: &ItemFacts) -> impl Iterator<Item = Part> + '_ {
+    [Part::Input, Part::Output, Part::System, Part::Tools, Part::ToolArgs, Part::ToolResult, Part::Other]
+        .into_iter()
+        .filter(|part| item.content.iter().any(|place| place.part == *part))
+}
+
+/// Reads an item's content places into the document's form.
+pub(super) fn read_content(payload: &Payload, places: &[ContentPlace]) -> (Content, Shape) {
+    let (mut content, mut shape, mut json) = (Content::default(), Shape::default(), String::new());
+    for place in places {
+        let (key, value) = match place.at {
+            ContentAt::Body => (None, payload.body(place.node)),
+            ContentAt::Attribute(id) => {
+                let attribute = payload.attribute(id);
+                (attribute.map(|attribute| attribute.key), attribute.map(|attribute| attribute.value))
+            }
+        };
+        let Some(value) = value else { continue };
+        json.clear();
+        value.write_json(&mut json);
+        match value {
+            Value::Str(text) => shape.add(place.part, text, role(payload, place.node, key, places.len())),
+            _ => shape.add(place.part, &json, None),
+        }
+        content.push(place.part, &piece(payload, place, key), &json);
+    }
+    (content, shape)
+}
+
+/// The role that stands beside a flattened message's content (`….message.content`, `….message.role`).
+fn role<'a>(payload: &'a Payload, node: Node, key: Option<&str>, places: usize) -> Option<&'a str> {
+    // looking up is linear in the node's attributes: not for thousands of messages
+    let stem = key.filter(|_| places <= 64)?.strip_suffix("content")?;
+    payload.get_str(node, &format!("{stem}role"))
+}
+
+fn piece<'a>(payload: &'a Payload, place: &ContentPlace, key: Option<&'a str>) -> Piece<'a> {
+    let on = match (place.at, payload.kind(place.node)) {
+        (ContentAt::Body, _) => "body",
+        (_, NodeKind::Span) => "span",
+        (_, NodeKind::LogRecord) => "log",
+        (_, NodeKind::Event) => "event",
+        (_, NodeKind::Link) => "link",
+        (_, NodeKind::Scope) => "scope",
+        (_, NodeKind::Resource) => "resource",
+        _ => "other",
+    };
+    let event = on == "event";
+    Piece {
+        part: Cow::Borrowed(place.part.as_str()),
+        on: Cow::Borrowed(on),
+        key: key.map(Cow::Borrowed),
+        event: event.then(|| Cow::Borrowed(payload.text(place.node, Field::Name))),
+        time: event.then(|| names::rfc3339(crate::clock::UnixNanos(payload.time(place.node)))),
+    }
+}
+
+fn item_head<'a>(payload: &'a Payload, item: &'a ItemFacts) -> ItemHead<'a> {
+    let node = item.node;
+    let log = payload.kind(node) == NodeKind::LogRecord;
+    let field = if log { Field::EventName } else { Field::Name };
+    let text = |text: &'a Option<String>| text.as_deref().map(Cow::Borrowed);
+    let end = payload.end_time(node);
+    ItemHead {
+        kind: Cow::Borrowed(if log { "log" } else { "span" }),
+        name: Cow::Borrowed(match payload.text(node, field) {
+            "" => item.event.as_deref().unwrap_or_default(),
+            name => name,
+        }),
+        trace_id: id(payload.trace_id(node)),
+        span_id: id(payload.span_id(node)),
+        parent_span_id: id(payload.parent_span_id(node)),
+        start: names::rfc3339(crate::clock::UnixNanos(payload.time(node))),
+        end: (end > 0).then(|| names::rfc3339(crate::clock::UnixNanos(end))),
+        dialect: item.dialect.map(Cow::Borrowed),
+        call: Cow::Borrowed(super::row::call_word(item.call)),
+        operation: text(&item.operation),
+        run: payload.get_str(node, super::row::RUN_ID).map(Cow::Borrowed),
+        turn: text(&item.turn),
+        iteration: item.iteration,
+        user: text(&item.user),
+        actor: text(&item.actor),
+        provider: text(&item.provider),
+        request_model: text(&item.request_model),
+        response_model: text(&item.response_model),
+        response_id: text(&item.response_id),
+        tool: text(&item.tool),
+        tool_call: text(&item.tool_call),
+        finish: text(&item.finish),
+        failed: item.failed,
+        error: text(&item.error),
+        decision: text(&item.decision),
+        tokens_in: item.usage.input,
+        tokens_out: item.usage.output,
+        cost_status: item.cost.as_ref().map(|cost| Cow::Borrowed(cost.status.as_str())),
+        cost_usd: item.cost.as_ref().and_then(|cost| cost.usd.as_deref().map(Cow::Borrowed)),
+        rates: item.cost.as_ref().map(|cost| Cow::Borrowed(&*cost.rates)),
+    }
+}
+
+/// Hex of an id that is there.
+pub(super) fn id(bytes: &[u8]) -> Option<String> {
+    (!bytes.is_empty()).then(|| crate::hex::encode(bytes))
+}
+
+/// Parameters of request and response: what a replay needs beside the content.
+fn parameters<'a>(payload: &'a Payload, item: &ItemFacts) -> Vec<(&'a str, String)> {
+    let wanted = |key: &str| key.starts_with("gen_ai.request.") || key.starts_with("gen_ai.response.");
+    let content = |id| item.content.iter().any(|place| place.at == ContentAt::Attribute(id));
+    payload
+        .attributes(item.node)
+        .filter(|attribute| wanted(attribute.key) && !content(attribute.id))
+        .map(|attribute| {
+            let mut json = String::new();
+            attribute.value.write_json(&mut json);
+            (attribute.key, json)
+        })
+        .collect()
+}

@@ -1,0 +1,107 @@
+//! **What**: an item's index line, but for what the fragment and the ticket add. **Why**: who did what, when, at what
+//! cost must be found without opening anything. **Invariants**: each text passed the redaction rules and is cut to 256
+//! bytes; ids have the form that spans show; a user is always a pseudonym. **Not here**: the columns' meaning
+//! (`vault/row`).
+
+use crate::clock::UnixNanos;
+use crate::genai::{Call, ItemFacts};
+use crate::otlp::Payload;
+use crate::pipeline::Origin;
+use crate::pseudonym::IdPolicy;
+use crate::vault::names::{UNATTRIBUTED, rfc3339};
+use crate::vault::row::{Buckets, Tail};
+
+use super::gather::id;
+
+/// What runs stamps.
+pub(super) const RUN_ID: &str = "tollgate.run.id";
+/// Longest text of a column, bytes.
+const MAX_COLUMN: usize = 256;
+
+/// The line of one item.
+pub(super) fn tail(ids: &dyn IdPolicy, origin: &Origin, payload: &Payload, item: &ItemFacts) -> Tail {
+    let account = &*origin.account;
+    let column = |text: &Option<String>| text.as_deref().map(|text| cut(&ids.column(account, text)));
+    let shown = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(|text| cut(&ids.shown(account, text)));
+    let (node, end) = (item.node, payload.end_time(item.node));
+    let cost = item.cost.as_ref();
+    Tail {
+        ts: rfc3339(UnixNanos(payload.time(node))),
+        end_ts: (end > 0).then(|| rfc3339(UnixNanos(end))),
+        ingest_ts: rfc3339(origin.received),
+        signal: payload.signal().as_str().to_owned(),
+        account: account.to_owned(),
+        tenant: shown(item.tenant.as_deref()).unwrap_or_else(|| UNATTRIBUTED.to_owned()),
+        session_id: shown(item.session.as_deref()),
+        run_id: shown(payload.get_str(node, RUN_ID)),
+        turn: column(&item.turn),
+        iteration: item.iteration,
+        trace_id: id(payload.trace_id(node)),
+        span_id: id(payload.span_id(node)),
+        parent_span_id: id(payload.parent_span_id(node)),
+        user_key: item.user.as_deref().filter(|user| !user.is_empty()).map(|user| ids.pseudonym(account, user)),
+        actor: column(&item.actor),
+        feature: column(&item.feature),
+        call: call_word(item.call).to_owned(),
+        action_type: column(&item.operation),
+        tool_name: column(&item.tool),
+        tool_call_id: column(&item.tool_call),
+        model: column(&item.response_model).or_else(|| column(&item.request_model)),
+        provider: column(&item.provider),
+        response_id: column(&item.response_id),
+        status: status(ids, account, item),
+        finish: column(&item.finish),
+        decision: column(&item.decision),
+        repeat: origin.repeat,
+        tokens_in: item.usage.input,
+        tokens_out: item.usage.output,
+        buckets: cost.map(|cost| buckets(cost.buckets)),
+        tier: column(&item.context.service_tier),
+        cost_status: cost.map(|cost| cost.status.as_str().to_owned()),
+        cost_usd: cost.and_then(|cost| cost.usd.clone()),
+        rates: cost.map(|cost| cost.rates.to_string()),
+        rate: cost.and_then(|cost| cost.rate.clone()),
+        ..Tail::default()
+    }
+}
+
+fn status(ids: &dyn IdPolicy, account: &str, item: &ItemFacts) -> String {
+    match (&item.error, item.failed) {
+        (Some(error), _) => cut(&ids.column(account, error)),
+        (None, true) => "error".to_owned(),
+        (None, false) => "ok".to_owned(),
+    }
+}
+
+fn buckets(from: crate::genai::Buckets) -> Buckets {
+    Buckets {
+        input: from.input,
+        cache_read: from.cache_read,
+        cache_write_5m: from.cache_write_5m,
+        cache_write_1h: from.cache_write_1h,
+        output: from.output,
+        reasoning: from.reasoning,
+    }
+}
+
+/// What an item is in a run, in one word.
+pub(super) fn call_word(call: Call) -> &'static str {
+    match call {
+        Call::Model => "model",
+        Call::ModelCopy => "model_copy",
+        Call::Tool => "tool",
+        Call::Agent => "agent",
+        Call::TurnEnd => "turn_end",
+        Call::SessionEnd => "session_end",
+        Call::Permission => "permission",
+        Call::Other => "other",
+    }
+}
+
+fn cut(text: &str) -> String {
+    let mut end = text.len().min(MAX_COLUMN);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end).unwrap_or_default().to_owned()
+}

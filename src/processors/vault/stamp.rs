@@ -1,0 +1,86 @@
+//! **What**: removes content and leaves references. **Why**: what is stamped must pass the redaction step unread: it
+//! stands in slots, which no text edit visits. **Invariants**: every content place of the facts goes; nothing else does.
+//! **Not here**: the texts of the slots (`vault/ticket`).
+
+use crate::genai::{ContentAt, Facts, Part};
+use crate::otlp::{Node, OwnedValue, Payload, SlotId};
+
+use super::arrival::ref_key;
+use super::gather::read_content;
+
+pub(super) const S3_URI: &str = "gen_ai.payload.s3_uri";
+pub(super) const RANGE: &str = "gen_ai.payload.range";
+pub(super) const KEY_ID: &str = "gen_ai.payload.key_id";
+pub(super) const LEAF: &str = "gen_ai.payload.leaf";
+pub(super) const COMMITMENT: &str = "gen_ai.payload.commitment";
+pub(super) const BYTES: &str = "gen_ai.payload.bytes";
+pub(super) const DROPPED: &str = "gen_ai.payload.dropped";
+pub(super) const SHAPE: &str = "tollgate.content.shape";
+
+/// A text that is filled in after the encoding.
+#[derive(Clone, Copy)]
+pub(super) struct Slot {
+    pub(super) id: SlotId,
+    pub(super) width: usize,
+}
+
+/// What one item gets.
+pub(super) struct Stamp {
+    pub(super) node: Node,
+    pub(super) uri: Slot,
+    pub(super) range: Slot,
+    pub(super) key: Slot,
+    pub(super) leaf: Slot,
+    pub(super) commitment: Slot,
+    pub(super) shape: Slot,
+    /// Size of its content as canonical JSON.
+    pub(super) bytes: u64,
+    pub(super) parts: Vec<Part>,
+}
+
+/// Writes the references.
+pub(super) fn stamp(payload: &mut Payload, stamps: &[Stamp]) {
+    for stamp in stamps {
+        let node = stamp.node;
+        let slots = [
+            (S3_URI, stamp.uri),
+            (RANGE, stamp.range),
+            (KEY_ID, stamp.key),
+            (LEAF, stamp.leaf),
+            (COMMITMENT, stamp.commitment),
+            (SHAPE, stamp.shape),
+        ];
+        let references = stamp.parts.iter().filter_map(|part| ref_key(*part)).map(|key| (key, stamp.uri));
+        for (key, slot) in slots.into_iter().chain(references) {
+            payload.set_slot(node, key, slot.id, slot.width);
+        }
+        payload.set(node, BYTES, OwnedValue::Int(i64::try_from(stamp.bytes).unwrap_or(i64::MAX)));
+    }
+}
+
+/// Takes all content out.
+pub(super) fn strip(payload: &mut Payload, facts: &Facts) {
+    for place in facts.items.iter().flat_map(|item| &item.content) {
+        match place.at {
+            ContentAt::Attribute(id) => payload.remove_attribute(id),
+            ContentAt::Body => payload.remove_body(place.node),
+        }
+    }
+}
+
+/// Says on each item that its content is gone for good, and what it was like; before [`strip`]. Gives the number of
+/// items.
+pub(super) fn mark_dropped(payload: &mut Payload, facts: &Facts) -> u64 {
+    let mut count = 0;
+    for item in facts.items.iter().filter(|item| !item.content.is_empty()) {
+        let (content, shape) = read_content(payload, &item.content);
+        if content.is_empty() {
+            continue;
+        }
+        count += 1;
+        payload.set(item.node, DROPPED, OwnedValue::Bool(true));
+        payload.set(item.node, BYTES, OwnedValue::Int(i64::try_from(content.len()).unwrap_or(i64::MAX)));
+        payload.set(item.node, SHAPE, OwnedValue::Str(shape.render()));
+    }
+    count
+}

@@ -1,0 +1,305 @@
+//! **What**: the plaintext of a fragment: one JSON document per session and batch, written and read.
+//! **Why**: an auditor must be able to replay from it, and to see that it stands where it was put: age has no
+//! associated data, so the document repeats account, tenant, session, writer, epoch and fragment id.
+//! **Invariants**: compact JSON in a fixed order of keys; `content` stands as it was hashed; nothing here is ever
+//! logged. **Not here**: what is content (`genai`), sealing (`seal`).
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::genai::Part;
+
+/// The head of a document.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Head<'a> {
+    /// Version of the document.
+    pub v: u8,
+    /// Fragment id, hex.
+    pub fragment: Cow<'a, str>,
+    /// Account.
+    pub account: Cow<'a, str>,
+    /// Tenant, raw.
+    pub tenant: Cow<'a, str>,
+    /// Session id, raw.
+    pub session: Option<Cow<'a, str>>,
+    /// Writer.
+    pub writer: Cow<'a, str>,
+    /// Epoch.
+    pub epoch: Cow<'a, str>,
+    /// Gateway clock at arrival, RFC 3339.
+    pub received: Cow<'a, str>,
+    /// `traces`, `logs` or `metrics`.
+    pub signal: Cow<'a, str>,
+    /// Equal bytes were accepted before.
+    pub repeat: bool,
+}
+
+/// What one item was, beside its content. Texts are raw; times RFC 3339.
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ItemHead<'a> {
+    /// `span` or `log`.
+    pub kind: Cow<'a, str>,
+    /// Span name or event name.
+    pub name: Cow<'a, str>,
+    /// Trace.
+    pub trace_id: Option<String>,
+    /// Span.
+    pub span_id: Option<String>,
+    /// Parent span.
+    pub parent_span_id: Option<String>,
+    /// Start of a span, time of a record.
+    pub start: String,
+    /// End of a span.
+    pub end: Option<String>,
+    /// Dialect.
+    pub dialect: Option<Cow<'a, str>>,
+    /// What it is in a run.
+    pub call: Cow<'a, str>,
+    /// Operation.
+    pub operation: Option<Cow<'a, str>>,
+    /// Run.
+    pub run: Option<Cow<'a, str>>,
+    /// Turn.
+    pub turn: Option<Cow<'a, str>>,
+    /// Iteration.
+    pub iteration: Option<i64>,
+    /// User.
+    pub user: Option<Cow<'a, str>>,
+    /// Agent or service.
+    pub actor: Option<Cow<'a, str>>,
+    /// Provider.
+    pub provider: Option<Cow<'a, str>>,
+    /// Model asked for.
+    pub request_model: Option<Cow<'a, str>>,
+    /// Model that answered.
+    pub response_model: Option<Cow<'a, str>>,
+    /// The provider's id of the response.
+    pub response_id: Option<Cow<'a, str>>,
+    /// Tool.
+    pub tool: Option<Cow<'a, str>>,
+    /// Tool call.
+    pub tool_call: Option<Cow<'a, str>>,
+    /// Why the model stopped.
+    pub finish: Option<Cow<'a, str>>,
+    /// Failed.
+    pub failed: bool,
+    /// Type of the error.
+    pub error: Option<Cow<'a, str>>,
+    /// A permission's outcome.
+    pub decision: Option<Cow<'a, str>>,
+    /// Reported input tokens.
+    pub tokens_in: Option<u64>,
+    /// Reported output tokens.
+    pub tokens_out: Option<u64>,
+    /// `priced`, `unpriced`, …
+    pub cost_status: Option<Cow<'a, str>>,
+    /// Exact decimal, USD.
+    pub cost_usd: Option<Cow<'a, str>>,
+    /// Rate table.
+    pub rates: Option<Cow<'a, str>>,
+}
+
+/// One piece of content, without its value.
+#[derive(Serialize)]
+pub struct Piece<'a> {
+    /// Part of the conversation.
+    pub part: Cow<'a, str>,
+    /// `span`, `log`, `body`, `event`, `link`, `scope` or `resource`.
+    pub on: Cow<'a, str>,
+    /// Attribute key.
+    pub key: Option<Cow<'a, str>>,
+    /// Name of the event it stood on.
+    pub event: Option<Cow<'a, str>>,
+    /// Time of that event.
+    pub time: Option<String>,
+}
+
+/// Content of one item as it goes into the document, and its hashes.
+#[derive(Default)]
+pub struct Content {
+    json: String,
+    context: Option<Sha256>,
+}
+
+impl Content {
+    /// Adds a piece; its value, a text as it was sent or structure, is given as JSON.
+    pub fn push(&mut self, part: Part, piece: &Piece<'_>, value: &str) {
+        self.json.push(if self.json.is_empty() { '[' } else { ',' });
+        open(&mut self.json, piece);
+        self.json.push_str(",\"value\":");
+        self.json.push_str(value);
+        self.json.push('}');
+        if matches!(part, Part::System | Part::Tools | Part::Input) {
+            let context = self.context.get_or_insert_default();
+            context.update(part.as_str().as_bytes());
+            context.update([0]);
+            context.update(value.as_bytes());
+            context.update([0]);
+        }
+    }
+
+    /// Whether nothing was added.
+    pub fn is_empty(&self) -> bool {
+        self.json.is_empty()
+    }
+
+    /// Size as canonical JSON, bytes.
+    pub fn len(&self) -> usize {
+        self.json.len() + 1
+    }
+}
+
+/// Hashes of one item's content. The first two stay inside; the commitment goes outside.
+pub struct Hashes {
+    /// SHA-256 of the item's `content` array, hex.
+    pub content: String,
+    /// SHA-256 of what the model was given (system, tools, input), hex; comparable between turns.
+    pub context: Option<String>,
+    /// SHA-256 of `"ctx1"`, a zero byte, the salt and the 32 bytes of `content`, hex.
+    pub commitment: String,
+}
+
+/// Writes a document.
+pub struct Writer {
+    out: String,
+    items: u32,
+}
+
+impl Writer {
+    /// Begins one.
+    pub fn begin(head: &Head<'_>) -> Self {
+        let mut out = String::with_capacity(4096);
+        open(&mut out, head);
+        out.push_str(",\"items\":[");
+        Self { out, items: 0 }
+    }
+
+    /// Adds an item; gives its position and hashes. `parameters` are pairs of key and JSON.
+    pub fn item(
+        &mut self,
+        head: &ItemHead<'_>,
+        parameters: &[(&str, String)],
+        content: Content,
+        salt: &[u8; 32],
+    ) -> (u32, Hashes) {
+        let position = self.items;
+        self.items += 1;
+        let Content { mut json, context } = content;
+        json.push_str(if json.is_empty() { "[]" } else { "]" });
+        let digest: [u8; 32] = Sha256::digest(json.as_bytes()).into();
+        let hashes = Hashes {
+            content: crate::hex::encode(&digest),
+            context: context.map(|hash| crate::hex::encode(&hash.finalize())),
+            commitment: commitment(salt, &digest),
+        };
+        if position > 0 {
+            self.out.push(',');
+        }
+        open(&mut self.out, head);
+        self.out.push_str(",\"parameters\":{");
+        for (index, (key, value)) in parameters.iter().enumerate() {
+            if index > 0 {
+                self.out.push(',');
+            }
+            append(&mut self.out, key);
+            self.out.push(':');
+            self.out.push_str(value);
+        }
+        self.out.push_str("},\"content\":");
+        self.out.push_str(&json);
+        self.out.push_str(",\"content_sha256\":");
+        append(&mut self.out, &hashes.content);
+        self.out.push_str(",\"context_sha256\":");
+        append(&mut self.out, &hashes.context);
+        self.out.push_str(",\"salt\":");
+        append(&mut self.out, &crate::hex::encode(salt));
+        self.out.push('}');
+        (position, hashes)
+    }
+
+    /// The document.
+    pub fn finish(mut self) -> String {
+        self.out.push_str("]}");
+        self.out
+    }
+
+    /// A document without items that holds a request as it came, in base64 of its protobuf.
+    pub fn quarantine(head: &Head<'_>, request: &[u8]) -> String {
+        use base64::Engine as _;
+        let mut out = String::with_capacity(1024 + request.len() * 4 / 3);
+        open(&mut out, head);
+        out.push_str(",\"items\":[],\"request\":\"");
+        base64::engine::general_purpose::STANDARD.encode_string(request, &mut out);
+        out.push_str("\"}");
+        out
+    }
+}
+
+/// The salted commitment to a hash, hex.
+pub fn commitment(salt: &[u8; 32], content: &[u8; 32]) -> String {
+    let mut hash = Sha256::new();
+    hash.update(b"ctx1\0");
+    hash.update(salt);
+    hash.update(content);
+    crate::hex::encode(&hash.finalize())
+}
+
+/// Appends a struct's JSON without its closing brace.
+fn open<T: Serialize>(out: &mut String, value: &T) {
+    append(out, value);
+    out.pop();
+}
+
+fn append<T: Serialize + ?Sized>(out: &mut String, value: &T) {
+    // strings and numbers with string keys: can't fail
+    out.push_str(&serde_json::to_string(value).unwrap_or_default());
+}
+
+/// A document as read.
+#[derive(Deserialize)]
+pub struct Document {
+    /// Its head.
+    #[serde(flatten)]
+    pub head: Head<'static>,
+    /// Its items.
+    pub items: Vec<Item>,
+    /// Base64 of a request that could not be processed.
+    pub request: Option<String>,
+}
+
+/// An item as read.
+#[derive(Deserialize)]
+pub struct Item {
+    /// What it was.
+    #[serde(flatten)]
+    pub head: ItemHead<'static>,
+    /// Request and response parameters.
+    #[serde(default)]
+    pub parameters: serde_json::Map<String, serde_json::Value>,
+    /// Its content.
+    pub content: Vec<ReadPiece>,
+    /// Hash of the content.
+    pub content_sha256: String,
+    /// Hash of the context.
+    pub context_sha256: Option<String>,
+    /// Salt of the commitment.
+    pub salt: String,
+}
+
+/// A piece as read.
+#[derive(Deserialize)]
+pub struct ReadPiece {
+    /// Part.
+    pub part: String,
+    /// Where it stood.
+    pub on: String,
+    /// Attribute key.
+    pub key: Option<String>,
+    /// Event.
+    pub event: Option<String>,
+    /// The value.
+    pub value: serde_json::Value,
+}
