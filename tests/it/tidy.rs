@@ -19,9 +19,29 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("genai", &["config", "otlp", "pipeline", "hex"]),
     ("net", &["config", "pipeline", "secret", "telemetry", "clock"]),
     ("pipeline", &["clock", "config", "otlp", "rng", "secret", "telemetry", "hex"]),
-    ("vault", &["clock", "config", "genai", "hex", "net", "otlp", "pipeline", "pseudonym", "rng", "secret", "telemetry"]),
+    (
+        "vault",
+        &["clock", "config", "genai", "hex", "net", "otlp", "pipeline", "pseudonym", "rng", "secret", "telemetry"],
+    ),
     ("receivers", &["clock", "config", "hex", "net", "otlp", "pipeline", "rng", "secret", "telemetry"]),
-    ("processors", &["clock", "config", "genai", "hex", "otlp", "pipeline", "pseudonym", "rates", "redaction", "rng", "secret", "telemetry", "vault"]),
+    (
+        "processors",
+        &[
+            "clock",
+            "config",
+            "genai",
+            "hex",
+            "otlp",
+            "pipeline",
+            "pseudonym",
+            "rates",
+            "redaction",
+            "rng",
+            "secret",
+            "telemetry",
+            "vault",
+        ],
+    ),
     ("exporters", &["clock", "config", "hex", "net", "otlp", "pipeline", "rng", "secret", "telemetry"]),
     ("components", &["*"]),
     ("app", &["*"]),
@@ -37,7 +57,20 @@ const ONLY_IN: &[(&str, &[&str], &str)] = &[
     ("tokio::spawn", &["src/app/tasks.rs"], "only app/tasks.rs spawns"),
     ("thread::spawn", &["src/app/tasks.rs"], "only app/tasks.rs spawns"),
     ("thread::Builder", &["src/app/tasks.rs"], "only app/tasks.rs spawns"),
-    ("env::var", &["src/config/env.rs", "src/cli/", "src/telemetry/logging.rs", "src/app/", "src/net/", "src/exporters/", "src/vault/", "src/components.rs"], "only config/env.rs reads the environment (others call it)"),
+    (
+        "env::var",
+        &[
+            "src/config/env.rs",
+            "src/cli/",
+            "src/telemetry/logging.rs",
+            "src/app/",
+            "src/net/",
+            "src/exporters/",
+            "src/vault/",
+            "src/components.rs",
+        ],
+        "only config/env.rs reads the environment (others call it)",
+    ),
     ("std::env::var", &["src/config/env.rs"], "only config/env.rs reads the environment"),
     ("unsafe {", &[], "no unsafe"),
     ("todo!(", &[], "nothing is left to do"),
@@ -49,8 +82,22 @@ const ONLY_IN: &[(&str, &[&str], &str)] = &[
 
 /// Types that hold telemetry text or configuration values: no `Debug`, no `Display`.
 const NO_DEBUG: &[&str] = &[
-    "Payload", "Value", "Attribute", "OwnedValue", "Encoded", "Batch", "Draft", "Effect", "Record", "Stored",
-    "Transaction", "Submission", "ExportRequest", "Facts", "ItemFacts", "Fragment",
+    "Payload",
+    "Value",
+    "Attribute",
+    "OwnedValue",
+    "Encoded",
+    "Batch",
+    "Draft",
+    "Effect",
+    "Record",
+    "Stored",
+    "Transaction",
+    "Submission",
+    "ExportRequest",
+    "Facts",
+    "ItemFacts",
+    "Fragment",
 ];
 
 /// Longest product file, lines.
@@ -188,7 +235,8 @@ fn telemetry_text_has_no_debug() {
             if !NO_DEBUG.contains(&name.as_str()) || file.path.starts_with("src/config/") {
                 continue;
             }
-            let head = lines[..number].iter().rev().take_while(|line| line.starts_with("#[") || line.starts_with("///"));
+            let head =
+                lines[..number].iter().rev().take_while(|line| line.starts_with("#[") || line.starts_with("///"));
             if head.into_iter().any(|line| line.contains("derive(") && line.contains("Debug")) {
                 broken.push(format!("{}:{}: `{name}` derives Debug", file.path, number + 1));
             }
