@@ -5,4 +5,5 @@ mod differential;
 mod encode;
 mod generate;
 mod hostile;
+mod recordings;
 mod schema;
