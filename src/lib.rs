@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod exporters;
 pub mod genai;
 pub mod hex;
 pub mod net;

@@ -355,7 +355,9 @@ fn errors_show_no_payload() {
 /// Doubles are read to the nearest, to the last bit (a cost is one): the official types' reader is a bit off here.
 #[test]
 fn doubles_are_exact() {
-    for text in ["0.0012850000000000001", "0.1", "2.2250738585072011e-308", "9007199254740993", "123456789012345680000000"] {
+    for text in
+        ["0.0012850000000000001", "0.1", "2.2250738585072011e-308", "9007199254740993", "123456789012345680000000"]
+    {
         let got = value(&format!(r#"{{"doubleValue":{text}}}"#)).unwrap();
         assert_eq!(got, Some(Value::DoubleValue(text.parse().unwrap())), "{text}");
     }

@@ -1,0 +1,98 @@
+//! **What**: a tree over the compact JSON that `otlp/json` writes, as slices of it. **Why**: numbers and escapes are
+//! shown as they were written, not read and printed anew. **Not here**: JSON of others.
+
+/// A JSON value.
+pub(super) enum Node<'a> {
+    Object(Vec<(&'a str, Node<'a>)>),
+    List(Vec<Node<'a>>),
+    /// A string's inside, with its escapes.
+    Text(&'a str),
+    /// A number or boolean.
+    Bare(&'a str),
+}
+
+impl<'a> Node<'a> {
+    /// Reads the text of one value. Depth is bounded by who wrote it.
+    pub(super) fn read(text: &'a str) -> Option<Self> {
+        let mut rest = text;
+        let node = value(&mut rest)?;
+        rest.is_empty().then_some(node)
+    }
+
+    /// Members of an object; none of others.
+    pub(super) fn members(&self) -> &[(&'a str, Node<'a>)] {
+        match self {
+            Self::Object(members) => members,
+            _ => &[],
+        }
+    }
+
+    /// Elements of a list; none of others.
+    pub(super) fn elements(&self) -> &[Node<'a>] {
+        match self {
+            Self::List(elements) => elements,
+            _ => &[],
+        }
+    }
+
+    /// The member `name`.
+    pub(super) fn get(&self, name: &str) -> Option<&Node<'a>> {
+        self.members().iter().find(|(key, _)| *key == name).map(|(_, node)| node)
+    }
+
+    /// Text of a string, number or boolean; "" of others.
+    pub(super) fn scalar(&self) -> &'a str {
+        match self {
+            Self::Text(text) | Self::Bare(text) => text,
+            _ => "",
+        }
+    }
+}
+
+fn value<'a>(rest: &mut &'a str) -> Option<Node<'a>> {
+    if take(rest, '{') {
+        let mut members = Vec::new();
+        while !take(rest, '}') {
+            take(rest, ',');
+            let key = string(rest)?;
+            if !take(rest, ':') {
+                return None;
+            }
+            members.push((key, value(rest)?));
+        }
+        return Some(Node::Object(members));
+    }
+    if take(rest, '[') {
+        let mut elements = Vec::new();
+        while !take(rest, ']') {
+            take(rest, ',');
+            elements.push(value(rest)?);
+        }
+        return Some(Node::List(elements));
+    }
+    if rest.starts_with('"') {
+        return string(rest).map(Node::Text);
+    }
+    let (bare, after) = rest.split_at_checked(rest.find([',', '}', ']']).unwrap_or(rest.len()))?;
+    *rest = after;
+    (!bare.is_empty()).then_some(Node::Bare(bare))
+}
+
+fn take(rest: &mut &str, wanted: char) -> bool {
+    let after = rest.strip_prefix(wanted);
+    *rest = after.unwrap_or(rest);
+    after.is_some()
+}
+
+fn string<'a>(rest: &mut &'a str) -> Option<&'a str> {
+    let inside = rest.strip_prefix('"')?;
+    let mut escaped = false;
+    let end = inside.bytes().position(|byte| {
+        let quote = byte == b'"' && !escaped;
+        escaped = byte == b'\\' && !escaped;
+        quote
+    })?;
+    let (text, after) = inside.split_at_checked(end)?;
+    *rest = after.strip_prefix('"')?;
+    Some(text)
+}

@@ -1,0 +1,71 @@
+//! **What**: the `file` exporter: OTLP/JSON lines, one request each. **Why**: the simplest sink that loses nothing;
+//! other tools read its lines. **Invariants**: a line is on the disk before the request is accepted, whole or not at
+//! all; a file is made with mode 0600; two writers never share a file (advisory lock).
+//! **Not here**: JSON (`otlp/json`), retry (`pipeline/outlet`).
+
+mod config;
+mod lines;
+mod rotate;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use tokio::sync::Mutex;
+
+use crate::clock::Clock;
+use crate::config::ComponentId;
+use crate::otlp::json;
+use crate::pipeline::{ExportRequest, Exporter, Outcome, Reason, Trust};
+
+pub use config::{Config, Limits, Rotation, Settings};
+use lines::Lines;
+
+/// Largest request taken: lines stay readable for other tools.
+const MAX_REQUEST: usize = 4 << 20;
+
+/// The exporter.
+pub struct File {
+    id: Arc<str>,
+    trust: Trust,
+    lines: Mutex<Lines>,
+}
+
+/// Makes the exporter; the file is opened with the first request. `clock` names renamed files.
+pub fn build(id: &ComponentId, settings: Settings, clock: Arc<dyn Clock>) -> File {
+    let id: Arc<str> = id.to_string().into();
+    File { id, trust: settings.trust, lines: Mutex::new(Lines::new(settings.path, settings.rotation, clock)) }
+}
+
+impl Exporter for File {
+    fn id(&self) -> &Arc<str> {
+        &self.id
+    }
+
+    fn trust(&self) -> Trust {
+        self.trust
+    }
+
+    fn max_request_bytes(&self) -> usize {
+        MAX_REQUEST
+    }
+
+    fn send<'a>(&'a self, request: &'a ExportRequest) -> BoxFuture<'a, Outcome> {
+        Box::pin(async move {
+            let mut line = Vec::with_capacity(request.body.len().saturating_mul(2));
+            if json::encode(request.signal, &request.body, &mut line).is_err() {
+                return Outcome::Refused { reason: Reason::BadData };
+            }
+            line.push(b'\n');
+            match self.lines.lock().await.append(&line).await {
+                Ok(()) => Outcome::Accepted,
+                Err(error) => {
+                    tracing::warn!(exporter = &*self.id, error = %error.kind(), "the file can't be written");
+                    Outcome::Retry { after: None, reason: Reason::Unavailable }
+                }
+            }
+        })
+    }
+}

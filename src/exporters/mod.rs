@@ -1,0 +1,6 @@
+//! **What**: components that send telemetry on. **Why**: one attempt each; queue, retry and metrics are the outlet's.
+//! **Invariants**: exporters never import each other; what they get was cleared for their `trust`.
+//! **Not here**: cursors and retry (`pipeline/outlet`), clearance (`pipeline/clearance`).
+
+pub mod debug;
+pub mod file;
