@@ -5,13 +5,17 @@
 //! **Not here**: protobuf (`otlp/`), what components do (`processors/`, `exporters/`), tasks (`app/tasks`).
 
 pub mod batch;
+pub mod bisect;
 pub mod claims;
 pub mod clearance;
 pub mod component;
 pub mod disk;
+pub mod forward;
 pub mod inlet;
 pub mod outcome;
+pub mod repeats;
 pub mod spool;
+pub mod workers;
 
 pub use batch::{Batch, Draft, Effect, Origin};
 pub use claims::{Claim, ClaimKey, Claims};

@@ -1,0 +1,116 @@
+use super::*;
+
+const NOW: UnixNanos = UnixNanos(1_000_000_000_000);
+
+fn repeats() -> Repeats {
+    Repeats::new(Limits::default())
+}
+
+fn retry(reason: Reason) -> Outcome {
+    Outcome::Retry { after: None, reason }
+}
+
+/// Equal bytes must join a request in flight and get its answer, not be worked on twice.
+#[test]
+fn equal_bytes_join_while_in_flight() {
+    let repeats = repeats();
+    let (first, mut first_answer) = oneshot::channel();
+    let (second, mut second_answer) = oneshot::channel();
+    assert_eq!(repeats.enter([1; 16], first, NOW), Entered::First { repeat: false });
+    assert_eq!(repeats.enter([1; 16], second, NOW), Entered::Joined);
+    repeats.finish([1; 16], &Outcome::Accepted, true, NOW);
+    assert_eq!(first_answer.try_recv(), Ok(Outcome::Accepted));
+    assert_eq!(second_answer.try_recv(), Ok(Outcome::Accepted));
+    assert_eq!(repeats.in_flight(), 0);
+}
+
+/// After an OK was heard, equal bytes must be a new request, marked as a repeat.
+#[test]
+fn equal_bytes_after_an_ok_are_a_marked_repeat() {
+    let repeats = repeats();
+    let (first, _answer) = oneshot::channel();
+    repeats.enter([1; 16], first, NOW);
+    repeats.finish([1; 16], &Outcome::Accepted, true, NOW);
+    let (second, _second) = oneshot::channel();
+    assert_eq!(repeats.enter([1; 16], second, NOW), Entered::First { repeat: true });
+    let (other, _other) = oneshot::channel();
+    assert_eq!(repeats.enter([2; 16], other, NOW), Entered::First { repeat: false });
+}
+
+/// A committed request whose client went away must answer the client's next try, and not be stored twice.
+#[test]
+fn an_answer_nobody_heard_is_given_to_the_next_try() {
+    let repeats = repeats();
+    let (first, answer) = oneshot::channel();
+    repeats.enter([1; 16], first, NOW);
+    drop(answer);
+    repeats.finish([1; 16], &Outcome::Accepted, true, NOW);
+    let (second, answer) = oneshot::channel();
+    drop(answer);
+    assert_eq!(repeats.enter([1; 16], second, NOW), Entered::Joined, "gone again");
+    let (third, mut answer) = oneshot::channel();
+    assert_eq!(repeats.enter([1; 16], third, NOW), Entered::Joined);
+    assert_eq!(answer.try_recv(), Ok(Outcome::Accepted));
+    let (fourth, _answer) = oneshot::channel();
+    assert_eq!(repeats.enter([1; 16], fourth, NOW), Entered::First { repeat: true });
+}
+
+/// A request that was not committed must leave nothing behind: its repeat is the first.
+#[test]
+fn what_was_not_committed_is_forgotten() {
+    let repeats = repeats();
+    let (first, mut answer) = oneshot::channel();
+    repeats.enter([1; 16], first, NOW);
+    repeats.finish([1; 16], &retry(Reason::SpoolFull), false, NOW);
+    assert_eq!(answer.try_recv(), Ok(retry(Reason::SpoolFull)));
+    let (second, _answer) = oneshot::channel();
+    assert_eq!(repeats.enter([1; 16], second, NOW), Entered::First { repeat: false });
+}
+
+/// A client told *retry* after its data was committed must join when it comes back, not store it again.
+#[test]
+fn a_retry_after_the_commit_is_joined() {
+    let repeats = repeats();
+    let (first, _answer) = oneshot::channel();
+    repeats.enter([1; 16], first, NOW);
+    repeats.finish([1; 16], &retry(Reason::TimedOut), true, NOW);
+    let (second, mut answer) = oneshot::channel();
+    assert_eq!(repeats.enter([1; 16], second, NOW), Entered::Joined);
+    assert_eq!(answer.try_recv(), Ok(Outcome::Accepted));
+}
+
+/// Memory must be bounded in number and in time.
+#[test]
+fn tables_are_bounded() {
+    let repeats = Repeats::new(Limits { answered: 10, unheard: 10, waiters: 2, ..Limits::default() });
+    for n in 0..100 {
+        for heard in [true, false] {
+            let (waiter, answer) = oneshot::channel();
+            let answer = heard.then_some(answer);
+            let fingerprint = [n + u8::from(heard) * 100; 16];
+            repeats.enter(fingerprint, waiter, NOW);
+            repeats.finish(fingerprint, &Outcome::Accepted, true, NOW);
+            drop(answer);
+        }
+    }
+    let inner = repeats.inner.lock();
+    assert!(inner.answered.young.len() + inner.answered.old.len() <= 10);
+    assert!(inner.unheard.young.len() + inner.unheard.old.len() <= 10);
+    drop(inner);
+    let later = NOW.plus(Duration::from_secs(7201));
+    let (waiter, _answer) = oneshot::channel();
+    assert_eq!(repeats.enter([199; 16], waiter, later), Entered::First { repeat: false }, "forgotten by age");
+}
+
+/// A flood of equal requests must not pile up behind one.
+#[test]
+fn waiters_are_bounded() {
+    let repeats = Repeats::new(Limits { waiters: 2, ..Limits::default() });
+    let mut answers = Vec::new();
+    for _ in 0..3 {
+        let (waiter, answer) = oneshot::channel();
+        repeats.enter([1; 16], waiter, NOW);
+        answers.push(answer);
+    }
+    assert_eq!(answers[2].try_recv(), Ok(retry(Reason::Overloaded)));
+}
