@@ -1,0 +1,116 @@
+//! **What**: what the engine is built from: [`EnginePlan`]. **Why**: configuration decides, the engine only runs it.
+//! **Invariants**: component objects are shared by pointer: two pipelines that name one processor hold one object.
+//! **Not here**: reading configuration (`config/`), naming components (`components`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::otlp::Signal;
+
+use super::{Exporter, Processor, Quarantine, repeats};
+
+/// One pipeline.
+#[derive(Clone)]
+pub struct PipelinePlan {
+    /// `traces`, `logs/agents` …
+    pub id: Arc<str>,
+    /// Its signal.
+    pub signal: Signal,
+    /// Ids of the receivers that feed it.
+    pub receivers: Vec<Arc<str>>,
+    /// In order.
+    pub processors: Vec<Arc<dyn Processor>>,
+    /// All get every batch.
+    pub exporters: Vec<Arc<dyn Exporter>>,
+}
+
+/// Bounds of the engine.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Memory that requests in flight may take, bytes: what they hold while they arrive and while they are worked on.
+    pub in_flight_bytes: usize,
+    /// How long a request waits for room before it is told to come back.
+    pub admission_wait: Duration,
+    /// Tries to find the poison items of one batch.
+    pub bisect_tries: usize,
+    /// Memory of repeats.
+    pub repeats: repeats::Limits,
+}
+
+/// A request of `n` bytes takes about this many times `n` while it is worked on: as received, as encoded, as fragments.
+pub const WORKING_FACTOR: usize = 3;
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            in_flight_bytes: 768 << 20,
+            admission_wait: Duration::from_secs(2),
+            bisect_tries: 200,
+            repeats: repeats::Limits::default(),
+        }
+    }
+}
+
+/// How one exporter is served.
+#[derive(Clone, Debug)]
+pub struct OutletSettings {
+    /// Requests on their way at once.
+    pub consumers: usize,
+    /// How long a small batch waits for others to go with.
+    pub linger: Duration,
+    /// Merge at most to this size, bytes (the exporter's own limit holds too).
+    pub merge_bytes: usize,
+    /// Bytes read ahead from the spool, at least one batch.
+    pub window_bytes: usize,
+    /// First wait after a failed attempt.
+    pub retry_initial: Duration,
+    /// Longest wait between attempts (a back end's own wish may be longer).
+    pub retry_max: Duration,
+}
+
+impl Default for OutletSettings {
+    fn default() -> Self {
+        Self {
+            consumers: 4,
+            linger: Duration::from_millis(200),
+            merge_bytes: 4 << 20,
+            window_bytes: 16 << 20,
+            retry_initial: Duration::from_secs(5),
+            retry_max: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What runs.
+pub struct EnginePlan {
+    /// Every pipeline.
+    pub pipelines: Vec<PipelinePlan>,
+    /// Who seals items that can't be processed; without one they are dropped and counted.
+    pub quarantine: Option<Arc<dyn Quarantine>>,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+impl EnginePlan {
+    /// Each processor once, in order of first use.
+    pub fn processors(&self) -> Vec<Arc<dyn Processor>> {
+        let mut found: Vec<Arc<dyn Processor>> = Vec::new();
+        for processor in self.pipelines.iter().flat_map(|pipeline| &pipeline.processors) {
+            if !found.iter().any(|known| known.id() == processor.id()) {
+                found.push(Arc::clone(processor));
+            }
+        }
+        found
+    }
+
+    /// Each exporter once, in order of first use.
+    pub fn exporters(&self) -> Vec<Arc<dyn Exporter>> {
+        let mut found: Vec<Arc<dyn Exporter>> = Vec::new();
+        for exporter in self.pipelines.iter().flat_map(|pipeline| &pipeline.exporters) {
+            if !found.iter().any(|known| known.id() == exporter.id()) {
+                found.push(Arc::clone(exporter));
+            }
+        }
+        found
+    }
+}

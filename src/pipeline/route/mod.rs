@@ -1,0 +1,231 @@
+//! **What**: [`Route`]: the pipelines that take a receiver's signal, as a tree: what they have in common runs once.
+//! **Why**: a record that reaches two pipelines is priced, tracked and vaulted once.
+//! **Invariants**: the payload is cloned at a fork, effects and drafts are not; a copy for third parties is encoded
+//! without unknown fields; copies carry their clearance.
+//! **Not here**: panics and poison (`worker`), storing (`sequencer`).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::otlp::{Malformed, Signal, SlotRange, UnknownFields};
+
+use super::forward::Label;
+use super::{Batch, Draft, Effect, EnginePlan, PipelinePlan, Processor, Reason, Trust};
+
+#[cfg(test)]
+mod tests;
+
+/// Who needs a copy: consumer ids of the spool.
+pub type Holders = Arc<[Arc<str>]>;
+
+/// The routes of a plan.
+pub struct Routes {
+    by_receiver: HashMap<Arc<str>, HashMap<Signal, Arc<Route>>>,
+}
+
+/// A part of the tree: steps all pipelines below share, then where pipelines end, then where they part.
+#[derive(Default)]
+pub struct Route {
+    steps: Vec<Arc<dyn Processor>>,
+    ends: Vec<End>,
+    forks: Vec<Route>,
+}
+
+/// A pipeline's end.
+struct End {
+    pipeline: Arc<str>,
+    third_parties: Holders,
+    internal: Holders,
+}
+
+/// What a batch becomes.
+#[derive(Default)]
+pub struct Product {
+    /// For after the commit.
+    pub effects: Vec<Effect>,
+    /// For the ticket.
+    pub drafts: Vec<Draft>,
+    /// For the exporters.
+    pub copies: Vec<ForwardCopy>,
+    /// Unknown fields that copies for third parties do without.
+    pub unknown_dropped: u64,
+}
+
+/// One forward copy: OTLP bytes and label.
+pub struct ForwardCopy {
+    /// Who needs it.
+    pub holders: Holders,
+    /// OTLP bytes, label behind them.
+    pub body: Vec<u8>,
+    /// Texts to be filled in after the ticket.
+    pub slots: Vec<SlotRange>,
+}
+
+/// Why a batch did not get through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// A processor keeps it back.
+    Kept(Reason),
+    /// It can't be encoded.
+    Encode,
+}
+
+impl From<Malformed> for Failure {
+    fn from(_: Malformed) -> Self {
+        Self::Encode
+    }
+}
+
+impl Routes {
+    /// The routes of `plan`.
+    pub fn new(plan: &EnginePlan) -> Self {
+        let mut grouped: HashMap<Arc<str>, HashMap<Signal, Vec<&PipelinePlan>>> = HashMap::new();
+        for pipeline in &plan.pipelines {
+            for receiver in &pipeline.receivers {
+                let signals = grouped.entry(Arc::clone(receiver)).or_default();
+                signals.entry(pipeline.signal).or_default().push(pipeline);
+            }
+        }
+        let tree = |signals: HashMap<Signal, Vec<&PipelinePlan>>| {
+            signals.into_iter().map(|(signal, pipelines)| (signal, Arc::new(Route::new(&pipelines, 0)))).collect()
+        };
+        Self { by_receiver: grouped.into_iter().map(|(receiver, signals)| (receiver, tree(signals))).collect() }
+    }
+
+    /// The route of what `receiver` takes in, if a pipeline wants it.
+    pub fn find(&self, receiver: &str, signal: Signal) -> Option<&Arc<Route>> {
+        self.by_receiver.get(receiver)?.get(&signal)
+    }
+}
+
+impl Route {
+    fn new(pipelines: &[&PipelinePlan], depth: usize) -> Self {
+        let mut route = Self::default();
+        let mut depth = depth;
+        while let Some(step) = common_step(pipelines, depth) {
+            route.steps.push(step);
+            depth += 1;
+        }
+        let mut groups: Vec<(&Arc<dyn Processor>, Vec<&PipelinePlan>)> = Vec::new();
+        for pipeline in pipelines {
+            match pipeline.processors.get(depth) {
+                None => route.ends.push(End::new(pipeline)),
+                Some(step) => match groups.iter_mut().find(|(known, _)| known.id() == step.id()) {
+                    Some((_, group)) => group.push(pipeline),
+                    None => groups.push((step, vec![pipeline])),
+                },
+            }
+        }
+        route.forks = groups.into_iter().map(|(_, group)| Self::new(&group, depth)).collect();
+        route
+    }
+
+    /// Runs the batch through the tree and adds what it becomes to `product`.
+    ///
+    /// # Errors
+    /// The whole batch is then kept back; what `product` holds is to be dropped.
+    pub fn run(&self, mut batch: Batch, product: &mut Product) -> Result<(), Failure> {
+        for step in &self.steps {
+            step.process(&mut batch).map_err(Failure::Kept)?;
+        }
+        product.effects.append(&mut batch.effects);
+        product.drafts.append(&mut batch.drafts);
+        for end in &self.ends {
+            end.encode(&batch, product)?;
+        }
+        let Some((last, others)) = self.forks.split_last() else { return Ok(()) };
+        for fork in others {
+            fork.run(fork_of(&batch), product)?;
+        }
+        last.run(batch, product)
+    }
+}
+
+/// The processor that all pipelines have at `depth`.
+fn common_step(pipelines: &[&PipelinePlan], depth: usize) -> Option<Arc<dyn Processor>> {
+    let (first, others) = pipelines.split_first()?;
+    let step = first.processors.get(depth)?;
+    let same = |other: &&PipelinePlan| other.processors.get(depth).is_some_and(|known| known.id() == step.id());
+    others.iter().all(same).then(|| Arc::clone(step))
+}
+
+fn fork_of(batch: &Batch) -> Batch {
+    Batch {
+        origin: Arc::clone(&batch.origin),
+        payload: batch.payload.clone(),
+        clearance: batch.clearance,
+        effects: Vec::new(),
+        drafts: Vec::new(),
+        facts: batch.facts.clone(),
+    }
+}
+
+impl End {
+    fn new(pipeline: &PipelinePlan) -> Self {
+        let of = |trust: Trust| {
+            let exporters = pipeline.exporters.iter().filter(|exporter| exporter.trust() == trust);
+            exporters.map(|exporter| Arc::clone(exporter.id())).collect::<Vec<_>>().into()
+        };
+        Self { pipeline: Arc::clone(&pipeline.id), third_parties: of(Trust::ThirdParty), internal: of(Trust::Internal) }
+    }
+
+    fn encode(&self, batch: &Batch, product: &mut Product) -> Result<(), Failure> {
+        let items = batch.payload.item_count() as u64;
+        if items == 0 {
+            return Ok(());
+        }
+        let mut shared = false;
+        if !self.third_parties.is_empty() {
+            let encoded = batch.payload.encode(UnknownFields::Drop)?;
+            product.unknown_dropped += encoded.unknown_dropped;
+            // Nothing was dropped: the one copy serves all.
+            shared = encoded.unknown_dropped == 0;
+            let holders = if shared && !self.internal.is_empty() {
+                self.third_parties.iter().chain(self.internal.iter()).cloned().collect()
+            } else {
+                Arc::clone(&self.third_parties)
+            };
+            let label = self.label(batch, UnknownFields::Drop, items);
+            product.copies.push(ForwardCopy::new(holders, encoded, &label));
+        }
+        if !self.internal.is_empty() && !shared {
+            let encoded = batch.payload.encode(UnknownFields::Keep)?;
+            let label = self.label(batch, UnknownFields::Keep, items);
+            product.copies.push(ForwardCopy::new(Arc::clone(&self.internal), encoded, &label));
+        }
+        Ok(())
+    }
+
+    fn label(&self, batch: &Batch, unknown: UnknownFields, items: u64) -> Label {
+        Label {
+            signal: batch.payload.signal(),
+            clearance: batch.clearance,
+            unknown,
+            items,
+            pipeline: self.pipeline.as_ref().to_owned(),
+            refused: None,
+        }
+    }
+}
+
+impl ForwardCopy {
+    fn new(holders: Holders, encoded: crate::otlp::Encoded, label: &Label) -> Self {
+        let mut body = encoded.bytes;
+        body.reserve_exact(Label::room(&label.pipeline));
+        label.append_to(&mut body);
+        Self { holders, body, slots: encoded.slots }
+    }
+
+    /// Fills the texts of the ticket in. Returns how many slots got none of their width.
+    pub fn patch(&mut self, texts: &HashMap<crate::otlp::SlotId, String>) -> u64 {
+        let mut missing = 0;
+        for slot in &self.slots {
+            let to = self.body.get_mut(slot.range.clone());
+            match (to, texts.get(&slot.slot)) {
+                (Some(to), Some(text)) if to.len() == text.len() => to.copy_from_slice(text.as_bytes()),
+                _ => missing += 1,
+            }
+        }
+        missing
+    }
+}
