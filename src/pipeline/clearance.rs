@@ -37,6 +37,15 @@ impl Clearance {
     /// What every batch starts with.
     pub const RECEIVED: Self = Self { content: Content::Kept, text: Text::Raw };
 
+    /// What holds for two batches together: the lower of each fact.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            content: if other.content == Content::Kept { Content::Kept } else { self.content },
+            text: if other.text == Text::Raw { Text::Raw } else { self.text },
+        }
+    }
+
     /// Whether a batch with these facts may go to an exporter of `trust`.
     pub fn allows(self, trust: Trust) -> bool {
         match trust {

@@ -132,5 +132,8 @@ impl ByteBudget {
     }
 }
 
+mod entry;
 #[cfg(test)]
 mod tests;
+
+pub use entry::Inlet;

@@ -79,3 +79,23 @@ reasons! {
     /// The batch's clearance does not satisfy the exporter.
     NotCleared = "not_cleared", "the batch may not go to this exporter";
 }
+
+impl Reason {
+    /// What a sender is told whose batch was kept back for this reason: whether and when the same bytes may come again.
+    pub fn outcome(self) -> Outcome {
+        let retry = |seconds: u64| Outcome::Retry { after: Some(Duration::from_secs(seconds)), reason: self };
+        match self {
+            Self::Malformed
+            | Self::TooLarge
+            | Self::NoPipeline
+            | Self::Quarantined
+            | Self::BadData
+            | Self::NotCleared => Outcome::Refused { reason: self },
+            Self::SpoolFull => retry(10),
+            Self::Overloaded | Self::SpoolFailed | Self::ShuttingDown => retry(1),
+            Self::Lost | Self::Disconnected | Self::TimedOut | Self::Unavailable | Self::Denied => {
+                Outcome::Retry { after: None, reason: self }
+            }
+        }
+    }
+}

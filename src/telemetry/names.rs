@@ -35,10 +35,81 @@ macro_rules! metrics_table {
 pub const SECONDS: &[f64] =
     &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0];
 
+/// Items in a request.
+pub const ITEMS: &[f64] = &[1.0, 10.0, 50.0, 100.0, 500.0, 1_000.0, 5_000.0, 10_000.0, 50_000.0];
+
+/// Bytes, 128 B to 64 MiB.
+pub const BYTES: &[f64] =
+    &[128.0, 1_024.0, 4_096.0, 16_384.0, 65_536.0, 262_144.0, 1_048_576.0, 4_194_304.0, 16_777_216.0, 67_108_864.0];
+
 metrics_table! {
     // --- receivers (labels: receiver, transport) ---
 
     // --- engine: inlet, workers, sequencer, outlet ---
+    /// Bytes of requests in flight that are charged to the byte budget.
+    IN_FLIGHT_BYTES = "tollgate_in_flight_bytes", Kind::Gauge;
+    /// Size of the byte budget.
+    IN_FLIGHT_LIMIT = "tollgate_in_flight_limit_bytes", Kind::Gauge;
+    /// Requests that wait for a worker.
+    WORKERS_WAITING = "tollgate_workers_waiting", Kind::Gauge;
+    /// Requests answered by the engine (labels: outcome, reason).
+    REQUESTS = "tollgate_requests_total", Kind::Counter;
+    /// Requests whose bytes were seen before (labels: kind = joined or repeat).
+    REPEATS = "tollgate_repeated_requests_total", Kind::Counter;
+    /// Time a worker spent on a request.
+    WORK_SECONDS = "tollgate_work_seconds", Kind::Histogram(SECONDS);
+    /// Time from the ticket of a batch to its commit.
+    COMMIT_SECONDS = "tollgate_commit_seconds", Kind::Histogram(SECONDS);
+    /// Panics that were caught (label: place).
+    PANICS = "tollgate_panics_total", Kind::Counter;
+    /// Items that could not be processed and were sealed to the auditors (label: signal).
+    QUARANTINED_ITEMS = "tollgate_quarantined_items_total", Kind::Counter;
+    /// Items that could not be processed and were dropped, because nobody can seal them (label: signal).
+    DROPPED_ITEMS = "tollgate_dropped_items_total", Kind::Counter;
+    /// Fields that the OTLP schema does not know and that copies for third parties do without (label: signal).
+    UNKNOWN_DROPPED = "tollgate_unknown_fields_dropped_total", Kind::Counter;
+    /// References that no ticket filled in. Always 0, or there is a bug.
+    SLOTS_UNFILLED = "tollgate_references_unfilled_total", Kind::Counter;
+    /// Time it takes to write a checkpoint of the processors' state.
+    CHECKPOINT_SECONDS = "tollgate_checkpoint_seconds", Kind::Histogram(SECONDS);
+    /// Size of the last checkpoint.
+    CHECKPOINT_BYTES = "tollgate_checkpoint_bytes", Kind::Gauge;
+    /// Checkpoints that could not be written or read (label: step).
+    CHECKPOINT_FAILURES = "tollgate_checkpoint_failures_total", Kind::Counter;
+    /// Spans delivered (label: exporter).
+    SENT_SPANS = "otelcol_exporter_sent_spans_total", Kind::Counter;
+    /// Log records delivered (label: exporter).
+    SENT_LOGS = "otelcol_exporter_sent_log_records_total", Kind::Counter;
+    /// Metric points delivered (label: exporter).
+    SENT_POINTS = "otelcol_exporter_sent_metric_points_total", Kind::Counter;
+    /// Spans that a back end refused for good (label: exporter).
+    FAILED_SPANS = "otelcol_exporter_send_failed_spans_total", Kind::Counter;
+    /// Log records that a back end refused for good (label: exporter).
+    FAILED_LOGS = "otelcol_exporter_send_failed_log_records_total", Kind::Counter;
+    /// Metric points that a back end refused for good (label: exporter).
+    FAILED_POINTS = "otelcol_exporter_send_failed_metric_points_total", Kind::Counter;
+    /// Batches that wait in the spool (label: exporter).
+    QUEUE_SIZE = "otelcol_exporter_queue_size", Kind::Gauge;
+    /// Bytes of the spool's bound (label: exporter).
+    QUEUE_CAPACITY = "otelcol_exporter_queue_capacity", Kind::Gauge;
+    /// Requests on their way (label: exporter).
+    IN_FLIGHT_REQUESTS = "otelcol_exporter_in_flight_requests", Kind::Gauge;
+    /// Items in one outgoing request (label: exporter).
+    SEND_SIZE = "otelcol_exporter_queue_batch_send_size", Kind::Histogram(ITEMS);
+    /// Bytes of one outgoing request before compression (label: exporter).
+    SEND_BYTES = "otelcol_exporter_queue_batch_send_size_bytes", Kind::Histogram(BYTES);
+    /// Age of the oldest batch that waits, seconds (label: exporter).
+    QUEUE_AGE = "tollgate_exporter_queue_oldest_seconds", Kind::Gauge;
+    /// Attempts that failed and will be repeated (labels: exporter, reason).
+    RETRIES = "tollgate_exporter_retries_total", Kind::Counter;
+    /// 1 while the back end refuses the credential or the address (label: exporter).
+    DENIED = "tollgate_exporter_denied", Kind::Gauge;
+    /// Batches that may not go to this exporter as it is configured now; they stay in the spool (label: exporter).
+    HELD = "tollgate_exporter_held_batches", Kind::Gauge;
+    /// Items that a back end refused and that are kept in the spool's quarantine (label: exporter).
+    SET_ASIDE = "tollgate_exporter_quarantined_items_total", Kind::Counter;
+    /// Times the spool could not be read for an exporter (label: exporter).
+    READ_FAILURES = "tollgate_exporter_spool_read_failures_total", Kind::Counter;
 
     // --- spool ---
 
@@ -73,4 +144,8 @@ metrics_table! {
     // --- process ---
     /// Information about the running build; always 1.
     INFO = "tollgate_info", Kind::Gauge;
+    /// Resident memory of this process.
+    RSS = "otelcol_process_memory_rss", Kind::Gauge;
+    /// Seconds since this process started.
+    UPTIME = "otelcol_process_uptime", Kind::Gauge;
 }

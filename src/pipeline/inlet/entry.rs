@@ -1,0 +1,95 @@
+//! **What**: [`Inlet`]: the engine's own door, and [`Door`], what one receiver sees of it.
+//! **Invariants**: after [`Inlet::close`] nothing new is admitted; what was admitted is answered.
+//! **Not here**: the budget itself (the parent module), what is done with a request (`worker`).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures_util::future::BoxFuture;
+use tokio::sync::oneshot;
+
+use crate::clock::Clock;
+use crate::otlp::Signal;
+use crate::pipeline::worker::{Request, Worker};
+use crate::pipeline::workers::Workers;
+use crate::pipeline::{Admission, ByteBudget, BytePermit, Outcome, Reason, Submission};
+
+/// Admits requests of all receivers.
+pub struct Inlet {
+    worker: Arc<Worker>,
+    workers: Arc<dyn Workers>,
+    budget: ByteBudget,
+    clock: Arc<dyn Clock>,
+    open: AtomicBool,
+}
+
+impl Inlet {
+    /// Admitted requests go to `worker`, on `workers`.
+    pub fn new(worker: Arc<Worker>, workers: Arc<dyn Workers>, budget: ByteBudget, clock: Arc<dyn Clock>) -> Arc<Self> {
+        Arc::new(Self { worker, workers, budget, clock, open: AtomicBool::new(true) })
+    }
+
+    /// What the receiver with this id is given.
+    pub fn door(self: &Arc<Self>, receiver: &str) -> Arc<dyn Admission> {
+        Arc::new(Door { inlet: Arc::clone(self), receiver: receiver.into() })
+    }
+
+    /// Admits nothing new.
+    pub fn close(&self) {
+        self.open.store(false, Ordering::SeqCst);
+    }
+
+    /// Ends when everything that was admitted is answered.
+    pub async fn drained(&self) {
+        self.worker.desk.drained().await;
+    }
+
+    /// The byte budget.
+    pub fn budget(&self) -> &ByteBudget {
+        &self.budget
+    }
+
+    fn submit(&self, submission: Submission) -> Result<oneshot::Receiver<Outcome>, Reason> {
+        // Counted first: whoever closes the inlet and then waits sees every request that found it open.
+        let open = self.worker.desk.enter();
+        if !self.open.load(Ordering::SeqCst) {
+            return Err(Reason::ShuttingDown);
+        }
+        let (waiter, answer) = oneshot::channel();
+        let worker = Arc::clone(&self.worker);
+        let request = Request { submission, received: self.clock.now(), waiter, open };
+        let taken = self.workers.submit(Box::new(move || worker.work(request)));
+        if taken { Ok(answer) } else { Err(Reason::Overloaded) }
+    }
+}
+
+/// One receiver's view of the inlet.
+struct Door {
+    inlet: Arc<Inlet>,
+    receiver: Arc<str>,
+}
+
+impl Admission for Door {
+    fn takes(&self, signal: Signal) -> bool {
+        self.inlet.worker.routes.find(&self.receiver, signal).is_some()
+    }
+
+    fn charge<'a>(&'a self, permit: &'a mut BytePermit, n: usize) -> BoxFuture<'a, Result<(), Outcome>> {
+        Box::pin(async move {
+            if !self.inlet.open.load(Ordering::SeqCst) {
+                return Err(Reason::ShuttingDown.outcome());
+            }
+            self.inlet.budget.charge(permit, n).await
+        })
+    }
+
+    fn submit(&self, submission: Submission) -> BoxFuture<'static, Outcome> {
+        let answer = self.inlet.submit(submission);
+        Box::pin(async move {
+            match answer {
+                Ok(answer) => answer.await.unwrap_or_else(|_| Reason::Lost.outcome()),
+                Err(reason) => reason.outcome(),
+            }
+        })
+    }
+}

@@ -1,0 +1,233 @@
+//! **What**: the delivery of one parcel: merge, attempt, wait, halve, set aside; then its records are done.
+//! **Invariants**: ends only with a verdict for every item, or because the gateway stops (then nothing is done, and all
+//! of it is delivered again after the start). A refused item is kept in the spool's quarantine before its record is done.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use tokio::sync::{oneshot, watch};
+
+use crate::net::spawn::blocking;
+use crate::otlp::{Payload, Signal, UnknownFields};
+use crate::pipeline::forward::Label;
+use crate::pipeline::spool::{Record, RecordKind, Transaction, room_for};
+use crate::pipeline::{ExportRequest, Outcome, Reason};
+
+use super::backoff::Backoff;
+use super::gather::Parcel;
+use super::{Condition, Outlet, QUARANTINE};
+
+/// Exporters have their own, shorter limits; this is the net below them.
+const LONGEST_ATTEMPT: Duration = Duration::from_secs(300);
+/// Refused pieces of one parcel that are halved; beyond it they are set aside as they are.
+const HALVINGS: usize = 64;
+
+/// How a delivery ended.
+pub(super) struct Delivered {
+    /// Bytes it held of the window.
+    pub(super) bytes: usize,
+    /// Something was left because the gateway stops.
+    pub(super) left: bool,
+}
+
+/// A part of a parcel that goes in one request.
+struct Piece {
+    body: Bytes,
+    items: u64,
+}
+
+/// How one piece ended.
+enum Verdict {
+    Taken,
+    Refused(Reason),
+    /// The gateway stops.
+    Left,
+}
+
+impl Outlet {
+    pub(super) async fn deliver(self: Arc<Self>, mut parcel: Parcel, mut stop: watch::Receiver<bool>) -> Delivered {
+        let bodies = std::mem::take(&mut parcel.bodies);
+        let mut pieces = vec![Piece { body: merge(bodies), items: parcel.items }];
+        let mut halvings = HALVINGS;
+        while let Some(piece) = pieces.pop() {
+            let verdict = if piece.body.len() > self.exporter.max_request_bytes() {
+                Verdict::Refused(Reason::TooLarge)
+            } else {
+                self.send(&parcel, &piece, &mut stop).await
+            };
+            let reason = match verdict {
+                Verdict::Taken => continue,
+                Verdict::Left => return Delivered { bytes: parcel.bytes, left: true },
+                Verdict::Refused(reason) => reason,
+            };
+            // What is too large by our own measure is always halved: that costs no attempt.
+            let own_measure = piece.body.len() > self.exporter.max_request_bytes();
+            if own_measure || halvings > 0 {
+                halvings -= usize::from(!own_measure);
+                if let Some((first, second)) = self.halve(parcel.signal, piece.body.clone()).await {
+                    pieces.extend([second, first]);
+                    continue;
+                }
+            }
+            if !self.set_aside(&parcel, piece, reason, &mut stop).await {
+                return Delivered { bytes: parcel.bytes, left: true };
+            }
+        }
+        self.shared.spool.done(self.id(), &parcel.seqs);
+        Delivered { bytes: parcel.bytes, left: false }
+    }
+
+    /// Attempts until there is a verdict.
+    async fn send(&self, parcel: &Parcel, piece: &Piece, stop: &mut watch::Receiver<bool>) -> Verdict {
+        let mut backoff = Backoff::new(&self.settings);
+        loop {
+            let (wish, reason) = match self.attempt(parcel, piece).await {
+                Outcome::Accepted => {
+                    self.gauges.sent(parcel.signal, piece.items);
+                    self.is(Condition::Well, None);
+                    return Verdict::Taken;
+                }
+                Outcome::Partial { rejected, reason } => {
+                    let rejected = rejected.min(piece.items);
+                    self.gauges.sent(parcel.signal, piece.items - rejected);
+                    self.gauges.failed(parcel.signal, rejected);
+                    self.is(Condition::Well, None);
+                    tracing::warn!(exporter = &**self.id(), rejected, reason = reason.label(), "items were refused");
+                    return Verdict::Taken;
+                }
+                Outcome::Refused { reason: reason @ (Reason::BadData | Reason::TooLarge | Reason::Malformed) } => {
+                    return Verdict::Refused(reason);
+                }
+                Outcome::Refused { reason } => (None, reason),
+                Outcome::Retry { after, reason } => (after, reason),
+            };
+            self.gauges.retry(reason);
+            let denied = reason == Reason::Denied;
+            self.is(if denied { Condition::Denied } else { Condition::Failing }, Some(reason));
+            let wait = backoff.wait(wish, &*self.shared.rng);
+            if !pause(wait, stop).await {
+                return Verdict::Left;
+            }
+        }
+    }
+
+    async fn attempt(&self, parcel: &Parcel, piece: &Piece) -> Outcome {
+        // Checked when it was read; the last look before it leaves costs nothing.
+        if !parcel.clearance.allows(self.exporter.trust()) {
+            return Outcome::Retry { after: None, reason: Reason::NotCleared };
+        }
+        self.gauges.attempt(piece.items, piece.body.len());
+        let request = ExportRequest {
+            signal: parcel.signal,
+            account: Arc::clone(&parcel.account),
+            body: piece.body.clone(),
+            items: piece.items,
+        };
+        let send = AssertUnwindSafe(async { self.exporter.send(&request).await }).catch_unwind();
+        match tokio::time::timeout(LONGEST_ATTEMPT, send).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Outcome::Retry { after: None, reason: Reason::Lost },
+            Err(_) => Outcome::Retry { after: None, reason: Reason::TimedOut },
+        }
+    }
+
+    /// Two pieces with half of the items each; `None` if there is only one, or it can't be read.
+    async fn halve(&self, signal: Signal, body: Bytes) -> Option<(Piece, Piece)> {
+        let work = move || {
+            let payload = Payload::parse(signal, body).ok()?;
+            let count = payload.item_count();
+            let middle = count / 2;
+            let half = |keep: &dyn Fn(usize) -> bool, items: usize| {
+                // What had to be dropped is gone already.
+                let encoded = payload.subset(keep).encode(UnknownFields::Keep).ok()?;
+                Some(Piece { body: encoded.bytes.into(), items: items as u64 })
+            };
+            if middle == 0 {
+                return None;
+            }
+            Some((half(&|item| item < middle, middle)?, half(&|item| item >= middle, count - middle)?))
+        };
+        blocking(&*self.shared.tasks, "split", work).await?
+    }
+
+    /// Keeps a refused piece in the spool's quarantine. False: the gateway stops first.
+    async fn set_aside(&self, parcel: &Parcel, piece: Piece, reason: Reason, stop: &mut watch::Receiver<bool>) -> bool {
+        let label = Label {
+            signal: parcel.signal,
+            clearance: parcel.clearance,
+            unknown: parcel.unknown,
+            items: piece.items,
+            pipeline: parcel.pipeline.clone(),
+            refused: Some((self.id().to_string(), reason)),
+        };
+        let mut body = Vec::with_capacity(piece.body.len() + Label::room(&label.pipeline));
+        body.extend_from_slice(&piece.body);
+        label.append_to(&mut body);
+        let body = Bytes::from(body);
+        let mut backoff = Backoff::new(&self.settings);
+        while !self.store(&parcel.account, body.clone()).await {
+            if !pause(backoff.wait(None, &*self.shared.rng), stop).await {
+                return false;
+            }
+        }
+        self.gauges.failed(parcel.signal, piece.items);
+        self.gauges.set_aside(piece.items);
+        tracing::error!(
+            exporter = &**self.id(),
+            items = piece.items,
+            reason = reason.label(),
+            "the back end refused items for good; they are kept in the spool's quarantine"
+        );
+        true
+    }
+
+    async fn store(&self, account: &Arc<str>, body: Bytes) -> bool {
+        let Ok(reservation) = self.shared.spool.reserve(room_for(1, body.len() as u64)) else { return false };
+        let record = Record { kind: RecordKind::Forward, holders: Arc::new([QUARANTINE.into()]), body };
+        let transaction = Transaction { account: Arc::clone(account), records: vec![record] };
+        let (tell, committed) = oneshot::channel();
+        let on_commit = Box::new(move |result: Result<&[_], Reason>| {
+            let _ = tell.send(result.is_ok());
+        });
+        self.shared.spool.enqueue(transaction, reservation, on_commit);
+        committed.await.unwrap_or(false)
+    }
+
+    /// Remembers how the back end does, and says so once when that changes.
+    fn is(&self, now: Condition, reason: Option<Reason>) {
+        let before = std::mem::replace(&mut *self.condition.lock(), now);
+        if before == now {
+            return;
+        }
+        self.gauges.denied(now == Condition::Denied);
+        let (exporter, reason) = (&**self.id(), reason.map_or("", Reason::label));
+        match now {
+            Condition::Well => tracing::info!(exporter, "the back end takes data again"),
+            Condition::Failing => tracing::warn!(exporter, reason, "the back end takes no data; it is tried again"),
+            Condition::Denied => tracing::error!(exporter, reason, "the back end refuses the credential or address"),
+        }
+    }
+}
+
+/// Requests of one signal are merged by putting their bytes behind each other: their one field repeats.
+fn merge(mut bodies: Vec<Bytes>) -> Bytes {
+    if bodies.len() == 1 {
+        return bodies.pop().unwrap_or_default();
+    }
+    bodies.concat().into()
+}
+
+/// False: the gateway stops, and the time was not waited for.
+async fn pause(wait: Duration, stop: &mut watch::Receiver<bool>) -> bool {
+    if *stop.borrow() {
+        return false;
+    }
+    tokio::select! {
+        () = tokio::time::sleep(wait) => true,
+        // The sender's end is a stop too.
+        _ = stop.wait_for(|stopped| *stopped) => false,
+    }
+}

@@ -1,0 +1,166 @@
+//! **What**: what was read from the spool, sorted out ([`Intake`]) and gathered into parcels ([`Gatherer`]).
+//! **Invariants**: a parcel holds one signal and one account; only what may go gets this far.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::otlp::{Payload, Signal, UnknownFields};
+use crate::pipeline::forward::Label;
+use crate::pipeline::spool::{RecordKind, Seq, Stored};
+use crate::pipeline::{Clearance, Trust};
+
+/// One batch to deliver.
+pub(super) struct Part {
+    pub(super) seq: Seq,
+    pub(super) account: Arc<str>,
+    pub(super) label: Label,
+    pub(super) body: Bytes,
+}
+
+/// Records that were read.
+#[derive(Default)]
+pub(super) struct Intake {
+    /// May go.
+    pub(super) parts: Vec<Part>,
+    /// May not go.
+    pub(super) held: u64,
+    /// The last one's position; `None`: there was nothing.
+    pub(super) last: Option<Seq>,
+}
+
+impl Intake {
+    /// Keeps what may go to an exporter of this trust.
+    pub(super) fn sort(records: Vec<Stored>, trust: Trust) -> Self {
+        let mut intake = Self::default();
+        for record in records {
+            intake.last = Some(record.seq);
+            match part(record, trust) {
+                Some(part) => intake.parts.push(part),
+                None => intake.held += 1,
+            }
+        }
+        intake
+    }
+}
+
+/// `None`: not a forward copy, not readable, or not cleared.
+fn part(record: Stored, trust: Trust) -> Option<Part> {
+    if record.kind != RecordKind::Forward {
+        return None;
+    }
+    let (mut label, mut body) = Label::split(&record.body)?;
+    if !label.clearance.allows(trust) {
+        return None;
+    }
+    if trust == Trust::ThirdParty && label.unknown == UnknownFields::Keep {
+        // Written for an exporter that was internal then.
+        let encoded = Payload::parse(label.signal, body).ok()?.encode(UnknownFields::Drop).ok()?;
+        body = encoded.bytes.into();
+        label.unknown = UnknownFields::Drop;
+    }
+    Some(Part { seq: record.seq, account: record.account, label, body })
+}
+
+/// Batches that go together.
+pub(super) struct Parcel {
+    pub(super) signal: Signal,
+    pub(super) account: Arc<str>,
+    pub(super) pipeline: String,
+    /// The lowest of the parts.
+    pub(super) clearance: Clearance,
+    pub(super) unknown: UnknownFields,
+    pub(super) items: u64,
+    pub(super) seqs: Vec<Seq>,
+    pub(super) bodies: Vec<Bytes>,
+    pub(super) bytes: usize,
+}
+
+/// Gathers parts into parcels of up to `target` bytes.
+pub(super) struct Gatherer {
+    target: usize,
+    /// In the order of their oldest part.
+    groups: VecDeque<Group>,
+}
+
+struct Group {
+    signal: Signal,
+    account: Arc<str>,
+    parts: VecDeque<Part>,
+    bytes: usize,
+    /// Has waited long enough.
+    due: bool,
+}
+
+impl Gatherer {
+    pub(super) fn new(target: usize) -> Self {
+        Self { target, groups: VecDeque::new() }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.groups.is_empty()
+    }
+
+    pub(super) fn add(&mut self, part: Part) {
+        let same = |group: &&mut Group| group.signal == part.label.signal && group.account == part.account;
+        if let Some(group) = self.groups.iter_mut().find(same) {
+            group.bytes += part.body.len();
+            group.parts.push_back(part);
+            return;
+        }
+        let (signal, account, bytes) = (part.label.signal, Arc::clone(&part.account), part.body.len());
+        self.groups.push_back(Group { signal, account, parts: VecDeque::from([part]), bytes, due: false });
+    }
+
+    /// All that is here has waited long enough.
+    pub(super) fn force(&mut self) {
+        for group in &mut self.groups {
+            group.due = true;
+        }
+    }
+
+    /// The next parcel that is full or has waited long enough; any with `now`.
+    pub(super) fn take(&mut self, now: bool) -> Option<Parcel> {
+        let ready = |group: &Group| now || group.due || group.bytes >= self.target;
+        let at = self.groups.iter().position(ready)?;
+        let mut group = self.groups.remove(at)?;
+        let mut parcel = Parcel::of(group.parts.pop_front()?);
+        while let Some(part) = group.parts.pop_front_if(|part| parcel.bytes + part.body.len() <= self.target) {
+            parcel.add(part);
+        }
+        if !group.parts.is_empty() {
+            group.bytes = group.bytes.saturating_sub(parcel.bytes);
+            // Its place in the order stays.
+            self.groups.insert(at, group);
+        }
+        Some(parcel)
+    }
+}
+
+impl Parcel {
+    fn of(part: Part) -> Self {
+        Self {
+            signal: part.label.signal,
+            account: part.account,
+            pipeline: part.label.pipeline,
+            clearance: part.label.clearance,
+            unknown: part.label.unknown,
+            items: part.label.items,
+            seqs: vec![part.seq],
+            bytes: part.body.len(),
+            bodies: vec![part.body],
+        }
+    }
+
+    fn add(&mut self, part: Part) {
+        self.clearance = self.clearance.and(part.label.clearance);
+        if part.label.unknown == UnknownFields::Keep {
+            self.unknown = UnknownFields::Keep;
+        }
+        self.items += part.label.items;
+        self.seqs.push(part.seq);
+        self.bytes += part.body.len();
+        self.bodies.push(part.body);
+    }
+}

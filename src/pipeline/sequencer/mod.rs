@@ -1,0 +1,204 @@
+//! **What**: [`Sequencer`]: gives a processed batch its ticket, its place in the spool and, after the commit, its answer.
+//! **Why**: object, offset, leaf and record numbers must follow the order of commits, across all workers.
+//! **Invariants**: room is reserved before the ticket; tickets and appends happen in one order, under one lock; between
+//! them nothing can fail but I/O; effects are applied in commit order before the client hears *OK*; after a failed
+//! commit nothing is accepted any more.
+//! **Not here**: what a ticket fixes (ticketers), writing (`spool/`).
+
+use std::collections::{HashMap, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+use crate::otlp::SlotId;
+use crate::telemetry::{Counter, Histogram, Meter, names};
+
+use super::effects::{self, Applier};
+use super::receipt::Receipt;
+use super::route::Product;
+use super::spool::{MAX_HOLDERS, OnCommit, Record, RecordKind, Seq, Spool, Transaction, room_for};
+use super::{Effect, Origin, Outcome, Processor, Reason, Ticketer};
+
+#[cfg(test)]
+mod tests;
+
+/// Consumer name of effects in the spool.
+pub const CHECKPOINT: &str = "checkpoint";
+
+/// A batch that went through its pipelines.
+pub struct Finished {
+    /// Where it came from.
+    pub origin: Arc<Origin>,
+    /// What it became.
+    pub product: Product,
+    /// The answer once it is committed.
+    pub answer: Outcome,
+    /// Who is answered.
+    pub receipt: Receipt,
+}
+
+type Tickets = HashMap<Arc<str>, Box<dyn Ticketer>>;
+
+/// See the module.
+pub struct Sequencer {
+    spool: Arc<Spool>,
+    applier: Arc<Applier>,
+    clock: Arc<dyn Clock>,
+    checkpoint: Arc<[Arc<str>]>,
+    tickets: Mutex<Tickets>,
+    /// Processors whose drafts have a ticketer.
+    drafters: HashSet<Arc<str>>,
+    /// Set once: nothing can be committed any more.
+    failed: watch::Sender<Option<Reason>>,
+    unfilled: Counter,
+    commit_seconds: Histogram,
+}
+
+impl Sequencer {
+    /// Tickets come from these processors' ticketers.
+    pub fn new(
+        spool: Arc<Spool>,
+        applier: Arc<Applier>,
+        processors: &[Arc<dyn Processor>],
+        clock: Arc<dyn Clock>,
+        meter: &Meter,
+    ) -> Arc<Self> {
+        let tickets: Tickets =
+            processors.iter().filter_map(|one| Some((Arc::clone(one.id()), one.ticketer()?))).collect();
+        Arc::new(Self {
+            spool,
+            applier,
+            clock,
+            checkpoint: Arc::new([CHECKPOINT.into()]),
+            drafters: tickets.keys().cloned().collect(),
+            tickets: Mutex::new(tickets),
+            failed: watch::Sender::new(None),
+            unfilled: meter.counter(&names::SLOTS_UNFILLED, &[]),
+            commit_seconds: meter.histogram(&names::COMMIT_SECONDS, &[]),
+        })
+    }
+
+    /// Becomes `Some` when nothing can be committed any more; the process must then end.
+    pub fn failed(&self) -> watch::Receiver<Option<Reason>> {
+        self.failed.subscribe()
+    }
+
+    /// Queues the batch for its commit; its receipt is answered after that, or now if there is no room.
+    pub fn commit(self: &Arc<Self>, finished: Finished) {
+        let Finished { origin, mut product, answer, receipt } = finished;
+        let effects = std::mem::take(&mut product.effects);
+        let effects_body = if effects.is_empty() { Bytes::new() } else { effects::encode(&effects).into() };
+        if product.copies.is_empty() && product.drafts.is_empty() && effects.is_empty() {
+            return receipt.resolve(&answer, true);
+        }
+        let failed = *self.failed.borrow();
+        if let Some(reason) = failed {
+            return self.refuse(&origin, receipt, reason);
+        }
+        if product.drafts.iter().any(|draft| !self.drafters.contains(&draft.processor)) {
+            // Nobody would store it: content must not be lost by a plan that is not whole.
+            return self.refuse(&origin, receipt, Reason::Lost);
+        }
+        let reservation = match self.spool.reserve(room(&product, &effects_body)) {
+            Ok(reservation) => reservation,
+            Err(reason) => return self.refuse(&origin, receipt, reason),
+        };
+        let mut pending = Pending { effects, answer, receipt, began: self.clock.monotonic(), effects_at: None };
+        let mut tickets = self.tickets.lock();
+        let ticketed = catch_unwind(AssertUnwindSafe(|| self.ticket(&mut tickets, product)));
+        let Ok(mut records) = ticketed else {
+            // Numbers may be taken that will never be committed: the order is broken.
+            self.failed.send_replace(Some(Reason::SpoolFailed));
+            drop(tickets);
+            return self.refuse(&origin, pending.receipt, Reason::SpoolFailed);
+        };
+        if !effects_body.is_empty() {
+            pending.effects_at = Some(records.len());
+            let holders = Arc::clone(&self.checkpoint);
+            records.push(Record { kind: RecordKind::Effects, holders, body: effects_body });
+        }
+        let transaction = Transaction { account: Arc::clone(&origin.account), records };
+        self.spool.enqueue(transaction, reservation, self.on_commit(origin, pending));
+    }
+
+    /// Everything that must happen in ticket order, up to the append.
+    fn ticket(&self, tickets: &mut Tickets, product: Product) -> Vec<Record> {
+        let mut records = Vec::new();
+        let mut texts: HashMap<SlotId, String> = HashMap::new();
+        for draft in product.drafts {
+            let Some(ticketer) = tickets.get_mut(&draft.processor) else { continue };
+            let mut ticketed = ticketer.ticket(draft.body);
+            records.append(&mut ticketed.records);
+            texts.extend(ticketed.slots);
+        }
+        for mut copy in product.copies {
+            let unfilled = copy.patch(&texts);
+            if unfilled > 0 {
+                self.unfilled.increment(unfilled);
+            }
+            let body = Bytes::from(copy.body);
+            if copy.holders.len() <= MAX_HOLDERS {
+                records.push(Record { kind: RecordKind::Forward, holders: copy.holders, body });
+                continue;
+            }
+            for holders in copy.holders.chunks(MAX_HOLDERS) {
+                records.push(Record { kind: RecordKind::Forward, holders: holders.into(), body: body.clone() });
+            }
+        }
+        records
+    }
+
+    fn on_commit(self: &Arc<Self>, origin: Arc<Origin>, pending: Pending) -> OnCommit {
+        let sequencer = Arc::clone(self);
+        Box::new(move |committed| match committed {
+            Ok(seqs) => sequencer.committed(pending, seqs),
+            Err(reason) => {
+                sequencer.failed.send_replace(Some(reason));
+                sequencer.refuse(&origin, pending.receipt, reason);
+            }
+        })
+    }
+
+    fn committed(&self, pending: Pending, seqs: &[Seq]) {
+        self.commit_seconds.record(self.clock.monotonic().saturating_sub(pending.began).as_secs_f64());
+        if let Some(seq) = pending.effects_at.and_then(|at| seqs.get(at)) {
+            self.applier.apply(&pending.effects, *seq);
+        }
+        pending.receipt.resolve(&pending.answer, true);
+    }
+
+    fn refuse(&self, origin: &Origin, receipt: Receipt, reason: Reason) {
+        self.applier.discard(&origin.id);
+        receipt.resolve(&reason.outcome(), false);
+    }
+}
+
+/// What is left to do once the batch is committed.
+struct Pending {
+    effects: Vec<Effect>,
+    answer: Outcome,
+    receipt: Receipt,
+    /// Monotonic.
+    began: Duration,
+    /// Index of the effects record in the transaction.
+    effects_at: Option<usize>,
+}
+
+/// Upper bound of what the batch takes in the spool.
+fn room(product: &Product, effects: &Bytes) -> u64 {
+    let mut records = usize::from(!effects.is_empty());
+    let mut bytes = effects.len() as u64;
+    for copy in &product.copies {
+        let times = copy.holders.len().div_ceil(MAX_HOLDERS);
+        records += times;
+        bytes = bytes.saturating_add((copy.body.len() as u64).saturating_mul(times as u64));
+    }
+    // A draft's own bound covers its records' heads.
+    let drafts = product.drafts.iter().fold(0_u64, |sum, draft| sum.saturating_add(draft.bytes));
+    room_for(records, bytes.saturating_add(drafts))
+}
