@@ -6,6 +6,7 @@
 
 pub mod batch;
 pub mod bisect;
+pub mod checkpoint;
 pub mod claims;
 pub mod clearance;
 pub mod component;

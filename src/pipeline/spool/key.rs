@@ -64,6 +64,14 @@ impl SpoolKey {
         hex(&self.id)
     }
 
+    /// A key for another file beside the spool: HKDF-SHA256 of this one. `info` names the use, `salt` is the file's own.
+    pub fn derive(&self, salt: &[u8; 32], info: &[u8]) -> Zeroizing<[u8; 32]> {
+        let mut derived = Zeroizing::new([0; 32]);
+        // 32 bytes are within what HKDF can give: it can't fail.
+        let _ = hkdf::Hkdf::<Sha256>::new(Some(salt), self.bytes.as_slice()).expand(info, derived.as_mut_slice());
+        derived
+    }
+
     pub(super) fn id_bytes(&self) -> [u8; 8] {
         self.id
     }
