@@ -1,5 +1,6 @@
 //! tollgate: an OpenTelemetry gateway for AI agents.
 
+pub mod app;
 pub mod clock;
 pub mod config;
 pub mod exporters;

@@ -12,6 +12,7 @@ pub mod clearance;
 pub mod component;
 pub mod disk;
 pub mod effects;
+pub mod engine;
 pub mod forward;
 pub mod inlet;
 pub mod outcome;

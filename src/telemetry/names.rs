@@ -90,8 +90,6 @@ metrics_table! {
     FAILED_POINTS = "otelcol_exporter_send_failed_metric_points_total", Kind::Counter;
     /// Batches that wait in the spool (label: exporter).
     QUEUE_SIZE = "otelcol_exporter_queue_size", Kind::Gauge;
-    /// Bytes of the spool's bound (label: exporter).
-    QUEUE_CAPACITY = "otelcol_exporter_queue_capacity", Kind::Gauge;
     /// Requests on their way (label: exporter).
     IN_FLIGHT_REQUESTS = "otelcol_exporter_in_flight_requests", Kind::Gauge;
     /// Items in one outgoing request (label: exporter).

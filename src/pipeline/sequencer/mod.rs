@@ -88,6 +88,11 @@ impl Sequencer {
         self.failed.subscribe()
     }
 
+    /// Nothing can be committed any more.
+    pub fn fail(&self, reason: Reason) {
+        self.failed.send_if_modified(|failed| failed.replace(reason).is_none());
+    }
+
     /// Queues the batch for its commit; its receipt is answered after that, or now if there is no room.
     pub fn commit(self: &Arc<Self>, finished: Finished) {
         let Finished { origin, mut product, answer, receipt } = finished;
@@ -113,7 +118,7 @@ impl Sequencer {
         let ticketed = catch_unwind(AssertUnwindSafe(|| self.ticket(&mut tickets, product)));
         let Ok(mut records) = ticketed else {
             // Numbers may be taken that will never be committed: the order is broken.
-            self.failed.send_replace(Some(Reason::SpoolFailed));
+            self.fail(Reason::SpoolFailed);
             drop(tickets);
             return self.refuse(&origin, pending.receipt, Reason::SpoolFailed);
         };
@@ -158,7 +163,7 @@ impl Sequencer {
         Box::new(move |committed| match committed {
             Ok(seqs) => sequencer.committed(pending, seqs),
             Err(reason) => {
-                sequencer.failed.send_replace(Some(reason));
+                sequencer.fail(reason);
                 sequencer.refuse(&origin, pending.receipt, reason);
             }
         })

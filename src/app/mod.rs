@@ -1,0 +1,300 @@
+//! **What**: a running gateway: [`App::start`], [`App::wait`], shutdown. **Why**: the order of start and stop is decided
+//! in one place. **Invariants**: nothing is admitted before the state is rebuilt; nothing is bound before everything
+//! that can fail was built; at the end requests in hand are answered, then workers end, then outlets get a deadline,
+//! then state is saved and the spool closed; what is left stays in the spool. A spool that can't be written ends the
+//! process with an error.
+//! **Not here**: configuration (`config/`), the engine (`pipeline/`), components.
+
+pub mod build;
+pub mod process;
+mod shutdown;
+pub mod tasks;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+use crate::net::Spawn;
+use crate::net::spawn::blocking;
+use crate::pipeline::checkpoint::{self, Checkpoints};
+use crate::pipeline::engine::{Context, Engine};
+use crate::pipeline::spool::{Committer, Spool};
+use crate::pipeline::workers::{Queue, Workers};
+use crate::telemetry::names;
+
+use self::build::{Blueprint, BoundListener, Companion, Listener, Seams, Serve, ServingListener, Settings, Site};
+use self::tasks::{Group, Member, Tasks};
+
+pub use self::shutdown::Ended;
+
+/// The folder of checkpoints in the spool's.
+const STATE: &str = "state";
+/// How long the committer waits for work at a time.
+const COMMIT_IDLE: Duration = Duration::from_secs(1);
+
+/// Why a gateway did not start.
+#[derive(Debug)]
+pub struct StartError {
+    /// One line.
+    pub text: String,
+    /// Exit code of the process: 1, or 78 when the configuration is at fault.
+    pub exit: u8,
+}
+
+impl StartError {
+    fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), exit: 1 }
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// A running gateway. Dropping it without [`App::shutdown`] is a crash: nothing accepted is lost.
+pub struct App {
+    seams: Seams,
+    settings: Settings,
+    tasks: Arc<Tasks>,
+    spool: Arc<Spool>,
+    engine: Arc<Engine>,
+    checkpoints: Arc<Checkpoints>,
+    queue: Arc<Queue>,
+    workers: Vec<JoinHandle<()>>,
+    committer: Option<JoinHandle<()>>,
+    /// Tells the committer to end.
+    last_commit: Arc<AtomicBool>,
+    receivers: Vec<Box<dyn ServingListener>>,
+    lasting: Vec<Box<dyn ServingListener>>,
+    addresses: Vec<(String, SocketAddr)>,
+    stops: Stops,
+    /// Outlets and companions.
+    finishing: Group,
+}
+
+/// The words that end things, in their order.
+struct Stops {
+    /// Outlets and companions: finish.
+    finish: watch::Sender<bool>,
+    /// All that is left: end now.
+    end: watch::Sender<bool>,
+}
+
+impl App {
+    /// Starts everything. Call it in a runtime.
+    ///
+    /// # Errors
+    /// One line and the exit code; nothing is left running.
+    pub async fn start(blueprint: Blueprint, seams: Seams) -> Result<Self, StartError> {
+        let Blueprint { spool: spool_settings, keys, settings, build } = blueprint;
+        let tasks = Tasks::new(&seams.meter);
+        let spawn: Arc<dyn Spawn> = Arc::<Tasks>::clone(&tasks);
+        let (spool, committer) = {
+            let (seams, settings, keys) = (seams.clone(), spool_settings.clone(), keys.clone());
+            let open = move || {
+                Spool::open(seams.disk, &settings, &keys, seams.clock, seams.rng, &seams.meter)
+                    .map_err(|error| StartError { text: error.to_string(), exit: error.exit_code() })
+            };
+            off_thread(&spawn, open).await??
+        };
+        let site = Site { seams: seams.clone(), spool: Arc::clone(&spool), tasks: Arc::clone(&spawn) };
+        let built = build(&site).map_err(StartError::new)?;
+        let queue = Arc::new(Queue::new(settings.worker_queue));
+        let workers: Arc<dyn Workers> = Arc::<Queue>::clone(&queue);
+        let Seams { clock, rng, meter, disk, .. } = seams.clone();
+        let context = Context { spool: Arc::clone(&spool), clock, rng, meter, tasks: Arc::clone(&spawn), workers };
+        let engine = Arc::new(Engine::new(&built.plan, &built.outlets, &built.consumers, context));
+        let checkpoint_seams = checkpoint::Seams {
+            disk,
+            clock: Arc::clone(&seams.clock),
+            rng: Arc::clone(&seams.rng),
+            meter: seams.meter.clone(),
+        };
+        let checkpoints = Checkpoints::open(
+            &checkpoint_seams,
+            &spool_settings.directory.join(STATE),
+            &keys,
+            Arc::clone(&spool),
+            Arc::clone(&engine.applier),
+        )
+        .map_err(|error| StartError::new(format!("the folder of checkpoints can't be opened: {error}")))?;
+        let checkpoints = Arc::new(checkpoints);
+        prepare(&spawn, &checkpoints, &built.companions).await?;
+        let bound = bind(built.listeners).await?;
+        let app = Self {
+            addresses: bound.iter().flat_map(|listener| listener.addresses()).collect(),
+            seams,
+            settings,
+            tasks,
+            spool,
+            engine,
+            checkpoints,
+            queue,
+            workers: Vec::new(),
+            committer: None,
+            last_commit: Arc::default(),
+            receivers: Vec::new(),
+            lasting: Vec::new(),
+            stops: Stops { finish: watch::Sender::new(false), end: watch::Sender::new(false) },
+            finishing: Group::new(),
+        };
+        app.run(committer, built.companions, bound).await
+    }
+
+    /// What listens where.
+    pub fn addresses(&self) -> &[(String, SocketAddr)] {
+        &self.addresses
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    /// The spool.
+    pub fn spool(&self) -> &Arc<Spool> {
+        &self.spool
+    }
+
+    /// Spawns what is to run, then opens the doors.
+    async fn run(
+        mut self,
+        committer: Committer,
+        companions: Vec<Arc<dyn Companion>>,
+        bound: Vec<Box<dyn BoundListener>>,
+    ) -> Result<Self, StartError> {
+        let thread = |error: std::io::Error| StartError::new(format!("a thread can't be made: {error}"));
+        let (last, engine) = (Arc::clone(&self.last_commit), Arc::clone(&self.engine));
+        let commit = move || commit_until(committer, &last, &engine);
+        self.committer = Some(self.tasks.thread("commit", commit).map_err(thread)?);
+        for _ in 0..self.settings.workers.max(1) {
+            let queue = Arc::clone(&self.queue);
+            self.workers.push(self.tasks.thread("worker", move || queue.serve()).map_err(thread)?);
+        }
+        for outlet in &self.engine.outlets {
+            let run = Arc::clone(outlet).run(self.stops.finish.subscribe());
+            self.until_end("outlet", run, Some(self.finishing.join()));
+        }
+        for companion in companions {
+            let name = companion.name();
+            self.until_end(name, companion.run(self.stops.finish.subscribe()), Some(self.finishing.join()));
+        }
+        self.until_end("tick", tick(Arc::clone(&self.engine), Arc::clone(&self.spool), self.seams.clone()), None);
+        let spawn: Arc<dyn Spawn> = Arc::<Tasks>::clone(&self.tasks);
+        let every = self.settings.checkpoint_every;
+        let clock = Arc::clone(&self.seams.clock);
+        self.until_end("checkpoint", save(Arc::clone(&self.checkpoints), clock, spawn, every), None);
+        let spawn: Arc<dyn Spawn> = Arc::<Tasks>::clone(&self.tasks);
+        let serve = Serve { inlet: Arc::clone(&self.engine.inlet), tasks: spawn, meter: self.seams.meter.clone() };
+        for listener in bound {
+            let lasts = listener.lasts();
+            let serving = listener.serve(serve.clone()).await;
+            if lasts { self.lasting.push(serving) } else { self.receivers.push(serving) }
+        }
+        self.seams.health.set("gateway", None);
+        Ok(self)
+    }
+
+    /// Runs `task` until it ends, or the word comes that all must end.
+    fn until_end(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static, member: Option<Member>) {
+        let mut end = self.stops.end.subscribe();
+        let task = async move {
+            let _member = member;
+            tokio::select! {
+                () = task => {}
+                _ = end.wait_for(|end| *end) => {}
+            }
+        };
+        self.tasks.spawn(name, Box::pin(task));
+    }
+}
+
+async fn off_thread<T: Send + 'static>(
+    spawn: &Arc<dyn Spawn>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, StartError> {
+    blocking(&**spawn, "start", work).await.ok_or_else(|| StartError::new("the start was interrupted"))
+}
+
+/// Brings state to where the spool stands.
+async fn prepare(
+    spawn: &Arc<dyn Spawn>,
+    checkpoints: &Arc<Checkpoints>,
+    companions: &[Arc<dyn Companion>],
+) -> Result<(), StartError> {
+    let (checkpoints, companions) = (Arc::clone(checkpoints), companions.to_vec());
+    let work = move || {
+        let restored = checkpoints.restore().map_err(|error| StartError::new(error.to_string()))?;
+        tracing::info!(checkpoint = restored.file, replayed = restored.replayed, "state rebuilt");
+        companions.iter().try_for_each(|companion| companion.prepare().map_err(StartError::new))
+    };
+    off_thread(spawn, work).await?
+}
+
+async fn bind(listeners: Vec<Box<dyn Listener>>) -> Result<Vec<Box<dyn BoundListener>>, StartError> {
+    let mut bound = Vec::new();
+    for listener in listeners {
+        bound.push(listener.bind().await.map_err(StartError::new)?);
+    }
+    Ok(bound)
+}
+
+/// The committer thread's life.
+fn commit_until(mut committer: Committer, last: &AtomicBool, engine: &Engine) {
+    let mut idle_steps = 0;
+    loop {
+        let ending = last.load(Ordering::SeqCst);
+        let step = committer.step(if ending { Duration::ZERO } else { COMMIT_IDLE });
+        if let Some(reason) = step.poisoned {
+            engine.sequencer.fail(reason);
+        }
+        let progress = step.committed + step.failed > 0;
+        idle_steps = if ending && !progress { idle_steps + 1 } else { 0 };
+        // A full disk may leave transactions waiting for ever: their senders are told to come again.
+        if ending && (step.waiting == 0 || idle_steps > 2) && !progress {
+            return committer.close();
+        }
+    }
+}
+
+/// Once a second: time for processors, gauges, readiness.
+async fn tick(engine: Arc<Engine>, spool: Arc<Spool>, seams: Seams) {
+    let began = seams.clock.monotonic();
+    let (rss, uptime) = (seams.meter.gauge(&names::RSS, &[]), seams.meter.gauge(&names::UPTIME, &[]));
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        engine.tick();
+        seams.meter.upkeep();
+        rss.set(process::resident_bytes().unwrap_or(0) as f64);
+        uptime.set(seams.clock.monotonic().saturating_sub(began).as_secs_f64());
+        let status = spool.status();
+        let trouble = status.poisoned.or(status.refusing).map(crate::pipeline::Reason::text);
+        seams.health.set("spool", trouble);
+    }
+}
+
+/// Writes checkpoints; the larger they get, the rarer.
+async fn save(checkpoints: Arc<Checkpoints>, clock: Arc<dyn Clock>, tasks: Arc<dyn Spawn>, every: Duration) {
+    let mut rest = every;
+    loop {
+        tokio::time::sleep(rest).await;
+        let began = clock.monotonic();
+        let checkpoints = Arc::clone(&checkpoints);
+        if let Some(Err(error)) = blocking(&*tasks, "checkpoint", move || checkpoints.write()).await {
+            tracing::error!(kind = %error.kind(), "the checkpoint can't be written; effects stay in the spool");
+        }
+        rest = every.max(clock.monotonic().saturating_sub(began) * 20);
+    }
+}

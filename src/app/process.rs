@@ -1,0 +1,50 @@
+//! **What**: what concerns the process as a whole: no core dumps, a panic hook that says where and never what, signals,
+//! memory. **Invariants**: nothing here prints payload; a refusal of the operating system is logged, not fatal.
+
+use std::io;
+
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// No core dumps, and no reading of this process's memory by others of the same user: memory holds what must not be
+/// at rest.
+///
+/// # Errors
+/// The operating system refuses.
+pub fn harden() -> io::Result<()> {
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    Ok(())
+}
+
+/// From now on a panic logs its thread and place, never its message.
+pub fn quiet_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        let (file, line) = panic.location().map_or(("", 0), |place| (place.file(), place.line()));
+        tracing::error!(thread = thread.name().unwrap_or(""), file, line, "panic");
+    }));
+}
+
+/// Ends at the first SIGTERM or SIGINT after the call.
+///
+/// # Errors
+/// The operating system refuses the handler.
+pub fn stop_signal() -> io::Result<impl Future<Output = ()> + Send> {
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+    })
+}
+
+/// Resident memory in bytes; `None` where the system does not tell. (`status` is readable by everyone, also once core
+/// dumps are off and the files of this process belong to root.)
+pub fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim_end().parse().ok()?;
+    kibibytes.checked_mul(1024)
+}

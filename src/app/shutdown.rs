@@ -1,0 +1,104 @@
+//! **What**: how a gateway ends. **Invariants**: the order of `app`'s header; every wait has a bound.
+
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use crate::net::spawn::blocking;
+use crate::pipeline::Reason;
+
+use super::App;
+
+/// How long tasks that were told to end may take.
+const LAST_WORD: Duration = Duration::from_secs(2);
+
+/// How it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Set: it ended because nothing could be committed any more.
+    pub failed: Option<Reason>,
+    /// Records that wait in the spool for the next start.
+    pub left: u64,
+}
+
+impl Ended {
+    /// The process's exit code.
+    pub fn exit_code(self) -> u8 {
+        u8::from(self.failed.is_some())
+    }
+}
+
+impl App {
+    /// Runs until `stop` ends, or until the spool fails; then shuts down.
+    pub async fn wait(self, stop: impl Future<Output = ()>) -> Ended {
+        let mut failed = self.engine.sequencer.failed();
+        tokio::select! {
+            () = stop => {}
+            _ = failed.wait_for(Option::is_some) => {
+                tracing::error!("the spool can't be written; nothing is accepted any more");
+            }
+        }
+        self.shutdown().await
+    }
+
+    /// Ends in good order.
+    pub async fn shutdown(mut self) -> Ended {
+        tracing::info!("shutting down");
+        self.seams.health.set("gateway", Some(Reason::ShuttingDown.text()));
+        let failed = self.engine.sequencer.failed().borrow().is_some();
+        let grace = |usual: Duration| if failed { Duration::ZERO } else { usual };
+        let (requests, outlets) = (grace(self.settings.drain_requests), grace(self.settings.drain_outlets));
+        let receivers = std::mem::take(&mut self.receivers);
+        join_all(receivers.into_iter().map(|listener| listener.drain(requests))).await;
+        // Connections are answered or gone; what they left behind is worked off.
+        self.engine.inlet.close();
+        let _ = tokio::time::timeout(requests, self.engine.inlet.drained()).await;
+        self.queue.close();
+        let workers = std::mem::take(&mut self.workers);
+        self.join(workers, requests).await;
+        self.stops.finish.send_replace(true);
+        self.finishing.ended(outlets).await;
+        self.stops.end.send_replace(true);
+        self.save_last().await;
+        self.last_commit.store(true, Ordering::SeqCst);
+        self.spool.wake();
+        let committer = self.committer.take();
+        self.join(committer, self.settings.drain_requests).await;
+        let lasting = std::mem::take(&mut self.lasting);
+        join_all(lasting.into_iter().map(|listener| listener.drain(LAST_WORD))).await;
+        self.tasks.all().ended(LAST_WORD).await;
+        self.report()
+    }
+
+    async fn save_last(&self) {
+        let checkpoints = std::sync::Arc::clone(&self.checkpoints);
+        if let Some(Err(error)) = blocking(&*self.tasks, "checkpoint", move || checkpoints.write()).await {
+            tracing::error!(kind = %error.kind(), "the last checkpoint can't be written; effects stay in the spool");
+        }
+    }
+
+    /// Waits for threads without holding up this one.
+    async fn join(&self, threads: impl IntoIterator<Item = JoinHandle<()>>, grace: Duration) {
+        let all = async {
+            for thread in threads {
+                let _ = blocking(&*self.tasks, "join", move || thread.join().is_ok()).await;
+            }
+        };
+        if tokio::time::timeout(grace.max(LAST_WORD), all).await.is_err() {
+            tracing::error!("a thread did not end in time");
+        }
+    }
+
+    fn report(&self) -> Ended {
+        let status = self.spool.status();
+        let mut left = 0;
+        for consumer in status.consumers.iter().filter(|consumer| consumer.records > 0) {
+            left += consumer.records;
+            tracing::info!(consumer = &*consumer.name, records = consumer.records, "waits in the spool");
+        }
+        let failed = *self.engine.sequencer.failed().borrow();
+        Ended { failed: failed.or(status.poisoned), left }
+    }
+}

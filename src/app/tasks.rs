@@ -1,0 +1,136 @@
+//! **What**: [`Tasks`]: the only place that spawns tasks and threads. **Why**: at the end of a run everything that was
+//! begun is known and waited for. **Invariants**: every task and thread has a name; a panic in one is caught, counted and
+//! logged by name, never with its message. **Not here**: what they do.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::watch;
+
+use crate::net::Spawn;
+use crate::telemetry::{Meter, names};
+
+/// Threads for blocking and CPU work that sockets or outlets hand off.
+const BLOCKING_THREADS: usize = 16;
+
+/// The runtime that everything asynchronous runs on.
+///
+/// # Errors
+/// The operating system gives no threads.
+pub fn runtime(threads: usize) -> io::Result<Runtime> {
+    Builder::new_multi_thread()
+        .worker_threads(threads.max(1))
+        .max_blocking_threads(BLOCKING_THREADS)
+        .thread_name("tollgate-io")
+        .enable_all()
+        .build()
+}
+
+/// Makes tasks and threads, and knows which are left. Used from within a runtime.
+pub struct Tasks {
+    all: Group,
+    meter: Meter,
+}
+
+/// Counts what belongs together until it has ended.
+pub struct Group(watch::Sender<usize>);
+
+/// One member that has not ended.
+pub struct Member(watch::Sender<usize>);
+
+impl Group {
+    /// With no member.
+    #[expect(clippy::new_without_default, reason = "an empty group is made on purpose")]
+    pub fn new() -> Self {
+        Self(watch::Sender::new(0))
+    }
+
+    /// One more, until the value is dropped.
+    pub fn join(&self) -> Member {
+        self.0.send_modify(|open| *open += 1);
+        Member(self.0.clone())
+    }
+
+    /// Waits until no member is left, for at most `grace`. False: some are.
+    pub async fn ended(&self, grace: Duration) -> bool {
+        let mut open = self.0.subscribe();
+        let none = open.wait_for(|open| *open == 0);
+        tokio::time::timeout(grace, none).await.is_ok_and(|ended| ended.is_ok())
+    }
+
+    /// Members that are left.
+    pub fn len(&self) -> usize {
+        *self.0.borrow()
+    }
+
+    /// Whether no member is left.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.0.send_modify(|open| *open -= 1);
+    }
+}
+
+impl Tasks {
+    /// No tasks yet.
+    pub fn new(meter: &Meter) -> Arc<Self> {
+        Arc::new(Self { all: Group::new(), meter: meter.clone() })
+    }
+
+    /// All tasks that have not ended.
+    pub fn all(&self) -> &Group {
+        &self.all
+    }
+
+    /// Makes a thread.
+    ///
+    /// # Errors
+    /// The operating system gives none.
+    pub fn thread(&self, name: &'static str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+        let meter = self.meter.clone();
+        std::thread::Builder::new().name(format!("tollgate-{name}")).spawn(move || {
+            if catch_unwind(AssertUnwindSafe(work)).is_err() {
+                report(&meter, name);
+            }
+        })
+    }
+}
+
+impl Spawn for Tasks {
+    #[expect(clippy::disallowed_methods, reason = "the one place that spawns tasks")]
+    fn spawn(&self, name: &'static str, task: BoxFuture<'static, ()>) {
+        let (member, meter) = (self.all.join(), self.meter.clone());
+        tokio::spawn(async move {
+            let _member = member;
+            if AssertUnwindSafe(task).catch_unwind().await.is_err() {
+                report(&meter, name);
+            }
+        });
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the one place that spawns tasks")]
+    fn blocking(&self, name: &'static str, work: Box<dyn FnOnce() + Send + 'static>) {
+        let (member, meter) = (self.all.join(), self.meter.clone());
+        tokio::task::spawn_blocking(move || {
+            let _member = member;
+            if catch_unwind(AssertUnwindSafe(work)).is_err() {
+                report(&meter, name);
+            }
+        });
+    }
+}
+
+fn report(meter: &Meter, name: &'static str) {
+    meter.counter(&names::PANICS, &[("place", name)]).increment(1);
+    tracing::error!(task = name, "a task panicked");
+}
