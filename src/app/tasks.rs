@@ -14,6 +14,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 
 use crate::net::Spawn;
+use crate::pipeline::offload::Offload;
 use crate::telemetry::{Meter, names};
 
 /// Threads for blocking and CPU work that sockets or outlets hand off.
@@ -127,6 +128,12 @@ impl Spawn for Tasks {
                 report(&meter, name);
             }
         });
+    }
+}
+
+impl Offload for Tasks {
+    fn offload(&self, name: &'static str, work: Box<dyn FnOnce() + Send>) {
+        self.blocking(name, work);
     }
 }
 

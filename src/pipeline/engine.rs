@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::clock::Clock;
-use crate::net::spawn::Spawn;
 use crate::rng::Rng;
 use crate::telemetry::{Meter, names};
 
 use super::effects::Applier;
 use super::inlet::{ByteBudget, Inlet};
+use super::offload::Offload;
 use super::outlet::{Outlet, QUARANTINE, Shared};
 use super::plan::WORKING_FACTOR;
 use super::receipt::Desk;
@@ -34,7 +34,7 @@ pub struct Context {
     /// Metrics.
     pub meter: Meter,
     /// Runs disk and CPU work of outlets.
-    pub tasks: Arc<dyn Spawn>,
+    pub offload: Arc<dyn Offload>,
     /// Runs requests.
     pub workers: Arc<dyn Workers>,
 }
@@ -82,7 +82,7 @@ impl Engine {
         let inlet = Inlet::new(Arc::new(worker), workers, budget, Arc::clone(clock));
         let shared = Shared {
             spool: Arc::clone(spool),
-            tasks: Arc::clone(&context.tasks),
+            offload: Arc::clone(&context.offload),
             rng: Arc::clone(rng),
             meter: meter.clone(),
         };

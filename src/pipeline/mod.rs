@@ -15,6 +15,7 @@ pub mod effects;
 pub mod engine;
 pub mod forward;
 pub mod inlet;
+pub mod offload;
 pub mod outcome;
 pub mod outlet;
 pub mod plan;

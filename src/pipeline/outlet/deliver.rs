@@ -10,9 +10,9 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use tokio::sync::{oneshot, watch};
 
-use crate::net::spawn::blocking;
-use crate::otlp::{Payload, Signal, UnknownFields};
+use crate::otlp::{Payload, Signal, UnknownFields, count_items, merge, split};
 use crate::pipeline::forward::Label;
+use crate::pipeline::offload::offload;
 use crate::pipeline::spool::{Record, RecordKind, Transaction, room_for};
 use crate::pipeline::{ExportRequest, Outcome, Reason};
 
@@ -48,25 +48,22 @@ enum Verdict {
 }
 
 impl Outlet {
-    pub(super) async fn deliver(self: Arc<Self>, mut parcel: Parcel, mut stop: watch::Receiver<bool>) -> Delivered {
-        let bodies = std::mem::take(&mut parcel.bodies);
-        let mut pieces = vec![Piece { body: merge(bodies), items: parcel.items }];
+    pub(super) async fn deliver(self: Arc<Self>, parcel: Parcel, mut stop: watch::Receiver<bool>) -> Delivered {
+        let limit = self.exporter.max_request_bytes();
+        let mut pieces = self.pieces(&parcel, limit).await;
         let mut halvings = HALVINGS;
         while let Some(piece) = pieces.pop() {
-            let verdict = if piece.body.len() > self.exporter.max_request_bytes() {
-                Verdict::Refused(Reason::TooLarge)
-            } else {
-                self.send(&parcel, &piece, &mut stop).await
-            };
+            // What is too large by our own measure costs no attempt.
+            let fits = piece.body.len() <= limit;
+            let verdict =
+                if fits { self.send(&parcel, &piece, &mut stop).await } else { Verdict::Refused(Reason::TooLarge) };
             let reason = match verdict {
                 Verdict::Taken => continue,
                 Verdict::Left => return Delivered { bytes: parcel.bytes, left: true },
                 Verdict::Refused(reason) => reason,
             };
-            // What is too large by our own measure is always halved: that costs no attempt.
-            let own_measure = piece.body.len() > self.exporter.max_request_bytes();
-            if own_measure || halvings > 0 {
-                halvings -= usize::from(!own_measure);
+            if !fits || halvings > 0 {
+                halvings -= usize::from(fits);
                 if let Some((first, second)) = self.halve(parcel.signal, piece.body.clone()).await {
                     pieces.extend([second, first]);
                     continue;
@@ -78,6 +75,23 @@ impl Outlet {
         }
         self.shared.spool.done(self.id(), &parcel.seqs);
         Delivered { bytes: parcel.bytes, left: false }
+    }
+
+    /// What goes in one request each, last first.
+    async fn pieces(&self, parcel: &Parcel, limit: usize) -> Vec<Piece> {
+        let (signal, items, bodies) = (parcel.signal, parcel.items, parcel.bodies.clone());
+        if parcel.bytes <= limit {
+            return vec![Piece { body: merge(&bodies), items }];
+        }
+        let work = move || {
+            let whole = merge(&bodies);
+            let Ok(mut parts) = split(signal, &whole, limit) else { return vec![Piece { body: whole, items }] };
+            parts.reverse();
+            parts.into_iter().map(|body| Piece { items: count_items(signal, &body).unwrap_or(0), body }).collect()
+        };
+        let pieces = offload(&*self.shared.offload, "split", work).await;
+        // Work that vanished must not make a parcel vanish.
+        pieces.unwrap_or_else(|| vec![Piece { body: merge(&parcel.bodies), items }])
     }
 
     /// Attempts until there is a verdict.
@@ -150,7 +164,7 @@ impl Outlet {
             }
             Some((half(&|item| item < middle, middle)?, half(&|item| item >= middle, count - middle)?))
         };
-        blocking(&*self.shared.tasks, "split", work).await?
+        offload(&*self.shared.offload, "halve", work).await?
     }
 
     /// Keeps a refused piece in the spool's quarantine. False: the gateway stops first.
@@ -210,14 +224,6 @@ impl Outlet {
             Condition::Denied => tracing::error!(exporter, reason, "the back end refuses the credential or address"),
         }
     }
-}
-
-/// Requests of one signal are merged by putting their bytes behind each other: their one field repeats.
-fn merge(mut bodies: Vec<Bytes>) -> Bytes {
-    if bodies.len() == 1 {
-        return bodies.pop().unwrap_or_default();
-    }
-    bodies.concat().into()
 }
 
 /// False: the gateway stops, and the time was not waited for.

@@ -22,13 +22,13 @@ use futures_util::stream::FuturesUnordered;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::net::spawn::{Spawn, blocking};
 use crate::rng::Rng;
 use crate::telemetry::Meter;
 
 use self::deliver::Delivered;
 use self::gather::{Gatherer, Intake};
 use self::gauges::Gauges;
+use super::offload::{Offload, offload};
 use super::spool::{ReadError, Seq, Spool};
 use super::{Exporter, OutletSettings};
 
@@ -44,7 +44,7 @@ pub struct Shared {
     /// Where records come from.
     pub spool: Arc<Spool>,
     /// Runs disk and CPU work off the async threads.
-    pub tasks: Arc<dyn Spawn>,
+    pub offload: Arc<dyn Offload>,
     /// Jitter.
     pub rng: Arc<dyn Rng>,
     /// Metrics.
@@ -166,14 +166,14 @@ impl Outlet {
         let room = self.settings.window_bytes.max(1).saturating_sub(run.bytes);
         if run.more && room > 0 && !run.reading.busy() && !run.pause.busy() && !run.given_up {
             let (spool, exporter, after) = (Arc::clone(&self.shared.spool), Arc::clone(&self.exporter), run.after);
-            let tasks = Arc::clone(&self.shared.tasks);
+            let threads = Arc::clone(&self.shared.offload);
             run.more = false;
             run.reading.begin(async move {
                 let read = move || {
                     let records = spool.read(exporter.id(), after, room, RECORDS_AT_ONCE)?;
                     Ok(Intake::sort(records, exporter.trust()))
                 };
-                blocking(&*tasks, "spool-read", read).await
+                offload(&*threads, "spool-read", read).await
             });
         }
         if !run.linger.busy() && !run.gatherer.is_empty() {
