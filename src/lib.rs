@@ -15,4 +15,6 @@ pub mod redaction;
 pub mod rng;
 pub mod secret;
 pub mod telemetry;
+#[cfg(test)]
+pub mod testing;
 pub mod vault;

@@ -1,1 +1,64 @@
 use super::*;
+use crate::testing::engine::Tally;
+
+fn effect(processor: &str, body: &[u8]) -> Effect {
+    Effect { processor: processor.into(), body: body.to_vec() }
+}
+
+/// Counting effect of a [`Tally`].
+fn counts(name: &str) -> Effect {
+    let mut body = vec![7; 16];
+    body.push(u8::try_from(name.len()).unwrap());
+    body.extend_from_slice(name.as_bytes());
+    effect("tally", &body)
+}
+
+/// Effects must come back from their record as they were.
+#[test]
+fn effects_come_back() {
+    let effects = [effect("cost", b"\0\xff"), effect("runs", b"")];
+    let read = decode(&encode(&effects)).unwrap();
+    assert_eq!(read.len(), 2);
+    for (read, wanted) in read.iter().zip(&effects) {
+        assert!(read.processor == wanted.processor && read.body == wanted.body);
+    }
+    assert!(decode(&encode(&[])).unwrap().is_empty());
+}
+
+/// A damaged or newer record must read as nothing, and never panic.
+#[test]
+fn damaged_effects_are_refused() {
+    let whole = encode(&[effect("cost", b"body")]);
+    for cut in (0..whole.len()).filter(|cut| *cut != 1) {
+        assert!(decode(&whole[..cut]).is_none(), "cut at {cut}");
+    }
+    assert!(decode(&[9]).is_none());
+    assert!(decode(&[VERSION, 255, 255, 255, 255]).is_none());
+}
+
+/// State and position must move together, and a restored state must be the saved one.
+#[test]
+fn a_snapshot_is_restored() {
+    let (tally, meter) = (Tally::new("tally"), Meter::new());
+    let applier = Applier::new(vec![tally.clone()], &meter);
+    assert!(applier.snapshot().applied.is_none());
+    applier.apply(&[counts("a"), effect("unknown", b"x")], Seq(4));
+    applier.apply(&[counts("a"), counts("b")], Seq(9));
+    let snapshot = applier.snapshot();
+    assert_eq!(snapshot.applied, Some(Seq(9)));
+    let again = Tally::new("tally");
+    let applier = Applier::new(vec![again.clone()], &meter);
+    applier.restore(&snapshot);
+    assert_eq!(again.counted(), tally.counted());
+    assert_eq!(applier.applied(), Some(Seq(9)));
+}
+
+/// A processor that panics on an effect must not stop the committer, nor keep others' effects from being applied.
+#[test]
+fn a_panic_in_apply_is_caught() {
+    let (tally, meter) = (Tally::new("tally"), Meter::new());
+    let applier = Applier::new(vec![tally.clone()], &meter);
+    applier.apply(&[effect("tally", b"too short"), counts("a")], Seq(1));
+    assert_eq!(tally.counted()["a"], 1);
+    assert!(meter.render().contains("tollgate_panics_total{place=\"apply\"} 1"));
+}

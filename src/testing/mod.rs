@@ -1,0 +1,4 @@
+//! **What**: what unit tests of several rooms share. **Why**: one fake each. **Invariants**: compiled for tests only.
+//! **Not here**: fixtures of one room (its `tests.rs`).
+
+pub mod engine;
