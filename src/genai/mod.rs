@@ -1,8 +1,94 @@
-//! **What**: the GenAI vocabulary: what instrumentation dialects call things, as data.
+//! **What**: the GenAI vocabulary: what instrumentation dialects call things, as data ([`Vocabulary`]), and what it
+//! reads in one payload ([`facts`]).
 //! **Why**: normalize, cost, runs and vault must agree on what an item is. **Invariants**: reads only; never edits;
 //! adding a dialect is a change of `config/dialects.yaml`. **Not here**: prices (`rates/`), stripping (`processors/vault`).
-//! CONTRACT FILE: the vocabulary engineer fills it and may add fields; names stay.
 
+mod calls;
+mod content;
+mod detect;
 pub mod facts;
+mod item;
+mod keys;
+mod pattern;
+mod read;
+mod schema;
+mod shape;
+mod sources;
+mod vocabulary;
 
-pub use facts::{Billing, Buckets, Call, ContentAt, ContentPlace, Cost, Facts, ItemFacts, Part, PriceContext, Usage};
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use crate::otlp::{NodeKind, Payload, Signal};
+use crate::pipeline::Batch;
+
+use calls::Entry;
+use content::{Finder, Shared};
+use item::Reader;
+
+pub use facts::{
+    Billing, Buckets, Call, ContentAt, ContentPlace, Cost, Facts, ItemFacts, Part, PriceContext, Usage,
+};
+pub use keys::Role;
+pub use vocabulary::{Vocabulary, VocabularyError};
+
+/// Reads a payload. Linear in its size.
+pub fn facts(vocabulary: &Vocabulary, payload: &Payload) -> Facts {
+    let mut reader = Reader::new(vocabulary, payload);
+    let finder = Finder::new(vocabulary, payload);
+    let mut entries = Vec::with_capacity(payload.item_count());
+    for node in payload.items() {
+        reader.enter(node);
+        let dialect = detect::dialect(&reader).and_then(|at| vocabulary.dialects.get(at));
+        let mut facts = read::item(&reader, node, dialect);
+        if dialect.is_some() && payload.signal() != Signal::Metrics {
+            let log = (reader.kind == NodeKind::LogRecord).then_some((reader.event, reader.body));
+            facts.content = finder.item(&mut reader.memo, node, &reader.attrs, log, dialect, true);
+        }
+        entries.push(Entry { facts, dialect });
+    }
+    calls::settle(payload, &mut entries);
+    if payload.signal() != Signal::Metrics {
+        rest(&mut reader, &finder, &mut entries);
+    }
+    let agent = entries.iter().any(|entry| entry.facts.agent);
+    Facts { items: entries.into_iter().map(|entry| entry.facts).collect(), agent }
+}
+
+/// Content of items no dialect recognised, and of resources and scopes.
+fn rest<'v, 'p>(reader: &mut Reader<'v, 'p>, finder: &Finder<'v, 'p>, entries: &mut [Entry<'v>]) {
+    let payload = reader.payload;
+    let mut shared = Shared::new();
+    for (at, entry) in entries.iter_mut().enumerate() {
+        let (node, agent) = (entry.facts.node, entry.facts.agent);
+        shared.tell(payload, at, node, agent);
+        if entry.dialect.is_none() {
+            reader.enter(node);
+            let log = (reader.kind == NodeKind::LogRecord).then_some((reader.event, reader.body));
+            entry.facts.content = finder.item(&mut reader.memo, node, &reader.attrs, log, None, agent);
+        }
+    }
+    for (node, at, agent) in shared.owners() {
+        let places = finder.shared(&mut reader.memo, node, agent);
+        if let Some(entry) = entries.get_mut(at).filter(|_| !places.is_empty()) {
+            entry.facts.content.splice(0..0, places);
+        }
+    }
+}
+
+/// The facts of a batch, read once and kept in it.
+pub fn facts_of(vocabulary: &Vocabulary, batch: &mut Batch) -> Arc<Facts> {
+    let kept = batch.facts.clone().and_then(|facts| facts.downcast::<Facts>().ok());
+    kept.unwrap_or_else(|| {
+        let facts = Arc::new(facts(vocabulary, &batch.payload));
+        batch.facts = Some(facts.clone());
+        facts
+    })
+}
+
+/// Puts facts that a processor completed back into the batch.
+pub fn keep_facts(batch: &mut Batch, facts: Arc<Facts>) {
+    batch.facts = Some(facts);
+}

@@ -1,0 +1,116 @@
+//! **What**: what only the whole request tells: models inherited from ancestors, leaves, turn ends that are the only
+//! carrier of tokens, and which items are an agent's. **Invariants**: linear but for walks of at most 64 ancestors.
+//! **Not here**: traces known from earlier requests (a bounded memory of them is a later step).
+
+use std::collections::HashSet;
+
+use crate::otlp::{Node, NodeKind, Payload};
+
+use super::facts::{Call, ItemFacts};
+use super::item::Spans;
+use super::vocabulary::Dialect;
+
+/// An item with its dialect.
+pub(super) struct Entry<'v> {
+    pub(super) facts: ItemFacts,
+    pub(super) dialect: Option<&'v Dialect>,
+}
+
+/// Settles what depends on other items.
+pub(super) fn settle(payload: &Payload, entries: &mut [Entry<'_>]) {
+    let wants = |entry: &Entry<'_>| {
+        let dialect = entry.dialect.is_some_and(|dialect| dialect.inherit || dialect.leaves_only);
+        dialect && matches!(entry.facts.call, Call::Model | Call::ModelCopy)
+    };
+    if entries.iter().any(wants) {
+        let nodes: Vec<Node> = entries.iter().map(|entry| entry.facts.node).collect();
+        let spans = Spans::new(payload, nodes.iter().copied());
+        leaves(payload, entries, &nodes, &spans);
+        inherit(payload, entries, &nodes, &spans);
+    }
+    turn_ends(payload, entries);
+    agents(payload, entries);
+}
+
+/// In dialects that nobody described, a span above one with tokens is a roll-up.
+fn leaves(payload: &Payload, entries: &mut [Entry<'_>], nodes: &[Node], spans: &Spans<'_>) {
+    let mut rolled = vec![false; entries.len()];
+    for (at, entry) in entries.iter().enumerate() {
+        if !entry.facts.usage.reported() || payload.kind(entry.facts.node) != NodeKind::Span {
+            continue;
+        }
+        for ancestor in spans.ancestors(payload, nodes, entry.facts.node).filter(|ancestor| *ancestor != at) {
+            match rolled.get_mut(ancestor) {
+                // what is above it was marked when it was
+                Some(true) | None => break,
+                Some(mark) => *mark = true,
+            }
+        }
+    }
+    for (entry, rolled) in entries.iter_mut().zip(rolled) {
+        let leaves_only = entry.dialect.is_some_and(|dialect| dialect.leaves_only);
+        if rolled && leaves_only && entry.facts.call == Call::Model {
+            entry.facts.call = Call::ModelCopy;
+            entry.facts.billable = false;
+        }
+    }
+}
+
+fn inherit(payload: &Payload, entries: &mut [Entry<'_>], nodes: &[Node], spans: &Spans<'_>) {
+    for at in 0..entries.len() {
+        let Some(entry) = entries.get(at) else { continue };
+        let facts = &entry.facts;
+        let call = matches!(facts.call, Call::Model | Call::ModelCopy);
+        let inherits = entry.dialect.is_some_and(|dialect| dialect.inherit);
+        let model = facts.request_model.is_none() && facts.response_model.is_none();
+        if !call || !inherits || !(model || facts.provider.is_none()) {
+            continue;
+        }
+        let mut found = (None, None);
+        for ancestor in spans.ancestors(payload, nodes, facts.node) {
+            let Some(above) = entries.get(ancestor).map(|entry| &entry.facts) else { break };
+            found.0 = found.0.or_else(|| above.request_model.clone());
+            found.1 = found.1.or_else(|| above.provider.clone());
+            if found.0.is_some() && found.1.is_some() {
+                break;
+            }
+        }
+        if let Some(entry) = entries.get_mut(at) {
+            if model {
+                entry.facts.request_model = found.0;
+            }
+            entry.facts.provider = entry.facts.provider.take().or(found.1);
+        }
+    }
+}
+
+/// A turn's end carries the only tokens of the turn unless the request holds a model call of the same trace.
+fn turn_ends(payload: &Payload, entries: &mut [Entry<'_>]) {
+    let alone = |facts: &ItemFacts| facts.billable && facts.call == Call::TurnEnd;
+    if !entries.iter().any(|entry| alone(&entry.facts)) {
+        return;
+    }
+    let calls = entries.iter().filter(|entry| entry.facts.call == Call::Model);
+    let traces: HashSet<&[u8]> = calls.map(|entry| payload.trace_id(entry.facts.node)).collect();
+    for entry in entries.iter_mut().filter(|entry| alone(&entry.facts)) {
+        entry.facts.billable = !traces.contains(payload.trace_id(entry.facts.node));
+    }
+}
+
+/// Items in the trace or session of a recognised one are an agent's too.
+fn agents(payload: &Payload, entries: &mut [Entry<'_>]) {
+    let (mut traces, mut sessions) = (HashSet::new(), HashSet::new());
+    for entry in entries.iter().filter(|entry| entry.facts.agent) {
+        traces.insert(payload.trace_id(entry.facts.node));
+        sessions.extend(entry.facts.session.clone());
+    }
+    traces.remove([].as_slice());
+    if traces.is_empty() && sessions.is_empty() {
+        return;
+    }
+    for entry in entries.iter_mut().filter(|entry| !entry.facts.agent) {
+        let facts = &mut entry.facts;
+        let session = facts.session.as_ref().is_some_and(|session| sessions.contains(session));
+        facts.agent = session || traces.contains(payload.trace_id(facts.node));
+    }
+}

@@ -1,0 +1,164 @@
+//! **What**: where content stands: listed keys and events anywhere, unlisted text in an agent's items (design §5).
+//! **Invariants**: every occurrence of a key is a place of its own; what stays for redaction (error text, queries,
+//! URLs, ids, credentials) is no place. Span names and status messages are redaction's too.
+//!
+//! For one attribute the first answer holds: credential, the event's own list, the dialect's list, error text, the list
+//! for all, personal id or metadata, then its shape.
+
+use std::collections::HashMap;
+
+use crate::otlp::{Field, Node, NodeKind, Payload, Value};
+
+use super::facts::{ContentAt, ContentPlace, Part};
+use super::item::Attr;
+use super::keys::{Class, GLOBAL, Memo, Role, SetId};
+use super::shape;
+use super::vocabulary::{Dialect, EventRule, Vocabulary};
+
+/// Finds the content of the nodes of one payload.
+pub(super) struct Finder<'v, 'p> {
+    vocabulary: &'v Vocabulary,
+    payload: &'p Payload,
+}
+
+/// What holds for the attributes of one node.
+#[derive(Clone, Copy)]
+struct Rules {
+    agent: bool,
+    dialect: Option<SetId>,
+    event: Option<EventRule>,
+}
+
+impl<'v, 'p> Finder<'v, 'p> {
+    pub(super) fn new(vocabulary: &'v Vocabulary, payload: &'p Payload) -> Self {
+        Self { vocabulary, payload }
+    }
+
+    /// Content of an item: its attributes (already read), body, events and links.
+    pub(super) fn item(
+        &self,
+        memo: &mut Memo<'v, 'p>,
+        node: Node,
+        attrs: &[Attr<'p>],
+        log: Option<(&str, Option<Value<'p>>)>,
+        dialect: Option<&Dialect>,
+        agent: bool,
+    ) -> Vec<ContentPlace> {
+        let mut out = Vec::new();
+        let event = log.and_then(|(name, _)| self.event(name, dialect));
+        let rules = Rules { agent, dialect: dialect.map(|dialect| dialect.set), event };
+        for attr in attrs {
+            let found = judge(memo.class(attr.code), attr.value, rules);
+            push(&mut out, node, ContentAt::Attribute(attr.id), found);
+        }
+        if let Some(body) = log.and_then(|(_, body)| body) {
+            push(&mut out, node, ContentAt::Body, judge_body(body, rules));
+        }
+        for child in self.payload.children(node) {
+            let event = match self.payload.kind(child) {
+                NodeKind::Event => self.event(self.payload.text(child, Field::Name), dialect),
+                NodeKind::Link => None,
+                _ => continue,
+            };
+            self.node(memo, child, Rules { event, ..rules }, &mut out);
+        }
+        out
+    }
+
+    /// Content of a resource or scope.
+    pub(super) fn shared(&self, memo: &mut Memo<'v, 'p>, node: Node, agent: bool) -> Vec<ContentPlace> {
+        let mut out = Vec::new();
+        self.node(memo, node, Rules { agent, dialect: None, event: None }, &mut out);
+        out
+    }
+
+    fn node(&self, memo: &mut Memo<'v, 'p>, node: Node, rules: Rules, out: &mut Vec<ContentPlace>) {
+        for attribute in self.payload.attributes(node) {
+            let code = memo.code(attribute.key);
+            let found = judge(memo.class(code), attribute.value, rules);
+            push(out, node, ContentAt::Attribute(attribute.id), found);
+        }
+    }
+
+    fn event(&self, name: &str, dialect: Option<&Dialect>) -> Option<EventRule> {
+        if name.is_empty() {
+            return None;
+        }
+        let own = dialect.and_then(|dialect| {
+            let bare = name.strip_prefix(dialect.event_prefix.as_str()).unwrap_or(name);
+            dialect.events.find(bare).next()
+        });
+        own.or_else(|| self.vocabulary.events.find(name).next()).copied()
+    }
+}
+
+fn push(out: &mut Vec<ContentPlace>, node: Node, at: ContentAt, found: Option<(Part, bool)>) {
+    out.extend(found.map(|(part, listed)| ContentPlace { node, at, part, listed }));
+}
+
+/// The part an attribute holds, and whether a list says so; None: it is no content.
+fn judge(class: &Class, value: Value<'_>, rules: Rules) -> Option<(Part, bool)> {
+    if class.role == Role::Secret || shape::is_void(value) {
+        return None;
+    }
+    let number = matches!(value, Value::Bool(_) | Value::Int(_) | Value::Double(_));
+    let set = rules.event.and_then(|event| event.set);
+    if let Some(part) = [set, rules.dialect].into_iter().flatten().find_map(|set| class.content(set)) {
+        return Some((part, true));
+    }
+    if matches!(class.role, Role::ErrorText | Role::Redact) {
+        return None;
+    }
+    if let Some(part) = class.content(GLOBAL) {
+        return (rules.agent || !number).then_some((part, true));
+    }
+    let label = class.role == Role::Label && shape::is_known_label_value(value);
+    if number || label || class.role == Role::Pii {
+        return None;
+    }
+    if let Some(event) = rules.event.filter(|event| event.set.is_none()) {
+        return Some((event.part, true));
+    }
+    (rules.agent && !shape::is_label_value(value)).then_some((Part::Other, false))
+}
+
+fn judge_body(body: Value<'_>, rules: Rules) -> Option<(Part, bool)> {
+    if shape::is_void(body) {
+        return None;
+    }
+    match rules.event {
+        Some(event) if event.body => Some((event.part, true)),
+        _ => (rules.agent && !shape::is_label_value(body)).then_some((Part::Other, false)),
+    }
+}
+
+/// Gives each resource and scope to the first agent's item below it, else to the first item.
+pub(super) struct Shared {
+    owners: HashMap<Node, (usize, bool)>,
+    order: Vec<Node>,
+}
+
+impl Shared {
+    pub(super) fn new() -> Self {
+        Self { owners: HashMap::new(), order: Vec::new() }
+    }
+
+    /// Tells of item number `at`, in order.
+    pub(super) fn tell(&mut self, payload: &Payload, at: usize, node: Node, agent: bool) {
+        for node in [payload.resource(node), payload.scope(node)] {
+            let order = &mut self.order;
+            let owner = self.owners.entry(node).or_insert_with(|| {
+                order.push(node);
+                (at, agent)
+            });
+            if agent && !owner.1 {
+                *owner = (at, true);
+            }
+        }
+    }
+
+    /// Each shared node, the item it was given to, and whether that is an agent's.
+    pub(super) fn owners(&self) -> impl Iterator<Item = (Node, usize, bool)> {
+        self.order.iter().filter_map(|node| self.owners.get(node).map(|(at, agent)| (*node, *at, *agent)))
+    }
+}

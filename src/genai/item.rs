@@ -1,0 +1,348 @@
+//! **What**: [`Reader`]: one item of a payload, its attributes sorted into slots, with its scope and resource.
+//! **Invariants**: buffers are reused; one hash lookup per attribute; scope and resource are read when they change.
+
+use std::collections::HashMap;
+
+use crate::otlp::{AttrId, Field, Node, NodeKind, Payload, Value};
+
+use super::keys::{Memo, Slot};
+use super::shape;
+use super::sources::{Source, SourceList};
+use super::vocabulary::Vocabulary;
+
+/// Longest JSON text that is looked into for a number, bytes.
+const JSON_BYTES: usize = 1 << 20;
+/// Longest id that is carried as it is, bytes; longer ones end in their digest.
+const ID_BYTES: usize = 512;
+/// Longest log body that may be an event's name, bytes.
+const NAME_BYTES: usize = 128;
+
+/// One attribute of the present item.
+#[derive(Clone, Copy)]
+pub(super) struct Attr<'p> {
+    pub(super) id: AttrId,
+    pub(super) code: u32,
+    pub(super) value: Value<'p>,
+}
+
+/// A count as sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Count {
+    Absent,
+    Bad,
+    Is(u64),
+}
+
+/// Values by slot, cleared in the time it took to fill them.
+struct Slots<'p> {
+    values: Vec<Option<Value<'p>>>,
+    touched: Vec<Slot>,
+}
+
+impl<'p> Slots<'p> {
+    fn new(len: usize) -> Self {
+        Self { values: vec![None; len], touched: Vec::new() }
+    }
+
+    fn clear(&mut self) {
+        for slot in self.touched.drain(..) {
+            if let Some(value) = self.values.get_mut(slot as usize) {
+                *value = None;
+            }
+        }
+    }
+
+    fn set(&mut self, slot: Slot, value: Value<'p>) {
+        if let Some(place) = self.values.get_mut(slot as usize) {
+            *place = Some(value);
+            self.touched.push(slot);
+        }
+    }
+
+    fn get(&self, slot: Slot) -> Option<Value<'p>> {
+        self.values.get(slot as usize).copied().flatten()
+    }
+}
+
+/// Reads items in wire order.
+pub(super) struct Reader<'v, 'p> {
+    pub(super) vocabulary: &'v Vocabulary,
+    pub(super) payload: &'p Payload,
+    pub(super) memo: Memo<'v, 'p>,
+    slots: Slots<'p>,
+    resource_slots: Slots<'p>,
+    resource: Option<Node>,
+    scope: Option<Node>,
+    pub(super) scope_name: &'p str,
+    pub(super) scope_version: &'p str,
+    /// Dialect and clause of every clause that scope and resource allow.
+    pub(super) possible: Vec<(usize, usize)>,
+    pub(super) node: Option<Node>,
+    pub(super) kind: NodeKind,
+    pub(super) name: &'p str,
+    /// Name of a log event: the field, else `event.name`, else a short body.
+    pub(super) event: &'p str,
+    pub(super) body: Option<Value<'p>>,
+    pub(super) marks: u128,
+    pub(super) attrs: Vec<Attr<'p>>,
+}
+
+impl<'v, 'p> Reader<'v, 'p> {
+    pub(super) fn new(vocabulary: &'v Vocabulary, payload: &'p Payload) -> Self {
+        Self {
+            vocabulary,
+            payload,
+            memo: Memo::new(&vocabulary.keys),
+            slots: Slots::new(vocabulary.slots),
+            resource_slots: Slots::new(vocabulary.slots),
+            resource: None,
+            scope: None,
+            scope_name: "",
+            scope_version: "",
+            possible: Vec::new(),
+            node: None,
+            kind: NodeKind::Span,
+            name: "",
+            event: "",
+            body: None,
+            marks: 0,
+            attrs: Vec::new(),
+        }
+    }
+
+    /// Makes `node` the present item.
+    pub(super) fn enter(&mut self, node: Node) {
+        let payload = self.payload;
+        self.enter_resource(payload.resource(node));
+        self.enter_scope(payload.scope(node));
+        self.node = Some(node);
+        self.kind = payload.kind(node);
+        self.slots.clear();
+        self.attrs.clear();
+        self.marks = 0;
+        for attribute in payload.attributes(node) {
+            let code = self.memo.code(attribute.key);
+            let class = self.memo.class(code);
+            self.marks |= class.marks;
+            if let Some(slot) = class.slot {
+                self.slots.set(slot, attribute.value);
+            }
+            self.attrs.push(Attr { id: attribute.id, code, value: attribute.value });
+        }
+        self.enter_names(node);
+    }
+
+    fn enter_names(&mut self, node: Node) {
+        let payload = self.payload;
+        (self.name, self.event, self.body) = ("", "", None);
+        match self.kind {
+            NodeKind::LogRecord => {
+                self.body = payload.body(node);
+                self.enter_body();
+                let attribute = self.slots.get(self.vocabulary.event_name).and_then(|value| value.as_str());
+                let body = self.body.and_then(|body| body.as_str()).filter(|body| body.len() <= NAME_BYTES);
+                let candidates = [Some(payload.text(node, Field::EventName)), attribute, body];
+                self.event = candidates.into_iter().flatten().find(|name| !name.is_empty()).unwrap_or("");
+            }
+            NodeKind::DataPoint => {
+                self.name = payload.parent(node).map_or("", |metric| payload.text(metric, Field::Name));
+            }
+            _ => self.name = payload.text(node, Field::Name),
+        }
+    }
+
+    /// The top-level entries of a body that is a map read like attributes, where no attribute has the key.
+    fn enter_body(&mut self) {
+        let Some(body @ Value::Map(_)) = self.body else { return };
+        for (key, value) in body.entries() {
+            let code = self.memo.code(key);
+            let class = self.memo.class(code);
+            self.marks |= class.marks;
+            if let Some(slot) = class.slot.filter(|slot| self.slots.get(*slot).is_none()) {
+                self.slots.set(slot, value);
+            }
+        }
+    }
+
+    fn enter_resource(&mut self, resource: Node) {
+        if self.resource == Some(resource) {
+            return;
+        }
+        self.resource = Some(resource);
+        self.scope = None;
+        self.resource_slots.clear();
+        let payload = self.payload;
+        for attribute in payload.attributes(resource) {
+            let code = self.memo.code(attribute.key);
+            if let Some(slot) = self.memo.class(code).slot {
+                self.resource_slots.set(slot, attribute.value);
+            }
+        }
+    }
+
+    fn enter_scope(&mut self, scope: Node) {
+        if self.scope == Some(scope) {
+            return;
+        }
+        self.scope = Some(scope);
+        self.scope_name = self.payload.text(scope, Field::Name);
+        self.scope_version = self.payload.text(scope, Field::Version);
+        let mut possible = std::mem::take(&mut self.possible);
+        possible.clear();
+        for (at, dialect) in self.vocabulary.dialects.iter().enumerate() {
+            let clauses = dialect.clauses.iter().enumerate().filter(|(_, clause)| clause.allows(self));
+            possible.extend(clauses.map(|(clause, _)| (at, clause)));
+        }
+        self.possible = possible;
+    }
+
+    /// The item's own value in a slot.
+    pub(super) fn value(&self, slot: Slot) -> Option<Value<'p>> {
+        self.slots.get(slot)
+    }
+
+    /// The resource's value in a slot.
+    pub(super) fn on_resource(&self, slot: Slot) -> Option<Value<'p>> {
+        self.resource_slots.get(slot)
+    }
+
+    fn at(&self, source: &Source) -> Option<Value<'p>> {
+        let value = if source.on_resource { self.on_resource(source.slot) } else { self.value(source.slot) };
+        value.filter(|value| !shape::is_void(*value))
+    }
+
+    /// The text of the first source that has one.
+    pub(super) fn text(&self, sources: &SourceList) -> Option<String> {
+        sources.iter().find_map(|source| {
+            let value = self.at(source)?;
+            if source.json.is_empty() { text_of(value) } else { json_text(&json_at(value, &source.json)?) }
+        })
+    }
+
+    /// The same, else from the resource.
+    pub(super) fn text_anywhere(&self, sources: &SourceList) -> Option<String> {
+        let everywhere = || sources.iter().find_map(|source| text_of(self.on_resource(source.slot)?));
+        self.text(sources).or_else(everywhere)
+    }
+
+    /// A text that can be a label: at most 256 bytes, on one line.
+    pub(super) fn label(&self, sources: &SourceList) -> Option<String> {
+        self.text(sources).map(|text| text.trim().to_owned()).filter(|text| {
+            !text.is_empty() && text.len() <= 2 * NAME_BYTES && !text.contains(['\n', '\r'])
+        })
+    }
+
+    /// The values of all sources that are there.
+    pub(super) fn values<'s>(&'s self, sources: &'s SourceList) -> impl Iterator<Item = (&'s Source, Value<'p>)> + 's {
+        sources.iter().filter_map(|source| Some((source, self.at(source)?)))
+    }
+
+    /// The count in the first source that is there.
+    pub(super) fn count(&self, sources: &SourceList) -> Count {
+        for source in sources {
+            let Some(value) = self.at(source) else { continue };
+            let number = if source.json.is_empty() {
+                Some(value.as_count())
+            } else {
+                json_at(value, &source.json).map(|found| found.as_i64())
+            };
+            match number {
+                None => {}
+                Some(Some(count)) => return u64::try_from(count).map_or(Count::Bad, Count::Is),
+                Some(None) => return Count::Bad,
+            }
+        }
+        Count::Absent
+    }
+}
+
+/// A scalar as text; of a list its first scalar. Long ones end in their digest, so that facts stay bounded.
+pub(super) fn text_of(value: Value<'_>) -> Option<String> {
+    match value {
+        Value::Str("") | Value::Empty | Value::Map(_) | Value::Bytes(_) => None,
+        Value::Str(text) => Some(bounded(text)),
+        Value::Bool(value) => Some(value.to_string()),
+        Value::Int(value) => Some(value.to_string()),
+        Value::Double(value) => Some(value.to_string()),
+        Value::List(_) => value.items().find(|item| !matches!(item, Value::List(_))).and_then(text_of),
+    }
+}
+
+fn bounded(text: &str) -> String {
+    use sha2::{Digest, Sha256};
+    if text.len() <= ID_BYTES {
+        return text.to_owned();
+    }
+    let cut = (0..=ID_BYTES).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    let mut out = text.get(..cut).unwrap_or("").to_owned();
+    for byte in Sha256::digest(text.as_bytes()) {
+        out.push_str(&format!("{byte:02x}"));
+    }
+    out
+}
+
+fn json_at(value: Value<'_>, path: &[String]) -> Option<serde_json::Value> {
+    if let Value::Map(_) = value {
+        let (first, rest) = path.split_first()?;
+        let entry = value.entries().find(|(key, _)| key == first)?.1;
+        return if rest.is_empty() { json_scalar(entry) } else { json_at(entry, rest) };
+    }
+    let text = value.as_str().filter(|text| text.len() <= JSON_BYTES)?;
+    let json: serde_json::Value = serde_json::from_str(text).ok()?;
+    path.iter().try_fold(&json, |json, step| json.get(step)).cloned()
+}
+
+fn json_scalar(value: Value<'_>) -> Option<serde_json::Value> {
+    match value {
+        Value::Str(text) => Some(text.into()),
+        Value::Int(number) => Some(number.into()),
+        _ => None,
+    }
+}
+
+fn json_text(json: &serde_json::Value) -> Option<String> {
+    match json {
+        serde_json::Value::String(text) if !text.is_empty() => Some(bounded(text)),
+        serde_json::Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// Trace and span id of an item, as one key.
+pub(super) type SpanKey<'p> = (&'p [u8], &'p [u8]);
+
+/// Spans by id, for walks to ancestors.
+pub(super) struct Spans<'p>(HashMap<SpanKey<'p>, usize>);
+
+/// Longest walk to an ancestor.
+const DEPTH: usize = 64;
+
+impl<'p> Spans<'p> {
+    /// Indexes the spans of a payload, `items` in order.
+    pub(super) fn new(payload: &'p Payload, items: impl Iterator<Item = Node>) -> Self {
+        let keyed = items.enumerate().filter(|(_, node)| payload.kind(*node) == NodeKind::Span);
+        Self(keyed.map(|(at, node)| ((payload.trace_id(node), payload.span_id(node)), at)).collect())
+    }
+
+    /// Index of the item that is the parent of `node`, if it is in the payload.
+    pub(super) fn parent(&self, payload: &'p Payload, node: Node) -> Option<usize> {
+        let parent = payload.parent_span_id(node);
+        if parent.is_empty() {
+            return None;
+        }
+        self.0.get(&(payload.trace_id(node), parent)).copied()
+    }
+
+    /// Indexes of the ancestors of `node`, nearest first, at most 64.
+    pub(super) fn ancestors<'s>(
+        &'s self,
+        payload: &'p Payload,
+        nodes: &'s [Node],
+        node: Node,
+    ) -> impl Iterator<Item = usize> + 's
+    where
+        'p: 's,
+    {
+        std::iter::successors(self.parent(payload, node), move |at| self.parent(payload, *nodes.get(*at)?)).take(DEPTH)
+    }
+}

@@ -1,0 +1,140 @@
+//! **What**: what the vocabulary knows about an attribute key, found by one hash lookup. **Invariants**: literal keys
+//! are classified when the vocabulary is compiled, others once per payload; classifying allocates per distinct key only.
+
+use std::collections::HashMap;
+
+use super::facts::Part;
+use super::pattern::PatternMap;
+
+/// Index of a value the vocabulary reads.
+pub(super) type Slot = u16;
+/// A list of content keys: [`GLOBAL`], a dialect's own, or an event's.
+pub(super) type SetId = u16;
+/// The content keys that hold for every item.
+pub(super) const GLOBAL: SetId = 0;
+
+/// What a key is, whatever the dialect.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// Nothing is known.
+    #[default]
+    Unknown,
+    /// Metadata: names, ids, models, sizes.
+    Label,
+    /// Identifies a person or a machine.
+    Pii,
+    /// Text that is redacted and capped, never removed.
+    Redact,
+    /// Error text: the same, with a cap of its own.
+    ErrorText,
+    /// A credential: dropped.
+    Secret,
+}
+
+/// One thing known about keys of a pattern.
+#[derive(Clone, Copy)]
+pub(super) enum KeyFact {
+    Slot(Slot),
+    Mark(u32),
+    Role(Role),
+    Content(SetId, Part),
+}
+
+/// All that is known about one key.
+#[derive(Clone, Default)]
+pub(super) struct Class {
+    pub(super) slot: Option<Slot>,
+    /// One bit per `has`/`lacks` list of the detection clauses.
+    pub(super) marks: u128,
+    pub(super) role: Role,
+    content: Vec<(SetId, Part)>,
+}
+
+impl Class {
+    fn of<'f>(facts: impl Iterator<Item = &'f KeyFact>) -> Self {
+        let mut class = Self::default();
+        for fact in facts {
+            match *fact {
+                KeyFact::Slot(slot) => class.slot = Some(slot),
+                KeyFact::Mark(bit) => class.marks |= 1_u128.checked_shl(bit).unwrap_or(0),
+                KeyFact::Role(role) => class.role = class.role.max(role),
+                KeyFact::Content(set, part) => class.content.push((set, part)),
+            }
+        }
+        class
+    }
+
+    /// The part that this key holds by the list `set`; the first pattern of the list that fits decides.
+    pub(super) fn content(&self, set: SetId) -> Option<Part> {
+        self.content.iter().find(|(id, _)| *id == set).map(|(_, part)| *part)
+    }
+}
+
+/// Everything known about keys.
+pub(super) struct Keys {
+    facts: PatternMap<KeyFact>,
+    codes: HashMap<Box<str>, u32>,
+    classes: Vec<Class>,
+}
+
+impl Keys {
+    /// Classifies the literals that occur in `facts`.
+    pub(super) fn new(facts: PatternMap<KeyFact>) -> Self {
+        let mut keys = Self { facts, codes: HashMap::new(), classes: Vec::new() };
+        let literals: Vec<Box<str>> = keys.facts.literals().map(Into::into).collect();
+        for literal in literals {
+            let code = u32::try_from(keys.classes.len()).unwrap_or(u32::MAX);
+            keys.classes.push(Class::of(keys.facts.find(&literal)));
+            keys.codes.insert(literal, code);
+        }
+        keys
+    }
+
+    /// The slot of a key that is read.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.classes.len()
+    }
+
+    /// The class of `key`, made anew when it is no literal of the vocabulary.
+    pub(super) fn classify(&self, key: &str) -> Class {
+        match self.codes.get(key).and_then(|code| self.classes.get(*code as usize)) {
+            Some(class) => class.clone(),
+            None => Class::of(self.facts.find(key)),
+        }
+    }
+}
+
+/// Classes of the keys of one payload.
+pub(super) struct Memo<'v, 'p> {
+    keys: &'v Keys,
+    codes: HashMap<&'p str, u32>,
+    own: Vec<Class>,
+    blank: Class,
+}
+
+impl<'v, 'p> Memo<'v, 'p> {
+    pub(super) fn new(keys: &'v Keys) -> Self {
+        Self { keys, codes: HashMap::new(), own: Vec::new(), blank: Class::default() }
+    }
+
+    /// A code to be given to [`Memo::class`].
+    pub(super) fn code(&mut self, key: &'p str) -> u32 {
+        if let Some(code) = self.codes.get(key) {
+            return *code;
+        }
+        let code = self.keys.codes.get(key).copied().unwrap_or_else(|| {
+            self.own.push(Class::of(self.keys.facts.find(key)));
+            u32::try_from(self.keys.classes.len() + self.own.len() - 1).unwrap_or(u32::MAX)
+        });
+        self.codes.insert(key, code);
+        code
+    }
+
+    /// The class behind a code.
+    pub(super) fn class(&self, code: u32) -> &Class {
+        let code = code as usize;
+        let known = self.keys.classes.get(code);
+        known.or_else(|| self.own.get(code - self.keys.classes.len())).unwrap_or(&self.blank)
+    }
+}

@@ -1,0 +1,188 @@
+//! **What**: key patterns: a literal, `{i}` (one decimal index), `*` (any run of bytes, dots included).
+//! **Invariants**: matching is linear in the key for each pattern; `{i}` takes the whole run of digits.
+
+use std::collections::HashMap;
+
+use memchr::memmem;
+
+/// One pattern.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Pattern {
+    tokens: Box<[Token]>,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+enum Token {
+    Literal(Box<str>),
+    Index,
+    Star,
+}
+
+impl Pattern {
+    /// Parses `text`; `{x}` with any single letter is an index.
+    pub(super) fn new(text: &str) -> Self {
+        let mut tokens = Vec::new();
+        let mut literal = String::new();
+        let mut rest = text;
+        while let Some(first) = rest.chars().next() {
+            let (token, width) = match first {
+                '*' => (Some(Token::Star), 1),
+                '{' if rest.as_bytes().get(2) == Some(&b'}') => (Some(Token::Index), 3),
+                _ => (None, first.len_utf8()),
+            };
+            match token {
+                Some(token) => {
+                    flush(&mut literal, &mut tokens);
+                    tokens.push(token);
+                }
+                None => literal.push(first),
+            }
+            rest = rest.get(width..).unwrap_or("");
+        }
+        flush(&mut literal, &mut tokens);
+        Self { tokens: tokens.into() }
+    }
+
+    /// The literal it is, if it has no wildcard.
+    pub(super) fn literal(&self) -> Option<&str> {
+        match &*self.tokens {
+            [Token::Literal(text)] => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The literal in front of the first wildcard.
+    fn prefix(&self) -> &str {
+        match self.tokens.first() {
+            Some(Token::Literal(text)) => text,
+            _ => "",
+        }
+    }
+
+    /// Whether `key` has this shape.
+    pub(super) fn matches(&self, key: &str) -> bool {
+        matches(&self.tokens, key.as_bytes())
+    }
+}
+
+fn flush(literal: &mut String, tokens: &mut Vec<Token>) {
+    if !literal.is_empty() {
+        tokens.push(Token::Literal(std::mem::take(literal).into()));
+    }
+}
+
+/// Greedy: after a star, the leftmost place where the tokens up to the next star fit is the right one.
+fn matches(tokens: &[Token], key: &[u8]) -> bool {
+    let mut parts = tokens.split(|token| *token == Token::Star);
+    let starred = tokens.contains(&Token::Star);
+    let Some(mut rest) = parts.next().and_then(|first| anchored(first, key)) else { return false };
+    if !starred {
+        return rest.is_empty();
+    }
+    let mut parts = parts.peekable();
+    while let Some(part) = parts.next() {
+        let last = parts.peek().is_none();
+        match floating(part, rest, last) {
+            Some(after) => rest = after,
+            None => return false,
+        }
+    }
+    true
+}
+
+/// The rest of `key` after these tokens stood at its start.
+fn anchored<'k>(tokens: &[Token], mut key: &'k [u8]) -> Option<&'k [u8]> {
+    for token in tokens {
+        key = match token {
+            Token::Literal(text) => key.strip_prefix(text.as_bytes())?,
+            Token::Index => {
+                let digits = key.iter().take_while(|byte| byte.is_ascii_digit()).count();
+                key.split_at_checked(digits).filter(|_| digits > 0)?.1
+            }
+            Token::Star => key,
+        };
+    }
+    Some(key)
+}
+
+/// The rest after these tokens stood somewhere in `key`; at its very end when they are the `last`.
+fn floating<'k>(tokens: &[Token], key: &'k [u8], last: bool) -> Option<&'k [u8]> {
+    if tokens.is_empty() {
+        return Some(if last { &[] } else { key });
+    }
+    let mut from = 0;
+    loop {
+        let tail = key.get(from..)?;
+        let skip = match tokens.first() {
+            Some(Token::Literal(text)) => memmem::find(tail, text.as_bytes())?,
+            _ => tail.iter().position(u8::is_ascii_digit)?,
+        };
+        let after = anchored(tokens, tail.get(skip..)?);
+        match after {
+            Some(after) if !last || after.is_empty() => return Some(after),
+            _ => from = from.checked_add(skip)?.checked_add(1)?,
+        }
+    }
+}
+
+/// Patterns, each with a value; looked up by literal, else by the first segment.
+pub(super) struct PatternMap<T> {
+    literals: HashMap<Box<str>, Vec<T>>,
+    by_segment: HashMap<Box<str>, Vec<(Pattern, T)>>,
+    loose: Vec<(Pattern, T)>,
+}
+
+impl<T> Default for PatternMap<T> {
+    fn default() -> Self {
+        Self { literals: HashMap::new(), by_segment: HashMap::new(), loose: Vec::new() }
+    }
+}
+
+impl<T: Clone> PatternMap<T> {
+    /// Adds `pattern` with its value.
+    pub(super) fn insert(&mut self, pattern: &str, value: T) {
+        let pattern = Pattern::new(pattern);
+        if let Some(literal) = pattern.literal() {
+            self.literals.entry(literal.into()).or_default().push(value);
+            return;
+        }
+        match pattern.prefix().split_once('.') {
+            Some((segment, _)) => self.by_segment.entry(segment.into()).or_default().push((pattern, value)),
+            None => self.loose.push((pattern, value)),
+        }
+    }
+
+    /// The patterns without a wildcard.
+    pub(super) fn literals(&self) -> impl Iterator<Item = &str> {
+        self.literals.keys().map(|key| &**key)
+    }
+
+    /// The values of every pattern that fits `key`.
+    pub(super) fn find(&self, key: &str) -> impl Iterator<Item = &T> {
+        let segment = key.split_once('.').map_or(key, |(segment, _)| segment);
+        let wild = self.by_segment.get(segment).into_iter().flatten().chain(&self.loose);
+        let literal = self.literals.get(key).into_iter().flatten();
+        literal.chain(wild.filter(move |(pattern, _)| pattern.matches(key)).map(|(_, value)| value))
+    }
+}
+
+/// A handful of patterns tried in order (names of scopes, spans, events).
+#[derive(Default)]
+pub(super) struct Names(Vec<Pattern>);
+
+impl Names {
+    /// Compiles `list`.
+    pub(super) fn new(list: &[String]) -> Self {
+        Self(list.iter().map(|text| Pattern::new(text)).collect())
+    }
+
+    /// No pattern at all.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether one fits.
+    pub(super) fn matches(&self, name: &str) -> bool {
+        self.0.iter().any(|pattern| pattern.matches(name))
+    }
+}

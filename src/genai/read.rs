@@ -1,0 +1,285 @@
+//! **What**: the facts of one item, read by its dialect's sources. **Not here**: what only the whole request tells
+//! (`calls`), content (`content`).
+
+use crate::otlp::{Node, NodeKind, Value};
+
+use super::detect::equal;
+use super::facts::{Call, ItemFacts, PriceContext, Usage};
+use super::item::{Count, Reader, text_of};
+use super::schema::Is;
+use super::shape;
+use super::sources::{SourceList, Sources, UsageSources};
+use super::vocabulary::{CallRule, Dialect};
+
+/// Stop reasons that mean failure.
+const FAILED_STOPS: [&str; 2] = ["error", "max_turns"];
+
+/// Facts of the present item.
+pub(super) fn item(reader: &Reader<'_, '_>, node: Node, dialect: Option<&Dialect>) -> ItemFacts {
+    let sources = dialect.map_or(&reader.vocabulary.identity, |dialect| &dialect.sources);
+    let mut facts = blank(node);
+    facts.dialect = dialect.map(|dialect| dialect.name);
+    facts.agent = dialect.is_some();
+    identity(reader, sources, &mut facts);
+    if let Some(dialect) = dialect.filter(|_| reader.kind != NodeKind::DataPoint) {
+        call(reader, dialect, &mut facts);
+        outcome(reader, sources, &mut facts);
+    }
+    facts
+}
+
+fn blank(node: Node) -> ItemFacts {
+    ItemFacts {
+        node,
+        dialect: None,
+        agent: false,
+        call: Call::Other,
+        billable: false,
+        twin: false,
+        call_key: None,
+        event: None,
+        operation: None,
+        session: None,
+        turn: None,
+        iteration: None,
+        user: None,
+        tenant: None,
+        feature: None,
+        actor: None,
+        provider: None,
+        request_model: None,
+        response_model: None,
+        response_id: None,
+        usage: Usage::default(),
+        context: PriceContext::default(),
+        input_includes_cached: None,
+        output_includes_reasoning: true,
+        total_by_provider: false,
+        cost: None,
+        reported_cost: None,
+        tool: None,
+        tool_call: None,
+        finish: None,
+        failed: false,
+        error: None,
+        status: None,
+        decision: None,
+        content: Vec::new(),
+    }
+}
+
+fn identity(reader: &Reader<'_, '_>, sources: &Sources, facts: &mut ItemFacts) {
+    facts.session = reader.text_anywhere(&sources.session);
+    facts.turn = reader.text(&sources.turn);
+    facts.user = reader.text_anywhere(&sources.user);
+    facts.tenant = reader.text_anywhere(&sources.tenant);
+    facts.feature = reader.text_anywhere(&sources.feature);
+    facts.actor = reader.text_anywhere(&sources.actor);
+    facts.iteration = match reader.count(&sources.iteration) {
+        Count::Is(number) => i64::try_from(number).ok(),
+        Count::Bad | Count::Absent => None,
+    };
+}
+
+/// Everything about model and tool calls.
+fn call(reader: &Reader<'_, '_>, dialect: &Dialect, facts: &mut ItemFacts) {
+    let sources = &dialect.sources;
+    let event = reader.event.strip_prefix(dialect.event_prefix.as_str()).unwrap_or(reader.event);
+    facts.event = (reader.kind == NodeKind::LogRecord && shape::is_label(event) && !event.is_empty())
+        .then(|| event.to_owned());
+    facts.operation = operation(reader, &sources.operation);
+    facts.usage = usage(reader, &dialect.usage);
+    facts.request_model = reader.label(&sources.request_model);
+    facts.response_model = reader.label(&sources.response_model);
+    facts.response_id = reader.text(&sources.response_id);
+    facts.provider = provider(reader, dialect);
+    facts.tool = reader.label(&sources.tool);
+    facts.tool_call = reader.text(&sources.tool_call);
+    let rule = dialect.calls.iter().find(|rule| holds(rule, reader, event, facts));
+    if let Some(rule) = rule {
+        settle(reader, rule, facts);
+    }
+    if matches!(facts.call, Call::Model | Call::ModelCopy) || facts.billable {
+        facts.context = context(reader, sources);
+        facts.reported_cost = reader.label(&sources.cost).filter(|text| is_decimal(text));
+        let usage = &dialect.usage;
+        let provider = facts.provider.as_deref();
+        facts.input_includes_cached = usage.includes_cached(reader.scope_name, reader.scope_version, provider);
+        facts.output_includes_reasoning = usage.output_includes_reasoning;
+        facts.total_by_provider = usage.total_by_provider;
+        facts.call_key = call_key(reader, facts);
+    }
+    if facts.operation.is_none() {
+        facts.operation = default_operation(facts.call).map(str::to_owned);
+    }
+}
+
+fn holds(rule: &CallRule, reader: &Reader<'_, '_>, event: &str, facts: &ItemFacts) -> bool {
+    let operation = facts.operation.as_deref().unwrap_or("");
+    (rule.span.is_empty() || (reader.kind == NodeKind::Span && rule.span.matches(reader.name)))
+        && (rule.log.is_empty() || (reader.kind == NodeKind::LogRecord && rule.log.matches(event)))
+        && (rule.operation.is_empty() || rule.operation.matches(operation))
+        && equal(&rule.equals, reader)
+        && (!rule.usage || facts.usage.reported())
+}
+
+fn settle(reader: &Reader<'_, '_>, rule: &CallRule, facts: &mut ItemFacts) {
+    facts.call = match rule.is {
+        Is::Model if facts.usage.reported() => Call::Model,
+        Is::Model | Is::Copy => Call::ModelCopy,
+        Is::Tool => Call::Tool,
+        Is::Agent => Call::Agent,
+        Is::TurnEnd => Call::TurnEnd,
+        Is::SessionEnd => Call::SessionEnd,
+        Is::Permission => Call::Permission,
+        Is::Other => Call::Other,
+    };
+    facts.twin = rule.twin;
+    facts.failed |= rule.failed;
+    let alone = rule.bill_unless.is_some_and(|slot| match reader.value(slot) {
+        None => true,
+        Some(value) => value.as_count() == Some(0),
+    });
+    facts.billable = facts.call == Call::Model || (alone && facts.usage.reported());
+}
+
+fn default_operation(call: Call) -> Option<&'static str> {
+    match call {
+        Call::Model | Call::ModelCopy => Some("chat"),
+        Call::Tool => Some("execute_tool"),
+        Call::Agent => Some("invoke_agent"),
+        Call::TurnEnd | Call::SessionEnd | Call::Permission | Call::Other => None,
+    }
+}
+
+/// Today's word for the operation; a span kind without one stays unnamed.
+fn operation(reader: &Reader<'_, '_>, sources: &SourceList) -> Option<String> {
+    let vocabulary = reader.vocabulary;
+    reader.values(sources).find_map(|(source, value)| {
+        let text = value.as_str()?;
+        let known = vocabulary.operations.get(&text.to_lowercase()).cloned();
+        known.or_else(|| (source.slot == vocabulary.operation_name && shape::is_label(text)).then(|| text.to_owned()))
+    })
+}
+
+fn provider(reader: &Reader<'_, '_>, dialect: &Dialect) -> Option<String> {
+    let mut told = false;
+    for (_, value) in reader.values(&dialect.sources.provider) {
+        told = true;
+        if let Some(name) = value.as_str().filter(|name| name.len() <= shape::LABEL_BYTES) {
+            if let Some(provider) = reader.vocabulary.provider(name) {
+                return Some(provider);
+            }
+        }
+    }
+    if told { None } else { dialect.default_provider.clone() }
+}
+
+fn usage(reader: &Reader<'_, '_>, sources: &UsageSources) -> Usage {
+    let mut bad = false;
+    let mut read = |list: &SourceList| match reader.count(list) {
+        Count::Is(number) => Some(number),
+        Count::Absent => None,
+        Count::Bad => {
+            bad = true;
+            None
+        }
+    };
+    let usage = Usage {
+        input: read(&sources.input),
+        output: read(&sources.output),
+        cache_read: read(&sources.cache_read),
+        cache_write: read(&sources.cache_write),
+        cache_write_5m: read(&sources.cache_write_5m),
+        cache_write_1h: read(&sources.cache_write_1h),
+        reasoning: read(&sources.reasoning),
+        total: read(&sources.total),
+        input_audio: read(&sources.input_audio),
+        output_audio: read(&sources.output_audio),
+        cache_read_audio: read(&sources.cache_read_audio),
+        bad: false,
+    };
+    Usage { bad, ..usage }
+}
+
+fn context(reader: &Reader<'_, '_>, sources: &Sources) -> PriceContext {
+    let lower = |list| reader.label(list).map(|text| text.to_lowercase());
+    PriceContext {
+        service_tier: lower(&sources.service_tier),
+        speed: lower(&sources.speed),
+        inference_geo: lower(&sources.inference_geo),
+        server_address: lower(&sources.server_address),
+    }
+}
+
+fn is_decimal(text: &str) -> bool {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    digits.starts_with(|c: char| c.is_ascii_digit()) && digits.chars().all(|c| c.is_ascii_digit() || c == '.')
+}
+
+/// The provider's id of the response; else the span; else, for a log without either, when and where it was written.
+fn call_key(reader: &Reader<'_, '_>, facts: &ItemFacts) -> Option<String> {
+    if let Some(id) = &facts.response_id {
+        return Some(format!("r/{id}"));
+    }
+    let payload = reader.payload;
+    let (trace, span) = (hex(payload.trace_id(facts.node)), hex(payload.span_id(facts.node)));
+    if reader.kind == NodeKind::Span {
+        return (!trace.is_empty() && !span.is_empty()).then(|| format!("s/{trace}/{span}"));
+    }
+    let (time, usage) = (payload.time(facts.node), &facts.usage);
+    let session = facts.session.as_deref().unwrap_or("");
+    let (input, output) = (usage.input.unwrap_or(0), usage.output.unwrap_or(0));
+    Some(format!("l/{session}/{trace}/{span}/{time}/{input}/{output}"))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    let mut out = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        let _ = write!(out, "{byte:02x}");
+    }
+    out
+}
+
+fn outcome(reader: &Reader<'_, '_>, sources: &Sources, facts: &mut ItemFacts) {
+    facts.finish = finish(reader, &sources.finish);
+    facts.decision = reader.label(&sources.decision);
+    facts.status = reader.values(&sources.status).find_map(|(_, value)| {
+        value.as_count().and_then(|code| u16::try_from(code).ok()).filter(|code| (100..=599).contains(code))
+    });
+    let success = reader.values(&sources.success).find_map(|(_, value)| truth(value));
+    let mut said = false;
+    for (_, value) in reader.values(&sources.error) {
+        match truth(value) {
+            Some(truth) => said |= truth,
+            None => said = true,
+        }
+        let label = text_of(value).filter(|text| truth(value).is_none() && shape::is_label(text));
+        facts.error = facts.error.take().or(label);
+    }
+    let stopped = facts.finish.as_deref().is_some_and(|finish| FAILED_STOPS.contains(&finish));
+    let status = reader.kind == NodeKind::Span && reader.payload.status_code(facts.node) == 2;
+    facts.failed |= said || stopped || status || success == Some(false);
+}
+
+fn truth(value: Value<'_>) -> Option<bool> {
+    match value {
+        Value::Bool(truth) => Some(truth),
+        Value::Str("true" | "True") => Some(true),
+        Value::Str("false" | "False") => Some(false),
+        _ => None,
+    }
+}
+
+/// The first finish reason, also out of a list in JSON text.
+fn finish(reader: &Reader<'_, '_>, sources: &SourceList) -> Option<String> {
+    reader.values(sources).find_map(|(_, value)| {
+        let text = text_of(value)?;
+        if !text.starts_with('[') {
+            return shape::is_label(&text).then_some(text);
+        }
+        let list: Vec<String> = serde_json::from_str(&text).ok()?;
+        list.into_iter().next().filter(|reason| shape::is_label(reason))
+    })
+}

@@ -1,0 +1,253 @@
+//! **What**: the shape of `config/dialects.yaml`, as serde reads it. **Invariants**: unknown keys are refused.
+//! **Not here**: what it means at run time (`vocabulary`). The grammar of key patterns is told in `pattern`.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::facts::Part;
+
+/// The schema this code reads.
+pub(super) const SCHEMA: u32 = 1;
+
+/// A list of names or patterns; `@name` pulls in a shared list.
+pub(super) type List = Vec<String>;
+
+/// The whole file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Data {
+    pub(super) schema: u32,
+    pub(super) version: String,
+    pub(super) lists: BTreeMap<String, List>,
+    /// Provider as sent, in lower case → today's `gen_ai.provider.name`.
+    pub(super) providers: BTreeMap<String, String>,
+    /// Provider values that name a framework, not a vendor.
+    pub(super) frameworks: List,
+    /// Operation or span kind as sent, in lower case → today's `gen_ai.operation.name`.
+    pub(super) operations: BTreeMap<String, String>,
+    pub(super) keys: Keys,
+    /// Span and log events that carry content whatever the dialect.
+    pub(super) events: Vec<Event>,
+    /// What identifies an item, whatever the dialect; a dialect's own lists come first.
+    pub(super) identity: Fields,
+    pub(super) dialects: Vec<Dialect>,
+}
+
+/// Roles of attribute keys, whatever the dialect.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Keys {
+    pub(super) secret: List,
+    pub(super) pii: List,
+    pub(super) error_text: List,
+    pub(super) redact: List,
+    pub(super) label: List,
+    pub(super) content: BTreeMap<PartName, List>,
+}
+
+/// The words for [`Part`].
+#[derive(Clone, Copy, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum PartName {
+    Input,
+    Output,
+    System,
+    Tools,
+    ToolArgs,
+    ToolResult,
+    Other,
+}
+
+impl From<PartName> for Part {
+    fn from(name: PartName) -> Self {
+        match name {
+            PartName::Input => Self::Input,
+            PartName::Output => Self::Output,
+            PartName::System => Self::System,
+            PartName::Tools => Self::Tools,
+            PartName::ToolArgs => Self::ToolArgs,
+            PartName::ToolResult => Self::ToolResult,
+            PartName::Other => Self::Other,
+        }
+    }
+}
+
+/// An event that carries content: a span event or a log event of this name.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Event {
+    pub(super) name: String,
+    pub(super) part: PartName,
+    /// Which attributes are content; none given = all that are text.
+    #[serde(default)]
+    pub(super) attributes: Option<List>,
+    /// Whether a log record's body is content.
+    #[serde(default)]
+    pub(super) body: bool,
+}
+
+/// Where facts stand. Entries are `key`, `resource:key`, or `key#json.path`.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Fields {
+    pub(super) session: List,
+    pub(super) turn: List,
+    pub(super) iteration: List,
+    pub(super) user: List,
+    pub(super) tenant: List,
+    pub(super) feature: List,
+    pub(super) actor: List,
+    pub(super) operation: List,
+    pub(super) provider: List,
+    pub(super) request_model: List,
+    pub(super) response_model: List,
+    pub(super) response_id: List,
+    pub(super) tool: List,
+    pub(super) tool_call: List,
+    pub(super) finish: List,
+    pub(super) success: List,
+    pub(super) error: List,
+    pub(super) status: List,
+    pub(super) decision: List,
+    pub(super) cost: List,
+    pub(super) service_tier: List,
+    pub(super) speed: List,
+    pub(super) inference_geo: List,
+    pub(super) server_address: List,
+}
+
+/// Where tokens stand and what they mean.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct UsageKeys {
+    pub(super) input: List,
+    pub(super) output: List,
+    pub(super) cache_read: List,
+    pub(super) cache_write: List,
+    pub(super) cache_write_5m: List,
+    pub(super) cache_write_1h: List,
+    pub(super) reasoning: List,
+    pub(super) total: List,
+    pub(super) input_audio: List,
+    pub(super) output_audio: List,
+    pub(super) cache_read_audio: List,
+    /// Absent = by provider or not known.
+    pub(super) input_includes_cached: Option<bool>,
+    /// Tried in order before `input_includes_cached`.
+    pub(super) inclusion: Vec<Inclusion>,
+    /// Absent = true.
+    pub(super) output_includes_reasoning: Option<bool>,
+    pub(super) total_by_provider: bool,
+}
+
+/// An exception to `input_includes_cached`; all that is given must match.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Inclusion {
+    #[serde(default)]
+    pub(super) scope: Option<String>,
+    /// `>=1.2`, `<=0.1.12`, `<2`, `>1`, `0.30.x` or an exact version.
+    #[serde(default)]
+    pub(super) version: Option<String>,
+    /// Today's provider name.
+    #[serde(default)]
+    pub(super) provider: Option<String>,
+    pub(super) value: bool,
+}
+
+/// One way to recognise a dialect: all that is given must hold.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Clause {
+    pub(super) scope: List,
+    pub(super) not_scope: List,
+    pub(super) resource: BTreeMap<String, List>,
+    pub(super) has: List,
+    pub(super) lacks: List,
+    pub(super) equals: BTreeMap<String, List>,
+    pub(super) span: List,
+    pub(super) span_event: List,
+    pub(super) log: List,
+    pub(super) log_body: List,
+    pub(super) metric: List,
+}
+
+/// What an item is.
+#[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Is {
+    Model,
+    Copy,
+    Tool,
+    Agent,
+    TurnEnd,
+    SessionEnd,
+    Permission,
+    Other,
+}
+
+/// A rule for what an item is: the first one wins whose conditions all hold.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CallRule {
+    pub(super) is: Is,
+    #[serde(default)]
+    pub(super) span: List,
+    #[serde(default)]
+    pub(super) log: List,
+    #[serde(default)]
+    pub(super) operation: List,
+    #[serde(default)]
+    pub(super) equals: BTreeMap<String, List>,
+    /// Only when tokens are reported.
+    #[serde(default)]
+    pub(super) usage: bool,
+    /// The same call comes on another signal too.
+    #[serde(default)]
+    pub(super) twin: bool,
+    /// Such an item is a failure by itself.
+    #[serde(default)]
+    pub(super) failed: bool,
+    /// Attribute that counts the model calls told elsewhere: when it is absent or 0 and the request holds no model call
+    /// of the trace, this item's tokens are the only ones.
+    #[serde(default)]
+    pub(super) bill_unless: Option<String>,
+}
+
+/// Content of one dialect.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Content {
+    pub(super) attributes: BTreeMap<PartName, List>,
+    pub(super) events: Vec<Event>,
+}
+
+/// One dialect.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Dialect {
+    pub(super) name: String,
+    pub(super) priority: u32,
+    pub(super) detect: Vec<Clause>,
+    /// Cut from the front of log event names before they are compared.
+    #[serde(default)]
+    pub(super) event_prefix: String,
+    #[serde(default)]
+    pub(super) calls: Vec<CallRule>,
+    /// Tokens count only where no span below carries some.
+    #[serde(default)]
+    pub(super) leaves_only: bool,
+    /// Model calls take model and provider from the nearest span above that has one.
+    #[serde(default)]
+    pub(super) inherit: bool,
+    /// Provider where none is told.
+    #[serde(default)]
+    pub(super) default_provider: Option<String>,
+    #[serde(default)]
+    pub(super) fields: Fields,
+    #[serde(default)]
+    pub(super) usage: UsageKeys,
+    #[serde(default)]
+    pub(super) content: Content,
+}

@@ -1,0 +1,327 @@
+//! **What**: [`Vocabulary`]: `config/dialects.yaml`, compiled: keys to classes and slots, dialects by priority.
+//! **Invariants**: a list that is too long for its index, an unknown `@list` or a duplicate dialect is an error at load.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use parking_lot::Mutex;
+
+use crate::config::load;
+
+use super::detect::Clause;
+use super::facts::Part;
+use super::keys::{GLOBAL, KeyFact, Keys, Role, SetId, Slot};
+use super::pattern::{Names, PatternMap};
+use super::schema::{self, Data, List};
+use super::sources::{Sources, UsageSources};
+
+static BUILTIN: &str = include_str!("../../config/dialects.yaml");
+
+/// What can be wrong with a vocabulary.
+#[derive(Debug)]
+pub struct VocabularyError(pub String);
+
+/// The compiled dialects. Shared; reads only.
+pub struct Vocabulary {
+    pub(super) keys: Keys,
+    pub(super) slots: usize,
+    pub(super) event_name: Slot,
+    pub(super) operation_name: Slot,
+    pub(super) dialects: Vec<Dialect>,
+    pub(super) events: PatternMap<EventRule>,
+    pub(super) identity: Sources,
+    pub(super) providers: HashMap<String, String>,
+    pub(super) frameworks: HashSet<String>,
+    pub(super) operations: HashMap<String, String>,
+    version: String,
+}
+
+/// One dialect, compiled.
+pub(super) struct Dialect {
+    pub(super) name: &'static str,
+    pub(super) clauses: Vec<Clause>,
+    pub(super) event_prefix: String,
+    pub(super) calls: Vec<CallRule>,
+    pub(super) leaves_only: bool,
+    pub(super) inherit: bool,
+    pub(super) default_provider: Option<String>,
+    pub(super) sources: Sources,
+    pub(super) usage: UsageSources,
+    pub(super) set: SetId,
+    pub(super) events: PatternMap<EventRule>,
+}
+
+/// A span or log event that carries content.
+#[derive(Clone, Copy)]
+pub(super) struct EventRule {
+    pub(super) part: Part,
+    /// None: every attribute.
+    pub(super) set: Option<SetId>,
+    pub(super) body: bool,
+}
+
+/// A compiled [`schema::CallRule`].
+pub(super) struct CallRule {
+    pub(super) is: schema::Is,
+    pub(super) span: Names,
+    pub(super) log: Names,
+    pub(super) operation: Names,
+    pub(super) equals: Vec<(Slot, Vec<String>)>,
+    pub(super) usage: bool,
+    pub(super) twin: bool,
+    pub(super) failed: bool,
+    pub(super) bill_unless: Option<Slot>,
+}
+
+impl Vocabulary {
+    /// The dialects that come with the program.
+    ///
+    /// # Errors
+    /// Never for a released program: a test loads it.
+    pub fn builtin() -> Result<Self, VocabularyError> {
+        Self::parse("dialects.yaml", BUILTIN)
+    }
+
+    /// Reads a dialects file.
+    ///
+    /// # Errors
+    /// The first thing wrong.
+    pub fn parse(name: &str, text: &str) -> Result<Self, VocabularyError> {
+        let data: Data = load::data(name, text).map_err(|problem| VocabularyError(problem.to_string()))?;
+        if data.schema != schema::SCHEMA {
+            return Err(VocabularyError(format!("{name}: schema {} is not known", data.schema)));
+        }
+        Compiler::new(&data.lists).compile(&data)
+    }
+
+    /// The version written in the data.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// What an attribute key is, whatever the dialect.
+    pub fn role(&self, key: &str) -> Role {
+        self.keys.classify(key).role
+    }
+
+    /// The part of a conversation that a listed content key holds, whatever the dialect.
+    pub fn content_part(&self, key: &str) -> Option<Part> {
+        self.keys.classify(key).content(GLOBAL)
+    }
+
+    /// Names of the dialects, most specific first.
+    pub fn dialects(&self) -> impl Iterator<Item = &'static str> + '_ {
+        self.dialects.iter().map(|dialect| dialect.name)
+    }
+
+    /// Today's name of a provider as sent; None when it names a framework. Unknown names stay, in lower case.
+    pub fn provider(&self, sent: &str) -> Option<String> {
+        let lower = sent.trim().to_lowercase();
+        if lower.is_empty() || self.frameworks.contains(&lower) {
+            return None;
+        }
+        Some(self.providers.get(&lower).cloned().unwrap_or(lower))
+    }
+}
+
+/// Gathers keys while lists are compiled.
+pub(super) struct Compiler<'d> {
+    lists: &'d BTreeMap<String, List>,
+    facts: PatternMap<KeyFact>,
+    slots: HashMap<String, Slot>,
+    sets: SetId,
+    marks: u32,
+    problem: Option<String>,
+}
+
+impl<'d> Compiler<'d> {
+    fn new(lists: &'d BTreeMap<String, List>) -> Self {
+        Self { lists, facts: PatternMap::default(), slots: HashMap::new(), sets: GLOBAL, marks: 0, problem: None }
+    }
+
+    fn compile(mut self, data: &Data) -> Result<Vocabulary, VocabularyError> {
+        self.roles(&data.keys);
+        self.content(GLOBAL, &data.keys.content);
+        let event_name = self.slot("event.name");
+        let operation_name = self.slot("gen_ai.operation.name");
+        let identity = Sources::compile(&mut self, &data.identity, None);
+        let events = self.events(&data.events);
+        let mut order: Vec<&schema::Dialect> = data.dialects.iter().collect();
+        order.sort_by_key(|dialect| dialect.priority);
+        let mut names = BTreeSet::new();
+        let mut dialects = Vec::with_capacity(order.len());
+        for dialect in order {
+            if !names.insert(&dialect.name) {
+                self.fail(format!("dialect {} is there twice", dialect.name));
+            }
+            dialects.push(self.dialect(dialect, &data.identity));
+        }
+        if let Some(problem) = self.problem {
+            return Err(VocabularyError(problem));
+        }
+        let lower = |text: &String| text.to_lowercase();
+        Ok(Vocabulary {
+            slots: self.slots.len(),
+            keys: Keys::new(self.facts),
+            event_name,
+            operation_name,
+            dialects,
+            events,
+            identity,
+            providers: data.providers.iter().map(|(from, to)| (lower(from), to.clone())).collect(),
+            frameworks: data.frameworks.iter().map(lower).collect(),
+            operations: data.operations.iter().map(|(from, to)| (lower(from), to.clone())).collect(),
+            version: data.version.clone(),
+        })
+    }
+
+    fn dialect(&mut self, data: &schema::Dialect, identity: &schema::Fields) -> Dialect {
+        let set = self.new_set();
+        self.content(set, &data.content.attributes);
+        Dialect {
+            name: intern(&data.name),
+            clauses: data.detect.iter().map(|clause| Clause::compile(self, clause)).collect(),
+            event_prefix: data.event_prefix.clone(),
+            calls: data.calls.iter().map(|rule| self.call(rule)).collect(),
+            leaves_only: data.leaves_only,
+            inherit: data.inherit,
+            default_provider: data.default_provider.clone(),
+            sources: Sources::compile(self, &data.fields, Some(identity)),
+            usage: UsageSources::compile(self, &data.usage),
+            set,
+            events: self.events(&data.content.events),
+        }
+    }
+
+    fn call(&mut self, rule: &schema::CallRule) -> CallRule {
+        CallRule {
+            is: rule.is,
+            span: self.names(&rule.span),
+            log: self.names(&rule.log),
+            operation: self.names(&rule.operation),
+            equals: self.equals(&rule.equals),
+            usage: rule.usage,
+            twin: rule.twin,
+            failed: rule.failed,
+            bill_unless: rule.bill_unless.as_deref().map(|key| self.slot(key)),
+        }
+    }
+
+    fn roles(&mut self, keys: &schema::Keys) {
+        let lists = [
+            (&keys.secret, Role::Secret),
+            (&keys.pii, Role::Pii),
+            (&keys.error_text, Role::ErrorText),
+            (&keys.redact, Role::Redact),
+            (&keys.label, Role::Label),
+        ];
+        for (list, role) in lists {
+            for key in self.expand(list) {
+                self.facts.insert(&key, KeyFact::Role(role));
+            }
+        }
+    }
+
+    fn content(&mut self, set: SetId, lists: &BTreeMap<schema::PartName, List>) {
+        for (part, list) in lists {
+            for key in self.expand(list) {
+                self.facts.insert(&key, KeyFact::Content(set, (*part).into()));
+            }
+        }
+    }
+
+    fn events(&mut self, list: &[schema::Event]) -> PatternMap<EventRule> {
+        let mut out = PatternMap::default();
+        for event in list {
+            let part = event.part.into();
+            let set = event.attributes.as_ref().map(|keys| {
+                let set = self.new_set();
+                for key in self.expand(keys) {
+                    self.facts.insert(&key, KeyFact::Content(set, part));
+                }
+                set
+            });
+            out.insert(&event.name, EventRule { part, set, body: event.body });
+        }
+        out
+    }
+
+    /// The patterns of a list, `@lists` put in.
+    pub(super) fn names(&mut self, list: &[String]) -> Names {
+        Names::new(&self.expand(list))
+    }
+
+    pub(super) fn equals(&mut self, pairs: &BTreeMap<String, List>) -> Vec<(Slot, Vec<String>)> {
+        pairs.iter().map(|(key, values)| (self.slot(key), self.expand(values))).collect()
+    }
+
+    /// A bit that any key of the list sets.
+    pub(super) fn mark(&mut self, list: &[String]) -> u128 {
+        if list.is_empty() {
+            return 0;
+        }
+        let bit = self.marks;
+        self.marks += 1;
+        let Some(mark) = 1_u128.checked_shl(bit) else {
+            self.fail("more than 128 lists of marker attributes".to_owned());
+            return 0;
+        };
+        for key in self.expand(list) {
+            self.facts.insert(&key, KeyFact::Mark(bit));
+        }
+        mark
+    }
+
+    /// The slot of a literal key.
+    pub(super) fn slot(&mut self, key: &str) -> Slot {
+        if let Some(slot) = self.slots.get(key) {
+            return *slot;
+        }
+        let slot = Slot::try_from(self.slots.len()).unwrap_or_else(|_| {
+            self.fail("more than 65536 keys are read".to_owned());
+            0
+        });
+        self.slots.insert(key.to_owned(), slot);
+        self.facts.insert(key, KeyFact::Slot(slot));
+        slot
+    }
+
+    fn new_set(&mut self) -> SetId {
+        self.sets = self.sets.checked_add(1).unwrap_or_else(|| {
+            self.fail("more than 65535 content lists".to_owned());
+            GLOBAL
+        });
+        self.sets
+    }
+
+    pub(super) fn expand(&mut self, list: &[String]) -> Vec<String> {
+        let mut out = Vec::with_capacity(list.len());
+        for entry in list {
+            match entry.strip_prefix('@') {
+                None => out.push(entry.clone()),
+                Some(name) => match self.lists.get(name) {
+                    Some(shared) => out.extend(shared.iter().cloned()),
+                    // scope names may begin with `@`
+                    None if name.contains('/') => out.push(entry.clone()),
+                    None => self.fail(format!("list @{name} is not there")),
+                },
+            }
+        }
+        out
+    }
+
+    fn fail(&mut self, problem: String) {
+        self.problem.get_or_insert(problem);
+    }
+}
+
+/// Dialect names live as long as the program: there are a few dozen, and facts carry them everywhere.
+fn intern(name: &str) -> &'static str {
+    static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+    let mut names = NAMES.lock();
+    if let Some(known) = names.get(name) {
+        return known;
+    }
+    let name: &'static str = Box::leak(name.to_owned().into_boxed_str());
+    names.insert(name);
+    name
+}
