@@ -1,10 +1,10 @@
 //! **What**: what only the whole request tells: models inherited from ancestors, leaves, turn ends that are the only
-//! carrier of tokens, and which items are an agent's. **Invariants**: linear but for walks of at most 64 ancestors.
+//! carrier of tokens, wrappers of a call, and which items are an agent's. **Invariants**: linear but for walks of at most 64 ancestors.
 //! **Not here**: traces known from earlier requests (a bounded memory of them is a later step).
 
 use std::collections::HashSet;
 
-use crate::otlp::{Node, NodeKind, Payload};
+use crate::otlp::{Node, NodeKind, Payload, Signal};
 
 use super::facts::{Call, ItemFacts};
 use super::item::Spans;
@@ -18,14 +18,12 @@ pub(super) struct Entry<'v> {
 
 /// Settles what depends on other items.
 pub(super) fn settle(payload: &Payload, entries: &mut [Entry<'_>]) {
-    let wants = |entry: &Entry<'_>| {
-        let dialect = entry.dialect.is_some_and(|dialect| dialect.inherit || dialect.leaves_only);
-        dialect && matches!(entry.facts.call, Call::Model | Call::ModelCopy)
-    };
-    if entries.iter().any(wants) {
+    let call = |entry: &Entry<'_>| matches!(entry.facts.call, Call::Model | Call::ModelCopy);
+    if payload.signal() == Signal::Traces && entries.iter().any(call) {
         let nodes: Vec<Node> = entries.iter().map(|entry| entry.facts.node).collect();
         let spans = Spans::new(payload, nodes.iter().copied());
         leaves(payload, entries, &nodes, &spans);
+        wrappers(payload, entries, &spans);
         inherit(payload, entries, &nodes, &spans);
     }
     turn_ends(payload, entries);
@@ -52,6 +50,20 @@ fn leaves(payload: &Payload, entries: &mut [Entry<'_>], nodes: &[Node], spans: &
         if rolled && leaves_only && entry.facts.call == Call::Model {
             entry.facts.call = Call::ModelCopy;
             entry.facts.billable = false;
+        }
+    }
+}
+
+/// A model call that stands directly under another is the same call, seen one layer deeper (a vendor's SDK under an
+/// instrumentation): the inner one is billed, since it is nearer to what the vendor said.
+fn wrappers(payload: &Payload, entries: &mut [Entry<'_>], spans: &Spans<'_>) {
+    let calls = entries.iter().filter(|entry| entry.facts.call == Call::Model);
+    let outer: HashSet<usize> = calls.filter_map(|entry| spans.parent(payload, entry.facts.node)).collect();
+    for at in outer {
+        let call = entries.get_mut(at).map(|entry| &mut entry.facts).filter(|facts| facts.call == Call::Model);
+        if let Some(facts) = call {
+            facts.call = Call::ModelCopy;
+            facts.billable = false;
         }
     }
 }

@@ -158,7 +158,7 @@ impl Shared {
     }
 
     /// Each shared node, the item it was given to, and whether that is an agent's.
-    pub(super) fn owners(&self) -> impl Iterator<Item = (Node, usize, bool)> {
+    pub(super) fn owners(&self) -> impl DoubleEndedIterator<Item = (Node, usize, bool)> {
         self.order.iter().filter_map(|node| self.owners.get(node).map(|(at, agent)| (*node, *at, *agent)))
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use crate::hex;
 use crate::otlp::{AttrId, Field, Node, NodeKind, Payload, Value};
 
 use super::keys::{Memo, Slot};
@@ -227,9 +228,9 @@ impl<'v, 'p> Reader<'v, 'p> {
 
     /// A text that can be a label: at most 256 bytes, on one line.
     pub(super) fn label(&self, sources: &SourceList) -> Option<String> {
-        self.text(sources).map(|text| text.trim().to_owned()).filter(|text| {
-            !text.is_empty() && text.len() <= 2 * NAME_BYTES && !text.contains(['\n', '\r'])
-        })
+        self.text(sources)
+            .map(|text| text.trim().to_owned())
+            .filter(|text| !text.is_empty() && text.len() <= 2 * NAME_BYTES && !text.contains(['\n', '\r']))
     }
 
     /// The values of all sources that are there.
@@ -275,9 +276,7 @@ fn bounded(text: &str) -> String {
     }
     let cut = (0..=ID_BYTES).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
     let mut out = text.get(..cut).unwrap_or("").to_owned();
-    for byte in Sha256::digest(text.as_bytes()) {
-        out.push_str(&format!("{byte:02x}"));
-    }
+    hex::push(&mut out, &Sha256::digest(text.as_bytes()));
     out
 }
 

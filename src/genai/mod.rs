@@ -28,9 +28,7 @@ use calls::Entry;
 use content::{Finder, Shared};
 use item::Reader;
 
-pub use facts::{
-    Billing, Buckets, Call, ContentAt, ContentPlace, Cost, Facts, ItemFacts, Part, PriceContext, Usage,
-};
+pub use facts::{Billing, Buckets, Call, ContentAt, ContentPlace, Cost, Facts, ItemFacts, Part, PriceContext, Usage};
 pub use keys::Role;
 pub use vocabulary::{Vocabulary, VocabularyError};
 
@@ -70,7 +68,7 @@ fn rest<'v, 'p>(reader: &mut Reader<'v, 'p>, finder: &Finder<'v, 'p>, entries: &
             entry.facts.content = finder.item(&mut reader.memo, node, &reader.attrs, log, None, agent);
         }
     }
-    for (node, at, agent) in shared.owners() {
+    for (node, at, agent) in shared.owners().rev() {
         let places = finder.shared(&mut reader.memo, node, agent);
         if let Some(entry) = entries.get_mut(at).filter(|_| !places.is_empty()) {
             entry.facts.content.splice(0..0, places);

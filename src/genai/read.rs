@@ -1,6 +1,7 @@
 //! **What**: the facts of one item, read by its dialect's sources. **Not here**: what only the whole request tells
 //! (`calls`), content (`content`).
 
+use crate::hex;
 use crate::otlp::{Node, NodeKind, Value};
 
 use super::detect::equal;
@@ -85,8 +86,8 @@ fn identity(reader: &Reader<'_, '_>, sources: &Sources, facts: &mut ItemFacts) {
 fn call(reader: &Reader<'_, '_>, dialect: &Dialect, facts: &mut ItemFacts) {
     let sources = &dialect.sources;
     let event = reader.event.strip_prefix(dialect.event_prefix.as_str()).unwrap_or(reader.event);
-    facts.event = (reader.kind == NodeKind::LogRecord && shape::is_label(event) && !event.is_empty())
-        .then(|| event.to_owned());
+    facts.event =
+        (reader.kind == NodeKind::LogRecord && shape::is_label(event) && !event.is_empty()).then(|| event.to_owned());
     facts.operation = operation(reader, &sources.operation);
     facts.usage = usage(reader, &dialect.usage);
     facts.request_model = reader.label(&sources.request_model);
@@ -166,10 +167,9 @@ fn provider(reader: &Reader<'_, '_>, dialect: &Dialect) -> Option<String> {
     let mut told = false;
     for (_, value) in reader.values(&dialect.sources.provider) {
         told = true;
-        if let Some(name) = value.as_str().filter(|name| name.len() <= shape::LABEL_BYTES) {
-            if let Some(provider) = reader.vocabulary.provider(name) {
-                return Some(provider);
-            }
+        let name = value.as_str().filter(|name| name.len() <= shape::LABEL_BYTES);
+        if let Some(provider) = name.and_then(|name| reader.vocabulary.provider(name)) {
+            return Some(provider);
         }
     }
     if told { None } else { dialect.default_provider.clone() }
@@ -223,7 +223,7 @@ fn call_key(reader: &Reader<'_, '_>, facts: &ItemFacts) -> Option<String> {
         return Some(format!("r/{id}"));
     }
     let payload = reader.payload;
-    let (trace, span) = (hex(payload.trace_id(facts.node)), hex(payload.span_id(facts.node)));
+    let (trace, span) = (hex::encode(payload.trace_id(facts.node)), hex::encode(payload.span_id(facts.node)));
     if reader.kind == NodeKind::Span {
         return (!trace.is_empty() && !span.is_empty()).then(|| format!("s/{trace}/{span}"));
     }
@@ -231,15 +231,6 @@ fn call_key(reader: &Reader<'_, '_>, facts: &ItemFacts) -> Option<String> {
     let session = facts.session.as_deref().unwrap_or("");
     let (input, output) = (usage.input.unwrap_or(0), usage.output.unwrap_or(0));
     Some(format!("l/{session}/{trace}/{span}/{time}/{input}/{output}"))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    let mut out = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        let _ = write!(out, "{byte:02x}");
-    }
-    out
 }
 
 fn outcome(reader: &Reader<'_, '_>, sources: &Sources, facts: &mut ItemFacts) {

@@ -11,7 +11,7 @@ const KNOWN_LABEL_BYTES: usize = 256;
 const KNOWN_LABELS: usize = 64;
 
 /// What clients put where content was switched off.
-const PLACEHOLDERS: [&str; 3] = ["<REDACTED>", "[REDACTED]", "[redacted]"];
+const PLACEHOLDERS: [&str; 4] = ["<REDACTED>", "[REDACTED]", "[redacted]", "__REDACTED__"];
 
 /// Whether a client already left the content out.
 pub(super) fn is_placeholder(text: &str) -> bool {

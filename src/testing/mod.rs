@@ -2,3 +2,4 @@
 //! **Not here**: fixtures of one room (its `tests.rs`).
 
 pub mod engine;
+pub mod request;

@@ -1,0 +1,342 @@
+//! The vocabulary: patterns, shapes, and every case of `tests/cases/dialects`.
+
+use super::pattern::{Names, Pattern, PatternMap};
+use super::shape::{is_label, version_fits};
+use super::{ContentAt, ContentPlace, ItemFacts, Role, Usage, Vocabulary};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use crate::otlp::{Field, NodeKind, Payload, Signal};
+use crate::testing::request;
+use serde_json::{Value as Json, json};
+
+fn builtin() -> Vocabulary {
+    Vocabulary::builtin().unwrap_or_else(|error| panic!("{}", error.0))
+}
+
+/// The shipped dialects load, and the most specific comes first.
+#[test]
+fn builtin_loads_in_order_of_priority() {
+    let vocabulary = builtin();
+    let names: Vec<_> = vocabulary.dialects().collect();
+    assert_eq!(names.first(), Some(&"claude-otel-hooks"));
+    assert_eq!(names.last(), Some(&"unknown"));
+    assert!(vocabulary.keys.len() > 300);
+}
+
+/// Loading is quick enough for a start within 100 ms even without optimisation.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "measures")]
+fn builtin_loads_quickly() {
+    let start = std::time::Instant::now();
+    let _vocabulary = builtin();
+    let took = start.elapsed();
+    println_time("vocabulary", took);
+    assert!(took.as_millis() < 2_000, "{took:?}");
+}
+
+#[expect(clippy::print_stderr, reason = "shown with --nocapture")]
+fn println_time(what: &str, took: std::time::Duration) {
+    eprintln!("{what}: {took:?}");
+}
+
+/// Wildcards cross dots, indexes do not stand for words.
+#[test]
+fn patterns() {
+    let cases = [
+        ("a.b", "a.b", true),
+        ("a.b", "a.bc", false),
+        ("a.{i}.b", "a.12.b", true),
+        ("a.{i}.b", "a.x.b", false),
+        ("a.{i}.b", "a..b", false),
+        ("a.{i}.b.{j}.*", "a.0.b.3.c.d", true),
+        ("a.{i}.b.{j}.*", "a.0.b.c.d", false),
+        ("gen_ai.*.message", "gen_ai.user.message", true),
+        ("gen_ai.*.message", "gen_ai.user.messages", false),
+        ("gen_ai.*.message", "gen_ai.x.message.y.message", true),
+        ("gen_ai.*.message", "gen_ai.message", false),
+        ("*prompt*", "my.prompt", true),
+        ("*prompt*", "prompt", true),
+        ("*prompt*", "promp", false),
+        ("annotations*", "annotations", true),
+        ("*.langgraph_node", "metadata.langgraph_node", true),
+        ("*.langgraph_node", "metadata.langgraph_node.x", false),
+        ("*", "", true),
+        ("*{i}", "a12", true),
+    ];
+    for (pattern, key, expected) in cases {
+        assert_eq!(Pattern::new(pattern).matches(key), expected, "{pattern} {key}");
+    }
+}
+
+/// A map finds literals and wildcards alike, and names with a wildcard in the first segment.
+#[test]
+fn pattern_map_finds_all() {
+    let mut map = PatternMap::default();
+    for (at, pattern) in ["a.b", "a.*", "*b", "c.{i}"].into_iter().enumerate() {
+        map.insert(pattern, at);
+    }
+    let find = |key| map.find(key).copied().collect::<Vec<_>>();
+    assert_eq!(find("a.b"), [0, 1, 2]);
+    assert_eq!(find("a.c"), [1]);
+    assert_eq!(find("c.7"), [3]);
+    assert_eq!(find("d"), Vec::<usize>::new());
+    assert!(Names::new(&["x.*".to_owned()]).matches("x.y"));
+}
+
+/// Labels are short, without blanks and no JSON; what a client left out is no content.
+#[test]
+fn label_shapes() {
+    let long = "x".repeat(129);
+    for (text, expected) in [
+        ("claude-sonnet-5", true),
+        ("", true),
+        ("two words", false),
+        ("a\u{a0}b", false),
+        ("{\"a\":1}", false),
+        ("[1]", false),
+        ("[]", true),
+        ("<REDACTED>", true),
+        (long.as_str(), false),
+        (long.get(..128).unwrap(), true),
+    ] {
+        assert_eq!(is_label(text), expected, "{text}");
+    }
+}
+
+/// Versions compare by number, part by part.
+#[test]
+fn versions() {
+    for (rule, version, expected) in [
+        ("<=0.1.12", "0.1.9", true),
+        ("<=0.1.12", "0.1.13", false),
+        (">=0.1.18", "0.1.18", true),
+        (">=0.1.18", "1.0.0b2", true),
+        ("0.30.x", "0.30.7", true),
+        ("0.30.x", "0.31.0", false),
+        ("<2", "1.9", true),
+        ("<2", "", false),
+    ] {
+        assert_eq!(version_fits(rule, version), expected, "{rule} {version}");
+    }
+}
+
+/// Roles that redaction asks for.
+#[test]
+fn roles() {
+    let vocabulary = builtin();
+    for (key, role) in [
+        ("http.request.header.authorization", Role::Secret),
+        ("http.request.header.x-goog-api-key", Role::Secret),
+        ("error.message", Role::ErrorText),
+        ("db.query.text", Role::Redact),
+        ("url.full", Role::Redact),
+        ("user.email", Role::Pii),
+        ("host.name", Role::Pii),
+        ("gen_ai.response.finish_reasons", Role::Label),
+        ("billing.record_count", Role::Unknown),
+    ] {
+        assert_eq!(vocabulary.role(key), role, "{key}");
+    }
+}
+
+/// Providers compare without case; frameworks are no providers; unknown names stay.
+#[test]
+fn providers() {
+    let vocabulary = builtin();
+    assert_eq!(vocabulary.provider("AWS").as_deref(), Some("aws.bedrock"));
+    assert_eq!(vocabulary.provider("LangChain"), None);
+    assert_eq!(vocabulary.provider("Ollama").as_deref(), Some("ollama"));
+}
+
+/// Every golden case: attributes in, facts and content places out. Only what a case names is compared.
+#[test]
+fn golden_cases() {
+    let vocabulary = builtin();
+    let cases = request::cases("tests/cases/dialects");
+    assert!(cases.len() >= 30, "{}", cases.len());
+    let mut failed = Vec::new();
+    for (name, case) in &cases {
+        let payload = request::payload(case);
+        let facts = super::facts(&vocabulary, &payload);
+        let none = Vec::new();
+        let expected = case["expect"].as_array().unwrap_or(&none);
+        if expected.len() != facts.items.len() {
+            failed.push(format!("{name}: {} items, {} expected", facts.items.len(), expected.len()));
+        }
+        for (at, (item, expected)) in facts.items.iter().zip(expected).enumerate() {
+            let got = show(&payload, item);
+            for (key, value) in expected.as_object().unwrap().iter().filter(|(key, _)| *key != "set") {
+                if got[key] != *value {
+                    failed.push(format!("{name}, item {at}: {key} is {} instead of {value}", got[key]));
+                }
+            }
+        }
+    }
+    assert!(failed.is_empty(), "\n{}", failed.join("\n"));
+}
+
+fn show(payload: &Payload, item: &ItemFacts) -> Json {
+    let context = &item.context;
+    let mut out = json!({
+        "dialect": item.dialect, "agent": item.agent, "call": format!("{:?}", item.call).to_lowercase(),
+        "billable": item.billable, "twin": item.twin, "call_key": item.call_key, "event": item.event,
+        "session": item.session, "turn": item.turn, "iteration": item.iteration, "user": item.user,
+        "tenant": item.tenant, "feature": item.feature, "actor": item.actor,
+    });
+    let more = json!({
+        "operation": item.operation, "provider": item.provider, "request_model": item.request_model,
+        "response_model": item.response_model, "response_id": item.response_id, "tool": item.tool,
+        "tool_call": item.tool_call, "finish": item.finish, "failed": item.failed, "error": item.error,
+        "status": item.status, "decision": item.decision, "reported_cost": item.reported_cost,
+        "includes_cached": item.input_includes_cached, "includes_reasoning": item.output_includes_reasoning,
+        "context": [context.service_tier, context.speed, context.inference_geo, context.server_address],
+        "usage": show_usage(&item.usage),
+        "content": item.content.iter().map(|place| place_text(payload, place)).collect::<Vec<_>>(),
+    });
+    out.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    out
+}
+
+fn show_usage(usage: &Usage) -> Json {
+    let all = [
+        ("input", usage.input),
+        ("output", usage.output),
+        ("cache_read", usage.cache_read),
+        ("cache_write", usage.cache_write),
+        ("cache_write_5m", usage.cache_write_5m),
+        ("cache_write_1h", usage.cache_write_1h),
+        ("reasoning", usage.reasoning),
+        ("total", usage.total),
+        ("input_audio", usage.input_audio),
+        ("output_audio", usage.output_audio),
+    ];
+    let told = all.into_iter().filter_map(|(key, count)| Some((key.to_owned(), Json::from(count?))));
+    let bad = usage.bad.then(|| ("bad".to_owned(), Json::Bool(true)));
+    told.chain(bad).collect::<serde_json::Map<_, _>>().into()
+}
+
+fn place_text(payload: &Payload, place: &ContentPlace) -> String {
+    let node = match payload.kind(place.node) {
+        NodeKind::Event => format!("event {} ", payload.text(place.node, Field::Name)),
+        NodeKind::Resource => "resource ".to_owned(),
+        NodeKind::Scope => "scope ".to_owned(),
+        NodeKind::Link => "link ".to_owned(),
+        _ => String::new(),
+    };
+    let at = match place.at {
+        ContentAt::Attribute(id) => payload.attribute(id).unwrap().key.to_owned(),
+        ContentAt::Body => "(body)".to_owned(),
+    };
+    format!("{node}{at}: {}{}", place.part.as_str(), if place.listed { "" } else { "?" })
+}
+
+/// Every canary that a real client put into a prompt, completion, tool argument or result stands in a content place.
+/// Error text stays for redaction by design, and so may quote some.
+#[test]
+fn recorded_canaries_are_content() {
+    let vocabulary = builtin();
+    let mut missed = BTreeSet::new();
+    let mut found = 0;
+    for path in recordings() {
+        let payload = request::recorded(&path);
+        if payload.signal() == Signal::Metrics {
+            continue;
+        }
+        let facts = super::facts(&vocabulary, &payload);
+        let places: Vec<&ContentPlace> = facts.items.iter().flat_map(|item| &item.content).collect();
+        for node in payload.nodes() {
+            let body = payload.body(node).map(|body| (ContentAt::Body, "(body)", body));
+            let attributes = payload.attributes(node).map(|a| (ContentAt::Attribute(a.id), a.key, a.value));
+            for (at, key, value) in attributes.chain(body) {
+                let mut text = String::new();
+                value.write_json(&mut text);
+                if !text.contains("CANARY-") {
+                    continue;
+                }
+                if places.iter().any(|place| place.node == node && place.at == at) {
+                    found += 1;
+                } else if vocabulary.role(key) != Role::ErrorText {
+                    missed.insert(format!("{} {key}", path.parent().unwrap().display()));
+                }
+            }
+        }
+    }
+    assert!(missed.is_empty(), "{missed:#?}");
+    assert!(found > 100, "{found}");
+}
+
+/// No item of a recorded client is left unrecognised, and what dashboards read is no content.
+#[test]
+fn recorded_metadata_stays() {
+    let vocabulary = builtin();
+    let kept = [
+        "model",
+        "tool_name",
+        "gen_ai.tool.name",
+        "session.id",
+        "gen_ai.request.model",
+        "gen_ai.response.finish_reasons",
+        "stop_reason",
+        "agent.stop_reason",
+        "service.name",
+        "build.commit_sha",
+        "work_tracker.issue_id",
+        "tenant.id",
+    ];
+    for path in recordings() {
+        let payload = request::recorded(&path);
+        let facts = super::facts(&vocabulary, &payload);
+        for item in &facts.items {
+            assert!(item.agent || payload.signal() == Signal::Metrics, "{}", path.display());
+            for place in &item.content {
+                let ContentAt::Attribute(id) = place.at else { continue };
+                let key = payload.attribute(id).unwrap().key;
+                assert!(!kept.contains(&key), "{}: {key}", path.display());
+            }
+        }
+    }
+}
+
+fn recordings() -> Vec<PathBuf> {
+    let mut folders = vec![request::at("tests/recordings")];
+    let mut out = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            let numbered = name.get(..3).is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
+            if path.is_dir() && name != "hooks" {
+                folders.push(path);
+            } else if numbered {
+                out.push(path);
+            }
+        }
+    }
+    out.sort();
+    out
+}
+
+/// Two attributes of one key are two places.
+#[test]
+fn every_occurrence_is_a_place() {
+    let one = r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"name":"model","traceId":"","spanId":"","attributes":[
+        {"key":"model","value":{"stringValue":"a"}},{"key":"model","value":{"stringValue":"b"}},
+        {"key":"input_tokens","value":{"intValue":"1"}},
+        {"key":"prompt","value":{"stringValue":"x"}},{"key":"prompt","value":{"stringValue":"y"}}]}]}]}]}"#;
+    let facts = super::facts(&builtin(), &request::from_json(Signal::Traces, one));
+    assert_eq!(facts.items[0].content.len(), 2);
+    assert_eq!(facts.items[0].request_model.as_deref(), Some("b"));
+}
+
+/// Long ids are cut but stay apart, and stay too long to pass for a label.
+#[test]
+fn long_ids_are_bounded() {
+    let of = |end: &str| {
+        let id = format!("{}{end}", "s".repeat(4_000));
+        let case = json!({"items": [{"name": "model", "attributes": {"input_tokens": 1, "session.id": id}}]});
+        super::facts(&builtin(), &request::payload(&case)).items.remove(0).session.unwrap()
+    };
+    assert_ne!(of("1"), of("2"));
+    assert!(of("1").len() < 700 && of("1").len() > 128);
+}
