@@ -110,6 +110,24 @@ metrics_table! {
     READ_FAILURES = "tollgate_exporter_spool_read_failures_total", Kind::Counter;
 
     // --- spool ---
+    /// Bytes that all files of the spool take, room taken ahead included.
+    SPOOL_BYTES = "tollgate_spool_bytes", Kind::Gauge;
+    /// Bytes that all files of the spool may take.
+    SPOOL_LIMIT_BYTES = "tollgate_spool_limit_bytes", Kind::Gauge;
+    /// Age of the oldest record that still waits for a consumer.
+    SPOOL_OLDEST_SECONDS = "tollgate_spool_oldest_seconds", Kind::Gauge;
+    /// Records in the spool that wait for the consumer.
+    SPOOL_PENDING_RECORDS = "tollgate_spool_pending_records", Kind::Gauge;
+    /// Bytes in the spool that wait for the consumer.
+    SPOOL_PENDING_BYTES = "tollgate_spool_pending_bytes", Kind::Gauge;
+    /// Group commits: one write and one sync each.
+    SPOOL_COMMITS = "tollgate_spool_commits_total", Kind::Counter;
+    /// Time that the sync of a group commit took.
+    SPOOL_FSYNC_SECONDS = "tollgate_spool_fsync_seconds", Kind::Histogram(SECONDS);
+    /// Reservations refused, by reason.
+    SPOOL_REFUSED = "tollgate_spool_refused_total", Kind::Counter;
+    /// 1 after the spool could not be written and the process has to be restarted.
+    SPOOL_POISONED = "tollgate_spool_poisoned", Kind::Gauge;
 
     // --- vault ---
     /// Sealed fragments handed to the spool (label: processor).

@@ -112,8 +112,23 @@ impl Settings {
         Self { directory, max_size, segment_size: Self::default_segment(max_size), max_records, sealing: true }
     }
 
+    /// Size at which the progress file is written anew.
+    pub(super) fn progress_size(&self) -> u64 {
+        (self.max_size / 32).min(4 << 20)
+    }
+
+    /// Room kept so that progress can be written on a full disk.
+    pub(super) fn cushion(&self) -> u64 {
+        (self.max_size / 32).min(1 << 20)
+    }
+
+    /// What segments may take: the progress file, its successor and the cushion have their own room.
+    pub(super) fn room(&self) -> u64 {
+        self.max_size - 2 * self.progress_size() - self.cushion()
+    }
+
     fn default_segment(max_size: u64) -> u64 {
-        (max_size / 16).clamp(MIN_SEGMENT, 64 << 20)
+        (max_size / 16).clamp(MIN_SEGMENT / 4, 64 << 20)
     }
 
     /// Writes and reads unsealed segments, so that a leak search can show that it would find something. No

@@ -3,9 +3,10 @@
 //! **Invariants**: design.md §7. **Not here**: who sends (`outlet`), who uploads (`vault/uploader`).
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::clock::Clock;
@@ -14,13 +15,38 @@ use crate::pipeline::disk::Disk;
 use crate::rng::Rng;
 use crate::telemetry::Meter;
 
+mod cipher;
+mod commit;
 pub mod config;
+mod encode;
+mod index;
 pub mod key;
+mod meters;
+mod open;
+mod progress;
+mod queue;
+mod read;
+mod record;
+mod recover;
+mod room;
+mod scan;
+mod segment;
 pub mod status;
+mod upkeep;
 
+#[cfg(test)]
+mod tests;
+
+pub use commit::Committer;
 pub use config::{Config, Settings};
 pub use key::SpoolKey;
+pub use room::Reservation;
 pub use status::{ConsumerStatus, OpenError, ReadError, Status, Step};
+
+use index::Index;
+use meters::Meters;
+use queue::{Queue, Queued};
+use room::Room;
 
 /// Kinds of record; the number is the byte on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -93,17 +119,19 @@ pub fn room_for(records: usize, body_bytes: u64) -> u64 {
     body_bytes.saturating_add((records as u64).saturating_mul(56)).saturating_add(512)
 }
 
-/// Room taken for one transaction. Given back when dropped.
-pub struct Reservation {
-    #[expect(dead_code, reason = "stub")]
-    bytes: u64,
-}
-
 /// The queue. Shared by all; nothing but [`Spool::read`] and (rarely) [`Spool::reserve`] touches the disk here.
-pub struct Spool {}
-
-/// The writing end; one thread (or the simulation) calls [`Committer::step`].
-pub struct Committer {}
+pub struct Spool {
+    settings: Settings,
+    index: Mutex<Index>,
+    queue: Queue,
+    room: Arc<Room>,
+    meters: Meters,
+    clock: Arc<dyn Clock>,
+    rng: Arc<dyn Rng>,
+    poisoned: AtomicBool,
+    /// A reservation was refused because there are too many records.
+    crowded: AtomicBool,
+}
 
 impl Spool {
     /// Opens or recovers `settings.directory` through `disk`; takes its lock file. The first key writes, all read.
@@ -111,22 +139,62 @@ impl Spool {
     /// # Errors
     /// One clear line and its exit code: no key, a missing key, a newer format, damage, another process, the disk.
     pub fn open(
-        _disk: Arc<dyn Disk>,
-        _settings: &Settings,
-        _keys: &[SpoolKey],
-        _clock: Arc<dyn Clock>,
-        _rng: Arc<dyn Rng>,
-        _meter: &Meter,
+        disk: Arc<dyn Disk>,
+        settings: &Settings,
+        keys: &[SpoolKey],
+        clock: Arc<dyn Clock>,
+        rng: Arc<dyn Rng>,
+        meter: &Meter,
     ) -> Result<(Arc<Self>, Committer), OpenError> {
-        Err(OpenError::failed("not yet"))
+        open::open(&*disk, settings, keys, (clock, rng, meter))
+    }
+
+    /// What is in a spool directory, without taking its lock or changing anything; also beside a running gateway
+    /// (then parts of it may be newer than others).
+    ///
+    /// # Errors
+    /// As [`Spool::open`].
+    pub fn peek(disk: &dyn Disk, settings: &Settings, keys: &[SpoolKey]) -> Result<Status, OpenError> {
+        open::peek(disk, settings, keys)
+    }
+
+    fn new(
+        settings: Settings,
+        index: Index,
+        room: Arc<Room>,
+        meters: Meters,
+        clock: Arc<dyn Clock>,
+        rng: Arc<dyn Rng>,
+    ) -> Self {
+        Self {
+            settings,
+            index: Mutex::new(index),
+            queue: Queue::default(),
+            room,
+            meters,
+            clock,
+            rng,
+            poisoned: AtomicBool::new(false),
+            crowded: AtomicBool::new(false),
+        }
     }
 
     /// Takes room for a transaction (see [`room_for`]) before its ticket. May touch the disk, rarely.
     ///
     /// # Errors
-    /// `SpoolFull` (it may have room again later), `TooLarge` (never), `SpoolFailed` (poisoned).
-    pub fn reserve(self: &Arc<Self>, _bytes: u64) -> Result<Reservation, Reason> {
-        Err(Reason::SpoolFailed)
+    /// `SpoolFull` (it may have room again later), `TooLarge` (never), `SpoolFailed` (poisoned, or no file can be made).
+    pub fn reserve(&self, bytes: u64) -> Result<Reservation, Reason> {
+        let crowded = self.index.lock().records() >= self.settings.max_records;
+        self.crowded.store(crowded, Ordering::Relaxed);
+        let result = match self.poisoned() {
+            Some(reason) => Err(reason),
+            None if crowded => Err(Reason::SpoolFull),
+            None => self.room.reserve(bytes),
+        };
+        if let Err(reason) = &result {
+            self.meters.refused(*reason);
+        }
+        result
     }
 
     /// As [`Spool::reserve`], from room that ordinary transactions leave free: for the small records without which
@@ -139,73 +207,97 @@ impl Spool {
     }
 
     /// Queues a transaction; call it in ticket order, under the sequencer's lock. Never blocks on I/O. At most
-    /// [`MAX_HOLDERS`] holders a record, and no record of kind [`RecordKind::Commit`].
-    pub fn enqueue(&self, _transaction: Transaction, _reservation: Reservation, _on_commit: OnCommit) {}
+    /// [`MAX_HOLDERS`] holders a record, names of at most 1024 bytes, no record of kind [`RecordKind::Commit`].
+    pub fn enqueue(&self, transaction: Transaction, reservation: Reservation, on_commit: OnCommit) {
+        self.queue.push(Queued { transaction, reservation, on_commit });
+    }
 
     /// Records held by `consumer`, not yet done, behind `after`, in order: at most `max_records`, and no more than
-    /// `max_bytes` of bodies unless the first alone is larger. Reads and decrypts: call it off the async threads.
+    /// `max_bytes` as stored unless the first alone is larger. Reads and decrypts: call it off the async threads.
     ///
     /// # Errors
     /// The disk failed or a record is damaged.
     pub fn read(
         &self,
-        _consumer: &str,
-        _after: Option<Seq>,
-        _max_bytes: usize,
-        _max_records: usize,
+        consumer: &str,
+        after: Option<Seq>,
+        max_bytes: usize,
+        max_records: usize,
     ) -> Result<Vec<Stored>, ReadError> {
-        Ok(Vec::new())
+        let plan = self.index.lock().plan(consumer, after, max_bytes, max_records);
+        plan.iter().map(read::read).collect()
     }
 
     /// `consumer` needs these no more. Made durable lazily, and always before the records are unlinked: a `done` that
     /// is lost in a crash means delivery again. Unknown positions are ignored.
-    pub fn done(&self, _consumer: &str, _seqs: &[Seq]) {}
+    pub fn done(&self, consumer: &str, seqs: &[Seq]) {
+        let news = self.index.lock().done_by_name(consumer, seqs.iter().map(|seq| seq.0));
+        if news > 0 {
+            self.queue.hint();
+        }
+    }
 
     /// Changes whenever records for `consumer` are committed. Subscribe first, then read.
-    pub fn changed(&self, _consumer: &str) -> watch::Receiver<u64> {
-        watch::channel(0).1
+    pub fn changed(&self, consumer: &str) -> watch::Receiver<u64> {
+        self.index.lock().watch(consumer)
     }
 
     /// Says which consumers are configured now; all others that have records are listed as such in [`Status`].
-    pub fn expect(&self, _consumers: &[Arc<str>]) {}
+    pub fn expect(&self, consumers: &[Arc<str>]) {
+        self.index.lock().expect(consumers);
+    }
 
     /// Numbers for metrics, page, `spool list`.
     pub fn status(&self) -> Status {
+        let mut index = self.index.lock();
+        let (segments, records, next) = (index.segments().count() as u64, index.records(), Seq(index.next()));
+        let consumers = index.consumers();
+        drop(index);
         Status {
-            bytes: 0,
-            limit: 0,
-            segments: 0,
-            records: 0,
-            next: Seq(0),
-            poisoned: None,
-            refusing: None,
-            consumers: Vec::new(),
+            bytes: self.room.total(),
+            limit: self.settings.max_size,
+            segments,
+            records,
+            next,
+            poisoned: self.poisoned(),
+            refusing: self.refusing(),
+            consumers,
         }
     }
 
     /// Everything that waits for `consumer` is given up (`spool drop`), up to and including `through` if given.
-    /// Returns how many records. Durable after the committer's next step that syncs, at the latest [`Committer::close`].
-    pub fn drop_pending(&self, _consumer: &str, _through: Option<Seq>) -> u64 {
-        0
+    /// Gives how many records. Durable after the committer's next sync of its progress, at the latest
+    /// [`Committer::close`].
+    pub fn drop_pending(&self, consumer: &str, through: Option<Seq>) -> u64 {
+        let mut index = self.index.lock();
+        let all = index.waiting(consumer, through.map_or(u64::MAX, |through| through.0));
+        index.done_by_name(consumer, all)
     }
 
     /// Set once the spool can't be written any more.
     pub fn poisoned(&self) -> Option<Reason> {
-        None
+        self.poisoned.load(Ordering::Acquire).then_some(Reason::SpoolFailed)
+    }
+
+    fn poison(&self) {
+        self.poisoned.store(true, Ordering::Release);
+        self.meters.poisoned();
+    }
+
+    /// Why reservations are refused now.
+    fn refusing(&self) -> Option<Reason> {
+        self.room.refusing().or_else(|| self.crowded.load(Ordering::Relaxed).then_some(Reason::SpoolFull))
+    }
+
+    /// Ends a refusal for too many records when there is room again.
+    fn look_for_room(&self) {
+        if self.crowded.load(Ordering::Relaxed) && self.index.lock().records() < self.settings.max_records {
+            self.crowded.store(false, Ordering::Relaxed);
+        }
     }
 
     /// Wakes a committer that waits for work, e.g. to shut down.
-    pub fn wake(&self) {}
-}
-
-impl Committer {
-    /// Takes all that waits (or waits up to `idle` for something), writes it, syncs once, publishes, calls the
-    /// [`OnCommit`]s in order, keeps progress, reclaims segments.
-    pub fn step(&mut self, _idle: Duration) -> Step {
-        Step::default()
+    pub fn wake(&self) {
+        self.queue.wake();
     }
-
-    /// Commits what waits, makes progress durable, gives the lock back. Call it at the end of an orderly shutdown;
-    /// without it nothing is lost, but some records may be delivered again.
-    pub fn close(self) {}
 }

@@ -1,0 +1,82 @@
+//! **What**: the seal of one segment: AES-256-GCM and CRC32C. **Invariants**: the key is
+//! HKDF-SHA256(spool key, salt of the segment); the nonce is the record's number in the segment, so a number is never
+//! sealed twice under one salt (`commit` opens a new segment instead). **Not here**: what is sealed (`record`).
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use hkdf::Hkdf;
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+use super::key::SpoolKey;
+use super::record::{TAG, TAIL};
+
+/// Seals and opens the records of one segment.
+pub(super) struct Cipher {
+    segment: u64,
+    seed: u32,
+    /// `None` only in the leak search's self-check.
+    key: Option<LessSafeKey>,
+}
+
+impl Cipher {
+    /// The cipher of segment `segment` with `salt`. `None`: the library refused (it has no reason to).
+    pub(super) fn new(key: &SpoolKey, salt: &[u8; 32], segment: u64, sealing: bool) -> Option<Self> {
+        let seed = crc32c::crc32c(salt);
+        if !sealing {
+            return Some(Self { segment, seed, key: None });
+        }
+        let mut derived = Zeroizing::new([0; 32]);
+        let mut info = *b"tollgate spool segment v1\0********";
+        for (to, from) in info.iter_mut().rev().zip(segment.to_be_bytes().iter().rev()) {
+            *to = *from;
+        }
+        Hkdf::<Sha256>::new(Some(salt), key.bytes()).expand(&info, derived.as_mut_slice()).ok()?;
+        let key = UnboundKey::new(&AES_256_GCM, derived.as_slice()).ok()?;
+        Some(Self { segment, seed, key: Some(LessSafeKey::new(key)) })
+    }
+
+    /// Checksum of a record: the segment's salt, the header behind the checksum, the body as stored.
+    pub(super) fn checksum_start(&self, tail: &[u8; TAIL]) -> u32 {
+        crc32c::crc32c_append(self.seed, tail)
+    }
+
+    /// Seals `body` in place and gives the tag that is stored behind it.
+    pub(super) fn seal(&self, tail: &[u8; TAIL], record: u32, account: &str, body: &mut [u8]) -> Option<[u8; TAG]> {
+        let mut stored = [0; TAG];
+        if let Some(key) = &self.key {
+            let aad = Aad::from(self.associated(tail, account));
+            let tag = key.seal_in_place_separate_tag(nonce(record), aad, body).ok()?;
+            for (to, from) in stored.iter_mut().zip(tag.as_ref()) {
+                *to = *from;
+            }
+        }
+        Some(stored)
+    }
+
+    /// Opens `body` (as stored, tag last) in place; gives the length of the plain text at its start.
+    pub(super) fn open(&self, tail: &[u8; TAIL], record: u32, account: &str, body: &mut [u8]) -> Option<usize> {
+        match &self.key {
+            Some(key) => {
+                let aad = Aad::from(self.associated(tail, account));
+                key.open_in_place(nonce(record), aad, body).ok().map(|plain| plain.len())
+            }
+            None => body.len().checked_sub(TAG),
+        }
+    }
+
+    fn associated(&self, tail: &[u8; TAIL], account: &str) -> Vec<u8> {
+        let mut aad = Vec::with_capacity(8 + TAIL + account.len());
+        aad.extend_from_slice(&self.segment.to_le_bytes());
+        aad.extend_from_slice(tail);
+        aad.extend_from_slice(account.as_bytes());
+        aad
+    }
+}
+
+fn nonce(record: u32) -> Nonce {
+    let mut bytes = [0; NONCE_LEN];
+    for (to, from) in bytes.iter_mut().rev().zip(record.to_le_bytes()) {
+        *to = from;
+    }
+    Nonce::assume_unique_for_key(bytes)
+}

@@ -1,0 +1,221 @@
+//! **What**: [`Encoder`]: turns transactions into the next bytes of one segment. **Invariants**: record numbers only
+//! grow; an encoder is thrown away when what it encoded could not be written. **Not here**: writing (`commit`).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::cipher::Cipher;
+use super::record::{
+    COMMIT_SIZE, KIND_COMMIT, KIND_TABLE, RECORD_HEADER, RecordHeader, SEGMENT_HEADER, TAG, TransactionHash, put_name,
+    put_set, record_size,
+};
+use super::{Record, Transaction};
+
+/// The next bytes of a segment and the numbers in use in it.
+pub(super) struct Encoder {
+    cipher: Arc<Cipher>,
+    /// Offset behind the last encoded record.
+    end: u64,
+    record: u32,
+    names: HashMap<Arc<str>, u16>,
+    sets: HashMap<Vec<u16>, u16>,
+}
+
+/// A record as it will be known in memory.
+#[derive(Clone, Copy)]
+pub(super) struct Placed {
+    pub(super) offset: u32,
+    pub(super) account: u16,
+    pub(super) set: u16,
+}
+
+/// A transaction as encoded.
+#[derive(Default)]
+pub(super) struct Encoded {
+    /// Number of its first record in the segment.
+    pub(super) first: u32,
+    /// All records, internal ones too, in order.
+    pub(super) records: Vec<Placed>,
+    /// How many of them come before the caller's own (0 or 1).
+    pub(super) leading: u32,
+    /// Names and sets that it adds to the segment's tables.
+    pub(super) additions: Additions,
+}
+
+/// What a transaction adds to the tables, in the order of the new numbers.
+#[derive(Default)]
+pub(super) struct Additions {
+    pub(super) names: Vec<(u16, Arc<str>)>,
+    pub(super) sets: Vec<(u16, Vec<u16>)>,
+}
+
+impl Additions {
+    fn body(&self) -> Vec<u8> {
+        let mut body = Vec::new();
+        for (id, name) in &self.names {
+            put_name(&mut body, *id, name);
+        }
+        for (id, members) in &self.sets {
+            put_set(&mut body, *id, members);
+        }
+        body
+    }
+}
+
+/// What goes into a record's header beside what the encoder knows.
+#[derive(Clone, Copy)]
+struct Fields<'a> {
+    kind: u8,
+    account: u16,
+    account_name: &'a str,
+    set: u16,
+    stamp: Stamp,
+}
+
+/// What all records of a write group share.
+#[derive(Clone, Copy)]
+pub(super) struct Stamp {
+    /// Offset at which the group starts.
+    pub(super) group: u32,
+    /// Time of the commit, ns.
+    pub(super) committed: u64,
+}
+
+/// A record could not be sealed.
+pub(super) struct Unsealable;
+
+impl Encoder {
+    /// For an empty segment.
+    pub(super) fn new(cipher: Arc<Cipher>) -> Self {
+        let (mut names, mut sets) = (HashMap::new(), HashMap::new());
+        names.insert(Arc::from(""), 0);
+        sets.insert(Vec::new(), 0);
+        Self { cipher, end: SEGMENT_HEADER as u64, record: 0, names, sets }
+    }
+
+    /// Offset behind the last encoded record.
+    pub(super) fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// Appends `transaction` to `out` (which is to be written at the end of what was encoded before) if it ends at or
+    /// before `capacity`. `Ok(None)`: it does not fit, and nothing changed.
+    ///
+    /// # Errors
+    /// It can't be sealed; neither `out` nor the encoder may be used any more.
+    pub(super) fn append(
+        &mut self,
+        transaction: &Transaction,
+        stamp: Stamp,
+        capacity: u64,
+        out: &mut Vec<u8>,
+    ) -> Result<Option<Encoded>, Unsealable> {
+        let Some(additions) = self.additions(transaction) else { return Ok(None) };
+        let table = additions.body();
+        let bodies: usize = transaction.records.iter().map(|record| record_size(record.body.len())).sum();
+        let size = bodies + COMMIT_SIZE + if table.is_empty() { 0 } else { record_size(table.len()) };
+        let records = u32::try_from(transaction.records.len()).ok().and_then(|records| records.checked_add(2));
+        let numbers = records.and_then(|records| self.record.checked_add(records));
+        if self.end.saturating_add(size as u64) > capacity || numbers.is_none() {
+            return Ok(None);
+        }
+        out.reserve(size);
+        let encoded = self.transaction(transaction, &additions, &table, stamp, out).ok_or(Unsealable)?;
+        Ok(Some(Encoded { additions, ..encoded }))
+    }
+
+    fn transaction(
+        &mut self,
+        transaction: &Transaction,
+        additions: &Additions,
+        table: &[u8],
+        stamp: Stamp,
+        out: &mut Vec<u8>,
+    ) -> Option<Encoded> {
+        self.names.extend(additions.names.iter().map(|(id, name)| (Arc::clone(name), *id)));
+        self.sets.extend(additions.sets.iter().map(|(id, members)| (members.clone(), *id)));
+        let mut encoded = Encoded { first: self.record, ..Encoded::default() };
+        let mut hash = TransactionHash::default();
+        let internal = Fields { kind: KIND_TABLE, account: 0, account_name: "", set: 0, stamp };
+        if !table.is_empty() {
+            encoded.leading = 1;
+            encoded.records.push(self.record(internal, table, &mut hash, out)?);
+        }
+        let account = self.names.get(&transaction.account).copied()?;
+        for record in &transaction.records {
+            let set = self.sets.get(&self.members(record)?).copied()?;
+            let account_name = &*transaction.account;
+            let fields = Fields { kind: record.kind as u8, account, account_name, set, stamp };
+            encoded.records.push(self.record(fields, &record.body, &mut hash, out)?);
+        }
+        let body = hash.body();
+        encoded.records.push(self.record(Fields { kind: KIND_COMMIT, ..internal }, &body, &mut hash, out)?);
+        Some(encoded)
+    }
+
+    fn record(
+        &mut self,
+        fields: Fields<'_>,
+        body: &[u8],
+        hash: &mut TransactionHash,
+        out: &mut Vec<u8>,
+    ) -> Option<Placed> {
+        let Fields { kind, account, account_name, set, stamp: Stamp { group, committed } } = fields;
+        let len = u32::try_from(body.len() + TAG).ok()?;
+        let mut header = RecordHeader { len, checksum: 0, record: self.record, group, committed, account, set, kind };
+        let tail = header.tail();
+        let start = out.len();
+        out.resize(start + RECORD_HEADER, 0);
+        out.extend_from_slice(body);
+        let stored = out.get_mut(start + RECORD_HEADER..)?;
+        let tag = self.cipher.seal(&tail, header.record, account_name, stored)?;
+        out.extend_from_slice(&tag);
+        let stored = out.get(start + RECORD_HEADER..)?;
+        header.checksum = crc32c::crc32c_append(self.cipher.checksum_start(&tail), stored);
+        let header = header.encode();
+        out.get_mut(start..start + RECORD_HEADER)?.copy_from_slice(&header);
+        hash.add(&header, &tag);
+        let size = record_size(body.len());
+        out.resize(start + size, 0);
+        let placed = Placed { offset: u32::try_from(self.end).ok()?, account, set };
+        self.end += size as u64;
+        self.record += 1;
+        Some(placed)
+    }
+
+    /// The set's member numbers, each once, in rising order. `None`: a name is not in the table.
+    fn members(&self, record: &Record) -> Option<Vec<u16>> {
+        let mut members =
+            record.holders.iter().map(|name| self.names.get(name).copied()).collect::<Option<Vec<_>>>()?;
+        members.sort_unstable();
+        members.dedup();
+        Some(members)
+    }
+
+    /// Names and sets of the transaction that the tables lack. `None`: the tables are full.
+    fn additions(&self, transaction: &Transaction) -> Option<Additions> {
+        let mut additions = Additions::default();
+        let mut fresh: HashMap<Arc<str>, u16> = HashMap::new();
+        let names = transaction.records.iter().flat_map(|record| record.holders.iter());
+        for name in std::iter::once(&transaction.account).chain(names) {
+            if self.names.contains_key(name) || fresh.contains_key(name) {
+                continue;
+            }
+            let id = u16::try_from(self.names.len() + fresh.len()).ok()?;
+            fresh.insert(Arc::clone(name), id);
+            additions.names.push((id, Arc::clone(name)));
+        }
+        for record in &transaction.records {
+            let number = |name: &Arc<str>| self.names.get(name).or_else(|| fresh.get(name)).copied();
+            let mut members = record.holders.iter().map(number).collect::<Option<Vec<_>>>()?;
+            members.sort_unstable();
+            members.dedup();
+            if self.sets.contains_key(&members) || additions.sets.iter().any(|(_, known)| *known == members) {
+                continue;
+            }
+            let id = u16::try_from(self.sets.len() + additions.sets.len()).ok()?;
+            additions.sets.push((id, members));
+        }
+        Some(additions)
+    }
+}

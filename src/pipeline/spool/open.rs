@@ -1,0 +1,99 @@
+//! **What**: makes a spool directory ready: lock, recovery, sweeping. **Invariants**: what was read is synced before it
+//! counts as committed; nothing that was written before is appended to. **Not here**: reading (`recover`).
+
+use std::io;
+use std::sync::Arc;
+
+use crate::clock::Clock;
+use crate::pipeline::disk::{Directory, Disk};
+use crate::rng::Rng;
+use crate::telemetry::Meter;
+
+use super::commit::Committer;
+use super::config::Settings;
+use super::key::SpoolKey;
+use super::meters::Meters;
+use super::progress::Progress;
+use super::recover::{Found, survey};
+use super::room::{CUSHION, Room};
+use super::status::OpenError;
+use super::upkeep::Clean;
+use super::{Spool, Status};
+
+const LOCK: &str = "lock";
+
+fn cant(settings: &Settings, what: &str, error: &io::Error) -> OpenError {
+    OpenError::config(format!("spool directory {} can't be {what}: {error}", settings.directory.display()))
+}
+
+pub(super) fn open(
+    disk: &dyn Disk,
+    settings: &Settings,
+    keys: &[SpoolKey],
+    (clock, rng, meter): (Arc<dyn Clock>, Arc<dyn Rng>, &Meter),
+) -> Result<(Arc<Spool>, Committer), OpenError> {
+    let Some(key) = keys.first().cloned() else { return Err(OpenError::config("the spool has no key")) };
+    let directory = disk.directory(&settings.directory).map_err(|error| cant(settings, "used", &error))?;
+    let lock = match directory.lock(LOCK) {
+        Ok(Some(lock)) => lock,
+        Ok(None) => {
+            let path = settings.directory.display();
+            return Err(OpenError::failed(format!("spool directory {path} is in use by another process")));
+        }
+        Err(error) => return Err(cant(settings, "locked", &error)),
+    };
+    let found = survey(&directory, settings, keys)?;
+    settle(&*directory, &found).map_err(|error| {
+        OpenError::failed(format!("spool directory {} can't be made ready: {error}", settings.directory.display()))
+    })?;
+    let cushion = match directory.open(CUSHION) {
+        Ok(file) => file.size().unwrap_or(0),
+        Err(_) => 0,
+    };
+    let room = Room::new(Arc::clone(&directory), Arc::clone(&clock), settings.room(), settings.segment_size);
+    room.active(0, 0, found.bytes);
+    let meters = Meters::new(meter, settings.max_size);
+    let spool = Arc::new(Spool::new(settings.clone(), found.index, room, meters, clock, rng));
+    let progress = Progress::new(settings.progress_size());
+    let mut committer = Committer::new(Arc::clone(&spool), directory, key, lock, progress);
+    committer.newest = (found.highest, found.newest_len);
+    committer.removed = found.removed;
+    committer.clean = Clean::with_cushion(cushion);
+    committer.upkeep();
+    if !committer.progress.usable() && !spool.room.resting() {
+        tracing::warn!("the spool starts without a progress file");
+    }
+    Ok((spool, committer))
+}
+
+/// Makes durable what was read, and removes what is of no use.
+fn settle(directory: &dyn Directory, found: &Found) -> io::Result<()> {
+    if let Some(last) = &found.last {
+        last.sync_data()?;
+    }
+    for name in &found.sweep {
+        directory.remove(name)?;
+    }
+    directory.sync()?;
+    for (file, len) in &found.cut {
+        // Best effort: it only gives room back.
+        let _ = file.set_len(*len);
+    }
+    Ok(())
+}
+
+/// What is in a spool directory, without taking its lock or changing anything.
+pub(super) fn peek(disk: &dyn Disk, settings: &Settings, keys: &[SpoolKey]) -> Result<Status, OpenError> {
+    let directory = disk.directory(&settings.directory).map_err(|error| cant(settings, "used", &error))?;
+    let mut found = survey(&directory, settings, keys)?;
+    Ok(Status {
+        bytes: found.bytes,
+        limit: settings.max_size,
+        segments: found.index.segments().count() as u64,
+        records: found.index.records(),
+        next: super::Seq(found.index.next()),
+        poisoned: None,
+        refusing: None,
+        consumers: found.index.consumers(),
+    })
+}

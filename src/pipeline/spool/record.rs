@@ -1,0 +1,311 @@
+//! **What**: the bytes of a segment. **Invariants**: little endian; every record starts at a multiple of 8; version 1.
+//! **Not here**: the seal (`cipher`), reading a segment through (`scan`), building one (`encode`).
+//!
+//! ```text
+//! seg-{number:010}.spool
+//!   header, 104 bytes: magic "TGSPOOL\n" | u16 version | u16 header length | u8 cipher (1 = AES-256-GCM) | 3 zeros |
+//!     u64 segment number | u64 first sequence number | u64 created, ns | u64 valid bytes of the segment before |
+//!     key id [8] | salt [32] | 12 zeros | u32 CRC32C of all before it
+//!   records, each: u32 length of the stored body (0 = no more) | u32 CRC32C(salt, rest of the header, stored body) |
+//!     tail of 24 bytes: u32 number in the segment | u32 offset at which its write group starts |
+//!     u64 committed, ns | u16 account | u16 holder set | u8 kind | 3 zeros
+//!     stored body = AES-256-GCM(body), tag last; AAD = u64 segment number, tail, account's name | zeros up to 8
+//! ```
+//! A record's position is the segment's first sequence number plus its number; internal records use up numbers too.
+//! A transaction is its records, an internal *table* record first when names are new to the segment, and a *commit*
+//! record (u32 count, SHA-256 over header and tag of each); it lies in one segment. Account and holder set are numbers
+//! of the segment's tables: entries `1 | u16 id | u16 length | name` and `2 | u16 id | u8 count | u16 name id …`.
+//! Number 0 is the empty name and the empty set.
+//!
+//! A group is written only after the group before it was synced, so a valid record of a group that starts *behind* an
+//! invalid record proves that the invalid one was once durable: damage, not a torn tail.
+
+use sha2::{Digest, Sha256};
+
+use super::RecordKind;
+
+/// First bytes of a segment.
+pub(super) const MAGIC: [u8; 8] = *b"TGSPOOL\n";
+/// The format that is written.
+pub(super) const VERSION: u16 = 1;
+/// Bytes of a segment's header.
+pub(super) const SEGMENT_HEADER: usize = 104;
+/// Bytes of a record's header.
+pub(super) const RECORD_HEADER: usize = 32;
+/// Bytes of a record's header that are authenticated.
+pub(super) const TAIL: usize = 24;
+/// Bytes of the tag behind each body.
+pub(super) const TAG: usize = 16;
+/// Stored bytes of a commit record, all told.
+pub(super) const COMMIT_SIZE: usize = padded(RECORD_HEADER + 36 + TAG);
+/// Kind byte of the internal table record.
+pub(super) const KIND_TABLE: u8 = 128;
+/// Kind byte of the commit record.
+pub(super) const KIND_COMMIT: u8 = RecordKind::Commit as u8;
+/// Longest name of an account or consumer, bytes.
+pub(super) const MAX_NAME: usize = 1024;
+
+const CIPHER_AES: u8 = 1;
+const CIPHER_OFF: u8 = 0;
+
+/// `len` rounded up to where the next record starts.
+pub(super) const fn padded(len: usize) -> usize {
+    len.div_ceil(8) * 8
+}
+
+/// Bytes that a record with a body of `len` bytes takes.
+pub(super) const fn record_size(len: usize) -> usize {
+    padded(RECORD_HEADER + len + TAG)
+}
+
+/// Name of the file of segment `number`.
+pub(super) fn segment_name(number: u64) -> String {
+    format!("seg-{number:010}.spool")
+}
+
+/// Reads little-endian numbers off the front.
+pub(super) struct Take<'a>(pub(super) &'a [u8]);
+
+impl<'a> Take<'a> {
+    pub(super) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (first, rest) = self.0.split_first_chunk::<N>()?;
+        self.0 = rest;
+        Some(*first)
+    }
+
+    pub(super) fn u8(&mut self) -> Option<u8> {
+        self.array::<1>().map(u8::from_le_bytes)
+    }
+
+    pub(super) fn u16(&mut self) -> Option<u16> {
+        self.array().map(u16::from_le_bytes)
+    }
+
+    pub(super) fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    pub(super) fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    pub(super) fn bytes(&mut self, len: usize) -> Option<&'a [u8]> {
+        let (first, rest) = self.0.split_at_checked(len)?;
+        self.0 = rest;
+        Some(first)
+    }
+}
+
+/// A segment's header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct SegmentHeader {
+    pub(super) sealed: bool,
+    pub(super) number: u64,
+    pub(super) first: u64,
+    pub(super) created: u64,
+    pub(super) previous_len: u64,
+    pub(super) key_id: [u8; 8],
+    pub(super) salt: [u8; 32],
+}
+
+/// Why a segment's header can't be used.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum HeaderError {
+    /// Written by a version that this one does not know.
+    Newer(u16),
+    /// Not what it should be.
+    Damaged,
+}
+
+impl SegmentHeader {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(SEGMENT_HEADER);
+        out.extend_from_slice(&MAGIC);
+        out.extend_from_slice(&VERSION.to_le_bytes());
+        out.extend_from_slice(&(SEGMENT_HEADER as u16).to_le_bytes());
+        out.extend_from_slice(&[if self.sealed { CIPHER_AES } else { CIPHER_OFF }, 0, 0, 0]);
+        for number in [self.number, self.first, self.created, self.previous_len] {
+            out.extend_from_slice(&number.to_le_bytes());
+        }
+        out.extend_from_slice(&self.key_id);
+        out.extend_from_slice(&self.salt);
+        out.extend_from_slice(&[0; 12]);
+        out.extend_from_slice(&crc32c::crc32c(&out).to_le_bytes());
+        out
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, HeaderError> {
+        let mut take = Take(bytes);
+        let magic = take.array::<8>();
+        let version = take.u16();
+        match (magic, version) {
+            (Some(MAGIC), Some(VERSION)) => {}
+            (Some(MAGIC), Some(version)) if version > VERSION => return Err(HeaderError::Newer(version)),
+            _ => return Err(HeaderError::Damaged),
+        }
+        Self::fields(bytes, &mut take).ok_or(HeaderError::Damaged)
+    }
+
+    fn fields(bytes: &[u8], take: &mut Take<'_>) -> Option<Self> {
+        let (covered, checksum) = bytes.split_at_checked(SEGMENT_HEADER - 4)?;
+        let length = take.u16()?;
+        let [cipher, ..] = take.array::<4>()?;
+        let header = Self {
+            sealed: cipher != CIPHER_OFF,
+            number: take.u64()?,
+            first: take.u64()?,
+            created: take.u64()?,
+            previous_len: take.u64()?,
+            key_id: take.array()?,
+            salt: take.array()?,
+        };
+        let right = Take(checksum).u32()? == crc32c::crc32c(covered)
+            && usize::from(length) == SEGMENT_HEADER
+            && cipher <= CIPHER_AES;
+        right.then_some(header)
+    }
+}
+
+/// A record's header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct RecordHeader {
+    /// Stored length of the body, tag included.
+    pub(super) len: u32,
+    pub(super) checksum: u32,
+    pub(super) record: u32,
+    pub(super) group: u32,
+    pub(super) committed: u64,
+    pub(super) account: u16,
+    pub(super) set: u16,
+    pub(super) kind: u8,
+}
+
+impl RecordHeader {
+    /// The part that checksum and seal cover.
+    pub(super) fn tail(&self) -> [u8; TAIL] {
+        let mut tail = [0; TAIL];
+        let fields = (self.record.to_le_bytes().into_iter())
+            .chain(self.group.to_le_bytes())
+            .chain(self.committed.to_le_bytes())
+            .chain(self.account.to_le_bytes())
+            .chain(self.set.to_le_bytes())
+            .chain([self.kind]);
+        for (to, from) in tail.iter_mut().zip(fields) {
+            *to = from;
+        }
+        tail
+    }
+
+    pub(super) fn encode(&self) -> [u8; RECORD_HEADER] {
+        let mut out = [0; RECORD_HEADER];
+        let bytes = self.len.to_le_bytes().into_iter().chain(self.checksum.to_le_bytes()).chain(self.tail());
+        for (to, from) in out.iter_mut().zip(bytes) {
+            *to = from;
+        }
+        out
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut take = Take(bytes);
+        let header = Self {
+            len: take.u32()?,
+            checksum: take.u32()?,
+            record: take.u32()?,
+            group: take.u32()?,
+            committed: take.u64()?,
+            account: take.u16()?,
+            set: take.u16()?,
+            kind: take.u8()?,
+        };
+        (take.array::<3>()? == [0; 3]).then_some(header)
+    }
+
+    /// Whether it can be a record at `offset` of a file that ends at `end`.
+    pub(super) fn plausible(&self, offset: u64, end: u64) -> bool {
+        (self.len as usize) >= TAG
+            && offset.saturating_add(RECORD_HEADER as u64 + u64::from(self.len)) <= end
+            && u64::from(self.group) <= offset
+            && (self.kind == KIND_TABLE || RecordKind::from_byte(self.kind).is_some())
+    }
+
+    /// Where the next record starts, from this one's offset.
+    pub(super) fn size(&self) -> u64 {
+        padded(RECORD_HEADER + self.len as usize) as u64
+    }
+}
+
+impl RecordKind {
+    pub(super) fn from_byte(byte: u8) -> Option<Self> {
+        [Self::Key, Self::Fragment, Self::Forward, Self::Commit, Self::Seal, Self::Leaf, Self::Effects]
+            .into_iter()
+            .find(|kind| *kind as u8 == byte)
+    }
+}
+
+/// Running hash of a transaction: header and tag of each record.
+#[derive(Clone, Default)]
+pub(super) struct TransactionHash {
+    hash: Sha256,
+    count: u32,
+}
+
+impl TransactionHash {
+    pub(super) fn add(&mut self, header: &[u8; RECORD_HEADER], tag: &[u8; TAG]) {
+        self.hash.update(header);
+        self.hash.update(tag);
+        self.count = self.count.saturating_add(1);
+    }
+
+    /// The body of the commit record.
+    pub(super) fn body(&self) -> Vec<u8> {
+        let mut body = Vec::with_capacity(36);
+        body.extend_from_slice(&self.count.to_le_bytes());
+        body.extend_from_slice(&self.hash.clone().finalize());
+        body
+    }
+}
+
+/// An entry of a table record.
+pub(super) enum TableEntry<'a> {
+    Name(u16, &'a str),
+    Set(u16, Vec<u16>),
+}
+
+/// Appends one name to a table record's body.
+pub(super) fn put_name(out: &mut Vec<u8>, id: u16, name: &str) {
+    out.push(1);
+    out.extend_from_slice(&id.to_le_bytes());
+    out.extend_from_slice(&(name.len() as u16).to_le_bytes());
+    out.extend_from_slice(name.as_bytes());
+}
+
+/// Appends one holder set to a table record's body.
+pub(super) fn put_set(out: &mut Vec<u8>, id: u16, members: &[u16]) {
+    out.push(2);
+    out.extend_from_slice(&id.to_le_bytes());
+    out.push(members.len() as u8);
+    for member in members {
+        out.extend_from_slice(&member.to_le_bytes());
+    }
+}
+
+/// Reads a table record's body. `None`: not one.
+pub(super) fn table(body: &[u8]) -> Option<Vec<TableEntry<'_>>> {
+    let mut take = Take(body);
+    let mut entries = Vec::new();
+    while !take.0.is_empty() {
+        let (tag, id) = (take.u8()?, take.u16()?);
+        entries.push(match tag {
+            1 => {
+                let len = take.u16()?;
+                TableEntry::Name(id, std::str::from_utf8(take.bytes(usize::from(len))?).ok()?)
+            }
+            2 => {
+                let count = take.u8()?;
+                TableEntry::Set(id, (0..count).map(|_| take.u16()).collect::<Option<_>>()?)
+            }
+            _ => return None,
+        });
+    }
+    Some(entries)
+}

@@ -1,0 +1,307 @@
+//! **What**: [`Room`]: who may take how much of the disk. **Why**: a full disk is met before the ticket, never after
+//! it. **Invariants**: all files together stay within the limit; what is reserved fits into files whose room is
+//! already taken (twice over, since a segment's last bytes may be too few for the next transaction), or, where the
+//! file system can't take room ahead, into what the volume says is free. **Not here**: writing (`commit`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::clock::Clock;
+use crate::pipeline::Reason;
+use crate::pipeline::disk::{Directory, DiskFile, is_full};
+
+use super::config::MAX_SEGMENT;
+use super::record::SEGMENT_HEADER;
+
+/// First letters of files that wait to become segments.
+pub(super) const SPARE: &str = "spare-";
+/// The file whose room is given up so that progress can be kept on a full disk.
+pub(super) const CUSHION: &str = "cushion";
+/// After the disk said that it is full, it is asked again no sooner.
+const ASK_AGAIN: Duration = Duration::from_millis(250);
+/// Files that must be left on the volume.
+const LOW_FILES: u64 = 16;
+
+/// A file that waits to become a segment.
+pub(super) struct Spare {
+    pub(super) name: String,
+    pub(super) file: Arc<dyn DiskFile>,
+    pub(super) size: u64,
+}
+
+/// Room taken for one transaction. Given back when dropped.
+pub struct Reservation {
+    room: Arc<Room>,
+    bytes: u64,
+    /// A file of its own, for a transaction that is larger than a segment.
+    spare: Option<Spare>,
+}
+
+impl Reservation {
+    /// Bytes taken.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Whether it has a file of its own.
+    pub(super) fn has_own_file(&self) -> bool {
+        self.spare.is_some()
+    }
+
+    /// The file of its own, if it has one.
+    pub(super) fn take_own_file(&mut self) -> Option<Spare> {
+        let spare = self.spare.take()?;
+        let mut inner = self.room.inner.lock();
+        inner.own = inner.own.saturating_sub(spare.size);
+        Some(spare)
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        let mut inner = self.room.inner.lock();
+        inner.reserved = inner.reserved.saturating_sub(self.bytes);
+        if let Some(spare) = self.spare.take() {
+            inner.own = inner.own.saturating_sub(spare.size);
+            inner.spares.push(spare);
+        }
+    }
+}
+
+/// The ledger.
+pub(super) struct Room {
+    directory: Arc<dyn Directory>,
+    clock: Arc<dyn Clock>,
+    limit: u64,
+    segment: u64,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    /// Bytes of segments that are not written to any more.
+    closed: u64,
+    /// Size of the segment that is written to, and what is left of it.
+    active: u64,
+    active_free: u64,
+    /// Progress file and cushion.
+    other: u64,
+    spares: Vec<Spare>,
+    /// Files of reservations that have their own.
+    own: u64,
+    reserved: u64,
+    next_spare: u64,
+    /// Room can't be taken ahead here.
+    unsure: bool,
+    /// Monotonic time before which the disk is not asked again, and what it said.
+    again: Option<(Duration, Reason)>,
+    /// When the volume was last asked for what is free, where room can't be taken ahead.
+    looked: Option<Duration>,
+    /// Why the last reservation was refused, and how large it was.
+    refusing: Option<(Reason, u64)>,
+}
+
+impl Inner {
+    fn total(&self) -> u64 {
+        let spares: u64 = self.spares.iter().map(|spare| spare.size).sum();
+        self.closed + self.active + self.other + spares + self.own
+    }
+
+    /// What can be written without taking more room.
+    fn taken(&self) -> u64 {
+        let spares: u64 = self.spares.iter().map(|spare| spare.size.saturating_sub(SEGMENT_HEADER as u64)).sum();
+        // A transaction with its own file ends the active segment early.
+        if self.own > 0 { spares } else { spares + self.active_free }
+    }
+}
+
+impl Room {
+    pub(super) fn new(directory: Arc<dyn Directory>, clock: Arc<dyn Clock>, limit: u64, segment: u64) -> Arc<Self> {
+        Arc::new(Self { directory, clock, limit, segment, inner: Mutex::new(Inner::default()) })
+    }
+
+    /// Takes room for `bytes`.
+    pub(super) fn reserve(self: &Arc<Self>, bytes: u64) -> Result<Reservation, Reason> {
+        if bytes.saturating_add(SEGMENT_HEADER as u64) > (self.limit / 2).min(MAX_SEGMENT) {
+            return Err(Reason::TooLarge);
+        }
+        let mut inner = self.inner.lock();
+        let result = self.try_reserve(&mut inner, bytes);
+        inner.refusing = result.as_ref().err().map(|reason| (*reason, bytes));
+        let spare = result?;
+        inner.reserved += bytes;
+        drop(inner);
+        Ok(Reservation { room: Arc::clone(self), bytes, spare })
+    }
+
+    fn try_reserve(&self, inner: &mut Inner, bytes: u64) -> Result<Option<Spare>, Reason> {
+        let size = bytes + SEGMENT_HEADER as u64;
+        if size > self.segment {
+            let spare = self.allocate(inner, size)?;
+            inner.own += size;
+            return Ok(Some(spare));
+        }
+        let want = inner.reserved.saturating_add(bytes).saturating_mul(2);
+        while inner.taken() < want {
+            let spare = self.allocate(inner, self.segment)?;
+            inner.spares.push(spare);
+        }
+        if inner.unsure {
+            self.look(inner, want)?;
+        }
+        Ok(None)
+    }
+
+    /// Makes a file of `size` bytes.
+    fn allocate(&self, inner: &mut Inner, size: u64) -> Result<Spare, Reason> {
+        if inner.total().saturating_add(size) > self.limit {
+            return Err(Reason::SpoolFull);
+        }
+        let now = self.clock.monotonic();
+        if let Some((_, reason)) = inner.again.filter(|(until, _)| now < *until) {
+            return Err(reason);
+        }
+        let name = format!("{SPARE}{}", inner.next_spare);
+        inner.next_spare += 1;
+        let refuse = |inner: &mut Inner, reason| {
+            inner.again = Some((now.saturating_add(ASK_AGAIN), reason));
+            reason
+        };
+        match self.directory.create(&name, size) {
+            Ok((file, true)) => {
+                inner.again = None;
+                Ok(Spare { name, file, size })
+            }
+            Ok((file, false)) => {
+                inner.unsure = true;
+                match self.free_above(inner, size) {
+                    Ok(()) => Ok(Spare { name, file, size }),
+                    Err(reason) => {
+                        // Best effort: it is empty, and swept at the next start.
+                        let _ = self.directory.remove(&name);
+                        Err(refuse(inner, reason))
+                    }
+                }
+            }
+            Err(error) if is_full(&error) => Err(refuse(inner, Reason::SpoolFull)),
+            Err(error) => {
+                tracing::warn!(%error, "the spool can't make a file");
+                Err(refuse(inner, Reason::SpoolFailed))
+            }
+        }
+    }
+
+    /// Whether the volume has room for `more` and a segment on top, and for some files.
+    fn free_above(&self, inner: &mut Inner, more: u64) -> Result<(), Reason> {
+        let free = self.directory.free().map_err(|_| Reason::SpoolFailed)?;
+        inner.looked = Some(self.clock.monotonic());
+        let enough = free.bytes >= more.saturating_add(self.segment) && free.files >= LOW_FILES;
+        if enough { Ok(()) } else { Err(Reason::SpoolFull) }
+    }
+
+    /// Asks the volume every now and then, where room can't be taken ahead.
+    fn look(&self, inner: &mut Inner, want: u64) -> Result<(), Reason> {
+        let now = self.clock.monotonic();
+        if let Some((_, reason)) = inner.again.filter(|(until, _)| now < *until) {
+            return Err(reason);
+        }
+        if inner.looked.is_some_and(|looked| now.saturating_sub(looked) < ASK_AGAIN) && inner.refusing.is_none() {
+            return Ok(());
+        }
+        let result = self.free_above(inner, want);
+        inner.again = result.err().map(|reason| (now.saturating_add(ASK_AGAIN), reason));
+        result
+    }
+
+    /// The smallest file that holds a transaction of `bytes`; a new one if there is none.
+    pub(super) fn take(&self, bytes: u64) -> Result<Spare, Reason> {
+        let size = bytes.saturating_add(SEGMENT_HEADER as u64);
+        let mut inner = self.inner.lock();
+        let fits = inner.spares.iter().enumerate().filter(|(_, spare)| spare.size >= size);
+        if let Some((at, _)) = fits.min_by_key(|(_, spare)| spare.size) {
+            return Ok(inner.spares.swap_remove(at));
+        }
+        self.allocate(&mut inner, size.max(self.segment))
+    }
+
+    /// The segment that is written to has `size` bytes, `free` of them left. The one before takes `closed` now.
+    pub(super) fn active(&self, size: u64, free: u64, closed: u64) {
+        let mut inner = self.inner.lock();
+        inner.active = size;
+        inner.active_free = free;
+        inner.closed += closed;
+    }
+
+    /// What is left of the segment that is written to.
+    pub(super) fn left(&self, free: u64) {
+        self.inner.lock().active_free = free;
+    }
+
+    /// Closed segments took `bytes` and are gone.
+    pub(super) fn reclaimed(&self, bytes: u64) {
+        let mut inner = self.inner.lock();
+        inner.closed = inner.closed.saturating_sub(bytes);
+    }
+
+    /// Progress file and cushion take `bytes` together.
+    pub(super) fn other(&self, bytes: u64) {
+        self.inner.lock().other = bytes;
+    }
+
+    /// Whether the disk said that it is full, and it is too early to ask again.
+    pub(super) fn resting(&self) -> bool {
+        let now = self.clock.monotonic();
+        self.inner.lock().again.is_some_and(|(until, _)| now < until)
+    }
+
+    /// Bytes of all files.
+    pub(super) fn total(&self) -> u64 {
+        self.inner.lock().total()
+    }
+
+    /// Why the last reservation was refused, until one succeeds.
+    pub(super) fn refusing(&self) -> Option<Reason> {
+        self.inner.lock().refusing.map(|(reason, _)| reason)
+    }
+
+    /// Ends a refusal as soon as what was refused would fit, also if nobody asks.
+    fn look_again(&self, inner: &mut Inner) {
+        let Some((_, bytes)) = inner.refusing else { return };
+        match self.try_reserve(inner, bytes) {
+            Ok(spare) => {
+                inner.refusing = None;
+                if let Some(spare) = spare {
+                    inner.own = inner.own.saturating_sub(spare.size);
+                    inner.spares.push(spare);
+                }
+            }
+            Err(reason) => inner.refusing = Some((reason, bytes)),
+        }
+    }
+
+    /// Takes room ahead, so that reservations seldom have to, and gives back what is too much.
+    pub(super) fn tend(&self) {
+        let mut inner = self.inner.lock();
+        self.look_again(&mut inner);
+        let want = inner.reserved.saturating_mul(2).saturating_add(if inner.active > 0 { self.segment / 4 } else { 0 });
+        if inner.taken() < want && inner.refusing.is_none() {
+            if let Ok(spare) = self.allocate(&mut inner, self.segment) {
+                inner.spares.push(spare);
+            }
+            return;
+        }
+        let spare_bytes = |inner: &Inner| inner.spares.iter().map(|spare| spare.size).max();
+        while let Some(largest) = spare_bytes(&inner) {
+            let without = inner.taken().saturating_sub(largest);
+            if without < want || (largest <= self.segment && without < want.saturating_add(self.segment)) {
+                return;
+            }
+            let Some(at) = inner.spares.iter().position(|spare| spare.size == largest) else { return };
+            let spare = inner.spares.swap_remove(at);
+            // Best effort: what stays is swept at the next start.
+            let _ = self.directory.remove(&spare.name);
+        }
+    }
+}

@@ -1,0 +1,104 @@
+use std::path::Path;
+use std::time::Duration;
+
+use super::*;
+use crate::clock::{ManualClock, SystemClock, UnixNanos};
+use crate::pipeline::disk::RealDisk;
+use crate::rng::SeededRng;
+use crate::secret::Secret;
+
+const STEP: Duration = Duration::ZERO;
+
+fn key(n: u8) -> SpoolKey {
+    SpoolKey::from_bytes([n; 32])
+}
+
+fn record(kind: RecordKind, holders: &[&str], body: impl Into<Bytes>) -> Record {
+    Record { kind, holders: holders.iter().map(|name| Arc::from(*name)).collect(), body: body.into() }
+}
+
+fn open(path: &Path, max_size: u64, keys: &[SpoolKey]) -> Result<(Arc<Spool>, Committer), OpenError> {
+    let settings = Settings::new(path.to_owned(), max_size);
+    let clock = Arc::new(SystemClock::new());
+    Spool::open(Arc::new(RealDisk), &settings, keys, clock, Arc::new(crate::rng::SystemRng), &Meter::new())
+}
+
+/// Queues a transaction; what became of it arrives in the returned slot.
+fn send(spool: &Arc<Spool>, account: &str, records: Vec<Record>) -> Result<Answer, Reason> {
+    let bytes = records.iter().map(|record| record.body.len() as u64).sum();
+    let reservation = spool.reserve(room_for(records.len(), bytes))?;
+    let answer = Answer::default();
+    let slot = Arc::clone(&answer);
+    let on_commit: OnCommit = Box::new(move |result| *slot.lock() = Some(result.map(<[Seq]>::to_vec)));
+    spool.enqueue(Transaction { account: Arc::from(account), records }, reservation, on_commit);
+    Ok(answer)
+}
+
+type Answer = Arc<Mutex<Option<Result<Vec<Seq>, Reason>>>>;
+
+fn seqs(answer: &Answer) -> Vec<Seq> {
+    answer.lock().clone().expect("an answer").expect("committed")
+}
+
+fn bodies(spool: &Spool, consumer: &str) -> Vec<String> {
+    let stored = spool.read(consumer, None, usize::MAX, usize::MAX).unwrap();
+    stored.into_iter().map(|stored| String::from_utf8(stored.body.to_vec()).unwrap()).collect()
+}
+
+/// What was committed must be there, sealed and whole, for exactly its holders, also after a restart.
+#[test]
+fn records_come_back_to_their_holders() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (spool, mut committer) = open(scratch.path(), 4 << 20, &[key(1)]).unwrap();
+    let mut changed = spool.changed("vault");
+    let answer = send(
+        &spool,
+        "acme",
+        vec![
+            record(RecordKind::Key, &["vault"], "key"),
+            record(RecordKind::Fragment, &["vault"], "fragment-canary"),
+            record(RecordKind::Forward, &["otlp/a", "file"], "forward-canary"),
+            record(RecordKind::Effects, &[], "nobody"),
+        ],
+    )
+    .unwrap();
+    assert!(!changed.has_changed().unwrap());
+    assert_eq!(committer.step(STEP).committed, 1);
+    assert!(changed.has_changed().unwrap());
+    changed.mark_unchanged();
+    let positions = seqs(&answer);
+    assert_eq!(positions.len(), 4);
+    assert!(positions.windows(2).all(|pair| pair[0] < pair[1]));
+    drop((spool, committer));
+
+    for file in std::fs::read_dir(scratch.path()).unwrap() {
+        let bytes = std::fs::read(file.unwrap().path()).unwrap();
+        assert!(!bytes.windows(6).any(|window| window == b"canary" || window == b"otlp/a"), "sealed");
+    }
+    let (spool, mut committer) = open(scratch.path(), 4 << 20, &[key(2), key(1)]).unwrap();
+    assert_eq!(bodies(&spool, "vault"), ["key", "fragment-canary"]);
+    assert_eq!(bodies(&spool, "file"), ["forward-canary"]);
+    assert_eq!(bodies(&spool, "checkpoint"), Vec::<String>::new());
+    let stored = spool.read("otlp/a", None, 1, 1).unwrap();
+    assert_eq!((stored[0].seq, stored[0].kind, &*stored[0].account), (positions[2], RecordKind::Forward, "acme"));
+    assert_eq!(spool.read("vault", Some(positions[0]), 1, 9).unwrap()[0].seq, positions[1]);
+    spool.done("vault", &positions);
+    spool.done("file", &positions);
+    committer.step(STEP);
+    assert_eq!(bodies(&spool, "vault"), Vec::<String>::new());
+    assert_eq!(bodies(&spool, "otlp/a"), ["forward-canary"]);
+    let status = spool.status();
+    let waiting: Vec<_> = status.consumers.iter().filter(|consumer| consumer.records > 0).collect();
+    assert_eq!((&*waiting[0].name, waiting[0].records, waiting[0].configured, waiting.len()), ("otlp/a", 1, false, 1));
+    committer.close();
+    drop(spool);
+
+    let (spool, mut committer) = open(scratch.path(), 4 << 20, &[key(2), key(1)]).unwrap();
+    assert_eq!(bodies(&spool, "vault"), Vec::<String>::new(), "done is durable after close");
+    assert_eq!(spool.drop_pending("otlp/a", None), 1);
+    let later = send(&spool, "acme", vec![record(RecordKind::Key, &["vault"], "later")]).unwrap();
+    committer.step(STEP);
+    assert!(seqs(&later)[0] > positions[3], "positions are never used again");
+    assert_eq!(bodies(&spool, "vault"), ["later"]);
+    assert_eq!(spool.status().segments, 1, "finished segments are unlinked");
+}

@@ -1,0 +1,211 @@
+//! **What**: what the committer does beside committing: keeps progress, reclaims segments, takes room ahead, shows
+//! metrics. **Invariants**: progress is synced before a segment is unlinked, the directory after it; a failing progress
+//! file is written anew from memory and blocks reclaiming, nothing else. **Not here**: commits (`commit`).
+
+use std::time::Duration;
+
+use crate::pipeline::Reason;
+use crate::pipeline::disk::is_full;
+
+use super::commit::Committer;
+use super::progress::Lines;
+use super::record::segment_name;
+use super::room::CUSHION;
+
+/// Progress is synced at least this often.
+const SYNC_EVERY: Duration = Duration::from_secs(1);
+/// After a failure it is tried again no sooner.
+const TRY_AGAIN: Duration = Duration::from_millis(250);
+/// Gauges are set this often.
+const SHOW_EVERY: Duration = Duration::from_secs(1);
+
+/// When things were done last (monotonic), and the cushion.
+#[derive(Default)]
+pub(super) struct Clean {
+    synced: Duration,
+    failed: Option<Duration>,
+    shown: Option<Duration>,
+    cushion: u64,
+    /// When the cushion was last tried.
+    asked: Option<Duration>,
+    /// The file system can't take room ahead: a cushion would be empty.
+    no_cushion: bool,
+}
+
+impl Clean {
+    /// A cushion of that size is there already.
+    pub(super) fn with_cushion(size: u64) -> Self {
+        Self { cushion: size, ..Self::default() }
+    }
+}
+
+impl Committer {
+    pub(super) fn upkeep(&mut self) {
+        let now = self.spool.clock.monotonic();
+        if self.spool.poisoned().is_some() {
+            return;
+        }
+        self.spool.look_for_room();
+        self.rotate();
+        let resting = self.clean.failed.is_some_and(|failed| now.saturating_sub(failed) < TRY_AGAIN);
+        if !resting {
+            self.keep_progress(now);
+        }
+        self.spool.room.tend();
+        self.fill_cushion(now);
+        let shown = self.clean.shown.is_some_and(|shown| now.saturating_sub(shown) < SHOW_EVERY);
+        if !shown {
+            self.clean.shown = Some(now);
+            self.show();
+        }
+    }
+
+    /// At the end: everything durable.
+    pub(super) fn finish(&mut self) {
+        self.write_progress();
+        if !self.progress.synced() && self.progress.sync().is_err() {
+            self.write_progress();
+        }
+        self.reclaim();
+        self.show();
+    }
+
+    fn show(&self) {
+        let status = self.spool.status();
+        self.spool.meters.show(&status, self.spool.clock.now());
+    }
+
+    /// A refusing spool gives up its newest segment too, when nobody needs it.
+    fn rotate(&mut self) {
+        let Some(active) = &self.active else { return };
+        if self.spool.refusing() == Some(Reason::SpoolFull) && self.spool.index.lock().finished(active.number) {
+            self.close_active();
+        }
+    }
+
+    fn keep_progress(&mut self, now: Duration) {
+        self.write_progress();
+        let due = now.saturating_sub(self.clean.synced) >= SYNC_EVERY;
+        if due {
+            self.clean.synced = now;
+            if !self.progress.synced() {
+                // An error leaves the file to be written anew, at the next step.
+                let _ = self.progress.sync();
+            }
+        }
+        self.reclaim();
+        self.clean.failed = if self.progress.usable() { None } else { Some(now) };
+    }
+
+    /// Brings the progress file up to what is in memory (not yet durable, unless it is written anew).
+    fn write_progress(&mut self) {
+        {
+            let mut index = self.spool.index.lock();
+            let log = index.take_done_log();
+            self.lines.done(log.iter().filter_map(|(who, first, count)| Some((index.name(*who)?, *first, *count))));
+        }
+        let lines = std::mem::take(&mut self.lines);
+        if !self.progress.wants_rewrite() && self.progress.append(&lines).is_ok() {
+            return self.tell_room();
+        }
+        self.rewrite_progress();
+        self.tell_room();
+    }
+
+    fn rewrite_progress(&mut self) {
+        let snapshot = self.snapshot();
+        let Err(error) = self.progress.rewrite(&*self.directory, &snapshot) else { return };
+        let full = is_full(&error);
+        if full && self.clean.cushion > 0 && self.directory.remove(CUSHION).is_ok() {
+            self.clean.cushion = 0;
+            if self.progress.rewrite(&*self.directory, &snapshot).is_ok() {
+                return;
+            }
+        }
+        tracing::warn!(%error, "the spool's progress can't be written; segments are not reclaimed until it can");
+    }
+
+    fn tell_room(&self) {
+        self.spool.room.other(self.progress.len() + self.clean.cushion);
+    }
+
+    /// Everything that a progress file must say.
+    fn snapshot(&mut self) -> Lines {
+        let index = self.spool.index.lock();
+        let mut lines = Lines::default();
+        let lowest = index.segments().map(|segment| segment.number).min().unwrap_or(self.newest.0 + 1);
+        self.removed = self.removed.split_off(&lowest);
+        lines.mark(index.next(), self.newest.0, lowest);
+        for segment in index.segments().filter(|segment| segment.closed) {
+            lines.closed(segment.number, segment.len);
+        }
+        for number in &self.removed {
+            lines.removed(*number);
+        }
+        let runs = index.done_runs();
+        lines.done(runs.iter().filter_map(|(who, first, count)| Some((index.name(*who)?, *first, *count))));
+        lines
+    }
+
+    /// Unlinks what nobody needs.
+    fn reclaim(&mut self) {
+        let (gone, next) = {
+            let index = self.spool.index.lock();
+            (index.reclaimable(), index.next())
+        };
+        if gone.is_empty() || !self.progress.usable() {
+            return;
+        }
+        let lowest = {
+            let index = self.spool.index.lock();
+            let stays = index.segments().map(|segment| segment.number).filter(|number| !gone.contains(number)).min();
+            stays.unwrap_or(self.newest.0 + 1)
+        };
+        let mut lines = Lines::default();
+        lines.mark(next, self.newest.0, lowest);
+        for number in &gone {
+            lines.removed(*number);
+        }
+        if self.progress.append(&lines).is_err() || self.progress.sync().is_err() {
+            return;
+        }
+        self.removed.extend(gone.iter().copied());
+        let mut unlinked = Vec::new();
+        for number in gone {
+            match self.directory.remove(&segment_name(number)) {
+                Ok(()) => unlinked.push(number),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => unlinked.push(number),
+                Err(error) => tracing::warn!(%error, "a finished spool file can't be removed"),
+            }
+        }
+        if let Err(error) = self.directory.sync() {
+            return self.poison(&format!("a sync of the directory failed: {error}"));
+        }
+        let mut index = self.spool.index.lock();
+        let bytes = unlinked.iter().map(|number| index.remove(*number)).sum();
+        drop(index);
+        self.spool.room.reclaimed(bytes);
+    }
+
+    /// Keeps a file whose room can be given up for the progress file on a full disk.
+    fn fill_cushion(&mut self, now: Duration) {
+        let wanted = self.spool.settings.cushion();
+        let asked = self.clean.asked.is_some_and(|asked| now.saturating_sub(asked) < TRY_AGAIN);
+        if self.clean.cushion > 0 || self.clean.no_cushion || self.spool.room.resting() || self.stalled() || asked {
+            return;
+        }
+        self.clean.asked = Some(now);
+        match self.directory.create(CUSHION, wanted) {
+            Ok((_, true)) => self.clean.cushion = wanted,
+            Ok((_, false)) => {
+                self.clean.no_cushion = true;
+                // Best effort: it is empty.
+                let _ = self.directory.remove(CUSHION);
+            }
+            // The disk is full: once there is room, the next step makes it.
+            Err(error) if is_full(&error) => {}
+            Err(_) => self.clean.no_cushion = true,
+        }
+        self.tell_room();
+    }
+}
