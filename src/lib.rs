@@ -11,6 +11,7 @@ pub mod otlp;
 pub mod pipeline;
 pub mod processors;
 pub mod pseudonym;
+pub mod receivers;
 pub mod redaction;
 pub mod rng;
 pub mod secret;

@@ -3,6 +3,17 @@
 //! **Invariants**: every wait has an end, every size a limit; tasks are made only through [`Spawn`].
 //! **Not here**: OTLP's paths and statuses (`receivers/otlp`, `exporters/`).
 
+pub mod collect;
+pub mod encoding;
+pub mod endpoint;
+pub mod listen;
+pub mod rope;
 pub mod spawn;
 
+pub use collect::{Collected, Intake, Limits};
+pub use encoding::Encoding;
+pub use endpoint::Endpoint;
 pub use spawn::Spawn;
+
+#[cfg(test)]
+mod tests;

@@ -107,9 +107,12 @@ pub struct Status {
     pub message: String,
     /// Sent as RetryInfo.
     pub retry_after: Option<Duration>,
+    /// Sent as BadRequest: what is wrong with the body.
+    pub violation: Option<String>,
 }
 
 const RETRY_INFO: &str = "type.googleapis.com/google.rpc.RetryInfo";
+const BAD_REQUEST: &str = "type.googleapis.com/google.rpc.BadRequest";
 
 impl Status {
     /// As protobuf: `grpc-status-details-bin` and bodies of `application/x-protobuf`.
@@ -118,13 +121,18 @@ impl Status {
         put_number(&mut out, 1, self.code as u64);
         put_text(&mut out, 2, &self.message);
         if let Some(after) = self.retry_after {
-            let (mut duration, mut info, mut any) = (Vec::new(), Vec::new(), Vec::new());
+            let (mut duration, mut info) = (Vec::new(), Vec::new());
             put_number(&mut duration, 1, after.as_secs());
             put_number(&mut duration, 2, u64::from(after.subsec_nanos()));
             wire::put_bytes(&mut info, 1, &duration);
-            put_text(&mut any, 1, RETRY_INFO);
-            wire::put_bytes(&mut any, 2, &info);
-            wire::put_bytes(&mut out, 3, &any);
+            put_detail(&mut out, RETRY_INFO, &info);
+        }
+        if let Some(what) = &self.violation {
+            let (mut violation, mut request) = (Vec::new(), Vec::new());
+            put_text(&mut violation, 1, "body");
+            put_text(&mut violation, 2, what);
+            wire::put_bytes(&mut request, 1, &violation);
+            put_detail(&mut out, BAD_REQUEST, &request);
         }
         out
     }
@@ -134,19 +142,85 @@ impl Status {
         let mut out = String::new();
         let _ = write!(out, "{{\"code\":{},\"message\":", self.code as u8);
         write_json_text(&self.message, &mut out);
+        let mut separator = ",\"details\":[";
         if let Some(after) = self.retry_after {
             let (seconds, nanos) = (after.as_secs(), after.subsec_nanos());
-            let _ = write!(out, ",\"details\":[{{\"@type\":\"{RETRY_INFO}\",\"retryDelay\":\"{seconds}");
+            let _ = write!(out, "{separator}{{\"@type\":\"{RETRY_INFO}\",\"retryDelay\":\"{seconds}");
             match nanos {
                 0 => {}
                 nanos if nanos % 1_000_000 == 0 => drop(write!(out, ".{:03}", nanos / 1_000_000)),
                 nanos => drop(write!(out, ".{nanos:09}")),
             }
-            out.push_str("s\"}]");
+            out.push_str("s\"}");
+            separator = ",";
         }
-        out.push('}');
+        if let Some(what) = &self.violation {
+            let _ = write!(out, "{separator}{{\"@type\":\"{BAD_REQUEST}\",\"fieldViolations\":[");
+            out.push_str("{\"field\":\"body\",\"description\":");
+            write_json_text(what, &mut out);
+            out.push_str("}]}");
+            separator = ",";
+        }
+        out.push_str(if separator == "," { "]}" } else { "}" });
         out
     }
+}
+
+/// When a server's `google.rpc.Status` (protobuf) says that the request may be sent again. None without RetryInfo;
+/// a RetryInfo without a delay is zero.
+///
+/// # Errors
+/// When the bytes are not such a message.
+pub fn read_retry_info(status: &[u8]) -> Result<Option<Duration>, Malformed> {
+    let mut cursor = Cursor::new(status, 0, status.len());
+    while let Some(field) = cursor.next()? {
+        if (field.number, field.wire) != (3, LEN) {
+            continue;
+        }
+        let (mut kind, mut value): (&[u8], &[u8]) = (&[], &[]);
+        let mut any = Cursor::new(status, field.body, field.end);
+        while let Some(field) = any.next()? {
+            match (field.number, field.wire) {
+                (1, LEN) => kind = field.span().of(status),
+                (2, LEN) => value = field.span().of(status),
+                _ => {}
+            }
+        }
+        if kind.ends_with(b"/google.rpc.RetryInfo") {
+            return retry_delay(value).map(Some);
+        }
+    }
+    Ok(None)
+}
+
+/// The `google.protobuf.Duration` of a RetryInfo; a negative one is zero.
+fn retry_delay(info: &[u8]) -> Result<Duration, Malformed> {
+    let (mut seconds, mut nanos) = (0, 0);
+    let mut cursor = Cursor::new(info, 0, info.len());
+    while let Some(field) = cursor.next()? {
+        if (field.number, field.wire) != (1, LEN) {
+            continue;
+        }
+        let mut inner = Cursor::new(info, field.body, field.end);
+        while let Some(field) = inner.next()? {
+            let number = || wire::varint(field.span().of(info), 0).map_or(0, |(number, _)| number as i64);
+            match (field.number, field.wire) {
+                (1, VARINT) => seconds = number(),
+                (2, VARINT) => nanos = number(),
+                _ => {}
+            }
+        }
+    }
+    let positive = |number: i64| u64::try_from(number).unwrap_or_default();
+    Ok(Duration::from_secs(positive(seconds)).saturating_add(Duration::from_nanos(positive(nanos))))
+}
+
+/// Appends an `Any` to the details of a Status.
+fn put_detail(out: &mut Vec<u8>, kind: &str, value: &[u8]) {
+    let mut any = Vec::new();
+    put_text(&mut any, 1, kind);
+    wire::put_bytes(&mut any, 2, value);
+    wire::put_bytes(out, 3, &any);
 }
 
 /// What a server says of an export that it took in part. No `Debug`: a back end's message may quote what it was sent.

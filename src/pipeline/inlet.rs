@@ -95,6 +95,12 @@ impl ByteBudget {
         Self { free: Arc::new(Semaphore::new(size)), size, wait }
     }
 
+    /// The same budget with an endless wait, for tests that wait until every byte came back.
+    #[cfg(test)]
+    pub(crate) fn patient(self) -> Self {
+        Self { wait: Duration::from_secs(3600), ..self }
+    }
+
     /// Its size, bytes.
     pub fn size(&self) -> usize {
         self.size

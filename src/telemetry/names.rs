@@ -44,6 +44,32 @@ pub const BYTES: &[f64] =
 
 metrics_table! {
     // --- receivers (labels: receiver, transport) ---
+    /// Spans taken in and safe.
+    RECEIVER_ACCEPTED_SPANS = "otelcol_receiver_accepted_spans_total", Kind::Counter;
+    /// Spans pushed back to the client.
+    RECEIVER_REFUSED_SPANS = "otelcol_receiver_refused_spans_total", Kind::Counter;
+    /// Spans not taken in for a failure of ours.
+    RECEIVER_FAILED_SPANS = "otelcol_receiver_failed_spans_total", Kind::Counter;
+    /// Metric points taken in and safe.
+    RECEIVER_ACCEPTED_POINTS = "otelcol_receiver_accepted_metric_points_total", Kind::Counter;
+    /// Metric points pushed back to the client.
+    RECEIVER_REFUSED_POINTS = "otelcol_receiver_refused_metric_points_total", Kind::Counter;
+    /// Metric points not taken in for a failure of ours.
+    RECEIVER_FAILED_POINTS = "otelcol_receiver_failed_metric_points_total", Kind::Counter;
+    /// Log records taken in and safe.
+    RECEIVER_ACCEPTED_LOGS = "otelcol_receiver_accepted_log_records_total", Kind::Counter;
+    /// Log records pushed back to the client.
+    RECEIVER_REFUSED_LOGS = "otelcol_receiver_refused_log_records_total", Kind::Counter;
+    /// Log records not taken in for a failure of ours.
+    RECEIVER_FAILED_LOGS = "otelcol_receiver_failed_log_records_total", Kind::Counter;
+    /// Requests, by outcome: success, refused, failure.
+    RECEIVER_REQUESTS = "otelcol_receiver_requests_total", Kind::Counter;
+    /// Requests that were not accepted, by reason.
+    RECEIVER_REJECTIONS = "tollgate_receiver_rejections_total", Kind::Counter;
+    /// Open connections of a receiver's port.
+    RECEIVER_CONNECTIONS = "tollgate_receiver_connections", Kind::Gauge;
+    /// Connections closed unasked, by reason: limit, silent.
+    RECEIVER_CONNECTIONS_CLOSED = "tollgate_receiver_connections_closed_total", Kind::Counter;
 
     // --- engine: inlet, workers, sequencer, outlet ---
     /// Bytes of requests in flight that are charged to the byte budget.

@@ -7,7 +7,8 @@ use prost::Message;
 
 use crate::otlp::Signal;
 use crate::otlp::status::{
-    CODES, Code, PartialSuccess, Retry, Status, http_retry, read_response, response_to_json, response_to_protobuf,
+    CODES, Code, PartialSuccess, Retry, Status, http_retry, read_response, read_retry_info, response_to_json,
+    response_to_protobuf,
 };
 
 /// A partial success has the bytes and the JSON of the official types, and is read back.
@@ -44,7 +45,7 @@ fn full_success() {
 fn rpc_status() {
     use tonic_types::{ErrorDetails, StatusExt};
     let delay = Duration::from_millis(1500);
-    let status = Status { code: Code::Unavailable, message: "busy".into(), retry_after: Some(delay) };
+    let status = Status { code: Code::Unavailable, message: "busy".into(), retry_after: Some(delay), violation: None };
     let details = ErrorDetails::with_retry_info(Some(delay));
     let official = tonic::Status::with_error_details(tonic::Code::Unavailable, "busy", details);
     assert_eq!(status.to_protobuf(), official.details());
@@ -52,6 +53,34 @@ fn rpc_status() {
         status.to_json(),
         r#"{"code":14,"message":"busy","details":[{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"1.500s"}]}"#
     );
+}
+
+/// BadRequest stands beside RetryInfo, in the bytes of the official types; RetryInfo is read back from among others.
+#[test]
+fn rpc_status_details() {
+    use tonic_types::{ErrorDetails, StatusExt};
+    let delay = Duration::new(7, 5);
+    let mut details = ErrorDetails::new();
+    details.set_retry_info(Some(delay)).add_bad_request_violation("body", "cut short");
+    let official = tonic::Status::with_error_details(tonic::Code::InvalidArgument, "bad", details);
+    let mut status = Status {
+        code: Code::InvalidArgument,
+        message: "bad".into(),
+        retry_after: Some(delay),
+        violation: Some("cut short".into()),
+    };
+    assert_eq!(status.to_protobuf(), official.details());
+    assert_eq!(read_retry_info(official.details()), Ok(Some(delay)));
+    let json: serde_json::Value = serde_json::from_str(&status.to_json()).unwrap();
+    assert_eq!(json["details"][0]["retryDelay"], "7.000000005s");
+    assert_eq!(json["details"][1]["fieldViolations"][0]["description"], "cut short");
+    status.retry_after = None;
+    assert_eq!(read_retry_info(&status.to_protobuf()), Ok(None));
+    let json: serde_json::Value = serde_json::from_str(&status.to_json()).unwrap();
+    assert_eq!(json["details"][0]["fieldViolations"][0]["field"], "body");
+    status.violation = None;
+    assert_eq!(status.to_json(), r#"{"code":3,"message":"bad"}"#);
+    assert!(read_retry_info(b"\xff").is_err());
 }
 
 /// The table is complete, and only what OTLP lists is retried.

@@ -1,0 +1,126 @@
+use std::io::Read as _;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::encoding::{InflateError, Inflater, Step, compress};
+use super::rope::Rope;
+use super::*;
+
+const ALL: [Encoding; 4] = [Encoding::Identity, Encoding::Gzip, Encoding::Deflate, Encoding::Zstd];
+
+fn rope(pieces: &[Vec<u8>]) -> Rope {
+    let mut rope = Rope::default();
+    for piece in pieces {
+        rope.push(Bytes::from(piece.clone()));
+    }
+    rope
+}
+
+proptest! {
+    /// Whatever the frames' sizes: the same bytes in the same order, by both ways out.
+    #[test]
+    fn a_rope_gives_back_what_was_pushed(sizes in prop::collection::vec(0..9000_usize, 0..8), head in 0..2_usize) {
+        let pieces: Vec<Vec<u8>> = sizes.iter().enumerate().map(|(i, n)| vec![u8::try_from(i).expect("few"); *n]).collect();
+        let whole = pieces.concat();
+        prop_assert_eq!(rope(&pieces).len(), whole.len());
+        let (mut one, mut two) = (rope(&pieces), rope(&pieces));
+        let skip = if head == 1 && whole.len() >= 5 { 5 } else { 0 };
+        if head == 1 {
+            let taken = one.take::<5>();
+            prop_assert_eq!(taken.is_some(), whole.len() >= 5);
+            prop_assert_eq!(taken, two.take::<5>());
+        }
+        prop_assert_eq!(one.len(), whole.len() - skip);
+        prop_assert_eq!(&one.into_bytes()[..], &whole[skip..]);
+        let mut read = Vec::new();
+        two.into_reader().read_to_end(&mut read).expect("memory");
+        prop_assert_eq!(&read[..], &whole[skip..]);
+    }
+
+    /// Every coding, inflated in steps of any size, gives the body back and never passes the cap.
+    #[test]
+    fn inflating_in_steps_is_the_inverse_of_compressing(
+        body in prop::collection::vec(any::<u8>(), 0..5000), room in 1..3000_usize, cap in 0..6000_usize, which in 0..4_usize,
+    ) {
+        let encoding = ALL[which];
+        let packed = compress(encoding, &Bytes::from(body.clone())).expect("compresses");
+        let mut packed_rope = Rope::default();
+        for piece in packed.chunks(700) {
+            packed_rope.push(Bytes::copy_from_slice(piece));
+        }
+        let mut inflater = Inflater::new(encoding, packed_rope, cap).expect("a decoder");
+        let mut steps = 0;
+        let end = loop {
+            match inflater.step(room) {
+                Ok(Step::More) => steps += 1,
+                other => break other,
+            }
+            prop_assert!(steps <= body.len() / room + 1);
+        };
+        if body.len() > cap {
+            prop_assert_eq!(end, Err(InflateError::TooLarge));
+            prop_assert!(inflater.made() <= cap + 1);
+        } else {
+            prop_assert_eq!(end, Ok(Step::Done));
+            prop_assert_eq!(&inflater.into_bytes()[..], &body[..]);
+        }
+    }
+
+    /// Noise is never a panic and never a body that goes on for ever.
+    #[test]
+    fn noise_ends(body in prop::collection::vec(any::<u8>(), 0..300), which in 1..4_usize) {
+        let mut inflater = Inflater::new(ALL[which], rope(&[body]), 1 << 16).expect("a decoder");
+        while inflater.step(4096) == Ok(Step::More) {}
+    }
+}
+
+#[test]
+fn a_believable_size_is_reserved_and_an_absurd_one_is_not() {
+    let packed = compress(Encoding::Gzip, &Bytes::from(vec![7; 100_000])).expect("compresses");
+    let hint =
+        |bytes: &[u8], cap| Inflater::new(Encoding::Gzip, rope(&[bytes.to_vec()]), cap).expect("a decoder").hint();
+    assert_eq!(hint(&packed, 1 << 20), 100_000);
+    assert_eq!(hint(&packed, 1000), 1000);
+    let mut lie = packed.to_vec();
+    let end = lie.len();
+    lie[end - 4..].copy_from_slice(&u32::MAX.to_le_bytes());
+    assert_eq!(hint(&lie, 1 << 30), lie.len() * 4);
+}
+
+#[test]
+fn encodings_are_read_without_case_and_only_ours() {
+    for encoding in ALL {
+        assert_eq!(Encoding::parse(encoding.as_str()), Some(encoding));
+        assert_eq!(Encoding::parse(&encoding.as_str().to_uppercase()), Some(encoding));
+    }
+    assert_eq!(Encoding::parse(""), Some(Encoding::Identity));
+    for other in ["snappy", "gzip, zstd", "br", "x-gzip"] {
+        assert_eq!(Encoding::parse(other), None);
+    }
+}
+
+#[test]
+fn small_frames_are_copied_together() {
+    let mut rope = Rope::default();
+    for _ in 0..100 {
+        rope.push(Bytes::from_static(b"x"));
+    }
+    assert!(!rope.is_split(), "a hundred frames of a byte are one piece");
+}
+
+#[test]
+fn endpoints_are_host_and_port() {
+    let literal = |text: &str| Endpoint::parse(text).expect("an endpoint").literal().map(|at| at.to_string());
+    assert_eq!(literal("127.0.0.1:4317").as_deref(), Some("127.0.0.1:4317"));
+    assert_eq!(literal("localhost:4317").as_deref(), Some("127.0.0.1:4317"));
+    assert_eq!(literal("[::1]:4317").as_deref(), Some("[::1]:4317"));
+    assert_eq!(literal(":4317").as_deref(), Some("0.0.0.0:4317"));
+    assert_eq!(literal("gateway.internal:4317"), None);
+    for text in ["127.0.0.1:4317", "[::1]:4317", "gateway:0"] {
+        assert_eq!(Endpoint::parse(text).expect("an endpoint").to_string(), text);
+    }
+    for wrong in ["", "4317", "127.0.0.1", "a:70000", "a:x", "::1:4317", "[::g]:1", "http://a:1", "a b:1", "a/b:1"] {
+        assert!(Endpoint::parse(wrong).is_err(), "{wrong}");
+    }
+}

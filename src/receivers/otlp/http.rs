@@ -1,0 +1,149 @@
+//! **What**: the HTTP port: `/v1/traces`, `/v1/metrics`, `/v1/logs`, protobuf and JSON. **Invariants**: the answer's
+//! content type is the request's; JSON becomes protobuf before it is handed in; an HTTP/1.1 client that is refused
+//! while it sends still gets the answer. **Not here**: statuses (`reply`), JSON (`otlp/json`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::header::{CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, EXPECT};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, request};
+use hyper::body::{Body as _, Incoming};
+
+use super::port::{Partial, Port};
+use super::reply::{self, Format, Refusal};
+use crate::net::collect::discard;
+use crate::net::listen::{Handler, ReplyBody};
+use crate::net::spawn::blocking;
+use crate::net::{Collected, Encoding};
+use crate::otlp::status::Code;
+use crate::otlp::{Signal, json};
+use crate::pipeline::{BytePermit, Outcome, Reason};
+
+/// JSON under this size is transcoded where it was read.
+const INLINE_JSON: usize = 64 * 1024;
+/// How long a refused HTTP/1.1 client may go on sending before the answer is written.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// Answers on the HTTP port.
+pub(super) struct HttpPort {
+    pub(super) port: Port,
+    pub(super) paths: Vec<(Signal, String)>,
+}
+
+impl Handler for HttpPort {
+    fn handle(self: Arc<Self>, request: Request<Incoming>) -> BoxFuture<'static, Response<ReplyBody>> {
+        Box::pin(async move {
+            let (parts, mut body) = request.into_parts();
+            match self.export(&parts, &mut body).await {
+                Ok((signal, format, partial)) => {
+                    self.port.meters.success();
+                    reply::http_ok(signal, format, partial.as_ref())
+                }
+                Err(refusal) => self.refuse(&parts, body, &refusal).await,
+            }
+        })
+    }
+}
+
+impl HttpPort {
+    async fn export(&self, parts: &request::Parts, body: &mut Incoming) -> Result<(Signal, Format, Partial), Refusal> {
+        if is_grpc(&parts.headers) {
+            let message = self.port.elsewhere("OTLP/HTTP", "OTLP/gRPC");
+            return Err(Refusal::new(Code::Unimplemented, StatusCode::OK, WRONG_PORT, message));
+        }
+        let signal = self.signal_of(parts.uri.path())?;
+        if parts.method != Method::POST {
+            let refusal = Refusal::new(
+                Code::Unimplemented,
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method",
+                "OTLP requests are sent with POST",
+            );
+            return Err(refusal.with_header("allow", "POST"));
+        }
+        self.port.takes(signal)?;
+        let format = Format::of(&parts.headers).ok_or_else(|| {
+            let message = "the content type of an OTLP request is application/x-protobuf or application/json";
+            Refusal::new(Code::InvalidArgument, StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type", message)
+        })?;
+        let encoding = encoding(&parts.headers)?;
+        let intake = self.port.intake();
+        let mut permit = BytePermit::new();
+        let refused = |outcome: Outcome| Refusal::of(&outcome);
+        let rope = intake.gather(body, &mut permit, |_| Ok(())).await.map_err(refused)?;
+        let mut whole = intake.inflate(encoding, rope, permit).await.map_err(refused)?;
+        if format == Format::Json && !whole.bytes.is_empty() {
+            whole = self.transcode(signal, whole).await?;
+        }
+        Ok((signal, format, self.port.submit(signal, whole).await?))
+    }
+
+    fn signal_of(&self, path: &str) -> Result<Signal, Refusal> {
+        self.paths.iter().find(|(_, known)| known == path).map(|(signal, _)| *signal).ok_or_else(|| {
+            let known: Vec<&str> = self.paths.iter().map(|(_, path)| path.as_str()).collect();
+            let message = format!("OTLP is served at {}", known.join(", "));
+            Refusal::new(Code::NotFound, StatusCode::NOT_FOUND, "not_found", message)
+        })
+    }
+
+    /// JSON to protobuf. The text stays charged while both are held.
+    async fn transcode(&self, signal: Signal, text: Collected) -> Result<Collected, Refusal> {
+        let Collected { bytes, mut permit } = text;
+        let intake = self.port.intake();
+        let refused = |outcome: Outcome| Refusal::of(&outcome);
+        let size = bytes.len();
+        intake.admission.charge(&mut permit, size).await.map_err(refused)?;
+        let work = move || json::decode(signal, &bytes);
+        let done =
+            if size <= INLINE_JSON { Some(work()) } else { blocking(&*self.port.door.tasks, "json", work).await };
+        let lost = || Refusal::of(&Outcome::Retry { after: None, reason: Reason::Lost });
+        let wire = done.ok_or_else(lost)?.map_err(|error| Refusal::malformed(error.to_string()))?;
+        if wire.len() > self.port.limits.inflated {
+            return Err(Refusal::of(&Outcome::Refused { reason: Reason::TooLarge }));
+        }
+        let held = permit.bytes();
+        intake.admission.charge(&mut permit, wire.len().saturating_sub(held)).await.map_err(refused)?;
+        permit.release(permit.bytes().saturating_sub(wire.len()));
+        Ok(Collected { bytes: Bytes::from(wire), permit })
+    }
+
+    async fn refuse(&self, parts: &request::Parts, mut body: Incoming, refusal: &Refusal) -> Response<ReplyBody> {
+        self.port.meters.refusal(refusal.label);
+        if refusal.label == WRONG_PORT {
+            return refusal.grpc();
+        }
+        let mut response = refusal.http(Format::of(&parts.headers));
+        if parts.version < Version::HTTP_2 && !body.is_end_stream() {
+            let gone = [Reason::TimedOut.label(), Reason::Disconnected.label()].contains(&refusal.label);
+            // A client that waits for "100 Continue" sends nothing; reading would ask it to.
+            if !gone && !parts.headers.contains_key(EXPECT) {
+                discard(&mut body, self.port.limits.wire.saturating_mul(2), LINGER).await;
+            }
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
+
+const WRONG_PORT: &str = "wrong_port";
+
+fn is_grpc(headers: &HeaderMap) -> bool {
+    let value = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    value.get(..16).is_some_and(|head| head.eq_ignore_ascii_case(b"application/grpc"))
+}
+
+fn encoding(headers: &HeaderMap) -> Result<Encoding, Refusal> {
+    let mut values = headers.get_all(CONTENT_ENCODING).iter();
+    let unknown = || {
+        let message = format!("this content encoding is not supported; these are: {}", Encoding::ACCEPTED);
+        Refusal::new(Code::InvalidArgument, StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoding", message)
+            .with_header("accept-encoding", "gzip, zstd, deflate, identity")
+    };
+    match (values.next(), values.next()) {
+        (None, _) => Ok(Encoding::Identity),
+        (Some(value), None) => value.to_str().ok().and_then(Encoding::parse).ok_or_else(unknown),
+        (Some(_), Some(_)) => Err(unknown()),
+    }
+}

@@ -1,0 +1,181 @@
+//! **What**: the `otlp` receiver: OTLP over gRPC and HTTP, protobuf and JSON.
+//! **Why**: the specification's answers to the letter, because clients act on them: what is answered wrongly is lost
+//! or sent for ever. **Invariants**: bytes are charged while they arrive and while they inflate; a request that was
+//! not whole is never handed in; OK follows the engine's `Accepted`. **Not here**: the accept loop (`net/listen`),
+//! what becomes of a request (`pipeline/`).
+//!
+//! A receiver goes through three states: [`Otlp`] (built, no port), [`Bound`] (ports taken), [`Running`].
+
+mod config;
+mod grpc;
+mod http;
+mod meters;
+mod port;
+mod reply;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+use tower::util::BoxCloneSyncService;
+
+pub use config::{Config, Grpc, GrpcSettings, Http, HttpSettings, Protocols, Settings};
+
+use self::grpc::GrpcPort;
+use self::http::HttpPort;
+use self::meters::Meters;
+use self::port::{Door, Port};
+use crate::net::listen::{self, Serving};
+use crate::net::{Limits, Spawn};
+use crate::otlp::Signal;
+use crate::pipeline::Admission;
+use crate::telemetry::Meter;
+
+/// Account of requests without a credential.
+const DEFAULT_ACCOUNT: &str = "default";
+
+/// A receiver that is not listening yet.
+pub struct Otlp {
+    id: Arc<str>,
+    settings: Settings,
+}
+
+impl Otlp {
+    /// A receiver with component id `id`. Takes no port.
+    pub fn build(id: Arc<str>, settings: Settings) -> Self {
+        Self { id, settings }
+    }
+
+    /// Takes the ports; nothing is accepted yet.
+    ///
+    /// # Errors
+    /// One line with the address and the reason.
+    pub async fn bind(self) -> Result<Bound, String> {
+        let grpc = match &self.settings.grpc {
+            Some(grpc) => Some(listen::bind(&grpc.endpoint).await?),
+            None => None,
+        };
+        let http = match &self.settings.http {
+            Some(http) => Some(listen::bind(&http.endpoint).await?),
+            None => None,
+        };
+        Ok(Bound { id: self.id, settings: self.settings, grpc, http })
+    }
+}
+
+impl crate::pipeline::Receiver for Otlp {
+    fn id(&self) -> &Arc<str> {
+        &self.id
+    }
+}
+
+/// A receiver that holds its ports. Dropping it gives them back.
+pub struct Bound {
+    id: Arc<str>,
+    settings: Settings,
+    grpc: Option<listen::Bound>,
+    http: Option<listen::Bound>,
+}
+
+impl Bound {
+    /// The gRPC port's address, if on.
+    pub fn grpc(&self) -> Option<SocketAddr> {
+        self.grpc.as_ref().map(listen::Bound::address)
+    }
+
+    /// The HTTP port's address, if on.
+    pub fn http(&self) -> Option<SocketAddr> {
+        self.http.as_ref().map(listen::Bound::address)
+    }
+
+    /// Starts to accept, into `admission`, through tasks of `tasks`.
+    pub async fn serve(self, admission: Arc<dyn Admission>, tasks: Arc<dyn Spawn>, meter: &Meter) -> Running {
+        let (grpc_port, http_port) = (self.grpc().map(|at| at.port()), self.http().map(|at| at.port()));
+        let door = Arc::new(Door {
+            id: self.id,
+            trust: self.settings.trust,
+            account: Arc::from(DEFAULT_ACCOUNT),
+            admission,
+            tasks: Arc::clone(&tasks),
+        });
+        let port = |transport, limits: Limits, other| {
+            let meters = Meters::new(meter, &door.id, transport);
+            Port { door: Arc::clone(&door), transport, limits, meters, other }
+        };
+        let (reporter, server) = tonic_health::server::health_reporter();
+        let health = Health(reporter);
+        health.set(ServingStatus::Serving).await;
+        let grpc = self.grpc.zip(self.settings.grpc).map(|(bound, settings)| {
+            // The prefix of the message is not part of it.
+            let wire = settings.limits.wire.saturating_add(grpc::PREFIX);
+            let port = port("grpc", Limits { wire, ..settings.limits }, http_port);
+            let connections = port.meters.connections();
+            let handler = GrpcPort { port, health: BoxCloneSyncService::new(server) };
+            bound.serve(Arc::new(handler), settings.connections, connections, Arc::clone(&tasks))
+        });
+        let http = self.http.zip(self.settings.http).map(|(bound, settings)| {
+            let port = port("http", settings.limits, grpc_port);
+            let connections = port.meters.connections();
+            let handler = HttpPort { port, paths: settings.paths };
+            bound.serve(Arc::new(handler), settings.connections, connections, tasks)
+        });
+        Running { id: Arc::clone(&door.id), grpc, http, health }
+    }
+}
+
+struct Health(HealthReporter);
+
+impl Health {
+    async fn set(&self, status: ServingStatus) {
+        self.0.set_service_status("", status).await;
+        for signal in Signal::ALL {
+            self.0.set_service_status(grpc::service(signal), status).await;
+        }
+    }
+}
+
+/// A receiver in service. Dropping it closes its ports and connections.
+pub struct Running {
+    id: Arc<str>,
+    grpc: Option<Serving>,
+    http: Option<Serving>,
+    health: Health,
+}
+
+impl Running {
+    /// Component id.
+    pub fn id(&self) -> &Arc<str> {
+        &self.id
+    }
+
+    /// The gRPC port's address, if on.
+    pub fn grpc(&self) -> Option<SocketAddr> {
+        self.grpc.as_ref().map(Serving::address)
+    }
+
+    /// The HTTP port's address, if on.
+    pub fn http(&self) -> Option<SocketAddr> {
+        self.http.as_ref().map(Serving::address)
+    }
+
+    /// What `grpc.health.v1` answers from now on.
+    pub async fn set_serving(&self, serving: bool) {
+        self.health.set(if serving { ServingStatus::Serving } else { ServingStatus::NotServing }).await;
+    }
+
+    /// Stops accepting, lets requests in hand be answered for up to `grace`, closes the rest.
+    pub async fn drain(self, grace: Duration) {
+        self.set_serving(false).await;
+        let drain = |port: Option<Serving>| async move {
+            if let Some(port) = port {
+                port.drain(grace).await;
+            }
+        };
+        tokio::join!(drain(self.grpc), drain(self.http));
+    }
+}
+
+#[cfg(test)]
+mod tests;

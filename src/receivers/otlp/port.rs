@@ -1,0 +1,87 @@
+//! **What**: what both ports do with a whole request: hand it in, count it, turn the outcome into an answer.
+//! **Not here**: framing (`grpc`), paths and content types (`http`).
+
+use std::sync::Arc;
+
+use super::meters::Meters;
+use super::reply::{self, Refusal};
+use crate::net::{Collected, Intake, Limits, Spawn};
+use crate::otlp::status::PartialSuccess;
+use crate::otlp::{Signal, count_items};
+use crate::pipeline::{Admission, Outcome, Reason, Submission, Trust};
+
+/// What is the same for both ports of a receiver.
+pub(super) struct Door {
+    /// Component id.
+    pub(super) id: Arc<str>,
+    /// How far clients are trusted.
+    pub(super) trust: Trust,
+    /// Whose data it is.
+    pub(super) account: Arc<str>,
+    /// The engine.
+    pub(super) admission: Arc<dyn Admission>,
+    /// Makes tasks.
+    pub(super) tasks: Arc<dyn Spawn>,
+}
+
+/// One port.
+pub(super) struct Port {
+    /// The receiver.
+    pub(super) door: Arc<Door>,
+    /// `grpc` or `http`.
+    pub(super) transport: &'static str,
+    /// Limits of one request.
+    pub(super) limits: Limits,
+    /// Its counters.
+    pub(super) meters: Meters,
+    /// The port number of the other protocol, if it is on.
+    pub(super) other: Option<u16>,
+}
+
+/// What an OK says besides: rejected items and why.
+pub(super) type Partial = Option<PartialSuccess>;
+
+impl Port {
+    /// What bodies are collected with.
+    pub(super) fn intake(&self) -> Intake<'_> {
+        Intake { admission: &*self.door.admission, tasks: &*self.door.tasks, limits: &self.limits }
+    }
+
+    /// Refuses a signal that no pipeline takes before its body is read.
+    pub(super) fn takes(&self, signal: Signal) -> Result<(), Refusal> {
+        if self.door.admission.takes(signal) {
+            return Ok(());
+        }
+        Err(Refusal::of(&Outcome::Refused { reason: Reason::NoPipeline }))
+    }
+
+    /// Hands in one whole request. An empty one is fine and nobody's work.
+    pub(super) async fn submit(&self, signal: Signal, request: Collected) -> Result<Partial, Refusal> {
+        if request.bytes.is_empty() {
+            return Ok(None);
+        }
+        // What is malformed is found, and answered, by the engine.
+        let items = count_items(signal, &request.bytes).unwrap_or_default();
+        let door = &self.door;
+        let submission = Submission {
+            signal,
+            wire: request.bytes,
+            permit: request.permit,
+            account: Arc::clone(&door.account),
+            receiver: Arc::clone(&door.id),
+            transport: self.transport,
+            trust: door.trust,
+        };
+        let outcome = door.admission.submit(submission).await;
+        self.meters.submitted(signal, items, &outcome);
+        reply::accepted(&outcome)
+    }
+
+    /// Where a client should have gone.
+    pub(super) fn elsewhere(&self, here: &str, there: &str) -> String {
+        match self.other {
+            Some(port) => format!("this is the {here} port; {there} is served on port {port}"),
+            None => format!("this is the {here} port; {there} is not served here"),
+        }
+    }
+}

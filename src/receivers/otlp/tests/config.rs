@@ -1,0 +1,75 @@
+//! The stanza as a user writes it.
+
+use super::super::*;
+use crate::pipeline::Trust;
+
+fn read(json: &str) -> Result<Config, serde_json::Error> {
+    serde_json::from_str(json)
+}
+
+fn problems(json: &str) -> Vec<String> {
+    let problems = read(json).expect("readable").settings().expect_err("a problem");
+    problems.into_iter().map(|problem| problem.path).collect()
+}
+
+#[test]
+fn the_defaults_are_the_collectors_ports_on_loopback_and_64_mib() {
+    let settings = Config::default().settings().expect("valid");
+    let (grpc, http) = (settings.grpc.expect("on"), settings.http.expect("on"));
+    assert_eq!(
+        (grpc.endpoint.to_string(), http.endpoint.to_string()),
+        ("127.0.0.1:4317".into(), "127.0.0.1:4318".into())
+    );
+    assert_eq!((grpc.limits.wire, grpc.limits.inflated), (64 << 20, 64 << 20));
+    assert_eq!((http.limits.wire, http.limits.inflated), (64 << 20, 64 << 20));
+    assert_eq!(settings.trust, Trust::ThirdParty);
+}
+
+#[test]
+fn a_protocol_that_is_named_is_on_with_or_without_settings() {
+    let on = |json: &str| {
+        let settings = read(json).expect("readable").settings().expect("valid");
+        (settings.grpc.is_some(), settings.http.is_some())
+    };
+    assert_eq!(on("{}"), (true, true));
+    assert_eq!(on(r#"{"protocols": {"grpc": null}}"#), (true, false));
+    assert_eq!(on(r#"{"protocols": {"http": {}}}"#), (false, true));
+    assert_eq!(on(r#"{"protocols": {"grpc": {"endpoint": "[::]:4317"}, "http": null}}"#), (true, true));
+    assert_eq!(problems(r#"{"protocols": {}}"#), ["protocols"]);
+}
+
+#[test]
+fn what_is_written_out_reads_back_the_same() {
+    for json in ["{}", r#"{"protocols": {"grpc": {"max_wire_size": "4MiB"}}, "trust": "internal"}"#] {
+        let config = read(json).expect("readable");
+        let text = serde_json::to_string(&config).expect("writable");
+        assert_eq!(read(&text).expect("readable"), config, "{text}");
+    }
+}
+
+#[test]
+fn every_problem_is_found_at_once_and_unknown_keys_are_errors() {
+    let json = r#"{"protocols": {
+        "grpc": {"endpoint": "http://127.0.0.1:4317", "max_recv_msg_size_mib": 0, "max_connections": 0},
+        "http": {"endpoint": "4318", "traces_url_path": "v1/traces", "logs_url_path": "/v1/metrics",
+                 "max_request_body_size": "3GiB", "read_timeout": 0}}}"#;
+    assert_eq!(
+        problems(json),
+        [
+            "protocols.grpc.endpoint",
+            "protocols.grpc.max_recv_msg_size_mib",
+            "protocols.grpc.max_connections",
+            "protocols.http.endpoint",
+            "protocols.http.max_request_body_size",
+            "protocols.http.read_timeout",
+            "protocols.http.traces_url_path",
+            "protocols.http.logs_url_path",
+        ]
+    );
+    assert_eq!(
+        problems(r#"{"protocols": {"grpc": {"endpoint": "a:1"}, "http": {"endpoint": "a:1"}}}"#),
+        ["protocols.http.endpoint"]
+    );
+    assert!(read(r#"{"protocols": {"grcp": {}}}"#).is_err());
+    assert!(read(r#"{"protocols": {"grpc": {"tls": {}}}}"#).is_err());
+}

@@ -1,0 +1,242 @@
+//! Connections that misbehave, and the end of a port.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use http_body::Frame;
+use http_body_util::StreamBody;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+
+use super::super::*;
+use super::support::{Knobs, Rig, WIRE};
+use super::{Way, span};
+use crate::net::Endpoint;
+use crate::net::listen::Settings;
+
+const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Reads until the other side closes; an aborted connection counts as closed.
+async fn closed(socket: &mut TcpStream) -> Vec<u8> {
+    let mut read = Vec::new();
+    let _ = socket.read_to_end(&mut read).await;
+    read
+}
+
+#[tokio::test]
+async fn connections_without_a_first_request_are_closed_whatever_they_sent() {
+    let connections = Settings { first_request: Duration::from_millis(50), ..Settings::default() };
+    let rig = Rig::with(Knobs { connections, ..Knobs::default() }).await;
+    // Nothing, half a head, part of a preface, a preface without a request, the beginning of TLS.
+    let table: [&[u8]; 5] = [b"", b"POST /v1/traces HTTP/1.1\r\nhost: x\r\n", b"PRI * HT", H2_PREFACE, b"\x16\x03\x01"];
+    for at in [rig.grpc(), rig.http()] {
+        for bytes in table {
+            let mut socket = TcpStream::connect(at).await.expect("connects");
+            socket.write_all(bytes).await.expect("writes");
+            closed(&mut socket).await;
+        }
+    }
+    let text = rig.meter.render();
+    assert!(
+        text.contains(r#"connections_closed_total{receiver="otlp/test",transport="grpc",reason="silent"}"#),
+        "{text}"
+    );
+    assert!(rig.door.taken().is_empty());
+}
+
+#[tokio::test]
+async fn a_connection_over_the_cap_is_closed_and_the_others_go_on() {
+    let connections = Settings { max_connections: 1, ..Settings::default() };
+    let rig = Rig::with(Knobs { connections, ..Knobs::default() }).await;
+    let mut first = TcpStream::connect(rig.http()).await.expect("connects");
+    first.write_all(&post_head(0, "")).await.expect("writes");
+    read_head(&mut first).await;
+    let mut second = TcpStream::connect(rig.http()).await.expect("connects");
+    assert!(closed(&mut second).await.is_empty());
+    first.write_all(&post_head(0, "")).await.expect("still served");
+    assert!(read_head(&mut first).await.starts_with("HTTP/1.1 200"));
+    drop(first);
+    // The slot comes back; until it does, connections are closed at once.
+    loop {
+        let mut third = TcpStream::connect(rig.http()).await.expect("connects");
+        if third.write_all(&post_head(0, "connection: close\r\n")).await.is_ok()
+            && closed(&mut third).await.starts_with(b"HTTP/1.1 200")
+        {
+            break;
+        }
+    }
+}
+
+/// A POST of JSON with `length` bytes to come.
+fn post_head(length: usize, more: &str) -> Vec<u8> {
+    format!(
+        "POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n{more}\r\n"
+    )
+    .into_bytes()
+}
+
+/// The head and body of one answer with a content length.
+async fn read_head(socket: &mut TcpStream) -> String {
+    let mut read = Vec::new();
+    loop {
+        let mut byte = [0];
+        socket.read_exact(&mut byte).await.expect("an answer");
+        read.push(byte[0]);
+        if read.ends_with(b"\r\n\r\n") {
+            break;
+        }
+    }
+    let text = String::from_utf8(read).expect("a head");
+    let length = text
+        .to_ascii_lowercase()
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: ").and_then(|n| n.parse::<usize>().ok()));
+    let mut body = vec![0; length.unwrap_or(0)];
+    socket.read_exact(&mut body).await.expect("the body");
+    text + &String::from_utf8_lossy(&body)
+}
+
+#[tokio::test]
+async fn a_client_that_stops_within_a_body_is_told_to_come_again_and_nothing_is_handed_in() {
+    for knobs in [
+        Knobs { body_idle: Duration::from_millis(50), ..Knobs::default() },
+        Knobs { body_total: Duration::from_millis(50), ..Knobs::default() },
+    ] {
+        let rig = Rig::with(knobs).await;
+        let mut socket = TcpStream::connect(rig.http()).await.expect("connects");
+        socket.write_all(&post_head(1000, "")).await.expect("writes");
+        socket.write_all(b"{\"resourceSpans\":").await.expect("writes");
+        let answer = String::from_utf8_lossy(&closed(&mut socket).await).into_owned();
+        assert!(answer.starts_with("HTTP/1.1 503"), "408 would be dropped by OTLP clients: {answer}");
+        assert!(answer.contains("retry-after: 1"), "{answer}");
+        assert!(rig.door.taken().is_empty());
+        rig.door.idle().await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_gone_within_a_body_leaves_nothing_behind() {
+    let rig = Rig::new().await;
+    let body = span(Way::Json, 500);
+    let mut socket = TcpStream::connect(rig.http()).await.expect("connects");
+    socket.write_all(&post_head(body.len(), "")).await.expect("writes");
+    socket.write_all(&body[..100]).await.expect("writes");
+    rig.door.charged.acquire().await.expect("open").forget();
+    drop(socket);
+
+    // And on the gRPC port: a message that does not end, then no connection.
+    let part = super::frame(0, &span(Way::Grpc, 500)).slice(..100);
+    let frames = futures_util::stream::iter([Ok::<_, std::convert::Infallible>(Frame::data(part))])
+        .chain(futures_util::stream::pending());
+    let request = super::request(Way::Grpc, Signal::Traces, None).map(|()| StreamBody::new(frames));
+    let io = TokioIo::new(TcpStream::connect(rig.grpc()).await.expect("connects"));
+    let (mut client, conn) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.expect("handshake");
+    tokio::select! {
+        _ = conn => panic!("the server closed"),
+        _ = client.send_request(request) => panic!("answered"),
+        charged = rig.door.charged.acquire() => charged.expect("open").forget(),
+    }
+    drop(client);
+    rig.door.idle().await;
+    assert!(rig.door.taken().is_empty());
+}
+
+#[tokio::test]
+async fn a_client_that_waits_for_100_continue_is_refused_before_it_sends() {
+    let rig = Rig::new().await;
+    let mut socket = TcpStream::connect(rig.http()).await.expect("connects");
+    socket.write_all(&post_head(WIRE + 1, "expect: 100-continue\r\n")).await.expect("writes");
+    let answer = String::from_utf8_lossy(&closed(&mut socket).await).into_owned();
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+
+    let mut socket = TcpStream::connect(rig.http()).await.expect("connects");
+    socket.write_all(&post_head(2, "expect: 100-continue\r\n")).await.expect("writes");
+    assert!(read_head(&mut socket).await.starts_with("HTTP/1.1 100"));
+    socket.write_all(b"{}").await.expect("writes");
+    assert!(read_head(&mut socket).await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn a_client_that_sends_too_much_at_once_still_reads_413() {
+    let rig = Rig::new().await;
+    let mut socket = TcpStream::connect(rig.http()).await.expect("connects");
+    socket.write_all(&post_head(2 * WIRE, "")).await.expect("writes");
+    socket.write_all(&vec![b' '; 2 * WIRE]).await.expect("the whole body is taken");
+    assert!(read_head(&mut socket).await.starts_with("HTTP/1.1 413"));
+}
+
+#[tokio::test]
+async fn an_http1_connection_is_kept_for_the_next_request() {
+    let rig = Rig::new().await;
+    let mut socket = TcpStream::connect(rig.http()).await.expect("connects");
+    for _ in 0..3 {
+        socket.write_all(&post_head(2, "")).await.expect("writes");
+        socket.write_all(b"{}").await.expect("writes");
+        assert!(read_head(&mut socket).await.starts_with("HTTP/1.1 200"));
+    }
+}
+
+#[tokio::test]
+async fn a_drain_answers_what_is_in_hand_and_closes_the_ports() {
+    let gate = Arc::new(Semaphore::new(0));
+    let rig = Rig::with(Knobs { gate: Some(Arc::clone(&gate)), ..Knobs::default() }).await;
+    let (grpc, http) = (rig.grpc(), rig.http());
+    let mut socket = TcpStream::connect(http).await.expect("connects");
+    let body = span(Way::Json, 5);
+    socket.write_all(&post_head(body.len(), "")).await.expect("writes");
+    socket.write_all(&body).await.expect("writes");
+    rig.door.arrived.acquire().await.expect("open").forget();
+    let drain = rig.running.drain(Duration::from_secs(60));
+    let client = async {
+        gate.add_permits(1);
+        assert!(read_head(&mut socket).await.starts_with("HTTP/1.1 200"));
+        assert!(closed(&mut socket).await.is_empty());
+    };
+    tokio::join!(drain, client);
+    assert!(TcpStream::connect(grpc).await.is_err());
+    assert!(TcpStream::connect(http).await.is_err());
+}
+
+#[tokio::test]
+async fn a_drain_ends_at_its_deadline_with_a_request_still_in_hand() {
+    let rig = Rig::with(Knobs { gate: Some(Arc::new(Semaphore::new(0))), ..Knobs::default() }).await;
+    let mut socket = TcpStream::connect(rig.http()).await.expect("connects");
+    let body = span(Way::Json, 5);
+    socket.write_all(&post_head(body.len(), "")).await.expect("writes");
+    socket.write_all(&body).await.expect("writes");
+    rig.door.arrived.acquire().await.expect("open").forget();
+    rig.running.drain(Duration::from_millis(10)).await;
+    assert!(closed(&mut socket).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_one_clear_line() {
+    let rig = Rig::new().await;
+    let mut settings = Config::default().settings().expect("valid");
+    settings.http = None;
+    let taken = rig.grpc();
+    settings.grpc.as_mut().expect("on").endpoint = Endpoint::parse(&taken.to_string()).expect("an endpoint");
+    let error = Otlp::build(Arc::from("otlp"), settings).bind().await.err();
+    assert_eq!(error, Some(format!("can't listen on {taken}: the port is in use")));
+}
+
+#[tokio::test]
+async fn health_is_answered_by_service_and_follows_the_gateway() {
+    let rig = Rig::new().await;
+    let channel = tonic::transport::Endpoint::from_shared(format!("http://{}", rig.grpc())).expect("a URL");
+    let mut client = HealthClient::new(channel.connect().await.expect("connects"));
+    let mut ask = async |service: &str| {
+        let request = HealthCheckRequest { service: service.to_owned() };
+        client.check(request).await.map(|answer| answer.into_inner().status).map_err(|status| status.code())
+    };
+    let traces = "opentelemetry.proto.collector.trace.v1.TraceService";
+    assert_eq!((ask("").await, ask(traces).await), (Ok(1), Ok(1)));
+    assert_eq!(ask("unknown").await, Err(tonic::Code::NotFound));
+    rig.running.set_serving(false).await;
+    assert_eq!((ask("").await, ask(traces).await), (Ok(2), Ok(2)));
+}
