@@ -54,7 +54,7 @@ impl Value<'_> {
     }
 }
 
-fn write_double(number: f64, out: &mut String) {
+pub(super) fn write_double(number: f64, out: &mut String) {
     if number.is_nan() {
         out.push_str("\"NaN\"");
     } else if number.is_infinite() {

@@ -18,9 +18,8 @@ pub(super) fn request(request: &ExportRequest, verbosity: Verbosity) -> Option<S
     if verbosity == Verbosity::Basic {
         return Some(out);
     }
-    let mut text = Vec::new();
+    let mut text = String::new();
     json::encode(request.signal, &request.body, &mut text).ok()?;
-    let text = String::from_utf8(text).ok()?;
     let tree = Node::read(&text)?;
     if verbosity == Verbosity::Detailed {
         fields(&mut out, &tree, 1);

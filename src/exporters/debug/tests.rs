@@ -11,7 +11,7 @@ use tokio::io::AsyncWrite;
 
 use super::{Config, Debug, Settings, Sink, Verbosity, with_sink};
 use crate::config::ComponentId;
-use crate::otlp::{Signal, json};
+use crate::otlp::{MAX_DEPTH, Signal, json};
 use crate::pipeline::{ExportRequest, Exporter, Outcome, Reason, Trust};
 
 /// Keeps what is written, or fails with a kind of error.
@@ -121,7 +121,7 @@ async fn terminal_commands_are_escaped() {
 /// Values nested as deep as the receiver takes them are shown, on a stack of ordinary size.
 #[tokio::test]
 async fn deep_values() {
-    let levels = json::MAX_VALUE_DEPTH - 1;
+    let levels = MAX_DEPTH - 1;
     let body = format!(
         r#"{}{{"intValue":"7"}}{}"#,
         r#"{"kvlistValue":{"values":[{"key":"k","value":"#.repeat(levels),

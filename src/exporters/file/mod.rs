@@ -54,12 +54,12 @@ impl Exporter for File {
 
     fn send<'a>(&'a self, request: &'a ExportRequest) -> BoxFuture<'a, Outcome> {
         Box::pin(async move {
-            let mut line = Vec::with_capacity(request.body.len().saturating_mul(2));
+            let mut line = String::with_capacity(request.body.len().saturating_mul(2));
             if json::encode(request.signal, &request.body, &mut line).is_err() {
                 return Outcome::Refused { reason: Reason::BadData };
             }
-            line.push(b'\n');
-            match self.lines.lock().await.append(&line).await {
+            line.push('\n');
+            match self.lines.lock().await.append(line.as_bytes()).await {
                 Ok(()) => Outcome::Accepted,
                 Err(error) => {
                     tracing::warn!(exporter = &*self.id, error = %error.kind(), "the file can't be written");

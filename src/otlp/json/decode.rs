@@ -1,16 +1,17 @@
 //! **What**: OTLP/JSON text to protobuf bytes. **Invariants**: a stack of our own, bounded by the schema and
-//! [`MAX_VALUE_DEPTH`]; fields of a message keep the text's order; zero values without presence are not written.
-//! **Not here**: tokens (`text`), lengths (`wire`), names and numbers of fields (`schema`).
+//! [`MAX_DEPTH`]; fields of a message keep the text's order; zero values without presence are not written.
+//! **Not here**: tokens (`text`), lengths (`lengths`), names and numbers of fields (`schema`).
 
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
-use super::schema::{self, Field, Kind, LEN, Message, Rule};
+use super::lengths::{Open, Output};
+use super::schema::{self, Field, Kind, Message, Rule};
 use super::text::Text;
-use super::wire::{Open, Wire};
-use super::{JsonError, MAX_VALUE_DEPTH, MAX_WIRE, number};
-use crate::otlp::Signal;
+use super::{JsonError, MAX_WIRE, number};
+use crate::otlp::wire::{FIXED32, FIXED64, LEN};
+use crate::otlp::{MAX_DEPTH, Signal};
 
 /// The protobuf bytes of an OTLP/JSON export request.
 ///
@@ -22,7 +23,7 @@ pub fn decode(signal: Signal, json: &[u8]) -> Result<Vec<u8>, JsonError> {
     }
     let mut decoder = Decoder {
         text: Text::new(json),
-        wire: Wire::default(),
+        wire: Output::default(),
         scratch: Vec::new(),
         stack: Vec::new(),
         values: 0,
@@ -38,7 +39,7 @@ pub fn decode(signal: Signal, json: &[u8]) -> Result<Vec<u8>, JsonError> {
 
 struct Decoder<'a> {
     text: Text<'a>,
-    wire: Wire,
+    wire: Output,
     /// A string with escapes taken out, reused.
     scratch: Vec<u8>,
     stack: Vec<Frame>,
@@ -68,7 +69,7 @@ impl Decoder<'_> {
     fn enter(&mut self, message: &'static Message, number: Option<u32>) -> Result<(), JsonError> {
         self.text.expect(b'{', "expected an object")?;
         if message.any_value {
-            if self.values == MAX_VALUE_DEPTH {
+            if self.values == MAX_DEPTH {
                 return Err(self.text.error("nested too deeply"));
             }
             self.values += 1;
@@ -281,8 +282,8 @@ impl Decoder<'_> {
     fn raw(&mut self, kind: Kind, bits: u64) {
         let bytes = bits.to_le_bytes();
         match kind.wire_type() {
-            schema::FIXED64 => self.wire.bytes().extend_from_slice(&bytes),
-            schema::FIXED32 => self.wire.bytes().extend(bytes.iter().take(4)),
+            FIXED64 => self.wire.bytes().extend_from_slice(&bytes),
+            FIXED32 => self.wire.bytes().extend(bytes.iter().take(4)),
             _ => self.wire.varint(bits),
         }
     }

@@ -7,15 +7,14 @@
 //! Decisions where the mapping leaves room: a field of the schema that stands twice in an object is refused (a
 //! duplicate could hide text from a reader that takes the other one), so are two members of a oneof; an id is empty
 //! or has its full length; a byte order mark is refused; objects and lists of unknown fields may nest
-//! [`MAX_SKIP_DEPTH`] deep, an `AnyValue` [`MAX_VALUE_DEPTH`] deep.
+//! [`MAX_SKIP_DEPTH`] deep, an `AnyValue` [`MAX_DEPTH`](super::MAX_DEPTH) deep.
 
 mod decode;
 mod encode;
+mod lengths;
 mod number;
-mod read;
 mod schema;
 mod text;
-mod wire;
 
 #[cfg(test)]
 mod tests;
@@ -24,9 +23,6 @@ use std::fmt;
 
 pub use decode::decode;
 pub use encode::encode;
-
-/// How deep an `AnyValue` may contain others, itself included.
-pub const MAX_VALUE_DEPTH: usize = 64;
 
 /// How deep the value of an unknown field may nest.
 pub const MAX_SKIP_DEPTH: u32 = 64;

@@ -1,8 +1,10 @@
 //! **What**: the OTLP messages as tables: JSON field name, number, kind, cardinality. **Why**: one description drives
 //! JSON in and JSON out. **Invariants**: a test holds the tables against the official descriptors, field by field;
-//! at most 32 fields and one oneof in a message. **Not here**: what a field means.
+//! at most 32 fields and one oneof in a message. **Not here**: what
+//! a field means to the data plane (`otlp/schema`).
 
 use crate::otlp::Signal;
+use crate::otlp::wire::{FIXED32, FIXED64, LEN, VARINT};
 
 /// A message type.
 pub(super) struct Message {
@@ -72,18 +74,9 @@ pub(super) enum Kind {
     Message(&'static Message),
 }
 
-/// Wire type: varint.
-pub(super) const VARINT: u32 = 0;
-/// Wire type: eight bytes.
-pub(super) const FIXED64: u32 = 1;
-/// Wire type: a length, then bytes.
-pub(super) const LEN: u32 = 2;
-/// Wire type: four bytes.
-pub(super) const FIXED32: u32 = 5;
-
 impl Kind {
     /// The wire type of one value.
-    pub(super) fn wire_type(self) -> u32 {
+    pub(super) fn wire_type(self) -> u8 {
         match self {
             Self::String | Self::Id(_) | Self::Bytes | Self::Message(_) => LEN,
             Self::Double | Self::Fixed64 | Self::SFixed64 => FIXED64,

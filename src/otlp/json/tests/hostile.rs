@@ -3,9 +3,9 @@
 use proptest::prelude::*;
 use prost::Message as _;
 
-use super::super::{MAX_VALUE_DEPTH, decode};
+use super::super::decode;
 use super::generate;
-use crate::otlp::Signal;
+use crate::otlp::{MAX_DEPTH, Payload, Signal};
 
 fn nested(levels: usize, map: bool) -> String {
     let (open, close) = if map {
@@ -21,8 +21,9 @@ fn nested(levels: usize, map: bool) -> String {
 #[test]
 fn value_depth() {
     for map in [false, true] {
-        assert!(decode(Signal::Logs, nested(MAX_VALUE_DEPTH, map).as_bytes()).is_ok());
-        let error = decode(Signal::Logs, nested(MAX_VALUE_DEPTH + 1, map).as_bytes()).unwrap_err();
+        let wire = decode(Signal::Logs, nested(MAX_DEPTH, map).as_bytes()).unwrap();
+        assert!(Payload::parse(Signal::Logs, wire.into()).is_ok(), "the data plane's limit is the same");
+        let error = decode(Signal::Logs, nested(MAX_DEPTH + 1, map).as_bytes()).unwrap_err();
         assert_eq!(error.what, "nested too deeply");
     }
 }
@@ -91,8 +92,7 @@ fn growth_is_bounded() {
 /// A megabyte inside 64 levels: each level's length is written without moving the megabyte per level.
 #[test]
 fn deep_and_long() {
-    let text =
-        nested(MAX_VALUE_DEPTH, true).replacen("{}", &format!(r#"{{"stringValue":"{}"}}"#, "a".repeat(1 << 20)), 1);
+    let text = nested(MAX_DEPTH, true).replacen("{}", &format!(r#"{{"stringValue":"{}"}}"#, "a".repeat(1 << 20)), 1);
     let wire = decode(Signal::Logs, text.as_bytes()).unwrap();
     assert!(wire.len() > 1 << 20 && wire.len() < text.len());
 }
@@ -130,6 +130,7 @@ proptest! {
         if let Ok(wire) = decode(Signal::Traces, &json) {
             type Request = opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
             prop_assert!(Request::decode(wire.as_slice()).is_ok());
+            prop_assert!(Payload::parse(Signal::Traces, wire.into()).is_ok());
         }
     }
 
@@ -153,6 +154,7 @@ proptest! {
         if let Ok(wire) = decode(Signal::Logs, text.as_bytes()) {
             type Request = opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
             prop_assert!(Request::decode(wire.as_slice()).is_ok());
+            prop_assert!(Payload::parse(Signal::Logs, wire.into()).is_ok());
         }
     }
 }

@@ -1,14 +1,16 @@
-//! **What**: writes protobuf forward, with lengths of nested messages put in at the end. **Why**: the length of a
+//! **What**: protobuf written forward, the lengths of nested messages put in at the end. **Why**: the length of a
 //! message is known only behind it; moving it each time costs its size per level, padded lengths are not canonical.
 //! **Invariants**: one byte is kept for each length; only lengths of 128 and more are remembered and widened, in one
 //! backward pass that moves each byte at most once. **Not here**: which fields there are (`schema`).
 
+use crate::otlp::wire;
+
 /// Protobuf under construction.
 #[derive(Default)]
-pub(super) struct Wire {
+pub(super) struct Output {
     bytes: Vec<u8>,
     wide: Vec<Wide>,
-    /// Bytes that [`Wire::finish`] will add.
+    /// Bytes that [`Output::finish`] will add.
     extra: usize,
 }
 
@@ -27,8 +29,8 @@ pub(super) struct Open {
     extra: usize,
 }
 
-impl Wire {
-    /// Bytes so far, with what [`Wire::finish`] will add.
+impl Output {
+    /// Bytes so far, with what [`Output::finish`] will add.
     pub(super) fn len(&self) -> usize {
         self.bytes.len() + self.extra
     }
@@ -39,21 +41,13 @@ impl Wire {
     }
 
     /// A field's tag.
-    pub(super) fn tag(&mut self, number: u32, wire_type: u32) {
-        self.varint(u64::from((number << 3) | wire_type));
+    pub(super) fn tag(&mut self, number: u32, wire_type: u8) {
+        wire::put_tag(&mut self.bytes, number, wire_type);
     }
 
     /// A varint.
-    pub(super) fn varint(&mut self, mut value: u64) {
-        loop {
-            let byte = value.to_le_bytes()[0];
-            value >>= 7;
-            if value == 0 {
-                self.bytes.push(byte & 0x7f);
-                return;
-            }
-            self.bytes.push(byte | 0x80);
-        }
+    pub(super) fn varint(&mut self, value: u64) {
+        wire::put_varint(&mut self.bytes, value);
     }
 
     /// A length and that many bytes.
@@ -62,7 +56,7 @@ impl Wire {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// Begins a length that counts all that is written until [`Wire::close`].
+    /// Begins a length that counts all that is written until [`Output::close`].
     pub(super) fn open(&mut self) -> Open {
         let at = self.bytes.len();
         self.bytes.push(0);
@@ -76,7 +70,7 @@ impl Wire {
             (Ok(short @ ..0x80), Some(byte)) => *byte = short,
             _ => {
                 self.wide.push(Wide { at: open.at, length });
-                self.extra += width(length) - 1;
+                self.extra += wire::varint_len(length as u64) - 1;
             }
         }
     }
@@ -91,9 +85,10 @@ impl Wire {
         for wide in self.wide.iter().rev() {
             let moved = source - (wide.at + 1);
             self.bytes.copy_within(wide.at + 1..source, target - moved);
-            target -= moved + width(wide.length);
+            let width = wire::varint_len(wide.length as u64);
+            target -= moved + width;
             let mut rest = wide.length;
-            for byte in self.bytes.iter_mut().skip(target).take(width(wide.length)) {
+            for byte in self.bytes.iter_mut().skip(target).take(width) {
                 *byte = rest.to_le_bytes()[0] & 0x7f;
                 rest >>= 7;
                 *byte |= if rest == 0 { 0 } else { 0x80 };
@@ -102,9 +97,4 @@ impl Wire {
         }
         self.bytes
     }
-}
-
-/// Bytes of `value` as a varint.
-fn width(value: usize) -> usize {
-    (usize::BITS - (value | 1).leading_zeros()).div_ceil(7) as usize
 }
