@@ -14,10 +14,14 @@
 //! | whole requests as bytes: merge, split, count | `requests` |
 //! | replies: partial success, google.rpc.Status, what is retryable | `status` |
 //! | protobuf wire format | `wire` |
+//! | generated types, for tools and tests only | `gen/` (from `proto/`) |
 //! | OTLP/JSON to and from protobuf bytes | `json/` |
 
 mod edit;
 mod encode;
+#[rustfmt::skip]
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, reason = "generated from proto/")]
+pub mod r#gen;
 mod index;
 pub mod json;
 mod patch;

@@ -1,6 +1,7 @@
 //! The data plane against prost as the oracle.
 
 mod edits;
+mod generated;
 mod requests;
 mod status;
 mod strategies;
