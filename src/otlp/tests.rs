@@ -1,7 +1,10 @@
 //! The data plane against prost as the oracle.
 
+mod completeness;
 mod edits;
 mod generated;
+mod hostile;
+mod reading;
 mod requests;
 mod status;
 mod strategies;
