@@ -1,0 +1,29 @@
+# Commands by name; `.ci/run` calls the same ones. Nothing here needs more than the toolchain unless it says so.
+
+# Everything that CI runs.
+ci:
+    bash .ci/run
+
+# The tests that need no server and no network.
+test:
+    cargo test
+
+lint:
+    cargo fmt --check
+    cargo clippy --all-targets -- -D warnings
+    RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
+
+# Licences, banned crates, duplicates of the network stack.
+deny:
+    cargo deny check bans licenses sources
+
+# Real peers by name: sdk, claude, radosgw, crash, leak (installs what it needs under target/peers).
+peers PART:
+    bash tests/peers/run.sh {{PART}}
+
+# Slow runs, each under an hour, resumable: spool-sim, engine-sim, crash, fuzz.
+nightly PART:
+    bash tests/nightly.sh {{PART}}
+
+bench *ARGS:
+    cargo bench {{ARGS}}
