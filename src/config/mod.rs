@@ -8,6 +8,7 @@ pub mod graph;
 pub mod id;
 pub mod load;
 pub mod problem;
+pub mod schema;
 pub mod tree;
 pub mod types;
 

@@ -6,6 +6,7 @@
 
 mod compile;
 mod find;
+mod ids;
 mod resolve;
 mod rule;
 #[cfg(test)]
@@ -14,6 +15,7 @@ mod validate;
 
 pub use compile::{Detector, RuleError};
 pub use find::Scratch;
+pub use ids::Ids;
 pub use resolve::{Hit, replace};
 pub use rule::{Class, Custom, RuleData};
 

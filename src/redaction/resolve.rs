@@ -15,6 +15,13 @@ pub struct Hit {
     pub(super) rule: usize,
 }
 
+impl Hit {
+    /// Index of the rule in its detector's [`super::Detector::rule_names`].
+    pub fn rule(&self) -> usize {
+        self.rule
+    }
+}
+
 /// Merges overlapping hits; what remains is sorted and disjoint.
 pub(super) fn resolve(hits: &mut Vec<Hit>, class: &dyn Fn(&Hit) -> Option<Class>) {
     if hits.len() < 2 {

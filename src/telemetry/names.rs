@@ -180,6 +180,12 @@ metrics_table! {
     // --- runs ---
 
     // --- redact ---
+    /// Private stretches replaced, by rule and signal.
+    REDACTIONS = "tollgate_redactions_total", Kind::Counter;
+    /// Attributes dropped because their key says that they hold a credential (or content, on metrics), by signal.
+    REDACT_DROPPED_ATTRIBUTES = "tollgate_redact_dropped_attributes_total", Kind::Counter;
+    /// Values cut to their cap, by signal.
+    REDACT_CUT_VALUES = "tollgate_redact_cut_values_total", Kind::Counter;
 
     // --- exporters ---
 

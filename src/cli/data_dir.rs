@@ -1,0 +1,21 @@
+//! **What**: where the embedded default keeps its things. **Invariants**: `--data-dir`, then `TOLLGATE_DATA_DIR`, then
+//! the XDG state directory; no guess without a home. **Not here**: what lies inside (`app`).
+
+use std::path::{Path, PathBuf};
+
+use crate::config::env;
+
+/// The data directory.
+///
+/// # Errors
+/// One line that says what to set.
+pub fn resolve(given: Option<&Path>) -> Result<PathBuf, String> {
+    if let Some(path) = given {
+        return Ok(path.to_path_buf());
+    }
+    let absolute = |name: &str| env::var(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let state = absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state")));
+    state.map(|state| state.join("tollgate")).ok_or_else(|| {
+        "no data directory: neither HOME nor XDG_STATE_HOME is set; use --data-dir DIR or TOLLGATE_DATA_DIR".to_owned()
+    })
+}

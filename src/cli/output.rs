@@ -1,0 +1,64 @@
+//! **What**: standard output and exit codes. **Invariants**: a closed pipe is a clean end; colour only where wanted.
+//! **Not here**: logs (`telemetry/logging`, on stderr).
+
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+
+use crate::config::env;
+
+/// How a command ended, by its exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// 0: fine.
+    Fine,
+    /// 1: failed at run time.
+    Failed,
+    /// 2: wrong usage.
+    Usage,
+    /// 78: bad configuration (`EX_CONFIG` of sysexits).
+    Config,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Fine => 0,
+            Exit::Failed => 1,
+            Exit::Usage => 2,
+            Exit::Config => 78,
+        })
+    }
+}
+
+/// Writes to stdout. A reader that went away ends the process with 0, as stock tools do.
+pub fn out(text: &str) {
+    emit(io::stdout().lock(), text);
+}
+
+/// Writes a line to stderr.
+pub fn complain(text: &str) {
+    let mut stderr = io::stderr().lock();
+    let written = stderr.write_all(text.as_bytes()).and_then(|()| stderr.write_all(b"\n"));
+    drop(written);
+}
+
+fn emit(mut to: impl Write, text: &str) {
+    match to.write_all(text.as_bytes()).and_then(|()| to.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+        _ => {}
+    }
+}
+
+/// Whether stderr takes colour.
+pub fn colour_err() -> bool {
+    io::stderr().is_terminal() && allowed()
+}
+
+/// Whether stdout takes colour.
+pub fn colour_out() -> bool {
+    io::stdout().is_terminal() && allowed()
+}
+
+fn allowed() -> bool {
+    env::var("NO_COLOR").is_none_or(|value| value.is_empty()) && env::var("TERM").as_deref() != Some("dumb")
+}
