@@ -84,7 +84,9 @@ impl<'s> Writer<'s> {
 
     fn comment(&self, out: &mut String, schema: &'s Value, indent: usize) {
         let own = schema.get("description").and_then(Value::as_str);
-        let Some(text) = own.or_else(|| self.resolve(schema).get("description").and_then(Value::as_str)) else { return };
+        let Some(text) = own.or_else(|| self.resolve(schema).get("description").and_then(Value::as_str)) else {
+            return;
+        };
         let pad = " ".repeat(indent);
         for paragraph in text.split("\n\n") {
             let mut line = format!("{pad}#");

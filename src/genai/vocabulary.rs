@@ -32,6 +32,8 @@ pub struct Vocabulary {
     pub(super) providers: HashMap<String, String>,
     pub(super) frameworks: HashSet<String>,
     pub(super) operations: HashMap<String, String>,
+    /// Attribute keys under which sessions, turns, users and tenants are named.
+    identity_keys: HashSet<String>,
     version: String,
 }
 
@@ -108,6 +110,11 @@ impl Vocabulary {
         self.keys.classify(key).content(GLOBAL)
     }
 
+    /// Whether the key names a session, turn, user or tenant in any dialect: its value is an id, never free text.
+    pub fn is_identity(&self, key: &str) -> bool {
+        self.identity_keys.contains(key)
+    }
+
     /// Names of the dialects, most specific first.
     pub fn dialects(&self) -> impl Iterator<Item = &'static str> + '_ {
         self.dialects.iter().map(|dialect| dialect.name)
@@ -121,6 +128,16 @@ impl Vocabulary {
         }
         Some(self.providers.get(&lower).cloned().unwrap_or(lower))
     }
+}
+
+/// Plain keys of all identity lists (`resource:key` is a key too, `key#path` is not).
+fn identity_keys(data: &Data) -> HashSet<String> {
+    let all = std::iter::once(&data.identity).chain(data.dialects.iter().map(|dialect| &dialect.fields));
+    all.flat_map(|fields| [&fields.session, &fields.turn, &fields.user, &fields.tenant])
+        .flatten()
+        .filter(|place| !place.contains('#') && !place.starts_with('@'))
+        .map(|place| place.strip_prefix("resource:").unwrap_or(place).to_owned())
+        .collect()
 }
 
 /// Gathers keys while lists are compiled.
@@ -170,6 +187,7 @@ impl<'d> Compiler<'d> {
             providers: data.providers.iter().map(|(from, to)| (lower(from), to.clone())).collect(),
             frameworks: data.frameworks.iter().map(lower).collect(),
             operations: data.operations.iter().map(|(from, to)| (lower(from), to.clone())).collect(),
+            identity_keys: identity_keys(data),
             version: data.version.clone(),
         })
     }

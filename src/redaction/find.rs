@@ -8,7 +8,7 @@ use regex_automata::{Input, Span, meta::Cache, util::captures::Captures};
 
 use super::compile::{Detector, Rule};
 use super::resolve::{Hit, reserved, resolve};
-use super::rule::Bounds;
+use super::rule::{Bounds, Class};
 
 /// Reused memory of one worker.
 #[derive(Default)]
@@ -61,6 +61,11 @@ impl Detector {
     /// The placeholder of a hit, with its brackets.
     pub fn placeholder(&self, hit: &Hit) -> &str {
         self.rules.get(hit.rule).map_or("[REDACTED]", |rule| &rule.placeholder)
+    }
+
+    /// How sure the rule of a hit is.
+    pub fn class(&self, hit: &Hit) -> Class {
+        self.rules.get(hit.rule).map_or(Class::Secret, |rule| rule.class)
     }
 
     /// The rule's name of a hit: metric label.

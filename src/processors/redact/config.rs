@@ -81,7 +81,11 @@ impl Config {
         match detector {
             Ok(detector) if problems.is_empty() => {
                 let bytes = |size: ByteSize| usize::try_from(size.0).unwrap_or(usize::MAX);
-                Ok(Settings { detector: Arc::new(detector), max_value: bytes(self.max_value_bytes), max_error_text: bytes(self.error_text_bytes) })
+                Ok(Settings {
+                    detector: Arc::new(detector),
+                    max_value: bytes(self.max_value_bytes),
+                    max_error_text: bytes(self.error_text_bytes),
+                })
             }
             _ => Err(problems),
         }

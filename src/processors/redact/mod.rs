@@ -9,7 +9,7 @@ mod policy;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -20,7 +20,7 @@ use crate::genai::Vocabulary;
 use crate::otlp::{AttrId, Node, NodeKind, Place, PlaceKind, Signal, TextEdit};
 use crate::pipeline::{Batch, Content, Processor, Reason, Text};
 use crate::pseudonym::Pseudonymizer;
-use crate::redaction::{Hit, Scratch, replace};
+use crate::redaction::{Class, Hit, Scratch, replace};
 use crate::telemetry::{Counter, Meter, names};
 use policy::{Treatment, cap, hide_home, treatment};
 
@@ -30,8 +30,36 @@ pub struct Redact {
     settings: Settings,
     vocabulary: Arc<Vocabulary>,
     pseudonyms: Pseudonymizer,
-    scratch: Mutex<Vec<Scratch>>,
+    workers: Mutex<Vec<Worker>>,
     counters: Counters,
+}
+
+/// Memory that one worker reuses.
+#[derive(Default)]
+struct Worker {
+    scratch: Scratch,
+    /// Treatments of keys seen; emptied when it grows too large, so that made-up keys cost nothing for long.
+    treatments: HashMap<Box<str>, Treatment>,
+    /// The signal they hold for.
+    signal: Option<Signal>,
+}
+
+/// Keys that a worker remembers.
+const MAX_TREATMENTS: usize = 4096;
+
+impl Worker {
+    fn treatment(&mut self, vocabulary: &Vocabulary, signal: Signal, key: &str) -> Treatment {
+        if self.signal != Some(signal) || self.treatments.len() >= MAX_TREATMENTS {
+            self.treatments.clear();
+            self.signal = Some(signal);
+        }
+        if let Some(treatment) = self.treatments.get(key) {
+            return *treatment;
+        }
+        let treatment = treatment(vocabulary, signal, key);
+        self.treatments.insert(key.into(), treatment);
+        treatment
+    }
 }
 
 struct Counters {
@@ -48,9 +76,8 @@ impl Counters {
             Signal::ALL.into_iter().map(counter).collect()
         };
         let by_rule = |signal: Signal| {
-            let counter = |rule: &Arc<str>| {
-                meter.counter(&names::REDACTIONS, &[("rule", &**rule), ("signal", signal.as_str())])
-            };
+            let counter =
+                |rule: &Arc<str>| meter.counter(&names::REDACTIONS, &[("rule", &**rule), ("signal", signal.as_str())]);
             (signal, settings.detector.rule_names().map(counter).collect())
         };
         Self {
@@ -60,6 +87,17 @@ impl Counters {
         }
     }
 }
+
+/// What holds for all texts of one place.
+struct Visit<'a> {
+    account: &'a str,
+    signal: Signal,
+    /// Placeholders carry a pseudonym.
+    keyed: bool,
+}
+
+/// What stands in place of a credential that has no attribute of its own.
+const DROPPED: &str = "[API_KEY]";
 
 impl Redact {
     /// A processor with compiled rules.
@@ -71,18 +109,16 @@ impl Redact {
         meter: &Meter,
     ) -> Self {
         let counters = Counters::new(&settings, meter);
-        Self { id, settings, vocabulary, pseudonyms, scratch: Mutex::default(), counters }
+        Self { id, settings, vocabulary, pseudonyms, workers: Mutex::default(), counters }
     }
 
     /// Credentials go on every signal; content keys go from metrics, which have no vault step.
-    fn drop_attributes(&self, batch: &mut Batch) {
+    fn drop_attributes(&self, batch: &mut Batch, worker: &mut Worker) {
         let signal = batch.payload.signal();
         let mut doomed: Vec<AttrId> = Vec::new();
-        let nodes: Vec<Node> = batch.payload.nodes().collect();
-        for node in nodes {
+        for node in batch.payload.nodes() {
             for attribute in batch.payload.attributes(node) {
-                let content = signal == Signal::Metrics && self.vocabulary.content_part(attribute.key).is_some();
-                if content || treatment(&self.vocabulary, attribute.key) == Treatment::Drop {
+                if worker.treatment(&self.vocabulary, signal, attribute.key) == Treatment::Drop {
                     doomed.push(attribute.id);
                 }
             }
@@ -95,17 +131,20 @@ impl Redact {
         }
     }
 
-    fn redact_texts(&self, batch: &mut Batch, scratch: &mut Scratch) {
+    fn redact_texts(&self, batch: &mut Batch, worker: &mut Worker) {
         let signal = batch.payload.signal();
         let account = Arc::clone(&batch.origin.account);
-        let points: std::collections::HashSet<Node> = batch
-            .payload
-            .nodes()
-            .filter(|node| matches!(batch.payload.kind(*node), NodeKind::DataPoint | NodeKind::Exemplar))
-            .collect();
+        let points: HashSet<Node> = match signal {
+            Signal::Metrics => batch
+                .payload
+                .nodes()
+                .filter(|node| matches!(batch.payload.kind(*node), NodeKind::DataPoint | NodeKind::Exemplar))
+                .collect(),
+            _ => HashSet::new(),
+        };
         batch.payload.edit_text(|place, text| {
-            let keyed = points.contains(&place.node);
-            match self.redact_text(&account, signal, keyed, place, text, scratch) {
+            let visit = Visit { account: &account, signal, keyed: points.contains(&place.node) };
+            match self.redact_text(&visit, place, text, worker) {
                 Some(replacement) => TextEdit::Replace(replacement),
                 None => TextEdit::Keep,
             }
@@ -113,25 +152,24 @@ impl Redact {
     }
 
     /// The text that takes the place of `text`, if any.
-    fn redact_text(
-        &self,
-        account: &str,
-        signal: Signal,
-        keyed: bool,
-        place: &Place<'_>,
-        text: &str,
-        scratch: &mut Scratch,
-    ) -> Option<String> {
+    fn redact_text(&self, visit: &Visit<'_>, place: &Place<'_>, text: &str, worker: &mut Worker) -> Option<String> {
         let value = matches!(place.kind, PlaceKind::Value | PlaceKind::BytesValue | PlaceKind::Body);
-        let treatment = if value { treatment(&self.vocabulary, place.path_key) } else { Treatment::Scan };
-        let hits = self.settings.detector.find(text, scratch);
-        if let Some(counters) = self.counters.redactions.get(&signal).filter(|_| !hits.is_empty()) {
-            hits.iter().filter_map(|hit| counters.get(hit.rule())).for_each(|counter| counter.increment(1));
+        let treatment = match value {
+            true => worker.treatment(&self.vocabulary, visit.signal, place.path_key),
+            false => Treatment::Scan,
+        };
+        // A credential below a kept key: an entry of a map, which has no handle of its own.
+        if treatment == Treatment::Drop {
+            return (text != DROPPED).then(|| DROPPED.to_owned());
         }
+        let hits = self.settings.detector.find(text, &mut worker.scratch);
+        let shapes_only = |hits: &[Hit]| hits.iter().all(|hit| self.settings.detector.class(hit) == Class::Shape);
+        let hits = if treatment == Treatment::Version && shapes_only(hits) { &[] } else { hits };
+        self.count(visit.signal, hits);
         let mut changed = match (hits.is_empty(), treatment) {
             (true, _) => None,
-            (false, Treatment::Identity) => return Some(self.pseudonyms.pseudonym(account, text)),
-            (false, _) => Some(replace(text, hits, &mut |hit, found, out| self.place(account, keyed, hit, found, out))),
+            (false, Treatment::Identity) => return Some(self.pseudonyms.pseudonym(visit.account, text)),
+            (false, _) => Some(replace(text, hits, &mut |hit, found, out| self.place(visit, hit, found, out))),
         };
         if treatment == Treatment::Path {
             changed = hide_home(changed.as_deref().unwrap_or(text)).or(changed);
@@ -140,21 +178,27 @@ impl Redact {
             let limit =
                 if treatment == Treatment::ErrorText { self.settings.max_error_text } else { self.settings.max_value };
             if let Some(cut) = cap(changed.as_deref().unwrap_or(text), limit) {
-                self.counters.cut.get(&signal).into_iter().for_each(|counter| counter.increment(1));
+                self.counters.cut.get(&visit.signal).into_iter().for_each(|counter| counter.increment(1));
                 changed = Some(cut);
             }
         }
         changed
     }
 
+    fn count(&self, signal: Signal, hits: &[Hit]) {
+        if let Some(counters) = self.counters.redactions.get(&signal).filter(|_| !hits.is_empty()) {
+            hits.iter().filter_map(|hit| counters.get(hit.rule())).for_each(|counter| counter.increment(1));
+        }
+    }
+
     /// On data points a shared placeholder would merge series: there it carries a keyed pseudonym.
-    fn place(&self, account: &str, keyed: bool, hit: &Hit, found: &str, out: &mut String) {
+    fn place(&self, visit: &Visit<'_>, hit: &Hit, found: &str, out: &mut String) {
         let placeholder = self.settings.detector.placeholder(hit);
-        if !keyed {
+        if !visit.keyed {
             out.push_str(placeholder);
             return;
         }
-        let pseudonym = self.pseudonyms.pseudonym(account, found);
+        let pseudonym = self.pseudonyms.pseudonym(visit.account, found);
         out.push_str(placeholder.trim_end_matches(']'));
         out.push(':');
         // `h-` and 16 hex digits: the placeholder's grammar.
@@ -169,10 +213,10 @@ impl Processor for Redact {
     }
 
     fn process(&self, batch: &mut Batch) -> Result<(), Reason> {
-        let mut scratch = self.scratch.lock().pop().unwrap_or_default();
-        self.drop_attributes(batch);
-        self.redact_texts(batch, &mut scratch);
-        self.scratch.lock().push(scratch);
+        let mut worker = self.workers.lock().pop().unwrap_or_default();
+        self.drop_attributes(batch, &mut worker);
+        self.redact_texts(batch, &mut worker);
+        self.workers.lock().push(worker);
         batch.clearance.text = Text::Redacted;
         if batch.payload.signal() == Signal::Metrics {
             batch.clearance.content = Content::Stripped;

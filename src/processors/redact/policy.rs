@@ -2,6 +2,7 @@
 //! cap with its mark, so that a second pass changes nothing. **Not here**: rules (`redaction`), key lists (`genai`).
 
 use crate::genai::{Role, Vocabulary};
+use crate::otlp::Signal;
 
 /// How a value is treated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,18 +15,22 @@ pub(super) enum Treatment {
     Identity,
     /// A path or command: rules, and the user's part of home directories goes.
     Path,
+    /// A version: shape alone (four numbers) is no address.
+    Version,
     /// A credential: the attribute goes.
     Drop,
 }
 
-pub(super) fn treatment(vocabulary: &Vocabulary, key: &str) -> Treatment {
-    if credential(key) {
+pub(super) fn treatment(vocabulary: &Vocabulary, signal: Signal, key: &str) -> Treatment {
+    let content_on_metric = signal == Signal::Metrics && vocabulary.content_part(key).is_some();
+    if content_on_metric || credential(key) {
         return Treatment::Drop;
     }
     match vocabulary.role(key) {
         Role::Secret => Treatment::Drop,
         Role::ErrorText => Treatment::ErrorText,
         _ if vocabulary.is_identity(key) => Treatment::Identity,
+        _ if key.ends_with("version") => Treatment::Version,
         Role::Pii if key != "host.name" => Treatment::Path,
         _ => Treatment::Scan,
     }
@@ -40,7 +45,12 @@ fn credential(key: &str) -> bool {
             && last.get(..2).is_some_and(|head| head.eq_ignore_ascii_case("x-"))
             && last.get(last.len() - suffix.len()..).is_some_and(|tail| tail.eq_ignore_ascii_case(suffix))
     };
-    is("authorization") || is("proxy-authorization") || is("cookie") || is("set-cookie") || dashed("-key") || dashed("-token")
+    is("authorization")
+        || is("proxy-authorization")
+        || is("cookie")
+        || is("set-cookie")
+        || dashed("-key")
+        || dashed("-token")
 }
 
 const USERNAME: &str = "[USERNAME]";

@@ -1,0 +1,250 @@
+//! Tests of the processor: places, treatments, caps. Rules are tested in `redaction`.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue, KeyValueList, any_value::Value};
+use prost::Message;
+
+use super::{Config, Redact};
+use crate::clock::UnixNanos;
+use crate::genai::Vocabulary;
+use crate::otlp::{Payload, Signal, UnknownFields};
+use crate::pipeline::{Batch, Clearance, Content, Origin, Processor, Text, Trust};
+use crate::pseudonym::Pseudonymizer;
+use crate::secret::Secret;
+use crate::telemetry::Meter;
+
+fn processor(config: &Config, meter: &Meter) -> Redact {
+    let settings = config.settings().map_err(|problems| format!("{problems:?}")).expect("valid");
+    let vocabulary = Arc::new(Vocabulary::builtin().expect("vocabulary"));
+    Redact::new("redact".into(), settings, vocabulary, Pseudonymizer::new(&Secret::new("key".to_owned())), meter)
+}
+
+fn pass(redact: &Redact, signal: Signal, wire: Vec<u8>) -> (Vec<u8>, Clearance) {
+    let origin = Origin {
+        account: "default".into(),
+        receiver: "otlp".into(),
+        trust: Trust::ThirdParty,
+        received: UnixNanos(1),
+        id: [0; 16],
+        repeat: false,
+    };
+    let payload = Payload::parse(signal, Bytes::from(wire)).expect("payload");
+    let mut batch = Batch::new(Arc::new(origin), payload);
+    redact.process(&mut batch).expect("processed");
+    (batch.payload.encode(UnknownFields::Drop).expect("encoded").bytes, batch.clearance)
+}
+
+fn kv(key: &str, value: Value) -> KeyValue {
+    KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(value) }), ..KeyValue::default() }
+}
+
+fn text(key: &str, value: &str) -> KeyValue {
+    kv(key, Value::StringValue(value.to_owned()))
+}
+
+fn span_with(attributes: Vec<KeyValue>) -> Vec<u8> {
+    let json = serde_json::json!({"resourceSpans": [{"scopeSpans": [{"spans": [{
+        "traceId": "0af7651916cd43dd8448eb211c80319c", "spanId": "b7ad6b7169203331", "name": "x",
+        "startTimeUnixNano": "1", "endTimeUnixNano": "2"}]}]}]});
+    let mut request: ExportTraceServiceRequest = serde_json::from_value(json).expect("request");
+    request.resource_spans[0].scope_spans[0].spans[0].attributes = attributes;
+    request.encode_to_vec()
+}
+
+fn attributes_after(redact: &Redact, attributes: Vec<KeyValue>) -> Vec<KeyValue> {
+    let (bytes, _) = pass(redact, Signal::Traces, span_with(attributes));
+    let request = ExportTraceServiceRequest::decode(&bytes[..]).expect("decodes");
+    request.resource_spans[0].scope_spans[0].spans[0].attributes.clone()
+}
+
+fn string_after(redact: &Redact, key: &str, value: &str) -> Option<String> {
+    attributes_after(redact, vec![text(key, value)]).into_iter().find_map(|kv| match kv.value?.value? {
+        Value::StringValue(text) => Some(text),
+        _ => None,
+    })
+}
+
+const MAIL: &str = "jane@example.com";
+
+/// Every text place of a trace request loses what is private: names, keys, values, nested values, bytes, events,
+/// links, status, trace state, scope, resource, schema URLs.
+#[test]
+fn every_place_of_traces() {
+    let redact = processor(&Config::default(), &Meter::new());
+    let json = serde_json::json!({"resourceSpans": [{
+    "resource": {"attributes": [{"key": MAIL, "value": {"stringValue": MAIL}}]},
+    "schemaUrl": MAIL,
+    "scopeSpans": [{
+        "schemaUrl": MAIL,
+        "scope": {"name": MAIL, "version": MAIL, "attributes": [{"key": "a", "value": {"stringValue": MAIL}}]},
+        "spans": [{
+            "traceId": "0af7651916cd43dd8448eb211c80319c", "spanId": "b7ad6b7169203331", "name": format!("GET {MAIL}"),
+            "startTimeUnixNano": "1", "endTimeUnixNano": "2", "traceState": format!("k={MAIL}"),
+            "attributes": [{"key": "b", "value": {"arrayValue": {"values": [{"kvlistValue": {"values": [{"key": MAIL, "value": {"stringValue": MAIL}}]}}]}}}],
+            "events": [{"timeUnixNano": "1", "name": MAIL, "attributes": [{"key": "c", "value": {"stringValue": MAIL}}]}],
+            "links": [{"traceId": "0af7651916cd43dd8448eb211c80319c", "spanId": "b7ad6b7169203331", "traceState": MAIL, "attributes": [{"key": "d", "value": {"stringValue": MAIL}}]}],
+            "status": {"code": 2, "message": format!("no {MAIL}")}
+        }]}]}]});
+    let request: ExportTraceServiceRequest = serde_json::from_value(json).expect("request");
+    let (bytes, clearance) = pass(&redact, Signal::Traces, request.encode_to_vec());
+    assert!(!String::from_utf8_lossy(&bytes).contains("jane"), "{}", String::from_utf8_lossy(&bytes));
+    assert_eq!((clearance.text, clearance.content), (Text::Redacted, Content::Kept));
+    let again = pass(&redact, Signal::Traces, bytes.clone()).0;
+    assert_eq!(again, bytes, "a second pass changes nothing");
+}
+
+/// The same for logs: bodies of every shape, severity text, event name.
+#[test]
+fn every_place_of_logs() {
+    let redact = processor(&Config::default(), &Meter::new());
+    let json = serde_json::json!({"resourceLogs": [{"scopeLogs": [{"logRecords": [
+        {"timeUnixNano": "1", "body": {"stringValue": MAIL}, "severityText": MAIL, "eventName": MAIL},
+        {"timeUnixNano": "1", "body": {"kvlistValue": {"values": [{"key": "k", "value": {"stringValue": MAIL}}]}}}]}]}]});
+    let mut request: ExportLogsServiceRequest = serde_json::from_value(json).expect("request");
+    request.resource_logs[0].scope_logs[0].log_records[0]
+        .attributes
+        .push(kv("raw", Value::BytesValue(MAIL.as_bytes().to_vec())));
+    let (bytes, _) = pass(&redact, Signal::Logs, request.encode_to_vec());
+    assert!(!String::from_utf8_lossy(&bytes).contains("jane"));
+}
+
+/// On data points a placeholder keeps series apart; elsewhere on metrics it does not carry a pseudonym; content goes.
+#[test]
+fn metrics_keep_series_apart() {
+    let redact = processor(&Config::default(), &Meter::new());
+    let point = |mail: &str| {
+        serde_json::json!({"timeUnixNano": "1", "asInt": "1", "attributes": [
+        {"key": "who", "value": {"stringValue": mail}}, {"key": "user.id", "value": {"stringValue": mail}},
+        {"key": "gen_ai.input.messages", "value": {"stringValue": "a prompt"}}]})
+    };
+    let json = serde_json::json!({"resourceMetrics": [{"scopeMetrics": [{"metrics": [{"name": "m", "description": MAIL, "unit": "1",
+        "sum": {"aggregationTemporality": 1, "isMonotonic": true, "dataPoints": [point(MAIL), point("joe@example.com")]}}]}]}]});
+    let request: ExportMetricsServiceRequest = serde_json::from_value(json).expect("request");
+    let (bytes, clearance) = pass(&redact, Signal::Metrics, request.encode_to_vec());
+    assert!(clearance.allows(Trust::ThirdParty));
+    let shown = String::from_utf8_lossy(&bytes).into_owned();
+    assert!(!shown.contains("jane") && !shown.contains("joe") && !shown.contains("a prompt"));
+    let keyed: std::collections::BTreeSet<&str> =
+        shown.split("[EMAIL:h-").skip(1).filter_map(|rest| rest.get(..16)).collect();
+    assert_eq!(keyed.len(), 2, "two series stay two");
+    let request = ExportMetricsServiceRequest::decode(&bytes[..]).expect("decodes");
+    assert_eq!(request.resource_metrics[0].scope_metrics[0].metrics[0].description, "[EMAIL]");
+}
+
+/// Credentials are dropped by key; other headers stay.
+#[test]
+fn credentials_are_dropped() {
+    let redact = processor(&Config::default(), &Meter::new());
+    for key in [
+        "authorization",
+        "http.request.header.authorization",
+        "Cookie",
+        "http.response.header.set-cookie",
+        "x-api-key",
+        "http.request.header.x-auth-token",
+        "rpc.grpc.request.metadata.authorization",
+    ] {
+        assert_eq!(attributes_after(&redact, vec![text(key, "opaque")]).len(), 0, "{key}");
+    }
+    assert_eq!(string_after(&redact, "http.request.header.content-type", "text/html").as_deref(), Some("text/html"));
+    let nested = kv("h", Value::KvlistValue(KeyValueList { values: vec![text("authorization", "opaque")] }));
+    let after = attributes_after(&redact, vec![nested]);
+    assert!(!format!("{after:?}").contains("opaque"));
+}
+
+/// Ids stay as they are, or become one keyed pseudonym when a rule matches, never a shared placeholder.
+#[test]
+fn ids_become_pseudonyms() {
+    let redact = processor(&Config::default(), &Meter::new());
+    assert_eq!(string_after(&redact, "session.id", "sess-42").as_deref(), Some("sess-42"));
+    let one = string_after(&redact, "user.id", MAIL).expect("kept");
+    let two = string_after(&redact, "enduser.id", MAIL).expect("kept");
+    assert!(one.starts_with("h-") && one == two, "{one} {two}");
+    assert_ne!(one, string_after(&redact, "user.id", "joe@example.com").expect("kept"));
+}
+
+/// What a dashboard needs survives, whatever it looks like.
+#[test]
+fn dashboards_survive() {
+    let redact = processor(&Config::default(), &Meter::new());
+    for (key, value) in [
+        ("build.commit_sha", "2fd4e1c67a2d28fced849ee1bb76e7391b93eb12"),
+        ("deploy.environment", "prod-eu-1"),
+        ("work_tracker.issue_id", "ABC-1234"),
+        ("tenant.id", "acme"),
+        ("incident.id", "INC-2026-0042"),
+        ("gen_ai.request.model", "claude-opus-4-8"),
+        ("gen_ai.tool.name", "mcp__jira__get_issue"),
+        ("tool_use_id", "toolu_01A09q90qw90lq917835lq9"),
+        ("k8s.pod.ip", "10.1.2.3"),
+        ("service.version", "1.2.3.4"),
+        ("gen_ai.response.id", "chatcmpl-9XyZ0123456789abcdefghijkl"),
+    ] {
+        assert_eq!(string_after(&redact, key, value).as_deref(), Some(value), "{key}");
+    }
+    let number = attributes_after(
+        &redact,
+        vec![kv("n", Value::IntValue(4_111_111_111_111_111)), kv("d", Value::DoubleValue(0.5))],
+    );
+    assert_eq!(number.len(), 2);
+}
+
+/// Long values are cut to their cap, mark included; a second pass cuts no more; error texts have their own cap.
+#[test]
+fn long_values_are_cut() {
+    let redact = processor(&Config::default(), &Meter::new());
+    let long = "é".repeat(40_000);
+    let cut = string_after(&redact, "note", &long).expect("kept");
+    assert!(cut.len() <= 32 << 10 && cut.ends_with("…[TRUNCATED]"), "{}", cut.len());
+    assert_eq!(string_after(&redact, "note", &cut).as_deref(), Some(cut.as_str()));
+    let error = string_after(&redact, "exception.stacktrace", &long).expect("kept");
+    assert!(error.len() <= 8 << 10);
+}
+
+/// Paths keep their shape without the user's name.
+#[test]
+fn homes_are_hidden() {
+    let redact = processor(&Config::default(), &Meter::new());
+    for (path, wanted) in [
+        ("/home/alice/src/main.rs", "/home/[USERNAME]/src/main.rs"),
+        ("/Users/bob", "/Users/[USERNAME]"),
+        ("C:\\Users\\carol\\x", "C:\\Users\\[USERNAME]\\x"),
+        ("/srv/app", "/srv/app"),
+        ("/home/[USERNAME]/x", "/home/[USERNAME]/x"),
+    ] {
+        assert_eq!(string_after(&redact, "cwd", path).as_deref(), Some(wanted));
+    }
+}
+
+/// Hits are counted by rule and signal, without their text.
+#[test]
+fn hits_are_counted() {
+    let meter = Meter::new();
+    let redact = processor(&Config::default(), &meter);
+    let list = kv(
+        "l",
+        Value::ArrayValue(ArrayValue { values: vec![AnyValue { value: Some(Value::StringValue(MAIL.to_owned())) }] }),
+    );
+    attributes_after(&redact, vec![list, text("x", &format!("{MAIL} and {MAIL}"))]);
+    let rendered = meter.render();
+    assert!(rendered.contains("tollgate_redactions_total{rule=\"email\",signal=\"traces\"} 3"), "{rendered}");
+    assert!(!rendered.contains("jane"));
+}
+
+/// Unknown rule sets, unusable patterns and caps that are too small are refused by field.
+#[test]
+fn bad_settings_are_refused() {
+    let config: Config = crate::config::load::data(
+        "t",
+        "{ rules: [pii, pee], custom: [{ name: ok, pattern: 'a*' }], max_value_bytes: 1 }",
+    )
+    .expect("yaml");
+    let problems = config.settings().err().expect("refused");
+    let paths: Vec<&str> = problems.iter().map(|problem| problem.path.as_str()).collect();
+    assert_eq!(paths, ["rules[1]", "max_value_bytes", "custom[0]"]);
+}
