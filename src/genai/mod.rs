@@ -14,6 +14,7 @@ mod read;
 mod schema;
 mod shape;
 mod sources;
+pub mod usage;
 mod vocabulary;
 
 #[cfg(test)]

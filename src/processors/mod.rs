@@ -2,5 +2,6 @@
 //! import each other; what they share is vocabulary (`genai`), rules (`redaction`), vault and rates.
 //! **Not here**: order and clearance (`config/graph`), the engine (`pipeline`).
 
+pub mod normalize;
 pub mod redact;
 pub mod vault;

@@ -176,6 +176,10 @@ metrics_table! {
     // --- cost and rates ---
 
     // --- normalize, vocabulary ---
+    /// Items by the dialect they were recognised as (labels: dialect, signal).
+    DIALECT_ITEMS = "tollgate_dialect_items_total", Kind::Counter;
+    /// Attributes that only tollgate may set and that clients sent; they were removed (label: processor).
+    CLIENT_STAMPS = "tollgate_client_stamps_removed_total", Kind::Counter;
 
     // --- runs ---
 
