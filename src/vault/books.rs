@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -15,6 +16,9 @@ use super::names::{Names, Scope};
 
 /// Objects that may be open at a time.
 pub const MAX_OPEN: usize = 16_384;
+
+/// An object may have been opened so long after now before its age is not believed.
+const MAX_SKEW: Duration = Duration::from_secs(60);
 
 /// One writer in one epoch. Shared by the ticketer and the uploader.
 pub struct Writer {
@@ -105,16 +109,15 @@ impl Writer {
         first
     }
 
-    /// Closes objects opened at `before` or earlier. The caller waits for their fragments to be committed.
-    pub fn close(&self, before: UnixNanos) -> Vec<Closed> {
+    /// Closes objects that are `age` old at `now` (or from the future: the clock went back). The caller waits for
+    /// their fragments to be committed.
+    pub fn close(&self, now: UnixNanos, age: Duration) -> Vec<Closed> {
+        let due = |open: &Open| now.since(open.since) >= age || open.since > now.plus(MAX_SKEW);
         let mut books = self.books.lock();
-        let due: Vec<Arc<Scope>> =
-            books.open.iter().filter(|(_, open)| open.since <= before).map(|(scope, _)| scope.clone()).collect();
-        due.into_iter()
-            .filter_map(|scope| {
-                let open = books.open.remove(&scope)?;
-                Some(Closed { object: self.names.object(&scope, open.n), fragments: open.fragments })
-            })
+        books
+            .open
+            .extract_if(|_, open| due(open))
+            .map(|(scope, open)| Closed { object: self.names.object(&scope, open.n), fragments: open.fragments })
             .collect()
     }
 

@@ -23,6 +23,7 @@ pub mod row;
 pub mod seal;
 pub mod store;
 pub mod ticket;
+pub mod uploader;
 
 #[cfg(test)]
 mod tests;

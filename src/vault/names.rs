@@ -98,6 +98,11 @@ impl Names {
         Self { prefix: prefix.into(), writer: writer.into(), epoch: epoch.into() }
     }
 
+    /// The prefix without its slash.
+    pub fn prefix(&self) -> &str {
+        self.prefix.strip_suffix('/').unwrap_or(&self.prefix)
+    }
+
     /// The writer's name.
     pub fn writer(&self) -> &Arc<str> {
         &self.writer

@@ -148,11 +148,11 @@ fn the_books_are_kept() {
     assert_eq!(place(&a, 5, false), (2, 0, false));
     assert_eq!(place(&a, 5, true), (2, 5, true), "the session ended");
     assert_eq!(place(&a, 5000, false), (3, 0, true), "too large for company");
-    let closed = writer.close(NOON);
+    let closed = writer.close(NOON, std::time::Duration::ZERO);
     assert_eq!(closed.len(), 1);
     assert_eq!((closed[0].fragments, closed[0].object.contains("/b/")), (1, true));
     assert_eq!(place(&b, 10, false), (4, 0, false), "a closed object gets nothing more");
-    assert!(writer.close(UnixNanos(NOON.0 - 1)).is_empty());
+    assert!(writer.close(NOON, std::time::Duration::from_secs(1)).is_empty());
     let account: Arc<str> = "default".into();
     assert_eq!([writer.leaves(&account, 3), writer.leaves(&account, 1), writer.leaves(&"x".into(), 1)], [0, 3, 0]);
 }

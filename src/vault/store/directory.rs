@@ -65,8 +65,13 @@ impl VaultStore for DirectoryStore {
         _kind: ObjectKind,
         name: &'a str,
         bytes: Bytes,
+        _now: crate::clock::UnixNanos,
     ) -> BoxFuture<'a, Result<Put, StoreError>> {
-        Box::pin(async move { self.put(name, &bytes).await })
+        Box::pin(async move {
+            // a folder that vanished under us comes back with the next attempt
+            let gone = || StoreError::Unavailable("the folder vanished".to_owned());
+            self.put(name, &bytes).await.map_err(|error| if error == StoreError::Missing { gone() } else { error })
+        })
     }
 }
 

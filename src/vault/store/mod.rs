@@ -6,6 +6,8 @@
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
+use crate::clock::UnixNanos;
+
 pub mod directory;
 pub mod settings;
 
@@ -92,8 +94,15 @@ impl std::error::Error for StoreError {}
 
 /// Writes objects once.
 pub trait VaultStore: Send + Sync {
-    /// Writes `bytes` under `name` unless it exists. May be repeated with the same bytes.
-    fn put_once<'a>(&'a self, kind: ObjectKind, name: &'a str, bytes: Bytes) -> BoxFuture<'a, Result<Put, StoreError>>;
+    /// Writes `bytes` under `name` unless it exists, locked from `now` on where the store can lock. May be repeated
+    /// with the same bytes.
+    fn put_once<'a>(
+        &'a self,
+        kind: ObjectKind,
+        name: &'a str,
+        bytes: Bytes,
+        now: UnixNanos,
+    ) -> BoxFuture<'a, Result<Put, StoreError>>;
 }
 
 /// Reads objects: the auditor's side.

@@ -11,7 +11,9 @@ fn scratch() -> tempfile::TempDir {
 async fn a_directory_writes_once() {
     let folder = scratch();
     let store = DirectoryStore::new(folder.path().join("vault"));
-    let put = |bytes: &'static [u8]| store.put_once(ObjectKind::Payload, "a/b/c.agev", Bytes::from_static(bytes));
+    let put = |bytes: &'static [u8]| {
+        store.put_once(ObjectKind::Payload, "a/b/c.agev", Bytes::from_static(bytes), UnixNanos(0))
+    };
     assert_eq!(put(b"one").await, Ok(Put::Written));
     assert_eq!(put(b"one").await, Ok(Put::Exists));
     assert_eq!(put(b"two").await, Err(StoreError::Differs));
@@ -25,7 +27,10 @@ async fn a_directory_writes_once() {
 async fn files_are_private() {
     let folder = scratch();
     let root = folder.path().join("vault");
-    DirectoryStore::new(&root).put_once(ObjectKind::Key, "keys/k.age", Bytes::from_static(b"k")).await.expect("put");
+    DirectoryStore::new(&root)
+        .put_once(ObjectKind::Key, "keys/k.age", Bytes::from_static(b"k"), UnixNanos(0))
+        .await
+        .expect("put");
     let mode = |path: &std::path::Path| std::fs::metadata(path).expect("there").permissions().mode() & 0o777;
     assert_eq!(mode(&root), 0o700);
     assert_eq!(mode(&root.join("keys")), 0o700);
@@ -39,7 +44,10 @@ async fn leftovers_do_no_harm() {
     std::fs::create_dir(folder.path().join("a")).expect("folder");
     std::fs::write(folder.path().join("a/.x.agev.tmp"), b"half").expect("left-over");
     let store = DirectoryStore::new(folder.path());
-    assert_eq!(store.put_once(ObjectKind::Payload, "a/x.agev", Bytes::from_static(b"whole")).await, Ok(Put::Written));
+    assert_eq!(
+        store.put_once(ObjectKind::Payload, "a/x.agev", Bytes::from_static(b"whole"), UnixNanos(0)).await,
+        Ok(Put::Written)
+    );
     assert_eq!(store.list(ObjectKind::Payload, "").await.expect("list"), ["a/x.agev"]);
     assert_eq!(std::fs::read_dir(folder.path().join("a")).expect("folder").count(), 1);
 }
@@ -50,7 +58,7 @@ async fn names_stay_inside() {
     let folder = scratch();
     let store = DirectoryStore::new(folder.path().join("vault"));
     for name in ["../x", "a/../../x", "/etc/x", "", "./x", "a/./x"] {
-        let put = store.put_once(ObjectKind::Payload, name, Bytes::from_static(b"x")).await;
+        let put = store.put_once(ObjectKind::Payload, name, Bytes::from_static(b"x"), UnixNanos(0)).await;
         if name.contains("/./") {
             continue; // std drops it: harmless
         }
@@ -65,7 +73,7 @@ async fn lists_by_prefix() {
     let folder = scratch();
     let store = DirectoryStore::new(folder.path());
     for name in ["p/a/1.agev", "p/ab/2.agev", "q/3.agev"] {
-        store.put_once(ObjectKind::Payload, name, Bytes::from_static(b"x")).await.expect("put");
+        store.put_once(ObjectKind::Payload, name, Bytes::from_static(b"x"), UnixNanos(0)).await.expect("put");
     }
     assert_eq!(store.list(ObjectKind::Payload, "p/a").await.expect("list"), ["p/a/1.agev", "p/ab/2.agev"]);
     assert_eq!(store.list(ObjectKind::Payload, "p/a/").await.expect("list"), ["p/a/1.agev"]);
@@ -79,6 +87,6 @@ async fn an_unwritable_folder_is_denied() {
     let file = folder.path().join("file");
     std::fs::write(&file, b"x").expect("file");
     let store = DirectoryStore::new(file.join("vault"));
-    let put = store.put_once(ObjectKind::Payload, "a/x", Bytes::from_static(b"x")).await;
+    let put = store.put_once(ObjectKind::Payload, "a/x", Bytes::from_static(b"x"), UnixNanos(0)).await;
     assert!(matches!(put, Err(StoreError::Denied(_))), "{put:?}");
 }

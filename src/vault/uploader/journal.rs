@@ -1,0 +1,108 @@
+//! **What**: [`Journal`]: what the uploader needs of the spool; [`SpoolJournal`]: the spool as such.
+//! **Why**: tests crash, cut and fail it at will. **Invariants**: reading happens off the async threads.
+//! **Not here**: what the records mean (`shelf`).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+
+use crate::net::Spawn;
+use crate::net::spawn::blocking;
+use crate::pipeline::Reason;
+use crate::pipeline::spool::{Record, RecordKind, Seq, Spool, Stored, Transaction, room_for};
+
+/// What waits in the journal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pending {
+    /// Bytes.
+    pub bytes: u64,
+    /// When the oldest was committed.
+    pub oldest: Option<crate::clock::UnixNanos>,
+}
+
+/// The uploader's side of the spool.
+pub trait Journal: Send + Sync {
+    /// Records behind `after` that are not done, in order.
+    fn read(
+        &self,
+        after: Option<Seq>,
+        max_bytes: usize,
+        max_records: usize,
+    ) -> BoxFuture<'static, Result<Vec<Stored>, String>>;
+    /// These are needed no more.
+    fn done(&self, seqs: &[Seq]);
+    /// Appends a seal; it is durable once it is read back.
+    ///
+    /// # Errors
+    /// No room, or the spool failed.
+    fn seal(&self, account: &Arc<str>, body: Bytes) -> Result<(), Reason>;
+    /// Resolves when something is committed after this call (not only after the first poll).
+    fn changed(&self) -> BoxFuture<'static, ()>;
+    /// What waits.
+    fn pending(&self) -> Pending;
+}
+
+/// The spool as one holder sees it.
+pub struct SpoolJournal {
+    spool: Arc<Spool>,
+    tasks: Arc<dyn Spawn>,
+    holders: Arc<[Arc<str>]>,
+    holder: Arc<str>,
+    changed: tokio::sync::watch::Receiver<u64>,
+}
+
+impl SpoolJournal {
+    /// Records held by `holder`, the vault processor's id.
+    pub fn new(spool: Arc<Spool>, tasks: Arc<dyn Spawn>, holder: Arc<str>) -> Self {
+        let changed = spool.changed(&holder);
+        Self { spool, tasks, holders: Arc::new([holder.clone()]), holder, changed }
+    }
+}
+
+impl Journal for SpoolJournal {
+    fn read(
+        &self,
+        after: Option<Seq>,
+        max_bytes: usize,
+        max_records: usize,
+    ) -> BoxFuture<'static, Result<Vec<Stored>, String>> {
+        let (spool, holder, tasks) = (self.spool.clone(), self.holder.clone(), self.tasks.clone());
+        Box::pin(async move {
+            let read = move || spool.read(&holder, after, max_bytes, max_records).map_err(|error| error.to_string());
+            match blocking(&*tasks, "vault read", read).await {
+                Some(result) => result,
+                None => Err("the gateway is shutting down".to_owned()),
+            }
+        })
+    }
+
+    fn done(&self, seqs: &[Seq]) {
+        self.spool.done(&self.holder, seqs);
+    }
+
+    fn seal(&self, account: &Arc<str>, body: Bytes) -> Result<(), Reason> {
+        let reservation = self.spool.reserve_to_drain(room_for(1, body.len() as u64))?;
+        let record = Record { kind: RecordKind::Seal, holders: self.holders.clone(), body };
+        let transaction = Transaction { account: account.clone(), records: vec![record] };
+        // a commit that fails poisons the spool, and the process ends
+        self.spool.enqueue(transaction, reservation, Box::new(|_| {}));
+        Ok(())
+    }
+
+    fn changed(&self) -> BoxFuture<'static, ()> {
+        let mut changed = self.changed.clone();
+        changed.mark_unchanged(); // what happens from now on counts
+        Box::pin(async move {
+            if changed.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        })
+    }
+
+    fn pending(&self) -> Pending {
+        let status = self.spool.status();
+        let ours = status.consumers.iter().find(|consumer| consumer.name == self.holder);
+        ours.map_or_else(Pending::default, |ours| Pending { bytes: ours.bytes, oldest: ours.oldest })
+    }
+}

@@ -1,0 +1,363 @@
+//! **What**: [`Uploader`]: brings committed records into the store: keys, then objects, then index lines.
+//! **Why**: a reference is a promise; the spool keeps it through every outage, and this is who fulfils it.
+//! **Invariants**: a seal with the list of fragments (or the index object itself) is committed before the first
+//! attempt, so that every attempt, after any crash, writes the same bytes; nothing is marked done before it is stored;
+//! attempts never end; memory holds positions, never bodies of what waits. **Not here**: bookkeeping (`shelf`), numbers
+//! (`books`).
+
+mod flight;
+mod journal;
+mod shelf;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::watch;
+
+use crate::clock::{Clock, UnixNanos};
+use crate::pipeline::spool::Seq;
+use crate::rng::Rng;
+use crate::telemetry::{Counter, Gauge, Meter, names as metric};
+
+use super::books::Writer;
+use super::names::Names;
+use super::record::{self, SealHeader, Sealed};
+use super::store::{ObjectKind, Put, StoreError, VaultStore};
+use flight::{Failure, Landed, Pause};
+use shelf::{Item, Leaves, Log, Run, Shelf};
+
+pub use journal::{Journal, Pending, SpoolJournal};
+
+/// How often time is looked at.
+const TICK: Duration = Duration::from_secs(1);
+/// Writes under way at a time.
+const FLIGHTS: usize = 8;
+/// Waits of a twentieth of a tick after which a drain gives up on what is left.
+const IDLE_ROUNDS: u32 = 100;
+/// Longest wait before an object that was refused for its own sake is tried again.
+const LONGEST_OWN: Duration = Duration::from_secs(300);
+/// Bytes and records read at once.
+const READ: (usize, usize) = (4 << 20, 512);
+/// Records kept in mind before reading on waits for writing.
+const TRACKED: usize = 400_000;
+/// Lines of one index object, bytes before compression.
+const INDEX_BYTES: usize = 4 << 20;
+const INDEX_LEVEL: i32 = 3;
+
+/// When objects and index objects are written.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// An object closes at this age.
+    pub object_age: Duration,
+    /// Time between index objects.
+    pub index_interval: Duration,
+}
+
+/// What the uploader is made of.
+pub struct Parts {
+    /// The processor's id: metric label.
+    pub id: Arc<str>,
+    /// The spool.
+    pub journal: Arc<dyn Journal>,
+    /// Where to.
+    pub store: Arc<dyn VaultStore>,
+    /// The books of this process.
+    pub writer: Arc<Writer>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// For jitter.
+    pub rng: Arc<dyn Rng>,
+    /// When.
+    pub pace: Pace,
+}
+
+struct Metrics {
+    uploads: Vec<(ObjectKind, &'static str, Counter)>,
+    corrupt: Counter,
+    pending: Gauge,
+    lag: Gauge,
+}
+
+/// See the module.
+pub struct Uploader {
+    parts: Parts,
+    shelf: Shelf,
+    flights: FuturesUnordered<BoxFuture<'static, Landed>>,
+    after: Option<Seq>,
+    /// Everything that was in the journal at the start has been read.
+    caught_up: bool,
+    /// More may be read at once.
+    more: bool,
+    indexed: Duration,
+    /// The last index object could not take all.
+    index_more: bool,
+    pause: Pause,
+    metrics: Metrics,
+}
+
+impl Uploader {
+    /// An uploader that begins at the first record that is not done.
+    pub fn new(parts: Parts, meter: &Meter) -> Self {
+        let id = parts.id.clone();
+        let outcomes = ["written", "exists", "retry", "denied", "corrupt", "differs", "missing", "gone"];
+        let uploads = ObjectKind::ALL.iter().flat_map(|kind| outcomes.map(|outcome| (*kind, outcome)));
+        let uploads = uploads.map(|(kind, outcome)| {
+            let labels: &[(&'static str, &str)] = &[("processor", &id), ("kind", kind.label()), ("outcome", outcome)];
+            (kind, outcome, meter.counter(&metric::VAULT_UPLOADS, labels))
+        });
+        let label: &[(&'static str, &str)] = &[("processor", &id)];
+        let metrics = Metrics {
+            uploads: uploads.collect(),
+            corrupt: meter.counter(&metric::VAULT_CORRUPT_UPLOADS, label),
+            pending: meter.gauge(&metric::VAULT_PENDING_BYTES, label),
+            lag: meter.gauge(&metric::VAULT_UPLOAD_LAG, label),
+        };
+        Self {
+            shelf: Shelf::new(parts.writer.names().epoch().clone()),
+            flights: FuturesUnordered::new(),
+            after: None,
+            caught_up: false,
+            more: true,
+            indexed: parts.clock.monotonic(),
+            index_more: false,
+            pause: Pause::default(),
+            metrics,
+            parts,
+        }
+    }
+
+    /// Works until `stop` turns true, then writes what it can: ends when nothing is left or the store fails; the rest
+    /// stays in the spool. Give it a deadline from outside.
+    pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        while !*stop.borrow_and_update() {
+            let changed = self.parts.journal.changed();
+            let busy = self.turn(Haste::None).await;
+            let wait = if busy { Duration::ZERO } else { self.pause.wait(self.parts.clock.monotonic(), TICK) };
+            tokio::select! {
+                biased;
+                changed = stop.changed() => if changed.is_err() { break },
+                Some(landed) = self.flights.next(), if !self.flights.is_empty() => self.land(landed),
+                () = changed => {},
+                () = tokio::time::sleep(wait) => {},
+            }
+        }
+        self.drain().await;
+    }
+
+    /// Closes every object and writes everything, in order, until nothing is left or the store fails.
+    /// Returns whether nothing is left.
+    pub async fn drain(&mut self) -> bool {
+        self.pause.retry_now();
+        let mut idle = 0;
+        while idle < IDLE_ROUNDS {
+            let changed = self.parts.journal.changed();
+            let busy = self.turn(Haste::All).await;
+            if let Some(landed) = self.flights.next().await {
+                self.land(landed);
+                idle = 0;
+            } else if self.caught_up && !self.more && self.shelf.is_empty() {
+                return true;
+            } else if self.pause.failing() {
+                return false;
+            } else if !busy {
+                // seals of ours come back when they are committed
+                tokio::select! { () = changed => {}, () = tokio::time::sleep(TICK / 20) => {} }
+                idle += 1;
+            }
+        }
+        false
+    }
+
+    /// One round without waiting: reads, closes, seals, starts writes, takes what has landed. For tests and
+    /// simulations that drive it by hand; [`Uploader::run`] does the same. Returns whether there may be more to do.
+    pub async fn step(&mut self) -> bool {
+        let mut busy = self.turn(Haste::None).await;
+        while let Some(landed) = self.flights.next().await {
+            self.land(landed);
+            busy = true;
+        }
+        busy
+    }
+
+    async fn turn(&mut self, haste: Haste) -> bool {
+        let read = self.read().await;
+        let now = self.parts.clock.now();
+        let age = if haste == Haste::All { Duration::ZERO } else { self.parts.pace.object_age };
+        let closed = self.parts.writer.close(now, age);
+        self.shelf.close(closed);
+        self.seal_objects();
+        let monotonic = self.parts.clock.monotonic();
+        let due = match haste {
+            // in one piece, when everything else is stored
+            Haste::All => self.shelf.all_stored(),
+            Haste::None => self.index_more || monotonic.saturating_sub(self.indexed) >= self.parts.pace.index_interval,
+        };
+        if due {
+            self.indexed = monotonic;
+            self.seal_index().await;
+        }
+        self.launch(now, monotonic);
+        self.report(now);
+        read
+    }
+
+    /// Reads on. True: there may be more.
+    async fn read(&mut self) -> bool {
+        if self.shelf.tracked() >= TRACKED && self.shelf.has_ready() {
+            return false;
+        }
+        let records = match self.parts.journal.read(self.after, READ.0, READ.1).await {
+            Ok(records) => records,
+            Err(why) => {
+                self.pause.failed(self.parts.clock.monotonic(), &*self.parts.rng);
+                tracing::error!(vault = &*self.parts.id, why, "the vault's records can't be read from the spool");
+                return false;
+            }
+        };
+        self.more = !records.is_empty();
+        self.caught_up |= records.is_empty();
+        for stored in &records {
+            self.after = Some(stored.seq);
+            let read = self.shelf.read(stored);
+            if read.damaged {
+                self.metrics.corrupt.increment(1);
+                tracing::error!(
+                    vault = &*self.parts.id,
+                    record = stored.seq.0,
+                    "a record of the vault can't be understood; it stays in the spool"
+                );
+            }
+            self.done(&read.done);
+        }
+        self.more
+    }
+
+    /// Marks the records done: claims first, then what claims them.
+    fn done(&self, seqs: &[Seq]) {
+        if let Some((last, claims)) = seqs.split_last() {
+            if !claims.is_empty() {
+                self.parts.journal.done(claims);
+            }
+            self.parts.journal.done(&[*last]);
+        }
+    }
+
+    fn seal_objects(&mut self) {
+        for to_seal in self.shelf.to_seal(self.caught_up) {
+            let name = to_seal.header.name.clone();
+            if self.parts.journal.seal(&to_seal.account, record::pack(&to_seal.header, &[])).is_err() {
+                return; // no room now: tried again with the next turn
+            }
+            self.shelf.sealing(&name);
+        }
+    }
+
+    async fn seal_index(&mut self) {
+        self.index_more = false;
+        for Run { log, leaves, more } in self.shelf.free_leaves(INDEX_BYTES, self.caught_up) {
+            let Some(body) = self.index_body(&log, &leaves).await else { continue };
+            if self.parts.journal.seal(&log.account, body).is_err() {
+                self.index_more = true;
+                return;
+            }
+            self.index_more |= more;
+            self.shelf.sealing_leaves(&log, leaves.len());
+        }
+    }
+
+    /// The seal of an index object: the object itself is inside.
+    async fn index_body(&self, log: &Log, leaves: &[Leaves]) -> Option<bytes::Bytes> {
+        let first = leaves.first()?;
+        let mut lines = Vec::with_capacity(leaves.iter().map(|leaves| leaves.len).sum());
+        for leaves in leaves {
+            let body = flight::body(&*self.parts.journal, leaves.seq).await.ok()?;
+            let (_, rest): (record::LeafHeader, _) = record::unpack(&body)?;
+            lines.extend_from_slice(&rest);
+        }
+        let compressed = zstd::bulk::compress(&lines, INDEX_LEVEL).ok()?;
+        let names = Names::new(self.parts.writer.names().prefix(), &log.writer, &log.epoch);
+        let header = SealHeader {
+            name: names.index(&log.account, &first.day, first.first),
+            kind: Sealed::Index,
+            claims: leaves.iter().map(|leaves| leaves.seq.0).collect(),
+        };
+        Some(record::pack(&header, &compressed))
+    }
+
+    fn launch(&mut self, now: UnixNanos, monotonic: Duration) {
+        let room = if self.pause.failing() { 1 } else { FLIGHTS };
+        while self.flights.len() < room && self.pause.over(monotonic) {
+            let Some(item) = self.shelf.next(monotonic) else { return };
+            let (journal, store) = (self.parts.journal.clone(), self.parts.store.clone());
+            self.flights.push(Box::pin(flight::fly(journal, store, item, now)));
+        }
+    }
+
+    fn land(&mut self, landed: Landed) {
+        let Landed { item, result } = landed;
+        let outcome = match &result {
+            Ok(Put::Written) => "written",
+            Ok(Put::Exists) => "exists",
+            Err(failure) => failure.label(),
+        };
+        let same = |kind: ObjectKind, name: &str| kind == item.kind && name == outcome;
+        if let Some((.., counter)) = self.metrics.uploads.iter().find(|(kind, name, _)| same(*kind, name)) {
+            counter.increment(1);
+        }
+        match result {
+            Ok(_) => {
+                let done = self.shelf.stored(&item);
+                self.done(&done);
+                if self.pause.succeeded() {
+                    tracing::info!(vault = &*self.parts.id, "the vault's store works again");
+                }
+            }
+            Err(Failure::Gone) => {
+                tracing::warn!(vault = &*self.parts.id, object = &*item.name, "records were dropped from the spool");
+                let done = self.shelf.stored(&item);
+                self.done(&done);
+            }
+            Err(Failure::Store(error)) => self.failed(item, &error),
+        }
+    }
+
+    fn failed(&mut self, mut item: Item, error: &StoreError) {
+        let monotonic = self.parts.clock.monotonic();
+        // these are about one object: the others go on
+        let own = matches!(error, StoreError::Differs | StoreError::Corrupt(_));
+        let say = if own {
+            self.metrics.corrupt.increment(1);
+            item.not_before = monotonic + Duration::from_secs(1 << item.attempts.min(10)).min(LONGEST_OWN);
+            item.attempts = item.attempts.saturating_add(1);
+            item.attempts.is_power_of_two()
+        } else {
+            self.pause.failed(monotonic, &*self.parts.rng)
+        };
+        if say {
+            // names hold ids that passed the redaction rules, and may be shown
+            let (vault, object, kind) = (&*self.parts.id, &*item.name, item.kind.label());
+            tracing::error!(vault, object, kind, %error, "the vault's store can't be written; the spool keeps everything");
+        }
+        self.shelf.put_back(item, !own);
+    }
+
+    fn report(&self, now: UnixNanos) {
+        let pending = self.parts.journal.pending();
+        self.metrics.pending.set(pending.bytes as f64);
+        self.metrics.lag.set(pending.oldest.map_or(0.0, |oldest| now.since(oldest).as_secs_f64()));
+    }
+}
+
+/// How much is closed and written before its time.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Haste {
+    /// Nothing.
+    None,
+    /// Everything: the gateway stops.
+    All,
+}

@@ -1,0 +1,382 @@
+//! **What**: [`Shelf`]: what the uploader knows of the records it has read: objects being gathered, leaves waiting,
+//! things ready to be written. **Why**: pure bookkeeping, so that every order of events can be tested.
+//! **Invariants**: only positions and names are kept, never bodies; an object becomes ready by its seal alone; a leaf
+//! becomes free when the object it points into is stored; the same records read again give the same objects.
+//! **Not here**: reading, sealing, writing (`uploader`).
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::pipeline::spool::{RecordKind, Seq, Stored};
+use crate::vault::books::Closed;
+use crate::vault::record::{self, FragmentHeader, KeyHeader, LeafHeader, SealHeader, Sealed};
+use crate::vault::store::ObjectKind;
+
+/// A fragment that waits for its object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    pub(super) seq: Seq,
+    pub(super) offset: u64,
+    pub(super) len: u64,
+}
+
+/// An object that is being gathered.
+struct Gathering {
+    account: Arc<str>,
+    epoch: Arc<str>,
+    parts: Vec<Part>,
+    keys: Vec<Arc<str>>,
+    last: bool,
+    expected: Option<u32>,
+    sealing: bool,
+}
+
+/// Something to write.
+#[derive(Clone)]
+pub(super) struct Item {
+    pub(super) kind: ObjectKind,
+    pub(super) name: Arc<str>,
+    /// Record that holds it (key, index) or its seal (payload).
+    pub(super) seq: Seq,
+    /// Fragments of a payload object.
+    pub(super) parts: Vec<Part>,
+    /// Other records that are done with it.
+    pub(super) claims: Vec<Seq>,
+    /// Keys that must be stored before; for a key object its own id.
+    pub(super) keys: Vec<Arc<str>>,
+    pub(super) attempts: u32,
+    /// Not to be tried before (monotonic).
+    pub(super) not_before: Duration,
+}
+
+/// The leaves of one record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Leaves {
+    pub(super) seq: Seq,
+    pub(super) first: u64,
+    pub(super) count: u64,
+    pub(super) len: usize,
+    pub(super) object: Option<Arc<str>>,
+    pub(super) day: Arc<str>,
+}
+
+/// One writer's log of an account.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Log {
+    pub(super) account: Arc<str>,
+    pub(super) writer: Arc<str>,
+    pub(super) epoch: Arc<str>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    leaves: VecDeque<Leaves>,
+    /// Those at the front that a seal of ours, not read back yet, covers.
+    sealing: usize,
+}
+
+/// Leaves for one index object.
+pub(super) struct Run {
+    pub(super) log: Log,
+    pub(super) leaves: Vec<Leaves>,
+    /// More could be written at once, in another object.
+    pub(super) more: bool,
+}
+
+/// A seal to be written.
+pub(super) struct ToSeal {
+    pub(super) account: Arc<str>,
+    pub(super) header: SealHeader,
+}
+
+/// What a record that was read means for the spool.
+#[derive(Default, Debug, PartialEq, Eq)]
+pub(super) struct Read {
+    /// Done now, in this order.
+    pub(super) done: Vec<Seq>,
+    /// The record could not be understood.
+    pub(super) damaged: bool,
+}
+
+/// See the module.
+pub(super) struct Shelf {
+    live: Arc<str>,
+    objects: HashMap<Arc<str>, Gathering>,
+    /// Numbers of fragments of closed objects that were not read yet.
+    closed: HashMap<Arc<str>, u32>,
+    /// Objects with fragments in the spool that are not stored.
+    unstored: HashSet<Arc<str>>,
+    /// Keys that are not stored.
+    keys: HashSet<Arc<str>>,
+    logs: BTreeMap<Log, Waiting>,
+    ready: VecDeque<Item>,
+    tracked: usize,
+}
+
+impl Shelf {
+    /// Empty; `live` is this process's epoch.
+    pub(super) fn new(live: Arc<str>) -> Self {
+        Self {
+            live,
+            objects: HashMap::new(),
+            closed: HashMap::new(),
+            unstored: HashSet::new(),
+            keys: HashSet::new(),
+            logs: BTreeMap::new(),
+            ready: VecDeque::new(),
+            tracked: 0,
+        }
+    }
+
+    /// Records kept in mind.
+    pub(super) fn tracked(&self) -> usize {
+        self.tracked
+    }
+
+    /// Takes note of a record.
+    pub(super) fn read(&mut self, stored: &Stored) -> Read {
+        let understood = match stored.kind {
+            RecordKind::Key => self.read_key(stored),
+            RecordKind::Fragment => self.read_fragment(stored),
+            RecordKind::Leaf => self.read_leaves(stored),
+            RecordKind::Seal => return self.read_seal(stored).unwrap_or(Read { done: Vec::new(), damaged: true }),
+            RecordKind::Forward | RecordKind::Commit | RecordKind::Effects => None,
+        };
+        Read { done: Vec::new(), damaged: understood.is_none() }
+    }
+
+    fn read_key(&mut self, stored: &Stored) -> Option<()> {
+        let (header, _): (KeyHeader, _) = record::unpack(&stored.body)?;
+        let key: Arc<str> = header.key.into();
+        self.keys.insert(key.clone());
+        self.tracked += 1;
+        self.ready.push_front(Item {
+            kind: ObjectKind::Key,
+            name: header.name.into(),
+            seq: stored.seq,
+            parts: Vec::new(),
+            claims: Vec::new(),
+            keys: vec![key],
+            attempts: 0,
+            not_before: Duration::ZERO,
+        });
+        Some(())
+    }
+
+    fn read_fragment(&mut self, stored: &Stored) -> Option<()> {
+        let (header, rest): (FragmentHeader, _) = record::unpack(&stored.body)?;
+        let name: Arc<str> = header.object.into();
+        let expected = self.closed.remove(&name);
+        self.unstored.insert(name.clone());
+        self.tracked += 1;
+        let object = self.objects.entry(name).or_insert_with(|| Gathering {
+            account: stored.account.clone(),
+            epoch: header.epoch.into(),
+            parts: Vec::new(),
+            keys: Vec::new(),
+            last: false,
+            expected,
+            sealing: false,
+        });
+        object.parts.push(Part { seq: stored.seq, offset: header.offset, len: rest.len() as u64 });
+        object.last |= header.last;
+        if !object.keys.iter().any(|key| **key == *header.key) {
+            object.keys.push(header.key.into());
+        }
+        Some(())
+    }
+
+    fn read_leaves(&mut self, stored: &Stored) -> Option<()> {
+        let (header, rest): (LeafHeader, _) = record::unpack(&stored.body)?;
+        let log = Log { account: stored.account.clone(), writer: header.writer.into(), epoch: header.epoch.into() };
+        self.tracked += 1;
+        self.logs.entry(log).or_default().leaves.push_back(Leaves {
+            seq: stored.seq,
+            first: header.first,
+            count: header.count,
+            len: rest.len(),
+            object: header.object.map(Arc::from),
+            day: header.day.into(),
+        });
+        Some(())
+    }
+
+    fn read_seal(&mut self, stored: &Stored) -> Option<Read> {
+        let (header, _): (SealHeader, _) = record::unpack(&stored.body)?;
+        let name: Arc<str> = header.name.into();
+        let claims: Vec<Seq> = header.claims.into_iter().map(Seq).collect();
+        let item = |kind, parts, claims, keys| Item {
+            kind,
+            name: name.clone(),
+            seq: stored.seq,
+            parts,
+            claims,
+            keys,
+            attempts: 0,
+            not_before: Duration::ZERO,
+        };
+        match header.kind {
+            Sealed::Index => {
+                self.claim_leaves(&claims);
+                self.tracked += 1;
+                self.ready.push_back(item(ObjectKind::Index, Vec::new(), claims, Vec::new()));
+                Some(Read::default())
+            }
+            Sealed::Object => {
+                let gathered = self.objects.remove(&name);
+                let (parts, keys) = gathered.map_or_else(Default::default, |object| (object.parts, object.keys));
+                let whole = claims.iter().eq(parts.iter().map(|part| &part.seq));
+                if whole {
+                    self.tracked += 1;
+                    self.ready.push_back(item(ObjectKind::Payload, parts, claims, keys));
+                    return Some(Read::default());
+                }
+                // a claim is done only after the object was stored, and the seal after all claims
+                self.tracked = self.tracked.saturating_sub(parts.len());
+                self.unstored.remove(&name);
+                let done = parts.iter().map(|part| part.seq).chain([stored.seq]).collect();
+                Some(Read { done, damaged: false })
+            }
+        }
+    }
+
+    fn claim_leaves(&mut self, claims: &[Seq]) {
+        let claimed: HashSet<Seq> = claims.iter().copied().collect();
+        for waiting in self.logs.values_mut() {
+            let before = waiting.leaves.len();
+            waiting.leaves.retain(|leaves| !claimed.contains(&leaves.seq));
+            let gone = before - waiting.leaves.len();
+            waiting.sealing = waiting.sealing.saturating_sub(gone);
+            self.tracked = self.tracked.saturating_sub(gone);
+        }
+        self.logs.retain(|_, waiting| !waiting.leaves.is_empty());
+        self.tracked += claims.len();
+    }
+
+    /// These objects get no more fragments.
+    pub(super) fn close(&mut self, closed: Vec<Closed>) {
+        for Closed { object, fragments } in closed {
+            match self.objects.get_mut(object.as_str()) {
+                Some(gathering) => gathering.expected = Some(fragments),
+                None => drop(self.closed.insert(object.into(), fragments)),
+            }
+        }
+    }
+
+    /// Objects that are complete and have no seal. `caught_up`: every record of former epochs was read: those of
+    /// their objects that had a seal have been claimed, and the others are complete as they are.
+    pub(super) fn to_seal(&self, caught_up: bool) -> Vec<ToSeal> {
+        let complete = |object: &Gathering| {
+            if object.epoch != self.live {
+                return caught_up;
+            }
+            object.last || object.expected.is_some_and(|expected| object.parts.len() >= expected as usize)
+        };
+        self.objects
+            .iter()
+            .filter(|(_, object)| !object.sealing && complete(object))
+            .map(|(name, object)| ToSeal {
+                account: object.account.clone(),
+                header: SealHeader {
+                    name: name.to_string(),
+                    kind: Sealed::Object,
+                    claims: object.parts.iter().map(|part| part.seq.0).collect(),
+                },
+            })
+            .collect()
+    }
+
+    /// The object's seal is on its way.
+    pub(super) fn sealing(&mut self, name: &str) {
+        if let Some(object) = self.objects.get_mut(name) {
+            object.sealing = true;
+        }
+    }
+
+    /// The next leaves of each log that can go into one index object: contiguous, of one day, pointing into stored
+    /// objects, at most `max_len` bytes (or one record). `caught_up` as for [`Shelf::to_seal`].
+    pub(super) fn free_leaves(&self, max_len: usize, caught_up: bool) -> Vec<Run> {
+        let free = |(log, waiting): (&Log, &Waiting)| {
+            if waiting.sealing > 0 || (log.epoch != self.live && !caught_up) {
+                return None; // one seal at a time and log keeps them in order
+            }
+            let mut run = Run { log: log.clone(), leaves: Vec::new(), more: false };
+            let mut len = 0;
+            for leaves in &waiting.leaves {
+                if leaves.object.as_ref().is_some_and(|object| self.unstored.contains(object)) {
+                    break;
+                }
+                let follows = match (run.leaves.first(), run.leaves.last()) {
+                    (Some(first), Some(last)) => last.first + last.count == leaves.first && leaves.day <= first.day,
+                    _ => true,
+                };
+                if !follows || (len + leaves.len > max_len && !run.leaves.is_empty()) {
+                    run.more = true;
+                    break;
+                }
+                len += leaves.len;
+                run.leaves.push(leaves.clone());
+            }
+            (!run.leaves.is_empty()).then_some(run)
+        };
+        self.logs.iter().filter_map(free).collect()
+    }
+
+    /// Whether all objects are stored.
+    pub(super) fn all_stored(&self) -> bool {
+        self.unstored.is_empty()
+    }
+
+    /// A seal for the first `count` records of this log is on its way.
+    pub(super) fn sealing_leaves(&mut self, log: &Log, count: usize) {
+        if let Some(waiting) = self.logs.get_mut(log) {
+            waiting.sealing = count;
+        }
+    }
+
+    /// The next thing to write at `now` whose keys are stored; keys first. Looks at a few, in turn.
+    pub(super) fn next(&mut self, now: Duration) -> Option<Item> {
+        for _ in 0..self.ready.len().min(64) {
+            let item = self.ready.pop_front()?;
+            let free = item.kind != ObjectKind::Payload || item.keys.iter().all(|key| !self.keys.contains(key));
+            if free && item.not_before <= now {
+                return Some(item);
+            }
+            self.ready.push_back(item);
+        }
+        None
+    }
+
+    /// Whether anything can be written now or once its key is.
+    pub(super) fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// It could not be written now.
+    pub(super) fn put_back(&mut self, item: Item, first: bool) {
+        if first { self.ready.push_front(item) } else { self.ready.push_back(item) }
+    }
+
+    /// It is stored; gives the records that are done, in the order in which they must be marked.
+    pub(super) fn stored(&mut self, item: &Item) -> Vec<Seq> {
+        match item.kind {
+            ObjectKind::Key => {
+                for key in &item.keys {
+                    self.keys.remove(key);
+                }
+            }
+            ObjectKind::Payload => {
+                self.unstored.remove(&item.name);
+            }
+            ObjectKind::Index => {}
+        }
+        self.tracked = self.tracked.saturating_sub(1 + item.claims.len());
+        item.claims.iter().copied().chain([item.seq]).collect()
+    }
+
+    /// Nothing waits: no leaf, no object, nothing to write.
+    pub(super) fn is_empty(&self) -> bool {
+        self.ready.is_empty() && self.objects.is_empty() && self.logs.is_empty()
+    }
+}

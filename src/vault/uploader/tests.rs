@@ -1,0 +1,451 @@
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use super::*;
+use crate::clock::ManualClock;
+use crate::pipeline::spool::{RecordKind, Stored};
+use crate::pipeline::{Reason, Ticketer};
+use crate::rng::SeededRng;
+use crate::vault::keys::KeyRing;
+use crate::vault::names::Scope;
+use crate::vault::record::FragmentHeader;
+use crate::vault::row::{Row, Tail, Unnumbered};
+use crate::vault::seal::{NewSession, SealFailed, Sealer, SessionSeal};
+use crate::vault::ticket::{Fragment, Group, UriBase, VaultDraft, VaultTicketer};
+
+const NOON: UnixNanos = UnixNanos(1_795_168_800_000_000_000);
+
+/// A spool in memory. `done` is durable only up to the last `sync`.
+#[derive(Default)]
+struct FakeJournal(Mutex<FakeState>);
+
+#[derive(Default)]
+struct FakeState {
+    records: Vec<Stored>,
+    done: Vec<Seq>,
+    synced: usize,
+    full: bool,
+}
+
+impl FakeJournal {
+    fn append(&self, kind: RecordKind, account: &str, body: Bytes) {
+        let mut state = self.0.lock();
+        let seq = Seq(state.records.len() as u64 * 3); // positions have gaps
+        state.records.push(Stored { seq, kind, account: account.into(), committed: NOON, body });
+    }
+
+    /// A crash: of what was marked done since the last sync, only the first `kept` marks are still there.
+    fn crash(&self, kept: usize) {
+        let mut state = self.0.lock();
+        let keep = (state.synced + kept).min(state.done.len());
+        state.done.truncate(keep);
+        state.synced = keep;
+    }
+
+    fn left(&self) -> Vec<RecordKind> {
+        let state = self.0.lock();
+        let done: HashSet<Seq> = state.done.iter().copied().collect();
+        state.records.iter().filter(|stored| !done.contains(&stored.seq)).map(|stored| stored.kind).collect()
+    }
+}
+
+impl Journal for FakeJournal {
+    fn read(
+        &self,
+        after: Option<Seq>,
+        max_bytes: usize,
+        max_records: usize,
+    ) -> BoxFuture<'static, Result<Vec<Stored>, String>> {
+        let state = self.0.lock();
+        let done: HashSet<Seq> = state.done.iter().copied().collect();
+        let mut bytes = 0;
+        let read = state
+            .records
+            .iter()
+            .filter(|stored| after.is_none_or(|after| stored.seq > after) && !done.contains(&stored.seq))
+            .take(max_records.min(3)) // so that a restart takes many steps
+            .take_while(|stored| {
+                let first = bytes == 0;
+                bytes += stored.body.len();
+                first || bytes <= max_bytes
+            })
+            .cloned()
+            .collect();
+        Box::pin(async move { Ok(read) })
+    }
+
+    fn done(&self, seqs: &[Seq]) {
+        self.0.lock().done.extend_from_slice(seqs);
+    }
+
+    fn seal(&self, account: &Arc<str>, body: Bytes) -> Result<(), Reason> {
+        if self.0.lock().full {
+            return Err(Reason::SpoolFull);
+        }
+        self.append(RecordKind::Seal, account, body);
+        Ok(())
+    }
+
+    fn changed(&self) -> BoxFuture<'static, ()> {
+        Box::pin(async {})
+    }
+
+    fn pending(&self) -> Pending {
+        Pending::default()
+    }
+}
+
+/// A store in memory that notes the order and fails as told.
+#[derive(Default)]
+struct FakeStore(Mutex<StoreState>);
+
+#[derive(Default)]
+struct StoreState {
+    objects: BTreeMap<String, Bytes>,
+    order: Vec<(ObjectKind, String)>,
+    /// What happens to the next attempts.
+    faults: std::collections::VecDeque<Fault>,
+    differed: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Fault {
+    /// Not written.
+    Refused,
+    /// Written, but the answer is lost.
+    Lost,
+    /// The credential is wrong.
+    Denied,
+}
+
+impl VaultStore for FakeStore {
+    fn put_once<'a>(
+        &'a self,
+        kind: ObjectKind,
+        name: &'a str,
+        bytes: Bytes,
+        _: UnixNanos,
+    ) -> BoxFuture<'a, Result<Put, StoreError>> {
+        let mut state = self.0.lock();
+        let fault = state.faults.pop_front();
+        let result = match (fault, state.objects.get(name)) {
+            (Some(Fault::Refused), _) => Err(StoreError::Unavailable("refused".to_owned())),
+            (Some(Fault::Denied), _) => Err(StoreError::Denied("403".to_owned())),
+            (_, Some(there)) if *there == bytes => Ok(Put::Exists),
+            (_, Some(_)) => {
+                state.differed = true;
+                Err(StoreError::Differs)
+            }
+            (fault, None) => {
+                state.objects.insert(name.to_owned(), bytes);
+                state.order.push((kind, name.to_owned()));
+                match fault {
+                    Some(_) => Err(StoreError::Unavailable("lost".to_owned())),
+                    None => Ok(Put::Written),
+                }
+            }
+        };
+        Box::pin(async move { result })
+    }
+}
+
+/// Fast stand-in for age.
+struct TestSealer(SeededRng);
+struct TestSeal(String);
+
+impl Sealer for TestSealer {
+    fn new_session(&self) -> Result<NewSession, SealFailed> {
+        let id = format!("{:016x}", self.0.next());
+        Ok(NewSession { object: Bytes::from(format!("key {id}")), seal: Box::new(TestSeal(id)) })
+    }
+}
+
+impl SessionSeal for TestSeal {
+    fn key_id(&self) -> &str {
+        &self.0
+    }
+
+    fn seal(&self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), SealFailed> {
+        out.extend_from_slice(plain);
+        Ok(())
+    }
+}
+
+/// A gateway: one process at a time over one journal and one store.
+struct World {
+    journal: Arc<FakeJournal>,
+    store: Arc<FakeStore>,
+    clock: Arc<ManualClock>,
+    rng: SeededRng,
+    epochs: u32,
+    keys: KeyRing,
+    writer: Arc<Writer>,
+    ticketer: VaultTicketer,
+    uploader: Uploader,
+    sent: u64,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let (journal, store, clock) = (Arc::default(), Arc::default(), ManualClock::at(NOON));
+        let (writer, ticketer, uploader) = process(&journal, &store, &clock, 0);
+        let keys = KeyRing::new(Arc::new(TestSealer(SeededRng::new(seed))), 100);
+        Self { journal, store, clock, rng: SeededRng::new(seed), epochs: 0, keys, writer, ticketer, uploader, sent: 0 }
+    }
+
+    /// Dies and comes back; of the last marks only some are durable.
+    fn crash(&mut self) {
+        let kept = usize::try_from(self.rng.next() % 8).expect("small");
+        self.journal.crash(kept);
+        self.epochs += 1;
+        (self.writer, self.ticketer, self.uploader) = process(&self.journal, &self.store, &self.clock, self.epochs);
+        self.keys = KeyRing::new(Arc::new(TestSealer(SeededRng::new(self.rng.next()))), 100);
+    }
+
+    fn send(&mut self, session: &str, size: usize, end: bool) {
+        let scope = Arc::new(Scope {
+            account: "default".into(),
+            tenant: "acme".into(),
+            session: session.into(),
+            date: crate::vault::names::date(self.clock.now()),
+        });
+        let key = self.keys.key(&scope, NOON).expect("key");
+        let id = format!("{:08}", self.sent);
+        self.sent += 1;
+        let mut frame = Fragment::frame(self.writer.names(), &scope, key.id(), &id);
+        frame.rest_mut().extend_from_slice(format!("<{id}:{}>", "x".repeat(size)).as_bytes());
+        let tail = Tail { fragment: Some(id.clone()), ..Tail::default() };
+        let rows = vec![Unnumbered::new(&tail, true), Unnumbered::new(&Tail::default(), false)];
+        let fragment = Fragment { id, key, frame, uri_slot: None, range_slot: None, known: Vec::new() };
+        let arrived = self.clock.now();
+        let group = Group { scope, arrived, end, fragment: Some(fragment), rows, leaf_slots: vec![None, None] };
+        let ticketed = self.ticketer.ticket(Box::new(VaultDraft { account: "default".into(), groups: vec![group] }));
+        for record in ticketed.records {
+            self.journal.append(record.kind, "default", record.body);
+        }
+    }
+
+    async fn settle(&mut self) {
+        for _ in 0..200 {
+            self.clock.advance(Duration::from_secs(61));
+            self.uploader.step().await;
+        }
+    }
+
+    /// Every committed fragment is where its header says; keys precede objects, objects precede index lines; every leaf
+    /// is in the index once.
+    fn check(&self) {
+        let (journal, store) = (self.journal.0.lock(), self.store.0.lock());
+        assert!(!store.differed, "an attempt had other bytes than the one before");
+        let at: HashMap<&str, usize> =
+            store.order.iter().enumerate().map(|(at, (_, name))| (name.as_str(), at)).collect();
+        for stored in journal.records.iter().filter(|stored| stored.kind == RecordKind::Fragment) {
+            let (header, rest): (FragmentHeader, _) = record::unpack(&stored.body).expect("fragment");
+            let object = store.objects.get(&header.object).unwrap_or_else(|| panic!("{} is missing", header.object));
+            let start = usize::try_from(header.offset).expect("small");
+            assert_eq!(object.slice(start..start + rest.len()), rest, "{}", header.object);
+            let key = at.iter().find(|(name, _)| name.ends_with(&format!("/{}.age", header.key))).expect("its key");
+            assert!(*key.1 < at[header.object.as_str()], "keys first");
+        }
+        let mut leaves: BTreeMap<(String, u64), usize> = BTreeMap::new();
+        for (name, bytes) in store.objects.iter().filter(|(name, _)| name.contains("index/v1/account=default/dt=")) {
+            let lines = zstd::decode_all(&bytes[..]).expect("zstd");
+            for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+                let row: Row = serde_json::from_slice(line).expect("row");
+                let epoch = name.rsplit('-').nth(1).expect("epoch").to_owned();
+                *leaves.entry((epoch, row.leaf)).or_default() += 1;
+                if let Some(object) = row.object_key {
+                    assert!(at[object.as_str()] < at[name.as_str()], "objects before their lines");
+                }
+            }
+        }
+        assert!(leaves.values().all(|count| *count == 1), "a leaf is in the index twice");
+        assert_eq!(leaves.len() as u64, 2 * self.sent, "a leaf is missing");
+    }
+}
+
+fn process(
+    journal: &Arc<FakeJournal>,
+    store: &Arc<FakeStore>,
+    clock: &Arc<ManualClock>,
+    epoch: u32,
+) -> (Arc<Writer>, VaultTicketer, Uploader) {
+    let writer = Arc::new(Writer::new(Names::new("p", "gw", &format!("E{epoch:04}")), 1000));
+    let ticketer = VaultTicketer::new(writer.clone(), UriBase("s3://b/".into()), "vault".into());
+    let parts = Parts {
+        id: "vault".into(),
+        journal: journal.clone(),
+        store: store.clone(),
+        writer: writer.clone(),
+        clock: clock.clone(),
+        rng: Arc::new(SeededRng::new(u64::from(epoch))),
+        pace: Pace { object_age: Duration::from_secs(120), index_interval: Duration::from_secs(60) },
+    };
+    (writer, ticketer, Uploader::new(parts, &Meter::new()))
+}
+
+fn kinds(world: &World) -> Vec<ObjectKind> {
+    world.store.0.lock().order.iter().map(|(kind, _)| *kind).collect()
+}
+
+/// An object stays open until it is old, full or its session ends; then key, object, index go out in this order.
+#[tokio::test]
+async fn keys_then_objects_then_index() {
+    let mut world = World::new(1);
+    world.send("a", 10, false);
+    world.send("a", 10, false);
+    for _ in 0..5 {
+        world.uploader.step().await;
+    }
+    assert_eq!(kinds(&world), [ObjectKind::Key], "the object is open, its key needs no waiting");
+    world.clock.advance(Duration::from_secs(121));
+    for _ in 0..5 {
+        world.uploader.step().await;
+    }
+    assert_eq!(kinds(&world), [ObjectKind::Key, ObjectKind::Payload]);
+    world.settle().await;
+    assert_eq!(kinds(&world), [ObjectKind::Key, ObjectKind::Payload, ObjectKind::Index]);
+    world.check();
+    assert!(world.journal.left().is_empty());
+}
+
+/// The end of a session closes its object at once.
+#[tokio::test]
+async fn a_session_that_ends_is_written_at_once() {
+    let mut world = World::new(2);
+    world.send("a", 10, false);
+    world.send("a", 10, true);
+    for _ in 0..5 {
+        world.uploader.step().await;
+    }
+    assert_eq!(kinds(&world), [ObjectKind::Key, ObjectKind::Payload]);
+}
+
+/// During an outage nothing is marked done, attempts slow down, and afterwards everything arrives.
+#[tokio::test]
+async fn an_outage_loses_nothing() {
+    let mut world = World::new(3);
+    world.store.0.lock().faults.extend([Fault::Denied; 5].into_iter().chain([Fault::Refused; 60]));
+    for n in 0..50 {
+        world.send(&format!("s{}", n % 7), 300, false);
+        world.uploader.step().await;
+    }
+    assert!(world.store.0.lock().faults.len() > 40, "attempts must not hammer a store that fails");
+    assert!(kinds(&world).is_empty());
+    assert_eq!(world.journal.0.lock().done.len(), 0, "nothing is done before it is stored");
+    world.settle().await;
+    world.settle().await;
+    world.check();
+    assert!(world.journal.left().is_empty());
+}
+
+/// A drain writes what is open, in one index object; with a dead store it ends and leaves the rest.
+#[tokio::test]
+async fn a_drain_ends() {
+    let mut world = World::new(4);
+    for n in 0..20 {
+        world.send(&format!("s{n}"), 10, false);
+    }
+    world.store.0.lock().faults.extend([Fault::Refused; 60]);
+    assert!(!world.uploader.drain().await, "the store is dead");
+    assert!(!world.journal.left().is_empty());
+    world.store.0.lock().faults.clear();
+    assert!(world.uploader.drain().await);
+    assert_eq!(kinds(&world).iter().filter(|kind| **kind == ObjectKind::Index).count(), 1);
+    world.check();
+    assert!(world.journal.left().is_empty());
+}
+
+/// A full spool that has no room for seals must recover by itself.
+#[tokio::test]
+async fn seals_wait_for_room() {
+    let mut world = World::new(5);
+    world.send("a", 2000, false);
+    world.journal.0.lock().full = true;
+    world.settle().await;
+    assert_eq!(kinds(&world), [ObjectKind::Key], "no object without its seal");
+    world.journal.0.lock().full = false;
+    world.settle().await;
+    world.check();
+}
+
+/// Any order of sending, crashing, losing marks, failing and losing answers ends with everything stored once.
+#[tokio::test]
+async fn crashes_and_faults_lose_nothing() {
+    for seed in 0..120 {
+        let mut world = World::new(seed);
+        for _ in 0..60 {
+            match world.rng.next() % 16 {
+                0 => world.crash(),
+                1..=3 => {
+                    let fault = [Fault::Refused, Fault::Lost, Fault::Lost]
+                        [usize::try_from(world.rng.next() % 3).expect("small")];
+                    world.store.0.lock().faults.push_back(fault);
+                }
+                4 => world.clock.advance(Duration::from_secs(130)),
+                5..=9 => {
+                    world.uploader.step().await;
+                }
+                10 => {
+                    let mut journal = world.journal.0.lock();
+                    journal.synced = journal.done.len();
+                }
+                11 => world.clock.advance(Duration::from_secs(7 * 3600)),
+                n => {
+                    let size = usize::try_from(world.rng.next() % 500).expect("small");
+                    let session = format!("s{}", world.rng.next() % 4);
+                    world.send(&session, size, n == 15);
+                }
+            }
+        }
+        world.crash();
+        world.store.0.lock().faults.clear();
+        world.settle().await;
+        assert!(world.uploader.drain().await, "seed {seed}: {:?} left", world.journal.left());
+        world.check();
+        assert!(world.journal.left().is_empty(), "seed {seed}");
+    }
+}
+
+/// One object that was written by someone else must not hold up the others, nor be taken for ours.
+#[tokio::test]
+async fn a_foreign_object_holds_up_nobody_else() {
+    let mut world = World::new(6);
+    world.send("a", 10, true);
+    let name = {
+        let journal = world.journal.0.lock();
+        let fragment = journal.records.iter().find(|stored| stored.kind == RecordKind::Fragment).expect("fragment");
+        let (header, _): (FragmentHeader, _) = record::unpack(&fragment.body).expect("header");
+        header.object
+    };
+    world.store.0.lock().objects.insert(name, Bytes::from_static(b"foreign"));
+    for n in 0..10 {
+        world.send(&format!("s{n}"), 10, true);
+    }
+    world.settle().await;
+    let left = world.journal.left();
+    assert!(left.contains(&RecordKind::Fragment), "it stays in the spool");
+    assert_eq!(kinds(&world).iter().filter(|kind| **kind == ObjectKind::Payload).count(), 10);
+    assert!(!world.uploader.drain().await);
+}
+
+/// Fragments that an operator dropped leave the ranges of the others as they were promised.
+#[tokio::test]
+async fn dropped_records_do_not_move_others() {
+    let mut world = World::new(7);
+    world.send("a", 10, false);
+    world.send("a", 10, false);
+    {
+        let mut journal = world.journal.0.lock();
+        let first = journal.records.iter().find(|stored| stored.kind == RecordKind::Fragment).expect("one").seq;
+        journal.done.push(first);
+        journal.synced = 1;
+    }
+    world.crash();
+    world.settle().await;
+    let store = world.store.0.lock();
+    let object = store.objects.iter().find(|(name, _)| name.ends_with(".agev")).expect("object").1;
+    assert!(object.ends_with(b"<00000001:xxxxxxxxxx>") && object.starts_with(b"\0\0"));
+}
