@@ -3,4 +3,5 @@
 
 pub mod engine;
 pub mod request;
+pub mod rig;
 pub mod tasks;

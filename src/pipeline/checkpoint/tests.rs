@@ -1,1 +1,89 @@
+use std::path::Path;
+
 use super::*;
+use crate::pipeline::{Exporter, Trust};
+use crate::testing::engine::{Sink, Tally, spans};
+use crate::testing::rig::{Parts, Rig};
+
+fn open(folder: &Path) -> (Rig, Arc<Tally>) {
+    let tally = Tally::new("tally");
+    let parts = Parts::new(vec![tally.clone()], vec![Sink::open("x", Trust::Internal) as Arc<dyn Exporter>]);
+    (parts.open(folder), tally)
+}
+
+fn counted(tally: &Tally) -> String {
+    tally.counted().iter().map(|(name, count)| format!("{name}={count}")).collect::<Vec<_>>().join(" ")
+}
+
+/// Without a checkpoint the state must come from the spool; with one, from both; never twice.
+#[test]
+fn state_is_rebuilt_after_a_crash() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut rig, _) = open(folder.path());
+    rig.put(spans(&["a", "b"]));
+    drop(rig);
+    let (mut rig, tally) = open(folder.path());
+    assert_eq!(counted(&tally), "a=1 b=1");
+    rig.put(spans(&["c"]));
+    rig.checkpoints.write().unwrap();
+    rig.put(spans(&["d", "a"]));
+    drop(rig);
+    let (rig, tally) = open(folder.path());
+    assert_eq!(counted(&tally), "a=1 b=1 c=1 d=1");
+    drop(rig);
+    // The checkpoint is there, but giving up the effects it covers was lost.
+    let (_, tally) = open(folder.path());
+    assert_eq!(counted(&tally), "a=1 b=1 c=1 d=1");
+}
+
+/// A checkpoint with nothing new must cost nothing.
+#[test]
+fn an_unchanged_state_is_not_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut rig, _) = open(folder.path());
+    rig.checkpoints.write().unwrap();
+    let file = folder.path().join("spool/state").join(FILE);
+    assert!(!file.exists());
+    rig.put(spans(&["a"]));
+    rig.checkpoints.write().unwrap();
+    let first = std::fs::read(&file).unwrap();
+    rig.checkpoints.write().unwrap();
+    assert_eq!(std::fs::read(&file).unwrap(), first, "the salt would differ");
+}
+
+/// The file must hold nothing readable, and a damaged one must be noticed, not believed.
+#[test]
+fn the_file_is_sealed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut rig, _) = open(folder.path());
+    rig.put(spans(&["canary-in-the-state"]));
+    rig.checkpoints.write().unwrap();
+    drop(rig);
+    let path = folder.path().join("spool/state").join(FILE);
+    let mut sealed = std::fs::read(&path).unwrap();
+    assert!(memchr::memmem::find(&sealed, b"canary").is_none());
+    *sealed.last_mut().unwrap() ^= 1;
+    std::fs::write(&path, &sealed).unwrap();
+    let (rig, _) = open(folder.path());
+    assert!(rig.meter.render().contains("tollgate_checkpoint_failures_total{step=\"read\"} 1"));
+}
+
+fn snapshot() -> Snapshot {
+    Snapshot { applied: Some(Seq(77)), states: vec![("cost".into(), b"state".to_vec()), ("runs".into(), Vec::new())] }
+}
+
+/// A sealed snapshot must open with its key only, and any changed byte must be noticed.
+#[test]
+fn sealed_snapshots_come_back() {
+    let (key, other) = (SpoolKey::from_bytes([1; 32]), SpoolKey::from_bytes([2; 32]));
+    let sealed = file::seal(&key, &[9; 32], &snapshot()).unwrap();
+    let read = file::open(&[other.clone(), key.clone()], &sealed).unwrap();
+    assert!(read == snapshot());
+    assert!(file::open(&[other], &sealed).is_none());
+    for at in 0..sealed.len() {
+        let mut damaged = sealed.clone();
+        damaged[at] ^= 0x40;
+        assert!(file::open(&[key.clone()], &damaged).is_none(), "byte {at}");
+        assert!(file::open(&[key.clone()], &sealed[..at]).is_none(), "cut at {at}");
+    }
+}

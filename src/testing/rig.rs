@@ -1,0 +1,159 @@
+//! **What**: [`Rig`]: a whole engine on one thread over a spool in a scratch folder; commits happen when the test says so.
+
+#![allow(missing_docs, reason = "test support")]
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::{BoxFuture, FutureExt};
+
+use tokio::sync::watch;
+
+use crate::clock::{ManualClock, UnixNanos};
+use crate::otlp::Signal;
+use crate::pipeline::checkpoint::{Checkpoints, Seams};
+use crate::pipeline::engine::{Context, Engine};
+use crate::pipeline::forward::Label;
+use crate::pipeline::spool::{Committer, Settings, Spool, SpoolKey, Step, Stored};
+use crate::pipeline::{
+    BytePermit, Disk, EnginePlan, Exporter, Limits, Outcome, OutletSettings, PipelinePlan, Processor, Quarantine,
+    RealDisk, Submission, Trust, offload, workers,
+};
+use crate::rng::SeededRng;
+use crate::telemetry::Meter;
+
+use super::engine::names;
+
+/// See the module.
+pub struct Rig {
+    pub engine: Engine,
+    pub spool: Arc<Spool>,
+    pub committer: Committer,
+    pub clock: Arc<ManualClock>,
+    pub meter: Meter,
+    pub checkpoints: Checkpoints,
+}
+
+/// How a [`Rig`] is made.
+pub struct Parts {
+    pub disk: Arc<dyn Disk>,
+    pub clock: Arc<ManualClock>,
+    pub seed: u64,
+    pub pipelines: Vec<PipelinePlan>,
+    pub quarantine: Option<Arc<dyn Quarantine>>,
+    pub outlets: OutletSettings,
+    pub spool_bytes: u64,
+}
+
+impl Parts {
+    /// One traces pipeline from `otlp` on the real disk.
+    pub fn new(processors: Vec<Arc<dyn Processor>>, exporters: Vec<Arc<dyn Exporter>>) -> Self {
+        let pipeline = PipelinePlan {
+            id: "traces".into(),
+            signal: Signal::Traces,
+            receivers: vec!["otlp".into()],
+            processors,
+            exporters,
+        };
+        Self {
+            disk: Arc::new(RealDisk),
+            clock: ManualClock::at(UnixNanos(1_700_000_000_000_000_000)),
+            seed: 1,
+            pipelines: vec![pipeline],
+            quarantine: None,
+            outlets: OutletSettings::default(),
+            spool_bytes: 16 << 20,
+        }
+    }
+
+    /// Opens the spool in `folder` and puts the engine together; state is rebuilt.
+    pub fn open(self, folder: &Path) -> Rig {
+        let (meter, rng) = (Meter::new(), Arc::new(SeededRng::new(self.seed)));
+        let settings = Settings::new(folder.join("spool"), self.spool_bytes);
+        let keys = [SpoolKey::from_bytes([3; 32])];
+        let opened = Spool::open(Arc::clone(&self.disk), &settings, &keys, self.clock.clone(), rng.clone(), &meter);
+        let (spool, committer) = opened.unwrap();
+        let plan = EnginePlan { pipelines: self.pipelines, quarantine: self.quarantine, limits: Limits::default() };
+        let exporters = plan.exporters();
+        let outlets: HashMap<_, _> =
+            exporters.iter().map(|exporter| (Arc::clone(exporter.id()), self.outlets.clone())).collect();
+        let context = Context {
+            spool: Arc::clone(&spool),
+            clock: self.clock.clone(),
+            rng: rng.clone(),
+            meter: meter.clone(),
+            offload: Arc::new(offload::Inline),
+            workers: Arc::new(workers::Inline),
+        };
+        let engine = Engine::new(&plan, &outlets, &["vault".into()], context);
+        let seams = Seams { disk: self.disk, clock: self.clock.clone(), rng, meter: meter.clone() };
+        let applier = Arc::clone(&engine.applier);
+        let state = folder.join("spool/state");
+        let checkpoints = Checkpoints::open(&seams, &state, &keys, Arc::clone(&spool), applier).unwrap();
+        checkpoints.restore().unwrap();
+        Rig { engine, spool, committer, clock: self.clock, meter, checkpoints }
+    }
+}
+
+impl Rig {
+    /// Hands a trace request in; the answer comes with a commit.
+    pub fn submit(&self, wire: Bytes) -> BoxFuture<'static, Outcome> {
+        self.submit_as("default", wire)
+    }
+
+    /// The same for an account.
+    pub fn submit_as(&self, account: &str, wire: Bytes) -> BoxFuture<'static, Outcome> {
+        let submission = Submission {
+            signal: Signal::Traces,
+            wire,
+            permit: BytePermit::new(),
+            account: account.into(),
+            receiver: "otlp".into(),
+            transport: "grpc",
+            trust: Trust::ThirdParty,
+        };
+        self.engine.inlet.door("otlp").submit(submission)
+    }
+
+    /// Hands a trace request in, commits, gives the answer.
+    pub fn put(&mut self, wire: Bytes) -> Outcome {
+        let answer = self.submit(wire);
+        self.commit();
+        answer.now_or_never().unwrap()
+    }
+
+    /// Runs the first outlet for `time` (or until it ends), committing on the way. True: it ended.
+    pub async fn run_outlet(&mut self, time: Duration, stop: &watch::Sender<bool>) -> bool {
+        let outlet = Arc::clone(&self.engine.outlets[0]);
+        let run = tokio::time::timeout(time, outlet.run(stop.subscribe()));
+        tokio::pin!(run);
+        loop {
+            tokio::select! {
+                biased;
+                ended = &mut run => return ended.is_ok(),
+                () = tokio::time::sleep(Duration::from_millis(50)) => {
+                    self.commit();
+                }
+            }
+        }
+    }
+
+    /// What waits for a consumer, bodies as stored.
+    pub fn waiting(&self, consumer: &str) -> Vec<Stored> {
+        self.spool.read(consumer, None, usize::MAX, usize::MAX).unwrap()
+    }
+
+    /// Names of the items that wait for an exporter.
+    pub fn forwarded(&self, exporter: &str) -> Vec<String> {
+        let copies = self.waiting(exporter);
+        copies.iter().flat_map(|copy| names(&Label::split(&copy.body).unwrap().1)).collect()
+    }
+
+    /// One step of the committer.
+    pub fn commit(&mut self) -> Step {
+        self.committer.step(Duration::ZERO)
+    }
+}
