@@ -1,10 +1,16 @@
-//! **What**: the only file that reads time. **Why**: simulations and golden tests drive time by hand.
-//! **Invariants**: wall time may jump, [`Clock::monotonic`] never goes back. **Not here**: calendar
+//! **What**: the only file that reads time, and the engine's timers. **Why**: simulations and golden tests drive time by
+//! hand. **Invariants**: wall time may jump, [`Clock::monotonic`] never goes back. **Not here**: calendar
 //! formatting of partitions (`vault/`).
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use futures_util::future::{BoxFuture, Either, select};
+use parking_lot::Mutex;
 
 /// Nanoseconds since the Unix epoch, as OTLP's `fixed64 *_unix_nano` fields.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,6 +39,18 @@ pub trait Clock: Send + Sync + 'static {
     fn now(&self) -> UnixNanos;
     /// Time since some fixed point of this process; never goes back.
     fn monotonic(&self) -> Duration;
+    /// Ends after `span`. The operating system's clock needs a tokio runtime around it.
+    fn sleep(&self, span: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(span))
+    }
+}
+
+/// What `future` gives, or `None` if it takes longer than `span`.
+pub async fn within<F: Future>(clock: &dyn Clock, span: Duration, future: F) -> Option<F::Output> {
+    match select(std::pin::pin!(future), clock.sleep(span)).await {
+        Either::Left((value, _)) => Some(value),
+        Either::Right(_) => None,
+    }
 }
 
 /// The operating system's clocks.
@@ -66,21 +84,48 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that moves only when told to; for tests and simulations.
+/// A clock that moves only when told to, and its timers with it; for tests and simulations.
 pub struct ManualClock {
     now: AtomicU64,
     start: u64,
+    timers: Mutex<Timers>,
+    this: Weak<ManualClock>,
+}
+
+#[derive(Default)]
+struct Timers {
+    next: u64,
+    /// Who sleeps, by time and number.
+    sleeping: BTreeMap<(u64, u64), Option<Waker>>,
 }
 
 impl ManualClock {
     /// A clock standing at `now`.
     pub fn at(now: UnixNanos) -> Arc<Self> {
-        Arc::new(Self { now: AtomicU64::new(now.0), start: now.0 })
+        Arc::new_cyclic(|this| Self {
+            now: AtomicU64::new(now.0),
+            start: now.0,
+            timers: Mutex::default(),
+            this: Weak::clone(this),
+        })
     }
 
-    /// Moves wall and monotonic time forward.
+    /// Moves wall and monotonic time forward and wakes whose time has come.
     pub fn advance(&self, by: Duration) {
-        self.now.fetch_add(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX), Ordering::SeqCst);
+        let by = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
+        let now = self.now.fetch_add(by, Ordering::SeqCst).saturating_add(by);
+        let mut timers = self.timers.lock();
+        let due = timers.sleeping.range_mut(..=(now, u64::MAX)).filter_map(|(_, waker)| waker.take());
+        let wakers: Vec<Waker> = due.collect();
+        drop(timers);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// How long until the next timer; `None`: nobody sleeps.
+    pub fn next_timer(&self) -> Option<Duration> {
+        let timers = self.timers.lock();
+        let ((at, _), _) = timers.sleeping.first_key_value()?;
+        Some(Duration::from_nanos(at.saturating_sub(self.now.load(Ordering::SeqCst))))
     }
 }
 
@@ -91,5 +136,41 @@ impl Clock for ManualClock {
 
     fn monotonic(&self) -> Duration {
         Duration::from_nanos(self.now.load(Ordering::SeqCst).saturating_sub(self.start))
+    }
+
+    fn sleep(&self, span: Duration) -> BoxFuture<'static, ()> {
+        let at = self.now().plus(span).0;
+        let mut timers = self.timers.lock();
+        timers.next += 1;
+        let key = (at, timers.next);
+        timers.sleeping.insert(key, None);
+        Box::pin(Sleep { key, clock: Weak::clone(&self.this) })
+    }
+}
+
+/// Ends when its clock was moved far enough.
+struct Sleep {
+    key: (u64, u64),
+    clock: Weak<ManualClock>,
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let Some(clock) = self.clock.upgrade() else { return Poll::Ready(()) };
+        if clock.now().0 >= self.key.0 {
+            return Poll::Ready(());
+        }
+        clock.timers.lock().sleeping.insert(self.key, Some(context.waker().clone()));
+        Poll::Pending
+    }
+}
+
+impl Drop for Sleep {
+    fn drop(&mut self) {
+        if let Some(clock) = self.clock.upgrade() {
+            clock.timers.lock().sleeping.remove(&self.key);
+        }
     }
 }

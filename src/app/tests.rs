@@ -1,1 +1,303 @@
+use std::collections::HashMap;
+use std::future::ready;
+use std::path::Path;
+use std::sync::atomic::AtomicUsize;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+
+use super::build::Built;
 use super::*;
+use crate::clock::SystemClock;
+use crate::otlp::Signal;
+use crate::pipeline::{
+    BytePermit, EnginePlan, Exporter, Inlet, Limits, Outcome, PipelinePlan, Processor, RealDisk, Reason, Submission,
+    Trust, spool,
+};
+use crate::rng::SystemRng;
+use crate::telemetry::{Health, Meter};
+use crate::testing::engine::{Sink, Step, Tally, spans};
+
+fn seams() -> Seams {
+    Seams {
+        clock: Arc::new(SystemClock::new()),
+        rng: Arc::new(SystemRng),
+        disk: Arc::new(RealDisk),
+        meter: Meter::new(),
+        health: Health::new(),
+    }
+}
+
+/// What a test adds to a gateway.
+#[derive(Default)]
+struct Extras {
+    processors: Vec<Arc<dyn Processor>>,
+    companions: Vec<Arc<dyn Companion>>,
+    listeners: Vec<Box<dyn Listener>>,
+    fails: Option<&'static str>,
+}
+
+fn blueprint(folder: &Path, sink: &Arc<Sink>, extras: Extras) -> Blueprint {
+    let sink = Arc::clone(sink);
+    let build = move |_: &Site| {
+        if let Some(fails) = extras.fails {
+            return Err(fails.to_owned());
+        }
+        let pipeline = PipelinePlan {
+            id: "traces".into(),
+            signal: Signal::Traces,
+            receivers: vec!["otlp".into()],
+            processors: extras.processors,
+            exporters: vec![sink as Arc<dyn Exporter>],
+        };
+        Ok(Built {
+            plan: EnginePlan { pipelines: vec![pipeline], quarantine: None, limits: Limits::default() },
+            outlets: HashMap::new(),
+            consumers: Vec::new(),
+            companions: extras.companions,
+            listeners: extras.listeners,
+        })
+    };
+    Blueprint {
+        spool: spool::Settings::new(folder.join("spool"), 64 << 20),
+        keys: vec![spool::SpoolKey::from_bytes([5; 32])],
+        settings: Settings { workers: 2, drain_outlets: Duration::from_secs(2), ..Settings::default() },
+        build: Box::new(build),
+    }
+}
+
+fn submit(inlet: &Arc<Inlet>, wire: Bytes) -> BoxFuture<'static, Outcome> {
+    inlet.door("otlp").submit(Submission {
+        signal: Signal::Traces,
+        wire,
+        permit: BytePermit::new(),
+        account: "default".into(),
+        receiver: "otlp".into(),
+        transport: "grpc",
+        trust: Trust::ThirdParty,
+    })
+}
+
+async fn start(folder: &Path, sink: &Arc<Sink>, extras: Extras) -> App {
+    App::start(blueprint(folder, sink, extras), seams()).await.unwrap()
+}
+
+/// What a running gateway accepts must reach the exporter, at the latest while it shuts down.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_starts_delivers_and_stops() {
+    let (folder, sink) = (tempfile::tempdir().unwrap(), Sink::open("x", Trust::Internal));
+    let app = start(folder.path(), &sink, Extras::default()).await;
+    assert!(app.seams.health.ready());
+    let inlet = Arc::clone(&app.engine().inlet);
+    let answers: Vec<_> = (0..50).map(|n| submit(&inlet, spans(&[format!("item{n}")]))).collect();
+    for answer in answers {
+        assert_eq!(answer.await, Outcome::Accepted);
+    }
+    let ended = app.wait(ready(())).await;
+    assert_eq!(ended, Ended { failed: None, left: 0 });
+    assert_eq!(ended.exit_code(), 0);
+    assert_eq!(sink.all().len(), 50);
+    assert_eq!(submit(&inlet, spans(&["late"])).await, Reason::ShuttingDown.outcome());
+}
+
+/// What a dead back end leaves must be in the spool, delivered after the next start, and counted once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_left_is_delivered_after_the_next_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let retry = Outcome::Retry { after: None, reason: Reason::Unavailable };
+    let dead = Sink::new("x", Trust::Internal, 1 << 20, move |_| (Duration::ZERO, retry.clone()));
+    let tally = Tally::new("tally");
+    let extras = |tally: &Arc<Tally>| Extras { processors: vec![tally.clone()], ..Extras::default() };
+    let app = start(folder.path(), &dead, extras(&tally)).await;
+    assert_eq!(submit(&app.engine().inlet, spans(&["a", "b"])).await, Outcome::Accepted);
+    assert_eq!(app.shutdown().await, Ended { failed: None, left: 1 });
+    let (sink, again) = (Sink::open("x", Trust::Internal), Tally::new("tally"));
+    let app = start(folder.path(), &sink, extras(&again)).await;
+    assert_eq!(app.shutdown().await.left, 0);
+    assert_eq!(sink.all(), ["a", "b"]);
+    assert_eq!(again.counted(), tally.counted());
+}
+
+/// A gateway that is dropped like one that is killed must have lost nothing it accepted.
+#[test]
+fn a_crash_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let retry = Outcome::Retry { after: None, reason: Reason::Unavailable };
+    let dead = Sink::new("x", Trust::Internal, 1 << 20, move |_| (Duration::ZERO, retry.clone()));
+    let runtime = tasks::runtime(1).unwrap();
+    let app = runtime.block_on(start(folder.path(), &dead, Extras::default()));
+    let answer = submit(&app.engine().inlet, spans(&["a"]));
+    assert_eq!(runtime.block_on(answer), Outcome::Accepted);
+    // No close, no checkpoint, no progress: only the lock is let go, as the system does for a killed process.
+    let copy = tempfile::tempdir().unwrap();
+    copy_files(&folder.path().join("spool"), &copy.path().join("spool"));
+    let sink = Sink::open("x", Trust::Internal);
+    let second = runtime.block_on(start(copy.path(), &sink, Extras::default()));
+    assert_eq!(runtime.block_on(second.shutdown()).left, 0);
+    assert_eq!(sink.all(), ["a"]);
+    runtime.block_on(app.shutdown());
+}
+
+fn copy_files(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        if entry.path().is_file() {
+            std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    }
+}
+
+/// What happened to the parts of a start, in order.
+type Log = Arc<Mutex<Vec<&'static str>>>;
+
+struct Beside(Log, Option<&'static str>);
+
+impl Companion for Beside {
+    fn name(&self) -> &'static str {
+        "beside"
+    }
+
+    fn prepare(&self) -> Result<(), String> {
+        self.0.lock().push("prepare");
+        self.1.map_or(Ok(()), |fails| Err(fails.to_owned()))
+    }
+
+    fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            self.0.lock().push("run");
+            let _ = stop.wait_for(|stop| *stop).await;
+            self.0.lock().push("finished");
+        })
+    }
+}
+
+struct Port(Log, Option<&'static str>);
+
+impl Listener for Port {
+    fn bind(self: Box<Self>) -> BoxFuture<'static, Result<Box<dyn BoundListener>, String>> {
+        Box::pin(async move {
+            self.0.lock().push("bind");
+            match self.1 {
+                Some(fails) => Err(fails.to_owned()),
+                None => Ok(self as Box<dyn BoundListener>),
+            }
+        })
+    }
+}
+
+impl BoundListener for Port {
+    fn addresses(&self) -> Vec<(String, SocketAddr)> {
+        vec![("port".to_owned(), SocketAddr::from(([127, 0, 0, 1], 9)))]
+    }
+
+    fn serve(self: Box<Self>, _: Serve) -> BoxFuture<'static, Box<dyn ServingListener>> {
+        self.0.lock().push("serve");
+        Box::pin(async move { self as Box<dyn ServingListener> })
+    }
+}
+
+impl ServingListener for Port {
+    fn drain(self: Box<Self>, _: Duration) -> BoxFuture<'static, ()> {
+        self.0.lock().push("drain");
+        Box::pin(ready(()))
+    }
+}
+
+/// State must be rebuilt before anything is bound, everything must run before it serves, listeners must end first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn parts_start_and_stop_in_order() {
+    let (folder, sink, log) = (tempfile::tempdir().unwrap(), Sink::open("x", Trust::Internal), Log::default());
+    let extras = Extras {
+        companions: vec![Arc::new(Beside(Arc::clone(&log), None))],
+        listeners: vec![Box::new(Port(Arc::clone(&log), None))],
+        ..Extras::default()
+    };
+    let app = start(folder.path(), &sink, extras).await;
+    assert_eq!(app.addresses()[0].0, "port");
+    let tasks = Arc::clone(&app.tasks);
+    app.shutdown().await;
+    let log = log.lock().clone();
+    let at = |word| log.iter().position(|known| *known == word).unwrap_or_else(|| panic!("{word} is not in {log:?}"));
+    assert!(at("prepare") < at("bind") && at("bind") < at("serve") && at("serve") < at("drain"), "{log:?}");
+    assert!(at("drain") < at("finished"), "{log:?}");
+    assert!(tasks.all().is_empty());
+}
+
+/// A start that fails must say why in one line and leave nothing running.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failed_start_leaves_nothing() {
+    let (folder, sink, log) = (tempfile::tempdir().unwrap(), Sink::open("x", Trust::Internal), Log::default());
+    let port = |fails| Box::new(Port(Log::default(), fails)) as Box<dyn Listener>;
+    let cases = [
+        Extras { fails: Some("no such file"), ..Extras::default() },
+        Extras { companions: vec![Arc::new(Beside(Arc::clone(&log), Some("no store")))], ..Extras::default() },
+        Extras { listeners: vec![port(None), port(Some("the port is in use"))], ..Extras::default() },
+    ];
+    for (extras, wanted) in cases.into_iter().zip(["no such file", "no store", "the port is in use"]) {
+        let failed = App::start(blueprint(folder.path(), &sink, extras), seams()).await.err().unwrap();
+        assert_eq!((failed.text.as_str(), failed.exit), (wanted, 1));
+    }
+    let app = start(folder.path(), &sink, Extras::default()).await;
+    let second = App::start(blueprint(folder.path(), &sink, Extras::default()), seams()).await.err().unwrap();
+    assert!(!second.text.contains('\n') && !second.text.is_empty(), "{second}");
+    app.shutdown().await;
+}
+
+/// When nothing can be committed any more the gateway must end with an error.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failed_spool_ends_the_gateway() {
+    let (folder, sink) = (tempfile::tempdir().unwrap(), Sink::open("x", Trust::Internal));
+    let app = start(folder.path(), &sink, Extras::default()).await;
+    app.engine().sequencer.fail(Reason::SpoolFailed);
+    let ended = app.wait(std::future::pending()).await;
+    assert_eq!((ended.failed, ended.exit_code()), (Some(Reason::SpoolFailed), 1));
+}
+
+/// Requests in hand at a shutdown must be answered, also when their processing takes a while.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_in_hand_are_answered() {
+    let (folder, sink) = (tempfile::tempdir().unwrap(), Sink::open("x", Trust::Internal));
+    let (begun, gate) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+    let (count, open) = (Arc::clone(&begun), Arc::clone(&gate));
+    let slow = Step::new("slow", move |_| {
+        count.fetch_add(1, Ordering::SeqCst);
+        while !open.load(Ordering::SeqCst) {
+            std::thread::yield_now();
+        }
+        Ok(())
+    });
+    let app = start(folder.path(), &sink, Extras { processors: vec![slow], ..Extras::default() }).await;
+    let answers: Vec<_> = (0..4).map(|n| submit(&app.engine().inlet, spans(&[format!("item{n}")]))).collect();
+    while begun.load(Ordering::SeqCst) < 2 {
+        tokio::task::yield_now().await;
+    }
+    let shutdown = app.shutdown();
+    gate.store(true, Ordering::SeqCst);
+    assert_eq!(shutdown.await.left, 0);
+    for answer in answers {
+        assert_eq!(answer.await, Outcome::Accepted);
+    }
+    assert_eq!(sink.all().len(), 4);
+}
+
+/// A task that panics must be counted and must not be waited for.
+#[tokio::test]
+async fn a_panic_in_a_task_is_counted() {
+    let meter = Meter::new();
+    let tasks = Tasks::new(&meter);
+    tasks.spawn("odd", Box::pin(async { panic!("in a task") }));
+    tasks.blocking("even", Box::new(|| panic!("in a thread")));
+    assert!(tasks.all().ended(Duration::from_secs(10)).await);
+    let metrics = meter.render();
+    assert!(metrics.contains("tollgate_panics_total{place=\"odd\"} 1") && metrics.contains("{place=\"even\"} 1"));
+    tasks.thread("third", || panic!("in our own thread")).unwrap().join().unwrap();
+}
+
+/// The process must know its memory, also once core dumps are off.
+#[test]
+fn memory_is_known() {
+    assert!(process::resident_bytes().unwrap() > 1 << 20);
+    process::harden().unwrap();
+    assert!(process::resident_bytes().unwrap() > 1 << 20);
+}

@@ -83,6 +83,7 @@ impl Engine {
         let shared = Shared {
             spool: Arc::clone(spool),
             offload: Arc::clone(&context.offload),
+            clock: Arc::clone(clock),
             rng: Arc::clone(rng),
             meter: meter.clone(),
         };

@@ -5,8 +5,8 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,7 +16,7 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use parking_lot::Mutex;
 use prost::Message;
 
-use crate::clock::UnixNanos;
+use crate::clock::{Clock, UnixNanos};
 use crate::otlp::{Field, OwnedValue, Payload, Signal, SlotId};
 use crate::pipeline::spool::{Record, RecordKind};
 use crate::pipeline::{
@@ -318,6 +318,10 @@ pub struct Sink {
     pub taken: Mutex<Vec<Vec<String>>>,
     /// Every request, taken or not.
     pub requests: Mutex<Vec<ExportRequest>>,
+    /// When each request came, by the clock if there is one.
+    pub asked: Mutex<Vec<Duration>>,
+    /// Needed by answers that take time.
+    pub clock: OnceLock<Arc<dyn Clock>>,
 }
 
 impl Sink {
@@ -328,7 +332,16 @@ impl Sink {
         answer: impl Fn(&ExportRequest) -> (Duration, Outcome) + Send + Sync + 'static,
     ) -> Arc<Self> {
         let answer: Answer = Box::new(answer);
-        Arc::new(Self { id: id.into(), trust, limit, answer, taken: Mutex::default(), requests: Mutex::default() })
+        Arc::new(Self {
+            id: id.into(),
+            trust,
+            limit,
+            answer,
+            taken: Mutex::default(),
+            requests: Mutex::default(),
+            asked: Mutex::default(),
+            clock: OnceLock::new(),
+        })
     }
 
     /// Takes everything.
@@ -358,9 +371,10 @@ impl Exporter for Sink {
     fn send<'a>(&'a self, request: &'a ExportRequest) -> BoxFuture<'a, Outcome> {
         async move {
             self.requests.lock().push(request.clone());
+            self.asked.lock().extend(self.clock.get().map(|clock| clock.monotonic()));
             let (wait, outcome) = (self.answer)(request);
             if !wait.is_zero() {
-                tokio::time::sleep(wait).await;
+                self.clock.get().unwrap().sleep(wait).await;
             }
             if matches!(outcome, Outcome::Accepted | Outcome::Partial { .. }) {
                 self.taken.lock().push(names(&request.body));

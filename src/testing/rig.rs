@@ -25,6 +25,7 @@ use crate::pipeline::{
 use crate::rng::SeededRng;
 use crate::telemetry::Meter;
 
+use super::drive::drive;
 use super::engine::names;
 
 /// See the module.
@@ -125,20 +126,17 @@ impl Rig {
         answer.now_or_never().unwrap()
     }
 
-    /// Runs the first outlet for `time` (or until it ends), committing on the way. True: it ended.
-    pub async fn run_outlet(&mut self, time: Duration, stop: &watch::Sender<bool>) -> bool {
+    /// Runs the first outlet for `time` (or until it ends), committing when it waits. True: it ended.
+    pub fn run_outlet(&mut self, time: Duration, stop: &watch::Sender<bool>) -> bool {
         let outlet = Arc::clone(&self.engine.outlets[0]);
-        let run = tokio::time::timeout(time, outlet.run(stop.subscribe()));
-        tokio::pin!(run);
-        loop {
-            tokio::select! {
-                biased;
-                ended = &mut run => return ended.is_ok(),
-                () = tokio::time::sleep(Duration::from_millis(50)) => {
-                    self.commit();
-                }
-            }
-        }
+        let run = outlet.run(stop.subscribe());
+        self.run(time, run)
+    }
+
+    /// Runs a future likewise.
+    pub fn run(&mut self, time: Duration, future: impl Future<Output = ()>) -> bool {
+        let clock = Arc::clone(&self.clock);
+        drive(&clock, time, future, || self.commit().committed > 0).is_some()
     }
 
     /// What waits for a consumer, bodies as stored.

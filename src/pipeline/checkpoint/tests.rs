@@ -83,7 +83,7 @@ fn sealed_snapshots_come_back() {
     for at in 0..sealed.len() {
         let mut damaged = sealed.clone();
         damaged[at] ^= 0x40;
-        assert!(file::open(&[key.clone()], &damaged).is_none(), "byte {at}");
-        assert!(file::open(&[key.clone()], &sealed[..at]).is_none(), "cut at {at}");
+        assert!(file::open(std::slice::from_ref(&key), &damaged).is_none(), "byte {at}");
+        assert!(file::open(std::slice::from_ref(&key), &sealed[..at]).is_none(), "cut at {at}");
     }
 }

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use tokio::sync::{oneshot, watch};
 
+use crate::clock::within;
 use crate::otlp::{Payload, Signal, UnknownFields, count_items, merge, split};
 use crate::pipeline::forward::Label;
 use crate::pipeline::offload::offload;
@@ -122,7 +123,7 @@ impl Outlet {
             let denied = reason == Reason::Denied;
             self.is(if denied { Condition::Denied } else { Condition::Failing }, Some(reason));
             let wait = backoff.wait(wish, &*self.shared.rng);
-            if !pause(wait, stop).await {
+            if !self.pause(wait, stop).await {
                 return Verdict::Left;
             }
         }
@@ -141,10 +142,10 @@ impl Outlet {
             items: piece.items,
         };
         let send = AssertUnwindSafe(async { self.exporter.send(&request).await }).catch_unwind();
-        match tokio::time::timeout(LONGEST_ATTEMPT, send).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => Outcome::Retry { after: None, reason: Reason::Lost },
-            Err(_) => Outcome::Retry { after: None, reason: Reason::TimedOut },
+        match within(&*self.shared.clock, LONGEST_ATTEMPT, send).await {
+            Some(Ok(outcome)) => outcome,
+            Some(Err(_)) => Outcome::Retry { after: None, reason: Reason::Lost },
+            None => Outcome::Retry { after: None, reason: Reason::TimedOut },
         }
     }
 
@@ -183,7 +184,7 @@ impl Outlet {
         let body = Bytes::from(body);
         let mut backoff = Backoff::new(&self.settings);
         while !self.store(&parcel.account, body.clone()).await {
-            if !pause(backoff.wait(None, &*self.shared.rng), stop).await {
+            if !self.pause(backoff.wait(None, &*self.shared.rng), stop).await {
                 return false;
             }
         }
@@ -224,16 +225,17 @@ impl Outlet {
             Condition::Denied => tracing::error!(exporter, reason, "the back end refuses the credential or address"),
         }
     }
-}
 
-/// False: the gateway stops, and the time was not waited for.
-async fn pause(wait: Duration, stop: &mut watch::Receiver<bool>) -> bool {
-    if *stop.borrow() {
-        return false;
-    }
-    tokio::select! {
-        () = tokio::time::sleep(wait) => true,
-        // The sender's end is a stop too.
-        _ = stop.wait_for(|stopped| *stopped) => false,
+    /// False: the gateway stops, and the time was not waited for.
+    async fn pause(&self, wait: Duration, stop: &mut watch::Receiver<bool>) -> bool {
+        if *stop.borrow() {
+            return false;
+        }
+        tokio::select! {
+            biased;
+            () = self.shared.clock.sleep(wait) => true,
+            // The sender's end is a stop too.
+            _ = stop.wait_for(|stopped| *stopped) => false,
+        }
     }
 }

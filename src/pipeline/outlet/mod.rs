@@ -22,6 +22,7 @@ use futures_util::stream::FuturesUnordered;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use crate::clock::Clock;
 use crate::rng::Rng;
 use crate::telemetry::Meter;
 
@@ -45,6 +46,8 @@ pub struct Shared {
     pub spool: Arc<Spool>,
     /// Runs disk and CPU work off the async threads.
     pub offload: Arc<dyn Offload>,
+    /// Timers.
+    pub clock: Arc<dyn Clock>,
     /// Jitter.
     pub rng: Arc<dyn Rng>,
     /// Metrics.
@@ -177,7 +180,7 @@ impl Outlet {
             });
         }
         if !run.linger.busy() && !run.gatherer.is_empty() {
-            run.linger.begin(tokio::time::sleep(self.settings.linger));
+            run.linger.begin(self.shared.clock.sleep(self.settings.linger));
         }
     }
 
@@ -210,9 +213,9 @@ impl Outlet {
             }
             Some(Err(ReadError::Io(error))) => {
                 tracing::error!(exporter = &**self.id(), kind = %error.kind(), "the spool can't be read");
-                run.pause.begin(tokio::time::sleep(READ_RETRY));
+                run.pause.begin(self.shared.clock.sleep(READ_RETRY));
             }
-            None => run.pause.begin(tokio::time::sleep(READ_RETRY)),
+            None => run.pause.begin(self.shared.clock.sleep(READ_RETRY)),
         }
         self.gauges.read_failed();
     }

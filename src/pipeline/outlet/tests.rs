@@ -1,7 +1,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use futures_util::FutureExt;
 use proptest::prelude::*;
-use tokio::time::Instant;
 
 use super::*;
 use crate::pipeline::forward::Label;
@@ -19,6 +19,7 @@ fn with(sink: &Arc<Sink>, processors: Vec<Arc<dyn Processor>>, outlets: OutletSe
     let folder = tempfile::tempdir().unwrap();
     let mut parts = Parts::new(processors, vec![sink.clone()]);
     parts.outlets = outlets;
+    let _ = sink.clock.set(parts.clock.clone());
     (parts.open(folder.path()), folder)
 }
 
@@ -26,24 +27,22 @@ fn going() -> watch::Sender<bool> {
     watch::Sender::new(false)
 }
 
-/// A sink that gives these answers in turn, the last one for ever, and notes when it was asked.
-fn scripted(answers: Vec<Outcome>) -> (Arc<Sink>, Arc<Mutex<Vec<Instant>>>) {
-    let times = Arc::new(Mutex::new(Vec::new()));
-    let asked = Arc::clone(&times);
-    let sink = Sink::new("x", Trust::ThirdParty, 1 << 20, move |_| {
-        let mut asked = asked.lock();
-        asked.push(Instant::now());
-        (Duration::ZERO, answers[(asked.len() - 1).min(answers.len() - 1)].clone())
-    });
-    (sink, times)
+/// A sink that gives these answers in turn, the last one for ever.
+fn scripted(answers: Vec<Outcome>) -> Arc<Sink> {
+    let asked = AtomicUsize::new(0);
+    Sink::new("x", Trust::ThirdParty, 1 << 20, move |_| {
+        let asked = asked.fetch_add(1, Ordering::SeqCst);
+        (Duration::ZERO, answers[asked.min(answers.len() - 1)].clone())
+    })
 }
 
 fn retry(after: Option<u64>, reason: Reason) -> Outcome {
     Outcome::Retry { after: after.map(Duration::from_secs), reason }
 }
 
-fn gaps(times: &Mutex<Vec<Instant>>) -> Vec<f64> {
-    times.lock().windows(2).map(|pair| (pair[1] - pair[0]).as_secs_f64()).collect()
+/// Seconds between attempts.
+fn gaps(sink: &Sink) -> Vec<f64> {
+    sink.asked.lock().windows(2).map(|pair| (pair[1] - pair[0]).as_secs_f64()).collect()
 }
 
 fn quarantined(rig: &Rig) -> Vec<(Label, Vec<String>)> {
@@ -53,29 +52,29 @@ fn quarantined(rig: &Rig) -> Vec<(Label, Vec<String>)> {
 }
 
 /// What is in the spool must be delivered, and only then be done; small batches must go together.
-#[tokio::test(start_paused = true)]
-async fn batches_are_merged_and_delivered() {
+#[test]
+fn batches_are_merged_and_delivered() {
     let sink = Sink::open("x", Trust::ThirdParty);
     let (mut rig, _folder) = rig(&sink);
     for n in 0..5 {
         rig.put(spans(&[format!("item{n}")]));
     }
-    assert!(!rig.run_outlet(SECOND, &going()).await);
+    assert!(!rig.run_outlet(SECOND, &going()));
     assert_eq!(*sink.taken.lock(), [["item0", "item1", "item2", "item3", "item4"]]);
     assert!(rig.waiting("x").is_empty());
     assert!(rig.meter.render().contains("otelcol_exporter_sent_spans_total{exporter=\"x\"} 5"));
 }
 
 /// A request must never mix accounts.
-#[tokio::test(start_paused = true)]
-async fn accounts_are_kept_apart() {
+#[test]
+fn accounts_are_kept_apart() {
     let sink = Sink::open("x", Trust::ThirdParty);
     let (mut rig, _folder) = rig(&sink);
     for n in 0..6 {
         drop(rig.submit_as(["one", "two"][n % 2], spans(&[format!("{}-{n}", ["one", "two"][n % 2])])));
     }
     rig.commit();
-    rig.run_outlet(SECOND, &going()).await;
+    rig.run_outlet(SECOND, &going());
     let requests = sink.requests.lock();
     assert_eq!(requests.len(), 2);
     for request in &*requests {
@@ -84,14 +83,14 @@ async fn accounts_are_kept_apart() {
 }
 
 /// A request must never be larger than the back end takes, and splitting must lose and double nothing.
-#[tokio::test(start_paused = true)]
-async fn large_batches_are_split() {
+#[test]
+fn large_batches_are_split() {
     let sink = Sink::new("x", Trust::ThirdParty, 4_000, |_| (Duration::ZERO, Outcome::Accepted));
     let (mut rig, _folder) = rig(&sink);
     let all: Vec<String> = (0..40).map(|n| format!("item{n:02}")).collect();
     rig.put(padded(&all, 500));
     rig.put(spans(&["small"]));
-    rig.run_outlet(SECOND, &going()).await;
+    rig.run_outlet(SECOND, &going());
     assert!(sink.requests.lock().iter().all(|request| request.body.len() <= 4_000));
     let requests = sink.requests.lock();
     assert!(requests.iter().all(|request| request.items == names(&request.body).len() as u64));
@@ -102,16 +101,16 @@ async fn large_batches_are_split() {
 }
 
 /// A dead back end must be tried again without end, ever more rarely, with jitter, within the bounds.
-#[tokio::test(start_paused = true)]
-async fn retries_grow_and_do_not_end() {
+#[test]
+fn retries_grow_and_do_not_end() {
     let mut answers = vec![retry(None, Reason::Unavailable); 30];
     answers.push(Outcome::Accepted);
-    let (sink, times) = scripted(answers);
+    let sink = scripted(answers);
     let (mut rig, _folder) = rig(&sink);
     rig.put(spans(&["a"]));
-    rig.run_outlet(1200 * SECOND, &going()).await;
+    rig.run_outlet(1200 * SECOND, &going());
     assert_eq!(sink.all(), ["a"]);
-    let gaps = gaps(&times);
+    let gaps = gaps(&sink);
     assert_eq!(gaps.len(), 30);
     assert!((3.7..=6.3).contains(&gaps[0]), "{gaps:?}");
     assert!(gaps.iter().all(|gap| (3.7..=37.6).contains(gap)), "{gaps:?}");
@@ -120,35 +119,35 @@ async fn retries_grow_and_do_not_end() {
 }
 
 /// What a back end asks for must be honoured.
-#[tokio::test(start_paused = true)]
-async fn retry_after_wins() {
-    let (sink, times) =
+#[test]
+fn retry_after_wins() {
+    let sink =
         scripted(vec![retry(Some(60), Reason::Unavailable), retry(Some(1), Reason::Unavailable), Outcome::Accepted]);
     let (mut rig, _folder) = rig(&sink);
     rig.put(spans(&["a"]));
-    rig.run_outlet(100 * SECOND, &going()).await;
-    let gaps = gaps(&times);
+    rig.run_outlet(100 * SECOND, &going());
+    let gaps = gaps(&sink);
     assert!((60.0..=66.1).contains(&gaps[0]) && (1.0..=1.2).contains(&gaps[1]), "{gaps:?}");
 }
 
 /// A refused credential must not lose data: it is tried again, and alarms until it works.
-#[tokio::test(start_paused = true)]
-async fn a_refused_credential_alarms_and_is_retried() {
+#[test]
+fn a_refused_credential_alarms_and_is_retried() {
     let denied = Outcome::Refused { reason: Reason::Denied };
-    let (sink, _) = scripted(vec![denied.clone(), denied, Outcome::Accepted]);
+    let sink = scripted(vec![denied.clone(), denied, Outcome::Accepted]);
     let (mut rig, _folder) = rig(&sink);
     rig.put(spans(&["a"]));
-    rig.run_outlet(SECOND, &going()).await;
+    rig.run_outlet(SECOND, &going());
     assert!(rig.meter.render().contains("tollgate_exporter_denied{exporter=\"x\"} 1"));
     assert_eq!(rig.waiting("x").len(), 1);
-    rig.run_outlet(60 * SECOND, &going()).await;
+    rig.run_outlet(60 * SECOND, &going());
     assert!(rig.meter.render().contains("tollgate_exporter_denied{exporter=\"x\"} 0"));
     assert_eq!(sink.all(), ["a"]);
 }
 
 /// Items that a back end refuses for good must be set aside, and cost their neighbours nothing.
-#[tokio::test(start_paused = true)]
-async fn refused_items_are_quarantined() {
+#[test]
+fn refused_items_are_quarantined() {
     let sink = Sink::new("x", Trust::ThirdParty, 1 << 20, |request| {
         let bad = names(&request.body).iter().any(|name| name.starts_with("bad"));
         (Duration::ZERO, if bad { Outcome::Refused { reason: Reason::BadData } } else { Outcome::Accepted })
@@ -156,7 +155,7 @@ async fn refused_items_are_quarantined() {
     let (mut rig, _folder) = rig(&sink);
     rig.put(spans(&["a", "b", "bad1", "c"]));
     rig.put(spans(&["bad2", "d"]));
-    rig.run_outlet(5 * SECOND, &going()).await;
+    rig.run_outlet(5 * SECOND, &going());
     let mut taken = sink.all();
     taken.sort();
     assert_eq!(taken, ["a", "b", "c", "d"]);
@@ -175,14 +174,14 @@ async fn refused_items_are_quarantined() {
 }
 
 /// A back end that refuses everything must not be asked for every single item, and nothing may vanish.
-#[tokio::test(start_paused = true)]
-async fn halving_is_bounded() {
+#[test]
+fn halving_is_bounded() {
     let sink =
         Sink::new("x", Trust::ThirdParty, 1 << 20, |_| (Duration::ZERO, Outcome::Refused { reason: Reason::BadData }));
     let (mut rig, _folder) = rig(&sink);
     let all: Vec<String> = (0..1000).map(|n| format!("item{n:03}")).collect();
     rig.put(spans(&all));
-    rig.run_outlet(60 * SECOND, &going()).await;
+    rig.run_outlet(60 * SECOND, &going());
     assert!(sink.requests.lock().len() < 200);
     let mut found: Vec<_> = quarantined(&rig).into_iter().flat_map(|(_, names)| names).collect();
     found.sort();
@@ -191,13 +190,13 @@ async fn halving_is_bounded() {
 }
 
 /// One item above the limit must be set aside without an attempt.
-#[tokio::test(start_paused = true)]
-async fn an_item_above_the_limit_is_quarantined() {
+#[test]
+fn an_item_above_the_limit_is_quarantined() {
     let sink = Sink::new("x", Trust::ThirdParty, 1_000, |_| (Duration::ZERO, Outcome::Accepted));
     let (mut rig, _folder) = rig(&sink);
     rig.put(padded(&["large"], 2_000));
     rig.put(spans(&["small"]));
-    rig.run_outlet(5 * SECOND, &going()).await;
+    rig.run_outlet(5 * SECOND, &going());
     assert_eq!(sink.all(), ["small"]);
     assert_eq!(sink.requests.lock().len(), 1);
     let aside = quarantined(&rig);
@@ -206,12 +205,12 @@ async fn an_item_above_the_limit_is_quarantined() {
 }
 
 /// Items that a back end takes only in part must not be sent again.
-#[tokio::test(start_paused = true)]
-async fn a_partial_success_ends_the_delivery() {
-    let (sink, _) = scripted(vec![Outcome::Partial { rejected: 1, reason: Reason::BadData }]);
+#[test]
+fn a_partial_success_ends_the_delivery() {
+    let sink = scripted(vec![Outcome::Partial { rejected: 1, reason: Reason::BadData }]);
     let (mut rig, _folder) = rig(&sink);
     rig.put(spans(&["a", "b", "c"]));
-    rig.run_outlet(60 * SECOND, &going()).await;
+    rig.run_outlet(60 * SECOND, &going());
     assert_eq!(sink.requests.lock().len(), 1);
     let metrics = rig.meter.render();
     assert!(metrics.contains("otelcol_exporter_sent_spans_total{exporter=\"x\"} 2"));
@@ -219,23 +218,23 @@ async fn a_partial_success_ends_the_delivery() {
 }
 
 /// What is not cleared for an exporter must never be sent, whatever was configured when it was stored, and must stay.
-#[tokio::test(start_paused = true)]
-async fn what_is_not_cleared_is_held() {
+#[test]
+fn what_is_not_cleared_is_held() {
     let sink = Sink::open("x", Trust::ThirdParty);
     let (mut rig, _folder) = with(&sink, vec![], OutletSettings::default());
     rig.put(spans(&["raw"]));
-    rig.run_outlet(60 * SECOND, &going()).await;
+    rig.run_outlet(60 * SECOND, &going());
     assert!(sink.requests.lock().is_empty());
     assert_eq!(rig.forwarded("x"), ["raw"]);
     assert!(rig.meter.render().contains("tollgate_exporter_held_batches{exporter=\"x\"} 1"));
     rig.put(spans(&["raw2"]));
-    rig.run_outlet(SECOND, &going()).await;
+    rig.run_outlet(SECOND, &going());
     assert!(sink.requests.lock().is_empty());
 }
 
 /// A copy stored for an internal exporter must lose unknown fields when the exporter is a third party now.
-#[tokio::test(start_paused = true)]
-async fn unknown_fields_are_dropped_late_too() {
+#[test]
+fn unknown_fields_are_dropped_late_too() {
     let folder = tempfile::tempdir().unwrap();
     let inside = Sink::open("x", Trust::Internal);
     let mut rig = Parts::new(vec![Step::clear("clear")], vec![inside.clone()]).open(folder.path());
@@ -244,47 +243,47 @@ async fn unknown_fields_are_dropped_late_too() {
     drop(rig);
     let outside = Sink::open("x", Trust::ThirdParty);
     let mut rig = Parts::new(vec![Step::clear("clear")], vec![outside.clone()]).open(folder.path());
-    rig.run_outlet(SECOND, &going()).await;
+    rig.run_outlet(SECOND, &going());
     assert_eq!(outside.all(), ["a"]);
     assert!(!outside.requests.lock()[0].body.contains(&b'?'));
 }
 
 /// Several requests must be on their way at once, but not more than configured.
-#[tokio::test(start_paused = true)]
-async fn sends_run_side_by_side() {
+#[test]
+fn sends_run_side_by_side() {
     let sink = Sink::new("x", Trust::ThirdParty, 300, |_| (10 * SECOND, Outcome::Accepted));
     let (mut rig, _folder) = rig(&sink);
     for n in 0..9 {
         rig.put(padded(&[format!("item{n}")], 200));
     }
-    rig.run_outlet(5 * SECOND, &going()).await;
+    rig.run_outlet(5 * SECOND, &going());
     assert_eq!(sink.requests.lock().len(), 4);
     sink.requests.lock().clear();
-    rig.run_outlet(31 * SECOND, &going()).await;
+    rig.run_outlet(31 * SECOND, &going());
     assert_eq!(sink.requests.lock().len(), 9, "an outlet that was dropped delivers again");
     assert!(rig.waiting("x").is_empty());
 }
 
 /// Memory must be bounded by the window, however much waits.
-#[tokio::test(start_paused = true)]
-async fn reading_ahead_is_bounded() {
+#[test]
+fn reading_ahead_is_bounded() {
     let sink = Sink::new("x", Trust::ThirdParty, 1 << 20, |_| (10 * SECOND, Outcome::Accepted));
     let settings = OutletSettings { window_bytes: 2_000, merge_bytes: 500, ..OutletSettings::default() };
     let (mut rig, _folder) = with(&sink, vec![Step::clear("clear")], settings);
     for n in 0..50 {
         rig.put(padded(&[format!("item{n:02}")], 300));
     }
-    rig.run_outlet(5 * SECOND, &going()).await;
+    rig.run_outlet(5 * SECOND, &going());
     let on_their_way: usize = sink.requests.lock().iter().map(|request| request.body.len()).sum();
     assert!(on_their_way <= 2_500, "{on_their_way}");
     sink.requests.lock().clear();
-    rig.run_outlet(300 * SECOND, &going()).await;
+    rig.run_outlet(300 * SECOND, &going());
     assert_eq!(sink.all().len(), 50);
 }
 
 /// An exporter that panics must be asked again like one that failed.
-#[tokio::test(start_paused = true)]
-async fn a_panic_in_an_exporter_is_a_retry() {
+#[test]
+fn a_panic_in_an_exporter_is_a_retry() {
     let asked = AtomicUsize::new(0);
     let sink = Sink::new("x", Trust::ThirdParty, 1 << 20, move |_| {
         assert!(asked.fetch_add(1, Ordering::SeqCst) > 0, "the first time");
@@ -292,13 +291,13 @@ async fn a_panic_in_an_exporter_is_a_retry() {
     });
     let (mut rig, _folder) = rig(&sink);
     rig.put(spans(&["a"]));
-    rig.run_outlet(10 * SECOND, &going()).await;
+    rig.run_outlet(10 * SECOND, &going());
     assert_eq!(sink.all(), ["a"]);
 }
 
 /// At a stop, what goes through at once must go, without waiting for company.
-#[tokio::test(start_paused = true)]
-async fn a_stop_delivers_what_it_can() {
+#[test]
+fn a_stop_delivers_what_it_can() {
     let sink = Sink::open("x", Trust::ThirdParty);
     let (mut rig, _folder) = rig(&sink);
     for n in 0..300 {
@@ -306,42 +305,45 @@ async fn a_stop_delivers_what_it_can() {
     }
     let stop = going();
     stop.send_replace(true);
-    let began = Instant::now();
-    assert!(rig.run_outlet(60 * SECOND, &stop).await, "it ends by itself");
-    assert!(began.elapsed() < SECOND);
+    let began = rig.clock.monotonic();
+    assert!(rig.run_outlet(60 * SECOND, &stop), "it ends by itself");
+    assert!(rig.clock.monotonic() - began < SECOND);
     assert_eq!(sink.all().len(), 300);
     assert!(rig.waiting("x").is_empty());
 }
 
 /// At a stop, a dead back end must not hold things up, and everything must stay in the spool.
-#[tokio::test(start_paused = true)]
-async fn a_stop_leaves_the_rest_in_the_spool() {
-    let (sink, _) = scripted(vec![retry(None, Reason::Unavailable)]);
+#[test]
+fn a_stop_leaves_the_rest_in_the_spool() {
+    let sink = scripted(vec![retry(None, Reason::Unavailable)]);
     let (mut rig, _folder) = rig(&sink);
     for n in 0..10 {
         rig.put(spans(&[format!("item{n}")]));
     }
     let stop = going();
-    let later = stop.clone();
-    let stopping = async move {
-        tokio::time::sleep(7 * SECOND).await;
-        later.send_replace(true);
+    let (outlet, clock) = (Arc::clone(&rig.engine.outlets[0]), Arc::clone(&rig.clock));
+    let both = async {
+        let later = async {
+            clock.sleep(7 * SECOND).await;
+            stop.send_replace(true);
+        };
+        futures_util::join!(outlet.run(stop.subscribe()), later);
     };
-    let began = Instant::now();
-    let (ended, ()) = tokio::join!(rig.run_outlet(60 * SECOND, &stop), stopping);
-    assert!(ended && began.elapsed() < 8 * SECOND);
+    let began = rig.clock.monotonic();
+    assert!(rig.run(60 * SECOND, both), "it ends by itself");
+    assert!(rig.clock.monotonic() - began < 8 * SECOND);
     assert_eq!(rig.forwarded("x").len(), 10);
 }
 
 /// What comes while the outlet runs must be delivered soon, not at the next restart.
-#[tokio::test(start_paused = true)]
-async fn news_is_noticed() {
+#[test]
+fn news_is_noticed() {
     let sink = Sink::open("x", Trust::ThirdParty);
     let (mut rig, _folder) = rig(&sink);
     let answer = rig.submit(spans(&["late"]));
     // The rig commits while the outlet runs.
-    rig.run_outlet(SECOND, &going()).await;
-    assert_eq!(answer.await, Outcome::Accepted);
+    rig.run_outlet(SECOND, &going());
+    assert_eq!(answer.now_or_never(), Some(Outcome::Accepted));
     assert_eq!(sink.all(), ["late"]);
 }
 
@@ -356,7 +358,6 @@ proptest! {
     /// Whatever the sizes, limits and failures: every item is delivered exactly once or set aside.
     #[test]
     fn no_item_is_lost_or_doubled(shapes in shapes(), limit in 300..6_000_usize, merge in 100..6_000_usize, seed: u64) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         let calls = AtomicUsize::new(0);
         let sink = Sink::new("x", Trust::ThirdParty, limit, move |request: &ExportRequest| {
             let call = calls.fetch_add(1, Ordering::SeqCst) as u64;
@@ -376,7 +377,7 @@ proptest! {
             rig.put(padded(&names, *pad));
             all.extend(names);
         }
-        runtime.block_on(rig.run_outlet(3_000 * SECOND, &going()));
+        rig.run_outlet(3_000 * SECOND, &going());
         let mut found = sink.all();
         found.extend(quarantined(&rig).into_iter().flat_map(|(_, names)| names));
         found.sort();
