@@ -150,7 +150,13 @@ impl Encoder<'_> {
                 *parent = (parent.0 + live, parent.1 + had);
             }
         }
-        nodes.iter().zip(counts).map(|(node, (live, had))| node.dead || (live == 0 && had > 0)).collect()
+        // With a node goes all below it, also what never held items.
+        let mut dead: Vec<bool> = Vec::with_capacity(nodes.len());
+        for (node, (live, had)) in nodes.iter().zip(counts) {
+            let above = dead.get(node.parent as usize).copied().unwrap_or(false);
+            dead.push(above || node.dead || (live == 0 && had > 0));
+        }
+        dead
     }
 
     /// What is written for an attribute; None when it stays as it is on the wire or was never there.

@@ -4,6 +4,7 @@ mod completeness;
 mod edits;
 mod generated;
 mod hostile;
+mod oracle;
 mod reading;
 mod requests;
 mod status;

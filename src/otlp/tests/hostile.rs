@@ -8,9 +8,10 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use prost::Message;
 
+use super::oracle::{Step, against_prost, edited};
 use super::strategies::{logs, metrics, traces};
 use crate::otlp::wire::put_bytes;
-use crate::otlp::{Field, MAX_DEPTH, OwnedValue, Payload, Signal, TextEdit, UnknownFields};
+use crate::otlp::{MAX_DEPTH, Payload, Signal, TextEdit, UnknownFields};
 
 /// One change of some bytes.
 #[derive(Clone, Debug)]
@@ -57,88 +58,43 @@ fn change(mut bytes: Vec<u8>, changes: &[Change]) -> Vec<u8> {
     bytes
 }
 
-/// Parses, reads, edits and encodes; compares with prost where both take it.
-fn check<M: Message + Default + PartialEq>(signal: Signal, bytes: &[u8]) {
-    let official = M::decode(bytes);
-    let payload = match Payload::parse(signal, Bytes::copy_from_slice(bytes)) {
-        Ok(payload) => payload,
-        Err(error) => {
-            // We refuse what prost refuses, and groups, and values that nest too deep.
-            let stricter = ["groups are not allowed", "values nest too deep"].contains(&error.what);
-            assert!(official.is_err() || stricter, "{error}");
-            return;
-        }
-    };
-    let official = official.expect("prost takes what we take");
-    let encoded = payload.encode(UnknownFields::Keep).expect("encodes").bytes;
-    assert!(M::decode(encoded.as_slice()).expect("decodes") == official);
-    // Encoding what was parsed from an encoding changes nothing more.
-    for unknown in [UnknownFields::Keep, UnknownFields::Drop] {
-        let once = payload.encode(unknown).expect("encodes").bytes;
-        let again = Payload::parse(signal, once.clone().into()).expect("parses");
-        let twice = again.encode(unknown).expect("encodes");
-        assert!(twice.bytes == once);
-        assert!(twice.unknown_dropped == 0);
-    }
-    busy(payload);
-}
-
-/// All that can be called is called; the result must still be a request.
-fn busy(mut payload: Payload) {
-    let nodes: Vec<_> = payload.nodes().collect();
-    for (position, node) in nodes.iter().enumerate() {
-        let mut json = String::new();
-        payload.attributes(*node).for_each(|attribute| attribute.value.write_json(&mut json));
-        let _ = (payload.time(*node), payload.trace_id(*node).len(), payload.body(*node).is_some());
-        match position % 5 {
-            0 => payload.set(*node, "a", OwnedValue::Int(1)),
-            1 => payload.set_text(*node, Field::Name, "name"),
-            2 => drop(payload.remove(*node, "b")),
-            3 => payload.set_body(*node, OwnedValue::Str("body".into())),
-            _ => payload.remove_node(*node),
-        }
-    }
-    payload.edit_text(|place, text| match (place.path_key.len() + text.len()) % 3 {
-        0 => TextEdit::Replace(String::new()),
-        1 => TextEdit::Replace(format!("<{text}>")),
-        _ => TextEdit::Keep,
-    });
-    let part = payload.subset(&|position| position % 2 == 0);
-    for payload in [payload, part] {
-        let bytes = payload.encode(UnknownFields::Drop).expect("encodes").bytes;
-        let again = Payload::parse(payload.signal(), bytes.into()).expect("parses");
-        assert_eq!(again.item_count(), payload.item_count());
-        assert!(!again.is_edited(), "what leaves is unambiguous");
-    }
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
     /// Traces, changed at random.
     #[test]
     fn changed_traces(request in traces(), changes in changes()) {
-        check::<ExportTraceServiceRequest>(Signal::Traces, &change(request.encode_to_vec(), &changes));
+        against_prost::<ExportTraceServiceRequest>(Signal::Traces, &change(request.encode_to_vec(), &changes));
     }
 
     /// Logs, changed at random.
     #[test]
     fn changed_logs(request in logs(), changes in changes()) {
-        check::<ExportLogsServiceRequest>(Signal::Logs, &change(request.encode_to_vec(), &changes));
+        against_prost::<ExportLogsServiceRequest>(Signal::Logs, &change(request.encode_to_vec(), &changes));
     }
 
     /// Metrics, changed at random.
     #[test]
     fn changed_metrics(request in metrics(), changes in changes()) {
-        check::<ExportMetricsServiceRequest>(Signal::Metrics, &change(request.encode_to_vec(), &changes));
+        against_prost::<ExportMetricsServiceRequest>(Signal::Metrics, &change(request.encode_to_vec(), &changes));
+    }
+
+    /// Any edits in any order: what the payload says of itself is what a reader of its bytes sees.
+    #[test]
+    fn edited_at_random(
+        traces in traces(), logs in logs(), metrics in metrics(), steps in vec(any::<[u8; 4]>().prop_map(Step), 0..40),
+    ) {
+        edited(Signal::Traces, &traces.encode_to_vec(), &steps);
+        edited(Signal::Logs, &logs.encode_to_vec(), &steps);
+        edited(Signal::Metrics, &metrics.encode_to_vec(), &steps);
     }
 
     /// Noise.
     #[test]
     fn noise(bytes in vec(any::<u8>(), 0..40)) {
-        check::<ExportTraceServiceRequest>(Signal::Traces, &bytes);
-        check::<ExportLogsServiceRequest>(Signal::Logs, &bytes);
-        check::<ExportMetricsServiceRequest>(Signal::Metrics, &bytes);
+        against_prost::<ExportTraceServiceRequest>(Signal::Traces, &bytes);
+        against_prost::<ExportLogsServiceRequest>(Signal::Logs, &bytes);
+        against_prost::<ExportMetricsServiceRequest>(Signal::Metrics, &bytes);
     }
 }
 
