@@ -6,6 +6,7 @@
 //! **Not here**: configuration (`config/`), the engine (`pipeline/`), components.
 
 pub mod build;
+pub mod listeners;
 pub mod process;
 mod shutdown;
 pub mod tasks;

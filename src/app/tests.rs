@@ -301,3 +301,46 @@ fn memory_is_known() {
     process::harden().unwrap();
     assert!(process::resident_bytes().unwrap() > 1 << 20);
 }
+
+/// One HTTP/1.1 request over a socket of its own; the whole answer.
+async fn http(address: SocketAddr, head: &str, body: &[u8]) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
+    let head = format!("{head}\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+    socket.write_all(head.as_bytes()).await.unwrap();
+    socket.write_all(body).await.unwrap();
+    let mut answer = Vec::new();
+    socket.read_to_end(&mut answer).await.unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// A request over a real socket must be answered after its commit and delivered; admin must show it and stay to the end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_come_over_sockets() {
+    let (folder, sink) = (tempfile::tempdir().unwrap(), Sink::open("x", Trust::Internal));
+    let config: crate::receivers::otlp::Config =
+        serde_json::from_str(r#"{"protocols": {"http": {"endpoint": "127.0.0.1:0"}}}"#).unwrap();
+    let receiver = crate::receivers::otlp::Otlp::build("otlp".into(), config.settings().unwrap());
+    let seams = seams();
+    let (meter, health) = (seams.meter.clone(), seams.health.clone());
+    let admin = crate::telemetry::admin::Admin { meter, health, allowed_hosts: Vec::new() };
+    let web = listeners::Web {
+        name: "admin",
+        endpoint: crate::net::endpoint::Endpoint::parse("127.0.0.1:0").unwrap(),
+        router: crate::telemetry::admin::router(Arc::new(admin)),
+    };
+    let extras = Extras { listeners: vec![Box::new(receiver), Box::new(web)], ..Extras::default() };
+    let app = App::start(blueprint(folder.path(), &sink, extras), seams).await.unwrap();
+    let [(otlp, otlp_at), (name, admin_at)] = app.addresses() else { panic!("two addresses") };
+    assert_eq!((otlp.as_str(), name.as_str()), ("otlp http", "admin"));
+    let (otlp_at, admin_at) = (*otlp_at, *admin_at);
+    let head = "POST /v1/traces HTTP/1.1\r\nContent-Type: application/x-protobuf";
+    let answer = http(otlp_at, head, &spans(&["a", "b"])).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let page = http(admin_at, "GET /metrics HTTP/1.1", b"").await;
+    assert!(page.contains("tollgate_requests_total{outcome=\"accepted\",reason=\"\"} 1"), "{page}");
+    assert!(http(admin_at, "GET /readyz HTTP/1.1", b"").await.starts_with("HTTP/1.1 200"));
+    assert_eq!(app.shutdown().await.left, 0);
+    assert_eq!(sink.all(), ["a", "b"]);
+    assert!(tokio::net::TcpStream::connect(otlp_at).await.is_err(), "the port is free again");
+}

@@ -1,0 +1,137 @@
+//! **What**: what listens in a gateway, as [`Listener`]s: the `otlp` receiver, and [`Web`] for admin and health pages.
+//! **Not here**: the accept loop (`net/listen`), what is answered (`receivers/`, `telemetry/admin`).
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use futures_util::future::BoxFuture;
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tower::ServiceExt;
+
+use crate::net::endpoint::Endpoint;
+use crate::net::listen::{self, Handler, Meters, ReplyBody, Serving};
+use crate::receivers::otlp::{self, Otlp};
+use crate::telemetry::{Meter, names};
+
+use super::build::{BoundListener, Listener, Serve, ServingListener};
+
+impl Listener for Otlp {
+    fn bind(self: Box<Self>) -> BoxFuture<'static, Result<Box<dyn BoundListener>, String>> {
+        let id = Arc::clone(crate::pipeline::Receiver::id(&*self));
+        Box::pin(async move {
+            let bound = Otlp::bind(*self).await?;
+            Ok(Box::new(Receiver { id, bound }) as Box<dyn BoundListener>)
+        })
+    }
+}
+
+/// A receiver that holds its ports.
+struct Receiver {
+    id: Arc<str>,
+    bound: otlp::Bound,
+}
+
+impl BoundListener for Receiver {
+    fn addresses(&self) -> Vec<(String, SocketAddr)> {
+        let ports = [("grpc", self.bound.grpc()), ("http", self.bound.http())];
+        ports.into_iter().filter_map(|(word, at)| Some((format!("{} {word}", self.id), at?))).collect()
+    }
+
+    fn serve(self: Box<Self>, serve: Serve) -> BoxFuture<'static, Box<dyn ServingListener>> {
+        Box::pin(async move {
+            let door = serve.inlet.door(&self.id);
+            let running = self.bound.serve(door, serve.tasks, &serve.meter).await;
+            Box::new(running) as Box<dyn ServingListener>
+        })
+    }
+}
+
+impl ServingListener for otlp::Running {
+    fn drain(self: Box<Self>, grace: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(otlp::Running::drain(*self, grace))
+    }
+}
+
+/// Pages on a port of their own; they stay until the very end.
+pub struct Web {
+    /// What it is, for logs and metrics: `admin`, `health_check`.
+    pub name: &'static str,
+    /// Where.
+    pub endpoint: Endpoint,
+    /// What is answered.
+    pub router: Router,
+}
+
+impl Listener for Web {
+    fn bind(self: Box<Self>) -> BoxFuture<'static, Result<Box<dyn BoundListener>, String>> {
+        Box::pin(async move {
+            let bound = listen::bind(&self.endpoint).await?;
+            Ok(Box::new(WebPort { name: self.name, router: self.router, bound }) as Box<dyn BoundListener>)
+        })
+    }
+}
+
+struct WebPort {
+    name: &'static str,
+    router: Router,
+    bound: listen::Bound,
+}
+
+impl BoundListener for WebPort {
+    fn addresses(&self) -> Vec<(String, SocketAddr)> {
+        vec![(self.name.to_owned(), self.bound.address())]
+    }
+
+    fn serve(self: Box<Self>, serve: Serve) -> BoxFuture<'static, Box<dyn ServingListener>> {
+        Box::pin(async move {
+            let settings = listen::Settings { max_connections: 64, ..listen::Settings::default() };
+            let meters = meters(&serve.meter, self.name);
+            let serving = self.bound.serve(Arc::new(Pages(self.router)), settings, meters, serve.tasks);
+            Box::new(WebServing(serving)) as Box<dyn ServingListener>
+        })
+    }
+
+    fn lasts(&self) -> bool {
+        true
+    }
+}
+
+struct WebServing(Serving);
+
+impl ServingListener for WebServing {
+    fn drain(self: Box<Self>, grace: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(self.0.drain(grace))
+    }
+}
+
+struct Pages(Router);
+
+impl Handler for Pages {
+    fn handle(self: Arc<Self>, request: Request<Incoming>) -> BoxFuture<'static, Response<ReplyBody>> {
+        let router = self.0.clone();
+        Box::pin(async move {
+            let reply: Result<_, Infallible> = router.oneshot(request).await;
+            match reply {
+                Ok(reply) => reply.map(|body| ReplyBody::new(body.map_err(Into::into))),
+                Err(never) => match never {},
+            }
+        })
+    }
+}
+
+fn meters(meter: &Meter, name: &'static str) -> Meters {
+    let closed = |reason| {
+        let labels = [("receiver", name), ("transport", "http"), ("reason", reason)];
+        meter.counter(&names::RECEIVER_CONNECTIONS_CLOSED, &labels)
+    };
+    Meters {
+        open: meter.gauge(&names::RECEIVER_CONNECTIONS, &[("receiver", name), ("transport", "http")]),
+        over_limit: closed("limit"),
+        silent: closed("silent"),
+    }
+}
