@@ -9,7 +9,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use super::lengths::{Open, Output};
 use super::schema::{self, Field, Kind, Message, Rule};
 use super::text::Text;
-use super::{JsonError, MAX_WIRE, number};
+use super::{JsonError, MAX_WIRE, TOO_LARGE, number};
 use crate::otlp::wire::{FIXED32, FIXED64, LEN};
 use crate::otlp::{MAX_DEPTH, Signal};
 
@@ -106,7 +106,7 @@ impl Decoder<'_> {
             }
         }
         if self.wire.len() > self.limit {
-            return Err(self.text.error("too large as protobuf"));
+            return Err(self.text.error(TOO_LARGE));
         }
         Ok(())
     }
@@ -170,7 +170,7 @@ impl Decoder<'_> {
             let bits = self.number(field.kind)?;
             self.raw(field.kind, bits);
             if self.wire.len() > self.limit {
-                return Err(self.text.error("too large as protobuf"));
+                return Err(self.text.error(TOO_LARGE));
             }
             if !self.text.element(false, b']')? {
                 break;

@@ -40,6 +40,16 @@ pub struct JsonError {
     pub at: usize,
 }
 
+/// What [`JsonError::too_large`] looks for.
+const TOO_LARGE: &str = "too large as protobuf";
+
+impl JsonError {
+    /// The text is right so far, but leads past [`MAX_WIRE`].
+    pub fn too_large(&self) -> bool {
+        self.what == TOO_LARGE
+    }
+}
+
 impl fmt::Display for JsonError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} at byte {}", self.what, self.at)
