@@ -266,7 +266,10 @@ fn commit_until(mut committer: Committer, last: &AtomicBool, engine: &Engine) {
         idle_steps = if ending && !progress { idle_steps + 1 } else { 0 };
         // A full disk may leave transactions waiting for ever: their senders are told to come again.
         if ending && (step.waiting == 0 || idle_steps > 2) && !progress {
-            return committer.close();
+            if !committer.close() {
+                tracing::warn!("the spool's progress is not durable; some records may be delivered again");
+            }
+            return;
         }
     }
 }

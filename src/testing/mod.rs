@@ -5,4 +5,5 @@ pub mod drive;
 pub mod engine;
 pub mod request;
 pub mod rig;
+pub mod sim_disk;
 pub mod tasks;

@@ -121,19 +121,20 @@ impl Committer {
     }
 
     /// Commits what waits, makes progress durable, gives the lock back. Call it at the end of an orderly shutdown;
-    /// without it nothing is lost, but some records may be delivered again.
-    pub fn close(mut self) {
-        loop {
+    /// without it nothing is lost, but some records may be delivered again. False: progress could not be made durable,
+    /// or transactions still waited (the disk is full).
+    pub fn close(mut self) -> bool {
+        let waiting = loop {
             let step = self.step(Duration::ZERO);
-            let stuck = step.committed + step.failed == 0;
-            if step.waiting == 0 || step.poisoned.is_some() || stuck {
-                break;
+            if step.waiting == 0 || step.poisoned.is_some() || step.committed + step.failed == 0 {
+                break step.waiting;
             }
+        };
+        if self.spool.poisoned().is_some() {
+            return false;
         }
-        if self.spool.poisoned().is_none() {
-            self.close_active();
-            self.finish();
-        }
+        self.close_active();
+        self.finish() && waiting == 0
     }
 
     pub(super) fn stalled(&self) -> bool {

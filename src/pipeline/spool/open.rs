@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::clock::Clock;
-use crate::pipeline::disk::{Directory, Disk};
+use crate::pipeline::disk::{Directory, Disk, DiskFile, is_full, read_exact_at};
 use crate::rng::Rng;
 use crate::telemetry::Meter;
 
@@ -21,6 +21,7 @@ use super::upkeep::Clean;
 use super::{Spool, Status};
 
 const LOCK: &str = "lock";
+const PIECE: usize = 1 << 20;
 
 fn cant(settings: &Settings, what: &str, error: &io::Error) -> OpenError {
     OpenError::config(format!("spool directory {} can't be {what}: {error}", settings.directory.display()))
@@ -68,8 +69,8 @@ pub(super) fn open(
 
 /// Makes durable what was read, and removes what is of no use.
 fn settle(directory: &dyn Directory, found: &Found) -> io::Result<()> {
-    if let Some(last) = &found.last {
-        last.sync_data()?;
+    if let Some((file, from, to)) = &found.unproven {
+        prove(&**file, *from, *to)?;
     }
     for name in &found.sweep {
         directory.remove(name)?;
@@ -80,6 +81,25 @@ fn settle(directory: &dyn Directory, found: &Found) -> io::Result<()> {
         let _ = file.set_len(*len);
     }
     Ok(())
+}
+
+/// Writes the last group once more, byte for byte, and syncs. After a sync that failed, the system shows data that the
+/// disk does not have and calls it clean; only writing it again brings it there.
+fn prove(file: &dyn DiskFile, from: u64, to: u64) -> io::Result<()> {
+    let mut at = from;
+    while at < to {
+        let mut piece = vec![0; usize::try_from(to - at).unwrap_or(PIECE).min(PIECE)];
+        read_exact_at(file, at, &mut piece)?;
+        match file.write_at(at, &piece) {
+            Ok(written) if written == piece.len() => {}
+            // The disk is full, and this file system takes room even for the same bytes: the sync has to do.
+            Ok(_) => break,
+            Err(error) if is_full(&error) => break,
+            Err(error) => return Err(error),
+        }
+        at += piece.len() as u64;
+    }
+    file.sync_data()
 }
 
 /// What is in a spool directory, without taking its lock or changing anything.

@@ -28,8 +28,8 @@ pub(super) struct Found {
     pub(super) removed: BTreeSet<u64>,
     /// Highest segment number ever used.
     pub(super) highest: u64,
-    /// File of the segment that was written to last.
-    pub(super) last: Option<Arc<dyn DiskFile>>,
+    /// The file that was written to last, and the part of it (from, to) that may be in the page cache only.
+    pub(super) unproven: Option<(Arc<dyn DiskFile>, u64, u64)>,
     /// Bytes of the segments' files.
     pub(super) bytes: u64,
     /// Files with something behind what counts, and the size that is enough.
@@ -78,7 +78,7 @@ pub(super) fn survey(
         newest_len: 0,
         removed: known.removed.clone(),
         highest: highest.max(known.highest),
-        last: None,
+        unproven: None,
         bytes: segments.iter().map(|segment| segment.size).sum(),
         cut: Vec::new(),
         sweep,
@@ -90,7 +90,6 @@ pub(super) fn survey(
     let mut following: Vec<Option<SegmentHeader>> =
         opened.iter().skip(1).map(|next| Some(next.header.clone())).collect();
     following.push(None);
-    found.last = opened.last().map(|last| Arc::clone(&last.file));
     for (segment, next) in opened.into_iter().zip(following) {
         read_segment(&mut found, segment, next.as_ref(), &known)?;
     }
@@ -238,7 +237,10 @@ fn read_segment(
     };
     found.index.add(Segment::new(number, header.first, file, cipher, SEGMENT_HEADER as u64, named.size));
     match scan(&mut found.index, &source) {
-        Ok(Scanned { valid, used }) => {
+        Ok(Scanned { valid, used, group }) => {
+            if source.known.is_none() {
+                found.unproven = Some((Arc::clone(&source.file), group, valid));
+            }
             if used < named.size {
                 found.cut.push((Arc::clone(&source.file), used));
                 found.bytes = found.bytes.saturating_sub(named.size - used);

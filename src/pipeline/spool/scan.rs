@@ -60,6 +60,8 @@ pub(super) struct Scanned {
     pub(super) valid: u64,
     /// Bytes up to the last one that is not zero (or `valid` where that is on record): what is to be kept.
     pub(super) used: u64,
+    /// Where the last write group with a committed transaction starts: all before it is known to be durable.
+    pub(super) group: u64,
 }
 
 /// Reads `source` into `index` (the segment must have been added).
@@ -68,9 +70,10 @@ pub(super) fn scan(index: &mut Index, source: &Source) -> Result<Scanned, Troubl
     if end > source.size || end < SEGMENT_HEADER as u64 {
         return Err(Trouble::Damage(source.size));
     }
+    let start = SEGMENT_HEADER as u64;
     let mut walk =
-        Walk { source, reader: Reader::new(source, end), open: Open::default(), valid: SEGMENT_HEADER as u64 };
-    let mut offset = walk.valid;
+        Walk { source, reader: Reader::new(source, end), open: Open::default(), valid: start, group: start };
+    let mut offset = start;
     while offset < end {
         let Some(whole) = walk.reader.whole(offset, walk.open.next)? else { break };
         walk.take(index, offset, &whole)?;
@@ -81,10 +84,10 @@ pub(super) fn scan(index: &mut Index, source: &Source) -> Result<Scanned, Troubl
     }
     match source.known {
         Some(known) if walk.valid != known => Err(Trouble::Damage(offset)),
-        Some(_) => Ok(Scanned { valid: walk.valid, used: walk.valid }),
+        Some(_) => Ok(Scanned { valid: walk.valid, used: walk.valid, group: walk.group }),
         None => {
             let used = walk.reader.look_behind(offset, walk.open.next)?;
-            Ok(Scanned { valid: walk.valid, used })
+            Ok(Scanned { valid: walk.valid, used, group: walk.group })
         }
     }
 }
@@ -102,6 +105,7 @@ struct Walk<'a> {
     reader: Reader<'a>,
     open: Open,
     valid: u64,
+    group: u64,
 }
 
 impl Walk<'_> {
@@ -129,6 +133,7 @@ impl Walk<'_> {
                     return Err(damage());
                 }
                 self.valid = offset + header.size();
+                self.group = u64::from(header.group);
                 index.commit(self.source.number, &open.encoded, self.valid, header.committed);
             }
             _ => self.open.hash.add(&whole.raw, &whole.tag),

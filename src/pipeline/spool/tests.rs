@@ -7,6 +7,8 @@ use crate::pipeline::disk::RealDisk;
 use crate::rng::SeededRng;
 use crate::secret::Secret;
 
+mod simulation;
+
 const STEP: Duration = Duration::ZERO;
 
 fn key(n: u8) -> SpoolKey {

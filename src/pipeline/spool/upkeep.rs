@@ -60,14 +60,15 @@ impl Committer {
         }
     }
 
-    /// At the end: everything durable.
-    pub(super) fn finish(&mut self) {
+    /// At the end: everything durable, if that can be.
+    pub(super) fn finish(&mut self) -> bool {
         self.write_progress();
         if !self.progress.synced() && self.progress.sync().is_err() {
             self.write_progress();
         }
         self.reclaim();
         self.show();
+        self.progress.synced() && self.spool.poisoned().is_none()
     }
 
     fn show(&self) {
