@@ -471,7 +471,8 @@ impl DiskFile for Handle {
         let Some(inode) = world.inodes.get_mut(&self.inode) else { return Err(eio()) };
         let start = usize::try_from(offset).unwrap_or(usize::MAX);
         let same = inode.live.get(start..start.saturating_add(bytes.len())) == Some(bytes);
-        let over = inode.live.iter().skip(start).take(bytes.len()).any(|byte| *byte != 0);
+        let end = start.saturating_add(bytes.len()).min(inode.live.len());
+        let over = inode.live.get(start..end).is_some_and(|there| there.iter().any(|byte| *byte != 0));
         let broken = [
             (inode.life != life, "of an earlier process was written to"),
             (inode.spoilt, "was written to after a failed write"),
@@ -508,10 +509,11 @@ impl DiskFile for Handle {
         let Some(inode) = world.inodes.get(&self.inode) else { return Err(eio()) };
         let start = usize::try_from(offset).unwrap_or(usize::MAX);
         let from = inode.live.get(start..).unwrap_or_default();
-        for (to, from) in out.iter_mut().zip(from) {
-            *to = *from;
+        let read = out.len().min(from.len());
+        if let (Some(to), Some(from)) = (out.get_mut(..read), from.get(..read)) {
+            to.copy_from_slice(from);
         }
-        Ok(out.len().min(from.len()))
+        Ok(read)
     }
 
     fn sync_data(&self) -> io::Result<()> {

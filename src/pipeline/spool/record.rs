@@ -96,6 +96,18 @@ impl<'a> Take<'a> {
     }
 }
 
+/// Writes arrays one behind the other; what does not fit is left out.
+struct Put<'a>(&'a mut [u8]);
+
+impl Put<'_> {
+    fn array<const N: usize>(&mut self, bytes: [u8; N]) {
+        if let Some((to, rest)) = std::mem::take(&mut self.0).split_first_chunk_mut::<N>() {
+            *to = bytes;
+            self.0 = rest;
+        }
+    }
+}
+
 /// A segment's header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SegmentHeader {
@@ -184,24 +196,22 @@ impl RecordHeader {
     /// The part that checksum and seal cover.
     pub(super) fn tail(&self) -> [u8; TAIL] {
         let mut tail = [0; TAIL];
-        let fields = (self.record.to_le_bytes().into_iter())
-            .chain(self.group.to_le_bytes())
-            .chain(self.committed.to_le_bytes())
-            .chain(self.account.to_le_bytes())
-            .chain(self.set.to_le_bytes())
-            .chain([self.kind]);
-        for (to, from) in tail.iter_mut().zip(fields) {
-            *to = from;
-        }
+        let mut put = Put(&mut tail);
+        put.array(self.record.to_le_bytes());
+        put.array(self.group.to_le_bytes());
+        put.array(self.committed.to_le_bytes());
+        put.array(self.account.to_le_bytes());
+        put.array(self.set.to_le_bytes());
+        put.array([self.kind]);
         tail
     }
 
     pub(super) fn encode(&self) -> [u8; RECORD_HEADER] {
         let mut out = [0; RECORD_HEADER];
-        let bytes = self.len.to_le_bytes().into_iter().chain(self.checksum.to_le_bytes()).chain(self.tail());
-        for (to, from) in out.iter_mut().zip(bytes) {
-            *to = from;
-        }
+        let mut put = Put(&mut out);
+        put.array(self.len.to_le_bytes());
+        put.array(self.checksum.to_le_bytes());
+        put.array(self.tail());
         out
     }
 

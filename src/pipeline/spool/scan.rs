@@ -71,8 +71,7 @@ pub(super) fn scan(index: &mut Index, source: &Source) -> Result<Scanned, Troubl
         return Err(Trouble::Damage(source.size));
     }
     let start = SEGMENT_HEADER as u64;
-    let mut walk =
-        Walk { source, reader: Reader::new(source, end), open: Open::default(), valid: start, group: start };
+    let mut walk = Walk { source, reader: Reader::new(source, end), open: Open::default(), valid: start, group: start };
     let mut offset = start;
     while offset < end {
         let Some(whole) = walk.reader.whole(offset, walk.open.next)? else { break };
@@ -262,7 +261,7 @@ impl<'a> Reader<'a> {
     /// How many bytes at `offset` are zeros, in multiples of 8.
     fn zeros(&mut self, offset: u64) -> io::Result<u64> {
         let bytes = self.bytes(offset, 4096)?;
-        let full = bytes.chunks(8).take_while(|chunk| chunk.iter().all(|byte| *byte == 0)).count() as u64;
-        Ok(full * 8)
+        let zeros = bytes.iter().position(|byte| *byte != 0).unwrap_or(bytes.len());
+        Ok(if zeros == bytes.len() { zeros as u64 } else { zeros as u64 / 8 * 8 })
     }
 }

@@ -432,12 +432,13 @@ fn from_env(name: &str) -> Option<u64> {
 fn seeds() {
     let (first, count) = match (from_env("TOLLGATE_SEED"), from_env("TOLLGATE_SEEDS")) {
         (Some(seed), _) => (seed, 1),
-        (None, count) => (1, count.unwrap_or(300)),
+        (None, count) => (1, count.unwrap_or(200)),
     };
     let (mut acked, mut sent, mut seen) = (0, 0, BTreeMap::<&str, u64>::new());
     for seed in first..first + count {
         let result = std::panic::catch_unwind(|| run(seed));
-        let (more_acked, more_sent, more_seen) = result.unwrap_or_else(|_| panic!("run again with TOLLGATE_SEED={seed}"));
+        let (more_acked, more_sent, more_seen) =
+            result.unwrap_or_else(|_| panic!("run again with TOLLGATE_SEED={seed}"));
         acked += more_acked;
         sent += more_sent;
         for (what, times) in more_seen {
