@@ -20,7 +20,7 @@ pub const MAX_NUMBER: u64 = 9_999_999_999;
 const RESERVED: [&str; 3] = ["keys", "index", "chain"];
 
 /// Where a fragment belongs: account, tenant, session, day. The first three in the form of object names.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Scope {
     /// Account segment.
     pub account: String,
@@ -134,7 +134,7 @@ impl Names {
 }
 
 /// The name of a payload object, taken apart.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ObjectName {
     /// Prefix with its slash, or empty.
     pub prefix: String,

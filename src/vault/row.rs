@@ -21,7 +21,7 @@ pub enum Kind {
 }
 
 /// One line, as read.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Row {
     /// Version of the line.
     pub v: u8,
@@ -37,7 +37,7 @@ pub struct Row {
 }
 
 /// What of a line is known before the ticket. Times are RFC 3339 in UTC; ids hex; a number that is not known is null.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Tail {
     /// Length of the fragment, bytes.
     pub len: Option<u64>,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::clock::UnixNanos;
-use crate::genai::Facts;
+use crate::genai::{Vocabulary, facts_of};
 use crate::otlp::Signal;
 use crate::pipeline::{Batch, Content, Draft, Origin, Processor, Quarantine, Reason, Ticketer, Trust};
 use crate::pseudonym::IdPolicy;
@@ -21,21 +21,20 @@ use crate::vault::seal::Sealer;
 use crate::vault::ticket::{UriBase, VaultDraft, VaultTicketer};
 
 mod arrival;
+mod build;
 pub mod config;
 mod gather;
 mod row;
 mod shape;
 mod stamp;
 
+pub use build::{Built, Site, build, build_with};
 pub use config::{Config, Leave, Settings, StoreSettings};
 
 use gather::{Compressors, Keeper};
 
 #[cfg(test)]
 mod tests;
-
-/// Reads what the vocabulary finds in a batch.
-pub type ReadFacts = Arc<dyn Fn(&mut Batch) -> Arc<Facts> + Send + Sync>;
 
 /// What keeps content; without it content is dropped (`store: none`).
 pub struct Store {
@@ -52,7 +51,7 @@ pub struct Parts {
     /// Component id, e.g. `vault`; also the name under which the spool keeps its records.
     pub id: Arc<str>,
     /// The vocabulary.
-    pub facts: ReadFacts,
+    pub vocabulary: Arc<Vocabulary>,
     /// How ids may be shown.
     pub ids: Arc<dyn IdPolicy>,
     /// For fragment ids and salts.
@@ -66,7 +65,7 @@ pub struct Parts {
 /// See the module.
 pub struct VaultProcessor {
     id: Arc<str>,
-    facts: ReadFacts,
+    vocabulary: Arc<Vocabulary>,
     leave: Leave,
     keeper: Option<Keeper>,
     metrics: Metrics,
@@ -82,7 +81,7 @@ struct Metrics {
 impl VaultProcessor {
     /// Makes the processor.
     pub fn new(parts: Parts, meter: &Meter) -> Self {
-        let Parts { id, facts, ids, rng, store, leave } = parts;
+        let Parts { id, vocabulary, ids, rng, store, leave } = parts;
         let labels: &[(&'static str, &str)] = &[("processor", &id)];
         let metrics = Metrics {
             fragments: meter.counter(&metric::VAULT_FRAGMENTS, labels),
@@ -100,7 +99,7 @@ impl VaultProcessor {
             slot_base,
             zstd: Compressors::default(),
         });
-        Self { id, facts, leave, keeper, metrics }
+        Self { id, vocabulary, leave, keeper, metrics }
     }
 
     fn draft(&self, keeper: &Keeper, draft: VaultDraft) -> Draft {
@@ -129,7 +128,7 @@ impl Processor for VaultProcessor {
         if batch.origin.trust == Trust::ThirdParty {
             self.metrics.references.increment(arrival::clean(&mut batch.payload));
         }
-        let facts = (self.facts)(batch);
+        let facts = facts_of(&self.vocabulary, batch);
         match &self.keeper {
             None => self.metrics.dropped.increment(stamp::mark_dropped(&mut batch.payload, &facts)),
             Some(keeper) => {

@@ -14,6 +14,9 @@ use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 
 use super::{ObjectKind, Put, StoreError, VaultReader, VaultStore};
 
+/// Start of references to objects in a directory: the path is relative to the vault's folder.
+pub const DIRECTORY_URI: &str = "file:///";
+
 /// Objects as files below one folder.
 pub struct DirectoryStore {
     root: PathBuf,

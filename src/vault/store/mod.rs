@@ -9,9 +9,11 @@ use futures_util::future::BoxFuture;
 use crate::clock::UnixNanos;
 
 pub mod directory;
+pub mod s3;
 pub mod settings;
 
-pub use directory::DirectoryStore;
+pub use directory::{DIRECTORY_URI, DirectoryStore};
+pub use s3::S3Store;
 
 #[cfg(test)]
 mod tests;

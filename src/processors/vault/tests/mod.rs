@@ -1,3 +1,5 @@
+mod process;
+
 use super::config::{Leave, StoreSettings};
 use super::*;
 use crate::genai::Part;

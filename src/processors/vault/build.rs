@@ -1,0 +1,93 @@
+//! **What**: makes the processor and its uploader. **Why**: they share one writer, so that numbers and names agree.
+//! **Invariants**: no I/O, no task. **Not here**: running the uploader (the app).
+
+use std::sync::Arc;
+
+use crate::clock::Clock;
+use crate::genai::Vocabulary;
+use crate::pseudonym::IdPolicy;
+use crate::rng::Rng;
+use crate::telemetry::Meter;
+use crate::vault::books::Writer;
+use crate::vault::names::{self, Names};
+use crate::vault::seal::{AgeSealer, Sealer};
+use crate::vault::store::{self, DirectoryStore, VaultStore};
+use crate::vault::ticket::UriBase;
+use crate::vault::uploader::{self, Journal, Pace, Uploader};
+
+use super::{Parts, Settings, Store, StoreSettings, VaultProcessor};
+
+/// What a vault needs of the gateway.
+#[derive(Clone)]
+pub struct Site {
+    /// The vocabulary.
+    pub vocabulary: Arc<Vocabulary>,
+    /// How ids may be shown.
+    pub ids: Arc<dyn IdPolicy>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub rng: Arc<dyn Rng>,
+    /// Metrics.
+    pub meter: Meter,
+}
+
+/// What was made.
+pub struct Built {
+    /// The processor; also the gateway's quarantine.
+    pub processor: Arc<VaultProcessor>,
+    /// What uploads; `None` without a store. It must run as long as the gateway, and after it until its drain ends.
+    pub uploader: Option<Uploader>,
+}
+
+/// Makes a vault; `journal` is the spool as the holder `id` sees it ([`crate::vault::uploader::SpoolJournal`]).
+pub fn build(id: &Arc<str>, settings: &Settings, site: &Site, journal: Arc<dyn Journal>) -> Built {
+    build_with(id, settings, site, journal, Arc::new(AgeSealer::new(settings.recipients.clone())))
+}
+
+/// The same with another sealer: for simulations and for the leak search's self-check.
+pub fn build_with(
+    id: &Arc<str>,
+    settings: &Settings,
+    site: &Site,
+    journal: Arc<dyn Journal>,
+    sealer: Arc<dyn Sealer>,
+) -> Built {
+    let store: Option<(Arc<dyn VaultStore>, &str, UriBase)> = match &settings.store {
+        StoreSettings::None => None,
+        StoreSettings::Directory(path) => {
+            Some((Arc::new(DirectoryStore::new(path)), "", UriBase(store::DIRECTORY_URI.into())))
+        }
+        StoreSettings::S3(s3) => {
+            let uri = UriBase(format!("s3://{}/", s3.bucket).into());
+            Some((Arc::new(store::S3Store::new(s3.clone())), &s3.prefix, uri))
+        }
+    };
+    let mut parts = Parts {
+        id: id.clone(),
+        vocabulary: site.vocabulary.clone(),
+        ids: site.ids.clone(),
+        rng: site.rng.clone(),
+        store: None,
+        leave: settings.leave,
+    };
+    let Some((store, prefix, uri)) = store else {
+        return Built { processor: Arc::new(VaultProcessor::new(parts, &site.meter)), uploader: None };
+    };
+    let epoch = names::epoch(site.clock.now(), &*site.rng);
+    let writer = Arc::new(Writer::new(Names::new(prefix, &settings.writer, &epoch), settings.object_size));
+    parts.store = Some(Store { sealer, writer: writer.clone(), uri });
+    let uploader = uploader::Parts {
+        id: id.clone(),
+        journal,
+        store,
+        writer,
+        clock: site.clock.clone(),
+        rng: site.rng.clone(),
+        pace: Pace { object_age: settings.object_age, index_interval: settings.index_interval },
+    };
+    Built {
+        processor: Arc::new(VaultProcessor::new(parts, &site.meter)),
+        uploader: Some(Uploader::new(uploader, &site.meter)),
+    }
+}

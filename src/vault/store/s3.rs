@@ -1,0 +1,244 @@
+//! **What**: the vault in S3 (or what speaks it): conditional, checksummed, locked puts; gets and lists for readers.
+//! **Why**: aws-sdk-s3 is the only client with Object Lock headers.
+//! **Invariants**: one plain signed body with an explicit SHA-256, never Content-MD5, never a trailer; `If-None-Match: *`
+//! on every put; a lock is dated from the put; the client is made with the first call. **Not here**: endless retries
+//! (`uploader`), the bytes of objects.
+
+use std::path::Path;
+use std::time::Duration;
+
+use aws_config::BehaviorVersion;
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::config::{
+    Region, RequestChecksumCalculation, ResponseChecksumValidation, StalledStreamProtectionConfig,
+};
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::primitives::{ByteStream, DateTime};
+use aws_sdk_s3::types::ObjectLockMode;
+use aws_sdk_s3::{Client, Config};
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
+use aws_smithy_http_client::{Builder, Connector, proxy::ProxyConfig};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use sha2::{Digest, Sha256};
+use tokio::sync::OnceCell;
+
+use crate::clock::UnixNanos;
+
+use super::settings::{LockMode, S3Settings};
+use super::{ObjectKind, Put, StoreError, VaultReader, VaultStore};
+
+const CONNECT: Duration = Duration::from_millis(3100);
+/// An attempt takes this and a second for each megabyte.
+const ATTEMPT: Duration = Duration::from_secs(30);
+const SDK_ATTEMPTS: u32 = 2;
+
+/// Objects in S3 buckets.
+pub struct S3Store {
+    settings: S3Settings,
+    client: OnceCell<Client>,
+}
+
+impl S3Store {
+    /// A store; credentials come from the standard chain with the first call.
+    pub fn new(settings: S3Settings) -> Self {
+        Self { settings, client: OnceCell::new() }
+    }
+
+    /// A store with a client of the caller's, for tests.
+    pub fn with_client(settings: S3Settings, client: Client) -> Self {
+        Self { settings, client: OnceCell::new_with(Some(client)) }
+    }
+
+    async fn client(&self) -> Result<&Client, StoreError> {
+        self.client.get_or_try_init(|| connect(&self.settings)).await
+    }
+
+    fn bucket(&self, kind: ObjectKind) -> &str {
+        if kind == ObjectKind::Key { &self.settings.key_bucket } else { &self.settings.bucket }
+    }
+
+    async fn put(&self, kind: ObjectKind, name: &str, bytes: Bytes, now: UnixNanos) -> Result<Put, StoreError> {
+        let digest = STANDARD.encode(Sha256::digest(&bytes));
+        let attempt = ATTEMPT + Duration::from_secs(bytes.len() as u64 / 1_000_000);
+        let mut put = self
+            .client()
+            .await?
+            .put_object()
+            .bucket(self.bucket(kind))
+            .key(name)
+            .if_none_match("*")
+            .checksum_sha256(digest)
+            .content_type("application/octet-stream")
+            .body(ByteStream::from(bytes));
+        if let Some(lock) = self.settings.lock {
+            let mode = match (kind, lock.mode) {
+                (ObjectKind::Key, _) | (_, LockMode::Governance) => ObjectLockMode::Governance,
+                (_, LockMode::Compliance) => ObjectLockMode::Compliance,
+            };
+            let until = i64::try_from(now.plus(lock.retention).seconds()).unwrap_or(i64::MAX);
+            put = put.object_lock_mode(mode).object_lock_retain_until_date(DateTime::from_secs(until));
+        }
+        let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(attempt).build();
+        match put.customize().config_override(Config::builder().timeout_config(timeouts)).send().await {
+            Ok(_) => Ok(Put::Written),
+            Err(error) => match classify(&error) {
+                Failed::Exists => Ok(Put::Exists),
+                Failed::Error(error) => Err(error),
+            },
+        }
+    }
+
+    async fn read(&self, kind: ObjectKind, name: &str, range: Option<(u64, u64)>) -> Result<Bytes, StoreError> {
+        let range = range.map(|(first, length)| format!("bytes={first}-{}", (first + length).saturating_sub(1)));
+        let get = self.client().await?.get_object().bucket(self.bucket(kind)).key(name).set_range(range);
+        let got = get.send().await.map_err(|error| classify(&error).error())?;
+        let body =
+            got.body.collect().await.map_err(|_| StoreError::Unavailable("the answer was cut off".to_owned()))?;
+        Ok(body.into_bytes())
+    }
+
+    async fn names(&self, kind: ObjectKind, prefix: &str) -> Result<Vec<String>, StoreError> {
+        let list = self.client().await?.list_objects_v2().bucket(self.bucket(kind)).prefix(prefix);
+        let mut pages = list.into_paginator().send();
+        let mut names = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| classify(&error).error())?;
+            names.extend(page.contents.unwrap_or_default().into_iter().filter_map(|object| object.key));
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+}
+
+impl VaultStore for S3Store {
+    fn put_once<'a>(
+        &'a self,
+        kind: ObjectKind,
+        name: &'a str,
+        bytes: Bytes,
+        now: UnixNanos,
+    ) -> BoxFuture<'a, Result<Put, StoreError>> {
+        Box::pin(self.put(kind, name, bytes, now))
+    }
+}
+
+impl VaultReader for S3Store {
+    fn get<'a>(
+        &'a self,
+        kind: ObjectKind,
+        name: &'a str,
+        range: Option<(u64, u64)>,
+    ) -> BoxFuture<'a, Result<Bytes, StoreError>> {
+        Box::pin(self.read(kind, name, range))
+    }
+
+    fn list<'a>(&'a self, kind: ObjectKind, prefix: &'a str) -> BoxFuture<'a, Result<Vec<String>, StoreError>> {
+        Box::pin(self.names(kind, prefix))
+    }
+}
+
+enum Failed {
+    Exists,
+    Error(StoreError),
+}
+
+impl Failed {
+    fn error(self) -> StoreError {
+        match self {
+            Self::Exists => StoreError::Differs,
+            Self::Error(error) => error,
+        }
+    }
+}
+
+/// What an SDK error means. Texts are error codes, never bodies.
+fn classify<E: ProvideErrorMetadata>(error: &SdkError<E>) -> Failed {
+    let unavailable = |why: String| Failed::Error(StoreError::Unavailable(why));
+    match error {
+        SdkError::TimeoutError(_) => unavailable("timed out".to_owned()),
+        SdkError::DispatchFailure(failure) if failure.is_timeout() => unavailable("timed out".to_owned()),
+        SdkError::DispatchFailure(failure) if failure.is_io() => unavailable("no connection".to_owned()),
+        SdkError::DispatchFailure(_) => {
+            unavailable("no connection, or no credentials in the environment, profile or metadata service".to_owned())
+        }
+        SdkError::ResponseError(_) => unavailable("the answer can't be read".to_owned()),
+        SdkError::ConstructionFailure(_) => {
+            Failed::Error(StoreError::Denied("the request can't be made: look at credentials and region".to_owned()))
+        }
+        SdkError::ServiceError(service) => {
+            let status = service.raw().status().as_u16();
+            classify_answer(status, service.err().code().unwrap_or_default())
+        }
+        _ => unavailable("failed".to_owned()),
+    }
+}
+
+fn classify_answer(status: u16, code: &str) -> Failed {
+    let text = if code.is_empty() { status.to_string() } else { format!("{status} {code}") };
+    let checksum = code == "BadDigest" || code == "InvalidDigest" || code.contains("SHA256Mismatch");
+    Failed::Error(match (status, code) {
+        (412, _) => return Failed::Exists,
+        (400, _) if checksum => StoreError::Corrupt(text),
+        (404, "NoSuchKey") => StoreError::Missing,
+        (400, "RequestTimeout") | (408 | 409 | 429, _) | (500.., _) => StoreError::Unavailable(text),
+        _ => StoreError::Denied(text),
+    })
+}
+
+async fn connect(settings: &S3Settings) -> Result<Client, StoreError> {
+    let trust = match &settings.ca_file {
+        None => TrustStore::default(),
+        Some(path) => TrustStore::empty().with_pem_certificate(pem(path).await?),
+    };
+    let tls = TlsContext::builder().with_trust_store(trust).build();
+    let tls = tls.map_err(|_| StoreError::Denied("the certificates can't be used".to_owned()))?;
+    // only a connector made this way honours both the proxy of the environment and our certificates
+    let http = Builder::new().build_with_connector_fn(move |connector, _| {
+        let mut builder = Connector::builder()
+            .proxy_config(ProxyConfig::from_env())
+            .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
+            .tls_context(tls.clone());
+        builder.set_connector_settings(connector.cloned());
+        builder.build()
+    });
+    let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http);
+    if !settings.region.is_empty() {
+        loader = loader.region(Region::new(settings.region.clone()));
+    }
+    if let Some(endpoint) = &settings.endpoint {
+        loader = loader.endpoint_url(endpoint);
+    }
+    let shared = loader.load().await;
+    Ok(Client::from_conf(configure(aws_sdk_s3::config::Builder::from(&shared), settings)))
+}
+
+/// What every client of ours has.
+pub fn configure(builder: aws_sdk_s3::config::Builder, settings: &S3Settings) -> Config {
+    builder
+        .force_path_style(settings.force_path_style)
+        .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+        .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+        .retry_config(RetryConfig::standard().with_max_attempts(SDK_ATTEMPTS))
+        .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(ATTEMPT).build())
+        .build()
+}
+
+/// Reads certificates and checks them: the client would panic on bad ones.
+async fn pem(path: &Path) -> Result<Vec<u8>, StoreError> {
+    let read = tokio::fs::read(path).await;
+    let bytes = read.map_err(|error| StoreError::Denied(format!("ca_file can't be read: {}", error.kind())))?;
+    let unusable = || StoreError::Denied("ca_file holds no usable PEM certificate".to_owned());
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&bytes) {
+        roots.add(certificate.map_err(|_| unusable())?).map_err(|_| unusable())?;
+    }
+    if roots.is_empty() { Err(unusable()) } else { Ok(bytes) }
+}
