@@ -4,3 +4,11 @@
 
 pub mod debug;
 pub mod file;
+pub mod otlp;
+pub mod otlp_http;
+pub mod preset;
+pub mod remote;
+pub mod verdict;
+
+#[cfg(test)]
+mod tests;

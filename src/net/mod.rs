@@ -3,16 +3,21 @@
 //! **Invariants**: every wait has an end, every size a limit; tasks are made only through [`Spawn`].
 //! **Not here**: OTLP's paths and statuses (`receivers/otlp`, `exporters/`).
 
+pub mod client;
 pub mod collect;
 pub mod encoding;
 pub mod endpoint;
 pub mod listen;
+pub mod proxy;
 pub mod rope;
 pub mod spawn;
+pub mod tls;
 
+pub use client::Client;
 pub use collect::{Collected, Intake, Limits};
 pub use encoding::Encoding;
 pub use endpoint::Endpoint;
+pub use proxy::Proxies;
 pub use spawn::Spawn;
 
 #[cfg(test)]

@@ -124,3 +124,39 @@ fn endpoints_are_host_and_port() {
         assert!(Endpoint::parse(wrong).is_err(), "{wrong}");
     }
 }
+
+#[test]
+fn proxies_are_chosen_as_the_variables_say() {
+    let proxies = |env: &'static [(&'static str, &'static str)]| {
+        Proxies::from_env(&move |name: &str| {
+            env.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+        })
+    };
+    let found = |proxies: &Proxies, uri: &'static str| {
+        proxies.find(&http::Uri::from_static(uri)).map(|rule| rule.uri().to_string())
+    };
+    let both = proxies(&[
+        ("HTTPS_PROXY", "http://secure.test:3128"),
+        ("http_proxy", "plain.test:3129"),
+        ("NO_PROXY", "direct.test, 10.0.0.0/8"),
+    ]);
+    let Ok(both) = both else { panic!("unreadable") };
+    assert_eq!(found(&both, "https://a.test").as_deref(), Some("http://secure.test:3128/"));
+    assert_eq!(found(&both, "http://a.test").as_deref(), Some("http://plain.test:3129/"));
+    for direct in [
+        "https://direct.test",
+        "https://sub.direct.test",
+        "https://10.1.2.3",
+        "https://localhost",
+        "http://127.0.0.1:1",
+        "https://[::1]:1",
+        "https://[::ffff:127.0.0.1]:1",
+    ] {
+        assert_eq!(found(&both, direct), None, "{direct}");
+    }
+    let Ok(all) = proxies(&[("ALL_PROXY", "http://all.test:1")]) else { panic!("unreadable") };
+    assert_eq!(found(&all, "https://a.test").as_deref(), Some("http://all.test:1/"));
+    let error = proxies(&[("https_proxy", "socks5://user:SECRET@a.test:1")]).err();
+    assert_eq!(error.as_deref(), Some("HTTPS_PROXY: only http:// proxies are supported"));
+    assert_eq!(found(&Proxies::none(), "https://a.test"), None);
+}

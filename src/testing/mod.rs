@@ -6,4 +6,6 @@ pub mod engine;
 pub mod request;
 pub mod rig;
 pub mod sim_disk;
+pub mod sink;
 pub mod tasks;
+pub mod tls;

@@ -1,0 +1,132 @@
+//! **What**: the only place where a back end's answer becomes an outcome, for gRPC and HTTP. **Why**: what is retried
+//! wrongly loops, what is dropped wrongly is lost. **Invariants**: retried is what OTLP lists and nothing else; a
+//! refused credential or address keeps the data and alarms; texts of a back end go nowhere. **Not here**: the outlet's
+//! backoff.
+
+use std::time::Duration;
+
+use http::{HeaderMap, StatusCode, header};
+use time::OffsetDateTime;
+use time::format_description::BorrowedFormatItem;
+use time::macros::format_description;
+
+use crate::clock::UnixNanos;
+use crate::net::client::AnswerError;
+use crate::otlp::status::{Code, Retry, http_retry, read_response, read_retry_info};
+use crate::pipeline::{Outcome, Reason};
+
+/// Largest answer that is read, bytes (OTLP's recommendation).
+pub const MAX_ANSWER: usize = 4 << 20;
+/// A back end that asks for more is asked again after this.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+/// `Sun, 06 Nov 1994 08:49:37 GMT`
+const HTTP_DATE: &[BorrowedFormatItem<'static>] =
+    format_description!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT");
+
+/// The back end could not be reached, or not in time.
+pub const UNREACHABLE: Outcome = Outcome::Retry { after: None, reason: Reason::Unavailable };
+
+/// An answer to OTLP/HTTP: status, headers and the body as far as it was read.
+pub fn http(
+    status: StatusCode,
+    headers: &HeaderMap,
+    body: Result<&[u8], AnswerError>,
+    protobuf: bool,
+    now: UnixNanos,
+) -> Outcome {
+    match http_retry(status.as_u16()) {
+        Retry::Done => match body {
+            Ok(body) if protobuf => taken(body),
+            Ok(_) => Outcome::Accepted,
+            Err(error) => unread(error),
+        },
+        Retry::Yes | Retry::WithRetryInfo => {
+            Outcome::Retry { after: retry_after(headers, now), reason: Reason::Unavailable }
+        }
+        Retry::No => match status.as_u16() {
+            413 => Outcome::Refused { reason: Reason::TooLarge },
+            // Not what OTLP calls retryable, but nothing is wrong with the data: it waits for the operator.
+            401 | 402 | 403 | 404 | 405 | 407 | 410 | 421 | 300..=399 => {
+                Outcome::Retry { after: retry_after(headers, now), reason: Reason::Denied }
+            }
+            _ => Outcome::Refused { reason: Reason::BadData },
+        },
+    }
+}
+
+/// An answer to OTLP/gRPC: the status of its trailers (or, without one, of HTTP), and the message.
+pub fn grpc(status: StatusCode, end: Option<&tonic::Status>, message: Result<&[u8], AnswerError>) -> Outcome {
+    let Some(end) = end else {
+        return match (message, status) {
+            (Err(error), StatusCode::OK) => unread(error),
+            _ => code(of_http(status), None),
+        };
+    };
+    match Code::from_number(end.code().into()) {
+        Code::Ok => message.map_or_else(unread, taken),
+        other => code(other, read_retry_info(end.details()).ok().flatten()),
+    }
+}
+
+fn code(code: Code, retry_info: Option<Duration>) -> Outcome {
+    let after = retry_info.map(|after| after.min(LONGEST_WAIT));
+    match (code.retry(), code) {
+        (Retry::Yes, _) => Outcome::Retry { after, reason: Reason::Unavailable },
+        (Retry::WithRetryInfo, _) if after.is_some() => Outcome::Retry { after, reason: Reason::Unavailable },
+        (Retry::WithRetryInfo, _) => Outcome::Refused { reason: Reason::TooLarge },
+        (_, Code::Unauthenticated | Code::PermissionDenied | Code::NotFound | Code::Unimplemented) => {
+            Outcome::Retry { after, reason: Reason::Denied }
+        }
+        _ => Outcome::Refused { reason: Reason::BadData },
+    }
+}
+
+/// What an HTTP status without a gRPC status means, by gRPC's own table.
+fn of_http(status: StatusCode) -> Code {
+    match status.as_u16() {
+        400 => Code::Internal,
+        401 => Code::Unauthenticated,
+        403 => Code::PermissionDenied,
+        404 => Code::Unimplemented,
+        429 | 502 | 503 | 504 => Code::Unavailable,
+        // A redirect, a refused method or content type: something else listens there.
+        300..=399 | 405 | 407 | 415 => Code::Unimplemented,
+        // 200 without a status: the answer was cut.
+        200 => Code::Unavailable,
+        _ => Code::Unknown,
+    }
+}
+
+/// A response to an accepted request.
+fn taken(body: &[u8]) -> Outcome {
+    match read_response(body) {
+        Ok(Some(partial)) if partial.rejected > 0 => {
+            Outcome::Partial { rejected: u64::try_from(partial.rejected).unwrap_or_default(), reason: Reason::BadData }
+        }
+        // A warning, full success, or a success in words of its own: the status said that it was taken.
+        Ok(_) | Err(_) => Outcome::Accepted,
+    }
+}
+
+/// The status said OK, the rest could not be read. Too large an answer must not lead to a retry; a cut one may hide
+/// anything.
+fn unread(error: AnswerError) -> Outcome {
+    match error {
+        AnswerError::TooLarge => Outcome::Partial { rejected: 0, reason: Reason::BadData },
+        AnswerError::Cut => UNREACHABLE,
+    }
+}
+
+/// Retry-After: seconds, or a date.
+fn retry_after(headers: &HeaderMap, now: UnixNanos) -> Option<Duration> {
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    let after = match text.parse::<u64>() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let date = time::PrimitiveDateTime::parse(text, HTTP_DATE).ok()?.assume_utc();
+            let now = OffsetDateTime::from_unix_timestamp(i64::try_from(now.seconds()).ok()?).ok()?;
+            Duration::try_from(date - now).unwrap_or_default()
+        }
+    };
+    Some(after.min(LONGEST_WAIT))
+}

@@ -1,0 +1,181 @@
+//! **What**: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY, and the connector that obeys them. **Why**: in many
+//! places the only way out is a proxy. **Invariants**: https and gRPC go through a CONNECT tunnel, so the proxy sees
+//! names and ciphertext; loopback is never proxied; a proxy's password is never shown. **Not here**: TLS (`tls`).
+
+use std::error::Error;
+use std::io;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::future::BoxFuture;
+use http::{HeaderValue, Uri};
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::client::legacy::connect::proxy::Tunnel;
+use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
+use hyper_util::client::proxy::matcher::{Intercept, Matcher};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tower::Service;
+
+/// Error of a connection attempt.
+pub(super) type ConnectError = Box<dyn Error + Send + Sync>;
+
+/// Which destinations go through which proxy. No `Debug`: proxies have passwords.
+pub struct Proxies {
+    rules: Matcher,
+}
+
+impl Proxies {
+    /// Reads the variables, upper case first, through `var`.
+    ///
+    /// # Errors
+    /// One line that names the variable; only `http://` proxies are spoken to.
+    pub fn from_env(var: &dyn Fn(&str) -> Option<String>) -> Result<Self, String> {
+        let read = |name: &str| {
+            let value = var(name).or_else(|| var(&name.to_ascii_lowercase())).unwrap_or_default();
+            let value = value.trim().to_owned();
+            let other = value.split_once("://").is_some_and(|(scheme, _)| !scheme.eq_ignore_ascii_case("http"));
+            if other { Err(format!("{name}: only http:// proxies are supported")) } else { Ok(value) }
+        };
+        let no = var("NO_PROXY").or_else(|| var("no_proxy")).unwrap_or_default();
+        let rules = Matcher::builder()
+            .https(read("HTTPS_PROXY")?)
+            .http(read("HTTP_PROXY")?)
+            .all(read("ALL_PROXY")?)
+            .no(no)
+            .build();
+        Ok(Self { rules })
+    }
+
+    /// No proxy at all.
+    pub fn none() -> Self {
+        Self { rules: Matcher::builder().build() }
+    }
+
+    pub(super) fn find(&self, destination: &Uri) -> Option<Intercept> {
+        let host = destination.host()?.trim_matches(['[', ']']);
+        let loopback = host.eq_ignore_ascii_case("localhost")
+            || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback());
+        if loopback { None } else { self.rules.intercept(destination) }
+    }
+
+    /// What a plain `http://` request through the proxy must carry.
+    pub(super) fn authorization(&self, destination: &Uri) -> Option<HeaderValue> {
+        if destination.scheme_str() != Some("http") {
+            return None;
+        }
+        let mut value = self.find(destination)?.basic_auth()?.clone();
+        value.set_sensitive(true);
+        Some(value)
+    }
+}
+
+/// Connects directly, through a tunnel, or to the proxy itself.
+#[derive(Clone)]
+pub(super) struct Connector {
+    http: HttpConnector,
+    proxies: Arc<Proxies>,
+    /// Plain HTTP/2 can't be forwarded by a proxy: it is tunnelled as https would be.
+    tunnel_always: bool,
+}
+
+impl Connector {
+    pub(super) fn new(http: HttpConnector, proxies: Arc<Proxies>, tunnel_always: bool) -> Self {
+        Self { http, proxies, tunnel_always }
+    }
+
+    fn rule(&self, destination: &Uri) -> Option<Intercept> {
+        if !self.tunnel_always || destination.scheme_str() == Some("https") {
+            return self.proxies.find(destination);
+        }
+        let mut parts = destination.clone().into_parts();
+        parts.scheme = Some(http::uri::Scheme::HTTPS);
+        self.proxies.find(&Uri::from_parts(parts).ok()?)
+    }
+}
+
+impl Service<Uri> for Connector {
+    type Response = Link;
+    type Error = ConnectError;
+    type Future = BoxFuture<'static, Result<Link, ConnectError>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
+        self.http.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, destination: Uri) -> Self::Future {
+        let Some(rule) = self.rule(&destination) else {
+            let connecting = self.http.call(destination);
+            return Box::pin(async move { Ok(Link { io: connecting.await?, proxied: false }) });
+        };
+        if self.tunnel_always || destination.scheme_str() == Some("https") {
+            let mut tunnel = Tunnel::new(rule.uri().clone(), self.http.clone());
+            if let Some(auth) = rule.basic_auth() {
+                tunnel = tunnel.with_auth(auth.clone());
+            }
+            let destination = with_port(destination);
+            return Box::pin(async move { Ok(Link { io: tunnel.call(destination).await?, proxied: false }) });
+        }
+        let connecting = self.http.call(rule.uri().clone());
+        Box::pin(async move { Ok(Link { io: connecting.await?, proxied: true }) })
+    }
+}
+
+/// CONNECT names the port.
+fn with_port(destination: Uri) -> Uri {
+    if destination.port().is_some() {
+        return destination;
+    }
+    let port = if destination.scheme_str() == Some("http") { 80 } else { 443 };
+    let authority = format!("{}:{port}", destination.host().unwrap_or_default());
+    let mut parts = destination.clone().into_parts();
+    let Ok(authority) = authority.parse() else { return destination };
+    parts.authority = Some(authority);
+    Uri::from_parts(parts).unwrap_or(destination)
+}
+
+/// A TCP connection, and whether requests on it go to a proxy in absolute form.
+pub(super) struct Link {
+    io: TokioIo<TcpStream>,
+    proxied: bool,
+}
+
+impl Connection for Link {
+    fn connected(&self) -> Connected {
+        self.io.inner().connected().proxy(self.proxied)
+    }
+}
+
+impl Read for Link {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+impl Write for Link {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+    }
+}

@@ -1,0 +1,120 @@
+//! **What**: a certificate authority made up on the spot: P-256 certificates written as DER by hand, so that no key
+//! lies in the repository and no program is needed.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
+use base64::Engine as _;
+use rustls::RootCertStore;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::WebPkiClientVerifier;
+
+/// A certificate with its key.
+pub struct Certified {
+    /// DER.
+    pub certificate: Vec<u8>,
+    /// PKCS #8.
+    pub key: Vec<u8>,
+}
+
+/// An authority.
+pub struct Authority {
+    name: Vec<u8>,
+    pair: EcdsaKeyPair,
+    /// Its own certificate, DER.
+    pub certificate: Vec<u8>,
+}
+
+fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+    let body = parts.concat();
+    let mut out = vec![tag];
+    match body.len() {
+        n @ 0..=127 => out.push(n as u8),
+        n @ 128..=255 => out.extend([0x81, n as u8]),
+        n => out.extend([0x82, (n >> 8) as u8, n as u8]),
+    }
+    out.extend(body);
+    out
+}
+
+fn oid(bytes: &[u8]) -> Vec<u8> {
+    tlv(6, &[bytes])
+}
+
+fn name(common: &str) -> Vec<u8> {
+    let attribute = tlv(0x30, &[&oid(&[0x55, 4, 3]), &tlv(0x0c, &[common.as_bytes()])]);
+    tlv(0x30, &[&tlv(0x31, &[&attribute])])
+}
+
+fn new_pair() -> (EcdsaKeyPair, Vec<u8>) {
+    let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &SystemRandom::new()).unwrap();
+    let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, pkcs8.as_ref()).unwrap();
+    (pair, pkcs8.as_ref().to_vec())
+}
+
+fn signed(signer: &EcdsaKeyPair, issuer: &[u8], subject: &[u8], key: &EcdsaKeyPair, extension: &[u8]) -> Vec<u8> {
+    let ecdsa_sha256 = tlv(0x30, &[&oid(&[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2])]);
+    let p256 = [oid(&[0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1]), oid(&[0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7])].concat();
+    let public = tlv(0x30, &[&tlv(0x30, &[&p256]), &tlv(3, &[&[0], key.public_key().as_ref()])]);
+    let validity = tlv(0x30, &[&tlv(0x17, &[b"200101000000Z"]), &tlv(0x17, &[b"491231235959Z"])]);
+    let extensions = tlv(0xa3, &[&tlv(0x30, &[extension])]);
+    let version = tlv(0xa0, &[&tlv(2, &[&[2]])]);
+    let body =
+        tlv(0x30, &[&version, &tlv(2, &[&[1]]), &ecdsa_sha256, issuer, &validity, subject, &public, &extensions]);
+    let signature = signer.sign(&SystemRandom::new(), &body).unwrap();
+    tlv(0x30, &[&body, &ecdsa_sha256, &tlv(3, &[&[0], signature.as_ref()])])
+}
+
+impl Authority {
+    /// A new one.
+    #[expect(clippy::new_without_default, reason = "each is another")]
+    pub fn new() -> Self {
+        let (pair, _) = new_pair();
+        let name = name("a test's authority");
+        let is_ca = tlv(4, &[&tlv(0x30, &[&tlv(1, &[&[0xff]])])]);
+        let basic_constraints = tlv(0x30, &[&oid(&[0x55, 0x1d, 0x13]), &tlv(1, &[&[0xff]]), &is_ca]);
+        let certificate = signed(&pair, &name, &name, &pair, &basic_constraints);
+        Self { name, pair, certificate }
+    }
+
+    /// A certificate for a host name.
+    pub fn issue(&self, host: &str) -> Certified {
+        let (pair, key) = new_pair();
+        let names = tlv(4, &[&tlv(0x30, &[&tlv(0x82, &[host.as_bytes()])])]);
+        let alternative = tlv(0x30, &[&oid(&[0x55, 0x1d, 0x11]), &names]);
+        let certificate = signed(&self.pair, &self.name, &name(host), &pair, &alternative);
+        Certified { certificate, key }
+    }
+
+    /// A TLS server's configuration for `host`; with `mutual` it asks clients for a certificate of this authority.
+    pub fn server(&self, host: &str, mutual: bool) -> Arc<rustls::ServerConfig> {
+        let Certified { certificate, key } = self.issue(host);
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder =
+            rustls::ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
+        let builder = if mutual {
+            let mut roots = RootCertStore::empty();
+            roots.add(CertificateDer::from(self.certificate.clone())).unwrap();
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
+            builder.unwrap().with_client_cert_verifier(verifier)
+        } else {
+            builder.unwrap().with_no_client_auth()
+        };
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key));
+        let mut config = builder.with_single_cert(vec![CertificateDer::from(certificate)], key).unwrap();
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Arc::new(config)
+    }
+}
+
+/// Writes a PEM file into `folder`.
+pub fn pem_file(folder: &tempfile::TempDir, file: &str, label: &str, der: &[u8]) -> PathBuf {
+    let base64 = base64::engine::general_purpose::STANDARD.encode(der);
+    let lines: Vec<&str> = base64.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
+    let text = format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"));
+    let path = folder.path().join(file);
+    std::fs::write(&path, text).unwrap();
+    path
+}
