@@ -221,6 +221,10 @@ pub struct ItemFacts {
     pub operation: Option<String>,
     /// Session id (raw).
     pub session: Option<String>,
+    /// Id of the agent invocation (raw), where the dialect tells one; elsewhere the trace and its spans tell.
+    pub run: Option<String>,
+    /// Id of the sub-agent that acted (raw), where the dialect tells it apart from the main one.
+    pub sub_agent: Option<String>,
     /// Turn id or number (raw).
     pub turn: Option<String>,
     /// Iteration number.

@@ -41,6 +41,8 @@ fn blank(node: Node) -> ItemFacts {
         event: None,
         operation: None,
         session: None,
+        run: None,
+        sub_agent: None,
         turn: None,
         iteration: None,
         user: None,
@@ -71,6 +73,8 @@ fn blank(node: Node) -> ItemFacts {
 
 fn identity(reader: &Reader<'_, '_>, sources: &Sources, facts: &mut ItemFacts) {
     facts.session = reader.text_anywhere(&sources.session);
+    facts.run = reader.text(&sources.run);
+    facts.sub_agent = reader.text(&sources.sub_agent);
     facts.turn = reader.text(&sources.turn);
     facts.user = reader.text_anywhere(&sources.user);
     facts.tenant = reader.text_anywhere(&sources.tenant);

@@ -92,6 +92,10 @@ pub(super) struct Event {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Fields {
     pub(super) session: List,
+    /// The id of the agent invocation, only where the dialect tells one (elsewhere the spans tell).
+    pub(super) run: List,
+    /// The id of the sub-agent that acted, only where the dialect tells it apart from the main one.
+    pub(super) sub_agent: List,
     pub(super) turn: List,
     pub(super) iteration: List,
     pub(super) user: List,

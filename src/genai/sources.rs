@@ -61,7 +61,7 @@ macro_rules! sources {
 sources! {
     all: session turn iteration user tenant feature actor tool tool_call finish success error status decision
         service_tier speed inference_geo server_address;
-    own: operation provider request_model response_model response_id cost;
+    own: run sub_agent operation provider request_model response_model response_id cost;
 }
 
 /// The places of every token count of one dialect, and how they overlap.

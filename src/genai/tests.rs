@@ -181,7 +181,7 @@ fn show(payload: &Payload, item: &ItemFacts) -> Json {
     let mut out = json!({
         "dialect": item.dialect, "agent": item.agent, "call": format!("{:?}", item.call).to_lowercase(),
         "billable": item.billable, "twin": item.twin, "call_key": item.call_key, "event": item.event,
-        "session": item.session, "turn": item.turn, "iteration": item.iteration, "user": item.user,
+        "session": item.session, "run": item.run, "sub_agent": item.sub_agent, "turn": item.turn, "iteration": item.iteration, "user": item.user,
         "tenant": item.tenant, "feature": item.feature, "actor": item.actor,
     });
     let more = json!({
