@@ -25,6 +25,7 @@ use tokio::sync::watch;
 use crate::clock::Clock;
 use crate::net::Spawn;
 use crate::net::spawn::blocking;
+use crate::pipeline::Reason;
 use crate::pipeline::checkpoint::{self, Checkpoints};
 use crate::pipeline::engine::{Context, Engine};
 use crate::pipeline::spool::{Committer, Spool};
@@ -253,8 +254,20 @@ async fn bind(listeners: Vec<Box<dyn Listener>>) -> Result<Vec<Box<dyn BoundList
     Ok(bound)
 }
 
+/// A committer that panics must end the gateway: nobody would be answered any more.
+struct Fail<'a>(&'a Engine);
+
+impl Drop for Fail<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.sequencer.fail(Reason::SpoolFailed);
+        }
+    }
+}
+
 /// The committer thread's life.
 fn commit_until(mut committer: Committer, last: &AtomicBool, engine: &Engine) {
+    let _fail = Fail(engine);
     let mut idle_steps = 0;
     loop {
         let ending = last.load(Ordering::SeqCst);
@@ -285,7 +298,7 @@ async fn tick(engine: Arc<Engine>, spool: Arc<Spool>, seams: Seams) {
         rss.set(process::resident_bytes().unwrap_or(0) as f64);
         uptime.set(seams.clock.monotonic().saturating_sub(began).as_secs_f64());
         let status = spool.status();
-        let trouble = status.poisoned.or(status.refusing).map(crate::pipeline::Reason::text);
+        let trouble = status.poisoned.or(status.refusing).map(Reason::text);
         seams.health.set("spool", trouble);
     }
 }
