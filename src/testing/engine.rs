@@ -69,6 +69,18 @@ pub fn names(request: &[u8]) -> Vec<String> {
     scopes.flat_map(|scope| scope.spans).map(|span| span.name).collect()
 }
 
+/// Names of the spans in a trace request, each with one attribute's text.
+pub fn names_with(request: &[u8], key: &str) -> Vec<(String, String)> {
+    use opentelemetry_proto::tonic::common::v1::any_value::Value;
+    let request = ExportTraceServiceRequest::decode(request).unwrap();
+    let scopes = request.resource_spans.into_iter().flat_map(|resource| resource.scope_spans);
+    let text = |span: &Span| {
+        let value = span.attributes.iter().find(|pair| pair.key == key)?.value.clone()?.value?;
+        if let Value::StringValue(text) = value { Some(text) } else { None }
+    };
+    scopes.flat_map(|scope| scope.spans).map(|span| (span.name.clone(), text(&span).unwrap_or_default())).collect()
+}
+
 /// The attributes of the first span.
 pub fn attributes(request: &[u8]) -> BTreeMap<String, String> {
     use opentelemetry_proto::tonic::common::v1::any_value::Value;
@@ -245,7 +257,12 @@ pub const REFERENCE: &str = "reference";
 
 impl Drafter {
     pub fn new(id: &str) -> Arc<Self> {
-        Arc::new(Self { id: id.into(), next: Arc::new(Mutex::new(0)) })
+        Self::after(id, 0)
+    }
+
+    /// One whose numbers go on behind `last`.
+    pub fn after(id: &str, last: u64) -> Arc<Self> {
+        Arc::new(Self { id: id.into(), next: Arc::new(Mutex::new(last)) })
     }
 }
 

@@ -139,7 +139,10 @@ impl Sequencer {
             let Some(ticketer) = tickets.get_mut(&draft.processor) else { continue };
             let mut ticketed = ticketer.ticket(draft.body);
             records.append(&mut ticketed.records);
-            texts.extend(ticketed.slots);
+            for (slot, text) in ticketed.slots {
+                // A draft of items that were kept back comes last; it has no say in the copies.
+                texts.entry(slot).or_insert(text);
+            }
         }
         for mut copy in product.copies {
             let unfilled = copy.patch(&texts);

@@ -1,4 +1,5 @@
-//! **What**: [`Engine`]: the parts of the engine put together from a plan and an open spool. Spawns nothing.
+//! **What**: [`Engine`]: the parts of the engine put together from a plan and an open spool.
+//! **Why**: the app, and a simulation on one thread, run the same parts. **Invariants**: spawns and binds nothing.
 //! **Not here**: tasks and threads (`app/tasks`), start and stop (`app/`).
 
 use std::collections::HashMap;
@@ -21,6 +22,9 @@ use super::spool::Spool;
 use super::worker::{Metrics, Worker};
 use super::workers::Workers;
 use super::{EnginePlan, OutletSettings};
+
+#[cfg(test)]
+mod tests;
 
 /// The seams that the engine is given.
 #[derive(Clone)]
