@@ -3,6 +3,7 @@
 
 pub mod drive;
 pub mod engine;
+pub mod raw;
 pub mod request;
 pub mod rig;
 pub mod sim_disk;

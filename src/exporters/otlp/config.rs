@@ -110,11 +110,13 @@ impl Config {
 }
 
 fn address(common: &Common, text: &str) -> Result<Uri, &'static str> {
-    let uri = common.url(text.strip_prefix("dns:///").unwrap_or(text), false)?;
+    let text = text.strip_prefix("dns:///").unwrap_or(text);
+    let uri = common.url(text, false)?;
     if !matches!(uri.path(), "" | "/") {
         return Err("has a path, which gRPC does not: write `host:port`, or use `otlp_http`");
     }
-    if uri.port_u16().is_none() {
+    // With a scheme the port is that of the scheme.
+    if uri.port_u16().is_none() && !text.contains("://") {
         return Err("has no port: write `host:port`, such as `collector:4317`");
     }
     Ok(uri)

@@ -261,7 +261,7 @@ fn what_contradicts_itself_is_a_problem_and_all_are_found_at_once() {
     }
     let plain_with_ca = serde_json::json!({ "endpoint": "http://a:1", "tls": { "ca_file": "x" } });
     assert_eq!(paths(plain_with_ca), ["endpoint"], "nothing goes out in clear by accident");
-    for right in ["a:1", "https://a:1", "http://a:1", "[::1]:4317", "dns:///a:1", "https://a:1/"] {
+    for right in ["a:1", "https://a:1", "http://a:1", "[::1]:4317", "dns:///a:1", "https://a:1/", "https://a"] {
         assert!(paths(serde_json::json!({ "endpoint": right })).is_empty(), "{right}");
     }
     assert!(serde_json::from_str::<Config>(r#"{"endpont": "a:1"}"#).is_err());
@@ -300,4 +300,59 @@ async fn the_preset_fills_what_is_not_written() {
     assert_eq!((seen[0].header("x-honeycomb-dataset"), seen[1].header("x-honeycomb-dataset")), (None, Some("agents")));
     let cloud = config(serde_json::json!({ "preset": "signoz", "region": "eu", "ingestion_key": "k" }));
     assert_eq!(cloud.settings().unwrap().endpoint.to_string(), "https://ingest.eu.signoz.cloud:443/");
+}
+
+/// A method of tonic's own server.
+#[derive(Clone)]
+struct Unary(Result<Bytes, tonic::Status>);
+
+impl tonic::server::UnaryService<Bytes> for Unary {
+    type Response = Bytes;
+    type Future = std::future::Ready<Result<tonic::Response<Bytes>, tonic::Status>>;
+
+    fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
+        assert_eq!(request.into_inner(), crate::exporters::tests::request(Signal::Traces, 200_000).body);
+        std::future::ready(self.0.clone().map(tonic::Response::new))
+    }
+}
+
+/// tonic's own server, with and without what it can inflate, is understood and understands.
+#[tokio::test]
+async fn tonics_server_understands_the_exporter() {
+    use tonic::codec::CompressionEncoding::{Gzip, Zstd};
+    let partial = response_to_protobuf(Some(&PartialSuccess { rejected: 2, message: "no".into() }));
+    for (accepts, answers, outcomes) in [
+        (vec![Gzip, Zstd], Ok(Bytes::new()), vec![Outcome::Accepted, Outcome::Accepted]),
+        (
+            vec![Zstd],
+            Ok(Bytes::from(partial)),
+            vec![
+                Outcome::Retry { after: Some(Duration::ZERO), reason: Reason::Unavailable },
+                Outcome::Partial { rejected: 2, reason: Reason::BadData },
+            ],
+        ),
+        (
+            vec![],
+            Err(tonic::Status::unavailable("busy")),
+            vec![Outcome::Retry { after: Some(Duration::ZERO), reason: Reason::Unavailable }, AGAIN],
+        ),
+    ] {
+        let service = tower::service_fn(move |request: http::Request<axum::body::Body>| {
+            let mut grpc = tonic::server::Grpc::new(crate::testing::raw::Raw);
+            for encoding in &accepts {
+                grpc = grpc.accept_compressed(*encoding).send_compressed(*encoding);
+            }
+            let unary = Unary(answers.clone());
+            async move { Ok::<_, std::convert::Infallible>(grpc.unary(unary, request).await) }
+        });
+        let router = axum::Router::new().fallback_service(service);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        crate::testing::tasks::TestTasks::shared()
+            .spawn("server", Box::pin(async move { axum::serve(listener, router).await.unwrap() }));
+        let exporter = build(serde_json::json!({ "endpoint": endpoint }), &[]);
+        for outcome in outcomes {
+            assert_eq!(exporter.send(&request(Signal::Traces, 200_000)).await, outcome);
+        }
+    }
 }

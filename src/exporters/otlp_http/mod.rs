@@ -19,11 +19,14 @@ pub use config::{Config, Settings};
 use super::remote::{Deps, Remote};
 use super::verdict::{self, MAX_ANSWER, UNREACHABLE};
 use crate::net::Encoding;
-use crate::net::client::{self, upload};
+use crate::net::client::{self, AnswerError, upload};
 use crate::otlp::Signal;
 use crate::pipeline::{ExportRequest, Exporter, Outcome, Reason, Trust};
 
 const PROTOBUF: HeaderValue = HeaderValue::from_static("application/x-protobuf");
+
+/// How long and how much of an error's body is read.
+const ERROR_READ: (Duration, usize) = (Duration::from_secs(1), 64 * 1024);
 
 /// The exporter.
 pub struct OtlpHttp {
@@ -75,7 +78,13 @@ impl OtlpHttp {
         if parts.status == StatusCode::UNSUPPORTED_MEDIA_TYPE && self.remote.step_down(used) {
             return Outcome::Retry { after: Some(Duration::ZERO), reason: Reason::Unavailable };
         }
-        let body = client::read(body, MAX_ANSWER).await;
+        let body = if parts.status.is_success() {
+            client::read(body, MAX_ANSWER).await
+        } else {
+            // Read only so that the connection can be used again: the status says it all.
+            let rest = tokio::time::timeout(ERROR_READ.0, client::read(body, ERROR_READ.1)).await;
+            rest.unwrap_or(Err(AnswerError::Cut))
+        };
         let body = body.as_ref().map(|(bytes, _)| &bytes[..]).map_err(|error| *error);
         let protobuf = parts.headers.get(CONTENT_TYPE).is_none_or(|value| value.as_bytes().ends_with(b"protobuf"));
         let outcome = verdict::http(parts.status, &parts.headers, body, protobuf, self.remote.deps.clock.now());

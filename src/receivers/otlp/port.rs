@@ -3,12 +3,18 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::meters::Meters;
 use super::reply::{self, Refusal};
+use crate::net::spawn::blocking;
 use crate::net::{Collected, Intake, Limits, Spawn};
 use crate::otlp::status::PartialSuccess;
 use crate::otlp::{Signal, count_items};
 use crate::pipeline::{Admission, Outcome, Reason, Submission, Trust};
+
+/// Requests up to this are counted where they were read: a large one may be nothing but items of a few bytes.
+const INLINE_COUNT: usize = 1 << 20;
 
 /// What is the same for both ports of a receiver.
 pub(super) struct Door {
@@ -60,8 +66,7 @@ impl Port {
         if request.bytes.is_empty() {
             return Ok(None);
         }
-        // What is malformed is found, and answered, by the engine.
-        let items = count_items(signal, &request.bytes).unwrap_or_default();
+        let items = self.count(signal, &request.bytes).await;
         let door = &self.door;
         let submission = Submission {
             signal,
@@ -75,6 +80,16 @@ impl Port {
         let outcome = door.admission.submit(submission).await;
         self.meters.submitted(signal, items, &outcome);
         reply::accepted(&outcome)
+    }
+
+    /// Items of a request; 0 when it is malformed, which the engine finds and answers.
+    async fn count(&self, signal: Signal, request: &Bytes) -> u64 {
+        if request.len() <= INLINE_COUNT {
+            return count_items(signal, request).unwrap_or_default();
+        }
+        let request = request.clone();
+        let count = blocking(&*self.door.tasks, "count", move || count_items(signal, &request).unwrap_or_default());
+        count.await.unwrap_or_default()
     }
 
     /// Where a client should have gone.

@@ -10,14 +10,18 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
+use tonic::codec::CompressionEncoding;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
+use tonic_types::StatusExt as _;
 
 use super::super::*;
-use super::support::{Knobs, Rig, WIRE};
+use super::support::{INFLATED, Knobs, Rig, WIRE};
 use super::{Way, span};
 use crate::net::Endpoint;
 use crate::net::listen::Settings;
+use crate::pipeline::{Outcome, Reason};
+use crate::testing::raw::Raw;
 
 const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -239,4 +243,39 @@ async fn health_is_answered_by_service_and_follows_the_gateway() {
     assert_eq!(ask("unknown").await, Err(tonic::Code::NotFound));
     rig.running.set_serving(false).await;
     assert_eq!((ask("").await, ask(traces).await), (Ok(2), Ok(2)));
+}
+
+/// tonic's own client, compressed and not, reads our answers as it should.
+#[tokio::test]
+async fn tonics_client_understands_the_grpc_port() {
+    let rig = Rig::new().await;
+    let url = format!("http://{}", rig.grpc());
+    let channel = tonic::transport::Endpoint::from_shared(url).expect("a URL").connect().await.expect("connects");
+    let path = || "/opentelemetry.proto.collector.trace.v1.TraceService/Export".parse().expect("a path");
+    for encoding in [None, Some(CompressionEncoding::Gzip), Some(CompressionEncoding::Zstd)] {
+        let mut client = tonic::client::Grpc::new(channel.clone());
+        if let Some(encoding) = encoding {
+            client = client.send_compressed(encoding).accept_compressed(encoding);
+        }
+        let body = span(Way::Grpc, 30_000);
+        client.ready().await.expect("ready");
+        let answer = client.unary(tonic::Request::new(body.clone()), path(), Raw).await.expect("accepted");
+        assert!(answer.into_inner().is_empty());
+        assert_eq!(rig.door.taken()[0].1, body);
+
+        let outcome = Outcome::Retry { after: Some(Duration::from_secs(3)), reason: Reason::SpoolFull };
+        rig.door.outcomes.lock().push_back(outcome);
+        client.ready().await.expect("ready");
+        let status = client.unary(tonic::Request::new(body), path(), Raw).await.expect_err("refused");
+        assert_eq!((status.code(), status.message()), (tonic::Code::Unavailable, "the spool is full"));
+        let delay = status.get_details_retry_info().and_then(|info| info.retry_delay);
+        assert_eq!(delay, Some(Duration::from_secs(3)));
+        rig.door.taken();
+
+        let large = span(Way::Grpc, INFLATED + 1);
+        client.ready().await.expect("ready");
+        let status = client.unary(tonic::Request::new(large), path(), Raw).await.expect_err("refused");
+        assert_eq!(status.code(), tonic::Code::ResourceExhausted);
+        assert!(status.get_details_retry_info().is_none());
+    }
 }
