@@ -16,8 +16,10 @@
 
 pub mod books;
 pub mod document;
+pub mod keygen;
 pub mod keys;
 pub mod names;
+pub mod read;
 pub mod record;
 pub mod row;
 pub mod seal;

@@ -9,7 +9,7 @@ mod flight;
 mod journal;
 mod shelf;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -19,7 +19,7 @@ const NOON: UnixNanos = UnixNanos(1_795_168_800_000_000_000);
 
 /// A spool in memory. `done` is durable only up to the last `sync`.
 #[derive(Default)]
-struct FakeJournal(Mutex<FakeState>);
+pub(crate) struct FakeJournal(Mutex<FakeState>);
 
 #[derive(Default)]
 struct FakeState {
@@ -30,7 +30,7 @@ struct FakeState {
 }
 
 impl FakeJournal {
-    fn append(&self, kind: RecordKind, account: &str, body: Bytes) {
+    pub(crate) fn append(&self, kind: RecordKind, account: &str, body: Bytes) {
         let mut state = self.0.lock();
         let seq = Seq(state.records.len() as u64 * 3); // positions have gaps
         state.records.push(Stored { seq, kind, account: account.into(), committed: NOON, body });
@@ -44,7 +44,7 @@ impl FakeJournal {
         state.synced = keep;
     }
 
-    fn left(&self) -> Vec<RecordKind> {
+    pub(crate) fn left(&self) -> Vec<RecordKind> {
         let state = self.0.lock();
         let done: HashSet<Seq> = state.done.iter().copied().collect();
         state.records.iter().filter(|stored| !done.contains(&stored.seq)).map(|stored| stored.kind).collect()

@@ -1,4 +1,5 @@
 mod process;
+mod whole;
 
 use super::config::{Leave, StoreSettings};
 use super::*;

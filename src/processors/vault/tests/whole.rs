@@ -1,0 +1,244 @@
+//! From a request to a directory and back to an auditor's eyes.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::{Value as Json, json};
+
+use super::super::{Built, Config, Site, build, config::Store};
+use crate::clock::{ManualClock, UnixNanos};
+use crate::genai::Vocabulary;
+use crate::pipeline::{Batch, Origin, Processor, Ticketer, Trust};
+use crate::pseudonym::{PlainIds, Pseudonymizer};
+use crate::rng::SystemRng;
+use crate::secret::Secret;
+use crate::telemetry::Meter;
+use crate::testing::request;
+use crate::vault::keygen::keygen;
+use crate::vault::read::{Filter, Location, Opener, Vault, Wanted, get, identities, replay};
+use crate::vault::uploader::Uploader;
+use crate::vault::uploader::tests::FakeJournal;
+
+const NOON: UnixNanos = UnixNanos(1_795_168_800_000_000_000);
+
+struct Gateway {
+    folder: tempfile::TempDir,
+    journal: Arc<FakeJournal>,
+    processor: Arc<super::super::VaultProcessor>,
+    ticketer: Box<dyn Ticketer>,
+    uploader: Uploader,
+}
+
+fn gateway() -> Gateway {
+    let folder = tempfile::tempdir().expect("scratch");
+    let public = keygen(&folder.path().join("auditor.key")).expect("key");
+    let config = Config {
+        recipients: vec![public],
+        store: Some(Store::Directory(folder.path().join("vault"))),
+        writer: Some("gw-1".to_owned()),
+        ..Config::default()
+    };
+    let settings = config.settings().map_err(|problems| format!("{problems:?}")).expect("valid");
+    let site = Site {
+        vocabulary: Arc::new(Vocabulary::builtin().expect("vocabulary")),
+        ids: Arc::new(PlainIds(Pseudonymizer::new(&Secret::new("k".to_owned())))),
+        clock: ManualClock::at(NOON),
+        rng: Arc::new(SystemRng),
+        meter: Meter::new(),
+    };
+    let journal = Arc::new(FakeJournal::default());
+    let Built { processor, uploader } = build(&"vault".into(), &settings, &site, journal.clone());
+    let ticketer = processor.ticketer().expect("ticketer");
+    Gateway { folder, journal, processor, ticketer, uploader: uploader.expect("uploader") }
+}
+
+impl Gateway {
+    fn send(&mut self, case: &Json) {
+        let origin = Origin {
+            account: "default".into(),
+            receiver: "otlp".into(),
+            trust: Trust::ThirdParty,
+            received: NOON,
+            id: [7; 16],
+            repeat: false,
+        };
+        let mut batch = Batch::new(Arc::new(origin), request::payload(case));
+        self.processor.process(&mut batch).expect("processed");
+        for draft in batch.drafts {
+            for record in self.ticketer.ticket(draft.body).records {
+                self.journal.append(record.kind, "default", record.body);
+            }
+        }
+    }
+
+    fn location(&self) -> Location {
+        Location { store: self.folder.path().join("vault").display().to_string(), ..Location::default() }
+    }
+
+    fn auditors(&self) -> Vec<age::x25519::Identity> {
+        identities(&[self.folder.path().join("auditor.key")]).expect("identity")
+    }
+
+    async fn replay(&self, session: &str) -> Result<String, String> {
+        let vault = Vault::at(&self.location())?;
+        let mut opener = Opener::new(&vault, self.auditors());
+        let found = replay(&vault, &mut opener, session, &Filter::default()).await?;
+        let mut out = Vec::new();
+        found.write(&mut out).expect("written");
+        Ok(String::from_utf8(out).expect("text"))
+    }
+}
+
+fn turn(n: u64, history: &[(&str, &str)], answer: &str) -> Json {
+    let messages: Vec<Json> = history
+        .iter()
+        .map(|(role, text)| json!({"role": role, "parts": [{"type": "text", "content": text}]}))
+        .collect();
+    json!({"name": "chat gpt-4o", "trace": 1, "span": n, "start": 1_795_168_800 + n, "attributes": {
+        "gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai", "gen_ai.request.model": "gpt-4o",
+        "gen_ai.usage.input_tokens": 10, "gen_ai.usage.output_tokens": 5, "gen_ai.conversation.id": "s-1",
+        "tenant.id": "acme",
+        "gen_ai.input.messages": Json::Array(messages).to_string(),
+        "gen_ai.output.messages": json!([{"role": "assistant", "parts": [{"type": "text", "content": answer}]}]).to_string()}})
+}
+
+fn tool(n: u64) -> Json {
+    json!({"name": "execute_tool ls", "trace": 1, "span": n, "start": 1_795_168_800 + n, "attributes": {
+        "gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "ls", "gen_ai.conversation.id": "s-1", "tenant.id": "acme",
+        "gen_ai.tool.call.arguments": r#"{"path":"/CANARY"}"#, "gen_ai.tool.call.result": "a\u{1b}[31mred\nb CANARY"}})
+}
+
+fn files(folder: &Path, out: &mut Vec<(String, Vec<u8>)>) {
+    for entry in std::fs::read_dir(folder).expect("folder") {
+        let path = entry.expect("entry").path();
+        if path.is_dir() {
+            files(&path, out);
+        } else {
+            out.push((path.display().to_string(), std::fs::read(&path).expect("file")));
+        }
+    }
+}
+
+/// A session is told in order, messages shown once, tools with arguments and results, nothing that drives a terminal;
+/// and it is the same before and after the index is written.
+#[tokio::test]
+async fn a_session_is_replayed() {
+    let mut gateway = gateway();
+    gateway.send(&json!({"items": [turn(1, &[("user", "CANARY one")], "CANARY two"), tool(2)]}));
+    gateway.send(&json!({"items": [
+        turn(3, &[("user", "CANARY one"), ("assistant", "CANARY two"), ("user", "CANARY three")], "CANARY four")]}));
+    assert!(gateway.uploader.drain().await);
+    let text = gateway.replay("s-1").await.expect("replayed");
+    let at = |word: &str| text.find(word).unwrap_or_else(|| panic!("{word} is not in\n{text}"));
+    let order = [
+        "CANARY one",
+        "CANARY two",
+        "execute_tool ls",
+        "arguments",
+        "result",
+        "(2 earlier",
+        "CANARY three",
+        "CANARY four",
+    ];
+    assert!(order.windows(2).all(|pair| at(pair[0]) < at(pair[1])), "{text}");
+    assert_eq!(text.matches("CANARY one").count(), 1, "{text}");
+    assert!(!text.contains('\u{1b}') && text.contains("\\u{1b}[31mred"), "{text}");
+    assert!(text.contains("2 model calls, 1 tool calls"), "{text}");
+    std::fs::remove_dir_all(gateway.folder.path().join("vault/index")).expect("index");
+    let unindexed = gateway.replay("s-1").await.expect("replayed");
+    assert_eq!(unindexed.matches("CANARY").count(), text.matches("CANARY").count());
+    assert!(gateway.replay("s-2").await.is_err());
+}
+
+/// A reference with its range leads to its document; without a range to the whole object.
+#[tokio::test]
+async fn a_reference_is_opened() {
+    let mut gateway = gateway();
+    gateway.send(&json!({"items": [turn(1, &[("user", "CANARY one")], "x")]}));
+    gateway.send(&json!({"items": [turn(2, &[("user", "CANARY two")], "y")]}));
+    assert!(gateway.uploader.drain().await);
+    let mut all = Vec::new();
+    files(&gateway.folder.path().join("vault"), &mut all);
+    let (object, bytes) = all.iter().find(|(name, _)| name.ends_with(".agev")).expect("object");
+    let name = object.split_once("/vault/").expect("inside").1;
+    let second = memchr::memmem::find_iter(bytes, b"age-encryption.org/v1").nth(1).expect("two fragments");
+    let vault = Vault::at(&gateway.location()).expect("vault");
+    let mut opener = Opener::new(&vault, gateway.auditors());
+    let mut out = Vec::new();
+    let range = Some(format!("bytes={second:010}-{:010}", bytes.len() - 1));
+    let wanted = Wanted { uri: format!("file:///{name}"), range };
+    get(&vault, &mut opener, &wanted, &mut out).await.expect("found").expect("written");
+    let text = String::from_utf8(out).expect("text");
+    assert!(text.contains("CANARY two") && !text.contains("CANARY one"));
+    let mut out = Vec::new();
+    get(&vault, &mut opener, &Wanted { uri: name.to_owned(), range: None }, &mut out)
+        .await
+        .expect("found")
+        .expect("written");
+    let text = String::from_utf8(out).expect("text");
+    assert_eq!(text.lines().count(), 2);
+    serde_json::from_str::<Json>(text.lines().next().expect("line")).expect("JSON");
+    for (uri, range) in
+        [("s3://b/x.agev", None), (name, Some("bytes=5-1")), (name, Some("bytes=1-9")), ("no/such.agev", None)]
+    {
+        let wanted = Wanted { uri: uri.to_owned(), range: range.map(str::to_owned) };
+        assert!(get(&vault, &mut opener, &wanted, &mut Vec::new()).await.is_err(), "{uri} {range:?}");
+    }
+}
+
+/// No file of the vault shows content, and no one else's key opens it.
+#[tokio::test]
+async fn nothing_readable_lies_in_the_directory() {
+    let mut gateway = gateway();
+    gateway.send(&json!({"items": [turn(1, &[("user", "CANARY one")], "CANARY"), tool(2)]}));
+    assert!(gateway.uploader.drain().await);
+    let mut all = Vec::new();
+    files(&gateway.folder.path().join("vault"), &mut all);
+    assert_eq!(all.len(), 3, "key, object, index");
+    for (name, bytes) in &all {
+        let plain = if name.ends_with(".zst") { zstd::decode_all(&bytes[..]).expect("zstd") } else { bytes.clone() };
+        assert!(!String::from_utf8_lossy(&plain).contains("CANARY"), "{name}");
+    }
+    let vault = Vault::at(&gateway.location()).expect("vault");
+    let mut opener = Opener::new(&vault, vec![age::x25519::Identity::generate()]);
+    let found = replay(&vault, &mut opener, "s-1", &Filter::default()).await.expect("the index can be read");
+    let mut out = Vec::new();
+    found.write(&mut out).expect("written");
+    let text = String::from_utf8(out).expect("text");
+    assert!(text.contains("no identity given here opens") && !text.contains("CANARY"), "{text}");
+}
+
+/// A fragment moved to another object's name must not pass for that object's.
+#[tokio::test]
+async fn moved_fragments_are_refused() {
+    let mut gateway = gateway();
+    gateway.send(&json!({"items": [turn(1, &[("user", "CANARY one")], "x")]}));
+    assert!(gateway.uploader.drain().await);
+    let mut all = Vec::new();
+    files(&gateway.folder.path().join("vault"), &mut all);
+    let (object, bytes) = all.iter().find(|(name, _)| name.ends_with(".agev")).expect("object");
+    let moved = object.replace("gw-1-", "gw-2-");
+    std::fs::write(&moved, bytes).expect("moved");
+    let vault = Vault::at(&gateway.location()).expect("vault");
+    let mut opener = Opener::new(&vault, gateway.auditors());
+    let wanted = Wanted { uri: moved.split_once("/vault/").expect("inside").1.to_owned(), range: None };
+    let refused = get(&vault, &mut opener, &wanted, &mut Vec::new()).await.err().expect("refused");
+    assert!(refused.contains("belongs to another object"), "{refused}");
+}
+
+/// Keys are private, never overwritten; identity files say what is wrong without showing a key.
+#[test]
+fn keys_are_made_once() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().expect("scratch");
+    let path = folder.path().join("k");
+    let public = keygen(&path).expect("made");
+    assert_eq!(std::fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
+    assert!(keygen(&path).is_err());
+    let found = identities(std::slice::from_ref(&path)).expect("read");
+    assert_eq!(found[0].to_public().to_string(), public);
+    std::fs::write(&path, "AGE-SECRET-KEY-1BROKEN\n").expect("broken");
+    let error = identities(&[path]).err().expect("refused");
+    assert!(!error.contains("BROKEN"), "{error}");
+    assert!(identities(&[]).is_err());
+}

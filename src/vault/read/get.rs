@@ -1,0 +1,49 @@
+//! **What**: `vault get`: what a reference leads to, as JSON. **Not here**: opening (`read`), the command line.
+
+use std::io::{self, Write};
+
+use crate::vault::store::ObjectKind;
+
+use super::{Opener, ReadError, Vault};
+
+/// What is wanted.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// The reference: `s3://bucket/name`, `file:///name`, or the name.
+    pub uri: String,
+    /// The range attribute, `bytes=0000004096-0000009215`; default: the whole object.
+    pub range: Option<String>,
+}
+
+/// Opens what `wanted` refers to and writes its documents, one line of JSON each.
+///
+/// # Errors
+/// One line; [`io::Error`]s of `out` come through as they are.
+pub async fn get(
+    vault: &Vault,
+    opener: &mut Opener<'_>,
+    wanted: &Wanted,
+    out: &mut (dyn Write + Send),
+) -> Result<io::Result<()>, ReadError> {
+    let name = vault.name(&wanted.uri)?;
+    let range = wanted.range.as_deref().map(parse_range).transpose()?;
+    let bytes = vault.fetch(ObjectKind::Payload, name, range).await?;
+    let documents = opener.documents(name, &bytes).await?;
+    Ok(documents.iter().try_for_each(|opened| {
+        out.write_all(&opened.plain)?;
+        out.write_all(b"\n")
+    }))
+}
+
+/// `bytes=first-last` to first and length.
+fn parse_range(text: &str) -> Result<(u64, u64), ReadError> {
+    let (first, last) = text
+        .trim()
+        .strip_prefix("bytes=")
+        .unwrap_or(text)
+        .split_once('-')
+        .and_then(|(first, last)| Some((first.parse::<u64>().ok()?, last.parse::<u64>().ok()?)))
+        .filter(|(first, last)| first <= last)
+        .ok_or("the range is not `bytes=first-last`")?;
+    Ok((first, last - first + 1))
+}

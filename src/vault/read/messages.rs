@@ -1,0 +1,73 @@
+//! **What**: reads conversation messages out of content values, for people. **Why**: clients write them in many ways;
+//! a replay shows who said what. **Invariants**: nothing is left out: what is not understood is shown as JSON.
+//! **Not here**: what is content.
+
+use serde_json::Value;
+
+/// One thing that was said.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Said {
+    /// Who, or what.
+    pub(super) who: String,
+    /// The text.
+    pub(super) text: String,
+}
+
+impl Said {
+    fn new(who: &str, text: impl Into<String>) -> Self {
+        Self { who: who.to_owned(), text: text.into() }
+    }
+}
+
+/// Everything said in `value`; `who` where it does not say itself.
+pub(super) fn said(value: &Value, who: &str) -> Vec<Said> {
+    let mut out = Vec::new();
+    match value {
+        Value::String(text) if text.trim_start().starts_with(['[', '{']) => match serde_json::from_str(text) {
+            Ok(parsed) => walk(&parsed, who, &mut out),
+            Err(_) => out.push(Said::new(who, text.as_str())),
+        },
+        value => walk(value, who, &mut out),
+    }
+    out
+}
+
+fn walk(value: &Value, who: &str, out: &mut Vec<Said>) {
+    match value {
+        Value::Null => {}
+        Value::String(text) => out.push(Said::new(who, text.as_str())),
+        Value::Array(items) => items.iter().for_each(|item| walk(item, who, out)),
+        Value::Object(map) => {
+            if let Some(messages) = map.get("messages").filter(|messages| messages.is_array()) {
+                if let Some(system) = map.get("system") {
+                    walk(system, "system", out);
+                }
+                return walk(messages, who, out);
+            }
+            let who = map.get("role").and_then(Value::as_str).unwrap_or(who);
+            match map.get("parts").or_else(|| map.get("content")).filter(|_| map.contains_key("role")) {
+                Some(parts) => walk(parts, who, out),
+                None => out.push(part(value, who)),
+            }
+            if let Some(calls) = map.get("tool_calls").and_then(Value::as_array) {
+                out.extend(calls.iter().map(|call| Said::new("tool call", call.to_string())));
+            }
+        }
+        other => out.push(Said::new(who, other.to_string())),
+    }
+}
+
+/// A part: its text if that is all there is, else JSON.
+fn part(value: &Value, who: &str) -> Said {
+    let kind = value.get("type").and_then(Value::as_str).unwrap_or_default();
+    let text = ["text", "content", "thinking"].iter().find_map(|key| value.get(key).and_then(Value::as_str));
+    match (kind, text) {
+        ("text" | "input_text" | "output_text", Some(text)) => Said::new(who, text),
+        ("thinking" | "reasoning", Some(text)) => Said::new("thinking", text),
+        ("tool_call" | "tool_use" | "function_call", _) => Said::new("tool call", value.to_string()),
+        ("tool_call_response" | "tool_result" | "function_call_output", _) => {
+            Said::new("tool result", value.to_string())
+        }
+        _ => Said::new(who, value.to_string()),
+    }
+}

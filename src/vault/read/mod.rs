@@ -1,0 +1,246 @@
+//! **What**: the auditor's side: opens fragments with the auditors' keys ([`Vault`], [`Opener`]), `vault get`,
+//! `vault replay`.
+//! **Why**: evidence must be readable without the gateway; whatever is here can be done with stock tools as well.
+//! **Invariants**: reads only; sizes are bounded; a fragment that does not belong where it lies is an error; control
+//! characters never reach a terminal. **Not here**: proofs, erasure.
+
+mod fragments;
+mod get;
+mod messages;
+mod replay;
+
+use std::collections::HashMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use zeroize::Zeroizing;
+
+use super::document::Document;
+use super::names::ObjectName;
+use super::store::settings::S3Settings;
+use super::store::{DirectoryStore, ObjectKind, S3Store, StoreError, VaultReader};
+
+pub use get::{Wanted, get};
+pub use replay::{Filter, Replay, replay};
+
+/// Largest identity file, bytes.
+const MAX_IDENTITY_FILE: u64 = 1 << 20;
+/// Largest plaintext of a fragment, bytes.
+const MAX_PLAIN: u64 = 1 << 30;
+
+/// What went wrong, in one line.
+pub type ReadError = String;
+
+/// Where a vault is.
+#[derive(Clone, Debug, Default)]
+pub struct Location {
+    /// A folder, or `s3://bucket/prefix`.
+    pub store: String,
+    /// `s3://bucket` of the key objects, if it is another one.
+    pub keys: Option<String>,
+    /// Region; default: the environment's.
+    pub region: Option<String>,
+    /// Address of a store that is not AWS; default: the environment's.
+    pub endpoint: Option<String>,
+    /// `endpoint/bucket/key`.
+    pub force_path_style: bool,
+    /// PEM certificates to trust.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// A vault to read from.
+pub struct Vault {
+    reader: Arc<dyn VaultReader>,
+    /// Start of all names; empty, or ends in `/`.
+    prefix: String,
+    /// Bucket, for references; `None` for a folder.
+    bucket: Option<String>,
+}
+
+impl Vault {
+    /// A vault over any reader.
+    pub fn new(reader: Arc<dyn VaultReader>, prefix: &str, bucket: Option<String>) -> Self {
+        let prefix = prefix.trim_matches('/');
+        let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
+        Self { reader, prefix, bucket }
+    }
+
+    /// The vault at `location`. No I/O yet.
+    ///
+    /// # Errors
+    /// When the location is none.
+    pub fn at(location: &Location) -> Result<Self, ReadError> {
+        let Some(rest) = location.store.strip_prefix("s3://") else {
+            if location.store.is_empty() {
+                return Err("give --store: a folder, or s3://bucket/prefix".to_owned());
+            }
+            let folder = location.store.strip_prefix("file://").unwrap_or(&location.store);
+            if !Path::new(folder).is_dir() {
+                return Err(format!("{folder} is not a folder"));
+            }
+            return Ok(Self::new(Arc::new(DirectoryStore::new(folder)), "", None));
+        };
+        let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+        let keys = location.keys.as_deref().map_or(bucket, |keys| {
+            let keys = keys.strip_prefix("s3://").unwrap_or(keys);
+            keys.split_once('/').map_or(keys, |(bucket, _)| bucket)
+        });
+        if bucket.is_empty() || keys.is_empty() {
+            return Err("the bucket's name is missing".to_owned());
+        }
+        let settings = S3Settings {
+            bucket: bucket.to_owned(),
+            key_bucket: keys.to_owned(),
+            prefix: String::new(),
+            region: location.region.clone().unwrap_or_default(),
+            endpoint: location.endpoint.clone(),
+            force_path_style: location.force_path_style,
+            lock: None,
+            ca_file: location.ca_file.clone(),
+        };
+        Ok(Self::new(Arc::new(S3Store::new(settings)), prefix, Some(bucket.to_owned())))
+    }
+
+    /// The object's name in a reference: `s3://bucket/name`, `file:///name`, or the name.
+    ///
+    /// # Errors
+    /// When it is in another bucket.
+    pub fn name<'a>(&self, reference: &'a str) -> Result<&'a str, ReadError> {
+        if let Some(name) = reference.strip_prefix("file://") {
+            return Ok(name.trim_start_matches('/'));
+        }
+        let Some(rest) = reference.strip_prefix("s3://") else { return Ok(reference.trim_start_matches('/')) };
+        let (bucket, name) = rest.split_once('/').ok_or("the reference names no object")?;
+        match &self.bucket {
+            Some(ours) if ours == bucket => Ok(name),
+            Some(ours) => Err(format!("the reference is to the bucket {bucket}, the store is {ours}")),
+            None => Err("the reference is to S3, the store is a folder".to_owned()),
+        }
+    }
+
+    async fn fetch(&self, kind: ObjectKind, name: &str, range: Option<(u64, u64)>) -> Result<Bytes, ReadError> {
+        self.reader.get(kind, name, range).await.map_err(|error| match error {
+            StoreError::Missing => format!("{name}: no such object"),
+            error => format!("{name}: {error}"),
+        })
+    }
+
+    async fn list(&self, kind: ObjectKind, prefix: &str) -> Result<Vec<String>, ReadError> {
+        let name = format!("{}{prefix}", self.prefix);
+        self.reader.list(kind, &name).await.map_err(|error| format!("{name}: {error}"))
+    }
+}
+
+/// The secret keys in files as `age-keygen` and [`super::keygen::keygen`] write them.
+///
+/// # Errors
+/// When a file can't be read or holds none; never with its contents.
+pub fn identities(paths: &[PathBuf]) -> Result<Vec<age::x25519::Identity>, ReadError> {
+    let mut found = Vec::new();
+    for path in paths {
+        let say = |what: &dyn std::fmt::Display| format!("the identity file {} {what}", path.display());
+        let file = std::fs::File::open(path).map_err(|error| say(&format!("can't be read: {error}")))?;
+        let mut text = Zeroizing::new(String::new());
+        file.take(MAX_IDENTITY_FILE)
+            .read_to_string(&mut text)
+            .map_err(|error| say(&format!("can't be read: {error}")))?;
+        let before = found.len();
+        for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+            found.push(line.parse().map_err(|_| say(&"has a line that is no `AGE-SECRET-KEY-1…`"))?);
+        }
+        if found.len() == before {
+            return Err(say(&"holds no key"));
+        }
+    }
+    if found.is_empty() {
+        return Err("give --identity: the file with an auditor's secret key".to_owned());
+    }
+    Ok(found)
+}
+
+/// Opens fragments; keeps the session keys it has opened.
+pub struct Opener<'a> {
+    vault: &'a Vault,
+    auditors: Vec<age::x25519::Identity>,
+    /// By the folder of the key objects.
+    sessions: HashMap<String, Vec<age::x25519::Identity>>,
+}
+
+impl<'a> Opener<'a> {
+    /// An opener with these auditors' keys.
+    pub fn new(vault: &'a Vault, auditors: Vec<age::x25519::Identity>) -> Self {
+        Self { vault, auditors, sessions: HashMap::new() }
+    }
+
+    /// The documents in `bytes`, which are whole fragments of the object `name`.
+    ///
+    /// # Errors
+    /// When one does not open, or does not belong to the object.
+    pub async fn documents(&mut self, name: &str, bytes: &Bytes) -> Result<Vec<Opened>, ReadError> {
+        let object = ObjectName::parse(name).ok_or_else(|| format!("{name} is not a payload object"))?;
+        let keys = self.session_keys(&object.keys()).await?;
+        let mut out = Vec::new();
+        for (offset, fragment) in fragments::split(bytes) {
+            let plain = unseal(&fragment, keys).map_err(|why| format!("{name} at {offset}: {why}"))?;
+            let document: Document = serde_json::from_slice(&plain)
+                .map_err(|_| format!("{name} at {offset}: the fragment is not a document of the vault"))?;
+            let file = name.rsplit('/').next().unwrap_or_default();
+            if !file.starts_with(&format!("{}-{}-", document.head.writer, document.head.epoch)) {
+                return Err(format!("{name} at {offset}: the fragment belongs to another object"));
+            }
+            out.push(Opened { offset, document, plain });
+        }
+        if out.is_empty() { Err(format!("{name}: no fragment in these bytes")) } else { Ok(out) }
+    }
+
+    async fn session_keys(&mut self, folder: &str) -> Result<&[age::x25519::Identity], ReadError> {
+        if !self.sessions.contains_key(folder) {
+            let names = self.vault.reader.list(ObjectKind::Key, folder).await;
+            let names = names.map_err(|error| format!("{folder}: {error}"))?;
+            let mut keys = Vec::new();
+            for name in &names {
+                let object = self.vault.fetch(ObjectKind::Key, name, None).await?;
+                keys.extend(open_key(&object, &self.auditors));
+            }
+            if keys.is_empty() {
+                return Err(match names.len() {
+                    0 => format!("{folder}: no key object; it was erased, or lies in another bucket (--keys)"),
+                    _ => format!("{folder}: no identity given here opens the session's key"),
+                });
+            }
+            self.sessions.insert(folder.to_owned(), keys);
+        }
+        Ok(self.sessions.get(folder).map_or(&[], Vec::as_slice))
+    }
+}
+
+/// A fragment that was opened.
+pub struct Opened {
+    /// Where it starts in the bytes given.
+    pub offset: u64,
+    /// What it says.
+    pub document: Document,
+    /// The same as JSON, byte for byte.
+    pub plain: Vec<u8>,
+}
+
+fn open_key(object: &[u8], auditors: &[age::x25519::Identity]) -> Option<age::x25519::Identity> {
+    let mut secret = Zeroizing::new(String::new());
+    decrypt(object, auditors)?.take(4096).read_to_string(&mut secret).ok()?;
+    secret.lines().find(|line| !line.starts_with('#'))?.trim().parse().ok()
+}
+
+fn decrypt<'a>(sealed: &'a [u8], keys: &[age::x25519::Identity]) -> Option<impl Read + use<'a>> {
+    let decryptor = age::Decryptor::new_buffered(sealed).ok()?;
+    decryptor.decrypt(keys.iter().map(|key| key as &dyn age::Identity)).ok()
+}
+
+fn unseal(sealed: &[u8], keys: &[age::x25519::Identity]) -> Result<Vec<u8>, &'static str> {
+    let reader = decrypt(sealed, keys).ok_or("no session key opens the fragment")?;
+    let decoder = zstd::Decoder::new(reader).map_err(|_| "the fragment is damaged")?;
+    let mut plain = Vec::new();
+    decoder.take(MAX_PLAIN + 1).read_to_end(&mut plain).map_err(|_| "the fragment is damaged or cut off")?;
+    if plain.len() as u64 > MAX_PLAIN { Err("the fragment is too large") } else { Ok(plain) }
+}

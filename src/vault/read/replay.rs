@@ -1,0 +1,281 @@
+//! **What**: `vault replay`: a session in order of time, as plain text: what was asked, answered, called, paid.
+//! **Why**: an incident is understood by reading it, without calling a model again.
+//! **Invariants**: nothing is left out but messages shown before, which are counted; objects that are not in the index
+//! yet are found by their names. **Not here**: comparing sessions, proofs.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io::{self, Read, Write};
+
+use rust_decimal::Decimal;
+
+use crate::vault::document::Item;
+use crate::vault::names::ObjectName;
+use crate::vault::row::{Kind, Row};
+use crate::vault::store::ObjectKind;
+
+use super::messages::{Said, said};
+use super::{Opener, ReadError, Vault};
+
+/// Largest index object, bytes after decompression.
+const MAX_INDEX: u64 = 256 << 20;
+
+/// Narrows the search.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Only this account.
+    pub account: Option<String>,
+    /// Only this tenant, as the index shows it.
+    pub tenant: Option<String>,
+}
+
+/// One thing that happened.
+struct Entry {
+    at: String,
+    leaf: u64,
+    row: Option<Row>,
+    item: Option<Item>,
+}
+
+/// A session.
+pub struct Replay {
+    session: String,
+    accounts: BTreeSet<String>,
+    entries: Vec<Entry>,
+    /// Fragments that did not open, and why.
+    closed: Vec<String>,
+}
+
+/// Reads a session: its id as the index shows it (`trace-…` for records without one).
+///
+/// # Errors
+/// One line: the store fails, or there is no such session.
+pub async fn replay(
+    vault: &Vault,
+    opener: &mut Opener<'_>,
+    session: &str,
+    filter: &Filter,
+) -> Result<Replay, ReadError> {
+    let rows = rows(vault, session, filter).await?;
+    let mut objects: BTreeSet<String> = rows.iter().filter_map(|row| row.object_key.clone()).collect();
+    objects.extend(unindexed(vault, session, filter).await?);
+    let mut replay =
+        Replay { session: session.to_owned(), accounts: BTreeSet::new(), entries: Vec::new(), closed: Vec::new() };
+    let mut by_item: HashMap<(String, u32), Row> = HashMap::new();
+    for row in rows {
+        replay.accounts.insert(format!("account {} · tenant {}", row.tail.account, row.tail.tenant));
+        match (&row.tail.fragment, row.tail.item) {
+            (Some(fragment), Some(item)) => drop(by_item.insert((fragment.clone(), item), row)),
+            _ => replay.entries.push(Entry { at: row.tail.ts.clone(), leaf: row.leaf, row: Some(row), item: None }),
+        }
+    }
+    for name in &objects {
+        let bytes = vault.fetch(ObjectKind::Payload, name, None).await?;
+        match opener.documents(name, &bytes).await {
+            Err(why) => replay.closed.push(why),
+            Ok(documents) => {
+                for opened in documents {
+                    let head = &opened.document.head;
+                    replay.accounts.insert(format!("account {} · tenant {}", head.account, head.tenant));
+                    for (position, item) in (0..).zip(opened.document.items) {
+                        let row = by_item.remove(&(head.fragment.to_string(), position));
+                        let leaf = row.as_ref().map_or(u64::MAX, |row| row.leaf);
+                        replay.entries.push(Entry { at: item.head.start.clone(), leaf, row, item: Some(item) });
+                    }
+                }
+            }
+        }
+    }
+    // content that did not open still happened
+    replay.entries.extend(by_item.into_values().map(|row| Entry {
+        at: row.tail.ts.clone(),
+        leaf: row.leaf,
+        row: Some(row),
+        item: None,
+    }));
+    if replay.entries.is_empty() {
+        return Err(format!("no session {session:?} in this vault (private ids stand there as h-…)"));
+    }
+    replay.entries.sort_by(|a, b| (&a.at, a.leaf).cmp(&(&b.at, b.leaf)));
+    Ok(replay)
+}
+
+fn wanted(row: &Row, session: &str, filter: &Filter) -> bool {
+    let same = match (&row.tail.session_id, &row.tail.trace_id) {
+        (Some(id), _) => id == session,
+        (None, Some(trace)) => session.strip_prefix("trace-") == Some(trace),
+        (None, None) => session == "trace-none",
+    };
+    same && row.tail.kind != Some(Kind::Quarantine)
+        && filter.account.as_ref().is_none_or(|account| *account == row.tail.account)
+        && filter.tenant.as_ref().is_none_or(|tenant| *tenant == row.tail.tenant)
+}
+
+async fn rows(vault: &Vault, session: &str, filter: &Filter) -> Result<Vec<Row>, ReadError> {
+    let folder = match &filter.account {
+        Some(account) => format!("index/v1/account={}/", crate::vault::names::account_segment(account)),
+        None => "index/v1/".to_owned(),
+    };
+    let mut found: BTreeMap<(String, String, u64), Row> = BTreeMap::new();
+    for name in vault.list(ObjectKind::Index, &folder).await? {
+        let bytes = vault.fetch(ObjectKind::Index, &name, None).await?;
+        let decoder = zstd::Decoder::new(&bytes[..]).map_err(|_| format!("{name}: damaged"))?;
+        let mut lines = String::new();
+        decoder.take(MAX_INDEX).read_to_string(&mut lines).map_err(|_| format!("{name}: damaged"))?;
+        for line in lines.lines() {
+            let row: Row = serde_json::from_str(line).map_err(|_| format!("{name}: a line is not an index line"))?;
+            if wanted(&row, session, filter) {
+                found.insert((row.tail.account.clone(), row.tail.epoch.clone(), row.leaf), row);
+            }
+        }
+    }
+    Ok(found.into_values().collect())
+}
+
+/// Objects of the session by their names: those of the last minutes are not in the index yet.
+async fn unindexed(vault: &Vault, session: &str, filter: &Filter) -> Result<Vec<String>, ReadError> {
+    let folder = match &filter.account {
+        Some(account) => format!("{}/", crate::vault::names::account_segment(account)),
+        None => String::new(),
+    };
+    let segment = crate::pseudonym::segment(session);
+    let segment = segment.as_deref().unwrap_or(session);
+    let tenant = filter.tenant.as_deref().map(|tenant| crate::pseudonym::segment(tenant).unwrap_or(tenant.to_owned()));
+    let mine = |name: &String| {
+        ObjectName::parse(name).is_some_and(|object| {
+            object.scope.session == segment && tenant.as_ref().is_none_or(|tenant| *tenant == object.scope.tenant)
+        })
+    };
+    Ok(vault.list(ObjectKind::Payload, &folder).await?.into_iter().filter(mine).collect())
+}
+
+impl Replay {
+    /// Writes it as text.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(out, "session {}", clean(&self.session))?;
+        for account in &self.accounts {
+            writeln!(out, "{}", clean(account))?;
+        }
+        let mut before: Vec<Said> = Vec::new();
+        for entry in &self.entries {
+            writeln!(out)?;
+            writeln!(out, "{}", clean(&headline(entry)))?;
+            if let Some(item) = &entry.item {
+                body(item, &mut before, out)?;
+            }
+        }
+        for why in &self.closed {
+            writeln!(out, "\nnot opened: {}", clean(why))?;
+        }
+        writeln!(out, "\n{}", self.total())
+    }
+
+    fn total(&self) -> String {
+        let (mut calls, mut tools, mut unpriced, mut sum) = (0_u64, 0_u64, 0_u64, Decimal::ZERO);
+        for entry in &self.entries {
+            let (call, status, usd) = facts(entry);
+            calls += u64::from(call == "model");
+            tools += u64::from(call == "tool");
+            unpriced += u64::from(status == "unpriced");
+            sum += usd.filter(|_| status == "priced").and_then(|usd| usd.parse::<Decimal>().ok()).unwrap_or_default();
+        }
+        let open = if unpriced > 0 { format!(", {unpriced} without a price") } else { String::new() };
+        format!("{calls} model calls, {tools} tool calls, {} USD{open}", sum.normalize())
+    }
+}
+
+/// What it was in the run, what became of its price, and the price.
+fn facts(entry: &Entry) -> (&str, &str, Option<&str>) {
+    match (&entry.row, &entry.item) {
+        (Some(row), _) => {
+            let status = row.tail.cost_status.as_deref().unwrap_or_default();
+            (&row.tail.call, status, row.tail.cost_usd.as_deref())
+        }
+        (None, Some(item)) => {
+            let status = item.head.cost_status.as_deref().unwrap_or_default();
+            (&item.head.call, status, item.head.cost_usd.as_deref())
+        }
+        (None, None) => ("", "", None),
+    }
+}
+
+fn headline(entry: &Entry) -> String {
+    let mut words: Vec<String> = vec![entry.at.get(..23).unwrap_or(&entry.at).replace('T', " ")];
+    let mut push = |word: Option<&str>| words.extend(word.filter(|word| !word.is_empty()).map(str::to_owned));
+    let head = entry.item.as_ref().map(|item| &item.head);
+    let tail = entry.row.as_ref().map(|row| &row.tail);
+    push(head.map(|head| &*head.name).or(tail.and_then(|tail| tail.action_type.as_deref())));
+    let named = |word: &&str| !head.is_some_and(|head| head.name.contains(*word));
+    let tool = head.and_then(|head| head.tool.as_deref()).or(tail.and_then(|tail| tail.tool_name.as_deref()));
+    push(tool.filter(named));
+    let model = head.and_then(|head| head.response_model.as_deref().or(head.request_model.as_deref()));
+    push(model.or(tail.and_then(|tail| tail.model.as_deref())).filter(named));
+    let tokens =
+        head.map(|head| (head.tokens_in, head.tokens_out)).or(tail.map(|tail| (tail.tokens_in, tail.tokens_out)));
+    if let Some((Some(input), Some(output))) = tokens {
+        push(Some(&format!("{input} in {output} out")));
+    }
+    let (_, status, usd) = facts(entry);
+    push(usd.map(|usd| format!("{usd} USD")).as_deref().or(Some(status).filter(|status| *status == "unpriced")));
+    let turn = head.and_then(|head| head.turn.as_deref()).or(tail.and_then(|tail| tail.turn.as_deref()));
+    push(turn.map(|turn| format!("turn {turn}")).as_deref());
+    push(tail.map(|tail| &*tail.status).filter(|status| *status != "ok"));
+    push(tail.and_then(|tail| tail.decision.as_deref()));
+    words.join("  ")
+}
+
+/// Order of parts, and who speaks where a part does not say.
+const PARTS: [(&str, &str); 6] = [
+    ("system", "system"),
+    ("tools", "tools"),
+    ("input", "user"),
+    ("tool_args", "arguments"),
+    ("tool_result", "result"),
+    ("output", "assistant"),
+];
+
+/// The content of an item; input messages that were shown before are only counted.
+fn body(item: &Item, before: &mut Vec<Said>, out: &mut dyn Write) -> io::Result<()> {
+    for (part, who) in PARTS {
+        let pieces = item.content.iter().filter(|piece| piece.part == part);
+        let said: Vec<Said> = pieces.flat_map(|piece| said(&piece.value, who)).collect();
+        let known =
+            if part == "input" { said.iter().zip(before.iter()).take_while(|(a, b)| a == b).count() } else { 0 };
+        if known > 0 {
+            writeln!(out, "  ({known} earlier messages as before)")?;
+        }
+        said.iter().skip(known).try_for_each(|said| speak(said, out))?;
+        match part {
+            "input" if !said.is_empty() => *before = said,
+            // the next call's history has this answer too
+            "output" => before.extend(said),
+            _ => {}
+        }
+    }
+    for piece in item.content.iter().filter(|piece| !PARTS.iter().any(|(part, _)| *part == piece.part)) {
+        let who = piece.key.as_deref().unwrap_or("other");
+        said(&piece.value, who).iter().try_for_each(|said| speak(said, out))?;
+    }
+    Ok(())
+}
+
+fn speak(said: &Said, out: &mut dyn Write) -> io::Result<()> {
+    let mut lines = said.text.lines();
+    writeln!(out, "  {:<11} {}", clean(&said.who), clean(lines.next().unwrap_or_default()))?;
+    lines.try_for_each(|line| writeln!(out, "  {:<11} {}", "", clean(line)))
+}
+
+/// Control characters could drive the auditor's terminal: they are shown, not sent.
+pub(super) fn clean(text: &str) -> String {
+    text.chars()
+        .flat_map(|c| match c {
+            '\t' => vec!['\t'],
+            c if c.is_control() || matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}') => {
+                c.escape_unicode().collect()
+            }
+            c => vec![c],
+        })
+        .collect()
+}
