@@ -35,6 +35,8 @@ pub(super) struct Spare {
 pub struct Reservation {
     room: Arc<Room>,
     bytes: u64,
+    /// It was given a file of its own, so it is not among the ledger's reserved bytes.
+    own: bool,
     /// A file of its own, for a transaction that is larger than a segment.
     spare: Option<Spare>,
 }
@@ -62,7 +64,9 @@ impl Reservation {
 impl Drop for Reservation {
     fn drop(&mut self) {
         let mut inner = self.room.inner.lock();
-        inner.reserved = inner.reserved.saturating_sub(self.bytes);
+        if !self.own {
+            inner.reserved = inner.reserved.saturating_sub(self.bytes);
+        }
         if let Some(spare) = self.spare.take() {
             inner.own = inner.own.saturating_sub(spare.size);
             inner.spares.push(spare);
@@ -131,9 +135,12 @@ impl Room {
         let result = self.try_reserve(&mut inner, bytes);
         inner.refusing = result.as_ref().err().map(|reason| (*reason, bytes));
         let spare = result?;
-        inner.reserved += bytes;
+        let own = spare.is_some();
+        if !own {
+            inner.reserved += bytes;
+        }
         drop(inner);
-        Ok(Reservation { room: Arc::clone(self), bytes, spare })
+        Ok(Reservation { room: Arc::clone(self), bytes, own, spare })
     }
 
     fn try_reserve(&self, inner: &mut Inner, bytes: u64) -> Result<Option<Spare>, Reason> {

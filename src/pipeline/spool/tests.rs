@@ -3,10 +3,13 @@ use std::time::Duration;
 
 use super::*;
 use crate::clock::{ManualClock, SystemClock, UnixNanos};
+use crate::config::ByteSize;
 use crate::pipeline::disk::RealDisk;
 use crate::rng::SeededRng;
 use crate::secret::Secret;
 
+mod damage;
+mod faults;
 mod simulation;
 
 const STEP: Duration = Duration::ZERO;
@@ -103,4 +106,42 @@ fn records_come_back_to_their_holders() {
     assert!(seqs(&later)[0] > positions[3], "positions are never used again");
     assert_eq!(bodies(&spool, "vault"), ["later"]);
     assert_eq!(spool.status().segments, 1, "finished segments are unlinked");
+}
+
+/// Keys come as base64 or hex, say their id, and never show themselves.
+#[test]
+fn keys() {
+    let made = SpoolKey::generate(&SeededRng::new(5));
+    let text = made.to_secret();
+    assert_eq!(SpoolKey::from_secret(&text).unwrap().id(), made.id());
+    let hex: String = made.bytes().iter().map(|byte| format!("{byte:02X}")).collect();
+    assert_eq!(SpoolKey::from_secret(&Secret::new(format!(" {hex}\n"))).unwrap().id(), made.id());
+    assert_eq!(made.id().len(), 16);
+    assert_ne!(made.id(), key(1).id());
+    for wrong in ["", "short", &"g".repeat(64), &"A".repeat(40)] {
+        assert!(SpoolKey::from_secret(&Secret::new(wrong.to_owned())).is_err());
+    }
+}
+
+/// Numbers that can't work must be refused, all at once, without values.
+#[test]
+fn config_is_checked() {
+    let settings = Config::default().settings(Path::new("/data/spool")).unwrap();
+    assert_eq!((settings.max_size, settings.segment_size), (20 << 30, 64 << 20));
+    assert_eq!(settings.directory, Path::new("/data/spool"));
+    let config = Config {
+        directory: Some("".into()),
+        max_size: ByteSize(1000),
+        segment_size: Some(ByteSize(7)),
+        keys: vec![Secret::new("hunter2".to_owned()), key(1).to_secret(), key(1).to_secret()],
+    };
+    let problems = config.settings(Path::new("/x")).unwrap_err();
+    let paths: Vec<_> = problems.iter().map(|problem| problem.path.as_str()).collect();
+    assert_eq!(paths, ["max_size", "segment_size", "directory"]);
+    let problems = config.spool_keys().err().unwrap();
+    let paths: Vec<_> = problems.iter().map(|problem| problem.path.as_str()).collect();
+    assert_eq!(paths, ["keys[0]", "keys[2]"]);
+    assert!(problems.iter().all(|problem| !problem.what.contains("hunter2")));
+    let small = Config { max_size: ByteSize::mib(1), segment_size: Some(ByteSize(512 << 10)), ..Config::default() };
+    assert_eq!(small.settings(Path::new("/x")).unwrap_err()[0].path, "segment_size");
 }

@@ -2,10 +2,11 @@
 //! metrics. **Invariants**: progress is synced before a segment is unlinked, the directory after it; a failing progress
 //! file is written anew from memory and blocks reclaiming, nothing else. **Not here**: commits (`commit`).
 
+use std::io;
 use std::time::Duration;
 
 use crate::pipeline::Reason;
-use crate::pipeline::disk::is_full;
+use crate::pipeline::disk::{DiskFile, is_full};
 
 use super::commit::Committer;
 use super::progress::Lines;
@@ -18,6 +19,7 @@ const SYNC_EVERY: Duration = Duration::from_secs(1);
 const TRY_AGAIN: Duration = Duration::from_millis(250);
 /// Gauges are set this often.
 const SHOW_EVERY: Duration = Duration::from_secs(1);
+const STUFFING: usize = 64 << 10;
 
 /// When things were done last (monotonic), and the cushion.
 #[derive(Default)]
@@ -28,8 +30,6 @@ pub(super) struct Clean {
     cushion: u64,
     /// When the cushion was last tried.
     asked: Option<Duration>,
-    /// The file system can't take room ahead: a cushion would be empty.
-    no_cushion: bool,
 }
 
 impl Clean {
@@ -175,7 +175,7 @@ impl Committer {
         for number in gone {
             match self.directory.remove(&segment_name(number)) {
                 Ok(()) => unlinked.push(number),
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => unlinked.push(number),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => unlinked.push(number),
                 Err(error) => tracing::warn!(%error, "a finished spool file can't be removed"),
             }
         }
@@ -192,21 +192,34 @@ impl Committer {
     fn fill_cushion(&mut self, now: Duration) {
         let wanted = self.spool.settings.cushion();
         let asked = self.clean.asked.is_some_and(|asked| now.saturating_sub(asked) < TRY_AGAIN);
-        if self.clean.cushion > 0 || self.clean.no_cushion || self.spool.room.resting() || self.stalled() || asked {
+        if self.clean.cushion > 0 || self.spool.room.resting() || self.stalled() || asked {
             return;
         }
         self.clean.asked = Some(now);
-        match self.directory.create(CUSHION, wanted) {
-            Ok((_, true)) => self.clean.cushion = wanted,
-            Ok((_, false)) => {
-                self.clean.no_cushion = true;
-                // Best effort: it is empty.
-                let _ = self.directory.remove(CUSHION);
-            }
-            // The disk is full: once there is room, the next step makes it.
-            Err(error) if is_full(&error) => {}
-            Err(_) => self.clean.no_cushion = true,
+        let made = self
+            .directory
+            .create(CUSHION, wanted)
+            .and_then(|(file, taken)| if taken { Ok(()) } else { self.stuff(&*file, wanted) });
+        match made {
+            Ok(()) => self.clean.cushion = wanted,
+            // Best effort: a cushion that is too small only takes room. The disk is full; it is tried again.
+            Err(_) => drop(self.directory.remove(CUSHION)),
         }
         self.tell_room();
+    }
+    /// Fills a file with bytes that no file system can make smaller, where room can't be taken ahead.
+    fn stuff(&self, file: &dyn DiskFile, bytes: u64) -> io::Result<()> {
+        let mut piece = vec![0; STUFFING];
+        let mut at = 0;
+        while at < bytes {
+            self.spool.rng.fill(&mut piece);
+            let left = usize::try_from(bytes - at).unwrap_or(STUFFING).min(STUFFING);
+            let piece = piece.get(..left).unwrap_or_default();
+            if file.write_at(at, piece)? != piece.len() {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            at += left as u64;
+        }
+        Ok(())
     }
 }

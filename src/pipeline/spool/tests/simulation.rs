@@ -1,6 +1,9 @@
 //! The spool on a simulated disk, driven from seeds in one thread: crashes (also during recovery), torn writes, full
 //! disks, I/O errors, jumping clocks. `TOLLGATE_SEED=n` runs one seed, `TOLLGATE_SEEDS=n` that many.
 
+#![expect(clippy::print_stdout, reason = "seeds and figures, shown on request")]
+#![expect(clippy::needless_range_loop, reason = "a consumer's number is its name in the model")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 use std::sync::atomic::AtomicU64;
