@@ -1,7 +1,9 @@
 //! tollgate: an OpenTelemetry gateway for AI agents.
 
 pub mod app;
+pub mod cli;
 pub mod clock;
+pub mod components;
 pub mod config;
 pub mod exporters;
 pub mod genai;

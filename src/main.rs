@@ -1,2 +1,10 @@
-//! The binary: parses arguments, runs, exits.
-fn main() {}
+//! The binary: the command line, with mimalloc.
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    tollgate::cli::main().into()
+}

@@ -5,13 +5,18 @@
 //! process with an error.
 //! **Not here**: configuration (`config/`), the engine (`pipeline/`), components.
 
+pub mod assemble;
 pub mod build;
+pub mod defaults;
+pub mod keyfile;
 pub mod listeners;
 pub mod process;
+pub mod resolve;
 mod shutdown;
 pub mod tasks;
 #[cfg(test)]
 mod tests;
+mod vaults;
 
 use std::fmt;
 use std::net::SocketAddr;

@@ -9,7 +9,7 @@ use crate::config::env;
 ///
 /// # Errors
 /// One line that says what to set.
-pub fn resolve(given: Option<&Path>) -> Result<PathBuf, String> {
+pub(super) fn resolve(given: Option<&Path>) -> Result<PathBuf, String> {
     if let Some(path) = given {
         return Ok(path.to_path_buf());
     }

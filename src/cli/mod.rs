@@ -2,7 +2,11 @@
 //! subcommand appears when it works; exit codes are 0 fine, 1 run-time error, 2 usage, 78 bad configuration.
 //! **Not here**: what a running gateway does (`app`).
 
+mod data_dir;
+mod inspect;
 mod output;
+mod run;
+mod source;
 
 use std::path::PathBuf;
 
@@ -32,4 +36,28 @@ pub struct Common {
 }
 
 #[derive(Subcommand)]
-enum Command {}
+enum Command {
+    /// Runs the gateway until SIGTERM or SIGINT (also without a subcommand).
+    Run,
+    /// Checks a configuration: every error at once, with file, line and column.
+    Validate,
+    /// Prints the configuration with every default filled in; secrets are hidden.
+    PrintConfig {
+        /// With each option's description.
+        #[arg(long)]
+        comments: bool,
+    },
+    /// Lists receivers, processors, exporters and extensions.
+    Components,
+}
+
+/// Runs the command line.
+pub fn main() -> Exit {
+    let Cli { command, common } = Cli::parse();
+    match command.unwrap_or(Command::Run) {
+        Command::Run => run::run(&common),
+        Command::Validate => inspect::validate(&common),
+        Command::PrintConfig { comments } => inspect::print_config(&common, comments),
+        Command::Components => inspect::components(),
+    }
+}

@@ -31,12 +31,12 @@ impl From<Exit> for ExitCode {
 }
 
 /// Writes to stdout. A reader that went away ends the process with 0, as stock tools do.
-pub fn out(text: &str) {
+pub(super) fn out(text: &str) {
     emit(io::stdout().lock(), text);
 }
 
 /// Writes a line to stderr.
-pub fn complain(text: &str) {
+pub(super) fn complain(text: &str) {
     let mut stderr = io::stderr().lock();
     let written = stderr.write_all(text.as_bytes()).and_then(|()| stderr.write_all(b"\n"));
     drop(written);
@@ -50,12 +50,12 @@ fn emit(mut to: impl Write, text: &str) {
 }
 
 /// Whether stderr takes colour.
-pub fn colour_err() -> bool {
+pub(super) fn colour_err() -> bool {
     io::stderr().is_terminal() && allowed()
 }
 
 /// Whether stdout takes colour.
-pub fn colour_out() -> bool {
+pub(super) fn colour_out() -> bool {
     io::stdout().is_terminal() && allowed()
 }
 

@@ -130,6 +130,8 @@ impl de::Error for TypeError {
             Unexpected::Map => "a map",
             _ => "something else",
         };
+        let expected = expected.to_string();
+        let expected = if expected.starts_with("struct ") { "a map" } else { expected.as_str() };
         Self::new(Kind::Other(format!("expected {expected}, found {found}")))
     }
 

@@ -134,7 +134,7 @@ impl Source {
             Gravity::Warning => Level::WARNING,
         };
         let title = problem.to_string();
-        let span = problem.at.and_then(|at| {
+        let span = problem.at.filter(|_| !self.masked.is_empty()).and_then(|at| {
             let end = at.offset.checked_add(at.len.max(1))?;
             (self.masked.get(at.offset..end.min(self.masked.len()))).map(|_| at.offset..end.min(self.masked.len()))
         });

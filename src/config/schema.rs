@@ -120,7 +120,11 @@ fn scalar(value: &Value) -> String {
 
 /// Plain where YAML reads it back as the same text; quoted as JSON otherwise (JSON strings are YAML).
 fn text_scalar(text: &str) -> String {
-    let plain = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/')
+    // `10s`, `127.0.0.1:4317`: no reader takes them for numbers; `1e5` and `0x1f` are.
+    let unit = text.starts_with(|c: char| c.is_ascii_digit())
+        && !text.starts_with('0')
+        && (text.ends_with(|c: char| c.is_ascii_alphabetic()) || text.matches('.').count() > 1);
+    let plain = (unit || text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/'))
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_./-:".contains(&byte))
         && !text.ends_with(':')
         && !matches!(text, "true" | "false" | "null" | "yes" | "no" | "on" | "off");

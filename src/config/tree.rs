@@ -66,14 +66,20 @@ impl Node {
         self.entries().iter().find(|(candidate, _)| candidate.name == key)
     }
 
-    /// The node at a dotted path, or the nearest one above it that exists, with its key's place.
+    /// The place of the node at a path (`tls.ca_file`, `custom[0].name`), or of the nearest one above it that exists.
     pub fn nearest(&self, path: &str) -> At {
         let (mut node, mut at) = (self, self.at);
         let mut rest = path;
         while !rest.is_empty() {
+            if let Some((index, tail)) = rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+                let Some(item) = index.parse().ok().and_then(|index: usize| node.item(index)) else { break };
+                (node, at, rest) = (item, item.at, tail.trim_start_matches('.'));
+                continue;
+            }
             // Keys may hold dots themselves: take the longest key that fits.
             let found = node.entries().iter().filter(|(key, _)| {
-                rest == key.name || rest.strip_prefix(key.name.as_str()).is_some_and(|tail| tail.starts_with('.'))
+                rest == key.name
+                    || rest.strip_prefix(key.name.as_str()).is_some_and(|tail| tail.starts_with(['.', '[']))
             });
             let Some((key, child)) = found.max_by_key(|(key, _)| key.name.len()) else { break };
             rest = rest.strip_prefix(key.name.as_str()).unwrap_or("").trim_start_matches('.');
@@ -81,6 +87,13 @@ impl Node {
             node = child;
         }
         at
+    }
+
+    fn item(&self, index: usize) -> Option<&Self> {
+        match &self.value {
+            Val::Seq(items) => items.get(index),
+            _ => None,
+        }
     }
 
     /// Places of all keys and lists of component ids below: what a snippet may show.

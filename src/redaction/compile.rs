@@ -147,7 +147,7 @@ fn compile(pattern: &str, unicode: bool) -> Result<Regex, String> {
         .hybrid_cache_capacity(4 << 20);
     let regex = Regex::builder().syntax(syntax).configure(config).build(pattern).map_err(|error| {
         let text = error.syntax_error().map_or_else(|| error.to_string(), ToString::to_string);
-        text.lines().last().unwrap_or("not a valid pattern").trim().to_owned()
+        text.lines().last().unwrap_or("not a valid pattern").trim().trim_start_matches("error: ").to_owned()
     })?;
     if regex.is_match("") || regex.group_info().pattern_len() != 1 {
         return Err("the pattern matches the empty text".to_owned());

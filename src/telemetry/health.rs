@@ -6,7 +6,42 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
+
+use crate::config::FieldProblem;
+
+/// The `health_check` extension: readiness alone, on a port of its own.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where to listen, `host:port`.
+    pub endpoint: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { endpoint: "127.0.0.1:13133".to_owned() }
+    }
+}
+
+/// Valid settings.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `host:port`
+    pub endpoint: String,
+}
+
+impl Config {
+    /// The settings; nothing can be wrong here that binding does not tell.
+    ///
+    /// # Errors
+    /// None; the shape is that of all components.
+    pub fn settings(&self) -> Result<Settings, Vec<FieldProblem>> {
+        Ok(Settings { endpoint: self.endpoint.clone() })
+    }
+}
 
 /// Shared readiness. Clones share it.
 #[derive(Clone)]

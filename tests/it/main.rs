@@ -1,4 +1,5 @@
 //! The integration tests: one binary. Peers that need installing live in named targets (`.ci/run`), not here.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
+mod config;
 mod tidy;

@@ -80,6 +80,11 @@ pub struct Bound {
 }
 
 impl Bound {
+    /// Component id.
+    pub fn id(&self) -> &Arc<str> {
+        &self.id
+    }
+
     /// The gRPC port's address, if on.
     pub fn grpc(&self) -> Option<SocketAddr> {
         self.grpc.as_ref().map(listen::Bound::address)

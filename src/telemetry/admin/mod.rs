@@ -20,6 +20,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Health, Meter};
+use crate::config::FieldProblem;
 
 /// The `admin` extension.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -34,6 +35,33 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self { endpoint: "127.0.0.1:8888".to_owned(), allowed_hosts: Vec::new() }
+    }
+}
+
+/// Valid settings.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `host:port`
+    pub endpoint: String,
+    /// See [`Config::allowed_hosts`].
+    pub allowed_hosts: Vec<String>,
+}
+
+impl Config {
+    /// Checks the names.
+    ///
+    /// # Errors
+    /// Every problem, by field.
+    pub fn settings(&self) -> Result<Settings, Vec<FieldProblem>> {
+        let bad = |host: &String| host.is_empty() || host.contains([':', '/', ' ']);
+        let problems: Vec<FieldProblem> = (self.allowed_hosts.iter().enumerate())
+            .filter(|(_, host)| bad(host))
+            .map(|(index, _)| {
+                FieldProblem::new(format!("allowed_hosts[{index}]"), "a host name without scheme and port")
+            })
+            .collect();
+        let settings = || Settings { endpoint: self.endpoint.clone(), allowed_hosts: self.allowed_hosts.clone() };
+        if problems.is_empty() { Ok(settings()) } else { Err(problems) }
     }
 }
 

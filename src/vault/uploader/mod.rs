@@ -260,7 +260,8 @@ impl Uploader {
     async fn seal_index(&mut self) {
         self.index_more = false;
         for Run { log, leaves, more } in self.shelf.free_leaves(INDEX_BYTES, self.caught_up) {
-            let Some(body) = self.index_body(&log, &leaves).await else { continue };
+            let (journal, prefix) = (Arc::clone(&self.parts.journal), self.parts.writer.names().prefix().to_owned());
+            let Some(body) = index_body(&*journal, &prefix, &log, &leaves).await else { continue };
             if self.parts.journal.seal(&log.account, body).is_err() {
                 self.index_more = true;
                 return;
@@ -268,25 +269,6 @@ impl Uploader {
             self.index_more |= more;
             self.shelf.sealing_leaves(&log, leaves.len());
         }
-    }
-
-    /// The seal of an index object: the object itself is inside.
-    async fn index_body(&self, log: &Log, leaves: &[Leaves]) -> Option<bytes::Bytes> {
-        let first = leaves.first()?;
-        let mut lines = Vec::with_capacity(leaves.iter().map(|leaves| leaves.len).sum());
-        for leaves in leaves {
-            let body = flight::body(&*self.parts.journal, leaves.seq).await.ok()?;
-            let (_, rest): (record::LeafHeader, _) = record::unpack(&body)?;
-            lines.extend_from_slice(&rest);
-        }
-        let compressed = zstd::bulk::compress(&lines, INDEX_LEVEL).ok()?;
-        let names = Names::new(self.parts.writer.names().prefix(), &log.writer, &log.epoch);
-        let header = SealHeader {
-            name: names.index(&log.account, &first.day, first.first),
-            kind: Sealed::Index,
-            claims: leaves.iter().map(|leaves| leaves.seq.0).collect(),
-        };
-        Some(record::pack(&header, &compressed))
     }
 
     fn launch(&mut self, now: UnixNanos, monotonic: Duration) {
@@ -360,4 +342,23 @@ enum Haste {
     None,
     /// Everything: the gateway stops.
     All,
+}
+
+/// The seal of an index object: the object itself is inside.
+async fn index_body(journal: &dyn Journal, prefix: &str, log: &Log, leaves: &[Leaves]) -> Option<bytes::Bytes> {
+    let first = leaves.first()?;
+    let mut lines = Vec::with_capacity(leaves.iter().map(|leaves| leaves.len).sum());
+    for leaves in leaves {
+        let body = flight::body(journal, leaves.seq).await.ok()?;
+        let (_, rest): (record::LeafHeader, _) = record::unpack(&body)?;
+        lines.extend_from_slice(&rest);
+    }
+    let compressed = zstd::bulk::compress(&lines, INDEX_LEVEL).ok()?;
+    let names = Names::new(prefix, &log.writer, &log.epoch);
+    let header = SealHeader {
+        name: names.index(&log.account, &first.day, first.first),
+        kind: Sealed::Index,
+        claims: leaves.iter().map(|leaves| leaves.seq.0).collect(),
+    };
+    Some(record::pack(&header, &compressed))
 }

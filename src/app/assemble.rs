@@ -1,0 +1,199 @@
+//! **What**: valid settings to a [`Blueprint`]: key files, components, listeners, the engine's plan. **Why**: the only
+//! place that knows how components are wired. **Invariants**: builds, does not spawn or bind; a key that was not given
+//! is made beside the spool, with a warning. **Not here**: the table (`components`), starting (`app`).
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::app::build::{Blueprint, Built, Companion, Listener, Seams, Settings, Site};
+use crate::app::keyfile::{self, random_key};
+use crate::app::listeners::Web;
+use crate::app::resolve::{Placed, Valid};
+use crate::app::vaults::{self, Vault};
+use crate::components::{ExporterSettings, ExtensionSettings, ProcessorSettings, ReceiverSettings, id_text};
+use crate::config::{ComponentId, env};
+use crate::exporters::remote::Deps;
+use crate::exporters::{debug, file, otlp as otlp_grpc, otlp_http};
+use crate::genai::Vocabulary;
+use crate::net::{Endpoint, Proxies};
+use crate::pipeline::plan::{Limits, PipelinePlan};
+use crate::pipeline::spool::SpoolKey;
+use crate::pipeline::{EnginePlan, Exporter, Processor};
+use crate::processors::normalize::Normalize;
+use crate::processors::redact::{self, Redact};
+use crate::pseudonym::Pseudonymizer;
+use crate::receivers::otlp;
+use crate::redaction::{Detector, Ids};
+use crate::telemetry::admin::{self, Admin};
+use crate::telemetry::names;
+
+/// Wires valid settings.
+///
+/// # Errors
+/// One line: a key file, a client or an address that can't be used.
+pub fn blueprint(valid: Valid, seams: &Seams) -> Result<Blueprint, String> {
+    let directory = valid.spool.directory.clone();
+    let keys = spool_keys(&valid, &directory, seams)?;
+    let pseudonyms = pseudonyms(&valid, &directory, seams)?;
+    let shutdown = valid.limits.shutdown.0;
+    let settings = Settings { drain_requests: shutdown, drain_outlets: shutdown, ..Settings::default() };
+    let spool = valid.spool.clone();
+    let vocabulary = Arc::new(Vocabulary::builtin().map_err(|error| error.0)?);
+    let ids = Arc::new(Ids::new(detector(&valid)?, pseudonyms.clone()));
+    let proxies = Arc::new(Proxies::from_env(&env::var)?);
+    let build = Box::new(move |site: &Site| Assembly { site, pseudonyms, vocabulary, ids, proxies }.build(valid));
+    Ok(Blueprint { spool, keys, settings, build })
+}
+
+/// Rules for ids and index columns: those of the first redact processor, else the built-in ones.
+fn detector(valid: &Valid) -> Result<Arc<Detector>, String> {
+    let configured = valid.processors.iter().find_map(|placed| match &placed.what {
+        ProcessorSettings::Redact(settings) => Some(Arc::clone(&settings.detector)),
+        _ => None,
+    });
+    match configured {
+        Some(detector) => Ok(detector),
+        None => redact::Config::default()
+            .settings()
+            .map(|settings| settings.detector)
+            .map_err(|problems| problems.first().map_or_else(String::new, |problem| problem.what.clone())),
+    }
+}
+
+fn beside(directory: &Path, name: &str) -> std::path::PathBuf {
+    directory.parent().unwrap_or(directory).join(name)
+}
+
+fn spool_keys(valid: &Valid, directory: &Path, seams: &Seams) -> Result<Vec<SpoolKey>, String> {
+    if !valid.spool_keys.is_empty() {
+        return Ok(valid.spool_keys.clone());
+    }
+    let path = beside(directory, "spool.key");
+    let file = keyfile::ensure(&path, || SpoolKey::generate(&*seams.rng).to_secret())?;
+    if file.created {
+        tracing::warn!(path = %path.display(), "no spool key was given: made one; keep it with the spool, or set spool.keys");
+    }
+    let key = SpoolKey::from_secret(&file.key).map_err(|why| format!("{}: {why}", path.display()))?;
+    Ok(vec![key])
+}
+
+fn pseudonyms(valid: &Valid, directory: &Path, seams: &Seams) -> Result<Pseudonymizer, String> {
+    if let Some(key) = &valid.pseudonym_key {
+        return Ok(Pseudonymizer::new(key));
+    }
+    let path = beside(directory, "pseudonym.key");
+    let file = keyfile::ensure(&path, || random_key(&*seams.rng))?;
+    if file.created {
+        tracing::warn!(path = %path.display(), "no pseudonym key was given: made one; replicas need the same, see pseudonyms.key");
+    }
+    Ok(Pseudonymizer::new(&file.key))
+}
+
+struct Assembly<'s> {
+    site: &'s Site,
+    pseudonyms: Pseudonymizer,
+    vocabulary: Arc<Vocabulary>,
+    /// How the vault may show ids: the rules of the first redact processor.
+    ids: Arc<Ids>,
+    proxies: Arc<Proxies>,
+}
+
+impl Assembly<'_> {
+    fn build(self, valid: Valid) -> Result<Built, String> {
+        let meter = &self.site.seams.meter;
+        meter.gauge(&names::INFO, &[("version", env!("CARGO_PKG_VERSION"))]).set(1.0);
+        let mut vaults: Vec<Vault> = Vec::new();
+        let mut processors: HashMap<ComponentId, Arc<dyn Processor>> = HashMap::new();
+        for Placed { id, what } in valid.processors {
+            let processor = self.processor(&id, what, &mut vaults)?;
+            processors.insert(id, processor);
+        }
+        let mut exporters: HashMap<ComponentId, Arc<dyn Exporter>> = HashMap::new();
+        for Placed { id, what } in valid.exporters {
+            let exporter = self.exporter(&id, what)?;
+            exporters.insert(id, exporter);
+        }
+        let pipelines = valid.pipelines.iter().map(|pipeline| PipelinePlan {
+            id: id_text(&pipeline.id),
+            signal: pipeline.signal,
+            receivers: pipeline.receivers.iter().map(|(id, _)| id_text(id)).collect(),
+            processors: pipeline.processors.iter().filter_map(|(id, _)| processors.get(id).cloned()).collect(),
+            exporters: pipeline.exporters.iter().filter_map(|(id, _)| exporters.get(id).cloned()).collect(),
+        });
+        let limits = Limits {
+            in_flight_bytes: usize::try_from(valid.limits.in_flight.0).unwrap_or(usize::MAX),
+            admission_wait: valid.limits.admission_wait.0,
+            ..Limits::default()
+        };
+        let quarantine = vaults.iter().find_map(|vault| vault.quarantine.clone());
+        let plan = EnginePlan { pipelines: pipelines.collect(), quarantine, limits };
+        let mut listeners: Vec<Box<dyn Listener>> = Vec::new();
+        for Placed { id, what } in valid.receivers {
+            let ReceiverSettings::Otlp(settings) = what;
+            listeners.push(Box::new(otlp::Otlp::build(id_text(&id), settings)));
+        }
+        for Placed { id, what } in valid.extensions {
+            listeners.push(self.extension(&id, what)?);
+        }
+        let consumers = vaults.iter().filter(|vault| vault.uploader.is_some()).map(|vault| vault.id.clone()).collect();
+        let companions: Vec<Arc<dyn Companion>> = vaults.into_iter().filter_map(|vault| vault.uploader).collect();
+        Ok(Built { plan, outlets: HashMap::new(), consumers, companions, listeners })
+    }
+
+    fn processor(
+        &self,
+        id: &ComponentId,
+        settings: ProcessorSettings,
+        vaults: &mut Vec<Vault>,
+    ) -> Result<Arc<dyn Processor>, String> {
+        let (id, meter, vocabulary) = (id_text(id), &self.site.seams.meter, Arc::clone(&self.vocabulary));
+        Ok(match settings {
+            ProcessorSettings::Normalize(settings) => Arc::new(Normalize::new(id, &settings, vocabulary, meter)),
+            ProcessorSettings::Vault(settings) => {
+                let (processor, vault) = vaults::build(self.site, id, &settings, vocabulary, self.ids.clone())?;
+                vaults.push(vault);
+                processor
+            }
+            ProcessorSettings::Redact(settings) => {
+                Arc::new(Redact::new(id, settings, vocabulary, self.pseudonyms.clone(), meter))
+            }
+        })
+    }
+
+    fn exporter(&self, id: &ComponentId, settings: ExporterSettings) -> Result<Arc<dyn Exporter>, String> {
+        let clock = Arc::clone(&self.site.seams.clock);
+        let deps = || Deps {
+            tasks: Arc::clone(&self.site.tasks),
+            clock: Arc::clone(&clock),
+            proxies: Arc::clone(&self.proxies),
+        };
+        let place = |why| format!("exporters.{id}: {why}");
+        Ok(match settings {
+            ExporterSettings::Otlp(settings) => {
+                Arc::new(otlp_grpc::Otlp::build(id_text(id), settings, deps()).map_err(place)?)
+            }
+            ExporterSettings::OtlpHttp(settings) => {
+                Arc::new(otlp_http::OtlpHttp::build(id_text(id), settings, deps()).map_err(place)?)
+            }
+            ExporterSettings::Debug(settings) => Arc::new(debug::build(id, settings)),
+            ExporterSettings::File(settings) => Arc::new(file::build(id, settings, clock)),
+        })
+    }
+
+    fn extension(&self, id: &ComponentId, settings: ExtensionSettings) -> Result<Box<dyn Listener>, String> {
+        let seams = &self.site.seams;
+        let endpoint = |text: &str| Endpoint::parse(text).map_err(|why| format!("extensions.{id}.endpoint: {why}"));
+        let (name, endpoint, router) = match settings {
+            ExtensionSettings::Admin(settings) => {
+                let (meter, health) = (seams.meter.clone(), seams.health.clone());
+                let pages = Admin { meter, health, allowed_hosts: settings.allowed_hosts };
+                ("admin", endpoint(&settings.endpoint)?, admin::router(Arc::new(pages)))
+            }
+            ExtensionSettings::HealthCheck(settings) => {
+                ("health_check", endpoint(&settings.endpoint)?, admin::health_router(seams.health.clone()))
+            }
+        };
+        Ok(Box::new(Web { name, endpoint, router }))
+    }
+}

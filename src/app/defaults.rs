@@ -1,0 +1,115 @@
+//! **What**: the embedded default as YAML text with every option documented: `config/default.yaml`. **Why**: what runs
+//! without a configuration is what a user can read. **Invariants**: generated from the components' own defaults and doc
+//! comments; a test compares it with the file. **Not here**: the components (`components`).
+
+use crate::app::resolve::{Limits, Pseudonyms, Telemetry};
+use crate::components::{ExporterKind, ExtensionKind, ProcessorKind, ReceiverKind};
+use crate::config::schema::Documented;
+use crate::pipeline::spool;
+
+/// The file as committed: what runs when no `--config` is given.
+pub const TEXT: &str = include_str!("../../config/default.yaml");
+
+/// The variable that stands for the data directory in the embedded default.
+pub const DATA_DIR: &str = "TOLLGATE_DATA_DIR";
+/// The variable that stands for the try-out auditor's public key.
+pub const TRYOUT_RECIPIENT: &str = "TOLLGATE_TRYOUT_RECIPIENT";
+
+const HEAD: &str = "\
+# What tollgate runs without `--config`, with every option and its default. Generated from the code: change a default
+# there, then run `TOLLGATE_UPDATE=1 cargo test default_yaml`.
+#
+# Under the data directory ($TOLLGATE_DATA_DIR, else the XDG state directory) it keeps a vault, a spool and try-out keys.
+# Options of components that are not part of the default stand in comments.
+
+";
+
+/// What differs from the components' own defaults in the embedded default: section, component, field, line.
+const CHANGES: &[(&str, &str, &str)] = &[
+    (
+        "vault",
+        "recipients: []",
+        "recipients: [\"${env:TOLLGATE_TRYOUT_RECIPIENT}\"] # a try-out auditor's key, made in the data directory",
+    ),
+    ("vault", "# store:", "store: { directory: \"${env:TOLLGATE_DATA_DIR}/vault\" }"),
+    ("spool", "# directory:", "directory: \"${env:TOLLGATE_DATA_DIR}/spool\""),
+];
+
+/// Exporters of the embedded default; the others stand in comments.
+const EXPORTERS: &[ExporterKind] = &[ExporterKind::Debug];
+/// Extensions of the embedded default.
+const EXTENSIONS: &[ExtensionKind] = &[ExtensionKind::Admin];
+
+/// Generates the text.
+pub fn generate() -> String {
+    let mut out = HEAD.to_owned();
+    let section = |out: &mut String, name: &str| out.push_str(&format!("{name}:\n"));
+    section(&mut out, "receivers");
+    for kind in ReceiverKind::ALL {
+        component(&mut out, kind.name(), kind.summary(), &kind.defaults(), true);
+    }
+    section(&mut out, "processors");
+    for kind in ProcessorKind::ALL {
+        component(&mut out, kind.name(), kind.summary(), &kind.defaults(), true);
+    }
+    section(&mut out, "exporters");
+    for kind in ExporterKind::ALL {
+        component(&mut out, kind.name(), kind.summary(), &kind.defaults(), EXPORTERS.contains(kind));
+    }
+    section(&mut out, "extensions");
+    for kind in ExtensionKind::ALL {
+        component(&mut out, kind.name(), kind.summary(), &kind.defaults(), EXTENSIONS.contains(kind));
+    }
+    for (name, documented) in [
+        ("spool", Documented::of(&spool::Config::default())),
+        ("pseudonyms", Documented::of(&Pseudonyms::default())),
+        ("limits", Documented::of(&Limits::default())),
+    ] {
+        section(&mut out, name);
+        out.push_str(&changed(name, &documented, 2));
+    }
+    out.push_str(&service());
+    out
+}
+
+/// Writes `name:` and its options; what is not part of the default goes into comments.
+fn component(out: &mut String, name: &str, summary: &str, documented: &Documented, part: bool) {
+    let body = changed(name, documented, 4);
+    let head = if body.lines().all(|line| line.trim_start().starts_with('#')) {
+        format!("  # {summary}\n  {name}: {{}}\n{body}")
+    } else {
+        format!("  # {summary}\n  {name}:\n{body}")
+    };
+    if part {
+        out.push_str(&head);
+        return;
+    }
+    for line in head.lines() {
+        out.push_str(&format!("  # {}\n", line.strip_prefix("  ").unwrap_or(line)));
+    }
+}
+
+fn changed(name: &str, documented: &Documented, indent: usize) -> String {
+    let mut body = String::new();
+    documented.write(&mut body, indent, true);
+    let pad = " ".repeat(indent);
+    for (_, from, to) in CHANGES.iter().filter(|(owner, ..)| *owner == name) {
+        body = body.replace(&format!("{pad}{from}\n"), &format!("{pad}{to}\n"));
+    }
+    body
+}
+
+fn service() -> String {
+    let list = |names: Vec<&str>| format!("[{}]", names.join(", "));
+    let all = list(ProcessorKind::ALL.iter().map(|kind| kind.name()).collect());
+    let exporters = list(EXPORTERS.iter().map(|kind| kind.name()).collect());
+    let extensions = list(EXTENSIONS.iter().map(|kind| kind.name()).collect());
+    let mut telemetry = String::new();
+    Documented::of(&Telemetry::default()).write(&mut telemetry, 4, true);
+    format!(
+        "service:\n  extensions: {extensions}\n  telemetry:\n{telemetry}  pipelines:\n\
+         \x20   traces: {{ receivers: [otlp], processors: {all}, exporters: {exporters} }}\n\
+         \x20   logs: {{ receivers: [otlp], processors: {all}, exporters: {exporters} }}\n\
+         \x20   metrics: {{ receivers: [otlp], processors: [redact], exporters: {exporters} }}\n"
+    )
+}

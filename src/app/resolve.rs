@@ -1,0 +1,304 @@
+//! **What**: a configuration file, from text to valid settings: shape, types, settings, graph. **Why**: `validate`,
+//! `print-config` and `run` see the same thing. **Invariants**: no I/O but `${file:…}`; every problem of a stage is
+//! collected before the next one starts. **Not here**: opening anything (`assemble`).
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::components::{
+    ExporterConfig, ExporterKind, ExporterSettings, ExtensionConfig, ExtensionKind, ExtensionSettings, ProcessorConfig,
+    ProcessorKind, ProcessorSettings, ReceiverConfig, ReceiverKind, ReceiverSettings, names,
+};
+use crate::config::env::Lookup;
+use crate::config::file::{self, File, Pipeline, Section};
+use crate::config::graph::{self, Known};
+use crate::config::problem::nearest;
+use crate::config::{At, ByteSize, ComponentId, FieldProblem, Gravity, Problem, Source, Span, de, tree::Node};
+use crate::pipeline::{Trust, spool};
+use crate::secret::Secret;
+use crate::telemetry::logging;
+
+/// `pseudonyms:`
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Pseudonyms {
+    /// Key of the keyed pseudonyms `h-…`, the same on all replicas; made beside the spool without it.
+    pub key: Option<Secret>,
+}
+
+/// `limits:`
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Memory that requests in flight may take.
+    pub in_flight: ByteSize,
+    /// How long a request waits for room before it is told to come back.
+    pub admission_wait: Span,
+    /// Time that requests in hand get at shutdown, and exporters after them.
+    pub shutdown: Span,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { in_flight: ByteSize::mib(768), admission_wait: Span::seconds(2), shutdown: Span::seconds(10) }
+    }
+}
+
+/// `service.telemetry:`
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Telemetry {
+    /// tollgate's own log.
+    pub logs: Logs,
+}
+
+/// `service.telemetry.logs:`
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Logs {
+    /// `debug`, `info`, `warn` or `error`.
+    pub level: logging::Level,
+}
+
+/// A component with its place in the file.
+pub struct Placed<T> {
+    /// Its id.
+    pub id: ComponentId,
+    /// What it is.
+    pub what: T,
+}
+
+/// The typed file.
+pub struct Typed {
+    /// Receivers.
+    pub receivers: Vec<Placed<ReceiverConfig>>,
+    /// Processors.
+    pub processors: Vec<Placed<ProcessorConfig>>,
+    /// Exporters.
+    pub exporters: Vec<Placed<ExporterConfig>>,
+    /// Extensions.
+    pub extensions: Vec<Placed<ExtensionConfig>>,
+    /// `spool:`
+    pub spool: spool::Config,
+    /// `pseudonyms:`
+    pub pseudonyms: Pseudonyms,
+    /// `limits:`
+    pub limits: Limits,
+    /// `service.telemetry:`
+    pub telemetry: Telemetry,
+    /// The rest, with places.
+    pub file: File,
+}
+
+/// Valid settings of everything.
+pub struct Valid {
+    /// Receivers that pipelines use.
+    pub receivers: Vec<Placed<ReceiverSettings>>,
+    /// Processors that pipelines use.
+    pub processors: Vec<Placed<ProcessorSettings>>,
+    /// Exporters that pipelines use.
+    pub exporters: Vec<Placed<ExporterSettings>>,
+    /// Extensions that are enabled.
+    pub extensions: Vec<Placed<ExtensionSettings>>,
+    /// The spool.
+    pub spool: spool::Settings,
+    /// Its keys; empty = a key file.
+    pub spool_keys: Vec<spool::SpoolKey>,
+    /// The pseudonym key; none = a key file.
+    pub pseudonym_key: Option<Secret>,
+    /// Bounds.
+    pub limits: Limits,
+    /// Own log level.
+    pub log_level: logging::Level,
+    /// Pipelines.
+    pub pipelines: Vec<Pipeline>,
+}
+
+/// A file that was read, whatever came of it.
+pub struct Read {
+    /// For rendering problems.
+    pub source: Source,
+    /// Warnings of a usable file.
+    pub warnings: Vec<Problem>,
+    /// The typed file and its settings, or all problems.
+    pub result: Result<(Typed, Valid), Vec<Problem>>,
+}
+
+/// Reads a configuration. `data_dir` is where the spool goes when the file does not say.
+pub fn read(name: &str, text: &str, lookup: &dyn Lookup, data_dir: &Path) -> Read {
+    let (source, file) = file::read(name, text, lookup);
+    let mut warnings = Vec::new();
+    let result = file.and_then(|file| resolve(file, data_dir, &mut warnings));
+    Read { source, warnings, result }
+}
+
+fn resolve(file: File, data_dir: &Path, warnings: &mut Vec<Problem>) -> Result<(Typed, Valid), Vec<Problem>> {
+    let mut problems = graph::references(&file);
+    let typed = typed(file, &mut problems);
+    let valid = typed.as_ref().and_then(|typed| validate(typed, data_dir, &mut problems));
+    let errors = problems.iter().any(|problem| problem.gravity == Gravity::Error);
+    match (typed, valid) {
+        (Some(typed), Some(valid)) if !errors => {
+            warnings.extend(problems);
+            Ok((typed, valid))
+        }
+        _ => Err(problems),
+    }
+}
+
+fn typed(file: File, problems: &mut Vec<Problem>) -> Option<Typed> {
+    let before = problems.len();
+    let mut types = Types { problems };
+    let receivers = types.all("receivers", &file.receivers, ReceiverKind::parse, ReceiverKind::typed);
+    let processors = types.all("processors", &file.processors, ProcessorKind::parse, ProcessorKind::typed);
+    let exporters = types.all("exporters", &file.exporters, ExporterKind::parse, ExporterKind::typed);
+    let extensions = types.all("extensions", &file.extensions, ExtensionKind::parse, ExtensionKind::typed);
+    let spool = types.one("spool", &file.spool);
+    let pseudonyms = types.one("pseudonyms", &file.pseudonyms);
+    let limits = types.one("limits", &file.limits);
+    let telemetry = types.one("service.telemetry", &file.telemetry);
+    let errors = types.problems.iter().skip(before).any(|problem| problem.gravity == Gravity::Error);
+    if errors {
+        return None;
+    }
+    Some(Typed {
+        receivers,
+        processors,
+        exporters,
+        extensions,
+        spool: spool?,
+        pseudonyms: pseudonyms?,
+        limits: limits?,
+        telemetry: telemetry?,
+        file,
+    })
+}
+
+struct Types<'p> {
+    problems: &'p mut Vec<Problem>,
+}
+
+impl Types<'_> {
+    fn one<T: serde::de::DeserializeOwned>(&mut self, path: &str, node: &Node) -> Option<T> {
+        de::typed(node, path).map_err(|problems| self.problems.extend(problems)).ok()
+    }
+
+    fn all<K, C>(
+        &mut self,
+        section: &str,
+        sections: &[Section],
+        parse: impl Fn(&str) -> Option<K>,
+        typed: impl Fn(K, &Node, &str) -> Result<C, Vec<Problem>>,
+    ) -> Vec<Placed<C>> {
+        let mut all = Vec::new();
+        for Section { id, at, body } in sections {
+            let path = format!("{section}.{id}");
+            let Some(kind) = parse(&id.kind) else {
+                let known = names(section);
+                let hint = nearest(&id.kind, known.iter().copied()).map_or_else(
+                    || format!("there are: {}", known.join(", ")),
+                    |near| format!("did you mean `{near}`?"),
+                );
+                let what = format!("`{}` is no type of {}", id.kind, section.trim_end_matches('s'));
+                self.problems.push(Problem::error(Some(*at), path, what).with_hint(hint));
+                continue;
+            };
+            match typed(kind, body, &path) {
+                Ok(what) => all.push(Placed { id: id.clone(), what }),
+                Err(problems) => self.problems.extend(problems),
+            }
+        }
+        all
+    }
+}
+
+/// Settings of what is used, and the checks across components.
+fn validate(typed: &Typed, data_dir: &Path, problems: &mut Vec<Problem>) -> Option<Valid> {
+    let file = &typed.file;
+    let used = |pick: fn(&Pipeline) -> &[(ComponentId, At)]| -> HashSet<&ComponentId> {
+        file.pipelines.iter().flat_map(pick).map(|(id, _)| id).collect()
+    };
+    let enabled: HashSet<&ComponentId> = file.enabled.iter().map(|(id, _)| id).collect();
+    let mut settings = Checks { problems };
+    let receivers =
+        settings.all("receivers", &file.receivers, &typed.receivers, &used(|p| &p.receivers), ReceiverConfig::settings);
+    let processors = settings.all(
+        "processors",
+        &file.processors,
+        &typed.processors,
+        &used(|p| &p.processors),
+        ProcessorConfig::settings,
+    );
+    let exporters =
+        settings.all("exporters", &file.exporters, &typed.exporters, &used(|p| &p.exporters), ExporterConfig::settings);
+    let extensions =
+        settings.all("extensions", &file.extensions, &typed.extensions, &enabled, ExtensionConfig::settings);
+    for placed in &processors {
+        let path = format!("processors.{}", placed.id);
+        let Some(written) = file.processors.iter().find(|section| section.id == placed.id) else { continue };
+        settings.place(Gravity::Warning, &path, &written.body, written.at, placed.what.notes().to_vec());
+    }
+    let spool = settings.one("spool", &file.spool, typed.spool.settings(&data_dir.join("spool")));
+    let spool_keys = settings.one("spool", &file.spool, typed.spool.spool_keys());
+    let steps =
+        typed.processors.iter().map(|placed| (placed.id.clone(), placed.what.kind().step())).collect::<HashMap<_, _>>();
+    let third_party = (exporters.iter())
+        .filter(|placed| placed.what.trust() == Trust::ThirdParty)
+        .map(|placed| placed.id.clone())
+        .collect();
+    problems.extend(graph::check(file, &Known { steps: &steps, third_party: &third_party }));
+    Some(Valid {
+        receivers,
+        processors,
+        exporters,
+        extensions,
+        spool: spool?,
+        spool_keys: spool_keys?,
+        pseudonym_key: typed.pseudonyms.key.clone(),
+        limits: typed.limits.clone(),
+        log_level: typed.telemetry.logs.level,
+        pipelines: file.pipelines.clone(),
+    })
+}
+
+struct Checks<'p> {
+    problems: &'p mut Vec<Problem>,
+}
+
+impl Checks<'_> {
+    fn one<T>(&mut self, path: &str, node: &Node, result: Result<T, Vec<FieldProblem>>) -> Option<T> {
+        result.map_err(|problems| self.place(Gravity::Error, path, node, node.at, problems)).ok()
+    }
+
+    fn place(&mut self, gravity: Gravity, path: &str, node: &Node, at: At, problems: Vec<FieldProblem>) {
+        for FieldProblem { path: field, what } in problems {
+            let found = if field.is_empty() || node.entries().is_empty() { at } else { node.nearest(&field) };
+            let full = if field.is_empty() { path.to_owned() } else { format!("{path}.{field}") };
+            self.problems.push(Problem { gravity, ..Problem::error(Some(found), full, what) });
+        }
+    }
+
+    fn all<C, S>(
+        &mut self,
+        section: &str,
+        sections: &[Section],
+        configs: &[Placed<C>],
+        used: &HashSet<&ComponentId>,
+        settings: impl Fn(&C) -> Result<S, Vec<FieldProblem>>,
+    ) -> Vec<Placed<S>> {
+        let mut all = Vec::new();
+        for placed in configs.iter().filter(|placed| used.contains(&placed.id)) {
+            let Some(written) = sections.iter().find(|section| section.id == placed.id) else { continue };
+            match settings(&placed.what) {
+                Ok(what) => all.push(Placed { id: placed.id.clone(), what }),
+                Err(problems) => {
+                    self.place(Gravity::Error, &format!("{section}.{}", placed.id), &written.body, written.at, problems)
+                }
+            }
+        }
+        all
+    }
+}

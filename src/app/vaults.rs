@@ -1,0 +1,71 @@
+//! **What**: one `vault` processor in a gateway: its uploader as a companion, its folder made. **Not here**: how it is
+//! made (`processors/vault/build`), what it does (`vault/uploader`).
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use crate::app::build::{Companion, Site};
+use crate::genai::Vocabulary;
+use crate::pipeline::{Processor, Quarantine};
+use crate::processors::vault::{self, Settings, StoreSettings};
+use crate::pseudonym::IdPolicy;
+use crate::vault::uploader::{SpoolJournal, Uploader};
+
+/// What a vault brings besides its processor.
+pub(super) struct Vault {
+    /// The processor's id: the spool's holder.
+    pub(super) id: Arc<str>,
+    /// Seals what can't be processed.
+    pub(super) quarantine: Option<Arc<dyn Quarantine>>,
+    /// Writes to the store.
+    pub(super) uploader: Option<Arc<dyn Companion>>,
+}
+
+/// Builds a vault. Its folder is made now, so that one that can't be used is told at start.
+pub(super) fn build(
+    site: &Site,
+    id: Arc<str>,
+    settings: &Settings,
+    vocabulary: Arc<Vocabulary>,
+    ids: Arc<dyn IdPolicy>,
+) -> Result<(Arc<dyn Processor>, Vault), String> {
+    if let StoreSettings::Directory(path) = &settings.store {
+        std::fs::create_dir_all(path)
+            .map_err(|error| format!("can't use the vault's folder {}: {error}", path.display()))?;
+    }
+    let seams = &site.seams;
+    let journal = SpoolJournal::new(Arc::clone(&site.spool), Arc::clone(&site.tasks), Arc::clone(&id));
+    let needs = vault::Site {
+        vocabulary,
+        ids,
+        clock: Arc::clone(&seams.clock),
+        rng: Arc::clone(&seams.rng),
+        meter: seams.meter.clone(),
+    };
+    let made = vault::build(&id, settings, &needs, Arc::new(journal));
+    let keeps = made.uploader.is_some();
+    let quarantine = keeps.then(|| Arc::clone(&made.processor) as Arc<dyn Quarantine>);
+    let uploader = made.uploader.map(|uploader| Arc::new(Upload(Mutex::new(Some(uploader)))) as Arc<dyn Companion>);
+    Ok((made.processor, Vault { id, quarantine, uploader }))
+}
+
+/// The uploader as the app runs it: once.
+struct Upload(Mutex<Option<Uploader>>);
+
+impl Companion for Upload {
+    fn name(&self) -> &'static str {
+        "vault uploader"
+    }
+
+    fn run(self: Arc<Self>, stop: watch::Receiver<bool>) -> BoxFuture<'static, ()> {
+        let uploader = self.0.lock().take();
+        Box::pin(async move {
+            if let Some(uploader) = uploader {
+                uploader.run(stop).await;
+            }
+        })
+    }
+}

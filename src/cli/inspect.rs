@@ -1,0 +1,93 @@
+//! **What**: `validate`, `print-config`, `components`: what a user may ask without a running gateway.
+//! **Invariants**: nothing is made, bound or connected; secrets print as `[redacted]`. **Not here**: checking (`app/resolve`).
+
+use super::Common;
+use super::output::{Exit, out};
+use super::source::{Make, load};
+use crate::components::{ExporterKind, ExtensionKind, ProcessorKind, ReceiverKind};
+use crate::config::ComponentId;
+use crate::config::schema::Documented;
+
+/// Says that a configuration is fine, or everything that is wrong with it.
+pub(super) fn validate(common: &Common) -> Exit {
+    match load(common, Make::Nothing) {
+        Err(exit) => exit,
+        Ok(loaded) => {
+            let pipelines = loaded.valid.pipelines.len();
+            let name =
+                common.config.as_ref().map_or("the embedded default".to_owned(), |path| path.display().to_string());
+            out(&format!("{name} is valid: {pipelines} pipeline{}\n", if pipelines == 1 { "" } else { "s" }));
+            Exit::Fine
+        }
+    }
+}
+
+/// Prints the configuration with every default filled in.
+pub(super) fn print_config(common: &Common, comments: bool) -> Exit {
+    let loaded = match load(common, Make::Nothing) {
+        Ok(loaded) => loaded,
+        Err(exit) => return exit,
+    };
+    let (typed, mut text) = (&loaded.typed, String::new());
+    let mut section = |name: &str, components: Vec<(&ComponentId, Documented)>| {
+        if components.is_empty() {
+            return;
+        }
+        text.push_str(&format!("{name}:\n"));
+        for (id, documented) in components {
+            let mut body = String::new();
+            documented.write(&mut body, 4, comments);
+            let empty = body.lines().all(|line| line.trim_start().starts_with('#'));
+            text.push_str(&format!("  {id}:{}\n{body}", if empty { " {}" } else { "" }));
+        }
+    };
+    section("receivers", typed.receivers.iter().map(|placed| (&placed.id, placed.what.documented())).collect());
+    section("processors", typed.processors.iter().map(|placed| (&placed.id, placed.what.documented())).collect());
+    section("exporters", typed.exporters.iter().map(|placed| (&placed.id, placed.what.documented())).collect());
+    section("extensions", typed.extensions.iter().map(|placed| (&placed.id, placed.what.documented())).collect());
+    for (name, documented) in [
+        ("spool", Documented::of(&typed.spool)),
+        ("pseudonyms", Documented::of(&typed.pseudonyms)),
+        ("limits", Documented::of(&typed.limits)),
+    ] {
+        let mut body = String::new();
+        documented.write(&mut body, 2, comments);
+        let empty = body.lines().all(|line| line.trim_start().starts_with('#'));
+        text.push_str(&format!("{name}:{}\n{body}", if empty { " {}" } else { "" }));
+    }
+    text.push_str("service:\n");
+    let list = |ids: &[(ComponentId, crate::config::At)]| {
+        ids.iter().map(|(id, _)| id.to_string()).collect::<Vec<_>>().join(", ")
+    };
+    text.push_str(&format!("  extensions: [{}]\n  telemetry:\n", list(&typed.file.enabled)));
+    Documented::of(&typed.telemetry).write(&mut text, 4, comments);
+    text.push_str("  pipelines:\n");
+    for pipeline in &typed.file.pipelines {
+        text.push_str(&format!(
+            "    {}: {{ receivers: [{}], processors: [{}], exporters: [{}] }}\n",
+            pipeline.id,
+            list(&pipeline.receivers),
+            list(&pipeline.processors),
+            list(&pipeline.exporters)
+        ));
+    }
+    out(&text);
+    Exit::Fine
+}
+
+/// Lists every component that works.
+pub(super) fn components() -> Exit {
+    let mut text = String::new();
+    let mut section = |name: &str, rows: Vec<(&str, &str)>| {
+        text.push_str(&format!("{name}:\n"));
+        for (id, summary) in rows {
+            text.push_str(&format!("  {id:<14} {summary}\n"));
+        }
+    };
+    section("receivers", ReceiverKind::ALL.iter().map(|kind| (kind.name(), kind.summary())).collect());
+    section("processors", ProcessorKind::ALL.iter().map(|kind| (kind.name(), kind.summary())).collect());
+    section("exporters", ExporterKind::ALL.iter().map(|kind| (kind.name(), kind.summary())).collect());
+    section("extensions", ExtensionKind::ALL.iter().map(|kind| (kind.name(), kind.summary())).collect());
+    out(&text);
+    Exit::Fine
+}

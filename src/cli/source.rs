@@ -1,0 +1,107 @@
+//! **What**: where a command's configuration comes from: `--config`, or the embedded default with its try-out key.
+//! **Invariants**: problems go to stderr, all at once; a bad configuration ends with 78. **Not here**: checking
+//! (`app/resolve`).
+
+use std::path::{Path, PathBuf};
+
+use age::secrecy::ExposeSecret;
+
+use super::output::{Exit, colour_err, complain};
+use super::{Common, data_dir};
+use crate::app::defaults::{DATA_DIR, TEXT, TRYOUT_RECIPIENT};
+use crate::app::keyfile;
+use crate::app::resolve::{Read, Typed, Valid, read};
+use crate::config::env::{Lookup, Process};
+use crate::secret::Secret;
+
+/// The try-out auditor's key in the data directory.
+pub(super) const TRYOUT_KEY: &str = "auditor.key";
+
+/// A configuration that can be used.
+pub(super) struct Loaded {
+    /// As written, defaults filled in.
+    pub(super) typed: Typed,
+    /// Valid settings.
+    pub(super) valid: Valid,
+    /// Whether it is the embedded default.
+    pub(super) embedded: bool,
+}
+
+/// Whether a command may make files (keys of the embedded default).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Make {
+    /// `run`, `demo`.
+    Keys,
+    /// `validate`, `print-config`.
+    Nothing,
+}
+
+/// Reads and checks the configuration; complains and gives the exit code when it can't be used.
+pub(super) fn load(common: &Common, make: Make) -> Result<Loaded, Exit> {
+    let failed = |text: String| {
+        complain(&format!("error: {text}"));
+        Exit::Config
+    };
+    let (name, text) = match &common.config {
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| failed(format!("can't read {}: {error}", path.display())))?;
+            (path.display().to_string(), text)
+        }
+        None => ("the embedded default".to_owned(), TEXT.to_owned()),
+    };
+    let embedded = common.config.is_none();
+    let directory = data_dir::resolve(common.data_dir.as_deref());
+    let directory =
+        if embedded { directory.map_err(failed)? } else { directory.unwrap_or_else(|_| PathBuf::from(".")) };
+    let tryout = if embedded { Some(tryout_recipient(&directory, make).map_err(failed)?) } else { None };
+    let lookup = Defaults { directory: &directory, tryout };
+    let Read { source, warnings, result } = read(&name, &text, &lookup, &directory);
+    match result {
+        Ok((typed, valid)) => {
+            if !warnings.is_empty() && !embedded {
+                complain(source.render(&warnings, colour_err()).trim_end());
+            }
+            Ok(Loaded { typed, valid, embedded })
+        }
+        Err(problems) => {
+            complain(source.render(&problems, colour_err()).trim_end());
+            let count = problems.len();
+            complain(&format!("{}: {count} problem{}", source.name(), if count == 1 { "" } else { "s" }));
+            Err(Exit::Config)
+        }
+    }
+}
+
+/// The environment, with the embedded default's own variables.
+struct Defaults<'d> {
+    directory: &'d Path,
+    tryout: Option<String>,
+}
+
+impl Lookup for Defaults<'_> {
+    fn var(&self, name: &str) -> Option<String> {
+        match (name, &self.tryout) {
+            (DATA_DIR, Some(_)) => Some(self.directory.display().to_string()),
+            (TRYOUT_RECIPIENT, Some(recipient)) => Some(recipient.clone()),
+            _ => Process.var(name),
+        }
+    }
+
+    fn file(&self, path: &str) -> Result<String, String> {
+        Process.file(path)
+    }
+}
+
+/// The public key of the try-out auditor, whose secret is kept in the data directory: for trying out only.
+fn tryout_recipient(directory: &Path, make: Make) -> Result<String, String> {
+    let new = || Secret::new(age::x25519::Identity::generate().to_string().expose_secret().to_owned());
+    let path = directory.join(TRYOUT_KEY);
+    let key = match make {
+        Make::Nothing if !path.exists() => new(),
+        _ => keyfile::ensure(&path, new)?.key,
+    };
+    let identity: age::x25519::Identity =
+        key.expose().parse().map_err(|_| format!("{} holds no age identity", path.display()))?;
+    Ok(identity.to_public().to_string())
+}

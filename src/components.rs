@@ -1,0 +1,167 @@
+//! **What**: THE table: every receiver, processor, exporter and extension by its name in YAML, with its configuration.
+//! **Why**: `pipeline` and `config` know no component; a new one is a row in each match here, which the compiler asks for.
+//! **Invariants**: matches are exhaustive; typing and settings need no I/O. **Not here**: building (`app/assemble`).
+
+use crate::config::tree::Node;
+use crate::config::{ComponentId, FieldProblem, Problem, de, graph::Step, schema::Documented};
+use crate::exporters::{debug, file, otlp as otlp_grpc, otlp_http};
+use crate::pipeline::Trust;
+use crate::processors::{normalize, redact, vault};
+use crate::receivers::otlp;
+use crate::telemetry::{admin, health};
+
+macro_rules! table {
+    ($(#[$doc:meta])* $kind:ident, $config:ident, $settings:ident: $($(#[$row:meta])* $name:ident = $text:literal $(| $alias:literal)*, $module:ident, $summary:literal;)*) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $kind { $($(#[$row])* $name,)* }
+
+        impl $kind {
+            /// Every one.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// The type in a component id, also by an alias of the Collector.
+            pub fn parse(text: &str) -> Option<Self> {
+                match text { $($text $(| $alias)* => Some(Self::$name),)* _ => None }
+            }
+
+            /// The type in a component id.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+
+            /// One line for `tollgate components`.
+            pub fn summary(self) -> &'static str {
+                match self { $(Self::$name => $summary,)* }
+            }
+
+            /// Its configuration with every default, documented.
+            pub fn defaults(self) -> Documented {
+                match self { $(Self::$name => Documented::of(&$module::Config::default()),)* }
+            }
+
+            /// Types a body.
+            ///
+            /// # Errors
+            /// Every error in it.
+            pub fn typed(self, body: &Node, path: &str) -> Result<$config, Vec<Problem>> {
+                match self { $(Self::$name => de::typed::<$module::Config>(body, path).map($config::$name),)* }
+            }
+        }
+
+        /// As a user wrote it, defaults filled in.
+        #[derive(Clone)]
+        pub enum $config { $($(#[$row])* $name($module::Config),)* }
+
+        impl $config {
+            /// Which one it is.
+            pub fn kind(&self) -> $kind {
+                match self { $(Self::$name(_) => $kind::$name,)* }
+            }
+
+            /// With its documentation, for `print-config`.
+            pub fn documented(&self) -> Documented {
+                match self { $(Self::$name(config) => Documented::of(config),)* }
+            }
+
+            /// Valid settings.
+            ///
+            /// # Errors
+            /// Every problem, by field.
+            pub fn settings(&self) -> Result<$settings, Vec<FieldProblem>> {
+                match self { $(Self::$name(config) => config.settings().map($settings::$name),)* }
+            }
+        }
+
+        /// Valid by construction.
+        pub enum $settings { $($(#[$row])* $name($module::Settings),)* }
+    };
+}
+
+table! {
+    /// Receivers.
+    ReceiverKind, ReceiverConfig, ReceiverSettings:
+    /// OTLP over gRPC and HTTP.
+    Otlp = "otlp", otlp, "OTLP over gRPC and HTTP (protobuf, JSON): traces, logs, metrics";
+}
+
+table! {
+    /// Processors, in the order that a pipeline keeps.
+    ProcessorKind, ProcessorConfig, ProcessorSettings:
+    /// Today's names.
+    Normalize = "normalize", normalize, "writes today's OpenTelemetry GenAI names beside what came";
+    /// Content to the vault.
+    Vault = "vault", vault, "moves prompts, completions and tool payloads into an encrypted, write-once vault";
+    /// Typed placeholders.
+    Redact = "redact", redact, "puts typed placeholders in place of what is private, in every text";
+}
+
+table! {
+    /// Exporters.
+    ExporterKind, ExporterConfig, ExporterSettings:
+    /// OTLP over gRPC.
+    Otlp = "otlp" | "otlp_grpc", otlp_grpc, "OTLP over gRPC; presets honeycomb, signoz";
+    /// OTLP over HTTP.
+    OtlpHttp = "otlp_http" | "otlphttp", otlp_http, "OTLP over HTTP (protobuf); presets honeycomb, signoz";
+    /// Standard output.
+    Debug = "debug", debug, "prints telemetry to the standard output";
+    /// OTLP/JSON lines.
+    File = "file", file, "appends OTLP/JSON lines to a file";
+}
+
+table! {
+    /// Extensions.
+    ExtensionKind, ExtensionConfig, ExtensionSettings:
+    /// Page and metrics.
+    Admin = "admin", admin, "the first page, /metrics, /livez, /readyz";
+    /// Probes alone.
+    HealthCheck = "health_check", health, "readiness alone, as the Collector's health_check";
+}
+
+impl ProcessorKind {
+    /// What it does for order and clearance.
+    pub fn step(self) -> Step {
+        match self {
+            Self::Normalize => Step::Normalize,
+            Self::Vault => Step::Vault,
+            Self::Redact => Step::Redact,
+        }
+    }
+}
+
+impl ProcessorSettings {
+    /// What is valid, but should be known.
+    pub fn notes(&self) -> &[FieldProblem] {
+        match self {
+            Self::Vault(settings) => &settings.notes,
+            Self::Normalize(_) | Self::Redact(_) => &[],
+        }
+    }
+}
+
+impl ExporterSettings {
+    /// How far it is trusted.
+    pub fn trust(&self) -> Trust {
+        match self {
+            Self::Otlp(settings) => settings.trust,
+            Self::OtlpHttp(settings) => settings.trust,
+            Self::Debug(settings) => settings.trust,
+            Self::File(settings) => settings.trust,
+        }
+    }
+}
+
+/// Names of a kind's types, for "did you mean".
+pub fn names(section: &str) -> Vec<&'static str> {
+    match section {
+        "receivers" => ReceiverKind::ALL.iter().map(|kind| kind.name()).collect(),
+        "processors" => ProcessorKind::ALL.iter().map(|kind| kind.name()).collect(),
+        "exporters" => ExporterKind::ALL.iter().map(|kind| kind.name()).collect(),
+        _ => ExtensionKind::ALL.iter().map(|kind| kind.name()).collect(),
+    }
+}
+
+/// An id as engine and metrics know it.
+pub fn id_text(id: &ComponentId) -> std::sync::Arc<str> {
+    id.to_string().into()
+}

@@ -1,0 +1,91 @@
+//! The generated configuration, the examples, and every configuration error as a user sees it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tollgate::app::{defaults, resolve};
+use tollgate::config::env::Lookup;
+
+struct Everything;
+
+impl Lookup for Everything {
+    fn var(&self, name: &str) -> Option<String> {
+        let known = BTreeMap::from([
+            ("TOLLGATE_DATA_DIR", "/tmp/data"),
+            ("TOLLGATE_TRYOUT_RECIPIENT", "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"),
+            ("AUDITOR_1", "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"),
+            ("AUDITOR_2", "age1lggyhqrw2nlhcxprm67z43rta597azn8gknawjehu9d9dl0jq3yqqvfafg"),
+        ]);
+        known
+            .get(name)
+            .map(|value| (*value).to_owned())
+            .or_else(|| (!name.contains("UNSET")).then(|| "value".to_owned()))
+    }
+
+    fn file(&self, path: &str) -> Result<String, String> {
+        if path.contains("spool-key") {
+            return Ok("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=".to_owned());
+        }
+        if path.contains("missing") { Err("No such file or directory".to_owned()) } else { Ok("value".to_owned()) }
+    }
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn problems(name: &str, text: &str) -> String {
+    let read = resolve::read(name, text, &Everything, Path::new("/tmp/data"));
+    match read.result {
+        Ok(_) => String::new(),
+        Err(problems) => read.source.render(&problems, false),
+    }
+}
+
+/// `config/default.yaml` is what the code says, and it loads.
+#[test]
+fn default_yaml_is_generated_and_loads() {
+    let (path, text) = (root().join("config/default.yaml"), defaults::generate());
+    if std::env::var_os("TOLLGATE_UPDATE").is_some() {
+        fs::write(&path, &text).unwrap();
+    }
+    assert!(
+        fs::read_to_string(&path).unwrap() == text,
+        "config/default.yaml is out of date: run with TOLLGATE_UPDATE=1"
+    );
+    assert_eq!(problems("default.yaml", &text), "");
+}
+
+/// Every example loads.
+#[test]
+fn examples_load() {
+    let mut seen = 0;
+    for entry in fs::read_dir(root().join("config/examples")).unwrap() {
+        let path = entry.unwrap().path();
+        let text = fs::read_to_string(&path).unwrap();
+        assert_eq!(problems(&path.display().to_string(), &text), "");
+        seen += 1;
+    }
+    assert!(seen >= 3);
+}
+
+/// Each file in tests/cases/config is a wrong configuration; what the user sees stands in its snapshot.
+#[test]
+fn wrong_configurations_say_what_is_wrong() {
+    let folder = root().join("tests/cases/config");
+    let mut cases: Vec<PathBuf> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    cases.retain(|path| path.extension().is_some_and(|ending| ending == "yaml"));
+    cases.sort();
+    assert!(cases.len() >= 5);
+    for path in cases {
+        let text = fs::read_to_string(&path).unwrap();
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        let shown = problems(&format!("{name}.yaml"), &text);
+        assert!(!shown.is_empty(), "{name} was accepted");
+        assert!(!shown.contains("s3cr3t"), "{name} shows a value:\n{shown}");
+        insta::with_settings!({ snapshot_path => folder.clone(), prepend_module_to_snapshot => false }, {
+            insta::assert_snapshot!(name, shown);
+        });
+    }
+}
