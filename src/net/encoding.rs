@@ -17,6 +17,9 @@ pub const ZSTD_WINDOW: usize = 1 << ZSTD_WINDOW_LOG;
 /// No coding in use makes more of one byte.
 const LARGEST_RATIO: usize = 1100;
 
+/// Spare room that is not worth a copy.
+const LEAST_SPARE: usize = 64 * 1024;
+
 /// A content coding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
@@ -152,7 +155,11 @@ impl Inflater {
     }
 
     /// The whole body, after [`Step::Done`].
-    pub fn into_bytes(self) -> Bytes {
+    pub fn into_bytes(mut self) -> Bytes {
+        // A sender may have declared far more than came.
+        if self.out.capacity() / 2 > self.out.len().saturating_add(LEAST_SPARE) {
+            self.out.shrink_to_fit();
+        }
         Bytes::from(self.out)
     }
 }
