@@ -45,3 +45,36 @@ async fn what_can_never_fit_is_refused_at_once() {
     // the budget's wait is a minute; a test runner would notice it
     assert!(budget.charge(&mut permit, 101).await.is_err());
 }
+
+proptest::proptest! {
+    /// Whatever is charged, released and dropped in whatever order: the budget knows what is held, never gives more than
+    /// it has, and has all of it back at the end.
+    #[test]
+    fn the_budget_adds_up(steps in proptest::collection::vec((0..4_usize, 0..3_u8, 0..700_usize), 0..60)) {
+        use futures_util::FutureExt;
+        let budget = ByteBudget::new(1000, Duration::from_secs(2));
+        let mut permits: Vec<BytePermit> = (0..4).map(|_| BytePermit::new()).collect();
+        for (which, what, n) in steps {
+            let held = permits[which].bytes();
+            match what {
+                0 => {
+                    let room = budget.size() - budget.in_use();
+                    // Polled once: whoever would have to wait gives up.
+                    let charged = if n <= room { budget.charge(&mut permits[which], n).now_or_never() } else { None };
+                    let wanted = if charged == Some(Ok(())) { held + n } else { held };
+                    proptest::prop_assert_eq!(charged.is_some(), n <= room);
+                    proptest::prop_assert_eq!(permits[which].bytes(), wanted);
+                }
+                1 => {
+                    permits[which].release(n);
+                    proptest::prop_assert_eq!(permits[which].bytes(), held.saturating_sub(n));
+                }
+                _ => permits[which] = BytePermit::new(),
+            }
+            proptest::prop_assert_eq!(budget.in_use(), permits.iter().map(BytePermit::bytes).sum::<usize>());
+            proptest::prop_assert!(budget.in_use() <= budget.size());
+        }
+        drop(permits);
+        proptest::prop_assert_eq!(budget.in_use(), 0);
+    }
+}

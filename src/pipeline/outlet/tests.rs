@@ -232,6 +232,30 @@ fn what_is_not_cleared_is_held() {
     assert!(sink.requests.lock().is_empty());
 }
 
+/// Exactly the copies that are cleared must go, for every clearance and trust.
+#[test]
+fn the_last_look_agrees_with_the_rule() {
+    use crate::pipeline::{Clearance, Content, Text};
+    for content in [Content::Kept, Content::Stripped] {
+        for text in [Text::Raw, Text::Redacted] {
+            for trust in [Trust::ThirdParty, Trust::Internal] {
+                let clearance = Clearance { content, text };
+                let step = Step::new("set", move |batch| {
+                    batch.clearance = clearance;
+                    Ok(())
+                });
+                let sink = Sink::open("x", trust);
+                let (mut rig, _folder) = with(&sink, vec![step], OutletSettings::default());
+                rig.put(spans(&["a"]));
+                rig.run_outlet(SECOND, &going());
+                let wanted = trust == Trust::Internal || (content == Content::Stripped && text == Text::Redacted);
+                assert_eq!(sink.all().len(), usize::from(wanted), "{clearance:?} {trust:?}");
+                assert_eq!(rig.waiting("x").len(), usize::from(!wanted), "{clearance:?} {trust:?}");
+            }
+        }
+    }
+}
+
 /// A copy stored for an internal exporter must lose unknown fields when the exporter is a third party now.
 #[test]
 fn unknown_fields_are_dropped_late_too() {
