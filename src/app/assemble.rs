@@ -65,7 +65,11 @@ fn beside(directory: &Path, name: &str) -> std::path::PathBuf {
     directory.parent().unwrap_or(directory).join(name)
 }
 
-fn spool_keys(valid: &Valid, directory: &Path, seams: &Seams) -> Result<Vec<SpoolKey>, String> {
+/// The configured keys, or the key file beside the spool (made if need be).
+///
+/// # Errors
+/// One line.
+pub fn spool_keys(valid: &Valid, directory: &Path, seams: &Seams) -> Result<Vec<SpoolKey>, String> {
     if !valid.spool_keys.is_empty() {
         return Ok(valid.spool_keys.clone());
     }

@@ -7,6 +7,8 @@ mod inspect;
 mod output;
 mod run;
 mod source;
+mod spool;
+mod vault;
 
 use std::path::PathBuf;
 
@@ -49,6 +51,12 @@ enum Command {
     },
     /// Lists receivers, processors, exporters and extensions.
     Components,
+    /// What waits in the spool.
+    #[command(subcommand)]
+    Spool(spool::Command),
+    /// The auditor's side: keys, opening, replay.
+    #[command(subcommand)]
+    Vault(vault::Command),
 }
 
 /// Runs the command line.
@@ -59,5 +67,7 @@ pub fn main() -> Exit {
         Command::Validate => inspect::validate(&common),
         Command::PrintConfig { comments } => inspect::print_config(&common, comments),
         Command::Components => inspect::components(),
+        Command::Spool(command) => spool::run(&common, command),
+        Command::Vault(command) => vault::run(command),
     }
 }

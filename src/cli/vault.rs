@@ -1,0 +1,127 @@
+//! **What**: `tollgate vault …`: for people who hold an auditor's key; needs no running gateway and no configuration.
+//! **Invariants**: reads only (but `keygen`, which makes one new file); what is printed was opened with the caller's own
+//! keys. **Not here**: opening (`vault/read`), stock tools that do the same (`vault` module's head).
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::output::{Exit, out};
+use super::run::{fail, runtime_threads};
+use crate::app::tasks;
+use crate::vault::keygen::keygen;
+use crate::vault::read::{Filter, Location, Opener, Vault, Wanted, get, identities, replay};
+
+/// Subcommands of `vault`.
+#[derive(Subcommand)]
+pub(super) enum Command {
+    /// Makes an auditor's key pair: the secret into a new file, the public key (a recipient) to standard output.
+    Keygen {
+        /// The new file; 0600, never overwritten.
+        #[arg(long, short, value_name = "FILE")]
+        output: PathBuf,
+    },
+    /// Opens what a reference (`gen_ai.payload.s3_uri`) leads to; prints one JSON document a line.
+    Get {
+        /// `s3://bucket/name`, `file:///name`, or the object's name.
+        uri: String,
+        /// The range attribute (`gen_ai.payload.range`); without it every fragment of the object.
+        #[arg(long, value_name = "bytes=FIRST-LAST")]
+        range: Option<String>,
+        #[command(flatten)]
+        from: From,
+    },
+    /// Prints a session in order of time: what was asked, answered, called, and what it cost.
+    Replay {
+        /// The session id as spans and index show it; `trace-ID` for records without one.
+        session: String,
+        /// Only this account.
+        #[arg(long)]
+        account: Option<String>,
+        /// Only this tenant.
+        #[arg(long)]
+        tenant: Option<String>,
+        #[command(flatten)]
+        from: From,
+    },
+}
+
+/// Where the vault is and what opens it.
+#[derive(Args)]
+pub(super) struct From {
+    /// A folder, or `s3://bucket/prefix`.
+    #[arg(long, value_name = "DIR|s3://BUCKET/PREFIX")]
+    store: String,
+    /// An auditor's key file; more than one may be given.
+    #[arg(long, short, required = true, value_name = "FILE")]
+    identity: Vec<PathBuf>,
+    /// Bucket of the key objects, if it is another one.
+    #[arg(long, value_name = "s3://BUCKET")]
+    keys: Option<String>,
+    /// Region of the buckets.
+    #[arg(long, env = "AWS_REGION")]
+    region: Option<String>,
+    /// Address of a store that is not AWS.
+    #[arg(long, env = "AWS_ENDPOINT_URL_S3", value_name = "URL")]
+    endpoint: Option<String>,
+    /// Address buckets as `endpoint/bucket/key`.
+    #[arg(long)]
+    force_path_style: bool,
+    /// PEM certificates to trust.
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+}
+
+/// Runs a subcommand.
+pub(super) fn run(command: Command) -> Exit {
+    let result = match command {
+        Command::Keygen { output } => keygen(&output).map(|public| out(&format!("{public}\n"))),
+        Command::Get { uri, range, from } => block_on(async {
+            let (vault, auditors) = open(&from)?;
+            let (mut opener, mut text) = (Opener::new(&vault, auditors), Vec::new());
+            let wanted = Wanted { uri, range };
+            get(&vault, &mut opener, &wanted, &mut text).await?.map_err(|error| error.to_string())?;
+            print(&text)
+        }),
+        Command::Replay { session, account, tenant, from } => block_on(async {
+            let (vault, auditors) = open(&from)?;
+            let mut opener = Opener::new(&vault, auditors);
+            let replay = replay(&vault, &mut opener, &session, &Filter { account, tenant }).await?;
+            let mut text = Vec::new();
+            replay.write(&mut text).map_err(|error| error.to_string())?;
+            print(&text)
+        }),
+    };
+    match result {
+        Ok(()) => Exit::Fine,
+        Err(text) => fail(&text),
+    }
+}
+
+fn open(from: &From) -> Result<(Vault, Vec<age::x25519::Identity>), String> {
+    let location = Location {
+        store: from.store.clone(),
+        keys: from.keys.clone(),
+        region: from.region.clone(),
+        endpoint: from.endpoint.clone(),
+        force_path_style: from.force_path_style,
+        ca_file: from.ca_file.clone(),
+    };
+    Ok((Vault::at(&location)?, identities(&from.identity)?))
+}
+
+fn block_on(work: impl Future<Output = Result<(), String>>) -> Result<(), String> {
+    // Only the first call can succeed; a second one changes nothing.
+    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+    tasks::runtime(runtime_threads()).map_err(|error| format!("can't start: {error}"))?.block_on(work)
+}
+
+/// Opened content is bytes: written as they are.
+fn print(bytes: &[u8]) -> Result<(), String> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(format!("can't write: {error}")),
+        _ => Ok(()),
+    }
+}
