@@ -12,6 +12,7 @@ pub mod net;
 pub mod otlp;
 pub mod pipeline;
 pub mod processors;
+pub mod rates;
 pub mod pseudonym;
 pub mod receivers;
 pub mod redaction;

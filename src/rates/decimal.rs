@@ -1,0 +1,118 @@
+//! **What**: exact money: [`Usd`] in 1e-18 USD, and multipliers as fractions. **Invariants**: decimals come from text, never
+//! through floats; nothing is rounded: what can't be held exactly is refused.
+
+/// An amount in 1e-18 USD.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Usd(pub i128);
+
+/// Digits after the point of [`Usd`].
+const SCALE: u32 = 18;
+
+impl Usd {
+    /// Zero.
+    pub const ZERO: Self = Self(0);
+
+    /// Decimal text as an amount; None when it is no decimal or finer than 1e-18.
+    pub fn parse(text: &str) -> Option<Self> {
+        let decimal = Decimal::parse(text)?;
+        scale_up(decimal.digits, SCALE.checked_sub(decimal.scale)?).map(Self)
+    }
+
+    /// The sum, if it can be held.
+    pub fn plus(self, other: Self) -> Option<Self> {
+        self.0.checked_add(other.0).map(Self)
+    }
+
+    /// The nearest double.
+    pub fn to_f64(self) -> f64 {
+        self.to_string().parse().unwrap_or(0.0)
+    }
+}
+
+/// Plain decimal text: no exponent, no trailing zeros.
+impl std::fmt::Display for Usd {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let one = 10_i128.pow(SCALE);
+        let (whole, part) = (self.0 / one, (self.0 % one).unsigned_abs());
+        let sign = if self.0 < 0 && whole == 0 { "-" } else { "" };
+        if part == 0 {
+            return write!(f, "{whole}");
+        }
+        let digits = format!("{part:018}");
+        write!(f, "{sign}{whole}.{}", digits.trim_end_matches('0'))
+    }
+}
+
+/// A decimal as digits and scale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Decimal {
+    digits: i128,
+    scale: u32,
+}
+
+impl Decimal {
+    /// `12`, `0.0625`, also `3e-7`. Trailing zeros don't count.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+        let exponent: i32 = exponent.parse().ok().filter(|exponent: &i32| exponent.abs() <= 40)?;
+        let (whole, part) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        let part = part.trim_end_matches('0');
+        let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        let unsigned = whole.strip_prefix('-').unwrap_or(whole);
+        if unsigned.is_empty() || !plain(unsigned) || !plain(part) || part.len() > 36 {
+            return None;
+        }
+        let digits: i128 = format!("{whole}{part}").parse().ok()?;
+        let scale = i32::try_from(part.len()).ok()? - exponent;
+        match u32::try_from(scale) {
+            Ok(scale) => Some(Self { digits, scale }),
+            Err(_) => Some(Self { digits: scale_up(digits, scale.unsigned_abs())?, scale: 0 }),
+        }
+    }
+
+    /// Whether it is below zero.
+    pub(super) fn is_negative(self) -> bool {
+        self.digits < 0
+    }
+
+    /// This many USD per `per` units, as 1e-18 USD for one; None when that is no whole number.
+    pub(super) fn per_unit(self, per: u64) -> Option<i128> {
+        let value = scale_up(self.digits, SCALE)?;
+        divide(value, scale_up(i128::from(per), self.scale)?)
+    }
+
+    /// As a fraction.
+    pub(super) fn ratio(self) -> Option<Ratio> {
+        Some(Ratio { up: self.digits, down: scale_up(1, self.scale)? })
+    }
+}
+
+/// A multiplier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ratio {
+    up: i128,
+    down: i128,
+}
+
+impl Ratio {
+    /// One.
+    pub(super) const ONE: Self = Self { up: 1, down: 1 };
+
+    /// Both.
+    pub(super) fn times(self, other: Self) -> Option<Self> {
+        Some(Self { up: self.up.checked_mul(other.up)?, down: self.down.checked_mul(other.down)? })
+    }
+
+    /// `amount` times this; None when that is no whole number.
+    pub(super) fn of(self, amount: i128) -> Option<i128> {
+        divide(amount.checked_mul(self.up)?, self.down)
+    }
+}
+
+fn divide(value: i128, by: i128) -> Option<i128> {
+    (value.checked_rem(by)? == 0).then(|| value.checked_div(by)).flatten()
+}
+
+fn scale_up(value: i128, digits: u32) -> Option<i128> {
+    value.checked_mul(10_i128.checked_pow(digits)?)
+}

@@ -1,0 +1,122 @@
+//! **What**: a rate table as it is written (schema 1), in YAML by people and in JSON for the built-in one. **Invariants**:
+//! unknown keys are refused; prices are text, so that no float ever touches them. **Not here**: what it means (`table`).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// The schema this code reads.
+pub(super) const SCHEMA: u32 = 1;
+
+/// A map from unit to decimal text.
+pub(super) type Price = BTreeMap<String, String>;
+
+/// The whole file.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    pub(super) schema: u32,
+    pub(super) version: String,
+    pub(super) currency: String,
+    /// Every price is per this many tokens.
+    pub(super) per_tokens: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) generated: Option<String>,
+    /// Where the numbers are from; for people.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) imports: Vec<BTreeMap<String, String>>,
+    #[serde(default)]
+    pub(super) unit_parents: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(super) bedrock_scopes: BTreeMap<String, String>,
+    pub(super) providers: BTreeMap<String, Provider>,
+}
+
+/// Who sells models.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Provider {
+    /// Names in telemetry, in lower case, unique in the file.
+    pub(super) names: Vec<String>,
+    /// Providers whose list prices this one asks for models it does not list itself; one step only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) fallback: Vec<String>,
+    pub(super) models: Vec<Model>,
+}
+
+/// A model.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Model {
+    pub(super) id: String,
+    /// Every exact id, in lower case, unique in the provider.
+    pub(super) ids: Vec<String>,
+    /// Anchored patterns, tried last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) patterns: Vec<String>,
+    /// For people: retired models keep their prices for replays.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) deprecated: bool,
+    pub(super) rates: Vec<Rate>,
+}
+
+/// What a model costs in one window of time.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Rate {
+    /// Inclusive, RFC 3339; missing = since ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) from: Option<String>,
+    /// Exclusive; missing = until further notice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) to: Option<String>,
+    #[serde(default)]
+    pub(super) price: Price,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) tiers: Vec<Tier>,
+    /// Fees per 1,000 uses. Read, not charged yet.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) fees_per_1000: Price,
+    /// What is not sold by tokens. Read, not charged.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) other: Price,
+    /// Why this window is not complete.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) incomplete: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) adjust: Vec<Adjust>,
+}
+
+/// A long prompt is priced differently, all of it.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Tier {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) over_input: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) at_least_input: Option<u64>,
+    pub(super) price: Price,
+}
+
+/// A change of price by circumstances.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Adjust {
+    /// All must match; a list means any of it.
+    pub(super) when: BTreeMap<String, Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) from: Option<String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) price: Price,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) tiers: Vec<Tier>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) fees_per_1000: Price,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) other: Price,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) multiply: Option<String>,
+    /// No later entry counts.
+    #[serde(default, rename = "final", skip_serializing_if = "std::ops::Not::not")]
+    pub(super) last: bool,
+}

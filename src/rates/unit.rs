@@ -1,0 +1,104 @@
+//! **What**: what is sold: units of tokens, and what prices depend on. **Invariants**: finite sets; a table with an
+//! unknown word is refused.
+
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$each:meta])* $variant:ident = $word:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $name { $($(#[$each])* $variant,)* }
+
+        impl $name {
+            /// Every one.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// The word in tables.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word,)* }
+            }
+
+            /// From the word in tables.
+            pub fn parse(word: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|one| one.as_str() == word)
+            }
+        }
+    };
+}
+
+words! {
+    /// What tokens are sold as.
+    Unit {
+        /// Plain input.
+        Input = "input",
+        /// Output.
+        Output = "output",
+        /// Input read from a cache.
+        CacheRead = "cache_read",
+        /// Input written to a cache for a short time.
+        CacheWrite = "cache_write",
+        /// Written for 5 minutes, where that differs.
+        CacheWrite5m = "cache_write_5m",
+        /// Written for 30 minutes.
+        CacheWrite30m = "cache_write_30m",
+        /// Written for 1 hour.
+        CacheWrite1h = "cache_write_1h",
+        /// Written for 12 hours.
+        CacheWrite12h = "cache_write_12h",
+        /// Audio input.
+        InputAudio = "input_audio",
+        /// Image input.
+        InputImage = "input_image",
+        /// Video input.
+        InputVideo = "input_video",
+        /// Audio read from a cache.
+        CacheReadAudio = "cache_read_audio",
+        /// Images read from a cache.
+        CacheReadImage = "cache_read_image",
+        /// Audio output.
+        OutputAudio = "output_audio",
+        /// Image output.
+        OutputImage = "output_image",
+        /// Video output.
+        OutputVideo = "output_video",
+        /// Citations.
+        OutputCitation = "output_citation",
+        /// Reasoning, where it is sold apart.
+        Reasoning = "reasoning",
+    }
+}
+
+words! {
+    /// What an `adjust` entry can ask for.
+    Variable {
+        /// `flex`, `priority`, `fast`.
+        ServiceTier = "service_tier",
+        /// `batch`.
+        Processing = "processing",
+        /// `fast`.
+        Speed = "speed",
+        /// `us`.
+        InferenceGeo = "inference_geo",
+        /// `us`, `eu`.
+        DataResidency = "data_residency",
+        /// `global`, `geo`, `region`, `gov`.
+        BedrockScope = "bedrock_scope",
+        /// First segment of a Bedrock id.
+        BedrockGeo = "bedrock_geo",
+        /// `regional`.
+        VertexEndpoint = "vertex_endpoint",
+        /// `vertex`.
+        GooglePlatform = "google_platform",
+        /// `HH:MM-HH:MM`, half open, may wrap midnight.
+        UtcTime = "utc_time",
+        /// `mon` … `sun`.
+        UtcWeekday = "utc_weekday",
+        /// A reseller's route; nothing in telemetry tells it yet.
+        Route = "route",
+    }
+}
+
+impl Variable {
+    /// Asked for by the caller: without a rate for it the list price is an assumption.
+    pub(super) fn is_chosen(self) -> bool {
+        matches!(self, Self::ServiceTier | Self::Processing | Self::Speed | Self::InferenceGeo | Self::DataResidency)
+    }
+}
