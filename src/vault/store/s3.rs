@@ -11,7 +11,8 @@ use aws_config::BehaviorVersion;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
-    Region, RequestChecksumCalculation, ResponseChecksumValidation, StalledStreamProtectionConfig,
+    Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation, SharedHttpClient,
+    StalledStreamProtectionConfig,
 };
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
@@ -30,6 +31,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::OnceCell;
 
 use crate::clock::UnixNanos;
+use crate::secret::Secret;
 
 use super::settings::{LockMode, S3Settings};
 use super::{ObjectKind, Put, StoreError, VaultReader, VaultStore};
@@ -51,9 +53,20 @@ impl S3Store {
         Self { settings, client: OnceCell::new() }
     }
 
-    /// A store with a client of the caller's, for tests.
-    pub fn with_client(settings: S3Settings, client: Client) -> Self {
-        Self { settings, client: OnceCell::new_with(Some(client)) }
+    /// A store with these credentials in place of the standard chain's.
+    ///
+    /// # Errors
+    /// When the certificates can't be used.
+    pub async fn with_credentials(settings: S3Settings, key: &str, secret: &Secret) -> Result<Self, StoreError> {
+        let credentials = Credentials::new(key, secret.expose(), None, None, "tollgate");
+        let mut config = aws_sdk_s3::config::Builder::new()
+            .behavior_version(BehaviorVersion::latest())
+            .credentials_provider(credentials)
+            .region(Region::new(settings.region.clone()))
+            .http_client(http_client(&settings).await?);
+        config.set_endpoint_url(settings.endpoint.clone());
+        let client = Client::from_conf(configure(config, &settings));
+        Ok(Self { settings, client: OnceCell::new_with(Some(client)) })
     }
 
     async fn client(&self) -> Result<&Client, StoreError> {
@@ -193,22 +206,7 @@ fn classify_answer(status: u16, code: &str) -> Failed {
 }
 
 async fn connect(settings: &S3Settings) -> Result<Client, StoreError> {
-    let trust = match &settings.ca_file {
-        None => TrustStore::default(),
-        Some(path) => TrustStore::empty().with_pem_certificate(pem(path).await?),
-    };
-    let tls = TlsContext::builder().with_trust_store(trust).build();
-    let tls = tls.map_err(|_| StoreError::Denied("the certificates can't be used".to_owned()))?;
-    // only a connector made this way honours both the proxy of the environment and our certificates
-    let http = Builder::new().build_with_connector_fn(move |connector, _| {
-        let mut builder = Connector::builder()
-            .proxy_config(ProxyConfig::from_env())
-            .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
-            .tls_context(tls.clone());
-        builder.set_connector_settings(connector.cloned());
-        builder.build()
-    });
-    let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http);
+    let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http_client(settings).await?);
     if !settings.region.is_empty() {
         loader = loader.region(Region::new(settings.region.clone()));
     }
@@ -219,14 +217,35 @@ async fn connect(settings: &S3Settings) -> Result<Client, StoreError> {
     Ok(Client::from_conf(configure(aws_sdk_s3::config::Builder::from(&shared), settings)))
 }
 
+/// Connections with the proxy of the environment and the certificates of the settings: only a connector made this way
+/// honours both.
+async fn http_client(settings: &S3Settings) -> Result<SharedHttpClient, StoreError> {
+    let trust = match &settings.ca_file {
+        None => TrustStore::default(),
+        Some(path) => TrustStore::empty().with_pem_certificate(pem(path).await?),
+    };
+    let tls = TlsContext::builder().with_trust_store(trust).build();
+    let tls = tls.map_err(|_| StoreError::Denied("the certificates can't be used".to_owned()))?;
+    Ok(Builder::new().build_with_connector_fn(move |connector, _| {
+        let mut builder = Connector::builder()
+            .proxy_config(ProxyConfig::from_env())
+            .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
+            .tls_context(tls.clone());
+        builder.set_connector_settings(connector.cloned());
+        builder.build()
+    }))
+}
+
 /// What every client of ours has.
-pub fn configure(builder: aws_sdk_s3::config::Builder, settings: &S3Settings) -> Config {
+fn configure(builder: aws_sdk_s3::config::Builder, settings: &S3Settings) -> Config {
     builder
         .force_path_style(settings.force_path_style)
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-        .retry_config(RetryConfig::standard().with_max_attempts(SDK_ATTEMPTS))
+        .retry_config(
+            RetryConfig::standard().with_max_attempts(SDK_ATTEMPTS).with_initial_backoff(Duration::from_millis(100)),
+        )
         .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(ATTEMPT).build())
         .build()
 }

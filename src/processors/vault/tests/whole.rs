@@ -222,7 +222,7 @@ async fn moved_fragments_are_refused() {
     let vault = Vault::at(&gateway.location()).expect("vault");
     let mut opener = Opener::new(&vault, gateway.auditors());
     let wanted = Wanted { uri: moved.split_once("/vault/").expect("inside").1.to_owned(), range: None };
-    let refused = get(&vault, &mut opener, &wanted, &mut Vec::new()).await.err().expect("refused");
+    let refused = get(&vault, &mut opener, &wanted, &mut Vec::new()).await.expect_err("refused");
     assert!(refused.contains("belongs to another object"), "{refused}");
 }
 

@@ -1,0 +1,228 @@
+//! **What**: [`FakeS3`]: a strict S3 in the process: it hashes bodies itself, insists on conditions and locks, pages its
+//! lists, and fails as told. **Why**: real stores that can be had for tests are laxer than AWS, each in its own way.
+//! **Not here**: versions, policies, what is locked (radosgw, in a named target).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use futures_util::TryStreamExt as _;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use parking_lot::Mutex;
+use s3s::auth::SimpleAuth;
+use s3s::dto::{
+    ETagCondition, GetObjectInput, GetObjectOutput, ListObjectsV2Input, ListObjectsV2Output, Object, PutObjectInput,
+    PutObjectOutput, Range, StreamingBlob, Timestamp,
+};
+use s3s::service::S3ServiceBuilder;
+use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
+use sha2::{Digest, Sha256};
+use tokio::net::TcpListener;
+
+use super::tasks::TestTasks;
+
+/// What happens to a put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// 409: another write is under way.
+    Conflict,
+    /// 503 SlowDown.
+    SlowDown,
+    /// 403.
+    AccessDenied,
+    /// 400: the body came other than it was sent.
+    BadDigest,
+    /// Stored, but the answer is a 500.
+    LostAnswer,
+}
+
+/// An object as stored.
+#[derive(Clone)]
+pub struct Stored {
+    /// Its bytes.
+    pub bytes: Bytes,
+    /// `COMPLIANCE` or `GOVERNANCE`.
+    pub lock: Option<String>,
+    /// Unix seconds until which it is locked.
+    pub until: Option<i64>,
+}
+
+/// What the fake knows.
+#[derive(Default)]
+pub struct State {
+    /// By bucket and key.
+    pub objects: BTreeMap<(String, String), Stored>,
+    /// Operations in order, e.g. `PutObject audit x/y`.
+    pub log: Vec<String>,
+    /// For the next puts.
+    pub faults: VecDeque<Fault>,
+    /// Whether lock headers are asked for.
+    pub locked: bool,
+}
+
+/// A running fake.
+pub struct FakeS3 {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What it has.
+    pub state: Arc<Mutex<State>>,
+}
+
+/// Credentials that it takes.
+pub const KEYS: (&str, &str) = ("AKTEST", "SKTEST");
+
+#[derive(Clone)]
+struct Service(Arc<Mutex<State>>);
+
+impl FakeS3 {
+    /// Starts one; `locked` as a bucket with Object Lock whose writers must name a lock.
+    pub async fn start(locked: bool) -> Self {
+        let state = Arc::new(Mutex::new(State { locked, ..State::default() }));
+        let mut builder = S3ServiceBuilder::new(Service(state.clone()));
+        builder.set_auth(SimpleAuth::from_single(KEYS.0, KEYS.1));
+        let service = builder.build();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        TestTasks::shared().spawn(
+            "fake s3",
+            Box::pin(async move {
+                while let Ok((socket, _)) = listener.accept().await {
+                    let service = service.clone();
+                    TestTasks::shared().spawn(
+                        "fake s3 connection",
+                        Box::pin(async move {
+                            let server = auto::Builder::new(TokioExecutor::new());
+                            drop(server.serve_connection(TokioIo::new(socket), service).await);
+                        }),
+                    );
+                }
+            }),
+        );
+        Self { address, state }
+    }
+
+    /// Its URL.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+}
+
+fn error(fault: Fault) -> S3Error {
+    let custom = |code: &str, status: u16| {
+        let mut error = S3Error::new(S3ErrorCode::Custom(code.to_owned().into()));
+        error.set_status_code(http::StatusCode::from_u16(status).unwrap());
+        error
+    };
+    match fault {
+        Fault::Conflict => custom("ConditionalRequestConflict", 409),
+        Fault::SlowDown => s3_error!(SlowDown),
+        Fault::AccessDenied => s3_error!(AccessDenied),
+        Fault::BadDigest => s3_error!(BadDigest),
+        Fault::LostAnswer => s3_error!(InternalError),
+    }
+}
+
+/// What AWS would refuse, or what a careful writer does not send.
+fn check(headers: &http::HeaderMap, input: &PutObjectInput, locked: bool) -> S3Result<()> {
+    if !matches!(input.if_none_match, Some(ETagCondition::Any)) {
+        return Err(s3_error!(AccessDenied, "the policy asks for If-None-Match"));
+    }
+    if input.checksum_sha256.is_none() || input.content_md5.is_some() {
+        return Err(s3_error!(InvalidRequest, "one checksum, SHA-256"));
+    }
+    if headers.contains_key("x-amz-trailer") || headers.contains_key("x-amz-sdk-checksum-algorithm") {
+        return Err(s3_error!(InvalidRequest, "no trailers"));
+    }
+    let lock = (input.object_lock_mode.is_some(), input.object_lock_retain_until_date.is_some());
+    if lock != (locked, locked) {
+        return Err(s3_error!(InvalidRequest, "lock headers do not suit the bucket"));
+    }
+    Ok(())
+}
+
+#[async_trait::async_trait]
+impl S3 for Service {
+    async fn put_object(&self, request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
+        let S3Request { mut input, headers, .. } = request;
+        let name = (input.bucket.to_string(), input.key.to_string());
+        let body = input.body.take().ok_or_else(|| s3_error!(IncompleteBody))?;
+        let chunks: Vec<Bytes> = body.try_collect().await.map_err(|_| s3_error!(IncompleteBody))?;
+        let bytes = Bytes::from(chunks.concat());
+        let mut state = self.0.lock();
+        state.log.push(format!("PutObject {} {}", name.0, name.1));
+        check(&headers, &input, state.locked)?;
+        if input.checksum_sha256.as_deref() != Some(&*STANDARD.encode(Sha256::digest(&bytes))) {
+            return Err(s3_error!(BadDigest));
+        }
+        let fault = state.faults.pop_front();
+        if let Some(fault) = fault.filter(|fault| *fault != Fault::LostAnswer) {
+            return Err(error(fault));
+        }
+        if state.objects.contains_key(&name) {
+            return Err(s3_error!(PreconditionFailed));
+        }
+        let lock = input.object_lock_mode.map(|mode| mode.as_str().to_owned());
+        let until = input.object_lock_retain_until_date.map(|date| time::OffsetDateTime::from(date).unix_timestamp());
+        state.objects.insert(name, Stored { bytes, lock, until });
+        match fault {
+            Some(fault) => Err(error(fault)),
+            None => Ok(S3Response::new(PutObjectOutput::default())),
+        }
+    }
+
+    async fn get_object(&self, request: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
+        let input = request.input;
+        let mut state = self.0.lock();
+        state.log.push(format!("GetObject {} {}", input.bucket, input.key));
+        let found = state.objects.get(&(input.bucket.to_string(), input.key.to_string()));
+        let bytes = found.ok_or_else(|| s3_error!(NoSuchKey))?.bytes.clone();
+        let bytes = match input.range {
+            Some(Range::Int { first, last }) => {
+                let end = last.map_or(bytes.len(), |last| (last as usize + 1).min(bytes.len()));
+                bytes.slice(first as usize..end)
+            }
+            _ => bytes,
+        };
+        let length = i64::try_from(bytes.len()).unwrap();
+        let body = s3s::Body::from(bytes);
+        Ok(S3Response::new(GetObjectOutput {
+            body: Some(StreamingBlob::from(body)),
+            content_length: Some(length),
+            ..GetObjectOutput::default()
+        }))
+    }
+
+    async fn list_objects_v2(
+        &self,
+        request: S3Request<ListObjectsV2Input>,
+    ) -> S3Result<S3Response<ListObjectsV2Output>> {
+        const PAGE: usize = 2;
+        let input = request.input;
+        let prefix = input.prefix.unwrap_or_default();
+        let after = input.continuation_token.unwrap_or_default();
+        let mut state = self.0.lock();
+        state.log.push(format!("ListObjectsV2 {} {prefix}", input.bucket));
+        let bucket = input.bucket.to_string();
+        let names: Vec<String> = state
+            .objects
+            .keys()
+            .filter(|(of, key)| *of == bucket && key.starts_with(&prefix) && *key > after)
+            .map(|(_, key)| key.clone())
+            .collect();
+        let page: Vec<String> = names.iter().take(PAGE).cloned().collect();
+        let next = (names.len() > PAGE).then(|| page.last().unwrap().clone());
+        let modified = Some(Timestamp::from(time::OffsetDateTime::UNIX_EPOCH));
+        let objects =
+            page.into_iter().map(|key| Object { key: Some(key), last_modified: modified.clone(), ..Object::default() });
+        Ok(S3Response::new(ListObjectsV2Output {
+            contents: Some(objects.collect()),
+            is_truncated: Some(next.is_some()),
+            next_continuation_token: next,
+            ..ListObjectsV2Output::default()
+        }))
+    }
+}

@@ -1,0 +1,134 @@
+use std::time::Duration;
+
+use super::super::settings::{Lock, LockMode, S3Settings};
+use super::super::*;
+use crate::secret::Secret;
+use crate::testing::fake_s3::{FakeS3, Fault, KEYS};
+
+const NOON: UnixNanos = UnixNanos(1_795_168_800_000_000_000);
+
+fn settings(fake: &FakeS3, lock: Option<Lock>) -> S3Settings {
+    S3Settings {
+        bucket: "audit-logs".into(),
+        key_bucket: "audit-keys".into(),
+        prefix: "agent-sessions".into(),
+        region: "eu-west-1".into(),
+        endpoint: Some(fake.url()),
+        force_path_style: true,
+        lock,
+        ca_file: None,
+    }
+}
+
+const COMPLIANCE: Option<Lock> =
+    Some(Lock { mode: LockMode::Compliance, retention: Duration::from_secs(400 * 86_400) });
+
+async fn store(fake: &FakeS3, lock: Option<Lock>) -> S3Store {
+    S3Store::with_credentials(settings(fake, lock), KEYS.0, &Secret::new(KEYS.1.into())).await.expect("store")
+}
+
+async fn put(store: &S3Store, kind: ObjectKind, name: &str, bytes: &'static [u8]) -> Result<Put, StoreError> {
+    store.put_once(kind, name, Bytes::from_static(bytes), NOON).await
+}
+
+/// A put carries condition, checksum and lock, goes to the right bucket, and asks nothing else of the store.
+#[tokio::test]
+async fn puts_are_conditional_checksummed_and_locked() {
+    let fake = FakeS3::start(true).await;
+    let store = store(&fake, COMPLIANCE).await;
+    assert_eq!(put(&store, ObjectKind::Key, "p/keys/k.age", b"key").await, Ok(Put::Written));
+    assert_eq!(put(&store, ObjectKind::Payload, "p/a b%2F#?/x.agev", b"payload").await, Ok(Put::Written));
+    assert_eq!(put(&store, ObjectKind::Index, "p/index/dt=2026-11-20/i", b"").await, Ok(Put::Written));
+    let state = fake.state.lock();
+    let until = Some(1_795_168_800 + 400 * 86_400);
+    let stored: Vec<_> = state
+        .objects
+        .iter()
+        .map(|((bucket, key), one)| (bucket.as_str(), key.as_str(), one.lock.as_deref(), one.until))
+        .collect();
+    assert_eq!(
+        stored,
+        [
+            ("audit-keys", "p/keys/k.age", Some("GOVERNANCE"), until),
+            ("audit-logs", "p/a b%2F#?/x.agev", Some("COMPLIANCE"), until),
+            ("audit-logs", "p/index/dt=2026-11-20/i", Some("COMPLIANCE"), until),
+        ]
+    );
+    assert!(state.log.iter().all(|line| line.starts_with("PutObject ")), "a writer needs only put: {:?}", state.log);
+}
+
+/// An existing name is a success for the writer and stays as it was.
+#[tokio::test]
+async fn an_existing_name_is_not_overwritten() {
+    let fake = FakeS3::start(false).await;
+    let store = store(&fake, None).await;
+    assert_eq!(put(&store, ObjectKind::Payload, "x", b"one").await, Ok(Put::Written));
+    assert_eq!(put(&store, ObjectKind::Payload, "x", b"two").await, Ok(Put::Exists));
+    assert_eq!(store.get(ObjectKind::Payload, "x", None).await.expect("there"), "one");
+    assert_eq!(store.get(ObjectKind::Payload, "x", Some((1, 2))).await.expect("there"), "ne");
+    assert_eq!(store.get(ObjectKind::Payload, "y", None).await, Err(StoreError::Missing));
+}
+
+/// Each answer means what it should: repeat, tell someone, or look at the machine.
+#[tokio::test]
+async fn faults_are_told_apart() {
+    let fake = FakeS3::start(false).await;
+    let store = store(&fake, None).await;
+    for (fault, label) in [
+        (Fault::Conflict, "retry"),
+        (Fault::AccessDenied, "denied"),
+        (Fault::BadDigest, "corrupt"),
+        (Fault::SlowDown, "retry"),
+    ] {
+        fake.state.lock().faults.extend([fault; 2]);
+        let failed = put(&store, ObjectKind::Payload, "x", b"one").await.expect_err("a fault");
+        assert_eq!(failed.label(), label, "{fault:?}: {failed}");
+        fake.state.lock().faults.clear();
+    }
+    assert!(fake.state.lock().objects.is_empty());
+    // stored, answer lost: the SDK's own second attempt, or ours, meets what is there
+    fake.state.lock().faults.push_back(Fault::LostAnswer);
+    assert_eq!(put(&store, ObjectKind::Payload, "x", b"one").await, Ok(Put::Exists));
+}
+
+/// A wrong lock, bucket or secret is the configuration's fault, and says so without the secret.
+#[tokio::test]
+async fn misconfiguration_is_denied() {
+    let fake = FakeS3::start(true).await;
+    let failed = put(&store(&fake, None).await, ObjectKind::Payload, "x", b"one").await.expect_err("no lock");
+    assert_eq!(failed, StoreError::Denied("400 InvalidRequest".to_owned()));
+    let wrong = S3Store::with_credentials(settings(&fake, COMPLIANCE), KEYS.0, &Secret::new("WRONG".into()))
+        .await
+        .expect("store");
+    let failed = put(&wrong, ObjectKind::Payload, "x", b"one").await.expect_err("wrong secret");
+    assert_eq!(failed, StoreError::Denied("403 SignatureDoesNotMatch".to_owned()));
+    let bad = S3Settings { ca_file: Some("/dev/null".into()), ..settings(&fake, None) };
+    assert!(
+        S3Store::with_credentials(bad, KEYS.0, &Secret::new(KEYS.1.into())).await.is_err(),
+        "no certificate inside"
+    );
+}
+
+/// A store that is not there is an outage, not an error of ours.
+#[tokio::test]
+async fn a_dead_store_is_unavailable() {
+    let fake = FakeS3::start(false).await;
+    let mut settings = settings(&fake, None);
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("port").local_addr().expect("address");
+    settings.endpoint = Some(format!("http://{free}"));
+    let store = S3Store::with_credentials(settings, KEYS.0, &Secret::new(KEYS.1.into())).await.expect("store");
+    let failed = put(&store, ObjectKind::Payload, "x", b"one").await.expect_err("dead");
+    assert_eq!(failed, StoreError::Unavailable("no connection".to_owned()));
+}
+
+/// Lists go over pages and stay in their prefix.
+#[tokio::test]
+async fn lists_are_whole() {
+    let fake = FakeS3::start(false).await;
+    let store = store(&fake, None).await;
+    for name in ["p/1", "p/2", "p/3", "p/4", "p/5", "q/1"] {
+        put(&store, ObjectKind::Payload, name, b"x").await.expect("put");
+    }
+    assert_eq!(store.list(ObjectKind::Payload, "p/").await.expect("list"), ["p/1", "p/2", "p/3", "p/4", "p/5"]);
+    assert_eq!(store.list(ObjectKind::Key, "p/").await.expect("list"), Vec::<String>::new());
+}
