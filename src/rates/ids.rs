@@ -51,8 +51,20 @@ pub(super) struct Found<'t> {
 const NAME_TAILS: [&str; 5] = [".chat", ".responses", ".messages", ".completion", ".embedding"];
 /// Vendors that stand first in a Bedrock model id.
 const BEDROCK_VENDORS: [&str; 14] = [
-    "anthropic", "amazon", "meta", "mistral", "cohere", "deepseek", "openai", "qwen", "google", "nvidia", "writer",
-    "zai", "moonshotai", "ai21",
+    "anthropic",
+    "amazon",
+    "meta",
+    "mistral",
+    "cohere",
+    "deepseek",
+    "openai",
+    "qwen",
+    "google",
+    "nvidia",
+    "writer",
+    "zai",
+    "moonshotai",
+    "ai21",
 ];
 /// Segments of a route that are no provider.
 const ROUTE_WORDS: [&str; 2] = ["converse", "invoke"];
@@ -99,8 +111,9 @@ impl Table {
     /// The one vendor that lists the model.
     fn infer(&self, model: &str) -> Result<Found<'_>, Unpriced> {
         let vendors = self.providers.iter().enumerate().filter(|(_, provider)| !provider.reseller);
-        let mut hits: Vec<(usize, usize, Found<'_>)> =
-            vendors.filter_map(|(at, provider)| self.own(provider, model).map(|(step, found)| (at, step, found))).collect();
+        let mut hits: Vec<(usize, usize, Found<'_>)> = vendors
+            .filter_map(|(at, provider)| self.own(provider, model).map(|(step, found)| (at, step, found)))
+            .collect();
         let listed: Vec<usize> = hits.iter().map(|(at, _, _)| *at).collect();
         hits.retain(|(_, _, found)| !found.provider.fallback.iter().any(|vendor| listed.contains(vendor)));
         let nearest = hits.iter().map(|(_, step, _)| *step).min().ok_or(Unpriced::UnknownModel)?;

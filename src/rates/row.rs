@@ -76,9 +76,9 @@ impl Table {
         }
         let multiply = adjusts.iter().filter_map(|adjust| adjust.multiply);
         let multiply = multiply.fold(Some(Ratio::ONE), |all, one| all?.times(one)).ok_or(Unpriced::MissingUnit)?;
-        let unmatched = context.chosen().any(|variable| {
-            !adjusts.iter().any(|adjust| adjust.when.iter().any(|(asked, _)| *asked == variable))
-        });
+        let unmatched = context
+            .chosen()
+            .any(|variable| !adjusts.iter().any(|adjust| adjust.when.iter().any(|(asked, _)| *asked == variable)));
         Ok(Row { table: self, found, rate, adjusts, multiply, total_input, unmatched })
     }
 }
@@ -204,9 +204,10 @@ impl Context {
         adjust.when.iter().all(|(variable, values)| match variable {
             Variable::UtcTime => values.iter().any(|value| self.within(value)),
             Variable::UtcWeekday => values.iter().any(|value| &**value == self.weekday),
-            _ => self.values.iter().any(|(named, told)| {
-                named == variable && values.iter().any(|value| value.as_ref() == told.as_str())
-            }),
+            _ => self
+                .values
+                .iter()
+                .any(|(named, told)| named == variable && values.iter().any(|value| value.as_ref() == told.as_str())),
         })
     }
 

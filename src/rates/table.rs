@@ -179,7 +179,9 @@ impl Reader<'_> {
             }
             for pattern in &model.patterns {
                 let regex = Regex::new(pattern).ok().filter(|_| pattern.starts_with('^') && pattern.ends_with('$'));
-                let Some(regex) = regex else { return self.fail(&model.id, format!("pattern {pattern} is not anchored")) };
+                let Some(regex) = regex else {
+                    return self.fail(&model.id, format!("pattern {pattern} is not anchored"));
+                };
                 patterns.push((regex, at));
             }
             models.push(self.model(model)?);
@@ -241,8 +243,11 @@ impl Reader<'_> {
     fn adjust(&self, model: &str, data: &schema::Adjust) -> Result<Adjust, RatesError> {
         let mut when = Vec::with_capacity(data.when.len());
         for (word, values) in &data.when {
-            let Some(variable) = Variable::parse(word) else { return self.fail(model, format!("`when: {word}` is not known")) };
-            let readable = variable != Variable::UtcTime || values.iter().all(|value| super::row::window(value).is_some());
+            let Some(variable) = Variable::parse(word) else {
+                return self.fail(model, format!("`when: {word}` is not known"));
+            };
+            let readable =
+                variable != Variable::UtcTime || values.iter().all(|value| super::row::window(value).is_some());
             if values.is_empty() || !readable {
                 return self.fail(model, format!("`when: {word}` has no usable value"));
             }
@@ -250,10 +255,12 @@ impl Reader<'_> {
         }
         let multiply = match data.multiply.as_deref() {
             None => None,
-            Some(text) => match Decimal::parse(text).filter(|decimal| !decimal.is_negative()).and_then(Decimal::ratio) {
-                Some(ratio) => Some(ratio),
-                None => return self.fail(model, format!("multiplier {text} is no decimal")),
-            },
+            Some(text) => {
+                match Decimal::parse(text).filter(|decimal| !decimal.is_negative()).and_then(Decimal::ratio) {
+                    Some(ratio) => Some(ratio),
+                    None => return self.fail(model, format!("multiplier {text} is no decimal")),
+                }
+            }
         };
         Ok(Adjust {
             when: when.into(),

@@ -85,10 +85,18 @@ fn model_ids() {
         (Some("gcp.vertex_ai"), "claude-sonnet-4-5@20250929", some("google/claude-sonnet-4-5", true)),
         (Some("gcp.vertex_ai"), "publishers/google/models/gemini-2.0-flash", some("google/gemini-2.0-flash", false)),
         (Some("gemini"), "models/gemini-2.0-flash-001", some("google/gemini-2.0-flash", false)),
-        (Some("aws.bedrock"), "us.anthropic.claude-sonnet-4-5-20250929-v1:0", some("aws/anthropic.claude-sonnet-4-5", false)),
+        (
+            Some("aws.bedrock"),
+            "us.anthropic.claude-sonnet-4-5-20250929-v1:0",
+            some("aws/anthropic.claude-sonnet-4-5", false),
+        ),
         (Some("bedrock"), "anthropic.claude-3-haiku-20240307-v1:0:48k", some("aws/anthropic.claude-3-haiku", true)),
         (None, "eu.anthropic.claude-sonnet-4-5-20250929-v1:0", some("aws/anthropic.claude-sonnet-4-5", false)),
-        (None, "arn:aws:bedrock:us-east-1:123:inference-profile/us.anthropic.claude-sonnet-4-5-20250929-v1:0", some("aws/anthropic.claude-sonnet-4-5", false)),
+        (
+            None,
+            "arn:aws:bedrock:us-east-1:123:inference-profile/us.anthropic.claude-sonnet-4-5-20250929-v1:0",
+            some("aws/anthropic.claude-sonnet-4-5", false),
+        ),
         (None, "arn:aws:bedrock:us-east-1:123:application-inference-profile/abc", Err(Unpriced::UnknownModel)),
         (Some("litellm"), "gpt-4o", Err(Unpriced::UnknownProvider)),
         (Some("azure.ai.openai"), "gpt-4o-mini", some("openai/gpt-4o-mini", false)),
@@ -109,7 +117,10 @@ fn model_ids() {
         }
     }
     assert!(failed.is_empty(), "\n{}", failed.join("\n"));
-    assert_eq!(find(&table, Some("azure"), &["gpt-4o-2024-08-06", "my-deployment"]), find(&table, Some("azure"), &["my-deployment", "gpt-4o-2024-08-06"]));
+    assert_eq!(
+        find(&table, Some("azure"), &["gpt-4o-2024-08-06", "my-deployment"]),
+        find(&table, Some("azure"), &["my-deployment", "gpt-4o-2024-08-06"])
+    );
 }
 
 fn small(rates: &str) -> Result<Table, String> {
