@@ -6,9 +6,10 @@ use askama::Template;
 use super::super::names::{self, Def};
 use super::super::samples::{Sample, parse};
 
-/// One row: what, value, the metric it comes from.
+/// One row: what, its labels, value, the metric it comes from.
 struct Row {
     what: String,
+    labels: String,
     value: String,
     metric: String,
 }
@@ -32,21 +33,92 @@ struct Page<'a> {
 /// The template's.
 pub(super) fn render(metrics: &str, troubles: &[(String, &'static str)]) -> Result<String, askama::Error> {
     let samples = parse(metrics);
-    let panels = PANELS.iter().map(|(title, defs)| Panel { title, rows: rows(&samples, defs) }).collect();
+    let panels = PANELS.iter().map(|(title, lines)| Panel { title, rows: rows(&samples, title, lines) }).collect();
     Page { version: env!("CARGO_PKG_VERSION"), troubles, panels }.render()
 }
 
-/// Panels and the metrics they show.
-static PANELS: &[(&str, &[&Def])] = &[("Build", &[&names::INFO])];
+/// A line of a panel: what it says before the labels, and its metric.
+type Line = (&'static str, &'static Def);
 
-fn rows(samples: &[Sample], defs: &[&Def]) -> Vec<Row> {
-    let mut rows: Vec<(f64, Row)> = Vec::new();
-    for def in defs {
-        for sample in samples.iter().filter(|sample| sample.name == def.name) {
-            let labels: Vec<String> = sample.labels.iter().map(|(name, value)| format!("{name} {value}")).collect();
-            let what = if labels.is_empty() { def.help.trim().to_owned() } else { labels.join(" · ") };
-            rows.push((sample.number(), Row { what, value: sample.value.clone(), metric: def.name.to_owned() }));
+/// Panels and the metrics they show.
+static PANELS: &[(&str, &[Line])] = &[
+    (
+        "What came in",
+        &[
+            ("spans", &names::RECEIVER_ACCEPTED_SPANS),
+            ("log records", &names::RECEIVER_ACCEPTED_LOGS),
+            ("metric points", &names::RECEIVER_ACCEPTED_POINTS),
+            ("spans pushed back", &names::RECEIVER_REFUSED_SPANS),
+            ("log records pushed back", &names::RECEIVER_REFUSED_LOGS),
+            ("metric points pushed back", &names::RECEIVER_REFUSED_POINTS),
+            ("requests refused", &names::RECEIVER_REJECTIONS),
+        ],
+    ),
+    (
+        "What went out",
+        &[
+            ("spans", &names::SENT_SPANS),
+            ("log records", &names::SENT_LOGS),
+            ("metric points", &names::SENT_POINTS),
+            ("batches waiting", &names::QUEUE_SIZE),
+            ("oldest waits, s", &names::QUEUE_AGE),
+            ("retries", &names::RETRIES),
+            ("credential or address refused", &names::DENIED),
+            ("batches held: not cleared", &names::HELD),
+            ("items set aside", &names::SET_ASIDE),
+        ],
+    ),
+    (
+        "Where the content is",
+        &[
+            ("fragments sealed", &names::VAULT_FRAGMENTS),
+            ("content, bytes", &names::VAULT_CONTENT_BYTES),
+            ("waiting for upload, bytes", &names::VAULT_PENDING_BYTES),
+            ("upload lag, s", &names::VAULT_UPLOAD_LAG),
+            ("uploads", &names::VAULT_UPLOADS),
+            ("items dropped (store: none)", &names::VAULT_DROPPED_ITEMS),
+        ],
+    ),
+    (
+        "What was private",
+        &[
+            ("replaced", &names::REDACTIONS),
+            ("credentials dropped", &names::REDACT_DROPPED_ATTRIBUTES),
+            ("values cut", &names::REDACT_CUT_VALUES),
+        ],
+    ),
+    (
+        "Health",
+        &[
+            ("spool, bytes", &names::SPOOL_BYTES),
+            ("spool limit, bytes", &names::SPOOL_LIMIT_BYTES),
+            ("oldest in the spool, s", &names::SPOOL_OLDEST_SECONDS),
+            ("in flight, bytes", &names::IN_FLIGHT_BYTES),
+            ("items quarantined", &names::QUARANTINED_ITEMS),
+            ("panics", &names::PANICS),
+            ("memory, bytes", &names::RSS),
+            ("uptime, s", &names::UPTIME),
+        ],
+    ),
+];
+
+/// Rows of one metric on the page; the rest is on `/metrics`.
+const MAX_ROWS: usize = 12;
+/// Shown even when zero: that it is zero is the news.
+const ALWAYS: &[&str] = &["Health"];
+
+fn rows(samples: &[Sample], title: &str, lines: &[Line]) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for (what, def) in lines {
+        let mut found: Vec<&Sample> = samples.iter().filter(|sample| sample.name == def.name).collect();
+        found.retain(|sample| sample.number() != 0.0 || ALWAYS.contains(&title));
+        found.sort_by(|a, b| b.number().total_cmp(&a.number()));
+        for sample in found.into_iter().take(MAX_ROWS) {
+            let labels: Vec<&str> = sample.labels.values().map(String::as_str).collect();
+            let labels = labels.join(" · ");
+            let (what, value) = ((*what).to_owned(), sample.value.clone());
+            rows.push(Row { what, labels, value, metric: def.name.to_owned() });
         }
     }
-    rows.into_iter().map(|(_, row)| row).collect()
+    rows
 }

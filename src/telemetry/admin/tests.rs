@@ -64,17 +64,27 @@ async fn readiness_tells_why() {
     assert_eq!((status, text.as_str()), (StatusCode::SERVICE_UNAVAILABLE, "spool: can't be written\n"));
 }
 
-/// Every value on the page stands in `/metrics`, and hostile labels are escaped.
+/// Every value on the page stands in `/metrics` under the name it gives, and hostile labels are escaped.
 #[tokio::test]
 async fn the_page_says_what_metrics_say() {
     let (admin, meter, health) = admin();
     health.set("spool", None);
-    meter.gauge(&names::INFO, &[("version", "<script>\"x\\y\n")]).set(1.0);
+    let label = "<script>\"x\\y\n";
+    meter.counter(&names::SENT_SPANS, &[("exporter", label)]).increment(1234);
+    meter.counter(&names::RECEIVER_ACCEPTED_LOGS, &[("receiver", "otlp"), ("transport", "grpc")]).increment(77);
+    meter.gauge(&names::SPOOL_BYTES, &[]).set(4096.0);
     let (_, metrics) = ask(&admin, get("/metrics", "localhost")).await;
     let (status, page) = ask(&admin, get("/", "localhost")).await;
     assert_eq!(status, StatusCode::OK);
     assert!(!page.contains("<script>"), "{page}");
     let samples = parse(&metrics);
-    assert_eq!(samples.first().map(|sample| sample.label("version")), Some("<script>\"x\\y\n"));
-    assert!(page.contains("<td class=\"n\">1</td>"), "{page}");
+    assert!(samples.iter().any(|sample| sample.label("exporter") == label));
+    let mut shown = 0;
+    for row in page.split("<tr>").skip(1) {
+        let metric = row.split("title=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("metric");
+        let value = row.split("<td class=\"n\">").nth(1).and_then(|rest| rest.split('<').next()).expect("value");
+        assert!(samples.iter().any(|sample| sample.name == metric && sample.value == value), "{metric} {value}");
+        shown += 1;
+    }
+    assert!(shown >= 3 && page.contains("1234") && page.contains("77") && page.contains("4096"));
 }
