@@ -200,7 +200,9 @@ impl Outlet {
     }
 
     async fn store(&self, account: &Arc<str>, body: Bytes) -> bool {
-        let Ok(reservation) = self.shared.spool.reserve(room_for(1, body.len() as u64)) else { return false };
+        // A full spool must not keep the item at the head of the line.
+        let room = room_for(1, body.len() as u64);
+        let Ok(reservation) = self.shared.spool.reserve_to_drain(room) else { return false };
         let record = Record { kind: RecordKind::Forward, holders: Arc::new([QUARANTINE.into()]), body };
         let transaction = Transaction { account: Arc::clone(account), records: vec![record] };
         let (tell, committed) = oneshot::channel();

@@ -6,6 +6,7 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_S
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
+use crate::hex;
 use crate::rng::Rng;
 use crate::secret::Secret;
 
@@ -61,7 +62,7 @@ impl SpoolKey {
 
     /// Public id: 16 hex digits, a hash of the key.
     pub fn id(&self) -> String {
-        hex(&self.id)
+        hex::encode(&self.id)
     }
 
     /// A key for another file beside the spool: HKDF-SHA256 of this one. `info` names the use, `salt` is the file's own.
@@ -79,10 +80,6 @@ impl SpoolKey {
     pub(super) fn bytes(&self) -> &[u8; 32] {
         &self.bytes
     }
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn unhex(text: &[u8]) -> Option<Vec<u8>> {

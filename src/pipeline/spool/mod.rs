@@ -46,7 +46,7 @@ pub use status::{ConsumerStatus, OpenError, ReadError, Status, Step};
 use index::Index;
 use meters::Meters;
 use queue::{Queue, Queued};
-use room::Room;
+use room::{Purpose, Room};
 
 /// Kinds of record; the number is the byte on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -186,15 +186,7 @@ impl Spool {
     pub fn reserve(&self, bytes: u64) -> Result<Reservation, Reason> {
         let crowded = self.index.lock().records() >= self.settings.max_records;
         self.crowded.store(crowded, Ordering::Relaxed);
-        let result = match self.poisoned() {
-            Some(reason) => Err(reason),
-            None if crowded => Err(Reason::SpoolFull),
-            None => self.room.reserve(bytes),
-        };
-        if let Err(reason) = &result {
-            self.meters.refused(*reason);
-        }
-        result
+        self.reserve_for(bytes, Purpose::Accept, crowded)
     }
 
     /// As [`Spool::reserve`], from room that ordinary transactions leave free: for the small records without which
@@ -202,8 +194,21 @@ impl Spool {
     ///
     /// # Errors
     /// As [`Spool::reserve`].
-    pub fn reserve_to_drain(self: &Arc<Self>, bytes: u64) -> Result<Reservation, Reason> {
-        self.reserve(bytes)
+    pub fn reserve_to_drain(&self, bytes: u64) -> Result<Reservation, Reason> {
+        let crowded = self.index.lock().records() / 2 >= self.settings.max_records;
+        self.reserve_for(bytes, Purpose::Drain, crowded)
+    }
+
+    fn reserve_for(&self, bytes: u64, purpose: Purpose, crowded: bool) -> Result<Reservation, Reason> {
+        let result = match self.poisoned() {
+            Some(reason) => Err(reason),
+            None if crowded => Err(Reason::SpoolFull),
+            None => self.room.reserve(bytes, purpose),
+        };
+        if let Err(reason) = &result {
+            self.meters.refused(*reason);
+        }
+        result
     }
 
     /// Queues a transaction; call it in ticket order, under the sequencer's lock. Never blocks on I/O. At most

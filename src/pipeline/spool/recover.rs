@@ -11,7 +11,7 @@ use crate::pipeline::disk::{Directory, DiskFile, Entry, read_exact_at};
 use super::cipher::Cipher;
 use super::config::Settings;
 use super::index::Index;
-use super::key::{SpoolKey, hex};
+use super::key::SpoolKey;
 use super::progress::{self, Known};
 use super::record::{HeaderError, SEGMENT_HEADER, SegmentHeader, segment_name};
 use super::room::SPARE;
@@ -201,7 +201,7 @@ fn open_segment(
         return Err(OpenError::config(format!(
             "spool file {name} is sealed with key {}, which is not given; add that key to spool.keys \
              (it may stand behind the key that is to be used from now on)",
-            hex(&header.key_id)
+            crate::hex::encode(&header.key_id)
         )));
     };
     let cipher = Cipher::new(key, &header.salt, header.number, header.sealed)

@@ -24,6 +24,15 @@ const ASK_AGAIN: Duration = Duration::from_millis(250);
 /// Files that must be left on the volume.
 const LOW_FILES: u64 = 16;
 
+/// What room is wanted for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// New data.
+    Accept,
+    /// What lets older data go; it may take the room that is kept for it.
+    Drain,
+}
+
 /// A file that waits to become a segment.
 pub(super) struct Spare {
     pub(super) name: String,
@@ -127,13 +136,15 @@ impl Room {
     }
 
     /// Takes room for `bytes`.
-    pub(super) fn reserve(self: &Arc<Self>, bytes: u64) -> Result<Reservation, Reason> {
+    pub(super) fn reserve(self: &Arc<Self>, bytes: u64, purpose: Purpose) -> Result<Reservation, Reason> {
         if bytes.saturating_add(SEGMENT_HEADER as u64) > (self.limit / 2).min(MAX_SEGMENT) {
             return Err(Reason::TooLarge);
         }
         let mut inner = self.inner.lock();
-        let result = self.try_reserve(&mut inner, bytes);
-        inner.refusing = result.as_ref().err().map(|reason| (*reason, bytes));
+        let result = self.try_reserve(&mut inner, bytes, purpose);
+        if purpose == Purpose::Accept {
+            inner.refusing = result.as_ref().err().map(|reason| (*reason, bytes));
+        }
         let spare = result?;
         let own = spare.is_some();
         if !own {
@@ -143,20 +154,28 @@ impl Room {
         Ok(Reservation { room: Arc::clone(self), bytes, own, spare })
     }
 
-    fn try_reserve(&self, inner: &mut Inner, bytes: u64) -> Result<Option<Spare>, Reason> {
+    /// Room that is taken already but kept for draining.
+    fn kept(&self) -> u64 {
+        self.segment / 4
+    }
+
+    fn try_reserve(&self, inner: &mut Inner, bytes: u64, purpose: Purpose) -> Result<Option<Spare>, Reason> {
         let size = bytes + SEGMENT_HEADER as u64;
         if size > self.segment {
             let spare = self.allocate(inner, size)?;
             inner.own += size;
             return Ok(Some(spare));
         }
-        let want = inner.reserved.saturating_add(bytes).saturating_mul(2);
+        let kept = if purpose == Purpose::Drain { 0 } else { self.kept() };
+        let want = inner.reserved.saturating_add(bytes).saturating_mul(2).saturating_add(kept);
         while inner.taken() < want {
             let spare = self.allocate(inner, self.segment)?;
             inner.spares.push(spare);
         }
-        if inner.unsure {
-            self.look(inner, want)?;
+        match purpose {
+            Purpose::Accept if inner.unsure => self.look(inner, want)?,
+            Purpose::Drain if inner.unsure => self.free_above(inner, want, 0)?,
+            _ => {}
         }
         Ok(None)
     }
@@ -183,7 +202,7 @@ impl Room {
             }
             Ok((file, false)) => {
                 inner.unsure = true;
-                match self.free_above(inner, size) {
+                match self.free_above(inner, size, self.segment) {
                     Ok(()) => Ok(Spare { name, file, size }),
                     Err(reason) => {
                         // Best effort: it is empty, and swept at the next start.
@@ -200,11 +219,11 @@ impl Room {
         }
     }
 
-    /// Whether the volume has room for `more` and a segment on top, and for some files.
-    fn free_above(&self, inner: &mut Inner, more: u64) -> Result<(), Reason> {
+    /// Whether the volume has room for `more` and `on_top`, and for some files.
+    fn free_above(&self, inner: &mut Inner, more: u64, on_top: u64) -> Result<(), Reason> {
         let free = self.directory.free().map_err(|_| Reason::SpoolFailed)?;
         inner.looked = Some(self.clock.monotonic());
-        let enough = free.bytes >= more.saturating_add(self.segment) && free.files >= LOW_FILES;
+        let enough = free.bytes >= more.saturating_add(on_top) && free.files >= LOW_FILES;
         if enough { Ok(()) } else { Err(Reason::SpoolFull) }
     }
 
@@ -217,7 +236,7 @@ impl Room {
         if inner.looked.is_some_and(|looked| now.saturating_sub(looked) < ASK_AGAIN) && inner.refusing.is_none() {
             return Ok(());
         }
-        let result = self.free_above(inner, want);
+        let result = self.free_above(inner, want, self.segment);
         inner.again = result.err().map(|reason| (now.saturating_add(ASK_AGAIN), reason));
         result
     }
@@ -276,7 +295,7 @@ impl Room {
     /// Ends a refusal as soon as what was refused would fit, also if nobody asks.
     fn look_again(&self, inner: &mut Inner) {
         let Some((_, bytes)) = inner.refusing else { return };
-        match self.try_reserve(inner, bytes) {
+        match self.try_reserve(inner, bytes, Purpose::Accept) {
             Ok(spare) => {
                 inner.refusing = None;
                 if let Some(spare) = spare {
@@ -292,7 +311,8 @@ impl Room {
     pub(super) fn tend(&self) {
         let mut inner = self.inner.lock();
         self.look_again(&mut inner);
-        let want = inner.reserved.saturating_mul(2).saturating_add(if inner.active > 0 { self.segment / 4 } else { 0 });
+        let ahead = if inner.active > 0 { 2 * self.kept() } else { 0 };
+        let want = inner.reserved.saturating_mul(2).saturating_add(ahead);
         if inner.taken() < want && inner.refusing.is_none() {
             if let Ok(spare) = self.allocate(&mut inner, self.segment) {
                 inner.spares.push(spare);

@@ -134,6 +134,31 @@ fn the_size_bound_refuses_and_recovers() {
     assert_eq!(committer.step(STEP).committed, 1);
 }
 
+/// A spool that refuses new data must still take what lets old data go (seals), on every kind of disk.
+#[test]
+fn a_full_spool_can_drain() {
+    for (limit, capacity, no_room_ahead) in
+        [(4 << 20, u64::MAX / 2, false), (64 << 20, 24 << 20, false), (64 << 20, 24 << 20, true)]
+    {
+        let Rig { spool, mut committer, disk, clock, .. } = rig(limit, |disk| {
+            disk.set_no_room_ahead(no_room_ahead);
+            disk.set_capacity(capacity);
+        });
+        while send(&spool, "acme", body(50_000)).is_ok() {
+            committer.step(STEP);
+            clock.advance(Duration::from_millis(300));
+        }
+        for _ in 0..20 {
+            assert_eq!(spool.reserve(50_000).map(|_| ()), Err(Reason::SpoolFull));
+            let reservation = spool.reserve_to_drain(room_for(1, 1000)).unwrap();
+            let seal = vec![record(RecordKind::Seal, &["vault"], vec![1; 1000])];
+            spool.enqueue(Transaction { account: "acme".into(), records: seal }, reservation, Box::new(|_| {}));
+            assert_eq!(committer.step(STEP).committed, 1);
+        }
+        assert_eq!(spool.read("vault", None, usize::MAX, 99).unwrap().len(), 20);
+    }
+}
+
 /// A full volume must refuse before the ticket, keep progress going, and be noticed when it has room again; on file
 /// systems that can take room ahead and on those that can't.
 #[test]
@@ -329,6 +354,51 @@ fn an_unusable_directory() {
     let error = super::open(&scratch.path().join("file/spool"), 1 << 20, &[key(1)]).map(|_| ()).unwrap_err();
     assert_eq!(error.exit_code(), 78);
     assert!(error.to_string().contains("file/spool") && !error.to_string().contains('\n'), "{error}");
+}
+
+/// The same on a real small volume (tmpfs with a size, a loop-mounted file), given by `TOLLGATE_SMALL_VOLUME`.
+#[test]
+#[ignore = "needs a small volume: TOLLGATE_SMALL_VOLUME=/path"]
+fn a_real_full_volume() {
+    #[expect(clippy::disallowed_methods, reason = "a test's own switch")]
+    let path = std::env::var("TOLLGATE_SMALL_VOLUME").expect("TOLLGATE_SMALL_VOLUME");
+    let path = Path::new(&path).join("spool");
+    let (spool, mut committer) = super::open(&path, 256 << 20, &[key(1)]).unwrap();
+    let mut acked = 0_u64;
+    let full = loop {
+        match send(&spool, "acme", body(100_000)) {
+            Ok(answer) => {
+                assert_eq!(committer.step(STEP).committed, 1, "what was reserved has room");
+                acked += u64::from(seqs(&answer)[0] > Seq(0));
+            }
+            Err(reason) => break reason,
+        }
+    };
+    assert!(full == Reason::SpoolFull && acked > 20, "{acked}");
+    // Fill what is left, as somebody else would.
+    let stuffing = path.parent().unwrap().join("stuffing");
+    let mut size = 16 << 20;
+    while size > 512 {
+        let mut all = std::fs::read(&stuffing).unwrap_or_default();
+        all.resize(all.len() + size, 1);
+        if std::fs::write(&stuffing, &all).is_err() {
+            size /= 2;
+        }
+    }
+    drop((spool, committer));
+    let (spool, mut committer) = super::open(&path, 256 << 20, &[key(1)]).expect("a start on a full volume");
+    assert_eq!(spool.status().consumers[0].records, acked, "0 lost");
+    let all = spool.read("a", None, usize::MAX, usize::MAX).unwrap();
+    spool.done("a", &all.iter().map(|stored| stored.seq).collect::<Vec<_>>());
+    let mut again = Err(Reason::SpoolFull);
+    let clock = SystemClock::new();
+    let began = crate::clock::Clock::monotonic(&clock);
+    while again.is_err() && crate::clock::Clock::monotonic(&clock) - began < Duration::from_secs(5) {
+        committer.step(Duration::from_millis(20));
+        again = send(&spool, "acme", body(100_000)).map(|_| ());
+    }
+    assert_eq!(again, Ok(()), "takes data again by itself: {:?}", spool.status());
+    assert_eq!(committer.step(STEP).committed, 1);
 }
 
 /// How long a start with 1 GiB takes; run by hand.
