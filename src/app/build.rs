@@ -124,6 +124,8 @@ pub struct Serve {
     pub tasks: Arc<dyn Spawn>,
     /// Metrics.
     pub meter: Meter,
+    /// Readiness of the whole gateway.
+    pub health: Health,
 }
 
 /// Something that listens, not bound yet.

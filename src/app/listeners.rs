@@ -45,7 +45,9 @@ impl BoundListener for Receiver {
     fn serve(self: Box<Self>, serve: Serve) -> BoxFuture<'static, Box<dyn ServingListener>> {
         Box::pin(async move {
             let door = serve.inlet.door(&self.id);
+            let tasks = Arc::clone(&serve.tasks);
             let running = self.bound.serve(door, serve.tasks, &serve.meter).await;
+            let running = running.following(serve.health.watch(), &*tasks);
             Box::new(running) as Box<dyn ServingListener>
         })
     }

@@ -205,7 +205,12 @@ impl App {
         let clock = Arc::clone(&self.seams.clock);
         self.until_end("checkpoint", save(Arc::clone(&self.checkpoints), clock, spawn, every), None);
         let spawn: Arc<dyn Spawn> = Arc::<Tasks>::clone(&self.tasks);
-        let serve = Serve { inlet: Arc::clone(&self.engine.inlet), tasks: spawn, meter: self.seams.meter.clone() };
+        let serve = Serve {
+            inlet: Arc::clone(&self.engine.inlet),
+            tasks: spawn,
+            meter: self.seams.meter.clone(),
+            health: self.seams.health.clone(),
+        };
         for listener in bound {
             let lasts = listener.lasts();
             let serving = listener.serve(serve.clone()).await;

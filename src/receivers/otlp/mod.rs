@@ -17,6 +17,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tower::util::BoxCloneSyncService;
@@ -126,7 +127,7 @@ impl Bound {
             let handler = HttpPort { port, paths: settings.paths };
             bound.serve(Arc::new(handler), settings.connections, connections, tasks)
         });
-        Running { id: Arc::clone(&door.id), grpc, http, health }
+        Running { id: Arc::clone(&door.id), grpc, http, health, service: None }
     }
 }
 
@@ -147,6 +148,8 @@ pub struct Running {
     grpc: Option<Serving>,
     http: Option<Serving>,
     health: Health,
+    /// Dropped with this: ends the task that follows readiness.
+    service: Option<watch::Sender<()>>,
 }
 
 impl Running {
@@ -170,8 +173,29 @@ impl Running {
         self.health.set(if serving { ServingStatus::Serving } else { ServingStatus::NotServing }).await;
     }
 
+    /// Lets `grpc.health.v1` answer what `ready` says for as long as this port is in service.
+    #[must_use]
+    pub fn following(mut self, mut ready: watch::Receiver<bool>, tasks: &dyn Spawn) -> Self {
+        let health = Health(self.health.0.clone());
+        let (service, mut out_of_service) = watch::channel(());
+        self.service = Some(service);
+        let follow = async move {
+            loop {
+                tokio::select! {
+                    _ = out_of_service.changed() => return,
+                    changed = ready.changed() => if changed.is_err() { return },
+                }
+                let serving = *ready.borrow_and_update();
+                health.set(if serving { ServingStatus::Serving } else { ServingStatus::NotServing }).await;
+            }
+        };
+        tasks.spawn("grpc health", Box::pin(follow));
+        self
+    }
+
     /// Stops accepting, lets requests in hand be answered for up to `grace`, closes the rest.
-    pub async fn drain(self, grace: Duration) {
+    pub async fn drain(mut self, grace: Duration) {
+        self.service = None;
         self.set_serving(false).await;
         let drain = |port: Option<Serving>| async move {
             if let Some(port) = port {
