@@ -139,6 +139,7 @@ impl App {
         )
         .map_err(|error| StartError::new(format!("the folder of checkpoints can't be opened: {error}")))?;
         let checkpoints = Arc::new(checkpoints);
+        warn_of_orphans(&spool);
         prepare(&spawn, &checkpoints, &built.companions).await?;
         let bound = bind(built.listeners).await?;
         let app = Self {
@@ -239,6 +240,19 @@ async fn off_thread<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, StartError> {
     blocking(&**spawn, "start", work).await.ok_or_else(|| StartError::new("the start was interrupted"))
+}
+
+/// Records of what is not configured any more wait for ever: somebody must know.
+fn warn_of_orphans(spool: &Spool) {
+    for consumer in spool.status().consumers {
+        if !consumer.configured && consumer.records > 0 {
+            tracing::warn!(
+                consumer = &*consumer.name,
+                records = consumer.records,
+                "records in the spool wait for what is not configured; configure it again, or drop them"
+            );
+        }
+    }
 }
 
 /// Brings state to where the spool stands.
