@@ -25,6 +25,8 @@ use super::{MAX_HOLDERS, Seq, Spool, Transaction};
 const GROUP: usize = 64;
 /// Bytes after which a group takes no more.
 const GROUP_BYTES: usize = 16 << 20;
+/// A larger buffer is given back when nothing waits.
+const KEEP_BUFFER: usize = 1 << 20;
 /// Failed attempts in a row after which the spool is given up.
 const ATTEMPTS: u32 = 3;
 
@@ -117,6 +119,9 @@ impl Committer {
             self.refuse_all(reason, &mut step);
         }
         step.waiting = self.backlog.len() + self.spool.queue.len();
+        if step.waiting == 0 && self.buffer.capacity() > KEEP_BUFFER {
+            self.buffer = Vec::new();
+        }
         step
     }
 

@@ -26,6 +26,8 @@ const STUFFING: usize = 64 << 10;
 pub(super) struct Clean {
     synced: Duration,
     failed: Option<Duration>,
+    /// When a finished segment could not be unlinked.
+    stuck: Option<Duration>,
     shown: Option<Duration>,
     cushion: u64,
     /// When the cushion was last tried.
@@ -154,7 +156,9 @@ impl Committer {
             let index = self.spool.index.lock();
             (index.reclaimable(), index.next())
         };
-        if gone.is_empty() || !self.progress.usable() {
+        let now = self.spool.clock.monotonic();
+        let stuck = self.clean.stuck.is_some_and(|stuck| now.saturating_sub(stuck) < TRY_AGAIN);
+        if gone.is_empty() || stuck || !self.progress.usable() {
             return;
         }
         let lowest = {
@@ -171,7 +175,7 @@ impl Committer {
             return;
         }
         self.removed.extend(gone.iter().copied());
-        let mut unlinked = Vec::new();
+        let (mut unlinked, tried) = (Vec::new(), gone.len());
         for number in gone {
             match self.directory.remove(&segment_name(number)) {
                 Ok(()) => unlinked.push(number),
@@ -181,6 +185,9 @@ impl Committer {
         }
         if let Err(error) = self.directory.sync() {
             return self.poison(&format!("a sync of the directory failed: {error}"));
+        }
+        if unlinked.len() < tried {
+            self.clean.stuck = Some(now);
         }
         let mut index = self.spool.index.lock();
         let bytes = unlinked.iter().map(|number| index.remove(*number)).sum();
