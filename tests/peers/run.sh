@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# A proof against real peers: run.sh PART, with demo, sdk, crash, leak, claude, radosgw, hostile, figures.
+# The binary is $TOLLGATE_BIN (default target/release/tollgate). What a part needs is installed under target/peers; a part that can't be
+# installed fails, it is never skipped. Ports are the system's; what is started ends with the part. Exit 0 only if every check held.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+repo=$(cd "$here/../.." && pwd)
+part=${1:?usage: run.sh demo|sdk|crash|leak|claude|radosgw|hostile|figures}
+shift
+export PEERS_CACHE=${PEERS_CACHE:-$repo/target/peers}
+export TOLLGATE_BIN=${TOLLGATE_BIN:-$repo/target/release/tollgate}
+[ -f "$here/parts/$part.py" ] || { echo "run.sh: no part $part" >&2; exit 2; }
+[ -x "$TOLLGATE_BIN" ] || { echo "run.sh: no binary $TOLLGATE_BIN: cargo build --release, or set TOLLGATE_BIN" >&2; exit 1; }
+
+debian() { # COMMAND PACKAGE: from Debian, if it is not there
+  command -v "$1" >/dev/null && return
+  [ "$(id -u)" = 0 ] || { echo "run.sh: $1 is missing and this is not root: apt-get install $2" >&2; exit 1; }
+  apt-get update -q >&2
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$2" >&2
+}
+debian age age
+debian zstd zstd
+case $part in
+  sdk) "$here/sdk/install.sh" >/dev/null ;;
+  *) "$here/sdk/install.sh" python >/dev/null ;;
+esac
+case $part in
+  claude) "$here/claude_code/install.sh" >/dev/null ;;
+esac
+began=$(date +%s)
+"$PEERS_CACHE/venv/bin/python" "$here/parts/$part.py" "$@"
+echo "peers: $part: ok, $(($(date +%s) - began)) s"
