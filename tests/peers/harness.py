@@ -280,27 +280,27 @@ def tool(*command, data=None):
     return done.stdout
 
 
-def newest(pattern, root):
+def files(pattern, root):
     return sorted(glob.glob(os.path.join(root, pattern), recursive=True))
 
 
 class Stock:
     """Opens a store (a folder, or objects fetched into one) with `age` and `zstd`, by way of its index."""
 
-    def __init__(self, store, identity):
-        self.store, self.identity, self.keys = store, identity, {}
+    def __init__(self, store, identity, keys=None):
+        self.store, self.identity, self.key_store, self.keys = store, identity, keys or store, {}
 
     def rows(self):
         """Every index line."""
         out = []
-        for path in newest("index/**/*.ndjson.zst", self.store):
+        for path in files("**/index/v1/**/*.ndjson.zst", self.store):
             out += [json.loads(line) for line in tool("zstd", "-dc", path).splitlines()]
         return out
 
     def session_key(self, key_id):
         """The file of a session's secret, opened with the auditor's key."""
         if key_id not in self.keys:
-            found = newest(f"keys/**/{key_id}.age", self.store)
+            found = files(f"**/keys/**/{key_id}.age", self.key_store)
             if len(found) != 1:
                 raise AssertionError(f"key object of {key_id}: {len(found)} found")
             handle, path = tempfile.mkstemp(dir=os.path.dirname(self.identity))
@@ -317,9 +317,9 @@ class Stock:
         plain = tool("age", "-d", "-i", self.session_key(row["key_id"]), data=sealed)
         return json.loads(tool("zstd", "-dc", data=plain))
 
-    def fragments(self):
+    def fragments(self, rows=None):
         """{fragment id: index line}, for each fragment once."""
-        return {row["fragment"]: row for row in self.rows() if row.get("object_key")}
+        return {row["fragment"]: row for row in rows or self.rows() if row.get("object_key")}
 
     def documents(self):
         """Every fragment, opened: [(line, document)]."""

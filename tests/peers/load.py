@@ -1,0 +1,110 @@
+"""Agent telemetry in bulk, over HTTP/protobuf, and which items were acknowledged. A part's own sender: no retries, no SDK."""
+import hashlib
+import http.client
+import itertools
+import json
+import os
+import sys
+import threading
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from decode import REQUESTS  # noqa: E402
+
+
+def canary(test_id):
+    return f"CANARY-load-{hashlib.sha256(test_id.encode()).hexdigest()[:16]}"
+
+
+def add(attributes, **pairs):
+    for key, value in pairs.items():
+        one = attributes.add(key=key.replace("__", "."))
+        if isinstance(value, int):
+            one.value.int_value = value
+        else:
+            one.value.string_value = value
+
+
+def content(test_id, fill=0):
+    return json.dumps([{"role": "user", "parts": [{"type": "text", "content": f"Ask {canary(test_id)} {'x' * fill}"}]}])
+
+
+def request(signal, ids, sessions=2, fill=0):
+    """One request of a signal: an item per id, spread over some sessions."""
+    out, now = REQUESTS[signal](), time.time_ns()
+    if signal == "metrics":
+        resource = out.resource_metrics.add()
+        add(resource.resource.attributes, service__name="load")
+        metric = resource.scope_metrics.add().metrics.add(name="gen_ai.client.calls")
+        metric.sum.aggregation_temporality, metric.sum.is_monotonic = 1, True
+        for one in ids:
+            point = metric.sum.data_points.add(start_time_unix_nano=now - 10**9, time_unix_nano=now, as_int=1)
+            add(point.attributes, test__id=one)
+        return out
+    resource = (out.resource_spans if signal == "traces" else out.resource_logs).add()
+    add(resource.resource.attributes, service__name="load", tenant__id="acme")
+    scope = (resource.scope_spans if signal == "traces" else resource.scope_logs).add()
+    trace = os.urandom(16)
+    for n, one in enumerate(ids):
+        if signal == "traces":
+            item = scope.spans.add(trace_id=trace, span_id=os.urandom(8), name="chat claude-sonnet-4-5", kind=3,
+                                   start_time_unix_nano=now - 10**9, end_time_unix_nano=now)
+        else:
+            item = scope.log_records.add(trace_id=trace, span_id=os.urandom(8), time_unix_nano=now, severity_number=9,
+                                         event_name="gen_ai.client.inference.operation.details")
+        add(item.attributes, test__id=one, gen_ai__conversation__id=f"load-session-{n % sessions}", gen_ai__operation__name="chat",
+            gen_ai__provider__name="anthropic", gen_ai__request__model="claude-sonnet-4-5", gen_ai__response__id=f"msg_{one}",
+            gen_ai__usage__input_tokens=100, gen_ai__usage__output_tokens=20, gen_ai__input__messages=content(one, fill))
+    return out
+
+
+class Load:
+    """Threads that send until they are told to stop. `acked`: {id: signal} of items that got an OK."""
+
+    def __init__(self, port, threads=3, batch=10, sessions=2, fill=200, pause=0.0):
+        self.port, self.batch, self.sessions, self.fill, self.pause = port, batch, sessions, fill, pause
+        self.acked, self.batches, self.refused, self.broken = {}, 0, 0, 0
+        self.counter, self.lock = itertools.count(), threading.Lock()
+        self.stopped = self.running = False
+        self.threads = [threading.Thread(target=self.run, daemon=True) for _ in range(threads)]
+        self.sent = set()
+        for thread in self.threads:
+            thread.start()
+
+    def go(self, on=True):
+        self.running = on
+
+    def run(self):
+        connection = None
+        while not self.stopped:
+            if not self.running:
+                time.sleep(0.005)
+                continue
+            number = next(self.counter)
+            signal = ("traces", "logs", "traces", "metrics")[number % 4]
+            ids = [f"load-{number:06}-{n}" for n in range(self.batch)]
+            body = request(signal, ids, self.sessions, self.fill).SerializeToString()
+            with self.lock:
+                self.sent.update(ids)
+            try:
+                connection = connection or http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+                connection.request("POST", f"/v1/{signal}", body, {"content-type": "application/x-protobuf"})
+                answer = connection.getresponse()
+                answer.read()
+            except (OSError, http.client.HTTPException):
+                connection = None
+                self.broken += 1
+                time.sleep(0.02)
+                continue
+            with self.lock:
+                if answer.status == 200:
+                    self.acked.update((one, signal) for one in ids)
+                    self.batches += signal != "metrics"
+                else:
+                    self.refused += 1
+            time.sleep(self.pause)
+
+    def end(self):
+        self.stopped = True
+        for thread in self.threads:
+            thread.join()

@@ -1,0 +1,207 @@
+"""kill -9 under load: what was acknowledged is delivered and stored, whatever was unfinished when the process died.
+
+    crash.py [--cycles 20]
+
+The sink and the S3 store are processes of their own that are away for a part of most cycles, so that much is unfinished at the kill.
+"""
+import argparse
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from harness import HERE, Gateway, Sink, Stock, check, figure, finish, http, outlets, say, start, texts, until, workdir  # noqa: E402
+from load import Load, canary  # noqa: E402
+
+UNDELIVERED, NOT_UPLOADED = 100, 10
+AWAY_SINK = ("status=503", "reset=1", "status=429&retry_after=1", "delay_ms=3000", "reset=after&signal=traces")
+AWAY_STORE = ("status=503", "reset=1", "hang=2")
+HEADER = b"age-encryption.org/v1\n"
+
+
+class Store:
+    """The S3 stub, and how many fragments it holds."""
+
+    def __init__(self, root):
+        self.root, self.counted = root, {}
+        os.makedirs(root)
+        self.errors = os.path.join(root, os.pardir, "s3.log")
+        self.process = start([sys.executable, os.path.join(HERE, "s3_stub.py"), "--dir", root], stdin=subprocess.PIPE,
+                             stdout=subprocess.PIPE, stderr=open(self.errors, "wb"))
+        self.port = json.loads(self.process.stdout.readline())["port"]
+
+    def tell(self, query):
+        assert http(f"http://127.0.0.1:{self.port}/control?{query}")[0] == 200
+
+    def fragments(self):
+        for folder, _, files in os.walk(self.root):
+            for name in files:
+                path = os.path.join(folder, name)
+                if name.endswith(".agev") and path not in self.counted:
+                    with open(path, "rb") as f:
+                        self.counted[path] = f.read().count(HEADER)
+        return sum(self.counted.values())
+
+
+class Follow:
+    """Reads what the sink took, as it grows: ids by transport."""
+
+    def __init__(self, sink):
+        self.files = [open(os.path.join(sink.dir, name)) for name in ("requests.jsonl", "ids.jsonl")]
+        self.transport, self.got, self.twice, self.rest = {}, {"grpc": set(), "http": set()}, {"grpc": 0, "http": 0}, ["", ""]
+        self.waiting = []
+
+    def read(self):
+        for n, f in enumerate(self.files):
+            lines = (self.rest[n] + f.read()).split("\n")
+            self.rest[n] = lines.pop()
+            for row in map(json.loads, lines):
+                if n == 0:
+                    self.transport[row["n"]] = row["transport"]
+                elif row["test_id"]:
+                    self.waiting.append((row["n"], row["test_id"]))
+        # an item is written before its request's line
+        late = []
+        for number, one in self.waiting:
+            transport = self.transport.get(number)
+            if transport is None:
+                late.append((number, one))
+            elif one in self.got[transport]:
+                self.twice[transport] += 1
+            else:
+                self.got[transport].add(one)
+        self.waiting = late
+        return self.got
+
+    def delivered(self):
+        """By both exporters."""
+        got = self.read()
+        return got["grpc"] & got["http"]
+
+
+def unfinished(load, follow, store):
+    """Acknowledged items that not both exporters have delivered; acknowledged fragments that the store has not (at least)."""
+    delivered = follow.delivered()
+    with load.lock:
+        waiting = sum(one not in delivered for one in load.acked)
+        fragments = load.batches * load.sessions
+    return waiting, fragments - store.fragments()
+
+
+def cycle(number, gateway, sink, store, load, follow, rng):
+    """One life, ended by SIGKILL: away in three of four parts of the cycles. Gives what was unfinished at the kill."""
+    began = time.monotonic()
+    sink.tell("ok=1")
+    store.tell("ok=1")
+    gateway.start(env={**os.environ, "AWS_ACCESS_KEY_ID": "peer", "AWS_SECRET_ACCESS_KEY": "peer", "AWS_EC2_METADATA_DISABLED": "true"})
+    ready = time.monotonic() - began
+    load.go()
+    # some work while all is well: recovery of the last life and new load at once
+    time.sleep(rng.uniform(0.05, 1.2))
+    if number % 10 != 9:
+        sink.tell(AWAY_SINK[number % len(AWAY_SINK)] if number % 5 != 4 else "status=503")
+        store.tell(AWAY_STORE[number % len(AWAY_STORE)])
+        until("enough unfinished", lambda: all(have >= want for have, want in zip(unfinished(load, follow, store), (UNDELIVERED, NOT_UPLOADED))), 30)
+        time.sleep(rng.uniform(0, 0.4))
+    waiting, fragments = unfinished(load, follow, store)
+    gateway.kill()
+    load.go(False)
+    say(f"  kill {number + 1:>3}  acked {len(load.acked):>7}  undelivered {waiting:>6}  fragments not uploaded {fragments:>5}  ready after {ready:.2f} s")
+    return waiting, fragments
+
+
+def settle(gateway, load, follow):
+    """The last life: everything is up, everything goes out."""
+    load.go()
+    time.sleep(0.5)
+    load.go(False)
+    load.end()
+    began = time.monotonic()
+    until("everything delivered and uploaded", gateway.drained, 150, 0.1)
+    figure("last recovery", round(time.monotonic() - began, 1), "s")
+    check("a clean end", gateway.stop() == 0)
+    return follow.read()
+
+
+def compare(load, got, follow):
+    acked = set(load.acked)
+    for transport, ids in got.items():
+        lost, unknown = acked - ids, ids - load.sent
+        check(f"{transport}: 0 acknowledged items lost", not lost, f"{len(lost)}: {sorted(lost)[:5]}")
+        check(f"{transport}: nothing that was not sent", not unknown, sorted(unknown)[:5])
+        figure(f"{transport} delivered", len(ids))
+        figure(f"{transport} delivered more than once", follow.twice[transport])
+        figure(f"{transport} delivered, never acknowledged", len(ids - acked))
+    figure("acknowledged", len(acked))
+    figure("requests without an answer", load.broken)
+    figure("requests refused", load.refused)
+
+
+def open_all(gateway, store, load):
+    """Every fragment, with stock tools; every acknowledged content; leaves without a gap; bytes of objects all accounted for."""
+    stock = Stock(os.path.join(store.root, "audit-logs"), gateway.identity, os.path.join(store.root, "audit-keys"))
+    rows = stock.rows()
+    lines = stock.fragments(rows)
+    for row in lines.values():
+        stock.session_key(row["key_id"])
+
+    def opened(row):
+        try:
+            return "\n".join(texts(stock.open(row)))
+        except AssertionError as error:
+            return error
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(opened, lines.values()))
+    bad = [error for error in found if isinstance(error, Exception)]
+    check("every fragment opens with stock age and zstd", not bad, f"{len(bad)}: {bad[:2]}")
+    figure("fragments opened", len(found) - len(bad))
+    check("the index names every fragment in the store", len(lines) == store.fragments(), f"{len(lines)} lines, {store.fragments()} fragments")
+    stored = "\n".join(text for text in found if isinstance(text, str))
+    have = set()
+    for part in stored.split("CANARY-load-")[1:]:
+        have.add(part[:16])
+    lost = [one for one, signal in load.acked.items() if signal != "metrics" and canary(one)[-16:] not in have]
+    check("content of every acknowledged item is in the vault", not lost, f"{len(lost)}: {lost[:5]}")
+    logs = {}
+    for row in rows:
+        logs.setdefault((row["account"], row["writer"], row["epoch"]), []).append(row["leaf"])
+    gaps = {key: sorted(set(range(max(leaves) + 1)) - set(leaves))[:5] for key, leaves in logs.items() if sorted(leaves) != list(range(len(leaves)))}
+    check("leaf numbers of each epoch without gap or repeat", not gaps, str(list(gaps.items())[:3]))
+    figure("index lines", len(rows))
+    figure("epochs", len(logs))
+    with open(store.errors) as f:
+        check("no object was written twice", "overwritten" not in (text := f.read()), text[:300])
+
+
+def main():
+    p = argparse.ArgumentParser()
+    p.add_argument("--cycles", type=int, default=20)
+    p.add_argument("--seed", type=int, default=random.randrange(1 << 30))
+    a = p.parse_args()
+    say(f"crash: SIGKILL under load, {a.cycles} cycles, seed {a.seed}")
+    work, rng = workdir("crash"), random.Random(a.seed)
+    sink, store = Sink(os.path.join(work, "sink")), Store(os.path.join(work, "s3"))
+    s3 = {"bucket": "audit-logs", "key_bucket": "audit-keys", "prefix": "agent-sessions", "region": "us-east-1", "force_path_style": True,
+          "endpoint": f"http://127.0.0.1:{store.port}", "object_lock": {"mode": "compliance", "retention": "400d"}}
+    gateway = Gateway(work, outlets(sink), vault={"store": {"s3": s3}}, log="info")
+    load, follow = Load(gateway.http), Follow(sink)
+    kills = [cycle(n, gateway, sink, store, load, follow, rng) for n in range(a.cycles)]
+    enough = sum(waiting >= UNDELIVERED and fragments >= NOT_UPLOADED for waiting, fragments in kills)
+    check(f"at {enough} of {len(kills)} kills >= {UNDELIVERED} items undelivered and >= {NOT_UPLOADED} fragments not uploaded", enough >= len(kills) * 3 // 4)
+    sink.tell("ok=1")
+    store.tell("ok=1")
+    gateway.start(env={**os.environ, "AWS_ACCESS_KEY_ID": "peer", "AWS_SECRET_ACCESS_KEY": "peer", "AWS_EC2_METADATA_DISABLED": "true"})
+    got = settle(gateway, load, follow)
+    compare(load, got, follow)
+    open_all(gateway, store, load)
+    check("no panic", "panic" not in gateway.log())
+    finish(work)
+
+
+if __name__ == "__main__":
+    main()
