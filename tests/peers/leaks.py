@@ -11,84 +11,63 @@ import re
 import sys
 import zlib
 
-try:
-    import zstandard
-except ImportError:  # the caller then has no frames to look into; run.sh installs it
-    zstandard = None
+import zstandard
 
 ZSTD, GZIP = b"\x28\xb5\x2f\xfd", b"\x1f\x8b\x08"
 ZLIB = re.compile(rb"\x78[\x01\x5e\x9c\xda]")
+HEX = re.compile(rb"[0-9a-fA-F]{16,}")
+# what an encoding of the 16 hex digits looks like, and how it is undone; the digits' own codes are 0x30 to 0x39 and 0x61 to 0x66
+CODED = (
+    ("utf-16", re.compile(rb"(?:[0-9a-fA-F]\x00){15,}[0-9a-fA-F]"), lambda run: run[::2]),
+    ("percent", re.compile(rb"(?:%[3-6][0-9a-fA-F]){16,}"), lambda run: bytes.fromhex(run.replace(b"%", b"").decode())),
+    ("json escapes", re.compile(rb"(?:\\u00[3-6][0-9a-fA-F]){16,}"), lambda run: bytes.fromhex(run.replace(b"\\u00", b"").decode())),
+)
+BASE64 = re.compile(rb"[A-Za-z0-9+/_-]{22,}")
 MAX_INFLATED = 256 << 20
+CHUNK = 1 << 16
 DEPTH = 6
 
 
-def needles(canary):
-    """Byte patterns that betray a canary: (form, pattern). Its tail of 16 hex digits alone is unique, so that is what is sought."""
-    tail = canary[-16:]
-    raw = tail.encode()
-    yield "raw", raw
-    yield "upper", raw.upper()
-    yield "hex", raw.hex().encode()
-    yield "hex upper", raw.hex().upper().encode()
-    yield "utf-16 le", tail.encode("utf-16-le")
-    yield "utf-16 be", tail.encode("utf-16-be")
-    yield "percent", "".join(f"%{b:02x}" for b in raw).encode()
-    yield "percent upper", "".join(f"%{b:02X}" for b in raw).encode()
-    yield "json escapes", "".join(f"\\u{b:04x}" for b in raw).encode()
-    yield "reversed", raw[::-1]
-    for shift in range(3):
-        # what the neighbours decide is cut off at both ends
-        coded = base64.b64encode(b"\0" * shift + raw)
-        inner = coded[-(-shift * 8 // 6):(shift + 16) * 8 // 6]
-        yield f"base64 +{shift}", inner
-
-
-def patterns(canaries):
-    """One expression for all, and which canary each pattern is of."""
-    of = {}
-    for canary in canaries:
-        for form, pattern in needles(canary):
-            of[pattern] = (canary, form)
-    return of
-
-
 class Search:
+    """Looks for the 16 hex digits of each canary: they are unique, and no program takes them apart."""
+
     def __init__(self, canaries):
-        self.of = patterns(canaries)
+        self.of = {canary[-16:].encode(): canary for canary in canaries}
         self.found = set()
         self.bytes = self.frames = 0
-        self.starts = re.compile(b"|".join(re.escape(p) for p in sorted(self.of, key=len, reverse=True))) if self.of else None
 
     def look(self, where, data, depth=0):
-        """Looks through bytes; what is found is noted as (canary, form, where)."""
+        """Looks through bytes; what is found is noted as (canary, where)."""
         self.bytes += len(data)
-        if self.starts:
-            for match in self.starts.finditer(data):
-                canary, form = self.of[match.group()]
-                self.found.add((canary, form, where))
-        if depth < DEPTH:
-            for name, inner in self.inflated(data):
-                self.frames += 1
-                self.look(f"{where} > {name}", inner, depth + 1)
+        for match in HEX.finditer(data):
+            self.digits(where, match.group().lower())
+        if depth == DEPTH:
+            return
+        for form, pattern, undo in CODED:
+            for match in pattern.finditer(data):
+                self.digits(f"{where} > {form}", undo(match.group()).lower())
+        for match in BASE64.finditer(data):
+            run = match.group().replace(b"-", b"+").replace(b"_", b"/")
+            for shift in range(4):
+                part = run[shift:]
+                inner = base64.b64decode(part[:len(part) // 4 * 4])
+                if HEX.search(inner) or ZSTD in inner or GZIP in inner or b"\0" in inner:
+                    self.look(f"{where} > base64", inner, depth + 1)
+        for name, inner in inflated(data):
+            self.frames += 1
+            self.look(f"{where} > {name}", inner, depth + 1)
 
-    def inflated(self, data):
-        """Every compressed frame, from wherever one may start."""
-        at = data.find(ZSTD)
-        while at >= 0:
-            inner = unzstd(data[at:])
-            if inner:
-                yield f"zstd@{at}", inner
-            at = data.find(ZSTD, at + 4)
-        at = data.find(GZIP)
-        while at >= 0:
-            inner = unzlib(data[at:], 31)
-            if inner:
-                yield f"gzip@{at}", inner
-            at = data.find(GZIP, at + 3)
-        for match in ZLIB.finditer(data):
-            inner = unzlib(data[match.start():], 15)
-            if inner and len(inner) > 8:
-                yield f"zlib@{match.start()}", inner
+    def digits(self, where, run):
+        """A run of hex digits: the canary itself, backwards, or as the hex of its text."""
+        for form, text in (("", run), (" > reversed", run[::-1])):
+            for at in range(len(text) - 15):
+                if canary := self.of.get(text[at:at + 16]):
+                    self.found.add((canary, where + form))
+        if len(run) >= 32:
+            for shift in range(2):
+                inner = bytes.fromhex(run[shift:shift + (len(run) - shift) // 2 * 2].decode()).lower()
+                for match in HEX.finditer(inner):
+                    self.digits(f"{where} > hex", match.group())
 
     def file(self, path):
         with open(path, "rb") as f:
@@ -97,24 +76,36 @@ class Search:
         self.look(f"name of {path}", os.fsencode(path))
 
     def tree(self, root):
-        for folder, _, files in os.walk(root):
-            for name in files:
+        for folder, _, names in os.walk(root):
+            for name in names:
                 self.file(os.path.join(folder, name))
 
 
-def unzstd(data):
-    try:
-        reader = zstandard.ZstdDecompressor(max_window_size=1 << 31).decompressobj()
-        return reader.decompress(data)[:MAX_INFLATED]
-    except (zstandard.ZstdError, MemoryError):
-        return b""
+def inflated(data):
+    """Every compressed frame, from wherever one may start: (name, content)."""
+    for name, magic, make in (("zstd", ZSTD, lambda: zstandard.ZstdDecompressor(max_window_size=1 << 31).decompressobj()),
+                              ("gzip", GZIP, lambda: zlib.decompressobj(31))):
+        at = data.find(magic)
+        while at >= 0:
+            if inner := inflate(make(), data, at):
+                yield f"{name}@{at}", inner
+            at = data.find(magic, at + 1)
+    for match in ZLIB.finditer(data):
+        inner = inflate(zlib.decompressobj(15), data, match.start())
+        if len(inner) > 16:
+            yield f"zlib@{match.start()}", inner
 
 
-def unzlib(data, bits):
+def inflate(decompressor, data, at):
+    """What can be read of a frame: in pieces, since most starts are none and files are large."""
+    out = bytearray()
     try:
-        return zlib.decompressobj(bits).decompress(data, MAX_INFLATED)
-    except zlib.error:
-        return b""
+        while at < len(data) and len(out) < MAX_INFLATED and not getattr(decompressor, "eof", False):
+            out += decompressor.decompress(data[at:at + CHUNK])
+            at += CHUNK
+    except (zlib.error, zstandard.ZstdError, MemoryError):
+        pass
+    return bytes(out)
 
 
 def self_check():
