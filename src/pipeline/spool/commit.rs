@@ -27,8 +27,10 @@ const GROUP: usize = 64;
 const GROUP_BYTES: usize = 16 << 20;
 /// A larger buffer is given back when nothing waits.
 const KEEP_BUFFER: usize = 1 << 20;
-/// Failed attempts in a row after which the spool is given up.
+/// Failed writes in a row after which the spool is given up.
 const ATTEMPTS: u32 = 3;
+/// Steps in a row that could not make a file, after which the spool is given up (some seconds: each waits).
+const SICK_STEPS: u32 = 20;
 
 /// The writing end; one thread (or the simulation) calls [`Committer::step`].
 pub struct Committer {
@@ -43,6 +45,8 @@ pub struct Committer {
     buffer: Vec<u8>,
     /// The disk is full: nothing is taken before it was asked again.
     stalled: bool,
+    /// Steps in a row that could not make a file, though the disk is not full.
+    sick: u32,
     pub(super) progress: Progress,
     pub(super) lines: Lines,
     pub(super) removed: BTreeSet<u64>,
@@ -73,6 +77,8 @@ struct Member {
 enum Failure {
     /// No room; try later.
     Full,
+    /// No file can be made; try later, some times.
+    Sick,
     /// The segment was left; try again now.
     Again,
     /// The spool can't go on.
@@ -96,6 +102,7 @@ impl Committer {
             backlog: VecDeque::new(),
             buffer: Vec::new(),
             stalled: false,
+            sick: 0,
             progress,
             lines: Lines::default(),
             removed: BTreeSet::new(),
@@ -165,13 +172,18 @@ impl Committer {
         while !self.backlog.is_empty() {
             match self.group() {
                 Ok(committed) => {
-                    attempts = 0;
+                    (attempts, self.sick) = (0, 0);
                     step.committed += committed;
                 }
                 Err(Failure::Full) => {
                     self.stalled = true;
                     return;
                 }
+                Err(Failure::Sick) if self.sick < SICK_STEPS => {
+                    (self.sick, self.stalled) = (self.sick + 1, true);
+                    return;
+                }
+                Err(Failure::Sick) => return self.poison("no file can be made"),
                 Err(Failure::Again) => attempts += 1,
                 Err(Failure::Poison(why)) => return self.poison(&why),
             }
@@ -324,7 +336,7 @@ impl Committer {
             Some(spare) if spare.size >= need + SEGMENT_HEADER as u64 => spare,
             _ => self.spool.room.take(need).map_err(|reason| match reason {
                 Reason::SpoolFull => Failure::Full,
-                _ => Failure::Again,
+                _ => Failure::Sick,
             })?,
         };
         let name = spare.name.clone();

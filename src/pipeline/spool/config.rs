@@ -24,7 +24,7 @@ pub struct Config {
     pub directory: Option<PathBuf>,
     /// All its files together never take more; requests are refused (retryable) when it is reached.
     pub max_size: ByteSize,
-    /// Size of one file; default 64MiB, less for a small `max_size`. At most a quarter of `max_size`.
+    /// Size of one file; default 64MiB, less for a small and more for a very large `max_size`. At most a quarter of it.
     pub segment_size: Option<ByteSize>,
     /// Keys that seal it, 32 bytes as base64 or hex. The first one writes, all of them read. Default: a key file is
     /// made beside the spool.
@@ -127,8 +127,9 @@ impl Settings {
         self.max_size - 2 * self.progress_size() - self.cushion()
     }
 
+    /// A sixteenth, at most 64 MiB; but no more than about 512 files, since each is held open.
     fn default_segment(max_size: u64) -> u64 {
-        (max_size / 16).clamp(MIN_SEGMENT / 4, 64 << 20)
+        (max_size / 16).clamp(MIN_SEGMENT / 4, 64 << 20).max(max_size / 512).min(MAX_SEGMENT)
     }
 
     /// Writes and reads unsealed segments, so that a leak search can show that it would find something. No

@@ -218,6 +218,43 @@ fn transactions_wait_for_room() {
     assert_eq!(spool.read("a", None, usize::MAX, 9).unwrap().len(), 3, "what failed half way does not count");
 }
 
+/// A process that is out of file handles for a while must not give its spool up; one that can never go on must.
+#[test]
+fn files_that_can_not_be_made() {
+    for heals in [true, false] {
+        let Rig { spool, mut committer, disk, clock, .. } = rig(4 << 20, |_| {});
+        send(&spool, "acme", body(100)).unwrap();
+        committer.step(STEP);
+        let answer = send(&spool, "acme", body(100)).unwrap();
+        // Writes fall short until no file is left, and new ones can't be made.
+        let mut short = 3;
+        disk.set_faults(Some(Box::new(move |op| match op {
+            Op::Write if short > 0 => {
+                short -= 1;
+                Some(Fault::Short)
+            }
+            Op::Create => Some(Fault::Io),
+            _ => None,
+        })));
+        for steps in 1.. {
+            let step = committer.step(STEP);
+            clock.advance(Duration::from_millis(300));
+            if steps == 8 {
+                assert!(step.poisoned.is_none() && step.waiting == 1, "{step:?}");
+                if heals {
+                    disk.set_faults(None);
+                }
+            }
+            if step.waiting == 0 {
+                assert_eq!(step.poisoned.is_some(), !heals);
+                break;
+            }
+        }
+        assert_eq!(answer.lock().as_ref().unwrap().is_ok(), heals);
+        assert!(disk.rule_breaks().is_empty(), "{:?}", disk.rule_breaks());
+    }
+}
+
 /// A transaction larger than a segment gets its own; one that can never fit is refused for good.
 #[test]
 fn large_transactions() {
