@@ -3,6 +3,7 @@
 //! **Not here**: what a running gateway does (`app`).
 
 mod data_dir;
+mod demo;
 mod inspect;
 mod output;
 mod run;
@@ -41,6 +42,8 @@ pub struct Common {
 enum Command {
     /// Runs the gateway until SIGTERM or SIGINT (also without a subcommand).
     Run,
+    /// Plays a recorded agent session through a gateway, shows and checks what came of it, then serves until Ctrl-C.
+    Demo(demo::Options),
     /// Checks a configuration: every error at once, with file, line and column.
     Validate,
     /// Prints the configuration with every default filled in; secrets are hidden.
@@ -64,6 +67,7 @@ pub fn main() -> Exit {
     let Cli { command, common } = Cli::parse();
     match command.unwrap_or(Command::Run) {
         Command::Run => run::run(&common),
+        Command::Demo(options) => demo::run(&common, &options),
         Command::Validate => inspect::validate(&common),
         Command::PrintConfig { comments } => inspect::print_config(&common, comments),
         Command::Components => inspect::components(),

@@ -1,0 +1,87 @@
+//! **What**: what must hold for the demo to end well, as functions over what came in, what went out and what lies on
+//! disk. **Invariants**: a finding names places and counts, never payload. **Not here**: showing them (`story`).
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::search::Search;
+use super::seen::Seen;
+use super::session::{ADDED_SECRETS, Request};
+
+/// Longest canary.
+const MAX_CANARY: usize = 128;
+
+/// The canaries of a session: marks in every private text of the recording.
+pub(super) fn canaries(requests: &[Request]) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for request in requests {
+        for at in memchr::memmem::find_iter(&request.body, b"CANARY-") {
+            let rest = request.body.get(at..).unwrap_or_default();
+            let mark = rest.iter().take(MAX_CANARY).take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'-');
+            found.insert(mark.map(|byte| char::from(*byte)).collect());
+        }
+    }
+    found
+}
+
+/// Looks for canaries and for the private texts that the demo adds.
+///
+/// # Errors
+/// One line.
+pub(super) fn search(canaries: &BTreeSet<String>) -> Result<Search, String> {
+    Search::new(canaries.iter().cloned().chain(ADDED_SECRETS.map(str::to_owned)).collect())
+}
+
+/// Where private texts were looked for, and where they were found.
+#[derive(Default)]
+pub(super) struct Leaks {
+    /// Bytes that were looked at.
+    pub(super) bytes: u64,
+    /// Names of places with what was found there.
+    pub(super) found: Vec<(String, BTreeSet<String>)>,
+}
+
+impl Leaks {
+    /// Looks at `bytes`, which are `place`.
+    pub(super) fn look(&mut self, search: &Search, place: &str, bytes: &[u8]) {
+        self.bytes += bytes.len() as u64;
+        let found = search.find(bytes);
+        if !found.is_empty() {
+            self.found.push((place.to_owned(), found.into_iter().map(str::to_owned).collect()));
+        }
+    }
+
+    /// Looks at every file below `directory`.
+    ///
+    /// # Errors
+    /// One line: a file can't be read.
+    pub(super) fn look_below(&mut self, search: &Search, directory: &Path) -> Result<(), String> {
+        let mut folders = vec![directory.to_path_buf()];
+        while let Some(folder) = folders.pop() {
+            let say = |error: std::io::Error| format!("{}: {error}", folder.display());
+            let entries = std::fs::read_dir(&folder).map_err(say)?;
+            let mut paths: Vec<PathBuf> =
+                entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>().map_err(say)?;
+            paths.sort();
+            for path in paths {
+                match std::fs::symlink_metadata(&path) {
+                    Ok(data) if data.is_dir() => folders.push(path),
+                    Ok(_) => match std::fs::read(&path) {
+                        Ok(bytes) => self.look(search, &path.display().to_string(), &bytes),
+                        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                        Err(error) => return Err(format!("{}: {error}", path.display())),
+                    },
+                    // The spool drops segments as it goes.
+                    Err(_) => {}
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Spans and log records that came in and did not go out, by name.
+pub(super) fn missing(came: &Seen, went: &Seen) -> Vec<String> {
+    let known = came.items().filter(|item| item.identity().is_some());
+    known.filter(|item| went.same_as(*item).is_none()).map(|item| item.name().to_owned()).collect()
+}

@@ -1,0 +1,116 @@
+//! **What**: the gateway of the demo: the embedded default with three changes: an exporter of the kind `file` in place of
+//! `debug`, ports that are free, a vault that writes soon. **Why**: what a person sees is what a third party would be
+//! given. **Invariants**: processors and their settings are the default's; the exporter is a third party, so the gateway's
+//! own clearance checks hold. **Not here**: starting and stopping (`app`).
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::app::build::Seams;
+use crate::app::resolve::{Placed, Valid};
+use crate::app::{App, assemble};
+use crate::cli::Common;
+use crate::cli::source::{Make, TRYOUT_KEY, load};
+use crate::components::{ExporterSettings, ExtensionSettings, ProcessorSettings, ReceiverSettings};
+use crate::config::ComponentId;
+use crate::exporters::file;
+use crate::net::Endpoint;
+use crate::pipeline::{Trust, spool};
+
+/// An object is written, and the index, at this age.
+const SOON: Duration = Duration::from_secs(1);
+/// What the spool may take: a demo needs little.
+const SPOOL: u64 = 256 << 20;
+/// A file of what went out is renamed at this size; one old one is kept.
+const OUTBOUND: file::Limits = file::Limits { max_bytes: 256 << 20, max_backups: 1 };
+
+/// A gateway that runs, and what is known of it.
+pub(super) struct Gateway {
+    /// The gateway.
+    pub(super) app: App,
+    /// OTLP over gRPC.
+    pub(super) grpc: SocketAddr,
+    /// OTLP over HTTP.
+    pub(super) http: SocketAddr,
+    /// The page.
+    pub(super) page: SocketAddr,
+    /// What the exporter wrote.
+    pub(super) outbound: PathBuf,
+    /// The vault's folder.
+    pub(super) vault: PathBuf,
+    /// The try-out auditor's key.
+    pub(super) auditor: PathBuf,
+    /// Ports that are not the usual ones.
+    pub(super) moved: bool,
+}
+
+/// Starts it in `directory`.
+///
+/// # Errors
+/// One line.
+pub(super) async fn start(directory: &Path, seams: Seams) -> Result<Gateway, String> {
+    let common = Common { config: None, data_dir: Some(directory.to_path_buf()) };
+    let loaded = load(&common, Make::Keys).map_err(|_| "the embedded default can't be used".to_owned())?;
+    let outbound = directory.join("outbound.jsonl");
+    let valid = changed(loaded.valid, &outbound)?;
+    let blueprint = assemble::blueprint(valid, &seams)?;
+    let app = App::start(blueprint, seams).await.map_err(|error| error.to_string())?;
+    let find = |what: &str| {
+        let found = app.addresses().iter().find(|(name, _)| name == what);
+        found.map(|(_, address)| *address).ok_or_else(|| format!("`{what}` does not listen"))
+    };
+    let (grpc, http, page) = (find("otlp grpc")?, find("otlp http")?, find("admin")?);
+    let moved = [grpc.port(), http.port(), page.port()] != [4317, 4318, 8888];
+    Ok(Gateway {
+        grpc,
+        http,
+        page,
+        outbound,
+        vault: directory.join("vault"),
+        auditor: directory.join(TRYOUT_KEY),
+        moved,
+        app,
+    })
+}
+
+/// The default with the demo's changes.
+fn changed(mut valid: Valid, outbound: &Path) -> Result<Valid, String> {
+    let id = ComponentId::parse("file/demo")?;
+    let settings = file::Settings { path: outbound.to_path_buf(), trust: Trust::ThirdParty, rotation: Some(OUTBOUND) };
+    valid.exporters = vec![Placed { id: id.clone(), what: ExporterSettings::File(settings) }];
+    for pipeline in &mut valid.pipelines {
+        pipeline.exporters.truncate(1);
+        pipeline.exporters.iter_mut().for_each(|(exporter, _)| *exporter = id.clone());
+    }
+    for Placed { what: ReceiverSettings::Otlp(settings), .. } in &mut valid.receivers {
+        if let Some(grpc) = &mut settings.grpc {
+            grpc.endpoint = free(&grpc.endpoint)?;
+        }
+        if let Some(http) = &mut settings.http {
+            http.endpoint = free(&http.endpoint)?;
+        }
+    }
+    for placed in &mut valid.extensions {
+        if let ExtensionSettings::Admin(settings) = &mut placed.what {
+            settings.endpoint = free(&Endpoint::parse(&settings.endpoint)?)?.to_string();
+        }
+    }
+    for placed in &mut valid.processors {
+        if let ProcessorSettings::Vault(settings) = &mut placed.what {
+            settings.object_age = SOON;
+            settings.index_interval = SOON;
+        }
+    }
+    valid.spool = spool::Settings::new(valid.spool.directory, SPOOL);
+    Ok(valid)
+}
+
+/// The endpoint on loopback; with a port of the system's choice where its own is taken.
+fn free(endpoint: &Endpoint) -> Result<Endpoint, String> {
+    let port = match TcpListener::bind((Ipv4Addr::LOCALHOST, endpoint.port())) {
+        Ok(_) => endpoint.port(),
+        Err(_) => 0,
+    };
+    Endpoint::parse(&format!("127.0.0.1:{port}")).map_err(str::to_owned)
+}

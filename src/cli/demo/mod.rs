@@ -1,0 +1,186 @@
+//! **What**: `tollgate demo`: a recorded session of a real coding agent is played into a real gateway; what came in, what
+//! went out, what it cost and where the content went are shown and checked; then the gateway serves until Ctrl-C.
+//! **Why**: a person's first minute with the product; and, with `--once`, a check of a build on the machine that will run
+//! it. **Invariants**: offline; needs no file but the binary and no HOME; everything is in one directory that is gone at
+//! the end; a reader that goes away ends it in good order; the exit code says whether everything held.
+//! **Not here**: the gateway (`app`), the recording's origin (`tests/recordings/claude-code`).
+//!
+//! | question | file |
+//! |---|---|
+//! | what is played | `session` (data in `config/demo`), `play` |
+//! | into what | `gateway`, `scratch` |
+//! | what came in and went out | `seen` |
+//! | what must hold | `check`, `search`, `costs`, `opened` |
+//! | how it looks | `story`, `screen` |
+
+mod check;
+mod costs;
+mod gateway;
+mod opened;
+mod play;
+mod scratch;
+mod screen;
+mod search;
+mod seen;
+mod session;
+mod story;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::Common;
+use super::output::{Exit, complain};
+use super::run::{fail, runtime_threads, seams};
+use crate::app::build::Seams;
+use crate::app::{App, process, tasks};
+use crate::clock::within;
+use crate::telemetry::logging;
+
+use check::Leaks;
+use costs::Bill;
+use gateway::Gateway;
+use opened::Opened;
+use play::Player;
+use scratch::Scratch;
+use screen::Screen;
+use seen::Seen;
+use story::Story;
+
+/// Longest wait for an exporter or the vault.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How often one looks whether they are done.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// `demo`'s own options.
+#[derive(Args)]
+pub(super) struct Options {
+    /// Ends after the session; not with 0 if something private went out, a price differs or the vault does not open.
+    #[arg(long)]
+    once: bool,
+    /// Keeps the directory with vault, keys and what went out.
+    #[arg(long)]
+    keep: bool,
+}
+
+/// Runs the demo.
+pub(super) fn run(common: &Common, options: &Options) -> Exit {
+    if common.config.is_some() {
+        complain("error: the demo runs the default configuration; --config is for `tollgate run`");
+        return Exit::Usage;
+    }
+    logging::init(logging::Level::Error);
+    process::quiet_panics();
+    if let Err(error) = process::harden() {
+        tracing::warn!(%error, "core dumps could not be switched off");
+    }
+    // Only the first call can succeed; a second one changes nothing.
+    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+    let seams = seams();
+    let scratch = match Scratch::make(common.data_dir.as_deref(), options.keep, &*seams.rng) {
+        Ok(scratch) => scratch,
+        Err(text) => return fail(&text),
+    };
+    match tasks::runtime(runtime_threads()) {
+        Ok(runtime) => runtime.block_on(demo(options, &scratch, seams)),
+        Err(error) => fail(&format!("can't start: {error}")),
+    }
+}
+
+async fn demo(options: &Options, scratch: &Scratch, seams: Seams) -> Exit {
+    let (stop, hangup) = match (process::stop_signal(), signal(SignalKind::hangup())) {
+        (Ok(stop), Ok(hangup)) => (stop, hangup),
+        (Err(error), _) | (_, Err(error)) => return fail(&format!("can't handle signals: {error}")),
+    };
+    let mut hangup = hangup;
+    let stop = async move {
+        tokio::select! {
+            () = stop => {}
+            _ = hangup.recv() => {}
+        }
+    };
+    let mut stop = std::pin::pin!(stop);
+    let mut story = Story::new(Screen::stdout());
+    story.begin();
+    let gateway = match gateway::start(scratch.path(), seams.clone()).await {
+        Ok(gateway) => gateway,
+        Err(text) => return fail(&text),
+    };
+    story.started(&gateway, scratch.path(), options.keep);
+    let told: Option<Result<Told, String>> = tokio::select! {
+        told = tell(&mut story, &gateway, scratch, &seams) => Some(told),
+        () = &mut stop => None,
+    };
+    let exit = match &told {
+        Some(Ok(told)) if !told.fine => Exit::Failed,
+        Some(Ok(_)) | None => Exit::Fine,
+        Some(Err(text)) => fail(text),
+    };
+    let serves = !options.once && matches!(told, Some(Ok(_)));
+    if let Some(Ok(told)) = &told {
+        if serves {
+            story.yours(&gateway, scratch.path(), &told.session);
+        }
+        story.end(told.fine);
+    }
+    let Gateway { app, .. } = gateway;
+    let ended = if serves && story.is_read() { app.wait(stop).await } else { App::shutdown(app).await };
+    if ended.failed.is_some() { Exit::Failed } else { exit }
+}
+
+/// What came of it.
+struct Told {
+    /// Whether everything held.
+    fine: bool,
+    /// The session that was played.
+    session: String,
+}
+
+/// Plays, waits, shows and checks; whether everything held.
+async fn tell(story: &mut Story, gateway: &Gateway, scratch: &Scratch, seams: &Seams) -> Result<Told, String> {
+    let player = Player::new(tasks::Tasks::new(&seams.meter), Arc::clone(&seams.clock))?;
+    let requests = session::session(seams.clock.now(), &*seams.rng)?;
+    let came = Seen::sent(&requests)?;
+    let slowest = player.play(gateway.http, &requests).await?;
+    story.played(&came, requests.len(), slowest);
+
+    done(gateway, "file/demo", seams).await?;
+    let outbound = || std::fs::read(&gateway.outbound).map_err(|error| format!("what went out can't be read: {error}"));
+    let went = Seen::exported(&outbound()?)?;
+    let missing = check::missing(&came, &went);
+    story.compared(&came, &went, &missing);
+    let bill = Bill::of(&came, &went);
+    story.priced(&bill);
+
+    done(gateway, "vault", seams).await?;
+    let opened = Opened::follow(&went, &gateway.vault, &gateway.auditor).await?;
+    story.vaulted(&opened, &gateway.auditor);
+
+    let canaries = check::canaries(&requests);
+    let search = check::search(&canaries)?;
+    let mut leaks = Leaks::default();
+    leaks.look(&search, "/metrics", &player.read(&format!("http://{}/metrics", gateway.page)).await?);
+    leaks.look_below(&search, scratch.path())?;
+    let kept = search.find(&opened.plain).into_iter().filter(|text| canaries.contains(*text)).count();
+    story.searched(&leaks, search.len(), (kept, canaries.len()));
+    let fine = missing.is_empty() && bill.agrees() && leaks.found.is_empty() && kept == canaries.len();
+    let session = came.items().find_map(|item| item.text("session.id")).unwrap_or_default();
+    Ok(Told { fine, session })
+}
+
+/// Waits until nothing is left for `consumer` in the spool.
+async fn done(gateway: &Gateway, consumer: &str, seams: &Seams) -> Result<(), String> {
+    let left = || {
+        let status = gateway.app.spool().status();
+        status.consumers.iter().filter(|other| &*other.name == consumer).map(|other| other.records).sum::<u64>()
+    };
+    let waiting = async {
+        while left() > 0 {
+            seams.clock.sleep(LOOK).await;
+        }
+    };
+    let waited = within(&*seams.clock, PATIENCE, waiting).await;
+    waited.ok_or_else(|| format!("{} records still wait for `{consumer}`", left()))
+}

@@ -1,0 +1,75 @@
+//! **What**: [`Opened`]: what the references that went out lead to, opened with the try-out auditor's key. **Why**: a
+//! reference is a promise. **Invariants**: reads the vault as an auditor would, by reference and range alone.
+//! **Not here**: opening itself (`vault/read`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use crate::vault::document::Document;
+use crate::vault::read::{Location, Opener, Vault, Wanted, get, identities};
+
+use super::seen::Seen;
+
+/// What one fragment's reference says.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Reference {
+    /// The object.
+    pub(super) uri: String,
+    /// The fragment in it.
+    pub(super) range: String,
+    /// The session key.
+    pub(super) key_id: String,
+}
+
+/// What references lead to. No `Debug`: it holds content.
+pub(super) struct Opened {
+    /// Items by reference, and bytes of content.
+    pub(super) references: BTreeMap<Reference, (usize, u64)>,
+    /// Bytes of the objects as they are stored.
+    pub(super) stored: u64,
+    /// The documents, as JSON.
+    pub(super) plain: Vec<u8>,
+    documents: Vec<Document>,
+}
+
+impl Opened {
+    /// Follows every reference in `went`; `directory` holds the vault and the key.
+    ///
+    /// # Errors
+    /// One line: there is no reference, or one leads nowhere or does not open.
+    pub(super) async fn follow(went: &Seen, directory: &Path, key: &Path) -> Result<Self, String> {
+        let mut references: BTreeMap<Reference, (usize, u64)> = BTreeMap::new();
+        for item in went.items() {
+            let Some(uri) = item.text("gen_ai.payload.s3_uri") else { continue };
+            let text = |name: &str| item.text(&format!("gen_ai.payload.{name}")).unwrap_or_default();
+            let reference = Reference { uri, range: text("range"), key_id: text("key_id") };
+            let (items, bytes) = references.entry(reference).or_default();
+            *items += 1;
+            *bytes += text("bytes").parse::<u64>().unwrap_or(0);
+        }
+        if references.is_empty() {
+            return Err("nothing that went out refers to the vault".to_owned());
+        }
+        let vault = Vault::at(&Location { store: directory.display().to_string(), ..Location::default() })?;
+        let mut opener = Opener::new(&vault, identities(&[key.to_path_buf()])?);
+        let mut plain = Vec::new();
+        for reference in references.keys() {
+            let wanted = Wanted { uri: reference.uri.clone(), range: Some(reference.range.clone()) };
+            get(&vault, &mut opener, &wanted, &mut plain).await?.map_err(|error| error.to_string())?;
+        }
+        let objects: BTreeSet<&str> = references.keys().filter_map(|one| vault.name(&one.uri).ok()).collect();
+        let sizes = objects.into_iter().filter_map(|name| std::fs::metadata(directory.join(name)).ok());
+        let stored = sizes.map(|data| data.len()).sum();
+        let lines = plain.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        let documents = lines.map(serde_json::from_slice).collect::<Result<_, _>>();
+        let documents = documents.map_err(|_| "a fragment is not a document of the vault")?;
+        Ok(Self { references, stored, plain, documents })
+    }
+
+    /// A piece of content by the attribute it stood under.
+    pub(super) fn content(&self, key: &str) -> Option<&str> {
+        let items = self.documents.iter().flat_map(|document| &document.items);
+        let mut pieces = items.flat_map(|item| &item.content);
+        pieces.find(|piece| piece.key.as_deref() == Some(key))?.value.as_str()
+    }
+}

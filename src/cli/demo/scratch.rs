@@ -1,0 +1,45 @@
+//! **What**: [`Scratch`]: the demo's own data directory. **Invariants**: new, for its owner only (0700); gone with the
+//! value unless it is to be kept. **Not here**: what lies in it (`app`).
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use crate::hex;
+use crate::rng::Rng;
+
+/// A directory for one run.
+pub(super) struct Scratch {
+    path: PathBuf,
+    keep: bool,
+}
+
+impl Scratch {
+    /// Makes it in `place`, else in the system's folder for temporary files.
+    ///
+    /// # Errors
+    /// One line with the path.
+    pub(super) fn make(place: Option<&Path>, keep: bool, rng: &dyn Rng) -> Result<Self, String> {
+        let place = place.map_or_else(std::env::temp_dir, Path::to_path_buf);
+        let say = |path: &Path, error: std::io::Error| format!("can't make {}: {error}", path.display());
+        std::fs::create_dir_all(&place).map_err(|error| say(&place, error))?;
+        let id = hex::encode(&rng.id());
+        let path = place.join(format!("tollgate-demo-{}", id.get(..8).unwrap_or(&id)));
+        DirBuilder::new().mode(0o700).create(&path).map_err(|error| say(&path, error))?;
+        Ok(Self { path, keep })
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if !self.keep {
+            // Nobody is left to be told.
+            drop(std::fs::remove_dir_all(&self.path));
+        }
+    }
+}

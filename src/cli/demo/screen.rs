@@ -1,0 +1,225 @@
+//! **What**: [`Screen`], where the demo's story appears, and [`Text`], what it is made of. **Why**: colour, width and
+//! wrapping are decided once. **Invariants**: a reader that went away is no error: what follows is not written; no
+//! control character reaches the terminal; colour only on a terminal that wants it. **Not here**: what is told (`story`).
+
+use std::io::{self, IsTerminal, Write};
+
+use crate::cli::output::colour_out;
+
+/// Columns where the output is no terminal.
+const PLAIN_WIDTH: usize = 100;
+/// Narrower terminals wrap by themselves; wider ones leave the rest empty.
+const WIDTHS: (usize, usize) = (64, 132);
+
+/// What a piece of text is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Paint {
+    /// Nothing special.
+    Plain,
+    /// A heading.
+    Title,
+    /// Beside the point.
+    Dim,
+    /// What must not go out.
+    Private,
+    /// What stands in its place; a check that passed.
+    Safe,
+    /// Addresses, references, commands.
+    Link,
+    /// A check that failed.
+    Wrong,
+}
+
+impl Paint {
+    /// The parameters of the SGR sequence.
+    fn code(self) -> &'static str {
+        match self {
+            Self::Plain => "0",
+            Self::Title => "1",
+            Self::Dim => "2",
+            Self::Private => "33",
+            Self::Safe => "32",
+            Self::Link => "36",
+            Self::Wrong => "1;31",
+        }
+    }
+}
+
+/// Painted characters. No `Debug`: it may hold telemetry text.
+#[derive(Clone, Default)]
+pub(super) struct Text(Vec<(char, Paint)>);
+
+impl Text {
+    /// One piece.
+    pub(super) fn of(paint: Paint, text: &str) -> Self {
+        Self::default().and(paint, text)
+    }
+
+    /// One plain piece.
+    pub(super) fn plain(text: &str) -> Self {
+        Self::of(Paint::Plain, text)
+    }
+
+    /// With another piece behind.
+    #[must_use]
+    pub(super) fn and(mut self, paint: Paint, text: &str) -> Self {
+        let shown = text.chars().map(|c| match c {
+            '\n' => '⏎',
+            '\t' => ' ',
+            c if c.is_control() || matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}') => '·',
+            c => c,
+        });
+        self.0.extend(shown.map(|c| (c, paint)));
+        self
+    }
+
+    /// With what is in `parts` painted differently.
+    #[must_use]
+    pub(super) fn mark<'a>(mut self, parts: impl IntoIterator<Item = &'a str>, paint: Paint) -> Self {
+        let plain: String = self.0.iter().map(|(c, _)| *c).collect();
+        for part in parts.into_iter().filter(|part| !part.is_empty()) {
+            for (at, found) in plain.match_indices(part) {
+                let start = plain.get(..at).map_or(0, |before| before.chars().count());
+                self.0.iter_mut().skip(start).take(found.chars().count()).for_each(|(_, old)| *old = paint);
+            }
+        }
+        self
+    }
+
+    /// Columns.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// With its middle left out, so that it fits.
+    #[must_use]
+    pub(super) fn elided(self, width: usize) -> Self {
+        let (len, paint) = (self.len(), self.0.first().map_or(Paint::Plain, |(_, paint)| *paint));
+        if len <= width {
+            return self;
+        }
+        let tail = width.saturating_sub(1) / 2;
+        let head = width.saturating_sub(1) - tail;
+        let mut kept: Vec<_> = self.0.iter().take(head).copied().collect();
+        kept.push(('…', paint));
+        kept.extend(self.0.iter().skip(len - tail));
+        Self(kept)
+    }
+
+    /// At most `most` lines of at most `width` columns, broken at spaces where there are any.
+    pub(super) fn lines(&self, width: usize, most: usize) -> Vec<Self> {
+        let (mut lines, mut rest) = (Vec::new(), self.0.as_slice());
+        while !rest.is_empty() || lines.is_empty() {
+            if rest.len() <= width {
+                lines.push(Self(rest.to_vec()));
+                break;
+            }
+            if lines.len() + 1 >= most {
+                let mut last: Vec<_> = rest.iter().take(width.saturating_sub(1)).copied().collect();
+                last.push(('…', Paint::Dim));
+                lines.push(Self(last));
+                break;
+            }
+            let space = rest.iter().take(width + 1).rposition(|(c, _)| *c == ' ').filter(|at| *at > width / 2);
+            let (line, after) = rest.split_at_checked(space.unwrap_or(width)).unwrap_or((rest, &[]));
+            lines.push(Self(line.to_vec()));
+            rest = after.strip_prefix(&[(' ', Paint::Plain)]).unwrap_or(after);
+            if rest.first().is_some_and(|(c, _)| *c == ' ') {
+                rest = rest.get(1..).unwrap_or_default();
+            }
+        }
+        lines
+    }
+
+    fn render(&self, colour: bool, out: &mut String) {
+        let mut now = Paint::Plain;
+        for (c, paint) in &self.0 {
+            if colour && *paint != now {
+                out.push_str(&format!("\x1b[0;{}m", paint.code()));
+                now = *paint;
+            }
+            out.push(*c);
+        }
+        if now != Paint::Plain {
+            out.push_str("\x1b[0m");
+        }
+    }
+}
+
+/// Where the story appears.
+pub(super) struct Screen {
+    out: Box<dyn Write + Send>,
+    width: usize,
+    colour: bool,
+    open: bool,
+}
+
+impl Screen {
+    /// Standard output.
+    pub(super) fn stdout() -> Self {
+        let terminal = io::stdout().is_terminal();
+        let columns = terminal.then(|| rustix::termios::tcgetwinsize(io::stdout()).ok()).flatten();
+        let columns = columns.map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0);
+        Self::new(Box::new(io::stdout()), columns.unwrap_or(PLAIN_WIDTH), colour_out())
+    }
+
+    /// Any writer.
+    pub(super) fn new(out: Box<dyn Write + Send>, width: usize, colour: bool) -> Self {
+        Self { out, width: width.clamp(WIDTHS.0, WIDTHS.1), colour, open: true }
+    }
+
+    /// Columns.
+    pub(super) fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Whether anyone still reads.
+    pub(super) fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// A text, wrapped; lines after the first are indented as deep as the first.
+    pub(super) fn say(&mut self, indent: usize, text: &Text) {
+        for line in text.lines(self.width.saturating_sub(indent), usize::MAX) {
+            self.row(indent, &[(line.len(), line)]);
+        }
+    }
+
+    /// A line that is not wrapped, whatever its length: what one wants to copy.
+    pub(super) fn raw(&mut self, indent: usize, text: &Text) {
+        self.row(indent, &[(text.len(), text.clone())]);
+    }
+
+    /// Cells beside each other, two columns apart, each wrapped in its width.
+    pub(super) fn row(&mut self, indent: usize, cells: &[(usize, Text)]) {
+        let cells: Vec<(usize, Vec<Text>)> =
+            cells.iter().map(|(width, text)| (*width, text.lines((*width).max(1), 4))).collect();
+        let height = cells.iter().map(|(_, lines)| lines.len()).max().unwrap_or(0);
+        let mut out = String::new();
+        for line in 0..height {
+            let mut at = 0;
+            let mut column = indent;
+            for (width, lines) in &cells {
+                if let Some(text) = lines.get(line).filter(|text| text.len() > 0) {
+                    out.extend(std::iter::repeat_n(' ', column.saturating_sub(at)));
+                    text.render(self.colour, &mut out);
+                    at = column + text.len();
+                }
+                column += width + 2;
+            }
+            out.push('\n');
+        }
+        self.write(&out);
+    }
+
+    /// An empty line.
+    pub(super) fn gap(&mut self) {
+        self.write("\n");
+    }
+
+    fn write(&mut self, text: &str) {
+        if self.open && self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush()).is_err() {
+            self.open = false;
+        }
+    }
+}

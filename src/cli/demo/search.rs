@@ -1,0 +1,162 @@
+//! **What**: [`Search`]: looks for private texts in bytes, also where they are escaped, encoded or compressed.
+//! **Why**: "nothing went out" is worth as much as the search behind it. **Invariants**: plain, JSON escapes, percent,
+//! base64 (both alphabets, any alignment), hex, gzip, zstd, and up to [`DEPTH`] of these inside each other; upper and
+//! lower case are the same; bounded. **Not here**: where it looks (`story`).
+
+use std::collections::BTreeSet;
+use std::io::Read;
+
+use aho_corasick::AhoCorasick;
+use base64::Engine;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use memchr::memmem;
+
+/// Encodings inside each other.
+const DEPTH: u32 = 3;
+/// Shorter runs of base64 or hex digits hold no needle.
+const SHORTEST_RUN: usize = 16;
+/// Most bytes of one compressed frame.
+const MAX_INFLATED: u64 = 64 << 20;
+const GZIP: &[u8] = &[0x1f, 0x8b, 0x08];
+const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
+
+/// Looks for texts.
+pub(super) struct Search {
+    needles: Vec<String>,
+    finder: AhoCorasick,
+    base64: GeneralPurpose,
+}
+
+impl Search {
+    /// For these texts.
+    ///
+    /// # Errors
+    /// They are too many.
+    pub(super) fn new(needles: Vec<String>) -> Result<Self, String> {
+        let finder = AhoCorasick::builder().ascii_case_insensitive(true).build(&needles);
+        let config = GeneralPurposeConfig::new()
+            .with_decode_allow_trailing_bits(true)
+            .with_decode_padding_mode(DecodePaddingMode::Indifferent);
+        let base64 = GeneralPurpose::new(&alphabet::STANDARD, config);
+        Ok(Self { needles, finder: finder.map_err(|error| error.to_string())?, base64 })
+    }
+
+    /// How many texts it looks for.
+    pub(super) fn len(&self) -> usize {
+        self.needles.len()
+    }
+
+    /// Those that are in `bytes` in any form.
+    pub(super) fn find(&self, bytes: &[u8]) -> BTreeSet<&str> {
+        let mut found = BTreeSet::new();
+        self.look(bytes, DEPTH, &mut found);
+        found.into_iter().filter_map(|index| self.needles.get(index).map(String::as_str)).collect()
+    }
+
+    fn look(&self, bytes: &[u8], depth: u32, found: &mut BTreeSet<usize>) {
+        // What is taken ahead on disk is all zeros.
+        let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
+        let bytes = bytes.get(..end).unwrap_or_default();
+        found.extend(self.finder.find_overlapping_iter(bytes).map(|hit| hit.pattern().as_usize()));
+        if depth == 0 || bytes.len() < SHORTEST_RUN {
+            return;
+        }
+        let decoded = [unescaped(bytes), unpercented(bytes), self.unbase64(bytes), unhex(bytes), inflated(bytes)];
+        for bytes in decoded.iter().filter(|bytes| !bytes.is_empty()) {
+            self.look(bytes, depth - 1, found);
+        }
+    }
+
+    /// Everything that could be base64, from each of the four places where a group may begin.
+    fn unbase64(&self, bytes: &[u8]) -> Vec<u8> {
+        let digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_');
+        let mut out = Vec::new();
+        for run in bytes.split(|byte| !digit(byte)).filter(|run| run.len() >= SHORTEST_RUN) {
+            let standard: Vec<u8> = run
+                .iter()
+                .map(|byte| match byte {
+                    b'-' => b'+',
+                    b'_' => b'/',
+                    other => *other,
+                })
+                .collect();
+            for skip in 0..4 {
+                let group = standard.get(skip..).unwrap_or_default();
+                let whole = group.get(..group.len() - group.len() % 4).unwrap_or_default();
+                if self.base64.decode_vec(whole, &mut out).is_ok() {
+                    out.push(0);
+                }
+            }
+        }
+        out
+    }
+}
+
+/// With `\"`, `\n`, `\u00e9` and the like read; empty when there is nothing to read.
+fn unescaped(bytes: &[u8]) -> Vec<u8> {
+    if memchr::memchr(b'\\', bytes).is_none() {
+        return Vec::new();
+    }
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let Some(at) = memchr::memchr(b'\\', rest) {
+        let (before, after) = rest.split_at_checked(at).unwrap_or((rest, &[]));
+        out.extend_from_slice(before);
+        let digits = after.get(2..6).and_then(|digits| std::str::from_utf8(digits).ok());
+        let code = digits.and_then(|digits| u32::from_str_radix(digits, 16).ok()).and_then(char::from_u32);
+        let (skip, c) = match (after.get(1), code) {
+            (Some(b'u'), Some(c)) => (6, Some(c)),
+            (Some(b'n'), _) => (2, Some('\n')),
+            (Some(b't'), _) => (2, Some('\t')),
+            (Some(other), _) => (2, Some(char::from(*other))),
+            (None, _) => (1, None),
+        };
+        if let Some(c) = c {
+            out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+        }
+        rest = after.get(skip..).unwrap_or_default();
+    }
+    out.extend_from_slice(rest);
+    out
+}
+
+/// With `%41` read; empty when there is none.
+fn unpercented(bytes: &[u8]) -> Vec<u8> {
+    match memchr::memchr(b'%', bytes) {
+        Some(_) => percent_encoding::percent_decode(bytes).collect(),
+        None => Vec::new(),
+    }
+}
+
+/// Everything that could be hex, from both places where a pair may begin.
+fn unhex(bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for run in bytes.split(|byte| !byte.is_ascii_hexdigit()).filter(|run| run.len() >= SHORTEST_RUN) {
+        for skip in 0..2 {
+            let pairs = run.get(skip..).unwrap_or_default().chunks_exact(2);
+            out.extend(pairs.filter_map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()));
+            out.push(0);
+        }
+    }
+    out
+}
+
+/// What frames of gzip and zstd hold, as far as they can be read.
+fn inflated(bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for at in memmem::find_iter(bytes, GZIP) {
+        let frame = bytes.get(at..).unwrap_or_default();
+        // A damaged end leaves what came before it.
+        drop(flate2::read::GzDecoder::new(frame).take(MAX_INFLATED).read_to_end(&mut out));
+        out.push(0);
+    }
+    for at in memmem::find_iter(bytes, ZSTD) {
+        let frame = bytes.get(at..).unwrap_or_default();
+        if let Ok(decoder) = zstd::Decoder::new(frame) {
+            drop(decoder.take(MAX_INFLATED).read_to_end(&mut out));
+            out.push(0);
+        }
+    }
+    out
+}

@@ -1,0 +1,124 @@
+//! **What**: [`Seen`]: telemetry as a list of items, the same for what came in and what went out. **Why**: the two are
+//! compared item by item. **Invariants**: what went out is read from the exporter's own file. **Not here**: what is
+//! made of it (`costs`, `opened`, `story`).
+
+use crate::hex;
+use crate::otlp::{Node, NodeKind, Payload, Signal, Value, json};
+
+use super::session::Request;
+
+/// Requests that can be read. No `Debug`: they hold telemetry text.
+pub(super) struct Seen {
+    payloads: Vec<Payload>,
+}
+
+/// A span, log record or data point.
+#[derive(Clone, Copy)]
+pub(super) struct Item<'a> {
+    payload: &'a Payload,
+    node: Node,
+}
+
+impl Seen {
+    /// What is sent.
+    ///
+    /// # Errors
+    /// One line without payload.
+    pub(super) fn sent(requests: &[Request]) -> Result<Self, String> {
+        let read = |request: &Request| Payload::parse(request.signal, request.body.clone());
+        let payloads = requests.iter().map(read).collect::<Result<_, _>>();
+        Ok(Self { payloads: payloads.map_err(|error| error.to_string())? })
+    }
+
+    /// What an exporter of the kind `file` was given.
+    ///
+    /// # Errors
+    /// One line without payload.
+    pub(super) fn exported(lines: &[u8]) -> Result<Self, String> {
+        let mut payloads = Vec::new();
+        for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            let known = [
+                (Signal::Traces, &b"{\"resourceSpans\""[..]),
+                (Signal::Logs, &b"{\"resourceLogs\""[..]),
+                (Signal::Metrics, &b"{\"resourceMetrics\""[..]),
+            ];
+            let (signal, _) = known
+                .into_iter()
+                .find(|(_, start)| line.starts_with(start))
+                .ok_or("a line of the exporter is of no signal")?;
+            let wire = json::decode(signal, line).map_err(|error| error.to_string())?;
+            payloads.push(Payload::parse(signal, wire.into()).map_err(|error| error.to_string())?);
+        }
+        Ok(Self { payloads })
+    }
+
+    /// All items, in order of arrival.
+    pub(super) fn items(&self) -> impl Iterator<Item = Item<'_>> {
+        self.payloads.iter().flat_map(|payload| payload.items().map(move |node| Item { payload, node }))
+    }
+
+    /// Items of a signal.
+    pub(super) fn count(&self, signal: Signal) -> usize {
+        self.payloads.iter().filter(|payload| payload.signal() == signal).map(Payload::item_count).sum()
+    }
+
+    /// The item that `other` came from or became.
+    pub(super) fn same_as(&self, other: Item<'_>) -> Option<Item<'_>> {
+        let identity = other.identity()?;
+        self.items().find(|item| item.identity().as_ref() == Some(&identity))
+    }
+}
+
+impl<'a> Item<'a> {
+    /// `span`, `log` or `point`.
+    pub(super) fn kind(self) -> &'static str {
+        match self.payload.signal() {
+            Signal::Traces => "span",
+            Signal::Logs => "log",
+            Signal::Metrics => "point",
+        }
+    }
+
+    /// Name of the span; event name of the log record, without a prefix.
+    pub(super) fn name(self) -> &'a str {
+        match self.payload.kind(self.node) {
+            NodeKind::Span => self.payload.text(self.node, crate::otlp::Field::Name),
+            _ => self.payload.get_str(self.node, "event.name").unwrap_or_default(),
+        }
+    }
+
+    /// What it is known by on both sides; data points have none.
+    pub(super) fn identity(self) -> Option<(&'a str, String)> {
+        match self.payload.kind(self.node) {
+            NodeKind::Span => Some((self.name(), hex::encode(self.payload.span_id(self.node)))),
+            NodeKind::LogRecord => Some((self.name(), self.text("event.sequence")?)),
+            _ => None,
+        }
+    }
+
+    /// An attribute as text: `key`, or `event/key` on the span's event of that name.
+    pub(super) fn text(self, place: &str) -> Option<String> {
+        let (node, key) = match place.split_once('/') {
+            Some((event, key)) => {
+                let named = |child: &Node| self.payload.text(*child, crate::otlp::Field::Name) == event;
+                (self.payload.children(self.node).find(named)?, key)
+            }
+            None => (self.node, place),
+        };
+        Some(shown(self.payload.get(node, key)?))
+    }
+}
+
+fn shown(value: Value<'_>) -> String {
+    match value {
+        Value::Str(text) => text.to_owned(),
+        Value::Int(number) => number.to_string(),
+        Value::Double(number) => number.to_string(),
+        Value::Bool(flag) => flag.to_string(),
+        other => {
+            let mut text = String::new();
+            other.write_json(&mut text);
+            text
+        }
+    }
+}

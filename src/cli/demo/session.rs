@@ -1,0 +1,191 @@
+//! **What**: the session that is played: requests of a real Claude Code, recorded offline, and one span that the demo
+//! adds. **Why**: the first thing a person sees should be real. **Invariants**: every id is new (session, prompt,
+//! request, trace, span), the same everywhere it stands, as long as the old one; times are moved so that the session has
+//! just ended; every other byte is the client's. **Not here**: sending (`play`).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aho_corasick::{AhoCorasick, MatchKind};
+use bytes::Bytes;
+use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::clock::UnixNanos;
+use crate::otlp::{Signal, json};
+use crate::rng::Rng;
+
+/// The version that was recorded.
+pub(super) const CLIENT: &str = "Claude Code 2.1.328";
+
+/// `tests/recordings/claude-code/plain`, in order of arrival.
+const RECORDED: [(Signal, &[u8]); 11] = [
+    (Signal::Logs, include_bytes!("../../../config/demo/001-logs.pb")),
+    (Signal::Traces, include_bytes!("../../../config/demo/002-traces.pb")),
+    (Signal::Logs, include_bytes!("../../../config/demo/003-logs.pb")),
+    (Signal::Metrics, include_bytes!("../../../config/demo/004-metrics.pb")),
+    (Signal::Traces, include_bytes!("../../../config/demo/005-traces.pb")),
+    (Signal::Logs, include_bytes!("../../../config/demo/006-logs.pb")),
+    (Signal::Traces, include_bytes!("../../../config/demo/007-traces.pb")),
+    (Signal::Logs, include_bytes!("../../../config/demo/008-logs.pb")),
+    (Signal::Traces, include_bytes!("../../../config/demo/009-traces.pb")),
+    (Signal::Logs, include_bytes!("../../../config/demo/010-logs.pb")),
+    (Signal::Metrics, include_bytes!("../../../config/demo/011-metrics.pb")),
+];
+
+/// A span of a service, with what redaction is for.
+const ADDED: &[u8] = include_bytes!("../../../config/demo/added.json");
+/// Its private texts: none of them may go out.
+pub(super) const ADDED_SECRETS: [&str; 5] = [
+    "ada.lovelace@example.com",
+    "4111 1111 1111 1111",
+    "4111111111111111",
+    "AKIAQ3EGRIU2SZKWX4FN",
+    "demo-4f6c2b9e1d7a8035",
+];
+/// Its name.
+pub(super) const ADDED_SPAN: &str = "POST /v1/refunds";
+
+/// Attributes that hold ids.
+const ID_KEYS: [&str; 8] = [
+    "session.id",
+    "gen_ai.conversation.id",
+    "prompt.id",
+    "message.uuid",
+    "request_id",
+    "gen_ai.response.id",
+    "tool_use_id",
+    "gen_ai.tool.call.id",
+];
+
+/// One request. No `Debug`: it holds telemetry text.
+pub(super) struct Request {
+    /// Its signal.
+    pub(super) signal: Signal,
+    /// Protobuf.
+    pub(super) body: Bytes,
+}
+
+/// The session as if it had ended at `now`.
+///
+/// # Errors
+/// One line: the recording can't be read (a test shows that it can).
+pub(super) fn session(now: UnixNanos, rng: &dyn Rng) -> Result<Vec<Request>, String> {
+    let added = json::decode(Signal::Traces, ADDED).map_err(|error| error.to_string())?;
+    let recorded = RECORDED.iter().map(|(signal, body)| (*signal, body.to_vec()));
+    let requests: Vec<(Signal, Vec<u8>)> = recorded.chain([(Signal::Traces, added)]).collect();
+    let mut found = Found::default();
+    for (signal, body) in &requests {
+        found.read(*signal, body)?;
+    }
+    let (old, new): (Vec<_>, Vec<_>) = found.renewed(now, rng).into_iter().unzip();
+    let finder = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&old);
+    let finder = finder.map_err(|error| error.to_string())?;
+    let renew = |(signal, body): (Signal, Vec<u8>)| Request {
+        signal,
+        body: Bytes::from(finder.replace_all_bytes(&body, &new)),
+    };
+    Ok(requests.into_iter().map(renew).collect())
+}
+
+/// Ids and times of a recording.
+#[derive(Default)]
+struct Found {
+    /// Trace and span ids.
+    binary: BTreeSet<Vec<u8>>,
+    /// Ids in attributes.
+    texts: BTreeSet<String>,
+    /// Unix nanoseconds.
+    times: BTreeSet<u64>,
+    /// RFC 3339, milliseconds, UTC.
+    timestamps: BTreeSet<String>,
+}
+
+impl Found {
+    fn read(&mut self, signal: Signal, body: &[u8]) -> Result<(), String> {
+        let mut text = String::new();
+        json::encode(signal, body, &mut text).map_err(|error| error.to_string())?;
+        let value: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+        self.walk(&value);
+        Ok(())
+    }
+
+    fn walk(&mut self, value: &Value) {
+        match value {
+            Value::Array(items) => items.iter().for_each(|item| self.walk(item)),
+            Value::Object(map) => {
+                if let (Some(Value::String(key)), Some(value)) = (map.get("key"), map.get("value")) {
+                    self.attribute(key, value.get("stringValue").and_then(Value::as_str).unwrap_or_default());
+                }
+                for (name, inner) in map {
+                    match (name.as_str(), inner.as_str()) {
+                        ("traceId" | "spanId" | "parentSpanId", Some(id)) if !id.is_empty() => {
+                            self.binary.insert(unhex(id));
+                        }
+                        (name, Some(time)) if name.ends_with("UnixNano") => {
+                            self.times.extend(time.parse::<u64>().ok().filter(|time| *time > 0));
+                        }
+                        _ => self.walk(inner),
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn attribute(&mut self, key: &str, text: &str) {
+        if text.is_empty() {
+            return;
+        }
+        if ID_KEYS.contains(&key) {
+            self.texts.insert(text.to_owned());
+        } else if key == "event.timestamp" {
+            self.timestamps.insert(text.to_owned());
+        }
+    }
+
+    /// What stands in place of what, in bytes on the wire.
+    fn renewed(self, now: UnixNanos, rng: &dyn Rng) -> BTreeMap<Vec<u8>, Vec<u8>> {
+        let by = now.0.saturating_sub(self.times.last().copied().unwrap_or(now.0));
+        let mut all = BTreeMap::new();
+        for id in self.binary {
+            let new = rng.id().into_iter().take(id.len()).collect();
+            all.insert(id, new);
+        }
+        all.extend(self.texts.iter().map(|id| (id.clone().into_bytes(), renewed_id(id, rng).into_bytes())));
+        for time in self.times {
+            all.insert(time.to_le_bytes().to_vec(), time.saturating_add(by).to_le_bytes().to_vec());
+        }
+        for stamp in self.timestamps {
+            let new = moved(&stamp, by).filter(|new| new.len() == stamp.len()).unwrap_or_else(|| stamp.clone());
+            all.insert(stamp.into_bytes(), new.into_bytes());
+        }
+        all
+    }
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    let pairs = text.as_bytes().chunks(2);
+    pairs.filter_map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
+}
+
+/// A new id of the same shape: the prefix up to the last `_` and all but hex digits stay, and so do a UUID's version
+/// and variant.
+fn renewed_id(old: &str, rng: &dyn Rng) -> String {
+    let start = old.rfind('_').map_or(0, |at| at + 1);
+    let uuid = old.len() == 36 && old.matches('-').count() == 4;
+    let random = crate::hex::encode(&[rng.id(), rng.id()].concat());
+    let fixed = |at: usize| at < start || (uuid && (at == 14 || at == 19));
+    let mut digits = random.chars();
+    old.char_indices()
+        .map(|(at, c)| if fixed(at) || !c.is_ascii_hexdigit() { c } else { digits.next().unwrap_or(c) })
+        .collect()
+}
+
+/// An RFC 3339 time with milliseconds, `by` nanoseconds later.
+fn moved(stamp: &str, by: u64) -> Option<String> {
+    let time = OffsetDateTime::parse(stamp, &Rfc3339).ok()?;
+    let later = time.checked_add(time::Duration::nanoseconds(i64::try_from(by).ok()?))?;
+    let form = time::macros::format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+    later.format(&form).ok()
+}

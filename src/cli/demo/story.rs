@@ -1,0 +1,282 @@
+//! **What**: [`Story`]: what the demo says, one sentence for each thing that happens. **Invariants**: what came in is
+//! shown because it is the demo's own; what went out is read from the exporter's file. **Not here**: layout
+//! (`screen`), checks (`check`, `costs`, `opened`).
+
+use std::path::Path;
+use std::time::Duration;
+
+use rust_decimal::Decimal;
+
+use crate::otlp::Signal;
+
+use super::check::Leaks;
+use super::costs::Bill;
+use super::gateway::Gateway;
+use super::opened::Opened;
+use super::screen::{Paint, Screen, Text};
+use super::seen::{Item, Seen};
+use super::session::{ADDED_SECRETS, ADDED_SPAN, CLIENT};
+
+/// Items that are shown, and which of their attributes.
+const SHOWN: [(&str, &[&str]); 5] = [
+    ("user_prompt", &["session.id", "prompt", "gen_ai.input.messages_ref"]),
+    ("claude_code.tool", &["tool_name", "full_command", "tool.output/output", "duration_ms"]),
+    ("api_request", &["model", "output_tokens", "tollgate.cost.usd"]),
+    ("assistant_response", &["response", "gen_ai.payload.range"]),
+    (ADDED_SPAN, &["url.full", "exception/exception.message", "retry.note", "http.request.header.authorization"]),
+];
+/// Columns of attribute names.
+const KEY: usize = 24;
+/// Indent of what belongs to a step.
+const IN: usize = 3;
+
+/// Tells what happens.
+pub(super) struct Story {
+    screen: Screen,
+    step: u32,
+}
+
+impl Story {
+    /// On this screen.
+    pub(super) fn new(screen: Screen) -> Self {
+        Self { screen, step: 0 }
+    }
+
+    /// Whether anyone still reads.
+    pub(super) fn is_read(&self) -> bool {
+        self.screen.is_open()
+    }
+
+    /// The first words.
+    pub(super) fn begin(&mut self) {
+        let title = format!("tollgate {} demo", env!("CARGO_PKG_VERSION"));
+        self.screen.say(0, &Text::of(Paint::Title, &title));
+        let what = "plays a recorded session of a real coding agent into a real gateway in this process. Nothing \
+                    leaves this machine.";
+        self.screen.say(0, &Text::of(Paint::Dim, what));
+    }
+
+    fn step(&mut self, text: &str) {
+        self.step += 1;
+        self.screen.gap();
+        let width = self.screen.width().saturating_sub(IN);
+        self.screen
+            .row(0, &[(1, Text::of(Paint::Title, &self.step.to_string())), (width, Text::of(Paint::Title, text))]);
+    }
+
+    fn fact(&mut self, name: &str, text: Text) {
+        let width = self.screen.width().saturating_sub(IN + 10);
+        self.screen.row(IN, &[(8, Text::of(Paint::Dim, name)), (width, text)]);
+    }
+
+    /// The gateway runs.
+    pub(super) fn started(&mut self, gateway: &Gateway, directory: &Path, keep: bool) {
+        self.step("A gateway starts with the default configuration, in a fresh directory with keys of its own.");
+        let ends = if keep { "" } else { "  (removed at the end)" };
+        self.fact("data", Text::plain(&directory.display().to_string()).and(Paint::Dim, ends));
+        let http = format!("http://{}", gateway.http);
+        let other = if gateway.moved { "  (the usual ports are taken)" } else { "" };
+        let grpc = format!("{}", gateway.grpc);
+        let text = Text::of(Paint::Link, &http).and(Paint::Dim, "  gRPC ").and(Paint::Link, &grpc);
+        self.fact("OTLP", text.and(Paint::Dim, other));
+        self.fact("page", Text::of(Paint::Link, &format!("http://{}/", gateway.page)));
+    }
+
+    /// Everything was sent and acknowledged.
+    pub(super) fn played(&mut self, came: &Seen, requests: usize, slowest: Duration) {
+        self.step(&format!("{CLIENT} talks to it over OTLP/HTTP, with new ids and the present time."));
+        let counts = format!(
+            "{requests} requests, {} spans, {} log records, {} data points",
+            came.count(Signal::Traces),
+            came.count(Signal::Logs),
+            came.count(Signal::Metrics)
+        );
+        self.fact("sent", Text::plain(&counts));
+        let safe = format!("each one after it was on disk, sealed; the slowest took {} ms", slowest.as_millis());
+        self.fact("answers", Text::plain("200 OK, ").and(Paint::Plain, &safe));
+    }
+
+    /// What came in beside what went out.
+    pub(super) fn compared(&mut self, came: &Seen, went: &Seen, missing: &[String]) {
+        self.step("What came in, and what an exporter that is not trusted was given:");
+        let side = (self.screen.width().saturating_sub(IN + KEY + 4)) / 2;
+        let heads = ["", "came in", "went out"].map(|head| Text::of(Paint::Dim, head));
+        let [key, left, right] = heads;
+        self.screen.row(IN, &[(KEY, key), (side, left), (side, right)]);
+        for (name, keys) in SHOWN {
+            let Some(item) = came.items().find(|item| item.name() == name) else { continue };
+            let out = went.same_as(item);
+            let added = if name == ADDED_SPAN { "  (added by the demo)" } else { "" };
+            let head = Text::of(Paint::Title, name).and(Paint::Dim, &format!(" {}{added}", item.kind()));
+            self.screen.row(IN, &[(self.screen.width() - IN, head)]);
+            for place in keys {
+                let (before, after) = (item.text(place), out.and_then(|out| out.text(place)));
+                if before.is_none() && after.is_none() {
+                    continue;
+                }
+                let key = place.split_once('/').map_or(*place, |(_, key)| key);
+                let (left, right) = sides(before.as_deref(), after.as_deref(), out, side);
+                let key = Text::of(Paint::Dim, key).elided(KEY - 2);
+                self.screen.row(IN + 2, &[(KEY - 2, key), (side, left), (side, right)]);
+            }
+        }
+        if !missing.is_empty() {
+            let lost = format!("{} records came in and did not go out: {}", missing.len(), missing.join(", "));
+            self.verdict(false, &lost);
+        }
+    }
+
+    /// What each call cost.
+    pub(super) fn priced(&mut self, bill: &Bill) {
+        self.step("Each model call is priced once, from a versioned table, and must equal the client's own figure.");
+        let widths = [25, 18, 7, 7, 7, 7, 12, 12];
+        let names = ["call", "model", "input", "cached", "written", "output", "tollgate $", "client $"];
+        let head = widths.iter().zip(names).map(|(width, name)| cell(*width, name, Paint::Dim));
+        self.screen.row(IN, &head.collect::<Vec<_>>());
+        for call in &bill.calls {
+            let [input, read, written, output] = &call.tokens;
+            let ours = call.ours.iter().map(usd).collect::<Vec<_>>().join("+");
+            let ours = if ours.is_empty() { "none".to_owned() } else { ours };
+            let theirs = usd(&call.theirs);
+            let paint = if call.agrees() { Paint::Safe } else { Paint::Wrong };
+            let texts = [&call.request, &call.model, input, read, written, output, &ours, &theirs];
+            let cells = widths.iter().zip(texts).enumerate();
+            let cells = cells.map(|(at, (width, text))| cell(*width, text, if at == 6 { paint } else { Paint::Plain }));
+            self.screen.row(IN, &cells.collect::<Vec<_>>());
+        }
+        let (ours, theirs) = bill.totals();
+        let rates = bill.rates.as_deref().unwrap_or("none");
+        let sum = format!("{} USD, the client says {}; rate table {rates}", usd(&ours), usd(&theirs));
+        self.verdict(bill.agrees(), &sum);
+    }
+
+    /// The vault has everything.
+    pub(super) fn vaulted(&mut self, opened: &Opened, auditor: &Path) {
+        self.step("The content is in the vault, encrypted to an auditor's key; the gateway itself can't read it.");
+        let mut last = None;
+        for reference in opened.references.keys() {
+            if last.replace(&reference.uri) != Some(&reference.uri) {
+                self.screen.row(IN, &[(8, Text::of(Paint::Dim, "object"))]);
+                self.screen.raw(IN + 2, &Text::of(Paint::Link, &reference.uri));
+            }
+        }
+        let keys: std::collections::BTreeSet<&str> =
+            opened.references.keys().map(|reference| reference.key_id.as_str()).collect();
+        self.fact("key", Text::plain(&keys.into_iter().collect::<Vec<_>>().join(" ")));
+        let items: usize = opened.references.values().map(|(items, _)| items).sum();
+        let bytes: u64 = opened.references.values().map(|(_, bytes)| bytes).sum();
+        let counts = format!(
+            "{bytes} bytes of content of {items} records in {} fragments; {} bytes as stored",
+            opened.references.len(),
+            opened.stored
+        );
+        self.fact("holds", Text::plain(&counts));
+        let prompt = opened.content("prompt").unwrap_or_default();
+        let name = auditor.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let text = Text::of(Paint::Dim, &format!("opened with {name}: prompt = "));
+        self.fact("prompt", text.and(Paint::Private, prompt));
+    }
+
+    /// The search is over.
+    pub(super) fn searched(&mut self, leaks: &Leaks, needles: usize, kept: (usize, usize)) {
+        self.step("Private texts are looked for wherever they must not be: plain, escaped, encoded, compressed.");
+        let place = format!("in {} that went out, lie on disk or stand in /metrics", size(leaks.bytes));
+        match leaks.found.as_slice() {
+            [] => self.verdict(true, &format!("none of {needles} private texts {place}")),
+            found => {
+                for (at, texts) in found {
+                    self.verdict(false, &format!("{} private texts are in {at}", texts.len()));
+                }
+            }
+        }
+        let (found, all) = kept;
+        self.verdict(found == all, &format!("{found} of the recording's {all} marks are in what the auditor opened"));
+    }
+
+    /// How to go on.
+    pub(super) fn yours(&mut self, gateway: &Gateway, directory: &Path, session: &str) {
+        self.step("Now yours. Everything stays in the directory above until Ctrl-C.");
+        let base = format!("http://{}", gateway.http);
+        self.screen.row(IN, &[(60, Text::of(Paint::Dim, "Claude Code"))]);
+        for line in [
+            "export CLAUDE_CODE_ENABLE_TELEMETRY=1 CLAUDE_CODE_ENHANCED_TELEMETRY_BETA=1",
+            "export OTEL_TRACES_EXPORTER=otlp OTEL_LOGS_EXPORTER=otlp OTEL_METRICS_EXPORTER=otlp",
+            "export OTEL_LOG_USER_PROMPTS=1 OTEL_LOG_TOOL_DETAILS=1 OTEL_LOG_TOOL_CONTENT=1",
+            &format!("export OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf OTEL_EXPORTER_OTLP_ENDPOINT={base}"),
+            "claude",
+        ] {
+            self.screen.raw(IN + 2, &Text::of(Paint::Link, line));
+        }
+        self.screen.row(IN, &[(60, Text::of(Paint::Dim, "any OpenTelemetry SDK"))]);
+        let sdk = format!("OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf OTEL_EXPORTER_OTLP_ENDPOINT={base} python app.py");
+        self.screen.raw(IN + 2, &Text::of(Paint::Link, &sdk));
+        self.screen.row(IN, &[(60, Text::of(Paint::Dim, "what goes out, what the vault holds, what it all comes to"))]);
+        let (out, place) = (gateway.outbound.display(), directory.display());
+        for line in [
+            format!("tail -f {out}"),
+            format!("tollgate vault replay {session} --store {place}/vault --identity {place}/auditor.key"),
+            format!("http://{}/", gateway.page),
+        ] {
+            self.screen.raw(IN + 2, &Text::of(Paint::Link, &line));
+        }
+    }
+
+    /// The last words.
+    pub(super) fn end(&mut self, fine: bool) {
+        self.screen.gap();
+        let text = if fine { "Everything held." } else { "Something did not hold: see above." };
+        self.verdict(fine, text);
+    }
+
+    fn verdict(&mut self, fine: bool, text: &str) {
+        let (sign, paint) = if fine { ("✓ ", Paint::Safe) } else { ("✗ ", Paint::Wrong) };
+        let width = self.screen.width().saturating_sub(IN);
+        let line = Text::of(paint, sign).and(if fine { Paint::Plain } else { Paint::Wrong }, text);
+        for line in line.lines(width, usize::MAX) {
+            self.screen.raw(IN, &line);
+        }
+    }
+}
+
+/// Both sides of one attribute.
+fn sides(before: Option<&str>, after: Option<&str>, out: Option<Item<'_>>, width: usize) -> (Text, Text) {
+    let range = out.and_then(|out| out.text("gen_ai.payload.range"));
+    match (before, after) {
+        (Some(before), Some(after)) if before == after => {
+            (Text::of(Paint::Plain, before).elided(width), Text::of(Paint::Plain, after).elided(width))
+        }
+        (Some(before), Some(after)) => {
+            let holders: Vec<&str> = placeholders(after);
+            (Text::plain(before).mark(ADDED_SECRETS, Paint::Private), Text::plain(after).mark(holders, Paint::Safe))
+        }
+        (Some(before), None) => {
+            let gone = if range.is_some() { "▸ vault" } else { "▸ dropped" };
+            (Text::of(Paint::Private, before), Text::of(Paint::Safe, gone))
+        }
+        (None, after) => (Text::of(Paint::Dim, "–"), Text::of(Paint::Safe, after.unwrap_or_default()).elided(width)),
+    }
+}
+
+/// `[EMAIL]` and the like.
+fn placeholders(text: &str) -> Vec<&str> {
+    let pieces = text.split_inclusive(']').filter_map(|piece| piece.get(piece.rfind('[')?..));
+    pieces.filter(|piece| piece.bytes().all(|b| b.is_ascii_uppercase() || b"[]_".contains(&b))).collect()
+}
+
+/// A cell of the table of calls; numbers stand to the right.
+fn cell(width: usize, text: &str, paint: Paint) -> (usize, Text) {
+    let left = width >= 18;
+    let pad = if left { 0 } else { width.saturating_sub(text.chars().count()) };
+    (width, Text::plain(&" ".repeat(pad)).and(paint, text).elided(width))
+}
+
+fn usd(amount: &Decimal) -> String {
+    amount.normalize().to_string()
+}
+
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..=9_999 => format!("{bytes} bytes"),
+        _ => format!("{} kB", bytes / 1000),
+    }
+}
