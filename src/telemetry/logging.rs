@@ -36,8 +36,7 @@ pub fn init(level: Level) {
     let terminal = std::io::stderr().is_terminal();
     let registry = tracing_subscriber::registry().with(filter);
     let started = if terminal {
-        let colour = crate::config::env::var("NO_COLOR").is_none_or(|value| value.is_empty());
-        let layer = fmt::layer().with_writer(std::io::stderr).with_ansi(colour).with_target(false).with_timer(Stamp);
+        let layer = fmt::layer().with_writer(std::io::stderr).with_ansi(false).with_target(false).with_timer(Stamp);
         registry.with(layer).try_init()
     } else {
         registry.with(fmt::layer().json().flatten_event(true).with_writer(std::io::stderr).with_timer(Stamp)).try_init()

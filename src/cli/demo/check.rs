@@ -4,24 +4,29 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use memchr::memmem;
+
 use super::search::Search;
 use super::seen::Seen;
 use super::session::{ADDED_SECRETS, Request};
 
-/// Longest canary.
-const MAX_CANARY: usize = 128;
+/// How a canary starts; a word and [`DIGITS`] hex digits follow.
+const CANARY: &[u8] = b"CANARY-";
+const DIGITS: usize = 16;
 
 /// The canaries of a session: marks in every private text of the recording.
 pub(super) fn canaries(requests: &[Request]) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    for request in requests {
-        for at in memchr::memmem::find_iter(&request.body, b"CANARY-") {
-            let rest = request.body.get(at..).unwrap_or_default();
-            let mark = rest.iter().take(MAX_CANARY).take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'-');
-            found.insert(mark.map(|byte| char::from(*byte)).collect());
-        }
-    }
-    found
+    let canary = |request: &Request, at: usize| {
+        let rest = request.body.get(at + CANARY.len()..)?;
+        let word = rest.iter().take_while(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()).count();
+        let mark = request.body.get(at..at + CANARY.len() + word + 1 + DIGITS)?;
+        let mark = std::str::from_utf8(mark).ok()?;
+        mark.ends_with(|c: char| c.is_ascii_hexdigit()).then(|| mark.to_owned())
+    };
+    let find = |request: &Request| -> Vec<String> {
+        memmem::find_iter(&request.body, CANARY).filter_map(|at| canary(request, at)).collect()
+    };
+    requests.iter().flat_map(find).collect()
 }
 
 /// Looks for canaries and for the private texts that the demo adds.
@@ -44,6 +49,9 @@ pub(super) struct Leaks {
 impl Leaks {
     /// Looks at `bytes`, which are `place`.
     pub(super) fn look(&mut self, search: &Search, place: &str, bytes: &[u8]) {
+        // What the spool takes ahead on disk is all zeros.
+        let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
+        let bytes = bytes.get(..end).unwrap_or_default();
         self.bytes += bytes.len() as u64;
         let found = search.find(bytes);
         if !found.is_empty() {

@@ -120,13 +120,13 @@ impl Text {
                 lines.push(Self(last));
                 break;
             }
-            let space = rest.iter().take(width + 1).rposition(|(c, _)| *c == ' ').filter(|at| *at > width / 2);
+            let space = rest.iter().take(width + 1).rposition(|(c, _)| *c == ' ').filter(|at| *at > 0);
             let (line, after) = rest.split_at_checked(space.unwrap_or(width)).unwrap_or((rest, &[]));
             lines.push(Self(line.to_vec()));
-            rest = after.strip_prefix(&[(' ', Paint::Plain)]).unwrap_or(after);
-            if rest.first().is_some_and(|(c, _)| *c == ' ') {
-                rest = rest.get(1..).unwrap_or_default();
-            }
+            rest = match after.split_first() {
+                Some(((' ', _), after)) => after,
+                _ => after,
+            };
         }
         lines
     }
@@ -181,19 +181,19 @@ impl Screen {
     /// A text, wrapped; lines after the first are indented as deep as the first.
     pub(super) fn say(&mut self, indent: usize, text: &Text) {
         for line in text.lines(self.width.saturating_sub(indent), usize::MAX) {
-            self.row(indent, &[(line.len(), line)]);
+            self.row(indent, 1, &[(line.len(), line)]);
         }
     }
 
     /// A line that is not wrapped, whatever its length: what one wants to copy.
     pub(super) fn raw(&mut self, indent: usize, text: &Text) {
-        self.row(indent, &[(text.len(), text.clone())]);
+        self.row(indent, 1, &[(text.len(), text.clone())]);
     }
 
-    /// Cells beside each other, two columns apart, each wrapped in its width.
-    pub(super) fn row(&mut self, indent: usize, cells: &[(usize, Text)]) {
+    /// Cells beside each other, two columns apart, each wrapped in its width to at most `most` lines.
+    pub(super) fn row(&mut self, indent: usize, most: usize, cells: &[(usize, Text)]) {
         let cells: Vec<(usize, Vec<Text>)> =
-            cells.iter().map(|(width, text)| (*width, text.lines((*width).max(1), 4))).collect();
+            cells.iter().map(|(width, text)| (*width, text.lines((*width).max(1), most))).collect();
         let height = cells.iter().map(|(_, lines)| lines.len()).max().unwrap_or(0);
         let mut out = String::new();
         for line in 0..height {

@@ -55,9 +55,6 @@ impl Search {
     }
 
     fn look(&self, bytes: &[u8], depth: u32, found: &mut BTreeSet<usize>) {
-        // What is taken ahead on disk is all zeros.
-        let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
-        let bytes = bytes.get(..end).unwrap_or_default();
         found.extend(self.finder.find_overlapping_iter(bytes).map(|hit| hit.pattern().as_usize()));
         if depth == 0 || bytes.len() < SHORTEST_RUN {
             return;

@@ -21,12 +21,12 @@ use super::session::{ADDED_SECRETS, ADDED_SPAN, CLIENT};
 const SHOWN: [(&str, &[&str]); 5] = [
     ("user_prompt", &["session.id", "prompt", "gen_ai.input.messages_ref"]),
     ("claude_code.tool", &["tool_name", "full_command", "tool.output/output", "duration_ms"]),
-    ("api_request", &["model", "output_tokens", "tollgate.cost.usd"]),
-    ("assistant_response", &["response", "gen_ai.payload.range"]),
+    ("api_request", &["model", "tollgate.cost.usd"]),
+    ("assistant_response", &["response"]),
     (ADDED_SPAN, &["url.full", "exception/exception.message", "retry.note", "http.request.header.authorization"]),
 ];
 /// Columns of attribute names.
-const KEY: usize = 24;
+const KEY: usize = 28;
 /// Indent of what belongs to a step.
 const IN: usize = 3;
 
@@ -60,13 +60,16 @@ impl Story {
         self.step += 1;
         self.screen.gap();
         let width = self.screen.width().saturating_sub(IN);
-        self.screen
-            .row(0, &[(1, Text::of(Paint::Title, &self.step.to_string())), (width, Text::of(Paint::Title, text))]);
+        self.screen.row(
+            0,
+            usize::MAX,
+            &[(1, Text::of(Paint::Title, &self.step.to_string())), (width, Text::of(Paint::Title, text))],
+        );
     }
 
     fn fact(&mut self, name: &str, text: Text) {
         let width = self.screen.width().saturating_sub(IN + 10);
-        self.screen.row(IN, &[(8, Text::of(Paint::Dim, name)), (width, text)]);
+        self.screen.row(IN, usize::MAX, &[(8, Text::of(Paint::Dim, name)), (width, text)]);
     }
 
     /// The gateway runs.
@@ -102,13 +105,13 @@ impl Story {
         let side = (self.screen.width().saturating_sub(IN + KEY + 4)) / 2;
         let heads = ["", "came in", "went out"].map(|head| Text::of(Paint::Dim, head));
         let [key, left, right] = heads;
-        self.screen.row(IN, &[(KEY, key), (side, left), (side, right)]);
+        self.screen.row(IN, 1, &[(KEY, key), (side, left), (side, right)]);
         for (name, keys) in SHOWN {
             let Some(item) = came.items().find(|item| item.name() == name) else { continue };
             let out = went.same_as(item);
             let added = if name == ADDED_SPAN { "  (added by the demo)" } else { "" };
             let head = Text::of(Paint::Title, name).and(Paint::Dim, &format!(" {}{added}", item.kind()));
-            self.screen.row(IN, &[(self.screen.width() - IN, head)]);
+            self.screen.row(IN, 1, &[(self.screen.width() - IN, head)]);
             for place in keys {
                 let (before, after) = (item.text(place), out.and_then(|out| out.text(place)));
                 if before.is_none() && after.is_none() {
@@ -117,7 +120,9 @@ impl Story {
                 let key = place.split_once('/').map_or(*place, |(_, key)| key);
                 let (left, right) = sides(before.as_deref(), after.as_deref(), out, side);
                 let key = Text::of(Paint::Dim, key).elided(KEY - 2);
-                self.screen.row(IN + 2, &[(KEY - 2, key), (side, left), (side, right)]);
+                // Content is only hinted at; of a redacted text everything is to be seen.
+                let most = if after.is_none() { 2 } else { 4 };
+                self.screen.row(IN + 2, most, &[(KEY - 2, key), (side, left), (side, right)]);
             }
         }
         if !missing.is_empty() {
@@ -132,7 +137,7 @@ impl Story {
         let widths = [25, 18, 7, 7, 7, 7, 12, 12];
         let names = ["call", "model", "input", "cached", "written", "output", "tollgate $", "client $"];
         let head = widths.iter().zip(names).map(|(width, name)| cell(*width, name, Paint::Dim));
-        self.screen.row(IN, &head.collect::<Vec<_>>());
+        self.screen.row(IN, 1, &head.collect::<Vec<_>>());
         for call in &bill.calls {
             let [input, read, written, output] = &call.tokens;
             let ours = call.ours.iter().map(usd).collect::<Vec<_>>().join("+");
@@ -142,11 +147,11 @@ impl Story {
             let texts = [&call.request, &call.model, input, read, written, output, &ours, &theirs];
             let cells = widths.iter().zip(texts).enumerate();
             let cells = cells.map(|(at, (width, text))| cell(*width, text, if at == 6 { paint } else { Paint::Plain }));
-            self.screen.row(IN, &cells.collect::<Vec<_>>());
+            self.screen.row(IN, 1, &cells.collect::<Vec<_>>());
         }
         let (ours, theirs) = bill.totals();
         let rates = bill.rates.as_deref().unwrap_or("none");
-        let sum = format!("{} USD, the client says {}; rate table {rates}", usd(&ours), usd(&theirs));
+        let sum = format!("{} USD in all, {} by the client's own count; rate table {rates}", usd(&ours), usd(&theirs));
         self.verdict(bill.agrees(), &sum);
     }
 
@@ -156,8 +161,8 @@ impl Story {
         let mut last = None;
         for reference in opened.references.keys() {
             if last.replace(&reference.uri) != Some(&reference.uri) {
-                self.screen.row(IN, &[(8, Text::of(Paint::Dim, "object"))]);
-                self.screen.raw(IN + 2, &Text::of(Paint::Link, &reference.uri));
+                let object = Text::of(Paint::Dim, "object    ").and(Paint::Link, &reference.uri);
+                self.screen.raw(IN, &object);
             }
         }
         let keys: std::collections::BTreeSet<&str> =
@@ -171,16 +176,21 @@ impl Story {
             opened.stored
         );
         self.fact("holds", Text::plain(&counts));
-        let prompt = opened.content("prompt").unwrap_or_default();
         let name = auditor.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let text = Text::of(Paint::Dim, &format!("opened with {name}: prompt = "));
-        self.fact("prompt", text.and(Paint::Private, prompt));
+        self.fact("opened", Text::plain(&format!("with the try-out auditor's key, {name}:")));
+        let width = self.screen.width().saturating_sub(IN + 10 + 14);
+        for (who, key) in [("user", "prompt"), ("tool", "full_command"), ("tool", "output"), ("assistant", "response")]
+        {
+            let Some(text) = opened.content(key) else { continue };
+            let text = Text::of(Paint::Private, text).elided(width);
+            self.screen.row(IN + 10, 1, &[(9, Text::of(Paint::Dim, who)), (width, text)]);
+        }
     }
 
     /// The search is over.
     pub(super) fn searched(&mut self, leaks: &Leaks, needles: usize, kept: (usize, usize)) {
         self.step("Private texts are looked for wherever they must not be: plain, escaped, encoded, compressed.");
-        let place = format!("in {} that went out, lie on disk or stand in /metrics", size(leaks.bytes));
+        let place = format!("in {} of what went out, spool, vault and /metrics", size(leaks.bytes));
         match leaks.found.as_slice() {
             [] => self.verdict(true, &format!("none of {needles} private texts {place}")),
             found => {
@@ -197,7 +207,7 @@ impl Story {
     pub(super) fn yours(&mut self, gateway: &Gateway, directory: &Path, session: &str) {
         self.step("Now yours. Everything stays in the directory above until Ctrl-C.");
         let base = format!("http://{}", gateway.http);
-        self.screen.row(IN, &[(60, Text::of(Paint::Dim, "Claude Code"))]);
+        self.screen.row(IN, 1, &[(60, Text::of(Paint::Dim, "Claude Code"))]);
         for line in [
             "export CLAUDE_CODE_ENABLE_TELEMETRY=1 CLAUDE_CODE_ENHANCED_TELEMETRY_BETA=1",
             "export OTEL_TRACES_EXPORTER=otlp OTEL_LOGS_EXPORTER=otlp OTEL_METRICS_EXPORTER=otlp",
@@ -207,10 +217,14 @@ impl Story {
         ] {
             self.screen.raw(IN + 2, &Text::of(Paint::Link, line));
         }
-        self.screen.row(IN, &[(60, Text::of(Paint::Dim, "any OpenTelemetry SDK"))]);
+        self.screen.row(IN, 1, &[(60, Text::of(Paint::Dim, "any OpenTelemetry SDK"))]);
         let sdk = format!("OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf OTEL_EXPORTER_OTLP_ENDPOINT={base} python app.py");
         self.screen.raw(IN + 2, &Text::of(Paint::Link, &sdk));
-        self.screen.row(IN, &[(60, Text::of(Paint::Dim, "what goes out, what the vault holds, what it all comes to"))]);
+        self.screen.row(
+            IN,
+            1,
+            &[(60, Text::of(Paint::Dim, "what goes out, what the vault holds, what it all comes to"))],
+        );
         let (out, place) = (gateway.outbound.display(), directory.display());
         for line in [
             format!("tail -f {out}"),
@@ -250,11 +264,18 @@ fn sides(before: Option<&str>, after: Option<&str>, out: Option<Item<'_>>, width
             (Text::plain(before).mark(ADDED_SECRETS, Paint::Private), Text::plain(after).mark(holders, Paint::Safe))
         }
         (Some(before), None) => {
-            let gone = if range.is_some() { "▸ vault" } else { "▸ dropped" };
-            (Text::of(Paint::Private, before), Text::of(Paint::Safe, gone))
+            let gone = range.map_or("▸ dropped".to_owned(), |range| format!("▸ vault, {}", bytes(&range)));
+            (Text::of(Paint::Private, before), Text::of(Paint::Safe, &gone))
         }
         (None, after) => (Text::of(Paint::Dim, "–"), Text::of(Paint::Safe, after.unwrap_or_default()).elided(width)),
     }
+}
+
+/// `bytes=0000000000-0000000611` without its zeros.
+fn bytes(range: &str) -> String {
+    let number = |digits: &str| digits.trim_start_matches('0').parse().unwrap_or(0_u64);
+    let ends = range.trim_start_matches("bytes=").split_once('-');
+    ends.map_or_else(|| range.to_owned(), |(first, last)| format!("bytes {}–{}", number(first), number(last)))
 }
 
 /// `[EMAIL]` and the like.
