@@ -120,13 +120,16 @@ impl Text {
                 lines.push(Self(last));
                 break;
             }
-            let space = rest.iter().take(width + 1).rposition(|(c, _)| *c == ' ').filter(|at| *at > 0);
-            let (line, after) = rest.split_at_checked(space.unwrap_or(width)).unwrap_or((rest, &[]));
-            lines.push(Self(line.to_vec()));
-            rest = match after.split_first() {
-                Some(((' ', _), after)) => after,
-                _ => after,
+            // A space at a break is left out, a sign stays with what is before it.
+            let space = |(at, (c, _)): (usize, &(char, Paint))| match c {
+                ' ' if at > 0 => Some((at, at + 1)),
+                '=' | '?' | '&' | '⏎' if at < width => Some((at + 1, at + 1)),
+                _ => None,
             };
+            let found = rest.iter().take(width + 1).enumerate().filter_map(space).next_back();
+            let (end, next) = found.unwrap_or((width, width));
+            lines.push(Self(rest.get(..end).unwrap_or_default().to_vec()));
+            rest = rest.get(next..).unwrap_or_default();
         }
         lines
     }

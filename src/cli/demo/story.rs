@@ -51,8 +51,8 @@ impl Story {
     pub(super) fn begin(&mut self) {
         let title = format!("tollgate {} demo", env!("CARGO_PKG_VERSION"));
         self.screen.say(0, &Text::of(Paint::Title, &title));
-        let what = "plays a recorded session of a real coding agent into a real gateway in this process. Nothing \
-                    leaves this machine.";
+        let what = "A recorded session of a real coding agent goes through a real gateway, which runs in this \
+                    process. Nothing leaves the machine.";
         self.screen.say(0, &Text::of(Paint::Dim, what));
     }
 
@@ -101,7 +101,7 @@ impl Story {
 
     /// What came in beside what went out.
     pub(super) fn compared(&mut self, came: &Seen, went: &Seen, missing: &[String]) {
-        self.step("What came in, and what an exporter that is not trusted was given:");
+        self.step("What came in, and what an exporter to a third party was given.");
         let side = (self.screen.width().saturating_sub(IN + KEY + 4)) / 2;
         let heads = ["", "came in", "went out"].map(|head| Text::of(Paint::Dim, head));
         let [key, left, right] = heads;
