@@ -51,6 +51,7 @@ macro_rules! table {
 
         /// As a user wrote it, defaults filled in.
         #[derive(Clone)]
+        #[allow(clippy::large_enum_variant, reason = "one per component, made once")]
         pub enum $config { $($(#[$row])* $name($module::Config),)* }
 
         impl $config {
@@ -74,6 +75,7 @@ macro_rules! table {
         }
 
         /// Valid by construction.
+        #[allow(clippy::large_enum_variant, reason = "one per component, made once")]
         pub enum $settings { $($(#[$row])* $name($module::Settings),)* }
     };
 }

@@ -59,5 +59,5 @@ fn write_new(path: &Path, text: &str) -> std::io::Result<()> {
 pub fn random_key(rng: &dyn Rng) -> Secret {
     let mut bytes = Zeroizing::new([0_u8; 32]);
     rng.fill(&mut *bytes);
-    Secret::new(STANDARD.encode(&*bytes))
+    Secret::new(STANDARD.encode(*bytes))
 }

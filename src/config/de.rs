@@ -30,8 +30,8 @@ pub fn typed<T: DeserializeOwned>(node: &Node, path: &str) -> Result<T, Vec<Prob
             Ok(_) => return Err(problems),
             Err(error) => error,
         };
-        let missing = matches!(error.kind, Kind::Missing(_));
-        let prune = error.prune;
+        let missing = matches!(error.0.kind, Kind::Missing(_));
+        let prune = error.0.prune;
         // A field that is missing only because its bad value was pruned is no news: its map goes too.
         if !missing || problems.is_empty() {
             problems.push(error.into_problem(node, path));
@@ -51,9 +51,12 @@ enum Kind {
     Other(String),
 }
 
-/// A typing error on its way up.
+/// A typing error on its way up. Boxed: results are passed through every level of every component.
 #[derive(Debug)]
-pub struct TypeError {
+pub struct TypeError(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
     kind: Kind,
     at: Option<At>,
     /// Key or element offset of the innermost entry: what to hide before the next try.
@@ -63,28 +66,28 @@ pub struct TypeError {
 
 impl TypeError {
     fn new(kind: Kind) -> Self {
-        Self { kind, at: None, prune: None, path: Vec::new() }
+        Self(Box::new(Inner { kind, at: None, prune: None, path: Vec::new() }))
     }
 
     fn under(mut self, at: At, prune: usize, name: Option<&str>) -> Self {
-        self.at.get_or_insert(at);
-        self.prune.get_or_insert(prune);
+        self.0.at.get_or_insert(at);
+        self.0.prune.get_or_insert(prune);
         if let Some(name) = name {
-            self.path.push(name.to_owned());
+            self.0.path.push(name.to_owned());
         }
         self
     }
 
     fn into_problem(self, node: &Node, path: &str) -> Problem {
         let mut full = path.to_owned();
-        for part in self.path.iter().rev() {
+        for part in self.0.path.iter().rev() {
             if !full.is_empty() && !part.starts_with('[') {
                 full.push('.');
             }
             full.push_str(part);
         }
-        let at = Some(self.at.unwrap_or(node.at));
-        match self.kind {
+        let at = Some(self.0.at.unwrap_or(node.at));
+        match self.0.kind {
             Kind::Unknown { what, name, expected } => {
                 let hint = nearest(&name, expected.iter().copied()).map_or_else(
                     || {

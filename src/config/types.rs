@@ -45,7 +45,7 @@ impl ByteSize {
 impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (name, factor) in [("TiB", 1_u64 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)] {
-            if self.0 >= factor && self.0 % factor == 0 {
+            if self.0 >= factor && self.0.is_multiple_of(factor) {
                 return write!(f, "{}{name}", self.0 / factor);
             }
         }
@@ -102,7 +102,7 @@ impl fmt::Display for Span {
             ("ms", 1_000_000),
             ("us", 1_000),
         ] {
-            if nanos >= factor && nanos % factor == 0 {
+            if nanos >= factor && nanos.is_multiple_of(factor) {
                 return write!(f, "{}{name}", nanos / factor);
             }
         }

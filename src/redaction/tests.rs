@@ -80,7 +80,7 @@ fn overlaps_merge() {
     assert_eq!(got, "db postgres://[CONNECTION_STRING]@example.com/x");
     assert_eq!(redact(&detector(), "https://example.com:8080?x=bob@example.org"), "https://example.com:8080?x=[EMAIL]");
     let custom = Custom { name: "CASE".to_owned(), pattern: "case-[0-9]+ for bob".to_owned() };
-    let detector = Detector::new(&rules(), &[custom]).ok().expect("compiles");
+    let detector = Detector::new(&rules(), &[custom]).unwrap_or_else(|errors| panic!("{errors:?}"));
     assert_eq!(redact(&detector, "case-77 for bob@example.com"), "[CASE]");
 }
 
@@ -97,7 +97,8 @@ fn escapes_survive() {
 #[test]
 fn users_rules() {
     let custom = |name: &str, pattern: &str| Custom { name: name.to_owned(), pattern: pattern.to_owned() };
-    let good = Detector::new(&rules(), &[custom("ACCOUNT_ID", r"ACC-\d{8}")]).ok().expect("compiles");
+    let good =
+        Detector::new(&rules(), &[custom("ACCOUNT_ID", r"ACC-\d{8}")]).unwrap_or_else(|errors| panic!("{errors:?}"));
     assert_eq!(redact(&good, "for ACC-12345678."), "for [ACCOUNT_ID].");
     let cases = [
         ("ACCOUNT_ID", "a*"),

@@ -160,7 +160,7 @@ pub(super) fn luhn(text: &str) -> bool {
             (_, doubled) => doubled,
         })
         .sum();
-    sum % 10 == 0
+    sum.is_multiple_of(10)
 }
 
 fn credit_card(matched: &str) -> bool {
@@ -168,21 +168,21 @@ fn credit_card(matched: &str) -> bool {
     let uniform = separators.windows(2).all(|pair| matches!(pair, [a, b] if a == b));
     let number: String = matched.chars().filter(char::is_ascii_digit).collect();
     let prefix = |len: usize| number.get(..len).and_then(|text| text.parse::<u32>().ok()).unwrap_or(0);
-    let issuer = match (prefix(1), prefix(2), prefix(3), prefix(4), number.len()) {
-        (4, .., 13 | 16 | 19) => true,
-        (_, 51..=55, .., 16) => true,
-        (.., 2221..=2720, 16) => true,
-        (_, 34 | 37, .., 15) => true,
-        (_, 36 | 38 | 39, .., 14) => true,
-        (_, _, 300..=305, _, 14) => true,
-        (_, _, _, 6011, 16..=19) => true,
-        (_, 65, .., 16..=19) => true,
-        (_, _, 644..=649, _, 16..=19) => true,
-        (_, 35, .., 16) => true,
-        (_, 62, .., 16..=19) => true,
-        (_, 50 | 56..=58 | 63 | 67, .., 13..=19) => true,
-        _ => false,
-    };
+    let issuer = matches!(
+        (prefix(1), prefix(2), prefix(3), prefix(4), number.len()),
+        (4, .., 13 | 16 | 19)
+            | (_, 51..=55, .., 16)
+            | (.., 2221..=2720, 16)
+            | (_, 34 | 37, .., 15)
+            | (_, 36 | 38 | 39, .., 14)
+            | (_, _, 300..=305, _, 14)
+            | (_, _, _, 6011, 16..=19)
+            | (_, 65, .., 16..=19)
+            | (_, _, 644..=649, _, 16..=19)
+            | (_, 35, .., 16)
+            | (_, 62, .., 16..=19)
+            | (_, 50 | 56..=58 | 63 | 67, .., 13..=19)
+    );
     uniform && issuer && !all_alike(matched) && luhn(matched)
 }
 
@@ -314,9 +314,8 @@ fn ipv4(matched: &str, before: &str) -> bool {
     let version = lower.ends_with("version") || lower.ends_with("ver") || lower.ends_with('v');
     // `Chrome/1.2.3.4`, but not `//1.2.3.4`.
     let product = tail.strip_suffix('/').is_some_and(|head| head.ends_with(|c: char| c.is_ascii_alphanumeric()));
-    !version
-        && !product
-        && !(address.is_private() || address.is_loopback() || address.is_unspecified() || address.is_link_local())
+    let kept = address.is_private() || address.is_loopback() || address.is_unspecified() || address.is_link_local();
+    !(version || product || kept)
 }
 
 fn ipv6(matched: &str) -> bool {

@@ -155,10 +155,9 @@ fn host_allowed(headers: &HeaderMap, authority: Option<&str>, allowed: &[String]
 
 fn without_port(host: &str) -> &str {
     match host.rsplit_once(':') {
+        // A bare IPv6 address has colons and no brackets: then there is no port.
         Some((name, port))
-            if !name.ends_with(':')
-                && port.bytes().all(|b| b.is_ascii_digit())
-                && !(name.contains(':') && !name.ends_with(']')) =>
+            if port.bytes().all(|b| b.is_ascii_digit()) && (name.ends_with(']') || !name.contains(':')) =>
         {
             name
         }
