@@ -140,7 +140,7 @@ fn a_full_spool_can_drain() {
     for (limit, capacity, no_room_ahead) in
         [(4 << 20, u64::MAX / 2, false), (64 << 20, 24 << 20, false), (64 << 20, 24 << 20, true)]
     {
-        let Rig { spool, mut committer, disk, clock, .. } = rig(limit, |disk| {
+        let Rig { spool, mut committer, clock, .. } = rig(limit, |disk| {
             disk.set_no_room_ahead(no_room_ahead);
             disk.set_capacity(capacity);
         });
