@@ -2,6 +2,7 @@
 //! import each other; what they share is vocabulary (`genai`), rules (`redaction`), vault and rates.
 //! **Not here**: order and clearance (`config/graph`), the engine (`pipeline`).
 
+pub mod cost;
 pub mod normalize;
 pub mod redact;
 pub mod vault;

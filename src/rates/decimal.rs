@@ -18,6 +18,15 @@ impl Usd {
         scale_up(decimal.digits, SCALE.checked_sub(decimal.scale)?).map(Self)
     }
 
+    /// The same for what others computed with doubles: digits finer than 1e-18 are cut.
+    pub fn parse_cut(text: &str) -> Option<Self> {
+        let cut = text.split_once('.').filter(|(_, part)| part.len() > 18 && part.bytes().all(|b| b.is_ascii_digit()));
+        match cut.and_then(|(whole, part)| Some((whole, part.get(..18)?))) {
+            Some((whole, part)) => Self::parse(&format!("{whole}.{part}")),
+            None => Self::parse(text),
+        }
+    }
+
     /// The sum, if it can be held.
     pub fn plus(self, other: Self) -> Option<Self> {
         self.0.checked_add(other.0).map(Self)

@@ -174,6 +174,22 @@ metrics_table! {
     VAULT_CORRUPT_UPLOADS = "tollgate_vault_corrupt_uploads_total", Kind::Counter;
 
     // --- cost and rates ---
+    /// Cost of priced calls, USD; only grows (labels: tenant, model, provider).
+    COST_USD = "tollgate_cost_usd_total", Kind::Gauge;
+    /// Records of model calls by what became of them (label: status).
+    COST_CALLS = "tollgate_cost_calls_total", Kind::Counter;
+    /// Calls that should have a price and have none (labels: provider, model, reason).
+    COST_UNPRICED = "tollgate_cost_unpriced_total", Kind::Counter;
+    /// Tokens of calls without a price (labels: provider, model).
+    COST_UNPRICED_TOKENS = "tollgate_cost_unpriced_tokens_total", Kind::Counter;
+    /// Calls whose billed signal never came (label: dialect).
+    COST_UNBILLED = "tollgate_cost_unbilled_calls_total", Kind::Counter;
+    /// Calls whose client reported another cost.
+    COST_MISMATCH = "tollgate_cost_reported_mismatch_total", Kind::Counter;
+    /// Claims of calls that were forgotten, by age or for room: a later copy would count again.
+    COST_FORGOTTEN = "tollgate_cost_claims_forgotten", Kind::Gauge;
+    /// The rate table in use; always 1 (labels: version, sha256).
+    RATES_INFO = "tollgate_rates_info", Kind::Gauge;
 
     // --- normalize, vocabulary ---
     /// Items by the dialect they were recognised as (labels: dialect, signal).

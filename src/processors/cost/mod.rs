@@ -1,0 +1,336 @@
+//! **What**: the processor that prices model calls. **Why**: cost per run, tenant and model, exact, from a versioned table;
+//! what has no price says so and is counted, never 0.
+//! **Invariants**: pure but for claims; each call is priced once, over signals, repeats, layers and branches; the time of the
+//! call decides; roll-ups and failures without tokens get no stamp. **Not here**: what a call is (`genai/`), prices
+//! (`rates/`), roll-ups by run (`processors/runs`).
+
+pub mod config;
+mod ledger;
+mod price;
+mod stamp;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::fs;
+use std::sync::Arc;
+
+use crate::clock::UnixNanos;
+use crate::genai::usage::Flags;
+use crate::genai::{Billing, Buckets, Cost as CostFact, Facts, ItemFacts, Vocabulary, facts_of, keep_facts};
+use crate::otlp::{Node, NodeKind, Payload, Signal};
+use crate::pipeline::{Batch, Claim, ClaimKey, Effect, Processor, Reason, Trust};
+use crate::rates::{RatesError, Table};
+use crate::telemetry::{Meter, names};
+
+pub use config::{Config, RatesFrom, Settings};
+
+use ledger::{Changes, Ledger};
+
+/// The processor.
+pub struct Cost {
+    id: Arc<str>,
+    vocabulary: Arc<Vocabulary>,
+    table: Arc<Table>,
+    ledger: Ledger,
+    billed: Signal,
+    usage_attributes: bool,
+    reprice: bool,
+}
+
+impl Cost {
+    /// Reads the table and builds it.
+    ///
+    /// # Errors
+    /// The table's file can't be read, or what is wrong with it.
+    pub fn new(
+        id: Arc<str>,
+        settings: &Settings,
+        vocabulary: Arc<Vocabulary>,
+        meter: &Meter,
+    ) -> Result<Self, RatesError> {
+        let table = match &settings.rates {
+            RatesFrom::Builtin => Table::builtin()?,
+            RatesFrom::File(path) => {
+                let name = path.display().to_string();
+                let text = fs::read_to_string(path).map_err(|error| RatesError(format!("{name}: {}", error.kind())))?;
+                Table::parse(&name, &text)?
+            }
+        };
+        meter.gauge(&names::RATES_INFO, &[("version", table.version()), ("sha256", table.digest())]).set(1.0);
+        Ok(Self {
+            id,
+            vocabulary,
+            table: Arc::new(table),
+            ledger: Ledger::new(meter),
+            billed: settings.billed_signal(),
+            usage_attributes: settings.usage_attributes,
+            reprice: settings.reprice,
+        })
+    }
+
+    /// The table in use.
+    pub fn table(&self) -> &Arc<Table> {
+        &self.table
+    }
+
+    /// Stamps one item that is billable; returns what becomes of it.
+    fn bill(&self, pass: &mut Pass<'_>, item: &ItemFacts, winner: bool) -> CostFact {
+        let rates = self.table.stamp();
+        let (node, account) = (item.node, pass.account.clone());
+        let bare = |status| fact(status, rates, Buckets::default());
+        if let Some(kept) = self.kept(pass, node) {
+            return kept;
+        }
+        stamp::reported(pass.payload, node, item.reported_cost.as_deref());
+        if item.twin && pass.payload.signal() != self.billed {
+            if let (Some(key), Some(dialect)) = (call_claim(&account, item), item.dialect) {
+                pass.changes.deferred(dialect, key);
+            }
+            pass.mark(node, Billing::Deferred, Flags::default());
+            return bare(Billing::Deferred);
+        }
+        match self.claim(pass, item, winner) {
+            Counted::No(flags) => {
+                pass.mark(node, Billing::NotCounted, flags);
+                bare(Billing::NotCounted)
+            }
+            Counted::Yes { count } => self.price(pass, item, count),
+        }
+    }
+
+    /// What an upstream tollgate stamped stays, where it is trusted.
+    fn kept(&self, pass: &Pass<'_>, node: Node) -> Option<CostFact> {
+        let rates = pass.payload.get_str(node, stamp::RATES).filter(|_| pass.trusted && !self.reprice)?;
+        let usd = pass.payload.get_str(node, "tollgate.cost.usd").map(str::to_owned);
+        Some(CostFact {
+            status: if usd.is_some() { Billing::Priced } else { Billing::Unpriced },
+            atto_usd: usd.as_deref().and_then(crate::rates::Usd::parse).map(|usd| usd.0),
+            usd,
+            rates: rates.into(),
+            rate: pass.payload.get_str(node, "tollgate.cost.rate").map(str::to_owned),
+            reason: None,
+            buckets: Buckets::default(),
+        })
+    }
+
+    /// Whether this record is the one that counts for its call.
+    fn claim(&self, pass: &mut Pass<'_>, item: &ItemFacts, winner: bool) -> Counted {
+        if pass.repeat {
+            return Counted::No(Flags::default());
+        }
+        if !winner {
+            return Counted::No(Flags::LATE_COPY);
+        }
+        let layers = Layers::of(pass.payload, &pass.account, item);
+        let claims = &self.ledger.claims;
+        let seen = layers.iter().any(|layers| {
+            [layers.inner_billed, layers.parent_billed].into_iter().flatten().any(|key| claims.holder(key).is_some())
+        });
+        if seen {
+            return Counted::No(Flags::LATE_COPY);
+        }
+        let Some(key) = call_claim(&pass.account, item) else { return Counted::Yes { count: true } };
+        let first = match claims.claim(key, &pass.batch, pass.now) {
+            Claim::First => true,
+            // another branch of the pipelines saw this very batch: the same stamps, counted there
+            Claim::Held(holder) if holder == pass.batch => false,
+            Claim::Held(_) => return Counted::No(Flags::LATE_COPY),
+        };
+        if first {
+            pass.changes.claim(key);
+            for key in layers.iter().flat_map(|layers| [Some(layers.own), layers.covers_parent]).flatten() {
+                if claims.claim(key, &pass.batch, pass.now) == Claim::First {
+                    pass.changes.claim(key);
+                }
+            }
+        }
+        Counted::Yes { count: first }
+    }
+
+    fn price(&self, pass: &mut Pass<'_>, item: &ItemFacts, count: bool) -> CostFact {
+        let (node, rates) = (item.node, self.table.stamp());
+        let time = pass.payload.time(node);
+        let out = match price::price(&self.table, item, time) {
+            Ok(priced) => {
+                stamp::priced(pass.payload, node, &priced, rates);
+                if count {
+                    pass.changes.status(Billing::Priced.as_str());
+                    pass.changes.priced(item.tenant.as_deref(), &priced.model, &priced.provider, priced.total);
+                    if item.reported_cost.as_deref().is_some_and(|own| price::differs(own, priced.total)) {
+                        pass.changes.mismatch();
+                    }
+                }
+                CostFact {
+                    usd: Some(priced.total.to_string()),
+                    atto_usd: Some(priced.total.0),
+                    rate: Some(priced.rate),
+                    ..fact(Billing::Priced, rates, priced.buckets)
+                }
+            }
+            Err(unpriced) => {
+                stamp::unpriced(pass.payload, node, &unpriced, rates);
+                let reason = unpriced.reason.as_str();
+                if count {
+                    let model = item.response_model.as_deref().or(item.request_model.as_deref());
+                    pass.changes.status(Billing::Unpriced.as_str());
+                    pass.changes.unpriced(item.provider.as_deref(), model, reason, tokens(&unpriced.buckets));
+                }
+                CostFact { reason: Some(reason), ..fact(Billing::Unpriced, rates, unpriced.buckets) }
+            }
+        };
+        if self.usage_attributes {
+            stamp::buckets(pass.payload, node, &out.buckets);
+        }
+        out
+    }
+}
+
+/// Whether a record counts.
+enum Counted {
+    /// It is priced; `count`: and enters totals.
+    Yes { count: bool },
+    /// Another record of the call does.
+    No(Flags),
+}
+
+/// One batch on its way through.
+struct Pass<'b> {
+    payload: &'b mut Payload,
+    changes: Changes,
+    account: Arc<str>,
+    batch: [u8; 16],
+    now: UnixNanos,
+    repeat: bool,
+    trusted: bool,
+}
+
+impl Pass<'_> {
+    fn mark(&mut self, node: Node, status: Billing, flags: Flags) {
+        stamp::status(self.payload, node, status, flags);
+        self.changes.status(status.as_str());
+    }
+}
+
+fn fact(status: Billing, rates: &Arc<str>, buckets: Buckets) -> CostFact {
+    CostFact { status, usd: None, atto_usd: None, rates: rates.clone(), rate: None, reason: None, buckets }
+}
+
+fn tokens(buckets: &Buckets) -> u64 {
+    let Buckets { input, cache_read, cache_write_5m, cache_write_1h, output, reasoning: _ } = *buckets;
+    [cache_read, cache_write_5m, cache_write_1h, output].into_iter().fold(input, u64::saturating_add)
+}
+
+fn call_claim(account: &str, item: &ItemFacts) -> Option<ClaimKey> {
+    Some(ClaimKey::of(&[b"call", account.as_bytes(), item.call_key.as_deref()?.as_bytes()]))
+}
+
+/// Claims that tell layers of one call apart: an instrumentation's span and, directly below it, the vendor's SDK's. The
+/// two may come in different requests, in either order.
+struct Layers {
+    /// This span was billed.
+    own: ClaimKey,
+    /// A span directly below this one was billed.
+    inner_billed: Option<ClaimKey>,
+    /// The span directly above was billed.
+    parent_billed: Option<ClaimKey>,
+    /// This span, billed, stands below its parent.
+    covers_parent: Option<ClaimKey>,
+}
+
+impl Layers {
+    fn of(payload: &Payload, account: &str, item: &ItemFacts) -> Option<Self> {
+        let (node, account) = (item.node, account.as_bytes());
+        let (trace, span, parent) = (payload.trace_id(node), payload.span_id(node), payload.parent_span_id(node));
+        if payload.kind(node) != NodeKind::Span || trace.is_empty() || span.is_empty() {
+            return None;
+        }
+        let above = |word: &[u8]| (!parent.is_empty()).then(|| ClaimKey::of(&[word, account, trace, parent]));
+        Some(Self {
+            own: ClaimKey::of(&[b"billed", account, trace, span]),
+            inner_billed: Some(ClaimKey::of(&[b"covered", account, trace, span])),
+            parent_billed: above(b"billed"),
+            covers_parent: above(b"covered"),
+        })
+    }
+}
+
+/// Of records of one call in one batch the best wins: the one that tells cache writes apart, then the largest output (a
+/// stream's snapshots grow), then the last.
+fn winners(facts: &Facts) -> HashMap<&str, usize> {
+    let mut best: HashMap<&str, usize> = HashMap::new();
+    let rank = |at: usize| {
+        let usage = facts.items.get(at).map(|item| item.usage);
+        usage.map(|usage| (usage.cache_write_1h.is_some(), usage.output, at))
+    };
+    for (at, item) in facts.items.iter().enumerate().filter(|(_, item)| item.billable) {
+        let Some(key) = item.call_key.as_deref() else { continue };
+        let present = best.entry(key).or_insert(at);
+        if rank(at) > rank(*present) {
+            *present = at;
+        }
+    }
+    best
+}
+
+impl Processor for Cost {
+    fn id(&self) -> &Arc<str> {
+        &self.id
+    }
+
+    fn process(&self, batch: &mut Batch) -> Result<(), Reason> {
+        if batch.payload.signal() == Signal::Metrics {
+            return Ok(());
+        }
+        let facts = facts_of(&self.vocabulary, batch);
+        batch.facts = None;
+        let mut facts = Arc::try_unwrap(facts).unwrap_or_else(|shared| (*shared).clone());
+        let origin = batch.origin.clone();
+        let mut pass = Pass {
+            payload: &mut batch.payload,
+            changes: Changes::new(&origin.id, origin.received),
+            account: origin.account.clone(),
+            batch: origin.id,
+            now: origin.received,
+            repeat: origin.repeat,
+            trusted: origin.trust == Trust::Internal,
+        };
+        let winners: HashMap<String, usize> =
+            winners(&facts).into_iter().map(|(key, at)| (key.to_owned(), at)).collect();
+        for (at, item) in facts.items.iter_mut().enumerate() {
+            if item.billable {
+                let winner = item.call_key.as_deref().is_none_or(|key| winners.get(key) == Some(&at));
+                item.cost = Some(self.bill(&mut pass, item, winner));
+            } else if !pass.trusted && pass.payload.get(item.node, stamp::USAGE_COST).is_some() {
+                stamp::reported(pass.payload, item.node, None);
+            }
+        }
+        let changes = pass.changes;
+        if !changes.is_empty() {
+            batch.effects.push(Effect { processor: self.id.clone(), body: changes.encode() });
+        }
+        keep_facts(batch, Arc::new(facts));
+        Ok(())
+    }
+
+    fn apply(&self, effect: &Effect) {
+        self.ledger.apply(&effect.body);
+    }
+
+    fn discard(&self, batch_id: &[u8; 16]) {
+        self.ledger.claims.discard(batch_id);
+    }
+
+    fn tick(&self, now: UnixNanos) {
+        self.ledger.tick(now);
+    }
+
+    fn checkpoint(&self) -> Option<Vec<u8>> {
+        Some(self.ledger.save())
+    }
+
+    fn restore(&self, checkpoint: &[u8]) {
+        self.ledger.restore(checkpoint);
+    }
+}
