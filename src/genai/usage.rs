@@ -145,9 +145,11 @@ pub fn split(item: &ItemFacts, vendor: Option<&str>) -> Result<Split, BadUsage> 
     let uncached = if exclusive { input } else { input.checked_sub(cached).ok_or(BadUsage)? };
     let spoken = if item.output_includes_reasoning { Some(output) } else { output.checked_add(reasoning) };
     let audio = (usage.input_audio.unwrap_or(0), usage.output_audio.unwrap_or(0), usage.cache_read_audio.unwrap_or(0));
+    // audio is a part of what input is: where input includes what was cached, so does audio
+    let heard = if exclusive { audio.0 } else { audio.0.checked_sub(audio.2).ok_or(BadUsage)? };
     Ok(Split {
-        input: uncached.checked_sub(audio.0).ok_or(BadUsage)?,
-        input_audio: audio.0,
+        input: uncached.checked_sub(heard).ok_or(BadUsage)?,
+        input_audio: heard,
         cache_read: read.checked_sub(audio.2).ok_or(BadUsage)?,
         cache_read_audio: audio.2,
         cache_write: unspecified,

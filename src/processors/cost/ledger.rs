@@ -228,7 +228,8 @@ impl Ledger {
         self.claims.load(claims);
         let mut totals = self.totals.lock();
         for ((tenant, model, provider), atto) in saved.usd {
-            let labels = (totals.tenants.admit(&tenant), totals.models.admit(&model), totals.providers.admit(&provider));
+            let labels =
+                (totals.tenants.admit(&tenant), totals.models.admit(&model), totals.providers.admit(&provider));
             self.add(&mut totals, labels, atto.parse().unwrap_or(0));
         }
         let waiting = saved.waiting.into_iter().take(WAITING);
