@@ -213,6 +213,8 @@ pub struct ItemFacts {
     pub billable: bool,
     /// The same call also comes on another signal of this dialect (Claude Code: log and span): join by `call_key`.
     pub twin: bool,
+    /// Made by a vendor's SDK itself, below or beside an instrumentation's span of the same call.
+    pub inner: bool,
     /// What identifies the call: the provider's response id, else trace and span id. Only on model calls.
     pub call_key: Option<String>,
     /// Bare name of a log event (`api_request`, `gen_ai.choice`), without the dialect's prefix.

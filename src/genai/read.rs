@@ -21,6 +21,7 @@ pub(super) fn item(reader: &Reader<'_, '_>, node: Node, dialect: Option<&Dialect
     let mut facts = blank(node);
     facts.dialect = dialect.map(|dialect| dialect.name);
     facts.agent = dialect.is_some();
+    facts.inner = dialect.is_some_and(|dialect| dialect.inner);
     identity(reader, sources, &mut facts);
     if let Some(dialect) = dialect.filter(|_| reader.kind != NodeKind::DataPoint) {
         call(reader, dialect, &mut facts);
@@ -37,6 +38,7 @@ fn blank(node: Node) -> ItemFacts {
         call: Call::Other,
         billable: false,
         twin: false,
+        inner: false,
         call_key: None,
         event: None,
         operation: None,

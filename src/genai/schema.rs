@@ -245,6 +245,9 @@ pub(super) struct Dialect {
     /// Model calls take model and provider from the nearest span above that has one.
     #[serde(default)]
     pub(super) inherit: bool,
+    /// Made by a vendor's SDK itself, below or beside an instrumentation's span of the same call.
+    #[serde(default)]
+    pub(super) inner: bool,
     /// Provider where none is told.
     #[serde(default)]
     pub(super) default_provider: Option<String>,

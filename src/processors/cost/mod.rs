@@ -17,7 +17,7 @@ use std::fs;
 use std::sync::Arc;
 
 use crate::clock::UnixNanos;
-use crate::genai::usage::Flags;
+use crate::genai::usage::{Flags, split};
 use crate::genai::{Billing, Buckets, Cost as CostFact, Facts, ItemFacts, Vocabulary, facts_of, keep_facts};
 use crate::otlp::{Node, NodeKind, Payload, Signal};
 use crate::pipeline::{Batch, Claim, ClaimKey, Effect, Processor, Reason, Trust};
@@ -125,9 +125,8 @@ impl Cost {
         }
         let layers = Layers::of(pass.payload, &pass.account, item);
         let claims = &self.ledger.claims;
-        let seen = layers.iter().any(|layers| {
-            [layers.inner_billed, layers.parent_billed].into_iter().flatten().any(|key| claims.holder(key).is_some())
-        });
+        let others = layers.iter().flat_map(|layers| &layers.others).flatten();
+        let seen = others.copied().any(|key| claims.holder(key).is_some());
         if seen {
             return Counted::No(Flags::LATE_COPY);
         }
@@ -140,9 +139,9 @@ impl Cost {
         };
         if first {
             pass.changes.claim(key);
-            for key in layers.iter().flat_map(|layers| [Some(layers.own), layers.covers_parent]).flatten() {
-                if claims.claim(key, &pass.batch, pass.now) == Claim::First {
-                    pass.changes.claim(key);
+            for key in layers.iter().flat_map(|layers| &layers.own).flatten() {
+                if claims.claim(*key, &pass.batch, pass.now) == Claim::First {
+                    pass.changes.claim(*key);
                 }
             }
         }
@@ -226,17 +225,13 @@ fn call_claim(account: &str, item: &ItemFacts) -> Option<ClaimKey> {
     Some(ClaimKey::of(&[b"call", account.as_bytes(), item.call_key.as_deref()?.as_bytes()]))
 }
 
-/// Claims that tell layers of one call apart: an instrumentation's span and, directly below it, the vendor's SDK's. The
-/// two may come in different requests, in either order.
+/// Claims that tell layers of one call apart: an instrumentation's span and the vendor's SDK's, directly below it or (in
+/// streams) beside it with the same counts. The two may come in different requests, in either order.
 struct Layers {
-    /// This span was billed.
-    own: ClaimKey,
-    /// A span directly below this one was billed.
-    inner_billed: Option<ClaimKey>,
-    /// The span directly above was billed.
-    parent_billed: Option<ClaimKey>,
-    /// This span, billed, stands below its parent.
-    covers_parent: Option<ClaimKey>,
+    /// Claimed when this span is billed: itself, its parent as covered, its counts among its siblings.
+    own: [Option<ClaimKey>; 3],
+    /// Held when another layer was billed: a span directly below, the parent, a sibling of the other kind.
+    others: [Option<ClaimKey>; 3],
 }
 
 impl Layers {
@@ -246,12 +241,17 @@ impl Layers {
         if payload.kind(node) != NodeKind::Span || trace.is_empty() || span.is_empty() {
             return None;
         }
-        let above = |word: &[u8]| (!parent.is_empty()).then(|| ClaimKey::of(&[word, account, trace, parent]));
+        let key = |word: &[u8], span: &[u8]| (!span.is_empty()).then(|| ClaimKey::of(&[word, account, trace, span]));
+        let counts = split(item, item.provider.as_deref()).ok();
+        let beside = |inner: bool| {
+            let counts = counts.as_ref()?;
+            let (input, output) = (counts.total_input().to_le_bytes(), counts.output.to_le_bytes());
+            let word: &[u8] = if inner { b"inner" } else { b"outer" };
+            Some(ClaimKey::of(&[word, account, trace, parent, &input, &output]))
+        };
         Some(Self {
-            own: ClaimKey::of(&[b"billed", account, trace, span]),
-            inner_billed: Some(ClaimKey::of(&[b"covered", account, trace, span])),
-            parent_billed: above(b"billed"),
-            covers_parent: above(b"covered"),
+            own: [key(b"billed", span), key(b"covered", parent), beside(item.inner)],
+            others: [key(b"covered", span), key(b"billed", parent), beside(!item.inner)],
         })
     }
 }
@@ -298,7 +298,9 @@ impl Processor for Cost {
         };
         let winners: HashMap<String, usize> =
             winners(&facts).into_iter().map(|(key, at)| (key.to_owned(), at)).collect();
-        for (at, item) in facts.items.iter_mut().enumerate() {
+        // the vendor's own spans know more, so they are billed before those around them
+        let (inner, outer): (Vec<_>, Vec<_>) = facts.items.iter_mut().enumerate().partition(|(_, item)| item.inner);
+        for (at, item) in inner.into_iter().chain(outer) {
             if item.billable {
                 let winner = item.call_key.as_deref().is_none_or(|key| winners.get(key) == Some(&at));
                 item.cost = Some(self.bill(&mut pass, item, winner));

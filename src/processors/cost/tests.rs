@@ -534,10 +534,12 @@ fn claude_code_agrees_with_itself() {
     assert!(compared > 40, "{compared}");
 }
 
-/// Other recorded clients: the hand count's total, each call once over layers and logs.
+/// Other recorded clients: the hand count's total, each call once over layers and logs. (openai-v2 on its legacy path tells no
+/// cached tokens, so its total can't be exact; OpenInference's and the vendor's spans stand one in the other or side by
+/// side.)
 #[test]
 fn recorded_clients_agree_with_the_hand_count() {
-    let mut seen = Vec::new();
+    let mut failed = Vec::new();
     for client in ["claude-otel-hooks", "openinference", "semconv"] {
         let (folder, manifest) = manifest(client);
         for (name, session) in manifest["sessions"].as_object().unwrap() {
@@ -545,11 +547,11 @@ fn recorded_clients_agree_with_the_hand_count() {
             let calls: usize = by_call.values().map(Vec::len).sum();
             let wanted =
                 session["calls"].as_array().unwrap().iter().filter(|call| call["cost_usd_exact"].is_string()).count();
-            seen.push(format!(
-                "{client} {name}: {calls} of {wanted}, {total} of {}",
-                session["totals"]["cost_usd_exact"]
-            ));
+            let exact = session["totals"]["cost_usd_exact"].as_str().unwrap();
+            if calls != wanted || (total.to_string() != exact && name != "openai-v2-events") {
+                failed.push(format!("{client} {name}: {calls} calls of {wanted}, {total} of {exact}"));
+            }
         }
     }
-    panic!("{}", seen.join("\n"));
+    assert!(failed.is_empty(), "\n{}", failed.join("\n"));
 }
