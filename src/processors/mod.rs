@@ -5,4 +5,5 @@
 pub mod cost;
 pub mod normalize;
 pub mod redact;
+pub mod runs;
 pub mod vault;

@@ -42,6 +42,20 @@ pub const ITEMS: &[f64] = &[1.0, 10.0, 50.0, 100.0, 500.0, 1_000.0, 5_000.0, 10_
 pub const BYTES: &[f64] =
     &[128.0, 1_024.0, 4_096.0, 16_384.0, 65_536.0, 262_144.0, 1_048_576.0, 4_194_304.0, 16_777_216.0, 67_108_864.0];
 
+/// Seconds, from a second to a day.
+pub const LONG_SECONDS: &[f64] =
+    &[1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_800.0, 3_600.0, 7_200.0, 14_400.0, 28_800.0, 86_400.0];
+
+/// Things that happen one by one.
+pub const COUNTS: &[f64] = &[0.0, 1.0, 2.0, 3.0, 5.0, 8.0, 13.0, 20.0, 25.0, 30.0, 50.0, 100.0, 200.0, 500.0, 1_000.0];
+
+/// Tokens, a hundred to ten million.
+pub const TOKENS: &[f64] = &[100.0, 300.0, 1e3, 3e3, 1e4, 3e4, 1e5, 2e5, 3e5, 5e5, 1e6, 3e6, 1e7];
+
+/// US dollars, a tenth of a cent to a thousand.
+pub const USD: &[f64] =
+    &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 1_000.0];
+
 metrics_table! {
     // --- receivers (labels: receiver, transport) ---
     /// Spans taken in and safe.
@@ -197,7 +211,33 @@ metrics_table! {
     /// Attributes that only tollgate may set and that clients sent; they were removed (label: processor).
     CLIENT_STAMPS = "tollgate_client_stamps_removed_total", Kind::Counter;
 
-    // --- runs ---
+    // --- runs (features, models, tenants and tools are capped at 200 values, then `other`) ---
+    /// How long a session lasted, from its first to its last event, by its main model.
+    SESSION_DURATION = "agent_session_duration_seconds", Kind::Histogram(LONG_SECONDS);
+    /// Model calls that were answered in a session.
+    SESSION_LLM_CALLS = "agent_session_llm_calls", Kind::Histogram(COUNTS);
+    /// Calls of one tool in a session.
+    SESSION_TOOL_CALLS = "agent_session_tool_calls", Kind::Histogram(COUNTS);
+    /// What a session cost.
+    SESSION_COST = "agent_session_cost_usd", Kind::Histogram(USD);
+    /// Sessions that ended.
+    SESSIONS = "agent_sessions_total", Kind::Counter;
+    /// Sessions that ended, of which a run failed.
+    SESSION_ERRORS = "agent_session_errors_total", Kind::Counter;
+    /// Input tokens of one model in a run, cached ones included.
+    TURN_INPUT_TOKENS = "agent_turn_input_tokens", Kind::Histogram(TOKENS);
+    /// Output tokens of one model in a run.
+    TURN_OUTPUT_TOKENS = "agent_turn_output_tokens", Kind::Histogram(TOKENS);
+    /// Iterations of a run's loop: as told, else its own model calls.
+    RUN_ITERATIONS = "agent_run_iterations", Kind::Histogram(COUNTS);
+    /// How long a run lasted.
+    RUN_DURATION = "agent_run_duration_seconds", Kind::Histogram(LONG_SECONDS);
+    /// What a run cost.
+    RUN_COST = "agent_run_cost_usd", Kind::Histogram(USD);
+    /// Runs whose end was not told yet.
+    RUNS_LIVE = "tollgate_runs_live", Kind::Gauge;
+    /// Runs that were forgotten before they ended, for lack of room.
+    RUNS_EVICTED = "tollgate_runs_evicted_total", Kind::Counter;
 
     // --- redact ---
     /// Private stretches replaced, by rule and signal.

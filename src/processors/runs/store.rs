@@ -1,0 +1,258 @@
+//! **What**: [`Store`]: all groups, found by their keys, by how long they were quiet, and by when to look at them again.
+//! **Invariants**: at most the configured number of groups and a memory to match; the one that was quiet longest goes
+//! first; a group that grows too large is given up too. **Not here**: what is done with a group that goes (`ends`).
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use crate::pipeline::claims::ClaimKey;
+
+use super::group::{Group, Ids};
+use super::seen::{KeySeen, Seen, Sight, kind};
+
+/// Memory of one run, on average, in units of [`Group::weight`].
+const UNITS_PER_RUN: usize = 60;
+/// Most units of one group.
+const MAX_GROUP: usize = 400_000;
+
+/// Id of a key: digest of account, kind and text.
+type KeyId = [u8; 16];
+
+/// All groups.
+pub(super) struct Store {
+    groups: Vec<Option<Box<Group>>>,
+    free: Vec<u32>,
+    /// Group and number in the group.
+    index: HashMap<KeyId, (u32, u32)>,
+    /// By the running time of the last batch.
+    quiet: BTreeSet<(u64, u32)>,
+    /// By the running time at which to look.
+    due: BTreeSet<(u64, u32)>,
+    due_at: HashMap<u32, u64>,
+    units: usize,
+    limit: usize,
+}
+
+impl Store {
+    pub(super) fn new(limit: usize) -> Self {
+        Self {
+            groups: Vec::new(),
+            free: Vec::new(),
+            index: HashMap::new(),
+            quiet: BTreeSet::new(),
+            due: BTreeSet::new(),
+            due_at: HashMap::new(),
+            units: 0,
+            limit,
+        }
+    }
+
+    /// Number of groups.
+    pub(super) fn len(&self) -> usize {
+        self.quiet.len()
+    }
+
+    pub(super) fn get(&self, id: u32) -> Option<&Group> {
+        self.groups.get(id as usize)?.as_deref()
+    }
+
+    pub(super) fn groups(&self) -> impl Iterator<Item = &Group> {
+        self.groups.iter().filter_map(|group| group.as_deref())
+    }
+
+    /// The groups by their last batch, the latest first.
+    pub(super) fn latest(&self) -> impl Iterator<Item = &Group> {
+        self.quiet.iter().rev().filter_map(|(_, id)| self.get(*id))
+    }
+
+    /// Changes a group in place (its keys stay).
+    pub(super) fn change(&mut self, id: u32, change: impl FnOnce(&mut Group)) {
+        if let Some(Some(group)) = self.groups.get_mut(id as usize) {
+            change(group);
+        }
+    }
+
+    /// When to look at a group; the earlier of two wishes.
+    pub(super) fn look_at(&mut self, id: u32, at: u64) {
+        let known = self.due_at.get(&id).copied();
+        if known.is_some_and(|known| known <= at) {
+            return;
+        }
+        if let Some(known) = known {
+            self.due.remove(&(known, id));
+        }
+        self.due.insert((at, id));
+        self.due_at.insert(id, at);
+    }
+
+    /// Takes one group off the list whose time has come.
+    pub(super) fn next_due(&mut self, now: u64) -> Option<u32> {
+        let &(at, id) = self.due.first().filter(|(at, _)| *at <= now)?;
+        self.due.remove(&(at, id));
+        self.due_at.remove(&id);
+        Some(id)
+    }
+
+    /// Adds a batch. Returns the groups it touched, and those that were given up to make room.
+    pub(super) fn apply(&mut self, sight: &Sight, now: u64) -> (Vec<u32>, Vec<Group>) {
+        let ids: Vec<KeyId> = sight.keys.iter().map(|key| key_id(&sight.account, key, &sight.keys)).collect();
+        let (mut touched, mut gone) = (HashSet::new(), Vec::new());
+        for seen in &sight.items {
+            let Some(id) = self.home(sight, seen, &ids, &mut touched) else { continue };
+            let number = |at: u32| (at as usize).checked_sub(1).and_then(|at| ids.get(at));
+            let local = |at: u32| number(at).and_then(|key| self.index.get(key)).map_or(0, |(_, local)| *local);
+            let numbers = Ids { trace: local(seen.trace), session: local(seen.session), run: local(seen.run) };
+            let Some(Some(group)) = self.groups.get_mut(id as usize) else { continue };
+            let (before, received) = (group.weight(), group.received.max(sight.received));
+            self.quiet.remove(&(group.touched, id));
+            group.add(sight, seen, numbers, now);
+            group.received = received;
+            self.quiet.insert((group.touched, id));
+            let after = group.weight();
+            self.units = (self.units + after).saturating_sub(before);
+            touched.insert(id);
+            if after > MAX_GROUP {
+                touched.remove(&id);
+                gone.extend(self.remove(id));
+            }
+        }
+        gone.extend(self.make_room(&mut touched));
+        let mut touched: Vec<u32> = touched.into_iter().collect();
+        touched.sort_unstable();
+        (touched, gone)
+    }
+
+    fn make_room(&mut self, touched: &mut HashSet<u32>) -> Vec<Group> {
+        let mut gone = Vec::new();
+        let most = self.limit.saturating_mul(UNITS_PER_RUN).max(MAX_GROUP);
+        while self.len() > self.limit || self.units > most {
+            let Some(&(_, id)) = self.quiet.first() else { break };
+            touched.remove(&id);
+            gone.extend(self.remove(id));
+        }
+        gone
+    }
+
+    /// The group of an item, which all its keys are in afterwards.
+    fn home(&mut self, sight: &Sight, seen: &Seen, ids: &[KeyId], touched: &mut HashSet<u32>) -> Option<u32> {
+        let run = (seen.run as usize).checked_sub(1).and_then(|at| sight.keys.get(at));
+        let within = run.map_or(0, |run| run.within);
+        // A run comes after its session, which it refers to.
+        let numbers: Vec<usize> = [seen.trace, seen.session, within, seen.run]
+            .into_iter()
+            .filter_map(|number| (number as usize).checked_sub(1))
+            .collect();
+        let mut home = None;
+        for id in numbers.iter().filter_map(|at| ids.get(*at)) {
+            let Some((group, _)) = self.index.get(id).copied() else { continue };
+            home = Some(match home {
+                None => group,
+                Some(home) if home == group => home,
+                Some(home) => self.join(home, group, touched),
+            });
+        }
+        if numbers.is_empty() {
+            return None;
+        }
+        let home = home.unwrap_or_else(|| self.insert(Group::new(&sight.account)));
+        for at in numbers {
+            let (Some(id), Some(key)) = (ids.get(at), sight.keys.get(at)) else { continue };
+            if self.index.contains_key(id) {
+                continue;
+            }
+            let session = (key.within as usize).checked_sub(1).and_then(|at| ids.get(at));
+            let within = session.and_then(|id| self.index.get(id)).map_or(0, |(_, local)| *local);
+            let Some(Some(group)) = self.groups.get_mut(home as usize) else { continue };
+            let before = group.weight();
+            let local = group.add_key(*id, key, within);
+            self.units = (self.units + group.weight()).saturating_sub(before);
+            self.index.insert(*id, (home, local));
+        }
+        Some(home)
+    }
+
+    /// Makes one of two groups; the smaller goes into the larger.
+    fn join(&mut self, a: u32, b: u32, touched: &mut HashSet<u32>) -> u32 {
+        let size = |id| self.get(id).map_or(0, Group::weight);
+        let (keep, go) = if size(a) >= size(b) { (a, b) } else { (b, a) };
+        let due = [keep, go].into_iter().filter_map(|id| self.due_at.get(&id).copied()).min();
+        let Some(other) = self.remove(go) else { return keep };
+        let Some(Some(group)) = self.groups.get_mut(keep as usize) else { return keep };
+        let before = group.weight();
+        self.quiet.remove(&(group.touched, keep));
+        let moved: Vec<KeyId> = other.keys.iter().map(|key| key.id).collect();
+        let shift = group.absorb(other);
+        for (local, id) in (shift.saturating_add(1)..).zip(moved) {
+            self.index.insert(id, (keep, local));
+        }
+        self.quiet.insert((group.touched, keep));
+        self.units = (self.units + group.weight()).saturating_sub(before);
+        if touched.remove(&go) {
+            touched.insert(keep);
+        }
+        if let Some(due) = due {
+            self.look_at(keep, due);
+        }
+        keep
+    }
+
+    /// Takes in a whole group, whose keys no other has.
+    pub(super) fn insert(&mut self, group: Group) -> u32 {
+        let id = self.free.pop().unwrap_or_else(|| {
+            self.groups.push(None);
+            u32::try_from(self.groups.len() - 1).unwrap_or(u32::MAX)
+        });
+        for (local, key) in (1..).zip(&group.keys) {
+            self.index.insert(key.id, (id, local));
+        }
+        self.quiet.insert((group.touched, id));
+        self.units += group.weight();
+        if let Some(place) = self.groups.get_mut(id as usize) {
+            *place = Some(Box::new(group));
+        }
+        id
+    }
+
+    /// Takes a group out.
+    pub(super) fn remove(&mut self, id: u32) -> Option<Group> {
+        let group = self.groups.get_mut(id as usize)?.take()?;
+        for key in &group.keys {
+            self.index.remove(&key.id);
+        }
+        self.quiet.remove(&(group.touched, id));
+        if let Some(at) = self.due_at.remove(&id) {
+            self.due.remove(&(at, id));
+        }
+        self.units = self.units.saturating_sub(group.weight());
+        self.free.push(id);
+        Some(*group)
+    }
+
+    /// Copies of the groups that a batch's keys are in, so that the batch can be added to them without changing
+    /// anything here. Beyond `most` units groups stay out, and the answer is false.
+    pub(super) fn copy_for(&self, sight: &Sight, most: usize) -> (Self, bool) {
+        let mut copy = Self::new(usize::MAX / UNITS_PER_RUN);
+        let (mut done, mut whole) = (HashSet::new(), true);
+        let ids = sight.keys.iter().map(|key| key_id(&sight.account, key, &sight.keys));
+        for (group, _) in ids.filter_map(|id| self.index.get(&id).copied()) {
+            let Some(group) = self.get(group).filter(|_| done.insert(group)) else { continue };
+            if copy.units + group.weight() <= most {
+                copy.insert(group.clone());
+            } else {
+                whole = false;
+            }
+        }
+        (copy, whole)
+    }
+
+    /// The group of a batch's key, and the key's number in it.
+    pub(super) fn find(&self, sight: &Sight, key: u32) -> Option<(u32, u32)> {
+        let seen = sight.keys.get((key as usize).checked_sub(1)?)?;
+        self.index.get(&key_id(&sight.account, seen, &sight.keys)).copied()
+    }
+}
+
+fn key_id(account: &str, key: &KeySeen, keys: &[KeySeen]) -> KeyId {
+    let within = (key.within as usize).checked_sub(1).and_then(|at| keys.get(at)).map_or("", |session| &*session.text);
+    let within = if key.kind == kind::RUN { within } else { "" };
+    ClaimKey::of(&[account.as_bytes(), &[key.kind], within.as_bytes(), key.text.as_bytes()]).to_bytes()
+}

@@ -1,0 +1,103 @@
+//! **What**: [`Tree`]: the spans of a group as a forest: under which agent invocation each place stands, and which run is
+//! named nearest above it. **Invariants**: a function of the set of spans alone; linear; rings of parents are cut at
+//! their smallest place. **Not here**: what runs add up to (`resolve`).
+
+use std::collections::{HashMap, HashSet};
+
+use super::group::Group;
+
+/// What stands above a place.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Above {
+    /// The topmost agent invocation on the way up, the place itself included; 0 = none.
+    pub(super) root: u64,
+    /// The run that is named nearest, not above the root.
+    pub(super) run: u32,
+    /// Below another agent invocation than the root (or one itself).
+    pub(super) nested: bool,
+}
+
+/// All places of a group.
+pub(super) struct Tree {
+    above: HashMap<u64, Above>,
+    /// The run that is named in the tree below a root.
+    named: HashMap<u64, u32>,
+}
+
+impl Tree {
+    pub(super) fn of(group: &Group) -> Self {
+        let mut tree = Self { above: HashMap::with_capacity(group.nodes.len()), named: HashMap::new() };
+        let cuts = rings(group);
+        for &place in group.nodes.keys() {
+            tree.climb(group, place, &cuts);
+        }
+        for (place, node) in group.nodes.iter().filter(|(_, node)| node.run != 0) {
+            let above = tree.above(*place);
+            if above.root != 0 {
+                let run = tree.named.get(&above.root).map_or(node.run, |known| group.first_key(*known, node.run));
+                tree.named.insert(above.root, run);
+            }
+        }
+        tree
+    }
+
+    /// What stands above a place that may not be known.
+    pub(super) fn above(&self, place: u64) -> Above {
+        self.above.get(&place).copied().unwrap_or_default()
+    }
+
+    /// The run that is named for a place: nearest above it, else anywhere below its root.
+    pub(super) fn run(&self, place: u64) -> u32 {
+        let above = self.above(place);
+        if above.run != 0 { above.run } else { self.named.get(&above.root).copied().unwrap_or(0) }
+    }
+
+    fn climb(&mut self, group: &Group, place: u64, cuts: &HashSet<u64>) {
+        let mut way = Vec::new();
+        let mut at = place;
+        let mut above = loop {
+            if let Some(known) = self.above.get(&at) {
+                break *known;
+            }
+            let Some(node) = group.nodes.get(&at) else { break Above::default() };
+            way.push((at, node));
+            if node.parent == 0 || cuts.contains(&at) {
+                break Above::default();
+            }
+            at = node.parent;
+        };
+        for (at, node) in way.into_iter().rev() {
+            above = match (above.root, node.agent) {
+                // What is named above the root is another's.
+                (0, true) => Above { root: at, run: node.run, nested: false },
+                (root, agent) => Above {
+                    root,
+                    run: if node.run != 0 { node.run } else { above.run },
+                    nested: above.nested || (root != 0 && agent),
+                },
+            };
+            self.above.insert(at, above);
+        }
+    }
+}
+
+/// The smallest place of each ring of parents.
+fn rings(group: &Group) -> HashSet<u64> {
+    let (mut done, mut cuts) = (HashSet::with_capacity(group.nodes.len()), HashSet::new());
+    for &place in group.nodes.keys() {
+        let (mut way, mut on_way) = (Vec::new(), HashMap::new());
+        let mut at = place;
+        while at != 0 && !done.contains(&at) {
+            if let Some(&from) = on_way.get(&at) {
+                cuts.extend(way.iter().skip(from).min().copied());
+                break;
+            }
+            let Some(node) = group.nodes.get(&at) else { break };
+            on_way.insert(at, way.len());
+            way.push(at);
+            at = node.parent;
+        }
+        done.extend(way);
+    }
+    cuts
+}
