@@ -57,8 +57,10 @@ fn leaves(payload: &Payload, entries: &mut [Entry<'_>], nodes: &[Node], spans: &
 /// A model call that stands directly under another is the same call, seen one layer deeper (a vendor's SDK under an
 /// instrumentation): the inner one is billed, since it is nearer to what the vendor said.
 fn wrappers(payload: &Payload, entries: &mut [Entry<'_>], spans: &Spans<'_>) {
-    let calls = entries.iter().filter(|entry| entry.facts.call == Call::Model);
-    let outer: HashSet<usize> = calls.filter_map(|entry| spans.parent(payload, entry.facts.node)).collect();
+    let calls = entries.iter().enumerate().filter(|(_, entry)| entry.facts.call == Call::Model);
+    let outer: HashSet<usize> = calls
+        .filter_map(|(at, entry)| spans.parent(payload, entry.facts.node).filter(|parent| *parent != at))
+        .collect();
     for at in outer {
         let call = entries.get_mut(at).map(|entry| &mut entry.facts).filter(|facts| facts.call == Call::Model);
         if let Some(facts) = call {

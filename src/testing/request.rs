@@ -5,7 +5,7 @@
 //! resource: {service.name: api}
 //! scope: {name: lib, version: 1.0.0, attributes: {}}
 //! items:                         # or `groups:`, a list of {resource, scope, items}
-//!   - {name: chat, trace: 1, span: 2, parent: 1, start: 1700000000, status: error, attributes: {a: 1}, events: [{name: e, attributes: {}}], links: []}
+//!   - {name: chat, trace: 1, span: 2, parent: 1, start: 1700000000, end: 1700000001, status: error, attributes: {a: 1}, events: [{name: e, attributes: {}}], links: []}
 //!   - {event_name: x, body: {k: v}, trace: 1, span: 2, time: 1700000000, attributes: {}}
 //!   - {metric: name, attributes: {}, value: 3}
 //! ```
@@ -105,7 +105,7 @@ fn item(signal: Signal, one: &Json) -> Json {
             out["spanId"] = id(&one["span"], 16);
             out["parentSpanId"] = id(&one["parent"], 16);
             out["startTimeUnixNano"] = start.clone();
-            out["endTimeUnixNano"] = start;
+            out["endTimeUnixNano"] = if one["end"].is_null() { start } else { nanos(&one["end"], 0.0) };
             out["status"] = match &one["status"] {
                 Json::String(word) if word == "error" => json!({"code": 2}),
                 Json::String(text) => json!({"code": 2, "message": text}),

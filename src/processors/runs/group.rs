@@ -36,6 +36,8 @@ record! {
         received: u64,
         /// The engine's running time at the last batch.
         touched: u64,
+        /// The number of the last batch.
+        batch: u64,
         /// Runs that had not ended when last looked at.
         open: u32,
         /// Runs that the dialect names.
@@ -69,6 +71,8 @@ record! {
         iteration: u32,
         /// Whether an agent invocation stands here that may be a run's root.
         agent: bool,
+        /// A tool was denied here.
+        denied: bool,
     }
 
     /// Where an item stands.
@@ -127,6 +131,7 @@ record! {
         finish: u32,
         tenant: u32,
         feature: u32,
+        model: u32,
     }
 }
 
@@ -151,6 +156,7 @@ impl Group {
             closed: HashSet::new(),
             received: 0,
             touched: 0,
+            batch: 0,
             open: 0,
             named: 0,
         }
@@ -237,6 +243,7 @@ impl Group {
         };
         let (tenant, feature, finish) = (name(seen.tenant), name(seen.feature), name(seen.finish));
         let model = seen.call.as_ref().map_or(0, |call| name(call.model));
+        let of_mark = name(seen.model);
         let tool = seen.tool.as_ref().map_or(0, |tool| name(tool.name));
         self.touch(seen, ids, touched, tenant, feature);
         self.tie(ids);
@@ -259,7 +266,7 @@ impl Group {
         }
         let mark = |kind| {
             let spot = spot.clone();
-            Mark { kind, spot, session, run, flags, start, end, finish, tenant, feature }
+            Mark { kind, spot, session, run, flags, start, end, finish, tenant, feature, model: of_mark }
         };
         if seen.mark != mark::NONE {
             let own = if node == 0 { start ^ u64::from(seen.mark) } else { node ^ u64::from(seen.mark) };
@@ -295,11 +302,13 @@ impl Group {
         for (at, one) in other.marks {
             let (session, run) = (key(one.session), key(one.run));
             let (finish, tenant, feature) = (name(one.finish), name(one.tenant), name(one.feature));
-            self.add_mark(at, Mark { spot: spot(&one.spot), session, run, finish, tenant, feature, ..one });
+            let model = name(one.model);
+            self.add_mark(at, Mark { spot: spot(&one.spot), session, run, finish, tenant, feature, model, ..one });
         }
         self.closed.extend(other.closed);
         self.received = self.received.max(other.received);
         self.touched = self.touched.max(other.touched);
+        self.batch = self.batch.max(other.batch);
         self.open = self.open.saturating_add(other.open);
         self.named = self.named.saturating_add(other.named);
         shift
@@ -342,6 +351,7 @@ impl Group {
             run: ids.run,
             iteration: seen.iteration,
             agent: is_span && seen.mark == mark::AGENT && !sub,
+            denied: is_span && seen.flags & flag::DENIED != 0,
         };
         if is_span || node.run != 0 || node.iteration != 0 {
             self.add_node(seen.node, node);
@@ -360,6 +370,7 @@ impl Group {
                 known.run = run;
                 known.iteration = known.iteration.max(new.iteration);
                 known.agent |= new.agent;
+                known.denied |= new.denied;
             }
         }
     }
@@ -369,23 +380,25 @@ impl Group {
             self.calls.insert(key, new);
             return;
         };
-        let (better, other) = if figures(&known) >= figures(&new) { (known, new) } else { (new, known) };
-        let (model, model_worth) = match better.model_worth.cmp(&other.model_worth) {
-            Ordering::Greater if better.model != 0 => (better.model, better.model_worth),
-            Ordering::Less if other.model != 0 => (other.model, other.model_worth),
-            _ => (self.first_name(better.model, other.model), better.model_worth.max(other.model_worth)),
+        let (model, model_worth) = match known.model_worth.cmp(&new.model_worth) {
+            Ordering::Greater => (known.model, known.model_worth),
+            Ordering::Less => (new.model, new.model_worth),
+            Ordering::Equal => (self.first_name(known.model, new.model), new.model_worth),
         };
+        let (worth, atto) = (known.worth, known.atto).max((new.worth, new.atto));
         let merged = Call {
-            spot: self.first_spot(better.spot, other.spot),
-            session: self.first_key(better.session, other.session),
-            run: self.first_key(better.run, other.run),
-            flags: merge_flags(better.flags, other.flags),
-            start: earlier(better.start, other.start),
-            end: better.end.max(other.end),
-            finish: self.first_name(better.finish, other.finish),
+            spot: self.first_spot(known.spot, new.spot),
+            session: self.first_key(known.session, new.session),
+            run: self.first_key(known.run, new.run),
+            flags: merge_flags(known.flags, new.flags),
+            start: earlier(known.start, new.start),
+            end: known.end.max(new.end),
+            finish: self.first_name(known.finish, new.finish),
             model,
             model_worth,
-            ..better
+            worth,
+            atto,
+            buckets: if detail(&known.buckets) >= detail(&new.buckets) { known.buckets } else { new.buckets },
         };
         self.calls.insert(key, merged);
     }
@@ -424,15 +437,16 @@ impl Group {
             finish: self.first_name(known.finish, new.finish),
             tenant: self.first_name(known.tenant, new.tenant),
             feature: self.first_name(known.feature, new.feature),
+            model: self.first_name(known.model, new.model),
         };
         self.marks.insert(key, merged);
     }
 }
 
-/// What decides whose figures are taken: how good they are, whether the cache writes are told apart, then the larger.
-fn figures(call: &Call) -> (u8, u64, [u64; 5], i128) {
-    let Buckets { input, cache_read, cache_write_5m, cache_write_1h, output, reasoning } = call.buckets;
-    (call.worth, cache_write_1h, [output, input, cache_read, cache_write_5m, reasoning], call.atto)
+/// What decides whose tokens are taken: whether cache writes are told apart, then the larger (a stream's grow).
+fn detail(buckets: &Buckets) -> (u64, u64, u64, u64, u64, u64) {
+    let Buckets { input, cache_read, cache_write_5m, cache_write_1h, output, reasoning } = *buckets;
+    (cache_write_1h, output, input, cache_read, cache_write_5m, reasoning)
 }
 
 fn first_of(a: u32, b: u32, a_first: bool) -> u32 {

@@ -8,6 +8,7 @@
 mod codec;
 pub mod config;
 mod group;
+mod layers;
 mod meters;
 mod observe;
 mod resolve;

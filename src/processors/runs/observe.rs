@@ -16,6 +16,8 @@ use super::seen::{KeySeen, Seen, SeenCall, SeenTool, Sight, flag, kind, mark, pl
 
 /// Longest name that is kept, bytes.
 const NAME_BYTES: usize = 128;
+/// A span's status code for "all went well".
+const STATUS_OK: i32 = 1;
 const DAY: u64 = 86_400_000_000_000;
 /// Times further from the arrival are clocks that were never set.
 const OLDEST: u64 = 30 * DAY;
@@ -86,6 +88,7 @@ impl<'a> Reader<'a> {
         let call = self.call(item, node);
         let tool = self.tool(item, node);
         let over = mark != mark::NONE && (!is_span || mark != mark::AGENT || payload.end_time(item.node) != 0);
+        let okay = mark != mark::NONE && is_span && payload.status_code(item.node) == STATUS_OK;
         let told = call.is_some() || tool.is_some() || mark != mark::NONE;
         Seen {
             trace: trace_id.map_or(0, |id| self.trace(id)),
@@ -93,13 +96,14 @@ impl<'a> Reader<'a> {
             run: self.key(kind::RUN, item.run.as_deref(), session),
             node,
             parent,
-            flags: flags(item, is_span, over, told),
+            flags: flags(item, is_span, over, told) | if okay { flag::OKAY } else { 0 },
             iteration: item.iteration.and_then(|n| u32::try_from(n).ok()).map_or(0, |n| n.saturating_add(1)),
             start,
             end,
             tenant: self.name(item.tenant.as_deref()),
             feature: if item.sub_agent.is_some() { 0 } else { self.name(item.feature.as_deref()) },
             finish: self.name(item.finish.as_deref()),
+            model: if mark == mark::AGENT { self.name(item.request_model.as_deref()) } else { 0 },
             mark,
             sub_agent: item.sub_agent.as_deref().map_or(0, |id| digest(&["a", id])),
             call,
@@ -180,11 +184,12 @@ fn flags(item: &ItemFacts, is_span: bool, over: bool, told: bool) -> u16 {
         (flag::ENDED, over),
         (flag::SPAN, is_span),
         (flag::SUB, told && item.sub_agent.is_some()),
-        (flag::DENIED, permission && (denied || item.failed)),
+        (flag::DENIED, denied || (permission && item.failed)),
         (flag::REAL, item.call == Call::Model || turn),
         (flag::TURN, turn),
         (flag::RAN, item.call == Call::Tool || (item.tool_call.is_some() && !permission)),
         (flag::NAMED, item.call == Call::Tool),
+        (flag::ASIDE, matches!(item.operation.as_deref(), Some("embeddings" | "rerank"))),
     ]
     .into_iter()
     .fold(0, |flags, (flag, holds)| if holds { flags | flag } else { flags })

@@ -36,6 +36,8 @@ pub(super) struct Run {
     /// Names of the group.
     pub(super) tenant: u32,
     pub(super) feature: u32,
+    /// The model that its root names.
+    pub(super) model: u32,
     /// Unix ns; 0 = not told.
     pub(super) start: u64,
     pub(super) last: u64,
@@ -48,6 +50,8 @@ pub(super) struct Run {
     /// Its end was told.
     pub(super) ended: bool,
     pub(super) failed: bool,
+    /// It says that all went well.
+    pub(super) okay: bool,
     pub(super) totals: Totals,
     trace: u32,
     /// The session that the root itself tells.
@@ -162,6 +166,7 @@ impl<'g> Resolved<'g> {
                 session_key: 0,
                 tenant: 0,
                 feature: 0,
+                model: 0,
                 start: 0,
                 last: 0,
                 roots: Vec::new(),
@@ -169,6 +174,7 @@ impl<'g> Resolved<'g> {
                 touched: 0,
                 ended: false,
                 failed: false,
+                okay: false,
                 totals: Totals::default(),
                 trace: 0,
                 own_session: 0,
@@ -215,10 +221,12 @@ impl<'g> Resolved<'g> {
         if !matches!(run.id, Id::Named(_)) {
             run.session_key = group.first_key(run.session_key, item.session);
         }
-        if let What::Mark(mark) = item.what
-            && mark.kind == mark::AGENT
-            && run.id == Id::Root(item.spot.node)
-        {
+        let What::Mark(mark) = item.what else { return };
+        if mark.kind != mark::AGENT || self.tree.above(item.spot.node).root != item.spot.node {
+            return;
+        }
+        run.model = first_nonzero(run.model, mark.model);
+        if run.id == Id::Root(item.spot.node) {
             (run.tenant, run.feature, run.own_session) = (mark.tenant, mark.feature, mark.session);
         }
     }

@@ -19,7 +19,7 @@ pub(super) mod flag {
     pub(crate) const SPAN: u16 = 1 << 2;
     /// A sub-agent did it.
     pub(crate) const SUB: u16 = 1 << 3;
-    /// The tool call was denied.
+    /// The tool call was denied: the item's own, or that of the span directly above.
     pub(crate) const DENIED: u16 = 1 << 4;
     /// A model answered, as far as this item knows (not a copy, not a failure without tokens).
     pub(crate) const REAL: u16 = 1 << 5;
@@ -29,6 +29,10 @@ pub(super) mod flag {
     pub(crate) const RAN: u16 = 1 << 7;
     /// The item is the tool call itself, so its name for the tool is the best.
     pub(crate) const NAMED: u16 = 1 << 8;
+    /// It says of itself that all went well.
+    pub(crate) const OKAY: u16 = 1 << 9;
+    /// A model call that is no step of the agent's loop (embeddings, rankings).
+    pub(crate) const ASIDE: u16 = 1 << 10;
 }
 
 /// What an item marks.
@@ -93,6 +97,8 @@ record! {
         tenant: u32,
         feature: u32,
         finish: u32,
+        /// The model of an agent invocation: that of its calls which tell none.
+        model: u32,
         mark: u8,
         /// Digest of the sub-agent's id.
         sub_agent: u64,
@@ -106,7 +112,7 @@ record! {
         /// Digest of what identifies it.
         key: u64,
         model: u32,
-        /// How good its figures are: see [`worth`].
+        /// How good its price is: see [`worth`].
         worth: u8,
         buckets: Buckets,
         /// 1e-18 USD; counts only when priced.
@@ -121,7 +127,7 @@ record! {
     }
 }
 
-/// Of the records of one call the one with the most worth gives the figures.
+/// Of the records of one call the one with the most worth gives the price.
 pub(super) mod worth {
     /// A repeat of a call that was counted before.
     pub(crate) const NOT_COUNTED: u8 = 0;

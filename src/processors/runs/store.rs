@@ -23,13 +23,15 @@ pub(super) struct Store {
     free: Vec<u32>,
     /// Group and number in the group.
     index: HashMap<KeyId, (u32, u32)>,
-    /// By the running time of the last batch.
+    /// By the number of the last batch.
     quiet: BTreeSet<(u64, u32)>,
     /// By the running time at which to look.
     due: BTreeSet<(u64, u32)>,
     due_at: HashMap<u32, u64>,
     units: usize,
     limit: usize,
+    /// Number of the latest batch.
+    batch: u64,
 }
 
 impl Store {
@@ -43,6 +45,7 @@ impl Store {
             due_at: HashMap::new(),
             units: 0,
             limit,
+            batch: 0,
         }
     }
 
@@ -96,6 +99,7 @@ impl Store {
     pub(super) fn apply(&mut self, sight: &Sight, now: u64) -> (Vec<u32>, Vec<Group>) {
         let ids: Vec<KeyId> = sight.keys.iter().map(|key| key_id(&sight.account, key, &sight.keys)).collect();
         let (mut touched, mut gone) = (HashSet::new(), Vec::new());
+        self.batch += 1;
         for seen in &sight.items {
             let Some(id) = self.home(sight, seen, &ids, &mut touched) else { continue };
             let number = |at: u32| (at as usize).checked_sub(1).and_then(|at| ids.get(at));
@@ -103,10 +107,10 @@ impl Store {
             let numbers = Ids { trace: local(seen.trace), session: local(seen.session), run: local(seen.run) };
             let Some(Some(group)) = self.groups.get_mut(id as usize) else { continue };
             let (before, received) = (group.weight(), group.received.max(sight.received));
-            self.quiet.remove(&(group.touched, id));
+            self.quiet.remove(&(group.batch, id));
             group.add(sight, seen, numbers, now);
-            group.received = received;
-            self.quiet.insert((group.touched, id));
+            (group.received, group.batch) = (received, self.batch);
+            self.quiet.insert((group.batch, id));
             let after = group.weight();
             self.units = (self.units + after).saturating_sub(before);
             touched.insert(id);
@@ -178,13 +182,13 @@ impl Store {
         let Some(other) = self.remove(go) else { return keep };
         let Some(Some(group)) = self.groups.get_mut(keep as usize) else { return keep };
         let before = group.weight();
-        self.quiet.remove(&(group.touched, keep));
+        self.quiet.remove(&(group.batch, keep));
         let moved: Vec<KeyId> = other.keys.iter().map(|key| key.id).collect();
         let shift = group.absorb(other);
         for (local, id) in (shift.saturating_add(1)..).zip(moved) {
             self.index.insert(id, (keep, local));
         }
-        self.quiet.insert((group.touched, keep));
+        self.quiet.insert((group.batch, keep));
         self.units = (self.units + group.weight()).saturating_sub(before);
         if touched.remove(&go) {
             touched.insert(keep);
@@ -204,7 +208,8 @@ impl Store {
         for (local, key) in (1..).zip(&group.keys) {
             self.index.insert(key.id, (id, local));
         }
-        self.quiet.insert((group.touched, id));
+        self.quiet.insert((group.batch, id));
+        self.batch = self.batch.max(group.batch);
         self.units += group.weight();
         if let Some(place) = self.groups.get_mut(id as usize) {
             *place = Some(Box::new(group));
@@ -218,7 +223,7 @@ impl Store {
         for key in &group.keys {
             self.index.remove(&key.id);
         }
-        self.quiet.remove(&(group.touched, id));
+        self.quiet.remove(&(group.batch, id));
         if let Some(at) = self.due_at.remove(&id) {
             self.due.remove(&(at, id));
         }

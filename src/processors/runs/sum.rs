@@ -5,30 +5,17 @@
 use std::collections::{HashMap, HashSet};
 
 use super::group::Call;
+use super::layers::{self, Counts};
 use super::resolve::{Id, Item, Resolved, Run, What};
-use super::seen::{flag, mark, worth};
-
-/// What stands directly under a model call, or was logged in it.
-#[derive(Clone, Copy, Default)]
-struct Inner {
-    answered: bool,
-    failed: bool,
-}
-
-/// What a call counts as.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Counts {
-    Nothing,
-    Answered,
-    Turn,
-    Failed,
-}
+use super::seen::{flag, mark};
 
 /// Fills in totals, ends and failures.
 pub(super) fn add_up(resolved: &mut Resolved<'_>, items: &[Item<'_>], homes: &[Option<usize>]) {
-    let counts = counts(resolved, items);
-    let with_calls: HashSet<usize> =
-        (counts.iter().zip(homes)).filter_map(|(counts, home)| home.filter(|_| *counts == Counts::Answered)).collect();
+    let counts = layers::counts(&resolved.group.nodes, items);
+    let answered = counts.iter().zip(homes).filter(|(counts, _)| matches!(counts, Counts::Answered(_)));
+    let with_calls: HashSet<usize> = answered.filter_map(|(_, home)| *home).collect();
+    let denied: HashSet<u64> =
+        resolved.group.nodes.values().filter(|node| node.denied).map(|node| node.parent).collect();
     let mut state = Latest::default();
     for ((item, home), counts) in items.iter().zip(homes).zip(&counts) {
         let Some(at) = *home else { continue };
@@ -36,15 +23,19 @@ pub(super) fn add_up(resolved: &mut Resolved<'_>, items: &[Item<'_>], homes: &[O
         let (group, Some(run)) = (resolved.group, resolved.runs.get_mut(at)) else { continue };
         match item.what {
             What::Call(call) => {
-                let counts =
-                    if *counts == Counts::Turn && with_calls.contains(&at) { Counts::Nothing } else { *counts };
-                let names = (group.name(call.model), group.name(call.finish));
-                let nested = above.nested || call.flags & flag::SUB != 0;
-                state.call(run, at, call, counts, names, nested);
+                let counts = match *counts {
+                    Counts::Turn(_) if with_calls.contains(&at) => Counts::Nothing,
+                    counts => counts,
+                };
+                let model = if call.model == 0 { run.model } else { call.model };
+                let names = (group.name(model), group.name(call.finish));
+                let aside = above.nested || call.flags & (flag::SUB | flag::ASIDE) != 0;
+                state.call(run, at, call, counts, names, aside);
             }
             What::Tool(tool) if tool.flags & flag::RAN != 0 => {
                 let name = if tool.name == 0 { tool.alias } else { tool.name };
-                run.totals.add_tool(group.name(name), tool);
+                let denied = tool.spot.own && denied.contains(&tool.spot.node);
+                run.totals.add_tool(group.name(name), if denied { tool.flags | flag::DENIED } else { tool.flags });
             }
             What::Tool(_) => {}
             What::Mark(mark) => {
@@ -53,6 +44,7 @@ pub(super) fn add_up(resolved: &mut Resolved<'_>, items: &[Item<'_>], homes: &[O
                 if is_root || mark.kind == mark::TURN_END {
                     run.ended |= mark.flags & flag::ENDED != 0;
                     run.failed |= mark.flags & flag::FAILED != 0;
+                    run.okay |= mark.flags & flag::OKAY != 0;
                 }
                 if is_root {
                     run.roots.push(mark.spot.node);
@@ -74,19 +66,19 @@ pub(super) fn add_up(resolved: &mut Resolved<'_>, items: &[Item<'_>], homes: &[O
 struct Latest {
     /// Time of the latest call of a run, and whether it failed.
     calls: HashMap<usize, (u64, bool)>,
-    /// Answered calls that are not a sub-agent's.
+    /// Answered calls that are steps of the run's own loop.
     own: HashMap<usize, u64>,
 }
 
 impl Latest {
-    fn call(&mut self, run: &mut Run, at: usize, call: &Call, counts: Counts, names: (&str, &str), nested: bool) {
+    fn call(&mut self, run: &mut Run, at: usize, call: &Call, counts: Counts, names: (&str, &str), aside: bool) {
         match counts {
             Counts::Nothing => return,
             Counts::Failed => run.totals.failed_calls += 1,
-            Counts::Answered | Counts::Turn => {
-                run.totals.add_call(names.0, call);
+            Counts::Answered(price) | Counts::Turn(price) => {
+                run.totals.add_call(names.0, call.buckets, price);
                 run.totals.add_finish(names.1);
-                *self.own.entry(at).or_default() += u64::from(!nested);
+                *self.own.entry(at).or_default() += u64::from(!aside);
             }
         }
         let latest = self.calls.entry(at).or_default();
@@ -98,53 +90,13 @@ impl Latest {
         };
     }
 
-    /// A run whose last word was a failure has failed, whatever its root says; calls are its iterations, unless told.
+    /// A run whose last call failed has failed, unless it says that all went well. Calls are its iterations, unless told.
     fn finish(self, runs: &mut [Run]) {
         for (at, run) in runs.iter_mut().enumerate() {
-            run.failed |= self.calls.get(&at).is_some_and(|(_, failed)| *failed);
+            run.failed |= !run.okay && self.calls.get(&at).is_some_and(|(_, failed)| *failed);
             run.totals.iterations = self.own.get(&at).copied().unwrap_or(0);
         }
     }
-}
-
-/// What each item counts as, in their order.
-fn counts(resolved: &Resolved<'_>, items: &[Item<'_>]) -> Vec<Counts> {
-    let nodes = &resolved.group.nodes;
-    let mut inner: HashMap<u64, Inner> = HashMap::new();
-    let calls = || {
-        items.iter().filter_map(|item| match item.what {
-            What::Call(call) => Some(call),
-            _ => None,
-        })
-    };
-    let spans: HashSet<u64> = calls().filter(|call| call.spot.own).map(|call| call.spot.node).collect();
-    for call in calls() {
-        let own = call.spot.own;
-        let outer = if own { nodes.get(&call.spot.node).map_or(0, |node| node.parent) } else { call.spot.node };
-        if spans.contains(&outer) {
-            let inner = inner.entry(outer).or_default();
-            inner.answered |= is_answered(call);
-            inner.failed |= call.flags & flag::FAILED != 0;
-        }
-    }
-    let count = |item: &Item<'_>| {
-        let What::Call(call) = item.what else { return Counts::Nothing };
-        let inner = inner.get(&call.spot.node).filter(|_| call.spot.own).copied().unwrap_or_default();
-        let failed = call.flags & (flag::FAILED | flag::REAL) == flag::FAILED;
-        match is_answered(call) {
-            true if inner.answered => Counts::Nothing,
-            true if call.flags & flag::TURN != 0 => Counts::Turn,
-            true => Counts::Answered,
-            false if failed && !inner.answered && !inner.failed => Counts::Failed,
-            false => Counts::Nothing,
-        }
-    };
-    items.iter().map(count).collect()
-}
-
-/// A model answered, and it is no repeat of a call that was counted before.
-fn is_answered(call: &Call) -> bool {
-    call.flags & flag::REAL != 0 && call.worth != worth::NOT_COUNTED
 }
 
 /// Where items tell the number of their iteration, these count.

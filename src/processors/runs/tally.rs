@@ -7,8 +7,7 @@ use std::collections::BTreeMap;
 use crate::genai::Buckets;
 
 use super::codec::fields;
-use super::group::{Call, Tool};
-use super::seen::{flag, worth};
+use super::seen::flag;
 
 /// Tools, models or finish reasons that one sum tells apart.
 const MAX_KINDS: usize = 64;
@@ -123,22 +122,21 @@ impl Totals {
         self.sub_agents += other.sub_agents;
     }
 
-    pub(super) fn add_call(&mut self, model: &str, call: &Call) {
+    pub(super) fn add_call(&mut self, model: &str, tokens: Buckets, price: Option<i128>) {
         let sum = kind(&mut self.models, model);
         sum.calls += 1;
-        sum.tokens = add(sum.tokens, call.buckets);
-        if call.worth == worth::PRICED {
-            sum.atto_usd = sum.atto_usd.saturating_add(call.atto);
-        } else {
-            sum.unpriced += 1;
+        sum.tokens = add(sum.tokens, tokens);
+        match price {
+            Some(atto) => sum.atto_usd = sum.atto_usd.saturating_add(atto),
+            None => sum.unpriced += 1,
         }
     }
 
-    pub(super) fn add_tool(&mut self, name: &str, tool: &Tool) {
+    pub(super) fn add_tool(&mut self, name: &str, flags: u16) {
         let sum = kind(&mut self.tools, name);
-        if tool.flags & flag::DENIED != 0 {
+        if flags & flag::DENIED != 0 {
             sum.denied += 1;
-        } else if tool.flags & flag::FAILED != 0 {
+        } else if flags & flag::FAILED != 0 {
             sum.failed += 1;
         } else {
             sum.ok += 1;

@@ -1,1 +1,7 @@
-//! wip
+//! Runs: what the recordings add up to, in any order and batching; ends, bounds, crashes, stamps.
+
+mod life;
+mod order;
+mod recordings;
+mod shapes;
+mod support;

@@ -1,0 +1,161 @@
+//! **What**: which records of model calls count. **Why**: one call may be told by an instrumentation's span, by the vendor's
+//! SDK's span directly below it, and by log records written in either.
+//! **Invariants**: a call counts once, at its innermost span; a price that was put on an outer span is kept; what was
+//! counted before does not count again; linear but for walks of at most 64 spans.
+//! **Not here**: records with one id, which are one already (`group`).
+
+use std::collections::HashMap;
+
+use super::group::{Call, Node};
+use super::resolve::{Item, What};
+use super::seen::{flag, worth};
+
+/// What one item counts as.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Counts {
+    /// Nothing: it is no call, or another record tells of it.
+    Nothing,
+    /// An answered call, with its price if it has one.
+    Answered(Option<i128>),
+    /// The tokens of a turn, likewise.
+    Turn(Option<i128>),
+    /// A call that failed without an answer.
+    Failed,
+}
+
+/// A span that is a model call.
+struct Layer<'g> {
+    call: &'g Call,
+    /// The model call directly above; 0 = none.
+    above: u64,
+    /// Below it there is an answered one, a failed one, a priced one.
+    answered: bool,
+    failed: bool,
+    priced: bool,
+    /// The innermost call that takes this span's price: the one with the smallest place.
+    lends_to: u64,
+}
+
+/// Most layers of one call.
+const DEPTH: usize = 64;
+
+struct Layers<'g>(HashMap<u64, Layer<'g>>);
+
+/// What each item counts as, in their order.
+pub(super) fn counts(nodes: &HashMap<u64, Node>, items: &[Item<'_>]) -> Vec<Counts> {
+    let layers = Layers::of(nodes, items);
+    items.iter().map(|item| layers.count(item)).collect()
+}
+
+impl<'g> Layers<'g> {
+    fn of(nodes: &HashMap<u64, Node>, items: &[Item<'g>]) -> Self {
+        let calls = items.iter().filter_map(|item| match item.what {
+            What::Call(call) if call.spot.own => Some((call.spot.node, call)),
+            _ => None,
+        });
+        let mut layers: HashMap<u64, Layer<'g>> = HashMap::new();
+        for (place, call) in calls {
+            let layer = Layer { call, above: 0, answered: false, failed: false, priced: false, lends_to: 0 };
+            // Two calls at one place can't be; the answered one stays.
+            let known = layers.entry(place).or_insert(layer);
+            if !is_answered(known.call) && is_answered(call) {
+                known.call = call;
+            }
+        }
+        let places: Vec<u64> = layers.keys().copied().collect();
+        for place in &places {
+            let above = nodes.get(place).map_or(0, |node| node.parent);
+            if above != *place && layers.contains_key(&above) {
+                layers.entry(*place).and_modify(|layer| layer.above = above);
+            }
+        }
+        let mut layers = Self(layers);
+        for place in &places {
+            layers.tell(*place);
+        }
+        for place in &places {
+            layers.lend(*place);
+        }
+        layers
+    }
+
+    /// Tells those above a call what became of it.
+    fn tell(&mut self, place: u64) {
+        let Some(layer) = self.0.get(&place) else { return };
+        let (answered, failed) = (is_answered(layer.call), is_failed(layer.call));
+        let priced = answered && layer.call.worth == worth::PRICED;
+        let mut above = layer.above;
+        for _ in 0..DEPTH {
+            let Some(layer) = self.0.get_mut(&above) else { return };
+            layer.answered |= answered;
+            layer.failed |= failed;
+            layer.priced |= priced;
+            above = layer.above;
+        }
+    }
+
+    /// Offers an innermost call without a price to those above it.
+    fn lend(&mut self, place: u64) {
+        let Some(layer) = self.0.get(&place).filter(|layer| is_answered(layer.call) && !layer.answered) else { return };
+        let mut above = layer.above;
+        for _ in 0..DEPTH {
+            let Some(layer) = self.0.get_mut(&above) else { return };
+            layer.lends_to = if layer.lends_to == 0 { place } else { layer.lends_to.min(place) };
+            above = layer.above;
+        }
+    }
+
+    fn count(&self, item: &Item<'_>) -> Counts {
+        let What::Call(call) = item.what else { return Counts::Nothing };
+        let layer = self.0.get(&call.spot.node);
+        let stands = match layer {
+            Some(layer) if call.spot.own => !layer.answered && (is_answered(call) || !layer.failed),
+            // A log record of a span that tells enough itself.
+            Some(layer) => {
+                let answered = layer.answered || is_answered(layer.call);
+                !answered && (is_answered(call) || !(layer.failed || is_failed(layer.call)))
+            }
+            None => true,
+        };
+        if !stands {
+            return Counts::Nothing;
+        }
+        if !is_answered(call) {
+            return if is_failed(call) { Counts::Failed } else { Counts::Nothing };
+        }
+        match self.price(call) {
+            None => Counts::Nothing,
+            Some(price) if call.flags & flag::TURN != 0 => Counts::Turn(price),
+            Some(price) => Counts::Answered(price),
+        }
+    }
+
+    /// Its own price, else that of a layer above. `None`: it was counted before.
+    fn price(&self, call: &Call) -> Option<Option<i128>> {
+        if call.worth == worth::PRICED {
+            return Some(Some(call.atto));
+        }
+        let mut counted = call.worth != worth::NOT_COUNTED;
+        let place = call.spot.node;
+        let mut above = self.0.get(&place).filter(|_| call.spot.own).map_or(0, |layer| layer.above);
+        for _ in 0..DEPTH {
+            let Some(layer) = self.0.get(&above) else { break };
+            if layer.call.worth == worth::PRICED && is_answered(layer.call) && !layer.priced {
+                return Some(Some(if layer.lends_to == place { layer.call.atto } else { 0 }));
+            }
+            counted |= layer.call.worth != worth::NOT_COUNTED;
+            above = layer.above;
+        }
+        counted.then_some(None)
+    }
+}
+
+/// A model answered.
+fn is_answered(call: &Call) -> bool {
+    call.flags & flag::REAL != 0
+}
+
+/// It failed without an answer.
+fn is_failed(call: &Call) -> bool {
+    call.flags & (flag::FAILED | flag::REAL) == flag::FAILED
+}

@@ -1,0 +1,303 @@
+//! How runs and sessions end, what is measured then, what a root is told, and what bounds there are.
+
+use std::time::Duration;
+
+use serde_json::{Value as Json, json};
+
+use super::support::*;
+use crate::clock::UnixNanos;
+use crate::otlp::Value;
+use crate::pipeline::Processor;
+use crate::processors::runs::{Config, RunState, Settings};
+use crate::telemetry::Meter;
+use crate::testing::request;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// A run of two calls and a tool under `agent.run`, trace and session by number.
+fn agent_run(n: u64) -> Vec<Json> {
+    let (trace, session) = (n + 1, format!("s{n}"));
+    let usage = json!({"session.id": session, "gen_ai.request.model": "m", "gen_ai.usage.input_tokens": 100,
+        "gen_ai.usage.output_tokens": 10, "gen_ai.response.finish_reason": "stop"});
+    vec![
+        json!({"name": "gen_ai.chat", "trace": trace, "span": 2, "parent": 1, "start": 1_795_166_000, "end": 1_795_166_003, "attributes": usage}),
+        json!({"name": "gen_ai.tool.grep", "trace": trace, "span": 3, "parent": 1, "start": 1_795_166_004, "end": 1_795_166_005,
+            "attributes": {"gen_ai.tool.name": "grep", "session.id": session}}),
+        json!({"name": "gen_ai.chat", "trace": trace, "span": 4, "parent": 1, "start": 1_795_166_005, "end": 1_795_166_007, "attributes": usage}),
+        json!({"name": "agent.run", "trace": trace, "span": 1, "start": 1_795_166_000, "end": 1_795_166_008,
+            "attributes": {"gen_ai.request.model": "m", "agent.type": "sre", "tenant.id": "acme", "session.id": session}}),
+    ]
+}
+
+fn play(line: &Line, items: &[Json]) -> crate::pipeline::Batch {
+    line.play(request::payload(&json!({"items": items})))
+}
+
+fn states(line: &Line) -> Vec<RunState> {
+    line.views().iter().map(|view| view.state).collect()
+}
+
+fn small(max_runs: u32) -> Settings {
+    Config { max_runs, ..Config::default() }.settings().unwrap_or_else(|_| panic!("valid"))
+}
+
+/// A run is measured once, some time after its end, so that stragglers are in; its session when that is over.
+#[test]
+fn measured_after_the_end() {
+    let meter = Meter::new();
+    let line = Line::new(runs_with(settings(), &meter));
+    let items = agent_run(0);
+    // the last call comes after the root
+    play(&line, &[items[0].clone(), items[1].clone(), items[3].clone()]);
+    assert_eq!(states(&line), [RunState::Ended]);
+    let now = wait(&line.runs, NOW, Duration::from_secs(20));
+    assert!(!meter.render().contains("agent_run_iterations_count"), "{}", meter.render());
+    play(&line, &[items[2].clone()]);
+    let now = wait(&line.runs, now, MINUTE);
+    let text = meter.render();
+    let labels = "{tenant=\"acme\",feature=\"sre\"}";
+    for line in [
+        format!("agent_run_iterations_sum{labels} 2"),
+        format!("agent_run_duration_seconds_sum{labels} 8"),
+        format!("agent_run_duration_seconds_count{labels} 1"),
+        "agent_turn_input_tokens_sum{model=\"m\"} 200".to_owned(),
+        "agent_turn_output_tokens_sum{model=\"m\"} 20".to_owned(),
+        "tollgate_runs_live 0".to_owned(),
+    ] {
+        assert!(text.contains(&line), "{line} is not in\n{text}");
+    }
+    // the session may go on
+    assert!(!text.contains("agent_sessions_total{"), "{text}");
+    wait(&line.runs, now, 31 * MINUTE);
+    let text = meter.render();
+    for line in [
+        "agent_sessions_total{feature=\"sre\"} 1",
+        "agent_session_errors_total{feature=\"sre\"} 0",
+        "agent_session_llm_calls_sum{feature=\"sre\"} 2",
+        "agent_session_tool_calls_sum{feature=\"sre\",tool_name=\"grep\"} 1",
+        "agent_session_duration_seconds_sum{feature=\"sre\",model=\"m\"} 8",
+        "agent_session_cost_usd_count{feature=\"sre\",tenant=\"acme\"} 1",
+        "agent_run_iterations_count{tenant=\"acme\",feature=\"sre\"} 1",
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+    assert_eq!(states(&line), [RunState::Ended], "still to be seen");
+}
+
+/// Without an end a run and its session end by being quiet; its time is that of its events, without the wait.
+#[test]
+fn idle_end() {
+    let meter = Meter::new();
+    let line = Line::new(runs_with(settings(), &meter));
+    play(&line, &agent_run(0)[..3]);
+    assert_eq!(states(&line), [RunState::Live]);
+    let now = wait(&line.runs, NOW, 29 * MINUTE);
+    assert!(meter.render().contains("tollgate_runs_live 1"));
+    assert_eq!(states(&line), [RunState::Live]);
+    wait(&line.runs, now, 2 * MINUTE);
+    assert_eq!(states(&line), [RunState::Idle]);
+    assert!(meter.render().contains("agent_session_duration_seconds_sum{feature=\"unattributed\",model=\"m\"} 7"));
+    assert_eq!(line.runs.sums().by_tenant["unattributed"].calls, 2);
+    assert_eq!(line.runs.sums().by_model["m"].tokens.input, 200);
+}
+
+/// The end of a session ends its runs and, once quiet, the session; one that goes on afterwards is not cut off.
+#[test]
+fn session_end() {
+    let meter = Meter::new();
+    let line = Line::new(runs_with(settings(), &meter));
+    let hook = |name: &str, trace: u64, start: u64, turn: &str| {
+        let mut attributes = json!({"session.id": "s", "gen_ai.tool.name": "Bash", "tool_use_id": turn});
+        if !turn.is_empty() {
+            attributes["turn.id"] = json!(turn);
+        }
+        json!({"name": name, "trace": trace, "span": 1, "start": start, "attributes": attributes})
+    };
+    let hooks = |items: &[Json]| {
+        line.play(request::payload(&json!({"scope": {"name": "claude_code_hooks"}, "items": items})));
+    };
+    hooks(&[hook("claude_code.tool", 1, 1_795_166_000, "t1"), hook("claude_code.session.end", 2, 1_795_166_010, "")]);
+    assert_eq!(states(&line), [RunState::Ended]);
+    let now = wait(&line.runs, NOW, MINUTE);
+    assert!(meter.render().contains("agent_sessions_total{feature=\"unattributed\"} 1"), "{}", meter.render());
+    // resumed
+    hooks(&[hook("claude_code.tool", 3, 1_795_166_100, "t2")]);
+    assert_eq!(states(&line), [RunState::Ended, RunState::Live]);
+    wait(&line.runs, now, 40 * MINUTE);
+    assert_eq!(states(&line), [RunState::Ended, RunState::Idle]);
+}
+
+/// A clock that jumps ends nothing, forward or back.
+#[test]
+fn clock_jumps() {
+    let meter = Meter::new();
+    let line = Line::new(runs_with(settings(), &meter));
+    play(&line, &agent_run(0)[..3]);
+    line.runs.tick(NOW);
+    line.runs.tick(NOW.plus(Duration::from_secs(30 * 86_400)));
+    line.runs.tick(UnixNanos(5));
+    line.runs.tick(NOW);
+    assert_eq!(states(&line), [RunState::Live]);
+    wait(&line.runs, NOW, 31 * MINUTE);
+    assert_eq!(states(&line), [RunState::Idle]);
+}
+
+/// Times that can't be, and ends before begins, make no absurd durations.
+#[test]
+fn absurd_times() {
+    let line = Line::new(runs());
+    let at = |name: &str, span: u64, start: Json, end: Json| {
+        json!({"name": name, "trace": 1, "span": span, "parent": if span == 1 { 0 } else { 1 }, "start": start, "end": end,
+            "attributes": {"gen_ai.request.model": "m", "gen_ai.usage.input_tokens": 1, "gen_ai.usage.output_tokens": 1}})
+    };
+    play(
+        &line,
+        &[
+            at("gen_ai.chat", 2, json!(0), json!(0)),
+            at("gen_ai.chat", 3, json!(9_000_000_000_u64), json!(1)),
+            at("gen_ai.chat", 4, json!(1_795_166_010), json!(1_795_166_001)),
+            at("agent.run", 1, json!(1_795_166_005), json!(1_795_166_000)),
+        ],
+    );
+    let views = line.views();
+    assert_eq!(views.len(), 1);
+    assert_eq!((views[0].totals.calls(), views[0].duration), (3, 0), "{}", show(&views[0]));
+    assert!(views[0].last - views[0].start < 60_000_000_000, "{}", show(&views[0]));
+}
+
+/// A root is told what its run did, from this request and earlier ones; a client's own totals stay.
+#[test]
+fn roots_are_told() {
+    let line = Line::new(runs());
+    let items = agent_run(0);
+    play(&line, &items[..2]);
+    let batch = play(&line, &items[2..]);
+    let payload = &batch.payload;
+    let nodes: Vec<_> = payload.items().collect();
+    let int = |at: usize, key: &str| payload.get(nodes[at], key).and_then(|value| value.as_count());
+    assert_eq!(int(1, "agent.total_input_tokens"), Some(200));
+    assert_eq!(int(1, "agent.total_output_tokens"), Some(20));
+    assert_eq!(int(1, "agent.tool_calls_made"), Some(1));
+    // no step gave a price, so no cost is told
+    assert!(payload.get(nodes[1], "agent.estimated_cost_usd").is_none());
+    assert_eq!(int(0, "agent.total_input_tokens"), None);
+    let trace = format!("{:032}", 1);
+    assert!(nodes.iter().all(|node| payload.get_str(*node, "tollgate.run.id") == Some(&trace)));
+
+    let mut own = items;
+    own[3]["attributes"]["agent.total_input_tokens"] = json!(7);
+    let batch = play(&line, &own);
+    let root = batch.payload.items().last().unwrap();
+    assert!(matches!(batch.payload.get(root, "agent.total_input_tokens"), Some(Value::Int(7))));
+}
+
+/// Spans are told the run that only logs name, once these were committed; turns and iterations as told.
+#[test]
+fn stamps_follow_the_state() {
+    let session = sessions("claude-code").into_iter().find(|session| session.name == "claude-code/mixed").unwrap();
+    let line = Line::new(runs());
+    let (mut stamped, mut of_first) = (0, 0);
+    for payload in session.payloads {
+        let batch = line.play(payload);
+        for node in batch.payload.items() {
+            if let Some(run) = batch.payload.get_str(node, "tollgate.run.id") {
+                stamped += 1;
+                of_first += usize::from(run == "58482aff-ccd9-4a1b-a00e-22857c324a05");
+                let told = batch.payload.get_str(node, "prompt.id");
+                assert!(told.is_none_or(|told| told == run));
+            }
+        }
+    }
+    // all but two spans of the sub-agent, whose parent had not come, and start-up records
+    assert!(stamped > 60 && of_first > 40, "{of_first} of {stamped}");
+    let plain = json!({"items": [{"name": "model", "trace": 9, "span": 1, "attributes": {"model": "m", "iteration": 3,
+        "input_tokens": 1, "output_tokens": 1, "turn.id": "t"}}]});
+    let batch = line.play(request::payload(&plain));
+    let node = batch.payload.items().next().unwrap();
+    assert_eq!(batch.payload.get(node, "tollgate.run.iteration").and_then(|value| value.as_count()), Some(3));
+    assert_eq!(batch.payload.get_str(node, "tollgate.run.turn"), Some("t"));
+}
+
+/// Processing changes nothing that is shared: what is not committed was never there.
+#[test]
+fn uncommitted_is_nothing() {
+    let line = Line::new(runs());
+    line.process(request::payload(&json!({"items": agent_run(0)})));
+    assert!(line.views().is_empty());
+}
+
+/// Equal bytes that were accepted before are forwarded, but counted once.
+#[test]
+fn repeats_count_once() {
+    let line = Line::new(runs());
+    let batch = play(&line, &agent_run(0));
+    let before = line.views();
+    let mut origin = (*batch.origin).clone();
+    origin.repeat = true;
+    let mut repeat = crate::pipeline::Batch::new(origin.into(), request::payload(&json!({"items": agent_run(0)})));
+    line.runs.process(&mut repeat).unwrap();
+    assert!(repeat.effects.is_empty());
+    play(&line, &agent_run(0));
+    assert!(line.views() == before);
+}
+
+/// Beyond the limit the quietest go first; those that had not ended are counted as lost, not as runs.
+#[test]
+fn too_many_runs() {
+    let meter = Meter::new();
+    let line = Line::new(runs_with(small(10), &meter));
+    for n in 0..15 {
+        let items = agent_run(n);
+        play(&line, if n < 2 { &items } else { &items[..3] });
+    }
+    let text = meter.render();
+    assert!(text.contains("tollgate_runs_evicted_total 3"), "{text}");
+    assert!(text.contains("agent_run_iterations_count{tenant=\"acme\",feature=\"sre\"} 2"), "{text}");
+    let views = line.views();
+    assert_eq!(views.iter().filter(|view| view.state == RunState::Live).count(), 10);
+    assert_eq!(views.iter().filter(|view| view.state == RunState::Evicted).count(), 3);
+}
+
+/// Labels are capped, and never hold ids.
+#[test]
+fn labels_are_capped() {
+    let meter = Meter::new();
+    let line = Line::new(runs_with(settings(), &meter));
+    for n in 0..250_u64 {
+        let mut items = agent_run(n);
+        items[3]["attributes"]["tenant.id"] = json!(format!("tenant-{n}"));
+        items[1]["attributes"]["gen_ai.tool.name"] = json!(format!("tool-{n}"));
+        play(&line, &items);
+    }
+    wait(&line.runs, NOW, 32 * MINUTE);
+    let text = meter.render();
+    assert!(text.contains("agent_run_iterations_count{tenant=\"other\",feature=\"sre\"} 50"), "{text}");
+    assert!(text.contains("tool_name=\"other\""));
+    assert!(!text.contains("\"s1\"") && !text.contains("000000000001"));
+    assert_eq!(line.runs.sums().by_tenant.len(), 201);
+}
+
+/// A million names in one run cost no more than a few.
+#[test]
+fn names_of_a_run_are_capped() {
+    let line = Line::new(runs());
+    let items: Vec<Json> = (0..600_u64)
+        .map(|n| {
+            json!({"name": "tool", "trace": 1, "span": n + 2, "parent": 1, "attributes": {"tool": format!("t{n}"), "arguments": "x"}})
+        })
+        .collect();
+    play(&line, &items);
+    let views = line.views();
+    assert_eq!(views[0].totals.tool_calls(), 600);
+    assert!(views[0].totals.tools.len() <= 65);
+    assert!(views[0].totals.tools["other"].ok > 500);
+}
+
+/// Settings say what is wrong with them.
+#[test]
+fn bad_settings() {
+    let config: Config = serde_json::from_value(json!({"idle_timeout": "0s", "settle": "1h", "max_runs": 0})).unwrap();
+    let paths: Vec<String> = config.settings().err().unwrap().into_iter().map(|problem| problem.path).collect();
+    assert_eq!(paths, ["idle_timeout", "settle", "max_runs"]);
+    assert!(serde_json::from_value::<Config>(json!({"idle": "1m"})).is_err());
+}
