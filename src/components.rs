@@ -6,7 +6,7 @@ use crate::config::tree::Node;
 use crate::config::{ComponentId, FieldProblem, Problem, de, graph::Step, schema::Documented};
 use crate::exporters::{debug, file, otlp as otlp_grpc, otlp_http};
 use crate::pipeline::Trust;
-use crate::processors::{normalize, redact, vault};
+use crate::processors::{normalize, redact, runs, vault};
 use crate::receivers::otlp;
 use crate::telemetry::{admin, health};
 
@@ -92,6 +92,8 @@ table! {
     ProcessorKind, ProcessorConfig, ProcessorSettings:
     /// Today's names.
     Normalize = "normalize", normalize, "writes today's OpenTelemetry GenAI names beside what came";
+    /// Runs and sessions.
+    Runs = "runs", runs, "tells which run an item belongs to; adds up what runs and sessions did and cost";
     /// Content to the vault.
     Vault = "vault", vault, "moves prompts, completions and tool payloads into an encrypted, write-once vault";
     /// Typed placeholders.
@@ -125,6 +127,7 @@ impl ProcessorKind {
     pub fn step(self) -> Step {
         match self {
             Self::Normalize => Step::Normalize,
+            Self::Runs => Step::Runs,
             Self::Vault => Step::Vault,
             Self::Redact => Step::Redact,
         }
@@ -136,7 +139,7 @@ impl ProcessorSettings {
     pub fn notes(&self) -> &[FieldProblem] {
         match self {
             Self::Vault(settings) => &settings.notes,
-            Self::Normalize(_) | Self::Redact(_) => &[],
+            Self::Normalize(_) | Self::Runs(_) | Self::Redact(_) => &[],
         }
     }
 }

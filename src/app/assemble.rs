@@ -22,6 +22,7 @@ use crate::pipeline::spool::SpoolKey;
 use crate::pipeline::{EnginePlan, Exporter, Processor};
 use crate::processors::normalize::Normalize;
 use crate::processors::redact::{self, Redact};
+use crate::processors::runs::Runs;
 use crate::pseudonym::Pseudonymizer;
 use crate::receivers::otlp;
 use crate::redaction::{Detector, Ids};
@@ -154,6 +155,7 @@ impl Assembly<'_> {
         let (id, meter, vocabulary) = (id_text(id), &self.site.seams.meter, Arc::clone(&self.vocabulary));
         Ok(match settings {
             ProcessorSettings::Normalize(settings) => Arc::new(Normalize::new(id, &settings, vocabulary, meter)),
+            ProcessorSettings::Runs(settings) => Arc::new(Runs::new(id, settings, vocabulary, self.ids.clone(), meter)),
             ProcessorSettings::Vault(settings) => {
                 let (processor, vault) = vaults::build(self.site, id, &settings, vocabulary, self.ids.clone())?;
                 vaults.push(vault);
