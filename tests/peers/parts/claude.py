@@ -1,0 +1,191 @@
+"""Claude Code: the recorded sessions and the real client (offline, against the mock model) through a running tollgate.
+
+Traces, logs and metrics pass; no canary outbound; each model call is priced exactly once, equal to the client's own figure within
+1e-9 USD, whether logs, traces or both arrive. A span does not tell 1 h cache writes from 5 min ones: where the price depends on that and
+only spans arrive, the figure must say so (flag `split_unknown`).
+"""
+import json
+import os
+import subprocess
+import sys
+import threading
+from decimal import Decimal
+
+PEERS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path[:0] = [PEERS, os.path.join(PEERS, "claude_code")]
+import decode  # noqa: E402
+import mock_model  # noqa: E402
+import record  # noqa: E402
+import scenarios  # noqa: E402
+from harness import RECORDINGS, SIGNALS, Gateway, Sink, Stock, available, check, figure, files, finish, say, texts, until, workdir  # noqa: E402
+from leaks import Search  # noqa: E402
+from leak import error_text, in_errors  # noqa: E402
+
+FOLDER = os.path.join(RECORDINGS, "claude-code")
+CLOSE = Decimal("1e-9")
+CALL_RECORDS = ("claude_code.llm_request", "api_request")
+
+
+def gateway_for(work, name, signals=SIGNALS):
+    """A gateway with pipelines for some signals only, one exporter, and its sink."""
+    folder = os.path.join(work, name)
+    sink = Sink(os.path.join(folder, "sink"))
+
+    def only(config):
+        config["service"]["pipelines"] = {signal: pipeline for signal, pipeline in config["service"]["pipelines"].items() if signal in signals}
+
+    return Gateway(folder, {"otlp_http": {"endpoint": f"http://127.0.0.1:{sink.http}"}}, change=only).start(), sink
+
+
+def outbound(sink):
+    """Items that the sink got: [(signal, item)]"""
+    out = []
+    for path in files("*.pb", sink.dir):
+        signal, request = decode.load(path)
+        out += [(signal, item) for item in decode.items(signal, request)]
+    return out
+
+
+def call_records(items):
+    """{request id: [attributes of the records that tell of the call]}"""
+    calls = {}
+    for _, item in items:
+        if item["name"] in CALL_RECORDS and (key := item["attributes"].get("request_id")):
+            calls.setdefault(key, []).append(item["attributes"])
+    return calls
+
+
+def prices(name, items, wanted):
+    """`wanted`: {request id: the client's own USD}. Every call priced once, and right."""
+    calls = call_records(items)
+    once, wrong, unsure = 0, [], 0
+    for key, own in wanted.items():
+        priced = [a for a in calls.get(key, []) if a.get("tollgate.cost.status") == "priced"]
+        if len(priced) != 1:
+            wrong.append(f"{key}: priced {len(priced)} times, records {[a.get('tollgate.cost.status') for a in calls.get(key, [])]}")
+            continue
+        once += 1
+        attributes = priced[0]
+        exact = Decimal(attributes["tollgate.cost.usd"])
+        parts = sum(Decimal(attributes.get(f"tollgate.cost.{part}_usd", "0")) for part in ("input", "output", "cache_read", "cache_write", "fees"))
+        if parts != exact:
+            wrong.append(f"{key}: parts {parts}, total {exact}")
+        if abs(Decimal(attributes["gen_ai.usage.cost"]) - exact) > CLOSE:
+            wrong.append(f"{key}: double {attributes['gen_ai.usage.cost']}, decimal {exact}")
+        if abs(exact - own) > CLOSE:
+            if "split_unknown" in (attributes.get("tollgate.cost.flags") or []):
+                unsure += 1
+            else:
+                wrong.append(f"{key}: {exact}, own figure {own}")
+    others = [key for key, records in calls.items() if key not in wanted and any(a.get("tollgate.cost.status") == "priced" for a in records)]
+    check(f"{name}: each of {len(wanted)} calls priced exactly once, equal to its own cost within {CLOSE} USD", wanted and not wrong and not others, "; ".join((wrong + others)[:4]))
+    figure(f"{name}: priced", once)
+    if unsure:
+        figure(f"{name}: of them marked split_unknown (a span alone can't tell)", unsure)
+    return unsure
+
+
+def clean(name, sink, canaries, gateway):
+    """No canary outbound, but for error messages; every canary is in the vault, unless it came in error text only."""
+    may = error_text()
+    errors = {value for value, keys in canaries.items() if keys & may}
+    search = Search(set(canaries) - errors)
+    search.tree(sink.dir)
+    wrong = in_errors(sink, may)
+    check(f"{name}: no canary outbound", not search.found and not wrong, f"{sorted(search.found)[:4]} {sorted(wrong)[:4]}")
+    documents = Stock(gateway.store, gateway.identity).documents()
+    stored = "\n".join(text for _, document in documents for text in texts(document))
+    return [value for value, keys in canaries.items() if keys - may and value not in stored]
+
+
+def recorded(work, manifest, name, signals, pipelines=SIGNALS):
+    """Replays the given signals of every recorded session."""
+    gateway, sink = gateway_for(work, name, pipelines)
+    canaries, own = {}, {}
+    for session_name, session in manifest["sessions"].items():
+        sent = [f for f in session["files"] if f["signal"] in signals]
+        gateway.replay(os.path.join(FOLDER, session_name), sent)
+        for one in session["canaries"].values():
+            keys = {place.split()[-1] for signal in signals if signal != "metrics" for place in one["seen"].get(signal, [])}
+            if keys:
+                canaries.setdefault(one["value"], set()).update(keys)
+        for call in session["calls"]:
+            if "cost_usd" in call and any(r["signal"] in signals for r in call["records"]):
+                own[call["request_id"]] = Decimal(call["cost_usd"])
+    until("delivered", gateway.drained, 60)
+    check(f"{name}: a clean end", gateway.stop() == 0)
+    items = outbound(sink)
+    for signal in signals:
+        got = sum(s == signal for s, _ in items)
+        sent = sum(1 for session_name, session in manifest["sessions"].items() for f in session["files"] if f["signal"] == signal
+                   for _ in decode.items(signal, decode.load(os.path.join(FOLDER, session_name, f["file"]))[1]))
+        check(f"{name}: all {sent} {signal} items pass", got == sent, str(got))
+    missing = clean(name, sink, canaries, gateway)
+    check(f"{name}: every canary in the vault", not missing, missing[:5])
+    unsure = prices(name, items, own)
+    if signals != ("traces",):
+        check(f"{name}: no price is unsure", not unsure, str(unsure))
+
+
+def real(work, name, protocol):
+    """One session with the real client, pointed at tollgate."""
+    session = {**scenarios.SESSIONS[name], "protocol": protocol, "hooks": None}
+    canaries = scenarios.Canaries(name)
+    gateway, sink = gateway_for(work, f"real-{name}")
+    lanes = json.loads(json.dumps(canaries.fill(session["lanes"])).replace("{cwd}", record.CWD))
+    mock = mock_model.Mock(name, lanes, pace=0.3)
+    model = mock_model.serve(mock)
+    endpoint = f"http://127.0.0.1:{gateway.grpc if protocol == 'grpc' else gateway.http}"
+    record.prepare(name, session, canaries, endpoint)
+    env = record.environment(session, endpoint, f"http://127.0.0.1:{model.server_address[1]}")
+    reported = Decimal(0)
+    for i, prompt in enumerate(canaries.fill(session["prompts"])):
+        command = [record.CLAUDE, "-p", prompt, "--model", session["model"], "--max-turns", "12", "--output-format", "json",
+                   "--append-system-prompt", canaries.fill(scenarios.SYSTEM)]
+        command += ["--resume", record.session_uuid(name)] if i else ["--session-id", record.session_uuid(name)]
+        if session.get("mcp"):
+            command += ["--mcp-config", f"{record.HOME}/mcp.json", "--strict-mcp-config"]
+        command += canaries.fill(session.get("arguments", []))
+        done = subprocess.run(command, env=env, cwd=record.CWD, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
+        try:
+            result = json.loads(done.stdout)
+        except ValueError:
+            result = {}
+        check(f"real {name} ({protocol}): Claude Code ends well", done.returncode == 0 and result.get("subtype") == "success", done.stdout[-300:] + done.stderr[-300:])
+        reported += Decimal(str(result.get("total_cost_usd", 0)))
+    threading.Thread(target=model.shutdown).start()
+    until("delivered", gateway.drained, 60)
+    check(f"real {name}: a clean end", gateway.stop() == 0)
+    items = outbound(sink)
+    for signal in SIGNALS:
+        got = sum(s == signal for s, _ in items)
+        check(f"real {name}: {signal} pass", got > 0)
+        figure(f"real {name}: {signal}", got)
+    search = Search(set(canaries.values()) - {value for place, value in canaries.items() if place == "apierror"})
+    search.tree(sink.dir)
+    wrong = in_errors(sink, error_text())
+    check(f"real {name}: no canary outbound", not search.found and not wrong, f"{sorted(search.found)[:4]} {sorted(wrong)[:4]}")
+    own = {item["attributes"]["request_id"]: Decimal(str(item["attributes"]["cost_usd"])) for _, item in items if item["name"] == "api_request"}
+    answered = {row["request_id"] for row in mock.ledger if "error" not in row}
+    check(f"real {name}: every answered call has its record", answered == set(own), f"{len(answered)} answered, {len(own)} told")
+    prices(f"real {name}", items, own)
+    total = sum(Decimal(a["tollgate.cost.usd"]) for records in call_records(items).values() for a in records if a.get("tollgate.cost.status") == "priced")
+    check(f"real {name}: the sum is what the client reports", abs(total - reported) <= CLOSE * max(1, len(own)), f"{total}, client {reported}")
+
+
+def main():
+    work = workdir("claude")
+    check("this tollgate prices calls", "cost" in available(), str(available()))
+    with open(os.path.join(FOLDER, "manifest.json")) as f:
+        manifest = json.load(f)
+    recorded(work, manifest, "both", SIGNALS)
+    recorded(work, manifest, "logs only", ("logs", "metrics"))
+    recorded(work, manifest, "traces only", ("traces",), ("traces",))
+    for name, protocol in (("plain", "http/protobuf"), ("mixed", "grpc")):
+        real(work, name, protocol)
+    finish(work)
+
+
+if __name__ == "__main__":
+    say("claude: recorded sessions, then the real client against the mock model")
+    main()
