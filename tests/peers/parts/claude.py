@@ -50,7 +50,7 @@ def call_records(items):
     """{request id: [attributes of the records that tell of the call]}"""
     calls = {}
     for _, item in items:
-        if item["name"] in CALL_RECORDS and (key := item["attributes"].get("request_id")):
+        if decode.name_of(item) in CALL_RECORDS and (key := item["attributes"].get("request_id")):
             calls.setdefault(key, []).append(item["attributes"])
     return calls
 
@@ -165,7 +165,7 @@ def real(work, name, protocol):
     search.tree(sink.dir)
     wrong = in_errors(sink, error_text())
     check(f"real {name}: no canary outbound", not search.found and not wrong, f"{sorted(search.found)[:4]} {sorted(wrong)[:4]}")
-    own = {item["attributes"]["request_id"]: Decimal(str(item["attributes"]["cost_usd"])) for _, item in items if item["name"] == "api_request"}
+    own = {item["attributes"]["request_id"]: Decimal(str(item["attributes"]["cost_usd"])) for _, item in items if decode.name_of(item) == "api_request"}
     answered = {row["request_id"] for row in mock.ledger if "error" not in row}
     check(f"real {name}: every answered call has its record", answered == set(own), f"{len(answered)} answered, {len(own)} told")
     prices(f"real {name}", items, own)
