@@ -10,7 +10,7 @@ use crate::rng::Rng;
 use crate::telemetry::Meter;
 use crate::vault::books::Writer;
 use crate::vault::names::{self, Names};
-use crate::vault::seal::{AgeSealer, Sealer};
+use crate::vault::seal::AgeSealer;
 use crate::vault::store::{self, DirectoryStore, VaultStore};
 use crate::vault::ticket::UriBase;
 use crate::vault::uploader::{self, Journal, Pace, Uploader};
@@ -42,17 +42,8 @@ pub struct Built {
 
 /// Makes a vault; `journal` is the spool as the holder `id` sees it ([`crate::vault::uploader::SpoolJournal`]).
 pub fn build(id: &Arc<str>, settings: &Settings, site: &Site, journal: Arc<dyn Journal>) -> Built {
-    build_with(id, settings, site, journal, Arc::new(AgeSealer::new(settings.recipients.clone())))
-}
-
-/// The same with another sealer: for simulations and for the leak search's self-check.
-pub fn build_with(
-    id: &Arc<str>,
-    settings: &Settings,
-    site: &Site,
-    journal: Arc<dyn Journal>,
-    sealer: Arc<dyn Sealer>,
-) -> Built {
+    let sealer = settings.sealer.clone();
+    let sealer = sealer.unwrap_or_else(|| Arc::new(AgeSealer::new(settings.recipients.clone())));
     let store: Option<(Arc<dyn VaultStore>, &str, UriBase)> = match &settings.store {
         StoreSettings::None => None,
         StoreSettings::Directory(path) => {

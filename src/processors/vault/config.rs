@@ -2,13 +2,14 @@
 //! chosen for S3, names need no escaping. **Not here**: clients (`vault/store`).
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{ByteSize, FieldProblem, Span};
-use crate::vault::seal::parse_recipient;
+use crate::vault::seal::{Sealer, parse_recipient};
 use crate::vault::store::settings::{Lock, LockMode, S3Settings};
 
 /// Shortest retention in compliance mode.
@@ -152,6 +153,19 @@ pub struct Settings {
     pub index_interval: Duration,
     /// What the user should know.
     pub notes: Vec<FieldProblem>,
+    /// Seals in place of age.
+    pub(super) sealer: Option<Arc<dyn Sealer>>,
+}
+
+impl Settings {
+    /// Seals with something else than age, so that a leak search can show that it would find something. No configuration
+    /// leads here.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn sealed_by_for_self_check(mut self, sealer: Arc<dyn Sealer>) -> Self {
+        self.sealer = Some(sealer);
+        self
+    }
 }
 
 /// Where content goes.
@@ -201,6 +215,7 @@ impl Config {
             object_age: self.object_age.0,
             index_interval: self.index_interval.0,
             notes,
+            sealer: None,
         })
     }
 

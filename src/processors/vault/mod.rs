@@ -28,7 +28,7 @@ mod row;
 mod shape;
 mod stamp;
 
-pub use build::{Built, Site, build, build_with};
+pub use build::{Built, Site, build};
 pub use config::{Config, Leave, Settings, StoreSettings};
 
 use gather::{Compressors, Keeper};

@@ -1,5 +1,5 @@
 //! The spool on a simulated disk, driven from seeds in one thread: crashes (also during recovery), torn writes, full
-//! disks, I/O errors, jumping clocks. `TOLLGATE_SEED=n` runs one seed, `TOLLGATE_SEEDS=n` that many.
+//! disks, I/O errors, jumping clocks. `TOLLGATE_SEED=n` runs that seed, `TOLLGATE_SEEDS=n` so many.
 
 #![expect(clippy::print_stdout, reason = "seeds and figures, shown on request")]
 #![expect(clippy::needless_range_loop, reason = "a consumer's number is its name in the model")]
@@ -434,7 +434,7 @@ fn from_env(name: &str) -> Option<u64> {
 #[test]
 fn seeds() {
     let (first, count) = match (from_env("TOLLGATE_SEED"), from_env("TOLLGATE_SEEDS")) {
-        (Some(seed), _) => (seed, 1),
+        (Some(seed), count) => (seed, count.unwrap_or(1)),
         (None, count) => (1, count.unwrap_or(200)),
     };
     let (mut acked, mut sent, mut seen) = (0, 0, BTreeMap::<&str, u64>::new());

@@ -1,0 +1,247 @@
+//! The leak search's self-check: with sealing switched off it must find what it looks for. The same way through a whole
+//! gateway, sealed, must leave nothing. The search over every recording, outbound included, is `tests/peers/run.sh leak`.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use bytes::Bytes;
+use tollgate::app::build::Seams;
+use tollgate::app::{App, assemble, resolve};
+use tollgate::clock::SystemClock;
+use tollgate::components::ProcessorSettings;
+use tollgate::config::env::Lookup;
+use tollgate::pipeline::RealDisk;
+use tollgate::rng::SystemRng;
+use tollgate::telemetry::{Health, Meter};
+use tollgate::vault::seal::{NewSession, SealFailed, Sealer, SessionSeal};
+
+const RECORDING: &str = "tests/recordings/claude-code";
+const SESSION: &str = "plain";
+
+/// What is switched off.
+#[derive(Clone, Copy, Default)]
+struct Off {
+    /// The vault's fragments stay plain.
+    vault: bool,
+    /// The spool's segments stay plain.
+    spool: bool,
+}
+
+/// A sealer that does not seal.
+struct Plain;
+
+struct PlainSession;
+
+impl Sealer for Plain {
+    fn new_session(&self) -> Result<NewSession, SealFailed> {
+        Ok(NewSession { seal: Box::new(PlainSession), object: Bytes::from_static(b"no key\n") })
+    }
+}
+
+impl SessionSeal for PlainSession {
+    fn key_id(&self) -> &str {
+        "0000000000000000"
+    }
+
+    fn seal(&self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), SealFailed> {
+        out.extend_from_slice(plain);
+        Ok(())
+    }
+}
+
+struct Nothing;
+
+impl Lookup for Nothing {
+    fn var(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    fn file(&self, _: &str) -> Result<String, String> {
+        Err("no files here".to_owned())
+    }
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Canaries of the session that stand in its traces and logs.
+fn canaries() -> Vec<String> {
+    let text = fs::read_to_string(root().join(RECORDING).join("manifest.json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let all = manifest["sessions"][SESSION]["canaries"].as_object().unwrap().values();
+    let seen = all.filter(|one| ["traces", "logs"].iter().any(|signal| !one["seen"][signal].is_null()));
+    seen.map(|one| one["value"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Two branches: what a third party gets, and, for the spool, everything, to an exporter in the house that is away.
+fn configuration(folder: &Path) -> String {
+    let public = tollgate::vault::keygen::keygen(&folder.join("auditor.key")).unwrap();
+    let at = |name: &str| folder.join(name).display().to_string();
+    serde_json::json!({
+        "receivers": { "otlp": { "protocols": { "http": { "endpoint": "127.0.0.1:0" } } } },
+        "processors": {
+            "normalize": {},
+            "vault": { "recipients": [public], "store": { "directory": at("vault") }, "writer": "test", "object_age": "100ms", "index_interval": "100ms" },
+            "redact": {},
+        },
+        "exporters": {
+            "file": { "path": at("outbound.jsonl") },
+            "otlp_http/house": { "endpoint": "http://127.0.0.1:9", "trust": "internal" },
+        },
+        "extensions": { "admin": { "endpoint": "127.0.0.1:0" } },
+        "spool": { "directory": at("data/spool"), "max_size": "64MiB" },
+        "limits": { "shutdown": "1s" },
+        "service": {
+            "extensions": ["admin"],
+            "pipelines": {
+                "traces": { "receivers": ["otlp"], "processors": ["normalize", "vault", "redact"], "exporters": ["file"] },
+                "logs": { "receivers": ["otlp"], "processors": ["normalize", "vault", "redact"], "exporters": ["file"] },
+                "metrics": { "receivers": ["otlp"], "processors": ["redact"], "exporters": ["file"] },
+                "traces/house": { "receivers": ["otlp"], "exporters": ["otlp_http/house"] },
+            },
+        },
+    })
+    .to_string()
+}
+
+async fn start(folder: &Path, off: Off) -> App {
+    fs::create_dir_all(folder.join("data")).unwrap();
+    let read = resolve::read("test", &configuration(folder), &Nothing, folder);
+    let (_, mut valid) = read.result.map_err(|problems| read.source.render(&problems, false)).unwrap();
+    if off.spool {
+        valid.spool = valid.spool.unsealed_for_self_check();
+    }
+    for placed in &mut valid.processors {
+        if let (true, ProcessorSettings::Vault(settings)) = (off.vault, &mut placed.what) {
+            *settings = settings.clone().sealed_by_for_self_check(Arc::new(Plain));
+        }
+    }
+    let seams = Seams {
+        clock: Arc::new(SystemClock::new()),
+        rng: Arc::new(SystemRng),
+        disk: Arc::new(RealDisk),
+        meter: Meter::new(),
+        health: Health::new(),
+    };
+    let blueprint = assemble::blueprint(valid, &seams).unwrap();
+    App::start(blueprint, seams).await.unwrap()
+}
+
+/// One HTTP request; the whole answer.
+fn http(to: SocketAddr, head: &str, body: &[u8]) -> Vec<u8> {
+    let mut stream = TcpStream::connect(to).unwrap();
+    let length = body.len();
+    write!(stream, "{head} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/x-protobuf\r\ncontent-length: {length}\r\n\r\n").unwrap();
+    stream.write_all(body).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    answer
+}
+
+/// Replays the session; then every byte the gateway wrote or showed: (what, bytes).
+async fn played(off: Off) -> Vec<(String, Vec<u8>)> {
+    let folder = tempfile::tempdir().unwrap();
+    let app = start(folder.path(), off).await;
+    let address = |name: &str| app.addresses().iter().find(|(what, _)| what == name).unwrap().1;
+    let (otlp, admin) = (address("otlp http"), address("admin"));
+    let mut files: Vec<PathBuf> =
+        fs::read_dir(root().join(RECORDING).join(SESSION)).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|ending| ending == "pb"));
+    files.sort();
+    let shown = tokio::task::spawn_blocking(move || {
+        for path in files {
+            let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+            let signal = name.split('-').nth(1).unwrap();
+            let answer = http(otlp, &format!("POST /v1/{signal}"), &fs::read(&path).unwrap());
+            assert!(answer.starts_with(b"HTTP/1.1 200"), "{name}: {}", String::from_utf8_lossy(&answer));
+        }
+        ["/", "/metrics", "/readyz"].map(|page| (page.to_owned(), http(admin, &format!("GET {page}"), b"")))
+    });
+    let mut out: Vec<_> = shown.await.unwrap().into();
+    collect(folder.path(), &mut out);
+    app.shutdown().await;
+    collect(folder.path(), &mut out);
+    out
+}
+
+fn collect(folder: &Path, out: &mut Vec<(String, Vec<u8>)>) {
+    for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        let path = entry.path();
+        if path.is_dir() {
+            collect(&path, out);
+        } else {
+            out.push((path.display().to_string(), fs::read(&path).unwrap()));
+        }
+    }
+}
+
+/// Which canaries stand in these bytes: as they are, in hex, base64 (any alignment) or UTF-16, and in compressed frames.
+fn found(canaries: &[String], bytes: &[u8], depth: u32) -> BTreeSet<String> {
+    let mut out = BTreeSet::new();
+    for canary in canaries {
+        let tail = canary.get(canary.len() - 16..).unwrap();
+        let wide: Vec<u8> = tail.bytes().flat_map(|byte| [byte, 0]).collect();
+        let mut forms = vec![tail.as_bytes().to_vec(), tollgate::hex::encode(tail.as_bytes()).into_bytes(), wide];
+        for shift in 0..3 {
+            let coded = STANDARD_NO_PAD.encode([&b"\0\0\0"[..shift], tail.as_bytes()].concat());
+            forms.push(coded.as_bytes()[(shift * 8).div_ceil(6)..(shift + 16) * 8 / 6].to_vec());
+        }
+        if forms.iter().any(|form| memchr::memmem::find(bytes, form).is_some()) {
+            out.insert(canary.clone());
+        }
+    }
+    if depth > 0 {
+        for at in memchr::memmem::find_iter(bytes, b"\x28\xb5\x2f\xfd") {
+            let mut inner = Vec::new();
+            if let Ok(decoder) = zstd::stream::read::Decoder::new(&bytes[at..]) {
+                // what follows a frame makes an error; what was read before it counts
+                drop(decoder.single_frame().take(64 << 20).read_to_end(&mut inner));
+            }
+            out.extend(found(canaries, &inner, depth - 1));
+        }
+        for at in memchr::memmem::find_iter(bytes, b"\x1f\x8b\x08") {
+            let mut inner = Vec::new();
+            drop(flate2::read::GzDecoder::new(&bytes[at..]).take(64 << 20).read_to_end(&mut inner));
+            out.extend(found(canaries, &inner, depth - 1));
+        }
+    }
+    out
+}
+
+/// Canaries by where they were found: the last two folders of the path tell.
+fn search(seen: &[(String, Vec<u8>)], part: &str) -> BTreeSet<String> {
+    let canaries = canaries();
+    seen.iter().filter(|(path, _)| path.contains(part)).flat_map(|(_, bytes)| found(&canaries, bytes, 3)).collect()
+}
+
+/// Sealed, content must be nowhere: not in the spool, the store, what went out, what is shown.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sealed_gateway_leaves_no_canary() {
+    let seen = played(Off::default()).await;
+    for part in ["/spool/", "/vault/", "outbound", "/metrics"] {
+        assert!(seen.iter().any(|(path, bytes)| path.contains(part) && !bytes.is_empty()), "nothing to search: {part}");
+    }
+    assert_eq!(search(&seen, ""), BTreeSet::new());
+}
+
+/// With the vault's sealing off the search must find every canary in the store, and none that went out.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_search_finds_what_an_unsealed_vault_leaves() {
+    let seen = played(Off { vault: true, ..Off::default() }).await;
+    assert_eq!(search(&seen, "/vault/"), canaries().into_iter().collect());
+    assert_eq!(search(&seen, "outbound"), BTreeSet::new());
+}
+
+/// With the spool's sealing off the search must find what waits there for an exporter in the house.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_search_finds_what_an_unsealed_spool_leaves() {
+    let seen = played(Off { spool: true, ..Off::default() }).await;
+    assert_ne!(search(&seen, "/spool/"), BTreeSet::new());
+}
