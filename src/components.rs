@@ -6,7 +6,7 @@ use crate::config::tree::Node;
 use crate::config::{ComponentId, FieldProblem, Problem, de, graph::Step, schema::Documented};
 use crate::exporters::{debug, file, otlp as otlp_grpc, otlp_http};
 use crate::pipeline::Trust;
-use crate::processors::{normalize, redact, runs, vault};
+use crate::processors::{cost, normalize, redact, runs, vault};
 use crate::receivers::otlp;
 use crate::telemetry::{admin, health};
 
@@ -92,6 +92,8 @@ table! {
     ProcessorKind, ProcessorConfig, ProcessorSettings:
     /// Today's names.
     Normalize = "normalize", normalize, "writes today's OpenTelemetry GenAI names beside what came";
+    /// Prices.
+    Cost = "cost", cost, "prices each model call once, exactly, from a versioned rate table";
     /// Runs and sessions.
     Runs = "runs", runs, "tells which run an item belongs to; adds up what runs and sessions did and cost";
     /// Content to the vault.
@@ -127,6 +129,7 @@ impl ProcessorKind {
     pub fn step(self) -> Step {
         match self {
             Self::Normalize => Step::Normalize,
+            Self::Cost => Step::Cost,
             Self::Runs => Step::Runs,
             Self::Vault => Step::Vault,
             Self::Redact => Step::Redact,
@@ -139,7 +142,7 @@ impl ProcessorSettings {
     pub fn notes(&self) -> &[FieldProblem] {
         match self {
             Self::Vault(settings) => &settings.notes,
-            Self::Normalize(_) | Self::Runs(_) | Self::Redact(_) => &[],
+            Self::Normalize(_) | Self::Cost(_) | Self::Runs(_) | Self::Redact(_) => &[],
         }
     }
 }

@@ -17,9 +17,11 @@ use crate::exporters::remote::Deps;
 use crate::exporters::{debug, file, otlp as otlp_grpc, otlp_http};
 use crate::genai::Vocabulary;
 use crate::net::{Endpoint, Proxies};
+use crate::otlp::Signal;
 use crate::pipeline::plan::{Limits, PipelinePlan};
 use crate::pipeline::spool::SpoolKey;
 use crate::pipeline::{EnginePlan, Exporter, Processor};
+use crate::processors::cost::Cost;
 use crate::processors::normalize::Normalize;
 use crate::processors::redact::{self, Redact};
 use crate::processors::runs::Runs;
@@ -111,7 +113,10 @@ impl Assembly<'_> {
         let mut vaults: Vec<Vault> = Vec::new();
         let mut processors: HashMap<ComponentId, Arc<dyn Processor>> = HashMap::new();
         for Placed { id, what } in valid.processors {
-            let processor = self.processor(&id, what, &mut vaults)?;
+            let holders =
+                valid.pipelines.iter().filter(|pipeline| pipeline.processors.iter().any(|(held, _)| *held == id));
+            let signals = holders.map(|pipeline| pipeline.signal).collect();
+            let processor = self.processor(&id, what, signals, &mut vaults)?;
             processors.insert(id, processor);
         }
         let mut exporters: HashMap<ComponentId, Arc<dyn Exporter>> = HashMap::new();
@@ -150,11 +155,16 @@ impl Assembly<'_> {
         &self,
         id: &ComponentId,
         settings: ProcessorSettings,
+        signals: Vec<Signal>,
         vaults: &mut Vec<Vault>,
     ) -> Result<Arc<dyn Processor>, String> {
         let (id, meter, vocabulary) = (id_text(id), &self.site.seams.meter, Arc::clone(&self.vocabulary));
         Ok(match settings {
             ProcessorSettings::Normalize(settings) => Arc::new(Normalize::new(id, &settings, vocabulary, meter)),
+            ProcessorSettings::Cost(mut settings) => {
+                settings.signals = signals;
+                Arc::new(Cost::new(id, &settings, vocabulary, meter).map_err(|error| error.0)?)
+            }
             ProcessorSettings::Runs(settings) => Arc::new(Runs::new(id, settings, vocabulary, self.ids.clone(), meter)),
             ProcessorSettings::Vault(settings) => {
                 let (processor, vault) = vaults::build(self.site, id, &settings, vocabulary, self.ids.clone())?;

@@ -70,6 +70,19 @@ fn examples_load() {
     assert!(seen >= 3);
 }
 
+/// The configuration inside the Kubernetes example loads too.
+#[test]
+fn the_sidecar_configuration_loads() {
+    let manifest = fs::read_to_string(root().join("deploy/kubernetes/sidecar.yaml")).unwrap();
+    let (_, rest) = manifest.split_once("config.yaml: |\n").unwrap();
+    let text: String = rest
+        .lines()
+        .take_while(|line| line.starts_with("    ") || line.is_empty())
+        .map(|line| format!("{}\n", line.get(4..).unwrap_or("")))
+        .collect();
+    assert_eq!(problems("sidecar", &text), "");
+}
+
 /// Each file in tests/cases/config is a wrong configuration; what the user sees stands in its snapshot.
 #[test]
 fn wrong_configurations_say_what_is_wrong() {

@@ -69,6 +69,16 @@ static PANELS: &[(&str, &[Line])] = &[
         ],
     ),
     (
+        "What it cost",
+        &[
+            ("USD", &names::COST_USD),
+            ("calls", &names::COST_CALLS),
+            ("calls without a price", &names::COST_UNPRICED),
+            ("calls left unbilled", &names::COST_UNBILLED),
+            ("rate table", &names::RATES_INFO),
+        ],
+    ),
+    (
         "Where the content is",
         &[
             ("fragments sealed", &names::VAULT_FRAGMENTS),
