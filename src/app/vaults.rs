@@ -12,6 +12,7 @@ use crate::genai::Vocabulary;
 use crate::pipeline::{Processor, Quarantine};
 use crate::processors::vault::{self, Settings, StoreSettings};
 use crate::pseudonym::IdPolicy;
+use crate::vault::store::DirectoryStore;
 use crate::vault::uploader::{SpoolJournal, Uploader};
 
 /// What a vault brings besides its processor.
@@ -33,7 +34,7 @@ pub(super) fn build(
     ids: Arc<dyn IdPolicy>,
 ) -> Result<(Arc<dyn Processor>, Vault), String> {
     if let StoreSettings::Directory(path) = &settings.store {
-        std::fs::create_dir_all(path)
+        DirectoryStore::prepare(path)
             .map_err(|error| format!("can't use the vault's folder {}: {error}", path.display()))?;
     }
     let seams = &site.seams;

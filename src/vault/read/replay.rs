@@ -176,13 +176,13 @@ impl Replay {
         let (mut calls, mut tools, mut unpriced, mut sum) = (0_u64, 0_u64, 0_u64, Decimal::ZERO);
         for entry in &self.entries {
             let (call, status, usd) = facts(entry);
-            calls += u64::from(call == "model");
+            calls += u64::from(call == "model" && !matches!(status, "deferred" | "not_counted"));
             tools += u64::from(call == "tool");
             unpriced += u64::from(status == "unpriced");
             sum += usd.filter(|_| status == "priced").and_then(|usd| usd.parse::<Decimal>().ok()).unwrap_or_default();
         }
         let open = if unpriced > 0 { format!(", {unpriced} without a price") } else { String::new() };
-        format!("{calls} model calls, {tools} tool calls, {} USD{open}", sum.normalize())
+        format!("model calls: {calls}, tool calls: {tools}, cost: {} USD{open}", sum.normalize())
     }
 }
 
@@ -206,7 +206,8 @@ fn headline(entry: &Entry) -> String {
     let mut push = |word: Option<&str>| words.extend(word.filter(|word| !word.is_empty()).map(str::to_owned));
     let head = entry.item.as_ref().map(|item| &item.head);
     let tail = entry.row.as_ref().map(|row| &row.tail);
-    push(head.map(|head| &*head.name).or(tail.and_then(|tail| tail.action_type.as_deref())));
+    let action = tail.map(|tail| tail.action_type.as_deref().unwrap_or(&tail.call));
+    push(head.map(|head| &*head.name).filter(|name| !name.is_empty()).or(action));
     let named = |word: &&str| !head.is_some_and(|head| head.name.contains(*word));
     let tool = head.and_then(|head| head.tool.as_deref()).or(tail.and_then(|tail| tail.tool_name.as_deref()));
     push(tool.filter(named));
@@ -240,11 +241,14 @@ const PARTS: [(&str, &str); 6] = [
 fn body(item: &Item, before: &mut Vec<Said>, out: &mut dyn Write) -> io::Result<()> {
     for (part, who) in PARTS {
         let pieces = item.content.iter().filter(|piece| piece.part == part);
-        let said: Vec<Said> = pieces.flat_map(|piece| said(&piece.value, who)).collect();
+        let who = if part == "output" && item.head.call == "tool" { "result" } else { who };
+        let mut said: Vec<Said> = pieces.flat_map(|piece| said(&piece.value, who)).collect();
+        // instrumentations like to say a thing twice in one item
+        said.dedup();
         let known =
             if part == "input" { said.iter().zip(before.iter()).take_while(|(a, b)| a == b).count() } else { 0 };
         if known > 0 {
-            writeln!(out, "  ({known} earlier messages as before)")?;
+            writeln!(out, "  ({known} earlier {} as before)", if known == 1 { "message" } else { "messages" })?;
         }
         said.iter().skip(known).try_for_each(|said| speak(said, out))?;
         match part {

@@ -28,6 +28,15 @@ impl DirectoryStore {
         Self { root: root.into() }
     }
 
+    /// Makes the folder (0700) if it is missing, so that one that can't be used is told at start.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    pub fn prepare(root: &Path) -> io::Result<()> {
+        std::fs::DirBuilder::new().mode(0o700).recursive(true).create(root)?;
+        std::fs::File::open(root)?.sync_all()
+    }
+
     /// The file of `name`; refuses names that would leave the folder.
     fn path(&self, name: &str) -> Result<PathBuf, StoreError> {
         let relative = Path::new(name);

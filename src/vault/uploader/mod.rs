@@ -259,15 +259,34 @@ impl Uploader {
 
     async fn seal_index(&mut self) {
         self.index_more = false;
-        for Run { log, leaves, more } in self.shelf.free_leaves(INDEX_BYTES, self.caught_up) {
-            let (journal, prefix) = (Arc::clone(&self.parts.journal), self.parts.writer.names().prefix().to_owned());
-            let Some(body) = index_body(&*journal, &prefix, &log, &leaves).await else { continue };
-            if self.parts.journal.seal(&log.account, body).is_err() {
-                self.index_more = true;
-                return;
-            }
+        let (journal, prefix) = (Arc::clone(&self.parts.journal), self.parts.writer.names().prefix().to_owned());
+        for Run { log, mut leaves, more } in self.shelf.free_leaves(INDEX_BYTES, self.caught_up) {
             self.index_more |= more;
-            self.shelf.sealing_leaves(&log, leaves.len());
+            loop {
+                let sealed = index_body(&*journal, &prefix, &log, &leaves).await;
+                match sealed.map(|body| journal.seal(&log.account, body)) {
+                    Ok(Ok(())) => {
+                        self.shelf.sealing_leaves(&log, leaves.len());
+                        break;
+                    }
+                    // a full spool has room for small seals, and each one that is done makes more
+                    Ok(Err(_)) if leaves.len() > 1 => leaves.truncate(leaves.len() / 4 + 1),
+                    Ok(Err(_)) => {
+                        self.index_more = true;
+                        return;
+                    }
+                    // an operator dropped it from the spool
+                    Err((seq, Failure::Gone)) => {
+                        self.shelf.forget_leaves(&log, seq);
+                        self.index_more = true;
+                        break;
+                    }
+                    Err((_, Failure::Store(error))) => {
+                        tracing::error!(vault = &*self.parts.id, %error, "index lines can't be read from the spool");
+                        break;
+                    }
+                }
+            }
         }
     }
 
@@ -344,21 +363,28 @@ enum Haste {
     All,
 }
 
-/// The seal of an index object: the object itself is inside.
-async fn index_body(journal: &dyn Journal, prefix: &str, log: &Log, leaves: &[Leaves]) -> Option<bytes::Bytes> {
-    let first = leaves.first()?;
+/// The seal of an index object: the object itself is inside. An error names the record.
+async fn index_body(
+    journal: &dyn Journal,
+    prefix: &str,
+    log: &Log,
+    leaves: &[Leaves],
+) -> Result<bytes::Bytes, (Seq, Failure)> {
+    let damaged = || Failure::Store(StoreError::Corrupt("a record of the spool can't be understood".to_owned()));
+    let Some(first) = leaves.first() else { return Err((Seq(0), damaged())) };
     let mut lines = Vec::with_capacity(leaves.iter().map(|leaves| leaves.len).sum());
     for leaves in leaves {
-        let body = flight::body(journal, leaves.seq).await.ok()?;
-        let (_, rest): (record::LeafHeader, _) = record::unpack(&body)?;
+        let body = flight::body(journal, leaves.seq).await.map_err(|failure| (leaves.seq, failure))?;
+        let unpacked = record::unpack::<record::LeafHeader>(&body);
+        let (_, rest) = unpacked.ok_or_else(|| (leaves.seq, damaged()))?;
         lines.extend_from_slice(&rest);
     }
-    let compressed = zstd::bulk::compress(&lines, INDEX_LEVEL).ok()?;
+    let compressed = zstd::bulk::compress(&lines, INDEX_LEVEL).map_err(|_| (first.seq, damaged()))?;
     let names = Names::new(prefix, &log.writer, &log.epoch);
     let header = SealHeader {
         name: names.index(&log.account, &first.day, first.first),
         kind: Sealed::Index,
         claims: leaves.iter().map(|leaves| leaves.seq.0).collect(),
     };
-    Some(record::pack(&header, &compressed))
+    Ok(record::pack(&header, &compressed))
 }

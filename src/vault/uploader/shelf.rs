@@ -328,6 +328,17 @@ impl Shelf {
         self.unstored.is_empty()
     }
 
+    /// A record of this log is gone.
+    pub(super) fn forget_leaves(&mut self, log: &Log, seq: Seq) {
+        if let Some(waiting) = self.logs.get_mut(log) {
+            waiting.leaves.retain(|leaves| leaves.seq != seq);
+            self.tracked = self.tracked.saturating_sub(1);
+            if waiting.leaves.is_empty() {
+                self.logs.remove(log);
+            }
+        }
+    }
+
     /// A seal for the first `count` records of this log is on its way.
     pub(super) fn sealing_leaves(&mut self, log: &Log, count: usize) {
         if let Some(waiting) = self.logs.get_mut(log) {

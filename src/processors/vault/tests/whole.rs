@@ -143,7 +143,7 @@ async fn a_session_is_replayed() {
     assert!(order.windows(2).all(|pair| at(pair[0]) < at(pair[1])), "{text}");
     assert_eq!(text.matches("CANARY one").count(), 1, "{text}");
     assert!(!text.contains('\u{1b}') && text.contains("\\u{1b}[31mred"), "{text}");
-    assert!(text.contains("2 model calls, 1 tool calls"), "{text}");
+    assert!(text.contains("model calls: 2, tool calls: 1, cost: 0 USD"), "{text}");
     std::fs::remove_dir_all(gateway.folder.path().join("vault/index")).expect("index");
     let unindexed = gateway.replay("s-1").await.expect("replayed");
     assert_eq!(unindexed.matches("CANARY").count(), text.matches("CANARY").count());
