@@ -74,8 +74,8 @@ impl Table {
                 break;
             }
         }
-        let multiply = adjusts.iter().filter_map(|adjust| adjust.multiply);
-        let multiply = multiply.fold(Some(Ratio::ONE), |all, one| all?.times(one)).ok_or(Unpriced::MissingUnit)?;
+        let mut factors = adjusts.iter().filter_map(|adjust| adjust.multiply);
+        let multiply = factors.try_fold(Ratio::ONE, Ratio::times).ok_or(Unpriced::MissingUnit)?;
         let unmatched = context
             .chosen()
             .any(|variable| !adjusts.iter().any(|adjust| adjust.when.iter().any(|(asked, _)| *asked == variable)));

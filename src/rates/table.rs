@@ -69,8 +69,11 @@ pub(super) struct Tier {
     pub(super) prices: Prices,
 }
 
+/// A variable and the values that match, any of them.
+pub(super) type Asked = (Variable, Box<[Box<str>]>);
+
 pub(super) struct Adjust {
-    pub(super) when: Box<[(Variable, Box<[Box<str>]>)]>,
+    pub(super) when: Box<[Asked]>,
     pub(super) from: u64,
     pub(super) prices: Prices,
     pub(super) tiers: Box<[Tier]>,

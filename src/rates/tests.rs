@@ -69,7 +69,8 @@ fn find(table: &Table, provider: Option<&str>, models: &[&str]) -> Result<(Strin
 fn model_ids() {
     let table = builtin();
     let some = |name: &str, dropped| Ok((name.to_owned(), dropped));
-    let cases: &[(Option<&str>, &str, Result<(String, bool), Unpriced>)] = &[
+    type Case<'a> = (Option<&'a str>, &'a str, Result<(String, bool), Unpriced>);
+    let cases: &[Case<'_>] = &[
         (Some("anthropic"), " Claude-Sonnet-4-5 ", some("anthropic/claude-sonnet-4-5", false)),
         (Some("anthropic"), "claude-sonnet-4-5-20250929", some("anthropic/claude-sonnet-4-5", true)),
         (Some("anthropic"), "claude-sonnet-4-5[1m]", some("anthropic/claude-sonnet-4-5", false)),

@@ -1,5 +1,6 @@
 //! The integration tests: one binary. Peers that need installing live in named targets (`.ci/run`), not here.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+#![allow(clippy::disallowed_methods, reason = "tests spawn and read time as they like")]
 
 mod config;
 mod leak;
