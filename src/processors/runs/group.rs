@@ -5,12 +5,12 @@
 //! **Not here**: which run an item belongs to (`resolve`), which group a key is in (`store`).
 
 use std::cmp::Ordering;
-use std::collections::{HashMap, HashSet};
-
-use crate::genai::Buckets;
+use std::collections::HashSet;
 
 use super::codec::record;
 use super::seen::{KeySeen, Seen, SeenCall, Sight, earlier, flag, kind, mark};
+use super::table::Table;
+use super::tokens::{Atto, Tokens};
 
 /// Names of models, tools, tenants and so on that one group tells apart.
 const MAX_NAMES: usize = 255;
@@ -26,10 +26,10 @@ record! {
         keys: Vec<Key>,
         names: Vec<Box<str>>,
         /// By place.
-        nodes: HashMap<u64, Node>,
-        calls: HashMap<u64, Call>,
-        tools: HashMap<u64, Tool>,
-        marks: HashMap<u64, Mark>,
+        nodes: Table<Node>,
+        calls: Table<Call>,
+        tools: Table<Tool>,
+        marks: Table<Mark>,
         /// Runs and sessions that were added up already: digests of their ids.
         closed: HashSet<u64>,
         /// Gateway time of the last batch, unix ns.
@@ -57,8 +57,8 @@ record! {
         last: u64,
         /// The engine's running time at the last batch that named it.
         touched: u64,
-        tenant: u32,
-        feature: u32,
+        tenant: u16,
+        feature: u16,
     }
 
     /// A place in a trace: a span, or one that was only named yet.
@@ -94,13 +94,13 @@ record! {
         flags: u16,
         start: u64,
         end: u64,
-        finish: u32,
-        model: u32,
+        finish: u16,
+        model: u16,
         /// Of the record that told the model.
         model_worth: u8,
         worth: u8,
-        buckets: Buckets,
-        atto: i128,
+        tokens: Tokens,
+        atto: Atto,
     }
 
     /// A tool call.
@@ -113,9 +113,9 @@ record! {
         start: u64,
         end: u64,
         /// As the tool's own span tells it.
-        name: u32,
+        name: u16,
         /// As others tell it.
-        alias: u32,
+        alias: u16,
     }
 
     /// A begin or end.
@@ -128,10 +128,10 @@ record! {
         flags: u16,
         start: u64,
         end: u64,
-        finish: u32,
-        tenant: u32,
-        feature: u32,
-        model: u32,
+        finish: u16,
+        tenant: u16,
+        feature: u16,
+        model: u16,
     }
 }
 
@@ -149,10 +149,10 @@ impl Group {
             account: account.into(),
             keys: Vec::new(),
             names: Vec::new(),
-            nodes: HashMap::new(),
-            calls: HashMap::new(),
-            tools: HashMap::new(),
-            marks: HashMap::new(),
+            nodes: Table::default(),
+            calls: Table::default(),
+            tools: Table::default(),
+            marks: Table::default(),
             closed: HashSet::new(),
             received: 0,
             touched: 0,
@@ -164,12 +164,12 @@ impl Group {
 
     /// About how much memory it takes, in units of 40 bytes.
     pub(super) fn weight(&self) -> usize {
-        12 + 4 * self.keys.len()
+        14 + 5 * self.keys.len()
             + self.names.len()
             + self.nodes.len()
-            + 4 * self.calls.len()
+            + 3 * self.calls.len()
             + 2 * self.tools.len()
-            + 3 * self.marks.len()
+            + 2 * self.marks.len()
     }
 
     /// The key of a number.
@@ -183,8 +183,8 @@ impl Group {
     }
 
     /// The text of a name's number; "" for none.
-    pub(super) fn name(&self, number: u32) -> &str {
-        (number as usize).checked_sub(1).and_then(|at| self.names.get(at)).map_or("", |name| name)
+    pub(super) fn name(&self, number: u16) -> &str {
+        usize::from(number).checked_sub(1).and_then(|at| self.names.get(at)).map_or("", |name| name)
     }
 
     /// Adds a key that the index does not know; returns its number.
@@ -196,7 +196,7 @@ impl Group {
         u32::try_from(self.keys.len()).unwrap_or(u32::MAX)
     }
 
-    fn intern(&mut self, name: &str) -> u32 {
+    fn intern(&mut self, name: &str) -> u16 {
         let known = self.names.iter().position(|known| **known == *name);
         let at = known.unwrap_or_else(|| {
             let name = if self.names.len() < MAX_NAMES { name } else { OTHER };
@@ -206,11 +206,11 @@ impl Group {
             self.names.push(name.into());
             self.names.len() - 1
         });
-        u32::try_from(at + 1).unwrap_or(0)
+        u16::try_from(at + 1).unwrap_or(0)
     }
 
     /// Of two names the one that comes first in the alphabet; anything before nothing.
-    fn first_name(&self, a: u32, b: u32) -> u32 {
+    fn first_name(&self, a: u16, b: u16) -> u16 {
         first_of(a, b, self.name(a) <= self.name(b))
     }
 
@@ -253,10 +253,11 @@ impl Group {
         let spot = Spot { own: node != 0 && flags & flag::SPAN != 0, node, trace };
         if let Some(call) = &seen.call {
             let SeenCall { key, worth, buckets, atto, .. } = *call;
+            let (tokens, atto) = (Tokens::of(&buckets), Atto::of(atto));
             let spot = spot.clone();
             let model_worth = if model == 0 { 0 } else { worth };
             #[rustfmt::skip]
-            let new = Call { spot, session, run, flags, start, end, finish, model, model_worth, worth, buckets, atto };
+            let new = Call { spot, session, run, flags, start, end, finish, model, model_worth, worth, tokens, atto };
             self.add_call(key, new);
         }
         if let Some(seen) = &seen.tool {
@@ -281,25 +282,25 @@ impl Group {
     pub(super) fn absorb(&mut self, other: Self) -> u32 {
         let shift = u32::try_from(self.keys.len()).unwrap_or(u32::MAX);
         let key = |number: u32| if number == 0 { 0 } else { number.saturating_add(shift) };
-        let names: Vec<u32> = other.names.iter().map(|name| self.intern(name)).collect();
-        let name = |number: u32| (number as usize).checked_sub(1).and_then(|at| names.get(at)).copied().unwrap_or(0);
+        let names: Vec<u16> = other.names.iter().map(|name| self.intern(name)).collect();
+        let name = |number: u16| usize::from(number).checked_sub(1).and_then(|at| names.get(at)).copied().unwrap_or(0);
         for one in other.keys {
             let (within, tenant, feature) = (key(one.within), name(one.tenant), name(one.feature));
             self.keys.push(Key { within, tenant, feature, ..one });
         }
-        for (at, one) in other.nodes {
+        for (at, one) in other.nodes.into_entries() {
             self.add_node(at, Node { trace: key(one.trace), run: key(one.run), ..one });
         }
         let spot = |spot: &Spot| Spot { trace: key(spot.trace), ..*spot };
-        for (at, one) in other.calls {
+        for (at, one) in other.calls.into_entries() {
             let (session, run, finish, model) = (key(one.session), key(one.run), name(one.finish), name(one.model));
             self.add_call(at, Call { spot: spot(&one.spot), session, run, finish, model, ..one });
         }
-        for (at, one) in other.tools {
+        for (at, one) in other.tools.into_entries() {
             let (session, run, name, alias) = (key(one.session), key(one.run), name(one.name), name(one.alias));
             self.add_tool(at, Tool { spot: spot(&one.spot), session, run, name, alias, ..one });
         }
-        for (at, one) in other.marks {
+        for (at, one) in other.marks.into_entries() {
             let (session, run) = (key(one.session), key(one.run));
             let (finish, tenant, feature) = (name(one.finish), name(one.tenant), name(one.feature));
             let model = name(one.model);
@@ -315,7 +316,7 @@ impl Group {
     }
 
     /// Tells the keys of an item who was active when.
-    fn touch(&mut self, seen: &Seen, ids: Ids, touched: u64, tenant: u32, feature: u32) {
+    fn touch(&mut self, seen: &Seen, ids: Ids, touched: u64, tenant: u16, feature: u16) {
         self.touched = self.touched.max(touched);
         for number in [ids.trace, ids.session, ids.run] {
             let Some(key) = self.key(number) else { continue };
@@ -359,8 +360,8 @@ impl Group {
     }
 
     fn add_node(&mut self, at: u64, new: Node) {
-        let run = self.nodes.get(&at).map_or(new.run, |known| self.first_key(known.run, new.run));
-        match self.nodes.get_mut(&at) {
+        let run = self.nodes.get(at).map_or(new.run, |known| self.first_key(known.run, new.run));
+        match self.nodes.get_mut(at) {
             None => {
                 self.nodes.insert(at, new);
             }
@@ -376,7 +377,7 @@ impl Group {
     }
 
     fn add_call(&mut self, key: u64, new: Call) {
-        let Some(known) = self.calls.remove(&key) else {
+        let Some(known) = self.calls.remove(key) else {
             self.calls.insert(key, new);
             return;
         };
@@ -398,13 +399,13 @@ impl Group {
             model_worth,
             worth,
             atto,
-            buckets: if detail(&known.buckets) >= detail(&new.buckets) { known.buckets } else { new.buckets },
+            tokens: known.tokens.max(new.tokens),
         };
         self.calls.insert(key, merged);
     }
 
     fn add_tool(&mut self, key: u64, new: Tool) {
-        let Some(known) = self.tools.remove(&key) else {
+        let Some(known) = self.tools.remove(key) else {
             self.tools.insert(key, new);
             return;
         };
@@ -422,7 +423,7 @@ impl Group {
     }
 
     fn add_mark(&mut self, key: u64, new: Mark) {
-        let Some(known) = self.marks.remove(&key) else {
+        let Some(known) = self.marks.remove(key) else {
             self.marks.insert(key, new);
             return;
         };
@@ -443,15 +444,9 @@ impl Group {
     }
 }
 
-/// What decides whose tokens are taken: whether cache writes are told apart, then the larger (a stream's grow).
-fn detail(buckets: &Buckets) -> (u64, u64, u64, u64, u64, u64) {
-    let Buckets { input, cache_read, cache_write_5m, cache_write_1h, output, reasoning } = *buckets;
-    (cache_write_1h, output, input, cache_read, cache_write_5m, reasoning)
-}
-
-fn first_of(a: u32, b: u32, a_first: bool) -> u32 {
+fn first_of<N: Copy + Default + PartialEq>(a: N, b: N, a_first: bool) -> N {
     match (a, b) {
-        (0, other) | (other, 0) => other,
+        (none, other) | (other, none) if none == N::default() => other,
         _ if a_first => a,
         _ => b,
     }

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use super::group::{Call, Node};
 use super::resolve::{Item, What};
 use super::seen::{flag, worth};
+use super::table::Table;
 
 /// What one item counts as.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -42,13 +43,13 @@ const DEPTH: usize = 64;
 struct Layers<'g>(HashMap<u64, Layer<'g>>);
 
 /// What each item counts as, in their order.
-pub(super) fn counts(nodes: &HashMap<u64, Node>, items: &[Item<'_>]) -> Vec<Counts> {
+pub(super) fn counts(nodes: &Table<Node>, items: &[Item<'_>]) -> Vec<Counts> {
     let layers = Layers::of(nodes, items);
     items.iter().map(|item| layers.count(item)).collect()
 }
 
 impl<'g> Layers<'g> {
-    fn of(nodes: &HashMap<u64, Node>, items: &[Item<'g>]) -> Self {
+    fn of(nodes: &Table<Node>, items: &[Item<'g>]) -> Self {
         let calls = items.iter().filter_map(|item| match item.what {
             What::Call(call) if call.spot.own => Some((call.spot.node, call)),
             _ => None,
@@ -64,7 +65,7 @@ impl<'g> Layers<'g> {
         }
         let places: Vec<u64> = layers.keys().copied().collect();
         for place in &places {
-            let above = nodes.get(place).map_or(0, |node| node.parent);
+            let above = nodes.get(*place).map_or(0, |node| node.parent);
             if above != *place && layers.contains_key(&above) {
                 layers.entry(*place).and_modify(|layer| layer.above = above);
             }
@@ -133,7 +134,7 @@ impl<'g> Layers<'g> {
     /// Its own price, else that of a layer above. `None`: it was counted before.
     fn price(&self, call: &Call) -> Option<Option<i128>> {
         if call.worth == worth::PRICED {
-            return Some(Some(call.atto));
+            return Some(Some(call.atto.amount()));
         }
         let mut counted = call.worth != worth::NOT_COUNTED;
         let place = call.spot.node;
@@ -141,7 +142,7 @@ impl<'g> Layers<'g> {
         for _ in 0..DEPTH {
             let Some(layer) = self.0.get(&above) else { break };
             if layer.call.worth == worth::PRICED && is_answered(layer.call) && !layer.priced {
-                return Some(Some(if layer.lends_to == place { layer.call.atto } else { 0 }));
+                return Some(Some(if layer.lends_to == place { layer.call.atto.amount() } else { 0 }));
             }
             counted |= layer.call.worth != worth::NOT_COUNTED;
             above = layer.above;

@@ -17,7 +17,9 @@ mod stamp;
 mod state;
 mod store;
 mod sum;
+mod table;
 mod tally;
+mod tokens;
 mod tree;
 mod view;
 

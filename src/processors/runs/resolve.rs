@@ -34,10 +34,10 @@ pub(super) struct Run {
     /// The session's key; 0 where none is told.
     pub(super) session_key: u32,
     /// Names of the group.
-    pub(super) tenant: u32,
-    pub(super) feature: u32,
+    pub(super) tenant: u16,
+    pub(super) feature: u16,
     /// The model that its root names.
-    pub(super) model: u32,
+    pub(super) model: u16,
     /// Unix ns; 0 = not told.
     pub(super) start: u64,
     pub(super) last: u64,
@@ -194,10 +194,10 @@ impl<'g> Resolved<'g> {
             }
         }
         let mut pairs: HashSet<(u32, usize)> = HashSet::new();
-        for (place, node) in &group.nodes {
-            let named = first_nonzero(node.run, self.tree.run(*place));
-            let id = if named != 0 { Id::Named(named) } else { Id::Root(*place) };
-            if named != 0 || self.tree.above(*place).root == *place {
+        for (place, node) in group.nodes.iter() {
+            let named = first_nonzero(node.run, self.tree.run(place));
+            let id = if named != 0 { Id::Named(named) } else { Id::Root(place) };
+            if named != 0 || self.tree.above(place).root == place {
                 pairs.insert((node.trace, self.open(id)));
             }
         }
@@ -327,15 +327,15 @@ fn items(group: &Group) -> Vec<Item<'_>> {
     let mut items = Vec::with_capacity(group.calls.len() + group.tools.len() + group.marks.len());
     items.extend(group.calls.iter().map(|(key, call)| {
         let Call { run, session, start, end, spot, .. } = call;
-        Item { key: *key, named: *run, session: *session, spot, start: *start, end: *end, what: What::Call(call) }
+        Item { key, named: *run, session: *session, spot, start: *start, end: *end, what: What::Call(call) }
     }));
     items.extend(group.tools.iter().map(|(key, tool)| {
         let Tool { run, session, start, end, spot, .. } = tool;
-        Item { key: *key, named: *run, session: *session, spot, start: *start, end: *end, what: What::Tool(tool) }
+        Item { key, named: *run, session: *session, spot, start: *start, end: *end, what: What::Tool(tool) }
     }));
     items.extend(group.marks.iter().map(|(key, mark)| {
         let Mark { run, session, start, end, spot, .. } = mark;
-        Item { key: *key, named: *run, session: *session, spot, start: *start, end: *end, what: What::Mark(mark) }
+        Item { key, named: *run, session: *session, spot, start: *start, end: *end, what: What::Mark(mark) }
     }));
     items.sort_unstable_by_key(|item| item.key);
     items
@@ -346,6 +346,6 @@ fn stray(trace: u32, session: u32) -> Id {
     if trace == 0 { Id::Session(session) } else { Id::Trace(trace) }
 }
 
-fn first_nonzero(a: u32, b: u32) -> u32 {
-    if a == 0 { b } else { a }
+fn first_nonzero<N: Default + PartialEq>(a: N, b: N) -> N {
+    if a == N::default() { b } else { a }
 }

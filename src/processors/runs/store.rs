@@ -9,8 +9,8 @@ use crate::pipeline::claims::ClaimKey;
 use super::group::{Group, Ids};
 use super::seen::{KeySeen, Seen, Sight, kind};
 
-/// Memory of one run, on average, in units of [`Group::weight`].
-const UNITS_PER_RUN: usize = 60;
+/// Memory of one run, on average, in units of [`Group::weight`]: with 100,000 runs 256 MB.
+const UNITS_PER_RUN: usize = 64;
 /// Most units of one group.
 const MAX_GROUP: usize = 400_000;
 

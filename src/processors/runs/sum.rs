@@ -76,7 +76,7 @@ impl Latest {
             Counts::Nothing => return,
             Counts::Failed => run.totals.failed_calls += 1,
             Counts::Answered(price) | Counts::Turn(price) => {
-                run.totals.add_call(names.0, call.buckets, price);
+                run.totals.add_call(names.0, call.tokens.buckets(), price);
                 run.totals.add_finish(names.1);
                 *self.own.entry(at).or_default() += u64::from(!aside);
             }
@@ -103,7 +103,7 @@ impl Latest {
 fn iterations(resolved: &mut Resolved<'_>) {
     let mut told: HashMap<Id, HashSet<u32>> = HashMap::new();
     for (place, node) in resolved.group.nodes.iter().filter(|(_, node)| node.iteration != 0) {
-        let spot = super::group::Spot { own: true, node: *place, trace: node.trace };
+        let spot = super::group::Spot { own: true, node: place, trace: node.trace };
         let session = resolved.group.key(node.trace).map_or(0, |key| key.within);
         if let Some(run) = resolved.run_of(node.run, &spot, session, 0) {
             told.entry(run.id).or_default().insert(node.iteration);

@@ -28,11 +28,11 @@ impl Tree {
     pub(super) fn of(group: &Group) -> Self {
         let mut tree = Self { above: HashMap::with_capacity(group.nodes.len()), named: HashMap::new() };
         let cuts = rings(group);
-        for &place in group.nodes.keys() {
+        for place in group.nodes.keys() {
             tree.climb(group, place, &cuts);
         }
         for (place, node) in group.nodes.iter().filter(|(_, node)| node.run != 0) {
-            let above = tree.above(*place);
+            let above = tree.above(place);
             if above.root != 0 {
                 let run = tree.named.get(&above.root).map_or(node.run, |known| group.first_key(*known, node.run));
                 tree.named.insert(above.root, run);
@@ -59,7 +59,7 @@ impl Tree {
             if let Some(known) = self.above.get(&at) {
                 break *known;
             }
-            let Some(node) = group.nodes.get(&at) else { break Above::default() };
+            let Some(node) = group.nodes.get(at) else { break Above::default() };
             way.push((at, node));
             if node.parent == 0 || cuts.contains(&at) {
                 break Above::default();
@@ -84,7 +84,7 @@ impl Tree {
 /// The smallest place of each ring of parents.
 fn rings(group: &Group) -> HashSet<u64> {
     let (mut done, mut cuts) = (HashSet::with_capacity(group.nodes.len()), HashSet::new());
-    for &place in group.nodes.keys() {
+    for place in group.nodes.keys() {
         let (mut way, mut on_way) = (Vec::new(), HashMap::new());
         let mut at = place;
         while at != 0 && !done.contains(&at) {
@@ -92,7 +92,7 @@ fn rings(group: &Group) -> HashSet<u64> {
                 cuts.extend(way.iter().skip(from).min().copied());
                 break;
             }
-            let Some(node) = group.nodes.get(&at) else { break };
+            let Some(node) = group.nodes.get(at) else { break };
             on_way.insert(at, way.len());
             way.push(at);
             at = node.parent;

@@ -157,7 +157,7 @@ impl Viewer<'_> {
         let starts = runs.iter().map(|run| run.start).chain(key.map(|key| key.first)).filter_map(told);
         let lasts = runs.iter().map(|run| run.last).chain(key.map(|key| key.last));
         let (start, last) = (starts.min().unwrap_or(0), lasts.max().unwrap_or(0));
-        let first = |name: fn(&Run) -> u32, own: u32| {
+        let first = |name: fn(&Run) -> u16, own: u16| {
             let told = runs.iter().filter(|run| name(run) != 0).min_by_key(|run| (run.start, &run.text));
             if own == 0 { told.map_or(0, |run| name(run)) } else { own }
         };
@@ -170,13 +170,13 @@ impl Viewer<'_> {
         }
     }
 
-    fn tenant(&self, name: u32) -> Option<String> {
+    fn tenant(&self, name: u16) -> Option<String> {
         let group = self.resolved.group;
         let text = Some(group.name(name)).filter(|text| !text.is_empty())?;
         Some(self.ids.shown(&group.account, text).into_owned())
     }
 
-    fn feature(&self, name: u32) -> Option<String> {
+    fn feature(&self, name: u16) -> Option<String> {
         Some(self.resolved.group.name(name)).filter(|text| !text.is_empty()).map(|text| self.column(text))
     }
 

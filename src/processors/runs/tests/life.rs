@@ -301,3 +301,47 @@ fn bad_settings() {
     assert_eq!(paths, ["idle_timeout", "settle", "max_runs"]);
     assert!(serde_json::from_value::<Config>(json!({"idle": "1m"})).is_err());
 }
+
+/// 100,000 live runs of a usual size fit into 256 MiB. `cargo test --lib -- --ignored a_hundred_thousand`
+#[test]
+#[ignore = "takes a while"]
+#[expect(clippy::print_stderr, reason = "shown with --nocapture")]
+fn a_hundred_thousand_runs() {
+    use crate::processors::runs::seen::Sight;
+    let resident = || -> u64 {
+        let text = std::fs::read_to_string("/proc/self/statm").unwrap();
+        text.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
+    };
+    let mut items = Vec::new();
+    for n in 0..4_u64 {
+        let one = agent_run(0);
+        for (at, mut item) in one[..2].iter().cloned().enumerate() {
+            item["span"] = json!(10 + n * 4 + at as u64);
+            items.push(item);
+        }
+        items.push(json!({"name": "POST", "trace": 1, "span": 12 + n * 4, "parent": 10 + n * 4, "attributes": {}}));
+    }
+    let line = Line::new(runs());
+    let batch = line.process(request::payload(&json!({"items": items})));
+    let before = resident();
+    for n in 0..100_000_u64 {
+        let mut sight = Sight::decode(&batch.effects[0].body).unwrap();
+        for key in &mut sight.keys {
+            key.text = format!("{}{n:08}", key.text).into();
+        }
+        for seen in &mut sight.items {
+            seen.node ^= n << 20;
+            seen.parent ^= n << 20;
+        }
+        let mut effect = batch.effects[0].clone();
+        effect.body = sight.encode();
+        line.apply(&effect);
+    }
+    let used = (resident() - before) >> 20;
+    eprintln!("{used} MiB for {} groups of {} items", line.runs.state.lock().store.len(), items.len());
+    let start = std::time::Instant::now();
+    let checkpoint = line.runs.checkpoint().unwrap();
+    eprintln!("checkpoint {} MiB in {:?}", checkpoint.len() >> 20, start.elapsed());
+    assert_eq!(line.runs.state.lock().store.len(), 100_000);
+    assert!(used <= 256, "{used} MiB");
+}

@@ -48,7 +48,12 @@ fn any_order_and_batching() {
     for session in &all {
         let expected = play_all(&session.payloads);
         let singles = single_items(&session.payloads);
-        let mut runner = TestRunner::new(Runner { cases: 12, rng_seed: RngSeed::Fixed(7), ..Runner::default() });
+        let mut runner = TestRunner::new(Runner {
+            cases: 12,
+            rng_seed: RngSeed::Fixed(7),
+            failure_persistence: None,
+            ..Runner::default()
+        });
         let order = prop::collection::vec(any::<usize>(), 64..=512);
         let cuts = prop::collection::vec(any::<bool>(), 1..16);
         let tested = runner.run(&(order, cuts, any::<bool>()), |(order, cuts, single)| {
