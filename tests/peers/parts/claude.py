@@ -152,7 +152,8 @@ def real(work, name, protocol):
         except ValueError:
             result = {}
         check(f"real {name} ({protocol}): Claude Code ends well", done.returncode == 0 and result.get("subtype") == "success", done.stdout[-300:] + done.stderr[-300:])
-        reported += Decimal(str(result.get("total_cost_usd", 0)))
+        # of a resumed session the client reports the whole
+        reported = Decimal(str(result.get("total_cost_usd", 0)))
     threading.Thread(target=model.shutdown).start()
     until("delivered", gateway.drained, 60)
     check(f"real {name}: a clean end", gateway.stop() == 0)
