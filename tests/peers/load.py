@@ -1,4 +1,4 @@
-"""Agent telemetry in bulk, over HTTP/protobuf, and which items were acknowledged. A part's own sender: no retries, no SDK."""
+"""Agent telemetry in bulk, over HTTP/protobuf, and which items were acknowledged. A part's own sender, no SDK."""
 import hashlib
 import http.client
 import itertools
@@ -59,7 +59,7 @@ def request(signal, ids, sessions=2, fill=0):
 
 
 class Load:
-    """Threads that send until they are told to stop. `acked`: {id: signal} of items that got an OK."""
+    """Threads that send until they are told to stop; a request without an answer comes again. `acked`: {id: signal} of what got an OK."""
 
     def __init__(self, port, threads=3, batch=10, sessions=2, fill=200, pause=0.0):
         self.port, self.batch, self.sessions, self.fill, self.pause = port, batch, sessions, fill, pause
@@ -74,30 +74,37 @@ class Load:
     def go(self, on=True):
         self.running = on
 
+    def made(self):
+        """A request that nobody has sent yet."""
+        number = next(self.counter)
+        signal = ("traces", "logs", "traces", "metrics")[number % 4]
+        ids = [f"load-{number:06}-{n}" for n in range(self.batch)]
+        with self.lock:
+            self.sent.update(ids)
+        return signal, ids, request(signal, ids, self.sessions, self.fill).SerializeToString()
+
     def run(self):
-        connection = None
+        connection, again = None, None
         while not self.stopped:
             if not self.running:
                 time.sleep(0.005)
                 continue
-            number = next(self.counter)
-            signal = ("traces", "logs", "traces", "metrics")[number % 4]
-            ids = [f"load-{number:06}-{n}" for n in range(self.batch)]
-            body = request(signal, ids, self.sessions, self.fill).SerializeToString()
-            with self.lock:
-                self.sent.update(ids)
+            signal, ids, body = again or self.made()
+            again = (signal, ids, body)
             try:
                 connection = connection or http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
                 connection.request("POST", f"/v1/{signal}", body, {"content-type": "application/x-protobuf"})
                 answer = connection.getresponse()
                 answer.read()
             except (OSError, http.client.HTTPException):
+                # as a client does: the same bytes again, whether or not they were taken
                 connection = None
                 self.broken += 1
                 time.sleep(0.02)
                 continue
             with self.lock:
                 if answer.status == 200:
+                    again = None
                     self.acked.update((one, signal) for one in ids)
                     self.batches += signal != "metrics"
                 else:

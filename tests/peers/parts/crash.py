@@ -14,7 +14,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from harness import HERE, Gateway, Sink, Stock, check, figure, finish, http, outlets, say, start, texts, until, workdir  # noqa: E402
+import decode  # noqa: E402
+from harness import HERE, Gateway, Sink, Stock, check, figure, files, finish, http, outlets, say, start, texts, until, workdir  # noqa: E402
 from load import Load, canary  # noqa: E402
 
 UNDELIVERED, NOT_UPLOADED = 100, 10
@@ -141,6 +142,23 @@ def compare(load, got, follow):
     figure("requests refused", load.refused)
 
 
+def priced_once(sink, load):
+    """A call that came again because its first answer was lost is priced once: deliveries of one record share its leaf number. Spans are
+    what counts in this dialect; its log events are copies of them."""
+    priced, records = {}, {}
+    for path in files("*.pb", sink.dir):
+        signal, body = decode.load(path)
+        for item in decode.items(signal, body) if signal != "metrics" else ():
+            attributes = item["attributes"]
+            one, leaf = attributes["test.id"], attributes["gen_ai.payload.leaf"]
+            records.setdefault(one, set()).add(leaf)
+            if attributes.get("tollgate.cost.status") == "priced":
+                priced.setdefault(one, set()).add(leaf)
+    wrong = {one: sorted(priced.get(one, ())) for one, signal in load.acked.items() if signal == "traces" and len(priced.get(one, ())) != 1}
+    check("each call priced exactly once, over crashes and repeats", not wrong, f"{len(wrong)}: {dict(list(wrong.items())[:3])}")
+    figure("calls accepted twice (the first answer was lost)", sum(len(leaves) > 1 for leaves in records.values()))
+
+
 def open_all(gateway, store, load):
     """Every fragment, with stock tools; every acknowledged content; leaves without a gap; bytes of objects all accounted for."""
     stock = Stock(os.path.join(store.root, "audit-logs"), gateway.identity, os.path.join(store.root, "audit-keys"))
@@ -198,6 +216,7 @@ def main():
     gateway.start(env={**os.environ, "AWS_ACCESS_KEY_ID": "peer", "AWS_SECRET_ACCESS_KEY": "peer", "AWS_EC2_METADATA_DISABLED": "true"})
     got = settle(gateway, load, follow)
     compare(load, got, follow)
+    priced_once(sink, load)
     open_all(gateway, store, load)
     check("no panic", "panic" not in gateway.log())
     finish(work)
