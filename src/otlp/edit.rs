@@ -3,6 +3,7 @@
 //! an edit of a key or field treats every occurrence. Edits of a foreign handle do nothing.
 //! **Not here**: edits of all texts (`text`), writing out (`encode`).
 
+use super::check::{self, Shape};
 use super::index::{AttrRec, FieldRec, Index, NONE, SlotRec, State, is_item};
 use super::schema::{Slot, home};
 use super::value::{self, OwnedValue, put_key_value};
@@ -34,7 +35,35 @@ impl Index {
     /// Makes `body`, a KeyValue, the present form of `attr`.
     pub(super) fn store_attribute(&mut self, attr: &mut AttrRec, number: u32, body: &[u8]) {
         let (whole, body) = self.store(number, body);
-        (attr.key, attr.value) = value::key_value(&self.arena, body);
+        self.settle(attr, whole, body);
+    }
+
+    /// The same for a key and value.
+    fn write_attribute(&mut self, attr: &mut AttrRec, number: u32, key: &[u8], value: &OwnedValue) {
+        self.edited = true;
+        let start = self.arena.len();
+        let key_len = if key.is_empty() { 0 } else { wire::field_len(1, key.len()) };
+        wire::put_head(&mut self.arena, number, key_len + wire::field_len(2, value.len()));
+        let body = self.arena.len();
+        if !key.is_empty() {
+            wire::put_bytes(&mut self.arena, 1, key);
+        }
+        wire::put_head(&mut self.arena, 2, value.len());
+        value.put(&mut self.arena);
+        let end = self.arena.len();
+        attr.unknown = false;
+        self.settle(attr, Span::new(start, end), Span::new(body, end));
+    }
+
+    /// Points `attr` at its field in the arena.
+    fn settle(&self, attr: &mut AttrRec, whole: Span, body: Span) {
+        (attr.key, attr.value, attr.shape) = match check::plain(&self.arena, body) {
+            Some((parts, _)) => (parts.key, parts.value, parts.shape),
+            None => {
+                let (key, value) = value::key_value(&self.arena, body);
+                (key, value, Shape::Any)
+            }
+        };
         attr.arena = whole;
         attr.state = State::Arena;
     }
@@ -103,26 +132,18 @@ impl Payload {
             state: State::Arena,
             slot: false,
             unknown: false,
+            shape: Shape::Any,
             wire: Span::default(),
             arena: Span::default(),
             key: Span::default(),
             value: Span::default(),
         };
-        self.write_attribute(&mut attr, key.as_bytes(), value);
+        self.index.write_attribute(&mut attr, u32::from(record.attributes_number), key.as_bytes(), value);
         self.index.push_attr(attr)
     }
 
-    fn write_attribute(&mut self, attr: &mut AttrRec, key: &[u8], value: &OwnedValue) {
-        let (mut any, mut body) = (Vec::new(), Vec::new());
-        value.put(&mut any);
-        put_key_value(&mut body, key, Some(&any));
-        self.store_attribute(attr, &body);
-    }
-
-    fn store_attribute(&mut self, attr: &mut AttrRec, body: &[u8]) {
-        let number = u32::from(self.index.node(attr.node).attributes_number);
-        attr.unknown = false;
-        self.index.store_attribute(attr, number, body);
+    fn attributes_number(&self, node: u32) -> u32 {
+        u32::from(self.index.node(node).attributes_number)
     }
 
     fn update(&mut self, id: AttrId, attr: AttrRec) {
@@ -152,8 +173,17 @@ impl Payload {
     /// Gives one occurrence another value.
     pub fn replace_attribute(&mut self, id: AttrId, value: OwnedValue) {
         if let Some(mut attr) = self.live(id).copied() {
-            let key = self.bytes(attr.state, attr.key).to_vec();
-            self.write_attribute(&mut attr, &key, &value);
+            let number = self.attributes_number(attr.node);
+            match attr.state {
+                State::Wire => {
+                    let key = attr.key;
+                    self.index.write_attribute(&mut attr, number, key.of(&self.request), &value);
+                }
+                _ => {
+                    let key = self.bytes(attr.state, attr.key).to_vec();
+                    self.index.write_attribute(&mut attr, number, &key, &value);
+                }
+            }
             self.update(id, attr);
         }
     }
@@ -162,11 +192,11 @@ impl Payload {
     pub fn rename_attribute(&mut self, id: AttrId, key: &str) {
         if let Some(mut attr) = self.live(id).copied() {
             let mut body = Vec::new();
-            let unknown = attr.unknown;
             let value = (!attr.value.is_empty()).then(|| self.bytes(attr.state, attr.value));
             put_key_value(&mut body, key.as_bytes(), value);
-            self.store_attribute(&mut attr, &body);
-            self.update(id, AttrRec { unknown, ..attr });
+            let number = self.attributes_number(attr.node);
+            self.index.store_attribute(&mut attr, number, &body);
+            self.update(id, attr);
         }
     }
 

@@ -4,6 +4,7 @@
 //! the wire stand in wire order; those added by edits follow. Lists of a node are chained by `next`.
 //! **Not here**: how it is filled (`walk`), how it is written out (`encode`).
 
+use super::check::Shape;
 use super::schema::Slot;
 use super::wire::Span;
 use super::{NodeKind, SlotId};
@@ -77,6 +78,7 @@ pub(super) struct AttrRec {
     pub(super) slot: bool,
     /// Holds unknown fields.
     pub(super) unknown: bool,
+    pub(super) shape: Shape,
     /// The whole field in the request; empty if it was added.
     pub(super) wire: Span,
     /// The whole field in the arena, when it is there.

@@ -11,12 +11,14 @@
 //! | which field of which message is what | `schema` |
 //! | how is the index made, what is in it | `walk`, `index` |
 //! | values: reading, JSON text, rewriting inside | `value`, `value_json`, `patch` |
+//! | values from outside: checks, what repeats itself | `check`, `merged` |
 //! | whole requests as bytes: merge, split, count | `requests` |
 //! | replies: partial success, google.rpc.Status, what is retryable | `status` |
 //! | protobuf wire format | `wire` |
 //! | generated types, for tools and tests only | `gen/` (from `proto/`) |
 //! | OTLP/JSON to and from protobuf bytes | `json/` |
 
+mod check;
 mod edit;
 mod encode;
 #[rustfmt::skip]
@@ -24,6 +26,7 @@ mod encode;
 pub mod r#gen;
 mod index;
 pub mod json;
+mod merged;
 mod patch;
 pub mod payload;
 mod requests;

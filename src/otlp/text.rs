@@ -4,12 +4,13 @@
 //! occurrence, added ones too; slots and empty texts are left out; numbers and ids are not text.
 //! **Not here**: what is replaced (`processors/redact`).
 
-use super::index::State;
+use super::check::Shape;
+use super::index::{AttrRec, State};
 use super::patch::{self, Inside, Patcher};
 use super::schema::{Msg, Slot};
-use super::value::key_value;
-use super::wire::{self, Span};
-use super::{Field, Node, Payload, TextEdit};
+use super::value::put_key_value;
+use super::wire::{self, Cursor, Span};
+use super::{Field, Node, OwnedValue, Payload, TextEdit, Value};
 
 /// Where a text stands, for rules that depend on it.
 pub struct Place<'a> {
@@ -123,11 +124,62 @@ impl Payload {
             return;
         }
         let mut attr = *attr;
+        let new = match attr.shape {
+            Shape::Any => self.rewritten(&attr, visit),
+            Shape::Text | Shape::Number => self.plain_rewritten(&attr, visit),
+        };
+        if let Some(new) = new {
+            let number = u32::from(self.index.node(attr.node).attributes_number);
+            self.index.store_attribute(&mut attr, number, &new);
+            if let Some(place) = self.index.attrs.get_mut(index as usize) {
+                *place = attr;
+            }
+        }
+    }
+
+    /// The new KeyValue of an attribute of a usual shape; None if nothing changes.
+    fn plain_rewritten<F>(&self, attr: &AttrRec, visit: &mut F) -> Option<Vec<u8>>
+    where
+        F: FnMut(&Place<'_>, &str) -> TextEdit,
+    {
+        let key = wire::text(self.bytes(attr.state, attr.key));
+        let mut show = |kind: PlaceKind, text: &str| {
+            let place = Place { node: Node(attr.node), kind, key, path_key: key };
+            if text.is_empty() { TextEdit::Keep } else { visit(&place, text) }
+        };
+        let new_key = show(PlaceKind::Key, key);
+        let value = self.bytes(attr.state, attr.value);
+        let new_text = match attr.shape {
+            Shape::Text => show(PlaceKind::Value, Value::read(value).as_str().unwrap_or_default()),
+            _ => TextEdit::Keep,
+        };
+        let key = match &new_key {
+            TextEdit::Keep => key,
+            TextEdit::Replace(new) => new,
+        };
+        let mut any = Vec::new();
+        let value = match new_text {
+            TextEdit::Keep if matches!(new_key, TextEdit::Keep) => return None,
+            TextEdit::Keep => value,
+            TextEdit::Replace(text) => {
+                OwnedValue::Str(text).put(&mut any);
+                &any
+            }
+        };
+        let mut new = Vec::with_capacity(key.len() + value.len() + 16);
+        put_key_value(&mut new, key.as_bytes(), Some(value));
+        Some(new)
+    }
+
+    /// The new KeyValue of any attribute; None if nothing changes.
+    fn rewritten<F>(&self, attr: &AttrRec, visit: &mut F) -> Option<Vec<u8>>
+    where
+        F: FnMut(&Place<'_>, &str) -> TextEdit,
+    {
         let node = Node(attr.node);
-        let whole = if attr.state == State::Wire { attr.wire } else { attr.arena };
-        let field = self.bytes(attr.state, whole);
-        let Ok(Some(head)) = wire::Cursor::new(field, 0, field.len()).next() else { return };
-        let key = wire::text(key_value(field, head.span()).0.of(field));
+        let field = self.bytes(attr.state, if attr.state == State::Wire { attr.wire } else { attr.arena });
+        let head = Cursor::new(field, 0, field.len()).next().ok().flatten()?;
+        let key = wire::text(self.bytes(attr.state, attr.key));
         let mut patcher = Patcher::new(field, false, |inside, path_key, text: &str| {
             let kind = match inside {
                 Inside::Key => PlaceKind::Key,
@@ -137,13 +189,10 @@ impl Payload {
             visit(&Place { node, kind, key, path_key }, text)
         });
         patcher.message(Msg::KeyValue, head.span(), key);
-        if !patcher.patches.is_empty() {
+        (!patcher.patches.is_empty()).then(|| {
             let mut new = Vec::with_capacity(field.len());
             patch::apply(field, head.span(), &patcher.patches, &mut new);
-            self.index.store_attribute(&mut attr, head.number, &new);
-            if let Some(place) = self.index.attrs.get_mut(index as usize) {
-                *place = attr;
-            }
-        }
+            new
+        })
     }
 }

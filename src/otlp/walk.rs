@@ -3,9 +3,10 @@
 //! is bounded; no allocation per attribute.
 //! **Not here**: reading and editing (`payload`, `edit`).
 
+use super::check::{self, expect};
 use super::index::{AttrRec, Chain, FieldRec, Frame, Index, NONE, NodeRec, State, UnknownRec, is_item};
+use super::merged;
 use super::schema::{Msg, Rule, Slot};
-use super::value::{self, expect};
 use super::wire::{self, Cursor, LEN, RawField, Span};
 use super::{Malformed, NodeKind, Signal};
 
@@ -45,7 +46,7 @@ impl Walk<'_> {
             match place.msg.rule(field.number) {
                 Rule::Attribute => self.attribute(place, &field)?,
                 Rule::Text(slot) => {
-                    value::check_text(request, &field)?;
+                    check::text(request, &field)?;
                     self.field(place, slot, &field);
                 }
                 Rule::Id(slot, length) => self.id(place, slot, length, &field)?,
@@ -114,7 +115,7 @@ impl Walk<'_> {
     #[inline]
     fn attribute(&mut self, place: Place, field: &RawField) -> Result<(), Malformed> {
         expect(field, LEN)?;
-        let (key, value, found) = value::check_key_value(self.request, field.span(), 0)?;
+        let (parts, found) = check::key_value(self.request, field.span(), 0)?;
         let mut attr = AttrRec {
             node: place.node,
             next: NONE,
@@ -124,8 +125,9 @@ impl Walk<'_> {
             unknown: found.unknown,
             wire: Span::new(field.at, field.end),
             arena: Span::default(),
-            key,
-            value,
+            shape: parts.shape,
+            key: parts.key,
+            value: parts.value,
         };
         if found.repeated {
             self.merge_attribute(&mut attr, field);
@@ -139,7 +141,7 @@ impl Walk<'_> {
     #[cold]
     fn merge_attribute(&mut self, attr: &mut AttrRec, field: &RawField) {
         let mut merged = Vec::with_capacity(field.span().len());
-        value::put_merged_key_value(&mut merged, field.span().of(self.request));
+        merged::put_merged_key_value(&mut merged, field.span().of(self.request));
         self.index.store_attribute(attr, field.number, &merged);
     }
 
@@ -187,7 +189,7 @@ impl Walk<'_> {
 
     fn body(&mut self, place: Place, field: &RawField) -> Result<(), Malformed> {
         expect(field, LEN)?;
-        let found = value::check_value(self.request, field, 1)?;
+        let found = check::any_value(self.request, field, 1)?;
         self.field(place, Slot::Body, field);
         if let Some(record) = self.index.fields.last_mut() {
             record.unknown = found.unknown;
@@ -207,7 +209,7 @@ impl Walk<'_> {
         let mut joined = Vec::new();
         bodies.iter().for_each(|(_, field)| joined.extend_from_slice(field.body.of(self.request)));
         let mut merged = Vec::with_capacity(joined.len());
-        value::put_merged_value(&mut merged, &joined);
+        merged::put_merged_value(&mut merged, &joined);
         let unknown = bodies.iter().any(|(_, field)| field.unknown);
         let Some(((last, _), earlier)) = bodies.split_last() else { return };
         earlier.iter().for_each(|(index, _)| self.index.remove_field(*index));

@@ -76,6 +76,24 @@ impl<'a> Cursor<'a> {
     /// The next field, or None at the end of the message.
     #[inline]
     pub(super) fn next(&mut self) -> Result<Option<RawField>, Malformed> {
+        // The usual field first: LEN, with a tag and a length of one byte each.
+        let at = self.pos;
+        if let Some(&[tag, length]) = self.buffer.get(at..).and_then(<[u8]>::first_chunk)
+            && tag & 0x87 == LEN
+            && tag > 7
+            && length < 0x80
+        {
+            let (body, end) = (at + 2, at + 2 + usize::from(length));
+            if end <= self.buffer.len() {
+                self.pos = end;
+                return Ok(Some(RawField { number: u32::from(tag >> 3), wire: LEN, at, body, end }));
+            }
+        }
+        self.next_of_any_shape()
+    }
+
+    #[inline(never)]
+    fn next_of_any_shape(&mut self) -> Result<Option<RawField>, Malformed> {
         let at = self.pos;
         if at >= self.buffer.len() {
             return Ok(None);
@@ -109,6 +127,17 @@ impl<'a> Cursor<'a> {
         self.pos = end;
         Ok(Some(RawField { number, wire, at, body, end }))
     }
+}
+
+/// The payload of the LEN field at `at`, if it has this tag of one byte and lies within `body`.
+#[inline]
+pub(super) fn field_of(body: &[u8], at: usize, tag: u8) -> Option<(usize, usize)> {
+    if *body.get(at)? != tag {
+        return None;
+    }
+    let (length, start) = varint(body, at + 1)?;
+    let end = start.checked_add(length as usize)?;
+    (end <= body.len()).then_some((start, end))
 }
 
 /// Reads a varint at `pos`: the value and the position after it. None when cut off or longer than 64 bits.
@@ -163,6 +192,12 @@ pub(super) fn put_bytes(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
 /// Size of a LEN field with `length` bytes of payload.
 pub(super) fn field_len(number: u32, length: usize) -> usize {
     varint_len(u64::from(number) << 3) + varint_len(length as u64) + length
+}
+
+/// Whether bytes are UTF-8.
+#[inline]
+pub(super) fn is_text(bytes: &[u8]) -> bool {
+    bytes.is_ascii() || simdutf8::basic::from_utf8(bytes).is_ok()
 }
 
 /// Text that was validated when it was read or written; "" if it should not be text.

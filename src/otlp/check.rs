@@ -1,0 +1,178 @@
+//! **What**: the checks of KeyValues and AnyValues that come from outside.
+//! **Invariants**: what passes is read without errors from then on; depth is bounded; the usual shapes take one look.
+//! **Not here**: the messages around them (`walk`).
+
+use super::Malformed;
+use super::schema::{Msg, Rule};
+use super::value::MAX_DEPTH;
+use super::wire::{self, Cursor, LEN, RawField, Span, VARINT};
+
+/// What the check of a nested message found.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Found {
+    /// Fields that the schema does not know.
+    pub(super) unknown: bool,
+    /// A singular field or a oneof occurs more than once, here or below.
+    pub(super) repeated: bool,
+}
+
+/// The shape of a KeyValue's body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// A key, then a value with one string, nothing else.
+    Text,
+    /// A key, then a value with one number or boolean, nothing else.
+    Number,
+    /// Anything else.
+    Any,
+}
+
+/// A KeyValue.
+#[derive(Clone, Copy)]
+pub(super) struct Parts {
+    pub(super) key: Span,
+    /// The body of the AnyValue.
+    pub(super) value: Span,
+    pub(super) shape: Shape,
+}
+
+impl Found {
+    fn add(&mut self, other: Self) {
+        self.unknown |= other.unknown;
+        self.repeated |= other.repeated;
+    }
+}
+
+/// The parts of a KeyValue of one of the usual shapes, and where its text lies; UTF-8 is not checked.
+#[inline]
+pub(super) fn plain(buffer: &[u8], span: Span) -> Option<(Parts, Span)> {
+    let body = span.of(buffer);
+    let (key_start, key_end) = wire::field_of(body, 0, 0x0a)?;
+    let (start, end) = wire::field_of(body, key_end, 0x12)?;
+    if end != body.len() {
+        return None;
+    }
+    let part = |start: usize, end: usize| Span { start: span.start + start as u32, end: span.start + end as u32 };
+    let (shape, text) = match *body.get(start)? {
+        0x0a => (Shape::Text, wire::field_of(body, start, 0x0a).filter(|(_, text_end)| *text_end == end)?),
+        0x10 | 0x18 => {
+            wire::varint(body, start + 1).filter(|(_, after)| *after == end)?;
+            (Shape::Number, (end, end))
+        }
+        0x21 if end - start == 9 => (Shape::Number, (end, end)),
+        _ => return None,
+    };
+    Some((Parts { key: part(key_start, key_end), value: part(start, end), shape }, part(text.0, text.1)))
+}
+
+/// Checks a KeyValue that came from outside and finds its parts.
+#[inline]
+pub(super) fn key_value(buffer: &[u8], span: Span, depth: usize) -> Result<(Parts, Found), Malformed> {
+    if depth < MAX_DEPTH
+        && let Some((parts, text)) = plain(buffer, span)
+    {
+        // Tags and short lengths are ASCII too, so that mostly one look is enough.
+        let body = if parts.shape == Shape::Text { span } else { parts.key };
+        if body.of(buffer).is_ascii() || (wire::is_text(parts.key.of(buffer)) && wire::is_text(text.of(buffer))) {
+            return Ok((parts, Found::default()));
+        }
+    }
+    any_key_value(buffer, span, depth)
+}
+
+fn any_key_value(buffer: &[u8], span: Span, depth: usize) -> Result<(Parts, Found), Malformed> {
+    let mut cursor = Cursor::over(buffer, span);
+    let (mut key, mut value) = (None, None);
+    let mut found = Found::default();
+    while let Some(field) = cursor.next()? {
+        match field.number {
+            1 => {
+                text(buffer, &field)?;
+                found.repeated |= key.replace(field.span()).is_some();
+            }
+            2 => {
+                expect(&field, LEN)?;
+                found.add(any_value(buffer, &field, depth + 1)?);
+                found.repeated |= value.replace(field.span()).is_some();
+            }
+            3 => expect(&field, VARINT)?,
+            _ => found.unknown = true,
+        }
+    }
+    Ok((Parts { key: key.unwrap_or_default(), value: value.unwrap_or_default(), shape: Shape::Any }, found))
+}
+
+/// Checks an AnyValue that came from outside.
+#[inline]
+pub(super) fn any_value(buffer: &[u8], at: &RawField, depth: usize) -> Result<Found, Malformed> {
+    if depth > MAX_DEPTH {
+        return Err(Malformed { what: "values nest too deep", at: at.at });
+    }
+    let mut cursor = Cursor::new(buffer, at.body, at.end);
+    let mut found = Found::default();
+    let mut members = 0_u32;
+    while let Some(field) = cursor.next()? {
+        members += 1;
+        match Msg::AnyValue.rule(field.number) {
+            Rule::ValueText => text(buffer, &field)?,
+            Rule::ValueBytes => expect(&field, LEN)?,
+            Rule::Number(wire) => expect(&field, wire)?,
+            Rule::Inner(Msg::ArrayValue) => found.add(list(buffer, &field, depth)?),
+            Rule::Inner(_) => found.add(map(buffer, &field, depth)?),
+            _ => {
+                members -= 1;
+                found.unknown = true;
+            }
+        }
+    }
+    found.repeated |= members > 1;
+    Ok(found)
+}
+
+fn list(buffer: &[u8], at: &RawField, depth: usize) -> Result<Found, Malformed> {
+    expect(at, LEN)?;
+    let mut cursor = Cursor::new(buffer, at.body, at.end);
+    let mut found = Found::default();
+    while let Some(field) = cursor.next()? {
+        if field.number == 1 {
+            expect(&field, LEN)?;
+            found.add(any_value(buffer, &field, depth + 1)?);
+        } else {
+            found.unknown = true;
+        }
+    }
+    Ok(found)
+}
+
+fn map(buffer: &[u8], at: &RawField, depth: usize) -> Result<Found, Malformed> {
+    expect(at, LEN)?;
+    let mut cursor = Cursor::new(buffer, at.body, at.end);
+    let mut found = Found::default();
+    while let Some(field) = cursor.next()? {
+        if field.number == 1 {
+            expect(&field, LEN)?;
+            let (_, inner) = key_value(buffer, field.span(), depth)?;
+            found.add(inner);
+        } else {
+            found.unknown = true;
+        }
+    }
+    Ok(found)
+}
+
+/// The wire type must be the one that the schema says.
+#[inline]
+pub(super) fn expect(field: &RawField, wire: u8) -> Result<(), Malformed> {
+    if field.wire == wire { Ok(()) } else { Err(Malformed { what: "wrong wire type", at: field.at }) }
+}
+
+/// The field must be a string of valid UTF-8.
+#[inline]
+pub(super) fn text(buffer: &[u8], field: &RawField) -> Result<(), Malformed> {
+    expect(field, LEN)?;
+    if wire::is_text(field.span().of(buffer)) {
+        Ok(())
+    } else {
+        Err(Malformed { what: "text is not UTF-8", at: field.at })
+    }
+}

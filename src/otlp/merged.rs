@@ -1,0 +1,65 @@
+//! **What**: KeyValues and AnyValues that repeat singular fields or set several members of a oneof, rewritten as every
+//! protobuf decoder reads them: the last wins, messages merge.
+//! **Why**: nothing may hide behind the occurrence that is read.
+//! **Invariants**: what prost decodes is the same before and after; unknown fields stay; linear in each level.
+//! **Not here**: finding them (`check`).
+
+use super::schema::{Msg, Rule};
+use super::value::fields;
+use super::wire::{self, RawField, Span};
+
+/// Appends the body of `KeyValue` in the form that every decoder reads it in: repeated singular fields merged, members
+/// of a oneof that a later one replaced left out. Unknown fields stay.
+pub(super) fn put_merged_key_value(out: &mut Vec<u8>, body: &[u8]) {
+    let (mut key, mut index, mut value) = (None, None, None::<Vec<u8>>);
+    for field in fields(body) {
+        match field.number {
+            1 => key = Some(field),
+            2 => value.get_or_insert_default().extend_from_slice(field.span().of(body)),
+            3 => index = Some(field),
+            _ => put_raw(out, body, &field),
+        }
+    }
+    for field in [key, index].iter().flatten() {
+        put_raw(out, body, field);
+    }
+    if let Some(value) = value {
+        let mut merged = Vec::with_capacity(value.len());
+        put_merged_value(&mut merged, &value);
+        wire::put_bytes(out, 2, &merged);
+    }
+}
+
+/// The same for the body of an `AnyValue`, also for several bodies in a row.
+pub(super) fn put_merged_value(out: &mut Vec<u8>, body: &[u8]) {
+    let is_member = |field: &RawField| Msg::AnyValue.rule(field.number) != Rule::Unknown;
+    fields(body).filter(|field| !is_member(field)).for_each(|field| put_raw(out, body, &field));
+    let Some(last) = fields(body).filter(is_member).last() else { return };
+    let element: fn(&mut Vec<u8>, &[u8]) = match Msg::AnyValue.rule(last.number) {
+        Rule::Inner(Msg::ArrayValue) => put_merged_value,
+        Rule::Inner(_) => put_merged_key_value,
+        _ => return put_raw(out, body, &last),
+    };
+    let mut list = Vec::new();
+    for field in fields(body).filter(is_member) {
+        if field.number != last.number {
+            list.clear();
+            continue;
+        }
+        let inner = field.span().of(body);
+        for entry in fields(inner) {
+            if entry.number != 1 {
+                put_raw(&mut list, inner, &entry);
+                continue;
+            }
+            let mut merged = Vec::new();
+            element(&mut merged, entry.span().of(inner));
+            wire::put_bytes(&mut list, 1, &merged);
+        }
+    }
+    wire::put_bytes(out, last.number, &list);
+}
+
+fn put_raw(out: &mut Vec<u8>, body: &[u8], field: &RawField) {
+    out.extend_from_slice(Span::new(field.at, field.end).of(body));
+}
