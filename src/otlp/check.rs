@@ -44,7 +44,7 @@ impl Found {
 }
 
 /// The parts of a KeyValue of one of the usual shapes, and where its text lies; UTF-8 is not checked.
-#[inline]
+#[inline(always)]
 pub(super) fn plain(buffer: &[u8], span: Span) -> Option<(Parts, Span)> {
     let body = span.of(buffer);
     let (key_start, key_end) = wire::field_of(body, 0, 0x0a)?;
@@ -65,19 +65,22 @@ pub(super) fn plain(buffer: &[u8], span: Span) -> Option<(Parts, Span)> {
     Some((Parts { key: part(key_start, key_end), value: part(start, end), shape }, part(text.0, text.1)))
 }
 
-/// Checks a KeyValue that came from outside and finds its parts.
-#[inline]
+/// The parts of a KeyValue of one of the usual shapes that came from outside, checked. None: look closer.
+#[inline(always)]
+pub(super) fn plain_key_value(buffer: &[u8], span: Span) -> Option<Parts> {
+    let (parts, text) = plain(buffer, span)?;
+    // Tags and short lengths are ASCII too, so that mostly one look is enough.
+    let one = if parts.shape == Shape::Text { span } else { parts.key };
+    let good = one.of(buffer).is_ascii() || (wire::is_text(parts.key.of(buffer)) && wire::is_text(text.of(buffer)));
+    good.then_some(parts)
+}
+
+/// Checks a KeyValue that came from outside and finds its parts. `depth` is that of the value around it.
 pub(super) fn key_value(buffer: &[u8], span: Span, depth: usize) -> Result<(Parts, Found), Malformed> {
-    if depth < MAX_DEPTH
-        && let Some((parts, text)) = plain(buffer, span)
-    {
-        // Tags and short lengths are ASCII too, so that mostly one look is enough.
-        let body = if parts.shape == Shape::Text { span } else { parts.key };
-        if body.of(buffer).is_ascii() || (wire::is_text(parts.key.of(buffer)) && wire::is_text(text.of(buffer))) {
-            return Ok((parts, Found::default()));
-        }
+    match plain_key_value(buffer, span) {
+        Some(parts) if depth < MAX_DEPTH => Ok((parts, Found::default())),
+        _ => any_key_value(buffer, span, depth),
     }
-    any_key_value(buffer, span, depth)
 }
 
 fn any_key_value(buffer: &[u8], span: Span, depth: usize) -> Result<(Parts, Found), Malformed> {

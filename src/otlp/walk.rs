@@ -3,7 +3,7 @@
 //! is bounded; no allocation per attribute.
 //! **Not here**: reading and editing (`payload`, `edit`).
 
-use super::check::{self, expect};
+use super::check::{self, Found, expect};
 use super::index::{AttrRec, Chain, FieldRec, Frame, Index, NONE, NodeRec, State, UnknownRec, is_item};
 use super::merged;
 use super::schema::{Msg, Rule, Slot};
@@ -115,34 +115,40 @@ impl Walk<'_> {
     #[inline]
     fn attribute(&mut self, place: Place, field: &RawField) -> Result<(), Malformed> {
         expect(field, LEN)?;
-        let (parts, found) = check::key_value(self.request, field.span(), 0)?;
-        let mut attr = AttrRec {
+        let (parts, found) = match check::plain_key_value(self.request, field.span()) {
+            Some(parts) => (parts, Found::default()),
+            None => check::key_value(self.request, field.span(), 0)?,
+        };
+        let index = self.index.push_attr(AttrRec {
             node: place.node,
             next: NONE,
             frame: place.frame,
             state: State::Wire,
             slot: false,
             unknown: found.unknown,
+            shape: parts.shape,
             wire: Span::new(field.at, field.end),
             arena: Span::default(),
-            shape: parts.shape,
             key: parts.key,
             value: parts.value,
-        };
+        });
         if found.repeated {
-            self.merge_attribute(&mut attr, field);
+            self.merge_attribute(index, field);
         }
-        self.index.push_attr(attr);
         Ok(())
     }
 
     /// An attribute that repeats singular fields is rewritten as every decoder reads it: nothing hides behind the
     /// occurrence that wins.
     #[cold]
-    fn merge_attribute(&mut self, attr: &mut AttrRec, field: &RawField) {
+    fn merge_attribute(&mut self, index: u32, field: &RawField) {
+        let Some(mut attr) = self.index.attrs.get(index as usize).copied() else { return };
         let mut merged = Vec::with_capacity(field.span().len());
         merged::put_merged_key_value(&mut merged, field.span().of(self.request));
-        self.index.store_attribute(attr, field.number, &merged);
+        self.index.store_attribute(&mut attr, field.number, &merged);
+        if let Some(place) = self.index.attrs.get_mut(index as usize) {
+            *place = attr;
+        }
     }
 
     fn field(&mut self, place: Place, slot: Slot, field: &RawField) {

@@ -73,64 +73,55 @@ impl<'a> Cursor<'a> {
         Self::new(buffer, span.start as usize, span.end as usize)
     }
 
-    /// The next field, or None at the end of the message.
-    #[inline]
+    /// The next field, or None at the end of the message. Inlined whole: returned through memory, it would cost more
+    /// than the walk itself.
+    #[inline(always)]
     pub(super) fn next(&mut self) -> Result<Option<RawField>, Malformed> {
-        // The usual field first: LEN, with a tag and a length of one byte each.
         let at = self.pos;
-        if let Some(&[tag, length]) = self.buffer.get(at..).and_then(<[u8]>::first_chunk)
-            && tag & 0x87 == LEN
-            && tag > 7
-            && length < 0x80
-        {
-            let (body, end) = (at + 2, at + 2 + usize::from(length));
-            if end <= self.buffer.len() {
-                self.pos = end;
-                return Ok(Some(RawField { number: u32::from(tag >> 3), wire: LEN, at, body, end }));
-            }
-        }
-        self.next_of_any_shape()
-    }
-
-    #[inline(never)]
-    fn next_of_any_shape(&mut self) -> Result<Option<RawField>, Malformed> {
-        let at = self.pos;
-        if at >= self.buffer.len() {
-            return Ok(None);
-        }
-        let (tag, mut pos) = varint(self.buffer, at).ok_or(Malformed { what: "bad field tag", at })?;
-        let number = match u32::try_from(tag >> 3) {
-            Ok(number) if number != 0 && tag <= u64::from(u32::MAX) => number,
-            _ => return Err(Malformed { what: "bad field number", at }),
+        let Some(first) = self.buffer.get(at).copied() else { return Ok(None) };
+        let (number, wire, mut pos) = match first {
+            8..0x80 => (u32::from(first >> 3), first & 7, at + 1),
+            0..8 => return Err(malformed("bad field number", at)),
+            _ => match long_varint(self.buffer, at) {
+                Some((tag @ 8..0x1_0000_0000, pos)) => ((tag >> 3) as u32, (tag & 7) as u8, pos),
+                Some(_) => return Err(malformed("bad field number", at)),
+                None => return Err(malformed("bad field tag", at)),
+            },
         };
-        let wire = (tag & 7) as u8;
-        let left = self.buffer.len() - pos;
-        let (body, end) = match wire {
-            VARINT => {
-                let body = pos;
-                (_, pos) = varint(self.buffer, pos).ok_or(Malformed { what: "bad varint", at })?;
-                (body, pos)
-            }
-            FIXED64 if left >= 8 => (pos, pos + 8),
-            FIXED32 if left >= 4 => (pos, pos + 4),
+        let mut body = pos;
+        match wire {
             LEN => {
-                let (length, body) = varint(self.buffer, pos).ok_or(Malformed { what: "bad length", at })?;
-                if length > (self.buffer.len() - body) as u64 {
-                    return Err(Malformed { what: "length beyond the message", at });
+                let Some((length, start)) = varint(self.buffer, pos) else { return Err(malformed("bad length", at)) };
+                if length > (self.buffer.len() - start) as u64 {
+                    return Err(malformed("length beyond the message", at));
                 }
-                (body, body + length as usize)
+                body = start;
+                pos = start + length as usize;
             }
-            FIXED64 | FIXED32 => return Err(Malformed { what: "cut off", at }),
-            3 | 4 => return Err(Malformed { what: "groups are not allowed", at }),
-            _ => return Err(Malformed { what: "bad wire type", at }),
-        };
-        self.pos = end;
-        Ok(Some(RawField { number, wire, at, body, end }))
+            VARINT => match varint(self.buffer, pos) {
+                Some((_, end)) => pos = end,
+                None => return Err(malformed("bad varint", at)),
+            },
+            FIXED64 => pos += 8,
+            FIXED32 => pos += 4,
+            3 | 4 => return Err(malformed("groups are not allowed", at)),
+            _ => return Err(malformed("bad wire type", at)),
+        }
+        if pos > self.buffer.len() {
+            return Err(malformed("cut off", at));
+        }
+        self.pos = pos;
+        Ok(Some(RawField { number, wire, at, body, end: pos }))
     }
 }
 
+#[cold]
+fn malformed(what: &'static str, at: usize) -> Malformed {
+    Malformed { what, at }
+}
+
 /// The payload of the LEN field at `at`, if it has this tag of one byte and lies within `body`.
-#[inline]
+#[inline(always)]
 pub(super) fn field_of(body: &[u8], at: usize, tag: u8) -> Option<(usize, usize)> {
     if *body.get(at)? != tag {
         return None;
@@ -141,13 +132,18 @@ pub(super) fn field_of(body: &[u8], at: usize, tag: u8) -> Option<(usize, usize)
 }
 
 /// Reads a varint at `pos`: the value and the position after it. None when cut off or longer than 64 bits.
-#[inline]
+#[inline(always)]
 pub(super) fn varint(buffer: &[u8], pos: usize) -> Option<(u64, usize)> {
     let first = *buffer.get(pos)?;
     if first < 0x80 {
         return Some((u64::from(first), pos + 1));
     }
-    let mut value = u64::from(first & 0x7f);
+    long_varint(buffer, pos)
+}
+
+#[inline(never)]
+fn long_varint(buffer: &[u8], pos: usize) -> Option<(u64, usize)> {
+    let mut value = u64::from(*buffer.get(pos)? & 0x7f);
     for index in 1..10 {
         let byte = *buffer.get(pos + index)?;
         if index == 9 && byte > 1 {
