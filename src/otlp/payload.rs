@@ -6,6 +6,7 @@
 
 use bytes::Bytes;
 
+use super::check::Shape;
 use super::index::{AttrRec, Index, NONE, State, is_item};
 use super::schema::Slot;
 use super::wire::{self, Span};
@@ -178,8 +179,29 @@ impl Payload {
 
     /// One attribute; None when it was removed.
     pub fn attribute(&self, id: AttrId) -> Option<Attribute<'_>> {
-        let attr = self.live(id)?;
-        Some(Attribute { id, key: wire::text(self.bytes(attr.state, attr.key)), value: self.value(attr) })
+        let (key, value) = self.key_and_value(self.live(id)?);
+        Some(Attribute { id, key, value })
+    }
+
+    pub(super) fn key_and_value(&self, attr: &AttrRec) -> (&str, Value<'_>) {
+        if attr.shape == Shape::Text
+            && attr.value.len() < 0x80
+            && let Some((key, text)) = self.key_and_text(attr)
+        {
+            return (key, Value::Str(text));
+        }
+        (wire::text(self.bytes(attr.state, attr.key)), self.value(attr))
+    }
+
+    /// Both texts of an attribute of the usual shape after one look at the bytes: between them stand tags and lengths,
+    /// which are ASCII too as long as the text is short.
+    fn key_and_text(&self, attr: &AttrRec) -> Option<(&str, &str)> {
+        let both = Span { start: attr.key.start, end: attr.value.end };
+        let both = simdutf8::basic::from_utf8(self.bytes(attr.state, both)).ok()?;
+        let (key, rest) = both.split_at_checked(attr.key.len())?;
+        // Tag and length of the value, tag and length of the text: a byte each.
+        let text = rest.get(4..)?;
+        (text.len() + 2 == attr.value.len()).then_some((key, text))
     }
 
     /// The last live occurrence of `key`.

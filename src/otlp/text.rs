@@ -10,7 +10,7 @@ use super::patch::{self, Inside, Patcher};
 use super::schema::{Msg, Slot};
 use super::value::put_key_value;
 use super::wire::{self, Cursor, Span};
-use super::{Field, Node, OwnedValue, Payload, TextEdit, Value};
+use super::{Field, Node, OwnedValue, Payload, TextEdit};
 
 /// Where a text stands, for rules that depend on it.
 pub struct Place<'a> {
@@ -142,17 +142,14 @@ impl Payload {
     where
         F: FnMut(&Place<'_>, &str) -> TextEdit,
     {
-        let key = wire::text(self.bytes(attr.state, attr.key));
+        let (key, read) = self.key_and_value(attr);
         let mut show = |kind: PlaceKind, text: &str| {
             let place = Place { node: Node(attr.node), kind, key, path_key: key };
             if text.is_empty() { TextEdit::Keep } else { visit(&place, text) }
         };
         let new_key = show(PlaceKind::Key, key);
+        let new_text = show(PlaceKind::Value, read.as_str().unwrap_or_default());
         let value = self.bytes(attr.state, attr.value);
-        let new_text = match attr.shape {
-            Shape::Text => show(PlaceKind::Value, Value::read(value).as_str().unwrap_or_default()),
-            _ => TextEdit::Keep,
-        };
         let key = match &new_key {
             TextEdit::Keep => key,
             TextEdit::Replace(new) => new,
