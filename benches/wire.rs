@@ -3,6 +3,8 @@
 //! `cargo bench --bench wire`. Read ratios, not times: `ours` / `prost` of a group; over the portions of `flat` the time
 //! should stay within 30 %.
 
+#![allow(clippy::expect_used, clippy::indexing_slicing, reason = "a bench may stop at what cannot be")]
+
 use std::hint::black_box;
 
 use bytes::Bytes;
