@@ -3,7 +3,7 @@
 //! `cargo bench --bench wire`. Read ratios, not times: `ours` / `prost` of a group; over the portions of `flat` the time
 //! should stay within 30 %.
 
-#![allow(clippy::expect_used, clippy::indexing_slicing, reason = "a bench may stop at what cannot be")]
+#![allow(clippy::expect_used, clippy::indexing_slicing, missing_docs, reason = "a bench")]
 
 use std::hint::black_box;
 
@@ -205,15 +205,18 @@ fn against_prost(criterion: &mut Criterion) {
     }
 }
 
+/// Size of a portion, and the requests with it.
+type Portions = Vec<(usize, Vec<Bytes>)>;
+
 /// The same amount of data in other portions: 4 MiB in attributes of 16 KiB to 1 MiB, 10,000 spans in requests of 100 to
 /// 10,000. (One small request over and over would be learnt by heart by the processor.)
-fn portions(sequence: &mut Sequence) -> (Vec<(usize, Bytes)>, Vec<(usize, Vec<Bytes>)>) {
+fn portions(sequence: &mut Sequence) -> (Portions, Portions) {
     let attributes = [16, 64, 256, 1024].map(|size| {
         let spans = (0..4096 / size).map(|_| {
             let big = attribute("big", sequence.text(size * 1024));
             Span { attributes: vec![big], ..Span::default() }
         });
-        (size, request(spans.collect()))
+        (size, vec![request(spans.collect())])
     });
     let spans = [100, 1_000, 10_000]
         .map(|spans| (spans, (0..10_000 / spans).map(|_| small(sequence, spans)).collect::<Vec<Bytes>>()));
@@ -222,20 +225,17 @@ fn portions(sequence: &mut Sequence) -> (Vec<(usize, Bytes)>, Vec<(usize, Vec<By
 
 fn flat(criterion: &mut Criterion) {
     let (attributes, spans) = portions(&mut Sequence(2));
-    let mut group = criterion.benchmark_group("4 MiB in attributes of");
-    for (size, bytes) in attributes {
-        group.throughput(Throughput::Bytes(bytes.len() as u64));
-        group.bench_with_input(BenchmarkId::new("KiB", size), &bytes, |bencher, bytes| bencher.iter(|| ours(bytes)));
+    for (name, portions) in [("4 MiB in attributes of KiB", attributes), ("10,000 spans in requests of", spans)] {
+        let mut group = criterion.benchmark_group(name);
+        group.sample_size(20);
+        for (size, requests) in portions {
+            group.throughput(Throughput::Bytes(requests.iter().map(|bytes| bytes.len() as u64).sum()));
+            group.bench_with_input(BenchmarkId::from_parameter(size), &requests, |bencher, requests| {
+                bencher.iter(|| requests.iter().map(ours).sum::<usize>());
+            });
+        }
+        group.finish();
     }
-    group.finish();
-    let mut group = criterion.benchmark_group("10,000 spans in requests of");
-    group.sample_size(20).throughput(Throughput::Elements(10_000));
-    for (spans, requests) in spans {
-        group.bench_with_input(BenchmarkId::new("spans", spans), &requests, |bencher, requests| {
-            bencher.iter(|| requests.iter().map(ours).sum::<usize>());
-        });
-    }
-    group.finish();
 }
 
 fn splitting(criterion: &mut Criterion) {
