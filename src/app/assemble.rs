@@ -43,25 +43,26 @@ pub fn blueprint(valid: Valid, seams: &Seams) -> Result<Blueprint, String> {
     let settings = Settings { drain_requests: shutdown, drain_outlets: shutdown, ..Settings::default() };
     let spool = valid.spool.clone();
     let vocabulary = Arc::new(Vocabulary::builtin().map_err(|error| error.0)?);
-    let ids = Arc::new(Ids::new(detector(&valid)?, pseudonyms.clone()));
+    let ids = Arc::new(Ids::new(detectors(&valid)?, pseudonyms.clone()));
     let proxies = Arc::new(Proxies::from_env(&env::var)?);
     let build = Box::new(move |site: &Site| Assembly { site, pseudonyms, vocabulary, ids, proxies }.build(valid));
     Ok(Blueprint { spool, keys, settings, build })
 }
 
-/// Rules for ids and index columns: those of the first redact processor, else the built-in ones.
-fn detector(valid: &Valid) -> Result<Arc<Detector>, String> {
-    let configured = valid.processors.iter().find_map(|placed| match &placed.what {
+/// Rules for ids and index columns: those of every redact processor, else the built-in ones.
+fn detectors(valid: &Valid) -> Result<Vec<Arc<Detector>>, String> {
+    let configured = valid.processors.iter().filter_map(|placed| match &placed.what {
         ProcessorSettings::Redact(settings) => Some(Arc::clone(&settings.detector)),
         _ => None,
     });
-    match configured {
-        Some(detector) => Ok(detector),
-        None => redact::Config::default()
-            .settings()
-            .map(|settings| settings.detector)
-            .map_err(|problems| problems.first().map_or_else(String::new, |problem| problem.what.clone())),
+    let detectors: Vec<_> = configured.collect();
+    if !detectors.is_empty() {
+        return Ok(detectors);
     }
+    redact::Config::default()
+        .settings()
+        .map(|settings| vec![settings.detector])
+        .map_err(|problems| problems.first().map_or_else(String::new, |problem| problem.what.clone()))
 }
 
 fn beside(directory: &Path, name: &str) -> std::path::PathBuf {
@@ -101,7 +102,7 @@ struct Assembly<'s> {
     site: &'s Site,
     pseudonyms: Pseudonymizer,
     vocabulary: Arc<Vocabulary>,
-    /// How the vault may show ids: the rules of the first redact processor.
+    /// How the vault may show ids.
     ids: Arc<Ids>,
     proxies: Arc<Proxies>,
 }

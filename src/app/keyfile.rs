@@ -28,6 +28,8 @@ pub struct KeyFile {
 pub fn ensure(path: &Path, make: impl FnOnce() -> Secret) -> Result<KeyFile, String> {
     let say = |error: std::io::Error| format!("can't use the key file {}: {error}", path.display());
     match fs::read_to_string(path) {
+        // A pseudonym anyone can make is none.
+        Ok(text) if text.trim().is_empty() => return Err(format!("the key file {} is empty", path.display())),
         Ok(text) => return Ok(KeyFile { key: Secret::new(text.trim().to_owned()), created: false }),
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(say(error)),

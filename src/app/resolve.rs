@@ -243,6 +243,10 @@ fn validate(typed: &Typed, data_dir: &Path, problems: &mut Vec<Problem>) -> Opti
     }
     let spool = settings.one("spool", &file.spool, typed.spool.settings(&data_dir.join("spool")));
     let spool_keys = settings.one("spool", &file.spool, typed.spool.spool_keys());
+    if typed.pseudonyms.key.as_ref().is_some_and(|key| key.expose().trim().is_empty()) {
+        let empty = FieldProblem::new("key", "is empty: anyone could make these pseudonyms");
+        settings.place(Gravity::Error, "pseudonyms", &file.pseudonyms, file.pseudonyms.at, vec![empty]);
+    }
     let steps =
         typed.processors.iter().map(|placed| (placed.id.clone(), placed.what.kind().step())).collect::<HashMap<_, _>>();
     let third_party = (exporters.iter())

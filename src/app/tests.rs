@@ -344,3 +344,13 @@ async fn requests_come_over_sockets() {
     assert_eq!(sink.all(), ["a", "b"]);
     assert!(tokio::net::TcpStream::connect(otlp_at).await.is_err(), "the port is free again");
 }
+
+/// An empty key file must be refused: pseudonyms and seals made with no key are no secret.
+#[test]
+fn an_empty_key_file_is_refused() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("pseudonym.key");
+    std::fs::write(&path, "\n").expect("written");
+    let made = super::keyfile::ensure(&path, || crate::secret::Secret::new("x".to_owned()));
+    assert!(made.is_err());
+}

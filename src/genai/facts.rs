@@ -60,7 +60,7 @@ impl Part {
 }
 
 /// Where content stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ContentAt {
     /// An attribute (of the item, its events, its scope or resource).
     Attribute(AttrId),

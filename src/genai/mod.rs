@@ -15,6 +15,7 @@ mod schema;
 mod shape;
 mod sources;
 pub mod usage;
+mod vaulted;
 mod vocabulary;
 
 #[cfg(test)]
@@ -31,6 +32,7 @@ use item::Reader;
 
 pub use facts::{Billing, Buckets, Call, ContentAt, ContentPlace, Cost, Facts, ItemFacts, Part, PriceContext, Usage};
 pub use keys::Role;
+pub use vaulted::Vaulted;
 pub use vocabulary::{Vocabulary, VocabularyError};
 
 /// Reads a payload. Linear in its size.

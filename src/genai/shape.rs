@@ -44,10 +44,15 @@ pub(super) fn is_label_value(value: Value<'_>) -> bool {
     }
 }
 
+/// What a key that is known to hold labels may hold: blanks are fine.
+pub(super) fn is_known_label(text: &str) -> bool {
+    text.len() <= KNOWN_LABEL_BYTES && !looks_json(text) && !text.contains(['\n', '\r'])
+}
+
 /// The same for a key that is known to hold labels: blanks and short lists are fine.
 pub(super) fn is_known_label_value(value: Value<'_>) -> bool {
     match value {
-        Value::Str(text) => text.len() <= KNOWN_LABEL_BYTES && !looks_json(text) && !text.contains(['\n', '\r']),
+        Value::Str(text) => is_known_label(text),
         Value::List(_) => {
             value.items().take(KNOWN_LABELS + 1).count() <= KNOWN_LABELS
                 && value.items().all(|item| !matches!(item, Value::List(_)) && is_known_label_value(item))

@@ -157,6 +157,11 @@ impl Index {
         self.nodes.get(node as usize).unwrap_or(&NO_NODE)
     }
 
+    /// How many records there are.
+    pub(super) fn elements(&self) -> usize {
+        self.nodes.len() + self.attrs.len() + self.fields.len() + self.unknown.len()
+    }
+
     /// Appends an attribute to the list of its node; returns its index.
     pub(super) fn push_attr(&mut self, attr: AttrRec) -> u32 {
         let index = self.attrs.len() as u32;

@@ -7,6 +7,9 @@ use super::schema::{Msg, Rule};
 use super::value::key_value;
 use super::wire::{self, Cursor, LEN, RawField, Span};
 
+/// Stretches of text between bad bytes that are shorter say nothing.
+const SHORTEST: usize = 4;
+
 /// What a text edit does.
 pub enum TextEdit {
     /// Leaves the text.
@@ -34,7 +37,7 @@ enum New {
     Nothing,
     /// The length of a message whose contents change.
     Length(usize),
-    Text(u32, String),
+    Text(u32, Vec<u8>),
 }
 
 /// Collects the patches of one value.
@@ -93,18 +96,37 @@ impl<'a, V: FnMut(Inside, &str, &str) -> TextEdit> Patcher<'a, V> {
 
     fn text(&mut self, inside: Inside, field: &RawField, path: &str) -> isize {
         let bytes = field.span().of(self.buffer);
-        let Ok(text) = simdutf8::basic::from_utf8(bytes) else { return 0 };
-        if text.is_empty() {
-            return 0;
-        }
-        match (self.visit)(inside, path, text) {
-            TextEdit::Keep => 0,
-            TextEdit::Replace(new) => {
-                let delta = wire::field_len(field.number, new.len()) as isize - (field.end - field.at) as isize;
-                self.patches.push(Patch { at: field.at, end: field.end, new: New::Text(field.number, new) });
-                delta
+        let new = match simdutf8::basic::from_utf8(bytes) {
+            Ok("") => None,
+            Ok(text) => match (self.visit)(inside, path, text) {
+                TextEdit::Keep => None,
+                TextEdit::Replace(new) => Some(new.into_bytes()),
+            },
+            Err(_) => self.broken(inside, bytes, path),
+        };
+        let Some(new) = new else { return 0 };
+        let delta = wire::field_len(field.number, new.len()) as isize - (field.end - field.at) as isize;
+        self.patches.push(Patch { at: field.at, end: field.end, new: New::Text(field.number, new) });
+        delta
+    }
+
+    /// Bytes that are not all UTF-8: the stretches that are get looked at, so that one bad byte hides nothing.
+    #[cold]
+    fn broken(&mut self, inside: Inside, bytes: &[u8], path: &str) -> Option<Vec<u8>> {
+        let (mut out, mut changed) = (Vec::new(), false);
+        for chunk in bytes.utf8_chunks() {
+            let valid = chunk.valid();
+            let edit = if valid.len() < SHORTEST { TextEdit::Keep } else { (self.visit)(inside, path, valid) };
+            match edit {
+                TextEdit::Keep => out.extend_from_slice(valid.as_bytes()),
+                TextEdit::Replace(new) => {
+                    changed = true;
+                    out.extend_from_slice(new.as_bytes());
+                }
             }
+            out.extend_from_slice(chunk.invalid());
         }
+        changed.then_some(out)
     }
 
     fn drop_field(&mut self, field: &RawField) -> isize {
@@ -125,7 +147,7 @@ pub(super) fn apply(buffer: &[u8], span: Span, patches: &[Patch], out: &mut Vec<
             New::Text(number, text) => {
                 wire::put_tag(out, *number, LEN);
                 wire::put_varint(out, text.len() as u64);
-                out.extend_from_slice(text.as_bytes());
+                out.extend_from_slice(text);
             }
         }
         pos = patch.end;

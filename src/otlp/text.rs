@@ -1,6 +1,6 @@
 //! **What**: [`Payload::edit_text`]: every text of a request shown to a visitor that may replace it.
 //! **Why**: redaction must not be able to forget a place; the schema decides what is visited, not the caller.
-//! **Invariants**: every string field, key, string value and bytes value that is UTF-8, at every level, every
+//! **Invariants**: every string field, key, string value and what is UTF-8 of a bytes value, at every level, every
 //! occurrence, added ones too; slots and empty texts are left out; numbers and ids are not text.
 //! **Not here**: what is replaced (`processors/redact`).
 
@@ -32,7 +32,7 @@ pub enum PlaceKind {
     Key,
     /// A string value of an attribute or nested value.
     Value,
-    /// A bytes value that is valid UTF-8 (of an attribute or body, nested too).
+    /// A bytes value (of an attribute or body, nested too), or a stretch of it that is valid UTF-8.
     BytesValue,
     /// A string in a log body (nested too).
     Body,

@@ -10,6 +10,12 @@ use super::schema::{Msg, Rule, Slot};
 use super::wire::{self, Cursor, LEN, RawField, Span};
 use super::{Malformed, NodeKind, Signal};
 
+/// Spans, records or points of one request: what is found out about each takes far more memory than it may have on
+/// the wire, where two bytes are enough.
+const MAX_ITEMS: usize = 1 << 18;
+/// Nodes, attributes and fields of one request, for the same reason.
+const MAX_ELEMENTS: usize = 1 << 22;
+
 /// Indexes `request`.
 pub(super) fn index(signal: Signal, request: &[u8]) -> Result<Index, Malformed> {
     if request.len() >= u32::MAX as usize {
@@ -43,6 +49,9 @@ impl Walk<'_> {
         let request = self.request;
         let mut cursor = Cursor::over(request, span);
         while let Some(field) = cursor.next()? {
+            if self.index.items > MAX_ITEMS || self.index.elements() > MAX_ELEMENTS {
+                return Err(Malformed { what: "too many items or attributes in one request", at: field.at });
+            }
             match place.msg.rule(field.number) {
                 Rule::Attribute => self.attribute(place, &field)?,
                 Rule::Text(slot) => {

@@ -28,6 +28,9 @@ impl Scratch {
 
 /// Candidates of one rule in one text, beyond which the whole text counts as private: a bound on hostile input.
 const MAX_TRIES: usize = 100_000;
+/// Bytes of candidates that were none, beyond which the whole text counts as private: so many, and this many times the
+/// text. Look-alikes that overlap would otherwise be read again from every byte.
+const MAX_FAILED: (usize, usize) = (4 << 20, 16);
 
 impl Detector {
     /// Hits of `text`, sorted, without overlap. The slice lives until the next call with this scratch.
@@ -40,7 +43,7 @@ impl Detector {
         if !scratch.open.iter().any(|open| *open) {
             return &scratch.hits;
         }
-        reserved(text, &mut scratch.reserved);
+        reserved(text, &|name| self.is_placeholder(name), &mut scratch.reserved);
         scratch.state.resize_with(self.rules.len(), || None);
         for (index, rule) in self.rules.iter().enumerate() {
             if scratch.open.get(index) == Some(&true) {
@@ -71,6 +74,13 @@ impl Detector {
     /// The rule's name of a hit: metric label.
     pub fn rule_name(&self, hit: &Hit) -> &str {
         self.rules.get(hit.rule).map_or("unknown", |rule| &rule.name)
+    }
+
+    /// Whether a rule's placeholder is `[name]`.
+    fn is_placeholder(&self, name: &str) -> bool {
+        self.rules.iter().any(|rule| {
+            rule.placeholder.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).is_some_and(|own| own == name)
+        })
     }
 
     fn gates(&self, text: &str, open: &mut Vec<bool>) {
@@ -106,6 +116,7 @@ fn run(
     hits: &mut Vec<Hit>,
 ) {
     let mut from = 0;
+    let mut failed = MAX_FAILED.0.saturating_add(text.len().saturating_mul(MAX_FAILED.1));
     for _ in 0..MAX_TRIES {
         let input = Input::new(text).span(Span::from(from..text.len()));
         let Some(whole) = search(rule, &input, cache, captures) else { return };
@@ -117,7 +128,13 @@ fn run(
                 from = range.end.max(whole.start + 1);
                 hits.push(Hit { range, rule: index });
             }
-            None => from = whole.start + 1,
+            None => {
+                from = whole.start + 1;
+                match failed.checked_sub(whole.len()) {
+                    Some(left) => failed = left,
+                    None => break,
+                }
+            }
         }
         while !text.is_char_boundary(from) {
             from += 1;
@@ -163,12 +180,10 @@ fn unescape_start(text: &str, range: Range<usize>) -> Range<usize> {
 }
 
 fn touches(range: &Range<usize>, reserved: &[Range<usize>]) -> bool {
-    reserved.iter().any(|held| {
-        let inside = |at: usize| held.contains(&at);
-        inside(range.start)
-            || (range.end > held.start && range.end < held.end)
-            || (held.start <= range.start && range.end <= held.end)
-    })
+    // They are in order and do not overlap: only those around the two ends matter.
+    let first_behind = |at: usize| reserved.get(reserved.partition_point(|held| held.end <= at));
+    first_behind(range.start).is_some_and(|held| held.start <= range.start)
+        || first_behind(range.end).is_some_and(|held| held.start < range.end)
 }
 
 fn bounded(bounds: Bounds, text: &str, range: &Range<usize>) -> bool {

@@ -8,44 +8,62 @@ use parking_lot::Mutex;
 
 use crate::pseudonym::{IdPolicy, PREFIX, Pseudonymizer};
 
-use super::{Detector, Scratch, replace};
+use super::{Detector, Hit, Scratch, replace};
 
 /// Rules and pseudonyms together.
 pub struct Ids {
-    detector: Arc<Detector>,
+    rules: Vec<Rules>,
     pseudonyms: Pseudonymizer,
+}
+
+/// One rule set. Its scratch fits no other.
+struct Rules {
+    detector: Arc<Detector>,
     scratch: Mutex<Vec<Scratch>>,
 }
 
-impl Ids {
-    /// The policy of one redaction rule set.
-    pub fn new(detector: Arc<Detector>, pseudonyms: Pseudonymizer) -> Self {
-        Self { detector, pseudonyms, scratch: Mutex::default() }
-    }
-
+impl Rules {
     fn with_scratch<T>(&self, use_it: impl FnOnce(&mut Scratch) -> T) -> T {
         let mut scratch = self.scratch.lock().pop().unwrap_or_default();
         let result = use_it(&mut scratch);
         self.scratch.lock().push(scratch);
         result
     }
+
+    fn is_private(&self, text: &str) -> bool {
+        self.with_scratch(|scratch| self.detector.is_private(text, scratch))
+    }
+
+    fn column(&self, text: &str) -> Option<String> {
+        self.with_scratch(|scratch| {
+            let hits = self.detector.find(text, scratch);
+            let put = &mut |hit: &Hit, _: &str, out: &mut String| out.push_str(self.detector.placeholder(hit));
+            (!hits.is_empty()).then(|| replace(text, hits, put))
+        })
+    }
+}
+
+impl Ids {
+    /// The policy of rule sets: private is what is so by any of them. References to the vault stand in every pipeline,
+    /// also in the one with the strictest rules.
+    pub fn new(detectors: Vec<Arc<Detector>>, pseudonyms: Pseudonymizer) -> Self {
+        let rules = detectors.into_iter().map(|detector| Rules { detector, scratch: Mutex::default() }).collect();
+        Self { rules, pseudonyms }
+    }
 }
 
 impl IdPolicy for Ids {
     fn shown<'a>(&self, account: &str, id: &'a str) -> Cow<'a, str> {
-        if id.starts_with(PREFIX) || self.with_scratch(|scratch| self.detector.is_private(id, scratch)) {
+        if id.starts_with(PREFIX) || self.rules.iter().any(|rules| rules.is_private(id)) {
             return self.pseudonyms.pseudonym(account, id).into();
         }
         id.into()
     }
 
     fn column<'a>(&self, _account: &str, text: &'a str) -> Cow<'a, str> {
-        self.with_scratch(|scratch| {
-            let hits = self.detector.find(text, scratch);
-            if hits.is_empty() {
-                return text.into();
-            }
-            replace(text, hits, &mut |hit, _, out| out.push_str(self.detector.placeholder(hit))).into()
+        self.rules.iter().fold(Cow::Borrowed(text), |text, rules| match rules.column(&text) {
+            Some(changed) => changed.into(),
+            None => text,
         })
     }
 

@@ -6,6 +6,8 @@
 
 mod compile;
 mod find;
+#[cfg(test)]
+mod hostile;
 mod ids;
 mod resolve;
 mod rule;

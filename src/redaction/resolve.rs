@@ -43,24 +43,28 @@ pub(super) fn resolve(hits: &mut Vec<Hit>, class: &dyn Fn(&Hit) -> Option<Class>
     *hits = kept;
 }
 
-/// Placeholders already in the text: `[TYPE]` or `[TYPE:h-…]`.
-pub(super) fn reserved(text: &str, out: &mut Vec<Range<usize>>) {
+/// Placeholders already in the text: `[TYPE]` or `[TYPE:h-…]`, in order, without overlap. A type with digits must be
+/// one of `known`: keys and account numbers have only capitals and digits too.
+pub(super) fn reserved(text: &str, known: &dyn Fn(&str) -> bool, out: &mut Vec<Range<usize>>) {
     out.clear();
     for start in memchr::memchr_iter(b'[', text.as_bytes()) {
-        if let Some(len) = text.get(start..).and_then(placeholder_len) {
+        if let Some(len) = text.get(start..).and_then(|rest| placeholder_len(rest, known)) {
             out.push(start..start + len);
         }
     }
 }
 
 /// Length of the placeholder that `text` starts with: `\[[A-Z][A-Z0-9_]{1,40}(?::h-[0-9a-f]{16})?\]`.
-fn placeholder_len(text: &str) -> Option<usize> {
+fn placeholder_len(text: &str, known: &dyn Fn(&str) -> bool) -> Option<usize> {
     let body = text.strip_prefix('[')?;
     let name = body.bytes().take(42).take_while(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || *b == b'_').count();
     if !(2..=41).contains(&name) || !body.starts_with(|c: char| c.is_ascii_uppercase()) {
         return None;
     }
-    let rest = body.get(name..)?;
+    let (name_text, rest) = body.split_at_checked(name)?;
+    if name_text.bytes().any(|byte| byte.is_ascii_digit()) && !known(name_text) {
+        return None;
+    }
     if rest.starts_with(']') {
         return Some(name + 2);
     }

@@ -51,7 +51,7 @@ impl Validator {
     /// The part of `found` that is really private, or none.
     pub(super) fn check(self, text: &str, found: Range<usize>) -> Option<Range<usize>> {
         let matched = text.get(found.clone())?;
-        let before = text.get(..found.start)?;
+        let before = near(text.get(..found.start)?);
         let after = text.get(found.end..)?;
         let stands = match self {
             Self::None => true,
@@ -72,6 +72,14 @@ impl Validator {
         };
         stands.then_some(found)
     }
+}
+
+/// As much of what stands before a match as a check may look at: a check must not read the whole text for each.
+const NEAR: usize = 1024;
+
+fn near(before: &str) -> &str {
+    let start = before.ceil_char_boundary(before.len().saturating_sub(NEAR));
+    before.get(start..).unwrap_or("")
 }
 
 fn digits(text: &str) -> impl Iterator<Item = u32> + '_ {

@@ -189,3 +189,19 @@ fn repetition_is_linear() {
     assert_eq!(payload.get(node, "key").expect("a value").items().count(), 100_000);
     assert!(payload.encode(UnknownFields::Drop).expect("encodes").bytes.len() < 100_000 * 12);
 }
+
+/// Two bytes on the wire make a span: what is kept about each is far larger, so their number has a limit.
+#[test]
+fn a_flood_of_empty_items_is_refused() {
+    let spans = |count: usize| {
+        let (mut scope, mut resource, mut request) = (Vec::new(), Vec::new(), Vec::new());
+        let body = [0x12, 0].repeat(count);
+        crate::otlp::wire::put_bytes(&mut resource, 2, &body);
+        scope.append(&mut resource);
+        crate::otlp::wire::put_bytes(&mut request, 1, &scope);
+        request
+    };
+    let parse = |count| crate::otlp::Payload::parse(crate::otlp::Signal::Traces, spans(count).into());
+    assert_eq!(parse(100_000).map(|payload| payload.item_count()).map_err(|error| error.what), Ok(100_000));
+    assert!(parse(300_000).is_err());
+}

@@ -221,7 +221,7 @@ impl Spool {
     /// `max_bytes` as stored unless the first alone is larger. Reads and decrypts: call it off the async threads.
     ///
     /// # Errors
-    /// The disk failed or a record is damaged.
+    /// The disk failed at the first record, or that one is damaged; one further on ends what is read.
     pub fn read(
         &self,
         consumer: &str,
@@ -230,7 +230,16 @@ impl Spool {
         max_records: usize,
     ) -> Result<Vec<Stored>, ReadError> {
         let plan = self.index.lock().plan(consumer, after, max_bytes, max_records);
-        plan.iter().map(read::read).collect()
+        let mut records = Vec::with_capacity(plan.len());
+        for planned in &plan {
+            match read::read(planned) {
+                Ok(record) => records.push(record),
+                // What is good before it is given out; the next read names it.
+                Err(_) if !records.is_empty() => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(records)
     }
 
     /// `consumer` needs these no more. Made durable lazily, and always before the records are unlinked: a `done` that

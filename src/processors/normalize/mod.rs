@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::genai::{Vocabulary, facts_of};
+use crate::genai::{Vaulted, Vocabulary, facts_of};
 use crate::otlp::{AttrId, Payload, Signal};
 use crate::pipeline::{Batch, Effect, Processor, Reason, Trust};
 use crate::telemetry::{Counter, Meter, names as metrics};
@@ -64,10 +64,11 @@ impl Processor for Normalize {
         let stamps = if batch.origin.trust == Trust::Internal { 0 } else { remove_stamps(&mut batch.payload) };
         let facts = facts_of(&self.vocabulary, batch);
         let mut counts: BTreeMap<&'static str, u64> = BTreeMap::new();
+        let vaulted = Vaulted::of(&batch.payload, &facts);
         for item in &facts.items {
             *counts.entry(item.dialect.unwrap_or(NO_DIALECT)).or_default() += 1;
             if batch.payload.signal() != Signal::Metrics {
-                names::write(&mut batch.payload, item);
+                names::write(&mut batch.payload, item, &vaulted);
             }
         }
         let body = encode(batch.payload.signal(), stamps, &counts);

@@ -1,7 +1,7 @@
 //! **What**: today's names for what an item's facts say. Source: OpenTelemetry's GenAI semantic conventions 1.41.
 
 use crate::genai::usage::{Split, split};
-use crate::genai::{Call, ItemFacts};
+use crate::genai::{Call, ItemFacts, Vaulted};
 use crate::otlp::{Node, OwnedValue, Payload, Value};
 
 /// The type that a name's value must have.
@@ -12,12 +12,15 @@ enum Kind {
     List,
 }
 
-/// Writes what is missing on one item.
-pub(super) fn write(payload: &mut Payload, item: &ItemFacts) {
+/// Writes what is missing on one item; nothing of what goes to the vault.
+pub(super) fn write(payload: &mut Payload, item: &ItemFacts, vaulted: &Vaulted) {
     if item.dialect.is_none() {
         return;
     }
     let node = item.node;
+    let text = |payload: &mut Payload, node: Node, key: &str, value: Option<&str>| {
+        text(payload, node, key, value.filter(|value| !vaulted.holds(value)));
+    };
     text(payload, node, "gen_ai.conversation.id", item.session.as_deref());
     if item.operation.is_some() || matches!(item.call, Call::TurnEnd) {
         text(payload, node, "gen_ai.operation.name", item.operation.as_deref());

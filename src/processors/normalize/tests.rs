@@ -124,3 +124,20 @@ fn unreadable_effects_are_ignored() {
     effect.body.truncate(3);
     processor.apply(&effect);
 }
+
+/// A text that goes to the vault because it is no label must not come back under a name of ours.
+#[test]
+fn content_is_not_copied() {
+    let processor = build(&Meter::new());
+    let case = json!({"signal": "traces", "items": [{"name": "chat x", "trace": 1, "span": 2, "attributes": {
+        "gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai", "gen_ai.request.model": "gpt-4o",
+        "langfuse.session.id": "CANARY one asks to move money", "gen_ai.usage.input_tokens": 1}}]});
+    let mut batch = batch(request::payload(&case), Trust::ThirdParty);
+    let facts = crate::genai::facts_of(&processor.vocabulary, &mut batch);
+    let content = facts.items.iter().map(|item| item.content.len()).sum::<usize>();
+    processor.process(&mut batch).unwrap();
+    let after = out(&batch);
+    let attributes = attributes(&after, after.items().next().unwrap());
+    let holding = attributes.values().filter(|value| value.to_string().contains("CANARY")).count();
+    assert_eq!((holding, content <= 1), (1, true), "{attributes:?}");
+}

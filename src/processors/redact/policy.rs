@@ -76,12 +76,15 @@ pub(super) fn hide_home(text: &str) -> Option<String> {
     (out != text).then_some(out)
 }
 
+/// Where the next root of home directories begins, and its length; each byte is looked at once.
 fn next_home(text: &str, from: usize) -> Option<(usize, usize)> {
-    const ROOTS: [&str; 4] = ["/home/", "/Users/", "\\Users\\", "\\\\Users\\\\"];
+    /// Longer ones first.
+    const ROOTS: [&str; 4] = ["\\\\Users\\\\", "\\Users\\", "/home/", "/Users/"];
     let rest = text.get(from..)?;
-    let found = ROOTS.iter().filter_map(|root| rest.find(root).map(|at| (from + at, root.len())));
-    // The longest root of those that start first.
-    found.min_by_key(|(at, len)| (*at, usize::MAX - len))
+    memchr::memchr2_iter(b'/', b'\\', rest.as_bytes()).find_map(|at| {
+        let here = rest.get(at..)?;
+        ROOTS.iter().find(|root| here.starts_with(**root)).map(|root| (from + at, root.len()))
+    })
 }
 
 /// What stands at the end of a text that was cut.

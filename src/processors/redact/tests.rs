@@ -248,3 +248,26 @@ fn bad_settings_are_refused() {
     let paths: Vec<&str> = problems.iter().map(|problem| problem.path.as_str()).collect();
     assert_eq!(paths, ["rules[1]", "max_value_bytes", "custom[0]"]);
 }
+
+/// One bad byte in a bytes value must not hide the rest from the rules.
+#[test]
+fn bytes_with_a_bad_byte_are_redacted() {
+    let redact = processor(&Config::default(), &Meter::new());
+    let raw = [b"\xff reply to ".as_slice(), MAIL.as_bytes()].concat();
+    let after = attributes_after(&redact, vec![kv("raw", Value::BytesValue(raw))]);
+    let Some(Value::BytesValue(bytes)) = after[0].value.clone().unwrap().value else { panic!("bytes stay bytes") };
+    assert!(!String::from_utf8_lossy(&bytes).contains("jane"), "{}", String::from_utf8_lossy(&bytes));
+    let binary = vec![0xff, 0xfe, 0x00, 0x80];
+    let after = attributes_after(&redact, vec![kv("raw", Value::BytesValue(binary.clone()))]);
+    assert_eq!(after[0].value.clone().unwrap().value, Some(Value::BytesValue(binary)), "without a hit nothing changes");
+}
+
+/// Home directories are looked for in linear time.
+#[test]
+fn many_homes_take_linear_time() {
+    let redact = processor(&Config::default(), &Meter::new());
+    let began = std::time::Instant::now();
+    let hidden = string_after(&redact, "cwd", &"/home/a".repeat(60_000)).expect("kept");
+    assert!(began.elapsed() < std::time::Duration::from_secs(10), "{:?}", began.elapsed());
+    assert!(hidden.starts_with("/home/[USERNAME]/home/[USERNAME]"));
+}

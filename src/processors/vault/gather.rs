@@ -4,12 +4,12 @@
 //! **Not here**: edits (`stamp`), what is content (`genai`).
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::genai::{Call, ContentAt, ContentPlace, Facts, ItemFacts, Part};
+use crate::genai::{Call, ContentAt, ContentPlace, Facts, ItemFacts, Part, Vaulted};
 use crate::otlp::{Field, Node, NodeKind, Payload, Signal, SlotId, Value};
 use crate::pipeline::Origin;
 use crate::pseudonym::IdPolicy;
@@ -35,6 +35,29 @@ pub(super) struct Keeper {
     pub(super) uri: UriBase,
     pub(super) slot_base: u32,
     pub(super) zstd: Compressors,
+}
+
+/// The policy of ids, for one batch: what goes to the vault as content stands in no name, index line or reference.
+struct Careful<'a> {
+    ids: &'a dyn IdPolicy,
+    vaulted: Vaulted,
+}
+
+/// What stands in a column whose text went to the vault.
+const CONTENT: &str = "[CONTENT]";
+
+impl IdPolicy for Careful<'_> {
+    fn shown<'a>(&self, account: &str, id: &'a str) -> Cow<'a, str> {
+        if self.vaulted.holds(id) { self.pseudonym(account, id).into() } else { self.ids.shown(account, id) }
+    }
+
+    fn column<'a>(&self, account: &str, text: &'a str) -> Cow<'a, str> {
+        if self.vaulted.holds(text) { CONTENT.into() } else { self.ids.column(account, text) }
+    }
+
+    fn pseudonym(&self, account: &str, id: &str) -> String {
+        self.ids.pseudonym(account, id)
+    }
 }
 
 /// zstd contexts in reserve: making one costs as much as a small fragment.
@@ -96,8 +119,9 @@ impl Keeper {
     ) -> Result<Option<(VaultDraft, Vec<Stamp>)>, SealFailed> {
         let mut slots = Slots(self.slot_base);
         let (mut groups, mut stamps) = (Vec::new(), Vec::new());
+        let ids = Careful { ids: &*self.ids, vaulted: Vaulted::of(payload, facts) };
         for session in sessions(payload, facts) {
-            let sealed = self.session(origin, payload, facts, &session, &mut slots)?;
+            let sealed = self.session(&ids, origin, payload, facts, &session, &mut slots)?;
             groups.push(sealed.group);
             stamps.extend(sealed.stamps);
         }
@@ -107,13 +131,14 @@ impl Keeper {
 
     fn session(
         &self,
+        ids: &Careful<'_>,
         origin: &Origin,
         payload: &Payload,
         facts: &Facts,
         session: &Session<'_>,
         slots: &mut Slots,
     ) -> Result<Sealed, SealFailed> {
-        let scope = Arc::new(Scope::new(&*self.ids, &origin.account, session.tenant, session.name, origin.received));
+        let scope = Arc::new(Scope::new(ids, &origin.account, session.tenant, session.name, origin.received));
         let mut group = Group {
             scope: scope.clone(),
             arrived: origin.received,
@@ -125,7 +150,7 @@ impl Keeper {
         let mut stamps = Vec::new();
         let mut tails = Vec::with_capacity(session.items.len());
         if session.content {
-            let sealed = self.fragment(origin, payload, facts, session, &scope, slots, &mut stamps)?;
+            let sealed = self.fragment(ids, origin, payload, facts, session, &scope, slots, &mut stamps)?;
             if let Some((fragment, mut rows)) = sealed {
                 group.fragment = Some(fragment);
                 tails.append(&mut rows);
@@ -134,7 +159,7 @@ impl Keeper {
         let stamped = stamps.len();
         for at in &session.items {
             if let Some(item) = facts.items.get(*at).filter(|item| item.content.is_empty()) {
-                tails.push(Tail { kind: Some(Kind::Action), ..tail(&*self.ids, origin, payload, item) });
+                tails.push(Tail { kind: Some(Kind::Action), ..tail(ids, origin, payload, item) });
             }
         }
         let names = self.writer.names();
@@ -152,6 +177,7 @@ impl Keeper {
     #[expect(clippy::too_many_arguments, reason = "one step of `session`, split for its length")]
     fn fragment(
         &self,
+        ids: &Careful<'_>,
         origin: &Origin,
         payload: &Payload,
         facts: &Facts,
@@ -184,7 +210,7 @@ impl Keeper {
             self.rng.fill(&mut salt);
             let (position, hashes) =
                 document.item(&item_head(payload, item), &parameters(payload, item), content, &salt);
-            let mut row = tail(&*self.ids, origin, payload, item);
+            let mut row = tail(ids, origin, payload, item);
             row.kind = Some(Kind::Payload);
             row.item = Some(position);
             row.fragment = Some(id.clone());
@@ -451,10 +477,10 @@ pub(super) fn id(bytes: &[u8]) -> Option<String> {
 /// Parameters of request and response: what a replay needs beside the content.
 fn parameters<'a>(payload: &'a Payload, item: &ItemFacts) -> Vec<(&'a str, String)> {
     let wanted = |key: &str| key.starts_with("gen_ai.request.") || key.starts_with("gen_ai.response.");
-    let content = |id| item.content.iter().any(|place| place.at == ContentAt::Attribute(id));
+    let content: HashSet<ContentAt> = item.content.iter().map(|place| place.at).collect();
     payload
         .attributes(item.node)
-        .filter(|attribute| wanted(attribute.key) && !content(attribute.id))
+        .filter(|attribute| wanted(attribute.key) && !content.contains(&ContentAt::Attribute(attribute.id)))
         .map(|attribute| {
             let mut json = String::new();
             attribute.value.write_json(&mut json);

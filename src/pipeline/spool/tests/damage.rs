@@ -305,3 +305,19 @@ fn peek_changes_nothing() {
     assert_eq!(status.consumers, spool.status().consumers);
     assert_eq!(disk.names().iter().map(|name| disk.contents(name)).collect::<Vec<_>>(), before);
 }
+
+/// A record that is damaged while the process runs must not take the good ones before it along: what was read up to it
+/// is given out, and the next read names it.
+#[test]
+fn records_before_a_damaged_one_are_read() {
+    let (disk, sent) = filled(3);
+    let (spool, _committer) = on(&disk, &[key(1)]).unwrap();
+    let name = segments(&disk).remove(0);
+    let len = disk.contents(&name).unwrap().len() as u64;
+    // The last record's body lies in the last third.
+    assert!(disk.flip(&name, len - 400, 1));
+    let first = spool.read("a", None, 1 << 20, 100).map_err(|error| error.to_string()).expect("the good ones");
+    assert!(!first.is_empty() && first.len() < sent.len(), "{} of {}", first.len(), sent.len());
+    let behind = first.last().map(|stored| stored.seq);
+    assert!(matches!(spool.read("a", behind, 1 << 20, 100), Err(ReadError::Damaged(_))));
+}

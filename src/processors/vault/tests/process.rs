@@ -594,3 +594,63 @@ impl Bench {
         (opened, outside)
     }
 }
+
+/// A text that goes to the vault because it is no label must not stand in an index line or an object's name instead.
+#[test]
+fn what_is_content_is_no_column() {
+    for key in [
+        "gen_ai.conversation.id",
+        "session.id",
+        "turn.id",
+        "turn",
+        "gen_ai.agent.name",
+        "agent.name",
+        "feature",
+        "gen_ai.agent.id",
+        "gen_ai.tool.name",
+        "gen_ai.tool.call.id",
+        "gen_ai.response.id",
+        "gen_ai.request.model",
+        "gen_ai.response.model",
+        "error.type",
+        "tenant.id",
+        "gen_ai.operation.name",
+    ] {
+        for text in ["CANARY is asked\nto transfer money", "{\"prompt\": \"CANARY please\"}"] {
+            let mut bench = Bench::new();
+            let mut item = chat("s-1", "acme", "x");
+            item["attributes"][key] = json!(text);
+            let out = bench.pass(&json!({"signal": "traces", "items": [item]}));
+            let kept = out.attributes(0).get(key).is_some_and(|kept| kept == text);
+            assert!(!kept && !out.leaks("CANARY"), "{key}");
+        }
+    }
+}
+
+/// Thousands of parameters beside thousands of content places take linear time.
+#[test]
+fn many_parameters_take_linear_time() {
+    let mut bench = Bench::new();
+    let mut item = chat("s-1", "acme", "x");
+    for n in 0..40_000 {
+        item["attributes"][format!("gen_ai.request.p{n}")] = json!(n);
+        item["attributes"][format!("note.{n}")] = json!("some words");
+    }
+    let payload = request::payload(&json!({"signal": "traces", "items": [item]}));
+    let began = std::time::Instant::now();
+    bench.pass_payload(payload, origin(Trust::ThirdParty));
+    assert!(began.elapsed() < std::time::Duration::from_secs(20), "{:?}", began.elapsed());
+}
+
+/// The same for a sentence under a key that is not known to hold names.
+#[test]
+fn a_sentence_is_no_column() {
+    for key in ["turn", "feature", "langfuse.session.id"] {
+        let mut bench = Bench::new();
+        let mut item = chat("s-1", "acme", "x");
+        item["attributes"][key] = json!("CANARY asks to move money");
+        let out = bench.pass(&json!({"signal": "traces", "items": [item]}));
+        let kept = out.attributes(0).contains_key(key);
+        assert!(kept || !out.leaks("CANARY"), "{key}");
+    }
+}

@@ -1,0 +1,54 @@
+//! Tests of hostile and unlucky texts: what looks like a placeholder, and what would take too long.
+
+use std::time::{Duration, Instant};
+
+use super::tests::{detector, redact};
+
+/// A private value in square brackets is no placeholder, though it has only capitals and digits.
+#[test]
+fn a_bracketed_secret_is_no_placeholder() {
+    let detector = detector();
+    for text in ["key [AKIAQ3EGRIU2SZKWX4FN] used", "account [GB29NWBK60161331926819]"] {
+        let got = redact(&detector, text);
+        assert!(!got.contains("AKIAQ3") && !got.contains("GB29"), "{got}");
+        assert_eq!(redact(&detector, &got), got);
+    }
+    assert_eq!(redact(&detector, "[EMAIL] [JWT] [IP_ADDRESS]"), "[EMAIL] [JWT] [IP_ADDRESS]");
+}
+
+/// A text is searched in time linear in its length, whatever is in it: quadratic searches would take minutes here.
+#[test]
+fn hostile_texts_take_linear_time() {
+    let detector = detector();
+    for (name, text) in [
+        ("jwt look-alikes", "eyJ-".repeat(30_000) + ".aaaaaaaaa"),
+        ("addresses without a scheme", "abc@example.org ".repeat(40_000)),
+        ("placeholders and addresses", "[EMAIL] 8.8.4.4 ".repeat(40_000)),
+    ] {
+        let began = Instant::now();
+        let got = redact(&detector, &text);
+        let took = began.elapsed();
+        assert!(took < Duration::from_secs(10), "{name}: {took:?}");
+        assert!(!got.contains("example.org") && !got.contains("8.8.4.4"), "{name}");
+    }
+}
+
+/// References to the vault stand in every pipeline: an id is private when any rule set says so, in whatever order.
+#[test]
+fn ids_follow_the_strictest_rules() {
+    use std::sync::Arc;
+
+    use super::{Detector, Ids};
+    use crate::pseudonym::{IdPolicy, Pseudonymizer};
+    use crate::secret::Secret;
+
+    let lax = Arc::new(Detector::new(&[], &[]).map_err(|errors| errors.len()).expect("no rules"));
+    let strict = Arc::new(detector());
+    for detectors in [vec![lax.clone(), strict.clone()], vec![strict, lax]] {
+        let ids = Ids::new(detectors, Pseudonymizer::new(&Secret::new("key".to_owned())));
+        assert!(ids.shown("default", "jane@example.com").starts_with("h-"));
+        assert!(!ids.key_form("default", "jane@example.com").contains("jane"));
+        assert_eq!(ids.column("default", "by jane@example.com"), "by [EMAIL]");
+        assert_eq!(ids.shown("default", "sess-42"), "sess-42");
+    }
+}
