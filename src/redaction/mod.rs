@@ -6,8 +6,6 @@
 
 mod compile;
 mod find;
-#[cfg(test)]
-mod hostile;
 mod ids;
 mod resolve;
 mod rule;

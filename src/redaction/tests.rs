@@ -5,15 +5,17 @@ use proptest::prelude::*;
 use super::{BUILTIN, Custom, Detector, RuleData, Scratch, replace};
 use crate::config::load;
 
+mod hostile;
+
 fn rules() -> Vec<RuleData> {
     BUILTIN.iter().flat_map(|(name, text)| load::data::<Vec<RuleData>>(name, text).expect("rule file")).collect()
 }
 
-pub(super) fn detector() -> Detector {
+fn detector() -> Detector {
     Detector::new(&rules(), &[]).map_err(|errors| format!("{errors:?}")).expect("rules compile")
 }
 
-pub(super) fn redact(detector: &Detector, text: &str) -> String {
+fn redact(detector: &Detector, text: &str) -> String {
     let mut scratch = Scratch::new();
     let hits = detector.find(text, &mut scratch).to_vec();
     replace(text, &hits, &mut |hit, _, out| out.push_str(detector.placeholder(hit)))

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::tests::{detector, redact};
+use super::{detector, redact};
 
 /// A private value in square brackets is no placeholder, though it has only capitals and digits.
 #[test]
@@ -38,7 +38,7 @@ fn hostile_texts_take_linear_time() {
 fn ids_follow_the_strictest_rules() {
     use std::sync::Arc;
 
-    use super::{Detector, Ids};
+    use super::super::{Detector, Ids};
     use crate::pseudonym::{IdPolicy, Pseudonymizer};
     use crate::secret::Secret;
 
