@@ -71,6 +71,9 @@ mon allow pool size one = true
 paxos propose interval = 0.05
 paxos min wait = 0.01
 mon warn on pool no redundancy = false
+# a monitor ends itself when its disk is 95 % full, whoever filled it; this one needs 30 MB
+mon data avail crit = 0
+mon data avail warn = 0
 mon cluster log to file = false
 run dir = $run
 admin socket = $run/\$name.asok
