@@ -342,7 +342,7 @@ fn sessions<'a>(payload: &'a Payload, facts: &'a Facts) -> Vec<Session<'a>> {
     let mut out: Vec<Session<'a>> = Vec::new();
     for (at, item) in facts.items.iter().enumerate() {
         let content = !item.content.is_empty();
-        if !content && !is_action(item) {
+        if !content && (payload.signal() == Signal::Metrics || !is_action(item)) {
             continue;
         }
         let tenant = item.tenant.as_deref().filter(|tenant| !tenant.is_empty());

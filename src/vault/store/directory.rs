@@ -189,10 +189,12 @@ async fn write_synced(path: &Path, bytes: &Bytes) -> io::Result<()> {
 /// Gives `from` the name `to` unless that exists.
 async fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
-            tokio::fs::hard_link(from, to).await?;
-            tokio::fs::remove_file(from).await
-        }
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => match tokio::fs::hard_link(from, to).await {
+            Ok(()) => tokio::fs::remove_file(from).await,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
+            // no hard links either: the name is ours alone, and was free a moment ago
+            Err(_) => tokio::fs::rename(from, to).await,
+        },
         done => Ok(done?),
     }
 }

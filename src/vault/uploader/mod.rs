@@ -89,13 +89,12 @@ pub struct Uploader {
     shelf: Shelf,
     flights: FuturesUnordered<BoxFuture<'static, Landed>>,
     after: Option<Seq>,
-    /// Everything that was in the journal at the start has been read.
-    caught_up: bool,
     /// More may be read at once.
     more: bool,
     indexed: Duration,
     /// The last index object could not take all.
     index_more: bool,
+    reported: Option<Duration>,
     pause: Pause,
     metrics: Metrics,
 }
@@ -121,10 +120,10 @@ impl Uploader {
             shelf: Shelf::new(parts.writer.names().epoch().clone()),
             flights: FuturesUnordered::new(),
             after: None,
-            caught_up: false,
             more: true,
             indexed: parts.clock.monotonic(),
             index_more: false,
+            reported: None,
             pause: Pause::default(),
             metrics,
             parts,
@@ -160,7 +159,7 @@ impl Uploader {
             if let Some(landed) = self.flights.next().await {
                 self.land(landed);
                 idle = 0;
-            } else if self.caught_up && !self.more && self.shelf.is_empty() {
+            } else if self.shelf.caught_up() && !self.more && self.shelf.is_empty() {
                 return true;
             } else if self.pause.failing() {
                 return false;
@@ -202,7 +201,7 @@ impl Uploader {
             self.seal_index().await;
         }
         self.launch(now, monotonic);
-        self.report(now);
+        self.report(now, monotonic);
         read
     }
 
@@ -220,7 +219,9 @@ impl Uploader {
             }
         };
         self.more = !records.is_empty();
-        self.caught_up |= records.is_empty();
+        if records.is_empty() {
+            self.shelf.catch_up();
+        }
         for stored in &records {
             self.after = Some(stored.seq);
             let read = self.shelf.read(stored);
@@ -248,19 +249,18 @@ impl Uploader {
     }
 
     fn seal_objects(&mut self) {
-        for to_seal in self.shelf.to_seal(self.caught_up) {
-            let name = to_seal.header.name.clone();
+        while let Some(to_seal) = self.shelf.to_seal() {
             if self.parts.journal.seal(&to_seal.account, record::pack(&to_seal.header, &[])).is_err() {
-                return; // no room now: tried again with the next turn
+                // no room now: tried again with the next turn
+                return self.shelf.not_sealed(to_seal);
             }
-            self.shelf.sealing(&name);
         }
     }
 
     async fn seal_index(&mut self) {
         self.index_more = false;
         let (journal, prefix) = (Arc::clone(&self.parts.journal), self.parts.writer.names().prefix().to_owned());
-        for Run { log, mut leaves, more } in self.shelf.free_leaves(INDEX_BYTES, self.caught_up) {
+        for Run { log, mut leaves, more } in self.shelf.free_leaves(INDEX_BYTES) {
             self.index_more |= more;
             loop {
                 let sealed = index_body(&*journal, &prefix, &log, &leaves).await;
@@ -347,7 +347,11 @@ impl Uploader {
         self.shelf.put_back(item, !own);
     }
 
-    fn report(&self, now: UnixNanos) {
+    fn report(&mut self, now: UnixNanos, monotonic: Duration) {
+        if self.reported.is_some_and(|reported| monotonic.saturating_sub(reported) < TICK) {
+            return;
+        }
+        self.reported = Some(monotonic);
         let pending = self.parts.journal.pending();
         self.metrics.pending.set(pending.bytes as f64);
         self.metrics.lag.set(pending.oldest.map_or(0.0, |oldest| now.since(oldest).as_secs_f64()));

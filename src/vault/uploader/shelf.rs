@@ -29,7 +29,12 @@ struct Gathering {
     keys: Vec<Arc<str>>,
     last: bool,
     expected: Option<u32>,
-    sealing: bool,
+}
+
+impl Gathering {
+    fn complete(&self) -> bool {
+        self.last || self.expected.is_some_and(|expected| self.parts.len() >= expected as usize)
+    }
 }
 
 /// Something to write.
@@ -111,6 +116,10 @@ pub(super) struct Shelf {
     keys: HashSet<Arc<str>>,
     logs: BTreeMap<Log, Waiting>,
     ready: VecDeque<Item>,
+    /// Objects that are complete and have no seal on its way.
+    ripe: Vec<Arc<str>>,
+    /// Everything of former epochs was read: their objects are complete as they are.
+    caught_up: bool,
     tracked: usize,
 }
 
@@ -125,6 +134,8 @@ impl Shelf {
             keys: HashSet::new(),
             logs: BTreeMap::new(),
             ready: VecDeque::new(),
+            ripe: Vec::new(),
+            caught_up: false,
             tracked: 0,
         }
     }
@@ -170,19 +181,21 @@ impl Shelf {
         let expected = self.closed.remove(&name);
         self.unstored.insert(name.clone());
         self.tracked += 1;
-        let object = self.objects.entry(name).or_insert_with(|| Gathering {
+        let object = self.objects.entry(name.clone()).or_insert_with(|| Gathering {
             account: stored.account.clone(),
             epoch: header.epoch.into(),
             parts: Vec::new(),
             keys: Vec::new(),
             last: false,
             expected,
-            sealing: false,
         });
         object.parts.push(Part { seq: stored.seq, offset: header.offset, len: rest.len() as u64 });
         object.last |= header.last;
         if !object.keys.iter().any(|key| **key == *header.key) {
             object.keys.push(header.key.into());
+        }
+        if object.complete() && object.epoch == self.live {
+            self.ripe.push(name);
         }
         Some(())
     }
@@ -257,48 +270,55 @@ impl Shelf {
     /// These objects get no more fragments.
     pub(super) fn close(&mut self, closed: Vec<Closed>) {
         for Closed { object, fragments } in closed {
-            match self.objects.get_mut(object.as_str()) {
-                Some(gathering) => gathering.expected = Some(fragments),
-                None => drop(self.closed.insert(object.into(), fragments)),
+            let name: Arc<str> = object.into();
+            match self.objects.get_mut(&name) {
+                Some(gathering) => {
+                    gathering.expected = Some(fragments);
+                    if gathering.complete() {
+                        self.ripe.push(name);
+                    }
+                }
+                None => drop(self.closed.insert(name, fragments)),
             }
         }
     }
 
-    /// Objects that are complete and have no seal. `caught_up`: every record of former epochs was read: those of
-    /// their objects that had a seal have been claimed, and the others are complete as they are.
-    pub(super) fn to_seal(&self, caught_up: bool) -> Vec<ToSeal> {
-        let complete = |object: &Gathering| {
-            if object.epoch != self.live {
-                return caught_up;
-            }
-            object.last || object.expected.is_some_and(|expected| object.parts.len() >= expected as usize)
-        };
-        self.objects
-            .iter()
-            .filter(|(_, object)| !object.sealing && complete(object))
-            .map(|(name, object)| ToSeal {
-                account: object.account.clone(),
-                header: SealHeader {
-                    name: name.to_string(),
-                    kind: Sealed::Object,
-                    claims: object.parts.iter().map(|part| part.seq.0).collect(),
-                },
-            })
-            .collect()
+    /// Every record that was there at the start has been read: objects of former epochs that had a seal have been
+    /// claimed, and the others are complete as they are.
+    pub(super) fn catch_up(&mut self) {
+        if !std::mem::replace(&mut self.caught_up, true) {
+            let dead = self.objects.iter().filter(|(_, object)| object.epoch != self.live);
+            self.ripe.extend(dead.map(|(name, _)| name.clone()));
+        }
     }
 
-    /// The object's seal is on its way.
-    pub(super) fn sealing(&mut self, name: &str) {
-        if let Some(object) = self.objects.get_mut(name) {
-            object.sealing = true;
+    /// Whether [`Shelf::catch_up`] was called.
+    pub(super) fn caught_up(&self) -> bool {
+        self.caught_up
+    }
+
+    /// The next object that needs a seal.
+    pub(super) fn to_seal(&mut self) -> Option<ToSeal> {
+        while let Some(name) = self.ripe.pop() {
+            if let Some(object) = self.objects.get(&name) {
+                let claims = object.parts.iter().map(|part| part.seq.0).collect();
+                let header = SealHeader { name: name.to_string(), kind: Sealed::Object, claims };
+                return Some(ToSeal { account: object.account.clone(), header });
+            }
         }
+        None
+    }
+
+    /// The seal found no room.
+    pub(super) fn not_sealed(&mut self, seal: ToSeal) {
+        self.ripe.push(seal.header.name.into());
     }
 
     /// The next leaves of each log that can go into one index object: contiguous, of one day, pointing into stored
-    /// objects, at most `max_len` bytes (or one record). `caught_up` as for [`Shelf::to_seal`].
-    pub(super) fn free_leaves(&self, max_len: usize, caught_up: bool) -> Vec<Run> {
+    /// objects, at most `max_len` bytes (or one record). Those of former epochs wait for [`Shelf::catch_up`].
+    pub(super) fn free_leaves(&self, max_len: usize) -> Vec<Run> {
         let free = |(log, waiting): (&Log, &Waiting)| {
-            if waiting.sealing > 0 || (log.epoch != self.live && !caught_up) {
+            if waiting.sealing > 0 || (log.epoch != self.live && !self.caught_up) {
                 return None; // one seal at a time and log keeps them in order
             }
             let mut run = Run { log: log.clone(), leaves: Vec::new(), more: false };
