@@ -3,5 +3,6 @@
 #![allow(clippy::disallowed_methods, reason = "tests spawn and read time as they like")]
 
 mod config;
+mod demo;
 mod leak;
 mod tidy;

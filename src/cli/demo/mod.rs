@@ -24,6 +24,8 @@ mod search;
 mod seen;
 mod session;
 mod story;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,0 +1,113 @@
+//! `tollgate demo` as a user runs it: piped, without HOME, with a reader that goes away, until Ctrl-C.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+/// The demo with nothing in its environment but a folder for temporary files.
+fn demo(folder: &Path, arguments: &[&str]) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_tollgate"))
+        .arg("demo")
+        .args(arguments)
+        .env_clear()
+        .env("TMPDIR", folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+fn ended(child: Child) -> (String, String, Option<i32>) {
+    let Output { status, stdout, stderr } = child.wait_with_output().unwrap();
+    (String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap(), status.code())
+}
+
+fn entries(folder: &Path) -> usize {
+    fs::read_dir(folder).unwrap().count()
+}
+
+/// It ends with 0, says what it should, in plain text, also when the usual ports are taken, and leaves nothing behind.
+#[test]
+fn once_and_piped() {
+    let folder = tempfile::tempdir().unwrap();
+    // Whoever else holds them: they are taken.
+    let _taken: Vec<_> = [4317, 4318, 8888].map(|port| TcpListener::bind(("127.0.0.1", port))).into_iter().collect();
+    let (out, err, code) = ended(demo(folder.path(), &["--once"]));
+    assert_eq!(code, Some(0), "{out}\n{err}");
+    assert_eq!(err, "");
+    assert!(!out.contains('\x1b'));
+    assert!(out.lines().filter(|line| !line.contains("file:///")).all(|line| line.chars().count() <= 100), "{out}");
+    for wanted in [
+        "the usual ports are taken",
+        "Claude Code 2.1.328",
+        "15 spans, 17 log records, 12 data points",
+        "▸ vault",
+        "[CREDIT_CARD] of [EMAIL]",
+        "[AWS_ACCESS_KEY]",
+        "▸ dropped",
+        "(added by the demo)",
+        "✓ 0.02277435 USD",
+        "file:///default/acme/",
+        "Look at the notes for CANARY-prompt-",
+        "✓ none of",
+        "✓ Everything held.",
+    ] {
+        assert!(out.contains(wanted), "{wanted} is missing:\n{out}");
+    }
+    assert!(!out.contains('✗') && !out.contains("127.0.0.1:4318"), "{out}");
+    assert_eq!(entries(folder.path()), 0);
+}
+
+/// A reader that goes away at once changes nothing: it ends well and leaves nothing behind.
+#[test]
+fn a_reader_that_goes_away() {
+    let folder = tempfile::tempdir().unwrap();
+    for arguments in [&["--once"][..], &[]] {
+        let mut child = demo(folder.path(), arguments);
+        drop(child.stdout.take());
+        let (_, err, code) = ended(child);
+        assert_eq!((err.as_str(), code), ("", Some(0)), "{arguments:?}");
+    }
+    assert_eq!(entries(folder.path()), 0);
+}
+
+/// It serves until it is told to end; what it printed to copy is true; the directory is gone afterwards.
+#[test]
+fn serves_until_it_is_told_to_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = demo(folder.path(), &[]);
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let seen: Vec<String> = lines.by_ref().take_while(|line| !line.contains("Everything held")).collect();
+    let find = |what: &str| seen.iter().find(|line| line.contains(what)).unwrap_or_else(|| panic!("{what}: {seen:#?}"));
+    let endpoint =
+        find("export OTEL_EXPORTER_OTLP_PROTOCOL").split("OTEL_EXPORTER_OTLP_ENDPOINT=http://").nth(1).unwrap();
+    find("CLAUDE_CODE_ENABLE_TELEMETRY=1");
+    assert!(std::net::TcpStream::connect(endpoint).is_ok(), "{endpoint}");
+    let replay = find("tollgate vault replay").trim().strip_prefix("tollgate ").unwrap().to_owned();
+    let replay = Command::new(env!("CARGO_BIN_EXE_tollgate")).args(replay.split(' ')).env_clear().output().unwrap();
+    let text = String::from_utf8(replay.stdout).unwrap();
+    assert!(replay.status.success() && text.contains("Look at the notes for CANARY-prompt-"), "{text}");
+    let page = find("http://127.0.0.1").contains("127.0.0.1");
+    assert!(page && entries(folder.path()) == 1);
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    lines.for_each(drop);
+    let mut err = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+    assert_eq!((child.wait().unwrap().code(), err.as_str()), (Some(0), ""));
+    assert_eq!(entries(folder.path()), 0);
+}
+
+/// `--keep` keeps the directory; a configuration is refused as wrong usage.
+#[test]
+fn options() {
+    let folder = tempfile::tempdir().unwrap();
+    let (out, _, code) = ended(demo(folder.path(), &["--once", "--keep"]));
+    assert_eq!(code, Some(0), "{out}");
+    assert_eq!(entries(folder.path()), 1);
+    let (_, err, code) = ended(demo(folder.path(), &["--config", "x.yaml"]));
+    assert_eq!(code, Some(2), "{err}");
+}
