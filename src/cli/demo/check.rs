@@ -72,20 +72,22 @@ impl Leaks {
                 entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>().map_err(say)?;
             paths.sort();
             for path in paths {
-                match std::fs::symlink_metadata(&path) {
-                    Ok(data) if data.is_dir() => folders.push(path),
-                    Ok(_) => match std::fs::read(&path) {
-                        Ok(bytes) => self.look(search, &path.display().to_string(), &bytes),
-                        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                        Err(error) => return Err(format!("{}: {error}", path.display())),
-                    },
+                match file(&path) {
+                    Ok(Some(bytes)) => self.look(search, &path.display().to_string(), &bytes),
+                    Ok(None) => folders.push(path),
                     // The spool drops segments as it goes.
-                    Err(_) => {}
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(format!("{}: {error}", path.display())),
                 }
             }
         }
         Ok(())
     }
+}
+
+/// A file's bytes; `None` for a folder.
+fn file(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
+    if std::fs::symlink_metadata(path)?.is_dir() { Ok(None) } else { std::fs::read(path).map(Some) }
 }
 
 /// Spans and log records that came in and did not go out, by name.

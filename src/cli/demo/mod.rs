@@ -117,15 +117,17 @@ async fn demo(options: &Options, scratch: &Scratch, seams: Seams) -> Exit {
     };
     let exit = match &told {
         Some(Ok(told)) if !told.fine => Exit::Failed,
+        // Interrupted: nobody knows whether everything would have held.
+        None if options.once => Exit::Failed,
         Some(Ok(_)) | None => Exit::Fine,
         Some(Err(text)) => fail(text),
     };
     let serves = !options.once && matches!(told, Some(Ok(_)));
     if let Some(Ok(told)) = &told {
+        story.end(told.fine);
         if serves {
             story.yours(&gateway, scratch.path(), &told.session);
         }
-        story.end(told.fine);
     }
     let Gateway { app, .. } = gateway;
     let ended = if serves && story.is_read() { app.wait(stop).await } else { App::shutdown(app).await };
@@ -163,7 +165,9 @@ async fn tell(story: &mut Story, gateway: &Gateway, scratch: &Scratch, seams: &S
     let canaries = check::canaries(&requests);
     let search = check::search(&canaries)?;
     let mut leaks = Leaks::default();
-    leaks.look(&search, "/metrics", &player.read(&format!("http://{}/metrics", gateway.page)).await?);
+    for page in ["/metrics", "/"] {
+        leaks.look(&search, page, &player.read(&format!("http://{}{page}", gateway.page)).await?);
+    }
     leaks.look_below(&search, scratch.path())?;
     let kept = search.find(&opened.plain).into_iter().filter(|text| canaries.contains(*text)).count();
     story.searched(&leaks, search.len(), (kept, canaries.len()));

@@ -190,7 +190,7 @@ impl Story {
     /// The search is over.
     pub(super) fn searched(&mut self, leaks: &Leaks, needles: usize, kept: (usize, usize)) {
         self.step("Private texts are looked for wherever they must not be: plain, escaped, encoded, compressed.");
-        let place = format!("in {} of what went out, spool, vault and /metrics", size(leaks.bytes));
+        let place = format!("in {} of what went out, spool, vault, /metrics and page", size(leaks.bytes));
         match leaks.found.as_slice() {
             [] => self.verdict(true, &format!("none of {needles} private texts {place}")),
             found => {
@@ -205,13 +205,14 @@ impl Story {
 
     /// How to go on.
     pub(super) fn yours(&mut self, gateway: &Gateway, directory: &Path, session: &str) {
-        self.step("Now yours. Everything stays in the directory above until Ctrl-C.");
+        self.step("Now yours: the gateway serves until Ctrl-C.");
         let base = format!("http://{}", gateway.http);
         self.screen.row(IN, 1, &[(60, Text::of(Paint::Dim, "Claude Code"))]);
         for line in [
             "export CLAUDE_CODE_ENABLE_TELEMETRY=1 CLAUDE_CODE_ENHANCED_TELEMETRY_BETA=1",
             "export OTEL_TRACES_EXPORTER=otlp OTEL_LOGS_EXPORTER=otlp OTEL_METRICS_EXPORTER=otlp",
-            "export OTEL_LOG_USER_PROMPTS=1 OTEL_LOG_TOOL_DETAILS=1 OTEL_LOG_TOOL_CONTENT=1",
+            "export OTEL_LOG_USER_PROMPTS=1 OTEL_LOG_ASSISTANT_RESPONSES=1",
+            "export OTEL_LOG_TOOL_DETAILS=1 OTEL_LOG_TOOL_CONTENT=1",
             &format!("export OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf OTEL_EXPORTER_OTLP_ENDPOINT={base}"),
             "claude",
         ] {
@@ -223,7 +224,7 @@ impl Story {
         self.screen.row(
             IN,
             1,
-            &[(60, Text::of(Paint::Dim, "what goes out, what the vault holds, what it all comes to"))],
+            &[(60, Text::of(Paint::Dim, "look: what goes out, what the vault holds, what it all comes to"))],
         );
         let (out, place) = (gateway.outbound.display(), directory.display());
         for line in [
@@ -235,9 +236,8 @@ impl Story {
         }
     }
 
-    /// The last words.
+    /// The last word on what was checked.
     pub(super) fn end(&mut self, fine: bool) {
-        self.screen.gap();
         let text = if fine { "Everything held." } else { "Something did not hold: see above." };
         self.verdict(fine, text);
     }
