@@ -45,15 +45,32 @@ pub(super) struct Gateway {
     pub(super) moved: bool,
 }
 
+/// Which ports to ask for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ports {
+    /// Those of the default that are free, for the others the system's choice.
+    Usual,
+    /// The system's choice.
+    Any,
+}
+
 /// Starts it in `directory`.
 ///
 /// # Errors
 /// One line.
 pub(super) async fn start(directory: &Path, seams: Seams) -> Result<Gateway, String> {
+    match start_on(directory, seams.clone(), Ports::Usual).await {
+        // A port may be gone between the look and the start.
+        Err(_) => start_on(directory, seams, Ports::Any).await,
+        started => started,
+    }
+}
+
+async fn start_on(directory: &Path, seams: Seams, ports: Ports) -> Result<Gateway, String> {
     let common = Common { config: None, data_dir: Some(directory.to_path_buf()) };
     let loaded = load(&common, Make::Keys).map_err(|_| "the embedded default can't be used".to_owned())?;
     let outbound = directory.join("outbound.jsonl");
-    let valid = changed(loaded.valid, &outbound)?;
+    let valid = changed(loaded.valid, &outbound, ports)?;
     let blueprint = assemble::blueprint(valid, &seams)?;
     let app = App::start(blueprint, seams).await.map_err(|error| error.to_string())?;
     let find = |what: &str| {
@@ -75,7 +92,7 @@ pub(super) async fn start(directory: &Path, seams: Seams) -> Result<Gateway, Str
 }
 
 /// The default with the demo's changes.
-fn changed(mut valid: Valid, outbound: &Path) -> Result<Valid, String> {
+fn changed(mut valid: Valid, outbound: &Path, ports: Ports) -> Result<Valid, String> {
     let id = ComponentId::parse("file/demo")?;
     let settings = file::Settings { path: outbound.to_path_buf(), trust: Trust::ThirdParty, rotation: Some(OUTBOUND) };
     valid.exporters = vec![Placed { id: id.clone(), what: ExporterSettings::File(settings) }];
@@ -85,15 +102,15 @@ fn changed(mut valid: Valid, outbound: &Path) -> Result<Valid, String> {
     }
     for Placed { what: ReceiverSettings::Otlp(settings), .. } in &mut valid.receivers {
         if let Some(grpc) = &mut settings.grpc {
-            grpc.endpoint = free(&grpc.endpoint)?;
+            grpc.endpoint = free(&grpc.endpoint, ports)?;
         }
         if let Some(http) = &mut settings.http {
-            http.endpoint = free(&http.endpoint)?;
+            http.endpoint = free(&http.endpoint, ports)?;
         }
     }
     for placed in &mut valid.extensions {
         if let ExtensionSettings::Admin(settings) = &mut placed.what {
-            settings.endpoint = free(&Endpoint::parse(&settings.endpoint)?)?.to_string();
+            settings.endpoint = free(&Endpoint::parse(&settings.endpoint)?, ports)?.to_string();
         }
     }
     for placed in &mut valid.processors {
@@ -106,11 +123,9 @@ fn changed(mut valid: Valid, outbound: &Path) -> Result<Valid, String> {
     Ok(valid)
 }
 
-/// The endpoint on loopback; with a port of the system's choice where its own is taken.
-fn free(endpoint: &Endpoint) -> Result<Endpoint, String> {
-    let port = match TcpListener::bind((Ipv4Addr::LOCALHOST, endpoint.port())) {
-        Ok(_) => endpoint.port(),
-        Err(_) => 0,
-    };
+/// The endpoint on loopback, with a port that is free.
+fn free(endpoint: &Endpoint, ports: Ports) -> Result<Endpoint, String> {
+    let is_free = || TcpListener::bind((Ipv4Addr::LOCALHOST, endpoint.port())).is_ok();
+    let port = if ports == Ports::Usual && is_free() { endpoint.port() } else { 0 };
     Endpoint::parse(&format!("127.0.0.1:{port}")).map_err(str::to_owned)
 }

@@ -19,7 +19,7 @@ use super::session::{ADDED_SECRETS, ADDED_SPAN, CLIENT};
 
 /// Items that are shown, and which of their attributes.
 const SHOWN: [(&str, &[&str]); 5] = [
-    ("user_prompt", &["session.id", "prompt", "gen_ai.input.messages_ref"]),
+    ("user_prompt", &["session.id", "prompt", "gen_ai.input.messages_ref", "tollgate.run.id"]),
     ("claude_code.tool", &["tool_name", "full_command", "tool.output/output", "duration_ms"]),
     ("api_request", &["model", "tollgate.cost.usd"]),
     ("assistant_response", &["response"]),
@@ -27,6 +27,10 @@ const SHOWN: [(&str, &[&str]); 5] = [
 ];
 /// Columns of attribute names.
 const KEY: usize = 28;
+/// Columns of a call's id and model, and of its numbers.
+const CALL: usize = 24;
+const MODEL: usize = 17;
+const NUMBERS: [usize; 6] = [6, 6, 7, 6, 11, 11];
 /// Indent of what belongs to a step.
 const IN: usize = 3;
 
@@ -134,25 +138,46 @@ impl Story {
     /// What each call cost.
     pub(super) fn priced(&mut self, bill: &Bill) {
         self.step("Each model call is priced once, from a versioned table, and must equal the client's own figure.");
-        let widths = [25, 18, 7, 7, 7, 7, 12, 12];
         let names = ["call", "model", "input", "cached", "written", "output", "tollgate $", "client $"];
-        let head = widths.iter().zip(names).map(|(width, name)| cell(*width, name, Paint::Dim));
-        self.screen.row(IN, 1, &head.collect::<Vec<_>>());
+        self.call(names.map(|name| (name, Paint::Dim)));
         for call in &bill.calls {
             let [input, read, written, output] = &call.tokens;
             let ours = call.ours.iter().map(usd).collect::<Vec<_>>().join("+");
-            let ours = if ours.is_empty() { "none".to_owned() } else { ours };
+            let ours = if ours.is_empty() { "none" } else { &ours };
             let theirs = usd(&call.theirs);
-            let paint = if call.agrees() { Paint::Safe } else { Paint::Wrong };
-            let texts = [&call.request, &call.model, input, read, written, output, &ours, &theirs];
-            let cells = widths.iter().zip(texts).enumerate();
-            let cells = cells.map(|(at, (width, text))| cell(*width, text, if at == 6 { paint } else { Paint::Plain }));
-            self.screen.row(IN, 1, &cells.collect::<Vec<_>>());
+            let verdict = if call.agrees() { Paint::Safe } else { Paint::Wrong };
+            let plain = [&call.request, &call.model, input, read, written, output].map(|text| (&**text, Paint::Plain));
+            let [request, model, input, read, written, output] = plain;
+            let prices = [(ours, verdict), (&*theirs, Paint::Plain)];
+            let [ours, theirs] = prices;
+            self.call([request, model, input, read, written, output, ours, theirs]);
         }
         let (ours, theirs) = bill.totals();
         let rates = bill.rates.as_deref().unwrap_or("none");
-        let sum = format!("{} USD in all, {} by the client's own count; rate table {rates}", usd(&ours), usd(&theirs));
+        let sum = match bill.agrees() {
+            true => format!("{} USD in all, as the client says, to 1e-9; rate table {rates}", usd(&ours)),
+            false => format!("{} USD in all, but the client says {}; rate table {rates}", usd(&ours), usd(&theirs)),
+        };
         self.verdict(bill.agrees(), &sum);
+    }
+
+    /// A line of the table of calls: names to the left, numbers to the right.
+    fn call(&mut self, texts: [(&str, Paint); 8]) {
+        let mut numbers = NUMBERS.iter();
+        let room = self.screen.width().saturating_sub(IN + NUMBERS.iter().map(|width| width + 2).sum::<usize>());
+        let (call, model) = if room > CALL + 2 { (room - MODEL - 2, MODEL) } else { (room, 0) };
+        let mut cells = Vec::new();
+        for (column, (text, paint)) in texts.into_iter().enumerate() {
+            let width = match column {
+                0 => call.min(CALL),
+                1 if model == 0 => continue,
+                1 => model,
+                _ => numbers.next().copied().unwrap_or(0),
+            };
+            let pad = if column < 2 { 0 } else { width.saturating_sub(text.chars().count()) };
+            cells.push((width, Text::plain(&" ".repeat(pad)).and(paint, text).elided(width)));
+        }
+        self.screen.row(IN, 1, &cells);
     }
 
     /// The vault has everything.
@@ -282,13 +307,6 @@ fn bytes(range: &str) -> String {
 fn placeholders(text: &str) -> Vec<&str> {
     let pieces = text.split_inclusive(']').filter_map(|piece| piece.get(piece.rfind('[')?..));
     pieces.filter(|piece| piece.bytes().all(|b| b.is_ascii_uppercase() || b"[]_".contains(&b))).collect()
-}
-
-/// A cell of the table of calls; numbers stand to the right.
-fn cell(width: usize, text: &str, paint: Paint) -> (usize, Text) {
-    let left = width >= 18;
-    let pad = if left { 0 } else { width.saturating_sub(text.chars().count()) };
-    (width, Text::plain(&" ".repeat(pad)).and(paint, text).elided(width))
 }
 
 fn usd(amount: &Decimal) -> String {
