@@ -49,11 +49,11 @@ fn once_and_piped() {
         "[AWS_ACCESS_KEY]",
         "▸ dropped",
         "(added by the demo)",
-        "✓ 0.02277435 USD",
+        "✓  0.02277435 USD as the client says",
         "file:///default/acme/",
         "Look at the notes for CANARY-prompt-",
-        "✓ none of",
-        "✓ Everything held.",
+        "✓  none of",
+        "✓  Everything held.",
     ] {
         assert!(out.contains(wanted), "{wanted} is missing:\n{out}");
     }

@@ -25,8 +25,8 @@ const SHOWN: [(&str, &[&str]); 5] = [
     ("assistant_response", &["response"]),
     (ADDED_SPAN, &["url.full", "exception/exception.message", "retry.note", "http.request.header.authorization"]),
 ];
-/// Columns of attribute names.
-const KEY: usize = 28;
+/// Columns of attribute names, and how many there are on a narrow screen.
+const KEY: (usize, usize) = (28, 22);
 /// Columns of a call's id and model, and of its numbers.
 const CALL: usize = 24;
 const MODEL: usize = 17;
@@ -78,7 +78,7 @@ impl Story {
 
     /// The gateway runs.
     pub(super) fn started(&mut self, gateway: &Gateway, directory: &Path, keep: bool) {
-        self.step("A gateway starts with the default configuration, in a fresh directory with keys of its own.");
+        self.step("A gateway with the default configuration starts in a fresh directory.");
         let ends = if keep { "" } else { "  (removed at the end)" };
         self.fact("data", Text::plain(&directory.display().to_string()).and(Paint::Dim, ends));
         let http = format!("http://{}", gateway.http);
@@ -91,7 +91,7 @@ impl Story {
 
     /// Everything was sent and acknowledged.
     pub(super) fn played(&mut self, came: &Seen, requests: usize, slowest: Duration) {
-        self.step(&format!("{CLIENT} talks to it over OTLP/HTTP, with new ids and the present time."));
+        self.step(&format!("{CLIENT} talks to it: OTLP/HTTP, new ids, the present time."));
         let counts = format!(
             "{requests} requests, {} spans, {} log records, {} data points",
             came.count(Signal::Traces),
@@ -99,17 +99,18 @@ impl Story {
             came.count(Signal::Metrics)
         );
         self.fact("sent", Text::plain(&counts));
-        let safe = format!("each one after it was on disk, sealed; the slowest took {} ms", slowest.as_millis());
+        let safe = format!("each once it was on disk, sealed; the slowest took {} ms", slowest.as_millis());
         self.fact("answers", Text::plain("200 OK, ").and(Paint::Plain, &safe));
     }
 
     /// What came in beside what went out.
     pub(super) fn compared(&mut self, came: &Seen, went: &Seen, missing: &[String]) {
         self.step("What came in, and what an exporter to a third party was given.");
-        let side = (self.screen.width().saturating_sub(IN + KEY + 4)) / 2;
+        let names = if self.screen.width() < 96 { KEY.1 } else { KEY.0 };
+        let side = (self.screen.width().saturating_sub(IN + names + 4)) / 2;
         let heads = ["", "came in", "went out"].map(|head| Text::of(Paint::Dim, head));
         let [key, left, right] = heads;
-        self.screen.row(IN, 1, &[(KEY, key), (side, left), (side, right)]);
+        self.screen.row(IN, 1, &[(names, key), (side, left), (side, right)]);
         for (name, keys) in SHOWN {
             let Some(item) = came.items().find(|item| item.name() == name) else { continue };
             let out = went.same_as(item);
@@ -123,10 +124,10 @@ impl Story {
                 }
                 let key = place.split_once('/').map_or(*place, |(_, key)| key);
                 let (left, right) = sides(before.as_deref(), after.as_deref(), out, side);
-                let key = Text::of(Paint::Dim, key).elided(KEY - 2);
+                let key = Text::of(Paint::Dim, key).elided(names - 2);
                 // Content is only hinted at; of a redacted text everything is to be seen.
                 let most = if after.is_none() { 2 } else { 4 };
-                self.screen.row(IN + 2, most, &[(KEY - 2, key), (side, left), (side, right)]);
+                self.screen.row(IN + 2, most, &[(names - 2, key), (side, left), (side, right)]);
             }
         }
         if !missing.is_empty() {
@@ -137,7 +138,7 @@ impl Story {
 
     /// What each call cost.
     pub(super) fn priced(&mut self, bill: &Bill) {
-        self.step("Each model call is priced once, from a versioned table, and must equal the client's own figure.");
+        self.step("Each model call is priced once; the client's own figure must agree.");
         let names = ["call", "model", "input", "cached", "written", "output", "tollgate $", "client $"];
         self.call(names.map(|name| (name, Paint::Dim)));
         for call in &bill.calls {
@@ -155,8 +156,8 @@ impl Story {
         let (ours, theirs) = bill.totals();
         let rates = bill.rates.as_deref().unwrap_or("none");
         let sum = match bill.agrees() {
-            true => format!("{} USD in all, as the client says, to 1e-9; rate table {rates}", usd(&ours)),
-            false => format!("{} USD in all, but the client says {}; rate table {rates}", usd(&ours), usd(&theirs)),
+            true => format!("{} USD as the client says, to 1e-9; rates {rates}", usd(&ours)),
+            false => format!("{} USD, but the client says {}; rates {rates}", usd(&ours), usd(&theirs)),
         };
         self.verdict(bill.agrees(), &sum);
     }
@@ -182,7 +183,7 @@ impl Story {
 
     /// The vault has everything.
     pub(super) fn vaulted(&mut self, opened: &Opened, auditor: &Path) {
-        self.step("The content is in the vault, encrypted to an auditor's key; the gateway itself can't read it.");
+        self.step("The content is in the vault, sealed to an auditor; the gateway can't read it.");
         let mut last = None;
         for reference in opened.references.keys() {
             if last.replace(&reference.uri) != Some(&reference.uri) {
@@ -196,7 +197,7 @@ impl Story {
         let items: usize = opened.references.values().map(|(items, _)| items).sum();
         let bytes: u64 = opened.references.values().map(|(_, bytes)| bytes).sum();
         let counts = format!(
-            "{bytes} bytes of content of {items} records in {} fragments; {} bytes as stored",
+            "{bytes} bytes of {items} records, in {} fragments; {} bytes as stored",
             opened.references.len(),
             opened.stored
         );
@@ -214,7 +215,7 @@ impl Story {
 
     /// The search is over.
     pub(super) fn searched(&mut self, leaks: &Leaks, needles: usize, kept: (usize, usize)) {
-        self.step("Private texts are looked for wherever they must not be: plain, escaped, encoded, compressed.");
+        self.step("Private texts are searched for, plain, escaped, encoded and compressed.");
         let place = format!("in {} of what went out, spool, vault, /metrics and page", size(leaks.bytes));
         match leaks.found.as_slice() {
             [] => self.verdict(true, &format!("none of {needles} private texts {place}")),
@@ -268,12 +269,10 @@ impl Story {
     }
 
     fn verdict(&mut self, fine: bool, text: &str) {
-        let (sign, paint) = if fine { ("✓ ", Paint::Safe) } else { ("✗ ", Paint::Wrong) };
-        let width = self.screen.width().saturating_sub(IN);
-        let line = Text::of(paint, sign).and(if fine { Paint::Plain } else { Paint::Wrong }, text);
-        for line in line.lines(width, usize::MAX) {
-            self.screen.raw(IN, &line);
-        }
+        let (sign, paint) = if fine { ("✓", Paint::Safe) } else { ("✗", Paint::Wrong) };
+        let width = self.screen.width().saturating_sub(IN + 3);
+        let text = Text::of(if fine { Paint::Plain } else { Paint::Wrong }, text);
+        self.screen.row(IN, usize::MAX, &[(1, Text::of(paint, sign)), (width, text)]);
     }
 }
 
