@@ -43,6 +43,9 @@ enum Command {
     /// Runs the gateway until SIGTERM or SIGINT (also without a subcommand).
     Run,
     /// Plays a recorded agent session through a gateway, shows and checks what came of it, then serves until Ctrl-C.
+    ///
+    /// Everything lies in a fresh directory, below `--data-dir` or the system's folder for temporary files, and is
+    /// removed at the end.
     Demo(demo::Options),
     /// Checks a configuration: every error at once, with file, line and column.
     Validate,

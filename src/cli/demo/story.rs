@@ -233,7 +233,7 @@ impl Story {
     pub(super) fn yours(&mut self, gateway: &Gateway, directory: &Path, session: &str) {
         self.step("Now yours: the gateway serves until Ctrl-C.");
         let base = format!("http://{}", gateway.http);
-        self.screen.row(IN, 1, &[(60, Text::of(Paint::Dim, "Claude Code"))]);
+        self.screen.raw(IN, &Text::of(Paint::Dim, "Claude Code"));
         for line in [
             "export CLAUDE_CODE_ENABLE_TELEMETRY=1 CLAUDE_CODE_ENHANCED_TELEMETRY_BETA=1",
             "export OTEL_TRACES_EXPORTER=otlp OTEL_LOGS_EXPORTER=otlp OTEL_METRICS_EXPORTER=otlp",
@@ -244,7 +244,7 @@ impl Story {
         ] {
             self.screen.raw(IN + 2, &Text::of(Paint::Link, line));
         }
-        self.screen.row(IN, 1, &[(60, Text::of(Paint::Dim, "any OpenTelemetry SDK"))]);
+        self.screen.raw(IN, &Text::of(Paint::Dim, "any OpenTelemetry SDK"));
         let sdk = format!("OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf OTEL_EXPORTER_OTLP_ENDPOINT={base} python app.py");
         self.screen.raw(IN + 2, &Text::of(Paint::Link, &sdk));
         self.screen.row(
