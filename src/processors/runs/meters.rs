@@ -18,6 +18,14 @@ const UNATTRIBUTED: &str = "unattributed";
 const NANOS: f64 = 1e9;
 const ATTO: f64 = 1e18;
 
+/// Longest label, bytes.
+const LONGEST: usize = 128;
+
+/// Text of telemetry may be a label only if it looks like a name: a mail address or a sentence does not.
+fn is_name(text: &str) -> bool {
+    text.len() <= LONGEST && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-:/".contains(&byte))
+}
+
 /// The values of a label that were seen.
 #[derive(Default)]
 struct Values(Mutex<HashSet<String>>);
@@ -25,6 +33,9 @@ struct Values(Mutex<HashSet<String>>);
 impl Values {
     fn value<'a>(&self, text: Option<&'a str>) -> &'a str {
         let Some(text) = text.filter(|text| !text.is_empty()) else { return UNATTRIBUTED };
+        if !is_name(text) {
+            return OTHER;
+        }
         let mut seen = self.0.lock();
         if seen.contains(text) {
             return text;

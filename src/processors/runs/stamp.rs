@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use crate::genai::{Facts, ItemFacts};
+use crate::genai::{Facts, ItemFacts, Vaulted};
 use crate::otlp::{Node, OwnedValue};
 use crate::pipeline::{Batch, Trust};
 
@@ -68,6 +68,9 @@ pub(super) fn stamp(batch: &mut Batch, facts: &Facts, observed: &Observed, known
         }
     };
     let keep = batch.origin.trust == Trust::Internal;
+    // Facts were read before these stamps: the vault step would not see content in them.
+    let vaulted = Vaulted::of(&batch.payload, facts);
+    let text = |text: Option<String>| text.filter(|text| !vaulted.holds(text)).map(OwnedValue::Str);
     let items: HashMap<Node, &ItemFacts> = facts.items.iter().map(|item| (item.node, item)).collect();
     for stamp in stamps {
         let payload = &mut batch.payload;
@@ -79,8 +82,8 @@ pub(super) fn stamp(batch: &mut Batch, facts: &Facts, observed: &Observed, known
                 payload.set(stamp.node, key, value);
             }
         };
-        set(RUN, stamp.run.map(OwnedValue::Str));
-        set(TURN, item.turn.clone().map(OwnedValue::Str));
+        set(RUN, text(stamp.run));
+        set(TURN, text(item.turn.clone()));
         set(ITERATION, item.iteration.map(OwnedValue::Int));
         for (key, value) in stamp.totals {
             if payload.get(stamp.node, key).is_none() {

@@ -345,3 +345,27 @@ fn a_hundred_thousand_runs() {
     assert_eq!(line.runs.state.lock().store.len(), 100_000);
     assert!(used <= 256, "{used} MiB");
 }
+
+/// Texts that are no names must reach neither labels nor stamps: an address as tenant, a sentence as turn.
+#[test]
+fn private_texts_are_no_labels_or_stamps() {
+    let meter = Meter::new();
+    let line = Line::new(runs_with(settings(), &meter));
+    let mut items = agent_run(0);
+    for item in &mut items {
+        item["attributes"]["tenant.id"] = json!("jane@example.com");
+        item["attributes"]["agent.type"] = json!("CANARY asks to move money");
+        item["attributes"]["turn"] = json!("CANARY asks to move money");
+    }
+    let batch = play(&line, &items);
+    for node in batch.payload.items() {
+        let stamped = batch.payload.attributes(node).filter(|attribute| attribute.key.starts_with("tollgate."));
+        for attribute in stamped {
+            assert!(!attribute.value.as_str().is_some_and(|text| text.contains("CANARY")), "{}", attribute.key);
+        }
+    }
+    wait(&line.runs, NOW, 2 * MINUTE);
+    let text = meter.render();
+    assert!(text.contains("agent_run_iterations_count{tenant=\"other\",feature=\"other\"}"), "{text}");
+    assert!(!text.contains("jane") && !text.contains("CANARY"), "{text}");
+}
