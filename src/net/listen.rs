@@ -25,8 +25,8 @@ use super::spawn::{HyperTasks, Spawn};
 use crate::telemetry::{Counter, Gauge};
 
 /// HTTP/2 flow control and frames as measured: with small windows a link's round trip bounds the rate.
-const STREAM_WINDOW: u32 = 4 << 20;
-const CONNECTION_WINDOW: u32 = 16 << 20;
+const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 4 << 20;
 const MAX_FRAME: u32 = 256 * 1024;
 const MAX_STREAMS: u32 = 256;
 /// Header bytes of one request.
