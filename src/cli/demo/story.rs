@@ -247,11 +247,8 @@ impl Story {
         self.screen.raw(IN, &Text::of(Paint::Dim, "any OpenTelemetry SDK"));
         let sdk = format!("OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf OTEL_EXPORTER_OTLP_ENDPOINT={base} python app.py");
         self.screen.raw(IN + 2, &Text::of(Paint::Link, &sdk));
-        self.screen.row(
-            IN,
-            1,
-            &[(60, Text::of(Paint::Dim, "look: what goes out, what the vault holds, what it all comes to"))],
-        );
+        let look = "look: what goes out, what the vault holds, what it all comes to";
+        self.screen.raw(IN, &Text::of(Paint::Dim, look));
         let (out, place) = (gateway.outbound.display(), directory.display());
         for line in [
             format!("tail -f {out}"),
