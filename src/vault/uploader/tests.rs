@@ -249,6 +249,11 @@ impl World {
             let key = at.iter().find(|(name, _)| name.ends_with(&format!("/{}.age", header.key))).expect("its key");
             assert!(*key.1 < at[header.object.as_str()], "keys first");
         }
+        let mut sealed = HashSet::new();
+        for stored in journal.records.iter().filter(|stored| stored.kind == RecordKind::Seal) {
+            let (header, _): (SealHeader, _) = record::unpack(&stored.body).expect("seal");
+            assert!(sealed.insert(header.name.clone()), "{} was sealed twice", header.name);
+        }
         let mut leaves: BTreeMap<(String, u64), usize> = BTreeMap::new();
         for (name, bytes) in store.objects.iter().filter(|(name, _)| name.contains("index/v1/account=default/dt=")) {
             let lines = zstd::decode_all(&bytes[..]).expect("zstd");
@@ -396,7 +401,7 @@ async fn crashes_and_faults_lose_nothing() {
                 n => {
                     let size = usize::try_from(world.rng.next() % 500).expect("small");
                     let session = format!("s{}", world.rng.next() % 4);
-                    world.send(&session, size, n == 15);
+                    world.send(&session, size, n >= 14);
                 }
             }
         }
