@@ -1,0 +1,676 @@
+//! The whole way of a request. In process: parse, normalize, cost, runs, vault, redact, encode, on one thread, sealed and
+//! not; time per byte and per span over the sizes, which is flat, or something is quadratic. Over sockets: a gateway on
+//! loopback with its spool and a vault on a real disk, as a share of what one core does in process.
+//! `TOLLGATE_BENCH_DIR` chooses the volume (default: the system's temporary directory).
+//! Wall time is what criterion shows; the table at the end adds the thread's time on a processor, which a busy machine
+//! changes less.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout, missing_docs, reason = "a bench")]
+#![allow(clippy::disallowed_methods, reason = "a bench has clients and a stopwatch of its own")]
+
+use std::fmt::Write as _;
+use std::hint::black_box;
+use std::io::{Read, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use criterion::{Criterion, SamplingMode, Throughput};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+use prost::Message;
+use tollgate::app::build::Seams;
+use tollgate::app::{App, assemble, resolve, tasks};
+use tollgate::clock::{SystemClock, UnixNanos};
+use tollgate::config::env::Lookup;
+use tollgate::genai::Vocabulary;
+use tollgate::otlp::{Payload, Signal, UnknownFields};
+use tollgate::pipeline::{Batch, Origin, Processor, RealDisk, Trust};
+use tollgate::processors::{cost, normalize, redact, runs, vault};
+use tollgate::pseudonym::Pseudonymizer;
+use tollgate::redaction::Ids;
+use tollgate::rng::{Rng, SystemRng};
+use tollgate::secret::Secret;
+use tollgate::telemetry::{Health, Meter};
+use tollgate::vault::books::Writer;
+use tollgate::vault::names::Names;
+use tollgate::vault::seal::{AgeSealer, NewSession, SealFailed, Sealer, SessionSeal};
+use tollgate::vault::ticket::UriBase;
+
+/// When all of it happens, nanoseconds.
+const NOW: u64 = 1_795_000_000_000_000_000;
+/// Of every sort this many requests are made before the clock starts; each is new to the gateway.
+const RING: u64 = 4;
+
+// --- requests ---
+
+/// Stands where every request has bytes of its own: the start of trace ids, and, in hex, of response and call ids.
+const MARK: [u8; 8] = [0xb7, 0x19, 0xe3, 0x5c, 0xd2, 0x88, 0x46, 0xfa];
+
+/// How a request is made.
+#[derive(Clone, Copy)]
+struct Shape {
+    spans: usize,
+    sessions: usize,
+    /// Content of one span: from, to (bytes).
+    content: (usize, usize),
+}
+
+/// The batch of an agent: every second span a model call, the others tools.
+const AGENT: Shape = Shape { spans: 100, sessions: 1, content: (2 << 10, 40 << 10) };
+
+const WORDS: &str = "the ledger of a quarter shows that fn let match entry Some(value) is not balanced because return \
+    Err(error) src/books/mod.rs and tests fail with status please read file before changing it => &mut self in line \
+    which was added yesterday to";
+
+/// Deterministic numbers and texts.
+struct Source(u64);
+
+impl Source {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % limit
+    }
+
+    /// Prose and code of about `len` bytes as it stands inside a JSON string.
+    fn prose(&mut self, len: usize) -> String {
+        let words: Vec<&str> = WORDS.split(' ').collect();
+        let mut out = String::with_capacity(len + 32);
+        while out.len() < len {
+            let word = words[self.below(words.len())];
+            match self.below(200) {
+                0 => write!(out, "user{}@example.com ", self.below(10_000)).unwrap(),
+                1..=4 => write!(out, "{} ", self.below(1_000_000)).unwrap(),
+                5..=16 => out.push_str("\\n    "),
+                17..=20 => out.push_str("\\\"quoted\\\" "),
+                _ => write!(out, "{word} ").unwrap(),
+            }
+        }
+        out
+    }
+
+    /// Messages in the form of the semantic conventions, `len` bytes together.
+    fn messages(&mut self, roles: &[&str], len: usize) -> String {
+        let mut out = String::from("[");
+        let mut turn = 0;
+        while out.len() < len {
+            let most = 200 + self.below(4_000);
+            let text = self.prose(most.min(len - out.len()));
+            let comma = if turn == 0 { "" } else { "," };
+            let role = roles[turn % roles.len()];
+            write!(out, r#"{comma}{{"role":"{role}","parts":[{{"type":"text","content":"{text}"}}]}}"#).unwrap();
+            turn += 1;
+        }
+        out.push(']');
+        out
+    }
+}
+
+fn attribute(key: &str, value: Value) -> KeyValue {
+    KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(value) }), ..KeyValue::default() }
+}
+
+fn text(key: &str, value: impl Into<String>) -> KeyValue {
+    attribute(key, Value::StringValue(value.into()))
+}
+
+fn number(key: &str, value: usize) -> KeyValue {
+    attribute(key, Value::IntValue(value as i64))
+}
+
+fn marked(prefix: &str, index: usize) -> String {
+    format!("{prefix}_{}{index:06}", tollgate::hex::encode(&MARK))
+}
+
+fn chat(source: &mut Source, index: usize, content: usize) -> Vec<KeyValue> {
+    vec![
+        text("gen_ai.operation.name", "chat"),
+        text("gen_ai.provider.name", "anthropic"),
+        text("gen_ai.request.model", "claude-sonnet-4-5"),
+        text("gen_ai.response.model", "claude-sonnet-4-5"),
+        text("gen_ai.response.id", marked("msg", index)),
+        number("gen_ai.request.max_tokens", 4096),
+        number("gen_ai.usage.input_tokens", 1_000 + source.below(50_000)),
+        number("gen_ai.usage.output_tokens", 1 + source.below(4_000)),
+        text("server.address", "api.example.com"),
+        number("server.port", 443),
+        text("gen_ai.input.messages", source.messages(&["user", "assistant"], content * 4 / 5)),
+        text("gen_ai.output.messages", source.messages(&["assistant"], content / 5)),
+    ]
+}
+
+fn tool(source: &mut Source, index: usize, content: usize) -> Vec<KeyValue> {
+    let (arguments, result) = (source.prose(content / 8), source.prose(content * 7 / 8));
+    vec![
+        text("gen_ai.operation.name", "execute_tool"),
+        text("gen_ai.tool.name", "read_file"),
+        text("gen_ai.tool.type", "function"),
+        text("gen_ai.tool.call.id", marked("toolu", index)),
+        text("gen_ai.tool.call.arguments", format!(r#"{{"path":"{arguments}"}}"#)),
+        text("gen_ai.tool.call.result", format!(r#"{{"text":"{result}"}}"#)),
+    ]
+}
+
+fn span(source: &mut Source, shape: Shape, index: usize) -> Span {
+    let session = index % shape.sessions;
+    let content = shape.content.0 + source.below(shape.content.1 - shape.content.0 + 1);
+    let call = (index / shape.sessions).is_multiple_of(2);
+    let mut attributes = if call { chat(source, index, content) } else { tool(source, index, content) };
+    attributes.push(text("gen_ai.conversation.id", format!("c1b5ae48-c2c1-5cdf-b390-{session:012}")));
+    attributes.push(text("gen_ai.agent.name", "ledger-agent"));
+    attributes.push(text("user.id", format!("u-{}", session % 7)));
+    let start = NOW + index as u64 * 1_000_000;
+    let id = |index: usize| (index as u64 + 1).to_be_bytes().to_vec();
+    Span {
+        trace_id: [MARK, (session as u64).to_be_bytes()].concat(),
+        span_id: id(index),
+        parent_span_id: if index == session { Vec::new() } else { id(session) },
+        name: if call { "chat claude-sonnet-4-5" } else { "execute_tool read_file" }.to_owned(),
+        kind: 3,
+        start_time_unix_nano: start,
+        end_time_unix_nano: start + 900_000,
+        attributes,
+        ..Span::default()
+    }
+}
+
+/// An encoded request and where its mark stands.
+#[derive(Clone)]
+struct Template {
+    bytes: Vec<u8>,
+    binary: Vec<usize>,
+    hex: Vec<usize>,
+}
+
+impl Template {
+    fn new(shape: Shape) -> Self {
+        let mut source = Source(1);
+        let spans = (0..shape.spans).map(|index| span(&mut source, shape, index)).collect();
+        let resource = Resource {
+            attributes: vec![
+                text("service.name", "ledger-agent"),
+                text("service.version", "1.2.3"),
+                text("telemetry.sdk.language", "python"),
+            ],
+            ..Resource::default()
+        };
+        let scope = InstrumentationScope { name: "bench".to_owned(), ..InstrumentationScope::default() };
+        let scope_spans = vec![ScopeSpans { scope: Some(scope), spans, ..ScopeSpans::default() }];
+        let resource_spans = vec![ResourceSpans { resource: Some(resource), scope_spans, ..ResourceSpans::default() }];
+        let bytes = ExportTraceServiceRequest { resource_spans }.encode_to_vec();
+        let binary = memchr::memmem::find_iter(&bytes, &MARK).collect();
+        let hex = memchr::memmem::find_iter(&bytes, &tollgate::hex::encode(&MARK)).collect();
+        Self { bytes, binary, hex }
+    }
+
+    /// Gives the request ids that none had before.
+    fn renew(&mut self, number: u64) {
+        let id = number.to_be_bytes();
+        let hex = tollgate::hex::encode(&id);
+        for at in &self.binary {
+            self.bytes[*at..at + id.len()].copy_from_slice(&id);
+        }
+        for at in &self.hex {
+            self.bytes[*at..at + hex.len()].copy_from_slice(hex.as_bytes());
+        }
+    }
+
+    fn ring(&self) -> Vec<Bytes> {
+        let mut copy = self.clone();
+        let made = (1..=RING).map(|number| {
+            copy.renew(number);
+            Bytes::from(copy.bytes.clone())
+        });
+        made.collect()
+    }
+}
+
+// --- in process ---
+
+/// A sealer that does not seal: what is left is the rest of the vault's work.
+struct Plain;
+
+struct PlainSession;
+
+impl Sealer for Plain {
+    fn new_session(&self) -> Result<NewSession, SealFailed> {
+        Ok(NewSession { seal: Box::new(PlainSession), object: Bytes::from_static(b"no key\n") })
+    }
+}
+
+impl SessionSeal for PlainSession {
+    fn key_id(&self) -> &str {
+        "0000000000000000"
+    }
+
+    fn seal(&self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), SealFailed> {
+        out.extend_from_slice(plain);
+        Ok(())
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Vault {
+    /// As in production.
+    Age,
+    /// Everything but the seal.
+    Plain,
+    /// No vault step: redaction reads the content.
+    None,
+}
+
+/// The processors of a pipeline.
+struct Chain {
+    processors: Vec<Arc<dyn Processor>>,
+    batches: AtomicU64,
+}
+
+impl Chain {
+    fn new(vault: Vault) -> Self {
+        let (meter, vocabulary) = (Meter::new(), Arc::new(Vocabulary::builtin().ok().unwrap()));
+        let pseudonyms = Pseudonymizer::new(&Secret::new("00".repeat(32)));
+        let redact = redact::Config::default().settings().ok().unwrap();
+        let ids = Arc::new(Ids::new(Arc::clone(&redact.detector), pseudonyms.clone()));
+        let mut cost = cost::Config::default().settings().ok().unwrap();
+        cost.signals = vec![Signal::Traces];
+        let runs = runs::Config::default().settings().ok().unwrap();
+        let normalize = normalize::Config::default().settings().ok().unwrap();
+        let mut processors: Vec<Arc<dyn Processor>> = vec![
+            Arc::new(normalize::Normalize::new("normalize".into(), &normalize, Arc::clone(&vocabulary), &meter)),
+            Arc::new(cost::Cost::new("cost".into(), &cost, Arc::clone(&vocabulary), &meter).ok().unwrap()),
+            Arc::new(runs::Runs::new("runs".into(), runs, Arc::clone(&vocabulary), ids.clone(), &meter)),
+        ];
+        let sealer: Option<Arc<dyn Sealer>> = match vault {
+            Vault::Age => {
+                let auditors = [(); 2].map(|()| age::x25519::Identity::generate().to_public());
+                Some(Arc::new(AgeSealer::new(auditors.into())))
+            }
+            Vault::Plain => Some(Arc::new(Plain)),
+            Vault::None => None,
+        };
+        if let Some(sealer) = sealer {
+            let writer = Arc::new(Writer::new(Names::new("", "bench", "00000000000000000000000000"), 1 << 20));
+            let parts = vault::Parts {
+                id: "vault".into(),
+                vocabulary: Arc::clone(&vocabulary),
+                ids,
+                rng: Arc::new(SystemRng),
+                store: Some(vault::Store { sealer, writer, uri: UriBase("vault:///".into()) }),
+                leave: vault::Leave::Nothing,
+            };
+            processors.push(Arc::new(vault::VaultProcessor::new(parts, &meter)));
+        }
+        processors.push(Arc::new(redact::Redact::new("redact".into(), redact, vocabulary, pseudonyms, &meter)));
+        Self { processors, batches: AtomicU64::new(0) }
+    }
+
+    /// One request, from bytes to bytes. `step` is told what was done. Nothing is committed: claims are let go.
+    fn request(&self, wire: Bytes, mut step: impl FnMut(&str)) -> usize {
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&self.batches.fetch_add(1, Ordering::Relaxed).to_be_bytes());
+        let origin = Arc::new(Origin {
+            account: "default".into(),
+            receiver: "otlp".into(),
+            trust: Trust::ThirdParty,
+            received: UnixNanos(NOW),
+            id,
+            repeat: false,
+        });
+        let mut batch = Batch::new(origin, Payload::parse(Signal::Traces, wire).ok().unwrap());
+        step("parse");
+        for processor in &self.processors {
+            processor.process(&mut batch).ok().unwrap();
+            step(processor.id());
+        }
+        let encoded = batch.payload.encode(UnknownFields::Drop).ok().unwrap();
+        step("encode");
+        for processor in &self.processors {
+            processor.discard(&id);
+        }
+        encoded.bytes.len()
+    }
+}
+
+/// What this thread spent on a processor.
+fn on_cpu() -> Option<Duration> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    text.split(' ').next()?.parse().ok().map(Duration::from_nanos)
+}
+
+/// What was measured of one case.
+struct Row {
+    name: String,
+    /// Seconds of each sample's requests.
+    wall: Vec<f64>,
+    cpu: Duration,
+    requests: u64,
+}
+
+#[derive(Default)]
+struct Board(Vec<Row>);
+
+impl Board {
+    fn median(&self, name: &str) -> Option<f64> {
+        self.0.iter().find(|row| row.name == name).map(|row| median(&row.wall))
+    }
+
+    /// Processor seconds of a request; where the system does not tell, wall time.
+    fn cpu(&self, name: &str) -> Option<f64> {
+        let row = self.0.iter().find(|row| row.name == name)?;
+        if row.cpu.is_zero() { self.median(name) } else { Some(row.cpu.as_secs_f64() / row.requests as f64) }
+    }
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn measure(criterion: &mut Criterion, board: &mut Board, name: &str, vault: Vault, shape: Shape, per: Throughput) {
+    let mut group = criterion.benchmark_group("pipeline");
+    group.sampling_mode(SamplingMode::Flat).sample_size(10).throughput(per);
+    group.warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1));
+    let mut made = None;
+    let mut row = Row { name: name.to_owned(), wall: Vec::new(), cpu: Duration::ZERO, requests: 0 };
+    group.bench_function(name, |bencher| {
+        let (chain, ring) = made.get_or_insert_with(|| (Chain::new(vault), Template::new(shape).ring()));
+        bencher.iter_custom(|count| {
+            let (cpu, began) = (on_cpu(), Instant::now());
+            for wire in ring.iter().cycle().take(count as usize) {
+                black_box(chain.request(wire.clone(), |_| ()));
+            }
+            let (cpu, wall) = (on_cpu().zip(cpu), began.elapsed());
+            row.cpu += cpu.map_or(Duration::ZERO, |(after, before)| after.saturating_sub(before));
+            row.requests += count;
+            row.wall.push(wall.as_secs_f64() / count as f64);
+            wall
+        });
+    });
+    group.finish();
+    if row.requests > 0 {
+        board.0.push(row);
+    }
+}
+
+const CONTENT_SIZES: [usize; 4] = [16, 64, 256, 1024];
+const SPAN_COUNTS: [usize; 3] = [100, 1_000, 10_000];
+/// Spans of each request of [`CONTENT_SIZES`].
+const CONTENT_SPANS: usize = 4;
+
+fn in_process(criterion: &mut Criterion, board: &mut Board) {
+    for (word, vault) in [("age", Vault::Age), ("plain", Vault::Plain)] {
+        for (spans, sessions) in [(1, 1), (100, 1), (100, 20)] {
+            let shape = Shape { spans, sessions, ..AGENT };
+            let name = format!("agent {spans} spans {sessions} sessions {word}");
+            measure(criterion, board, &name, vault, shape, Throughput::Elements(spans as u64));
+        }
+    }
+    for (word, vault) in [("vault", Vault::Plain), ("no vault", Vault::None)] {
+        for kib in CONTENT_SIZES {
+            let shape = Shape { spans: CONTENT_SPANS, sessions: 1, content: (kib << 10, kib << 10) };
+            let bytes = Throughput::Bytes(((CONTENT_SPANS * kib) << 10) as u64);
+            measure(criterion, board, &format!("content {kib} KiB {word}"), vault, shape, bytes);
+        }
+    }
+    for spans in SPAN_COUNTS {
+        let shape = Shape { spans, sessions: 10, content: (200, 200) };
+        let name = format!("{spans} spans");
+        measure(criterion, board, &name, Vault::Plain, shape, Throughput::Elements(spans as u64));
+    }
+}
+
+/// Median milliseconds of each step of the agent's batch.
+fn steps(vault: Vault, time: Duration) -> Vec<(String, f64)> {
+    let (chain, ring) = (Chain::new(vault), Template::new(AGENT).ring());
+    let mut seen: Vec<(String, Vec<f64>)> = Vec::new();
+    let began = Instant::now();
+    for wire in ring.iter().cycle() {
+        let (mut at, mut last) = (0, Instant::now());
+        chain.request(wire.clone(), |step| {
+            let spent = last.elapsed().as_secs_f64() * 1e3;
+            match seen.get_mut(at) {
+                Some((_, all)) => all.push(spent),
+                None => seen.push((step.to_owned(), vec![spent])),
+            }
+            at += 1;
+            last = Instant::now();
+        });
+        if began.elapsed() > time {
+            break;
+        }
+    }
+    seen.into_iter().map(|(step, all)| (step, median(&all))).collect()
+}
+
+// --- over sockets ---
+
+struct Nothing;
+
+impl Lookup for Nothing {
+    fn var(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    fn file(&self, _: &str) -> Result<String, String> {
+        Err("no files here".to_owned())
+    }
+}
+
+fn configuration(folder: &Path) -> String {
+    let public = tollgate::vault::keygen::keygen(&folder.join("auditor.key")).unwrap();
+    let at = |name: &str| folder.join(name).display().to_string();
+    let processors = ["normalize", "cost", "runs", "vault", "redact"];
+    serde_json::json!({
+        "receivers": { "otlp": { "protocols": { "http": { "endpoint": "127.0.0.1:0" } } } },
+        "processors": {
+            "normalize": {}, "cost": {}, "runs": {}, "redact": {},
+            "vault": { "recipients": [public], "store": { "directory": at("vault") }, "writer": "bench" },
+        },
+        "exporters": { "file": { "path": at("outbound.jsonl") } },
+        "spool": { "directory": at("spool"), "max_size": "1GiB" },
+        "limits": { "shutdown": "1s" },
+        "service": { "pipelines": {
+            "traces": { "receivers": ["otlp"], "processors": processors, "exporters": ["file"] },
+        } },
+    })
+    .to_string()
+}
+
+async fn gateway(folder: &Path) -> App {
+    let read = resolve::read("bench", &configuration(folder), &Nothing, folder);
+    let (_, valid) = read.result.map_err(|problems| read.source.render(&problems, false)).unwrap();
+    let seams = Seams {
+        clock: Arc::new(SystemClock::new()),
+        rng: Arc::new(SystemRng),
+        disk: Arc::new(RealDisk),
+        meter: Meter::new(),
+        health: Health::new(),
+    };
+    let blueprint = assemble::blueprint(valid, &seams).unwrap();
+    App::start(blueprint, seams).await.unwrap()
+}
+
+/// Sends a request, reads the answer; its status.
+fn post(stream: &mut TcpStream, body: &[u8]) -> u16 {
+    let head = format!(
+        "POST /v1/traces HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-protobuf\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(body).unwrap();
+    let (mut answer, mut part) = (Vec::new(), [0; 4096]);
+    loop {
+        let count = stream.read(&mut part).unwrap();
+        assert!(count > 0, "the gateway hung up");
+        answer.extend_from_slice(&part[..count]);
+        let Some(end) = memchr::memmem::find(&answer, b"\r\n\r\n") else { continue };
+        let head = String::from_utf8_lossy(&answer[..end]).to_ascii_lowercase();
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
+        if answer.len() >= end + 4 + length.unwrap_or(0) {
+            return head.split(' ').nth(1).unwrap().parse().unwrap();
+        }
+    }
+}
+
+/// What clients saw.
+struct Seen {
+    /// Seconds to each acknowledgement, sorted.
+    acks: Vec<f64>,
+    /// Answers that were not 200: the sender has to come again.
+    refused: u64,
+    wall: f64,
+}
+
+impl Seen {
+    fn per_second(&self) -> f64 {
+        self.acks.len() as f64 / self.wall
+    }
+
+    fn milliseconds(&self, percent: usize) -> f64 {
+        self.acks
+            .get((self.acks.len() * percent / 100).min(self.acks.len().saturating_sub(1)))
+            .map_or(f64::NAN, |s| s * 1e3)
+    }
+}
+
+/// `clients` connections, each with one request on its way at a time.
+fn load(to: SocketAddr, template: &Template, clients: u64, time: Duration) -> Seen {
+    let began = Instant::now();
+    let client = |_| {
+        let mut request = template.clone();
+        std::thread::spawn(move || {
+            let mut stream = TcpStream::connect(to).unwrap();
+            stream.set_nodelay(true).unwrap();
+            let (mut acks, mut refused) = (Vec::new(), 0);
+            while began.elapsed() < time {
+                request.renew(u64::from_be_bytes(SystemRng.id()[..8].try_into().unwrap()));
+                let sent = Instant::now();
+                match post(&mut stream, &request.bytes) {
+                    200 => acks.push(sent.elapsed().as_secs_f64()),
+                    _ => refused += 1,
+                }
+            }
+            (acks, refused)
+        })
+    };
+    let threads: Vec<_> = (0..clients).map(client).collect();
+    let (mut acks, mut refused) = (Vec::new(), 0);
+    for thread in threads {
+        let (more, no) = thread.join().unwrap();
+        acks.extend(more);
+        refused += no;
+    }
+    acks.sort_by(f64::total_cmp);
+    Seen { acks, refused, wall: began.elapsed().as_secs_f64() }
+}
+
+/// Seconds of one request in process, here and now: the load of the machine may have changed since the other cases.
+fn reference(template: &Template, time: Duration) -> f64 {
+    let (chain, ring) = (Chain::new(Vault::Age), template.ring());
+    let (began, mut count) = (Instant::now(), 0);
+    while began.elapsed() < time {
+        for wire in &ring {
+            chain.request(wire.clone(), |_| ());
+        }
+        count += ring.len();
+    }
+    began.elapsed().as_secs_f64() / count as f64
+}
+
+fn over_sockets(time: Duration) {
+    let root = std::env::var_os("TOLLGATE_BENCH_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
+    let runtime = tasks::runtime(2).unwrap();
+    println!(
+        "\nover sockets (OTLP/HTTP; acknowledged = durable)          req/s  of one core in process   p50 ms   p99 ms  refused"
+    );
+    for (name, spans) in [("1 span", 1), ("100 spans", AGENT.spans)] {
+        let template = Template::new(Shape { spans, ..AGENT });
+        let one = reference(&template, time / 2);
+        let size = template.bytes.len() >> 10;
+        for clients in [1, 8] {
+            let folder = tempfile::tempdir_in(&root).unwrap();
+            let app = runtime.block_on(gateway(folder.path()));
+            let to = app.addresses().iter().find(|(what, _)| what == "otlp http").unwrap().1;
+            let seen = load(to, &template, clients, time);
+            runtime.block_on(app.shutdown());
+            println!(
+                "  {:<50} {:>10.1} {:>24.2} {:>8.1} {:>8.1} {:>8}",
+                format!("{name}, {size} KiB, {clients} at a time"),
+                seen.per_second(),
+                seen.per_second() * one,
+                seen.milliseconds(50),
+                seen.milliseconds(99),
+                seen.refused
+            );
+        }
+    }
+}
+
+// --- the table ---
+
+fn table(board: &Board) {
+    println!("\nin process, one request                                   wall ms   cpu ms");
+    for row in &board.0 {
+        let (wall, cpu) = (median(&row.wall), board.cpu(&row.name).unwrap_or(f64::NAN));
+        println!("  {:<50} {:>12.3} {:>8.3}", row.name, wall * 1e3, cpu * 1e3);
+    }
+    let cpu = |spans: usize, sessions: usize, word: &str| {
+        board.cpu(&format!("agent {spans} spans {sessions} sessions {word}"))
+    };
+    println!("\nof the vault (cpu)");
+    for word in ["age", "plain"] {
+        if let (Some(one), Some(many)) = (cpu(100, 1, word), cpu(100, 20, word)) {
+            println!(
+                "  {:<50} {:>12.3} ms",
+                format!("a fragment more in a request, {word}"),
+                (many - one) / 19.0 * 1e3
+            );
+        }
+    }
+    for (spans, sessions) in [(1, 1), (100, 1), (100, 20)] {
+        if let (Some(age), Some(plain)) = (cpu(spans, sessions, "age"), cpu(spans, sessions, "plain")) {
+            let name = format!("sealed : not, {spans} spans {sessions} sessions");
+            println!("  {name:<50} {:>12.2} (+{:.3} ms a request)", age / plain, (age - plain) * 1e3);
+        }
+    }
+    println!("\nflatness (cpu): each against the first; 1 is flat");
+    let against = |what: &str, first: Option<f64>, name: &str, units: usize| {
+        let Some(each) = board.cpu(name).map(|cpu| cpu / units as f64) else { return first };
+        let first = first.unwrap_or(each);
+        println!("  {name:<50} {:>12.2}   ({:.2} ns per {what})", each / first, each * 1e9);
+        Some(first)
+    };
+    for word in ["vault", "no vault"] {
+        CONTENT_SIZES.iter().fold(None, |first, kib| {
+            against("byte of content", first, &format!("content {kib} KiB {word}"), (CONTENT_SPANS * kib) << 10)
+        });
+    }
+    SPAN_COUNTS.iter().fold(None, |first, spans| against("span", first, &format!("{spans} spans"), *spans));
+}
+
+fn main() {
+    let mut criterion = Criterion::default().without_plots().configure_from_args();
+    let mut board = Board::default();
+    in_process(&mut criterion, &mut board);
+    criterion.final_summary();
+    // Only a whole, measuring run goes on: not a test, a list, a profile, a choice of cases.
+    let whole = std::env::args().skip(1).eq(["--bench"]);
+    if !whole {
+        return;
+    }
+    table(&board);
+    println!("\nsteps of the agent's batch ({} spans), ms", AGENT.spans);
+    for (word, vault) in [("age", Vault::Age), ("plain", Vault::Plain), ("no vault", Vault::None)] {
+        let steps: Vec<String> =
+            steps(vault, Duration::from_secs(1)).iter().map(|(step, ms)| format!("{step} {ms:.2}")).collect();
+        println!("  {word:<10} {}", steps.join("  "));
+    }
+    over_sockets(Duration::from_secs(2));
+}
