@@ -276,7 +276,7 @@ impl Chain {
         let (meter, vocabulary) = (Meter::new(), Arc::new(Vocabulary::builtin().ok().unwrap()));
         let pseudonyms = Pseudonymizer::new(&Secret::new("00".repeat(32)));
         let redact = redact::Config::default().settings().ok().unwrap();
-        let ids = Arc::new(Ids::new(Arc::clone(&redact.detector), pseudonyms.clone()));
+        let ids = Arc::new(Ids::new(vec![Arc::clone(&redact.detector)], pseudonyms.clone()));
         let mut cost = cost::Config::default().settings().ok().unwrap();
         cost.signals = vec![Signal::Traces];
         let runs = runs::Config::default().settings().ok().unwrap();

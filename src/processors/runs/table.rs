@@ -14,6 +14,7 @@ const LIST: usize = 128;
 pub(super) struct Table<T> {
     /// Sorted by key; empty once `map` is there.
     list: Vec<(u64, T)>,
+    #[expect(clippy::box_collection, reason = "tables are many, maps are few: a pointer is smaller")]
     map: Option<Box<HashMap<u64, T>>>,
 }
 

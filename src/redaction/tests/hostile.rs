@@ -18,6 +18,7 @@ fn a_bracketed_secret_is_no_placeholder() {
 
 /// A text is searched in time linear in its length, whatever is in it: quadratic searches would take minutes here.
 #[test]
+#[expect(clippy::disallowed_methods, reason = "measures")]
 fn hostile_texts_take_linear_time() {
     let detector = detector();
     for (name, text) in [

@@ -306,6 +306,7 @@ fn bad_settings() {
 #[test]
 #[ignore = "takes a while"]
 #[expect(clippy::print_stderr, reason = "shown with --nocapture")]
+#[expect(clippy::disallowed_methods, reason = "measures")]
 fn a_hundred_thousand_runs() {
     use crate::processors::runs::seen::Sight;
     let resident = || -> u64 {
