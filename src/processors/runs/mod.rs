@@ -102,15 +102,15 @@ impl Processor for Runs {
         if !facts.agent {
             return Ok(());
         }
-        let mut observed = observe::observe(&batch.origin, &batch.payload, &facts);
+        let mut sight = observe::observe(&batch.origin, &batch.payload, &facts);
         let known = {
             let state = self.state.lock();
-            stamp::asks(&observed.sight, &state.store).then(|| stamp::known(&observed.sight, &state.store))
+            stamp::asks(&sight, &state.store).then(|| stamp::known(&sight, &state.store))
         };
-        stamp::stamp(batch, &facts, &observed, known);
+        stamp::stamp(batch, &facts, &sight, known);
         if !batch.origin.repeat {
-            observed.sight.compact();
-            batch.effects.push(Effect { processor: Arc::clone(&self.id), body: observed.sight.encode() });
+            sight.compact();
+            batch.effects.push(Effect { processor: Arc::clone(&self.id), body: sight.encode() });
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use crate::genai::usage::split;
 use crate::genai::{Billing, Buckets, Call, Facts, ItemFacts};
 use crate::hex;
-use crate::otlp::{Node, NodeKind, Payload};
+use crate::otlp::{NodeKind, Payload};
 use crate::pipeline::Origin;
 
 use super::seen::{KeySeen, Seen, SeenCall, SeenTool, Sight, flag, kind, mark, place, worth};
@@ -25,14 +25,8 @@ const NEWEST: u64 = DAY;
 /// What a permission's outcome is when the tool may not run.
 const DENIALS: [&str; 7] = ["reject", "rejected", "deny", "denied", "block", "blocked", "abort"];
 
-/// A sight, and the payload's node of each of its items.
-pub(super) struct Observed {
-    pub(super) sight: Sight,
-    pub(super) nodes: Vec<Node>,
-}
-
 /// Reads the agent items of a batch.
-pub(super) fn observe(origin: &Origin, payload: &Payload, facts: &Facts) -> Observed {
+pub(super) fn observe(origin: &Origin, payload: &Payload, facts: &Facts) -> Sight {
     let mut reader = Reader {
         received: origin.received.0,
         payload,
@@ -47,13 +41,11 @@ pub(super) fn observe(origin: &Origin, payload: &Payload, facts: &Facts) -> Obse
             items: Vec::new(),
         },
     };
-    let mut nodes = Vec::new();
     for item in facts.items.iter().filter(|item| item.agent) {
         let seen = reader.item(item);
         reader.sight.items.push(seen);
-        nodes.push(item.node);
     }
-    Observed { sight: reader.sight, nodes }
+    reader.sight
 }
 
 struct Reader<'a> {

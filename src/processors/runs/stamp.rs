@@ -4,13 +4,12 @@
 
 use std::collections::HashMap;
 
-use crate::genai::{Facts, ItemFacts, Vaulted};
-use crate::otlp::{Node, OwnedValue};
+use crate::genai::{Facts, Vaulted};
+use crate::otlp::OwnedValue;
 use crate::pipeline::{Batch, Trust};
 
 use super::group::Spot;
 use super::meters::usd;
-use super::observe::Observed;
 use super::resolve::{Resolved, Run};
 use super::seen::{Seen, Sight, flag, kind, mark};
 use super::store::Store;
@@ -22,9 +21,9 @@ const ITERATION: &str = "tollgate.run.iteration";
 /// Groups are looked into up to this many units (about 4 MiB); items of larger ones get what they tell themselves.
 const MOST: usize = 100_000;
 
-/// What to write on one node.
+/// What to write on one item.
+#[derive(Default)]
 struct Stamp {
-    node: Node,
     run: Option<String>,
     totals: Vec<(&'static str, OwnedValue)>,
 }
@@ -58,74 +57,69 @@ pub(super) fn known(sight: &Sight, store: &Store) -> Known {
 }
 
 /// Stamps a batch.
-pub(super) fn stamp(batch: &mut Batch, facts: &Facts, observed: &Observed, known: Option<Known>) {
-    let sight = &observed.sight;
-    let stamps = match known {
-        None => plain(observed),
+pub(super) fn stamp(batch: &mut Batch, facts: &Facts, sight: &Sight, known: Option<Known>) {
+    let stamps: Vec<Stamp> = match known {
+        None => sight.items.iter().map(|seen| Stamp { run: told(sight, seen), totals: Vec::new() }).collect(),
         Some(mut known) => {
             known.copy.apply(sight, u64::MAX);
-            resolved(observed, &known)
+            resolved(sight, &known)
         }
     };
     let keep = batch.origin.trust == Trust::Internal;
     // Facts were read before these stamps: the vault step would not see content in them.
     let vaulted = Vaulted::of(&batch.payload, facts);
     let text = |text: Option<String>| text.filter(|text| !vaulted.holds(text)).map(OwnedValue::Str);
-    let items: HashMap<Node, &ItemFacts> = facts.items.iter().map(|item| (item.node, item)).collect();
-    for stamp in stamps {
-        let payload = &mut batch.payload;
-        let Some(item) = items.get(&stamp.node) else { continue };
-        let mut set = |key: &str, value: Option<OwnedValue>| {
-            if let Some(value) = value
-                && !(keep && payload.get(stamp.node, key).is_some())
-            {
-                payload.set(stamp.node, key, value);
+    let payload = &mut batch.payload;
+    for (item, stamp) in facts.items.iter().filter(|item| item.agent).zip(stamps) {
+        let own = [
+            (RUN, text(stamp.run)),
+            (TURN, text(item.turn.clone())),
+            (ITERATION, item.iteration.map(OwnedValue::Int)),
+        ];
+        for (key, value) in own {
+            if let Some(value) = value.filter(|_| !keep || payload.get(item.node, key).is_none()) {
+                payload.set(item.node, key, value);
             }
-        };
-        set(RUN, text(stamp.run));
-        set(TURN, text(item.turn.clone()));
-        set(ITERATION, item.iteration.map(OwnedValue::Int));
+        }
         for (key, value) in stamp.totals {
-            if payload.get(stamp.node, key).is_none() {
-                payload.set(stamp.node, key, value);
+            if payload.get(item.node, key).is_none() {
+                payload.set(item.node, key, value);
             }
         }
     }
 }
 
-/// What items tell themselves: the run's id, else the trace's.
-fn plain(observed: &Observed) -> Vec<Stamp> {
-    let sight = &observed.sight;
-    let items = sight.items.iter().zip(&observed.nodes);
-    items.map(|(seen, node)| Stamp { node: *node, run: told(sight, seen), totals: Vec::new() }).collect()
-}
-
+/// What an item tells itself: the run's id, else the trace's.
 fn told(sight: &Sight, seen: &Seen) -> Option<String> {
     let key = if seen.run == 0 { seen.trace } else { seen.run };
     sight.keys.get((key as usize).checked_sub(1)?).map(|key| key.text.to_string())
 }
 
-fn resolved(observed: &Observed, known: &Known) -> Vec<Stamp> {
-    let sight = &observed.sight;
+fn resolved(sight: &Sight, known: &Known) -> Vec<Stamp> {
+    let places = known.copy.find_all(sight);
+    let place = |key: u32| places.get((key as usize).checked_sub(1)?).copied().flatten();
+    let local = |key: u32| place(key).map_or(0, |(_, local)| local);
     let mut groups: HashMap<u32, Resolved<'_>> = HashMap::new();
-    let mut stamps = Vec::with_capacity(sight.items.len());
-    for (seen, node) in sight.items.iter().zip(&observed.nodes) {
-        let number = |key| known.copy.find(sight, key);
-        let any = number(seen.run).or_else(|| number(seen.trace)).or_else(|| number(seen.session));
-        let run = any.and_then(|(id, _)| known.copy.get(id).map(|group| (id, group))).and_then(|(id, group)| {
-            let resolved = groups.entry(id).or_insert_with(|| Resolved::of(group));
-            let local = |key| number(key).map_or(0, |(_, local)| local);
-            let spot = Spot { own: seen.flags & flag::SPAN != 0, node: seen.node, trace: local(seen.trace) };
-            resolved.run_of(local(seen.run), &spot, local(seen.session), seen.start)
-        });
-        let ends =
-            matches!(seen.mark, mark::AGENT | mark::TURN_END) && seen.flags & (flag::ENDED | flag::SUB) == flag::ENDED;
-        let is_root = ends && run.is_some_and(|run| run.ended && (seen.mark != mark::AGENT || run.is_root(seen.node)));
-        let totals = run.filter(|_| is_root && known.whole).map(totals).unwrap_or_default();
-        let text = run.map(|run| run.text.clone()).or_else(|| told(sight, seen));
-        stamps.push(Stamp { node: *node, run: text, totals });
-    }
-    stamps
+    let stamp = |seen: &Seen| {
+        let (group, _) = [seen.run, seen.trace, seen.session].into_iter().find_map(place)?;
+        if !groups.contains_key(&group) {
+            groups.insert(group, Resolved::of(known.copy.get(group)?));
+        }
+        let spot = Spot { own: seen.flags & flag::SPAN != 0, node: seen.node, trace: local(seen.trace) };
+        let run = groups.get(&group)?.run_of(local(seen.run), &spot, local(seen.session), seen.start)?;
+        let over = run.ended && seen.flags & (flag::ENDED | flag::SUB) == flag::ENDED;
+        let is_end = match seen.mark {
+            mark::AGENT => run.is_root(seen.node),
+            kind => kind == mark::TURN_END,
+        };
+        let totals = if over && is_end && known.whole { totals(run) } else { Vec::new() };
+        Some(Stamp { run: Some(run.text.clone()), totals })
+    };
+    let stamps: Vec<Option<Stamp>> = sight.items.iter().map(stamp).collect();
+    let or_told = |(seen, stamp): (&Seen, Option<Stamp>)| {
+        stamp.unwrap_or_else(|| Stamp { run: told(sight, seen), ..Stamp::default() })
+    };
+    sight.items.iter().zip(stamps).map(or_told).collect()
 }
 
 /// A run's totals under the users' names. A cost that lacks a call's price is no cost.

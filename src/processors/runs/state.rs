@@ -148,12 +148,9 @@ impl State {
             look.open += 1;
             look.next = look.next.min(if run.ended { settled_at } else { idle_at });
         }
-        for (id, (runs, closed)) in sessions {
-            let key = digest(&["session", id]);
-            let over = idle || (closed && is_over(group, &runs));
-            if over && !group.closed.contains(&key) {
-                recorder.session(&viewer.session(&runs));
-                look.closed.push(key);
+        for (runs, closed) in sessions.into_values() {
+            if idle || (closed && is_over(group, &runs)) {
+                look.closed.extend(end_session(&viewer, &runs, recorder));
             }
         }
         look
@@ -180,10 +177,8 @@ impl State {
                 lost += 1;
             }
         }
-        for (id, (runs, closed)) in sessions {
-            if closed && !group.closed.contains(&digest(&["session", id])) {
-                recorder.session(&viewer.session(&runs));
-            }
+        for (runs, _) in sessions.into_values().filter(|(_, closed)| *closed) {
+            end_session(&viewer, &runs, recorder);
         }
         recorder.evicted(lost);
         for view in views {
@@ -292,8 +287,23 @@ fn ended_state(run: &Run, unended: RunState) -> RunState {
     }
 }
 
+/// Records the runs of a session that is over, but for those that were in it when it was over before: a session may
+/// be resumed. Returns what to remember of them.
+fn end_session(viewer: &Viewer<'_>, runs: &[&Run], recorder: &dyn Recorder) -> Vec<u64> {
+    let group = viewer.resolved.group;
+    let new: Vec<&Run> = runs.iter().filter(|run| !group.closed.contains(&session_key(run))).copied().collect();
+    if !new.is_empty() {
+        recorder.session(&viewer.session(&new, new.len() == runs.len()));
+    }
+    new.into_iter().map(session_key).collect()
+}
+
 fn run_key(run: &Run) -> u64 {
     digest(&["run", &run.session, &run.text])
+}
+
+fn session_key(run: &Run) -> u64 {
+    digest(&["session", &run.session, &run.text])
 }
 
 /// A session whose runs are all closed is over when its end was told and none began later, or when it is one trace.

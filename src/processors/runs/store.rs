@@ -249,6 +249,12 @@ impl Store {
         (copy, whole)
     }
 
+    /// The same for all keys, in their order.
+    pub(super) fn find_all(&self, sight: &Sight) -> Vec<Option<(u32, u32)>> {
+        let ids = sight.keys.iter().map(|key| key_id(&sight.account, key, &sight.keys));
+        ids.map(|id| self.index.get(&id).copied()).collect()
+    }
+
     /// The group of a batch's key, and the key's number in it.
     pub(super) fn find(&self, sight: &Sight, key: u32) -> Option<(u32, u32)> {
         let seen = sight.keys.get((key as usize).checked_sub(1)?)?;

@@ -148,14 +148,15 @@ impl Viewer<'_> {
         }
     }
 
-    /// The session of these runs, which are at least one.
-    pub(super) fn session(&self, runs: &[&Run]) -> SessionView {
+    /// The session of these runs, which are at least one, and all of it if `whole`.
+    pub(super) fn session(&self, runs: &[&Run], whole: bool) -> SessionView {
         let mut totals = Totals::default();
         runs.iter().for_each(|run| totals.add(&run.totals));
         let key = runs.first().and_then(|run| self.resolved.group.key(run.session_key));
         let told = |time: u64| (time != 0).then_some(time);
-        let starts = runs.iter().map(|run| run.start).chain(key.map(|key| key.first)).filter_map(told);
-        let lasts = runs.iter().map(|run| run.last).chain(key.map(|key| key.last));
+        let times = key.filter(|_| whole);
+        let starts = runs.iter().map(|run| run.start).chain(times.map(|key| key.first)).filter_map(told);
+        let lasts = runs.iter().map(|run| run.last).chain(times.map(|key| key.last));
         let (start, last) = (starts.min().unwrap_or(0), lasts.max().unwrap_or(0));
         let first = |name: fn(&Run) -> u16, own: u16| {
             let told = runs.iter().filter(|run| name(run) != 0).min_by_key(|run| (run.start, &run.text));

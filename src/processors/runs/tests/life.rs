@@ -125,6 +125,13 @@ fn session_end() {
     assert_eq!(states(&line), [RunState::Ended, RunState::Live]);
     wait(&line.runs, now, 40 * MINUTE);
     assert_eq!(states(&line), [RunState::Ended, RunState::Idle]);
+    let text = meter.render();
+    // its second part is measured by itself, not with the first again
+    assert!(text.contains("agent_sessions_total{feature=\"unattributed\"} 2"), "{text}");
+    let tools = "agent_session_tool_calls_sum{feature=\"unattributed\",tool_name=\"Bash\"} 2";
+    assert!(text.contains(tools), "{text}");
+    let seconds = "agent_session_duration_seconds_sum{feature=\"unattributed\",model=\"unattributed\"} 10";
+    assert!(text.contains(seconds), "{text}");
 }
 
 /// A clock that jumps ends nothing, forward or back.

@@ -6,7 +6,9 @@ use serde_json::Value as Json;
 
 use super::support::*;
 use crate::genai::Buckets;
+use crate::otlp::Value;
 use crate::processors::runs::{RunState, RunView, Totals};
+use crate::rates::Usd;
 
 /// Where telemetry tells less than the mock model knows; everything else must be equal.
 struct Gaps {
@@ -55,7 +57,7 @@ fn hand_counts() {
     let mut wrong = Vec::new();
     let mut compared = 0;
     for session in CLIENTS.into_iter().flat_map(sessions) {
-        let line = Line::new(runs());
+        let line = Line::whole(runs());
         session.payloads.iter().for_each(|payload| drop(line.play(payload.clone())));
         let views = line.views();
         let totals = together(&views);
@@ -68,6 +70,19 @@ fn hand_counts() {
         let hand = &session.manifest;
         check("calls", totals.calls().to_string(), number(&hand["totals"]["calls"]).to_string());
         check("tokens", format!("{:?}", totals.tokens()), format!("{:?}", expected_tokens(&session)));
+        if gaps(&session.name).cached {
+            let cost = hand["totals"]["cost_usd_exact"].as_str().unwrap();
+            check("cost", Usd(totals.atto_usd()).to_string(), cost.to_owned());
+            for (run, cost) in hand_cost_by_prompt(hand) {
+                let view = views.iter().find(|view| view.run == run);
+                check(
+                    "cost of a prompt",
+                    Usd(view.map_or(0, |view| view.totals.atto_usd())).to_string(),
+                    cost.to_string(),
+                );
+            }
+        }
+        check("unpriced", totals.unpriced().to_string(), "0".to_owned());
         check("tools", format!("{:?}", tools_of(&totals)), format!("{:?}", hand_tools(&session)));
         check("sessions", format!("{:?}", ids(&views)), format!("{:?}", hand_ids(&session)));
         for (run, calls) in hand_calls_by_prompt(hand) {
@@ -130,6 +145,17 @@ fn hand_calls_by_prompt(hand: &Json) -> BTreeMap<String, u64> {
     prompts
 }
 
+fn hand_cost_by_prompt(hand: &Json) -> BTreeMap<String, Usd> {
+    let mut prompts = BTreeMap::new();
+    for call in hand["calls"].as_array().unwrap() {
+        if let (Some(prompt), Some(cost)) = (call["prompt_id"].as_str(), call["cost_usd_exact"].as_str()) {
+            let sum: &mut Usd = prompts.entry(prompt.to_owned()).or_default();
+            *sum = sum.plus(Usd::parse(cost).unwrap()).unwrap();
+        }
+    }
+    prompts
+}
+
 /// By model: calls and output.
 fn hand_models(hand: &Json) -> BTreeMap<String, (u64, u64)> {
     let mut models: BTreeMap<String, (u64, u64)> = BTreeMap::new();
@@ -148,6 +174,26 @@ fn played(name: &str) -> Vec<RunView> {
     let mut views = line.views();
     views.sort_by_key(|view| view.start);
     views
+}
+
+/// A root is told the exact cost when every call has a price, and none while one has not.
+#[test]
+fn roots_are_told_the_cost() {
+    let costs = |name: &str| -> Vec<f64> {
+        let client = name.split('/').next().unwrap();
+        let session = sessions(client).into_iter().find(|session| session.name == name).unwrap();
+        let line = Line::whole(runs());
+        let batches: Vec<_> = session.payloads.into_iter().map(|payload| line.play(payload)).collect();
+        let nodes = batches.iter().flat_map(|batch| batch.payload.items().map(|node| (&batch.payload, node)));
+        let told = nodes.filter_map(|(payload, node)| payload.get(node, "agent.estimated_cost_usd"));
+        told.map(|value| if let Value::Double(usd) = value { usd } else { -1.0 }).collect()
+    };
+    assert_eq!(costs("openinference/openai"), [0.00076034]);
+    assert_eq!(costs("semconv/anthropic"), [0.0152865]);
+    assert_eq!(costs("claude-otel-hooks/articles"), [0.012675, 0.00201]);
+    // the log that bills the last call comes after the root
+    assert!(costs("claude-code/plain").is_empty());
+    assert_eq!(costs("claude-code/detailed").len(), 0);
 }
 
 /// A sub-agent's calls are the run's own, its loop is not; two prompts that share a trace are two runs.

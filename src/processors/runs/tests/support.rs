@@ -1,6 +1,7 @@
 //! What the tests of runs share.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use crate::genai::Vocabulary;
 use crate::otlp::{Payload, Signal};
 use crate::pipeline::{Batch, Effect, Origin, Processor, Trust};
 use crate::processors::runs::{Config, RunView, Runs, Settings};
+use crate::processors::{cost, normalize};
 use crate::pseudonym::{PlainIds, Pseudonymizer};
 use crate::secret::Secret;
 use crate::telemetry::Meter;
@@ -38,12 +40,18 @@ pub(super) fn runs() -> Runs {
 }
 
 pub(super) fn batch(payload: Payload) -> Batch {
+    numbered(payload, 0)
+}
+
+fn numbered(payload: Payload, number: u64) -> Batch {
+    let mut id = [1; 16];
+    id[..8].copy_from_slice(&number.to_le_bytes());
     let origin = Origin {
         account: "default".into(),
         receiver: "otlp".into(),
         trust: Trust::ThirdParty,
         received: NOW,
-        id: [1; 16],
+        id,
         repeat: false,
     };
     Batch::new(Arc::new(origin), payload)
@@ -53,11 +61,29 @@ pub(super) fn batch(payload: Payload) -> Batch {
 pub(super) struct Line {
     steps: Vec<Box<dyn Processor>>,
     pub(super) runs: Runs,
+    batches: AtomicU64,
 }
 
 impl Line {
+    /// Runs alone.
     pub(super) fn new(runs: Runs) -> Self {
-        Self { steps: Vec::new(), runs }
+        Self { steps: Vec::new(), runs, batches: AtomicU64::new(0) }
+    }
+
+    /// Normalize, cost (billing logs where calls come on both signals) and runs.
+    pub(super) fn whole(runs: Runs) -> Self {
+        let meter = Meter::new();
+        let normalize = normalize::Normalize::new(
+            "normalize".into(),
+            &normalize::Config::default().settings().unwrap_or_else(|_| panic!("valid")),
+            vocabulary(),
+            &meter,
+        );
+        let mut settings = cost::Config::default().settings().unwrap_or_else(|_| panic!("valid"));
+        settings.signals = vec![Signal::Logs, Signal::Traces];
+        let cost = cost::Cost::new("cost".into(), &settings, vocabulary(), &meter);
+        let cost = cost.unwrap_or_else(|error| panic!("{}", error.0));
+        Self { steps: vec![Box::new(normalize), Box::new(cost)], ..Self::new(runs) }
     }
 
     /// Processes and commits; the batch as it goes on.
@@ -70,7 +96,7 @@ impl Line {
     }
 
     pub(super) fn process(&self, payload: Payload) -> Batch {
-        let mut batch = batch(payload);
+        let mut batch = numbered(payload, self.batches.fetch_add(1, Ordering::Relaxed));
         for step in &self.steps {
             step.process(&mut batch).unwrap();
         }
