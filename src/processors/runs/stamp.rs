@@ -71,11 +71,8 @@ pub(super) fn stamp(batch: &mut Batch, facts: &Facts, sight: &Sight, known: Opti
     let text = |text: Option<String>| text.filter(|text| !vaulted.holds(text)).map(OwnedValue::Str);
     let payload = &mut batch.payload;
     for (item, stamp) in facts.items.iter().filter(|item| item.agent).zip(stamps) {
-        let own = [
-            (RUN, text(stamp.run)),
-            (TURN, text(item.turn.clone())),
-            (ITERATION, item.iteration.map(OwnedValue::Int)),
-        ];
+        let own =
+            [(RUN, text(stamp.run)), (TURN, text(item.turn.clone())), (ITERATION, item.iteration.map(OwnedValue::Int))];
         for (key, value) in own {
             if let Some(value) = value.filter(|_| !keep || payload.get(item.node, key).is_none()) {
                 payload.set(item.node, key, value);
