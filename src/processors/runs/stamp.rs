@@ -3,6 +3,7 @@
 //! **Not here**: removing what clients may not stamp (`processors/normalize`).
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use crate::genai::{Facts, Vaulted};
 use crate::otlp::OwnedValue;
@@ -99,8 +100,8 @@ fn resolved(sight: &Sight, known: &Known) -> Vec<Stamp> {
     let mut groups: HashMap<u32, Resolved<'_>> = HashMap::new();
     let stamp = |seen: &Seen| {
         let (group, _) = [seen.run, seen.trace, seen.session].into_iter().find_map(place)?;
-        if !groups.contains_key(&group) {
-            groups.insert(group, Resolved::of(known.copy.get(group)?));
+        if let Entry::Vacant(place) = groups.entry(group) {
+            place.insert(Resolved::of(known.copy.get(group)?));
         }
         let spot = Spot { own: seen.flags & flag::SPAN != 0, node: seen.node, trace: local(seen.trace) };
         let run = groups.get(&group)?.run_of(local(seen.run), &spot, local(seen.session), seen.start)?;
