@@ -43,6 +43,10 @@ use tollgate::vault::names::Names;
 use tollgate::vault::seal::{AgeSealer, NewSession, SealFailed, Sealer, SessionSeal};
 use tollgate::vault::ticket::UriBase;
 
+/// The binary's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// When all of it happens, nanoseconds.
 const NOW: u64 = 1_795_000_000_000_000_000;
 /// Of every sort this many requests are made before the clock starts; each is new to the gateway.
