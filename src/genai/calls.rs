@@ -2,7 +2,7 @@
 //! carrier of tokens, wrappers of a call, and which items are an agent's. **Invariants**: linear but for walks of at most 64 ancestors.
 //! **Not here**: traces known from earlier requests (a bounded memory of them is a later step).
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::otlp::{Node, NodeKind, Payload, Signal};
 
@@ -54,16 +54,20 @@ fn leaves(payload: &Payload, entries: &mut [Entry<'_>], nodes: &[Node], spans: &
     }
 }
 
-/// A model call that stands directly under another is the same call, seen one layer deeper (a vendor's SDK under an
-/// instrumentation): the inner one is billed, since it is nearer to what the vendor said.
+/// A model call directly above others with the same output, or with the sum of theirs, is the same call seen by an outer
+/// layer (an instrumentation around a vendor's SDK), or their roll-up: the inner ones are billed, nearer to the vendor.
 fn wrappers(payload: &Payload, entries: &mut [Entry<'_>], spans: &Spans<'_>) {
-    let calls = entries.iter().enumerate().filter(|(_, entry)| entry.facts.call == Call::Model);
-    let outer: HashSet<usize> = calls
-        .filter_map(|(at, entry)| spans.parent(payload, entry.facts.node).filter(|parent| *parent != at))
-        .collect();
-    for at in outer {
+    let mut below: HashMap<usize, Vec<Option<u64>>> = HashMap::new();
+    for entry in entries.iter().filter(|entry| entry.facts.call == Call::Model) {
+        if let Some(parent) = spans.parent(payload, entry.facts.node) {
+            below.entry(parent).or_default().push(entry.facts.usage.output);
+        }
+    }
+    for (at, outputs) in below {
         let call = entries.get_mut(at).map(|entry| &mut entry.facts).filter(|facts| facts.call == Call::Model);
-        if let Some(facts) = call {
+        let Some(facts) = call else { continue };
+        let sum = outputs.iter().flatten().fold(0, |sum: u64, output| sum.saturating_add(*output));
+        if outputs.contains(&facts.usage.output) || facts.usage.output == Some(sum) {
             facts.call = Call::ModelCopy;
             facts.billable = false;
         }

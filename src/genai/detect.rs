@@ -41,6 +41,11 @@ impl Clause {
         }
     }
 
+    /// The bits of its `has` list.
+    pub(super) fn marks(&self) -> u128 {
+        self.has
+    }
+
     /// Whether scope and resource let the clause hold for some item below.
     pub(super) fn allows(&self, reader: &Reader<'_, '_>) -> bool {
         (self.scope.is_empty() || self.scope.matches(reader.scope_name))

@@ -125,7 +125,7 @@ impl Usage {
 }
 
 /// What a call's price depends on besides tokens. Raw values as sent, trimmed and in lower case.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct PriceContext {
     /// Tier of the response, else of the request (`flex`, `priority`, `batch`, …).
     pub service_tier: Option<String>,
@@ -151,6 +151,9 @@ pub enum Billing {
 }
 
 impl Billing {
+    /// Every one.
+    pub const ALL: [Self; 4] = [Self::Priced, Self::Unpriced, Self::Deferred, Self::NotCounted];
+
     /// The value of `tollgate.cost.status`.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -249,8 +252,8 @@ pub struct ItemFacts {
     pub response_id: Option<String>,
     /// Tokens.
     pub usage: Usage,
-    /// Tier, speed, region.
-    pub context: PriceContext,
+    /// Tier, speed, region, where the call tells any.
+    pub context: Option<Box<PriceContext>>,
     /// Whether `usage.input` includes the cached tokens, by the dialect's rules; None = not known.
     pub input_includes_cached: Option<bool>,
     /// Whether `usage.output` includes reasoning.
@@ -258,7 +261,7 @@ pub struct ItemFacts {
     /// The total is the provider's own number (not added up by the instrumentation).
     pub total_by_provider: bool,
     /// What the cost processor found.
-    pub cost: Option<Cost>,
+    pub cost: Option<Box<Cost>>,
     /// Cost as the emitter reported it, decimal text in USD.
     pub reported_cost: Option<String>,
     /// Tool name.

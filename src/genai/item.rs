@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use crate::hex;
 use crate::otlp::{AttrId, Field, Node, NodeKind, Payload, Value};
 
+use super::json_body;
 use super::keys::{Memo, Slot};
 use super::shape;
 use super::sources::{Source, SourceList};
@@ -15,6 +16,8 @@ use super::vocabulary::Vocabulary;
 const JSON_BYTES: usize = 1 << 20;
 /// Longest id that is carried as it is, bytes; longer ones end in their digest.
 const ID_BYTES: usize = 512;
+/// Longest JSON text of a log body that is looked into, bytes.
+const BODY_BYTES: usize = 32 << 10;
 /// Longest log body that may be an event's name, bytes.
 const NAME_BYTES: usize = 128;
 
@@ -152,16 +155,26 @@ impl<'v, 'p> Reader<'v, 'p> {
         }
     }
 
-    /// The top-level entries of a body that is a map read like attributes, where no attribute has the key.
+    /// The top-level entries of a body that is a map, or a JSON object in text, read like attributes where no attribute
+    /// has the key. They mark described dialects only: a log line is no agent's because a key of it says "completion".
     fn enter_body(&mut self) {
-        let Some(body @ Value::Map(_)) = self.body else { return };
-        for (key, value) in body.entries() {
-            let code = self.memo.code(key);
-            let class = self.memo.class(code);
-            self.marks |= class.marks;
-            if let Some(slot) = class.slot.filter(|slot| self.slots.get(*slot).is_none()) {
-                self.slots.set(slot, value);
+        match self.body {
+            Some(body @ Value::Map(_)) => body.entries().for_each(|(key, value)| self.enter_entry(key, value)),
+            Some(Value::Str(text)) if text.starts_with('{') && text.len() <= BODY_BYTES => {
+                for (key, value) in json_body::entries(text) {
+                    self.enter_entry(key, value);
+                }
             }
+            _ => {}
+        }
+    }
+
+    fn enter_entry(&mut self, key: &'p str, value: Value<'p>) {
+        let code = self.memo.code(key);
+        let class = self.memo.class(code);
+        self.marks |= class.marks & self.vocabulary.described_marks;
+        if let Some(slot) = class.slot.filter(|slot| self.slots.get(*slot).is_none()) {
+            self.slots.set(slot, value);
         }
     }
 
@@ -326,7 +339,8 @@ impl<'p> Spans<'p> {
     /// Index of the item that is the parent of `node`, if it is in the payload.
     pub(super) fn parent(&self, payload: &'p Payload, node: Node) -> Option<usize> {
         let parent = payload.parent_span_id(node);
-        if parent.is_empty() {
+        // a span that is its own parent has none
+        if parent.is_empty() || parent == payload.span_id(node) {
             return None;
         }
         self.0.get(&(payload.trace_id(node), parent)).copied()

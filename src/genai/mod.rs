@@ -8,6 +8,7 @@ mod content;
 mod detect;
 pub mod facts;
 mod item;
+mod json_body;
 mod keys;
 mod pattern;
 mod read;

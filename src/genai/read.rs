@@ -56,7 +56,7 @@ fn blank(node: Node) -> ItemFacts {
         response_model: None,
         response_id: None,
         usage: Usage::default(),
-        context: PriceContext::default(),
+        context: None,
         input_includes_cached: None,
         output_includes_reasoning: true,
         total_by_provider: false,
@@ -208,14 +208,15 @@ fn usage(reader: &Reader<'_, '_>, sources: &UsageSources) -> Usage {
     Usage { bad, ..usage }
 }
 
-fn context(reader: &Reader<'_, '_>, sources: &Sources) -> PriceContext {
+fn context(reader: &Reader<'_, '_>, sources: &Sources) -> Option<Box<PriceContext>> {
     let lower = |list| reader.label(list).map(|text| text.to_lowercase());
-    PriceContext {
+    let context = PriceContext {
         service_tier: lower(&sources.service_tier),
         speed: lower(&sources.speed),
         inference_geo: lower(&sources.inference_geo),
         server_address: lower(&sources.server_address),
-    }
+    };
+    (context != PriceContext::default()).then(|| Box::new(context))
 }
 
 fn is_decimal(text: &str) -> bool {

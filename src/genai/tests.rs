@@ -177,7 +177,7 @@ fn golden_cases() {
 }
 
 fn show(payload: &Payload, item: &ItemFacts) -> Json {
-    let context = &item.context;
+    let context = item.context.as_deref().cloned().unwrap_or_default();
     let mut out = json!({
         "dialect": item.dialect, "agent": item.agent, "call": format!("{:?}", item.call).to_lowercase(),
         "billable": item.billable, "twin": item.twin, "call_key": item.call_key, "event": item.event,

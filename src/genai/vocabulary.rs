@@ -27,6 +27,8 @@ pub struct Vocabulary {
     pub(super) event_name: Slot,
     pub(super) operation_name: Slot,
     pub(super) dialects: Vec<Dialect>,
+    /// All marker bits but those of dialects that nobody described.
+    pub(super) described_marks: u128,
     pub(super) events: PatternMap<EventRule>,
     pub(super) identity: Sources,
     pub(super) providers: HashMap<String, String>,
@@ -176,6 +178,8 @@ impl<'d> Compiler<'d> {
         if let Some(problem) = self.problem {
             return Err(VocabularyError(problem));
         }
+        let guessed = dialects.iter().filter(|dialect| dialect.leaves_only);
+        let guessed = guessed.flat_map(|dialect| &dialect.clauses).fold(0, |marks, clause| marks | clause.marks());
         let lower = |text: &String| text.to_lowercase();
         Ok(Vocabulary {
             slots: self.slots.len(),
@@ -183,6 +187,7 @@ impl<'d> Compiler<'d> {
             event_name,
             operation_name,
             dialects,
+            described_marks: !guessed,
             events,
             identity,
             providers: data.providers.iter().map(|(from, to)| (lower(from), to.clone())).collect(),

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use regex_automata::meta::Regex;
+use regex_automata::util::syntax;
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -181,7 +182,9 @@ impl Reader<'_> {
                 }
             }
             for pattern in &model.patterns {
-                let regex = Regex::new(pattern).ok().filter(|_| pattern.starts_with('^') && pattern.ends_with('$'));
+                let syntax = syntax::Config::new().unicode(false).utf8(false);
+                let regex = Regex::builder().syntax(syntax).build(pattern).ok();
+                let regex = regex.filter(|_| pattern.starts_with('^') && pattern.ends_with('$'));
                 let Some(regex) = regex else {
                     return self.fail(&model.id, format!("pattern {pattern} is not anchored"));
                 };

@@ -102,10 +102,11 @@ impl Cost {
 
     /// What an upstream tollgate stamped stays, where it is trusted.
     fn kept(&self, pass: &Pass<'_>, node: Node) -> Option<CostFact> {
-        let rates = pass.payload.get_str(node, stamp::RATES).filter(|_| pass.trusted && !self.reprice)?;
+        let status = pass.payload.get_str(node, stamp::STATUS).filter(|_| pass.trusted && !self.reprice)?;
+        let rates = pass.payload.get_str(node, stamp::RATES).unwrap_or("");
         let usd = pass.payload.get_str(node, "tollgate.cost.usd").map(str::to_owned);
         Some(CostFact {
-            status: if usd.is_some() { Billing::Priced } else { Billing::Unpriced },
+            status: Billing::ALL.into_iter().find(|known| known.as_str() == status)?,
             atto_usd: usd.as_deref().and_then(crate::rates::Usd::parse).map(|usd| usd.0),
             usd,
             rates: rates.into(),
@@ -238,10 +239,13 @@ impl Layers {
     fn of(payload: &Payload, account: &str, item: &ItemFacts) -> Option<Self> {
         let (node, account) = (item.node, account.as_bytes());
         let (trace, span, parent) = (payload.trace_id(node), payload.span_id(node), payload.parent_span_id(node));
-        if payload.kind(node) != NodeKind::Span || trace.is_empty() || span.is_empty() {
+        if payload.kind(node) != NodeKind::Span || trace.is_empty() || span.is_empty() || span == parent {
             return None;
         }
-        let key = |word: &[u8], span: &[u8]| (!span.is_empty()).then(|| ClaimKey::of(&[word, account, trace, span]));
+        // one layer in another says the same output; a call that makes another has one of its own
+        let output = item.usage.output.unwrap_or(0).to_le_bytes();
+        let key =
+            |word: &[u8], span: &[u8]| (!span.is_empty()).then(|| ClaimKey::of(&[word, account, trace, span, &output]));
         let counts = split(item, item.provider.as_deref()).ok();
         let beside = |inner: bool| {
             let counts = counts.as_ref()?;
@@ -303,7 +307,7 @@ impl Processor for Cost {
         for (at, item) in inner.into_iter().chain(outer) {
             if item.billable {
                 let winner = item.call_key.as_deref().is_none_or(|key| winners.get(key) == Some(&at));
-                item.cost = Some(self.bill(&mut pass, item, winner));
+                item.cost = Some(Box::new(self.bill(&mut pass, item, winner)));
             } else if !pass.trusted && pass.payload.get(item.node, stamp::USAGE_COST).is_some() {
                 stamp::reported(pass.payload, item.node, None);
             }

@@ -42,13 +42,12 @@ pub(super) fn price(table: &Table, item: &ItemFacts, time: u64) -> Result<Priced
     let vendor = item.provider.as_deref().or_else(|| table.seller(None, &models).map(vendor_name));
     let split = split(item, vendor).map_err(|_| nothing(Unpriced::BadUsage))?;
     let fail = |reason| NotPriced { reason, buckets: split.buckets() };
-    let context = &item.context;
-    let circumstances = Circumstances {
+    let circumstances = item.context.as_deref().map_or_else(Circumstances::default, |context| Circumstances {
         service_tier: context.service_tier.as_deref(),
         speed: context.speed.as_deref(),
         inference_geo: context.inference_geo.as_deref(),
         server_address: context.server_address.as_deref(),
-    };
+    });
     let query = Query { provider: item.provider.as_deref(), models: &models, time, circumstances };
     let row = table.row(&query, split.total_input()).map_err(fail)?;
     let split = settle_writes(&row, split, item.reported_cost.as_deref());

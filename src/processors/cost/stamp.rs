@@ -12,6 +12,8 @@ use super::price::{NotPriced, Priced};
 pub(super) const USAGE_COST: &str = "gen_ai.usage.cost";
 /// Stamped by a tollgate that priced the call.
 pub(super) const RATES: &str = "tollgate.cost.rates";
+/// What became of the call.
+pub(super) const STATUS: &str = "tollgate.cost.status";
 const REPORTED: &str = "tollgate.cost.reported_usd";
 
 /// Moves a client's own `gen_ai.usage.cost` aside; `reported` is another cost of its own, if it sent one.
@@ -32,7 +34,7 @@ pub(super) fn reported(payload: &mut Payload, node: Node, reported: Option<&str>
 
 /// A status alone.
 pub(super) fn status(payload: &mut Payload, node: Node, status: Billing, flags: Flags) {
-    set(payload, node, "tollgate.cost.status", status.as_str());
+    set(payload, node, STATUS, status.as_str());
     put_flags(payload, node, flags);
 }
 

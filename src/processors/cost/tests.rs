@@ -11,7 +11,7 @@ use super::config::BillOn;
 use super::{Config, Cost, Settings, price};
 use crate::clock::UnixNanos;
 use crate::genai::usage::Flags;
-use crate::genai::{Billing, Facts, ItemFacts, Usage, Vocabulary, facts};
+use crate::genai::{Billing, Facts, ItemFacts, PriceContext, Usage, Vocabulary, facts};
 use crate::otlp::{Payload, Signal, UnknownFields, Value};
 use crate::pipeline::{Batch, Origin, Processor, Trust};
 use crate::rates::{Table, Usd};
@@ -81,10 +81,12 @@ fn item(call: &Json) -> ItemFacts {
     item.input_includes_cached = call["includes_cached"].as_bool();
     item.output_includes_reasoning = call["includes_reasoning"].as_bool().unwrap_or(true);
     item.total_by_provider = call["total_by_provider"].as_bool().unwrap_or(false);
-    item.context.service_tier = text("tier");
-    item.context.speed = text("speed");
-    item.context.inference_geo = text("geo");
-    item.context.server_address = text("host");
+    item.context = Some(Box::new(PriceContext {
+        service_tier: text("tier"),
+        speed: text("speed"),
+        inference_geo: text("geo"),
+        server_address: text("host"),
+    }));
     item.usage = Usage {
         input: count("input"),
         output: count("output"),
@@ -328,6 +330,16 @@ fn layers_of_one_call() {
     assert_eq!(siblings.map(|batch| status(&batch, 0).unwrap()), [Billing::Priced, Billing::Priced]);
 }
 
+/// A call that makes another call inside its own span is two calls.
+#[test]
+fn a_call_within_a_call() {
+    let mut guard = chat("guard", 3);
+    (guard["span"], guard["parent"]) = (json!(9), json!(2));
+    let both = request::payload(&json!({"items": [chat("r1", 50), guard]}));
+    let batch = run(&build(), both, 1);
+    assert_eq!([status(&batch, 0), status(&batch, 1)], [Some(Billing::Priced); 2]);
+}
+
 /// Claims and totals survive: effects read back after a crash, and a checkpoint.
 #[test]
 fn restarts_remember() {
@@ -362,6 +374,7 @@ fn branches_count_once() {
 #[test]
 fn upstream_stamps_stay() {
     let mut call = chat("r1", 50);
+    call["attributes"]["tollgate.cost.status"] = json!("priced");
     call["attributes"]["tollgate.cost.rates"] = json!("v1+abc");
     call["attributes"]["tollgate.cost.usd"] = json!("7");
     call["attributes"]["gen_ai.usage.cost"] = json!(7.0);
@@ -554,4 +567,38 @@ fn recorded_clients_agree_with_the_hand_count() {
         }
     }
     assert!(failed.is_empty(), "\n{}", failed.join("\n"));
+}
+
+/// Damaged requests that still parse never panic and never get a cost that is not exact text.
+#[test]
+fn damaged_requests() {
+    let rng = crate::rng::SeededRng::new(7);
+    let cost = build();
+    let mut parsed = 0;
+    for client in ["claude-code/plain", "claude-code/mixed", "openinference/anthropic", "semconv/openai-v2-events"] {
+        for entry in std::fs::read_dir(request::at("tests/recordings").join(client)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_none_or(|ending| ending != "pb") {
+                continue;
+            }
+            let original = request::recorded(&path);
+            let wire = original.encode(UnknownFields::Keep).unwrap_or_else(|error| panic!("{}", error.what)).bytes;
+            for round in 0..40 {
+                let mut bytes = wire.clone();
+                for _ in 0..=round % 8 {
+                    let at = usize::try_from(rng.next() % bytes.len() as u64).unwrap();
+                    bytes[at] = u8::try_from(rng.next() % 256).unwrap();
+                }
+                let Ok(payload) = Payload::parse(original.signal(), bytes.into()) else { continue };
+                parsed += 1;
+                let mut batch = batch(payload, 1);
+                cost.process(&mut batch).unwrap();
+                cost.discard(&batch.origin.id);
+                for item in batch.facts.iter().flat_map(|_| facts_in(&batch).items.clone()) {
+                    assert!(item.cost.and_then(|cost| cost.usd).is_none_or(|usd| Usd::parse(&usd).is_some()));
+                }
+            }
+        }
+    }
+    assert!(parsed > 100, "{parsed}");
 }

@@ -56,7 +56,7 @@ pub(super) fn tail(ids: &dyn IdPolicy, origin: &Origin, payload: &Payload, item:
         tokens_in: item.usage.input,
         tokens_out: item.usage.output,
         buckets: cost.map(|cost| buckets(cost.buckets)),
-        tier: column(&item.context.service_tier),
+        tier: item.context.as_deref().and_then(|context| column(&context.service_tier)),
         cost_status: cost.map(|cost| cost.status.as_str().to_owned()),
         cost_usd: cost.and_then(|cost| cost.usd.clone()),
         rates: cost.map(|cost| cost.rates.to_string()),

@@ -1,0 +1,99 @@
+//! Vocabulary, rates and cost: what a start pays, what a batch pays, and whether time is linear in spans.
+
+#![allow(clippy::panic, missing_docs, reason = "a bench")]
+
+use std::hint::black_box;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use tollgate::clock::UnixNanos;
+use tollgate::genai::{self, Vocabulary};
+use tollgate::otlp::{Payload, Signal, json};
+use tollgate::pipeline::{Batch, Origin, Processor, Trust};
+use tollgate::processors::cost::{Config, Cost};
+use tollgate::processors::normalize::{self, Normalize};
+use tollgate::rates::Table;
+use tollgate::telemetry::Meter;
+
+/// One agent run: of ten spans one is a model call with 4 KiB of content, the rest are tools.
+fn request(spans: usize) -> Bytes {
+    let text = "lorem ipsum ".repeat(340);
+    let span = |at: usize| {
+        let common = format!(
+            r#"{{"key":"session.id","value":{{"stringValue":"s-{}"}}}},{{"key":"tenant.id","value":{{"stringValue":"acme"}}}},
+               {{"key":"gen_ai.provider.name","value":{{"stringValue":"anthropic"}}}}"#,
+            at / 1000
+        );
+        let own = if at.is_multiple_of(10) {
+            format!(
+                r#"{{"key":"gen_ai.operation.name","value":{{"stringValue":"chat"}}}},{{"key":"gen_ai.request.model","value":{{"stringValue":"claude-sonnet-4-5"}}}},
+                   {{"key":"gen_ai.response.id","value":{{"stringValue":"msg_{at}"}}}},{{"key":"gen_ai.usage.input_tokens","value":{{"intValue":"1200"}}}},
+                   {{"key":"gen_ai.usage.output_tokens","value":{{"intValue":"200"}}}},{{"key":"gen_ai.input.messages","value":{{"stringValue":"{text}"}}}}"#
+            )
+        } else {
+            r#"{"key":"gen_ai.operation.name","value":{"stringValue":"execute_tool"}},{"key":"gen_ai.tool.name","value":{"stringValue":"Bash"}},
+               {"key":"gen_ai.tool.call.id","value":{"stringValue":"toolu_1"}},{"key":"duration_ms","value":{"intValue":"12"}},
+               {"key":"code.function","value":{"stringValue":"run"}},{"key":"x.label","value":{"stringValue":"some-label"}}"#.to_owned()
+        };
+        format!(
+            r#"{{"traceId":"{:032x}","spanId":"{:016x}","name":"span","startTimeUnixNano":"1795132800000000000","attributes":[{common},{own}]}}"#,
+            1,
+            at + 1
+        )
+    };
+    let spans: Vec<String> = (0..spans).map(span).collect();
+    let text = format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{}]}}]}}]}}"#, spans.join(","));
+    json::decode(Signal::Traces, text.as_bytes()).map(Bytes::from).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn parsed(wire: &Bytes) -> Payload {
+    Payload::parse(Signal::Traces, wire.clone()).unwrap_or_else(|error| panic!("{}", error.what))
+}
+
+fn batch(payload: Payload) -> Batch {
+    let origin = Origin {
+        account: "default".into(),
+        receiver: "otlp".into(),
+        trust: Trust::ThirdParty,
+        received: UnixNanos(1),
+        id: [1; 16],
+        repeat: false,
+    };
+    Batch::new(Arc::new(origin), payload)
+}
+
+fn starts(c: &mut Criterion) {
+    c.bench_function("start/vocabulary", |b| b.iter(|| black_box(Vocabulary::builtin().is_ok())));
+    c.bench_function("start/rates", |b| b.iter(|| black_box(Table::builtin().is_ok())));
+}
+
+fn batches(c: &mut Criterion) {
+    let vocabulary = Arc::new(Vocabulary::builtin().unwrap_or_else(|error| panic!("{}", error.0)));
+    let meter = Meter::new();
+    let (first, second) = (Config::default().settings(), normalize::Config::default().settings());
+    let (Ok(first), Ok(second)) = (first, second) else { return };
+    let cost =
+        Cost::new("cost".into(), &first, vocabulary.clone(), &meter).unwrap_or_else(|error| panic!("{}", error.0));
+    let normalize = Normalize::new("normalize".into(), &second, vocabulary.clone(), &meter);
+    let mut group = c.benchmark_group("batch");
+    for spans in [100, 1_000, 10_000] {
+        let wire = request(spans);
+        group.throughput(Throughput::Elements(spans as u64));
+        let payload = parsed(&wire);
+        group.bench_function(format!("parse/{spans}"), |b| b.iter(|| black_box(parsed(&wire))));
+        group.bench_function(format!("facts/{spans}"), |b| b.iter(|| black_box(genai::facts(&vocabulary, &payload))));
+        group.bench_function(format!("normalize+cost/{spans}"), |b| {
+            b.iter(|| {
+                let mut batch = batch(payload.clone());
+                let done = normalize.process(&mut batch).and_then(|()| cost.process(&mut batch));
+                cost.discard(&batch.origin.id);
+                black_box((done.is_ok(), batch))
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group! { name = all; config = Criterion::default().sample_size(20); targets = starts, batches }
+criterion_main!(all);
