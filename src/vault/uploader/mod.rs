@@ -249,7 +249,7 @@ impl Uploader {
     }
 
     fn seal_objects(&mut self) {
-        while let Some(to_seal) = self.shelf.to_seal() {
+        while let Some(to_seal) = self.shelf.next_to_seal() {
             if self.parts.journal.seal(&to_seal.account, record::pack(&to_seal.header, &[])).is_err() {
                 // no room now: tried again with the next turn
                 return self.shelf.not_sealed(to_seal);

@@ -298,8 +298,7 @@ impl Shelf {
     }
 
     /// The next object that needs a seal.
-    #[expect(clippy::wrong_self_convention, reason = "what is to be sealed, not a conversion")]
-    pub(super) fn to_seal(&mut self) -> Option<ToSeal> {
+    pub(super) fn next_to_seal(&mut self) -> Option<ToSeal> {
         while let Some(name) = self.ripe.pop() {
             if let Some(object) = self.objects.get(&name) {
                 let claims = object.parts.iter().map(|part| part.seq.0).collect();
