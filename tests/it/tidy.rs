@@ -98,6 +98,12 @@ const NO_DEBUG: &[&str] = &[
     "Facts",
     "ItemFacts",
     "Fragment",
+    "Sight",
+    "Seen",
+    "Group",
+    "Totals",
+    "RunView",
+    "SessionView",
 ];
 
 /// Longest product file, lines.

@@ -19,8 +19,11 @@ use super::store::Store;
 pub(super) const RUN: &str = "tollgate.run.id";
 const TURN: &str = "tollgate.run.turn";
 const ITERATION: &str = "tollgate.run.iteration";
-/// Groups are looked into up to this many units (about 4 MiB); items of larger ones get what they tell themselves.
-const MOST: usize = 100_000;
+/// Groups are looked into up to this many units, so that no batch costs much more than its own size; items of larger
+/// ones get what they tell themselves.
+const MOST: usize = 8_000;
+/// The same for a batch with the root of a trace, which comes once.
+const MOST_AT_ROOT: usize = 100_000;
 
 /// What to write on one item.
 #[derive(Default)]
@@ -53,7 +56,9 @@ pub(super) fn asks(sight: &Sight, store: &Store) -> bool {
 
 /// Copies of the batch's groups.
 pub(super) fn known(sight: &Sight, store: &Store) -> Known {
-    let (copy, whole) = store.copy_for(sight, MOST);
+    let is_root = |seen: &Seen| seen.mark == mark::AGENT && seen.parent == 0 && seen.flags & flag::SPAN != 0;
+    let most = if sight.items.iter().any(is_root) { MOST_AT_ROOT } else { MOST };
+    let (copy, whole) = store.copy_for(sight, most);
     Known { copy, whole }
 }
 

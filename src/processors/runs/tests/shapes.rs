@@ -208,7 +208,10 @@ fn a_run_of_many_spans() {
         let items: Vec<Json> = (0..200).map(|n| chat(1, 2 + part * 200 + n, 1)).collect();
         line.play(request::payload(&json!({"items": items})));
     }
-    line.play(request::payload(&json!({"items": [agent(1, 1, 0, "s")]})));
+    let batch = line.play(request::payload(&json!({"items": [agent(1, 1, 0, "s")]})));
+    let root = batch.payload.items().next().unwrap();
+    let told = batch.payload.get(root, "agent.total_output_tokens").and_then(|value| value.as_count());
+    assert_eq!(told, Some(10_000));
     let views = line.views();
     assert_eq!(brief(&views), [("s", &*trace(1), 10_000, 0)]);
 }
