@@ -629,7 +629,6 @@ fn what_is_content_is_no_column() {
 
 /// Thousands of parameters beside thousands of content places take linear time.
 #[test]
-#[expect(clippy::disallowed_methods, reason = "measures")]
 fn many_parameters_take_linear_time() {
     let mut bench = Bench::new();
     let mut item = chat("s-1", "acme", "x");
