@@ -96,11 +96,11 @@ impl Index {
 impl Payload {
     /// Sets `key` on `node`: replaces all occurrences (the first place stays), else appends.
     pub fn set(&mut self, node: Node, key: &str, value: OwnedValue) {
-        let found: Vec<AttrId> = self.find(node, key).map(|(id, _)| id).collect();
+        let found = self.index.find(&self.request, node.0, key.as_bytes());
         match found.split_first() {
             Some((first, rest)) => {
-                rest.iter().for_each(|id| self.remove_attribute(*id));
-                self.replace_attribute(*first, value);
+                rest.iter().for_each(|id| self.remove_attribute(AttrId(*id)));
+                self.replace_attribute(AttrId(*first), value);
             }
             None => {
                 self.append(node, key, &value);
@@ -139,7 +139,9 @@ impl Payload {
             value: Span::default(),
         };
         self.index.write_attribute(&mut attr, u32::from(record.attributes_number), key.as_bytes(), value);
-        self.index.push_attr(attr)
+        let id = self.index.push_attr(attr);
+        self.index.enter(id, node.0, key.as_bytes());
+        id
     }
 
     fn attributes_number(&self, node: u32) -> u32 {
@@ -150,15 +152,13 @@ impl Payload {
         if attr.slot {
             self.index.unslot(id.0);
         }
-        if let Some(place) = self.index.attrs.get_mut(id.0 as usize) {
-            *place = AttrRec { slot: false, ..attr };
-        }
+        self.index.put_attr(&self.request, id.0, AttrRec { slot: false, ..attr });
     }
 
     /// Removes all occurrences; returns how many.
     pub fn remove(&mut self, node: Node, key: &str) -> usize {
-        let found: Vec<AttrId> = self.find(node, key).map(|(id, _)| id).collect();
-        found.iter().for_each(|id| self.remove_attribute(*id));
+        let found = self.index.find(&self.request, node.0, key.as_bytes());
+        found.iter().for_each(|id| self.remove_attribute(AttrId(*id)));
         found.len()
     }
 

@@ -5,6 +5,7 @@
 //! **Not here**: how it is filled (`walk`), how it is written out (`encode`).
 
 use super::check::Shape;
+use super::lookup::Lookup;
 use super::schema::Slot;
 use super::wire::Span;
 use super::{NodeKind, SlotId};
@@ -29,8 +30,14 @@ pub(super) struct NodeRec {
     pub(super) kind: NodeKind,
     /// Removed by an edit, itself or with a parent.
     pub(super) dead: bool,
+    /// Its attributes are in the lookup.
+    pub(super) long: bool,
     /// Field number of its attributes.
     pub(super) attributes_number: u8,
+    /// Singular fields seen.
+    pub(super) field_count: u8,
+    /// Attributes, those of edits included.
+    pub(super) attr_count: u32,
     pub(super) parent: u32,
     /// The message of the node; for Resource and Scope the envelope.
     pub(super) frame: u32,
@@ -39,7 +46,10 @@ pub(super) struct NodeRec {
     /// One past its last descendant.
     pub(super) end: u32,
     pub(super) attrs: Chain,
+    /// Singular fields: few.
     pub(super) fields: Chain,
+    /// Texts of repeated fields.
+    pub(super) others: Chain,
 }
 
 /// First and last element of a chain.
@@ -57,13 +67,17 @@ impl Chain {
 pub(super) const NO_NODE: NodeRec = NodeRec {
     kind: NodeKind::Resource,
     dead: true,
+    long: false,
     attributes_number: 0,
+    field_count: 0,
+    attr_count: 0,
     parent: NONE,
     frame: NONE,
     inner: NONE,
     end: 0,
     attrs: Chain::EMPTY,
     fields: Chain::EMPTY,
+    others: Chain::EMPTY,
 };
 
 /// One attribute occurrence.
@@ -144,6 +158,7 @@ pub(super) struct Index {
     /// Bytes of edits: whole fields, wire format.
     pub(super) arena: Vec<u8>,
     pub(super) slots: Vec<SlotRec>,
+    pub(super) lookup: Lookup,
     /// Something differs from the request.
     pub(super) edited: bool,
     /// Some node was removed.
@@ -159,7 +174,7 @@ impl Index {
 
     /// How many records there are.
     pub(super) fn elements(&self) -> usize {
-        self.nodes.len() + self.attrs.len() + self.fields.len() + self.unknown.len()
+        self.nodes.len() + self.attrs.len() + self.fields.len() + self.unknown.len() + self.frames.len()
     }
 
     /// Appends an attribute to the list of its node; returns its index.
@@ -171,6 +186,7 @@ impl Index {
             None => node.attrs.first = index,
         }
         node.attrs.last = index;
+        node.attr_count += 1;
         self.attrs.push(attr);
         index
     }
@@ -179,11 +195,12 @@ impl Index {
     pub(super) fn push_field(&mut self, field: FieldRec) -> u32 {
         let index = self.fields.len() as u32;
         let Some(node) = self.nodes.get_mut(field.node as usize) else { return NONE };
-        match self.fields.get_mut(node.fields.last as usize) {
+        let chain = if field.slot == Slot::Other { &mut node.others } else { &mut node.fields };
+        match self.fields.get_mut(chain.last as usize) {
             Some(last) => last.next = index,
-            None => node.fields.first = index,
+            None => chain.first = index,
         }
-        node.fields.last = index;
+        chain.last = index;
         self.fields.push(field);
         index
     }
@@ -197,7 +214,7 @@ impl Index {
         })
     }
 
-    /// A node's fields in order, removed ones included, with their indices.
+    /// A node's singular fields in order, removed ones included, with their indices.
     pub(super) fn node_fields(&self, node: u32) -> impl Iterator<Item = (u32, &FieldRec)> + '_ {
         let mut at = self.node(node).fields.first;
         std::iter::from_fn(move || {

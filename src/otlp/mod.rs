@@ -9,7 +9,7 @@
 //! | what does a request hold, how is it read | `payload` |
 //! | how is it changed | `edit`, `text` (all texts), `encode` (writing out) |
 //! | which field of which message is what | `schema` |
-//! | how is the index made, what is in it | `walk`, `index` |
+//! | how is the index made, what is in it | `walk`, `index`, `lookup` (nodes with very many attributes) |
 //! | values: reading, JSON text, rewriting inside | `value`, `value_json`, `patch` |
 //! | values from outside: checks, what repeats itself | `check`, `merged` |
 //! | whole requests as bytes: merge, split, count | `requests` |
@@ -26,6 +26,7 @@ mod encode;
 pub mod r#gen;
 mod index;
 pub mod json;
+mod lookup;
 mod merged;
 mod patch;
 pub mod payload;

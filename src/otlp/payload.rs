@@ -206,21 +206,12 @@ impl Payload {
 
     /// The last live occurrence of `key`.
     pub fn get(&self, node: Node, key: &str) -> Option<Value<'_>> {
-        self.find(node, key).last().map(|(_, attr)| self.value(attr))
+        self.index.find_last(&self.request, node.0, key.as_bytes()).map(|attr| self.value(attr))
     }
 
     /// The text of the last live occurrence of `key`, if it is a string.
     pub fn get_str(&self, node: Node, key: &str) -> Option<&str> {
         self.get(node, key)?.as_str()
-    }
-
-    /// Live occurrences of `key`.
-    pub(super) fn find<'a>(&'a self, node: Node, key: &'a str) -> impl Iterator<Item = (AttrId, &'a AttrRec)> + 'a {
-        self.index.attr_ids(node.0).filter_map(move |id| {
-            let attr = self.live(AttrId(id))?;
-            (attr.key.len() == key.len() && self.bytes(attr.state, attr.key) == key.as_bytes())
-                .then_some((AttrId(id), attr))
-        })
     }
 
     pub(super) fn live(&self, id: AttrId) -> Option<&AttrRec> {

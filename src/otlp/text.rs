@@ -53,11 +53,13 @@ impl Payload {
             if self.index.node(node).dead {
                 continue;
             }
-            let mut field = self.index.node(node).fields.first;
-            while let Some(record) = self.index.fields.get(field as usize) {
-                let next = record.next;
-                self.edit_field(field, &mut visit);
-                field = next;
+            for chain in [self.index.node(node).fields, self.index.node(node).others] {
+                let mut field = chain.first;
+                while let Some(record) = self.index.fields.get(field as usize) {
+                    let next = record.next;
+                    self.edit_field(field, &mut visit);
+                    field = next;
+                }
             }
             let mut attr = self.index.node(node).attrs.first;
             while let Some(record) = self.index.attrs.get(attr as usize) {
@@ -131,9 +133,7 @@ impl Payload {
         if let Some(new) = new {
             let number = u32::from(self.index.node(attr.node).attributes_number);
             self.index.store_attribute(&mut attr, number, &new);
-            if let Some(place) = self.index.attrs.get_mut(index as usize) {
-                *place = attr;
-            }
+            self.index.put_attr(&self.request, index, attr);
         }
     }
 

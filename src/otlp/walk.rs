@@ -13,8 +13,11 @@ use super::{Malformed, NodeKind, Signal};
 /// Spans, records or points of one request: what is found out about each takes far more memory than it may have on
 /// the wire, where two bytes are enough.
 const MAX_ITEMS: usize = 1 << 18;
-/// Nodes, attributes and fields of one request, for the same reason.
+/// Nodes, attributes, fields and messages of one request, for the same reason.
 const MAX_ELEMENTS: usize = 1 << 22;
+
+/// Singular fields that a node may have, repeated ones counted each time; the schema has at most eight.
+const MAX_FIELDS: u8 = 64;
 
 /// Indexes `request`.
 pub(super) fn index(signal: Signal, request: &[u8]) -> Result<Index, Malformed> {
@@ -24,6 +27,7 @@ pub(super) fn index(signal: Signal, request: &[u8]) -> Result<Index, Malformed> 
     let mut walk = Walk { request, index: Index::default(), bodies: 0, body_repeated: false };
     walk.index.frames.push(Frame { parent: NONE, at: 0, body: Span::new(0, request.len()) });
     walk.message(Place { msg: Msg::request(signal), node: NONE, frame: 0 }, Span::new(0, request.len()))?;
+    walk.index.fill_lookup(request);
     Ok(walk.index)
 }
 
@@ -56,12 +60,12 @@ impl Walk<'_> {
                 Rule::Attribute => self.attribute(place, &field)?,
                 Rule::Text(slot) => {
                     check::text(request, &field)?;
-                    self.field(place, slot, &field);
+                    self.field(place, slot, &field)?;
                 }
                 Rule::Id(slot, length) => self.id(place, slot, length, &field)?,
                 Rule::Read(slot, wire) => {
                     expect(&field, wire)?;
-                    self.field(place, slot, &field);
+                    self.field(place, slot, &field)?;
                 }
                 Rule::Number(wire) => expect(&field, wire)?,
                 Rule::Numbers(wire) => self.numbers(wire, &field)?,
@@ -99,13 +103,17 @@ impl Walk<'_> {
         self.index.nodes.push(NodeRec {
             kind,
             dead: false,
+            long: false,
             attributes_number: msg.attributes_number() as u8,
+            field_count: 0,
+            attr_count: 0,
             parent: place.node,
             frame,
             inner: NONE,
             end: index + 1,
             attrs: Chain::EMPTY,
             fields: Chain::EMPTY,
+            others: Chain::EMPTY,
         });
         self.index.items += usize::from(is_item(kind));
         (self.bodies, self.body_repeated) = (0, false);
@@ -160,7 +168,15 @@ impl Walk<'_> {
         }
     }
 
-    fn field(&mut self, place: Place, slot: Slot, field: &RawField) {
+    fn field(&mut self, place: Place, slot: Slot, field: &RawField) -> Result<(), Malformed> {
+        if slot != Slot::Other
+            && let Some(node) = self.index.nodes.get_mut(place.node as usize)
+        {
+            if node.field_count >= MAX_FIELDS {
+                return Err(Malformed { what: "a field stands too often", at: field.at });
+            }
+            node.field_count += 1;
+        }
         self.index.push_field(FieldRec {
             node: place.node,
             next: NONE,
@@ -173,16 +189,19 @@ impl Walk<'_> {
             arena: Span::default(),
             body: field.span(),
         });
+        Ok(())
     }
 
     fn id(&mut self, place: Place, slot: Slot, length: usize, field: &RawField) -> Result<(), Malformed> {
         expect(field, LEN)?;
         match field.span().len() {
-            0 => {}
+            0 => Ok(()),
             found if found == length => self.field(place, slot, field),
-            _ => self.unknown(place, field),
+            _ => {
+                self.unknown(place, field);
+                Ok(())
+            }
         }
-        Ok(())
     }
 
     /// Repeated numbers, packed or one by one.
@@ -205,7 +224,7 @@ impl Walk<'_> {
     fn body(&mut self, place: Place, field: &RawField) -> Result<(), Malformed> {
         expect(field, LEN)?;
         let found = check::any_value(self.request, field, 1)?;
-        self.field(place, Slot::Body, field);
+        self.field(place, Slot::Body, field)?;
         if let Some(record) = self.index.fields.last_mut() {
             record.unknown = found.unknown;
         }

@@ -11,7 +11,7 @@ use prost::Message;
 use super::oracle::{Step, against_prost, edited};
 use super::strategies::{logs, metrics, traces};
 use crate::otlp::wire::put_bytes;
-use crate::otlp::{MAX_DEPTH, Payload, Signal, TextEdit, UnknownFields};
+use crate::otlp::{MAX_DEPTH, OwnedValue, Payload, Signal, TextEdit, UnknownFields};
 
 /// One change of some bytes.
 #[derive(Clone, Debug)]
@@ -164,30 +164,89 @@ fn depth() {
     assert_eq!(payload.encode(UnknownFields::Drop).expect("encodes").bytes, nest(MAX_DEPTH));
 }
 
-/// Many repeated bodies, keys and values in one record are merged in linear time.
+/// `record`, a log record's body, in a request.
+fn record(record: Vec<u8>) -> Bytes {
+    let request = [2, 2, 1].iter().fold(record, |inner, number| {
+        let mut outer = Vec::new();
+        put_bytes(&mut outer, *number, &inner);
+        outer
+    });
+    request.into()
+}
+
+/// Many repeated keys and values in one attribute are merged in linear time.
 #[test]
 fn repetition_is_linear() {
     let mut element = Vec::new();
     put_bytes(&mut element, 1, b"\x0a\x01x");
     let mut list = Vec::new();
     put_bytes(&mut list, 5, &element);
-    let (mut record, mut key_value) = (Vec::new(), Vec::new());
-    for _ in 0..100_000 {
-        put_bytes(&mut record, 5, &list);
+    let (mut body, mut key_value) = (Vec::new(), Vec::new());
+    for count in 0..100_000 {
+        if count < 50 {
+            put_bytes(&mut body, 5, &list);
+        }
         put_bytes(&mut key_value, 2, &list);
         put_bytes(&mut key_value, 1, b"key");
     }
-    put_bytes(&mut record, 6, &key_value);
-    let request = [2, 2, 1].iter().fold(record, |inner, number| {
-        let mut outer = Vec::new();
-        put_bytes(&mut outer, *number, &inner);
-        outer
-    });
-    let payload = Payload::parse(Signal::Logs, request.into()).expect("parses");
+    put_bytes(&mut body, 6, &key_value);
+    let payload = Payload::parse(Signal::Logs, record(body)).expect("parses");
     let node = payload.items().next().expect("the record");
-    assert_eq!(payload.body(node).expect("a body").items().count(), 100_000);
+    assert_eq!(payload.body(node).expect("a body").items().count(), 50);
     assert_eq!(payload.get(node, "key").expect("a value").items().count(), 100_000);
     assert!(payload.encode(UnknownFields::Drop).expect("encodes").bytes.len() < 100_000 * 12);
+}
+
+/// Nobody repeats a singular field dozens of times but to make each look at it slow: refused.
+#[test]
+fn a_field_that_stands_too_often() {
+    let names = |count: usize| record([0x62, 1, b'n'].repeat(count));
+    assert!(Payload::parse(Signal::Logs, names(64)).is_ok());
+    let error = Payload::parse(Signal::Logs, names(65)).map(|_| ()).expect_err("refused");
+    assert_eq!(error.what, "a field stands too often");
+}
+
+/// A node with very many attributes answers by key as one with few does, also when each of them is asked for, set,
+/// renamed and removed: in linear time.
+#[test]
+fn many_attributes() {
+    const MANY: u32 = 100_000;
+    let mut body = Vec::new();
+    for number in 0..MANY {
+        let mut key_value = Vec::new();
+        put_bytes(&mut key_value, 1, format!("key.{}", number % (MANY - 10)).as_bytes());
+        put_bytes(&mut key_value, 2, &[0x18, 1]);
+        put_bytes(&mut body, 6, &key_value);
+    }
+    let mut payload = Payload::parse(Signal::Logs, record(body)).expect("parses");
+    let node = payload.items().next().expect("the record");
+    let key = |number: u32| format!("key.{number}");
+    for number in 0..MANY - 10 {
+        assert!(payload.get(node, &key(number)).is_some());
+    }
+    assert!(payload.get(node, &key(MANY)).is_none());
+    // The first ten keys stand twice.
+    assert_eq!(payload.remove(node, &key(3)), 2);
+    payload.set(node, &key(4), OwnedValue::Int(4));
+    assert_eq!(payload.remove(node, &key(4)), 1);
+    payload.set(node, &key(4), OwnedValue::Int(5));
+    assert_eq!(payload.get(node, &key(4)).and_then(|value| value.as_count()), Some(5));
+    let id = payload.attributes(node).map(|attribute| attribute.id).nth(50_000).expect("an attribute");
+    let old = payload.attribute(id).expect("it").key.to_owned();
+    for name in ["new", &old, "new"] {
+        payload.rename_attribute(id, name);
+        assert!(payload.get(node, name).is_some());
+    }
+    assert!(payload.get(node, &old).is_none());
+    assert_eq!(payload.remove(node, "new"), 1);
+    // Every key becomes the same; each is still found once.
+    payload.edit_text(|_, _| TextEdit::Replace("[EMAIL]".into()));
+    assert!(payload.get(node, "[EMAIL]").is_some() && payload.get(node, &key(9)).is_none());
+    let left = payload.attributes(node).count();
+    assert_eq!(payload.clone().remove(node, "[EMAIL]"), left);
+    let bytes = payload.encode(UnknownFields::Drop).expect("encodes").bytes;
+    let again = Payload::parse(Signal::Logs, bytes.into()).expect("parses");
+    assert_eq!(again.attributes(node).count(), left);
 }
 
 /// Two bytes on the wire make a span: what is kept about each is far larger, so their number has a limit.

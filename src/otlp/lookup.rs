@@ -1,0 +1,118 @@
+//! **What**: attributes by key on nodes that have very many.
+//! **Why**: looking at each attribute is fastest up to some dozens; with thousands, a lookup for each of them (flattened
+//! lists of messages) would take time in the square.
+//! **Invariants**: only nodes with more than [`LONG`] attributes on the wire are in it; entries may be stale (the key is
+//! compared again), none is missing; hashes are keyed by chance, so nobody can make them collide.
+//! **Not here**: the walk along the few attributes of usual nodes (`payload`).
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+
+use super::index::{AttrRec, Index, State};
+
+/// Up to so many attributes are looked at one by one. In tests few, so that random requests have both kinds of node.
+pub(super) const LONG: u32 = if cfg!(test) { 2 } else { 64 };
+
+/// The attributes of all long nodes.
+#[derive(Clone, Default)]
+pub(super) struct Lookup {
+    hasher: RandomState,
+    /// Node, hash of the key, attribute: those of the wire, sorted.
+    wire: Vec<(u32, u32, u32)>,
+    /// The same for added and renamed ones; attributes in order.
+    edits: HashMap<(u32, u32), Vec<u32>>,
+}
+
+impl Lookup {
+    fn hash(&self, key: &[u8]) -> u32 {
+        self.hasher.hash_one(key) as u32
+    }
+
+    /// The attributes of `node` that may have `key`: of the wire, of edits.
+    fn candidates(&self, node: u32, key: &[u8]) -> (&[(u32, u32, u32)], &[u32]) {
+        let hash = self.hash(key);
+        let start = self.wire.partition_point(|entry| (entry.0, entry.1) < (node, hash));
+        let end = self.wire.partition_point(|entry| (entry.0, entry.1) <= (node, hash));
+        let edits = self.edits.get(&(node, hash)).map(Vec::as_slice).unwrap_or_default();
+        (self.wire.get(start..end).unwrap_or_default(), edits)
+    }
+}
+
+impl Index {
+    /// Marks long nodes and enters their attributes; once, when the walk is done.
+    pub(super) fn fill_lookup(&mut self, request: &[u8]) {
+        let mut any = false;
+        for node in &mut self.nodes {
+            node.long = node.attr_count > LONG;
+            any |= node.long;
+        }
+        if !any {
+            return;
+        }
+        let mut wire = Vec::new();
+        for (id, attr) in (0..).zip(&self.attrs).filter(|(_, attr)| self.node(attr.node).long) {
+            wire.push((attr.node, self.lookup.hash(self.bytes(request, attr.state, attr.key)), id));
+        }
+        wire.sort_unstable();
+        self.lookup.wire = wire;
+    }
+
+    /// Enters an attribute that has a new key.
+    pub(super) fn enter(&mut self, id: u32, node: u32, key: &[u8]) {
+        if self.node(node).long {
+            let hash = self.lookup.hash(key);
+            let ids = self.lookup.edits.entry((node, hash)).or_default();
+            if let Err(at) = ids.binary_search(&id) {
+                ids.insert(at, id);
+            }
+        }
+    }
+
+    /// Puts an edited attribute in its place.
+    pub(super) fn put_attr(&mut self, request: &[u8], id: u32, attr: AttrRec) {
+        if self.node(attr.node).long {
+            let key = |attr: &AttrRec| self.bytes(request, attr.state, attr.key).to_vec();
+            let new = key(&attr);
+            if self.attrs.get(id as usize).is_none_or(|old| key(old) != new) {
+                self.enter(id, attr.node, &new);
+            }
+        }
+        if let Some(place) = self.attrs.get_mut(id as usize) {
+            *place = attr;
+        }
+    }
+
+    /// Live attributes of `node` with this key, in order.
+    pub(super) fn find(&self, request: &[u8], node: u32, key: &[u8]) -> Vec<u32> {
+        let has_key = |id: &u32| self.has_key(request, *id, key);
+        if !self.node(node).long {
+            return self.attr_ids(node).filter(has_key).collect();
+        }
+        let (wire, edits) = self.lookup.candidates(node, key);
+        let mut found: Vec<u32> =
+            wire.iter().map(|entry| entry.2).chain(edits.iter().copied()).filter(has_key).collect();
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
+    /// The last live attribute of `node` with this key.
+    pub(super) fn find_last(&self, request: &[u8], node: u32, key: &[u8]) -> Option<&AttrRec> {
+        let has_key = |id: &u32| self.has_key(request, *id, key);
+        let last = if self.node(node).long {
+            let (wire, edits) = self.lookup.candidates(node, key);
+            let wire = wire.iter().rev().map(|entry| entry.2).find(has_key);
+            wire.max(edits.iter().rev().copied().find(has_key))
+        } else {
+            self.attr_ids(node).filter(has_key).last()
+        };
+        self.attrs.get(last? as usize)
+    }
+
+    #[inline]
+    fn has_key(&self, request: &[u8], id: u32, key: &[u8]) -> bool {
+        let Some(attr) = self.attrs.get(id as usize) else { return false };
+        // A removed attribute has no bytes; the empty key must not match it.
+        attr.key.len() == key.len() && attr.state != State::Removed && self.bytes(request, attr.state, attr.key) == key
+    }
+}
