@@ -138,6 +138,11 @@ fn roles() {
     ] {
         assert_eq!(vocabulary.role(key), role, "{key}");
     }
+    for key in ["session.id", "prompt.id", "agent_id", "tollgate.run.id", "tollgate.run.turn"] {
+        assert!(vocabulary.is_identity(key), "{key}");
+    }
+    // the operating system's, on every span of some emitters
+    assert!(!vocabulary.is_identity("thread.id"));
 }
 
 /// Providers compare without case; frameworks are no providers; unknown names stay.

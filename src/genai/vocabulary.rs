@@ -133,13 +133,18 @@ impl Vocabulary {
     }
 }
 
-/// Plain keys of all identity lists (`resource:key` is a key too, `key#path` is not).
+/// What tollgate stamps with ids of clients.
+const STAMPED_IDS: [&str; 2] = ["tollgate.run.id", "tollgate.run.turn"];
+
+/// Plain keys of all identity lists (`resource:key` is a key too, `key#path` is not), and stamps that repeat them.
 fn identity_keys(data: &Data) -> HashSet<String> {
     let all = std::iter::once(&data.identity).chain(data.dialects.iter().map(|dialect| &dialect.fields));
-    all.flat_map(|fields| [&fields.session, &fields.turn, &fields.user, &fields.tenant])
+    all.flat_map(|fields| [&fields.session, &fields.run, &fields.sub_agent, &fields.turn, &fields.user, &fields.tenant])
         .flatten()
         .filter(|place| !place.contains('#') && !place.starts_with('@'))
-        .map(|place| place.strip_prefix("resource:").unwrap_or(place).to_owned())
+        .map(|place| place.strip_prefix("resource:").unwrap_or(place))
+        .chain(STAMPED_IDS)
+        .map(str::to_owned)
         .collect()
 }
 
