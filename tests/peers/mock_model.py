@@ -1,16 +1,19 @@
 #!/usr/bin/env python3
-"""A mock of the Anthropic and OpenAI model APIs that plays a written scenario. Standard library only.
+"""A mock of the Anthropic, OpenAI and Gemini model APIs that plays a written scenario. Standard library only.
 
 A scenario is a set of lanes (main agent, sub-agent); each request takes the next step of the first lane whose `marker`
-stands in the request's first user message (and whose `model`, if it has one, is the request's). A request without tools counts only for a lane that is `bare`. What was answered is kept in `ledger`: the hand count of a recording.
+stands in the request's first user message (in any user message, if the lane says `anywhere`: some clients put a preamble first) and whose
+`model`, if it has one, is the request's. A request without tools counts only for a lane that is `bare`. What was answered is kept in `ledger`: the hand count of a recording.
 
 A step:
     {"say": text?, "think": text?, "tools": [(name, input)…], "usage": {in, out, read, w5, w1}, "stop": …}
     {"error": 529, "type": "overloaded_error", "message": …}
-`usage` is what this vendor would report: Anthropic's `in` excludes the cached tokens, OpenAI's includes them. `reasoning` is part of `out`.
+`usage` is what this vendor would report: Anthropic's `in` excludes the cached tokens, OpenAI's and Gemini's include them. `reasoning` is part
+of `out`, also for Gemini (whose API reports the two apart: `candidatesTokenCount` is the rest).
 """
 import hashlib
 import json
+import re
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -25,13 +28,13 @@ def text_of(content):
     return "\n".join(b.get("text") or "" for b in content if isinstance(b, dict))
 
 
-def first_user_text(request):
-    """Of an Anthropic or chat-completions request (`messages`) or a responses request (`input`)."""
-    messages = request.get("messages") or request.get("input") or []
+def user_texts(request):
+    """Of an Anthropic or chat-completions request (`messages`), a responses request (`input`) or Gemini's (`contents`)."""
+    messages = request.get("messages") or request.get("input") or request.get("contents") or []
     if isinstance(messages, str):
-        return messages
-    users = [m for m in messages if isinstance(m, dict) and m.get("role") == "user"]
-    return text_of(users[0]["content"]) if users else ""
+        return [messages]
+    users = [m for m in messages if isinstance(m, dict) and m.get("role", "user") == "user"]
+    return [text_of(m.get("content") or m.get("parts") or "") for m in users]
 
 
 class Mock:
@@ -44,9 +47,9 @@ class Mock:
         self.requests = []
 
     def step(self, request, prefix):
-        first = first_user_text(request)
+        texts = user_texts(request)
         with self.lock:
-            lane = next((l for l in self.lanes if l["marker"] in first and (l.get("bare") or request.get("tools"))
+            lane = next((l for l in self.lanes if any(l["marker"] in text for text in (texts if l.get("anywhere") else texts[:1])) and (l.get("bare") or request.get("tools"))
                          and l.get("model") in (None, request.get("model"))), None)
             step = lane["steps"].pop(0) if lane and lane["steps"] else FALLBACK
             n = len(self.requests) + 1
@@ -187,9 +190,101 @@ def response(step, row):
                       "total_tokens": u["input_tokens"] + u["output_tokens"]}}
 
 
+def response_sse(step, row):
+    """A response as a stream: every item opens, grows in three pieces and closes, as a real server sends it."""
+    number = iter(range(10_000))
+    done = response(step, row)
+
+    def event(kind, **body):
+        return f"event: {kind}\ndata: {json.dumps({'type': kind, 'sequence_number': next(number), **body})}\n\n".encode()
+
+    def grown(kind, whole, **where):
+        third = max(1, -(-len(whole) // 3))
+        for at in range(0, len(whole), third):
+            yield event(f"{kind}.delta", delta=whole[at:at + third], **where)
+
+    for kind in ("response.created", "response.in_progress"):
+        yield event(kind, response={**done, "status": "in_progress", "output": [], "usage": None})
+    for i, item in enumerate(done["output"]):
+        at = {"item_id": item["id"], "output_index": i}
+        if item["type"] == "reasoning":
+            text = item["summary"][0]["text"]
+            yield event("response.output_item.added", output_index=i, item={**item, "summary": []})
+            yield event("response.reasoning_summary_part.added", **at, summary_index=0, part={"type": "summary_text", "text": ""})
+            yield from grown("response.reasoning_summary_text", text, **at, summary_index=0)
+            yield event("response.reasoning_summary_text.done", **at, summary_index=0, text=text)
+            yield event("response.reasoning_summary_part.done", **at, summary_index=0, part=item["summary"][0])
+        elif item["type"] == "message":
+            part = item["content"][0]
+            yield event("response.output_item.added", output_index=i, item={**item, "status": "in_progress", "content": []})
+            yield event("response.content_part.added", **at, content_index=0, part={**part, "text": ""})
+            yield from grown("response.output_text", part["text"], **at, content_index=0, logprobs=[])
+            yield event("response.output_text.done", **at, content_index=0, text=part["text"], logprobs=[])
+            yield event("response.content_part.done", **at, content_index=0, part=part)
+        else:
+            yield event("response.output_item.added", output_index=i, item={**item, "status": "in_progress", "arguments": ""})
+            yield from grown("response.function_call_arguments", item["arguments"], **at)
+            yield event("response.function_call_arguments.done", **at, arguments=item["arguments"])
+        yield event("response.output_item.done", output_index=i, item=item)
+    yield event("response.completed", response=done)
+
+
 def embedding(row):
     return {"object": "list", "model": row["model"], "data": [{"object": "embedding", "index": 0, "embedding": [0.25, -0.5, 0.125]}],
             "usage": {"prompt_tokens": row["usage"]["input_tokens"], "total_tokens": row["usage"]["input_tokens"]}}
+
+
+# ---- Gemini ------------------------------------------------------------------------------------------------------------
+
+GEMINI = re.compile(r"/v1(?:beta|alpha)?/(?:projects/[^/]+/locations/[^/]+/publishers/google/)?models/([^/:]+):(\w+)")
+
+
+def gemini_parts(step, row):
+    if step.get("think"):
+        yield {"text": step["think"], "thought": True}
+    if step.get("say"):
+        yield {"text": step["say"]}
+    for tool in row["tools"]:
+        yield {"functionCall": {"id": tool["id"], "name": tool["name"], "args": tool["input"]}}
+
+
+def gemini_answer(row, parts, last):
+    """A whole answer, or one piece of a stream; only the last piece has a reason to end and the whole count."""
+    u = row["usage"]
+    thoughts = u.get("reasoning_tokens", 0)
+    counted = {"promptTokenCount": u["input_tokens"], "totalTokenCount": u["input_tokens"] + u["output_tokens"],
+               "promptTokensDetails": [{"modality": "TEXT", "tokenCount": u["input_tokens"]}]}
+    if last:
+        counted["candidatesTokenCount"] = u["output_tokens"] - thoughts
+    if u["cache_read_tokens"]:
+        counted["cachedContentTokenCount"] = u["cache_read_tokens"]
+    if thoughts:
+        counted["thoughtsTokenCount"] = thoughts
+    candidate = {"index": 0, "content": {"role": "model", "parts": parts}, **({"finishReason": "STOP"} if last else {})}
+    return {"candidates": [candidate], "usageMetadata": counted, "modelVersion": row["model"], "responseId": row["message_id"]}
+
+
+def gemini_sse(step, row):
+    parts = list(gemini_parts(step, row)) or [{"text": ""}]
+    for i, part in enumerate(parts):
+        yield f"data: {json.dumps(gemini_answer(row, [part], i == len(parts) - 1))}\r\n\r\n".encode()
+
+
+def gemini(mock, model, method, request):
+    """(status, body, content type, ledger row, headers) as `answer`."""
+    if method == "countTokens":
+        return 200, b'{"totalTokens": 100}', "application/json", None, ()
+    step, row = mock.step({**request, "model": model, "stream": method.startswith("stream")}, "gem")
+    time.sleep(mock.pace)
+    if "error" in step:
+        error = {"code": step["error"], "message": step["message"], "status": step["type"]}
+        return step["error"], json.dumps({"error": error}).encode(), "application/json", row, step.get("headers", ())
+    if row["stream"]:
+        return 200, b"".join(gemini_sse(step, row)), "text/event-stream", row, ()
+    vector = {"values": [0.25, -0.5, 0.125]}
+    body = {"embedContent": {"embedding": vector}, "batchEmbedContents": {"embeddings": [vector]}}.get(method)
+    body = body or gemini_answer(row, list(gemini_parts(step, row)), True)
+    return 200, json.dumps(body).encode(), "application/json", row, ()
 
 
 # ---- HTTP --------------------------------------------------------------------------------------------------------------
@@ -216,6 +311,8 @@ def answer(mock, path, request):
             return 200, b"".join(chat_sse(step, row, usage)), stream, row, ()
         body = chat_completion(step, row)
     elif prefix == "resp":
+        if row["stream"]:
+            return 200, b"".join(response_sse(step, row)), stream, row, ()
         body = response(step, row)
     else:
         body = embedding(row)
@@ -252,6 +349,8 @@ def handler(mock):
             path = self.path.split("?")[0]
             if path == "/v1/messages/count_tokens":
                 return self.reply(200, b'{"input_tokens": 100}')
+            if named := GEMINI.fullmatch(path):
+                return self.reply(*gemini(mock, *named.groups(), json.loads(body)))
             if path not in ("/v1/messages", "/v1/chat/completions", "/v1/responses", "/v1/embeddings"):
                 return self.do_GET()
             self.reply(*answer(mock, path, json.loads(body)))
