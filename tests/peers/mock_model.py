@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A mock of the Anthropic, OpenAI and Gemini model APIs that plays a written scenario. Standard library only.
+"""A mock of the Anthropic, OpenAI and Gemini model APIs (more in mock_vendors.py) that plays a written scenario. Standard library only.
 
 A scenario is a set of lanes (main agent, sub-agent); each request takes the next step of the first lane whose `marker`
 stands in the request's first user message (in any user message, if the lane says `anywhere`: some clients put a preamble first) and whose
@@ -8,6 +8,7 @@ stands in the request's first user message (in any user message, if the lane say
 A step:
     {"say": text?, "think": text?, "tools": [(name, input)…], "usage": {in, out, read, w5, w1}, "stop": …}
     {"error": 529, "type": "overloaded_error", "message": …}
+`think` is Anthropic's, the responses API's and Gemini's; `reasons` is the chat completions' `reasoning_content` of DeepSeek and others.
 `usage` is what this vendor would report: Anthropic's `in` excludes the cached tokens, OpenAI's and Gemini's include them. `reasoning` is part
 of `out`, also for Gemini (whose API reports the two apart: `candidatesTokenCount` is the rest).
 """
@@ -16,6 +17,7 @@ import json
 import re
 import threading
 import time
+import urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 # Anything no lane wants (a title, a topic check) gets this, and is counted like any call.
@@ -150,6 +152,8 @@ def chat_calls(row):
 
 def chat_completion(step, row):
     message = {"role": "assistant", "content": step.get("say"), "refusal": None, "annotations": []}
+    if step.get("reasons"):
+        message["reasoning_content"] = step["reasons"]
     if row["tools"]:
         message["tool_calls"] = chat_calls(row)
     return {"id": row["message_id"], "object": "chat.completion", "created": CREATED, "model": dated(row["model"]), "service_tier": "default",
@@ -320,6 +324,8 @@ def answer(mock, path, request):
 
 
 def handler(mock):
+    import mock_vendors  # it imports this
+
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -351,7 +357,13 @@ def handler(mock):
                 return self.reply(200, b'{"input_tokens": 100}')
             if named := GEMINI.fullmatch(path):
                 return self.reply(*gemini(mock, *named.groups(), json.loads(body)))
-            if path not in ("/v1/messages", "/v1/chat/completions", "/v1/responses", "/v1/embeddings"):
+            for pattern, other in mock_vendors.ROUTES:
+                if named := pattern.fullmatch(urllib.parse.unquote(path)):
+                    return self.reply(*other(mock, named, json.loads(body)))
+            # Azure and others put something before the last words of the path
+            path = next((known for known in ("/v1/messages", "/v1/chat/completions", "/v1/responses", "/v1/embeddings")
+                         if path.endswith(known.removeprefix("/v1"))), None)
+            if path is None:
                 return self.do_GET()
             self.reply(*answer(mock, path, json.loads(body)))
 
