@@ -35,6 +35,15 @@ pub struct Effect {
     pub processor: Arc<str>,
     /// Its own encoding.
     pub body: Vec<u8>,
+    /// What is applied with it but never stored: a bounded memory that may be lost at a restart. Its own type.
+    pub aside: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+impl Effect {
+    /// One that is stored whole.
+    pub fn new(processor: Arc<str>, body: Vec<u8>) -> Self {
+        Self { processor, body, aside: None }
+    }
 }
 
 /// What a processor hands to its [`super::Ticketer`] (vault drafts). Not cloned: only one pipeline carries it.
@@ -61,11 +70,21 @@ pub struct Batch {
     pub drafts: Vec<Draft>,
     /// What the vocabulary read in the batch; made once by the first processor that needs it.
     pub facts: Option<Arc<dyn Any + Send + Sync>>,
+    /// What the step that strips content says about texts that repeat it; its own type, read by the redaction step.
+    pub echoes: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl Batch {
     /// A batch as received.
     pub fn new(origin: Arc<Origin>, payload: Payload) -> Self {
-        Self { origin, payload, clearance: Clearance::RECEIVED, effects: Vec::new(), drafts: Vec::new(), facts: None }
+        Self {
+            origin,
+            payload,
+            clearance: Clearance::RECEIVED,
+            effects: Vec::new(),
+            drafts: Vec::new(),
+            facts: None,
+            echoes: None,
+        }
     }
 }

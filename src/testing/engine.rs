@@ -207,7 +207,7 @@ impl Processor for Tally {
                 body.extend_from_slice(name.as_bytes());
             }
         }
-        batch.effects.push(Effect { processor: Arc::clone(&self.id), body });
+        batch.effects.push(Effect::new(Arc::clone(&self.id), body));
         Ok(())
     }
 

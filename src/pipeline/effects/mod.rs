@@ -21,7 +21,7 @@ mod tests;
 
 const VERSION: u8 = 1;
 
-/// The body of an Effects record.
+/// The body of an Effects record. What is aside stays out of it.
 pub fn encode(effects: &[Effect]) -> Vec<u8> {
     let size = effects.iter().map(|effect| effect.body.len() + effect.processor.len() + 6).sum::<usize>();
     let mut out = Vec::with_capacity(size + 1);
@@ -40,7 +40,7 @@ pub fn decode(body: &[u8]) -> Option<Vec<Effect>> {
     while !rest.is_empty() {
         let (processor, after) = take(rest)?;
         let (body, after) = take(after)?;
-        effects.push(Effect { processor: std::str::from_utf8(processor).ok()?.into(), body: body.to_vec() });
+        effects.push(Effect::new(std::str::from_utf8(processor).ok()?.into(), body.to_vec()));
         rest = after;
     }
     Some(effects)

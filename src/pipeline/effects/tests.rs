@@ -2,7 +2,7 @@ use super::*;
 use crate::testing::engine::Tally;
 
 fn effect(processor: &str, body: &[u8]) -> Effect {
-    Effect { processor: processor.into(), body: body.to_vec() }
+    Effect::new(processor.into(), body.to_vec())
 }
 
 /// Counting effect of a [`Tally`].

@@ -157,6 +157,7 @@ fn fork_of(batch: &Batch) -> Batch {
         effects: Vec::new(),
         drafts: Vec::new(),
         facts: batch.facts.clone(),
+        echoes: batch.echoes.clone(),
     }
 }
 

@@ -314,7 +314,7 @@ impl Processor for Cost {
         }
         let changes = pass.changes;
         if !changes.is_empty() {
-            batch.effects.push(Effect { processor: self.id.clone(), body: changes.encode() });
+            batch.effects.push(Effect::new(self.id.clone(), changes.encode()));
         }
         keep_facts(batch, Arc::new(facts));
         Ok(())

@@ -72,7 +72,7 @@ impl Processor for Normalize {
             }
         }
         let body = encode(batch.payload.signal(), stamps, &counts);
-        batch.effects.push(Effect { processor: self.id.clone(), body });
+        batch.effects.push(Effect::new(self.id.clone(), body));
         Ok(())
     }
 

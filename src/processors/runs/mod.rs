@@ -110,7 +110,7 @@ impl Processor for Runs {
         stamp::stamp(batch, &facts, &sight, known);
         if !batch.origin.repeat {
             sight.compact();
-            batch.effects.push(Effect { processor: Arc::clone(&self.id), body: sight.encode() });
+            batch.effects.push(Effect::new(Arc::clone(&self.id), sight.encode()));
         }
         Ok(())
     }
