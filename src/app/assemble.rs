@@ -137,8 +137,7 @@ impl Assembly<'_> {
             admission_wait: valid.limits.admission_wait.0,
             ..Limits::default()
         };
-        let quarantine = vaults.iter().find_map(|vault| vault.quarantine.clone());
-        let plan = EnginePlan { pipelines: pipelines.collect(), quarantine, limits };
+        let plan = EnginePlan { pipelines: pipelines.collect(), limits };
         let mut listeners: Vec<Box<dyn Listener>> = Vec::new();
         for Placed { id, what } in valid.receivers {
             let ReceiverSettings::Otlp(settings) = what;

@@ -52,7 +52,7 @@ fn blueprint(folder: &Path, sink: &Arc<Sink>, extras: Extras) -> Blueprint {
             exporters: vec![sink as Arc<dyn Exporter>],
         };
         Ok(Built {
-            plan: EnginePlan { pipelines: vec![pipeline], quarantine: None, limits: Limits::default() },
+            plan: EnginePlan { pipelines: vec![pipeline], limits: Limits::default() },
             outlets: HashMap::new(),
             consumers: Vec::new(),
             companions: extras.companions,

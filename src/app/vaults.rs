@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use crate::app::build::{Companion, Site};
 use crate::genai::Vocabulary;
-use crate::pipeline::{Processor, Quarantine};
+use crate::pipeline::Processor;
 use crate::processors::vault::{self, Settings, StoreSettings};
 use crate::pseudonym::IdPolicy;
 use crate::vault::store::DirectoryStore;
@@ -19,8 +19,6 @@ use crate::vault::uploader::{SpoolJournal, Uploader};
 pub(super) struct Vault {
     /// The processor's id: the spool's holder.
     pub(super) id: Arc<str>,
-    /// Seals what can't be processed.
-    pub(super) quarantine: Option<Arc<dyn Quarantine>>,
     /// Writes to the store.
     pub(super) uploader: Option<Arc<dyn Companion>>,
 }
@@ -47,10 +45,8 @@ pub(super) fn build(
         meter: seams.meter.clone(),
     };
     let made = vault::build(&id, settings, &needs, Arc::new(journal));
-    let keeps = made.uploader.is_some();
-    let quarantine = keeps.then(|| Arc::clone(&made.processor) as Arc<dyn Quarantine>);
     let uploader = made.uploader.map(|uploader| Arc::new(Upload(Mutex::new(Some(uploader)))) as Arc<dyn Companion>);
-    Ok((made.processor, Vault { id, quarantine, uploader }))
+    Ok((made.processor, Vault { id, uploader }))
 }
 
 /// The uploader as the app runs it: once.

@@ -45,6 +45,10 @@ pub trait Processor: Send + Sync {
     fn ticketer(&self) -> Option<Box<dyn Ticketer>> {
         None
     }
+    /// Who seals what no processor of its pipelines can finish, if this one can.
+    fn quarantine(&self) -> Option<&dyn Quarantine> {
+        None
+    }
 }
 
 /// Numbers drafts in commit order. Called under the sequencer's lock: no I/O, may not fail.
@@ -54,7 +58,8 @@ pub trait Ticketer: Send {
 }
 
 /// Seals items that no processor could finish, to the auditors' recipients as `kind: quarantine`; never with the
-/// spool's key. Implemented by the processor that has such recipients; without one such items are dropped and counted.
+/// spool's key. Implemented by the processor that has such recipients ([`Processor::quarantine`]); where no pipeline of the route has
+/// one such items are dropped and counted.
 pub trait Quarantine: Send + Sync {
     /// A draft (with the id of the processor whose ticketer takes it) that holds `request`, an
     /// `Export*ServiceRequest` of `signal` as it was received, with `items` items. `None`: it can't be sealed.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::otlp::Signal;
 
-use super::{Exporter, Processor, Quarantine, repeats};
+use super::{Exporter, Processor, repeats};
 
 /// One pipeline.
 #[derive(Clone)]
@@ -85,8 +85,6 @@ impl Default for OutletSettings {
 pub struct EnginePlan {
     /// Every pipeline.
     pub pipelines: Vec<PipelinePlan>,
-    /// Who seals items that can't be processed; without one they are dropped and counted.
-    pub quarantine: Option<Arc<dyn Quarantine>>,
     /// Bounds.
     pub limits: Limits,
 }

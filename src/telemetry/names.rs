@@ -104,7 +104,7 @@ metrics_table! {
     PANICS = "tollgate_panics_total", Kind::Counter;
     /// Items that could not be processed and were sealed to the auditors (label: signal).
     QUARANTINED_ITEMS = "tollgate_quarantined_items_total", Kind::Counter;
-    /// Items that could not be processed and were dropped, because nobody can seal them (label: signal).
+    /// Items that could not be processed and were dropped (labels: signal; reason: `no_vault`, `not_sealed`).
     DROPPED_ITEMS = "tollgate_dropped_items_total", Kind::Counter;
     /// Fields that the OTLP schema does not know and that copies for third parties do without (label: signal).
     UNKNOWN_DROPPED = "tollgate_unknown_fields_dropped_total", Kind::Counter;
@@ -186,6 +186,8 @@ metrics_table! {
     VAULT_UPLOAD_LAG = "tollgate_vault_upload_lag_seconds", Kind::Gauge;
     /// Objects whose store copy differs or was damaged: look at memory, disk and store (label: processor).
     VAULT_CORRUPT_UPLOADS = "tollgate_vault_corrupt_uploads_total", Kind::Counter;
+    /// Records of the vault that are damaged in the spool: what they held is not stored (label: processor).
+    VAULT_DAMAGED_RECORDS = "tollgate_vault_damaged_records_total", Kind::Counter;
 
     // --- cost and rates ---
     /// Cost of priced calls, USD; only grows (labels: tenant, model, provider).

@@ -286,11 +286,24 @@ impl Processor for Drafter {
     }
 
     fn ticketer(&self) -> Option<Box<dyn Ticketer>> {
-        Some(Box::new(Numbers { next: Arc::clone(&self.next) }))
+        Some(Box::new(Numbers { holders: Arc::new([Arc::clone(&self.id)]), next: Arc::clone(&self.next) }))
+    }
+
+    fn quarantine(&self) -> Option<&dyn Quarantine> {
+        Some(self)
+    }
+}
+
+/// Keeps the names.
+impl Quarantine for Drafter {
+    fn seal(&self, _: &Origin, _: Signal, request: &Bytes, items: u64) -> Option<Draft> {
+        let body = format!("quarantine {items}: {}", names(request).join(",")).into_bytes();
+        Some(Draft { processor: Arc::clone(&self.id), bytes: body.len() as u64 + 64, body: Box::new(body) })
     }
 }
 
 struct Numbers {
+    holders: Arc<[Arc<str>]>,
     next: Arc<Mutex<u64>>,
 }
 
@@ -304,21 +317,11 @@ impl Ticketer for Numbers {
         Ticketed {
             records: vec![Record {
                 kind: RecordKind::Fragment,
-                holders: Arc::new(["vault".into()]),
+                holders: Arc::clone(&self.holders),
                 body: record.into(),
             }],
             slots: vec![(SlotId(1), format!("{next:010}"))],
         }
-    }
-}
-
-/// Seals for the [`Drafter`] named `vault`: keeps the names.
-pub struct Keeper;
-
-impl Quarantine for Keeper {
-    fn seal(&self, _: &Origin, _: Signal, request: &Bytes, items: u64) -> Option<Draft> {
-        let body = format!("quarantine {items}: {}", names(request).join(",")).into_bytes();
-        Some(Draft { processor: "vault".into(), bytes: body.len() as u64 + 64, body: Box::new(body) })
     }
 }
 

@@ -19,8 +19,8 @@ use crate::pipeline::engine::{Context, Engine};
 use crate::pipeline::forward::Label;
 use crate::pipeline::spool::{Committer, Settings, Spool, SpoolKey, Step, Stored};
 use crate::pipeline::{
-    BytePermit, Disk, EnginePlan, Exporter, Limits, Outcome, OutletSettings, PipelinePlan, Processor, Quarantine,
-    RealDisk, Submission, Trust, offload, workers,
+    BytePermit, Disk, EnginePlan, Exporter, Limits, Outcome, OutletSettings, PipelinePlan, Processor, RealDisk,
+    Submission, Trust, offload, workers,
 };
 use crate::rng::SeededRng;
 use crate::telemetry::Meter;
@@ -44,7 +44,6 @@ pub struct Parts {
     pub clock: Arc<ManualClock>,
     pub seed: u64,
     pub pipelines: Vec<PipelinePlan>,
-    pub quarantine: Option<Arc<dyn Quarantine>>,
     pub outlets: OutletSettings,
     pub spool_bytes: u64,
 }
@@ -64,7 +63,6 @@ impl Parts {
             clock: ManualClock::at(UnixNanos(1_700_000_000_000_000_000)),
             seed: 1,
             pipelines: vec![pipeline],
-            quarantine: None,
             outlets: OutletSettings::default(),
             spool_bytes: 16 << 20,
         }
@@ -77,7 +75,7 @@ impl Parts {
         let keys = [SpoolKey::from_bytes([3; 32])];
         let opened = Spool::open(Arc::clone(&self.disk), &settings, &keys, self.clock.clone(), rng.clone(), &meter);
         let (spool, committer) = opened.unwrap();
-        let plan = EnginePlan { pipelines: self.pipelines, quarantine: self.quarantine, limits: Limits::default() };
+        let plan = EnginePlan { pipelines: self.pipelines, limits: Limits::default() };
         let exporters = plan.exporters();
         let outlets: HashMap<_, _> =
             exporters.iter().map(|exporter| (Arc::clone(exporter.id()), self.outlets.clone())).collect();

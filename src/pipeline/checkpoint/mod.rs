@@ -2,7 +2,7 @@
 //! **Why**: what was committed counts exactly once, also over a crash: the state up to a position comes from the file,
 //! everything behind it from the spool's effects records.
 //! **Invariants**: the file is replaced whole or not at all, and is durable before the records it stands for are given
-//! up; it is sealed under a key of its own, derived from the spool's. A file that can't be read is said so and counted;
+//! up, and a start gives up those it finds; it is sealed under a key of its own, derived from the spool's. A file that can't be read is said so and counted;
 //! the state then begins with what the spool still holds.
 //! **Not here**: what the state is (processors), when effects are applied (`effects`).
 
@@ -110,6 +110,10 @@ impl Checkpoints {
             }
             self.applier.restore(&snapshot);
             *self.written.lock() = snapshot.applied;
+            if let Some(applied) = snapshot.applied {
+                // A crash may have come before these were given up; an idle gateway has no later write to do it.
+                self.spool.drop_pending(CHECKPOINT, Some(applied));
+            }
             restored.file = true;
         }
         restored.replayed = self.replay()?;
@@ -124,6 +128,8 @@ impl Checkpoints {
                 Err(ReadError::Damaged(seq)) => {
                     tracing::error!(record = seq.0, "effects in the spool are damaged; counts may be too low");
                     self.read_failures.increment(1);
+                    // What can't be counted is passed by: the next checkpoint gives it up.
+                    self.applier.apply(&[], seq);
                     after = Some(seq);
                     continue;
                 }
@@ -139,6 +145,7 @@ impl Checkpoints {
                     None => {
                         tracing::error!(record = record.seq.0, "effects of another version; counts may be too low");
                         self.read_failures.increment(1);
+                        self.applier.apply(&[], record.seq);
                     }
                 }
             }

@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::pipeline::spool::{Record, Transaction};
 use crate::pipeline::{Exporter, Trust};
 use crate::testing::engine::{Sink, Tally, spans};
 use crate::testing::rig::{Parts, Rig};
@@ -34,6 +35,46 @@ fn state_is_rebuilt_after_a_crash() {
     // The checkpoint is there, but giving up the effects it covers was lost.
     let (_, tally) = open(folder.path());
     assert_eq!(counted(&tally), "a=1 b=1 c=1 d=1");
+}
+
+/// A gateway that comes back from a crash and gets nothing to do must let go of effects that its checkpoint covers: they
+/// would keep their segments for ever, and look like a backlog that grows older.
+#[test]
+fn an_idle_start_gives_up_what_the_checkpoint_covers() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut rig, _) = open(folder.path());
+    for name in ["a", "b", "c"] {
+        rig.put(spans(&[name]));
+    }
+    rig.checkpoints.write().unwrap();
+    // Killed before the committer kept its progress.
+    drop(rig);
+    let (mut rig, tally) = open(folder.path());
+    assert_eq!(counted(&tally), "a=1 b=1 c=1");
+    rig.checkpoints.write().unwrap();
+    rig.commit();
+    assert!(rig.waiting(CHECKPOINT).is_empty(), "nothing to do, and nothing held");
+    let held = rig.spool.status().consumers.into_iter().find(|consumer| &*consumer.name == CHECKPOINT).unwrap();
+    assert_eq!((held.records, held.oldest), (0, None));
+}
+
+/// Effects of another version can't be counted; they must not be held for ever.
+#[test]
+fn effects_of_another_version_are_passed_by() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut rig, _) = open(folder.path());
+    let record =
+        Record { kind: RecordKind::Effects, holders: Arc::new([CHECKPOINT.into()]), body: vec![255, 1].into() };
+    let reservation = rig.spool.reserve(1000).unwrap();
+    let transaction = Transaction { account: "default".into(), records: vec![record] };
+    rig.spool.enqueue(transaction, reservation, Box::new(|_| {}));
+    rig.commit();
+    drop(rig);
+    let (rig, _) = open(folder.path());
+    assert!(rig.meter.render().contains("tollgate_checkpoint_failures_total{step=\"read\"} 1"));
+    assert_eq!(rig.waiting(CHECKPOINT).len(), 1);
+    rig.checkpoints.write().unwrap();
+    assert!(rig.waiting(CHECKPOINT).is_empty());
 }
 
 /// A checkpoint with nothing new must cost nothing.

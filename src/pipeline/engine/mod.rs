@@ -74,7 +74,6 @@ impl Engine {
             routes: Routes::new(plan),
             sequencer: Arc::clone(&sequencer),
             applier: Arc::clone(&applier),
-            quarantine: plan.quarantine.clone(),
             desk,
             clock: Arc::clone(clock),
             rng: Arc::clone(rng),

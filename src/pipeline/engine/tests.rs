@@ -17,7 +17,7 @@ use crate::clock::UnixNanos;
 use crate::pipeline::{Exporter, Outcome, Processor, Reason, Trust};
 use crate::rng::SeededRng;
 use crate::testing::drive::drive;
-use crate::testing::engine::{Drafter, Keeper, REFERENCE, Sink, Step, Tally, names_with, spans};
+use crate::testing::engine::{Drafter, REFERENCE, Sink, Step, Tally, names_with, spans};
 use crate::testing::rig::{Parts, Rig};
 use crate::testing::sim_disk::SimDisk;
 
@@ -83,7 +83,6 @@ impl World {
             vec![tally.clone(), vault, Step::picky("picky"), Step::clear("clear")];
         let exporters = self.sinks.iter().map(|sink| Arc::clone(sink) as Arc<dyn Exporter>).collect();
         let mut parts = Parts::new(processors, exporters);
-        parts.quarantine = Some(Arc::new(Keeper));
         parts.disk = Arc::new(self.disk.clone());
         parts.clock = Arc::clone(&self.clock);
         parts.seed = self.rng.next();

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::otlp::{Malformed, Signal, SlotRange, UnknownFields};
 
 use super::forward::Label;
-use super::{Batch, Draft, Effect, EnginePlan, PipelinePlan, Processor, Reason, Trust};
+use super::{Batch, Draft, Effect, EnginePlan, PipelinePlan, Processor, Quarantine, Reason, Trust};
 
 #[cfg(test)]
 mod tests;
@@ -118,6 +118,13 @@ impl Route {
         }
         route.forks = groups.into_iter().map(|(_, group)| Self::new(&group, depth)).collect();
         route
+    }
+
+    /// Who seals what these pipelines can't process: the vault of one of them. (Pipelines that share a receiver and a
+    /// signal share their vault: `config/graph`.) None: no pipeline of the route keeps anything.
+    pub fn quarantine(&self) -> Option<&dyn Quarantine> {
+        let own = self.steps.iter().find_map(|step| step.quarantine());
+        own.or_else(|| self.forks.iter().find_map(|fork| fork.quarantine()))
     }
 
     /// Runs the batch through the tree and adds what it becomes to `product`.

@@ -9,7 +9,7 @@ fn pipeline(id: &str, processors: Vec<Arc<dyn Processor>>, exporters: &[(&str, T
 }
 
 fn plan(pipelines: Vec<PipelinePlan>) -> EnginePlan {
-    EnginePlan { pipelines, quarantine: None, limits: Limits::default() }
+    EnginePlan { pipelines, limits: Limits::default() }
 }
 
 fn run(pipelines: Vec<PipelinePlan>, wire: bytes::Bytes) -> Result<Product, Failure> {

@@ -1,5 +1,7 @@
 //! **What**: reads one committed record back. **Invariants**: number, checksum and seal must all be right.
 
+use std::io;
+
 use bytes::Bytes;
 
 use crate::clock::UnixNanos;
@@ -15,7 +17,11 @@ pub(super) fn read(planned: &Planned) -> Result<Stored, ReadError> {
     let damaged = || ReadError::Damaged(planned.seq);
     let size = usize::try_from(planned.size).map_err(|_| damaged())?;
     let mut bytes = vec![0; size];
-    read_exact_at(&*planned.file, planned.offset, &mut bytes).map_err(ReadError::Io)?;
+    read_exact_at(&*planned.file, planned.offset, &mut bytes).map_err(|error| match error.kind() {
+        // The file was longer when it was opened.
+        io::ErrorKind::UnexpectedEof => damaged(),
+        _ => ReadError::Io(error),
+    })?;
     let (raw, rest) = bytes.split_at_mut_checked(RECORD_HEADER).ok_or_else(damaged)?;
     let header = RecordHeader::decode(raw).filter(|header| header.record == planned.record).ok_or_else(damaged)?;
     let stored = rest.get_mut(..header.len as usize).ok_or_else(damaged)?;

@@ -1,7 +1,7 @@
 //! **What**: [`Worker`]: what happens to one request on a worker: seen before? parse, processors, encode; then the
 //! sequencer. **Why**: all CPU work of a request is in one place and on one thread.
 //! **Invariants**: what a processor refuses or panics on is never forwarded; a panic costs only the items that cause it,
-//! and those are sealed to the auditors or dropped and counted; tries to find them leave no claims behind.
+//! and those are sealed to the auditors of their pipelines' vault or dropped and counted; tries to find them leave no claims behind.
 //! **Not here**: the order of commits (`sequencer`), threads (`workers`).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,7 +21,7 @@ use super::receipt::{Desk, Open, Receipt};
 use super::repeats::{Entered, Fingerprint, Waiter};
 use super::route::{Failure, Product, Route, Routes};
 use super::sequencer::{Finished, Sequencer};
-use super::{Batch, BytePermit, Origin, Outcome, Quarantine, Reason, Submission};
+use super::{Batch, BytePermit, Origin, Outcome, Reason, Submission};
 
 #[cfg(test)]
 mod tests;
@@ -34,8 +34,6 @@ pub struct Worker {
     pub sequencer: Arc<Sequencer>,
     /// Frees claims.
     pub applier: Arc<Applier>,
-    /// Seals what can't be processed.
-    pub quarantine: Option<Arc<dyn Quarantine>>,
     /// Answers.
     pub desk: Arc<Desk>,
     /// Time.
@@ -213,31 +211,35 @@ impl Worker {
         }
         let rejected = poison.iter().filter(|poison| **poison).count() as u64;
         let bad = payload.subset(&|item| !is_good(&poison, item));
-        self.set_aside(origin, &bad, rejected, &mut product);
+        self.set_aside(route, origin, &bad, rejected, &mut product);
         Ok(Processed { product, rejected })
     }
 
-    fn set_aside(&self, origin: &Origin, bad: &Payload, items: u64, product: &mut Product) {
-        let sealed = catch_unwind(AssertUnwindSafe(|| {
-            let quarantine = self.quarantine.as_ref()?;
-            let request = Bytes::from(bad.encode(UnknownFields::Keep).ok()?.bytes);
-            quarantine.seal(origin, bad.signal(), &request, items)
-        }));
-        let name = match sealed {
-            Ok(Some(draft)) => {
+    fn set_aside(&self, route: &Route, origin: &Origin, bad: &Payload, items: u64, product: &mut Product) {
+        let signal = bad.signal().as_str();
+        let sealed = route.quarantine().map(|quarantine| {
+            catch_unwind(AssertUnwindSafe(|| {
+                let request = Bytes::from(bad.encode(UnknownFields::Keep).ok()?.bytes);
+                quarantine.seal(origin, bad.signal(), &request, items)
+            }))
+        });
+        let meter = &self.metrics.meter;
+        let (counter, became) = match sealed {
+            Some(Ok(Some(draft))) => {
                 product.drafts.push(draft);
-                &names::QUARANTINED_ITEMS
+                (meter.counter(&names::QUARANTINED_ITEMS, &[("signal", signal)]), "sealed to the auditors")
             }
-            _ => &names::DROPPED_ITEMS,
+            // Another pipeline's auditors are not these items' auditors.
+            None => (dropped(meter, signal, "no_vault"), "dropped: their pipelines have no vault that keeps anything"),
+            Some(_) => (dropped(meter, signal, "not_sealed"), "dropped: they can't be sealed"),
         };
-        self.metrics.meter.counter(name, &[("signal", bad.signal().as_str())]).increment(items);
-        tracing::error!(
-            signal = bad.signal().as_str(),
-            items,
-            sealed = std::ptr::eq(name, &names::QUARANTINED_ITEMS),
-            "items could not be processed and were kept back"
-        );
+        counter.increment(items);
+        tracing::error!(signal, items, became, "items could not be processed and were kept back");
     }
+}
+
+fn dropped(meter: &Meter, signal: &str, reason: &str) -> Counter {
+    meter.counter(&names::DROPPED_ITEMS, &[("signal", signal), ("reason", reason)])
 }
 
 /// Requests are equal when these are.

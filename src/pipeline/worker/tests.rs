@@ -5,13 +5,12 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::pipeline::{Exporter, Processor, Trust};
-use crate::testing::engine::{Drafter, Keeper, Sink, Step, Tally, attributes, names, spans};
+use crate::testing::engine::{Drafter, Sink, Step, Tally, attributes, names, spans};
 use crate::testing::rig::{Parts, Rig};
 
-fn rig(processors: Vec<Arc<dyn Processor>>, quarantine: bool) -> (Rig, tempfile::TempDir) {
+fn rig(processors: Vec<Arc<dyn Processor>>) -> (Rig, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
-    let mut parts = Parts::new(processors, vec![Sink::open("x", Trust::Internal) as Arc<dyn Exporter>]);
-    parts.quarantine = quarantine.then(|| Arc::new(Keeper) as Arc<dyn Quarantine>);
+    let parts = Parts::new(processors, vec![Sink::open("x", Trust::Internal) as Arc<dyn Exporter>]);
     (parts.open(folder.path()), folder)
 }
 
@@ -26,7 +25,7 @@ fn fragments(rig: &Rig) -> Vec<String> {
 /// OK must follow the commit, and what was accepted must wait for its exporter.
 #[test]
 fn ok_follows_the_commit() {
-    let (mut rig, _folder) = rig(vec![Drafter::new("vault")], false);
+    let (mut rig, _folder) = rig(vec![Drafter::new("vault")]);
     let mut answer = rig.submit(spans(&["a", "b"]));
     assert_eq!((&mut answer).now_or_never(), None, "before the commit");
     assert_eq!(rig.commit().committed, 1);
@@ -40,7 +39,7 @@ fn ok_follows_the_commit() {
 /// Requests with nothing inside, nonsense and signals nobody takes must be answered without a commit.
 #[test]
 fn some_answers_need_no_commit() {
-    let (rig, _folder) = rig(vec![], false);
+    let (rig, _folder) = rig(vec![]);
     let now = |wire: Bytes| rig.submit(wire).now_or_never();
     assert_eq!(now(Bytes::new()), Some(Outcome::Accepted));
     assert_eq!(now(Bytes::from_static(b"\xff\xff")), Some(Outcome::Refused { reason: Reason::Malformed }));
@@ -62,7 +61,7 @@ fn some_answers_need_no_commit() {
 #[test]
 fn a_refusal_is_told_and_nothing_stored() {
     let (tally, picky) = (Tally::new("tally"), Step::picky("picky"));
-    let (mut rig, _folder) = rig(vec![tally.clone(), picky.clone()], true);
+    let (mut rig, _folder) = rig(vec![tally.clone(), picky.clone()]);
     let answer = rig.submit(spans(&["keep", "a"])).now_or_never();
     assert_eq!(answer, Some(Reason::SpoolFull.outcome()));
     assert!(rig.waiting("x").is_empty() && rig.waiting("vault").is_empty());
@@ -75,7 +74,7 @@ fn a_refusal_is_told_and_nothing_stored() {
 #[test]
 fn poison_items_are_sealed_and_the_rest_goes_on() {
     let tally = Tally::new("tally");
-    let (mut rig, _folder) = rig(vec![tally.clone(), Drafter::new("vault"), Step::picky("picky")], true);
+    let (mut rig, _folder) = rig(vec![tally.clone(), Drafter::new("vault"), Step::picky("picky")]);
     assert_eq!(rig.put(spans(&["a", "poison1", "b", "c", "poison2"])), partial(2));
     assert_eq!(rig.forwarded("x"), ["a", "b", "c"]);
     assert_eq!(fragments(&rig), ["0000000001:a,b,c", "0000000002:quarantine 2: poison1,poison2"]);
@@ -86,7 +85,7 @@ fn poison_items_are_sealed_and_the_rest_goes_on() {
 /// A request that is poison as a whole must be sealed as a whole.
 #[test]
 fn a_wholly_poisoned_request_is_sealed() {
-    let (mut rig, _folder) = rig(vec![Drafter::new("vault"), Step::picky("picky")], true);
+    let (mut rig, _folder) = rig(vec![Drafter::new("vault"), Step::picky("picky")]);
     assert_eq!(rig.put(spans(&["poison"])), partial(1));
     assert!(rig.waiting("x").is_empty());
     assert_eq!(fragments(&rig), ["0000000001:quarantine 1: poison"]);
@@ -99,7 +98,7 @@ fn items_that_fail_together_are_kept_together() {
         assert!(batch.payload.item_count() < 2, "only together");
         Ok(())
     });
-    let (mut rig, _folder) = rig(vec![Drafter::new("vault"), pair], true);
+    let (mut rig, _folder) = rig(vec![Drafter::new("vault"), pair]);
     assert_eq!(rig.put(spans(&["a", "b"])), partial(2));
     assert!(rig.waiting("x").is_empty());
 }
@@ -107,17 +106,55 @@ fn items_that_fail_together_are_kept_together() {
 /// Without anybody to seal them, poison items must be dropped and counted, never stored.
 #[test]
 fn without_a_vault_poison_is_dropped_and_counted() {
-    let (mut rig, _folder) = rig(vec![Step::picky("picky")], false);
+    let (mut rig, _folder) = rig(vec![Step::picky("picky")]);
     assert_eq!(rig.put(spans(&["a", "poison"])), partial(1));
     assert_eq!(rig.forwarded("x"), ["a"]);
-    assert!(rig.meter.render().contains("tollgate_dropped_items_total{signal=\"traces\"} 1"));
+    let dropped = "tollgate_dropped_items_total{signal=\"traces\",reason=\"no_vault\"} 1";
+    assert!(rig.meter.render().contains(dropped), "{}", rig.meter.render());
+}
+
+/// Items must be sealed to the auditors of their own pipelines' vault, whichever stands first in the configuration; where
+/// their pipelines have none they must be dropped and counted, not shown to other pipelines' auditors.
+#[test]
+fn poison_goes_to_its_own_vault_alone() {
+    let other: Vec<Arc<dyn Processor>> = vec![Drafter::new("vault/other"), Step::picky("picky/other")];
+    for (own, other) in [(vec![Drafter::new("vault") as Arc<dyn Processor>], &other), (vec![], &other)] {
+        let folder = tempfile::tempdir().unwrap();
+        let sink = || vec![Sink::open("x", Trust::Internal) as Arc<dyn Exporter>];
+        let keeps = !own.is_empty();
+        let mut parts = Parts::new([own, vec![Step::picky("picky")]].concat(), sink());
+        let mut first = Parts::new(other.clone(), sink()).pipelines.remove(0);
+        (first.id, first.receivers) = ("traces/other".into(), vec!["otlp/other".into()]);
+        parts.pipelines.insert(0, first);
+        let mut rig = parts.open(folder.path());
+        assert_eq!(rig.put(spans(&["poison"])), partial(1));
+        assert!(rig.waiting("vault/other").is_empty());
+        let sealed: &[&str] = if keeps { &["0000000001:quarantine 1: poison"] } else { &[] };
+        assert_eq!(fragments(&rig), sealed);
+        assert_eq!(rig.meter.render().contains("tollgate_dropped_items_total{"), !keeps);
+    }
+}
+
+/// A pipeline beside it that keeps nothing must not keep a shared record's poison from the vault it was on its way to.
+#[test]
+fn one_vault_serves_the_pipelines_of_a_route() {
+    let folder = tempfile::tempdir().unwrap();
+    let sink = |id| vec![Sink::open(id, Trust::Internal) as Arc<dyn Exporter>];
+    let mut parts = Parts::new(vec![Step::picky("picky")], sink("x"));
+    let mut second = Parts::new(vec![Drafter::new("vault")], sink("y")).pipelines.remove(0);
+    second.id = "traces/vaulted".into();
+    parts.pipelines.push(second);
+    let mut rig = parts.open(folder.path());
+    assert_eq!(rig.put(spans(&["poison", "a"])), partial(1));
+    assert_eq!((rig.forwarded("x"), rig.forwarded("y")), (vec!["a".to_owned()], vec!["a".to_owned()]));
+    assert_eq!(fragments(&rig), ["0000000001:a", "0000000002:quarantine 1: poison"]);
 }
 
 /// Equal bytes in flight must be worked on once, and both clients must be answered.
 #[test]
 fn equal_requests_in_flight_are_one() {
     let step = Step::mark("step");
-    let (mut rig, _folder) = rig(vec![step.clone()], false);
+    let (mut rig, _folder) = rig(vec![step.clone()]);
     let (first, second) = (rig.submit(spans(&["a"])), rig.submit(spans(&["a"])));
     rig.commit();
     assert_eq!(first.now_or_never(), Some(Outcome::Accepted));
@@ -134,7 +171,7 @@ fn equal_requests_after_an_ok_are_marked_repeats() {
         marks.lock().push(batch.origin.repeat);
         Ok(())
     });
-    let (mut rig, _folder) = rig(vec![tally.clone(), look], false);
+    let (mut rig, _folder) = rig(vec![tally.clone(), look]);
     rig.put(spans(&["a"]));
     rig.put(spans(&["a"]));
     assert_eq!(*seen.lock(), [false, true]);
@@ -146,7 +183,7 @@ fn equal_requests_after_an_ok_are_marked_repeats() {
 #[test]
 fn a_client_that_goes_away_loses_nothing() {
     let step = Step::mark("step");
-    let (mut rig, _folder) = rig(vec![step.clone()], false);
+    let (mut rig, _folder) = rig(vec![step.clone()]);
     drop(rig.submit(spans(&["a"])));
     assert_eq!(rig.commit().committed, 1);
     assert_eq!(rig.submit(spans(&["a"])).now_or_never(), Some(Outcome::Accepted));
@@ -156,7 +193,7 @@ fn a_client_that_goes_away_loses_nothing() {
 /// A closed inlet must refuse what comes and let what is inside end.
 #[tokio::test]
 async fn a_closed_inlet_drains() {
-    let (mut rig, _folder) = rig(vec![], false);
+    let (mut rig, _folder) = rig(vec![]);
     let inside = rig.submit(spans(&["a"]));
     rig.engine.inlet.close();
     assert_eq!(rig.submit(spans(&["b"])).await, Reason::ShuttingDown.outcome());
@@ -177,7 +214,7 @@ proptest! {
     fn every_item_is_forwarded_or_sealed(bad in proptest::collection::vec(any::<bool>(), 1..40)) {
         let all: Vec<String> =
             bad.iter().enumerate().map(|(n, bad)| format!("{}{n}", if *bad { "poison" } else { "item" })).collect();
-        let (mut rig, _folder) = rig(vec![Drafter::new("vault"), Step::picky("picky")], true);
+        let (mut rig, _folder) = rig(vec![Drafter::new("vault"), Step::picky("picky")]);
         let poison = bad.iter().filter(|bad| **bad).count() as u64;
         let wanted = if poison == 0 { Outcome::Accepted } else { partial(poison) };
         prop_assert_eq!(rig.put(spans(&all)), wanted);

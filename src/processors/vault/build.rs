@@ -34,7 +34,7 @@ pub struct Site {
 
 /// What was made.
 pub struct Built {
-    /// The processor; also the gateway's quarantine.
+    /// The processor; also the quarantine of its pipelines.
     pub processor: Arc<VaultProcessor>,
     /// What uploads; `None` without a store. It must run as long as the gateway, and after it until its drain ends.
     pub uploader: Option<Uploader>,

@@ -158,6 +158,10 @@ impl Processor for VaultProcessor {
         let keeper = self.keeper.as_ref()?;
         Some(Box::new(VaultTicketer::new(keeper.writer.clone(), keeper.uri.clone(), self.id.clone())))
     }
+
+    fn quarantine(&self) -> Option<&dyn Quarantine> {
+        self.keeper.as_ref().map(|_| self as &dyn Quarantine)
+    }
 }
 
 impl Quarantine for VaultProcessor {

@@ -8,12 +8,12 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 
 use crate::clock::UnixNanos;
-use crate::pipeline::spool::Seq;
+use crate::pipeline::spool::{Seq, Stored};
 use crate::rng::Rng;
-use crate::vault::record::{self, FragmentHeader, KeyHeader, SealHeader};
+use crate::vault::record::{FragmentHeader, KeyHeader, SealHeader, unpack};
 use crate::vault::store::{ObjectKind, Put, StoreError, VaultStore};
 
-use super::journal::Journal;
+use super::journal::{Journal, Unread};
 use super::shelf::{Item, Part};
 
 /// Longest hole that is filled with zeros, bytes.
@@ -22,6 +22,8 @@ const MAX_HOLE: u64 = 256 << 20;
 /// An attempt that ended.
 pub(super) struct Landed {
     pub(super) item: Item,
+    /// Fragments that are damaged in the spool: not in the object.
+    pub(super) lost: Vec<Seq>,
     pub(super) result: Result<Put, Failure>,
 }
 
@@ -29,6 +31,8 @@ pub(super) struct Landed {
 pub(super) enum Failure {
     /// Its records are gone: an operator dropped them from the spool.
     Gone,
+    /// Its record, or every fragment of it, is damaged.
+    Damaged,
     /// The journal or the store.
     Store(StoreError),
 }
@@ -38,6 +42,7 @@ impl Failure {
     pub(super) fn label(&self) -> &'static str {
         match self {
             Self::Gone => "gone",
+            Self::Damaged => "damaged",
             Self::Store(error) => error.label(),
         }
     }
@@ -45,14 +50,15 @@ impl Failure {
 
 /// Reads the object's bytes and writes them.
 pub(super) async fn fly(journal: Arc<dyn Journal>, store: Arc<dyn VaultStore>, item: Item, now: UnixNanos) -> Landed {
-    let result = match bytes(&*journal, &item).await {
+    let mut lost = Vec::new();
+    let result = match bytes(&*journal, &item, &mut lost).await {
         Ok(bytes) => store.put_once(item.kind, &item.name, bytes, now).await.map_err(Failure::Store),
         Err(failure) => Err(failure),
     };
-    Landed { item, result }
+    Landed { item, lost, result }
 }
 
-async fn bytes(journal: &dyn Journal, item: &Item) -> Result<Bytes, Failure> {
+async fn bytes(journal: &dyn Journal, item: &Item, lost: &mut Vec<Seq>) -> Result<Bytes, Failure> {
     match item.kind {
         ObjectKind::Key => whole::<KeyHeader>(journal, item.seq).await,
         ObjectKind::Index => whole::<SealHeader>(journal, item.seq).await,
@@ -65,22 +71,27 @@ async fn bytes(journal: &dyn Journal, item: &Item) -> Result<Bytes, Failure> {
                         out.extend_from_slice(&fragment);
                     }
                     Err(Failure::Gone) => {}
+                    Err(Failure::Damaged) => lost.push(part.seq),
                     Err(failure) => return Err(failure),
                 }
             }
-            if out.is_empty() { Err(Failure::Gone) } else { Ok(out.freeze()) }
+            match (out.is_empty(), lost.is_empty()) {
+                (false, _) => Ok(out.freeze()),
+                (true, true) => Err(Failure::Gone),
+                (true, false) => Err(Failure::Damaged),
+            }
         }
     }
 }
 
 /// What stands behind a record's header.
 async fn whole<H: serde::de::DeserializeOwned>(journal: &dyn Journal, seq: Seq) -> Result<Bytes, Failure> {
-    let damaged = || StoreError::Corrupt("a record of the spool can't be understood".to_owned());
-    let (_, rest): (H, _) = record::unpack(&body(journal, seq).await?).ok_or_else(|| Failure::Store(damaged()))?;
+    let (_, rest): (H, _) = unpack(&body(journal, seq).await?).ok_or(Failure::Damaged)?;
     Ok(rest)
 }
 
-/// Fragments are missing only when an operator dropped them from the spool: the others must keep their ranges.
+/// Fragments are missing when an operator dropped them from the spool, or when they are damaged there: the others must
+/// keep their ranges.
 fn fill_hole(out: &mut BytesMut, part: &Part, name: &str) -> Result<(), StoreError> {
     let hole = part.offset.saturating_sub(out.len() as u64);
     if part.offset < out.len() as u64 || hole > MAX_HOLE {
@@ -90,7 +101,7 @@ fn fill_hole(out: &mut BytesMut, part: &Part, name: &str) -> Result<(), StoreErr
         tracing::error!(
             object = name,
             bytes = hole,
-            "fragments are missing from the spool; zeros stand in their place"
+            "fragments are missing from the spool, or damaged; zeros stand in their place"
         );
         out.resize(out.len() + hole as usize, 0);
     }
@@ -99,11 +110,17 @@ fn fill_hole(out: &mut BytesMut, part: &Part, name: &str) -> Result<(), StoreErr
 
 /// The body of one record.
 pub(super) async fn body(journal: &dyn Journal, seq: Seq) -> Result<Bytes, Failure> {
+    record(journal, seq).await.map(|stored| stored.body)
+}
+
+/// One record.
+pub(super) async fn record(journal: &dyn Journal, seq: Seq) -> Result<Stored, Failure> {
     let after = seq.0.checked_sub(1).map(Seq);
-    let read = journal.read(after, 1, 1).await.map_err(|why| Failure::Store(StoreError::Unavailable(why)))?;
-    match read.into_iter().next() {
-        Some(stored) if stored.seq == seq => Ok(stored.body),
-        _ => Err(Failure::Gone),
+    match journal.read(after, 1, 1).await {
+        Ok(read) => read.into_iter().next().filter(|stored| stored.seq == seq).ok_or(Failure::Gone),
+        Err(Unread::Damaged(found)) if found == seq => Err(Failure::Damaged),
+        Err(Unread::Damaged(_)) => Err(Failure::Gone), // the next one behind it
+        Err(Unread::Failed(why)) => Err(Failure::Store(StoreError::Unavailable(why))),
     }
 }
 

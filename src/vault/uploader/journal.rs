@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use crate::net::Spawn;
 use crate::net::spawn::blocking;
 use crate::pipeline::Reason;
-use crate::pipeline::spool::{Record, RecordKind, Seq, Spool, Stored, Transaction, room_for};
+use crate::pipeline::spool::{ReadError, Record, RecordKind, Seq, Spool, Stored, Transaction, room_for};
 
 /// What waits in the journal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,15 +21,24 @@ pub struct Pending {
     pub oldest: Option<crate::clock::UnixNanos>,
 }
 
+/// Why nothing was read.
+#[derive(Debug)]
+pub enum Unread {
+    /// The first record behind the position is damaged; those behind it may be whole.
+    Damaged(Seq),
+    /// The disk, or the gateway stops.
+    Failed(String),
+}
+
 /// The uploader's side of the spool.
 pub trait Journal: Send + Sync {
-    /// Records behind `after` that are not done, in order.
+    /// Records behind `after` that are not done, in order, up to the first that is damaged.
     fn read(
         &self,
         after: Option<Seq>,
         max_bytes: usize,
         max_records: usize,
-    ) -> BoxFuture<'static, Result<Vec<Stored>, String>>;
+    ) -> BoxFuture<'static, Result<Vec<Stored>, Unread>>;
     /// These are needed no more.
     fn done(&self, seqs: &[Seq]);
     /// Appends a seal; it is durable once it is read back.
@@ -66,13 +75,18 @@ impl Journal for SpoolJournal {
         after: Option<Seq>,
         max_bytes: usize,
         max_records: usize,
-    ) -> BoxFuture<'static, Result<Vec<Stored>, String>> {
+    ) -> BoxFuture<'static, Result<Vec<Stored>, Unread>> {
         let (spool, holder, tasks) = (self.spool.clone(), self.holder.clone(), self.tasks.clone());
         Box::pin(async move {
-            let read = move || spool.read(&holder, after, max_bytes, max_records).map_err(|error| error.to_string());
+            let read = move || {
+                spool.read(&holder, after, max_bytes, max_records).map_err(|error| match error {
+                    ReadError::Damaged(seq) => Unread::Damaged(seq),
+                    error @ ReadError::Io(_) => Unread::Failed(error.to_string()),
+                })
+            };
             match blocking(&*tasks, "vault read", read).await {
                 Some(result) => result,
-                None => Err("the gateway is shutting down".to_owned()),
+                None => Err(Unread::Failed("the gateway is shutting down".to_owned())),
             }
         })
     }

@@ -2,7 +2,8 @@
 //! **Why**: a reference is a promise; the spool keeps it through every outage, and this is who fulfils it.
 //! **Invariants**: a seal with the list of fragments (or the index object itself) is committed before the first
 //! attempt, so that every attempt, after any crash, writes the same bytes; nothing is marked done before it is stored;
-//! attempts never end; memory holds positions, never bodies of what waits. **Not here**: bookkeeping (`shelf`), numbers
+//! attempts never end; a damaged record is told, never done, and holds up nothing but itself: its object goes out with
+//! zeros in its place (the lines of the index that point there stay, and their digests don't match); memory holds positions, never bodies of what waits. **Not here**: bookkeeping (`shelf`), numbers
 //! (`books`).
 
 mod flight;
@@ -20,7 +21,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::watch;
 
 use crate::clock::{Clock, UnixNanos};
-use crate::pipeline::spool::Seq;
+use crate::pipeline::spool::{Seq, Stored};
 use crate::rng::Rng;
 use crate::telemetry::{Counter, Gauge, Meter, names as metric};
 
@@ -31,7 +32,7 @@ use super::store::{ObjectKind, Put, StoreError, VaultStore};
 use flight::{Failure, Landed, Pause};
 use shelf::{Item, Leaves, Log, Run, Shelf};
 
-pub use journal::{Journal, Pending, SpoolJournal};
+pub use journal::{Journal, Pending, SpoolJournal, Unread};
 
 /// How often time is looked at.
 const TICK: Duration = Duration::from_secs(1);
@@ -41,6 +42,8 @@ const FLIGHTS: usize = 8;
 const IDLE_ROUNDS: u32 = 100;
 /// Longest wait before an object that was refused for its own sake is tried again.
 const LONGEST_OWN: Duration = Duration::from_secs(300);
+/// How long something may be late before a damaged record is taken for the cause.
+const GRACE: Duration = Duration::from_secs(60);
 /// Bytes and records read at once.
 const READ: (usize, usize) = (4 << 20, 512);
 /// Records kept in mind before reading on waits for writing.
@@ -79,6 +82,7 @@ pub struct Parts {
 struct Metrics {
     uploads: Vec<(ObjectKind, &'static str, Counter)>,
     corrupt: Counter,
+    damaged: Counter,
     pending: Gauge,
     lag: Gauge,
 }
@@ -89,6 +93,8 @@ pub struct Uploader {
     shelf: Shelf,
     flights: FuturesUnordered<BoxFuture<'static, Landed>>,
     after: Option<Seq>,
+    /// Records to be read once more.
+    again: Vec<Seq>,
     /// More may be read at once.
     more: bool,
     indexed: Duration,
@@ -103,7 +109,7 @@ impl Uploader {
     /// An uploader that begins at the first record that is not done.
     pub fn new(parts: Parts, meter: &Meter) -> Self {
         let id = parts.id.clone();
-        let outcomes = ["written", "exists", "retry", "denied", "corrupt", "differs", "missing", "gone"];
+        let outcomes = ["written", "exists", "retry", "denied", "corrupt", "differs", "missing", "gone", "damaged"];
         let uploads = ObjectKind::ALL.iter().flat_map(|kind| outcomes.map(|outcome| (*kind, outcome)));
         let uploads = uploads.map(|(kind, outcome)| {
             let labels: &[(&'static str, &str)] = &[("processor", &id), ("kind", kind.label()), ("outcome", outcome)];
@@ -113,6 +119,7 @@ impl Uploader {
         let metrics = Metrics {
             uploads: uploads.collect(),
             corrupt: meter.counter(&metric::VAULT_CORRUPT_UPLOADS, label),
+            damaged: meter.counter(&metric::VAULT_DAMAGED_RECORDS, label),
             pending: meter.gauge(&metric::VAULT_PENDING_BYTES, label),
             lag: meter.gauge(&metric::VAULT_UPLOAD_LAG, label),
         };
@@ -120,6 +127,7 @@ impl Uploader {
             shelf: Shelf::new(parts.writer.names().epoch().clone()),
             flights: FuturesUnordered::new(),
             after: None,
+            again: Vec::new(),
             more: true,
             indexed: parts.clock.monotonic(),
             index_more: false,
@@ -159,8 +167,8 @@ impl Uploader {
             if let Some(landed) = self.flights.next().await {
                 self.land(landed);
                 idle = 0;
-            } else if self.shelf.caught_up() && !self.more && self.shelf.is_empty() {
-                return true;
+            } else if self.shelf.caught_up() && !self.more && self.again.is_empty() && self.shelf.is_empty() {
+                return !self.shelf.has_damage();
             } else if self.pause.failing() {
                 return false;
             } else if !busy {
@@ -189,8 +197,11 @@ impl Uploader {
         let age = if haste == Haste::All { Duration::ZERO } else { self.parts.pace.object_age };
         let closed = self.parts.writer.close(now, age);
         self.shelf.close(closed);
-        self.seal_objects();
         let monotonic = self.parts.clock.monotonic();
+        if !self.more {
+            self.shelf.give_up_waiting(monotonic, self.parts.pace.object_age + GRACE);
+        }
+        self.seal_objects(monotonic);
         let due = match haste {
             // in one piece, when everything else is stored
             Haste::All => self.shelf.all_stored(),
@@ -198,7 +209,7 @@ impl Uploader {
         };
         if due {
             self.indexed = monotonic;
-            self.seal_index().await;
+            self.seal_index(monotonic).await;
         }
         self.launch(now, monotonic);
         self.report(now, monotonic);
@@ -210,9 +221,16 @@ impl Uploader {
         if self.shelf.tracked() >= TRACKED && self.shelf.has_ready() {
             return false;
         }
+        let monotonic = self.parts.clock.monotonic();
+        self.read_again(monotonic).await;
         let records = match self.parts.journal.read(self.after, READ.0, READ.1).await {
             Ok(records) => records,
-            Err(why) => {
+            Err(Unread::Damaged(seq)) => {
+                self.after = Some(seq);
+                self.damaged(seq);
+                return true;
+            }
+            Err(Unread::Failed(why)) => {
                 self.pause.failed(self.parts.clock.monotonic(), &*self.parts.rng);
                 tracing::error!(vault = &*self.parts.id, why, "the vault's records can't be read from the spool");
                 return false;
@@ -224,18 +242,44 @@ impl Uploader {
         }
         for stored in &records {
             self.after = Some(stored.seq);
-            let read = self.shelf.read(stored);
-            if read.damaged {
-                self.metrics.corrupt.increment(1);
-                tracing::error!(
-                    vault = &*self.parts.id,
-                    record = stored.seq.0,
-                    "a record of the vault can't be understood; it stays in the spool"
-                );
-            }
-            self.done(&read.done);
+            self.take_in(stored, monotonic);
         }
         self.more
+    }
+
+    fn take_in(&mut self, stored: &Stored, monotonic: Duration) {
+        let read = self.shelf.read(stored, monotonic);
+        if read.damaged {
+            self.damaged(stored.seq);
+        }
+        for late in read.late {
+            self.damaged(late);
+        }
+        self.done(&read.done);
+    }
+
+    /// Reads the lines whose index object was damaged before it was written.
+    async fn read_again(&mut self, monotonic: Duration) {
+        for seq in std::mem::take(&mut self.again) {
+            match flight::record(&*self.parts.journal, seq).await {
+                Ok(stored) => self.take_in(&stored, monotonic),
+                Err(Failure::Gone) => {}
+                Err(Failure::Damaged) => self.damaged(seq),
+                Err(Failure::Store(_)) => self.again.push(seq),
+            }
+        }
+    }
+
+    /// What a record held can't be stored: it is told once, and never done.
+    fn damaged(&mut self, seq: Seq) {
+        if self.shelf.damage(seq) {
+            self.metrics.damaged.increment(1);
+            tracing::error!(
+                vault = &*self.parts.id,
+                record = seq.0,
+                "a record of the vault is damaged: what it held is not stored; it stays in the spool, the rest goes on"
+            );
+        }
     }
 
     /// Marks the records done: claims first, then what claims them.
@@ -248,8 +292,8 @@ impl Uploader {
         }
     }
 
-    fn seal_objects(&mut self) {
-        while let Some(to_seal) = self.shelf.next_to_seal() {
+    fn seal_objects(&mut self, monotonic: Duration) {
+        while let Some(to_seal) = self.shelf.next_to_seal(monotonic) {
             if self.parts.journal.seal(&to_seal.account, record::pack(&to_seal.header, &[])).is_err() {
                 // no room now: tried again with the next turn
                 return self.shelf.not_sealed(to_seal);
@@ -257,26 +301,32 @@ impl Uploader {
         }
     }
 
-    async fn seal_index(&mut self) {
+    async fn seal_index(&mut self, monotonic: Duration) {
         self.index_more = false;
         let (journal, prefix) = (Arc::clone(&self.parts.journal), self.parts.writer.names().prefix().to_owned());
-        for Run { log, mut leaves, more } in self.shelf.free_leaves(INDEX_BYTES) {
+        for Run { log, mut leaves, more, again } in self.shelf.free_leaves(INDEX_BYTES) {
             self.index_more |= more;
             loop {
                 let sealed = index_body(&*journal, &prefix, &log, &leaves).await;
                 match sealed.map(|body| journal.seal(&log.account, body)) {
                     Ok(Ok(())) => {
-                        self.shelf.sealing_leaves(&log, leaves.len());
+                        self.shelf.sealing_leaves(&log, leaves.len(), monotonic);
                         break;
                     }
                     // a full spool has room for small seals, and each one that is done makes more
-                    Ok(Err(_)) if leaves.len() > 1 => leaves.truncate(leaves.len() / 4 + 1),
+                    Ok(Err(_)) if leaves.len() > 1 && !again => leaves.truncate(leaves.len() / 4 + 1),
                     Ok(Err(_)) => {
                         self.index_more = true;
                         return;
                     }
                     // an operator dropped it from the spool
                     Err((seq, Failure::Gone)) => {
+                        self.shelf.forget_leaves(&log, seq);
+                        self.index_more = true;
+                        break;
+                    }
+                    Err((seq, Failure::Damaged)) => {
+                        self.damaged(seq);
                         self.shelf.forget_leaves(&log, seq);
                         self.index_more = true;
                         break;
@@ -300,7 +350,7 @@ impl Uploader {
     }
 
     fn land(&mut self, landed: Landed) {
-        let Landed { item, result } = landed;
+        let Landed { mut item, lost, result } = landed;
         let outcome = match &result {
             Ok(Put::Written) => "written",
             Ok(Put::Exists) => "exists",
@@ -309,6 +359,10 @@ impl Uploader {
         let same = |kind: ObjectKind, name: &str| kind == item.kind && name == outcome;
         if let Some((.., counter)) = self.metrics.uploads.iter().find(|(kind, name, _)| same(*kind, name)) {
             counter.increment(1);
+        }
+        if !lost.is_empty() {
+            lost.iter().for_each(|seq| self.damaged(*seq));
+            self.shelf.without(&mut item, &lost);
         }
         match result {
             Ok(_) => {
@@ -322,6 +376,13 @@ impl Uploader {
                 tracing::warn!(vault = &*self.parts.id, object = &*item.name, "records were dropped from the spool");
                 let done = self.shelf.stored(&item);
                 self.done(&done);
+            }
+            Err(Failure::Damaged) => {
+                if item.kind != ObjectKind::Payload {
+                    self.damaged(item.seq);
+                }
+                self.shelf.lost(&item);
+                self.again.append(&mut item.claims);
             }
             Err(Failure::Store(error)) => self.failed(item, &error),
         }
@@ -374,16 +435,16 @@ async fn index_body(
     log: &Log,
     leaves: &[Leaves],
 ) -> Result<bytes::Bytes, (Seq, Failure)> {
-    let damaged = || Failure::Store(StoreError::Corrupt("a record of the spool can't be understood".to_owned()));
-    let Some(first) = leaves.first() else { return Err((Seq(0), damaged())) };
+    let corrupt = || Failure::Store(StoreError::Corrupt("index lines can't be compressed".to_owned()));
+    let Some(first) = leaves.first() else { return Err((Seq(0), Failure::Gone)) };
     let mut lines = Vec::with_capacity(leaves.iter().map(|leaves| leaves.len).sum());
     for leaves in leaves {
         let body = flight::body(journal, leaves.seq).await.map_err(|failure| (leaves.seq, failure))?;
         let unpacked = record::unpack::<record::LeafHeader>(&body);
-        let (_, rest) = unpacked.ok_or_else(|| (leaves.seq, damaged()))?;
+        let (_, rest) = unpacked.ok_or((leaves.seq, Failure::Damaged))?;
         lines.extend_from_slice(&rest);
     }
-    let compressed = zstd::bulk::compress(&lines, INDEX_LEVEL).map_err(|_| (first.seq, damaged()))?;
+    let compressed = zstd::bulk::compress(&lines, INDEX_LEVEL).map_err(|_| (first.seq, corrupt()))?;
     let names = Names::new(prefix, &log.writer, &log.epoch);
     let header = SealHeader {
         name: names.index(&log.account, &first.day, first.first),

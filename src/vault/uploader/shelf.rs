@@ -1,7 +1,9 @@
 //! **What**: [`Shelf`]: what the uploader knows of the records it has read: objects being gathered, leaves waiting,
 //! things ready to be written. **Why**: pure bookkeeping, so that every order of events can be tested.
 //! **Invariants**: only positions and names are kept, never bodies; an object becomes ready by its seal alone; a leaf
-//! becomes free when the object it points into is stored; the same records read again give the same objects.
+//! becomes free when the object it points into is stored; the same records read again give the same objects. A damaged
+//! record holds up nothing for ever and is never done: what misses it is written without it, once it was waited for
+//! long enough; what a seal claims counts as stored only when a claim is *gone*, which damaged ones are not.
 //! **Not here**: reading, sealing, writing (`uploader`).
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -12,6 +14,8 @@ use crate::pipeline::spool::{RecordKind, Seq, Stored};
 use crate::vault::books::Closed;
 use crate::vault::record::{self, FragmentHeader, KeyHeader, LeafHeader, SealHeader, Sealed};
 use crate::vault::store::ObjectKind;
+
+mod lost;
 
 /// A fragment that waits for its object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +33,10 @@ struct Gathering {
     keys: Vec<Arc<str>>,
     last: bool,
     expected: Option<u32>,
+    /// When its first fragment was read (monotonic).
+    since: Duration,
+    /// When its seal was sent off.
+    sealed: Option<Duration>,
 }
 
 impl Gathering {
@@ -79,6 +87,10 @@ struct Waiting {
     leaves: VecDeque<Leaves>,
     /// Those at the front that a seal of ours, not read back yet, covers.
     sealing: usize,
+    /// When that was sent off (monotonic).
+    sealed: Duration,
+    /// It did not come back: it is sent again, as it was.
+    again: bool,
 }
 
 /// Leaves for one index object.
@@ -87,6 +99,8 @@ pub(super) struct Run {
     pub(super) leaves: Vec<Leaves>,
     /// More could be written at once, in another object.
     pub(super) more: bool,
+    /// A seal with exactly these was sent before.
+    pub(super) again: bool,
 }
 
 /// A seal to be written.
@@ -100,6 +114,8 @@ pub(super) struct ToSeal {
 pub(super) struct Read {
     /// Done now, in this order.
     pub(super) done: Vec<Seq>,
+    /// Fragments that came too late for their object: they can't be stored any more.
+    pub(super) late: Vec<Seq>,
     /// The record could not be understood.
     pub(super) damaged: bool,
 }
@@ -121,6 +137,10 @@ pub(super) struct Shelf {
     /// Everything of former epochs was read: their objects are complete as they are.
     caught_up: bool,
     tracked: usize,
+    /// Records that are there and can't be read.
+    damaged: HashSet<Seq>,
+    /// Objects of this process that were given up waiting for: they get nothing more.
+    holed: HashSet<Arc<str>>,
 }
 
 impl Shelf {
@@ -137,6 +157,8 @@ impl Shelf {
             ripe: Vec::new(),
             caught_up: false,
             tracked: 0,
+            damaged: HashSet::new(),
+            holed: HashSet::new(),
         }
     }
 
@@ -145,16 +167,18 @@ impl Shelf {
         self.tracked
     }
 
-    /// Takes note of a record.
-    pub(super) fn read(&mut self, stored: &Stored) -> Read {
+    /// Takes note of a record, at `now` (monotonic).
+    pub(super) fn read(&mut self, stored: &Stored, now: Duration) -> Read {
         let understood = match stored.kind {
             RecordKind::Key => self.read_key(stored),
-            RecordKind::Fragment => self.read_fragment(stored),
+            RecordKind::Fragment => self.read_fragment(stored, now),
             RecordKind::Leaf => self.read_leaves(stored),
-            RecordKind::Seal => return self.read_seal(stored).unwrap_or(Read { done: Vec::new(), damaged: true }),
+            RecordKind::Seal => {
+                return self.read_seal(stored).unwrap_or(Read { damaged: true, ..Read::default() });
+            }
             RecordKind::Forward | RecordKind::Commit | RecordKind::Effects => None,
         };
-        Read { done: Vec::new(), damaged: understood.is_none() }
+        Read { damaged: understood.is_none(), ..Read::default() }
     }
 
     fn read_key(&mut self, stored: &Stored) -> Option<()> {
@@ -175,9 +199,12 @@ impl Shelf {
         Some(())
     }
 
-    fn read_fragment(&mut self, stored: &Stored) -> Option<()> {
+    fn read_fragment(&mut self, stored: &Stored, now: Duration) -> Option<()> {
         let (header, rest): (FragmentHeader, _) = record::unpack(&stored.body)?;
         let name: Arc<str> = header.object.into();
+        if self.holed.contains(&name) {
+            return None; // too late: the object was sealed without it
+        }
         let expected = self.closed.remove(&name);
         self.unstored.insert(name.clone());
         self.tracked += 1;
@@ -188,6 +215,8 @@ impl Shelf {
             keys: Vec::new(),
             last: false,
             expected,
+            since: now,
+            sealed: None,
         });
         object.parts.push(Part { seq: stored.seq, offset: header.offset, len: rest.len() as u64 });
         object.last |= header.last;
@@ -204,14 +233,20 @@ impl Shelf {
         let (header, rest): (LeafHeader, _) = record::unpack(&stored.body)?;
         let log = Log { account: stored.account.clone(), writer: header.writer.into(), epoch: header.epoch.into() };
         self.tracked += 1;
-        self.logs.entry(log).or_default().leaves.push_back(Leaves {
-            seq: stored.seq,
-            first: header.first,
-            count: header.count,
-            len: rest.len(),
-            object: header.object.map(Arc::from),
-            day: header.day.into(),
-        });
+        let leaves = &mut self.logs.entry(log).or_default().leaves;
+        // in order, also when they are read again
+        let at = leaves.iter().rposition(|before| before.first <= header.first).map_or(0, |before| before + 1);
+        leaves.insert(
+            at,
+            Leaves {
+                seq: stored.seq,
+                first: header.first,
+                count: header.count,
+                len: rest.len(),
+                object: header.object.map(Arc::from),
+                day: header.day.into(),
+            },
+        );
         Some(())
     }
 
@@ -238,18 +273,37 @@ impl Shelf {
             }
             Sealed::Object => {
                 let gathered = self.objects.remove(&name);
-                let (parts, keys) = gathered.map_or_else(Default::default, |object| (object.parts, object.keys));
-                let whole = claims.iter().eq(parts.iter().map(|part| &part.seq));
-                if whole {
+                if gathered.is_none() && self.unstored.contains(&name) {
+                    // a second seal: the first is being worked on
+                    return Some(Read { done: vec![stored.seq], ..Read::default() });
+                }
+                let (mut parts, keys) = gathered.map_or_else(Default::default, |object| (object.parts, object.keys));
+                if claims.iter().eq(parts.iter().map(|part| &part.seq)) {
                     self.tracked += 1;
                     self.ready.push_back(item(ObjectKind::Payload, parts, claims, keys));
                     return Some(Read::default());
                 }
-                // a claim is done only after the object was stored, and the seal after all claims
-                self.tracked = self.tracked.saturating_sub(parts.len());
-                self.unstored.remove(&name);
-                let done = parts.iter().map(|part| part.seq).chain([stored.seq]).collect();
-                Some(Read { done, damaged: false })
+                let read = parts.len();
+                let claimed: HashSet<Seq> = claims.iter().copied().collect();
+                let late = parts.extract_if(.., |part| !claimed.contains(&part.seq)).map(|part| part.seq).collect();
+                let here: HashSet<Seq> = parts.iter().map(|part| part.seq).collect();
+                let missing = |claim: &Seq| !here.contains(claim);
+                if claims.iter().any(|claim| missing(claim) && !self.damaged.contains(claim)) {
+                    // a claim is done only after the object was stored, and the seal after all claims
+                    self.tracked = self.tracked.saturating_sub(read);
+                    self.unstored.remove(&name);
+                    let done = claims.into_iter().chain([stored.seq]).collect();
+                    return Some(Read { done, late, ..Read::default() });
+                }
+                self.tracked = self.tracked.saturating_sub(read - parts.len());
+                let claims: Vec<Seq> = parts.iter().map(|part| part.seq).collect();
+                if parts.is_empty() {
+                    self.unstored.remove(&name); // every fragment is damaged
+                } else {
+                    self.tracked += 1;
+                    self.ready.push_back(item(ObjectKind::Payload, parts, claims, keys));
+                }
+                Some(Read { late, ..Read::default() })
             }
         }
     }
@@ -261,6 +315,7 @@ impl Shelf {
             waiting.leaves.retain(|leaves| !claimed.contains(&leaves.seq));
             let gone = before - waiting.leaves.len();
             waiting.sealing = waiting.sealing.saturating_sub(gone);
+            waiting.again &= waiting.sealing > 0;
             self.tracked = self.tracked.saturating_sub(gone);
         }
         self.logs.retain(|_, waiting| !waiting.leaves.is_empty());
@@ -297,10 +352,11 @@ impl Shelf {
         self.caught_up
     }
 
-    /// The next object that needs a seal.
-    pub(super) fn next_to_seal(&mut self) -> Option<ToSeal> {
+    /// The next object that needs a seal; it is sent off at `now` (monotonic).
+    pub(super) fn next_to_seal(&mut self, now: Duration) -> Option<ToSeal> {
         while let Some(name) = self.ripe.pop() {
-            if let Some(object) = self.objects.get(&name) {
+            if let Some(object) = self.objects.get_mut(&name) {
+                object.sealed = Some(now);
                 let claims = object.parts.iter().map(|part| part.seq.0).collect();
                 let header = SealHeader { name: name.to_string(), kind: Sealed::Object, claims };
                 return Some(ToSeal { account: object.account.clone(), header });
@@ -318,10 +374,14 @@ impl Shelf {
     /// objects, at most `max_len` bytes (or one record). Those of former epochs wait for [`Shelf::catch_up`].
     pub(super) fn free_leaves(&self, max_len: usize) -> Vec<Run> {
         let free = |(log, waiting): (&Log, &Waiting)| {
+            let mut run = Run { log: log.clone(), leaves: Vec::new(), more: false, again: waiting.again };
+            if waiting.again {
+                run.leaves.extend(waiting.leaves.iter().take(waiting.sealing).cloned());
+                return Some(run);
+            }
             if waiting.sealing > 0 || (log.epoch != self.live && !self.caught_up) {
                 return None; // one seal at a time and log keeps them in order
             }
-            let mut run = Run { log: log.clone(), leaves: Vec::new(), more: false };
             let mut len = 0;
             for leaves in &waiting.leaves {
                 if leaves.object.as_ref().is_some_and(|object| self.unstored.contains(object)) {
@@ -352,6 +412,8 @@ impl Shelf {
     pub(super) fn forget_leaves(&mut self, log: &Log, seq: Seq) {
         if let Some(waiting) = self.logs.get_mut(log) {
             waiting.leaves.retain(|leaves| leaves.seq != seq);
+            waiting.sealing = waiting.sealing.saturating_sub(usize::from(waiting.again));
+            waiting.again &= waiting.sealing > 0;
             self.tracked = self.tracked.saturating_sub(1);
             if waiting.leaves.is_empty() {
                 self.logs.remove(log);
@@ -359,10 +421,10 @@ impl Shelf {
         }
     }
 
-    /// A seal for the first `count` records of this log is on its way.
-    pub(super) fn sealing_leaves(&mut self, log: &Log, count: usize) {
+    /// A seal for the first `count` records of this log is on its way since `now` (monotonic).
+    pub(super) fn sealing_leaves(&mut self, log: &Log, count: usize, now: Duration) {
         if let Some(waiting) = self.logs.get_mut(log) {
-            waiting.sealing = count;
+            (waiting.sealing, waiting.sealed, waiting.again) = (count, now, false);
         }
     }
 

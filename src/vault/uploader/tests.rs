@@ -1,3 +1,5 @@
+mod damage;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bytes::Bytes;
@@ -27,12 +29,13 @@ struct FakeState {
     done: Vec<Seq>,
     synced: usize,
     full: bool,
+    damaged: HashSet<Seq>,
 }
 
 impl FakeJournal {
     pub(crate) fn append(&self, kind: RecordKind, account: &str, body: Bytes) {
         let mut state = self.0.lock();
-        let seq = Seq(state.records.len() as u64 * 3); // positions have gaps
+        let seq = Seq(state.records.last().map_or(0, |last| last.seq.0 + 3)); // positions have gaps
         state.records.push(Stored { seq, kind, account: account.into(), committed: NOON, body });
     }
 
@@ -42,6 +45,20 @@ impl FakeJournal {
         let keep = (state.synced + kept).min(state.done.len());
         state.done.truncate(keep);
         state.synced = keep;
+    }
+
+    /// The `n`th record of this kind can't be read any more.
+    fn damage(&self, kind: RecordKind, n: usize) -> Seq {
+        let mut state = self.0.lock();
+        let seq = state.records.iter().filter(|stored| stored.kind == kind).nth(n).expect("a record").seq;
+        state.damaged.insert(seq);
+        seq
+    }
+
+    fn left_seqs(&self) -> HashSet<Seq> {
+        let state = self.0.lock();
+        let done: HashSet<Seq> = state.done.iter().copied().collect();
+        state.records.iter().map(|stored| stored.seq).filter(|seq| !done.contains(seq)).collect()
     }
 
     pub(crate) fn left(&self) -> Vec<RecordKind> {
@@ -57,14 +74,20 @@ impl Journal for FakeJournal {
         after: Option<Seq>,
         max_bytes: usize,
         max_records: usize,
-    ) -> BoxFuture<'static, Result<Vec<Stored>, String>> {
+    ) -> BoxFuture<'static, Result<Vec<Stored>, Unread>> {
         let state = self.0.lock();
         let done: HashSet<Seq> = state.done.iter().copied().collect();
         let mut bytes = 0;
+        let behind = |stored: &&Stored| after.is_none_or(|after| stored.seq > after) && !done.contains(&stored.seq);
+        let first = state.records.iter().find(behind).map(|stored| stored.seq);
+        if let Some(damaged) = first.filter(|first| state.damaged.contains(first)) {
+            return Box::pin(async move { Err(Unread::Damaged(damaged)) });
+        }
         let read = state
             .records
             .iter()
-            .filter(|stored| after.is_none_or(|after| stored.seq > after) && !done.contains(&stored.seq))
+            .filter(behind)
+            .take_while(|stored| !state.damaged.contains(&stored.seq))
             .take(max_records.min(3)) // so that a restart takes many steps
             .take_while(|stored| {
                 let first = bytes == 0;
@@ -179,6 +202,7 @@ struct World {
     store: Arc<FakeStore>,
     clock: Arc<ManualClock>,
     rng: SeededRng,
+    meter: Meter,
     epochs: u32,
     keys: KeyRing,
     writer: Arc<Writer>,
@@ -190,9 +214,11 @@ struct World {
 impl World {
     fn new(seed: u64) -> Self {
         let (journal, store, clock) = (Arc::default(), Arc::default(), ManualClock::at(NOON));
-        let (writer, ticketer, uploader) = process(&journal, &store, &clock, 0);
+        let meter = Meter::new();
+        let (writer, ticketer, uploader) = process(&journal, &store, &clock, 0, &meter);
         let keys = KeyRing::new(Arc::new(TestSealer(SeededRng::new(seed))), 100);
-        Self { journal, store, clock, rng: SeededRng::new(seed), epochs: 0, keys, writer, ticketer, uploader, sent: 0 }
+        let rng = SeededRng::new(seed);
+        Self { journal, store, clock, meter, rng, epochs: 0, keys, writer, ticketer, uploader, sent: 0 }
     }
 
     /// Dies and comes back; of the last marks only some are durable.
@@ -200,7 +226,9 @@ impl World {
         let kept = usize::try_from(self.rng.next() % 8).expect("small");
         self.journal.crash(kept);
         self.epochs += 1;
-        (self.writer, self.ticketer, self.uploader) = process(&self.journal, &self.store, &self.clock, self.epochs);
+        self.meter = Meter::new();
+        (self.writer, self.ticketer, self.uploader) =
+            process(&self.journal, &self.store, &self.clock, self.epochs, &self.meter);
         self.keys = KeyRing::new(Arc::new(TestSealer(SeededRng::new(self.rng.next()))), 100);
     }
 
@@ -237,22 +265,34 @@ impl World {
     /// Every committed fragment is where its header says; keys precede objects, objects precede index lines; every leaf
     /// is in the index once.
     fn check(&self) {
+        assert_eq!(self.check_whole() as u64, 2 * self.sent, "a leaf is missing");
+    }
+
+    /// The same of everything that is not damaged; gives how many leaves are in the index.
+    fn check_whole(&self) -> usize {
         let (journal, store) = (self.journal.0.lock(), self.store.0.lock());
+        let whole = |stored: &&Stored| !journal.damaged.contains(&stored.seq);
         assert!(!store.differed, "an attempt had other bytes than the one before");
         let at: HashMap<&str, usize> =
             store.order.iter().enumerate().map(|(at, (_, name))| (name.as_str(), at)).collect();
-        for stored in journal.records.iter().filter(|stored| stored.kind == RecordKind::Fragment) {
+        let keys_lost = journal.records.iter().any(|stored| stored.kind == RecordKind::Key && !whole(&stored));
+        for stored in journal.records.iter().filter(whole).filter(|stored| stored.kind == RecordKind::Fragment) {
             let (header, rest): (FragmentHeader, _) = record::unpack(&stored.body).expect("fragment");
             let object = store.objects.get(&header.object).unwrap_or_else(|| panic!("{} is missing", header.object));
             let start = usize::try_from(header.offset).expect("small");
             assert_eq!(object.slice(start..start + rest.len()), rest, "{}", header.object);
-            let key = at.iter().find(|(name, _)| name.ends_with(&format!("/{}.age", header.key))).expect("its key");
-            assert!(*key.1 < at[header.object.as_str()], "keys first");
+            match at.iter().find(|(name, _)| name.ends_with(&format!("/{}.age", header.key))) {
+                Some(key) => assert!(*key.1 < at[header.object.as_str()], "keys first"),
+                None => assert!(keys_lost, "its key is missing"),
+            }
         }
-        let mut sealed = HashSet::new();
-        for stored in journal.records.iter().filter(|stored| stored.kind == RecordKind::Seal) {
+        let mut sealed = HashMap::new();
+        for stored in journal.records.iter().filter(whole).filter(|stored| stored.kind == RecordKind::Seal) {
             let (header, _): (SealHeader, _) = record::unpack(&stored.body).expect("seal");
-            assert!(sealed.insert(header.name.clone()), "{} was sealed twice", header.name);
+            if let Some(before) = sealed.insert(header.name.clone(), header.claims.clone()) {
+                let allowed = !journal.damaged.is_empty() && before == header.claims;
+                assert!(allowed, "{} was sealed twice", header.name);
+            }
         }
         let mut leaves: BTreeMap<(String, u64), usize> = BTreeMap::new();
         for (name, bytes) in store.objects.iter().filter(|(name, _)| name.contains("index/v1/account=default/dt=")) {
@@ -262,12 +302,15 @@ impl World {
                 let epoch = name.rsplit('-').nth(1).expect("epoch").to_owned();
                 *leaves.entry((epoch, row.leaf)).or_default() += 1;
                 if let Some(object) = row.object_key {
-                    assert!(at[object.as_str()] < at[name.as_str()], "objects before their lines");
+                    match at.get(object.as_str()) {
+                        Some(object) => assert!(*object < at[name.as_str()], "objects before their lines"),
+                        None => assert!(!journal.damaged.is_empty(), "{object} is missing"),
+                    }
                 }
             }
         }
         assert!(leaves.values().all(|count| *count == 1), "a leaf is in the index twice");
-        assert_eq!(leaves.len() as u64, 2 * self.sent, "a leaf is missing");
+        leaves.len()
     }
 }
 
@@ -276,6 +319,7 @@ fn process<S: VaultStore + 'static>(
     store: &Arc<S>,
     clock: &Arc<ManualClock>,
     epoch: u32,
+    meter: &Meter,
 ) -> (Arc<Writer>, VaultTicketer, Uploader) {
     let writer = Arc::new(Writer::new(Names::new("p", "gw", &format!("E{epoch:04}")), 1000));
     let ticketer = VaultTicketer::new(writer.clone(), UriBase("s3://b/".into()), "vault".into());
@@ -288,7 +332,7 @@ fn process<S: VaultStore + 'static>(
         rng: Arc::new(SeededRng::new(u64::from(epoch))),
         pace: Pace { object_age: Duration::from_secs(120), index_interval: Duration::from_secs(60) },
     };
-    (writer, ticketer, Uploader::new(parts, &Meter::new()))
+    (writer, ticketer, Uploader::new(parts, meter))
 }
 
 fn kinds(world: &World) -> Vec<ObjectKind> {
@@ -487,7 +531,8 @@ async fn s3_faults_lose_nothing() {
     let store = Arc::new(store);
     let mut world = World::new(11);
     for round in 0..3 {
-        (world.writer, world.ticketer, world.uploader) = process(&world.journal, &store, &world.clock, round);
+        (world.writer, world.ticketer, world.uploader) =
+            process(&world.journal, &store, &world.clock, round, &world.meter);
         world.keys = KeyRing::new(Arc::new(TestSealer(SeededRng::new(u64::from(round)))), 100);
         for n in 0..6 {
             world.send(&format!("s{}", n % 3), 100, n == 5);
@@ -501,7 +546,7 @@ async fn s3_faults_lose_nothing() {
         }
         world.journal.crash(0);
     }
-    (world.writer, world.ticketer, world.uploader) = process(&world.journal, &store, &world.clock, 9);
+    (world.writer, world.ticketer, world.uploader) = process(&world.journal, &store, &world.clock, 9, &world.meter);
     fake.state.lock().faults.clear();
     world.settle().await;
     assert!(world.journal.left().is_empty(), "{:?} {:?}", world.journal.left(), fake.state.lock().log);

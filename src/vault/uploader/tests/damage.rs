@@ -1,0 +1,213 @@
+use super::*;
+
+/// Everything but `lost` is stored and done; `lost` is told, and never done.
+async fn only_these_are_lost(world: &mut World, lost: &[Seq], leaves_lost: u64) {
+    world.settle().await;
+    assert_eq!(world.journal.left_seqs(), lost.iter().copied().collect(), "{:?}", world.journal.left());
+    assert_eq!(world.check_whole() as u64, 2 * world.sent - leaves_lost, "a leaf is missing");
+    let told = format!("tollgate_vault_damaged_records_total{{processor=\"vault\"}} {}", lost.len());
+    assert!(world.meter.render().contains(&told), "{}", world.meter.render());
+}
+
+fn object(world: &World, session: &str) -> Bytes {
+    let store = world.store.0.lock();
+    let mut objects = store.objects.iter().filter(|(name, _)| name.contains(&format!("/{session}/")));
+    objects.find(|(name, _)| name.ends_with(".agev")).expect("an object").1.clone()
+}
+
+/// A fragment that can't be read, wherever it stands, must hold up nobody, be replaced by zeros, and be told as lost.
+#[tokio::test]
+async fn a_damaged_fragment_holds_up_nobody() {
+    for (n, end) in [(0, false), (1, false), (2, false), (2, true)] {
+        let mut world = World::new(20);
+        for part in 0..3 {
+            world.send("a", 10, end && part == 2);
+        }
+        world.send("b", 10, true);
+        let lost = world.journal.damage(RecordKind::Fragment, n);
+        only_these_are_lost(&mut world, &[lost], 0).await;
+        let object = object(&world, "a");
+        let found =
+            (0..3).filter(|part| memchr::memmem::find(&object, format!("<0000000{part}:").as_bytes()).is_some());
+        assert_eq!(found.collect::<Vec<_>>(), (0..3).filter(|part| *part != n).collect::<Vec<_>>());
+        assert_eq!(object.starts_with(b"\0"), n == 0);
+        world.send("a", 10, true);
+        only_these_are_lost(&mut world, &[lost], 0).await;
+    }
+}
+
+/// The only fragment of an object: there is no object, and everything else goes on.
+#[tokio::test]
+async fn an_object_may_be_lost_whole() {
+    let mut world = World::new(21);
+    world.send("a", 10, false);
+    world.send("b", 10, false);
+    let lost = world.journal.damage(RecordKind::Fragment, 0);
+    only_these_are_lost(&mut world, &[lost], 0).await;
+    assert_eq!(kinds(&world).iter().filter(|kind| **kind == ObjectKind::Payload).count(), 1);
+}
+
+/// A key or index lines that can't be read must not hold up objects and other lines.
+#[tokio::test]
+async fn damaged_keys_and_lines_hold_up_nobody() {
+    for (kind, leaves) in [(RecordKind::Key, 0), (RecordKind::Leaf, 2)] {
+        for late in [false, true] {
+            let mut world = World::new(22);
+            world.store.0.lock().faults.extend([Fault::Refused; 2]);
+            for n in 0..4 {
+                world.send(["a", "b"][n % 2], 10, false);
+            }
+            if late {
+                world.uploader.step().await;
+                world.uploader.step().await;
+            }
+            let lost = world.journal.damage(kind, 1);
+            only_these_are_lost(&mut world, &[lost], leaves).await;
+        }
+    }
+}
+
+/// A seal that can't be read back must be made again, with the same bytes.
+#[tokio::test]
+async fn damaged_seals_are_made_again() {
+    for n in [0, 1] {
+        for late in [false, true] {
+            let mut world = World::new(23);
+            world.send("a", 10, false);
+            world.send("a", 10, false);
+            let mut rounds = 0;
+            while world.journal.left().iter().filter(|kind| **kind == RecordKind::Seal).count() == 0 || n == 1 {
+                let seals = world.journal.0.lock().records.iter().filter(|one| one.kind == RecordKind::Seal).count();
+                if seals > n {
+                    break;
+                }
+                world.clock.advance(Duration::from_secs(61));
+                world.uploader.turn(Haste::None).await;
+                while let Some(landed) = world.uploader.flights.next().await {
+                    world.uploader.land(landed);
+                }
+                rounds += 1;
+                assert!(rounds < 100);
+            }
+            if late {
+                // it is read back, but the first attempt fails
+                world.store.0.lock().faults.push_back(Fault::Refused);
+                world.uploader.step().await;
+            }
+            let lost = world.journal.damage(RecordKind::Seal, n);
+            let object_seal_was_read = n == 0 && late;
+            if object_seal_was_read {
+                // what it says is in memory: nothing is lost by it
+                world.settle().await;
+                assert_eq!(world.check_whole(), 4);
+                assert!(world.journal.left().is_empty());
+            } else {
+                only_these_are_lost(&mut world, &[lost], 0).await;
+            }
+        }
+    }
+}
+
+/// A fragment that is damaged after its object was sealed is missing from the object, and from nothing else; its seal
+/// must not be taken for that of a stored object, after a crash either.
+#[tokio::test]
+async fn a_claim_that_is_damaged_is_not_a_claim_that_is_stored() {
+    for crash in [false, true] {
+        let mut world = World::new(24);
+        for _ in 0..3 {
+            world.send("a", 10, false);
+        }
+        for _ in 0..5 {
+            world.uploader.step().await;
+        }
+        world.clock.advance(Duration::from_secs(121));
+        // from now on nothing is written
+        world.store.0.lock().faults.extend([Fault::Refused; 40]);
+        for _ in 0..4 {
+            world.uploader.step().await;
+        }
+        assert!(world.journal.left().contains(&RecordKind::Seal), "sealed, not stored");
+        let lost = world.journal.damage(RecordKind::Fragment, 1);
+        if crash {
+            world.crash();
+        }
+        world.store.0.lock().faults.clear();
+        only_these_are_lost(&mut world, &[lost], 0).await;
+        let object = object(&world, "a");
+        assert!(object.starts_with(b"<00000000:") && object.ends_with(b"<00000002:xxxxxxxxxx>"));
+    }
+}
+
+/// Fragments that come when their object was given up must stay in the spool: they are in no object.
+#[tokio::test]
+async fn a_fragment_that_comes_too_late_is_not_taken_for_stored() {
+    let mut world = World::new(25);
+    world.send("a", 10, false);
+    world.send("a", 10, true);
+    let late = {
+        // the last one is committed much later, as behind a full disk
+        let mut journal = world.journal.0.lock();
+        let at = journal.records.iter().rposition(|stored| stored.kind == RecordKind::Fragment).expect("one");
+        journal.records.remove(at)
+    };
+    world.send("b", 10, true);
+    let lost = world.journal.damage(RecordKind::Key, 1);
+    world.settle().await;
+    world.journal.append(RecordKind::Fragment, "default", late.body);
+    let late = world.journal.0.lock().records.last().expect("one").seq;
+    world.settle().await;
+    assert_eq!(world.journal.left_seqs(), HashSet::from([lost, late]));
+}
+
+/// Whatever is damaged whenever: no fragment is done that is not in its object, and without crashes only what is
+/// damaged is left.
+#[tokio::test]
+async fn any_damage_costs_only_itself() {
+    for seed in 0..120 {
+        let mut world = World::new(seed);
+        let crashes = seed % 2 == 0;
+        for _ in 0..60 {
+            match world.rng.next() % 16 {
+                0 if crashes => world.crash(),
+                1 | 2 => world.store.0.lock().faults.push_back(Fault::Refused),
+                3 => world.clock.advance(Duration::from_secs(130)),
+                4 => {
+                    let pick = world.rng.next();
+                    let mut journal = world.journal.0.lock();
+                    if let Some(at) = (pick as usize).checked_rem(journal.records.len()) {
+                        let seq = journal.records[at].seq;
+                        journal.damaged.insert(seq);
+                    }
+                }
+                5..=9 => drop(world.uploader.step().await),
+                10 => {
+                    let mut journal = world.journal.0.lock();
+                    journal.synced = journal.done.len();
+                }
+                n => {
+                    let session = format!("s{}", world.rng.next() % 4);
+                    world.send(&session, 100, n >= 14);
+                }
+            }
+        }
+        world.store.0.lock().faults.clear();
+        world.settle().await;
+        let (journal, store) = (world.journal.0.lock(), world.store.0.lock());
+        let done: HashSet<Seq> = journal.done.iter().copied().collect();
+        for stored in journal.records.iter().filter(|one| one.kind == RecordKind::Fragment && done.contains(&one.seq)) {
+            let (header, rest): (FragmentHeader, _) = record::unpack(&stored.body).expect("fragment");
+            let start = usize::try_from(header.offset).expect("small");
+            let held = store.objects.get(&header.object).and_then(|object| object.get(start..start + rest.len()));
+            assert_eq!(held, Some(&rest[..]), "seed {seed}: {} is done and not stored", header.object);
+        }
+        drop((journal, store));
+        if !crashes {
+            let (left, journal) = (world.journal.left_seqs(), world.journal.0.lock());
+            let whole =
+                journal.records.iter().filter(|one| left.contains(&one.seq) && !journal.damaged.contains(&one.seq));
+            let left: Vec<_> = whole.map(|one| (one.kind, one.seq)).collect();
+            // the seal of an object whose every fragment is damaged
+            assert!(left.iter().all(|(kind, _)| *kind == RecordKind::Seal), "seed {seed}: {left:?}");
+        }
+    }
+}
