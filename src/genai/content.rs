@@ -5,13 +5,13 @@
 //! For one attribute the first answer holds: credential, the event's own list, the dialect's list, error text, the list
 //! for all, personal id or metadata, then its shape.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::otlp::{Field, Node, NodeKind, Payload, Value};
 
 use super::facts::{ContentAt, ContentPlace, Part};
-use super::item::Attr;
-use super::keys::{Class, GLOBAL, Memo, Role, SetId};
+use super::item::{Attr, Reader};
+use super::keys::{Class, GLOBAL, Listed, Memo, Role, SetId};
 use super::shape;
 use super::vocabulary::{Dialect, EventRule, Vocabulary};
 
@@ -34,26 +34,28 @@ impl<'v, 'p> Finder<'v, 'p> {
         Self { vocabulary, payload }
     }
 
-    /// Content of an item: its attributes (already read), body, events and links.
+    /// Content of the reader's present item: its attributes (already read), body, events and links.
     pub(super) fn item(
         &self,
-        memo: &mut Memo<'v, 'p>,
+        reader: &mut Reader<'v, 'p>,
         node: Node,
-        attrs: &[Attr<'p>],
-        log: Option<(&str, Option<Value<'p>>)>,
         dialect: Option<&Dialect>,
         agent: bool,
     ) -> Vec<ContentPlace> {
         let mut out = Vec::new();
+        let log = (reader.kind == NodeKind::LogRecord).then_some((reader.event, reader.body));
         let event = log.and_then(|(name, _)| self.event(name, dialect));
         let rules = Rules { agent, dialect: dialect.map(|dialect| dialect.set), event };
-        for attr in attrs {
-            let found = judge(memo.class(attr.code), attr.value, rules);
+        let named = if agent { reader.named() } else { HashSet::new() };
+        for attr in &reader.attrs {
+            let class = reader.memo.class(attr.code);
+            let found = judge(class, attr.value, rules).or_else(|| self.named(class, attr, &named));
             push(&mut out, node, ContentAt::Attribute(attr.id), found);
         }
         if let Some(body) = log.and_then(|(_, body)| body) {
             push(&mut out, node, ContentAt::Body, judge_body(body, rules));
         }
+        let memo = &mut reader.memo;
         for child in self.payload.children(node) {
             let event = match self.payload.kind(child) {
                 NodeKind::Event => self.event(self.payload.text(child, Field::Name), dialect),
@@ -63,6 +65,13 @@ impl<'v, 'p> Finder<'v, 'p> {
             self.node(memo, child, Rules { event, ..rules }, &mut out);
         }
         out
+    }
+
+    /// A text whose key another attribute names, and of which nothing else is known.
+    fn named(&self, class: &Class, attr: &Attr<'p>, named: &HashSet<String>) -> Option<(Part, bool)> {
+        let plain = !named.is_empty() && class.is_unknown() && attr.value.as_str().is_some();
+        let key = self.payload.attribute(attr.id).filter(|_| plain && !shape::is_void(attr.value))?.key;
+        named.contains(key).then_some((Part::Other, false))
     }
 
     /// Content of a resource or scope.
@@ -81,14 +90,12 @@ impl<'v, 'p> Finder<'v, 'p> {
     }
 
     fn event(&self, name: &str, dialect: Option<&Dialect>) -> Option<EventRule> {
-        if name.is_empty() {
-            return None;
-        }
         let own = dialect.and_then(|dialect| {
             let bare = name.strip_prefix(dialect.event_prefix.as_str()).unwrap_or(name);
             dialect.events.find(bare).next()
         });
-        own.or_else(|| self.vocabulary.events.find(name).next()).copied()
+        let known = own.or_else(|| self.vocabulary.events.find(name).next().filter(|_| !name.is_empty()));
+        known.copied().or_else(|| dialect?.any_event)
     }
 }
 
@@ -103,14 +110,23 @@ fn judge(class: &Class, value: Value<'_>, rules: Rules) -> Option<(Part, bool)> 
     }
     let number = matches!(value, Value::Bool(_) | Value::Int(_) | Value::Double(_));
     let set = rules.event.and_then(|event| event.set);
-    if let Some(part) = [set, rules.dialect].into_iter().flatten().find_map(|set| class.content(set)) {
-        return Some((part, true));
+    let keeps = |listed: &Listed| {
+        // ids and names among a family of content; numbers of a family that is nobody's words
+        (listed.named && shape::is_label_value(value)) || (number && listed.wild && listed.part == Part::Other)
+    };
+    // a key that may hold any part holds the one of its event
+    let part = |listed: &Listed| match rules.event.filter(|event| event.set.is_none()) {
+        Some(event) if listed.part == Part::Other => event.part,
+        _ => listed.part,
+    };
+    if let Some(listed) = [set, rules.dialect].into_iter().flatten().find_map(|set| class.content(set)) {
+        return (!keeps(&listed)).then_some((part(&listed), true));
     }
     if matches!(class.role, Role::ErrorText | Role::Redact) {
         return None;
     }
-    if let Some(part) = class.content(GLOBAL) {
-        return (rules.agent || !number).then_some((part, true));
+    if let Some(listed) = class.content(GLOBAL) {
+        return (!keeps(&listed) && (rules.agent || !number)).then_some((part(&listed), true));
     }
     let label = class.role == Role::Label && shape::is_known_label_value(value);
     if number || label || class.role == Role::Pii {

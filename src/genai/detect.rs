@@ -13,6 +13,7 @@ use super::vocabulary::Compiler;
 pub(super) struct Clause {
     scope: Names,
     not_scope: Names,
+    schema: Names,
     resource: Vec<(Slot, Names)>,
     has: u128,
     lacks: u128,
@@ -21,6 +22,7 @@ pub(super) struct Clause {
     span_event: Names,
     log: Names,
     log_body: Names,
+    event_is_scope: bool,
     metric: Names,
 }
 
@@ -29,6 +31,7 @@ impl Clause {
         Self {
             scope: compiler.names(&clause.scope),
             not_scope: compiler.names(&clause.not_scope),
+            schema: compiler.names(&clause.schema),
             resource: clause.resource.iter().map(|(key, list)| (compiler.slot(key), compiler.names(list))).collect(),
             has: compiler.mark(&clause.has),
             lacks: compiler.mark(&clause.lacks),
@@ -37,6 +40,7 @@ impl Clause {
             span_event: compiler.names(&clause.span_event),
             log: compiler.names(&clause.log),
             log_body: compiler.names(&clause.log_body),
+            event_is_scope: clause.event_is_scope,
             metric: compiler.names(&clause.metric),
         }
     }
@@ -50,6 +54,7 @@ impl Clause {
     pub(super) fn allows(&self, reader: &Reader<'_, '_>) -> bool {
         (self.scope.is_empty() || self.scope.matches(reader.scope_name))
             && !self.not_scope.matches(reader.scope_name)
+            && (self.schema.is_empty() || self.schema.matches(reader.schema_url))
             && self.resource.iter().all(|(slot, names)| {
                 let value = reader.on_resource(*slot).and_then(|value| value.as_str());
                 value.is_some_and(|value| names.matches(value))
@@ -64,6 +69,7 @@ impl Clause {
             && named(&self.span, reader, NodeKind::Span)
             && named(&self.metric, reader, NodeKind::DataPoint)
             && (self.log.is_empty() || (reader.kind == NodeKind::LogRecord && self.log.matches(reader.event)))
+            && (!self.event_is_scope || (reader.kind == NodeKind::LogRecord && reader.event == reader.scope_name))
             && (self.log_body.is_empty() || body(reader).is_some_and(|body| self.log_body.matches(body)))
             && (self.span_event.is_empty() || self.has_event(reader))
     }

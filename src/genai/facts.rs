@@ -278,6 +278,8 @@ pub struct ItemFacts {
     pub status: Option<u16>,
     /// A permission's outcome as sent (`accept`, `reject`, `denied` …).
     pub decision: Option<String>,
+    /// Numbers and ids taken out of content, with the attributes they are written to.
+    pub extracted: Vec<(&'static str, serde_json::Value)>,
     /// Content to be stripped, in order of nodes and attributes. Places on a shared node (resource, scope) stand in the
     /// first item below it that is an agent's, else in the first item.
     pub content: Vec<ContentPlace>,

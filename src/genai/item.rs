@@ -1,23 +1,24 @@
 //! **What**: [`Reader`]: one item of a payload, its attributes sorted into slots, with its scope and resource.
 //! **Invariants**: buffers are reused; one hash lookup per attribute; scope and resource are read when they change.
 
-use std::collections::HashMap;
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
 
 use crate::hex;
 use crate::otlp::{AttrId, Field, Node, NodeKind, Payload, Value};
 
+use super::inside;
 use super::json_body;
 use super::keys::{Memo, Slot};
+use super::named;
 use super::shape;
 use super::sources::{Source, SourceList};
 use super::vocabulary::Vocabulary;
 
-/// Longest JSON text that is looked into for a number, bytes.
-const JSON_BYTES: usize = 1 << 20;
 /// Longest id that is carried as it is, bytes; longer ones end in their digest.
 const ID_BYTES: usize = 512;
 /// Longest JSON text of a log body that is looked into, bytes.
-const BODY_BYTES: usize = 32 << 10;
+const BODY_BYTES: usize = 1 << 20;
 /// Longest log body that may be an event's name, bytes.
 const NAME_BYTES: usize = 128;
 
@@ -79,6 +80,7 @@ pub(super) struct Reader<'v, 'p> {
     scope: Option<Node>,
     pub(super) scope_name: &'p str,
     pub(super) scope_version: &'p str,
+    pub(super) schema_url: &'p str,
     /// Dialect and clause of every clause that scope and resource allow.
     pub(super) possible: Vec<(usize, usize)>,
     pub(super) node: Option<Node>,
@@ -89,6 +91,8 @@ pub(super) struct Reader<'v, 'p> {
     pub(super) body: Option<Value<'p>>,
     pub(super) marks: u128,
     pub(super) attrs: Vec<Attr<'p>>,
+    /// Texts of the present item that were looked into, by slot.
+    parsed: RefCell<Vec<((Slot, bool), Option<serde_json::Value>)>>,
 }
 
 impl<'v, 'p> Reader<'v, 'p> {
@@ -103,6 +107,7 @@ impl<'v, 'p> Reader<'v, 'p> {
             scope: None,
             scope_name: "",
             scope_version: "",
+            schema_url: "",
             possible: Vec::new(),
             node: None,
             kind: NodeKind::Span,
@@ -111,6 +116,7 @@ impl<'v, 'p> Reader<'v, 'p> {
             body: None,
             marks: 0,
             attrs: Vec::new(),
+            parsed: RefCell::default(),
         }
     }
 
@@ -123,6 +129,7 @@ impl<'v, 'p> Reader<'v, 'p> {
         self.kind = payload.kind(node);
         self.slots.clear();
         self.attrs.clear();
+        self.parsed.get_mut().clear();
         self.marks = 0;
         for attribute in payload.attributes(node) {
             let code = self.memo.code(attribute.key);
@@ -145,13 +152,20 @@ impl<'v, 'p> Reader<'v, 'p> {
                 self.enter_body();
                 let attribute = self.slots.get(self.vocabulary.event_name).and_then(|value| value.as_str());
                 let body = self.body.and_then(|body| body.as_str()).filter(|body| body.len() <= NAME_BYTES);
-                let candidates = [Some(payload.text(node, Field::EventName)), attribute, body];
+                // the attribute first: some put a line of source code into the field
+                let candidates = [attribute, Some(payload.text(node, Field::EventName)), body];
                 self.event = candidates.into_iter().flatten().find(|name| !name.is_empty()).unwrap_or("");
             }
             NodeKind::DataPoint => {
                 self.name = payload.parent(node).map_or("", |metric| payload.text(metric, Field::Name));
             }
-            _ => self.name = payload.text(node, Field::Name),
+            _ => {
+                self.name = payload.text(node, Field::Name);
+                let slot = self.vocabulary.span_name;
+                if !self.name.is_empty() && self.slots.get(slot).is_none() {
+                    self.slots.set(slot, Value::Str(self.name));
+                }
+            }
         }
     }
 
@@ -201,6 +215,7 @@ impl<'v, 'p> Reader<'v, 'p> {
         self.scope = Some(scope);
         self.scope_name = self.payload.text(scope, Field::Name);
         self.scope_version = self.payload.text(scope, Field::Version);
+        self.schema_url = self.payload.text(scope, Field::SchemaUrl);
         let mut possible = std::mem::take(&mut self.possible);
         possible.clear();
         for (at, dialect) in self.vocabulary.dialects.iter().enumerate() {
@@ -222,15 +237,41 @@ impl<'v, 'p> Reader<'v, 'p> {
 
     fn at(&self, source: &Source) -> Option<Value<'p>> {
         let value = if source.on_resource { self.on_resource(source.slot) } else { self.value(source.slot) };
-        value.filter(|value| !shape::is_void(*value))
+        value.filter(|value| !shape::is_void(*value) && (!source.text || value.as_str().is_some()))
+    }
+
+    /// Keys that hold the caller's words because another attribute says so.
+    pub(super) fn named(&self) -> HashSet<String> {
+        let (schema, template) = self.vocabulary.named_by;
+        let text = |slot| self.value(slot).and_then(|value| value.as_str());
+        named::names(text(schema), text(template))
+    }
+
+    /// What stands at a place inside an attribute's structure or JSON text, which is parsed once.
+    fn inside(&self, source: &Source, value: Value<'p>) -> Option<serde_json::Value> {
+        let key = (source.slot, source.on_resource);
+        let mut parsed = self.parsed.borrow_mut();
+        let at = parsed.iter().position(|(known, _)| *known == key).unwrap_or_else(|| {
+            parsed.push((key, inside::parse(value)));
+            parsed.len() - 1
+        });
+        inside::at(parsed.get(at)?.1.as_ref()?, &source.json).cloned()
+    }
+
+    /// The text of one source.
+    pub(super) fn text_at(&self, source: &Source) -> Option<String> {
+        let value = self.at(source)?;
+        if source.json.is_empty() { text_of(value) } else { inside::text(&self.inside(source, value)?).map(bounded) }
     }
 
     /// The text of the first source that has one.
     pub(super) fn text(&self, sources: &SourceList) -> Option<String> {
-        sources.iter().find_map(|source| {
-            let value = self.at(source)?;
-            if source.json.is_empty() { text_of(value) } else { json_text(&json_at(value, &source.json)?) }
-        })
+        sources.iter().find_map(|source| self.text_at(source))
+    }
+
+    /// A number or text of one source inside content, as it stands there.
+    pub(super) fn taken(&self, source: &Source) -> Option<serde_json::Value> {
+        self.inside(source, self.at(source)?).filter(|found| found.is_number() || found.is_string())
     }
 
     /// The same, else from the resource.
@@ -258,7 +299,7 @@ impl<'v, 'p> Reader<'v, 'p> {
             let number = if source.json.is_empty() {
                 Some(value.as_count())
             } else {
-                json_at(value, &source.json).map(|found| found.as_i64())
+                self.inside(source, value).map(|found| inside::count(&found))
             };
             match number {
                 None => {}
@@ -274,7 +315,7 @@ impl<'v, 'p> Reader<'v, 'p> {
 pub(super) fn text_of(value: Value<'_>) -> Option<String> {
     match value {
         Value::Str("") | Value::Empty | Value::Map(_) | Value::Bytes(_) => None,
-        Value::Str(text) => Some(bounded(text)),
+        Value::Str(text) => Some(bounded(text.to_owned())),
         Value::Bool(value) => Some(value.to_string()),
         Value::Int(value) => Some(value.to_string()),
         Value::Double(value) => Some(value.to_string()),
@@ -282,42 +323,15 @@ pub(super) fn text_of(value: Value<'_>) -> Option<String> {
     }
 }
 
-fn bounded(text: &str) -> String {
+fn bounded(text: String) -> String {
     use sha2::{Digest, Sha256};
     if text.len() <= ID_BYTES {
-        return text.to_owned();
+        return text;
     }
     let cut = (0..=ID_BYTES).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
     let mut out = text.get(..cut).unwrap_or("").to_owned();
     hex::push(&mut out, &Sha256::digest(text.as_bytes()));
     out
-}
-
-fn json_at(value: Value<'_>, path: &[String]) -> Option<serde_json::Value> {
-    if let Value::Map(_) = value {
-        let (first, rest) = path.split_first()?;
-        let entry = value.entries().find(|(key, _)| key == first)?.1;
-        return if rest.is_empty() { json_scalar(entry) } else { json_at(entry, rest) };
-    }
-    let text = value.as_str().filter(|text| text.len() <= JSON_BYTES)?;
-    let json: serde_json::Value = serde_json::from_str(text).ok()?;
-    path.iter().try_fold(&json, |json, step| json.get(step)).cloned()
-}
-
-fn json_scalar(value: Value<'_>) -> Option<serde_json::Value> {
-    match value {
-        Value::Str(text) => Some(text.into()),
-        Value::Int(number) => Some(number.into()),
-        _ => None,
-    }
-}
-
-fn json_text(json: &serde_json::Value) -> Option<String> {
-    match json {
-        serde_json::Value::String(text) if !text.is_empty() => Some(bounded(text)),
-        serde_json::Value::Number(number) => Some(number.to_string()),
-        _ => None,
-    }
 }
 
 /// Trace and span id of an item, as one key.

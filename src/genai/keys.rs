@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use super::facts::Part;
-use super::pattern::PatternMap;
+use super::pattern::{self, PatternMap};
 
 /// Index of a value the vocabulary reads.
 pub(super) type Slot = u16;
@@ -31,13 +31,18 @@ pub enum Role {
     Secret,
 }
 
+/// How much a pattern tells about the keys that fit it: a literal most, one with a star least.
+pub(super) type Weight = u8;
+
 /// One thing known about keys of a pattern.
 #[derive(Clone, Copy)]
 pub(super) enum KeyFact {
     Slot(Slot),
     Mark(u32),
-    Role(Role),
-    Content(SetId, Part),
+    Role(Role, Weight),
+    /// Names a session, turn, user or tenant.
+    Identity,
+    Content(SetId, Part, Weight),
 }
 
 /// All that is known about one key.
@@ -47,7 +52,9 @@ pub(super) struct Class {
     /// One bit per `has`/`lacks` list of the detection clauses.
     pub(super) marks: u128,
     pub(super) role: Role,
-    content: Vec<(SetId, Part)>,
+    /// The weight of the best pattern that says label or id; 0 = none.
+    label: Weight,
+    content: Vec<(SetId, Part, Weight)>,
 }
 
 impl Class {
@@ -57,17 +64,39 @@ impl Class {
             match *fact {
                 KeyFact::Slot(slot) => class.slot = Some(slot),
                 KeyFact::Mark(bit) => class.marks |= 1_u128.checked_shl(bit).unwrap_or(0),
-                KeyFact::Role(role) => class.role = class.role.max(role),
-                KeyFact::Content(set, part) => class.content.push((set, part)),
+                KeyFact::Role(role, weight) => {
+                    class.role = class.role.max(role);
+                    if role == Role::Label {
+                        class.label = class.label.max(weight);
+                    }
+                }
+                KeyFact::Identity => class.label = pattern::LITERAL,
+                KeyFact::Content(set, part, weight) => class.content.push((set, part, weight)),
             }
         }
         class
     }
 
-    /// The part that this key holds by the list `set`; the first pattern of the list that fits decides.
-    pub(super) fn content(&self, set: SetId) -> Option<Part> {
-        self.content.iter().find(|(id, _)| *id == set).map(|(_, part)| *part)
+    /// Whether nothing is known of the key's role.
+    pub(super) fn is_unknown(&self) -> bool {
+        self.role == Role::Unknown && self.label == 0
     }
+
+    /// The part that this key holds by the list `set`; the first pattern of the list that fits decides.
+    pub(super) fn content(&self, set: SetId) -> Option<Listed> {
+        let (_, part, weight) = self.content.iter().find(|(id, ..)| *id == set)?;
+        Some(Listed { part: *part, wild: *weight == pattern::WILD, named: self.label > *weight })
+    }
+}
+
+/// What a content list says about a key.
+#[derive(Clone, Copy)]
+pub(super) struct Listed {
+    pub(super) part: Part,
+    /// By a pattern with a star.
+    pub(super) wild: bool,
+    /// A pattern that tells more says that the key holds a label or an id.
+    pub(super) named: bool,
 }
 
 /// Everything known about keys.

@@ -7,9 +7,11 @@ mod calls;
 mod content;
 mod detect;
 pub mod facts;
+mod inside;
 mod item;
 mod json_body;
 mod keys;
+mod named;
 mod pattern;
 mod read;
 mod schema;
@@ -24,7 +26,7 @@ mod tests;
 
 use std::sync::Arc;
 
-use crate::otlp::{NodeKind, Payload, Signal};
+use crate::otlp::{Payload, Signal};
 use crate::pipeline::Batch;
 
 use calls::Entry;
@@ -46,8 +48,7 @@ pub fn facts(vocabulary: &Vocabulary, payload: &Payload) -> Facts {
         let dialect = detect::dialect(&reader).and_then(|at| vocabulary.dialects.get(at));
         let mut facts = read::item(&reader, node, dialect);
         if dialect.is_some() && payload.signal() != Signal::Metrics {
-            let log = (reader.kind == NodeKind::LogRecord).then_some((reader.event, reader.body));
-            facts.content = finder.item(&mut reader.memo, node, &reader.attrs, log, dialect, true);
+            facts.content = finder.item(&mut reader, node, dialect, true);
         }
         entries.push(Entry { facts, dialect });
     }
@@ -68,8 +69,7 @@ fn rest<'v, 'p>(reader: &mut Reader<'v, 'p>, finder: &Finder<'v, 'p>, entries: &
         shared.tell(payload, at, node, agent);
         if entry.dialect.is_none() {
             reader.enter(node);
-            let log = (reader.kind == NodeKind::LogRecord).then_some((reader.event, reader.body));
-            entry.facts.content = finder.item(&mut reader.memo, node, &reader.attrs, log, None, agent);
+            entry.facts.content = finder.item(reader, node, None, agent);
         }
     }
     for (node, at, agent) in shared.owners().rev() {

@@ -71,6 +71,20 @@ fn flush(literal: &mut String, tokens: &mut Vec<Token>) {
     }
 }
 
+/// Weight of a literal key.
+pub(super) const LITERAL: u8 = 3;
+/// Weight of a pattern with a star.
+pub(super) const WILD: u8 = 1;
+
+/// How much `pattern` tells about the keys that fit it.
+pub(super) fn weight(pattern: &str) -> u8 {
+    match Pattern::new(pattern) {
+        pattern if pattern.literal().is_some() => LITERAL,
+        pattern if pattern.tokens.contains(&Token::Star) => WILD,
+        _ => 2,
+    }
+}
+
 /// Greedy: after a star, the leftmost place where the tokens up to the next star fit is the right one.
 fn matches(tokens: &[Token], key: &[u8]) -> bool {
     let mut parts = tokens.split(|token| *token == Token::Star);
@@ -128,8 +142,14 @@ fn floating<'k>(tokens: &[Token], key: &'k [u8], last: bool) -> Option<&'k [u8]>
 /// Patterns, each with a value; looked up by literal, else by the first segment.
 pub(super) struct PatternMap<T> {
     literals: HashMap<Box<str>, Vec<T>>,
-    by_segment: HashMap<Box<str>, Vec<(Pattern, T)>>,
-    loose: Vec<(Pattern, T)>,
+    by_segment: HashMap<Box<str>, Vec<Wild<T>>>,
+    loose: Vec<Wild<T>>,
+}
+
+/// A pattern with the values of all entries that have it: it is matched once.
+struct Wild<T> {
+    pattern: Pattern,
+    values: Vec<T>,
 }
 
 impl<T> Default for PatternMap<T> {
@@ -146,9 +166,13 @@ impl<T: Clone> PatternMap<T> {
             self.literals.entry(literal.into()).or_default().push(value);
             return;
         }
-        match pattern.prefix().split_once('.') {
-            Some((segment, _)) => self.by_segment.entry(segment.into()).or_default().push((pattern, value)),
-            None => self.loose.push((pattern, value)),
+        let list = match pattern.prefix().split_once('.') {
+            Some((segment, _)) => self.by_segment.entry(segment.into()).or_default(),
+            None => &mut self.loose,
+        };
+        match list.iter_mut().find(|wild| wild.pattern == pattern) {
+            Some(wild) => wild.values.push(value),
+            None => list.push(Wild { pattern, values: vec![value] }),
         }
     }
 
@@ -162,7 +186,7 @@ impl<T: Clone> PatternMap<T> {
         let segment = key.split_once('.').map_or(key, |(segment, _)| segment);
         let wild = self.by_segment.get(segment).into_iter().flatten().chain(&self.loose);
         let literal = self.literals.get(key).into_iter().flatten();
-        literal.chain(wild.filter(move |(pattern, _)| pattern.matches(key)).map(|(_, value)| value))
+        literal.chain(wild.filter(move |wild| wild.pattern.matches(key)).flat_map(|wild| &wild.values))
     }
 }
 

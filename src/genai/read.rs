@@ -9,7 +9,7 @@ use super::facts::{Call, ItemFacts, PriceContext, Usage};
 use super::item::{Count, Reader, text_of};
 use super::schema::Is;
 use super::shape;
-use super::sources::{SourceList, Sources, UsageSources};
+use super::sources::{Emitter, SourceList, Sources, UsageSources};
 use super::vocabulary::{CallRule, Dialect};
 
 /// Stop reasons that mean failure.
@@ -25,6 +25,8 @@ pub(super) fn item(reader: &Reader<'_, '_>, node: Node, dialect: Option<&Dialect
     identity(reader, sources, &mut facts);
     if let Some(dialect) = dialect.filter(|_| reader.kind != NodeKind::DataPoint) {
         call(reader, dialect, &mut facts);
+        let taken = reader.vocabulary.extract.iter();
+        facts.extracted = taken.filter_map(|(source, to)| Some((*to, reader.taken(source)?))).collect();
         outcome(reader, sources, &mut facts);
     }
     facts
@@ -69,6 +71,7 @@ fn blank(node: Node) -> ItemFacts {
         error: None,
         status: None,
         decision: None,
+        extracted: Vec::new(),
         content: Vec::new(),
     }
 }
@@ -106,13 +109,21 @@ fn call(reader: &Reader<'_, '_>, dialect: &Dialect, facts: &mut ItemFacts) {
     if let Some(rule) = rule {
         settle(reader, rule, facts);
     }
+    if matches!(facts.call, Call::Model | Call::ModelCopy | Call::Agent) {
+        facts.tool = None; // what the dialect's key names there is the agent or workflow
+    }
     if matches!(facts.call, Call::Model | Call::ModelCopy) || facts.billable {
         facts.context = context(reader, sources);
         facts.reported_cost = reader.label(&sources.cost).filter(|text| is_decimal(text));
         let usage = &dialect.usage;
-        let provider = facts.provider.as_deref();
-        facts.input_includes_cached = usage.includes_cached(reader.scope_name, reader.scope_version, provider);
-        facts.output_includes_reasoning = usage.output_includes_reasoning;
+        let emitter = Emitter {
+            scope: reader.scope_name,
+            version: reader.scope_version,
+            provider: facts.provider.as_deref(),
+            marks: reader.marks,
+        };
+        facts.input_includes_cached = usage.includes_cached(emitter);
+        facts.output_includes_reasoning = usage.includes_reasoning(emitter);
         facts.total_by_provider = usage.total_by_provider;
         facts.call_key = call_key(reader, facts);
     }
@@ -127,6 +138,7 @@ fn holds(rule: &CallRule, reader: &Reader<'_, '_>, event: &str, facts: &ItemFact
         && (rule.log.is_empty() || (reader.kind == NodeKind::LogRecord && rule.log.matches(event)))
         && (rule.operation.is_empty() || rule.operation.matches(operation))
         && equal(&rule.equals, reader)
+        && (!rule.root || (reader.kind == NodeKind::Span && reader.payload.parent_span_id(facts.node).is_empty()))
         && (!rule.usage || facts.usage.reported())
 }
 
@@ -162,19 +174,19 @@ fn default_operation(call: Call) -> Option<&'static str> {
 /// Today's word for the operation; a span kind without one stays unnamed.
 fn operation(reader: &Reader<'_, '_>, sources: &SourceList) -> Option<String> {
     let vocabulary = reader.vocabulary;
-    reader.values(sources).find_map(|(source, value)| {
-        let text = value.as_str()?;
+    sources.iter().find_map(|source| {
+        let text = reader.text_at(source)?;
         let known = vocabulary.operations.get(&text.to_lowercase()).cloned();
-        known.or_else(|| (source.slot == vocabulary.operation_name && shape::is_label(text)).then(|| text.to_owned()))
+        known.or_else(|| (source.slot == vocabulary.operation_name && shape::is_label(&text)).then_some(text))
     })
 }
 
 fn provider(reader: &Reader<'_, '_>, dialect: &Dialect) -> Option<String> {
     let mut told = false;
-    for (_, value) in reader.values(&dialect.sources.provider) {
+    for name in dialect.sources.provider.iter().filter_map(|source| reader.text_at(source)) {
         told = true;
-        let name = value.as_str().filter(|name| name.len() <= shape::LABEL_BYTES);
-        if let Some(provider) = name.and_then(|name| reader.vocabulary.provider(name)) {
+        let name = Some(name).filter(|name| name.len() <= shape::LABEL_BYTES);
+        if let Some(provider) = name.and_then(|name| reader.vocabulary.provider(&name)) {
             return Some(provider);
         }
     }
@@ -246,7 +258,7 @@ fn outcome(reader: &Reader<'_, '_>, sources: &Sources, facts: &mut ItemFacts) {
     facts.status = reader.values(&sources.status).find_map(|(_, value)| {
         value.as_count().and_then(|code| u16::try_from(code).ok()).filter(|code| (100..=599).contains(code))
     });
-    let success = reader.values(&sources.success).find_map(|(_, value)| truth(value));
+    let success = reader.values(&sources.success).find_map(|(_, value)| outcome_word(value));
     let mut said = false;
     for (_, value) in reader.values(&sources.error) {
         match truth(value) {
@@ -259,6 +271,15 @@ fn outcome(reader: &Reader<'_, '_>, sources: &Sources, facts: &mut ItemFacts) {
     let stopped = facts.finish.as_deref().is_some_and(|finish| FAILED_STOPS.contains(&finish));
     let status = reader.kind == NodeKind::Span && reader.payload.status_code(facts.node) == 2;
     facts.failed |= said || stopped || status || success == Some(false);
+}
+
+/// Success as a truth or as a word.
+fn outcome_word(value: Value<'_>) -> Option<bool> {
+    match value {
+        Value::Str("success" | "ok" | "OK") => Some(true),
+        Value::Str("error" | "failed" | "failure") => Some(false),
+        _ => truth(value),
+    }
 }
 
 fn truth(value: Value<'_>) -> Option<bool> {

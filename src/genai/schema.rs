@@ -31,7 +31,30 @@ pub(super) struct Data {
     pub(super) events: Vec<Event>,
     /// What identifies an item, whatever the dialect; a dialect's own lists come first.
     pub(super) identity: Fields,
+    /// Attributes that name others which hold content.
+    pub(super) named_by: NamedBy,
+    /// What stands only inside content and is no content.
+    #[serde(default)]
+    pub(super) extract: Vec<Extract>,
     pub(super) dialects: Vec<Dialect>,
+}
+
+/// Attributes that name others which hold content.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NamedBy {
+    /// A JSON schema: its properties.
+    pub(super) schema: String,
+    /// A message template: the names in braces.
+    pub(super) template: String,
+}
+
+/// A place of a fact, and the attribute that it is written to.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Extract {
+    pub(super) from: String,
+    pub(super) to: String,
 }
 
 /// Roles of attribute keys, whatever the dialect.
@@ -87,7 +110,7 @@ pub(super) struct Event {
     pub(super) body: bool,
 }
 
-/// Where facts stand. Entries are `key`, `resource:key`, or `key#json.path`.
+/// Where facts stand. Entries are `key`, `resource:key`, `text:key`, `key#json.path` or `span.name`.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Fields {
@@ -142,6 +165,8 @@ pub(super) struct UsageKeys {
     pub(super) inclusion: Vec<Inclusion>,
     /// Absent = true.
     pub(super) output_includes_reasoning: Option<bool>,
+    /// Tried in order before `output_includes_reasoning`.
+    pub(super) reasoning_inclusion: Vec<Inclusion>,
     pub(super) total_by_provider: bool,
 }
 
@@ -154,9 +179,15 @@ pub(super) struct Inclusion {
     /// `>=1.2`, `<=0.1.12`, `<2`, `>1`, `0.30.x` or an exact version.
     #[serde(default)]
     pub(super) version: Option<String>,
-    /// Today's provider name.
+    /// Today's provider name, or a pattern of it.
     #[serde(default)]
     pub(super) provider: Option<String>,
+    /// One of these attributes is there.
+    #[serde(default)]
+    pub(super) has: List,
+    /// None of these is.
+    #[serde(default)]
+    pub(super) lacks: List,
     pub(super) value: bool,
 }
 
@@ -166,6 +197,8 @@ pub(super) struct Inclusion {
 pub(super) struct Clause {
     pub(super) scope: List,
     pub(super) not_scope: List,
+    /// Schema URL of the scope.
+    pub(super) schema: List,
     pub(super) resource: BTreeMap<String, List>,
     pub(super) has: List,
     pub(super) lacks: List,
@@ -174,6 +207,8 @@ pub(super) struct Clause {
     pub(super) span_event: List,
     pub(super) log: List,
     pub(super) log_body: List,
+    /// A log event has the name of its scope.
+    pub(super) event_is_scope: bool,
     pub(super) metric: List,
 }
 
@@ -207,6 +242,9 @@ pub(super) struct CallRule {
     /// Only when tokens are reported.
     #[serde(default)]
     pub(super) usage: bool,
+    /// Only a span without a parent.
+    #[serde(default)]
+    pub(super) root: bool,
     /// The same call comes on another signal too.
     #[serde(default)]
     pub(super) twin: bool,

@@ -46,7 +46,14 @@ pub(super) fn is_label_value(value: Value<'_>) -> bool {
 
 /// What a key that is known to hold labels may hold: blanks are fine.
 pub(super) fn is_known_label(text: &str) -> bool {
-    text.len() <= KNOWN_LABEL_BYTES && !looks_json(text) && !text.contains(['\n', '\r'])
+    text.len() <= KNOWN_LABEL_BYTES && !text.contains(['\n', '\r']) && (!looks_json(text) || is_label_list(text))
+}
+
+/// `["tool_calls"]`: some emitters write every list as JSON text.
+fn is_label_list(text: &str) -> bool {
+    text.starts_with('[')
+        && serde_json::from_str::<Vec<std::borrow::Cow<'_, str>>>(text)
+            .is_ok_and(|list| list.iter().all(|one| is_label(one)))
 }
 
 /// The same for a key that is known to hold labels: blanks and short lists are fine.

@@ -4,7 +4,7 @@
 
 use super::keys::Slot;
 use super::pattern::Pattern;
-use super::schema::{Fields, UsageKeys};
+use super::schema::{self, Fields, UsageKeys};
 use super::shape;
 use super::vocabulary::Compiler;
 
@@ -12,17 +12,20 @@ use super::vocabulary::Compiler;
 pub(super) struct Source {
     pub(super) slot: Slot,
     pub(super) on_resource: bool,
+    /// Only a text counts.
+    pub(super) text: bool,
     /// Path into the attribute's JSON text.
-    pub(super) json: Vec<String>,
+    pub(super) json: Vec<Pattern>,
 }
 
 impl Source {
-    /// `key`, `resource:key` or `key#a.b`.
-    fn compile(compiler: &mut Compiler<'_>, text: &str) -> Self {
-        let (on_resource, text) = text.strip_prefix("resource:").map_or((false, text), |key| (true, key));
-        let (key, path) = text.split_once('#').unwrap_or((text, ""));
-        let json = path.split('.').filter(|step| !step.is_empty()).map(str::to_owned).collect();
-        Self { slot: compiler.slot(key), on_resource, json }
+    /// `key`, `resource:key`, `text:key` or `key#a.b`.
+    pub(super) fn compile(compiler: &mut Compiler<'_>, place: &str) -> Self {
+        let (on_resource, place) = place.strip_prefix("resource:").map_or((false, place), |key| (true, key));
+        let (text, place) = place.strip_prefix("text:").map_or((false, place), |key| (true, key));
+        let (key, path) = place.split_once('#').unwrap_or((place, ""));
+        let json = path.split('.').filter(|step| !step.is_empty()).map(Pattern::new).collect();
+        Self { slot: compiler.slot(key), on_resource, text, json }
     }
 }
 
@@ -77,29 +80,65 @@ pub(super) struct UsageSources {
     pub(super) input_audio: SourceList,
     pub(super) output_audio: SourceList,
     pub(super) cache_read_audio: SourceList,
-    pub(super) output_includes_reasoning: bool,
     pub(super) total_by_provider: bool,
     includes_cached: Option<bool>,
     inclusion: Vec<Inclusion>,
+    includes_reasoning: bool,
+    reasoning_inclusion: Vec<Inclusion>,
 }
 
 struct Inclusion {
     scope: Option<Pattern>,
     version: Option<String>,
-    provider: Option<String>,
+    provider: Option<Pattern>,
+    has: u128,
+    lacks: u128,
     value: bool,
+}
+
+/// Who sent a call, for the rules of inclusion.
+#[derive(Clone, Copy)]
+pub(super) struct Emitter<'a> {
+    pub(super) scope: &'a str,
+    pub(super) version: &'a str,
+    pub(super) provider: Option<&'a str>,
+    /// Bits of its attributes.
+    pub(super) marks: u128,
+}
+
+impl Inclusion {
+    fn compile(compiler: &mut Compiler<'_>, rule: &schema::Inclusion) -> Self {
+        Self {
+            scope: rule.scope.as_deref().map(Pattern::new),
+            version: rule.version.clone(),
+            provider: rule.provider.as_deref().map(Pattern::new),
+            has: compiler.mark(&rule.has),
+            lacks: compiler.mark(&rule.lacks),
+            value: rule.value,
+        }
+    }
+
+    fn fits(&self, emitter: Emitter<'_>) -> bool {
+        let provider = |pattern: &Pattern| emitter.provider.is_some_and(|name| pattern.matches(name));
+        self.scope.as_ref().is_none_or(|pattern| pattern.matches(emitter.scope))
+            && self.version.as_ref().is_none_or(|bound| shape::version_fits(bound, emitter.version))
+            && self.provider.as_ref().is_none_or(provider)
+            && (self.has == 0 || self.has & emitter.marks != 0)
+            && self.lacks & emitter.marks == 0
+    }
+}
+
+fn first_fit(rules: &[Inclusion], emitter: Emitter<'_>) -> Option<bool> {
+    rules.iter().find(|rule| rule.fits(emitter)).map(|rule| rule.value)
 }
 
 impl UsageSources {
     pub(super) fn compile(compiler: &mut Compiler<'_>, keys: &UsageKeys) -> Self {
-        let inclusion = keys.inclusion.iter().map(|rule| Inclusion {
-            scope: rule.scope.as_deref().map(Pattern::new),
-            version: rule.version.clone(),
-            provider: rule.provider.clone(),
-            value: rule.value,
-        });
+        let mut rules =
+            |list: &[schema::Inclusion]| list.iter().map(|rule| Inclusion::compile(compiler, rule)).collect();
         Self {
-            inclusion: inclusion.collect(),
+            inclusion: rules(&keys.inclusion),
+            reasoning_inclusion: rules(&keys.reasoning_inclusion),
             input: list(compiler, &keys.input),
             output: list(compiler, &keys.output),
             cache_read: list(compiler, &keys.cache_read),
@@ -111,19 +150,19 @@ impl UsageSources {
             input_audio: list(compiler, &keys.input_audio),
             output_audio: list(compiler, &keys.output_audio),
             cache_read_audio: list(compiler, &keys.cache_read_audio),
-            output_includes_reasoning: keys.output_includes_reasoning.unwrap_or(true),
+            includes_reasoning: keys.output_includes_reasoning.unwrap_or(true),
             total_by_provider: keys.total_by_provider,
             includes_cached: keys.input_includes_cached,
         }
     }
 
     /// Whether reported input includes the cached tokens; None when the emitter passes on what the vendor said.
-    pub(super) fn includes_cached(&self, scope: &str, version: &str, provider: Option<&str>) -> Option<bool> {
-        let fits = |rule: &&Inclusion| {
-            rule.scope.as_ref().is_none_or(|pattern| pattern.matches(scope))
-                && rule.version.as_ref().is_none_or(|bound| shape::version_fits(bound, version))
-                && rule.provider.as_ref().is_none_or(|name| Some(name.as_str()) == provider)
-        };
-        self.inclusion.iter().find(fits).map(|rule| rule.value).or(self.includes_cached)
+    pub(super) fn includes_cached(&self, emitter: Emitter<'_>) -> Option<bool> {
+        first_fit(&self.inclusion, emitter).or(self.includes_cached)
+    }
+
+    /// Whether reported output includes reasoning.
+    pub(super) fn includes_reasoning(&self, emitter: Emitter<'_>) -> bool {
+        first_fit(&self.reasoning_inclusion, emitter).unwrap_or(self.includes_reasoning)
     }
 }

@@ -10,8 +10,10 @@ use crate::otlp::{Field, NodeKind, Payload, Signal};
 use crate::testing::request;
 use serde_json::{Value as Json, json};
 
+/// The YAML file as it is now: a change of data needs no build. `builtin_is_the_yaml_file` holds the program to it.
 fn builtin() -> Vocabulary {
-    Vocabulary::builtin().unwrap_or_else(|error| panic!("{}", error.0))
+    let yaml = std::fs::read_to_string(request::at("config/dialects.yaml")).unwrap();
+    Vocabulary::parse("dialects.yaml", &yaml).unwrap_or_else(|error| panic!("{}", error.0))
 }
 
 /// The shipped dialects load, and the most specific comes first.
@@ -29,7 +31,7 @@ fn builtin_loads_in_order_of_priority() {
 #[expect(clippy::disallowed_methods, reason = "measures")]
 fn builtin_loads_quickly() {
     let start = std::time::Instant::now();
-    let _vocabulary = builtin();
+    let _vocabulary = Vocabulary::builtin();
     let took = start.elapsed();
     println_time("vocabulary", took);
     assert!(took.as_millis() < 2_000, "{took:?}");
@@ -38,6 +40,32 @@ fn builtin_loads_quickly() {
 #[expect(clippy::print_stderr, reason = "shown with --nocapture")]
 fn println_time(what: &str, took: std::time::Duration) {
     eprintln!("{what}: {took:?}");
+}
+
+/// `dialects.json` is `dialects.yaml`. To make it anew: `TOLLGATE_UPDATE=1 cargo test --lib genai::tests`.
+#[test]
+fn builtin_is_the_yaml_file() {
+    let yaml = std::fs::read_to_string(request::at("config/dialects.yaml")).unwrap();
+    let data: Json = crate::config::load::data("dialects.yaml", &yaml).unwrap_or_else(|problem| panic!("{problem}"));
+    let (text, path) = (data.to_string(), request::at("config/dialects.json"));
+    if crate::config::env::var("TOLLGATE_UPDATE").is_some() {
+        std::fs::write(&path, &text).unwrap();
+    }
+    assert!(
+        std::fs::read_to_string(path).unwrap() == text,
+        "config/dialects.json is out of date: run with TOLLGATE_UPDATE=1"
+    );
+    assert!(Vocabulary::builtin().is_ok());
+}
+
+/// Every dialect that was described is there: the list is written by hand from the survey of instrumentations.
+#[test]
+fn no_dialect_is_missing() {
+    let listed = std::fs::read_to_string(request::at("tests/cases/dialects/list.txt")).unwrap();
+    let listed: BTreeSet<&str> = listed.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+    let vocabulary = builtin();
+    let known: BTreeSet<&str> = vocabulary.dialects().collect();
+    assert_eq!(known.difference(&listed).collect::<Vec<_>>(), listed.difference(&known).collect::<Vec<_>>());
 }
 
 /// Wildcards cross dots, indexes do not stand for words.

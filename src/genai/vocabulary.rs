@@ -1,4 +1,5 @@
 //! **What**: [`Vocabulary`]: `config/dialects.yaml`, compiled: keys to classes and slots, dialects by priority.
+//! **Why**: the built-in one is read from its JSON form, which takes a twentieth of the time; a test holds the two together.
 //! **Invariants**: a list that is too long for its index, an unknown `@list` or a duplicate dialect is an error at load.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -10,11 +11,11 @@ use crate::config::load;
 use super::detect::Clause;
 use super::facts::Part;
 use super::keys::{GLOBAL, KeyFact, Keys, Role, SetId, Slot};
-use super::pattern::{Names, PatternMap};
+use super::pattern::{Names, PatternMap, weight};
 use super::schema::{self, Data, List};
-use super::sources::{Sources, UsageSources};
+use super::sources::{Source, Sources, UsageSources};
 
-static BUILTIN: &str = include_str!("../../config/dialects.yaml");
+static BUILTIN: &str = include_str!("../../config/dialects.json");
 
 /// What can be wrong with a vocabulary.
 #[derive(Debug)]
@@ -26,11 +27,16 @@ pub struct Vocabulary {
     pub(super) slots: usize,
     pub(super) event_name: Slot,
     pub(super) operation_name: Slot,
+    pub(super) span_name: Slot,
     pub(super) dialects: Vec<Dialect>,
     /// All marker bits but those of dialects that nobody described.
     pub(super) described_marks: u128,
     pub(super) events: PatternMap<EventRule>,
     pub(super) identity: Sources,
+    /// Attributes that name others which hold content: a JSON schema, a message template.
+    pub(super) named_by: (Slot, Slot),
+    /// Places inside content, and the attributes they are written to.
+    pub(super) extract: Vec<(Source, &'static str)>,
     pub(super) providers: HashMap<String, String>,
     pub(super) frameworks: HashSet<String>,
     pub(super) operations: HashMap<String, String>,
@@ -53,6 +59,8 @@ pub(super) struct Dialect {
     pub(super) usage: UsageSources,
     pub(super) set: SetId,
     pub(super) events: PatternMap<EventRule>,
+    /// What holds for events of no other rule, nameless ones too.
+    pub(super) any_event: Option<EventRule>,
 }
 
 /// A span or log event that carries content.
@@ -72,6 +80,7 @@ pub(super) struct CallRule {
     pub(super) operation: Names,
     pub(super) equals: Vec<(Slot, Vec<String>)>,
     pub(super) usage: bool,
+    pub(super) root: bool,
     pub(super) twin: bool,
     pub(super) failed: bool,
     pub(super) bill_unless: Option<Slot>,
@@ -83,7 +92,8 @@ impl Vocabulary {
     /// # Errors
     /// Never for a released program: a test loads it.
     pub fn builtin() -> Result<Self, VocabularyError> {
-        Self::parse("dialects.yaml", BUILTIN)
+        let data: Data = serde_json::from_str(BUILTIN).map_err(|error| VocabularyError(error.to_string()))?;
+        Self::compile("dialects.json", &data)
     }
 
     /// Reads a dialects file.
@@ -92,10 +102,14 @@ impl Vocabulary {
     /// The first thing wrong.
     pub fn parse(name: &str, text: &str) -> Result<Self, VocabularyError> {
         let data: Data = load::data(name, text).map_err(|problem| VocabularyError(problem.to_string()))?;
+        Self::compile(name, &data)
+    }
+
+    fn compile(name: &str, data: &Data) -> Result<Self, VocabularyError> {
         if data.schema != schema::SCHEMA {
             return Err(VocabularyError(format!("{name}: schema {} is not known", data.schema)));
         }
-        Compiler::new(&data.lists).compile(&data)
+        Compiler::new(&data.lists).compile(data)
     }
 
     /// The version written in the data.
@@ -110,7 +124,7 @@ impl Vocabulary {
 
     /// The part of a conversation that a listed content key holds, whatever the dialect.
     pub fn content_part(&self, key: &str) -> Option<Part> {
-        self.keys.classify(key).content(GLOBAL)
+        self.keys.classify(key).content(GLOBAL).filter(|listed| !listed.named).map(|listed| listed.part)
     }
 
     /// Whether the key names a session, turn, user or tenant in any dialect: its value is an id, never free text.
@@ -136,12 +150,13 @@ impl Vocabulary {
 /// What tollgate stamps with ids of clients.
 const STAMPED_IDS: [&str; 2] = ["tollgate.run.id", "tollgate.run.turn"];
 
-/// Plain keys of all identity lists (`resource:key` is a key too, `key#path` is not), and stamps that repeat them.
+/// Plain keys of all identity lists (`resource:key` is a key too; `key#path` and `text:key`, which may be something else,
+/// are not), and stamps that repeat them.
 fn identity_keys(data: &Data) -> HashSet<String> {
     let all = std::iter::once(&data.identity).chain(data.dialects.iter().map(|dialect| &dialect.fields));
     all.flat_map(|fields| [&fields.session, &fields.run, &fields.sub_agent, &fields.turn, &fields.user, &fields.tenant])
         .flatten()
-        .filter(|place| !place.contains('#') && !place.starts_with('@'))
+        .filter(|place| !place.contains('#') && !place.starts_with('@') && !place.starts_with("text:"))
         .map(|place| place.strip_prefix("resource:").unwrap_or(place))
         .chain(STAMPED_IDS)
         .map(str::to_owned)
@@ -165,11 +180,18 @@ impl<'d> Compiler<'d> {
 
     fn compile(mut self, data: &Data) -> Result<Vocabulary, VocabularyError> {
         self.roles(&data.keys);
+        let identity_keys = identity_keys(data);
+        for key in &identity_keys {
+            self.facts.insert(key, KeyFact::Identity);
+        }
         self.content(GLOBAL, &data.keys.content);
         let event_name = self.slot("event.name");
         let operation_name = self.slot("gen_ai.operation.name");
+        let span_name = self.slot("span.name");
         let identity = Sources::compile(&mut self, &data.identity, None);
         let events = self.events(&data.events);
+        let extract = data.extract.iter().map(|one| (Source::compile(&mut self, &one.from), intern(&one.to))).collect();
+        let named_by = (self.slot(&data.named_by.schema), self.slot(&data.named_by.template));
         let mut order: Vec<&schema::Dialect> = data.dialects.iter().collect();
         order.sort_by_key(|dialect| dialect.priority);
         let mut names = BTreeSet::new();
@@ -191,14 +213,17 @@ impl<'d> Compiler<'d> {
             keys: Keys::new(self.facts),
             event_name,
             operation_name,
+            span_name,
             dialects,
             described_marks: !guessed,
             events,
             identity,
+            named_by,
+            extract,
             providers: data.providers.iter().map(|(from, to)| (lower(from), to.clone())).collect(),
             frameworks: data.frameworks.iter().map(lower).collect(),
             operations: data.operations.iter().map(|(from, to)| (lower(from), to.clone())).collect(),
-            identity_keys: identity_keys(data),
+            identity_keys,
             version: data.version.clone(),
         })
     }
@@ -206,6 +231,10 @@ impl<'d> Compiler<'d> {
     fn dialect(&mut self, data: &schema::Dialect, identity: &schema::Fields) -> Dialect {
         let set = self.new_set();
         self.content(set, &data.content.attributes);
+        let (any, named) = match data.content.events.split_last() {
+            Some((last, named)) if last.name == "*" => (Some(last), named),
+            _ => (None, data.content.events.as_slice()),
+        };
         Dialect {
             name: intern(&data.name),
             clauses: data.detect.iter().map(|clause| Clause::compile(self, clause)).collect(),
@@ -218,7 +247,8 @@ impl<'d> Compiler<'d> {
             sources: Sources::compile(self, &data.fields, Some(identity)),
             usage: UsageSources::compile(self, &data.usage),
             set,
-            events: self.events(&data.content.events),
+            any_event: any.and_then(|event| self.events(std::slice::from_ref(event)).find("").next().copied()),
+            events: self.events(named),
         }
     }
 
@@ -230,6 +260,7 @@ impl<'d> Compiler<'d> {
             operation: self.names(&rule.operation),
             equals: self.equals(&rule.equals),
             usage: rule.usage,
+            root: rule.root,
             twin: rule.twin,
             failed: rule.failed,
             bill_unless: rule.bill_unless.as_deref().map(|key| self.slot(key)),
@@ -246,7 +277,7 @@ impl<'d> Compiler<'d> {
         ];
         for (list, role) in lists {
             for key in self.expand(list) {
-                self.facts.insert(&key, KeyFact::Role(role));
+                self.facts.insert(&key, KeyFact::Role(role, weight(&key)));
             }
         }
     }
@@ -254,7 +285,7 @@ impl<'d> Compiler<'d> {
     fn content(&mut self, set: SetId, lists: &BTreeMap<schema::PartName, List>) {
         for (part, list) in lists {
             for key in self.expand(list) {
-                self.facts.insert(&key, KeyFact::Content(set, (*part).into()));
+                self.facts.insert(&key, KeyFact::Content(set, (*part).into(), weight(&key)));
             }
         }
     }
@@ -266,7 +297,7 @@ impl<'d> Compiler<'d> {
             let set = event.attributes.as_ref().map(|keys| {
                 let set = self.new_set();
                 for key in self.expand(keys) {
-                    self.facts.insert(&key, KeyFact::Content(set, part));
+                    self.facts.insert(&key, KeyFact::Content(set, part, weight(&key)));
                 }
                 set
             });

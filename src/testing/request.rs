@@ -44,6 +44,7 @@ pub fn payload(case: &Json) -> Payload {
             json!({"name": name, "version": version, "attributes": attributes(&scope["attributes"])}),
         );
         holder.insert(inner.1.into(), Json::Array(items));
+        holder.insert("schemaUrl".into(), scope["schema_url"].as_str().unwrap_or("").into());
         let mut resource = Map::new();
         resource.insert("resource".into(), json!({"attributes": attributes(&group["resource"])}));
         resource.insert(inner.0.into(), json!([holder]));

@@ -22,6 +22,12 @@ pub(super) fn write(payload: &mut Payload, item: &ItemFacts, vaulted: &Vaulted) 
         text(payload, node, key, value.filter(|value| !vaulted.holds(value)));
     };
     text(payload, node, "gen_ai.conversation.id", item.session.as_deref());
+    for (key, value) in &item.extracted {
+        match value.as_i64() {
+            Some(number) => set(payload, node, key, Kind::Int, OwnedValue::Int(number)),
+            None => text(payload, node, key, value.as_str()),
+        }
+    }
     if item.operation.is_some() || matches!(item.call, Call::TurnEnd) {
         text(payload, node, "gen_ai.operation.name", item.operation.as_deref());
         text(payload, node, "gen_ai.provider.name", item.provider.as_deref());

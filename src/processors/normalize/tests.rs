@@ -103,7 +103,7 @@ fn stamps_of_clients_are_removed() {
         "{}",
         meter.render()
     );
-    assert!(meter.render().contains("tollgate_dialect_items_total{dialect=\"plain\",signal=\"traces\"} 1"));
+    assert!(meter.render().contains("tollgate_dialect_items_total{dialect=\"plain-vocabulary\",signal=\"traces\"} 1"));
 
     let mut trusted = batch(request::payload(&case), Trust::Internal);
     processor.process(&mut trusted).unwrap();

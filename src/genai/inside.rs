@@ -1,0 +1,160 @@
+//! **What**: looking into a value: structure, JSON in text, or a Python dict in text. **Why**: some emitters put numbers
+//! and ids only there, and the text goes to the vault. **Invariants**: bounded in bytes and depth; what can't be read
+//! gives nothing. **Not here**: log bodies, of which only top-level entries are read (`json_body`).
+
+use serde_json::{Map, Value as Json};
+
+use crate::otlp::Value;
+
+use super::pattern::Pattern;
+
+/// Longest text that is looked into, bytes.
+const BYTES: usize = 1 << 20;
+/// Deepest nesting of a Python text.
+const DEPTH: usize = 32;
+
+/// The structure of a value, if it has one.
+pub(super) fn parse(value: Value<'_>) -> Option<Json> {
+    match value {
+        Value::Str(text) if text.len() <= BYTES => serde_json::from_str(text).ok().or_else(|| python(text)),
+        Value::Map(_) | Value::List(_) => {
+            let mut text = String::new();
+            value.write_json(&mut text);
+            serde_json::from_str(&text).ok()
+        }
+        _ => None,
+    }
+}
+
+/// What stands at `path`: of the keys that fit a step the first with a scalar or with the rest of the path below it.
+pub(super) fn at<'j>(json: &'j Json, path: &[Pattern]) -> Option<&'j Json> {
+    let Some((step, rest)) = path.split_first() else { return Some(json).filter(|json| is_scalar(json)) };
+    let map = json.as_object()?;
+    match step.literal() {
+        Some(key) => at(map.get(key)?, rest),
+        None => map.iter().filter(|(key, _)| step.matches(key)).find_map(|(_, below)| at(below, rest)),
+    }
+}
+
+fn is_scalar(json: &Json) -> bool {
+    json.is_number() || json.is_string()
+}
+
+/// A scalar as text.
+pub(super) fn text(json: &Json) -> Option<String> {
+    match json {
+        Json::String(text) if !text.is_empty() => Some(text.clone()),
+        Json::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// A whole number, also as a decimal or in text.
+pub(super) fn count(json: &Json) -> Option<i64> {
+    match json {
+        Json::Number(number) => {
+            number.as_i64().or_else(|| number.as_f64().and_then(|value| Value::Double(value).as_count()))
+        }
+        Json::String(text) => text.parse().ok(),
+        _ => None,
+    }
+}
+
+/// `{'a': 1, "b": None, 'c': [True, (1, 2)]}`, as Python's `str` writes dicts and lists.
+fn python(text: &str) -> Option<Json> {
+    let mut parser = Python { rest: text.trim(), depth: 0 };
+    let looks = parser.rest.starts_with('{') || parser.rest.starts_with('[');
+    let json = looks.then(|| parser.value())??;
+    parser.rest.trim().is_empty().then_some(json)
+}
+
+struct Python<'t> {
+    rest: &'t str,
+    depth: usize,
+}
+
+impl Python<'_> {
+    fn value(&mut self) -> Option<Json> {
+        self.rest = self.rest.trim_start();
+        let first = self.rest.chars().next()?;
+        match first {
+            '{' => self.nested('}', true),
+            '[' => self.nested(']', false),
+            '(' => self.nested(')', false),
+            '\'' | '"' => self.string(first).map(Json::String),
+            _ => self.word(),
+        }
+    }
+
+    fn nested(&mut self, close: char, dict: bool) -> Option<Json> {
+        self.depth += 1;
+        self.eat_any()?;
+        let (mut map, mut list) = (Map::new(), Vec::new());
+        while self.depth <= DEPTH {
+            self.rest = self.rest.trim_start();
+            if self.eat(close) {
+                self.depth -= 1;
+                return Some(if dict { Json::Object(map) } else { Json::Array(list) });
+            }
+            let value = self.value()?;
+            if dict {
+                self.rest = self.rest.trim_start();
+                self.eat(':').then_some(())?;
+                let key = text(&value)?;
+                map.insert(key, self.value()?);
+            } else {
+                list.push(value);
+            }
+            self.rest = self.rest.trim_start();
+            let more = self.eat(',') || self.rest.starts_with(close);
+            more.then_some(())?;
+        }
+        None
+    }
+
+    fn string(&mut self, quote: char) -> Option<String> {
+        self.eat_any()?;
+        let mut out = String::new();
+        let mut chars = self.rest.char_indices();
+        while let Some((at, c)) = chars.next() {
+            match c {
+                '\\' => match chars.next()?.1 {
+                    'n' => out.push('\n'),
+                    't' => out.push('\t'),
+                    other => out.push(other),
+                },
+                c if c == quote => {
+                    self.rest = self.rest.get(at + 1..)?;
+                    return Some(out);
+                }
+                c => out.push(c),
+            }
+        }
+        None
+    }
+
+    /// A number, `None`, `True`, `False`, or a call like `Decimal('1')`, which is refused.
+    fn word(&mut self) -> Option<Json> {
+        let end = self.rest.find([',', '}', ']', ')', ':']).unwrap_or(self.rest.len());
+        let (word, rest) = self.rest.split_at_checked(end)?;
+        self.rest = rest;
+        match word.trim() {
+            "None" => Some(Json::Null),
+            "True" => Some(Json::Bool(true)),
+            "False" => Some(Json::Bool(false)),
+            number => serde_json::from_str::<serde_json::Number>(number).ok().map(Json::Number),
+        }
+    }
+
+    fn eat(&mut self, wanted: char) -> bool {
+        let rest = self.rest.strip_prefix(wanted);
+        rest.inspect(|rest| self.rest = rest).is_some()
+    }
+
+    fn eat_any(&mut self) -> Option<()> {
+        let mut chars = self.rest.chars();
+        chars.next()?;
+        self.rest = chars.as_str();
+        Some(())
+    }
+}
