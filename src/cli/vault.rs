@@ -2,7 +2,7 @@
 //! **Invariants**: reads only (but `keygen`, which makes one new file); what is printed was opened with the caller's own
 //! keys. **Not here**: opening (`vault/read`), stock tools that do the same (`vault` module's head).
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -11,7 +11,7 @@ use super::output::{Exit, out};
 use super::run::{fail, runtime_threads};
 use crate::app::tasks;
 use crate::vault::keygen::keygen;
-use crate::vault::read::{Filter, Location, Opener, Vault, Wanted, get, identities, replay};
+use crate::vault::read::{Filter, Location, Opener, Vault, Wanted, clean, escaped, get, identities, replay};
 
 /// Subcommands of `vault`.
 #[derive(Subcommand)]
@@ -30,7 +30,7 @@ pub(super) enum Command {
         #[arg(long, value_name = "bytes=FIRST-LAST")]
         range: Option<String>,
         #[command(flatten)]
-        from: From,
+        from: Source,
     },
     /// Prints a session in order of time: what was asked, answered, called, and what it cost.
     Replay {
@@ -43,13 +43,13 @@ pub(super) enum Command {
         #[arg(long)]
         tenant: Option<String>,
         #[command(flatten)]
-        from: From,
+        from: Source,
     },
 }
 
 /// Where the vault is and what opens it.
 #[derive(Args)]
-pub(super) struct From {
+pub(super) struct Source {
     /// A folder, or `s3://bucket/prefix`.
     #[arg(long, value_name = "DIR|s3://BUCKET/PREFIX")]
     store: String,
@@ -81,8 +81,10 @@ pub(super) fn run(command: Command) -> Exit {
             let (vault, auditors) = open(&from)?;
             let (mut opener, mut text) = (Opener::new(&vault, auditors), Vec::new());
             let wanted = Wanted { uri, range };
-            get(&vault, &mut opener, &wanted, &mut text).await?.map_err(|error| error.to_string())?;
-            print(&text)
+            let got = get(&vault, &mut opener, &wanted, &mut text).await;
+            // what did open is printed, whatever else is wrong
+            print(&for_terminal(text))?;
+            got?.map_err(|error| error.to_string())
         }),
         Command::Replay { session, account, tenant, from } => block_on(async {
             let (vault, auditors) = open(&from)?;
@@ -95,11 +97,11 @@ pub(super) fn run(command: Command) -> Exit {
     };
     match result {
         Ok(()) => Exit::Fine,
-        Err(text) => fail(&text),
+        Err(text) => text.lines().map(|line| fail(&clean(line))).last().unwrap_or(Exit::Failed),
     }
 }
 
-fn open(from: &From) -> Result<(Vault, Vec<age::x25519::Identity>), String> {
+fn open(from: &Source) -> Result<(Vault, Vec<age::x25519::Identity>), String> {
     let location = Location {
         store: from.store.clone(),
         keys: from.keys.clone(),
@@ -117,7 +119,14 @@ fn block_on(work: impl Future<Output = Result<(), String>>) -> Result<(), String
     tasks::runtime(runtime_threads()).map_err(|error| format!("can't start: {error}"))?.block_on(work)
 }
 
-/// Opened content is bytes: written as they are.
+/// Into a file or a pipe the bytes go as they are; on a terminal what it might act on is escaped, which is the same JSON.
+fn for_terminal(json: Vec<u8>) -> Vec<u8> {
+    if !io::stdout().is_terminal() {
+        return json;
+    }
+    escaped(&String::from_utf8_lossy(&json)).into_bytes()
+}
+
 fn print(bytes: &[u8]) -> Result<(), String> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {

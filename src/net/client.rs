@@ -22,7 +22,7 @@ use super::rope::Rope;
 use super::spawn::{HyperTasks, Spawn};
 use super::tls;
 
-/// For TCP and for the CONNECT that may follow.
+/// For TCP; CONNECT and TLS are within the exporter's `timeout`.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// An unused connection is closed after this.
 const POOL_IDLE: Duration = Duration::from_secs(90);
@@ -51,6 +51,8 @@ pub struct Settings {
 pub struct Client {
     inner: legacy::Client<HttpsConnector<Connector>, Upload>,
     proxies: Arc<Proxies>,
+    /// Every request goes through a tunnel or directly: none of them may carry what only a proxy may see.
+    tunnelled: bool,
 }
 
 /// Why there was no answer. Holds names of hosts and certificates at most.
@@ -112,7 +114,7 @@ impl Client {
             .http2_keep_alive_interval(PING.0)
             .http2_keep_alive_timeout(PING.1)
             .build(connector);
-        Ok(Self { inner, proxies })
+        Ok(Self { inner, proxies, tunnelled: settings.http2_only })
     }
 
     /// Sends one request; its URI is absolute.
@@ -120,10 +122,15 @@ impl Client {
     /// # Errors
     /// There was no answer.
     pub async fn send(&self, mut request: Request<Upload>) -> Result<Response<Incoming>, ClientError> {
-        if let Some(value) = self.proxies.authorization(request.uri()) {
+        if let Some(value) = self.for_the_proxy(request.uri()) {
             request.headers_mut().insert(http::header::PROXY_AUTHORIZATION, value);
         }
         self.inner.request(request).await.map_err(|error| ClientError::from(&error))
+    }
+
+    /// The proxy's credentials, where the request itself goes to the proxy and not past it.
+    pub(super) fn for_the_proxy(&self, destination: &http::Uri) -> Option<http::HeaderValue> {
+        if self.tunnelled { None } else { self.proxies.authorization(destination) }
     }
 }
 

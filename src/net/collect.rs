@@ -16,7 +16,7 @@ use crate::pipeline::{Admission, BytePermit, Outcome, Reason};
 
 /// Largest number of bytes inflated between two charges.
 const STRIDE: usize = 1 << 20;
-/// Bodies that stay under this, inflated, are inflated where they were read.
+/// Bodies that stay under this, as sent and inflated, are inflated where they were read.
 const INLINE: usize = 256 * 1024;
 
 /// How much and how long.
@@ -114,7 +114,7 @@ impl Intake<'_> {
             self.admission.charge(&mut permit, room.saturating_add(history)).await?;
             window = window.saturating_add(history);
             let step;
-            (inflater, step) = self.step(inflater, room).await?;
+            (inflater, step) = self.step(inflater, room, wire).await?;
             if step == Step::Done {
                 break;
             }
@@ -125,8 +125,9 @@ impl Intake<'_> {
         Ok(Collected { bytes, permit })
     }
 
-    async fn step(&self, mut inflater: Inflater, room: usize) -> Result<(Inflater, Step), Outcome> {
-        let inline = inflater.made().saturating_add(room) <= INLINE;
+    async fn step(&self, mut inflater: Inflater, room: usize, wire: usize) -> Result<(Inflater, Step), Outcome> {
+        // millions of empty members make no output, and are work all the same
+        let inline = wire <= INLINE && inflater.made().saturating_add(room) <= INLINE;
         let work = move || {
             let step = inflater.step(room);
             (inflater, step)

@@ -37,7 +37,11 @@ impl Proxies {
             let value = var(name).or_else(|| var(&name.to_ascii_lowercase())).unwrap_or_default();
             let value = value.trim().to_owned();
             let other = value.split_once("://").is_some_and(|(scheme, _)| !scheme.eq_ignore_ascii_case("http"));
-            if other { Err(format!("{name}: only http:// proxies are supported")) } else { Ok(value) }
+            if other {
+                return Err(format!("{name}: only http:// proxies are supported"));
+            }
+            // the matcher takes what it can't read for "no proxy": traffic would go past the proxy that policy asks for
+            if value.is_empty() || readable(&value) { Ok(value) } else { Err(format!("{name}: not an address")) }
         };
         let no = var("NO_PROXY").or_else(|| var("no_proxy")).unwrap_or_default();
         let rules = Matcher::builder()
@@ -70,6 +74,15 @@ impl Proxies {
         value.set_sensitive(true);
         Some(value)
     }
+}
+
+/// Whether the matcher can read a proxy's address: `[http://][user:password@]host[:port]`.
+fn readable(value: &str) -> bool {
+    let host_and_port = value.rsplit_once('@').map_or(value, |(_, place)| place);
+    let port = host_and_port.trim_end_matches('/').rsplit_once(':').map(|(_, port)| port);
+    let numbered = port.is_none_or(|port| port.starts_with("//") || port.ends_with(']') || port.parse::<u16>().is_ok());
+    let anywhere = Uri::from_static("http://tollgate.invalid");
+    numbered && Matcher::builder().all(value).build().intercept(&anywhere).is_some()
 }
 
 /// Connects directly, through a tunnel, or to the proxy itself.

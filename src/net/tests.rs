@@ -1,11 +1,18 @@
 use std::io::Read as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use proptest::prelude::*;
 
 use super::encoding::{InflateError, Inflater, Step, compress};
 use super::rope::Rope;
 use super::*;
+use crate::otlp::Signal;
+use crate::pipeline::{Admission, BytePermit, Outcome, Submission};
+use crate::testing::tasks::TestTasks;
 
 const ALL: [Encoding; 4] = [Encoding::Identity, Encoding::Gzip, Encoding::Deflate, Encoding::Zstd];
 
@@ -158,5 +165,71 @@ fn proxies_are_chosen_as_the_variables_say() {
     assert_eq!(found(&all, "https://a.test").as_deref(), Some("http://all.test:1/"));
     let error = proxies(&[("https_proxy", "socks5://user:SECRET@a.test:1")]).err();
     assert_eq!(error.as_deref(), Some("HTTPS_PROXY: only http:// proxies are supported"));
+    for unreadable in ["http://user:p\u{e4}sswort@proxy:3128", "http://pro xy:3128", "http://", "proxy:port"] {
+        let error = Proxies::from_env(&|name: &str| (name == "HTTP_PROXY").then(|| unreadable.to_owned())).err();
+        assert_eq!(error.as_deref(), Some("HTTP_PROXY: not an address"), "never past the proxy that policy asks for");
+    }
     assert_eq!(found(&Proxies::none(), "https://a.test"), None);
+}
+
+/// A proxy's password is for the proxy: gRPC goes through a tunnel or directly, so the back end would be the one to read it.
+#[test]
+fn a_proxys_password_never_goes_to_the_back_end() {
+    let env = |name: &str| (name == "HTTP_PROXY").then(|| "http://user:pass@proxy.test:3128".to_owned());
+    let Ok(proxies) = Proxies::from_env(&env) else { panic!("unreadable") };
+    let proxies = Arc::new(proxies);
+    for (http2_only, given) in [(true, false), (false, true)] {
+        let settings = client::Settings { tls: None, http2_only };
+        let client = Client::build(&settings, Arc::clone(&proxies), TestTasks::shared()).expect("a client");
+        assert_eq!(client.for_the_proxy(&http::Uri::from_static("http://signoz.test:4317/x")).is_some(), given);
+        assert!(client.for_the_proxy(&http::Uri::from_static("https://signoz.test/x")).is_none());
+    }
+}
+
+/// Counts what was given away instead of done at once.
+#[derive(Default)]
+struct Elsewhere(AtomicUsize);
+
+impl Spawn for Elsewhere {
+    fn spawn(&self, _: &'static str, _: BoxFuture<'static, ()>) {}
+
+    fn blocking(&self, _: &'static str, work: Box<dyn FnOnce() + Send + 'static>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        work();
+    }
+}
+
+/// Always room.
+struct Open;
+
+impl Admission for Open {
+    fn takes(&self, _: Signal) -> bool {
+        true
+    }
+
+    fn charge<'a>(&'a self, _: &'a mut BytePermit, _: usize) -> BoxFuture<'a, Result<(), Outcome>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn submit(&self, _: Submission) -> BoxFuture<'static, Outcome> {
+        Box::pin(async { Outcome::Accepted })
+    }
+}
+
+/// A body of very many members without output is work: it must not be done on the thread that serves sockets.
+#[tokio::test]
+async fn empty_members_are_not_inflated_on_a_sockets_thread() {
+    let limits =
+        Limits { wire: 1 << 24, inflated: 1 << 24, idle: Duration::from_secs(9), total: Duration::from_secs(9) };
+    for encoding in [Encoding::Gzip, Encoding::Zstd] {
+        let member = compress(encoding, &Bytes::new()).expect("compresses");
+        for (members, away) in [(3, 0), (40_000, 1)] {
+            let tasks = Elsewhere::default();
+            let intake = Intake { admission: &Open, tasks: &tasks, limits: &limits };
+            let body = rope(&[member.repeat(members)]);
+            let whole = intake.inflate(encoding, body, BytePermit::new()).await;
+            assert!(whole.is_ok_and(|whole| whole.bytes.is_empty()));
+            assert_eq!(tasks.0.load(Ordering::Relaxed), away, "{members} members of {}", encoding.as_str());
+        }
+    }
 }

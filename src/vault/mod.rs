@@ -7,9 +7,10 @@
 //!
 //! A payload object is one or more age files, end to end; each holds one zstd frame of JSON. Stock tools open it:
 //!
-//! ```sh
+//! ```bash
 //! age -d -i auditor.key KEYS/keys/ACCOUNT/TENANT/SESSION/DATE/KEY_ID.age > session.key
-//! # first..last of the range attribute; tail counts from 1
+//! # first-last of the range attribute (`10#`: its zeros are no octal); tail counts from 1
+//! first=$((10#0000000612)) last=$((10#0000002047))
 //! tail -c +$((first + 1)) OBJECT.agev | head -c $((last - first + 1)) | age -d -i session.key | zstd -dc | jq .
 //! zstd -dc INDEX.ndjson.zst
 //! ```

@@ -148,26 +148,25 @@ impl Keeper {
             leaf_slots: Vec::with_capacity(session.items.len()),
         };
         let mut stamps = Vec::new();
-        let mut tails = Vec::with_capacity(session.items.len());
+        let names = self.writer.names();
+        // one row at a time: ten thousand unfinished ones would not stay in any cache
+        let mut finish = |mut tail: Tail| {
+            tail.writer = names.writer().to_string();
+            tail.epoch = names.epoch().to_string();
+            group.rows.push(Unnumbered::new(&tail, tail.fragment.is_some()));
+        };
         if session.content {
             let sealed = self.fragment(ids, origin, payload, facts, session, &scope, slots, &mut stamps)?;
-            if let Some((fragment, mut rows)) = sealed {
+            if let Some((fragment, rows)) = sealed {
                 group.fragment = Some(fragment);
-                tails.append(&mut rows);
+                rows.into_iter().for_each(&mut finish);
             }
         }
         let stamped = stamps.len();
-        for at in &session.items {
-            if let Some(item) = facts.items.get(*at).filter(|item| item.content.is_empty()) {
-                tails.push(Tail { kind: Some(Kind::Action), ..tail(ids, origin, payload, item) });
-            }
-        }
-        let names = self.writer.names();
-        for tail in &mut tails {
-            tail.writer = names.writer().to_string();
-            tail.epoch = names.epoch().to_string();
-            group.rows.push(Unnumbered::new(tail, tail.fragment.is_some()));
-        }
+        let items = session.items.iter().filter_map(|at| facts.items.get(*at));
+        items
+            .filter(|item| item.content.is_empty())
+            .for_each(|item| finish(Tail { kind: Some(Kind::Action), ..tail(ids, origin, payload, item) }));
         group.leaf_slots.extend(stamps.iter().map(|stamp| Some(stamp.leaf.id)));
         group.leaf_slots.resize(group.rows.len().max(stamped), None);
         Ok(Sealed { group, stamps })

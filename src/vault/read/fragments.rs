@@ -1,6 +1,8 @@
 //! **What**: cuts an object into its age files. **Why**: without the index only the files' own first lines tell where
 //! they begin; in ciphertext that line does not occur (176 bits). **Not here**: opening them.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use memchr::memmem;
 
@@ -11,4 +13,29 @@ pub(super) fn split(bytes: &Bytes) -> Vec<(u64, Bytes)> {
     let starts: Vec<usize> = memmem::find_iter(bytes, FIRST_LINE).collect();
     let ends = starts.iter().copied().skip(1).chain([bytes.len()]);
     starts.iter().zip(ends).map(|(start, end)| (*start as u64, bytes.slice(*start..end))).collect()
+}
+
+/// The age files in `bytes`, in order: those whose ranges (first byte, length) are `known`, and between them whatever
+/// else begins like one. Beside them the starts of known ranges that don't lie in `bytes`.
+pub(super) fn cut(bytes: &Bytes, known: &BTreeSet<(u64, u64)>) -> (Vec<(u64, Bytes)>, Vec<u64>) {
+    let (mut found, mut outside) = (Vec::new(), Vec::new());
+    for (first, length) in known {
+        let end = first.checked_add(*length).filter(|end| *end <= bytes.len() as u64);
+        let range = end.and_then(|end| Some(usize::try_from(*first).ok()?..usize::try_from(end).ok()?));
+        match range {
+            Some(range) => found.push((*first, bytes.slice(range))),
+            None => outside.push(*first),
+        }
+    }
+    for (start, fragment) in split(bytes) {
+        // the last known one that starts at or before
+        let before = known.range(..=(start, u64::MAX)).next_back();
+        if !before.is_some_and(|(first, length)| start - first < *length) {
+            let next = known.range((start, u64::MAX)..).next().map_or(u64::MAX, |(first, _)| *first - start);
+            let length = fragment.len().min(usize::try_from(next).unwrap_or(usize::MAX));
+            found.push((start, fragment.slice(..length)));
+        }
+    }
+    found.sort_unstable_by_key(|(start, _)| *start);
+    (found, outside)
 }

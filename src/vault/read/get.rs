@@ -1,5 +1,6 @@
 //! **What**: `vault get`: what a reference leads to, as JSON. **Not here**: opening (`read`), the command line.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use crate::vault::store::ObjectKind;
@@ -15,10 +16,10 @@ pub struct Wanted {
     pub range: Option<String>,
 }
 
-/// Opens what `wanted` refers to and writes its documents, one line of JSON each.
+/// Opens what `wanted` refers to and writes its documents, one line of JSON each, then says which did not open.
 ///
 /// # Errors
-/// One line; [`io::Error`]s of `out` come through as they are.
+/// One line for each fragment that did not open; [`io::Error`]s of `out` come through as they are.
 pub async fn get(
     vault: &Vault,
     opener: &mut Opener<'_>,
@@ -28,22 +29,28 @@ pub async fn get(
     let name = vault.name(&wanted.uri)?;
     let range = wanted.range.as_deref().map(parse_range).transpose()?;
     let bytes = vault.fetch(ObjectKind::Payload, name, range).await?;
-    let documents = opener.documents(name, &bytes).await?;
-    Ok(documents.iter().try_for_each(|opened| {
-        out.write_all(&opened.plain)?;
-        out.write_all(b"\n")
-    }))
+    let mut closed = Vec::new();
+    for opened in opener.documents(name, &bytes, &BTreeSet::new()).await? {
+        match opened {
+            Err(why) => closed.push(why),
+            Ok(opened) => {
+                if let Err(error) = out.write_all(&opened.plain).and_then(|()| out.write_all(b"\n")) {
+                    return Ok(Err(error));
+                }
+            }
+        }
+    }
+    if closed.is_empty() { Ok(Ok(())) } else { Err(closed.join("\n")) }
 }
 
 /// `bytes=first-last` to first and length.
 fn parse_range(text: &str) -> Result<(u64, u64), ReadError> {
-    let (first, last) = text
+    Ok(text
         .trim()
         .strip_prefix("bytes=")
         .unwrap_or(text)
         .split_once('-')
         .and_then(|(first, last)| Some((first.parse::<u64>().ok()?, last.parse::<u64>().ok()?)))
-        .filter(|(first, last)| first <= last)
-        .ok_or("the range is not `bytes=first-last`")?;
-    Ok((first, last - first + 1))
+        .and_then(|(first, last)| Some((first, last.checked_sub(first)?.checked_add(1)?)))
+        .ok_or("the range is not `bytes=first-last`")?)
 }

@@ -2,7 +2,7 @@
 //! a replay shows who said what. **Invariants**: nothing is left out: what is not understood is shown as JSON.
 //! **Not here**: what is content.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// One thing that was said.
 #[derive(Clone, PartialEq, Eq)]
@@ -37,23 +37,39 @@ fn walk(value: &Value, who: &str, out: &mut Vec<Said>) {
         Value::Null => {}
         Value::String(text) => out.push(Said::new(who, text.as_str())),
         Value::Array(items) => items.iter().for_each(|item| walk(item, who, out)),
-        Value::Object(map) => {
-            if let Some(messages) = map.get("messages").filter(|messages| messages.is_array()) {
-                if let Some(system) = map.get("system") {
-                    walk(system, "system", out);
-                }
-                return walk(messages, who, out);
-            }
-            let who = map.get("role").and_then(Value::as_str).unwrap_or(who);
-            match map.get("parts").or_else(|| map.get("content")).filter(|_| map.contains_key("role")) {
-                Some(parts) => walk(parts, who, out),
-                None => out.push(part(value, who)),
-            }
-            if let Some(calls) = map.get("tool_calls").and_then(Value::as_array) {
-                out.extend(calls.iter().map(|call| Said::new("tool call", call.to_string())));
-            }
-        }
+        Value::Object(map) => object(map, value, who, out),
         other => out.push(Said::new(who, other.to_string())),
+    }
+}
+
+fn object(map: &Map<String, Value>, whole: &Value, who: &str, out: &mut Vec<Said>) {
+    if let Some(messages) = map.get("messages").filter(|messages| messages.is_array()) {
+        if let Some(system) = map.get("system") {
+            walk(system, "system", out);
+        }
+        walk(messages, who, out);
+        return rest(map, &["messages", "system"], "request", out);
+    }
+    let Some(role) = map.get("role").and_then(Value::as_str) else { return out.push(part(whole, who)) };
+    if let Some(thought) = map.get("reasoning_content") {
+        walk(thought, "thinking", out);
+    }
+    let body = if map.contains_key("parts") { "parts" } else { "content" };
+    if let Some(body) = map.get(body) {
+        walk(body, role, out);
+    }
+    let calls = map.get("tool_calls").and_then(Value::as_array);
+    out.extend(calls.into_iter().flatten().map(|call| Said::new("tool call", call.to_string())));
+    let calls = if calls.is_some() { "tool_calls" } else { "" };
+    rest(map, &["role", "reasoning_content", body, calls], role, out);
+}
+
+/// What of an object has no form of its own: `refusal`, `function_call`, `name`, `tool_call_id`, `tools`, …
+fn rest(map: &Map<String, Value>, shown: &[&str], who: &str, out: &mut Vec<Said>) {
+    let left = map.iter().filter(|(key, value)| !shown.contains(&key.as_str()) && !value.is_null());
+    let left: Map<String, Value> = left.map(|(key, value)| (key.clone(), value.clone())).collect();
+    if !left.is_empty() {
+        out.push(Said::new(who, Value::Object(left).to_string()));
     }
 }
 

@@ -8,8 +8,12 @@ mod fragments;
 mod get;
 mod messages;
 mod replay;
+mod terminal;
 
-use std::collections::HashMap;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeSet, HashMap};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,18 +21,21 @@ use std::sync::Arc;
 use bytes::Bytes;
 use zeroize::Zeroizing;
 
-use super::document::Document;
-use super::names::ObjectName;
+use crate::pseudonym::PREFIX;
+
+use super::document::{Document, Head};
+use super::names::{ObjectName, Scope, UNATTRIBUTED, account_segment};
 use super::store::settings::S3Settings;
 use super::store::{DirectoryStore, ObjectKind, S3Store, StoreError, VaultReader};
 
 pub use get::{Wanted, get};
 pub use replay::{Filter, Replay, replay};
+pub use terminal::{clean, escaped};
 
 /// Largest identity file, bytes.
 const MAX_IDENTITY_FILE: u64 = 1 << 20;
-/// Largest plaintext of a fragment, bytes.
-const MAX_PLAIN: u64 = 1 << 30;
+/// Largest plaintext of a fragment, bytes; a request of 64 MiB gives at most about 140 MiB.
+const MAX_PLAIN: u64 = 256 << 20;
 
 /// What went wrong, in one line.
 pub type ReadError = String;
@@ -174,24 +181,27 @@ impl<'a> Opener<'a> {
         Self { vault, auditors, sessions: HashMap::new() }
     }
 
-    /// The documents in `bytes`, which are whole fragments of the object `name`.
+    /// The fragments in `bytes` of the object `name`, each opened or the reason why not: one that is damaged hides no
+    /// other. `known` are ranges (first byte, length) of fragments as the index tells; the rest is found by first lines.
     ///
     /// # Errors
-    /// When one does not open, or does not belong to the object.
-    pub async fn documents(&mut self, name: &str, bytes: &Bytes) -> Result<Vec<Opened>, ReadError> {
+    /// When nothing of the object can be opened: the name, or the keys.
+    pub async fn documents(
+        &mut self,
+        name: &str,
+        bytes: &Bytes,
+        known: &BTreeSet<(u64, u64)>,
+    ) -> Result<Vec<Result<Opened, ReadError>>, ReadError> {
         let object = ObjectName::parse(name).ok_or_else(|| format!("{name} is not a payload object"))?;
         let keys = self.session_keys(&object.keys()).await?;
-        let mut out = Vec::new();
-        for (offset, fragment) in fragments::split(bytes) {
-            let plain = unseal(&fragment, keys).map_err(|why| format!("{name} at {offset}: {why}"))?;
-            let document: Document = serde_json::from_slice(&plain)
-                .map_err(|_| format!("{name} at {offset}: the fragment is not a document of the vault"))?;
-            let file = name.rsplit('/').next().unwrap_or_default();
-            if !file.starts_with(&format!("{}-{}-", document.head.writer, document.head.epoch)) {
-                return Err(format!("{name} at {offset}: the fragment belongs to another object"));
-            }
-            out.push(Opened { offset, document, plain });
-        }
+        let (found, outside) = fragments::cut(bytes, known);
+        let opened = found.iter().map(|(offset, fragment)| {
+            open_fragment(name, &object.scope, fragment, keys)
+                .map(|(document, plain)| Opened { offset: *offset, document, plain })
+                .map_err(|why| format!("{name} at {offset}: {why}"))
+        });
+        let outside = outside.iter().map(|at| Err(format!("{name} at {at}: the index points outside of the object")));
+        let out: Vec<_> = opened.chain(outside).collect();
         if out.is_empty() { Err(format!("{name}: no fragment in these bytes")) } else { Ok(out) }
     }
 
@@ -224,6 +234,51 @@ pub struct Opened {
     pub document: Document,
     /// The same as JSON, byte for byte.
     pub plain: Vec<u8>,
+}
+
+/// Opens one fragment and holds it against the place where it lies.
+fn open_fragment(
+    name: &str,
+    scope: &Scope,
+    sealed: &[u8],
+    keys: &[age::x25519::Identity],
+) -> Result<(Document, Vec<u8>), &'static str> {
+    let plain = unseal(sealed, keys).or_else(|why| without_hole(sealed, keys).ok_or(why))?;
+    let document: Document =
+        serde_json::from_slice(&plain).map_err(|_| "the fragment is not a document of the vault")?;
+    let file = name.rsplit('/').next().unwrap_or_default();
+    let ours = file.starts_with(&format!("{}-{}-", document.head.writer, document.head.epoch));
+    if !ours || !belongs(&document, scope) {
+        return Err("the fragment belongs to another object");
+    }
+    Ok((document, plain))
+}
+
+/// A fragment that was lost leaves zeros in its object; without the index they seem to be the end of the one before.
+fn without_hole(sealed: &[u8], keys: &[age::x25519::Identity]) -> Option<Vec<u8>> {
+    let end = sealed.len() - sealed.iter().rev().take_while(|byte| **byte == 0).count();
+    let hole = sealed.len() - end;
+    // a fragment may end in zeros of its own
+    (0..hole.min(4)).find_map(|own| unseal(sealed.get(..end + own)?, keys).ok())
+}
+
+/// Whether what the document says of itself is what its name says. A private id stands in the name as its pseudonym,
+/// which nobody without the gateway's key can compare.
+fn belongs(document: &Document, scope: &Scope) -> bool {
+    let head: &Head<'_> = &document.head;
+    let same = |id: &str, segment: &str| {
+        segment.starts_with(PREFIX) || crate::pseudonym::segment(id).as_deref().unwrap_or(id) == segment
+    };
+    let tenant = if head.tenant.is_empty() { UNATTRIBUTED } else { &head.tenant };
+    let session = match (&head.session, document.items.first().and_then(|item| item.head.trace_id.as_deref())) {
+        (Some(id), _) => same(id, &scope.session),
+        (None, Some(trace)) => scope.session.strip_prefix("trace-") == Some(trace),
+        (None, None) => scope.session.starts_with("trace-"),
+    };
+    session
+        && account_segment(&head.account) == scope.account
+        && same(tenant, &scope.tenant)
+        && head.received.starts_with(&scope.date)
 }
 
 fn open_key(object: &[u8], auditors: &[age::x25519::Identity]) -> Option<age::x25519::Identity> {

@@ -1,11 +1,13 @@
 //! **What**: `vault replay`: a session in order of time, as plain text: what was asked, answered, called, paid.
 //! **Why**: an incident is understood by reading it, without calling a model again.
 //! **Invariants**: nothing is left out but messages shown before, which are counted; objects that are not in the index
-//! yet are found by their names. **Not here**: comparing sessions, proofs.
+//! yet are found by their names, and what no index line knows is marked; what can't be read is said and hides nothing
+//! else. **Not here**: comparing sessions, proofs.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, Read, Write};
 
+use futures_util::stream::{self, StreamExt as _};
 use rust_decimal::Decimal;
 
 use crate::vault::document::Item;
@@ -14,10 +16,13 @@ use crate::vault::row::{Kind, Row};
 use crate::vault::store::ObjectKind;
 
 use super::messages::{Said, said};
-use super::{Opener, ReadError, Vault};
+use super::terminal::clean;
+use super::{Opened, Opener, ReadError, Vault};
 
 /// Largest index object, bytes after decompression.
 const MAX_INDEX: u64 = 256 << 20;
+/// Index objects that are fetched at a time.
+const AT_ONCE: usize = 16;
 
 /// Narrows the search.
 #[derive(Clone, Debug, Default)]
@@ -41,7 +46,7 @@ pub struct Replay {
     session: String,
     accounts: BTreeSet<String>,
     entries: Vec<Entry>,
-    /// Fragments that did not open, and why.
+    /// Objects and fragments that could not be read, and why.
     closed: Vec<String>,
 }
 
@@ -55,11 +60,17 @@ pub async fn replay(
     session: &str,
     filter: &Filter,
 ) -> Result<Replay, ReadError> {
-    let rows = rows(vault, session, filter).await?;
-    let mut objects: BTreeSet<String> = rows.iter().filter_map(|row| row.object_key.clone()).collect();
-    objects.extend(unindexed(vault, session, filter).await?);
-    let mut replay =
-        Replay { session: session.to_owned(), accounts: BTreeSet::new(), entries: Vec::new(), closed: Vec::new() };
+    let (rows, closed) = rows(vault, session, filter).await?;
+    let mut objects: BTreeMap<String, BTreeSet<(u64, u64)>> = BTreeMap::new();
+    for row in &rows {
+        if let Some(name) = &row.object_key {
+            objects.entry(name.clone()).or_default().extend(row.off.zip(row.tail.len));
+        }
+    }
+    for name in unindexed(vault, session, filter).await? {
+        objects.entry(name).or_default();
+    }
+    let mut replay = Replay { session: session.to_owned(), accounts: BTreeSet::new(), entries: Vec::new(), closed };
     let mut by_item: HashMap<(String, u32), Row> = HashMap::new();
     for row in rows {
         replay.accounts.insert(format!("account {} · tenant {}", row.tail.account, row.tail.tenant));
@@ -68,20 +79,15 @@ pub async fn replay(
             _ => replay.entries.push(Entry { at: row.tail.ts.clone(), leaf: row.leaf, row: Some(row), item: None }),
         }
     }
-    for name in &objects {
-        let bytes = vault.fetch(ObjectKind::Payload, name, None).await?;
-        match opener.documents(name, &bytes).await {
-            Err(why) => replay.closed.push(why),
-            Ok(documents) => {
-                for opened in documents {
-                    let head = &opened.document.head;
-                    replay.accounts.insert(format!("account {} · tenant {}", head.account, head.tenant));
-                    for (position, item) in (0..).zip(opened.document.items) {
-                        let row = by_item.remove(&(head.fragment.to_string(), position));
-                        let leaf = row.as_ref().map_or(u64::MAX, |row| row.leaf);
-                        replay.entries.push(Entry { at: item.head.start.clone(), leaf, row, item: Some(item) });
-                    }
-                }
+    for (name, known) in &objects {
+        let opened = match vault.fetch(ObjectKind::Payload, name, None).await {
+            Ok(bytes) => opener.documents(name, &bytes, known).await,
+            Err(why) => Err(why),
+        };
+        for opened in opened.unwrap_or_else(|why| vec![Err(why)]) {
+            match opened {
+                Ok(opened) => replay.add(opened, &mut by_item),
+                Err(why) => replay.closed.push(why),
             }
         }
     }
@@ -93,7 +99,8 @@ pub async fn replay(
         item: None,
     }));
     if replay.entries.is_empty() {
-        return Err(format!("no session {session:?} in this vault (private ids stand there as h-…)"));
+        let none = format!("no session {session:?} in this vault (private ids stand there as h-…)");
+        return Err([vec![none], replay.closed].concat().join("\nnot read: "));
     }
     replay.entries.sort_by(|a, b| (&a.at, a.leaf).cmp(&(&b.at, b.leaf)));
     Ok(replay)
@@ -110,36 +117,61 @@ fn wanted(row: &Row, session: &str, filter: &Filter) -> bool {
         && filter.tenant.as_ref().is_none_or(|tenant| *tenant == row.tail.tenant)
 }
 
-async fn rows(vault: &Vault, session: &str, filter: &Filter) -> Result<Vec<Row>, ReadError> {
+/// The session's index lines, and what of the index could not be read: one strange object must not end every replay.
+async fn rows(vault: &Vault, session: &str, filter: &Filter) -> Result<(Vec<Row>, Vec<String>), ReadError> {
     let folder = match &filter.account {
         Some(account) => format!("index/v1/account={}/", crate::vault::names::account_segment(account)),
         None => "index/v1/".to_owned(),
     };
+    let names = vault.list(ObjectKind::Index, &folder).await?.into_iter().filter(|name| name.ends_with(".ndjson.zst"));
+    let mut objects = stream::iter(names)
+        .map(async |name| (vault.fetch(ObjectKind::Index, &name, None).await, name))
+        .buffered(AT_ONCE);
     let mut found: BTreeMap<(String, String, u64), Row> = BTreeMap::new();
-    for name in vault.list(ObjectKind::Index, &folder).await? {
-        let bytes = vault.fetch(ObjectKind::Index, &name, None).await?;
-        let decoder = zstd::Decoder::new(&bytes[..]).map_err(|_| format!("{name}: damaged"))?;
-        let mut lines = String::new();
-        decoder.take(MAX_INDEX).read_to_string(&mut lines).map_err(|_| format!("{name}: damaged"))?;
+    let mut closed = Vec::new();
+    while let Some((bytes, name)) = objects.next().await {
+        let lines = bytes.and_then(|bytes| unpack(&bytes).ok_or_else(|| format!("{name}: damaged, or too large")));
+        let lines = match lines {
+            Ok(lines) => lines,
+            Err(why) => {
+                closed.push(why);
+                continue;
+            }
+        };
+        let mut strange = 0_u64;
         for line in lines.lines() {
-            let row: Row = serde_json::from_str(line).map_err(|_| format!("{name}: a line is not an index line"))?;
-            if wanted(&row, session, filter) {
-                found.insert((row.tail.account.clone(), row.tail.epoch.clone(), row.leaf), row);
+            match serde_json::from_str::<Row>(line) {
+                Err(_) => strange += 1,
+                Ok(row) if wanted(&row, session, filter) => {
+                    found.insert((row.tail.account.clone(), row.tail.epoch.clone(), row.leaf), row);
+                }
+                Ok(_) => {}
             }
         }
+        if strange > 0 {
+            closed.push(format!("{name}: {strange} lines are no index lines"));
+        }
     }
-    Ok(found.into_values().collect())
+    Ok((found.into_values().collect(), closed))
+}
+
+/// An index object's lines.
+fn unpack(bytes: &[u8]) -> Option<String> {
+    let mut lines = String::new();
+    zstd::Decoder::new(bytes).ok()?.take(MAX_INDEX + 1).read_to_string(&mut lines).ok()?;
+    (lines.len() as u64 <= MAX_INDEX).then_some(lines)
 }
 
 /// Objects of the session by their names: those of the last minutes are not in the index yet.
 async fn unindexed(vault: &Vault, session: &str, filter: &Filter) -> Result<Vec<String>, ReadError> {
-    let folder = match &filter.account {
-        Some(account) => format!("{}/", crate::vault::names::account_segment(account)),
-        None => String::new(),
-    };
     let segment = crate::pseudonym::segment(session);
     let segment = segment.as_deref().unwrap_or(session);
     let tenant = filter.tenant.as_deref().map(|tenant| crate::pseudonym::segment(tenant).unwrap_or(tenant.to_owned()));
+    let folder = match (filter.account.as_deref().map(crate::vault::names::account_segment), &tenant) {
+        (Some(account), Some(tenant)) => format!("{account}/{tenant}/{segment}/"),
+        (Some(account), None) => format!("{account}/"),
+        (None, _) => String::new(),
+    };
     let mine = |name: &String| {
         ObjectName::parse(name).is_some_and(|object| {
             object.scope.session == segment && tenant.as_ref().is_none_or(|tenant| *tenant == object.scope.tenant)
@@ -149,6 +181,16 @@ async fn unindexed(vault: &Vault, session: &str, filter: &Filter) -> Result<Vec<
 }
 
 impl Replay {
+    fn add(&mut self, opened: Opened, by_item: &mut HashMap<(String, u32), Row>) {
+        let head = &opened.document.head;
+        self.accounts.insert(format!("account {} · tenant {}", head.account, head.tenant));
+        for (position, item) in (0..).zip(opened.document.items) {
+            let row = by_item.remove(&(head.fragment.to_string(), position));
+            let leaf = row.as_ref().map_or(u64::MAX, |row| row.leaf);
+            self.entries.push(Entry { at: item.head.start.clone(), leaf, row, item: Some(item) });
+        }
+    }
+
     /// Writes it as text.
     ///
     /// # Errors
@@ -167,22 +209,25 @@ impl Replay {
             }
         }
         for why in &self.closed {
-            writeln!(out, "\nnot opened: {}", clean(why))?;
+            writeln!(out, "\nnot read: {}", clean(why))?;
         }
         writeln!(out, "\n{}", self.total())
     }
 
     fn total(&self) -> String {
-        let (mut calls, mut tools, mut unpriced, mut sum) = (0_u64, 0_u64, 0_u64, Decimal::ZERO);
+        let (mut calls, mut tools, mut unpriced, mut sum) = (0_u64, 0_u64, 0_u64, Some(Decimal::ZERO));
         for entry in &self.entries {
             let (call, status, usd) = facts(entry);
             calls += u64::from(call == "model" && !matches!(status, "deferred" | "not_counted"));
             tools += u64::from(call == "tool");
             unpriced += u64::from(status == "unpriced");
-            sum += usd.filter(|_| status == "priced").and_then(|usd| usd.parse::<Decimal>().ok()).unwrap_or_default();
+            let usd = usd.filter(|_| status == "priced").and_then(|usd| usd.parse::<Decimal>().ok());
+            // index lines are anybody's claim until they are verified
+            sum = sum.and_then(|sum| sum.checked_add(usd.unwrap_or_default()));
         }
         let open = if unpriced > 0 { format!(", {unpriced} without a price") } else { String::new() };
-        format!("model calls: {calls}, tool calls: {tools}, cost: {} USD{open}", sum.normalize())
+        let sum = sum.map_or("too large to add".to_owned(), |sum| format!("{} USD", sum.normalize()));
+        format!("model calls: {calls}, tool calls: {tools}, cost: {sum}{open}")
     }
 }
 
@@ -224,6 +269,7 @@ fn headline(entry: &Entry) -> String {
     push(turn.map(|turn| format!("turn {turn}")).as_deref());
     push(tail.map(|tail| &*tail.status).filter(|status| *status != "ok"));
     push(tail.and_then(|tail| tail.decision.as_deref()));
+    push(tail.is_none().then_some("(not in the index)"));
     words.join("  ")
 }
 
@@ -237,20 +283,25 @@ const PARTS: [(&str, &str); 6] = [
     ("output", "assistant"),
 ];
 
-/// The content of an item; input messages that were shown before are only counted.
+/// The content of an item; what was shown before is only counted: earlier input, and pieces that say the same again.
 fn body(item: &Item, before: &mut Vec<Said>, out: &mut dyn Write) -> io::Result<()> {
     for (part, who) in PARTS {
-        let pieces = item.content.iter().filter(|piece| piece.part == part);
         let who = if part == "output" && item.head.call == "tool" { "result" } else { who };
-        let mut said: Vec<Said> = pieces.flat_map(|piece| said(&piece.value, who)).collect();
-        // instrumentations like to say a thing twice in one item
-        said.dedup();
+        let (mut pieces, mut again): (Vec<Vec<Said>>, _) = (Vec::new(), 0_usize);
+        for piece in item.content.iter().filter(|piece| piece.part == part) {
+            let said = said(&piece.value, who);
+            if pieces.contains(&said) { again += 1 } else { pieces.push(said) }
+        }
+        let said: Vec<Said> = pieces.into_iter().flatten().collect();
         let known =
             if part == "input" { said.iter().zip(before.iter()).take_while(|(a, b)| a == b).count() } else { 0 };
         if known > 0 {
             writeln!(out, "  ({known} earlier {} as before)", if known == 1 { "message" } else { "messages" })?;
         }
         said.iter().skip(known).try_for_each(|said| speak(said, out))?;
+        if again > 0 {
+            writeln!(out, "  (the same in {again} more {})", if again == 1 { "place" } else { "places" })?;
+        }
         match part {
             "input" if !said.is_empty() => *before = said,
             // the next call's history has this answer too
@@ -269,17 +320,4 @@ fn speak(said: &Said, out: &mut dyn Write) -> io::Result<()> {
     let mut lines = said.text.lines();
     writeln!(out, "  {:<11} {}", clean(&said.who), clean(lines.next().unwrap_or_default()))?;
     lines.try_for_each(|line| writeln!(out, "  {:<11} {}", "", clean(line)))
-}
-
-/// Control characters could drive the auditor's terminal: they are shown, not sent.
-pub(super) fn clean(text: &str) -> String {
-    text.chars()
-        .flat_map(|c| match c {
-            '\t' => vec!['\t'],
-            c if c.is_control() || matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}') => {
-                c.escape_unicode().collect()
-            }
-            c => vec![c],
-        })
-        .collect()
 }

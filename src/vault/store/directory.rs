@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 
-use super::{ObjectKind, Put, StoreError, VaultReader, VaultStore};
+use super::{MAX_READ, ObjectKind, Put, StoreError, VaultReader, VaultStore};
 
 /// Start of references to objects in a directory: the path is relative to the vault's folder.
 pub const DIRECTORY_URI: &str = "file:///";
@@ -97,14 +97,10 @@ impl VaultReader for DirectoryStore {
         Box::pin(async move {
             let mut file = tokio::fs::File::open(self.path(name)?).await.map_err(classify)?;
             let mut out = Vec::new();
-            match range {
-                None => file.read_to_end(&mut out).await.map_err(classify)?,
-                Some((first, length)) => {
-                    file.seek(io::SeekFrom::Start(first)).await.map_err(classify)?;
-                    file.take(length).read_to_end(&mut out).await.map_err(classify)?
-                }
-            };
-            Ok(out.into())
+            let (first, length) = range.unwrap_or((0, u64::MAX));
+            file.seek(io::SeekFrom::Start(first)).await.map_err(classify)?;
+            file.take(length.min(MAX_READ as u64 + 1)).read_to_end(&mut out).await.map_err(classify)?;
+            if out.len() > MAX_READ { Err(StoreError::TooLarge) } else { Ok(out.into()) }
         })
     }
 

@@ -18,6 +18,9 @@ pub use s3::S3Store;
 #[cfg(test)]
 mod tests;
 
+/// Largest object that is read, bytes; the largest that is written holds one fragment of about 140 MiB.
+const MAX_READ: usize = 512 << 20;
+
 /// Kinds of object: they may lie in different buckets and be locked differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ObjectKind {
@@ -65,6 +68,8 @@ pub enum StoreError {
     Differs,
     /// No such object.
     Missing,
+    /// Larger than any object of a vault: not read.
+    TooLarge,
 }
 
 impl StoreError {
@@ -76,6 +81,7 @@ impl StoreError {
             Self::Corrupt(_) => "corrupt",
             Self::Differs => "differs",
             Self::Missing => "missing",
+            Self::TooLarge => "too_large",
         }
     }
 }
@@ -88,6 +94,7 @@ impl std::fmt::Display for StoreError {
             Self::Corrupt(why) => write!(f, "the store received other bytes than were sent: {why}"),
             Self::Differs => f.write_str("the object exists with other bytes"),
             Self::Missing => f.write_str("no such object"),
+            Self::TooLarge => f.write_str("larger than any object of a vault"),
         }
     }
 }

@@ -23,7 +23,7 @@ use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use aws_smithy_http_client::{Builder, Connector, proxy::ProxyConfig};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -34,12 +34,14 @@ use crate::clock::UnixNanos;
 use crate::secret::Secret;
 
 use super::settings::{LockMode, S3Settings};
-use super::{ObjectKind, Put, StoreError, VaultReader, VaultStore};
+use super::{MAX_READ, ObjectKind, Put, StoreError, VaultReader, VaultStore};
 
 const CONNECT: Duration = Duration::from_millis(3100);
 /// An attempt takes this and a second for each megabyte.
 const ATTEMPT: Duration = Duration::from_secs(30);
 const SDK_ATTEMPTS: u32 = 2;
+/// Longest silence within an answer.
+const SILENCE: Duration = Duration::from_secs(30);
 
 /// Objects in S3 buckets.
 pub struct S3Store {
@@ -109,12 +111,21 @@ impl S3Store {
     }
 
     async fn read(&self, kind: ObjectKind, name: &str, range: Option<(u64, u64)>) -> Result<Bytes, StoreError> {
-        let range = range.map(|(first, length)| format!("bytes={first}-{}", (first + length).saturating_sub(1)));
+        let range =
+            range.map(|(first, length)| format!("bytes={first}-{}", first.saturating_add(length).saturating_sub(1)));
         let get = self.client().await?.get_object().bucket(self.bucket(kind)).key(name).set_range(range);
-        let got = get.send().await.map_err(|error| classify(&error).error())?;
-        let body =
-            got.body.collect().await.map_err(|_| StoreError::Unavailable("the answer was cut off".to_owned()))?;
-        Ok(body.into_bytes())
+        let mut body = get.send().await.map_err(|error| classify(&error).error())?.body;
+        let mut out = BytesMut::new();
+        loop {
+            let next = tokio::time::timeout(SILENCE, body.next()).await;
+            let next = next.map_err(|_| StoreError::Unavailable("the answer stalled".to_owned()))?;
+            let Some(piece) = next else { return Ok(out.freeze()) };
+            let piece = piece.map_err(|_| StoreError::Unavailable("the answer was cut off".to_owned()))?;
+            if out.len().saturating_add(piece.len()) > MAX_READ {
+                return Err(StoreError::TooLarge);
+            }
+            out.extend_from_slice(&piece);
+        }
     }
 
     async fn names(&self, kind: ObjectKind, prefix: &str) -> Result<Vec<String>, StoreError> {

@@ -226,6 +226,141 @@ async fn moved_fragments_are_refused() {
     assert!(refused.contains("belongs to another object"), "{refused}");
 }
 
+/// The object's name says account, tenant, session and day: a copy under another of them must not pass for it, even
+/// with its key objects copied too.
+#[tokio::test]
+async fn a_fragment_copied_to_another_tenant_or_session_is_refused() {
+    let mut gateway = gateway();
+    gateway.send(&json!({"items": [turn(1, &[("user", "CANARY one")], "x")]}));
+    assert!(gateway.uploader.drain().await);
+    let mut all = Vec::new();
+    files(&gateway.folder.path().join("vault"), &mut all);
+    for (from, to, session) in [
+        ("/acme/s-1/", "/globex/s-1/", "s-1"),
+        ("/acme/s-1/", "/acme/s-2/", "s-2"),
+        ("/2026-11-20/", "/2026-11-21/", "s-1"),
+    ] {
+        for (name, bytes) in all.iter().filter(|(name, _)| !name.contains("/index/")) {
+            let copy = name.replace(from, to);
+            assert_ne!(&copy, name, "the case moves something");
+            std::fs::create_dir_all(Path::new(&copy).parent().expect("folder")).expect("folders");
+            std::fs::write(&copy, bytes).expect("copied");
+        }
+        let text = gateway.replay(session).await.unwrap_or_else(|why| why);
+        let own = usize::from(session == "s-1");
+        assert_eq!(text.matches("CANARY one").count(), own, "{to}: {text}");
+        assert!(text.contains("belongs to another object"), "{to}: {text}");
+    }
+}
+
+/// Junk in the index, a missing object, a flipped bit, an index line that points outside: each is said and hides
+/// nothing else; sums of forged lines do not end the replay.
+#[tokio::test]
+async fn what_is_damaged_hides_nothing_else() {
+    let mut gateway = gateway();
+    gateway.send(&json!({"items": [turn(1, &[("user", "CANARY one")], "x")]}));
+    gateway.send(&json!({"items": [turn(2, &[("user", "CANARY two")], "y")]}));
+    gateway.send(&json!({"items": [turn(3, &[("user", "CANARY three")], "z")]}));
+    assert!(gateway.uploader.drain().await);
+    let mut all = Vec::new();
+    files(&gateway.folder.path().join("vault"), &mut all);
+    let index = &all.iter().find(|(name, _)| name.ends_with(".ndjson.zst")).expect("index").0;
+    std::fs::write(index.replace("0000000000.nd", "0000000009.nd"), b"junk").expect("junk");
+    std::fs::write(index.replace("0000000000.ndjson.zst", "x"), b"no index object").expect("junk");
+    let lines =
+        String::from_utf8(zstd::decode_all(&std::fs::read(index).expect("index")[..]).expect("zstd")).expect("text");
+    let mut forged: Json = serde_json::from_str(lines.lines().next().expect("line")).expect("JSON");
+    let mut rows = lines.clone();
+    for (leaf, object) in [
+        (90, "default/acme/s-1/2026-11-20/gw-1-x-0000000099.agev".to_owned()),
+        (91, forged["object_key"].as_str().expect("key").to_owned()),
+    ] {
+        forged["leaf"] = json!(leaf);
+        forged["fragment"] = json!(format!("{leaf:032}"));
+        forged["object_key"] = json!(object);
+        forged["off"] = json!(1_u64 << 40);
+        forged["cost_status"] = json!("priced");
+        forged["cost_usd"] = json!("79000000000000000000000000000");
+        rows.push_str(&format!("{forged}\nno line\n"));
+    }
+    std::fs::write(index, zstd::encode_all(rows.as_bytes(), 1).expect("zstd")).expect("index");
+    let (object, bytes) = all.iter().find(|(name, _)| name.ends_with(".agev")).expect("object");
+    let second = memchr::memmem::find_iter(bytes, b"age-encryption.org/v1").nth(1).expect("three fragments");
+    let mut flipped = bytes.clone();
+    flipped[second + 300] ^= 1;
+    std::fs::write(object, flipped).expect("flipped");
+    let text = gateway.replay("s-1").await.expect("replayed");
+    for said in [
+        "CANARY one",
+        "CANARY three",
+        "0000000009.ndjson.zst: damaged",
+        "2 lines are no index lines",
+        "no such object",
+        "points outside of the object",
+        "too large to add",
+    ] {
+        assert!(text.contains(said), "{said} is not in\n{text}");
+    }
+    assert!(!text.contains("CANARY two"), "{text}");
+}
+
+/// A fragment before a hole (a lost one, written as zeros) opens without the index too.
+#[tokio::test]
+async fn a_hole_takes_nothing_with_it() {
+    let mut gateway = gateway();
+    gateway.send(&json!({"items": [turn(1, &[("user", "CANARY one")], "x")]}));
+    gateway.send(&json!({"items": [turn(2, &[("user", "CANARY two")], "y")]}));
+    gateway.send(&json!({"items": [turn(3, &[("user", "CANARY three")], "z")]}));
+    assert!(gateway.uploader.drain().await);
+    let mut all = Vec::new();
+    files(&gateway.folder.path().join("vault"), &mut all);
+    let (object, bytes) = all.iter().find(|(name, _)| name.ends_with(".agev")).expect("object");
+    let starts: Vec<usize> = memchr::memmem::find_iter(bytes, b"age-encryption.org/v1").collect();
+    let mut holed = bytes.clone();
+    holed[starts[1]..starts[2]].fill(0);
+    std::fs::write(object, holed).expect("holed");
+    std::fs::remove_dir_all(gateway.folder.path().join("vault/index")).expect("index");
+    let text = gateway.replay("s-1").await.expect("replayed");
+    assert!(text.contains("CANARY one") && text.contains("CANARY three") && !text.contains("CANARY two"), "{text}");
+    assert!(text.contains("(not in the index)"), "{text}");
+}
+
+/// An audit shows all that was said: refusals, thoughts, old function calls, request fields, the same word twice.
+#[tokio::test]
+async fn nothing_that_was_said_is_left_out() {
+    let mut gateway = gateway();
+    let mut case = turn(1, &[("user", "go on"), ("user", "go on")], "x");
+    case["attributes"]["gen_ai.output.messages"] = json!(
+        json!([
+            {"role": "assistant", "content": null, "refusal": "CANARY-refusal"},
+            {"role": "assistant", "content": "", "reasoning_content": "CANARY-thought"},
+            {"role": "assistant", "content": "", "function_call": {"name": "f", "arguments": "CANARY-call"}},
+            {"messages": [{"role": "user", "content": "CANARY-inner"}], "tools": ["CANARY-tool"]},
+        ])
+        .to_string()
+    );
+    gateway.send(&json!({"items": [case]}));
+    assert!(gateway.uploader.drain().await);
+    let text = gateway.replay("s-1").await.expect("replayed");
+    for said in ["refusal", "thought", "call", "inner", "tool"] {
+        assert!(text.contains(&format!("CANARY-{said}")), "{said} is not in\n{text}");
+    }
+    assert_eq!(text.matches("go on").count(), 2, "{text}");
+}
+
+/// The largest range there is must be an answer, not an overflow.
+#[tokio::test]
+async fn absurd_ranges_are_refused() {
+    let gateway = gateway();
+    std::fs::create_dir_all(gateway.folder.path().join("vault")).expect("folder");
+    let vault = Vault::at(&gateway.location()).expect("vault");
+    let mut opener = Opener::new(&vault, gateway.auditors());
+    let wanted = |range: &str| Wanted { uri: "a/b/c/d/x.agev".to_owned(), range: Some(range.to_owned()) };
+    for range in ["bytes=0-18446744073709551615", "bytes=2-1", "bytes=-1"] {
+        assert!(get(&vault, &mut opener, &wanted(range), &mut Vec::new()).await.is_err(), "{range}");
+    }
+}
+
 /// Keys are private, never overwritten; identity files say what is wrong without showing a key.
 #[test]
 fn keys_are_made_once() {

@@ -1,0 +1,34 @@
+//! **What**: texts for an auditor's terminal. **Why**: what a client wrote must not drive the terminal that shows it:
+//! C0, C1, DEL and marks that turn the direction of writing are shown, not sent. **Not here**: what is shown.
+
+/// Whether a terminal might act on `c`.
+fn acts(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200E}' | '\u{200F}' | '\u{061C}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+}
+
+/// A line of text with such characters as `\u{…}`; tabs stay.
+pub fn clean(text: &str) -> String {
+    text.chars()
+        .flat_map(|c| match c {
+            '\t' => vec!['\t'],
+            c if acts(c) => c.escape_unicode().collect(),
+            c => vec![c],
+        })
+        .collect()
+}
+
+/// The same JSON (lines of it) with such characters as `\uXXXX`.
+pub fn escaped(json: &str) -> String {
+    use std::fmt::Write as _;
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        if acts(c) && c != '\n' {
+            // writing to a String can't fail; all of them are in the first plane
+            let _ = write!(out, "\\u{:04x}", u32::from(c));
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
