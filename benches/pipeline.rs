@@ -280,7 +280,7 @@ impl Chain {
         let (meter, vocabulary) = (Meter::new(), Arc::new(Vocabulary::builtin().ok().unwrap()));
         let pseudonyms = Pseudonymizer::new(&Secret::new("00".repeat(32)));
         let redact = redact::Config::default().settings().ok().unwrap();
-        let ids = Arc::new(Ids::new(vec![Arc::clone(&redact.detector)], pseudonyms.clone()));
+        let ids = Arc::new(Ids::new(vec![Arc::clone(&redact.detector)], pseudonyms));
         let mut cost = cost::Config::default().settings().ok().unwrap();
         cost.signals = vec![Signal::Traces];
         let runs = runs::Config::default().settings().ok().unwrap();
@@ -303,14 +303,14 @@ impl Chain {
             let parts = vault::Parts {
                 id: "vault".into(),
                 vocabulary: Arc::clone(&vocabulary),
-                ids,
+                ids: ids.clone(),
                 rng: Arc::new(SystemRng),
                 store: Some(vault::Store { sealer, writer, uri: UriBase("vault:///".into()) }),
                 leave: vault::Leave::Nothing,
             };
             processors.push(Arc::new(vault::VaultProcessor::new(parts, &meter)));
         }
-        processors.push(Arc::new(redact::Redact::new("redact".into(), redact, vocabulary, pseudonyms, &meter)));
+        processors.push(Arc::new(redact::Redact::new("redact".into(), redact, vocabulary, ids, &meter)));
         Self { processors, batches: AtomicU64::new(0) }
     }
 

@@ -43,9 +43,9 @@ pub fn blueprint(valid: Valid, seams: &Seams) -> Result<Blueprint, String> {
     let settings = Settings { drain_requests: shutdown, drain_outlets: shutdown, ..Settings::default() };
     let spool = valid.spool.clone();
     let vocabulary = Arc::new(Vocabulary::builtin().map_err(|error| error.0)?);
-    let ids = Arc::new(Ids::new(detectors(&valid)?, pseudonyms.clone()));
+    let ids = Arc::new(Ids::new(detectors(&valid)?, pseudonyms));
     let proxies = Arc::new(Proxies::from_env(&env::var)?);
-    let build = Box::new(move |site: &Site| Assembly { site, pseudonyms, vocabulary, ids, proxies }.build(valid));
+    let build = Box::new(move |site: &Site| Assembly { site, vocabulary, ids, proxies }.build(valid));
     Ok(Blueprint { spool, keys, settings, build })
 }
 
@@ -100,9 +100,8 @@ fn pseudonyms(valid: &Valid, directory: &Path, seams: &Seams) -> Result<Pseudony
 
 struct Assembly<'s> {
     site: &'s Site,
-    pseudonyms: Pseudonymizer,
     vocabulary: Arc<Vocabulary>,
-    /// How the vault may show ids.
+    /// How ids may be shown, in one form everywhere.
     ids: Arc<Ids>,
     proxies: Arc<Proxies>,
 }
@@ -172,7 +171,7 @@ impl Assembly<'_> {
                 processor
             }
             ProcessorSettings::Redact(settings) => {
-                Arc::new(Redact::new(id, settings, vocabulary, self.pseudonyms.clone(), meter))
+                Arc::new(Redact::new(id, settings, vocabulary, self.ids.clone(), meter))
             }
         })
     }

@@ -1,6 +1,6 @@
 //! **What**: what only the whole request tells: models inherited from ancestors, leaves, turn ends that are the only
 //! carrier of tokens, wrappers of a call, and which items are an agent's. **Invariants**: linear but for walks of at most 64 ancestors.
-//! **Not here**: traces known from earlier requests (a bounded memory of them is a later step).
+//! **Not here**: traces known from earlier requests (`adopt`).
 
 use std::collections::{HashMap, HashSet};
 

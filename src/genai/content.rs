@@ -117,6 +117,8 @@ fn judge(class: &Class, value: Value<'_>, rules: Rules) -> Option<(Part, bool)> 
     // a key that may hold any part holds the one of its event
     let part = |listed: &Listed| match rules.event.filter(|event| event.set.is_none()) {
         Some(event) if listed.part == Part::Other => event.part,
+        // on the event of a tool's result the output is the tool's
+        Some(event) if event.part == Part::ToolResult && listed.part == Part::Output => event.part,
         _ => listed.part,
     };
     if let Some(listed) = [set, rules.dialect].into_iter().flatten().find_map(|set| class.content(set)) {

@@ -1,6 +1,7 @@
 //! **What**: [`Reader`]: one item of a payload, its attributes sorted into slots, with its scope and resource.
 //! **Invariants**: buffers are reused; one hash lookup per attribute; scope and resource are read when they change.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 
@@ -324,14 +325,22 @@ pub(super) fn text_of(value: Value<'_>) -> Option<String> {
 }
 
 fn bounded(text: String) -> String {
+    match carried_id(&text) {
+        Cow::Borrowed(_) => text,
+        Cow::Owned(cut) => cut,
+    }
+}
+
+/// The form of an id that facts carry: as it is, or cut, with its digest behind it.
+pub fn carried_id(text: &str) -> Cow<'_, str> {
     use sha2::{Digest, Sha256};
     if text.len() <= ID_BYTES {
-        return text;
+        return text.into();
     }
     let cut = (0..=ID_BYTES).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
     let mut out = text.get(..cut).unwrap_or("").to_owned();
     hex::push(&mut out, &Sha256::digest(text.as_bytes()));
-    out
+    out.into()
 }
 
 /// Trace and span id of an item, as one key.

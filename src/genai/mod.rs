@@ -3,6 +3,7 @@
 //! **Why**: normalize, cost, runs and vault must agree on what an item is. **Invariants**: reads only; never edits;
 //! adding a dialect is a change of `config/dialects.yaml`. **Not here**: prices (`rates/`), stripping (`processors/vault`).
 
+mod adopt;
 mod calls;
 mod content;
 mod detect;
@@ -33,7 +34,9 @@ use calls::Entry;
 use content::{Finder, Shared};
 use item::Reader;
 
+pub use adopt::{adopt, agent_traces};
 pub use facts::{Billing, Buckets, Call, ContentAt, ContentPlace, Cost, Facts, ItemFacts, Part, PriceContext, Usage};
+pub use item::carried_id;
 pub use keys::Role;
 pub use vaulted::Vaulted;
 pub use vocabulary::{Vocabulary, VocabularyError};

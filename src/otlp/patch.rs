@@ -4,7 +4,7 @@
 //! **Not here**: which attributes and fields are rewritten (`text`, `encode`).
 
 use super::schema::{Msg, Rule};
-use super::value::key_value;
+use super::value::{Value, key_value};
 use super::wire::{self, Cursor, LEN, RawField, Span};
 
 /// Stretches of text between bad bytes that are shorter say nothing.
@@ -16,14 +16,20 @@ pub enum TextEdit {
     Keep,
     /// Puts another text in its place.
     Replace(String),
+    /// Takes a map's entry out, with all in it. Of what is no entry, the text.
+    Remove,
 }
 
 /// A text inside a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Inside {
+pub(super) enum Inside<'a> {
     Key,
     Text,
     Bytes,
+    /// Bytes that are no text.
+    Binary(&'a [u8]),
+    /// An entry of a map, before what it holds: whether it holds a number.
+    Entry(bool),
 }
 
 /// One change of the buffer; patches are in order and do not overlap.
@@ -51,7 +57,7 @@ pub(super) struct Patcher<'a, V> {
     pub(super) dropped: u64,
 }
 
-impl<'a, V: FnMut(Inside, &str, &str) -> TextEdit> Patcher<'a, V> {
+impl<'a, V: FnMut(Inside<'_>, &str, &str) -> TextEdit> Patcher<'a, V> {
     pub(super) fn new(buffer: &'a [u8], drop_unknown: bool, visit: V) -> Self {
         Self { buffer, drop_unknown, visit, patches: Vec::new(), dropped: 0 }
     }
@@ -70,6 +76,7 @@ impl<'a, V: FnMut(Inside, &str, &str) -> TextEdit> Patcher<'a, V> {
                 Rule::ValueText => self.text(Inside::Text, &field, path),
                 Rule::ValueBytes => self.text(Inside::Bytes, &field, path),
                 Rule::Value => self.inner(Msg::AnyValue, &field, path),
+                Rule::Inner(Msg::KeyValue) if self.removes(&field) => self.take_out(&field),
                 Rule::Inner(inner) => self.inner(inner, &field, path),
                 Rule::Unknown if self.drop_unknown => self.drop_field(&field),
                 _ => 0,
@@ -94,15 +101,29 @@ impl<'a, V: FnMut(Inside, &str, &str) -> TextEdit> Patcher<'a, V> {
         delta + wire::varint_len(length as u64) as isize - (field.body - length_at) as isize
     }
 
-    fn text(&mut self, inside: Inside, field: &RawField, path: &str) -> isize {
+    /// Whether the entry of a map is to go.
+    fn removes(&mut self, field: &RawField) -> bool {
+        let (key, value) = key_value(self.buffer, field.span());
+        let number = matches!(Value::read(value.of(self.buffer)), Value::Bool(_) | Value::Int(_) | Value::Double(_));
+        let key = wire::text(key.of(self.buffer));
+        matches!((self.visit)(Inside::Entry(number), key, ""), TextEdit::Remove)
+    }
+
+    fn text(&mut self, inside: Inside<'_>, field: &RawField, path: &str) -> isize {
         let bytes = field.span().of(self.buffer);
         let new = match simdutf8::basic::from_utf8(bytes) {
             Ok("") => None,
-            Ok(text) => match (self.visit)(inside, path, text) {
+            Ok(text) if inside != Inside::Bytes || !has_controls(bytes) => match (self.visit)(inside, path, text) {
                 TextEdit::Keep => None,
                 TextEdit::Replace(new) => Some(new.into_bytes()),
+                TextEdit::Remove => Some(Vec::new()),
             },
-            Err(_) => self.broken(inside, bytes, path),
+            _ if inside == Inside::Bytes => match (self.visit)(Inside::Binary(bytes), path, "") {
+                TextEdit::Keep => self.broken(inside, bytes, path),
+                TextEdit::Replace(new) => Some(new.into_bytes()),
+                TextEdit::Remove => Some(Vec::new()),
+            },
+            _ => self.broken(inside, bytes, path),
         };
         let Some(new) = new else { return 0 };
         let delta = wire::field_len(field.number, new.len()) as isize - (field.end - field.at) as isize;
@@ -112,13 +133,14 @@ impl<'a, V: FnMut(Inside, &str, &str) -> TextEdit> Patcher<'a, V> {
 
     /// Bytes that are not all UTF-8: the stretches that are get looked at, so that one bad byte hides nothing.
     #[cold]
-    fn broken(&mut self, inside: Inside, bytes: &[u8], path: &str) -> Option<Vec<u8>> {
+    fn broken(&mut self, inside: Inside<'_>, bytes: &[u8], path: &str) -> Option<Vec<u8>> {
         let (mut out, mut changed) = (Vec::new(), false);
         for chunk in bytes.utf8_chunks() {
             let valid = chunk.valid();
             let edit = if valid.len() < SHORTEST { TextEdit::Keep } else { (self.visit)(inside, path, valid) };
             match edit {
                 TextEdit::Keep => out.extend_from_slice(valid.as_bytes()),
+                TextEdit::Remove => changed = true,
                 TextEdit::Replace(new) => {
                     changed = true;
                     out.extend_from_slice(new.as_bytes());
@@ -131,9 +153,18 @@ impl<'a, V: FnMut(Inside, &str, &str) -> TextEdit> Patcher<'a, V> {
 
     fn drop_field(&mut self, field: &RawField) -> isize {
         self.dropped += 1;
+        self.take_out(field)
+    }
+
+    fn take_out(&mut self, field: &RawField) -> isize {
         self.patches.push(Patch { at: field.at, end: field.end, new: New::Nothing });
         -((field.end - field.at) as isize)
     }
+}
+
+/// Whether bytes hold control characters that no text has: UTF-16 of English is valid UTF-8, with zeros in it.
+fn has_controls(bytes: &[u8]) -> bool {
+    bytes.iter().any(|byte| *byte < 0x20 && !matches!(byte, b'\t' | b'\n' | b'\r' | 0x08 | 0x0b | 0x0c | 0x1b))
 }
 
 /// Appends `buffer[span]` with `patches` applied.

@@ -1,7 +1,8 @@
 //! **What**: [`Payload::edit_text`]: every text of a request shown to a visitor that may replace it.
 //! **Why**: redaction must not be able to forget a place; the schema decides what is visited, not the caller.
 //! **Invariants**: every string field, key, string value and what is UTF-8 of a bytes value, at every level, every
-//! occurrence, added ones too; slots and empty texts are left out; numbers and ids are not text.
+//! occurrence, added ones too; slots and empty texts are left out; numbers and ids are not text. Entries of maps and
+//! bytes that are no text are shown as such.
 //! **Not here**: what is replaced (`processors/redact`).
 
 use super::check::Shape;
@@ -23,6 +24,8 @@ pub struct Place<'a> {
     pub key: &'a str,
     /// Innermost key: for nested map values the map entry's key, else equal to `key`.
     pub path_key: &'a str,
+    /// The bytes of a [`PlaceKind::Binary`]; else empty.
+    pub bytes: &'a [u8],
 }
 
 /// The kind of text place.
@@ -32,14 +35,33 @@ pub enum PlaceKind {
     Key,
     /// A string value of an attribute or nested value.
     Value,
-    /// A bytes value (of an attribute or body, nested too), or a stretch of it that is valid UTF-8.
+    /// A bytes value (of an attribute or body, nested too) that is text, or a stretch of it that is.
     BytesValue,
+    /// A bytes value that is no text (not UTF-8, or with control characters); the text is empty. Kept, its stretches
+    /// of text are shown.
+    Binary,
+    /// An entry of a map inside a value, before what it holds; the text is empty. Only it can be removed.
+    Entry {
+        /// It holds a number or boolean.
+        number: bool,
+    },
     /// A string in a log body (nested too).
     Body,
     /// A text field.
     Field(Field),
     /// Any other string of the schema: those of EntityRef.
     Other,
+}
+
+/// What a text inside a value is; `text` is what its strings are.
+fn kind_of(inside: Inside<'_>, text: PlaceKind) -> (PlaceKind, &[u8]) {
+    match inside {
+        Inside::Key => (PlaceKind::Key, &[]),
+        Inside::Text => (text, &[]),
+        Inside::Bytes => (PlaceKind::BytesValue, &[]),
+        Inside::Binary(bytes) => (PlaceKind::Binary, bytes),
+        Inside::Entry(number) => (PlaceKind::Entry { number }, &[]),
+    }
 }
 
 impl Payload {
@@ -88,8 +110,11 @@ impl Payload {
         if text.is_empty() {
             return;
         }
-        if let TextEdit::Replace(new) = visit(&Place { node, kind, key: "", path_key: "" }, text) {
-            self.index.store_field(index, new.as_bytes());
+        let edit = visit(&Place { node, kind, key: "", path_key: "", bytes: &[] }, text);
+        match edit {
+            TextEdit::Keep => {}
+            TextEdit::Replace(new) => self.index.store_field(index, new.as_bytes()),
+            TextEdit::Remove => self.index.store_field(index, &[]),
         }
     }
 
@@ -102,12 +127,8 @@ impl Payload {
         let body = self.bytes(field.state, field.body);
         let span = Span::new(0, body.len());
         let mut patcher = Patcher::new(body, false, |inside, path_key, text: &str| {
-            let kind = match inside {
-                Inside::Key => PlaceKind::Key,
-                Inside::Text => PlaceKind::Body,
-                Inside::Bytes => PlaceKind::BytesValue,
-            };
-            visit(&Place { node, kind, key: "", path_key }, text)
+            let (kind, bytes) = kind_of(inside, PlaceKind::Body);
+            visit(&Place { node, kind, key: "", path_key, bytes }, text)
         });
         patcher.message(Msg::AnyValue, span, "");
         if !patcher.patches.is_empty() {
@@ -144,7 +165,7 @@ impl Payload {
     {
         let (key, read) = self.key_and_value(attr);
         let mut show = |kind: PlaceKind, text: &str| {
-            let place = Place { node: Node(attr.node), kind, key, path_key: key };
+            let place = Place { node: Node(attr.node), kind, key, path_key: key, bytes: &[] };
             if text.is_empty() { TextEdit::Keep } else { visit(&place, text) }
         };
         let new_key = show(PlaceKind::Key, key);
@@ -153,6 +174,7 @@ impl Payload {
         let key = match &new_key {
             TextEdit::Keep => key,
             TextEdit::Replace(new) => new,
+            TextEdit::Remove => "",
         };
         let mut any = Vec::new();
         let value = match new_text {
@@ -162,6 +184,7 @@ impl Payload {
                 OwnedValue::Str(text).put(&mut any);
                 &any
             }
+            TextEdit::Remove => &any,
         };
         let mut new = Vec::with_capacity(key.len() + value.len() + 16);
         put_key_value(&mut new, key.as_bytes(), Some(value));
@@ -178,12 +201,8 @@ impl Payload {
         let head = Cursor::new(field, 0, field.len()).next().ok().flatten()?;
         let key = wire::text(self.bytes(attr.state, attr.key));
         let mut patcher = Patcher::new(field, false, |inside, path_key, text: &str| {
-            let kind = match inside {
-                Inside::Key => PlaceKind::Key,
-                Inside::Text => PlaceKind::Value,
-                Inside::Bytes => PlaceKind::BytesValue,
-            };
-            visit(&Place { node, kind, key, path_key }, text)
+            let (kind, bytes) = kind_of(inside, PlaceKind::Value);
+            visit(&Place { node, kind, key, path_key, bytes }, text)
         });
         patcher.message(Msg::KeyValue, head.span(), key);
         (!patcher.patches.is_empty()).then(|| {

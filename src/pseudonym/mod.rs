@@ -2,7 +2,7 @@
 //! **Why**: spans, index lines and object names must show the same form of one id, and nobody without the key may
 //! confirm a guess of it.
 //! **Invariants**: every text that starts with `h-` is keyed: an id that a client made to look so becomes a pseudonym
-//! itself; subkeys differ by account; a name made by [`IdPolicy::key_form`] is one path segment, never `.` or `..`.
+//! itself, and so does one that is too long for a name; subkeys differ by account; a name made by [`IdPolicy::key_form`] is one path segment, never `.` or `..`.
 //! **Not here**: which ids are private (the redaction rules, wired in by the app).
 
 use std::borrow::Cow;
@@ -58,6 +58,12 @@ impl Pseudonymizer {
     }
 }
 
+/// Whether an id is never shown as it is, whatever the rules say: it pretends to be a pseudonym, or is too long to
+/// be a name. So it has one form wherever it stands.
+pub fn is_unfit(id: &str) -> bool {
+    id.starts_with(PREFIX) || id.len() > MAX_ID || id.bytes().map(encoded_len).sum::<usize>() > MAX_SEGMENT
+}
+
 /// HMAC-SHA-256 of length-prefixed parts.
 fn keyed(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return [0; 32] }; // any length is taken
@@ -70,7 +76,7 @@ fn keyed(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
 
 /// How ids and short texts may be shown outside of the vault's ciphertext. The redaction rules implement it.
 pub trait IdPolicy: Send + Sync {
-    /// The id itself, or its `h-…` when a redaction rule matches it (or when it pretends to be one).
+    /// The id itself, or its `h-…` when a redaction rule matches it or it is unfit ([`is_unfit`]).
     fn shown<'a>(&self, account: &str, id: &'a str) -> Cow<'a, str>;
 
     /// A text column of an index line after the redaction rules.
@@ -79,23 +85,28 @@ pub trait IdPolicy: Send + Sync {
     /// Always the `h-…` of `id`.
     fn pseudonym(&self, account: &str, id: &str) -> String;
 
-    /// The id as one segment of an object name: its shown form, percent-encoded; over 128 bytes its pseudonym.
+    /// The id as one segment of an object name: its shown form, percent-encoded.
     fn key_form<'a>(&self, account: &str, id: &'a str) -> Cow<'a, str> {
-        if id.len() > MAX_ID {
-            return self.pseudonym(account, id).into();
-        }
         let shown = self.shown(account, id);
         match segment(&shown) {
             None => shown,
+            // a policy that shows what is unfit still gets a name
             Some(encoded) if encoded.len() > MAX_SEGMENT => self.pseudonym(account, id).into(),
             Some(encoded) => encoded.into(),
         }
     }
 }
 
+fn plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"._-".contains(&byte)
+}
+
+fn encoded_len(byte: u8) -> usize {
+    if plain(byte) { 1 } else { 3 }
+}
+
 /// Percent-encodes everything but `[A-Za-z0-9._-]`; `None` when nothing has to change. Empty, `.` and `..` change.
 pub fn segment(text: &str) -> Option<String> {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     let dots = matches!(text, "." | "..");
     if text.is_empty() {
         return Some("%empty".to_owned());
@@ -121,7 +132,7 @@ pub struct PlainIds(pub Pseudonymizer);
 
 impl IdPolicy for PlainIds {
     fn shown<'a>(&self, account: &str, id: &'a str) -> Cow<'a, str> {
-        if id.starts_with(PREFIX) { self.0.pseudonym(account, id).into() } else { id.into() }
+        if is_unfit(id) { self.0.pseudonym(account, id).into() } else { id.into() }
     }
 
     fn column<'a>(&self, _account: &str, text: &'a str) -> Cow<'a, str> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::pseudonym::{IdPolicy, PREFIX, Pseudonymizer};
+use crate::pseudonym::{IdPolicy, Pseudonymizer, is_unfit};
 
 use super::{Detector, Hit, Scratch, replace};
 
@@ -54,7 +54,7 @@ impl Ids {
 
 impl IdPolicy for Ids {
     fn shown<'a>(&self, account: &str, id: &'a str) -> Cow<'a, str> {
-        if id.starts_with(PREFIX) || self.rules.iter().any(|rules| rules.is_private(id)) {
+        if is_unfit(id) || self.rules.iter().any(|rules| rules.is_private(id)) {
             return self.pseudonyms.pseudonym(account, id).into();
         }
         id.into()

@@ -174,6 +174,8 @@ metrics_table! {
     VAULT_FRAGMENTS = "tollgate_vault_fragments_total", Kind::Counter;
     /// Content that was sealed, bytes of canonical JSON (label: processor).
     VAULT_CONTENT_BYTES = "tollgate_vault_content_bytes_total", Kind::Counter;
+    /// Traces that are known as an agent's (label: processor).
+    VAULT_AGENT_TRACES = "tollgate_vault_agent_traces", Kind::Gauge;
     /// Items whose content was dropped because there is no store (label: processor).
     VAULT_DROPPED_ITEMS = "tollgate_vault_dropped_items_total", Kind::Counter;
     /// Reference attributes that clients sent and that were removed or moved aside (label: processor).
@@ -248,6 +250,8 @@ metrics_table! {
     REDACT_DROPPED_ATTRIBUTES = "tollgate_redact_dropped_attributes_total", Kind::Counter;
     /// Values cut to their cap, by signal.
     REDACT_CUT_VALUES = "tollgate_redact_cut_values_total", Kind::Counter;
+    /// Bytes values that are no text, and were replaced (label: signal).
+    REDACT_UNSCANNED_VALUES = "tollgate_redact_unscanned_values_total", Kind::Counter;
 
     // --- exporters ---
 

@@ -4,7 +4,8 @@ use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
+use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue, KeyValueList};
+use opentelemetry_proto::tonic::logs::v1::ResourceLogs;
 use opentelemetry_proto::tonic::metrics::v1::{Gauge, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, metric};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::span::{Event, Link};
@@ -56,7 +57,10 @@ proptest! {
             payload.edit_text(|_, _| TextEdit::Keep);
             prop_assert!(!payload.is_edited());
             // The same text put in its place changes nothing either.
-            payload.edit_text(|_, text| TextEdit::Replace(text.to_owned()));
+            payload.edit_text(|place, text| match place.kind {
+                PlaceKind::Binary | PlaceKind::Entry { .. } => TextEdit::Keep,
+                _ => TextEdit::Replace(text.to_owned()),
+            });
             prop_assert_eq!(encode(&payload), bytes);
         }
     }
@@ -365,4 +369,43 @@ fn foreign_handles() {
     payload.remove_node(span);
     assert_eq!(payload.item_count(), 0);
     assert!(encode(&payload).is_empty());
+}
+
+/// Entries of maps can be taken out at every level, and bytes that are no text be replaced; what is beside them stays.
+#[test]
+fn entries_go_and_bytes_are_replaced() {
+    let text = |text: &str| AnyValue { value: Some(Any::StringValue(text.into())) };
+    let entry = |key: &str, value: AnyValue| KeyValue { key: key.into(), value: Some(value), key_strindex: 0 };
+    let map = |values: Vec<KeyValue>| AnyValue { value: Some(Any::KvlistValue(KeyValueList { values })) };
+    let number = || AnyValue { value: Some(Any::IntValue(7)) };
+    let bytes = |bytes: &[u8]| AnyValue { value: Some(Any::BytesValue(bytes.to_vec())) };
+    let nested = |inner: Vec<KeyValue>, raw: &[u8]| {
+        map(vec![entry("a", map(inner)), entry("raw", bytes(raw)), entry("z", text("kept"))])
+    };
+    let request = |value: AnyValue| {
+        let mut request = ExportLogsServiceRequest::default();
+        request.resource_logs.push(ResourceLogs {
+            resource: Some(Resource { attributes: vec![entry("top", value)], ..Resource::default() }),
+            ..ResourceLogs::default()
+        });
+        request.encode_to_vec()
+    };
+    let before =
+        request(nested(vec![entry("gone", number()), entry("b", number()), entry("gone", text("x"))], b"a\0b\0"));
+    let after = request(nested(vec![entry("b", number())], b"[X]"));
+    let mut payload = parse(Signal::Logs, &before);
+    let mut numbers = Vec::new();
+    payload.edit_text(|place, _| match place.kind {
+        PlaceKind::Entry { number } if place.path_key == "gone" => {
+            numbers.push(number);
+            TextEdit::Remove
+        }
+        PlaceKind::Binary => {
+            assert_eq!((place.bytes, place.path_key, place.key), (&b"a\0b\0"[..], "raw", "top"));
+            TextEdit::Replace("[X]".to_owned())
+        }
+        _ => TextEdit::Keep,
+    });
+    assert_eq!(numbers, [true, false]);
+    assert_eq!(encode(&payload), after);
 }

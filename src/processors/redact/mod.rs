@@ -1,7 +1,7 @@
 //! **What**: the `redact` processor: visits every text place of a batch and puts placeholders where the rules say.
 //! **Why**: what goes on may be read by an on-call engineer with no reason to see customer data.
 //! **Invariants**: every text place is visited (the completeness test of `otlp`); credentials are dropped, ids become
-//! keyed pseudonyms, numbers are never touched; only this step raises the text clearance.
+//! keyed pseudonyms, numbers of kept keys are never touched; bytes that are no text go (ids excepted); only this step raises the text clearance.
 //! **Not here**: rules and matching (`redaction`), content (`processors/vault`).
 
 mod config;
@@ -16,20 +16,20 @@ use parking_lot::Mutex;
 
 pub use config::{Config, Settings};
 
-use crate::genai::Vocabulary;
+use crate::genai::{Vocabulary, carried_id};
 use crate::otlp::{AttrId, Node, NodeKind, Place, PlaceKind, Signal, TextEdit};
 use crate::pipeline::{Batch, Content, Processor, Reason, Text};
-use crate::pseudonym::Pseudonymizer;
+use crate::pseudonym::IdPolicy;
 use crate::redaction::{Class, Hit, Scratch, replace};
 use crate::telemetry::{Counter, Meter, names};
-use policy::{Treatment, cap, hide_home, treatment};
+use policy::{Treatment, cap, hide_home, is_id, treatment};
 
 /// See the module.
 pub struct Redact {
     id: Arc<str>,
     settings: Settings,
     vocabulary: Arc<Vocabulary>,
-    pseudonyms: Pseudonymizer,
+    ids: Arc<dyn IdPolicy>,
     workers: Mutex<Vec<Worker>>,
     counters: Counters,
 }
@@ -39,7 +39,7 @@ pub struct Redact {
 struct Worker {
     scratch: Scratch,
     /// Treatments of keys seen; emptied when it grows too large, so that made-up keys cost nothing for long.
-    treatments: HashMap<Box<str>, Treatment>,
+    treatments: HashMap<Box<str>, (Treatment, bool)>,
     /// The signal they hold for.
     signal: Option<Signal>,
 }
@@ -49,16 +49,21 @@ const MAX_TREATMENTS: usize = 4096;
 
 impl Worker {
     fn treatment(&mut self, vocabulary: &Vocabulary, signal: Signal, key: &str) -> Treatment {
+        self.known(vocabulary, signal, key).0
+    }
+
+    /// The treatment of a key, and whether it is listed as content.
+    fn known(&mut self, vocabulary: &Vocabulary, signal: Signal, key: &str) -> (Treatment, bool) {
         if self.signal != Some(signal) || self.treatments.len() >= MAX_TREATMENTS {
             self.treatments.clear();
             self.signal = Some(signal);
         }
-        if let Some(treatment) = self.treatments.get(key) {
-            return *treatment;
+        if let Some(known) = self.treatments.get(key) {
+            return *known;
         }
-        let treatment = treatment(vocabulary, signal, key);
-        self.treatments.insert(key.into(), treatment);
-        treatment
+        let known = (treatment(vocabulary, signal, key), vocabulary.content_part(key).is_some());
+        self.treatments.insert(key.into(), known);
+        known
     }
 }
 
@@ -67,6 +72,7 @@ struct Counters {
     redactions: HashMap<Signal, Vec<Counter>>,
     dropped: HashMap<Signal, Counter>,
     cut: HashMap<Signal, Counter>,
+    unscanned: HashMap<Signal, Counter>,
 }
 
 impl Counters {
@@ -84,6 +90,7 @@ impl Counters {
             redactions: Signal::ALL.into_iter().map(by_rule).collect(),
             dropped: by_signal(&names::REDACT_DROPPED_ATTRIBUTES),
             cut: by_signal(&names::REDACT_CUT_VALUES),
+            unscanned: by_signal(&names::REDACT_UNSCANNED_VALUES),
         }
     }
 }
@@ -96,20 +103,20 @@ struct Visit<'a> {
     keyed: bool,
 }
 
-/// What stands in place of a credential that has no attribute of its own.
-const DROPPED: &str = "[API_KEY]";
+/// What stands in place of bytes that are no text.
+const UNSCANNED: &str = "[UNSCANNED]";
 
 impl Redact {
-    /// A processor with compiled rules.
+    /// A processor with compiled rules. `ids`: the form that ids have in the vault's index and names as well.
     pub fn new(
         id: Arc<str>,
         settings: Settings,
         vocabulary: Arc<Vocabulary>,
-        pseudonyms: Pseudonymizer,
+        ids: Arc<dyn IdPolicy>,
         meter: &Meter,
     ) -> Self {
         let counters = Counters::new(&settings, meter);
-        Self { id, settings, vocabulary, pseudonyms, workers: Mutex::default(), counters }
+        Self { id, settings, vocabulary, ids, workers: Mutex::default(), counters }
     }
 
     /// Credentials go on every signal; content keys go from metrics, which have no vault step.
@@ -144,11 +151,36 @@ impl Redact {
         };
         batch.payload.edit_text(|place, text| {
             let visit = Visit { account: &account, signal, keyed: points.contains(&place.node) };
+            match place.kind {
+                PlaceKind::Entry { number } => return self.entry(&visit, place.path_key, number, worker),
+                PlaceKind::Binary => return self.binary(&visit, place),
+                _ => {}
+            }
             match self.redact_text(&visit, place, text, worker) {
                 Some(replacement) => TextEdit::Replace(replacement),
                 None => TextEdit::Keep,
             }
         });
+    }
+
+    /// An entry of a map has no handle of its own, and numbers and bytes are credentials and content as texts are.
+    fn entry(&self, visit: &Visit<'_>, key: &str, number: bool, worker: &mut Worker) -> TextEdit {
+        let (treatment, content) = worker.known(&self.vocabulary, visit.signal, key);
+        // Content that is listed belongs in the vault; below another key nothing brought it there.
+        if treatment == Treatment::Drop || (content && !number) {
+            self.counters.dropped.get(&visit.signal).into_iter().for_each(|counter| counter.increment(1));
+            return TextEdit::Remove;
+        }
+        TextEdit::Keep
+    }
+
+    /// Bytes that no rule can read do not go on, unless they are an id.
+    fn binary(&self, visit: &Visit<'_>, place: &Place<'_>) -> TextEdit {
+        if is_id(place.bytes) {
+            return TextEdit::Keep;
+        }
+        self.counters.unscanned.get(&visit.signal).into_iter().for_each(|counter| counter.increment(1));
+        TextEdit::Replace(UNSCANNED.to_owned())
     }
 
     /// The text that takes the place of `text`, if any.
@@ -158,17 +190,15 @@ impl Redact {
             true => worker.treatment(&self.vocabulary, visit.signal, place.path_key),
             false => Treatment::Scan,
         };
-        // A credential below a kept key: an entry of a map, which has no handle of its own.
-        if treatment == Treatment::Drop {
-            return (text != DROPPED).then(|| DROPPED.to_owned());
-        }
         let hits = self.settings.detector.find(text, &mut worker.scratch);
         let shapes_only = |hits: &[Hit]| hits.iter().all(|hit| self.settings.detector.class(hit) == Class::Shape);
         let hits = if treatment == Treatment::Version && shapes_only(hits) { &[] } else { hits };
         self.count(visit.signal, hits);
+        if treatment == Treatment::Identity {
+            return self.shown(visit.account, text, !hits.is_empty());
+        }
         let mut changed = match (hits.is_empty(), treatment) {
             (true, _) => None,
-            (false, Treatment::Identity) => return Some(self.pseudonyms.pseudonym(visit.account, text)),
             (false, _) => Some(replace(text, hits, &mut |hit, found, out| self.place(visit, hit, found, out))),
         };
         if treatment == Treatment::Path {
@@ -185,6 +215,15 @@ impl Redact {
         changed
     }
 
+    /// The form of an id, if it is another than its own.
+    fn shown(&self, account: &str, text: &str, private: bool) -> Option<String> {
+        let id = carried_id(text);
+        match self.ids.shown(account, &id) {
+            shown if *shown != *text => Some(shown.into_owned()),
+            _ => private.then(|| self.ids.pseudonym(account, &id)),
+        }
+    }
+
     fn count(&self, signal: Signal, hits: &[Hit]) {
         if let Some(counters) = self.counters.redactions.get(&signal).filter(|_| !hits.is_empty()) {
             hits.iter().filter_map(|hit| counters.get(hit.rule())).for_each(|counter| counter.increment(1));
@@ -198,7 +237,7 @@ impl Redact {
             out.push_str(placeholder);
             return;
         }
-        let pseudonym = self.pseudonyms.pseudonym(visit.account, found);
+        let pseudonym = self.ids.pseudonym(visit.account, found);
         out.push_str(placeholder.trim_end_matches(']'));
         out.push(':');
         // `h-` and 16 hex digits: the placeholder's grammar.

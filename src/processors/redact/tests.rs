@@ -14,14 +14,18 @@ use crate::clock::UnixNanos;
 use crate::genai::Vocabulary;
 use crate::otlp::{Payload, Signal, UnknownFields};
 use crate::pipeline::{Batch, Clearance, Content, Origin, Processor, Text, Trust};
-use crate::pseudonym::Pseudonymizer;
+use crate::pseudonym::{IdPolicy, PlainIds, Pseudonymizer};
 use crate::secret::Secret;
 use crate::telemetry::Meter;
 
 fn processor(config: &Config, meter: &Meter) -> Redact {
     let settings = config.settings().map_err(|problems| format!("{problems:?}")).expect("valid");
     let vocabulary = Arc::new(Vocabulary::builtin().expect("vocabulary"));
-    Redact::new("redact".into(), settings, vocabulary, Pseudonymizer::new(&Secret::new("key".to_owned())), meter)
+    Redact::new("redact".into(), settings, vocabulary, Arc::new(ids()), meter)
+}
+
+fn ids() -> PlainIds {
+    PlainIds(Pseudonymizer::new(&Secret::new("key".to_owned())))
 }
 
 fn pass(redact: &Redact, signal: Signal, wire: Vec<u8>) -> (Vec<u8>, Clearance) {
@@ -168,6 +172,24 @@ fn ids_become_pseudonyms() {
     assert_ne!(one, string_after(&redact, "user.id", "joe@example.com").expect("kept"));
 }
 
+/// An id that pretends to be a pseudonym, or is too long for a name, has on a span the form that it has in the vault's
+/// index and object names.
+#[test]
+fn ids_have_one_form_everywhere() {
+    let redact = processor(&Config::default(), &Meter::new());
+    let (forged, long, wide) = ("h-".to_owned() + &"0".repeat(32), "s".repeat(129), "é".repeat(60));
+    for id in [&forged, &long, &wide] {
+        let shown = string_after(&redact, "session.id", id).expect("kept");
+        assert!(shown.starts_with("h-") && shown != *id, "{shown}");
+        assert_eq!(shown, ids().shown("default", id));
+        assert_eq!(shown, ids().key_form("default", id), "{id}");
+    }
+    let endless = "s".repeat(5000);
+    let carried = crate::genai::carried_id(&endless);
+    assert_eq!(string_after(&redact, "session.id", &endless).as_deref(), Some(&*ids().shown("default", &carried)));
+    assert_eq!(string_after(&redact, "session.id", &"s".repeat(128)).as_deref(), Some(&*"s".repeat(128)));
+}
+
 /// What a dashboard needs survives, whatever it looks like.
 #[test]
 fn dashboards_survive() {
@@ -249,17 +271,101 @@ fn bad_settings_are_refused() {
     assert_eq!(paths, ["rules[1]", "max_value_bytes", "custom[0]"]);
 }
 
-/// One bad byte in a bytes value must not hide the rest from the rules.
-#[test]
-fn bytes_with_a_bad_byte_are_redacted() {
-    let redact = processor(&Config::default(), &Meter::new());
-    let raw = [b"\xff reply to ".as_slice(), MAIL.as_bytes()].concat();
-    let after = attributes_after(&redact, vec![kv("raw", Value::BytesValue(raw))]);
+fn map(entries: Vec<KeyValue>) -> Value {
+    Value::KvlistValue(KeyValueList { values: entries })
+}
+
+fn bytes_after(redact: &Redact, bytes: &[u8]) -> Vec<u8> {
+    let after = attributes_after(redact, vec![kv("raw", Value::BytesValue(bytes.to_vec()))]);
     let Some(Value::BytesValue(bytes)) = after[0].value.clone().unwrap().value else { panic!("bytes stay bytes") };
-    assert!(!String::from_utf8_lossy(&bytes).contains("jane"), "{}", String::from_utf8_lossy(&bytes));
-    let binary = vec![0xff, 0xfe, 0x00, 0x80];
-    let after = attributes_after(&redact, vec![kv("raw", Value::BytesValue(binary.clone()))]);
-    assert_eq!(after[0].value.clone().unwrap().value, Some(Value::BytesValue(binary)), "without a hit nothing changes");
+    bytes
+}
+
+/// Bytes that no rule can read must not go on: a bad byte, wide characters, compressed text hide what is private. Ids
+/// and text go on, and a second pass changes nothing.
+#[test]
+fn bytes_that_are_no_text_do_not_go_on() {
+    let meter = Meter::new();
+    let redact = processor(&Config::default(), &meter);
+    let wide: Vec<u8> = MAIL.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let (card, cyrillic) = ("4111111111111111", "Жанна: жанна@почта.рф и так далее");
+    let mut hidden = vec![
+        [b"\xff reply to ".as_slice(), MAIL.as_bytes()].concat(),
+        card.encode_utf16().flat_map(u16::to_be_bytes).collect(),
+        "41111111".encode_utf16().flat_map(u16::to_le_bytes).collect(),
+        "41111111".chars().flat_map(|c| u32::from(c).to_le_bytes()).collect(),
+        cyrillic.encode_utf16().flat_map(u16::to_le_bytes).collect(),
+        vec![0xff, 0xfe, 0x00, 0x80],
+        wide,
+    ];
+    hidden.push(vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 0xcb, 0x4a, 0xcc, 0x4b, 0xad, 0x74]);
+    hidden[7].extend([0; 7]);
+    for bytes in &hidden {
+        assert_eq!(bytes_after(&redact, bytes), b"[UNSCANNED]", "{bytes:x?}");
+    }
+    assert_eq!(bytes_after(&redact, b"[UNSCANNED]"), b"[UNSCANNED]");
+    let told = format!("tollgate_redact_unscanned_values_total{{signal=\"traces\"}} {}", hidden.len());
+    assert!(meter.render().contains(&told), "{}", meter.render());
+    for width in [8_u8, 16, 32] {
+        let id: Vec<u8> = (0..width).map(|n| n.wrapping_mul(37) ^ 0x9c).collect();
+        assert_eq!(bytes_after(&redact, &id), id);
+        assert_eq!(bytes_after(&redact, &vec![0; width.into()]), vec![0; width.into()]);
+    }
+    let text = "plain \u{e9}\n\x1b[1mtext\x1b[0m".as_bytes();
+    assert_eq!(bytes_after(&redact, text), text);
+    assert_eq!(bytes_after(&redact, MAIL.as_bytes()), b"[EMAIL]");
+    let nested = kv("a", map(vec![kv("b", Value::BytesValue(hidden[0].clone()))]));
+    assert!(format!("{:?}", attributes_after(&redact, vec![nested])).contains(&format!("{:?}", b"[UNSCANNED]")));
+}
+
+/// A credential below another key goes whatever its value is: nothing reads numbers and lists.
+#[test]
+fn nested_credentials_are_dropped_whole() {
+    let redact = processor(&Config::default(), &Meter::new());
+    let values = || {
+        vec![
+            Value::IntValue(987_654_321),
+            Value::DoubleValue(98765.4321),
+            Value::BoolValue(true),
+            Value::BytesValue(b"opaque".to_vec()),
+            Value::StringValue("opaque".to_owned()),
+            Value::ArrayValue(ArrayValue { values: vec![AnyValue { value: Some(Value::IntValue(987_654_321)) }] }),
+            map(vec![kv("deeper", Value::IntValue(987_654_321))]),
+        ]
+    };
+    for value in values() {
+        let headers = map(vec![kv("x-api-key", value), text("accept", "text/html")]);
+        let list = Value::ArrayValue(ArrayValue { values: vec![AnyValue { value: Some(headers.clone()) }] });
+        for holder in [headers, list] {
+            let after = attributes_after(&redact, vec![kv("headers", holder)]);
+            let shown = format!("{after:?}");
+            assert!(!shown.contains("x-api-key") && shown.contains("text/html"), "{shown}");
+        }
+    }
+    let mut body = ExportLogsServiceRequest::default();
+    let json = serde_json::json!({"resourceLogs": [{"scopeLogs": [{"logRecords": [{"timeUnixNano": "1"}]}]}]});
+    body.clone_from(&serde_json::from_value(json).expect("request"));
+    let record = &mut body.resource_logs[0].scope_logs[0].log_records[0];
+    record.body =
+        Some(AnyValue { value: Some(map(vec![kv("authorization", Value::IntValue(987_654_321)), text("a", "b")])) });
+    let (bytes, _) = pass(&redact, Signal::Logs, body.encode_to_vec());
+    assert!(!String::from_utf8_lossy(&bytes).contains("authorization"));
+}
+
+/// Listed content that stands below another key never saw the vault step: it goes, and is counted; numbers stay.
+#[test]
+fn nested_content_is_dropped() {
+    let meter = Meter::new();
+    let redact = processor(&Config::default(), &meter);
+    let call = map(vec![
+        text("gen_ai.input.messages", "dear doctor"),
+        kv("gen_ai.completion", map(vec![text("x", "dear patient")])),
+        kv("completion", Value::IntValue(7)),
+        text("model", "gpt-4o"),
+    ]);
+    let shown = format!("{:?}", attributes_after(&redact, vec![kv("call", call)]));
+    assert!(!shown.contains("dear") && shown.contains("gpt-4o") && shown.contains("IntValue(7)"), "{shown}");
+    assert!(meter.render().contains("tollgate_redact_dropped_attributes_total{signal=\"traces\"} 2"));
 }
 
 /// Home directories are looked for in linear time.

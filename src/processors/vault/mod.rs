@@ -9,12 +9,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::clock::UnixNanos;
-use crate::genai::{Vocabulary, facts_of};
+use crate::genai::{Facts, Vocabulary, adopt, agent_traces, facts_of, keep_facts};
 use crate::otlp::Signal;
-use crate::pipeline::{Batch, Content, Draft, Origin, Processor, Quarantine, Reason, Ticketer, Trust};
+use crate::pipeline::{Batch, Content, Draft, Effect, Origin, Processor, Quarantine, Reason, Ticketer, Trust};
 use crate::pseudonym::IdPolicy;
 use crate::rng::Rng;
-use crate::telemetry::{Counter, Meter, names as metric};
+use crate::telemetry::{Counter, Gauge, Meter, names as metric};
 use crate::vault::books::Writer;
 use crate::vault::keys::{KeyRing, LIMIT};
 use crate::vault::seal::Sealer;
@@ -27,11 +27,13 @@ mod gather;
 mod row;
 mod shape;
 mod stamp;
+mod traces;
 
 pub use build::{Built, Site, build};
 pub use config::{Config, Leave, Settings, StoreSettings};
 
 use gather::{Compressors, Keeper};
+use traces::Traces;
 
 #[cfg(test)]
 mod tests;
@@ -68,6 +70,7 @@ pub struct VaultProcessor {
     vocabulary: Arc<Vocabulary>,
     leave: Leave,
     keeper: Option<Keeper>,
+    traces: Traces,
     metrics: Metrics,
 }
 
@@ -76,6 +79,7 @@ struct Metrics {
     plain_bytes: Counter,
     dropped: Counter,
     references: Counter,
+    traces: Gauge,
 }
 
 impl VaultProcessor {
@@ -88,6 +92,7 @@ impl VaultProcessor {
             plain_bytes: meter.counter(&metric::VAULT_CONTENT_BYTES, labels),
             dropped: meter.counter(&metric::VAULT_DROPPED_ITEMS, labels),
             references: meter.counter(&metric::VAULT_FORGED_REFERENCES, labels),
+            traces: meter.gauge(&metric::VAULT_AGENT_TRACES, labels),
         };
         let slot_base = slot_base(&id);
         let keeper = store.map(|store| Keeper {
@@ -99,7 +104,23 @@ impl VaultProcessor {
             slot_base,
             zstd: Compressors::default(),
         });
-        Self { id, vocabulary, leave, keeper, metrics }
+        Self { id, vocabulary, leave, keeper, traces: Traces::default(), metrics }
+    }
+
+    /// The batch's facts, with items of traces that are known as an agent's; what is new about traces is an effect.
+    fn facts(&self, batch: &mut Batch) -> Arc<Facts> {
+        let mut facts = facts_of(&self.vocabulary, batch);
+        let account = Arc::clone(&batch.origin.account);
+        let known = |trace: &[u8]| self.traces.holds(&account, trace);
+        if let Some(adopted) = adopt(&self.vocabulary, &batch.payload, &facts, known) {
+            facts = Arc::new(adopted);
+            keep_facts(batch, Arc::clone(&facts));
+        }
+        if facts.agent {
+            let news = self.traces.effect(&account, &agent_traces(&batch.payload, &facts));
+            batch.effects.extend(news.map(|body| Effect::new(self.id.clone(), body)));
+        }
+        facts
     }
 
     fn draft(&self, keeper: &Keeper, draft: VaultDraft) -> Draft {
@@ -128,7 +149,7 @@ impl Processor for VaultProcessor {
         if batch.origin.trust == Trust::ThirdParty {
             self.metrics.references.increment(arrival::clean(&mut batch.payload));
         }
-        let facts = facts_of(&self.vocabulary, batch);
+        let facts = self.facts(batch);
         match &self.keeper {
             None => self.metrics.dropped.increment(stamp::mark_dropped(&mut batch.payload, &facts)),
             Some(keeper) => {
@@ -141,14 +162,28 @@ impl Processor for VaultProcessor {
                 }
             }
         }
-        if self.leave == Leave::Nothing {
-            stamp::strip(&mut batch.payload, &facts);
+        match self.leave {
+            Leave::Nothing => stamp::strip(&mut batch.payload, &facts),
+            Leave::Redacted => stamp::strip_structure(&mut batch.payload, &facts),
         }
         batch.clearance.content = Content::Stripped;
         Ok(())
     }
 
+    fn apply(&self, effect: &Effect) {
+        self.traces.apply(&effect.body);
+    }
+
+    fn checkpoint(&self) -> Option<Vec<u8>> {
+        Some(self.traces.save())
+    }
+
+    fn restore(&self, checkpoint: &[u8]) {
+        self.traces.apply(checkpoint);
+    }
+
     fn tick(&self, now: UnixNanos) {
+        self.metrics.traces.set(self.traces.len() as f64);
         if let Some(keeper) = &self.keeper {
             keeper.keys.sweep(now);
         }

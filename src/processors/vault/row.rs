@@ -34,7 +34,7 @@ pub(super) fn tail(ids: &dyn IdPolicy, origin: &Origin, payload: &Payload, item:
         tenant: shown(item.tenant.as_deref()).unwrap_or_else(|| UNATTRIBUTED.to_owned()),
         session_id: shown(item.session.as_deref()),
         run_id: shown(payload.get_str(node, RUN_ID)),
-        turn: column(&item.turn),
+        turn: shown(item.turn.as_deref()),
         iteration: item.iteration,
         trace_id: id(payload.trace_id(node)),
         span_id: id(payload.span_id(node)),

@@ -68,6 +68,24 @@ pub(super) fn strip(payload: &mut Payload, facts: &Facts) {
     }
 }
 
+/// Takes content out that is no text: redaction reads none of its numbers, and a cap cuts no structure.
+pub(super) fn strip_structure(payload: &mut Payload, facts: &Facts) {
+    for place in facts.items.iter().flat_map(|item| &item.content) {
+        match place.at {
+            ContentAt::Attribute(id) => {
+                if payload.attribute(id).is_some_and(|attribute| attribute.value.as_str().is_none()) {
+                    payload.remove_attribute(id);
+                }
+            }
+            ContentAt::Body => {
+                if payload.body(place.node).is_some_and(|body| body.as_str().is_none()) {
+                    payload.remove_body(place.node);
+                }
+            }
+        }
+    }
+}
+
 /// Says on each item that its content is gone for good, and what it was like; before [`strip`]. Gives the number of
 /// items.
 pub(super) fn mark_dropped(payload: &mut Payload, facts: &Facts) -> u64 {

@@ -311,7 +311,7 @@ fn bad_settings() {
 
 /// 100,000 live runs of a usual size fit into 256 MiB. `cargo test --lib -- --ignored a_hundred_thousand`
 #[test]
-#[ignore = "takes a while"]
+#[ignore = "100,000 runs: a figure"]
 #[expect(clippy::print_stderr, reason = "shown with --nocapture")]
 #[expect(clippy::disallowed_methods, reason = "measures")]
 fn a_hundred_thousand_runs() {

@@ -440,6 +440,28 @@ fn text_may_stay_for_redaction() {
     );
 }
 
+/// What is left for redaction is text: numbers, lists, maps and bytes, which no rule reads whole, go to the vault alone.
+#[test]
+fn only_text_stays_for_redaction() {
+    let mut bench = Bench::with(Leave::Redacted, true);
+    let mut call = chat("s", "acme", "kept");
+    call["attributes"]["gen_ai.output.messages"] = json!("kept");
+    call["attributes"]["gen_ai.system_instructions"] = json!("kept");
+    call["attributes"]["gen_ai.tool.call.arguments"] = json!({"card": 4_111_111_111_111_111_u64, "to": ["CANARY"]});
+    call["attributes"]["gen_ai.tool.call.result"] = json!(4_111_111_111_111_111_u64);
+    call["attributes"]["gen_ai.prompt"] = json!({"$bytes": "Q0FOQVJZ"});
+    let log = json!({"signal": "logs", "items": [{"event_name": "gen_ai.user.message", "trace": 1, "span": 2,
+        "attributes": {"gen_ai.system": "openai"}, "body": {"content": ["CANARY", 4_111_111_111_111_111_u64]}}]});
+    for case in [json!({"items": [call]}), log] {
+        let out = bench.pass(&case);
+        assert!(!out.leaks("CANARY") && !String::from_utf8_lossy(&out.bytes).contains("card"));
+        let left = format!("{:?}", out.attributes(0));
+        assert!(!left.contains("4111111111111111"), "{left}");
+        assert!(out.payload.items().all(|item| out.payload.body(item).is_none()));
+        assert_eq!(out.documents.len(), 1, "the auditors have it");
+    }
+}
+
 struct Broken;
 
 impl Sealer for Broken {
@@ -653,4 +675,75 @@ fn a_sentence_is_no_column() {
         let kept = out.attributes(0).contains_key(key);
         assert!(kept || !out.leaks("CANARY"), "{key}");
     }
+}
+
+fn bystander(trace: u32) -> Json {
+    json!({"items": [{"name": "render", "trace": trace, "span": 9, "attributes": {
+        "template": "CANARY dear customer", "http.request.method": "GET"}}]})
+}
+
+/// An item that no dialect knows is an agent's when an earlier, committed request told of its trace: also after a
+/// restart, not before the commit, and not for another account.
+#[test]
+fn traces_are_known_across_requests() {
+    let mut bench = Bench::new();
+    assert!(bench.pass(&bystander(1)).leaks("CANARY"), "nothing says that it is an agent's");
+    let mut first = Batch::new(
+        Arc::new(origin(Trust::ThirdParty)),
+        request::payload(&json!({"items": [chat("s-1", "acme", "x")]})),
+    );
+    bench.processor.process(&mut first).expect("processed");
+    assert!(bench.pass(&bystander(1)).leaks("CANARY"), "the request that told of it is not committed");
+    assert_eq!(first.effects.len(), 1);
+    first.effects.iter().for_each(|effect| bench.processor.apply(effect));
+    let adopted = bench.pass(&bystander(1));
+    assert!(!adopted.leaks("CANARY"), "its text is content");
+    assert_eq!(adopted.attributes(0).get("http.request.method").map(String::as_str), Some("GET"));
+    assert!(adopted.attributes(0).contains_key("gen_ai.payload.s3_uri"));
+    assert!(bench.pass(&bystander(2)).leaks("CANARY"), "another trace");
+    let other = Origin { account: "other".into(), ..origin(Trust::ThirdParty) };
+    assert!(bench.pass_payload(request::payload(&bystander(1)), other).leaks("CANARY"), "another account");
+    let mut again = Bench::new();
+    again.processor.restore(&bench.processor.checkpoint().expect("state"));
+    assert!(!again.pass(&bystander(1)).leaks("CANARY"), "after a restart");
+    let mut known = Batch::new(
+        Arc::new(origin(Trust::ThirdParty)),
+        request::payload(&json!({"items": [chat("s-1", "acme", "x")]})),
+    );
+    bench.processor.process(&mut known).expect("processed");
+    assert!(known.effects.is_empty(), "what is known is told no more");
+}
+
+/// What an adopted item adds must not move or double what its neighbours and their resource have.
+#[test]
+fn adopted_items_change_no_neighbour() {
+    let mut bench = Bench::new();
+    let news = bench.processor.traces.effect("default", &[&[0_u8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 5]]);
+    bench.processor.traces.apply(&news.expect("news"));
+    let both = |trace: u32| {
+        json!({"resource": {"note": "CANARY of all", "service.name": "api"}, "items": [
+            chat("s-1", "acme", "CANARY in"),
+            {"name": "render", "trace": trace, "span": 9, "attributes": {"template": "CANARY dear customer"}}]})
+    };
+    let (alone, adopted) = (bench.pass(&both(4)), bench.pass(&both(5)));
+    assert!(alone.leaks("CANARY") && !adopted.leaks("CANARY"));
+    let pieces = |out: &Out| {
+        out.documents.iter().flat_map(|document| &document.items).map(|item| item.content.len()).sum::<usize>()
+    };
+    assert_eq!(pieces(&adopted), pieces(&alone) + 1);
+}
+
+/// The memory of traces must stay within its bound, and what is told of again must outlive what is not.
+#[test]
+fn the_memory_of_traces_is_bounded() {
+    let traces = super::super::traces::Traces::new(8);
+    let tell = |trace: u8| traces.effect("a", &[&[trace; 16]]).iter().for_each(|body| traces.apply(body));
+    tell(200);
+    for trace in 0..100 {
+        tell(trace);
+        tell(200);
+        assert!(traces.len() <= 8);
+        assert!(traces.holds("a", &[trace; 16]) && traces.holds("a", &[200; 16]));
+    }
+    assert!(!traces.holds("a", &[3; 16]));
 }
