@@ -100,8 +100,8 @@ def strings(node, place):
 
 
 def name_of(item):
-    """A span or metric has a name; a log record may have its own only in the body or in `event.name`."""
-    return item["name"] or item["attributes"].get("event.name") or (item.get("body") if isinstance(item.get("body"), str) else "log")
+    """A span or metric has a name; a log record may have its own only in the body or in `event.name`, and a name that is a place in the source."""
+    return (item["attributes"].get("event.name") if "observed" in item else None) or item["name"] or (item.get("body") if isinstance(item.get("body"), str) else "log")
 
 
 def places(signal, item):

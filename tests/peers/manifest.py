@@ -50,13 +50,21 @@ def exact_cost(price, usage, inclusive):
 
 
 def usage_of(attributes):
-    return {k: v for k, v in attributes.items() if re.search(r"usage|token_count|_tokens$", k) and not k.endswith("max_tokens") and isinstance(v, (int, float, str))}
+    # some clients count with NaN, which JSON can't say
+    return {k: repr(v) if isinstance(v, float) and v != v else v for k, v in attributes.items()
+            if re.search(r"usage|token_count|_tokens$", k) and not k.endswith("max_tokens") and isinstance(v, (int, float, str))}
 
 
-def records_of(rows, items, patterns):
+def tells_of_call(item, pattern):
+    """`name`, with wildcards, or `name?key`: only if it has that attribute."""
+    name, _, key = pattern.partition("?")
+    return fnmatch.fnmatch(decode.name_of(item), name) and (not key or key in item["attributes"])
+
+
+def records_of(rows, items, patterns, failed_are_silent=False):
     """Per call of the ledger, the records that tell of it: by an id in any of their texts, else by their order in time."""
     spans = [(file, n, signal, item) for file, n, signal, item in items if signal != "metrics"
-             and any(fnmatch.fnmatch(decode.name_of(item), p) for p in patterns)]
+             and any(tells_of_call(item, p) for p in patterns)]
     found = [[] for _ in rows]
     rest = []
     for entry in spans:
@@ -65,10 +73,12 @@ def records_of(rows, items, patterns):
         hits = [i for i, row in enumerate(rows) if any(id_ and any(id_ in t for t in texts) for id_ in (row["request_id"], row["message_id"]))]
         (found[hits[-1]] if hits else rest).append(entry)
     rest_by_name = {}
-    for entry in sorted(rest, key=lambda e: e[3].get("start") or e[3].get("time") or 0):
+    for entry in sorted(rest, key=lambda e: e[3].get("start") or e[3].get("time") or e[3].get("observed") or 0):
         rest_by_name.setdefault((entry[2], entry[3]["scope"]), []).append(entry)
     for (signal, scope), entries in rest_by_name.items():
         open_ = [i for i in range(len(rows)) if not any(e[2] == signal and e[3]["scope"] == scope for e in found[i])]
+        if failed_are_silent:
+            open_ = [i for i in open_ if "error" not in rows[i]]
         if len(open_) == len(entries):
             for i, entry in zip(open_, entries):
                 found[i].append(entry)
@@ -121,7 +131,7 @@ def canaries_of(folder, ledger, items):
 def session_manifest(folder, ledger, client):
     items = load_items(folder, ledger["files"])
     inclusive = ledger.get("input_includes_cached", client["input_includes_cached"])
-    calls = [call_of(row, records, client, inclusive) for row, records in zip(ledger["calls"], records_of(ledger["calls"], items, ledger.get("call_records", client["call_records"])))]
+    calls = [call_of(row, records, client, inclusive) for row, records in zip(ledger["calls"], records_of(ledger["calls"], items, ledger.get("call_records", client["call_records"]), client.get("failed_calls_have_no_record")))]
     good = [c for c in calls if "error" not in c]
     totals = {k: sum(c.get(k) or 0 for c in good) for k in BUCKETS if any(k in c for c in good)}
     totals["calls"] = len(good)
@@ -192,12 +202,15 @@ def key_rows(keys, hand, everywhere):
 def keys_document(client, sessions, hand):
     """Every span, event, log and metric with every key it was seen with."""
     groups = {}
+    # of a client with hundreds of names: one table a signal
+    merged_signals = client.get("keys_in_one_table", [])
+    names = {s: len({decode.name_of(i) for items in sessions.values() for _, _, signal, i in items if signal == s}) for s in merged_signals}
     for session, items in sessions.items():
         for _, _, signal, item in items:
             if signal == "logs":
                 title = f"log `{decode.name_of(item)}`"
             else:
-                title = ("span" if signal == "traces" else "metric") + f" `{decode.name_of(item)}`"
+                title = ("span" if signal == "traces" else "metric") + (f"s, {names[signal]} names" if signal in merged_signals else f" `{decode.name_of(item)}`")
             parts = [(title, item["attributes"]), ("resource", item["resource"])]
             if item["scope_attributes"]:
                 parts.append(("scope", item["scope_attributes"]))

@@ -8,6 +8,7 @@ stands in the request's first user message (in any user message, if the lane say
 A step:
     {"say": text?, "think": text?, "tools": [(name, input)…], "usage": {in, out, read, w5, w1}, "stop": …}
     {"error": 529, "type": "overloaded_error", "message": …}
+    {"error": 200, …}                     a responses stream that begins and then fails
 `think` is Anthropic's, the responses API's and Gemini's; `reasons` is the chat completions' `reasoning_content` of DeepSeek and others.
 `usage` is what this vendor would report: Anthropic's `in` excludes the cached tokens, OpenAI's and Gemini's include them. `reasoning` is part
 of `out`, also for Gemini (whose API reports the two apart: `candidatesTokenCount` is the rest).
@@ -35,6 +36,8 @@ def user_texts(request):
     messages = request.get("messages") or request.get("input") or request.get("contents") or []
     if isinstance(messages, str):
         return [messages]
+    if all(isinstance(m, str) for m in messages):
+        return messages
     users = [m for m in messages if isinstance(m, dict) and m.get("role", "user") == "user"]
     return [text_of(m.get("content") or m.get("parts") or "") for m in users]
 
@@ -184,8 +187,11 @@ def response(step, row):
     if step.get("say"):
         output.append({"id": "ms_" + row["message_id"], "type": "message", "role": "assistant", "status": "completed",
                        "content": [{"type": "output_text", "text": step["say"], "annotations": [], "logprobs": []}]})
-    output += [{"id": "fc_" + t["id"], "type": "function_call", "call_id": t["id"], "name": t["name"], "arguments": json.dumps(t["input"]),
-                "status": "completed"} for t in row["tools"]]
+    for t in row["tools"]:
+        # `space::name` is a tool of a namespace
+        space, _, name = t["name"].rpartition("::")
+        output.append({"id": "fc_" + t["id"], "type": "function_call", "call_id": t["id"], **({"namespace": space} if space else {}),
+                       "name": name, "arguments": json.dumps(t["input"]), "status": "completed"})
     return {"id": row["message_id"], "object": "response", "created_at": CREATED, "status": "completed", "model": dated(row["model"]),
             "output": output, "parallel_tool_calls": True, "tool_choice": "auto", "tools": [], "temperature": 1.0, "top_p": 1.0,
             "error": None, "incomplete_details": None, "instructions": None, "metadata": {}, "service_tier": "default",
@@ -209,6 +215,10 @@ def response_sse(step, row):
 
     for kind in ("response.created", "response.in_progress"):
         yield event(kind, response={**done, "status": "in_progress", "output": [], "usage": None})
+    if "error" in step:
+        yield event("response.failed", response={**done, "status": "failed", "output": [], "usage": None,
+                                                 "error": {"code": step["type"], "message": step["message"]}})
+        return
     for i, item in enumerate(done["output"]):
         at = {"item_id": item["id"], "output_index": i}
         if item["type"] == "reasoning":
@@ -298,6 +308,9 @@ def answer(mock, path, request):
     prefix = {"/v1/messages": "msg", "/v1/chat/completions": "chatcmpl", "/v1/responses": "resp", "/v1/embeddings": "emb"}[path]
     step, row = mock.step(request, prefix)
     time.sleep(mock.pace)
+    if step.get("error") == 200:
+        row.update(usage=dict.fromkeys(("input_tokens", "output_tokens", "cache_read_tokens"), 0), tools=[])
+        return 200, b"".join(response_sse(step, row)), "text/event-stream; charset=utf-8", row, ()
     if "error" in step:
         error = {"type": step["type"], "message": step["message"]}
         body = {"type": "error", "error": error, "request_id": row["request_id"]} if prefix == "msg" else {"error": {**error, "code": None, "param": None}}

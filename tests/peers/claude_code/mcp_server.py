@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""An MCP server over stdio with one tool, `lookup`, that answers with the text of its first argument. Standard library only."""
+"""An MCP server over stdio with one tool, `lookup`, that answers with the text of its first argument; the second, if there is one, ends the tool's
+description. Standard library only."""
 import json
 import sys
 
-TOOL = {"name": "lookup", "description": "Looks a key up",
+TOOL = {"name": "lookup", "description": " ".join(["Looks a key up", *sys.argv[2:3]]),
         "inputSchema": {"type": "object", "properties": {"key": {"type": "string"}}, "required": ["key"]}}
 
 for line in sys.stdin:

@@ -28,8 +28,9 @@ fn requests(extension: &str) -> Vec<(Signal, PathBuf)> {
     found
 }
 
-fn same<M: Message + Default + PartialEq>(left: &[u8], right: &[u8]) -> bool {
-    M::decode(left).unwrap() == M::decode(right).unwrap()
+/// By their bytes as the official types write them: a token count that is NaN (a real client sends some) equals itself.
+fn same<M: Message + Default>(left: &[u8], right: &[u8]) -> bool {
+    M::decode(left).unwrap().encode_to_vec() == M::decode(right).unwrap().encode_to_vec()
 }
 
 fn equal(signal: Signal, left: &[u8], right: &[u8]) -> bool {
