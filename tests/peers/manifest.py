@@ -147,7 +147,7 @@ def session_manifest(folder, ledger, client):
     return {
         **{k: ledger[k] for k in ("library", "vendor") if k in ledger},
         "protocol": ledger["protocol"], "switches": ledger["switches"], "model": ledger["model"], "input_includes_cached": inclusive,
-        "session_ids": distinct(items, "session.id"), "conversation_ids": distinct(items, "gen_ai.conversation.id"),
+        "session_ids": distinct(items, "session.id"), "conversation_ids": distinct(items, "gen_ai.conversation.id") + distinct(items, "conversation.id"),
         "prompt_ids": distinct(items, "prompt.id"), "turn_ids": distinct(items, "turn.id"),
         "turns": ledger["runs"],
         "trace_ids": list(dict.fromkeys(i["trace_id"] for _, _, s, i in items if s == "traces")),
@@ -261,11 +261,11 @@ def keys_document(client, sessions, hand):
 
 # ---- checks -----------------------------------------------------------------------------------------------------------
 
-def problems(name, session):
+def problems(name, session, complete):
     for call in session["calls"]:
         if "cost_usd" in call and "cost_usd_exact" in call and abs(Decimal(call["cost_usd"]) - Decimal(call["cost_usd_exact"])) > Decimal("1e-12"):
             yield f"{name}: {call['request_id']} the client says {call['cost_usd']}, the price table {call['cost_usd_exact']}"
-        if "error" not in call and not call["in_telemetry"]:
+        if complete and "error" not in call and not call["in_telemetry"]:
             yield f"{name}: {call['request_id']} is in no record"
     if session["tool_calls"] and any(t["success"] is None for t in session["tool_calls"]):
         yield f"{name}: a tool call without an outcome"
@@ -286,7 +286,7 @@ def main():
             ledger = json.load(f)
         sessions[name] = session_manifest(os.path.join(root, name), ledger, client)
         items[name] = load_items(os.path.join(root, name), ledger["files"])
-    found = [p for n, s in sessions.items() for p in problems(n, s)]
+    found = [p for n, s in sessions.items() for p in problems(n, s, "calls_without_record" not in client)]
     outputs = {"manifest.json": json.dumps({"schema": 1, **client, "sessions": sessions}, indent=1, ensure_ascii=False) + "\n",
                "KEYS.md": keys_document(client, items, hand).rstrip() + "\n"}
     for file, text in outputs.items():
