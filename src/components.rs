@@ -40,12 +40,14 @@ macro_rules! table {
                 match self { $(Self::$name => Documented::of(&$module::Config::default()),)* }
             }
 
-            /// Types a body.
-            ///
-            /// # Errors
-            /// Every error in it.
-            pub fn typed(self, body: &Node, path: &str) -> Result<$config, Vec<Problem>> {
-                match self { $(Self::$name => de::typed::<$module::Config>(body, path).map($config::$name),)* }
+            /// Types a body: what is right of it, and every problem.
+            pub fn typed(self, body: &Node, path: &str) -> (Option<$config>, Vec<Problem>) {
+                match self {
+                    $(Self::$name => {
+                        let (config, problems) = de::partly::<$module::Config>(body, path);
+                        (config.map($config::$name), problems)
+                    })*
+                }
             }
         }
 

@@ -13,10 +13,11 @@ use crate::components::{
     ProcessorKind, ProcessorSettings, ReceiverConfig, ReceiverKind, ReceiverSettings, names,
 };
 use crate::config::env::Lookup;
-use crate::config::file::{self, File, Pipeline, Section};
+use crate::config::file::{self, File, Pipeline, Reading, Section};
 use crate::config::graph::{self, Known};
 use crate::config::problem::nearest;
-use crate::config::{At, ByteSize, ComponentId, FieldProblem, Gravity, Problem, Source, Span, de, tree::Node};
+use crate::config::tree::{Node, Val};
+use crate::config::{At, ByteSize, ComponentId, FieldProblem, Gravity, Problem, Source, Span, de};
 use crate::pipeline::{Trust, spool};
 use crate::secret::Secret;
 use crate::telemetry::logging;
@@ -129,28 +130,28 @@ pub struct Read {
 
 /// Reads a configuration. `data_dir` is where the spool goes when the file does not say.
 pub fn read(name: &str, text: &str, lookup: &dyn Lookup, data_dir: &Path) -> Read {
-    let (source, file) = file::read(name, text, lookup);
-    let mut warnings = Vec::new();
-    let result = file.and_then(|file| resolve(file, data_dir, &mut warnings));
-    Read { source, warnings, result }
-}
-
-fn resolve(file: File, data_dir: &Path, warnings: &mut Vec<Problem>) -> Result<(Typed, Valid), Vec<Problem>> {
-    let mut problems = graph::references(&file);
-    let typed = typed(file, &mut problems);
-    let valid = typed.as_ref().and_then(|typed| validate(typed, data_dir, &mut problems));
+    let Reading { source, file, mut problems, unresolved } = file::read(name, text, lookup);
+    let known = problems.len();
+    let found = file.and_then(|file| {
+        problems.extend(graph::references(&file));
+        let typed = typed(file, &mut problems);
+        let valid = validate(&typed, data_dir, &mut problems)?;
+        Some((typed, valid))
+    });
+    let mut at = 0;
+    problems.retain(|problem| {
+        at += 1;
+        at <= known || problem.at.is_none_or(|at| !unresolved.contains(&at))
+    });
     let errors = problems.iter().any(|problem| problem.gravity == Gravity::Error);
-    match (typed, valid) {
-        (Some(typed), Some(valid)) if !errors => {
-            warnings.extend(problems);
-            Ok((typed, valid))
-        }
-        _ => Err(problems),
+    match found {
+        Some(found) if !errors => Read { source, warnings: problems, result: Ok(found) },
+        _ => Read { source, warnings: Vec::new(), result: Err(problems) },
     }
 }
 
-fn typed(file: File, problems: &mut Vec<Problem>) -> Option<Typed> {
-    let before = problems.len();
+/// The typed file; what is wrong of it is missing there and among `problems`.
+fn typed(file: File, problems: &mut Vec<Problem>) -> Typed {
     let mut types = Types { problems };
     let receivers = types.all("receivers", &file.receivers, ReceiverKind::parse, ReceiverKind::typed);
     let processors = types.all("processors", &file.processors, ProcessorKind::parse, ProcessorKind::typed);
@@ -160,21 +161,7 @@ fn typed(file: File, problems: &mut Vec<Problem>) -> Option<Typed> {
     let pseudonyms = types.one("pseudonyms", &file.pseudonyms);
     let limits = types.one("limits", &file.limits);
     let telemetry = types.one("service.telemetry", &file.telemetry);
-    let errors = types.problems.iter().skip(before).any(|problem| problem.gravity == Gravity::Error);
-    if errors {
-        return None;
-    }
-    Some(Typed {
-        receivers,
-        processors,
-        exporters,
-        extensions,
-        spool: spool?,
-        pseudonyms: pseudonyms?,
-        limits: limits?,
-        telemetry: telemetry?,
-        file,
-    })
+    Typed { receivers, processors, exporters, extensions, spool, pseudonyms, limits, telemetry, file }
 }
 
 struct Types<'p> {
@@ -182,8 +169,10 @@ struct Types<'p> {
 }
 
 impl Types<'_> {
-    fn one<T: serde::de::DeserializeOwned>(&mut self, path: &str, node: &Node) -> Option<T> {
-        de::typed(node, path).map_err(|problems| self.problems.extend(problems)).ok()
+    fn one<T: serde::de::DeserializeOwned + Default>(&mut self, path: &str, node: &Node) -> T {
+        let (found, problems) = de::partly(node, path);
+        self.problems.extend(problems);
+        found.unwrap_or_default()
     }
 
     fn all<K, C>(
@@ -191,7 +180,7 @@ impl Types<'_> {
         section: &str,
         sections: &[Section],
         parse: impl Fn(&str) -> Option<K>,
-        typed: impl Fn(K, &Node, &str) -> Result<C, Vec<Problem>>,
+        typed: impl Fn(K, &Node, &str) -> (Option<C>, Vec<Problem>),
     ) -> Vec<Placed<C>> {
         let mut all = Vec::new();
         for Section { id, at, body } in sections {
@@ -206,10 +195,9 @@ impl Types<'_> {
                 self.problems.push(Problem::error(Some(*at), path, what).with_hint(hint));
                 continue;
             };
-            match typed(kind, body, &path) {
-                Ok(what) => all.push(Placed { id: id.clone(), what }),
-                Err(problems) => self.problems.extend(problems),
-            }
+            let (what, problems) = typed(kind, body, &path);
+            all.extend(what.map(|what| Placed { id: id.clone(), what }));
+            self.problems.extend(problems);
         }
         all
     }
@@ -247,11 +235,19 @@ fn validate(typed: &Typed, data_dir: &Path, problems: &mut Vec<Problem>) -> Opti
         let empty = FieldProblem::new("key", "is empty: anyone could make these pseudonyms");
         settings.place(Gravity::Error, "pseudonyms", &file.pseudonyms, file.pseudonyms.at, vec![empty]);
     }
-    let steps =
-        typed.processors.iter().map(|placed| (placed.id.clone(), placed.what.kind().step())).collect::<HashMap<_, _>>();
-    let third_party = (exporters.iter())
-        .filter(|placed| placed.what.trust() == Trust::ThirdParty)
-        .map(|placed| placed.id.clone())
+    let step = |section: &Section| Some((section.id.clone(), ProcessorKind::parse(&section.id.kind)?.step()));
+    let steps = file.processors.iter().filter_map(step).collect::<HashMap<_, _>>();
+    let known_trust = |id: &ComponentId| exporters.iter().find(|known| known.id == *id).map(|known| known.what.trust());
+    // of an exporter that has other faults the word alone is known
+    let says_internal = |section: &Section| {
+        section.body.get("trust").is_some_and(|(_, node)| matches!(&node.value, Val::Str(word) if word == "internal"))
+    };
+    let third_party = (file.exporters.iter())
+        .filter(|section| match known_trust(&section.id) {
+            Some(trust) => trust == Trust::ThirdParty,
+            None => ExporterKind::parse(&section.id.kind).is_some() && !says_internal(section),
+        })
+        .map(|section| section.id.clone())
         .collect();
     problems.extend(graph::check(file, &Known { steps: &steps, third_party: &third_party }));
     Some(Valid {
@@ -277,9 +273,19 @@ impl Checks<'_> {
         result.map_err(|problems| self.place(Gravity::Error, path, node, node.at, problems)).ok()
     }
 
+    /// Puts problems where they belong. What already has a problem of its type is not judged again.
     fn place(&mut self, gravity: Gravity, path: &str, node: &Node, at: At, problems: Vec<FieldProblem>) {
+        let inside = format!("{path}.");
+        let mistyped: Vec<At> = (self.problems.iter())
+            .filter(|known| known.path == path || known.path.starts_with(&inside))
+            .filter_map(|known| known.at)
+            .collect();
         for FieldProblem { path: field, what } in problems {
             let found = if field.is_empty() || node.entries().is_empty() { at } else { node.nearest(&field) };
+            let absent = found == at || found == node.at;
+            if mistyped.contains(&found) || (absent && !mistyped.is_empty()) {
+                continue;
+            }
             let full = if field.is_empty() { path.to_owned() } else { format!("{path}.{field}") };
             self.problems.push(Problem { gravity, ..Problem::error(Some(found), full, what) });
         }

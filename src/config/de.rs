@@ -22,12 +22,19 @@ const MAX_ERRORS: usize = 50;
 /// # Errors
 /// All of them, each with its place and the nearest valid key.
 pub fn typed<T: DeserializeOwned>(node: &Node, path: &str) -> Result<T, Vec<Problem>> {
+    match partly(node, path) {
+        (Some(value), problems) if problems.is_empty() => Ok(value),
+        (_, problems) => Err(problems),
+    }
+}
+
+/// Every problem in it, and what it is without the entries that are wrong, so that other checks can go on.
+pub fn partly<T: DeserializeOwned>(node: &Node, path: &str) -> (Option<T>, Vec<Problem>) {
     let mut pruned = HashSet::new();
     let mut problems: Vec<Problem> = Vec::new();
     for _ in 0..MAX_ERRORS {
         let error = match T::deserialize(Reader { node, pruned: &pruned }) {
-            Ok(value) if problems.is_empty() => return Ok(value),
-            Ok(_) => return Err(problems),
+            Ok(value) => return (Some(value), problems),
             Err(error) => error,
         };
         let missing = matches!(error.0.kind, Kind::Missing(_));
@@ -38,10 +45,10 @@ pub fn typed<T: DeserializeOwned>(node: &Node, path: &str) -> Result<T, Vec<Prob
         }
         match prune {
             Some(offset) if pruned.insert(offset) => {}
-            _ => return Err(problems),
+            _ => break,
         }
     }
-    Err(problems)
+    (None, problems)
 }
 
 #[derive(Debug)]

@@ -66,18 +66,34 @@ pub struct File {
 const TOP: [&str; 8] =
     ["receivers", "processors", "exporters", "extensions", "service", "spool", "pseudonyms", "limits"];
 
-/// Parses and resolves a file. The source is for rendering problems, whatever came of it.
-pub fn read(name: &str, text: &str, lookup: &dyn Lookup) -> (Source, Result<File, Vec<Problem>>) {
+/// A file as far as it could be read.
+pub struct Reading {
+    /// For rendering problems.
+    pub source: Source,
+    /// Its shape; none when it is no YAML.
+    pub file: Option<File>,
+    /// What is wrong so far.
+    pub problems: Vec<Problem>,
+    /// Scalars whose `${…}` could not be resolved: whatever else seems wrong with them follows from that.
+    pub unresolved: Vec<At>,
+}
+
+/// Parses and resolves a file. Goes on after problems, so that later checks can tell theirs at once.
+pub fn read(name: &str, text: &str, lookup: &dyn Lookup) -> Reading {
     let mut root = match load::tree(text) {
         Ok(root) => root,
-        Err(problem) => return (Source::opaque(name), Err(vec![problem])),
+        Err(problem) => {
+            let source = Source::opaque(name);
+            return Reading { source, file: None, problems: vec![problem], unresolved: Vec::new() };
+        }
     };
     let mut keys = Vec::new();
     root.keys(&mut keys);
     let source = Source::new(name, text, &keys);
     let mut problems = env::resolve(&mut root, lookup);
-    let file = Shape { problems: &mut problems }.file(&root);
-    (source, if problems.is_empty() { Ok(file) } else { Err(problems) })
+    let unresolved = problems.iter().filter_map(|problem| problem.at).collect();
+    let file = Some(Shape { problems: &mut problems }.file(&root));
+    Reading { source, file, problems, unresolved }
 }
 
 struct Shape<'p> {

@@ -129,6 +129,10 @@ fn order(pipeline: &Pipeline, known: &Known<'_>, problems: &mut Vec<Problem>) {
 }
 
 fn clearance(pipeline: &Pipeline, known: &Known<'_>, problems: &mut Vec<Problem>) {
+    // an unknown processor is an error of its own; it may be the step that seems to be missing
+    if pipeline.processors.iter().any(|(id, _)| !known.steps.contains_key(id)) {
+        return;
+    }
     let has = |step: Step| pipeline.processors.iter().any(|(id, _)| known.steps.get(id) == Some(&step));
     // Content keys on metrics are dropped by redact: metrics need no vault step.
     let needed: &[Step] =

@@ -23,11 +23,10 @@ impl Lookup for Fixed {
 }
 
 fn problems_of(text: &str) -> String {
-    let (source, result) = file::read("t.yaml", text, &Fixed);
-    let problems = match result {
-        Err(problems) => problems,
-        Ok(file) => {
-            let mut problems = references(&file);
+    let file::Reading { source, file, mut problems, .. } = file::read("t.yaml", text, &Fixed);
+    let problems = match file {
+        Some(file) if problems.is_empty() => {
+            problems.extend(references(&file));
             let steps: HashMap<ComponentId, Step> = file
                 .processors
                 .iter()
@@ -40,6 +39,7 @@ fn problems_of(text: &str) -> String {
             problems.extend(check(&file, &Known { steps: &steps, third_party: &third_party }));
             problems
         }
+        _ => problems,
     };
     source.render(&problems, false)
 }
