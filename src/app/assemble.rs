@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::app::build::{Blueprint, Built, Companion, Listener, Seams, Settings, Site};
 use crate::app::keyfile::{self, random_key};
 use crate::app::listeners::Web;
+use crate::app::rates::RatesTask;
 use crate::app::resolve::{Placed, Valid};
 use crate::app::vaults::{self, Vault};
 use crate::components::{ExporterSettings, ExtensionSettings, ProcessorSettings, ReceiverSettings, id_text};
@@ -106,17 +107,29 @@ struct Assembly<'s> {
     proxies: Arc<Proxies>,
 }
 
+/// What processors bring besides themselves.
+struct Beside<'b> {
+    vaults: &'b mut Vec<Vault>,
+    /// Tasks that look for newer rate tables.
+    tables: &'b mut Vec<Arc<dyn Companion>>,
+    /// The folder beside the spool.
+    folder: &'b Path,
+}
+
 impl Assembly<'_> {
     fn build(self, valid: Valid) -> Result<Built, String> {
         let meter = &self.site.seams.meter;
         meter.gauge(&names::INFO, &[("version", env!("CARGO_PKG_VERSION"))]).set(1.0);
         let mut vaults: Vec<Vault> = Vec::new();
+        let mut tables: Vec<Arc<dyn Companion>> = Vec::new();
+        let folder = beside(&valid.spool.directory, "");
         let mut processors: HashMap<ComponentId, Arc<dyn Processor>> = HashMap::new();
         for Placed { id, what } in valid.processors {
             let holders =
                 valid.pipelines.iter().filter(|pipeline| pipeline.processors.iter().any(|(held, _)| *held == id));
             let signals = holders.map(|pipeline| pipeline.signal).collect();
-            let processor = self.processor(&id, what, signals, &mut vaults)?;
+            let mut beside = Beside { vaults: &mut vaults, tables: &mut tables, folder: &folder };
+            let processor = self.processor(&id, what, signals, &mut beside)?;
             processors.insert(id, processor);
         }
         let mut exporters: HashMap<ComponentId, Arc<dyn Exporter>> = HashMap::new();
@@ -146,7 +159,8 @@ impl Assembly<'_> {
             listeners.push(self.extension(&id, what)?);
         }
         let consumers = vaults.iter().filter(|vault| vault.uploader.is_some()).map(|vault| vault.id.clone()).collect();
-        let companions: Vec<Arc<dyn Companion>> = vaults.into_iter().filter_map(|vault| vault.uploader).collect();
+        let mut companions: Vec<Arc<dyn Companion>> = vaults.into_iter().filter_map(|vault| vault.uploader).collect();
+        companions.append(&mut tables);
         Ok(Built { plan, outlets: HashMap::new(), consumers, companions, listeners })
     }
 
@@ -155,19 +169,25 @@ impl Assembly<'_> {
         id: &ComponentId,
         settings: ProcessorSettings,
         signals: Vec<Signal>,
-        vaults: &mut Vec<Vault>,
+        beside: &mut Beside<'_>,
     ) -> Result<Arc<dyn Processor>, String> {
         let (id, meter, vocabulary) = (id_text(id), &self.site.seams.meter, Arc::clone(&self.vocabulary));
         Ok(match settings {
             ProcessorSettings::Normalize(settings) => Arc::new(Normalize::new(id, &settings, vocabulary, meter)),
             ProcessorSettings::Cost(mut settings) => {
                 settings.signals = signals;
-                Arc::new(Cost::new(id, &settings, vocabulary, meter).map_err(|error| error.0)?)
+                let cost = Arc::new(Cost::new(id, &settings, vocabulary, meter).map_err(|error| error.0)?);
+                if let Some(refresh) = settings.refresh.clone() {
+                    let (proxies, made) = (Arc::clone(&self.proxies), Arc::clone(&cost));
+                    let task = RatesTask::build(made, settings, refresh, self.site, proxies, beside.folder)?;
+                    beside.tables.push(Arc::new(task));
+                }
+                cost
             }
             ProcessorSettings::Runs(settings) => Arc::new(Runs::new(id, settings, vocabulary, self.ids.clone(), meter)),
             ProcessorSettings::Vault(settings) => {
                 let (processor, vault) = vaults::build(self.site, id, &settings, vocabulary, self.ids.clone())?;
-                vaults.push(vault);
+                beside.vaults.push(vault);
                 processor
             }
             ProcessorSettings::Redact(settings) => {

@@ -11,6 +11,7 @@ pub mod defaults;
 pub mod keyfile;
 pub mod listeners;
 pub mod process;
+mod rates;
 pub mod resolve;
 mod shutdown;
 pub mod tasks;

@@ -50,6 +50,14 @@ pub fn data<T: DeserializeOwned>(name: &str, text: &str) -> Result<T, Problem> {
     })
 }
 
+/// The places of everything in a data file.
+///
+/// # Errors
+/// The first syntax error, with its place.
+pub fn data_tree(text: &str) -> Result<Node, Problem> {
+    serde_saphyr::from_str_with_options::<Node>(text, options(MAX_DATA_NODES)).map_err(|error| syntax(&error))
+}
+
 fn syntax(error: &serde_saphyr::Error) -> Problem {
     let at = error.location().map(|location| place(&location));
     let text = error.without_snippet().to_string();

@@ -106,8 +106,16 @@ pub struct Usage {
     pub output_audio: Option<u64>,
     /// Cached audio tokens, a subset of cache read.
     pub cache_read_audio: Option<u64>,
+    /// Image tokens, a subset of input.
+    pub input_image: Option<u64>,
+    /// Image tokens, a subset of output.
+    pub output_image: Option<u64>,
+    /// Video tokens, a subset of input.
+    pub input_video: Option<u64>,
     /// A count was negative, fractional or not a number.
     pub bad: bool,
+    /// Two spellings of one count say different numbers; the first of the dialect's list was taken.
+    pub conflict: bool,
 }
 
 impl Usage {
@@ -135,6 +143,10 @@ pub struct PriceContext {
     pub inference_geo: Option<String>,
     /// Host that was called.
     pub server_address: Option<String>,
+    /// Web searches that the provider charges for.
+    pub web_searches: u64,
+    /// File searches that the provider charges for.
+    pub file_searches: u64,
 }
 
 /// What became of a call's price.

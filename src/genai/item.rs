@@ -310,6 +310,13 @@ impl<'v, 'p> Reader<'v, 'p> {
         }
         Count::Absent
     }
+
+    /// Whether a later source of the list says another number.
+    pub(super) fn contradicts(&self, sources: &SourceList, number: u64) -> bool {
+        let plain = sources.iter().filter(|source| source.json.is_empty());
+        let mut said = plain.filter_map(|source| self.at(source)?.as_count());
+        said.any(|other| u64::try_from(other) != Ok(number))
+    }
 }
 
 /// A scalar as text; of a list its first scalar. Long ones end in their digest, so that facts stay bounded.

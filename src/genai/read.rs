@@ -194,9 +194,12 @@ fn provider(reader: &Reader<'_, '_>, dialect: &Dialect) -> Option<String> {
 }
 
 fn usage(reader: &Reader<'_, '_>, sources: &UsageSources) -> Usage {
-    let mut bad = false;
+    let (mut bad, mut conflict) = (false, false);
     let mut read = |list: &SourceList| match reader.count(list) {
-        Count::Is(number) => Some(number),
+        Count::Is(number) => {
+            conflict |= list.len() > 1 && reader.contradicts(list, number);
+            Some(number)
+        }
         Count::Absent => None,
         Count::Bad => {
             bad = true;
@@ -215,18 +218,27 @@ fn usage(reader: &Reader<'_, '_>, sources: &UsageSources) -> Usage {
         input_audio: read(&sources.input_audio),
         output_audio: read(&sources.output_audio),
         cache_read_audio: read(&sources.cache_read_audio),
-        bad: false,
+        input_image: read(&sources.input_image),
+        output_image: read(&sources.output_image),
+        input_video: read(&sources.input_video),
+        ..Usage::default()
     };
-    Usage { bad, ..usage }
+    Usage { bad, conflict, ..usage }
 }
 
 fn context(reader: &Reader<'_, '_>, sources: &Sources) -> Option<Box<PriceContext>> {
     let lower = |list| reader.label(list).map(|text| text.to_lowercase());
+    let times = |list| match reader.count(list) {
+        Count::Is(number) => number,
+        Count::Bad | Count::Absent => 0,
+    };
     let context = PriceContext {
         service_tier: lower(&sources.service_tier),
         speed: lower(&sources.speed),
         inference_geo: lower(&sources.inference_geo),
         server_address: lower(&sources.server_address),
+        web_searches: times(&sources.web_searches),
+        file_searches: times(&sources.file_searches),
     };
     (context != PriceContext::default()).then(|| Box::new(context))
 }

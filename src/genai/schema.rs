@@ -142,6 +142,9 @@ pub(super) struct Fields {
     pub(super) speed: List,
     pub(super) inference_geo: List,
     pub(super) server_address: List,
+    /// Counts of what is charged by use, not by token.
+    pub(super) web_searches: List,
+    pub(super) file_searches: List,
 }
 
 /// Where tokens stand and what they mean.
@@ -159,6 +162,9 @@ pub(super) struct UsageKeys {
     pub(super) input_audio: List,
     pub(super) output_audio: List,
     pub(super) cache_read_audio: List,
+    pub(super) input_image: List,
+    pub(super) output_image: List,
+    pub(super) input_video: List,
     /// Absent = by provider or not known.
     pub(super) input_includes_cached: Option<bool>,
     /// Tried in order before `input_includes_cached`.

@@ -63,7 +63,7 @@ macro_rules! sources {
 
 sources! {
     all: session turn iteration user tenant feature actor tool tool_call finish success error status decision
-        service_tier speed inference_geo server_address;
+        service_tier speed inference_geo server_address web_searches file_searches;
     own: run sub_agent operation provider request_model response_model response_id cost;
 }
 
@@ -80,6 +80,9 @@ pub(super) struct UsageSources {
     pub(super) input_audio: SourceList,
     pub(super) output_audio: SourceList,
     pub(super) cache_read_audio: SourceList,
+    pub(super) input_image: SourceList,
+    pub(super) output_image: SourceList,
+    pub(super) input_video: SourceList,
     pub(super) total_by_provider: bool,
     includes_cached: Option<bool>,
     inclusion: Vec<Inclusion>,
@@ -151,6 +154,9 @@ impl UsageSources {
             output_audio: list(compiler, &keys.output_audio),
             cache_read_audio: list(compiler, &keys.cache_read_audio),
             includes_reasoning: keys.output_includes_reasoning.unwrap_or(true),
+            input_image: list(compiler, &keys.input_image),
+            output_image: list(compiler, &keys.output_image),
+            input_video: list(compiler, &keys.input_video),
             total_by_provider: keys.total_by_provider,
             includes_cached: keys.input_includes_cached,
         }

@@ -1,7 +1,10 @@
-//! **What**: reported tokens made disjoint ([`split`]), with what had to be assumed ([`Flags`]). **Invariants**: never
-//! clamped: a count that can't be is bad usage; evidence in the numbers comes before any table.
+//! **What**: reported tokens made disjoint ([`split`]), with what had to be assumed ([`Flags`]), and all that a price is made
+//! from ([`Basis`]). **Invariants**: never clamped: a count that can't be is bad usage; evidence in the numbers comes
+//! before any table; nothing here depends on a rate table, so that a call can be priced again under another one.
 
-use super::facts::{Buckets, ItemFacts};
+use serde::{Deserialize, Serialize};
+
+use super::facts::{Buckets, ItemFacts, Usage};
 
 /// What was assumed on the way to a price; the words stand in `tollgate.cost.flags`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,6 +40,8 @@ flags! {
     UNIT_FALLBACK = 8, "unit_fallback";
     /// Not the first record of its call.
     LATE_COPY = 9, "late_copy";
+    /// Two spellings of one count say different numbers; the dialect's first one was priced.
+    USAGE_CONFLICT = 10, "usage_conflict";
 }
 
 impl Flags {
@@ -59,39 +64,73 @@ impl Flags {
     pub fn words(self) -> impl Iterator<Item = &'static str> {
         Self::WORDS.iter().filter(move |(flag, _)| self.contains(*flag)).map(|(_, word)| *word)
     }
+
+    /// The flags of words; unknown ones are left out.
+    pub fn of_words<'w>(words: impl Iterator<Item = &'w str>) -> Self {
+        let mut flags = Self::default();
+        for word in words {
+            Self::WORDS.iter().filter(|(_, known)| *known == word).for_each(|(flag, _)| flags.add(*flag));
+        }
+        flags
+    }
+}
+
+fn none(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Disjoint counts of one call.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Split {
     /// Text input, neither read from nor written to a cache.
+    #[serde(skip_serializing_if = "none")]
     pub input: u64,
     /// Audio input.
+    #[serde(skip_serializing_if = "none")]
     pub input_audio: u64,
+    /// Images in the input.
+    #[serde(skip_serializing_if = "none")]
+    pub input_image: u64,
+    /// Video in the input.
+    #[serde(skip_serializing_if = "none")]
+    pub input_video: u64,
     /// Read from a cache, without audio.
+    #[serde(skip_serializing_if = "none")]
     pub cache_read: u64,
     /// Audio read from a cache.
+    #[serde(skip_serializing_if = "none")]
     pub cache_read_audio: u64,
     /// Written to a cache for a time that was not told.
+    #[serde(skip_serializing_if = "none")]
     pub cache_write: u64,
     /// Written for 5 minutes.
+    #[serde(skip_serializing_if = "none")]
     pub cache_write_5m: u64,
     /// Written for 1 hour.
+    #[serde(skip_serializing_if = "none")]
     pub cache_write_1h: u64,
-    /// Output without audio, reasoning included.
+    /// Output without audio and images, reasoning included.
+    #[serde(skip_serializing_if = "none")]
     pub output: u64,
     /// Audio output.
+    #[serde(skip_serializing_if = "none")]
     pub output_audio: u64,
+    /// Images in the output.
+    #[serde(skip_serializing_if = "none")]
+    pub output_image: u64,
     /// The part of output that was reasoning.
+    #[serde(skip_serializing_if = "none")]
     pub reasoning: u64,
     /// What was assumed.
+    #[serde(skip)]
     pub flags: Flags,
 }
 
 impl Split {
     /// The size of the prompt.
     pub fn total_input(&self) -> u64 {
-        [self.input_audio, self.cache_read, self.cache_read_audio, self.writes()]
+        [self.input_audio, self.input_image, self.input_video, self.cache_read, self.cache_read_audio, self.writes()]
             .into_iter()
             .fold(self.input, u64::saturating_add)
     }
@@ -103,63 +142,93 @@ impl Split {
 
     /// The buckets as attributes and index rows have them.
     pub fn buckets(&self) -> Buckets {
+        let heard = self.input_audio.saturating_add(self.input_image).saturating_add(self.input_video);
         Buckets {
-            input: self.input.saturating_add(self.input_audio),
+            input: self.input.saturating_add(heard),
             cache_read: self.cache_read.saturating_add(self.cache_read_audio),
             cache_write_5m: self.cache_write.saturating_add(self.cache_write_5m),
             cache_write_1h: self.cache_write_1h,
-            output: self.output.saturating_add(self.output_audio),
+            output: self.output.saturating_add(self.output_audio).saturating_add(self.output_image),
             reasoning: self.reasoning,
         }
     }
 }
 
-/// Vendors whose own API reports input without cached tokens.
-const EXCLUSIVE: [&str; 2] = ["anthropic", "aws.bedrock"];
-
 /// Counts that can't be: negative, no numbers, or a part larger than its whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadUsage;
 
-/// Makes the counts of `item` disjoint. `vendor` is today's name of who serves the model, where it is known.
+/// Makes the counts of `item` disjoint.
 ///
 /// # Errors
 /// [`BadUsage`].
-pub fn split(item: &ItemFacts, vendor: Option<&str>) -> Result<Split, BadUsage> {
+pub fn split(item: &ItemFacts) -> Result<Split, BadUsage> {
     let usage = &item.usage;
     if usage.bad {
         return Err(BadUsage);
     }
     let mut flags = Flags::default();
+    if usage.conflict {
+        flags.add(Flags::USAGE_CONFLICT);
+    }
     let (input, output) = (usage.input.unwrap_or(0), usage.output.unwrap_or(0));
     let (read, reasoning) = (usage.cache_read.unwrap_or(0), usage.reasoning.unwrap_or(0));
     let (short, long) = (usage.cache_write_5m.unwrap_or(0), usage.cache_write_1h.unwrap_or(0));
     let told = short.checked_add(long).ok_or(BadUsage)?;
     let unspecified = usage.cache_write.unwrap_or(0).saturating_sub(told);
+    if usage.cache_write.is_some_and(|all| all < told) {
+        // the parts say more than their sum: the parts are taken
+        flags.add(Flags::USAGE_CONFLICT);
+    }
     let write = told.checked_add(unspecified).ok_or(BadUsage)?;
     let cached = read.checked_add(write).ok_or(BadUsage)?;
     if usage.input.is_none() != usage.output.is_none() && !input_only(item) {
         flags.add(Flags::PARTIAL_USAGE);
     }
-    let exclusive = usage.input.is_none() || is_exclusive(item, vendor, cached, &mut flags);
+    let spoken = if item.output_includes_reasoning { output } else { output.checked_add(reasoning).ok_or(BadUsage)? };
+    let exclusive = usage.input.is_none() || is_exclusive(item, cached, spoken, &mut flags);
     let uncached = if exclusive { input } else { input.checked_sub(cached).ok_or(BadUsage)? };
-    let spoken = if item.output_includes_reasoning { Some(output) } else { output.checked_add(reasoning) };
-    let audio = (usage.input_audio.unwrap_or(0), usage.output_audio.unwrap_or(0), usage.cache_read_audio.unwrap_or(0));
-    // audio is a part of what input is: where input includes what was cached, so does audio
-    let heard = if exclusive { audio.0 } else { audio.0.checked_sub(audio.2).ok_or(BadUsage)? };
+    let Parts { input: [audio, image, video], output: [audio_out, image_out], read_audio } =
+        Parts::of(usage, exclusive).ok_or(BadUsage)?;
+    let rest = |whole: u64, parts: &[u64]| parts.iter().try_fold(whole, |rest, part| rest.checked_sub(*part));
     Ok(Split {
-        input: uncached.checked_sub(heard).ok_or(BadUsage)?,
-        input_audio: heard,
-        cache_read: read.checked_sub(audio.2).ok_or(BadUsage)?,
-        cache_read_audio: audio.2,
+        input: rest(uncached, &[audio, image, video]).ok_or(BadUsage)?,
+        input_audio: audio,
+        input_image: image,
+        input_video: video,
+        cache_read: rest(read, &[read_audio]).ok_or(BadUsage)?,
+        cache_read_audio: read_audio,
         cache_write: unspecified,
         cache_write_5m: short,
         cache_write_1h: long,
-        output: spoken.and_then(|spoken| spoken.checked_sub(audio.1)).ok_or(BadUsage)?,
-        output_audio: audio.1,
+        output: rest(spoken, &[audio_out, image_out]).ok_or(BadUsage)?,
+        output_audio: audio_out,
+        output_image: image_out,
         reasoning,
         flags,
     })
+}
+
+/// Tokens that are no text, each a subset of input, output or cache read.
+struct Parts {
+    /// Audio, image, video.
+    input: [u64; 3],
+    /// Audio, image.
+    output: [u64; 2],
+    read_audio: u64,
+}
+
+impl Parts {
+    /// Audio is a part of what input is: where input includes what was cached, so does audio.
+    fn of(usage: &Usage, exclusive: bool) -> Option<Self> {
+        let (audio, read_audio) = (usage.input_audio.unwrap_or(0), usage.cache_read_audio.unwrap_or(0));
+        let heard = if exclusive { audio } else { audio.checked_sub(read_audio)? };
+        Some(Self {
+            input: [heard, usage.input_image.unwrap_or(0), usage.input_video.unwrap_or(0)],
+            output: [usage.output_audio.unwrap_or(0), usage.output_image.unwrap_or(0)],
+            read_audio,
+        })
+    }
 }
 
 /// Embeddings and rankings have no output.
@@ -167,10 +236,10 @@ fn input_only(item: &ItemFacts) -> bool {
     matches!(item.operation.as_deref(), Some("embeddings" | "rerank"))
 }
 
-/// Whether reported input leaves the cached tokens out.
-fn is_exclusive(item: &ItemFacts, vendor: Option<&str>, cached: u64, flags: &mut Flags) -> bool {
+/// Whether reported input leaves the cached tokens out. `output` includes reasoning.
+fn is_exclusive(item: &ItemFacts, cached: u64, output: u64, flags: &mut Flags) -> bool {
     let usage = &item.usage;
-    let (input, output) = (usage.input.unwrap_or(0), usage.output.unwrap_or(0));
+    let input = usage.input.unwrap_or(0);
     if cached == 0 {
         return false;
     }
@@ -190,8 +259,93 @@ fn is_exclusive(item: &ItemFacts, vendor: Option<&str>, cached: u64, flags: &mut
     item.input_includes_cached.map_or_else(
         || {
             flags.add(Flags::ASSUMED);
-            vendor.is_some_and(|vendor| EXCLUSIVE.contains(&vendor))
+            reports_exclusive(item)
         },
         |includes| !includes,
     )
+}
+
+/// Whether the vendor's own API reports input without cached tokens: Anthropic's and Bedrock's do.
+fn reports_exclusive(item: &ItemFacts) -> bool {
+    match item.provider.as_deref() {
+        Some(provider) => matches!(provider, "anthropic" | "aws.bedrock"),
+        None => [&item.response_model, &item.request_model].into_iter().flatten().any(|model| {
+            let model = model.trim().to_lowercase();
+            model.contains("claude") || model.starts_with("arn:") || model.contains("amazon.nova")
+        }),
+    }
+}
+
+/// The kinds of endpoint that prices depend on, by the host that was called: `us` and `eu` (where OpenAI keeps data),
+/// `regional` (Vertex in one location).
+pub fn endpoint(host: &str) -> Option<&'static str> {
+    let host = host.trim();
+    let (first, rest) = host.split_once('.')?;
+    if rest.eq_ignore_ascii_case("api.openai.com") {
+        return ["us", "eu"].into_iter().find(|geo| first.eq_ignore_ascii_case(geo));
+    }
+    let tail = first.len().checked_sub("-aiplatform".len()).and_then(|at| first.get(at..));
+    tail.filter(|tail| tail.eq_ignore_ascii_case("-aiplatform")).map(|_| "regional")
+}
+
+/// All that a call's price is made from, but for the table: what an index row keeps.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Basis {
+    /// Start of the call, Unix ns.
+    pub time: u64,
+    /// Provider, in today's words; none = inferred from the model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
+    /// The response's model, then the request's.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<String>,
+    /// Disjoint tokens.
+    pub units: Split,
+    /// Tier, in lower case.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service_tier: Option<String>,
+    /// `fast`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub speed: Option<String>,
+    /// Where it ran.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inference_geo: Option<String>,
+    /// See [`endpoint`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// The emitter's own cost, where a split of cache writes could be found from it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reported: Option<String>,
+    /// Web searches.
+    #[serde(skip_serializing_if = "none")]
+    pub web_searches: u64,
+    /// File searches.
+    #[serde(skip_serializing_if = "none")]
+    pub file_searches: u64,
+    /// What was assumed while tokens were made disjoint: words of [`Flags`].
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub flags: Vec<String>,
+}
+
+impl Basis {
+    /// What `item` says, called at `time` (Unix ns); none when its counts can't be.
+    pub fn of(item: &ItemFacts, time: u64) -> Option<Self> {
+        let units = split(item).ok()?;
+        let context = item.context.as_deref();
+        Some(Self {
+            time,
+            provider: item.provider.clone(),
+            models: [&item.response_model, &item.request_model].into_iter().flatten().cloned().collect(),
+            units,
+            service_tier: context.and_then(|context| context.service_tier.clone()),
+            speed: context.and_then(|context| context.speed.clone()),
+            inference_geo: context.and_then(|context| context.inference_geo.clone()),
+            endpoint: context.and_then(|context| endpoint(context.server_address.as_deref()?)).map(str::to_owned),
+            reported: item.reported_cost.clone().filter(|_| units.cache_write > 0),
+            web_searches: context.map_or(0, |context| context.web_searches),
+            file_searches: context.map_or(0, |context| context.file_searches),
+            flags: units.flags.words().map(str::to_owned).collect(),
+        })
+    }
 }

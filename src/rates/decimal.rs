@@ -90,9 +90,48 @@ impl Decimal {
         divide(value, scale_up(i128::from(per), self.scale)?)
     }
 
+    /// The product.
+    pub(super) fn times(self, other: Self) -> Option<Self> {
+        let scale = self.scale.checked_add(other.scale)?;
+        Some(Self { digits: self.digits.checked_mul(other.digits)?, scale })
+    }
+
+    /// Whether it is nothing.
+    pub(super) fn is_zero(self) -> bool {
+        self.digits == 0
+    }
+
+    /// Both at one scale.
+    fn level(self, other: Self) -> Option<(i128, i128)> {
+        let scale = self.scale.max(other.scale);
+        Some((scale_up(self.digits, scale - self.scale)?, scale_up(other.digits, scale - other.scale)?))
+    }
+
+    /// Whether this is more than `times` the other.
+    pub(super) fn exceeds(self, other: Self, times: i128) -> bool {
+        self.level(other).is_none_or(|(own, other)| other.checked_mul(times).is_some_and(|limit| own > limit))
+    }
+
+    /// Whether both are the same number.
+    pub(super) fn same(self, other: Self) -> bool {
+        self.level(other).is_some_and(|(own, other)| own == other)
+    }
+
     /// As a fraction.
     pub(super) fn ratio(self) -> Option<Ratio> {
         Some(Ratio { up: self.digits, down: scale_up(1, self.scale)? })
+    }
+}
+
+/// Plain decimal text: no exponent, no trailing zeros.
+impl std::fmt::Display for Decimal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (sign, digits) = (if self.digits < 0 { "-" } else { "" }, self.digits.unsigned_abs().to_string());
+        let scale = usize::try_from(self.scale).unwrap_or(0);
+        let padded = format!("{digits:0>width$}", width = scale + 1);
+        let (whole, part) = padded.split_at_checked(padded.len() - scale).unwrap_or((&padded, ""));
+        let part = part.trim_end_matches('0');
+        if part.is_empty() { write!(f, "{sign}{whole}") } else { write!(f, "{sign}{whole}.{part}") }
     }
 }
 

@@ -2,7 +2,7 @@
 //! **Invariants**: exact after each step, never by prefix; a qualifier that is not listed is never dropped; whoever is
 //! told as provider and not known is not guessed.
 
-use super::table::{Model, Provider, Table};
+use super::table::Table;
 
 /// Why a call has no price. The words stand in `tollgate.cost.reason`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -38,13 +38,16 @@ impl Unpriced {
     }
 }
 
-/// A model found.
-pub(super) struct Found<'t> {
-    pub(super) provider: &'t Provider,
-    pub(super) model: &'t Model,
+/// A model found, by index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Resolved {
+    pub(super) provider: usize,
+    pub(super) model: usize,
     pub(super) date_dropped: bool,
-    /// First segment of a Bedrock id, "" without one; None elsewhere.
-    pub(super) bedrock_prefix: Option<String>,
+    /// Called through Vertex.
+    pub(super) vertex: bool,
+    /// Where the provider's ids carry regions: index of the first segment in the table's scopes, if it has one.
+    pub(super) bedrock: Option<Option<usize>>,
 }
 
 /// Cut from the end of a provider's name before the second look-up.
@@ -70,52 +73,87 @@ const BEDROCK_VENDORS: [&str; 14] = [
 const ROUTE_WORDS: [&str; 2] = ["converse", "invoke"];
 /// The provider whose ids carry regions and revisions.
 const AWS: &str = "aws";
+/// The provider whose ids end in revisions.
+const GOOGLE: &str = "google";
 /// Longest id that is looked at, bytes.
 const MAX_ID: usize = 512;
 
 impl Table {
+    /// Index of the scope that a Bedrock id's first segment names.
+    fn scope(&self, segment: &str) -> Option<usize> {
+        self.scopes.iter().position(|(name, _)| !name.is_empty() && **name == *segment)
+    }
+
     /// Index of a provider by its name in telemetry.
-    fn provider_named(&self, name: &str) -> Option<usize> {
+    pub(super) fn provider_named(&self, name: &str) -> Option<usize> {
         let lower = name.trim().to_lowercase();
         let tail = NAME_TAILS.iter().find_map(|tail| lower.strip_suffix(tail));
         self.names.get(lower.as_str()).or_else(|| self.names.get(tail?)).copied()
     }
 
-    /// The first of `models` that resolves.
-    pub(super) fn resolve(&self, provider: Option<&str>, models: &[&str]) -> Result<Found<'_>, Unpriced> {
-        if models.iter().all(|model| model.trim().is_empty()) {
-            return Err(Unpriced::NoModel);
-        }
+    /// The first of `models` that resolves. Makes no text for ids that it has seen before.
+    pub(super) fn resolve(&self, provider: Option<&str>, models: &[&str]) -> Result<Resolved, Unpriced> {
+        let provider = provider.filter(|name| !name.trim().is_empty()).unwrap_or("");
         let mut first = None;
-        for model in models.iter().filter(|model| !model.trim().is_empty() && model.len() <= MAX_ID) {
-            match self.resolve_one(provider, model) {
+        for model in models.iter().filter(|model| !model.trim().is_empty()) {
+            if model.len() > MAX_ID || provider.len() > MAX_ID {
+                first = first.or(Some(Unpriced::UnknownModel));
+                continue;
+            }
+            let known = self.memo.get(provider, model);
+            let found = known.unwrap_or_else(|| {
+                let found = self.resolve_one(provider, model);
+                self.memo.put(provider, model, found);
+                found
+            });
+            match found {
                 Ok(found) => return Ok(found),
                 Err(reason) => first = first.or(Some(reason)),
             }
         }
-        Err(first.unwrap_or(Unpriced::UnknownModel))
+        Err(first.unwrap_or(Unpriced::NoModel))
     }
 
-    fn resolve_one(&self, provider: Option<&str>, model: &str) -> Result<Found<'_>, Unpriced> {
-        if let Some(name) = provider.filter(|name| !name.trim().is_empty()) {
-            let provider = self.provider_named(name).ok_or(Unpriced::UnknownProvider)?;
-            return self.at(provider, model).map(|(_, found)| found).ok_or(Unpriced::UnknownModel);
+    fn resolve_one(&self, provider: &str, model: &str) -> Result<Resolved, Unpriced> {
+        let id = model.trim().to_lowercase();
+        let vertex = provider.to_lowercase().contains("vertex") || is_vertex(&id);
+        if let Some(found) = self.alias(&id) {
+            return Ok(Resolved { vertex: vertex || found.vertex, ..found });
         }
-        if is_bedrock(&model.trim().to_lowercase(), self) {
+        if !provider.is_empty() {
+            let provider = self.provider_named(provider).ok_or(Unpriced::UnknownProvider)?;
+            return self.at(provider, &id, vertex).ok_or(Unpriced::UnknownModel);
+        }
+        if is_bedrock(&id, self) {
             let aws = self.provider_named(AWS).ok_or(Unpriced::UnknownModel)?;
-            return self.at(aws, model).map(|(_, found)| found).ok_or(Unpriced::UnknownModel);
+            return self.at(aws, &id, vertex).ok_or(Unpriced::UnknownModel);
         }
-        self.infer(model)
+        // a route that begins with a provider's name tells the provider
+        if let Some(provider) = id.split_once('/').and_then(|(first, _)| self.names.get(first)) {
+            return self.at(*provider, &id, vertex).ok_or(Unpriced::UnknownModel);
+        }
+        self.infer(&id, vertex)
+    }
+
+    /// What the table's own word for an id says; also behind an ARN's path.
+    fn alias(&self, id: &str) -> Option<Resolved> {
+        if self.aliases.is_empty() {
+            return None;
+        }
+        let tail = || id.rsplit_once('/').map(|(_, tail)| tail);
+        self.aliases.get(id).or_else(|| self.aliases.get(tail()?)).copied()
     }
 
     /// The one vendor that lists the model.
-    fn infer(&self, model: &str) -> Result<Found<'_>, Unpriced> {
+    fn infer(&self, model: &str, vertex: bool) -> Result<Resolved, Unpriced> {
         let vendors = self.providers.iter().enumerate().filter(|(_, provider)| !provider.reseller);
-        let mut hits: Vec<(usize, usize, Found<'_>)> = vendors
-            .filter_map(|(at, provider)| self.own(provider, model).map(|(step, found)| (at, step, found)))
-            .collect();
+        let mut hits: Vec<(usize, usize, Resolved)> =
+            vendors.filter_map(|(at, _)| self.own(at, model, vertex).map(|(step, found)| (at, step, found))).collect();
         let listed: Vec<usize> = hits.iter().map(|(at, _, _)| *at).collect();
-        hits.retain(|(_, _, found)| !found.provider.fallback.iter().any(|vendor| listed.contains(vendor)));
+        hits.retain(|(at, _, _)| {
+            let fallback = self.providers.get(*at).map_or(&[][..], |provider| &provider.fallback);
+            !fallback.iter().any(|vendor| listed.contains(vendor))
+        });
         let nearest = hits.iter().map(|(_, step, _)| *step).min().ok_or(Unpriced::UnknownModel)?;
         hits.retain(|(_, step, _)| *step == nearest);
         match hits.pop() {
@@ -124,35 +162,39 @@ impl Table {
         }
     }
 
-    fn at(&self, provider: usize, model: &str) -> Option<(usize, Found<'_>)> {
-        let provider = self.providers.get(provider)?;
-        let mut fallback = provider.fallback.iter().filter_map(|at| self.providers.get(*at));
-        self.own(provider, model).or_else(|| fallback.find_map(|other| self.own(other, model)))
+    /// A provider's model for `id`, its own or its vendors'.
+    pub(super) fn at(&self, provider: usize, id: &str, vertex: bool) -> Option<Resolved> {
+        let own = self.own(provider, id, vertex).map(|(_, found)| found);
+        let fallback = self.providers.get(provider)?.fallback.iter();
+        own.or_else(|| fallback.clone().find_map(|other| Some(self.own(*other, id, vertex)?.1)))
     }
 
-    /// A provider's own model for `id`, and the number of the form that fits.
-    fn own<'t>(&'t self, provider: &'t Provider, id: &str) -> Option<(usize, Found<'t>)> {
-        let forms = Forms::of(id, self, &*provider.key == AWS);
+    /// A provider's own model for `id` (lower case), and the number of the form that fits.
+    fn own(&self, at: usize, id: &str, vertex: bool) -> Option<(usize, Resolved)> {
+        let provider = self.providers.get(at)?;
+        let aws = &*provider.key == AWS;
+        let forms = Forms::of(id, self, &provider.key);
         let found = |form: &Form, model: usize| {
-            Some(Found {
-                provider,
-                model: provider.models.get(model)?,
-                date_dropped: form.date_dropped,
-                bedrock_prefix: (&*provider.key == AWS).then(|| forms.bedrock_prefix.clone()),
-            })
+            let bedrock = aws.then_some(forms.bedrock_scope);
+            Resolved { provider: at, model, date_dropped: form.date_dropped, vertex, bedrock }
         };
         for (step, form) in forms.list.iter().enumerate() {
             if let Some(model) = provider.ids.get(form.id.as_str()) {
-                return Some((step, found(form, *model)?));
+                return Some((step, found(form, *model)));
             }
         }
         for form in &forms.list {
             if let Some((_, model)) = provider.patterns.iter().find(|(regex, _)| regex.is_match(form.id.as_str())) {
-                return Some((forms.list.len(), found(form, *model)?));
+                return Some((forms.list.len(), found(form, *model)));
             }
         }
         None
     }
+}
+
+/// `publishers/google/models/…`, `projects/…`, `vertex_ai/…`
+fn is_vertex(id: &str) -> bool {
+    ["publishers/", "projects/", "vertex_ai/", "vertex/", "vertexai/"].iter().any(|start| id.starts_with(start))
 }
 
 /// `us.anthropic.claude…`, `amazon.nova…` or an ARN.
@@ -163,7 +205,7 @@ fn is_bedrock(id: &str, table: &Table) -> bool {
     let (first, rest) = id.split_once('.').unwrap_or((id, ""));
     let vendor = |segment: &str| BEDROCK_VENDORS.contains(&segment);
     let second = rest.split_once('.').map_or("", |(second, _)| second);
-    (vendor(first) && !rest.is_empty()) || (table.scopes.contains_key(first) && vendor(second))
+    (vendor(first) && !rest.is_empty()) || (table.scope(first).is_some() && vendor(second))
 }
 
 /// One spelling of an id.
@@ -175,13 +217,13 @@ struct Form {
 /// The spellings to try, in order.
 struct Forms {
     list: Vec<Form>,
-    bedrock_prefix: String,
+    bedrock_scope: Option<usize>,
 }
 
 impl Forms {
-    fn of(id: &str, table: &Table, bedrock: bool) -> Self {
-        let mut forms = Self { list: Vec::new(), bedrock_prefix: String::new() };
-        let mut id = id.trim().to_lowercase();
+    fn of(id: &str, table: &Table, provider: &str) -> Self {
+        let mut forms = Self { list: Vec::new(), bedrock_scope: None };
+        let mut id = id.to_owned();
         forms.push(&id, false);
         let Some(path_dropped) = drop_path(&id) else { return forms };
         id = path_dropped.to_owned();
@@ -203,7 +245,7 @@ impl Forms {
             (id, dropped) = (base.to_owned(), true);
             forms.push(&id, dropped);
         }
-        if bedrock {
+        if provider == AWS {
             forms.bedrock(&mut id, table, dropped);
         }
         if let Some((base, other)) = split_date(&id) {
@@ -212,7 +254,8 @@ impl Forms {
             forms.push(&id, dropped);
         }
         for tail in ["-001", "-latest"] {
-            if let Some(rest) = id.strip_suffix(tail) {
+            // revisions in this form are Google's
+            if let Some(rest) = id.strip_suffix(tail).filter(|_| tail != "-001" || provider == GOOGLE) {
                 id = rest.to_owned();
                 forms.push(&id, dropped);
             }
@@ -221,9 +264,9 @@ impl Forms {
     }
 
     fn bedrock(&mut self, id: &mut String, table: &Table, dropped: bool) {
-        let prefix = id.split_once('.').filter(|(first, _)| !first.is_empty() && table.scopes.contains_key(*first));
-        if let Some((first, rest)) = prefix {
-            (self.bedrock_prefix, *id) = (first.to_owned(), rest.to_owned());
+        let scope = id.split_once('.').and_then(|(first, rest)| Some((table.scope(first)?, rest.to_owned())));
+        if let Some((scope, rest)) = scope {
+            (self.bedrock_scope, *id) = (Some(scope), rest);
             self.push(id, dropped);
         }
         for drop in [drop_context, drop_revision, drop_version] {

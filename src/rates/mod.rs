@@ -3,10 +3,16 @@
 //! **Invariants**: exact decimals, no floats; the time of the call decides, never now; no guess from a neighbouring model.
 //! **Not here**: which records are calls and what their counts mean (`genai/`), stamps (`processors/cost`).
 
+mod compile;
 mod decimal;
+mod diff;
 mod ids;
+pub mod import;
+mod overlay;
+mod refresh;
 mod row;
 mod schema;
+mod show;
 mod table;
 mod unit;
 
@@ -14,14 +20,23 @@ mod unit;
 mod tests;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::config::load;
+use crate::hex;
+
+use compile::Wrong;
+use schema::File;
 
 pub use decimal::Usd;
+pub use diff::{Finding, Gravity};
 pub use ids::Unpriced;
+pub use overlay::Rates;
+pub use refresh::{Offer, Pin, Refresher, Shelf, Taken};
+pub use show::{Listed, Window};
 pub use row::{Circumstances, Query, Row, RowFlags};
 pub use table::{RatesError, Table};
-pub use unit::{Unit, Variable};
+pub use unit::{Fee, Unit, Variable};
 
 /// `config/rates/rates.yaml` in JSON, which is read 20 times faster; a test holds the two together.
 static BUILTIN: &str = include_str!("../../config/rates/builtin.json");
@@ -31,7 +46,7 @@ static BUILTIN: &str = include_str!("../../config/rates/builtin.json");
 #[serde(deny_unknown_fields)]
 struct Builtin {
     sha256: String,
-    table: schema::File,
+    table: File,
 }
 
 impl Table {
@@ -40,20 +55,85 @@ impl Table {
     /// # Errors
     /// Never for a released program: a test loads it.
     pub fn builtin() -> Result<Self, RatesError> {
-        let builtin: Builtin = serde_json::from_str(BUILTIN).map_err(|error| RatesError(error.to_string()))?;
-        Self::compile(&builtin.table, &builtin.sha256)
+        let source = Source::builtin()?;
+        source.compile()
     }
 
-    /// Reads a table in YAML. `name` stands in errors.
+    /// Reads a table in YAML or JSON. `name` stands in errors.
     ///
     /// # Errors
-    /// The first thing wrong.
+    /// Everything wrong, one thing a line, each with its place.
     pub fn parse(name: &str, text: &str) -> Result<Self, RatesError> {
-        let file: schema::File = load::data(name, text).map_err(|problem| {
+        Source::parse(name, text)?.compile()
+    }
+}
+
+/// A table or overlay as written, with the digest of its file.
+#[derive(Clone)]
+pub struct Source {
+    name: String,
+    file: File,
+    digest: String,
+    /// The text, for the places of what is wrong; the built-in table has none.
+    text: Option<std::sync::Arc<str>>,
+}
+
+impl Source {
+    /// What comes with the program.
+    ///
+    /// # Errors
+    /// Never for a released program.
+    pub fn builtin() -> Result<Self, RatesError> {
+        let builtin: Builtin = serde_json::from_str(BUILTIN).map_err(|error| RatesError(error.to_string()))?;
+        let Builtin { sha256, table } = builtin;
+        Ok(Self { name: "builtin".to_owned(), file: table, digest: sha256, text: None })
+    }
+
+    /// Reads a file's text; what it means is checked by [`Source::compile`].
+    ///
+    /// # Errors
+    /// The first thing that is no table, with its place.
+    pub fn parse(name: &str, text: &str) -> Result<Self, RatesError> {
+        let file: File = load::data(name, text).map_err(|problem| {
             let place = problem.at.map_or(String::new(), |at| format!(":{}:{}", at.line, at.column));
             RatesError(format!("{name}{place}: {}", problem.what))
         })?;
-        let table = Self::compile(&file, &table::digest(text));
-        table.map_err(|RatesError(what)| RatesError(format!("{name}: {what}")))
+        Ok(Self { name: name.to_owned(), file, digest: digest(text), text: Some(text.into()) })
     }
+
+    /// The version written in it.
+    pub fn version(&self) -> &str {
+        &self.file.version
+    }
+
+    /// SHA-256 of its file, hexadecimal.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// Makes it ready.
+    ///
+    /// # Errors
+    /// Everything wrong, one thing a line, each with its place.
+    pub fn compile(&self) -> Result<Table, RatesError> {
+        compile::compile(&self.file, &self.digest).map_err(|wrong| self.placed(&wrong))
+    }
+
+    /// Problems with file, line and column.
+    fn placed(&self, wrong: &[Wrong]) -> RatesError {
+        let tree = self.text.as_deref().and_then(|text| load::data_tree(text).ok());
+        let lines = wrong.iter().map(|Wrong { path, what }| match &tree {
+            Some(tree) => {
+                let at = tree.nearest(path);
+                format!("{}:{}:{}: {what}", self.name, at.line, at.column)
+            }
+            None => format!("{}: {path}: {what}", self.name),
+        });
+        RatesError(lines.collect::<Vec<_>>().join("\n"))
+    }
+}
+
+/// SHA-256 of a table's file.
+fn digest(text: &str) -> String {
+    hex::encode(&Sha256::digest(text.as_bytes()))
 }

@@ -2,9 +2,9 @@
 //! request is in one tier; the first entry that names a unit decides it; no rounding.
 
 use super::decimal::{Ratio, Usd};
-use super::ids::{Found, Unpriced};
-use super::table::{Adjust, Prices, Rate, Table, Tier, find};
-use super::unit::{Unit, Variable};
+use super::ids::{Resolved, Unpriced};
+use super::table::{Adjust, Model, Prices, Provider, Rate, Table, Tier, find};
+use super::unit::{Fee, Unit, Variable};
 
 /// What a price depends on, as the call tells it. Values are compared in lower case.
 #[derive(Clone, Copy, Default)]
@@ -15,8 +15,8 @@ pub struct Circumstances<'a> {
     pub speed: Option<&'a str>,
     /// `us`.
     pub inference_geo: Option<&'a str>,
-    /// Host that was called.
-    pub server_address: Option<&'a str>,
+    /// Kind of the endpoint called: `us`, `eu` (where data is kept), `regional` (Vertex).
+    pub endpoint: Option<&'a str>,
 }
 
 /// What identifies a row.
@@ -34,9 +34,12 @@ pub struct Query<'a> {
 /// The prices of one call.
 pub struct Row<'t> {
     table: &'t Table,
-    found: Found<'t>,
+    provider: &'t Provider,
+    model: &'t Model,
     rate: &'t Rate,
-    adjusts: Vec<&'t Adjust>,
+    date_dropped: bool,
+    /// Which of the rate's adjustments hold, one bit each.
+    adjusts: u64,
     multiply: Ratio,
     total_input: u64,
     unmatched: bool,
@@ -54,53 +57,61 @@ pub struct RowFlags {
 }
 
 impl Table {
-    /// The vendor or reseller of a model, as its key in the table, before any price is looked up.
-    pub fn seller(&self, provider: Option<&str>, models: &[&str]) -> Option<&str> {
-        self.resolve(provider, models).ok().map(|found| &*found.provider.key)
-    }
-
-    /// The prices of a call whose prompt has `total_input` tokens, cached ones included.
+    /// The prices of a call whose prompt has `total_input` tokens, cached ones included. Allocates nothing for ids that
+    /// were looked up before.
     ///
     /// # Errors
     /// Why there is no price.
     pub fn row(&self, query: &Query<'_>, total_input: u64) -> Result<Row<'_>, Unpriced> {
         let found = self.resolve(query.provider, query.models)?;
-        let rate = found.model.at(query.time).ok_or(Unpriced::NoRateAtTime)?;
+        let provider = self.providers.get(found.provider).ok_or(Unpriced::UnknownProvider)?;
+        let model = provider.models.get(found.model).ok_or(Unpriced::UnknownModel)?;
+        let rate = model.at(query.time).ok_or(Unpriced::NoRateAtTime)?;
         let context = Context::new(self, query, &found);
-        let mut adjusts = Vec::new();
-        for adjust in rate.adjust.iter().filter(|adjust| query.time >= adjust.from && context.matches(adjust)) {
-            adjusts.push(adjust);
+        let (mut adjusts, mut multiply, mut asked) = (0, Ratio::ONE, 0_u32);
+        for (at, adjust) in rate.adjust.iter().enumerate().take(64) {
+            if query.time < adjust.from || !context.matches(adjust) {
+                continue;
+            }
+            adjusts |= 1_u64 << at;
+            asked |= adjust.when.iter().fold(0, |bits, (variable, _)| bits | variable.bit());
+            if let Some(ratio) = adjust.multiply {
+                multiply = multiply.times(ratio).ok_or(Unpriced::MissingUnit)?;
+            }
             if adjust.last {
                 break;
             }
         }
-        let mut factors = adjusts.iter().filter_map(|adjust| adjust.multiply);
-        let multiply = factors.try_fold(Ratio::ONE, Ratio::times).ok_or(Unpriced::MissingUnit)?;
-        let unmatched = context
-            .chosen()
-            .any(|variable| !adjusts.iter().any(|adjust| adjust.when.iter().any(|(asked, _)| *asked == variable)));
-        Ok(Row { table: self, found, rate, adjusts, multiply, total_input, unmatched })
+        let unmatched = context.chosen().any(|variable| asked & variable.bit() == 0);
+        let date_dropped = found.date_dropped;
+        Ok(Row { table: self, provider, model, rate, date_dropped, adjusts, multiply, total_input, unmatched })
     }
 }
 
-impl Row<'_> {
+impl<'t> Row<'t> {
     /// The provider's key.
-    pub fn provider(&self) -> &str {
-        &self.found.provider.key
+    pub fn provider(&self) -> &'t str {
+        &self.provider.key
     }
 
     /// The model's canonical id.
-    pub fn model(&self) -> &str {
-        &self.found.model.id
+    pub fn model(&self) -> &'t str {
+        &self.model.id
     }
 
     /// How it was found.
     pub fn flags(&self) -> RowFlags {
         RowFlags {
-            date_dropped: self.found.date_dropped,
+            date_dropped: self.date_dropped,
             context_unmatched: self.unmatched,
             incomplete: self.rate.incomplete,
         }
+    }
+
+    /// The adjustments that hold, in the table's order.
+    fn adjusts(&self) -> impl Iterator<Item = &'t Adjust> + use<'t> {
+        let bits = self.adjusts;
+        self.rate.adjust.iter().enumerate().filter(move |(at, _)| bits >> at & 1 == 1).map(|(_, adjust)| adjust)
     }
 
     /// `provider/id@from;adjusts`, as `tollgate.cost.rate`.
@@ -110,13 +121,18 @@ impl Row<'_> {
             out.push('@');
             out.push_str(from);
         }
-        for adjust in &self.adjusts {
+        for adjust in self.adjusts() {
             for (at, (_, values)) in adjust.when.iter().enumerate() {
                 out.push(if at == 0 { ';' } else { '+' });
                 out.push_str(&values.join("|"));
             }
         }
         out
+    }
+
+    /// What one use costs, where it is charged at all; multipliers are of tokens.
+    pub fn fee(&self, fee: Fee) -> Option<Usd> {
+        self.adjusts().find_map(|adjust| find(&adjust.fees, fee)).or_else(|| find(&self.rate.fees, fee)).map(Usd)
     }
 
     /// Whether the table has a price for this very unit.
@@ -138,10 +154,10 @@ impl Row<'_> {
 
     /// The price before multipliers.
     fn listed(&self, unit: Unit) -> Option<i128> {
-        let names = |adjust: &&&Adjust| {
+        let names = |adjust: &&Adjust| {
             find(&adjust.prices, unit).is_some() || adjust.tiers.iter().any(|tier| find(&tier.prices, unit).is_some())
         };
-        match self.adjusts.iter().find(names) {
+        match self.adjusts().find(names) {
             Some(adjust) => self.tiered(&adjust.prices, &adjust.tiers, unit),
             None => self.tiered(&self.rate.prices, &self.rate.tiers, unit),
         }
@@ -155,59 +171,80 @@ impl Row<'_> {
 }
 
 /// The variables of one call.
-struct Context {
-    values: Vec<(Variable, String)>,
+struct Context<'a> {
+    service_tier: Option<&'a str>,
+    processing: Option<&'a str>,
+    speed: Option<&'a str>,
+    inference_geo: Option<&'a str>,
+    data_residency: Option<&'a str>,
+    vertex_endpoint: Option<&'a str>,
+    google_platform: Option<&'a str>,
+    bedrock_scope: Option<&'a str>,
+    bedrock_geo: Option<&'a str>,
     weekday: &'static str,
     /// Minutes since midnight, UTC.
     minute: u32,
 }
 
 const WEEKDAYS: [&str; 7] = ["thu", "fri", "sat", "sun", "mon", "tue", "wed"];
+/// Tiers that ask for nothing.
+const NO_TIER: [&str; 8] = ["auto", "default", "standard", "standard_only", "scale", "on_demand", "none", "null"];
+const NO_SPEED: [&str; 4] = ["standard", "normal", "default", "none"];
+const NO_GEO: [&str; 3] = ["global", "not_available", "none"];
 
-impl Context {
-    fn new(table: &Table, query: &Query<'_>, found: &Found<'_>) -> Self {
-        let mut values = Vec::new();
-        let mut put = |variable, value: &str| values.push((variable, value.to_owned()));
-        let told = &query.circumstances;
-        match told.service_tier.map(|tier| tier.trim().to_lowercase()).as_deref() {
-            Some("batch") => put(Variable::Processing, "batch"),
-            Some(tier @ ("flex" | "priority" | "fast")) => put(Variable::ServiceTier, tier),
-            _ => {}
-        }
-        if told.speed.is_some_and(|speed| speed.trim().eq_ignore_ascii_case("fast")) {
-            put(Variable::Speed, "fast");
-        }
-        if told.inference_geo.is_some_and(|geo| geo.trim().eq_ignore_ascii_case("us")) {
-            put(Variable::InferenceGeo, "us");
-        }
-        let host = told.server_address.unwrap_or("").trim().to_lowercase();
-        if let Some(geo @ ("us" | "eu")) = host.strip_suffix(".api.openai.com") {
-            put(Variable::DataResidency, geo);
-        }
-        if host.split('.').next().is_some_and(|first| first.ends_with("-aiplatform")) {
-            put(Variable::VertexEndpoint, "regional");
-        }
-        if query.provider.is_some_and(|name| name.to_lowercase().contains("vertex")) {
-            put(Variable::GooglePlatform, "vertex");
-        }
-        if let Some(prefix) = &found.bedrock_prefix {
-            let scope = table.scopes.get(prefix.as_str()).map_or("region", |scope| scope);
-            put(Variable::BedrockScope, scope);
-            put(Variable::BedrockGeo, prefix);
-        }
+/// A value that asks for something.
+fn told<'a>(value: Option<&'a str>, nothing: &[&str]) -> Option<&'a str> {
+    let value = value.map(str::trim).filter(|value| !value.is_empty())?;
+    (!nothing.iter().any(|word| word.eq_ignore_ascii_case(value))).then_some(value)
+}
+
+impl<'a> Context<'a> {
+    fn new(table: &'a Table, query: &Query<'a>, found: &Resolved) -> Self {
+        let sent = &query.circumstances;
+        let tier = told(sent.service_tier, &NO_TIER);
+        let batch = tier.filter(|tier| tier.eq_ignore_ascii_case("batch"));
+        let scope = found.bedrock.map(|scope| {
+            let named = scope.and_then(|at| table.scopes.get(at));
+            let bare = || table.scopes.iter().find(|(name, _)| name.is_empty()).map_or("region", |(_, scope)| &**scope);
+            named.map_or_else(|| ("", bare()), |(name, scope)| (&**name, &**scope))
+        });
         let (days, minute) = (query.time / 86_400_000_000_000, query.time / 60_000_000_000 % 1_440);
-        let weekday = WEEKDAYS.iter().copied().cycle().nth(usize::try_from(days % 7).unwrap_or(0)).unwrap_or("thu");
-        Self { values, weekday, minute: u32::try_from(minute).unwrap_or(0) }
+        let weekday = WEEKDAYS.get(usize::try_from(days % 7).unwrap_or(0)).copied();
+        Self {
+            service_tier: tier.filter(|_| batch.is_none()),
+            processing: batch,
+            speed: told(sent.speed, &NO_SPEED),
+            inference_geo: told(sent.inference_geo, &NO_GEO),
+            data_residency: sent.endpoint.filter(|endpoint| matches!(*endpoint, "us" | "eu")),
+            vertex_endpoint: sent.endpoint.filter(|endpoint| *endpoint == "regional"),
+            google_platform: found.vertex.then_some("vertex"),
+            bedrock_scope: scope.map(|(_, scope)| scope),
+            bedrock_geo: scope.map(|(prefix, _)| prefix),
+            weekday: weekday.unwrap_or("thu"),
+            minute: u32::try_from(minute).unwrap_or(0),
+        }
+    }
+
+    fn value(&self, variable: Variable) -> Option<&'a str> {
+        match variable {
+            Variable::ServiceTier => self.service_tier,
+            Variable::Processing => self.processing,
+            Variable::Speed => self.speed,
+            Variable::InferenceGeo => self.inference_geo,
+            Variable::DataResidency => self.data_residency,
+            Variable::VertexEndpoint => self.vertex_endpoint,
+            Variable::GooglePlatform => self.google_platform,
+            Variable::BedrockScope => self.bedrock_scope,
+            Variable::BedrockGeo => self.bedrock_geo,
+            Variable::UtcTime | Variable::UtcWeekday | Variable::Route => None,
+        }
     }
 
     fn matches(&self, adjust: &Adjust) -> bool {
         adjust.when.iter().all(|(variable, values)| match variable {
             Variable::UtcTime => values.iter().any(|value| self.within(value)),
             Variable::UtcWeekday => values.iter().any(|value| &**value == self.weekday),
-            _ => self
-                .values
-                .iter()
-                .any(|(named, told)| named == variable && values.iter().any(|value| value.as_ref() == told.as_str())),
+            _ => self.value(*variable).is_some_and(|told| values.iter().any(|value| value.eq_ignore_ascii_case(told))),
         })
     }
 
@@ -219,7 +256,7 @@ impl Context {
 
     /// What the caller chose.
     fn chosen(&self) -> impl Iterator<Item = Variable> + '_ {
-        self.values.iter().map(|(variable, _)| *variable).filter(|variable| variable.is_chosen())
+        Variable::ALL.iter().copied().filter(|variable| variable.is_chosen() && self.value(*variable).is_some())
     }
 }
 

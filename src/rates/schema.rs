@@ -1,5 +1,5 @@
-//! **What**: a rate table as it is written (schema 1), in YAML by people and in JSON for the built-in one. **Invariants**:
-//! unknown keys are refused; prices are text, so that no float ever touches them. **Not here**: what it means (`table`).
+//! **What**: a rate table or overlay as it is written (schema 1), in YAML or JSON. **Invariants**: unknown keys are refused;
+//! prices are text, so that no float ever touches them. **Not here**: what it means (`table`, `overlay`).
 
 use std::collections::BTreeMap;
 
@@ -11,8 +11,12 @@ pub(super) const SCHEMA: u32 = 1;
 /// A map from unit to decimal text.
 pub(super) type Price = BTreeMap<String, String>;
 
+fn is_false(value: &bool) -> bool {
+    !*value
+}
+
 /// The whole file.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct File {
     pub(super) schema: u32,
@@ -22,46 +26,76 @@ pub(super) struct File {
     pub(super) per_tokens: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) generated: Option<String>,
+    /// Laid over another table; never used alone.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(super) overlay: bool,
+    /// What the version of the table below must be: `>=2026-11-20.1`, or exactly that version. Overlays only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) base: Option<String>,
+    /// Whose calls it holds for; missing = everybody's. Overlays only.
+    #[serde(default, rename = "match", skip_serializing_if = "Option::is_none")]
+    pub(super) applies: Option<Match>,
+    /// Multiplies every price below. Overlays only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) discount: Option<String>,
     /// Where the numbers are from; for people.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) imports: Vec<BTreeMap<String, String>>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) unit_parents: BTreeMap<String, String>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) bedrock_scopes: BTreeMap<String, String>,
+    /// An id (a deployment, an inference profile) and the `provider/model` it means.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) alias: BTreeMap<String, String>,
+    #[serde(default)]
     pub(super) providers: BTreeMap<String, Provider>,
 }
 
+/// Whose calls an overlay holds for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Match {
+    /// `tenant.id` and its value.
+    pub(super) resource: BTreeMap<String, String>,
+}
+
 /// Who sells models.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Provider {
     /// Names in telemetry, in lower case, unique in the file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) names: Vec<String>,
     /// Providers whose list prices this one asks for models it does not list itself; one step only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) fallback: Vec<String>,
+    /// Multiplies every price of this provider below. Overlays only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) discount: Option<String>,
+    #[serde(default)]
     pub(super) models: Vec<Model>,
 }
 
 /// A model.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Model {
     pub(super) id: String,
-    /// Every exact id, in lower case, unique in the provider.
+    /// Every exact id, in lower case, unique in the provider; missing (and no `patterns`) = `id` alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) ids: Vec<String>,
     /// Anchored patterns, tried last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) patterns: Vec<String>,
     /// For people: retired models keep their prices for replays.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "is_false")]
     pub(super) deprecated: bool,
     pub(super) rates: Vec<Rate>,
 }
 
 /// What a model costs in one window of time.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Rate {
     /// Inclusive, RFC 3339; missing = since ever.
@@ -74,7 +108,7 @@ pub(super) struct Rate {
     pub(super) price: Price,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) tiers: Vec<Tier>,
-    /// Fees per 1,000 uses. Read, not charged yet.
+    /// Fees per 1,000 uses.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) fees_per_1000: Price,
     /// What is not sold by tokens. Read, not charged.
@@ -88,7 +122,7 @@ pub(super) struct Rate {
 }
 
 /// A long prompt is priced differently, all of it.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Tier {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -99,7 +133,7 @@ pub(super) struct Tier {
 }
 
 /// A change of price by circumstances.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Adjust {
     /// All must match; a list means any of it.
@@ -119,4 +153,23 @@ pub(super) struct Adjust {
     /// No later entry counts.
     #[serde(default, rename = "final", skip_serializing_if = "std::ops::Not::not")]
     pub(super) last: bool,
+}
+
+impl Model {
+    /// Its exact ids: `id` alone where neither ids nor patterns are written.
+    pub(super) fn exact(&self) -> &[String] {
+        if self.ids.is_empty() && self.patterns.is_empty() { std::slice::from_ref(&self.id) } else { &self.ids }
+    }
+}
+
+impl Rate {
+    /// Every price list of the window.
+    pub(super) fn lists(&mut self) -> impl Iterator<Item = &mut Price> {
+        let tiers = self.tiers.iter_mut().map(|tier| &mut tier.price);
+        let adjusts = self.adjust.iter_mut().flat_map(|adjust| {
+            let own = [&mut adjust.price, &mut adjust.fees_per_1000];
+            own.into_iter().chain(adjust.tiers.iter_mut().map(|tier| &mut tier.price))
+        });
+        [&mut self.price, &mut self.fees_per_1000].into_iter().chain(tiers).chain(adjusts)
+    }
 }

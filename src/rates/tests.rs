@@ -2,9 +2,11 @@
 
 use super::decimal::{Decimal, Ratio};
 use super::schema::File;
-use super::{Builtin, Circumstances, Query, Table, Unit, Unpriced, Usd, table};
+use super::{Builtin, Circumstances, Query, Table, Unit, Unpriced, Usd};
 use crate::config::load;
 use crate::testing::request::at;
+
+mod tables;
 
 /// 2026-11-20 00:00 UTC, a Friday.
 const NOW: u64 = 1_795_132_800_000_000_000;
@@ -18,7 +20,7 @@ fn builtin() -> Table {
 fn builtin_is_the_yaml_file() {
     let text = std::fs::read_to_string(at("config/rates/rates.yaml")).unwrap();
     let file: File = load::data("rates.yaml", &text).unwrap_or_else(|problem| panic!("{problem}"));
-    let made = serde_json::to_string(&Builtin { sha256: table::digest(&text), table: file }).unwrap();
+    let made = serde_json::to_string(&Builtin { sha256: super::digest(&text), table: file }).unwrap();
     let path = at("config/rates/builtin.json");
     if crate::config::env::var("TOLLGATE_UPDATE").is_some() {
         std::fs::write(&path, &made).unwrap();
@@ -136,7 +138,7 @@ fn small(rates: &str) -> Result<Table, String> {
 fn bad_tables_are_refused() {
     for (rates, word) in [
         (r#"{price: {inptu: "1"}}"#, "unit inptu"),
-        (r#"{price: {input: "-1"}}"#, "held exactly"),
+        (r#"{price: {input: "-1"}}"#, "negative"),
         (r#"{price: {input: "0.0000000000001"}}"#, "held exactly"),
         (r#"{price: {input: "0.000000000001"}, adjust: [{when: {speed: [fast]}, multiply: "1.1"}]}"#, "finer"),
         (r#"{price: {input: "1"}, adjust: [{when: {moon: [full]}}]}"#, "`when: moon`"),
@@ -144,6 +146,13 @@ fn bad_tables_are_refused() {
         (r#"{price: {input: "1"}, from: yesterday}"#, "RFC 3339"),
         (r#"{price: {input: "1"}, to: "2026-01-02T00:00:00Z"}, {from: "2026-01-01T00:00:00Z", price: {}}"#, "overlap"),
         (r#"{price: {input: "1"}, tiers: [{price: {}}]}"#, "over_input"),
+        (
+            r#"{price: {input: "1"}, tiers: [{over_input: 9, price: {}}, {at_least_input: 10, price: {}}]}"#,
+            "tier stands twice",
+        ),
+        (r#"{price: {input: "1"}, fees_per_1000: {dance: "1"}}"#, "unit dance"),
+        (r#"{price: {input: "1"}, from: "2026-01-02T00:00:00Z", to: "2026-01-01T00:00:00Z"}"#, "empty"),
+        (r#"{price: {input: "1"}, adjust: [{when: {speed: [fast]}, multiply: "-2"}]}"#, "multiplier"),
         (r#"{prize: {}}"#, "prize"),
         ("", "windows"),
     ] {

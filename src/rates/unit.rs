@@ -67,6 +67,22 @@ words! {
 }
 
 words! {
+    /// What is charged by use.
+    Fee {
+        /// A web search.
+        WebSearch = "web_search",
+        /// A file search.
+        FileSearch = "file_search",
+        /// A page read.
+        DocumentPage = "document_page",
+        /// A page read with annotations.
+        AnnotatedDocumentPage = "annotated_document_page",
+        /// A message.
+        InputTextMessage = "input_text_message",
+    }
+}
+
+words! {
     /// What an `adjust` entry can ask for.
     Variable {
         /// `flex`, `priority`, `fast`.
@@ -97,6 +113,11 @@ words! {
 }
 
 impl Variable {
+    /// A bit of its own.
+    pub(super) fn bit(self) -> u32 {
+        1 << (self as u32)
+    }
+
     /// Asked for by the caller: without a rate for it the list price is an assumption.
     pub(super) fn is_chosen(self) -> bool {
         matches!(self, Self::ServiceTier | Self::Processing | Self::Speed | Self::InferenceGeo | Self::DataResidency)

@@ -208,6 +208,12 @@ metrics_table! {
     COST_FORGOTTEN = "tollgate_cost_claims_forgotten", Kind::Gauge;
     /// The rate table in use; always 1 (labels: version, sha256).
     RATES_INFO = "tollgate_rates_info", Kind::Gauge;
+    /// Seconds since the rate table in use was last known to be the newest (without `refresh`: since the start).
+    RATES_AGE = "tollgate_rates_age_seconds", Kind::Gauge;
+    /// 1 while the last look for a newer rate table failed: the last good one stays in use.
+    RATES_REFRESH_FAILED = "tollgate_rates_refresh_failed", Kind::Gauge;
+    /// Looks for a newer rate table (label: outcome = same, taken or refused).
+    RATES_REFRESHES = "tollgate_rates_refreshes_total", Kind::Counter;
 
     // --- normalize, vocabulary ---
     /// Items by the dialect they were recognised as (labels: dialect, signal).

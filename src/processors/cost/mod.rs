@@ -8,12 +8,12 @@ pub mod config;
 mod ledger;
 mod price;
 mod stamp;
+mod tables;
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
-use std::fs;
 use std::sync::Arc;
 
 use crate::clock::UnixNanos;
@@ -21,10 +21,11 @@ use crate::genai::usage::{Flags, split};
 use crate::genai::{Billing, Buckets, Cost as CostFact, Facts, ItemFacts, Vocabulary, facts_of, keep_facts};
 use crate::otlp::{Node, NodeKind, Payload, Signal};
 use crate::pipeline::{Batch, Claim, ClaimKey, Effect, Processor, Reason, Trust};
-use crate::rates::{RatesError, Table};
-use crate::telemetry::{Meter, names};
+use crate::rates::{Rates, RatesError, Shelf, Table};
+use crate::telemetry::{Gauge, Meter, names};
 
-pub use config::{Config, RatesFrom, Settings};
+pub use config::{Config, RatesFrom, RefreshFrom, RefreshSettings, Settings};
+pub use price::{Call, NotPriced, Parts, Priced, price};
 
 use ledger::{Changes, Ledger};
 
@@ -32,10 +33,14 @@ use ledger::{Changes, Ledger};
 pub struct Cost {
     id: Arc<str>,
     vocabulary: Arc<Vocabulary>,
-    table: Arc<Table>,
+    shelf: Shelf,
+    age_gauge: Gauge,
+    meter: Meter,
     ledger: Ledger,
     billed: Signal,
     usage_attributes: bool,
+    fees: bool,
+    tolerance: i128,
     reprice: bool,
 }
 
@@ -50,34 +55,53 @@ impl Cost {
         vocabulary: Arc<Vocabulary>,
         meter: &Meter,
     ) -> Result<Self, RatesError> {
-        let table = match &settings.rates {
-            RatesFrom::Builtin => Table::builtin()?,
-            RatesFrom::File(path) => {
-                let name = path.display().to_string();
-                let text = fs::read_to_string(path).map_err(|error| RatesError(format!("{name}: {}", error.kind())))?;
-                Table::parse(&name, &text)?
-            }
-        };
-        meter.gauge(&names::RATES_INFO, &[("version", table.version()), ("sha256", table.digest())]).set(1.0);
+        let rates = Rates::build(&settings.base()?, &settings.overlays()?)?;
+        tables::tell(meter, &rates, 1.0);
         Ok(Self {
             id,
             vocabulary,
-            table: Arc::new(table),
+            shelf: Shelf::new(rates),
+            age_gauge: meter.gauge(&names::RATES_AGE, &[]),
+            meter: meter.clone(),
             ledger: Ledger::new(meter),
             billed: settings.billed_signal(),
             usage_attributes: settings.usage_attributes,
+            fees: settings.fees,
+            tolerance: settings.tolerance.0,
             reprice: settings.reprice,
         })
     }
 
-    /// The table in use.
-    pub fn table(&self) -> &Arc<Table> {
-        &self.table
+    /// The table in use, for tenants without one of their own.
+    pub fn table(&self) -> Arc<Table> {
+        Arc::clone(self.shelf.rates().common())
+    }
+
+    /// Takes other tables into use, known to be the newest at `now`; batches in hand keep theirs.
+    pub fn adopt(&self, rates: Rates, now: UnixNanos) {
+        tables::tell(&self.meter, &rates, 1.0);
+        let before = self.shelf.swap(rates);
+        let after = self.shelf.rates();
+        if before.common().digest() != after.common().digest() {
+            tables::tell(&self.meter, &before, 0.0);
+        }
+        self.confirm(now);
+    }
+
+    /// How long ago the tables in use were known to be the newest.
+    pub fn age(&self, now: UnixNanos) -> std::time::Duration {
+        now.since(UnixNanos(self.shelf.confirmed(now.0)))
+    }
+
+    /// The tables in use are the newest at `now`.
+    pub fn confirm(&self, now: UnixNanos) {
+        self.shelf.confirm(now.0);
     }
 
     /// Stamps one item that is billable; returns what becomes of it.
     fn bill(&self, pass: &mut Pass<'_>, item: &ItemFacts, winner: bool) -> CostFact {
-        let rates = self.table.stamp();
+        let table = Arc::clone(pass.rates.table(item.tenant.as_deref()));
+        let rates = table.stamp();
         let (node, account) = (item.node, pass.account.clone());
         let bare = |status| fact(status, rates, Buckets::default());
         if let Some(kept) = self.kept(pass, node) {
@@ -96,7 +120,7 @@ impl Cost {
                 pass.mark(node, Billing::NotCounted, flags);
                 bare(Billing::NotCounted)
             }
-            Counted::Yes { count } => self.price(pass, item, count),
+            Counted::Yes { count } => self.price(pass, &table, item, count),
         }
     }
 
@@ -149,16 +173,21 @@ impl Cost {
         Counted::Yes { count: first }
     }
 
-    fn price(&self, pass: &mut Pass<'_>, item: &ItemFacts, count: bool) -> CostFact {
-        let (node, rates) = (item.node, self.table.stamp());
+    fn price(&self, pass: &mut Pass<'_>, table: &Table, item: &ItemFacts, count: bool) -> CostFact {
+        let (node, rates) = (item.node, table.stamp());
         let time = pass.payload.time(node);
-        let out = match price::price(&self.table, item, time) {
+        let priced = Call::of(item, time).and_then(|call| price::price(table, &call, self.fees));
+        let out = match priced {
             Ok(priced) => {
                 stamp::priced(pass.payload, node, &priced, rates);
                 if count {
                     pass.changes.status(Billing::Priced.as_str());
-                    pass.changes.priced(item.tenant.as_deref(), &priced.model, &priced.provider, priced.total);
-                    if item.reported_cost.as_deref().is_some_and(|own| price::differs(own, priced.total)) {
+                    pass.changes.priced(item.tenant.as_deref(), priced.model, priced.provider, priced.total);
+                    if item
+                        .reported_cost
+                        .as_deref()
+                        .is_some_and(|own| price::differs(own, priced.total, self.tolerance))
+                    {
                         pass.changes.mismatch();
                     }
                 }
@@ -198,6 +227,8 @@ enum Counted {
 /// One batch on its way through.
 struct Pass<'b> {
     payload: &'b mut Payload,
+    /// The tables that the whole batch is priced with.
+    rates: Arc<Rates>,
     changes: Changes,
     account: Arc<str>,
     batch: [u8; 16],
@@ -246,7 +277,7 @@ impl Layers {
         let output = item.usage.output.unwrap_or(0).to_le_bytes();
         let key =
             |word: &[u8], span: &[u8]| (!span.is_empty()).then(|| ClaimKey::of(&[word, account, trace, span, &output]));
-        let counts = split(item, item.provider.as_deref()).ok();
+        let counts = split(item).ok();
         let beside = |inner: bool| {
             let counts = counts.as_ref()?;
             let (input, output) = (counts.total_input().to_le_bytes(), counts.output.to_le_bytes());
@@ -293,6 +324,7 @@ impl Processor for Cost {
         let origin = batch.origin.clone();
         let mut pass = Pass {
             payload: &mut batch.payload,
+            rates: self.shelf.rates(),
             changes: Changes::new(&origin.id, origin.received),
             account: origin.account.clone(),
             batch: origin.id,
@@ -330,6 +362,7 @@ impl Processor for Cost {
 
     fn tick(&self, now: UnixNanos) {
         self.ledger.tick(now);
+        self.age_gauge.set(self.age(now).as_secs_f64());
     }
 
     fn checkpoint(&self) -> Option<Vec<u8>> {

@@ -1,58 +1,139 @@
 //! **What**: the price of one call: its tokens made disjoint, times the prices of its row. **Invariants**: exact, no partial
-//! amounts; a split of cache writes is taken from the client's own cost only when it fits to 1e-9 USD.
+//! amounts; a split of cache writes is taken from the client's own cost only when it fits to 1e-9 USD; the same from facts
+//! and from the basis that an index row keeps.
 
-use crate::genai::usage::{Flags, Split, split};
+use crate::genai::usage::{Basis, Flags, Split, endpoint, split};
 use crate::genai::{Buckets, ItemFacts};
-use crate::rates::{Circumstances, Query, Row, Table, Unit, Unpriced, Usd};
+use crate::rates::{Circumstances, Fee, Query, Row, Table, Unit, Unpriced, Usd};
 
 /// How far the client's own cost may be off a split that explains it: 1e-9 USD.
 const TOLERANCE: i128 = 1_000_000_000;
 
+/// What a call's price is made from.
+pub struct Call<'a> {
+    provider: Option<&'a str>,
+    /// The response's, the request's; "" = not told.
+    models: [&'a str; 2],
+    time: u64,
+    split: Split,
+    circumstances: Circumstances<'a>,
+    reported: Option<&'a str>,
+    /// Web and file searches.
+    uses: [(Fee, u64); 2],
+}
+
 /// A call with its price.
-pub(super) struct Priced {
-    pub(super) total: Usd,
-    pub(super) parts: Parts,
-    pub(super) rate: String,
-    pub(super) provider: String,
-    pub(super) model: String,
-    pub(super) flags: Flags,
-    pub(super) buckets: Buckets,
+pub struct Priced<'t> {
+    /// The sum of the parts.
+    pub total: Usd,
+    /// What it is made of.
+    pub parts: Parts,
+    /// The row used: `provider/id@from;adjusts`.
+    pub rate: String,
+    /// Key of the provider in the table.
+    pub provider: &'t str,
+    /// Canonical id of the model.
+    pub model: &'t str,
+    /// What was assumed.
+    pub flags: Flags,
+    /// What was billed.
+    pub buckets: Buckets,
 }
 
 /// A call without.
-pub(super) struct NotPriced {
-    pub(super) reason: Unpriced,
-    pub(super) buckets: Buckets,
+pub struct NotPriced {
+    /// Why.
+    pub reason: Unpriced,
+    /// What would have been billed.
+    pub buckets: Buckets,
 }
 
 /// What the total is made of.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Parts {
-    pub(super) input: Usd,
-    pub(super) output: Usd,
-    pub(super) cache_read: Usd,
-    pub(super) cache_write: Usd,
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Parts {
+    /// Input, audio and images included.
+    pub input: Usd,
+    /// Output, audio, images and reasoning included.
+    pub output: Usd,
+    /// Read from caches.
+    pub cache_read: Usd,
+    /// Written to caches.
+    pub cache_write: Usd,
+    /// Fees by use.
+    pub fees: Usd,
 }
 
-/// Prices a call that began at `time` (Unix ns).
-pub(super) fn price(table: &Table, item: &ItemFacts, time: u64) -> Result<Priced, NotPriced> {
-    let sent = [item.response_model.as_deref(), item.request_model.as_deref()];
-    let models: Vec<&str> = sent.into_iter().flatten().collect();
-    let nothing = |reason| NotPriced { reason, buckets: Buckets::default() };
-    let vendor = item.provider.as_deref().or_else(|| table.seller(None, &models).map(vendor_name));
-    let split = split(item, vendor).map_err(|_| nothing(Unpriced::BadUsage))?;
-    let fail = |reason| NotPriced { reason, buckets: split.buckets() };
-    let circumstances = item.context.as_deref().map_or_else(Circumstances::default, |context| Circumstances {
-        service_tier: context.service_tier.as_deref(),
-        speed: context.speed.as_deref(),
-        inference_geo: context.inference_geo.as_deref(),
-        server_address: context.server_address.as_deref(),
-    });
-    let query = Query { provider: item.provider.as_deref(), models: &models, time, circumstances };
-    let row = table.row(&query, split.total_input()).map_err(fail)?;
-    let split = settle_writes(&row, split, item.reported_cost.as_deref());
+impl Parts {
+    /// The sum, if it can be held.
+    pub fn total(self) -> Option<Usd> {
+        self.input.plus(self.output)?.plus(self.cache_read)?.plus(self.cache_write)?.plus(self.fees)
+    }
+}
+
+impl<'a> Call<'a> {
+    /// A call as its facts tell it, begun at `time` (Unix ns).
+    ///
+    /// # Errors
+    /// Its counts can't be.
+    pub fn of(item: &'a ItemFacts, time: u64) -> Result<Self, NotPriced> {
+        let bad = |_| NotPriced { reason: Unpriced::BadUsage, buckets: Buckets::default() };
+        let context = item.context.as_deref();
+        let circumstances = context.map_or_else(Circumstances::default, |context| Circumstances {
+            service_tier: context.service_tier.as_deref(),
+            speed: context.speed.as_deref(),
+            inference_geo: context.inference_geo.as_deref(),
+            endpoint: context.server_address.as_deref().and_then(endpoint),
+        });
+        Ok(Self {
+            provider: item.provider.as_deref(),
+            models: [&item.response_model, &item.request_model].map(|model| model.as_deref().unwrap_or("")),
+            time,
+            split: split(item).map_err(bad)?,
+            circumstances,
+            reported: item.reported_cost.as_deref(),
+            uses: context.map_or([(Fee::WebSearch, 0), (Fee::FileSearch, 0)], |context| {
+                [(Fee::WebSearch, context.web_searches), (Fee::FileSearch, context.file_searches)]
+            }),
+        })
+    }
+
+    /// A call as an index row keeps it.
+    pub fn kept(basis: &'a Basis) -> Self {
+        let mut models = basis.models.iter().map(String::as_str);
+        let mut units = basis.units;
+        units.flags = Flags::of_words(basis.flags.iter().map(String::as_str));
+        Self {
+            provider: basis.provider.as_deref(),
+            models: [models.next().unwrap_or(""), models.next().unwrap_or("")],
+            time: basis.time,
+            split: units,
+            circumstances: Circumstances {
+                service_tier: basis.service_tier.as_deref(),
+                speed: basis.speed.as_deref(),
+                inference_geo: basis.inference_geo.as_deref(),
+                endpoint: basis.endpoint.as_deref(),
+            },
+            reported: basis.reported.as_deref(),
+            uses: [(Fee::WebSearch, basis.web_searches), (Fee::FileSearch, basis.file_searches)],
+        }
+    }
+}
+
+/// Prices a call; `fees`: what is charged by use too.
+///
+/// # Errors
+/// Why there is no price.
+pub fn price<'t>(table: &'t Table, call: &Call<'_>, fees: bool) -> Result<Priced<'t>, NotPriced> {
+    let fail = |reason| NotPriced { reason, buckets: call.split.buckets() };
+    let Call { provider, models, time, circumstances, .. } = *call;
+    let query = Query { provider, models: &models, time, circumstances };
+    let row = table.row(&query, call.split.total_input()).map_err(fail)?;
+    let split = settle_writes(&row, call.split, call.reported);
     let mut flags = split.flags;
-    let parts = parts(&row, &split, &mut flags).map_err(fail)?;
+    let mut parts = parts(&row, &split, &mut flags).map_err(fail)?;
+    if fees {
+        parts.fees = charge(&row, &call.uses, &mut flags).ok_or_else(|| fail(Unpriced::BadUsage))?;
+    }
     let total = parts.total().ok_or_else(|| fail(Unpriced::BadUsage))?;
     let found = row.flags();
     for (set, flag) in [
@@ -64,19 +145,20 @@ pub(super) fn price(table: &Table, item: &ItemFacts, time: u64) -> Result<Priced
             flags.add(flag);
         }
     }
-    let (provider, model) = (row.provider().to_owned(), row.model().to_owned());
+    let (provider, model) = (row.provider(), row.model());
     Ok(Priced { total, parts, rate: row.name(), provider, model, flags, buckets: split.buckets() })
 }
 
-/// The table's key of a provider in today's words, as far as inclusion asks.
-fn vendor_name(key: &str) -> &str {
-    if key == "aws" { "aws.bedrock" } else { key }
-}
-
-impl Parts {
-    fn total(self) -> Option<Usd> {
-        self.input.plus(self.output)?.plus(self.cache_read)?.plus(self.cache_write)
+/// What uses cost; one that the table has no fee for is told as incomplete.
+fn charge(row: &Row<'_>, uses: &[(Fee, u64)], flags: &mut Flags) -> Option<Usd> {
+    let mut total = Usd::ZERO;
+    for (fee, count) in uses.iter().filter(|(_, count)| *count > 0) {
+        match row.fee(*fee) {
+            Some(price) => total = total.plus(Usd(price.0.checked_mul(i128::from(*count))?))?,
+            None => flags.add(Flags::INCOMPLETE_RATE),
+        }
     }
+    Some(total)
 }
 
 fn parts(row: &Row<'_>, split: &Split, flags: &mut Flags) -> Result<Parts, Unpriced> {
@@ -96,11 +178,17 @@ fn parts(row: &Row<'_>, split: &Split, flags: &mut Flags) -> Result<Parts, Unpri
     // only where reasoning is sold apart does it leave the output bucket
     let apart = if row.has(Unit::Reasoning) { split.reasoning.min(split.output) } else { 0 };
     Ok(Parts {
-        input: sum(&[(Unit::Input, split.input), (Unit::InputAudio, split.input_audio)])?,
+        input: sum(&[
+            (Unit::Input, split.input),
+            (Unit::InputAudio, split.input_audio),
+            (Unit::InputImage, split.input_image),
+            (Unit::InputVideo, split.input_video),
+        ])?,
         output: sum(&[
             (Unit::Output, split.output.saturating_sub(apart)),
             (Unit::Reasoning, apart),
             (Unit::OutputAudio, split.output_audio),
+            (Unit::OutputImage, split.output_image),
         ])?,
         cache_read: sum(&[(Unit::CacheRead, split.cache_read), (Unit::CacheReadAudio, split.cache_read_audio)])?,
         cache_write: sum(&[
@@ -108,6 +196,7 @@ fn parts(row: &Row<'_>, split: &Split, flags: &mut Flags) -> Result<Parts, Unpri
             (Unit::CacheWrite5m, split.cache_write_5m),
             (Unit::CacheWrite1h, split.cache_write_1h),
         ])?,
+        fees: Usd::ZERO,
     })
 }
 
@@ -142,7 +231,8 @@ fn infer(row: &Row<'_>, split: &Split, reported: &str) -> Option<u64> {
     (off.abs() <= TOLERANCE).then_some(count)
 }
 
-/// Whether the client's own cost is another amount.
-pub(super) fn differs(reported: &str, total: Usd) -> bool {
-    Usd::parse_cut(reported).is_none_or(|reported| (reported.0 - total.0).abs() > TOLERANCE)
+/// Whether the client's own cost is another amount, by more than `tolerance` (1e-18 USD).
+pub(super) fn differs(reported: &str, total: Usd, tolerance: i128) -> bool {
+    let apart = |reported: Usd| reported.0.checked_sub(total.0).is_none_or(|apart| apart.abs() > tolerance);
+    Usd::parse_cut(reported).is_none_or(apart)
 }

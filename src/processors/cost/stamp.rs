@@ -39,7 +39,7 @@ pub(super) fn status(payload: &mut Payload, node: Node, status: Billing, flags: 
 }
 
 /// A price.
-pub(super) fn priced(payload: &mut Payload, node: Node, priced: &Priced, rates: &str) {
+pub(super) fn priced(payload: &mut Payload, node: Node, priced: &Priced<'_>, rates: &str) {
     let parts = &priced.parts;
     payload.set(node, USAGE_COST, OwnedValue::Double(priced.total.to_f64()));
     set(payload, node, "tollgate.cost.usd", &priced.total.to_string());
@@ -51,6 +51,7 @@ pub(super) fn priced(payload: &mut Payload, node: Node, priced: &Priced, rates: 
         ("tollgate.cost.output_usd", parts.output, true),
         ("tollgate.cost.cache_read_usd", parts.cache_read, false),
         ("tollgate.cost.cache_write_usd", parts.cache_write, false),
+        ("tollgate.cost.fees_usd", parts.fees, false),
     ] {
         if always || amount != Usd::ZERO {
             set(payload, node, key, &amount.to_string());

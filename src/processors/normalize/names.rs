@@ -52,7 +52,7 @@ pub(super) fn write(payload: &mut Payload, item: &ItemFacts, vaulted: &Vaulted) 
 
 /// Token counts as the conventions have them: input includes what was read from and written to caches.
 fn tokens(payload: &mut Payload, item: &ItemFacts) {
-    let Ok(split) = split(item, item.provider.as_deref()) else { return };
+    let Ok(split) = split(item) else { return };
     let (usage, node) = (&item.usage, item.node);
     let Split { reasoning, output, output_audio, .. } = split;
     let read = split.cache_read.saturating_add(split.cache_read_audio);

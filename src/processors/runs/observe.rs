@@ -190,7 +190,7 @@ fn flags(item: &ItemFacts, is_span: bool, over: bool, told: bool) -> u16 {
 /// What was billed, else what was reported.
 fn buckets(item: &ItemFacts) -> Buckets {
     let billed = item.cost.as_ref().map(|cost| cost.buckets).filter(|buckets| *buckets != Buckets::default());
-    billed.or_else(|| split(item, item.provider.as_deref()).ok().map(|split| split.buckets())).unwrap_or_default()
+    billed.or_else(|| split(item).ok().map(|split| split.buckets())).unwrap_or_default()
 }
 
 /// At most 128 bytes.

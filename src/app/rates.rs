@@ -1,0 +1,322 @@
+//! **What**: looks for newer rate tables while the gateway runs. **Why**: prices change; nothing may be fetched where calls
+//! are priced. **Invariants**: whatever fails, the last good table stays in use and it is said so; the last good one is
+//! kept on disk and used at the next start; one look at a time, bounded in time and size.
+//! **Not here**: whether a table is taken (`rates/refresh`), settings (`processors/cost/config`).
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::{Request, StatusCode, header};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use crate::app::build::{Companion, Site};
+use crate::clock::UnixNanos;
+use crate::net::client::{self, Client, read, upload};
+use crate::net::spawn::blocking;
+use crate::net::{Proxies, tls};
+use crate::processors::cost::{Cost, RefreshFrom, RefreshSettings, Settings};
+use crate::rates::{Gravity, Offer, Pin, Refresher, Taken};
+use crate::telemetry::names;
+
+/// Largest table, bytes.
+const MAX_BYTES: usize = 64 << 20;
+/// Largest signature, bytes.
+const MAX_SIGNATURE: usize = 4 << 10;
+/// For one answer.
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// After so long without a good look it is a warning of its own.
+const STALE: Duration = Duration::from_secs(7 * 86_400);
+/// Lines of one refusal that are logged.
+const MAX_LINES: usize = 20;
+/// The last good table, beside the spool.
+const GOOD: &str = "rates-last-good";
+
+/// A table and its signature as they came.
+#[derive(Clone)]
+struct Fetched {
+    table: Bytes,
+    signature: Option<Bytes>,
+    tag: Option<String>,
+}
+
+/// Refreshes the tables of one `cost` processor.
+pub(super) struct RatesTask {
+    cost: Arc<Cost>,
+    refresh: RefreshSettings,
+    settings: Settings,
+    site: Site,
+    client: Option<Client>,
+    good: PathBuf,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    refresher: Option<Refresher>,
+    /// `ETag` of the table in use.
+    tag: Option<String>,
+}
+
+impl RatesTask {
+    /// For a processor whose settings ask for it. `beside`: the folder for the last good table.
+    ///
+    /// # Errors
+    /// One line about TLS.
+    pub(super) fn build(
+        cost: Arc<Cost>,
+        settings: Settings,
+        refresh: RefreshSettings,
+        site: &Site,
+        proxies: Arc<Proxies>,
+        beside: &Path,
+    ) -> Result<Self, String> {
+        let client = match &refresh.from {
+            RefreshFrom::File(_) => None,
+            RefreshFrom::Url(url) => {
+                let tls = url.starts_with("https://").then(tls::Settings::default);
+                let settings = client::Settings { tls, http2_only: false };
+                Some(Client::build(&settings, proxies, Arc::clone(&site.tasks))?)
+            }
+        };
+        let good = beside.join(GOOD);
+        Ok(Self { cost, refresh, settings, site: site.clone(), client, good, state: Mutex::default() })
+    }
+
+    fn now(&self) -> UnixNanos {
+        self.site.seams.clock.now()
+    }
+
+    /// One look.
+    async fn look(self: &Arc<Self>) {
+        let meter = &self.site.seams.meter;
+        let fetched = match &self.refresh.from {
+            RefreshFrom::File(path) => self.from_file(path.clone()).await,
+            RefreshFrom::Url(url) => self.from_url(url).await,
+        };
+        let outcome = match fetched {
+            Ok(None) => Ok("same"),
+            Err(why) => Err(why),
+            Ok(Some(fetched)) => {
+                let this = Arc::clone(self);
+                let judged = blocking(&*self.site.tasks, "rates", move || this.judge(&fetched, true)).await;
+                judged.unwrap_or_else(|| Err("the check was interrupted".to_owned()))
+            }
+        };
+        let failed = meter.gauge(&names::RATES_REFRESH_FAILED, &[]);
+        match outcome {
+            Ok(word) => {
+                failed.set(0.0);
+                self.cost.confirm(self.now());
+                meter.counter(&names::RATES_REFRESHES, &[("outcome", word)]).increment(1);
+            }
+            Err(why) => {
+                failed.set(1.0);
+                meter.counter(&names::RATES_REFRESHES, &[("outcome", "refused")]).increment(1);
+                self.complain(&why);
+            }
+        }
+    }
+
+    fn complain(&self, why: &str) {
+        let table = self.cost.table();
+        for line in why.lines().take(MAX_LINES) {
+            tracing::warn!(in_use = &**table.stamp(), "the newer rate table is not taken: {line}");
+        }
+        let age = self.cost.age(self.now());
+        if age > STALE {
+            tracing::error!(days = age.as_secs() / 86_400, "the rate table was not confirmed for more than a week");
+        }
+    }
+
+    async fn from_file(&self, path: PathBuf) -> Result<Option<Fetched>, String> {
+        let signed = self.refresh.pin.is_signed();
+        let work = move || {
+            let table = capped(&path, MAX_BYTES)?;
+            let signature = if signed { Some(capped(&beside(&path), MAX_SIGNATURE)?) } else { None };
+            Ok(Some(Fetched { table, signature, tag: None }))
+        };
+        blocking(&*self.site.tasks, "rates", work).await.unwrap_or_else(|| Err("interrupted".to_owned()))
+    }
+
+    async fn from_url(&self, url: &str) -> Result<Option<Fetched>, String> {
+        let tag = self.state.lock().tag.clone();
+        let Some((table, tag)) = self.get(url, MAX_BYTES, tag.as_deref()).await? else { return Ok(None) };
+        let signature = if self.refresh.pin.is_signed() {
+            self.get(&format!("{url}.sig"), MAX_SIGNATURE, None).await?.map(|(bytes, _)| bytes)
+        } else {
+            None
+        };
+        Ok(Some(Fetched { table, signature, tag }))
+    }
+
+    /// None: not modified.
+    async fn get(&self, url: &str, cap: usize, tag: Option<&str>) -> Result<Option<(Bytes, Option<String>)>, String> {
+        let client = self.client.as_ref().ok_or("no client")?;
+        let mut request = Request::get(url).header(header::USER_AGENT, concat!("tollgate/", env!("CARGO_PKG_VERSION")));
+        if let Some(tag) = tag {
+            request = request.header(header::IF_NONE_MATCH, tag);
+        }
+        let request = request.body(upload(Bytes::new(), Bytes::new())).map_err(|_| format!("{url} is no address"))?;
+        let fetch = async {
+            let answer = client.send(request).await.map_err(|error| format!("{url}: {error}"))?;
+            let status = answer.status();
+            let tag = answer.headers().get(header::ETAG).and_then(|tag| tag.to_str().ok()).map(str::to_owned);
+            if status == StatusCode::NOT_MODIFIED {
+                return Ok(None);
+            }
+            if status != StatusCode::OK {
+                return Err(format!("{url}: HTTP status {}", status.as_u16()));
+            }
+            let (bytes, _) =
+                read(answer.into_body(), cap).await.map_err(|_| format!("{url}: too large, or cut off"))?;
+            Ok(Some((bytes, tag)))
+        };
+        tokio::time::timeout(TIMEOUT, fetch).await.map_err(|_| format!("{url}: no answer in time"))?
+    }
+
+    /// Checks, judges and takes a table. `keep`: on disk too.
+    fn judge(&self, fetched: &Fetched, keep: bool) -> Result<&'static str, String> {
+        let name = match &self.refresh.from {
+            RefreshFrom::File(path) => path.display().to_string(),
+            RefreshFrom::Url(url) => url.clone(),
+        };
+        self.refresh.pin.check(&fetched.table, fetched.signature.as_deref()).map_err(|why| format!("{name}: {why}"))?;
+        let text = std::str::from_utf8(&fetched.table).map_err(|_| format!("{name}: is no text"))?;
+        let mut state = self.state.lock();
+        let refresher = match &mut state.refresher {
+            Some(refresher) => refresher,
+            none => none.insert(self.refresher()?),
+        };
+        let offer = refresher.offer(&name, text).map_err(|error| error.0)?;
+        state.tag.clone_from(&fetched.tag);
+        drop(state);
+        match offer {
+            Offer::Same => Ok("same"),
+            Offer::Taken(taken) => {
+                self.take(*taken);
+                if keep {
+                    self.store(fetched);
+                }
+                Ok("taken")
+            }
+        }
+    }
+
+    fn refresher(&self) -> Result<Refresher, String> {
+        let (base, overlays) = (self.settings.base(), self.settings.overlays());
+        Ok(Refresher::new(
+            base.map_err(|error| error.0)?,
+            overlays.map_err(|error| error.0)?,
+            self.refresh.accept.clone(),
+        ))
+    }
+
+    fn take(&self, taken: Taken) {
+        let changes = taken.findings.iter().filter(|finding| finding.gravity == Gravity::Change).count();
+        self.cost.adopt(taken.rates, self.now());
+        let table = self.cost.table();
+        tracing::info!(rates = &**table.stamp(), changes, "a newer rate table is in use");
+        let warnings = taken.findings.iter().filter(|finding| finding.gravity == Gravity::Warning);
+        for warning in warnings.take(MAX_LINES) {
+            tracing::warn!("rate table: {}: {}", warning.place, warning.what);
+        }
+        if !taken.kept.is_empty() {
+            tracing::warn!(models = taken.kept.len(), "the newer rate table lost models; their old entries are kept");
+        }
+    }
+
+    fn store(&self, fetched: &Fetched) {
+        let write = || {
+            replace(&self.good, &fetched.table)?;
+            match &fetched.signature {
+                Some(signature) => replace(&beside(&self.good), signature),
+                None => Ok(()),
+            }
+        };
+        if let Err(error) = write() {
+            tracing::warn!(path = %self.good.display(), kind = %error.kind(), "the last good rate table can't be kept");
+        }
+    }
+
+    /// How long to wait: as configured, up to a twentieth more, so that replicas do not come together.
+    fn pause(&self) -> Duration {
+        let spread = u64::try_from(self.refresh.every.as_millis() / 20).unwrap_or(u64::MAX).max(1);
+        self.refresh.every + Duration::from_millis(u64::from_le_bytes(self.random()) % spread)
+    }
+}
+
+impl RatesTask {
+    fn random(&self) -> [u8; 8] {
+        let mut bytes = [0; 8];
+        self.site.seams.rng.fill(&mut bytes);
+        bytes
+    }
+}
+
+impl Companion for RatesTask {
+    fn name(&self) -> &'static str {
+        "rates"
+    }
+
+    /// The last good table of an earlier run, if it still shows what is asked.
+    fn prepare(&self) -> Result<(), String> {
+        let Ok(table) = capped(&self.good, MAX_BYTES) else { return Ok(()) };
+        let signature = capped(&beside(&self.good), MAX_SIGNATURE).ok();
+        // a file that nobody signed is as good as its source, which is looked at first thing
+        if self.refresh.pin != Pin::None {
+            if let Err(why) = self.judge(&Fetched { table, signature, tag: None }, false) {
+                tracing::warn!(
+                    "the rate table of the last run is not used: {}",
+                    why.lines().next().unwrap_or_default()
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            loop {
+                let stopped = tokio::select! {
+                    () = async { self.look().await; tokio::time::sleep(self.pause()).await } => false,
+                    _ = stop.wait_for(|stop| *stop) => true,
+                };
+                if stopped {
+                    return;
+                }
+            }
+        })
+    }
+}
+
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".sig");
+    name.into()
+}
+
+fn capped(path: &Path, cap: usize) -> Result<Bytes, String> {
+    let say = |what: &dyn std::fmt::Display| format!("{}: {what}", path.display());
+    let length = fs::metadata(path).map_err(|error| say(&error.kind()))?.len();
+    if length > cap as u64 {
+        return Err(say(&"too large"));
+    }
+    fs::read(path).map(Bytes::from).map_err(|error| say(&error.kind()))
+}
+
+/// Whole or not at all.
+fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    let temporary = PathBuf::from(name);
+    let mut file = fs::File::create(&temporary)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)
+}

@@ -1,0 +1,237 @@
+//! **What**: `tollgate rates …`: what a table says, where it differs, what a price list would change, what calls would
+//! have cost. **Why**: prices are data that somebody answers for. **Invariants**: reads only, but for `import --output`; no
+//! network; what is refused ends with 1. **Not here**: tables (`rates/`), pricing (`processors/cost`).
+
+mod reprice;
+mod report;
+#[cfg(test)]
+mod tests;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use serde_json::json;
+
+use super::output::{Exit, complain, out};
+use super::run::fail;
+use crate::clock::{Clock as _, SystemClock};
+use crate::rates::import::{Format, import};
+use crate::rates::{Finding, Gravity, Source};
+
+/// Subcommands of `rates`.
+#[derive(Subcommand)]
+pub(super) enum Command {
+    /// What the table lists: all of it in short, or one model with every price.
+    Show {
+        /// A model's id, or `provider/id`; or a part of one.
+        model: Option<String>,
+        /// The table: a file, or the one that comes with the program.
+        #[arg(long, default_value = "builtin", value_name = "FILE")]
+        rates: String,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Compares list prices with public lists that were fetched before (`tests/peers/prices/install.sh` does).
+    Check {
+        /// The table.
+        #[arg(long, default_value = "builtin", value_name = "FILE")]
+        rates: String,
+        /// LiteLLM's `model_prices_and_context_window.json`.
+        #[arg(long, value_name = "FILE")]
+        litellm: Option<PathBuf>,
+        /// genai-prices' data.
+        #[arg(long, value_name = "FILE")]
+        genai_prices: Option<PathBuf>,
+        /// models.dev's `api.json`.
+        #[arg(long, value_name = "FILE")]
+        models_dev: Option<PathBuf>,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Makes a table of a public list, alone or laid onto an existing table.
+    Import {
+        /// `litellm`, `genai-prices` or `models.dev`.
+        format: String,
+        /// The list.
+        file: PathBuf,
+        /// Where to write the table (JSON) [default: standard output].
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
+        /// The table to lay it onto: changed prices close the open window and open a new one.
+        #[arg(long, value_name = "FILE")]
+        onto: Option<String>,
+        /// When changed prices begin, RFC 3339 [default: now].
+        #[arg(long, value_name = "TIME")]
+        at: Option<String>,
+        /// Version of the new table [default: the time].
+        #[arg(long, value_name = "TEXT")]
+        table_version: Option<String>,
+    },
+    /// What changes from one table to another, and what is not believed; ends with 1 if anything is.
+    Diff {
+        /// The table in use.
+        old: String,
+        /// The new one.
+        new: String,
+        /// `provider/model` whose changes are believed; `*` for checks of the whole table.
+        #[arg(long, value_name = "MODEL")]
+        accept: Vec<String>,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// What calls would have cost under another table: OTLP files, or the index of a vault.
+    Reprice(reprice::Options),
+}
+
+/// Runs a subcommand.
+pub(super) fn run(command: Command) -> Exit {
+    let result = match command {
+        Command::Show { model, rates, json } => show(model.as_deref(), &rates, json),
+        Command::Check { rates, litellm, genai_prices, models_dev, json } => {
+            let lists = [
+                (Format::LiteLlm, litellm),
+                (Format::GenaiPrices, genai_prices),
+                (Format::ModelsDev, models_dev),
+            ];
+            check(&rates, &lists, json)
+        }
+        Command::Import { format, file, output, onto, at, table_version } => {
+            import_list(&format, &file, output.as_deref(), onto.as_deref(), at, table_version)
+        }
+        Command::Diff { old, new, accept, json } => diff(&old, &new, &accept, json),
+        Command::Reprice(options) => reprice::run(&options),
+    };
+    result.unwrap_or_else(|text| fail(&text))
+}
+
+/// `builtin`, or a file.
+fn source(name: &str) -> Result<Source, String> {
+    if name == "builtin" {
+        return Source::builtin().map_err(|error| error.0);
+    }
+    let text = fs::read_to_string(name).map_err(|error| format!("{name}: {}", error.kind()))?;
+    Source::parse(name, &text).map_err(|error| error.0)
+}
+
+fn pretty(value: &serde_json::Value) {
+    let mut text = serde_json::to_string_pretty(value).unwrap_or_default();
+    text.push('\n');
+    out(&text);
+}
+
+fn show(model: Option<&str>, rates: &str, as_json: bool) -> Result<Exit, String> {
+    let source = source(rates)?;
+    let table = source.compile().map_err(|error| error.0)?;
+    let Some(model) = model else {
+        if as_json {
+            let providers: Vec<_> = (source.summary().into_iter())
+                .map(|(provider, models, ids)| json!({"provider": provider, "models": models, "ids": ids}))
+                .collect();
+            pretty(&json!({"version": table.version(), "sha256": table.digest(), "providers": providers}));
+            return Ok(Exit::Fine);
+        }
+        let mut text = format!("{}: {}\n\n", table.stamp(), table.size());
+        for (provider, models, ids) in source.summary() {
+            text.push_str(&format!("{provider:<24} {models:>5} models {ids:>5} ids\n"));
+        }
+        out(&text);
+        return Ok(Exit::Fine);
+    };
+    let listed = source.listed(model);
+    if listed.is_empty() {
+        let hint = table.nearest(None, model).map_or(String::new(), |id| format!("; the nearest id is {id}"));
+        return Err(format!("{} lists no `{model}`{hint}", table.stamp()));
+    }
+    if as_json {
+        let models: Vec<_> = listed.iter().map(report::listed).collect();
+        pretty(&json!({"version": table.version(), "sha256": table.digest(), "models": models}));
+    } else {
+        out(&listed.iter().map(report::listed_text).collect::<String>());
+    }
+    Ok(Exit::Fine)
+}
+
+fn check(rates: &str, lists: &[(Format, Option<PathBuf>)], as_json: bool) -> Result<Exit, String> {
+    let ours = source(rates)?;
+    let table = ours.compile().map_err(|error| error.0)?;
+    let (mut all, mut text) = (Vec::new(), format!("{}\n", table.stamp()));
+    for (format, path) in lists {
+        let Some(path) = path else { continue };
+        let list = fs::read_to_string(path).map_err(|error| format!("{}: {}", path.display(), error.kind()))?;
+        let theirs = import(*format, &list, "check").map_err(|error| error.0)?;
+        let compared = ours.differences(&theirs.source);
+        text.push_str(&report::compared_text(format.as_str(), &compared));
+        all.push(report::compared(format.as_str(), &compared));
+    }
+    if all.is_empty() {
+        return Err("give at least one list: --litellm, --genai-prices or --models-dev".to_owned());
+    }
+    if as_json {
+        pretty(&json!({"version": table.version(), "sha256": table.digest(), "lists": all}));
+    } else {
+        out(&text);
+    }
+    Ok(Exit::Fine)
+}
+
+fn import_list(
+    format: &str,
+    file: &Path,
+    output: Option<&Path>,
+    onto: Option<&str>,
+    at: Option<String>,
+    version: Option<String>,
+) -> Result<Exit, String> {
+    let Some(format) = Format::parse(format) else {
+        complain("error: the format is `litellm`, `genai-prices` or `models.dev`");
+        return Ok(Exit::Usage);
+    };
+    let text = fs::read_to_string(file).map_err(|error| format!("{}: {}", file.display(), error.kind()))?;
+    let at = at.unwrap_or_else(|| crate::vault::names::rfc3339(SystemClock::new().now()));
+    let version = version.unwrap_or_else(|| at.clone());
+    let imported = import(format, &text, &version).map_err(|error| error.0)?;
+    let table = match onto {
+        None => imported.source,
+        Some(onto) => source(onto)?.with(&imported.source, &at, &version),
+    };
+    let size = table.compile().map_err(|error| error.0)?.size();
+    match output {
+        None => out(&table.to_json()),
+        Some(path) => {
+            fs::write(path, table.to_json()).map_err(|error| format!("{}: {}", path.display(), error.kind()))?;
+            complain(&format!("{}: {size}", path.display()));
+        }
+    }
+    complain(&format!("{} entries left out", imported.skipped.len()));
+    Ok(Exit::Fine)
+}
+
+fn diff(old: &str, new: &str, accept: &[String], as_json: bool) -> Result<Exit, String> {
+    let (old, new) = (source(old)?, source(new)?);
+    for table in [&old, &new] {
+        table.compile().map_err(|error| error.0)?;
+    }
+    let findings = old.diff(&new, accept);
+    let count = |gravity| findings.iter().filter(|finding: &&Finding| finding.gravity == gravity).count();
+    let refused = count(Gravity::Refusal);
+    if as_json {
+        pretty(&report::findings(&old, &new, &findings));
+    } else {
+        let mut text = String::new();
+        for finding in &findings {
+            text.push_str(&format!("{:<8} {}: {}\n", finding.gravity.as_str(), finding.place, finding.what));
+        }
+        let (warnings, changes) = (count(Gravity::Warning), count(Gravity::Change));
+        text.push_str(&format!(
+            "{} to {}: {refused} refused, {warnings} warnings, {changes} changes\n",
+            old.version(),
+            new.version()
+        ));
+        out(&text);
+    }
+    Ok(if refused > 0 { Exit::Failed } else { Exit::Fine })
+}

@@ -1,0 +1,66 @@
+//! **What**: the reports of `tollgate rates`, as text and JSON.
+
+use serde_json::{Value as Json, json};
+
+use crate::rates::import::Compared;
+use crate::rates::{Finding, Listed, Source};
+
+/// Differences of one list that the text shows.
+const MAX_LINES: usize = 200;
+
+/// A model, as JSON.
+pub(super) fn listed(listed: &Listed) -> Json {
+    let windows: Vec<Json> = (listed.windows.iter())
+        .map(|window| {
+            let prices: serde_json::Map<String, Json> =
+                window.prices.iter().map(|(unit, text)| (unit.clone(), json!(text))).collect();
+            json!({"from": window.from, "to": window.to, "prices": prices})
+        })
+        .collect();
+    json!({"model": listed.place, "ids": listed.ids, "windows": windows})
+}
+
+/// A model, as text.
+pub(super) fn listed_text(listed: &Listed) -> String {
+    let mut text = format!("{}\n  ids: {}\n", listed.place, listed.ids.join(", "));
+    for window in &listed.windows {
+        let (from, to) = (window.from.as_deref().unwrap_or("ever"), window.to.as_deref().unwrap_or("further notice"));
+        text.push_str(&format!("  since {from} until {to}, USD per million tokens:\n"));
+        for (unit, price) in &window.prices {
+            text.push_str(&format!("    {unit:<44} {price}\n"));
+        }
+    }
+    text
+}
+
+/// Two tables side by side, as JSON.
+pub(super) fn compared(name: &str, compared: &Compared) -> Json {
+    let differences: Vec<Json> = (compared.differences.iter())
+        .map(|(model, unit, ours, theirs)| json!({"model": model, "unit": unit, "ours": ours, "theirs": theirs}))
+        .collect();
+    json!({"list": name, "both": compared.both, "equal": compared.equal, "theirs_only": compared.theirs_only, "differences": differences})
+}
+
+/// The same, as text.
+pub(super) fn compared_text(name: &str, compared: &Compared) -> String {
+    let mut text = format!(
+        "\n{name}: {} models in both, {} with equal list prices, {} only there\n",
+        compared.both, compared.equal, compared.theirs_only
+    );
+    for (model, unit, ours, theirs) in compared.differences.iter().take(MAX_LINES) {
+        let ours = if ours.is_empty() { "-" } else { ours };
+        text.push_str(&format!("  {model:<56} {unit:<16} {ours:>12} {theirs:>12}\n"));
+    }
+    if compared.differences.len() > MAX_LINES {
+        text.push_str(&format!("  … and {} more (--json shows all)\n", compared.differences.len() - MAX_LINES));
+    }
+    text
+}
+
+/// What changes, as JSON.
+pub(super) fn findings(old: &Source, new: &Source, findings: &[Finding]) -> Json {
+    let list: Vec<Json> = (findings.iter())
+        .map(|finding| json!({"gravity": finding.gravity.as_str(), "model": finding.place, "what": finding.what}))
+        .collect();
+    json!({"old": old.version(), "new": new.version(), "findings": list})
+}

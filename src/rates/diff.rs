@@ -1,0 +1,256 @@
+//! **What**: what changed between two tables, and whether it may be believed ([`Finding`]). **Why**: public price lists have
+//! had prices 100,000 times too high and half of their models missing. **Invariants**: a finding that refuses is
+//! accepted by name or not at all; nothing is changed here but for models that vanished, which are kept.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Source;
+use super::decimal::Decimal;
+use super::overlay::{end, start};
+use super::schema::{File, Model, Price, Provider, Rate};
+
+/// A price that changes by more than this factor is not believed.
+const JUMP: i128 = 3;
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Gravity {
+    /// A change like any other.
+    Change,
+    /// Told, but no reason to refuse.
+    Warning,
+    /// The new table is not taken.
+    Refusal,
+}
+
+impl Gravity {
+    /// The word in reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Change => "change",
+            Self::Warning => "warning",
+            Self::Refusal => "refusal",
+        }
+    }
+}
+
+/// One thing that is different.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// How bad.
+    pub gravity: Gravity,
+    /// `provider/model`; `*` for the whole table.
+    pub place: String,
+    /// What.
+    pub what: String,
+}
+
+impl Source {
+    /// What changes from this table to `new`. Refusals of a model named in `accept` (`provider/model`) become changes.
+    pub fn diff(&self, new: &Self, accept: &[String]) -> Vec<Finding> {
+        let mut diff = Diff { findings: Vec::new(), changed: BTreeSet::new() };
+        for (key, old) in &self.file.providers {
+            match new.file.providers.get(key) {
+                None => diff.tell(Gravity::Warning, format!("{key}/*"), "the provider vanished; its entries are kept"),
+                Some(new) => diff.provider(key, old, new),
+            }
+        }
+        for (key, provider) in &new.file.providers {
+            let old = self.file.providers.get(key);
+            for model in &provider.models {
+                if old.and_then(|old| find(old, model)).is_none() {
+                    diff.tell(Gravity::Change, format!("{key}/{}", model.id), "new");
+                    diff.sane(key, model);
+                }
+            }
+        }
+        diff.whole(&self.file, &new.file);
+        let accepted = |finding: &Finding| {
+            accept.iter().any(|word| *word == finding.place)
+                || (finding.place == "*" && accept.iter().any(|word| word == "*"))
+        };
+        for finding in diff.findings.iter_mut().filter(|finding| accepted(finding)) {
+            finding.gravity = finding.gravity.min(Gravity::Change);
+        }
+        diff.findings.sort_by(|a, b| (b.gravity, &a.place, &a.what).cmp(&(a.gravity, &b.place, &b.what)));
+        diff.findings
+    }
+
+    /// Takes over what `old` lists and this table does not; gives the `provider/model` of each. The digest is this
+    /// file's and the old one's where anything was taken over.
+    pub fn keep_vanished(&mut self, old: &Self) -> Vec<String> {
+        let mut kept = Vec::new();
+        for (key, before) in &old.file.providers {
+            let now = self
+                .file
+                .providers
+                .entry(key.clone())
+                .or_insert_with(|| Provider { models: Vec::new(), ..before.clone() });
+            for model in &before.models {
+                if find(now, model).is_some() {
+                    continue;
+                }
+                let mut model = model.clone();
+                let taken: BTreeSet<&String> = now.models.iter().flat_map(ids).collect();
+                let free: Vec<String> = ids(&model).filter(|id| !taken.contains(id)).cloned().collect();
+                if free.is_empty() {
+                    continue;
+                }
+                model.ids = free;
+                kept.push(format!("{key}/{}", model.id));
+                now.models.push(model);
+            }
+        }
+        if !kept.is_empty() {
+            self.digest = super::digest(&format!("{}{}", self.digest, old.digest));
+            self.text = None;
+        }
+        kept
+    }
+}
+
+/// Ids of a model.
+pub(super) fn ids(model: &Model) -> impl Iterator<Item = &String> {
+    model.exact().iter()
+}
+
+/// The model of the same id.
+pub(super) fn find<'p>(provider: &'p Provider, model: &Model) -> Option<&'p Model> {
+    let by_id = || provider.models.iter().find(|known| ids(known).any(|id| *id == model.id));
+    provider.models.iter().find(|known| known.id == model.id).or_else(by_id)
+}
+
+struct Diff {
+    findings: Vec<Finding>,
+    changed: BTreeSet<String>,
+}
+
+impl Diff {
+    fn tell(&mut self, gravity: Gravity, place: String, what: impl Into<String>) {
+        self.findings.push(Finding { gravity, place, what: what.into() });
+    }
+
+    fn provider(&mut self, key: &str, old: &Provider, new: &Provider) {
+        for model in &old.models {
+            let place = format!("{key}/{}", model.id);
+            let Some(now) = find(new, model) else {
+                self.tell(Gravity::Warning, place, "the model vanished; its entry is kept");
+                continue;
+            };
+            if model.rates == now.rates {
+                continue;
+            }
+            self.changed.insert(place.clone());
+            self.windows(&place, model, now);
+            self.sane(key, now);
+            if let (Some(old), Some(new)) = (model.rates.last(), now.rates.last()) {
+                self.prices(&place, old, new);
+            }
+        }
+    }
+
+    /// What is past stays as it was.
+    fn windows(&mut self, place: &str, old: &Model, new: &Model) {
+        for window in &old.rates {
+            let same = new.rates.iter().find(|rate| start(rate) == start(window));
+            let gravity = if end(window) == u64::MAX { Gravity::Warning } else { Gravity::Refusal };
+            match same {
+                None => self.tell(gravity, place.to_owned(), "a window of the past is gone"),
+                Some(rate) if end(rate) > end(window) => {
+                    self.tell(gravity, place.to_owned(), "a window that was closed goes on");
+                }
+                Some(rate)
+                    if (&rate.price, &rate.tiers, &rate.adjust) != (&window.price, &window.tiers, &window.adjust) =>
+                {
+                    let what = "prices of a window were changed in place: calls of the past would cost something else";
+                    self.tell(gravity, place.to_owned(), what);
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// Every price of the last window against the one before.
+    fn prices(&mut self, place: &str, old: &Rate, new: &Rate) {
+        let (old, new) = (flat(old), flat(new));
+        for (unit, before) in &old {
+            let Some(now) = new.get(unit) else {
+                self.tell(Gravity::Refusal, place.to_owned(), format!("{unit}: {before} is gone"));
+                continue;
+            };
+            let (Some(old), Some(new)) = (Decimal::parse(before), Decimal::parse(now)) else { continue };
+            if old.same(new) {
+                continue;
+            }
+            let (gravity, why) = if new.is_zero() {
+                (Gravity::Refusal, ": nothing is free at once")
+            } else if new.exceeds(old, JUMP) || old.exceeds(new, JUMP) {
+                (Gravity::Refusal, ": more than three times")
+            } else {
+                (Gravity::Change, "")
+            };
+            self.tell(gravity, place.to_owned(), format!("{unit}: {before} to {now}{why}"));
+        }
+        for (unit, now) in new.iter().filter(|(unit, _)| !old.contains_key(*unit)) {
+            self.tell(Gravity::Change, place.to_owned(), format!("{unit}: {now} is new"));
+        }
+    }
+
+    /// What is no price of this world.
+    fn sane(&mut self, key: &str, model: &Model) {
+        let Some(rate) = model.rates.last() else { return };
+        let price = |unit: &str| rate.price.get(unit).and_then(|text| Decimal::parse(text));
+        let place = format!("{key}/{}", model.id);
+        if let (Some(input), Some(output)) = (price("input"), price("output")) {
+            if input.exceeds(output, 2) && !output.is_zero() {
+                self.tell(Gravity::Refusal, place.clone(), "output is cheaper than half of input");
+            }
+        }
+        if let (Some(input), Some(read)) = (price("input"), price("cache_read")) {
+            if read.exceeds(input, 1) {
+                self.tell(Gravity::Refusal, place, "reading from the cache is dearer than input");
+            }
+        }
+    }
+
+    /// Too much at once.
+    fn whole(&mut self, old: &File, new: &File) {
+        let count = |file: &File| file.providers.values().map(|provider| provider.models.len()).sum::<usize>();
+        let (before, now) = (count(old), count(new));
+        if now * 100 < before * 98 {
+            self.tell(Gravity::Refusal, "*".to_owned(), format!("the table shrinks from {before} to {now} models"));
+        }
+        let changed = self.changed.len();
+        if before >= 20 && changed * 100 > before * 5 {
+            self.tell(Gravity::Refusal, "*".to_owned(), format!("{changed} of {before} models change at once"));
+        }
+    }
+}
+
+/// Every price of a window by a name of its own.
+pub(super) fn flat(rate: &Rate) -> BTreeMap<String, String> {
+    let mut out = BTreeMap::new();
+    let mut put = |prefix: &str, list: &Price| {
+        out.extend(list.iter().map(|(unit, text)| (format!("{prefix}{unit}"), text.clone())));
+    };
+    put("", &rate.price);
+    put("fee ", &rate.fees_per_1000);
+    let tier =
+        |at: &super::schema::Tier| at.at_least_input.or(at.over_input.map(|over| over.saturating_add(1))).unwrap_or(0);
+    for one in &rate.tiers {
+        put(&format!("from {} tokens ", tier(one)), &one.price);
+    }
+    for adjust in &rate.adjust {
+        let when: Vec<String> =
+            adjust.when.iter().map(|(word, values)| format!("{word}={}", values.join("|"))).collect();
+        let when = when.join("+");
+        put(&format!("{when} "), &adjust.price);
+        for one in &adjust.tiers {
+            put(&format!("{when} from {} tokens ", tier(one)), &one.price);
+        }
+        if let Some(factor) = &adjust.multiply {
+            put(&format!("{when} "), &Price::from([("factor".to_owned(), factor.clone())]));
+        }
+    }
+    out
+}

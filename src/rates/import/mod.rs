@@ -1,0 +1,300 @@
+//! **What**: public price lists made into our schema: LiteLLM's map, genai-prices' data, models.dev's. **Why**: nobody keeps
+//! thousands of prices by hand. **Invariants**: numbers are read as the text that stands there, never through floats; what
+//! can't be held or is free is left out and told; a window of the past is never edited.
+//! **Not here**: whether what came may be believed (`diff`), files and arguments (`cli/rates`).
+
+mod genai_prices;
+mod litellm;
+mod models_dev;
+mod raw;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::decimal::Decimal;
+use super::diff::{find, flat, ids};
+use super::schema::{File, Model, Price, Provider, Rate, SCHEMA};
+use super::table::RatesError;
+use super::unit::{Fee, Unit};
+use super::{Source, digest};
+
+/// A public format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// `model_prices_and_context_window.json` of LiteLLM.
+    LiteLlm,
+    /// `data.json` of genai-prices.
+    GenaiPrices,
+    /// `api.json` of models.dev.
+    ModelsDev,
+}
+
+impl Format {
+    /// By its name on the command line.
+    pub fn parse(name: &str) -> Option<Self> {
+        match name {
+            "litellm" => Some(Self::LiteLlm),
+            "genai-prices" => Some(Self::GenaiPrices),
+            "models.dev" => Some(Self::ModelsDev),
+            _ => None,
+        }
+    }
+
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::LiteLlm => "litellm",
+            Self::GenaiPrices => "genai-prices",
+            Self::ModelsDev => "models.dev",
+        }
+    }
+}
+
+/// A list that was read.
+pub struct Imported {
+    /// As a table.
+    pub source: Source,
+    /// What was left out, and why.
+    pub skipped: Vec<String>,
+}
+
+/// Gathers models while a list is read.
+#[derive(Default)]
+struct Gathered {
+    providers: BTreeMap<String, BTreeMap<String, Model>>,
+    skipped: Vec<String>,
+}
+
+impl Gathered {
+    fn skip(&mut self, id: &str, why: &str) {
+        self.skipped.push(format!("{id}: {why}"));
+    }
+
+    /// A model of a provider; one without any price, or free of charge, is left out.
+    fn add(&mut self, provider: &str, mut model: Model) {
+        let name = format!("{provider}/{}", model.id);
+        let priced = |rate: &Rate| !rate.price.is_empty();
+        let zero = |text: &String| Decimal::parse(text).is_none_or(Decimal::is_zero);
+        let held = |rate: &Rate| flat(rate).values().all(|text| exact(text));
+        if !model.rates.iter().all(held) {
+            return self.skip(&name, "a price can't be held exactly");
+        }
+        if !model.rates.iter().any(priced) {
+            return self.skip(&name, "no price per token");
+        }
+        if model.rates.iter().all(|rate| rate.price.values().all(zero)) {
+            return self.skip(&name, "free: list it yourself, or it stays unpriced");
+        }
+        model.ids.sort();
+        model.ids.dedup();
+        match self.providers.entry(provider.to_owned()).or_default().entry(model.id.clone()) {
+            std::collections::btree_map::Entry::Vacant(entry) => drop(entry.insert(model)),
+            std::collections::btree_map::Entry::Occupied(entry) if entry.get().rates == model.rates => {}
+            std::collections::btree_map::Entry::Occupied(_) => self.skip(&name, "listed twice with other prices"),
+        }
+    }
+
+    /// The table; ids that two models claim stay with the first.
+    fn source(mut self, format: Format, text: &str, version: &str) -> Imported {
+        let mut providers = BTreeMap::new();
+        for (key, models) in std::mem::take(&mut self.providers) {
+            let mut taken: BTreeSet<String> = models.keys().map(|id| id.to_lowercase()).collect();
+            let mut list = Vec::new();
+            for mut model in models.into_values() {
+                let own = model.id.to_lowercase();
+                model.ids = model
+                    .ids
+                    .iter()
+                    .map(|id| id.to_lowercase())
+                    .filter(|id| *id != own && taken.insert(id.clone()))
+                    .collect();
+                model.ids.insert(0, own);
+                list.push(model);
+            }
+            providers.insert(key.clone(), Provider { names: vec![key], models: list, ..Provider::default() });
+        }
+        let parents = super::compile::PARENTS.iter().map(|(child, parent)| ((*child).to_owned(), (*parent).to_owned()));
+        let import = BTreeMap::from([("source".to_owned(), format.as_str().to_owned())]);
+        let file = File {
+            schema: SCHEMA,
+            version: version.to_owned(),
+            currency: "USD".to_owned(),
+            per_tokens: 1_000_000,
+            generated: None,
+            overlay: false,
+            base: None,
+            applies: None,
+            discount: None,
+            imports: vec![import],
+            unit_parents: parents.collect(),
+            bedrock_scopes: BTreeMap::new(),
+            alias: BTreeMap::new(),
+            providers,
+        };
+        let source = Source { name: format.as_str().to_owned(), file, digest: digest(text), text: None };
+        Imported { source, skipped: self.skipped }
+    }
+}
+
+/// Whether a price per million (or fee per thousand, or factor) can be held in 1e-18 USD per token.
+fn exact(text: &str) -> bool {
+    Decimal::parse(text).is_some_and(|decimal| !decimal.is_negative() && decimal.per_unit(1_000_000).is_some())
+}
+
+/// Reads a public list.
+///
+/// # Errors
+/// It is no such list.
+pub fn import(format: Format, text: &str, version: &str) -> Result<Imported, RatesError> {
+    let mut gathered = Gathered::default();
+    let read = match format {
+        Format::LiteLlm => litellm::read(text, &mut gathered),
+        Format::GenaiPrices => genai_prices::read(text, &mut gathered),
+        Format::ModelsDev => models_dev::read(text, &mut gathered),
+    };
+    read.map_err(|what| RatesError(format!("no list of {}: {what}", format.as_str())))?;
+    if gathered.providers.is_empty() {
+        return Err(RatesError(format!("no list of {}: it has no model with a price", format.as_str())));
+    }
+    Ok(gathered.source(format, text, version))
+}
+
+impl Source {
+    /// This table with what `new` lists: a changed price closes the open window at `at` (RFC 3339) and opens a new one;
+    /// models that `new` does not have stay as they are.
+    pub fn with(&self, new: &Self, at: &str, version: &str) -> Self {
+        let mut file = self.file.clone();
+        version.clone_into(&mut file.version);
+        file.generated = at.get(..10).map(str::to_owned);
+        file.imports.extend(new.file.imports.clone());
+        for (key, provider) in &new.file.providers {
+            let mine = file
+                .providers
+                .entry(key.clone())
+                .or_insert_with(|| Provider { models: Vec::new(), ..provider.clone() });
+            for model in &provider.models {
+                let place = find(mine, model).map(|known| known.id.clone());
+                match place.and_then(|id| mine.models.iter_mut().find(|known| known.id == id)) {
+                    Some(known) => renew(known, model, at),
+                    None => {
+                        let taken: BTreeSet<String> =
+                            mine.models.iter().flat_map(ids).map(|id| id.to_lowercase()).collect();
+                        let free: Vec<String> =
+                            ids(model).filter(|id| !taken.contains(&id.to_lowercase())).cloned().collect();
+                        if !free.is_empty() {
+                            mine.models.push(Model { ids: free, ..model.clone() });
+                        }
+                    }
+                }
+            }
+        }
+        let digest = digest(&format!("{}{}", self.digest, new.digest));
+        Self { name: self.name.clone(), file, digest, text: None }
+    }
+
+    /// As JSON, a model a line.
+    pub fn to_json(&self) -> String {
+        let mut head = self.file.clone();
+        let providers = std::mem::take(&mut head.providers);
+        let head = serde_json::to_string(&head).unwrap_or_default(); // maps of text: can't fail
+        let mut out = head.strip_suffix("\"providers\":{}}").unwrap_or(&head).to_owned();
+        out.push_str("\"providers\":{\n");
+        for (at, (key, mut provider)) in providers.into_iter().enumerate() {
+            let models = std::mem::take(&mut provider.models);
+            let line = serde_json::to_string(&provider).unwrap_or_default();
+            let line = line.strip_suffix("\"models\":[]}").unwrap_or(&line).to_owned();
+            let key = serde_json::to_string(&key).unwrap_or_default();
+            out.push_str(&format!("{}{key}:{line}\"models\":[\n", if at == 0 { "" } else { ",\n" }));
+            let lines: Vec<String> = models.iter().filter_map(|model| serde_json::to_string(model).ok()).collect();
+            out.push_str(&lines.join(",\n"));
+            out.push_str("\n]}");
+        }
+        out.push_str("\n}}\n");
+        out
+    }
+
+    /// Prices of the newest window that both list, by `provider/id`: unit, ours, theirs; only where they differ.
+    pub fn differences(&self, other: &Self) -> Compared {
+        let mut out = Compared::default();
+        for (key, theirs) in &other.file.providers {
+            let Some(ours) = self.file.providers.get(key) else {
+                out.theirs_only += theirs.models.len();
+                continue;
+            };
+            for model in &theirs.models {
+                let Some(known) = find(ours, model) else {
+                    out.theirs_only += 1;
+                    continue;
+                };
+                let (Some(mine), Some(other)) = (known.rates.last(), model.rates.last()) else { continue };
+                out.both += 1;
+                let before = out.differences.len();
+                for (unit, theirs) in &other.price {
+                    let ours = mine.price.get(unit);
+                    let same = ours
+                        .and_then(|text| Decimal::parse(text))
+                        .zip(Decimal::parse(theirs))
+                        .is_some_and(|(a, b)| a.same(b));
+                    if !same {
+                        let place = format!("{key}/{}", model.id);
+                        out.differences.push((place, unit.clone(), ours.cloned().unwrap_or_default(), theirs.clone()));
+                    }
+                }
+                out.equal += usize::from(out.differences.len() == before);
+            }
+        }
+        out
+    }
+}
+
+/// Two tables side by side.
+#[derive(Debug, Default)]
+pub struct Compared {
+    /// Models that both list.
+    pub both: usize,
+    /// Of these, with equal list prices.
+    pub equal: usize,
+    /// Models that only the other lists.
+    pub theirs_only: usize,
+    /// `provider/id`, unit, ours ("" = none), theirs.
+    pub differences: Vec<(String, String, String, String)>,
+}
+
+/// Closes the open window and opens a new one, if anything changed.
+fn renew(known: &mut Model, new: &Model, at: &str) {
+    let (Some(old), Some(now)) = (known.rates.last_mut(), new.rates.last()) else { return };
+    // what a list does not tell did not change
+    let (before, after) = (flat(old), flat(now));
+    let changed = after.iter().any(|(unit, text)| {
+        let same = before
+            .get(unit)
+            .and_then(|text| Decimal::parse(text))
+            .zip(Decimal::parse(text))
+            .is_some_and(|(a, b)| a.same(b));
+        !same
+    });
+    if !changed || old.to.is_some() {
+        return;
+    }
+    let mut next = old.clone();
+    next.from = Some(at.to_owned());
+    next.price.extend(now.price.clone());
+    next.fees_per_1000.extend(now.fees_per_1000.clone());
+    if !now.tiers.is_empty() {
+        next.tiers.clone_from(&now.tiers);
+    }
+    if !now.adjust.is_empty() {
+        next.adjust.clone_from(&now.adjust);
+    }
+    old.to = Some(at.to_owned());
+    known.rates.push(next);
+}
+
+/// Puts a price under a unit's word.
+fn put(price: &mut Price, unit: Unit, text: String) {
+    price.insert(unit.as_str().to_owned(), text);
+}
+
+/// Puts a fee under its word.
+fn put_fee(fees: &mut Price, fee: Fee, text: String) {
+    fees.insert(fee.as_str().to_owned(), text);
+}

@@ -1,0 +1,71 @@
+//! **What**: a table for people: what it lists, and what a model costs in each window.
+
+use super::decimal::Decimal;
+use super::diff::{flat, ids};
+use super::{Source, Table};
+
+/// A model as the table lists it.
+pub struct Listed {
+    /// `provider/model`.
+    pub place: String,
+    /// Every exact id.
+    pub ids: Vec<String>,
+    /// Its windows, in order.
+    pub windows: Vec<Window>,
+}
+
+/// One window.
+pub struct Window {
+    /// Inclusive; none = since ever.
+    pub from: Option<String>,
+    /// Exclusive; none = until further notice.
+    pub to: Option<String>,
+    /// What is sold (unit, and when) and its price, USD per million tokens (fees: per 1,000 uses).
+    pub prices: Vec<(String, String)>,
+}
+
+impl Source {
+    /// Providers with their number of models and ids.
+    pub fn summary(&self) -> Vec<(String, usize, usize)> {
+        let one = |(key, provider): (&String, &super::schema::Provider)| {
+            (key.clone(), provider.models.len(), provider.models.iter().flat_map(ids).count())
+        };
+        self.file.providers.iter().map(one).collect()
+    }
+
+    /// Models whose id, or `provider/id`, is `wanted`; else those that have it somewhere in an id.
+    pub fn listed(&self, wanted: &str) -> Vec<Listed> {
+        let wanted = wanted.trim().to_lowercase();
+        let pick = |fits: &dyn Fn(&str, &str) -> bool| -> Vec<Listed> {
+            let mut out = Vec::new();
+            for (key, provider) in &self.file.providers {
+                for model in provider.models.iter().filter(|model| ids(model).any(|id| fits(key, &id.to_lowercase()))) {
+                    let windows = model.rates.iter().map(|rate| Window {
+                        from: rate.from.clone(),
+                        to: rate.to.clone(),
+                        prices: flat(rate).into_iter().map(|(unit, text)| (unit, plain(text))).collect(),
+                    });
+                    out.push(Listed {
+                        place: format!("{key}/{}", model.id),
+                        ids: ids(model).cloned().collect(),
+                        windows: windows.collect(),
+                    });
+                }
+            }
+            out
+        };
+        let exact = pick(&|key, id| id == wanted || format!("{key}/{id}") == wanted);
+        if exact.is_empty() { pick(&|_, id| id.contains(&wanted)) } else { exact }
+    }
+}
+
+fn plain(text: String) -> String {
+    Decimal::parse(&text).map_or(text, |decimal| decimal.to_string())
+}
+
+impl Table {
+    /// Providers, models and ids of the table, in one line.
+    pub fn size(&self) -> String {
+        format!("{} providers, {} models, {} ids", self.providers.len(), self.models(), self.ids())
+    }
+}

@@ -1,0 +1,309 @@
+//! Tables as files: every error with its line, JSON, contract prices, guards, refreshing, pins.
+
+use super::super::decimal::Decimal;
+use super::super::{
+    Circumstances, Fee, Gravity, Offer, Pin, Query, Rates, Refresher, Source, Table, Unit, Unpriced, Usd, compile,
+    digest,
+};
+use super::{NOW, builtin, find, price, small};
+
+const MANY_ERRORS: &str = r#"schema: 1
+version: bad
+currency: USD
+per_tokens: 1000000
+unit_parents: {cache_read: input, input: cache_read}
+alias: {a: b, b: a, c: p/none, d: z/m}
+providers:
+  p:
+    names: [p]
+    models:
+      - id: m
+        ids: [m, M]
+        rates:
+          - {to: "2026-02-01T00:00:00Z", price: {input: "1"}}
+          - {from: "2026-01-01T00:00:00Z", price: {input: "-1"}}
+      - id: m2
+        ids: [m]
+        patterns: ["gpt"]
+        rates: []
+  q:
+    names: [P]
+    fallback: [p, nobody]
+    models: []
+"#;
+
+/// Everything wrong with a table is told at once, each with its line: duplicate ids and names, overlapping windows,
+/// negative prices, loops of aliases and of units, targets that are not there.
+#[test]
+fn every_error_has_its_line() {
+    let error = Table::parse("bad.yaml", MANY_ERRORS).err().unwrap().0;
+    for (line, word) in [
+        (5, "loop"),
+        (6, "alias a goes round in a loop"),
+        (6, "alias b goes round in a loop"),
+        (6, "alias c: p/none"),
+        (6, "alias d: z/m"),
+        (12, "id M stands twice"),
+        (15, "price -1 of input is negative"),
+        (15, "overlaps"),
+        (17, "id m stands twice"),
+        (18, "not anchored"),
+        (19, "windows are missing"),
+        (21, "provider name P stands twice"),
+        (22, "fallback nobody"),
+    ] {
+        let found = error.lines().any(|one| one.starts_with(&format!("bad.yaml:{line}:")) && one.contains(word));
+        assert!(found, "line {line}: {word}\n{error}");
+    }
+}
+
+/// JSON is a table too, and its numbers keep their text.
+#[test]
+fn json_tables_load() {
+    let text = r#"{"schema": 1, "version": "j", "currency": "USD", "per_tokens": 1000000, "providers": {"p": {"names": ["p"], "models": [
+        {"id": "m", "rates": [{"price": {"input": 0.1, "output": "3e-1"}}]}]}}}"#;
+    let table = Table::parse("t.json", text).unwrap_or_else(|error| panic!("{}", error.0));
+    let at = |unit| price(&table, "2026-05-06T12:00:00Z", 0, Circumstances::default(), unit).map(|(price, _)| price);
+    assert_eq!((at(Unit::Input).as_deref(), at(Unit::Output).as_deref()), (Some("0.1"), Some("0.3")));
+    let twice = text.replace(r#""schema": 1"#, r#""schema": 1, "schema": 1"#);
+    assert!(Table::parse("t.json", &twice).is_err(), "a key that stands twice");
+}
+
+fn source(text: &str) -> Source {
+    Source::parse("t.yaml", text).unwrap_or_else(|error| panic!("{}", error.0))
+}
+
+const OTHER: &str = r#"{price: {input: "1", output: "2"}}"#;
+
+fn base_text(version: &str, rates: &str) -> String {
+    let models: String = (0..30).map(|n| format!("      - {{id: x{n}, rates: [{OTHER}]}}\n")).collect();
+    format!(
+        "schema: 1\nversion: \"{version}\"\ncurrency: USD\nper_tokens: 1000000\nproviders:\n  p:\n    names: [p]\n    models:\n      - {{id: m, ids: [m, m-long], rates: [{rates}]}}\n{models}"
+    )
+}
+
+/// The same without one of its models.
+fn without(text: &str, model: &str) -> String {
+    text.replace(&format!("      - {{id: {model}, rates: [{OTHER}]}}\n"), "")
+}
+
+const PLAIN: &str = r#"{price: {input: "2", output: "10"}}"#;
+
+fn overlay(rest: &str) -> String {
+    format!("schema: 1\noverlay: true\nversion: o\ncurrency: USD\nper_tokens: 1000000\n{rest}")
+}
+
+/// Prices of `m` (as provider `p`) in USD per million.
+fn of_m(rates: &Rates, tenant: Option<&str>, model: &str, time: &str) -> Option<String> {
+    let time = compile::time(time).unwrap();
+    let query = Query { provider: Some("p"), models: &[model], time, circumstances: Circumstances::default() };
+    let (price, _) = rates.table(tenant).row(&query, 0).ok()?.price(Unit::Input)?;
+    Some(Usd(price.0 * 1_000_000).to_string())
+}
+
+const CONTRACT: &str = r#"base: ">=6"
+alias: {my-deployment: p/m, "arn:aws:x/1": my-deployment}
+providers:
+  p:
+    models:
+      - {id: m, rates: [{from: "2026-03-01T00:00:00Z", to: "2026-04-01T00:00:00Z", price: {input: "1.5", output: "9"}}]}
+"#;
+
+/// Contract prices: in their windows only, for their tenant only, discounts on all, deployments by alias; the stamp
+/// tells base and overlays apart.
+#[test]
+fn overlays() {
+    let base = source(&base_text("7", PLAIN));
+    let all = source(&overlay(CONTRACT));
+    let acme = source(&overlay("match: {resource: {tenant.id: acme}}\ndiscount: \"0.85\"\n"));
+    let rates = Rates::build(&base, &[all, acme]).unwrap_or_else(|error| panic!("{}", error.0));
+    let (before, within, after) = ("2026-02-28T23:59:59Z", "2026-03-01T00:00:00Z", "2026-04-01T00:00:00Z");
+    for (tenant, model, time, expected) in [
+        (None, "m", before, "2"),
+        (None, "m", within, "1.5"),
+        (None, "m", after, "2"),
+        (None, "m-long", within, "1.5"),
+        (None, "My-Deployment", within, "1.5"),
+        (None, "arn:aws:x/1", after, "2"),
+        (Some("other"), "m", after, "2"),
+        (Some("acme"), "m", after, "1.7"),
+        (Some("acme"), "m", within, "1.275"),
+        (Some("acme"), "x3", within, "0.85"),
+    ] {
+        assert_eq!(of_m(&rates, tenant, model, time).as_deref(), Some(expected), "{tenant:?} {model} {time}");
+    }
+    let alone = Rates::build(&base, &[]).unwrap_or_else(|error| panic!("{}", error.0));
+    assert_ne!(alone.common().stamp(), rates.common().stamp());
+    assert_ne!(rates.table(Some("acme")).stamp(), rates.common().stamp());
+    assert!(rates.common().stamp().starts_with("7+"));
+    for (rest, word) in [
+        ("base: \">=8\"\n", "wants a table >=8"),
+        ("match: {resource: {region: x}}\n", "only `tenant.id`"),
+        ("discount: \"-1\"\n", "a discount is a factor"),
+        ("discount: \"0.00000000000001\"\n", "held"),
+        ("providers: {p: {models: [{id: m, rates: [{price: {inptu: \"1\"}}]}]}}\n", "t.yaml:6:"),
+        ("alias: {x: p/none}\n", "no `provider/model`"),
+    ] {
+        let error = Rates::build(&base, &[source(&overlay(rest))]).err().map(|error| error.0).unwrap_or_default();
+        assert!(error.contains(word), "{rest}: {error}");
+    }
+    assert!(Rates::build(&base, &[source(&base_text("8", PLAIN))]).is_err(), "a table is no overlay");
+    assert!(Table::parse("o", &overlay("")).is_err(), "an overlay is no table");
+}
+
+const PAST: &str = r#"{to: "2026-01-01T00:00:00Z", price: {input: "3"}}"#;
+const NEWEST: &str = r#"{from: "2026-01-01T00:00:00Z", price: {input: "2", output: "10", cache_read: "0.5"}}"#;
+
+/// The newest window closed, and one with `price` after it.
+fn followed_by(price: &str) -> String {
+    let closed = NEWEST.replace("price:", r#"to: "2026-06-01T00:00:00Z", price:"#);
+    format!("{PAST}, {closed}, {{from: \"2026-06-01T00:00:00Z\", price: {{{price}}}}}")
+}
+
+/// What a new table may not do, and what it may: each guard refuses by itself, and lets pass what is accepted by name.
+#[test]
+fn guards() {
+    let old = source(&base_text("7", &format!("{PAST}, {NEWEST}")));
+    let worst = |text: &str, accept: &[&str]| {
+        let accept: Vec<String> = accept.iter().map(|word| (*word).to_owned()).collect();
+        let findings = old.diff(&source(text), &accept);
+        let worst = findings.iter().map(|finding| finding.gravity).max();
+        (worst, findings.into_iter().map(|finding| finding.what).collect::<Vec<_>>().join("; "))
+    };
+    let edited = PAST.replace('3', "4");
+    let inplace = NEWEST.replace("\"2\"", "\"2.1\"");
+    for (rates, gravity, word) in [
+        (followed_by(r#"input: "2.5", output: "10", cache_read: "0.5""#), Gravity::Change, "2 to 2.5"),
+        (followed_by(r#"input: "6", output: "12", cache_read: "0.5""#), Gravity::Change, "2 to 6"),
+        (followed_by(r#"input: "6.1", output: "13", cache_read: "0.5""#), Gravity::Refusal, "more than three times"),
+        (followed_by(r#"input: "2", output: "10", cache_read: "0.1""#), Gravity::Refusal, "more than three times"),
+        (followed_by(r#"input: "2", output: "10""#), Gravity::Refusal, "is gone"),
+        (followed_by(r#"input: "2", output: "0", cache_read: "0.5""#), Gravity::Refusal, "nothing is free"),
+        (followed_by(r#"input: "8", output: "3.9", cache_read: "0.5""#), Gravity::Refusal, "cheaper than half"),
+        (followed_by(r#"input: "1", output: "10", cache_read: "1.1""#), Gravity::Refusal, "dearer than input"),
+        (format!("{edited}, {NEWEST}"), Gravity::Refusal, "changed in place"),
+        (NEWEST.to_owned(), Gravity::Refusal, "is gone"),
+        (format!("{PAST}, {inplace}"), Gravity::Warning, "in place"),
+    ] {
+        let (found, what) = worst(&base_text("8", &rates), &[]);
+        assert!(found == Some(gravity) && what.contains(word), "{rates}: {found:?} {what}");
+        assert_eq!(worst(&base_text("8", &rates), &["p/m"]).0, Some(Gravity::Change), "{rates}");
+    }
+    let same = base_text("8", &format!("{PAST}, {NEWEST}"));
+    assert_eq!(worst(&same, &[]).0, None);
+    let (found, what) = worst(&without(&same, "x1"), &[]);
+    assert!(found == Some(Gravity::Refusal) && what.contains("shrinks") && what.contains("vanished"), "{what}");
+    let many = same.replace(OTHER, r#"{price: {input: "1", output: "2.5"}}"#);
+    assert!(worst(&many, &[]).1.contains("change at once"));
+    assert_eq!(worst(&many, &["*"]).0.map(|found| found < Gravity::Refusal), Some(true));
+}
+
+/// A new table is taken whole or not at all; a vanished model keeps its old entry; a bad one changes nothing.
+#[test]
+fn refreshing() {
+    let base = source(&base_text("7", PLAIN));
+    let contract = source(&overlay("match: {resource: {tenant.id: acme}}\ndiscount: \"0.5\"\n"));
+    let mut refresher = Refresher::new(base, vec![contract], Vec::new());
+    let now = "2026-05-06T12:00:00Z";
+    assert!(matches!(refresher.offer("t", &base_text("7", PLAIN)), Ok(Offer::Same)));
+    let text = |version: &str, input: &str| {
+        let rates = format!(
+            r#"{{to: "2026-05-01T00:00:00Z", price: {{input: "2", output: "10"}}}}, {{from: "2026-05-01T00:00:00Z", price: {{input: "{input}", output: "10"}}}}"#
+        );
+        base_text(version, &rates)
+    };
+    for (bad, word) in [
+        (text("8", "9"), "more than three times"),
+        (text("6", "3"), "goes back"),
+        ("rubbish: [".to_owned(), "t:"),
+        (text("8", "-3"), "negative"),
+        (without(&text("8", "3"), "x1"), "shrinks"),
+    ] {
+        let error = refresher.offer("t", &bad).err().map(|error| error.0).unwrap_or_default();
+        assert!(error.contains(word), "{word}: {error}");
+        assert_eq!(refresher.base().version(), "7");
+    }
+    let renamed = text("8", "3").replace("id: x1,", "id: y1,");
+    let Ok(Offer::Taken(taken)) = refresher.offer("t", &renamed) else { panic!("not taken") };
+    assert_eq!(taken.kept, ["p/x1"]);
+    for (tenant, model, expected) in [
+        (None, "m", "3"),
+        (None, "x1", "1"),
+        (None, "y1", "1"),
+        (Some("acme"), "m", "1.5"),
+        (Some("acme"), "x1", "0.5"),
+    ] {
+        assert_eq!(of_m(&taken.rates, tenant, model, now).as_deref(), Some(expected), "{tenant:?} {model}");
+    }
+    assert!(matches!(refresher.offer("t", &renamed), Ok(Offer::Same)));
+}
+
+/// A pin takes its own bytes and no others.
+#[test]
+fn pins() {
+    use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+    use base64::Engine as _;
+    let base64 = base64::engine::general_purpose::STANDARD;
+    let pin = Pin::sha256(&digest("table").to_uppercase()).unwrap();
+    assert!(pin.check(b"table", None).is_ok() && pin.check(b"tables", None).is_err());
+    assert!(Pin::sha256("abc").is_none() && Pin::ed25519("abc").is_none());
+    let pair = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
+    let pin = Pin::ed25519(&base64.encode(pair.public_key().as_ref())).unwrap();
+    let signature = pair.sign(b"table");
+    let text = base64.encode(signature.as_ref());
+    assert!(
+        pin.check(b"table", Some(signature.as_ref())).is_ok() && pin.check(b"table", Some(text.as_bytes())).is_ok()
+    );
+    assert!(pin.check(b"tablf", Some(signature.as_ref())).is_err() && pin.check(b"table", None).is_err());
+    assert!(pin.check(b"table", Some(b"rubbish")).is_err());
+}
+
+/// Ids of callers fill a memory of fixed size, and what was told once is told again.
+#[test]
+fn ids_are_remembered_within_bounds() {
+    let table = builtin();
+    for round in 0..2 {
+        for n in 0..5_000 {
+            let id = format!("nobody-{n}");
+            assert_eq!(find(&table, Some("openai"), &[&id]), Err(Unpriced::UnknownModel), "{round}");
+        }
+        assert_eq!(find(&table, Some("openai"), &["gpt-5-mini"]), Ok(("openai/gpt-5-mini".to_owned(), false)));
+    }
+    assert!(table.memo.len() <= 4_096);
+}
+
+/// The nearest known id is found for a typing error, and none is made up for a foreign word.
+#[test]
+fn nearest_ids() {
+    let table = builtin();
+    assert_eq!(table.nearest(Some("anthropic"), "claude-sonet-4-5").as_deref(), Some("anthropic/claude-sonnet-4-5"));
+    assert_eq!(table.nearest(None, "gpt5-mini").as_deref().map(|id| id.ends_with("gpt-5-mini")), Some(true));
+    assert_eq!(table.nearest(Some("openai"), "zzzz"), None);
+}
+
+/// Fees stand beside tokens and are never multiplied with them.
+#[test]
+fn fees() {
+    let table = small(
+        r#"{price: {input: "1"}, fees_per_1000: {web_search: "10"}, adjust: [{when: {inference_geo: [us]}, multiply: "1.1"}]}"#,
+    )
+    .unwrap_or_else(|error| panic!("{error}"));
+    let told = Circumstances { inference_geo: Some("us"), ..Circumstances::default() };
+    let query = Query { provider: Some("p"), models: &["m"], time: NOW, circumstances: told };
+    let row = table.row(&query, 0).unwrap_or_else(|reason| panic!("{reason:?}"));
+    assert_eq!(row.fee(Fee::WebSearch).map(|fee| fee.to_string()).as_deref(), Some("0.01"));
+    assert_eq!(row.fee(Fee::FileSearch), None);
+}
+
+/// The words for decimals that importers write are the numbers they read.
+#[test]
+fn decimals_print() {
+    for (text, printed) in
+        [("1.50", "1.5"), ("3e-7", "0.0000003"), ("25", "25"), ("-0.5", "-0.5"), ("1e3", "1000"), ("0", "0")]
+    {
+        assert_eq!(Decimal::parse(text).unwrap().to_string(), printed);
+    }
+    let of = |text| Decimal::parse(text).unwrap();
+    assert!(of("6.1").exceeds(of("2"), 3) && !of("6").exceeds(of("2"), 3) && of("2.50").same(of("2.5")));
+    assert_eq!(of("1.5").times(of("0.85")).unwrap().to_string(), "1.275");
+}

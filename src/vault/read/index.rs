@@ -1,0 +1,38 @@
+//! **What**: every line of a vault's index, one after the other. **Invariants**: needs no auditor's key; a line that was
+//! stored twice comes once; one object is in memory at a time.
+
+use std::collections::HashSet;
+use std::io::Read;
+
+use crate::vault::row::Row;
+use crate::vault::store::ObjectKind;
+
+use super::{ReadError, Vault};
+
+/// Largest index object, bytes after decompression.
+const MAX_INDEX: u64 = 256 << 20;
+
+/// Calls `visit` with each line, of one account or of all.
+///
+/// # Errors
+/// One line: the store fails, or an object is damaged.
+pub async fn each_row(vault: &Vault, account: Option<&str>, visit: &mut dyn FnMut(Row)) -> Result<(), ReadError> {
+    let folder = match account {
+        Some(account) => format!("index/v1/account={}/", crate::vault::names::account_segment(account)),
+        None => "index/v1/".to_owned(),
+    };
+    let mut seen: HashSet<(String, String, u64)> = HashSet::new();
+    for name in vault.list(ObjectKind::Index, &folder).await? {
+        let bytes = vault.fetch(ObjectKind::Index, &name, None).await?;
+        let decoder = zstd::Decoder::new(&bytes[..]).map_err(|_| format!("{name}: damaged"))?;
+        let mut lines = String::new();
+        decoder.take(MAX_INDEX).read_to_string(&mut lines).map_err(|_| format!("{name}: damaged"))?;
+        for line in lines.lines() {
+            let row: Row = serde_json::from_str(line).map_err(|_| format!("{name}: a line is not an index line"))?;
+            if seen.insert((row.tail.writer.clone(), row.tail.epoch.clone() + "/" + &row.tail.account, row.leaf)) {
+                visit(row);
+            }
+        }
+    }
+    Ok(())
+}
