@@ -6,6 +6,7 @@ mod data_dir;
 mod demo;
 mod inspect;
 mod output;
+mod rates;
 mod run;
 mod source;
 mod spool;
@@ -60,6 +61,9 @@ enum Command {
     /// What waits in the spool.
     #[command(subcommand)]
     Spool(spool::Command),
+    /// Prices: what a table says, where it differs, what calls would have cost.
+    #[command(subcommand)]
+    Rates(rates::Command),
     /// The auditor's side: keys, opening, replay.
     #[command(subcommand)]
     Vault(vault::Command),
@@ -75,6 +79,7 @@ pub fn main() -> Exit {
         Command::PrintConfig { comments } => inspect::print_config(&common, comments),
         Command::Components => inspect::components(),
         Command::Spool(command) => spool::run(&common, command),
+        Command::Rates(command) => rates::run(command),
         Command::Vault(command) => vault::run(command),
     }
 }

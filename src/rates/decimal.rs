@@ -32,6 +32,11 @@ impl Usd {
         self.0.checked_add(other.0).map(Self)
     }
 
+    /// The difference, if it can be held.
+    pub fn less(self, other: Self) -> Option<Self> {
+        self.0.checked_sub(other.0).map(Self)
+    }
+
     /// The nearest double.
     pub fn to_f64(self) -> f64 {
         self.to_string().parse().unwrap_or(0.0)

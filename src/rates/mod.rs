@@ -33,8 +33,8 @@ pub use diff::{Finding, Gravity};
 pub use ids::Unpriced;
 pub use overlay::Rates;
 pub use refresh::{Offer, Pin, Refresher, Shelf, Taken};
-pub use show::{Listed, Window};
 pub use row::{Circumstances, Query, Row, RowFlags};
+pub use show::{Listed, Window};
 pub use table::{RatesError, Table};
 pub use unit::{Fee, Unit, Variable};
 

@@ -6,6 +6,7 @@ use super::{Builtin, Circumstances, Query, Table, Unit, Unpriced, Usd};
 use crate::config::load;
 use crate::testing::request::at;
 
+mod imports;
 mod tables;
 
 /// 2026-11-20 00:00 UTC, a Friday.

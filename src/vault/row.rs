@@ -8,6 +8,8 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
+use crate::genai::usage::Basis;
+
 /// What a leaf is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -131,6 +133,10 @@ pub struct Tail {
     pub rates: Option<String>,
     /// Row of the rate table.
     pub rate: Option<String>,
+    /// All that the price is made from but for the table, so that it can be worked out again; null where nothing was to
+    /// be priced.
+    #[serde(default)]
+    pub basis: Option<Basis>,
 }
 
 /// Token buckets that do not overlap.

@@ -2,8 +2,8 @@
 //! have cost. **Why**: prices are data that somebody answers for. **Invariants**: reads only, but for `import --output`; no
 //! network; what is refused ends with 1. **Not here**: tables (`rates/`), pricing (`processors/cost`).
 
-mod reprice;
 mod report;
+mod reprice;
 #[cfg(test)]
 mod tests;
 
@@ -92,11 +92,8 @@ pub(super) fn run(command: Command) -> Exit {
     let result = match command {
         Command::Show { model, rates, json } => show(model.as_deref(), &rates, json),
         Command::Check { rates, litellm, genai_prices, models_dev, json } => {
-            let lists = [
-                (Format::LiteLlm, litellm),
-                (Format::GenaiPrices, genai_prices),
-                (Format::ModelsDev, models_dev),
-            ];
+            let lists =
+                [(Format::LiteLlm, litellm), (Format::GenaiPrices, genai_prices), (Format::ModelsDev, models_dev)];
             check(&rates, &lists, json)
         }
         Command::Import { format, file, output, onto, at, table_version } => {

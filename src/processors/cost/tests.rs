@@ -10,7 +10,7 @@ use serde_json::{Value as Json, json};
 use super::config::BillOn;
 use super::{Call, Config, Cost, Settings, price};
 use crate::clock::UnixNanos;
-use crate::genai::usage::Flags;
+use crate::genai::usage::{Basis, Flags};
 use crate::genai::{Billing, Facts, ItemFacts, PriceContext, Usage, Vocabulary, facts};
 use crate::otlp::{Payload, Signal, UnknownFields, Value};
 use crate::pipeline::{Batch, Origin, Processor, Trust};
@@ -132,9 +132,9 @@ fn golden_cases() {
     let mut failed = Vec::new();
     for (name, case) in &cases {
         let item = item(&case["call"]);
-        let got = match Call::of(&item, time_of(&case["call"]))
-            .and_then(|call| price(&table, &call, case["call"]["fees"].as_bool().unwrap_or(false)))
-        {
+        let (time, fees) = (time_of(&case["call"]), case["call"]["fees"].as_bool().unwrap_or(false));
+        kept_alike(name, &table, &item, time, fees);
+        let got = match Call::of(&item, time).and_then(|call| price(&table, &call, fees)) {
             Ok(priced) => {
                 let parts = &priced.parts;
                 let sum = [parts.input, parts.output, parts.cache_read, parts.cache_write, parts.fees];
@@ -153,6 +153,19 @@ fn golden_cases() {
         compare(name, &got, &case["expect"], &mut failed);
     }
     assert!(failed.is_empty(), "\n{}", failed.join("\n"));
+}
+
+/// What an index row keeps of a call gives the same price, parts, row and flags, also after it was written and read.
+fn kept_alike(name: &str, table: &Table, item: &ItemFacts, time: u64, fees: bool) {
+    let Some(basis) = Basis::of(item, time) else { return };
+    let basis: Basis = serde_json::from_str(&serde_json::to_string(&basis).unwrap()).unwrap();
+    let figures = |call: &Call<'_>| {
+        price(table, call, fees)
+            .map(|priced| (priced.total, priced.parts, priced.rate, priced.flags, priced.buckets))
+            .map_err(|unpriced| (unpriced.reason, unpriced.buckets))
+    };
+    let direct = Call::of(item, time).map(|call| figures(&call)).unwrap_or_else(|_| panic!("{name}"));
+    assert_eq!(direct, figures(&Call::kept(&basis)), "{name}");
 }
 
 fn buckets(buckets: &crate::genai::Buckets) -> Json {

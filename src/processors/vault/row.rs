@@ -4,7 +4,8 @@
 //! (`vault/row`).
 
 use crate::clock::UnixNanos;
-use crate::genai::{Call, ItemFacts};
+use crate::genai::usage::Basis;
+use crate::genai::{Billing, Call, ItemFacts};
 use crate::otlp::Payload;
 use crate::pipeline::Origin;
 use crate::pseudonym::IdPolicy;
@@ -61,6 +62,7 @@ pub(super) fn tail(ids: &dyn IdPolicy, origin: &Origin, payload: &Payload, item:
         cost_usd: cost.and_then(|cost| cost.usd.clone()),
         rates: cost.map(|cost| cost.rates.to_string()),
         rate: cost.and_then(|cost| cost.rate.clone()),
+        basis: cost.and_then(|cost| basis(ids, account, payload, item, cost.status)),
         ..Tail::default()
     }
 }
@@ -71,6 +73,19 @@ fn status(ids: &dyn IdPolicy, account: &str, item: &ItemFacts) -> String {
         (None, true) => "error".to_owned(),
         (None, false) => "ok".to_owned(),
     }
+}
+
+/// What its price is made from; names pass the rules as every column does.
+fn basis(ids: &dyn IdPolicy, account: &str, payload: &Payload, item: &ItemFacts, status: Billing) -> Option<Basis> {
+    if status == Billing::NotCounted {
+        return None;
+    }
+    let mut basis = Basis::of(item, payload.time(item.node))?;
+    let shown = |text: &mut String| *text = cut(&ids.column(account, text));
+    basis.models.iter_mut().for_each(shown);
+    let told = [&mut basis.provider, &mut basis.service_tier, &mut basis.speed, &mut basis.inference_geo];
+    told.into_iter().flatten().for_each(shown);
+    Some(basis)
 }
 
 fn buckets(from: crate::genai::Buckets) -> Buckets {

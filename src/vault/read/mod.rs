@@ -6,6 +6,7 @@
 
 mod fragments;
 mod get;
+mod index;
 mod messages;
 mod replay;
 mod terminal;
@@ -29,6 +30,7 @@ use super::store::settings::S3Settings;
 use super::store::{DirectoryStore, ObjectKind, S3Store, StoreError, VaultReader};
 
 pub use get::{Wanted, get};
+pub use index::each_row;
 pub use replay::{Filter, Replay, replay};
 pub use terminal::{clean, escaped};
 

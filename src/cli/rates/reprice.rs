@@ -1,0 +1,348 @@
+//! **What**: `tollgate rates reprice`: what calls would have cost under another table, from OTLP files or from the index
+//! of a vault. **Invariants**: the processor's own code prices, at the calls' own times; the same input and table give the
+//! same bytes; nothing stored is changed. **Not here**: the price of a call (`processors/cost`).
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use clap::Args;
+use serde_json::{Value as Json, json};
+
+use super::{pretty, source};
+use crate::app::tasks;
+use crate::cli::output::{Exit, complain, out};
+use crate::cli::run::runtime_threads;
+use crate::clock::UnixNanos;
+use crate::genai::{Billing, Facts, Vocabulary};
+use crate::hex;
+use crate::otlp::{Payload, Signal, json as otlp_json};
+use crate::pipeline::{Batch, Origin, Processor as _, Trust};
+use crate::processors::cost::{Call, Config, Cost, price};
+use crate::rates::{Rates, RatesError, Usd};
+use crate::telemetry::Meter;
+use crate::vault::names::rfc3339;
+use crate::vault::read::{Location, Vault, each_row};
+use crate::vault::row::Row;
+
+/// Lines of calls that the text shows.
+const MAX_LINES: usize = 200;
+
+/// What to price again, and with what.
+#[derive(Args)]
+pub(in crate::cli) struct Options {
+    /// OTLP files: JSON (also one request a line) or protobuf.
+    files: Vec<PathBuf>,
+    /// The new table.
+    #[arg(long, default_value = "builtin", value_name = "FILE")]
+    rates: String,
+    /// Overlays, in order.
+    #[arg(long, value_name = "FILE")]
+    overlay: Vec<String>,
+    /// Adds fees by use.
+    #[arg(long)]
+    fees: bool,
+    /// Only calls that had no price.
+    #[arg(long)]
+    only_unpriced: bool,
+    /// What a protobuf file holds, where its name does not say: `traces` or `logs`.
+    #[arg(long, value_name = "SIGNAL")]
+    signal: Option<String>,
+    /// Reads the index of this vault.
+    #[arg(long, value_name = "DIR|s3://BUCKET/PREFIX")]
+    store: Option<String>,
+    /// Calls that began at this time or later, RFC 3339 in UTC.
+    #[arg(long, value_name = "TIME")]
+    from: Option<String>,
+    /// Calls that began before this time.
+    #[arg(long, value_name = "TIME")]
+    to: Option<String>,
+    /// Only this account of the vault.
+    #[arg(long)]
+    account: Option<String>,
+    /// Only this tenant.
+    #[arg(long)]
+    tenant: Option<String>,
+    /// Region of the bucket.
+    #[arg(long, env = "AWS_REGION")]
+    region: Option<String>,
+    /// Address of a store that is not AWS.
+    #[arg(long, env = "AWS_ENDPOINT_URL_S3", value_name = "URL")]
+    endpoint: Option<String>,
+    /// Address buckets as `endpoint/bucket/key`.
+    #[arg(long)]
+    force_path_style: bool,
+    /// PEM certificates to trust.
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// One call, before and after.
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Line {
+    /// When it began, RFC 3339.
+    pub(super) at: String,
+    pub(super) trace: String,
+    pub(super) span: String,
+    pub(super) tenant: String,
+    pub(super) model: String,
+    /// Exact decimal, where it had a price.
+    pub(super) old: Option<String>,
+    /// Table of the old price.
+    pub(super) old_rates: String,
+    pub(super) new: Option<String>,
+    /// Why it has none.
+    pub(super) reason: String,
+    pub(super) new_rates: String,
+    /// The row used.
+    pub(super) rate: String,
+}
+
+/// What was read.
+#[derive(Default)]
+pub(super) struct Report {
+    pub(super) lines: Vec<Line>,
+    /// Rows of older versions, which do not keep what a price is made from.
+    pub(super) without_basis: u64,
+}
+
+/// Prices again and prints the report.
+pub(super) fn run(options: &Options) -> Result<Exit, String> {
+    if options.files.is_empty() == options.store.is_none() {
+        complain("error: give OTLP files, or the index of a vault with --store");
+        return Ok(Exit::Usage);
+    }
+    let base = source(&options.rates)?;
+    let overlays = options.overlay.iter().map(|path| source(path)).collect::<Result<Vec<_>, _>>()?;
+    let build = || Rates::build(&base, &overlays).map_err(|RatesError(what)| what);
+    let mut report = Report::default();
+    if options.files.is_empty() {
+        index(options, &build()?, &mut report)?;
+    } else {
+        let mut calls = Calls::new(build()?, options.fees)?;
+        for path in &options.files {
+            calls.file(path, options.signal.as_deref(), &mut report)?;
+        }
+    }
+    let within = |line: &Line| {
+        let text = |time: &Option<String>| time.clone().unwrap_or_default();
+        options.from.as_ref().is_none_or(|_| *line.at >= *text(&options.from).trim_end_matches('Z'))
+            && options.to.as_ref().is_none_or(|_| *line.at < *text(&options.to).trim_end_matches('Z'))
+            && options.tenant.as_ref().is_none_or(|tenant| *tenant == line.tenant)
+            && (!options.only_unpriced || line.old.is_none())
+    };
+    report.lines.retain(within);
+    report.lines.sort();
+    if options.json {
+        pretty(&as_json(&report))
+    } else {
+        out(&as_text(&report))
+    }
+    Ok(Exit::Fine)
+}
+
+/// Prices OTLP requests as a gateway would, each call once over all of them.
+pub(super) struct Calls {
+    cost: Cost,
+    batches: u128,
+}
+
+impl Calls {
+    /// With these tables.
+    pub(super) fn new(rates: Rates, fees: bool) -> Result<Self, String> {
+        let config = Config { reprice: true, fees, ..Config::default() };
+        let settings = config.settings().map_err(|_| "the settings of cost are wrong")?;
+        let vocabulary = Arc::new(Vocabulary::builtin().map_err(|error| error.0)?);
+        let cost = Cost::new("cost".into(), &settings, vocabulary, &Meter::new()).map_err(|error| error.0)?;
+        cost.adopt(rates, UnixNanos(0));
+        Ok(Self { cost, batches: 0 })
+    }
+
+    fn file(&mut self, path: &Path, signal: Option<&str>, report: &mut Report) -> Result<(), String> {
+        let name = path.display().to_string();
+        let bytes = std::fs::read(path).map_err(|error| format!("{name}: {}", error.kind()))?;
+        if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
+            let signal = match signal {
+                Some("logs") => Signal::Logs,
+                Some("traces") => Signal::Traces,
+                Some(_) => return Err("the signal is `traces` or `logs`".to_owned()),
+                None if path.file_name().is_some_and(|name| name.to_string_lossy().contains("logs")) => Signal::Logs,
+                None => Signal::Traces,
+            };
+            return self.request(&name, signal, bytes.into(), report);
+        }
+        let text = std::str::from_utf8(&bytes).map_err(|_| format!("{name}: not UTF-8"))?;
+        let whole = serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
+        let requests: Vec<&str> =
+            if whole { vec![text] } else { text.lines().filter(|line| !line.trim().is_empty()).collect() };
+        for request in requests {
+            let signal = match (request.contains("\"resourceSpans\""), request.contains("\"resourceLogs\"")) {
+                (true, _) => Signal::Traces,
+                (false, true) => Signal::Logs,
+                (false, false) => continue,
+            };
+            let wire = otlp_json::decode(signal, request.as_bytes()).map_err(|error| format!("{name}: {error}"))?;
+            self.request(&name, signal, wire.into(), report)?;
+        }
+        Ok(())
+    }
+
+    fn request(&mut self, name: &str, signal: Signal, wire: Bytes, report: &mut Report) -> Result<(), String> {
+        let payload = Payload::parse(signal, wire).map_err(|error| format!("{name}: {}", error.what))?;
+        self.payload(payload, report)
+    }
+
+    /// Prices one request.
+    pub(super) fn payload(&mut self, payload: Payload, report: &mut Report) -> Result<(), String> {
+        self.batches += 1;
+        let origin = Origin {
+            account: "default".into(),
+            receiver: "file".into(),
+            trust: Trust::Internal,
+            received: UnixNanos(1),
+            id: self.batches.to_be_bytes(),
+            repeat: false,
+        };
+        let before: Vec<(Option<String>, String)> = (payload.items())
+            .map(|node| {
+                let text = |key: &str| payload.get_str(node, key).map(str::to_owned);
+                (text("tollgate.cost.usd"), text("tollgate.cost.rates").unwrap_or_default())
+            })
+            .collect();
+        let mut batch = Batch::new(Arc::new(origin), payload);
+        self.cost.process(&mut batch).map_err(|_| "the request can't be priced")?;
+        batch.effects.iter().for_each(|effect| self.cost.apply(effect));
+        let Some(facts) = batch.facts.clone().and_then(|facts| facts.downcast::<Facts>().ok()) else { return Ok(()) };
+        for (item, (old, old_rates)) in facts.items.iter().zip(before) {
+            let Some(cost) =
+                item.cost.as_ref().filter(|cost| matches!(cost.status, Billing::Priced | Billing::Unpriced))
+            else {
+                continue;
+            };
+            let payload = &batch.payload;
+            let id = |bytes: &[u8]| hex::encode(bytes);
+            report.lines.push(Line {
+                at: rfc3339(UnixNanos(payload.time(item.node))),
+                trace: id(payload.trace_id(item.node)),
+                span: id(payload.span_id(item.node)),
+                tenant: item.tenant.clone().unwrap_or_else(|| "unattributed".to_owned()),
+                model: item.response_model.clone().or_else(|| item.request_model.clone()).unwrap_or_default(),
+                old,
+                old_rates,
+                new: cost.usd.clone(),
+                reason: cost.reason.unwrap_or_default().to_owned(),
+                new_rates: cost.rates.to_string(),
+                rate: cost.rate.clone().unwrap_or_default(),
+            });
+        }
+        Ok(())
+    }
+}
+
+fn index(options: &Options, rates: &Rates, report: &mut Report) -> Result<(), String> {
+    // Only the first call can succeed; a second one changes nothing.
+    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+    let location = Location {
+        store: options.store.clone().unwrap_or_default(),
+        keys: None,
+        region: options.region.clone(),
+        endpoint: options.endpoint.clone(),
+        force_path_style: options.force_path_style,
+        ca_file: options.ca_file.clone(),
+    };
+    let runtime = tasks::runtime(runtime_threads()).map_err(|error| format!("can't start: {error}"))?;
+    let vault = Vault::at(&location)?;
+    let account = options.account.as_deref();
+    runtime.block_on(each_row(&vault, account, &mut |row| of_row(&row, rates, options.fees, report)))
+}
+
+/// Prices one line of an index again.
+pub(super) fn of_row(row: &Row, rates: &Rates, fees: bool, report: &mut Report) {
+    let tail = &row.tail;
+    if !matches!(tail.cost_status.as_deref(), Some("priced" | "unpriced")) {
+        return;
+    }
+    let Some(basis) = &tail.basis else {
+        report.without_basis += 1;
+        return;
+    };
+    let table = rates.table(Some(&tail.tenant));
+    let mut line = Line {
+        at: rfc3339(UnixNanos(basis.time)),
+        trace: tail.trace_id.clone().unwrap_or_default(),
+        span: tail.span_id.clone().unwrap_or_default(),
+        tenant: tail.tenant.clone(),
+        model: basis.models.first().cloned().unwrap_or_default(),
+        old: tail.cost_usd.clone(),
+        old_rates: tail.rates.clone().unwrap_or_default(),
+        new_rates: table.stamp().to_string(),
+        ..Line::default()
+    };
+    match price(table, &Call::kept(basis), fees) {
+        Ok(priced) => (line.new, line.rate) = (Some(priced.total.to_string()), priced.rate),
+        Err(unpriced) => unpriced.reason.as_str().clone_into(&mut line.reason),
+    }
+    report.lines.push(line);
+}
+
+/// Exact sums: calls, old, new, calls without a price before and after.
+fn sums(report: &Report) -> (Option<Usd>, Option<Usd>, usize, usize) {
+    let sum = |pick: fn(&Line) -> &Option<String>| {
+        let mut amounts = report.lines.iter().filter_map(|line| pick(line).as_deref());
+        amounts.try_fold(Usd::ZERO, |sum, text| sum.plus(Usd::parse(text)?))
+    };
+    let none = |pick: fn(&Line) -> &Option<String>| report.lines.iter().filter(|line| pick(line).is_none()).count();
+    (sum(|line| &line.old), sum(|line| &line.new), none(|line| &line.old), none(|line| &line.new))
+}
+
+/// `new` less `old`, where both are known.
+fn delta(line: &Line) -> Option<String> {
+    let (old, new) = (Usd::parse(line.old.as_deref()?)?, Usd::parse(line.new.as_deref()?)?);
+    Some(new.less(old)?.to_string())
+}
+
+pub(super) fn as_json(report: &Report) -> Json {
+    let (old, new, old_without, new_without) = sums(report);
+    let calls: Vec<Json> = (report.lines.iter())
+        .map(|line| {
+            json!({"at": line.at, "trace_id": line.trace, "span_id": line.span, "tenant": line.tenant, "model": line.model,
+                "old_usd": line.old, "old_rates": line.old_rates, "new_usd": line.new, "new_rates": line.new_rates,
+                "delta_usd": delta(line), "rate": line.rate, "reason": line.reason})
+        })
+        .collect();
+    let text = |usd: Option<Usd>| usd.map(|usd| usd.to_string());
+    json!({"calls": calls, "old_usd": text(old), "new_usd": text(new), "unpriced_before": old_without,
+        "unpriced_after": new_without, "rows_without_basis": report.without_basis})
+}
+
+fn as_text(report: &Report) -> String {
+    let mut text = String::new();
+    let changed: Vec<&Line> = report.lines.iter().filter(|line| line.old != line.new).collect();
+    for line in changed.iter().take(MAX_LINES) {
+        let (old, new) = (line.old.as_deref().unwrap_or("unpriced"), line.new.as_deref().unwrap_or(&line.reason));
+        let at = line.at.get(..19).unwrap_or(&line.at);
+        text.push_str(&format!("{at}  {:<16} {:<32} {old:>16} -> {new:<16}\n", line.tenant, line.model));
+    }
+    if changed.len() > MAX_LINES {
+        text.push_str(&format!("… and {} more (--json shows all)\n", changed.len() - MAX_LINES));
+    }
+    let (old, new, old_without, new_without) = sums(report);
+    let usd = |usd: Option<Usd>| usd.map_or("too much".to_owned(), |usd| usd.to_string());
+    text.push_str(&format!(
+        "{} calls, {} with another price: {} USD before ({old_without} without a price), {} USD after ({new_without} without)\n",
+        report.lines.len(),
+        changed.len(),
+        usd(old),
+        usd(new)
+    ));
+    if report.without_basis > 0 {
+        text.push_str(&format!(
+            "{} rows do not keep what a price is made from and were left out\n",
+            report.without_basis
+        ));
+    }
+    text
+}

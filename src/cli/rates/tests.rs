@@ -1,0 +1,118 @@
+//! Repricing: from OTLP and from index rows, to the same last digit.
+
+use super::reprice::{Calls, Report, as_json, of_row};
+use crate::clock::UnixNanos;
+use crate::genai::usage::Basis;
+use crate::genai::{Vocabulary, facts};
+use crate::rates::{Rates, Source};
+use crate::testing::request;
+use crate::vault::names::rfc3339;
+use crate::vault::row::{Row, Tail};
+
+/// A table with other prices, tiers and adjustments than the built-in one: three tenths more.
+fn dearer() -> Rates {
+    let overlay = "schema: 1\noverlay: true\nversion: o\ncurrency: USD\nper_tokens: 1000000\ndiscount: \"1.3\"\n";
+    let overlay = Source::parse("overlay", overlay).unwrap_or_else(|error| panic!("{}", error.0));
+    let base = Source::builtin().unwrap_or_else(|error| panic!("{}", error.0));
+    Rates::build(&base, &[overlay]).unwrap_or_else(|error| panic!("{}", error.0))
+}
+
+fn hex(bytes: &[u8]) -> Option<String> {
+    (!bytes.is_empty()).then(|| crate::hex::encode(bytes))
+}
+
+/// Calls of every recorded session: priced again from the requests themselves, and from what index rows keep of them
+/// (written and read back as a line is): equal to the last digit, call by call.
+#[test]
+fn rows_are_repriced_as_requests_are() {
+    let vocabulary = Vocabulary::builtin().unwrap_or_else(|error| panic!("{}", error.0));
+    let mut compared = 0;
+    for session in [
+        "claude-code/plain",
+        "claude-code/mixed",
+        "claude-code/fallback",
+        "openinference/anthropic",
+        "semconv/openai",
+        "semconv/anthropic",
+    ] {
+        let mut files: Vec<_> = std::fs::read_dir(request::at("tests/recordings").join(session))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        files.retain(|path| path.extension().is_some_and(|ending| ending == "pb" || ending == "json"));
+        files.retain(|path| {
+            !path.to_string_lossy().contains("metrics") && path.file_name().unwrap().to_string_lossy().starts_with('0')
+        });
+        files.sort();
+        let (mut direct, mut rows) = (Report::default(), Report::default());
+        let (mut calls, rates) = (Calls::new(dearer(), false).unwrap(), dearer());
+        for file in files {
+            let payload = request::recorded(&file);
+            let from = direct.lines.len();
+            calls.payload(payload.clone(), &mut direct).unwrap();
+            let priced: Vec<(String, String)> =
+                direct.lines[from..].iter().map(|line| (line.at.clone(), line.span.clone())).collect();
+            for item in &facts(&vocabulary, &payload).items {
+                let at = rfc3339(UnixNanos(payload.time(item.node)));
+                let span = hex(payload.span_id(item.node)).unwrap_or_default();
+                if !item.billable || !priced.contains(&(at, span)) {
+                    continue;
+                }
+                let basis = Basis::of(item, payload.time(item.node));
+                let line = serde_json::to_string(&basis).unwrap();
+                let tail = Tail {
+                    cost_status: Some("priced".to_owned()),
+                    tenant: item.tenant.clone().unwrap_or_else(|| "unattributed".to_owned()),
+                    trace_id: hex(payload.trace_id(item.node)),
+                    span_id: hex(payload.span_id(item.node)),
+                    basis: serde_json::from_str(&line).unwrap(),
+                    ..Tail::default()
+                };
+                let row = Row { v: 1, leaf: 0, object_key: None, off: None, tail };
+                of_row(&row, &rates, false, &mut rows);
+            }
+        }
+        let figures = |report: &mut Report| {
+            report.lines.sort();
+            let lines = report
+                .lines
+                .iter()
+                .map(|line| (line.at.clone(), line.span.clone(), line.new.clone(), line.rate.clone()));
+            lines.collect::<std::collections::BTreeSet<_>>()
+        };
+        let (direct, rows) = (figures(&mut direct), figures(&mut rows));
+        assert!(direct.is_subset(&rows), "{session}: {:?}", direct.difference(&rows).take(3).collect::<Vec<_>>());
+        compared += direct.len();
+    }
+    assert!(compared > 20, "{compared}");
+}
+
+/// Rows without what a price is made from are told, not guessed; copies are left out; the report adds up exactly.
+#[test]
+fn rows_that_say_too_little() {
+    let (rates, mut report) = (dearer(), Report::default());
+    let row = |status: &str, basis: Option<Basis>| {
+        let tail =
+            Tail { cost_status: Some(status.to_owned()), cost_usd: Some("0.1".to_owned()), basis, ..Tail::default() };
+        Row { v: 1, leaf: 0, object_key: None, off: None, tail }
+    };
+    let mut basis = Basis {
+        time: 1_795_132_800_000_000_000,
+        provider: Some("openai".to_owned()),
+        models: vec!["gpt-5-mini".to_owned()],
+        ..Basis::default()
+    };
+    basis.units.input = 1_000_000;
+    of_row(&row("priced", None), &rates, false, &mut report);
+    of_row(&row("not_counted", Some(basis.clone())), &rates, false, &mut report);
+    of_row(&row("priced", Some(basis.clone())), &rates, false, &mut report);
+    basis.models = vec!["nobody".to_owned()];
+    of_row(&row("unpriced", Some(basis)), &rates, false, &mut report);
+    let json = as_json(&report);
+    assert_eq!(json["rows_without_basis"], 1);
+    assert_eq!(json["calls"].as_array().map(Vec::len), Some(2));
+    assert_eq!(json["calls"][0]["new_usd"], "0.325");
+    assert_eq!(json["calls"][0]["delta_usd"], "0.225");
+    assert_eq!(json["calls"][1]["reason"], "unknown_model");
+    assert_eq!((&json["new_usd"], &json["unpriced_after"]), (&"0.325".into(), &1.into()));
+}
