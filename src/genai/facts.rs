@@ -156,7 +156,7 @@ pub enum Billing {
     Priced,
     /// It should have a price and has none.
     Unpriced,
-    /// The same call is billed on its other signal.
+    /// The same call is billed on its other signal, or when its model or provider comes.
     Deferred,
     /// A repeat or copy of a call that was priced.
     NotCounted,
@@ -262,6 +262,8 @@ pub struct ItemFacts {
     pub response_model: Option<String>,
     /// Provider's response id.
     pub response_id: Option<String>,
+    /// Takes model and provider from an ancestor, where it tells none.
+    pub inherits: bool,
     /// Tokens.
     pub usage: Usage,
     /// Tier, speed, region, where the call tells any.
@@ -304,4 +306,27 @@ pub struct Facts {
     pub items: Vec<ItemFacts>,
     /// Whether any item is an agent's.
     pub agent: bool,
+    /// Calls of earlier batches that got their price from this one.
+    pub late: Vec<LatePrice>,
+}
+
+/// A call whose model or provider came later than itself, with its price.
+#[derive(Clone)]
+pub struct LatePrice {
+    /// What identifies the call, as in [`ItemFacts::call_key`].
+    pub call_key: String,
+    /// Its trace.
+    pub trace: [u8; 16],
+    /// Its span.
+    pub span: [u8; 8],
+    /// The parent of its span.
+    pub parent: [u8; 8],
+    /// Session id (raw).
+    pub session: Option<String>,
+    /// Tenant.
+    pub tenant: Option<String>,
+    /// All that its price was made from.
+    pub basis: super::usage::Basis,
+    /// Its price.
+    pub cost: Cost,
 }

@@ -35,7 +35,9 @@ use content::{Finder, Shared};
 use item::Reader;
 
 pub use adopt::{adopt, agent_traces};
-pub use facts::{Billing, Buckets, Call, ContentAt, ContentPlace, Cost, Facts, ItemFacts, Part, PriceContext, Usage};
+pub use facts::{
+    Billing, Buckets, Call, ContentAt, ContentPlace, Cost, Facts, ItemFacts, LatePrice, Part, PriceContext, Usage,
+};
 pub use item::carried_id;
 pub use keys::Role;
 pub use vaulted::Vaulted;
@@ -60,7 +62,7 @@ pub fn facts(vocabulary: &Vocabulary, payload: &Payload) -> Facts {
         rest(&mut reader, &finder, &mut entries);
     }
     let agent = entries.iter().any(|entry| entry.facts.agent);
-    Facts { items: entries.into_iter().map(|entry| entry.facts).collect(), agent }
+    Facts { items: entries.into_iter().map(|entry| entry.facts).collect(), agent, late: Vec::new() }
 }
 
 /// Content of items no dialect recognised, and of resources and scopes.

@@ -21,6 +21,7 @@ pub(super) fn item(reader: &Reader<'_, '_>, node: Node, dialect: Option<&Dialect
     let mut facts = blank(node);
     facts.dialect = dialect.map(|dialect| dialect.name);
     facts.agent = dialect.is_some();
+    facts.inherits = dialect.is_some_and(|dialect| dialect.inherit);
     facts.inner = dialect.is_some_and(|dialect| dialect.inner);
     identity(reader, sources, &mut facts);
     if let Some(dialect) = dialect.filter(|_| reader.kind != NodeKind::DataPoint) {
@@ -57,6 +58,7 @@ fn blank(node: Node) -> ItemFacts {
         request_model: None,
         response_model: None,
         response_id: None,
+        inherits: false,
         usage: Usage::default(),
         context: None,
         input_includes_cached: None,

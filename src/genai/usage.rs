@@ -323,12 +323,35 @@ pub struct Basis {
     /// File searches.
     #[serde(skip_serializing_if = "none")]
     pub file_searches: u64,
+    /// Cached tokens were taken as not in the reported input, for want of anything that says so.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub exclusive: bool,
     /// What was assumed while tokens were made disjoint: words of [`Flags`].
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub flags: Vec<String>,
 }
 
 impl Basis {
+    /// Takes over what an ancestor told later. Where the tokens were made disjoint without knowing the provider, they are
+    /// made so again.
+    pub fn inherit(&mut self, model: Option<&str>, provider: Option<&str>) {
+        if self.models.is_empty() {
+            self.models.extend(model.map(str::to_owned));
+        }
+        let Some(provider) = provider.filter(|_| self.provider.is_none()) else { return };
+        self.provider = Some(provider.to_owned());
+        let assumed = self.flags.iter().any(|flag| flag == "assumed");
+        let was = assumed && self.exclusive;
+        let is = assumed && matches!(provider, "anthropic" | "aws.bedrock");
+        let cached = self.units.cache_read.saturating_add(self.units.writes());
+        if is && !was {
+            self.units.input = self.units.input.saturating_add(cached);
+        } else if was && !is {
+            self.units.input = self.units.input.saturating_sub(cached);
+        }
+        self.exclusive = is;
+    }
+
     /// What `item` says, called at `time` (Unix ns); none when its counts can't be.
     pub fn of(item: &ItemFacts, time: u64) -> Option<Self> {
         let units = split(item).ok()?;
@@ -345,6 +368,7 @@ impl Basis {
             reported: item.reported_cost.clone().filter(|_| units.cache_write > 0),
             web_searches: context.map_or(0, |context| context.web_searches),
             file_searches: context.map_or(0, |context| context.file_searches),
+            exclusive: units.flags.contains(Flags::ASSUMED) && reports_exclusive(item),
             flags: units.flags.words().map(str::to_owned).collect(),
         })
     }

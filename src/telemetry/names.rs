@@ -196,7 +196,7 @@ metrics_table! {
     COST_USD = "tollgate_cost_usd_total", Kind::Gauge;
     /// Records of model calls by what became of them (label: status).
     COST_CALLS = "tollgate_cost_calls_total", Kind::Counter;
-    /// Calls that should have a price and have none (labels: provider, model, reason).
+    /// Calls that should have a price and have none (labels: provider, model, reason, nearest = the listed id most like it).
     COST_UNPRICED = "tollgate_cost_unpriced_total", Kind::Counter;
     /// Tokens of calls without a price (labels: provider, model).
     COST_UNPRICED_TOKENS = "tollgate_cost_unpriced_tokens_total", Kind::Counter;

@@ -17,6 +17,9 @@ use super::names::{Names, Scope};
 /// Objects that may be open at a time.
 pub const MAX_OPEN: usize = 16_384;
 
+/// Calls whose leaf is kept until their price comes.
+pub const MAX_WAITING: usize = 65_536;
+
 /// An object may have been opened so long after now before its age is not believed.
 const MAX_SKEW: Duration = Duration::from_secs(60);
 
@@ -33,6 +36,8 @@ struct Books {
     next: u64,
     open: HashMap<Arc<Scope>, Open>,
     leaves: HashMap<Arc<str>, u64>,
+    /// Leaves of calls whose price comes later, by their number.
+    waiting: HashMap<u64, u64>,
 }
 
 struct Open {
@@ -107,6 +112,20 @@ impl Writer {
         let first = *next;
         *next += count;
         first
+    }
+
+    /// Keeps the leaf of a call whose price comes later; beyond [`MAX_WAITING`] of them all are forgotten.
+    pub fn remember(&self, number: u64, leaf: u64) {
+        let mut books = self.books.lock();
+        if books.waiting.len() >= MAX_WAITING {
+            books.waiting.clear();
+        }
+        books.waiting.insert(number, leaf);
+    }
+
+    /// The leaf of a call whose price has come.
+    pub fn recall(&self, number: u64) -> Option<u64> {
+        self.books.lock().waiting.remove(&number)
     }
 
     /// Closes objects that are `age` old at `now` (or from the future: the clock went back). The caller waits for

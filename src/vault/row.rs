@@ -7,6 +7,7 @@
 use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::genai::usage::Basis;
 
@@ -20,6 +21,8 @@ pub enum Kind {
     Action,
     /// Items that could not be processed, sealed as they came.
     Quarantine,
+    /// The price of a call whose leaf was written before its model or provider was known.
+    Price,
 }
 
 /// One line, as read.
@@ -33,6 +36,10 @@ pub struct Row {
     pub object_key: Option<String>,
     /// Where the fragment starts in it, bytes.
     pub off: Option<u64>,
+    /// Of a price: the leaf of its call, `writer/epoch/leaf`; null where the writer has started again since (trace and span
+    /// are the call's in any case).
+    #[serde(default)]
+    pub of: Option<String>,
     /// The rest.
     #[serde(flatten)]
     pub tail: Tail,
@@ -161,7 +168,43 @@ pub struct Unnumbered {
     tail: String,
     /// Whether it points into the draft's fragment.
     pub in_object: bool,
+    /// A call whose price comes later, or that price: both have the same number.
+    pub link: Option<Link>,
 }
+
+/// What ties a price to its call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// The call.
+    Call(u64),
+    /// Its price.
+    Price(u64),
+}
+
+impl Link {
+    /// Of a line; most have none.
+    fn of(tail: &Tail) -> Option<Self> {
+        let deferred = tail.cost_status.as_deref() == Some("deferred");
+        if tail.kind != Some(Kind::Price) && !deferred {
+            return None;
+        }
+        let number = Self::number(&tail.account, tail.trace_id.as_deref()?, tail.span_id.as_deref()?);
+        Some(if deferred { Self::Call(number) } else { Self::Price(number) })
+    }
+
+    /// The number of a call.
+    fn number(account: &str, trace: &str, span: &str) -> u64 {
+        let mut hash = Sha256::new();
+        for part in [account, trace, span] {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part.as_bytes());
+        }
+        hash.finalize().first_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+    }
+}
+
+/// Bytes that the leaf of a price's call takes at most.
+const MAX_OF: usize = 192;
 
 /// Bytes that the ticket adds to a line, without the object's name.
 pub const TICKET_BYTES: usize = 96;
@@ -170,12 +213,12 @@ impl Unnumbered {
     /// Serialises the tail.
     pub fn new(tail: &Tail, in_object: bool) -> Self {
         let json = serde_json::to_string(tail).unwrap_or_default(); // strings and numbers: can't fail
-        Self { tail: json.strip_prefix('{').unwrap_or_default().to_owned(), in_object }
+        Self { tail: json.strip_prefix('{').unwrap_or_default().to_owned(), in_object, link: Link::of(tail) }
     }
 
     /// Size of the tail, bytes.
     pub fn len(&self) -> usize {
-        self.tail.len()
+        self.tail.len() + if self.link.is_some() { MAX_OF } else { 0 }
     }
 
     /// Never.
@@ -184,12 +227,15 @@ impl Unnumbered {
     }
 
     /// Appends the final line and its line feed. Object names need no escaping (`names`).
-    pub fn write(&self, out: &mut String, leaf: u64, object: Option<(&str, u64)>) {
+    pub fn write(&self, out: &mut String, leaf: u64, object: Option<(&str, u64)>, of: Option<&str>) {
         // writing to a String can't fail
         let _ = match object.filter(|_| self.in_object) {
             Some((name, off)) => write!(out, "{{\"v\":1,\"leaf\":{leaf},\"object_key\":\"{name}\",\"off\":{off},"),
             None => write!(out, "{{\"v\":1,\"leaf\":{leaf},\"object_key\":null,\"off\":null,"),
         };
+        if let Some(of) = of {
+            let _ = write!(out, "\"of\":\"{of}\",");
+        }
         out.push_str(&self.tail);
         out.push('\n');
     }

@@ -18,7 +18,7 @@ use super::books::{Placed, Writer};
 use super::keys::SessionKey;
 use super::names::{MAX_NUMBER, Names, Scope};
 use super::record::{self, FragmentHeader, Frame, KeyHeader, LeafHeader};
-use super::row::{TICKET_BYTES, Unnumbered};
+use super::row::{Link, TICKET_BYTES, Unnumbered};
 
 /// Widths of the texts that a ticket fills in.
 pub mod widths {
@@ -152,7 +152,15 @@ impl VaultTicketer {
             rows.iter().map(|row| row.len() + TICKET_BYTES + object.map_or(0, |(name, _)| name.len())).sum();
         let mut lines = String::with_capacity(size);
         for (leaf, (row, slot)) in (first..).zip(rows.iter().zip(&leaf_slots)) {
-            row.write(&mut lines, leaf, object);
+            let of = match row.link {
+                None => None,
+                Some(Link::Call(number)) => {
+                    self.writer.remember(number, leaf);
+                    None
+                }
+                Some(Link::Price(number)) => self.writer.recall(number).map(|leaf| leaf_text(names, leaf)),
+            };
+            row.write(&mut lines, leaf, object, of.as_deref());
             if let Some(slot) = slot {
                 out.slots.push((*slot, leaf_text(names, leaf)));
             }

@@ -68,7 +68,7 @@ fn rows_are_repriced_as_requests_are() {
                     basis: serde_json::from_str(&line).unwrap(),
                     ..Tail::default()
                 };
-                let row = Row { v: 1, leaf: 0, object_key: None, off: None, tail };
+                let row = Row { v: 1, leaf: 0, object_key: None, off: None, of: None, tail };
                 of_row(&row, &rates, false, &mut rows);
             }
         }
@@ -94,7 +94,7 @@ fn rows_that_say_too_little() {
     let row = |status: &str, basis: Option<Basis>| {
         let tail =
             Tail { cost_status: Some(status.to_owned()), cost_usd: Some("0.1".to_owned()), basis, ..Tail::default() };
-        Row { v: 1, leaf: 0, object_key: None, off: None, tail }
+        Row { v: 1, leaf: 0, object_key: None, off: None, of: None, tail }
     };
     let mut basis = Basis {
         time: 1_795_132_800_000_000_000,

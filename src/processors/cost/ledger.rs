@@ -3,23 +3,30 @@
 //! totals are exact and survive a restart by checkpoint and effects; labels are capped.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::UnixNanos;
 use crate::hex;
 use crate::pipeline::{ClaimKey, Claims};
-use crate::rates::Usd;
+use crate::rates::{Shelf, Unpriced, Usd};
 use crate::telemetry::{Counter, Gauge, Meter, names};
+
+use super::late::{Above, Late, Place, Waiting};
 
 /// Values that one label may have; the rest is [`OTHER`].
 const LABELS: usize = 200;
 const OTHER: &str = "other";
+const UNKNOWN: &str = "unknown";
+/// Things that are logged once a day.
+const LOGGED: usize = 2_000;
+const DAY: u64 = 86_400_000_000_000;
 /// Longest label, bytes.
 const LABEL_BYTES: usize = 64;
 /// How long a call waits for its other signal before it counts as unbilled.
-const WAIT: u64 = 600_000_000_000;
+pub(super) const WAIT: u64 = 600_000_000_000;
 /// Calls that may wait; beyond that none is watched.
 const WAITING: usize = 100_000;
 
@@ -35,6 +42,15 @@ pub(super) struct Changes {
     unpriced: Vec<(String, String, String, u64)>,
     /// Dialect, claim.
     deferred: Vec<(String, String)>,
+    /// Calls that wait for a span from now on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    waits: Vec<(Place, Late)>,
+    /// Calls that wait no more: where they waited, and their keys.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    settled: Vec<(Place, String)>,
+    /// Spans that tell a model to those below.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    above: Vec<(Place, Above)>,
     statuses: BTreeMap<String, u64>,
     mismatches: u64,
 }
@@ -45,7 +61,7 @@ impl Changes {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.statuses.is_empty()
+        self.statuses.is_empty() && self.waits.is_empty() && self.settled.is_empty() && self.above.is_empty()
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
@@ -66,12 +82,24 @@ impl Changes {
     }
 
     pub(super) fn unpriced(&mut self, provider: Option<&str>, model: Option<&str>, reason: &str, tokens: u64) {
-        let (provider, model) = (provider.map_or("unknown", label), model.map_or("unknown", label));
+        let (provider, model) = (provider.map_or(UNKNOWN, label), model.map_or(UNKNOWN, label));
         self.unpriced.push((provider.to_owned(), model.to_owned(), reason.to_owned(), tokens));
     }
 
     pub(super) fn deferred(&mut self, dialect: &str, key: ClaimKey) {
         self.deferred.push((dialect.to_owned(), hex::encode(&key.to_bytes())));
+    }
+
+    pub(super) fn waits(&mut self, place: Place, late: Late) {
+        self.waits.push((place, late));
+    }
+
+    pub(super) fn settled(&mut self, place: Place, call_key: &str) {
+        self.settled.push((place, call_key.to_owned()));
+    }
+
+    pub(super) fn above(&mut self, place: Place, above: Above) {
+        self.above.push((place, above));
     }
 
     pub(super) fn mismatch(&mut self) {
@@ -112,6 +140,10 @@ struct Totals {
     usd: BTreeMap<Labels, (i128, Option<Gauge>)>,
     /// Claim → dialect and when it stops waiting.
     waiting: HashMap<[u8; 16], (String, u64)>,
+    /// When what was logged last, Unix ns.
+    logged: HashMap<String, u64>,
+    /// The listed id nearest to what has no price.
+    nearest: HashMap<String, String>,
 }
 
 /// The memory.
@@ -121,6 +153,10 @@ pub(super) struct Ledger {
     totals: Mutex<Totals>,
     mismatches: Counter,
     forgotten: Gauge,
+    /// Calls that wait for a model or provider.
+    late: Mutex<Waiting>,
+    /// For the nearest known id.
+    shelf: Arc<Shelf>,
 }
 
 /// What a checkpoint holds besides the claims.
@@ -128,16 +164,22 @@ pub(super) struct Ledger {
 struct Saved {
     usd: Vec<(Labels, String)>,
     waiting: Vec<(String, String, u64)>,
+    #[serde(default)]
+    late: Vec<(Place, Late)>,
+    #[serde(default)]
+    above: Vec<(Place, Above)>,
 }
 
 impl Ledger {
-    pub(super) fn new(meter: &Meter) -> Self {
+    pub(super) fn new(meter: &Meter, shelf: Arc<Shelf>) -> Self {
         Self {
             claims: Claims::default(),
             meter: meter.clone(),
             totals: Mutex::new(Totals::default()),
             mismatches: meter.counter(&names::COST_MISMATCH, &[]),
             forgotten: meter.gauge(&names::COST_FORGOTTEN, &[]),
+            late: Mutex::default(),
+            shelf,
         }
     }
 
@@ -158,16 +200,13 @@ impl Ledger {
             self.add(&mut totals, labels, atto.parse().unwrap_or(0));
         }
         for (provider, model, reason, tokens) in &changes.unpriced {
-            let (provider, model) = (totals.providers.admit(provider), totals.unpriced.admit(model));
-            let labels = [("provider", provider.as_str()), ("model", model.as_str()), ("reason", reason.as_str())];
-            self.meter.counter(&names::COST_UNPRICED, &labels).increment(1);
-            let labels = [("provider", provider.as_str()), ("model", model.as_str())];
-            self.meter.counter(&names::COST_UNPRICED_TOKENS, &labels).increment(*tokens);
+            self.count_unpriced(&mut totals, provider, model, reason, *tokens, changes.at);
         }
         for claim in &claims {
             totals.waiting.remove(claim);
         }
         let until = changes.at.saturating_add(WAIT);
+        self.apply_late(changes.settled, changes.waits, changes.above);
         for (dialect, claim) in changes.deferred {
             let Some(claim) = bytes(&claim) else { continue };
             let counted = self.claims.holder(ClaimKey::from_bytes(claim)).is_some();
@@ -175,6 +214,52 @@ impl Ledger {
                 totals.waiting.insert(claim, (dialect, until));
             }
         }
+    }
+
+    fn apply_late(&self, settled: Vec<(Place, String)>, waits: Vec<(Place, Late)>, above: Vec<(Place, Above)>) {
+        let mut late = self.late.lock();
+        for (place, call_key) in &settled {
+            late.take(place, call_key);
+        }
+        waits.into_iter().for_each(|(place, call)| late.wait(place, call));
+        above.into_iter().for_each(|(place, above)| late.remember(place, above));
+    }
+
+    /// What waits and what is remembered, for a look.
+    pub(super) fn late(&self) -> MutexGuard<'_, Waiting> {
+        self.late.lock()
+    }
+
+    /// Counts a call without a price, and says so once a day, with the nearest id that the table lists.
+    fn count_unpriced(&self, totals: &mut Totals, provider: &str, model: &str, reason: &str, tokens: u64, at: u64) {
+        let (provider, model) = (totals.providers.admit(provider), totals.unpriced.admit(model));
+        let key = format!("{provider} {model} {reason}");
+        let nearest = self.nearest(totals, &key, &provider, &model);
+        let labels =
+            [("provider", provider.as_str()), ("model", &model), ("reason", reason), ("nearest", nearest.as_str())];
+        self.meter.counter(&names::COST_UNPRICED, &labels).increment(1);
+        let labels = [("provider", provider.as_str()), ("model", model.as_str())];
+        self.meter.counter(&names::COST_UNPRICED_TOKENS, &labels).increment(tokens);
+        if due(&mut totals.logged, key, at) {
+            tracing::warn!(provider, model, reason, nearest, "calls without a price; told once a day");
+        }
+    }
+
+    /// Looked up once for each that is counted: comparing with thousands of ids takes its time.
+    fn nearest(&self, totals: &mut Totals, key: &str, provider: &str, model: &str) -> String {
+        let none = |word: &str| matches!(word, OTHER | UNKNOWN);
+        if none(model) {
+            return String::new();
+        }
+        if let Some(known) = totals.nearest.get(key) {
+            return known.clone();
+        }
+        let told = Some(provider).filter(|provider| !none(provider));
+        let nearest = self.shelf.rates().common().nearest(told, model).unwrap_or_default();
+        if totals.nearest.len() < LOGGED {
+            totals.nearest.insert(key.to_owned(), nearest.clone());
+        }
+        nearest
     }
 
     fn add(&self, totals: &mut Totals, labels: Labels, atto: i128) {
@@ -191,12 +276,23 @@ impl Ledger {
     pub(super) fn tick(&self, now: UnixNanos) {
         self.claims.expire(now);
         self.forgotten.set(self.claims.forgotten() as f64);
+        let over = self.late.lock().expire(now.0);
         let mut totals = self.totals.lock();
-        let meter = &self.meter;
-        totals.waiting.retain(|_, (dialect, until)| {
+        for late in over {
+            let (provider, model) = (late.basis.provider.as_deref(), late.basis.models.first());
+            let (provider, model) = (provider.map_or(UNKNOWN, label), model.map_or(UNKNOWN, |model| label(model)));
+            let reason = if late.basis.models.is_empty() { Unpriced::NoModel } else { Unpriced::UnknownProvider };
+            let tokens = late.basis.units.total_input().saturating_add(late.basis.units.output);
+            self.count_unpriced(&mut totals, provider, model, reason.as_str(), tokens, now.0);
+        }
+        let (meter, Totals { waiting, logged, .. }) = (&self.meter, &mut *totals);
+        waiting.retain(|_, (dialect, until)| {
             let waits = *until > now.0;
             if !waits {
                 meter.counter(&names::COST_UNBILLED, &[("dialect", dialect)]).increment(1);
+                if due(logged, format!("unbilled {dialect}"), now.0) {
+                    tracing::warn!(dialect, "calls whose billed signal never came; told once a day");
+                }
             }
             waits
         });
@@ -204,8 +300,11 @@ impl Ledger {
 
     /// Totals, then claims: JSON with its length in front.
     pub(super) fn save(&self) -> Vec<u8> {
+        let (late, above) = self.late.lock().all();
         let totals = self.totals.lock();
         let saved = Saved {
+            late,
+            above,
             usd: totals.usd.iter().map(|(labels, (atto, _))| (labels.clone(), atto.to_string())).collect(),
             waiting: (totals.waiting.iter())
                 .map(|(claim, (dialect, until))| (hex::encode(claim), dialect.clone(), *until))
@@ -232,9 +331,23 @@ impl Ledger {
                 (totals.tenants.admit(&tenant), totals.models.admit(&model), totals.providers.admit(&provider));
             self.add(&mut totals, labels, atto.parse().unwrap_or(0));
         }
+        self.apply_late(Vec::new(), saved.late, saved.above);
         let waiting = saved.waiting.into_iter().take(WAITING);
         totals.waiting.extend(waiting.filter_map(|(claim, dialect, until)| Some((bytes(&claim)?, (dialect, until)))));
     }
+}
+
+/// Whether something is to be logged again.
+fn due(logged: &mut HashMap<String, u64>, key: String, now: u64) -> bool {
+    if logged.len() >= LOGGED && !logged.contains_key(&key) {
+        return false;
+    }
+    let last = logged.entry(key).or_insert(0);
+    let due = *last == 0 || now.saturating_sub(*last) >= DAY;
+    if due {
+        *last = now;
+    }
+    due
 }
 
 fn bytes(text: &str) -> Option<[u8; 16]> {

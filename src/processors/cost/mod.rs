@@ -5,8 +5,10 @@
 //! (`rates/`), roll-ups by run (`processors/runs`).
 
 pub mod config;
+mod late;
 mod ledger;
 mod price;
+mod settle;
 mod stamp;
 mod tables;
 
@@ -27,13 +29,14 @@ use crate::telemetry::{Gauge, Meter, names};
 pub use config::{Config, RatesFrom, RefreshFrom, RefreshSettings, Settings};
 pub use price::{Call, NotPriced, Parts, Priced, price};
 
+use late::Family;
 use ledger::{Changes, Ledger};
 
 /// The processor.
 pub struct Cost {
     id: Arc<str>,
     vocabulary: Arc<Vocabulary>,
-    shelf: Shelf,
+    shelf: Arc<Shelf>,
     age_gauge: Gauge,
     meter: Meter,
     ledger: Ledger,
@@ -57,13 +60,14 @@ impl Cost {
     ) -> Result<Self, RatesError> {
         let rates = Rates::build(&settings.base()?, &settings.overlays()?)?;
         tables::tell(meter, &rates, 1.0);
+        let shelf = Arc::new(Shelf::new(rates));
         Ok(Self {
             id,
             vocabulary,
-            shelf: Shelf::new(rates),
+            ledger: Ledger::new(meter, Arc::clone(&shelf)),
+            shelf,
             age_gauge: meter.gauge(&names::RATES_AGE, &[]),
             meter: meter.clone(),
-            ledger: Ledger::new(meter),
             billed: settings.billed_signal(),
             usage_attributes: settings.usage_attributes,
             fees: settings.fees,
@@ -99,7 +103,7 @@ impl Cost {
     }
 
     /// Stamps one item that is billable; returns what becomes of it.
-    fn bill(&self, pass: &mut Pass<'_>, item: &ItemFacts, winner: bool) -> CostFact {
+    fn bill(&self, pass: &mut Pass<'_>, at: usize, item: &mut ItemFacts, winner: bool) -> CostFact {
         let table = Arc::clone(pass.rates.table(item.tenant.as_deref()));
         let rates = table.stamp();
         let (node, account) = (item.node, pass.account.clone());
@@ -120,7 +124,12 @@ impl Cost {
                 pass.mark(node, Billing::NotCounted, flags);
                 bare(Billing::NotCounted)
             }
-            Counted::Yes { count } => self.price(pass, &table, item, count),
+            Counted::Yes { count } => {
+                if let Some(deferred) = self.defer(pass, &table, at, item, count) {
+                    return deferred;
+                }
+                self.price(pass, &table, item, count)
+            }
         }
     }
 
@@ -235,6 +244,8 @@ struct Pass<'b> {
     now: UnixNanos,
     repeat: bool,
     trusted: bool,
+    /// Its spans, once somebody asked.
+    family: Option<Family>,
 }
 
 impl Pass<'_> {
@@ -331,6 +342,7 @@ impl Processor for Cost {
             now: origin.received,
             repeat: origin.repeat,
             trusted: origin.trust == Trust::Internal,
+            family: None,
         };
         let winners: HashMap<String, usize> =
             winners(&facts).into_iter().map(|(key, at)| (key.to_owned(), at)).collect();
@@ -339,11 +351,13 @@ impl Processor for Cost {
         for (at, item) in inner.into_iter().chain(outer) {
             if item.billable {
                 let winner = item.call_key.as_deref().is_none_or(|key| winners.get(key) == Some(&at));
-                item.cost = Some(Box::new(self.bill(&mut pass, item, winner)));
+                item.cost = Some(Box::new(self.bill(&mut pass, at, item, winner)));
             } else if !pass.trusted && pass.payload.get(item.node, stamp::USAGE_COST).is_some() {
                 stamp::reported(pass.payload, item.node, None);
             }
         }
+        let late = self.settle(&mut pass, &facts);
+        facts.late.extend(late);
         let changes = pass.changes;
         if !changes.is_empty() {
             batch.effects.push(Effect::new(self.id.clone(), changes.encode()));

@@ -81,7 +81,14 @@ impl Cost {
         }
     }
 
-    fn settle_one(&self, pass: &mut Pass<'_>, facts: &Facts, place_: Place, at: usize, mut late: Late) -> Option<LatePrice> {
+    fn settle_one(
+        &self,
+        pass: &mut Pass<'_>,
+        facts: &Facts,
+        place_: Place,
+        at: usize,
+        mut late: Late,
+    ) -> Option<LatePrice> {
         let family = self.family(pass);
         let (told, missing) = (family.tells(facts, at), family.missing(at));
         late.basis.inherit(told.model.as_deref(), told.provider.as_deref());

@@ -18,6 +18,7 @@ use crate::rates::{Table, Usd};
 use crate::telemetry::Meter;
 use crate::testing::request;
 
+mod late;
 mod libraries;
 
 fn vocabulary() -> Arc<Vocabulary> {
@@ -254,7 +255,7 @@ fn unpriced_is_told() {
     assert!(!stamped.contains_key("gen_ai.usage.cost") && !stamped.contains_key("tollgate.cost.usd"));
     let text = meter.render();
     assert!(
-        text.contains("tollgate_cost_unpriced_total{provider=\"openai\",model=\"gpt-99\",reason=\"unknown_model\"} 1"),
+        text.contains("tollgate_cost_unpriced_total{provider=\"openai\",model=\"gpt-99\",reason=\"unknown_model\",nearest=\"openai/gpt-"),
         "{text}"
     );
     assert!(text.contains("tollgate_cost_unpriced_tokens_total{provider=\"openai\",model=\"gpt-99\"} 1050"));

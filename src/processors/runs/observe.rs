@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use sha2::{Digest, Sha256};
 
 use crate::genai::usage::split;
-use crate::genai::{Billing, Buckets, Call, Facts, ItemFacts};
+use crate::genai::{Billing, Buckets, Call, Facts, ItemFacts, LatePrice};
 use crate::hex;
 use crate::otlp::{NodeKind, Payload};
 use crate::pipeline::Origin;
@@ -43,6 +43,10 @@ pub(super) fn observe(origin: &Origin, payload: &Payload, facts: &Facts) -> Sigh
     };
     for item in facts.items.iter().filter(|item| item.agent) {
         let seen = reader.item(item);
+        reader.sight.items.push(seen);
+    }
+    for late in &facts.late {
+        let seen = reader.late(late);
         reader.sight.items.push(seen);
     }
     reader.sight
@@ -100,6 +104,38 @@ impl<'a> Reader<'a> {
             sub_agent: item.sub_agent.as_deref().map_or(0, |id| digest(&["a", id])),
             call,
             tool,
+        }
+    }
+
+    /// A call of an earlier batch, seen again with its price.
+    fn late(&mut self, late: &'a LatePrice) -> Seen {
+        let at = |span: [u8; 8]| if span == [0; 8] { 0 } else { place(late.trace, span) };
+        let start = self.sane(late.basis.time);
+        let call = SeenCall {
+            key: digest(&["c", &late.call_key]),
+            model: self.name(late.basis.models.first().map(String::as_str)),
+            worth: worth::PRICED,
+            buckets: late.cost.buckets,
+            atto: late.cost.atto_usd.unwrap_or(0),
+        };
+        Seen {
+            trace: self.trace(late.trace),
+            session: self.key(kind::SESSION, late.session.as_deref(), 0),
+            run: 0,
+            node: at(late.span),
+            parent: at(late.parent),
+            flags: flag::SPAN | flag::REAL,
+            iteration: 0,
+            start,
+            end: start,
+            tenant: self.name(late.tenant.as_deref()),
+            feature: 0,
+            finish: 0,
+            model: 0,
+            mark: mark::NONE,
+            sub_agent: 0,
+            call: Some(call),
+            tool: None,
         }
     }
 

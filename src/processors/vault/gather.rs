@@ -125,6 +125,7 @@ impl Keeper {
             groups.push(sealed.group);
             stamps.extend(sealed.stamps);
         }
+        groups.extend(facts.late.iter().map(|late| self.late(&ids, origin, late)));
         let draft = VaultDraft { account: origin.account.clone(), groups };
         Ok((!draft.groups.is_empty()).then_some((draft, stamps)))
     }

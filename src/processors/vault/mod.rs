@@ -24,6 +24,7 @@ mod arrival;
 mod build;
 pub mod config;
 mod gather;
+mod late;
 mod row;
 mod shape;
 mod stamp;

@@ -5,12 +5,12 @@
 
 use crate::clock::UnixNanos;
 use crate::genai::usage::Basis;
-use crate::genai::{Billing, Call, ItemFacts};
+use crate::genai::{Billing, Call, ItemFacts, LatePrice};
 use crate::otlp::Payload;
 use crate::pipeline::Origin;
 use crate::pseudonym::IdPolicy;
 use crate::vault::names::{UNATTRIBUTED, rfc3339};
-use crate::vault::row::{Buckets, Tail};
+use crate::vault::row::{Buckets, Kind, Tail};
 
 use super::gather::id;
 
@@ -67,6 +67,39 @@ pub(super) fn tail(ids: &dyn IdPolicy, origin: &Origin, payload: &Payload, item:
     }
 }
 
+/// The line of a price that came later than its call.
+pub(super) fn late(ids: &dyn IdPolicy, origin: &Origin, late: &LatePrice) -> Tail {
+    let account = &*origin.account;
+    let shown = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(|text| cut(&ids.shown(account, text)));
+    let column = |text: Option<&str>| text.map(|text| cut(&ids.column(account, text)));
+    let (basis, cost) = (&late.basis, &late.cost);
+    let mut kept = basis.clone();
+    pass(ids, account, &mut kept);
+    Tail {
+        kind: Some(Kind::Price),
+        ts: rfc3339(UnixNanos(basis.time)),
+        ingest_ts: rfc3339(origin.received),
+        signal: "traces".to_owned(),
+        account: account.to_owned(),
+        tenant: shown(late.tenant.as_deref()).unwrap_or_else(|| UNATTRIBUTED.to_owned()),
+        session_id: shown(late.session.as_deref()),
+        trace_id: id(&late.trace),
+        span_id: id(&late.span),
+        parent_span_id: id(&late.parent).filter(|_| late.parent != [0; 8]),
+        call: "model".to_owned(),
+        model: column(basis.models.first().map(String::as_str)),
+        provider: column(basis.provider.as_deref()),
+        status: "ok".to_owned(),
+        buckets: Some(buckets(cost.buckets)),
+        cost_status: Some(cost.status.as_str().to_owned()),
+        cost_usd: cost.usd.clone(),
+        rates: Some(cost.rates.to_string()),
+        rate: cost.rate.clone(),
+        basis: Some(kept),
+        ..Tail::default()
+    }
+}
+
 fn status(ids: &dyn IdPolicy, account: &str, item: &ItemFacts) -> String {
     match (&item.error, item.failed) {
         (Some(error), _) => cut(&ids.column(account, error)),
@@ -81,11 +114,15 @@ fn basis(ids: &dyn IdPolicy, account: &str, payload: &Payload, item: &ItemFacts,
         return None;
     }
     let mut basis = Basis::of(item, payload.time(item.node))?;
+    pass(ids, account, &mut basis);
+    Some(basis)
+}
+
+fn pass(ids: &dyn IdPolicy, account: &str, basis: &mut Basis) {
     let shown = |text: &mut String| *text = cut(&ids.column(account, text));
     basis.models.iter_mut().for_each(shown);
     let told = [&mut basis.provider, &mut basis.service_tier, &mut basis.speed, &mut basis.inference_geo];
     told.into_iter().flatten().for_each(shown);
-    Some(basis)
 }
 
 fn buckets(from: crate::genai::Buckets) -> Buckets {

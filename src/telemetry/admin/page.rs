@@ -75,7 +75,10 @@ static PANELS: &[(&str, &[Line])] = &[
             ("calls", &names::COST_CALLS),
             ("calls without a price", &names::COST_UNPRICED),
             ("calls left unbilled", &names::COST_UNBILLED),
+            ("tokens without a price", &names::COST_UNPRICED_TOKENS),
+            ("calls whose client said another cost", &names::COST_MISMATCH),
             ("rate table", &names::RATES_INFO),
+            ("newer rate table not taken", &names::RATES_REFRESH_FAILED),
         ],
     ),
     (
