@@ -56,5 +56,6 @@ pub fn adopt(
     }
     let mut reader = Reader::new(vocabulary, payload);
     rest(&mut reader, &Finder::new(vocabulary, payload), &mut entries);
-    Some(Facts { items: entries.into_iter().map(|entry| entry.facts).collect(), agent: true })
+    let items = entries.into_iter().map(|entry| entry.facts).collect();
+    Some(Facts { items, agent: true, late: facts.late.clone() })
 }
