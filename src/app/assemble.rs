@@ -179,7 +179,14 @@ impl Assembly<'_> {
                 let cost = Arc::new(Cost::new(id, &settings, vocabulary, meter).map_err(|error| error.0)?);
                 if let Some(refresh) = settings.refresh.clone() {
                     let (proxies, made) = (Arc::clone(&self.proxies), Arc::clone(&cost));
-                    let task = RatesTask::build(made, settings, refresh, self.site, proxies, beside.folder)?;
+                    let task = RatesTask::build(
+                        made,
+                        settings,
+                        refresh,
+                        (&self.site.seams, &self.site.tasks),
+                        proxies,
+                        beside.folder,
+                    )?;
                     beside.tables.push(Arc::new(task));
                 }
                 cost

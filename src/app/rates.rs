@@ -15,11 +15,11 @@ use http::{Request, StatusCode, header};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::app::build::{Companion, Site};
+use crate::app::build::{Companion, Seams};
 use crate::clock::UnixNanos;
 use crate::net::client::{self, Client, read, upload};
 use crate::net::spawn::blocking;
-use crate::net::{Proxies, tls};
+use crate::net::{Proxies, Spawn, tls};
 use crate::processors::cost::{Cost, RefreshFrom, RefreshSettings, Settings};
 use crate::rates::{Gravity, Offer, Pin, Refresher, Taken};
 use crate::telemetry::names;
@@ -50,7 +50,8 @@ pub(super) struct RatesTask {
     cost: Arc<Cost>,
     refresh: RefreshSettings,
     settings: Settings,
-    site: Site,
+    seams: Seams,
+    tasks: Arc<dyn Spawn>,
     client: Option<Client>,
     good: PathBuf,
     state: Mutex<State>,
@@ -72,7 +73,7 @@ impl RatesTask {
         cost: Arc<Cost>,
         settings: Settings,
         refresh: RefreshSettings,
-        site: &Site,
+        (seams, tasks): (&Seams, &Arc<dyn Spawn>),
         proxies: Arc<Proxies>,
         beside: &Path,
     ) -> Result<Self, String> {
@@ -81,20 +82,29 @@ impl RatesTask {
             RefreshFrom::Url(url) => {
                 let tls = url.starts_with("https://").then(tls::Settings::default);
                 let settings = client::Settings { tls, http2_only: false };
-                Some(Client::build(&settings, proxies, Arc::clone(&site.tasks))?)
+                Some(Client::build(&settings, proxies, Arc::clone(tasks))?)
             }
         };
         let good = beside.join(GOOD);
-        Ok(Self { cost, refresh, settings, site: site.clone(), client, good, state: Mutex::default() })
+        Ok(Self {
+            cost,
+            refresh,
+            settings,
+            seams: seams.clone(),
+            tasks: Arc::clone(tasks),
+            client,
+            good,
+            state: Mutex::default(),
+        })
     }
 
     fn now(&self) -> UnixNanos {
-        self.site.seams.clock.now()
+        self.seams.clock.now()
     }
 
     /// One look.
-    async fn look(self: &Arc<Self>) {
-        let meter = &self.site.seams.meter;
+    pub(super) async fn look(self: &Arc<Self>) {
+        let meter = &self.seams.meter;
         let fetched = match &self.refresh.from {
             RefreshFrom::File(path) => self.from_file(path.clone()).await,
             RefreshFrom::Url(url) => self.from_url(url).await,
@@ -104,7 +114,7 @@ impl RatesTask {
             Err(why) => Err(why),
             Ok(Some(fetched)) => {
                 let this = Arc::clone(self);
-                let judged = blocking(&*self.site.tasks, "rates", move || this.judge(&fetched, true)).await;
+                let judged = blocking(&*self.tasks, "rates", move || this.judge(&fetched, true)).await;
                 judged.unwrap_or_else(|| Err("the check was interrupted".to_owned()))
             }
         };
@@ -141,7 +151,7 @@ impl RatesTask {
             let signature = if signed { Some(capped(&beside(&path), MAX_SIGNATURE)?) } else { None };
             Ok(Some(Fetched { table, signature, tag: None }))
         };
-        blocking(&*self.site.tasks, "rates", work).await.unwrap_or_else(|| Err("interrupted".to_owned()))
+        blocking(&*self.tasks, "rates", work).await.unwrap_or_else(|| Err("interrupted".to_owned()))
     }
 
     async fn from_url(&self, url: &str) -> Result<Option<Fetched>, String> {
@@ -254,7 +264,7 @@ impl RatesTask {
 impl RatesTask {
     fn random(&self) -> [u8; 8] {
         let mut bytes = [0; 8];
-        self.site.seams.rng.fill(&mut bytes);
+        self.seams.rng.fill(&mut bytes);
         bytes
     }
 }

@@ -19,6 +19,8 @@ use crate::rng::SystemRng;
 use crate::telemetry::{Health, Meter};
 use crate::testing::engine::{Sink, Step, Tally, spans};
 
+mod rates;
+
 fn seams() -> Seams {
     Seams {
         clock: Arc::new(SystemClock::new()),
