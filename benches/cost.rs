@@ -13,7 +13,7 @@ use tollgate::otlp::{Payload, Signal, json};
 use tollgate::pipeline::{Batch, Origin, Processor, Trust};
 use tollgate::processors::cost::{Config, Cost};
 use tollgate::processors::normalize::{self, Normalize};
-use tollgate::rates::Table;
+use tollgate::rates::{Circumstances, Query, Rates, Source, Table, Unit};
 use tollgate::telemetry::Meter;
 
 /// One agent run: of ten spans one is a model call with 4 KiB of content, the rest are tools.
@@ -95,5 +95,54 @@ fn batches(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group! { name = all; config = Criterion::default().sample_size(20); targets = starts, batches }
+/// A table of `models` models of one vendor, and as many ids.
+fn table(models: usize) -> String {
+    let model = |n: usize| {
+        format!(
+            r#"{{"id": "model-{n}", "ids": ["model-{n}", "model-{n}-latest"], "rates": [{{"price": {{"input": "3", "output": "15", "cache_read": "0.3"}}}}]}}"#
+        )
+    };
+    let own = r#"{"id": "claude-sonnet-4-5", "rates": [{"price": {"input": "3", "output": "15"}}]}"#.to_owned();
+    let all: Vec<String> = std::iter::once(own).chain((1..models).map(model)).collect();
+    format!(
+        r#"{{"schema": 1, "version": "b", "currency": "USD", "per_tokens": 1000000, "providers": {{"anthropic": {{"models": [{}]}}}}}}"#,
+        all.join(",")
+    )
+}
+
+/// One look-up, and a batch priced with tables of different sizes: time per call must not depend on the table.
+fn tables(c: &mut Criterion) {
+    let vocabulary = Arc::new(Vocabulary::builtin().unwrap_or_else(|error| panic!("{}", error.0)));
+    let payload = parsed(&request(1_000));
+    let mut group = c.benchmark_group("table");
+    for models in [10, 5_000] {
+        let source = Source::parse("bench", &table(models)).unwrap_or_else(|error| panic!("{}", error.0));
+        let rates = Rates::build(&source, &[]).unwrap_or_else(|error| panic!("{}", error.0));
+        let query = Query {
+            provider: Some("anthropic"),
+            models: &["claude-sonnet-4-5-20250929", ""],
+            time: 1_795_132_800_000_000_000,
+            circumstances: Circumstances::default(),
+        };
+        let common = Arc::clone(rates.common());
+        group.bench_function(format!("row/{models}"), |b| {
+            b.iter(|| black_box(common.row(&query, 1_000).map(|row| row.price(Unit::Input)).is_ok()));
+        });
+        let Ok(settings) = Config::default().settings() else { return };
+        let cost = Cost::new("cost".into(), &settings, vocabulary.clone(), &Meter::new());
+        let cost = cost.unwrap_or_else(|error| panic!("{}", error.0));
+        cost.adopt(rates, UnixNanos(1));
+        group.bench_function(format!("cost/{models}"), |b| {
+            b.iter(|| {
+                let mut batch = batch(payload.clone());
+                let done = cost.process(&mut batch);
+                cost.discard(&batch.origin.id);
+                black_box((done.is_ok(), batch))
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group! { name = all; config = Criterion::default().sample_size(20); targets = starts, batches, tables }
 criterion_main!(all);

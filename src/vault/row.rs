@@ -38,7 +38,7 @@ pub struct Row {
     pub off: Option<u64>,
     /// Of a price: the leaf of its call, `writer/epoch/leaf`; null where the writer has started again since (trace and span
     /// are the call's in any case).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub of: Option<String>,
     /// The rest.
     #[serde(flatten)]

@@ -244,6 +244,45 @@ fn leaves_are_rows() {
     assert!(lines.starts_with(whole.as_bytes()));
 }
 
+/// A price that comes later names the leaf of its call, once; after a start the ids alone tie them together. Room for the
+/// name is in the reservation.
+#[test]
+fn a_late_price_names_its_call() {
+    let tail = |kind, status: &str, span: &str| Tail {
+        kind: Some(kind),
+        account: "default".to_owned(),
+        trace_id: Some("t".to_owned()),
+        span_id: Some(span.to_owned()),
+        cost_status: Some(status.to_owned()),
+        ..Tail::default()
+    };
+    let draft = |tails: &[Tail]| {
+        let rows: Vec<Unnumbered> = tails.iter().map(|tail| Unnumbered::new(tail, false)).collect();
+        let leaf_slots = vec![None; rows.len()];
+        let group = Group { scope: scope("a"), arrived: NOON, end: false, fragment: None, rows, leaf_slots };
+        VaultDraft { account: "default".into(), groups: vec![group] }
+    };
+    let rows = |writer: &Arc<Writer>, tails: &[Tail]| {
+        let draft = draft(tails);
+        let bound = draft.bytes(writer.names());
+        let ticketed =
+            VaultTicketer::new(writer.clone(), UriBase("s3://audit/".into()), "vault".into()).ticket(Box::new(draft));
+        assert!(ticketed.records[0].body.len() as u64 <= bound);
+        let (_, lines): (LeafHeader, _) = record::unpack(&ticketed.records[0].body).expect("leaf");
+        let lines = std::str::from_utf8(&lines).expect("text").to_owned();
+        lines.lines().map(|line| serde_json::from_str(line).expect("a row")).collect::<Vec<Row>>()
+    };
+    let (first, price) = (tail(Kind::Action, "deferred", "s"), tail(Kind::Price, "priced", "s"));
+    let books = writer();
+    rows(&books, &[tail(Kind::Action, "priced", "x"), first.clone()]);
+    let said = |rows: Vec<Row>| rows.into_iter().map(|row| row.of).collect::<Vec<_>>();
+    assert_eq!(
+        said(rows(&books, &[tail(Kind::Price, "priced", "other"), price.clone(), price.clone()])),
+        [None, Some("gw-1/01KA/000000000001".to_owned()), None]
+    );
+    assert_eq!(said(rows(&writer(), &[price])), [None]);
+}
+
 /// A record that can't be understood must be told from a good one.
 #[test]
 fn damaged_records_are_refused() {

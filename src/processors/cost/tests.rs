@@ -18,6 +18,7 @@ use crate::rates::{Table, Usd};
 use crate::telemetry::Meter;
 use crate::testing::request;
 
+mod bad;
 mod late;
 mod libraries;
 

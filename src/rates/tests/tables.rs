@@ -270,6 +270,12 @@ fn ids_are_remembered_within_bounds() {
         assert_eq!(find(&table, Some("openai"), &["gpt-5-mini"]), Ok(("openai/gpt-5-mini".to_owned(), false)));
     }
     assert!(table.memo.len() <= 4_096);
+    // an id that was seen is not made into forms again: nothing is put for it
+    let before = table.memo.len();
+    for _ in 0..1_000 {
+        assert!(find(&table, Some("openai"), &["gpt-5-mini"]).is_ok());
+    }
+    assert_eq!(table.memo.len(), before);
 }
 
 /// The nearest known id is found for a typing error, and none is made up for a foreign word.

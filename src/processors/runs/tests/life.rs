@@ -33,6 +33,32 @@ fn play(line: &Line, items: &[Json]) -> crate::pipeline::Batch {
     line.play(request::payload(&json!({"items": items})))
 }
 
+/// A call that came before the span that tells its model is in the run's cost once that comes, and counts once.
+#[test]
+fn late_prices_reach_the_run() {
+    let line = Line::whole(runs());
+    let usage = json!({"session.id": "s", "gen_ai.usage.input_tokens": 1000, "gen_ai.usage.output_tokens": 50});
+    play(
+        &line,
+        &[
+            json!({"name": "gen_ai.chat", "trace": 1, "span": 2, "parent": 1, "start": 1_795_166_000, "attributes": usage}),
+        ],
+    );
+    play(
+        &line,
+        &[json!({"name": "agent.run", "trace": 1, "span": 1, "start": 1_795_166_000, "end": 1_795_166_008,
+        "attributes": {"gen_ai.system": "openai", "gen_ai.request.model": "gpt-5-mini", "session.id": "s"}})],
+    );
+    let views = line.views();
+    let totals: Vec<(u64, i128, u64)> = views
+        .iter()
+        .flat_map(|view| view.totals.models.values())
+        .map(|model| (model.calls, model.atto_usd, model.unpriced))
+        .collect();
+    assert_eq!(views.len(), 1);
+    assert_eq!(totals, [(1, 350_000_000_000_000, 0)], "{}", show(&views[0]));
+}
+
 fn states(line: &Line) -> Vec<RunState> {
     line.views().iter().map(|view| view.state).collect()
 }
