@@ -8,6 +8,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use clap::Args;
 use serde_json::{Value as Json, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use super::{pretty, source};
 use crate::app::tasks;
@@ -21,7 +23,7 @@ use crate::pipeline::{Batch, Origin, Processor as _, Trust};
 use crate::processors::cost::{Call, Config, Cost, price};
 use crate::rates::{Rates, RatesError, Usd};
 use crate::telemetry::Meter;
-use crate::vault::names::rfc3339;
+use crate::vault::names::{UNATTRIBUTED, rfc3339};
 use crate::vault::read::{Location, Vault, each_row};
 use crate::vault::row::Row;
 
@@ -51,7 +53,7 @@ pub(in crate::cli) struct Options {
     /// Reads the index of this vault.
     #[arg(long, value_name = "DIR|s3://BUCKET/PREFIX")]
     store: Option<String>,
-    /// Calls that began at this time or later, RFC 3339 in UTC.
+    /// Calls that began at this time or later, RFC 3339.
     #[arg(long, value_name = "TIME")]
     from: Option<String>,
     /// Calls that began before this time.
@@ -127,10 +129,10 @@ pub(super) fn run(options: &Options) -> Result<Exit, String> {
             calls.file(path, options.signal.as_deref(), &mut report)?;
         }
     }
+    let (from, to) = (instant(options.from.as_deref())?, instant(options.to.as_deref())?);
     let within = |line: &Line| {
-        let text = |time: &Option<String>| time.clone().unwrap_or_default();
-        options.from.as_ref().is_none_or(|_| *line.at >= *text(&options.from).trim_end_matches('Z'))
-            && options.to.as_ref().is_none_or(|_| *line.at < *text(&options.to).trim_end_matches('Z'))
+        from.as_ref().is_none_or(|from| line.at >= *from)
+            && to.as_ref().is_none_or(|to| line.at < *to)
             && options.tenant.as_ref().is_none_or(|tenant| *tenant == line.tenant)
             && (!options.only_unpriced || line.old.is_none())
     };
@@ -142,6 +144,14 @@ pub(super) fn run(options: &Options) -> Result<Exit, String> {
         out(&as_text(&report))
     }
     Ok(Exit::Fine)
+}
+
+/// A time as lines have it.
+fn instant(text: Option<&str>) -> Result<Option<String>, String> {
+    let Some(text) = text else { return Ok(None) };
+    let time = OffsetDateTime::parse(text, &Rfc3339).ok();
+    let nanos = time.and_then(|time| u64::try_from(time.unix_timestamp_nanos()).ok());
+    nanos.map(|nanos| Some(rfc3339(UnixNanos(nanos)))).ok_or_else(|| format!("{text} is no time in RFC 3339"))
 }
 
 /// Prices OTLP requests as a gateway would, each call once over all of them.
@@ -228,7 +238,7 @@ impl Calls {
                 at: rfc3339(UnixNanos(payload.time(item.node))),
                 trace: id(payload.trace_id(item.node)),
                 span: id(payload.span_id(item.node)),
-                tenant: item.tenant.clone().unwrap_or_else(|| "unattributed".to_owned()),
+                tenant: item.tenant.clone().unwrap_or_else(|| UNATTRIBUTED.to_owned()),
                 model: item.response_model.clone().or_else(|| item.request_model.clone()).unwrap_or_default(),
                 old,
                 old_rates,
@@ -238,6 +248,18 @@ impl Calls {
                 rate: cost.rate.clone().unwrap_or_default(),
             });
         }
+        report.lines.extend(facts.late.iter().map(|late| Line {
+            at: rfc3339(UnixNanos(late.basis.time)),
+            trace: hex::encode(&late.trace),
+            span: hex::encode(&late.span),
+            tenant: late.tenant.clone().unwrap_or_else(|| UNATTRIBUTED.to_owned()),
+            model: late.basis.models.first().cloned().unwrap_or_default(),
+            new: late.cost.usd.clone(),
+            reason: late.cost.reason.unwrap_or_default().to_owned(),
+            new_rates: late.cost.rates.to_string(),
+            rate: late.cost.rate.clone().unwrap_or_default(),
+            ..Line::default()
+        }));
         Ok(())
     }
 }
