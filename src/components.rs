@@ -5,7 +5,8 @@
 use crate::config::tree::Node;
 use crate::config::{ComponentId, FieldProblem, Problem, de, graph::Step, schema::Documented};
 use crate::exporters::{debug, file, otlp as otlp_grpc, otlp_http};
-use crate::pipeline::Trust;
+use crate::otlp::Signal;
+use crate::pipeline::{OutletSettings, Trust};
 use crate::processors::{cost, normalize, redact, runs, vault};
 use crate::receivers::otlp;
 use crate::telemetry::{admin, health};
@@ -150,6 +151,32 @@ impl ProcessorSettings {
 }
 
 impl ExporterSettings {
+    /// What is valid, but should be known.
+    pub fn notes(&self) -> &[FieldProblem] {
+        match self {
+            Self::Otlp(settings) => &settings.common.notes,
+            Self::OtlpHttp(settings) => &settings.common.notes,
+            Self::Debug(_) | Self::File(_) => &[],
+        }
+    }
+
+    /// Whether it has somewhere to send `signal`.
+    pub fn takes(&self, signal: Signal) -> bool {
+        match self {
+            Self::OtlpHttp(settings) => settings.takes(signal),
+            Self::Otlp(_) | Self::Debug(_) | Self::File(_) => true,
+        }
+    }
+
+    /// How it is served from the spool; none = as by default.
+    pub fn outlet(&self) -> Option<&OutletSettings> {
+        match self {
+            Self::Otlp(settings) => Some(&settings.common.outlet),
+            Self::OtlpHttp(settings) => Some(&settings.common.outlet),
+            Self::Debug(_) | Self::File(_) => None,
+        }
+    }
+
     /// How far it is trusted.
     pub fn trust(&self) -> Trust {
         match self {

@@ -29,6 +29,7 @@ use crate::processors::runs::Runs;
 use crate::pseudonym::Pseudonymizer;
 use crate::receivers::otlp;
 use crate::redaction::{Detector, Ids};
+use crate::secret::Secret;
 use crate::telemetry::admin::{self, Admin};
 use crate::telemetry::names;
 
@@ -70,21 +71,38 @@ fn beside(directory: &Path, name: &str) -> std::path::PathBuf {
     directory.parent().unwrap_or(directory).join(name)
 }
 
+const SPOOL_KEY: &str = "spool.key";
+
 /// The configured keys, or the key file beside the spool (made if need be).
-///
-/// # Errors
-/// One line.
-pub fn spool_keys(valid: &Valid, directory: &Path, seams: &Seams) -> Result<Vec<SpoolKey>, String> {
+fn spool_keys(valid: &Valid, directory: &Path, seams: &Seams) -> Result<Vec<SpoolKey>, String> {
     if !valid.spool_keys.is_empty() {
         return Ok(valid.spool_keys.clone());
     }
-    let path = beside(directory, "spool.key");
+    let path = beside(directory, SPOOL_KEY);
     let file = keyfile::ensure(&path, || SpoolKey::generate(&*seams.rng).to_secret())?;
     if file.created {
         tracing::warn!(path = %path.display(), "no spool key was given: made one; keep it with the spool, or set spool.keys");
     }
-    let key = SpoolKey::from_secret(&file.key).map_err(|why| format!("{}: {why}", path.display()))?;
-    Ok(vec![key])
+    Ok(vec![spool_key(&path, &file.key)?])
+}
+
+/// The configured keys, or the key file beside the spool, which is not made: a new key opens nothing.
+///
+/// # Errors
+/// One line.
+pub fn present_spool_keys(valid: &Valid) -> Result<Vec<SpoolKey>, String> {
+    if !valid.spool_keys.is_empty() {
+        return Ok(valid.spool_keys.clone());
+    }
+    let path = beside(&valid.spool.directory, SPOOL_KEY);
+    let missing =
+        || format!("the spool's key file {} is missing; set spool.keys if it has another key", path.display());
+    let key = keyfile::read(&path)?.ok_or_else(missing)?;
+    Ok(vec![spool_key(&path, &key)?])
+}
+
+fn spool_key(path: &Path, key: &Secret) -> Result<SpoolKey, String> {
+    SpoolKey::from_secret(key).map_err(|why| format!("{}: {why}", path.display()))
 }
 
 fn pseudonyms(valid: &Valid, directory: &Path, seams: &Seams) -> Result<Pseudonymizer, String> {
@@ -133,7 +151,9 @@ impl Assembly<'_> {
             processors.insert(id, processor);
         }
         let mut exporters: HashMap<ComponentId, Arc<dyn Exporter>> = HashMap::new();
+        let mut outlets = HashMap::new();
         for Placed { id, what } in valid.exporters {
+            outlets.extend(what.outlet().map(|outlet| (id_text(&id), outlet.clone())));
             let exporter = self.exporter(&id, what)?;
             exporters.insert(id, exporter);
         }
@@ -161,7 +181,7 @@ impl Assembly<'_> {
         let consumers = vaults.iter().filter(|vault| vault.uploader.is_some()).map(|vault| vault.id.clone()).collect();
         let mut companions: Vec<Arc<dyn Companion>> = vaults.into_iter().filter_map(|vault| vault.uploader).collect();
         companions.append(&mut tables);
-        Ok(Built { plan, outlets: HashMap::new(), consumers, companions, listeners })
+        Ok(Built { plan, outlets, consumers, companions, listeners })
     }
 
     fn processor(

@@ -21,21 +21,34 @@ pub struct KeyFile {
     pub created: bool,
 }
 
+fn cant(path: &Path, error: &std::io::Error) -> String {
+    format!("can't use the key file {}: {error}", path.display())
+}
+
+/// The key in `path`; none when there is no such file.
+///
+/// # Errors
+/// One line with the path and the reason.
+pub fn read(path: &Path) -> Result<Option<Secret>, String> {
+    match fs::read_to_string(path) {
+        // A pseudonym anyone can make is none.
+        Ok(text) if text.trim().is_empty() => Err(format!("the key file {} is empty", path.display())),
+        Ok(text) => Ok(Some(Secret::new(text.trim().to_owned()))),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(cant(path, &error)),
+    }
+}
+
 /// Reads `path`, or makes it with what `make` gives.
 ///
 /// # Errors
 /// One line with the path and the reason.
 pub fn ensure(path: &Path, make: impl FnOnce() -> Secret) -> Result<KeyFile, String> {
-    let say = |error: std::io::Error| format!("can't use the key file {}: {error}", path.display());
-    match fs::read_to_string(path) {
-        // A pseudonym anyone can make is none.
-        Ok(text) if text.trim().is_empty() => return Err(format!("the key file {} is empty", path.display())),
-        Ok(text) => return Ok(KeyFile { key: Secret::new(text.trim().to_owned()), created: false }),
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        Err(error) => return Err(say(error)),
+    if let Some(key) = read(path)? {
+        return Ok(KeyFile { key, created: false });
     }
     let key = make();
-    write_new(path, key.expose()).map_err(say)?;
+    write_new(path, key.expose()).map_err(|error| cant(path, &error))?;
     Ok(KeyFile { key, created: true })
 }
 

@@ -135,5 +135,6 @@ fn meters(meter: &Meter, name: &'static str) -> Meters {
         open: meter.gauge(&names::RECEIVER_CONNECTIONS, &[("receiver", name), ("transport", "http")]),
         over_limit: closed("limit"),
         silent: closed("silent"),
+        idle: closed("idle"),
     }
 }

@@ -18,6 +18,7 @@ pub mod tasks;
 #[cfg(test)]
 mod tests;
 mod vaults;
+pub mod volume;
 
 use std::fmt;
 use std::net::SocketAddr;

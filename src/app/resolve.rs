@@ -18,6 +18,7 @@ use crate::config::graph::{self, Known};
 use crate::config::problem::nearest;
 use crate::config::tree::{Node, Val};
 use crate::config::{At, ByteSize, ComponentId, FieldProblem, Gravity, Problem, Source, Span, de};
+use crate::otlp::Signal;
 use crate::pipeline::{Trust, spool};
 use crate::secret::Secret;
 use crate::telemetry::logging;
@@ -224,11 +225,8 @@ fn validate(typed: &Typed, data_dir: &Path, problems: &mut Vec<Problem>) -> Opti
         settings.all("exporters", &file.exporters, &typed.exporters, &used(|p| &p.exporters), ExporterConfig::settings);
     let extensions =
         settings.all("extensions", &file.extensions, &typed.extensions, &enabled, ExtensionConfig::settings);
-    for placed in &processors {
-        let path = format!("processors.{}", placed.id);
-        let Some(written) = file.processors.iter().find(|section| section.id == placed.id) else { continue };
-        settings.place(Gravity::Warning, &path, &written.body, written.at, placed.what.notes().to_vec());
-    }
+    settings.notes("processors", &file.processors, &processors, ProcessorSettings::notes);
+    settings.notes("exporters", &file.exporters, &exporters, ExporterSettings::notes);
     let spool = settings.one("spool", &file.spool, typed.spool.settings(&data_dir.join("spool")));
     let spool_keys = settings.one("spool", &file.spool, typed.spool.spool_keys());
     if typed.pseudonyms.key.as_ref().is_some_and(|key| key.expose().trim().is_empty()) {
@@ -249,7 +247,20 @@ fn validate(typed: &Typed, data_dir: &Path, problems: &mut Vec<Problem>) -> Opti
         })
         .map(|section| section.id.clone())
         .collect();
-    problems.extend(graph::check(file, &Known { steps: &steps, third_party: &third_party }));
+    // an endpoint that is wrong is told as such
+    let faulty = |placed: &&Placed<ExporterSettings>| {
+        let path = format!("exporters.{}", placed.id);
+        let within = |rest: &str| rest.is_empty() || rest.starts_with('.');
+        let errors = problems.iter().filter(|problem| problem.gravity == Gravity::Error);
+        errors.filter_map(|problem| problem.path.strip_prefix(&path)).any(within)
+    };
+    let not_taken = (exporters.iter())
+        .filter(|placed| !faulty(placed))
+        .flat_map(|placed| Signal::ALL.map(|signal| (placed, signal)))
+        .filter(|(placed, signal)| !placed.what.takes(*signal))
+        .map(|(placed, signal)| (placed.id.clone(), signal))
+        .collect();
+    problems.extend(graph::check(file, &Known { steps: &steps, third_party: &third_party, not_taken: &not_taken }));
     Some(Valid {
         receivers,
         processors,
@@ -288,6 +299,20 @@ impl Checks<'_> {
             }
             let full = if field.is_empty() { path.to_owned() } else { format!("{path}.{field}") };
             self.problems.push(Problem { gravity, ..Problem::error(Some(found), full, what) });
+        }
+    }
+
+    fn notes<S>(
+        &mut self,
+        section: &str,
+        sections: &[Section],
+        all: &[Placed<S>],
+        notes: impl Fn(&S) -> &[FieldProblem],
+    ) {
+        for placed in all {
+            let Some(written) = sections.iter().find(|section| section.id == placed.id) else { continue };
+            let path = format!("{section}.{}", placed.id);
+            self.place(Gravity::Warning, &path, &written.body, written.at, notes(&placed.what).to_vec());
         }
     }
 

@@ -356,3 +356,60 @@ fn an_empty_key_file_is_refused() {
     let made = super::keyfile::ensure(&path, || crate::secret::Secret::new("x".to_owned()));
     assert!(made.is_err());
 }
+
+/// Reading a key must not make one: a new key opens nothing.
+#[test]
+fn a_missing_key_file_is_not_made_by_reading() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("spool.key");
+    assert!(super::keyfile::read(&path).expect("nothing wrong").is_none());
+    assert!(!path.exists());
+}
+
+/// Every mounted tmpfs must be told apart from every other file system, also below folders that do not exist yet.
+#[test]
+fn folders_in_memory_are_known() {
+    let (mut memory, mut seen, mut others) = (0, 0, 0);
+    for line in std::fs::read_to_string("/proc/self/mounts").expect("Linux").lines() {
+        let mut words = line.split(' ').skip(1);
+        let (Some(at), Some(kind)) = (words.next(), words.next()) else { continue };
+        let deep = Path::new(at).join("tollgate-is-not-here/spool");
+        // A later mount may lie over this one, and some can't be asked.
+        let known = std::fs::read_dir(at).is_ok() && !at.contains('\\');
+        match (kind, known) {
+            ("tmpfs", true) => {
+                seen += 1;
+                memory += usize::from(super::volume::warning(&deep).is_some());
+            }
+            ("proc" | "ext4" | "overlay" | "xfs" | "btrfs", true) => {
+                assert_eq!(super::volume::warning(&deep), None, "{line}");
+                others += 1;
+            }
+            _ => {}
+        }
+    }
+    assert!(others > 0);
+    assert!(memory > 0 || seen == 0, "none of {seen} was known");
+}
+
+/// Queue and retry settings of a configuration must reach the outlet that serves the exporter.
+#[test]
+fn a_configured_queue_reaches_its_outlet() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "
+receivers: { otlp: }
+exporters:
+  otlp/slow: { endpoint: 'http://127.0.0.1:1', trust: internal, sending_queue: { num_consumers: 3 } }
+  debug: { trust: internal }
+service: { pipelines: { logs: { receivers: [otlp], exporters: [otlp/slow, debug] } } }
+";
+    let read = resolve::read("t.yaml", text, &crate::config::env::Process, folder.path());
+    let Ok((_, valid)) = read.result else { panic!("not valid") };
+    let seams = seams();
+    let Blueprint { spool, keys, build, .. } = assemble::blueprint(valid, &seams).unwrap();
+    let Seams { disk, clock, rng, meter, .. } = seams.clone();
+    let (spool, _committer) = Spool::open(disk, &spool, &keys, clock, rng, &meter).unwrap();
+    let built = build(&Site { tasks: Tasks::new(&meter), seams, spool }).map_err(|why| panic!("{why}")).unwrap();
+    let consumers = |id: &str| built.outlets.get(id).map(|outlet| outlet.consumers);
+    assert_eq!((consumers("otlp/slow"), consumers("debug")), (Some(3), None));
+}

@@ -2,8 +2,9 @@
 //! **Invariants**: nothing is made, bound or connected; secrets print as `[redacted]`. **Not here**: checking (`app/resolve`).
 
 use super::Common;
-use super::output::{Exit, out};
+use super::output::{Exit, complain, out};
 use super::source::{Make, load};
+use crate::app::volume;
 use crate::components::{ExporterKind, ExtensionKind, ProcessorKind, ReceiverKind};
 use crate::config::ComponentId;
 use crate::config::schema::Documented;
@@ -13,6 +14,9 @@ pub(super) fn validate(common: &Common) -> Exit {
     match load(common, Make::Nothing) {
         Err(exit) => exit,
         Ok(loaded) => {
+            if let Some(warning) = volume::warning(&loaded.valid.spool.directory) {
+                complain(&format!("warning: {warning}"));
+            }
             let pipelines = loaded.valid.pipelines.len();
             let name =
                 common.config.as_ref().map_or("the embedded default".to_owned(), |path| path.display().to_string());

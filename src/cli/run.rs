@@ -7,7 +7,7 @@ use super::Common;
 use super::output::{Exit, complain};
 use super::source::{Loaded, Make, TRYOUT_KEY, load};
 use crate::app::build::Seams;
-use crate::app::{App, assemble, process, tasks};
+use crate::app::{App, assemble, process, tasks, volume};
 use crate::clock::SystemClock;
 use crate::pipeline::RealDisk;
 use crate::rng::SystemRng;
@@ -62,6 +62,9 @@ async fn serve(loaded: Loaded) -> Exit {
     let seams = seams();
     let embedded = loaded.embedded;
     let spool = loaded.valid.spool.directory.clone();
+    if let Some(warning) = volume::warning(&spool) {
+        tracing::warn!("{warning}");
+    }
     let blueprint = match assemble::blueprint(loaded.valid, &seams) {
         Ok(blueprint) => blueprint,
         Err(text) => return fail(&text),

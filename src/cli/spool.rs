@@ -1,5 +1,5 @@
 //! **What**: `tollgate spool list|drop`: what waits for whom, and giving it up. **Invariants**: `list` takes no lock and
-//! changes nothing; `drop` needs the gateway stopped, says how much it gives up and asks for `--yes`.
+//! changes nothing, also where there is no spool or no key; `drop` needs the gateway stopped, says how much it gives up and asks for `--yes`.
 //! **Not here**: the spool (`pipeline/spool`).
 
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use super::Common;
 use super::output::{Exit, complain, out};
 use super::run::{fail, seams};
 use super::source::{Make, load};
-use crate::app::assemble::spool_keys;
+use crate::app::assemble::present_spool_keys;
 use crate::clock::{Clock, UnixNanos};
 use crate::config::ByteSize;
 use crate::pipeline::RealDisk;
@@ -44,9 +44,9 @@ pub(super) fn run(common: &Common, command: Command) -> Exit {
     if !directory.is_dir() {
         return fail(&format!("there is no spool in {}", directory.display()));
     }
-    let keys = match spool_keys(&loaded.valid, &directory, &seams) {
+    let keys = match present_spool_keys(&loaded.valid) {
         Ok(keys) => keys,
-        Err(text) => return fail(&text),
+        Err(text) => return opened(&text, 78),
     };
     let status = match Spool::peek(&RealDisk, &loaded.valid.spool, &keys) {
         Ok(status) => status,

@@ -1,4 +1,4 @@
-//! **What**: the checks across components: references, order of processors, clearance of every path.
+//! **What**: the checks across components: references, order of processors, clearance and destination of every path.
 //! **Why**: what may leave is decided when the file is loaded; the message names the path and the missing step.
 //! **Invariants**: knows processors only by their [`Step`]. **Not here**: the check before each send (`outlet`).
 
@@ -44,6 +44,8 @@ pub struct Known<'a> {
     pub steps: &'a HashMap<ComponentId, Step>,
     /// Exporters that are third parties.
     pub third_party: &'a HashSet<ComponentId>,
+    /// Exporters with a signal that they have no place to send to.
+    pub not_taken: &'a HashSet<(ComponentId, Signal)>,
 }
 
 /// Checks references alone: they need no typed component.
@@ -100,6 +102,7 @@ pub fn check(file: &File, known: &Known<'_>) -> Vec<Problem> {
     for pipeline in &file.pipelines {
         order(pipeline, known, &mut problems);
         clearance(pipeline, known, &mut problems);
+        destinations(pipeline, known, &mut problems);
     }
     shared(file, known, &mut problems);
     problems
@@ -150,6 +153,19 @@ fn clearance(pipeline: &Pipeline, known: &Known<'_>, problems: &mut Vec<Problem>
             absent.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" and ")
         );
         problems.push(Problem::error(Some(*at), path, what).with_hint(hint));
+    }
+}
+
+/// Every exporter has somewhere to send what it gets: otherwise it would wait in the spool for ever.
+fn destinations(pipeline: &Pipeline, known: &Known<'_>, problems: &mut Vec<Problem>) {
+    let signal = pipeline.signal.as_str();
+    for (id, at) in &pipeline.exporters {
+        if known.not_taken.contains(&(id.clone(), pipeline.signal)) {
+            let path = format!("service.pipelines.{}.exporters", pipeline.id);
+            let what = format!("`{id}` has no endpoint for {signal}, but is on the path {}", route(pipeline, id));
+            let hint = format!("give `{id}` an `endpoint` or a `{signal}_endpoint`, or take it out of the pipeline");
+            problems.push(Problem::error(Some(*at), path, what).with_hint(hint));
+        }
     }
 }
 

@@ -36,7 +36,8 @@ fn problems_of(text: &str) -> String {
                 })
                 .collect();
             let third_party: HashSet<ComponentId> = file.exporters.iter().map(|section| section.id.clone()).collect();
-            problems.extend(check(&file, &Known { steps: &steps, third_party: &third_party }));
+            let not_taken = HashSet::new();
+            problems.extend(check(&file, &Known { steps: &steps, third_party: &third_party, not_taken: &not_taken }));
             problems
         }
         _ => problems,

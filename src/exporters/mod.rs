@@ -7,7 +7,9 @@ pub mod file;
 pub mod otlp;
 pub mod otlp_http;
 pub mod preset;
+pub mod queue;
 pub mod remote;
+pub mod stanza;
 pub mod verdict;
 
 #[cfg(test)]

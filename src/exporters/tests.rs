@@ -18,7 +18,7 @@ use crate::net::rope::Rope;
 use crate::net::{Encoding, Proxies};
 use crate::otlp::Signal;
 use crate::otlp::status::{Code, PartialSuccess, Status, response_to_protobuf};
-use crate::pipeline::{Admission, BytePermit, ExportRequest, Exporter, Outcome, Reason, Submission};
+use crate::pipeline::{Admission, BytePermit, ExportRequest, Exporter, Outcome, OutletSettings, Reason, Submission};
 use crate::receivers::otlp as receiver;
 use crate::secret::Secret;
 use crate::telemetry::Meter;
@@ -147,6 +147,48 @@ fn an_http_answer_to_grpc_is_read_by_grpcs_table() {
     for status in [400, 500] {
         assert_eq!(outcome(status), Outcome::Refused { reason: Reason::BadData }, "{status}");
     }
+}
+
+/// The Collector's queue and retry keys reach the outlet; both exporters have them; a number of items is no size.
+#[test]
+fn queue_and_retry_become_the_outlets_settings() {
+    let json = |more: &str| {
+        let keys = format!(r#"{{"endpoint": "http://127.0.0.1:1", {more}}}"#);
+        serde_json::from_str::<serde_json::Value>(&keys).unwrap()
+    };
+    let grpc = |more: &str| serde_json::from_value::<super::otlp::Config>(json(more)).unwrap().settings();
+    let http = |more: &str| serde_json::from_value::<super::otlp_http::Config>(json(more)).unwrap().settings();
+    let all = r#""sending_queue": {"num_consumers": 7, "read_ahead": "1MiB",
+        "batch": {"flush_timeout": "50ms", "sizer": "bytes", "min_size": 5000, "max_size": "64KiB"}},
+        "retry_on_failure": {"initial_interval": "1s", "max_interval": "2s"}"#;
+    let standard = OutletSettings::default();
+    for (common, more) in [(grpc(all).unwrap().common, "grpc"), (http(all).unwrap().common, "http")] {
+        let got = common.outlet;
+        assert_eq!((got.consumers, got.window_bytes, got.merge_bytes), (7, 1 << 20, 5000), "{more}");
+        assert_eq!((got.linger, common.max_request_bytes), (Duration::from_millis(50), 64 << 10), "{more}");
+        assert_eq!((got.retry_initial, got.retry_max), (Duration::from_secs(1), Duration::from_secs(2)), "{more}");
+    }
+    let plain = grpc(r#""trust": "internal""#).unwrap().common;
+    assert_eq!((plain.outlet.linger, plain.outlet.retry_max), (standard.linger, standard.retry_max));
+    assert!(plain.notes.is_empty());
+    let items = grpc(r#""sending_queue": {"batch": {"min_size": 8192, "max_size": 10000}}"#).unwrap().common;
+    assert_eq!((items.outlet.merge_bytes, items.max_request_bytes), (standard.merge_bytes, 4 << 20));
+    assert_eq!(items.notes.len(), 2);
+    let bad = r#""sending_queue": {"num_consumers": 0, "read_ahead": 0,
+        "batch": {"sizer": "bytes", "min_size": 5000, "max_size": 4000}},
+        "retry_on_failure": {"initial_interval": "0s", "max_interval": "0s"}"#;
+    let paths: Vec<String> = grpc(bad).unwrap_err().into_iter().map(|problem| problem.path).collect();
+    assert_eq!(
+        paths,
+        [
+            "sending_queue.num_consumers",
+            "sending_queue.read_ahead",
+            "sending_queue.batch.max_size",
+            "retry_on_failure.initial_interval"
+        ]
+    );
+    let bad = r#""retry_on_failure": {"initial_interval": "3s", "max_interval": "2s"}"#;
+    assert_eq!(http(bad).unwrap_err()[0].path, "retry_on_failure.max_interval");
 }
 
 fn asked<'a>(region: Option<&'a str>, key: Option<&'a Secret>, dataset: Option<&'a str>) -> Asked<'a> {

@@ -15,7 +15,7 @@ use super::pattern::{Names, PatternMap, weight};
 use super::schema::{self, Data, List};
 use super::sources::{Source, Sources, UsageSources};
 
-static BUILTIN: &str = include_str!("../../config/dialects.json");
+pub(super) static BUILTIN: &str = include_str!("../../config/dialects.json");
 
 /// What can be wrong with a vocabulary.
 #[derive(Debug)]

@@ -1,13 +1,15 @@
 //! **What**: one accept loop for every server of ours: bind, accept, serve HTTP/1.1 and HTTP/2 on one socket, drain.
 //! **Why**: neither hyper nor tonic closes a client that connects and stays silent, and both ports must behave alike.
 //! **Invariants**: at most [`Settings::max_connections`] at once; a connection without a first request is closed at
-//! the deadline, whatever it sent; after [`Serving::drain`] none is left. **Not here**: what is answered ([`Handler`]).
+//! the deadline, whatever it sent, and so is one that rests longer than [`Settings::idle`] between requests, pings
+//! answered or not; after [`Serving::drain`] none is left. What clients may send before anybody reads it is bounded
+//! ([`unread_bound`]): it is outside the byte budget, which is charged as bodies are read.
+//! **Not here**: what is answered ([`Handler`]), when a connection rests (`activity`).
 
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,23 +22,49 @@ use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
+use super::activity::{self, Rest};
 use super::endpoint::Endpoint;
 use super::spawn::{HyperTasks, Spawn};
 use crate::telemetry::{Counter, Gauge};
 
-/// HTTP/2 flow control and frames as measured: with small windows a link's round trip bounds the rate.
-const STREAM_WINDOW: u32 = 1 << 20;
-const CONNECTION_WINDOW: u32 = 4 << 20;
-const MAX_FRAME: u32 = 256 * 1024;
+/// What a client may send ahead, bytes.
+#[derive(Clone, Copy)]
+struct Window {
+    /// HTTP/2 flow control.
+    stream: u32,
+    connection: u32,
+    /// Largest HTTP/2 frame: half a one is kept until the rest comes.
+    frame: u32,
+    /// HTTP/1.1 read buffer; also bounds a request's head.
+    read: usize,
+}
+
+/// As measured: with small windows a link's round trip bounds the rate.
+const WIDE: Window = Window { stream: 1 << 20, connection: 4 << 20, frame: 256 * 1024, read: 256 * 1024 };
+/// HTTP/2's own defaults, below which a connection's window can't be set.
+const NARROW: Window = Window { stream: 65_535, connection: 65_535, frame: 16_384, read: 64 * 1024 };
+/// Connections of a port with [`WIDE`] windows at once; those that come while all are taken get [`NARROW`] ones.
+const WIDE_CONNECTIONS: usize = 32;
 const MAX_STREAMS: u32 = 256;
 /// Header bytes of one request.
 const MAX_HEADERS: u32 = 64 * 1024;
-/// HTTP/1.1 read buffer; also bounds a request's head.
-const READ_BUFFER: usize = 256 * 1024;
 /// Rest after an accept that failed for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Time for a refused or silent connection to close in order.
 const CLOSE_WAIT: Duration = Duration::from_millis(200);
+/// Time for the peer of an idle HTTP/2 connection to answer the GOAWAY; requests that crossed it are answered first.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// Most bytes that the clients of a port with `connections` connections may have sent without being read: window and
+/// half a frame each (an HTTP/1.1 buffer is smaller), 213 MiB with 1024 connections. Heads of requests in hand are not
+/// in it: [`MAX_HEADERS`] each.
+pub const fn unread_bound(connections: usize) -> usize {
+    const fn each(window: Window) -> usize {
+        window.connection as usize + window.frame as usize
+    }
+    let wide = if connections < WIDE_CONNECTIONS { connections } else { WIDE_CONNECTIONS };
+    wide * each(WIDE) + (connections - wide) * each(NARROW)
+}
 
 /// A body of an answer.
 pub type ReplyBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
@@ -56,7 +84,8 @@ pub struct Settings {
     pub max_streams: u32,
     /// From accept to the first whole request head.
     pub first_request: Duration,
-    /// Longest rest of an HTTP/1.1 connection between requests, and of a later request's head.
+    /// Longest rest of a connection between requests (HTTP/2: without an active stream, GOAWAY follows), and of a later
+    /// HTTP/1.1 request's head.
     pub idle: Duration,
     /// HTTP/2 pings to a silent peer, and how long one may stay unanswered.
     pub ping: (Duration, Duration),
@@ -83,6 +112,8 @@ pub struct Meters {
     pub over_limit: Counter,
     /// Closed at the first-request deadline.
     pub silent: Counter,
+    /// Closed because they rested too long between requests.
+    pub idle: Counter,
 }
 
 /// A bound port, not yet accepting.
@@ -154,8 +185,10 @@ struct Port<H> {
     settings: Settings,
     meters: Meters,
     tasks: Arc<dyn Spawn>,
-    builder: auto::Builder<HyperTasks>,
+    wide: auto::Builder<HyperTasks>,
+    narrow: auto::Builder<HyperTasks>,
     slots: Arc<Semaphore>,
+    wide_slots: Arc<Semaphore>,
 }
 
 impl Bound {
@@ -175,27 +208,36 @@ impl Bound {
         let (phase, watched) = watch::channel(Phase::Serve);
         let all = u32::try_from(settings.max_connections).unwrap_or(u32::MAX).min(1 << 20);
         let slots = Arc::new(Semaphore::new(all as usize));
-        let builder = builder(&settings, HyperTasks::new(Arc::clone(&tasks), "request"));
-        let port = Port { handler, settings, meters, tasks: Arc::clone(&tasks), builder, slots: Arc::clone(&slots) };
+        let requests = HyperTasks::new(Arc::clone(&tasks), "request");
+        let port = Port {
+            wide: builder(&settings, WIDE, requests.clone()),
+            narrow: builder(&settings, NARROW, requests),
+            handler,
+            settings,
+            meters,
+            tasks: Arc::clone(&tasks),
+            slots: Arc::clone(&slots),
+            wide_slots: Arc::new(Semaphore::new(WIDE_CONNECTIONS)),
+        };
         tasks.spawn("accept", Box::pin(accept(Arc::new(port), self.listener, watched)));
         Serving { address: self.address, phase, slots, all }
     }
 }
 
-fn builder(settings: &Settings, tasks: HyperTasks) -> auto::Builder<HyperTasks> {
+fn builder(settings: &Settings, window: Window, tasks: HyperTasks) -> auto::Builder<HyperTasks> {
     let mut builder = auto::Builder::new(tasks);
     builder
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(settings.idle)
-        .max_buf_size(READ_BUFFER)
+        .max_buf_size(window.read)
         .max_headers(128);
     builder
         .http2()
         .timer(TokioTimer::new())
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_frame_size(MAX_FRAME)
+        .initial_stream_window_size(window.stream)
+        .initial_connection_window_size(window.connection)
+        .max_frame_size(window.frame)
         .max_concurrent_streams(settings.max_streams)
         .max_header_list_size(MAX_HEADERS)
         .keep_alive_interval(settings.ping.0)
@@ -235,42 +277,49 @@ async fn connection<H: Handler>(
     slot: OwnedSemaphorePermit,
 ) {
     port.meters.open.increment(1.0);
-    let seen = Arc::new(AtomicBool::new(false));
+    let wide = Arc::clone(&port.wide_slots).try_acquire_owned().ok();
+    let builder = if wide.is_some() { &port.wide } else { &port.narrow };
+    let (activity, mut rest) = activity::new();
     let service = {
-        let (seen, handler) = (Arc::clone(&seen), Arc::clone(&port.handler));
+        let handler = Arc::clone(&port.handler);
         hyper::service::service_fn(move |request| {
-            seen.store(true, Ordering::Relaxed);
+            let begun = activity.begin();
             let reply = Arc::clone(&handler).handle(request);
-            async move { Ok::<_, std::convert::Infallible>(reply.await) }
+            async move { Ok::<_, std::convert::Infallible>(begun.sending(reply.await)) }
         })
     };
-    let mut conn = pin!(port.builder.serve_connection(TokioIo::new(socket), service).into_owned());
+    let mut conn = pin!(builder.serve_connection(TokioIo::new(socket), service).into_owned());
     let mut kill = phase.clone();
+    let Settings { first_request, idle, .. } = port.settings;
     let served = async {
-        tokio::select! {
+        let ending = tokio::select! {
             _ = conn.as_mut() => return,
-            () = silence(&seen, port.settings.first_request) => port.meters.silent.increment(1),
+            ending = rest.over(first_request, idle) => ending,
             () = ended(&mut phase, Phase::Drain) => {
                 conn.as_mut().graceful_shutdown();
                 let _ = conn.await;
                 return;
             }
-        }
+        };
         conn.as_mut().graceful_shutdown();
-        let _ = tokio::time::timeout(CLOSE_WAIT, conn).await;
+        match ending {
+            Rest::Silent => {
+                port.meters.silent.increment(1);
+                let _ = tokio::time::timeout(CLOSE_WAIT, conn).await;
+            }
+            Rest::Idle => {
+                port.meters.idle.increment(1);
+                tokio::select! {
+                    _ = conn => {}
+                    () = rest.quiet(FAREWELL.min(idle)) => {}
+                }
+            }
+        }
     };
     tokio::select! {
         () = served => {}
         () = ended(&mut kill, Phase::Kill) => {}
     }
     port.meters.open.decrement(1.0);
-    drop(slot);
-}
-
-/// Ends at the deadline if no request was seen by then; else never.
-async fn silence(seen: &AtomicBool, deadline: Duration) {
-    tokio::time::sleep(deadline).await;
-    if seen.load(Ordering::Relaxed) {
-        std::future::pending::<()>().await;
-    }
+    drop((slot, wide));
 }

@@ -3,6 +3,7 @@
 //! **Invariants**: every wait has an end, every size a limit; tasks are made only through [`Spawn`].
 //! **Not here**: OTLP's paths and statuses (`receivers/otlp`, `exporters/`).
 
+mod activity;
 pub mod client;
 pub mod collect;
 pub mod encoding;

@@ -82,6 +82,36 @@ proptest! {
     }
 }
 
+/// A request is in hand until its answer is there, and again while the answer has nothing to take; an answer that the
+/// client does not take is not.
+#[test]
+fn a_connection_rests_when_it_is_the_clients_turn() {
+    use std::pin::Pin;
+    use std::task::{Context, Poll, Waker};
+
+    use http_body::{Body, Frame};
+    use http_body_util::{BodyExt as _, StreamBody};
+
+    let (activity, mut rest) = super::activity::new();
+    assert!(rest.resting());
+    let (first, second) = (activity.begin(), activity.begin());
+    drop(first);
+    assert!(!rest.resting(), "the other request is in hand");
+    let frame = Ok::<_, std::io::Error>(Frame::data(Bytes::from_static(b"x")));
+    let frames = futures_util::stream::iter([frame]);
+    let frames = futures_util::StreamExt::chain(frames, futures_util::stream::pending());
+    let body = listen::ReplyBody::new(StreamBody::new(frames).map_err(Into::into));
+    let mut sent = second.sending(http::Response::new(body)).into_body();
+    assert!(rest.resting(), "nobody took anything yet");
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(matches!(Pin::new(&mut sent).poll_frame(&mut context), Poll::Ready(Some(Ok(_)))));
+    assert!(rest.resting(), "the client has not taken the first frame");
+    assert!(Pin::new(&mut sent).poll_frame(&mut context).is_pending());
+    assert!(!rest.resting(), "the second frame is still to be made");
+    drop(sent);
+    assert!(rest.resting());
+}
+
 #[test]
 fn a_believable_size_is_reserved_and_an_absurd_one_is_not() {
     let packed = compress(Encoding::Gzip, &Bytes::from(vec![7; 100_000])).expect("compresses");

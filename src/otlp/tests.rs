@@ -8,7 +8,7 @@ mod oracle;
 mod reading;
 mod requests;
 mod status;
-mod strategies;
+pub(in crate::otlp) mod strategies;
 
 use bytes::Bytes;
 

@@ -20,6 +20,11 @@ pub trait Disk: Send + Sync + 'static {
     /// # Errors
     /// Whatever the file system says.
     fn directory(&self, path: &Path) -> io::Result<Arc<dyn Directory>>;
+    /// Opens `path`, which must exist.
+    ///
+    /// # Errors
+    /// `NotFound`, or whatever the file system says.
+    fn existing(&self, path: &Path) -> io::Result<Arc<dyn Directory>>;
 }
 
 /// One name in a directory.
@@ -160,6 +165,10 @@ impl Disk for RealDisk {
             let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty());
             File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
         }
+        self.existing(path)
+    }
+
+    fn existing(&self, path: &Path) -> io::Result<Arc<dyn Directory>> {
         let handle = File::open(path)?;
         if !handle.metadata()?.is_dir() {
             return Err(io::ErrorKind::NotADirectory.into());

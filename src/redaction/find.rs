@@ -17,12 +17,19 @@ pub struct Scratch {
     hits: Vec<Hit>,
     reserved: Vec<Range<usize>>,
     state: Vec<Option<(Cache, Captures)>>,
+    read: usize,
 }
 
 impl Scratch {
     /// Empty.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Bytes that patterns were run over in the last search; a candidate that was none is read again from its second
+    /// byte. Linear in the text.
+    pub fn read(&self) -> usize {
+        self.read
     }
 }
 
@@ -36,6 +43,7 @@ impl Detector {
     /// Hits of `text`, sorted, without overlap. The slice lives until the next call with this scratch.
     pub fn find<'s>(&self, text: &str, scratch: &'s mut Scratch) -> &'s [Hit] {
         scratch.hits.clear();
+        scratch.read = 0;
         if text.len() < 3 {
             return &scratch.hits;
         }
@@ -49,7 +57,7 @@ impl Detector {
             if scratch.open.get(index) == Some(&true) {
                 let Some(state) = scratch.state.get_mut(index) else { continue };
                 let state = state.get_or_insert_with(|| (rule.regex.create_cache(), rule.regex.create_captures()));
-                run(rule, index, text, &scratch.reserved, state, &mut scratch.hits);
+                scratch.read += run(rule, index, text, &scratch.reserved, state, &mut scratch.hits);
             }
         }
         resolve(&mut scratch.hits, &|hit| self.rules.get(hit.rule).map(|rule| rule.class));
@@ -107,6 +115,7 @@ impl Detector {
     }
 }
 
+/// Adds the hits of one rule; gives how many bytes its pattern was run over.
 fn run(
     rule: &Rule,
     index: usize,
@@ -114,12 +123,13 @@ fn run(
     reserved: &[Range<usize>],
     (cache, captures): &mut (Cache, Captures),
     hits: &mut Vec<Hit>,
-) {
-    let mut from = 0;
+) -> usize {
+    let (mut from, mut read) = (0, 0_usize);
     let mut failed = MAX_FAILED.0.saturating_add(text.len().saturating_mul(MAX_FAILED.1));
     for _ in 0..MAX_TRIES {
         let input = Input::new(text).span(Span::from(from..text.len()));
-        let Some(whole) = search(rule, &input, cache, captures) else { return };
+        let Some(whole) = search(rule, &input, cache, captures) else { return read + (text.len() - from) };
+        read += whole.end - from;
         let found = captures.get_group(1).filter(|_| rule.group).unwrap_or(whole);
         let range = unescape_start(text, widen(text, found.start..found.end));
         let range = if bounded(rule.bounds, text, &range) { rule.validator.check(text, range) } else { None };
@@ -141,6 +151,7 @@ fn run(
         }
     }
     hits.push(Hit { range: 0..text.len(), rule: index });
+    read
 }
 
 fn search(rule: &Rule, input: &Input<'_>, cache: &mut Cache, captures: &mut Captures) -> Option<Span> {

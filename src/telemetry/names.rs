@@ -82,7 +82,7 @@ metrics_table! {
     RECEIVER_REJECTIONS = "tollgate_receiver_rejections_total", Kind::Counter;
     /// Open connections of a receiver's port.
     RECEIVER_CONNECTIONS = "tollgate_receiver_connections", Kind::Gauge;
-    /// Connections closed unasked, by reason: limit, silent.
+    /// Connections closed unasked, by reason: limit, silent, idle.
     RECEIVER_CONNECTIONS_CLOSED = "tollgate_receiver_connections_closed_total", Kind::Counter;
 
     // --- engine: inlet, workers, sequencer, outlet ---
@@ -130,6 +130,9 @@ metrics_table! {
     FAILED_POINTS = "otelcol_exporter_send_failed_metric_points_total", Kind::Counter;
     /// Batches that wait in the spool (label: exporter).
     QUEUE_SIZE = "otelcol_exporter_queue_size", Kind::Gauge;
+    /// Batches that could wait in the spool: those that do, and as many of their mean size as the spool still has room
+    /// for (label: exporter).
+    QUEUE_CAPACITY = "otelcol_exporter_queue_capacity", Kind::Gauge;
     /// Requests on their way (label: exporter).
     IN_FLIGHT_REQUESTS = "otelcol_exporter_in_flight_requests", Kind::Gauge;
     /// Items in one outgoing request (label: exporter).

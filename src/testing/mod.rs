@@ -4,6 +4,7 @@
 pub mod drive;
 pub mod engine;
 pub mod fake_s3;
+pub mod guard;
 pub mod raw;
 pub mod request;
 pub mod rig;

@@ -344,6 +344,11 @@ impl Disk for SimDisk {
         drop(world);
         Ok(Arc::new(Handle { disk: self.clone(), life, inode: 0 }))
     }
+
+    /// Its one directory is always there.
+    fn existing(&self, path: &Path) -> io::Result<Arc<dyn Directory>> {
+        self.directory(path)
+    }
 }
 
 /// An open directory or file.

@@ -102,3 +102,44 @@ fn wrong_configurations_say_what_is_wrong() {
         });
     }
 }
+
+/// A stanza of the Collector pastes in: what is served otherwise here is told, key by key, and is no error.
+#[test]
+fn the_collectors_queue_and_retry_are_accepted_with_notes() {
+    let stanza = |keys: &str| {
+        format!(
+            "receivers: {{ otlp: }}\nexporters:\n  otlphttp:\n    endpoint: https://backend.test\n    trust: internal\n{keys}\n\
+             service: {{ pipelines: {{ logs: {{ receivers: [otlp], exporters: [otlphttp] }} }} }}\n"
+        )
+    };
+    let notes = |keys: &str| {
+        let text = stanza(keys);
+        let read = resolve::read("c.yaml", &text, &Everything, Path::new("/tmp/data"));
+        assert!(read.result.is_ok(), "{keys}");
+        read.warnings.iter().map(|note| note.path.replace("exporters.otlphttp.", "")).collect::<Vec<_>>()
+    };
+    let collectors = "
+    sending_queue:
+      enabled: true
+      num_consumers: 10
+      queue_size: 1000
+      sizer: requests
+      storage: file_storage
+      batch: { flush_timeout: 200ms, min_size: 8192, max_size: 0 }
+    retry_on_failure: { enabled: true, initial_interval: 5s, multiplier: 1.5, max_interval: 30s, max_elapsed_time: 300s }";
+    assert_eq!(
+        notes(collectors),
+        [
+            "sending_queue.queue_size",
+            "sending_queue.sizer",
+            "sending_queue.storage",
+            "sending_queue.batch.min_size",
+            "sending_queue.batch.max_size",
+            "retry_on_failure.max_elapsed_time",
+        ]
+    );
+    let ours = "
+    sending_queue: { num_consumers: 2, batch: { flush_timeout: 1s, sizer: bytes, min_size: 1MiB, max_size: 2MiB } }
+    retry_on_failure: { initial_interval: 1s, max_interval: 10s, max_elapsed_time: 0 }";
+    assert_eq!(notes(ours), [""; 0]);
+}

@@ -5,4 +5,5 @@
 mod config;
 mod demo;
 mod leak;
+mod spool;
 mod tidy;

@@ -15,7 +15,8 @@ use hyper::body::Incoming;
 
 pub use config::{Config, Settings};
 
-use super::remote::{Deps, Remote, with_path};
+use super::remote::{Deps, Remote};
+use super::stanza::with_path;
 use super::verdict::{self, MAX_ANSWER, UNREACHABLE};
 use crate::net::Encoding;
 use crate::net::client::{self, AnswerError, upload};
@@ -157,14 +158,7 @@ impl Exporter for Otlp {
     }
 
     fn send<'a>(&'a self, request: &'a ExportRequest) -> BoxFuture<'a, Outcome> {
-        Box::pin(async move {
-            let timeout = self.remote.common.timeout;
-            let Ok(outcome) = tokio::time::timeout(timeout, self.attempt(request)).await else {
-                self.remote.complain(Some("no answer in time".to_owned()));
-                return Outcome::Retry { after: None, reason: Reason::TimedOut };
-            };
-            outcome
-        })
+        Box::pin(self.remote.timed(self.attempt(request)))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::exporters::remote::Compression;
+use crate::exporters::stanza::Compression;
 use crate::exporters::tests::{deps, inflated, request};
 use crate::otlp::status::{Code, PartialSuccess, Status, response_to_protobuf};
 use crate::testing::sink::{Answer, Proxy, Seen, Sink};

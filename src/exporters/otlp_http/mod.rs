@@ -108,14 +108,7 @@ impl Exporter for OtlpHttp {
     }
 
     fn send<'a>(&'a self, request: &'a ExportRequest) -> BoxFuture<'a, Outcome> {
-        Box::pin(async move {
-            let timeout = self.remote.common.timeout;
-            let Ok(outcome) = tokio::time::timeout(timeout, self.attempt(request)).await else {
-                self.remote.complain(Some("no answer in time".to_owned()));
-                return Outcome::Retry { after: None, reason: Reason::TimedOut };
-            };
-            outcome
-        })
+        Box::pin(self.remote.timed(self.attempt(request)))
     }
 }
 

@@ -18,6 +18,14 @@ use crate::otlp::{MAX_DEPTH, Signal};
 /// # Errors
 /// The text is not JSON, or not an export request of `signal` in OTLP/JSON, or grows past [`MAX_WIRE`].
 pub fn decode(signal: Signal, json: &[u8]) -> Result<Vec<u8>, JsonError> {
+    decode_within(signal, json, json.len().max(MAX_WIRE))
+}
+
+/// The same, of at most `limit` bytes (and one more element or member).
+///
+/// # Errors
+/// As [`decode`]; [`JsonError::too_large`] tells a text that is right so far but leads past `limit`.
+pub fn decode_within(signal: Signal, json: &[u8], limit: usize) -> Result<Vec<u8>, JsonError> {
     if let Err(invalid) = simdutf8::compat::from_utf8(json) {
         return Err(JsonError { what: "not UTF-8", at: invalid.valid_up_to() });
     }
@@ -27,7 +35,7 @@ pub fn decode(signal: Signal, json: &[u8]) -> Result<Vec<u8>, JsonError> {
         scratch: Vec::new(),
         stack: Vec::new(),
         values: 0,
-        limit: json.len().max(MAX_WIRE),
+        limit,
     };
     decoder.enter(schema::request(signal), None)?;
     while !decoder.stack.is_empty() {

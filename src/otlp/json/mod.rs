@@ -1,7 +1,7 @@
 //! **What**: OTLP/JSON to protobuf bytes ([`decode`]) and back ([`encode`]), both streaming over a table of the schema.
 //! **Why**: the JSON of generated types silently loses data on `null`, enum names and `NaN`, and builds a tree first.
 //! **Invariants**: strict where OTLP/JSON and the protobuf JSON mapping are; one pass, linear time, no recursion over
-//! input, output at most [`MAX_WIRE`] or the text's own size; errors hold a fixed text and an offset, never payload.
+//! input, output at most a limit ([`MAX_WIRE`] or the text's own size); errors hold a fixed text and an offset, never payload.
 //! **Not here**: limits of a request, compression, replies (`receivers/otlp`); the index over the bytes (`payload`).
 //!
 //! Decisions where the mapping leaves room: a field of the schema that stands twice in an object is refused (a
@@ -21,7 +21,7 @@ mod tests;
 
 use std::fmt;
 
-pub use decode::decode;
+pub use decode::{decode, decode_within};
 pub use encode::encode;
 
 /// How deep the value of an unknown field may nest.
@@ -44,7 +44,7 @@ pub struct JsonError {
 const TOO_LARGE: &str = "too large as protobuf";
 
 impl JsonError {
-    /// The text is right so far, but leads past [`MAX_WIRE`].
+    /// The text is right so far, but leads past the limit.
     pub fn too_large(&self) -> bool {
         self.what == TOO_LARGE
     }

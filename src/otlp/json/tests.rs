@@ -3,7 +3,6 @@
 mod cases;
 mod differential;
 mod encode;
-mod generate;
 mod hostile;
 mod recordings;
 mod schema;

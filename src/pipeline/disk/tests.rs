@@ -28,6 +28,16 @@ fn real_disk_keeps_files_private() {
     assert!(directory.lock("lock").unwrap().is_some());
 }
 
+/// Looking must not make anything.
+#[test]
+fn a_missing_directory_is_not_made_by_looking() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("a");
+    assert_eq!(RealDisk.existing(&path).err().map(|error| error.kind()), Some(io::ErrorKind::NotFound));
+    assert!(!path.exists());
+    assert!(RealDisk.existing(scratch.path()).is_ok());
+}
+
 /// A directory that can't be made must be an error, not a panic.
 #[test]
 fn a_path_under_a_file_is_refused() {

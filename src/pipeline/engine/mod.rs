@@ -118,6 +118,7 @@ impl Engine {
             let age =
                 waiting.and_then(|consumer| consumer.oldest).map_or(0.0, |oldest| now.since(oldest).as_secs_f64());
             meter.gauge(&names::QUEUE_SIZE, &labels).set(waiting.map_or(0, |consumer| consumer.records) as f64);
+            meter.gauge(&names::QUEUE_CAPACITY, &labels).set(status.capacity(waiting) as f64);
             meter.gauge(&names::QUEUE_AGE, &labels).set(age);
         }
     }

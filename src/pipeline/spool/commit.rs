@@ -40,6 +40,8 @@ pub struct Committer {
     pub(super) active: Option<Active>,
     /// Number and valid bytes of the newest segment.
     pub(super) newest: (u64, u64),
+    /// Number and synced bytes of the segment that the progress file knows of.
+    pub(super) told: (u64, u64),
     /// Taken from the queue, not yet committed.
     backlog: VecDeque<Queued>,
     buffer: Vec<u8>,
@@ -99,6 +101,7 @@ impl Committer {
             key,
             active: None,
             newest: (0, 0),
+            told: (0, 0),
             backlog: VecDeque::new(),
             buffer: Vec::new(),
             stalled: false,

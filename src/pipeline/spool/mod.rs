@@ -272,6 +272,7 @@ impl Spool {
             limit: self.settings.max_size,
             segments,
             records,
+            max_records: self.settings.max_records,
             next,
             poisoned: self.poisoned(),
             refusing: self.refusing(),

@@ -102,15 +102,19 @@ fn prove(file: &dyn DiskFile, from: u64, to: u64) -> io::Result<()> {
     file.sync_data()
 }
 
-/// What is in a spool directory, without taking its lock or changing anything.
+/// What is in a spool directory, without taking its lock or changing anything; one that is missing stays missing.
 pub(super) fn peek(disk: &dyn Disk, settings: &Settings, keys: &[SpoolKey]) -> Result<Status, OpenError> {
-    let directory = disk.directory(&settings.directory).map_err(|error| cant(settings, "used", &error))?;
+    let directory = disk.existing(&settings.directory).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => OpenError::failed(format!("there is no spool in {}", settings.directory.display())),
+        _ => cant(settings, "used", &error),
+    })?;
     let mut found = survey(&directory, settings, keys)?;
     Ok(Status {
         bytes: found.bytes,
         limit: settings.max_size,
         segments: found.index.segments().count() as u64,
         records: found.index.records(),
+        max_records: settings.max_records,
         next: super::Seq(found.index.next()),
         poisoned: None,
         refusing: None,

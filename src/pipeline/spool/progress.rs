@@ -11,6 +11,7 @@
 //!     3 | u64 segment                                                   everything in it is done, it may be unlinked
 //!     4 | u64 next position | u64 highest segment | u64 lowest segment  positions below the first and segments up to
 //!                                                                       the second were used; below the third none exists
+//!     5 | u64 segment | u64 bytes                                       so much of it was synced, said after the sync
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,6 +40,8 @@ pub(super) struct Known {
     pub(super) done: Vec<(Arc<str>, u64, u32)>,
     /// Valid bytes of closed segments.
     pub(super) closed: BTreeMap<u64, u64>,
+    /// Bytes of segments that are known to have been synced.
+    pub(super) synced: BTreeMap<u64, u64>,
     /// Segments that may be gone.
     pub(super) removed: BTreeSet<u64>,
     /// Lowest position that may be given out.
@@ -106,6 +109,11 @@ fn apply(known: &mut Known, payload: &[u8]) -> Option<()> {
             known.highest = known.highest.max(take.u64()?);
             known.lowest = known.lowest.max(take.u64()?);
         }
+        5 => {
+            let (segment, bytes) = (take.u64()?, take.u64()?);
+            let synced = known.synced.entry(segment).or_default();
+            *synced = bytes.max(*synced);
+        }
         _ => return None,
     }
     Some(())
@@ -153,6 +161,10 @@ impl Lines {
 
     pub(super) fn closed(&mut self, segment: u64, len: u64) {
         self.push(&numbers(2, &[segment, len]));
+    }
+
+    pub(super) fn synced(&mut self, segment: u64, bytes: u64) {
+        self.push(&numbers(5, &[segment, bytes]));
     }
 
     pub(super) fn removed(&mut self, segment: u64) {

@@ -18,7 +18,10 @@
 //! Number 0 is the empty name and the empty set.
 //!
 //! A group is written only after the group before it was synced, so a valid record of a group that starts *behind* an
-//! invalid record proves that the invalid one was once durable: damage, not a torn tail.
+//! invalid record proves that the invalid one was once durable: damage, not a torn tail. For the last group of a
+//! killed process the progress file says so, in a line that is written after the sync. What is not told apart: a last
+//! group that is damaged *and* whose line is missing, because the process ended between sync and line, or the machine
+//! stopped within the second before the progress file is synced; it counts as torn, though it may have been answered.
 
 use sha2::{Digest, Sha256};
 

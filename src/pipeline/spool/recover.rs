@@ -232,6 +232,7 @@ fn read_segment(
         cipher: Arc::clone(&cipher),
         size: named.size,
         known: recorded.or_else(|| known.closed.get(&number).copied()),
+        synced: known.synced.get(&number).copied().unwrap_or(0),
         first: header.first,
         bound: next.map_or(u64::MAX, |next| next.first),
     };

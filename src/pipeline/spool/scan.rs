@@ -1,6 +1,6 @@
 //! **What**: reads one segment through and puts what is committed in it into the index. **Invariants**: changes
 //! nothing on disk; a torn tail ends the segment, a valid record behind an invalid one of an earlier write group is
-//! damage; where the valid length is known, anything short of it is damage. **Not here**: which segments (`recover`).
+//! damage; where the valid length is known, anything short of it is damage, and so is anything short of what was synced. **Not here**: which segments (`recover`).
 
 use std::io;
 use std::sync::Arc;
@@ -41,6 +41,8 @@ pub(super) struct Source {
     pub(super) size: u64,
     /// Valid bytes, if that is on record.
     pub(super) known: Option<u64>,
+    /// At least so many bytes were synced.
+    pub(super) synced: u64,
     /// Position of record 0.
     pub(super) first: u64,
     /// Records at or behind this position belong to the next segment.
@@ -84,6 +86,7 @@ pub(super) fn scan(index: &mut Index, source: &Source) -> Result<Scanned, Troubl
     match source.known {
         Some(known) if walk.valid != known => Err(Trouble::Damage(offset)),
         Some(_) => Ok(Scanned { valid: walk.valid, used: walk.valid, group: walk.group }),
+        None if walk.valid < source.synced => Err(Trouble::Damage(offset)),
         None => {
             let used = walk.reader.look_behind(offset, walk.open.next)?;
             Ok(Scanned { valid: walk.valid, used, group: walk.group })

@@ -19,6 +19,8 @@ pub struct Status {
     pub segments: u64,
     /// Records held (internal ones and those done but not yet reclaimed included).
     pub records: u64,
+    /// The bound of `records`.
+    pub max_records: u64,
     /// Position that the next record will be at or behind.
     pub next: Seq,
     /// Set once it can't be written any more; the process must stop acknowledging.
@@ -27,6 +29,18 @@ pub struct Status {
     pub refusing: Option<Reason>,
     /// Everyone who holds or held records, by name.
     pub consumers: Vec<ConsumerStatus>,
+}
+
+impl Status {
+    /// Records that could wait for a consumer for which `waiting` waits now: those, and as many of their mean size as
+    /// there is room for; as many as can be held at all while none waits. Waiting to capacity is then as waiting bytes
+    /// to what they could be.
+    pub fn capacity(&self, waiting: Option<&ConsumerStatus>) -> u64 {
+        let (records, bytes) = waiting.map_or((0, 0), |waiting| (waiting.records, waiting.bytes));
+        let free = u128::from(self.limit.saturating_sub(self.bytes));
+        let more = (free * u128::from(records)).checked_div(u128::from(bytes)).unwrap_or(u128::MAX);
+        records.saturating_add(u64::try_from(more).unwrap_or(u64::MAX)).min(self.max_records)
+    }
 }
 
 /// What waits for one consumer.

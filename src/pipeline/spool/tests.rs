@@ -145,3 +145,36 @@ fn config_is_checked() {
     let small = Config { max_size: ByteSize::mib(1), segment_size: Some(ByteSize(512 << 10)), ..Config::default() };
     assert_eq!(small.settings(Path::new("/x")).unwrap_err()[0].path, "segment_size");
 }
+
+/// Looking into a spool that is not there must not make one.
+#[test]
+fn peek_makes_nothing() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("spool");
+    let error = Spool::peek(&RealDisk, &Settings::new(path.clone(), 4 << 20), &[key(1)]).unwrap_err();
+    assert_eq!((error.exit_code(), error.to_string()), (1, format!("there is no spool in {}", path.display())));
+    assert!(!path.exists());
+}
+
+/// Waiting batches to capacity is as full as the spool is: an alert on the ratio fires before the spool refuses.
+#[test]
+fn capacity_follows_the_room_that_is_left() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (spool, _committer) = open(scratch.path(), 4 << 20, &[key(1)]).unwrap();
+    let waiting = |records, bytes| ConsumerStatus {
+        name: Arc::from("otlp"),
+        configured: true,
+        records,
+        bytes,
+        first: None,
+        oldest: None,
+    };
+    let status = Status { bytes: 1000, limit: 4000, max_records: 50, ..spool.status() };
+    assert_eq!(status.capacity(None), 50, "as many as can be held");
+    assert_eq!(status.capacity(Some(&waiting(0, 0))), 50);
+    assert_eq!(status.capacity(Some(&waiting(10, 1000))), 40, "ten of a hundred bytes, and room for thirty");
+    assert_eq!(status.capacity(Some(&waiting(40, 1000))), 50, "never more than can be held");
+    let full = Status { bytes: 4100, ..status };
+    assert_eq!(full.capacity(Some(&waiting(10, 1000))), 10, "full");
+    assert_eq!(spool.status().max_records, Settings::new(scratch.path().to_owned(), 4 << 20).max_records);
+}

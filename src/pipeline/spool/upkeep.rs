@@ -107,12 +107,24 @@ impl Committer {
             let log = index.take_done_log();
             self.lines.done(log.iter().filter_map(|(who, first, count)| Some((index.name(*who)?, *first, *count))));
         }
+        self.tell_synced();
         let lines = std::mem::take(&mut self.lines);
         if !self.progress.wants_rewrite() && self.progress.append(&lines).is_ok() {
             return self.tell_room();
         }
         self.rewrite_progress();
         self.tell_room();
+    }
+
+    /// Says how much of the active segment was synced, so that damage in its last group is not taken for a torn tail.
+    /// Not synced itself: it outlives the process at once, the machine after the next sync.
+    fn tell_synced(&mut self) {
+        if let Some(active) = &self.active
+            && self.told != (active.number, active.written)
+        {
+            self.told = (active.number, active.written);
+            self.lines.synced(active.number, active.written);
+        }
     }
 
     fn rewrite_progress(&mut self) {
@@ -141,6 +153,9 @@ impl Committer {
         lines.mark(index.next(), self.newest.0, lowest);
         for segment in index.segments().filter(|segment| segment.closed) {
             lines.closed(segment.number, segment.len);
+        }
+        if let Some(active) = &self.active {
+            lines.synced(active.number, active.written);
         }
         for number in &self.removed {
             lines.removed(*number);

@@ -68,6 +68,35 @@ pub struct Grpc {
     pub read_header_timeout: Span,
     /// Longest time for one request to arrive.
     pub read_timeout: Span,
+    /// When quiet connections are asked for a sign of life, and closed.
+    pub keepalive: Keepalive,
+}
+
+/// When quiet connections are asked for a sign of life, and closed; the Collector's keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Keepalive {
+    /// What the server does.
+    pub server_parameters: ServerParameters,
+}
+
+/// What the server does with quiet connections.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServerParameters {
+    /// Longest rest of a connection without a request, pings answered or not; then it is closed in order (GOAWAY).
+    pub max_connection_idle: Span,
+    /// A connection that was silent for so long is pinged.
+    pub time: Span,
+    /// How long a ping may stay unanswered before the connection is closed.
+    pub timeout: Span,
+}
+
+impl Default for ServerParameters {
+    fn default() -> Self {
+        // Several times the SDKs' longest interval between exports, a minute; the Collector has no limit of its own.
+        Self { max_connection_idle: Span::seconds(300), time: Span::seconds(30), timeout: Span::seconds(20) }
+    }
 }
 
 impl Default for Grpc {
@@ -80,6 +109,7 @@ impl Default for Grpc {
             max_connections: 1024,
             read_header_timeout: Span::seconds(10),
             read_timeout: Span::seconds(60),
+            keepalive: Keepalive::default(),
         }
     }
 }
@@ -107,7 +137,7 @@ pub struct Http {
     pub read_header_timeout: Span,
     /// Longest time for one body to arrive.
     pub read_timeout: Span,
-    /// Longest rest of a connection between two requests.
+    /// Longest rest of a connection between two requests, HTTP/1.1 or HTTP/2.
     pub idle_timeout: Span,
 }
 
@@ -229,11 +259,16 @@ fn grpc_settings(grpc: &Grpc, problems: &mut Problems) -> Option<GrpcSettings> {
     let inflated = problems.size("protocols.grpc.max_recv_msg_size_mib", size);
     let wire = grpc.max_wire_size.map_or(inflated, |wire| problems.size("protocols.grpc.max_wire_size", wire.0));
     let total = problems.span("protocols.grpc.read_timeout", grpc.read_timeout);
+    let keepalive = &grpc.keepalive.server_parameters;
+    let quiet = |key: &str, span, problems: &mut Problems| {
+        problems.span(&format!("protocols.grpc.keepalive.server_parameters.{key}"), span)
+    };
     let connections = listen::Settings {
         max_connections: problems.count("protocols.grpc.max_connections", grpc.max_connections) as usize,
         max_streams: problems.count("protocols.grpc.max_concurrent_streams", grpc.max_concurrent_streams),
         first_request: problems.span("protocols.grpc.read_header_timeout", grpc.read_header_timeout),
-        ..listen::Settings::default()
+        idle: quiet("max_connection_idle", keepalive.max_connection_idle, problems),
+        ping: (quiet("time", keepalive.time, problems), quiet("timeout", keepalive.timeout, problems)),
     };
     let limits = Limits { wire, inflated, idle: BODY_IDLE.min(total), total };
     Some(GrpcSettings { endpoint: endpoint?, limits, connections })

@@ -74,7 +74,7 @@ impl HttpPort {
         let refused = |outcome: Outcome| Refusal::of(&outcome);
         let rope = intake.gather(body, &mut permit, |_| Ok(())).await.map_err(refused)?;
         let mut whole = intake.inflate(encoding, rope, permit).await.map_err(refused)?;
-        if format == Format::Json && !whole.bytes.is_empty() {
+        if format == Format::Json {
             whole = self.transcode(signal, whole).await?;
         }
         Ok((signal, format, self.port.submit(signal, whole).await?))
@@ -88,21 +88,23 @@ impl HttpPort {
         })
     }
 
-    /// JSON to protobuf. The text stays charged while both are held.
+    /// JSON to protobuf, no more of it than a request may have. The text stays charged while both are held. No text at
+    /// all is no JSON; an empty protobuf message is one.
     async fn transcode(&self, signal: Signal, text: Collected) -> Result<Collected, Refusal> {
         let Collected { bytes, mut permit } = text;
         let intake = self.port.intake();
         let refused = |outcome: Outcome| Refusal::of(&outcome);
         let size = bytes.len();
         intake.admission.charge(&mut permit, size).await.map_err(refused)?;
-        let work = move || json::decode(signal, &bytes);
+        let limit = self.port.limits.inflated;
+        let work = move || json::decode_within(signal, &bytes, limit);
         let done =
             if size <= INLINE_JSON { Some(work()) } else { blocking(&*self.port.door.tasks, "json", work).await };
         let lost = || Refusal::of(&Outcome::Retry { after: None, reason: Reason::Lost });
-        let wire = done.ok_or_else(lost)?.map_err(|error| Refusal::malformed(error.to_string()))?;
-        if wire.len() > self.port.limits.inflated {
-            return Err(Refusal::of(&Outcome::Refused { reason: Reason::TooLarge }));
-        }
+        let wire = done.ok_or_else(lost)?.map_err(|error| match error.too_large() {
+            true => Refusal::of(&Outcome::Refused { reason: Reason::TooLarge }),
+            false => Refusal::malformed(error.to_string()),
+        })?;
         let held = permit.bytes();
         intake.admission.charge(&mut permit, wire.len().saturating_sub(held)).await.map_err(refused)?;
         permit.release(permit.bytes().saturating_sub(wire.len()));

@@ -95,6 +95,7 @@ impl Meters {
             open: self.meter.gauge(&names::RECEIVER_CONNECTIONS, &labels),
             over_limit: closed("limit"),
             silent: closed("silent"),
+            idle: closed("idle"),
         }
     }
 }

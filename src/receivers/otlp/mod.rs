@@ -22,7 +22,7 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tower::util::BoxCloneSyncService;
 
-pub use config::{Config, Grpc, GrpcSettings, Http, HttpSettings, Protocols, Settings};
+pub use config::{Config, Grpc, GrpcSettings, Http, HttpSettings, Keepalive, Protocols, ServerParameters, Settings};
 
 use self::grpc::GrpcPort;
 use self::http::HttpPort;

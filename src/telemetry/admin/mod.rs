@@ -81,15 +81,14 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/", get(front))
         .route("/metrics", get(metrics))
         .route("/livez", get(livez))
-        .route("/readyz", get(readyz))
+        .route("/readyz", get(readyz).with_state(admin.health.clone()))
         .layer(middleware::from_fn_with_state(Arc::clone(&admin), guard))
         .with_state(admin)
 }
 
 /// The `health_check` extension's routes: the same answer at `/`, as the Collector's.
 pub fn health_router(health: Health) -> Router {
-    let admin = Arc::new(Admin { meter: Meter::new(), health, allowed_hosts: Vec::new() });
-    Router::new().route("/", get(readyz)).route("/livez", get(livez)).route("/readyz", get(readyz)).with_state(admin)
+    Router::new().route("/", get(readyz)).route("/livez", get(livez)).route("/readyz", get(readyz)).with_state(health)
 }
 
 async fn front(State(admin): State<Arc<Admin>>) -> Response {
@@ -107,11 +106,11 @@ async fn livez() -> &'static str {
     "ok\n"
 }
 
-async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
-    if admin.health.ready() {
+async fn readyz(State(health): State<Health>) -> Response {
+    if health.ready() {
         return "ok\n".into_response();
     }
-    let troubles = admin.health.troubles();
+    let troubles = health.troubles();
     let mut text: String = troubles.iter().map(|(part, why)| format!("{part}: {why}\n")).collect();
     if text.is_empty() {
         text.push_str("starting\n");

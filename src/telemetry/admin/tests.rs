@@ -9,7 +9,7 @@ use tower::ServiceExt;
 
 use super::super::samples::parse;
 use super::super::{Health, Meter, names};
-use super::{Admin, router};
+use super::{Admin, health_router, router};
 
 fn admin() -> (Arc<Admin>, Meter, Health) {
     let (meter, health) = (Meter::new(), Health::new());
@@ -87,4 +87,18 @@ async fn the_page_says_what_metrics_say() {
         shown += 1;
     }
     assert!(shown >= 3 && page.contains("1234") && page.contains("77") && page.contains("4096"));
+}
+
+/// The `health_check` port follows readiness at `/` and `/readyz`, under any host name, and shows nothing else.
+#[tokio::test]
+async fn the_health_port_is_readiness_alone() {
+    let health = Health::new();
+    let ask = async |path: &str| {
+        let response = health_router(health.clone()).oneshot(get(path, "probe.example")).await.expect("answer");
+        response.status()
+    };
+    assert_eq!((ask("/").await, ask("/livez").await), (StatusCode::SERVICE_UNAVAILABLE, StatusCode::OK));
+    health.set("spool", None);
+    assert_eq!((ask("/").await, ask("/readyz").await), (StatusCode::OK, StatusCode::OK));
+    assert_eq!(ask("/metrics").await, StatusCode::NOT_FOUND);
 }

@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use prost::Message;
 
 use super::super::{decode, encode};
-use super::generate;
 use crate::otlp::Signal;
+use crate::otlp::tests::strategies;
 
 fn official<M: Message + Default + serde::Serialize>(signal: Signal, message: &M) -> M {
     let json = serde_json::to_vec(message).unwrap();
@@ -22,19 +22,19 @@ proptest! {
 
     /// JSON written by the official types means the same to us: traces.
     #[test]
-    fn official_json_of_traces(message in generate::traces()) {
+    fn official_json_of_traces(message in strategies::traces()) {
         prop_assert_eq!(official::<ExportTraceServiceRequest>(Signal::Traces, &message), message);
     }
 
     /// JSON written by the official types means the same to us: logs.
     #[test]
-    fn official_json_of_logs(message in generate::logs()) {
+    fn official_json_of_logs(message in prop_oneof![4 => strategies::logs(), 1 => strategies::indexed()]) {
         prop_assert_eq!(official::<ExportLogsServiceRequest>(Signal::Logs, &message), message);
     }
 
     /// JSON written by the official types means the same to us: metrics.
     #[test]
-    fn official_json_of_metrics(message in generate::metrics()) {
+    fn official_json_of_metrics(message in strategies::metrics()) {
         prop_assert_eq!(official::<ExportMetricsServiceRequest>(Signal::Metrics, &message), message);
     }
 }

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use prost::Message;
 
 use super::super::{decode, encode};
-use super::generate;
+use crate::otlp::tests::strategies;
 use crate::otlp::{Malformed, Signal};
 
 fn json(signal: Signal, wire: &[u8]) -> Result<String, Malformed> {
@@ -171,7 +171,7 @@ proptest! {
 
     /// Traces survive the way to JSON and back; the official types read the same from it.
     #[test]
-    fn traces(message in generate::traces()) {
+    fn traces(message in strategies::traces()) {
         prop_assert_eq!(&round_trip::<ExportTraceServiceRequest>(Signal::Traces, &message), &message);
         let text = json(Signal::Traces, &message.encode_to_vec()).unwrap();
         prop_assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok());
@@ -179,19 +179,19 @@ proptest! {
 
     /// Logs survive the way to JSON and back.
     #[test]
-    fn records(message in generate::logs()) {
+    fn records(message in prop_oneof![4 => strategies::logs(), 1 => strategies::indexed()]) {
         prop_assert_eq!(&round_trip::<ExportLogsServiceRequest>(Signal::Logs, &message), &message);
     }
 
     /// Metrics survive the way to JSON and back.
     #[test]
-    fn metrics(message in generate::metrics()) {
+    fn metrics(message in strategies::metrics()) {
         prop_assert_eq!(&round_trip::<ExportMetricsServiceRequest>(Signal::Metrics, &message), &message);
     }
 
     /// Two requests' bytes in a row are one request with both, as in protobuf.
     #[test]
-    fn concatenated(first in generate::traces(), second in generate::traces()) {
+    fn concatenated(first in strategies::traces(), second in strategies::traces()) {
         let wire = [first.encode_to_vec(), second.encode_to_vec()].concat();
         let text = json(Signal::Traces, &wire).unwrap();
         let back = ExportTraceServiceRequest::decode(decode(Signal::Traces, text.as_bytes()).unwrap().as_slice()).unwrap();
@@ -201,7 +201,7 @@ proptest! {
     /// Changed bytes: never a panic, and what comes out is JSON.
     #[test]
     fn mutations(
-        message in generate::logs(),
+        message in strategies::logs(),
         edits in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>(), 0..3_u8), 1..6),
     ) {
         let mut wire = message.encode_to_vec();

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use prost::Message as _;
 
 use super::super::decode;
-use super::generate;
+use crate::otlp::tests::strategies;
 use crate::otlp::{MAX_DEPTH, Payload, Signal};
 
 fn nested(levels: usize, map: bool) -> String {
@@ -113,7 +113,7 @@ proptest! {
     /// A request with bytes changed, cut out or doubled is read or refused, never a panic; what is read is protobuf.
     #[test]
     fn mutations(
-        message in generate::traces(),
+        message in strategies::traces(),
         edits in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>(), 0..4_u8), 1..6),
     ) {
         let mut json = serde_json::to_vec(&message).unwrap();

@@ -25,6 +25,20 @@ fn the_defaults_are_the_collectors_ports_on_loopback_and_64_mib() {
     assert_eq!(settings.trust, Trust::ThirdParty);
 }
 
+/// Quiet connections have an end on both ports; the Collector's keys move it.
+#[test]
+fn rests_between_requests_have_an_end() {
+    let minutes = |n: u64| Duration::from_secs(60 * n);
+    let settings = Config::default().settings().expect("valid");
+    let (grpc, http) = (settings.grpc.expect("on").connections, settings.http.expect("on").connections);
+    assert_eq!((grpc.idle, http.idle), (minutes(5), minutes(3)));
+    let keys = r#"{"max_connection_idle": "1h", "time": "10s", "timeout": "2s"}"#;
+    let json = format!(r#"{{"protocols": {{"grpc": {{"keepalive": {{"server_parameters": {keys}}}}}}}}}"#);
+    let own = read(&json).expect("readable").settings().expect("valid").grpc.expect("on").connections;
+    assert_eq!((own.idle, own.ping), (minutes(60), (Duration::from_secs(10), Duration::from_secs(2))));
+    assert_eq!(problems(&json.replace("1h", "0s")), ["protocols.grpc.keepalive.server_parameters.max_connection_idle"]);
+}
+
 #[test]
 fn a_protocol_that_is_named_is_on_with_or_without_settings() {
     let on = |json: &str| {

@@ -58,22 +58,134 @@ async fn a_connection_over_the_cap_is_closed_and_the_others_go_on() {
     let connections = Settings { max_connections: 1, ..Settings::default() };
     let rig = Rig::with(Knobs { connections, ..Knobs::default() }).await;
     let mut first = TcpStream::connect(rig.http()).await.expect("connects");
-    first.write_all(&post_head(0, "")).await.expect("writes");
+    first.write_all(&post(b"{}", "")).await.expect("writes");
     read_head(&mut first).await;
     let mut second = TcpStream::connect(rig.http()).await.expect("connects");
     assert!(closed(&mut second).await.is_empty());
-    first.write_all(&post_head(0, "")).await.expect("still served");
+    first.write_all(&post(b"{}", "")).await.expect("still served");
     assert!(read_head(&mut first).await.starts_with("HTTP/1.1 200"));
     drop(first);
     // The slot comes back; until it does, connections are closed at once.
     loop {
         let mut third = TcpStream::connect(rig.http()).await.expect("connects");
-        if third.write_all(&post_head(0, "connection: close\r\n")).await.is_ok()
+        if third.write_all(&post(b"{}", "connection: close\r\n")).await.is_ok()
             && closed(&mut third).await.starts_with(b"HTTP/1.1 200")
         {
             break;
         }
     }
+}
+
+/// One HTTP/2 connection whose client answers pings; `window` is how much of each answer it takes.
+async fn client(at: std::net::SocketAddr, window: u32) -> Http2 {
+    let io = TokioIo::new(TcpStream::connect(at).await.expect("connects"));
+    let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+    builder.initial_stream_window_size(window).handshake(io).await.expect("handshake")
+}
+
+type Body = http_body_util::Full<bytes::Bytes>;
+type Http2 = (
+    hyper::client::conn::http2::SendRequest<Body>,
+    hyper::client::conn::http2::Connection<TokioIo<TcpStream>, Body, TokioExecutor>,
+);
+
+fn one_span() -> ::http::Request<Body> {
+    super::request(Way::Grpc, Signal::Traces, None).map(|()| super::frame(0, &span(Way::Grpc, 5)).into())
+}
+
+/// A rest between requests, short enough for a test, with pings in between.
+fn restless() -> Settings {
+    let ping = (Duration::from_millis(10), Duration::from_secs(60));
+    Settings { idle: Duration::from_millis(60), ping, ..Settings::default() }
+}
+
+fn closed_as_idle(rig: &Rig, transport: &str) -> String {
+    let name = "tollgate_receiver_connections_closed_total";
+    let line = format!(r#"{name}{{receiver="otlp/test",transport="{transport}",reason="idle"}} "#);
+    let text = rig.meter.render();
+    text.lines().find_map(|text| text.strip_prefix(&line)).unwrap_or_default().to_owned()
+}
+
+/// A client that answers pings can't hold a connection for ever, nor one that does not take its answers; it is told to
+/// go (an end without GOAWAY would be an error to it).
+#[tokio::test]
+async fn a_connection_that_rests_too_long_is_closed_in_order() {
+    let rig = Rig::with(Knobs { connections: restless(), ..Knobs::default() }).await;
+    let (mut requests, mut conn) = client(rig.grpc(), 1 << 16).await;
+    let answer = tokio::select! {
+        answer = requests.send_request(one_span()) => answer.expect("an answer"),
+        ended = &mut conn => panic!("closed before its answer: {ended:?}"),
+    };
+    drop(answer);
+    conn.await.expect("told to go");
+    assert_eq!(closed_as_idle(&rig, "grpc"), "1");
+
+    let (mut requests, mut conn) = client(rig.grpc(), 0).await;
+    let answer = tokio::select! {
+        answer = requests.send_request(one_span()) => answer.expect("the head of an answer"),
+        ended = &mut conn => panic!("closed before its answer: {ended:?}"),
+    };
+    let _ = conn.await;
+    assert_eq!(closed_as_idle(&rig, "grpc"), "2");
+    drop(answer);
+}
+
+/// A request that takes longer than any rest is no rest: others come and go idle three times in the meantime.
+#[tokio::test]
+async fn a_request_in_hand_is_no_rest() {
+    let gate = Arc::new(Semaphore::new(0));
+    let rig = Rig::with(Knobs { connections: restless(), gate: Some(Arc::clone(&gate)), ..Knobs::default() }).await;
+    let (mut requests, mut conn) = client(rig.grpc(), 1 << 16).await;
+    let others = async {
+        rig.door.arrived.acquire().await.expect("open").forget();
+        for _ in 0..3 {
+            // Refused before its body is looked at.
+            let (mut requests, conn) = client(rig.grpc(), 1 << 16).await;
+            let nothing = ::http::Request::post("http://test/x.Y/Export").header("content-type", "application/grpc");
+            let nothing = requests.send_request(nothing.body(Body::default()).expect("a request"));
+            let (_, ended) = tokio::join!(nothing, conn);
+            ended.expect("told to go");
+        }
+        assert_eq!(closed_as_idle(&rig, "grpc"), "3");
+        gate.add_permits(1);
+    };
+    let sent = requests.send_request(one_span());
+    let both = async { tokio::join!(sent, others).0 };
+    let answer = tokio::select! {
+        answer = both => answer.expect("an answer"),
+        ended = &mut conn => panic!("closed with a request in hand: {ended:?}"),
+    };
+    assert_eq!(answer.status(), 200);
+    conn.await.expect("told to go, later");
+}
+
+/// The window of streams that the server offers.
+async fn offered(at: std::net::SocketAddr) -> (TcpStream, u32) {
+    let mut socket = TcpStream::connect(at).await.expect("connects");
+    socket.write_all(H2_PREFACE).await.expect("writes");
+    let mut head = [0; 9];
+    socket.read_exact(&mut head).await.expect("a frame");
+    assert_eq!(head[3], 4, "SETTINGS come first");
+    let mut settings = vec![0; usize::from(u16::from_be_bytes([head[1], head[2]]))];
+    socket.read_exact(&mut settings).await.expect("the frame");
+    let window = settings.chunks_exact(6).find(|setting| setting[..2] == [0, 4]);
+    (socket, window.map_or(65_535, |setting| u32::from_be_bytes(setting[2..].try_into().expect("four bytes"))))
+}
+
+/// Windows are memory outside the byte budget: only some connections get wide ones, and they come back.
+#[tokio::test]
+async fn only_so_many_connections_may_send_far_ahead() {
+    let rig = Rig::new().await;
+    let mut wide = Vec::new();
+    for _ in 0..32 {
+        let (socket, window) = offered(rig.http()).await;
+        assert_eq!(window, 1 << 20);
+        wide.push(socket);
+    }
+    assert_eq!(offered(rig.http()).await.1, 65_535);
+    assert_eq!(crate::net::listen::unread_bound(1024), 32 * ((4 << 20) + (256 << 10)) + 992 * (65_535 + (16 << 10)));
+    drop(wide.pop());
+    while offered(rig.http()).await.1 != 1 << 20 {}
 }
 
 /// A POST of JSON with `length` bytes to come.
@@ -82,6 +194,11 @@ fn post_head(length: usize, more: &str) -> Vec<u8> {
         "POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n{more}\r\n"
     )
     .into_bytes()
+}
+
+/// A POST of JSON, whole.
+fn post(body: &[u8], more: &str) -> Vec<u8> {
+    [&post_head(body.len(), more), body].concat()
 }
 
 /// The head and body of one answer with a content length.

@@ -1,0 +1,24 @@
+//! **What**: what kind of volume a folder is on. **Why**: an OK promises that the spool survives; memory does not survive
+//! a restart. **Invariants**: looks only; a system that does not tell counts as fine. **Not here**: room (`pipeline/disk`).
+
+use std::path::Path;
+
+/// `f_type` of file systems that lie in memory: tmpfs, ramfs.
+const IN_MEMORY: [i128; 2] = [0x0102_1994, 0x8584_58f6];
+
+/// A warning if `directory`, or the nearest folder above it that exists, lies in memory.
+pub fn warning(directory: &Path) -> Option<String> {
+    in_memory(directory).then(|| {
+        format!(
+            "the spool's folder {} lies in memory (tmpfs): what was accepted is lost when the machine or the pod restarts",
+            directory.display()
+        )
+    })
+}
+
+fn in_memory(directory: &Path) -> bool {
+    // A relative path's last ancestor is the empty one.
+    let here = |path: &Path| if path.as_os_str().is_empty() { Path::new(".").to_owned() } else { path.to_owned() };
+    let volume = directory.ancestors().find_map(|path| rustix::fs::statfs(here(path)).ok());
+    volume.is_some_and(|volume| IN_MEMORY.contains(&i128::from(volume.f_type)))
+}

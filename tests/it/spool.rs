@@ -1,0 +1,57 @@
+//! `tollgate spool` and what `validate` says of the spool, as a user runs them.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// Exit code and stderr.
+fn tollgate(arguments: &[&str]) -> (Option<i32>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+    let output = command.args(arguments).env_clear().stdin(Stdio::null()).output().unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+/// A configuration with its spool in `directory`.
+fn config(folder: &Path, directory: &str) -> String {
+    let path = folder.join("config.yaml");
+    let text = format!(
+        "receivers: {{ otlp: }}\nexporters: {{ debug: {{ trust: internal }} }}\nspool: {{ directory: {directory} }}\n\
+         service: {{ pipelines: {{ logs: {{ receivers: [otlp], exporters: [debug] }} }} }}\n"
+    );
+    fs::write(&path, text).unwrap();
+    format!("--config={}", path.display())
+}
+
+/// Looking into a spool that is not there makes neither a folder nor a key, and says what is missing.
+#[test]
+fn looking_makes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = folder.path().join("data/spool");
+    let config = config(folder.path(), &spool.display().to_string());
+    for arguments in [&["spool", "list"][..], &["spool", "drop", "debug", "--yes"]] {
+        let (code, said) = tollgate(&[arguments, &[&config]].concat());
+        assert_eq!(code, Some(1), "{said}");
+        assert_eq!(said, format!("error: there is no spool in {}\n", spool.display()));
+        assert!(!folder.path().join("data").exists());
+    }
+    fs::create_dir_all(&spool).unwrap();
+    for arguments in [&["spool", "list"][..], &["spool", "drop", "debug", "--yes"]] {
+        let (code, said) = tollgate(&[arguments, &[&config]].concat());
+        assert_eq!(code, Some(78), "{said}");
+        assert!(said.contains("spool.key is missing"), "{said}");
+        assert_eq!(fs::read_dir(folder.path().join("data")).unwrap().count(), 1, "no key was made");
+        assert_eq!(fs::read_dir(&spool).unwrap().count(), 0);
+    }
+}
+
+/// A spool in memory keeps no promise: `validate` warns, and still says that the file is valid.
+#[test]
+fn a_spool_in_memory_is_warned_of() {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    let Some(at) = mounts.lines().find_map(|line| line.strip_prefix("tmpfs ")?.split(' ').next()) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (code, said) = tollgate(&["validate", &config(folder.path(), &format!("{at}/tollgate-not-here/spool"))]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.starts_with("warning: the spool's folder ") && said.contains("in memory"), "{said}");
+    assert!(!Path::new(at).join("tollgate-not-here").exists());
+}
