@@ -77,7 +77,7 @@ def records_of(rows, items, patterns, failed_are_silent=False):
         rest_by_name.setdefault((entry[2], entry[3]["scope"]), []).append(entry)
     for (signal, scope), entries in rest_by_name.items():
         open_ = [i for i in range(len(rows)) if not any(e[2] == signal and e[3]["scope"] == scope for e in found[i])]
-        if failed_are_silent:
+        if failed_are_silent and len(open_) != len(entries):
             open_ = [i for i in open_ if "error" not in rows[i]]
         if len(open_) == len(entries):
             for i, entry in zip(open_, entries):

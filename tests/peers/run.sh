@@ -21,7 +21,10 @@ debian() { # COMMAND PACKAGE: from Debian, if it is not there
 debian age age
 debian zstd zstd
 case $part in
-  sdk) "$here/sdk/install.sh" >/dev/null ;;
+  sdk)
+    "$here/sdk/install.sh" >/dev/null
+    [ "${1:-}" != go ] || "$here/sdk/install.sh" go >/dev/null
+    ;;
   *) "$here/sdk/install.sh" python >/dev/null ;;
 esac
 case $part in

@@ -14,6 +14,9 @@ COUNT = 60
 def sender(name, gateway, *extra):
     if name == "js-json":
         command = ["node", os.path.join(CACHE, "js", "send.mjs"), "--endpoint", f"http://127.0.0.1:{gateway.http}"]
+    elif name.startswith("go-"):
+        port = gateway.grpc if name == "go-grpc" else gateway.http
+        command = [os.path.join(CACHE, "go", "send"), "--protocol", name[3:], "--endpoint", f"http://127.0.0.1:{port}"]
     else:
         port = gateway.grpc if name == "py-grpc" else gateway.http
         command = [sys.executable, os.path.join(HERE, "sdk", "send.py"), "--protocol", "grpc" if name == "py-grpc" else "http",
@@ -31,7 +34,10 @@ def main():
     sink = Sink(os.path.join(work, "sink"))
     gateway = Gateway(work, outlets(sink)).start()
     sent = []
-    for name, extra in (("py-grpc", ["--compression", "gzip"]), ("py-http", []), ("js-json", ["--compression", "gzip"])):
+    senders = [("py-grpc", ["--compression", "gzip"]), ("py-http", []), ("js-json", ["--compression", "gzip"])]
+    if "go" in sys.argv[1:]:
+        senders += [("go-grpc", []), ("go-http", ["--compression", "gzip"])]
+    for name, extra in senders:
         sent += sender(name, gateway, *extra)
     wanted = {line["id"] for line in sent}
     until("everything delivered", lambda: gateway.drained(), 60)
@@ -64,5 +70,5 @@ def main():
 
 
 if __name__ == "__main__":
-    say("sdk: official Python (gRPC, HTTP/protobuf) and JavaScript (HTTP/JSON) SDKs")
+    say("sdk: official Python (gRPC, HTTP/protobuf) and JavaScript (HTTP/JSON) SDKs, and with `go` Go's (gRPC, HTTP/protobuf)")
     main()
