@@ -24,6 +24,7 @@ pub(super) fn settle(payload: &Payload, entries: &mut [Entry<'_>]) {
         let spans = Spans::new(payload, nodes.iter().copied());
         leaves(payload, entries, &nodes, &spans);
         wrappers(payload, entries, &spans);
+        asides(payload, entries);
         inherit(payload, entries, &nodes, &spans);
     }
     turn_ends(payload, entries);
@@ -70,6 +71,42 @@ fn wrappers(payload: &Payload, entries: &mut [Entry<'_>], spans: &Spans<'_>) {
         if outputs.contains(&facts.usage.output) || facts.usage.output == Some(sum) {
             facts.call = Call::ModelCopy;
             facts.billable = false;
+        }
+    }
+}
+
+/// A vendor's SDK may trace a call in a trace of its own (callbacks carry no context). An instrumentation's call that has no
+/// id of the vendor's, spans it in time and says the same of model and tokens is that call.
+fn asides(payload: &Payload, entries: &mut [Entry<'_>]) {
+    type Said<'a> = (Option<&'a str>, Option<u64>, Option<u64>, Option<u64>);
+    fn said(facts: &ItemFacts) -> Said<'_> {
+        let usage = &facts.usage;
+        (facts.request_model.as_deref(), usage.input, usage.output, usage.cache_read)
+    }
+    let time = |facts: &ItemFacts| (payload.time(facts.node), payload.end_time(facts.node));
+    let calls = || entries.iter().filter(|entry| entry.facts.call == Call::Model);
+    let mut inner: HashMap<Said<'_>, Vec<(u64, u64)>> = HashMap::new();
+    for entry in calls().filter(|entry| entry.facts.inner) {
+        inner.entry(said(&entry.facts)).or_default().push(time(&entry.facts));
+    }
+    let mut copies = Vec::new();
+    for (at, entry) in entries.iter().enumerate() {
+        let facts = &entry.facts;
+        if facts.call != Call::Model || facts.inner || facts.response_id.is_some() || inner.is_empty() {
+            continue;
+        }
+        let (start, end) = time(facts);
+        let Some(times) = inner.get_mut(&said(facts)) else { continue };
+        // each of the vendor's calls is one of theirs
+        if let Some(found) = times.iter().position(|(first, last)| start <= *first && *last <= end) {
+            times.swap_remove(found);
+            copies.push(at);
+        }
+    }
+    for at in copies {
+        if let Some(entry) = entries.get_mut(at) {
+            entry.facts.call = Call::ModelCopy;
+            entry.facts.billable = false;
         }
     }
 }

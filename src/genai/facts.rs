@@ -292,6 +292,10 @@ pub struct ItemFacts {
     pub status: Option<u16>,
     /// A permission's outcome as sent (`accept`, `reject`, `denied` …).
     pub decision: Option<String>,
+    /// Trace id as an attribute or a body's entry tells it, as sent.
+    pub trace: Option<String>,
+    /// Span id, likewise.
+    pub span: Option<String>,
     /// Numbers and ids taken out of content, with the attributes they are written to.
     pub extracted: Vec<(&'static str, serde_json::Value)>,
     /// Content to be stripped, in order of nodes and attributes. Places on a shared node (resource, scope) stand in the

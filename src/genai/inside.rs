@@ -10,6 +10,8 @@ use super::pattern::Pattern;
 
 /// Longest text that is looked into, bytes.
 const BYTES: usize = 1 << 20;
+/// Elements of a list that are looked at.
+const ELEMENTS: usize = 64;
 /// Deepest nesting of a Python text.
 const DEPTH: usize = 32;
 
@@ -29,10 +31,14 @@ pub(super) fn parse(value: Value<'_>) -> Option<Json> {
 /// What stands at `path`: of the keys that fit a step the first with a scalar or with the rest of the path below it.
 pub(super) fn at<'j>(json: &'j Json, path: &[Pattern]) -> Option<&'j Json> {
     let Some((step, rest)) = path.split_first() else { return Some(json).filter(|json| is_scalar(json)) };
-    let map = json.as_object()?;
-    match step.literal() {
-        Some(key) => at(map.get(key)?, rest),
-        None => map.iter().filter(|(key, _)| step.matches(key)).find_map(|(_, below)| at(below, rest)),
+    match (json, step.literal()) {
+        (Json::Object(map), Some(key)) => at(map.get(key)?, rest),
+        (Json::Object(map), None) => {
+            map.iter().filter(|(key, _)| step.matches(key)).find_map(|(_, below)| at(below, rest))
+        }
+        // a star stands for any element too
+        (Json::Array(list), None) => list.iter().take(ELEMENTS).find_map(|below| at(below, rest)),
+        _ => None,
     }
 }
 

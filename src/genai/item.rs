@@ -283,7 +283,13 @@ impl<'v, 'p> Reader<'v, 'p> {
 
     /// A text that can be a label: at most 256 bytes, on one line.
     pub(super) fn label(&self, sources: &SourceList) -> Option<String> {
-        self.text(sources)
+        self.label_of(sources.iter())
+    }
+
+    /// The same of these sources.
+    pub(super) fn label_of<'s>(&self, mut sources: impl Iterator<Item = &'s Source>) -> Option<String> {
+        sources
+            .find_map(|source| self.text_at(source))
             .map(|text| text.trim().to_owned())
             .filter(|text| !text.is_empty() && text.len() <= 2 * NAME_BYTES && !text.contains(['\n', '\r']))
     }

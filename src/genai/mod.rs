@@ -15,6 +15,7 @@ mod keys;
 mod named;
 mod pattern;
 mod read;
+mod required;
 mod schema;
 mod shape;
 mod sources;
@@ -40,8 +41,9 @@ pub use facts::{
 };
 pub use item::carried_id;
 pub use keys::Role;
+pub use required::missing;
 pub use vaulted::Vaulted;
-pub use vocabulary::{Vocabulary, VocabularyError};
+pub use vocabulary::{Fact, Vocabulary, VocabularyError};
 
 /// Reads a payload. Linear in its size.
 pub fn facts(vocabulary: &Vocabulary, payload: &Payload) -> Facts {

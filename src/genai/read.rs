@@ -50,6 +50,8 @@ fn blank(node: Node) -> ItemFacts {
         sub_agent: None,
         turn: None,
         iteration: None,
+        trace: None,
+        span: None,
         user: None,
         tenant: None,
         feature: None,
@@ -87,6 +89,8 @@ fn identity(reader: &Reader<'_, '_>, sources: &Sources, facts: &mut ItemFacts) {
     facts.tenant = reader.text_anywhere(&sources.tenant);
     facts.feature = reader.text_anywhere(&sources.feature);
     facts.actor = reader.text_anywhere(&sources.actor);
+    facts.trace = reader.text(&sources.trace);
+    facts.span = reader.text(&sources.span);
     facts.iteration = match reader.count(&sources.iteration) {
         Count::Is(number) => i64::try_from(number).ok(),
         Count::Bad | Count::Absent => None,
@@ -103,18 +107,22 @@ fn call(reader: &Reader<'_, '_>, dialect: &Dialect, facts: &mut ItemFacts) {
     facts.usage = usage(reader, &dialect.usage);
     facts.request_model = reader.label(&sources.request_model);
     facts.response_model = reader.label(&sources.response_model);
-    facts.response_id = reader.text(&sources.response_id);
     facts.provider = provider(reader, dialect);
-    facts.tool = reader.label(&sources.tool);
+    facts.tool = reader.label_of(sources.tool.iter().filter(|source| source.slot != reader.vocabulary.span_name));
     facts.tool_call = reader.text(&sources.tool_call);
     let rule = dialect.calls.iter().find(|rule| holds(rule, reader, event, facts));
     if let Some(rule) = rule {
         settle(reader, rule, facts);
     }
-    if matches!(facts.call, Call::Model | Call::ModelCopy | Call::Agent) {
-        facts.tool = None; // what the dialect's key names there is the agent or workflow
+    match facts.call {
+        // what the dialect's key names there is the agent or workflow
+        Call::Model | Call::ModelCopy | Call::Agent => facts.tool = None,
+        Call::Tool => facts.tool = facts.tool.take().or_else(|| reader.label_of(sources.tool.iter())),
+        _ => {}
     }
     if matches!(facts.call, Call::Model | Call::ModelCopy) || facts.billable {
+        facts.response_id = reader.text(&sources.response_id);
+        windows(reader, &dialect.usage, &mut facts.usage);
         facts.context = context(reader, sources);
         facts.reported_cost = reader.label(&sources.cost).filter(|text| is_decimal(text));
         let usage = &dialect.usage;
@@ -127,6 +135,10 @@ fn call(reader: &Reader<'_, '_>, dialect: &Dialect, facts: &mut ItemFacts) {
         facts.input_includes_cached = usage.includes_cached(emitter);
         facts.output_includes_reasoning = usage.includes_reasoning(emitter);
         facts.total_by_provider = usage.total_by_provider;
+        if let Some(reasoning) = usage.hidden_reasoning(&facts.usage, facts.provider.as_deref()) {
+            facts.usage.reasoning = Some(reasoning);
+            facts.output_includes_reasoning = false;
+        }
         facts.call_key = call_key(reader, facts);
     }
     if facts.operation.is_none() {
@@ -195,26 +207,45 @@ fn provider(reader: &Reader<'_, '_>, dialect: &Dialect) -> Option<String> {
     if told { None } else { dialect.default_provider.clone() }
 }
 
-fn usage(reader: &Reader<'_, '_>, sources: &UsageSources) -> Usage {
-    let (mut bad, mut conflict) = (false, false);
-    let mut read = |list: &SourceList| match reader.count(list) {
+/// What is wrong with the counts of an item.
+#[derive(Default)]
+struct Faults {
+    bad: bool,
+    conflict: bool,
+}
+
+fn number(reader: &Reader<'_, '_>, list: &SourceList, faults: &mut Faults) -> Option<u64> {
+    match reader.count(list) {
         Count::Is(number) => {
-            conflict |= list.len() > 1 && reader.contradicts(list, number);
+            faults.conflict |= list.len() > 1 && reader.contradicts(list, number);
             Some(number)
         }
         Count::Absent => None,
         Count::Bad => {
-            bad = true;
+            faults.bad = true;
             None
         }
-    };
+    }
+}
+
+/// How long what was written to a cache stays there: often told only inside content, so looked up for calls alone.
+fn windows(reader: &Reader<'_, '_>, sources: &UsageSources, usage: &mut Usage) {
+    let mut faults = Faults { bad: usage.bad, conflict: usage.conflict };
+    usage.cache_write_5m = number(reader, &sources.cache_write_5m, &mut faults);
+    usage.cache_write_1h = number(reader, &sources.cache_write_1h, &mut faults);
+    (usage.bad, usage.conflict) = (faults.bad, faults.conflict);
+}
+
+fn usage(reader: &Reader<'_, '_>, sources: &UsageSources) -> Usage {
+    let mut faults = Faults::default();
+    let mut read = |list: &SourceList| number(reader, list, &mut faults);
     let usage = Usage {
         input: read(&sources.input),
         output: read(&sources.output),
         cache_read: read(&sources.cache_read),
         cache_write: read(&sources.cache_write),
-        cache_write_5m: read(&sources.cache_write_5m),
-        cache_write_1h: read(&sources.cache_write_1h),
+        cache_write_5m: None,
+        cache_write_1h: None,
         reasoning: read(&sources.reasoning),
         total: read(&sources.total),
         input_audio: read(&sources.input_audio),
@@ -225,7 +256,7 @@ fn usage(reader: &Reader<'_, '_>, sources: &UsageSources) -> Usage {
         input_video: read(&sources.input_video),
         ..Usage::default()
     };
-    Usage { bad, conflict, ..usage }
+    Usage { bad: faults.bad, conflict: faults.conflict, ..usage }
 }
 
 fn context(reader: &Reader<'_, '_>, sources: &Sources) -> Option<Box<PriceContext>> {

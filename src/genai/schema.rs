@@ -121,6 +121,9 @@ pub(super) struct Fields {
     pub(super) sub_agent: List,
     pub(super) turn: List,
     pub(super) iteration: List,
+    /// Trace and span id of a record that has none of its own.
+    pub(super) trace: List,
+    pub(super) span: List,
     pub(super) user: List,
     pub(super) tenant: List,
     pub(super) feature: List,
@@ -174,6 +177,8 @@ pub(super) struct UsageKeys {
     /// Tried in order before `output_includes_reasoning`.
     pub(super) reasoning_inclusion: Vec<Inclusion>,
     pub(super) total_by_provider: bool,
+    /// Of these providers (a pattern), what the total holds beyond input and output is reasoning that nothing else tells.
+    pub(super) reasoning_in_total: Option<String>,
 }
 
 /// An exception to `input_includes_cached`; all that is given must match.
@@ -194,7 +199,9 @@ pub(super) struct Inclusion {
     /// None of these is.
     #[serde(default)]
     pub(super) lacks: List,
-    pub(super) value: bool,
+    /// Absent = not known: the numbers and the provider decide.
+    #[serde(default)]
+    pub(super) value: Option<bool>,
 }
 
 /// One way to recognise a dialect: all that is given must hold.

@@ -2,6 +2,7 @@
 //! that is there wins. Who an item belongs to is looked up in the dialect's list, then in the list for all; what it cost
 //! only in the dialect's own list where it has one, since a foreign key may mean another number.
 
+use super::facts::Usage;
 use super::keys::Slot;
 use super::pattern::Pattern;
 use super::schema::{self, Fields, UsageKeys};
@@ -26,6 +27,13 @@ impl Source {
         let (key, path) = place.split_once('#').unwrap_or((place, ""));
         let json = path.split('.').filter(|step| !step.is_empty()).map(Pattern::new).collect();
         Self { slot: compiler.slot(key), on_resource, text, json }
+    }
+}
+
+impl Source {
+    /// Whether it is an attribute of the item, whole.
+    pub(super) fn is_plain(&self) -> bool {
+        !self.on_resource && !self.text && self.json.is_empty()
     }
 }
 
@@ -62,7 +70,7 @@ macro_rules! sources {
 }
 
 sources! {
-    all: session turn iteration user tenant feature actor tool tool_call finish success error status decision
+    all: session turn iteration trace span user tenant feature actor tool tool_call finish success error status decision
         service_tier speed inference_geo server_address web_searches file_searches;
     own: run sub_agent operation provider request_model response_model response_id cost;
 }
@@ -84,6 +92,7 @@ pub(super) struct UsageSources {
     pub(super) output_image: SourceList,
     pub(super) input_video: SourceList,
     pub(super) total_by_provider: bool,
+    reasoning_in_total: Option<Pattern>,
     includes_cached: Option<bool>,
     inclusion: Vec<Inclusion>,
     includes_reasoning: bool,
@@ -96,7 +105,7 @@ struct Inclusion {
     provider: Option<Pattern>,
     has: u128,
     lacks: u128,
-    value: bool,
+    value: Option<bool>,
 }
 
 /// Who sent a call, for the rules of inclusion.
@@ -131,8 +140,9 @@ impl Inclusion {
     }
 }
 
-fn first_fit(rules: &[Inclusion], emitter: Emitter<'_>) -> Option<bool> {
-    rules.iter().find(|rule| rule.fits(emitter)).map(|rule| rule.value)
+/// What the first rule that fits says, else `default`.
+fn first_fit(rules: &[Inclusion], emitter: Emitter<'_>, default: Option<bool>) -> Option<bool> {
+    rules.iter().find(|rule| rule.fits(emitter)).map_or(default, |rule| rule.value)
 }
 
 impl UsageSources {
@@ -158,17 +168,26 @@ impl UsageSources {
             output_image: list(compiler, &keys.output_image),
             input_video: list(compiler, &keys.input_video),
             total_by_provider: keys.total_by_provider,
+            reasoning_in_total: keys.reasoning_in_total.as_deref().map(Pattern::new),
             includes_cached: keys.input_includes_cached,
         }
     }
 
     /// Whether reported input includes the cached tokens; None when the emitter passes on what the vendor said.
     pub(super) fn includes_cached(&self, emitter: Emitter<'_>) -> Option<bool> {
-        first_fit(&self.inclusion, emitter).or(self.includes_cached)
+        first_fit(&self.inclusion, emitter, self.includes_cached)
+    }
+
+    /// Reasoning that only the total tells of.
+    pub(super) fn hidden_reasoning(&self, usage: &Usage, provider: Option<&str>) -> Option<u64> {
+        let fits = self.reasoning_in_total.as_ref().zip(provider).is_some_and(|(pattern, name)| pattern.matches(name));
+        let (input, output, total) = (usage.input?, usage.output?, usage.total?);
+        let rest = total.checked_sub(input)?.checked_sub(output)?;
+        (fits && usage.reasoning.is_none() && rest > 0).then_some(rest)
     }
 
     /// Whether reported output includes reasoning.
     pub(super) fn includes_reasoning(&self, emitter: Emitter<'_>) -> bool {
-        first_fit(&self.reasoning_inclusion, emitter).unwrap_or(self.includes_reasoning)
+        first_fit(&self.reasoning_inclusion, emitter, None).unwrap_or(self.includes_reasoning)
     }
 }

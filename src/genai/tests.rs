@@ -1,7 +1,10 @@
 //! The vocabulary: patterns, shapes, and every case of `tests/cases/dialects`.
 
+mod docs;
+
 use super::pattern::{Names, Pattern, PatternMap};
 use super::shape::{is_label, version_fits};
+use super::usage::split;
 use super::{ContentAt, ContentPlace, ItemFacts, Role, Usage, Vocabulary};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -215,10 +218,44 @@ fn show(payload: &Payload, item: &ItemFacts) -> Json {
         "includes_cached": item.input_includes_cached, "includes_reasoning": item.output_includes_reasoning,
         "context": [context.service_tier, context.speed, context.inference_geo, context.server_address],
         "usage": show_usage(&item.usage),
+        "buckets": buckets(item),
         "content": item.content.iter().map(|place| place_text(payload, place)).collect::<Vec<_>>(),
     });
     out.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     out
+}
+
+fn buckets(item: &ItemFacts) -> Json {
+    split(item).map_or(Json::Null, |split| {
+        json!({"input": split.input, "cache_read": split.cache_read, "cache_write": split.writes(), "output": split.output})
+    })
+}
+
+/// The survey's vectors: what is billable sums to these tokens and, at given prices, to this amount, to the last digit.
+#[test]
+fn vectors() {
+    let vocabulary = builtin();
+    let mut amounts = 0;
+    for (name, case) in request::cases("tests/cases/dialects").iter().filter(|(_, case)| case["total"].is_object()) {
+        let payload = request::payload(case);
+        let facts = super::facts(&vocabulary, &payload);
+        let all =
+            facts.items.iter().filter(|item| item.billable).map(|item| split(item).unwrap());
+        let sum = all.fold([0; 4], |sum, one| {
+            [sum[0] + one.input, sum[1] + one.output, sum[2] + one.cache_read, sum[3] + one.writes()]
+        });
+        let total = &case["total"];
+        assert_eq!((json!(sum[0]), json!(sum[1])), (total["uncached"].clone(), total["output"].clone()), "{name}");
+        if let Some(usd) = total["usd"].as_str() {
+            // in 1e-8 USD: 3, 15, 0.30 and 3.75 USD per million
+            let exact = sum[0] * 300 + sum[1] * 1500 + sum[2] * 30 + sum[3] * 375;
+            let decimals = usd.split_once('.').unwrap().1;
+            let wanted: u64 = format!("{decimals:0<8}").parse().unwrap();
+            assert_eq!(exact, wanted, "{name}");
+            amounts += 1;
+        }
+    }
+    assert!(amounts >= 4);
 }
 
 fn show_usage(usage: &Usage) -> Json {

@@ -40,6 +40,8 @@ pub struct Vocabulary {
     pub(super) providers: HashMap<String, String>,
     pub(super) frameworks: HashSet<String>,
     pub(super) operations: HashMap<String, String>,
+    /// The keys behind the slots.
+    slot_keys: Vec<Box<str>>,
     /// Attribute keys under which sessions, turns, users and tenants are named.
     identity_keys: HashSet<String>,
     version: String,
@@ -132,6 +134,32 @@ impl Vocabulary {
         self.identity_keys.contains(key)
     }
 
+    /// The plain attribute keys under which a dialect tells a fact (places inside content and on resources left out).
+    pub fn originals(&self, dialect: &str, fact: Fact) -> Vec<&str> {
+        let dialect = self.dialects.iter().find(|known| known.name == dialect);
+        let sources = dialect.map(|dialect| {
+            let (fields, usage) = (&dialect.sources, &dialect.usage);
+            match fact {
+                Fact::Session => &fields.session,
+                Fact::Operation => &fields.operation,
+                Fact::Provider => &fields.provider,
+                Fact::RequestModel => &fields.request_model,
+                Fact::ResponseModel => &fields.response_model,
+                Fact::ResponseId => &fields.response_id,
+                Fact::Tool => &fields.tool,
+                Fact::ToolCall => &fields.tool_call,
+                Fact::Finish => &fields.finish,
+                Fact::Input => &usage.input,
+                Fact::Output => &usage.output,
+                Fact::CacheRead => &usage.cache_read,
+                Fact::CacheWrite => &usage.cache_write,
+                Fact::Reasoning => &usage.reasoning,
+            }
+        });
+        let plain = sources.into_iter().flatten().filter(|source| source.is_plain());
+        plain.filter_map(|source| self.slot_keys.get(source.slot as usize).map(|key| &**key)).collect()
+    }
+
     /// Names of the dialects, most specific first.
     pub fn dialects(&self) -> impl Iterator<Item = &'static str> + '_ {
         self.dialects.iter().map(|dialect| dialect.name)
@@ -143,8 +171,57 @@ impl Vocabulary {
         if lower.is_empty() || self.frameworks.contains(&lower) {
             return None;
         }
-        Some(self.providers.get(&lower).cloned().unwrap_or(lower))
+        // the AI SDK names the kind of model too: `openai.embedding`
+        let stem = lower.rsplit_once('.').map_or("", |(stem, _)| stem);
+        let known = self.providers.get(&lower).or_else(|| self.providers.get(stem));
+        Some(known.cloned().unwrap_or(lower))
     }
+}
+
+/// A fact that today's conventions have a name for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the names are those of `ItemFacts`")]
+pub enum Fact {
+    Session,
+    Operation,
+    Provider,
+    RequestModel,
+    ResponseModel,
+    ResponseId,
+    Tool,
+    ToolCall,
+    Finish,
+    Input,
+    Output,
+    CacheRead,
+    CacheWrite,
+    Reasoning,
+}
+
+impl Fact {
+    /// Every one.
+    pub const ALL: [Self; 14] = [
+        Self::Session,
+        Self::Operation,
+        Self::Provider,
+        Self::RequestModel,
+        Self::ResponseModel,
+        Self::ResponseId,
+        Self::Tool,
+        Self::ToolCall,
+        Self::Finish,
+        Self::Input,
+        Self::Output,
+        Self::CacheRead,
+        Self::CacheWrite,
+        Self::Reasoning,
+    ];
+}
+
+fn slot_keys(slots: &HashMap<String, Slot>) -> Vec<Box<str>> {
+    let mut keys: Vec<(Slot, &String)> = slots.iter().map(|(key, slot)| (*slot, key)).collect();
+    keys.sort_unstable();
+    keys.into_iter().map(|(_, key)| key.as_str().into()).collect()
 }
 
 /// What tollgate stamps with ids of clients.
@@ -210,6 +287,7 @@ impl<'d> Compiler<'d> {
         let lower = |text: &String| text.to_lowercase();
         Ok(Vocabulary {
             slots: self.slots.len(),
+            slot_keys: slot_keys(&self.slots),
             keys: Keys::new(self.facts),
             event_name,
             operation_name,

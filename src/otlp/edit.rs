@@ -218,6 +218,20 @@ impl Payload {
         }
     }
 
+    /// Gives a log record the ids of its trace and span; None leaves the one there is.
+    pub fn set_ids(&mut self, node: Node, trace: Option<[u8; 16]>, span: Option<[u8; 8]>) {
+        let record = *self.index.node(node.0);
+        if record.kind != NodeKind::LogRecord || record.dead {
+            return;
+        }
+        if let Some(id) = trace {
+            self.set_field(node, Slot::TraceId, record.frame, 9, Some(&id));
+        }
+        if let Some(id) = span {
+            self.set_field(node, Slot::SpanId, record.frame, 10, Some(&id));
+        }
+    }
+
     /// Removes a log record's body.
     pub fn remove_body(&mut self, node: Node) {
         self.set_field(node, Slot::Body, NONE, 5, None);

@@ -221,6 +221,8 @@ metrics_table! {
     // --- normalize, vocabulary ---
     /// Items by the dialect they were recognised as (labels: dialect, signal).
     DIALECT_ITEMS = "tollgate_dialect_items_total", Kind::Counter;
+    /// Attributes that the conventions require and no key of the item tells (labels: dialect, attribute).
+    MISSING_ATTRIBUTES = "tollgate_missing_attributes_total", Kind::Counter;
     /// Attributes that only tollgate may set and that clients sent; they were removed (label: processor).
     CLIENT_STAMPS = "tollgate_client_stamps_removed_total", Kind::Counter;
 

@@ -4,6 +4,8 @@
 
 mod config;
 mod demo;
+mod gateway;
 mod leak;
 mod spool;
+mod panels;
 mod tidy;

@@ -79,6 +79,129 @@ fn golden_cases() {
     assert!(compared > 20, "{compared}");
 }
 
+fn with(config: &str) -> Normalize {
+    let config: Config = serde_json::from_str(config).unwrap();
+    let vocabulary = Arc::new(Vocabulary::builtin().unwrap_or_else(|error| panic!("{}", error.0)));
+    Normalize::new("normalize".into(), &config.settings().unwrap(), vocabulary, &Meter::new())
+}
+
+fn written(processor: &Normalize, case: &Json) -> Map<String, Json> {
+    let mut batch = batch(request::payload(case), Trust::ThirdParty);
+    processor.process(&mut batch).unwrap();
+    let after = out(&batch);
+    attributes(&after, after.items().next().unwrap())
+}
+
+fn hooks_call() -> Json {
+    json!({"scope": {"name": "claude_code_hooks"}, "items": [{"name": "claude_code.llm_call", "trace": 1, "span": 1,
+        "attributes": {"session.id": "s1", "gen_ai.system": "anthropic", "gen_ai.request.model": "claude-sonnet-4-5",
+        "agent.stop_reason": "end_turn", "gen_ai.usage.input_tokens": 10, "gen_ai.usage.output_tokens": 200,
+        "gen_ai.usage.cache_read_tokens": 9000, "gen_ai.usage.cache_creation_tokens": 500}}]})
+}
+
+/// Each version of the conventions gets its own names, and nothing that came is lost.
+#[test]
+fn names_by_version() {
+    let key = |config: &str, key: &str| written(&with(config), &hooks_call()).get(key).cloned();
+    let (read, created) = ("gen_ai.usage.cache_read.input_tokens", "gen_ai.usage.cache_creation.input_tokens");
+    for (config, provider, read_tokens, created_tokens, newest) in [
+        (r#"{"semconv":"1.36"}"#, None, None, None, None),
+        (r#"{"semconv":"1.37"}"#, Some(json!("anthropic")), None, None, None),
+        (r#"{"semconv":"1.40"}"#, Some(json!("anthropic")), Some(json!(9000)), Some(json!(500)), None),
+        ("{}", Some(json!("anthropic")), Some(json!(9000)), Some(json!(500)), None),
+        (r#"{"semconv":"development"}"#, Some(json!("anthropic")), Some(json!(9000)), None, Some(json!(500))),
+    ] {
+        assert_eq!(key(config, "gen_ai.provider.name"), provider, "{config}");
+        assert_eq!(key(config, read), read_tokens, "{config}");
+        assert_eq!(key(config, created), created_tokens, "{config}");
+        assert_eq!(key(config, "gen_ai.usage.cache_write.input_tokens"), newest, "{config}");
+        for (kept, value) in [
+            ("gen_ai.system", json!("anthropic")),
+            ("gen_ai.usage.cache_read_tokens", json!(9000)),
+            ("agent.stop_reason", json!("end_turn")),
+        ] {
+            assert_eq!(key(config, kept), Some(value), "{config} {kept}");
+        }
+    }
+}
+
+/// Without originals, only today's names stay, with today's meaning, and what boards of old read.
+#[test]
+fn originals_go_if_asked() {
+    let after = written(&with(r#"{"drop_originals":true}"#), &hooks_call());
+    for gone in ["gen_ai.usage.cache_read_tokens", "gen_ai.usage.cache_creation_tokens", "agent.stop_reason"] {
+        assert!(!after.contains_key(gone), "{gone}");
+    }
+    for (key, value) in [
+        ("gen_ai.usage.input_tokens", json!(9510)),
+        ("gen_ai.usage.cache_read.input_tokens", json!(9000)),
+        ("gen_ai.response.finish_reasons", json!(["end_turn"])),
+        ("gen_ai.system", json!("anthropic")),
+        ("gen_ai.provider.name", json!("anthropic")),
+        ("session.id", json!("s1")),
+        ("gen_ai.conversation.id", json!("s1")),
+    ] {
+        assert_eq!(after.get(key), Some(&value), "{key}");
+    }
+}
+
+/// Ids of trace and span that stand in attributes or a body only fill the record's own fields, if they are ids.
+#[test]
+fn ids_fill_the_records_own_fields() {
+    let (trace, span) = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7");
+    let body = json!({"event": "agent_decision", "session_id": "s", "action_type": "call", "trace_id": trace, "span_id": span});
+    let parent = format!("00-{trace}-{span}-01");
+    let cases = [
+        (json!({"body": "agent_decision", "attributes": {"trace_id": trace, "span_id": span}}), true),
+        (json!({"body": body}), true),
+        (json!({"body": body.to_string()}), true),
+        (json!({"body": "agent_decision", "attributes": {"traceparent": parent}}), true),
+        (
+            json!({"body": "agent_decision", "attributes": {"trace_id": "4bf92f35-77b3-4da6-a3ce-929d0e0e4736", "span_id": span}}),
+            true,
+        ),
+        (json!({"body": "agent_decision", "attributes": {"trace_id": "no id", "span_id": "0000000000000000"}}), false),
+        (json!({"body": "ordinary", "attributes": {"trace_id": trace, "span_id": span}}), false),
+    ];
+    for (item, filled) in cases {
+        let mut batch = batch(request::payload(&json!({"signal": "logs", "items": [item]})), Trust::ThirdParty);
+        build(&Meter::new()).process(&mut batch).unwrap();
+        let after = out(&batch);
+        let node = after.items().next().unwrap();
+        let ids = (crate::hex::encode(after.trace_id(node)), crate::hex::encode(after.span_id(node)));
+        let expected = if filled { (trace, span) } else { ("", "") };
+        assert_eq!((ids.0.as_str(), ids.1.as_str()), expected, "{item}");
+    }
+    let own = json!({"signal": "logs", "items": [{"body": "agent_decision", "trace": 7, "span": 8, "attributes": {"trace_id": trace}}]});
+    let mut batch = batch(request::payload(&own), Trust::ThirdParty);
+    build(&Meter::new()).process(&mut batch).unwrap();
+    let after = out(&batch);
+    assert!(crate::hex::encode(after.trace_id(after.items().next().unwrap())).ends_with('7'));
+}
+
+/// What the conventions require and nothing tells is counted after the commit, by dialect and attribute.
+#[test]
+fn missing_attributes_are_counted() {
+    let meter = Meter::new();
+    let processor = build(&meter);
+    let case = json!({"items": [
+        {"name": "model", "trace": 1, "span": 1, "attributes": {"input_tokens": 1, "output_tokens": 1, "model": "m"}},
+        {"name": "execute_tool", "trace": 1, "span": 2, "status": "error", "attributes": {"gen_ai.operation.name": "execute_tool"}},
+    ]});
+    let mut batch = batch(request::payload(&case), Trust::ThirdParty);
+    processor.process(&mut batch).unwrap();
+    processor.apply(&batch.effects[0]);
+    let text = meter.render();
+    for (attribute, dialect) in [
+        ("gen_ai.provider.name", "plain-vocabulary"),
+        ("gen_ai.tool.name", "otel-semconv-1.28-1.36"),
+        ("error.type", "otel-semconv-1.28-1.36"),
+    ] {
+        let line = format!("tollgate_missing_attributes_total{{dialect=\"{dialect}\",attribute=\"{attribute}\"}} 1");
+        assert!(text.contains(&line), "{line}\n{text}");
+    }
+}
+
 /// A client can't stamp what only tollgate may; an upstream tollgate can.
 #[test]
 fn stamps_of_clients_are_removed() {

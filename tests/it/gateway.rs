@@ -1,0 +1,90 @@
+//! A whole gateway in the test's process: requests in, what a third party gets out.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
+
+use tollgate::app::build::Seams;
+use tollgate::app::{App, assemble, resolve};
+use tollgate::clock::SystemClock;
+use tollgate::config::env::Lookup;
+use tollgate::otlp::{Signal, json};
+use tollgate::pipeline::RealDisk;
+use tollgate::rng::SystemRng;
+use tollgate::telemetry::{Health, Meter};
+
+struct Nothing;
+
+impl Lookup for Nothing {
+    fn var(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    fn file(&self, _: &str) -> Result<String, String> {
+        Err("no files here".to_owned())
+    }
+}
+
+/// Every step, and a file in place of a third party.
+fn configuration(folder: &Path) -> String {
+    let public = tollgate::vault::keygen::keygen(&folder.join("auditor.key")).unwrap();
+    let at = |name: &str| folder.join(name).display().to_string();
+    let steps = ["normalize", "cost", "runs", "vault", "redact"];
+    let pipeline =
+        |steps: &[&str]| serde_json::json!({ "receivers": ["otlp"], "processors": steps, "exporters": ["file"] });
+    serde_json::json!({
+        "receivers": { "otlp": { "protocols": { "http": { "endpoint": "127.0.0.1:0" } } } },
+        "processors": {
+            "normalize": {}, "cost": {}, "runs": {}, "redact": {},
+            "vault": { "recipients": [public], "store": { "directory": at("vault") }, "writer": "test" },
+        },
+        "exporters": { "file": { "path": at("outbound.jsonl") } },
+        "spool": { "directory": at("data/spool"), "max_size": "64MiB" },
+        "limits": { "shutdown": "10s" },
+        "service": { "pipelines": { "traces": pipeline(&steps), "logs": pipeline(&steps) } },
+    })
+    .to_string()
+}
+
+/// Posts the requests to a gateway; what it forwarded when it had shut down.
+pub async fn forwarded(requests: Vec<(Signal, Vec<u8>)>) -> Vec<(Signal, Vec<u8>)> {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir_all(folder.path().join("data")).unwrap();
+    let read = resolve::read("test", &configuration(folder.path()), &Nothing, folder.path());
+    let (_, valid) = read.result.map_err(|problems| read.source.render(&problems, false)).unwrap();
+    let seams = Seams {
+        clock: Arc::new(SystemClock::new()),
+        rng: Arc::new(SystemRng),
+        disk: Arc::new(RealDisk),
+        meter: Meter::new(),
+        health: Health::new(),
+    };
+    let app = App::start(assemble::blueprint(valid, &seams).unwrap(), seams).await.unwrap();
+    let otlp = app.addresses().iter().find(|(what, _)| what == "otlp http").unwrap().1;
+    let posted = tokio::task::spawn_blocking(move || {
+        for (signal, body) in requests {
+            post(otlp, signal, &body);
+        }
+    });
+    posted.await.unwrap();
+    app.shutdown().await;
+    let lines = fs::read_to_string(folder.path().join("outbound.jsonl")).unwrap();
+    lines.lines().map(decode).collect()
+}
+
+fn decode(line: &str) -> (Signal, Vec<u8>) {
+    let signal = if line.starts_with("{\"resourceLogs\"") { Signal::Logs } else { Signal::Traces };
+    (signal, json::decode(signal, line.as_bytes()).unwrap())
+}
+
+fn post(to: SocketAddr, signal: Signal, body: &[u8]) {
+    let mut stream = TcpStream::connect(to).unwrap();
+    let (signal, length) = (signal.as_str(), body.len());
+    write!(stream, "POST /v1/{signal} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/x-protobuf\r\ncontent-length: {length}\r\n\r\n").unwrap();
+    stream.write_all(body).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
+}
