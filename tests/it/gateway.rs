@@ -49,7 +49,7 @@ fn configuration(folder: &Path) -> String {
 }
 
 /// Posts the requests to a gateway; what it forwarded when it had shut down.
-pub async fn forwarded(requests: Vec<(Signal, Vec<u8>)>) -> Vec<(Signal, Vec<u8>)> {
+pub(crate) async fn forwarded(requests: Vec<(Signal, Vec<u8>)>) -> Vec<(Signal, Vec<u8>)> {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir_all(folder.path().join("data")).unwrap();
     let read = resolve::read("test", &configuration(folder.path()), &Nothing, folder.path());
