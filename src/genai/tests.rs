@@ -239,8 +239,7 @@ fn vectors() {
     for (name, case) in request::cases("tests/cases/dialects").iter().filter(|(_, case)| case["total"].is_object()) {
         let payload = request::payload(case);
         let facts = super::facts(&vocabulary, &payload);
-        let all =
-            facts.items.iter().filter(|item| item.billable).map(|item| split(item).unwrap());
+        let all = facts.items.iter().filter(|item| item.billable).map(|item| split(item).unwrap());
         let sum = all.fold([0; 4], |sum, one| {
             [sum[0] + one.input, sum[1] + one.output, sum[2] + one.cache_read, sum[3] + one.writes()]
         });

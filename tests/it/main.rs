@@ -6,6 +6,6 @@ mod config;
 mod demo;
 mod gateway;
 mod leak;
-mod spool;
 mod panels;
+mod spool;
 mod tidy;
