@@ -6,6 +6,7 @@ pub mod clock;
 pub mod components;
 pub mod config;
 pub mod exporters;
+pub mod files;
 pub mod genai;
 pub mod hex;
 pub mod net;

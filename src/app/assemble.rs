@@ -1,13 +1,13 @@
 //! **What**: valid settings to a [`Blueprint`]: key files, components, listeners, the engine's plan. **Why**: the only
-//! place that knows how components are wired. **Invariants**: builds, does not spawn or bind; a key that was not given
-//! is made beside the spool, with a warning. **Not here**: the table (`components`), starting (`app`).
+//! place that knows how components are wired. **Invariants**: builds, does not spawn or bind. **Not here**: keys
+//! (`keys`), the table (`components`), starting (`app`).
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use crate::app::build::{Blueprint, Built, Companion, Listener, Seams, Settings, Site};
-use crate::app::keyfile::{self, random_key};
+use crate::app::StartError;
+use crate::app::keys;
 use crate::app::listeners::Web;
 use crate::app::rates::RatesTask;
 use crate::app::resolve::{Placed, Valid};
@@ -20,7 +20,6 @@ use crate::genai::Vocabulary;
 use crate::net::{Endpoint, Proxies};
 use crate::otlp::Signal;
 use crate::pipeline::plan::{Limits, PipelinePlan};
-use crate::pipeline::spool::SpoolKey;
 use crate::pipeline::{EnginePlan, Exporter, Processor};
 use crate::processors::cost::Cost;
 use crate::processors::normalize::Normalize;
@@ -37,10 +36,9 @@ use crate::telemetry::names;
 ///
 /// # Errors
 /// One line: a key file, a client or an address that can't be used.
-pub fn blueprint(valid: Valid, seams: &Seams) -> Result<Blueprint, String> {
-    let directory = valid.spool.directory.clone();
-    let keys = spool_keys(&valid, &directory, seams)?;
-    let pseudonyms = pseudonyms(&valid, &directory, seams)?;
+pub fn blueprint(valid: Valid, seams: &Seams) -> Result<Blueprint, StartError> {
+    let keys = keys::spool_keys(&valid, &*seams.rng)?;
+    let pseudonyms = keys::pseudonyms(&valid, &*seams.rng)?;
     let shutdown = valid.limits.shutdown.0;
     let settings = Settings { drain_requests: shutdown, drain_outlets: shutdown, ..Settings::default() };
     let spool = valid.spool.clone();
@@ -65,56 +63,6 @@ fn detectors(valid: &Valid) -> Result<Vec<Arc<Detector>>, String> {
         .settings()
         .map(|settings| vec![settings.detector])
         .map_err(|problems| problems.first().map_or_else(String::new, |problem| problem.what.clone()))
-}
-
-fn beside(directory: &Path, name: &str) -> std::path::PathBuf {
-    directory.parent().unwrap_or(directory).join(name)
-}
-
-const SPOOL_KEY: &str = "spool.key";
-
-/// The configured keys, or the key file beside the spool (made if need be).
-fn spool_keys(valid: &Valid, directory: &Path, seams: &Seams) -> Result<Vec<SpoolKey>, String> {
-    if !valid.spool_keys.is_empty() {
-        return Ok(valid.spool_keys.clone());
-    }
-    let path = beside(directory, SPOOL_KEY);
-    let file = keyfile::ensure(&path, || SpoolKey::generate(&*seams.rng).to_secret())?;
-    if file.created {
-        tracing::warn!(path = %path.display(), "no spool key was given: made one; keep it with the spool, or set spool.keys");
-    }
-    Ok(vec![spool_key(&path, &file.key)?])
-}
-
-/// The configured keys, or the key file beside the spool, which is not made: a new key opens nothing.
-///
-/// # Errors
-/// One line.
-pub fn present_spool_keys(valid: &Valid) -> Result<Vec<SpoolKey>, String> {
-    if !valid.spool_keys.is_empty() {
-        return Ok(valid.spool_keys.clone());
-    }
-    let path = beside(&valid.spool.directory, SPOOL_KEY);
-    let missing =
-        || format!("the spool's key file {} is missing; set spool.keys if it has another key", path.display());
-    let key = keyfile::read(&path)?.ok_or_else(missing)?;
-    Ok(vec![spool_key(&path, &key)?])
-}
-
-fn spool_key(path: &Path, key: &Secret) -> Result<SpoolKey, String> {
-    SpoolKey::from_secret(key).map_err(|why| format!("{}: {why}", path.display()))
-}
-
-fn pseudonyms(valid: &Valid, directory: &Path, seams: &Seams) -> Result<Pseudonymizer, String> {
-    if let Some(key) = &valid.pseudonym_key {
-        return Ok(Pseudonymizer::new(key));
-    }
-    let path = beside(directory, "pseudonym.key");
-    let file = keyfile::ensure(&path, || random_key(&*seams.rng))?;
-    if file.created {
-        tracing::warn!(path = %path.display(), "no pseudonym key was given: made one; replicas need the same, see pseudonyms.key");
-    }
-    Ok(Pseudonymizer::new(&file.key))
 }
 
 struct Assembly<'s> {

@@ -1,17 +1,22 @@
 //! **What**: key files that are made when no key was given. **Invariants**: mode 0600, made whole or not at all, never
-//! overwritten; the text is a [`Secret`]. **Not here**: what the keys are for (`spool`, `pseudonym`, `vault`).
+//! overwritten; who makes one at the same moment as another goes on with the one that is there; the text is a
+//! [`Secret`]. **Not here**: which keys there are (`keys`), how a file is made (`files`).
 
-use std::fs::{self, OpenOptions};
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
+use crate::files;
 use crate::rng::Rng;
 use crate::secret::Secret;
+
+/// Longest key file that is read, bytes.
+const MOST: u64 = 64 << 10;
 
 /// A key file's text, and whether it was made just now.
 pub struct KeyFile {
@@ -25,18 +30,30 @@ fn cant(path: &Path, error: &std::io::Error) -> String {
     format!("can't use the key file {}: {error}", path.display())
 }
 
-/// The key in `path`; none when there is no such file.
+/// The key in `path`; none when there is no such file. Makes nothing.
 ///
 /// # Errors
 /// One line with the path and the reason.
 pub fn read(path: &Path) -> Result<Option<Secret>, String> {
-    match fs::read_to_string(path) {
-        // A pseudonym anyone can make is none.
-        Ok(text) if text.trim().is_empty() => Err(format!("the key file {} is empty", path.display())),
-        Ok(text) => Ok(Some(Secret::new(text.trim().to_owned()))),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(cant(path, &error)),
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(cant(path, &error)),
+    };
+    let metadata = file.metadata().map_err(|error| cant(path, &error))?;
+    let others = metadata.mode() & 0o077;
+    if others != 0 {
+        tracing::warn!(path = %path.display(), "others than its owner may use the key file: set its mode to 0600");
     }
+    // Room for all of it, so that no copy is left behind while it grows.
+    let room = usize::try_from(metadata.len().min(MOST)).unwrap_or(0).saturating_add(64);
+    let mut text = Zeroizing::new(String::with_capacity(room));
+    file.take(MOST).read_to_string(&mut text).map_err(|error| cant(path, &error))?;
+    // A pseudonym anyone can make is none.
+    if text.trim().is_empty() {
+        return Err(format!("the key file {} is empty", path.display()));
+    }
+    Ok(Some(Secret::new(text.trim().to_owned())))
 }
 
 /// Reads `path`, or makes it with what `make` gives.
@@ -48,26 +65,19 @@ pub fn ensure(path: &Path, make: impl FnOnce() -> Secret) -> Result<KeyFile, Str
         return Ok(KeyFile { key, created: false });
     }
     let key = make();
-    write_new(path, key.expose()).map_err(|error| cant(path, &error))?;
-    Ok(KeyFile { key, created: true })
-}
-
-/// Writes a file that does not exist yet, 0600, durable before it has its name.
-fn write_new(path: &Path, text: &str) -> std::io::Result<()> {
-    let parent = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(parent)?;
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let temporary = parent.join(name);
-    // What an earlier try left behind was never used.
-    drop(fs::remove_file(&temporary));
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-    file.write_all(text.as_bytes())?;
-    file.write_all(b"\n")?;
-    file.sync_all()?;
-    fs::hard_link(&temporary, path)?;
-    fs::remove_file(&temporary)?;
-    fs::File::open(parent)?.sync_all()
+    let mut line = Zeroizing::new(String::with_capacity(key.expose().len().saturating_add(1)));
+    line.push_str(key.expose());
+    line.push('\n');
+    let written = files::make_folders(files::folder_of(path)).and_then(|()| files::write_new(path, line.as_bytes()));
+    let created = match written {
+        Ok(()) => true,
+        // Somebody else was faster: theirs is the key.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => false,
+        Err(error) => return Err(cant(path, &error)),
+    };
+    // What the next start will read, whoever wrote it.
+    let key = read(path)?.ok_or_else(|| format!("the key file {} vanished", path.display()))?;
+    Ok(KeyFile { key, created })
 }
 
 /// 32 random bytes in base64.

@@ -9,6 +9,7 @@ pub mod assemble;
 pub mod build;
 pub mod defaults;
 pub mod keyfile;
+pub mod keys;
 pub mod listeners;
 pub mod process;
 mod rates;
@@ -62,6 +63,11 @@ impl StartError {
     fn new(text: impl Into<String>) -> Self {
         Self { text: text.into(), exit: 1 }
     }
+
+    /// The configuration is at fault.
+    fn config(text: impl Into<String>) -> Self {
+        Self { text: text.into(), exit: 78 }
+    }
 }
 
 impl fmt::Display for StartError {
@@ -71,6 +77,12 @@ impl fmt::Display for StartError {
 }
 
 impl std::error::Error for StartError {}
+
+impl From<String> for StartError {
+    fn from(text: String) -> Self {
+        Self::new(text)
+    }
+}
 
 /// A running gateway. Dropping it without [`App::shutdown`] is a crash: nothing accepted is lost.
 pub struct App {

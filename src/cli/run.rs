@@ -67,14 +67,11 @@ async fn serve(loaded: Loaded) -> Exit {
     }
     let blueprint = match assemble::blueprint(loaded.valid, &seams) {
         Ok(blueprint) => blueprint,
-        Err(text) => return fail(&text),
+        Err(error) => return fail_with(&error.text, error.exit),
     };
     let app = match App::start(blueprint, seams).await {
         Ok(app) => app,
-        Err(error) => {
-            complain(&format!("error: {error}"));
-            return if error.exit == 78 { Exit::Config } else { Exit::Failed };
-        }
+        Err(error) => return fail_with(&error.text, error.exit),
     };
     for (what, address) in app.addresses() {
         tracing::info!(%address, "listening: {what}");
@@ -92,6 +89,11 @@ async fn serve(loaded: Loaded) -> Exit {
 
 /// One line to stderr, and exit code 1.
 pub(super) fn fail(text: &str) -> Exit {
+    fail_with(text, 1)
+}
+
+/// One line to stderr; `exit` is 78 where the configuration is at fault.
+pub(super) fn fail_with(text: &str, exit: u8) -> Exit {
     complain(&format!("error: {text}"));
-    Exit::Failed
+    if exit == 78 { Exit::Config } else { Exit::Failed }
 }

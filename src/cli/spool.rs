@@ -8,9 +8,9 @@ use clap::Subcommand;
 
 use super::Common;
 use super::output::{Exit, complain, out};
-use super::run::{fail, seams};
+use super::run::{fail, fail_with, seams};
 use super::source::{Make, load};
-use crate::app::assemble::present_spool_keys;
+use crate::app::keys::present_spool_keys;
 use crate::clock::{Clock, UnixNanos};
 use crate::config::ByteSize;
 use crate::pipeline::RealDisk;
@@ -46,11 +46,11 @@ pub(super) fn run(common: &Common, command: Command) -> Exit {
     }
     let keys = match present_spool_keys(&loaded.valid) {
         Ok(keys) => keys,
-        Err(text) => return opened(&text, 78),
+        Err(text) => return fail_with(&text, 78),
     };
     let status = match Spool::peek(&RealDisk, &loaded.valid.spool, &keys) {
         Ok(status) => status,
-        Err(error) => return opened(&error.to_string(), error.exit_code()),
+        Err(error) => return fail_with(&error.to_string(), error.exit_code()),
     };
     match command {
         Command::List => {
@@ -65,13 +65,13 @@ pub(super) fn run(common: &Common, command: Command) -> Exit {
             if !yes {
                 let (records, bytes) = (waiting.records, ByteSize(waiting.bytes));
                 complain(&format!(
-                    "{records} records ({bytes} bytes) of `{consumer}` would be given up for good; say --yes"
+                    "{records} records ({bytes}) of `{consumer}` would be given up for good; say --yes"
                 ));
                 return Exit::Usage;
             }
             let clock: Arc<dyn Clock> = Arc::clone(&seams.clock);
             match Spool::open(seams.disk, &loaded.valid.spool, &keys, clock, seams.rng, &seams.meter) {
-                Err(error) => opened(&error.to_string(), error.exit_code()),
+                Err(error) => fail_with(&error.to_string(), error.exit_code()),
                 Ok((spool, committer)) => {
                     let dropped = spool.drop_pending(&consumer, None);
                     if !committer.close() {
@@ -83,11 +83,6 @@ pub(super) fn run(common: &Common, command: Command) -> Exit {
             }
         }
     }
-}
-
-fn opened(text: &str, exit: u8) -> Exit {
-    complain(&format!("error: {text}"));
-    if exit == 78 { Exit::Config } else { Exit::Failed }
 }
 
 fn table(status: &Status, now: UnixNanos) -> String {

@@ -6,9 +6,11 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use crate::files::make_folders;
 
 #[cfg(test)]
 mod tests;
@@ -151,20 +153,7 @@ pub struct RealDisk;
 
 impl Disk for RealDisk {
     fn directory(&self, path: &Path) -> io::Result<Arc<dyn Directory>> {
-        let mut missing = Vec::new();
-        let mut at = Some(path);
-        while let Some(here) = at.filter(|here| !here.as_os_str().is_empty() && !here.exists()) {
-            missing.push(here);
-            at = here.parent();
-        }
-        for folder in missing.iter().rev() {
-            match fs::DirBuilder::new().mode(0o700).create(folder) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-                _ => {}
-            }
-            let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty());
-            File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
-        }
+        make_folders(path)?;
         self.existing(path)
     }
 

@@ -10,6 +10,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("rng", &[]),
     ("hex", &[]),
     ("secret", &[]),
+    ("files", &[]),
     ("otlp", &[]),
     ("config", &["otlp", "secret"]),
     ("telemetry", &["clock", "config", "otlp"]),
@@ -18,10 +19,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("rates", &["config", "clock", "hex"]),
     ("genai", &["config", "otlp", "pipeline", "hex"]),
     ("net", &["config", "pipeline", "secret", "telemetry", "clock"]),
-    ("pipeline", &["clock", "config", "otlp", "rng", "secret", "telemetry", "hex"]),
+    ("pipeline", &["clock", "config", "files", "otlp", "rng", "secret", "telemetry", "hex"]),
     (
         "vault",
-        &["clock", "config", "genai", "hex", "net", "otlp", "pipeline", "pseudonym", "rng", "secret", "telemetry"],
+        &["clock", "config", "files", "genai", "hex", "net", "otlp", "pipeline", "pseudonym", "rng", "secret", "telemetry"],
     ),
     ("receivers", &["clock", "config", "hex", "net", "otlp", "pipeline", "rng", "secret", "telemetry"]),
     (

@@ -71,7 +71,7 @@ async fn start_on(directory: &Path, seams: Seams, ports: Ports) -> Result<Gatewa
     let loaded = load(&common, Make::Keys).map_err(|_| "the embedded default can't be used".to_owned())?;
     let outbound = directory.join("outbound.jsonl");
     let valid = changed(loaded.valid, &outbound, ports)?;
-    let blueprint = assemble::blueprint(valid, &seams)?;
+    let blueprint = assemble::blueprint(valid, &seams).map_err(|error| error.to_string())?;
     let app = App::start(blueprint, seams).await.map_err(|error| error.to_string())?;
     let find = |what: &str| {
         let found = app.addresses().iter().find(|(name, _)| name == what);

@@ -1,0 +1,146 @@
+//! **What**: a gateway's own keys: those of the configuration, else key files beside the spool. **Why**: a key that is
+//! made silently in place of one that is lost makes what was accepted unreadable, and nobody is told.
+//! **Invariants**: a key file is made only for a spool that was never used and that lies on the same volume: what takes
+//! the one away takes the other. **Not here**: reading and making the file (`keyfile`).
+
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::app::StartError;
+use crate::app::keyfile::{self, random_key};
+use crate::app::resolve::Valid;
+use crate::files::folder_of;
+use crate::pipeline::spool::SpoolKey;
+use crate::pseudonym::Pseudonymizer;
+use crate::rng::Rng;
+use crate::secret::Secret;
+
+/// A key that may lie in a file.
+struct Kind {
+    file: &'static str,
+    /// What a user sets instead.
+    setting: &'static str,
+    /// What it means that there was none.
+    made: &'static str,
+}
+
+const SPOOL: Kind = Kind {
+    file: "spool.key",
+    setting: "spool.keys",
+    made: "no spool key was given: made one; keep it with the spool, or set spool.keys",
+};
+const PSEUDONYMS: Kind = Kind {
+    file: "pseudonym.key",
+    setting: "pseudonyms.key",
+    made: "no pseudonym key was given: made one; replicas need the same, see pseudonyms.key",
+};
+
+/// The spool's keys.
+///
+/// # Errors
+/// One line: the key file can't be used, or must not be made here.
+pub fn spool_keys(valid: &Valid, rng: &dyn Rng) -> Result<Vec<SpoolKey>, StartError> {
+    if !valid.spool_keys.is_empty() {
+        return Ok(valid.spool_keys.clone());
+    }
+    let key = beside(&SPOOL, &valid.spool.directory, || SpoolKey::generate(rng).to_secret())?;
+    Ok(vec![spool_key(valid, &key).map_err(StartError::new)?])
+}
+
+/// The spool's keys for a command that only looks: a missing file is not made, a new key opens nothing.
+///
+/// # Errors
+/// One line.
+pub fn present_spool_keys(valid: &Valid) -> Result<Vec<SpoolKey>, String> {
+    if !valid.spool_keys.is_empty() {
+        return Ok(valid.spool_keys.clone());
+    }
+    let path = place(&SPOOL, &valid.spool.directory);
+    let missing = || format!("the spool's key file {} is missing: put it back, or set spool.keys", path.display());
+    Ok(vec![spool_key(valid, &keyfile::read(&path)?.ok_or_else(missing)?)?])
+}
+
+fn spool_key(valid: &Valid, key: &Secret) -> Result<SpoolKey, String> {
+    let path = place(&SPOOL, &valid.spool.directory);
+    SpoolKey::from_secret(key).map_err(|why| format!("{}: {why}", path.display()))
+}
+
+/// The key of pseudonyms.
+///
+/// # Errors
+/// One line: the key file can't be used, or must not be made here.
+pub fn pseudonyms(valid: &Valid, rng: &dyn Rng) -> Result<Pseudonymizer, StartError> {
+    let key = match &valid.pseudonym_key {
+        Some(key) => key.clone(),
+        None => beside(&PSEUDONYMS, &valid.spool.directory, || random_key(rng))?,
+    };
+    Ok(Pseudonymizer::new(&key))
+}
+
+fn place(kind: &Kind, spool: &Path) -> PathBuf {
+    folder_of(spool).join(kind.file)
+}
+
+/// The key in the file beside the spool, which is made if that is right.
+fn beside(kind: &Kind, spool: &Path, make: impl FnOnce() -> Secret) -> Result<Secret, StartError> {
+    let path = place(kind, spool);
+    let here = elsewhere(spool).map_err(|error| StartError::new(format!("{}: {error}", spool.display())));
+    if let Some(key) = keyfile::read(&path).map_err(StartError::new)? {
+        if here? {
+            tracing::warn!(path = %path.display(), "the key file is not on the spool's volume: one may be lost without the other; set {}", kind.setting);
+        }
+        return Ok(key);
+    }
+    if used(spool).map_err(|error| StartError::new(format!("{}: {error}", spool.display())))? {
+        return Err(StartError::config(format!(
+            "the spool {} was used before, and the key file {} is missing: put it back, or set {}; a new key can't \
+             stand in for it (to begin anew and give up what waits, remove the spool's folder)",
+            spool.display(),
+            path.display(),
+            kind.setting
+        )));
+    }
+    if here? {
+        return Err(StartError::config(format!(
+            "no key was given, and {} is not on the spool's volume: a key made there could be lost without the spool; set {}",
+            folder_of(spool).display(),
+            kind.setting
+        )));
+    }
+    let file = keyfile::ensure(&path, make).map_err(StartError::new)?;
+    if file.created {
+        tracing::warn!(path = %path.display(), "{}", kind.made);
+    }
+    Ok(file.key)
+}
+
+/// Whether a gateway has written there.
+fn used(spool: &Path) -> std::io::Result<bool> {
+    let entries = match fs::read_dir(spool) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let name = entry?.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("seg-") || name == "progress" {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether what lies beside the spool is on another volume than what lies in it.
+fn elsewhere(spool: &Path) -> std::io::Result<bool> {
+    let device = |path: &Path| match fs::metadata(path) {
+        Ok(metadata) => Ok(Some(metadata.dev())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    };
+    // A folder that is not there yet will be made where its parent is.
+    let Some(inside) = device(spool)? else { return Ok(false) };
+    Ok(device(folder_of(spool))?.is_some_and(|outside| outside != inside))
+}

@@ -1,0 +1,93 @@
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Barrier;
+
+use super::*;
+
+fn names(folder: &Path) -> Vec<String> {
+    let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
+    names.collect()
+}
+
+/// A new file must be private and whole, one that is there must stay as it is, and nothing else may be left behind.
+#[test]
+fn a_file_is_new_or_is_not_written() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("key");
+    write_new(&path, b"one").unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(write_new(&path, b"two").unwrap_err().kind(), ErrorKind::AlreadyExists);
+    assert_eq!((fs::read(&path).unwrap(), names(scratch.path())), (b"one".to_vec(), vec!["key".to_owned()]));
+    assert!(write_new(&scratch.path().join("no/folder"), b"x").is_err());
+}
+
+/// A name that leads nowhere is taken: what it points to is not ours to make.
+#[test]
+fn a_dangling_link_is_taken() {
+    let scratch = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(scratch.path().join("elsewhere"), scratch.path().join("key")).unwrap();
+    assert_eq!(write_new(&scratch.path().join("key"), b"x").unwrap_err().kind(), ErrorKind::AlreadyExists);
+    assert_eq!(names(scratch.path()), ["key"]);
+}
+
+/// Of many who write at the same moment one must win, and what it wrote must be what is there.
+#[test]
+fn one_of_many_wins() {
+    for _ in 0..20 {
+        let scratch = tempfile::tempdir().unwrap();
+        let (path, all) = (scratch.path().join("key"), Barrier::new(8));
+        let won: Vec<u8> = std::thread::scope(|scope| {
+            let write = |who: u8| {
+                all.wait();
+                write_new(&path, &[who; 64]).map(|()| who)
+            };
+            let threads: Vec<_> = (0..8).map(|who| scope.spawn(move || write(who))).collect();
+            threads.into_iter().filter_map(|thread| thread.join().unwrap().ok()).collect()
+        });
+        let [winner] = won[..] else { panic!("{} won", won.len()) };
+        assert_eq!((fs::read(&path).unwrap(), names(scratch.path()).len()), (vec![winner; 64], 1));
+    }
+}
+
+/// Whatever way the file system knows, a name that is taken stays and a free one is given.
+#[test]
+fn no_way_takes_a_name_over() {
+    for way in [Way::Rename, Way::Link, Way::Look] {
+        let scratch = tempfile::tempdir().unwrap();
+        let (from, to) = (scratch.path().join("from"), scratch.path().join("to"));
+        fs::write(&from, b"new").unwrap();
+        fs::write(&to, b"old").unwrap();
+        assert_eq!(place_by(way, &from, &to).unwrap_err().kind(), ErrorKind::AlreadyExists, "{way:?}");
+        assert_eq!(fs::read(&to).unwrap(), b"old", "{way:?}");
+        fs::remove_file(&to).unwrap();
+        place_by(way, &from, &to).unwrap();
+        assert_eq!((fs::read(&to).unwrap(), names(scratch.path()).len()), (b"new".to_vec(), 1), "{way:?}");
+    }
+}
+
+/// What a process that died left behind must not hinder the next, which may have the same number.
+#[test]
+fn leftovers_do_no_harm() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("key");
+    fs::write(scratch.path().join(format!(".key.{}-0.tmp", std::process::id())), b"half").unwrap();
+    write_new(&path, b"whole").unwrap();
+    assert_eq!(fs::read(&path).unwrap(), b"whole");
+}
+
+/// Missing folders must be made for their owner only; those that exist stay as they are; a plain name lies in `.`.
+#[test]
+fn folders_are_private() {
+    let scratch = tempfile::tempdir().unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    fs::create_dir(scratch.path().join("there")).unwrap();
+    fs::set_permissions(scratch.path().join("there"), fs::Permissions::from_mode(0o755)).unwrap();
+    let folder = scratch.path().join("there/a/b");
+    make_folders(&folder).unwrap();
+    make_folders(&folder).unwrap();
+    assert_eq!([mode(&folder), mode(folder.parent().unwrap()), mode(&scratch.path().join("there"))], [0o700, 0o700, 0o755]);
+    fs::write(scratch.path().join("file"), b"x").unwrap();
+    assert!(make_folders(&scratch.path().join("file/below")).is_err());
+    assert_eq!((folder_of(Path::new("spool")), folder_of(Path::new("a/b"))), (Path::new("."), Path::new("a")));
+    make_folders(Path::new("")).unwrap();
+}
