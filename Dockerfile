@@ -12,10 +12,13 @@ RUN mkdir -p src benches \
  && rm -rf src
 COPY . .
 RUN touch src/lib.rs src/main.rs && cargo build --release --locked --bin tollgate
+# Where the gateway may write: a volume takes its owner and mode from the folder that the image has there.
+RUN mkdir /data && mkdir -m 0700 /data/tollgate
 
 # Run: no shell, no package manager, not root. The image holds libc, libm and libgcc, which is all the binary links.
 FROM gcr.io/distroless/cc-debian12:nonroot
 COPY --from=build /src/target/release/tollgate /usr/local/bin/tollgate
+COPY --from=build --chown=65532:65532 /data/ /var/lib/
 USER 65532:65532
 ENV TOLLGATE_DATA_DIR=/var/lib/tollgate
 VOLUME ["/var/lib/tollgate"]

@@ -127,6 +127,16 @@ table! {
     HealthCheck = "health_check", health, "readiness alone, as the Collector's health_check";
 }
 
+impl ReceiverSettings {
+    /// Largest request that is taken, as sent or inflated, bytes.
+    pub fn largest_request(&self) -> usize {
+        let Self::Otlp(settings) = self;
+        let grpc = settings.grpc.iter().map(|grpc| &grpc.limits);
+        let all = grpc.chain(settings.http.iter().map(|http| &http.limits));
+        all.map(|limits| limits.wire.max(limits.inflated)).max().unwrap_or(0)
+    }
+}
+
 impl ProcessorKind {
     /// What it does for order and clearance.
     pub fn step(self) -> Step {

@@ -5,10 +5,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::app::build::{Blueprint, Built, Companion, Listener, Seams, Settings, Site};
 use crate::app::StartError;
+use crate::app::build::{Blueprint, Built, Companion, Listener, Seams, Settings, Site};
 use crate::app::keys;
-use crate::app::listeners::Web;
+use crate::app::listeners::{REST, Web};
 use crate::app::rates::RatesTask;
 use crate::app::resolve::{Placed, Valid};
 use crate::app::vaults::{self, Vault};
@@ -16,8 +16,9 @@ use crate::components::{ExporterSettings, ExtensionSettings, ProcessorSettings, 
 use crate::config::{ComponentId, env};
 use crate::exporters::remote::Deps;
 use crate::exporters::{debug, file, otlp as otlp_grpc, otlp_http};
+use crate::files::folder_of;
 use crate::genai::Vocabulary;
-use crate::net::{Endpoint, Proxies};
+use crate::net::Proxies;
 use crate::otlp::Signal;
 use crate::pipeline::plan::{Limits, PipelinePlan};
 use crate::pipeline::{EnginePlan, Exporter, Processor};
@@ -88,7 +89,7 @@ impl Assembly<'_> {
         meter.gauge(&names::INFO, &[("version", env!("CARGO_PKG_VERSION"))]).set(1.0);
         let mut vaults: Vec<Vault> = Vec::new();
         let mut tables: Vec<Arc<dyn Companion>> = Vec::new();
-        let folder = beside(&valid.spool.directory, "");
+        let folder = folder_of(&valid.spool.directory).to_path_buf();
         let mut processors: HashMap<ComponentId, Arc<dyn Processor>> = HashMap::new();
         for Placed { id, what } in valid.processors {
             let holders =
@@ -123,8 +124,8 @@ impl Assembly<'_> {
             let ReceiverSettings::Otlp(settings) = what;
             listeners.push(Box::new(otlp::Otlp::build(id_text(&id), settings)));
         }
-        for Placed { id, what } in valid.extensions {
-            listeners.push(self.extension(&id, what)?);
+        for Placed { what, .. } in valid.extensions {
+            listeners.push(self.extension(what));
         }
         let consumers = vaults.iter().filter(|vault| vault.uploader.is_some()).map(|vault| vault.id.clone()).collect();
         let mut companions: Vec<Arc<dyn Companion>> = vaults.into_iter().filter_map(|vault| vault.uploader).collect();
@@ -191,19 +192,18 @@ impl Assembly<'_> {
         })
     }
 
-    fn extension(&self, id: &ComponentId, settings: ExtensionSettings) -> Result<Box<dyn Listener>, String> {
+    fn extension(&self, settings: ExtensionSettings) -> Box<dyn Listener> {
         let seams = &self.site.seams;
-        let endpoint = |text: &str| Endpoint::parse(text).map_err(|why| format!("extensions.{id}.endpoint: {why}"));
         let (name, endpoint, router) = match settings {
             ExtensionSettings::Admin(settings) => {
                 let (meter, health) = (seams.meter.clone(), seams.health.clone());
                 let pages = Admin { meter, health, allowed_hosts: settings.allowed_hosts };
-                ("admin", endpoint(&settings.endpoint)?, admin::router(Arc::new(pages)))
+                ("admin", settings.endpoint, admin::router(Arc::new(pages)))
             }
             ExtensionSettings::HealthCheck(settings) => {
-                ("health_check", endpoint(&settings.endpoint)?, admin::health_router(seams.health.clone()))
+                ("health_check", settings.endpoint, admin::health_router(seams.health.clone()))
             }
         };
-        Ok(Box::new(Web { name, endpoint, router }))
+        Box::new(Web { name, endpoint, router, rest: REST })
     }
 }

@@ -13,12 +13,17 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tower::ServiceExt;
 
-use crate::net::endpoint::Endpoint;
+use crate::config::Endpoint;
 use crate::net::listen::{self, Handler, Meters, ReplyBody, Serving};
 use crate::receivers::otlp::{self, Otlp};
 use crate::telemetry::{Meter, names};
 
 use super::build::{BoundListener, Listener, Serve, ServingListener};
+
+/// Connections of a page's port at once.
+const CONNECTIONS: usize = 256;
+/// How long a connection to a page may rest: who does must not keep the kubelet's probe out.
+pub const REST: Duration = Duration::from_secs(5);
 
 impl Listener for Otlp {
     fn bind(self: Box<Self>) -> BoxFuture<'static, Result<Box<dyn BoundListener>, String>> {
@@ -67,13 +72,16 @@ pub struct Web {
     pub endpoint: Endpoint,
     /// What is answered.
     pub router: Router,
+    /// From accept to the request, and between requests; see [`REST`].
+    pub rest: Duration,
 }
 
 impl Listener for Web {
     fn bind(self: Box<Self>) -> BoxFuture<'static, Result<Box<dyn BoundListener>, String>> {
         Box::pin(async move {
             let bound = listen::bind(&self.endpoint).await?;
-            Ok(Box::new(WebPort { name: self.name, router: self.router, bound }) as Box<dyn BoundListener>)
+            Ok(Box::new(WebPort { name: self.name, router: self.router, rest: self.rest, bound })
+                as Box<dyn BoundListener>)
         })
     }
 }
@@ -81,6 +89,7 @@ impl Listener for Web {
 struct WebPort {
     name: &'static str,
     router: Router,
+    rest: Duration,
     bound: listen::Bound,
 }
 
@@ -91,7 +100,12 @@ impl BoundListener for WebPort {
 
     fn serve(self: Box<Self>, serve: Serve) -> BoxFuture<'static, Box<dyn ServingListener>> {
         Box::pin(async move {
-            let settings = listen::Settings { max_connections: 64, ..listen::Settings::default() };
+            let settings = listen::Settings {
+                max_connections: CONNECTIONS,
+                first_request: self.rest,
+                idle: self.rest,
+                ..listen::Settings::default()
+            };
             let meters = meters(&serve.meter, self.name);
             let serving = self.bound.serve(Arc::new(Pages(self.router)), settings, meters, serve.tasks);
             Box::new(WebServing(serving)) as Box<dyn ServingListener>

@@ -10,11 +10,13 @@ pub mod build;
 pub mod defaults;
 pub mod keyfile;
 pub mod keys;
+mod life;
 pub mod listeners;
 pub mod process;
 mod rates;
 pub mod resolve;
 mod shutdown;
+mod supervise;
 pub mod tasks;
 #[cfg(test)]
 mod tests;
@@ -43,6 +45,7 @@ use crate::telemetry::names;
 use self::build::{Blueprint, BoundListener, Companion, Listener, Seams, Serve, ServingListener, Settings, Site};
 use self::tasks::{Group, Member, Tasks};
 
+pub use self::life::Life;
 pub use self::shutdown::Ended;
 
 /// The folder of checkpoints in the spool's.
@@ -57,16 +60,18 @@ pub struct StartError {
     pub text: String,
     /// Exit code of the process: 1, or 78 when the configuration is at fault.
     pub exit: u8,
+    /// Whether all that failed was to take a port.
+    pub port: bool,
 }
 
 impl StartError {
     fn new(text: impl Into<String>) -> Self {
-        Self { text: text.into(), exit: 1 }
+        Self { text: text.into(), exit: 1, port: false }
     }
 
     /// The configuration is at fault.
     fn config(text: impl Into<String>) -> Self {
-        Self { text: text.into(), exit: 78 }
+        Self { exit: 78, ..Self::new(text) }
     }
 }
 
@@ -126,7 +131,7 @@ impl App {
             let (seams, settings, keys) = (seams.clone(), spool_settings.clone(), keys.clone());
             let open = move || {
                 Spool::open(seams.disk, &settings, &keys, seams.clock, seams.rng, &seams.meter)
-                    .map_err(|error| StartError { text: error.to_string(), exit: error.exit_code() })
+                    .map_err(|error| StartError { exit: error.exit_code(), ..StartError::new(error.to_string()) })
             };
             off_thread(&spawn, open).await??
         };
@@ -206,14 +211,7 @@ impl App {
             let queue = Arc::clone(&self.queue);
             self.workers.push(self.tasks.thread("worker", move || queue.serve()).map_err(thread)?);
         }
-        for outlet in &self.engine.outlets {
-            let run = Arc::clone(outlet).run(self.stops.finish.subscribe());
-            self.until_end("outlet", run, Some(self.finishing.join()));
-        }
-        for companion in companions {
-            let name = companion.name();
-            self.until_end(name, companion.run(self.stops.finish.subscribe()), Some(self.finishing.join()));
-        }
+        self.attend(companions);
         self.until_end("tick", tick(Arc::clone(&self.engine), Arc::clone(&self.spool), self.seams.clone()), None);
         let spawn: Arc<dyn Spawn> = Arc::<Tasks>::clone(&self.tasks);
         let every = self.settings.checkpoint_every;
@@ -287,7 +285,7 @@ async fn prepare(
 async fn bind(listeners: Vec<Box<dyn Listener>>) -> Result<Vec<Box<dyn BoundListener>>, StartError> {
     let mut bound = Vec::new();
     for listener in listeners {
-        bound.push(listener.bind().await.map_err(StartError::new)?);
+        bound.push(listener.bind().await.map_err(|text| StartError { port: true, ..StartError::new(text) })?);
     }
     Ok(bound)
 }

@@ -1,10 +1,22 @@
 //! **What**: what concerns the process as a whole: no core dumps, a panic hook that says where and never what, signals,
-//! memory. **Invariants**: nothing here prints payload; a refusal of the operating system is logged, not fatal.
+//! memory. **Why**: every command holds something that must not be at rest, so all begin alike. **Invariants**: nothing here prints payload; a refusal of the operating system is logged, not fatal.
 
-use std::io;
+use std::io::{self, Write};
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
+
+/// What holds for every command before it reads anything: panics are quiet, TLS has its provider, memory is nobody's
+/// but ours.
+///
+/// # Errors
+/// The operating system leaves core dumps on; everything else is done.
+pub fn begin() -> io::Result<()> {
+    quiet_panics();
+    // Only the first call can succeed; a second one changes nothing.
+    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+    harden()
+}
 
 /// No core dumps, and no reading of this process's memory by others of the same user: memory holds what must not be
 /// at rest.
@@ -17,25 +29,32 @@ pub fn harden() -> io::Result<()> {
     Ok(())
 }
 
-/// From now on a panic logs its thread and place, never its message.
+/// From now on a panic tells its thread and place, never its message: to the log, else to stderr.
 pub fn quiet_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let thread = std::thread::current();
         let (file, line) = panic.location().map_or(("", 0), |place| (place.file(), place.line()));
-        tracing::error!(thread = thread.name().unwrap_or(""), file, line, "panic");
+        let thread = thread.name().unwrap_or("");
+        if tracing::dispatcher::has_been_set() {
+            tracing::error!(thread, file, line, "panic");
+        } else {
+            drop(writeln!(io::stderr(), "panic in {thread} at {file}:{line}"));
+        }
     }));
 }
 
-/// Ends at the first SIGTERM or SIGINT after the call.
+/// Ends at the `count`th SIGTERM or SIGINT after the call.
 ///
 /// # Errors
 /// The operating system refuses the handler.
-pub fn stop_signal() -> io::Result<impl Future<Output = ()> + Send> {
+pub fn stop_signal(count: u32) -> io::Result<impl Future<Output = ()> + Send> {
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     Ok(async move {
-        tokio::select! {
-            _ = term.recv() => {}
-            _ = int.recv() => {}
+        for _ in 0..count {
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = int.recv() => {}
+            }
         }
     })
 }

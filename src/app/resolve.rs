@@ -19,9 +19,13 @@ use crate::config::problem::nearest;
 use crate::config::tree::{Node, Val};
 use crate::config::{At, ByteSize, ComponentId, FieldProblem, Gravity, Problem, Source, Span, de};
 use crate::otlp::Signal;
+use crate::pipeline::plan::WORKING_FACTOR;
 use crate::pipeline::{Trust, spool};
 use crate::secret::Secret;
 use crate::telemetry::logging;
+
+/// Memory that inflating one request takes beside what comes of it: a zstd window and a stride.
+const INFLATING: u64 = 9 << 20;
 
 /// `pseudonyms:`
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -46,6 +50,24 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self { in_flight: ByteSize::mib(768), admission_wait: Span::seconds(2), shutdown: Span::seconds(10) }
+    }
+}
+
+impl Limits {
+    /// Every request that a receiver takes must fit, or its client would be told to come again for ever.
+    fn check(&self, receivers: &[Placed<ReceiverSettings>]) -> Result<(), Vec<FieldProblem>> {
+        let largest = receivers.iter().map(|placed| placed.what.largest_request()).max().unwrap_or(0) as u64;
+        // Twice: as it came and as it is read. Besides, what inflating takes.
+        let needed = largest.saturating_mul(2).saturating_add(INFLATING).saturating_mul(WORKING_FACTOR as u64);
+        if self.in_flight.0 >= needed {
+            return Ok(());
+        }
+        let (needed, largest) = (ByteSize(needed.next_multiple_of(1 << 20)), ByteSize(largest));
+        let what = format!(
+            "too small for requests of {largest}, which the receivers take: at least {needed}, or lower their \
+             `max_recv_msg_size_mib`, `max_request_body_size` and `max_wire_size`"
+        );
+        Err(vec![FieldProblem::new("in_flight", what)])
     }
 }
 
@@ -233,6 +255,8 @@ fn validate(typed: &Typed, data_dir: &Path, problems: &mut Vec<Problem>) -> Opti
         let empty = FieldProblem::new("key", "is empty: anyone could make these pseudonyms");
         settings.place(Gravity::Error, "pseudonyms", &file.pseudonyms, file.pseudonyms.at, vec![empty]);
     }
+    let in_flight = typed.limits.check(&receivers);
+    settings.one("limits", &file.limits, in_flight);
     let step = |section: &Section| Some((section.id.clone(), ProcessorKind::parse(&section.id.kind)?.step()));
     let steps = file.processors.iter().filter_map(step).collect::<HashMap<_, _>>();
     let known_trust = |id: &ComponentId| exporters.iter().find(|known| known.id == *id).map(|known| known.what.trust());

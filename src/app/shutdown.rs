@@ -1,5 +1,7 @@
-//! **What**: how a gateway ends. **Invariants**: the order of `app`'s header; every wait has a bound.
+//! **What**: how a gateway ends. **Invariants**: the order of `app`'s header; every wait has a bound, also for a volume
+//! that hangs. **Not here**: signals (`life`).
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -12,7 +14,7 @@ use crate::pipeline::Reason;
 use super::App;
 
 /// How long tasks that were told to end may take.
-const LAST_WORD: Duration = Duration::from_secs(2);
+pub(super) const LAST_WORD: Duration = Duration::from_secs(2);
 
 /// How it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,14 +70,22 @@ impl App {
         self.join(committer, self.settings.drain_requests).await;
         let lasting = std::mem::take(&mut self.lasting);
         join_all(lasting.into_iter().map(|listener| listener.drain(LAST_WORD))).await;
-        self.tasks.all().ended(LAST_WORD).await;
-        self.report()
+        let (ended, tasks) = (self.report(), Arc::clone(&self.tasks));
+        // Exporters' connections live as long as the engine does.
+        drop(self);
+        tasks.all().ended(LAST_WORD).await;
+        ended
     }
 
     async fn save_last(&self) {
-        let checkpoints = std::sync::Arc::clone(&self.checkpoints);
-        if let Some(Err(error)) = blocking(&*self.tasks, "checkpoint", move || checkpoints.write()).await {
-            tracing::error!(kind = %error.kind(), "the last checkpoint can't be written; effects stay in the spool");
+        let checkpoints = Arc::clone(&self.checkpoints);
+        let write = blocking(&*self.tasks, "checkpoint", move || checkpoints.write());
+        match tokio::time::timeout(self.settings.drain_requests.max(LAST_WORD), write).await {
+            Ok(Some(Err(error))) => {
+                tracing::error!(kind = %error.kind(), "the last checkpoint can't be written; effects stay in the spool");
+            }
+            Ok(_) => {}
+            Err(_) => tracing::error!("the last checkpoint was not written in time; effects stay in the spool"),
         }
     }
 

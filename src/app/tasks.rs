@@ -33,6 +33,14 @@ pub fn runtime(threads: usize) -> io::Result<Runtime> {
         .build()
 }
 
+/// Runs `work`, then ends the runtime. A thread that hangs in the operating system (a volume that is gone) gets `grace`
+/// and keeps nobody from exiting.
+pub fn run_to_end<T>(runtime: Runtime, grace: Duration, work: impl Future<Output = T>) -> T {
+    let done = runtime.block_on(work);
+    runtime.shutdown_timeout(grace);
+    done
+}
+
 /// Makes tasks and threads, and knows which are left. Used from within a runtime.
 pub struct Tasks {
     all: Group,

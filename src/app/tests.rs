@@ -1,3 +1,6 @@
+mod ends;
+mod keys;
+
 use std::collections::HashMap;
 use std::future::ready;
 use std::path::Path;
@@ -239,6 +242,7 @@ async fn a_failed_start_leaves_nothing() {
     for (extras, wanted) in cases.into_iter().zip(["no such file", "no store", "the port is in use"]) {
         let failed = App::start(blueprint(folder.path(), &sink, extras), seams()).await.err().unwrap();
         assert_eq!((failed.text.as_str(), failed.exit), (wanted, 1));
+        assert_eq!(failed.port, wanted.contains("port"), "only a port that is taken may be tried elsewhere");
     }
     let app = start(folder.path(), &sink, Extras::default()).await;
     let second = App::start(blueprint(folder.path(), &sink, Extras::default()), seams()).await.err().unwrap();
@@ -328,8 +332,9 @@ async fn requests_come_over_sockets() {
     let admin = crate::telemetry::admin::Admin { meter, health, allowed_hosts: Vec::new() };
     let web = listeners::Web {
         name: "admin",
-        endpoint: crate::net::endpoint::Endpoint::parse("127.0.0.1:0").unwrap(),
+        endpoint: crate::config::Endpoint::parse("127.0.0.1:0").unwrap(),
         router: crate::telemetry::admin::router(Arc::new(admin)),
+        rest: listeners::REST,
     };
     let extras = Extras { listeners: vec![Box::new(receiver), Box::new(web)], ..Extras::default() };
     let app = App::start(blueprint(folder.path(), &sink, extras), seams).await.unwrap();

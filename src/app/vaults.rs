@@ -23,7 +23,8 @@ pub(super) struct Vault {
     pub(super) uploader: Option<Arc<dyn Companion>>,
 }
 
-/// Builds a vault. Its folder is made now, so that one that can't be used is told at start.
+/// Builds a vault. Its folder is made and its certificates are looked for now, so that what can't be used is told at
+/// start.
 pub(super) fn build(
     site: &Site,
     id: Arc<str>,
@@ -34,6 +35,13 @@ pub(super) fn build(
     if let StoreSettings::Directory(path) = &settings.store {
         DirectoryStore::prepare(path)
             .map_err(|error| format!("can't use the vault's folder {}: {error}", path.display()))?;
+    }
+    if let StoreSettings::S3(s3) = &settings.store
+        && let Some(path) = &s3.ca_file
+    {
+        // The client would only find out with the first upload, and then keep trying.
+        std::fs::File::open(path)
+            .map_err(|error| format!("can't use the `ca_file` of the vault's store, {}: {error}", path.display()))?;
     }
     let seams = &site.seams;
     let journal = SpoolJournal::new(Arc::clone(&site.spool), Arc::clone(&site.tasks), Arc::clone(&id));

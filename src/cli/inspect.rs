@@ -20,8 +20,7 @@ pub(super) fn validate(common: &Common) -> Exit {
             let pipelines = loaded.valid.pipelines.len();
             let name =
                 common.config.as_ref().map_or("the embedded default".to_owned(), |path| path.display().to_string());
-            out(&format!("{name} is valid: {pipelines} pipeline{}\n", if pipelines == 1 { "" } else { "s" }));
-            Exit::Fine
+            out(&format!("{name} is valid: {pipelines} pipeline{}\n", if pipelines == 1 { "" } else { "s" }))
         }
     }
 }
@@ -75,8 +74,7 @@ pub(super) fn print_config(common: &Common, comments: bool) -> Exit {
             list(&pipeline.exporters)
         ));
     }
-    out(&text);
-    Exit::Fine
+    out(&text)
 }
 
 /// Lists every component that works.
@@ -92,6 +90,5 @@ pub(super) fn components() -> Exit {
     section("processors", ProcessorKind::ALL.iter().map(|kind| (kind.name(), kind.summary())).collect());
     section("exporters", ExporterKind::ALL.iter().map(|kind| (kind.name(), kind.summary())).collect());
     section("extensions", ExtensionKind::ALL.iter().map(|kind| (kind.name(), kind.summary())).collect());
-    out(&text);
-    Exit::Fine
+    out(&text)
 }

@@ -1,5 +1,6 @@
 //! **What**: the command line: one file per subcommand. **Why**: `main.rs` only starts it. **Invariants**: a
-//! subcommand appears when it works; exit codes are 0 fine, 1 run-time error, 2 usage, 78 bad configuration.
+//! subcommand appears when it works; exit codes are 0 fine, 1 run-time error, 2 usage, 78 bad configuration; what was not
+//! written is no success; no command leaves its memory to a core dump or a panic's message.
 //! **Not here**: what a running gateway does (`app`).
 
 mod data_dir;
@@ -15,6 +16,9 @@ mod vault;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+
+use crate::app::process;
+use output::complain;
 
 pub use output::Exit;
 
@@ -71,6 +75,10 @@ enum Command {
 
 /// Runs the command line.
 pub fn main() -> Exit {
+    // Before anything is read: it may be a key.
+    if let Err(error) = process::begin() {
+        complain(&format!("warning: core dumps could not be switched off: {error}"));
+    }
     let Cli { command, common } = Cli::parse();
     match command.unwrap_or(Command::Run) {
         Command::Run => run::run(&common),

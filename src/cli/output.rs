@@ -30,9 +30,25 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Writes to stdout. A reader that went away ends the process with 0, as stock tools do.
-pub(super) fn out(text: &str) {
-    emit(io::stdout().lock(), text);
+/// Writes to stdout; how the command ends if this is all it does. A reader that went away ends the process with 0, as
+/// stock tools do.
+#[must_use]
+pub(super) fn out(text: &str) -> Exit {
+    match emit(io::stdout().lock(), text) {
+        Ok(()) => Exit::Fine,
+        Err(error) => {
+            complain(&format!("error: {error}"));
+            Exit::Failed
+        }
+    }
+}
+
+/// As [`out`], for what may fail in more than one way.
+///
+/// # Errors
+/// One line.
+pub(super) fn print(text: &str) -> Result<(), String> {
+    emit(io::stdout().lock(), text)
 }
 
 /// Writes a line to stderr.
@@ -42,10 +58,10 @@ pub(super) fn complain(text: &str) {
     drop(written);
 }
 
-fn emit(mut to: impl Write, text: &str) {
+fn emit(mut to: impl Write, text: &str) -> Result<(), String> {
     match to.write_all(text.as_bytes()).and_then(|()| to.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
-        _ => {}
+        written => written.map_err(|error| format!("can't write: {error}")),
     }
 }
 

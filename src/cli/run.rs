@@ -1,17 +1,22 @@
-//! **What**: `tollgate run`: a gateway until SIGTERM or SIGINT. **Invariants**: core dumps are off and panics are quiet
-//! before any telemetry arrives; exit 78 for a bad configuration, 1 for what fails later. **Not here**: `App`.
+//! **What**: `tollgate run`: a gateway until SIGTERM or SIGINT; a second one ends it at once. **Invariants**: exit 78 for
+//! a bad configuration, 1 for what fails later; nothing that hangs keeps the process. **Not here**: `App`, what holds for
+//! all commands (`app/process`).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Common;
 use super::output::{Exit, complain};
 use super::source::{Loaded, Make, TRYOUT_KEY, load};
 use crate::app::build::Seams;
-use crate::app::{App, assemble, process, tasks, volume};
+use crate::app::{App, Life, assemble, process, tasks, volume};
 use crate::clock::SystemClock;
 use crate::pipeline::RealDisk;
 use crate::rng::SystemRng;
 use crate::telemetry::{Health, Meter, logging};
+
+/// What is left of threads that hang when all is over.
+pub(super) const GRACE: Duration = Duration::from_secs(2);
 
 /// Runs until a signal.
 pub(super) fn run(common: &Common) -> Exit {
@@ -19,23 +24,11 @@ pub(super) fn run(common: &Common) -> Exit {
         Ok(loaded) => loaded,
         Err(exit) => return exit,
     };
-    prepare(&loaded);
-    let runtime = match tasks::runtime(runtime_threads()) {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(&format!("can't start: {error}")),
-    };
-    runtime.block_on(serve(loaded))
-}
-
-/// What must hold before anything is received.
-pub(super) fn prepare(loaded: &Loaded) {
     logging::init(loaded.valid.log_level);
-    process::quiet_panics();
-    if let Err(error) = process::harden() {
-        tracing::warn!(%error, "core dumps could not be switched off");
+    match tasks::runtime(runtime_threads()) {
+        Ok(runtime) => tasks::run_to_end(runtime, GRACE, serve(loaded)),
+        Err(error) => fail(&format!("can't start: {error}")),
     }
-    // Only the first call can succeed; a second one changes nothing.
-    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
 }
 
 /// Threads of sockets and timers; requests have workers of their own.
@@ -55,9 +48,9 @@ pub(super) fn seams() -> Seams {
 }
 
 async fn serve(loaded: Loaded) -> Exit {
-    let stop = match process::stop_signal() {
-        Ok(stop) => stop,
-        Err(error) => return fail(&format!("can't handle signals: {error}")),
+    let (stop, now) = match (process::stop_signal(1), process::stop_signal(2)) {
+        (Ok(stop), Ok(now)) => (stop, now),
+        (Err(error), _) | (_, Err(error)) => return fail(&format!("can't handle signals: {error}")),
     };
     let seams = seams();
     let embedded = loaded.embedded;
@@ -69,22 +62,24 @@ async fn serve(loaded: Loaded) -> Exit {
         Ok(blueprint) => blueprint,
         Err(error) => return fail_with(&error.text, error.exit),
     };
-    let app = match App::start(blueprint, seams).await {
-        Ok(app) => app,
-        Err(error) => return fail_with(&error.text, error.exit),
+    let ready = |app: &App| {
+        for (what, address) in app.addresses() {
+            tracing::info!(%address, "listening: {what}");
+        }
+        if embedded {
+            let directory = spool.parent().unwrap_or(&spool).display().to_string();
+            tracing::info!(
+                directory,
+                "the embedded default: content goes to a vault here, sealed to a try-out auditor ({TRYOUT_KEY}); use --config in production"
+            );
+        }
     };
-    for (what, address) in app.addresses() {
-        tracing::info!(%address, "listening: {what}");
+    match App::live(blueprint, seams, ready, stop, now).await {
+        Ok(Life::Whole(ended)) if ended.failed.is_none() => Exit::Fine,
+        Ok(Life::Unborn) => Exit::Fine,
+        Ok(Life::Whole(_) | Life::Cut) => Exit::Failed,
+        Err(error) => fail_with(&error.text, error.exit),
     }
-    if embedded {
-        let directory = spool.parent().unwrap_or(&spool).display().to_string();
-        tracing::info!(
-            directory,
-            "the embedded default: content goes to a vault here, sealed to a try-out auditor ({TRYOUT_KEY}); use --config in production"
-        );
-    }
-    let ended = app.wait(stop).await;
-    if ended.failed.is_some() { Exit::Failed } else { Exit::Fine }
 }
 
 /// One line to stderr, and exit code 1.

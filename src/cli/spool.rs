@@ -53,10 +53,7 @@ pub(super) fn run(common: &Common, command: Command) -> Exit {
         Err(error) => return fail_with(&error.to_string(), error.exit_code()),
     };
     match command {
-        Command::List => {
-            out(&table(&status, seams.clock.now()));
-            Exit::Fine
-        }
+        Command::List => out(&table(&status, seams.clock.now())),
         Command::Drop { consumer, yes } => {
             let Some(waiting) = status.consumers.iter().find(|known| *known.name == *consumer) else {
                 let names: Vec<&str> = status.consumers.iter().map(|known| &*known.name).collect();
@@ -64,9 +61,7 @@ pub(super) fn run(common: &Common, command: Command) -> Exit {
             };
             if !yes {
                 let (records, bytes) = (waiting.records, ByteSize(waiting.bytes));
-                complain(&format!(
-                    "{records} records ({bytes}) of `{consumer}` would be given up for good; say --yes"
-                ));
+                complain(&format!("{records} records ({bytes}) of `{consumer}` would be given up for good; say --yes"));
                 return Exit::Usage;
             }
             let clock: Arc<dyn Clock> = Arc::clone(&seams.clock);
@@ -77,8 +72,7 @@ pub(super) fn run(common: &Common, command: Command) -> Exit {
                     if !committer.close() {
                         return fail("the spool's progress could not be written; nothing is certain, try again");
                     }
-                    out(&format!("{dropped} records of `{consumer}` given up\n"));
-                    Exit::Fine
+                    out(&format!("{dropped} records of `{consumer}` given up\n"))
                 }
             }
         }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::output::{Exit, out};
+use super::output::{self, Exit};
 use super::run::{fail, runtime_threads};
 use crate::app::tasks;
 use crate::vault::keygen::keygen;
@@ -76,7 +76,7 @@ pub(super) struct Source {
 /// Runs a subcommand.
 pub(super) fn run(command: Command) -> Exit {
     let result = match command {
-        Command::Keygen { output } => keygen(&output).map(|public| out(&format!("{public}\n"))),
+        Command::Keygen { output: file } => keygen(&file).and_then(|public| output::print(&format!("{public}\n"))),
         Command::Get { uri, range, from } => block_on(async {
             let (vault, auditors) = open(&from)?;
             let (mut opener, mut text) = (Opener::new(&vault, auditors), Vec::new());
@@ -114,8 +114,6 @@ fn open(from: &Source) -> Result<(Vault, Vec<age::x25519::Identity>), String> {
 }
 
 fn block_on(work: impl Future<Output = Result<(), String>>) -> Result<(), String> {
-    // Only the first call can succeed; a second one changes nothing.
-    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
     tasks::runtime(runtime_threads()).map_err(|error| format!("can't start: {error}"))?.block_on(work)
 }
 

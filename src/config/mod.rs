@@ -2,6 +2,7 @@
 //! **Invariants**: only `load` knows YAML; secrets are never shown. **Not here**: building (`app/build`).
 
 pub mod de;
+pub mod endpoint;
 pub mod env;
 pub mod file;
 pub mod graph;
@@ -12,6 +13,7 @@ pub mod schema;
 pub mod tree;
 pub mod types;
 
+pub use endpoint::Endpoint;
 pub use id::ComponentId;
 pub use problem::{At, FieldProblem, Gravity, Problem, Source};
 pub use types::{ByteSize, Span};

@@ -85,7 +85,10 @@ fn folders_are_private() {
     let folder = scratch.path().join("there/a/b");
     make_folders(&folder).unwrap();
     make_folders(&folder).unwrap();
-    assert_eq!([mode(&folder), mode(folder.parent().unwrap()), mode(&scratch.path().join("there"))], [0o700, 0o700, 0o755]);
+    assert_eq!(
+        [mode(&folder), mode(folder.parent().unwrap()), mode(&scratch.path().join("there"))],
+        [0o700, 0o700, 0o755]
+    );
     fs::write(scratch.path().join("file"), b"x").unwrap();
     assert!(make_folders(&scratch.path().join("file/below")).is_err());
     assert_eq!((folder_of(Path::new("spool")), folder_of(Path::new("a/b"))), (Path::new("."), Path::new("a")));

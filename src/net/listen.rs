@@ -23,8 +23,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::activity::{self, Rest};
-use super::endpoint::Endpoint;
 use super::spawn::{HyperTasks, Spawn};
+use crate::config::Endpoint;
 use crate::telemetry::{Counter, Gauge};
 
 /// What a client may send ahead, bytes.

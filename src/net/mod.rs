@@ -7,17 +7,16 @@ mod activity;
 pub mod client;
 pub mod collect;
 pub mod encoding;
-pub mod endpoint;
 pub mod listen;
 pub mod proxy;
 pub mod rope;
 pub mod spawn;
 pub mod tls;
 
+pub use crate::config::Endpoint;
 pub use client::Client;
 pub use collect::{Collected, Intake, Limits};
 pub use encoding::Encoding;
-pub use endpoint::Endpoint;
 pub use proxy::Proxies;
 pub use spawn::Spawn;
 

@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::config::FieldProblem;
+use crate::config::{Endpoint, FieldProblem};
 
 /// The `health_check` extension: readiness alone, on a port of its own.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -29,17 +29,18 @@ impl Default for Config {
 /// Valid settings.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// `host:port`
-    pub endpoint: String,
+    /// Where to listen.
+    pub endpoint: Endpoint,
 }
 
 impl Config {
-    /// The settings; nothing can be wrong here that binding does not tell.
+    /// Checks the address.
     ///
     /// # Errors
-    /// None; the shape is that of all components.
+    /// It is none.
     pub fn settings(&self) -> Result<Settings, Vec<FieldProblem>> {
-        Ok(Settings { endpoint: self.endpoint.clone() })
+        let endpoint = Endpoint::parse(&self.endpoint);
+        endpoint.map(|endpoint| Settings { endpoint }).map_err(|what| vec![FieldProblem::new("endpoint", what)])
     }
 }
 
@@ -67,7 +68,7 @@ impl Health {
         let mut parts = self.parts.lock();
         parts.insert(part.to_owned(), trouble);
         let ready = parts.values().all(Option::is_none);
-        drop(parts);
+        // Still under the lock: what two callers find out must be told in the order in which they found it out.
         self.ready.send_if_modified(|now| std::mem::replace(now, ready) != ready);
     }
 

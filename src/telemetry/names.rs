@@ -264,8 +264,6 @@ metrics_table! {
     /// Bytes values that are no text, and were replaced (label: signal).
     REDACT_UNSCANNED_VALUES = "tollgate_redact_unscanned_values_total", Kind::Counter;
 
-    // --- exporters ---
-
     // --- process ---
     /// Information about the running build; always 1.
     INFO = "tollgate_info", Kind::Gauge;

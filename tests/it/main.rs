@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 #![allow(clippy::disallowed_methods, reason = "tests spawn and read time as they like")]
 
+mod cli;
 mod config;
 mod demo;
 mod gateway;

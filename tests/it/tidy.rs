@@ -22,7 +22,20 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("pipeline", &["clock", "config", "files", "otlp", "rng", "secret", "telemetry", "hex"]),
     (
         "vault",
-        &["clock", "config", "files", "genai", "hex", "net", "otlp", "pipeline", "pseudonym", "rng", "secret", "telemetry"],
+        &[
+            "clock",
+            "config",
+            "files",
+            "genai",
+            "hex",
+            "net",
+            "otlp",
+            "pipeline",
+            "pseudonym",
+            "rng",
+            "secret",
+            "telemetry",
+        ],
     ),
     ("receivers", &["clock", "config", "hex", "net", "otlp", "pipeline", "rng", "secret", "telemetry"]),
     (

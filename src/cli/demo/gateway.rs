@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::app::build::Seams;
 use crate::app::resolve::{Placed, Valid};
-use crate::app::{App, assemble};
+use crate::app::{App, StartError, assemble};
 use crate::cli::Common;
 use crate::cli::source::{Make, TRYOUT_KEY, load};
 use crate::components::{ExporterSettings, ExtensionSettings, ProcessorSettings, ReceiverSettings};
@@ -59,20 +59,22 @@ enum Ports {
 /// # Errors
 /// One line.
 pub(super) async fn start(directory: &Path, seams: Seams) -> Result<Gateway, String> {
-    match start_on(directory, seams.clone(), Ports::Usual).await {
-        // A port may be gone between the look and the start.
-        Err(_) => start_on(directory, seams, Ports::Any).await,
+    let first = start_on(directory, seams.clone(), Ports::Usual).await;
+    let started = match first {
+        // A port may be gone between the look and the start. Nothing else gets better by trying.
+        Err(error) if error.port => start_on(directory, seams, Ports::Any).await,
         started => started,
-    }
+    };
+    started.map_err(|error| error.text)
 }
 
-async fn start_on(directory: &Path, seams: Seams, ports: Ports) -> Result<Gateway, String> {
+async fn start_on(directory: &Path, seams: Seams, ports: Ports) -> Result<Gateway, StartError> {
     let common = Common { config: None, data_dir: Some(directory.to_path_buf()) };
     let loaded = load(&common, Make::Keys).map_err(|_| "the embedded default can't be used".to_owned())?;
     let outbound = directory.join("outbound.jsonl");
     let valid = changed(loaded.valid, &outbound, ports)?;
-    let blueprint = assemble::blueprint(valid, &seams).map_err(|error| error.to_string())?;
-    let app = App::start(blueprint, seams).await.map_err(|error| error.to_string())?;
+    let blueprint = assemble::blueprint(valid, &seams)?;
+    let app = App::start(blueprint, seams).await?;
     let find = |what: &str| {
         let found = app.addresses().iter().find(|(name, _)| name == what);
         found.map(|(_, address)| *address).ok_or_else(|| format!("`{what}` does not listen"))
@@ -110,7 +112,7 @@ fn changed(mut valid: Valid, outbound: &Path, ports: Ports) -> Result<Valid, Str
     }
     for placed in &mut valid.extensions {
         if let ExtensionSettings::Admin(settings) = &mut placed.what {
-            settings.endpoint = free(&Endpoint::parse(&settings.endpoint)?, ports)?.to_string();
+            settings.endpoint = free(&settings.endpoint, ports)?;
         }
     }
     for placed in &mut valid.processors {

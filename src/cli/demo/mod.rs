@@ -35,7 +35,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::Common;
 use super::output::{Exit, complain};
-use super::run::{fail, runtime_threads, seams};
+use super::run::{GRACE, fail, runtime_threads, seams};
 use crate::app::build::Seams;
 use crate::app::{App, process, tasks};
 use crate::clock::within;
@@ -74,27 +74,23 @@ pub(super) fn run(common: &Common, options: &Options) -> Exit {
         return Exit::Usage;
     }
     logging::init(logging::Level::Error);
-    process::quiet_panics();
-    if let Err(error) = process::harden() {
-        tracing::warn!(%error, "core dumps could not be switched off");
-    }
-    // Only the first call can succeed; a second one changes nothing.
-    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
     let seams = seams();
     let scratch = match Scratch::make(common.data_dir.as_deref(), options.keep, &*seams.rng) {
         Ok(scratch) => scratch,
         Err(text) => return fail(&text),
     };
     match tasks::runtime(runtime_threads()) {
-        Ok(runtime) => runtime.block_on(demo(options, &scratch, seams)),
+        Ok(runtime) => tasks::run_to_end(runtime, GRACE, demo(options, &scratch, seams)),
         Err(error) => fail(&format!("can't start: {error}")),
     }
 }
 
 async fn demo(options: &Options, scratch: &Scratch, seams: Seams) -> Exit {
-    let (stop, hangup) = match (process::stop_signal(), signal(SignalKind::hangup())) {
-        (Ok(stop), Ok(hangup)) => (stop, hangup),
-        (Err(error), _) | (_, Err(error)) => return fail(&format!("can't handle signals: {error}")),
+    let (stop, now, hangup) = match (process::stop_signal(1), process::stop_signal(2), signal(SignalKind::hangup())) {
+        (Ok(stop), Ok(now), Ok(hangup)) => (stop, now, hangup),
+        (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => {
+            return fail(&format!("can't handle signals: {error}"));
+        }
     };
     let mut hangup = hangup;
     let stop = async move {
@@ -106,9 +102,12 @@ async fn demo(options: &Options, scratch: &Scratch, seams: Seams) -> Exit {
     let mut stop = std::pin::pin!(stop);
     let mut story = Story::new(Screen::stdout());
     story.begin();
-    let gateway = match gateway::start(scratch.path(), seams.clone()).await {
-        Ok(gateway) => gateway,
-        Err(text) => return fail(&text),
+    let gateway = tokio::select! {
+        started = gateway::start(scratch.path(), seams.clone()) => match started {
+            Ok(gateway) => gateway,
+            Err(text) => return fail(&text),
+        },
+        () = &mut stop => return if options.once { Exit::Failed } else { Exit::Fine },
     };
     story.started(&gateway, scratch.path(), options.keep);
     let told: Option<Result<Told, String>> = tokio::select! {
@@ -130,8 +129,11 @@ async fn demo(options: &Options, scratch: &Scratch, seams: Seams) -> Exit {
         }
     }
     let Gateway { app, .. } = gateway;
-    let ended = if serves && story.is_read() { app.wait(stop).await } else { App::shutdown(app).await };
-    if ended.failed.is_some() { Exit::Failed } else { exit }
+    let end = async { if serves && story.is_read() { app.wait(stop).await } else { App::shutdown(app).await } };
+    tokio::select! {
+        ended = end => if ended.failed.is_some() { Exit::Failed } else { exit },
+        () = now => Exit::Failed,
+    }
 }
 
 /// What came of it.
@@ -171,7 +173,7 @@ async fn tell(story: &mut Story, gateway: &Gateway, scratch: &Scratch, seams: &S
     leaks.look_below(&search, scratch.path())?;
     let kept = search.find(&opened.plain).into_iter().filter(|text| canaries.contains(*text)).count();
     story.searched(&leaks, search.len(), (kept, canaries.len()));
-    let fine = missing.is_empty() && bill.agrees() && leaks.found.is_empty() && kept == canaries.len();
+    let fine = missing.is_empty() && bill.agrees() && leaks.found.is_empty() && check::kept(kept, canaries.len());
     let session = came.items().find_map(|item| item.text("session.id")).unwrap_or_default();
     Ok(Told { fine, session })
 }

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use rust_decimal::Decimal;
 
+use crate::cli::source::TRYOUT_KEY;
 use crate::otlp::Signal;
 
-use super::check::Leaks;
+use super::check::{self, Leaks};
 use super::costs::Bill;
 use super::gateway::Gateway;
 use super::opened::Opened;
@@ -226,7 +227,10 @@ impl Story {
             }
         }
         let (found, all) = kept;
-        self.verdict(found == all, &format!("{found} of the recording's {all} marks are in what the auditor opened"));
+        self.verdict(
+            check::kept(found, all),
+            &format!("{found} of the recording's {all} marks are in what the auditor opened"),
+        );
     }
 
     /// How to go on.
@@ -249,10 +253,11 @@ impl Story {
         self.screen.raw(IN + 2, &Text::of(Paint::Link, &sdk));
         let look = "look: what goes out, what the vault holds, what it all comes to";
         self.screen.raw(IN, &Text::of(Paint::Dim, look));
-        let (out, place) = (gateway.outbound.display(), directory.display());
+        let path = |path: &Path| quoted(&path.display().to_string());
+        let (vault, key) = (path(&directory.join("vault")), path(&directory.join(TRYOUT_KEY)));
         for line in [
-            format!("tail -f {out}"),
-            format!("tollgate vault replay {session} --store {place}/vault --identity {place}/auditor.key"),
+            format!("tail -f {}", path(&gateway.outbound)),
+            format!("tollgate vault replay {} --store {vault} --identity {key}", quoted(session)),
             format!("http://{}/", gateway.page),
         ] {
             self.screen.raw(IN + 2, &Text::of(Paint::Link, &line));
@@ -270,6 +275,16 @@ impl Story {
         let width = self.screen.width().saturating_sub(IN + 3);
         let text = Text::of(if fine { Paint::Plain } else { Paint::Wrong }, text);
         self.screen.row(IN, usize::MAX, &[(1, Text::of(paint, sign)), (width, text)]);
+    }
+}
+
+/// A word of a shell's command line.
+pub(super) fn quoted(word: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-:@%+=,".contains(&byte);
+    if !word.is_empty() && word.bytes().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
     }
 }
 

@@ -12,7 +12,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::check::{Leaks, canaries, missing, search};
+use super::check::{Leaks, canaries, kept, missing, search};
 use super::costs::Bill;
 use super::opened::Opened;
 use super::scratch::Scratch;
@@ -20,6 +20,7 @@ use super::screen::{Paint, Screen, Text};
 use super::search::Search;
 use super::seen::Seen;
 use super::session::{self, Request};
+use super::story::quoted;
 use crate::clock::UnixNanos;
 use crate::otlp::{Node, OwnedValue, Payload, Signal, UnknownFields, json};
 use crate::rng::{SeededRng, SystemRng};
@@ -190,6 +191,22 @@ fn a_leak_is_found() {
     let mut leaks = Leaks::default();
     leaks.look(&search, "/metrics", marks.first().unwrap().as_bytes());
     assert_eq!(leaks.found.len(), 1);
+}
+
+/// A recording without marks proves nothing, and neither does one of whose marks some are missing.
+#[test]
+fn no_marks_are_no_proof() {
+    assert!(kept(8, 8) && !kept(7, 8) && !kept(0, 0));
+}
+
+/// What is printed to be copied must be one word to a shell, whatever the path is.
+#[test]
+fn what_is_copied_is_one_word() {
+    for (word, shown) in [("/tmp/a-1", "/tmp/a-1"), ("/tmp/a b", "'/tmp/a b'"), ("it's", r"'it'\''s'"), ("", "''")] {
+        assert_eq!(quoted(word), shown);
+        let told = std::process::Command::new("sh").args(["-c", &format!("printf %s {shown}")]).output().unwrap();
+        assert_eq!(told.stdout, word.as_bytes());
+    }
 }
 
 /// A record that came in and did not go out is missed.

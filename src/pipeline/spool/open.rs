@@ -22,6 +22,8 @@ use super::{Spool, Status};
 
 const LOCK: &str = "lock";
 const PIECE: usize = 1 << 20;
+/// Looks at a directory that does not hold still.
+const LOOKS: u32 = 5;
 
 fn cant(settings: &Settings, what: &str, error: &io::Error) -> OpenError {
     OpenError::config(format!("spool directory {} can't be {what}: {error}", settings.directory.display()))
@@ -108,7 +110,7 @@ pub(super) fn peek(disk: &dyn Disk, settings: &Settings, keys: &[SpoolKey]) -> R
         io::ErrorKind::NotFound => OpenError::failed(format!("there is no spool in {}", settings.directory.display())),
         _ => cant(settings, "used", &error),
     })?;
-    let mut found = survey(&directory, settings, keys)?;
+    let mut found = survey_beside(&directory, settings, keys)?;
     Ok(Status {
         bytes: found.bytes,
         limit: settings.max_size,
@@ -120,4 +122,26 @@ pub(super) fn peek(disk: &dyn Disk, settings: &Settings, keys: &[SpoolKey]) -> R
         refusing: None,
         consumers: found.index.consumers(),
     })
+}
+
+/// Surveys a directory in which a gateway may be at work: files come and go between the look at their names and the
+/// look into them. An error counts once all names and sizes stayed as they were meanwhile.
+pub(super) fn survey_beside(
+    directory: &Arc<dyn Directory>,
+    settings: &Settings,
+    keys: &[SpoolKey],
+) -> Result<Found, OpenError> {
+    let names = || {
+        let mut entries = directory.list().ok()?;
+        entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        Some(entries)
+    };
+    for _ in 1..LOOKS {
+        let before = names();
+        let found = survey(directory, settings, keys);
+        if found.is_ok() || names() == before {
+            return found;
+        }
+    }
+    survey(directory, settings, keys)
 }

@@ -10,6 +10,7 @@ use crate::secret::Secret;
 
 mod damage;
 mod faults;
+mod peek;
 mod simulation;
 
 const STEP: Duration = Duration::ZERO;

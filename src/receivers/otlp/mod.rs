@@ -140,6 +140,14 @@ impl Health {
             self.0.set_service_status(grpc::service(signal), status).await;
         }
     }
+
+    /// Ends the streams of those who watch: they have no end of their own, and would hold up a drain to its deadline.
+    async fn end(&mut self) {
+        self.0.clear_service_status("").await;
+        for signal in Signal::ALL {
+            self.0.clear_service_status(grpc::service(signal)).await;
+        }
+    }
 }
 
 /// A receiver in service. Dropping it closes its ports and connections.
@@ -197,6 +205,7 @@ impl Running {
     pub async fn drain(mut self, grace: Duration) {
         self.service = None;
         self.set_serving(false).await;
+        self.health.end().await;
         let drain = |port: Option<Serving>| async move {
             if let Some(port) = port {
                 port.drain(grace).await;

@@ -20,7 +20,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Health, Meter};
-use crate::config::FieldProblem;
+use crate::config::{Endpoint, FieldProblem};
 
 /// The `admin` extension.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -41,27 +41,33 @@ impl Default for Config {
 /// Valid settings.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// `host:port`
-    pub endpoint: String,
+    /// Where to listen.
+    pub endpoint: Endpoint,
     /// See [`Config::allowed_hosts`].
     pub allowed_hosts: Vec<String>,
 }
 
 impl Config {
-    /// Checks the names.
+    /// Checks the address and the names.
     ///
     /// # Errors
     /// Every problem, by field.
     pub fn settings(&self) -> Result<Settings, Vec<FieldProblem>> {
         let bad = |host: &String| host.is_empty() || host.contains([':', '/', ' ']);
-        let problems: Vec<FieldProblem> = (self.allowed_hosts.iter().enumerate())
+        let mut problems: Vec<FieldProblem> = (self.allowed_hosts.iter().enumerate())
             .filter(|(_, host)| bad(host))
             .map(|(index, _)| {
                 FieldProblem::new(format!("allowed_hosts[{index}]"), "a host name without scheme and port")
             })
             .collect();
-        let settings = || Settings { endpoint: self.endpoint.clone(), allowed_hosts: self.allowed_hosts.clone() };
-        if problems.is_empty() { Ok(settings()) } else { Err(problems) }
+        match Endpoint::parse(&self.endpoint) {
+            Ok(endpoint) if problems.is_empty() => {
+                return Ok(Settings { endpoint, allowed_hosts: self.allowed_hosts.clone() });
+            }
+            Ok(_) => {}
+            Err(what) => problems.push(FieldProblem::new("endpoint", what)),
+        }
+        Err(problems)
     }
 }
 

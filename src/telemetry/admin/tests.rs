@@ -102,3 +102,18 @@ async fn the_health_port_is_readiness_alone() {
     assert_eq!((ask("/").await, ask("/readyz").await), (StatusCode::OK, StatusCode::OK));
     assert_eq!(ask("/metrics").await, StatusCode::NOT_FOUND);
 }
+
+/// Two who tell at the same moment must leave what is true: ready means that all parts are fine.
+#[test]
+fn readiness_keeps_order() {
+    let health = Health::new();
+    for _ in 0..2_000 {
+        health.set("spool", Some("full"));
+        health.set("gateway", None);
+        std::thread::scope(|scope| {
+            scope.spawn(|| health.set("spool", None));
+            scope.spawn(|| health.set("gateway", Some("shutting down")));
+        });
+        assert!(!health.ready(), "ready while {:?}", health.troubles());
+    }
+}

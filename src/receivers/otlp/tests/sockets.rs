@@ -362,6 +362,28 @@ async fn health_is_answered_by_service_and_follows_the_gateway() {
     assert_eq!((ask("").await, ask(traces).await), (Ok(2), Ok(2)));
 }
 
+/// Who watches health has no end of its own: a drain must end it, and not wait for its deadline.
+#[tokio::test]
+async fn a_watch_does_not_hold_up_a_drain() {
+    let rig = Rig::new().await;
+    let channel = tonic::transport::Endpoint::from_shared(format!("http://{}", rig.grpc())).expect("a URL");
+    let mut client = HealthClient::new(channel.connect().await.expect("connects"));
+    let request = HealthCheckRequest { service: String::new() };
+    let mut told = client.watch(request).await.expect("watches").into_inner();
+    assert_eq!(told.message().await.expect("told").map(|answer| answer.status), Some(1));
+    // A drain that waited for the watch would take a day.
+    let drained = rig.running.drain(Duration::from_secs(86_400));
+    let seen = async {
+        let mut last = None;
+        while let Ok(Some(answer)) = told.message().await {
+            last = Some(answer.status);
+        }
+        drop((told, client));
+        last
+    };
+    assert_eq!(tokio::join!(drained, seen).1, Some(2), "told that it does not serve any more, then ended");
+}
+
 /// tonic's own client, compressed and not, reads our answers as it should.
 #[tokio::test]
 async fn tonics_client_understands_the_grpc_port() {

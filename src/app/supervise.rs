@@ -1,0 +1,66 @@
+//! **What**: runs outlets and companions, and sees to it when one panics. **Why**: clients go on getting their OKs; what
+//! nobody delivers any more would only show once the spool is full. **Invariants**: an outlet begins again at its cursor
+//! after a rest (what was on its way is sent again); a companion that is gone makes the gateway unready, with its name.
+//! **Not here**: counting and logging of other tasks' panics (`tasks`).
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+
+use super::App;
+use super::build::Companion;
+use crate::telemetry::names;
+
+/// Rest before an outlet begins again; doubled with each panic, up to the second.
+const REST: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
+/// What `/readyz` says of a companion that panicked.
+const GONE: &str = "panicked and does not work any more; restart tollgate";
+
+impl App {
+    /// Lets them work until they are told to finish.
+    pub(super) fn attend(&self, companions: Vec<Arc<dyn Companion>>) {
+        for outlet in &self.engine.outlets {
+            let (outlet, finish) = (Arc::clone(outlet), self.stops.finish.subscribe());
+            let (clock, panics) = (Arc::clone(&self.seams.clock), self.panics("outlet"));
+            let task = async move {
+                let mut rest = REST.0;
+                loop {
+                    let run = AssertUnwindSafe(Arc::clone(&outlet).run(finish.clone()));
+                    if run.catch_unwind().await.is_ok() {
+                        return;
+                    }
+                    panics();
+                    tracing::error!(exporter = &**outlet.id(), "an outlet panicked; it begins again at its cursor");
+                    if *finish.borrow() {
+                        return;
+                    }
+                    clock.sleep(rest).await;
+                    rest = (rest * 2).min(REST.1);
+                }
+            };
+            self.until_end("outlet", task, Some(self.finishing.join()));
+        }
+        for companion in companions {
+            let (name, run) = (companion.name(), companion.run(self.stops.finish.subscribe()));
+            let (health, panics) = (self.seams.health.clone(), self.panics(name));
+            let task = async move {
+                if AssertUnwindSafe(run).catch_unwind().await.is_err() {
+                    panics();
+                    tracing::error!(
+                        task = name,
+                        "a part of the gateway panicked and does not work any more; restart it"
+                    );
+                    health.set(name, Some(GONE));
+                }
+            };
+            self.until_end(name, task, Some(self.finishing.join()));
+        }
+    }
+
+    fn panics(&self, place: &'static str) -> impl Fn() + Send + use<> {
+        let counter = self.seams.meter.counter(&names::PANICS, &[("place", place)]);
+        move || counter.increment(1)
+    }
+}

@@ -1,0 +1,268 @@
+//! Starts and ends that don't go as usual: hung volumes, signals at the wrong time, panics.
+
+use tokio::sync::{Notify, oneshot};
+
+use super::super::Life;
+use super::*;
+use crate::pipeline::{Batch, ExportRequest};
+
+/// Longest that a thread which hangs may keep a test's runtime.
+const MOMENT: Duration = Duration::from_millis(10);
+
+/// Is not let go before the test ends: what hangs in the operating system.
+#[derive(Clone, Default)]
+struct Gate(Arc<(Mutex<bool>, parking_lot::Condvar)>);
+
+impl Gate {
+    fn hang(&self) {
+        let mut open = self.0.0.lock();
+        while !*open {
+            self.0.1.wait(&mut open);
+        }
+    }
+
+    fn open(&self) {
+        *self.0.0.lock() = true;
+        self.0.1.notify_all();
+    }
+}
+
+/// A companion whose preparation hangs, as a spool that takes minutes to read.
+struct Slow(Gate);
+
+impl Companion for Slow {
+    fn name(&self) -> &'static str {
+        "slow"
+    }
+
+    fn prepare(&self) -> Result<(), String> {
+        self.0.hang();
+        Ok(())
+    }
+
+    fn run(self: Arc<Self>, _: watch::Receiver<bool>) -> BoxFuture<'static, ()> {
+        Box::pin(ready(()))
+    }
+}
+
+/// A companion that never finishes.
+struct Endless(Arc<Notify>);
+
+impl Companion for Endless {
+    fn name(&self) -> &'static str {
+        "endless"
+    }
+
+    fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            let _ = stop.wait_for(|stop| *stop).await;
+            self.0.notify_one();
+            std::future::pending().await
+        })
+    }
+}
+
+/// A companion that panics.
+struct Broken;
+
+impl Companion for Broken {
+    fn name(&self) -> &'static str {
+        "broken"
+    }
+
+    fn run(self: Arc<Self>, _: watch::Receiver<bool>) -> BoxFuture<'static, ()> {
+        Box::pin(async { panic!("in a companion") })
+    }
+}
+
+/// A processor whose state can't be had, as on a volume that hangs.
+struct Hung(Arc<str>, Gate);
+
+impl Processor for Hung {
+    fn id(&self) -> &Arc<str> {
+        &self.0
+    }
+
+    fn process(&self, _: &mut Batch) -> Result<(), Reason> {
+        Ok(())
+    }
+
+    fn checkpoint(&self) -> Option<Vec<u8>> {
+        self.1.hang();
+        None
+    }
+}
+
+/// Told to end while the spool is still read, a gateway must end.
+#[test]
+fn a_start_can_be_interrupted() {
+    let (folder, sink, gate) = (tempfile::tempdir().unwrap(), Sink::open("x", Trust::Internal), Gate::default());
+    let extras = Extras { companions: vec![Arc::new(Slow(gate.clone()))], ..Extras::default() };
+    let live = App::live(blueprint(folder.path(), &sink, extras), seams(), |_| (), ready(()), std::future::pending());
+    // A runtime that waited for the thread would hang here.
+    let life = tasks::run_to_end(tasks::runtime(2).unwrap(), MOMENT, live);
+    assert_eq!(life.unwrap(), Life::Unborn);
+    gate.open();
+}
+
+/// Told twice, a gateway must not wait for what its first end waits for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_word_ends_it_at_once() {
+    let (folder, sink) = (tempfile::tempdir().unwrap(), Sink::open("x", Trust::Internal));
+    let (begun, ending) = (Notify::new(), Arc::new(Notify::new()));
+    let extras = Extras { companions: vec![Arc::new(Endless(Arc::clone(&ending)))], ..Extras::default() };
+    let mut blueprint = blueprint(folder.path(), &sink, extras);
+    blueprint.settings.drain_outlets = Duration::from_secs(86_400);
+    let life = App::live(blueprint, seams(), |_| begun.notify_one(), begun.notified(), ending.notified());
+    assert_eq!(life.await.unwrap(), Life::Cut);
+}
+
+/// A volume that hangs must not keep a gateway from ending: somebody has to restart it.
+#[test]
+fn a_hung_volume_does_not_hold_up_the_end() {
+    let (folder, sink, gate) = (tempfile::tempdir().unwrap(), Sink::open("x", Trust::Internal), Gate::default());
+    let extras = Extras { processors: vec![Arc::new(Hung("hung".into(), gate.clone()))], ..Extras::default() };
+    let mut blueprint = blueprint(folder.path(), &sink, extras);
+    blueprint.settings.drain_requests = MOMENT;
+    let begun = Notify::new();
+    let live = App::live(blueprint, seams(), |_| begun.notify_one(), begun.notified(), std::future::pending());
+    let life = tasks::run_to_end(tasks::runtime(2).unwrap(), MOMENT, live);
+    assert_eq!(life.unwrap(), Life::Whole(Ended { failed: None, left: 0 }));
+    gate.open();
+}
+
+/// The usual gateway with another exporter in place of its own.
+fn with_exporter(folder: &Path, make: impl FnOnce(&Site) -> Arc<dyn Exporter> + Send + 'static) -> Blueprint {
+    let usual = blueprint(folder, &Sink::open("x", Trust::Internal), Extras::default());
+    let build = usual.build;
+    let build = move |site: &Site| {
+        let mut built = build(site)?;
+        built.plan.pipelines[0].exporters = vec![make(site)];
+        Ok(built)
+    };
+    Blueprint { build: Box::new(build), ..usual }
+}
+
+/// An exporter that does something when it is asked for its size.
+struct Odd(Arc<Sink>, Box<dyn Fn() + Send + Sync>);
+
+impl Exporter for Odd {
+    fn id(&self) -> &Arc<str> {
+        self.0.id()
+    }
+
+    fn trust(&self) -> Trust {
+        Trust::Internal
+    }
+
+    fn max_request_bytes(&self) -> usize {
+        (self.1)();
+        1 << 20
+    }
+
+    fn send<'a>(&'a self, request: &'a ExportRequest) -> BoxFuture<'a, Outcome> {
+        self.0.send(request)
+    }
+}
+
+/// An outlet that panics must begin again and deliver; the panic is counted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outlet_that_panics_begins_again() {
+    let (folder, sink, first) =
+        (tempfile::tempdir().unwrap(), Sink::open("odd", Trust::Internal), AtomicBool::new(true));
+    let odd = Odd(Arc::clone(&sink), Box::new(move || assert!(!first.swap(false, Ordering::SeqCst), "in an outlet")));
+    let app = App::start(with_exporter(folder.path(), |_| Arc::new(odd)), seams()).await.unwrap();
+    assert_eq!(submit(&app.engine().inlet, spans(&["a"])).await, Outcome::Accepted);
+    while app.spool().status().consumers.iter().any(|consumer| consumer.records > 0) {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(sink.all(), ["a"]);
+    let metrics = app.seams.meter.render();
+    assert!(metrics.contains("tollgate_panics_total{place=\"outlet\"} 1"), "{metrics}");
+    app.shutdown().await;
+}
+
+/// A companion that panicked must make the gateway unready, with its name: nobody else does its work.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_companion_that_panics_is_told() {
+    let (folder, sink) = (tempfile::tempdir().unwrap(), Sink::open("x", Trust::Internal));
+    let extras = Extras { companions: vec![Arc::new(Broken)], ..Extras::default() };
+    let app = start(folder.path(), &sink, extras).await;
+    while app.seams.health.troubles().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!((app.seams.health.troubles()[0].0.as_str(), app.seams.health.ready()), ("broken", false));
+    assert!(app.seams.meter.render().contains("tollgate_panics_total{place=\"broken\"} 1"));
+    app.shutdown().await;
+}
+
+/// What lives as long as its exporter (pooled connections) must be gone when the end waits for the last tasks.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn exporters_go_before_the_last_wait() {
+    let folder = tempfile::tempdir().unwrap();
+    let make = |site: &Site| {
+        let (held, gone) = oneshot::channel::<()>();
+        site.tasks.spawn("pool", Box::pin(async move { drop(gone.await) }));
+        let hold = move || assert!(!held.is_closed());
+        Arc::new(Odd(Sink::open("pooled", Trust::Internal), Box::new(hold))) as Arc<dyn Exporter>
+    };
+    let app = App::start(with_exporter(folder.path(), make), seams()).await.unwrap();
+    let tasks = Arc::clone(&app.tasks);
+    app.shutdown().await;
+    assert!(tasks.all().is_empty());
+}
+
+/// Certificates that are missing must be told at the start, not with each upload.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_missing_ca_file_is_told_at_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "
+receivers: { otlp: }
+processors:
+  vault:
+    recipients: [age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p]
+    store:
+      s3:
+        bucket: b
+        key_bucket: k
+        region: eu-west-1
+        ca_file: /no/such/ca.pem
+        object_lock: { mode: compliance, retention: 400d }
+exporters: { debug: { trust: internal } }
+service: { pipelines: { logs: { receivers: [otlp], processors: [vault], exporters: [debug] } } }
+";
+    let resolve::Read { source, result, .. } =
+        resolve::read("t.yaml", text, &crate::config::env::Process, folder.path());
+    let (_, valid) =
+        result.map_err(|problems| source.render(&problems, false)).map_err(|told| panic!("{told}")).unwrap();
+    let error = App::start(assemble::blueprint(valid, &seams()).unwrap(), seams()).await.err().unwrap();
+    assert!(error.text.contains("ca_file") && error.text.contains("/no/such/ca.pem"), "{error}");
+}
+
+/// A connection that rests must not keep a probe out of the health port for long.
+#[tokio::test]
+async fn a_page_port_closes_who_rests() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let router = crate::telemetry::admin::health_router(Health::new());
+    let endpoint = crate::config::Endpoint::parse("127.0.0.1:0").unwrap();
+    let bound =
+        Box::new(listeners::Web { name: "health_check", endpoint, router, rest: MOMENT * 50 }).bind().await.unwrap();
+    let address = bound.addresses()[0].1;
+    let (folder, sink, seams) = (tempfile::tempdir().unwrap(), Sink::open("x", Trust::Internal), seams());
+    let app = start(folder.path(), &sink, Extras::default()).await;
+    let serve = Serve {
+        inlet: Arc::clone(&app.engine().inlet),
+        tasks: Tasks::new(&seams.meter),
+        meter: seams.meter.clone(),
+        health: seams.health.clone(),
+    };
+    let serving = bound.serve(serve).await;
+    let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
+    socket.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    let mut answer = [0; 4096];
+    assert!(socket.read(&mut answer).await.unwrap() > 0);
+    let closed = tokio::time::timeout(Duration::from_secs(60), socket.read_to_end(&mut Vec::new())).await;
+    assert!(closed.is_ok(), "it may rest for as long as at a receiver");
+    serving.drain(Duration::ZERO).await;
+    app.shutdown().await;
+}

@@ -1,0 +1,107 @@
+//! Keys that were not given: when they are made, and when that would lose what waits.
+
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Barrier;
+
+use super::super::keyfile;
+use super::super::keys::{present_spool_keys, pseudonyms, spool_keys};
+use super::*;
+use crate::config::env::Process;
+use crate::secret::Secret;
+
+fn valid(spool: &Path) -> resolve::Valid {
+    let text = format!(
+        "{{receivers: {{otlp: }}, exporters: {{debug: {{trust: internal}}}}, spool: {{directory: '{}'}},
+          service: {{pipelines: {{logs: {{receivers: [otlp], exporters: [debug]}}}}}}}}",
+        spool.display()
+    );
+    let read = resolve::read("t.yaml", &text, &Process, Path::new("/nowhere"));
+    let Ok((_, valid)) = read.result else { panic!("not valid") };
+    valid
+}
+
+fn failure<T>(result: Result<T, StartError>) -> (String, u8) {
+    let error = result.err().expect("must not be made");
+    (error.text, error.exit)
+}
+
+/// A first start must make both keys, and the next must find them.
+#[test]
+fn keys_are_made_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let valid = valid(&folder.path().join("spool"));
+    let first = spool_keys(&valid, &SystemRng).unwrap()[0].id();
+    assert_eq!(spool_keys(&valid, &SystemRng).unwrap()[0].id(), first);
+    assert_eq!(present_spool_keys(&valid).unwrap()[0].id(), first);
+    pseudonyms(&valid, &SystemRng).unwrap();
+    assert!(folder.path().join("pseudonym.key").exists());
+}
+
+/// A key that is missing beside a spool that was used must stop the start: a new one opens nothing of it, and would
+/// hide that the old one is lost. Of a spool that is empty again, too: pseudonyms would change.
+#[test]
+fn a_lost_key_is_not_replaced() {
+    for file in ["seg-0000000001.spool", "progress"] {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = folder.path().join("spool");
+        std::fs::create_dir(&spool).unwrap();
+        let valid = valid(&spool);
+        std::fs::write(spool.join(file), b"x").unwrap();
+        let (text, exit) = failure(spool_keys(&valid, &SystemRng));
+        assert!(exit == 78 && text.contains("spool.keys") && text.contains("spool.key is missing"), "{text}");
+        let (text, exit) = failure(pseudonyms(&valid, &SystemRng));
+        assert!(exit == 78 && text.contains("pseudonyms.key"), "{text}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing was made");
+        std::fs::remove_file(spool.join(file)).unwrap();
+        assert!(spool_keys(&valid, &SystemRng).is_ok(), "a folder that was only made is no used spool");
+    }
+}
+
+/// Beside a spool that is a volume of its own no key may be made: it would lie in what the next container starts without.
+#[test]
+fn no_key_is_made_on_another_volume() {
+    // Wherever there is Linux this one is mounted, and it holds nothing of a spool.
+    let (text, exit) = failure(spool_keys(&valid(Path::new("/proc")), &SystemRng));
+    assert!(exit == 78 && text.contains("spool's volume") && text.contains("set spool.keys"), "{text}");
+    assert!(!Path::new("/spool.key").exists());
+}
+
+/// A command that looks must make nothing, and say what is missing.
+#[test]
+fn looking_makes_no_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = present_spool_keys(&valid(&folder.path().join("spool"))).err().unwrap();
+    assert!(text.contains("spool.key is missing"), "{text}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    assert!(keyfile::read(&folder.path().join("x")).unwrap().is_none());
+}
+
+/// Many first starts at once must all go on with one key: the one in the file.
+#[test]
+fn all_first_starts_agree() {
+    for _ in 0..20 {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, all) = (folder.path().join("spool.key"), Barrier::new(8));
+        let made: Vec<(String, bool)> = std::thread::scope(|scope| {
+            let make = |who: u8| {
+                all.wait();
+                let file = keyfile::ensure(&path, || Secret::new(format!("key {who}"))).unwrap();
+                (file.key.expose().to_owned(), file.created)
+            };
+            let threads: Vec<_> = (0..8).map(|who| scope.spawn(move || make(who))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let there = std::fs::read_to_string(&path).unwrap();
+        assert!(made.iter().all(|(key, _)| key == there.trim()), "{made:?}");
+        assert_eq!(made.iter().filter(|(_, created)| *created).count(), 1);
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+}
+
+/// A plain relative name lies in the working directory.
+#[test]
+fn a_plain_spool_name_is_fine() {
+    let valid = valid(Path::new("no-such-spool-of-tollgate"));
+    let text = present_spool_keys(&valid).err().unwrap();
+    assert!(text.contains("./spool.key is missing"), "{text}");
+}
