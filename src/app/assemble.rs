@@ -26,7 +26,6 @@ use crate::processors::cost::Cost;
 use crate::processors::normalize::Normalize;
 use crate::processors::redact::{self, Redact};
 use crate::processors::runs::Runs;
-use crate::pseudonym::Pseudonymizer;
 use crate::receivers::otlp;
 use crate::redaction::{Detector, Ids};
 use crate::secret::Secret;
