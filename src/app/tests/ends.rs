@@ -223,8 +223,8 @@ processors:
     recipients: [age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p]
     store:
       s3:
-        bucket: b
-        key_bucket: k
+        bucket: audit-logs
+        key_bucket: audit-keys
         region: eu-west-1
         ca_file: /no/such/ca.pem
         object_lock: { mode: compliance, retention: 400d }
