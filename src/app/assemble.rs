@@ -3,6 +3,7 @@
 //! (`keys`), the table (`components`), starting (`app`).
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::app::StartError;

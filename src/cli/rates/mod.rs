@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use serde_json::json;
 
-use super::output::{Exit, complain, out};
+use super::output::{Exit, complain, print};
 use super::run::fail;
 use crate::clock::{Clock as _, SystemClock};
 use crate::rates::import::{Format, import};
@@ -114,10 +114,10 @@ fn source(name: &str) -> Result<Source, String> {
     Source::parse(name, &text).map_err(|error| error.0)
 }
 
-fn pretty(value: &serde_json::Value) {
+fn pretty(value: &serde_json::Value) -> Result<(), String> {
     let mut text = serde_json::to_string_pretty(value).unwrap_or_default();
     text.push('\n');
-    out(&text);
+    print(&text)
 }
 
 fn show(model: Option<&str>, rates: &str, as_json: bool) -> Result<Exit, String> {
@@ -128,14 +128,14 @@ fn show(model: Option<&str>, rates: &str, as_json: bool) -> Result<Exit, String>
             let providers: Vec<_> = (source.summary().into_iter())
                 .map(|(provider, models, ids)| json!({"provider": provider, "models": models, "ids": ids}))
                 .collect();
-            pretty(&json!({"version": table.version(), "sha256": table.digest(), "providers": providers}));
+            pretty(&json!({"version": table.version(), "sha256": table.digest(), "providers": providers}))?;
             return Ok(Exit::Fine);
         }
         let mut text = format!("{}: {}\n\n", table.stamp(), table.size());
         for (provider, models, ids) in source.summary() {
             text.push_str(&format!("{provider:<24} {models:>5} models {ids:>5} ids\n"));
         }
-        out(&text);
+        print(&text)?;
         return Ok(Exit::Fine);
     };
     let listed = source.listed(model);
@@ -145,9 +145,9 @@ fn show(model: Option<&str>, rates: &str, as_json: bool) -> Result<Exit, String>
     }
     if as_json {
         let models: Vec<_> = listed.iter().map(report::listed).collect();
-        pretty(&json!({"version": table.version(), "sha256": table.digest(), "models": models}));
+        pretty(&json!({"version": table.version(), "sha256": table.digest(), "models": models}))?;
     } else {
-        out(&listed.iter().map(report::listed_text).collect::<String>());
+        print(&listed.iter().map(report::listed_text).collect::<String>())?;
     }
     Ok(Exit::Fine)
 }
@@ -168,9 +168,9 @@ fn check(rates: &str, lists: &[(Format, Option<PathBuf>)], as_json: bool) -> Res
         return Err("give at least one list: --litellm, --genai-prices or --models-dev".to_owned());
     }
     if as_json {
-        pretty(&json!({"version": table.version(), "sha256": table.digest(), "lists": all}));
+        pretty(&json!({"version": table.version(), "sha256": table.digest(), "lists": all}))?;
     } else {
-        out(&text);
+        print(&text)?;
     }
     Ok(Exit::Fine)
 }
@@ -197,7 +197,7 @@ fn import_list(
     };
     let size = table.compile().map_err(|error| error.0)?.size();
     match output {
-        None => out(&table.to_json()),
+        None => print(&table.to_json())?,
         Some(path) => {
             fs::write(path, table.to_json()).map_err(|error| format!("{}: {}", path.display(), error.kind()))?;
             complain(&format!("{}: {size}", path.display()));
@@ -216,7 +216,7 @@ fn diff(old: &str, new: &str, accept: &[String], as_json: bool) -> Result<Exit, 
     let count = |gravity| findings.iter().filter(|finding: &&Finding| finding.gravity == gravity).count();
     let refused = count(Gravity::Refusal);
     if as_json {
-        pretty(&report::findings(&old, &new, &findings));
+        pretty(&report::findings(&old, &new, &findings))?;
     } else {
         let mut text = String::new();
         for finding in &findings {
@@ -228,7 +228,7 @@ fn diff(old: &str, new: &str, accept: &[String], as_json: bool) -> Result<Exit, 
             old.version(),
             new.version()
         ));
-        out(&text);
+        print(&text)?;
     }
     Ok(if refused > 0 { Exit::Failed } else { Exit::Fine })
 }

@@ -13,7 +13,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::{pretty, source};
 use crate::app::tasks;
-use crate::cli::output::{Exit, complain, out};
+use crate::cli::output::{Exit, complain, print};
 use crate::cli::run::runtime_threads;
 use crate::clock::UnixNanos;
 use crate::genai::{Billing, Facts, Vocabulary};
@@ -139,9 +139,9 @@ pub(super) fn run(options: &Options) -> Result<Exit, String> {
     report.lines.retain(within);
     report.lines.sort();
     if options.json {
-        pretty(&as_json(&report))
+        pretty(&as_json(&report))?;
     } else {
-        out(&as_text(&report))
+        print(&as_text(&report))?;
     }
     Ok(Exit::Fine)
 }
