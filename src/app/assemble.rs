@@ -29,7 +29,6 @@ use crate::processors::redact::{self, Redact};
 use crate::processors::runs::Runs;
 use crate::receivers::otlp;
 use crate::redaction::{Detector, Ids};
-use crate::secret::Secret;
 use crate::telemetry::admin::{self, Admin};
 use crate::telemetry::names;
 
