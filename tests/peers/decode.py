@@ -101,7 +101,9 @@ def strings(node, place):
 
 def name_of(item):
     """A span or metric has a name; a log record may have its own only in the body or in `event.name`, and a name that is a place in the source."""
-    return (item["attributes"].get("event.name") if "observed" in item else None) or item["name"] or (item.get("body") if isinstance(item.get("body"), str) else "log")
+    body = item.get("body")
+    short = isinstance(body, str) and len(body) <= 64 and "{" not in body  # no JSON, no sentence
+    return (item["attributes"].get("event.name") if "observed" in item else None) or item["name"] or (body if short else "log")
 
 
 def places(signal, item):

@@ -145,7 +145,8 @@ def session_manifest(folder, ledger, client):
         counts.setdefault(signal, {}).setdefault(decode.name_of(item), 0)
         counts[signal][decode.name_of(item)] += 1
     return {
-        **{k: ledger[k] for k in ("library", "vendor") if k in ledger},
+        # `untold`: why the telemetry can't tell of every call, or not exactly
+        **{k: ledger[k] for k in ("library", "vendor", "untold") if k in ledger},
         "protocol": ledger["protocol"], "switches": ledger["switches"], "model": ledger["model"], "input_includes_cached": inclusive,
         "session_ids": distinct(items, "session.id"), "conversation_ids": distinct(items, "gen_ai.conversation.id") + distinct(items, "conversation.id"),
         "prompt_ids": distinct(items, "prompt.id"), "turn_ids": distinct(items, "turn.id"),
@@ -265,7 +266,7 @@ def problems(name, session, complete):
     for call in session["calls"]:
         if "cost_usd" in call and "cost_usd_exact" in call and abs(Decimal(call["cost_usd"]) - Decimal(call["cost_usd_exact"])) > Decimal("1e-12"):
             yield f"{name}: {call['request_id']} the client says {call['cost_usd']}, the price table {call['cost_usd_exact']}"
-        if complete and "error" not in call and not call["in_telemetry"]:
+        if complete and "error" not in call and not call["in_telemetry"] and "untold" not in session:
             yield f"{name}: {call['request_id']} is in no record"
     if session["tool_calls"] and any(t["success"] is None for t in session["tool_calls"]):
         yield f"{name}: a tool call without an outcome"

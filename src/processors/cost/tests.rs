@@ -573,26 +573,72 @@ fn claude_code_agrees_with_itself() {
     assert!(compared > 40, "{compared}");
 }
 
-/// Other recorded clients: the hand count's total, each call once over layers and logs. (openai-v2 on its legacy path tells no
-/// cached tokens, so its total can't be exact; OpenInference's and the vendor's spans stand one in the other or side by
-/// side.)
+/// Sessions whose telemetry would tell the cost and whose cost is wrong: each line here is a defect.
+const WRONG_YET: [&str; 13] = [
+    "autogen/agent",
+    "langfuse/openai",
+    "langsmith/langgraph",
+    "litellm/events",
+    "litellm/legacy",
+    "litellm/semconv",
+    "litellm/v2",
+    "logfire/openai",
+    "openinference-frameworks/bedrock",
+    "openinference-frameworks/langchain-anthropic",
+    "openllmetry-frameworks/bedrock",
+    "openllmetry-legacy/anthropic",
+    "semconv-vendors/bedrock-events",
+];
+
+const CLIENTS: [&str; 20] = [
+    "agent-framework",
+    "autogen",
+    "azure-ai-inference",
+    "claude-otel-hooks",
+    "google-adk",
+    "langfuse",
+    "langsmith",
+    "litellm",
+    "logfire",
+    "openinference",
+    "openinference-frameworks",
+    "openlit",
+    "openllmetry",
+    "openllmetry-frameworks",
+    "openllmetry-legacy",
+    "pydantic-ai",
+    "semantic-kernel",
+    "semconv",
+    "semconv-vendors",
+    "strands",
+];
+
+/// Other recorded clients: the hand count's total, each call once over layers and logs, wherever the telemetry tells it
+/// (`untold` in the manifest says where not; openai-v2 on its legacy path tells no cached tokens; OpenInference's and the
+/// vendor's spans stand one in the other or side by side.)
 #[test]
 fn recorded_clients_agree_with_the_hand_count() {
-    let mut failed = Vec::new();
-    for client in ["claude-otel-hooks", "openinference", "semconv"] {
+    let (mut failed, mut compared) = (Vec::new(), 0);
+    for client in CLIENTS {
         let (folder, manifest) = manifest(client);
         for (name, session) in manifest["sessions"].as_object().unwrap() {
+            let Some(exact) = session["totals"]["cost_usd_exact"].as_str() else { continue };
+            let wrong_yet = WRONG_YET.contains(&format!("{client}/{name}").as_str());
+            if session["untold"].is_string() || wrong_yet {
+                continue;
+            }
             let (by_call, total, _) = recorded(&folder.join(name), session, &[Signal::Traces, Signal::Logs]);
             let calls: usize = by_call.values().map(Vec::len).sum();
             let wanted =
                 session["calls"].as_array().unwrap().iter().filter(|call| call["cost_usd_exact"].is_string()).count();
-            let exact = session["totals"]["cost_usd_exact"].as_str().unwrap();
+            compared += 1;
             if calls != wanted || (total.to_string() != exact && name != "openai-v2-events") {
                 failed.push(format!("{client} {name}: {calls} calls of {wanted}, {total} of {exact}"));
             }
         }
     }
     assert!(failed.is_empty(), "\n{}", failed.join("\n"));
+    assert!(compared > 30, "{compared}");
 }
 
 /// Damaged requests that still parse never panic and never get a cost that is not exact text.
