@@ -23,6 +23,20 @@ def crew(description):
     return Crew(agents=[agent], tasks=[task], name="ledger").kickoff(inputs=PLAN["variables"])
 
 
-crew(PLAN["prompt"] + " " + PLAN["task"])
-planned(crew, PLAN["echo_prompt"])
+def everything():
+    crew(PLAN["prompt"] + " " + PLAN["task"])
+    planned(crew, PLAN["echo_prompt"])
+
+
+if VARIANT == "native":
+    import os
+
+    from crewai.telemetry.tracing import telemetry_session
+    from crewai.telemetry.tracing.session import otlp_exporter
+    to = otlp_exporter(os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] + "/v1/traces")
+    with telemetry_session(PLAN["session"], "ledger", [to], attributes={"gen_ai.conversation.id": PLAN["session"]},
+                           principal={"type": "user", "id": PLAN["user"]}):
+        everything()
+else:
+    everything()
 end()
