@@ -144,7 +144,8 @@ impl Assembly<'_> {
             ProcessorSettings::Normalize(settings) => Arc::new(Normalize::new(id, &settings, vocabulary, meter)),
             ProcessorSettings::Cost(mut settings) => {
                 settings.signals = signals;
-                let cost = Arc::new(Cost::new(id, &settings, vocabulary, meter).map_err(|error| error.0)?);
+                let cost = Cost::new(id, &settings, vocabulary, meter).map_err(|error| error.0)?;
+                let cost = Arc::new(cost.with_ids(self.ids.clone()));
                 if let Some(refresh) = settings.refresh.clone() {
                     let (proxies, made) = (Arc::clone(&self.proxies), Arc::clone(&cost));
                     let task = RatesTask::build(

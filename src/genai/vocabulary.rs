@@ -160,6 +160,11 @@ impl Vocabulary {
         plain.filter_map(|source| self.slot_keys.get(source.slot as usize).map(|key| &**key)).collect()
     }
 
+    /// Whether a dialect is a guess: nobody described its emitter, and only structure tells calls from roll-ups.
+    pub fn guesses(&self, dialect: &str) -> bool {
+        self.dialects.iter().any(|known| known.leaves_only && known.name == dialect)
+    }
+
     /// Names of the dialects, most specific first.
     pub fn dialects(&self) -> impl Iterator<Item = &'static str> + '_ {
         self.dialects.iter().map(|dialect| dialect.name)

@@ -2,6 +2,7 @@
 //! **Invariants**: changed by effects only, after the commit (claims are taken before and released if there is none);
 //! totals are exact and survive a restart by checkpoint and effects; labels are capped.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::UnixNanos;
 use crate::hex;
 use crate::pipeline::{ClaimKey, Claims};
+use crate::pseudonym::IdPolicy;
 use crate::rates::{Shelf, Unpriced, Usd};
 use crate::telemetry::{Counter, Gauge, Meter, names};
 
@@ -29,6 +31,28 @@ const LABEL_BYTES: usize = 64;
 pub(super) const WAIT: u64 = 600_000_000_000;
 /// Calls that may wait; beyond that none is watched.
 const WAITING: usize = 100_000;
+
+/// How names of one account are shown in metrics and logs.
+#[derive(Clone, Default)]
+pub(super) struct Show {
+    pub(super) ids: Option<Arc<dyn IdPolicy>>,
+    pub(super) account: Arc<str>,
+}
+
+impl Show {
+    fn tenant<'a>(&self, tenant: &'a str) -> Cow<'a, str> {
+        self.ids.as_ref().map_or(Cow::Borrowed(tenant), |ids| ids.shown(&self.account, tenant))
+    }
+
+    /// A provider or model as a label.
+    fn label(&self, name: Option<&str>) -> String {
+        name.map_or(UNKNOWN.to_owned(), |name| label(&self.name(name)).to_owned())
+    }
+
+    fn name<'a>(&self, name: &'a str) -> Cow<'a, str> {
+        self.ids.as_ref().map_or(Cow::Borrowed(name), |ids| ids.column(&self.account, name))
+    }
+}
 
 /// Changes by one batch, stored with its commit.
 #[derive(Default, Serialize, Deserialize)]
@@ -53,15 +77,21 @@ pub(super) struct Changes {
     above: Vec<(Place, Above)>,
     statuses: BTreeMap<String, u64>,
     mismatches: u64,
+    #[serde(skip)]
+    show: Show,
 }
 
 impl Changes {
-    pub(super) fn new(batch: &[u8; 16], at: UnixNanos) -> Self {
-        Self { batch: hex::encode(batch), at: at.0, ..Self::default() }
+    pub(super) fn new(batch: &[u8; 16], at: UnixNanos, show: Show) -> Self {
+        Self { batch: hex::encode(batch), at: at.0, show, ..Self::default() }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.statuses.is_empty() && self.waits.is_empty() && self.settled.is_empty() && self.above.is_empty()
+        self.statuses.is_empty()
+            && self.claims.is_empty()
+            && self.waits.is_empty()
+            && self.settled.is_empty()
+            && self.above.is_empty()
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
@@ -77,13 +107,15 @@ impl Changes {
     }
 
     pub(super) fn priced(&mut self, tenant: Option<&str>, model: &str, provider: &str, total: Usd) {
-        let tenant = tenant.map_or("unattributed", label);
-        self.priced.push((tenant.to_owned(), label(model).to_owned(), provider.to_owned(), total.0.to_string()));
+        let tenant = tenant.map(|tenant| self.show.tenant(tenant));
+        let tenant = tenant.as_deref().map_or("unattributed", label).to_owned();
+        let model = label(&self.show.name(model)).to_owned();
+        self.priced.push((tenant, model, provider.to_owned(), total.0.to_string()));
     }
 
     pub(super) fn unpriced(&mut self, provider: Option<&str>, model: Option<&str>, reason: &str, tokens: u64) {
-        let (provider, model) = (provider.map_or(UNKNOWN, label), model.map_or(UNKNOWN, label));
-        self.unpriced.push((provider.to_owned(), model.to_owned(), reason.to_owned(), tokens));
+        let (provider, model) = (self.show.label(provider), self.show.label(model));
+        self.unpriced.push((provider, model, reason.to_owned(), tokens));
     }
 
     pub(super) fn deferred(&mut self, dialect: &str, key: ClaimKey) {
@@ -157,6 +189,8 @@ pub(super) struct Ledger {
     late: Mutex<Waiting>,
     /// For the nearest known id.
     shelf: Arc<Shelf>,
+    /// Of calls that wait: any account.
+    pub(super) show: Show,
 }
 
 /// What a checkpoint holds besides the claims.
@@ -180,6 +214,7 @@ impl Ledger {
             forgotten: meter.gauge(&names::COST_FORGOTTEN, &[]),
             late: Mutex::default(),
             shelf,
+            show: Show::default(),
         }
     }
 
@@ -280,10 +315,10 @@ impl Ledger {
         let mut totals = self.totals.lock();
         for late in over {
             let (provider, model) = (late.basis.provider.as_deref(), late.basis.models.first());
-            let (provider, model) = (provider.map_or(UNKNOWN, label), model.map_or(UNKNOWN, |model| label(model)));
+            let (provider, model) = (self.show.label(provider), self.show.label(model.map(String::as_str)));
             let reason = if late.basis.models.is_empty() { Unpriced::NoModel } else { Unpriced::UnknownProvider };
             let tokens = late.basis.units.total_input().saturating_add(late.basis.units.output);
-            self.count_unpriced(&mut totals, provider, model, reason.as_str(), tokens, now.0);
+            self.count_unpriced(&mut totals, &provider, &model, reason.as_str(), tokens, now.0);
         }
         let (meter, Totals { waiting, logged, .. }) = (&self.meter, &mut *totals);
         waiting.retain(|_, (dialect, until)| {

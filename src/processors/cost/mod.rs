@@ -6,6 +6,7 @@
 
 pub mod config;
 mod late;
+mod layers;
 mod ledger;
 mod price;
 mod settle;
@@ -19,10 +20,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::clock::UnixNanos;
-use crate::genai::usage::{Flags, split};
+use crate::genai::usage::Flags;
 use crate::genai::{Billing, Buckets, Cost as CostFact, Facts, ItemFacts, Vocabulary, facts_of, keep_facts};
-use crate::otlp::{Node, NodeKind, Payload, Signal};
+use crate::otlp::{Node, Payload, Signal};
 use crate::pipeline::{Batch, Claim, ClaimKey, Effect, Processor, Reason, Trust};
+use crate::pseudonym::IdPolicy;
 use crate::rates::{Rates, RatesError, Shelf, Table};
 use crate::telemetry::{Gauge, Meter, names};
 
@@ -30,7 +32,8 @@ pub use config::{Config, RatesFrom, RefreshFrom, RefreshSettings, Settings};
 pub use price::{Call, NotPriced, Parts, Priced, price};
 
 use late::Family;
-use ledger::{Changes, Ledger};
+use layers::{Layers, Rise};
+use ledger::{Changes, Ledger, Show};
 
 /// The processor.
 pub struct Cost {
@@ -74,6 +77,14 @@ impl Cost {
             tolerance: settings.tolerance.0,
             reprice: settings.reprice,
         })
+    }
+
+    /// The same; names of tenants, models and providers pass `ids` before metrics and logs show them. Without it they
+    /// are shown as they came: for tools that show them to nobody.
+    #[must_use]
+    pub fn with_ids(mut self, ids: Arc<dyn IdPolicy>) -> Self {
+        self.ledger.show.ids = Some(ids);
+        self
     }
 
     /// The table in use, for tenants without one of their own.
@@ -157,7 +168,8 @@ impl Cost {
         if !winner {
             return Counted::No(Flags::LATE_COPY);
         }
-        let layers = Layers::of(pass.payload, &pass.account, item);
+        let guessed = item.dialect.is_some_and(|dialect| self.vocabulary.guesses(dialect));
+        let layers = Layers::of(pass.payload, &pass.account, item, guessed);
         let claims = &self.ledger.claims;
         let others = layers.iter().flat_map(|layers| &layers.others).flatten();
         let seen = others.copied().any(|key| claims.holder(key).is_some());
@@ -180,6 +192,22 @@ impl Cost {
             }
         }
         Counted::Yes { count: first }
+    }
+
+    /// Claims for spans above what was billed.
+    fn rise(&self, pass: &mut Pass<'_>) {
+        if pass.payload.signal() != Signal::Traces || pass.repeat {
+            return;
+        }
+        let (claims, changes) = (&self.ledger.claims, &mut pass.changes);
+        let mut claim = |key| {
+            let claim = claims.claim(key, &pass.batch, pass.now);
+            if claim == Claim::First {
+                changes.claim(key);
+            }
+            claim
+        };
+        Rise::of(claims, pass.payload, &pass.account).run(claims, pass.payload, &pass.account, &mut claim);
     }
 
     fn price(&self, pass: &mut Pass<'_>, table: &Table, item: &ItemFacts, count: bool) -> CostFact {
@@ -268,40 +296,6 @@ fn call_claim(account: &str, item: &ItemFacts) -> Option<ClaimKey> {
     Some(ClaimKey::of(&[b"call", account.as_bytes(), item.call_key.as_deref()?.as_bytes()]))
 }
 
-/// Claims that tell layers of one call apart: an instrumentation's span and the vendor's SDK's, directly below it or (in
-/// streams) beside it with the same counts. The two may come in different requests, in either order.
-struct Layers {
-    /// Claimed when this span is billed: itself, its parent as covered, its counts among its siblings.
-    own: [Option<ClaimKey>; 3],
-    /// Held when another layer was billed: a span directly below, the parent, a sibling of the other kind.
-    others: [Option<ClaimKey>; 3],
-}
-
-impl Layers {
-    fn of(payload: &Payload, account: &str, item: &ItemFacts) -> Option<Self> {
-        let (node, account) = (item.node, account.as_bytes());
-        let (trace, span, parent) = (payload.trace_id(node), payload.span_id(node), payload.parent_span_id(node));
-        if payload.kind(node) != NodeKind::Span || trace.is_empty() || span.is_empty() || span == parent {
-            return None;
-        }
-        // one layer in another says the same output; a call that makes another has one of its own
-        let output = item.usage.output.unwrap_or(0).to_le_bytes();
-        let key =
-            |word: &[u8], span: &[u8]| (!span.is_empty()).then(|| ClaimKey::of(&[word, account, trace, span, &output]));
-        let counts = split(item).ok();
-        let beside = |inner: bool| {
-            let counts = counts.as_ref()?;
-            let (input, output) = (counts.total_input().to_le_bytes(), counts.output.to_le_bytes());
-            let word: &[u8] = if inner { b"inner" } else { b"outer" };
-            Some(ClaimKey::of(&[word, account, trace, parent, &input, &output]))
-        };
-        Some(Self {
-            own: [key(b"billed", span), key(b"covered", parent), beside(item.inner)],
-            others: [key(b"covered", span), key(b"billed", parent), beside(!item.inner)],
-        })
-    }
-}
-
 /// Of records of one call in one batch the best wins: the one that tells cache writes apart, then the largest output (a
 /// stream's snapshots grow), then the last.
 fn winners(facts: &Facts) -> HashMap<&str, usize> {
@@ -333,10 +327,11 @@ impl Processor for Cost {
         batch.facts = None;
         let mut facts = Arc::try_unwrap(facts).unwrap_or_else(|shared| (*shared).clone());
         let origin = batch.origin.clone();
+        let show = Show { ids: self.ledger.show.ids.clone(), account: origin.account.clone() };
         let mut pass = Pass {
             payload: &mut batch.payload,
             rates: self.shelf.rates(),
-            changes: Changes::new(&origin.id, origin.received),
+            changes: Changes::new(&origin.id, origin.received, show),
             account: origin.account.clone(),
             batch: origin.id,
             now: origin.received,
@@ -344,6 +339,8 @@ impl Processor for Cost {
             trusted: origin.trust == Trust::Internal,
             family: None,
         };
+        // a roll-up must know what earlier requests billed below it, later ones what this one did
+        self.rise(&mut pass);
         let winners: HashMap<String, usize> =
             winners(&facts).into_iter().map(|(key, at)| (key.to_owned(), at)).collect();
         // the vendor's own spans know more, so they are billed before those around them
@@ -355,6 +352,9 @@ impl Processor for Cost {
             } else if !pass.trusted && pass.payload.get(item.node, stamp::USAGE_COST).is_some() {
                 stamp::reported(pass.payload, item.node, None);
             }
+        }
+        if !pass.changes.is_empty() {
+            self.rise(&mut pass);
         }
         let late = self.settle(&mut pass, &facts);
         facts.late.extend(late);

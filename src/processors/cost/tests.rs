@@ -14,7 +14,9 @@ use crate::genai::usage::{Basis, Flags};
 use crate::genai::{Billing, Facts, ItemFacts, PriceContext, Usage, Vocabulary, facts};
 use crate::otlp::{Payload, Signal, UnknownFields, Value};
 use crate::pipeline::{Batch, Origin, Processor, Trust};
+use crate::pseudonym::{IdPolicy, Pseudonymizer};
 use crate::rates::{Table, Usd};
+use crate::redaction::Ids;
 use crate::telemetry::Meter;
 use crate::testing::request;
 
@@ -26,8 +28,16 @@ fn vocabulary() -> Arc<Vocabulary> {
     Arc::new(Vocabulary::builtin().unwrap_or_else(|error| panic!("{}", error.0)))
 }
 
+fn ids() -> Arc<dyn IdPolicy> {
+    let rules = crate::processors::redact::Config::default().settings().unwrap_or_else(|_| panic!("valid"));
+    let key = crate::secret::Secret::new("k".to_owned());
+    Arc::new(Ids::new(vec![rules.detector], Pseudonymizer::new(&key)))
+}
+
 fn build_with(settings: &Settings, meter: &Meter) -> Cost {
-    Cost::new("cost".into(), settings, vocabulary(), meter).unwrap_or_else(|error| panic!("{}", error.0))
+    Cost::new("cost".into(), settings, vocabulary(), meter)
+        .unwrap_or_else(|error| panic!("{}", error.0))
+        .with_ids(ids())
 }
 
 fn build() -> Cost {
@@ -364,6 +374,81 @@ fn a_call_within_a_call() {
     let both = request::payload(&json!({"items": [chat("r1", 50), guard]}));
     let batch = run(&build(), both, 1);
     assert_eq!([status(&batch, 0), status(&batch, 1)], [Some(Billing::Priced); 2]);
+}
+
+/// A span of an emitter that nobody described, with tokens or without.
+fn guess(span: u64, parent: u64, output: Option<u64>) -> Json {
+    let mut item = json!({"name": "step", "trace": 1, "span": span, "parent": parent, "attributes": {}});
+    if let Some(output) = output {
+        item["attributes"] = json!({"model": "gpt-5-mini", "llm.vendor": "openai",
+            "llm.usage.prompt_tokens": output * 10, "llm.usage.completion_tokens": output});
+    }
+    item
+}
+
+/// A roll-up some spans above the calls is priced in no request: whether what lies between came with the calls, with the
+/// roll-up or on its own. Calls beside each other are priced each.
+#[test]
+fn roll_ups_above_the_parent_across_requests() {
+    let calls = [guess(4, 3, Some(50)), guess(5, 3, Some(70))];
+    let (between, above, roll_up) = (guess(3, 2, None), guess(2, 1, None), guess(1, 0, Some(120)));
+    let all = |items: &[&Json]| request::payload(&json!({ "items": items }));
+    let ways: [&[&[&Json]]; 4] = [
+        &[&[&calls[0], &calls[1], &between], &[&above, &roll_up]],
+        &[&[&calls[0], &calls[1]], &[&roll_up, &between, &above]],
+        &[&[&calls[0]], &[&calls[1], &between], &[&above], &[&roll_up]],
+        &[&[&calls[0], &calls[1], &between, &above], &[&roll_up]],
+    ];
+    for (way, requests) in ways.into_iter().enumerate() {
+        let cost = build();
+        let mut statuses = BTreeMap::new();
+        for (id, items) in (1..).zip(requests) {
+            let batch = run(&cost, all(items), id);
+            for (at, item) in items.iter().enumerate() {
+                statuses.insert(item["span"].as_u64().unwrap(), status(&batch, at));
+            }
+        }
+        let priced = |status: Option<Billing>| matches!(status, Some(Billing::Priced | Billing::Unpriced));
+        assert_eq!([3, 4, 5].map(|span| priced(statuses[&span])), [false, true, true], "way {way}: {statuses:?}");
+        assert!(matches!(statuses[&1], None | Some(Billing::NotCounted)), "way {way}: {:?}", statuses[&1]);
+    }
+    // what was not committed covers nothing
+    let cost = build();
+    let mut lost = batch(all(&[&calls[0], &between]), 1);
+    cost.process(&mut lost).unwrap();
+    cost.discard(&lost.origin.id);
+    let alone = status(&run(&cost, all(&[&above, &roll_up]), 2), 1);
+    assert!(matches!(alone, Some(Billing::Priced | Billing::Unpriced)), "{alone:?}");
+    // described emitters tell their roll-ups by name: a call above calls is a call
+    let cost = build();
+    run(&cost, layer(4, 3, Some("r1")), 1);
+    let mut outer = layer_of(1, 0, 120);
+    outer["trace"] = json!(1);
+    assert_eq!(status(&run(&cost, all(&[&between, &above, &outer]), 2), 2), Some(Billing::Priced));
+}
+
+fn layer_of(span: u64, parent: u64, output: u64) -> Json {
+    let mut call = chat("r9", output);
+    (call["span"], call["parent"]) = (json!(span), json!(parent));
+    call
+}
+
+/// A tenant that the rules call private is shown in metrics as spans show it, never as it was sent.
+#[test]
+fn labels_have_passed_the_rules() {
+    let meter = Meter::new();
+    let cost = build_with(&Config::default().settings().unwrap(), &meter);
+    let private = "4111-1111-1111-1111";
+    let mut call = chat("r1", 5);
+    call["attributes"]["tenant.id"] = json!(private);
+    run(&cost, one(call), 1);
+    let mut unknown = chat("r2", 5);
+    unknown["attributes"]["gen_ai.request.model"] = json!(format!("model-{private}"));
+    run(&cost, one(unknown), 2);
+    let rendered = meter.render();
+    assert!(!rendered.contains(private), "{rendered}");
+    assert!(rendered.contains(&format!("tenant=\"{}\"", ids().shown("default", private))), "{rendered}");
+    assert!(!String::from_utf8_lossy(&cost.checkpoint().unwrap()).contains(private));
 }
 
 /// Claims and totals survive: effects read back after a crash, and a checkpoint.

@@ -42,7 +42,12 @@ struct Worker {
     treatments: HashMap<Box<str>, (Treatment, bool)>,
     /// The signal they hold for.
     signal: Option<Signal>,
+    /// This batch's ids: they come again on every item.
+    shown: Shown,
 }
+
+/// Ids and their forms, if these are others than their own.
+type Shown = HashMap<Box<str>, Option<Box<str>>>;
 
 /// Keys that a worker remembers.
 const MAX_TREATMENTS: usize = 4096;
@@ -195,7 +200,8 @@ impl Redact {
         let hits = if treatment == Treatment::Version && shapes_only(hits) { &[] } else { hits };
         self.count(visit.signal, hits);
         if treatment == Treatment::Identity {
-            return self.shown(visit.account, text, !hits.is_empty());
+            let private = !hits.is_empty();
+            return self.shown(visit.account, text, private, &mut worker.shown);
         }
         let mut changed = match (hits.is_empty(), treatment) {
             (true, _) => None,
@@ -216,12 +222,21 @@ impl Redact {
     }
 
     /// The form of an id, if it is another than its own.
-    fn shown(&self, account: &str, text: &str, private: bool) -> Option<String> {
+    fn shown(&self, account: &str, text: &str, private: bool, known: &mut Shown) -> Option<String> {
         let id = carried_id(text);
-        match self.ids.shown(account, &id) {
-            shown if *shown != *text => Some(shown.into_owned()),
-            _ => private.then(|| self.ids.pseudonym(account, &id)),
-        }
+        let form = || match self.ids.shown(account, &id) {
+            shown if *shown != *text => Some(shown.into()),
+            _ => private.then(|| self.ids.pseudonym(account, &id).into()),
+        };
+        let shown = match known.get(text) {
+            Some(shown) => shown.clone(),
+            None => {
+                let shown: Option<Box<str>> = form();
+                known.insert(text.into(), shown.clone());
+                shown
+            }
+        };
+        shown.map(String::from)
     }
 
     fn count(&self, signal: Signal, hits: &[Hit]) {
@@ -255,6 +270,7 @@ impl Processor for Redact {
         let mut worker = self.workers.lock().pop().unwrap_or_default();
         self.drop_attributes(batch, &mut worker);
         self.redact_texts(batch, &mut worker);
+        worker.shown = Shown::new();
         self.workers.lock().push(worker);
         batch.clearance.text = Text::Redacted;
         if batch.payload.signal() == Signal::Metrics {

@@ -1,5 +1,6 @@
 //! How runs and sessions end, what is measured then, what a root is told, and what bounds there are.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
@@ -8,7 +9,10 @@ use super::support::*;
 use crate::clock::UnixNanos;
 use crate::otlp::Value;
 use crate::pipeline::Processor;
-use crate::processors::runs::{Config, RunState, Settings};
+use crate::processors::runs::{Config, RunState, Runs, Settings};
+use crate::pseudonym::{IdPolicy, Pseudonymizer};
+use crate::redaction::Ids;
+use crate::secret::Secret;
 use crate::telemetry::Meter;
 use crate::testing::request;
 
@@ -308,6 +312,34 @@ fn labels_are_capped() {
     assert!(text.contains("tool_name=\"other\""));
     assert!(!text.contains("\"s1\"") && !text.contains("000000000001"));
     assert_eq!(line.runs.sums().by_tenant.len(), 201);
+}
+
+/// Names that the rules call private stand nowhere as they were sent: not in sums, views, metrics or labels.
+#[test]
+fn private_names_are_shown_nowhere() {
+    let meter = Meter::new();
+    let rules = crate::processors::redact::Config::default().settings().unwrap_or_else(|_| panic!("valid"));
+    let key = Pseudonymizer::new(&Secret::new("key".into()));
+    let ids: Arc<dyn IdPolicy> = Arc::new(Ids::new(vec![rules.detector], key));
+    let line = Line::new(Runs::new("runs".into(), settings(), vocabulary(), Arc::clone(&ids), &meter));
+    let private = "4111-1111-1111-1111";
+    let mut items = agent_run(1);
+    items[3]["attributes"]["tenant.id"] = json!(private);
+    for at in [0, 2, 3] {
+        items[at]["attributes"]["gen_ai.request.model"] = json!(format!("m-{private}"));
+    }
+    items[1]["attributes"]["gen_ai.tool.name"] = json!(format!("t-{private}"));
+    play(&line, &items);
+    wait(&line.runs, NOW, 32 * MINUTE);
+    let sums = line.runs.sums();
+    assert_eq!(sums.by_tenant.keys().collect::<Vec<_>>(), [&*ids.shown("default", private)]);
+    assert_eq!(sums.by_model.len(), 1);
+    assert!(sums.by_model.keys().all(|model| !model.contains("4111")));
+    for view in line.views() {
+        assert!(view.totals.models.keys().chain(view.totals.tools.keys()).all(|name| !name.contains("4111")));
+        assert!(view.tenant.is_some_and(|tenant| tenant.starts_with("h-")));
+    }
+    assert!(!meter.render().contains("4111"), "{}", meter.render());
 }
 
 /// A million names in one run cost no more than a few.

@@ -31,8 +31,11 @@ pub(super) fn settings() -> Settings {
 }
 
 pub(super) fn runs_with(settings: Settings, meter: &Meter) -> Runs {
-    let ids = PlainIds(Pseudonymizer::new(&Secret::new("key".into())));
-    Runs::new("runs".into(), settings, vocabulary(), Arc::new(ids), meter)
+    Runs::new("runs".into(), settings, vocabulary(), ids(), meter)
+}
+
+fn ids() -> Arc<PlainIds> {
+    Arc::new(PlainIds(Pseudonymizer::new(&Secret::new("key".into()))))
 }
 
 pub(super) fn runs() -> Runs {

@@ -1,0 +1,129 @@
+//! **What**: claims that tell the layers of one call apart, and roll-ups above calls, when they come in different
+//! requests. **Why**: within one request the vocabulary sees them together; across requests only claims remember.
+//! **Invariants**: bounded by the claims. Spans end, and so come, before those around them: a roll-up of an emitter that
+//! nobody described, however far above, is covered by what was billed below it, through spans of its own or earlier
+//! requests. (One that comes before the spans between it and the calls is priced: best effort.)
+//! **Not here**: layers within one request (`genai`).
+
+use std::collections::HashMap;
+
+use crate::genai::ItemFacts;
+use crate::genai::usage::split;
+use crate::otlp::{Node, NodeKind, Payload};
+use crate::pipeline::{Claim, ClaimKey, Claims};
+
+/// An instrumentation's span and the vendor's SDK's, directly below it or (in streams) beside it with the same counts.
+/// The two may come in either order.
+pub(super) struct Layers {
+    /// Claimed when this span is billed: itself, its parent as covered, its counts among its siblings; and that
+    /// something below its parent, and something in its trace, was billed.
+    pub(super) own: [Option<ClaimKey>; 5],
+    /// Held when another layer was billed: a span directly below, the parent, a sibling of the other kind; of a span
+    /// that nobody described, anything below it.
+    pub(super) others: [Option<ClaimKey>; 4],
+}
+
+impl Layers {
+    /// `guessed`: nobody described the emitter, so that a span above others with tokens is their roll-up.
+    pub(super) fn of(payload: &Payload, account: &str, item: &ItemFacts, guessed: bool) -> Option<Self> {
+        let (node, bytes) = (item.node, account.as_bytes());
+        let (trace, span, parent) = (payload.trace_id(node), payload.span_id(node), payload.parent_span_id(node));
+        if payload.kind(node) != NodeKind::Span || trace.is_empty() || span.is_empty() || span == parent {
+            return None;
+        }
+        // one layer in another says the same output; a call that makes another has one of its own
+        let output = item.usage.output.unwrap_or(0).to_le_bytes();
+        let key =
+            |word: &[u8], span: &[u8]| (!span.is_empty()).then(|| ClaimKey::of(&[word, bytes, trace, span, &output]));
+        let counts = split(item).ok();
+        let beside = |inner: bool| {
+            let counts = counts.as_ref()?;
+            let (input, output) = (counts.total_input().to_le_bytes(), counts.output.to_le_bytes());
+            let word: &[u8] = if inner { b"inner" } else { b"outer" };
+            Some(ClaimKey::of(&[word, bytes, trace, parent, &input, &output]))
+        };
+        let below = |span: &[u8]| (!span.is_empty()).then(|| below(account, trace, span));
+        Some(Self {
+            own: [
+                key(b"billed", span),
+                key(b"covered", parent),
+                beside(item.inner),
+                below(parent),
+                Some(within(account, trace)),
+            ],
+            others: [
+                key(b"covered", span),
+                key(b"billed", parent),
+                beside(!item.inner),
+                guessed.then(|| below(span)).flatten(),
+            ],
+        })
+    }
+}
+
+/// Something below this span was billed.
+fn below(account: &str, trace: &[u8], span: &[u8]) -> ClaimKey {
+    ClaimKey::of(&[b"below", account.as_bytes(), trace, span])
+}
+
+/// Something in this trace was billed.
+fn within(account: &str, trace: &[u8]) -> ClaimKey {
+    ClaimKey::of(&[b"within", account.as_bytes(), trace])
+}
+
+/// Carries "something below was billed" up the spans of one request.
+pub(super) struct Rise(Vec<Rung>);
+
+struct Rung {
+    node: Node,
+    /// The claim that something below it was billed.
+    below: ClaimKey,
+    /// Its parent in the request.
+    parent: Option<usize>,
+}
+
+impl Rise {
+    /// The spans of a request, whatever they are, in traces of which something was billed.
+    pub(super) fn of(claims: &Claims, payload: &Payload, account: &str) -> Self {
+        let mut billed: HashMap<&[u8], bool> = HashMap::new();
+        let mut in_billed = |node: &Node| {
+            let trace = payload.trace_id(*node);
+            payload.kind(*node) == NodeKind::Span
+                && *billed.entry(trace).or_insert_with(|| claims.holder(within(account, trace)).is_some())
+        };
+        let nodes: Vec<Node> = payload.items().filter(&mut in_billed).collect();
+        let id = |node: Node| (payload.trace_id(node), payload.span_id(node));
+        let by_id: HashMap<_, usize> = nodes.iter().enumerate().map(|(at, node)| (id(*node), at)).collect();
+        let rung = |node: &Node| {
+            let (trace, span) = id(*node);
+            let parent = by_id.get(&(trace, payload.parent_span_id(*node))).copied();
+            Rung { node: *node, below: below(account, trace, span), parent }
+        };
+        Self(nodes.iter().map(rung).collect())
+    }
+
+    /// Claims for what is above spans that are covered now. `claim` is asked for each.
+    pub(super) fn run(
+        &self,
+        claims: &Claims,
+        payload: &Payload,
+        account: &str,
+        claim: &mut dyn FnMut(ClaimKey) -> Claim,
+    ) {
+        for covered in self.0.iter().filter(|rung| claims.holder(rung.below).is_some()) {
+            let mut rung = covered;
+            loop {
+                let above = rung.parent.and_then(|at| self.0.get(at));
+                let parent = payload.parent_span_id(rung.node);
+                let key =
+                    above.map_or_else(|| below(account, payload.trace_id(rung.node), parent), |above| above.below);
+                // what was claimed before was carried up by whoever did
+                if parent.is_empty() || claim(key) != Claim::First {
+                    break;
+                }
+                let Some(above) = above else { break };
+                rung = above;
+            }
+        }
+    }
+}
