@@ -75,32 +75,39 @@ fn wrappers(payload: &Payload, entries: &mut [Entry<'_>], spans: &Spans<'_>) {
     }
 }
 
-/// A vendor's SDK may trace a call in a trace of its own (callbacks carry no context). An instrumentation's call that has no
-/// id of the vendor's, spans it in time and says the same of model and tokens is that call.
+/// Calls that are compared with one.
+const DEPTH: usize = 64;
+
+/// A vendor's SDK may trace a call beside the instrumentation's span of it, even in a trace of its own. Two that say the
+/// same of model and tokens at the same time are one call, unless both know the vendor's id of it; that with the id is billed.
 fn asides(payload: &Payload, entries: &mut [Entry<'_>]) {
-    type Said<'a> = (Option<&'a str>, Option<u64>, Option<u64>, Option<u64>);
+    type Said<'a> = (Option<&'a str>, Option<u64>, Option<u64>);
     fn said(facts: &ItemFacts) -> Said<'_> {
-        let usage = &facts.usage;
-        (facts.request_model.as_deref(), usage.input, usage.output, usage.cache_read)
+        (facts.request_model.as_deref(), facts.usage.input, facts.usage.output)
     }
-    let time = |facts: &ItemFacts| (payload.time(facts.node), payload.end_time(facts.node));
-    let calls = || entries.iter().filter(|entry| entry.facts.call == Call::Model);
-    let mut inner: HashMap<Said<'_>, Vec<(u64, u64)>> = HashMap::new();
-    for entry in calls().filter(|entry| entry.facts.inner) {
-        inner.entry(said(&entry.facts)).or_default().push(time(&entry.facts));
+    let calls = || entries.iter().enumerate().filter(|(_, entry)| entry.facts.call == Call::Model);
+    let mut inner: HashMap<Said<'_>, Vec<usize>> = HashMap::new();
+    for (at, entry) in calls().filter(|(_, entry)| entry.facts.inner) {
+        inner.entry(said(&entry.facts)).or_default().push(at);
     }
+    if inner.is_empty() {
+        return;
+    }
+    let meets = |one: &ItemFacts, other: &ItemFacts| {
+        payload.time(one.node) <= payload.end_time(other.node) && payload.time(other.node) <= payload.end_time(one.node)
+    };
     let mut copies = Vec::new();
-    for (at, entry) in entries.iter().enumerate() {
-        let facts = &entry.facts;
-        if facts.call != Call::Model || facts.inner || facts.response_id.is_some() || inner.is_empty() {
-            continue;
-        }
-        let (start, end) = time(facts);
-        let Some(times) = inner.get_mut(&said(facts)) else { continue };
+    for (at, entry) in calls().filter(|(_, entry)| !entry.facts.inner) {
+        let (facts, known) = (&entry.facts, entry.facts.response_id.is_some());
+        let same = |other: &usize| {
+            let other = entries.get(*other).map(|entry| &entry.facts);
+            other.is_some_and(|other| meets(facts, other) && !(known && other.response_id.is_some()))
+        };
+        let Some(others) = inner.get_mut(&said(facts)) else { continue };
         // each of the vendor's calls is one of theirs
-        if let Some(found) = times.iter().position(|(first, last)| start <= *first && *last <= end) {
-            times.swap_remove(found);
-            copies.push(at);
+        if let Some(found) = others.iter().take(DEPTH).position(same) {
+            let other = others.swap_remove(found);
+            copies.push(if known { other } else { at });
         }
     }
     for at in copies {

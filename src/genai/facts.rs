@@ -119,6 +119,13 @@ pub struct Usage {
 }
 
 impl Usage {
+    /// Whether any count that is billed is more than zero, or can't be read.
+    pub fn spent(&self) -> bool {
+        let counts =
+            [self.input, self.output, self.cache_read, self.cache_write, self.cache_write_5m, self.cache_write_1h];
+        self.bad || counts.into_iter().flatten().chain(self.reasoning).any(|count| count > 0)
+    }
+
     /// Whether the emitter reported any count that is billed.
     pub fn reported(&self) -> bool {
         self.bad

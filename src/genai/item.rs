@@ -150,6 +150,9 @@ impl<'v, 'p> Reader<'v, 'p> {
         match self.kind {
             NodeKind::LogRecord => {
                 self.body = payload.body(node);
+                if let Some(body) = self.body {
+                    self.slots.set(self.vocabulary.log_body, body);
+                }
                 self.enter_body();
                 let attribute = self.slots.get(self.vocabulary.event_name).and_then(|value| value.as_str());
                 let body = self.body.and_then(|body| body.as_str()).filter(|body| body.len() <= NAME_BYTES);

@@ -29,6 +29,9 @@ pub(super) fn item(reader: &Reader<'_, '_>, node: Node, dialect: Option<&Dialect
         let taken = reader.vocabulary.extract.iter();
         facts.extracted = taken.filter_map(|(source, to)| Some((*to, reader.taken(source)?))).collect();
         outcome(reader, sources, &mut facts);
+        if facts.call == Call::Model && facts.failed && !facts.usage.spent() {
+            (facts.call, facts.billable) = (Call::ModelCopy, false); // some report zeros for what was refused
+        }
     }
     facts
 }
@@ -338,8 +341,8 @@ fn truth(value: Value<'_>) -> Option<bool> {
 
 /// The first finish reason, also out of a list in JSON text.
 fn finish(reader: &Reader<'_, '_>, sources: &SourceList) -> Option<String> {
-    reader.values(sources).find_map(|(_, value)| {
-        let text = text_of(value)?;
+    sources.iter().find_map(|source| {
+        let text = reader.text_at(source)?;
         if !text.starts_with('[') {
             return shape::is_label(&text).then_some(text);
         }

@@ -28,6 +28,7 @@ pub struct Vocabulary {
     pub(super) event_name: Slot,
     pub(super) operation_name: Slot,
     pub(super) span_name: Slot,
+    pub(super) log_body: Slot,
     pub(super) dialects: Vec<Dialect>,
     /// All marker bits but those of dialects that nobody described.
     pub(super) described_marks: u128,
@@ -270,6 +271,7 @@ impl<'d> Compiler<'d> {
         let event_name = self.slot("event.name");
         let operation_name = self.slot("gen_ai.operation.name");
         let span_name = self.slot("span.name");
+        let log_body = self.slot("log.body");
         let identity = Sources::compile(&mut self, &data.identity, None);
         let events = self.events(&data.events);
         let extract = data.extract.iter().map(|one| (Source::compile(&mut self, &one.from), intern(&one.to))).collect();
@@ -297,6 +299,7 @@ impl<'d> Compiler<'d> {
             event_name,
             operation_name,
             span_name,
+            log_body,
             dialects,
             described_marks: !guessed,
             events,
