@@ -29,6 +29,7 @@ use tollgate::app::build::Seams;
 use tollgate::app::{App, assemble, resolve, tasks};
 use tollgate::clock::{SystemClock, UnixNanos};
 use tollgate::config::env::Lookup;
+use tollgate::echoes::{Echoes, Memory, Prints};
 use tollgate::genai::Vocabulary;
 use tollgate::otlp::{Payload, Signal, UnknownFields};
 use tollgate::pipeline::{Batch, Origin, Processor, RealDisk, Trust};
@@ -307,6 +308,7 @@ impl Chain {
                 rng: Arc::new(SystemRng),
                 store: Some(vault::Store { sealer, writer, uri: UriBase("vault:///".into()) }),
                 leave: vault::Leave::Nothing,
+                echoing: vault::Echoing { memory: Arc::new(Memory::new(&SystemRng)), error_text: redact::ERROR_TEXT },
             };
             processors.push(Arc::new(vault::VaultProcessor::new(parts, &meter)));
         }
@@ -451,6 +453,69 @@ fn steps(vault: Vault, time: Duration) -> Vec<(String, f64)> {
         }
     }
     seen.into_iter().map(|(step, all)| (step, median(&all))).collect()
+}
+
+/// What texts that repeat content cost in the agent's batch: fingerprints of all content, which every batch pays, and the
+/// search, which only a batch with a text that could quote pays; as shares of the whole way, and with a full memory.
+fn echoes(time: Duration) {
+    let template = Template::new(AGENT);
+    let payload = Payload::parse(Signal::Traces, Bytes::from(template.bytes.clone())).ok().unwrap();
+    let keys =
+        ["gen_ai.input.messages", "gen_ai.output.messages", "gen_ai.tool.call.arguments", "gen_ai.tool.call.result"];
+    let content: Vec<&str> =
+        payload.items().flat_map(|node| keys.map(|key| payload.get_str(node, key))).flatten().collect();
+    let bytes: usize = content.iter().map(|text| text.len()).sum();
+    let memory = Memory::new(&SystemRng);
+    let print = || {
+        let mut prints = Prints::default();
+        content.iter().for_each(|text| prints.add(memory.key(), text));
+        prints
+    };
+    let prints = print();
+    // ten different errors, one of which quotes
+    let quote: String = content.first().unwrap().chars().skip(1_000).take(200).collect();
+    let mut texts: Vec<String> = (0..9).map(|at| format!("{} failed {at}", Source(at).prose(300))).collect();
+    texts.push(format!("bad input: {quote}"));
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let session = memory.session("default", b"s");
+    for index in 0..200 {
+        let mut more = Prints::default();
+        more.add(memory.key(), &Source(index + 100).prose(20_000));
+        memory.remember(session, &more);
+    }
+    let known = memory.of(session);
+    let timed = |work: &dyn Fn()| {
+        let (began, mut count) = (Instant::now(), 0_u32);
+        while began.elapsed() < time / 4 {
+            work();
+            count += 1;
+        }
+        began.elapsed().as_secs_f64() / f64::from(count)
+    };
+    let fingerprints = timed(&|| drop(black_box(print())));
+    let search = timed(&|| drop(black_box(Echoes::find(memory.key(), &texts, &[], prints.texts()))));
+    let remembered = timed(&|| {
+        let all = prints.texts().chain(known.iter().map(|text| &**text));
+        drop(black_box(Echoes::find(memory.key(), &texts, &[], all)));
+    });
+    let whole = reference(&template, time / 4);
+    println!(
+        "\ntexts that repeat content, agent's batch ({} KiB of content), of its whole way ({:.2} ms)",
+        bytes >> 10,
+        whole * 1e3
+    );
+    for (name, spent) in [
+        ("fingerprints of all content", fingerprints),
+        ("search in the batch, 10 errors of 300 bytes", search),
+        ("the same with a session's memory full (1 MiB)", remembered),
+    ] {
+        let share = spent / whole * 100.0;
+        println!(
+            "  {name:<50} {:>8.3} ms {share:>7.1} %  ({:.2} ns per byte)",
+            spent * 1e3,
+            spent / bytes as f64 * 1e9
+        );
+    }
 }
 
 // --- over sockets ---
@@ -676,5 +741,6 @@ fn main() {
             steps(vault, Duration::from_secs(1)).iter().map(|(step, ms)| format!("{step} {ms:.2}")).collect();
         println!("  {word:<10} {}", steps.join("  "));
     }
+    echoes(Duration::from_secs(4));
     over_sockets(Duration::from_secs(2));
 }

@@ -15,6 +15,7 @@ use crate::app::resolve::{Placed, Valid};
 use crate::app::vaults::{self, Vault};
 use crate::components::{ExporterSettings, ExtensionSettings, ProcessorSettings, ReceiverSettings, id_text};
 use crate::config::{ComponentId, env};
+use crate::echoes::Memory;
 use crate::exporters::remote::Deps;
 use crate::exporters::{debug, file, otlp as otlp_grpc, otlp_http};
 use crate::files::folder_of;
@@ -27,6 +28,7 @@ use crate::processors::cost::Cost;
 use crate::processors::normalize::Normalize;
 use crate::processors::redact::{self, Redact};
 use crate::processors::runs::Runs;
+use crate::processors::vault::Echoing;
 use crate::receivers::otlp;
 use crate::redaction::{Detector, Ids};
 use crate::telemetry::admin::{self, Admin};
@@ -45,12 +47,13 @@ pub fn blueprint(valid: Valid, seams: &Seams) -> Result<Blueprint, StartError> {
     let vocabulary = Arc::new(Vocabulary::builtin().map_err(|error| error.0)?);
     let ids = Arc::new(Ids::new(detectors(&valid)?, pseudonyms));
     let proxies = Arc::new(Proxies::from_env(&env::var)?);
-    let build = Box::new(move |site: &Site| Assembly { site, vocabulary, ids, proxies }.build(valid));
+    let echoing = Echoing { memory: Arc::new(Memory::new(&*seams.rng)), error_text: error_text(&valid) };
+    let build = Box::new(move |site: &Site| Assembly { site, vocabulary, ids, echoing, proxies }.build(valid));
     Ok(Blueprint { spool, keys, settings, build })
 }
 
 /// Rules for ids and index columns: those of every redact processor, else the built-in ones.
-fn detectors(valid: &Valid) -> Result<Vec<Arc<Detector>>, String> {
+pub(super) fn detectors(valid: &Valid) -> Result<Vec<Arc<Detector>>, String> {
     let configured = valid.processors.iter().filter_map(|placed| match &placed.what {
         ProcessorSettings::Redact(settings) => Some(Arc::clone(&settings.detector)),
         _ => None,
@@ -65,11 +68,22 @@ fn detectors(valid: &Valid) -> Result<Vec<Arc<Detector>>, String> {
         .map_err(|problems| problems.first().map_or_else(String::new, |problem| problem.what.clone()))
 }
 
+/// What every redact processor leaves whole of an error text, bytes.
+pub(super) fn error_text(valid: &Valid) -> usize {
+    let limits = valid.processors.iter().filter_map(|placed| match &placed.what {
+        ProcessorSettings::Redact(settings) => Some(settings.max_error_text),
+        _ => None,
+    });
+    limits.min().unwrap_or(redact::ERROR_TEXT)
+}
+
 struct Assembly<'s> {
     site: &'s Site,
     vocabulary: Arc<Vocabulary>,
     /// How ids may be shown, in one form everywhere.
     ids: Arc<Ids>,
+    /// One memory of content for all vaults.
+    echoing: Echoing,
     proxies: Arc<Proxies>,
 }
 
@@ -162,7 +176,8 @@ impl Assembly<'_> {
             }
             ProcessorSettings::Runs(settings) => Arc::new(Runs::new(id, settings, vocabulary, self.ids.clone(), meter)),
             ProcessorSettings::Vault(settings) => {
-                let (processor, vault) = vaults::build(self.site, id, &settings, vocabulary, self.ids.clone())?;
+                let (processor, vault) =
+                    vaults::build(self.site, id, &settings, vocabulary, self.ids.clone(), self.echoing.clone())?;
                 beside.vaults.push(vault);
                 processor
             }

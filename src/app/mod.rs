@@ -8,6 +8,7 @@
 pub mod assemble;
 pub mod build;
 pub mod defaults;
+pub mod dry;
 pub mod keyfile;
 pub mod keys;
 mod life;

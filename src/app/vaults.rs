@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use crate::app::build::{Companion, Site};
 use crate::genai::Vocabulary;
 use crate::pipeline::Processor;
-use crate::processors::vault::{self, Settings, StoreSettings};
+use crate::processors::vault::{self, Echoing, Settings, StoreSettings};
 use crate::pseudonym::IdPolicy;
 use crate::vault::store::DirectoryStore;
 use crate::vault::uploader::{SpoolJournal, Uploader};
@@ -31,6 +31,7 @@ pub(super) fn build(
     settings: &Settings,
     vocabulary: Arc<Vocabulary>,
     ids: Arc<dyn IdPolicy>,
+    echoing: Echoing,
 ) -> Result<(Arc<dyn Processor>, Vault), String> {
     if let StoreSettings::Directory(path) = &settings.store {
         DirectoryStore::prepare(path)
@@ -51,6 +52,7 @@ pub(super) fn build(
         clock: Arc::clone(&seams.clock),
         rng: Arc::clone(&seams.rng),
         meter: seams.meter.clone(),
+        echoing,
     };
     let made = vault::build(&id, settings, &needs, Arc::new(journal));
     let uploader = made.uploader.map(|uploader| Arc::new(Upload(Mutex::new(Some(uploader)))) as Arc<dyn Companion>);

@@ -5,6 +5,7 @@
 
 mod data_dir;
 mod demo;
+mod explain;
 mod inspect;
 mod output;
 mod rates;
@@ -62,6 +63,11 @@ enum Command {
     },
     /// Lists receivers, processors, exporters and extensions.
     Components,
+    /// Shows what becomes of recorded telemetry, item by item, and why: dialect, tokens, price, what goes to the vault.
+    ///
+    /// Runs the processors of the configuration and nothing else: no network, no spool, nothing written. It shows the
+    /// file's own content.
+    Explain(explain::Options),
     /// What waits in the spool.
     #[command(subcommand)]
     Spool(spool::Command),
@@ -86,6 +92,7 @@ pub fn main() -> Exit {
         Command::Validate => inspect::validate(&common),
         Command::PrintConfig { comments } => inspect::print_config(&common, comments),
         Command::Components => inspect::components(),
+        Command::Explain(options) => explain::run(&common, &options),
         Command::Spool(command) => spool::run(&common, command),
         Command::Rates(command) => rates::run(command),
         Command::Vault(command) => vault::run(command),

@@ -2,12 +2,12 @@
 //! **Invariants**: every occurrence of a key is a place of its own; what stays for redaction (error text, queries,
 //! URLs, ids, credentials) is no place. Span names and status messages are redaction's too.
 //!
-//! For one attribute the first answer holds: credential, the event's own list, the dialect's list, error text, the list
+//! For one attribute the first answer holds: credential, error text, the event's own list, the dialect's list, the list
 //! for all, personal id or metadata, then its shape.
 
 use std::collections::{HashMap, HashSet};
 
-use crate::otlp::{Field, Node, NodeKind, Payload, Value};
+use crate::otlp::{AttrId, Field, Node, NodeKind, Payload, Value};
 
 use super::facts::{ContentAt, ContentPlace, Part};
 use super::item::{Attr, Reader};
@@ -19,6 +19,14 @@ use super::vocabulary::{Dialect, EventRule, Vocabulary};
 pub(super) struct Finder<'v, 'p> {
     vocabulary: &'v Vocabulary,
     payload: &'p Payload,
+}
+
+/// What was found on one item.
+#[derive(Default)]
+pub(super) struct Found {
+    pub(super) content: Vec<ContentPlace>,
+    /// Error texts: they stay, redacted.
+    pub(super) errors: Vec<ContentPlace>,
 }
 
 /// What holds for the attributes of one node.
@@ -34,26 +42,26 @@ impl<'v, 'p> Finder<'v, 'p> {
         Self { vocabulary, payload }
     }
 
-    /// Content of the reader's present item: its attributes (already read), body, events and links.
+    /// Content and error texts of the reader's present item: its attributes (already read), body, events and links.
     pub(super) fn item(
         &self,
         reader: &mut Reader<'v, 'p>,
         node: Node,
         dialect: Option<&Dialect>,
         agent: bool,
-    ) -> Vec<ContentPlace> {
-        let mut out = Vec::new();
+    ) -> Found {
+        let mut out = Found::default();
         let log = (reader.kind == NodeKind::LogRecord).then_some((reader.event, reader.body));
         let event = log.and_then(|(name, _)| self.event(name, dialect));
         let rules = Rules { agent, dialect: dialect.map(|dialect| dialect.set), event };
         let named = if agent { reader.named() } else { HashSet::new() };
         for attr in &reader.attrs {
             let class = reader.memo.class(attr.code);
-            let found = judge(class, attr.value, rules).or_else(|| self.named(class, attr, &named));
-            push(&mut out, node, ContentAt::Attribute(attr.id), found);
+            let part = self.named(class, attr, &named);
+            out.attribute(node, attr.id, class, attr.value, rules, part);
         }
         if let Some(body) = log.and_then(|(_, body)| body) {
-            push(&mut out, node, ContentAt::Body, judge_body(body, rules));
+            out.push(node, ContentAt::Body, judge_body(body, rules));
         }
         let memo = &mut reader.memo;
         for child in self.payload.children(node) {
@@ -76,16 +84,15 @@ impl<'v, 'p> Finder<'v, 'p> {
 
     /// Content of a resource or scope.
     pub(super) fn shared(&self, memo: &mut Memo<'v, 'p>, node: Node, agent: bool) -> Vec<ContentPlace> {
-        let mut out = Vec::new();
+        let mut out = Found::default();
         self.node(memo, node, Rules { agent, dialect: None, event: None }, &mut out);
-        out
+        out.content
     }
 
-    fn node(&self, memo: &mut Memo<'v, 'p>, node: Node, rules: Rules, out: &mut Vec<ContentPlace>) {
+    fn node(&self, memo: &mut Memo<'v, 'p>, node: Node, rules: Rules, out: &mut Found) {
         for attribute in self.payload.attributes(node) {
             let code = memo.code(attribute.key);
-            let found = judge(memo.class(code), attribute.value, rules);
-            push(out, node, ContentAt::Attribute(attribute.id), found);
+            out.attribute(node, attribute.id, memo.class(code), attribute.value, rules, None);
         }
     }
 
@@ -99,13 +106,33 @@ impl<'v, 'p> Finder<'v, 'p> {
     }
 }
 
-fn push(out: &mut Vec<ContentPlace>, node: Node, at: ContentAt, found: Option<(Part, bool)>) {
-    out.extend(found.map(|(part, listed)| ContentPlace { node, at, part, listed }));
+impl Found {
+    /// `named`: what the attribute is if nothing else says.
+    fn attribute(
+        &mut self,
+        node: Node,
+        id: AttrId,
+        class: &Class,
+        value: Value<'_>,
+        rules: Rules,
+        named: Option<(Part, bool)>,
+    ) {
+        let at = ContentAt::Attribute(id);
+        if class.role == Role::ErrorText && matches!(value, Value::Str(_)) && !shape::is_void(value) {
+            self.errors.push(ContentPlace { node, at, part: Part::Other, listed: true });
+            return;
+        }
+        self.push(node, at, judge(class, value, rules).or(named));
+    }
+
+    fn push(&mut self, node: Node, at: ContentAt, found: Option<(Part, bool)>) {
+        self.content.extend(found.map(|(part, listed)| ContentPlace { node, at, part, listed }));
+    }
 }
 
 /// The part an attribute holds, and whether a list says so; None: it is no content.
 fn judge(class: &Class, value: Value<'_>, rules: Rules) -> Option<(Part, bool)> {
-    if class.role == Role::Secret || shape::is_void(value) {
+    if matches!(class.role, Role::Secret | Role::ErrorText) || shape::is_void(value) {
         return None;
     }
     let number = matches!(value, Value::Bool(_) | Value::Int(_) | Value::Double(_));
@@ -124,7 +151,7 @@ fn judge(class: &Class, value: Value<'_>, rules: Rules) -> Option<(Part, bool)> 
     if let Some(listed) = [set, rules.dialect].into_iter().flatten().find_map(|set| class.content(set)) {
         return (!keeps(&listed)).then_some((part(&listed), true));
     }
-    if matches!(class.role, Role::ErrorText | Role::Redact) {
+    if class.role == Role::Redact {
         return None;
     }
     if let Some(listed) = class.content(GLOBAL) {

@@ -3,7 +3,8 @@
 
 use crate::otlp::{Field, NodeKind};
 
-use super::item::{Reader, text_of};
+use super::Why;
+use super::item::{Attr, Reader, text_of};
 use super::keys::Slot;
 use super::pattern::Names;
 use super::schema;
@@ -110,4 +111,59 @@ pub(super) fn dialect(reader: &Reader<'_, '_>) -> Option<usize> {
         clauses.and_then(|clauses| clauses.get(*clause)).is_some_and(|clause| clause.holds(reader))
     });
     found.map(|(dialect, _)| *dialect)
+}
+
+/// The dialect of the present item with the conditions of the clause that holds.
+pub(super) fn why(reader: &Reader<'_, '_>) -> Why {
+    for (dialect, clause) in &reader.possible {
+        let Some(known) = reader.vocabulary.dialects.get(*dialect) else { continue };
+        if let Some(clause) = known.clauses.get(*clause).filter(|clause| clause.holds(reader)) {
+            return Why { dialect: Some(known.name), because: clause.because(reader) };
+        }
+    }
+    Why { dialect: None, because: Vec::new() }
+}
+
+impl Clause {
+    /// What fulfils each condition of a clause that holds.
+    fn because(&self, reader: &Reader<'_, '_>) -> Vec<String> {
+        let (payload, mut out) = (reader.payload, Vec::new());
+        let key_of = |wanted: Slot| {
+            let found = reader.attrs.iter().find(|attr| reader.memo.class(attr.code).slot == Some(wanted));
+            found.and_then(|attr| payload.attribute(attr.id)).map(|attribute| attribute.key)
+        };
+        if !self.scope.is_empty() {
+            out.push(format!("scope {}", reader.scope_name));
+        }
+        for (slot, _) in &self.resource {
+            let value = reader.on_resource(*slot).and_then(|value| value.as_str()).unwrap_or_default();
+            out.push(format!("the resource says {value}"));
+        }
+        if self.has != 0 {
+            let marks = |attr: &&Attr<'_>| reader.memo.class(attr.code).marks & self.has != 0;
+            let keys = reader.attrs.iter().filter(marks).filter_map(|attr| payload.attribute(attr.id));
+            let keys: Vec<&str> = keys.map(|attribute| attribute.key).take(3).collect();
+            out.push(if keys.is_empty() { "a key of its body".to_owned() } else { format!("has {}", keys.join(", ")) });
+        }
+        for (slot, _) in &self.equals {
+            let value = reader.value(*slot).and_then(text_of).unwrap_or_default();
+            out.push(format!("{} = {value}", key_of(*slot).unwrap_or("the body's entry")));
+        }
+        let names = [
+            (&self.span, "span", reader.name),
+            (&self.metric, "metric", reader.name),
+            (&self.log, "event", reader.event),
+            (&self.log_body, "body", body(reader).unwrap_or_default()),
+        ];
+        out.extend(
+            names.iter().filter(|(names, ..)| !names.is_empty()).map(|(_, what, name)| format!("{what} {name}")),
+        );
+        if !self.span_event.is_empty() {
+            out.push("one of its events".to_owned());
+        }
+        if self.lacks != 0 {
+            out.push("without a mark of another dialect".to_owned());
+        }
+        out
+    }
 }

@@ -66,6 +66,8 @@ pub enum ContentAt {
     Attribute(AttrId),
     /// The body of the log record.
     Body,
+    /// The message of the span's status. Never removed.
+    Status,
 }
 
 /// One content place.
@@ -308,6 +310,8 @@ pub struct ItemFacts {
     /// Content to be stripped, in order of nodes and attributes. Places on a shared node (resource, scope) stand in the
     /// first item below it that is an agent's, else in the first item.
     pub content: Vec<ContentPlace>,
+    /// Error texts of the item and its events, which stay and are redacted.
+    pub errors: Vec<ContentPlace>,
 }
 
 /// All items of one payload.

@@ -55,7 +55,8 @@ pub fn facts(vocabulary: &Vocabulary, payload: &Payload) -> Facts {
         let dialect = detect::dialect(&reader).and_then(|at| vocabulary.dialects.get(at));
         let mut facts = read::item(&reader, node, dialect);
         if dialect.is_some() && payload.signal() != Signal::Metrics {
-            facts.content = finder.item(&mut reader, node, dialect, true);
+            let found = finder.item(&mut reader, node, dialect, true);
+            (facts.content, facts.errors) = (found.content, found.errors);
         }
         entries.push(Entry { facts, dialect });
     }
@@ -76,7 +77,8 @@ fn rest<'v, 'p>(reader: &mut Reader<'v, 'p>, finder: &Finder<'v, 'p>, entries: &
         shared.tell(payload, at, node, agent);
         if entry.dialect.is_none() {
             reader.enter(node);
-            entry.facts.content = finder.item(reader, node, None, agent);
+            let found = finder.item(reader, node, None, agent);
+            (entry.facts.content, entry.facts.errors) = (found.content, found.errors);
         }
     }
     for (node, at, agent) in shared.owners().rev() {
@@ -85,6 +87,24 @@ fn rest<'v, 'p>(reader: &mut Reader<'v, 'p>, finder: &Finder<'v, 'p>, entries: &
             entry.facts.content.splice(0..0, places);
         }
     }
+}
+
+/// Why an item speaks its dialect.
+pub struct Why {
+    /// The dialect, if any.
+    pub dialect: Option<&'static str>,
+    /// The conditions of the clause that holds, with the values that fulfil them: payload.
+    pub because: Vec<String>,
+}
+
+/// For each item of a payload why its dialect was chosen. For people who ask; the facts do not need it.
+pub fn why(vocabulary: &Vocabulary, payload: &Payload) -> Vec<Why> {
+    let mut reader = Reader::new(vocabulary, payload);
+    let each = payload.items().map(|node| {
+        reader.enter(node);
+        detect::why(&reader)
+    });
+    each.collect()
 }
 
 /// The facts of a batch, read once and kept in it.

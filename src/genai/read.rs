@@ -80,6 +80,7 @@ fn blank(node: Node) -> ItemFacts {
         decision: None,
         extracted: Vec::new(),
         content: Vec::new(),
+        errors: Vec::new(),
     }
 }
 

@@ -286,6 +286,7 @@ fn place_text(payload: &Payload, place: &ContentPlace) -> String {
     let at = match place.at {
         ContentAt::Attribute(id) => payload.attribute(id).unwrap().key.to_owned(),
         ContentAt::Body => "(body)".to_owned(),
+        ContentAt::Status => "(status)".to_owned(),
     };
     format!("{node}{at}: {}{}", place.part.as_str(), if place.listed { "" } else { "?" })
 }

@@ -259,6 +259,10 @@ metrics_table! {
     REDACTIONS = "tollgate_redactions_total", Kind::Counter;
     /// Attributes dropped because their key says that they hold a credential (or content, on metrics), by signal.
     REDACT_DROPPED_ATTRIBUTES = "tollgate_redact_dropped_attributes_total", Kind::Counter;
+    /// Texts (errors, status messages, span names, log bodies) that repeated content and lost it, by signal.
+    REDACT_ECHOES = "tollgate_redact_echoes_total", Kind::Counter;
+    /// Memory of fingerprints of content of earlier requests, bytes.
+    ECHO_MEMORY_BYTES = "tollgate_echo_memory_bytes", Kind::Gauge;
     /// Values cut to their cap, by signal.
     REDACT_CUT_VALUES = "tollgate_redact_cut_values_total", Kind::Counter;
     /// Bytes values that are no text, and were replaced (label: signal).

@@ -5,6 +5,8 @@
 mod cli;
 mod config;
 mod demo;
+mod echoes;
+mod explain;
 mod gateway;
 mod leak;
 mod panels;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("rng", &[]),
+    ("echoes", &["rng"]),
     ("hex", &[]),
     ("secret", &[]),
     ("files", &[]),
@@ -43,6 +44,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         &[
             "clock",
             "config",
+            "echoes",
             "genai",
             "hex",
             "otlp",

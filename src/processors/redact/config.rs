@@ -28,7 +28,7 @@ impl Default for Config {
             rules: BUILTIN.iter().map(|(name, _)| (*name).to_owned()).collect(),
             custom: Vec::new(),
             max_value_bytes: ByteSize(32 << 10),
-            error_text_bytes: ByteSize(8 << 10),
+            error_text_bytes: ByteSize(ERROR_TEXT as u64),
         }
     }
 }
@@ -43,6 +43,8 @@ pub struct Settings {
     pub max_error_text: usize,
 }
 
+/// Longest error text by default, bytes.
+pub const ERROR_TEXT: usize = 8 << 10;
 /// Smallest cap: a mark must fit.
 const MIN_CAP: u64 = 256;
 

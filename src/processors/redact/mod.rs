@@ -6,6 +6,7 @@
 
 mod config;
 mod policy;
+mod slug;
 #[cfg(test)]
 mod tests;
 
@@ -14,15 +15,17 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-pub use config::{Config, Settings};
+pub use config::{Config, ERROR_TEXT, Settings};
 
-use crate::genai::{Vocabulary, carried_id};
-use crate::otlp::{AttrId, Node, NodeKind, Place, PlaceKind, Signal, TextEdit};
+use crate::echoes::Echoes;
+use crate::genai::{Vocabulary, carried_id, facts_of};
+use crate::otlp::{AttrId, Field, Node, NodeKind, OwnedValue, Place, PlaceKind, Signal, TextEdit};
 use crate::pipeline::{Batch, Content, Processor, Reason, Text};
 use crate::pseudonym::IdPolicy;
 use crate::redaction::{Class, Hit, Scratch, replace};
 use crate::telemetry::{Counter, Meter, names};
-use policy::{Treatment, cap, hide_home, is_id, treatment};
+use policy::{Treatment, cap, cap_error, hide_home, is_id, treatment};
+use slug::{Failure, SLUG};
 
 /// See the module.
 pub struct Redact {
@@ -78,6 +81,7 @@ struct Counters {
     dropped: HashMap<Signal, Counter>,
     cut: HashMap<Signal, Counter>,
     unscanned: HashMap<Signal, Counter>,
+    echoes: HashMap<Signal, Counter>,
 }
 
 impl Counters {
@@ -96,6 +100,7 @@ impl Counters {
             dropped: by_signal(&names::REDACT_DROPPED_ATTRIBUTES),
             cut: by_signal(&names::REDACT_CUT_VALUES),
             unscanned: by_signal(&names::REDACT_UNSCANNED_VALUES),
+            echoes: by_signal(&names::REDACT_ECHOES),
         }
     }
 }
@@ -106,6 +111,8 @@ struct Visit<'a> {
     signal: Signal,
     /// Placeholders carry a pseudonym.
     keyed: bool,
+    /// Texts that repeat content.
+    echoes: Option<&'a Echoes>,
 }
 
 /// What stands in place of bytes that are no text.
@@ -154,8 +161,10 @@ impl Redact {
                 .collect(),
             _ => HashSet::new(),
         };
+        let echoes = echoes_of(batch);
         batch.payload.edit_text(|place, text| {
-            let visit = Visit { account: &account, signal, keyed: points.contains(&place.node) };
+            let visit =
+                Visit { account: &account, signal, keyed: points.contains(&place.node), echoes: echoes.as_deref() };
             match place.kind {
                 PlaceKind::Entry { number } => return self.entry(&visit, place.path_key, number, worker),
                 PlaceKind::Binary => return self.binary(&visit, place),
@@ -188,13 +197,58 @@ impl Redact {
         TextEdit::Replace(UNSCANNED.to_owned())
     }
 
+    /// `exception.slug` of each item that failed, while texts are whole.
+    fn slugs(&self, batch: &mut Batch, worker: &mut Worker) -> Vec<(Node, String)> {
+        let signal = batch.payload.signal();
+        if signal == Signal::Metrics {
+            return Vec::new();
+        }
+        let facts = facts_of(&self.vocabulary, batch);
+        let echoes = echoes_of(batch);
+        let account = Arc::clone(&batch.origin.account);
+        let visit = Visit { account: &account, signal, keyed: false, echoes: echoes.as_deref() };
+        let mut redacted = |text: &str| {
+            let text = echoes.as_ref().and_then(|echoes| echoes.of(text)).unwrap_or(text);
+            let hits = self.settings.detector.find(text, &mut worker.scratch);
+            replace(text, hits, &mut |hit, found, out| self.place(&visit, hit, found, out))
+        };
+        let failures = facts.items.iter().filter_map(|item| Some((item.node, Failure::of(&batch.payload, item)?)));
+        failures.map(|(node, failure)| (node, failure.slug(&mut redacted))).collect()
+    }
+
     /// The text that takes the place of `text`, if any.
     fn redact_text(&self, visit: &Visit<'_>, place: &Place<'_>, text: &str, worker: &mut Worker) -> Option<String> {
         let value = matches!(place.kind, PlaceKind::Value | PlaceKind::BytesValue | PlaceKind::Body);
+        let status = place.kind == PlaceKind::Field(Field::StatusMessage);
         let treatment = match value {
             true => worker.treatment(&self.vocabulary, visit.signal, place.path_key),
+            false if status => Treatment::ErrorText,
             false => Treatment::Scan,
         };
+        let quotes =
+            treatment == Treatment::ErrorText || matches!(place.kind, PlaceKind::Body | PlaceKind::Field(Field::Name));
+        let echo = visit.echoes.filter(|_| quotes).and_then(|echoes| echoes.of(text));
+        if echo.is_some() {
+            self.counters.echoes.get(&visit.signal).into_iter().for_each(|counter| counter.increment(1));
+        }
+        let changed = self.by_rules(visit, treatment, echo.unwrap_or(text), worker);
+        let mut changed = changed.or_else(|| echo.map(str::to_owned));
+        if value || status {
+            let whole = changed.as_deref().unwrap_or(text);
+            let cut = match treatment {
+                Treatment::ErrorText => cap_error(whole, self.settings.max_error_text),
+                _ => cap(whole, self.settings.max_value),
+            };
+            if cut.is_some() {
+                self.counters.cut.get(&visit.signal).into_iter().for_each(|counter| counter.increment(1));
+                changed = cut;
+            }
+        }
+        changed
+    }
+
+    /// What the rules make of a text; none if nothing changes.
+    fn by_rules(&self, visit: &Visit<'_>, treatment: Treatment, text: &str, worker: &mut Worker) -> Option<String> {
         let hits = self.settings.detector.find(text, &mut worker.scratch);
         let shapes_only = |hits: &[Hit]| hits.iter().all(|hit| self.settings.detector.class(hit) == Class::Shape);
         let hits = if treatment == Treatment::Version && shapes_only(hits) { &[] } else { hits };
@@ -203,20 +257,12 @@ impl Redact {
             let private = !hits.is_empty();
             return self.shown(visit.account, text, private, &mut worker.shown);
         }
-        let mut changed = match (hits.is_empty(), treatment) {
+        let changed = match (hits.is_empty(), treatment) {
             (true, _) => None,
             (false, _) => Some(replace(text, hits, &mut |hit, found, out| self.place(visit, hit, found, out))),
         };
         if treatment == Treatment::Path {
-            changed = hide_home(changed.as_deref().unwrap_or(text)).or(changed);
-        }
-        if value {
-            let limit =
-                if treatment == Treatment::ErrorText { self.settings.max_error_text } else { self.settings.max_value };
-            if let Some(cut) = cap(changed.as_deref().unwrap_or(text), limit) {
-                self.counters.cut.get(&visit.signal).into_iter().for_each(|counter| counter.increment(1));
-                changed = Some(cut);
-            }
+            return hide_home(changed.as_deref().unwrap_or(text)).or(changed);
         }
         changed
     }
@@ -261,6 +307,11 @@ impl Redact {
     }
 }
 
+/// What the step that took the content out says about texts that repeat it.
+fn echoes_of(batch: &Batch) -> Option<Arc<Echoes>> {
+    batch.echoes.clone().and_then(|echoes| echoes.downcast::<Echoes>().ok())
+}
+
 impl Processor for Redact {
     fn id(&self) -> &Arc<str> {
         &self.id
@@ -269,8 +320,13 @@ impl Processor for Redact {
     fn process(&self, batch: &mut Batch) -> Result<(), Reason> {
         let mut worker = self.workers.lock().pop().unwrap_or_default();
         self.drop_attributes(batch, &mut worker);
+        let slugs = self.slugs(batch, &mut worker);
         self.redact_texts(batch, &mut worker);
         worker.shown = Shown::new();
+        // after redaction: digits of a digest could look like a number of somebody's
+        for (node, slug) in slugs {
+            batch.payload.set(node, SLUG, OwnedValue::Str(slug));
+        }
         self.workers.lock().push(worker);
         batch.clearance.text = Text::Redacted;
         if batch.payload.signal() == Signal::Metrics {

@@ -1,6 +1,9 @@
 //! **What**: how a value is treated for the key it stands under, and the cuts. **Invariants**: a cut text fits its
 //! cap with its mark, so that a second pass changes nothing. **Not here**: rules (`redaction`), key lists (`genai`).
 
+use std::ops::Range;
+
+use crate::echoes::frames;
 use crate::genai::{Role, Vocabulary};
 use crate::otlp::Signal;
 
@@ -113,4 +116,70 @@ pub(super) fn cap(text: &str, limit: usize) -> Option<String> {
     out.push_str(text.get(..end).unwrap_or(""));
     out.push_str(MARK);
     Some(out)
+}
+
+/// `text` cut to `limit` bytes with its frames kept: what is cut is the rest, then frames in the middle.
+pub(super) fn cap_error(text: &str, limit: usize) -> Option<String> {
+    if text.len() <= limit {
+        return None;
+    }
+    let lines: Vec<(Range<usize>, bool)> = frames::lines(text).collect();
+    if !lines.iter().any(|(_, frame)| *frame) {
+        return cap(text, limit);
+    }
+    let mut kept = Lines { text, budget: limit, kept: vec![0; lines.len()], lines: &lines };
+    let others = |take: bool| lines.iter().enumerate().filter(move |(_, (_, frame))| *frame == take).map(|(at, _)| at);
+    // what went wrong stands first or last
+    let (first, last) = (others(false).next(), others(false).next_back());
+    first.into_iter().for_each(|at| kept.keep(at, limit / 8));
+    last.into_iter().for_each(|at| kept.keep(at, limit / 8));
+    let frames: Vec<usize> = others(true).collect();
+    let (mut top, mut bottom) = (frames.iter(), frames.iter().rev());
+    for _ in 0..frames.len().div_ceil(2) {
+        top.next().into_iter().chain(bottom.next()).for_each(|at| kept.keep(*at, usize::MAX));
+    }
+    others(false).for_each(|at| kept.keep(at, usize::MAX));
+    Some(kept.joined())
+}
+
+/// The lines of a text that stay, and how many bytes of each.
+struct Lines<'t> {
+    text: &'t str,
+    lines: &'t [(Range<usize>, bool)],
+    kept: Vec<usize>,
+    budget: usize,
+}
+
+/// The mark and an end of line: what a cut costs.
+const MARK_COST: usize = MARK.len() + 1;
+
+impl Lines<'_> {
+    /// Keeps up to `most` bytes of a line, if it fits with a mark behind it.
+    fn keep(&mut self, at: usize, most: usize) {
+        let (Some((range, frame)), Some(kept)) = (self.lines.get(at), self.kept.get_mut(at)) else { return };
+        let length = range.len().min(most);
+        let left = self.budget.saturating_sub(MARK_COST * 2);
+        let length = if *frame && length > left { 0 } else { length.min(left) };
+        if *kept == 0 && length > 0 {
+            *kept = length;
+            self.budget = left.saturating_sub(length) + if length == range.len() { MARK_COST } else { 0 };
+        }
+    }
+
+    fn joined(&self) -> String {
+        let mut out = String::with_capacity(self.text.len().min(1 << 20));
+        let mut cut = false;
+        for ((range, _), kept) in self.lines.iter().zip(&self.kept) {
+            let line = self.text.get(range.clone()).unwrap_or_default();
+            let end = (0..=*kept).rev().find(|at| line.is_char_boundary(*at)).unwrap_or(0);
+            out.push_str(line.get(..end).unwrap_or_default());
+            cut &= end == 0;
+            if end < line.len() && !cut {
+                out.push_str(MARK);
+                out.push_str(if line.ends_with('\n') { "\n" } else { "" });
+                cut = true;
+            }
+        }
+        out
+    }
 }

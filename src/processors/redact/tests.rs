@@ -377,3 +377,68 @@ fn many_homes_take_linear_time() {
     });
     assert!(hidden.starts_with("/home/[USERNAME]/home/[USERNAME]"));
 }
+
+/// What a user groups by: the same failure gives the same slug whatever ids, numbers and quotations are in it; another
+/// type, message or place gives another; it is made of redacted text, before any cut.
+#[test]
+fn slugs() {
+    let redact = processor(&Config::default(), &Meter::new());
+    let slug = |kind: &str, message: &str, trace: &str| {
+        let mut attributes = vec![text("exception.message", message), text("exception.stacktrace", trace)];
+        attributes.extend((!kind.is_empty()).then(|| text("exception.type", kind)));
+        let out = attributes_after(&redact, attributes);
+        let found = out.iter().find(|kv| kv.key == "exception.slug")?.value.clone()?.value?;
+        match found {
+            Value::StringValue(text) => Some(text),
+            _ => None,
+        }
+    };
+    let trace = |folder: &str, line: u32, name: &str| {
+        format!(
+            "Traceback (most recent call last):\n  File \"{folder}/main.py\", line {line}, in start\n  File \"{folder}/mail.py\", line {line}, in {name}\nMailError: x"
+        )
+    };
+    let one = slug("app.MailError", "no user 'Jane' at 10.0.0.1 (req_01HZX9A7 12)", &trace("/srv/a", 12, "send"))
+        .expect("slug");
+    assert!(one.starts_with("MailError-") && one.len() == "MailError-".len() + 12, "{one}");
+    let same =
+        slug("app.MailError", "no user 'Joe O’Neil'  at 10.0.0.77 (req_77AAAA12 9)", &trace("/home/b/c", 99, "send"));
+    assert_eq!(same.as_ref(), Some(&one));
+    for other in [
+        slug("app.MailFault", "no user 'Jane' at 10.0.0.1 (req_01HZX9A7 12)", &trace("/srv/a", 12, "send")),
+        slug("app.MailError", "no server 'Jane' at 10.0.0.1 (req_01HZX9A7 12)", &trace("/srv/a", 12, "send")),
+        slug("app.MailError", "no user 'Jane' at 10.0.0.1 (req_01HZX9A7 12)", &trace("/srv/a", 12, "receive")),
+    ] {
+        assert!(other.is_some() && other.as_ref() != Some(&one), "{other:?}");
+    }
+    let mails = [slug("E", "sent to jane@example.com", ""), slug("E", "sent to joe@example.org", "")];
+    assert_eq!(mails[0], mails[1], "redacted first");
+    let long = |end: &str| slug("E", &format!("{} {end}", "word ".repeat(2_000)), "");
+    assert_ne!(long("one"), long("other"), "before the cut");
+    let own = attributes_after(&redact, vec![text("exception.type", "E"), text("exception.slug", "ours")]);
+    assert!(own.iter().any(|kv| kv.key == "exception.slug" && kv.value == text("", "ours").value));
+    assert!(
+        attributes_after(&redact, vec![text("notification.message", "Claude waits")]).len() == 1,
+        "no failure, no slug"
+    );
+}
+
+/// A long error text keeps its frames and says where it was cut; a second pass changes nothing.
+#[test]
+fn error_texts_keep_frames() {
+    let redact = processor(&Config::default(), &Meter::new());
+    let frame = |line: usize| format!("    at send (/srv/app/mail.js:{line}:7)\n");
+    let message = "can't send ".repeat(900);
+    let long: String = (0..1_000).map(frame).collect();
+    for trace in [
+        format!("MailError: {message}\n{}", frame(1)),
+        format!("MailError: no\n{long}"),
+        format!("{}{message}", frame(1)),
+        format!("MailError: {message}\n{long}Caused by: {message}"),
+    ] {
+        let out = string_after(&redact, "exception.stacktrace", &trace).expect("there");
+        assert!(out.len() <= 8 << 10 && out.contains("…[TRUNCATED]"), "{}", out.len());
+        assert!(out.contains(&frame(1)), "the frame nearest to the fault stays: {out}");
+        assert_eq!(string_after(&redact, "exception.stacktrace", &out).as_ref(), Some(&out));
+    }
+}

@@ -15,7 +15,7 @@ use crate::vault::store::{self, DirectoryStore, VaultStore};
 use crate::vault::ticket::UriBase;
 use crate::vault::uploader::{self, Journal, Pace, Uploader};
 
-use super::{Parts, Settings, Store, StoreSettings, VaultProcessor};
+use super::{Echoing, Parts, Settings, Store, StoreSettings, VaultProcessor};
 
 /// What a vault needs of the gateway.
 #[derive(Clone)]
@@ -30,6 +30,8 @@ pub struct Site {
     pub rng: Arc<dyn Rng>,
     /// Metrics.
     pub meter: Meter,
+    /// For texts that repeat content.
+    pub echoing: Echoing,
 }
 
 /// What was made.
@@ -40,8 +42,10 @@ pub struct Built {
     pub uploader: Option<Uploader>,
 }
 
-/// Makes a vault; `journal` is the spool as the holder `id` sees it ([`crate::vault::uploader::SpoolJournal`]).
-pub fn build(id: &Arc<str>, settings: &Settings, site: &Site, journal: Arc<dyn Journal>) -> Built {
+/// What belongs to a store.
+type Kept = (Arc<dyn VaultStore>, Arc<Writer>);
+
+fn parts(id: &Arc<str>, settings: &Settings, site: &Site) -> (Parts, Option<Kept>) {
     let sealer = settings.sealer.clone();
     let sealer = sealer.unwrap_or_else(|| Arc::new(AgeSealer::new(settings.recipients.clone())));
     let store: Option<(Arc<dyn VaultStore>, &str, UriBase)> = match &settings.store {
@@ -61,24 +65,35 @@ pub fn build(id: &Arc<str>, settings: &Settings, site: &Site, journal: Arc<dyn J
         rng: site.rng.clone(),
         store: None,
         leave: settings.leave,
+        echoing: site.echoing.clone(),
     };
-    let Some((store, prefix, uri)) = store else {
-        return Built { processor: Arc::new(VaultProcessor::new(parts, &site.meter)), uploader: None };
-    };
+    let Some((store, prefix, uri)) = store else { return (parts, None) };
     let epoch = names::epoch(site.clock.now(), &*site.rng);
     let writer = Arc::new(Writer::new(Names::new(prefix, &settings.writer, &epoch), settings.object_size));
     parts.store = Some(Store { sealer, writer: writer.clone(), uri });
-    let uploader = uploader::Parts {
-        id: id.clone(),
-        journal,
-        store,
-        writer,
-        clock: site.clock.clone(),
-        rng: site.rng.clone(),
-        pace: Pace { object_age: settings.object_age, index_interval: settings.index_interval },
-    };
-    Built {
-        processor: Arc::new(VaultProcessor::new(parts, &site.meter)),
-        uploader: Some(Uploader::new(uploader, &site.meter)),
-    }
+    (parts, Some((store, writer)))
+}
+
+/// The processor alone: what it seals goes nowhere. To show what it does.
+pub fn processor(id: &Arc<str>, settings: &Settings, site: &Site) -> VaultProcessor {
+    VaultProcessor::new(parts(id, settings, site).0, &site.meter)
+}
+
+/// Makes a vault; `journal` is the spool as the holder `id` sees it ([`crate::vault::uploader::SpoolJournal`]).
+pub fn build(id: &Arc<str>, settings: &Settings, site: &Site, journal: Arc<dyn Journal>) -> Built {
+    let (parts, kept) = parts(id, settings, site);
+    let processor = Arc::new(VaultProcessor::new(parts, &site.meter));
+    let uploader = kept.map(|(store, writer)| {
+        let parts = uploader::Parts {
+            id: id.clone(),
+            journal,
+            store,
+            writer,
+            clock: site.clock.clone(),
+            rng: site.rng.clone(),
+            pace: Pace { object_age: settings.object_age, index_interval: settings.index_interval },
+        };
+        Uploader::new(parts, &site.meter)
+    });
+    Built { processor, uploader }
 }

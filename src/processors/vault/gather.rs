@@ -22,9 +22,11 @@ use crate::vault::row::{Kind, Tail, Unnumbered};
 use crate::vault::seal::SealFailed;
 use crate::vault::ticket::{Fragment, Group, UriBase, VaultDraft, leaf_text, widths};
 
+use super::echo::value_at;
 use super::row::tail;
 use super::shape::Shape;
 use super::stamp::{Slot, Stamp};
+use super::weigh::billed_input;
 
 /// Everything that turns content into drafts.
 pub(super) struct Keeper {
@@ -229,6 +231,7 @@ impl Keeper {
                 shape: know(shape.render(), slots),
                 bytes,
                 parts: parts(item).collect(),
+                input: billed_input(item).and_then(|tokens| shape.input.spread(tokens)),
             });
         }
         if tails.is_empty() {
@@ -381,6 +384,7 @@ pub(super) fn read_content(payload: &Payload, places: &[ContentPlace]) -> (Conte
     for place in places {
         let (key, value) = match place.at {
             ContentAt::Body => (None, payload.body(place.node)),
+            ContentAt::Status => (Some(STATUS_MESSAGE), value_at(payload, place)),
             ContentAt::Attribute(id) => {
                 let attribute = payload.attribute(id);
                 (attribute.map(|attribute| attribute.key), attribute.map(|attribute| attribute.value))
@@ -397,6 +401,9 @@ pub(super) fn read_content(payload: &Payload, places: &[ContentPlace]) -> (Conte
     }
     (content, shape)
 }
+
+/// Key of a status message in a document.
+const STATUS_MESSAGE: &str = "status.message";
 
 /// The role that stands beside a flattened message's content (`….message.content`, `….message.role`).
 fn role<'a>(payload: &'a Payload, node: Node, key: Option<&str>, places: usize) -> Option<&'a str> {

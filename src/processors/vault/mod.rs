@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use crate::clock::UnixNanos;
 use crate::genai::{Facts, Vocabulary, adopt, agent_traces, facts_of, keep_facts};
-use crate::otlp::Signal;
+use crate::otlp::{OwnedValue, Signal};
 use crate::pipeline::{Batch, Content, Draft, Effect, Origin, Processor, Quarantine, Reason, Ticketer, Trust};
 use crate::pseudonym::IdPolicy;
 use crate::rng::Rng;
@@ -23,17 +23,23 @@ use crate::vault::ticket::{UriBase, VaultDraft, VaultTicketer};
 mod arrival;
 mod build;
 pub mod config;
+mod echo;
 mod gather;
 mod late;
+mod requests;
 mod row;
 mod shape;
 mod stamp;
 mod traces;
+mod weigh;
 
-pub use build::{Built, Site, build};
+pub use build::{Built, Site, build, processor};
 pub use config::{Config, Leave, Settings, StoreSettings};
+pub use echo::Echoing;
 
+use echo::Remembered;
 use gather::{Compressors, Keeper};
+use requests::{Asked, Requests};
 use traces::Traces;
 
 #[cfg(test)]
@@ -63,6 +69,8 @@ pub struct Parts {
     pub store: Option<Store>,
     /// What stays in the telemetry.
     pub leave: Leave,
+    /// For texts that repeat content.
+    pub echoing: Echoing,
 }
 
 /// See the module.
@@ -70,9 +78,17 @@ pub struct VaultProcessor {
     id: Arc<str>,
     vocabulary: Arc<Vocabulary>,
     leave: Leave,
+    echoing: Echoing,
+    requests: Requests,
     keeper: Option<Keeper>,
     traces: Traces,
     metrics: Metrics,
+}
+
+/// What a batch adds to the memories, once it is committed; never stored.
+struct Learnt {
+    content: Remembered,
+    asked: Asked,
 }
 
 struct Metrics {
@@ -81,12 +97,13 @@ struct Metrics {
     dropped: Counter,
     references: Counter,
     traces: Gauge,
+    echo_bytes: Gauge,
 }
 
 impl VaultProcessor {
     /// Makes the processor.
     pub fn new(parts: Parts, meter: &Meter) -> Self {
-        let Parts { id, vocabulary, ids, rng, store, leave } = parts;
+        let Parts { id, vocabulary, ids, rng, store, leave, echoing } = parts;
         let labels: &[(&'static str, &str)] = &[("processor", &id)];
         let metrics = Metrics {
             fragments: meter.counter(&metric::VAULT_FRAGMENTS, labels),
@@ -94,6 +111,7 @@ impl VaultProcessor {
             dropped: meter.counter(&metric::VAULT_DROPPED_ITEMS, labels),
             references: meter.counter(&metric::VAULT_FORGED_REFERENCES, labels),
             traces: meter.gauge(&metric::VAULT_AGENT_TRACES, labels),
+            echo_bytes: meter.gauge(&metric::ECHO_MEMORY_BYTES, &[]),
         };
         let slot_base = slot_base(&id);
         let keeper = store.map(|store| Keeper {
@@ -105,7 +123,16 @@ impl VaultProcessor {
             slot_base,
             zstd: Compressors::default(),
         });
-        Self { id, vocabulary, leave, keeper, traces: Traces::default(), metrics }
+        Self {
+            id,
+            vocabulary,
+            leave,
+            echoing,
+            requests: Requests::default(),
+            keeper,
+            traces: Traces::default(),
+            metrics,
+        }
     }
 
     /// The batch's facts, with items of traces that are known as an agent's; what is new about traces is an effect.
@@ -122,6 +149,41 @@ impl VaultProcessor {
             batch.effects.extend(news.map(|body| Effect::new(self.id.clone(), body)));
         }
         facts
+    }
+
+    /// What has to be done while the content is inside: finds texts that repeat it and who asked for a tool call. Gives
+    /// the facts with the error texts that the vault keeps whole.
+    fn listen(&self, batch: &mut Batch, facts: &Arc<Facts>) -> Arc<Facts> {
+        if batch.payload.signal() == Signal::Metrics {
+            return Arc::clone(facts);
+        }
+        let (asked, answers) = self.requests.of(&batch.origin.account, &batch.payload, facts);
+        for (tool, by) in answers {
+            batch.payload.set(tool, requests::REQUESTED_BY, OwnedValue::Str(crate::hex::encode(&by)));
+        }
+        let heard = match self.leave {
+            Leave::Nothing => self.echoing.hear(&batch.origin.account, &batch.payload, facts),
+            // what stays, redacted, need not be hidden where it is quoted
+            Leave::Redacted => self.echoing.hear_nothing(&batch.payload, facts),
+        };
+        if !heard.echoes.is_empty() {
+            batch.echoes = Some(Arc::new(heard.echoes));
+        }
+        let learnt = Learnt { content: heard.remembered, asked };
+        if !(learnt.content.is_empty() && learnt.asked.is_empty()) {
+            let aside: Arc<dyn Any + Send + Sync> = Arc::new(learnt);
+            batch.effects.push(Effect { aside: Some(aside), ..Effect::new(self.id.clone(), Vec::new()) });
+        }
+        if heard.cut.is_empty() {
+            return Arc::clone(facts);
+        }
+        let mut facts = Facts::clone(facts);
+        for (at, place) in heard.cut {
+            if let Some(item) = facts.items.get_mut(at) {
+                item.content.push(place);
+            }
+        }
+        Arc::new(facts)
     }
 
     fn draft(&self, keeper: &Keeper, draft: VaultDraft) -> Draft {
@@ -151,11 +213,12 @@ impl Processor for VaultProcessor {
             self.metrics.references.increment(arrival::clean(&mut batch.payload));
         }
         let facts = self.facts(batch);
+        let kept = self.listen(batch, &facts);
         match &self.keeper {
             None => self.metrics.dropped.increment(stamp::mark_dropped(&mut batch.payload, &facts)),
             Some(keeper) => {
                 // nothing may go on unsealed: the client keeps it
-                let kept = keeper.keep(&batch.origin, &batch.payload, &facts).map_err(|_| Reason::Lost)?;
+                let kept = keeper.keep(&batch.origin, &batch.payload, &kept).map_err(|_| Reason::Lost)?;
                 if let Some((draft, stamps)) = kept {
                     stamp::stamp(&mut batch.payload, &stamps);
                     self.metrics.plain_bytes.increment(stamps.iter().map(|stamp| stamp.bytes).sum());
@@ -172,7 +235,14 @@ impl Processor for VaultProcessor {
     }
 
     fn apply(&self, effect: &Effect) {
-        self.traces.apply(&effect.body);
+        if !effect.body.is_empty() {
+            self.traces.apply(&effect.body);
+        }
+        let Some(learnt) = effect.aside.as_ref().and_then(|aside| aside.downcast_ref::<Learnt>()) else { return };
+        for (session, prints) in &learnt.content {
+            self.echoing.memory.remember(*session, prints);
+        }
+        self.requests.remember(&learnt.asked);
     }
 
     fn checkpoint(&self) -> Option<Vec<u8>> {
@@ -185,6 +255,7 @@ impl Processor for VaultProcessor {
 
     fn tick(&self, now: UnixNanos) {
         self.metrics.traces.set(self.traces.len() as f64);
+        self.metrics.echo_bytes.set(self.echoing.memory.bytes() as f64);
         if let Some(keeper) = &self.keeper {
             keeper.keys.sweep(now);
         }

@@ -1,7 +1,7 @@
 //! **What**: `tollgate.content.shape`: roles, part types and lengths of what went away.
 //! **Why**: the trace stays useful: structure kept, text not.
 //! **Invariants**: holds only words of the two lists here and numbers, whatever the content was; bounded; parsing
-//! allocates nothing per text. **Not here**: token estimates.
+//! allocates nothing per text. **Not here**: token estimates (`weigh`), for which bytes are added up on the way.
 
 use std::collections::VecDeque;
 use std::fmt::{self, Write as _};
@@ -9,6 +9,8 @@ use std::fmt::{self, Write as _};
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::genai::Part;
+
+use super::weigh::Shares;
 
 /// Messages kept in a shape; the last ones count.
 const MAX_MESSAGES: usize = 24;
@@ -40,15 +42,24 @@ struct Message {
     role: Option<&'static str>,
     parts: Vec<Piece>,
     more: u64,
+    /// Bytes of tool results, and of everything else.
+    results: u64,
+    text: u64,
 }
 
 impl Message {
     fn add(&mut self, piece: Piece) {
+        match piece.kind {
+            "tool_result" | "tool_call_response" | "function_call_output" => self.results += piece.bytes,
+            _ => self.text += piece.bytes,
+        }
         if self.parts.len() < MAX_PARTS { self.parts.push(piece) } else { self.more += 1 }
     }
 
     fn of(kind: &'static str, bytes: u64) -> Self {
-        Self { role: None, parts: vec![Piece { kind, bytes }], more: 0 }
+        let mut message = Self::default();
+        message.add(Piece { kind, bytes });
+        message
     }
 }
 
@@ -56,20 +67,26 @@ impl Message {
 #[derive(Default)]
 pub(super) struct Shape {
     parts: Vec<(Part, Messages)>,
+    /// Bytes of the input by what they are.
+    pub(super) input: Shares,
 }
 
 #[derive(Default)]
 struct Messages {
     last: VecDeque<Message>,
     earlier: u64,
+    shares: Shares,
 }
 
 impl Messages {
     fn of(message: Message) -> Self {
-        Self { last: VecDeque::from([message]), earlier: 0 }
+        let mut messages = Self::default();
+        messages.push(message);
+        messages
     }
 
     fn push(&mut self, message: Message) {
+        self.shares.message(message.role, message.text, message.results);
         if self.last.len() == MAX_MESSAGES {
             self.last.pop_front();
             self.earlier += 1;
@@ -93,12 +110,23 @@ impl Shape {
         let structured = text.trim_start().starts_with(['[', '{']);
         match structured.then(|| serde_json::from_str::<Found>(text)) {
             Some(Ok(Found(found))) => {
+                let mut shares = found.shares;
+                if role.is_some() {
+                    shares = Shares::default();
+                    shares.message(role, found.shares.text(), found.shares.results);
+                }
+                self.input.place(part, &shares);
                 messages.earlier += found.earlier;
                 for message in found.last {
                     messages.push(Message { role: message.role.or(role), ..message });
                 }
             }
-            _ => messages.push(Message { role, ..Message::of("text", text.len() as u64) }),
+            _ => {
+                let mut shares = Shares::default();
+                shares.message(role, text.len() as u64, 0);
+                self.input.place(part, &shares);
+                messages.push(Message { role, ..Message::of("text", text.len() as u64) });
+            }
         }
     }
 
@@ -264,6 +292,8 @@ enum Key {
     Content,
     Calls,
     Messages,
+    System,
+    Tools,
     Else,
 }
 
@@ -282,6 +312,8 @@ impl<'de> Deserialize<'de> for Key {
                     "content" | "parts" => Key::Content,
                     "tool_calls" => Key::Calls,
                     "messages" | "choices" => Key::Messages,
+                    "system" | "instructions" => Key::System,
+                    "tools" | "functions" => Key::Tools,
                     _ => Key::Else,
                 })
             }
@@ -292,7 +324,8 @@ impl<'de> Deserialize<'de> for Key {
 
 /// One map: a message, a part, or the request around messages.
 fn message<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(Message, Option<Messages>), A::Error> {
-    let (mut role, mut kind, mut rest, mut wrapped) = (None, None, 0, None);
+    let (mut role, mut kind, mut rest, mut wrapped) = (None, None, 0, None::<Messages>);
+    let (mut system, mut tools) = (0, 0);
     let mut pieces: Vec<Piece> = Vec::new();
     while let Some(key) = map.next_key()? {
         match key {
@@ -304,9 +337,16 @@ fn message<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(Message, Option<Messa
                 pieces.extend(calls.into_iter().map(|piece| Piece { kind: "tool_call", ..piece }));
             }
             Key::Messages => wrapped = Some(map.next_value::<Found>()?.0),
+            Key::System => system += map.next_value::<Weight>()?.0,
+            Key::Tools => tools += map.next_value::<Weight>()?.0,
             Key::Else => rest += map.next_value::<Weight>()?.0,
         }
     }
+    if let Some(messages) = &mut wrapped {
+        (messages.shares.system, messages.shares.tools) =
+            (messages.shares.system + system, messages.shares.tools + tools);
+    }
+    rest += system + tools;
     let mut message = Message { role, ..Message::default() };
     if let (Some(kind), None) = (kind, role) {
         // a part that stands alone: everything in it is its own

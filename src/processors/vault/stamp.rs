@@ -7,6 +7,7 @@ use crate::otlp::{Node, OwnedValue, Payload, SlotId};
 
 use super::arrival::ref_key;
 use super::gather::read_content;
+use super::weigh::{KEYS, billed_input};
 
 pub(super) const S3_URI: &str = "gen_ai.payload.s3_uri";
 pub(super) const RANGE: &str = "gen_ai.payload.range";
@@ -36,6 +37,8 @@ pub(super) struct Stamp {
     /// Size of its content as canonical JSON.
     pub(super) bytes: u64,
     pub(super) parts: Vec<Part>,
+    /// Where its billed input went.
+    pub(super) input: Option<[u64; 5]>,
 }
 
 /// Writes the references.
@@ -55,6 +58,13 @@ pub(super) fn stamp(payload: &mut Payload, stamps: &[Stamp]) {
             payload.set_slot(node, key, slot.id, slot.width);
         }
         payload.set(node, BYTES, OwnedValue::Int(i64::try_from(stamp.bytes).unwrap_or(i64::MAX)));
+        stamp_input(payload, node, stamp.input);
+    }
+}
+
+fn stamp_input(payload: &mut Payload, node: Node, input: Option<[u64; 5]>) {
+    for (key, tokens) in input.into_iter().flat_map(|input| KEYS.into_iter().zip(input)) {
+        payload.set(node, key, OwnedValue::Int(i64::try_from(tokens).unwrap_or(i64::MAX)));
     }
 }
 
@@ -64,6 +74,7 @@ pub(super) fn strip(payload: &mut Payload, facts: &Facts) {
         match place.at {
             ContentAt::Attribute(id) => payload.remove_attribute(id),
             ContentAt::Body => payload.remove_body(place.node),
+            ContentAt::Status => {}
         }
     }
 }
@@ -82,6 +93,7 @@ pub(super) fn strip_structure(payload: &mut Payload, facts: &Facts) {
                     payload.remove_body(place.node);
                 }
             }
+            ContentAt::Status => {}
         }
     }
 }
@@ -99,6 +111,7 @@ pub(super) fn mark_dropped(payload: &mut Payload, facts: &Facts) -> u64 {
         payload.set(item.node, DROPPED, OwnedValue::Bool(true));
         payload.set(item.node, BYTES, OwnedValue::Int(i64::try_from(content.len()).unwrap_or(i64::MAX)));
         payload.set(item.node, SHAPE, OwnedValue::Str(shape.render()));
+        stamp_input(payload, item.node, billed_input(item).and_then(|tokens| shape.input.spread(tokens)));
     }
     count
 }

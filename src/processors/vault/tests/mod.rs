@@ -147,3 +147,53 @@ fn shapes_never_hold_text() {
     );
     assert!(shape_of(Part::Input, &"[".repeat(100_000)).len() < 200, "deep nesting is text");
 }
+
+/// Estimates of where the input went sum to what was billed, whatever the proportions.
+#[test]
+fn shares_sum_exactly() {
+    use super::weigh::Shares;
+    let some = Shares { system: 100, tools: 0, results: 1, history: 333, user: 7 };
+    for total in [0, 1, 2, 3, 99, 12_345, u64::MAX] {
+        let spread = some.spread(total).expect("bytes");
+        assert_eq!(spread.iter().map(|tokens| u128::from(*tokens)).sum::<u128>(), u128::from(total), "{spread:?}");
+        assert_eq!(spread[1], 0, "nothing where nothing was");
+    }
+    assert_eq!(some.spread(441), Some([100, 0, 1, 333, 7]), "in proportion");
+    assert_eq!(Shares::default().spread(5), None);
+    proptest::proptest!(|(bytes: [u32; 5], total: u64)| {
+        let [system, tools, results, history, user] = bytes.map(u64::from);
+        let shares = Shares { system, tools, results, history, user };
+        if let Some(spread) = shares.spread(total) {
+            proptest::prop_assert_eq!(spread.iter().map(|tokens| u128::from(*tokens)).sum::<u128>(), u128::from(total));
+        }
+    });
+}
+
+/// System, tools, tool results, history and the last question are told apart in the ways that clients write them.
+#[test]
+fn shares_of_a_conversation() {
+    use super::weigh::Shares;
+    let input = |texts: &[(Part, &str, Option<&str>)]| {
+        let mut shape = shape::Shape::default();
+        texts.iter().for_each(|(part, text, role)| shape.add(*part, text, *role));
+        shape.input
+    };
+    let expected = Shares { system: 5, tools: 0, results: 4, history: 7, user: 6 };
+    let parts = r#"[{"role":"system","parts":[{"type":"text","content":"brief"}]},{"role":"user","parts":[{"type":"text","content":"one"}]},
+        {"role":"assistant","parts":[{"type":"text","content":"four"}]},{"role":"tool","parts":[{"type":"tool_call_response","response":"done"}]},
+        {"role":"user","parts":[{"type":"text","content":"second"}]}]"#;
+    assert_eq!(input(&[(Part::Input, parts, None)]), expected);
+    let flat = [("system", "brief"), ("user", "one"), ("assistant", "four"), ("tool", "done"), ("user", "second")];
+    let flat: Vec<_> = flat.iter().map(|(role, text)| (Part::Input, *text, Some(*role))).collect();
+    assert_eq!(input(&flat), expected);
+    let anthropic = r#"{"system":"brief","tools":[{"name":"ab"}],"messages":[{"role":"user","content":"one"},{"role":"assistant","content":"four"},
+        {"role":"user","content":[{"type":"tool_result","content":"done"},{"type":"text","text":"second"}]}]}"#;
+    assert_eq!(input(&[(Part::Input, anthropic, None)]), Shares { tools: 2, ..expected });
+    let apart = [
+        (Part::System, "brief", None),
+        (Part::Tools, "ab", None),
+        (Part::Input, "hello", None),
+        (Part::Output, "no input", None),
+    ];
+    assert_eq!(input(&apart), Shares { system: 5, tools: 2, results: 0, history: 0, user: 5 });
+}

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
 
-use super::super::{Built, Config, Site, build, config::Store};
+use super::super::{Built, Config, Echoing, Site, build, config::Store};
 use crate::clock::{ManualClock, UnixNanos};
+use crate::echoes::Memory;
 use crate::genai::Vocabulary;
 use crate::pipeline::{Batch, Origin, Processor, Ticketer, Trust};
 use crate::pseudonym::{PlainIds, Pseudonymizer};
@@ -45,6 +46,7 @@ fn gateway() -> Gateway {
         clock: ManualClock::at(NOON),
         rng: Arc::new(SystemRng),
         meter: Meter::new(),
+        echoing: Echoing { memory: Arc::new(Memory::new(&SystemRng)), error_text: 8 << 10 },
     };
     let journal = Arc::new(FakeJournal::default());
     let Built { processor, uploader } = build(&"vault".into(), &settings, &site, journal.clone());

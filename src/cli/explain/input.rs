@@ -1,0 +1,81 @@
+//! **What**: a file as OTLP requests. **Invariants**: at most [`LARGEST`] bytes; what it is, is told by its bytes; errors
+//! never quote them.
+
+use std::io::Read;
+use std::path::Path;
+
+use bytes::Bytes;
+
+use crate::otlp::{Payload, Signal, json};
+
+/// Largest file.
+const LARGEST: u64 = 256 << 20;
+
+/// Reads a file, or the standard input for `-`.
+///
+/// # Errors
+/// One line.
+pub(super) fn read(path: &Path, signal: Option<Signal>) -> Result<Vec<(Signal, Bytes)>, String> {
+    let name = path.display();
+    let mut bytes = Vec::new();
+    let read = match path.to_str() {
+        Some("-") => std::io::stdin().lock().take(LARGEST + 1).read_to_end(&mut bytes),
+        _ => std::fs::File::open(path).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes)),
+    };
+    read.map_err(|error| format!("can't read {name}: {error}"))?;
+    if bytes.len() as u64 > LARGEST {
+        return Err(format!("{name} is larger than {} MiB", LARGEST >> 20));
+    }
+    match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        None => Err(format!("{name} is empty")),
+        Some(b'{') => texts(&name.to_string(), &bytes),
+        Some(_) => {
+            let found = signal.or_else(|| named(path)).or_else(|| guessed(&bytes));
+            let signal = found
+                .ok_or_else(|| format!("{name} is no OTLP request, in JSON or protobuf; `--signal` says which one"))?;
+            Ok(vec![(signal, Bytes::from(bytes))])
+        }
+    }
+}
+
+/// One JSON request, or one a line.
+fn texts(name: &str, bytes: &[u8]) -> Result<Vec<(Signal, Bytes)>, String> {
+    let text = std::str::from_utf8(bytes).map_err(|_| format!("{name} is neither text nor protobuf"))?;
+    if let Some(signal) = of_json(text)
+        && let Ok(wire) = json::decode(signal, bytes)
+    {
+        return Ok(vec![(signal, Bytes::from(wire))]);
+    }
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let request = |(at, line): (usize, &str)| {
+        let place = || if at == 0 { name.to_owned() } else { format!("{name}, line {}", at + 1) };
+        let signal = of_json(line)
+            .ok_or_else(|| format!("{}: no `resourceSpans`, `resourceLogs` or `resourceMetrics`", place()))?;
+        let wire = json::decode(signal, line.as_bytes()).map_err(|error| format!("{}: {error}", place()))?;
+        Ok((signal, Bytes::from(wire)))
+    };
+    lines.map(request).collect()
+}
+
+/// The signal of a JSON request: its first key that names one.
+fn of_json(text: &str) -> Option<Signal> {
+    let names = [
+        ("\"resourceSpans\"", Signal::Traces),
+        ("\"resourceLogs\"", Signal::Logs),
+        ("\"resourceMetrics\"", Signal::Metrics),
+    ];
+    let found = names.into_iter().filter_map(|(name, signal)| Some((text.find(name)?, signal)));
+    found.min_by_key(|(at, _)| *at).map(|(_, signal)| signal)
+}
+
+/// `001-traces.pb` and the like.
+fn named(path: &Path) -> Option<Signal> {
+    let stem = path.file_stem()?.to_str()?;
+    Signal::ALL.into_iter().find(|signal| stem.ends_with(signal.as_str()))
+}
+
+fn guessed(bytes: &[u8]) -> Option<Signal> {
+    let wire = Bytes::copy_from_slice(bytes);
+    let reads = |signal: &Signal| Payload::parse(*signal, wire.clone()).is_ok_and(|payload| payload.item_count() > 0);
+    Signal::ALL.into_iter().find(reads)
+}

@@ -1,0 +1,76 @@
+//! **What**: `tollgate explain FILE`: what becomes of recorded telemetry, item by item, and why. **Why**: whoever points an
+//! agent at the gateway wants to see what a back end will get before one does.
+//! **Invariants**: runs the processors of the configuration, nothing else: no spool, no network, nothing written; shows the
+//! user's own payload on the standard output, nowhere else. **Not here**: the processors (`app/dry`).
+
+mod input;
+mod look;
+mod show;
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::Common;
+use super::output::{Exit, colour_out, out};
+use super::run::{fail, seams};
+use super::source::{Make, load};
+use crate::app::dry::Dry;
+use crate::otlp::Signal;
+use look::Request;
+
+/// Options of `explain`.
+#[derive(Args, Clone)]
+pub(super) struct Options {
+    /// OTLP as JSON (one request, or one a line as the `file` exporter writes) or protobuf; `-` reads the standard input.
+    file: PathBuf,
+    /// As JSON, values whole.
+    #[arg(long)]
+    json: bool,
+    /// Pipeline to use; without it the first one of the signal.
+    #[arg(long, value_name = "ID")]
+    pipeline: Option<String>,
+    /// What a protobuf request holds, where neither its name nor its bytes tell: `traces`, `logs` or `metrics`.
+    #[arg(long, value_name = "SIGNAL", value_parser = signal)]
+    signal: Option<Signal>,
+    /// Values whole, not cut to a line.
+    #[arg(long)]
+    full: bool,
+}
+
+fn signal(text: &str) -> Result<Signal, String> {
+    let known = Signal::ALL.into_iter().find(|signal| signal.as_str() == text);
+    known.ok_or_else(|| "`traces`, `logs` or `metrics`".to_owned())
+}
+
+/// Explains one file.
+pub(super) fn run(common: &Common, options: &Options) -> Exit {
+    let loaded = match load(common, Make::Nothing) {
+        Ok(loaded) => loaded,
+        Err(exit) => return exit,
+    };
+    let requests = match input::read(&options.file, options.signal) {
+        Ok(requests) => requests,
+        Err(text) => return fail(&text),
+    };
+    let mut dry = match Dry::new(loaded.valid, seams()) {
+        Ok(dry) => dry,
+        Err(text) => return fail(&text),
+    };
+    let mut shown: Vec<Request> = Vec::new();
+    for (signal, wire) in requests {
+        match dry.pass(signal, wire, options.pipeline.as_deref()) {
+            Ok(passed) => shown.push(look::request(dry.vocabulary(), &passed)),
+            Err(text) => return fail(&text),
+        }
+    }
+    if options.json {
+        return match serde_json::to_string_pretty(&serde_json::json!({ "requests": shown })) {
+            Ok(text) => out(&format!("{text}\n")),
+            Err(_) => fail("it can't be written as JSON"),
+        };
+    }
+    let look = show::Look { colour: colour_out(), full: options.full };
+    let text: Vec<String> = shown.iter().map(|request| show::request(request, look)).collect();
+    out(&text.join("\n"))
+}

@@ -1,0 +1,112 @@
+//! **What**: which lines of a text are frames of a stack trace: Python, JavaScript, Java, .NET, Go, Rust.
+//! **Invariants**: a frame has the form of one, word by word: a sentence that begins with "at" is none. **Not here**: cuts.
+
+use std::ops::Range;
+
+/// Each line of `text` with its end of line, and whether it is a frame.
+pub fn lines(text: &str) -> impl Iterator<Item = (Range<usize>, bool)> {
+    let mut at = 0;
+    text.split_inclusive('\n').map(move |line| {
+        let range = at..at + line.len();
+        at = range.end;
+        (range, is_frame(line))
+    })
+}
+
+/// The stretches of `text` between frames.
+pub(super) fn between(text: &str) -> Vec<Range<usize>> {
+    let mut out: Vec<Range<usize>> = Vec::new();
+    for (range, frame) in lines(text) {
+        match out.last_mut() {
+            _ if frame => {}
+            Some(last) if last.end == range.start => last.end = range.end,
+            _ => out.push(range),
+        }
+    }
+    out
+}
+
+/// Lines that every trace has.
+const HEADINGS: [&str; 4] = [
+    "Traceback (most recent call last):",
+    "During handling of the above exception, another exception occurred:",
+    "The above exception was the direct cause of the following exception:",
+    "stack backtrace:",
+];
+/// Longest line that can be a frame, bytes.
+const LONGEST: usize = 1024;
+
+/// Whether a line is a frame.
+pub fn is_frame(line: &str) -> bool {
+    let line = line.trim();
+    if line.len() > LONGEST {
+        return false;
+    }
+    HEADINGS.contains(&line)
+        || python(line)
+        || line.strip_prefix("at ").is_some_and(|rest| javascript(rest) || java(rest))
+        || go(line)
+        || rust(line)
+}
+
+/// `File "path", line 3, in name`
+fn python(line: &str) -> bool {
+    let Some((path, rest)) = line.strip_prefix("File \"").and_then(|rest| rest.split_once("\", line ")) else {
+        return false;
+    };
+    let (number, place) = rest.split_once(',').unwrap_or((rest, ""));
+    let name = place.trim().strip_prefix("in ").unwrap_or_default();
+    digits(number) && is_path(path) && (place.is_empty() || is_name(name))
+}
+
+/// `name (path:1:2)`, `path:1:2`, `async Object.<anonymous> (path:1:2)`, `new X (native)`
+fn javascript(rest: &str) -> bool {
+    let Some((name, place)) = rest.rsplit_once(" (") else { return located(rest) };
+    let name = ["async ", "new "].iter().fold(name, |name, word| name.strip_prefix(word).unwrap_or(name));
+    let name = name.split_once(" [as ").map_or(name, |(name, _)| name);
+    let Some(place) = place.strip_suffix(')') else { return false };
+    is_name(name) && (located(place) || matches!(place, "native" | "<anonymous>"))
+}
+
+/// `com.example.Name.method(Name.java:12)`, `Name.Method(String a) in path:line 12`
+fn java(rest: &str) -> bool {
+    let Some((name, place)) = rest.split_once('(') else { return false };
+    let Some((place, tail)) = place.split_once(')') else { return false };
+    let tail = tail.strip_prefix(" in ").and_then(|tail| tail.rsplit_once(":line "));
+    let source = place.split_once(':').is_some_and(|(file, line)| is_name(file) && digits(line));
+    let source = source || matches!(place, "Native Method" | "Unknown Source");
+    let dotnet = tail.is_some_and(|(path, line)| is_path(path) && digits(line));
+    is_name(name) && (source || dotnet)
+}
+
+/// `main.run(0x1, 0x2)` stays by itself: it is one word. `/path/main.go:12 +0x1d`
+fn go(line: &str) -> bool {
+    let (place, offset) = line.split_once(" +0x").unwrap_or((line, "0"));
+    located(place) && place.contains('/') && offset.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// `12: core::panicking::panic`, `at /path/main.rs:1:2`
+fn rust(line: &str) -> bool {
+    line.split_once(": ").is_some_and(|(number, name)| digits(number) && name.contains("::") && is_name(name))
+}
+
+/// `path:1` or `path:1:2`
+fn located(place: &str) -> bool {
+    let Some((path, last)) = place.rsplit_once(':') else { return false };
+    let path = path.rsplit_once(':').filter(|(_, line)| digits(line)).map_or(path, |(path, _)| path);
+    digits(last) && is_path(path)
+}
+
+fn digits(text: &str) -> bool {
+    (1..=9).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// A path may have a blank or two in it, not a sentence.
+fn is_path(text: &str) -> bool {
+    !text.is_empty() && text.split(' ').count() <= 3 && !text.contains(['\t', '"', ';'])
+}
+
+/// The name of a function, with its types.
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && !text.contains(char::is_whitespace) && text.len() <= 256
+}

@@ -1,0 +1,194 @@
+//! **What**: what becomes of a text whose stretches stand in content. **Invariants**: a second time changes nothing; names
+//! stay where they are; what is between them becomes [`MARK`]. **Not here**: finding the stretches (`search`).
+
+use std::ops::Range;
+
+use super::words::{CHARACTERS, TOKENS, WORDS, is_name, is_type, tokens, words};
+
+/// What stands in place of repeated content.
+pub const MARK: &str = "[CONTENT]";
+
+/// A stretch that repeats content goes on at most so far beyond what was found of it, bytes.
+const MARGIN: usize = 3;
+/// Longest part of a word before or after a cut (`…`) that goes with the rest, bytes.
+const CUT_WORD: usize = 32;
+/// Names looked for in one text.
+const LABELS: usize = 256;
+
+/// The new text, if `covered` holds a stretch that must not stay.
+pub(super) fn mend(text: &str, covered: &[Range<usize>], labels: &[&str]) -> Option<String> {
+    if covered.is_empty() {
+        return None;
+    }
+    let kept = Kept::of(text, labels);
+    let all: Vec<Range<usize>> = words(text).collect();
+    let mut gone: Vec<Range<usize>> = Vec::new();
+    for range in joined(text, covered) {
+        if kept.repeats(text, &all, &range) {
+            gone.extend(kept.outside(&with_cut_words(text, whole_words(text, &all, &range))));
+        }
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut from = 0;
+    for range in gone {
+        let Some(range) = trimmed(&all, &range).filter(|range| range.start >= from) else { continue };
+        out.push_str(text.get(from..range.start).unwrap_or_default());
+        out.push_str(MARK);
+        from = range.end;
+    }
+    out.push_str(text.get(from..).unwrap_or_default());
+    (from > 0).then_some(out)
+}
+
+/// A plain word that is the name of a tool is also a word of prose.
+fn is_label(label: &str) -> bool {
+    label.len() > 2 && !label.chars().all(char::is_alphabetic)
+}
+
+/// Whether a name is no part of a longer word.
+fn stands_alone(text: &str, place: &Range<usize>) -> bool {
+    let before = text.get(..place.start).and_then(|text| text.chars().next_back());
+    let after = text.get(place.end..).and_then(|text| text.chars().next());
+    ![before, after].into_iter().flatten().any(|char| char.is_alphanumeric() || char == '_')
+}
+
+/// Joins stretches with nothing but marks between them: `\n` in one is a blank in the other.
+fn joined(text: &str, covered: &[Range<usize>]) -> Vec<Range<usize>> {
+    let mut out: Vec<Range<usize>> = Vec::new();
+    for range in covered {
+        let near = out.last().is_some_and(|last| {
+            let gap = text.get(last.end..range.start).unwrap_or("?word?");
+            gap.len() <= 2 * MARGIN && words(gap).next().is_none()
+        });
+        match out.last_mut() {
+            Some(last) if near => last.end = range.end,
+            _ => out.push(range.clone()),
+        }
+    }
+    out
+}
+
+/// Ranges that stay, in order, without overlap.
+struct Kept(Vec<Range<usize>>);
+
+impl Kept {
+    fn of(text: &str, labels: &[&str]) -> Self {
+        let mut found: Vec<Range<usize>> = Vec::new();
+        for token in tokens(text) {
+            let inner = text.get(token.clone()).unwrap_or_default();
+            let begins = text
+                .get(..token.start)
+                .unwrap_or_default()
+                .rsplit('\n')
+                .next()
+                .is_some_and(|line| line.trim().is_empty());
+            let bare = inner.trim_end_matches(':');
+            if is_name(inner) || (begins && is_type(bare, text.get(token.start + bare.len()..).unwrap_or_default())) {
+                found.push(token);
+            }
+        }
+        for label in labels.iter().take(LABELS).copied().chain([MARK]).filter(|label| is_label(label)) {
+            let places = memchr::memmem::find_iter(text.as_bytes(), label.as_bytes()).map(|at| at..at + label.len());
+            found.extend(places.filter(|place| stands_alone(text, place)));
+        }
+        found.sort_unstable_by_key(|range| (range.start, range.end));
+        let mut kept: Vec<Range<usize>> = Vec::with_capacity(found.len());
+        for range in found {
+            match kept.last_mut() {
+                Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+                _ => kept.push(range),
+            }
+        }
+        Self(kept)
+    }
+
+    fn holds(&self, word: &Range<usize>) -> bool {
+        let at = self.0.partition_point(|range| range.end <= word.start);
+        self.0.get(at).is_some_and(|range| range.start < word.end)
+    }
+
+    /// Whether what was found may belong to a stretch that is long enough.
+    fn repeats(&self, text: &str, all: &[Range<usize>], range: &Range<usize>) -> bool {
+        let (start, end) = (range.start.saturating_sub(MARGIN), (range.end + MARGIN).min(text.len()));
+        let whole = |word: &&Range<usize>| (start <= word.start && word.end <= end) || mostly(word, range);
+        let inside = overlapping(all, &(start..end)).iter().filter(whole);
+        let prose: Vec<&Range<usize>> = inside.filter(|word| !self.holds(word)).collect();
+        let gaps = prose.windows(2).filter(|two| match two {
+            [one, next] => text.get(one.end..next.start).is_some_and(|gap| gap.contains(char::is_whitespace)),
+            _ => false,
+        });
+        let bytes = text.as_bytes().get(start..end).unwrap_or_default();
+        let characters = bytes.iter().filter(|byte| **byte & 0xc0 != 0x80).count();
+        prose.len() >= WORDS && gaps.count() + 1 >= TOKENS && characters >= CHARACTERS
+    }
+
+    /// What of a range does not stay.
+    fn outside(&self, range: &Range<usize>) -> Vec<Range<usize>> {
+        let (mut out, mut from) = (Vec::new(), range.start);
+        let first = self.0.partition_point(|kept| kept.end <= range.start);
+        for kept in self.0.iter().skip(first).take_while(|kept| kept.start < range.end) {
+            out.push(from..kept.start.max(from));
+            from = kept.end.max(from);
+        }
+        out.push(from..range.end.max(from));
+        out
+    }
+}
+
+/// The words that share a byte with a range.
+fn overlapping<'w>(all: &'w [Range<usize>], range: &Range<usize>) -> &'w [Range<usize>] {
+    let first = all.partition_point(|word| word.end <= range.start);
+    let last = all.partition_point(|word| word.start < range.end);
+    all.get(first..last).unwrap_or_default()
+}
+
+/// Whether at least half of a word was found, or all but the margin.
+fn mostly(word: &Range<usize>, range: &Range<usize>) -> bool {
+    let found = word.end.min(range.end).saturating_sub(word.start.max(range.start));
+    found > 0 && (found * 2 >= word.len() || word.len() - found <= MARGIN)
+}
+
+/// From the first to the last word of a range: those found mostly, and short ones beside them, which fingerprints may miss.
+fn whole_words(text: &str, all: &[Range<usize>], range: &Range<usize>) -> Range<usize> {
+    let near = range.start.saturating_sub(MARGIN)..range.end + MARGIN;
+    let beside = |word: &Range<usize>| {
+        let gap = if word.end <= range.start { word.end..range.start } else { range.end..word.start };
+        let blank = text.get(gap).is_some_and(|gap| gap.chars().all(char::is_whitespace));
+        let code = text.get(word.clone()).is_some_and(|word| word.bytes().all(|byte| byte.is_ascii_digit()));
+        near.start <= word.start && word.end <= near.end && blank && !code
+    };
+    let goes = |word: &&Range<usize>| mostly(word, range) || beside(word);
+    let inside = overlapping(all, &near);
+    let first = inside.iter().find(goes).map_or(range.end, |word| word.start);
+    let last = inside.iter().rev().find(goes).map_or(first, |word| word.end);
+    first..last.max(first)
+}
+
+const DOTS: [&str; 2] = ["…", "..."];
+
+/// With the part of a word that a cut left at either end.
+fn with_cut_words(text: &str, range: Range<usize>) -> Range<usize> {
+    let (mut start, mut end) = (range.start, range.end);
+    let after = text.get(end..).unwrap_or_default();
+    if let Some(at) = DOTS.iter().filter_map(|dots| after.find(dots)).min().filter(|at| *at <= CUT_WORD + MARGIN)
+        && after.get(..at).is_some_and(|cut| words(cut).count() <= 1)
+    {
+        end += at;
+    }
+    let before = text.get(..start).unwrap_or_default();
+    let cut = DOTS.iter().filter_map(|dots| before.rfind(dots).map(|at| at + dots.len())).max();
+    if let Some(at) = cut.filter(|at| start - at <= CUT_WORD + MARGIN)
+        && before.get(at..).is_some_and(|cut| words(cut).count() <= 1)
+    {
+        start = at;
+    }
+    start..end
+}
+
+/// From its first word to its last; none without words.
+fn trimmed(all: &[Range<usize>], range: &Range<usize>) -> Option<Range<usize>> {
+    let inside = overlapping(all, range);
+    let start = inside.first()?.start.max(range.start);
+    let end = inside.last()?.end.min(range.end);
+    (start < end).then_some(start..end)
+}

@@ -1,0 +1,276 @@
+//! What repeats content goes, what does not stays.
+
+use proptest::prelude::*;
+
+use super::words::{CHARACTERS, TOKENS, WORDS, words};
+use super::*;
+use crate::rng::SeededRng;
+
+fn key() -> Key {
+    Key::new(&SeededRng::new(7))
+}
+
+/// `text` after a search for `content`.
+fn mended(text: &str, content: &[&str], labels: &[&str]) -> String {
+    let (key, mut prints) = (key(), Prints::default());
+    content.iter().for_each(|text| prints.add(&key, text));
+    Echoes::find(&key, &[text], labels, prints.texts()).of(text).unwrap_or(text).to_owned()
+}
+
+const PROMPT: &str =
+    "Please tell Jane Doe that her invoice of March is \"overdue\" by\nforty days, and be polite about it";
+
+/// A quotation goes, in every way that clients quote; what is around it stays.
+#[test]
+fn quotations() {
+    let json = serde_json::to_string(PROMPT).expect("JSON");
+    let twice = serde_json::to_string(&json).expect("JSON");
+    let ascii = "[{\"content\": \"caf\\u00e9 au lait pour Mme Dupont, s'il vous pla\\u00eet\"}]";
+    for (text, content, expected) in [
+        ("bad input: Jane Doe that her invoice of March", PROMPT, "bad input: [CONTENT]"),
+        ("bad input: JANE DOE THAT HER INVOICE OF MARCH (400)", PROMPT, "bad input: [CONTENT] (400)"),
+        ("bad input: her invoice of March is \"overdue\" by\nforty days", PROMPT, "bad input: [CONTENT]"),
+        ("bad input: her invoice of March is \\\"overdue\\\" by\\nforty days", PROMPT, "bad input: [CONTENT]"),
+        ("bad input: her invoice of March is \"overdue\" by\nforty days", &json, "bad input: [CONTENT]"),
+        ("bad input: her invoice of March is \"overdue\" by\nforty days", &twice, "bad input: [CONTENT]"),
+        ("bad input: 'her invoice of March is \"overdue\" by\\nforty days'", PROMPT, "bad input: '[CONTENT]'"),
+        ("café au lait pour Mme Dupont: refusé", ascii, "[CONTENT]: refusé"),
+        ("bad input: Please tell Jane Doe that her invo… (400)", PROMPT, "bad input: [CONTENT]… (400)"),
+        ("bad input: …voice of March is \"overdue\" by... (400)", PROMPT, "bad input: …[CONTENT]... (400)"),
+    ] {
+        assert_eq!(mended(text, &[content], &[]), expected);
+    }
+}
+
+/// Short stretches, single tokens and other words are no quotations.
+#[test]
+fn what_is_no_quotation() {
+    for text in [
+        "Jane Doe that her inv",
+        "Extraordinarily uncomplicated misunderstandings",
+        "the invoice could not be found in the ledger of this month",
+        "rate limit reached for requests",
+        "unknown key gen_ai.request.model.name.of.it",
+    ] {
+        let content = [PROMPT, "extraordinarily uncomplicated", "gen_ai.request.model.name.of.it"];
+        assert_eq!(mended(text, &content, &[]), text);
+    }
+}
+
+/// Paths, addresses, ids, known names, types of exceptions and frames stay, whatever the content says.
+#[test]
+fn names_stay() {
+    let uuid = "7f3c0a52-9d1e-4c8b-a6f4-0b2d9e8c7a61";
+    let path = "/home/build/the project/src/the long way/main.rs";
+    let frames = "Traceback (most recent call last):\n  File \"/srv/app/tools.py\", line 31, in burn\n\
+        openai.RateLimitError: it burnt the house of Jane Doe";
+    for (text, content, labels, expected) in [
+        (
+            format!("order {uuid} is not there"),
+            format!("order {uuid} please"),
+            vec![],
+            format!("order {uuid} is not there"),
+        ),
+        (
+            "ENOENT: no such file, open '/repo/src/app/server.ts'".to_owned(),
+            "{\"path\":\"/repo/src/app/server.ts\"}".to_owned(),
+            vec![],
+            "ENOENT: no such file, open '/repo/src/app/server.ts'".to_owned(),
+        ),
+        (
+            "ENOENT: no such file or directory, open '/repo/src/app/server.ts'".to_owned(),
+            "Error: ENOENT: no such file or directory, open '/repo/src/app/server.ts'".to_owned(),
+            vec![],
+            "ENOENT: [CONTENT] '/repo/src/app/server.ts'".to_owned(),
+        ),
+        (
+            "invoke_agent Support Agent For Angry Customers".to_owned(),
+            "You are the Support Agent For Angry Customers of this shop".to_owned(),
+            vec!["Support Agent For Angry Customers"],
+            "invoke_agent Support Agent For Angry Customers".to_owned(),
+        ),
+        (frames.to_owned(), frames.to_owned(), vec![], frames.replace("it burnt the house of Jane Doe", MARK)),
+        (format!("open {path}"), format!("the file {path} is there"), vec![path], format!("open {path}")),
+    ] {
+        assert_eq!(mended(&text, &[&content], &labels), expected);
+    }
+    for token in ["src/main.rs:12", "C:\\Users\\x", "https://example.com/a", "toolu_01AbCdEfGhIj", "deadbeef00", "../x"]
+    {
+        assert!(words::is_name(token), "{token}");
+    }
+    for token in ["CANARY-prompt-0123456789abcdef", "and/or", "well-known", "customer_account_number", "3/4"] {
+        assert!(!words::is_name(token), "{token}");
+    }
+}
+
+/// A sentence is no frame, though it begins like one.
+#[test]
+fn frames_have_the_form_of_frames() {
+    for frame in [
+        "  File \"/a b/x.py\", line 3, in <module>",
+        "    at fn (/a/b.js:1:2)",
+        "    at async Object.<anonymous> (file:///a/b.mjs:10:20)",
+        "    at /a/b.js:1:2",
+        "\tat com.example.Name.method(Name.java:12)",
+        "   at Name.Method(String a, Int32 b) in /a/b.cs:line 12",
+        "\t/srv/main.go:12 +0x1d",
+        "  12: core::panicking::panic_fmt",
+        "             at /rustc/abc/library/core.rs:1:2",
+    ] {
+        assert!(frames::is_frame(frame), "{frame}");
+    }
+    for text in [
+        "at the end of the day the customer (Jane Doe) paid",
+        "File \"the letter of Jane Doe to the bank\", line 3, in which she says",
+        "at Jane's house: 12",
+        "12: please tell Jane Doe",
+        "at noon (see the plan of last week:12)",
+    ] {
+        assert!(!frames::is_frame(text), "{text}");
+    }
+}
+
+/// A name is one where it stands alone; a tool that is called like a word of prose keeps no word of a quotation.
+#[test]
+fn names_stand_alone() {
+    let content = "failed: it burnt: CANARY-toolerror-e00e5a581c9b7b21, please burn it again with gpt-5-mini now";
+    for (text, expected) in [
+        ("it burnt: CANARY-toolerror-e00e5a581c9b7b21", "[CONTENT]"),
+        ("no: please burn it again with gpt-5-mini now", "no: [CONTENT] gpt-5-mini [CONTENT]"),
+    ] {
+        assert_eq!(mended(text, &[content], &["burn", "gpt-5-mini"]), expected);
+    }
+}
+
+/// Texts that can't quote anything are told before anything is searched.
+#[test]
+fn gate() {
+    for text in
+        ["chat claude-sonnet-4-5", "POST /v1/messages/count_tokens/of/it", "execute_tool mcp__server__read_file"]
+    {
+        assert!(!may_quote(text, &[]), "{text}");
+    }
+    let model = "us.anthropic.claude-sonnet-4-5-20250929-v1:0";
+    assert!(!may_quote(&format!("chat {model}"), &[Some(model)]));
+    assert!(may_quote("it burnt: CANARY-toolerror-001e529b2dbff267", &[]));
+}
+
+/// Repetition costs nothing in the square, and hides nothing.
+#[test]
+fn repetition() {
+    let text = "xxxx xxxx xxxx xxxx ".repeat(2_000);
+    let content = "xxxx ".repeat(20_000);
+    assert_eq!(mended(&text, &[&content], &[]), format!("{MARK} "));
+}
+
+/// The memory forgets the session used longest ago, keeps a growing conversation once, and stays within its bounds.
+#[test]
+fn memory_is_bounded() {
+    let memory = Memory::with_limit(&SeededRng::new(1), 300_000);
+    let prints = |text: &str| {
+        let mut prints = Prints::default();
+        prints.add(memory.key(), text);
+        prints
+    };
+    let mut source = 1_u64;
+    let mut noise = |bytes: usize| -> String {
+        let mut next = || {
+            source = source.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            char::from(b'a' + (source >> 33) as u8 % 26)
+        };
+        (0..bytes).map(|_| next()).collect()
+    };
+    let session = |name: &str| memory.session("default", name.as_bytes());
+    let mut talk = String::from("[");
+    for _ in 0..50 {
+        talk.push_str(&noise(1_000));
+        memory.remember(session("grows"), &prints(&format!("{talk}]")));
+        talk.push(',');
+    }
+    assert_eq!(memory.of(session("grows")).len(), 1, "one conversation");
+    assert!(memory.bytes() < 30_000, "{}", memory.bytes());
+    for index in 0..30 {
+        memory.remember(session(&index.to_string()), &prints(&noise(40_000)));
+        assert!(memory.bytes() <= 300_000);
+    }
+    assert!(memory.of(session("grows")).is_empty() && memory.of(session("0")).is_empty());
+    assert_eq!(memory.of(session("29")).len(), 1);
+    let wide = Memory::new(&SeededRng::new(1));
+    for _ in 0..80 {
+        let mut prints = Prints::default();
+        prints.add(wide.key(), &noise(100_000));
+        wide.remember(session("one"), &prints);
+        assert!(wide.bytes() <= memory::SESSION);
+    }
+    assert!(wide.bytes() > memory::SESSION / 2);
+}
+
+/// Another account's session of the same name is another one.
+#[test]
+fn accounts_are_apart() {
+    let memory = Memory::new(&SeededRng::new(1));
+    assert_ne!(memory.session("a", b"s"), memory.session("b", b"s"));
+}
+
+/// Whether a stretch of 24 characters with 4 whole words of `content` stands in `text`.
+fn survives(text: &str, content: &str) -> bool {
+    let starts: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
+    let all: Vec<_> = words(text).collect();
+    starts.windows(CHARACTERS + 1).any(|window| {
+        let (start, end) = (window[0], window[CHARACTERS]);
+        let whole: Vec<_> = all.iter().filter(|word| start <= word.start && word.end <= end).collect();
+        let (Some(first), Some(last)) = (whole.first(), whole.last()) else { return false };
+        let tokens = text[first.start..last.end].split_whitespace().count();
+        content.contains(&text[start..end]) && whole.len() >= WORDS && tokens >= TOKENS
+    })
+}
+
+fn prose() -> impl Strategy<Value = String> {
+    prop::collection::vec(
+        prop::sample::select(vec![
+            "the",
+            "invoice",
+            "of",
+            "Jane",
+            "is",
+            "überfällig",
+            "please",
+            "a",
+            "quantity",
+            "now",
+            "don't",
+            "x",
+        ]),
+        5..60,
+    )
+    .prop_flat_map(|words| {
+        let seps = prop::collection::vec(prop::sample::select(vec![" ", ", ", "\n", " \"", ". "]), words.len());
+        (Just(words), seps)
+    })
+    .prop_map(|(words, seps)| words.iter().zip(seps).map(|(word, sep)| format!("{word}{sep}")).collect())
+}
+
+proptest! {
+    /// No stretch of at least 24 characters and 4 words survives, wherever it was cut out and put in, and a second time
+    /// changes nothing.
+    #[test]
+    fn nothing_survives(content in prose(), text in prose(), from in 0_usize..200, len in 0_usize..200, at in 0_usize..200, json in any::<bool>()) {
+        let chars: Vec<char> = content.chars().collect();
+        let quoted: String = chars.iter().skip(from % chars.len()).take(len).collect();
+        let head: String = text.chars().take(at).collect();
+        let tail: String = text.chars().skip(at).collect();
+        let whole = format!("{head}{quoted}{tail}");
+        let stored = if json { serde_json::to_string(&content).unwrap() } else { content.clone() };
+        let out = mended(&whole, &[&stored], &[]);
+        prop_assert!(!survives(&out, &content), "{out:?} of {whole:?}");
+        prop_assert_eq!(mended(&out, &[&stored], &[]), out);
+    }
+
+    /// Whatever stands in a text, what is left of it is text, and without content nothing changes.
+    #[test]
+    fn any_text(text in "\\PC{0,300}", content in "\\PC{0,300}") {
+        let out = mended(&text, &[&content, &text], &[]);
+        prop_assert_eq!(mended(&out, &[&content, &text], &[]), out);
+        prop_assert_eq!(mended(&text, &[], &[]), text);
+    }
+}

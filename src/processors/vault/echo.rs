@@ -1,0 +1,193 @@
+//! **What**: texts that go on and repeat content: which ones are looked at, what is found, what of them the vault keeps
+//! whole. **Why**: here the content is still at hand; redaction, which runs later, puts the result in place.
+//! **Invariants**: reads only; the memory of earlier batches is read here and filled after the commit; costs a quarter of a
+//! nanosecond a byte of content, and a search only where a text is long enough to quote.
+//! **Not here**: fingerprints and search (`echoes`), putting the result in place (`processors/redact`).
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+
+use crate::echoes::{Echoes, Memory, Prints, SessionKey, may_quote};
+use crate::genai::{ContentAt, ContentPlace, Facts, ItemFacts, Part, Vaulted};
+use crate::otlp::{Field, NodeKind, Payload, Value};
+
+/// What the step needs to know of the rest of the gateway.
+#[derive(Clone)]
+pub struct Echoing {
+    /// Content of earlier batches.
+    pub memory: Arc<Memory>,
+    /// Longest error text that the redaction step leaves whole, bytes.
+    pub error_text: usize,
+}
+
+/// What is remembered once the batch is committed.
+pub(super) type Remembered = Vec<(SessionKey, Prints)>;
+
+/// What one batch says.
+pub(super) struct Heard {
+    pub(super) echoes: Echoes,
+    pub(super) remembered: Remembered,
+    /// Error texts that will not go on whole: index of the item, place.
+    pub(super) cut: Vec<(usize, ContentPlace)>,
+}
+
+/// Texts of one body that are looked at.
+const BODY_TEXTS: usize = 256;
+/// Longest name that stays, bytes.
+const LABEL_BYTES: usize = 128;
+
+impl Echoing {
+    /// Listens to one batch, content still inside.
+    pub(super) fn hear(&self, account: &str, payload: &Payload, facts: &Facts) -> Heard {
+        let remembered = self.prints(account, payload, facts);
+        let (texts, sessions) = self.texts(account, payload, facts);
+        let echoes = match texts.is_empty() {
+            true => Echoes::default(),
+            false => {
+                let vaulted = Vaulted::of(payload, facts);
+                let labels: Vec<&str> =
+                    facts.items.iter().flat_map(names).flatten().collect::<BTreeSet<_>>().into_iter().collect();
+                let labels: Vec<&str> =
+                    labels.into_iter().filter(|label| label.len() <= LABEL_BYTES && !vaulted.holds(label)).collect();
+                let known: Vec<Arc<[u16]>> = sessions.iter().flat_map(|session| self.memory.of(*session)).collect();
+                let here = remembered.iter().flat_map(|(_, prints)| prints.texts());
+                Echoes::find(self.memory.key(), &texts, &labels, here.chain(known.iter().map(|text| &**text)))
+            }
+        };
+        let cut = self.cut(payload, facts, &echoes);
+        Heard { echoes, remembered, cut }
+    }
+
+    /// Where content stays: only the error texts that will be cut.
+    pub(super) fn hear_nothing(&self, payload: &Payload, facts: &Facts) -> Heard {
+        let echoes = Echoes::default();
+        Heard { cut: self.cut(payload, facts, &echoes), echoes, remembered: Vec::new() }
+    }
+
+    fn session(&self, account: &str, payload: &Payload, item: &ItemFacts) -> SessionKey {
+        let id = item.session.as_deref().filter(|id| !id.is_empty()).map(str::as_bytes);
+        self.memory.session(account, id.unwrap_or_else(|| payload.trace_id(item.node)))
+    }
+
+    fn prints(&self, account: &str, payload: &Payload, facts: &Facts) -> Remembered {
+        let (mut out, mut json): (Remembered, String) = (Vec::new(), String::new());
+        for item in facts.items.iter().filter(|item| !item.content.is_empty()) {
+            let session = self.session(account, payload, item);
+            if out.last().is_none_or(|(known, _)| *known != session) {
+                out.push((session, Prints::default()));
+            }
+            let Some((_, prints)) = out.last_mut() else { continue };
+            for value in item.content.iter().filter_map(|place| value_at(payload, place)) {
+                match value {
+                    Value::Str(text) => prints.add(self.memory.key(), text),
+                    Value::Map(_) | Value::List(_) => {
+                        json.clear();
+                        value.write_json(&mut json);
+                        prints.add(self.memory.key(), &json);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        out.retain(|(_, prints)| !prints.is_empty());
+        out
+    }
+
+    /// Texts that could quote content, and the sessions they belong to.
+    fn texts<'p>(&self, account: &str, payload: &'p Payload, facts: &Facts) -> (Vec<&'p str>, HashSet<SessionKey>) {
+        let (mut texts, mut sessions) = (BTreeSet::new(), HashSet::new());
+        for item in &facts.items {
+            let before = texts.len();
+            let labels =
+                [&item.request_model, &item.response_model, &item.tool, &item.feature].map(|label| label.as_deref());
+            each_text(payload, item, &mut |text| {
+                if may_quote(text, &labels) {
+                    texts.insert(text);
+                }
+            });
+            if texts.len() > before {
+                sessions.insert(self.session(account, payload, item));
+                sessions.insert(self.memory.session(account, payload.trace_id(item.node)));
+            }
+        }
+        (texts.into_iter().collect(), sessions)
+    }
+
+    fn cut(&self, payload: &Payload, facts: &Facts, echoes: &Echoes) -> Vec<(usize, ContentPlace)> {
+        let mut out = Vec::new();
+        // placeholders may be longer than what they stand for
+        let whole = |text: &str| text.len() + text.len() / 4 <= self.error_text && echoes.of(text).is_none();
+        for (at, item) in facts.items.iter().enumerate() {
+            let status = ContentPlace { node: item.node, at: ContentAt::Status, part: Part::Other, listed: true };
+            let texts = item.errors.iter().chain([&status]);
+            out.extend(
+                texts
+                    .filter(|place| {
+                        value_at(payload, place).and_then(|value| value.as_str()).is_some_and(|text| !whole(text))
+                    })
+                    .map(|place| (at, *place)),
+            );
+        }
+        out
+    }
+}
+
+/// The value of a place.
+pub(super) fn value_at<'p>(payload: &'p Payload, place: &ContentPlace) -> Option<Value<'p>> {
+    match place.at {
+        ContentAt::Attribute(id) => payload.attribute(id).map(|attribute| attribute.value),
+        ContentAt::Body => payload.body(place.node),
+        ContentAt::Status => {
+            Some(payload.text(place.node, Field::StatusMessage)).filter(|text| !text.is_empty()).map(Value::Str)
+        }
+    }
+}
+
+/// The texts of an item that go on and may quote: error texts, status message, name of a span; body of a log.
+fn each_text<'p>(payload: &'p Payload, item: &ItemFacts, visit: &mut impl FnMut(&'p str)) {
+    let errors = item.errors.iter().filter_map(|place| value_at(payload, place)?.as_str());
+    errors.for_each(&mut *visit);
+    match payload.kind(item.node) {
+        NodeKind::Span => {
+            visit(payload.text(item.node, Field::Name));
+            visit(payload.text(item.node, Field::StatusMessage));
+        }
+        NodeKind::LogRecord if !item.content.iter().any(|place| place.at == ContentAt::Body) => {
+            let mut left = BODY_TEXTS;
+            payload.body(item.node).into_iter().for_each(|body| texts_in(body, &mut left, visit));
+        }
+        _ => {}
+    }
+}
+
+fn texts_in<'p>(value: Value<'p>, left: &mut usize, visit: &mut impl FnMut(&'p str)) {
+    match value {
+        Value::Str(text) if *left > 0 => {
+            *left -= 1;
+            visit(text);
+        }
+        Value::List(_) => value.items().for_each(|item| texts_in(item, left, visit)),
+        Value::Map(_) => value.entries().for_each(|(_, entry)| texts_in(entry, left, visit)),
+        _ => {}
+    }
+}
+
+/// Names and ids of an item.
+fn names(item: &ItemFacts) -> [Option<&str>; 13] {
+    [
+        &item.session,
+        &item.run,
+        &item.turn,
+        &item.user,
+        &item.tenant,
+        &item.tool,
+        &item.tool_call,
+        &item.request_model,
+        &item.response_model,
+        &item.response_id,
+        &item.feature,
+        &item.actor,
+        &item.provider,
+    ]
+    .map(|name| name.as_deref())
+}

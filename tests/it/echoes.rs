@@ -1,0 +1,296 @@
+//! Texts that repeat content, through the steps that strip and redact: over batches and signals, and on every recording,
+//! where the rate of false finds is measured: `cargo test --test it echoes -- --nocapture` prints it.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::{Value as Json, json};
+use tollgate::clock::UnixNanos;
+use tollgate::echoes::Memory;
+use tollgate::genai::{Role, Vocabulary};
+use tollgate::otlp::{Field, Payload, PlaceKind, Signal, TextEdit, UnknownFields, json as otlp_json};
+use tollgate::pipeline::{Batch, Origin, Processor, Trust};
+use tollgate::processors::{redact, vault};
+use tollgate::pseudonym::{PlainIds, Pseudonymizer};
+use tollgate::rng::{Rng, SystemRng};
+use tollgate::secret::Secret;
+use tollgate::telemetry::Meter;
+
+struct Line {
+    vault: vault::VaultProcessor,
+    redact: redact::Redact,
+}
+
+impl Line {
+    /// `rules`: redaction rules besides echoes.
+    fn new(rules: bool) -> Self {
+        let (meter, vocabulary) = (Meter::new(), Arc::new(Vocabulary::builtin().ok().unwrap()));
+        let pseudonyms = Pseudonymizer::new(&Secret::new("k".to_owned()));
+        let mut config = redact::Config::default();
+        if !rules {
+            config.rules.clear();
+        }
+        let settings = config.settings().ok().unwrap();
+        let parts = vault::Parts {
+            id: "vault".into(),
+            vocabulary: Arc::clone(&vocabulary),
+            ids: Arc::new(PlainIds(pseudonyms.clone())),
+            rng: Arc::new(SystemRng),
+            store: None,
+            leave: vault::Leave::Nothing,
+            echoing: vault::Echoing { memory: Arc::new(Memory::new(&SystemRng)), error_text: redact::ERROR_TEXT },
+        };
+        Self {
+            vault: vault::VaultProcessor::new(parts, &meter),
+            redact: redact::Redact::new("redact".into(), settings, vocabulary, Arc::new(PlainIds(pseudonyms)), &meter),
+        }
+    }
+
+    /// One batch; `commit`: its effects are applied.
+    fn pass(&self, payload: Payload, commit: bool) -> Payload {
+        let origin = Origin {
+            account: "default".into(),
+            receiver: "otlp".into(),
+            trust: Trust::ThirdParty,
+            received: UnixNanos(1),
+            id: SystemRng.id(),
+            repeat: false,
+        };
+        let mut batch = Batch::new(Arc::new(origin), payload);
+        self.vault.process(&mut batch).ok().unwrap();
+        self.redact.process(&mut batch).ok().unwrap();
+        if commit {
+            batch.effects.iter().for_each(|effect| self.vault.apply(effect));
+        }
+        let bytes = batch.payload.encode(UnknownFields::Drop).ok().unwrap().bytes;
+        Payload::parse(batch.payload.signal(), Bytes::from(bytes)).ok().unwrap()
+    }
+}
+
+fn span(name: &str, attributes: &Json, message: &str) -> Json {
+    let attributes: Vec<Json> = attributes
+        .as_object()
+        .unwrap()
+        .iter()
+        .map(|(key, value)| {
+            let value =
+                if value.is_boolean() { json!({ "boolValue": value }) } else { json!({ "stringValue": value }) };
+            json!({ "key": key, "value": value })
+        })
+        .collect();
+    json!({ "traceId": "0af7651916cd43dd8448eb211c80319c", "spanId": "b7ad6b7169203331", "name": name,
+        "startTimeUnixNano": "1", "endTimeUnixNano": "2", "attributes": attributes,
+        "status": if message.is_empty() { json!({}) } else { json!({ "code": 2, "message": message }) } })
+}
+
+fn traces(spans: Vec<Json>) -> Payload {
+    let request = json!({ "resourceSpans": [{ "scopeSpans": [{ "spans": spans }] }] }).to_string();
+    let wire = otlp_json::decode(Signal::Traces, request.as_bytes()).ok().unwrap();
+    Payload::parse(Signal::Traces, Bytes::from(wire)).ok().unwrap()
+}
+
+/// Every text of a payload, by kind of place and key.
+fn texts(payload: &Payload) -> Vec<(PlaceKind, String, String)> {
+    let mut out = Vec::new();
+    payload.clone().edit_text(|place, text| {
+        out.push((place.kind, place.path_key.to_owned(), text.to_owned()));
+        TextEdit::Keep
+    });
+    out
+}
+
+const PROMPT: &str = "Please tell Jane Doe that her invoice of March is overdue by forty days";
+
+fn chat(session: &str) -> Json {
+    let prompt = json!([{ "role": "user", "parts": [{ "type": "text", "content": PROMPT }] }]).to_string();
+    span(
+        "chat gpt-5",
+        &json!({ "gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-5", "gen_ai.conversation.id": session, "gen_ai.input.messages": prompt }),
+        "",
+    )
+}
+
+fn failing(session: &str) -> Json {
+    span(
+        "execute_tool: tell Jane Doe that her invoice of March",
+        &json!({ "gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "mail", "gen_ai.conversation.id": session,
+            "error": true, "error.type": "MailError",
+            "exception.message": "MailError: can't send 'her invoice of March is overdue by forty days'" }),
+        "could not Please tell Jane Doe that her invoice of March is over…",
+    )
+}
+
+fn said(payload: &Payload) -> (String, String, String) {
+    let node = payload.items().find(|node| payload.text(*node, Field::StatusMessage) != "").unwrap();
+    let texts = [
+        payload.text(node, Field::Name),
+        payload.text(node, Field::StatusMessage),
+        payload.get_str(node, "exception.message").unwrap(),
+    ];
+    let [name, status, message] = texts.map(str::to_owned);
+    (name, status, message)
+}
+
+/// In one batch, in either order, in all places: the quotation goes, names and codes stay.
+#[test]
+fn within_a_batch() {
+    for spans in [vec![chat("s"), failing("s")], vec![failing("s"), chat("s")]] {
+        let out = Line::new(true).pass(traces(spans), false);
+        let (name, status, message) = said(&out);
+        assert_eq!(name, "execute_tool: [CONTENT]");
+        assert_eq!(status, "could not [CONTENT]…");
+        assert_eq!(message, "MailError: can't send '[CONTENT]'");
+        let node = out.items().find(|node| out.get(*node, "error").is_some()).unwrap();
+        assert!(out.get(node, "error").unwrap().as_str().is_none(), "a flag stays a flag");
+        assert!(out.get_str(node, "exception.slug").unwrap().starts_with("MailError-"));
+    }
+}
+
+/// Over batches of a session: what was committed is remembered, what was not, or was another session's, is not.
+#[test]
+fn over_batches() {
+    let line = Line::new(true);
+    let fresh = said(&line.pass(traces(vec![failing("s")]), true));
+    assert!(fresh.2.contains("forty days"), "nothing was stripped yet");
+    line.pass(traces(vec![chat("s")]), false);
+    assert_eq!(said(&line.pass(traces(vec![failing("s")]), true)), fresh, "not committed, not remembered");
+    line.pass(traces(vec![chat("s")]), true);
+    assert_eq!(said(&line.pass(traces(vec![failing("s")]), true)).2, "MailError: can't send '[CONTENT]'");
+    let mut other = failing("t");
+    other["traceId"] = json!("1af7651916cd43dd8448eb211c80319c");
+    assert_eq!(said(&line.pass(traces(vec![other]), true)), fresh, "another session");
+}
+
+/// A stack trace that quotes keeps its frames and its type, over any length.
+#[test]
+fn traces_keep_their_frames() {
+    let frames: String = (0..400)
+        .map(|line| format!("  File \"/srv/app/mail.py\", line {line}, in send\n    {}\n", "x".repeat(40)))
+        .collect();
+    let trace = format!("Traceback (most recent call last):\n{frames}mail.MailError: {PROMPT}\n");
+    let mut span = failing("s");
+    span["attributes"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({ "key": "exception.stacktrace", "value": { "stringValue": trace } }));
+    let out = Line::new(true).pass(traces(vec![chat("s"), span]), false);
+    let node = out.items().find(|node| out.get(*node, "error").is_some()).unwrap();
+    let cut = out.get_str(node, "exception.stacktrace").unwrap();
+    assert!(cut.len() <= redact::ERROR_TEXT && cut.len() > redact::ERROR_TEXT / 2, "{}", cut.len());
+    assert!(
+        cut.starts_with("Traceback (most recent call last):\n  File \"/srv/app/mail.py\", line 0, in send\n"),
+        "{cut}"
+    );
+    assert!(
+        cut.contains("line 399, in send")
+            && cut.ends_with("mail.MailError: [CONTENT]\n")
+            && cut.contains("…[TRUNCATED]"),
+        "{cut}"
+    );
+    let again = Line::new(true).pass(out.clone(), false);
+    let node = again.items().find(|node| again.get(*node, "error").is_some()).unwrap();
+    assert_eq!(again.get_str(node, "exception.stacktrace"), Some(cut), "a second pass changes nothing");
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/recordings")
+}
+
+fn recorded(path: &Path) -> Option<Payload> {
+    let (stem, kind) = (path.file_stem()?.to_str()?, path.extension()?.to_str()?);
+    let signal = match stem.rsplit('-').next()? {
+        "traces" => Signal::Traces,
+        "logs" => Signal::Logs,
+        _ => return None,
+    };
+    let bytes = fs::read(path).unwrap();
+    let wire = if kind == "json" { otlp_json::decode(signal, &bytes).ok().unwrap() } else { bytes };
+    Payload::parse(signal, Bytes::from(wire)).ok()
+}
+
+/// The canaries in a text.
+fn canaries(text: &str) -> impl Iterator<Item = String> {
+    text.match_indices("CANARY-").map(|(at, _)| {
+        let rest = &text[at..];
+        let end = rest.find(|char: char| !(char.is_ascii_alphanumeric() || char == '-')).unwrap_or(rest.len());
+        rest[..end].to_owned()
+    })
+}
+
+#[derive(Default)]
+struct Count {
+    texts: usize,
+    searched: usize,
+    changed: usize,
+    false_finds: BTreeSet<String>,
+    left: BTreeSet<String>,
+    errors: BTreeSet<String>,
+}
+
+/// On every recording: a canary of content that was stripped with the same batch, or earlier in the session, stands in no
+/// error text, status message or name; texts without a canary that were changed are counted, shown, and stay few. (An
+/// error that comes before anything repeats it, as a tool's own, is no echo: it stays, redacted.)
+#[test]
+fn recordings() {
+    let vocabulary = Vocabulary::builtin().ok().unwrap();
+    let mut count = Count::default();
+    for client in fs::read_dir(root()).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()) {
+        for session in fs::read_dir(&client).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()) {
+            let mut files: Vec<PathBuf> = fs::read_dir(&session).unwrap().map(|entry| entry.unwrap().path()).collect();
+            files.sort();
+            let (line, mut content) = (Line::new(false), BTreeSet::new());
+            for payload in files.iter().filter_map(|path| recorded(path)) {
+                compare(&line, &vocabulary, payload, &mut content, &mut count);
+            }
+        }
+    }
+    println!(
+        "echoes on the recordings: {} texts in the places, {} long enough to quote, {} changed, of them without a canary {}: {:#?}",
+        count.texts,
+        count.searched,
+        count.changed,
+        count.false_finds.len(),
+        count.false_finds
+    );
+    println!("canaries in error texts that repeat nothing stripped before: {:#?}", count.errors);
+    assert!(count.left.is_empty(), "content that stands in error texts: {:#?}", count.left);
+    assert!(count.changed > 1 && count.texts > 200, "{} of {}", count.changed, count.texts);
+    assert!(count.false_finds.len() * 100 <= count.searched, "{} of {}", count.false_finds.len(), count.searched);
+}
+
+fn quotes(vocabulary: &Vocabulary, kind: PlaceKind, key: &str) -> bool {
+    match kind {
+        PlaceKind::Field(Field::StatusMessage | Field::Name) => true,
+        PlaceKind::Value => vocabulary.role(key) == Role::ErrorText,
+        _ => false,
+    }
+}
+
+fn compare(line: &Line, vocabulary: &Vocabulary, payload: Payload, content: &mut BTreeSet<String>, count: &mut Count) {
+    let place = |payload: &Payload| -> Vec<String> {
+        let all = texts(payload).into_iter().filter(|(kind, key, _)| quotes(vocabulary, *kind, key));
+        all.map(|(_, _, text)| text).collect()
+    };
+    let others = texts(&payload).into_iter().filter(|(kind, key, _)| !quotes(vocabulary, *kind, key));
+    content.extend(others.flat_map(|(_, _, text)| canaries(&text).collect::<Vec<_>>()));
+    let before = place(&payload);
+    let after = place(&line.pass(payload, true));
+    assert_eq!(before.len(), after.len());
+    count.texts += before.len();
+    for (before, after) in before.iter().zip(&after) {
+        count.searched += usize::from(tollgate::echoes::may_quote(before, &[]));
+        if before != after {
+            count.changed += 1;
+            if !before.contains("CANARY") {
+                count.false_finds.insert(format!("{before:?} became {after:?}"));
+            }
+        }
+        for canary in canaries(after) {
+            let left = if content.contains(&canary) { &mut count.left } else { &mut count.errors };
+            left.insert(canary);
+        }
+    }
+}

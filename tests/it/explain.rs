@@ -1,0 +1,223 @@
+//! `tollgate explain` as a user runs it, and `docs/agent-telemetry.md`, whose tables are made with it:
+//! `TOLLGATE_UPDATE=1 cargo test --test it explain` writes them.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value as Json;
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn recording(path: &str) -> PathBuf {
+    root().join("tests/recordings").join(path)
+}
+
+fn explain(folder: &Path, arguments: &[&str], input: &[u8]) -> (String, String, Option<i32>) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_tollgate"))
+        .arg("explain")
+        .args(arguments)
+        .env_clear()
+        .env("HOME", folder)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input).ok();
+    let Output { status, stdout, stderr } = child.wait_with_output().unwrap();
+    (String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap(), status.code())
+}
+
+fn as_json(path: &str) -> Json {
+    let folder = tempfile::tempdir().unwrap();
+    let (out, err, code) = explain(folder.path(), &["--json", recording(path).to_str().unwrap()], b"");
+    assert_eq!((code, err.as_str()), (Some(0), ""), "{path}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is written");
+    serde_json::from_str(&out).unwrap()
+}
+
+/// Everything that goes on, as text.
+fn after(request: &Json) -> String {
+    let parts = request["items"].as_array().unwrap().iter().flat_map(|item| item["parts"].as_array().unwrap());
+    let parts = parts.chain(request["shared"].as_array().unwrap());
+    let changes = parts.flat_map(|part| part["changes"].as_array().unwrap());
+    let goes_on = |change: &&Json| matches!(change["now"].as_str().unwrap(), "kept" | "changed" | "added");
+    changes
+        .filter(goes_on)
+        .map(|change| if change["now"] == "kept" { change["before"].to_string() } else { change["after"].to_string() })
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// What it says of a recorded request: dialect and why, content by rule, buckets, row and an arithmetic that adds up.
+#[test]
+fn says_why() {
+    let shown = as_json("semconv/openai/004-traces.pb");
+    let request = &shown["requests"][0];
+    assert_eq!(request["processors"], serde_json::json!(["normalize", "cost", "runs", "vault", "redact"]));
+    let items = request["items"].as_array().unwrap();
+    let call = items.iter().find(|item| item["is"] == "model call").unwrap();
+    assert_eq!(call["because"], serde_json::json!(["scope opentelemetry.instrumentation.genai.openai"]));
+    assert!(call["vault"].as_array().unwrap().iter().any(|content| content["rule"] == "listed as content"));
+    let price = &call["price"];
+    assert_eq!(price["status"], "priced");
+    let sum: f64 =
+        price["sum"].as_array().unwrap().iter().map(|one| one["usd"].as_str().unwrap().parse::<f64>().unwrap()).sum();
+    assert!((sum - price["usd"].as_str().unwrap().parse::<f64>().unwrap()).abs() < 1e-12, "{price:#}");
+    assert!(price["row"].is_string() && price["table"].is_string());
+    assert!(call["tokens"]["buckets"]["output"].as_u64().unwrap() > 0);
+    assert!(!after(request).contains("CANARY-prompt"), "the prompt went to the vault");
+}
+
+/// Every recording can be explained, by its bytes alone too; as text it is one stream without control characters.
+#[test]
+fn every_way_in() {
+    let folder = tempfile::tempdir().unwrap();
+    for path in [
+        "claude-code/json/002-traces.json",
+        "claude-code/plain/002-traces.pb",
+        "claude-code/plain/001-logs.pb",
+        "claude-code/plain/004-metrics.pb",
+    ] {
+        let bytes = fs::read(recording(path)).unwrap();
+        let named = explain(folder.path(), &[recording(path).to_str().unwrap()], b"");
+        assert_eq!((named.2, named.1.as_str()), (Some(0), ""), "{path}");
+        let piped = explain(folder.path(), &["-"], &bytes);
+        assert_eq!((piped.2, piped.1.as_str()), (Some(0), ""), "{path}");
+        let heads = |text: &str| {
+            text.lines().filter(|line| line.contains(" · pipeline ")).map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(heads(&named.0), heads(&piped.0), "{path}");
+        assert!(!named.0.chars().any(|char| char.is_control() && char != '\n'), "{path}");
+    }
+    let line = fs::read_to_string(recording("claude-code/json/002-traces.json")).unwrap();
+    let compact = serde_json::from_str::<Json>(&line).unwrap().to_string();
+    let (out, _, code) = explain(folder.path(), &["-"], format!("{compact}\n{compact}\n").as_bytes());
+    assert_eq!(
+        (code, out.lines().filter(|line| line.contains(" · pipeline ")).count()),
+        (Some(0), 2),
+        "a line is a request"
+    );
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is written");
+}
+
+/// What is no telemetry is refused in one line that does not quote it.
+#[test]
+fn what_is_no_telemetry() {
+    let folder = tempfile::tempdir().unwrap();
+    for input in [&b"SECRET"[..], b"{\"SECRET\": 1}", b"{\"resourceSpans\": [SECRET]}", b"", b" \n"] {
+        let (out, err, code) = explain(folder.path(), &["-"], input);
+        assert_eq!((code, out.as_str()), (Some(1), ""), "{err}");
+        assert!(err.lines().count() == 1 && !err.contains("SECRET"), "{err}");
+    }
+    assert_eq!(explain(folder.path(), &["no-such-file"], b"").2, Some(1));
+    assert_eq!(explain(folder.path(), &[], b"").2, Some(2));
+}
+
+// --- the page ---
+
+const PAGE: &str = "docs/agent-telemetry.md";
+
+/// Client, recording, and the names of the items to show.
+const CLIENTS: [(&str, &str, &[&str]); 3] = [
+    ("claude-code", "claude-code/plain/003-logs.pb", &["api_request", "tool_result"]),
+    ("openinference", "openinference/anthropic/002-traces.pb", &["burn"]),
+    ("semconv", "semconv/openai/004-traces.pb", &["chat gpt-5-mini", "execute_tool burn"]),
+];
+
+/// What is new each time.
+const FRESH: [&str; 6] = [
+    "gen_ai.payload.s3_uri",
+    "gen_ai.payload.range",
+    "gen_ai.payload.key_id",
+    "gen_ai.payload.leaf",
+    "gen_ai.payload.commitment",
+    "tollgate.cost.rates",
+];
+
+fn cell(key: &str, value: &Json) -> String {
+    if value.is_null() {
+        return String::new();
+    }
+    if FRESH.contains(&key) || key.ends_with("_ref") {
+        return "…".to_owned();
+    }
+    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let mut text = text.replace('\n', " ").replace('|', "\\|").replace('`', "'");
+    if let Some(at) = text
+        .find("h-")
+        .filter(|at| text[at + 2..].len() >= 32 && text[at + 2..at + 34].bytes().all(|byte| byte.is_ascii_hexdigit()))
+    {
+        text.replace_range(at + 2..at + 34, "…");
+    }
+    let cut: String = text.chars().take(72).collect();
+    format!("`{cut}{}`", if cut.len() < text.len() { "…" } else { "" })
+}
+
+fn table(path: &str, names: &[&str]) -> String {
+    let shown = as_json(path);
+    let items = shown["requests"][0]["items"].as_array().unwrap();
+    let mut out = String::new();
+    for name in names {
+        // the fullest one tells most
+        let item = items
+            .iter()
+            .filter(|item| item["name"] == *name)
+            .max_by_key(|item| item["parts"][0]["changes"].as_array().unwrap().len())
+            .unwrap();
+        let because: Vec<&str> = item["because"].as_array().unwrap().iter().map(|why| why.as_str().unwrap()).collect();
+        writeln!(
+            out,
+            "\n`{}`, {} (dialect `{}`: {}):\n",
+            item["name"].as_str().unwrap(),
+            item["is"].as_str().unwrap(),
+            item["dialect"].as_str().unwrap(),
+            because.join("; ")
+        )
+        .unwrap();
+        writeln!(out, "| attribute | came in | goes on |\n|---|---|---|").unwrap();
+        let parts = item["parts"].as_array().unwrap();
+        for change in parts.iter().flat_map(|part| part["changes"].as_array().unwrap()) {
+            let key = change["key"].as_str().unwrap();
+            let before = cell(key, &change["before"]);
+            let after = match change["now"].as_str().unwrap() {
+                "kept" => "the same".to_owned(),
+                "to the vault" => "*to the vault*".to_owned(),
+                "dropped" => "*dropped*".to_owned(),
+                _ => cell(key, &change["after"]),
+            };
+            writeln!(out, "| `{key}` | {before} | {after} |").unwrap();
+        }
+    }
+    out
+}
+
+/// The page shows what the program does today.
+#[test]
+fn the_page_is_true() {
+    let path = root().join(PAGE);
+    let page = fs::read_to_string(&path).unwrap();
+    let mut wanted = page.clone();
+    for (client, file, names) in CLIENTS {
+        let (begin, end) = (format!("<!-- {client}: begin -->\n"), format!("<!-- {client}: end -->"));
+        let from = wanted.find(&begin).unwrap_or_else(|| panic!("{begin}")) + begin.len();
+        let to = wanted.find(&end).unwrap_or_else(|| panic!("{end}"));
+        wanted.replace_range(from..to, &format!("{}\n", table(file, names)));
+    }
+    if std::env::var_os("TOLLGATE_UPDATE").is_some() {
+        fs::write(&path, &wanted).unwrap();
+        return;
+    }
+    assert!(page == wanted, "{PAGE} is out of date: TOLLGATE_UPDATE=1 cargo test --test it explain");
+    for line in page.lines().filter(|line| line.contains("CANARY-")) {
+        let goes_on = line.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+        // an error that repeats nothing stays, as it does in the recordings
+        let error = ["status.message", "error", "exception."].iter().any(|key| line.starts_with(&format!("| `{key}")));
+        assert!(!goes_on.contains("CANARY-") && (goes_on != "the same" || error), "{line}");
+    }
+}
