@@ -39,6 +39,9 @@ pub(super) enum Count {
     Is(u64),
 }
 
+/// A text that was looked into: its slot, whether on the resource, what stands in it.
+type Parsed = ((Slot, bool), Option<serde_json::Value>);
+
 /// Values by slot, cleared in the time it took to fill them.
 struct Slots<'p> {
     values: Vec<Option<Value<'p>>>,
@@ -93,7 +96,7 @@ pub(super) struct Reader<'v, 'p> {
     pub(super) marks: u128,
     pub(super) attrs: Vec<Attr<'p>>,
     /// Texts of the present item that were looked into, by slot.
-    parsed: RefCell<Vec<((Slot, bool), Option<serde_json::Value>)>>,
+    parsed: RefCell<Vec<Parsed>>,
 }
 
 impl<'v, 'p> Reader<'v, 'p> {

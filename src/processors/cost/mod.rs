@@ -124,7 +124,7 @@ impl Cost {
         }
         stamp::reported(pass.payload, node, item.reported_cost.as_deref());
         if item.twin && pass.payload.signal() != self.billed {
-            if let (Some(key), Some(dialect)) = (call_claim(&account, item), item.dialect) {
+            if let (Some(key), Some(dialect)) = (twin_claim(&account, item), item.dialect) {
                 pass.changes.deferred(dialect, key);
             }
             pass.mark(node, Billing::Deferred, Flags::default());
@@ -185,9 +185,10 @@ impl Cost {
         };
         if first {
             pass.changes.claim(key);
-            for key in layers.iter().flat_map(|layers| &layers.own).flatten() {
-                if claims.claim(*key, &pass.batch, pass.now) == Claim::First {
-                    pass.changes.claim(*key);
+            let twin = item.twin.then(|| twin_claim(&pass.account, item)).flatten().filter(|twin| *twin != key);
+            for key in layers.iter().flat_map(|layers| &layers.own).flatten().copied().chain(twin) {
+                if claims.claim(key, &pass.batch, pass.now) == Claim::First {
+                    pass.changes.claim(key);
                 }
             }
         }
@@ -294,6 +295,16 @@ fn tokens(buckets: &Buckets) -> u64 {
 
 fn call_claim(account: &str, item: &ItemFacts) -> Option<ClaimKey> {
     Some(ClaimKey::of(&[b"call", account.as_bytes(), item.call_key.as_deref()?.as_bytes()]))
+}
+
+/// What both records of a call that comes on two signals know: the vendor's id, else what they say of tokens. It only tells
+/// whether the billed one came, so that two calls of the same size may share it.
+fn twin_claim(account: &str, item: &ItemFacts) -> Option<ClaimKey> {
+    if item.response_id.is_some() {
+        return call_claim(account, item);
+    }
+    let (input, output) = (item.usage.input?.to_le_bytes(), item.usage.output?.to_le_bytes());
+    Some(ClaimKey::of(&[b"twin", account.as_bytes(), item.dialect?.as_bytes(), &input, &output]))
 }
 
 /// Of records of one call in one batch the best wins: the one that tells cache writes apart, then the largest output (a

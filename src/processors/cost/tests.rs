@@ -549,6 +549,33 @@ fn claude_code_bills_on_one_signal() {
     );
 }
 
+/// Codex tells no id that its log and its span share: what both say of tokens tells that the log came.
+#[test]
+fn twins_without_an_id_are_known_by_their_tokens() {
+    let item = |signal: &str, tokens: u64| {
+        let log = json!({"attributes": {"event.name": "codex.sse_event", "event.kind": "response.completed", "model": "gpt-5",
+            "conversation.id": "c", "input_token_count": tokens, "output_token_count": 5}});
+        let span = json!({"name": "handle_responses", "trace": 1, "span": 2, "attributes": {
+            "gen_ai.usage.input_tokens": tokens, "gen_ai.usage.output_tokens": 5}});
+        let item = if signal == "logs" { log } else { span };
+        request::payload(&json!({"signal": signal, "resource": {"service.name": "codex_exec"}, "items": [item]}))
+    };
+    let settings = Settings { signals: vec![Signal::Traces, Signal::Logs], ..Config::default().settings().unwrap() };
+    let meter = Meter::new();
+    let cost = build_with(&settings, &meter);
+    run(&cost, item("traces", 10), 1);
+    run(&cost, item("logs", 10), 2);
+    cost.tick(UnixNanos(1_795_000_700_000_000_000));
+    assert!(!meter.render().contains("tollgate_cost_unbilled_calls_total{"), "{}", meter.render());
+    run(&cost, item("traces", 11), 3);
+    cost.tick(UnixNanos(1_795_001_400_000_000_000));
+    assert!(
+        meter.render().contains("tollgate_cost_unbilled_calls_total{dialect=\"codex-cli\"} 1"),
+        "{}",
+        meter.render()
+    );
+}
+
 /// Labels come from telemetry: capped in number, and only names.
 #[test]
 fn labels_are_capped() {
