@@ -102,29 +102,3 @@ async fn the_health_port_is_readiness_alone() {
     assert_eq!((ask("/").await, ask("/readyz").await), (StatusCode::OK, StatusCode::OK));
     assert_eq!(ask("/metrics").await, StatusCode::NOT_FOUND);
 }
-
-/// Two who tell at the same moment must leave what is true: ready means that all parts are fine.
-#[test]
-fn readiness_keeps_order() {
-    let (health, round) = (Health::new(), std::sync::Barrier::new(2));
-    let wrong = |one: &'static str, other: &'static str| {
-        let (health, round) = (&health, &round);
-        move || {
-            let mut wrong = 0;
-            for number in 0..20_000 {
-                // One part gets well while the other falls ill, in turns.
-                health.set(if number % 2 == 0 { one } else { other }, if one < other { None } else { Some("ill") });
-                round.wait();
-                wrong += u32::from(health.ready() != health.troubles().is_empty());
-                round.wait();
-            }
-            wrong
-        }
-    };
-    health.set("a", Some("ill"));
-    let (first, second) = std::thread::scope(|scope| {
-        let (first, second) = (scope.spawn(wrong("a", "b")), scope.spawn(wrong("b", "a")));
-        (first.join().expect("joined"), second.join().expect("joined"))
-    });
-    assert_eq!((first, second), (0, 0), "readiness was not what the parts say");
-}
