@@ -106,8 +106,8 @@ impl RatesTask {
     pub(super) async fn look(self: &Arc<Self>) {
         let meter = &self.seams.meter;
         let fetched = match &self.refresh.from {
-            RefreshFrom::File(path) => self.from_file(path.clone()).await,
-            RefreshFrom::Url(url) => self.from_url(url).await,
+            RefreshFrom::File(path) => self.read_file(path.clone()).await,
+            RefreshFrom::Url(url) => self.fetch_url(url).await,
         };
         let outcome = match fetched {
             Ok(None) => Ok("same"),
@@ -144,7 +144,7 @@ impl RatesTask {
         }
     }
 
-    async fn from_file(&self, path: PathBuf) -> Result<Option<Fetched>, String> {
+    async fn read_file(&self, path: PathBuf) -> Result<Option<Fetched>, String> {
         let signed = self.refresh.pin.is_signed();
         let work = move || {
             let table = capped(&path, MAX_BYTES)?;
@@ -154,7 +154,7 @@ impl RatesTask {
         blocking(&*self.tasks, "rates", work).await.unwrap_or_else(|| Err("interrupted".to_owned()))
     }
 
-    async fn from_url(&self, url: &str) -> Result<Option<Fetched>, String> {
+    async fn fetch_url(&self, url: &str) -> Result<Option<Fetched>, String> {
         let tag = self.state.lock().tag.clone();
         let Some((table, tag)) = self.get(url, MAX_BYTES, tag.as_deref()).await? else { return Ok(None) };
         let signature = if self.refresh.pin.is_signed() {
@@ -279,13 +279,10 @@ impl Companion for RatesTask {
         let Ok(table) = capped(&self.good, MAX_BYTES) else { return Ok(()) };
         let signature = capped(&beside(&self.good), MAX_SIGNATURE).ok();
         // a file that nobody signed is as good as its source, which is looked at first thing
-        if self.refresh.pin != Pin::None {
-            if let Err(why) = self.judge(&Fetched { table, signature, tag: None }, false) {
-                tracing::warn!(
-                    "the rate table of the last run is not used: {}",
-                    why.lines().next().unwrap_or_default()
-                );
-            }
+        if self.refresh.pin != Pin::None
+            && let Err(why) = self.judge(&Fetched { table, signature, tag: None }, false)
+        {
+            tracing::warn!("the rate table of the last run is not used: {}", why.lines().next().unwrap_or_default());
         }
         Ok(())
     }

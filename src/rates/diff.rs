@@ -66,8 +66,7 @@ impl Source {
         }
         diff.whole(&self.file, &new.file);
         let accepted = |finding: &Finding| {
-            accept.iter().any(|word| *word == finding.place)
-                || (finding.place == "*" && accept.iter().any(|word| word == "*"))
+            accept.contains(&finding.place) || (finding.place == "*" && accept.iter().any(|word| word == "*"))
         };
         for finding in diff.findings.iter_mut().filter(|finding| accepted(finding)) {
             finding.gravity = finding.gravity.min(Gravity::Change);
@@ -201,15 +200,16 @@ impl Diff {
         let Some(rate) = model.rates.last() else { return };
         let price = |unit: &str| rate.price.get(unit).and_then(|text| Decimal::parse(text));
         let place = format!("{key}/{}", model.id);
-        if let (Some(input), Some(output)) = (price("input"), price("output")) {
-            if input.exceeds(output, 2) && !output.is_zero() {
-                self.tell(Gravity::Refusal, place.clone(), "output is cheaper than half of input");
-            }
+        if let (Some(input), Some(output)) = (price("input"), price("output"))
+            && input.exceeds(output, 2)
+            && !output.is_zero()
+        {
+            self.tell(Gravity::Refusal, place.clone(), "output is cheaper than half of input");
         }
-        if let (Some(input), Some(read)) = (price("input"), price("cache_read")) {
-            if read.exceeds(input, 1) {
-                self.tell(Gravity::Refusal, place, "reading from the cache is dearer than input");
-            }
+        if let (Some(input), Some(read)) = (price("input"), price("cache_read"))
+            && read.exceeds(input, 1)
+        {
+            self.tell(Gravity::Refusal, place, "reading from the cache is dearer than input");
         }
     }
 

@@ -145,10 +145,10 @@ fn lay(file: &mut File, overlay: &File) -> Result<(), Vec<Wrong>> {
     file.alias.extend(overlay.alias.clone());
     for (key, over) in &overlay.providers {
         let provider = file.providers.entry(key.clone()).or_default();
-        if let Some(factor) = over.discount.as_deref().and_then(Decimal::parse) {
-            if !provider.models.iter_mut().flat_map(|model| &mut model.rates).all(|rate| discount(rate, factor)) {
-                tell(format!("providers.{key}.discount"), "a price times the discount can't be held");
-            }
+        if let Some(factor) = over.discount.as_deref().and_then(Decimal::parse)
+            && !provider.models.iter_mut().flat_map(|model| &mut model.rates).all(|rate| discount(rate, factor))
+        {
+            tell(format!("providers.{key}.discount"), "a price times the discount can't be held");
         }
         for name in &over.names {
             if !provider.names.contains(name) {

@@ -150,9 +150,11 @@ const MEMO: usize = 4_096;
 #[derive(Default)]
 pub(super) struct Memo(RwLock<Known>);
 
+type ByModel = HashMap<Box<str>, Result<Resolved, Unpriced>>;
+
 #[derive(Default)]
 struct Known {
-    by_provider: HashMap<Box<str>, HashMap<Box<str>, Result<Resolved, Unpriced>>>,
+    by_provider: HashMap<Box<str>, ByModel>,
     count: usize,
 }
 

@@ -10,5 +10,6 @@ mod explain;
 mod gateway;
 mod leak;
 mod panels;
+mod rates;
 mod spool;
 mod tidy;

@@ -42,6 +42,9 @@ pub(super) struct Above {
 /// The place of a span: account, trace, span.
 pub(super) type Place = [u8; 16];
 
+/// Things with their places.
+pub(super) type Placed<T> = Vec<(Place, T)>;
+
 /// What waits, by the span that is waited for.
 #[derive(Default)]
 pub(super) struct Waiting {
@@ -108,7 +111,7 @@ impl Waiting {
     }
 
     /// Everything, for a checkpoint.
-    pub(super) fn all(&self) -> (Vec<(Place, Late)>, Vec<(Place, Above)>) {
+    pub(super) fn all(&self) -> (Placed<Late>, Placed<Above>) {
         let calls = self.calls.iter().flat_map(|(place, calls)| calls.iter().map(|late| (*place, late.clone())));
         (calls.collect(), self.above.iter().map(|(place, above)| (*place, above.clone())).collect())
     }

@@ -85,10 +85,13 @@ fn bare<'i>(id: &'i str, named: &str) -> &'i str {
     }
 }
 
+/// Prices by the size of the prompt that they begin above.
+type Tiers = BTreeMap<u64, Price>;
+
 fn rate(entry: &Object) -> Rate {
     let mut rate = Rate::default();
-    let mut tiers: BTreeMap<u64, Price> = BTreeMap::new();
-    let mut adjusts: BTreeMap<(&str, &str), (Price, BTreeMap<u64, Price>)> = BTreeMap::new();
+    let mut tiers = Tiers::new();
+    let mut adjusts: BTreeMap<(&str, &str), (Price, Tiers)> = BTreeMap::new();
     for (word, raw) in entry {
         let circumstance =
             CIRCUMSTANCES.iter().find_map(|(tail, name, value)| Some((word.strip_suffix(tail)?, (*name, *value))));

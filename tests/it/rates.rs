@@ -1,0 +1,135 @@
+//! Rate tables from outside: a look-up makes nothing on the heap, and `tollgate rates` as a user has it.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value as Json;
+use tollgate::rates::{Circumstances, Query, Table, Unit};
+
+/// Pricing a call of an id that was seen before allocates nothing, whatever the form of the id and its circumstances.
+#[test]
+fn a_look_up_allocates_nothing() {
+    let table = Table::builtin().unwrap_or_else(|error| panic!("{}", error.0));
+    let batch = Circumstances { service_tier: Some("batch"), inference_geo: Some("us"), ..Circumstances::default() };
+    let calls = [
+        (Some("openai"), ["gpt-5-mini-2025-08-07", "gpt-5-mini"], Circumstances::default()),
+        (Some("anthropic"), ["claude-sonnet-5", ""], batch),
+        (None, ["us.anthropic.claude-sonnet-4-5-20250929-v1:0", ""], Circumstances::default()),
+        (Some("azure.ai.openai"), ["our-deployment", "gpt-5-mini"], Circumstances::default()),
+        (Some("openai"), ["nobody", ""], Circumstances::default()),
+    ];
+    let price = |at: usize| {
+        let (provider, models, circumstances) = &calls[at];
+        let query =
+            Query { provider: *provider, models, time: 1_795_132_800_000_000_000, circumstances: *circumstances };
+        table.row(&query, 300_000).map(|row| row.price(Unit::CacheWrite1h)).is_ok()
+    };
+    for at in 0..calls.len() {
+        price(at);
+        let made = allocation_counter::measure(|| assert_eq!(price(at), at != 4));
+        assert_eq!(made.count_total, 0, "{}", calls[at].1[0]);
+    }
+    // it can fail: the name of the row is a text
+    let named = allocation_counter::measure(|| {
+        let query = Query {
+            provider: Some("openai"),
+            models: &["gpt-5-mini"],
+            time: 1,
+            circumstances: Circumstances::default(),
+        };
+        assert!(table.row(&query, 1).is_ok_and(|row| !row.name().is_empty()));
+    });
+    assert!(named.count_total > 0);
+}
+
+fn tollgate(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_tollgate")).args(arguments).current_dir(folder).output().unwrap()
+}
+
+fn json(output: &Output) -> Json {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+const LIST: &str =
+    r#"{"gpt-x": {"litellm_provider": "openai", "input_cost_per_token": 1.25e-06, "output_cost_per_token": 1e-05}}"#;
+
+/// A list becomes a table, a dearer list a new window in it; the guards refuse the jump; a call is priced under both.
+#[test]
+fn from_a_list_to_a_report() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::write(at("one.json"), LIST).unwrap();
+    fs::write(at("two.json"), LIST.replace("1e-05", "4e-05")).unwrap();
+    let run = |arguments: &[&str]| tollgate(folder.path(), arguments);
+    let made = run(&["rates", "import", "litellm", "one.json", "-o", "old.json", "--table-version", "1"]);
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let laid = ["--onto", "old.json", "--at", "2026-11-01T00:00:00Z", "--table-version", "2", "-o", "new.json"];
+    let made = run(&[&["rates", "import", "litellm", "two.json"], &laid[..]].concat());
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+
+    let refused = run(&["rates", "diff", "old.json", "new.json"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stdout).contains("more than three times"));
+    assert!(
+        run(&["rates", "diff", "old.json", "new.json", "--accept", "openai/gpt-x", "--accept", "*"]).status.success()
+    );
+
+    let span = |id: u64, nanos: u64| {
+        format!(
+            r#"{{"name":"chat","traceId":"{:032x}","spanId":"{id:016x}","startTimeUnixNano":"{nanos}","attributes":[
+            {{"key":"gen_ai.operation.name","value":{{"stringValue":"chat"}}}},{{"key":"gen_ai.provider.name","value":{{"stringValue":"openai"}}}},
+            {{"key":"gen_ai.request.model","value":{{"stringValue":"gpt-x"}}}},{{"key":"gen_ai.usage.input_tokens","value":{{"intValue":"1000"}}}},
+            {{"key":"gen_ai.usage.output_tokens","value":{{"intValue":"100"}}}},{{"key":"tollgate.cost.usd","value":{{"stringValue":"0.00225"}}}}]}}"#,
+            1
+        )
+    };
+    let (before, after) = (span(2, 1_793_000_000_000_000_000), span(3, 1_795_000_000_000_000_000));
+    let request = format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{before},{after}]}}]}}]}}"#);
+    fs::write(at("traces.json"), request).unwrap();
+    let report = json(&run(&["rates", "reprice", "--rates", "new.json", "traces.json", "--json"]));
+    let figures: Vec<(&str, &str)> = (report["calls"].as_array().unwrap().iter())
+        .map(|call| (call["new_usd"].as_str().unwrap(), call["delta_usd"].as_str().unwrap()))
+        .collect();
+    assert_eq!(figures, [("0.00225", "0"), ("0.00525", "0.003")], "{report}");
+    assert_eq!((&report["old_usd"], &report["new_usd"]), (&"0.0045".into(), &"0.0075".into()));
+    let late = json(&run(&[
+        "rates",
+        "reprice",
+        "--rates",
+        "new.json",
+        "traces.json",
+        "--json",
+        "--from",
+        "2026-11-01T01:00:00+01:00",
+    ]));
+    assert_eq!(late["calls"].as_array().map(Vec::len), Some(1));
+
+    let shown = json(&run(&["rates", "show", "gpt-x", "--rates", "new.json", "--json"]));
+    assert_eq!(shown["models"][0]["windows"].as_array().map(Vec::len), Some(2), "{shown}");
+    let none = run(&["rates", "show", "gpt-5-mimi"]);
+    assert!(!none.status.success() && String::from_utf8_lossy(&none.stderr).contains("openai/gpt-5-mini"));
+    let compared = json(&run(&["rates", "check", "--rates", "old.json", "--litellm", "two.json", "--json"]));
+    assert_eq!(compared["lists"][0]["differences"][0]["theirs"], "40");
+}
+
+/// Usage errors, missing files and bad tables end as every command does, with the place.
+#[test]
+fn what_is_wrong_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = "schema: 1\nversion: b\ncurrency: USD\nper_tokens: 1000000\nproviders:\n  p:\n    models:\n      - {id: m, rates: [{price: {input: \"-1\"}}]}\n";
+    fs::write(folder.path().join("bad.yaml"), table).unwrap();
+    for (arguments, code, word) in [
+        (&["rates", "reprice"][..], 2, "give OTLP files"),
+        (&["rates", "import", "excel", "bad.yaml"], 2, "the format is"),
+        (&["rates", "show", "--rates", "none.yaml"], 1, "none.yaml"),
+        (&["rates", "show", "--rates", "bad.yaml"], 1, "bad.yaml:8:"),
+        (&["rates", "check"], 1, "give at least one list"),
+        (&["rates", "import", "litellm", "bad.yaml"], 1, "no list of litellm"),
+    ] {
+        let output = tollgate(folder.path(), arguments);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(code) && text.contains(word), "{arguments:?}: {text}");
+    }
+}
