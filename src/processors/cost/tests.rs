@@ -754,6 +754,60 @@ fn recorded_clients_agree_with_the_hand_count() {
     assert!(compared > 30, "{compared}");
 }
 
+/// Sessions whose telemetry does not tell what a total needs: cached tokens, the 5m/1h split, what streams used, or a
+/// provider that anybody knows. There only the calls are counted.
+const UNTOLD: &[(&str, &str)] = &[
+    ("semconv-js", "openai"),
+    ("semconv-js", "quiet"),
+    ("openllmetry-js", "anthropic"),
+    ("openllmetry-js", "langchain"),
+    ("openllmetry-js", "openai"),
+    ("openllmetry-js", "openai-responses"),
+    ("openllmetry-js", "quiet"),
+    ("vercel-ai", "v4-chat"),
+    ("vercel-ai", "v5-responses"),
+    ("opencode", "run"),
+];
+
+/// Whether a record of the call carries tokens; manifests without that detail speak of calls that do.
+fn told(call: &Json) -> bool {
+    let used = |record: &Json| record["usage"].as_object().is_none_or(|usage| !usage.is_empty());
+    call["cost_usd_exact"].is_string()
+        && call["in_telemetry"].as_bool().unwrap_or(true)
+        && call["records"].as_array().is_none_or(|records| records.iter().any(used))
+}
+
+/// The same for command lines and for Node, whose manifests say per call what the telemetry holds.
+#[test]
+fn recorded_command_lines_and_node_agree_with_the_hand_count() {
+    let (mut failed, mut totals) = (Vec::new(), 0);
+    for client in [
+        "codex",
+        "gemini-cli",
+        "opencode",
+        "openinference-js",
+        "openllmetry-js",
+        "semconv-js",
+        "vercel-ai",
+    ] {
+        let (folder, manifest) = manifest(client);
+        for (name, session) in manifest["sessions"].as_object().unwrap() {
+            let (by_call, total, _) = recorded(&folder.join(name), session, &[Signal::Traces, Signal::Logs]);
+            let calls: usize = by_call.values().map(Vec::len).sum();
+            let wanted: Vec<&Json> = session["calls"].as_array().unwrap().iter().filter(|call| told(call)).collect();
+            let exact = wanted.iter().map(|call| Usd::parse(call["cost_usd_exact"].as_str().unwrap()).unwrap());
+            let exact = exact.fold(Usd::ZERO, |sum, usd| sum.plus(usd).unwrap());
+            let untold = UNTOLD.contains(&(client, name.as_str()));
+            if (calls != wanted.len() || total != exact) && !untold {
+                failed.push(format!("{client} {name}: {calls} calls of {}, {total} of {exact}", wanted.len()));
+            }
+            totals += u32::from(!untold);
+        }
+    }
+    assert!(failed.is_empty(), "\n{}", failed.join("\n"));
+    assert!(totals >= 12, "{totals}");
+}
+
 /// Damaged requests that still parse never panic and never get a cost that is not exact text.
 #[test]
 fn damaged_requests() {
