@@ -30,6 +30,9 @@ pub struct Config {
     pub bill: Bill,
     /// Also stamps the disjoint token buckets that were priced, `tollgate.usage.*`.
     pub usage_attributes: bool,
+    /// Stamps the price under other keys as well, where the client did not use them: `operation.cost` (Logfire), `llm.cost`
+    /// (Phoenix: total, prompt, completion), `gen_ai.usage.cost.amount` (with currency and source).
+    pub aliases: Vec<Alias>,
     /// Adds what providers charge by use (web searches), where the call tells how often.
     pub fees: bool,
     /// How far a client's own cost may be from ours before it counts as a mismatch, USD.
@@ -46,6 +49,7 @@ impl Default for Config {
             refresh: None,
             bill: Bill::default(),
             usage_attributes: false,
+            aliases: Vec::new(),
             fees: false,
             tolerance_usd: "0.000000001".to_owned(),
             reprice: false,
@@ -85,6 +89,20 @@ pub struct Bill {
     /// where a logs pipeline has `cost`, else the span.
     #[serde(rename = "claude-code")]
     pub claude_code: BillOn,
+}
+
+/// Another key that back ends read a price from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Alias {
+    /// `operation.cost`.
+    #[serde(rename = "operation.cost")]
+    Operation,
+    /// `llm.cost.total`, `.prompt`, `.completion`.
+    #[serde(rename = "llm.cost")]
+    Llm,
+    /// `gen_ai.usage.cost.amount`, `.currency`, `.source`.
+    #[serde(rename = "gen_ai.usage.cost.amount")]
+    Amount,
 }
 
 /// Which signal bills.
@@ -144,6 +162,8 @@ pub struct Settings {
     pub claude_code: BillOn,
     /// Stamp `tollgate.usage.*`.
     pub usage_attributes: bool,
+    /// Other keys for the price.
+    pub aliases: Vec<Alias>,
     /// Add fees by use.
     pub fees: bool,
     /// See [`Config::tolerance_usd`].
@@ -188,6 +208,7 @@ impl Config {
             refresh,
             claude_code: self.bill.claude_code,
             usage_attributes: self.usage_attributes,
+            aliases: self.aliases.clone(),
             fees: self.fees,
             tolerance,
             reprice: self.reprice,

@@ -28,7 +28,7 @@ use crate::pseudonym::IdPolicy;
 use crate::rates::{Rates, RatesError, Shelf, Table};
 use crate::telemetry::{Gauge, Meter, names};
 
-pub use config::{Config, RatesFrom, RefreshFrom, RefreshSettings, Settings};
+pub use config::{Alias, Config, RatesFrom, RefreshFrom, RefreshSettings, Settings};
 pub use price::{Call, NotPriced, Parts, Priced, price};
 
 use late::Family;
@@ -45,6 +45,7 @@ pub struct Cost {
     ledger: Ledger,
     billed: Signal,
     usage_attributes: bool,
+    aliases: Vec<Alias>,
     fees: bool,
     tolerance: i128,
     reprice: bool,
@@ -73,6 +74,7 @@ impl Cost {
             meter: meter.clone(),
             billed: settings.billed_signal(),
             usage_attributes: settings.usage_attributes,
+            aliases: settings.aliases.clone(),
             fees: settings.fees,
             tolerance: settings.tolerance.0,
             reprice: settings.reprice,
@@ -218,6 +220,7 @@ impl Cost {
         let out = match priced {
             Ok(priced) => {
                 stamp::priced(pass.payload, node, &priced, rates);
+                stamp::aliases(pass.payload, node, &priced, &self.aliases);
                 if count {
                     pass.changes.status(Billing::Priced.as_str());
                     pass.changes.priced(item.tenant.as_deref(), priced.model, priced.provider, priced.total);

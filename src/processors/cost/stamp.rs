@@ -6,6 +6,7 @@ use crate::genai::{Billing, Buckets};
 use crate::otlp::{Node, OwnedValue, Payload, Value};
 use crate::rates::Usd;
 
+use super::config::Alias;
 use super::price::{NotPriced, Priced};
 
 /// The key that back ends sum; ours only when priced.
@@ -55,6 +56,32 @@ pub(super) fn priced(payload: &mut Payload, node: Node, priced: &Priced<'_>, rat
     ] {
         if always || amount != Usd::ZERO {
             set(payload, node, key, &amount.to_string());
+        }
+    }
+}
+
+/// The price under other keys; a client's own stay as they are.
+pub(super) fn aliases(payload: &mut Payload, node: Node, priced: &Priced<'_>, aliases: &[Alias]) {
+    let parts = &priced.parts;
+    let prompt = parts.input.plus(parts.cache_read).and_then(|sum| sum.plus(parts.cache_write));
+    let double = |usd: Usd| OwnedValue::Double(usd.to_f64());
+    let text = |text: &str| OwnedValue::Str(text.to_owned());
+    for alias in aliases {
+        let pairs: Vec<(&str, OwnedValue)> = match alias {
+            Alias::Operation => vec![("operation.cost", double(priced.total))],
+            Alias::Llm => vec![
+                ("llm.cost.total", double(priced.total)),
+                ("llm.cost.prompt", double(prompt.unwrap_or(parts.input))),
+                ("llm.cost.completion", double(parts.output)),
+            ],
+            Alias::Amount => vec![
+                ("gen_ai.usage.cost.amount", double(priced.total)),
+                ("gen_ai.usage.cost.currency", text("USD")),
+                ("gen_ai.usage.cost.source", text("local")),
+            ],
+        };
+        if pairs.iter().all(|(key, _)| payload.get(node, key).is_none()) {
+            pairs.into_iter().for_each(|(key, value)| payload.set(node, key, value));
         }
     }
 }

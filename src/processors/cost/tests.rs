@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde_json::{Value as Json, json};
 
 use super::config::BillOn;
-use super::{Call, Config, Cost, Settings, price};
+use super::{Alias, Call, Config, Cost, Settings, price};
 use crate::clock::UnixNanos;
 use crate::genai::usage::{Basis, Flags};
 use crate::genai::{Billing, Facts, ItemFacts, PriceContext, Usage, Vocabulary, facts};
@@ -247,6 +247,30 @@ fn stamps() {
     assert!(text.contains("tollgate_cost_calls_total{status=\"priced\"} 1"));
     assert!(text.contains("tollgate_cost_reported_mismatch_total 1"));
     assert!(text.contains("tollgate_rates_info{version=\"2026-11-20.5\""));
+}
+
+/// Other keys that back ends read, if asked for; never over a client's own.
+#[test]
+fn aliases() {
+    let settings = Settings {
+        aliases: vec![Alias::Operation, Alias::Llm, Alias::Amount],
+        ..Config::default().settings().unwrap()
+    };
+    let mut call = chat("r1", 50);
+    call["attributes"]["llm.cost.total"] = json!(9.5);
+    let stamped = attributes(&run(&build_with(&settings, &Meter::new()), one(call), 1), 0);
+    for (key, value) in [
+        ("operation.cost", Some(json!(0.00035))),
+        ("llm.cost.total", Some(json!(9.5))),
+        ("llm.cost.prompt", None),
+        ("gen_ai.usage.cost.amount", Some(json!(0.00035))),
+        ("gen_ai.usage.cost.currency", Some(json!("USD"))),
+        ("gen_ai.usage.cost", Some(json!(0.00035))),
+    ] {
+        assert_eq!(stamped.get(key), value.as_ref(), "{key}");
+    }
+    let plain = attributes(&run(&build(), one(chat("r1", 50)), 1), 0);
+    assert!(!plain.contains_key("operation.cost") && !plain.contains_key("gen_ai.usage.cost.amount"));
 }
 
 /// An unknown model is unpriced and counted, never 0; the client's own figure is not passed off as ours.
