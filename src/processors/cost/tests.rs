@@ -805,15 +805,7 @@ fn told(call: &Json) -> bool {
 #[test]
 fn recorded_command_lines_and_node_agree_with_the_hand_count() {
     let (mut failed, mut totals) = (Vec::new(), 0);
-    for client in [
-        "codex",
-        "gemini-cli",
-        "opencode",
-        "openinference-js",
-        "openllmetry-js",
-        "semconv-js",
-        "vercel-ai",
-    ] {
+    for client in ["codex", "gemini-cli", "opencode", "openinference-js", "openllmetry-js", "semconv-js", "vercel-ai"] {
         let (folder, manifest) = manifest(client);
         for (name, session) in manifest["sessions"].as_object().unwrap() {
             let (by_call, total, _) = recorded(&folder.join(name), session, &[Signal::Traces, Signal::Logs]);

@@ -282,8 +282,11 @@ fn renew(known: &mut Model, new: &Model, at: &str) {
     if !now.tiers.is_empty() {
         next.tiers.clone_from(&now.tiers);
     }
-    if !now.adjust.is_empty() {
-        next.adjust.clone_from(&now.adjust);
+    for adjust in &now.adjust {
+        match next.adjust.iter_mut().find(|known| known.when == adjust.when) {
+            Some(known) => known.clone_from(adjust),
+            None => next.adjust.push(adjust.clone()),
+        }
     }
     old.to = Some(at.to_owned());
     known.rates.push(next);
