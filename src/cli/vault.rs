@@ -97,7 +97,10 @@ pub(super) fn run(command: Command) -> Exit {
     };
     match result {
         Ok(()) => Exit::Fine,
-        Err(text) => text.lines().map(|line| fail(&clean(line))).last().unwrap_or(Exit::Failed),
+        Err(text) => {
+            text.lines().for_each(|line| drop(fail(&clean(line))));
+            Exit::Failed
+        }
     }
 }
 

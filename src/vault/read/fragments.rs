@@ -30,7 +30,7 @@ pub(super) fn cut(bytes: &Bytes, known: &BTreeSet<(u64, u64)>) -> (Vec<(u64, Byt
     for (start, fragment) in split(bytes) {
         // the last known one that starts at or before
         let before = known.range(..=(start, u64::MAX)).next_back();
-        if !before.is_some_and(|(first, length)| start - first < *length) {
+        if before.is_none_or(|(first, length)| start - first >= *length) {
             let next = known.range((start, u64::MAX)..).next().map_or(u64::MAX, |(first, _)| *first - start);
             let length = fragment.len().min(usize::try_from(next).unwrap_or(usize::MAX));
             found.push((start, fragment.slice(..length)));
