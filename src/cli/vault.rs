@@ -97,10 +97,7 @@ pub(super) fn run(command: Command) -> Exit {
     };
     match result {
         Ok(()) => Exit::Fine,
-        Err(text) => {
-            text.lines().for_each(|line| drop(fail(&clean(line))));
-            Exit::Failed
-        }
+        Err(text) => fail(&text.lines().map(clean).collect::<Vec<_>>().join("\n")),
     }
 }
 
