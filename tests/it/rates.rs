@@ -25,10 +25,10 @@ fn a_look_up_allocates_nothing() {
             Query { provider: *provider, models, time: 1_795_132_800_000_000_000, circumstances: *circumstances };
         table.row(&query, 300_000).map(|row| row.price(Unit::CacheWrite1h)).is_ok()
     };
-    for at in 0..calls.len() {
+    for (at, call) in calls.iter().enumerate() {
         price(at);
         let made = allocation_counter::measure(|| assert_eq!(price(at), at != 4));
-        assert_eq!(made.count_total, 0, "{}", calls[at].1[0]);
+        assert_eq!(made.count_total, 0, "{}", call.1[0]);
     }
     // it can fail: the name of the row is a text
     let named = allocation_counter::measure(|| {
