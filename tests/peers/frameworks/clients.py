@@ -113,7 +113,7 @@ CLIENTS = {
     "autogen": {"agent": session("autogen", "autogen_agent.py")},
     "haystack": {"agent": session("haystack", "haystack_agent.py")},
     "crewai": {"native": session("oi-crewai", "crew.py", variant="native", env=CREWAI)},
-    "langtrace": {"openai": session("langtrace", "langtrace_agent.py", env={"LANGTRACE_ERROR_REPORTING": "False"})},
+    "langtrace": {"openai": session("langtrace", "langtrace_agent.py", env={"LANGTRACE_ERROR_REPORTING": "False"}, **untold("the streamed call's cached tokens are not told"))},
     "openlit": {"openai": session("openlit", "openlit_agent.py")},
     "azure-ai-inference": {"chat": session("azure", "azure_inference.py", env={"AZURE_TRACING_GEN_AI_CONTENT_RECORDING_ENABLED": "true"}, **NO_CACHED)},
     "langfuse": {"openai": session("langfuse", "langfuse_agent.py", env={"LANGFUSE_BASE_URL": "{sink}", "LANGFUSE_HOST": "{sink}"})},
