@@ -548,6 +548,7 @@ fn recorded_canaries_are_in_the_vault_only() {
         "azure-ai-inference",
         "crewai",
         "google-adk",
+        "haystack",
         "langfuse",
         "langsmith",
         "langtrace",
