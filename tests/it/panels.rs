@@ -128,7 +128,7 @@ fn number(row: &Row, key: &str) -> Option<f64> {
 fn compute(panel: &Panel, rows: &[Row]) -> BTreeMap<String, Vec<f64>> {
     let mut groups: BTreeMap<String, Vec<&Row>> = BTreeMap::new();
     for row in rows.iter().filter(|row| row.name == panel.of) {
-        let is = |(key, value): (&str, &str)| row.attributes.get(key).is_some_and(|there| *there == *value);
+        let is = |(key, value): (&str, &str)| row.attributes.get(key).is_some_and(|there| format!("{there}") == value);
         if panel.only.is_none_or(is) {
             let group: Vec<Json> =
                 panel.by.iter().map(|key| row.attributes.get(*key).cloned().unwrap_or_default()).collect();
