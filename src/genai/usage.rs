@@ -42,6 +42,8 @@ flags! {
     LATE_COPY = 9, "late_copy";
     /// Two spellings of one count say different numbers; the dialect's first one was priced.
     USAGE_CONFLICT = 10, "usage_conflict";
+    /// A Bedrock id came without its vendor, and with it perhaps without its region: the region's own price.
+    VENDOR_INFERRED = 11, "vendor_inferred";
 }
 
 impl Flags {

@@ -44,6 +44,8 @@ pub(super) struct Resolved {
     pub(super) provider: usize,
     pub(super) model: usize,
     pub(super) date_dropped: bool,
+    /// The emitter left the vendor out of the id; it was found by the family's name.
+    pub(super) vendor_inferred: bool,
     /// Called through Vertex.
     pub(super) vertex: bool,
     /// Where the provider's ids carry regions: index of the first segment in the table's scopes, if it has one.
@@ -68,6 +70,21 @@ const BEDROCK_VENDORS: [&str; 14] = [
     "zai",
     "moonshotai",
     "ai21",
+];
+/// Families of models and their vendor on Bedrock.
+const FAMILIES: [(&str, &str); 12] = [
+    ("claude", "anthropic"),
+    ("nova", "amazon"),
+    ("titan", "amazon"),
+    ("llama", "meta"),
+    ("mistral", "mistral"),
+    ("mixtral", "mistral"),
+    ("ministral", "mistral"),
+    ("pixtral", "mistral"),
+    ("command", "cohere"),
+    ("jamba", "ai21"),
+    ("gpt-oss", "openai"),
+    ("qwen", "qwen"),
 ];
 /// Segments of a route that are no provider.
 const ROUTE_WORDS: [&str; 2] = ["converse", "invoke"];
@@ -176,7 +193,8 @@ impl Table {
         let forms = Forms::of(id, self, &provider.key);
         let found = |form: &Form, model: usize| {
             let bedrock = aws.then_some(forms.bedrock_scope);
-            Resolved { provider: at, model, date_dropped: form.date_dropped, vertex, bedrock }
+            let Form { date_dropped, vendor_inferred, .. } = *form;
+            Resolved { provider: at, model, date_dropped, vendor_inferred, vertex, bedrock }
         };
         for (step, form) in forms.list.iter().enumerate() {
             if let Some(model) = provider.ids.get(form.id.as_str()) {
@@ -212,6 +230,7 @@ fn is_bedrock(id: &str, table: &Table) -> bool {
 struct Form {
     id: String,
     date_dropped: bool,
+    vendor_inferred: bool,
 }
 
 /// The spellings to try, in order.
@@ -253,6 +272,9 @@ impl Forms {
             (id, dropped) = (base.to_owned(), true);
             forms.push(&id, dropped);
         }
+        if provider == AWS {
+            forms.with_vendor();
+        }
         for tail in ["-001", "-latest"] {
             // revisions in this form are Google's
             if let Some(rest) = id.strip_suffix(tail).filter(|_| tail != "-001" || provider == GOOGLE) {
@@ -277,9 +299,19 @@ impl Forms {
         }
     }
 
+    /// Some instrumentations leave the vendor out of a Bedrock id (`claude-sonnet-4-5-20250929-v1:0`).
+    fn with_vendor(&mut self) {
+        let bare = |form: &&Form| !form.id.contains(['.', '/']) || form.id.starts_with("llama3.");
+        let family = |id: &str| FAMILIES.iter().find(|(family, _)| id.starts_with(family)).map(|(_, vendor)| *vendor);
+        let named = |form: &Form| Some((format!("{}.{}", family(&form.id)?, form.id), form.date_dropped));
+        let added: Vec<(String, bool)> = self.list.iter().filter(bare).filter_map(named).collect();
+        let forms = added.into_iter().map(|(id, date_dropped)| Form { id, date_dropped, vendor_inferred: true });
+        self.list.extend(forms);
+    }
+
     fn push(&mut self, id: &str, date_dropped: bool) {
         if !id.is_empty() && self.list.iter().all(|form| form.id != id) {
-            self.list.push(Form { id: id.to_owned(), date_dropped });
+            self.list.push(Form { id: id.to_owned(), date_dropped, vendor_inferred: false });
         }
     }
 }

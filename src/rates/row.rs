@@ -38,6 +38,7 @@ pub struct Row<'t> {
     model: &'t Model,
     rate: &'t Rate,
     date_dropped: bool,
+    vendor_inferred: bool,
     /// Which of the rate's adjustments hold, one bit each.
     adjusts: u64,
     multiply: Ratio,
@@ -50,6 +51,8 @@ pub struct Row<'t> {
 pub struct RowFlags {
     /// A snapshot that is not listed was taken for its model.
     pub date_dropped: bool,
+    /// The vendor was left out of a Bedrock id, and with it perhaps the region.
+    pub vendor_inferred: bool,
     /// A tier or region without a rate: list price.
     pub context_unmatched: bool,
     /// The table says that the window is not complete.
@@ -83,8 +86,19 @@ impl Table {
             }
         }
         let unmatched = context.chosen().any(|variable| asked & variable.bit() == 0);
-        let date_dropped = found.date_dropped;
-        Ok(Row { table: self, provider, model, rate, date_dropped, adjusts, multiply, total_input, unmatched })
+        let Resolved { date_dropped, vendor_inferred, .. } = found;
+        Ok(Row {
+            table: self,
+            provider,
+            model,
+            rate,
+            date_dropped,
+            vendor_inferred,
+            adjusts,
+            multiply,
+            total_input,
+            unmatched,
+        })
     }
 }
 
@@ -103,6 +117,7 @@ impl<'t> Row<'t> {
     pub fn flags(&self) -> RowFlags {
         RowFlags {
             date_dropped: self.date_dropped,
+            vendor_inferred: self.vendor_inferred,
             context_unmatched: self.unmatched,
             incomplete: self.rate.incomplete,
         }

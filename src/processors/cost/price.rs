@@ -138,6 +138,7 @@ pub fn price<'t>(table: &'t Table, call: &Call<'_>, fees: bool) -> Result<Priced
     let found = row.flags();
     for (set, flag) in [
         (found.date_dropped, Flags::DATE_DROPPED),
+        (found.vendor_inferred, Flags::VENDOR_INFERRED),
         (found.context_unmatched, Flags::CONTEXT_UNMATCHED),
         (found.incomplete, Flags::INCOMPLETE_RATE),
     ] {
