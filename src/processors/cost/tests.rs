@@ -719,12 +719,15 @@ const WRONG_YET: &[&str] = &[
     "semconv-vendors/bedrock-events",
 ];
 
-const CLIENTS: [&str; 23] = [
+const CLIENTS: [&str; 32] = [
     "agent-framework",
     "autogen",
     "azure-ai-inference",
     "claude-otel-hooks",
+    "codex",
     "crewai",
+    "gemini-cli",
+    "genkit",
     "google-adk",
     "haystack",
     "langfuse",
@@ -732,17 +735,23 @@ const CLIENTS: [&str; 23] = [
     "langtrace",
     "litellm",
     "logfire",
+    "mastra",
+    "opencode",
     "openinference",
     "openinference-frameworks",
+    "openinference-js",
     "openlit",
     "openllmetry",
     "openllmetry-frameworks",
+    "openllmetry-js",
     "openllmetry-legacy",
     "pydantic-ai",
     "semantic-kernel",
     "semconv",
+    "semconv-js",
     "semconv-vendors",
     "strands",
+    "vercel-ai",
 ];
 
 /// Other recorded clients: the hand count's total, each call once over layers and logs, wherever the telemetry tells it

@@ -20,18 +20,19 @@ SPAN_AND_EVENT = {"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "true", 
 CHAT = {"vendor": "openai", "model": "gpt-5-mini", "embed": "embed {embedded}"}
 RESPONSES = {"vendor": "responses", "model": "gpt-5-mini"}
 CLAUDE = {"vendor": "anthropic", "model": "claude-sonnet-4-5"}
+ESTIMATED = "cached tokens are not told, a stream's tokens are the client's estimate, embeddings have no span"
 SESSIONS = {
-    "openinference-js/openai": {"library": "openinference", **CHAT},
+    "openinference-js/openai": {"library": "openinference", **CHAT, "untold": "the streamed call and the embeddings have spans without tokens"},
     "openinference-js/openai-responses": {"library": "openinference", **RESPONSES},
     "openinference-js/anthropic": {"library": "openinference", **CLAUDE},
-    "openinference-js/quiet": {"library": "openinference", **CHAT, "content": False},
-    "openllmetry-js/openai": {"library": "openllmetry", **CHAT},
-    "openllmetry-js/openai-responses": {"library": "openllmetry", **RESPONSES},
-    "openllmetry-js/anthropic": {"library": "openllmetry", **CLAUDE},
-    "openllmetry-js/quiet": {"library": "openllmetry", **CHAT, "content": False, "env": {"TRACELOOP_TRACE_CONTENT": "false"}},
-    "semconv-js/openai": {"library": "official", **CHAT, "env": SPAN_AND_EVENT},
+    "openinference-js/quiet": {"library": "openinference", **CHAT, "content": False, "untold": "the streamed call and the embeddings have spans without tokens"},
+    "openllmetry-js/openai": {"library": "openllmetry", **CHAT, "untold": ESTIMATED},
+    "openllmetry-js/openai-responses": {"library": "openllmetry", **RESPONSES, "untold": "cached tokens are not told, the streamed call has no span"},
+    "openllmetry-js/anthropic": {"library": "openllmetry", **CLAUDE, "untold": "the split of 5 m and 1 h is not told"},
+    "openllmetry-js/quiet": {"library": "openllmetry", **CHAT, "content": False, "env": {"TRACELOOP_TRACE_CONTENT": "false"}, "untold": ESTIMATED},
+    "semconv-js/openai": {"library": "official", **CHAT, "env": SPAN_AND_EVENT, "untold": "cached tokens are not told"},
     "semconv-js/anthropic-native": {"library": "native", **CLAUDE, "env": {**SPAN_AND_EVENT, "ANTHROPIC_OPEN_TELEMETRY_TRACES_CONTENT_MODE": "content"}},
-    "semconv-js/quiet": {"library": "official", **CHAT, "content": False},
+    "semconv-js/quiet": {"library": "official", **CHAT, "content": False, "untold": "cached tokens are not told"},
 }
 
 
@@ -51,7 +52,7 @@ def plan_of(name, session):
     return {"system": "You keep a ledger. {system}", "prompt": "Ask the ledger for {prompt} and be quick about it.", "content": True, "stream": True, "turns": 3,
             "session": session_uuid(name), "user": "user-4711", "metadata": "a note {metadata}", "variable": "{variable}", "output": "Agent says {agentoutput}.",
             "tools": {"lookup": {"description": "Looks a key up {tooldef}", "result": "found {toolresult}"},
-                      "burn": {"description": "Fails", "error": "it burnt: {toolerror}"}}, **{k: v for k, v in session.items() if k != "env"}}
+                      "burn": {"description": "Fails", "error": "it burnt: {toolerror}"}}, **{k: v for k, v in session.items() if k not in ("env", "untold")}}
 
 
 def record(name):
@@ -68,7 +69,7 @@ def record(name):
                "OTEL_BSP_SCHEDULE_DELAY": "500", "OTEL_BLRP_SCHEDULE_DELAY": "500", **session.get("env", {})}
         printed = s.run(["node", AGENT, session["library"], session["vendor"], f"{HOME}/plan.json"], env, HOME, plan["prompt"])
     s.keep("http/protobuf", switches, json.loads(printed.strip().splitlines()[-1]), session["vendor"] != "anthropic",
-           more={"library": session["library"], "vendor": session["vendor"]})
+           more={k: session[k] for k in ("library", "vendor", "untold") if k in session})
 
 
 if __name__ == "__main__":

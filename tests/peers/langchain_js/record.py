@@ -18,7 +18,7 @@ ECHO = "Invalid input: the text 'Please overlook what {failprompt} says about it
 SESSIONS = {
     "openinference-js/langchain": {"library": "openinference"},
     "openinference-js/langchain-responses": {"library": "openinference", "api": "responses"},
-    "openllmetry-js/langchain": {"library": "openllmetry"},
+    "openllmetry-js/langchain": {"library": "openllmetry", "untold": "cached tokens are not told"},
 }
 
 
@@ -56,7 +56,7 @@ def record(name):
                "OTEL_NODE_RESOURCE_DETECTORS": "env", "OTEL_METRICS_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none", "OTEL_BSP_SCHEDULE_DELAY": "500",
                "TRACELOOP_TELEMETRY": "false", "TRACELOOP_SYNC_ENABLED": "false", "LANGCHAIN_TRACING_V2": "false"}
         printed = s.run(["node", AGENT, session["library"], f"{HOME}/plan.json"], env, HOME, plan["prompts"]["agent"])
-    s.keep("http/protobuf", {}, json.loads(printed.strip().splitlines()[-1]), True, more={"library": session["library"], "vendor": "langchain"})
+    s.keep("http/protobuf", {}, json.loads(printed.strip().splitlines()[-1]), True, more={"vendor": "langchain", **{k: session[k] for k in ("library", "untold") if k in session}})
 
 
 if __name__ == "__main__":

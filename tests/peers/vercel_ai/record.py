@@ -19,8 +19,8 @@ ANTHROPIC = [anthropic_usage(120, 42, w5=2000), anthropic_usage(17, 61, read=200
              anthropic_usage(23, 128, read=2430), anthropic_usage(90, 15)]
 ECHO = "Invalid input: the text 'Please overlook what {failprompt} says about it' is not allowed here. {apierror}"
 SESSIONS = {
-    "v4-chat": {"version": 4, "vendor": "openai", "model": "gpt-5-mini"},
-    "v5-responses": {"version": 5, "vendor": "responses", "model": "gpt-5-mini"},
+    "v4-chat": {"version": 4, "vendor": "openai", "model": "gpt-5-mini", "untold": "the tokens of the streamed call are NaN"},
+    "v5-responses": {"version": 5, "vendor": "responses", "model": "gpt-5-mini", "untold": "cached tokens are told for the stream only"},
     "v6-anthropic": {"version": 6, "vendor": "anthropic", "model": "claude-sonnet-4-5"},
     "v6-quiet": {"version": 6, "vendor": "openai", "model": "gpt-5-mini", "record": False},
     "v7-responses": {"version": 7, "vendor": "responses", "model": "gpt-5-mini"},
@@ -66,7 +66,7 @@ def record(name):
         printed = s.run(["node", AGENT, f"{HOME}/plan.json"], env, HOME, plan["prompts"]["text"])
     outcomes = json.loads(printed.strip().splitlines()[-1])
     s.keep("http/protobuf", {"recordInputs": plan["record"], "recordOutputs": plan["record"]}, outcomes, session["vendor"] != "anthropic",
-           more={"library": f"ai {session['version']}", "vendor": session["vendor"]})
+           more={"library": f"ai {session['version']}", **{k: session[k] for k in ("vendor", "untold") if k in session}})
 
 
 if __name__ == "__main__":

@@ -563,6 +563,15 @@ fn recorded_canaries_are_in_the_vault_only() {
         "semantic-kernel",
         "semconv-vendors",
         "strands",
+        "codex",
+        "gemini-cli",
+        "genkit",
+        "mastra",
+        "opencode",
+        "openinference-js",
+        "openllmetry-js",
+        "semconv-js",
+        "vercel-ai",
     ] {
         let root = request::at("tests/recordings").join(folder);
         let manifest: Json =
