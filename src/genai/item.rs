@@ -278,7 +278,13 @@ impl<'v, 'p> Reader<'v, 'p> {
 
     /// A number or text of one source inside content, as it stands there.
     pub(super) fn taken(&self, source: &Source) -> Option<serde_json::Value> {
-        self.inside(source, self.at(source)?).filter(|found| found.is_number() || found.is_string())
+        let value = self.at(source)?;
+        match value {
+            _ if !source.json.is_empty() => self.inside(source, value),
+            Value::Str(text) => Some(text.into()),
+            Value::Int(number) => Some(number.into()),
+            _ => None,
+        }
     }
 
     /// The same, else from the resource.

@@ -26,8 +26,8 @@ pub(super) fn item(reader: &Reader<'_, '_>, node: Node, dialect: Option<&Dialect
     identity(reader, sources, &mut facts);
     if let Some(dialect) = dialect.filter(|_| reader.kind != NodeKind::DataPoint) {
         call(reader, dialect, &mut facts);
-        let taken = reader.vocabulary.extract.iter();
-        facts.extracted = taken.filter_map(|(source, to)| Some((*to, reader.taken(source)?))).collect();
+        let taken = reader.vocabulary.extract.iter().filter(|one| one.dialect.is_none_or(|name| name == dialect.name));
+        facts.extracted = taken.filter_map(|one| Some((one.to, reader.taken(&one.from)?))).collect();
         outcome(reader, sources, &mut facts);
         if facts.call == Call::Model && facts.failed && !facts.usage.spent() {
             (facts.call, facts.billable) = (Call::ModelCopy, false); // some report zeros for what was refused

@@ -53,6 +53,9 @@ pub(super) struct NamedBy {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Extract {
+    /// Only in this dialect.
+    #[serde(default)]
+    pub(super) dialect: Option<String>,
     pub(super) from: String,
     pub(super) to: String,
 }

@@ -37,7 +37,7 @@ pub struct Vocabulary {
     /// Attributes that name others which hold content: a JSON schema, a message template.
     pub(super) named_by: (Slot, Slot),
     /// Places inside content, and the attributes they are written to.
-    pub(super) extract: Vec<(Source, &'static str)>,
+    pub(super) extract: Vec<Extract>,
     pub(super) providers: HashMap<String, String>,
     pub(super) frameworks: HashSet<String>,
     pub(super) operations: HashMap<String, String>,
@@ -73,6 +73,13 @@ pub(super) struct EventRule {
     /// None: every attribute.
     pub(super) set: Option<SetId>,
     pub(super) body: bool,
+}
+
+/// A compiled [`schema::Extract`].
+pub(super) struct Extract {
+    pub(super) dialect: Option<&'static str>,
+    pub(super) from: Source,
+    pub(super) to: &'static str,
 }
 
 /// A compiled [`schema::CallRule`].
@@ -274,7 +281,12 @@ impl<'d> Compiler<'d> {
         let log_body = self.slot("log.body");
         let identity = Sources::compile(&mut self, &data.identity, None);
         let events = self.events(&data.events);
-        let extract = data.extract.iter().map(|one| (Source::compile(&mut self, &one.from), intern(&one.to))).collect();
+        let extract = data.extract.iter().map(|one| Extract {
+            dialect: one.dialect.as_deref().map(intern),
+            from: Source::compile(&mut self, &one.from),
+            to: intern(&one.to),
+        });
+        let extract = extract.collect();
         let named_by = (self.slot(&data.named_by.schema), self.slot(&data.named_by.template));
         let mut order: Vec<&schema::Dialect> = data.dialects.iter().collect();
         order.sort_by_key(|dialect| dialect.priority);
