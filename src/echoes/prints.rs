@@ -32,9 +32,9 @@ impl Key {
         Self { add: u64::from_le_bytes(add), times: u64::from_le_bytes(times) | 1 }
     }
 
+    /// The upper bits of a product depend on every bit of both.
     fn print(&self, bytes: u64) -> u16 {
-        let product = u128::from((bytes | CASE) ^ self.add) * u128::from(self.times);
-        ((((product >> 64) ^ product) as u64) >> 48) as u16
+        (((bytes | CASE) ^ self.add).wrapping_mul(self.times) >> 48) as u16
     }
 
     /// One at every fourth byte: of content.

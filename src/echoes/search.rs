@@ -2,7 +2,6 @@
 //! is sure but for a chance of 2^-64 a pair of places; content is walked once for all texts. **Not here**: what is
 //! taken out (`mend`).
 
-use std::collections::HashSet;
 use std::ops::Range;
 
 use super::forms::{Form, forms};
@@ -34,6 +33,9 @@ impl Stretch {
     }
 }
 
+/// Runs gathered at least before they are sorted.
+const FOUND: usize = 1 << 12;
+
 /// A search in some texts.
 pub(super) struct Search {
     texts: usize,
@@ -43,7 +45,10 @@ pub(super) struct Search {
     /// A bit for each hash of two neighbouring ones.
     pairs: Vec<u64>,
     pair_shift: u32,
-    found: HashSet<u64>,
+    /// Runs of content that may stand in a text.
+    found: Vec<u64>,
+    /// So many of them are gathered before they are sorted.
+    room: usize,
 }
 
 impl Search {
@@ -69,7 +74,8 @@ impl Search {
             singles: vec![0; (1 << 16) / 64],
             pairs: vec![0; pair_bits / 64],
             pair_shift: 32 - pair_bits.trailing_zeros(),
-            found: HashSet::new(),
+            found: Vec::new(),
+            room: FOUND,
         };
         search.fill();
         search
@@ -98,19 +104,31 @@ impl Search {
                 && get(&self.pairs, pair(run as u32, self.pair_shift))
                 && get(&self.pairs, pair((run >> 32) as u32, self.pair_shift))
             {
-                self.found.insert(run);
+                self.found.push(run);
+                self.settle();
             }
         }
     }
 
+    /// Content that repeats itself is found again and again: what is found stays small.
+    fn settle(&mut self) {
+        if self.found.len() >= self.room {
+            self.found.sort_unstable();
+            self.found.dedup();
+            self.room = self.found.len() * 2 + FOUND;
+        }
+    }
+
     /// For each text the stretches that stand in content, in order, without overlap.
-    pub(super) fn covered(&self) -> Vec<Vec<Range<usize>>> {
+    pub(super) fn covered(&mut self) -> Vec<Vec<Range<usize>>> {
         let mut out = vec![Vec::new(); self.texts];
+        self.found.sort_unstable();
+        self.found.dedup();
         if self.found.is_empty() {
             return out;
         }
         for stretch in &self.stretches {
-            let hits = stretch.runs().filter(|(_, run)| self.found.contains(run));
+            let hits = stretch.runs().filter(|(_, run)| self.found.binary_search(run).is_ok());
             let ranges = hits.map(|(at, _)| {
                 let range = stretch.form.origin(at, at + SPAN);
                 range.start + stretch.at..range.end + stretch.at
