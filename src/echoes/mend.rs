@@ -74,14 +74,14 @@ struct Kept(Vec<Range<usize>>);
 impl Kept {
     fn of(text: &str, labels: &[&str]) -> Self {
         let mut found: Vec<Range<usize>> = Vec::new();
+        // how far the text was looked at, and whether its line was blank so far
+        let (mut seen, mut begins) = (0, true);
         for token in tokens(text) {
             let inner = text.get(token.clone()).unwrap_or_default();
-            let begins = text
-                .get(..token.start)
-                .unwrap_or_default()
-                .rsplit('\n')
-                .next()
-                .is_some_and(|line| line.trim().is_empty());
+            for char in text.get(seen..token.start).unwrap_or_default().chars() {
+                begins = char == '\n' || (begins && char.is_whitespace());
+            }
+            seen = token.start.max(seen);
             let bare = inner.trim_end_matches(':');
             if is_name(inner) || (begins && is_type(bare, text.get(token.start + bare.len()..).unwrap_or_default())) {
                 found.push(token);
@@ -166,21 +166,24 @@ fn whole_words(text: &str, all: &[Range<usize>], range: &Range<usize>) -> Range<
 
 const DOTS: [&str; 2] = ["…", "..."];
 
-/// With the part of a word that a cut left at either end.
+/// With the part of a word that a cut left at either end. Looks only as far as such a part may be long.
 fn with_cut_words(text: &str, range: Range<usize>) -> Range<usize> {
+    const FAR: usize = CUT_WORD + MARGIN;
     let (mut start, mut end) = (range.start, range.end);
-    let after = text.get(end..).unwrap_or_default();
-    if let Some(at) = DOTS.iter().filter_map(|dots| after.find(dots)).min().filter(|at| *at <= CUT_WORD + MARGIN)
+    let reach = text.floor_char_boundary(end.saturating_add(FAR + 4));
+    let after = text.get(end..reach).unwrap_or_default();
+    if let Some(at) = DOTS.iter().filter_map(|dots| after.find(dots)).min().filter(|at| *at <= FAR)
         && after.get(..at).is_some_and(|cut| words(cut).count() <= 1)
     {
         end += at;
     }
-    let before = text.get(..start).unwrap_or_default();
+    let reach = text.ceil_char_boundary(start.saturating_sub(FAR + 4));
+    let before = text.get(reach..start).unwrap_or_default();
     let cut = DOTS.iter().filter_map(|dots| before.rfind(dots).map(|at| at + dots.len())).max();
-    if let Some(at) = cut.filter(|at| start - at <= CUT_WORD + MARGIN)
+    if let Some(at) = cut.filter(|at| before.len() - at <= FAR)
         && before.get(at..).is_some_and(|cut| words(cut).count() <= 1)
     {
-        start = at;
+        start = reach + at;
     }
     start..end
 }

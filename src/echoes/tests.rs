@@ -274,3 +274,18 @@ proptest! {
         prop_assert_eq!(mended(&text, &[], &[]), text);
     }
 }
+
+/// Ten thousand quotations on one line take no longer each than one: a request must not hold a worker for minutes. (With
+/// anything quadratic this takes minutes; it fails by not ending.)
+#[test]
+fn many_quotations_on_one_line() {
+    use std::fmt::Write as _;
+    let (mut text, mut expected) = (String::new(), String::new());
+    for n in 0..10_000 {
+        let _ = write!(text, "her invoice of March is \"overdue\" by\nforty days other{n}x ").map(|()| {
+            let _ = write!(expected, "[CONTENT] other{n}x ");
+        });
+    }
+    let text = text.replace('\n', "\\n");
+    assert_eq!(mended(&text, &[PROMPT], &[]), expected);
+}

@@ -6,9 +6,9 @@
 use sha2::{Digest, Sha256};
 
 use crate::echoes::frames;
-use crate::genai::{ContentAt, ItemFacts};
+use crate::genai::{ContentAt, ContentPlace, ItemFacts};
 use crate::hex;
-use crate::otlp::{Field, Node, NodeKind, Payload};
+use crate::otlp::{Field, NodeKind, Payload};
 
 /// The attribute.
 pub(super) const SLUG: &str = "exception.slug";
@@ -38,16 +38,11 @@ impl<'p> Failure<'p> {
             return None;
         }
         let mut found = Self::default();
-        found.read(payload, item, item.node);
-        let events = item.errors.iter().map(|place| place.node).filter(|node| payload.kind(*node) == NodeKind::Event);
-        let mut last: Option<Node> = None;
-        for event in events {
-            if last != Some(event) {
-                // the last exception is the one that ended the item
-                found.read(payload, item, event);
-                last = Some(event);
-            }
-        }
+        let own = |place: &&ContentPlace| place.node == item.node;
+        item.errors.iter().filter(own).for_each(|place| found.read(payload, place));
+        // the last exception is the one that ended the item
+        let events = item.errors.iter().filter(|place| !own(place) && payload.kind(place.node) == NodeKind::Event);
+        events.for_each(|place| found.read(payload, place));
         found.kind = found.kind.or(item.error.as_deref());
         if failed || item.failed {
             let status = payload.text(item.node, Field::StatusMessage);
@@ -58,19 +53,17 @@ impl<'p> Failure<'p> {
         (found.kind.is_some() || found.message.is_some()).then_some(found)
     }
 
-    fn read(&mut self, payload: &'p Payload, item: &ItemFacts, node: Node) {
-        for place in item.errors.iter().filter(|place| place.node == node) {
-            let ContentAt::Attribute(id) = place.at else { continue };
-            let Some(attribute) = payload.attribute(id) else { continue };
-            let Some(text) = attribute.value.as_str() else { continue };
-            match attribute.key {
-                "exception.type" => self.kind = Some(text),
-                "exception.message" => self.message = Some(text),
-                "error.message" | "error" => self.message = self.message.or(Some(text)),
-                "exception.stacktrace" => self.trace = Some(text),
-                "error.stack" => self.trace = self.trace.or(Some(text)),
-                _ => {}
-            }
+    fn read(&mut self, payload: &'p Payload, place: &ContentPlace) {
+        let ContentAt::Attribute(id) = place.at else { return };
+        let Some(attribute) = payload.attribute(id) else { return };
+        let Some(text) = attribute.value.as_str() else { return };
+        match attribute.key {
+            "exception.type" => self.kind = Some(text),
+            "exception.message" => self.message = Some(text),
+            "error.message" | "error" => self.message = self.message.or(Some(text)),
+            "exception.stacktrace" => self.trace = Some(text),
+            "error.stack" => self.trace = self.trace.or(Some(text)),
+            _ => {}
         }
     }
 
