@@ -81,11 +81,14 @@ pub(super) struct Adjust {
     pub(super) last: bool,
 }
 
+/// 2020-01-01: no call that is sold by the token was before, but seconds to microseconds taken as nanoseconds are.
+const EARLIEST: u64 = 1_577_836_800_000_000_000;
+
 impl Model {
-    /// The window that holds at `time` (Unix ns). A call that does not say when it was has a price only where that never
-    /// changed.
+    /// The window that holds at `time` (Unix ns). A call that does not say when it was, or says it in another unit, has a
+    /// price only where that never changed.
     pub(super) fn at(&self, time: u64) -> Option<&Rate> {
-        if time == 0 {
+        if time < EARLIEST {
             return self.rates.first().filter(|rate| self.rates.len() == 1 && rate.is_timeless());
         }
         self.rates.iter().find(|rate| (rate.from..rate.to).contains(&time))
