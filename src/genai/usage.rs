@@ -22,7 +22,7 @@ macro_rules! flags {
 flags! {
     /// Whether input includes cached tokens was taken from the vendor's own API.
     ASSUMED = 0, "assumed";
-    /// The numbers say that input excludes cached tokens, the table says otherwise.
+    /// The numbers say that input excludes cached tokens, or output reasoning; the table says otherwise.
     INCLUSION_CONFLICT = 1, "inclusion_conflict";
     /// The 5m/1h split was found from the emitter's own cost.
     SPLIT_INFERRED = 2, "split_inferred";
@@ -44,6 +44,8 @@ flags! {
     USAGE_CONFLICT = 10, "usage_conflict";
     /// A Bedrock id came without its vendor, and with it perhaps without its region: the region's own price.
     VENDOR_INFERRED = 11, "vendor_inferred";
+    /// More audio, images or video than uncached input: the rest was taken as a part of the cached input.
+    PARTS_ASSUMED = 12, "parts_assumed";
 }
 
 impl Flags {
@@ -156,9 +158,12 @@ impl Split {
     }
 }
 
-/// Counts that can't be: negative, no numbers, or a part larger than its whole.
+/// Counts that can't be: negative, no numbers, more than any call has, or a part larger than its whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadUsage;
+
+/// Tokens of one kind in one call: more are a fault of the emitter, and would spoil a tenant's totals for good.
+const MOST: u64 = 1 << 40;
 
 /// Makes the counts of `item` disjoint.
 ///
@@ -184,17 +189,25 @@ pub fn split(item: &ItemFacts) -> Result<Split, BadUsage> {
     }
     let write = told.checked_add(unspecified).ok_or(BadUsage)?;
     let cached = read.checked_add(write).ok_or(BadUsage)?;
+    if [input, output, read, write, reasoning].into_iter().any(|count| count > MOST) {
+        return Err(BadUsage);
+    }
     if usage.input.is_none() != usage.output.is_none() && !input_only(item) {
         flags.add(Flags::PARTIAL_USAGE);
     }
-    let spoken = if item.output_includes_reasoning { output } else { output.checked_add(reasoning).ok_or(BadUsage)? };
+    let spoken =
+        if is_apart(item, cached, &mut flags) { output.checked_add(reasoning).ok_or(BadUsage)? } else { output };
     let exclusive = usage.input.is_none() || is_exclusive(item, cached, spoken, &mut flags);
     let uncached = if exclusive { input } else { input.checked_sub(cached).ok_or(BadUsage)? };
-    let Parts { input: [audio, image, video], output: [audio_out, image_out], read_audio } =
-        Parts::of(usage, exclusive).ok_or(BadUsage)?;
+    let mut room = Room { uncached, read, write: if exclusive { 0 } else { write }, exclusive };
+    let Parts { input: [audio, image, video], output: [audio_out, image_out], read_audio, assumed } =
+        Parts::of(usage, &mut room).ok_or(BadUsage)?;
+    if assumed {
+        flags.add(Flags::PARTS_ASSUMED);
+    }
     let rest = |whole: u64, parts: &[u64]| parts.iter().try_fold(whole, |rest, part| rest.checked_sub(*part));
     Ok(Split {
-        input: rest(uncached, &[audio, image, video]).ok_or(BadUsage)?,
+        input: room.uncached,
         input_audio: audio,
         input_image: image,
         input_video: video,
@@ -218,19 +231,79 @@ struct Parts {
     /// Audio, image.
     output: [u64; 2],
     read_audio: u64,
+    /// Some did not fit in the uncached input.
+    assumed: bool,
 }
 
 impl Parts {
-    /// Audio is a part of what input is: where input includes what was cached, so does audio.
-    fn of(usage: &Usage, exclusive: bool) -> Option<Self> {
-        let (audio, read_audio) = (usage.input_audio.unwrap_or(0), usage.cache_read_audio.unwrap_or(0));
-        let heard = if exclusive { audio } else { audio.checked_sub(read_audio)? };
+    /// Audio is a part of what input is: where input includes what was cached, so does audio. What is left of `room` is
+    /// text.
+    fn of(usage: &Usage, room: &mut Room) -> Option<Self> {
+        let told = usage.cache_read_audio.unwrap_or(0);
+        let audio = usage.input_audio.unwrap_or(0);
+        let heard = if room.exclusive { audio } else { audio.checked_sub(told)? };
+        room.read = room.read.checked_sub(told)?;
+        let before = room.read;
+        let fits = room.take(heard)?;
+        // whoever tells the cached audio tells all of it
+        if usage.cache_read_audio.is_some() && fits < heard {
+            return None;
+        }
+        let read_audio = told.checked_add(before.checked_sub(room.read)?)?;
+        let (seen, watched) = (usage.input_image.unwrap_or(0), usage.input_video.unwrap_or(0));
+        let (image, video) = (room.take(seen)?, room.take(watched)?);
         Some(Self {
-            input: [heard, usage.input_image.unwrap_or(0), usage.input_video.unwrap_or(0)],
+            input: [fits, image, video],
             output: [usage.output_audio.unwrap_or(0), usage.output_image.unwrap_or(0)],
             read_audio,
+            assumed: fits < heard || image < seen || video < watched,
         })
     }
+}
+
+/// Input that parts can be of.
+struct Room {
+    uncached: u64,
+    read: u64,
+    write: u64,
+    /// Input, and so its parts, leaves the cached tokens out.
+    exclusive: bool,
+}
+
+impl Room {
+    /// Takes `part`: how much of it is uncached. What does not fit there is a part of what was read from a cache, then of
+    /// what was written to one.
+    fn take(&mut self, part: u64) -> Option<u64> {
+        let fits = part.min(self.uncached);
+        let beyond = part.checked_sub(fits)?;
+        if beyond > 0 && self.exclusive {
+            return None;
+        }
+        let cached = beyond.min(self.read);
+        self.uncached = self.uncached.checked_sub(fits)?;
+        self.read = self.read.checked_sub(cached)?;
+        self.write = self.write.checked_sub(beyond.checked_sub(cached)?)?;
+        Some(fits)
+    }
+}
+
+/// Whether reported output leaves reasoning out: a part larger than its whole is none, whatever the table says, nor is what
+/// the total counts beside it.
+fn is_apart(item: &ItemFacts, cached: u64, flags: &mut Flags) -> bool {
+    let usage = &item.usage;
+    let (input, output, reasoning) =
+        (usage.input.unwrap_or(0), usage.output.unwrap_or(0), usage.reasoning.unwrap_or(0));
+    if !item.output_includes_reasoning {
+        return true;
+    }
+    let sum = input.saturating_add(output).saturating_add(reasoning);
+    // a total may count the cached tokens instead
+    let counted = reasoning > 0 && reasoning != cached && usage.total == Some(sum);
+    let apart = reasoning > output || counted;
+    if apart {
+        flags.add(Flags::INCLUSION_CONFLICT);
+    }
+    apart
 }
 
 /// Embeddings and rankings have no output.
@@ -278,10 +351,14 @@ fn reports_exclusive(item: &ItemFacts) -> bool {
     }
 }
 
-/// The kinds of endpoint that prices depend on, by the host that was called: `us` and `eu` (where OpenAI keeps data),
+/// The kinds of endpoint that prices depend on, by the host (also with a port, or as a URL) that was called: `us` and `eu` (where OpenAI keeps data),
 /// `regional` (Vertex in one location).
 pub fn endpoint(host: &str) -> Option<&'static str> {
     let host = host.trim();
+    let host = host.split_once("://").map_or(host, |(_, rest)| rest);
+    let host = host.split(['/', '?', '#']).next()?;
+    let host = host.rsplit_once('@').map_or(host, |(_, rest)| rest);
+    let host = host.split(':').next()?.trim_end_matches('.');
     let (first, rest) = host.split_once('.')?;
     if rest.eq_ignore_ascii_case("api.openai.com") {
         return ["us", "eu"].into_iter().find(|geo| first.eq_ignore_ascii_case(geo));

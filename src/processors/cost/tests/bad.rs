@@ -47,7 +47,10 @@ fn odd_counts() {
         (INPUT, json!(1e300), bad()),
         (INPUT, json!("99999999999999999999"), bad()),
         (INPUT, json!(true), bad()),
-        (INPUT, json!(i64::MAX), priced("2305843009213.69405175")),
+        // more than any call has
+        (INPUT, json!(i64::MAX), bad()),
+        (INPUT, json!((1_u64 << 40) + 1), bad()),
+        (INPUT, json!(1_u64 << 40), priced("274877.907044")),
         (INPUT, json!(0), priced("0.0001")),
         (CACHED, json!(400), priced("0.00026")),
         (CACHED, json!(-400), bad()),
