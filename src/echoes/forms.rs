@@ -1,8 +1,11 @@
 //! **What**: the forms in which content may stand for a text to quote it: as it is, escaped for JSON (once, twice, ASCII
-//! only), by Python's `repr`, or without the escapes that the text has. **Invariants**: every byte of a form knows the byte
+//! only), by Python's `repr`, or without the escapes that the text has; each with one blank for a run of white space.
+//! **Invariants**: every byte of a form knows the byte
 //! of the text that it comes from. **Not here**: matching (`search`).
 
 use std::ops::Range;
+
+use super::blanks::blank;
 
 /// One form of a text.
 pub(super) struct Form {
@@ -16,7 +19,8 @@ impl Form {
     pub(super) fn origin(&self, at: usize, end: usize) -> Range<usize> {
         let place = |at: usize| self.from.get(at).map_or(at, |from| *from as usize);
         let last = end.saturating_sub(1);
-        place(at)..place(last).saturating_add(1)
+        let next = self.from.get(end).map_or(0, |from| *from as usize);
+        place(at)..place(last).saturating_add(1).max(next)
     }
 
     fn plain(text: &str) -> Self {
@@ -86,6 +90,23 @@ impl Form {
         }
         changed.then_some(out)
     }
+
+    /// With one blank for each run of white space and its escapes, as content has it.
+    fn folded(self) -> Self {
+        let mut out = Self { bytes: Vec::with_capacity(self.bytes.len()), from: Vec::with_capacity(self.bytes.len()) };
+        let (mut rest, mut at, mut after) = (self.bytes.as_slice(), 0, false);
+        while let Some((first, next)) = rest.split_first() {
+            let length = blank(rest);
+            if length == 0 || !after {
+                out.bytes.push(if length == 0 { *first } else { b' ' });
+                out.from.push(self.origin(at, at + 1).start as u32);
+            }
+            after = length > 0;
+            at += length.max(1);
+            rest = if length == 0 { next } else { rest.get(length..).unwrap_or_default() };
+        }
+        if out.bytes == self.bytes { self } else { out }
+    }
 }
 
 /// What `char` and what follows it stand for, and how many characters of that belong to it.
@@ -116,14 +137,14 @@ pub(super) fn forms(text: &str) -> Vec<Form> {
     if text.bytes().any(special) {
         let json = plain.escaped(true, false);
         let twice = json.as_ref().and_then(|json| json.escaped(true, false));
+        let bare = plain.unescaped();
+        let barer = bare.as_ref().and_then(Form::unescaped);
         made.extend(
-            [plain.escaped(false, false), plain.escaped(true, true), plain.unescaped(), twice, json]
-                .into_iter()
-                .flatten(),
+            [plain.escaped(false, false), plain.escaped(true, true), barer, bare, twice, json].into_iter().flatten(),
         );
     }
-    let mut out = vec![plain];
-    for form in made {
+    let mut out = vec![plain.folded()];
+    for form in made.into_iter().map(Form::folded) {
         if out.iter().all(|known| known.bytes != form.bytes) {
             out.push(form);
         }

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::words::{CHARACTERS, TOKENS, WORDS, is_name, is_type, tokens, words};
+use super::words::{CHARACTERS, TOKENS, WORDS, apart, is_name, is_type, tokens, words};
 
 /// What stands in place of repeated content.
 pub const MARK: &str = "[CONTENT]";
@@ -114,7 +114,7 @@ impl Kept {
         let inside = overlapping(all, &(start..end)).iter().filter(whole);
         let prose: Vec<&Range<usize>> = inside.filter(|word| !self.holds(word)).collect();
         let gaps = prose.windows(2).filter(|two| match two {
-            [one, next] => text.get(one.end..next.start).is_some_and(|gap| gap.contains(char::is_whitespace)),
+            [one, next] => apart(text, one.end..next.start),
             _ => false,
         });
         let bytes = text.as_bytes().get(start..end).unwrap_or_default();

@@ -1,7 +1,7 @@
 //! **What**: finds text that repeats stripped content (an error message that quotes the prompt), and takes it out.
 //! **Why**: error texts, status messages, span names and log bodies go on; what they quote must not.
 //! **Invariants**: content is kept as keyed fingerprints only, under a key that lives as long as the process; a stretch of
-//! at least 24 characters and 4 words never survives; paths, ids, known names, frames and exception types stay; linear in
+//! at least 24 characters (a run of white space is one) and 4 words never survives; paths, ids, known names, frames and exception types stay; linear in
 //! the texts and in the content, whatever is in them. **Not here**: which places are searched (`processors/vault`), where
 //! the result is written (`processors/redact`).
 //!
@@ -11,12 +11,14 @@
 //! | question | file |
 //! |---|---|
 //! | what is a fingerprint | `prints` |
+//! | which white space makes no difference | `blanks` |
 //! | what is kept of earlier batches, and for how long | `memory` |
 //! | which forms of a text are looked for (JSON escapes …) | `forms` |
 //! | how are they found | `search` |
 //! | what of it becomes `[CONTENT]` | `mend`, `words` |
 //! | what is a line of a stack trace | `frames` |
 
+mod blanks;
 mod forms;
 pub mod frames;
 mod memory;

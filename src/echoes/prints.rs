@@ -1,8 +1,9 @@
 //! **What**: fingerprints of content. **Invariants**: keyed by chance, once per process; a text can't be read from them;
-//! case of ASCII letters makes no difference. **Not here**: how they are matched (`search`).
+//! case of ASCII letters makes no difference, nor does which white space stands between words. **Not here**: how they are matched (`search`).
 
 use std::sync::Arc;
 
+use super::blanks;
 use crate::rng::Rng;
 
 /// Bytes between two fingerprints of content.
@@ -39,6 +40,7 @@ impl Key {
 
     /// One at every fourth byte: of content.
     fn content(&self, text: &[u8]) -> Arc<[u16]> {
+        let text = blanks::folded(text);
         let (words, _) = text.as_chunks::<STEP>();
         let word = |bytes: &[u8; STEP]| u64::from(u32::from_le_bytes(*bytes));
         let neighbours = words.iter().zip(words.get(1..).unwrap_or_default());

@@ -42,6 +42,86 @@ fn quotations() {
     }
 }
 
+/// White space is white space: a list quoted with other line ends, blanks or escapes goes, though no line is long enough.
+#[test]
+fn white_space_is_one_blank() {
+    let list = "milk two litres\neggs a dozen\nCanary tablets\n\n  call the lawyer\ndivorce papers";
+    let json = serde_json::to_string(list).expect("JSON");
+    let twice = serde_json::to_string(&json).expect("JSON");
+    let blanks = list.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut quoted = vec![list.to_owned(), blanks.clone(), json.trim_matches('"').to_owned()];
+    quoted.push(list.replace('\n', "\r\n"));
+    quoted.push(list.replace('\n', "\\r\\n"));
+    quoted.push(list.replace('\n', "\\\\n"));
+    quoted.push(blanks.replace(' ', "  "));
+    quoted.push(blanks.replace(' ', "\u{a0}"));
+    quoted.push(blanks.replace(' ', "\\u00a0"));
+    quoted.push(blanks.replace(' ', "\t"));
+    quoted.push(blanks.replace(' ', "\n            "));
+    for content in [list, &json, &twice, &blanks, &list.replace('\n', "\r\n"), &blanks.replace(' ', " \u{a0}")] {
+        for text in &quoted {
+            assert_eq!(mended(&format!("bad: {text}"), &[content], &[]), "bad: [CONTENT]", "{text:?} of {content:?}");
+        }
+    }
+}
+
+/// Data without white space is made of words: JSON, lists, forms, queries. Names in it stay.
+#[test]
+fn data_without_white_space() {
+    let json =
+        "{\"patient\":\"JohnCanary\",\"diagnosis\":\"hepatitis\",\"city\":\"Paris\",\"note\":\"call_sister_anna\"}";
+    let escaped = serde_json::to_string(json).expect("JSON");
+    let twice = serde_json::to_string(&escaped).expect("JSON");
+    let lines = "one\\ntwo\\nthree\\nfour\\nfive\\nsix\\nseven";
+    let query = "https://clinic.example.com/api/v1/find?name=JohnCanary&illness=hepatitis&city=Paris";
+    let named = "{\"id\":\"toolu_01AbCdEfGhIj\",\"name\":\"JohnCanary\",\"model\":\"gpt-5-mini\",\"illness\":\"hepatitis\",\"file\":\"/srv/app/x.py\"}";
+    for (text, content, expected) in [
+        (format!("bad: {json}"), json, "bad: {\"[CONTENT]\"}"),
+        (format!("bad: {escaped}"), json, "bad: \"{\\\"[CONTENT]\\\"}\""),
+        (format!("bad: {escaped}"), &*twice, "bad: \"{\\\"[CONTENT]\\\"}\""),
+        (format!("bad: {twice}"), json, "bad: \"\\\"{\\\\\\\"[CONTENT]\\\\\\\"}\\\"\""),
+        (json.replace('"', "'"), &json.replace('"', "'"), "{'[CONTENT]'}"),
+        (
+            "bad:JohnCanary;1970;hepatitis;Paris;divorced".to_owned(),
+            "JohnCanary;1970;hepatitis;Paris;divorced",
+            "bad:[CONTENT]",
+        ),
+        (
+            "row JohnCanary,1970,hepatitis,Paris,divorced".to_owned(),
+            "JohnCanary,1970,hepatitis,Paris,divorced",
+            "row [CONTENT]",
+        ),
+        (
+            "row JohnCanary|1970|hepatitis|Paris|divorced".to_owned(),
+            "JohnCanary|1970|hepatitis|Paris|divorced",
+            "row [CONTENT]",
+        ),
+        (format!("bad: {lines}"), lines, "bad: [CONTENT]"),
+        (format!("GET {query}: 404"), query, "GET https://clinic.example.com/api/v1/find?[CONTENT]: 404"),
+        (
+            format!("bad: {named}"),
+            named,
+            "bad: {\"[CONTENT]\":\"toolu_01AbCdEfGhIj\",\"[CONTENT]\":\"gpt-5-mini\",\"[CONTENT]\":\"/srv/app/x.py\"}",
+        ),
+    ] {
+        assert!(may_quote(&text, &[]), "{text}");
+        let out = mended(&text, &[content], &["gpt-5-mini"]);
+        assert_eq!(out, expected);
+        assert_eq!(mended(&out, &[content], &["gpt-5-mini"]), expected, "a second time");
+    }
+    for text in [
+        "open C:\\new\\table\\records\\names.txt",
+        "open /srv/app/new/table/records/names",
+        "gen_ai.request.model.name.of.it",
+        "mcp__server__read_file-of-a-long-name",
+        "GET https://clinic.example.com/api/v1/find/all/of/them",
+        "src/echoes/tests.rs",
+        "CANARY-tool-error-e00e5a581c9b7b21",
+    ] {
+        assert_eq!(mended(text, &[text], &[]), text);
+    }
+}
+
 /// Short stretches, single tokens and other words are no quotations.
 #[test]
 fn what_is_no_quotation() {
@@ -264,6 +344,24 @@ proptest! {
         let out = mended(&whole, &[&stored], &[]);
         prop_assert!(!survives(&out, &content), "{out:?} of {whole:?}");
         prop_assert_eq!(mended(&out, &[&stored], &[]), out);
+    }
+
+    /// Content is folded as texts are, however it is cut into blocks, and a second time changes nothing.
+    #[test]
+    fn folding(text in "([a-c\\\\nrtu0 \\t\\n\u{a0}é]|abcdefghijklmnop|\\\\u00a0){0,80}") {
+        let folded = blanks::folded(text.as_bytes());
+        let (mut plain, mut rest) = (Vec::new(), text.as_bytes());
+        while let Some(first) = rest.first() {
+            let length = blanks::blank(rest);
+            match length {
+                0 => plain.push(*first),
+                _ if blanks::blank(rest) > 0 && plain.last() != Some(&b' ') => plain.push(b' '),
+                _ => {}
+            }
+            rest = &rest[length.max(1)..];
+        }
+        prop_assert_eq!(folded.as_ref(), plain);
+        prop_assert!(std::str::from_utf8(&folded).is_ok());
     }
 
     /// Whatever stands in a text, what is left of it is text, and without content nothing changes.

@@ -3,11 +3,13 @@
 
 use std::ops::Range;
 
+use super::blanks::blank;
+
 /// Least length of a repeated stretch, characters.
 pub(super) const CHARACTERS: usize = 24;
 /// Least words of a repeated stretch.
 pub(super) const WORDS: usize = 4;
-/// Least tokens (between white space) of a repeated stretch: one alone is a name, whatever is in it.
+/// Least tokens (between white space or marks of data) of a repeated stretch: one alone is a name, whatever is in it.
 pub(super) const TOKENS: usize = 2;
 
 /// Whether a text is long enough to repeat a stretch of content; tokens that are in `labels`, and names, do not count.
@@ -17,13 +19,19 @@ pub fn may_quote(text: &str, labels: &[Option<&str>]) -> bool {
     }
     let (mut count, mut prose) = (0, 0);
     for token in text.split_whitespace() {
-        if labels.contains(&Some(token)) || is_name(bare(token)) {
+        if labels.contains(&Some(token)) {
             continue;
         }
-        prose += 1;
-        count += words(token).count();
-        if count >= WORDS && prose >= TOKENS {
-            return true;
+        for inner in tokens(token).filter_map(|range| token.get(range)) {
+            if labels.contains(&Some(inner)) || is_name(inner) {
+                continue;
+            }
+            let more = words(inner).count();
+            prose += usize::from(more > 0);
+            count += more;
+            if count >= WORDS && prose >= TOKENS {
+                return true;
+            }
         }
     }
     false
@@ -45,20 +53,55 @@ pub(super) fn words(text: &str) -> impl Iterator<Item = Range<usize>> {
     })
 }
 
-/// The tokens of a text, without the quotes and brackets around them.
+/// The tokens of a text: what stands between white space and marks of data, without the brackets around it. Of an address
+/// the host with the path is one, and the query others.
 pub(super) fn tokens(text: &str) -> impl Iterator<Item = Range<usize>> {
     let mut from = 0;
     std::iter::from_fn(move || {
-        let rest = text.get(from..)?;
-        let start = from + rest.find(|char: char| !char.is_whitespace())?;
-        let rest = text.get(start..)?;
-        let end = start + rest.find(char::is_whitespace).unwrap_or(rest.len());
-        from = end;
-        let token = text.get(start..end)?;
+        let mut rest = text.get(from..)?;
+        while let length @ 1.. = mark(rest) {
+            rest = rest.get(length..)?;
+        }
+        let start = text.len() - rest.len();
+        let token = rest.get(..token_length(rest)).filter(|token| !token.is_empty())?;
+        from = start + token.len();
         let head = token.len() - token.trim_start_matches(around).len();
-        let inner = bare(token);
-        Some(start + head..start + head + inner.len())
+        Some(start + head..start + head + bare(token).len())
     })
+}
+
+/// Length of the white space (also escaped) or mark of data at the beginning of a text; 0: there is none.
+fn mark(rest: &str) -> usize {
+    match blank(rest.as_bytes()) {
+        0 => rest.chars().next().filter(|char| is_mark(*char)).map_or(0, char::len_utf8),
+        length => length,
+    }
+}
+
+/// What stands between the values of JSON, of a list, a form or a table.
+fn is_mark(char: char) -> bool {
+    char.is_whitespace() || "\"'`{}<>;,=&|".contains(char)
+}
+
+/// Length of the token at the beginning of a text. `\n` in a path of Windows is no escape.
+fn token_length(rest: &str) -> usize {
+    let inner = rest.trim_start_matches(around);
+    let windows = inner.starts_with("\\\\") || drive(inner);
+    let mut address = false;
+    let end = rest.char_indices().find(|(at, char)| {
+        let tail = rest.get(*at..).unwrap_or_default();
+        address |= tail.starts_with("://");
+        let escape = *char == '\\' && !windows && blank(tail.as_bytes()) > 0;
+        is_mark(*char) || escape || (address && matches!(char, '?' | '#'))
+    });
+    end.map_or(rest.len(), |(at, _)| at)
+}
+
+/// Whether two words are of two tokens; `gap`: what stands between them.
+pub(super) fn apart(text: &str, gap: Range<usize>) -> bool {
+    let last = gap.end.saturating_sub(1).max(gap.start);
+    text.get(gap).is_some_and(|gap| gap.contains(is_mark))
+        || text.get(last..).is_some_and(|rest| rest.starts_with('\\') && blank(rest.as_bytes()) > 0)
 }
 
 fn around(char: char) -> bool {
@@ -66,7 +109,7 @@ fn around(char: char) -> bool {
 }
 
 fn bare(token: &str) -> &str {
-    token.trim_matches(around).trim_end_matches(['.', ':', '!', '?'])
+    token.trim_matches(around).trim_end_matches(['.', ':', '!', '?', '\\'])
 }
 
 /// Whether a token is a path, an address or an id.
@@ -76,9 +119,15 @@ pub(super) fn is_name(token: &str) -> bool {
 
 fn is_path(token: &str) -> bool {
     let rooted = ["/", "./", "../", "~/", "\\\\"].iter().any(|root| token.starts_with(root));
-    let drive = token.get(1..3).is_some_and(|next| matches!(next, ":\\" | ":/"));
     let slashes = token.bytes().filter(|byte| matches!(byte, b'/' | b'\\')).count();
-    token.contains("://") || ((rooted || drive) && token.len() > 2) || (slashes > 0 && named_file(token)) || slashes > 2
+    token.contains("://")
+        || ((rooted || drive(token)) && token.len() > 2)
+        || (slashes > 0 && named_file(token))
+        || slashes > 2
+}
+
+fn drive(token: &str) -> bool {
+    token.get(1..3).is_some_and(|next| matches!(next, ":\\" | ":/"))
 }
 
 /// `src/main.rs`, `docs/a/b.md:12`
