@@ -35,7 +35,7 @@ fn a_look_up_allocates_nothing() {
         let query = Query {
             provider: Some("openai"),
             models: &["gpt-5-mini"],
-            time: 1,
+            time: 1_795_132_800_000_000_000,
             circumstances: Circumstances::default(),
         };
         assert!(table.row(&query, 1).is_ok_and(|row| !row.name().is_empty()));
