@@ -8,6 +8,7 @@ use crate::otlp::{Node, NodeKind, Payload, Signal};
 
 use super::facts::{Call, ItemFacts};
 use super::item::Spans;
+use super::usage::input_forms;
 use super::vocabulary::Dialect;
 
 /// An item with its dialect.
@@ -55,23 +56,54 @@ fn leaves(payload: &Payload, entries: &mut [Entry<'_>], nodes: &[Node], spans: &
     }
 }
 
-/// A model call directly above others with the same output, or with the sum of theirs, is the same call seen by an outer
-/// layer (an instrumentation around a vendor's SDK), or their roll-up: the inner ones are billed, nearer to the vendor.
+/// A model call directly above others with the same counts, or with the sum of theirs, is the same call seen by an outer
+/// layer (an instrumentation around a vendor's SDK), or their roll-up: the inner ones are billed, nearer to the vendor. A
+/// call that asks another for one word has an output like it, and an input of its own.
 fn wrappers(payload: &Payload, entries: &mut [Entry<'_>], spans: &Spans<'_>) {
-    let mut below: HashMap<usize, Vec<Option<u64>>> = HashMap::new();
+    let mut below: HashMap<usize, Vec<Counts>> = HashMap::new();
     for entry in entries.iter().filter(|entry| entry.facts.call == Call::Model) {
         if let Some(parent) = spans.parent(payload, entry.facts.node) {
-            below.entry(parent).or_default().push(entry.facts.usage.output);
+            below.entry(parent).or_default().push(Counts::of(&entry.facts));
         }
     }
-    for (at, outputs) in below {
+    for (at, inner) in below {
         let call = entries.get_mut(at).map(|entry| &mut entry.facts).filter(|facts| facts.call == Call::Model);
         let Some(facts) = call else { continue };
-        let sum = outputs.iter().flatten().fold(0, |sum: u64, output| sum.saturating_add(*output));
-        if outputs.contains(&facts.usage.output) || facts.usage.output == Some(sum) {
+        let outer = Counts::of(facts);
+        if inner.iter().any(|inner| outer.says(inner)) || outer.says(&Counts::sum(&inner)) {
             facts.call = Call::ModelCopy;
             facts.billable = false;
         }
+    }
+}
+
+/// What a layer says of a call's size: its input may be told with or without what caches held.
+struct Counts {
+    input: [Option<u64>; 3],
+    output: Option<u64>,
+}
+
+impl Counts {
+    fn of(facts: &ItemFacts) -> Self {
+        Self { input: input_forms(facts), output: facts.usage.output }
+    }
+
+    fn sum(all: &[Self]) -> Self {
+        let add = |sum: Option<u64>, more: Option<u64>| match (sum, more) {
+            (Some(sum), Some(more)) => Some(sum.saturating_add(more)),
+            (sum, more) => sum.or(more),
+        };
+        all.iter().fold(Self { input: [None; 3], output: None }, |sum, one| {
+            let ([a, b, c], [d, e, f]) = (sum.input, one.input);
+            Self { input: [add(a, d), add(b, e), add(c, f)], output: add(sum.output, one.output) }
+        })
+    }
+
+    fn says(&self, inner: &Self) -> bool {
+        let told = |input: &[Option<u64>; 3]| input.iter().any(Option::is_some);
+        let silent = !told(&self.input) || !told(&inner.input);
+        let same = self.input.iter().flatten().any(|input| inner.input.contains(&Some(*input)));
+        self.output == inner.output && (same || (silent && self.output.is_some()))
     }
 }
 

@@ -287,7 +287,10 @@ fn is_decimal(text: &str) -> bool {
 
 /// The provider's id of the response; else the span; else, for a log without either, when and where it was written.
 fn call_key(reader: &Reader<'_, '_>, facts: &ItemFacts) -> Option<String> {
-    if let Some(id) = &facts.response_id {
+    // what a client writes when it knows none would make one call of all
+    let none =
+        |id: &String| ["none", "null", "undefined", "unknown", "n/a"].iter().any(|no| id.eq_ignore_ascii_case(no));
+    if let Some(id) = facts.response_id.as_ref().filter(|id| !none(id)) {
         return Some(format!("r/{id}"));
     }
     let payload = reader.payload;

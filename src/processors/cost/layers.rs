@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 
 use crate::genai::ItemFacts;
-use crate::genai::usage::split;
+use crate::genai::usage::{input_forms, split};
 use crate::otlp::{Node, NodeKind, Payload};
 use crate::pipeline::{Claim, ClaimKey, Claims};
 
@@ -17,10 +17,10 @@ use crate::pipeline::{Claim, ClaimKey, Claims};
 pub(super) struct Layers {
     /// Claimed when this span is billed: itself, its parent as covered, its counts among its siblings; and that
     /// something below its parent, and something in its trace, was billed.
-    pub(super) own: [Option<ClaimKey>; 5],
+    pub(super) own: [Option<ClaimKey>; 7],
     /// Held when another layer was billed: a span directly below, the parent, a sibling of the other kind; of a span
     /// that nobody described, anything below it.
-    pub(super) others: [Option<ClaimKey>; 4],
+    pub(super) others: [Option<ClaimKey>; 6],
 }
 
 impl Layers {
@@ -31,10 +31,14 @@ impl Layers {
         if payload.kind(node) != NodeKind::Span || trace.is_empty() || span.is_empty() || span == parent {
             return None;
         }
-        // one layer in another says the same output; a call that makes another has one of its own
+        // one layer in another says the same counts, its input with or without what caches held; a call that makes
+        // another has counts of its own
         let output = item.usage.output.unwrap_or(0).to_le_bytes();
-        let key =
-            |word: &[u8], span: &[u8]| (!span.is_empty()).then(|| ClaimKey::of(&[word, bytes, trace, span, &output]));
+        let [reported, whole, fresh] = input_forms(item).map(|input| input.map(u64::to_le_bytes));
+        let (whole, fresh) = (whole.or(reported).unwrap_or_default(), fresh.or(reported).unwrap_or_default());
+        let key = |word: &[u8], span: &[u8], input: &[u8]| {
+            (!span.is_empty()).then(|| ClaimKey::of(&[word, bytes, trace, span, input, &output]))
+        };
         let counts = split(item).ok();
         let beside = |inner: bool| {
             let counts = counts.as_ref()?;
@@ -45,15 +49,19 @@ impl Layers {
         let below = |span: &[u8]| (!span.is_empty()).then(|| below(account, trace, span));
         Some(Self {
             own: [
-                key(b"billed", span),
-                key(b"covered", parent),
+                key(b"billed", span, &whole),
+                key(b"billed", span, &fresh),
+                key(b"covered", parent, &whole),
+                key(b"covered", parent, &fresh),
                 beside(item.inner),
                 below(parent),
                 Some(within(account, trace)),
             ],
             others: [
-                key(b"covered", span),
-                key(b"billed", parent),
+                key(b"covered", span, &whole),
+                key(b"covered", span, &fresh),
+                key(b"billed", parent, &whole),
+                key(b"billed", parent, &fresh),
                 beside(!item.inner),
                 guessed.then(|| below(span)).flatten(),
             ],

@@ -364,6 +364,16 @@ fn snapshots_of_a_stream() {
     assert_eq!(statuses, [Billing::NotCounted, Billing::Priced, Billing::NotCounted]);
 }
 
+/// Python's `str(None)` is no id: calls that say it are calls of their own.
+#[test]
+fn no_id_is_no_id() {
+    let cost = build();
+    let mut other = chat("None", 5);
+    other["span"] = json!(8);
+    let both = [run(&cost, one(chat("None", 5)), 1), run(&cost, one(other), 2)];
+    assert_eq!(both.map(|batch| status(&batch, 0).unwrap()), [Billing::Priced; 2]);
+}
+
 fn layer(span: u64, parent: u64, id: Option<&str>) -> Payload {
     let mut call = chat("x", 50);
     (call["span"], call["parent"]) = (json!(span), json!(parent));
@@ -398,6 +408,19 @@ fn a_call_within_a_call() {
     let both = request::payload(&json!({"items": [chat("r1", 50), guard]}));
     let batch = run(&build(), both, 1);
     assert_eq!([status(&batch, 0), status(&batch, 1)], [Some(Billing::Priced); 2]);
+    // one word of an answer, as long as the one it asked for: the inputs tell them apart
+    let question = |span: u64, parent: u64, input: u64| {
+        let mut call = layer_of(span, parent, 1);
+        call["attributes"]["gen_ai.response.id"] = json!(format!("q{span}"));
+        call["attributes"]["gen_ai.usage.input_tokens"] = json!(input);
+        call
+    };
+    let both = request::payload(&json!({"items": [question(5, 0, 50_000), question(6, 5, 900)]}));
+    let batch = run(&build(), both, 1);
+    assert_eq!([status(&batch, 0), status(&batch, 1)], [Some(Billing::Priced); 2]);
+    let cost = build();
+    let apart = [run(&cost, one(question(6, 5, 900)), 1), run(&cost, one(question(5, 0, 50_000)), 2)];
+    assert_eq!(apart.map(|batch| status(&batch, 0).unwrap()), [Billing::Priced; 2]);
 }
 
 /// A span of an emitter that nobody described, with tokens or without.
