@@ -5,7 +5,8 @@
 //! the texts and in the content, whatever is in them. **Not here**: which places are searched (`processors/vault`), where
 //! the result is written (`processors/redact`).
 //!
-//! Content is fingerprinted once, at every fourth byte (a quarter of a nanosecond a byte), texts at every byte: a stretch of
+//! Content is fingerprinted once, at every fourth byte (half a nanosecond a byte of prose, two where every line is indented, of which the
+//! fingerprints are a quarter and the rest is folding white space), texts at every byte: a stretch of
 //! 24 bytes holds at least four neighbouring fingerprints of the content, wherever it begins.
 //!
 //! | question | file |
