@@ -1,16 +1,18 @@
 //! **What**: what changed between two tables, and whether it may be believed ([`Finding`]). **Why**: public price lists have
 //! had prices 100,000 times too high and half of their models missing. **Invariants**: a finding that refuses is
-//! accepted by name or not at all; nothing is changed here but for models that vanished, which are kept.
+//! accepted by name or not at all; nothing is changed here but for models that vanished, which are kept. What is written
+//! is compared here, what calls would cost by it in `effective`, which model an id means in `moved`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::Source;
 use super::decimal::Decimal;
+use super::moved;
 use super::overlay::{end, start};
 use super::schema::{File, Model, Price, Provider, Rate};
 
 /// A price that changes by more than this factor is not believed.
-const JUMP: i128 = 3;
+pub(super) const JUMP: i128 = 3;
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,6 +67,10 @@ impl Source {
             }
         }
         diff.whole(&self.file, &new.file);
+        // by another measure every price is another: that is told once
+        if self.file.per_tokens == new.file.per_tokens || accept.iter().any(|word| word == "*") {
+            diff.compiled(self, new);
+        }
         let accepted = |finding: &Finding| {
             accept.contains(&finding.place) || (finding.place == "*" && accept.iter().any(|word| word == "*"))
         };
@@ -72,6 +78,7 @@ impl Source {
             finding.gravity = finding.gravity.min(Gravity::Change);
         }
         diff.findings.sort_by(|a, b| (b.gravity, &a.place, &a.what).cmp(&(a.gravity, &b.place, &b.what)));
+        diff.findings.dedup();
         diff.findings
     }
 
@@ -85,16 +92,18 @@ impl Source {
                 .providers
                 .entry(key.clone())
                 .or_insert_with(|| Provider { models: Vec::new(), ..before.clone() });
+            let mut taken: HashSet<String> = now.models.iter().flat_map(ids).cloned().collect();
+            let canonical: HashSet<String> = now.models.iter().map(|model| model.id.clone()).collect();
             for model in &before.models {
-                if find(now, model).is_some() {
+                if taken.contains(&model.id) || canonical.contains(&model.id) {
                     continue;
                 }
                 let mut model = model.clone();
-                let taken: BTreeSet<&String> = now.models.iter().flat_map(ids).collect();
-                let free: Vec<String> = ids(&model).filter(|id| !taken.contains(id)).cloned().collect();
+                let free: Vec<String> = ids(&model).filter(|id| !taken.contains(*id)).cloned().collect();
                 if free.is_empty() {
                     continue;
                 }
+                taken.extend(free.iter().cloned());
                 model.ids = free;
                 kept.push(format!("{key}/{}", model.id));
                 now.models.push(model);
@@ -213,8 +222,28 @@ impl Diff {
         }
     }
 
+    /// What calls would cost, and which models they would be calls of; vanished models as they are kept.
+    fn compiled(&mut self, old: &Source, new: &Source) {
+        let mut kept = new.clone();
+        kept.keep_vanished(old);
+        match (old.compile(), kept.compile()) {
+            (Ok(before), Ok(now)) => {
+                self.findings.extend(moved::findings((&old.file, &before), (&kept.file, &now)));
+            }
+            (Err(error), _) | (_, Err(error)) => self.tell(Gravity::Refusal, "*".to_owned(), error.0),
+        }
+    }
+
     /// Too much at once.
     fn whole(&mut self, old: &File, new: &File) {
+        if old.per_tokens != new.per_tokens {
+            let what = format!("prices are per {} tokens, and were per {}", new.per_tokens, old.per_tokens);
+            self.tell(Gravity::Refusal, "*".to_owned(), what);
+        }
+        if old.currency != new.currency {
+            let what = format!("prices are in {}, and were in {}", new.currency, old.currency);
+            self.tell(Gravity::Refusal, "*".to_owned(), what);
+        }
         let count = |file: &File| file.providers.values().map(|provider| provider.models.len()).sum::<usize>();
         let (before, now) = (count(old), count(new));
         if now * 100 < before * 98 {

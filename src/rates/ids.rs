@@ -131,7 +131,8 @@ impl Table {
         Err(first.unwrap_or(Unpriced::NoModel))
     }
 
-    fn resolve_one(&self, provider: &str, model: &str) -> Result<Resolved, Unpriced> {
+    /// What an id means to a provider as told ("" = none); remembers nothing.
+    pub(super) fn resolve_one(&self, provider: &str, model: &str) -> Result<Resolved, Unpriced> {
         let id = model.trim().to_lowercase();
         let vertex = provider.to_lowercase().contains("vertex") || is_vertex(&id);
         if let Some(found) = self.alias(&id) {
@@ -153,7 +154,7 @@ impl Table {
     }
 
     /// What the table's own word for an id says; also behind an ARN's path.
-    fn alias(&self, id: &str) -> Option<Resolved> {
+    pub(super) fn alias(&self, id: &str) -> Option<Resolved> {
         if self.aliases.is_empty() {
             return None;
         }

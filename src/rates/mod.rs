@@ -6,8 +6,10 @@
 mod compile;
 mod decimal;
 mod diff;
+mod effective;
 mod ids;
 pub mod import;
+mod moved;
 mod overlay;
 mod refresh;
 mod row;

@@ -71,24 +71,91 @@ impl Table {
         let model = provider.models.get(found.model).ok_or(Unpriced::UnknownModel)?;
         let rate = model.at(query.time).ok_or(Unpriced::NoRateAtTime)?;
         let context = Context::new(self, query, &found);
-        let (mut adjusts, mut multiply, mut asked) = (0, Ratio::ONE, 0_u32);
+        let held = Held::of(rate, query.time, |adjust| context.matches(adjust)).ok_or(Unpriced::MissingUnit)?;
+        let (adjusts, multiply, asked) = (held.adjusts, held.multiply, held.asked);
+        let unmatched = context.chosen().any(|variable| asked & variable.bit() == 0);
+        let Resolved { date_dropped, vendor_inferred, .. } = found;
+        Ok(Row {
+            table: self,
+            provider,
+            model,
+            rate,
+            date_dropped,
+            vendor_inferred,
+            adjusts,
+            multiply,
+            total_input,
+            unmatched,
+        })
+    }
+}
+
+/// The adjustments of a rate that hold.
+struct Held {
+    /// One bit each.
+    adjusts: u64,
+    multiply: Ratio,
+    /// Bits of the variables they asked for.
+    asked: u32,
+}
+
+impl Held {
+    /// None where the multipliers can't be held.
+    fn of(rate: &Rate, time: u64, fits: impl Fn(&Adjust) -> bool) -> Option<Self> {
+        let mut held = Self { adjusts: 0, multiply: Ratio::ONE, asked: 0 };
         for (at, adjust) in rate.adjust.iter().enumerate().take(64) {
-            if query.time < adjust.from || !context.matches(adjust) {
+            if time < adjust.from || !fits(adjust) {
                 continue;
             }
-            adjusts |= 1_u64 << at;
-            asked |= adjust.when.iter().fold(0, |bits, (variable, _)| bits | variable.bit());
+            held.adjusts |= 1_u64 << at;
+            held.asked |= adjust.when.iter().fold(0, |bits, (variable, _)| bits | variable.bit());
             if let Some(ratio) = adjust.multiply {
-                multiply = multiply.times(ratio).ok_or(Unpriced::MissingUnit)?;
+                held.multiply = held.multiply.times(ratio)?;
             }
             if adjust.last {
                 break;
             }
         }
-        let unmatched = context.chosen().any(|variable| asked & variable.bit() == 0);
-        let Resolved { date_dropped, vendor_inferred, .. } = found;
-        Ok(Row {
-            table: self,
+        Some(held)
+    }
+}
+
+/// What is told of a call when tables are compared; what is not told matches nothing, clock and weekday included.
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Told<'t> {
+    /// In lower case; none of [`Variable::UtcTime`].
+    pub(super) values: Vec<(Variable, &'t str)>,
+    /// Minutes since midnight, UTC.
+    pub(super) minute: Option<u32>,
+}
+
+impl Told<'_> {
+    fn fits(&self, adjust: &Adjust) -> bool {
+        adjust.when.iter().all(|(variable, values)| match variable {
+            Variable::UtcTime => self.minute.is_some_and(|minute| values.iter().any(|value| within(value, minute))),
+            _ => {
+                self.values.iter().any(|(told, word)| told == variable && values.iter().any(|value| **value == **word))
+            }
+        })
+    }
+}
+
+/// A model of a table.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'t> {
+    pub(super) table: &'t Table,
+    pub(super) provider: &'t Provider,
+    pub(super) model: &'t Model,
+}
+
+impl<'t> Place<'t> {
+    /// The prices by `rate` at `time` for a prompt of `total_input` tokens, of which `told` is known.
+    pub(super) fn row(self, rate: &'t Rate, time: u64, told: &Told<'_>, total_input: u64) -> Option<Row<'t>> {
+        let Self { table, provider, model } = self;
+        let Held { adjusts, multiply, .. } = Held::of(rate, time, |adjust| told.fits(adjust))?;
+        let (date_dropped, vendor_inferred, unmatched) = (false, false, false);
+        Some(Row {
+            table,
             provider,
             model,
             rate,
@@ -257,15 +324,9 @@ impl<'a> Context<'a> {
 
     fn matches(&self, adjust: &Adjust) -> bool {
         adjust.when.iter().all(|(variable, values)| match variable {
-            Variable::UtcTime => values.iter().any(|value| self.within(value)),
+            Variable::UtcTime => values.iter().any(|value| within(value, self.minute)),
             Variable::UtcWeekday => values.iter().any(|value| &**value == self.weekday),
             _ => self.value(*variable).is_some_and(|told| values.iter().any(|value| value.eq_ignore_ascii_case(told))),
-        })
-    }
-
-    fn within(&self, value: &str) -> bool {
-        window(value).is_some_and(|(from, to)| {
-            if from <= to { (from..to).contains(&self.minute) } else { self.minute >= from || self.minute < to }
         })
     }
 
@@ -273,6 +334,15 @@ impl<'a> Context<'a> {
     fn chosen(&self) -> impl Iterator<Item = Variable> + '_ {
         Variable::ALL.iter().copied().filter(|variable| variable.is_chosen() && self.value(*variable).is_some())
     }
+}
+
+/// Whether a minute of the day lies in `HH:MM-HH:MM`.
+fn within(value: &str, minute: u32) -> bool {
+    window(value).is_some_and(
+        |(from, to)| {
+            if from <= to { (from..to).contains(&minute) } else { minute >= from || minute < to }
+        },
+    )
 }
 
 /// `HH:MM-HH:MM` in minutes since midnight.

@@ -44,6 +44,7 @@ pub(super) struct Model {
     pub(super) rates: Box<[Rate]>,
 }
 
+#[derive(PartialEq)]
 pub(super) struct Rate {
     /// Unix ns, inclusive.
     pub(super) from: u64,
@@ -62,6 +63,7 @@ pub(super) struct Rate {
 /// 1e-18 USD per token, by unit.
 pub(super) type Prices = Box<[(Unit, i128)]>;
 
+#[derive(PartialEq)]
 pub(super) struct Tier {
     /// Smallest prompt it holds for, tokens.
     pub(super) at_least: u64,
@@ -71,6 +73,7 @@ pub(super) struct Tier {
 /// A variable and the values that match, any of them.
 pub(super) type Asked = (Variable, Box<[Box<str>]>);
 
+#[derive(PartialEq)]
 pub(super) struct Adjust {
     pub(super) when: Box<[Asked]>,
     pub(super) from: u64,

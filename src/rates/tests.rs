@@ -6,6 +6,7 @@ use super::{Builtin, Circumstances, Query, Table, Unit, Unpriced, Usd};
 use crate::config::load;
 use crate::testing::request::at;
 
+mod guards;
 mod imports;
 mod tables;
 

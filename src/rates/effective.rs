@@ -1,0 +1,177 @@
+//! **What**: whether calls would suddenly cost something else by a new table ([`Compare`]). **Why**: a price is made from a
+//! list, a window, a tier, multipliers and parents; a jump hides in any of them. **Invariants**: both tables are asked for
+//! one token of every unit where either changes, nothing is concluded from texts; work has a limit, and what is beyond it
+//! is not believed. **Not here**: which model an id means (`moved`).
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::decimal::Usd;
+use super::diff::JUMP;
+use super::row::{Place, Row, Told, window};
+use super::table::{Adjust, Rate, Tier};
+use super::unit::{Fee, Unit, Variable};
+
+/// Look-ups of a whole comparison: 5,000 models that all change, with 4 windows of 200 circumstances and tiers.
+const MAX_LOOKUPS: usize = 4_000_000;
+/// Shown prices are of this many tokens, shown fees of this many uses.
+const SHOWN: (i128, i128) = (1_000_000, 1_000);
+
+/// Compares models until its work is done.
+pub(super) struct Compare {
+    left: usize,
+}
+
+impl Default for Compare {
+    fn default() -> Self {
+        Self { left: MAX_LOOKUPS }
+    }
+}
+
+impl Compare {
+    /// The first price of `old` that is not to be believed in `new`; None when all are.
+    pub(super) fn models(&mut self, old: Place<'_>, new: Place<'_>) -> Option<String> {
+        if old.model.rates == new.model.rates && old.table.parents == new.table.parents {
+            return None;
+        }
+        boundaries(old, new).into_iter().find_map(|time| {
+            let before = rate_at(old, time)?;
+            let Some(now) = rate_at(new, time) else { return Some(format!("no price any more {}", since(time))) };
+            self.at((old, before), (new, now), time)
+        })
+    }
+
+    fn at<'t>(&mut self, old: (Place<'t>, &'t Rate), new: (Place<'t>, &'t Rate), time: u64) -> Option<String> {
+        let (circumstances, prompts) = (circumstances(old.1, new.1), prompts(old.1, new.1));
+        let Some(left) = self.left.checked_sub(circumstances.len().saturating_mul(prompts.len())) else {
+            return Some("more windows, circumstances and tiers than can be compared".to_owned());
+        };
+        self.left = left;
+        circumstances.iter().find_map(|told| {
+            prompts.iter().find_map(|prompt| {
+                let before = old.0.row(old.1, time, told, *prompt)?;
+                let now = new.0.row(new.1, time, told, *prompt);
+                let what = jump(&before, now.as_ref())?;
+                let prompt = if *prompt == 0 { String::new() } else { format!(" from {prompt} tokens") };
+                Some(format!("{}{}{prompt}: {what}", since(time), words(told)))
+            })
+        })
+    }
+}
+
+/// Every time at which either begins or ends something; the first moment for windows that are open to the past.
+fn boundaries(old: Place<'_>, new: Place<'_>) -> Vec<u64> {
+    let mut out: Vec<u64> = Vec::new();
+    for rate in old.model.rates.iter().chain(&new.model.rates) {
+        out.extend([rate.from.max(1), rate.to]);
+        out.extend(rate.adjust.iter().map(|adjust| adjust.from).filter(|from| (rate.from..rate.to).contains(from)));
+    }
+    out.retain(|time| (1..u64::MAX).contains(time));
+    out.sort_unstable();
+    out.dedup();
+    out
+}
+
+fn rate_at(place: Place<'_>, time: u64) -> Option<&Rate> {
+    let ended = place.model.rates.partition_point(|rate| rate.to <= time);
+    place.model.rates.get(ended).filter(|rate| rate.from <= time)
+}
+
+/// Nothing told; what each adjustment of either asks for, with each of its values; and all of it at once.
+fn circumstances<'t>(old: &'t Rate, new: &'t Rate) -> Vec<Told<'t>> {
+    let (mut out, mut all) = (vec![Told::default()], Told::default());
+    let told = |adjust: &&Adjust| adjust.when.iter().all(|(variable, _)| *variable != Variable::Route);
+    for adjust in old.adjust.iter().chain(&new.adjust).filter(told) {
+        let mut first = Told::default();
+        for (variable, values) in &adjust.when {
+            match values.first() {
+                Some(value) if *variable == Variable::UtcTime => first.minute = window(value).map(|(from, _)| from),
+                Some(value) => first.values.push((*variable, value)),
+                None => {}
+            }
+        }
+        for (variable, values) in &adjust.when {
+            for value in values {
+                out.extend(varied(&first, *variable, value));
+            }
+        }
+        all.minute = all.minute.or(first.minute);
+        for (variable, value) in &first.values {
+            if all.values.iter().all(|(known, _)| known != variable) {
+                all.values.push((*variable, value));
+            }
+        }
+        out.push(first);
+    }
+    out.push(all);
+    out.sort_unstable();
+    out.dedup();
+    out
+}
+
+/// The same with another value; of a time of day, its begin and its end.
+fn varied<'t>(told: &Told<'t>, variable: Variable, value: &'t str) -> Vec<Told<'t>> {
+    if variable == Variable::UtcTime {
+        let minutes = window(value).map_or(Vec::new(), |(from, to)| vec![from, to]);
+        return minutes.into_iter().map(|minute| Told { minute: Some(minute), ..told.clone() }).collect();
+    }
+    let mut told = told.clone();
+    for (known, word) in &mut told.values {
+        if *known == variable {
+            *word = value;
+        }
+    }
+    vec![told]
+}
+
+/// The sizes of prompts where prices change.
+fn prompts(old: &Rate, new: &Rate) -> Vec<u64> {
+    let lists = |rate: &Rate| -> Vec<u64> {
+        let of = |tiers: &[Tier]| tiers.iter().map(|tier| tier.at_least).collect::<Vec<_>>();
+        rate.adjust.iter().flat_map(|adjust| of(&adjust.tiers)).chain(of(&rate.tiers)).collect()
+    };
+    let mut out = vec![0];
+    out.extend(lists(old));
+    out.extend(lists(new));
+    out.sort_unstable();
+    out.dedup();
+    out
+}
+
+/// The first unit or fee that is not to be believed.
+fn jump(old: &Row<'_>, new: Option<&Row<'_>>) -> Option<String> {
+    let unit = |unit: &Unit| {
+        let of = |row: &Row<'_>| row.price(*unit).map(|(price, _)| price);
+        told(unit.as_str(), of(old)?, new.and_then(of), SHOWN.0)
+    };
+    let fee = |fee: &Fee| told(fee.as_str(), old.fee(*fee)?, new.and_then(|new| new.fee(*fee)), SHOWN.1);
+    Unit::ALL.iter().find_map(unit).or_else(|| Fee::ALL.iter().find_map(fee))
+}
+
+fn told(what: &str, old: Usd, new: Option<Usd>, shown: i128) -> Option<String> {
+    let show = |price: Usd| Usd(price.0.saturating_mul(shown)).to_string();
+    let Some(new) = new else { return Some(format!("{what} costs {} and is gone", show(old))) };
+    let beyond = |one: Usd, other: Usd| one.0 > other.0.saturating_mul(JUMP);
+    let why = match () {
+        () if old == new => return None,
+        () if new == Usd::ZERO => "nothing is free at once",
+        () if beyond(new, old) || beyond(old, new) => "more than three times",
+        () => return None,
+    };
+    Some(format!("{what} would cost {} instead of {}: {why}", show(new), show(old)))
+}
+
+fn since(time: u64) -> String {
+    let nanos = OffsetDateTime::from_unix_timestamp_nanos(i128::from(time));
+    match nanos.ok().filter(|_| time > 1).and_then(|time| time.format(&Rfc3339).ok()) {
+        Some(text) => format!("from {text}"),
+        None => "from the beginning".to_owned(),
+    }
+}
+
+fn words(told: &Told<'_>) -> String {
+    let mut out: Vec<String> =
+        told.values.iter().map(|(variable, value)| format!("{}={value}", variable.as_str())).collect();
+    out.extend(told.minute.map(|minute| format!("{:02}:{:02} UTC", minute / 60, minute % 60)));
+    if out.is_empty() { String::new() } else { format!(" with {}", out.join("+")) }
+}
