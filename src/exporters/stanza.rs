@@ -1,5 +1,5 @@
 //! **What**: what a user writes about every exporter that speaks OTLP to another machine: preset, `headers`, compression,
-//! `tls`, queue and retry ([`remote_config`] puts them beside an exporter's own keys), and what that means ([`Common`]).
+//! `tls`, queue and retry (`remote_config` puts them beside an exporter's own keys), and what that means ([`Common`]).
 //! **Why**: `otlp` and `otlp_http` differ in their endpoints only. **Invariants**: header values are secrets; what
 //! contradicts itself is an error, so that nothing goes out in clear by accident. **Not here**: running (`remote`).
 

@@ -57,7 +57,7 @@ const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Most bytes that the clients of a port with `connections` connections may have sent without being read: window and
 /// half a frame each (an HTTP/1.1 buffer is smaller), 213 MiB with 1024 connections. Heads of requests in hand are not
-/// in it: [`MAX_HEADERS`] each.
+/// in it: `MAX_HEADERS` each.
 pub const fn unread_bound(connections: usize) -> usize {
     const fn each(window: Window) -> usize {
         window.connection as usize + window.frame as usize
