@@ -9,6 +9,7 @@ mod explain;
 mod inspect;
 mod output;
 mod rates;
+mod reach;
 mod run;
 mod source;
 mod spool;

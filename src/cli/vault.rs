@@ -8,10 +8,10 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::output::{self, Exit};
-use super::run::{fail, runtime_threads};
-use crate::app::tasks;
+use super::reach::{Reach, block_on};
+use super::run::fail;
 use crate::vault::keygen::keygen;
-use crate::vault::read::{Filter, Location, Opener, Vault, Wanted, clean, escaped, get, identities, replay};
+use crate::vault::read::{Filter, Opener, Vault, Wanted, clean, escaped, get, identities, replay};
 
 /// Subcommands of `vault`.
 #[derive(Subcommand)]
@@ -59,18 +59,8 @@ pub(super) struct Source {
     /// Bucket of the key objects, if it is another one.
     #[arg(long, value_name = "s3://BUCKET")]
     keys: Option<String>,
-    /// Region of the buckets.
-    #[arg(long, env = "AWS_REGION")]
-    region: Option<String>,
-    /// Address of a store that is not AWS.
-    #[arg(long, env = "AWS_ENDPOINT_URL_S3", value_name = "URL")]
-    endpoint: Option<String>,
-    /// Address buckets as `endpoint/bucket/key`.
-    #[arg(long)]
-    force_path_style: bool,
-    /// PEM certificates to trust.
-    #[arg(long, value_name = "FILE")]
-    ca_file: Option<PathBuf>,
+    #[command(flatten)]
+    reach: Reach,
 }
 
 /// Runs a subcommand.
@@ -102,19 +92,8 @@ pub(super) fn run(command: Command) -> Exit {
 }
 
 fn open(from: &Source) -> Result<(Vault, Vec<age::x25519::Identity>), String> {
-    let location = Location {
-        store: from.store.clone(),
-        keys: from.keys.clone(),
-        region: from.region.clone(),
-        endpoint: from.endpoint.clone(),
-        force_path_style: from.force_path_style,
-        ca_file: from.ca_file.clone(),
-    };
+    let location = from.reach.location(&from.store, from.keys.as_deref());
     Ok((Vault::at(&location)?, identities(&from.identity)?))
-}
-
-fn block_on(work: impl Future<Output = Result<(), String>>) -> Result<(), String> {
-    tasks::runtime(runtime_threads()).map_err(|error| format!("can't start: {error}"))?.block_on(work)
 }
 
 /// Into a file or a pipe the bytes go as they are; on a terminal what it might act on is escaped, which is the same JSON.

@@ -8,7 +8,7 @@ use crate::otlp::{Node, NodeKind, Payload, Signal};
 
 use super::facts::{Call, ItemFacts};
 use super::item::Spans;
-use super::usage::input_forms;
+use super::usage::{input_forms, split};
 use super::vocabulary::Dialect;
 
 /// An item with its dialect.
@@ -61,14 +61,15 @@ fn leaves(payload: &Payload, entries: &mut [Entry<'_>], nodes: &[Node], spans: &
 /// call that asks another for one word has an output like it, and an input of its own.
 fn wrappers(payload: &Payload, entries: &mut [Entry<'_>], spans: &Spans<'_>) {
     let mut below: HashMap<usize, Vec<Counts>> = HashMap::new();
-    for entry in entries.iter().filter(|entry| entry.facts.call == Call::Model) {
-        if let Some(parent) = spans.parent(payload, entry.facts.node) {
-            below.entry(parent).or_default().push(Counts::of(&entry.facts));
+    let model = |entry: &&Entry<'_>| entry.facts.call == Call::Model;
+    for entry in entries.iter().filter(model) {
+        let parent = spans.parent(payload, entry.facts.node);
+        if let Some(at) = parent.filter(|at| entries.get(*at).as_ref().is_some_and(model)) {
+            below.entry(at).or_default().push(Counts::of(&entry.facts));
         }
     }
     for (at, inner) in below {
-        let call = entries.get_mut(at).map(|entry| &mut entry.facts).filter(|facts| facts.call == Call::Model);
-        let Some(facts) = call else { continue };
+        let Some(facts) = entries.get_mut(at).map(|entry| &mut entry.facts) else { continue };
         let outer = Counts::of(facts);
         if inner.iter().any(|inner| outer.says(inner)) || outer.says(&Counts::sum(&inner)) {
             facts.call = Call::ModelCopy;
@@ -85,7 +86,7 @@ struct Counts {
 
 impl Counts {
     fn of(facts: &ItemFacts) -> Self {
-        Self { input: input_forms(facts), output: facts.usage.output }
+        Self { input: input_forms(facts, split(facts).ok().as_ref()), output: facts.usage.output }
     }
 
     fn sum(all: &[Self]) -> Self {

@@ -165,10 +165,10 @@ pub struct BadUsage;
 /// Tokens of one kind in one call: more are a fault of the emitter, and would spoil a tenant's totals for good.
 const MOST: u64 = 1 << 40;
 
-/// How large an input may be called by two layers of one call: as reported, whole, outside of caches.
-pub fn input_forms(item: &ItemFacts) -> [Option<u64>; 3] {
-    let counts = split(item).ok();
-    [item.usage.input, counts.as_ref().map(Split::total_input), counts.as_ref().map(|counts| counts.input)]
+/// How large an input may be called by two layers of one call: as reported, whole, outside of caches. `counts` are the
+/// item's, if they can be told apart.
+pub fn input_forms(item: &ItemFacts, counts: Option<&Split>) -> [Option<u64>; 3] {
+    [item.usage.input, counts.map(Split::total_input), counts.map(|counts| counts.input)]
 }
 
 /// Makes the counts of `item` disjoint.

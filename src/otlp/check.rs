@@ -120,8 +120,12 @@ pub(super) fn any_value(buffer: &[u8], at: &RawField, depth: usize) -> Result<Fo
             Rule::ValueText => text(buffer, &field)?,
             Rule::ValueBytes => expect(&field, LEN)?,
             Rule::Number(wire) => expect(&field, wire)?,
-            Rule::Inner(Msg::ArrayValue) => found.add(list(buffer, &field, depth)?),
-            Rule::Inner(_) => found.add(map(buffer, &field, depth)?),
+            Rule::Inner(Msg::ArrayValue) => {
+                found.add(elements(buffer, &field, |value| any_value(buffer, value, depth + 1))?);
+            }
+            Rule::Inner(_) => {
+                found.add(elements(buffer, &field, |pair| Ok(key_value(buffer, pair.span(), depth)?.1))?);
+            }
             _ => {
                 members -= 1;
                 found.unknown = true;
@@ -132,30 +136,19 @@ pub(super) fn any_value(buffer: &[u8], at: &RawField, depth: usize) -> Result<Fo
     Ok(found)
 }
 
-fn list(buffer: &[u8], at: &RawField, depth: usize) -> Result<Found, Malformed> {
+/// The elements of a list or a map: field 1 of either, each read by `element`.
+fn elements(
+    buffer: &[u8],
+    at: &RawField,
+    element: impl Fn(&RawField) -> Result<Found, Malformed>,
+) -> Result<Found, Malformed> {
     expect(at, LEN)?;
     let mut cursor = Cursor::new(buffer, at.body, at.end);
     let mut found = Found::default();
     while let Some(field) = cursor.next()? {
         if field.number == 1 {
             expect(&field, LEN)?;
-            found.add(any_value(buffer, &field, depth + 1)?);
-        } else {
-            found.unknown = true;
-        }
-    }
-    Ok(found)
-}
-
-fn map(buffer: &[u8], at: &RawField, depth: usize) -> Result<Found, Malformed> {
-    expect(at, LEN)?;
-    let mut cursor = Cursor::new(buffer, at.body, at.end);
-    let mut found = Found::default();
-    while let Some(field) = cursor.next()? {
-        if field.number == 1 {
-            expect(&field, LEN)?;
-            let (_, inner) = key_value(buffer, field.span(), depth)?;
-            found.add(inner);
+            found.add(element(&field)?);
         } else {
             found.unknown = true;
         }

@@ -12,9 +12,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::{pretty, source};
-use crate::app::tasks;
 use crate::cli::output::{Exit, complain, print};
-use crate::cli::run::runtime_threads;
+use crate::cli::reach::{Reach, block_on};
 use crate::clock::UnixNanos;
 use crate::genai::{Billing, Facts, Vocabulary};
 use crate::hex;
@@ -24,7 +23,7 @@ use crate::processors::cost::{Call, Config, Cost, price};
 use crate::rates::{Rates, RatesError, Usd};
 use crate::telemetry::Meter;
 use crate::vault::names::{UNATTRIBUTED, rfc3339};
-use crate::vault::read::{Location, Vault, each_row};
+use crate::vault::read::{Vault, each_row};
 use crate::vault::row::Row;
 
 /// Lines of calls that the text shows.
@@ -65,18 +64,8 @@ pub(in crate::cli) struct Options {
     /// Only this tenant.
     #[arg(long)]
     tenant: Option<String>,
-    /// Region of the bucket.
-    #[arg(long, env = "AWS_REGION")]
-    region: Option<String>,
-    /// Address of a store that is not AWS.
-    #[arg(long, env = "AWS_ENDPOINT_URL_S3", value_name = "URL")]
-    endpoint: Option<String>,
-    /// Address buckets as `endpoint/bucket/key`.
-    #[arg(long)]
-    force_path_style: bool,
-    /// PEM certificates to trust.
-    #[arg(long, value_name = "FILE")]
-    ca_file: Option<PathBuf>,
+    #[command(flatten)]
+    reach: Reach,
     /// As JSON.
     #[arg(long)]
     json: bool,
@@ -265,20 +254,12 @@ impl Calls {
 }
 
 fn index(options: &Options, rates: &Rates, report: &mut Report) -> Result<(), String> {
-    // Only the first call can succeed; a second one changes nothing.
-    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
-    let location = Location {
-        store: options.store.clone().unwrap_or_default(),
-        keys: None,
-        region: options.region.clone(),
-        endpoint: options.endpoint.clone(),
-        force_path_style: options.force_path_style,
-        ca_file: options.ca_file.clone(),
-    };
-    let runtime = tasks::runtime(runtime_threads()).map_err(|error| format!("can't start: {error}"))?;
-    let vault = Vault::at(&location)?;
-    let account = options.account.as_deref();
-    runtime.block_on(each_row(&vault, account, &mut |row| of_row(&row, rates, options.fees, report)))
+    let location = options.reach.location(options.store.as_deref().unwrap_or_default(), None);
+    block_on(async {
+        let vault = Vault::at(&location)?;
+        let account = options.account.as_deref();
+        each_row(&vault, account, &mut |row| of_row(&row, rates, options.fees, report)).await
+    })
 }
 
 /// Prices one line of an index again.

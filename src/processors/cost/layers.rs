@@ -34,12 +34,12 @@ impl Layers {
         // one layer in another says the same counts, its input with or without what caches held; a call that makes
         // another has counts of its own
         let output = item.usage.output.unwrap_or(0).to_le_bytes();
-        let [reported, whole, fresh] = input_forms(item).map(|input| input.map(u64::to_le_bytes));
+        let counts = split(item).ok();
+        let [reported, whole, fresh] = input_forms(item, counts.as_ref()).map(|input| input.map(u64::to_le_bytes));
         let (whole, fresh) = (whole.or(reported).unwrap_or_default(), fresh.or(reported).unwrap_or_default());
         let key = |word: &[u8], span: &[u8], input: &[u8]| {
             (!span.is_empty()).then(|| ClaimKey::of(&[word, bytes, trace, span, input, &output]))
         };
-        let counts = split(item).ok();
         let beside = |inner: bool| {
             let counts = counts.as_ref()?;
             let (input, output) = (counts.total_input().to_le_bytes(), counts.output.to_le_bytes());

@@ -255,10 +255,8 @@ async fn a_fragment_copied_to_another_tenant_or_session_is_refused() {
     }
 }
 
-/// Junk in the index, a missing object, a flipped bit, an index line that points outside: each is said and hides
-/// nothing else; sums of forged lines do not end the replay.
-#[tokio::test]
-async fn what_is_damaged_hides_nothing_else() {
+/// A session of three fragments in one object, and the files of its vault.
+async fn three_turns() -> (Gateway, Vec<(String, Vec<u8>)>) {
     let mut gateway = gateway();
     gateway.send(&json!({"items": [turn(1, &[("user", "CANARY one")], "x")]}));
     gateway.send(&json!({"items": [turn(2, &[("user", "CANARY two")], "y")]}));
@@ -266,6 +264,14 @@ async fn what_is_damaged_hides_nothing_else() {
     assert!(gateway.uploader.drain().await);
     let mut all = Vec::new();
     files(&gateway.folder.path().join("vault"), &mut all);
+    (gateway, all)
+}
+
+/// Junk in the index, a missing object, a flipped bit, an index line that points outside: each is said and hides
+/// nothing else; sums of forged lines do not end the replay.
+#[tokio::test]
+async fn what_is_damaged_hides_nothing_else() {
+    let (gateway, all) = three_turns().await;
     let index = &all.iter().find(|(name, _)| name.ends_with(".ndjson.zst")).expect("index").0;
     std::fs::write(index.replace("0000000000.nd", "0000000009.nd"), b"junk").expect("junk");
     std::fs::write(index.replace("0000000000.ndjson.zst", "x"), b"no index object").expect("junk");
@@ -309,13 +315,7 @@ async fn what_is_damaged_hides_nothing_else() {
 /// A fragment before a hole (a lost one, written as zeros) opens without the index too.
 #[tokio::test]
 async fn a_hole_takes_nothing_with_it() {
-    let mut gateway = gateway();
-    gateway.send(&json!({"items": [turn(1, &[("user", "CANARY one")], "x")]}));
-    gateway.send(&json!({"items": [turn(2, &[("user", "CANARY two")], "y")]}));
-    gateway.send(&json!({"items": [turn(3, &[("user", "CANARY three")], "z")]}));
-    assert!(gateway.uploader.drain().await);
-    let mut all = Vec::new();
-    files(&gateway.folder.path().join("vault"), &mut all);
+    let (gateway, all) = three_turns().await;
     let (object, bytes) = all.iter().find(|(name, _)| name.ends_with(".agev")).expect("object");
     let starts: Vec<usize> = memchr::memmem::find_iter(bytes, b"age-encryption.org/v1").collect();
     let mut holed = bytes.clone();

@@ -1,0 +1,51 @@
+//! **What**: [`Reach`]: how commands reach the store of a vault, and [`block_on`], which runs what they read.
+//! **Why**: every command that reads a vault takes the same options. **Not here**: which vault, whose keys.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::run::runtime_threads;
+use crate::app::tasks;
+use crate::vault::read::Location;
+
+/// Options of a store in S3.
+#[derive(Args)]
+pub(super) struct Reach {
+    /// Region of the buckets.
+    #[arg(long, env = "AWS_REGION")]
+    region: Option<String>,
+    /// Address of a store that is not AWS.
+    #[arg(long, env = "AWS_ENDPOINT_URL_S3", value_name = "URL")]
+    endpoint: Option<String>,
+    /// Address buckets as `endpoint/bucket/key`.
+    #[arg(long)]
+    force_path_style: bool,
+    /// PEM certificates to trust.
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+}
+
+impl Reach {
+    /// Where `store` is: a folder or `s3://bucket/prefix`; `keys` is the bucket of key objects, if it is another one.
+    pub(super) fn location(&self, store: &str, keys: Option<&str>) -> Location {
+        Location {
+            store: store.to_owned(),
+            keys: keys.map(str::to_owned),
+            region: self.region.clone(),
+            endpoint: self.endpoint.clone(),
+            force_path_style: self.force_path_style,
+            ca_file: self.ca_file.clone(),
+        }
+    }
+}
+
+/// Runs `work` on a runtime of its own.
+///
+/// # Errors
+/// The work's, or that there is no runtime.
+pub(super) fn block_on(work: impl Future<Output = Result<(), String>>) -> Result<(), String> {
+    // Only the first call can succeed; a second one changes nothing.
+    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+    tasks::runtime(runtime_threads()).map_err(|error| format!("can't start: {error}"))?.block_on(work)
+}
