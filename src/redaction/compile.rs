@@ -1,13 +1,18 @@
 //! **What**: rules compiled for matching. **Invariants**: a pattern that could match the empty text, is too large or
 //! needs look-around is refused, with one line that says why; the pattern engine is linear. **Not here**: matching (`find`).
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use regex_automata::meta::{self, Regex};
 use regex_automata::util::syntax;
+use regex_syntax::ParserBuilder;
+use regex_syntax::hir::literal::{ExtractKind, Extractor};
 
-use super::rule::{Bounds, Class, Custom, RuleData};
+use super::find::Action;
+use super::rule::{Bounds, Class, Custom, Family, RuleData};
+use super::stems::{SHORTEST, Stem, Stems};
 use super::validate::Validator;
 
 /// Largest compiled pattern, bytes.
@@ -29,21 +34,40 @@ pub(super) struct Rule {
     pub(super) class: Class,
     pub(super) bounds: Bounds,
     pub(super) validator: Validator,
-    pub(super) digits: usize,
-    /// Whether a literal of the gate must occur.
-    pub(super) gated: bool,
+    /// Whether a word of its context must stand near.
+    pub(super) context: bool,
+    /// Its pattern; families have none.
+    pub(super) pattern: Option<Pattern>,
+}
+
+/// What a rule looks for.
+pub(super) struct Pattern {
     pub(super) regex: Regex,
     /// Whether group 1 is what is private.
     pub(super) group: bool,
+    /// Tried anywhere, if its gate is open; else where its words begin.
+    pub(super) loose: bool,
+    pub(super) digits: usize,
+    /// Whether a literal of the gate must occur.
+    pub(super) gated: bool,
 }
 
 /// A set of rules ready to search. Shared by threads.
 pub struct Detector {
     pub(super) rules: Vec<Rule>,
-    /// All gate literals, and the rule of each.
+    /// Words that begin something.
+    pub(super) stems: Stems,
+    /// The rules that code finds.
+    pub(super) families: HashMap<Family, u16>,
+    /// All gate literals of loose patterns, and the rule of each.
     pub(super) literals: Option<AhoCorasick>,
     pub(super) literal_rules: Vec<Vec<usize>>,
+    /// Most digits that a gate of a loose pattern asks for.
+    pub(super) digits: usize,
 }
+
+/// Most rules of a set.
+const MAX_RULES: usize = 20_000;
 
 impl Detector {
     /// Compiles built-in rules and users' rules.
@@ -51,33 +75,67 @@ impl Detector {
     /// # Errors
     /// Every rule that can't be used.
     pub fn new(rules: &[RuleData], custom: &[Custom]) -> Result<Self, Vec<RuleError>> {
-        let (mut compiled, mut errors, mut literals): (Vec<Rule>, Vec<RuleError>, Vec<(String, usize)>) =
-            (Vec::new(), Vec::new(), Vec::new());
-        for rule in rules {
-            match builtin(rule) {
-                Ok(ready) => {
-                    literals.extend(rule.gate.literals.iter().map(|literal| (literal.clone(), compiled.len())));
-                    compiled.push(ready);
-                }
-                Err(what) => errors.push(RuleError { rule: rule.name.clone(), what }),
+        let mut made = Parts::default();
+        for rule in rules.iter().filter(|rule| rule.on) {
+            made.add(&rule.name, |index, stems| builtin(rule, index, stems), &rule.gate.literals);
+            if let (Some(family), Ok(index)) = (rule.family, u16::try_from(made.rules.len().saturating_sub(1))) {
+                made.families.insert(family, index);
             }
         }
         for rule in custom {
-            match users(rule) {
-                Ok(ready) => compiled.push(ready),
-                Err(what) => errors.push(RuleError { rule: rule.name.clone(), what }),
-            }
+            made.add(&rule.name, |_, _| users(rule), &[]);
         }
-        if !errors.is_empty() {
-            return Err(errors);
+        if made.rules.len() > MAX_RULES {
+            made.errors.push(RuleError { rule: String::new(), what: format!("more than {MAX_RULES} rules") });
         }
-        let (literals, literal_rules) = gate(literals);
-        Ok(Self { rules: compiled, literals, literal_rules })
+        if !made.errors.is_empty() {
+            return Err(made.errors);
+        }
+        let (literals, literal_rules) = gate(made.literals);
+        let digits = made.rules.iter().filter_map(|rule| rule.pattern.as_ref()).map(|pattern| pattern.digits).max();
+        Ok(Self {
+            rules: made.rules,
+            stems: Stems::new(made.stems),
+            families: made.families,
+            literals,
+            literal_rules,
+            digits: digits.unwrap_or(0),
+        })
     }
 
     /// Names of all rules, for metrics.
     pub fn rule_names(&self) -> impl Iterator<Item = &Arc<str>> {
         self.rules.iter().map(|rule| &rule.name)
+    }
+}
+
+/// What becomes a detector.
+#[derive(Default)]
+struct Parts {
+    rules: Vec<Rule>,
+    errors: Vec<RuleError>,
+    stems: Vec<Stem>,
+    literals: Vec<(String, usize)>,
+    families: HashMap<Family, u16>,
+}
+
+impl Parts {
+    fn add(
+        &mut self,
+        name: &str,
+        make: impl FnOnce(u16, &mut Vec<Stem>) -> Result<Rule, String>,
+        literals: &[String],
+    ) {
+        let index = self.rules.len();
+        match make(u16::try_from(index).unwrap_or(u16::MAX), &mut self.stems) {
+            Ok(rule) => {
+                if rule.pattern.as_ref().is_some_and(|pattern| pattern.loose) {
+                    self.literals.extend(literals.iter().map(|literal| (literal.clone(), index)));
+                }
+                self.rules.push(rule);
+            }
+            Err(what) => self.errors.push(RuleError { rule: name.to_owned(), what }),
+        }
     }
 }
 
@@ -102,19 +160,62 @@ fn gate(literals: Vec<(String, usize)>) -> (Option<AhoCorasick>, Vec<Vec<usize>>
     (automaton.filter(|_| !texts.is_empty()), rules)
 }
 
-fn builtin(rule: &RuleData) -> Result<Rule, String> {
-    let regex = compile(&rule.pattern, false)?;
+fn builtin(rule: &RuleData, index: u16, stems: &mut Vec<Stem>) -> Result<Rule, String> {
+    let pattern = match (rule.pattern.is_empty(), rule.family) {
+        (false, None) => {
+            let regex = compile(&rule.pattern, false)?;
+            let begins = if rule.bounds == Bounds::None && regex.captures_len() == 1 { None } else { prefixes(&rule.pattern) };
+            stems.extend(begins.iter().flatten().map(|(text, exact)| Stem {
+                text: text.as_slice().into(),
+                exact: *exact,
+                whole: false,
+                action: Action::Pattern(index),
+            }));
+            let gated = !rule.gate.literals.is_empty();
+            Some(Pattern { group: regex.captures_len() > 1, regex, loose: begins.is_none(), digits: rule.gate.digits, gated })
+        }
+        (true, Some(_)) => None,
+        _ => return Err("a rule has either a `pattern` or a `family`".to_owned()),
+    };
+    stems.extend(rule.context.iter().map(|word| Stem {
+        text: word.as_bytes().into(),
+        exact: false,
+        whole: true,
+        action: Action::Context(index),
+    }));
     Ok(Rule {
         name: rule.name.as_str().into(),
         placeholder: format!("[{}]", rule.placeholder).into(),
         class: rule.class,
         bounds: rule.bounds,
         validator: rule.validator,
-        digits: rule.gate.digits,
-        gated: !rule.gate.literals.is_empty(),
-        group: regex.captures_len() > 1,
-        regex,
+        context: !rule.context.is_empty(),
+        pattern,
     })
+}
+
+/// The words that a pattern begins with, and whether their case counts; none where it does not begin with words.
+fn prefixes(pattern: &str) -> Option<Vec<(Vec<u8>, bool)>> {
+    let mut parser = ParserBuilder::new().unicode(false).utf8(false).build();
+    let hir = parser.parse(pattern).ok()?;
+    let mut extractor = Extractor::new();
+    extractor.kind(ExtractKind::Prefix).limit_class(16).limit_total(512).limit_literal_len(12);
+    let mut found: Vec<Vec<u8>> = extractor.extract(&hir).literals()?.iter().map(|l| l.as_bytes().to_vec()).collect();
+    let exact = !pattern.contains("(?i");
+    if !exact {
+        found.iter_mut().for_each(|text| text.make_ascii_lowercase());
+    }
+    found.sort();
+    found.dedup();
+    // a word that begins with a shorter one is found by that
+    let mut kept: Vec<Vec<u8>> = Vec::new();
+    for text in found {
+        if kept.last().is_none_or(|last| !text.starts_with(last)) {
+            kept.push(text);
+        }
+    }
+    let usable = kept.iter().all(|text| text.len() >= SHORTEST && text.first().is_some_and(u8::is_ascii_alphabetic));
+    (usable && !kept.is_empty()).then(|| kept.into_iter().map(|text| (text, exact)).collect())
 }
 
 fn users(rule: &Custom) -> Result<Rule, String> {
@@ -131,10 +232,8 @@ fn users(rule: &Custom) -> Result<Rule, String> {
         class: Class::Custom,
         bounds: Bounds::None,
         validator: Validator::None,
-        digits: 0,
-        gated: false,
-        group: regex.captures_len() > 1,
-        regex,
+        context: false,
+        pattern: Some(Pattern { group: regex.captures_len() > 1, regex, loose: true, digits: 0, gated: false }),
     })
 }
 

@@ -1,18 +1,32 @@
-//! **What**: finds hits in one text. **Invariants**: one literal pass decides which patterns run; a failed check
-//! looks on from the next byte, so that no look-alike shadows a real value. **Not here**: overlaps (`resolve`).
+//! **What**: finds hits in one text. **Invariants**: one pass says where anything could begin; a pattern that begins
+//! with a word is tried only there, within a window; a failed check looks on from the next byte, so that no look-alike
+//! shadows a real value. **Not here**: the pass (`anchors`), overlaps (`resolve`).
 
 use std::ops::Range;
 
 use aho_corasick::automaton::OverlappingState;
-use regex_automata::{Input, Span, meta::Cache, util::captures::Captures};
+use regex_automata::{Anchored, Input, Span, meta::Cache, util::captures::Captures};
 
-use super::compile::{Detector, Rule};
+use super::anchors::Anchors;
+use super::compile::{Detector, Pattern, Rule};
 use super::resolve::{Hit, reserved, resolve};
-use super::rule::{Bounds, Class};
+use super::rule::Class;
+use super::scan::{Claim, Claims, Scan};
+
+/// What a word begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    /// The pattern of a rule.
+    Pattern(u16),
+    /// It is context of a rule.
+    Context(u16),
+}
 
 /// Reused memory of one worker.
 #[derive(Default)]
 pub struct Scratch {
+    anchors: Anchors,
+    claims: Claims,
     open: Vec<bool>,
     hits: Vec<Hit>,
     reserved: Vec<Range<usize>>,
@@ -38,6 +52,8 @@ const MAX_TRIES: usize = 100_000;
 /// Bytes of candidates that were none, beyond which the whole text counts as private: so many, and this many times the
 /// text. Look-alikes that overlap would otherwise be read again from every byte.
 const MAX_FAILED: (usize, usize) = (4 << 20, 16);
+/// Bytes that a pattern may read from the word that it begins with.
+const WINDOW: usize = 16 << 10;
 
 impl Detector {
     /// Hits of `text`, sorted, without overlap. The slice lives until the next call with this scratch.
@@ -47,21 +63,44 @@ impl Detector {
         if text.len() < 3 {
             return &scratch.hits;
         }
-        self.gates(text, &mut scratch.open);
-        if !scratch.open.iter().any(|open| *open) {
-            return &scratch.hits;
-        }
+        scratch.anchors.find(text.as_bytes(), &self.stems);
         reserved(text, &|name| self.is_placeholder(name), &mut scratch.reserved);
+        scratch.claims.list.clear();
         scratch.state.resize_with(self.rules.len(), || None);
-        for (index, rule) in self.rules.iter().enumerate() {
-            if scratch.open.get(index) == Some(&true) {
-                let Some(state) = scratch.state.get_mut(index) else { continue };
-                let state = state.get_or_insert_with(|| (rule.regex.create_cache(), rule.regex.create_captures()));
-                scratch.read += run(rule, index, text, &scratch.reserved, state, &mut scratch.hits);
-            }
+        let scan = Scan { text, anchors: &scratch.anchors, reserved: &scratch.reserved, detector: self };
+        scratch.read += self.patterns(&scan, &mut scratch.state, &mut scratch.claims);
+        self.gates(text, scan.anchors.facts.digit, &mut scratch.open);
+        for (index, open) in scratch.open.iter().enumerate() {
+            let Some(rule) = self.rules.get(index).filter(|_| *open) else { continue };
+            let Some(pattern) = &rule.pattern else { continue };
+            let Some(state) = scratch.state.get_mut(index) else { continue };
+            let state = state.get_or_insert_with(|| (pattern.regex.create_cache(), pattern.regex.create_captures()));
+            let search = Search { rule, pattern, index };
+            scratch.read += search.anywhere(&scan, state, &mut scratch.claims);
         }
+        let claims = scratch.claims.list.drain(..);
+        scratch.hits.extend(claims.map(|claim| Hit { range: claim.range, rule: usize::from(claim.rule), bare: claim.bare }));
         resolve(&mut scratch.hits, &|hit| self.rules.get(hit.rule).map(|rule| rule.class));
         &scratch.hits
+    }
+
+    /// Patterns at the words that they begin with.
+    fn patterns(&self, scan: &Scan<'_>, states: &mut [Option<(Cache, Captures)>], claims: &mut Claims) -> usize {
+        let (mut read, most) = (0_usize, MAX_FAILED.0.saturating_add(scan.text.len().saturating_mul(MAX_FAILED.1)));
+        for word in &scan.anchors.words {
+            let Action::Pattern(index) = word.action else { continue };
+            let index = usize::from(index);
+            let (Some(rule), Some(state)) = (self.rules.get(index), states.get_mut(index)) else { continue };
+            let Some(pattern) = &rule.pattern else { continue };
+            let state = state.get_or_insert_with(|| (pattern.regex.create_cache(), pattern.regex.create_captures()));
+            let search = Search { rule, pattern, index };
+            read += search.at(scan, word.at, state, claims);
+            if read > most {
+                search.give_up(scan, claims);
+                break;
+            }
+        }
+        read
     }
 
     /// Whether anything in `text` is private.
@@ -91,9 +130,11 @@ impl Detector {
         })
     }
 
-    fn gates(&self, text: &str, open: &mut Vec<bool>) {
+    /// Which loose patterns are worth a try.
+    fn gates(&self, text: &str, digit: bool, open: &mut Vec<bool>) {
+        let loose = |rule: &Rule| rule.pattern.as_ref().is_some_and(|pattern| pattern.loose && !pattern.gated);
         open.clear();
-        open.extend(self.rules.iter().map(|rule| !rule.gated));
+        open.extend(self.rules.iter().map(loose));
         if let Some(literals) = &self.literals {
             let mut state = OverlappingState::start();
             let input = aho_corasick::Input::new(text);
@@ -107,71 +148,87 @@ impl Detector {
                 }
             }
         }
-        let wanted = self.rules.iter().map(|rule| rule.digits).max().unwrap_or(0);
-        let digits = text.bytes().filter(u8::is_ascii_digit).take(wanted).count();
+        let digits = if digit { text.bytes().filter(u8::is_ascii_digit).take(self.digits).count() } else { 0 };
         for (open, rule) in open.iter_mut().zip(&self.rules) {
-            *open &= digits >= rule.digits;
+            *open &= rule.pattern.as_ref().is_some_and(|pattern| digits >= pattern.digits);
         }
     }
 }
 
-/// Adds the hits of one rule; gives how many bytes its pattern was run over.
-fn run(
-    rule: &Rule,
+/// One rule's pattern at work.
+struct Search<'a> {
+    rule: &'a Rule,
+    pattern: &'a Pattern,
     index: usize,
-    text: &str,
-    reserved: &[Range<usize>],
-    (cache, captures): &mut (Cache, Captures),
-    hits: &mut Vec<Hit>,
-) -> usize {
-    let (mut from, mut read) = (0, 0_usize);
-    let mut failed = MAX_FAILED.0.saturating_add(text.len().saturating_mul(MAX_FAILED.1));
-    for _ in 0..MAX_TRIES {
-        let input = Input::new(text).span(Span::from(from..text.len()));
-        let Some(whole) = search(rule, &input, cache, captures) else { return read + (text.len() - from) };
-        read += whole.end - from;
-        let found = captures.get_group(1).filter(|_| rule.group).unwrap_or(whole);
-        let range = unescape_start(text, widen(text, found.start..found.end));
-        let range = if bounded(rule.bounds, text, &range) { rule.validator.check(text, range) } else { None };
-        match range.filter(|range| !range.is_empty() && !touches(range, reserved)) {
-            Some(range) => {
-                from = range.end.max(whole.start + 1);
-                hits.push(Hit { range, rule: index });
-            }
-            None => {
-                from = whole.start + 1;
-                match failed.checked_sub(whole.len()) {
-                    Some(left) => failed = left,
-                    None => break,
+}
+
+impl Search<'_> {
+    /// Tries the pattern where its word begins; gives how many bytes it may have read.
+    fn at(&self, scan: &Scan<'_>, at: usize, state: &mut (Cache, Captures), claims: &mut Claims) -> usize {
+        let end = scan.text.len().min(at + WINDOW);
+        let input = Input::new(scan.text.as_bytes()).span(Span::from(at..end)).anchored(Anchored::Yes);
+        let Some(whole) = self.search(&input, state) else { return 64 };
+        if let Some(range) = self.private(scan, whole, &state.1) {
+            claims.add(scan, self.rule_index(), range);
+        }
+        whole.len()
+    }
+
+    /// Adds the hits of a loose rule; gives how many bytes its pattern was run over.
+    fn anywhere(&self, scan: &Scan<'_>, state: &mut (Cache, Captures), claims: &mut Claims) -> usize {
+        let text = scan.text;
+        let (mut from, mut read) = (0, 0_usize);
+        let mut failed = MAX_FAILED.0.saturating_add(text.len().saturating_mul(MAX_FAILED.1));
+        for _ in 0..MAX_TRIES {
+            let input = Input::new(text).span(Span::from(from..text.len()));
+            let Some(whole) = self.search(&input, state) else { return read + (text.len() - from) };
+            read += whole.end - from;
+            let range = self.private(scan, whole, &state.1);
+            match range.filter(|range| claims.add(scan, self.rule_index(), range.clone())) {
+                Some(range) => from = range.end.max(whole.start + 1),
+                None => {
+                    from = whole.start + 1;
+                    match failed.checked_sub(whole.len()) {
+                        Some(left) => failed = left,
+                        None => break,
+                    }
                 }
             }
+            while !text.is_char_boundary(from) {
+                from += 1;
+            }
         }
-        while !text.is_char_boundary(from) {
-            from += 1;
+        self.give_up(scan, claims);
+        read
+    }
+
+    /// Too much that is nearly a match: the whole text counts as private.
+    fn give_up(&self, scan: &Scan<'_>, claims: &mut Claims) {
+        claims.list.push(Claim { range: 0..scan.text.len(), rule: self.rule_index(), bare: false });
+    }
+
+    fn rule_index(&self) -> u16 {
+        u16::try_from(self.index).unwrap_or(u16::MAX)
+    }
+
+    /// What of a match is private, after all checks.
+    fn private(&self, scan: &Scan<'_>, whole: Span, captures: &Captures) -> Option<Range<usize>> {
+        let found = captures.get_group(1).filter(|_| self.pattern.group).unwrap_or(whole);
+        let range = unescape_start(scan.text, scan.widen(found.start..found.end));
+        if !scan.is_bounded(self.rule.bounds, &range) {
+            return None;
         }
+        let range = self.rule.validator.check(scan.text, range)?;
+        (!self.rule.context || scan.has_context(self.rule_index(), &range)).then_some(range)
     }
-    hits.push(Hit { range: 0..text.len(), rule: index });
-    read
-}
 
-fn search(rule: &Rule, input: &Input<'_>, cache: &mut Cache, captures: &mut Captures) -> Option<Span> {
-    if rule.group {
-        rule.regex.search_captures_with(cache, input, captures);
-        return captures.get_match().map(|found| found.span());
+    fn search(&self, input: &Input<'_>, (cache, captures): &mut (Cache, Captures)) -> Option<Span> {
+        if self.pattern.group {
+            self.pattern.regex.search_captures_with(cache, input, captures);
+            return captures.get_match().map(|found| found.span());
+        }
+        self.pattern.regex.search_with(cache, input).map(|found| found.span())
     }
-    rule.regex.search_with(cache, input).map(|found| found.span())
-}
-
-/// Byte patterns may cut a character: a cut one goes whole.
-fn widen(text: &str, range: Range<usize>) -> Range<usize> {
-    let (mut start, mut end) = (range.start, range.end);
-    while !text.is_char_boundary(start) {
-        start -= 1;
-    }
-    while !text.is_char_boundary(end) {
-        end += 1;
-    }
-    start..end
 }
 
 /// In a text with escapes, `\n` before a value is not part of it: replacing its `n` would break the escape.
@@ -188,31 +245,4 @@ fn unescape_start(text: &str, range: Range<usize>) -> Range<usize> {
         _ => 0,
     };
     range.start + skip..range.end
-}
-
-fn touches(range: &Range<usize>, reserved: &[Range<usize>]) -> bool {
-    // They are in order and do not overlap: only those around the two ends matter.
-    let first_behind = |at: usize| reserved.get(reserved.partition_point(|held| held.end <= at));
-    first_behind(range.start).is_some_and(|held| held.start <= range.start)
-        || first_behind(range.end).is_some_and(|held| held.start < range.end)
-}
-
-fn bounded(bounds: Bounds, text: &str, range: &Range<usize>) -> bool {
-    let bytes = text.as_bytes();
-    let before = |back: usize| range.start.checked_sub(back).and_then(|at| bytes.get(at)).copied().unwrap_or(b' ');
-    let after = |on: usize| bytes.get(range.end + on).copied().unwrap_or(b' ');
-    let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-    // The `n` of an escape before the match is no word character.
-    let escaped = before(2) == b'\\' && b"ntrbf".contains(&before(1));
-    match bounds {
-        Bounds::None => true,
-        Bounds::Token => escaped || !before(1).is_ascii_alphanumeric(),
-        Bounds::Word => (escaped || !word(before(1))) && !word(after(0)),
-        Bounds::Number | Bounds::Address => {
-            let joins: &[u8] = if bounds == Bounds::Number { b".-/:" } else { b".-" };
-            let joined = |near: u8, next: u8| joins.contains(&near) && next.is_ascii_digit();
-            let free = (escaped || !word(before(1))) && !word(after(0));
-            free && !joined(before(1), before(2)) && !joined(after(0), after(1))
-        }
-    }
 }

@@ -4,11 +4,15 @@
 //! output; a second pass changes nothing; a clean text costs no allocation. **Not here**: which places are visited
 //! (`processors/redact`, `otlp/text`), keyed pseudonyms (`pseudonym`).
 
+mod anchors;
 mod compile;
 mod find;
 mod ids;
+mod masks;
 mod resolve;
 mod rule;
+mod scan;
+mod stems;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -17,7 +21,7 @@ pub use compile::{Detector, RuleError};
 pub use find::Scratch;
 pub use ids::Ids;
 pub use resolve::{Hit, replace};
-pub use rule::{Class, Custom, RuleData};
+pub use rule::{Class, Custom, Family, RuleData};
 
 /// The built-in rule files by the name that configuration uses.
 pub const BUILTIN: &[(&str, &str)] = &[

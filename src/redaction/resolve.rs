@@ -13,6 +13,8 @@ pub struct Hit {
     pub range: Range<usize>,
     /// Index of the rule in its detector.
     pub(super) rule: usize,
+    /// A bare JSON number: what takes its place needs quotes.
+    pub(super) bare: bool,
 }
 
 impl Hit {
@@ -35,7 +37,8 @@ pub(super) fn resolve(hits: &mut Vec<Hit>, class: &dyn Fn(&Hit) -> Option<Class>
                 let union = last.range.start..last.range.end.max(hit.range.end);
                 let rank = |hit: &Hit| (class(hit), std::cmp::Reverse(hit.range.len()), hit.range.start, hit.rule);
                 let winner = if rank(&hit) < rank(last) { hit.rule } else { last.rule };
-                *last = Hit { range: union, rule: winner };
+                let bare = last.bare && hit.bare;
+                *last = Hit { range: union, rule: winner, bare };
             }
             _ => kept.push(hit),
         }
@@ -79,7 +82,10 @@ pub fn replace(text: &str, hits: &[Hit], placeholder: &mut dyn FnMut(&Hit, &str,
     let mut from = 0;
     for hit in hits {
         out.push_str(text.get(from..hit.range.start).unwrap_or(""));
+        let quote = if hit.bare { "\"" } else { "" };
+        out.push_str(quote);
         placeholder(hit, text.get(hit.range.clone()).unwrap_or(""), &mut out);
+        out.push_str(quote);
         from = hit.range.end;
     }
     out.push_str(text.get(from..).unwrap_or(""));

@@ -11,6 +11,8 @@ use super::validate::Validator;
 pub enum Class {
     /// Written by the user.
     Custom,
+    /// The value of a key that says what it is.
+    Key,
     /// A credential with a shape of its own.
     Secret,
     /// An id whose checksum was verified.
@@ -19,6 +21,10 @@ pub enum Class {
     Cued,
     /// Shape alone.
     Shape,
+    /// A name or postal address.
+    Name,
+    /// Randomness alone, beside a word.
+    Entropy,
 }
 
 /// What must stand beside a match.
@@ -38,7 +44,7 @@ pub enum Bounds {
     Address,
 }
 
-/// When a rule's pattern is tried at all: cheap facts about a text.
+/// When a pattern without an anchor of its own is tried at all: cheap facts about a text.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Gate {
@@ -48,7 +54,7 @@ pub struct Gate {
     pub digits: usize,
 }
 
-/// One rule of `config/rules/*.yaml`.
+/// One rule of `config/rules/*.yaml`: either a `pattern`, or the name of a `family` that is code.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RuleData {
@@ -58,23 +64,46 @@ pub struct RuleData {
     pub placeholder: String,
     /// Its class.
     pub class: Class,
-    /// Its gate.
+    /// Used unless the configuration says otherwise.
+    #[serde(default = "yes")]
+    pub on: bool,
+    /// Its gate, where the pattern begins with no word.
     #[serde(default)]
     pub gate: Gate,
-    /// Byte-oriented pattern (no look-around). With a group, the first group is what is private.
+    /// Byte-oriented pattern (no look-around). With a group, the first group is what is private. One that begins with
+    /// a word of two letters or more is tried where that word begins, and nowhere else.
+    #[serde(default)]
     pub pattern: String,
+    /// What is found by code.
+    #[serde(default)]
+    pub family: Option<Family>,
+    /// Words (in lower case) one of which must stand near a match: 35 bytes before or 15 behind, on its line.
+    #[serde(default)]
+    pub context: Vec<String>,
     /// What must stand beside the match.
     #[serde(default)]
     pub bounds: Bounds,
     /// A further check by name.
     #[serde(default)]
     pub validator: Validator,
-    /// Example texts; the private part stands in «…». Each is a test.
+    /// Example texts; each private part stands in «…». Each is a test.
     #[serde(default)]
     pub hits: Vec<String>,
     /// Look-alikes that must stay. Each is a test.
     #[serde(default)]
     pub misses: Vec<String>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// What is found by code rather than by a pattern. Each row of a family is one kind of finding of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Family {
+    /// Addresses of RFC 5321.
+    Email,
 }
 
 /// A rule in a user's configuration.

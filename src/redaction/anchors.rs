@@ -1,0 +1,188 @@
+//! **What**: one pass over a text that finds where anything private could begin: known words, runs with digits, `@`,
+//! `://`, long runs of one token. **Why**: patterns are dear; a text without anchors is never touched by one.
+//! **Invariants**: linear, no allocation once its lists have grown; byte positions are in order; AVX2 and the portable
+//! path give the same masks (`tests`). **Not here**: what stands at an anchor (`find` and the families).
+
+use std::ops::Range;
+
+use super::masks::{Masks, PIECE, make};
+use super::stems::{Stems, WordAt};
+
+/// What kinds of bytes a text holds: says which views are worth a look.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub(super) struct Facts {
+    /// A backslash.
+    pub(super) backslash: bool,
+    /// `%`.
+    pub(super) percent: bool,
+    /// `&`.
+    pub(super) ampersand: bool,
+    /// `=`.
+    pub(super) equals: bool,
+    /// A byte that is no ASCII.
+    pub(super) high: bool,
+    /// A digit.
+    pub(super) digit: bool,
+}
+
+/// Anchors of one text, in order of place. Reused.
+#[derive(Default)]
+pub(super) struct Anchors {
+    /// Known words that begin here, at a border of a word or within camelCase.
+    pub(super) words: Vec<WordAt>,
+    /// Runs of letters and digits that hold a digit.
+    pub(super) numbers: Vec<Range<usize>>,
+    /// `@`.
+    pub(super) ats: Vec<usize>,
+    /// The colon of `://`.
+    pub(super) schemes: Vec<usize>,
+    /// Runs of 40 and more of base64's alphabets.
+    pub(super) runs: Vec<Range<usize>>,
+    /// What the text holds.
+    pub(super) facts: Facts,
+}
+
+/// Shortest run that may be a text in base64.
+const LONG_RUN: usize = 40;
+
+impl Anchors {
+    /// Anchors of `text`; what was here before is gone.
+    pub(super) fn find(&mut self, text: &[u8], stems: &Stems) {
+        self.words.clear();
+        self.numbers.clear();
+        self.ats.clear();
+        self.schemes.clear();
+        self.runs.clear();
+        self.facts = Facts::default();
+        let mut walk = Walk { text, stems, out: self, before: Masks::default(), run: 0 };
+        let mut masks = [Masks::default(); PIECE / 64];
+        for (index, piece) in text.chunks(PIECE).enumerate() {
+            let made = make(piece, &mut masks);
+            for (block, masks) in made.iter().enumerate() {
+                walk.block(index * PIECE + block * 64, masks);
+            }
+        }
+    }
+}
+
+/// Where the pass stands.
+struct Walk<'a> {
+    text: &'a [u8],
+    stems: &'a Stems,
+    out: &'a mut Anchors,
+    /// Masks of the block before.
+    before: Masks,
+    /// Start of the run of letters and digits that the last block ended in, if it did.
+    run: usize,
+}
+
+impl Walk<'_> {
+    #[inline]
+    fn block(&mut self, base: usize, now: &Masks) {
+        let last = &self.before;
+        let lower = now.alnum & !now.upper & !now.digit;
+        let last_lower = last.alnum & !last.upper & !last.digit;
+        let starts = now.alnum & !((now.alnum << 1) | (last.alnum >> 63));
+        let camel = now.upper & ((lower << 1) | (last_lower >> 63));
+        // the letter of an escape such as \n is no part of the word behind it
+        let escaped = now.alnum & ((now.backslash << 2) | (last.backslash >> 62));
+        self.words(base, starts | camel | escaped);
+        self.digits(base, now, starts);
+        each(now.at, |bit| self.out.ats.push(base + bit));
+        each(now.colon, |bit| {
+            if self.text.get(base + bit + 1..base + bit + 3) == Some(b"//") {
+                self.out.schemes.push(base + bit);
+            }
+        });
+        self.long_runs(base, now);
+        let facts = &mut self.out.facts;
+        facts.backslash |= now.backslash != 0;
+        facts.percent |= now.percent != 0;
+        facts.ampersand |= now.ampersand != 0;
+        facts.equals |= now.equals != 0;
+        facts.high |= now.high != 0;
+        facts.digit |= now.digit != 0;
+        self.before = *now;
+    }
+
+    #[inline]
+    fn words(&mut self, base: usize, starts: u64) {
+        let mut rest = starts;
+        while rest != 0 {
+            let at = base + rest.trailing_zeros() as usize;
+            rest &= rest - 1;
+            if self.stems.may(self.text, at) {
+                self.stems.at(self.text, at, &mut self.out.words);
+            }
+        }
+    }
+
+    /// Each run of letters and digits that holds a digit, once.
+    #[inline]
+    fn digits(&mut self, base: usize, now: &Masks, starts: u64) {
+        let mut rest = now.digit & !((now.digit << 1) | (self.before.digit >> 63));
+        // a run of digits that goes on from the block before was seen there
+        while rest != 0 {
+            let bit = rest.trailing_zeros();
+            rest &= rest - 1;
+            let upto = starts & (u64::MAX >> (63 - bit));
+            let start = if upto == 0 { self.run } else { base + 63 - upto.leading_zeros() as usize };
+            if self.out.numbers.last().is_none_or(|last| last.end <= start) {
+                let end = end_of(self.text, base + bit as usize, u8::is_ascii_alphanumeric);
+                self.out.numbers.push(start..end);
+            }
+        }
+        if now.alnum >> 63 == 1 && starts != 0 {
+            self.run = base + 63 - starts.leading_zeros() as usize;
+        }
+    }
+
+    #[inline]
+    fn long_runs(&mut self, base: usize, now: &Masks) {
+        let token = now.alnum | now.joint;
+        // 20 in a row within a block: a run of 40 has them in one of its blocks
+        let two = token & (token >> 1);
+        let four = two & (two >> 2);
+        let eight = four & (four >> 4);
+        let sixteen = eight & (eight >> 8);
+        let twenty = sixteen & (four >> 16);
+        if twenty == 0 {
+            return;
+        }
+        let mut rest = twenty;
+        while rest != 0 {
+            let at = base + rest.trailing_zeros() as usize;
+            if self.out.runs.last().is_none_or(|last| last.end <= at) {
+                let start = start_of(self.text, at, in_run);
+                let end = end_of(self.text, at, in_run);
+                // short ones are remembered too, as empty, so that no byte is walked twice
+                self.out.runs.push(if end - start >= LONG_RUN { start..end } else { end..end });
+            }
+            let end = self.out.runs.last().map_or(at + 1, |last| last.end.max(at + 1));
+            rest &= if end >= base + 64 { 0 } else { u64::MAX << (end - base) };
+        }
+    }
+}
+
+fn in_run(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"+/-_".contains(byte)
+}
+
+/// Where the stretch of `like` bytes that holds `at` ends.
+pub(super) fn end_of(text: &[u8], at: usize, like: impl Fn(&u8) -> bool) -> usize {
+    at + text.get(at..).unwrap_or_default().iter().take_while(|byte| like(byte)).count()
+}
+
+/// Where the stretch of `like` bytes before `at` starts.
+pub(super) fn start_of(text: &[u8], at: usize, like: impl Fn(&u8) -> bool) -> usize {
+    at - text.get(..at).unwrap_or_default().iter().rev().take_while(|byte| like(byte)).count()
+}
+
+#[inline]
+fn each(mut mask: u64, mut visit: impl FnMut(usize)) {
+    while mask != 0 {
+        visit(mask.trailing_zeros() as usize);
+        mask &= mask - 1;
+    }
+}
+

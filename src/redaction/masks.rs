@@ -1,0 +1,188 @@
+//! **What**: classes of bytes, 64 at a time, as bit masks. **Invariants**: AVX2 and the portable path agree (`tests`).
+//! **Not here**: what the masks mean for a text (`anchors`).
+
+/// Bytes of which masks are made at a time: they fit the first cache.
+pub(super) const PIECE: usize = 64 * 64;
+
+/// Classes of 64 bytes, one bit a byte.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(test, derive(Debug))]
+pub(super) struct Masks {
+    /// ASCII letters and digits.
+    pub(super) alnum: u64,
+    pub(super) upper: u64,
+    pub(super) digit: u64,
+    pub(super) at: u64,
+    pub(super) colon: u64,
+    pub(super) backslash: u64,
+    /// `%`, `&` and `=`: escapes of other texts.
+    pub(super) percent: u64,
+    pub(super) ampersand: u64,
+    pub(super) equals: u64,
+    /// No ASCII.
+    pub(super) high: u64,
+    /// `+ / - _`: with letters and digits, the alphabets of base64.
+    pub(super) joint: u64,
+}
+
+/// Masks of a piece; the last block is filled up with blanks.
+pub(super) fn make<'m>(piece: &[u8], masks: &'m mut [Masks; PIECE / 64]) -> &'m [Masks] {
+    let (blocks, rest) = piece.as_chunks::<64>();
+    fill(blocks, masks);
+    let mut made = blocks.len();
+    if !rest.is_empty() {
+        let mut block = [b' '; 64];
+        block.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+        if let Some(masks) = masks.get_mut(made..=made) {
+            fill(&[block], masks);
+        }
+        made += 1;
+    }
+    masks.get(..made).unwrap_or_default()
+}
+
+fn fill(blocks: &[[u8; 64]], masks: &mut [Masks]) {
+    #[cfg(target_arch = "x86_64")]
+    if avx2::fill(blocks, masks) {
+        return;
+    }
+    blocks.iter().zip(masks.iter_mut()).for_each(|(block, masks)| *masks = portable(block));
+}
+
+/// The masks by plain Rust: on other processors, and the tests' oracle.
+pub(super) fn portable(block: &[u8; 64]) -> Masks {
+    let mut masks = Masks::default();
+    for (bit, byte) in block.iter().enumerate() {
+        let set = |is: bool| u64::from(is) << bit;
+        masks.alnum |= set(byte.is_ascii_alphanumeric());
+        masks.upper |= set(byte.is_ascii_uppercase());
+        masks.digit |= set(byte.is_ascii_digit());
+        masks.at |= set(*byte == b'@');
+        masks.colon |= set(*byte == b':');
+        masks.backslash |= set(*byte == b'\\');
+        masks.percent |= set(*byte == b'%');
+        masks.ampersand |= set(*byte == b'&');
+        masks.equals |= set(*byte == b'=');
+        masks.high |= set(!byte.is_ascii());
+        masks.joint |= set(b"+/-_".contains(byte));
+    }
+    masks
+}
+
+#[cfg(target_arch = "x86_64")]
+mod avx2 {
+    use pulp::x86::V3;
+    use pulp::{NullaryFnOnce, cast};
+
+    use super::Masks;
+
+    /// Fills in the masks; false where the processor has no AVX2.
+    pub(super) fn fill(blocks: &[[u8; 64]], masks: &mut [Masks]) -> bool {
+        match V3::try_new() {
+            Some(v3) => v3.vectorize(Pass { v3, blocks, masks }),
+            None => return false,
+        }
+        true
+    }
+
+    /// The masks by AVX2, without `unsafe`. Everything below must be inlined: no closures.
+    struct Pass<'a> {
+        v3: V3,
+        blocks: &'a [[u8; 64]],
+        masks: &'a mut [Masks],
+    }
+
+    impl NullaryFnOnce for Pass<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        fn call(self) {
+            let Self { v3, blocks, masks } = self;
+            for (block, masks) in blocks.iter().zip(masks.iter_mut()) {
+                *masks = block_of(v3, block);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn block_of(v3: V3, block: &[u8; 64]) -> Masks {
+        let [low, high]: [[u8; 32]; 2] = cast(*block);
+        let (low, high) = (half(v3, low), half(v3, high));
+        Masks {
+            alnum: join(low.alnum, high.alnum),
+            upper: join(low.upper, high.upper),
+            digit: join(low.digit, high.digit),
+            at: join(low.at, high.at),
+            colon: join(low.colon, high.colon),
+            backslash: join(low.backslash, high.backslash),
+            percent: join(low.percent, high.percent),
+            ampersand: join(low.ampersand, high.ampersand),
+            equals: join(low.equals, high.equals),
+            high: join(low.high, high.high),
+            joint: join(low.joint, high.joint),
+        }
+    }
+
+    /// Classes of 32 bytes.
+    struct Half {
+        alnum: i32,
+        upper: i32,
+        digit: i32,
+        at: i32,
+        colon: i32,
+        backslash: i32,
+        percent: i32,
+        ampersand: i32,
+        equals: i32,
+        high: i32,
+        joint: i32,
+    }
+
+    #[inline(always)]
+    fn join(low: i32, high: i32) -> u64 {
+        u64::from(low.cast_unsigned()) | (u64::from(high.cast_unsigned()) << 32)
+    }
+
+    #[inline(always)]
+    fn half(v3: V3, bytes: [u8; 32]) -> Half {
+        let (avx, avx2) = (v3.avx, v3.avx2);
+        let v: core::arch::x86_64::__m256i = cast(bytes);
+        // signed compares: bytes that are no ASCII are negative, so they are in no range
+        let upper = avx2._mm256_and_si256(
+            avx2._mm256_cmpgt_epi8(v, avx._mm256_set1_epi8(0x40)),
+            avx2._mm256_cmpgt_epi8(avx._mm256_set1_epi8(0x5b), v),
+        );
+        let lower = avx2._mm256_and_si256(
+            avx2._mm256_cmpgt_epi8(v, avx._mm256_set1_epi8(0x60)),
+            avx2._mm256_cmpgt_epi8(avx._mm256_set1_epi8(0x7b), v),
+        );
+        let digit = avx2._mm256_and_si256(
+            avx2._mm256_cmpgt_epi8(v, avx._mm256_set1_epi8(0x2f)),
+            avx2._mm256_cmpgt_epi8(avx._mm256_set1_epi8(0x3a), v),
+        );
+        let alnum = avx2._mm256_or_si256(avx2._mm256_or_si256(upper, lower), digit);
+        let joint = avx2._mm256_or_si256(
+            avx2._mm256_or_si256(
+                avx2._mm256_cmpeq_epi8(v, avx._mm256_set1_epi8(0x2b)),
+                avx2._mm256_cmpeq_epi8(v, avx._mm256_set1_epi8(0x2f)),
+            ),
+            avx2._mm256_or_si256(
+                avx2._mm256_cmpeq_epi8(v, avx._mm256_set1_epi8(0x2d)),
+                avx2._mm256_cmpeq_epi8(v, avx._mm256_set1_epi8(0x5f)),
+            ),
+        );
+        Half {
+            alnum: avx2._mm256_movemask_epi8(alnum),
+            upper: avx2._mm256_movemask_epi8(upper),
+            digit: avx2._mm256_movemask_epi8(digit),
+            at: avx2._mm256_movemask_epi8(avx2._mm256_cmpeq_epi8(v, avx._mm256_set1_epi8(0x40))),
+            colon: avx2._mm256_movemask_epi8(avx2._mm256_cmpeq_epi8(v, avx._mm256_set1_epi8(0x3a))),
+            backslash: avx2._mm256_movemask_epi8(avx2._mm256_cmpeq_epi8(v, avx._mm256_set1_epi8(0x5c))),
+            percent: avx2._mm256_movemask_epi8(avx2._mm256_cmpeq_epi8(v, avx._mm256_set1_epi8(0x25))),
+            ampersand: avx2._mm256_movemask_epi8(avx2._mm256_cmpeq_epi8(v, avx._mm256_set1_epi8(0x26))),
+            equals: avx2._mm256_movemask_epi8(avx2._mm256_cmpeq_epi8(v, avx._mm256_set1_epi8(0x3d))),
+            high: avx2._mm256_movemask_epi8(v),
+            joint: avx2._mm256_movemask_epi8(joint),
+        }
+    }
+}
