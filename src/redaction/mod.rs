@@ -9,6 +9,8 @@ mod compile;
 mod find;
 mod ids;
 mod masks;
+#[cfg_attr(not(test), expect(dead_code, reason = "its families follow"))]
+mod pairs;
 mod resolve;
 mod rule;
 mod scan;

@@ -6,6 +6,7 @@ use super::{BUILTIN, Custom, Detector, RuleData, Scratch, replace};
 use crate::config::load;
 
 mod hostile;
+mod pairs;
 
 fn rules() -> Vec<RuleData> {
     BUILTIN.iter().flat_map(|(name, text)| load::data::<Vec<RuleData>>(name, text).expect("rule file")).collect()

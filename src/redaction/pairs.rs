@@ -1,0 +1,400 @@
+//! **What**: keys with their values in any notation. [`key_around`] gives the whole key of a word, [`pair`] the
+//! separator behind a key and the exact value: JSON at any level of escapes, YAML, INI, `.env`, shell flags, queries,
+//! source code, XML, table cells, prose. **Why**: what is private is told by its key far more often than by its shape;
+//! secrets and personal data must read the same notations. **Invariants**: no allocation; at most 256 bytes are read
+//! before a word and 8 KiB behind; a value never holds its quotes, and ends where its notation ends it, so that what
+//! surrounds it stays valid. **Not here**: which keys and values are private (`secrets`, `keys`).
+
+use std::ops::Range;
+
+/// Most bytes before and behind a word that belong to its key.
+const KEY: usize = 96;
+/// Most bytes of a value.
+const VALUE: usize = 8 << 10;
+/// Most blanks between a separator and a value.
+const BLANKS: usize = 64;
+
+/// What stands between a key and its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sep {
+    /// `=`, `:=`, `?=`, `<-`.
+    Equals,
+    /// `:`.
+    Colon,
+    /// `=>`.
+    Arrow,
+    /// `==`, `!=`.
+    Compare,
+    /// `key("v")`; the value is always quoted.
+    Call,
+    /// `"key", "v"`; both are quoted.
+    Comma,
+    /// `| key | v |`.
+    Cell,
+    /// `<key>v</key>`.
+    Element,
+    /// White space: flags, `.netrc`, `PASSWORD 'v'`.
+    Space,
+    /// `key is v`, `IDENTIFIED BY 'v'`.
+    Is,
+    /// `name: key` and `value: v` side by side.
+    Sibling,
+}
+
+/// A key and its value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Pair {
+    /// The whole key, without quotes.
+    pub(super) key: Range<usize>,
+    /// What stands between.
+    pub(super) sep: Sep,
+    /// The quote around the value, if any.
+    pub(super) quote: Option<u8>,
+    /// Whether the key stands in double quotes: JSON.
+    pub(super) json_key: bool,
+    /// The value: what is in the quotes; else up to white space or what ends it.
+    pub(super) value: Range<usize>,
+    /// The value up to its line's end, without a comment behind it. As `value` where that is quoted.
+    pub(super) line: Range<usize>,
+}
+
+impl Pair {
+    /// Whether the value stands bare in JSON: what takes its place needs quotes ([`super::scan::Claims::add_bare`]).
+    pub(super) fn is_bare_json(&self) -> bool {
+        self.json_key && self.sep == Sep::Colon && self.quote.is_none()
+    }
+}
+
+/// The whole key that the word `word` is part of: letters, digits, `_`, `-` and `.` on both sides. The letter of an
+/// escape such as `\n` before it is no part of it.
+pub(super) fn key_around(text: &[u8], word: Range<usize>) -> Range<usize> {
+    let before = text.get(word.start.saturating_sub(KEY)..word.start).unwrap_or_default();
+    let mut start = word.start - before.iter().rev().take_while(|byte| in_key(**byte)).count();
+    if start > 0 && text.get(start - 1) == Some(&b'\\') && start < word.start {
+        start += match text.get(start) {
+            Some(b'n' | b't' | b'r' | b'b' | b'f') => 1,
+            Some(b'u' | b'x') => (word.start - start).min(5),
+            _ => 0,
+        };
+    }
+    while start < word.start && text.get(start).is_some_and(|byte| b"-._".contains(byte)) {
+        start += 1;
+    }
+    let behind = text.get(word.end..text.len().min(word.end + KEY)).unwrap_or_default();
+    let mut end = word.end + behind.iter().take_while(|byte| in_key(**byte)).count();
+    while end > word.end && text.get(end - 1).is_some_and(|byte| b"-.".contains(byte)) {
+        end -= 1;
+    }
+    start..end
+}
+
+fn in_key(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"_-.".contains(&byte)
+}
+
+/// The value that belongs to the key at `key` (see [`key_around`]), or none.
+pub(super) fn pair(text: &[u8], key: Range<usize>) -> Option<Pair> {
+    let text = text.get(..text.len().min(key.end.saturating_add(VALUE + 256)))?;
+    let mut cursor = Cursor { text, at: key.end };
+    let quoted_key = cursor.skip_quote();
+    let sep = cursor.separator(&key, quoted_key)?;
+    let (quote, value) = cursor.value(sep)?;
+    let line = if quote.is_some() || matches!(sep, Sep::Cell | Sep::Element) {
+        value.clone()
+    } else {
+        line_of(text, value.start)
+    };
+    (!value.is_empty()).then_some(Pair { key, sep, quote, json_key: quoted_key == Some(b'"'), value, line })
+}
+
+/// A place in a text.
+struct Cursor<'a> {
+    text: &'a [u8],
+    at: usize,
+}
+
+impl Cursor<'_> {
+    fn byte(&self, on: usize) -> u8 {
+        self.text.get(self.at + on).copied().unwrap_or(b'\n')
+    }
+
+    fn rest(&self) -> &[u8] {
+        self.text.get(self.at..).unwrap_or_default()
+    }
+
+    /// Skips bytes of a kind, at most [`BLANKS`] of them.
+    fn skip(&mut self, like: impl Fn(u8) -> bool) -> usize {
+        let count = self.rest().iter().take(BLANKS).take_while(|byte| like(**byte)).count();
+        self.at += count;
+        count
+    }
+
+    fn skip_word(&mut self, word: &[u8]) -> bool {
+        let found = self.rest().get(..word.len()).is_some_and(|rest| rest.eq_ignore_ascii_case(word));
+        self.at += if found { word.len() } else { 0 };
+        found
+    }
+
+    /// A quote at any level of escapes: its backslashes and its mark.
+    fn quote(&self) -> Option<(usize, u8)> {
+        let escapes = self.rest().iter().take(16).take_while(|byte| **byte == b'\\').count();
+        let mark = self.byte(escapes);
+        (b"\"'`".contains(&mark)).then_some((escapes, mark))
+    }
+
+    fn skip_quote(&mut self) -> Option<u8> {
+        let (escapes, mark) = self.quote()?;
+        self.at += escapes + 1;
+        Some(mark)
+    }
+
+    /// The separator at the cursor, which then stands behind it.
+    fn separator(&mut self, key: &Range<usize>, quoted_key: Option<u8>) -> Option<Sep> {
+        self.skip(|byte| byte == b'*' || byte == b'?' || byte == b'!' || byte == b']');
+        let called = quoted_key.is_none() && self.byte(0) == b'(';
+        let blanks = self.skip(|byte| byte == b' ' || byte == b'\t');
+        let start = self.at;
+        let sep = match (self.byte(0), self.byte(1)) {
+            (b':', b':') => return None,
+            (b':', b'/') if self.byte(2) == b'/' => return None,
+            (b':' | b'?', b'=') => self.take(2, Sep::Equals),
+            (b'<', b'-') => self.take(2, Sep::Equals),
+            (b'|', b'|') if self.byte(2) == b'=' => self.take(3, Sep::Equals),
+            (b'=', b'>') => self.take(2, Sep::Arrow),
+            (b'=' | b'!', b'=') => self.take(if self.byte(2) == b'=' { 3 } else { 2 }, Sep::Compare),
+            (b'=', b'~') => return None,
+            (b'=', _) => self.take(1, Sep::Equals),
+            (b':', _) => {
+                let sep = self.take(1, Sep::Colon);
+                if quoted_key.is_none() && self.skip_type() { Sep::Equals } else { sep }
+            }
+            (b'(', _) if called => self.take(1, Sep::Call),
+            (b',', _) if quoted_key.is_some() => match self.sibling(key) {
+                true => Sep::Sibling,
+                false => self.take(1, Sep::Comma),
+            },
+            (b'|', _) if before(self.text, key.start, b" \t*`") == b'|' => self.take(1, Sep::Cell),
+            (b'>', _) if before(self.text, key.start, b"") == b'<' => self.take(1, Sep::Element),
+            _ if self.sibling(key) => Sep::Sibling,
+            _ if blanks > 0 => self.word_between(quoted_key.is_some())?,
+            _ => return None,
+        };
+        debug_assert!(self.at >= start, "a cursor goes on");
+        Some(sep)
+    }
+
+    fn take(&mut self, bytes: usize, sep: Sep) -> Sep {
+        self.at += bytes;
+        sep
+    }
+
+    /// `is`, `was`, `by`, `to`, a type before `=`, or nothing but white space.
+    fn word_between(&mut self, quoted_key: bool) -> Option<Sep> {
+        let at = self.at;
+        for word in [&b"is set to "[..], b"is ", b"was ", b"are ", b"by ", b"to ", b"is: ", b"is:"] {
+            if self.skip_word(word) {
+                return Some(Sep::Is);
+            }
+        }
+        if !quoted_key && self.skip_type() {
+            return Some(Sep::Equals);
+        }
+        self.at = at;
+        (!quoted_key).then_some(Sep::Space)
+    }
+
+    /// A type and `=` before a quoted value: `: str = "v"`, `password string = "v"`.
+    fn skip_type(&mut self) -> bool {
+        let rest = self.rest();
+        let part = |byte: &&u8| byte.is_ascii_alphanumeric() || b" _<>&'[]?|.".contains(byte);
+        let len = rest.iter().take(48).take_while(part).count();
+        let typed = rest.iter().take(len).any(u8::is_ascii_alphabetic);
+        if !typed || rest.get(len) != Some(&b'=') || rest.get(len + 1) == Some(&b'=') {
+            return false;
+        }
+        let quoted = rest.iter().skip(len + 1).find(|byte| **byte != b' ').is_some_and(|byte| b"\"'`".contains(byte));
+        self.at += if quoted { len + 1 } else { 0 };
+        quoted
+    }
+
+    /// `value` beside a key that is itself the value of `name` or `key`: stands behind its separator then.
+    fn sibling(&mut self, key: &Range<usize>) -> bool {
+        let at = self.at;
+        if !matches!(before(self.text, key.start, b" \t\"'\\"), b':' | b'=') {
+            return false;
+        }
+        while self.skip(|byte| b" \t\r\n,-".contains(&byte)) > 0
+            || (self.byte(0) == b'\\' && b"nrt".contains(&self.byte(1)))
+        {
+            self.at += if self.byte(0) == b'\\' && b"nrt".contains(&self.byte(1)) { 2 } else { 0 };
+            if self.at > at + 256 {
+                break;
+            }
+        }
+        self.skip_quote();
+        let named = self.skip_word(b"value") || self.skip_word(b"defaultvalue") || self.skip_word(b"content");
+        self.skip_quote();
+        self.skip(|byte| byte == b' ');
+        let found = named && self.at > at && matches!(self.byte(0), b':' | b'=');
+        self.at = if found { self.at + 1 } else { at };
+        found
+    }
+
+    /// The value at the cursor: its quote and its range.
+    fn value(&mut self, sep: Sep) -> Option<(Option<u8>, Range<usize>)> {
+        self.skip(|byte| b" \t*".contains(&byte));
+        match sep {
+            Sep::Cell => return Some((None, self.until(b"|\n\r"))),
+            Sep::Element => {
+                self.skip_word(b"<![CDATA[");
+                let mut value = self.until(b"<\n\r");
+                if self.text.get(..value.end).is_some_and(|text| text.ends_with(b"]]>")) {
+                    value.end -= 3;
+                }
+                return Some((None, value));
+            }
+            _ => {}
+        }
+        self.skip_prefix();
+        if let Some((escapes, mark)) = self.quote() {
+            self.at += escapes + 1;
+            let skipped = if self.byte(0) == mark && self.byte(1) == mark { 2 } else { 0 };
+            self.at += skipped;
+            return Some((Some(mark), self.quoted(escapes, mark)));
+        }
+        (!matches!(sep, Sep::Call | Sep::Comma)).then(|| (None, self.bare()))
+    }
+
+    /// What may stand before a string: `b"`, `r"`, `f"`, `@"`, `new String("`, `Secret("`, `[]byte("`.
+    fn skip_prefix(&mut self) {
+        let rest = self.rest();
+        let letters = rest.iter().take(3).take_while(|byte| b"bBrRuUfFL@$".contains(byte)).count();
+        if (1..3).contains(&letters) && rest.get(letters).is_some_and(|byte| b"\"'`".contains(byte)) {
+            self.at += letters;
+            return;
+        }
+        let called =
+            rest.iter().take(40).take_while(|byte| byte.is_ascii_alphanumeric() || b" _.[]:".contains(byte)).count();
+        let quoted = rest.get(called + 1).is_some_and(|byte| b"\"'\\".contains(byte));
+        let name = rest.get(..called).unwrap_or_default();
+        if rest.get(called) == Some(&b'(') && quoted && WRAPPERS.iter().any(|wrapper| ends_with(name, wrapper)) {
+            self.at += called + 1;
+        }
+    }
+
+    /// Up to one of `ends`, without blanks at its end.
+    fn until(&self, ends: &[u8]) -> Range<usize> {
+        let len = self.rest().iter().take(VALUE).take_while(|byte| !ends.contains(byte)).count();
+        let trimmed = self.rest().get(..len).unwrap_or_default().trim_ascii_end();
+        let ticks = trimmed.strip_prefix(b"`").and_then(|inner| inner.strip_suffix(b"`"));
+        match ticks {
+            Some(inner) => self.at + 1..self.at + 1 + inner.len(),
+            None => self.at..self.at + trimmed.len(),
+        }
+    }
+
+    /// A quoted value: up to the quote at the same level of escapes, or the line's end where there is none.
+    fn quoted(&self, escapes: usize, mark: u8) -> Range<usize> {
+        let unit = escapes + 1;
+        let mut slashes = 0;
+        for (on, byte) in self.rest().iter().take(VALUE).enumerate() {
+            match *byte {
+                b'\\' => slashes += 1,
+                b'\n' => return self.at..self.at + on,
+                byte if byte == mark
+                    && (slashes <= escapes && (escapes > 0 || slashes == 0)
+                        || (slashes - escapes).is_multiple_of(2 * unit)) =>
+                {
+                    // an even number of backslashes of its own belongs to the value
+                    let own = slashes.min(escapes);
+                    return self.at..self.at + on - own;
+                }
+                // a quote of an outer level ends everything within
+                b'"' if escapes > 0 && slashes < escapes => return self.at..self.at + on - slashes,
+                _ => slashes = 0,
+            }
+        }
+        self.at..self.at + self.rest().len().min(VALUE)
+    }
+
+    /// A value without quotes.
+    fn bare(&self) -> Range<usize> {
+        let rest = self.rest();
+        let mut open = 0_usize;
+        for (on, byte) in rest.iter().take(VALUE).enumerate() {
+            let next = rest.get(on + 1).copied().unwrap_or(b'\n');
+            let ends = match *byte {
+                b'\\' => b"nrt\"'\\/u`".contains(&next),
+                b'(' | b'[' | b'{' => {
+                    open += 1;
+                    false
+                }
+                b')' | b']' | b'}' if open > 0 => {
+                    open -= 1;
+                    false
+                }
+                b'&' => rest.get(on + 1..).is_some_and(begins_parameter),
+                byte => byte <= b' ' || b"\"'`,;)]}<>|".contains(&byte) && !(on == 0 && byte == b'<'),
+            };
+            if ends {
+                return self.at..self.at + trim_end(rest.get(..on).unwrap_or_default());
+            }
+        }
+        let len = rest.len().min(VALUE);
+        self.at..self.at + trim_end(rest.get(..len).unwrap_or_default())
+    }
+}
+
+/// Functions that only wrap a string.
+const WRAPPERS: &[&[u8]] = &[
+    b"string",
+    b"secret",
+    b"secretstr",
+    b"byte",
+    b"bytes",
+    b"b64decode",
+    b"buffer.from",
+    b"quote",
+    b"some",
+    b"literal",
+    b"str",
+    b"tostring",
+];
+
+fn ends_with(name: &[u8], suffix: &[u8]) -> bool {
+    name.len()
+        .checked_sub(suffix.len())
+        .and_then(|from| name.get(from..))
+        .is_some_and(|end| end.eq_ignore_ascii_case(suffix))
+}
+
+/// `name=` follows `&`: it parts parameters, and is no part of a value.
+fn begins_parameter(rest: &[u8]) -> bool {
+    let name = rest.iter().take(KEY).take_while(|byte| in_key(**byte) || b"[]%".contains(byte)).count();
+    rest.get(name).is_some_and(|byte| b"=;".contains(byte))
+}
+
+/// Length without the marks that end a sentence.
+fn trim_end(value: &[u8]) -> usize {
+    value.len() - value.iter().rev().take_while(|byte| b".,:;!?".contains(byte)).count()
+}
+
+/// The nearest byte before `at` that is none of `skipped`, within 64.
+fn before(text: &[u8], at: usize, skipped: &[u8]) -> u8 {
+    let head = text.get(at.saturating_sub(64)..at).unwrap_or_default();
+    head.iter().rev().find(|byte| !skipped.contains(byte)).copied().unwrap_or(b'\n')
+}
+
+/// From `start` to the line's end (also an escaped one), without a comment and blanks at its end.
+fn line_of(text: &[u8], start: usize) -> Range<usize> {
+    let rest = text.get(start..).unwrap_or_default();
+    let rest = rest.get(..rest.len().min(VALUE)).unwrap_or_default();
+    let ends = |on: usize, byte: u8| match byte {
+        b'\n' | b'\r' | b'"' => true,
+        b'\\' => rest.get(on + 1).is_some_and(|next| b"nr\"\\".contains(next)),
+        b'#' => on > 0 && rest.get(on - 1).is_some_and(u8::is_ascii_whitespace),
+        _ => false,
+    };
+    let len = rest.iter().enumerate().find(|(on, byte)| ends(*on, **byte)).map_or(rest.len(), |(on, _)| on);
+    start..start + rest.get(..len).unwrap_or_default().trim_ascii_end().len()
+}
