@@ -40,6 +40,8 @@ pub(super) struct Anchors {
     pub(super) runs: Vec<Range<usize>>,
     /// What the text holds.
     pub(super) facts: Facts,
+    /// Masks of the piece at hand.
+    masks: Vec<Masks>,
 }
 
 /// Shortest run that may be a text in base64.
@@ -54,14 +56,17 @@ impl Anchors {
         self.schemes.clear();
         self.runs.clear();
         self.facts = Facts::default();
+        let mut masks = std::mem::take(&mut self.masks);
+        masks.resize((PIECE / 64).min(text.len().div_ceil(64)).max(masks.len()), Masks::default());
         let mut walk = Walk { text, stems, out: self, before: Masks::default(), run: 0 };
-        let mut masks = [Masks::default(); PIECE / 64];
-        for (index, piece) in text.chunks(PIECE).enumerate() {
-            let made = make(piece, &mut masks);
-            for (block, masks) in made.iter().enumerate() {
-                walk.block(index * PIECE + block * 64, masks);
+        let mut base = 0;
+        for piece in text.chunks(PIECE) {
+            for masks in make(piece, &mut masks) {
+                walk.block(base, masks);
+                base += 64;
             }
         }
+        self.masks = masks;
     }
 }
 
@@ -120,17 +125,19 @@ impl Walk<'_> {
     /// Each run of letters and digits that holds a digit, once.
     #[inline]
     fn digits(&mut self, base: usize, now: &Masks, starts: u64) {
-        let mut rest = now.digit & !((now.digit << 1) | (self.before.digit >> 63));
-        // a run of digits that goes on from the block before was seen there
+        // a run that goes on from the block before was seen there, if it had a digit by then
+        let goes_on = now.alnum & 1 == 1 && starts & 1 == 0;
+        let seen = goes_on && self.out.numbers.last().is_some_and(|last| last.end > base);
+        let mut rest = if seen { now.digit & behind(now.alnum.trailing_ones()) } else { now.digit };
         while rest != 0 {
             let bit = rest.trailing_zeros();
-            rest &= rest - 1;
             let upto = starts & (u64::MAX >> (63 - bit));
             let start = if upto == 0 { self.run } else { base + 63 - upto.leading_zeros() as usize };
-            if self.out.numbers.last().is_none_or(|last| last.end <= start) {
-                let end = end_of(self.text, base + bit as usize, u8::is_ascii_alphanumeric);
-                self.out.numbers.push(start..end);
-            }
+            let ends = bit + (now.alnum >> bit).trailing_ones();
+            let end =
+                if ends < 64 { base + ends as usize } else { end_of(self.text, base + 64, u8::is_ascii_alphanumeric) };
+            self.out.numbers.push(start..end);
+            rest &= behind(ends);
         }
         if now.alnum >> 63 == 1 && starts != 0 {
             self.run = base + 63 - starts.leading_zeros() as usize;
@@ -178,6 +185,12 @@ pub(super) fn start_of(text: &[u8], at: usize, like: impl Fn(&u8) -> bool) -> us
     at - text.get(..at).unwrap_or_default().iter().rev().take_while(|byte| like(byte)).count()
 }
 
+/// Bits from `bit` on; none from 64 on.
+#[inline]
+fn behind(bit: u32) -> u64 {
+    u64::MAX.checked_shl(bit).unwrap_or(0)
+}
+
 #[inline]
 fn each(mut mask: u64, mut visit: impl FnMut(usize)) {
     while mask != 0 {
@@ -185,4 +198,3 @@ fn each(mut mask: u64, mut visit: impl FnMut(usize)) {
         mask &= mask - 1;
     }
 }
-

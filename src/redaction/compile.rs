@@ -1,7 +1,7 @@
 //! **What**: rules compiled for matching. **Invariants**: a pattern that could match the empty text, is too large or
 //! needs look-around is refused, with one line that says why; the pattern engine is linear. **Not here**: matching (`find`).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
@@ -59,6 +59,10 @@ pub struct Detector {
     pub(super) stems: Stems,
     /// The rules that code finds.
     pub(super) families: HashMap<Family, u16>,
+    /// The rules with loose patterns.
+    pub(super) loose: Vec<usize>,
+    /// Placeholders without their brackets.
+    pub(super) placeholders: HashSet<Box<str>>,
     /// All gate literals of loose patterns, and the rule of each.
     pub(super) literals: Option<AhoCorasick>,
     pub(super) literal_rules: Vec<Vec<usize>>,
@@ -93,7 +97,11 @@ impl Detector {
         }
         let (literals, literal_rules) = gate(made.literals);
         let digits = made.rules.iter().filter_map(|rule| rule.pattern.as_ref()).map(|pattern| pattern.digits).max();
+        let loose = |rule: &Rule| rule.pattern.as_ref().is_some_and(|pattern| pattern.loose);
+        let bare = |rule: &Rule| rule.placeholder.trim_matches(['[', ']']).into();
         Ok(Self {
+            loose: made.rules.iter().enumerate().filter(|(_, rule)| loose(rule)).map(|(index, _)| index).collect(),
+            placeholders: made.rules.iter().map(bare).collect(),
             rules: made.rules,
             stems: Stems::new(made.stems),
             families: made.families,
@@ -120,12 +128,7 @@ struct Parts {
 }
 
 impl Parts {
-    fn add(
-        &mut self,
-        name: &str,
-        make: impl FnOnce(u16, &mut Vec<Stem>) -> Result<Rule, String>,
-        literals: &[String],
-    ) {
+    fn add(&mut self, name: &str, make: impl FnOnce(u16, &mut Vec<Stem>) -> Result<Rule, String>, literals: &[String]) {
         let index = self.rules.len();
         match make(u16::try_from(index).unwrap_or(u16::MAX), &mut self.stems) {
             Ok(rule) => {
@@ -164,7 +167,8 @@ fn builtin(rule: &RuleData, index: u16, stems: &mut Vec<Stem>) -> Result<Rule, S
     let pattern = match (rule.pattern.is_empty(), rule.family) {
         (false, None) => {
             let regex = compile(&rule.pattern, false)?;
-            let begins = if rule.bounds == Bounds::None && regex.captures_len() == 1 { None } else { prefixes(&rule.pattern) };
+            let begins =
+                if rule.bounds == Bounds::None && regex.captures_len() == 1 { None } else { prefixes(&rule.pattern) };
             stems.extend(begins.iter().flatten().map(|(text, exact)| Stem {
                 text: text.as_slice().into(),
                 exact: *exact,
@@ -172,7 +176,13 @@ fn builtin(rule: &RuleData, index: u16, stems: &mut Vec<Stem>) -> Result<Rule, S
                 action: Action::Pattern(index),
             }));
             let gated = !rule.gate.literals.is_empty();
-            Some(Pattern { group: regex.captures_len() > 1, regex, loose: begins.is_none(), digits: rule.gate.digits, gated })
+            Some(Pattern {
+                group: regex.captures_len() > 1,
+                regex,
+                loose: begins.is_none(),
+                digits: rule.gate.digits,
+                gated,
+            })
         }
         (true, Some(_)) => None,
         _ => return Err("a rule has either a `pattern` or a `family`".to_owned()),

@@ -30,7 +30,7 @@ pub struct Scratch {
     open: Vec<bool>,
     hits: Vec<Hit>,
     reserved: Vec<Range<usize>>,
-    state: Vec<Option<(Cache, Captures)>>,
+    state: States,
     read: usize,
 }
 
@@ -66,34 +66,29 @@ impl Detector {
         scratch.anchors.find(text.as_bytes(), &self.stems);
         reserved(text, &|name| self.is_placeholder(name), &mut scratch.reserved);
         scratch.claims.list.clear();
-        scratch.state.resize_with(self.rules.len(), || None);
+        if scratch.state.len() != self.rules.len() {
+            scratch.state.clear();
+            scratch.state.resize_with(self.rules.len(), || None);
+        }
         let scan = Scan { text, anchors: &scratch.anchors, reserved: &scratch.reserved, detector: self };
         scratch.read += self.patterns(&scan, &mut scratch.state, &mut scratch.claims);
-        self.gates(text, scan.anchors.facts.digit, &mut scratch.open);
-        for (index, open) in scratch.open.iter().enumerate() {
-            let Some(rule) = self.rules.get(index).filter(|_| *open) else { continue };
-            let Some(pattern) = &rule.pattern else { continue };
-            let Some(state) = scratch.state.get_mut(index) else { continue };
-            let state = state.get_or_insert_with(|| (pattern.regex.create_cache(), pattern.regex.create_captures()));
-            let search = Search { rule, pattern, index };
-            scratch.read += search.anywhere(&scan, state, &mut scratch.claims);
-        }
+        scratch.read += self.loose_patterns(&scan, &mut scratch.open, &mut scratch.state, &mut scratch.claims);
         let claims = scratch.claims.list.drain(..);
-        scratch.hits.extend(claims.map(|claim| Hit { range: claim.range, rule: usize::from(claim.rule), bare: claim.bare }));
+        scratch.hits.extend(claims.map(|claim| Hit {
+            range: claim.range,
+            rule: usize::from(claim.rule),
+            bare: claim.bare,
+        }));
         resolve(&mut scratch.hits, &|hit| self.rules.get(hit.rule).map(|rule| rule.class));
         &scratch.hits
     }
 
     /// Patterns at the words that they begin with.
-    fn patterns(&self, scan: &Scan<'_>, states: &mut [Option<(Cache, Captures)>], claims: &mut Claims) -> usize {
+    fn patterns(&self, scan: &Scan<'_>, states: &mut States, claims: &mut Claims) -> usize {
         let (mut read, most) = (0_usize, MAX_FAILED.0.saturating_add(scan.text.len().saturating_mul(MAX_FAILED.1)));
         for word in &scan.anchors.words {
             let Action::Pattern(index) = word.action else { continue };
-            let index = usize::from(index);
-            let (Some(rule), Some(state)) = (self.rules.get(index), states.get_mut(index)) else { continue };
-            let Some(pattern) = &rule.pattern else { continue };
-            let state = state.get_or_insert_with(|| (pattern.regex.create_cache(), pattern.regex.create_captures()));
-            let search = Search { rule, pattern, index };
+            let Some((search, state)) = Search::of(self, usize::from(index), states) else { continue };
             read += search.at(scan, word.at, state, claims);
             if read > most {
                 search.give_up(scan, claims);
@@ -125,35 +120,49 @@ impl Detector {
 
     /// Whether a rule's placeholder is `[name]`.
     fn is_placeholder(&self, name: &str) -> bool {
-        self.rules.iter().any(|rule| {
-            rule.placeholder.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).is_some_and(|own| own == name)
-        })
+        self.placeholders.contains(name)
     }
 
-    /// Which loose patterns are worth a try.
-    fn gates(&self, text: &str, digit: bool, open: &mut Vec<bool>) {
-        let loose = |rule: &Rule| rule.pattern.as_ref().is_some_and(|pattern| pattern.loose && !pattern.gated);
+    /// Patterns that begin with no word, where their gates are open.
+    fn loose_patterns(&self, scan: &Scan<'_>, open: &mut Vec<bool>, states: &mut States, claims: &mut Claims) -> usize {
+        if self.loose.is_empty() {
+            return 0;
+        }
+        self.gates(scan.text, open);
+        let wanted = if scan.anchors.facts.digit { self.digits } else { 0 };
+        let digits = scan.text.bytes().filter(u8::is_ascii_digit).take(wanted).count();
+        let mut read = 0;
+        for index in self.loose.iter().copied().filter(|index| open.get(*index) == Some(&true)) {
+            let Some((search, state)) = Search::of(self, index, states) else { continue };
+            if digits >= search.pattern.digits {
+                read += search.anywhere(scan, state, claims);
+            }
+        }
+        read
+    }
+
+    /// Which loose patterns have a literal of theirs in the text, or need none.
+    fn gates(&self, text: &str, open: &mut Vec<bool>) {
+        let ungated = |rule: &Rule| rule.pattern.as_ref().is_some_and(|pattern| !pattern.gated);
         open.clear();
-        open.extend(self.rules.iter().map(loose));
-        if let Some(literals) = &self.literals {
-            let mut state = OverlappingState::start();
-            let input = aho_corasick::Input::new(text);
-            loop {
-                literals.find_overlapping(input.clone(), &mut state);
-                let Some(found) = state.get_match() else { break };
-                for rule in self.literal_rules.get(found.pattern().as_usize()).into_iter().flatten() {
-                    if let Some(open) = open.get_mut(*rule) {
-                        *open = true;
-                    }
+        open.extend(self.rules.iter().map(ungated));
+        let Some(literals) = &self.literals else { return };
+        let mut state = OverlappingState::start();
+        let input = aho_corasick::Input::new(text);
+        loop {
+            literals.find_overlapping(input.clone(), &mut state);
+            let Some(found) = state.get_match() else { break };
+            for rule in self.literal_rules.get(found.pattern().as_usize()).into_iter().flatten() {
+                if let Some(open) = open.get_mut(*rule) {
+                    *open = true;
                 }
             }
         }
-        let digits = if digit { text.bytes().filter(u8::is_ascii_digit).take(self.digits).count() } else { 0 };
-        for (open, rule) in open.iter_mut().zip(&self.rules) {
-            *open &= rule.pattern.as_ref().is_some_and(|pattern| digits >= pattern.digits);
-        }
     }
 }
+
+/// What each rule's pattern needs to run, made when it runs for the first time.
+type States = Vec<Option<(Cache, Captures)>>;
 
 /// One rule's pattern at work.
 struct Search<'a> {
@@ -162,7 +171,19 @@ struct Search<'a> {
     index: usize,
 }
 
-impl Search<'_> {
+impl<'a> Search<'a> {
+    /// The pattern of a rule and what it needs to run.
+    fn of<'s>(
+        detector: &'a Detector,
+        index: usize,
+        states: &'s mut States,
+    ) -> Option<(Self, &'s mut (Cache, Captures))> {
+        let rule = detector.rules.get(index)?;
+        let pattern = rule.pattern.as_ref()?;
+        let make = || (pattern.regex.create_cache(), pattern.regex.create_captures());
+        Some((Self { rule, pattern, index }, states.get_mut(index)?.get_or_insert_with(make)))
+    }
+
     /// Tries the pattern where its word begins; gives how many bytes it may have read.
     fn at(&self, scan: &Scan<'_>, at: usize, state: &mut (Cache, Captures), claims: &mut Claims) -> usize {
         let end = scan.text.len().min(at + WINDOW);

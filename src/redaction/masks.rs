@@ -26,7 +26,7 @@ pub(super) struct Masks {
 }
 
 /// Masks of a piece; the last block is filled up with blanks.
-pub(super) fn make<'m>(piece: &[u8], masks: &'m mut [Masks; PIECE / 64]) -> &'m [Masks] {
+pub(super) fn make<'m>(piece: &[u8], masks: &'m mut [Masks]) -> &'m [Masks] {
     let (blocks, rest) = piece.as_chunks::<64>();
     fill(blocks, masks);
     let mut made = blocks.len();

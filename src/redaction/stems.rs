@@ -38,28 +38,27 @@ const BEHIND: &[u8] = b" \t\n\r.,:;=_-/\"'`|)]}>\\*&";
 /// All stems.
 pub(super) struct Stems {
     /// By the first four bytes, and by the first three of those that are shorter.
-    four: Filter,
-    three: Filter,
+    four: Filter<{ u32::MAX }>,
+    three: Filter<0xFF_FFFF>,
 }
 
 /// Stems by one width of key.
-struct Filter {
-    bits: Box<[u64]>,
+struct Filter<const MASK: u32> {
+    bits: Box<[u64; BITS / 64]>,
     /// Stems in order of slot; `slots[s]..slots[s + 1]` is a slot's.
     slots: Vec<u32>,
     stems: Vec<Stem>,
-    mask: u32,
 }
 
 #[inline]
 fn hash(key: u32) -> usize {
-    (key.wrapping_mul(0x9E37_79B1) >> 16) as usize
+    usize::from((key.wrapping_mul(0x9E37_79B1) >> 16) as u16)
 }
 
-impl Filter {
-    fn new(keyed: Vec<(u32, Stem)>, mask: u32) -> Self {
-        let mut bits = vec![0_u64; BITS / 64].into_boxed_slice();
-        let mut keyed: Vec<(usize, Stem)> = keyed.into_iter().map(|(key, stem)| (hash(key & mask), stem)).collect();
+impl<const MASK: u32> Filter<MASK> {
+    fn new(keyed: Vec<(u32, Stem)>) -> Self {
+        let mut bits = Box::new([0_u64; BITS / 64]);
+        let mut keyed: Vec<(usize, Stem)> = keyed.into_iter().map(|(key, stem)| (hash(key & MASK), stem)).collect();
         keyed.sort_by_key(|(slot, _)| *slot);
         let mut slots = vec![0_u32; BITS + 1];
         for (slot, _) in &keyed {
@@ -75,17 +74,17 @@ impl Filter {
             sum += *count;
             *count = sum;
         }
-        Self { bits, slots, stems: keyed.into_iter().map(|(_, stem)| stem).collect(), mask }
+        Self { bits, slots, stems: keyed.into_iter().map(|(_, stem)| stem).collect() }
     }
 
     #[inline]
     fn may(&self, key: u32) -> bool {
-        let slot = hash(key & self.mask);
+        let slot = hash(key & MASK);
         self.bits.get(slot / 64).is_some_and(|word| word >> (slot % 64) & 1 == 1)
     }
 
     fn at(&self, key: u32, text: &[u8], at: usize, out: &mut Vec<WordAt>) {
-        let slot = hash(key & self.mask);
+        let slot = hash(key & MASK);
         let bound = |slot: usize| self.slots.get(slot).map_or(0, |bound| *bound as usize);
         for stem in self.stems.get(bound(slot)..bound(slot + 1)).unwrap_or_default() {
             let end = at + stem.text.len();
@@ -102,11 +101,12 @@ impl Filter {
 /// Four bytes in lower case, blanks behind the end.
 #[inline]
 fn key(text: &[u8], at: usize) -> u32 {
-    let bytes = match text.get(at..at + 4) {
-        Some([a, b, c, d]) => [*a, *b, *c, *d],
-        _ => {
+    let rest = text.get(at..).unwrap_or_default();
+    let bytes = match rest.first_chunk::<4>() {
+        Some(bytes) => *bytes,
+        None => {
             let mut bytes = [b' '; 4];
-            bytes.iter_mut().zip(text.get(at..).unwrap_or_default()).for_each(|(to, from)| *to = *from);
+            bytes.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
             bytes
         }
     };
@@ -133,7 +133,7 @@ impl Stems {
         three.dedup_by(|(a, one), (b, other)| {
             *a & 0xFF_FFFF == *b & 0xFF_FFFF && one.text == other.text && one.action == other.action
         });
-        Self { four: Filter::new(four, u32::MAX), three: Filter::new(three, 0xFF_FFFF) }
+        Self { four: Filter::new(four), three: Filter::new(three) }
     }
 
     /// Whether a stem may begin at `at`.

@@ -6,6 +6,7 @@ use super::{BUILTIN, Custom, Detector, RuleData, Scratch, replace};
 use crate::config::load;
 
 mod hostile;
+mod masks;
 mod pairs;
 
 fn rules() -> Vec<RuleData> {

@@ -1,0 +1,52 @@
+//! Tests of the pass that finds anchors, against the plain reading of the same words.
+
+use proptest::prelude::*;
+
+use super::super::anchors::Anchors;
+use super::super::find::Action;
+use super::super::masks::{Masks, PIECE, make, portable};
+use super::super::stems::{Stem, Stems};
+
+proptest! {
+    /// The fast masks and the portable ones agree on every byte, in every block and in the rest behind the last.
+    #[test]
+    fn masks_agree(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        let mut masks = [Masks::default(); PIECE / 64];
+        let made = make(&bytes, &mut masks);
+        prop_assert_eq!(made.len(), bytes.len().div_ceil(64));
+        for (index, made) in made.iter().enumerate() {
+            let mut block = [b' '; 64];
+            let rest = &bytes[index * 64..];
+            block.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+            prop_assert_eq!(*made, portable(&block));
+        }
+    }
+
+    /// Runs with a digit are each found once, whole, across the borders of blocks; so are stems at the start of words.
+    #[test]
+    fn anchors_are_what_a_plain_reading_finds(text in "([a-z]{1,3}[0-9]{0,3}[ ._:/-]{0,2}|[A-Z0-9]{1,40}|token|apiToken|x_token| token=){0,60}") {
+        let stem = Stem { text: b"token"[..].into(), exact: false, whole: false, action: Action::Pattern(0) };
+        let stems = Stems::new(vec![stem]);
+        let mut anchors = Anchors::default();
+        anchors.find(text.as_bytes(), &stems);
+        let bytes = text.as_bytes();
+        let (mut runs, mut at) = (Vec::new(), 0);
+        while at < bytes.len() {
+            let end = at + bytes[at..].iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
+            if bytes[at..end].iter().any(u8::is_ascii_digit) {
+                runs.push(at..end);
+            }
+            at = end.max(at + 1);
+        }
+        prop_assert_eq!(&anchors.numbers, &runs);
+        let words: Vec<usize> = (0..bytes.len())
+            .filter(|at| {
+                let before = at.checked_sub(1).map_or(b' ', |at| bytes[at]);
+                let camel = bytes[*at].is_ascii_uppercase() && before.is_ascii_lowercase();
+                (!before.is_ascii_alphanumeric() || camel)
+                    && bytes.get(*at..at + 5).is_some_and(|word| word.eq_ignore_ascii_case(b"token"))
+            })
+            .collect();
+        prop_assert_eq!(anchors.words.iter().map(|word| word.at).collect::<Vec<_>>(), words);
+    }
+}
