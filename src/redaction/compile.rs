@@ -11,6 +11,7 @@ use regex_syntax::ParserBuilder;
 use regex_syntax::hir::literal::{ExtractKind, Extractor};
 
 use super::find::Action;
+use super::literals::{self, Literals};
 use super::rule::{Bounds, Class, Custom, Family, RuleData};
 use super::stems::{SHORTEST, Stem, Stems};
 use super::validate::Validator;
@@ -57,6 +58,8 @@ pub struct Detector {
     pub(super) rules: Vec<Rule>,
     /// Words that begin something.
     pub(super) stems: Stems,
+    /// Words that users' patterns begin with.
+    pub(super) users: Literals,
     /// The rules that code finds.
     pub(super) families: HashMap<Family, u16>,
     /// The rules with loose patterns.
@@ -87,13 +90,24 @@ impl Detector {
             }
         }
         for rule in custom {
+            let index = made.rules.len();
             made.add(&rule.name, |_, _| users(rule), &[]);
+            let words = users_words(&rule.pattern).filter(|_| index < made.rules.len());
+            if let (Some(words), Ok(index)) = (words, u16::try_from(index)) {
+                made.users_words.extend(words.into_iter().map(|word| (word, index)));
+            }
         }
         if made.rules.len() > MAX_RULES {
             made.errors.push(RuleError { rule: String::new(), what: format!("more than {MAX_RULES} rules") });
         }
         if !made.errors.is_empty() {
             return Err(made.errors);
+        }
+        let (users, left) = Literals::new(made.users_words.clone());
+        for (_, index) in made.users_words.iter().filter(|(_, index)| !left.contains(index)) {
+            if let Some(pattern) = made.rules.get_mut(usize::from(*index)).and_then(|rule| rule.pattern.as_mut()) {
+                pattern.loose = false;
+            }
         }
         let (literals, literal_rules) = gate(made.literals);
         let digits = made.rules.iter().filter_map(|rule| rule.pattern.as_ref()).map(|pattern| pattern.digits).max();
@@ -103,6 +117,7 @@ impl Detector {
             loose: made.rules.iter().enumerate().filter(|(_, rule)| loose(rule)).map(|(index, _)| index).collect(),
             placeholders: made.rules.iter().map(bare).collect(),
             rules: made.rules,
+            users,
             stems: Stems::new(made.stems),
             families: made.families,
             literals,
@@ -124,6 +139,7 @@ struct Parts {
     errors: Vec<RuleError>,
     stems: Vec<Stem>,
     literals: Vec<(String, usize)>,
+    users_words: Vec<(Vec<u8>, u16)>,
     families: HashMap<Family, u16>,
 }
 
@@ -168,7 +184,7 @@ fn builtin(rule: &RuleData, index: u16, stems: &mut Vec<Stem>) -> Result<Rule, S
         (false, None) => {
             let regex = compile(&rule.pattern, false)?;
             let begins =
-                if rule.bounds == Bounds::None && regex.captures_len() == 1 { None } else { prefixes(&rule.pattern) };
+                if rule.bounds == Bounds::None && regex.captures_len() == 1 { None } else { words_of(&rule.pattern) };
             stems.extend(begins.iter().flatten().map(|(text, exact)| Stem {
                 text: text.as_slice().into(),
                 exact: *exact,
@@ -204,14 +220,10 @@ fn builtin(rule: &RuleData, index: u16, stems: &mut Vec<Stem>) -> Result<Rule, S
     })
 }
 
-/// The words that a pattern begins with, and whether their case counts; none where it does not begin with words.
-fn prefixes(pattern: &str) -> Option<Vec<(Vec<u8>, bool)>> {
-    let mut parser = ParserBuilder::new().unicode(false).utf8(false).build();
-    let hir = parser.parse(pattern).ok()?;
-    let mut extractor = Extractor::new();
-    extractor.kind(ExtractKind::Prefix).limit_class(16).limit_total(512).limit_literal_len(12);
-    let mut found: Vec<Vec<u8>> = extractor.extract(&hir).literals()?.iter().map(|l| l.as_bytes().to_vec()).collect();
+/// The words that a built-in pattern begins with, and whether their case counts; none where it does not begin with words.
+fn words_of(pattern: &str) -> Option<Vec<(Vec<u8>, bool)>> {
     let exact = !pattern.contains("(?i");
+    let mut found = prefixes(pattern, false)?;
     if !exact {
         found.iter_mut().for_each(|text| text.make_ascii_lowercase());
     }
@@ -226,6 +238,28 @@ fn prefixes(pattern: &str) -> Option<Vec<(Vec<u8>, bool)>> {
     }
     let usable = kept.iter().all(|text| text.len() >= SHORTEST && text.first().is_some_and(u8::is_ascii_alphabetic));
     (usable && !kept.is_empty()).then(|| kept.into_iter().map(|text| (text, exact)).collect())
+}
+
+/// The texts one of which a match begins with.
+fn prefixes(pattern: &str, unicode: bool) -> Option<Vec<Vec<u8>>> {
+    let hir = ParserBuilder::new().unicode(unicode).utf8(unicode).build().parse(pattern).ok()?;
+    let mut extractor = Extractor::new();
+    extractor.kind(ExtractKind::Prefix).limit_class(16).limit_total(512).limit_literal_len(12);
+    Some(extractor.extract(&hir).literals()?.iter().map(|literal| literal.as_bytes().to_vec()).collect())
+}
+
+/// The words that a user's pattern begins with; none if there is no end of them.
+fn users_words(pattern: &str) -> Option<Vec<Vec<u8>>> {
+    /// Words of one rule.
+    const MOST: usize = 32;
+    let mut found = prefixes(pattern, true)?;
+    let shortest = found.iter().map(Vec::len).min().unwrap_or(0);
+    if found.len() > MOST {
+        found.iter_mut().for_each(|text| text.truncate(literals::SHORTEST));
+        found.sort();
+        found.dedup();
+    }
+    (shortest >= literals::SHORTEST && found.len() <= MOST).then_some(found)
 }
 
 fn users(rule: &Custom) -> Result<Rule, String> {

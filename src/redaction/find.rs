@@ -72,6 +72,7 @@ impl Detector {
         }
         let scan = Scan { text, anchors: &scratch.anchors, reserved: &scratch.reserved, detector: self };
         scratch.read += self.patterns(&scan, &mut scratch.state, &mut scratch.claims);
+        scratch.read += self.users_patterns(&scan, &mut scratch.state, &mut scratch.claims);
         scratch.read += self.loose_patterns(&scan, &mut scratch.open, &mut scratch.state, &mut scratch.claims);
         let claims = scratch.claims.list.drain(..);
         scratch.hits.extend(claims.map(|claim| Hit {
@@ -85,7 +86,7 @@ impl Detector {
 
     /// Patterns at the words that they begin with.
     fn patterns(&self, scan: &Scan<'_>, states: &mut States, claims: &mut Claims) -> usize {
-        let (mut read, most) = (0_usize, MAX_FAILED.0.saturating_add(scan.text.len().saturating_mul(MAX_FAILED.1)));
+        let (mut read, most) = (0_usize, most_failed(scan.text));
         for word in &scan.anchors.words {
             let Action::Pattern(index) = word.action else { continue };
             let Some((search, state)) = Search::of(self, usize::from(index), states) else { continue };
@@ -121,6 +122,23 @@ impl Detector {
     /// Whether a rule's placeholder is `[name]`.
     fn is_placeholder(&self, name: &str) -> bool {
         self.placeholders.contains(name)
+    }
+
+    /// Users' patterns at the words that they begin with.
+    fn users_patterns(&self, scan: &Scan<'_>, states: &mut States, claims: &mut Claims) -> usize {
+        let (mut read, most) = (0_usize, most_failed(scan.text));
+        self.users.each(scan.text, |at, rules| {
+            for index in rules {
+                let Some((search, state)) = Search::of(self, usize::from(*index), states) else { continue };
+                if read <= most {
+                    read += search.at(scan, at, state, claims);
+                } else if read < usize::MAX {
+                    read = usize::MAX;
+                    search.give_up(scan, claims);
+                }
+            }
+        });
+        read.min(most)
     }
 
     /// Patterns that begin with no word, where their gates are open.
@@ -164,6 +182,10 @@ impl Detector {
 /// What each rule's pattern needs to run, made when it runs for the first time.
 type States = Vec<Option<(Cache, Captures)>>;
 
+fn most_failed(text: &str) -> usize {
+    MAX_FAILED.0.saturating_add(text.len().saturating_mul(MAX_FAILED.1))
+}
+
 /// One rule's pattern at work.
 struct Search<'a> {
     rule: &'a Rule,
@@ -199,7 +221,7 @@ impl<'a> Search<'a> {
     fn anywhere(&self, scan: &Scan<'_>, state: &mut (Cache, Captures), claims: &mut Claims) -> usize {
         let text = scan.text;
         let (mut from, mut read) = (0, 0_usize);
-        let mut failed = MAX_FAILED.0.saturating_add(text.len().saturating_mul(MAX_FAILED.1));
+        let mut failed = most_failed(text);
         for _ in 0..MAX_TRIES {
             let input = Input::new(text).span(Span::from(from..text.len()));
             let Some(whole) = self.search(&input, state) else { return read + (text.len() - from) };

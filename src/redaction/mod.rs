@@ -8,6 +8,7 @@ mod anchors;
 mod compile;
 mod find;
 mod ids;
+mod literals;
 mod masks;
 #[cfg_attr(not(test), expect(dead_code, reason = "its families follow"))]
 mod pairs;

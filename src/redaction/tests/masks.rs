@@ -50,3 +50,24 @@ proptest! {
         prop_assert_eq!(anchors.words.iter().map(|word| word.at).collect::<Vec<_>>(), words);
     }
 }
+
+/// A user's pattern matches within words and where words of two rules overlap, whatever it begins with.
+#[test]
+fn users_patterns_match_anywhere() {
+    let custom = |name: &str, pattern: &str| super::super::Custom { name: name.to_owned(), pattern: pattern.to_owned() };
+    let mut rules: Vec<_> = (0..150).map(|i| custom(&format!("RULE_{i}"), &format!("w{i:03}x-[0-9]+"))).collect();
+    rules.extend([custom("ABCD", "abcd[0-9]"), custom("BCD", "bcd[0-9]z"), custom("CASE", "(?i)kase-[0-9]+")]);
+    rules.extend([custom("WIDE", "äöü[0-9]+"), custom("DIGITS", "[0-9]{4}kg"), custom("LONGER", "w001x-[0-9]+y")]);
+    let detector = super::super::Detector::new(&[], &rules).unwrap_or_else(|errors| panic!("{errors:?}"));
+    for (text, wanted) in [
+        ("aw149x-12 w003x-7", "a[RULE_149] [RULE_3]"),
+        ("zabcd1z", "z[ABCD]"),
+        ("abcd1z bcd2z", "[ABCD] [BCD]"),
+        ("xKaSe-9", "x[CASE]"),
+        ("aäöü12", "a[WIDE]"),
+        ("1234kg", "[DIGITS]"),
+        ("w001x-1y", "[LONGER]"),
+    ] {
+        assert_eq!(super::redact(&detector, text), wanted);
+    }
+}
