@@ -73,6 +73,9 @@ pub struct Detector {
     pub(super) digits: usize,
 }
 
+/// The rule of what was not searched because of a bound. Always there, before all others.
+pub(super) const UNSCANNED: u16 = 0;
+
 /// Most rules of a set.
 const MAX_RULES: usize = 20_000;
 
@@ -82,7 +85,7 @@ impl Detector {
     /// # Errors
     /// Every rule that can't be used.
     pub fn new(rules: &[RuleData], custom: &[Custom]) -> Result<Self, Vec<RuleError>> {
-        let mut made = Parts::default();
+        let mut made = Parts { rules: vec![unscanned()], ..Parts::default() };
         for rule in rules.iter().filter(|rule| rule.on) {
             made.add(&rule.name, |index, stems| builtin(rule, index, stems), &rule.gate.literals);
             if let (Some(family), Ok(index)) = (rule.family, u16::try_from(made.rules.len().saturating_sub(1))) {
@@ -260,6 +263,18 @@ fn users_words(pattern: &str) -> Option<Vec<Vec<u8>>> {
         found.dedup();
     }
     (shortest >= literals::SHORTEST && found.len() <= MOST).then_some(found)
+}
+
+fn unscanned() -> Rule {
+    Rule {
+        name: "unscanned".into(),
+        placeholder: "[UNSCANNED]".into(),
+        class: Class::Custom,
+        bounds: Bounds::None,
+        validator: Validator::None,
+        context: false,
+        pattern: None,
+    }
 }
 
 fn users(rule: &Custom) -> Result<Rule, String> {

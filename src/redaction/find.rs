@@ -8,10 +8,11 @@ use aho_corasick::automaton::OverlappingState;
 use regex_automata::{Anchored, Input, Span, meta::Cache, util::captures::Captures};
 
 use super::anchors::Anchors;
-use super::compile::{Detector, Pattern, Rule};
+use super::compile::{Detector, Pattern, Rule, UNSCANNED};
 use super::resolve::{Hit, reserved, resolve};
 use super::rule::Class;
 use super::scan::{Claim, Claims, Scan};
+use super::views::{self, Kind, Origin, View};
 
 /// What a word begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,13 +26,30 @@ pub(super) enum Action {
 /// Reused memory of one worker.
 #[derive(Default)]
 pub struct Scratch {
+    hits: Vec<Hit>,
+    work: Work,
+    /// The text itself, then views of views.
+    levels: [Level; views::DEPTH + 1],
+}
+
+/// What all levels of a search share.
+#[derive(Default)]
+struct Work {
+    state: States,
+    open: Vec<bool>,
+    read: usize,
+    /// Bytes that may still be decoded.
+    left: usize,
+}
+
+/// Memory of one text under search: the one that came, or a view.
+#[derive(Default)]
+struct Level {
     anchors: Anchors,
     claims: Claims,
-    open: Vec<bool>,
-    hits: Vec<Hit>,
     reserved: Vec<Range<usize>>,
-    state: States,
-    read: usize,
+    view: View,
+    windows: Vec<Range<usize>>,
 }
 
 impl Scratch {
@@ -43,7 +61,7 @@ impl Scratch {
     /// Bytes that patterns were run over in the last search; a candidate that was none is read again from its second
     /// byte. Linear in the text.
     pub fn read(&self) -> usize {
-        self.read
+        self.work.read
     }
 }
 
@@ -58,30 +76,79 @@ const WINDOW: usize = 16 << 10;
 impl Detector {
     /// Hits of `text`, sorted, without overlap. The slice lives until the next call with this scratch.
     pub fn find<'s>(&self, text: &str, scratch: &'s mut Scratch) -> &'s [Hit] {
-        scratch.hits.clear();
-        scratch.read = 0;
-        if text.len() < 3 {
-            return &scratch.hits;
+        let Scratch { hits, work, levels } = scratch;
+        hits.clear();
+        work.read = 0;
+        work.left = text.len().saturating_mul(views::MOST.1).saturating_add(views::MOST.0);
+        if work.state.len() != self.rules.len() {
+            work.state.clear();
+            work.state.resize_with(self.rules.len(), || None);
         }
-        scratch.anchors.find(text.as_bytes(), &self.stems);
-        reserved(text, &|name| self.is_placeholder(name), &mut scratch.reserved);
-        scratch.claims.list.clear();
-        if scratch.state.len() != self.rules.len() {
-            scratch.state.clear();
-            scratch.state.resize_with(self.rules.len(), || None);
-        }
-        let scan = Scan { text, anchors: &scratch.anchors, reserved: &scratch.reserved, detector: self };
-        scratch.read += self.patterns(&scan, &mut scratch.state, &mut scratch.claims);
-        scratch.read += self.users_patterns(&scan, &mut scratch.state, &mut scratch.claims);
-        scratch.read += self.loose_patterns(&scan, &mut scratch.open, &mut scratch.state, &mut scratch.claims);
-        let claims = scratch.claims.list.drain(..);
-        scratch.hits.extend(claims.map(|claim| Hit {
+        self.level(text, Origin::default(), work, levels);
+        let claims = levels.first_mut().map(|level| level.claims.list.drain(..));
+        hits.extend(claims.into_iter().flatten().map(|claim| Hit {
             range: claim.range,
             rule: usize::from(claim.rule),
             bare: claim.bare,
         }));
-        resolve(&mut scratch.hits, &|hit| self.rules.get(hit.rule).map(|rule| rule.class));
-        &scratch.hits
+        resolve(hits, &|hit| self.rules.get(hit.rule).map(|rule| rule.class));
+        hits
+    }
+
+    /// Claims on one text and on the views of it, in the first of `levels`.
+    fn level(&self, text: &str, origin: Origin<'_>, work: &mut Work, levels: &mut [Level]) {
+        let Some((level, deeper)) = levels.split_first_mut() else { return };
+        level.claims.list.clear();
+        if text.len() < 3 {
+            return;
+        }
+        level.anchors.find(text.as_bytes(), &self.stems);
+        reserved(text, &|name| self.is_placeholder(name), &mut level.reserved);
+        let scan = Scan { text, anchors: &level.anchors, reserved: &level.reserved, detector: self };
+        work.read += self.patterns(&scan, &mut work.state, &mut level.claims);
+        work.read += self.users_patterns(&scan, &mut work.state, &mut level.claims);
+        work.read += self.loose_patterns(&scan, &mut work.open, &mut work.state, &mut level.claims);
+        let Level { claims, view, windows, .. } = level;
+        for kind in Kind::ALL {
+            windows.clear();
+            kind.windows(&scan, &origin, claims, windows);
+            for window in windows.drain(..) {
+                self.view(&scan, (kind, window), &origin, work, claims, view, deeper);
+            }
+        }
+    }
+
+    /// Decodes a window of a text, searches that, and maps what is found back.
+    #[expect(clippy::too_many_arguments, reason = "the parts of a level are borrowed apart")]
+    fn view(
+        &self,
+        scan: &Scan<'_>,
+        (kind, window): (Kind, Range<usize>),
+        origin: &Origin<'_>,
+        work: &mut Work,
+        claims: &mut Claims,
+        view: &mut View,
+        deeper: &mut [Level],
+    ) {
+        if !kind.decode(scan, window.clone(), work.left, view) {
+            return;
+        }
+        // a view costs more than its bytes: windows of a few bytes must not be free
+        let cost = view.text().len().max(views::LEAST);
+        match work.left.checked_sub(cost) {
+            Some(left) if !deeper.is_empty() && !view.is_cut() => work.left = left,
+            _ => {
+                claims.close(scan, UNSCANNED, window);
+                return;
+            }
+        }
+        self.level(view.text(), origin.of(kind, view), work, deeper);
+        let Some(below) = deeper.first_mut() else { return };
+        for claim in below.claims.list.drain(..) {
+            if let Some(claim) = kind.map(view, claim) {
+                claims.put(scan, claim);
+            }
+        }
     }
 
     /// Patterns at the words that they begin with.
@@ -247,7 +314,7 @@ impl<'a> Search<'a> {
 
     /// Too much that is nearly a match: the whole text counts as private.
     fn give_up(&self, scan: &Scan<'_>, claims: &mut Claims) {
-        claims.list.push(Claim { range: 0..scan.text.len(), rule: self.rule_index(), bare: false });
+        claims.list.push(Claim { range: 0..scan.text.len(), rule: self.rule_index(), bare: None });
     }
 
     fn rule_index(&self) -> u16 {

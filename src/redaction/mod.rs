@@ -19,6 +19,7 @@ mod stems;
 #[cfg(test)]
 mod tests;
 mod validate;
+mod views;
 
 pub use compile::{Detector, RuleError};
 pub use find::Scratch;

@@ -13,8 +13,8 @@ pub struct Hit {
     pub range: Range<usize>,
     /// Index of the rule in its detector.
     pub(super) rule: usize,
-    /// A bare JSON number: what takes its place needs quotes.
-    pub(super) bare: bool,
+    /// A bare JSON number: what takes its place needs quotes, each behind so many backslashes.
+    pub(super) bare: Option<u8>,
 }
 
 impl Hit {
@@ -37,7 +37,9 @@ pub(super) fn resolve(hits: &mut Vec<Hit>, class: &dyn Fn(&Hit) -> Option<Class>
                 let union = last.range.start..last.range.end.max(hit.range.end);
                 let rank = |hit: &Hit| (class(hit), std::cmp::Reverse(hit.range.len()), hit.range.start, hit.rule);
                 let winner = if rank(&hit) < rank(last) { hit.rule } else { last.rule };
-                let bare = last.bare && hit.bare;
+                // quotes belong around what is bare as a whole only
+                let of = |hit: &Hit| hit.bare.filter(|_| hit.range == union);
+                let bare = of(last).or(of(&hit));
                 *last = Hit { range: union, rule: winner, bare };
             }
             _ => kept.push(hit),
@@ -82,12 +84,18 @@ pub fn replace(text: &str, hits: &[Hit], placeholder: &mut dyn FnMut(&Hit, &str,
     let mut from = 0;
     for hit in hits {
         out.push_str(text.get(from..hit.range.start).unwrap_or(""));
-        let quote = if hit.bare { "\"" } else { "" };
-        out.push_str(quote);
+        quote(hit, &mut out);
         placeholder(hit, text.get(hit.range.clone()).unwrap_or(""), &mut out);
-        out.push_str(quote);
+        quote(hit, &mut out);
         from = hit.range.end;
     }
     out.push_str(text.get(from..).unwrap_or(""));
     out
+}
+
+fn quote(hit: &Hit, out: &mut String) {
+    if let Some(backslashes) = hit.bare {
+        out.extend(std::iter::repeat_n('\\', usize::from(backslashes)));
+        out.push('"');
+    }
 }

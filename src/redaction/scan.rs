@@ -11,6 +11,8 @@ use super::rule::{Bounds, Family};
 
 /// Bytes before and behind a match in which its context may stand.
 const CONTEXT: (usize, usize) = (35, 15);
+/// Bytes before a bare number in which the quotes of its key stand.
+const QUOTE: usize = 128;
 
 /// One text under search: the one that came, or a view of it.
 pub(super) struct Scan<'a> {
@@ -31,8 +33,8 @@ pub(super) struct Claim {
     pub(super) range: Range<usize>,
     /// Index of the rule.
     pub(super) rule: u16,
-    /// A bare JSON number: what takes its place needs quotes.
-    pub(super) bare: bool,
+    /// A bare JSON number: what takes its place needs quotes, each behind so many backslashes.
+    pub(super) bare: Option<u8>,
 }
 
 /// All claims on one text.
@@ -45,15 +47,32 @@ pub(super) struct Claims {
 impl Claims {
     /// Adds a claim; one that touches a placeholder, or is empty, is none. Gives whether it was added.
     pub(super) fn add(&mut self, scan: &Scan<'_>, rule: u16, range: Range<usize>) -> bool {
-        self.put(scan, Claim { range, rule, bare: false })
+        self.put(scan, Claim { range, rule, bare: None })
     }
 
-    /// Adds a claim on a bare JSON number.
+    /// Adds a claim on a bare JSON number. The quotes that it gets are as those before it.
     pub(super) fn add_bare(&mut self, scan: &Scan<'_>, rule: u16, range: Range<usize>) -> bool {
-        self.put(scan, Claim { range, rule, bare: true })
+        let before = scan.bytes(range.start.saturating_sub(QUOTE)..range.start);
+        let head = memchr::memrchr(b'"', before).and_then(|at| before.get(..at)).unwrap_or_default();
+        let backslashes = head.iter().rev().take_while(|byte| **byte == b'\\').count();
+        self.put(scan, Claim { range, rule, bare: Some(u8::try_from(backslashes).unwrap_or(u8::MAX)) })
     }
 
-    fn put(&mut self, scan: &Scan<'_>, mut claim: Claim) -> bool {
+    /// Adds a claim on what could not be searched: it swallows placeholders at its ends.
+    pub(super) fn close(&mut self, scan: &Scan<'_>, rule: u16, range: Range<usize>) {
+        let mut range = scan.widen(range);
+        let first = scan.reserved.partition_point(|held| held.end <= range.start);
+        for held in scan.reserved.iter().skip(first) {
+            if held.start >= range.end {
+                break;
+            }
+            range = range.start.min(held.start)..range.end.max(held.end);
+        }
+        self.list.push(Claim { range, rule, bare: None });
+    }
+
+    /// Adds a claim as [`Claims::add`] does.
+    pub(super) fn put(&mut self, scan: &Scan<'_>, mut claim: Claim) -> bool {
         claim.range = scan.widen(claim.range);
         if claim.range.is_empty() || scan.is_reserved(&claim.range) {
             return false;

@@ -13,11 +13,11 @@ fn rules() -> Vec<RuleData> {
     BUILTIN.iter().flat_map(|(name, text)| load::data::<Vec<RuleData>>(name, text).expect("rule file")).collect()
 }
 
-fn detector() -> Detector {
+pub(super) fn detector() -> Detector {
     Detector::new(&rules(), &[]).map_err(|errors| format!("{errors:?}")).expect("rules compile")
 }
 
-fn redact(detector: &Detector, text: &str) -> String {
+pub(super) fn redact(detector: &Detector, text: &str) -> String {
     let mut scratch = Scratch::new();
     let hits = detector.find(text, &mut scratch).to_vec();
     replace(text, &hits, &mut |hit, _, out| out.push_str(detector.placeholder(hit)))

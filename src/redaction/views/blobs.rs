@@ -1,0 +1,203 @@
+//! **What**: texts in base64, base64url and hex, and gzip in them. **Invariants**: a blob is decoded only when its first
+//! bytes are text or gzip's; whatever is found in it takes the place of the whole blob, padding and line ends included.
+//! **Not here**: JWT, PEM, basic credentials (rules of their own, which win).
+
+use std::io::Read;
+use std::ops::Range;
+
+use super::super::anchors::end_of;
+use super::super::scan::{Claims, Scan};
+use super::View;
+use super::percent::hex;
+
+/// Lines of wrapped base64 are so long.
+const LINE: Range<usize> = 40..121;
+/// Characters that are decoded first, to see whether the rest is worth it.
+const PROBE: usize = 32;
+/// Most control characters and wrong bytes, in hundredths.
+const NOISE: usize = 10;
+
+pub(super) fn windows(
+    scan: &Scan<'_>,
+    fresh: &dyn Fn(Range<usize>) -> bool,
+    claims: &Claims,
+    out: &mut Vec<Range<usize>>,
+) {
+    let bytes = scan.text.as_bytes();
+    let mut known: Option<Vec<Range<usize>>> = None;
+    for run in scan.anchors.runs.iter().filter(|run| !run.is_empty()) {
+        let start = run.start + usize::from(scan.escaped(run.start + 1) && scan.before(run.start, 1) == b'\\');
+        let Some(start) = start_of_text(bytes, start..run.end) else { continue };
+        if out.last().is_some_and(|last| start < last.end) {
+            continue;
+        }
+        let window = start..end_of_blob(bytes, start..run.end);
+        let known = known.get_or_insert_with(|| sorted(claims));
+        if fresh(window.clone()) && !holds(known, &window) {
+            out.push(window);
+        }
+    }
+}
+
+/// The claims' ranges in order.
+fn sorted(claims: &Claims) -> Vec<Range<usize>> {
+    let mut ranges: Vec<Range<usize>> = claims.list.iter().map(|claim| claim.range.clone()).collect();
+    ranges.sort_by_key(|range| (range.start, range.end));
+    ranges
+}
+
+/// Whether the last claim that begins before `window` holds it: a key, token or certificate.
+fn holds(known: &[Range<usize>], window: &Range<usize>) -> bool {
+    let upto = known.partition_point(|range| range.start <= window.start);
+    known.get(upto.saturating_sub(4)..upto).unwrap_or_default().iter().any(|range| range.end >= window.end)
+}
+
+/// Where in a run a blob begins: at its start, or behind `/`, `-` or `_` near it (`…/base64-Q29u…`).
+fn start_of_text(bytes: &[u8], run: Range<usize>) -> Option<usize> {
+    let stretch = bytes.get(run.clone())?;
+    if is_worth(stretch) {
+        return Some(run.start);
+    }
+    let head = stretch.get(..stretch.len().min(24))?;
+    let joint = head.iter().rposition(|byte| b"/-_".contains(byte))?;
+    let rest = stretch.get(joint + 1..).filter(|rest| rest.len() >= LINE.start)?;
+    is_worth(rest).then_some(run.start + joint + 1)
+}
+
+/// Whether the first bytes that a blob says are text, or gzip's.
+fn is_worth(blob: &[u8]) -> bool {
+    let head = blob.get(..PROBE.min(blob.len())).unwrap_or_default();
+    let told = |decoded: Vec<u8>| decoded.starts_with(GZIP) || is_text(&narrow(decoded), 20);
+    (is_hex(head) && told(from_hex(head))) || told(from_base64(head))
+}
+
+const GZIP: &[u8] = &[0x1f, 0x8b];
+
+/// UTF-16 of ASCII becomes ASCII: scripts of Windows are passed like that.
+fn narrow(bytes: Vec<u8>) -> Vec<u8> {
+    let wide = bytes.len() >= 8 && bytes.iter().skip(1).step_by(2).all(|byte| *byte == 0);
+    if wide { bytes.into_iter().step_by(2).collect() } else { bytes }
+}
+
+fn is_hex(blob: &[u8]) -> bool {
+    blob.len().is_multiple_of(2) && blob.iter().all(u8::is_ascii_hexdigit)
+}
+
+/// Whether bytes are text; the last `cut` may be half a character.
+fn is_text(bytes: &[u8], least: usize) -> bool {
+    let controls = bytes.iter().filter(|byte| byte.is_ascii_control() && !matches!(byte, b'\t' | b'\n' | b'\r' | 0x1b));
+    let valid = match std::str::from_utf8(bytes) {
+        Ok(_) => bytes.len(),
+        Err(error) if error.error_len().is_none() => bytes.len(),
+        Err(error) => error.valid_up_to(),
+    };
+    let noise = controls.count() + (bytes.len() - valid);
+    bytes.len() >= least.min(PROBE / 4) && noise * 100 <= bytes.len() * NOISE && bytes.iter().any(u8::is_ascii_graphic)
+}
+
+/// Where a blob ends whose first line is `run`: further lines of the same length, a last shorter one, padding.
+fn end_of_blob(bytes: &[u8], run: Range<usize>) -> usize {
+    let (line, mut end) = (run.len(), run.end);
+    while LINE.contains(&line) {
+        let Some(next) = line_end(bytes, end) else { break };
+        let stop = end_of(bytes, next, in_blob);
+        if stop == next || stop - next > line {
+            break;
+        }
+        end = stop;
+        if stop - next < line {
+            break;
+        }
+    }
+    let padding = bytes.get(end..).unwrap_or_default().iter().take(2).take_while(|byte| **byte == b'=').count();
+    end + padding
+}
+
+fn in_blob(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"+/-_".contains(byte)
+}
+
+/// Behind the line end at `at`, plain or as an escape; blanks of an indent included.
+fn line_end(bytes: &[u8], at: usize) -> Option<usize> {
+    let rest = bytes.get(at..)?;
+    let ends: [&[u8]; 4] = [b"\r\n", b"\n", b"\\r\\n", b"\\n"];
+    let end = ends.iter().find(|end| rest.starts_with(end))?;
+    let blanks = rest.iter().skip(end.len()).take(16).take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+    Some(at + end.len() + blanks)
+}
+
+/// Decodes the blob; `most`: bytes that may be made.
+pub(super) fn decode(text: &str, window: Range<usize>, most: usize, view: &mut View) {
+    let joined: Vec<u8> = joined(text.as_bytes());
+    let hexed = if is_hex(&joined) { from_hex(&joined) } else { Vec::new() };
+    let decoded = match is_text(&hexed, PROBE) || hexed.starts_with(GZIP) {
+        true => hexed,
+        false => from_base64(&joined),
+    };
+    let decoded = match decoded.starts_with(GZIP) {
+        true => {
+            let (inflated, cut) = inflate(&decoded, most);
+            view.cut = cut;
+            inflated
+        }
+        false => narrow(decoded),
+    };
+    if view.cut || is_text(&decoded, PROBE) {
+        view.text.push_str(&String::from_utf8_lossy(&decoded));
+        view.whole = Some(window);
+    }
+}
+
+/// A blob without its line ends.
+fn joined(blob: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(blob.len());
+    let mut at = 0;
+    while let Some(byte) = blob.get(at) {
+        match line_end(blob, at) {
+            Some(next) => at = next,
+            None => {
+                out.push(*byte);
+                at += 1;
+            }
+        }
+    }
+    while out.last() == Some(&b'=') {
+        out.pop();
+    }
+    out
+}
+
+fn inflate(bytes: &[u8], most: usize) -> (Vec<u8>, bool) {
+    let mut out = Vec::new();
+    let limit = u64::try_from(most).unwrap_or(u64::MAX);
+    // a damaged end leaves what came before it
+    let _ = flate2::read::GzDecoder::new(bytes).take(limit.saturating_add(1)).read_to_end(&mut out);
+    let cut = out.len() > most;
+    (out, cut)
+}
+
+fn from_hex(blob: &[u8]) -> Vec<u8> {
+    let pairs = blob.as_chunks::<2>().0;
+    pairs.iter().filter_map(|[high, low]| hex(*high, *low)).collect()
+}
+
+/// Both alphabets; what is left of a last group of one is dropped.
+fn from_base64(blob: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(blob.len() / 4 * 3 + 2);
+    for group in blob.chunks(4) {
+        let bits = group.iter().fold(0_u32, |bits, byte| bits << 6 | sextet(*byte));
+        let bytes = (bits << (6 * (4 - group.len()))).to_be_bytes();
+        out.extend(bytes.iter().skip(1).take(group.len().saturating_sub(1)));
+    }
+    out
+}
+
+fn sextet(byte: u8) -> u32 {
+    u32::from(match byte {
+        b'A'..=b'Z' => byte - b'A',
+        b'a'..=b'z' => byte - b'a' + 26,
+        b'0'..=b'9' => byte - b'0' + 52,
+        b'+' | b'-' => 62,
+        _ => 63,
+    })
+}

@@ -1,0 +1,189 @@
+//! **What**: backslash escapes of JSON, C, Python, JavaScript and shells, one level a view. **Why**: agents' records
+//! are JSON in strings of JSON. **Invariants**: a nested document is one window, from quote to quote; elsewhere only
+//! escapes that hide a character of a value count, never a plain `\n` or `\"`. **Not here**: pairs of nested keys and
+//! values by their notation (`pairs`).
+
+use std::ops::Range;
+
+use super::super::scan::Scan;
+use super::{View, windows};
+
+pub(super) fn windows(scan: &Scan<'_>, fresh: &dyn Fn(Range<usize>) -> bool, out: &mut Vec<Range<usize>>) {
+    let bytes = scan.text.as_bytes();
+    // where the last nested document ended, and the last stretch that is none worth decoding
+    let (mut from, mut floor, mut dull) = (0, 0, 0);
+    while let Some(found) = memchr::memchr(b'\\', bytes.get(from..).unwrap_or_default()) {
+        let at = from + found;
+        let next = at + bytes.get(at..).unwrap_or_default().iter().take_while(|byte| **byte == b'\\').count();
+        from = next + 1;
+        if at >= dull && is_nested(bytes, at, next) && fresh(at..next + 1) {
+            let document = document(bytes, at, floor);
+            dull = document.end;
+            if is_worth(scan, &document) {
+                from = document.end.max(from);
+                floor = from;
+                join(document, out);
+                continue;
+            }
+        }
+        if !windows::holds(out, at) && hides(bytes, at, next) && fresh(at..next + 1) {
+            windows::add(scan.text, at..next + 5, out);
+        }
+    }
+}
+
+fn join(window: Range<usize>, out: &mut Vec<Range<usize>>) {
+    match out.last_mut() {
+        Some(last) if last.end > window.start => last.end = last.end.max(window.end),
+        _ => out.push(window),
+    }
+}
+
+/// Whether the escaped quote at `next` is one of a document: `{\"`, `[\"` or `\":`.
+fn is_nested(bytes: &[u8], at: usize, next: usize) -> bool {
+    let before = at.checked_sub(1).and_then(|at| bytes.get(at));
+    bytes.get(next) == Some(&b'"') && (matches!(before, Some(b'{' | b'[')) || bytes.get(next + 1) == Some(&b':'))
+}
+
+/// The stretch between unescaped quotes around `at`.
+fn document(bytes: &[u8], at: usize, floor: usize) -> Range<usize> {
+    let plain = |quote: usize| {
+        let before = bytes.get(floor..quote).unwrap_or_default();
+        before.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 0
+    };
+    let mut start = at;
+    let start = loop {
+        match memchr::memrchr(b'"', bytes.get(floor..start).unwrap_or_default()) {
+            Some(found) if plain(floor + found) => break floor + found + 1,
+            Some(found) => start = floor + found,
+            None => break floor,
+        }
+    };
+    let mut end = at;
+    let end = loop {
+        match memchr::memchr(b'"', bytes.get(end..).unwrap_or_default()) {
+            Some(found) if plain(end + found) => break end + found,
+            Some(found) => end += found + 1,
+            None => break bytes.len(),
+        }
+    };
+    start..end
+}
+
+/// Whether anything could begin in a document that needs its keys and strings to be read: a known word.
+fn is_worth(scan: &Scan<'_>, document: &Range<usize>) -> bool {
+    let words = &scan.anchors.words;
+    let first = words.partition_point(|word| word.at < document.start);
+    words.get(first).is_some_and(|word| word.at < document.end)
+}
+
+/// Whether the escape at `next`, behind backslashes from `at`, hides a character that a value may hold.
+fn hides(bytes: &[u8], at: usize, next: usize) -> bool {
+    let code = |digits: usize| number(bytes.get(next + 1..next + 1 + digits));
+    match bytes.get(next) {
+        Some(b'u') if bytes.get(next + 1) == Some(&b'{') => true,
+        Some(b'u') => code(4).is_some_and(|code| is_told(code, bytes, at, next)),
+        Some(b'U') => code(8).is_some(),
+        Some(b'x') => code(2).is_some(),
+        Some(b'0' | b'e') => terminal(bytes.get(next..).unwrap_or_default()).is_some(),
+        Some(b'/') => true,
+        Some(byte) if is_mark(*byte) => {
+            let before = at.checked_sub(1).and_then(|at| bytes.get(at));
+            before.is_some_and(u8::is_ascii_alphanumeric)
+                && bytes.get(next + 1).is_some_and(|next| next.is_ascii_alphanumeric())
+        }
+        _ => false,
+    }
+}
+
+/// Whether a code point is one of values: ASCII, a letter with an accent beside ASCII, or what `unicode` folds. Whole
+/// texts of other scripts are written in such escapes.
+fn is_told(code: u32, bytes: &[u8], at: usize, next: usize) -> bool {
+    let near = |at: Option<usize>| at.and_then(|at| bytes.get(at)).is_some_and(u8::is_ascii_alphanumeric);
+    match code {
+        0x00..=0x7f => true,
+        0xa1..=0x24f => near(at.checked_sub(1)) || near(Some(next + 5)),
+        0xd835 => true,
+        _ => char::from_u32(code).is_some_and(super::unicode::is_hidden),
+    }
+}
+
+fn is_mark(byte: u8) -> bool {
+    b"_@.-+*".contains(&byte)
+}
+
+fn number(digits: Option<&[u8]>) -> Option<u32> {
+    let digits = std::str::from_utf8(digits?).ok()?;
+    digits.bytes().all(|byte| byte.is_ascii_hexdigit()).then(|| u32::from_str_radix(digits, 16).ok()).flatten()
+}
+
+/// Length of `033` or `e` where a terminal's sequence follows.
+fn terminal(bytes: &[u8]) -> Option<usize> {
+    [&b"033["[..], b"e["].iter().find(|start| bytes.starts_with(start)).map(|start| start.len() - 1)
+}
+
+pub(super) fn decode(text: &str, view: &mut View) {
+    let bytes = text.as_bytes();
+    let mut from = 0;
+    while let Some(found) = memchr::memchr(b'\\', bytes.get(from..).unwrap_or_default()) {
+        view.copy(text.get(from..from + found).unwrap_or_default());
+        let at = from + found;
+        match escape(bytes.get(at..).unwrap_or_default()) {
+            Some((len, char)) => {
+                view.put(len, Some(char));
+                from = at + len;
+            }
+            None => {
+                view.copy("\\");
+                from = at + 1;
+            }
+        }
+    }
+    view.copy(text.get(from..).unwrap_or_default());
+}
+
+/// The escape that `bytes` start with: its length, and what it says.
+fn escape(bytes: &[u8]) -> Option<(usize, char)> {
+    let simple = |char: char| Some((2, char));
+    let code = |from: usize, to: usize| number(bytes.get(from..to));
+    match bytes.get(1)? {
+        b'n' => simple('\n'),
+        b't' => simple('\t'),
+        b'r' => simple('\r'),
+        b'b' | b'f' => simple(' '),
+        byte @ (b'\\' | b'"' | b'\'' | b'/') => simple(char::from(*byte)),
+        byte if is_mark(*byte) => simple(char::from(*byte)),
+        b'u' if bytes.get(2) == Some(&b'{') => {
+            let digits = bytes.iter().skip(3).take(7).take_while(|byte| byte.is_ascii_hexdigit()).count();
+            let closed = bytes.get(3 + digits) == Some(&b'}');
+            Some((4 + digits, char::from_u32(code(3, 3 + digits).filter(|_| closed)?)?))
+        }
+        b'u' => wide(bytes),
+        b'U' => Some((10, char::from_u32(code(2, 10)?)?)),
+        b'x' => by_bytes(bytes),
+        b'0' | b'e' => Some((1 + terminal(bytes.get(1..)?)?, '\u{1b}')),
+        _ => None,
+    }
+}
+
+/// `\uXXXX`, or two of them that are one character.
+fn wide(bytes: &[u8]) -> Option<(usize, char)> {
+    let first = number(bytes.get(2..6))?;
+    if let Some(char) = char::from_u32(first) {
+        return Some((6, char));
+    }
+    let second = bytes.get(6..8).filter(|start| *start == b"\\u").and_then(|_| number(bytes.get(8..12)))?;
+    let low = second.checked_sub(0xdc00).filter(|low| *low < 0x400)?;
+    let high = first.checked_sub(0xd800).filter(|high| *high < 0x400)?;
+    Some((12, char::from_u32(0x1_0000 + (high << 10) + low)?))
+}
+
+/// `\xNN`: a character, or the bytes of one.
+fn by_bytes(bytes: &[u8]) -> Option<(usize, char)> {
+    let byte = |index: usize| {
+        let escape = bytes.get(index * 4..index * 4 + 4)?;
+        escape.starts_with(b"\\x").then(|| number(escape.get(2..))).flatten().and_then(|byte| u8::try_from(byte).ok())
+    };
+    let (len, char) = super::percent::character(&byte)?;
+    Some((len * 4, char))
+}

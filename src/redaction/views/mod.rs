@@ -1,0 +1,222 @@
+//! **What**: views: what a text says once its escapes are decoded, with a map back. **Why**: a value that is written
+//! `bob\u0040example.com`, `bob%40example.com` or in base64 leaks as the plain one does.
+//! **Invariants**: a view is made of windows around escapes only, where a cheap test says that it may matter; a claim
+//! on a view is mapped to whole escapes of the text, so that what surrounds it stays byte for byte; depth and decoded
+//! bytes are bounded, and what lies beyond becomes `[UNSCANNED]`; order is fixed.
+//! **Not here**: searching (`find`), what is private.
+
+mod blobs;
+mod controls;
+mod escapes;
+mod html;
+mod percent;
+mod quoted;
+#[cfg(test)]
+mod tests;
+mod unicode;
+mod windows;
+
+use std::ops::Range;
+
+use super::anchors::Facts;
+use super::scan::{Claim, Claims, Scan};
+
+/// Views of views of a text.
+pub(super) const DEPTH: usize = 4;
+/// Bytes that may be decoded for one text: so many, and this many times its length.
+pub(super) const MOST: (usize, usize) = (4 << 10, 4);
+/// What each view costs of that at least.
+pub(super) const LEAST: usize = 32;
+/// Percent-encoding over percent-encoding that is decoded.
+const PERCENTS: u8 = 2;
+
+/// Ways of writing, in the order in which they are tried. Where two stand side by side, one is decoded within the
+/// view of the one before it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Kind {
+    /// `\n`, `\"`, `\u0040`, `\x40`: JSON within strings, C, shells.
+    Escapes,
+    /// `&#64;`, `&commat;`.
+    Html,
+    /// `%40`, `+`.
+    Percent,
+    /// `=40`, `=\n`.
+    Quoted,
+    /// Colours of terminals, marks of Markdown within an address.
+    Controls,
+    /// Full-width and invisible characters, other digits, look-alikes.
+    Unicode,
+    /// Base64, gzip in it, hex.
+    Blobs,
+}
+
+impl Kind {
+    /// All, in order.
+    pub(super) const ALL: [Self; 7] =
+        [Self::Escapes, Self::Html, Self::Percent, Self::Quoted, Self::Controls, Self::Unicode, Self::Blobs];
+
+    fn may(self, scan: &Scan<'_>) -> bool {
+        let facts: &Facts = &scan.anchors.facts;
+        match self {
+            Self::Escapes => facts.backslash,
+            Self::Html => facts.ampersand,
+            Self::Percent => facts.percent,
+            Self::Quoted => facts.equals,
+            Self::Controls => true,
+            Self::Unicode => facts.high,
+            Self::Blobs => !scan.anchors.runs.is_empty(),
+        }
+    }
+
+    /// Adds the windows of a text that are worth decoding, in order, without overlap.
+    pub(super) fn windows(self, scan: &Scan<'_>, origin: &Origin<'_>, claims: &Claims, out: &mut Vec<Range<usize>>) {
+        if !self.may(scan) || (self == Self::Percent && origin.percents >= PERCENTS) {
+            return;
+        }
+        let fresh = |range: Range<usize>| origin.is_fresh(self, range);
+        match self {
+            Self::Escapes => escapes::windows(scan, &fresh, out),
+            Self::Html => html::windows(scan, &fresh, out),
+            Self::Percent => percent::windows(scan, &fresh, out),
+            Self::Quoted => quoted::windows(scan, &fresh, out),
+            Self::Controls => controls::windows(scan, &fresh, out),
+            Self::Unicode => unicode::windows(scan, &fresh, out),
+            Self::Blobs => blobs::windows(scan, &fresh, claims, out),
+        }
+    }
+
+    /// Decodes a window; false where that changes nothing. `most`: bytes that may be made.
+    pub(super) fn decode(self, scan: &Scan<'_>, window: Range<usize>, most: usize, view: &mut View) -> bool {
+        view.begin(window.start);
+        let text = scan.part(window.clone());
+        match self {
+            Self::Escapes => escapes::decode(text, view),
+            Self::Html => html::decode(text, view),
+            Self::Percent => percent::decode(text, view),
+            Self::Quoted => quoted::decode(text, view),
+            Self::Controls => controls::decode(text, view),
+            Self::Unicode => unicode::decode(text, view),
+            Self::Blobs => blobs::decode(text, window, most, view),
+        }
+        view.whole.is_some() || !view.marks.is_empty()
+    }
+
+    /// A claim on a view, as one on the text that it was made from.
+    pub(super) fn map(self, view: &View, claim: Claim) -> Option<Claim> {
+        let range = view.map(&claim.range);
+        let bare = claim.bare.filter(|_| self == Self::Escapes).map(|bare| bare.saturating_mul(2).saturating_add(1));
+        let told = self != Self::Quoted || view.touches(&claim.range);
+        told.then_some(Claim { range, rule: claim.rule, bare })
+    }
+}
+
+/// Where a text comes from.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Origin<'a> {
+    above: Option<(Kind, &'a View)>,
+    percents: u8,
+}
+
+impl<'a> Origin<'a> {
+    /// Of a view of a text of this origin.
+    pub(super) fn of(&self, kind: Kind, view: &'a View) -> Self {
+        Self { above: Some((kind, view)), percents: self.percents + u8::from(kind == Kind::Percent) }
+    }
+
+    /// Whether an escape was not seen when the text above was searched: what stood there already, of a kind that comes
+    /// before, or that needs no context, was decoded there.
+    fn is_fresh(&self, kind: Kind, range: Range<usize>) -> bool {
+        match self.above {
+            Some((above, view)) if view.whole.is_none() && (kind <= above || kind == Kind::Blobs) => {
+                view.touches(&range)
+            }
+            _ => true,
+        }
+    }
+}
+
+/// A stretch of a view that stands for another number of bytes, or for other bytes.
+#[derive(Clone, Copy)]
+struct Mark {
+    at: usize,
+    raw: usize,
+    len: u8,
+    raw_len: u8,
+}
+
+/// A decoded window with the map to its text: one entry an escape.
+#[derive(Default)]
+pub(super) struct View {
+    text: String,
+    marks: Vec<Mark>,
+    base: usize,
+    /// The next byte of the text that is read.
+    raw: usize,
+    /// Every claim is one on all of this.
+    whole: Option<Range<usize>>,
+    cut: bool,
+}
+
+impl View {
+    /// What is searched.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether not all could be decoded.
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut
+    }
+
+    fn begin(&mut self, at: usize) {
+        self.text.clear();
+        self.marks.clear();
+        (self.base, self.raw, self.whole, self.cut) = (at, at, None, false);
+    }
+
+    /// The next bytes stand for themselves.
+    fn copy(&mut self, text: &str) {
+        self.text.push_str(text);
+        self.raw += text.len();
+    }
+
+    /// The next `raw_len` bytes stand for a character, or for nothing.
+    fn put(&mut self, raw_len: usize, decoded: Option<char>) {
+        let len = decoded.map_or(0, char::len_utf8);
+        if let (Ok(raw_len), Ok(len)) = (u8::try_from(raw_len), u8::try_from(len)) {
+            self.marks.push(Mark { at: self.text.len(), raw: self.raw, len, raw_len });
+        }
+        self.text.extend(decoded);
+        self.raw += raw_len;
+    }
+
+    /// The range of the text that a range of the view stands for: whole escapes, without those that say nothing at
+    /// its ends.
+    fn map(&self, range: &Range<usize>) -> Range<usize> {
+        if let Some(whole) = &self.whole {
+            return whole.clone();
+        }
+        let last = |upto: usize| upto.checked_sub(1).and_then(|index| self.marks.get(index));
+        let start = match last(self.marks.partition_point(|mark| mark.at <= range.start)) {
+            Some(mark) => mark.raw + raw_into(mark, range.start, 0),
+            None => self.base + range.start,
+        };
+        let end = match last(self.marks.partition_point(|mark| mark.at < range.end)) {
+            Some(mark) => mark.raw + raw_into(mark, range.end, usize::from(mark.raw_len)),
+            None => self.base + range.end,
+        };
+        start..end.max(start)
+    }
+
+    /// Whether something was decoded within or beside `range`.
+    fn touches(&self, range: &Range<usize>) -> bool {
+        let first = self.marks.partition_point(|mark| mark.at + usize::from(mark.len) < range.start);
+        self.marks.get(first).is_some_and(|mark| mark.at <= range.end)
+    }
+}
+
+/// Bytes of the text from the start of `mark` to what the view's byte `at` stands for; `within` if it is in the mark.
+fn raw_into(mark: &Mark, at: usize, within: usize) -> usize {
+    let behind = mark.at + usize::from(mark.len);
+    if at < behind { within } else { usize::from(mark.raw_len) + (at - behind) }
+}

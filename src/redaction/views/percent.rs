@@ -1,0 +1,84 @@
+//! **What**: percent-encoding, and `+` for blanks in forms. **Invariants**: `+` is a blank only in a stretch without
+//! blanks that holds `%XX` but no `%20`; a byte that is no text stays. Decoded twice at most (`super::PERCENTS`).
+
+use std::ops::Range;
+
+use super::super::scan::Scan;
+use super::{View, windows};
+
+pub(super) fn windows(scan: &Scan<'_>, fresh: &dyn Fn(Range<usize>) -> bool, out: &mut Vec<Range<usize>>) {
+    let bytes = scan.text.as_bytes();
+    for at in memchr::memchr_iter(b'%', bytes) {
+        if !windows::holds(out, at) && byte_at(bytes, at).is_some() && fresh(at..at + 3) {
+            windows::add(scan.text, at..at + 3, out);
+        }
+    }
+}
+
+/// The byte that `%XX` at `at` says.
+fn byte_at(bytes: &[u8], at: usize) -> Option<u8> {
+    match bytes.get(at..at + 3)? {
+        [b'%', high, low] => hex(*high, *low),
+        _ => None,
+    }
+}
+
+pub(super) fn hex(high: u8, low: u8) -> Option<u8> {
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    u8::try_from(digit(high)? << 4 | digit(low)?).ok()
+}
+
+/// The character whose bytes are `byte(0)`, `byte(1)` …; how many they are.
+pub(super) fn character(byte: &dyn Fn(usize) -> Option<u8>) -> Option<(usize, char)> {
+    let first = byte(0)?;
+    let len = match first {
+        0x09 | 0x0a | 0x0d | 0x1b | 0x20..=0x7e => 1,
+        0xc2..=0xdf => 2,
+        0xe0..=0xef => 3,
+        0xf0..=0xf4 => 4,
+        _ => return None,
+    };
+    let mut bytes = [0_u8; 4];
+    for (index, to) in bytes.iter_mut().enumerate().take(len) {
+        *to = byte(index)?;
+    }
+    let text = std::str::from_utf8(bytes.get(..len)?).ok()?;
+    text.chars().next().map(|char| (len, char))
+}
+
+pub(super) fn decode(text: &str, view: &mut View) {
+    let bytes = text.as_bytes();
+    let (mut from, mut at) = (0, 0);
+    // where the stretch without blanks ends that was looked at last, and whether it is of a form
+    let (mut stretch, mut form) = (0, false);
+    while let Some(found) = memchr::memchr2(b'%', b'+', bytes.get(at..).unwrap_or_default()) {
+        at += found;
+        if at >= stretch {
+            (stretch, form) = form_at(bytes, from, at);
+        }
+        let decoded = match bytes.get(at) {
+            Some(b'+') => form.then_some((1, ' ')),
+            _ => character(&|index| byte_at(bytes, at + index * 3)).map(|(len, char)| (len * 3, char)),
+        };
+        let Some((len, char)) = decoded else {
+            at += 1;
+            continue;
+        };
+        view.copy(text.get(from..at).unwrap_or_default());
+        view.put(len, Some(char));
+        at += len;
+        from = at;
+    }
+    view.copy(text.get(from..).unwrap_or_default());
+}
+
+/// Where the stretch around `at` ends, and whether it is of a form.
+fn form_at(bytes: &[u8], from: usize, at: usize) -> (usize, bool) {
+    let parts = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, b'"' | b'<' | b'>');
+    let before = bytes.get(from..at).unwrap_or_default().iter().rev().take_while(|byte| !parts(byte)).count();
+    let behind = bytes.get(at..).unwrap_or_default().iter().take_while(|byte| !parts(byte)).count();
+    let stretch = bytes.get(at - before..at + behind).unwrap_or_default();
+    let mut escapes = memchr::memchr_iter(b'%', stretch).filter_map(|at| byte_at(stretch, at)).peekable();
+    let form = escapes.peek().is_some() && escapes.all(|byte| byte != b' ');
+    (at + behind.max(1), form)
+}

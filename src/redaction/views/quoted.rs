@@ -1,0 +1,93 @@
+//! **What**: quoted-printable: `=40`, and `=` at line ends. **Invariants**: `=40` counts where it may be the `@` of an
+//! address; all else only in a text that says it is quoted-printable or holds three escapes that are no numbers of
+//! `key=20`; of what is found, only what an escape touches.
+
+use std::ops::Range;
+
+use super::super::scan::Scan;
+use super::percent::{character, hex};
+use super::{View, windows};
+
+/// Escapes that tell a text in this form.
+const ENOUGH: usize = 3;
+/// Where a header is looked for.
+const HEAD: usize = 16 << 10;
+
+pub(super) fn windows(scan: &Scan<'_>, fresh: &dyn Fn(Range<usize>) -> bool, out: &mut Vec<Range<usize>>) {
+    let bytes = scan.text.as_bytes();
+    let mut told: Option<bool> = None;
+    for at in memchr::memchr_iter(b'=', bytes) {
+        if windows::holds(out, at) {
+            continue;
+        }
+        let mut all = || *told.get_or_insert_with(|| is_told(bytes));
+        let counts = is_address(bytes, at) || (len_at(bytes, at).is_some() && all());
+        if counts && fresh(at..at + 3) {
+            windows::add(scan.text, at..at + 3, out);
+        }
+    }
+}
+
+/// `=40` between a local part and a domain with a dot.
+fn is_address(bytes: &[u8], at: usize) -> bool {
+    let word = |byte: &u8| byte.is_ascii_alphanumeric();
+    bytes.get(at + 1..at + 3) == Some(b"40")
+        && at.checked_sub(1).and_then(|at| bytes.get(at)).is_some_and(word)
+        && bytes.get(at + 3).is_some_and(word)
+        && bytes.iter().skip(at + 3).take(64).take_while(|byte| word(byte) || b".-".contains(byte)).any(|b| *b == b'.')
+}
+
+/// Length of the escape or soft line end at `at`.
+fn len_at(bytes: &[u8], at: usize) -> Option<usize> {
+    match bytes.get(at..at + 3).or_else(|| bytes.get(at..at + 2))? {
+        [b'=', b'\n', ..] => Some(2),
+        [b'=', b'\r', b'\n'] => Some(3),
+        [b'=', high, low] => {
+            let upper = |byte: u8| byte.is_ascii_digit() || (b'A'..=b'F').contains(&byte);
+            (upper(*high) && upper(*low)).then_some(3)
+        }
+        _ => None,
+    }
+}
+
+fn is_told(bytes: &[u8]) -> bool {
+    let head = bytes.get(..bytes.len().min(HEAD)).unwrap_or_default();
+    if memchr::memmem::find(head, b"uoted-printable").is_some() {
+        return true;
+    }
+    // numbers of queries and code: a letter or digit before, `&`, blank, bracket behind
+    let counts = |at: usize| match len_at(bytes, at) {
+        Some(3) if bytes.get(at + 1) != Some(&b'\r') => {
+            let behind = bytes.get(at + 3).copied().unwrap_or(b' ');
+            let letters = bytes.get(at + 1..at + 3).is_some_and(|digits| digits.iter().any(u8::is_ascii_alphabetic));
+            letters || (behind.is_ascii_alphanumeric() || behind == b'=')
+        }
+        _ => false,
+    };
+    memchr::memchr_iter(b'=', bytes).filter(|at| counts(*at)).take(ENOUGH).count() == ENOUGH
+}
+
+pub(super) fn decode(text: &str, view: &mut View) {
+    let bytes = text.as_bytes();
+    let byte = |at: usize| match (len_at(bytes, at), bytes.get(at + 1..at + 3)) {
+        (Some(3), Some([high, low])) => hex(*high, *low),
+        _ => None,
+    };
+    let mut from = 0;
+    for at in memchr::memchr_iter(b'=', bytes) {
+        if at < from {
+            continue;
+        }
+        let soft = bytes.get(at + 1).is_some_and(|byte| matches!(byte, b'\n' | b'\r'));
+        let decoded = match (soft, len_at(bytes, at)) {
+            (true, Some(len)) => Some((len, None)),
+            _ => character(&|index| byte(at + index * 3)).map(|(len, char)| (len * 3, Some(char))),
+        };
+        if let Some((len, char)) = decoded {
+            view.copy(text.get(from..at).unwrap_or_default());
+            view.put(len, char);
+            from = at + len;
+        }
+    }
+    view.copy(text.get(from..).unwrap_or_default());
+}

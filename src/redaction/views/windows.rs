@@ -1,0 +1,65 @@
+//! **What**: stretches around escapes. **Invariants**: a window begins and ends between words where one ends near, so
+//! that no piece of a longer value looks like a value; windows are in order and do not overlap; linear.
+
+use std::ops::Range;
+
+/// Bytes around an escape in which a value and its context stand.
+const REACH: usize = 64;
+/// Bytes beyond in which a blank or quote is looked for.
+const SEARCH: usize = 160;
+
+/// Adds the window around an escape; one that touches the last is joined to it.
+pub(super) fn add(text: &str, escape: Range<usize>, out: &mut Vec<Range<usize>>) {
+    let low = escape.start.saturating_sub(REACH);
+    if let Some(last) = out.last_mut().filter(|last| last.end >= low) {
+        if escape.end + REACH > last.end {
+            last.end = end(text, escape.end).max(last.end);
+        }
+        return;
+    }
+    let start = start(text, low).max(out.last().map_or(0, |last| last.end));
+    out.push(start..end(text, escape.end));
+}
+
+/// Whether `at` is in the last window, far from its end: an escape there adds nothing.
+pub(super) fn holds(out: &[Range<usize>], at: usize) -> bool {
+    out.last().is_some_and(|last| at + REACH + 16 <= last.end)
+}
+
+fn parts(byte: u8) -> bool {
+    byte.is_ascii_whitespace() || matches!(byte, b'"' | b'\'' | b'<' | b'>' | b'`')
+}
+
+fn start(text: &str, low: usize) -> usize {
+    let (bytes, floor) = (text.as_bytes(), low.saturating_sub(SEARCH));
+    let before = bytes.get(floor..low).unwrap_or_default();
+    let start = match before.iter().rposition(|byte| parts(*byte)) {
+        Some(at) => floor + at + 1,
+        None if floor == 0 => 0,
+        None => whole_escape(bytes, floor),
+    };
+    (start..=low.max(start)).find(|at| text.is_char_boundary(*at)).unwrap_or(start)
+}
+
+/// An escape that `at` cuts is taken whole.
+fn whole_escape(bytes: &[u8], at: usize) -> usize {
+    let before = bytes.get(at.saturating_sub(8)..at).unwrap_or_default();
+    match before.iter().rposition(|byte| b"\\&%=".contains(byte)) {
+        Some(found) => {
+            let at = at - (before.len() - found);
+            let more = bytes.get(at.saturating_sub(SEARCH)..at).unwrap_or_default();
+            at - more.iter().rev().take_while(|byte| **byte == b'\\').count()
+        }
+        None => at,
+    }
+}
+
+fn end(text: &str, at: usize) -> usize {
+    let high = text.len().min(at + REACH);
+    let behind = text.as_bytes().get(high..).unwrap_or_default();
+    let end = match behind.iter().take(SEARCH).position(|byte| parts(*byte)) {
+        Some(found) => high + found,
+        None => text.len().min(high + SEARCH),
+    };
+    (end..=text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len())
+}
