@@ -151,6 +151,21 @@ impl Detector {
         }
     }
 
+    /// Where patterns are tried because of a word: for the test against a naive search.
+    #[cfg(test)]
+    pub(super) fn tries(&self, text: &str) -> Vec<usize> {
+        let mut anchors = Anchors::default();
+        anchors.find(text.as_bytes(), &self.stems);
+        let tried = anchors.words.iter().filter(|word| matches!(word.action, Action::Pattern(_)));
+        tried.map(|word| word.at).chain((0..text.len()).filter(|_| self.is_loose())).collect()
+    }
+
+    /// Whether any pattern is tried everywhere.
+    #[cfg(test)]
+    pub(super) fn is_loose(&self) -> bool {
+        !self.loose.is_empty()
+    }
+
     /// Patterns at the words that they begin with.
     fn patterns(&self, scan: &Scan<'_>, states: &mut States, claims: &mut Claims) -> usize {
         let (mut read, most) = (0_usize, most_failed(scan.text));

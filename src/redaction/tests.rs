@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::{BUILTIN, Custom, Detector, RuleData, Scratch, replace};
 use crate::config::load;
 
+mod differential;
 mod hostile;
 mod masks;
 mod pairs;

@@ -24,7 +24,10 @@ fn hidden_values_are_found() {
         ("q=call+%2B44+20+7946+0958+now", "q=call+[PHONE]+now"),
         // quoted-printable
         ("To: bob=40example.com, you", "To: [EMAIL], you"),
-        ("Content-Transfer-Encoding: quoted-printable\n\nto bob=40exam=\nple.com", "Content-Transfer-Encoding: quoted-printable\n\nto [EMAIL]"),
+        (
+            "Content-Transfer-Encoding: quoted-printable\n\nto bob=40exam=\nple.com",
+            "Content-Transfer-Encoding: quoted-printable\n\nto [EMAIL]",
+        ),
         // characters
         ("ＳＳＮ ５３６-９０-４３９９ given", "ＳＳＮ [SSN] given"),
         ("b\u{200b}o\u{200b}b@exam\u{ad}ple.com\u{feff}", "[EMAIL]\u{feff}"),

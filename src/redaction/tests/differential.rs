@@ -1,0 +1,121 @@
+//! The engine against a naive one: each pattern tried at each start of a word, without stems, filters or masks. What a
+//! rule's words are is derived from its pattern; a gap there would be a secret that nobody looks for.
+
+use std::ops::Range;
+use std::sync::LazyLock;
+
+use proptest::prelude::*;
+use regex_automata::{Anchored, Input};
+
+use super::super::{Detector, RuleData, Scratch};
+use super::{detector, rules};
+
+/// Whether a word begins at `at`, or a part of a camelCase one, or what follows an escape.
+fn begins(text: &[u8], at: usize) -> bool {
+    let before = |back: usize| at.checked_sub(back).map_or(b' ', |at| text[at]);
+    let camel = text[at].is_ascii_uppercase() && before(1).is_ascii_lowercase();
+    text[at].is_ascii_alphanumeric() && (!before(1).is_ascii_alphanumeric() || camel || before(2) == b'\\')
+}
+
+/// Where the pattern of `rule` alone matches, checks aside.
+fn naive(rule: &RuleData, text: &str) -> Vec<Range<usize>> {
+    let syntax = regex_automata::util::syntax::Config::new().unicode(false).utf8(false);
+    let config = regex_automata::meta::Config::new().utf8_empty(false);
+    let regex =
+        regex_automata::meta::Regex::builder().syntax(syntax).configure(config).build(&rule.pattern).expect("builds");
+    let at = |at: usize| regex.search(&Input::new(text.as_bytes()).span(at..text.len()).anchored(Anchored::Yes));
+    (0..text.len()).filter(|start| begins(text.as_bytes(), *start)).filter_map(at).map(|found| found.range()).collect()
+}
+
+/// Every place where a naive search finds one rule, and its checks agree, is found by the engine with that rule alone,
+/// and hidden by the engine with all of them.
+fn agree(all: &Detector, alone: &[(RuleData, Detector)], text: &str) -> Result<(), String> {
+    let mut scratch = Scratch::new();
+    let hidden = all.find(text, &mut scratch).to_vec();
+    for (rule, engine) in alone {
+        if naive(rule, text).is_empty() {
+            continue;
+        }
+        let mut scratch = Scratch::new();
+        for hit in engine.find(text, &mut scratch) {
+            let covered = hit.range.clone().all(|at| hidden.iter().any(|hit| hit.range.contains(&at)));
+            if !covered {
+                return Err(format!("{}: found alone at {:?}, not among all", rule.name, hit.range));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Each rule with an engine of its own, compiled once.
+fn alone() -> &'static [(RuleData, Detector)] {
+    static ALONE: LazyLock<Vec<(RuleData, Detector)>> = LazyLock::new(compiled);
+    &ALONE
+}
+
+fn compiled() -> Vec<(RuleData, Detector)> {
+    let patterns = rules().into_iter().filter(|rule| !rule.pattern.is_empty() && rule.on);
+    let one = |rule: RuleData| {
+        let engine = Detector::new(std::slice::from_ref(&rule), &[]).map_err(|errors| errors.len()).expect("compiles");
+        (rule, engine)
+    };
+    patterns.map(one).collect()
+}
+
+/// A pattern's words are all the words it can begin with: each marked value of each rule is found where a plain search
+/// finds it, in lower and upper case where the pattern ignores case.
+#[test]
+fn words_of_patterns_are_complete() {
+    let mut gaps = Vec::new();
+    for (rule, engine) in alone() {
+        for hit in &rule.hits {
+            let plain = hit.replace(['«', '»'], "");
+            let mut texts = vec![plain.clone()];
+            if rule.pattern.contains("(?i") {
+                texts.extend([plain.to_ascii_lowercase(), plain.to_ascii_uppercase()]);
+            }
+            for text in texts {
+                let found = naive(rule, &text);
+                let tried = engine.tries(&text);
+                if found.iter().any(|range| !tried.contains(&range.start)) {
+                    gaps.push(format!("{}: {found:?} but tried at {tried:?}", rule.name));
+                }
+            }
+        }
+    }
+    assert!(gaps.is_empty(), "{}", gaps.join("\n"));
+}
+
+/// Adding rules never takes a finding away: what a rule finds alone is hidden when all rules are on.
+#[test]
+fn rules_do_not_shadow_each_other() {
+    let (all, alone) = (detector(), alone());
+    let texts: Vec<String> =
+        rules().iter().flat_map(|rule| rule.hits.clone()).map(|hit| hit.replace(['«', '»'], "")).collect();
+    for pair in texts.windows(2) {
+        for joint in [" ", "\n", "\", \"", "&x="] {
+            agree(&all, alone, &pair.join(joint)).unwrap_or_else(|gap| panic!("{gap}"));
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    /// A text that any pattern could have made is tried at its start, wherever it stands.
+    #[test]
+    fn made_texts_are_tried(seed in any::<u64>(), before in "( |\"|=|_|x\\.|\\\\n)") {
+        let alone = alone();
+        let Some((rule, engine)) = alone.get(usize::try_from(seed % alone.len() as u64).unwrap_or(0)) else { return Ok(()) };
+        let strategy = proptest::string::bytes_regex(&format!("(?s-u){}", rule.pattern));
+        let Ok(strategy) = strategy else { return Ok(()) };
+        let mut runner = proptest::test_runner::TestRunner::deterministic();
+        for _ in 0..(seed % 5) + 1 {
+            let Ok(value) = strategy.new_tree(&mut runner) else { continue };
+            let Ok(value) = String::from_utf8(proptest::strategy::ValueTree::current(&value)) else { continue };
+            let text = format!("{before}{value} end");
+            let found = naive(rule, &text);
+            let tried = engine.tries(&text);
+            prop_assert!(engine.is_loose() || found.iter().all(|range| tried.contains(&range.start)), "{}", rule.name);
+        }
+    }
+}
