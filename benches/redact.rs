@@ -1,0 +1,277 @@
+//! The redaction engine: time over one `memchr_iter('@')` pass of the same text, in one run. Ratios travel between
+//! machines where megabytes a second do not. `TOLLGATE_GATE=1` makes bounds of it: the run fails when one is broken.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    missing_docs,
+    reason = "a bench"
+)]
+
+use std::fmt::Write as _;
+use std::hint::black_box;
+use std::path::Path;
+use std::time::Instant;
+
+use tollgate::config::load;
+use tollgate::redaction::{BUILTIN, Custom, Detector, RuleData, Scratch};
+
+/// Bytes of each corpus.
+const SIZE: usize = 2 << 20;
+
+/// A texts' corpus, and the bound of its ratio.
+struct Corpus {
+    name: &'static str,
+    texts: Vec<String>,
+    bound: Option<f64>,
+}
+
+fn rules() -> Vec<RuleData> {
+    BUILTIN.iter().flat_map(|(name, text)| load::data::<Vec<RuleData>>(name, text).expect("a rule file")).collect()
+}
+
+fn detector(custom: &[Custom]) -> Detector {
+    Detector::new(&rules(), custom).map_err(|errors| errors.len()).expect("the rules compile")
+}
+
+/// The best of some rounds, seconds.
+fn best(rounds: usize, mut work: impl FnMut()) -> f64 {
+    let mut round = || {
+        let start = Instant::now();
+        work();
+        start.elapsed().as_secs_f64()
+    };
+    (0..rounds).map(|_| round()).fold(f64::MAX, f64::min)
+}
+
+fn memchr_pass(texts: &[String]) -> f64 {
+    best(21, || {
+        texts.iter().for_each(|text| {
+            black_box(memchr::memchr_iter(b'@', text.as_bytes()).count());
+        })
+    })
+}
+
+fn engine_pass(detector: &Detector, texts: &[String], rounds: usize) -> f64 {
+    let mut scratch = Scratch::new();
+    best(rounds, || {
+        texts.iter().for_each(|text| {
+            black_box(detector.find(text, &mut scratch).len());
+        })
+    })
+}
+
+/// Files below a folder of the repository, in order.
+fn files(folder: &Path, suffix: &str, out: &mut Vec<String>) {
+    let mut entries: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    entries.sort();
+    for path in entries {
+        if path.is_dir() {
+            files(&path, suffix, out);
+        } else if path.extension().is_some_and(|extension| extension == suffix) {
+            out.push(std::fs::read_to_string(path).unwrap());
+        }
+    }
+}
+
+fn strings(value: &serde_json::Value, out: &mut Vec<String>) {
+    match value {
+        serde_json::Value::String(text) => out.push(text.clone()),
+        serde_json::Value::Array(items) => items.iter().for_each(|item| strings(item, out)),
+        serde_json::Value::Object(entries) => entries.values().for_each(|value| strings(value, out)),
+        _ => {}
+    }
+}
+
+/// Numbers that look random and are the same in each run.
+struct Numbers(u64);
+
+impl Numbers {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 >> 33
+    }
+}
+
+fn logs() -> String {
+    let (mut out, mut numbers) = (String::new(), Numbers(12_345));
+    while out.len() < SIZE {
+        let r = numbers.next();
+        let level = ["INFO", "WARN", "DEBUG", "ERROR"][(r % 4) as usize];
+        writeln!(
+            out,
+            "2026-11-{:02}T{:02}:{:02}:{:02}.{:03}Z {level} svc-{} [{:016x}-{r:08x}] GET /api/v1/items/{}?page={} status={} \
+             bytes={} dur={}.{:02}ms ip=10.{}.{}.{} port={} ver=1.{}.{} pid={}",
+            r % 28 + 1, r % 24, r % 60, (r / 7) % 60, r % 1000, r % 17, numbers.0, r % 100_000, r % 50, 200 + r % 300,
+            r % 90_000, r % 900, r % 100, r % 256, (r / 3) % 256, (r / 5) % 256, 1024 + r % 60_000, r % 40, r % 9, r % 40_000,
+        )
+        .unwrap();
+    }
+    out
+}
+
+fn dense() -> String {
+    let (mut out, mut numbers) = (String::new(), Numbers(777));
+    while out.len() < SIZE {
+        let r = numbers.next();
+        writeln!(
+            out,
+            "{{\"customer\":\"Anna Example{}\",\"email\":\"anna.ex{}@example.org\",\"phone\":\"+1 303 555 0{:03}\",\
+             \"card\":\"4111 1111 1111 1111\",\"ssn\":\"219-09-{:04}\",\"ip\":\"203.0.113.{}\",\
+             \"iban\":\"DE89370400440532013000\",\"note\":\"call (212) 555-0{:03} or mail bob{}@example.com about order {r}\"}}",
+            r % 90, r % 1000, 100 + r % 100, 1 + r % 9000, r % 256, 100 + r % 100, r % 77,
+        )
+        .unwrap();
+    }
+    out
+}
+
+fn cut(text: &str, size: usize) -> Vec<String> {
+    text.as_bytes().chunks(size).map(|piece| String::from_utf8_lossy(piece).into_owned()).collect()
+}
+
+fn corpora() -> Vec<Corpus> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (mut recorded, mut code) = (Vec::new(), Vec::new());
+    files(&root.join("tests/recordings"), "json", &mut recorded);
+    files(&root.join("src"), "rs", &mut code);
+    let mut texts = Vec::new();
+    recorded.iter().filter_map(|text| serde_json::from_str(text).ok()).for_each(|value| strings(&value, &mut texts));
+    let small: Vec<String> =
+        texts.iter().filter(|text| (10..=60).contains(&text.len())).take(20_000).cloned().collect();
+    let agent: Vec<String> = texts.into_iter().filter(|text| text.len() > 200).collect();
+    vec![
+        Corpus { name: "agent JSON", texts: agent, bound: Some(60.0) },
+        Corpus { name: "code", texts: code, bound: Some(60.0) },
+        Corpus { name: "logs", texts: cut(&logs(), 16 << 10), bound: Some(150.0) },
+        Corpus { name: "dense", texts: cut(&dense(), 16 << 10), bound: Some(150.0) },
+        Corpus { name: "values of 10 to 60 bytes", texts: small, bound: None },
+    ]
+}
+
+/// Texts that nearly match, for ever.
+const HOSTILE: [&str; 12] = [
+    "a@",
+    "1-",
+    "eyJ",
+    "00:",
+    "4111 ",
+    "+1 ",
+    "-----BEGIN PRIVATE KEY-----",
+    "sk-",
+    "password=",
+    "\\u0040",
+    "%40",
+    "Dear ",
+];
+
+/// Bounds that were broken.
+#[derive(Default)]
+struct Gate(Vec<String>);
+
+impl Gate {
+    fn check(&mut self, name: &str, value: f64, bound: f64) -> &'static str {
+        if value <= bound {
+            return "";
+        }
+        self.0.push(format!("{name}: {value:.1}, bound {bound:.1}"));
+        "  <- over its bound"
+    }
+}
+
+fn by_corpus(detector: &Detector, corpora: &[Corpus], gate: &mut Gate) -> f64 {
+    let mut logs = f64::MAX;
+    for corpus in corpora {
+        let bytes = corpus.texts.iter().map(String::len).sum::<usize>() as f64;
+        let (base, ours) = (memchr_pass(&corpus.texts), engine_pass(detector, &corpus.texts, 9));
+        if corpus.name == "logs" {
+            logs = ours / bytes;
+        }
+        let over = corpus.bound.map_or("", |bound| gate.check(corpus.name, ours / base, bound));
+        println!("{:26} {:>6.1} x memchr  {:>7.1} MB/s{over}", corpus.name, ours / base, bytes / ours / 1e6);
+    }
+    logs
+}
+
+fn by_size(detector: &Detector, agent: &[String], gate: &mut Gate) {
+    let whole = agent.concat();
+    let whole = whole.repeat((10 << 20) / whole.len() + 1);
+    let per_byte = |size: usize| {
+        let texts: Vec<String> = cut(whole.get(..(10 << 20).min(whole.len())).unwrap_or(&whole), size);
+        engine_pass(detector, &texts, 5) / texts.iter().map(String::len).sum::<usize>() as f64
+    };
+    let base = per_byte(1 << 10);
+    for (size, bound) in
+        [(100, 3.0), (1 << 10, 1.3), (16 << 10, 1.3), (256 << 10, 1.3), (1 << 20, 1.3), (10 << 20, 1.3)]
+    {
+        let ratio = per_byte(size) / base;
+        let over = gate.check(&format!("texts of {size} bytes, per byte"), ratio, bound);
+        println!("texts of {size:>8} bytes: {ratio:>5.2} of the time per byte at 1 KiB{over}");
+    }
+}
+
+fn hostile(detector: &Detector, logs: f64, gate: &mut Gate) {
+    for piece in HOSTILE {
+        let texts = [piece.repeat((256 << 10) / piece.len())];
+        let ratio = engine_pass(detector, &texts, 3) / texts[0].len() as f64 / logs;
+        let over = gate.check(&format!("{piece:?} for ever, over logs"), ratio, 3.0);
+        println!("{piece:30?} for ever: {ratio:>5.2} of the time per byte of logs{over}");
+    }
+}
+
+fn users(plain: &Detector, corpora: &[Corpus], gate: &mut Gate) {
+    let rule = |i: usize| Custom {
+        name: format!("USER_{i}"),
+        pattern: format!("{:06X}-{i:04}", i * 2_654_435),
+        ..Custom::default()
+    };
+    let more = detector(&(0..100).map(rule).collect::<Vec<_>>());
+    for corpus in corpora.iter().filter(|corpus| corpus.bound.is_some()) {
+        let ratio = engine_pass(&more, &corpus.texts, 9) / engine_pass(plain, &corpus.texts, 9);
+        let over = gate.check(&format!("100 users' rules on {}", corpus.name), ratio, 1.2);
+        println!("100 users' rules on {:14} {ratio:>5.2} of the time without{over}", corpus.name);
+    }
+}
+
+/// What each rule costs: the time of all rules over that without it. Only where it can be told.
+fn by_rule(corpora: &[Corpus]) {
+    let all = rules();
+    let texts: Vec<String> = corpora.iter().flat_map(|corpus| corpus.texts.iter().take(40).cloned()).collect();
+    let time = |rules: &[RuleData]| {
+        let detector = Detector::new(rules, &[]).map_err(|errors| errors.len()).expect("the rules compile");
+        engine_pass(&detector, &texts, 5)
+    };
+    let whole = time(&all);
+    let mut costs: Vec<(f64, &str)> = Vec::new();
+    for (index, rule) in all.iter().enumerate() {
+        let others: Vec<RuleData> =
+            all.iter().enumerate().filter(|(at, _)| *at != index).map(|(_, rule)| rule.clone()).collect();
+        costs.push(((whole - time(&others)) / whole * 100.0, &rule.name));
+    }
+    costs.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+    for (cost, name) in costs.iter().take(20) {
+        println!("{name:36} {cost:>6.2} % of the time");
+    }
+}
+
+fn main() {
+    let start = Instant::now();
+    let detector = detector(&[]);
+    println!("{} rules, compiled in {:.1} ms", rules().len(), start.elapsed().as_secs_f64() * 1e3);
+    let (corpora, mut gate) = (corpora(), Gate::default());
+    let logs = by_corpus(&detector, &corpora, &mut gate);
+    by_size(&detector, &corpora[0].texts, &mut gate);
+    hostile(&detector, logs, &mut gate);
+    users(&detector, &corpora, &mut gate);
+    if std::env::args().any(|argument| argument == "rules") {
+        by_rule(&corpora);
+    }
+    if !gate.0.is_empty() {
+        println!("\nover their bounds:\n{}", gate.0.join("\n"));
+        if std::env::var_os("TOLLGATE_GATE").is_some() {
+            std::process::exit(1);
+        }
+    }
+}
