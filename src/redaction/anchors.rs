@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use super::masks::{Masks, PIECE, make};
-use super::stems::{Stems, WordAt};
+use super::stems::{Stems, WordAt, key};
 
 /// What kinds of bytes a text holds: says which views are worth a look.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
@@ -38,6 +38,8 @@ pub(super) struct Anchors {
     pub(super) schemes: Vec<usize>,
     /// Runs of 40 and more of base64's alphabets.
     pub(super) runs: Vec<Range<usize>>,
+    /// Words with a capital letter that may be a given name of the list.
+    pub(super) names: Vec<usize>,
     /// What the text holds.
     pub(super) facts: Facts,
     /// Masks of the piece at hand.
@@ -55,6 +57,7 @@ impl Anchors {
         self.ats.clear();
         self.schemes.clear();
         self.runs.clear();
+        self.names.clear();
         self.facts = Facts::default();
         let mut masks = std::mem::take(&mut self.masks);
         masks.resize((PIECE / 64).min(text.len().div_ceil(64)).max(masks.len()), Masks::default());
@@ -92,6 +95,7 @@ impl Walk<'_> {
         // the letter of an escape such as \n is no part of the word behind it
         let escaped = now.alnum & ((now.backslash << 2) | (last.backslash >> 62));
         self.words(base, starts | camel | escaped);
+        self.names(base, (starts | escaped) & now.upper);
         self.digits(base, now, starts);
         each(now.at, |bit| self.out.ats.push(base + bit));
         each(now.colon, |bit| {
@@ -120,6 +124,17 @@ impl Walk<'_> {
                 self.stems.at(self.text, at, &mut self.out.words);
             }
         }
+    }
+
+    /// Words that may be given names.
+    #[inline]
+    fn names(&mut self, base: usize, starts: u64) {
+        let Some(given) = &self.stems.given else { return };
+        each(starts, |bit| {
+            if given.may(key(self.text, base + bit)) {
+                self.out.names.push(base + bit);
+            }
+        });
     }
 
     /// Each run of letters and digits that holds a digit, once.

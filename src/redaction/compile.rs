@@ -11,7 +11,9 @@ use regex_syntax::ParserBuilder;
 use regex_syntax::hir::literal::{ExtractKind, Extractor};
 
 use super::find::Action;
+use super::keys::table::KeyTable;
 use super::literals::{self, Literals};
+use super::names::given_names;
 use super::rule::{Bounds, Class, Custom, Family, RuleData};
 use super::stems::{SHORTEST, Stem, Stems};
 use super::validate::Validator;
@@ -33,6 +35,8 @@ pub(super) struct Rule {
     pub(super) name: Arc<str>,
     pub(super) placeholder: Arc<str>,
     pub(super) class: Class,
+    /// What finds it, if that is code.
+    pub(super) family: Option<Family>,
     pub(super) bounds: Bounds,
     pub(super) validator: Validator,
     /// Whether a word of its context must stand near.
@@ -66,6 +70,8 @@ pub struct Detector {
     pub(super) loose: Vec<usize>,
     /// Placeholders without their brackets.
     pub(super) placeholders: HashSet<Box<str>>,
+    /// The keys whose values are private.
+    pub(super) keys: KeyTable,
     /// All gate literals of loose patterns, and the rule of each.
     pub(super) literals: Option<AhoCorasick>,
     pub(super) literal_rules: Vec<Vec<usize>>,
@@ -90,6 +96,7 @@ impl Detector {
             made.add(&rule.name, |index, stems| builtin(rule, index, stems), &rule.gate.literals);
             if let (Some(family), Ok(index)) = (rule.family, u16::try_from(made.rules.len().saturating_sub(1))) {
                 made.families.insert(family, index);
+                made.words(rule, index);
             }
         }
         for rule in custom {
@@ -114,6 +121,9 @@ impl Detector {
         }
         let (literals, literal_rules) = gate(made.literals);
         let digits = made.rules.iter().filter_map(|rule| rule.pattern.as_ref()).map(|pattern| pattern.digits).max();
+        let listed = made.families.contains_key(&Family::NameListed);
+        let stems = Stems::new(made.stems);
+        let stems = if listed { stems.with_given(given_names()) } else { stems };
         let loose = |rule: &Rule| rule.pattern.as_ref().is_some_and(|pattern| pattern.loose);
         let bare = |rule: &Rule| rule.placeholder.trim_matches(['[', ']']).into();
         Ok(Self {
@@ -121,8 +131,9 @@ impl Detector {
             placeholders: made.rules.iter().map(bare).collect(),
             rules: made.rules,
             users,
-            stems: Stems::new(made.stems),
+            stems,
             families: made.families,
+            keys: made.keys,
             literals,
             literal_rules,
             digits: digits.unwrap_or(0),
@@ -144,9 +155,39 @@ struct Parts {
     literals: Vec<(String, usize)>,
     users_words: Vec<(Vec<u8>, u16)>,
     families: HashMap<Family, u16>,
+    keys: KeyTable,
+    /// Words of keys that are stems already.
+    anchored: Vec<String>,
 }
 
 impl Parts {
+    /// Keys and cues of a family's rule.
+    fn words(&mut self, rule: &RuleData, index: u16) {
+        if let Err(what) = self.keys.add(rule, index) {
+            self.errors.push(RuleError { rule: rule.name.clone(), what });
+        }
+        for cue in &rule.cues {
+            let action = Action::Cue(index);
+            self.stems.push(Stem { text: cue.as_bytes().into(), exact: false, whole: true, action });
+        }
+        for key in &rule.keys {
+            // a key is known by its last word, or by its first where that one is short
+            let name = key.trim_start_matches("*_");
+            let last = name.rsplit('_').next().unwrap_or(name);
+            let anchor = if last.len() < 4 || last.bytes().any(|byte| byte.is_ascii_digit()) { name } else { last };
+            let anchor = anchor.split('_').next().unwrap_or(anchor);
+            if !self.anchored.iter().any(|known| known == anchor) {
+                self.anchored.push(anchor.to_owned());
+                self.stems.push(Stem {
+                    text: anchor.as_bytes().into(),
+                    exact: false,
+                    whole: anchor.len() < 4,
+                    action: Action::Key,
+                });
+            }
+        }
+    }
+
     fn add(&mut self, name: &str, make: impl FnOnce(u16, &mut Vec<Stem>) -> Result<Rule, String>, literals: &[String]) {
         let index = self.rules.len();
         match make(u16::try_from(index).unwrap_or(u16::MAX), &mut self.stems) {
@@ -216,6 +257,7 @@ fn builtin(rule: &RuleData, index: u16, stems: &mut Vec<Stem>) -> Result<Rule, S
         name: rule.name.as_str().into(),
         placeholder: format!("[{}]", rule.placeholder).into(),
         class: rule.class,
+        family: rule.family,
         bounds: rule.bounds,
         validator: rule.validator,
         context: !rule.context.is_empty(),
@@ -270,6 +312,7 @@ fn unscanned() -> Rule {
         name: "unscanned".into(),
         placeholder: "[UNSCANNED]".into(),
         class: Class::Custom,
+        family: None,
         bounds: Bounds::None,
         validator: Validator::None,
         context: false,
@@ -289,6 +332,7 @@ fn users(rule: &Custom) -> Result<Rule, String> {
         name: rule.name.to_ascii_lowercase().into(),
         placeholder: format!("[{}]", rule.name).into(),
         class: Class::Custom,
+        family: None,
         bounds: Bounds::None,
         validator: Validator::None,
         context: false,

@@ -9,6 +9,7 @@ use regex_automata::{Anchored, Input, Span, meta::Cache, util::captures::Capture
 
 use super::anchors::Anchors;
 use super::compile::{Detector, Pattern, Rule, UNSCANNED};
+use super::names::{self, NameScratch};
 use super::resolve::{Hit, reserved, resolve};
 use super::rule::Class;
 use super::scan::{Claim, Claims, Scan};
@@ -21,6 +22,10 @@ pub(super) enum Action {
     Pattern(u16),
     /// It is context of a rule.
     Context(u16),
+    /// It may be the word of a key whose value is private.
+    Key,
+    /// It announces what the family of a rule looks for.
+    Cue(u16),
 }
 
 /// Reused memory of one worker.
@@ -48,6 +53,7 @@ struct Level {
     anchors: Anchors,
     claims: Claims,
     reserved: Vec<Range<usize>>,
+    names: NameScratch,
     view: View,
     windows: Vec<Range<usize>>,
 }
@@ -108,7 +114,8 @@ impl Detector {
         work.read += self.patterns(&scan, &mut work.state, &mut level.claims);
         work.read += self.users_patterns(&scan, &mut work.state, &mut level.claims);
         work.read += self.loose_patterns(&scan, &mut work.open, &mut work.state, &mut level.claims);
-        let Level { claims, view, windows, .. } = level;
+        names::claim(&scan, &mut level.names, &mut level.claims);
+        let Level { claims, view, windows, names, .. } = level;
         for kind in Kind::ALL {
             windows.clear();
             kind.windows(&scan, &origin, claims, windows);
@@ -116,6 +123,7 @@ impl Detector {
                 self.view(&scan, (kind, window), &origin, work, claims, view, deeper);
             }
         }
+        names::carry(&scan, names, claims);
     }
 
     /// Decodes a window of a text, searches that, and maps what is found back.

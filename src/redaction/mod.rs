@@ -4,13 +4,15 @@
 //! output; a second pass changes nothing; a clean text costs no allocation. **Not here**: which places are visited
 //! (`processors/redact`, `otlp/text`), keyed pseudonyms (`pseudonym`).
 
+mod addresses;
 mod anchors;
 mod compile;
 mod find;
 mod ids;
+mod keys;
 mod literals;
 mod masks;
-#[cfg_attr(not(test), expect(dead_code, reason = "its families follow"))]
+mod names;
 mod pairs;
 mod resolve;
 mod rule;
@@ -25,10 +27,19 @@ pub use compile::{Detector, RuleError};
 pub use find::Scratch;
 pub use ids::Ids;
 pub use resolve::{Hit, replace};
-pub use rule::{Class, Custom, Family, RuleData};
+pub use rule::{Class, Custom, Family, RuleData, Value};
 
 /// The built-in rule files by the name that configuration uses.
 pub const BUILTIN: &[(&str, &str)] = &[
-    ("pii", include_str!("../../config/rules/pii.yaml")),
+    (
+        "pii",
+        concat!(
+            include_str!("../../config/rules/pii.yaml"),
+            "\n",
+            include_str!("../../config/rules/keys.yaml"),
+            "\n",
+            include_str!("../../config/rules/names.yaml")
+        ),
+    ),
     ("secrets", include_str!("../../config/rules/secrets.yaml")),
 ];

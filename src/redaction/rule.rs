@@ -77,6 +77,22 @@ pub struct RuleData {
     /// What is found by code.
     #[serde(default)]
     pub family: Option<Family>,
+    /// Keys (of JSON and its likes, attributes, columns) whose whole value is private: last segment, in snake case;
+    /// plurals are meant too. `*_phone` counts also behind other words (`home_phone`).
+    #[serde(default)]
+    pub keys: Vec<String>,
+    /// What the value of a key must look like.
+    #[serde(default)]
+    pub value: Value,
+    /// The keys count only where one of these stands beside or above them, or before them in one key.
+    #[serde(default)]
+    pub beside: Vec<String>,
+    /// They do not count where one of these does.
+    #[serde(default)]
+    pub against: Vec<String>,
+    /// Words that announce what a family looks for.
+    #[serde(default)]
+    pub cues: Vec<String>,
     /// Words (in lower case) one of which must stand near a match: 35 bytes before or 15 behind, on its line.
     #[serde(default)]
     pub context: Vec<String>,
@@ -103,6 +119,53 @@ fn yes() -> bool {
 #[serde(rename_all = "snake_case")]
 pub enum Family {
     /// Addresses of RFC 5321.
+    Email,
+    /// Values of `keys`.
+    Keys,
+    /// Persons' names behind words that leave no doubt (`my name is`, `Mr.`).
+    NameIntroduced,
+    /// Persons' names behind words that may announce other things too (`I am`, `named`).
+    NameCued,
+    /// Persons' names behind a greeting.
+    NameGreeted,
+    /// Persons' names below a closing formula.
+    NameSigned,
+    /// Persons' names beside an e-mail address.
+    NameMail,
+    /// Persons' names that were found elsewhere in the same text.
+    NameCarried,
+    /// A given name of the list before another name.
+    NameListed,
+    /// House number and street, in any order.
+    Street,
+    /// Post office boxes.
+    PostBox,
+}
+
+/// What the value of a key must look like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Value {
+    /// Anything but what says "no value".
+    #[default]
+    Any,
+    /// A few words, with no digit or sign of code: the key is about a person.
+    Words,
+    /// One to five words that a person's name may have.
+    Name,
+    /// As `Name`, and the first is a given name of the list.
+    Listed,
+    /// A postal address: words with a digit, or several words.
+    Street,
+    /// At least four digits, or letters and digits.
+    Code,
+    /// At least three digits and nothing but them and signs.
+    Digits,
+    /// A date, or a year.
+    Date,
+    /// A telephone number.
+    Phone,
+    /// Holds an `@`.
     Email,
 }
 

@@ -108,6 +108,11 @@ impl Scan<'_> {
         self.detector.families.get(&family).copied()
     }
 
+    /// What finds a rule, if that is code.
+    pub(super) fn family(&self, rule: u16) -> Option<Family> {
+        self.detector.rules.get(usize::from(rule))?.family
+    }
+
     /// Whether the letter before `at` belongs to an escape such as `\n`.
     pub(super) fn escaped(&self, at: usize) -> bool {
         self.before(at, 2) == b'\\' && b"ntrbf".contains(&self.before(at, 1))

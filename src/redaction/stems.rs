@@ -40,6 +40,8 @@ pub(super) struct Stems {
     /// By the first four bytes, and by the first three of those that are shorter.
     four: Filter<{ u32::MAX }>,
     three: Filter<0xFF_FFFF>,
+    /// Given names, if they are looked for.
+    pub(super) given: Option<Given>,
 }
 
 /// Stems by one width of key.
@@ -98,9 +100,40 @@ impl<const MASK: u32> Filter<MASK> {
     }
 }
 
+/// Bits of the given names' first letters.
+pub(super) struct Given {
+    four: Box<[u64; BITS / 64]>,
+    three: Box<[u64; BITS / 64]>,
+}
+
+impl Given {
+    fn new(names: impl Iterator<Item = &'static str>) -> Self {
+        let mut made = Self { four: Box::new([0; BITS / 64]), three: Box::new([0; BITS / 64]) };
+        for name in names {
+            let key = key(name.as_bytes(), 0);
+            let (bits, slot) = match name.len() {
+                3 => (&mut made.three, hash(key & 0xFF_FFFF)),
+                _ => (&mut made.four, hash(key)),
+            };
+            if let Some(word) = bits.get_mut(slot / 64) {
+                *word |= 1 << (slot % 64);
+            }
+        }
+        made
+    }
+
+    /// Whether a given name may have this [`key`].
+    #[inline]
+    pub(super) fn may(&self, key: u32) -> bool {
+        let bit =
+            |bits: &[u64; BITS / 64], slot: usize| bits.get(slot / 64).is_some_and(|word| word >> (slot % 64) & 1 == 1);
+        bit(&self.four, hash(key)) || bit(&self.three, hash(key & 0xFF_FFFF))
+    }
+}
+
 /// Four bytes in lower case, blanks behind the end.
 #[inline]
-fn key(text: &[u8], at: usize) -> u32 {
+pub(super) fn key(text: &[u8], at: usize) -> u32 {
     let rest = text.get(at..).unwrap_or_default();
     let bytes = match rest.first_chunk::<4>() {
         Some(bytes) => *bytes,
@@ -133,7 +166,12 @@ impl Stems {
         three.dedup_by(|(a, one), (b, other)| {
             *a & 0xFF_FFFF == *b & 0xFF_FFFF && one.text == other.text && one.action == other.action
         });
-        Self { four: Filter::new(four), three: Filter::new(three) }
+        Self { four: Filter::new(four), three: Filter::new(three), given: None }
+    }
+
+    /// Looks for words with a capital letter that may be one of `names`, too.
+    pub(super) fn with_given(self, names: impl Iterator<Item = &'static str>) -> Self {
+        Self { given: Some(Given::new(names)), ..self }
     }
 
     /// Whether a stem may begin at `at`.

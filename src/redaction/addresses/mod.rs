@@ -1,0 +1,37 @@
+//! **What**: postal addresses by their grammar: house number and street in the orders of many countries, unit, place and
+//! postcode directly behind; post office boxes. **Why**: a street line has a shape, if a loose one. **Invariants**: tried
+//! only at numbers and cues; at most some 200 bytes are read at each. **Not here**: address keys (`keys`).
+
+mod street;
+mod tail;
+#[cfg(test)]
+mod tests;
+
+use super::find::Action;
+use super::rule::Family;
+use super::scan::{Claims, Scan};
+
+/// Claims street lines and post boxes, with what is attached.
+pub(super) fn claim(scan: &Scan<'_>, claims: &mut Claims) {
+    if let Some(rule) = scan.rule(Family::Street) {
+        let mut upto = 0;
+        for number in &scan.anchors.numbers {
+            if number.start < upto || number.len() > 9 {
+                continue;
+            }
+            if let Some(found) = street::at(scan, number) {
+                let end = tail::behind(scan, found.end);
+                upto = end;
+                claims.add(scan, rule, found.start..end);
+            }
+        }
+    }
+    let Some(rule) = scan.rule(Family::PostBox) else { return };
+    for word in &scan.anchors.words {
+        if word.action == Action::Cue(rule)
+            && let Some((start, end)) = street::post_box(scan, word)
+        {
+            claims.add(scan, rule, start..tail::behind(scan, end));
+        }
+    }
+}

@@ -1,0 +1,750 @@
+//! **What**: the street line itself, by country. **Not here**: units and places behind it (`tail`).
+
+use std::ops::Range;
+
+use crate::redaction::names::words;
+use crate::redaction::scan::Scan;
+use crate::redaction::stems::WordAt;
+
+/// Words that end a street's name in English, in full: they make a street of any name before them.
+const SURE: &[&str] = &[
+    "street",
+    "avenue",
+    "boulevard",
+    "road",
+    "lane",
+    "drive",
+    "court",
+    "place",
+    "terrace",
+    "circle",
+    "parkway",
+    "highway",
+    "way",
+    "crescent",
+    "close",
+    "mews",
+    "square",
+    "trail",
+    "alley",
+    "plaza",
+    "freeway",
+    "expressway",
+    "turnpike",
+    "st",
+    "ave",
+    "av",
+    "blvd",
+    "boul",
+    "rd",
+    "ln",
+    "dr",
+    "ct",
+    "pl",
+    "ter",
+    "terr",
+    "cir",
+    "pkwy",
+    "hwy",
+    "sq",
+    "trl",
+    "aly",
+    "plz",
+    "fwy",
+    "expy",
+    "cres",
+    "broadway",
+    "str",
+];
+/// Words that may end a street's name: more must say that it is one.
+const MAYBE: &[&str] = &[
+    "annex",
+    "anex",
+    "arcade",
+    "bayou",
+    "beach",
+    "bend",
+    "bluff",
+    "bluffs",
+    "bottom",
+    "branch",
+    "bridge",
+    "brook",
+    "brooks",
+    "burg",
+    "burgs",
+    "bypass",
+    "camp",
+    "canyon",
+    "cape",
+    "causeway",
+    "center",
+    "centers",
+    "centre",
+    "circles",
+    "cliff",
+    "cliffs",
+    "club",
+    "common",
+    "commons",
+    "corner",
+    "corners",
+    "course",
+    "courts",
+    "cove",
+    "coves",
+    "creek",
+    "crest",
+    "crossing",
+    "crossroad",
+    "crossroads",
+    "curve",
+    "dale",
+    "dam",
+    "divide",
+    "drives",
+    "estate",
+    "estates",
+    "extension",
+    "extensions",
+    "fall",
+    "falls",
+    "ferry",
+    "field",
+    "fields",
+    "flat",
+    "flats",
+    "ford",
+    "fords",
+    "forest",
+    "forge",
+    "forges",
+    "fork",
+    "forks",
+    "fort",
+    "garden",
+    "gardens",
+    "gateway",
+    "gate",
+    "glen",
+    "glens",
+    "green",
+    "greens",
+    "grove",
+    "groves",
+    "harbor",
+    "harbors",
+    "harbour",
+    "haven",
+    "heights",
+    "hill",
+    "hills",
+    "hollow",
+    "inlet",
+    "island",
+    "islands",
+    "isle",
+    "junction",
+    "junctions",
+    "key",
+    "keys",
+    "knoll",
+    "knolls",
+    "lake",
+    "lakes",
+    "land",
+    "landing",
+    "light",
+    "lights",
+    "loaf",
+    "lock",
+    "locks",
+    "lodge",
+    "loop",
+    "mall",
+    "manor",
+    "manors",
+    "meadow",
+    "meadows",
+    "mews",
+    "mill",
+    "mills",
+    "mission",
+    "motorway",
+    "mount",
+    "mountain",
+    "mountains",
+    "neck",
+    "orchard",
+    "oval",
+    "overpass",
+    "park",
+    "parks",
+    "parkways",
+    "pass",
+    "passage",
+    "path",
+    "pike",
+    "pine",
+    "pines",
+    "plain",
+    "plains",
+    "plazas",
+    "point",
+    "points",
+    "port",
+    "ports",
+    "prairie",
+    "radial",
+    "ramp",
+    "ranch",
+    "rapid",
+    "rapids",
+    "rest",
+    "ridge",
+    "ridges",
+    "rise",
+    "river",
+    "roads",
+    "route",
+    "row",
+    "rue",
+    "run",
+    "shoal",
+    "shoals",
+    "shore",
+    "shores",
+    "skyway",
+    "spring",
+    "springs",
+    "spur",
+    "spurs",
+    "squares",
+    "station",
+    "stravenue",
+    "stream",
+    "streets",
+    "summit",
+    "throughway",
+    "trace",
+    "track",
+    "trafficway",
+    "trailer",
+    "tunnel",
+    "underpass",
+    "union",
+    "unions",
+    "valley",
+    "valleys",
+    "via",
+    "viaduct",
+    "view",
+    "views",
+    "village",
+    "villages",
+    "ville",
+    "vista",
+    "walk",
+    "walks",
+    "wall",
+    "ways",
+    "well",
+    "wells",
+    "wharf",
+    "yard",
+    "end",
+    "parade",
+    "esplanade",
+    "gdns",
+    "pde",
+    "hts",
+    "xing",
+];
+/// What says that a number before a doubtful street is a house number.
+const NEAR: &[&str] = &[
+    "address",
+    "lives at",
+    "live at",
+    "living at",
+    "located",
+    "reside",
+    "ship",
+    "deliver",
+    "send",
+    "sent",
+    "mail",
+    "moved",
+    "move to",
+    "home",
+    "taxi to",
+    "meet me at",
+    "lived in",
+    "live in",
+    "street",
+    "billing",
+    "residence",
+    "drop",
+    "pick",
+    "house",
+    "office",
+    "visit",
+];
+/// Words within or before a street's name.
+const DIRECTIONS: &[&str] = &[
+    "n",
+    "s",
+    "e",
+    "w",
+    "ne",
+    "nw",
+    "se",
+    "sw",
+    "north",
+    "south",
+    "east",
+    "west",
+    "northeast",
+    "northwest",
+    "southeast",
+    "southwest",
+];
+/// Words after a number that never begin a street, where the street is in lower case.
+const NOT_LOWER: &[&str] = &[
+    "minute",
+    "minutes",
+    "min",
+    "hour",
+    "hours",
+    "day",
+    "days",
+    "mile",
+    "miles",
+    "km",
+    "meter",
+    "meters",
+    "m",
+    "best",
+    "different",
+    "more",
+    "other",
+    "new",
+    "places",
+    "people",
+    "percent",
+    "dollars",
+    "usd",
+    "eur",
+    "times",
+    "of",
+    "in",
+    "to",
+    "and",
+    "or",
+    "the",
+    "a",
+    "on",
+    "at",
+    "is",
+    "are",
+    "for",
+    "from",
+    "way",
+    "ways",
+    "level",
+    "cars",
+    "years",
+];
+/// Words that begin a street's name before its number.
+const PREFIXES: &[&str] = &[
+    "rue",
+    "avenue",
+    "av",
+    "av.",
+    "boulevard",
+    "bd",
+    "place",
+    "chemin",
+    "allée",
+    "allee",
+    "impasse",
+    "quai",
+    "cours",
+    "route",
+    "square",
+    "faubourg",
+    "ruelle",
+    "via",
+    "viale",
+    "piazza",
+    "piazzale",
+    "corso",
+    "largo",
+    "vicolo",
+    "strada",
+    "vico",
+    "borgo",
+    "contrada",
+    "calle",
+    "c/",
+    "avenida",
+    "avda",
+    "avda.",
+    "plaza",
+    "paseo",
+    "carrera",
+    "ronda",
+    "camino",
+    "travesía",
+    "rambla",
+    "carretera",
+    "glorieta",
+    "pasaje",
+    "rua",
+    "praça",
+    "praca",
+    "travessa",
+    "alameda",
+    "estrada",
+    "rodovia",
+    "ul.",
+    "ul",
+    "ulica",
+    "al.",
+    "aleja",
+    "plac",
+    "pl.",
+    "os.",
+    "calea",
+    "strada",
+    "str.",
+    "bulevardul",
+    "diagonal",
+    "cuesta",
+    "urbanización",
+    "acceso",
+    "vial",
+    "callejón",
+    "canal",
+    "stretto",
+    "rotonda",
+    "incrocio",
+    "colônia",
+    "núcleo",
+    "trecho",
+    "ladeira",
+    "loteamento",
+    "setor",
+    "viela",
+    "quinta",
+    "esplanada",
+    "jardim",
+    "parque",
+    "residencial",
+    "sítio",
+    "vereda",
+];
+/// Ends of street names that are one word, before their number.
+const ENDINGS: &[&str] = &[
+    "straße", "strasse", "str.", "weg", "platz", "allee", "gasse", "ring", "damm", "ufer", "steig", "graben", "markt",
+    "stieg", "laan", "straat", "gracht", "kade", "plein", "dreef", "singel", "hof", "pad", "steeg", "dijk", "baan",
+    "gatan", "vägen", "vej", "gade", "veien", "vegen", "gata", "gate", "katu", "tie", "kuja", "polku", "utca", "útja",
+    "stræde", "allé", "gränd", "väg", "stigen", "gården", "torget", "gt.", "str",
+];
+
+/// The street line around a number.
+pub(super) fn at(scan: &Scan<'_>, number: &Range<usize>) -> Option<Range<usize>> {
+    let digits = scan.bytes(number.clone()).iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let letters = number.len() - digits;
+    if digits == 0 || digits > 6 || letters > 1 {
+        return None;
+    }
+    let before = scan.before(number.start, 1);
+    if b"#$_/=@%+.-".contains(&before) && !scan.escaped(number.start) {
+        return None;
+    }
+    number_first(scan, number).or_else(|| number_last(scan, number))
+}
+
+/// Whether a word is one of a list, without case.
+fn is(list: &[&str], word: &str) -> bool {
+    list.iter().any(|known| known.len() == word.len() && known.eq_ignore_ascii_case(word))
+}
+
+/// `12 Main Street`, `12 rue de la Paix`.
+fn number_first(scan: &Scan<'_>, number: &Range<usize>) -> Option<Range<usize>> {
+    let mut at = number.end;
+    // `12-14`, `12 bis`, `12, rue`
+    if scan.byte(at) == b'-' && scan.byte(at + 1).is_ascii_digit() {
+        at += 1 + scan.bytes(at + 1..at + 6).iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
+    }
+    at += usize::from(scan.byte(at) == b',');
+    if scan.byte(at) != b' ' {
+        return None;
+    }
+    at += 1;
+    let rest = scan.part(at..scan.widen(at..scan.text.len().min(at + 72)).end);
+    let rest =
+        rest.split(['\n', '"', ':', ';', '(', ')', '{', '}', '[', '<', '=', '|', '/', '\t']).next().unwrap_or("");
+    let rest = rest.strip_prefix("bis ").or_else(|| rest.strip_prefix("ter ")).map_or((0, rest), |rest| (4, rest));
+    let (at, rest) = (at + rest.0, rest.1);
+    let first = rest.chars().next()?;
+    if first.is_lowercase() {
+        return romance(rest).or_else(|| lower(scan, number, rest)).map(|len| number.start..at + len);
+    }
+    if !(first.is_uppercase() || first.is_ascii_digit()) {
+        return None;
+    }
+    if let Some(len) = romance(rest) {
+        return Some(number.start..at + len);
+    }
+    english(scan, number, at, rest)
+}
+
+/// A street with capital letters, up to the last word that ends streets.
+fn english(scan: &Scan<'_>, number: &Range<usize>, at: usize, rest: &str) -> Option<Range<usize>> {
+    let (mut offset, mut names, mut best) = (0, 0, None);
+    for (index, word) in rest.split(' ').enumerate().take(7) {
+        let bare = word.trim_end_matches(['.', ',', '!', '?', '\'', '\\']);
+        let end = offset
+            + bare.len()
+            + usize::from(word.get(bare.len()..).is_some_and(|rest| rest.starts_with('.')) && bare.len() < 5);
+        let capital = bare.starts_with(char::is_uppercase);
+        let ordinal =
+            bare.starts_with(|c: char| c.is_ascii_digit()) && bare.ends_with(['t', 'd', 'h']) && bare.len() > 2;
+        if !capital && !ordinal {
+            break;
+        }
+        let alone = bare.eq_ignore_ascii_case("broadway");
+        if is(SURE, bare) && (names > 0 || alone) {
+            best = Some((end, true));
+        } else if is(MAYBE, bare) && names > 0 && best.is_none_or(|(_, sure)| !sure) {
+            best = Some((end, false));
+        } else if is(DIRECTIONS, bare) && best.is_some_and(|(_, sure)| sure) {
+            best = Some((end, true));
+            break;
+        } else if best.is_some_and(|(_, sure)| sure) && index > 1 {
+            break;
+        }
+        names += usize::from(!is(DIRECTIONS, bare) || names > 0);
+        let ends = word.len() > bare.len() && !(word.ends_with('.') && bare.len() < 5);
+        offset += word.len() + 1;
+        if ends {
+            break;
+        }
+    }
+    let (len, sure) = best?;
+    let name = rest.get(..len)?;
+    let common = name.split(' ').next().is_some_and(words::is_common);
+    let big = number.len() > 2;
+    let near = || likely(scan, number.start, at + len);
+    let holds = match sure {
+        true => !common || big || near(),
+        false => (big && !common || near()) && near_or_long(scan, number, at + len, common),
+    };
+    holds.then_some(number.start..at + len)
+}
+
+/// A doubtful street needs something attached, a word that says so, or a house number of three digits and an odd name.
+fn near_or_long(scan: &Scan<'_>, number: &Range<usize>, end: usize, common: bool) -> bool {
+    likely(scan, number.start, end) || super::tail::behind(scan, end) > end || (number.len() > 3 && !common)
+}
+
+/// Whether what stands before says that an address follows.
+fn likely(scan: &Scan<'_>, start: usize, _end: usize) -> bool {
+    let head = scan.part(scan.widen(start.saturating_sub(48)..start).start..start);
+    NEAR.iter().any(|word| {
+        head.len() >= word.len()
+            && head.as_bytes().windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes()))
+    })
+}
+
+/// `12 main street`: only with a full word for it.
+fn lower(scan: &Scan<'_>, number: &Range<usize>, rest: &str) -> Option<usize> {
+    let mut offset = 0;
+    for (index, word) in rest.split(' ').enumerate().take(4) {
+        let bare = word.trim_end_matches(['.', ',', '!', '?']);
+        if bare.is_empty() || !bare.bytes().all(|byte| byte.is_ascii_alphanumeric()) || is(NOT_LOWER, bare) {
+            return None;
+        }
+        let street = is(&["street", "avenue", "boulevard", "road", "lane", "blvd", "ave"], bare);
+        if street && index > 0 {
+            return Some(offset + bare.len());
+        }
+        let doubtful = is(&["drive", "court", "st", "dr", "rd", "ln", "ct", "terrace", "circle", "parkway"], bare);
+        if doubtful && index > 0 && likely(scan, number.start, 0) {
+            return Some(offset + bare.len());
+        }
+        if bare.len() < word.len() {
+            return None;
+        }
+        offset += word.len() + 1;
+    }
+    None
+}
+
+/// `rue de la Paix`, `avenue Foch`: French and its neighbours, behind the number.
+fn romance(rest: &str) -> Option<usize> {
+    let mut words = rest.split(' ');
+    let first = words.next()?;
+    let french = [
+        "rue",
+        "avenue",
+        "boulevard",
+        "bd",
+        "place",
+        "chemin",
+        "allée",
+        "allee",
+        "impasse",
+        "quai",
+        "cours",
+        "route",
+        "square",
+        "av.",
+        "passage",
+        "faubourg",
+        "ruelle",
+        "sentier",
+    ];
+    if !is(&french, first) {
+        return None;
+    }
+    name_len(rest, first.len() + 1)
+}
+
+/// Length of a street's name from `from` on: particles in lower case, then words with a capital letter.
+fn name_len(rest: &str, from: usize) -> Option<usize> {
+    let (mut offset, mut end) = (from, None);
+    for word in rest.get(from..)?.split(' ').take(6) {
+        let bare = word.trim_end_matches([',', '.', '\'', '\\']);
+        let particle = is(
+            &[
+                "de", "du", "des", "la", "le", "les", "l", "d", "di", "della", "del", "dei", "da", "do", "dos", "das",
+                "los", "las", "el", "e", "y", "en", "sur",
+            ],
+            bare,
+        );
+        let elided = bare.get(..2).is_some_and(|head| matches!(head, "d'" | "l'" | "D'" | "L'"));
+        if bare.starts_with(char::is_uppercase) || elided {
+            end = Some(offset + bare.len());
+        } else if !particle {
+            break;
+        }
+        offset += word.len() + 1;
+        if bare.len() < word.len() && !word.ends_with('.') {
+            break;
+        }
+    }
+    end
+}
+
+/// `Hauptstraße 12`, `Calle de Alcalá 45`.
+fn number_last(scan: &Scan<'_>, number: &Range<usize>) -> Option<Range<usize>> {
+    if scan.before(number.start, 1) != b' ' || number.len() > 5 {
+        return None;
+    }
+    let from = scan.widen(number.start.saturating_sub(56)..number.start).start;
+    let head = scan.part(from..number.start - 1);
+    let line = head.rfind(['\n', '"', ':', ';', '(', '{', '[', '<', '=', '|']).map_or(0, |at| at + 1);
+    let head = head.get(line..)?;
+    let base = from + line;
+    let trimmed = head.trim_end_matches([',', '°', 'º']);
+    let trimmed = ["nº", "n", "No", "Nr.", "núm.", "s/n"].iter().fold(trimmed, |head, end| {
+        head.strip_suffix(end)
+            .filter(|rest| rest.ends_with([' ', ',']))
+            .map_or(head, |rest| rest.trim_end_matches([' ', ',']))
+    });
+    let last = trimmed.rsplit(' ').next()?;
+    if last.is_empty() || !last.chars().next_back().is_some_and(|c| c.is_alphabetic() || c == '.') {
+        return None;
+    }
+    let end = number.end + suffix_letter(scan, number.end);
+    if let Some(start) = germanic(trimmed, last) {
+        return Some(base + start..end);
+    }
+    let start = prefixed(trimmed)?;
+    Some(base + start..end)
+}
+
+/// ` a` behind a house number.
+fn suffix_letter(scan: &Scan<'_>, at: usize) -> usize {
+    let letter =
+        scan.byte(at) == b' ' && scan.byte(at + 1).is_ascii_lowercase() && !scan.byte(at + 2).is_ascii_alphanumeric();
+    let letter = letter && matches!(scan.byte(at + 2), b',' | b'\n' | b'"' | b'.');
+    if letter { 2 } else { 0 }
+}
+
+/// Where a street whose last word ends as German, Dutch and Nordic streets do starts.
+fn germanic(head: &str, last: &str) -> Option<usize> {
+    let lower = last.to_lowercase();
+    let ends = ENDINGS.iter().any(|end| lower.ends_with(end));
+    let capital = last.starts_with(char::is_uppercase);
+    let alone = ENDINGS.iter().any(|end| lower == **end);
+    let sure =
+        ["straße", "strasse", "str.", "straat", "gracht", "platz", "allee", "gasse", "laan", "gatan", "vägen", "plein"];
+    let known = sure.iter().any(|end| lower.ends_with(end));
+    if !ends || !capital || (!known && (words::is_common(last) || last.len() < 6)) {
+        return None;
+    }
+    let mut start = head.len() - last.len();
+    // `Berliner Straße`, `Am Alten Markt`
+    while let Some(before) = head.get(..start).and_then(|head| head.strip_suffix(' ')) {
+        let word = before.rsplit(' ').next().unwrap_or("");
+        let joins = is(&["am", "an", "der", "auf", "dem", "im", "in", "van", "de", "den", "unter", "zum", "zur"], word);
+        if !(word.starts_with(char::is_uppercase) && (alone || joins)) || word.ends_with(',') {
+            break;
+        }
+        start -= word.len() + 1;
+        if !joins {
+            break;
+        }
+    }
+    (!alone || start + last.len() < head.len()).then_some(start)
+}
+
+/// Where a street that begins with a word for it starts.
+fn prefixed(head: &str) -> Option<usize> {
+    let mut offset = 0;
+    for word in head.split(' ') {
+        if is(PREFIXES, word) && name_len(head, offset + word.len() + 1) == Some(head.len()) {
+            return Some(offset);
+        }
+        offset += word.len() + 1;
+    }
+    None
+}
+
+/// `P.O. Box 12`: its start and end.
+pub(super) fn post_box(scan: &Scan<'_>, cue: &WordAt) -> Option<(usize, usize)> {
+    let word = scan.part(cue.at..cue.end);
+    let rest = scan.bytes(cue.end..scan.text.len().min(cue.end + 24));
+    let blanks = rest.iter().take_while(|byte| b" #:.".contains(byte)).count();
+    let digits = rest.iter().skip(blanks).take_while(|byte| byte.is_ascii_digit() || **byte == b' ').count();
+    let id = rest.get(blanks..blanks + digits).unwrap_or_default().trim_ascii_end();
+    if word.len() == 3 {
+        return military(scan, cue, rest);
+    }
+    (blanks > 0 && !id.is_empty()).then_some((cue.at, cue.end + blanks + id.len()))
+}
+
+/// `PSC 12, Box 34` and `APO AE 09012`.
+fn military(scan: &Scan<'_>, cue: &WordAt, rest: &[u8]) -> Option<(usize, usize)> {
+    if !scan.part(cue.at..cue.end).bytes().all(|byte| byte.is_ascii_uppercase()) {
+        return None;
+    }
+    if let [b' ', b'A', b'A' | b'E' | b'P', b' ', digits @ ..] = rest {
+        let len = digits.iter().take(5).take_while(|byte| byte.is_ascii_digit()).count();
+        // the line before it is the rest of the address
+        let head = scan.part(scan.widen(cue.at.saturating_sub(48)..cue.at).start..cue.at);
+        let line = head.trim_end_matches(['\n', ' ', ',']);
+        let line = line.rsplit(['\n', '"', ':']).next().unwrap_or("");
+        let unit =
+            ["PSC ", "Unit ", "USNS ", "USCGC ", "USNV ", "USS "].iter().filter_map(|unit| line.rfind(unit)).min();
+        let start = unit.map_or(cue.at, |at| {
+            let offset = line.as_ptr() as usize - head.as_ptr() as usize;
+            cue.at - head.len() + offset + at
+        });
+        return (len == 5).then_some((start, cue.end + 4 + len));
+    }
+    None
+}

@@ -1,0 +1,302 @@
+//! **What**: what is directly attached to a street line: unit, place, state, postcode, country. **Invariants**: at most
+//! [`MOST`] parts. **Not here**: places that stand alone (they stay).
+
+use crate::redaction::scan::Scan;
+
+/// Most parts behind a street line.
+const MOST: usize = 6;
+/// Words before a unit's number.
+const UNITS: &[&str] = &[
+    "apt",
+    "apartment",
+    "suite",
+    "ste",
+    "unit",
+    "floor",
+    "fl",
+    "room",
+    "rm",
+    "bldg",
+    "building",
+    "lot",
+    "space",
+    "flat",
+    "no",
+    "box",
+    "piso",
+    "puerta",
+    "etage",
+    "stock",
+    "appt",
+    "appartement",
+    "interno",
+    "scala",
+    "bus",
+    "level",
+    "block",
+    "dept",
+    "oficina",
+    "local",
+    "depto",
+    "penthouse",
+    "apto",
+    "studio",
+];
+/// Countries that may end an address.
+const COUNTRIES: &[&str] = &[
+    "usa",
+    "us",
+    "u.s.a.",
+    "united states",
+    "uk",
+    "united kingdom",
+    "canada",
+    "germany",
+    "deutschland",
+    "france",
+    "spain",
+    "españa",
+    "italy",
+    "italia",
+    "portugal",
+    "netherlands",
+    "nederland",
+    "belgium",
+    "austria",
+    "österreich",
+    "switzerland",
+    "schweiz",
+    "australia",
+    "ireland",
+    "india",
+    "mexico",
+    "méxico",
+    "brazil",
+    "brasil",
+    "poland",
+    "polska",
+    "sweden",
+    "norway",
+    "denmark",
+    "finland",
+    "japan",
+    "singapore",
+    "new zealand",
+    "argentina",
+    "chile",
+    "colombia",
+    "england",
+    "scotland",
+    "wales",
+];
+/// American states and Canadian and Australian provinces.
+const STATES: &[&str] = &[
+    "AL", "AK", "AZ", "AR", "CA", "CO", "CT", "DE", "FL", "GA", "HI", "ID", "IL", "IN", "IA", "KS", "KY", "LA", "ME",
+    "MD", "MA", "MI", "MN", "MS", "MO", "MT", "NE", "NV", "NH", "NJ", "NM", "NY", "NC", "ND", "OH", "OK", "OR", "PA",
+    "RI", "SC", "SD", "TN", "TX", "UT", "VT", "VA", "WA", "WV", "WI", "WY", "DC", "PR", "VI", "GU", "AS", "MP", "MH",
+    "FM", "PW", "AE", "AP", "AA", "ON", "QC", "BC", "AB", "MB", "SK", "NS", "NB", "NL", "PE", "YT", "NT", "NU", "NSW",
+    "VIC", "QLD", "SA", "WA", "TAS", "ACT",
+];
+const LONG_STATES: &[&str] = &[
+    "alabama",
+    "alaska",
+    "arizona",
+    "arkansas",
+    "california",
+    "colorado",
+    "connecticut",
+    "delaware",
+    "florida",
+    "georgia",
+    "hawaii",
+    "idaho",
+    "illinois",
+    "indiana",
+    "iowa",
+    "kansas",
+    "kentucky",
+    "louisiana",
+    "maine",
+    "maryland",
+    "massachusetts",
+    "michigan",
+    "minnesota",
+    "mississippi",
+    "missouri",
+    "montana",
+    "nebraska",
+    "nevada",
+    "new hampshire",
+    "new jersey",
+    "new mexico",
+    "new york",
+    "north carolina",
+    "north dakota",
+    "ohio",
+    "oklahoma",
+    "oregon",
+    "pennsylvania",
+    "rhode island",
+    "south carolina",
+    "south dakota",
+    "tennessee",
+    "texas",
+    "utah",
+    "vermont",
+    "virginia",
+    "washington",
+    "west virginia",
+    "wisconsin",
+    "wyoming",
+    "ontario",
+    "quebec",
+    "british columbia",
+    "alberta",
+    "new south wales",
+    "victoria",
+    "queensland",
+];
+
+/// What a part of an address is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// Belongs to the street line.
+    Unit,
+    /// Only counts with a state or postcode behind or before it.
+    Place,
+    /// A state, postcode or country.
+    Code,
+}
+
+/// Where an address ends whose street line ends at `end`.
+pub(super) fn behind(scan: &Scan<'_>, end: usize) -> usize {
+    let (mut at, mut best) = (end, end);
+    let mut coded = false;
+    for _ in 0..MOST {
+        let Some(next) = separator(scan, at) else { break };
+        let rest = scan.part(next..scan.widen(next..scan.text.len().min(next + 48)).end);
+        let comma = scan.part(at..next).contains([',', '\n', '\\']);
+        let Some((len, part)) = part(rest, comma) else { break };
+        at = next + len;
+        match part {
+            Part::Unit => best = at,
+            Part::Code => {
+                best = at;
+                coded = true;
+            }
+            // `10115 Berlin`
+            Part::Place if coded && !comma => best = at,
+            Part::Place if coded => break,
+            Part::Place => {}
+        }
+    }
+    best
+}
+
+/// Behind what parts two parts of an address.
+fn separator(scan: &Scan<'_>, at: usize) -> Option<usize> {
+    let rest = scan.bytes(at..scan.text.len().min(at + 6));
+    let mut len = rest.iter().take_while(|byte| b",. -".contains(byte)).count();
+    match rest.get(len) {
+        Some(b'\n') => len += 1,
+        Some(b'\\') if rest.get(len + 1) == Some(&b'n') => len += 2,
+        _ => {}
+    }
+    (1..=4).contains(&len).then_some(at + len).filter(|_| rest.first() != Some(&b'-'))
+}
+
+/// The part of an address that a text begins with.
+fn part(rest: &str, comma: bool) -> Option<(usize, Part)> {
+    let word = rest.split([' ', ',', '.', '\n', '"', '\\', ';', ')', '<', '\'']).next().unwrap_or("");
+    if word.is_empty() && !rest.starts_with('#') {
+        return None;
+    }
+    if let Some(len) = unit(rest, word) {
+        return Some((len, Part::Unit));
+    }
+    if let Some(len) = postcode(rest) {
+        return Some((len, Part::Code));
+    }
+    if STATES.contains(&word) {
+        return Some((word.len(), Part::Code));
+    }
+    let named = |name: &&&str| {
+        rest.get(..name.len()).is_some_and(|head| head.eq_ignore_ascii_case(name))
+            && !rest.get(name.len()..).unwrap_or("").starts_with(char::is_alphanumeric)
+    };
+    if comma && let Some(name) = COUNTRIES.iter().chain(LONG_STATES).find(named) {
+        return Some((name.len(), Part::Code));
+    }
+    let mut len = 0;
+    for (index, word) in rest.split(' ').enumerate().take(4) {
+        let bare = word.split([',', '\n', '"', '\\', ';', ')', '<', '\'']).next().unwrap_or("");
+        let small = ["de", "la", "am", "an", "der", "upon", "on", "le", "sur", "do", "da", "del"].contains(&bare);
+        let capital =
+            bare.starts_with(char::is_uppercase) && bare.chars().all(|c| c.is_alphabetic() || "-.'’".contains(c));
+        if !(capital || (small && index > 0)) || STATES.contains(&bare) {
+            break;
+        }
+        len += bare.len() + usize::from(index > 0);
+        if bare.len() < word.len() {
+            break;
+        }
+    }
+    (len > 1).then_some((len, Part::Place))
+}
+
+/// `Apt. 4B`, `Suite 300`, `#12`.
+fn unit(rest: &str, word: &str) -> Option<usize> {
+    let known = UNITS.iter().any(|unit| unit.eq_ignore_ascii_case(word));
+    let from = match (known, rest.starts_with('#')) {
+        (true, _) => word.len(),
+        (_, true) => 0,
+        _ => return None,
+    };
+    let behind = rest.get(from..)?;
+    let blanks = behind.bytes().take(3).take_while(|byte| b" .#".contains(byte)).count();
+    let id = behind.get(blanks..)?.bytes().take_while(|byte| byte.is_ascii_alphanumeric() || *byte == b'-').count();
+    let text = behind.get(blanks..blanks + id)?;
+    let digit = text.bytes().any(|byte| byte.is_ascii_digit());
+    (blanks > 0 && id <= 8 && (digit || id == 1)).then_some(from + blanks + id)
+}
+
+/// American, British, Canadian, Dutch postcodes, and those of four to six digits.
+fn postcode(rest: &str) -> Option<usize> {
+    let bytes = rest.as_bytes();
+    let digits = bytes.iter().take(7).take_while(|byte| byte.is_ascii_digit()).count();
+    let at = |index: usize| bytes.get(index).copied().unwrap_or(b' ');
+    let ends = |len: usize| !at(len).is_ascii_alphanumeric();
+    if (4..=6).contains(&digits) {
+        if digits == 5
+            && at(5) == b'-'
+            && bytes.iter().skip(6).take(4).filter(|byte| byte.is_ascii_digit()).count() == 4
+        {
+            return Some(10);
+        }
+        // `1012 AB`
+        if digits == 4 && at(4) == b' ' && at(5).is_ascii_uppercase() && at(6).is_ascii_uppercase() && ends(7) {
+            return Some(7);
+        }
+        return ends(digits).then_some(digits);
+    }
+    let hyphened = digits == 2 && at(2) == b'-' && bytes.iter().skip(3).take(3).all(u8::is_ascii_digit) && ends(6);
+    if hyphened {
+        return Some(6);
+    }
+    let brazil = digits == 5 && at(5) == b'-' && bytes.iter().skip(6).take(3).all(u8::is_ascii_digit) && ends(9);
+    if brazil {
+        return Some(9);
+    }
+    if !at(0).is_ascii_uppercase() {
+        return None;
+    }
+    // `SW1A 1AA`, `M5V 2T6`
+    let head = bytes.iter().take(4).take_while(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit()).count();
+    let blank = usize::from(at(head) == b' ');
+    let tail = head + blank;
+    let (a, b, c) = (at(tail), at(tail + 1), at(tail + 2));
+    let british = a.is_ascii_digit() && b.is_ascii_uppercase() && c.is_ascii_uppercase();
+    let canadian = a.is_ascii_digit() && b.is_ascii_uppercase() && c.is_ascii_digit() && head == 3;
+    let digit = bytes.get(..head)?.iter().any(u8::is_ascii_digit);
+    ((british || canadian) && digit && head >= 2 && ends(tail + 3)).then_some(tail + 3)
+}

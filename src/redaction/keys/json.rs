@@ -1,0 +1,377 @@
+//! **What**: a tolerant walk over whatever looks like JSON anywhere in a text: objects, Python dicts, JS literals, text
+//! that is escaped as a whole, ends that were cut off. **Why**: what a key means hangs on the keys beside and above it.
+//! **Invariants**: no recursion; depth at most [`DEPTH`]; each byte is read a bounded number of times; what is no
+//! structure is left after a few bytes. **Not here**: what keys mean (`table`).
+
+use std::ops::Range;
+
+use memchr::{memchr, memchr2};
+
+use super::table::{Evidence, KeyTable, LONGEST, Match};
+
+/// Deepest nesting that is followed.
+const DEPTH: usize = 64;
+/// Times that text in a string is walked as structure of its own.
+const NESTED: usize = 4;
+/// No pair.
+const NONE: u32 = u32::MAX;
+
+/// How a value was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::redaction) enum Kind {
+    /// In quotes.
+    Text,
+    /// Without quotes.
+    Bare,
+    /// An object or list.
+    Container,
+}
+
+/// A key with its value, or an item of a list (whose key is empty).
+#[derive(Clone)]
+pub(in crate::redaction) struct Pair {
+    /// The key without quotes.
+    pub(in crate::redaction) key: Range<usize>,
+    /// The value without quotes.
+    pub(in crate::redaction) value: Range<usize>,
+    /// How the value is written.
+    pub(in crate::redaction) kind: Kind,
+    /// The object or list that it stands in.
+    pub(in crate::redaction) object: u32,
+    /// What the key is.
+    pub(in crate::redaction) found: Match,
+    /// What the key says about keys beside and below it.
+    says: Evidence,
+}
+
+/// An object or list.
+#[derive(Clone, Copy)]
+struct Holder {
+    /// The pair whose value it is.
+    parent: u32,
+    /// What its keys say.
+    says: Evidence,
+}
+
+/// All pairs of a text, in order.
+#[derive(Default)]
+pub(in crate::redaction) struct Tree {
+    pub(in crate::redaction) pairs: Vec<Pair>,
+    holders: Vec<Holder>,
+    stack: Vec<Frame>,
+    nested: Vec<Task>,
+    /// Where keys of the table start, in order.
+    starts: Vec<usize>,
+}
+
+/// An object or list that is open.
+#[derive(Clone, Copy)]
+struct Frame {
+    holder: u32,
+    list: bool,
+}
+
+/// A stretch to walk, and whose value it is.
+#[derive(Clone)]
+struct Task {
+    range: Range<usize>,
+    parent: u32,
+    depth: usize,
+}
+
+impl Tree {
+    /// Walks `text`; what was here before is gone.
+    pub(in crate::redaction) fn walk(&mut self, text: &str, table: &KeyTable) {
+        self.pairs.clear();
+        self.holders.clear();
+        self.nested.clear();
+        self.nested.push(Task { range: 0..text.len(), parent: NONE, depth: 0 });
+        while let Some(task) = self.nested.pop() {
+            self.stack.clear();
+            let bytes = text.as_bytes().get(..task.range.end).unwrap_or_default();
+            Walk { text: bytes, at: task.range.start, slashes: 0, table, tree: self, task }.run();
+        }
+        self.starts.clear();
+        self.starts.extend(self.pairs.iter().filter(|pair| pair.found != Match::NONE).map(|pair| pair.key.start));
+        self.starts.sort_unstable();
+    }
+
+    /// Whether a key starts at `at`. Nested text comes later than what is around it, each stretch in order.
+    pub(in crate::redaction) fn has_key(&self, at: usize) -> bool {
+        self.starts.binary_search(&at).is_ok()
+    }
+
+    fn pair(&self, at: u32) -> Option<&Pair> {
+        self.pairs.get(at as usize)
+    }
+
+    fn holder(&self, pair: &Pair) -> Option<&Holder> {
+        self.holders.get(pair.object as usize)
+    }
+
+    /// The keyed pair whose list holds the item `at`.
+    pub(in crate::redaction) fn list_key(&self, at: usize) -> Option<&Pair> {
+        self.above(self.pairs.get(at)?)
+    }
+
+    /// The nearest pair with a key whose value holds `pair`.
+    fn above<'t>(&'t self, pair: &'t Pair) -> Option<&'t Pair> {
+        let mut pair = pair;
+        for _ in 0..4 {
+            pair = self.pair(self.holder(pair)?.parent)?;
+            if !pair.key.is_empty() {
+                return Some(pair);
+            }
+        }
+        None
+    }
+
+    /// What the keys beside and above a pair say.
+    pub(in crate::redaction) fn evidence(&self, pair: &Pair) -> Evidence {
+        let mut all = self.holder(pair).map(|holder| holder.says).unwrap_or_default();
+        if let Some(above) = self.above(pair) {
+            all = all.and(above.says);
+            if let Some(second) = self.above(above) {
+                all.with |= second.says.with;
+            }
+        }
+        all
+    }
+}
+
+/// One walk at work.
+struct Walk<'a> {
+    text: &'a [u8],
+    at: usize,
+    /// Backslashes before each quote of this structure.
+    slashes: usize,
+    table: &'a KeyTable,
+    tree: &'a mut Tree,
+    task: Task,
+}
+
+/// A token in quotes.
+struct Quoted {
+    /// Without quotes.
+    range: Range<usize>,
+    /// Behind the closing quote.
+    behind: usize,
+}
+
+impl Walk<'_> {
+    fn run(&mut self) {
+        while let Some(open) = self.text.get(self.at..).and_then(|rest| memchr2(b'{', b'[', rest)) {
+            self.at += open;
+            self.tree.stack.clear();
+            self.slashes = 0;
+            let list = self.byte() == Some(b'[');
+            // a list of words or numbers outside all objects says nothing
+            if list && !self.list_of_objects() {
+                self.at += 1;
+                continue;
+            }
+            self.open(self.task.parent, list);
+            while !self.tree.stack.is_empty() && self.step().is_some() {}
+        }
+    }
+
+    fn byte(&self) -> Option<u8> {
+        self.text.get(self.at).copied()
+    }
+
+    /// Whether `[` is followed by `{`, as far as a few bytes tell.
+    fn list_of_objects(&self) -> bool {
+        let rest = self.text.get(self.at + 1..).unwrap_or_default();
+        let next = rest.iter().take(64).find(|byte| !b" \t\r\n\\n".contains(byte));
+        matches!(next, Some(b'{')) || (self.task.parent != NONE && matches!(next, Some(b'"' | b'\'')))
+    }
+
+    fn open(&mut self, parent: u32, list: bool) {
+        let holder = u32::try_from(self.tree.holders.len()).unwrap_or(NONE);
+        self.tree.holders.push(Holder { parent, says: Evidence::default() });
+        self.tree.stack.push(Frame { holder, list });
+        self.at += 1;
+    }
+
+    /// One pair, item or end; none where this is no structure (or no more).
+    fn step(&mut self) -> Option<()> {
+        self.blanks(true);
+        let frame = *self.tree.stack.last()?;
+        match self.byte()? {
+            b'}' | b']' => {
+                self.tree.stack.pop();
+                self.at += 1;
+                Some(())
+            }
+            _ if frame.list => self.value(0..0, frame),
+            _ => {
+                let key = self.key()?;
+                self.blanks(false);
+                match self.byte()? {
+                    b':' => self.at += 1,
+                    b'=' => self.at += 1 + usize::from(self.text.get(self.at + 1) == Some(&b'>')),
+                    _ => return None,
+                }
+                self.blanks(false);
+                self.value(key, frame)
+            }
+        }
+    }
+
+    /// Blanks, escaped line ends, and commas.
+    fn blanks(&mut self, commas: bool) {
+        while let Some(byte) = self.byte() {
+            match byte {
+                b' ' | b'\t' | b'\r' | b'\n' => self.at += 1,
+                b',' | b';' if commas => self.at += 1,
+                b'\\' => {
+                    let rest = self.text.get(self.at..).unwrap_or_default();
+                    let slashes = rest.iter().take_while(|byte| **byte == b'\\').count();
+                    match rest.get(slashes) {
+                        Some(b'n' | b'r' | b't') => self.at += slashes + 1,
+                        _ => return,
+                    }
+                }
+                _ => return,
+            }
+        }
+    }
+
+    fn key(&mut self) -> Option<Range<usize>> {
+        if let Some(quoted) = self.quoted(256) {
+            self.at = quoted.behind;
+            return Some(quoted.range);
+        }
+        let rest = self.text.get(self.at..)?;
+        let word = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-$.".contains(byte) || !byte.is_ascii();
+        let len = rest.iter().take(LONGEST).take_while(|byte| word(byte)).count();
+        let key = self.at..self.at + len;
+        self.at += len;
+        (len > 0).then_some(key)
+    }
+
+    /// A token in quotes that starts here, of at most so many bytes; one that the end of the text cuts goes up to there.
+    fn quoted(&mut self, most: usize) -> Option<Quoted> {
+        let rest = self.text.get(self.at..)?;
+        let slashes = rest.iter().take(16).take_while(|byte| **byte == b'\\').count();
+        let quote = *rest.get(slashes)?;
+        if quote != b'"' && quote != b'\'' {
+            return None;
+        }
+        self.slashes = slashes;
+        let from = self.at + slashes + 1;
+        let text = self.text.get(..self.text.len().min(from.saturating_add(most)))?;
+        let mut at = from;
+        loop {
+            let rest = text.get(at..)?;
+            let next = match slashes {
+                0 => memchr2(quote, b'\\', rest),
+                _ => memchr(quote, rest),
+            };
+            let Some(next) = next else {
+                let end = self.text.len();
+                return (most == usize::MAX).then_some(Quoted { range: from.min(end)..end, behind: end });
+            };
+            at += next;
+            if slashes == 0 {
+                if self.text.get(at) == Some(&b'\\') {
+                    at += 2;
+                    continue;
+                }
+                return Some(Quoted { range: from..at, behind: at + 1 });
+            }
+            let back = self.text.get(from..at)?.iter().rev().take(16).take_while(|byte| **byte == b'\\').count();
+            if back <= slashes {
+                return Some(Quoted { range: from..at - back, behind: at + 1 });
+            }
+            at += 1;
+        }
+    }
+
+    fn value(&mut self, key: Range<usize>, frame: Frame) -> Option<()> {
+        let (found, says) = match key.is_empty() {
+            true => (Match::NONE, Evidence::default()),
+            false => self.table.find(self.text.get(key.clone())?),
+        };
+        if let Some(holder) = self.tree.holders.get_mut(frame.holder as usize) {
+            holder.says = holder.says.and(says);
+        }
+        let mut pair = Pair { key, value: self.at..self.at, kind: Kind::Container, object: frame.holder, found, says };
+        let index = u32::try_from(self.tree.pairs.len()).unwrap_or(NONE);
+        let byte = self.byte()?;
+        match byte {
+            b'{' | b'[' => {
+                self.tree.pairs.push(pair);
+                if self.tree.stack.len() >= DEPTH {
+                    return None;
+                }
+                self.open(index, byte == b'[');
+                return Some(());
+            }
+            b'"' | b'\'' | b'\\' => {
+                let quoted = self.quoted(usize::MAX)?;
+                pair.value = quoted.range.clone();
+                pair.kind = Kind::Text;
+                self.at = quoted.behind;
+                let nests = self.nest(index, quoted.range);
+                if frame.list && !nests && !self.list_matters(frame) {
+                    return Some(());
+                }
+            }
+            _ => {
+                pair.value = self.bare();
+                pair.kind = Kind::Bare;
+                if pair.value.is_empty() {
+                    return None;
+                }
+                if frame.list && !self.list_matters(frame) {
+                    return Some(());
+                }
+            }
+        }
+        self.tree.pairs.push(pair);
+        Some(())
+    }
+
+    /// A string that holds a structure is walked later.
+    fn nest(&mut self, parent: u32, range: Range<usize>) -> bool {
+        let text = self.text.get(range.clone()).unwrap_or_default();
+        let first = text.iter().find(|byte| !byte.is_ascii_whitespace());
+        let nests = range.len() > 8 && self.task.depth < NESTED && matches!(first, Some(b'{' | b'['));
+        if nests {
+            self.tree.nested.push(Task { range, parent, depth: self.task.depth + 1 });
+        }
+        nests
+    }
+
+    /// Whether the items of a list are values of a key of the table.
+    fn list_matters(&self, frame: Frame) -> bool {
+        let holder = self.tree.holders.get(frame.holder as usize);
+        let pair = holder.and_then(|holder| self.tree.pair(holder.parent));
+        pair.is_some_and(|pair| pair.key.is_empty() || pair.found != Match::NONE)
+    }
+
+    /// A value without quotes; brackets within it are balanced as far as a few hundred bytes tell.
+    fn bare(&mut self) -> Range<usize> {
+        let from = self.at;
+        let mut open = 0_usize;
+        let rest = self.text.get(from..).unwrap_or_default();
+        let end = rest.iter().take(512).position(|byte| match byte {
+            b'(' => {
+                open += 1;
+                false
+            }
+            b')' => {
+                open = open.saturating_sub(1);
+                false
+            }
+            b',' | b'}' | b']' | b'\n' if open == 0 => true,
+            b'{' | b'"' | b'\n' => true,
+            _ => false,
+        });
+        let end = end.unwrap_or(rest.len().min(512));
+        let text = rest.get(..end).unwrap_or_default();
+        self.at = from + end;
+        from..from + text.trim_ascii_end().len()
+    }
+}

@@ -1,0 +1,140 @@
+//! **What**: rules on keys: the whole value of `first_name`, `address1`, `dob` goes, whatever it looks like.
+//! **Why**: a name has no shape; its key says what it is. **Invariants**: which keys is data (`config/rules/keys.yaml`);
+//! a key such as `name`, that things have too, counts only beside other keys that say "person"; a claim never covers
+//! quotes; every byte is walked a bounded number of times. **Not here**: secret-ish keys (`secrets.yaml`).
+
+mod flat;
+pub(super) mod json;
+pub(super) mod table;
+#[cfg(test)]
+mod tests;
+pub(super) mod values;
+
+use super::find::Action;
+use super::scan::{Claims, Scan};
+use json::{Kind, Tree};
+use table::{KeyTable, Match};
+
+/// Reused memory of key rules.
+#[derive(Default)]
+pub(super) struct KeyScratch {
+    tree: Tree,
+    /// Ranges of persons' names that keys gave: seeds of `names::carry`.
+    pub(super) named: Vec<std::ops::Range<usize>>,
+}
+
+/// Claims by keys of JSON and its likes.
+pub(super) fn claim(scan: &Scan<'_>, scratch: &mut KeyScratch, claims: &mut Claims) {
+    scratch.named.clear();
+    let table = &scan.detector.keys;
+    if table.is_empty() {
+        return;
+    }
+    let KeyScratch { tree, named } = scratch;
+    match quoted_key(scan) {
+        true => tree.walk(scan.text, table),
+        false => tree.pairs.clear(),
+    }
+    for (at, pair) in tree.pairs.iter().enumerate() {
+        let (found, beside) = match (pair.found, pair.kind) {
+            (_, Kind::Container) => continue,
+            // an item of a list has the key of the list
+            (Match::NONE, _) if pair.key.is_empty() => match tree.list_key(at) {
+                Some(list) => (list.found, tree.evidence(list)),
+                None => continue,
+            },
+            (Match::NONE, _) => continue,
+            (found, _) => (found, tree.evidence(pair)),
+        };
+        claim_value(scan, table, &Value { found, beside, range: pair.value.clone(), kind: pair.kind }, named, claims);
+    }
+    siblings(scan, tree, table, named, claims);
+    flat::claim(scan, &|at| tree.has_key(at), named, claims);
+}
+
+/// A value and what is known of its key.
+pub(super) struct Value {
+    /// What the key is.
+    pub(super) found: Match,
+    /// What stands beside it.
+    pub(super) beside: table::Evidence,
+    /// The value without its quotes.
+    pub(super) range: std::ops::Range<usize>,
+    /// How it was written.
+    pub(super) kind: Kind,
+}
+
+/// Claims one value by the first rule of its key that wants it.
+pub(super) fn claim_value(
+    scan: &Scan<'_>,
+    table: &KeyTable,
+    value: &Value,
+    named: &mut Vec<std::ops::Range<usize>>,
+    claims: &mut Claims,
+) -> bool {
+    for key in table.rules(value.found) {
+        if !key.allowed(value.found, value.beside) {
+            continue;
+        }
+        let Some(range) = values::private(scan.text, value.range.clone(), key.value, value.kind, value.beside) else {
+            continue;
+        };
+        let added = match value.kind {
+            Kind::Bare
+                if scan.bytes(range.clone()).iter().all(|byte| byte.is_ascii_digit() || b".-+".contains(byte)) =>
+            {
+                claims.add_bare(scan, key.rule, range.clone())
+            }
+            _ => claims.add(scan, key.rule, range.clone()),
+        };
+        if added && key.person {
+            named.push(range);
+        }
+        return added;
+    }
+    false
+}
+
+/// `{"key":"email","value":"x"}`: the value of one sibling is the key of the other.
+fn siblings(
+    scan: &Scan<'_>,
+    tree: &Tree,
+    table: &KeyTable,
+    named: &mut Vec<std::ops::Range<usize>>,
+    claims: &mut Claims,
+) {
+    for two in tree.pairs.windows(2) {
+        let [key, value] = two else { continue };
+        let same = key.object == value.object && value.kind == Kind::Text && key.kind == Kind::Text;
+        let named_so = |range: &std::ops::Range<usize>, names: &[&str]| {
+            names.iter().any(|name| scan.part(range.clone()).eq_ignore_ascii_case(name))
+        };
+        if !same
+            || !named_so(&key.key, &["key", "name", "field", "label", "column", "attribute", "id", "question", "k"])
+            || !named_so(&value.key, &["value", "val", "answer", "v", "content", "text", "stringValue"])
+        {
+            continue;
+        }
+        let found = table.find(scan.bytes(key.value.clone())).0;
+        let value = Value { found, beside: Default::default(), range: value.value.clone(), kind: value.kind };
+        claim_value(scan, table, &value, named, claims);
+    }
+}
+
+/// Whether a word of a key stands before a quote and a colon: else no structure is worth a walk.
+fn quoted_key(scan: &Scan<'_>) -> bool {
+    scan.anchors.words.iter().any(|word| {
+        word.action == Action::Key && {
+            let rest = scan.bytes(word.end..scan.text.len().min(word.end + 48));
+            let name = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || b"_-. ".contains(byte)).count();
+            let mut rest = rest.iter().skip(name).skip_while(|byte| **byte == b'\\');
+            match rest.next() {
+                Some(b'"' | b'\'') => {
+                    matches!(rest.find(|byte| **byte != b' '), Some(b':' | b'=' | b','))
+                }
+                Some(b':') => true,
+                _ => false,
+            }
+        }
+    })
+}

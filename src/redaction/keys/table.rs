@@ -1,0 +1,254 @@
+//! **What**: the table of keys: which rules a key has, and what it says about the keys beside it. **Invariants**: a look-up
+//! takes time linear in the key, reads at most [`LONGEST`] bytes of it and allocates nothing. **Not here**: where keys
+//! stand (`json`, `flat`), what values look like (`values`).
+
+use std::collections::HashMap;
+
+use crate::redaction::rule::{RuleData, Value};
+
+/// Longest key that is looked up.
+pub(in crate::redaction) const LONGEST: usize = 64;
+/// Most rules that ask for evidence.
+const MOST: usize = 32;
+/// Bits of the filter of last words.
+const TAILS: usize = 1 << 16;
+
+/// What keys beside a key say: a bit for each rule that asks, for and against it.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub(in crate::redaction) struct Evidence {
+    /// Rules that this speaks for.
+    pub(in crate::redaction) with: u32,
+    /// Rules that this speaks against.
+    pub(in crate::redaction) against: u32,
+}
+
+impl Evidence {
+    /// Everything speaks for a rule.
+    pub(in crate::redaction) fn all() -> Self {
+        Self { with: u32::MAX, against: 0 }
+    }
+
+    /// Both together.
+    pub(in crate::redaction) fn and(self, other: Self) -> Self {
+        Self { with: self.with | other.with, against: self.against | other.against }
+    }
+}
+
+/// What a key is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::redaction) struct Match {
+    /// Place in the table; `u16::MAX` where it is in none.
+    at: u16,
+    /// What its own first words say (`customer` of `customer_name`).
+    own: Evidence,
+    /// It has words before the ones that were found.
+    tail: bool,
+}
+
+impl Match {
+    /// No key of the table.
+    pub(in crate::redaction) const NONE: Self =
+        Self { at: u16::MAX, own: Evidence { with: 0, against: 0 }, tail: false };
+}
+
+/// One rule on a key.
+#[derive(Clone)]
+pub(in crate::redaction) struct KeyRule {
+    /// Index of the rule.
+    pub(in crate::redaction) rule: u16,
+    /// What a value must look like.
+    pub(in crate::redaction) value: Value,
+    /// Its values are names of persons.
+    pub(in crate::redaction) person: bool,
+    /// The bit of its evidence, if it asks for any.
+    bit: u32,
+    /// It counts also behind other words (`*_phone`).
+    open: bool,
+}
+
+impl KeyRule {
+    /// Whether the key counts only beside others.
+    pub(in crate::redaction) fn asks(&self) -> bool {
+        self.bit != 0
+    }
+
+    /// Whether the key counts where `beside` is what stands beside it.
+    pub(in crate::redaction) fn allowed(&self, found: Match, beside: Evidence) -> bool {
+        if self.bit == 0 {
+            return self.open || !found.tail || found.own.with != 0;
+        }
+        if found.tail && !self.open {
+            return found.own.with & self.bit != 0;
+        }
+        found.own.with & self.bit != 0 || (beside.with & self.bit != 0 && beside.against & self.bit == 0)
+    }
+}
+
+/// What the table knows of one key.
+#[derive(Default)]
+struct Entry {
+    rules: Vec<KeyRule>,
+    says: Evidence,
+}
+
+/// All keys.
+#[derive(Default)]
+pub(in crate::redaction) struct KeyTable {
+    entries: Vec<Entry>,
+    by_name: HashMap<Box<[u8]>, u16, Hasher>,
+    /// First and last bytes and lengths of last words, as bits: most keys are refused here.
+    tails: Vec<u64>,
+    bits: u32,
+}
+
+type Hasher = std::hash::BuildHasherDefault<Fnv>;
+
+/// FNV-1a: keys are short, and the table is fixed.
+pub(in crate::redaction) struct Fnv(u64);
+
+impl Default for Fnv {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl std::hash::Hasher for Fnv {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+}
+
+impl KeyTable {
+    /// Whether no rule has keys.
+    pub(in crate::redaction) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Takes in the keys of a rule.
+    pub(in crate::redaction) fn add(&mut self, rule: &RuleData, index: u16) -> Result<(), String> {
+        let asks = !rule.beside.is_empty() || !rule.against.is_empty();
+        let bit = if asks { self.next_bit()? } else { 0 };
+        for key in &rule.keys {
+            let (name, open) = key.strip_prefix("*_").map_or((key.as_str(), false), |name| (name, true));
+            let person = rule.placeholder == "PERSON";
+            let made = KeyRule { rule: index, value: rule.value, person, bit, open };
+            for form in forms(name) {
+                self.edit(&form, |entry| entry.rules.push(made.clone()));
+            }
+        }
+        for key in &rule.beside {
+            forms(key).for_each(|form| self.edit(&form, |entry| entry.says.with |= bit));
+        }
+        for key in &rule.against {
+            forms(key).for_each(|form| self.edit(&form, |entry| entry.says.against |= bit));
+        }
+        Ok(())
+    }
+
+    fn next_bit(&mut self) -> Result<u32, String> {
+        let bit = 1_u32.checked_shl(self.bits).filter(|_| (self.bits as usize) < MOST);
+        self.bits += 1;
+        bit.ok_or_else(|| format!("more than {MOST} rules ask for keys beside theirs"))
+    }
+
+    fn edit(&mut self, name: &str, edit: impl FnOnce(&mut Entry)) {
+        let next = u16::try_from(self.entries.len()).unwrap_or(u16::MAX);
+        let at = *self.by_name.entry(name.as_bytes().into()).or_insert(next);
+        if at == next {
+            self.entries.push(Entry::default());
+        }
+        self.tails.resize(TAILS / 64, 0);
+        let slot = tail_slot(name.rsplit('_').next().unwrap_or(name).as_bytes());
+        if let Some(word) = self.tails.get_mut(slot / 64) {
+            *word |= 1 << (slot % 64);
+        }
+        if let Some(entry) = self.entries.get_mut(usize::from(at)) {
+            edit(entry);
+        }
+    }
+
+    /// The rules of a key.
+    pub(in crate::redaction) fn rules(&self, found: Match) -> &[KeyRule] {
+        self.entries.get(usize::from(found.at)).map_or(&[], |entry| &entry.rules)
+    }
+
+    /// What a key is, and what it says about the keys beside it.
+    pub(in crate::redaction) fn find(&self, key: &[u8]) -> (Match, Evidence) {
+        let mut buffer = [0_u8; LONGEST + 16];
+        let mut says = Evidence::default();
+        let Some((name, segment)) = snake(key, &mut buffer) else { return (Match::NONE, says) };
+        let last = name.rsplit(|byte| *byte == b'_').next().unwrap_or(name);
+        let slot = tail_slot(last);
+        if self.tails.get(slot / 64).is_none_or(|word| word >> (slot % 64) & 1 == 0) {
+            return (Match::NONE, says);
+        }
+        let (mut own, mut from) = (Evidence::default(), 0);
+        for _ in 0..8 {
+            let rest = name.get(from..).unwrap_or_default();
+            if let Some((at, entry)) = self.get(rest) {
+                says = says.and(entry.says);
+                if !entry.rules.is_empty() {
+                    return (Match { at, own, tail: from > 0 && from != segment }, says);
+                }
+            }
+            let Some(cut) = rest.iter().position(|byte| *byte == b'_') else { break };
+            if let Some((_, first)) = self.get(rest.get(..cut).unwrap_or_default()) {
+                own = own.and(first.says);
+            }
+            from += cut + 1;
+        }
+        (Match::NONE, says)
+    }
+
+    fn get(&self, name: &[u8]) -> Option<(u16, &Entry)> {
+        let at = *self.by_name.get(name)?;
+        Some((at, self.entries.get(usize::from(at))?))
+    }
+}
+
+/// A key, and its plural.
+fn forms(name: &str) -> impl Iterator<Item = String> {
+    let plural = if name.ends_with('s') { format!("{name}es") } else { format!("{name}s") };
+    [name.to_owned(), plural].into_iter()
+}
+
+fn tail_slot(last: &[u8]) -> usize {
+    let byte = |at: usize| usize::from(last.get(at).copied().unwrap_or(0));
+    let end = usize::from(last.last().copied().unwrap_or(0));
+    (byte(0) ^ byte(1) << 3 ^ byte(2) << 6 ^ end << 9 ^ last.len() << 12) % TAILS
+}
+
+/// `billing.firstName` as `billing_first_name` and where its last segment starts, in `buffer`; none if it is empty.
+fn snake<'b>(key: &[u8], buffer: &'b mut [u8; LONGEST + 16]) -> Option<(&'b [u8], usize)> {
+    let start = key.len().saturating_sub(LONGEST);
+    let (mut len, mut segment) = (0, 0);
+    let mut before = b'_';
+    for byte in key.get(start..)? {
+        if byte.is_ascii_uppercase() && (before.is_ascii_lowercase() || before.is_ascii_digit()) {
+            *buffer.get_mut(len)? = b'_';
+            len += 1;
+        }
+        let made = match byte {
+            b'-' | b'.' | b' ' | b'/' | b':' | b'[' | b']' | b'_' | b'+' | b'?' | b'#' | b'*' => b'_',
+            byte => byte.to_ascii_lowercase(),
+        };
+        before = *byte;
+        let doubled = made == b'_' && (len == 0 || buffer.get(len - 1) == Some(&b'_'));
+        if !doubled {
+            *buffer.get_mut(len)? = made;
+            len += 1;
+        }
+        if b"./[:".contains(byte) {
+            segment = len;
+        }
+    }
+    let name = buffer.get(..len)?;
+    let name = name.strip_suffix(b"_").unwrap_or(name);
+    (!name.is_empty()).then_some((name, segment))
+}

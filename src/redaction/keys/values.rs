@@ -1,0 +1,266 @@
+//! **What**: what of a key's value is private: all of it, unless it says "no value" or describes one. **Why**: tool
+//! definitions, schemas and templates have the same keys as records. **Invariants**: at most [`LONGEST`] bytes are read.
+//! **Not here**: which keys (`table`).
+
+use std::ops::Range;
+
+use super::json::Kind;
+use super::table::Evidence;
+use crate::redaction::names::shape;
+use crate::redaction::names::words;
+use crate::redaction::rule::Value;
+
+/// Longest value that is one thing; what is longer is text that other rules read.
+const LONGEST: usize = 300;
+
+/// What of the value at `range` is private.
+pub(super) fn private(
+    text: &str,
+    range: Range<usize>,
+    value: Value,
+    kind: Kind,
+    beside: Evidence,
+) -> Option<Range<usize>> {
+    let all = text.get(range.clone())?;
+    let inner = all.trim_matches([' ', '\t', '\r', '\n']);
+    if inner.is_empty() || inner.len() > LONGEST {
+        return None;
+    }
+    let start = range.start + (all.len() - all.trim_start_matches([' ', '\t', '\r', '\n']).len());
+    let range = start..start + inner.len();
+    let wanted = !is_none(inner)
+        && match value {
+            Value::Any => !describes(inner),
+            Value::Words => is_words(inner),
+            Value::Name => kind == Kind::Text && is_name(inner, false),
+            Value::Listed => kind == Kind::Text && is_name(inner, true),
+            Value::Street => kind == Kind::Text && is_street(inner, beside),
+            Value::Code => is_code(inner),
+            Value::Digits => digits(inner) >= 3 && inner.chars().all(|c| c.is_ascii_digit() || " -/.*xX".contains(c)),
+            Value::Date => is_date(inner),
+            Value::Phone => {
+                digits(inner) >= 6 && inner.chars().filter(char::is_ascii_alphabetic).count() < 6 && inner.len() < 40
+            }
+            Value::Email => inner.contains('@') && !inner.contains([' ', '<', '/']) && inner.len() > 3,
+        };
+    wanted.then_some(range)
+}
+
+fn digits(text: &str) -> usize {
+    text.bytes().filter(u8::is_ascii_digit).count()
+}
+
+/// Words that say "no value", and names of types.
+const NONE: &[&str] = &[
+    "null",
+    "none",
+    "nil",
+    "undefined",
+    "nan",
+    "true",
+    "false",
+    "yes",
+    "no",
+    "n/a",
+    "na",
+    "unknown",
+    "anonymous",
+    "empty",
+    "default",
+    "string",
+    "str",
+    "text",
+    "integer",
+    "int",
+    "number",
+    "float",
+    "boolean",
+    "bool",
+    "object",
+    "array",
+    "list",
+    "dict",
+    "any",
+    "date",
+    "datetime",
+    "char",
+    "varchar",
+    "uuid",
+    "optional",
+    "required",
+    "email",
+    "phone",
+    "name",
+    "address",
+    "test",
+    "example",
+    "redacted",
+    "hidden",
+    "masked",
+    "removed",
+    "tbd",
+    "todo",
+    "xxx",
+    "self",
+    "this",
+    "me",
+    "user",
+    "admin",
+    "root",
+    "system",
+    "assistant",
+    "bot",
+    "agent",
+    "human",
+    "tool",
+    "function",
+    "first_name",
+    "last_name",
+    "full_name",
+    "username",
+    "first name",
+    "last name",
+    "full name",
+    "your name",
+    "user name",
+    "john_doe_placeholder",
+    "not provided",
+    "not available",
+    "not specified",
+    "not found",
+    "private",
+    "public",
+    "public_key",
+    "other",
+    "both",
+    "all",
+    "...",
+    "…",
+    "text[]",
+    "string?",
+    "string | null",
+];
+
+/// Whether a value is none: a word for that, a template, a mask, a reference.
+fn is_none(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let first = bytes.first().copied().unwrap_or(b' ');
+    let last = bytes.last().copied().unwrap_or(b' ');
+    let framed = matches!((first, last), (b'<', b'>') | (b'{', b'}') | (b'[', b']') | (b'%', b'%') | (b'(', b')'));
+    let templated = text.contains("${") || text.contains("{{") || text.contains("<%") || text.contains("#{");
+    let reference = matches!(first, b'$' | b'%' | b'{' | b'#') && !bytes.contains(&b' ');
+    let letters = text.chars().any(char::is_alphanumeric);
+    framed || templated || reference || !letters || NONE.iter().any(|none| none.eq_ignore_ascii_case(text))
+}
+
+/// Words that are in descriptions of a value, and in no value.
+const DESCRIBING: &[&str] = &[
+    "the",
+    "of",
+    "your",
+    "user's",
+    "customer's",
+    "must",
+    "should",
+    "e.g.",
+    "optional",
+    "required",
+    "value",
+    "field",
+    "for",
+    "to",
+    "is",
+    "are",
+    "if",
+    "whose",
+    "which",
+    "that",
+    "new",
+    "valid",
+    "string",
+    "filter",
+    "when",
+    "this",
+];
+
+/// Whether a text describes a value rather than being one.
+fn describes(text: &str) -> bool {
+    let code = text.contains("://") || text.contains("()") || text.contains("=>") || text.contains("::");
+    let words = text.split_ascii_whitespace().count();
+    let telling = text.split_ascii_whitespace().filter(|word| DESCRIBING.contains(&word.trim_end_matches(','))).count();
+    code || words > 12 || telling > 1 || (telling == 1 && words > 2)
+}
+
+/// A few words without any sign of code.
+fn is_words(text: &str) -> bool {
+    let odd = text.chars().any(|c| c.is_ascii_digit() || "_/\\@=<>{}[]|#$%^&*:;?!".contains(c));
+    !odd && !describes(text)
+        && text.split_ascii_whitespace().count() <= 6
+        && text.chars().filter(|c| c.is_alphabetic()).count() > 1
+}
+
+/// Whether all of a text is one person's name, by its looks; `listed`: the first word must be a given name.
+fn is_name(text: &str, listed: bool) -> bool {
+    // `Family, Given`
+    let (text, turned) = match text.split_once(", ") {
+        Some((family, given)) => match (shape::read(family, 0), shape::read(given, 0)) {
+            (Some(_), Some(given_name)) if given_name.given => (family, true),
+            _ => return false,
+        },
+        None => (text, false),
+    };
+    let text = text.trim_start_matches(|c: char| c == '@');
+    if text.bytes().any(|byte| !byte.is_ascii()) && !text.chars().any(|c| c.is_lowercase() || c.is_ascii()) {
+        // no capitals in this script
+        return !listed
+            && text.chars().all(|c| c.is_alphabetic() || " ·・'-".contains(c))
+            && text.chars().count() <= 24;
+    }
+    let at = title_len(text);
+    let Some(name) = shape::read(text, at) else {
+        return !listed && !turned && is_lower_name(text);
+    };
+    name.range.end == text.len() && (turned || name.given || (!listed && !name.common && name.words > 1))
+}
+
+/// `jane doe`: all in lower case, the first a given name.
+fn is_lower_name(text: &str) -> bool {
+    let mut words = text.split(' ');
+    let first = words.next().unwrap_or("");
+    let rest = words.clone().count();
+    (1..4).contains(&rest)
+        && words::is_given_lower(first)
+        && words
+            .all(|word| word.len() > 1 && word.bytes().all(|byte| byte.is_ascii_lowercase()) && !words::is_common(word))
+}
+
+fn title_len(text: &str) -> usize {
+    let word = text.split([' ', '.']).next().unwrap_or("");
+    let title = shape::TITLES.iter().any(|title| title.eq_ignore_ascii_case(word));
+    let behind = text.get(word.len()..).unwrap_or("");
+    let blanks = behind.len() - behind.trim_start_matches(['.', ' ']).len();
+    if title && blanks > 0 { word.len() + blanks } else { 0 }
+}
+
+/// Whether a text may be a postal address: a letter, a blank, and a digit or several words with capitals.
+fn is_street(text: &str, _beside: Evidence) -> bool {
+    let code = text.contains("://") || text.contains('@') || text.contains("()") || text.starts_with("0x");
+    let letters = text.chars().filter(|c| c.is_alphabetic()).count();
+    let blank = text.contains([' ', '\u{3000}', ',', '\\']) || !text.is_ascii();
+    let digit = text.chars().any(char::is_numeric);
+    let capital = text.split([' ', ',']).filter(|word| word.starts_with(char::is_uppercase)).count();
+    !code && letters >= 2 && blank && !describes(text) && (digit || capital > 1 || !text.is_ascii())
+}
+
+/// Whether a text may be an id: four letters or digits at least, one of them a digit, in one or few words.
+fn is_code(text: &str) -> bool {
+    let alnum = text.chars().filter(|c| c.is_alphanumeric()).count();
+    let digit = text.bytes().any(|byte| byte.is_ascii_digit()) || text.contains("**") || text.contains("XXX");
+    let words = text.split_ascii_whitespace().count();
+    alnum >= 3 && digit && words <= 8 && text.len() <= 64 && !text.contains(['(', '=', '{', '<'])
+}
+
+/// Whether a text may be a date: digits, or a month's name with digits.
+fn is_date(text: &str) -> bool {
+    digits(text) >= 2 && text.len() <= 40 && text.split_ascii_whitespace().count() <= 6
+}

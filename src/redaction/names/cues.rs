@@ -1,0 +1,209 @@
+//! **What**: names behind words that announce them. **Invariants**: at most some 200 bytes are read behind a cue.
+//! **Not here**: the cues themselves (`config/rules/names.yaml`).
+
+use crate::redaction::scan::Scan;
+use crate::redaction::stems::WordAt;
+
+use super::shape::{self, Name, TITLES};
+use super::words;
+
+/// A name behind words that leave no doubt.
+pub(super) fn introduced(scan: &Scan<'_>, cue: &WordAt) -> Option<Name> {
+    let at = skip(scan, cue.end, b" :*\"'`\t.", 6)?;
+    let at = title(scan, at);
+    let lower = || lowercase(scan, at);
+    let Some(name) = shape::read(scan.text, at) else { return lower() };
+    (!name.common || name.given).then_some(name)
+}
+
+/// A name behind words that may announce other things too: a listed name, or two words that are not common.
+pub(super) fn cued(scan: &Scan<'_>, cue: &WordAt) -> Option<Name> {
+    let at = skip(scan, cue.end, b" :*\"'`\t,", 4)?;
+    let at = title(scan, at);
+    let name = shape::read(scan.text, at)?;
+    let unlisted = name.words > 1 && !name.common && !organisation(scan, &name) && !all_capitals(scan, &name);
+    (name.given || unlisted).then_some(name)
+}
+
+/// A name behind a greeting, set off from what follows.
+pub(super) fn greeted(scan: &Scan<'_>, cue: &WordAt) -> Option<Name> {
+    let behind = scan.byte(cue.end);
+    let at = skip(scan, cue.end, b" ,\t", 2)?;
+    let at = title(scan, at);
+    let name = shape::read(scan.text, at)?;
+    if name.given {
+        return Some(name);
+    }
+    let next = scan.part(name.range.end..scan.text.len());
+    let ends =
+        next.is_empty() || next.starts_with([',', '!', '.', '\n', '\r', ';', '?', '"', ':', '<', '\\', '–', '—']);
+    let greeting = behind == b',' || scan.part(cue.at..cue.end).len() <= 5 || next.starts_with([',', '!']);
+    (ends && greeting && !name.common && !organisation(scan, &name) && !all_capitals(scan, &name)).then_some(name)
+}
+
+/// A name on the line below a closing formula.
+pub(super) fn signed(scan: &Scan<'_>, cue: &WordAt) -> Option<Name> {
+    let rest = scan.bytes(cue.end..scan.text.len().min(cue.end + 24));
+    let mut at = cue.end;
+    let mut lines = 0;
+    let mut bytes = rest.iter().peekable();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\n' => lines += 1,
+            b' ' | b',' | b'.' | b'!' | b'\r' | b'\t' | b'-' | b'*' | b'>' | b'~' => {}
+            b'\\' => match bytes.next() {
+                Some(b'n') => {
+                    lines += 1;
+                    at += 1;
+                }
+                Some(b'\\' | b'r') => at += 1,
+                _ => return None,
+            },
+            b'<' if scan.part(at..at + 3) == "<br" => {
+                let tag = bytes.by_ref().position(|byte| *byte == b'>')?;
+                at += tag + 1;
+                lines += 1;
+            }
+            _ => break,
+        }
+        at += 1;
+    }
+    if lines == 0 || lines > 3 {
+        return None;
+    }
+    let name = shape::read(scan.text, title(scan, at))?;
+    let next = scan.part(name.range.end..scan.text.len());
+    let ends = next.is_empty() || next.starts_with(['\n', '\r', '\\', '"', '\'', '<', ',', ' ', '(', '*', '|', '.']);
+    (ends && (name.given || (!name.common && !organisation(scan, &name)))).then_some(name)
+}
+
+/// Behind at most `most` of `skipped`.
+fn skip(scan: &Scan<'_>, from: usize, skipped: &[u8], most: usize) -> Option<usize> {
+    let rest = scan.bytes(from..scan.text.len().min(from + most + 1));
+    let len = rest.iter().take_while(|byte| skipped.contains(byte)).count();
+    (len > 0 && len <= most).then_some(from + len)
+}
+
+/// Behind a title at `at`, if there is one.
+pub(super) fn title(scan: &Scan<'_>, at: usize) -> usize {
+    let rest = scan.part(at..scan.widen(at..scan.text.len().min(at + 16)).end);
+    let word = rest.split([' ', '.']).next().unwrap_or("");
+    if word.is_empty() || !word.starts_with(|c: char| c.is_uppercase()) {
+        return at;
+    }
+    let is = TITLES.iter().any(|title| title.eq_ignore_ascii_case(word));
+    let behind = rest.get(word.len()..).unwrap_or("");
+    let blanks = if behind.starts_with(". ") { 2 } else { 1 };
+    let goes_on = behind.get(blanks..).is_some_and(|next| next.starts_with(|c: char| c.is_uppercase()));
+    if is && goes_on { at + word.len() + blanks } else { at }
+}
+
+/// A name in lower case behind a cue that leaves no doubt: a listed name, and the word behind it.
+fn lowercase(scan: &Scan<'_>, at: usize) -> Option<Name> {
+    let rest = scan.part(at..scan.widen(at..scan.text.len().min(at + 48)).end);
+    let mut words = rest.split(' ').map(|word| {
+        let len = word.bytes().take_while(|byte| byte.is_ascii_lowercase()).count();
+        (word.get(..len).unwrap_or(""), len == word.len())
+    });
+    let (first, whole) = words.next()?;
+    if !words::is_given_lower(first) || words::is_common(first) {
+        return None;
+    }
+    let mut end = at + first.len();
+    let mut count = 1;
+    if let Some((second, _)) = words.next().filter(|_| whole)
+        && second.len() > 2
+        && !words::is_common(second)
+    {
+        end += 1 + second.len();
+        count += 1;
+    }
+    Some(Name { range: at..end, words: count, given: true, common: false })
+}
+
+/// Words that end the name of an organisation or place.
+const ORGANISATIONS: &[&str] = &[
+    "inc",
+    "llc",
+    "ltd",
+    "gmbh",
+    "corp",
+    "corporation",
+    "company",
+    "co",
+    "group",
+    "bank",
+    "team",
+    "support",
+    "services",
+    "service",
+    "hotel",
+    "restaurant",
+    "university",
+    "college",
+    "school",
+    "institute",
+    "hospital",
+    "clinic",
+    "store",
+    "shop",
+    "systems",
+    "solutions",
+    "technologies",
+    "labs",
+    "studio",
+    "studios",
+    "foundation",
+    "association",
+    "airlines",
+    "airport",
+    "center",
+    "centre",
+    "department",
+    "ministry",
+    "court",
+    "church",
+    "museum",
+    "park",
+    "plc",
+    "ag",
+    "sa",
+    "bv",
+    "oy",
+    "ab",
+    "street",
+    "avenue",
+    "road",
+    "city",
+    "county",
+    "island",
+    "club",
+    "society",
+    "union",
+    "partners",
+    "holdings",
+    "industries",
+    "international",
+    "project",
+    "edition",
+    "version",
+    "desktop",
+    "cloud",
+];
+
+/// Whether the last word of a name, or the one behind it, says that it is no person's.
+pub(super) fn organisation(scan: &Scan<'_>, name: &Name) -> bool {
+    let is = |word: &str| {
+        let word = word.trim_matches(|c: char| !c.is_alphanumeric());
+        ORGANISATIONS.iter().any(|organisation| organisation.eq_ignore_ascii_case(word))
+    };
+    let text = scan.part(name.range.clone());
+    let behind = scan.part(name.range.end..scan.widen(name.range.end..scan.text.len().min(name.range.end + 24)).end);
+    let next = behind.trim_start_matches([' ', ',', '&']).split([' ', ',', '.', '\n', '"']).next().unwrap_or("");
+    text.split(' ').skip(1).any(is) || (behind.starts_with([' ', ',', '&']) && is(next))
+}
+
+/// Whether a name is all in capitals: behind a weak cue that is more often a constant.
+pub(super) fn all_capitals(scan: &Scan<'_>, name: &Name) -> bool {
+    !scan.part(name.range.clone()).contains(char::is_lowercase)
+}

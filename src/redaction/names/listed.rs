@@ -1,0 +1,202 @@
+//! **What**: names that begin with a given name of the list: two words in a row, or one beside words that go with
+//! persons. **Invariants**: only words with a capital letter that the pass let through are looked at. **Not here**: the list
+//! (`words`), names behind cues (`cues`).
+
+use std::ops::Range;
+
+use crate::redaction::scan::{Claims, Scan};
+
+use super::cues::{all_capitals, organisation};
+use super::shape::{self, Name};
+
+/// Words before a single given name that go with persons.
+const BEFORE: &[&str] = &[
+    "to",
+    "with",
+    "from",
+    "by",
+    "and",
+    "or",
+    "ask",
+    "asked",
+    "tell",
+    "told",
+    "invite",
+    "invited",
+    "meet",
+    "met",
+    "message",
+    "call",
+    "called",
+    "email",
+    "contact",
+    "helping",
+    "named",
+    "dear",
+    "hi",
+    "hello",
+    "hey",
+    "thanks",
+    "i'm",
+    "am",
+    "user",
+    "customer",
+    "patient",
+    "passenger",
+    "client",
+    "employee",
+    "colleague",
+    "friend",
+    "son",
+    "daughter",
+    "wife",
+    "husband",
+    "brother",
+    "sister",
+    "mother",
+    "father",
+    "mom",
+    "dad",
+    "boss",
+    "manager",
+    "nurse",
+    "uncle",
+    "aunt",
+    "kid",
+    "for",
+    "remind",
+    "reminded",
+    "notify",
+    "paid",
+    "pay",
+    "owe",
+    "owes",
+    "cc",
+    "says",
+    "said",
+    "did",
+    "does",
+    "has",
+    "is",
+    "was",
+    "if",
+    "that",
+    "when",
+    "know",
+    "knows",
+    "see",
+    "saw",
+    "about",
+    "than",
+    "like",
+    "let",
+    "while",
+    "because",
+    "but",
+    "of",
+    "between",
+    "visit",
+    "visited",
+    "love",
+    "loves",
+    "why",
+    "where",
+    "how",
+];
+/// Words behind a single given name that go with persons.
+const BEHIND: &[&str] = &[
+    "said",
+    "says",
+    "told",
+    "asked",
+    "asks",
+    "was",
+    "is",
+    "has",
+    "had",
+    "will",
+    "would",
+    "wants",
+    "wanted",
+    "works",
+    "worked",
+    "lives",
+    "lived",
+    "wrote",
+    "replied",
+    "sent",
+    "called",
+    "and",
+    "who",
+    "went",
+    "came",
+    "can",
+    "could",
+    "should",
+    "does",
+    "did",
+    "loves",
+    "likes",
+    "thinks",
+    "needs",
+    "shouted",
+    "joined",
+    "left",
+    "suggested",
+    "mentioned",
+    "just",
+    "never",
+    "always",
+    "also",
+    "might",
+    "may",
+    "mentions",
+    "shared",
+    "met",
+];
+
+/// Claims listed names.
+pub(super) fn claim(scan: &Scan<'_>, rule: u16, seeds: &mut Vec<Range<usize>>, claims: &mut Claims) {
+    let mut upto = 0;
+    for at in &scan.anchors.names {
+        if *at < upto || scan.before(*at, 1).is_ascii_alphanumeric() {
+            continue;
+        }
+        let Some(name) = shape::read(scan.text, *at).filter(|name| name.given) else { continue };
+        let before = scan.before(*at, 1);
+        if b"_/.@-#$'\\&=~".contains(&before) && !scan.escaped(*at) && !scan.part(*at..name.range.end).contains(' ') {
+            continue;
+        }
+        upto = name.range.end;
+        let sure = name.words > 1 && !organisation(scan, &name) && !all_capitals(scan, &name);
+        if !(sure || name.words == 1 && !all_capitals(scan, &name) && goes_with(scan, &name)) {
+            continue;
+        }
+        if claims.add(scan, rule, name.range.clone()) && name.words > 1 {
+            seeds.push(name.range);
+        }
+    }
+}
+
+/// Whether what stands on either side of a single given name goes with persons.
+fn goes_with(scan: &Scan<'_>, name: &Name) -> bool {
+    let Range { start, end } = name.range;
+    let behind = scan.part(end..scan.widen(end..scan.text.len().min(end + 16)).end);
+    let is = |list: &[&str], word: &str| list.iter().any(|known| known.eq_ignore_ascii_case(word));
+    if behind.starts_with("'s ") || behind.starts_with("’s ") {
+        return true;
+    }
+    if let Some(rest) = behind.strip_prefix(' ') {
+        let word = rest.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or("");
+        if word.starts_with(|c: char| c.is_ascii_lowercase()) && is(BEHIND, word) {
+            return true;
+        }
+    }
+    let head = scan.part(scan.widen(start.saturating_sub(16)..start).start..start);
+    let Some(head) = head.strip_suffix(' ') else { return false };
+    let word = head.rsplit(|c: char| !c.is_ascii_alphabetic() && c != '\'').next().unwrap_or("");
+    let ends = behind.is_empty() || !behind.starts_with(['-', '_', '/', '(', '=', ':']);
+    let next = behind.trim_start_matches(' ');
+    let title_case = behind.starts_with(' ') && next.starts_with(|c: char| c.is_ascii_uppercase());
+    ends && !title_case && word.starts_with(|c: char| c.is_ascii_lowercase()) && is(BEFORE, word)
+}

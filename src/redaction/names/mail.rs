@@ -1,0 +1,106 @@
+//! **What**: names beside e-mail addresses: `"X" <a@b>`, `X <a@b>`, `X (a@b)`, and words that the address's own first
+//! part holds. **Invariants**: at most 64 bytes are read on either side. **Not here**: the addresses themselves.
+
+use std::ops::Range;
+
+use crate::redaction::rule::Family;
+use crate::redaction::scan::{Claims, Scan};
+
+use super::cues::organisation;
+use super::shape::{self, Name};
+
+/// Claims names beside each e-mail address that was claimed.
+pub(super) fn claim(scan: &Scan<'_>, seeds: &mut Vec<Range<usize>>, claims: &mut Claims) {
+    let Some(rule) = scan.rule(Family::NameMail) else { return };
+    let is_mail =
+        |rule: u16| scan.detector.rules.get(usize::from(rule)).is_some_and(|rule| &*rule.placeholder == "[EMAIL]");
+    let mut index = 0;
+    while let Some(claim) = claims.list.get(index) {
+        index += 1;
+        if !is_mail(claim.rule) {
+            continue;
+        }
+        let mail = claim.range.clone();
+        for name in [before(scan, &mail), behind(scan, &mail)].into_iter().flatten() {
+            if claims.add(scan, rule, name.range.clone()) && (name.words > 1 || name.given) {
+                seeds.push(name.range);
+            }
+        }
+    }
+}
+
+/// How an address is set off from the name before it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Set {
+    Angle,
+    Round,
+    Loose,
+}
+
+fn before(scan: &Scan<'_>, mail: &Range<usize>) -> Option<Name> {
+    let mut at = mail.start;
+    if scan.part(at.saturating_sub(7)..at).eq_ignore_ascii_case("mailto:") {
+        at -= 7;
+    }
+    let set = match scan.before(at, 1) {
+        b'<' => Set::Angle,
+        b'(' | b'[' => Set::Round,
+        _ => Set::Loose,
+    };
+    at -= usize::from(set != Set::Loose && at > 0);
+    let head = scan.bytes(at.saturating_sub(12)..at);
+    let filling: &[u8] = if set == Set::Loose { b" \t,:;|-\"'*" } else { b" \t\"'\\*" };
+    let filled = head.iter().rev().take_while(|byte| filling.contains(byte)).count();
+    let end = at - filled;
+    let name = ending_at(scan, end)?;
+    let fits = match set {
+        Set::Angle => !name.common && !organisation(scan, &name) || name.given || in_address(scan, &name, mail),
+        Set::Round => {
+            name.given || in_address(scan, &name, mail) || name.words > 1 && !name.common && !organisation(scan, &name)
+        }
+        Set::Loose => filled > 0 && in_address(scan, &name, mail),
+    };
+    fits.then_some(name)
+}
+
+fn behind(scan: &Scan<'_>, mail: &Range<usize>) -> Option<Name> {
+    let rest = scan.bytes(mail.end..scan.text.len().min(mail.end + 6));
+    let filled = rest.iter().take_while(|byte| b" \t,;|(>-\"".contains(byte)).count();
+    let name = (filled > 0).then(|| shape::read(scan.text, mail.end + filled)).flatten()?;
+    let round = rest.get(..filled).is_some_and(|rest| rest.contains(&b'(')) && scan.byte(name.range.end) == b')';
+    (in_address(scan, &name, mail) || (round && name.given)).then_some(name)
+}
+
+/// The longest name that ends at `end`.
+fn ending_at(scan: &Scan<'_>, end: usize) -> Option<Name> {
+    let start = scan.widen(end.saturating_sub(60)..end).start;
+    let head = scan.part(start..end);
+    let line =
+        head.rfind(['\n', '"', '<', '>', ':', ';', ',', '(', ')', '=', '|', '\t', '{', '[']).map_or(0, |at| at + 1);
+    let mut best = None;
+    let part = head.get(line..)?;
+    let starts = part.char_indices().filter(|(at, c)| {
+        c.is_uppercase()
+            && part.get(..*at).and_then(|head| head.chars().next_back()).is_none_or(|c| !c.is_alphanumeric())
+    });
+    for (at, _) in starts.take(8) {
+        let name = shape::read(scan.text, start + line + at);
+        if let Some(name) = name.filter(|name| name.range.end == end && !(name.common && name.words > 1)) {
+            best = Some(name);
+            break;
+        }
+    }
+    best
+}
+
+/// Whether the first part of an address holds a word of the name (three letters or more).
+fn in_address(scan: &Scan<'_>, name: &Name, mail: &Range<usize>) -> bool {
+    let address = scan.part(mail.clone());
+    let local = address.split('@').next().unwrap_or("");
+    scan.part(name.range.clone()).split([' ', '-', '.']).any(|word| {
+        word.len() > 2
+            && word.is_ascii()
+            && local.len() >= word.len()
+            && local.as_bytes().windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes()))
+    })
+}

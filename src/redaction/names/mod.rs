@@ -1,0 +1,70 @@
+//! **What**: persons' names as far as rules honestly go: behind words that announce them, under sign-offs, beside e-mail
+//! addresses, by a list of given names, and again wherever a text repeats one that was found. **Why**: a name has no
+//! shape; what stands around it tells. **Invariants**: cues are data (`config/rules/names.yaml`); what is read around a
+//! place is bounded; seeds of the carry-over come from keys and strong cues only. **Not here**: keys (`keys`), postal
+//! addresses (`addresses`).
+
+mod carry;
+mod cues;
+mod listed;
+mod mail;
+pub(super) mod shape;
+#[cfg(test)]
+mod tests;
+pub(super) mod words;
+
+use std::ops::Range;
+
+use super::addresses;
+use super::find::Action;
+use super::keys::{self, KeyScratch};
+use super::rule::Family;
+use super::scan::{Claims, Scan};
+
+pub(super) use words::given_names;
+
+/// Reused memory.
+#[derive(Default)]
+pub(super) struct NameScratch {
+    keys: KeyScratch,
+    /// Names that leave no doubt: they are found again elsewhere in the text.
+    seeds: Vec<Range<usize>>,
+}
+
+/// Claims by keys, cues, lists, and by what they found. E-mail addresses are claimed already.
+pub(super) fn claim(scan: &Scan<'_>, scratch: &mut NameScratch, claims: &mut Claims) {
+    scratch.seeds.clear();
+    keys::claim(scan, &mut scratch.keys, claims);
+    mail::claim(scan, &mut scratch.seeds, claims);
+    addresses::claim(scan, claims);
+    for word in &scan.anchors.words {
+        let Action::Cue(rule) = word.action else { continue };
+        let found = match scan.family(rule) {
+            Some(Family::NameIntroduced) => cues::introduced(scan, word),
+            Some(Family::NameCued) => cues::cued(scan, word),
+            Some(Family::NameGreeted) => cues::greeted(scan, word),
+            Some(Family::NameSigned) => cues::signed(scan, word),
+            _ => None,
+        };
+        if let Some(name) = found
+            && claims.add(scan, rule, name.range.clone())
+            && (name.given || name.words > 1 || scan.family(rule) == Some(Family::NameIntroduced))
+        {
+            scratch.seeds.push(name.range);
+        }
+    }
+    if let Some(rule) = scan.rule(Family::NameListed) {
+        listed::claim(scan, rule, &mut scratch.seeds, claims);
+    }
+}
+
+/// Claims what was found, also by keys within views of the text, wherever else it stands.
+pub(super) fn carry(scan: &Scan<'_>, scratch: &mut NameScratch, claims: &mut Claims) {
+    let Some(rule) = scan.rule(Family::NameCarried) else { return };
+    let is_key = |rule: u16| {
+        let rule = scan.detector.rules.get(usize::from(rule));
+        rule.is_some_and(|rule| rule.family == Some(Family::Keys) && &*rule.placeholder == "[PERSON]")
+    };
+    scratch.seeds.extend(claims.list.iter().filter(|claim| is_key(claim.rule)).map(|claim| claim.range.clone()));
+    carry::claim(scan, rule, &scratch.seeds, claims);
+}

@@ -1,0 +1,229 @@
+//! **What**: reads a person's name: one to five words with capital letters, particles, initials. **Invariants**: at most
+//! [`MOST`] words and some 150 bytes are read. **Not here**: what announces a name (`cues`), the lists (`words`).
+
+use std::ops::Range;
+
+use super::words;
+
+/// Most words of a name.
+const MOST: usize = 5;
+/// Longest word of a name, characters.
+const WORD: usize = 24;
+
+/// A name, as far as its looks go.
+#[derive(Clone, Debug)]
+pub(in crate::redaction) struct Name {
+    /// From its first word to its last.
+    pub(in crate::redaction) range: Range<usize>,
+    /// Words, without particles.
+    pub(in crate::redaction) words: usize,
+    /// Its first word is a given name of the list.
+    pub(in crate::redaction) given: bool,
+    /// One of its words is common (and it is no family name behind a given one).
+    pub(in crate::redaction) common: bool,
+}
+
+/// A word with a capital letter.
+struct Word<'t> {
+    text: &'t str,
+    initial: bool,
+}
+
+/// Particles that may stand before a family name.
+const PARTICLES: &[&str] = &[
+    "al", "af", "av", "bin", "ben", "bint", "ibn", "da", "das", "de", "del", "della", "den", "der", "di", "do", "dos",
+    "du", "e", "el", "la", "las", "le", "los", "mac", "op", "ten", "ter", "van", "vander", "von", "y", "zu", "zum",
+    "'t", "d", "het",
+];
+/// What may stand before a name and belongs to the person, not to the name.
+pub(in crate::redaction) const TITLES: &[&str] = &[
+    "mr",
+    "mrs",
+    "ms",
+    "miss",
+    "mx",
+    "dr",
+    "prof",
+    "professor",
+    "sir",
+    "madam",
+    "herr",
+    "frau",
+    "sr",
+    "sra",
+    "srta",
+    "don",
+    "doña",
+    "mme",
+    "mlle",
+    "monsieur",
+    "madame",
+    "hr",
+    "fr",
+    "señor",
+    "señora",
+    "signor",
+    "signora",
+    "rev",
+    "capt",
+    "lt",
+    "col",
+    "sgt",
+    "judge",
+    "doctor",
+    "dra",
+    "drs",
+    "dhr",
+    "mevr",
+];
+
+/// The name that starts at `at`.
+pub(in crate::redaction) fn read(text: &str, at: usize) -> Option<Name> {
+    let first = word(text, at)?;
+    if TITLES.iter().any(|title| title.eq_ignore_ascii_case(first.text)) && !first.text.eq_ignore_ascii_case("don") {
+        return None;
+    }
+    let given = words::is_given(first.text);
+    let mut name = Name { range: at..at + first.text.len(), words: 1, given, common: false };
+    name.common = !given && !first.initial && words::is_common(first.text);
+    if first.initial {
+        name.range.end += 1;
+    }
+    let mut known = given;
+    while name.words < MOST {
+        let Some((next_at, after_particle)) = next(text, name.range.end, first.initial && name.words == 1) else {
+            break;
+        };
+        let Some(next) = word(text, next_at) else { break };
+        let next_given = words::is_given(next.text);
+        let bare_common = !next.initial && !next_given && words::is_common(next.text);
+        if bare_common && !after_particle && !((known || name.words == 1) && words::is_family(next.text)) {
+            break;
+        }
+        name.range.end = next_at + next.text.len() + usize::from(next.initial);
+        name.words += 1;
+        known |= next_given;
+    }
+    if first.initial && name.words == 1 {
+        return None;
+    }
+    name.given |= first.initial && known;
+    suffix(text, &mut name);
+    Some(name)
+}
+
+/// `, Jr.` and the like belong to a name.
+fn suffix(text: &str, name: &mut Name) {
+    let rest = text.get(name.range.end..).unwrap_or_default();
+    for end in
+        [" Jr.", ", Jr.", " Sr.", ", Sr.", " Jr", " III", " II", " IV", ", MD", ", PhD", " PhD", " MD", " DDS", " DVM"]
+    {
+        if rest.strip_prefix(end).is_some_and(|behind| !behind.starts_with(|c: char| c.is_alphanumeric())) {
+            name.range.end += end.len();
+            return;
+        }
+    }
+}
+
+/// Where the next word of a name starts behind `end`, and whether particles stand between.
+fn next(text: &str, end: usize, _initial: bool) -> Option<(usize, bool)> {
+    let mut at = blank(text, end)?;
+    let mut particles = 0;
+    while particles < 3 {
+        let rest = text.get(at..)?;
+        let len = rest.bytes().take_while(|byte| byte.is_ascii_lowercase() || *byte == b'\'').count();
+        let word = rest.get(..len)?;
+        if len == 0 || !PARTICLES.contains(&word.trim_end_matches('\'')) && !PARTICLES.contains(&word) {
+            break;
+        }
+        at = if word.ends_with('\'') { at + len } else { blank(text, at + len)? };
+        particles += 1;
+    }
+    Some((at, particles > 0))
+}
+
+/// Behind the one blank at `at`.
+fn blank(text: &str, at: usize) -> Option<usize> {
+    let rest = text.get(at..)?;
+    for blank in [" ", "\u{a0}", "+", "%20"] {
+        if let Some(behind) = rest.strip_prefix(blank) {
+            let next = behind.trim_start_matches(' ');
+            return (behind.len() - next.len() <= 1).then(|| text.len() - next.len());
+        }
+    }
+    None
+}
+
+/// One word with a capital letter at `at`.
+fn word(text: &str, at: usize) -> Option<Word<'_>> {
+    let rest = text.get(at..)?;
+    let mut chars = rest.char_indices().peekable();
+    let (_, first) = chars.next()?;
+    if !first.is_uppercase() {
+        return None;
+    }
+    let (mut end, mut count, mut upper, mut lower) = (first.len_utf8(), 1, 1, 0);
+    let mut inner = false;
+    let mut joint = false;
+    while let Some((index, c)) = chars.next() {
+        if c.is_alphabetic() {
+            inner |= c.is_uppercase() && lower > 0 && !joint;
+            upper += usize::from(c.is_uppercase());
+            lower += usize::from(!c.is_uppercase());
+            joint = false;
+        } else if matches!(c, '\'' | '’' | '-' | '‐') && chars.peek().is_some_and(|(_, next)| next.is_alphabetic())
+        {
+            // a possessive ends a name
+            let tail = rest.get(index + c.len_utf8()..).unwrap_or_default();
+            let possessive = c != '-' && tail.starts_with(['s', 'S']);
+            if possessive && !tail.get(1..).unwrap_or_default().starts_with(|c: char| c.is_alphanumeric()) {
+                break;
+            }
+            // so does a contraction (`Who'll`)
+            if c != '-' && !tail.starts_with(|c: char| c.is_uppercase()) && count > 2 {
+                return None;
+            }
+            joint = true;
+        } else {
+            // digits, underscores and signs of code make it something else
+            let code = c.is_ascii_digit() || matches!(c, '_' | '/' | '\\' | '@' | '(' | '[' | '=' | '#' | '*' | '$');
+            let call = matches!(c, '(' | '[') && count > 0;
+            let spaced = matches!(c, '*' | '\\' | '[' | '(') && !call;
+            if code && !spaced && !matches!(c, '\\' | '*' | '@') {
+                return None;
+            }
+            let dotted =
+                matches!(c, '.' | ':') && chars.peek().is_some_and(|(_, next)| next.is_alphanumeric() || *next == ':');
+            if dotted && count > 1 {
+                return None;
+            }
+            break;
+        }
+        end = index + c.len_utf8();
+        count += 1;
+        if count > WORD {
+            return None;
+        }
+    }
+    let text = rest.get(..end)?;
+    let behind = rest.get(end..).unwrap_or_default();
+    if count == 1 {
+        let initial = behind.starts_with('.') && first != 'I';
+        return initial.then_some(Word { text, initial: true });
+    }
+    let prefixed =
+        ["Mc", "Mac", "De", "Di", "La", "Le", "Van", "Von", "Du", "Fitz", "Des", "Da", "El", "Al", "Ab", "O"];
+    if inner && !(upper == 2 && prefixed.iter().any(|prefix| text.starts_with(prefix))) {
+        return None;
+    }
+    // `McX` aside, a mix such as `IDs` or `APIs` is no name
+    if lower > 0
+        && upper > 1
+        && !inner
+        && text.starts_with(|c: char| c.is_uppercase())
+        && !text.contains(['-', '\'', '’', '‐'])
+    {
+        return None;
+    }
+    Some(Word { text, initial: false })
+}
