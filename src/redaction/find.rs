@@ -34,7 +34,7 @@ pub struct Scratch {
     hits: Vec<Hit>,
     work: Work,
     /// The text itself, then views of views.
-    levels: [Level; views::DEPTH + 1],
+    levels: [Level; views::LEVELS + 1],
 }
 
 /// What all levels of a search share.
@@ -116,7 +116,8 @@ impl Detector {
         work.read += self.loose_patterns(&scan, &mut work.open, &mut work.state, &mut level.claims);
         names::claim(&scan, &mut level.names, &mut level.claims);
         let Level { claims, view, windows, names, .. } = level;
-        for kind in Kind::ALL {
+        let kinds: &[Kind] = if Kind::any(&scan) { &Kind::ALL } else { &[] };
+        for kind in kinds.iter().copied() {
             windows.clear();
             kind.windows(&scan, &origin, claims, windows);
             for window in windows.drain(..) {
@@ -141,16 +142,17 @@ impl Detector {
         if !kind.decode(scan, window.clone(), work.left, view) {
             return;
         }
+        let origin = origin.of(kind, view);
         // a view costs more than its bytes: windows of a few bytes must not be free
         let cost = view.text().len().max(views::LEAST);
         match work.left.checked_sub(cost) {
-            Some(left) if !deeper.is_empty() && !view.is_cut() => work.left = left,
+            Some(left) if !deeper.is_empty() && !origin.is_too_deep() && !view.is_cut() => work.left = left,
             _ => {
                 claims.close(scan, UNSCANNED, window);
                 return;
             }
         }
-        self.level(view.text(), origin.of(kind, view), work, deeper);
+        self.level(view.text(), origin, work, deeper);
         let Some(below) = deeper.first_mut() else { return };
         for claim in below.claims.list.drain(..) {
             if let Some(claim) = kind.map(view, claim) {

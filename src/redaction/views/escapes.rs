@@ -16,7 +16,11 @@ pub(super) fn windows(scan: &Scan<'_>, fresh: &dyn Fn(Range<usize>) -> bool, out
         let at = from + found;
         let next = at + bytes.get(at..).unwrap_or_default().iter().take_while(|byte| **byte == b'\\').count();
         from = next + 1;
-        if at >= dull && is_nested(bytes, at, next) && fresh(at..next + 1) {
+        let byte = bytes.get(next).copied().unwrap_or(b'n');
+        if matches!(byte, b'n' | b't' | b'r') {
+            continue;
+        }
+        if byte == b'"' && at >= dull && is_nested(bytes, at, next) && fresh(at..next + 1) {
             let document = document(bytes, at, floor);
             dull = document.end;
             if is_worth(scan, &document) {
@@ -26,7 +30,7 @@ pub(super) fn windows(scan: &Scan<'_>, fresh: &dyn Fn(Range<usize>) -> bool, out
                 continue;
             }
         }
-        if !windows::holds(out, at) && hides(bytes, at, next) && fresh(at..next + 1) {
+        if byte != b'"' && !windows::holds(out, at) && hides(bytes, at, next) && fresh(at..next + 1) {
             windows::add(scan.text, at..next + 5, out);
         }
     }

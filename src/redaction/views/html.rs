@@ -65,10 +65,11 @@ pub(super) fn decode(text: &str, view: &mut View) {
 
 /// The entity that `bytes` start with: its length, and what it says.
 fn entity(bytes: &[u8]) -> Option<(usize, char)> {
-    if !bytes.get(1).is_some_and(|byte| *byte == b'#' || byte.is_ascii_alphabetic()) {
+    let name = bytes.get(1..bytes.len().min(LONGEST))?;
+    let end = 1 + name.iter().position(|byte| !byte.is_ascii_alphanumeric() && *byte != b'#')?;
+    if bytes.get(end) != Some(&b';') {
         return None;
     }
-    let end = bytes.iter().take(LONGEST).position(|byte| *byte == b';')?;
     let char = match bytes.get(1..end)? {
         [b'#', b'x' | b'X', digits @ ..] => code(digits, 16)?,
         [b'#', digits @ ..] => code(digits, 10)?,

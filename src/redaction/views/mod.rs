@@ -21,8 +21,10 @@ use std::ops::Range;
 use super::anchors::Facts;
 use super::scan::{Claim, Claims, Scan};
 
-/// Views of views of a text.
-pub(super) const DEPTH: usize = 4;
+/// Ways of writing within each other that are decoded.
+const DEPTH: u8 = 4;
+/// Views of views of a text: more than [`DEPTH`], as ways of writing side by side are decoded one after the other.
+pub(super) const LEVELS: usize = 12;
 /// Bytes that may be decoded for one text: so many, and this many times its length.
 pub(super) const MOST: (usize, usize) = (4 << 10, 4);
 /// What each view costs of that at least.
@@ -54,6 +56,13 @@ impl Kind {
     /// All, in order.
     pub(super) const ALL: [Self; 7] =
         [Self::Escapes, Self::Html, Self::Percent, Self::Quoted, Self::Controls, Self::Unicode, Self::Blobs];
+
+    /// Whether any could have a window; most short texts hold nothing that one begins with.
+    pub(super) fn any(scan: &Scan<'_>) -> bool {
+        let Facts { backslash, percent, ampersand, equals, high, digit: _ } = scan.anchors.facts;
+        let runs = !scan.anchors.runs.is_empty() || !scan.anchors.ats.is_empty();
+        backslash | percent | ampersand | equals | high | runs || controls::has_escape(scan.text.as_bytes())
+    }
 
     fn may(self, scan: &Scan<'_>) -> bool {
         let facts: &Facts = &scan.anchors.facts;
@@ -114,13 +123,21 @@ impl Kind {
 #[derive(Clone, Copy, Default)]
 pub(super) struct Origin<'a> {
     above: Option<(Kind, &'a View)>,
+    depth: u8,
     percents: u8,
 }
 
 impl<'a> Origin<'a> {
     /// Of a view of a text of this origin.
     pub(super) fn of(&self, kind: Kind, view: &'a View) -> Self {
-        Self { above: Some((kind, view)), percents: self.percents + u8::from(kind == Kind::Percent) }
+        let deeper = self.above.is_none_or(|(above, view)| kind <= above || view.whole.is_some());
+        let percents = self.percents + u8::from(kind == Kind::Percent);
+        Self { above: Some((kind, view)), depth: self.depth + u8::from(deeper), percents }
+    }
+
+    /// Whether it is deeper than what is decoded.
+    pub(super) fn is_too_deep(&self) -> bool {
+        self.depth > DEPTH
     }
 
     /// Whether an escape was not seen when the text above was searched: what stood there already, of a kind that comes

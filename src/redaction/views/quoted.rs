@@ -17,7 +17,9 @@ pub(super) fn windows(scan: &Scan<'_>, fresh: &dyn Fn(Range<usize>) -> bool, out
     let bytes = scan.text.as_bytes();
     let mut told: Option<bool> = None;
     for at in memchr::memchr_iter(b'=', bytes) {
-        if windows::holds(out, at) {
+        // nearly all are none
+        let begins = bytes.get(at + 1).is_some_and(|next| is_upper_hex(*next) || matches!(next, b'\n' | b'\r'));
+        if !begins || windows::holds(out, at) {
             continue;
         }
         let mut all = || *told.get_or_insert_with(|| is_told(bytes));
@@ -42,12 +44,13 @@ fn len_at(bytes: &[u8], at: usize) -> Option<usize> {
     match bytes.get(at..at + 3).or_else(|| bytes.get(at..at + 2))? {
         [b'=', b'\n', ..] => Some(2),
         [b'=', b'\r', b'\n'] => Some(3),
-        [b'=', high, low] => {
-            let upper = |byte: u8| byte.is_ascii_digit() || (b'A'..=b'F').contains(&byte);
-            (upper(*high) && upper(*low)).then_some(3)
-        }
+        [b'=', high, low] => (is_upper_hex(*high) && is_upper_hex(*low)).then_some(3),
         _ => None,
     }
+}
+
+fn is_upper_hex(byte: u8) -> bool {
+    byte.is_ascii_digit() || (b'A'..=b'F').contains(&byte)
 }
 
 fn is_told(bytes: &[u8]) -> bool {
@@ -55,16 +58,22 @@ fn is_told(bytes: &[u8]) -> bool {
     if memchr::memmem::find(head, b"uoted-printable").is_some() {
         return true;
     }
-    // numbers of queries and code: a letter or digit before, `&`, blank, bracket behind
-    let counts = |at: usize| match len_at(bytes, at) {
-        Some(3) if bytes.get(at + 1) != Some(&b'\r') => {
-            let behind = bytes.get(at + 3).copied().unwrap_or(b' ');
-            let letters = bytes.get(at + 1..at + 3).is_some_and(|digits| digits.iter().any(u8::is_ascii_alphabetic));
-            letters || (behind.is_ascii_alphanumeric() || behind == b'=')
+    let (mut all, mut sure) = (0, 0);
+    for at in memchr::memchr_iter(b'=', bytes) {
+        let Some(len) = len_at(bytes, at) else { continue };
+        let digits = bytes.get(at + 1..at + len).unwrap_or_default();
+        // `status=404`, `id=3F2504E0`, `size=40)` are none
+        let behind = bytes.get(at + len).copied().unwrap_or(b' ');
+        let letters = digits.iter().any(u8::is_ascii_uppercase) && !behind.is_ascii_digit() && !is_upper_hex(behind);
+        let soft =
+            digits.ends_with(b"\n") && !at.checked_sub(1).and_then(|at| bytes.get(at)).is_none_or(|b| *b == b' ');
+        sure += usize::from(letters || soft);
+        all += usize::from(letters || soft || behind.is_ascii_lowercase() || behind == b'=');
+        if all >= ENOUGH && sure > 0 {
+            return true;
         }
-        _ => false,
-    };
-    memchr::memchr_iter(b'=', bytes).filter(|at| counts(*at)).take(ENOUGH).count() == ENOUGH
+    }
+    false
 }
 
 pub(super) fn decode(text: &str, view: &mut View) {

@@ -1,6 +1,13 @@
 //! Tests of views: what each kind finds, that maps are true, and that what they must not touch stays.
 
+use base64::Engine as _;
+use proptest::prelude::*;
+
+use super::super::anchors::Anchors;
+use super::super::scan::{Claims, Scan};
 use super::super::tests::{detector, redact};
+use super::super::{Detector, Hit, replace};
+use super::{Kind, Origin, View};
 
 /// Each way of writing hides no value, and what surrounds it stays byte for byte.
 #[test]
@@ -45,5 +52,191 @@ fn hidden_values_are_found() {
         let got = redact(&detector, text);
         assert_eq!(got, wanted);
         assert_eq!(redact(&detector, &got), got);
+    }
+}
+
+fn shared() -> &'static Detector {
+    static SHARED: std::sync::OnceLock<Detector> = std::sync::OnceLock::new();
+    SHARED.get_or_init(detector)
+}
+
+fn base64(text: &str) -> String {
+    base64::engine::general_purpose::STANDARD.encode(text)
+}
+
+/// What is found in a blob takes the place of all of it, whatever it is wrapped in.
+#[test]
+fn blobs_go_whole() {
+    let detector = detector();
+    let text = "Contact bob@example.com or (212) 555-0128 today, please do not call at night";
+    let blob = base64(text);
+    let url = blob.replace('+', "-").replace('/', "_");
+    let hex: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let wide = base64(&text.chars().flat_map(|char| [char, '\0']).collect::<String>());
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut gzip, text.as_bytes()).expect("to memory");
+    let gzip = base64::engine::general_purpose::STANDARD.encode(gzip.finish().expect("to memory"));
+    let lines = |end: &str| {
+        let chunks: Vec<&str> =
+            blob.as_bytes().chunks(76).map(|line| std::str::from_utf8(line).expect("ascii")).collect();
+        chunks.join(end)
+    };
+    for blob in [blob.clone(), url, hex, wide, gzip, lines("\n"), lines("\r\n"), lines("\\n")] {
+        for (before, behind) in [("{\"data\":\"", "\"}"), ("data:text/plain;base64,", " "), ("x\\n", "\\n")] {
+            let text = format!("{before}{blob}{behind}");
+            let wanted = format!("{before}[EMAIL]{behind}");
+            let got = redact(&detector, &text).replace("[PHONE]", "[EMAIL]");
+            assert_eq!(got, wanted, "{text}");
+        }
+    }
+    let twice = base64(&base64(text));
+    assert_eq!(redact(&detector, &twice).replace("[PHONE]", "[EMAIL]"), "[EMAIL]");
+}
+
+/// Plain text, accents, typography, emoji, hashes, pictures and Windows paths open no window: they cost nothing.
+#[test]
+fn ordinary_text_has_no_views() {
+    let detector = detector();
+    let texts = [
+        "naïve café — “quoted” … Zürich’s Österreicher, 12 – 14 Uhr",
+        "日本語のテキスト、句読点。「引用」",
+        "✔️ done 👩‍💻 🇩🇪 ok",
+        r#"{"text":"one\ntwo\nthree said \"hello\" and left\tagain"}"#,
+        r"C:\Users\name\Documents and \d+\w*\s",
+        "if a == b && c != d { e %= 10; }",
+        "GET /search?a=1&b=2&c=3&width=40&height=50",
+        "100% of 5 %",
+        "commit 9fceb02d0ae598e95dc970b74767f19372d61af8 by path/to/some/very/long/directory/name/here",
+        "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk",
+        "m² and x³, H₂O",
+    ];
+    for text in texts {
+        assert_eq!(opened(&detector, text), Vec::<(Kind, String)>::new(), "{text}");
+    }
+}
+
+/// A nested document is read as a document only where a known word stands in it.
+#[test]
+fn documents_are_windows() {
+    let detector = detector();
+    let text = r#"{"args":"{\"k\":\"ghp_x\",\"n\":1}","other":"{\"zq\":1}","t":"a\nb"}"#;
+    let opened = opened(&detector, text);
+    assert_eq!(opened, [(Kind::Escapes, r#"{\"k\":\"ghp_x\",\"n\":1}"#.to_owned())]);
+}
+
+/// The windows of a text.
+fn opened(detector: &Detector, text: &str) -> Vec<(Kind, String)> {
+    let mut anchors = Anchors::default();
+    anchors.find(text.as_bytes(), &detector.stems);
+    let scan = Scan { text, anchors: &anchors, reserved: &[], detector };
+    let mut all = Vec::new();
+    for kind in Kind::ALL {
+        let mut windows = Vec::new();
+        kind.windows(&scan, &Origin::default(), &Claims::default(), &mut windows);
+        all.extend(windows.into_iter().map(|window| (kind, text[window].to_owned())));
+    }
+    all
+}
+
+/// What is deeper than the bound, or larger, is not passed on.
+#[test]
+fn beyond_the_bounds_it_is_closed() {
+    let detector = detector();
+    let deep = format!("x &{}#64; y", "amp;".repeat(9));
+    assert_eq!(redact(&detector, &deep), "[UNSCANNED]");
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    std::io::Write::write_all(&mut gzip, "all is well. ".repeat(10_000).as_bytes()).expect("to memory");
+    let bomb = base64::engine::general_purpose::STANDARD.encode(gzip.finish().expect("to memory"));
+    assert_eq!(redact(&detector, &format!("a {bomb} b")), "a [UNSCANNED] b");
+}
+
+/// Quotes around a number keep the level of escapes that it stands at.
+#[test]
+fn nested_numbers_get_nested_quotes() {
+    let mut out = String::new();
+    let hit = |bare| Hit { range: 1..2, rule: 0, bare };
+    for (bare, wanted) in [(None, "a[X]c"), (Some(0), "a\"[X]\"c"), (Some(1), "a\\\"[X]\\\"c")] {
+        out.clear();
+        out.push_str(&replace("abc", &[hit(bare)], &mut |_, _, out| out.push_str("[X]")));
+        assert_eq!(out, wanted);
+    }
+}
+
+/// Ways of writing a value so that it is the same value.
+fn written(way: usize, text: &str) -> String {
+    let all = |each: &dyn Fn(char) -> String| text.chars().map(each).collect::<String>();
+    match way {
+        0 => text.to_owned(),
+        1 => all(&|char| format!("\\u{:04x}", u32::from(char))),
+        2 => all(&|char| format!("\\x{:02X}", u32::from(char))),
+        3 => all(&|char| format!("&#{};", u32::from(char))),
+        4 => all(&|char| format!("&#x{:x};", u32::from(char))),
+        5 => all(&|char| format!("%{:02X}", u32::from(char))),
+        6 => written(5, &written(5, text)),
+        7 => all(&|char| format!("{char}\u{200b}")),
+        8 => all(&|char| char::from_u32(u32::from(char) + 0xfee0).expect("a character").to_string()),
+        9 => base64(&format!("this is what was sent to you: {text} and no more")),
+        10 => written(1, text).replace('\\', "\\\\"),
+        11 => {
+            format!("Content-Transfer-Encoding: quoted-printable\n{}", all(&|char| format!("={:02X}", u32::from(char))))
+        }
+        12 => serde_json::to_string(&written(1, text)).expect("a string"),
+        13 => written(5, &written(3, text)),
+        _ => written(3, &written(5, text)),
+    }
+}
+
+proptest! {
+    /// Nothing that is found in clear survives in another form, nor does what decodes to it.
+    #[test]
+    fn no_form_hides_a_value(way in 0_usize..15, value in 0_usize..4, before in "[a-z]{0,12}", behind in "[a-z]{0,12}") {
+        let values = ["john.doe77@example.com", "4111-1111-1111-1111", "ghp_16C7e42F292c6912E7710c838347Ae178B4a", "536-90-4399"];
+        let value = values[value];
+        let hidden = written(way, value);
+        let got = redact(shared(), &format!("{before} {hidden} {behind}"));
+        prop_assert!(!got.contains(&hidden), "{got}");
+        prop_assert!(got.starts_with(&before) && got.ends_with(&behind) && got.contains('['), "{got}");
+        for other in 0..15 {
+            let form = written(other, value);
+            prop_assert!(!got.contains(form.trim_matches('"')), "{got}");
+        }
+    }
+
+    /// Any text of escapes: no panic, whole characters, and a second pass changes nothing.
+    #[test]
+    fn any_escapes_are_idempotent(text in r#"([a-z0-9@.:=%&;\\"+ \n]|\\u00[2-7][0-9a-f]|%[2-7][0-9A-F]|&#[3-9][0-9];|&amp;|=40|\\"|\\\\|bob@example\.com|[０-９ａ-ｚ＠]|\u{200b}|\*\*|\{"|"\}|":"){0,60}"#) {
+        let once = redact(shared(), &text);
+        prop_assert_eq!(redact(shared(), &once), once);
+    }
+
+    /// Maps are true: ranges lie on characters, decoding a mapped stretch again gives the stretch, and what is not
+    /// decoded is the same in both.
+    #[test]
+    fn maps_are_true(text in r#"([a-z0-9@. é日]|\\u00[2-7][0-9a-f]|\\n|\\\\|%[2-7][0-9A-F]|%C3%A9|&#[3-9][0-9];|&amp;|=40|=\n|[０-９＠]|\u{200b}){1,40}"#, from in 0_usize..40, len in 1_usize..20) {
+        let anchors = Anchors::default();
+        let detector = shared();
+        let scan = Scan { text: &text, anchors: &anchors, reserved: &[], detector };
+        for kind in [Kind::Escapes, Kind::Html, Kind::Percent, Kind::Quoted, Kind::Unicode, Kind::Controls] {
+            let mut view = View::default();
+            if !kind.decode(&scan, 0..text.len(), 1 << 20, &mut view) {
+                continue;
+            }
+            let ends: Vec<usize> = view.text().char_indices().map(|(at, _)| at).chain([view.text().len()]).collect();
+            let (from, to) = (from % ends.len(), (from % ends.len() + len).min(ends.len() - 1));
+            if from >= to {
+                continue;
+            }
+            let decoded = view.text()[ends[from]..ends[to]].to_owned();
+            let range = view.map(&(ends[from]..ends[to]));
+            prop_assert!(text.is_char_boundary(range.start) && text.is_char_boundary(range.end));
+            let stretch = &text[range];
+            let mut again = View::default();
+            let part = Scan { text: stretch, anchors: &anchors, reserved: &[], detector };
+            let changed = kind.decode(&part, 0..stretch.len(), 1 << 20, &mut again);
+            // `+` and dots are read by what stands around them
+            if kind != Kind::Percent && kind != Kind::Unicode {
+                prop_assert_eq!(if changed { again.text() } else { stretch }, decoded);
+            }
+        }
     }
 }
