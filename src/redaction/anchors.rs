@@ -13,11 +13,11 @@ use super::stems::{Stems, WordAt, key};
 pub(super) struct Facts {
     /// A backslash.
     pub(super) backslash: bool,
-    /// `%`.
+    /// `%` with a letter or digit behind.
     pub(super) percent: bool,
     /// `&`.
     pub(super) ampersand: bool,
-    /// `=`.
+    /// `=` with a digit or capital behind.
     pub(super) equals: bool,
     /// A byte that is no ASCII.
     pub(super) high: bool,
@@ -106,9 +106,11 @@ impl Walk<'_> {
         self.long_runs(base, now);
         let facts = &mut self.out.facts;
         facts.backslash |= now.backslash != 0;
-        facts.percent |= now.percent != 0;
+        // behind the last byte of a block anything may stand
+        let before = |class: u64| (class >> 1) | (1 << 63);
+        facts.percent |= now.percent & before(now.alnum) != 0;
         facts.ampersand |= now.ampersand != 0;
-        facts.equals |= now.equals != 0;
+        facts.equals |= now.equals & before(now.digit | now.upper) != 0;
         facts.high |= now.high != 0;
         facts.digit |= now.digit != 0;
         self.before = *now;

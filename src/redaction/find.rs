@@ -31,7 +31,7 @@ pub(super) enum Action {
 /// Reused memory of one worker.
 #[derive(Default)]
 pub struct Scratch {
-    hits: Vec<Hit>,
+    pub(super) hits: Vec<Hit>,
     work: Work,
     /// The text itself, then views of views.
     levels: [Level; views::LEVELS + 1],
@@ -56,6 +56,8 @@ struct Level {
     names: NameScratch,
     view: View,
     windows: Vec<Range<usize>>,
+    /// Windows that were decoded.
+    done: Vec<Range<usize>>,
 }
 
 impl Scratch {
@@ -82,6 +84,13 @@ const WINDOW: usize = 16 << 10;
 impl Detector {
     /// Hits of `text`, sorted, without overlap. The slice lives until the next call with this scratch.
     pub fn find<'s>(&self, text: &str, scratch: &'s mut Scratch) -> &'s [Hit] {
+        self.find_once(text, scratch);
+        self.find_again(text, scratch);
+        &scratch.hits
+    }
+
+    /// What one pass finds, into `scratch.hits`.
+    pub(super) fn find_once(&self, text: &str, scratch: &mut Scratch) {
         let Scratch { hits, work, levels } = scratch;
         hits.clear();
         work.read = 0;
@@ -98,7 +107,6 @@ impl Detector {
             bare: claim.bare,
         }));
         resolve(hits, &|hit| self.rules.get(hit.rule).map(|rule| rule.class));
-        hits
     }
 
     /// Claims on one text and on the views of it, in the first of `levels`.
@@ -115,19 +123,26 @@ impl Detector {
         work.read += self.users_patterns(&scan, &mut work.state, &mut level.claims);
         work.read += self.loose_patterns(&scan, &mut work.open, &mut work.state, &mut level.claims);
         names::claim(&scan, &mut level.names, &mut level.claims);
-        let Level { claims, view, windows, names, .. } = level;
+        let Level { claims, view, windows, done, names, .. } = level;
+        done.clear();
         let kinds: &[Kind] = if Kind::any(&scan) { &Kind::ALL } else { &[] };
         for kind in kinds.iter().copied() {
             windows.clear();
             kind.windows(&scan, &origin, claims, windows);
             for window in windows.drain(..) {
-                self.view(&scan, (kind, window), &origin, work, claims, view, deeper);
+                // what stands beside escapes of a kind before is decoded within the view of those
+                if !kind.is_within(done, &window)
+                    && self.view(&scan, (kind, window.clone()), &origin, work, claims, view, deeper)
+                {
+                    done.push(window);
+                }
             }
+            done.sort_by_key(|window| (window.start, window.end));
         }
         names::carry(&scan, names, claims);
     }
 
-    /// Decodes a window of a text, searches that, and maps what is found back.
+    /// Decodes a window of a text, searches that, and maps what is found back; false where nothing is decoded.
     #[expect(clippy::too_many_arguments, reason = "the parts of a level are borrowed apart")]
     fn view(
         &self,
@@ -138,9 +153,9 @@ impl Detector {
         claims: &mut Claims,
         view: &mut View,
         deeper: &mut [Level],
-    ) {
+    ) -> bool {
         if !kind.decode(scan, window.clone(), work.left, view) {
-            return;
+            return false;
         }
         let origin = origin.of(kind, view);
         // a view costs more than its bytes: windows of a few bytes must not be free
@@ -149,16 +164,15 @@ impl Detector {
             Some(left) if !deeper.is_empty() && !origin.is_too_deep() && !view.is_cut() => work.left = left,
             _ => {
                 claims.close(scan, UNSCANNED, window);
-                return;
+                return true;
             }
         }
         self.level(view.text(), origin, work, deeper);
-        let Some(below) = deeper.first_mut() else { return };
-        for claim in below.claims.list.drain(..) {
-            if let Some(claim) = kind.map(view, claim) {
-                claims.put(scan, claim);
-            }
+        let below = deeper.first_mut().map(|below| below.claims.list.drain(..));
+        for claim in below.into_iter().flatten().filter_map(|claim| kind.map(view, claim)) {
+            claims.put(scan, claim);
         }
+        true
     }
 
     /// Where patterns are tried because of a word: for the test against a naive search.

@@ -5,6 +5,7 @@
 //! (`processors/redact`, `otlp/text`), keyed pseudonyms (`pseudonym`).
 
 mod addresses;
+mod again;
 mod anchors;
 mod compile;
 mod find;

@@ -94,6 +94,13 @@ impl Kind {
         }
     }
 
+    /// Whether `window` lies in one of `done`, which are in order; blobs are read where they stand.
+    pub(super) fn is_within(self, done: &[Range<usize>], window: &Range<usize>) -> bool {
+        let upto = done.partition_point(|done| done.start <= window.start);
+        let near = done.get(upto.saturating_sub(8)..upto).unwrap_or_default();
+        self != Self::Blobs && near.iter().any(|done| done.end >= window.end)
+    }
+
     /// Decodes a window; false where that changes nothing. `most`: bytes that may be made.
     pub(super) fn decode(self, scan: &Scan<'_>, window: Range<usize>, most: usize, view: &mut View) -> bool {
         view.begin(window.start);
