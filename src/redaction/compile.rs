@@ -247,12 +247,20 @@ fn builtin(rule: &RuleData, index: u16, stems: &mut Vec<Stem>) -> Result<Rule, S
         (true, Some(_)) => None,
         _ => return Err("a rule has either a `pattern` or a `family`".to_owned()),
     };
-    stems.extend(rule.context.iter().map(|word| Stem {
-        text: word.as_bytes().into(),
-        exact: false,
-        whole: true,
-        action: Action::Context(index),
-    }));
+    let cue = rule.family.map_or(Action::Context(index), Action::Number);
+    let prose = rule.family.map_or(Action::Context(index), Action::NumberProse);
+    let words = rule.context.iter().map(|word| (word, cue)).chain(rule.prose.iter().map(|word| (word, prose)));
+    for (word, action) in words {
+        let spellings = [" ", "_", "-", ""].map(|joint| word.replace(' ', joint));
+        // prose has no other spellings
+        let different = if word.contains(' ') && action == cue { 4 } else { 1 };
+        stems.extend(spellings.iter().take(different).map(|word| Stem {
+            text: word.as_bytes().into(),
+            exact: false,
+            whole: true,
+            action,
+        }));
+    }
     Ok(Rule {
         name: rule.name.as_str().into(),
         placeholder: format!("[{}]", rule.placeholder).into(),

@@ -11,7 +11,7 @@ use super::anchors::Anchors;
 use super::compile::{Detector, Pattern, Rule, UNSCANNED};
 use super::names::{self, NameScratch};
 use super::resolve::{Hit, reserved, resolve};
-use super::rule::Class;
+use super::rule::{Class, Family};
 use super::scan::{Claim, Claims, Scan};
 use super::views::{self, Kind, Origin, View};
 
@@ -26,6 +26,10 @@ pub(super) enum Action {
     Key,
     /// It announces what the family of a rule looks for.
     Cue(u16),
+    /// It is context of a family of numbers.
+    Number(Family),
+    /// It is context of a family of numbers in prose, not within keys.
+    NumberProse(Family),
 }
 
 /// Reused memory of one worker.
@@ -122,6 +126,8 @@ impl Detector {
         work.read += self.patterns(&scan, &mut work.state, &mut level.claims);
         work.read += self.users_patterns(&scan, &mut work.state, &mut level.claims);
         work.read += self.loose_patterns(&scan, &mut work.open, &mut work.state, &mut level.claims);
+        super::email::find(&scan, &mut level.claims);
+        super::numbers::find(&scan, &mut level.claims);
         names::claim(&scan, &mut level.names, &mut level.claims);
         let Level { claims, view, windows, done, names, .. } = level;
         done.clear();

@@ -93,9 +93,13 @@ pub struct RuleData {
     /// Words that announce what a family looks for.
     #[serde(default)]
     pub cues: Vec<String>,
-    /// Words (in lower case) one of which must stand near a match: 35 bytes before or 15 behind, on its line.
+    /// Words (in lower case) one of which must stand near a match: 35 bytes before or 15 behind, on its line. A family
+    /// of numbers decides for itself how near. A blank in it also stands for `_`, `-` and nothing.
     #[serde(default)]
     pub context: Vec<String>,
+    /// Words that count as context of a family of numbers only in prose, not within keys: `call` is no part of `call_id`.
+    #[serde(default)]
+    pub prose: Vec<String>,
     /// What must stand beside the match.
     #[serde(default)]
     pub bounds: Bounds,
@@ -140,6 +144,71 @@ pub enum Family {
     Street,
     /// Post office boxes.
     PostBox,
+    /// Phone numbers with a country code.
+    PhoneInternational,
+    /// Phone numbers in the shape of a national plan.
+    PhoneNational,
+    /// Phone numbers that a word announces.
+    PhoneCued,
+    /// Payment cards by Luhn and issuer.
+    Card,
+    /// Payment cards that a word announces.
+    CardCued,
+    /// Card verification codes.
+    CardCode,
+    /// Expiry dates of cards.
+    CardExpiry,
+    /// IBANs by country, length and mod 97.
+    Iban,
+    /// Bank accounts, members, customers, policies.
+    Account,
+    /// Business identifier codes of banks.
+    Swift,
+    /// Routing numbers of US banks.
+    Routing,
+    /// Wallets of crypto currencies.
+    Wallet,
+    /// US social security numbers 3-2-4.
+    Ssn,
+    /// The same that a word announces.
+    SsnCued,
+    /// Tax ids whose shape and check say so.
+    TaxShape,
+    /// Tax ids that a word announces.
+    TaxCued,
+    /// National ids whose shape and check say so.
+    NationalShape,
+    /// National ids that a word announces.
+    NationalCued,
+    /// Passports, also their machine readable lines.
+    Passport,
+    /// Driving licences.
+    License,
+    /// Medical ids whose shape and check say so.
+    MedicalShape,
+    /// Medical ids that a word announces.
+    MedicalCued,
+    /// Dates of birth.
+    Birth,
+    /// Public IPv4 addresses.
+    Ipv4,
+    /// Public IPv6 addresses.
+    Ipv6,
+    /// Hardware addresses.
+    Mac,
+    /// IMEIs and advertising ids.
+    Device,
+    /// Vehicle identification numbers by check digit.
+    Vin,
+    /// Vehicles that a word announces: VIN, plate.
+    VehicleCued,
+}
+
+impl Family {
+    /// Its bit in a set of families.
+    pub(super) fn bit(self) -> u64 {
+        1_u64.checked_shl(self as u32).unwrap_or(0)
+    }
 }
 
 /// What the value of a key must look like.

@@ -82,7 +82,7 @@ impl Claims {
     }
 }
 
-impl Scan<'_> {
+impl<'t> Scan<'t> {
     /// The byte at `at`, or a line end where there is none.
     pub(super) fn byte(&self, at: usize) -> u8 {
         self.text.as_bytes().get(at).copied().unwrap_or(b'\n')
@@ -98,9 +98,9 @@ impl Scan<'_> {
         self.text.get(range).unwrap_or("")
     }
 
-    /// Part of the text as bytes; empty where the range is none.
-    pub(super) fn bytes(&self, range: Range<usize>) -> &[u8] {
-        self.text.as_bytes().get(range).unwrap_or_default()
+    /// Part of the text as bytes, as far as the text goes.
+    pub(super) fn bytes(&self, range: Range<usize>) -> &'t [u8] {
+        self.text.as_bytes().get(range.start..range.end.min(self.text.len())).unwrap_or_default()
     }
 
     /// The rule of a family, if it is on.

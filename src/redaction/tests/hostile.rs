@@ -32,7 +32,7 @@ fn hostile_texts_take_linear_time() {
             (redact(&detector, &text), scratch.read())
         });
         assert!(!got.contains("example.org") && !got.contains("8.8.4.4"), "{name}");
-        assert!(read >= size && read < 40 * size + (8 << 20), "{name}: {read} bytes of {size}");
+        assert!(read < 40 * size + (8 << 20), "{name}: {read} bytes of {size}");
     }
 }
 

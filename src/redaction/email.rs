@@ -1,0 +1,198 @@
+//! **What**: e-mail addresses, from each `@` outwards. **Invariants**: at most 64 characters before an `@` and 254 behind
+//! it are read; a name in front of an address stays. **Not here**: addresses in other spellings (views).
+
+use std::ops::Range;
+
+use super::rule::Family;
+use super::scan::{Claims, Scan};
+
+/// Longest local part and longest domain (RFC 5321 §4.5.3.1).
+const LOCAL: usize = 64;
+const DOMAIN: usize = 254;
+
+/// Endings of files and units, where a top-level domain would stand.
+const NO_DOMAINS: &[&str] = &[
+    "png",
+    "jpg",
+    "jpeg",
+    "gif",
+    "svg",
+    "webp",
+    "ico",
+    "js",
+    "mjs",
+    "cjs",
+    "ts",
+    "tsx",
+    "jsx",
+    "vue",
+    "py",
+    "pyc",
+    "go",
+    "java",
+    "class",
+    "css",
+    "scss",
+    "html",
+    "htm",
+    "json",
+    "yaml",
+    "yml",
+    "toml",
+    "txt",
+    "lock",
+    "service",
+    "timer",
+    "socket",
+    "mount",
+    "target",
+    "localdomain",
+    "xml",
+    "csv",
+    "log",
+    "cpp",
+    "hpp",
+    "exe",
+    "dll",
+    "tar",
+    "gz",
+    "tgz",
+    "whl",
+    "jar",
+    "patch",
+    "diff",
+    "sql",
+    "pdf",
+];
+
+/// Claims every address.
+pub(super) fn find(scan: &Scan<'_>, claims: &mut Claims) {
+    let Some(rule) = scan.rule(Family::Email) else { return };
+    let mut done = 0;
+    for at in &scan.anchors.ats {
+        let Some(range) = address(scan, *at).filter(|range| range.start >= done) else { continue };
+        done = range.end;
+        claims.add(scan, rule, range);
+    }
+}
+
+fn address(scan: &Scan<'_>, at: usize) -> Option<Range<usize>> {
+    let near = |byte: u8| byte.is_ascii_alphanumeric() || !byte.is_ascii();
+    let before = scan.before(at, 1);
+    if !near(scan.byte(at + 1)) || !(near(before) || b"._%+-\"'".contains(&before)) {
+        return None;
+    }
+    let end = domain(scan, at + 1)?;
+    let start = local(scan, at)?;
+    (!is_remote(scan, start, at, end) && end - start <= DOMAIN).then_some(start..end)
+}
+
+/// Where the domain that starts at `from` ends: labels up to the last one that may be a top-level domain.
+fn domain(scan: &Scan<'_>, from: usize) -> Option<usize> {
+    let rest = scan.text.get(from..)?;
+    let length = rest
+        .char_indices()
+        .take(DOMAIN)
+        .find(|(_, c)| !(c.is_ascii_alphanumeric() || *c == '-' || *c == '.' || (!c.is_ascii() && c.is_alphanumeric())))
+        .map_or_else(|| rest.chars().take(DOMAIN).map(char::len_utf8).sum(), |(index, _)| index);
+    let mut name = rest.get(..length)?.trim_end_matches(['.', '-']);
+    // what follows two dots is another sentence
+    name = name.split("..").next().unwrap_or(name);
+    loop {
+        let (labels, top) = name.rsplit_once('.')?;
+        let ok = labels.split('.').all(|label| !label.is_empty() && label.len() <= 63 && !label.starts_with('-'));
+        if !ok {
+            return None;
+        }
+        if is_top(top) {
+            let end = from + name.len();
+            // a call such as `x@w.mean(…)`
+            let unit = NO_DOMAINS.iter().any(|no| no.eq_ignore_ascii_case(top));
+            return (!unit && scan.byte(end) != b'(' && !labels.is_empty()).then_some(end);
+        }
+        if !top.starts_with(char::is_alphabetic) {
+            return None;
+        }
+        name = labels;
+    }
+}
+
+fn is_top(label: &str) -> bool {
+    let letters = label.chars().count();
+    let punycode = label.get(..4).is_some_and(|head| head.eq_ignore_ascii_case("xn--")) && label.len() > 5;
+    punycode || ((2..=24).contains(&letters) && label.chars().all(char::is_alphabetic))
+}
+
+/// Where the local part that ends at `at` starts.
+fn local(scan: &Scan<'_>, at: usize) -> Option<usize> {
+    let text = scan.text.get(..at)?;
+    if scan.before(at, 1) == b'"' {
+        return quoted(scan, at);
+    }
+    let mut start = at;
+    for (count, c) in text.chars().rev().enumerate() {
+        // Latin, Greek and Cyrillic letters; text without blanks between words does not belong to an address
+        let letter = c.is_ascii_alphanumeric() || (c >= '\u{c0}' && c < '\u{530}' && c.is_alphabetic());
+        if count >= LOCAL || !(letter || "._%+-'".contains(c)) {
+            break;
+        }
+        start -= c.len_utf8();
+    }
+    start += escape(scan, start, at);
+    let name = scan.part(start..at);
+    start += name.len() - name.trim_start_matches(['.', '\'', '-', '+']).len();
+    let name = scan.part(start..at);
+    let before = scan.before(start, 1);
+    let variable = before == b'$' || name.starts_with("%s") || name.starts_with("%(");
+    let ok =
+        !name.is_empty() && !name.contains("..") && !name.ends_with('.') && name.chars().any(char::is_alphanumeric);
+    (ok && !variable).then_some(start)
+}
+
+/// Bytes of an escape such as `\n` or `\u003c` that a run of letters at `start` begins with.
+fn escape(scan: &Scan<'_>, start: usize, end: usize) -> usize {
+    let slashes = scan.bytes(start.saturating_sub(8)..start).iter().rev().take_while(|byte| **byte == b'\\').count();
+    if slashes % 2 == 0 && slashes < 2 {
+        return 0;
+    }
+    let hex = |digits: usize| scan.bytes(start + 1..start + 1 + digits).iter().all(u8::is_ascii_hexdigit);
+    let skip = match scan.byte(start) {
+        b'n' | b't' | b'r' | b'b' | b'f' => 1,
+        b'u' if hex(4) => 5,
+        b'x' if hex(2) => 3,
+        _ => 0,
+    };
+    if start + skip < end { skip } else { 0 }
+}
+
+/// `"john doe"@example.com`: where its first quote stands.
+fn quoted(scan: &Scan<'_>, at: usize) -> Option<usize> {
+    let inner_end = at.checked_sub(1)?;
+    let inner = scan.bytes(inner_end.saturating_sub(LOCAL)..inner_end);
+    let length = inner.iter().rev().position(|byte| *byte == b'"')?;
+    let start = inner_end - length;
+    let name = scan.bytes(start..inner_end);
+    let word =
+        name.first().is_some_and(u8::is_ascii_alphanumeric) && name.last().is_some_and(u8::is_ascii_alphanumeric);
+    let plain = name.iter().all(|byte| byte.is_ascii_alphanumeric() || b" ._+-".contains(byte));
+    // not the end of one JSON string before another
+    let opens = b" \t\n:,<(;>".contains(&scan.before(start, 2)) && scan.before(start, 3) != b'"';
+    (word && plain && opens).then_some(start - 1)
+}
+
+/// Whether it is a place of a program: `git@host:path`, or the end of `scheme://user:password@host`, which another rule
+/// takes without the host.
+fn is_remote(scan: &Scan<'_>, start: usize, at: usize, end: usize) -> bool {
+    let name = scan.part(start..at);
+    if ["git", "hg", "svn", "gitlab", "org-"].iter().any(|user| name.eq_ignore_ascii_case(user)) {
+        let path = scan.byte(end) == b':' || (scan.byte(end) == b'/' && scan.before(start, 1) == b'/');
+        if path {
+            return true;
+        }
+    }
+    let before = scan.bytes(start.saturating_sub(256)..start);
+    let Some(scheme) = before.windows(3).rposition(|three| three == b"://") else { return false };
+    let authority = before.get(scheme + 3..).unwrap_or_default();
+    let ends = |byte: &u8| byte.is_ascii_whitespace() || b"/?#@\"'<>,;&".contains(byte);
+    authority.contains(&b':') && !authority.iter().any(ends)
+}

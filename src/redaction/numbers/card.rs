@@ -1,0 +1,84 @@
+//! **What**: payment cards, their codes and expiry dates. **Invariants**: a card without a word has an issuer, its length and
+//! a right sum; codes and dates are nothing without their key. **Not here**: issuers (`validate::bank`).
+
+use super::super::rule::Family;
+use super::super::validate::bank;
+use super::cues::Grade;
+use super::site::{Found, Site};
+
+/// A card by its sum, at a site.
+pub(super) fn shaped(site: &Site<'_, '_>) -> Option<Found> {
+    let (chain, first) = (site.chain, site.first);
+    let last = groups(site)?;
+    let (digits, length) = site.digits::<19>(first, last)?;
+    let digits = digits.get(..length).unwrap_or_default();
+    if !site.is_free() || !chain.is_free_behind(last) || !site.ends_well(last) || !bank::card(digits) {
+        return None;
+    }
+    // bare numbers of other lengths are ids of other things in one case of ten
+    let usual = matches!(length, 14..=16) || last > first;
+    let known = usual && !(last == first && is_other(digits, length));
+    (known || site.cues().speaks_of(Family::CardCued))
+        .then(|| Found { family: Family::Card, range: chain.range(first, last) })
+}
+
+/// Bare digits with a rare issuer.
+fn is_other(digits: &[u8], length: usize) -> bool {
+    let rare = matches!(digits, [5, 0 | 6..=8, ..] | [6, 0 | 3 | 7 | 8, ..] | [8, ..] | [2, 0 | 1, ..] | [1, ..]);
+    rare || (length == 14 && !matches!(digits, [3, ..]))
+}
+
+/// The last group of a card's: bare, 4-4-4-4, 4-6-5, 4-6-4, 4-4-5 and the like, with one separator.
+fn groups(site: &Site<'_, '_>) -> Option<usize> {
+    let (chain, first) = (site.chain, site.first);
+    if matches!(chain.len(first), 12..=19) {
+        return Some(first);
+    }
+    if chain.len(first) != 4 {
+        return None;
+    }
+    let sep = chain.group(first).sep;
+    if !matches!(sep, b' ' | b'-' | b'.') {
+        return None;
+    }
+    let shapes: [&[usize]; 7] =
+        [&[4, 4, 4, 4, 3], &[4, 4, 4, 4, 2], &[4, 4, 4, 4], &[4, 6, 5], &[4, 6, 4], &[4, 4, 5], &[4, 4, 4, 1]];
+    let fits = |shape: &&&[usize]| {
+        shape.iter().enumerate().all(|(index, len)| chain.len(first + index) == *len)
+            && (0..shape.len() - 1).all(|index| chain.group(first + index).sep == sep)
+    };
+    shapes.iter().find(fits).map(|shape| first + shape.len() - 1)
+}
+
+/// A card that a word announces: its sum may be wrong.
+pub(super) fn cued(site: &Site<'_, '_>, grade: Grade) -> Option<Found> {
+    let last = groups(site)?;
+    let chain = site.chain;
+    let length = chain.digits(site.first, last);
+    let free = chain.is_free_behind(last) && site.ends_well(last) && site.is_free();
+    let fits = match grade {
+        Grade::Key => length >= 12,
+        Grade::Close => length >= 13 && (last > site.first || length <= 16),
+        Grade::Near => last > site.first && length >= 14,
+    };
+    (free && fits).then(|| Found { family: Family::CardCued, range: chain.range(site.first, last) })
+}
+
+/// Three or four digits behind their key.
+pub(super) fn code(site: &Site<'_, '_>, grade: Grade) -> Option<Found> {
+    let fits = matches!(site.chain.len(site.first), 3 | 4) && grade != Grade::Near;
+    let alone = site.chain.is_free_behind(site.first) && site.ends_well(site.first) && site.is_free();
+    (fits && alone).then(|| Found { family: Family::CardCode, range: site.chain.range(site.first, site.first) })
+}
+
+/// `MM/YY`, `MM/YYYY` behind their key.
+pub(super) fn expiry(site: &Site<'_, '_>, grade: Grade) -> Option<Found> {
+    let (chain, first) = (site.chain, site.first);
+    let month = site.part(first).iter().fold(0_u32, |value, digit| value * 10 + u32::from(digit - b'0'));
+    let sep = chain.group(first).sep;
+    let year = chain.len(first + 1);
+    let fits = matches!(chain.len(first), 1 | 2) && (1..=12).contains(&month) && matches!(sep, b'/' | b'-' | b'~');
+    let whole = matches!(year, 2 | 4) && chain.is_free_behind(first + 1) && site.ends_well(first + 1) && site.is_free();
+    (fits && whole && grade != Grade::Near)
+        .then(|| Found { family: Family::CardExpiry, range: chain.range(first, first + 1) })
+}

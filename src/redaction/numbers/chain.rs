@@ -1,0 +1,128 @@
+//! **What**: [`Chain`]: groups of digits with single separators between them. **Why**: almost all structured ids are
+//! told by the lengths of their groups. **Invariants**: at most [`MOST`] groups and 32 digits each; nothing is
+//! allocated. **Not here**: what groups mean (`shapes`, `phone`, `card`, …).
+
+use std::ops::Range;
+
+/// Most groups of one chain.
+pub(super) const MOST: usize = 16;
+/// Longest group that is measured.
+const LONGEST: usize = 32;
+
+/// One group of digits.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Group {
+    /// Its first digit.
+    pub(super) at: usize,
+    /// How many digits.
+    pub(super) len: usize,
+    /// What stands behind it, before the next group: a separator, `)` for a closing bracket with or without a blank,
+    /// `(` for an opening one, `~` for a separator between blanks; 0 at the end.
+    pub(super) sep: u8,
+}
+
+/// Groups of digits in a row.
+pub(super) struct Chain {
+    groups: [Group; MOST],
+    /// How many groups there are.
+    pub(super) count: usize,
+    /// Behind the last digit.
+    pub(super) end: usize,
+}
+
+impl Chain {
+    /// The chain that starts with the digit at `at`.
+    pub(super) fn read(text: &[u8], at: usize) -> Self {
+        let mut chain = Self { groups: [Group::default(); MOST], count: 0, end: at };
+        let mut from = at;
+        while let Some(group) = chain.groups.get_mut(chain.count) {
+            let len =
+                text.get(from..).unwrap_or_default().iter().take(LONGEST).take_while(|byte| byte.is_ascii_digit());
+            *group = Group { at: from, len: len.count(), sep: 0 };
+            chain.count += 1;
+            chain.end = from + group.len;
+            let Some((sep, width)) = separator(text.get(chain.end..).unwrap_or_default()) else { break };
+            if chain.count == MOST {
+                break;
+            }
+            group.sep = sep;
+            from = chain.end + width;
+        }
+        chain
+    }
+
+    /// Group `index`; an empty one where there is none.
+    pub(super) fn group(&self, index: usize) -> Group {
+        self.groups.get(index).copied().unwrap_or_default()
+    }
+
+    /// Length of group `index`, 0 where there is none.
+    pub(super) fn len(&self, index: usize) -> usize {
+        self.group(index).len
+    }
+
+    /// What stands before group `index`, 0 at the first.
+    pub(super) fn before(&self, index: usize) -> u8 {
+        index.checked_sub(1).map_or(0, |last| self.group(last).sep)
+    }
+
+    /// Whether the groups from `first` on have these lengths, with one separator of `seps` between all of them, and end
+    /// there; gives the separator.
+    pub(super) fn is(&self, first: usize, lens: &[usize], seps: &[u8]) -> Option<u8> {
+        let sep = self.group(first).sep;
+        let inner = lens.len().saturating_sub(1);
+        let same = lens.iter().enumerate().all(|(index, len)| {
+            let group = self.group(first + index);
+            group.len == *len && (index >= inner || group.sep == sep)
+        });
+        (same && (inner == 0 || seps.contains(&sep)) && self.is_free_behind(first + inner)).then_some(sep)
+    }
+
+    /// Whether the groups from `first` on have these lengths and these separators behind each but the last, and end
+    /// there.
+    pub(super) fn is_mixed(&self, first: usize, lens: &[usize], seps: &[u8]) -> bool {
+        let lens_fit = lens.iter().enumerate().all(|(index, len)| self.len(first + index) == *len);
+        let seps_fit = seps.iter().enumerate().all(|(index, sep)| self.group(first + index).sep == *sep);
+        lens_fit && seps_fit && self.is_free_behind(first + lens.len().saturating_sub(1))
+    }
+
+    /// Whether no further digits are tied to group `index`.
+    pub(super) fn is_free_behind(&self, index: usize) -> bool {
+        matches!(self.group(index).sep, 0 | b' ' | b'(' | b')' | b'~')
+    }
+
+    /// Whether no digits are tied to group `index` from before.
+    pub(super) fn is_free_before(&self, index: usize) -> bool {
+        matches!(self.before(index), 0 | b' ' | b'(' | b')' | b'~')
+    }
+
+    /// Digits in groups `first..=last`.
+    pub(super) fn digits(&self, first: usize, last: usize) -> usize {
+        (first..=last).map(|index| self.len(index)).sum()
+    }
+
+    /// The range of groups `first..=last`.
+    pub(super) fn range(&self, first: usize, last: usize) -> Range<usize> {
+        let end = self.group(last);
+        self.group(first).at..end.at + end.len
+    }
+
+    /// Whether groups stand alone: no others beside them, also not behind a blank.
+    pub(super) fn is_alone(&self, first: usize, last: usize) -> bool {
+        first == 0 && last + 1 == self.count
+    }
+}
+
+/// The separator at the start of `rest` and its width, if a digit follows.
+fn separator(rest: &[u8]) -> Option<(u8, usize)> {
+    let digit = |index: usize| rest.get(index).is_some_and(u8::is_ascii_digit);
+    match rest {
+        [sep @ (b' ' | b'.' | b'-' | b'/' | b':'), ..] if digit(1) => Some((*sep, 1)),
+        [b')', ..] if digit(1) => Some((b')', 1)),
+        [b')', b' ' | b'-' | b'.' | b'/', ..] if digit(2) => Some((b')', 2)),
+        [b' ' | b'-' | b'.', b'(', ..] if digit(2) => Some((b'(', 2)),
+        [b'(', ..] if digit(1) => Some((b'(', 1)),
+        [b' ', b'-' | b'/', b' ', ..] if digit(3) => Some((b'~', 3)),
+        _ => None,
+    }
+}

@@ -1,0 +1,324 @@
+//! **What**: values that only the word or key before them tells: accounts, passports, licences, medical, tax and national
+//! ids, devices, vehicles. **Invariants**: a value has the size its kind has somewhere; the farther its word, the more its
+//! shape or check must say; dates, times and hashes are none of these. **Not here**: the words (`pii.yaml`).
+
+use std::ops::Range;
+
+use super::super::anchors::{end_of, start_of};
+use super::super::rule::Family;
+use super::super::scan::Scan;
+use super::super::validate::{bank, lettered, national};
+use super::cues::{Cues, Grade};
+use super::site::{Found, Site};
+use super::{card, date, phone};
+
+/// Most bytes of a value.
+const MOST: usize = 40;
+
+/// A value made of letters, digits and what joins them.
+pub(super) struct Token {
+    /// Where it stands.
+    range: Range<usize>,
+    digits: usize,
+    letters: usize,
+    lower: usize,
+}
+
+impl Token {
+    /// The token around a run: letters, digits and single dashes.
+    pub(super) fn around(scan: &Scan<'_>, run: &Range<usize>) -> Option<Self> {
+        let like = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'-';
+        let floor = run.start.saturating_sub(MOST);
+        let start = floor + start_of(scan.bytes(floor..run.start), run.start - floor, like);
+        let end = run.start + end_of(scan.bytes(run.start..run.start + MOST + 1), 0, like);
+        let text = scan.bytes(start..end);
+        let lead = text.iter().take_while(|byte| **byte == b'-').count();
+        let tail = text.iter().rev().take_while(|byte| **byte == b'-').count();
+        let mut start = start + lead;
+        if scan.escaped(start + 1) {
+            start += 1;
+        }
+        Self::of(scan, start..end.checked_sub(tail)?)
+    }
+
+    /// The token of a range; none if it is too long or part of something longer.
+    fn of(scan: &Scan<'_>, range: Range<usize>) -> Option<Self> {
+        let text = scan.bytes(range.clone());
+        let digits = text.iter().filter(|byte| byte.is_ascii_digit()).count();
+        let letters = text.iter().filter(|byte| byte.is_ascii_alphabetic()).count();
+        let lower = text.iter().filter(|byte| byte.is_ascii_lowercase()).count();
+        let (near, next) = (scan.byte(range.end), scan.byte(range.end + 1));
+        let cut = near == b'_'
+            || scan.before(range.start, 1) == b'_'
+            || (b".:@".contains(&near) && next.is_ascii_alphanumeric());
+        let whole = (1..=MOST).contains(&text.len()) && !cut && !text.windows(2).any(|two| two == b"--");
+        whole.then_some(Self { range, digits, letters, lower })
+    }
+
+    fn len(&self) -> usize {
+        self.range.len()
+    }
+
+    /// Capitals and digits, as ids are printed.
+    fn is_upper(&self) -> bool {
+        self.lower == 0
+    }
+}
+
+/// What the words before a site say that it is.
+pub(super) fn at_site(site: &Site<'_, '_>) -> Option<Found> {
+    if site.cues().is_empty() {
+        return None;
+    }
+    for (family, grade) in site.cues().best() {
+        let found = match family {
+            Family::PhoneCued => phone::cued(site, grade),
+            Family::CardCued => card::cued(site, grade),
+            Family::CardCode => card::code(site, grade),
+            Family::CardExpiry => card::expiry(site, grade),
+            Family::Birth => date::cued(site, grade),
+            Family::SsnCued => social(site, grade),
+            Family::Routing => routing(site, grade),
+            _ => grouped(site, family, grade).or_else(|| {
+                let run = site.chain.range(site.first, site.first);
+                let token = Token::around(site.scan, &run).filter(|_| site.is_free())?;
+                token_of(site.scan, &token, family, grade)
+            }),
+        };
+        if found.is_some() {
+            return found;
+        }
+    }
+    None
+}
+
+/// What the words before a run with letters say that it is.
+pub(super) fn at_run(scan: &Scan<'_>, run: &Range<usize>) -> Option<Found> {
+    let token = Token::around(scan, run)?;
+    let mut cues = Cues::of(scan, &token.range);
+    if cues.is_empty() && token.range.start < run.start {
+        // MRN-123456: the word is the first part of the value
+        cues = Cues::of(scan, &(run.start..token.range.end));
+    }
+    cues.best().find_map(|(family, grade)| token_of(scan, &token, family, grade))
+}
+
+/// Nine digits, in any groups.
+fn social(site: &Site<'_, '_>, grade: Grade) -> Option<Found> {
+    let (chain, first) = (site.chain, site.first);
+    let last = (first..chain.count.min(first + 3)).find(|last| chain.digits(first, *last) >= 9)?;
+    let (digits, length) = site.digits::<12>(first, last)?;
+    let whole = length == 9 && chain.is_free_behind(last) && site.ends_well(last) && site.is_free();
+    let shaped = last == first || chain.is(first, &[3, 2, 4], b"-. /").is_some();
+    let fits = grade != Grade::Near || (shaped && national::ssn(digits.get(..length)?) && !site.is_denied());
+    (whole && fits).then(|| Found { family: Family::SsnCued, range: chain.range(first, last) })
+}
+
+/// Nine digits of the ABA, or a sort code: six digits, `12-34-56`, `123-456`.
+fn routing(site: &Site<'_, '_>, grade: Grade) -> Option<Found> {
+    let (chain, first) = (site.chain, site.first);
+    let single = chain.is(first, &[9], b"").is_some();
+    let (digits, length) = site.digits::<9>(first, first)?;
+    let nine = single && (grade != Grade::Near || bank::routing(digits.get(..length)?));
+    let six = grade != Grade::Near
+        && (chain.is(first, &[6], b"").is_some()
+            || chain.is(first, &[2, 2, 2], b"- ").is_some()
+            || chain.is(first, &[3, 3], b"- ").is_some());
+    let last = match (chain.len(first), six) {
+        (2, true) => first + 2,
+        (3, true) => first + 1,
+        _ => first,
+    };
+    ((nine || six) && site.ends_well(last) && site.is_free())
+        .then(|| Found { family: Family::Routing, range: chain.range(first, last) })
+}
+
+/// Digits in groups between blanks or dashes, where their kind is written so.
+fn grouped(site: &Site<'_, '_>, family: Family, grade: Grade) -> Option<Found> {
+    let (chain, first) = (site.chain, site.first);
+    let sep = chain.group(first).sep;
+    if grade == Grade::Near || !matches!(sep, b' ' | b'-' | b'.' | b'/') || is_date(site) {
+        return None;
+    }
+    let mut last = first;
+    while last + 1 < chain.count && chain.group(last).sep == sep && last < first + 6 {
+        last += 1;
+    }
+    let digits = chain.digits(first, last);
+    let sizes =
+        (first..=last).all(|index| chain.len(index) >= 2) || family == Family::MedicalCued || family == Family::TaxCued;
+    let (least, most) = match family {
+        Family::Account => (7, 20),
+        Family::TaxCued => (8, 15),
+        Family::NationalCued => (8, 18),
+        Family::MedicalCued => (7, 14),
+        Family::License | Family::Passport => (7, 16),
+        Family::Device => (14, 16),
+        _ => return None,
+    };
+    let fits = (least..=most).contains(&digits) && (sizes || sep != b' ');
+    (fits && chain.is_free_behind(last) && site.ends_well(last) && site.is_free())
+        .then(|| Found { family, range: chain.range(first, last) })
+}
+
+fn is_date(site: &Site<'_, '_>) -> bool {
+    let (chain, first) = (site.chain, site.first);
+    let lens = (chain.len(first), chain.len(first + 1), chain.len(first + 2));
+    matches!(lens, (4, 1 | 2, 1 | 2) | (1 | 2, 1 | 2, 4)) && chain.group(first).sep == chain.group(first + 1).sep
+}
+
+/// Whether a token is what its word says, by the size and shape that the kind has.
+fn token_of(scan: &Scan<'_>, token: &Token, family: Family, grade: Grade) -> Option<Found> {
+    let text = scan.bytes(token.range.clone());
+    let near = grade == Grade::Near;
+    let (len, digits) = (token.len(), token.digits);
+    let sure = grade == Grade::Key;
+    let printed = token.is_upper() || token.letters <= 4;
+    let hash = token.lower > 0 && len >= 16;
+    let fits = match family {
+        Family::Account => !near && digits >= if sure { 4 } else { 5 } && len <= 34 && printed && !is_day(text),
+        Family::TaxCued => {
+            (7..=18).contains(&len)
+                && digits >= 7 - 2 * usize::from(token.letters > 0)
+                && printed
+                && (!near || is_tax(text))
+                && !is_day(text)
+        }
+        Family::NationalCued => {
+            (5..=20).contains(&len) && digits >= 5 && printed && (!near || is_national(text)) && !is_day(text)
+        }
+        Family::Passport => {
+            (6..=12).contains(&len) && digits >= 4 && printed && (!near || is_lettered(token, text, 6)) && !is_day(text)
+        }
+        Family::License => {
+            (5..=20).contains(&len) && digits >= 3 && printed && (!near || is_lettered(token, text, 6)) && !is_day(text)
+        }
+        Family::MedicalCued => {
+            (5..=20).contains(&len) && digits >= 4 && printed && (!near || is_medical(text)) && !is_day(text)
+        }
+        Family::Device => is_device(token, text) && (!near || digits == 15 || len == 36),
+        Family::VehicleCued => is_vehicle(token, text) && (!near || len == 17),
+        Family::Wallet => (26..=64).contains(&len) && digits >= 2 && !near && !text.contains(&b'-'),
+        Family::SsnCued => sure && digits == 9 && token.letters == 0,
+        _ => false,
+    };
+    (fits && !(hash && family != Family::Wallet && family != Family::Device)).then(|| {
+        let range = if family == Family::VehicleCued { plate_end(scan, token) } else { token.range.clone() };
+        Found { family, range }
+    })
+}
+
+/// `2024-05-06`: a date, not an id.
+fn is_day(text: &[u8]) -> bool {
+    matches!(text, [b'1' | b'2', _, _, _, b'-', a, b, b'-', ..] if a.is_ascii_digit() && b.is_ascii_digit())
+}
+
+/// One or two letters and at least `least` digits.
+fn is_lettered(token: &Token, text: &[u8], least: usize) -> bool {
+    matches!(token.letters, 1 | 2)
+        && token.is_upper()
+        && token.digits >= least
+        && text.first().is_some_and(u8::is_ascii_uppercase)
+}
+
+/// The digits of a text, if it has no more than eighteen and nothing else but dashes.
+fn digits_of(text: &[u8]) -> Option<([u8; 18], usize)> {
+    let (mut digits, mut length) = ([0_u8; 18], 0);
+    for byte in text.iter().filter(|byte| **byte != b'-') {
+        *digits.get_mut(length)? = byte.is_ascii_digit().then(|| byte - b'0')?;
+        length += 1;
+    }
+    Some((digits, length))
+}
+
+fn checked(text: &[u8], checks: &[fn(&[u8]) -> bool]) -> bool {
+    digits_of(text)
+        .is_some_and(|(digits, length)| checks.iter().any(|check| check(digits.get(..length).unwrap_or_default())))
+}
+
+fn is_tax(text: &[u8]) -> bool {
+    let ein = lettered::is_like(text, "99-9999999");
+    ein || checked(
+        text,
+        &[
+            national::abn,
+            national::acn,
+            national::tfn,
+            national::cuit,
+            national::steuer_id,
+            national::vat_gb,
+            national::itin,
+        ],
+    )
+}
+
+fn is_national(text: &[u8]) -> bool {
+    let checks: [fn(&[u8]) -> bool; 11] = [
+        national::cpf,
+        national::pesel,
+        national::sin,
+        national::aadhaar,
+        national::bsn,
+        national::nir,
+        national::personnummer,
+        national::kimlik,
+        national::thai,
+        national::emirates,
+        national::my_number,
+    ];
+    checked(text, &checks)
+}
+
+fn is_medical(text: &[u8]) -> bool {
+    checked(text, &[national::nhs, national::npi, national::medicare]) || lettered::dea(text)
+}
+
+/// An IMEI, or an advertising id.
+fn is_device(token: &Token, text: &[u8]) -> bool {
+    let imei = token.letters == 0 && (14..=16).contains(&token.digits);
+    let uuid = text.len() == 36 && text.iter().filter(|byte| **byte == b'-').count() == 4;
+    imei || uuid || (token.len() >= 12 && token.digits >= 4 && token.is_upper())
+}
+
+/// A VIN or a plate.
+fn is_vehicle(token: &Token, text: &[u8]) -> bool {
+    lettered::is_vin_shape(text)
+        || ((4..=10).contains(&token.len()) && token.digits >= 1 && token.letters >= 1 && token.is_upper())
+        || ((5..=9).contains(&token.len()) && token.letters == 0 && token.digits >= 5)
+}
+
+/// A plate's second part behind a blank, `AB12 CDE`.
+fn plate_end(scan: &Scan<'_>, token: &Token) -> Range<usize> {
+    let end = token.range.end;
+    let more = scan
+        .bytes(end + 1..end + 6)
+        .iter()
+        .take_while(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
+        .count();
+    let joined = token.len() <= 4
+        && scan.byte(end) == b' '
+        && (2..=4).contains(&more)
+        && !scan.byte(end + 1 + more).is_ascii_alphanumeric();
+    token.range.start..if joined { end + 1 + more } else { end }
+}
+
+/// A BIC behind its word at `end`.
+pub(super) fn bic(scan: &Scan<'_>, end: usize) -> Option<Range<usize>> {
+    const SMALL: [&str; 10] = ["code", "bic", "swift", "is", "number", "no", "the", "id", "ist", "lautet"];
+    let rest = scan.bytes(end..end + 40);
+    let mut at = 0;
+    loop {
+        let gap = rest.get(at..)?.iter().take_while(|byte| !byte.is_ascii_alphanumeric() && **byte != b'\n').count();
+        at += gap;
+        let word = rest.get(at..)?;
+        let length = word.iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
+        let word = word.get(..length).filter(|word| !word.is_empty())?;
+        if bank::bic(word) && scan.byte(end + at + length) != b'_' {
+            return Some(end + at..end + at + length);
+        }
+        if !SMALL.iter().any(|small| small.as_bytes().eq_ignore_ascii_case(word)) {
+            return None;
+        }
+        at += length;
+    }
+}

@@ -1,0 +1,298 @@
+//! **What**: [`Cues`]: which kinds of numbers the words around a value speak of, the nearest first. **Why**: most ids are
+//! bare digits; only a word or key tells a phone number from an order number. **Invariants**: a value that has a key of
+//! its own listens to that alone, unless the key says nothing (`value`); no more than [`FAR`] bytes on one line are
+//! read. **Not here**: the words (`pii.yaml`), what each kind demands (`cued`).
+
+use std::ops::Range;
+
+use super::super::find::Action;
+use super::super::rule::Family;
+use super::super::scan::Scan;
+
+/// Bytes before a value in which its word may end.
+const FAR: usize = 40;
+/// Bytes behind it.
+const BEHIND: usize = 16;
+/// Most bytes of a key and of what stands between it and its value.
+const KEY: usize = 48;
+/// Most cues of one value.
+const MOST: usize = 12;
+
+/// How close a word is to a value.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Grade {
+    /// On its line.
+    Near,
+    /// With nothing but small words between.
+    Close,
+    /// It is the key of the value.
+    Key,
+}
+
+/// The kinds that the words around a value speak of.
+pub(super) struct Cues {
+    list: [Option<(Family, Grade)>; MOST],
+    count: usize,
+    behind: u64,
+    /// The value's own key, if it has one.
+    pub(super) key: Option<Range<usize>>,
+}
+
+impl Cues {
+    /// No words.
+    pub(super) const NONE: Self = Self { list: [None; MOST], count: 0, behind: 0, key: None };
+
+    /// Words around `value`.
+    pub(super) fn of(scan: &Scan<'_>, value: &Range<usize>) -> Self {
+        let mut cues = Self { key: own_key(scan, value.start), ..Self::NONE };
+        let mute = cues.key.clone().is_none_or(|key| says_nothing(scan.bytes(key)));
+        let words = &scan.anchors.words;
+        let upto = words.partition_point(|word| word.at < value.start);
+        let far = cues.key.as_ref().map_or(value.start, |key| key.start).saturating_sub(FAR);
+        for word in words.get(..upto).unwrap_or_default().iter().rev().take_while(|word| word.at >= far) {
+            let (family, prose) = match word.action {
+                Action::Number(family) => (family, false),
+                Action::NumberProse(family) => (family, true),
+                _ => continue,
+            };
+            let part = prose && is_part(scan, word.at, word.end);
+            if word.end > value.start || part || scan.is_reserved(&(word.at..word.end)) {
+                continue;
+            }
+            let in_key = cues.key.as_ref().is_some_and(|key| word.at >= key.start && word.end <= key.end);
+            let between = scan.bytes(word.end..value.start);
+            let grade = match in_key {
+                true if prose && is_json_key(scan, cues.key.as_ref()) => continue,
+                true => Grade::Key,
+                false if !mute => continue,
+                false if between.len() > FAR => break,
+                false if is_link(between) => Grade::Close,
+                false if between.iter().any(|byte| byte.is_ascii_digit() || *byte == b'\n') => break,
+                false => Grade::Near,
+            };
+            cues.push(family, grade);
+        }
+        if mute {
+            cues.look_behind(scan, value.end);
+        }
+        cues
+    }
+
+    /// As from a value right before it, of which this one is the next in a list.
+    pub(super) fn inherit(&mut self, family: Family) {
+        self.push(family, Grade::Close);
+    }
+
+    fn push(&mut self, family: Family, grade: Grade) {
+        let known = self.list.iter_mut().flatten().find(|(known, _)| *known == family);
+        match known {
+            Some((_, best)) => *best = (*best).max(grade),
+            None => {
+                if let Some(slot) = self.list.get_mut(self.count) {
+                    *slot = Some((family, grade));
+                    self.count += 1;
+                }
+            }
+        }
+    }
+
+    fn look_behind(&mut self, scan: &Scan<'_>, end: usize) {
+        let words = &scan.anchors.words;
+        let first = words.partition_point(|word| word.at < end);
+        for word in words.get(first..).unwrap_or_default().iter().take_while(|word| word.at <= end + BEHIND) {
+            let between = scan.bytes(end..word.at);
+            if let Action::Number(family) = word.action
+                && !scan.is_reserved(&(word.at..word.end))
+                && !between.iter().any(|byte| b"\n,;:\"'=.".contains(byte) || byte.is_ascii_digit())
+            {
+                self.behind |= family.bit();
+            }
+        }
+    }
+
+    /// How close the words of a kind are.
+    pub(super) fn grade(&self, family: Family) -> Option<Grade> {
+        self.list.iter().flatten().find(|(known, _)| *known == family).map(|(_, grade)| *grade)
+    }
+
+    /// Whether a word of a kind stands before or behind.
+    pub(super) fn speaks_of(&self, family: Family) -> bool {
+        self.grade(family).is_some() || self.behind & family.bit() != 0
+    }
+
+    /// The kinds, best first: keys before others, then the nearest.
+    pub(super) fn best(&self) -> impl Iterator<Item = (Family, Grade)> + '_ {
+        let graded = |wanted: Grade| self.list.iter().flatten().filter(move |(_, grade)| *grade == wanted).copied();
+        graded(Grade::Key).chain(graded(Grade::Close)).chain(graded(Grade::Near))
+    }
+
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+}
+
+/// Whether a word is part of a longer name: `call_id`, `re-call`.
+fn is_part(scan: &Scan<'_>, at: usize, end: usize) -> bool {
+    let joint = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
+    joint(scan.before(at, 1)) || (joint(scan.byte(end)) && (scan.byte(end) != b'.' || joint(scan.byte(end + 1))))
+}
+
+fn is_json_key(scan: &Scan<'_>, key: Option<&Range<usize>>) -> bool {
+    key.is_some_and(|key| b"\"'".contains(&scan.byte(key.end)) || scan.byte(key.end) == b'\\')
+}
+
+/// Words that may stand between a word and its value.
+const LINKS: &[&str] = &[
+    "a",
+    "are",
+    "at",
+    "as",
+    "be",
+    "by",
+    "code",
+    "de",
+    "e",
+    "es",
+    "est",
+    "for",
+    "her",
+    "here",
+    "his",
+    "id",
+    "ist",
+    "is",
+    "it",
+    "its",
+    "lautet",
+    "me",
+    "mine",
+    "my",
+    "n",
+    "new",
+    "no",
+    "nr",
+    "num",
+    "number",
+    "numbers",
+    "nummer",
+    "numero",
+    "of",
+    "on",
+    "our",
+    "s",
+    "t",
+    "the",
+    "their",
+    "to",
+    "u",
+    "us",
+    "value",
+    "was",
+    "your",
+    "date",
+    "following",
+    "using",
+    "with",
+    "and",
+    "r",
+    "him",
+    "them",
+    "b",
+    "strong",
+    "td",
+    "span",
+    "br",
+    "p",
+    "li",
+    "holder",
+    "details",
+    "provided",
+];
+
+/// Whether `between` is nothing but small words and marks; a line may end there if no word stands behind it.
+fn is_link(between: &[u8]) -> bool {
+    if between.len() > 32 {
+        return false;
+    }
+    let line_end = between.contains(&b'\n');
+    let mut words = between.split(|byte| !byte.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    let small = |word: &[u8]| LINKS.iter().any(|link| link.as_bytes().eq_ignore_ascii_case(word));
+    let marks =
+        between.iter().all(|byte| byte.is_ascii_alphanumeric() || b" \t\n\r:=#\"'\\()[]<>{}-*_.|`/+&,".contains(byte));
+    // a sentence or list that ends in between ends the word's reach
+    let ends = between.windows(2).skip(1).any(|two| two == b". ") || between.iter().skip(1).any(|byte| *byte == b',');
+    marks
+        && !ends
+        && (!line_end || words.next().is_none())
+        && between.split(|byte| !byte.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).all(small)
+}
+
+/// Keys that say nothing about their values.
+const MUTE: &[&str] = &[
+    "value",
+    "val",
+    "text",
+    "content",
+    "number",
+    "num",
+    "no",
+    "nr",
+    "data",
+    "string",
+    "default",
+    "input",
+    "output",
+    "answer",
+    "result",
+    "message",
+    "msg",
+    "body",
+    "query",
+    "q",
+    "note",
+    "notes",
+    "comment",
+    "comments",
+    "description",
+    "details",
+    "info",
+    "args",
+    "arguments",
+    "prompt",
+    "response",
+    "expected",
+    "example",
+    "it",
+    "is",
+    "this",
+];
+
+fn says_nothing(key: &[u8]) -> bool {
+    let last = key.rsplit(|byte| !byte.is_ascii_alphanumeric()).next().unwrap_or_default();
+    // `42:` is no key, nor is what a sentence ends in
+    let numeric = last.iter().all(u8::is_ascii_digit);
+    numeric || MUTE.iter().any(|mute| mute.as_bytes().eq_ignore_ascii_case(last))
+}
+
+/// The key of the value at `start`: what stands before `:`, `=` or `>`, on one line.
+pub(super) fn own_key(scan: &Scan<'_>, start: usize) -> Option<Range<usize>> {
+    let floor = start.saturating_sub(KEY);
+    let back = |from: usize, like: &dyn Fn(u8) -> bool, most: usize| {
+        scan.bytes(floor..from).iter().rev().take(most).take_while(|byte| like(**byte)).count()
+    };
+    let mut at = start - back(start, &|byte| b" \t\"'`\\[({<*+$#_".contains(&byte), 12);
+    let seps = back(at, &|byte| b":=>".contains(&byte), 3);
+    if seps == 0 || scan.bytes(at - seps..at) == b"::" {
+        return None;
+    }
+    at -= seps;
+    at -= back(at, &|byte| byte == b' ', 4);
+    let quotes = back(at, &|byte| b"\"'`\\])*_".contains(&byte), 8);
+    at -= quotes;
+    let quoted = quotes > 0 && b"\"'".contains(&scan.byte(at + quotes - 1));
+    let in_key = |byte: u8| byte.is_ascii_alphanumeric() || b"_-. #()'/".contains(&byte) || !byte.is_ascii();
+    let in_quotes = |byte: u8| byte != b'"' && byte != b'\\' && byte != b'\n' && byte != b'{';
+    let length = if quoted { back(at, &in_quotes, KEY) } else { back(at, &in_key, KEY) };
+    (length > 0).then_some(at - length..at)
+}

@@ -1,0 +1,128 @@
+//! **What**: dates of birth: any real date behind their word or key. **Invariants**: a date without one stays. **Not here**:
+//! the words (`pii.yaml`).
+
+use std::ops::Range;
+
+use super::super::rule::Family;
+use super::super::scan::Scan;
+use super::super::validate::dates::{is_day, month};
+use super::cues::Grade;
+use super::site::{Found, Site};
+
+/// A date at a site that a word announces.
+pub(super) fn cued(site: &Site<'_, '_>, _: Grade) -> Option<Found> {
+    let range = numeric(site).or_else(|| spelt(site.scan, site.start(), site.chain.group(site.first).len))?;
+    Some(Found { family: Family::Birth, range })
+}
+
+fn value(digits: &[u8]) -> u32 {
+    digits.iter().fold(0, |value, digit| value * 10 + u32::from(digit - b'0'))
+}
+
+/// The full year of one of two digits: in the past.
+fn century(year: u32) -> u32 {
+    if year > 29 { 1900 + year } else { 2000 + year }
+}
+
+/// `1991-06-15`, `15.6.1991`, `06/15/1991`, `6/15/91`, `19910615`, also with a time.
+fn numeric(site: &Site<'_, '_>) -> Option<Range<usize>> {
+    let (chain, first) = (site.chain, site.first);
+    let (a, b, c) = (site.part(first), site.part(first + 1), site.part(first + 2));
+    if a.len() == 8 && chain.is_free_behind(first) {
+        let date = |year: usize, month: usize, day: usize| {
+            let part = |from: usize, len: usize| value(a.get(from..from + len).unwrap_or_default());
+            is_day(part(year, 4), part(month, 2), part(day, 2))
+        };
+        return (date(0, 4, 6) || date(4, 2, 0) || date(4, 0, 2)).then(|| chain.range(first, first));
+    }
+    let (sep, next) = (chain.group(first).sep, chain.group(first + 1).sep);
+    if sep != next || !matches!(sep, b'-' | b'/' | b'.' | b' ' | b'~') || b.len() > 2 {
+        return None;
+    }
+    let real = match (a.len(), c.len()) {
+        (4, 1 | 2) => is_day(value(a), value(b), value(c)),
+        (1 | 2, 4) => is_day(value(c), value(b), value(a)) || is_day(value(c), value(a), value(b)),
+        (1 | 2, 2) => [(b, a, c), (a, b, c)]
+            .iter()
+            .any(|(month, day, year)| is_day(century(value(year)), value(month), value(day))),
+        _ => false,
+    };
+    if !real {
+        return None;
+    }
+    let range = chain.range(first, first + 2);
+    Some(range.start..time(site.scan, range.end))
+}
+
+/// Behind a time that is tied to a date by `T`, and its zone; else `end`.
+fn time(scan: &Scan<'_>, end: usize) -> usize {
+    if !b"tT".contains(&scan.byte(end)) || !scan.byte(end + 1).is_ascii_digit() {
+        return end;
+    }
+    let rest = scan.bytes(end + 1..end + 32);
+    end + 1 + rest.iter().take_while(|byte| byte.is_ascii_digit() || b":.+-Zz".contains(byte)).count()
+}
+
+/// `15th June 1991`, `15-Jun-1991`, `June 15, 1991`, `Jun 15th 1991`: `start` is at a day, or at a year behind one.
+fn spelt(scan: &Scan<'_>, start: usize, digits: usize) -> Option<Range<usize>> {
+    if !matches!(digits, 1 | 2) {
+        return None;
+    }
+    let day = value(scan.bytes(start..start + digits));
+    let mut at = start + digits;
+    for suffix in ["st", "nd", "rd", "th", "er", "º", "."] {
+        if scan.bytes(at..at + suffix.len()).eq_ignore_ascii_case(suffix.as_bytes()) {
+            at += suffix.len();
+            break;
+        }
+    }
+    // the month stands before
+    let gap = blanks(scan, at);
+    let behind = year(scan, gap).filter(|_| gap > at);
+    if let (Some((_, end)), Some((named, from))) = (behind, month_before(scan, start)) {
+        let (year, _) = behind?;
+        return is_day(year, named, day).then_some(from..end);
+    }
+    let from = blanks(scan, at);
+    let from = if scan.bytes(from..from + 3).eq_ignore_ascii_case(b"of ") { from + 3 } else { from };
+    let from = if scan.bytes(from..from + 3).eq_ignore_ascii_case(b"de ") { from + 3 } else { from };
+    let word = word_at(scan, from);
+    let named = month(word)?;
+    let after = from + word.len() + usize::from(scan.byte(from + word.len()) == b'.');
+    let after = blanks(scan, after);
+    let after = if scan.bytes(after..after + 3).eq_ignore_ascii_case(b"de ") { after + 3 } else { after };
+    let (year, end) = year(scan, after)?;
+    is_day(year, named, day).then_some(start..end)
+}
+
+fn blanks(scan: &Scan<'_>, at: usize) -> usize {
+    at + scan.bytes(at..at + 3).iter().take_while(|byte| b" ,-/".contains(byte)).count()
+}
+
+fn word_at<'t>(scan: &Scan<'t>, at: usize) -> &'t str {
+    let rest = scan.text.get(at..).unwrap_or("");
+    let length =
+        rest.char_indices().take(12).find(|(_, c)| !c.is_alphabetic()).map_or(rest.len().min(12), |(index, _)| index);
+    rest.get(..length).unwrap_or("")
+}
+
+/// The month that ends before `start`, and where it begins.
+fn month_before(scan: &Scan<'_>, start: usize) -> Option<(u32, usize)> {
+    let text = scan.text.get(..start)?.trim_end_matches([' ', '.', '-', '/']);
+    if start - text.len() > 2 {
+        return None;
+    }
+    let length: usize = text.chars().rev().take(12).take_while(|c| c.is_alphabetic()).map(char::len_utf8).sum();
+    let from = text.len() - length;
+    month(text.get(from..)?).map(|month| (month, from))
+}
+
+/// Four digits, or two behind an apostrophe, that end there.
+fn year(scan: &Scan<'_>, at: usize) -> Option<(u32, usize)> {
+    let digits = scan.bytes(at..at + 5).iter().take_while(|byte| byte.is_ascii_digit()).count();
+    match digits {
+        4 => Some((value(scan.bytes(at..at + 4)), at + 4)),
+        2 => Some((century(value(scan.bytes(at..at + 2))), at + 2)),
+        _ => None,
+    }
+}

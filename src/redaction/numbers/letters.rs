@@ -1,0 +1,204 @@
+//! **What**: ids of letters and digits that their shape and check tell: IBAN, wallets, VIN, national, tax and medical ids,
+//! lines of passports. **Invariants**: refused by length and first bytes before any sum is made. **Not here**: the checks
+//! (`validate::lettered`), ids that only a word tells (`cued`).
+
+use std::ops::Range;
+
+use super::super::rule::Family;
+use super::super::scan::Scan;
+use super::super::validate::{bank, crypto, lettered, national};
+use super::cues::Cues;
+use super::site::Found;
+
+/// What a run of letters and digits is by its shape, if anything.
+pub(super) fn find(scan: &Scan<'_>, run: &Range<usize>, cued: bool) -> Option<Found> {
+    let text = scan.bytes(run.clone());
+    let [first, second, ..] = text else { return None };
+    if !is_begun(scan, run.start) {
+        return None;
+    }
+    if first.is_ascii_alphabetic()
+        && second.is_ascii_alphabetic()
+        && let Some(found) = iban(scan, run, cued)
+    {
+        return Some(found);
+    }
+    if !is_ended(scan, run.end) {
+        return None;
+    }
+    if let Some(found) = wallet(scan, run) {
+        return Some(found);
+    }
+    if text.iter().any(u8::is_ascii_lowercase) {
+        return None;
+    }
+    let found = |family: Family| Some(Found { family, range: run.clone() });
+    match text.len() {
+        9 if lettered::nino(text) => found(Family::NationalShape),
+        9 if lettered::nric(text) || lettered::dni(text) => found(Family::NationalShape),
+        9 if lettered::dea(text) && cued && Cues::of(scan, run).speaks_of(Family::MedicalCued) => {
+            found(Family::MedicalShape)
+        }
+        10 if lettered::pan_india(text) => found(Family::TaxShape),
+        11 if lettered::mbi(text) => found(Family::MedicalShape),
+        12 | 13 if lettered::rfc(text) => found(Family::TaxShape),
+        16 if lettered::codice_fiscale(text) => found(Family::NationalShape),
+        16 if lettered::uk_licence(text) => found(Family::License),
+        17 if lettered::vin(text) => found(Family::Vin),
+        18 if lettered::curp(text) => found(Family::NationalShape),
+        18 if text.ends_with(b"X") => {
+            resident(text).then_some(Found { family: Family::NationalShape, range: run.clone() })
+        }
+        _ => None,
+    }
+}
+
+fn resident(text: &[u8]) -> bool {
+    let mut digits = [0_u8; 17];
+    digits.iter_mut().zip(text).for_each(|(to, from)| *to = from.wrapping_sub(b'0'));
+    digits.iter().all(|digit| *digit < 10) && national::resident(&digits, 10)
+}
+
+/// Whether nothing before it makes it a part of a longer name.
+fn is_begun(scan: &Scan<'_>, start: usize) -> bool {
+    let (near, next) = (scan.before(start, 1), scan.before(start, 2));
+    match near {
+        b'_' => false,
+        b'-' | b'.' | b'+' => !next.is_ascii_alphanumeric(),
+        _ => true,
+    }
+}
+
+fn is_ended(scan: &Scan<'_>, end: usize) -> bool {
+    let (near, next) = (scan.byte(end), scan.byte(end + 1));
+    match near {
+        b'_' => false,
+        b'-' | b'+' => !next.is_ascii_alphanumeric(),
+        _ => true,
+    }
+}
+
+/// An IBAN, bare or in groups of four; the longest valid one, so that a word behind it stays.
+fn iban(scan: &Scan<'_>, run: &Range<usize>, cued: bool) -> Option<Found> {
+    let head = scan.bytes(run.start..run.start + 4);
+    let [country @ .., third, fourth] = head else { return None };
+    if !third.is_ascii_digit() || !fourth.is_ascii_digit() {
+        return None;
+    }
+    let length = bank::iban_length(country)?;
+    let mut compact = [0_u8; 34];
+    let (mut filled, mut at) = (0, run.start);
+    let mut groups = 0;
+    while let Some(slot) = compact.get_mut(filled).filter(|_| filled < length) {
+        let byte = scan.byte(at);
+        if byte.is_ascii_alphanumeric() {
+            *slot = byte;
+            filled += 1;
+        } else if b" -".contains(&byte) && filled >= 4 && scan.byte(at + 1).is_ascii_alphanumeric() {
+            groups += 1;
+        } else {
+            return None;
+        }
+        at += 1;
+    }
+    let compact = compact.get(..filled)?;
+    let digits = compact.iter().filter(|byte| byte.is_ascii_digit()).count();
+    let upper = compact.iter().all(|byte| !byte.is_ascii_lowercase());
+    let lower = compact.iter().all(|byte| !byte.is_ascii_uppercase());
+    let plain = compact.iter().skip(4).all(u8::is_ascii_digit);
+    let word = || cued && Cues::of(scan, run).speaks_of(Family::Iban);
+    let sure = groups <= 12 && digits >= 8 && (upper || (lower && (plain || word())));
+    let behind = scan.byte(at);
+    let ended = !behind.is_ascii_alphanumeric() && behind != b'_';
+    let valid = bank::iban(compact) || (ended && upper && digits >= 8 && word() && groups + run.len() >= 8);
+    (filled == length && sure && ended && valid).then_some(Found { family: Family::Iban, range: run.start..at })
+}
+
+/// Wallets: `0x` and forty hex digits, bech32, base58check.
+fn wallet(scan: &Scan<'_>, run: &Range<usize>) -> Option<Found> {
+    let text = scan.bytes(run.clone());
+    let sure = match (text.len(), text) {
+        (42, [b'0', b'x' | b'X', hex @ ..]) => hex.iter().all(u8::is_ascii_hexdigit) && !is_plain(hex),
+        (14..=90, [b'b', b'c', b'1', ..] | [b't', b'b', b'1', ..] | [b'B', b'C', b'1', ..]) => crypto::bech32(text),
+        (39..=110, [b'a', b'd', b'd', b'r', b'1', ..]) => {
+            text.iter().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+        }
+        (43..=46, [b'l', b't', b'c', b'1', ..]) => crypto::bech32(text),
+        (25..=35, [b'1' | b'3' | b'L' | b'M' | b'D' | b'T' | b'A' | b'm' | b'n' | b'2' | b'9', ..]) => {
+            text.iter().any(u8::is_ascii_lowercase)
+                && text.iter().any(u8::is_ascii_uppercase)
+                && crypto::base58check(text)
+        }
+        _ => false,
+    };
+    sure.then(|| Found { family: Family::Wallet, range: run.clone() })
+}
+
+/// Zeros with few other digits: a test value or a number, not a wallet.
+fn is_plain(hex: &[u8]) -> bool {
+    hex.iter().filter(|byte| **byte != b'0').count() < 8
+}
+
+/// A UK national insurance number in groups: the site of its first two digits.
+pub(super) fn spaced_nino(scan: &Scan<'_>, first: usize) -> Option<Found> {
+    let start = first.checked_sub(3)?;
+    let text = scan.bytes(start..first + 10);
+    let [a, b, b' ', c, d, b' ', e, f, b' ', g, h, b' ', i, ..] = text else { return None };
+    let compact = [*a, *b, *c, *d, *e, *f, *g, *h, *i];
+    let bounded = !scan.before(start, 1).is_ascii_alphanumeric() && !scan.byte(first + 10).is_ascii_alphanumeric();
+    (bounded && lettered::nino(&compact)).then_some(Found { family: Family::NationalShape, range: start..first + 10 })
+}
+
+/// An id of digits with a letter behind: HETU (`131052-308T`) and a DNI with a dash (`12345678-Z`); `at` is its first
+/// digit.
+pub(super) fn tailed(scan: &Scan<'_>, at: usize) -> Option<Found> {
+    let text = scan.bytes(at..at + 12);
+    let outside = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    if outside(scan.before(at, 1)) {
+        return None;
+    }
+    if let Some(id) = text.get(..11)
+        && lettered::hetu(id)
+        && !outside(text.get(11).copied().unwrap_or(b'\n'))
+    {
+        return Some(Found { family: Family::NationalShape, range: at..at + 11 });
+    }
+    let [a, b, c, d, e, f, g, h, b'-' | b' ', letter, rest @ ..] = text else { return None };
+    let compact = [*a, *b, *c, *d, *e, *f, *g, *h, *letter];
+    let ended = !outside(rest.first().copied().unwrap_or(b'\n'));
+    (ended && text.get(8) == Some(&b'-') && lettered::dni(&compact))
+        .then_some(Found { family: Family::NationalShape, range: at..at + 10 })
+}
+
+/// Medicare beneficiary ids with dashes, `1EG4-TE5-MK73`; `run` is the first group.
+pub(super) fn dashed_mbi(scan: &Scan<'_>, run: &Range<usize>) -> Option<Found> {
+    let text = scan.bytes(run.start..run.start + 13);
+    let [a @ .., b'-', b, c, d, b'-', e, f, g, h] = text else { return None };
+    let [a1, a2, a3, a4] = a else { return None };
+    let compact = [*a1, *a2, *a3, *a4, *b, *c, *d, *e, *f, *g, *h];
+    let bounded = is_begun(scan, run.start) && !scan.byte(run.start + 13).is_ascii_alphanumeric();
+    (bounded && lettered::mbi(&compact))
+        .then_some(Found { family: Family::MedicalShape, range: run.start..run.start + 13 })
+}
+
+/// The second line of a passport's machine readable zone, from its document number: nine places, check, state, birth.
+pub(super) fn passport_line(scan: &Scan<'_>, run: &Range<usize>) -> Option<Found> {
+    let line = scan.bytes(run.start..run.start + 44);
+    let whole =
+        line.len() == 44 && line.iter().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b'<');
+    if !whole || scan.byte(run.start + 44).is_ascii_alphanumeric() || !is_begun(scan, run.start) {
+        return None;
+    }
+    let digit = |byte: &u8| match byte {
+        b'<' => 0,
+        _ => char::from(*byte).to_digit(36).unwrap_or(0),
+    };
+    let sum = |part: &[u8]| {
+        part.iter().zip([7_u32, 3, 1].iter().cycle()).map(|(byte, weight)| digit(byte) * weight).sum::<u32>() % 10
+    };
+    let checked = |from: usize, to: usize| {
+        line.get(from..to).map(sum) == line.get(to).filter(|byte| byte.is_ascii_digit()).map(digit)
+    };
+    (checked(0, 9) && checked(13, 19) && checked(21, 27))
+        .then(|| Found { family: Family::Passport, range: run.start..run.start + 44 })
+}

@@ -1,0 +1,312 @@
+//! **What**: everything private that digits tell: phone numbers, cards, accounts, national, tax and medical ids, dates of
+//! birth, addresses of networks and devices, vehicles. **Why**: one look at each run with digits decides what it could be;
+//! patterns would each read it again. **Invariants**: each run starts one chain, each chain is read once, and at each of its
+//! groups a few look-ups by length refuse what is nothing; all looking around is bounded; nothing is allocated.
+//! **Not here**: check sums (`validate`), words and examples (`pii.yaml`), e-mail addresses (`email`).
+
+use std::ops::Range;
+
+use super::find::Action;
+use super::rule::Family;
+use super::scan::{Claims, Scan};
+
+mod card;
+mod chain;
+mod cued;
+mod cues;
+mod date;
+mod letters;
+mod net;
+mod phone;
+mod shapes;
+mod site;
+
+use chain::Chain;
+use site::{Found, Site};
+
+/// Bytes before a value in which its cue begins, at most.
+const REACH: usize = 96;
+
+/// Claims all that digits tell.
+pub(super) fn find(scan: &Scan<'_>, claims: &mut Claims) {
+    let cued = scan.anchors.words.iter().any(|word| matches!(word.action, Action::Number(_) | Action::NumberProse(_)));
+    let mut walk = Walk { scan, claims, cued, word: 0, done: 0, listed: None };
+    if cued {
+        walk.banks();
+    }
+    for run in &scan.anchors.numbers {
+        if run.start >= walk.done {
+            walk.run(run);
+        }
+    }
+}
+
+/// Where the search stands.
+struct Walk<'a, 't> {
+    scan: &'a Scan<'t>,
+    claims: &'a mut Claims,
+    /// Whether any cue stands in the text.
+    cued: bool,
+    /// The first word behind the last run.
+    word: usize,
+    /// What is before this is settled.
+    done: usize,
+    /// The kind of the last finding that a word told, and where it ends.
+    listed: Option<(Family, usize)>,
+}
+
+impl Walk<'_, '_> {
+    /// One run of letters and digits with all that is chained to it.
+    fn run(&mut self, run: &Range<usize>) {
+        let scan = self.scan;
+        let hexes = run.len() <= 4 && self.may_be_address(run);
+        if hexes {
+            let (found, end) = net::around(scan, run);
+            if let Some(found) = found {
+                self.done = found.range.end.max(end);
+                self.claim(&found);
+                return;
+            }
+        }
+        let digits =
+            scan.bytes(run.start..run.end.min(run.start + 33)).iter().take_while(|byte| byte.is_ascii_digit()).count();
+        if digits < run.len() {
+            return self.mixed(run, digits);
+        }
+        let (near, next) = (scan.before(run.start, 1), scan.before(run.start, 2));
+        // the rest of a time, version or name
+        let tied = near == b'_' || (b".:".contains(&near) && next.is_ascii_digit());
+        if tied && !(near == b':' && scan.byte(run.end) == b'.') {
+            self.done = run.end;
+            return;
+        }
+        if near == b'-' && next.is_ascii_alphabetic() {
+            return self.joined(run);
+        }
+        let single = !b" .-/()".contains(&scan.byte(run.end)) || !self.goes_on(run.end);
+        let cue = self.cue_near(run);
+        if single && run.len() < 8 && !cue {
+            self.done = run.end;
+            return;
+        }
+        let chain = Chain::read(scan.text.as_bytes(), run.start);
+        self.done = chain.end.max(run.start + 1);
+        self.chain(&chain, cue);
+    }
+
+    /// Digits behind letters and a dash: the end of a longer id, if a word says so.
+    fn joined(&mut self, run: &Range<usize>) {
+        self.done = run.end;
+        if self.cue_near(run)
+            && let Some(found) = cued::at_run(self.scan, run)
+        {
+            self.done = found.range.end.max(run.end);
+            self.claim(&found);
+        }
+    }
+
+    /// Whether a digit follows soon behind a separator.
+    fn goes_on(&self, end: usize) -> bool {
+        self.scan.bytes(end + 1..end + 3).iter().any(u8::is_ascii_digit)
+            || self.scan.bytes(end..end + 3).contains(&b'(')
+    }
+
+    /// Whether a short run may be part of an IPv6 or hardware address: colons or dashes at the places they would have.
+    fn may_be_address(&self, run: &Range<usize>) -> bool {
+        let scan = self.scan;
+        let hex = |byte: u8| byte.is_ascii_hexdigit() || byte == b':';
+        let (behind, before) = (scan.byte(run.end), scan.before(run.start, 1));
+        let (further, earlier) = (scan.byte(run.end + 1), scan.before(run.start, 2));
+        match (behind, before) {
+            (b':', _) if hex(further) => {
+                // times
+                let pairs = run.len() == 2 && further != b':';
+                !pairs
+                    || scan.byte(run.start + 5) != b':'
+                        && !scan.byte(run.start + 5).is_ascii_digit()
+                        && scan.byte(run.start + 5).is_ascii_hexdigit()
+                    || (scan.byte(run.start + 5) == b':' && scan.byte(run.start + 8) == b':')
+                    || (before == b':' && hex(earlier))
+            }
+            (_, b':') if hex(earlier) => {
+                earlier == b':'
+                    || (run.len() == 2 && scan.before(run.start, 4) == b':' && scan.before(run.start, 7) == b':')
+                    || run.len() > 2
+            }
+            (b'-', _) if run.len() == 2 => scan.byte(run.end + 3) == b'-' && scan.byte(run.end + 6) == b'-',
+            (_, b'-') if run.len() == 2 => scan.before(run.start, 4) == b'-' && scan.before(run.start, 7) == b'-',
+            (b'.', _) if run.len() == 4 => scan.byte(run.end + 5) == b'.',
+            (_, b'.') if run.len() == 4 => scan.before(run.start, 6) == b'.' || scan.byte(run.end) == b'.',
+            _ => false,
+        }
+    }
+
+    /// A run with letters; `digits` stand at its start.
+    fn mixed(&mut self, run: &Range<usize>, digits: usize) {
+        let scan = self.scan;
+        self.done = run.end;
+        let cue = self.cue_near(run);
+        let shaped = if run.len() >= 4 { letters::find(scan, run, cue) } else { None };
+        let shaped = shaped.or_else(|| match (run.len(), scan.byte(run.end)) {
+            (4, b'-') => letters::dashed_mbi(scan, run),
+            (20.., _) => letters::passport_line(scan, run),
+            _ => None,
+        });
+        let found = shaped.or_else(|| {
+            if !cue {
+                return None;
+            }
+            // 15th June 1991
+            if matches!(digits, 1 | 2) && run.len() <= 4 {
+                let chain = Chain::read(scan.text.as_bytes(), run.start);
+                let site = Site::new(scan, &chain, 0, true, None);
+                return site.cues().grade(Family::Birth).and_then(|grade| date::cued(&site, grade));
+            }
+            cued::at_run(scan, run)
+        });
+        if let Some(found) = found {
+            self.done = found.range.end.max(run.end);
+            self.claim(&found);
+        }
+    }
+
+    /// Every group of a chain where something may start.
+    fn chain(&mut self, chain: &Chain, cue: bool) {
+        let mut index = 0;
+        while index < chain.count {
+            let listed = self.listed_before(chain.group(index).at);
+            let site = Site::new(self.scan, chain, index, cue || listed.is_some(), listed);
+            let Some(found) = at(&site) else {
+                index += 1;
+                continue;
+            };
+            self.claim(&found);
+            self.done = self.done.max(found.range.end);
+            index += 1;
+            while index < chain.count && chain.group(index).at < found.range.end {
+                index += 1;
+            }
+        }
+    }
+
+    /// The kind of the finding right before `at` in a list of them.
+    fn listed_before(&self, at: usize) -> Option<Family> {
+        let (family, end) = self.listed?;
+        let between = self.scan.bytes(end..at);
+        let list = between.len() <= 6
+            && between.iter().all(|byte| b" ,;/\"'\\|&+(".contains(byte) || b"andory".contains(byte));
+        (at > end && list && !between.is_empty()).then_some(family)
+    }
+
+    /// Whether a cue begins near a run, or right behind it.
+    fn cue_near(&mut self, run: &Range<usize>) -> bool {
+        if !self.cued {
+            return false;
+        }
+        let words = &self.scan.anchors.words;
+        while words.get(self.word).is_some_and(|word| word.at < run.start) {
+            self.word += 1;
+        }
+        let cue = |action: &Action| matches!(action, Action::Number(_) | Action::NumberProse(_));
+        let before = words.get(..self.word).unwrap_or_default();
+        let near = before.iter().rev().take_while(|word| word.at + REACH >= run.start).any(|word| cue(&word.action));
+        let behind = words.get(self.word..).unwrap_or_default();
+        near || behind.iter().take_while(|word| word.at <= run.end + REACH / 2).any(|word| cue(&word.action))
+            || self.listed.is_some_and(|(_, end)| run.start <= end + 8)
+    }
+
+    /// BICs, which have no digits.
+    fn banks(&mut self) {
+        let Some(rule) = self.scan.rule(Family::Swift) else { return };
+        for word in self.scan.anchors.words.iter().filter(|word| word.action == Action::Number(Family::Swift)) {
+            if let Some(range) = cued::bic(self.scan, word.end) {
+                self.claims.add(self.scan, rule, range);
+            }
+        }
+    }
+
+    /// Adds a finding, with quotes where it is a bare number of JSON.
+    fn claim(&mut self, found: &Found) {
+        let Some(rule) = self.scan.rule(found.family) else { return };
+        let cued = matches!(
+            found.family,
+            Family::PhoneCued
+                | Family::PhoneNational
+                | Family::PhoneInternational
+                | Family::CardCued
+                | Family::Account
+                | Family::SsnCued
+        );
+        if cued {
+            let family = if matches!(found.family, Family::PhoneNational | Family::PhoneInternational) {
+                Family::PhoneCued
+            } else {
+                found.family
+            };
+            self.listed = Some((family, found.range.end));
+        }
+        if is_bare_json(self.scan, &found.range) {
+            self.claims.add_bare(self.scan, rule, found.range.clone());
+        } else {
+            self.claims.add(self.scan, rule, found.range.clone());
+        }
+    }
+}
+
+/// What starts at a site, if anything: shapes first, then what a word tells.
+fn at(site: &Site<'_, '_>) -> Option<Found> {
+    let (chain, first) = (site.chain, site.first);
+    let (head, sep) = (chain.len(first), chain.group(first).sep);
+    let single = first + 1 == chain.count || sep == 0;
+    if sep == b'.'
+        && head <= 3
+        && let Some(found) = net::ipv4(site)
+    {
+        return Some(found);
+    }
+    if !chain.is_free_before(first) || sep == b':' {
+        return None;
+    }
+    let shaped = match head {
+        _ if site.scan.before(site.start(), 1) == b'+' => phone::shaped(site),
+        4 if !single => card::shaped(site).or_else(|| shapes::grouped(site)).or_else(|| phone::shaped(site)),
+        12..=19 => card::shaped(site).or_else(|| shapes::bare(site)),
+        2 if !single && site.scan.before(site.start(), 1) == b' ' => letters::spaced_nino(site.scan, site.start())
+            .or_else(|| shapes::grouped(site))
+            .or_else(|| phone::shaped(site)),
+        3 if !single => shapes::grouped(site)
+            .or_else(|| {
+                if site.is_bracketed(first) {
+                    None
+                } else {
+                    shapes::health(site).filter(|_| site.cues().speaks_of(Family::MedicalCued))
+                }
+            })
+            .or_else(|| phone::shaped(site))
+            .or_else(|| shapes::health(site)),
+        6 | 8 if site.scan.byte(site.start() + head) == b'-' || site.scan.byte(site.start() + head) == b'+' => {
+            shapes::grouped(site).or_else(|| letters::tailed(site.scan, site.start())).or_else(|| phone::shaped(site))
+        }
+        1..=8 if !single => shapes::grouped(site).or_else(|| phone::shaped(site)),
+        _ => None,
+    };
+    shaped.or_else(|| if site.cued { cued::at_site(site) } else { None })
+}
+
+/// Whether a range is a whole number of JSON without quotes: behind `"key":`, or in a list.
+fn is_bare_json(scan: &Scan<'_>, range: &Range<usize>) -> bool {
+    let digits = scan.bytes(range.clone()).iter().all(u8::is_ascii_digit);
+    let blank = |byte: &u8| b" \t\r\n".contains(byte);
+    let behind = scan.bytes(range.end..range.end + 16).iter().find(|byte| !blank(byte)).copied();
+    if !digits || !matches!(behind, Some(b',' | b'}' | b']')) {
+        return false;
+    }
+    let before = scan.bytes(range.start.saturating_sub(256)..range.start);
+    let list = before
+        .iter()
+        .rev()
+        .take_while(|byte| blank(byte) || byte.is_ascii_digit() || b",.-+eE[".contains(byte))
+        .count();
+    let before = before.get(..before.len() - list).unwrap_or_default();
+    matches!(before, [.., a, b'"', b':'] if *a != b'\\')
+}

@@ -1,0 +1,196 @@
+//! **What**: addresses of networks and devices: IPv4, IPv6, MAC. **Invariants**: private, loopback, link-local, multicast
+//! and mask addresses stay: they are nobody's; at most 64 bytes are read around a run. **Not here**: ports, host names.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::ops::Range;
+
+use super::super::anchors::{end_of, start_of};
+use super::super::rule::Family;
+use super::super::scan::Scan;
+use super::site::{Found, Site};
+
+/// Four numbers to 255 with dots between, at a site.
+pub(super) fn ipv4(site: &Site<'_, '_>) -> Option<Found> {
+    let (chain, first) = (site.chain, site.first);
+    let dotted = (first..first + 3).all(|index| chain.group(index).sep == b'.');
+    if !dotted || (first..first + 4).any(|index| !matches!(chain.len(index), 1..=3)) {
+        return None;
+    }
+    let behind = chain.group(first + 3).sep;
+    let ranged = behind == b'-' && (first + 4..first + 7).all(|index| chain.group(index).sep == b'.');
+    if !(matches!(behind, 0 | b' ' | b':' | b'/' | b'(' | b')' | b'~') || ranged) || !site.ends_well_at(first + 3) {
+        return None;
+    }
+    let range = chain.range(first, first + 3);
+    let address: Ipv4Addr = site.scan.part(range.clone()).parse().ok()?;
+    let free =
+        !is_kept(address) && is_begun(site, first) && !is_version(site, address) && !is_route(site, first, address);
+    free.then_some(Found { family: Family::Ipv4, range })
+}
+
+/// Whether an address tells nothing about anybody.
+fn is_kept(address: Ipv4Addr) -> bool {
+    let [first, second, ..] = address.octets();
+    address.is_private()
+        || address.is_loopback()
+        || address.is_link_local()
+        || first == 0
+        || first >= 224
+        || (first == 169 && second == 254)
+}
+
+/// Whether nothing before it makes it part of something longer.
+fn is_begun(site: &Site<'_, '_>, first: usize) -> bool {
+    if first > 0 {
+        let before = site.chain.before(first);
+        return before != b'.' && (before != b'-' || first >= 4);
+    }
+    let (near, next) = (site.scan.before(site.start(), 1), site.scan.before(site.start(), 2));
+    match near {
+        b'_' | b'~' | b'^' => false,
+        b'.' | b'-' => !next.is_ascii_alphanumeric(),
+        b'=' => next != b'=' && next != b'>' && next != b'<' && next != b'~',
+        _ => true,
+    }
+}
+
+/// `version 1.2.3.4`, `v1.2.3.4`, `Chrome/1.2.3.4`, and small numbers that nothing calls an address: sections, releases.
+fn is_version(site: &Site<'_, '_>, address: Ipv4Addr) -> bool {
+    const WELL_KNOWN: [[u8; 4]; 5] = [[1, 1, 1, 1], [1, 0, 0, 1], [8, 8, 8, 8], [8, 8, 4, 4], [9, 9, 9, 9]];
+    let scan = site.scan;
+    let start = site.start();
+    // `Chrome/1.2.3.4`, but not `//1.2.3.4` or `a.b/1.2.3.4`
+    if scan.before(start, 1) == b'/' && scan.before(start, 2).is_ascii_alphabetic() {
+        let name =
+            start_of(scan.bytes(0..start), start - 1, |byte| byte.is_ascii_alphanumeric() || b"-_".contains(byte));
+        if !b"./".contains(&scan.before(name, 1)) {
+            return true;
+        }
+    }
+    let before = scan.bytes(start.saturating_sub(24)..start);
+    let kept = before
+        .iter()
+        .rev()
+        .skip_while(|byte| b" :=\"'`\\(".contains(byte))
+        .take_while(|byte| byte.is_ascii_alphanumeric());
+    let mut word = [0_u8; 12];
+    let mut length = 0;
+    for (slot, byte) in word.iter_mut().rev().zip(kept) {
+        *slot = byte.to_ascii_lowercase();
+        length += 1;
+    }
+    let word = word.get(word.len() - length..).unwrap_or_default();
+    let versions: [&[u8]; 9] =
+        [b"version", b"ver", b"versions", b"release", b"build", b"firmware", b"driver", b"section", b"rev"];
+    if word == b"v" || versions.iter().any(|known| word.ends_with(known)) {
+        return true;
+    }
+    let small = address.octets().iter().all(|octet| *octet < 20);
+    small && !WELL_KNOWN.contains(&address.octets()) && !site.cues().speaks_of(Family::Ipv4)
+}
+
+/// `203.0.113.0/24`: a network, not a host.
+fn is_route(site: &Site<'_, '_>, first: usize, address: Ipv4Addr) -> bool {
+    let bits = site.part(first + 4);
+    if site.chain.group(first + 3).sep != b'/' || !matches!(bits.len(), 1 | 2) || !site.chain.is_free_behind(first + 4)
+    {
+        return false;
+    }
+    let bits = bits.iter().fold(0_u32, |value, digit| value * 10 + u32::from(digit - b'0'));
+    bits < 32 && address.to_bits().checked_shl(bits).unwrap_or(0) == 0
+}
+
+fn in_hex(byte: &u8) -> bool {
+    byte.is_ascii_hexdigit() || *byte == b':'
+}
+
+/// An IPv6 or hardware address around a run of letters and digits beside a colon or dash; gives what was found, and
+/// where the stretch that was looked at ends.
+pub(super) fn around(scan: &Scan<'_>, run: &Range<usize>) -> (Option<Found>, usize) {
+    let colon = scan.byte(run.end) == b':' || scan.before(run.start, 1) == b':';
+    if !colon {
+        return (dashed(scan, run), run.end);
+    }
+    let floor = run.start.saturating_sub(48);
+    let ceiling = scan.text.len().min(run.start + 64);
+    let start = floor + start_of(scan.bytes(floor..ceiling), run.start - floor, in_hex);
+    let mut end = run.start + end_of(scan.bytes(run.start..ceiling), 0, in_hex);
+    // an IPv4 address at the end of an IPv6 one
+    if scan.byte(end) == b'.' && scan.byte(end + 1).is_ascii_digit() {
+        end = run.start + end_of(scan.bytes(run.start..ceiling), 0, |byte| in_hex(byte) || *byte == b'.');
+    }
+    let start = start + scan.bytes(start..end).iter().take_while(|byte| **byte == b':').count().saturating_sub(2);
+    let outside = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    if outside(scan.before(start, 1)) && !scan.escaped(start) || outside(scan.byte(end)) {
+        return (None, end);
+    }
+    let text = scan.part(start..end);
+    let found = colons(text).or_else(|| ipv6(text));
+    (found.map(|(family, skip, length)| Found { family, range: start + skip..start + skip + length }), end)
+}
+
+/// Six pairs of hex digits with colons.
+fn colons(text: &str) -> Option<(Family, usize, usize)> {
+    let body = text.trim_matches(':');
+    let skip = text.len() - text.trim_start_matches(':').len();
+    let pairs = body.len() == 17 && skip < 2 && body.split(':').all(|pair| pair.len() == 2);
+    (pairs && is_device(body.as_bytes())).then_some((Family::Mac, skip, 17))
+}
+
+/// Not all zeros or ones, and not counted up.
+fn is_device(text: &[u8]) -> bool {
+    let digits = || text.iter().filter(|byte| byte.is_ascii_hexdigit()).map(u8::to_ascii_lowercase);
+    let first = digits().next();
+    !digits().all(|digit| Some(digit) == first)
+}
+
+fn ipv6(text: &str) -> Option<(Family, usize, usize)> {
+    let mut body = text;
+    let colons = body.bytes().filter(|byte| *byte == b':').count();
+    if colons < 2 || !(body.contains("::") || colons >= 7) || body.len() < 4 {
+        return None;
+    }
+    let mut skip = 0;
+    if body.starts_with(':') && !body.starts_with("::") {
+        body = body.get(1..)?;
+        skip = 1;
+    }
+    if body.ends_with(':') && !body.ends_with("::") {
+        body = body.get(..body.len() - 1)?;
+    }
+    let address: Ipv6Addr = body.parse().ok()?;
+    let mapped = address.to_ipv4_mapped().or_else(|| address.to_ipv4().filter(|_| body.contains('.')));
+    let kept = address.is_loopback()
+        || address.is_unspecified()
+        || address.is_unique_local()
+        || address.is_unicast_link_local()
+        || address.is_multicast()
+        || mapped.is_some_and(is_kept);
+    // `1::2` and the like are places in a program or a score
+    let groups = body.split(':').filter(|group| !group.is_empty());
+    let global = matches!(address.segments().first(), Some(0x2000..=0x3fff | 0x64)) || mapped.is_some();
+    let long = groups.clone().count() >= 4 && groups.filter(|group| group.len() >= 3).count() >= 2;
+    (!kept && (global && body.len() >= 6 || long)).then_some((Family::Ipv6, skip, body.len()))
+}
+
+/// A hardware address with dashes, or in three groups of four with dots.
+fn dashed(scan: &Scan<'_>, run: &Range<usize>) -> Option<Found> {
+    let (sep, size, length) = match (scan.byte(run.end), scan.before(run.start, 1)) {
+        (b'-', _) | (_, b'-') if run.len() == 2 => (b'-', 2, 17),
+        (b'.', _) | (_, b'.') if run.len() == 4 => (b'.', 4, 14),
+        _ => return None,
+    };
+    let like = |byte: &u8| byte.is_ascii_hexdigit() || *byte == sep;
+    let floor = run.start.saturating_sub(18);
+    let start = floor + start_of(scan.bytes(floor..run.start), run.start - floor, like);
+    let end = run.start + end_of(scan.bytes(run.start..run.start + 20), 0, like);
+    let outside = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-' || byte == b'.';
+    let text = scan.bytes(start..end);
+    let whole = end - start == length
+        && !outside(scan.before(start, 1))
+        && !(outside(scan.byte(end)) && scan.byte(end) != b'.');
+    let mut parts = text.split(|byte| *byte == sep);
+    let letters = text.iter().any(u8::is_ascii_alphabetic);
+    let fits = whole && parts.all(|part| part.len() == size) && is_device(text) && (sep == b'-' || letters);
+    fits.then_some(Found { family: Family::Mac, range: start..end })
+}

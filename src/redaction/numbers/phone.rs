@@ -1,0 +1,296 @@
+//! **What**: phone numbers: with a country code, in the shape of a national plan, or announced by a word. **Invariants**:
+//! ten bare digits are nothing without a word. **Not here**: the plans (`validate::phones`).
+
+use std::ops::Range;
+
+use super::super::rule::Family;
+use super::super::validate::phones::{code_length, is_alike, is_international};
+use super::cues::Grade;
+use super::site::{Found, Site};
+
+/// Most digits of E.164.
+const MOST: usize = 15;
+
+/// Digits of groups, without what separates them.
+#[derive(Default)]
+struct Number {
+    digits: [u8; MOST],
+    len: usize,
+}
+
+impl Number {
+    fn push(&mut self, more: &[u8]) -> bool {
+        for digit in more {
+            let Some(slot) = self.digits.get_mut(self.len) else { return false };
+            *slot = *digit;
+            self.len += 1;
+        }
+        true
+    }
+
+    fn get(&self) -> &[u8] {
+        self.digits.get(..self.len).unwrap_or_default()
+    }
+}
+
+/// A phone number that starts at the site by its shape.
+pub(super) fn shaped(site: &Site<'_, '_>) -> Option<Found> {
+    let before = site.scan.before(site.start(), 1);
+    if before == b'+' || (before == b'(' && site.scan.before(site.start(), 2) == b'+') {
+        return international(site);
+    }
+    if site.part(site.first).starts_with(b"00") && site.chain.len(site.first) <= 6 {
+        return zeros(site);
+    }
+    if !is_separated(site) || site.is_denied() {
+        return None;
+    }
+    nanp(site).or_else(|| national(site))
+}
+
+/// Whether what stands before a number can't be part of it.
+fn is_separated(site: &Site<'_, '_>) -> bool {
+    site.is_free() && !b"$#%".contains(&site.scan.before(site.start(), 1))
+}
+
+/// `+` and a country code.
+fn international(site: &Site<'_, '_>) -> Option<Found> {
+    let bracket = usize::from(site.scan.before(site.start(), 1) == b'(');
+    let start = site.start().checked_sub(1 + bracket)?;
+    let before = site.scan.before(start, 1);
+    if (before.is_ascii_alphanumeric() && !site.scan.escaped(start))
+        || b"+=/_".contains(&before) && !is_key_end(site, start)
+    {
+        return None;
+    }
+    let (range, _) = planned(site, 0)?;
+    Some(Found { family: Family::PhoneInternational, range: start..extension(site, range.end) })
+}
+
+/// `=` or `/` before a `+` ends a key or a path, and is no part of base64.
+fn is_key_end(site: &Site<'_, '_>, start: usize) -> bool {
+    site.scan.before(start, 1) != b'+' && !site.scan.before(start, 2).is_ascii_digit()
+}
+
+/// `00` or `001` and a country code, in groups.
+fn zeros(site: &Site<'_, '_>) -> Option<Found> {
+    if !is_separated(site) || site.first > 0 || site.chain.count < 3 || is_upper(site) {
+        return None;
+    }
+    let (range, groups) = planned(site, 2)?;
+    (groups >= 3).then(|| Found { family: Family::PhoneInternational, range: site.start()..extension(site, range.end) })
+}
+
+/// Whether capitals stand before: groups of an IBAN.
+fn is_upper(site: &Site<'_, '_>) -> bool {
+    site.scan.before(site.start(), 2).is_ascii_uppercase() || site.scan.before(site.start(), 2).is_ascii_digit()
+}
+
+/// The longest number of a plan in the groups of the site, after `skip` zeros: its range, and how many groups it has.
+fn planned(site: &Site<'_, '_>, skip: usize) -> Option<(Range<usize>, usize)> {
+    let (mut number, mut best) = (Number::default(), None);
+    for index in site.first..site.chain.count {
+        let group = site.chain.group(index);
+        let mut part = site.part(index);
+        if index == site.first {
+            part = part.get(skip..).unwrap_or_default();
+        }
+        // a trunk zero in brackets is not dialled
+        let trunk = part == b"0" && site.chain.before(index) == b'(';
+        if index > site.first && matches!(site.chain.before(index), b':' | b'~') && best.is_some() {
+            break;
+        }
+        if !trunk && !number.push(part) {
+            break;
+        }
+        let open = matches!(group.sep, b'.' | b'-');
+        let enough = index - site.first < 6;
+        // a further group behind a blank belongs to it only while the number is short
+        let sated = best.is_some() && site.chain.before(index) == b' ' && number.len > 12;
+        if is_international(number.get()) && enough && !sated && !open && site.ends_well(index) {
+            best = Some((site.chain.range(site.first, index), index - site.first + 1));
+        }
+    }
+    best.filter(|_| code_length(number.get()).is_some())
+}
+
+/// Area and exchange of three digits, then four.
+fn nanp(site: &Site<'_, '_>) -> Option<Found> {
+    let (chain, first) = (site.chain, site.first);
+    let country = chain.len(first) == 1 && site.part(first) == b"1" && chain.group(first).sep != b'/';
+    let area = first + usize::from(country);
+    if chain.len(area) != 3 {
+        return local(site);
+    }
+    let bracket = site.is_bracketed(area);
+    let whole = [3, 3, 4].iter().enumerate().all(|(index, len)| chain.len(area + index) == *len);
+    let short = chain.len(area + 1) == 7;
+    let last = area + if whole { 2 } else { 1 };
+    if !whole && !short {
+        return local(site);
+    }
+    if !chain.is_free_behind(last) || !site.ends_well(last) {
+        return None;
+    }
+    let (sep, next) = (chain.group(area).sep, chain.group(area + 1).sep);
+    let tied = matches!(sep, b'-' | b'.' | b'/') && (sep == next || next == b'-');
+    let spaced = sep == b' ' && matches!(next, b' ' | b'-') || sep == b'~';
+    let word = || site.cues().speaks_of(Family::PhoneCued);
+    let (area_digit, exchange_digit) = (*site.part(area).first()?, *site.part(area + 1).first()?);
+    let fiction = site.part(area) == b"555" || site.part(area + 1) == b"555";
+    let planned = (b'2'..=b'9').contains(&area_digit) && ((b'2'..=b'9').contains(&exchange_digit) || fiction);
+    let shape = match (bracket, short) {
+        (true, _) => matches!(sep, b')' | b' ' | b'-'),
+        (false, true) => tied && word(),
+        (false, false) => {
+            tied || (spaced
+                && (fiction
+                    || next == b'-'
+                    || country
+                    || (chain.is_alone(first, last) && !is_round(site, area))
+                    || word()))
+        }
+    };
+    let area_fits = planned
+        || (area_digit >= b'2' && (bracket || sep == b'-' || word()))
+        || (bracket || word()) && area_digit != b'0';
+    let alike = is_alike(site.part(area)) && is_alike(site.part(area + 1)) && is_alike(site.part(last)) && !fiction;
+    (shape && area_fits && !alike).then(|| site.phone(Family::PhoneNational, first, last))
+}
+
+/// Whether numbers are amounts or sizes rather than parts of a phone number.
+fn is_round(site: &Site<'_, '_>, area: usize) -> bool {
+    let round = |index: usize| {
+        let part = site.part(index);
+        part.ends_with(b"00") || part == b"512" || part == b"256" || part == b"1024" || part == b"2048"
+    };
+    round(area) && round(area + 1) || round(area + 2) || site.part(area) == site.part(area + 1)
+}
+
+/// `555-0123`, and other local numbers beside a word.
+fn local(site: &Site<'_, '_>) -> Option<Found> {
+    let (chain, first) = (site.chain, site.first);
+    let sep = chain.is(first, &[3, 4], b"-. ")?;
+    let fiction = site.part(first) == b"555" && sep == b'-';
+    (site.ends_well(first + 1) && (fiction || (sep != b' ' && site.cues().speaks_of(Family::PhoneCued))))
+        .then(|| site.phone(Family::PhoneNational, first, first + 1))
+}
+
+/// Shapes of other plans: a trunk zero and groups that stand alone, or groups that only mobile numbers have.
+fn national(site: &Site<'_, '_>) -> Option<Found> {
+    let (chain, first) = (site.chain, site.first);
+    let bracket = site.is_bracketed(first);
+    let zero = site.part(first).first() == Some(&b'0');
+    let head = chain.len(first);
+    if !(2..=5).contains(&head) || chain.count < first + 2 || !(zero || bracket || mobile(site)) {
+        return None;
+    }
+    let mut last = first;
+    let sep = chain.group(first + 1).sep;
+    let after = chain.group(first).sep;
+    while last + 1 < chain.count && last < first + 5 {
+        let joint = chain.group(last).sep;
+        let same = if last == first { matches!(joint, b' ' | b'-' | b')' | b'/' | b'~' | b'.') } else { joint == sep };
+        if !same || matches!(joint, b':') || chain.digits(first, last + 1) > 12 {
+            break;
+        }
+        last += 1;
+    }
+    let digits = chain.digits(first, last);
+    let zeros = site.part(first).starts_with(b"00");
+    let sizes = (first + 1..=last).all(|index| chain.len(index) >= 2);
+    let dotted = after == b'.' && last < first + 3;
+    let alone = chain.is_alone(first, last) || site.cues().speaks_of(Family::PhoneCued);
+    let fits = match (zero, bracket) {
+        (true, _) => (9..=11).contains(&digits) && !zeros && after != b'/' || (bracket && (8..=12).contains(&digits)),
+        (false, true) => (9..=11).contains(&digits) && head == 2 && sizes,
+        (false, false) => true,
+    };
+    (fits && sizes && !dotted && alone && chain.is_free_behind(last) && site.ends_well(last) && !is_date(site))
+        .then(|| site.phone(Family::PhoneNational, first, last))
+}
+
+/// Mobile numbers of plans without a trunk zero: India 5-5, China 3-4-4.
+fn mobile(site: &Site<'_, '_>) -> bool {
+    let (chain, first) = (site.chain, site.first);
+    let lead = site.part(first).first().copied().unwrap_or(b'0');
+    (lead >= b'6' && chain.is(first, &[5, 5], b" -").is_some() && site.cues().speaks_of(Family::PhoneCued))
+        || (site.part(first).starts_with(b"1") && lead == b'1' && chain.is(first, &[3, 4, 4], b" -").is_some())
+}
+
+/// Day, month and year with a zero in front, or a social security number.
+fn is_date(site: &Site<'_, '_>) -> bool {
+    let (chain, first) = (site.chain, site.first);
+    let social = chain.len(first) == 3 && chain.len(first + 1) == 2 && chain.len(first + 2) == 4;
+    social || (chain.len(first) == 2 && chain.len(first + 1) == 2 && chain.len(first + 2) == 4)
+}
+
+/// A number that a word announces: any digits of a plausible count.
+pub(super) fn cued(site: &Site<'_, '_>, grade: Grade) -> Option<Found> {
+    let (chain, first) = (site.chain, site.first);
+    if is_alike(site.part(first)) && chain.len(first) > 7 || site.is_denied() {
+        return None;
+    }
+    let (mut best, mut digits) = (None, 0);
+    for last in first..chain.count.min(first + 6) {
+        digits += chain.len(last);
+        if digits > MOST || (last > first && matches!(chain.before(last), b':' | b'~')) {
+            break;
+        }
+        let groups = last - first + 1;
+        let least = match (grade, groups) {
+            (Grade::Key, _) => 7,
+            (Grade::Close, 1) => 8,
+            (Grade::Close, _) => 7,
+            (Grade::Near, 1) => 10,
+            (Grade::Near, _) => 9,
+        };
+        let most = if grade == Grade::Near && groups == 1 { 11 } else { 13 };
+        if (least..=most).contains(&digits)
+            && chain.is_free_behind(last)
+            && site.ends_well(last)
+            && !is_day(site, groups)
+        {
+            best = Some(last);
+        }
+    }
+    let last = best?;
+    (grade != Grade::Near || !is_epoch(site)).then(|| site.phone(Family::PhoneCued, first, last))
+}
+
+/// A date in groups is no phone number.
+fn is_day(site: &Site<'_, '_>, groups: usize) -> bool {
+    let (chain, first) = (site.chain, site.first);
+    let iso = chain.len(first) == 4 && chain.len(first + 1) == 2 && chain.len(first + 2) <= 2;
+    let year = chain.len(first) == 4 && (site.part(first).starts_with(b"19") || site.part(first).starts_with(b"20"));
+    groups <= 5 && ((iso && year) || is_date(site))
+}
+
+/// Ten digits of a time since 1970 in our days.
+fn is_epoch(site: &Site<'_, '_>) -> bool {
+    let part = site.part(site.first);
+    part.len() == 10 && (part.starts_with(b"16") || part.starts_with(b"17"))
+}
+
+/// Behind an extension such as ` x123`, `ext. 12`; else `end`.
+pub(super) fn extension(site: &Site<'_, '_>, end: usize) -> usize {
+    let rest = site.scan.bytes(end..end + 20);
+    let lower: [u8; 20] = std::array::from_fn(|index| rest.get(index).copied().unwrap_or(b'\n').to_ascii_lowercase());
+    let blanks = lower.iter().take(2).take_while(|byte| b" ,".contains(byte)).count();
+    let word = lower.get(blanks..).unwrap_or_default();
+    let marks: [&[u8]; 5] = [b"extension", b"extn", b"ext", b"x", b"#"];
+    let Some(mark) = marks.iter().find(|mark| word.starts_with(mark)) else { return end };
+    let behind = word.get(mark.len()..).unwrap_or_default();
+    let gap = behind.iter().take(3).take_while(|byte| b". :".contains(byte)).count();
+    // `, x: 1` is something else
+    if mark.len() == 1 && (gap > 0 || blanks > 1 || lower.first() == Some(&b',')) {
+        return end;
+    }
+    let digits = behind.iter().skip(gap).take(7).take_while(|byte| byte.is_ascii_digit()).count();
+    let after = behind.get(gap + digits).copied().unwrap_or(b'\n');
+    if (1..=6).contains(&digits) && !after.is_ascii_alphanumeric() {
+        end + blanks + mark.len() + gap + digits
+    } else {
+        end
+    }
+}

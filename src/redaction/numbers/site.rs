@@ -1,0 +1,259 @@
+//! **What**: [`Site`]: one place in a chain of digits where an id may start, with the questions that all kinds ask
+//! about it. **Invariants**: words around it are read once, and only when asked for. **Not here**: the kinds.
+
+use std::cell::OnceCell;
+use std::ops::Range;
+
+use super::super::rule::Family;
+use super::super::scan::Scan;
+use super::chain::Chain;
+use super::cues::Cues;
+use super::phone::extension;
+
+/// What was found.
+pub(super) struct Found {
+    pub(super) family: Family,
+    pub(super) range: Range<usize>,
+}
+
+/// A group of a chain where something may start.
+pub(super) struct Site<'a, 't> {
+    pub(super) scan: &'a Scan<'t>,
+    pub(super) chain: &'a Chain,
+    /// Index of the group.
+    pub(super) first: usize,
+    /// Whether any cue stands in the text at all.
+    pub(super) cued: bool,
+    /// The kind of the value right before it, of which it is the next in a list.
+    pub(super) listed: Option<Family>,
+    cues: OnceCell<Cues>,
+    denied: OnceCell<bool>,
+}
+
+impl<'a, 't> Site<'a, 't> {
+    /// The site at group `first`.
+    pub(super) fn new(scan: &'a Scan<'t>, chain: &'a Chain, first: usize, cued: bool, listed: Option<Family>) -> Self {
+        Self { scan, chain, first, cued, listed, cues: OnceCell::new(), denied: OnceCell::new() }
+    }
+
+    /// Its first digit.
+    pub(super) fn start(&self) -> usize {
+        self.chain.group(self.first).at
+    }
+
+    /// Digits of group `index`.
+    pub(super) fn part(&self, index: usize) -> &'t [u8] {
+        let group = self.chain.group(index);
+        self.scan.text.as_bytes().get(group.at..group.at + group.len).unwrap_or_default()
+    }
+
+    /// Digits of groups `first..=last`, without what separates them; none if more than `N`.
+    pub(super) fn digits<const N: usize>(&self, first: usize, last: usize) -> Option<([u8; N], usize)> {
+        let (mut digits, mut len) = ([0_u8; N], 0);
+        for digit in (first..=last).flat_map(|index| self.part(index)) {
+            *digits.get_mut(len)? = digit - b'0';
+            len += 1;
+        }
+        Some((digits, len))
+    }
+
+    /// Words around it. Groups up to the end of the chain count as the value.
+    pub(super) fn cues(&self) -> &Cues {
+        self.cues.get_or_init(|| {
+            if !self.cued {
+                return Cues::NONE;
+            }
+            let mut cues = Cues::of(self.scan, &(self.start()..self.chain.end));
+            if let Some(family) = self.listed {
+                cues.inherit(family);
+            }
+            cues
+        })
+    }
+
+    /// Whether it is no part of a longer name, path or number before it.
+    pub(super) fn is_free(&self) -> bool {
+        if self.first > 0 {
+            return self.chain.is_free_before(self.first);
+        }
+        let (near, next) = (self.scan.before(self.start(), 1), self.scan.before(self.start(), 2));
+        match near {
+            b'_' => false,
+            b'-' => !next.is_ascii_alphanumeric() && next != b'_',
+            b'.' | b'/' | b':' | b',' => !next.is_ascii_digit(),
+            _ => true,
+        }
+    }
+
+    /// Whether group `last` is no part of a longer name behind it.
+    pub(super) fn ends_well(&self, last: usize) -> bool {
+        if last + 1 < self.chain.count {
+            return true;
+        }
+        let (near, next) = (self.scan.byte(self.chain.end), self.scan.byte(self.chain.end + 1));
+        match near {
+            b'x' | b'X' => next.is_ascii_digit() || next == b' ',
+            b'e' => self.scan.bytes(self.chain.end..self.chain.end + 3) == b"ext",
+            b'_' | b'%' => false,
+            b'-' => !next.is_ascii_alphanumeric(),
+            b'.' | b',' | b':' => !next.is_ascii_digit(),
+            _ => !near.is_ascii_alphanumeric(),
+        }
+    }
+
+    /// As [`Self::ends_well`], where a port, a path or a mark may follow.
+    pub(super) fn ends_well_at(&self, last: usize) -> bool {
+        let (near, next) = (self.scan.byte(self.chain.end), self.scan.byte(self.chain.end + 1));
+        last + 1 < self.chain.count
+            || match near {
+                b'_' => false,
+                b'-' => !next.is_ascii_alphanumeric(),
+                b'.' => !next.is_ascii_alphanumeric(),
+                _ => !near.is_ascii_alphanumeric(),
+            }
+    }
+
+    /// Whether group `index` stands in round brackets.
+    pub(super) fn is_bracketed(&self, index: usize) -> bool {
+        let group = self.chain.group(index);
+        group.sep == b')' && self.scan.before(group.at, 1) == b'('
+    }
+
+    /// Whether the word before it says that it counts, orders or names things.
+    pub(super) fn is_denied(&self) -> bool {
+        *self.denied.get_or_init(|| denied(self.scan, self.start()))
+    }
+
+    /// A phone number in groups `first..=last`, with its opening bracket and extension.
+    pub(super) fn phone(&self, family: Family, first: usize, last: usize) -> Found {
+        let range = self.chain.range(first, last);
+        let start = if self.is_bracketed(first) { range.start.saturating_sub(1) } else { range.start };
+        let end = if last + 1 == self.chain.count { extension(self, range.end) } else { range.end };
+        Found { family, range: start..end }
+    }
+}
+
+/// What numbers of things are called.
+const THINGS: &[&str] = &[
+    "order",
+    "orders",
+    "invoice",
+    "tracking",
+    "ticket",
+    "item",
+    "items",
+    "sku",
+    "part",
+    "parts",
+    "serial",
+    "isbn",
+    "issn",
+    "doi",
+    "build",
+    "version",
+    "commit",
+    "line",
+    "lines",
+    "port",
+    "pid",
+    "row",
+    "rows",
+    "page",
+    "pages",
+    "transaction",
+    "txn",
+    "po",
+    "rma",
+    "asin",
+    "upc",
+    "ean",
+    "gtin",
+    "barcode",
+    "model",
+    "revision",
+    "epoch",
+    "timestamp",
+    "ts",
+    "seed",
+    "size",
+    "bytes",
+    "offset",
+    "count",
+    "total",
+    "price",
+    "amount",
+    "arxiv",
+    "rfc",
+    "pr",
+    "issue",
+    "bug",
+    "job",
+    "run",
+    "task",
+    "batch",
+    "request",
+    "req",
+    "product",
+    "variant",
+    "shipment",
+    "reservation",
+    "booking",
+    "flight",
+    "chapter",
+    "section",
+    "figure",
+    "table",
+    "range",
+    "lat",
+    "lon",
+    "lng",
+    "latitude",
+    "longitude",
+    "duration",
+    "elapsed",
+    "pmid",
+    "tokens",
+    "chunk",
+    "shard",
+    "node",
+    "block",
+    "height",
+    "width",
+    "step",
+    "steps",
+    "iteration",
+    "index",
+    "time",
+];
+
+/// Words between such a word and its number.
+const FILLERS: &[&str] =
+    &["number", "numbers", "no", "num", "nr", "is", "was", "id", "ids", "code", "the", "of", "ref"];
+
+/// Whether the nearest word before `at` that says anything is of [`THINGS`].
+fn denied(scan: &Scan<'_>, at: usize) -> bool {
+    let before = scan.bytes(at.saturating_sub(40)..at);
+    let line = before.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
+    let mut words = line.rsplit(|byte| !byte.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    for _ in 0..3 {
+        let Some(word) = words.next() else { return false };
+        let is = |list: &[&str]| list.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(word));
+        if is(THINGS) {
+            return true;
+        }
+        // productId, orderNumber
+        let camel = [&b"Id"[..], b"ID", b"Number", b"No"].iter().find_map(|tail| word.strip_suffix(*tail));
+        if let Some(head) = camel.filter(|head| !head.is_empty()) {
+            return THINGS.iter().any(|known| {
+                head.len() >= known.len()
+                    && head
+                        .get(head.len() - known.len()..)
+                        .is_some_and(|tail| tail.eq_ignore_ascii_case(known.as_bytes()))
+            });
+        }
+        if !is(FILLERS) {
+            return false;
+        }
+    }
+    false
+}

@@ -1,0 +1,85 @@
+//! **What**: checks of crypto wallets: base58check and bech32. **Invariants**: pure; constant memory. **Not here**: which
+//! runs are tried (`numbers::letters`).
+
+use sha2::{Digest, Sha256};
+
+const BASE58: &[u8] = b"123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
+
+/// Whether `text` is a version byte, twenty bytes and a checksum in base 58.
+pub(in super::super) fn base58check(text: &[u8]) -> bool {
+    if !(25..=35).contains(&text.len()) {
+        return false;
+    }
+    let mut bytes = [0_u8; 25];
+    for byte in text {
+        let Some(digit) = BASE58.iter().position(|known| known == byte) else { return false };
+        let mut carry = u32::try_from(digit).unwrap_or(0);
+        for value in bytes.iter_mut().rev() {
+            carry += u32::from(*value) * 58;
+            *value = u8::try_from(carry % 256).unwrap_or(0);
+            carry /= 256;
+        }
+        if carry != 0 {
+            return false;
+        }
+    }
+    let (body, check) = bytes.split_at_checked(21).unwrap_or_default();
+    let sum = Sha256::digest(Sha256::digest(body));
+    sum.iter().take(4).eq(check)
+}
+
+/// Whether `text` (one case) is a bech32 or bech32m string with its human-readable part.
+pub(in super::super) fn bech32(text: &[u8]) -> bool {
+    const LETTERS: &[u8] = b"qpzry9x8gf2tvdw0s3jn54khce6mua7l";
+    let Some(one) = text.iter().rposition(|byte| *byte == b'1') else { return false };
+    let (Some(human), Some(data)) = (text.get(..one), text.get(one + 1..)) else { return false };
+    if human.is_empty() || data.len() < 6 || text.len() > 90 {
+        return false;
+    }
+    let mixed = text.iter().any(u8::is_ascii_uppercase) && text.iter().any(u8::is_ascii_lowercase);
+    let lower = |byte: &u8| byte.to_ascii_lowercase();
+    let mut sum = 1_u32;
+    let mut add = |value: u8| {
+        const GENERATOR: [u32; 5] = [0x3b6a_57b2, 0x2650_8e6d, 0x1ea1_19fa, 0x3d42_33dd, 0x2a14_62b3];
+        let top = sum >> 25;
+        sum = (sum & 0x01ff_ffff) << 5 ^ u32::from(value);
+        for (bit, generator) in GENERATOR.iter().enumerate() {
+            if top >> bit & 1 == 1 {
+                sum ^= generator;
+            }
+        }
+    };
+    human.iter().map(lower).for_each(|byte| add(byte >> 5));
+    add(0);
+    human.iter().map(lower).for_each(|byte| add(byte & 31));
+    for byte in data.iter().map(lower) {
+        let Some(value) = LETTERS.iter().position(|known| *known == byte) else { return false };
+        add(u8::try_from(value).unwrap_or(0));
+    }
+    !mixed && (sum == 1 || sum == 0x2bc8_30a3)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{base58check, bech32};
+
+    /// The first block's address and an example of BIP 16; one letter off fails.
+    #[test]
+    fn base58() {
+        assert!(
+            base58check(b"1A1zP1eP5QGefi2DMPTfTL5SLmv7DivfNa") && base58check(b"3P14159f73E4gFr7JterCCQh9QjiTjiZrG")
+        );
+        assert!(
+            !base58check(b"1A1zP1eP5QGefi2DMPTfTL5SLmv7DivfNb") && !base58check(b"1A1zP1eP5QGefi2DMPTf0L5SLmv7DivfNa")
+        );
+    }
+
+    /// Examples of BIP 173 and BIP 350.
+    #[test]
+    fn segwit() {
+        assert!(bech32(b"bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4"));
+        assert!(bech32(b"bc1p0xlxvlhemja6c4dqv22uapctqupfhlxm9h8z3k2e72q4k9hcz7vqzk5jj0"));
+        assert!(bech32(b"BC1QW508D6QEJXTDG4Y5R3ZARVARY0C5XW7KV8F3T4"));
+        assert!(!bech32(b"bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t5") && !bech32(b"bc1") && !bech32(b"abcdef"));
+    }
+}

@@ -1,0 +1,224 @@
+//! **What**: checks of ids with letters, each given in upper case without separators. Facts of the issuing authorities.
+//! **Invariants**: pure. **Not here**: ids of digits alone (`national`).
+
+use super::dates::is_day;
+use super::sums::weighted;
+
+/// Whether `text` follows `shape`: `A` a letter, `9` a digit, `X` either; anything else is itself.
+pub(in super::super) fn is_like(text: &[u8], shape: &str) -> bool {
+    text.len() == shape.len()
+        && text.iter().zip(shape.bytes()).all(|(byte, wanted)| match wanted {
+            b'A' => byte.is_ascii_uppercase(),
+            b'9' => byte.is_ascii_digit(),
+            b'X' => byte.is_ascii_uppercase() || byte.is_ascii_digit(),
+            other => *byte == other,
+        })
+}
+
+fn number(digits: &[u8]) -> u64 {
+    digits.iter().filter(|byte| byte.is_ascii_digit()).fold(0, |value, byte| value * 10 + u64::from(byte - b'0'))
+}
+
+fn part(text: &[u8], from: usize, to: usize) -> u32 {
+    text.get(from..to).and_then(|digits| u32::try_from(number(digits)).ok()).unwrap_or(0)
+}
+
+fn at(text: &[u8], index: usize) -> u8 {
+    text.get(index).copied().unwrap_or(0)
+}
+
+/// UK national insurance number: prefixes that are allocated, suffix A to D.
+pub(in super::super) fn nino(text: &[u8]) -> bool {
+    let (first, second) = (at(text, 0), at(text, 1));
+    let refused = [&b"BG"[..], b"GB", b"NK", b"KN", b"TN", b"NT", b"ZZ"];
+    is_like(text, "AA999999A")
+        && matches!(at(text, 8), b'A'..=b'D')
+        && !b"DFIQUV".contains(&first)
+        && !b"DFIOQUV".contains(&second)
+        && !refused.iter().any(|prefix| text.starts_with(prefix))
+}
+
+/// Singapore NRIC and FIN: weighted digits and a letter by series.
+pub(in super::super) fn nric(text: &[u8]) -> bool {
+    if !is_like(text, "A9999999A") {
+        return false;
+    }
+    let digits: [u8; 7] = std::array::from_fn(|index| at(text, index + 1).saturating_sub(b'0'));
+    let sum = weighted(&digits, &[2, 7, 6, 5, 4, 3, 2]);
+    let (offset, letters): (u32, &[u8]) = match at(text, 0) {
+        b'S' => (0, b"JZIHGFEDCBA"),
+        b'T' => (4, b"JZIHGFEDCBA"),
+        b'F' => (0, b"XWUTRQPNMLK"),
+        b'G' => (4, b"XWUTRQPNMLK"),
+        b'M' => (3, b"KLJNPQRTUWX"),
+        _ => return false,
+    };
+    letters.get(((sum + offset) % 11) as usize) == Some(&at(text, 8))
+}
+
+/// Spain: DNI (eight digits) and NIE (X, Y, Z and seven) with a letter mod 23.
+pub(in super::super) fn dni(text: &[u8]) -> bool {
+    const LETTERS: &[u8] = b"TRWAGMYFPDXBNJZSQVHLCKE";
+    let value = match at(text, 0) {
+        lead @ b'X'..=b'Z' if is_like(text, "A9999999A") => u64::from(lead - b'X') * 10_000_000 + number(text),
+        _ if is_like(text, "99999999A") => number(text),
+        _ => return false,
+    };
+    LETTERS.get(usize::try_from(value % 23).unwrap_or(0)) == Some(&at(text, 8))
+}
+
+/// Italy: codice fiscale with its check letter.
+pub(in super::super) fn codice_fiscale(text: &[u8]) -> bool {
+    const ODD: [u32; 36] = [
+        1, 0, 5, 7, 9, 13, 15, 17, 19, 21, 1, 0, 5, 7, 9, 13, 15, 17, 19, 21, 2, 4, 18, 20, 11, 3, 6, 8, 12, 14, 16,
+        10, 22, 25, 24, 23,
+    ];
+    if !is_like(text, "AAAAAAXXAXXAXXXA") || !b"ABCDEHLMPRST".contains(&at(text, 8)) {
+        return false;
+    }
+    let value = |byte: u8| char::from(byte).to_digit(36).unwrap_or(0);
+    let sum: u32 = text
+        .iter()
+        .take(15)
+        .enumerate()
+        .map(|(index, byte)| match index % 2 {
+            0 => ODD.get(value(*byte) as usize).copied().unwrap_or(0),
+            _ if byte.is_ascii_digit() => u32::from(byte - b'0'),
+            _ => u32::from(byte.wrapping_sub(b'A')),
+        })
+        .sum();
+    sum % 26 == u32::from(at(text, 15).wrapping_sub(b'A'))
+}
+
+/// Mexico: CURP, by shape, date and sex.
+pub(in super::super) fn curp(text: &[u8]) -> bool {
+    is_like(text, "AAAA999999AAAAAAX9")
+        && b"HMX".contains(&at(text, 10))
+        && matches!(part(text, 6, 8), 1..=12)
+        && matches!(part(text, 8, 10), 1..=31)
+}
+
+/// Mexico: RFC, by shape and date.
+pub(in super::super) fn rfc(text: &[u8]) -> bool {
+    let from = if text.len() == 13 { 4 } else { 3 };
+    (is_like(text, "AAAA999999XXX") || is_like(text, "AAA999999XXX"))
+        && matches!(part(text, from + 2, from + 4), 1..=12)
+        && matches!(part(text, from + 4, from + 6), 1..=31)
+}
+
+/// Finland: HETU, `DDMMYY`, a century sign, three digits, a letter or digit mod 31.
+pub(in super::super) fn hetu(text: &[u8]) -> bool {
+    const CHECKS: &[u8] = b"0123456789ABCDEFHJKLMNPRSTUVWXY";
+    let mut digits = [0_u8; 9];
+    let source = text.get(..6).unwrap_or_default().iter().chain(text.get(7..10).unwrap_or_default());
+    digits.iter_mut().zip(source).for_each(|(to, from)| *to = *from);
+    let sign = b"+-YXWVUABCDEF".contains(&at(text, 6));
+    text.len() == 11
+        && sign
+        && digits.iter().all(u8::is_ascii_digit)
+        && is_day(2000 + part(text, 4, 6).min(29), part(text, 2, 4), part(text, 0, 2))
+        && CHECKS.get(usize::try_from(number(&digits) % 31).unwrap_or(0)) == Some(&at(text, 10))
+}
+
+/// India, tax: PAN by its fourth letter, the kind of holder.
+pub(in super::super) fn pan_india(text: &[u8]) -> bool {
+    is_like(text, "AAAAA9999A") && b"ABCFGHJLPT".contains(&at(text, 3))
+}
+
+/// US Medicare beneficiary identifier: classes by position, without S, L, O, I, B, Z.
+pub(in super::super) fn mbi(text: &[u8]) -> bool {
+    let letters = text.iter().all(|byte| !b"SLOIBZ".contains(byte));
+    is_like(text, "9AX9AX9AA99") && letters && at(text, 0) != b'0'
+}
+
+/// US Drug Enforcement Administration number: two letters, seven digits, a sum.
+pub(in super::super) fn dea(text: &[u8]) -> bool {
+    let digit = |index: usize| u32::from(at(text, index).saturating_sub(b'0'));
+    is_like(text, "AX9999999")
+        && b"ABCDEFGHJKLMPRSTUX".contains(&at(text, 0))
+        && (digit(2) + digit(4) + digit(6) + 2 * (digit(3) + digit(5) + digit(7))) % 10 == digit(8)
+}
+
+/// Vehicle identification number with its check digit (ISO 3779, 49 CFR 565).
+pub(in super::super) fn vin(text: &[u8]) -> bool {
+    const VALUES: &[u8; 26] = b"12345678012345070923456789";
+    const WEIGHTS: [u32; 17] = [8, 7, 6, 5, 4, 3, 2, 10, 0, 9, 8, 7, 6, 5, 4, 3, 2];
+    if !is_vin_shape(text) {
+        return false;
+    }
+    let value = |byte: u8| match byte {
+        b'0'..=b'9' => u32::from(byte - b'0'),
+        _ => VALUES.get(usize::from(byte.wrapping_sub(b'A'))).map_or(0, |digit| u32::from(digit - b'0')),
+    };
+    let sum: u32 = text.iter().zip(WEIGHTS).map(|(byte, weight)| value(*byte) * weight).sum();
+    let check = if sum % 11 == 10 { b'X' } else { b'0' + u8::try_from(sum % 11).unwrap_or(0) };
+    at(text, 8) == check
+}
+
+/// Seventeen capitals and digits without I, O and Q, some of each.
+pub(in super::super) fn is_vin_shape(text: &[u8]) -> bool {
+    text.len() == 17
+        && text.iter().all(|byte| byte.is_ascii_digit() || (byte.is_ascii_uppercase() && !b"IOQ".contains(byte)))
+        && text.iter().filter(|byte| byte.is_ascii_digit()).count() >= 4
+        && text.iter().filter(|byte| byte.is_ascii_uppercase()).count() >= 2
+}
+
+/// UK driving licence: five letters of the name (9 fills up), a date in digits, initials.
+pub(in super::super) fn uk_licence(text: &[u8]) -> bool {
+    let name = text.get(..5).unwrap_or_default();
+    let letters = name.iter().take_while(|byte| byte.is_ascii_uppercase()).count();
+    let filled = name.iter().skip(letters).all(|byte| *byte == b'9');
+    matches!(text.len(), 16 | 18)
+        && letters >= 2
+        && filled
+        && is_like(text.get(5..11).unwrap_or_default(), "999999")
+        && matches!(part(text, 6, 8) % 50, 1..=12)
+        && matches!(part(text, 8, 10), 1..=31)
+        && is_like(text.get(11..16).unwrap_or_default(), "XX9AA")
+            | is_like(text.get(11..16).unwrap_or_default(), "XXXXX")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Published examples pass, and the same with another check letter does not.
+    #[test]
+    fn published_examples() {
+        let checks: [(&str, fn(&[u8]) -> bool); 10] = [
+            ("S1234567D", nric),
+            ("12345678Z", dni),
+            ("X1234567L", dni),
+            ("RCCMNL83S18D969H", codice_fiscale),
+            ("131052-308T", hetu),
+            ("1M8GDM9AXKP042788", vin),
+            ("AB1234563", dea),
+            ("QQ123456C", |text| !nino(text)),
+            ("AB123456C", nino),
+            ("AAPFU0939F", pan_india),
+        ];
+        for (good, check) in checks {
+            assert!(check(good.as_bytes()), "{good}");
+        }
+        for (good, check) in checks.iter().take(5) {
+            let mut other = good.as_bytes().to_vec();
+            other[3] = if other[3] == b'1' {
+                b'2'
+            } else if other[3].is_ascii_digit() {
+                b'1'
+            } else {
+                b'A'
+            };
+            assert!(!check(&other), "{good}");
+        }
+    }
+
+    /// Shapes without a published sum.
+    #[test]
+    fn shapes() {
+        assert!(mbi(b"1EG4TE5MK73") && !mbi(b"1EG4TE5MK7S") && !mbi(b"0EG4TE5MK73"));
+        assert!(curp(b"HEGG560427MVZRRL04") && !curp(b"HEGG561327MVZRRL04"));
+        assert!(rfc(b"GODE561231GR8") && rfc(b"ABC680524P76") && !rfc(b"GODE569931GR8"));
+        assert!(uk_licence(b"MORGA753116SM9IJ") && !uk_licence(b"MORGA793996SM9IJ"));
+    }
+}

@@ -1,0 +1,92 @@
+//! **What**: check sums over digits (values 0 to 9) and over letters and digits. **Invariants**: pure. **Not here**: which
+//! id has which (`national`, `bank`).
+
+/// Luhn's sum (ISO/IEC 7812-1 annex B).
+pub(in super::super) fn luhn(digits: &[u8]) -> bool {
+    let sum: u32 = digits
+        .iter()
+        .rev()
+        .enumerate()
+        .map(|(index, digit)| match (index % 2, u32::from(*digit) * 2) {
+            (0, doubled) => doubled / 2,
+            (_, doubled) if doubled > 9 => doubled - 9,
+            (_, doubled) => doubled,
+        })
+        .sum();
+    sum.is_multiple_of(10)
+}
+
+/// Sum of digits times weights, as far as both go.
+pub(in super::super) fn weighted(digits: &[u8], weights: &[u32]) -> u32 {
+    digits.iter().zip(weights).map(|(digit, weight)| u32::from(*digit) * weight).sum()
+}
+
+/// ISO 7064 mod 97-10 over letters and digits: the rest of the number in which `A` is 10, `B` 11, …
+pub(in super::super) fn mod_97(text: impl Iterator<Item = u8>) -> Option<u32> {
+    let mut rest = 0_u32;
+    for byte in text {
+        let value = char::from(byte).to_digit(36)?;
+        rest = (if value > 9 { rest * 100 } else { rest * 10 } + value) % 97;
+    }
+    Some(rest)
+}
+
+/// ISO 7064 mod 11,10: a check digit at the end.
+pub(in super::super) fn mod_11_10(digits: &[u8]) -> bool {
+    let Some((check, body)) = digits.split_last() else { return false };
+    let product = body.iter().fold(10_u32, |product, digit| {
+        let sum = (u32::from(*digit) + product) % 10;
+        (if sum == 0 { 10 } else { sum }) * 2 % 11
+    });
+    (11 - product) % 10 == u32::from(*check)
+}
+
+/// Verhoeff's check over the dihedral group of order ten.
+pub(in super::super) fn verhoeff(digits: &[u8]) -> bool {
+    const ROUND: [u8; 10] = [1, 5, 7, 6, 2, 8, 3, 0, 9, 4];
+    let turn = |digit: u8| ROUND.get(usize::from(digit)).copied().unwrap_or(0);
+    let multiply = |a: u8, b: u8| match (a < 5, b < 5) {
+        (true, true) => (a + b) % 5,
+        (true, false) => (a + b - 5) % 5 + 5,
+        (false, true) => (a - b) % 5 + 5,
+        (false, false) => (a + 5 - b) % 5,
+    };
+    let check = digits.iter().rev().enumerate().fold(0_u8, |check, (index, digit)| {
+        let turned = (0..index % 8).fold(*digit, |digit, _| turn(digit));
+        multiply(check, turned)
+    });
+    check == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{luhn, mod_11_10, mod_97, verhoeff};
+
+    fn digits(text: &str) -> Vec<u8> {
+        text.bytes().filter(u8::is_ascii_digit).map(|byte| byte - b'0').collect()
+    }
+
+    /// Published examples pass, and no single wrong digit does.
+    #[test]
+    fn published_examples() {
+        let sums: [(&str, fn(&[u8]) -> bool); 5] = [
+            ("79927398713", luhn),
+            ("4111111111111111", luhn),
+            ("2363", verhoeff),
+            ("86095742719", mod_11_10),
+            ("794623", mod_11_10),
+        ];
+        for (good, check) in sums {
+            assert!(check(&digits(good)), "{good}");
+            let last = digits(good).len() - 1;
+            for wrong in 1..10 {
+                let mut other = digits(good);
+                other[last] = (other[last] + wrong) % 10;
+                assert!(!check(&other), "{other:?}");
+            }
+        }
+        assert_eq!(mod_97("3214282912345698765432161182".bytes()), Some(1));
+        assert_eq!(mod_97("WEST12345698765432GB82".bytes()), Some(1));
+        assert_eq!(mod_97("-".bytes()), None);
+    }
+}
