@@ -15,6 +15,7 @@ use super::keys::table::KeyTable;
 use super::literals::{self, Literals};
 use super::names::given_names;
 use super::rule::{Bounds, Class, Custom, Family, RuleData};
+use super::secrets;
 use super::stems::{SHORTEST, Stem, Stems};
 use super::validate::Validator;
 
@@ -66,6 +67,8 @@ pub struct Detector {
     pub(super) users: Literals,
     /// The rules that code finds.
     pub(super) families: HashMap<Family, u16>,
+    /// Those of secrets.
+    pub(super) secrets: secrets::Rules,
     /// The rules with loose patterns.
     pub(super) loose: Vec<usize>,
     /// Placeholders without their brackets.
@@ -120,6 +123,8 @@ impl Detector {
             }
         }
         let (literals, literal_rules) = gate(made.literals);
+        let secrets = secrets::Rules::new(&made.families);
+        made.stems.extend(secrets::stems(&secrets));
         let digits = made.rules.iter().filter_map(|rule| rule.pattern.as_ref()).map(|pattern| pattern.digits).max();
         let listed = made.families.contains_key(&Family::NameListed);
         let stems = Stems::new(made.stems);
@@ -134,6 +139,7 @@ impl Detector {
             stems,
             families: made.families,
             keys: made.keys,
+            secrets,
             literals,
             literal_rules,
             digits: digits.unwrap_or(0),

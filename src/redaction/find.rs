@@ -13,6 +13,7 @@ use super::names::{self, NameScratch};
 use super::resolve::{Hit, reserved, resolve};
 use super::rule::{Class, Family};
 use super::scan::{Claim, Claims, Scan};
+use super::secrets;
 use super::views::{self, Kind, Origin, View};
 
 /// What a word begins.
@@ -30,6 +31,8 @@ pub(super) enum Action {
     Number(Family),
     /// It is context of a family of numbers in prose, not within keys.
     NumberProse(Family),
+    /// Secrets that code finds.
+    Secret(secrets::Cue),
 }
 
 /// Reused memory of one worker.
@@ -128,6 +131,7 @@ impl Detector {
         work.read += self.loose_patterns(&scan, &mut work.open, &mut work.state, &mut level.claims);
         super::email::find(&scan, &mut level.claims);
         super::numbers::find(&scan, &mut level.claims);
+        secrets::find(&scan, &self.secrets, &mut level.claims);
         names::claim(&scan, &mut level.names, &mut level.claims);
         let Level { claims, view, windows, done, names, .. } = level;
         done.clear();

@@ -20,6 +20,7 @@ mod numbers;
 mod resolve;
 mod rule;
 mod scan;
+mod secrets;
 mod stems;
 #[cfg(test)]
 mod tests;

@@ -54,14 +54,20 @@ pub(super) struct Pair {
     pub(super) json_key: bool,
     /// The value: what is in the quotes; else up to white space or what ends it.
     pub(super) value: Range<usize>,
-    /// The value up to its line's end, without a comment behind it. As `value` where that is quoted.
-    pub(super) line: Range<usize>,
 }
 
 impl Pair {
     /// Whether the value stands bare in JSON: what takes its place needs quotes ([`super::scan::Claims::add_bare`]).
     pub(super) fn is_bare_json(&self) -> bool {
         self.json_key && self.sep == Sep::Colon && self.quote.is_none()
+    }
+
+    /// The value up to its line's end, without a comment behind it; as `value` where that is quoted. Reads the line.
+    pub(super) fn line(&self, text: &[u8]) -> Range<usize> {
+        match self.quote.is_some() || matches!(self.sep, Sep::Cell | Sep::Element) {
+            true => self.value.clone(),
+            false => line_of(text, self.value.start),
+        }
     }
 }
 
@@ -99,12 +105,7 @@ pub(super) fn pair(text: &[u8], key: Range<usize>) -> Option<Pair> {
     let quoted_key = cursor.skip_quote();
     let sep = cursor.separator(&key, quoted_key)?;
     let (quote, value) = cursor.value(sep)?;
-    let line = if quote.is_some() || matches!(sep, Sep::Cell | Sep::Element) {
-        value.clone()
-    } else {
-        line_of(text, value.start)
-    };
-    (!value.is_empty()).then_some(Pair { key, sep, quote, json_key: quoted_key == Some(b'"'), value, line })
+    (!value.is_empty()).then_some(Pair { key, sep, quote, json_key: quoted_key == Some(b'"'), value })
 }
 
 /// A place in a text.
@@ -157,6 +158,8 @@ impl Cursor<'_> {
         let sep = match (self.byte(0), self.byte(1)) {
             (b':', b':') => return None,
             (b':', b'/') if self.byte(2) == b'/' => return None,
+            // a user in a URL
+            (b':', _) if before(self.text, key.start, b"") == b'/' => return None,
             (b':' | b'?', b'=') => self.take(2, Sep::Equals),
             (b'<', b'-') => self.take(2, Sep::Equals),
             (b'|', b'|') if self.byte(2) == b'=' => self.take(3, Sep::Equals),
@@ -376,7 +379,7 @@ fn begins_parameter(rest: &[u8]) -> bool {
 
 /// Length without the marks that end a sentence.
 fn trim_end(value: &[u8]) -> usize {
-    value.len() - value.iter().rev().take_while(|byte| b".,:;!?".contains(byte)).count()
+    value.len() - value.iter().rev().take_while(|byte| b".,:;".contains(byte)).count()
 }
 
 /// The nearest byte before `at` that is none of `skipped`, within 64.

@@ -202,6 +202,34 @@ pub enum Family {
     Vin,
     /// Vehicles that a word announces: VIN, plate.
     VehicleCued,
+    /// Values of keys that say password.
+    Password,
+    /// Values of keys that say secret, token or key.
+    SecretValue,
+    /// Credentials of `Authorization` headers.
+    HeaderCredentials,
+    /// `user:password`, in base64 or behind `-u`.
+    BasicCredentials,
+    /// Values of cookies.
+    Cookie,
+    /// Secrets of AWS beside a key id or their name.
+    AwsSecret,
+    /// Keys and client secrets of Azure.
+    AzureKey,
+    /// `user:password@` of web addresses.
+    WebUserinfo,
+    /// `user:password@` of other URLs.
+    Userinfo,
+    /// Private keys in PEM, OpenPGP and PuTTY form.
+    KeyBlock,
+    /// Random values beside a provider's name.
+    ProviderValue,
+    /// `123456789:AA…`.
+    TelegramToken,
+    /// 32 hex digits and `-us1`.
+    MailchimpKey,
+    /// Three parts, the first of which begins with `M`, `N` or `O`.
+    DiscordToken,
 }
 
 impl Family {

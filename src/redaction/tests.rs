@@ -1,5 +1,7 @@
 //! Tests of the rules (every example in the rule files) and of the engine's properties.
 
+use std::sync::{Arc, LazyLock};
+
 use proptest::prelude::*;
 
 use super::{BUILTIN, Custom, Detector, RuleData, Scratch, replace};
@@ -14,8 +16,12 @@ fn rules() -> Vec<RuleData> {
     BUILTIN.iter().flat_map(|(name, text)| load::data::<Vec<RuleData>>(name, text).expect("rule file")).collect()
 }
 
-pub(super) fn detector() -> Detector {
-    Detector::new(&rules(), &[]).map_err(|errors| format!("{errors:?}")).expect("rules compile")
+/// The built-in rules, compiled once: compiling them takes longer than most tests.
+pub(super) fn detector() -> Arc<Detector> {
+    static BUILT: LazyLock<Arc<Detector>> = LazyLock::new(|| {
+        Arc::new(Detector::new(&rules(), &[]).map_err(|errors| format!("{errors:?}")).expect("rules compile"))
+    });
+    BUILT.clone()
 }
 
 pub(super) fn redact(detector: &Detector, text: &str) -> String {

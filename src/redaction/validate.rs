@@ -36,6 +36,8 @@ pub enum Validator {
     SecretBody,
     /// Upper case, lower case and digits.
     Mixed,
+    /// A random body behind a prefix.
+    TokenBody,
 }
 
 impl Validator {
@@ -51,6 +53,7 @@ impl Validator {
             Self::NotMasked => not_masked(matched),
             Self::SecretBody => secret_body(matched),
             Self::Mixed => mixed(matched),
+            Self::TokenBody => super::secrets::token_body(matched.as_bytes()),
         };
         stands.then_some(found)
     }
@@ -75,7 +78,8 @@ fn decode(text: &str) -> Option<Vec<u8>> {
 
 fn jwt(matched: &str) -> bool {
     let head = matched.split('.').next().unwrap_or("");
-    decode(head).is_some_and(|json| json.starts_with(b"{\"") && json.ends_with(b"}"))
+    decode(head)
+        .is_some_and(|json| json.starts_with(b"{") && json.trim_ascii_end().ends_with(b"}") && json.contains(&b'"'))
 }
 
 fn bearer(matched: &str, before: &str) -> bool {

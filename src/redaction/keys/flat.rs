@@ -113,17 +113,19 @@ fn one(
 
 /// A value behind `=` without quotes: code has names there, not values; forms and logs have words.
 fn unquoted(scan: &Scan<'_>, pair: &pairs::Pair) -> Range<usize> {
-    let line = scan.part(pair.line.clone());
+    let range = pair.line(scan.text.as_bytes());
+    let line = scan.part(range.clone());
     // `first_name=John last_name=Smith`: up to the next key
     match line.split_once('=') {
-        None if !line.contains(['(', ';', '{', '&', ',']) => pair.line.clone(),
+        None if !line.contains(['(', ';', '{', '&', ',']) => range,
         _ => pair.value.clone(),
     }
 }
 
 /// A value behind a colon: the line, up to where something else begins.
 fn line(scan: &Scan<'_>, pair: &pairs::Pair) -> Option<Range<usize>> {
-    let line = scan.part(pair.line.clone());
+    let range = pair.line(scan.text.as_bytes());
+    let (start, line) = (range.start, scan.part(range));
     let ends = [" | ", "; ", "  ", "\t", "**", " - ", " (", "</", "<br", "\\n", ". "];
     let end = ends.iter().filter_map(|end| line.find(end)).min().unwrap_or(line.len());
     // `Name: Ann, Email: x` goes on with the next label
@@ -133,5 +135,5 @@ fn line(scan: &Scan<'_>, pair: &pairs::Pair) -> Option<Range<usize>> {
     });
     let end = comma.map_or(end, |comma| comma.min(end));
     let text = line.get(..end)?.trim_end_matches([' ', ',', '.', ';', '*']);
-    (!text.is_empty()).then(|| pair.line.start..pair.line.start + text.len())
+    (!text.is_empty()).then(|| start..start + text.len())
 }

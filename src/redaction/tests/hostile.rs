@@ -46,7 +46,7 @@ fn ids_follow_the_strictest_rules() {
     use crate::secret::Secret;
 
     let lax = Arc::new(Detector::new(&[], &[]).map_err(|errors| errors.len()).expect("no rules"));
-    let strict = Arc::new(detector());
+    let strict = detector();
     for detectors in [vec![lax.clone(), strict.clone()], vec![strict, lax]] {
         let ids = Ids::new(detectors, Pseudonymizer::new(&Secret::new("key".to_owned())));
         assert!(ids.shown("default", "jane@example.com").starts_with("h-"));

@@ -8,7 +8,8 @@ fn read(text: &str, word: &str) -> Option<(String, Sep, String, String)> {
     let key = key_around(text.as_bytes(), at..at + word.len());
     let found = pair(text.as_bytes(), key)?;
     let part = |range: std::ops::Range<usize>| text[range].to_owned();
-    Some((part(found.key), found.sep, part(found.value), part(found.line)))
+    let line = part(found.line(text.as_bytes()));
+    Some((part(found.key), found.sep, part(found.value), line))
 }
 
 /// Every notation gives the whole key and the exact value: a byte too many breaks JSON, one too few leaks.

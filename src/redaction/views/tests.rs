@@ -56,7 +56,7 @@ fn hidden_values_are_found() {
 }
 
 fn shared() -> &'static Detector {
-    static SHARED: std::sync::OnceLock<Detector> = std::sync::OnceLock::new();
+    static SHARED: std::sync::OnceLock<std::sync::Arc<Detector>> = std::sync::OnceLock::new();
     SHARED.get_or_init(detector)
 }
 

@@ -1,0 +1,326 @@
+//! **What**: `KEY=VALUE` in any notation: passwords, tokens, keys, headers with credentials, cookies. **Why**: most
+//! secrets have no shape of their own; the key beside them tells. **Invariants**: a key is judged before its value is
+//! read; prose needs a separator and a value that no word is. **Not here**: notations (`pairs`).
+
+use std::ops::Range;
+
+use super::super::pairs::{Pair, Sep, key_around, pair};
+use super::super::scan::{Claims, Scan};
+use super::super::stems::WordAt;
+use super::keys::{Kind, kind};
+use super::values::{Look, contains, path, random, refused, uuid, wordy};
+use super::{Rules, ahead, headers};
+
+/// Looks at the key around `word`; gives the place up to which nothing needs another look.
+pub(super) fn look(scan: &Scan<'_>, word: &WordAt, rules: &Rules, claims: &mut Claims) -> usize {
+    let text = scan.text.as_bytes();
+    if !may_be_key(scan, word) {
+        return word.at;
+    }
+    let key = key_around(text, word.at..word.end);
+    let Some(kind) = kind(scan.bytes(key.clone())) else { return key.end };
+    let parameter = matches!(scan.before(key.start, 1), b'?' | b'&')
+        || scan.bytes(key.start.saturating_sub(5)..key.start) == b"&amp;";
+    if kind == Kind::Parameter && !parameter {
+        return key.end;
+    }
+    let Some(pair) = pair(text, key.clone()) else { return key.end };
+    let place = Place::of(scan, &pair, parameter);
+    if matches!(kind, Kind::Header | Kind::Cookie) {
+        headers::look(scan, &pair, kind, rules, claims);
+        return key.end;
+    }
+    let value = place.value(scan, &pair, kind);
+    let found = scan.bytes(value.clone());
+    if !judge(kind, found, &pair, &place) {
+        return if pair.quote.is_none() && value.len() > 512 { value.end } else { key.end };
+    }
+    let Some(rule) = rules.of_pair(kind, scan.bytes(key)) else { return pair.value.start };
+    let end = value.end;
+    let added = match pair.is_bare_json() && found.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.') {
+        true => claims.add_bare(scan, rule, value),
+        false => claims.add(scan, rule, value),
+    };
+    if added { end } else { pair.value.start }
+}
+
+/// A few bytes say that most words are no keys: `tokenizer`, `the key to`, `pass a`.
+fn may_be_key(scan: &Scan<'_>, word: &WordAt) -> bool {
+    let (last, next) = (scan.before(word.end, 1), scan.byte(word.end));
+    let goes_on = (last.is_ascii_lowercase() && next.is_ascii_lowercase())
+        || (last.is_ascii_uppercase() && next.is_ascii_uppercase());
+    if goes_on {
+        return false;
+    }
+    match next {
+        b' ' | b'\t' => {
+            let then = scan.byte(word.end + 1);
+            b"=:|<-\"'`?\\ \t".contains(&then) || scan.before(word.at, 1) == b'-' || {
+                let rest = ahead(scan, word.end + 1, 48);
+                let begins = |words: &[&[u8]]| {
+                    words.iter().any(|word| rest.get(..word.len()).is_some_and(|head| head.eq_ignore_ascii_case(word)))
+                };
+                begins(&[b"is ", b"was ", b"by ", b"to ", b"is:", b"for ", b"key", b"token", b"of "])
+                    || rest.contains(&b'=')
+                    || contains(scan.bytes(word.at.saturating_sub(48)..word.at), b"login ")
+            }
+        }
+        b'.' | b',' => scan.byte(word.end + 1).is_ascii_alphanumeric(),
+        b'\n' | b'\r' | b';' | b'/' | b'{' | b'}' | b'+' | b'%' | b'@' | b'$' | b'~' | b'^' => false,
+        _ => true,
+    }
+}
+
+/// Where a pair stands.
+struct Place {
+    /// A parameter of a URL.
+    parameter: bool,
+    /// The key begins its line, perhaps behind `export` and the like.
+    line_start: bool,
+    /// Nothing but a comment follows on the line.
+    line_end: bool,
+    /// Blanks around the separator.
+    spaced: bool,
+    /// An argument: a bracket or comma stands before or behind.
+    argument: bool,
+    flag: bool,
+    upper: bool,
+}
+
+impl Place {
+    fn of(scan: &Scan<'_>, pair: &Pair, parameter: bool) -> Self {
+        let before = scan.bytes(pair.key.start.saturating_sub(16)..pair.key.start);
+        let dull = |byte: &&u8| b" \t-\"'`*#>$".contains(byte);
+        let head = before.len() - before.iter().rev().take_while(dull).count();
+        let lead = before.get(..head).unwrap_or_default();
+        let command = [&b"export"[..], b"ENV", b"ARG", b"set", b"env", b"setx", b"-e", b"{", b"\\n", b"\\r"];
+        let line_start = match lead.last() {
+            None => before.len() < 16,
+            Some(b'\n' | b'\r') => true,
+            _ => command.iter().any(|word| lead.ends_with(word)),
+        };
+        let (next, then) = (scan.byte(pair.value.end), scan.byte(pair.value.end + 1));
+        let comment = next == b' ' && matches!(then, b'#' | b' ');
+        let line_end = matches!(next, b'\n' | b'\r')
+            || comment
+            || (next == b'\\' && matches!(then, b'n' | b'r'))
+            || b"\"'`".contains(&next);
+        let last = before.iter().rev().find(|byte| !b" \t\n".contains(byte)).copied().unwrap_or(b'\n');
+        let between = scan.bytes(pair.key.end..pair.value.start);
+        Self {
+            parameter,
+            line_start,
+            line_end,
+            spaced: between.iter().any(u8::is_ascii_whitespace),
+            argument: matches!(last, b'(' | b',') || matches!(next, b')' | b','),
+            flag: before.last() == Some(&b'-'),
+            upper: !scan.bytes(pair.key.clone()).iter().any(u8::is_ascii_lowercase),
+        }
+    }
+
+    /// The value that counts: a passphrase without quotes goes to its line's end.
+    fn value(&self, scan: &Scan<'_>, pair: &Pair, kind: Kind) -> Range<usize> {
+        let yaml = kind == Kind::Password
+            && pair.sep == Sep::Colon
+            && pair.quote.is_none()
+            && self.line_start
+            && !pair.json_key;
+        if !yaml {
+            return pair.value.clone();
+        }
+        let line = pair.line(scan.text.as_bytes());
+        let words = scan.bytes(line.clone()).split(|byte| *byte == b' ').count();
+        let plain =
+            scan.bytes(line.clone()).iter().all(|byte| byte.is_ascii_alphanumeric() || b" -_!@#".contains(byte));
+        match (2..=24).contains(&words) && plain && !prose(scan.bytes(line.clone())) {
+            true => line,
+            false => pair.value.clone(),
+        }
+    }
+}
+
+/// A sentence rather than a passphrase.
+fn prose(value: &[u8]) -> bool {
+    let talk: &[&[u8]] = &[
+        b"the",
+        b"your",
+        b"must",
+        b"is",
+        b"for",
+        b"a",
+        b"to",
+        b"and",
+        b"or",
+        b"not",
+        b"no",
+        b"be",
+        b"in",
+        b"of",
+        b"please",
+        b"enter",
+        b"password",
+        b"characters",
+        b"with",
+        b"that",
+        b"should",
+        b"from",
+        b"invalid",
+        b"required",
+        b"incorrect",
+        b"wrong",
+        b"new",
+        b"user",
+    ];
+    value
+        .split(|byte| !byte.is_ascii_alphabetic() && *byte != b'\'')
+        .any(|word| talk.iter().any(|known| known.eq_ignore_ascii_case(word)))
+}
+
+/// Whether the value is secret, by what its key announces.
+fn judge(kind: Kind, value: &[u8], pair: &Pair, place: &Place) -> bool {
+    let look = Look::at(value);
+    if value.len() < 4 || refused(value) || is_bracket(value, pair) {
+        return false;
+    }
+    let strict = matches!(pair.sep, Sep::Comma | Sep::Compare) || (pair.sep == Sep::Cell && look.blanks > 0);
+    match kind {
+        Kind::Password if !strict => password(value, &look, pair, place),
+        Kind::Pass => {
+            let quiet = pair.sep == Sep::Colon && pair.quote.is_none();
+            (!quiet || (look.digits > 0 && look.letters() > 0 && !place.upper)) && password(value, &look, pair, place)
+        }
+        Kind::Pin => look.digits == look.len && (4..=8).contains(&look.len) && pair.sep != Sep::Space,
+        Kind::Parameter => {
+            value.len() >= 8
+                && look.blanks == 0
+                && (look.digits > 0 && look.letters() > 0)
+                && (!wordy(value) || look.hex)
+        }
+        Kind::Weak => random(value) && !uuid(value) && calls(value, pair).is_none(),
+        Kind::Password => look.blanks == 0 && look.classes() >= 2 && !wordy(value),
+        Kind::Secret | Kind::Token => secret(kind, value, &look, pair, place),
+        Kind::Header | Kind::Cookie => false,
+    }
+}
+
+/// `{`, `[`: an object or array, not a value.
+fn is_bracket(value: &[u8], pair: &Pair) -> bool {
+    pair.quote.is_none() && value.first().is_some_and(|byte| b"{[(|>&*!@".contains(byte))
+}
+
+/// The bracket of a call, if code stands where a value would: `f(x)`, `a[0]`.
+fn calls(value: &[u8], pair: &Pair) -> Option<usize> {
+    let at = value.iter().position(|byte| b"([".contains(byte)).filter(|_| pair.quote.is_none())?;
+    let name = value.get(..at).unwrap_or_default();
+    (!name.is_empty() && name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_.$:".contains(byte))).then_some(at)
+}
+
+/// `a.b`, `aB`, `a_b` of letters: what code writes where a value would stand.
+fn identifier(value: &[u8], look: &Look) -> bool {
+    let named = value.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_.".contains(byte));
+    let told = [&b"pass"[..], b"pwd", b"secret", b"token", b"key", b"cred", b"auth", b"user", b"value"]
+        .iter()
+        .any(|word| contains(value, word));
+    named && (look.only_letters() || look.digits == 0 || told) && !(look.digits > 2)
+}
+
+fn password(value: &[u8], look: &Look, pair: &Pair, place: &Place) -> bool {
+    if path(value) && value.starts_with(b"/") {
+        return false;
+    }
+    let mixed = look.digits > 0 || look.marks > look.joints;
+    if pair.quote.is_some() {
+        return quoted_password(value, look, pair, mixed);
+    }
+    if calls(value, pair).is_some() || look.blanks > 0 && !place.line_start {
+        return false;
+    }
+    let code = identifier(value, look);
+    let told =
+        [&b"pass"[..], b"pwd", b"secret", b"token", b"user", b"get", b"arg"].iter().any(|word| contains(value, word));
+    match pair.sep {
+        Sep::Is => mixed && look.letters() > 0 && !wordy(value),
+        Sep::Space if place.flag => !value.starts_with(b"-") && (mixed || look.upper == 0),
+        Sep::Space => mixed && look.letters() > 0,
+        Sep::Call | Sep::Comma | Sep::Compare => false,
+        Sep::Equals if place.parameter => true,
+        Sep::Equals if place.argument => mixed && !code,
+        Sep::Equals if place.spaced => {
+            mixed && !code || (place.line_end && !told && !value.contains(&b'.') && !place_is_code(look, value))
+        }
+        Sep::Equals => !code || !value.contains(&b'.') && (!told || look.upper == 0 && look.len >= 10) || place.upper,
+        Sep::Arrow | Sep::Colon if place.argument => mixed && !code && look.letters() + look.digits > 3,
+        Sep::Arrow | Sep::Colon => {
+            (mixed && !code)
+                || (place.line_start && place.line_end && !told && look.upper == 0 && !value.contains(&b'.'))
+        }
+        Sep::Cell | Sep::Element | Sep::Sibling => mixed || look.upper == 0,
+    }
+}
+
+/// One identifier in camel case.
+fn place_is_code(look: &Look, value: &[u8]) -> bool {
+    look.only_letters() && look.upper > 0 && look.lower > 0 && value.first().is_some_and(u8::is_ascii_lowercase)
+}
+
+fn quoted_password(value: &[u8], look: &Look, pair: &Pair, mixed: bool) -> bool {
+    let ends_in_colon = value.ends_with(b":");
+    let title = look.only_letters() && look.upper == 1 && value.first().is_some_and(u8::is_ascii_uppercase);
+    let parts = value.split(|byte| b"-_. []".contains(byte)).filter(|part| !part.is_empty()).count();
+    let names_itself = parts > 1
+        && [&b"pass"[..], b"pwd", b"secret"].iter().any(|word| contains(value, word))
+        && look.digits == 0
+        && look.marks == look.joints;
+    if ends_in_colon || names_itself || (title && pair.sep == Sep::Colon) {
+        return false;
+    }
+    match pair.sep {
+        Sep::Space => mixed || value.len() >= 6 && look.blanks == 0 && look.upper == 0,
+        _ if look.blanks > 0 => {
+            look.blanks <= 12 && !prose(value) && (mixed || look.upper == 0) && look.blanks * 3 <= look.len
+        }
+        _ => look.high_is_rare(value),
+    }
+}
+
+trait High {
+    fn high_is_rare(&self, value: &[u8]) -> bool;
+}
+
+impl High for Look {
+    /// Mostly ASCII: labels in other languages are not.
+    fn high_is_rare(&self, value: &[u8]) -> bool {
+        value.iter().filter(|byte| !byte.is_ascii()).count() * 3 <= self.len
+    }
+}
+
+fn secret(kind: Kind, value: &[u8], look: &Look, pair: &Pair, place: &Place) -> bool {
+    let strict =
+        matches!(pair.sep, Sep::Comma | Sep::Compare | Sep::Is | Sep::Cell) || (pair.sep == Sep::Space && !place.flag);
+    if value.len() < 8 || look.blanks > 0 || calls(value, pair).is_some() || path(value) || look.digits == look.len {
+        return false;
+    }
+    if random(value) {
+        return true;
+    }
+    let mixed = look.digits > 0 && look.letters() > 0;
+    if strict || kind == Kind::Token {
+        return mixed && !wordy(value) || (mixed && pair.quote.is_none() && place.parameter);
+    }
+    let named =
+        [&b"key"[..], b"token", b"secret", b"api", b"pass", b"name", b"auth"].iter().any(|word| contains(value, word));
+    match pair.quote {
+        Some(_) => {
+            (look.classes() >= 2 && !(wordy(value) && named && look.digits == 0) && !title(value, look))
+                || (look.only_letters() && look.upper == 0 && !place.argument && pair.sep != Sep::Colon)
+        }
+        None if place.parameter => true,
+        None if identifier(value, look) => place.upper && !place.spaced && !named && look.upper == 0,
+        None => mixed || look.marks > look.joints && look.classes() >= 2 && !place.argument,
+    }
+}
+
+/// Words of a title or class name.
+fn title(value: &[u8], look: &Look) -> bool {
+    look.digits == 0 && look.marks == look.joints && wordy(value)
+}

@@ -1,0 +1,162 @@
+//! **What**: passwords that command lines carry without a key: `curl -u user:x`, `mysql -px`, `sshpass -p x`.
+//! **Invariants**: at most 512 bytes of a command's line are read; none twice. **Not here**: `--password x` (`assign`).
+
+use super::super::scan::{Claims, Scan};
+use super::values::refused;
+use super::{Rules, ahead};
+
+/// Most bytes of a command.
+const MOST: usize = 512;
+
+/// What a command takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Takes {
+    /// `-u user:password`, `--user`, `-U`.
+    User,
+    /// `-pX` glued.
+    Glued,
+    /// `-p X` or `-pX`.
+    P,
+    /// `-a X`.
+    A,
+    /// `-P X`, `-PX`.
+    BigP,
+    /// `-w X`.
+    W,
+    /// `-U user%password`.
+    Percent,
+}
+
+/// Commands and what they take.
+pub(super) const COMMANDS: &[(&str, Takes)] = &[
+    ("curl", Takes::User),
+    ("http", Takes::A),
+    ("httpie", Takes::A),
+    ("mysql", Takes::Glued),
+    ("mysqldump", Takes::Glued),
+    ("mysqladmin", Takes::Glued),
+    ("mysqlimport", Takes::Glued),
+    ("mariadb", Takes::Glued),
+    ("mariadb-dump", Takes::Glued),
+    ("sshpass", Takes::P),
+    ("login", Takes::P),
+    ("mongo", Takes::P),
+    ("mongosh", Takes::P),
+    ("mongodump", Takes::P),
+    ("mongorestore", Takes::P),
+    ("7z", Takes::P),
+    ("redis-cli", Takes::A),
+    ("sqlcmd", Takes::BigP),
+    ("bcp", Takes::BigP),
+    ("isql", Takes::BigP),
+    ("zip", Takes::BigP),
+    ("unzip", Takes::BigP),
+    ("ldapsearch", Takes::W),
+    ("ldapadd", Takes::W),
+    ("ldapmodify", Takes::W),
+    ("smbclient", Takes::Percent),
+    ("rpcclient", Takes::Percent),
+    ("psexec", Takes::P),
+    ("psexec.exe", Takes::P),
+    ("cypher-shell", Takes::P),
+    ("clickhouse-client", Takes::P),
+    ("wget", Takes::User),
+    ("ab", Takes::A),
+];
+
+/// Looks at the command behind its name, which ends at `at`; gives where its line ends.
+pub(super) fn look(scan: &Scan<'_>, at: usize, takes: Takes, rules: &Rules, claims: &mut Claims) -> usize {
+    let rest = ahead(scan, at, MOST);
+    if rest.first().is_none_or(|byte| !b" \t\"',".contains(byte)) {
+        return at;
+    }
+    let end = line_end(rest);
+    let line = rest.get(..end).unwrap_or_default();
+    let mut from = 0;
+    while let Some(flag) = line
+        .get(from..)
+        .unwrap_or_default()
+        .windows(2)
+        .position(|pair| matches!(pair, [b' ' | b'\t' | b'"' | b'\'' | b'[', b'-']))
+    {
+        let start = from + flag + 1;
+        let word = line.get(start..).unwrap_or_default();
+        let flag_len = flag_of(word, takes);
+        if let Some(len) = flag_len {
+            add(scan, at + start + len, at + end, takes, rules, claims);
+        }
+        from = start + 1;
+    }
+    at + end
+}
+
+/// A line's end; a backslash before it carries on.
+fn line_end(rest: &[u8]) -> usize {
+    let mut before = b' ';
+    for (on, byte) in rest.iter().enumerate() {
+        let escaped = *byte == b'\\' && rest.get(on + 1) == Some(&b'n') && before != b'\\';
+        if (*byte == b'\n' && before != b'\\') || escaped || matches!(byte, b'|' | b';') {
+            return on;
+        }
+        before = *byte;
+    }
+    rest.len()
+}
+
+/// Length of a flag that a value follows, with the blanks, quotes and `=` behind it.
+fn flag_of(word: &[u8], takes: Takes) -> Option<usize> {
+    let (flags, glued): (&[&[u8]], bool) = match takes {
+        Takes::User => (&[b"-u", b"--user", b"--proxy-user", b"-U"], true),
+        Takes::Glued => (&[b"-p"], true),
+        Takes::P => (&[b"-p"], true),
+        Takes::A => (&[b"-a", b"-A"], false),
+        Takes::BigP => (&[b"-P"], true),
+        Takes::W => (&[b"-w"], false),
+        Takes::Percent => (&[b"-U"], false),
+    };
+    let flag = flags.iter().find(|flag| word.starts_with(flag))?;
+    let behind = word.get(flag.len()..).unwrap_or_default();
+    let blanks = behind.iter().take_while(|byte| **byte == b' ' || **byte == b'=').count();
+    let separated = blanks > 0 && takes != Takes::Glued;
+    let joined = blanks == 0
+        && glued
+        && (flag.len() == 2)
+        && behind.first().is_some_and(|byte| !b"- \",'".contains(byte) || takes != Takes::User);
+    let listed = behind.starts_with(b"\", \"") || behind.starts_with(b"', '") || behind.starts_with(b"\",\"");
+    match (separated || joined, listed) {
+        (_, true) => Some(flag.len() + behind.iter().take_while(|byte| b"\"', ".contains(byte)).count()),
+        (true, _) => Some(flag.len() + blanks),
+        _ => None,
+    }
+}
+
+fn add(scan: &Scan<'_>, at: usize, end: usize, takes: Takes, rules: &Rules, claims: &mut Claims) {
+    let escapes = scan.bytes(at..end).iter().take_while(|byte| **byte == b'\\').count();
+    let quote = Some(scan.byte(at + escapes)).filter(|byte| b"\"'".contains(byte));
+    let start = if quote.is_some() { at + escapes + 1 } else { at };
+    let rest = scan.bytes(start..end);
+    let ends = |byte: &u8| match quote {
+        Some(quote) => *byte == quote || *byte == b'\\',
+        None => byte.is_ascii_whitespace() || b"\"'`<>\\,)".contains(byte),
+    };
+    let value = rest.get(..rest.iter().take_while(|byte| !ends(byte)).count()).unwrap_or_default();
+    let parted = |mark: u8| value.iter().position(|byte| *byte == mark);
+    let (rule, skip) = match takes {
+        Takes::User | Takes::A if parted(b':').is_some() => (rules.basic, 0),
+        Takes::User => return,
+        Takes::Percent => match parted(b'%') {
+            Some(at) => (rules.password, at + 1),
+            None => return,
+        },
+        _ => (rules.password, 0),
+    };
+    let secret = value.get(skip..).unwrap_or_default();
+    let behind = parted(b':').filter(|_| rule == rules.basic).and_then(|at| value.get(at + 1..)).unwrap_or(secret);
+    let numbers = behind.iter().all(|byte| byte.is_ascii_digit() || *byte == b':') && takes != Takes::User;
+    let upper = behind.iter().all(|byte| byte.is_ascii_uppercase() || *byte == b'_');
+    if !refused(behind) && behind.len() >= 3 && !numbers && !upper {
+        if let Some(rule) = rule {
+            claims.add(scan, rule, start + skip..start + value.len());
+        }
+    }
+}

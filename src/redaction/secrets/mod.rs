@@ -1,0 +1,171 @@
+//! **What**: secrets that code finds: values of keys, headers, cookies, URLs, command lines, key blocks, values beside a
+//! provider's name. **Why**: these need the notation around a value, which no pattern reads exactly. **Invariants**:
+//! only places that `anchors` named are looked at; each kind of finding is a rule of `config/rules/secrets.yaml` with
+//! its own name, so that it can be switched off and counted; looking around is bounded, and no key is judged twice.
+//! **Not here**: tokens with a prefix of their own (patterns of `secrets.yaml`), notations (`pairs`).
+
+mod assign;
+mod blocks;
+mod commands;
+mod headers;
+mod keys;
+mod near;
+mod urls;
+mod values;
+mod words;
+
+pub(super) use values::token_body;
+
+use std::collections::HashMap;
+
+use super::find::Action;
+use super::rule::Family;
+use super::scan::{Claims, Scan};
+use super::stems::{Stem, WordAt};
+use commands::Takes;
+
+/// What a word of secrets begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cue {
+    /// A key that may announce a secret.
+    Key,
+    /// A provider's name.
+    Provider,
+    /// A command.
+    Command(Takes),
+    /// `BEGIN` of a block.
+    Begin,
+    /// A PuTTY key file.
+    Putty,
+    /// An AWS key id: its secret stands near.
+    Akia,
+}
+
+/// The rules of the family that are on.
+#[derive(Clone, Default)]
+pub(super) struct Rules {
+    password: Option<u16>,
+    value: Option<u16>,
+    header: Option<u16>,
+    basic: Option<u16>,
+    cookie: Option<u16>,
+    aws: Option<u16>,
+    azure: Option<u16>,
+    url_web: Option<u16>,
+    url_other: Option<u16>,
+    block: Option<u16>,
+    provider: Option<u16>,
+    shapes: near::Shapes,
+}
+
+impl Rules {
+    /// The rules by family.
+    pub(super) fn new(families: &HashMap<Family, u16>) -> Self {
+        let of = |family: Family| families.get(&family).copied();
+        Self {
+            password: of(Family::Password),
+            value: of(Family::SecretValue),
+            header: of(Family::HeaderCredentials),
+            basic: of(Family::BasicCredentials),
+            cookie: of(Family::Cookie),
+            aws: of(Family::AwsSecret),
+            azure: of(Family::AzureKey),
+            url_web: of(Family::WebUserinfo),
+            url_other: of(Family::Userinfo),
+            block: of(Family::KeyBlock),
+            provider: of(Family::ProviderValue),
+            shapes: near::Shapes {
+                telegram: of(Family::TelegramToken),
+                mailchimp: of(Family::MailchimpKey),
+                azure: of(Family::AzureKey),
+                discord: of(Family::DiscordToken),
+            },
+        }
+    }
+
+    /// The rule of a key's value.
+    fn of_pair(&self, kind: keys::Kind, key: &[u8]) -> Option<u16> {
+        let has = |word: &[u8]| values::contains(key, word);
+        let aws = (has(b"aws") || (has(b"access") && has(b"secret"))) && !has(b"session");
+        let azure = has(b"accountkey") || has(b"sharedaccess") || has(b"azure");
+        match kind {
+            keys::Kind::Password | keys::Kind::Pass | keys::Kind::Pin => self.password,
+            _ if aws && has(b"secret") => self.aws.or(self.value),
+            _ if azure => self.azure.or(self.value),
+            _ => self.value,
+        }
+    }
+
+    fn any(&self) -> bool {
+        self.password.is_some() || self.value.is_some() || self.provider.is_some() || self.block.is_some()
+    }
+}
+
+/// The words that begin a look.
+pub(super) fn stems(rules: &Rules) -> Vec<Stem> {
+    if !rules.any() {
+        return Vec::new();
+    }
+    let stem = |text: &str, exact: bool, whole: bool, cue: Cue| Stem {
+        text: text.as_bytes().into(),
+        exact,
+        whole,
+        action: Action::Secret(cue),
+    };
+    let keys = keys::STEMS.split_ascii_whitespace().map(|text| stem(text, false, false, Cue::Key));
+    let providers = near::PROVIDERS.split_ascii_whitespace().map(|text| stem(text, false, false, Cue::Provider));
+    let commands = commands::COMMANDS.iter().map(|(text, takes)| stem(text, true, true, Cue::Command(*takes)));
+    let exact = [("BEGIN", Cue::Begin), ("PuTTY-User-Key-File", Cue::Putty), ("AKIA", Cue::Akia), ("ASIA", Cue::Akia)];
+    keys.chain(providers).chain(commands).chain(exact.map(|(text, cue)| stem(text, true, false, cue))).collect()
+}
+
+/// Adds what code finds in one text.
+pub(super) fn find(scan: &Scan<'_>, rules: &Rules, claims: &mut Claims) {
+    let mut done = Done::default();
+    for word in &scan.anchors.words {
+        if let Action::Secret(cue) = word.action {
+            one(scan, word, cue, rules, &mut done, claims);
+        }
+    }
+    for colon in &scan.anchors.schemes {
+        urls::look(scan, *colon, rules, claims);
+    }
+    for run in &scan.anchors.numbers {
+        near::shapes(scan, run, &rules.shapes, claims);
+    }
+}
+
+/// Up to where each kind of look has read.
+#[derive(Default)]
+struct Done {
+    keys: usize,
+    commands: usize,
+    blocks: usize,
+    providers: usize,
+}
+
+fn one(scan: &Scan<'_>, word: &WordAt, cue: Cue, rules: &Rules, done: &mut Done, claims: &mut Claims) {
+    match (cue, rules.block, rules.provider, rules.aws) {
+        (Cue::Key, ..) if word.at >= done.keys => done.keys = assign::look(scan, word, rules, claims),
+        (Cue::Provider, _, Some(rule), _) if word.at >= done.providers => {
+            done.providers = near::look(scan, word.end, rule, claims)
+        }
+        (Cue::Command(takes), ..) if word.at >= done.commands => {
+            done.commands = commands::look(scan, word.end, takes, rules, claims);
+        }
+        (Cue::Begin, Some(rule), ..) if word.at >= done.blocks => {
+            done.blocks = blocks::pem(scan, word.at, rule, claims)
+        }
+        (Cue::Putty, Some(rule), ..) if word.at >= done.blocks => {
+            done.blocks = blocks::putty(scan, word.at, rule, claims)
+        }
+        (Cue::Akia, _, _, Some(rule)) => near::aws_secret(scan, word.at, rule, claims),
+        _ => {}
+    }
+}
+
+/// At most `most` bytes from `at` on.
+fn ahead<'a>(scan: &Scan<'a>, at: usize, most: usize) -> &'a [u8] {
+    let rest = scan.text.as_bytes().get(at..).unwrap_or_default();
+    rest.get(..rest.len().min(most)).unwrap_or_default()
+}

@@ -1,0 +1,242 @@
+//! **What**: values that a provider's name beside them makes secret (`datadog … 32 hex`), AWS secrets near a key id, and
+//! shapes whose anchor is a digit (Telegram, Mailchimp, Azure's `Q~`). **Why**: half of the providers' keys have no
+//! prefix. **Invariants**: at most 64 bytes behind a word are read, on its line; what names a commit, digest or id stays.
+//! **Not here**: keys that say secret themselves (`assign`).
+
+use std::ops::Range;
+
+use super::super::scan::{Claims, Scan};
+use super::ahead;
+use super::values::{Look, contains, path, refused, uuid, wordy};
+
+/// Names of providers whose keys have no shape of their own.
+pub(super) const PROVIDERS: &str = "\
+    abuseipdb adafruit adobe airbrake airtable airvisual alchemy algolia alibaba aliyun amplitude apify \
+    appcues appsflyer artifactory asana assemblyai auth0 autodesk aviationstack axiom azure beamer bitbucket \
+    bitfinex bitly bitmex bittrex binance blockchain blynk braintree branchio browserstack bugsnag buildkite \
+    calendly chartmogul circleci clarifai clearbit clickup clockify closecrm cloudant cloudflare cloudinary \
+    codacy codeclimate codecov cohere coinbase coinmarketcap confluence confluent contentful convertkit \
+    coveralls crowdin currencylayer customerio databricks datadog dd_api dd_app deepgram deepl deepseek \
+    delighted deviantart digitalocean discord docusign doppler droneci dropbox dwolla dynatrace easypost \
+    elastic etherscan etsy eventbrite facebook fastly fastspring figma finage finicity finnhub firebase \
+    fireworks flickr flutterwave foursquare frameio freshbooks freshdesk fullstory geckoboard getresponse \
+    giphy gitter gocardless gitea grafana gumroad hellosign helpscout heroku honeybadger honeycomb hotjar \
+    hubspot hunter infura instagram instana intercom ipgeolocation ipinfo ipstack jenkins jfrog jira \
+    jumpcloud kakao klaviyo kraken kucoin launchdarkly lastfm leanplum linear linkedin lob locationiq logdna \
+    logzio loggly looker mailchimp mailgun mailjet mandrill mapbox marketstack mattermost maxmind mediastack \
+    meraki messagebird mistral mixpanel moesif moonpay nasa netlify newrelic new_relic newsapi nexmo \
+    nightfall noaa nytimes okta onesignal openai opencage openshift openweather openweathermap opsgenie \
+    oanda optimizely owlbot pagerduty paypal paystack pendo pinata pipedrive plaid planetscale pollsapi \
+    postmark prefect pubnub pushbullet pusher quickbase rapidapi raygun razorpay readme recaptcha recurly \
+    reddit rollbar salesforce saucelabs scaleway scrapfly scrapingbee securitytrails sendbird sendinblue \
+    sentry serpapi settlemint shodan shippo shutterstock sidekiq signalwire snowflake snyk sonarcloud sonar \
+    sourcegraph splunk spotify squarespace stackhawk statuspage storyblok strava stytch sumo sumologic \
+    supabase surveymonkey tavily teamcity telegram telesign tiingo todoist toggl travis trello twilio twitch \
+    twitter typeform uplead uptimerobot urlscan vercel virustotal vonage vultr wakatime wandb weatherapi \
+    weatherbit weatherstack webex webflow wepay worldweather wrike yandex yelp youtube zapier zendesk \
+    zenrows zeplin zerobounce zoho zoom privateai authress infracost freemius clojars scalingo \
+    definednetworking dnkey duffel kubernetes azuredevops";
+
+/// How far behind a provider's name a value may begin.
+const REACH: usize = 56;
+/// Longest value.
+const VALUE: usize = 256;
+
+/// Words that say what a random value is, and that it may stay.
+const KEPT: &[&str] = &[
+    "commit",
+    "sha",
+    "digest",
+    "etag",
+    "md5",
+    "checksum",
+    "integrity",
+    "revision",
+    "hash",
+    "trace",
+    "span",
+    "version",
+    "uuid",
+    "guid",
+    "request",
+    "http",
+    "image",
+    "@",
+    "session",
+    "conversation",
+    "message",
+    "response",
+    "build",
+    "run",
+    "model",
+    "tag",
+];
+
+/// Looks behind the provider's name that ends at `end`; gives up to where nothing needs another look.
+pub(super) fn look(scan: &Scan<'_>, end: usize, rule: u16, claims: &mut Claims) -> usize {
+    let rest = ahead(scan, end, REACH + VALUE);
+    if rest.first().is_none_or(|byte| byte.is_ascii_lowercase() || *byte == b'/' || *byte == b'@') {
+        return end;
+    }
+    let mut at = 0;
+    let mut parted = false;
+    while at < REACH {
+        let Some(byte) = rest.get(at) else { break };
+        if !in_value(*byte) {
+            parted = true;
+            let line = *byte == b'\n' && !rest.get(..at).unwrap_or_default().ends_with(b">");
+            if line || b"(){}".contains(byte) && at > 40 {
+                break;
+            }
+            at += 1;
+            continue;
+        }
+        let len = rest.iter().skip(at).take_while(|byte| in_value(**byte)).count();
+        let (from, value) = unkeyed(at, rest.get(at..at + len).unwrap_or_default());
+        let between = rest.get(..from).unwrap_or_default();
+        if (parted || from > at) && is_key(value) {
+            let told = between.contains(&b'/') || KEPT.iter().any(|word| contains(between, word.as_bytes()));
+            let id = names_id(between);
+            if !told && !(id && (uuid(value) || value.iter().all(u8::is_ascii_digit))) {
+                let added = claims.add(scan, rule, end + from..end + from + value.len());
+                return if added { end + from + value.len() } else { end };
+            }
+            return end;
+        }
+        at += len.max(1);
+    }
+    end
+}
+
+fn in_value(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-_.+/=~".contains(&byte)
+}
+
+/// `KEY=value` without blanks: the value alone. Padding stays with it, a full stop does not.
+fn unkeyed(at: usize, token: &[u8]) -> (usize, &[u8]) {
+    let parted = token.iter().position(|byte| *byte == b'=').filter(|equals| token.len() > equals + 3);
+    let from = parted.map_or(0, |equals| equals + 1);
+    let value = token.get(from..).unwrap_or_default();
+    let dots = value.iter().rev().take_while(|byte| **byte == b'.').count();
+    (at + from, value.get(..value.len() - dots).unwrap_or_default())
+}
+
+/// `client_id`, `appId` right before the value.
+fn names_id(between: &[u8]) -> bool {
+    let word = between.iter().rev().skip_while(|byte| !byte.is_ascii_alphanumeric());
+    let mut last = word.take(2).map(u8::to_ascii_lowercase);
+    last.next() == Some(b'd') && last.next() == Some(b'i')
+}
+
+/// One of the shapes of keys: 16 and more of letters and digits, hex digits, a UUID.
+fn is_key(value: &[u8]) -> bool {
+    let look = Look::at(value);
+    if look.len < 16 || refused(value) || path(value) {
+        return false;
+    }
+    if uuid(value) || (look.hex && look.digits > 2 && look.len >= 20) {
+        return look.distinct >= 6;
+    }
+    look.distinct >= 9
+        && look.digits >= 2
+        && look.letters() >= 4
+        && !wordy(value)
+        && look.joints * 6 <= look.len
+        && !value.starts_with(b"/")
+        && !value.starts_with(b"-")
+        && !value.starts_with(b".")
+}
+
+/// The AWS secret within three lines of the key id at `at`.
+pub(super) fn aws_secret(scan: &Scan<'_>, at: usize, rule: u16, claims: &mut Claims) {
+    let runs = &scan.anchors.runs;
+    let first = runs.partition_point(|run| run.end + 200 < at);
+    for run in runs.iter().skip(first).take_while(|run| run.start < at + 300).take(8) {
+        let look = Look::at(scan.bytes(run.clone()));
+        let between = scan.bytes(run.end.min(at)..run.start.max(at));
+        let lines = between.iter().filter(|byte| **byte == b'\n').count();
+        if run.len() == 40
+            && lines <= 3
+            && look.upper > 2
+            && look.lower > 2
+            && look.digits > 0
+            && look.joints == 0
+            && scan.byte(run.end) != b'='
+        {
+            claims.add(scan, rule, run.clone());
+        }
+    }
+}
+
+/// Rules of shapes that begin with a digit.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Shapes {
+    pub(super) telegram: Option<u16>,
+    pub(super) mailchimp: Option<u16>,
+    pub(super) azure: Option<u16>,
+    pub(super) discord: Option<u16>,
+}
+
+/// Looks at a run of letters and digits: a few bytes behind it say that it is none.
+#[inline]
+pub(super) fn shapes(scan: &Scan<'_>, run: &Range<usize>, shapes: &Shapes, claims: &mut Claims) {
+    match scan.byte(run.end) {
+        b':' if (8..=12).contains(&run.len()) => telegram(scan, run, shapes.telegram, claims),
+        b'-' if run.len() == 32 => mailchimp(scan, run, shapes.mailchimp, claims),
+        b'.' if (23..=28).contains(&run.len()) && b"MNO".contains(&scan.byte(run.start)) => {
+            discord(scan, run, shapes.discord, claims)
+        }
+        b'~' if scan.before(run.end, 1) == b'Q' => azure(scan, run, shapes.azure, claims),
+        _ => {}
+    }
+}
+
+fn telegram(scan: &Scan<'_>, run: &Range<usize>, rule: Option<u16>, claims: &mut Claims) {
+    let digits = scan.bytes(run.clone()).iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    let start = run.end - digits;
+    let rest = ahead(scan, run.end + 1, 64);
+    let len = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(byte)).count();
+    let body = rest.get(..len).unwrap_or_default();
+    let look = Look::at(body);
+    let bot = start == run.start || scan.bytes(run.start..start).eq_ignore_ascii_case(b"bot");
+    if let Some(rule) = rule.filter(|_| {
+        (8..=10).contains(&digits) && bot && body.starts_with(b"A") && (28..=40).contains(&len) && look.distinct > 9
+    }) {
+        claims.add(scan, rule, start..run.end + 1 + len);
+    }
+}
+
+fn mailchimp(scan: &Scan<'_>, run: &Range<usize>, rule: Option<u16>, claims: &mut Claims) {
+    let rest = ahead(scan, run.end, 5);
+    let digits = rest.iter().skip(3).take_while(|byte| byte.is_ascii_digit()).count();
+    let hex = scan.bytes(run.clone()).iter().all(u8::is_ascii_hexdigit);
+    if let Some(rule) = rule.filter(|_| rest.starts_with(b"-us") && digits > 0 && hex) {
+        claims.add(scan, rule, run.start..run.end + 3 + digits);
+    }
+}
+
+/// Tokens of Discord's bots: the id in base64, a time, a digest.
+fn discord(scan: &Scan<'_>, run: &Range<usize>, rule: Option<u16>, claims: &mut Claims) {
+    let rest = ahead(scan, run.end + 1, 64);
+    let mut parts = rest.split(|byte| !byte.is_ascii_alphanumeric() && !b"-_".contains(byte));
+    let (time, digest) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let dotted = rest.get(time.len()) == Some(&b'.');
+    if let Some(rule) = rule.filter(|_| dotted && (5..=7).contains(&time.len()) && digest.len() >= 24) {
+        claims.add(scan, rule, run.start..run.end + 2 + time.len() + digest.len());
+    }
+}
+
+/// Client secrets of Azure: three characters, a digit, `Q~`, and 31 to 34 more.
+fn azure(scan: &Scan<'_>, run: &Range<usize>, rule: Option<u16>, claims: &mut Claims) {
+    let part = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(byte);
+    let Some(start) = run.end.checked_sub(5) else { return };
+    let rest = ahead(scan, run.end + 1, 48);
+    let len = rest.iter().take_while(|byte| part(byte)).count();
+    let head = scan.bytes(start..run.end);
+    let digit = head.get(3).is_some_and(u8::is_ascii_digit);
+    if let Some(rule) = rule.filter(|_| {
+        digit && head.iter().all(part) && (25..=40).contains(&len) && rest.iter().take(len).any(u8::is_ascii_digit)
+    }) {
+        claims.add(scan, rule, start..run.end + 1 + len);
+    }
+}

@@ -1,0 +1,64 @@
+//! **What**: `user:password@` of URLs of any scheme, and tokens that stand there alone. **Invariants**: scheme and host
+//! stay; at most 1 KiB behind `://` is read. **Not here**: parameters of a query (`assign`).
+
+use super::super::scan::{Claims, Scan};
+use super::values::{Look, random, refused};
+use super::{Rules, ahead};
+
+/// Most bytes of an authority.
+const MOST: usize = 1024;
+/// Most letters of a scheme.
+const SCHEME: usize = 24;
+
+/// Looks at the URL whose `://` begins at `colon`.
+pub(super) fn look(scan: &Scan<'_>, colon: usize, rules: &Rules, claims: &mut Claims) {
+    let start = colon + 3;
+    let rest = ahead(scan, start, MOST);
+    let ends = |byte: &u8| *byte <= b' ' || b"\"'`<>\\/?#,;)]}".contains(byte) || !byte.is_ascii();
+    let soft = rest.iter().take_while(|byte| !ends(byte)).count();
+    let Some(at) = userinfo(rest, soft) else { return };
+    let info = rest.get(..at).unwrap_or_default();
+    let scheme = scan.bytes(colon.saturating_sub(SCHEME)..colon);
+    let web = scheme.ends_with(b"http") || scheme.ends_with(b"https");
+    let rule = if web { rules.url_web } else { rules.url_other };
+    let Some(rule) = rule else { return };
+    let private = match info.iter().position(|byte| *byte == b':') {
+        Some(parted) => is_password(info.get(..parted).unwrap_or_default(), info.get(parted + 1..).unwrap_or_default()),
+        None => web && info.len() >= 16 && random(info),
+    };
+    if private {
+        claims.add(scan, rule, start..start + at);
+    }
+}
+
+/// The length of what stands before the `@` of an authority. A password may hold `/`, `#` or `?` where its host's `@`
+/// follows at once and no port stands before.
+fn userinfo(rest: &[u8], soft: usize) -> Option<usize> {
+    let authority = rest.get(..soft).unwrap_or_default();
+    if let Some(at) = authority.iter().rposition(|byte| *byte == b'@') {
+        return Some(at);
+    }
+    let colon = authority.iter().position(|byte| *byte == b':')?;
+    let behind = authority.get(colon + 1..).unwrap_or_default();
+    if behind.is_empty() || behind.iter().all(u8::is_ascii_digit) || authority.contains(&b'.') {
+        return None;
+    }
+    let more = rest.iter().take(colon + 64).take_while(|byte| **byte > b' ' && !b"\"'`<>\\".contains(byte)).count();
+    let at = rest.get(..more)?.iter().position(|byte| *byte == b'@')?;
+    let host = rest.get(at + 1).is_some_and(u8::is_ascii_alphanumeric);
+    (host && rest.get(soft).is_some_and(|byte| b"/#?".contains(byte)) && !rest.get(..at)?.contains(&b'&')).then_some(at)
+}
+
+/// A real password: not `***`, `${X}`, `8080?x=`, `password` in a template.
+fn is_password(user: &[u8], password: &[u8]) -> bool {
+    let port = password.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let address = port > 0 && password.get(port).is_some_and(|byte| b"?#/".contains(byte));
+    let template = |part: &[u8]| part.first().is_some_and(|byte| b"$%{<[*".contains(byte)) || part.contains(&b'{');
+    let look = Look::at(password);
+    let named = [&b"password"[..], b"pass", b"pwd", b"passwd", b"secret", b"token", b"key"];
+    let capitals = look.lower == 0 && look.digits == 0 && look.marks == look.joints && look.upper > 0;
+    let hidden = template(password)
+        || template(user)
+        || (refused(password) && !named.iter().any(|word| word.eq_ignore_ascii_case(password)));
+    !password.is_empty() && !address && !hidden && !(capitals && user.iter().all(|byte| !byte.is_ascii_lowercase()))
+}

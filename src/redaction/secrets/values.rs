@@ -1,0 +1,342 @@
+//! **What**: says whether a value can be a secret: what is masked, a variable, a type, a path or prose is none, and
+//! how random a value is. **Invariants**: one pass over at most 8 KiB; pure. **Not here**: keys (`keys`).
+
+use std::sync::LazyLock;
+
+use super::words::Words;
+
+/// What a value is made of.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Look {
+    pub(super) len: usize,
+    pub(super) lower: usize,
+    pub(super) upper: usize,
+    pub(super) digits: usize,
+    pub(super) blanks: usize,
+    /// Neither letters nor digits nor blanks.
+    pub(super) marks: usize,
+    /// Of the marks those that only join words: `-`, `_`, `.`.
+    pub(super) joints: usize,
+    pub(super) hex: bool,
+    pub(super) distinct: u32,
+}
+
+impl Look {
+    pub(super) fn at(value: &[u8]) -> Self {
+        let (mut look, mut seen) = (Self { len: value.len(), hex: true, ..Self::default() }, [0_u64; 4]);
+        for byte in value {
+            look.lower += usize::from(byte.is_ascii_lowercase());
+            look.upper += usize::from(byte.is_ascii_uppercase());
+            look.digits += usize::from(byte.is_ascii_digit());
+            look.blanks += usize::from(byte.is_ascii_whitespace());
+            look.joints += usize::from(b"-_.".contains(byte));
+            look.hex &= byte.is_ascii_hexdigit();
+            if let Some(word) = seen.get_mut(usize::from(byte >> 6)) {
+                *word |= 1 << (byte & 63);
+            }
+        }
+        look.marks = look.len - look.lower - look.upper - look.digits - look.blanks;
+        look.distinct = seen.iter().map(|word| word.count_ones()).sum();
+        look
+    }
+
+    pub(super) fn letters(&self) -> usize {
+        self.lower + self.upper
+    }
+
+    /// Kinds of characters: lower case, upper case, digits, marks.
+    pub(super) fn classes(&self) -> usize {
+        [self.lower, self.upper, self.digits, self.marks].iter().filter(|count| **count > 0).count()
+    }
+
+    /// Letters alone.
+    pub(super) fn only_letters(&self) -> bool {
+        self.letters() == self.len
+    }
+}
+
+/// Words that stand where a value would, and are none.
+static WORDS: LazyLock<Words> = LazyLock::new(|| {
+    Words::new(
+        "\
+    true false null nil none undefined yes no on off n/a na required optional string str text bytes int \
+    integer number bool boolean any object array list dict default empty unset hidden redacted masked \
+    removed filtered secretstr value invalid incorrect missing wrong expired valid correct enabled disabled \
+    unknown char varchar self this input prompt never always auto automatic generated enter here nothing \
+    void field column variable username email user login name the a an is was and or for of to in must \
+    should will cannot can not may has have with from your current-password new-password off; hash hashed \
+    encrypted args kwargs data res req ctx key keys token tokens secret secrets id jwt bearer basic oauth \
+    oauth2 apikey api_key change reset update forgot used set same using when if then that which session \
+    pending success failed error ok done test: stdin option<string> passwd cookie cookies",
+    )
+});
+
+/// Beginnings of values that say where the secret is to be had.
+const ELSEWHERE: &[&str] = &[
+    "process.env",
+    "os.environ",
+    "os.getenv",
+    "os.env",
+    "getenv",
+    "env.",
+    "env[",
+    "env(",
+    "system.getenv",
+    "config.",
+    "config[",
+    "settings.",
+    "self.",
+    "this.",
+    "args.",
+    "options.",
+    "opts.",
+    "req.",
+    "request.",
+    "params.",
+    "params[",
+    "var.",
+    "local.",
+    "data.",
+    "secrets.",
+    "vault:",
+    "ref+",
+    "op://",
+    "arn:",
+    "enc(",
+    "!vault",
+    "file:",
+    "/run/",
+    "./",
+    "../",
+    "~/",
+    "/etc/",
+    "/var/",
+    "/tmp/",
+    "/usr/",
+    "/home/",
+    "http://",
+    "https://",
+    "await ",
+    "new ",
+    "async ",
+    "function",
+    "import ",
+    "keyring:",
+    "steps.",
+    "github.",
+    "inputs.",
+    "values.",
+    ".values",
+    "props.",
+    "state.",
+    "user.",
+    "ctx.",
+    "cfg.",
+    "conf.",
+    "app.",
+    "input(",
+    "projects/",
+    "s3://",
+    "gs://",
+    "app.config",
+    "credentials.",
+    "creds.",
+    "argv",
+    "$env:",
+    "std::",
+    "crypto.",
+    "base64.",
+    "secrets/",
+    "data:",
+    "sha256:",
+    "sha512-",
+    "sha384-",
+    "sha1-",
+    "urn:",
+    "module.",
+    "resource.",
+    "each.",
+    "input.",
+];
+
+/// Words within a value that say that it is an example.
+const PLACEHOLDERS: &[&str] = &[
+    "your_",
+    "your-",
+    "your ",
+    "yourapi",
+    "yourtoken",
+    "yoursecret",
+    "yourkey",
+    "placeholder",
+    "redacted",
+    "insert_",
+    "insert-",
+    "replace_",
+    "replace-",
+    "replaceme",
+    "<your",
+    "xxxxx",
+    "_here",
+    "-here",
+    "put_your",
+    "add_your",
+    "goes_here",
+    "goes-here",
+    "fill_in",
+    "fill-in",
+    "todo",
+    "dummy_",
+    "dummy-",
+    "filtered",
+    "****",
+    "${",
+    "{{",
+    "}}",
+    "<%",
+    "$(",
+    "...",
+    "%(",
+    "\u{2022}",
+    "\u{2026}",
+];
+
+/// Whether something hides the value already, or it is no value: `***`, `${X}`, `<token>`, `null`, `process.env.X`.
+pub(super) fn refused(value: &[u8]) -> bool {
+    let value = value.trim_ascii();
+    let (Some(first), Some(last)) = (value.first(), value.last()) else { return true };
+    let alike = value.iter().all(|byte| byte == first);
+    let starred = value.iter().filter(|byte| b"*xX".contains(byte)).count() * 2 > value.len() + 2;
+    let within = |a: u8, b: u8| *first == a && *last == b;
+    let variable = *first == b'$'
+        && value.iter().skip(1).all(|byte| byte.is_ascii_alphanumeric() || b"_:".contains(byte))
+        && value.get(1).is_some_and(|byte| !byte.is_ascii_digit());
+    let windows = within(b'%', b'%') || (*first == b'%' && value.len() <= 3);
+    let braces =
+        within(b'{', b'}') || within(b'<', b'>') || within(b'[', b']') || within(b'(', b')') || within(b'#', b'#');
+    let typed = value.starts_with(b"<")
+        || value.starts_with(b"&lt;")
+        || value.starts_with(b"${")
+        || value.starts_with(b"#{")
+        || value.starts_with(b"@{");
+    alike
+        || starred
+        || variable
+        || windows
+        || braces
+        || typed
+        || is_word(value)
+        || begins(value)
+        || has_placeholder(value)
+}
+
+pub(super) fn is_word(value: &[u8]) -> bool {
+    WORDS.has(value)
+}
+
+fn begins(value: &[u8]) -> bool {
+    ELSEWHERE
+        .iter()
+        .any(|begin| value.get(..begin.len()).is_some_and(|head| head.eq_ignore_ascii_case(begin.as_bytes())))
+}
+
+fn has_placeholder(value: &[u8]) -> bool {
+    let head = value.get(..value.len().min(160)).unwrap_or_default();
+    PLACEHOLDERS.iter().any(|mark| contains(head, mark.as_bytes()))
+}
+
+/// Whether `text` holds `word`, without case.
+pub(super) fn contains(text: &[u8], word: &[u8]) -> bool {
+    let Some(first) = word.first() else { return false };
+    text.windows(word.len().max(1)).any(|part| {
+        part.first().is_some_and(|byte| byte.eq_ignore_ascii_case(first)) && part.eq_ignore_ascii_case(word)
+    })
+}
+
+/// Words, short numbers and versions joined by `-`, `_`, `.`, `/` or `:`: a name, not a random value.
+pub(super) fn wordy(value: &[u8]) -> bool {
+    value.split(|byte| b"-_./: ".contains(byte)).filter(|piece| !piece.is_empty()).all(|piece| {
+        let look = Look::at(piece);
+        let word = look.digits == 0 && (look.lower == 0 || look.upper <= 1 || camel(piece)) && vowels(piece);
+        let numbered = look.digits <= 3
+            && look.digits < look.len
+            && piece.iter().rev().take(look.digits).all(u8::is_ascii_digit)
+            && (look.upper <= 1 || look.lower == 0)
+            && vowels(piece);
+        word || (look.digits == look.len && look.len <= 8) || look.len <= 3 || numbered
+    })
+}
+
+/// Camel case of words of three letters and more.
+fn camel(piece: &[u8]) -> bool {
+    let humps = piece.iter().filter(|byte| byte.is_ascii_uppercase()).count();
+    humps * 4 <= piece.len()
+}
+
+/// As many vowels as words have; short ones pass.
+fn vowels(piece: &[u8]) -> bool {
+    let letters = piece.iter().filter(|byte| byte.is_ascii_alphabetic()).count();
+    let vowels = piece.iter().filter(|byte| b"aeiouyAEIOUY".contains(byte)).count();
+    letters <= 5 || (vowels * 5 >= letters && vowels * 5 <= letters * 4)
+}
+
+/// Random enough to be a secret where the key says little: sixteen of letters and digits mixed.
+pub(super) fn random(value: &[u8]) -> bool {
+    let look = Look::at(value);
+    let token = value.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.+/=~:!@#%^*$&".contains(byte));
+    look.len >= 16
+        && token
+        && look.distinct >= 8
+        && look.letters() >= 3
+        && !wordy(value)
+        && !path(value)
+        && (look.digits >= 2 || (look.upper >= 3 && look.lower >= 3 && look.len >= 20))
+}
+
+/// `a/b/c`, a host, a file.
+pub(super) fn path(value: &[u8]) -> bool {
+    let slashes = value.iter().filter(|byte| **byte == b'/').count();
+    slashes > 0
+        && (value.starts_with(b"/") || value.starts_with(b".") || slashes * 12 > value.len())
+        && value.split(|byte| *byte == b'/').any(|piece| piece.len() > 2 && wordy(piece))
+}
+
+/// 8-4-4-4-12 hex digits.
+pub(super) fn uuid(value: &[u8]) -> bool {
+    value.len() == 36
+        && value
+            .iter()
+            .enumerate()
+            .all(|(at, byte)| if matches!(at, 8 | 13 | 18 | 23) { *byte == b'-' } else { byte.is_ascii_hexdigit() })
+}
+
+/// Average information of a character, in bits (Shannon).
+pub(super) fn entropy(value: &[u8]) -> f32 {
+    let mut counts = [0_u16; 256];
+    for byte in value.iter().take(512) {
+        if let Some(count) = counts.get_mut(usize::from(*byte)) {
+            *count += 1;
+        }
+    }
+    let total = f32::from(u16::try_from(value.len().clamp(1, 512)).unwrap_or(512));
+    counts
+        .iter()
+        .filter(|count| **count > 0)
+        .map(|count| f32::from(*count) / total)
+        .map(|share| -share * share.log2())
+        .sum()
+}
+
+/// Whether a token with a prefix has a body that is random, and no example's.
+pub(in super::super) fn token_body(token: &[u8]) -> bool {
+    let parted = token.iter().position(|byte| b"-_.~:".contains(byte)).map_or(0, |at| at + 1);
+    let body = token.get(parted.min(12)..).unwrap_or_default();
+    let hidden = [&b"EXAMPLE"[..], b"xxxxxx", b"your-", b"your_", b"_here", b"-here", b"redacted"]
+        .iter()
+        .any(|word| contains(token, word));
+    let look = Look::at(body);
+    let tail = body.rsplit(|byte| b"-_.~".contains(byte)).next().unwrap_or(body);
+    let masked = tail.len() > 8 && tail.iter().all(|byte| Some(byte) == tail.first());
+    let mixed = look.digits > 0 || (look.upper > 3 && look.lower > 3) || (look.len > 20 && !vowels(body));
+    !hidden && !masked && mixed && look.distinct > 5 && !wordy(body)
+}
