@@ -448,7 +448,9 @@ const ENDINGS: &[&str] = &[
     "straße", "strasse", "str.", "weg", "platz", "allee", "gasse", "ring", "damm", "ufer", "steig", "graben", "markt",
     "stieg", "laan", "straat", "gracht", "kade", "plein", "dreef", "singel", "hof", "pad", "steeg", "dijk", "baan",
     "gatan", "vägen", "vej", "gade", "veien", "vegen", "gata", "gate", "katu", "tie", "kuja", "polku", "utca", "útja",
-    "stræde", "allé", "gränd", "väg", "stigen", "gården", "torget", "gt.", "str",
+    "stræde", "allé", "gränd", "väg", "stigen", "gården", "torget", "gt.", "str", "lunden", "tjernet", "bakken", "stykket", "vollen", "stien", "jordet",
+    "haugen", "toppen", "vang", "parken", "svingen", "kollen", "løkka", "ruds", "åsen", "grenda", "sletta", "skogen", "tunet",
+    "weide", "hoek", "berg",
 ];
 
 /// The street line around a number.
@@ -534,14 +536,34 @@ fn english(scan: &Scan<'_>, number: &Range<usize>, at: usize, rest: &str) -> Opt
     }
     let (len, sure) = best?;
     let name = rest.get(..len)?;
+    // `0 AN AV` is no street
+    if number.len() < 2 && !name.contains(char::is_lowercase) {
+        return None;
+    }
     let common = name.split(' ').next().is_some_and(words::is_common);
     let big = number.len() > 2;
     let near = || likely(scan, number.start, at + len);
     let holds = match sure {
         true => !common || big || near(),
-        false => (big && !common || near()) && near_or_long(scan, number, at + len, common),
+        false => (big || near()) && near_or_long(scan, number, at + len, common),
     };
-    holds.then_some(number.start..at + len)
+    holds.then_some(unit_before(scan, number.start)..at + len)
+}
+
+/// Where `Suite 415 `, `Flat 3\n`, `H.No. ` before a house number starts.
+fn unit_before(scan: &Scan<'_>, start: usize) -> usize {
+    let from = scan.widen(start.saturating_sub(18)..start).start;
+    let head = scan.part(from..start);
+    if let Some(house) = ["H.No. ", "No. ", "Nr. ", "№ "].iter().find(|house| head.ends_with(*house)) {
+        return start - house.len();
+    }
+    let Some(trimmed) = head.strip_suffix([' ', '\n', '/']) else { return start };
+    let trimmed = trimmed.trim_end_matches(',');
+    let Some((before, id)) = trimmed.rsplit_once(' ') else { return start };
+    let digit = !id.is_empty() && id.len() < 6 && id.bytes().any(|byte| byte.is_ascii_digit());
+    let word = before.rsplit([' ', '\n', '"', ':']).next().unwrap_or("");
+    let known = is(&["suite", "unit", "flat", "level", "studio", "apt", "apt.", "apartment", "room", "floor", "shop"], word);
+    if digit && known { from + before.len() - word.len() } else { start }
 }
 
 /// A doubtful street needs something attached, a word that says so, or a house number of three digits and an odd name.
@@ -658,12 +680,20 @@ fn number_last(scan: &Scan<'_>, number: &Range<usize>) -> Option<Range<usize>> {
     if last.is_empty() || !last.chars().next_back().is_some_and(|c| c.is_alphabetic() || c == '.') {
         return None;
     }
-    let end = number.end + suffix_letter(scan, number.end);
+    let end = number.end + range_behind(scan, number.end);
+    let end = end + suffix_letter(scan, end);
     if let Some(start) = germanic(trimmed, last) {
         return Some(base + start..end);
     }
     let start = prefixed(trimmed)?;
     Some(base + start..end)
+}
+
+/// `-14`, `/68` behind a house number.
+fn range_behind(scan: &Scan<'_>, at: usize) -> usize {
+    let joined = b"-/".contains(&scan.byte(at));
+    let len = scan.bytes(at + 1..scan.text.len().min(at + 7)).iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
+    if joined && (1..5).contains(&len) && scan.byte(at + 1).is_ascii_digit() { 1 + len } else { 0 }
 }
 
 /// ` a` behind a house number.
@@ -678,7 +708,7 @@ fn suffix_letter(scan: &Scan<'_>, at: usize) -> usize {
 fn germanic(head: &str, last: &str) -> Option<usize> {
     let lower = last.to_lowercase();
     let ends = ENDINGS.iter().any(|end| lower.ends_with(end));
-    let capital = last.starts_with(char::is_uppercase);
+    let capital = last.starts_with(char::is_uppercase) && !last.split('-').any(|part| part.chars().skip(1).any(char::is_uppercase));
     let alone = ENDINGS.iter().any(|end| lower == **end);
     let sure =
         ["straße", "strasse", "str.", "straat", "gracht", "platz", "allee", "gasse", "laan", "gatan", "vägen", "plein"];

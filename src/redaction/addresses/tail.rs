@@ -186,7 +186,11 @@ pub(super) fn behind(scan: &Scan<'_>, end: usize) -> usize {
             }
             // `10115 Berlin`
             Part::Place if coded && !comma => best = at,
-            Part::Place if coded => break,
+            Part::Place if coded => {
+                let next = scan.byte(at);
+                best = if b"\n\".)\\".contains(&next) { at } else { best };
+                break;
+            }
             Part::Place => {}
         }
     }
@@ -291,12 +295,21 @@ fn postcode(rest: &str) -> Option<usize> {
         return None;
     }
     // `SW1A 1AA`, `M5V 2T6`
+    let canadian = || {
+        let blank = usize::from(at(3) == b' ');
+        let [a, b, c, d, e, f] = [at(0), at(1), at(2), at(3 + blank), at(4 + blank), at(5 + blank)];
+        let letters = a.is_ascii_uppercase() && c.is_ascii_uppercase() && e.is_ascii_uppercase();
+        let digits = b.is_ascii_digit() && d.is_ascii_digit() && f.is_ascii_digit();
+        (letters && digits && ends(6 + blank)).then_some(6 + blank)
+    };
+    if let Some(len) = canadian() {
+        return Some(len);
+    }
     let head = bytes.iter().take(4).take_while(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit()).count();
     let blank = usize::from(at(head) == b' ');
     let tail = head + blank;
     let (a, b, c) = (at(tail), at(tail + 1), at(tail + 2));
     let british = a.is_ascii_digit() && b.is_ascii_uppercase() && c.is_ascii_uppercase();
-    let canadian = a.is_ascii_digit() && b.is_ascii_uppercase() && c.is_ascii_digit() && head == 3;
     let digit = bytes.get(..head)?.iter().any(u8::is_ascii_digit);
-    ((british || canadian) && digit && head >= 2 && ends(tail + 3)).then_some(tail + 3)
+    (british && digit && head >= 2 && ends(tail + 3)).then_some(tail + 3)
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::json::Kind;
 use super::table::{Evidence, Match};
-use super::{Value, claim_value};
+use super::{Value, claim_value, values};
 use crate::redaction::find::Action;
 use crate::redaction::names::shape;
 use crate::redaction::pairs::{self, Sep};
@@ -82,6 +82,7 @@ fn one(
         _ => return None,
     };
     let bare = pair.is_bare_json();
+    let unquoted = pair.quote.is_none() && matches!(pair.sep, Sep::Equals | Sep::Colon);
     let kind = if bare { Kind::Bare } else { Kind::Text };
     let label = scan.byte(key.start).is_ascii_uppercase() && !matches!(pair.sep, Sep::Equals);
     for rule in scan.detector.keys.rules(found) {
@@ -97,8 +98,10 @@ fn one(
         });
         let wanted = match rule.value {
             rule::Value::Name | rule::Value::Listed if doubtful => sure,
-            rule::Value::Words if pair.quote.is_none() && pair.sep == Sep::Equals => {
-                !scan.part(range.clone()).contains('.')
+            rule::Value::Words | rule::Value::Name if unquoted => values::is_plain_name(text),
+            rule::Value::Street | rule::Value::Any if unquoted => {
+                let begins = text.starts_with(char::is_uppercase) || text.contains(|c: char| c.is_ascii_digit());
+                !doubtful && begins && !text.contains(['(', ')', '_', '='])
             }
             _ => !doubtful,
         };

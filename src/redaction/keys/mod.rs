@@ -3,6 +3,7 @@
 //! a key such as `name`, that things have too, counts only beside other keys that say "person"; a claim never covers
 //! quotes; every byte is walked a bounded number of times. **Not here**: secret-ish keys (`secrets.yaml`).
 
+mod columns;
 mod flat;
 pub(super) mod json;
 pub(super) mod table;
@@ -49,6 +50,7 @@ pub(super) fn claim(scan: &Scan<'_>, scratch: &mut KeyScratch, claims: &mut Clai
         claim_value(scan, table, &Value { found, beside, range: pair.value.clone(), kind: pair.kind }, named, claims);
     }
     siblings(scan, tree, table, named, claims);
+    columns::claim(scan, named, claims);
     flat::claim(scan, &|at| tree.has_key(at), named, claims);
 }
 

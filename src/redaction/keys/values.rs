@@ -7,7 +7,7 @@ use std::ops::Range;
 use super::json::Kind;
 use super::table::Evidence;
 use crate::redaction::names::shape;
-use crate::redaction::names::words;
+use crate::redaction::names::{is_organisation, words};
 use crate::redaction::rule::Value;
 
 /// Longest value that is one thing; what is longer is text that other rules read.
@@ -138,7 +138,8 @@ const NONE: &[&str] = &[
     "…",
     "text[]",
     "string?",
-    "string | null",
+    "string | null", "u8", "u16", "u32", "u64", "usize", "i8", "i16", "i32", "i64", "isize", "f32", "f64", "bytes", "option",
+    "varchar(255)", "varchar(100)", "varchar(50)", "bigint", "serial", "timestamp", "double", "decimal",
 ];
 
 /// Whether a value is none: a word for that, a template, a mask, a reference.
@@ -191,6 +192,14 @@ fn describes(text: &str) -> bool {
     code || words > 12 || telling > 1 || (telling == 1 && words > 2)
 }
 
+/// Whether a value without quotes is a name: in code, forms and logs names of variables stand there too.
+pub(super) fn is_plain_name(text: &str) -> bool {
+    let first = text.split([' ', '+', '-']).next().unwrap_or("");
+    let read = shape::read(text, title_len(text));
+    read.is_some_and(|name| name.range.end == text.len() && (!name.common || name.given))
+        || (words::is_given_lower(first) && text.bytes().all(|byte| byte.is_ascii_lowercase() || b" +-'".contains(&byte)))
+}
+
 /// A few words without any sign of code.
 fn is_words(text: &str) -> bool {
     let odd = text.chars().any(|c| c.is_ascii_digit() || "_/\\@=<>{}[]|#$%^&*:;?!".contains(c));
@@ -220,7 +229,18 @@ fn is_name(text: &str, listed: bool) -> bool {
     let Some(name) = shape::read(text, at) else {
         return !listed && !turned && is_lower_name(text);
     };
-    name.range.end == text.len() && (turned || name.given || (!listed && !name.common && name.words > 1))
+    let whole = name.range.end == text.len();
+    (whole && (turned || name.given || (!listed && !name.common && name.words > 1)))
+        || (!listed && !turned && !name.common && is_odd_name(text))
+}
+
+/// Two or three words with a capital letter, the first no common one, and none that ends an organisation's name.
+fn is_odd_name(text: &str) -> bool {
+    let words = text.split(' ').count();
+    let plain = |word: &str| {
+        word.starts_with(char::is_uppercase) && word.chars().skip(1).all(|c| c.is_lowercase()) && !is_organisation(word)
+    };
+    (2..4).contains(&words) && text.split(' ').all(plain)
 }
 
 /// `jane doe`: all in lower case, the first a given name.
@@ -255,9 +275,10 @@ fn is_street(text: &str, _beside: Evidence) -> bool {
 /// Whether a text may be an id: four letters or digits at least, one of them a digit, in one or few words.
 fn is_code(text: &str) -> bool {
     let alnum = text.chars().filter(|c| c.is_alphanumeric()).count();
-    let digit = text.bytes().any(|byte| byte.is_ascii_digit()) || text.contains("**") || text.contains("XXX");
+    let masked = text.contains("**") || text.contains("XXX");
+    let digit = text.bytes().any(|byte| byte.is_ascii_digit());
     let words = text.split_ascii_whitespace().count();
-    alnum >= 3 && digit && words <= 8 && text.len() <= 64 && !text.contains(['(', '=', '{', '<'])
+    alnum >= if masked { 3 } else { 5 } && (digit || masked) && words <= 8 && text.len() <= 64 && !text.contains(['(', '=', '{', '<'])
 }
 
 /// Whether a text may be a date: digits, or a month's name with digits.

@@ -9,11 +9,12 @@ use super::words;
 
 /// A name behind words that leave no doubt.
 pub(super) fn introduced(scan: &Scan<'_>, cue: &WordAt) -> Option<Name> {
-    let at = skip(scan, cue.end, b" :*\"'`\t.", 6)?;
+    let at = skip(scan, cue.end, b" :*\"'`\t.?", 6)?;
     let at = title(scan, at);
     let lower = || lowercase(scan, at);
     let Some(name) = shape::read(scan.text, at) else { return lower() };
-    (!name.common || name.given).then_some(name)
+    let short = all_capitals(scan, &name) && name.range.len() < 4;
+    (name.given || !(name.common || short)).then_some(name)
 }
 
 /// A name behind words that may announce other things too: a listed name, or two words that are not common.
@@ -191,12 +192,15 @@ const ORGANISATIONS: &[&str] = &[
     "cloud",
 ];
 
+/// Whether a word is one of organisations and places.
+pub(in crate::redaction) fn is_organisation(word: &str) -> bool {
+    let word = word.trim_matches(|c: char| !c.is_alphanumeric());
+    ORGANISATIONS.iter().any(|organisation| organisation.eq_ignore_ascii_case(word))
+}
+
 /// Whether the last word of a name, or the one behind it, says that it is no person's.
 pub(super) fn organisation(scan: &Scan<'_>, name: &Name) -> bool {
-    let is = |word: &str| {
-        let word = word.trim_matches(|c: char| !c.is_alphanumeric());
-        ORGANISATIONS.iter().any(|organisation| organisation.eq_ignore_ascii_case(word))
-    };
+    let is = is_organisation;
     let text = scan.part(name.range.clone());
     let behind = scan.part(name.range.end..scan.widen(name.range.end..scan.text.len().min(name.range.end + 24)).end);
     let next = behind.trim_start_matches([' ', ',', '&']).split([' ', ',', '.', '\n', '"']).next().unwrap_or("");

@@ -172,8 +172,10 @@ pub(super) fn claim(scan: &Scan<'_>, rule: u16, seeds: &mut Vec<Range<usize>>, c
         if !(sure || name.words == 1 && !all_capitals(scan, &name) && goes_with(scan, &name)) {
             continue;
         }
+        // only the listed word itself is looked for elsewhere: the list says nothing of the one behind it
+        let given = scan.part(name.range.clone()).split(' ').next().map_or(0, str::len);
         if claims.add(scan, rule, name.range.clone()) && name.words > 1 {
-            seeds.push(name.range);
+            seeds.push(name.range.start..name.range.start + given);
         }
     }
 }
@@ -188,9 +190,22 @@ fn goes_with(scan: &Scan<'_>, name: &Name) -> bool {
     }
     if let Some(rest) = behind.strip_prefix(' ') {
         let word = rest.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or("");
-        if word.starts_with(|c: char| c.is_ascii_lowercase()) && is(BEHIND, word) {
+        let past = word.len() > 4 && word.ends_with("ed");
+        if word.starts_with(|c: char| c.is_ascii_lowercase()) && (past || is(BEHIND, word)) {
             return true;
         }
+    }
+    // an item of a list of texts
+    let (quote, next) = (scan.before(start, 1), scan.byte(end + 1));
+    let spaced = scan.before(start, 2) == b' ' && b",[".contains(&scan.before(start, 3));
+    let item = (spaced || b"[,".contains(&scan.before(start, 2))) && matches!(next, b',' | b']');
+    if b"\"'".contains(&quote) && scan.byte(end) == quote && item {
+        return true;
+    }
+    // somebody is addressed
+    let addressed = behind.strip_prefix(", ").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase()));
+    if addressed && scan.before(start, 1) == b'\n' {
+        return true;
     }
     let head = scan.part(scan.widen(start.saturating_sub(16)..start).start..start);
     let Some(head) = head.strip_suffix(' ') else { return false };

@@ -89,17 +89,20 @@ pub(in crate::redaction) fn read(text: &str, at: usize) -> Option<Name> {
     if first.initial {
         name.range.end += 1;
     }
-    let mut known = given;
+    let maybe = !given && words::may_be_given(first.text);
+    let (mut known, mut family) = (given || maybe, false);
     while name.words < MOST {
         let Some((next_at, after_particle)) = next(text, name.range.end, first.initial && name.words == 1) else {
             break;
         };
         let Some(next) = word(text, next_at) else { break };
         let next_given = words::is_given(next.text);
-        let bare_common = !next.initial && !next_given && words::is_common(next.text);
-        if bare_common && !after_particle && !((known || name.words == 1) && words::is_family(next.text)) {
+        let next_family = !next.initial && words::is_family(next.text);
+        let common = !next.initial && !next_given && words::is_common(next.text);
+        if common && !after_particle && !(known && next_family) {
             break;
         }
+        family |= next_family && !common;
         name.range.end = next_at + next.text.len() + usize::from(next.initial);
         name.words += 1;
         known |= next_given;
@@ -107,7 +110,8 @@ pub(in crate::redaction) fn read(text: &str, at: usize) -> Option<Name> {
     if first.initial && name.words == 1 {
         return None;
     }
-    name.given |= first.initial && known;
+    name.given |= (first.initial && known) || (maybe && family);
+    name.common &= !name.given;
     suffix(text, &mut name);
     Some(name)
 }

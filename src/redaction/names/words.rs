@@ -13,111 +13,32 @@ const COMMON_TEXT: &str = include_str!("../../../config/rules/words/common.txt")
 static GIVEN: LazyLock<Vec<&'static str>> = LazyLock::new(|| GIVEN_TEXT.lines().collect());
 static COMMON: LazyLock<Vec<&'static str>> = LazyLock::new(|| COMMON_TEXT.lines().collect());
 
-/// Common words that are family names too: they are, behind a given name.
-const FAMILY: &[&str] = &[
-    "banks",
-    "bell",
-    "best",
-    "bishop",
-    "black",
-    "blue",
-    "branch",
-    "bridges",
-    "bright",
-    "brown",
-    "bush",
-    "case",
-    "cherry",
-    "christian",
-    "church",
-    "craft",
-    "cross",
-    "day",
-    "english",
-    "field",
-    "fields",
-    "fox",
-    "french",
-    "gates",
-    "golden",
-    "good",
-    "gray",
-    "green",
-    "grey",
-    "head",
-    "hill",
-    "hood",
-    "house",
-    "king",
-    "knight",
-    "lake",
-    "lane",
-    "law",
-    "little",
-    "long",
-    "love",
-    "marks",
-    "may",
-    "miles",
-    "page",
-    "park",
-    "parks",
-    "pope",
-    "price",
-    "powers",
-    "rich",
-    "rivers",
-    "roman",
-    "rose",
-    "short",
-    "singer",
-    "small",
-    "smart",
-    "stone",
-    "street",
-    "strong",
-    "sharp",
-    "swift",
-    "wall",
-    "washington",
-    "waters",
-    "weeks",
-    "west",
-    "white",
-    "winter",
-    "winters",
-    "wise",
-    "wolf",
-    "wood",
-    "woods",
-    "young",
-    "cook",
-    "carpenter",
-    "austin",
-    "houston",
-    "england",
-    "ireland",
-    "santiago",
-    "valencia",
-];
+/// Given names that are common words or places too: they are names before a family name of the list.
+const MAYBE_TEXT: &str = include_str!("../../../config/rules/words/maybe.txt");
+/// Family names, in lower case, from the same census.
+const FAMILY_TEXT: &str = include_str!("../../../config/rules/words/family.txt");
+
+static MAYBE: LazyLock<Vec<&'static str>> = LazyLock::new(|| MAYBE_TEXT.lines().collect());
+static FAMILY: LazyLock<Vec<&'static str>> = LazyLock::new(|| FAMILY_TEXT.lines().collect());
 
 /// Longest word that is looked up, bytes.
 const LONGEST: usize = 32;
 
 /// All given names.
 pub(in crate::redaction) fn given_names() -> impl Iterator<Item = &'static str> {
-    GIVEN.iter().copied()
+    GIVEN.iter().chain(MAYBE.iter()).copied()
 }
 
 /// Whether a word is a given name of the list. It begins with a capital letter; all in capitals will do.
 pub(in crate::redaction) fn is_given(word: &str) -> bool {
     let list = &*GIVEN;
-    if list.binary_search(&word).is_ok() {
+    let hyphened = || word.split_once('-').is_some_and(|(first, _)| first.len() > 2 && list.binary_search(&first).is_ok());
+    if list.binary_search(&word).is_ok() || hyphened() {
         return true;
     }
     // all in capitals
     let mut buffer = [0_u8; LONGEST];
-    let Some(copy) = buffer.get_mut(..word.len()).filter(|_| word.len() > 2 && word.is_ascii()) else { return false };
+    let Some(copy) = buffer.get_mut(..word.len()).filter(|_| word.len() > 3 && word.is_ascii()) else { return false };
     copy.copy_from_slice(word.as_bytes());
     if !copy.iter().all(u8::is_ascii_uppercase) {
         return false;
@@ -137,25 +58,33 @@ pub(in crate::redaction) fn is_given_lower(word: &str) -> bool {
 
 /// Whether a word, in whatever case, is common and so no name by itself.
 pub(in crate::redaction) fn is_common(word: &str) -> bool {
+    let found = |word: &str| COMMON.binary_search(&word).is_ok();
+    // plurals and forms of common words are common
+    lower(word, |lower| found(lower)
+        || ["s", "ed", "ing", "'s"].iter().any(|end| {
+            lower.strip_suffix(end).is_some_and(|stem| stem.len() > 3 && found(stem) && !is_given_lower(lower))
+        }))
+}
+
+/// Whether a word is a family name of the list.
+pub(in crate::redaction) fn is_family(word: &str) -> bool {
+    lower(word, |lower| FAMILY.binary_search(&lower).is_ok())
+}
+
+/// Whether a word may be a given name, or something else.
+pub(in crate::redaction) fn may_be_given(word: &str) -> bool {
+    MAYBE.binary_search(&word).is_ok()
+}
+
+fn lower(word: &str, ask: impl FnOnce(&str) -> bool) -> bool {
     let mut buffer = [0_u8; LONGEST];
     let Some(copy) = buffer.get_mut(..word.len()) else { return false };
     copy.copy_from_slice(word.as_bytes());
     copy.make_ascii_lowercase();
-    let Ok(lower) = std::str::from_utf8(copy) else { return false };
-    let found = |word: &str| COMMON.binary_search(&word).is_ok();
-    // plurals and forms of common words are common
-    found(lower)
-        || ["s", "ed", "ing", "'s"].iter().any(|end| {
-            lower.strip_suffix(end).is_some_and(|stem| stem.len() > 3 && found(stem) && !is_given_lower(lower))
-        })
-}
-
-/// Whether a common word is a family name too.
-pub(in crate::redaction) fn is_family(word: &str) -> bool {
-    FAMILY.iter().any(|family| family.eq_ignore_ascii_case(word))
+    std::str::from_utf8(copy).is_ok_and(ask)
 }
 
 #[cfg(test)]
 pub(in crate::redaction) fn sorted() -> bool {
-    GIVEN.is_sorted() && COMMON.is_sorted()
+    [&*GIVEN, &*COMMON, &*MAYBE, &*FAMILY].iter().all(|list| list.is_sorted())
 }

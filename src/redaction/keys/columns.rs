@@ -1,0 +1,240 @@
+//! **What**: values whose key stands elsewhere: `INSERT INTO t (name, email) VALUES ('…', '…')` by order of columns, and
+//! lines of a table below a line of column names (CSV, TSV, `|`). **Invariants**: at most [`MOST`] columns; each byte of rows
+//! is read once; what follows no list of known columns is not looked at. **Not here**: `SET name = '…'` (`flat`).
+
+use std::ops::Range;
+
+use super::json::Kind;
+use super::table::{Evidence, Match};
+use super::{Value, claim_value};
+use crate::redaction::find::Action;
+use crate::redaction::scan::{Claims, Scan};
+
+/// Most columns of a table.
+const MOST: usize = 64;
+/// Most bytes of a list of columns.
+const HEADER: usize = 2048;
+/// Most rows of a table.
+const ROWS: usize = 100_000;
+
+/// Columns of a table, and the keys that they are.
+struct Columns {
+    found: [Match; MOST],
+    count: usize,
+    beside: Evidence,
+}
+
+impl Columns {
+    fn read<'t>(scan: &Scan<'_>, names: impl Iterator<Item = &'t str>) -> Self {
+        let mut made = Self { found: [Match::NONE; MOST], count: 0, beside: Evidence::default() };
+        for (name, slot) in names.zip(&mut made.found) {
+            let name = name.trim_matches([' ', '"', '`', '\'', '[', ']', '\t', '\n', '\r', '\\', '*']);
+            let name = name.rsplit('.').next().unwrap_or(name);
+            let (found, says) = scan.detector.keys.find(name.as_bytes());
+            *slot = found;
+            made.count += 1;
+            made.beside = made.beside.and(says);
+        }
+        made
+    }
+
+    fn any(&self) -> bool {
+        self.found.iter().take(self.count).any(|found| *found != Match::NONE)
+    }
+}
+
+/// Claims values by their columns.
+pub(super) fn claim(scan: &Scan<'_>, named: &mut Vec<Range<usize>>, claims: &mut Claims) {
+    let mut upto = 0;
+    for word in &scan.anchors.words {
+        if word.action != Action::Key || word.at < upto {
+            continue;
+        }
+        let end = match sql(scan, word.at, named, claims) {
+            Some(end) => Some(end),
+            None => csv(scan, word.at, named, claims),
+        };
+        upto = end.unwrap_or(upto);
+    }
+}
+
+/// `(a, b, c) VALUES (…), (…)`, where a known column stands at `at`: gives where it ends.
+fn sql(scan: &Scan<'_>, at: usize, named: &mut Vec<Range<usize>>, claims: &mut Claims) -> Option<usize> {
+    let head = scan.bytes(at.saturating_sub(512)..at);
+    let part = |byte: &u8| byte.is_ascii_alphanumeric() || b"_ ,.`\"[]\t\r\n\\".contains(byte);
+    let back = head.iter().rev().take_while(|byte| part(byte)).count();
+    let open = at - back;
+    if scan.before(open, 1) != b'(' {
+        return None;
+    }
+    let rest = scan.bytes(open..scan.text.len().min(open + HEADER));
+    let len = rest.iter().take_while(|byte| part(byte)).count();
+    if rest.get(len) != Some(&b')') {
+        return None;
+    }
+    let behind = scan.part(open + len + 1..scan.widen(open..scan.text.len().min(open + len + 24)).end);
+    let trimmed = behind.trim_start_matches([' ', '\n', '\r', '\t', '\\', 'n']);
+    if !trimmed.get(..6).is_some_and(|word| word.eq_ignore_ascii_case("values")) {
+        return None;
+    }
+    let columns = Columns::read(scan, scan.part(open..open + len).split(','));
+    let mut from = open + len + 1 + (behind.len() - trimmed.len()) + 6;
+    for _ in 0..ROWS {
+        match row(scan, from, &columns, named, claims) {
+            Some(end) => from = end,
+            None => break,
+        }
+    }
+    Some(from)
+}
+
+/// One `(…)` of values at `from`; gives where it ends.
+fn row(
+    scan: &Scan<'_>,
+    from: usize,
+    columns: &Columns,
+    named: &mut Vec<Range<usize>>,
+    claims: &mut Claims,
+) -> Option<usize> {
+    let blanks = scan.bytes(from..scan.text.len().min(from + 64));
+    let blanks = blanks.iter().take_while(|byte| b" ,\n\r\t\\n".contains(byte)).count();
+    let mut at = from + blanks;
+    if scan.byte(at) != b'(' {
+        return None;
+    }
+    at += 1;
+    for found in columns.found.iter().take(columns.count) {
+        while b" \n\t\\".contains(&scan.byte(at)) && scan.byte(at + 1) != b'\'' && at < scan.text.len() {
+            at += 1;
+        }
+        at += usize::from(b" \\".contains(&scan.byte(at)));
+        at += usize::from(b"NEn".contains(&scan.byte(at)) && scan.byte(at + 1) == b'\'');
+        let quote = scan.byte(at);
+        let (range, behind) = if quote == b'\'' || quote == b'"' {
+            let end = closing(scan, at + 1, quote)?;
+            (at + 1..end, end + 1)
+        } else {
+            let rest = scan.bytes(at..scan.text.len().min(at + 256));
+            let len = rest.iter().take_while(|byte| !b",)\n".contains(byte)).count();
+            let value = rest.get(..len).unwrap_or_default().trim_ascii_end().len();
+            (at..at + value, at + len)
+        };
+        let literal = quote == b'\'' || quote == b'"';
+        let number = scan.bytes(range.clone()).iter().all(u8::is_ascii_digit);
+        if *found != Match::NONE && (literal || number) {
+            let value = Value { found: *found, beside: columns.beside.and(Evidence::all()), range, kind: Kind::Text };
+            claim_value(scan, &scan.detector.keys, &value, named, claims);
+        }
+        at = behind;
+        while b" \n\t".contains(&scan.byte(at)) && at < scan.text.len() {
+            at += 1;
+        }
+        match scan.byte(at) {
+            b',' => at += 1,
+            b')' => return Some(at + 1),
+            _ => return None,
+        }
+    }
+    None
+}
+
+/// Where a quoted SQL literal ends; a doubled quote belongs to it.
+fn closing(scan: &Scan<'_>, from: usize, quote: u8) -> Option<usize> {
+    let rest = scan.bytes(from..scan.text.len().min(from + 8192));
+    let mut at = 0;
+    loop {
+        at += memchr::memchr(quote, rest.get(at..)?)?;
+        if rest.get(at + 1) == Some(&quote) {
+            at += 2;
+            continue;
+        }
+        let slashed = at > 0 && rest.get(at - 1) == Some(&b'\\');
+        return Some(from + at - usize::from(slashed));
+    }
+}
+
+/// A line of column names with `at` in it, and the lines below: gives where they end.
+fn csv(scan: &Scan<'_>, at: usize, named: &mut Vec<Range<usize>>, claims: &mut Claims) -> Option<usize> {
+    let head = scan.bytes(at.saturating_sub(512)..at);
+    let in_header = |byte: u8| byte.is_ascii_alphanumeric() || b"_ ,;\t|\".-*".contains(&byte);
+    let back = head.iter().rev().take_while(|byte| in_header(**byte)).count();
+    let start = at - back;
+    if start > 0 && scan.before(start, 1) != b'\n' {
+        return None;
+    }
+    let rest = scan.bytes(start..scan.text.len().min(start + HEADER));
+    let len = rest.iter().take_while(|byte| in_header(**byte)).count();
+    if !matches!(rest.get(len), Some(b'\n' | b'\r')) {
+        return None;
+    }
+    let header = scan.part(start..start + len);
+    let parts = |by: char| header.matches(by).count();
+    let by = [',', '\t', ';', '|'].into_iter().max_by_key(|by| parts(*by)).filter(|by| parts(*by) > 0)?;
+    let short = header.split(by).all(|name| name.split(' ').filter(|word| !word.is_empty()).count() <= 4);
+    let columns = Columns::read(scan, header.split(by));
+    if !short || !columns.any() {
+        return None;
+    }
+    let mut from = start + len + 1;
+    if by == '|' {
+        let rest = scan.bytes(from..scan.text.len().min(from + 512));
+        let dashes = rest.iter().take_while(|byte| b"|-: \r".contains(byte)).count();
+        if dashes < 3 || rest.get(dashes) != Some(&b'\n') {
+            return None;
+        }
+        from += dashes + 1;
+    }
+    for _ in 0..ROWS {
+        match line(scan, from, by, &columns, named, claims) {
+            Some(end) => from = end,
+            None => break,
+        }
+    }
+    Some(from)
+}
+
+/// One line of a table; none where it has another number of columns.
+fn line(
+    scan: &Scan<'_>,
+    from: usize,
+    by: char,
+    columns: &Columns,
+    named: &mut Vec<Range<usize>>,
+    claims: &mut Claims,
+) -> Option<usize> {
+    let rest = scan.part(from..scan.text.len());
+    let rest = rest.strip_prefix('\n').unwrap_or(rest);
+    let from = scan.text.len() - rest.len();
+    let len = memchr::memchr(b'\n', rest.as_bytes()).unwrap_or(rest.len()).min(16 << 10);
+    let text = rest.get(..len)?;
+    if text.is_empty() {
+        return None;
+    }
+    let mut cells = [const { 0..0 }; MOST];
+    let (mut count, mut start, mut quoted) = (0, 0, false);
+    for (index, byte) in text.bytes().chain([by as u8]).enumerate() {
+        if byte == b'"' {
+            quoted = !quoted;
+        } else if byte == by as u8 && (!quoted || index == text.len()) {
+            if let Some(cell) = cells.get_mut(count) {
+                *cell = start..index;
+            }
+            count += 1;
+            start = index + 1;
+        }
+    }
+    if count != columns.count {
+        return None;
+    }
+    for (cell, found) in cells.iter().zip(&columns.found).take(count.min(MOST)) {
+        let all = text.get(cell.clone()).unwrap_or("");
+        let inner = all.trim_matches([' ', '\t', '\r', '"', '\'', '*']);
+        let lead = all.len() - all.trim_start_matches([' ', '\t', '\r', '"', '\'', '*']).len();
+        let range = from + cell.start + lead..from + cell.start + lead + inner.len();
+        if *found != Match::NONE && !inner.is_empty() {
+            let value = Value { found: *found, beside: columns.beside, range, kind: Kind::Text };
+            claim_value(scan, &scan.detector.keys, &value, named, claims);
+        }
+    }
+    Some(from + len + 1)
+}
