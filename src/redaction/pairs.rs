@@ -156,7 +156,10 @@ impl Cursor<'_> {
         let blanks = self.skip(|byte| byte == b' ' || byte == b'\t');
         let start = self.at;
         let sep = match (self.byte(0), self.byte(1)) {
+            (b':', b':') if self.byte(2) == b'=' => self.take(3, Sep::Equals),
+            (b':', b':') if self.byte(2) == b':' && self.byte(3) == b'=' => self.take(4, Sep::Equals),
             (b':', b':') => return None,
+            (b'.', b'=') => self.take(2, Sep::Equals),
             (b':', b'/') if self.byte(2) == b'/' => return None,
             // a user in a URL
             (b':', _) if before(self.text, key.start, b"") == b'/' => return None,
@@ -249,6 +252,7 @@ impl Cursor<'_> {
         match sep {
             Sep::Cell => return Some((None, self.until(b"|\n\r"))),
             Sep::Element => {
+                self.skip(|byte| byte.is_ascii_whitespace());
                 self.skip_word(b"<![CDATA[");
                 let mut value = self.until(b"<\n\r");
                 if self.text.get(..value.end).is_some_and(|text| text.ends_with(b"]]>")) {

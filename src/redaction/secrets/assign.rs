@@ -8,7 +8,7 @@ use super::super::pairs::{Pair, Sep, key_around, pair};
 use super::super::scan::{Claims, Scan};
 use super::super::stems::WordAt;
 use super::keys::{Kind, kind};
-use super::values::{Look, contains, path, random, refused, uuid, wordy};
+use super::values::{Look, contains, is_talk, path, random, refused, uuid, wordy};
 use super::{Rules, ahead, headers};
 
 /// Looks at the key around `word`; gives the place up to which nothing needs another look.
@@ -60,12 +60,12 @@ fn may_be_key(scan: &Scan<'_>, word: &WordAt) -> bool {
                 let begins = |words: &[&[u8]]| {
                     words.iter().any(|word| rest.get(..word.len()).is_some_and(|head| head.eq_ignore_ascii_case(word)))
                 };
-                begins(&[b"is ", b"was ", b"by ", b"to ", b"is:", b"for ", b"key", b"token", b"of "])
+                begins(&[b".=", b"is ", b"was ", b"by ", b"to ", b"is:", b"for ", b"key", b"token", b"of "])
                     || rest.contains(&b'=')
                     || contains(scan.bytes(word.at.saturating_sub(48)..word.at), b"login ")
             }
         }
-        b'.' | b',' => scan.byte(word.end + 1).is_ascii_alphanumeric(),
+        b'.' | b',' => scan.byte(word.end + 1).is_ascii_alphanumeric() || scan.byte(word.end + 1) == b'=',
         b'\n' | b'\r' | b';' | b'/' | b'{' | b'}' | b'+' | b'%' | b'@' | b'$' | b'~' | b'^' => false,
         _ => true,
     }
@@ -85,6 +85,8 @@ struct Place {
     argument: bool,
     flag: bool,
     upper: bool,
+    /// One of a list that `;` parts: `User=x;Password=y;Server=z`.
+    list: bool,
 }
 
 impl Place {
@@ -114,6 +116,9 @@ impl Place {
             spaced: between.iter().any(u8::is_ascii_whitespace),
             argument: matches!(last, b'(' | b',') || matches!(next, b')' | b','),
             flag: before.last() == Some(&b'-'),
+            list: matches!(next, b';' | b'"')
+                && pair.sep == Sep::Equals
+                && (then.is_ascii_alphanumeric() || last == b';'),
             upper: !scan.bytes(pair.key.clone()).iter().any(u8::is_ascii_lowercase),
         }
     }
@@ -179,7 +184,8 @@ fn prose(value: &[u8]) -> bool {
 /// Whether the value is secret, by what its key announces.
 fn judge(kind: Kind, value: &[u8], pair: &Pair, place: &Place) -> bool {
     let look = Look::at(value);
-    if value.len() < 4 || refused(value) || is_bracket(value, pair) {
+    let talk = kind != Kind::Password || matches!(pair.sep, Sep::Colon | Sep::Space | Sep::Is) && pair.quote.is_none();
+    if value.len() < 4 || refused(value) || (talk && is_talk(value)) || is_bracket(value, pair) {
         return false;
     }
     let strict = matches!(pair.sep, Sep::Comma | Sep::Compare) || (pair.sep == Sep::Cell && look.blanks > 0);
@@ -243,7 +249,7 @@ fn password(value: &[u8], look: &Look, pair: &Pair, place: &Place) -> bool {
         Sep::Space if place.flag => !value.starts_with(b"-") && (mixed || look.upper == 0),
         Sep::Space => mixed && look.letters() > 0,
         Sep::Call | Sep::Comma | Sep::Compare => false,
-        Sep::Equals if place.parameter => true,
+        Sep::Equals if place.parameter || place.list => true,
         Sep::Equals if place.argument => mixed && !code,
         Sep::Equals if place.spaced => {
             mixed && !code || (place.line_end && !told && !value.contains(&b'.') && !place_is_code(look, value))
@@ -297,8 +303,11 @@ impl High for Look {
 fn secret(kind: Kind, value: &[u8], look: &Look, pair: &Pair, place: &Place) -> bool {
     let strict =
         matches!(pair.sep, Sep::Comma | Sep::Compare | Sep::Is | Sep::Cell) || (pair.sep == Sep::Space && !place.flag);
-    if value.len() < 8 || look.blanks > 0 || calls(value, pair).is_some() || path(value) || look.digits == look.len {
+    if value.len() < 8 || look.blanks > 0 || calls(value, pair).is_some() || path(value) || example(value) {
         return false;
+    }
+    if look.digits == look.len {
+        return look.len >= 14 && look.distinct > 3 && kind == Kind::Secret;
     }
     if random(value) {
         return true;
@@ -318,6 +327,12 @@ fn secret(kind: Kind, value: &[u8], look: &Look, pair: &Pair, place: &Place) -> 
         None if identifier(value, look) => place.upper && !place.spaced && !named && look.upper == 0,
         None => mixed || look.marks > look.joints && look.classes() >= 2 && !place.argument,
     }
+}
+
+/// Capitals as in `ACCESS_TOKEN`, and what documents print.
+fn example(value: &[u8]) -> bool {
+    let capitals = value.iter().all(|byte| byte.is_ascii_uppercase() || *byte == b'_') && value.contains(&b'_');
+    capitals || value.windows(7).any(|part| part == b"EXAMPLE")
 }
 
 /// Words of a title or class name.

@@ -151,7 +151,11 @@ fn add(scan: &Scan<'_>, at: usize, end: usize, takes: Takes, rules: &Rules, clai
         _ => (rules.password, 0),
     };
     let secret = value.get(skip..).unwrap_or_default();
-    let behind = parted(b':').filter(|_| rule == rules.basic).and_then(|at| value.get(at + 1..)).unwrap_or(secret);
+    let secret = secret.strip_suffix(b":").unwrap_or(secret);
+    let behind = parted(b':')
+        .filter(|at| at + 1 < value.len() && rule == rules.basic)
+        .and_then(|at| value.get(at + 1..))
+        .unwrap_or(secret);
     let numbers = behind.iter().all(|byte| byte.is_ascii_digit() || *byte == b':') && takes != Takes::User;
     let upper = behind.iter().all(|byte| byte.is_ascii_uppercase() || *byte == b'_');
     if !refused(behind) && behind.len() >= 3 && !numbers && !upper {

@@ -89,7 +89,7 @@ fn credentials(scan: &Scan<'_>, content: Range<usize>, rules: &Rules, claims: &m
         false => found.len() >= 8 && !refused(found) && look.digits > 0 && look.letters() > 0 && !wordy(found),
     };
     let rule = if name.eq_ignore_ascii_case(b"basic") { rules.basic } else { rules.header };
-    if let Some(rule) = rule.filter(|_| secret && !found.starts_with(b"realm=")) {
+    if let Some(rule) = rule.filter(|_| secret && !found.starts_with(b"realm=") && !found.starts_with(b"{")) {
         claims.add(scan, rule, content.start + start..content.start + start + len);
     }
 }

@@ -39,6 +39,8 @@ pub(super) enum Cue {
     Putty,
     /// An AWS key id: its secret stands near.
     Akia,
+    /// `atlasv1` within a token of Terraform's cloud.
+    Atlas,
 }
 
 /// The rules of the family that are on.
@@ -115,7 +117,13 @@ pub(super) fn stems(rules: &Rules) -> Vec<Stem> {
     let keys = keys::STEMS.split_ascii_whitespace().map(|text| stem(text, false, false, Cue::Key));
     let providers = near::PROVIDERS.split_ascii_whitespace().map(|text| stem(text, false, false, Cue::Provider));
     let commands = commands::COMMANDS.iter().map(|(text, takes)| stem(text, true, true, Cue::Command(*takes)));
-    let exact = [("BEGIN", Cue::Begin), ("PuTTY-User-Key-File", Cue::Putty), ("AKIA", Cue::Akia), ("ASIA", Cue::Akia)];
+    let exact = [
+        ("BEGIN", Cue::Begin),
+        ("PuTTY-User-Key-File", Cue::Putty),
+        ("AKIA", Cue::Akia),
+        ("ASIA", Cue::Akia),
+        ("atlasv1", Cue::Atlas),
+    ];
     keys.chain(providers).chain(commands).chain(exact.map(|(text, cue)| stem(text, true, false, cue))).collect()
 }
 
@@ -158,6 +166,11 @@ fn one(scan: &Scan<'_>, word: &WordAt, cue: Cue, rules: &Rules, done: &mut Done,
         }
         (Cue::Putty, Some(rule), ..) if word.at >= done.blocks => {
             done.blocks = blocks::putty(scan, word.at, rule, claims)
+        }
+        (Cue::Atlas, ..) => {
+            if let Some(rule) = rules.shapes.telegram {
+                near::atlas(scan, word.at, word.end, rule, claims);
+            }
         }
         (Cue::Akia, _, _, Some(rule)) => near::aws_secret(scan, word.at, rule, claims),
         _ => {}

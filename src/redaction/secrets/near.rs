@@ -182,6 +182,7 @@ pub(crate) struct Shapes {
 pub(super) fn shapes(scan: &Scan<'_>, run: &Range<usize>, shapes: &Shapes, claims: &mut Claims) {
     match scan.byte(run.end) {
         b':' if (8..=12).contains(&run.len()) => telegram(scan, run, shapes.telegram, claims),
+        b'|' if (14..=17).contains(&run.len()) => facebook(scan, run, shapes.telegram, claims),
         b'-' if run.len() == 32 => mailchimp(scan, run, shapes.mailchimp, claims),
         b'.' if (23..=28).contains(&run.len()) && b"MNO".contains(&scan.byte(run.start)) => {
             discord(scan, run, shapes.discord, claims)
@@ -212,6 +213,28 @@ fn mailchimp(scan: &Scan<'_>, run: &Range<usize>, rule: Option<u16>, claims: &mu
     let hex = scan.bytes(run.clone()).iter().all(u8::is_ascii_hexdigit);
     if let Some(rule) = rule.filter(|_| rest.starts_with(b"-us") && digits > 0 && hex) {
         claims.add(scan, rule, run.start..run.end + 3 + digits);
+    }
+}
+
+/// Tokens of Facebook's apps: their number, `|`, 27 characters.
+fn facebook(scan: &Scan<'_>, run: &Range<usize>, rule: Option<u16>, claims: &mut Claims) {
+    let rest = ahead(scan, run.end + 1, 40);
+    let len = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(byte)).count();
+    let digits = scan.bytes(run.clone()).iter().all(u8::is_ascii_digit);
+    let look = Look::at(rest.get(..len).unwrap_or_default());
+    if let Some(rule) = rule.filter(|_| digits && (22..=34).contains(&len) && look.distinct > 9 && look.upper > 1) {
+        claims.add(scan, rule, run.start..run.end + 1 + len);
+    }
+}
+
+/// Tokens of Terraform's cloud around `atlasv1` at `at`.
+pub(super) fn atlas(scan: &Scan<'_>, at: usize, end: usize, rule: u16, claims: &mut Claims) {
+    let head = scan.bytes(at.saturating_sub(24)..at.saturating_sub(1));
+    let before = head.iter().rev().take_while(|byte| byte.is_ascii_alphanumeric()).count();
+    let rest = ahead(scan, end + 1, 128);
+    let len = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || b"-_=".contains(byte)).count();
+    if scan.before(at, 1) == b'.' && scan.byte(end) == b'.' && before >= 10 && len >= 40 {
+        claims.add(scan, rule, at - 1 - before..end + 1 + len);
     }
 }
 

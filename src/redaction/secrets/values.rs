@@ -60,14 +60,21 @@ static WORDS: LazyLock<Words> = LazyLock::new(|| {
     Words::new(
         "\
     true false null nil none undefined yes no on off n/a na required optional string str text bytes int \
-    integer number bool boolean any object array list dict default empty unset hidden redacted masked \
-    removed filtered secretstr value invalid incorrect missing wrong expired valid correct enabled disabled \
-    unknown char varchar self this input prompt never always auto automatic generated enter here nothing \
-    void field column variable username email user login name the a an is was and or for of to in must \
-    should will cannot can not may has have with from your current-password new-password off; hash hashed \
-    encrypted args kwargs data res req ctx key keys token tokens secret secrets id jwt bearer basic oauth \
-    oauth2 apikey api_key change reset update forgot used set same using when if then that which session \
-    pending success failed error ok done test: stdin option<string> passwd cookie cookies",
+    integer number bool boolean any object array list dict empty unset hidden redacted masked removed \
+    filtered secretstr value char varchar self this void args kwargs stdin option<string>",
+    )
+});
+
+/// Words of prose and code that follow a key, and are passwords only where a notation leaves no doubt.
+static TALK: LazyLock<Words> = LazyLock::new(|| {
+    Words::new(
+        "\
+    default invalid incorrect missing wrong expired valid correct enabled disabled unknown input prompt \
+    never always auto automatic generated enter here nothing field column variable username email user login \
+    name the a an is was and or for of to in must should will cannot can not may has have with from your \
+    current-password new-password off; hash hashed encrypted data res req ctx key keys token tokens secret \
+    secrets id jwt bearer basic oauth oauth2 apikey api_key change reset update forgot used set same using \
+    when if then that which session pending success failed error ok done test: passwd cookie cookies",
     )
 });
 
@@ -230,6 +237,11 @@ pub(super) fn refused(value: &[u8]) -> bool {
         || has_placeholder(value)
 }
 
+/// A word of prose or code.
+pub(super) fn is_talk(value: &[u8]) -> bool {
+    TALK.has(value)
+}
+
 pub(super) fn is_word(value: &[u8]) -> bool {
     WORDS.has(value)
 }
@@ -287,6 +299,7 @@ pub(super) fn random(value: &[u8]) -> bool {
     look.len >= 16
         && token
         && look.distinct >= 8
+        && !value.windows(7).any(|part| part == b"EXAMPLE")
         && look.letters() >= 3
         && !wordy(value)
         && !path(value)
