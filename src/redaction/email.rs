@@ -10,6 +10,9 @@ use super::scan::{Claims, Scan};
 const LOCAL: usize = 64;
 const DOMAIN: usize = 254;
 
+/// Domains that name algorithms.
+const NO_HOSTS: &[&str] = &["openssh.com", "libssh.org"];
+
 /// Endings of files and units, where a top-level domain would stand.
 const NO_DOMAINS: &[&str] = &[
     "png",
@@ -84,7 +87,8 @@ fn address(scan: &Scan<'_>, at: usize) -> Option<Range<usize>> {
     }
     let end = domain(scan, at + 1)?;
     let start = local(scan, at)?;
-    (!is_remote(scan, start, at, end) && end - start <= DOMAIN).then_some(start..end)
+    let algorithm = NO_HOSTS.contains(&scan.part(at + 1..end));
+    (!algorithm && !is_remote(scan, start, at, end) && end - start <= DOMAIN).then_some(start..end)
 }
 
 /// Where the domain that starts at `from` ends: labels up to the last one that may be a top-level domain.

@@ -15,17 +15,22 @@ pub(super) fn shaped(site: &Site<'_, '_>) -> Option<Found> {
     if !site.is_free() || !chain.is_free_behind(last) || !site.ends_well(last) || !bank::card(digits) {
         return None;
     }
-    // bare numbers of other lengths are ids of other things in one case of ten
-    let usual = matches!(length, 14..=16) || last > first;
-    let known = usual && !(last == first && is_other(digits, length));
+    // bare numbers of rare issuers and lengths are ids of other things in one case of ten
+    let visa = matches!(digits, [4, ..]) && matches!(length, 13 | 19) && !site.is_denied();
+    let usual = matches!(length, 14..=16) || visa || last > first;
+    let known = usual && !(last == first && is_rare(digits));
     (known || site.cues().speaks_of(Family::CardCued))
         .then(|| Found { family: Family::Card, range: chain.range(first, last) })
 }
 
-/// Bare digits with a rare issuer.
-fn is_other(digits: &[u8], length: usize) -> bool {
-    let rare = matches!(digits, [5, 0 | 6..=8, ..] | [6, 0 | 3 | 7 | 8, ..] | [8, ..] | [2, 0 | 1, ..] | [1, ..]);
-    rare || (length == 14 && !matches!(digits, [3, ..]))
+/// Whether the issuer of bare digits is a rare one.
+fn is_rare(digits: &[u8]) -> bool {
+    match digits {
+        [6, 0, 1, 1, ..] => false,
+        [1, 8, 0, 0, ..] | [2, 1, 3, 1, ..] => digits.len() != 15,
+        [5, 0 | 6..=8, ..] | [6, 0 | 3 | 7 | 8, ..] | [8, ..] | [2, 0 | 1, ..] | [1, ..] => true,
+        _ => digits.len() == 14 && !matches!(digits, [3, ..]),
+    }
 }
 
 /// The last group of a card's: bare, 4-4-4-4, 4-6-5, 4-6-4, 4-4-5 and the like, with one separator.

@@ -37,6 +37,9 @@ impl Token {
         let mut start = start + lead;
         if scan.escaped(start + 1) {
             start += 1;
+        } else if scan.before(start, 1) == b'\\' {
+            // \u2556
+            return None;
         }
         Self::of(scan, start..end.checked_sub(tail)?)
     }
@@ -203,8 +206,7 @@ fn token_of(scan: &Scan<'_>, token: &Token, family: Family, grade: Grade) -> Opt
         _ => false,
     };
     (fits && !(hash && family != Family::Wallet && family != Family::Device)).then(|| {
-        let range = if family == Family::VehicleCued { plate_end(scan, token) } else { token.range.clone() };
-        Found { family, range }
+        Found { family, range: token.range.clone() }
     })
 }
 
@@ -287,25 +289,50 @@ fn is_vehicle(token: &Token, text: &[u8]) -> bool {
         || ((5..=9).contains(&token.len()) && token.letters == 0 && token.digits >= 5)
 }
 
-/// A plate's second part behind a blank, `AB12 CDE`.
-fn plate_end(scan: &Scan<'_>, token: &Token) -> Range<usize> {
-    let end = token.range.end;
-    let more = scan
-        .bytes(end + 1..end + 6)
-        .iter()
-        .take_while(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
-        .count();
-    let joined = token.len() <= 4
-        && scan.byte(end) == b' '
-        && (2..=4).contains(&more)
-        && !scan.byte(end + 1 + more).is_ascii_alphanumeric();
-    token.range.start..if joined { end + 1 + more } else { end }
+/// A plate behind its word at `end`: capitals and digits in up to three parts.
+pub(super) fn plate(scan: &Scan<'_>, end: usize) -> Option<Range<usize>> {
+    const SMALL: [&str; 7] = ["number", "no", "is", "plate", "nr", "the", "was"];
+    let rest = scan.bytes(end..end + 48);
+    let mut at = 0;
+    loop {
+        at += rest.get(at..)?.iter().take_while(|byte| b" :=\"'\\_-#*(".contains(byte)).count();
+        let word = rest.get(at..)?;
+        let length = word.iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
+        let name = word.get(..length).filter(|name| !name.is_empty())?;
+        if !SMALL.iter().any(|small| small.as_bytes().eq_ignore_ascii_case(name)) {
+            break;
+        }
+        at += length;
+    }
+    let printed = |byte: &u8| byte.is_ascii_uppercase() || byte.is_ascii_digit();
+    let (mut length, mut parts, mut digits) = (0, 0, 0);
+    let word = rest.get(at..)?;
+    while parts < 3 {
+        let gap = usize::from(parts > 0);
+        if gap == 1 && !word.get(length).is_some_and(|byte| b" -".contains(byte)) {
+            break;
+        }
+        let part = word.get(length + gap..)?;
+        let size = part.iter().take_while(|byte| printed(byte)).count();
+        let whole = part.get(size).is_none_or(|next| !next.is_ascii_alphanumeric() && *next != b'_');
+        if size == 0 || !whole || length + gap + size > 11 {
+            break;
+        }
+        digits += part.iter().take(size).filter(|byte| byte.is_ascii_digit()).count();
+        length += gap + size;
+        parts += 1;
+    }
+    let whole = length >= 4 && (1..=8).contains(&digits) && digits < length;
+    whole.then_some(end + at..end + at + length)
 }
 
 /// A BIC behind its word at `end`.
 pub(super) fn bic(scan: &Scan<'_>, end: usize) -> Option<Range<usize>> {
     const SMALL: [&str; 10] = ["code", "bic", "swift", "is", "number", "no", "the", "id", "ist", "lautet"];
     let rest = scan.bytes(end..end + 40);
+    if rest.first() == Some(&b'_') && rest.get(1).is_some_and(u8::is_ascii_uppercase) {
+        return None;
+    }
     let mut at = 0;
     loop {
         let gap = rest.get(at..)?.iter().take_while(|byte| !byte.is_ascii_alphanumeric() && **byte != b'\n').count();

@@ -32,7 +32,7 @@ pub(super) fn find(scan: &Scan<'_>, claims: &mut Claims) {
     let cued = scan.anchors.words.iter().any(|word| matches!(word.action, Action::Number(_) | Action::NumberProse(_)));
     let mut walk = Walk { scan, claims, cued, word: 0, done: 0, listed: None };
     if cued {
-        walk.banks();
+        walk.ahead();
     }
     for run in &scan.anchors.numbers {
         if run.start >= walk.done {
@@ -215,11 +215,16 @@ impl Walk<'_, '_> {
             || self.listed.is_some_and(|(_, end)| run.start <= end + 8)
     }
 
-    /// BICs, which have no digits.
-    fn banks(&mut self) {
-        let Some(rule) = self.scan.rule(Family::Swift) else { return };
-        for word in self.scan.anchors.words.iter().filter(|word| word.action == Action::Number(Family::Swift)) {
-            if let Some(range) = cued::bic(self.scan, word.end) {
+    /// What is read from its word on: BICs, which have no digits, and plates, which have blanks.
+    fn ahead(&mut self) {
+        for word in &self.scan.anchors.words {
+            let Action::Number(family) = word.action else { continue };
+            let range = match family {
+                Family::Swift => cued::bic(self.scan, word.end),
+                Family::VehicleCued => cued::plate(self.scan, word.end),
+                _ => None,
+            };
+            if let (Some(range), Some(rule)) = (range, self.scan.rule(family)) {
                 self.claims.add(self.scan, rule, range);
             }
         }

@@ -48,7 +48,8 @@ fn is_begun(site: &Site<'_, '_>, first: usize) -> bool {
     let (near, next) = (site.scan.before(site.start(), 1), site.scan.before(site.start(), 2));
     match near {
         b'_' | b'~' | b'^' => false,
-        b'.' | b'-' => !next.is_ascii_alphanumeric(),
+        b'.' => false,
+        b'-' => !next.is_ascii_alphanumeric(),
         b'=' => next != b'=' && next != b'>' && next != b'<' && next != b'~',
         _ => true,
     }
@@ -85,7 +86,10 @@ fn is_version(site: &Site<'_, '_>, address: Ipv4Addr) -> bool {
     if word == b"v" || versions.iter().any(|known| word.ends_with(known)) {
         return true;
     }
-    let small = address.octets().iter().all(|octet| *octet < 20);
+    // `2.5.29.15`: an object identifier
+    let [first, second, ..] = address.octets();
+    let object = matches!(first, 1 | 2) && second < 40;
+    let small = object || address.octets().iter().all(|octet| *octet < 20);
     small && !WELL_KNOWN.contains(&address.octets()) && !site.cues().speaks_of(Family::Ipv4)
 }
 
@@ -126,7 +130,20 @@ pub(super) fn around(scan: &Scan<'_>, run: &Range<usize>) -> (Option<Found>, usi
     }
     let text = scan.part(start..end);
     let found = colons(text).or_else(|| ipv6(text));
+    let found = found.filter(|(family, skip, length)| *family != Family::Ipv6 || !is_network(scan, start + skip, start + skip + length));
     (found.map(|(family, skip, length)| Found { family, range: start + skip..start + skip + length }), end)
+}
+
+/// Whether a prefix length behind an IPv6 address makes it a network.
+fn is_network(scan: &Scan<'_>, start: usize, end: usize) -> bool {
+    let rest = scan.bytes(end + 1..end + 5);
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    if scan.byte(end) != b'/' || !matches!(digits, 1..=3) {
+        return false;
+    }
+    let bits = rest.iter().take(digits).fold(0_u32, |value, digit| value * 10 + u32::from(digit - b'0'));
+    let address: Option<Ipv6Addr> = scan.part(start..end).parse().ok();
+    bits < 128 && address.is_some_and(|address| address.to_bits().checked_shl(bits).unwrap_or(0) == 0)
 }
 
 /// Six pairs of hex digits with colons.

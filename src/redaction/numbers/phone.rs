@@ -97,17 +97,21 @@ fn planned(site: &Site<'_, '_>, skip: usize) -> Option<(Range<usize>, usize)> {
         }
         // a trunk zero in brackets is not dialled
         let trunk = part == b"0" && site.chain.before(index) == b'(';
-        if index > site.first && matches!(site.chain.before(index), b':' | b'~') && best.is_some() {
+        // `+1.4155550123`, but not `+35236450.6`
+        let fraction = site.chain.before(index) == b'.' && index == site.first + 1 && site.chain.len(site.first) > 3;
+        if fraction || index > site.first && matches!(site.chain.before(index), b':' | b'~') && best.is_some() {
             break;
         }
         if !trunk && !number.push(part) {
             break;
         }
         let open = matches!(group.sep, b'.' | b'-');
-        let enough = index - site.first < 6;
+        let enough = index - site.first < 8;
         // a further group behind a blank belongs to it only while the number is short
         let sated = best.is_some() && site.chain.before(index) == b' ' && number.len > 12;
-        if is_international(number.get()) && enough && !sated && !open && site.ends_well(index) {
+        // a bracket behind the country code leaves no doubt, whatever the plan
+        let bracket = site.chain.before(site.first + 1) == b'(' && site.chain.len(site.first) <= 3 && number.len >= 9 && skip == 0;
+        if (is_international(number.get()) || bracket) && enough && !sated && !open && site.ends_well(index) {
             best = Some((site.chain.range(site.first, index), index - site.first + 1));
         }
     }
@@ -182,7 +186,8 @@ fn national(site: &Site<'_, '_>) -> Option<Found> {
     let bracket = site.is_bracketed(first);
     let zero = site.part(first).first() == Some(&b'0');
     let head = chain.len(first);
-    if !(2..=5).contains(&head) || chain.count < first + 2 || !(zero || bracket || mobile(site)) {
+    let postal = chain.is(first, &[5, 4], b"-").is_some();
+    if postal || !(2..=5).contains(&head) || chain.count < first + 2 || !(zero || bracket || mobile(site)) {
         return None;
     }
     let mut last = first;
@@ -190,7 +195,10 @@ fn national(site: &Site<'_, '_>) -> Option<Found> {
     let after = chain.group(first).sep;
     while last + 1 < chain.count && last < first + 5 {
         let joint = chain.group(last).sep;
-        let same = if last == first { matches!(joint, b' ' | b'-' | b')' | b'/' | b'~' | b'.') } else { joint == sep };
+        let same = match last == first {
+            true => matches!(joint, b' ' | b'-' | b')' | b'/' | b'~' | b'.'),
+            false => joint == sep || (bracket && matches!(joint, b' ' | b'-' | b'/')),
+        };
         if !same || matches!(joint, b':') || chain.digits(first, last + 1) > 12 {
             break;
         }
@@ -199,11 +207,11 @@ fn national(site: &Site<'_, '_>) -> Option<Found> {
     let digits = chain.digits(first, last);
     let zeros = site.part(first).starts_with(b"00");
     let sizes = (first + 1..=last).all(|index| chain.len(index) >= 2);
-    let dotted = after == b'.' && last < first + 3;
+    let dotted = after == b'.' && last < first + 3 && (first + 1..=last).any(|index| chain.len(index) < 3);
     let alone = chain.is_alone(first, last) || site.cues().speaks_of(Family::PhoneCued);
     let fits = match (zero, bracket) {
         (true, _) => (9..=11).contains(&digits) && !zeros && after != b'/' || (bracket && (8..=12).contains(&digits)),
-        (false, true) => (9..=11).contains(&digits) && head == 2 && sizes,
+        (false, true) => (9..=12).contains(&digits) && matches!(head, 2 | 3) && sizes,
         (false, false) => true,
     };
     (fits && sizes && !dotted && alone && chain.is_free_behind(last) && site.ends_well(last) && !is_date(site))
@@ -240,7 +248,6 @@ pub(super) fn cued(site: &Site<'_, '_>, grade: Grade) -> Option<Found> {
         let groups = last - first + 1;
         let least = match (grade, groups) {
             (Grade::Key, _) => 7,
-            (Grade::Close, 1) => 8,
             (Grade::Close, _) => 7,
             (Grade::Near, 1) => 10,
             (Grade::Near, _) => 9,

@@ -32,6 +32,8 @@ const SHAPES: &[Shape] = &[
     shape(&[1, 2, 2, 2, 3, 3, 2], b" ", check::nir, Family::NationalShape),
     shape(&[2, 3, 3, 3], b" ", check::abn, Family::TaxShape),
     shape(&[4, 4, 4], b" ", check::aadhaar, Family::NationalShape),
+    shape(&[3, 4, 4, 2], b".", check::ahv, Family::NationalShape),
+    shape(&[2, 6, 6, 1], b"- ", check::imei_shape, Family::Device),
 ];
 
 /// An id that the groups at a site tell.

@@ -212,6 +212,17 @@ pub(in super::super) fn vat_gb(digits: &[u8]) -> bool {
     digits.len() == 9 && !alike(digits) && (sum.is_multiple_of(97) || (sum + 55).is_multiple_of(97))
 }
 
+/// Switzerland: 756 and the check of EAN-13.
+pub(in super::super) fn ahv(digits: &[u8]) -> bool {
+    let Some((check, body)) = split(digits, 13) else { return false };
+    part(digits, 0, 3) == 756 && (10 - weighted(body, &[1, 3, 1, 3, 1, 3, 1, 3, 1, 3, 1, 3]) % 10) % 10 == check
+}
+
+/// Fifteen digits in the groups that only IMEIs have.
+pub(in super::super) fn imei_shape(digits: &[u8]) -> bool {
+    digits.len() == 15 && !alike(digits)
+}
+
 /// IMEI: fifteen digits by Luhn.
 pub(in super::super) fn imei(digits: &[u8]) -> bool {
     digits.len() == 15 && !alike(digits) && luhn(digits)
@@ -228,7 +239,8 @@ mod tests {
     /// Published examples of each id pass; with one digit changed, they do not.
     #[test]
     fn published_examples() {
-        let checks: [(&str, fn(&[u8]) -> bool); 22] = [
+        let checks: [(&str, fn(&[u8]) -> bool); 23] = [
+            ("756.9217.0769.85", ahv),
             ("943 476 5919", nhs),
             ("1234567893", npi),
             ("2123 45670 1", medicare),
