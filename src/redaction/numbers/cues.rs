@@ -219,7 +219,7 @@ fn is_link(between: &[u8]) -> bool {
     let mut words = between.split(|byte| !byte.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
     let small = |word: &[u8]| LINKS.iter().any(|link| link.as_bytes().eq_ignore_ascii_case(word));
     let marks =
-        between.iter().all(|byte| byte.is_ascii_alphanumeric() || b" \t\n\r:=#\"'\\()[]<>{}-*_.|`/+&,".contains(byte));
+        between.iter().all(|byte| byte.is_ascii_alphanumeric() || b" \t\n\r:=#\"'\\()[]<>{}-*_.|`/+&,?".contains(byte));
     // a sentence or list that ends in between ends the word's reach
     let ends = between.windows(2).skip(1).any(|two| two == b". ") || between.iter().skip(1).any(|byte| *byte == b',');
     marks

@@ -40,6 +40,7 @@ pub(super) fn find(scan: &Scan<'_>, run: &Range<usize>, cued: bool) -> Option<Fo
             found(Family::MedicalShape)
         }
         10 if lettered::pan_india(text) => found(Family::TaxShape),
+        11 if lettered::hetu(text) => found(Family::NationalShape),
         11 if lettered::mbi(text) => found(Family::MedicalShape),
         12 | 13 if lettered::rfc(text) => found(Family::TaxShape),
         16 if lettered::codice_fiscale(text) => found(Family::NationalShape),

@@ -168,7 +168,7 @@ fn is_round(site: &Site<'_, '_>, area: usize) -> bool {
         let part = site.part(index);
         part.ends_with(b"00") || part == b"512" || part == b"256" || part == b"1024" || part == b"2048"
     };
-    round(area) && round(area + 1) || round(area + 2) || site.part(area) == site.part(area + 1)
+    round(area) && round(area + 1) || round(area + 2) || site.part(area) == site.part(area + 1) || site.scan.before(site.start(), 1) == b'['
 }
 
 /// `555-0123`, and other local numbers beside a word.

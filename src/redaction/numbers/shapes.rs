@@ -104,7 +104,7 @@ pub(super) fn health(site: &Site<'_, '_>) -> Option<Found> {
     let (digits, length) = site.digits::<10>(first, first + 2)?;
     let word = site.cues().speaks_of(Family::MedicalCued);
     let phone = site.cues().speaks_of(Family::PhoneCued);
-    let plain = site.part(first) != site.part(first + 1);
+    let plain = site.part(first) != site.part(first + 1) && site.scan.before(site.start(), 1) != b'[';
     let sure = word || (sep == b' ' && !phone && plain && chain.is_alone(first, first + 2));
     (check::nhs(digits.get(..length)?) && sure && site.is_free() && site.ends_well(first + 2))
         .then(|| Found { family: Family::MedicalShape, range: chain.range(first, first + 2) })
