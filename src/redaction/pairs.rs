@@ -179,7 +179,9 @@ impl Cursor<'_> {
                 true => Sep::Sibling,
                 false => self.take(1, Sep::Comma),
             },
-            (b'|', _) if before(self.text, key.start, b" \t*`") == b'|' => self.take(1, Sep::Cell),
+            (b'|', _) if before(self.text, key.start, b" \t*`") == b'|' && (blanks > 0 || self.byte(1) == b' ') => {
+                self.take(1, Sep::Cell)
+            }
             (b'>', _) if before(self.text, key.start, b"") == b'<' => self.take(1, Sep::Element),
             _ if self.sibling(key) => Sep::Sibling,
             _ if blanks > 0 => self.word_between(quoted_key.is_some())?,

@@ -85,6 +85,10 @@ struct Place {
     argument: bool,
     flag: bool,
     upper: bool,
+    /// No word in lower case follows.
+    last_word: bool,
+    /// A type: `password: T = …`.
+    typed: bool,
     /// One of a list that `;` parts: `User=x;Password=y;Server=z`.
     list: bool,
 }
@@ -116,6 +120,8 @@ impl Place {
             spaced: between.iter().any(u8::is_ascii_whitespace),
             argument: matches!(last, b'(' | b',') || matches!(next, b')' | b','),
             flag: before.last() == Some(&b'-'),
+            last_word: !(next == b' ' && then.is_ascii_lowercase()) && next != b',',
+            typed: pair.quote.is_none() && pair.sep == Sep::Colon && next == b' ' && then == b'=',
             list: matches!(next, b';' | b'"')
                 && pair.sep == Sep::Equals
                 && (then.is_ascii_alphanumeric() || last == b';'),
@@ -185,12 +191,13 @@ fn prose(value: &[u8]) -> bool {
 fn judge(kind: Kind, value: &[u8], pair: &Pair, place: &Place) -> bool {
     let look = Look::at(value);
     let talk = kind != Kind::Password || matches!(pair.sep, Sep::Colon | Sep::Space | Sep::Is) && pair.quote.is_none();
-    if value.len() < 4 || refused(value) || (talk && is_talk(value)) || is_bracket(value, pair) {
+    if value.len() < 4 || refused(value) || (talk && is_talk(value)) || is_bracket(value, pair) || place.typed {
         return false;
     }
     let strict = matches!(pair.sep, Sep::Comma | Sep::Compare) || (pair.sep == Sep::Cell && look.blanks > 0);
     match kind {
         Kind::Password if !strict => password(value, &look, pair, place),
+        Kind::Pass if strict || matches!(pair.sep, Sep::Space | Sep::Is) && !place.flag => false,
         Kind::Pass => {
             let quiet = pair.sep == Sep::Colon && pair.quote.is_none();
             (!quiet || (look.digits > 0 && look.letters() > 0 && !place.upper)) && password(value, &look, pair, place)
@@ -218,12 +225,15 @@ fn is_bracket(value: &[u8], pair: &Pair) -> bool {
 fn calls(value: &[u8], pair: &Pair) -> Option<usize> {
     let at = value.iter().position(|byte| b"([".contains(byte)).filter(|_| pair.quote.is_none())?;
     let name = value.get(..at).unwrap_or_default();
-    (!name.is_empty() && name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_.$:".contains(byte))).then_some(at)
+    (!name.is_empty() && name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_.$:!?".contains(byte))).then_some(at)
 }
 
 /// `a.b`, `aB`, `a_b` of letters: what code writes where a value would stand.
 fn identifier(value: &[u8], look: &Look) -> bool {
     let named = value.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_.".contains(byte));
+    if value.windows(2).any(|part| part == b"::") {
+        return true;
+    }
     let told = [&b"pass"[..], b"pwd", b"secret", b"token", b"key", b"cred", b"auth", b"user", b"value"]
         .iter()
         .any(|word| contains(value, word));
@@ -235,6 +245,9 @@ fn password(value: &[u8], look: &Look, pair: &Pair, place: &Place) -> bool {
         return false;
     }
     let mixed = look.digits > 0 || look.marks > look.joints;
+    if pair.quote.is_none() && value.windows(2).any(|part| part == b"::" || part == b"->") {
+        return false;
+    }
     if pair.quote.is_some() {
         return quoted_password(value, look, pair, mixed);
     }
@@ -246,7 +259,7 @@ fn password(value: &[u8], look: &Look, pair: &Pair, place: &Place) -> bool {
         [&b"pass"[..], b"pwd", b"secret", b"token", b"user", b"get", b"arg"].iter().any(|word| contains(value, word));
     match pair.sep {
         Sep::Is => mixed && look.letters() > 0 && !wordy(value),
-        Sep::Space if place.flag => !value.starts_with(b"-") && (mixed || look.upper == 0),
+        Sep::Space if place.flag => !value.starts_with(b"-") && (mixed || look.upper == 0 && place.last_word),
         Sep::Space => mixed && look.letters() > 0,
         Sep::Call | Sep::Comma | Sep::Compare => false,
         Sep::Equals if place.parameter || place.list => true,
@@ -309,6 +322,10 @@ fn secret(kind: Kind, value: &[u8], look: &Look, pair: &Pair, place: &Place) -> 
     if look.digits == look.len {
         return look.len >= 14 && look.distinct > 3 && kind == Kind::Secret;
     }
+    let quoted = pair.quote.is_some();
+    if !quoted && (pair.sep == Sep::Compare || code(value, look)) {
+        return false;
+    }
     if random(value) {
         return true;
     }
@@ -319,6 +336,7 @@ fn secret(kind: Kind, value: &[u8], look: &Look, pair: &Pair, place: &Place) -> 
     let named =
         [&b"key"[..], b"token", b"secret", b"api", b"pass", b"name", b"auth"].iter().any(|word| contains(value, word));
     match pair.quote {
+        Some(_) if look.only_letters() && named => false,
         Some(_) => {
             (look.classes() >= 2 && !(wordy(value) && named && look.digits == 0) && !title(value, look))
                 || (look.only_letters() && look.upper == 0 && !place.argument && pair.sep != Sep::Colon)
@@ -327,6 +345,20 @@ fn secret(kind: Kind, value: &[u8], look: &Look, pair: &Pair, place: &Place) -> 
         None if identifier(value, look) => place.upper && !place.spaced && !named && look.upper == 0,
         None => mixed || look.marks > look.joints && look.classes() >= 2 && !place.argument,
     }
+}
+
+/// A path of modules, a class: `rust_openssl.hpke.X1`, `PKCS7KeyTypes`.
+fn code(value: &[u8], look: &Look) -> bool {
+    let named = value.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_.".contains(byte));
+    let first = value.split(|byte| *byte == b'.').next().unwrap_or_default();
+    let module = first.len() < value.len()
+        && first.len() > 2
+        && wordy(first)
+        && first.first().is_some_and(u8::is_ascii_alphabetic);
+    let told = [&b"Key"[..], b"Token", b"Secret", b"Auth", b"key", b"token"]
+        .iter()
+        .any(|word| value.windows(word.len()).any(|part| part == *word));
+    named && (module || (told && look.lower > look.upper && look.digits * 3 < look.len))
 }
 
 /// Capitals as in `ACCESS_TOKEN`, and what documents print.

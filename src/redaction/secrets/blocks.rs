@@ -53,11 +53,35 @@ fn pieces(scan: &Scan<'_>, block: Range<usize>, rule: u16, claims: &mut Claims) 
         let trimmed = part.iter().rev().take_while(|byte| **byte == b'\\').count();
         let kept = part.get(..part.len() - trimmed).unwrap_or_default();
         let token = kept.iter().filter(|byte| byte.is_ascii_alphanumeric()).count();
-        if token >= 8 && token * 2 > kept.len() {
+        let plain = kept.iter().all(|byte| in_block(*byte) && !b"@()".contains(byte));
+        if plain && token >= 8 && has_body(kept.trim_ascii()) && token * 2 > kept.len() {
             let blanks = kept.len() - kept.trim_ascii_start().len();
             claims.add(scan, rule, at + blanks..at + kept.trim_ascii_end().len());
         }
         at += part.len() + 1;
+    }
+}
+
+/// Anything but the lines that begin and end a block.
+fn has_body(part: &[u8]) -> bool {
+    let mut lines = Dashes(part);
+    let letters = |line: &[u8]| line.iter().filter(|byte| byte.is_ascii_alphanumeric()).count();
+    lines.any(|line| !contains(line, b"PRIVATE KEY") && letters(line) >= 4)
+}
+
+/// What stands between runs of five dashes.
+struct Dashes<'a>(&'a [u8]);
+
+impl<'a> Iterator for Dashes<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let start = self.0.iter().take_while(|byte| **byte == b'-').count();
+        let rest = self.0.get(start..).filter(|rest| !rest.is_empty())?;
+        let end = memchr::memmem::find(rest, b"----").unwrap_or(rest.len());
+        let (line, rest) = rest.split_at_checked(end)?;
+        self.0 = rest;
+        Some(line)
     }
 }
 

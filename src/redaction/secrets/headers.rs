@@ -102,7 +102,7 @@ fn cookies(scan: &Scan<'_>, pair: &Pair, content: Range<usize>, rules: &Rules, c
         let from = at;
         at += part.len() + 1;
         let Some(equals) = part.iter().position(|byte| *byte == b'=') else { continue };
-        let name = part.get(..equals).unwrap_or_default().trim_ascii();
+        let name = part.get(..equals).unwrap_or_default().trim_ascii_start();
         let value = part.get(equals + 1..).unwrap_or_default();
         let len = value.trim_ascii_end().len();
         let named = !name.is_empty()

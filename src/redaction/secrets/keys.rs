@@ -82,6 +82,9 @@ static KEY_OF: LazyLock<Words> = LazyLock::new(|| {
 static KEY_NOT: LazyLock<Words> = LazyLock::new(|| {
     Words::new(
         "\
+         agent task node crew step tool job lock thread chat memory checkpoint run prompt dataset graph workflow \
+         artifact topic stream ordering deduplication config setting translation locale title header content blob \
+         version correlation request conversation \
     public pub primary foreign sort cache partition row object idempotency index range hot s3 i18n composite \
     unique natural surrogate registry group parent child item routing message dedup label feature lookup \
     column field table issue sorting order shortcut meta ctrl alt arrow enter type tag state store dict map \
@@ -205,7 +208,7 @@ fn of_word(rest: &[u8], last: &[u8]) -> Option<Kind> {
         return (!TOKEN_NOT.has(before)).then_some(if rest.is_empty() { Kind::Token } else { Kind::Secret });
     }
     if SECRETS.has(last) || ends_in(last, SECRET_ENDS) {
-        return Some(Kind::Secret);
+        return (!before.eq_ignore_ascii_case(b"allow")).then_some(Kind::Secret);
     }
     if last.eq_ignore_ascii_case(b"key") || last.eq_ignore_ascii_case(b"keys") {
         return match before {

@@ -39,6 +39,8 @@ pub(super) enum Cue {
     Putty,
     /// An AWS key id: its secret stands near.
     Akia,
+    /// `aws`: its secret may stand behind.
+    Aws,
     /// `atlasv1` within a token of Terraform's cloud.
     Atlas,
 }
@@ -116,6 +118,7 @@ pub(super) fn stems(rules: &Rules) -> Vec<Stem> {
     };
     let keys = keys::STEMS.split_ascii_whitespace().map(|text| stem(text, false, false, Cue::Key));
     let providers = near::PROVIDERS.split_ascii_whitespace().map(|text| stem(text, false, false, Cue::Provider));
+    let aws = ["aws", "amazon"].map(|text| stem(text, false, false, Cue::Aws));
     let commands = commands::COMMANDS.iter().map(|(text, takes)| stem(text, true, true, Cue::Command(*takes)));
     let exact = [
         ("BEGIN", Cue::Begin),
@@ -124,7 +127,11 @@ pub(super) fn stems(rules: &Rules) -> Vec<Stem> {
         ("ASIA", Cue::Akia),
         ("atlasv1", Cue::Atlas),
     ];
-    keys.chain(providers).chain(commands).chain(exact.map(|(text, cue)| stem(text, true, false, cue))).collect()
+    keys.chain(providers)
+        .chain(aws)
+        .chain(commands)
+        .chain(exact.map(|(text, cue)| stem(text, true, false, cue)))
+        .collect()
 }
 
 /// Adds what code finds in one text.
@@ -172,7 +179,8 @@ fn one(scan: &Scan<'_>, word: &WordAt, cue: Cue, rules: &Rules, done: &mut Done,
                 near::atlas(scan, word.at, word.end, rule, claims);
             }
         }
-        (Cue::Akia, _, _, Some(rule)) => near::aws_secret(scan, word.at, rule, claims),
+        (Cue::Aws, _, _, Some(rule)) => near::aws_secret(scan, word.end, (0, 64), rule, claims),
+        (Cue::Akia, _, _, Some(rule)) => near::aws_secret(scan, word.at, (200, 300), rule, claims),
         _ => {}
     }
 }

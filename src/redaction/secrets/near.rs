@@ -25,7 +25,7 @@ pub(super) const PROVIDERS: &str = "\
     jumpcloud kakao klaviyo kraken kucoin launchdarkly lastfm leanplum linear linkedin lob locationiq logdna \
     logzio loggly looker mailchimp mailgun mailjet mandrill mapbox marketstack mattermost maxmind mediastack \
     meraki messagebird mistral mixpanel moesif moonpay nasa netlify newrelic new_relic newsapi nexmo \
-    nightfall noaa nytimes okta onesignal openai opencage openshift openweather openweathermap opsgenie \
+    nightfall noaa nytimes okta onesignal opencage openshift openweather openweathermap opsgenie \
     oanda optimizely owlbot pagerduty paypal paystack pendo pinata pipedrive plaid planetscale pollsapi \
     postmark prefect pubnub pushbullet pusher quickbase rapidapi raygun razorpay readme recaptcha recurly \
     reddit rollbar salesforce saucelabs scaleway scrapfly scrapingbee securitytrails sendbird sendinblue \
@@ -96,8 +96,11 @@ pub(super) fn look(scan: &Scan<'_>, end: usize, rule: u16, claims: &mut Claims) 
         let between = rest.get(..from).unwrap_or_default();
         if (parted || from > at) && is_key(value) {
             let told = between.contains(&b'/') || KEPT.iter().any(|word| contains(between, word.as_bytes()));
-            let id = names_id(between);
-            if !told && !(id && (uuid(value) || value.iter().all(u8::is_ascii_digit))) {
+            let words = between
+                .split(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_')
+                .filter(|word| !word.is_empty())
+                .count();
+            if !told && words <= 4 && !names_id(between) && !is_call(value) {
                 let added = claims.add(scan, rule, end + from..end + from + value.len());
                 return if added { end + from + value.len() } else { end };
             }
@@ -119,6 +122,41 @@ fn unkeyed(at: usize, token: &[u8]) -> (usize, &[u8]) {
     let value = token.get(from..).unwrap_or_default();
     let dots = value.iter().rev().take_while(|byte| **byte == b'.').count();
     (at + from, value.get(..value.len() - dots).unwrap_or_default())
+}
+
+/// An id of a call or message: a short word in lower case before `_` or `-`.
+fn is_call(value: &[u8]) -> bool {
+    const CALLS: &[&[u8]] = &[
+        b"call",
+        b"toolu",
+        b"msg",
+        b"chatcmpl",
+        b"resp",
+        b"req",
+        b"fc",
+        b"rs",
+        b"ms",
+        b"run",
+        b"thread",
+        b"asst",
+        b"file",
+        b"step",
+        b"gen",
+        b"cmpl",
+        b"batch",
+        b"srvtoolu",
+        b"reasoning",
+        b"session",
+        b"conv",
+        b"item",
+        b"event",
+        b"evt",
+        b"trace",
+        b"span",
+        b"task",
+    ];
+    let head = value.iter().take_while(|byte| byte.is_ascii_lowercase()).count();
+    value.get(head).is_some_and(|byte| b"-_".contains(byte)) && CALLS.contains(&value.get(..head).unwrap_or_default())
 }
 
 /// `client_id`, `appId` right before the value.
@@ -147,11 +185,11 @@ fn is_key(value: &[u8]) -> bool {
         && !value.starts_with(b".")
 }
 
-/// The AWS secret within three lines of the key id at `at`.
-pub(super) fn aws_secret(scan: &Scan<'_>, at: usize, rule: u16, claims: &mut Claims) {
+/// The AWS secret within three lines of the key id at `at`, or right behind the word `aws`.
+pub(super) fn aws_secret(scan: &Scan<'_>, at: usize, (back, on): (usize, usize), rule: u16, claims: &mut Claims) {
     let runs = &scan.anchors.runs;
-    let first = runs.partition_point(|run| run.end + 200 < at);
-    for run in runs.iter().skip(first).take_while(|run| run.start < at + 300).take(8) {
+    let first = runs.partition_point(|run| run.end + back < at);
+    for run in runs.iter().skip(first).take_while(|run| run.start < at + on).take(8) {
         let look = Look::at(scan.bytes(run.clone()));
         let between = scan.bytes(run.end.min(at)..run.start.max(at));
         let lines = between.iter().filter(|byte| **byte == b'\n').count();

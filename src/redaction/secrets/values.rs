@@ -226,7 +226,14 @@ pub(super) fn refused(value: &[u8]) -> bool {
         || value.starts_with(b"${")
         || value.starts_with(b"#{")
         || value.starts_with(b"@{");
+    let filled = value.iter().position(|byte| *byte == b'{').is_some_and(|at| {
+        let rest = value.get(at + 1..).unwrap_or_default();
+        let name =
+            rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_' || **byte == b'.').count();
+        name > 1 && rest.get(name) == Some(&b'}') && rest.first().is_some_and(u8::is_ascii_alphabetic)
+    });
     alike
+        || filled
         || starred
         || variable
         || windows
@@ -303,7 +310,7 @@ pub(super) fn random(value: &[u8]) -> bool {
         && look.letters() >= 3
         && !wordy(value)
         && !path(value)
-        && (look.digits >= 2 || (look.upper >= 3 && look.lower >= 3 && look.len >= 20))
+        && (look.digits >= 2 || (look.upper * 3 >= look.len && look.lower * 4 >= look.len && look.len >= 20))
 }
 
 /// `a/b/c`, a host, a file.
