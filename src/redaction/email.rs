@@ -9,6 +9,8 @@ use super::scan::{Claims, Scan};
 /// Longest local part and longest domain (RFC 5321 §4.5.3.1).
 const LOCAL: usize = 64;
 const DOMAIN: usize = 254;
+/// Most labels behind a top-level domain that are not part of it.
+const LABELS: usize = 6;
 
 /// Domains that name algorithms.
 const NO_HOSTS: &[&str] = &["openssh.com", "libssh.org"];
@@ -102,7 +104,7 @@ fn domain(scan: &Scan<'_>, from: usize) -> Option<usize> {
     let mut name = rest.get(..length)?.trim_end_matches(['.', '-']);
     // what follows two dots is another sentence
     name = name.split("..").next().unwrap_or(name);
-    loop {
+    for _ in 0..LABELS {
         let (labels, top) = name.rsplit_once('.')?;
         let ok = labels.split('.').all(|label| !label.is_empty() && label.len() <= 63 && !label.starts_with('-'));
         if !ok {
@@ -119,6 +121,7 @@ fn domain(scan: &Scan<'_>, from: usize) -> Option<usize> {
         }
         name = labels;
     }
+    None
 }
 
 fn is_top(label: &str) -> bool {
@@ -193,6 +196,10 @@ fn is_remote(scan: &Scan<'_>, start: usize, at: usize, end: usize) -> bool {
         if path {
             return true;
         }
+    }
+    let near = scan.before(start, 1);
+    if near.is_ascii_whitespace() || b"\"'<(,;[>".contains(&near) {
+        return false;
     }
     let before = scan.bytes(start.saturating_sub(256)..start);
     let Some(scheme) = before.windows(3).rposition(|three| three == b"://") else { return false };

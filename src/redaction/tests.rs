@@ -9,6 +9,7 @@ use crate::config::load;
 
 mod differential;
 mod hostile;
+mod numbers;
 mod masks;
 mod pairs;
 

@@ -19,7 +19,7 @@ const WORDS: usize = 3;
 pub(super) fn claim(scan: &Scan<'_>, seen: &dyn Fn(usize) -> bool, named: &mut Vec<Range<usize>>, claims: &mut Claims) {
     let mut last = 0..0;
     for word in &scan.anchors.words {
-        if word.action != Action::Key || word.at < last.end {
+        if word.action != Action::Key || word.at < last.end || scan.is_reserved(&(word.at..word.end)) {
             continue;
         }
         let key = pairs::key_around(scan.text.as_bytes(), word.at..word.end);

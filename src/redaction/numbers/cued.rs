@@ -205,9 +205,8 @@ fn token_of(scan: &Scan<'_>, token: &Token, family: Family, grade: Grade) -> Opt
         Family::SsnCued => sure && digits == 9 && token.letters == 0,
         _ => false,
     };
-    (fits && !(hash && family != Family::Wallet && family != Family::Device)).then(|| {
-        Found { family, range: token.range.clone() }
-    })
+    (fits && !(hash && family != Family::Wallet && family != Family::Device))
+        .then(|| Found { family, range: token.range.clone() })
 }
 
 /// `2024-05-06`: a date, not an id.

@@ -65,7 +65,7 @@ impl Cues {
                 true if prose && is_json_key(scan, cues.key.as_ref()) => continue,
                 true => Grade::Key,
                 false if !mute => continue,
-                false if between.len() > FAR => break,
+                false if between.len() > FAR || holds_placeholder(scan, &(word.end..value.start)) => break,
                 false if is_link(between) => Grade::Close,
                 false if between.iter().any(|byte| byte.is_ascii_digit() || *byte == b'\n') => break,
                 false => Grade::Near,
@@ -103,7 +103,7 @@ impl Cues {
             let between = scan.bytes(end..word.at);
             if let Action::Number(family) = word.action
                 && !scan.is_reserved(&(word.at..word.end))
-                && !between.iter().any(|byte| b"\n,;:\"'=.".contains(byte) || byte.is_ascii_digit())
+                && !between.iter().any(|byte| b"\n,;:\"'=.[".contains(byte) || byte.is_ascii_digit())
             {
                 self.behind |= family.bit();
             }
@@ -130,6 +130,12 @@ impl Cues {
     pub(super) fn is_empty(&self) -> bool {
         self.count == 0
     }
+}
+
+/// Whether a placeholder that came in stands in a range: what was there may have been digits.
+fn holds_placeholder(scan: &Scan<'_>, range: &Range<usize>) -> bool {
+    let next = scan.reserved.partition_point(|held| held.end <= range.start);
+    scan.reserved.get(next).is_some_and(|held| held.start < range.end)
 }
 
 /// Whether a word is part of a longer name: `call_id`, `re-call`.

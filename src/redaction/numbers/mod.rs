@@ -30,7 +30,7 @@ const REACH: usize = 96;
 /// Claims all that digits tell.
 pub(super) fn find(scan: &Scan<'_>, claims: &mut Claims) {
     let cued = scan.anchors.words.iter().any(|word| matches!(word.action, Action::Number(_) | Action::NumberProse(_)));
-    let mut walk = Walk { scan, claims, cued, word: 0, done: 0, listed: None };
+    let mut walk = Walk { scan, claims, cued, word: 0, done: 0, claimed: 0, listed: None };
     if cued {
         walk.ahead();
     }
@@ -51,6 +51,8 @@ struct Walk<'a, 't> {
     word: usize,
     /// What is before this is settled.
     done: usize,
+    /// Where the last finding ends.
+    claimed: usize,
     /// The kind of the last finding that a word told, and where it ends.
     listed: Option<(Family, usize)>,
 }
@@ -65,6 +67,11 @@ impl Walk<'_, '_> {
             if let Some(found) = found {
                 self.done = found.range.end.max(end);
                 self.claim(&found);
+                return;
+            }
+            // fingerprints and dumps: not read again from each pair
+            if end > run.start + 24 {
+                self.done = end;
                 return;
             }
         }
@@ -175,7 +182,8 @@ impl Walk<'_, '_> {
         let mut index = 0;
         while index < chain.count {
             let listed = self.listed_before(chain.group(index).at);
-            let site = Site::new(self.scan, chain, index, cue || listed.is_some(), listed);
+            let mut site = Site::new(self.scan, chain, index, cue || listed.is_some(), listed);
+            site.claimed = self.claimed;
             let Some(found) = at(&site) else {
                 index += 1;
                 continue;
@@ -233,6 +241,7 @@ impl Walk<'_, '_> {
     /// Adds a finding, with quotes where it is a bare number of JSON.
     fn claim(&mut self, found: &Found) {
         let Some(rule) = self.scan.rule(found.family) else { return };
+        self.claimed = found.range.end;
         let cued = matches!(
             found.family,
             Family::PhoneCued

@@ -130,7 +130,9 @@ pub(super) fn around(scan: &Scan<'_>, run: &Range<usize>) -> (Option<Found>, usi
     }
     let text = scan.part(start..end);
     let found = colons(text).or_else(|| ipv6(text));
-    let found = found.filter(|(family, skip, length)| *family != Family::Ipv6 || !is_network(scan, start + skip, start + skip + length));
+    let found = found.filter(|(family, skip, length)| {
+        *family != Family::Ipv6 || !is_network(scan, start + skip, start + skip + length)
+    });
     (found.map(|(family, skip, length)| Found { family, range: start + skip..start + skip + length }), end)
 }
 

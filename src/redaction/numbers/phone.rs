@@ -110,7 +110,10 @@ fn planned(site: &Site<'_, '_>, skip: usize) -> Option<(Range<usize>, usize)> {
         // a further group behind a blank belongs to it only while the number is short
         let sated = best.is_some() && site.chain.before(index) == b' ' && number.len > 12;
         // a bracket behind the country code leaves no doubt, whatever the plan
-        let bracket = site.chain.before(site.first + 1) == b'(' && site.chain.len(site.first) <= 3 && number.len >= 9 && skip == 0;
+        let bracket = site.chain.before(site.first + 1) == b'('
+            && site.chain.len(site.first) <= 3
+            && number.len >= 9
+            && skip == 0;
         if (is_international(number.get()) || bracket) && enough && !sated && !open && site.ends_well(index) {
             best = Some((site.chain.range(site.first, index), index - site.first + 1));
         }
@@ -151,7 +154,7 @@ fn nanp(site: &Site<'_, '_>) -> Option<Found> {
                 && (fiction
                     || next == b'-'
                     || country
-                    || (chain.is_alone(first, last) && !is_round(site, area))
+                    || (site.is_alone(first, last) && !is_round(site, area))
                     || word()))
         }
     };
@@ -168,7 +171,10 @@ fn is_round(site: &Site<'_, '_>, area: usize) -> bool {
         let part = site.part(index);
         part.ends_with(b"00") || part == b"512" || part == b"256" || part == b"1024" || part == b"2048"
     };
-    round(area) && round(area + 1) || round(area + 2) || site.part(area) == site.part(area + 1) || site.scan.before(site.start(), 1) == b'['
+    round(area) && round(area + 1)
+        || round(area + 2)
+        || site.part(area) == site.part(area + 1)
+        || site.scan.before(site.start(), 1) == b'['
 }
 
 /// `555-0123`, and other local numbers beside a word.
@@ -208,7 +214,7 @@ fn national(site: &Site<'_, '_>) -> Option<Found> {
     let zeros = site.part(first).starts_with(b"00");
     let sizes = (first + 1..=last).all(|index| chain.len(index) >= 2);
     let dotted = after == b'.' && last < first + 3 && (first + 1..=last).any(|index| chain.len(index) < 3);
-    let alone = chain.is_alone(first, last) || site.cues().speaks_of(Family::PhoneCued);
+    let alone = site.is_alone(first, last) || site.cues().speaks_of(Family::PhoneCued);
     let fits = match (zero, bracket) {
         (true, _) => (9..=11).contains(&digits) && !zeros && after != b'/' || (bracket && (8..=12).contains(&digits)),
         (false, true) => (9..=12).contains(&digits) && matches!(head, 2 | 3) && sizes,

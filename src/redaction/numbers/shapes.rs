@@ -48,7 +48,7 @@ pub(super) fn grouped(site: &Site<'_, '_>) -> Option<Found> {
         let last = first + shape.lens.len() - 1;
         let Some((digits, length)) = site.digits::<24>(first, last) else { continue };
         // groups between blanks also stand side by side by chance
-        let sure = sep != b' ' || chain.is_alone(first, last) || site.cues().speaks_of(shape.family);
+        let sure = sep != b' ' || site.is_alone(first, last) || site.cues().speaks_of(shape.family);
         let social = shape.family == Family::TaxShape && site.cued && site.cues().grade(Family::SsnCued).is_some();
         let denied = social || (shape.lens == [3, 2, 4] && site.is_denied());
         if (shape.check)(digits.get(..length).unwrap_or_default()) && site.ends_well(last) && sure && !denied {
@@ -105,7 +105,7 @@ pub(super) fn health(site: &Site<'_, '_>) -> Option<Found> {
     let word = site.cues().speaks_of(Family::MedicalCued);
     let phone = site.cues().speaks_of(Family::PhoneCued);
     let plain = site.part(first) != site.part(first + 1) && site.scan.before(site.start(), 1) != b'[';
-    let sure = word || (sep == b' ' && !phone && plain && chain.is_alone(first, first + 2));
+    let sure = word || (sep == b' ' && !phone && plain && site.is_alone(first, first + 2));
     (check::nhs(digits.get(..length)?) && sure && site.is_free() && site.ends_well(first + 2))
         .then(|| Found { family: Family::MedicalShape, range: chain.range(first, first + 2) })
 }

@@ -26,6 +26,8 @@ pub(super) struct Site<'a, 't> {
     pub(super) cued: bool,
     /// The kind of the value right before it, of which it is the next in a list.
     pub(super) listed: Option<Family>,
+    /// Where the last finding ends.
+    pub(super) claimed: usize,
     cues: OnceCell<Cues>,
     denied: OnceCell<bool>,
 }
@@ -33,7 +35,7 @@ pub(super) struct Site<'a, 't> {
 impl<'a, 't> Site<'a, 't> {
     /// The site at group `first`.
     pub(super) fn new(scan: &'a Scan<'t>, chain: &'a Chain, first: usize, cued: bool, listed: Option<Family>) -> Self {
-        Self { scan, chain, first, cued, listed, cues: OnceCell::new(), denied: OnceCell::new() }
+        Self { scan, chain, first, cued, listed, claimed: 0, cues: OnceCell::new(), denied: OnceCell::new() }
     }
 
     /// Its first digit.
@@ -79,8 +81,8 @@ impl<'a, 't> Site<'a, 't> {
         let (near, next) = (self.scan.before(self.start(), 1), self.scan.before(self.start(), 2));
         match near {
             b'_' => false,
-            b'-' => !next.is_ascii_alphanumeric() && next != b'_',
-            b'.' | b'/' | b':' | b',' => !next.is_ascii_digit(),
+            b'-' => !next.is_ascii_alphanumeric() && next != b'_' && next != b']',
+            b'.' | b'/' | b':' | b',' => !next.is_ascii_digit() || self.claimed + 1 == self.start(),
             _ => true,
         }
     }
@@ -111,6 +113,15 @@ impl<'a, 't> Site<'a, 't> {
                 b'.' => !next.is_ascii_alphanumeric(),
                 _ => !near.is_ascii_alphanumeric(),
             }
+    }
+
+    /// Whether groups stand alone: no other digits or placeholders beside them, also not behind a blank.
+    pub(super) fn is_alone(&self, first: usize, last: usize) -> bool {
+        let end = self.chain.end;
+        let beside = |blank: u8, mark: u8, bracket: u8| blank == b' ' && mark == bracket;
+        self.chain.is_alone(first, last)
+            && !beside(self.scan.before(self.start(), 1), self.scan.before(self.start(), 2), b']')
+            && !beside(self.scan.byte(end), self.scan.byte(end + 1), b'[')
     }
 
     /// Whether group `index` stands in round brackets.
