@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use super::masks::{Masks, PIECE, make};
-use super::stems::{Stems, WordAt, key};
+use super::stems::{Stems, WordAt};
 
 /// What kinds of bytes a text holds: says which views are worth a look.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
@@ -95,7 +95,7 @@ impl Walk<'_> {
         // the letter of an escape such as \n is no part of the word behind it
         let escaped = now.alnum & ((now.backslash << 2) | (last.backslash >> 62));
         self.words(base, starts | camel | escaped);
-        self.names(base, (starts | escaped) & now.upper);
+        self.names(base, now, (starts | escaped) & now.upper);
         self.digits(base, now, starts);
         each(now.at, |bit| self.out.ats.push(base + bit));
         each(now.colon, |bit| {
@@ -130,11 +130,15 @@ impl Walk<'_> {
 
     /// Words that may be given names.
     #[inline]
-    fn names(&mut self, base: usize, starts: u64) {
+    fn names(&mut self, base: usize, now: &Masks, starts: u64) {
         let Some(given) = &self.stems.given else { return };
         each(starts, |bit| {
-            if given.may(key(self.text, base + bit)) {
-                self.out.names.push(base + bit);
+            let at = base + bit;
+            let run = (now.alnum >> bit).trailing_ones() as usize;
+            let crosses = bit + run == 64;
+            let run = if crosses { end_of(self.text, at, u8::is_ascii_alphanumeric) - at } else { run };
+            if run > 1 && given.may(self.text, at, run) {
+                self.out.names.push(at);
             }
         });
     }

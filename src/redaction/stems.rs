@@ -100,40 +100,45 @@ impl<const MASK: u32> Filter<MASK> {
     }
 }
 
-/// Bits of the given names' first letters.
+/// Bits of [`Given`].
+const GIVEN_BITS: usize = 1 << 17;
+
+/// Given names by their first four letters and the length of their first run of ASCII letters.
 pub(super) struct Given {
-    four: Box<[u64; BITS / 64]>,
-    three: Box<[u64; BITS / 64]>,
+    bits: Box<[u64; GIVEN_BITS / 64]>,
 }
 
 impl Given {
     fn new(names: impl Iterator<Item = &'static str>) -> Self {
-        let mut made = Self { four: Box::new([0; BITS / 64]), three: Box::new([0; BITS / 64]) };
+        let mut bits = Box::new([0; GIVEN_BITS / 64]);
         for name in names {
-            let key = key(name.as_bytes(), 0);
-            let (bits, slot) = match name.len() {
-                3 => (&mut made.three, hash(key & 0xFF_FFFF)),
-                _ => (&mut made.four, hash(key)),
-            };
+            let run = name.bytes().take_while(u8::is_ascii_alphanumeric).count();
+            let slot = Self::slot(name.as_bytes(), 0, run);
             if let Some(word) = bits.get_mut(slot / 64) {
                 *word |= 1 << (slot % 64);
             }
         }
-        made
+        Self { bits }
     }
 
-    /// Whether a given name may have this [`key`].
     #[inline]
-    pub(super) fn may(&self, key: u32) -> bool {
-        let bit =
-            |bits: &[u64; BITS / 64], slot: usize| bits.get(slot / 64).is_some_and(|word| word >> (slot % 64) & 1 == 1);
-        bit(&self.four, hash(key)) || bit(&self.three, hash(key & 0xFF_FFFF))
+    fn slot(text: &[u8], at: usize, run: usize) -> usize {
+        let letters = key(text, at) & [0, 0xFF, 0xFFFF, 0xFF_FFFF].get(run).copied().unwrap_or(u32::MAX);
+        let mixed = (letters ^ (run as u32).wrapping_mul(0x85EB_CA6B)).wrapping_mul(0x9E37_79B1);
+        (mixed >> 15) as usize % GIVEN_BITS
+    }
+
+    /// Whether a given name may stand at `at`, where a run of so many letters and digits begins.
+    #[inline]
+    pub(super) fn may(&self, text: &[u8], at: usize, run: usize) -> bool {
+        let slot = Self::slot(text, at, run);
+        self.bits.get(slot / 64).is_some_and(|word| word >> (slot % 64) & 1 == 1)
     }
 }
 
 /// Four bytes in lower case, blanks behind the end.
 #[inline]
-pub(super) fn key(text: &[u8], at: usize) -> u32 {
+fn key(text: &[u8], at: usize) -> u32 {
     let rest = text.get(at..).unwrap_or_default();
     let bytes = match rest.first_chunk::<4>() {
         Some(bytes) => *bytes,

@@ -1,6 +1,6 @@
 //! **What**: two word lists: given names of many languages, and words that are no names however they are written.
 //! **Why**: a capital letter alone says little. **Invariants**: both lists are sorted (`tests`); a look-up compares a
-//! few words and allocates nothing. **Not here**: what is made of it (`shape`).
+//! word or two and allocates nothing. **Not here**: what is made of it (`shape`).
 
 use std::sync::LazyLock;
 
@@ -10,30 +10,70 @@ const GIVEN_TEXT: &str = include_str!("../../../config/rules/words/given.txt");
 /// Common words, places, products, in lower case: counted in documentation and source code.
 const COMMON_TEXT: &str = include_str!("../../../config/rules/words/common.txt");
 
-static GIVEN: LazyLock<Vec<&'static str>> = LazyLock::new(|| GIVEN_TEXT.lines().collect());
-static COMMON: LazyLock<Vec<&'static str>> = LazyLock::new(|| COMMON_TEXT.lines().collect());
+static GIVEN: LazyLock<List> = LazyLock::new(|| List::new(GIVEN_TEXT));
+static COMMON: LazyLock<List> = LazyLock::new(|| List::new(COMMON_TEXT));
+
+/// Words by their hash.
+struct List {
+    words: Vec<&'static str>,
+    /// One more than the place of a word, from its hash on; 0 is free. Half of them are.
+    slots: Vec<u16>,
+}
+
+impl List {
+    fn new(text: &'static str) -> Self {
+        let words: Vec<&'static str> = text.lines().collect();
+        let mut slots = vec![0_u16; (words.len() * 2).next_power_of_two()];
+        for (index, word) in words.iter().enumerate() {
+            let mut at = hash(word) & (slots.len() - 1);
+            while slots.get(at).is_some_and(|slot| *slot != 0) {
+                at = (at + 1) & (slots.len() - 1);
+            }
+            if let (Some(slot), Ok(place)) = (slots.get_mut(at), u16::try_from(index + 1)) {
+                *slot = place;
+            }
+        }
+        Self { words, slots }
+    }
+
+    fn has(&self, word: &str) -> bool {
+        let mut at = hash(word) & (self.slots.len() - 1);
+        loop {
+            match self.slots.get(at) {
+                None | Some(0) => return false,
+                Some(place) if self.words.get(usize::from(*place) - 1) == Some(&word) => return true,
+                Some(_) => at = (at + 1) & (self.slots.len() - 1),
+            }
+        }
+    }
+}
+
+/// FNV-1a.
+fn hash(word: &str) -> usize {
+    word.bytes().fold(0x811c_9dc5_usize, |hash, byte| (hash ^ usize::from(byte)).wrapping_mul(0x0100_0193) & 0xffff_ffff)
+}
 
 /// Given names that are common words or places too: they are names before a family name of the list.
 const MAYBE_TEXT: &str = include_str!("../../../config/rules/words/maybe.txt");
 /// Family names, in lower case, from the same census.
 const FAMILY_TEXT: &str = include_str!("../../../config/rules/words/family.txt");
 
-static MAYBE: LazyLock<Vec<&'static str>> = LazyLock::new(|| MAYBE_TEXT.lines().collect());
-static FAMILY: LazyLock<Vec<&'static str>> = LazyLock::new(|| FAMILY_TEXT.lines().collect());
+static MAYBE: LazyLock<List> = LazyLock::new(|| List::new(MAYBE_TEXT));
+static FAMILY: LazyLock<List> = LazyLock::new(|| List::new(FAMILY_TEXT));
 
 /// Longest word that is looked up, bytes.
 const LONGEST: usize = 32;
 
 /// All given names.
 pub(in crate::redaction) fn given_names() -> impl Iterator<Item = &'static str> {
-    GIVEN.iter().chain(MAYBE.iter()).copied()
+    GIVEN.words.iter().chain(&MAYBE.words).copied()
 }
 
 /// Whether a word is a given name of the list. It begins with a capital letter; all in capitals will do.
 pub(in crate::redaction) fn is_given(word: &str) -> bool {
     let list = &*GIVEN;
-    let hyphened = || word.split_once('-').is_some_and(|(first, _)| first.len() > 2 && list.binary_search(&first).is_ok());
-    if list.binary_search(&word).is_ok() || hyphened() {
+    let hyphened = || word.split_once('-').is_some_and(|(first, _)| first.len() > 2 && list.has(first));
+    if list.has(word) || hyphened() {
         return true;
     }
     // all in capitals
@@ -44,7 +84,7 @@ pub(in crate::redaction) fn is_given(word: &str) -> bool {
         return false;
     }
     copy.iter_mut().skip(1).for_each(|byte| byte.make_ascii_lowercase());
-    std::str::from_utf8(copy).is_ok_and(|word| list.binary_search(&word).is_ok())
+    std::str::from_utf8(copy).is_ok_and(|word| list.has(word))
 }
 
 /// As [`is_given`], for a word in lower case.
@@ -53,12 +93,12 @@ pub(in crate::redaction) fn is_given_lower(word: &str) -> bool {
     let Some(copy) = buffer.get_mut(..word.len()).filter(|_| word.len() > 2 && word.is_ascii()) else { return false };
     copy.copy_from_slice(word.as_bytes());
     copy.iter_mut().take(1).for_each(|byte| byte.make_ascii_uppercase());
-    std::str::from_utf8(copy).is_ok_and(|word| GIVEN.binary_search(&word).is_ok())
+    std::str::from_utf8(copy).is_ok_and(|word| GIVEN.has(word))
 }
 
 /// Whether a word, in whatever case, is common and so no name by itself.
 pub(in crate::redaction) fn is_common(word: &str) -> bool {
-    let found = |word: &str| COMMON.binary_search(&word).is_ok();
+    let found = |word: &str| COMMON.has(word);
     // plurals and forms of common words are common
     lower(word, |lower| found(lower)
         || ["s", "ed", "ing", "'s"].iter().any(|end| {
@@ -68,12 +108,12 @@ pub(in crate::redaction) fn is_common(word: &str) -> bool {
 
 /// Whether a word is a family name of the list.
 pub(in crate::redaction) fn is_family(word: &str) -> bool {
-    lower(word, |lower| FAMILY.binary_search(&lower).is_ok())
+    lower(word, |lower| FAMILY.has(lower))
 }
 
 /// Whether a word may be a given name, or something else.
 pub(in crate::redaction) fn may_be_given(word: &str) -> bool {
-    MAYBE.binary_search(&word).is_ok()
+    MAYBE.has(word)
 }
 
 fn lower(word: &str, ask: impl FnOnce(&str) -> bool) -> bool {
@@ -86,5 +126,5 @@ fn lower(word: &str, ask: impl FnOnce(&str) -> bool) -> bool {
 
 #[cfg(test)]
 pub(in crate::redaction) fn sorted() -> bool {
-    [&*GIVEN, &*COMMON, &*MAYBE, &*FAMILY].iter().all(|list| list.is_sorted())
+    [&*GIVEN, &*COMMON, &*MAYBE, &*FAMILY].iter().all(|list| list.words.is_sorted())
 }
