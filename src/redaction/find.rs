@@ -9,6 +9,7 @@ use regex_automata::{Anchored, Input, Span, meta::Cache, util::captures::Capture
 
 use super::anchors::Anchors;
 use super::compile::{Detector, Pattern, Rule, UNSCANNED};
+use super::keys;
 use super::names::{self, NameScratch};
 use super::resolve::{Hit, reserved, resolve};
 use super::rule::{Class, Family};
@@ -94,6 +95,26 @@ impl Detector {
         self.find_once(text, scratch);
         self.find_again(text, scratch);
         &scratch.hits
+    }
+
+    /// Hits of `text` as the value of `key` (of an attribute, or of a list below it): the whole value where the key says
+    /// that it is private, else as [`Self::find`]. Ids (`user.id`, `session.id`) are no such keys.
+    pub fn find_under<'s>(&self, key: &str, text: &str, scratch: &'s mut Scratch) -> &'s [Hit] {
+        self.find_once(text, scratch);
+        self.find_again(text, scratch);
+        let Scratch { hits, levels, .. } = scratch;
+        let Some(level) = levels.first_mut() else { return hits };
+        reserved(text, &|name| self.is_placeholder(name), &mut level.reserved);
+        if let Some((range, rule)) = keys::under(&self.keys, key, text) {
+            let cuts = level.reserved.iter().any(|held| {
+                held.contains(&range.start) || (held.start < range.end && range.end < held.end) || held.end == range.end
+            });
+            if !cuts {
+                hits.push(Hit { range, rule: usize::from(rule), bare: None });
+                resolve(hits, &|hit| self.rules.get(hit.rule).map(|rule| rule.class));
+            }
+        }
+        hits
     }
 
     /// What one pass finds, into `scratch.hits`.

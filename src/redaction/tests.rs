@@ -25,6 +25,12 @@ pub(super) fn detector() -> Arc<Detector> {
     BUILT.clone()
 }
 
+/// One detector for tests of examples.
+pub(super) fn shared() -> &'static Detector {
+    static SHARED: std::sync::LazyLock<std::sync::Arc<Detector>> = std::sync::LazyLock::new(detector);
+    &SHARED
+}
+
 pub(super) fn redact(detector: &Detector, text: &str) -> String {
     let mut scratch = Scratch::new();
     let hits = detector.find(text, &mut scratch).to_vec();

@@ -448,9 +448,9 @@ const ENDINGS: &[&str] = &[
     "straße", "strasse", "str.", "weg", "platz", "allee", "gasse", "ring", "damm", "ufer", "steig", "graben", "markt",
     "stieg", "laan", "straat", "gracht", "kade", "plein", "dreef", "singel", "hof", "pad", "steeg", "dijk", "baan",
     "gatan", "vägen", "vej", "gade", "veien", "vegen", "gata", "gate", "katu", "tie", "kuja", "polku", "utca", "útja",
-    "stræde", "allé", "gränd", "väg", "stigen", "gården", "torget", "gt.", "str", "lunden", "tjernet", "bakken", "stykket", "vollen", "stien", "jordet",
-    "haugen", "toppen", "vang", "parken", "svingen", "kollen", "løkka", "ruds", "åsen", "grenda", "sletta", "skogen", "tunet",
-    "weide", "hoek", "berg",
+    "stræde", "allé", "gränd", "väg", "stigen", "gården", "torget", "gt.", "str", "lunden", "tjernet", "bakken",
+    "stykket", "vollen", "stien", "jordet", "haugen", "toppen", "vang", "parken", "svingen", "kollen", "løkka", "ruds",
+    "åsen", "grenda", "sletta", "skogen", "tunet", "weide", "hoek", "berg",
 ];
 
 /// The street line around a number.
@@ -562,13 +562,15 @@ fn unit_before(scan: &Scan<'_>, start: usize) -> usize {
     let Some((before, id)) = trimmed.rsplit_once(' ') else { return start };
     let digit = !id.is_empty() && id.len() < 6 && id.bytes().any(|byte| byte.is_ascii_digit());
     let word = before.rsplit([' ', '\n', '"', ':']).next().unwrap_or("");
-    let known = is(&["suite", "unit", "flat", "level", "studio", "apt", "apt.", "apartment", "room", "floor", "shop"], word);
+    let known =
+        is(&["suite", "unit", "flat", "level", "studio", "apt", "apt.", "apartment", "room", "floor", "shop"], word);
     if digit && known { from + before.len() - word.len() } else { start }
 }
 
 /// A doubtful street needs something attached, a word that says so, or a house number of three digits and an odd name.
 fn near_or_long(scan: &Scan<'_>, number: &Range<usize>, end: usize, common: bool) -> bool {
-    likely(scan, number.start, end) || super::tail::behind(scan, end) > end || (number.len() > 3 && !common)
+    let year = number.len() == 4 && matches!(scan.bytes(number.clone()), [b'1', b'9', ..] | [b'2', b'0', ..]);
+    likely(scan, number.start, end) || super::tail::behind(scan, end) > end || (number.len() > 3 && !common && !year)
 }
 
 /// Whether what stands before says that an address follows.
@@ -692,7 +694,8 @@ fn number_last(scan: &Scan<'_>, number: &Range<usize>) -> Option<Range<usize>> {
 /// `-14`, `/68` behind a house number.
 fn range_behind(scan: &Scan<'_>, at: usize) -> usize {
     let joined = b"-/".contains(&scan.byte(at));
-    let len = scan.bytes(at + 1..scan.text.len().min(at + 7)).iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
+    let len =
+        scan.bytes(at + 1..scan.text.len().min(at + 7)).iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
     if joined && (1..5).contains(&len) && scan.byte(at + 1).is_ascii_digit() { 1 + len } else { 0 }
 }
 
@@ -708,7 +711,8 @@ fn suffix_letter(scan: &Scan<'_>, at: usize) -> usize {
 fn germanic(head: &str, last: &str) -> Option<usize> {
     let lower = last.to_lowercase();
     let ends = ENDINGS.iter().any(|end| lower.ends_with(end));
-    let capital = last.starts_with(char::is_uppercase) && !last.split('-').any(|part| part.chars().skip(1).any(char::is_uppercase));
+    let capital = last.starts_with(char::is_uppercase)
+        && !last.split('-').any(|part| part.chars().skip(1).any(char::is_uppercase));
     let alone = ENDINGS.iter().any(|end| lower == **end);
     let sure =
         ["straße", "strasse", "str.", "straat", "gracht", "platz", "allee", "gasse", "laan", "gatan", "vägen", "plein"];

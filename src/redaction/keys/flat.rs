@@ -31,10 +31,10 @@ pub(super) fn claim(scan: &Scan<'_>, seen: &dyn Fn(usize) -> bool, named: &mut V
             continue;
         }
         let whole = with_words(scan, &key);
-        let (found, key) = match scan.detector.keys.find(scan.bytes(whole.clone())) {
-            (Match::NONE, _) => (scan.detector.keys.find(scan.bytes(key.clone())).0, key),
-            (found, _) => (found, whole),
-        };
+        let found = scan.detector.keys.find(scan.bytes(whole.clone())).0;
+        let counts = scan.detector.keys.rules(found).iter().any(|rule| rule.allowed(found, Evidence::all()));
+        let (found, key) =
+            if counts { (found, whole) } else { (scan.detector.keys.find(scan.bytes(key.clone())).0, key) };
         if found != Match::NONE {
             one(scan, key, found, named, claims);
         }

@@ -356,7 +356,7 @@ impl Walk<'_> {
         let from = self.at;
         let mut open = 0_usize;
         let rest = self.text.get(from..).unwrap_or_default();
-        let end = rest.iter().take(512).position(|byte| match byte {
+        let end = rest.iter().take(512).enumerate().position(|(on, byte)| match byte {
             b'(' => {
                 open += 1;
                 false
@@ -365,8 +365,10 @@ impl Walk<'_> {
                 open = open.saturating_sub(1);
                 false
             }
-            b',' | b'}' | b']' | b'\n' if open == 0 => true,
+            b',' | b'}' | b']' if open == 0 => true,
             b'{' | b'"' | b'\n' => true,
+            // an escaped line end
+            b'\\' => matches!(rest.get(on + 1), Some(b'n' | b'r' | b'"' | b'\\')),
             _ => false,
         });
         let end = end.unwrap_or(rest.len().min(512));

@@ -12,9 +12,10 @@ mod tests;
 pub(super) mod values;
 
 use super::find::Action;
+use super::rule;
 use super::scan::{Claims, Scan};
 use json::{Kind, Tree};
-use table::{KeyTable, Match};
+use table::{Evidence, KeyTable, Match};
 
 /// Reused memory of key rules.
 #[derive(Default)]
@@ -59,7 +60,7 @@ pub(super) struct Value {
     /// What the key is.
     pub(super) found: Match,
     /// What stands beside it.
-    pub(super) beside: table::Evidence,
+    pub(super) beside: Evidence,
     /// The value without its quotes.
     pub(super) range: std::ops::Range<usize>,
     /// How it was written.
@@ -95,6 +96,16 @@ pub(super) fn claim_value(
         return added;
     }
     false
+}
+
+/// What of `text` is private as the value of an attribute's `key`, and by which rule.
+pub(super) fn under(table: &KeyTable, key: &str, text: &str) -> Option<(std::ops::Range<usize>, u16)> {
+    let (found, _) = table.find(key.as_bytes());
+    table.rules(found).iter().filter(|rule| rule.allowed(found, Evidence::default())).find_map(|rule| {
+        // `user.name`, `customer.name`: the key says who it is, the value need not look like a name
+        let value = if rule.asks() { rule::Value::Words } else { rule.value };
+        Some((values::private(text, 0..text.len(), value, Kind::Text, Evidence::default())?, rule.rule))
+    })
 }
 
 /// `{"key":"email","value":"x"}`: the value of one sibling is the key of the other.

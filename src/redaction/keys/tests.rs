@@ -1,1 +1,135 @@
+//! Tests of key rules: where keys and values stand, what counts as a value, what attributes' keys do.
 
+use super::json::{Kind, Tree};
+use crate::redaction::tests::{redact, shared};
+use crate::redaction::{Scratch, replace};
+
+fn pairs(text: &str) -> Vec<(String, String)> {
+    let mut tree = Tree::default();
+    tree.walk(text, &shared().keys);
+    let pairs = tree.pairs.iter().filter(|pair| pair.kind != Kind::Container);
+    pairs.map(|pair| (text[pair.key.clone()].to_owned(), text[pair.value.clone()].to_owned())).collect()
+}
+
+/// Whatever looks like JSON gives its pairs: Python, JS, behind prose, escaped as a whole, nested in strings, cut off.
+#[test]
+fn structures_are_read() {
+    let two = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+    let wanted = [two("first_name", "Ann"), two("n", "1")];
+    for text in [
+        r#"{"first_name":"Ann","n":1}"#,
+        r#"said: {"first_name" : "Ann", "n": 1} and left"#,
+        "{'first_name': 'Ann', 'n': 1}",
+        r#"{first_name: "Ann", n: 1}"#,
+        r#"{\"first_name\": \"Ann\", \"n\": 1}"#,
+        r#"{\\\"first_name\\\": \\\"Ann\\\", \\\"n\\\": 1}"#,
+        r#"{\n  \"first_name\": \"Ann\",\n  \"n\": 1\n}"#,
+        "fn main() { let x = 3; } {\"first_name\": \"Ann\", \"n\": 1}",
+        r#"{"first_name" => "Ann", "n" => 1}"#,
+    ] {
+        assert_eq!(pairs(text), wanted, "{text}");
+    }
+    assert_eq!(pairs(r#"{"first_name":"An"#), [two("first_name", "An")]);
+    assert_eq!(pairs(r#"{"a":"say \"hi\"","first_name":"Ann"}"#)[1], two("first_name", "Ann"));
+    let nested = pairs(r#"{"arguments": "{\"first_name\": \"Ann\"}"}"#);
+    assert_eq!(nested[1], two("first_name", "Ann"));
+}
+
+/// The walk ends, in bounded depth, on what is hostile: deep nesting, open strings, brackets without end.
+#[test]
+fn hostile_structures_end() {
+    for piece in [
+        "{\"name\":",
+        "[",
+        "{\"a\":[",
+        "\"name\":\"",
+        "{'",
+        "{\"name\":\"{",
+        "name: ",
+        "(name, email) VALUES (",
+        "name,email\n",
+    ] {
+        let text = piece.repeat(100_000 / piece.len());
+        let once = redact(shared(), &text);
+        assert_eq!(redact(shared(), &once), once, "{piece}");
+    }
+}
+
+/// A thing's name stays, a person's goes: by what stands beside it, above it, or in the key itself.
+#[test]
+fn names_of_things_stay() {
+    for text in [
+        r#"{"type":"function","function":{"name":"get_user","description":"x","parameters":{"type":"object","properties":{"name":{"type":"string"},"email":{"type":"string","description":"The email of the user"}},"required":["name","email"]}}}"#,
+        r#"{"name":"left-pad","version":"1.3.0","author":"Acme Tools Team","license":"MIT"}"#,
+        r#"{"items":[{"name":"Mechanical Keyboard","product_id":"1","price":272.33}]}"#,
+        r#"{"kind":"Deployment","metadata":{"name":"emma","namespace":"default"}}"#,
+        r#"{"file_name":"Jane Doe.txt","tool_name":"Jane Smithers"}"#.replace("Jane Doe.txt", "a.txt").replace("Jane Smithers", "x").as_str(),
+    ] {
+        assert_eq!(redact(shared(), text), text);
+    }
+}
+
+/// Columns give their keys to values: SQL by order, tables by their first line.
+#[test]
+fn columns_are_keys() {
+    let cases = [
+        (
+            "INSERT INTO t (id, first_name, street) VALUES (7, 'Zorblatt', 'Elmsgasse 9'), (8, 'O''Zorb', 'Elm 1');",
+            "INSERT INTO t (id, first_name, street) VALUES (7, '[PERSON]', '[ADDRESS]'), (8, '[PERSON]', '[ADDRESS]');",
+        ),
+        ("UPDATE t SET first_name = 'Zorblatt' WHERE id = 3", "UPDATE t SET first_name = '[PERSON]' WHERE id = 3"),
+        (
+            "id,first_name,plan\n1,Zorblatt,pro\n2,\"Quux\",free\n",
+            "id,first_name,plan\n1,[PERSON],pro\n2,\"[PERSON]\",free\n",
+        ),
+        ("| Id | Full name |\n|---|---|\n| 1 | Zorblatt Quux |\n", "| Id | Full name |\n|---|---|\n| 1 | [PERSON] |\n"),
+        ("SELECT first_name, street FROM t WHERE plan = 'pro'", "SELECT first_name, street FROM t WHERE plan = 'pro'"),
+    ];
+    for (text, wanted) in cases {
+        assert_eq!(redact(shared(), text), wanted);
+    }
+}
+
+/// Attributes' keys: whole values, ids never, placeholders never again.
+#[test]
+fn attribute_keys() {
+    let under = |key: &str, text: &str| {
+        let mut scratch = Scratch::new();
+        let hits = shared().find_under(key, text, &mut scratch).to_vec();
+        replace(text, &hits, &mut |hit, _, out| out.push_str(shared().placeholder(hit)))
+    };
+    assert_eq!(under("user.full_name", "zorblatt quux"), "[PERSON]");
+    assert_eq!(under("enduser.name", "Li"), "[PERSON]");
+    assert_eq!(under("customer.name", "zorblatt"), "[PERSON]");
+    assert_eq!(under("user.email", "jane@intranet"), "[EMAIL]");
+    assert_eq!(under("app.shippingAddress", "The Old Mill 3"), "[ADDRESS]");
+    for (key, text) in [
+        ("user.id", "zorblatt"),
+        ("session.id", "12345678"),
+        ("enduser.id", "zorblatt quux"),
+        ("service.name", "Emma"),
+        ("gen_ai.agent.name", "Weather Agent"),
+        ("gen_ai.tool.name", "Emma"),
+        ("user.full_name", "[PERSON]"),
+        ("user.full_name", "null"),
+        ("server.address", "10.0.0.1"),
+        ("", "zorblatt"),
+    ] {
+        assert_eq!(under(key, text), text, "{key}");
+    }
+    assert_eq!(under("note", "mail bob@example.com"), "mail [EMAIL]");
+}
+
+/// JSON stays JSON, whatever is taken out of it.
+#[test]
+fn json_stays_json() {
+    for text in [
+        r#"{"first_name":"A\"nn\\","phone":4155550132,"ssn":123456789,"dob":19900405,"card_number":4111111111111111}"#,
+        r#"{"names":["x"],"first_names":["Ann","Bob\n"],"address":{"street":"Elm \u00e9 3","line1":"x"}}"#,
+        r#"[{"cvv":123,"account_number":[12345678,"87654321"]}]"#,
+    ] {
+        let got = redact(shared(), text);
+        assert!(serde_json::from_str::<serde_json::Value>(&got).is_ok(), "{got}");
+        assert_ne!(got, text);
+    }
+}

@@ -138,8 +138,29 @@ const NONE: &[&str] = &[
     "…",
     "text[]",
     "string?",
-    "string | null", "u8", "u16", "u32", "u64", "usize", "i8", "i16", "i32", "i64", "isize", "f32", "f64", "bytes", "option",
-    "varchar(255)", "varchar(100)", "varchar(50)", "bigint", "serial", "timestamp", "double", "decimal",
+    "string | null",
+    "u8",
+    "u16",
+    "u32",
+    "u64",
+    "usize",
+    "i8",
+    "i16",
+    "i32",
+    "i64",
+    "isize",
+    "f32",
+    "f64",
+    "bytes",
+    "option",
+    "varchar(255)",
+    "varchar(100)",
+    "varchar(50)",
+    "bigint",
+    "serial",
+    "timestamp",
+    "double",
+    "decimal",
 ];
 
 /// Whether a value is none: a word for that, a template, a mask, a reference.
@@ -197,7 +218,8 @@ pub(super) fn is_plain_name(text: &str) -> bool {
     let first = text.split([' ', '+', '-']).next().unwrap_or("");
     let read = shape::read(text, title_len(text));
     read.is_some_and(|name| name.range.end == text.len() && (!name.common || name.given))
-        || (words::is_given_lower(first) && text.bytes().all(|byte| byte.is_ascii_lowercase() || b" +-'".contains(&byte)))
+        || (words::is_given_lower(first)
+            && text.bytes().all(|byte| byte.is_ascii_lowercase() || b" +-'".contains(&byte)))
 }
 
 /// A few words without any sign of code.
@@ -278,7 +300,11 @@ fn is_code(text: &str) -> bool {
     let masked = text.contains("**") || text.contains("XXX");
     let digit = text.bytes().any(|byte| byte.is_ascii_digit());
     let words = text.split_ascii_whitespace().count();
-    alnum >= if masked { 3 } else { 5 } && (digit || masked) && words <= 8 && text.len() <= 64 && !text.contains(['(', '=', '{', '<'])
+    alnum >= if masked { 3 } else { 5 }
+        && (digit || masked)
+        && words <= 8
+        && text.len() <= 64
+        && !text.contains(['(', '=', '{', '<'])
 }
 
 /// Whether a text may be a date: digits, or a month's name with digits.

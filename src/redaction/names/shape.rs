@@ -119,6 +119,11 @@ pub(in crate::redaction) fn read(text: &str, at: usize) -> Option<Name> {
 /// `, Jr.` and the like belong to a name.
 fn suffix(text: &str, name: &mut Name) {
     let rest = text.get(name.range.end..).unwrap_or_default();
+    let read = text.get(name.range.clone()).unwrap_or_default();
+    if rest.starts_with('.') && (read.ends_with(" Jr") || read.ends_with(" Sr")) {
+        name.range.end += 1;
+        return;
+    }
     for end in
         [" Jr.", ", Jr.", " Sr.", ", Sr.", " Jr", " III", " II", " IV", ", MD", ", PhD", " PhD", " MD", " DDS", " DVM"]
     {

@@ -1,1 +1,72 @@
+//! Tests of names: lists, shapes, cues' limits, what is carried over.
 
+use super::{shape, words};
+use crate::redaction::tests::{redact, shared};
+
+/// The lists are sorted, and a given name is no common word.
+#[test]
+fn lists_are_sorted_and_apart() {
+    assert!(words::sorted());
+    for name in words::given_names().filter(|name| !words::may_be_given(name)) {
+        assert!(name.starts_with(char::is_uppercase), "{name}");
+    }
+    assert!(
+        words::is_given("Emma") && words::is_given("EMMA") && !words::is_given("emma") && !words::is_given("Claude")
+    );
+    assert!(words::is_common("Please") && words::is_common("tables") && !words::is_common("Okonkwo"));
+}
+
+/// What is read as one name, and where it ends.
+#[test]
+fn names_are_read_whole() {
+    for name in [
+        "Jane Doe",
+        "Jürgen van der Meer",
+        "O'Neil Brandt",
+        "Mary-Jane Watson",
+        "J. R. Ewing",
+        "JANE DOE",
+        "Ludwig McAllister",
+        "Emma Price",
+        "María del Carmen Ruiz",
+        "Ahmed bin Rashid",
+        "Sean Connery Jr.",
+    ] {
+        let text = format!("{name}, and more");
+        let read = shape::read(&text, 0).map(|read| text[read.range].to_owned());
+        assert_eq!(read.as_deref(), Some(name));
+    }
+    for text in ["jane", "GitHub", "JavaScript", "iPhone", "HTTP2", "X1", "Player_one", "Foo::Bar", "I", "Vec<Emma"] {
+        assert!(
+            shape::read(text, 0)
+                .is_none_or(|read| read.common || text.starts_with("Vec") || text.starts_with("GitHub")),
+            "{text}"
+        );
+    }
+}
+
+/// A name that a key or strong cue gave is found everywhere in the text, whole words only; common words are not.
+#[test]
+fn names_are_carried_over() {
+    let text =
+        r#"{"first_name": "Zorblatt", "last_name": "Brown"} Zorblatt's Zorblattian brown Brown zorblatt_1 (Zorblatt)"#;
+    let wanted = r#"{"first_name": "[PERSON]", "last_name": "[PERSON]"} [PERSON]'s Zorblattian brown Brown zorblatt_1 ([PERSON])"#;
+    assert_eq!(redact(shared(), text), wanted);
+}
+
+/// Words of code and products that begin like names stay.
+#[test]
+fn look_alikes_stay() {
+    for text in [
+        "Claude Code and Gemini Pro are models",
+        "Dear Sir or Madam, Best Buy opens in Paris in May",
+        "the customer Success Team named Release Candidate",
+        "Thanks,\nThe Platform Team",
+        "Hello World, Welcome Home. Good Morning America",
+        "new Date(); class Jasper extends Base {}",
+        "assert_eq!(Martin::new(), Rose)",
+        "This is Great News. I am Groot-like. I'm Not Sure",
+    ] {
+        assert_eq!(redact(shared(), text), text);
+    }
+}

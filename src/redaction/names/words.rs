@@ -50,7 +50,8 @@ impl List {
 
 /// FNV-1a.
 fn hash(word: &str) -> usize {
-    word.bytes().fold(0x811c_9dc5_usize, |hash, byte| (hash ^ usize::from(byte)).wrapping_mul(0x0100_0193) & 0xffff_ffff)
+    word.bytes()
+        .fold(0x811c_9dc5_usize, |hash, byte| (hash ^ usize::from(byte)).wrapping_mul(0x0100_0193) & 0xffff_ffff)
 }
 
 /// Given names that are common words or places too: they are names before a family name of the list.
@@ -100,10 +101,12 @@ pub(in crate::redaction) fn is_given_lower(word: &str) -> bool {
 pub(in crate::redaction) fn is_common(word: &str) -> bool {
     let found = |word: &str| COMMON.has(word);
     // plurals and forms of common words are common
-    lower(word, |lower| found(lower)
-        || ["s", "ed", "ing", "'s"].iter().any(|end| {
-            lower.strip_suffix(end).is_some_and(|stem| stem.len() > 3 && found(stem) && !is_given_lower(lower))
-        }))
+    lower(word, |lower| {
+        found(lower)
+            || ["s", "ed", "ing", "'s"].iter().any(|end| {
+                lower.strip_suffix(end).is_some_and(|stem| stem.len() > 3 && found(stem) && !is_given_lower(lower))
+            })
+    })
 }
 
 /// Whether a word is a family name of the list.
