@@ -10,6 +10,7 @@ mod inspect;
 mod output;
 mod rates;
 mod reach;
+mod redact;
 mod run;
 mod source;
 mod spool;
@@ -69,6 +70,11 @@ enum Command {
     /// Runs the processors of the configuration and nothing else: no network, no spool, nothing written. It shows the
     /// file's own content.
     Explain(explain::Options),
+    /// Puts placeholders into a file of texts (JSON lines), or measures the rules on labelled ones.
+    ///
+    /// Uses the rules of the configuration's first `redact` processor, or the default ones. Nothing but the output is
+    /// written.
+    Redact(redact::Options),
     /// What waits in the spool.
     #[command(subcommand)]
     Spool(spool::Command),
@@ -94,6 +100,7 @@ pub fn main() -> Exit {
         Command::PrintConfig { comments } => inspect::print_config(&common, comments),
         Command::Components => inspect::components(),
         Command::Explain(options) => explain::run(&common, &options),
+        Command::Redact(options) => redact::run(&common, &options),
         Command::Spool(command) => spool::run(&common, command),
         Command::Rates(command) => rates::run(command),
         Command::Vault(command) => vault::run(command),

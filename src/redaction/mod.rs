@@ -20,6 +20,7 @@ mod pairs;
 mod resolve;
 mod rule;
 mod scan;
+pub mod score;
 mod secrets;
 mod stems;
 #[cfg(test)]

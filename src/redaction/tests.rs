@@ -12,6 +12,7 @@ mod hostile;
 mod numbers;
 mod masks;
 mod pairs;
+mod score;
 
 fn rules() -> Vec<RuleData> {
     BUILTIN.iter().flat_map(|(name, text)| load::data::<Vec<RuleData>>(name, text).expect("rule file")).collect()

@@ -1,0 +1,189 @@
+//! **What**: `tollgate redact`: the rules over a file of texts, and how well they do on labelled ones. **Why**: whoever is
+//! to trust the rules measures them on data of his own.
+//! **Invariants**: one pass, one line at a time, no network; errors name lines, never texts. **Not here**: rules
+//! (`redaction`), definitions of the measures (`redaction/score`).
+
+mod lines;
+mod report;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, IsTerminal as _, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::Common;
+use super::output::{Exit, complain, print};
+use super::run::fail;
+use super::source::{Make, load};
+use crate::components::ProcessorSettings;
+use crate::processors::redact;
+use crate::redaction::score::{Case, Score};
+use crate::redaction::{Detector, Scratch};
+use lines::{Lines, Record};
+
+/// Options of `redact`.
+#[derive(Args, Clone)]
+pub(super) struct Options {
+    /// JSON lines `{"id", "text"}`; `-` is the standard input.
+    #[arg(long, value_name = "FILE", required_unless_present = "score", requires = "output")]
+    input: Option<PathBuf>,
+    /// JSON lines `{"id", "redacted", "spans": [{"start", "end", "type"}]}`, offsets in characters of the input; `-` is
+    /// the standard output.
+    #[arg(long, value_name = "FILE", conflicts_with = "score")]
+    output: Option<PathBuf>,
+    /// Labelled JSON lines `{"id", "group", "near_miss", "text", "spans"}`: measures recall, leak, precision, F2, clean.
+    #[arg(long, value_name = "FILE", conflicts_with = "input")]
+    score: Option<PathBuf>,
+    /// Figures as JSON.
+    #[arg(long, requires = "score")]
+    json: bool,
+}
+
+/// Redacts a file, or measures.
+pub(super) fn run(common: &Common, options: &Options) -> Exit {
+    let detector = match detector(common) {
+        Ok(detector) => detector,
+        Err(exit) => return exit,
+    };
+    let result = match (&options.score, &options.input, &options.output) {
+        (Some(file), _, _) => score(&detector, file, options.json),
+        (None, Some(input), Some(output)) => rewrite(&detector, input, output),
+        _ => Err("give --input and --output, or --score".to_owned()),
+    };
+    match result {
+        Ok(()) => Exit::Fine,
+        Err(text) => fail(&text),
+    }
+}
+
+/// The rules of the configuration's first `redact` processor; without a configuration, the default ones.
+fn detector(common: &Common) -> Result<Arc<Detector>, Exit> {
+    if common.config.is_none() {
+        let settings = redact::Config::default().settings();
+        return settings.map(|settings| settings.detector).map_err(|_| fail("the built-in rules can't be used"));
+    }
+    let processors = load(common, Make::Nothing)?.valid.processors;
+    let found = processors.into_iter().find_map(|placed| match placed.what {
+        ProcessorSettings::Redact(settings) => Some(settings.detector),
+        _ => None,
+    });
+    found.ok_or_else(|| fail("no pipeline of the configuration has a `redact` processor"))
+}
+
+fn is_dash(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+fn open(path: &Path) -> Result<Lines<Box<dyn Read>>, String> {
+    let read: Box<dyn Read> = match is_dash(path) {
+        true => Box::new(io::stdin()),
+        false => {
+            Box::new(File::open(path).map_err(|error| format!("can't read {}: {}", path.display(), error.kind()))?)
+        }
+    };
+    Ok(Lines::new(path.display().to_string(), BufReader::with_capacity(1 << 20, read)))
+}
+
+fn rewrite(detector: &Detector, input: &Path, output: &Path) -> Result<(), String> {
+    let mut lines = open(input)?;
+    let failed = |error: io::Error| format!("can't write {}: {}", output.display(), error.kind());
+    let to: Box<dyn Write> = match is_dash(output) {
+        true => Box::new(io::stdout().lock()),
+        false => Box::new(File::create(output).map_err(failed)?),
+    };
+    let mut to = BufWriter::with_capacity(1 << 20, to);
+    let mut scratch = Scratch::new();
+    let mut progress = Progress::new(!is_dash(output));
+    while let Some(record) = lines.next_record()? {
+        let Some(text) = &record.text else { continue };
+        let line = report::redacted(detector, &mut scratch, &record, text);
+        to.write_all(&line).or_else(gone).map_err(failed)?;
+        progress.tell(lines.number());
+    }
+    progress.end();
+    to.flush().or_else(gone).map_err(failed)
+}
+
+/// A reader that went away ends the process with 0, as stock tools do.
+fn gone(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        std::process::exit(0);
+    }
+    Err(error)
+}
+
+fn score(detector: &Detector, file: &Path, as_json: bool) -> Result<(), String> {
+    let mut lines = open(file)?;
+    let mut scratch = Scratch::new();
+    let mut score = Score::default();
+    let mut progress = Progress::new(true);
+    let mut begun = false;
+    while let Some(record) = lines.next_record()? {
+        if let Some(meta) = &record.meta {
+            if begun {
+                return Err(lines.error("the meta line must be the first"));
+            }
+            let judged = meta.judged.as_ref().map(|types| types.iter().cloned().collect::<BTreeSet<String>>());
+            score = Score::new(judged);
+        }
+        let Some(text) = &record.text else { continue };
+        begun = true;
+        measure(detector, &mut scratch, &record, text, &mut score).map_err(|what| lines.error(what))?;
+        progress.tell(lines.number());
+    }
+    progress.end();
+    if as_json { print(&report::as_json(&score)) } else { print(&report::as_text(&score)) }
+}
+
+/// The mark that keeps secret scanners from labelled files: it stands inside values and is no part of them.
+const MARK: char = '\u{241f}';
+
+fn measure(
+    detector: &Detector,
+    scratch: &mut Scratch,
+    record: &Record,
+    text: &str,
+    score: &mut Score,
+) -> Result<(), &'static str> {
+    let text = text.replace(MARK, "");
+    let labels = record.labels(&text)?;
+    let placed = report::placed(detector, detector.find(&text, scratch));
+    let (group, near_miss) = (record.group.as_deref().unwrap_or("-"), record.near_miss.unwrap_or(false));
+    score.add(&Case { text: &text, labels: &labels, placed: &placed, group, near_miss });
+    Ok(())
+}
+
+/// How far it is, for whoever waits at a terminal.
+struct Progress {
+    shown: bool,
+    told: bool,
+}
+
+/// Lines between two words of progress.
+const STEP: usize = 10_000;
+
+impl Progress {
+    fn new(wanted: bool) -> Self {
+        Self { shown: wanted && io::stderr().is_terminal(), told: false }
+    }
+
+    fn tell(&mut self, line: usize) {
+        if self.shown && line.is_multiple_of(STEP) {
+            self.told = true;
+            let mut to = io::stderr().lock();
+            let written = write!(to, "\r{line} lines").and_then(|()| to.flush());
+            drop(written);
+        }
+    }
+
+    fn end(&self) {
+        if self.told {
+            complain("");
+        }
+    }
+}

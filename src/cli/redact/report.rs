@@ -1,0 +1,128 @@
+//! **What**: what `redact` writes: redacted lines, and figures for people and programs.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+use serde_json::{Value as Json, json};
+
+use super::lines::Record;
+use crate::redaction::score::{Marked, Score, Tally};
+use crate::redaction::{Detector, Hit, Scratch, replace};
+
+#[derive(Serialize)]
+struct Line<'l> {
+    id: Option<&'l RawValue>,
+    redacted: String,
+    spans: Vec<Span<'l>>,
+}
+
+#[derive(Serialize)]
+struct Span<'l> {
+    start: usize,
+    end: usize,
+    #[serde(rename = "type")]
+    kind: &'l str,
+}
+
+/// `EMAIL` of `[EMAIL]`.
+fn kind(placeholder: &str) -> &str {
+    placeholder.trim_start_matches('[').trim_end_matches(']')
+}
+
+/// A redacted line, with its end.
+pub(super) fn redacted(detector: &Detector, scratch: &mut Scratch, record: &Record, text: &str) -> Vec<u8> {
+    let hits = detector.find(text, scratch);
+    let redacted = replace(text, hits, &mut |hit, _, out| out.push_str(detector.placeholder(hit)));
+    let (mut bytes, mut chars) = (0, 0);
+    let mut upto = |at: usize| {
+        chars += text.get(bytes..at).unwrap_or_default().chars().count();
+        bytes = at;
+        chars
+    };
+    let span = |hit: &Hit| {
+        let (start, end) = (upto(hit.range.start), upto(hit.range.end));
+        Span { start, end, kind: kind(detector.placeholder(hit)) }
+    };
+    let spans = hits.iter().map(span).collect();
+    let mut line = serde_json::to_vec(&Line { id: record.id.as_deref(), redacted, spans }).unwrap_or_default();
+    line.push(b'\n');
+    line
+}
+
+/// Hits as they are scored.
+pub(super) fn placed(detector: &Detector, hits: &[Hit]) -> Vec<Marked> {
+    let marked = |hit: &Hit| Marked { range: hit.range.clone(), kind: kind(detector.placeholder(hit)).to_owned() };
+    hits.iter().map(marked).collect()
+}
+
+/// Figures for programs.
+pub(super) fn as_json(score: &Score) -> String {
+    let tally = |tally: &Tally| {
+        json!({
+            "labels": tally.labels, "found": tally.found, "leaked": tally.leaked, "placed": tally.placed,
+            "right": tally.right, "near_misses": tally.near_misses, "clean_texts": tally.clean,
+            "recall": tally.recall(), "leak": tally.leak(), "precision": tally.precision(), "f2": tally.f2(),
+            "clean": tally.clean(),
+        })
+    };
+    let map = |tallies: &std::collections::BTreeMap<String, Tally>| {
+        tallies.iter().map(|(name, one)| (name.clone(), tally(one))).collect::<serde_json::Map<String, Json>>()
+    };
+    let confused: Vec<Json> = (score.confused.iter())
+        .map(|((label, told), count)| json!({"label": label, "told": told, "count": count}))
+        .collect();
+    let mut text = serde_json::to_string_pretty(&json!({
+        "all": tally(&score.all), "types": map(&score.types), "groups": map(&score.groups), "confused": confused,
+        "unjudged": score.unjudged,
+    }))
+    .unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+/// Figures for people.
+pub(super) fn as_text(score: &Score) -> String {
+    let mut out = String::new();
+    for (title, tallies) in [("type", &score.types), ("group", &score.groups)] {
+        head(&mut out, title);
+        tallies.iter().for_each(|(name, tally)| row(&mut out, name, tally));
+        out.push('\n');
+    }
+    head(&mut out, "pooled");
+    row(&mut out, "all", &score.all);
+    if !score.confused.is_empty() {
+        out.push_str("\nfound under another type:\n");
+    }
+    for ((label, told), count) in &score.confused {
+        let _ = writeln!(out, "{count:>7}  {label} as {told}"); // a String takes everything
+    }
+    if score.unjudged > 0 {
+        let _ = writeln!(out, "\n{} placeholders of types that the file is not labelled for", score.unjudged);
+    }
+    out
+}
+
+fn head(out: &mut String, title: &str) {
+    let _ = writeln!(
+        out,
+        "{title:<20} {:>7} {:>7} {:>7} {:>7} {:>9} {:>7} {:>11} {:>7}",
+        "values", "recall", "leak", "placed", "precision", "F2", "near-misses", "clean"
+    );
+}
+
+fn row(out: &mut String, name: &str, tally: &Tally) {
+    let share = |share: Option<f64>| share.map_or_else(|| "-".to_owned(), |share| format!("{share:.3}"));
+    let _ = writeln!(
+        out,
+        "{name:<20} {:>7} {:>7} {:>7} {:>7} {:>9} {:>7} {:>11} {:>7}",
+        tally.labels,
+        share(tally.recall()),
+        share(tally.leak()),
+        tally.placed,
+        share(tally.precision()),
+        share(tally.f2()),
+        tally.near_misses,
+        share(tally.clean()),
+    );
+}

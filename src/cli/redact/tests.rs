@@ -1,0 +1,87 @@
+//! `tollgate redact` without the process around it: lines in, lines and figures out.
+
+use std::fs;
+
+use serde_json::Value as Json;
+
+use super::lines::Lines;
+use super::{detector, report, rewrite, score};
+use crate::cli::Common;
+use crate::redaction::Detector;
+use crate::redaction::score::{Case, Marked, Score};
+
+fn rules() -> std::sync::Arc<Detector> {
+    detector(&Common { config: None, data_dir: None }).unwrap_or_else(|_| panic!("the default rules"))
+}
+
+fn rewritten(input: &str) -> Result<String, String> {
+    let folder = tempfile::tempdir().unwrap();
+    let (from, to) = (folder.path().join("in.jsonl"), folder.path().join("out.jsonl"));
+    fs::write(&from, input).unwrap();
+    rewrite(&rules(), &from, &to).map(|()| fs::read_to_string(&to).unwrap())
+}
+
+/// Ids of any type go on, offsets count characters, a line without hits stays, other keys are left alone.
+#[test]
+fn lines_are_rewritten() {
+    let input =
+        "{\"id\":7,\"text\":\"é日 bob@example.com\",\"x\":1}\n\n{\"id\":\"b\",\"text\":\"nothing\"}\n{\"text\":\"\"}";
+    let out = rewritten(input).unwrap();
+    let lines: Vec<Json> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(
+        lines[0],
+        serde_json::json!({"id": 7, "redacted": "é日 [EMAIL]", "spans": [{"start": 3, "end": 18, "type": "EMAIL"}]})
+    );
+    assert_eq!(lines[1], serde_json::json!({"id": "b", "redacted": "nothing", "spans": []}));
+    assert_eq!(lines[2], serde_json::json!({"id": null, "redacted": "", "spans": []}));
+}
+
+/// What is no record ends the work with its line's number, and no word of the text.
+#[test]
+fn errors_name_lines() {
+    for (line, what) in [
+        ("{\"id\":1,\"text\":\"bob@example.com\"", "not JSON"),
+        ("{\"id\":1,\"text\":{\"bob@example.com\":1}}", "with a text"),
+        ("{\"id\":1,\"bob@example.com\":\"x\"}", "no `text`"),
+    ] {
+        let error = rewritten(&format!("{{\"id\":1,\"text\":\"ok\"}}\n{line}\n")).unwrap_err();
+        assert!(error.contains("line 2") && error.contains(what) && !error.contains("bob"), "{error}");
+    }
+    assert!(rewrite(&rules(), "/nowhere/in".as_ref(), "-".as_ref()).unwrap_err().contains("can't read"));
+}
+
+/// Labelled lines: the mark is taken out, offsets count characters of what is left, the meta line says what is judged.
+#[test]
+fn labelled_lines() {
+    let text = "{\"meta\":{\"judged\":[\"EMAIL\"]}}\n{\"id\":1,\"group\":\"g\",\"text\":\"é b\u{241f}ob@example.com\",\"spans\":[{\"start\":2,\"end\":17,\"type\":\"EMAIL\"}]}\n";
+    let mut lines = Lines::new("x".to_owned(), std::io::BufReader::new(text.as_bytes()));
+    let meta = lines.next_record().unwrap().and_then(|record| record.meta?.judged);
+    assert_eq!(meta, Some(vec!["EMAIL".to_owned()]));
+    let record = lines.next_record().unwrap().unwrap();
+    let plain = record.text.as_ref().unwrap().replace('\u{241f}', "");
+    let labels = record.labels(&plain).unwrap_or_else(|what| panic!("{what}"));
+    assert_eq!(plain.get(labels[0].range.clone()), Some("bob@example.com"));
+    assert!(record.labels("short").is_err());
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("labelled.jsonl");
+    fs::write(&file, format!("{text}{{\"meta\":{{}}}}\n")).unwrap();
+    assert!(score(&rules(), &file, true).unwrap_err().contains("line 3"));
+}
+
+/// Figures stand in the table as in the JSON.
+#[test]
+fn figures_are_told_twice() {
+    let mut all = Score::default();
+    let marked = |kind: &str| [Marked { range: 0..4, kind: kind.to_owned() }];
+    all.add(&Case { text: "abcd", labels: &marked("SSN"), placed: &marked("PHONE"), group: "g", near_miss: false });
+    all.add(&Case { text: "abcd", labels: &[], placed: &[], group: "n", near_miss: true });
+    let json: Json = serde_json::from_str(&report::as_json(&all)).unwrap();
+    assert_eq!(json["all"]["recall"], 1.0);
+    assert_eq!(json["all"]["clean"], 1.0);
+    assert_eq!(json["types"]["SSN"]["precision"], Json::Null);
+    assert_eq!(json["confused"][0], serde_json::json!({"label": "SSN", "told": "PHONE", "count": 1}));
+    let text = report::as_text(&all);
+    assert!(
+        text.contains("SSN as PHONE") && text.lines().any(|line| line.starts_with("all ") && line.contains("1.000"))
+    );
+}
