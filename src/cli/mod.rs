@@ -6,6 +6,7 @@
 mod data_dir;
 mod demo;
 mod explain;
+mod fixtures;
 mod inspect;
 mod output;
 mod rates;
@@ -78,6 +79,11 @@ enum Command {
     /// What waits in the spool.
     #[command(subcommand)]
     Spool(spool::Command),
+    /// Runs fixtures of your own through the processors of the configuration: what must go, what must stay.
+    ///
+    /// A fixture is `{name, input, expected, absent}` in YAML; `config/examples/redaction` has some. No network, nothing
+    /// written; ends with 1 if one fails.
+    Test(fixtures::Options),
     /// Prices: what a table says, where it differs, what calls would have cost.
     #[command(subcommand)]
     Rates(rates::Command),
@@ -103,6 +109,7 @@ pub fn main() -> Exit {
         Command::Redact(options) => redact::run(&common, &options),
         Command::Spool(command) => spool::run(&common, command),
         Command::Rates(command) => rates::run(command),
+        Command::Test(options) => fixtures::run(&common, &options),
         Command::Vault(command) => vault::run(command),
     }
 }
