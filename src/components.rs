@@ -137,6 +137,18 @@ impl ReceiverSettings {
     }
 }
 
+impl ProcessorSettings {
+    /// Whether it changes nothing.
+    pub fn only_counts(&self) -> bool {
+        matches!(self, Self::Redact(settings) if settings.mode == redact::Mode::Audit)
+    }
+
+    /// Whether content may pass it.
+    pub fn allows_content(&self) -> bool {
+        matches!(self, Self::Redact(settings) if settings.content == redact::ContentPolicy::Allow)
+    }
+}
+
 impl ProcessorKind {
     /// What it does for order and clearance.
     pub fn step(self) -> Step {

@@ -23,7 +23,7 @@ use crate::processors::redact::Redact;
 use crate::processors::runs::Runs;
 use crate::processors::vault::{self, Echoing};
 use crate::pseudonym::Pseudonymizer;
-use crate::redaction::Ids;
+use crate::redaction::{Detector, Ids};
 
 use super::assemble::{detectors, error_text};
 
@@ -32,6 +32,8 @@ struct Line {
     id: Arc<str>,
     signal: Signal,
     steps: Vec<Arc<dyn Processor>>,
+    /// The rules of its `redact` step.
+    rules: Option<Arc<Detector>>,
 }
 
 /// See the module.
@@ -54,6 +56,8 @@ pub struct Passed {
     pub after: Payload,
     /// What was read in it, with prices.
     pub facts: Option<Arc<Facts>>,
+    /// The rules that texts went through.
+    pub rules: Option<Arc<Detector>>,
 }
 
 impl Dry {
@@ -68,6 +72,7 @@ impl Dry {
         let ids = Arc::new(Ids::new(detectors(&valid)?, pseudonyms));
         let echoing = Echoing { memory: Arc::new(Memory::new(&*seams.rng)), error_text: error_text(&valid) };
         let mut made: HashMap<ComponentId, Arc<dyn Processor>> = HashMap::new();
+        let mut rules: HashMap<ComponentId, Arc<Detector>> = HashMap::new();
         for Placed { id, what } in valid.processors {
             let (name, meter, words) = (id_text(&id), &seams.meter, Arc::clone(&vocabulary));
             let processor: Arc<dyn Processor> = match what {
@@ -90,7 +95,10 @@ impl Dry {
                     };
                     Arc::new(vault::processor(&name, &settings, &site))
                 }
-                ProcessorSettings::Redact(settings) => Arc::new(Redact::new(name, settings, words, ids.clone(), meter)),
+                ProcessorSettings::Redact(settings) => {
+                    rules.insert(id.clone(), Arc::clone(&settings.detector));
+                    Arc::new(Redact::new(name, settings, words, ids.clone(), meter))
+                }
             };
             made.insert(id, processor);
         }
@@ -99,6 +107,7 @@ impl Dry {
                 id: id_text(&line.id),
                 signal: line.signal,
                 steps: line.processors.iter().filter_map(|(id, _)| made.get(id).cloned()).collect(),
+                rules: line.processors.iter().find_map(|(id, _)| rules.get(id).cloned()),
             })
             .collect();
         let tickets = made.values().filter_map(|step| Some((Arc::clone(step.id()), step.ticketer()?))).collect();
@@ -155,6 +164,7 @@ impl Dry {
             steps: line.steps.iter().map(|step| Arc::clone(step.id())).collect(),
             before: payload,
             after,
+            rules: line.rules.clone(),
             facts: batch.facts.and_then(|facts| facts.downcast::<Facts>().ok()),
         })
     }

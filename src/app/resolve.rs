@@ -284,7 +284,13 @@ fn validate(typed: &Typed, data_dir: &Path, problems: &mut Vec<Problem>) -> Opti
         .filter(|(placed, signal)| !placed.what.takes(*signal))
         .map(|(placed, signal)| (placed.id.clone(), signal))
         .collect();
-    problems.extend(graph::check(file, &Known { steps: &steps, third_party: &third_party, not_taken: &not_taken }));
+    let of = |wanted: fn(&ProcessorSettings) -> bool| {
+        processors.iter().filter(|placed| wanted(&placed.what)).map(|placed| placed.id.clone()).collect()
+    };
+    let (audits, allows) = (of(ProcessorSettings::only_counts), of(ProcessorSettings::allows_content));
+    let known =
+        Known { steps: &steps, audits: &audits, allows: &allows, third_party: &third_party, not_taken: &not_taken };
+    problems.extend(graph::check(file, &known));
     Some(Valid {
         receivers,
         processors,

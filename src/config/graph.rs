@@ -42,6 +42,10 @@ impl Step {
 pub struct Known<'a> {
     /// Step of each configured processor.
     pub steps: &'a HashMap<ComponentId, Step>,
+    /// Processors that only count (`redact` with `mode: audit`).
+    pub audits: &'a HashSet<ComponentId>,
+    /// Processors that let content pass (`redact` with `content: allow`).
+    pub allows: &'a HashSet<ComponentId>,
     /// Exporters that are third parties.
     pub third_party: &'a HashSet<ComponentId>,
     /// Exporters with a signal that they have no place to send to.
@@ -102,6 +106,7 @@ pub fn check(file: &File, known: &Known<'_>) -> Vec<Problem> {
     for pipeline in &file.pipelines {
         order(pipeline, known, &mut problems);
         clearance(pipeline, known, &mut problems);
+        allowances(pipeline, known, &mut problems);
         destinations(pipeline, known, &mut problems);
     }
     shared(file, known, &mut problems);
@@ -136,7 +141,10 @@ fn clearance(pipeline: &Pipeline, known: &Known<'_>, problems: &mut Vec<Problem>
     if pipeline.processors.iter().any(|(id, _)| !known.steps.contains_key(id)) {
         return;
     }
-    let has = |step: Step| pipeline.processors.iter().any(|(id, _)| known.steps.get(id) == Some(&step));
+    let does = |id: &ComponentId, step: Step| known.steps.get(id) == Some(&step) && !known.audits.contains(id);
+    let allowed = |id: &ComponentId| step_allows(known, id, pipeline.signal);
+    let has =
+        |step: Step| pipeline.processors.iter().any(|(id, _)| does(id, step) || (step == Step::Vault && allowed(id)));
     // Content keys on metrics are dropped by redact: metrics need no vault step.
     let needed: &[Step] =
         if pipeline.signal == Signal::Metrics { &[Step::Redact] } else { &[Step::Vault, Step::Redact] };
@@ -147,12 +155,38 @@ fn clearance(pipeline: &Pipeline, known: &Known<'_>, problems: &mut Vec<Problem>
     for (id, at) in pipeline.exporters.iter().filter(|(id, _)| known.third_party.contains(id)) {
         let path = format!("service.pipelines.{}.exporters", pipeline.id);
         let way = route(pipeline, id);
+        if let Some((audit, _)) = pipeline.processors.iter().find(|(id, _)| known.audits.contains(id)) {
+            let what = format!("`{id}` is a third party, but `{audit}` on the path {way} only counts (`mode: audit`)");
+            let hint =
+                format!("set `mode: enforce` on `{audit}`, or `trust: internal` on `{id}` if it may see everything");
+            problems.push(Problem::error(Some(*at), path, what).with_hint(hint));
+            continue;
+        }
         let what = format!("`{id}` is a third party, but on the path {way} nothing does: {}", absent.join(", "));
         let hint = format!(
             "add {} to the pipeline's processors, or set `trust: internal` on `{id}` if it may see everything",
             absent.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" and ")
         );
         problems.push(Problem::error(Some(*at), path, what).with_hint(hint));
+    }
+}
+
+/// Whether a processor lets content pass, where there is any.
+fn step_allows(known: &Known<'_>, id: &ComponentId, signal: Signal) -> bool {
+    known.allows.contains(id) && !known.audits.contains(id) && signal != Signal::Metrics
+}
+
+/// Warns of content that goes to third parties because somebody said so.
+fn allowances(pipeline: &Pipeline, known: &Known<'_>, problems: &mut Vec<Problem>) {
+    let vault = pipeline.processors.iter().any(|(id, _)| known.steps.get(id) == Some(&Step::Vault));
+    for (redact, at) in pipeline.processors.iter().filter(|(id, _)| step_allows(known, id, pipeline.signal) && !vault) {
+        let third = pipeline.exporters.iter().filter(|(id, _)| known.third_party.contains(id));
+        let names: Vec<String> = third.map(|(id, _)| format!("`{id}`")).collect();
+        if !names.is_empty() {
+            let what = format!("`{redact}` has `content: allow`: {} will get content, redacted", names.join(", "));
+            let path = format!("service.pipelines.{}.processors", pipeline.id);
+            problems.push(Problem::warning(Some(*at), path, what));
+        }
     }
 }
 

@@ -37,7 +37,20 @@ fn problems_of(text: &str) -> String {
                 .collect();
             let third_party: HashSet<ComponentId> = file.exporters.iter().map(|section| section.id.clone()).collect();
             let not_taken = HashSet::new();
-            problems.extend(check(&file, &Known { steps: &steps, third_party: &third_party, not_taken: &not_taken }));
+            // by their names here: what they are is told by settings
+            let named = |name: &str| -> HashSet<ComponentId> {
+                let ids = file.processors.iter().map(|section| section.id.clone());
+                ids.filter(|id| id.name == name).collect()
+            };
+            let (audits, allows) = (named("audit"), named("allow"));
+            let known = Known {
+                steps: &steps,
+                audits: &audits,
+                allows: &allows,
+                third_party: &third_party,
+                not_taken: &not_taken,
+            };
+            problems.extend(check(&file, &known));
             problems
         }
         _ => problems,
@@ -211,4 +224,20 @@ fn places_are_found_by_path() {
     assert_eq!(nearest("endpiont", ["endpoint", "headers"]), Some("endpoint"));
     assert_eq!(nearest("zzz", ["endpoint"]), None);
     let _ = (At::default(), Gravity::Error, Source::opaque("x").name());
+}
+
+/// A `redact` step that only counts is none towards a third party; one that allows content takes the vault's place, and
+/// is warned of.
+#[test]
+fn audits_and_allowances() {
+    let with = |processor: &str| {
+        problems_of(&format!(
+            "receivers: {{ otlp: }}\nprocessors: {{ {processor}: }}\nexporters: {{ otlp: }}\nservice: {{ pipelines: {{ traces: {{ receivers: [otlp], processors: [{processor}], exporters: [otlp] }} }} }}\n"
+        ))
+    };
+    let audit = with("redact/audit");
+    assert!(audit.contains("only counts (`mode: audit`)") && audit.contains("error"), "{audit}");
+    let allow = with("redact/allow");
+    assert!(allow.contains("`redact/allow` has `content: allow`") && !allow.contains("error"), "{allow}");
+    assert!(with("redact").contains("nothing does: vault"));
 }

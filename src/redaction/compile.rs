@@ -9,6 +9,8 @@ use regex_automata::meta::{self, Regex};
 use regex_automata::util::syntax;
 use regex_syntax::ParserBuilder;
 use regex_syntax::hir::literal::{ExtractKind, Extractor};
+use serde::Deserialize as _;
+use serde::de::IntoDeserializer as _;
 
 use super::find::Action;
 use super::keys::table::KeyTable;
@@ -42,6 +44,8 @@ pub(super) struct Rule {
     pub(super) validator: Validator,
     /// Whether a word of its context must stand near.
     pub(super) context: bool,
+    /// Matches that stay.
+    pub(super) allow: Option<Regex>,
     /// Its pattern; families have none.
     pub(super) pattern: Option<Pattern>,
 }
@@ -104,10 +108,12 @@ impl Detector {
         }
         for rule in custom {
             let index = made.rules.len();
-            made.add(&rule.name, |_, _| users(rule), &[]);
-            let words = users_words(&rule.pattern).filter(|_| index < made.rules.len());
-            if let (Some(words), Ok(index)) = (words, u16::try_from(index)) {
-                made.users_words.extend(words.into_iter().map(|word| (word, index)));
+            made.add(&rule.name, |index, stems| users(rule, index, stems), &[]);
+            let words = users_words(&rule.pattern).filter(|_| index < made.rules.len() && !rule.pattern.is_empty());
+            let Ok(index) = u16::try_from(index) else { continue };
+            made.users_words.extend(words.into_iter().flatten().map(|word| (word, index)));
+            if usize::from(index) < made.rules.len() && !rule.keys.is_empty() {
+                made.words(&users_keys(rule), index);
             }
         }
         if made.rules.len() > MAX_RULES {
@@ -275,6 +281,7 @@ fn builtin(rule: &RuleData, index: u16, stems: &mut Vec<Stem>) -> Result<Rule, S
         bounds: rule.bounds,
         validator: rule.validator,
         context: !rule.context.is_empty(),
+        allow: allow(&rule.allow)?,
         pattern,
     })
 }
@@ -330,28 +337,86 @@ fn unscanned() -> Rule {
         bounds: Bounds::None,
         validator: Validator::None,
         context: false,
+        allow: None,
         pattern: None,
     }
 }
 
-fn users(rule: &Custom) -> Result<Rule, String> {
+fn users(rule: &Custom, index: u16, stems: &mut Vec<Stem>) -> Result<Rule, String> {
     let valid = (2..=41).contains(&rule.name.len())
         && rule.name.starts_with(|c: char| c.is_ascii_uppercase())
         && rule.name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_');
     if !valid {
         return Err("the name must be 2 to 41 capital letters, digits and `_`, e.g. `ACCOUNT_ID`".to_owned());
     }
-    let regex = compile(&rule.pattern, true)?;
+    if rule.pattern.is_empty() && (rule.keys.is_empty() || !rule.near.is_empty() || !rule.validator.is_empty()) {
+        return Err("a rule has a `pattern`, or `keys`, or both; `near` and `validator` are of the pattern".to_owned());
+    }
+    let pattern = match rule.pattern.is_empty() {
+        true => None,
+        false => {
+            let regex = compile(&rule.pattern, true)?;
+            if is_everything(&regex) {
+                return Err("the pattern matches everything".to_owned());
+            }
+            Some(Pattern { group: regex.captures_len() > 1, regex, loose: true, digits: 0, gated: false })
+        }
+    };
+    for word in &rule.near {
+        if word.len() < SHORTEST || !word.starts_with(|first: char| first.is_ascii_alphanumeric()) {
+            return Err("a word of `near` has at least two letters".to_owned());
+        }
+        let text = word.to_ascii_lowercase().into_bytes().into();
+        stems.push(Stem { text, exact: false, whole: true, action: Action::Context(index) });
+    }
     Ok(Rule {
         name: rule.name.to_ascii_lowercase().into(),
         placeholder: format!("[{}]", rule.name).into(),
         class: Class::Custom,
         family: None,
         bounds: Bounds::None,
-        validator: Validator::None,
-        context: false,
-        pattern: Some(Pattern { group: regex.captures_len() > 1, regex, loose: true, digits: 0, gated: false }),
+        validator: validator(&rule.validator)?,
+        context: !rule.near.is_empty(),
+        allow: allow(&rule.allow)?,
+        pattern,
     })
+}
+
+/// The keys of a user's rule, as those of a built-in one.
+fn users_keys(rule: &Custom) -> RuleData {
+    RuleData {
+        name: rule.name.clone(),
+        placeholder: rule.name.clone(),
+        class: Class::Custom,
+        on: true,
+        family: Some(Family::Keys),
+        keys: rule.keys.clone(),
+        ..RuleData::default()
+    }
+}
+
+fn validator(name: &str) -> Result<Validator, String> {
+    if name.is_empty() {
+        return Ok(Validator::None);
+    }
+    let named: Result<Validator, serde::de::value::Error> = Validator::deserialize(name.into_deserializer());
+    named.map_err(|_| "there is no such validator".to_owned())
+}
+
+/// Matches that stay.
+fn allow(patterns: &[String]) -> Result<Option<Regex>, String> {
+    for pattern in patterns {
+        if is_everything(&compile(pattern, true)?) {
+            return Err("a pattern of `allow` matches everything".to_owned());
+        }
+    }
+    let joined: Vec<String> = patterns.iter().map(|pattern| format!("(?:{pattern})")).collect();
+    if joined.is_empty() { Ok(None) } else { compile(&format!(r"\A(?:{})\z", joined.join("|")), true).map(Some) }
+}
+
+/// Whether a pattern finds something in any text: then it is no rule.
+fn is_everything(regex: &Regex) -> bool {
+    ["a", "Z", "7", "-", "é", " \t"].iter().all(|piece| regex.is_match(&piece.repeat(64)))
 }
 
 fn compile(pattern: &str, unicode: bool) -> Result<Regex, String> {

@@ -6,10 +6,11 @@ use serde::{Deserialize, Serialize};
 use super::validate::Validator;
 
 /// How sure a rule is: the order in which overlapping hits win, best first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Class {
     /// Written by the user.
+    #[default]
     Custom,
     /// The value of a key that says what it is.
     Key,
@@ -25,6 +26,22 @@ pub enum Class {
     Name,
     /// Randomness alone, beside a word.
     Entropy,
+}
+
+impl Class {
+    /// In words, for whoever asks why.
+    pub fn why(self) -> &'static str {
+        match self {
+            Self::Custom => "a rule of the configuration, or a bound",
+            Self::Key => "its key says what it is",
+            Self::Secret => "the shape of a credential",
+            Self::Checksum => "its checksum is right",
+            Self::Cued => "a word before it announces it",
+            Self::Shape => "its shape",
+            Self::Name => "a name or address by what stands around it",
+            Self::Entropy => "random beside a word that tells",
+        }
+    }
 }
 
 /// What must stand beside a match.
@@ -55,7 +72,7 @@ pub struct Gate {
 }
 
 /// One rule of `config/rules/*.yaml`: either a `pattern`, or the name of a `family` that is code.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RuleData {
     /// Unique name; metric label.
@@ -106,6 +123,9 @@ pub struct RuleData {
     /// A further check by name.
     #[serde(default)]
     pub validator: Validator,
+    /// Matches that are not private after all: patterns that must fit the whole match.
+    #[serde(default)]
+    pub allow: Vec<String>,
     /// Example texts; each private part stands in «…». Each is a test.
     #[serde(default)]
     pub hits: Vec<String>,
@@ -266,12 +286,26 @@ pub enum Value {
     Email,
 }
 
-/// A rule in a user's configuration.
+/// A rule in a user's configuration: a pattern, keys, or both.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct Custom {
     /// Placeholder without brackets, e.g. `ACCOUNT_ID`: capital letters, digits and `_`.
     pub name: String,
     /// Regular expression (linear time: no look-around, no back-references). With a group, the first group goes.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub pattern: String,
+    /// Keys of attributes, JSON and its likes whose whole value goes: last segment, in snake case; `*_account` also
+    /// behind other words.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<String>,
+    /// Words one of which must stand near a match of the pattern: 35 bytes before or 15 behind, on its line.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub near: Vec<String>,
+    /// A further check by name, as `config/rules` use them, e.g. `credit_card`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub validator: String,
+    /// Matches that stay: patterns that must fit the whole match.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allow: Vec<String>,
 }

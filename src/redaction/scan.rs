@@ -74,7 +74,7 @@ impl Claims {
     /// Adds a claim as [`Claims::add`] does.
     pub(super) fn put(&mut self, scan: &Scan<'_>, mut claim: Claim) -> bool {
         claim.range = scan.widen(claim.range);
-        if claim.range.is_empty() || scan.is_reserved(&claim.range) {
+        if claim.range.is_empty() || scan.is_reserved(&claim.range) || scan.is_allowed(&claim) {
             return false;
         }
         self.list.push(claim);
@@ -91,6 +91,12 @@ impl<'t> Scan<'t> {
     /// The byte `back` before `at`, or a line end where there is none.
     pub(super) fn before(&self, at: usize, back: usize) -> u8 {
         at.checked_sub(back).map_or(b'\n', |at| self.byte(at))
+    }
+
+    /// Whether the rule's users said that this match is not private.
+    fn is_allowed(&self, claim: &Claim) -> bool {
+        let allow = self.detector.rules.get(usize::from(claim.rule)).and_then(|rule| rule.allow.as_ref());
+        allow.is_some_and(|allow| allow.is_match(self.part(claim.range.clone())))
     }
 
     /// Part of the text; empty where the range is none.

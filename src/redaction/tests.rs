@@ -117,7 +117,7 @@ fn overlaps_merge() {
     let got = redact(&detector(), "db postgres://jane:pw12345@example.com/x");
     assert_eq!(got, "db postgres://[CONNECTION_STRING]@example.com/x");
     assert_eq!(redact(&detector(), "https://example.com:8080?x=bob@example.org"), "https://example.com:8080?x=[EMAIL]");
-    let custom = Custom { name: "CASE".to_owned(), pattern: "case-[0-9]+ for bob".to_owned() };
+    let custom = Custom { name: "CASE".to_owned(), pattern: "case-[0-9]+ for bob".to_owned(), ..Custom::default() };
     let detector = Detector::new(&rules(), &[custom]).unwrap_or_else(|errors| panic!("{errors:?}"));
     assert_eq!(redact(&detector, "case-77 for bob@example.com"), "[CASE]");
 }
@@ -134,7 +134,8 @@ fn escapes_survive() {
 /// Users' rules win over built-in ones; unusable ones are refused with a reason.
 #[test]
 fn users_rules() {
-    let custom = |name: &str, pattern: &str| Custom { name: name.to_owned(), pattern: pattern.to_owned() };
+    let custom =
+        |name: &str, pattern: &str| Custom { name: name.to_owned(), pattern: pattern.to_owned(), ..Custom::default() };
     let good =
         Detector::new(&rules(), &[custom("ACCOUNT_ID", r"ACC-\d{8}")]).unwrap_or_else(|errors| panic!("{errors:?}"));
     assert_eq!(redact(&good, "for ACC-12345678."), "for [ACCOUNT_ID].");
@@ -145,6 +146,9 @@ fn users_rules() {
         ("BIG", "a{1000}{1000}"),
         ("LOOK", "(?=a)b"),
         ("OPEN", "("),
+        ("ALL", "."),
+        ("ALL", r"\S+|\s+"),
+        ("NONE", ""),
     ];
     for (name, pattern) in cases {
         let errors = Detector::new(&[], &[custom(name, pattern)]).err().expect(pattern);
@@ -161,6 +165,30 @@ fn hostile_repetitions_end() {
         let text = piece.repeat(20_000 / piece.len());
         let once = redact(&detector, &text);
         assert_eq!(redact(&detector, &once), once, "{piece}");
+    }
+}
+
+/// A user's rule may ask for a word nearby, a check, a key; an allowed match stays, the same beside it does not.
+#[test]
+fn users_rules_with_conditions() {
+    let parse = |text: &str| load::data::<Custom>("custom", text).unwrap_or_else(|_| panic!("{text}"));
+    let with = |text: &str| Detector::new(&rules(), &[parse(text)]).map_err(|errors| errors.len());
+    let made = |text: &str| with(text).unwrap_or_else(|_| panic!("{text}"));
+    let near = made(r"{name: BADGE, pattern: 'B\d{4}', near: [badge, door]}");
+    assert_eq!(redact(&near, "badge no. B1234; order B1234\nB1234"), "badge no. [BADGE]; order [BADGE]\nB1234");
+    let luhn = made(r"{name: CARD, pattern: 'c:(\d{16})', validator: credit_card}");
+    assert_eq!(redact(&luhn, "c:4111111111111111 c:4111111111111112"), "c:[CARD] c:4111111111111112");
+    let keys = made("{name: BADGE, keys: [badge_no]}");
+    assert_eq!(redact(&keys, r#"{"badge_no":"anything at all","x":1}"#), r#"{"badge_no":"[BADGE]","x":1}"#);
+    let allow = made(r"{name: HOST, pattern: '[a-z]+\.corp', allow: ['www\.corp']}");
+    assert_eq!(redact(&allow, "www.corp db.corp www.corpx"), "www.corp [HOST] www.corpx");
+    for text in [
+        "{name: BADGE, near: [x]}",
+        "{name: BADGE, pattern: 'B1', near: [x]}",
+        "{name: BADGE, pattern: 'B1', validator: nothing}",
+        "{name: BADGE, pattern: 'B1', allow: ['.*']}",
+    ] {
+        assert_eq!(with(text).err(), Some(1), "{text}");
     }
 }
 

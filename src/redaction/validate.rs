@@ -38,6 +38,14 @@ pub enum Validator {
     Mixed,
     /// A random body behind a prefix.
     TokenBody,
+    /// Luhn (ISO/IEC 7812-1) over its digits.
+    Luhn,
+    /// Luhn, and an issuer's range and length.
+    CreditCard,
+    /// Length by country and mod 97 (ISO 13616).
+    Iban,
+    /// Verhoeff's check digit over its digits.
+    Verhoeff,
 }
 
 impl Validator {
@@ -53,10 +61,25 @@ impl Validator {
             Self::NotMasked => not_masked(matched),
             Self::SecretBody => secret_body(matched),
             Self::Mixed => mixed(matched),
+            Self::Luhn => Some(digits(matched)).is_some_and(|digits| digits.len() > 1 && sums::luhn(&digits)),
+            Self::CreditCard => bank::card(&digits(matched)),
+            Self::Iban => iban(matched),
+            Self::Verhoeff => Some(digits(matched)).is_some_and(|digits| digits.len() > 1 && sums::verhoeff(&digits)),
             Self::TokenBody => super::secrets::token_body(matched.as_bytes()),
         };
         stands.then_some(found)
     }
+}
+
+/// The values of the digits of a match, without separators.
+fn digits(matched: &str) -> Vec<u8> {
+    matched.bytes().filter(u8::is_ascii_digit).map(|byte| byte - b'0').collect()
+}
+
+fn iban(matched: &str) -> bool {
+    let compact: Vec<u8> =
+        matched.bytes().filter(u8::is_ascii_alphanumeric).map(|byte| byte.to_ascii_uppercase()).collect();
+    bank::iban_length(compact.get(..2).unwrap_or_default()) == Some(compact.len()) && bank::iban(&compact)
 }
 
 /// As much of what stands before a match as a check may look at: a check must not read the whole text for each.

@@ -257,6 +257,8 @@ metrics_table! {
     // --- redact ---
     /// Private stretches replaced, by rule and signal.
     REDACTIONS = "tollgate_redactions_total", Kind::Counter;
+    /// The same by place (labels: signal, place: key, value, body, name, status, other).
+    REDACTIONS_BY_PLACE = "tollgate_redactions_by_place_total", Kind::Counter;
     /// Attributes dropped because their key says that they hold a credential (or content, on metrics), by signal.
     REDACT_DROPPED_ATTRIBUTES = "tollgate_redact_dropped_attributes_total", Kind::Counter;
     /// Texts (errors, status messages, span names, log bodies) that repeated content and lost it, by signal.

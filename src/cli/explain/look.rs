@@ -12,6 +12,7 @@ use crate::genai::usage::split;
 use crate::genai::{Buckets, Call, ContentAt, ContentPlace, Facts, ItemFacts, Usage, Vocabulary, Why, missing, why};
 use crate::hex;
 use crate::otlp::{Field, Node, NodeKind, Payload, Value};
+use crate::redaction::Scratch;
 
 /// One request.
 #[derive(Serialize)]
@@ -66,6 +67,21 @@ pub(super) struct Change {
     pub(super) before: Option<Json>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) after: Option<Json>,
+    /// The rules that changed it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) rules: Vec<RuleHit>,
+}
+
+/// What a redaction rule found in a text as it came.
+#[derive(Serialize)]
+pub(super) struct RuleHit {
+    pub(super) rule: String,
+    pub(super) placeholder: String,
+    /// Why: how sure the rule is.
+    pub(super) why: &'static str,
+    /// Characters of the text; in a list or map, of the value that holds it.
+    pub(super) start: usize,
+    pub(super) end: usize,
 }
 
 /// Tokens as told, and as priced.
@@ -362,6 +378,7 @@ fn part(passed: &Passed, was: Node, is: Node, content: &[ContentPlace]) -> Part 
             now: what,
             before: Some(value.clone()),
             after: now.filter(|_| what == "changed").cloned(),
+            rules: if what == "changed" { hits(passed, value) } else { Vec::new() },
         });
     }
     for (key, value) in &after {
@@ -369,10 +386,45 @@ fn part(passed: &Passed, was: Node, is: Node, content: &[ContentPlace]) -> Part 
         if let Some(rest) = left.get_mut(key.as_str())
             && rest.pop().is_some()
         {
-            changes.push(Change { key: key.clone(), now: "added", before: None, after: Some(value.clone()) });
+            changes.push(Change {
+                key: key.clone(),
+                now: "added",
+                before: None,
+                after: Some(value.clone()),
+                rules: Vec::new(),
+            });
         }
     }
     let what = kind(passed.before.kind(was));
     let named = passed.before.text(was, Field::Name);
     Part { what: if named.is_empty() { what.to_owned() } else { format!("{what} {named}") }, changes }
+}
+
+/// What the rules find in a value. Echoes of content and cut texts have none.
+fn hits(passed: &Passed, value: &Json) -> Vec<RuleHit> {
+    let Some(rules) = &passed.rules else { return Vec::new() };
+    let mut out = Vec::new();
+    let mut scratch = Scratch::new();
+    texts(value, &mut |text| {
+        for hit in rules.find(text, &mut scratch) {
+            let chars = |at: usize| text.get(..at).unwrap_or_default().chars().count();
+            out.push(RuleHit {
+                rule: rules.rule_name(hit).to_owned(),
+                placeholder: rules.placeholder(hit).to_owned(),
+                why: rules.class(hit).why(),
+                start: chars(hit.range.start),
+                end: chars(hit.range.end),
+            });
+        }
+    });
+    out
+}
+
+fn texts(value: &Json, visit: &mut dyn FnMut(&str)) {
+    match value {
+        Json::String(text) => visit(text),
+        Json::Array(list) => list.iter().for_each(|one| texts(one, visit)),
+        Json::Object(map) => map.values().for_each(|one| texts(one, visit)),
+        Json::Null | Json::Bool(_) | Json::Number(_) => {}
+    }
 }

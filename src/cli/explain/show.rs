@@ -107,7 +107,7 @@ fn price(price: &Price) -> Vec<String> {
 }
 
 fn changes(part: &Part, look: Look, out: &mut String) {
-    for Change { key, now, before, after } in &part.changes {
+    for Change { key, now, before, after, rules } in &part.changes {
         let shown = |json: &Option<Json>| json.as_ref().map(|json| value(json, look.full)).unwrap_or_default();
         let key = safe(key);
         let text = match *now {
@@ -117,6 +117,14 @@ fn changes(part: &Part, look: Look, out: &mut String) {
             other => paint(look, "31", &format!("  - {key} = {}  [{other}]", shown(before))),
         };
         line(out, &text);
+        let most = if look.full { usize::MAX } else { CONTENT };
+        for hit in rules.iter().take(most) {
+            let place = format!("characters {} to {}", hit.start, hit.end);
+            line(out, &format!("        {} by {}: {} ({place})", hit.placeholder, safe(&hit.rule), hit.why));
+        }
+        if rules.len() > most {
+            line(out, &format!("        … and {} more", rules.len() - most));
+        }
     }
 }
 

@@ -1,11 +1,12 @@
 //! **What**: what a user writes under `redact:` and what it means. **Not here**: rule files (`redaction`).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{ByteSize, FieldProblem, load};
+use crate::config::{ByteSize, FieldProblem, load, problem::nearest};
 use crate::redaction::{BUILTIN, Custom, Detector, RuleData};
 
 /// The `redact` processor: typed placeholders in place of what is private, in every text of every signal.
@@ -16,6 +17,13 @@ pub struct Config {
     pub rules: Vec<String>,
     /// Rules of your own; they win over built-in ones.
     pub custom: Vec<Custom>,
+    /// Rules that do something else than by default, by name (`custom` ones in lower case).
+    pub options: BTreeMap<String, RuleOptions>,
+    /// `enforce`, or `audit`: count what would go, change nothing; allowed only towards internal exporters.
+    pub mode: Mode,
+    /// `vault`: content must have been stripped before. `allow`: a pipeline without a `vault` step may send content,
+    /// redacted, to third parties; on every start you are warned.
+    pub content: ContentPolicy,
     /// Longest text value that goes on; longer ones are cut, and marked.
     pub max_value_bytes: ByteSize,
     /// Longest error text (message, stack trace) that goes on.
@@ -27,16 +35,75 @@ impl Default for Config {
         Self {
             rules: BUILTIN.iter().map(|(name, _)| (*name).to_owned()).collect(),
             custom: Vec::new(),
+            options: BTreeMap::new(),
+            mode: Mode::default(),
+            content: ContentPolicy::default(),
             max_value_bytes: ByteSize(32 << 10),
             error_text_bytes: ByteSize(ERROR_TEXT as u64),
         }
     }
 }
 
+/// What one rule does.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RuleOptions {
+    /// Whether it is used; without it, as the rule says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on: Option<bool>,
+    /// What takes the place of a match.
+    #[serde(rename = "as")]
+    pub form: Form,
+    /// Matches that stay: patterns that must fit the whole match.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allow: Vec<String>,
+}
+
+/// What takes the place of a match.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Form {
+    /// `[EMAIL]`.
+    #[default]
+    Placeholder,
+    /// `[EMAIL:h-…]`: equal values of one account are equal, by a key.
+    Pseudonym,
+    /// The whole text goes; its placeholder stands for it.
+    Drop,
+}
+
+/// Whether anything changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Placeholders take the place of what is private.
+    #[default]
+    Enforce,
+    /// Only the metrics tell.
+    Audit,
+}
+
+/// Whether content may pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ContentPolicy {
+    /// Content belongs in the vault.
+    #[default]
+    Vault,
+    /// Content may go on, redacted.
+    Allow,
+}
+
 /// Valid settings.
 pub struct Settings {
     /// Compiled rules.
     pub detector: Arc<Detector>,
+    /// By rule of the detector: what takes the place of a match.
+    pub forms: Vec<Form>,
+    /// Whether anything changes.
+    pub mode: Mode,
+    /// Whether content may pass.
+    pub content: ContentPolicy,
     /// Longest value, bytes.
     pub max_value: usize,
     /// Longest error text, bytes.
@@ -73,17 +140,24 @@ impl Config {
                 problems.push(FieldProblem::new(path, format!("at least {MIN_CAP} bytes")));
             }
         }
-        let detector = Detector::new(&rules, &self.custom).map_err(|errors| {
+        let custom = self.with_options(&mut rules, &mut problems);
+        let detector = Detector::new(&rules, &custom).map_err(|errors| {
             problems.extend(errors.into_iter().map(|error| {
                 let index = self.custom.iter().position(|custom| custom.name == error.rule);
-                let path = index.map_or("rules".to_owned(), |index| format!("custom[{index}]"));
+                let option = || self.options.contains_key(&error.rule).then(|| format!("options.{}", error.rule));
+                let path = index.map(|index| format!("custom[{index}]")).or_else(option);
+                let path = path.unwrap_or_else(|| "rules".to_owned());
                 FieldProblem::new(path, error.what)
             }));
         });
         match detector {
             Ok(detector) if problems.is_empty() => {
                 let bytes = |size: ByteSize| usize::try_from(size.0).unwrap_or(usize::MAX);
+                let form = |name: &Arc<str>| self.options.get(&**name).map_or(Form::default(), |options| options.form);
                 Ok(Settings {
+                    forms: detector.rule_names().map(form).collect(),
+                    mode: self.mode,
+                    content: self.content,
                     detector: Arc::new(detector),
                     max_value: bytes(self.max_value_bytes),
                     max_error_text: bytes(self.error_text_bytes),
@@ -92,4 +166,32 @@ impl Config {
             _ => Err(problems),
         }
     }
+
+    /// Lays the options onto the rules; gives the users' rules with theirs.
+    fn with_options(&self, rules: &mut Vec<RuleData>, problems: &mut Vec<FieldProblem>) -> Vec<Custom> {
+        let mut custom = self.custom.clone();
+        for (name, options) in &self.options {
+            let on = options.on;
+            match (rules.iter_mut().find(|rule| rule.name == *name), custom.iter().position(|own| is(own, name))) {
+                (Some(rule), _) => {
+                    rule.on = on.unwrap_or(rule.on);
+                    rule.allow.extend(options.allow.iter().cloned());
+                }
+                (None, Some(at)) if on == Some(false) => drop(custom.remove(at)),
+                (None, Some(at)) => {
+                    custom.get_mut(at).into_iter().for_each(|own| own.allow.extend(options.allow.iter().cloned()));
+                }
+                (None, None) => {
+                    let known = rules.iter().map(|rule| rule.name.as_str());
+                    let near = nearest(name, known).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+                    problems.push(FieldProblem::new(format!("options.{name}"), format!("there is no such rule{near}")));
+                }
+            }
+        }
+        custom
+    }
+}
+
+fn is(custom: &Custom, name: &str) -> bool {
+    custom.name.eq_ignore_ascii_case(name)
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-pub use config::{Config, ERROR_TEXT, Settings};
+pub use config::{Config, ContentPolicy, ERROR_TEXT, Form, Mode, RuleOptions, Settings};
 
 use crate::echoes::Echoes;
 use crate::genai::{Vocabulary, carried_id, facts_of};
@@ -78,6 +78,8 @@ impl Worker {
 struct Counters {
     /// By signal, then by rule.
     redactions: HashMap<Signal, Vec<Counter>>,
+    /// By signal and place.
+    places: HashMap<(Signal, &'static str), Counter>,
     dropped: HashMap<Signal, Counter>,
     cut: HashMap<Signal, Counter>,
     unscanned: HashMap<Signal, Counter>,
@@ -95,8 +97,14 @@ impl Counters {
                 |rule: &Arc<str>| meter.counter(&names::REDACTIONS, &[("rule", &**rule), ("signal", signal.as_str())]);
             (signal, settings.detector.rule_names().map(counter).collect())
         };
+        let places = Signal::ALL.into_iter().flat_map(|signal| PLACES.map(|place| (signal, place)));
+        let by_place = |(signal, place): (Signal, &'static str)| {
+            let labels = [("signal", signal.as_str()), ("place", place)];
+            ((signal, place), meter.counter(&names::REDACTIONS_BY_PLACE, &labels))
+        };
         Self {
             redactions: Signal::ALL.into_iter().map(by_rule).collect(),
+            places: places.map(by_place).collect(),
             dropped: by_signal(&names::REDACT_DROPPED_ATTRIBUTES),
             cut: by_signal(&names::REDACT_CUT_VALUES),
             unscanned: by_signal(&names::REDACT_UNSCANNED_VALUES),
@@ -105,10 +113,26 @@ impl Counters {
     }
 }
 
+/// Kinds of places, for the metric.
+const PLACES: [&str; 6] = ["key", "value", "body", "name", "status", "other"];
+
+fn named(kind: PlaceKind) -> &'static str {
+    match kind {
+        PlaceKind::Key => "key",
+        PlaceKind::Value | PlaceKind::BytesValue | PlaceKind::Binary | PlaceKind::Entry { .. } => "value",
+        PlaceKind::Body => "body",
+        PlaceKind::Field(Field::Name | Field::EventName) => "name",
+        PlaceKind::Field(Field::StatusMessage) => "status",
+        PlaceKind::Field(_) | PlaceKind::Other => "other",
+    }
+}
+
 /// What holds for all texts of one place.
 struct Visit<'a> {
     account: &'a str,
     signal: Signal,
+    /// One of [`PLACES`].
+    place: &'static str,
     /// Placeholders carry a pseudonym.
     keyed: bool,
     /// Texts that repeat content.
@@ -163,8 +187,13 @@ impl Redact {
         };
         let echoes = echoes_of(batch);
         batch.payload.edit_text(|place, text| {
-            let visit =
-                Visit { account: &account, signal, keyed: points.contains(&place.node), echoes: echoes.as_deref() };
+            let visit = Visit {
+                account: &account,
+                signal,
+                place: named(place.kind),
+                keyed: points.contains(&place.node),
+                echoes: echoes.as_deref(),
+            };
             match place.kind {
                 PlaceKind::Entry { number } => return self.entry(&visit, place.path_key, number, worker),
                 PlaceKind::Binary => return self.binary(&visit, place),
@@ -181,6 +210,7 @@ impl Redact {
     fn entry(&self, visit: &Visit<'_>, key: &str, number: bool, worker: &mut Worker) -> TextEdit {
         let (treatment, content) = worker.known(&self.vocabulary, visit.signal, key);
         // Content that is listed belongs in the vault; below another key nothing brought it there.
+        let content = content && self.settings.content == ContentPolicy::Vault;
         if treatment == Treatment::Drop || (content && !number) {
             self.counters.dropped.get(&visit.signal).into_iter().for_each(|counter| counter.increment(1));
             return TextEdit::Remove;
@@ -206,7 +236,7 @@ impl Redact {
         let facts = facts_of(&self.vocabulary, batch);
         let echoes = echoes_of(batch);
         let account = Arc::clone(&batch.origin.account);
-        let visit = Visit { account: &account, signal, keyed: false, echoes: echoes.as_deref() };
+        let visit = Visit { account: &account, signal, place: "other", keyed: false, echoes: echoes.as_deref() };
         let mut redacted = |text: &str| {
             let text = echoes.as_ref().and_then(|echoes| echoes.of(text)).unwrap_or(text);
             let hits = self.settings.detector.find(text, &mut worker.scratch);
@@ -252,14 +282,15 @@ impl Redact {
         let hits = self.settings.detector.find(text, &mut worker.scratch);
         let shapes_only = |hits: &[Hit]| hits.iter().all(|hit| self.settings.detector.class(hit) == Class::Shape);
         let hits = if treatment == Treatment::Version && shapes_only(hits) { &[] } else { hits };
-        self.count(visit.signal, hits);
+        self.count(visit, hits);
         if treatment == Treatment::Identity {
             let private = !hits.is_empty();
             return self.shown(visit.account, text, private, &mut worker.shown);
         }
-        let changed = match (hits.is_empty(), treatment) {
-            (true, _) => None,
-            (false, _) => Some(replace(text, hits, &mut |hit, found, out| self.place(visit, hit, found, out))),
+        let changed = match hits.iter().find(|hit| self.form(hit) == Form::Drop) {
+            _ if hits.is_empty() => None,
+            Some(hit) => Some(self.settings.detector.placeholder(hit).to_owned()),
+            None => Some(replace(text, hits, &mut |hit, found, out| self.place(visit, hit, found, out))),
         };
         if treatment == Treatment::Path {
             return hide_home(changed.as_deref().unwrap_or(text)).or(changed);
@@ -285,16 +316,25 @@ impl Redact {
         shown.map(String::from)
     }
 
-    fn count(&self, signal: Signal, hits: &[Hit]) {
-        if let Some(counters) = self.counters.redactions.get(&signal).filter(|_| !hits.is_empty()) {
+    fn count(&self, visit: &Visit<'_>, hits: &[Hit]) {
+        if hits.is_empty() {
+            return;
+        }
+        if let Some(counters) = self.counters.redactions.get(&visit.signal) {
             hits.iter().filter_map(|hit| counters.get(hit.rule())).for_each(|counter| counter.increment(1));
         }
+        let place = self.counters.places.get(&(visit.signal, visit.place));
+        place.into_iter().for_each(|counter| counter.increment(hits.len() as u64));
+    }
+
+    fn form(&self, hit: &Hit) -> Form {
+        self.settings.forms.get(hit.rule()).copied().unwrap_or_default()
     }
 
     /// On data points a shared placeholder would merge series: there it carries a keyed pseudonym.
     fn place(&self, visit: &Visit<'_>, hit: &Hit, found: &str, out: &mut String) {
         let placeholder = self.settings.detector.placeholder(hit);
-        if !visit.keyed {
+        if !visit.keyed && self.form(hit) != Form::Pseudonym {
             out.push_str(placeholder);
             return;
         }
@@ -318,6 +358,19 @@ impl Processor for Redact {
     }
 
     fn process(&self, batch: &mut Batch) -> Result<(), Reason> {
+        if self.settings.mode == Mode::Audit {
+            // everything is done and counted, and none of it stays
+            let (payload, clearance) = (batch.payload.clone(), batch.clearance);
+            let done = self.enforce(batch);
+            (batch.payload, batch.clearance) = (payload, clearance);
+            return done;
+        }
+        self.enforce(batch)
+    }
+}
+
+impl Redact {
+    fn enforce(&self, batch: &mut Batch) -> Result<(), Reason> {
         let mut worker = self.workers.lock().pop().unwrap_or_default();
         self.drop_attributes(batch, &mut worker);
         let slugs = self.slugs(batch, &mut worker);
@@ -329,7 +382,8 @@ impl Processor for Redact {
         }
         self.workers.lock().push(worker);
         batch.clearance.text = Text::Redacted;
-        if batch.payload.signal() == Signal::Metrics {
+        // what somebody allowed counts as cleared
+        if batch.payload.signal() == Signal::Metrics || self.settings.content == ContentPolicy::Allow {
             batch.clearance.content = Content::Stripped;
         }
         Ok(())

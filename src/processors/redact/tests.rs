@@ -18,6 +18,8 @@ use crate::pseudonym::{IdPolicy, PlainIds, Pseudonymizer};
 use crate::secret::Secret;
 use crate::telemetry::Meter;
 
+mod options;
+
 fn processor(config: &Config, meter: &Meter) -> Redact {
     let settings = config.settings().map_err(|problems| format!("{problems:?}")).expect("valid");
     let vocabulary = Arc::new(Vocabulary::builtin().expect("vocabulary"));

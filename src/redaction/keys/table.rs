@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use crate::redaction::rule::{RuleData, Value};
+use crate::redaction::rule::{Class, RuleData, Value};
 
 /// Longest key that is looked up.
 pub(in crate::redaction) const LONGEST: usize = 64;
@@ -139,7 +139,9 @@ impl KeyTable {
             let person = rule.placeholder == "PERSON";
             let made = KeyRule { rule: index, value: rule.value, person, bit, open };
             for form in forms(name) {
-                self.edit(&form, |entry| entry.rules.push(made.clone()));
+                // users' rules are asked first
+                let at = |rules: &Vec<KeyRule>| if rule.class == Class::Custom { 0 } else { rules.len() };
+                self.edit(&form, |entry| entry.rules.insert(at(&entry.rules), made.clone()));
             }
         }
         for key in &rule.beside {

@@ -54,8 +54,11 @@ proptest! {
 /// A user's pattern matches within words and where words of two rules overlap, whatever it begins with.
 #[test]
 fn users_patterns_match_anywhere() {
-    let custom =
-        |name: &str, pattern: &str| super::super::Custom { name: name.to_owned(), pattern: pattern.to_owned() };
+    let custom = |name: &str, pattern: &str| super::super::Custom {
+        name: name.to_owned(),
+        pattern: pattern.to_owned(),
+        ..Default::default()
+    };
     let mut rules: Vec<_> = (0..150).map(|i| custom(&format!("RULE_{i}"), &format!("w{i:03}x-[0-9]+"))).collect();
     rules.extend([custom("ABCD", "abcd[0-9]"), custom("BCD", "bcd[0-9]z"), custom("CASE", "(?i)kase-[0-9]+")]);
     rules.extend([custom("WIDE", "äöü[0-9]+"), custom("DIGITS", "[0-9]{4}kg"), custom("LONGER", "w001x-[0-9]+y")]);
