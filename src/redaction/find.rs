@@ -364,7 +364,11 @@ impl<'a> Search<'a> {
             let Some(whole) = self.search(&input, state) else { return read + (text.len() - from) };
             read += whole.end - from;
             let range = self.private(scan, whole, &state.1);
-            match range.filter(|range| claims.add(scan, self.rule_index(), range.clone())) {
+            // a match that its users allow is settled as a whole
+            let mut settled = |range: &Range<usize>| {
+                scan.is_allowed(self.rule_index(), range) || claims.add(scan, self.rule_index(), range.clone())
+            };
+            match range.filter(|range| settled(range)) {
                 Some(range) => from = range.end.max(whole.start + 1),
                 None => {
                     from = whole.start + 1;

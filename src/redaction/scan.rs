@@ -74,7 +74,7 @@ impl Claims {
     /// Adds a claim as [`Claims::add`] does.
     pub(super) fn put(&mut self, scan: &Scan<'_>, mut claim: Claim) -> bool {
         claim.range = scan.widen(claim.range);
-        if claim.range.is_empty() || scan.is_reserved(&claim.range) || scan.is_allowed(&claim) {
+        if claim.range.is_empty() || scan.is_reserved(&claim.range) || scan.is_allowed(claim.rule, &claim.range) {
             return false;
         }
         self.list.push(claim);
@@ -94,9 +94,9 @@ impl<'t> Scan<'t> {
     }
 
     /// Whether the rule's users said that this match is not private.
-    fn is_allowed(&self, claim: &Claim) -> bool {
-        let allow = self.detector.rules.get(usize::from(claim.rule)).and_then(|rule| rule.allow.as_ref());
-        allow.is_some_and(|allow| allow.is_match(self.part(claim.range.clone())))
+    pub(super) fn is_allowed(&self, rule: u16, range: &Range<usize>) -> bool {
+        let allow = self.detector.rules.get(usize::from(rule)).and_then(|rule| rule.allow.as_ref());
+        allow.is_some_and(|allow| allow.is_match(self.part(range.clone())))
     }
 
     /// Part of the text; empty where the range is none.
