@@ -49,11 +49,12 @@ impl Detector {
 fn is_joined(text: &[u8], range: &Range<usize>) -> bool {
     let before = text.get(range.start.saturating_sub(10)..range.start).unwrap_or_default();
     let word = |byte: &u8| byte.is_ascii_alphanumeric() || !byte.is_ascii();
-    before.last().is_some_and(word)
+    before.last().is_some_and(|byte| word(byte) || b"%+_-*~".contains(byte))
         || (before.last() == Some(&b';') && before.contains(&b'&'))
         || match text.get(range.end..).unwrap_or_default() {
             [b'\\', b'u' | b'U' | b'x', ..] | [b'&', b'#', ..] => true,
-            [b'%' | b'=', next, ..] => next.is_ascii_digit(),
+            [b'%' | b'+' | b'_' | b'-' | b'*' | b'~' | b'=', ..] => true,
+            [b'.', next, ..] => word(next),
             rest => rest.first().is_some_and(word),
         }
 }

@@ -146,6 +146,13 @@ impl Detector {
         }
         level.anchors.find(text.as_bytes(), &self.stems);
         reserved(text, &|name| self.is_placeholder(name), &mut level.reserved);
+        if !level.reserved.is_empty() {
+            // a placeholder is no key and gives no context
+            let held = &level.reserved;
+            let inside =
+                |at: usize| held.get(held.partition_point(|held| held.end <= at)).is_some_and(|held| held.start <= at);
+            level.anchors.words.retain(|word| !inside(word.at));
+        }
         let scan = Scan { text, anchors: &level.anchors, reserved: &level.reserved, detector: self };
         work.read += self.patterns(&scan, &mut work.state, &mut level.claims);
         work.read += self.users_patterns(&scan, &mut work.state, &mut level.claims);
