@@ -81,7 +81,7 @@ enum Command {
     Spool(spool::Command),
     /// Runs fixtures of your own through the processors of the configuration: what must go, what must stay.
     ///
-    /// A fixture is `{name, input, expected, absent}` in YAML; `config/examples/redaction` has some. No network, nothing
+    /// A fixture is `{name, input, expected, absent}` in YAML; `config/fixtures` has some. No network, nothing
     /// written; ends with 1 if one fails.
     Test(fixtures::Options),
     /// Prices: what a table says, where it differs, what calls would have cost.
