@@ -182,6 +182,9 @@ impl Cursor<'_> {
             (b'|', _) if before(self.text, key.start, b" \t*`") == b'|' && (blanks > 0 || self.byte(1) == b' ') => {
                 self.take(1, Sep::Cell)
             }
+            (b'>', _) if quoted_key.is_some() && before(self.text, key.start, b"\"'\\") == b'=' => {
+                self.take(1, Sep::Element)
+            }
             (b'>', _) if before(self.text, key.start, b"") == b'<' => self.take(1, Sep::Element),
             _ if self.sibling(key) => Sep::Sibling,
             _ if blanks > 0 => self.word_between(quoted_key.is_some())?,
@@ -208,6 +211,12 @@ impl Cursor<'_> {
             return Some(Sep::Equals);
         }
         self.at = at;
+        // `password for user 'x' is 'y'`
+        let rest = self.rest().get(..self.rest().len().min(48)).unwrap_or_default();
+        if let Some(is) = memchr::memmem::find(rest, b" is ").filter(|_| rest.starts_with(b"for ")) {
+            self.at += is + 4;
+            return Some(Sep::Is);
+        }
         (!quoted_key).then_some(Sep::Space)
     }
 

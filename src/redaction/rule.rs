@@ -250,6 +250,10 @@ pub enum Family {
     MailchimpKey,
     /// Three parts, the first of which begins with `M`, `N` or `O`.
     DiscordToken,
+    /// Hashes of passwords as crypt writes them.
+    PasswordHash,
+    /// Random tokens beside words such as "API key" in prose.
+    Entropy,
 }
 
 impl Family {

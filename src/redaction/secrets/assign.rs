@@ -9,22 +9,27 @@ use super::super::scan::{Claims, Scan};
 use super::super::stems::WordAt;
 use super::keys::{Kind, kind};
 use super::values::{Look, contains, is_talk, path, random, refused, uuid, wordy};
-use super::{Rules, ahead, headers};
+use super::{Rules, ahead, headers, near};
 
 /// Looks at the key around `word`; gives the place up to which nothing needs another look.
 pub(super) fn look(scan: &Scan<'_>, word: &WordAt, rules: &Rules, claims: &mut Claims) -> usize {
     let text = scan.text.as_bytes();
     if !may_be_key(scan, word) {
+        in_prose(scan, word, rules, claims);
         return word.at;
     }
     let key = key_around(text, word.at..word.end);
-    let Some(kind) = kind(scan.bytes(key.clone())) else { return key.end };
+    let Some(kind) = kind_of(scan, &key) else { return key.end };
     let parameter = matches!(scan.before(key.start, 1), b'?' | b'&')
         || scan.bytes(key.start.saturating_sub(5)..key.start) == b"&amp;";
     if kind == Kind::Parameter && !parameter {
+        in_prose(scan, word, rules, claims);
         return key.end;
     }
-    let Some(pair) = pair(text, key.clone()) else { return key.end };
+    let Some(pair) = pair(text, key.clone()) else {
+        in_prose(scan, word, rules, claims);
+        return key.end;
+    };
     let place = Place::of(scan, &pair, parameter);
     if matches!(kind, Kind::Header | Kind::Cookie) {
         headers::look(scan, &pair, kind, rules, claims);
@@ -42,6 +47,36 @@ pub(super) fn look(scan: &Scan<'_>, word: &WordAt, rules: &Rules, claims: &mut C
         false => claims.add(scan, rule, value),
     };
     if added { end } else { pair.value.start }
+}
+
+/// A word of prose: a random token may stand near.
+fn in_prose(scan: &Scan<'_>, word: &WordAt, rules: &Rules, claims: &mut Claims) {
+    let (before, next) = (scan.before(word.at, 1), scan.byte(word.end));
+    if before != b' ' || !matches!(next, b' ' | b',' | b'.' | b':') || word.end - word.at > 12 {
+        return;
+    }
+    if let Some(rule) =
+        rules.entropy.filter(|_| matches!(kind(scan.bytes(word.at..word.end)), Some(kind) if kind != Kind::Weak))
+    {
+        near::entropy(scan, &(word.at..word.end), rule, claims);
+    }
+}
+
+/// What a key announces: with the word before it, where it says too little alone (`api key`, `seed phrase`).
+fn kind_of(scan: &Scan<'_>, key: &Range<usize>) -> Option<Kind> {
+    let alone = kind(scan.bytes(key.clone()));
+    if !matches!(alone, None | Some(Kind::Parameter))
+        || scan.before(key.start, 1) != b' '
+        || !scan.before(key.start, 2).is_ascii_alphabetic()
+    {
+        return alone;
+    }
+    let head = scan.bytes(key.start.saturating_sub(16)..key.start - 1);
+    let word = head.iter().rev().take_while(|byte| byte.is_ascii_alphabetic()).count();
+    match kind(scan.bytes(key.start - 1 - word..key.end)) {
+        Some(kind @ (Kind::Secret | Kind::Password)) => Some(kind),
+        _ => alone,
+    }
 }
 
 /// A few bytes say that most words are no keys: `tokenizer`, `the key to`, `pass a`.
@@ -249,7 +284,7 @@ fn password(value: &[u8], look: &Look, pair: &Pair, place: &Place) -> bool {
         return false;
     }
     if pair.quote.is_some() {
-        return quoted_password(value, look, pair, mixed);
+        return quoted_password(value, look, pair, mixed || place.flag);
     }
     if calls(value, pair).is_some() || look.blanks > 0 && !place.line_start {
         return false;
@@ -316,6 +351,10 @@ impl High for Look {
 fn secret(kind: Kind, value: &[u8], look: &Look, pair: &Pair, place: &Place) -> bool {
     let strict =
         matches!(pair.sep, Sep::Comma | Sep::Compare | Sep::Is | Sep::Cell) || (pair.sep == Sep::Space && !place.flag);
+    let words = look.lower + look.blanks == look.len && pair.quote.is_some() && look.blanks <= 3 && value.len() >= 10;
+    if words && look.blanks > 0 && kind == Kind::Secret {
+        return !prose(value) && matches!(pair.sep, Sep::Colon | Sep::Equals | Sep::Arrow);
+    }
     if value.len() < 8 || look.blanks > 0 || calls(value, pair).is_some() || path(value) || example(value) {
         return false;
     }
@@ -342,7 +381,9 @@ fn secret(kind: Kind, value: &[u8], look: &Look, pair: &Pair, place: &Place) -> 
                 || (look.only_letters() && look.upper == 0 && !place.argument && pair.sep != Sep::Colon)
         }
         None if place.parameter => true,
-        None if identifier(value, look) => place.upper && !place.spaced && !named && look.upper == 0,
+        None if identifier(value, look) => {
+            place.upper && !place.spaced && look.upper == 0 && (look.joints == 0 || !named)
+        }
         None => mixed || look.marks > look.joints && look.classes() >= 2 && !place.argument,
     }
 }

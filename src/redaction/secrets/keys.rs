@@ -39,7 +39,7 @@ pub(super) const STEMS: &str = "\
     userpassword userpass mypassword mypass rootpassword rootpw rootpass adminpassword adminpass adminpw \
     pgpassword sshpass mysqlpassword mysqlpass keypass storepass keystorepassword mytoken mysecret \
     awssecretkey awssecretaccesskey accountkey sharedaccesskey sharedsecret masterkey encryptionkey \
-    signingkey webhooksecret usertoken bottoken refreshtoken idtoken contrasena senha kennwort motdepasse \
+    signingkey webhooksecret usertoken bottoken refreshtoken idtoken contrasena contraseña senha kennwort motdepasse \
     salt seed license code state x-amz-signature x-goog-signature identitytoken registrytoken pat sid \
     basicauth smtppass smtppassword bindpw requirepass masterauth psk wpapsk passkey keyphrase \
     secretaccesskey awsaccesskeyid";
@@ -47,7 +47,7 @@ pub(super) const STEMS: &str = "\
 static PASSWORDS: LazyLock<Words> = LazyLock::new(|| {
     Words::new(
         "\
-    password passwort passwd passphrase passcode pwd psw pw passwords contrasena senha kennwort motdepasse \
+    password passwort passwd passphrase passcode pwd psw pw passwords contrasena contraseña senha kennwort motdepasse \
     identified rootpw adminpw storepass keypass sshpass bindpw psk wpapsk requirepass masterauth mnemonic \
     dbpass dbpwd userpass mypass rootpass adminpass smtppass mysqlpass keyphrase upass upwd",
     )

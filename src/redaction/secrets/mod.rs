@@ -59,6 +59,7 @@ pub(super) struct Rules {
     url_other: Option<u16>,
     block: Option<u16>,
     provider: Option<u16>,
+    entropy: Option<u16>,
     shapes: near::Shapes,
 }
 
@@ -78,11 +79,13 @@ impl Rules {
             url_other: of(Family::Userinfo),
             block: of(Family::KeyBlock),
             provider: of(Family::ProviderValue),
+            entropy: of(Family::Entropy),
             shapes: near::Shapes {
                 telegram: of(Family::TelegramToken),
                 mailchimp: of(Family::MailchimpKey),
                 azure: of(Family::AzureKey),
                 discord: of(Family::DiscordToken),
+                hash: of(Family::PasswordHash),
             },
         }
     }
@@ -160,6 +163,10 @@ struct Done {
 }
 
 fn one(scan: &Scan<'_>, word: &WordAt, cue: Cue, rules: &Rules, done: &mut Done, claims: &mut Claims) {
+    // a placeholder is no key
+    if !scan.reserved.is_empty() && scan.is_reserved(&(word.at..word.end)) {
+        return;
+    }
     match (cue, rules.block, rules.provider, rules.aws) {
         (Cue::Key, ..) if word.at >= done.keys => done.keys = assign::look(scan, word, rules, claims),
         (Cue::Provider, _, Some(rule), _) if word.at >= done.providers => {

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use super::super::scan::{Claims, Scan};
 use super::ahead;
-use super::values::{Look, contains, path, refused, uuid, wordy};
+use super::values::{Look, contains, entropy as entropy_of, path, refused, uuid, wordy};
 
 /// Names of providers whose keys have no shape of their own.
 pub(super) const PROVIDERS: &str = "\
@@ -206,6 +206,35 @@ pub(super) fn aws_secret(scan: &Scan<'_>, at: usize, (back, on): (usize, usize),
     }
 }
 
+/// The random token in the prose around a word such as `key` at `word`: no id, digest or part of a path.
+pub(super) fn entropy(scan: &Scan<'_>, word: &Range<usize>, rule: u16, claims: &mut Claims) {
+    let numbers = &scan.anchors.numbers;
+    let first = numbers.partition_point(|run| run.end + 24 < word.start);
+    for run in numbers.iter().skip(first).take_while(|run| run.start < word.end + 56).take(6) {
+        let between = scan.bytes(run.end.min(word.end)..run.start.max(word.start));
+        let apart = |byte: u8| byte.is_ascii_whitespace() || b"\"'`,:;()".contains(&byte);
+        let alone = apart(scan.before(run.start, 1)) && (apart(scan.byte(run.end)) || scan.byte(run.end) == b'.');
+        if (20..=128).contains(&run.len())
+            && alone
+            && between.contains(&b' ')
+            && !between.contains(&b'\n')
+            && is_random(scan.bytes(run.clone()))
+        {
+            claims.add(scan, rule, run.clone());
+        }
+    }
+}
+
+fn is_random(value: &[u8]) -> bool {
+    let look = Look::at(value);
+    look.upper > 1
+        && look.lower > 1
+        && look.digits > 1
+        && look.distinct >= 14
+        && entropy_of(value) >= 3.9
+        && !wordy(value)
+}
+
 /// Rules of shapes that begin with a digit.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Shapes {
@@ -213,6 +242,7 @@ pub(crate) struct Shapes {
     pub(super) mailchimp: Option<u16>,
     pub(super) azure: Option<u16>,
     pub(super) discord: Option<u16>,
+    pub(super) hash: Option<u16>,
 }
 
 /// Looks at a run of letters and digits: a few bytes behind it say that it is none.
@@ -225,6 +255,7 @@ pub(super) fn shapes(scan: &Scan<'_>, run: &Range<usize>, shapes: &Shapes, claim
         b'.' if (23..=28).contains(&run.len()) && b"MNO".contains(&scan.byte(run.start)) => {
             discord(scan, run, shapes.discord, claims)
         }
+        b'$' if run.len() <= 4 && scan.before(run.start, 1) == b'$' => hash(scan, run, shapes.hash, claims),
         b'~' if scan.before(run.end, 1) == b'Q' => azure(scan, run, shapes.azure, claims),
         _ => {}
     }
@@ -273,6 +304,19 @@ pub(super) fn atlas(scan: &Scan<'_>, at: usize, end: usize, rule: u16, claims: &
     let len = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || b"-_=".contains(byte)).count();
     if scan.before(at, 1) == b'.' && scan.byte(end) == b'.' && before >= 10 && len >= 40 {
         claims.add(scan, rule, at - 1 - before..end + 1 + len);
+    }
+}
+
+/// Hashes of passwords as crypt writes them: `$2y$10$…`, `$6$salt$…`, `$apr1$…`.
+fn hash(scan: &Scan<'_>, run: &Range<usize>, rule: Option<u16>, claims: &mut Claims) {
+    let scheme = scan.bytes(run.clone());
+    let known = [&b"2a"[..], b"2b", b"2y", b"2x", b"1", b"5", b"6", b"y", b"apr1"].contains(&scheme);
+    let rest = ahead(scan, run.end, 160);
+    let len = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || b"./$=,-".contains(byte)).count();
+    let parts = rest.get(..len).unwrap_or_default().split(|byte| *byte == b'$');
+    let longest = parts.map(<[u8]>::len).max().unwrap_or(0);
+    if let Some(rule) = rule.filter(|_| known && longest >= 18) {
+        claims.add(scan, rule, run.start - 1..run.end + len);
     }
 }
 

@@ -35,6 +35,8 @@ fn notations() {
         ("<add key=\"password\" value=\"v\"/>", "password", Sep::Sibling, "v"),
         ("- name: password\n  value: v", "password", Sep::Sibling, "v"),
         (r#"{"name":"password","value":"v"}"#, "password", Sep::Sibling, "v"),
+        ("<property name=\"password\">v</property>", "password", Sep::Element, "v"),
+        ("the password for user 'bob' is 'v'", "password", Sep::Is, "v"),
         ("--password v --x", "password", Sep::Space, "v"),
         ("--password=v --x", "password", Sep::Equals, "v"),
         ("?a=b&password=v&c=d", "password", Sep::Equals, "v"),
