@@ -9,8 +9,8 @@ use crate::config::load;
 
 mod differential;
 mod hostile;
-mod numbers;
 mod masks;
+mod numbers;
 mod pairs;
 mod score;
 

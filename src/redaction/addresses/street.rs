@@ -7,259 +7,25 @@ use crate::redaction::scan::Scan;
 use crate::redaction::stems::WordAt;
 
 /// Words that end a street's name in English, in full: they make a street of any name before them.
-const SURE: &[&str] = &[
-    "street",
-    "avenue",
-    "boulevard",
-    "road",
-    "lane",
-    "drive",
-    "court",
-    "place",
-    "terrace",
-    "circle",
-    "parkway",
-    "highway",
-    "way",
-    "crescent",
-    "close",
-    "mews",
-    "square",
-    "trail",
-    "alley",
-    "plaza",
-    "freeway",
-    "expressway",
-    "turnpike",
-    "st",
-    "ave",
-    "av",
-    "blvd",
-    "boul",
-    "rd",
-    "ln",
-    "dr",
-    "ct",
-    "pl",
-    "ter",
-    "terr",
-    "cir",
-    "pkwy",
-    "hwy",
-    "sq",
-    "trl",
-    "aly",
-    "plz",
-    "fwy",
-    "expy",
-    "cres",
-    "broadway",
-    "str",
-];
+const SURE: &str = "\
+    street avenue boulevard road lane drive court place terrace circle parkway highway way crescent close mews \
+    square trail alley plaza freeway expressway turnpike st ave av blvd boul rd ln dr ct pl ter terr cir pkwy \
+    hwy sq trl aly plz fwy expy cres broadway str";
 /// Words that may end a street's name: more must say that it is one.
-const MAYBE: &[&str] = &[
-    "annex",
-    "anex",
-    "arcade",
-    "bayou",
-    "beach",
-    "bend",
-    "bluff",
-    "bluffs",
-    "bottom",
-    "branch",
-    "bridge",
-    "brook",
-    "brooks",
-    "burg",
-    "burgs",
-    "bypass",
-    "camp",
-    "canyon",
-    "cape",
-    "causeway",
-    "center",
-    "centers",
-    "centre",
-    "circles",
-    "cliff",
-    "cliffs",
-    "club",
-    "common",
-    "commons",
-    "corner",
-    "corners",
-    "course",
-    "courts",
-    "cove",
-    "coves",
-    "creek",
-    "crest",
-    "crossing",
-    "crossroad",
-    "crossroads",
-    "curve",
-    "dale",
-    "dam",
-    "divide",
-    "drives",
-    "estate",
-    "estates",
-    "extension",
-    "extensions",
-    "fall",
-    "falls",
-    "ferry",
-    "field",
-    "fields",
-    "flat",
-    "flats",
-    "ford",
-    "fords",
-    "forest",
-    "forge",
-    "forges",
-    "fork",
-    "forks",
-    "fort",
-    "garden",
-    "gardens",
-    "gateway",
-    "gate",
-    "glen",
-    "glens",
-    "green",
-    "greens",
-    "grove",
-    "groves",
-    "harbor",
-    "harbors",
-    "harbour",
-    "haven",
-    "heights",
-    "hill",
-    "hills",
-    "hollow",
-    "inlet",
-    "island",
-    "islands",
-    "isle",
-    "junction",
-    "junctions",
-    "key",
-    "keys",
-    "knoll",
-    "knolls",
-    "lake",
-    "lakes",
-    "land",
-    "landing",
-    "light",
-    "lights",
-    "loaf",
-    "lock",
-    "locks",
-    "lodge",
-    "loop",
-    "mall",
-    "manor",
-    "manors",
-    "meadow",
-    "meadows",
-    "mews",
-    "mill",
-    "mills",
-    "mission",
-    "motorway",
-    "mount",
-    "mountain",
-    "mountains",
-    "neck",
-    "orchard",
-    "oval",
-    "overpass",
-    "park",
-    "parks",
-    "parkways",
-    "pass",
-    "passage",
-    "path",
-    "pike",
-    "pine",
-    "pines",
-    "plain",
-    "plains",
-    "plazas",
-    "point",
-    "points",
-    "port",
-    "ports",
-    "prairie",
-    "radial",
-    "ramp",
-    "ranch",
-    "rapid",
-    "rapids",
-    "rest",
-    "ridge",
-    "ridges",
-    "rise",
-    "river",
-    "roads",
-    "route",
-    "row",
-    "rue",
-    "run",
-    "shoal",
-    "shoals",
-    "shore",
-    "shores",
-    "skyway",
-    "spring",
-    "springs",
-    "spur",
-    "spurs",
-    "squares",
-    "station",
-    "stravenue",
-    "stream",
-    "streets",
-    "summit",
-    "throughway",
-    "trace",
-    "track",
-    "trafficway",
-    "trailer",
-    "tunnel",
-    "underpass",
-    "union",
-    "unions",
-    "valley",
-    "valleys",
-    "via",
-    "viaduct",
-    "view",
-    "views",
-    "village",
-    "villages",
-    "ville",
-    "vista",
-    "walk",
-    "walks",
-    "wall",
-    "ways",
-    "well",
-    "wells",
-    "wharf",
-    "yard",
-    "end",
-    "parade",
-    "esplanade",
-    "gdns",
-    "pde",
-    "hts",
-    "xing",
-];
+const MAYBE: &str = "\
+    annex anex arcade bayou beach bend bluff bluffs bottom branch bridge brook brooks burg burgs bypass camp \
+    canyon cape causeway center centers centre circles cliff cliffs club common commons corner corners course \
+    courts cove coves creek crest crossing crossroad crossroads curve dale dam divide drives estate estates \
+    extension extensions fall falls ferry field fields flat flats ford fords forest forge forges fork forks fort \
+    garden gardens gateway gate glen glens green greens grove groves harbor harbors harbour haven heights hill \
+    hills hollow inlet island islands isle junction junctions key keys knoll knolls lake lakes land landing \
+    light lights loaf lock locks lodge loop mall manor manors meadow meadows mews mill mills mission motorway \
+    mount mountain mountains neck orchard oval overpass park parks parkways pass passage path pike pine pines \
+    plain plains plazas point points port ports prairie radial ramp ranch rapid rapids rest ridge ridges rise \
+    river roads route row rue run shoal shoals shore shores skyway spring springs spur spurs squares station \
+    stravenue stream streets summit throughway trace track trafficway trailer tunnel underpass union unions \
+    valley valleys via viaduct view views village villages ville vista walk walks wall ways well wells wharf \
+    yard end parade esplanade gdns pde hts xing";
 /// What says that a number before a doubtful street is a house number.
 const NEAR: &[&str] = &[
     "address",
@@ -290,168 +56,29 @@ const NEAR: &[&str] = &[
     "visit",
 ];
 /// Words within or before a street's name.
-const DIRECTIONS: &[&str] = &[
-    "n",
-    "s",
-    "e",
-    "w",
-    "ne",
-    "nw",
-    "se",
-    "sw",
-    "north",
-    "south",
-    "east",
-    "west",
-    "northeast",
-    "northwest",
-    "southeast",
-    "southwest",
-];
+const DIRECTIONS: &str = "\
+    n s e w ne nw se sw north south east west northeast northwest southeast southwest";
 /// Words after a number that never begin a street, where the street is in lower case.
-const NOT_LOWER: &[&str] = &[
-    "minute",
-    "minutes",
-    "min",
-    "hour",
-    "hours",
-    "day",
-    "days",
-    "mile",
-    "miles",
-    "km",
-    "meter",
-    "meters",
-    "m",
-    "best",
-    "different",
-    "more",
-    "other",
-    "new",
-    "places",
-    "people",
-    "percent",
-    "dollars",
-    "usd",
-    "eur",
-    "times",
-    "of",
-    "in",
-    "to",
-    "and",
-    "or",
-    "the",
-    "a",
-    "on",
-    "at",
-    "is",
-    "are",
-    "for",
-    "from",
-    "way",
-    "ways",
-    "level",
-    "cars",
-    "years",
-];
+const NOT_LOWER: &str = "\
+    minute minutes min hour hours day days mile miles km meter meters m best different more other new places \
+    people percent dollars usd eur times of in to and or the a on at is are for from way ways level cars years";
 /// Words that begin a street's name before its number.
-const PREFIXES: &[&str] = &[
-    "rue",
-    "avenue",
-    "av",
-    "av.",
-    "boulevard",
-    "bd",
-    "place",
-    "chemin",
-    "allée",
-    "allee",
-    "impasse",
-    "quai",
-    "cours",
-    "route",
-    "square",
-    "faubourg",
-    "ruelle",
-    "via",
-    "viale",
-    "piazza",
-    "piazzale",
-    "corso",
-    "largo",
-    "vicolo",
-    "strada",
-    "vico",
-    "borgo",
-    "contrada",
-    "calle",
-    "c/",
-    "avenida",
-    "avda",
-    "avda.",
-    "plaza",
-    "paseo",
-    "carrera",
-    "ronda",
-    "camino",
-    "travesía",
-    "rambla",
-    "carretera",
-    "glorieta",
-    "pasaje",
-    "rua",
-    "praça",
-    "praca",
-    "travessa",
-    "alameda",
-    "estrada",
-    "rodovia",
-    "ul.",
-    "ul",
-    "ulica",
-    "al.",
-    "aleja",
-    "plac",
-    "pl.",
-    "os.",
-    "calea",
-    "strada",
-    "str.",
-    "bulevardul",
-    "diagonal",
-    "cuesta",
-    "urbanización",
-    "acceso",
-    "vial",
-    "callejón",
-    "canal",
-    "stretto",
-    "rotonda",
-    "incrocio",
-    "colônia",
-    "núcleo",
-    "trecho",
-    "ladeira",
-    "loteamento",
-    "setor",
-    "viela",
-    "quinta",
-    "esplanada",
-    "jardim",
-    "parque",
-    "residencial",
-    "sítio",
-    "vereda",
-];
+const PREFIXES: &str = "\
+    rue avenue av av. boulevard bd place chemin allée allee impasse quai cours route square faubourg ruelle via \
+    viale piazza piazzale corso largo vicolo strada vico borgo contrada calle c/ avenida avda avda. plaza paseo \
+    carrera ronda camino travesía rambla carretera glorieta pasaje rua praça praca travessa alameda estrada \
+    rodovia ul. ul ulica al. aleja plac pl. os. calea str. bulevardul diagonal cuesta urbanización acceso vial \
+    callejón canal stretto rotonda incrocio colônia núcleo trecho ladeira loteamento setor viela quinta \
+    esplanada jardim parque residencial sítio vereda";
+/// Words for a street that stand behind its number.
+const FRENCH: &str = "\
+    rue avenue boulevard bd place chemin allée allee impasse quai cours route square av. passage faubourg ruelle sentier";
 /// Ends of street names that are one word, before their number.
-const ENDINGS: &[&str] = &[
-    "straße", "strasse", "str.", "weg", "platz", "allee", "gasse", "ring", "damm", "ufer", "steig", "graben", "markt",
-    "stieg", "laan", "straat", "gracht", "kade", "plein", "dreef", "singel", "hof", "pad", "steeg", "dijk", "baan",
-    "gatan", "vägen", "vej", "gade", "veien", "vegen", "gata", "gate", "katu", "tie", "kuja", "polku", "utca", "útja",
-    "stræde", "allé", "gränd", "väg", "stigen", "gården", "torget", "gt.", "str", "lunden", "tjernet", "bakken",
-    "stykket", "vollen", "stien", "jordet", "haugen", "toppen", "vang", "parken", "svingen", "kollen", "løkka", "ruds",
-    "åsen", "grenda", "sletta", "skogen", "tunet", "weide", "hoek", "berg",
-];
+const ENDINGS: &str = "\
+    straße strasse str. weg platz allee gasse ring damm ufer steig graben markt stieg laan straat gracht kade \
+    plein dreef singel hof pad steeg dijk baan gatan vägen vej gade veien vegen gata gate katu tie kuja polku \
+    utca útja stræde allé gränd väg stigen gården torget gt. str lunden tjernet bakken stykket vollen stien \
+    jordet haugen toppen vang parken svingen kollen løkka ruds åsen grenda sletta skogen tunet weide hoek berg";
 
 /// The street line around a number.
 pub(super) fn at(scan: &Scan<'_>, number: &Range<usize>) -> Option<Range<usize>> {
@@ -468,8 +95,8 @@ pub(super) fn at(scan: &Scan<'_>, number: &Range<usize>) -> Option<Range<usize>>
 }
 
 /// Whether a word is one of a list, without case.
-fn is(list: &[&str], word: &str) -> bool {
-    list.iter().any(|known| known.len() == word.len() && known.eq_ignore_ascii_case(word))
+fn is(list: &str, word: &str) -> bool {
+    list.split(' ').any(|known| known.len() == word.len() && known.eq_ignore_ascii_case(word))
 }
 
 /// `12 Main Street`, `12 rue de la Paix`.
@@ -562,8 +189,7 @@ fn unit_before(scan: &Scan<'_>, start: usize) -> usize {
     let Some((before, id)) = trimmed.rsplit_once(' ') else { return start };
     let digit = !id.is_empty() && id.len() < 6 && id.bytes().any(|byte| byte.is_ascii_digit());
     let word = before.rsplit([' ', '\n', '"', ':']).next().unwrap_or("");
-    let known =
-        is(&["suite", "unit", "flat", "level", "studio", "apt", "apt.", "apartment", "room", "floor", "shop"], word);
+    let known = is("suite unit flat level studio apt apt. apartment room floor shop", word);
     if digit && known { from + before.len() - word.len() } else { start }
 }
 
@@ -590,11 +216,11 @@ fn lower(scan: &Scan<'_>, number: &Range<usize>, rest: &str) -> Option<usize> {
         if bare.is_empty() || !bare.bytes().all(|byte| byte.is_ascii_alphanumeric()) || is(NOT_LOWER, bare) {
             return None;
         }
-        let street = is(&["street", "avenue", "boulevard", "road", "lane", "blvd", "ave"], bare);
+        let street = is("street avenue boulevard road lane blvd ave", bare);
         if street && index > 0 {
             return Some(offset + bare.len());
         }
-        let doubtful = is(&["drive", "court", "st", "dr", "rd", "ln", "ct", "terrace", "circle", "parkway"], bare);
+        let doubtful = is("drive court st dr rd ln ct terrace circle parkway", bare);
         if doubtful && index > 0 && likely(scan, number.start, 0) {
             return Some(offset + bare.len());
         }
@@ -610,27 +236,7 @@ fn lower(scan: &Scan<'_>, number: &Range<usize>, rest: &str) -> Option<usize> {
 fn romance(rest: &str) -> Option<usize> {
     let mut words = rest.split(' ');
     let first = words.next()?;
-    let french = [
-        "rue",
-        "avenue",
-        "boulevard",
-        "bd",
-        "place",
-        "chemin",
-        "allée",
-        "allee",
-        "impasse",
-        "quai",
-        "cours",
-        "route",
-        "square",
-        "av.",
-        "passage",
-        "faubourg",
-        "ruelle",
-        "sentier",
-    ];
-    if !is(&french, first) {
+    if !is(FRENCH, first) {
         return None;
     }
     name_len(rest, first.len() + 1)
@@ -641,13 +247,7 @@ fn name_len(rest: &str, from: usize) -> Option<usize> {
     let (mut offset, mut end) = (from, None);
     for word in rest.get(from..)?.split(' ').take(6) {
         let bare = word.trim_end_matches([',', '.', '\'', '\\']);
-        let particle = is(
-            &[
-                "de", "du", "des", "la", "le", "les", "l", "d", "di", "della", "del", "dei", "da", "do", "dos", "das",
-                "los", "las", "el", "e", "y", "en", "sur",
-            ],
-            bare,
-        );
+        let particle = is("de du des la le les l d di della del dei da do dos das los las el e y en sur", bare);
         let elided = bare.get(..2).is_some_and(|head| matches!(head, "d'" | "l'" | "D'" | "L'"));
         if bare.starts_with(char::is_uppercase) || elided {
             end = Some(offset + bare.len());
@@ -710,10 +310,10 @@ fn suffix_letter(scan: &Scan<'_>, at: usize) -> usize {
 /// Where a street whose last word ends as German, Dutch and Nordic streets do starts.
 fn germanic(head: &str, last: &str) -> Option<usize> {
     let lower = last.to_lowercase();
-    let ends = ENDINGS.iter().any(|end| lower.ends_with(end));
+    let ends = ENDINGS.split(' ').any(|end| lower.ends_with(end));
     let capital = last.starts_with(char::is_uppercase)
         && !last.split('-').any(|part| part.chars().skip(1).any(char::is_uppercase));
-    let alone = ENDINGS.iter().any(|end| lower == **end);
+    let alone = ENDINGS.split(' ').any(|end| lower == end);
     let sure =
         ["straße", "strasse", "str.", "straat", "gracht", "platz", "allee", "gasse", "laan", "gatan", "vägen", "plein"];
     let known = sure.iter().any(|end| lower.ends_with(end));
@@ -724,7 +324,7 @@ fn germanic(head: &str, last: &str) -> Option<usize> {
     // `Berliner Straße`, `Am Alten Markt`
     while let Some(before) = head.get(..start).and_then(|head| head.strip_suffix(' ')) {
         let word = before.rsplit(' ').next().unwrap_or("");
-        let joins = is(&["am", "an", "der", "auf", "dem", "im", "in", "van", "de", "den", "unter", "zum", "zur"], word);
+        let joins = is("am an der auf dem im in van de den unter zum zur", word);
         if !(word.starts_with(char::is_uppercase) && (alone || joins)) || word.ends_with(',') {
             break;
         }

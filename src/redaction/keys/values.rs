@@ -240,7 +240,7 @@ fn is_name(text: &str, listed: bool) -> bool {
         },
         None => (text, false),
     };
-    let text = text.trim_start_matches(|c: char| c == '@');
+    let text = text.trim_start_matches('@');
     if text.bytes().any(|byte| !byte.is_ascii()) && !text.chars().any(|c| c.is_lowercase() || c.is_ascii()) {
         // no capitals in this script
         return !listed

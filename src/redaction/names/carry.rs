@@ -52,6 +52,9 @@ fn put(scan: &Scan<'_>, rule: u16, range: Range<usize>, claims: &mut Claims) {
     let before = text(0..range.start).chars().next_back();
     let behind = text(range.end..scan.text.len()).chars().next();
     let part = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
+    if super::listed::is_place(scan, range.start) {
+        return;
+    }
     if (part(before) && !scan.escaped(range.start)) || part(behind) {
         return;
     }

@@ -8,6 +8,7 @@ use crate::redaction::scan::{Claims, Scan};
 
 use super::cues::{all_capitals, organisation};
 use super::shape::{self, Name};
+use super::words::is_given;
 
 /// Words before a single given name that go with persons.
 const BEFORE: &[&str] = &[
@@ -155,6 +156,12 @@ const BEHIND: &[&str] = &[
     "met",
 ];
 
+/// Words that make a place of the name behind them.
+const PLACES: &[&str] = &[
+    "San", "Santa", "Santo", "São", "Port", "New", "Saint", "St", "Fort", "Mount", "Lake", "North", "South", "East",
+    "West", "Los", "Las", "El", "Upper", "Lower", "Cape", "Isla", "Villa", "Rio", "Hong",
+];
+
 /// Claims listed names.
 pub(super) fn claim(scan: &Scan<'_>, rule: u16, seeds: &mut Vec<Range<usize>>, claims: &mut Claims) {
     let mut upto = 0;
@@ -168,6 +175,9 @@ pub(super) fn claim(scan: &Scan<'_>, rule: u16, seeds: &mut Vec<Range<usize>>, c
             continue;
         }
         upto = name.range.end;
+        if is_place(scan, *at) {
+            continue;
+        }
         let sure = name.words > 1 && !organisation(scan, &name) && !all_capitals(scan, &name);
         if !(sure || name.words == 1 && !all_capitals(scan, &name) && goes_with(scan, &name)) {
             continue;
@@ -178,6 +188,13 @@ pub(super) fn claim(scan: &Scan<'_>, rule: u16, seeds: &mut Vec<Range<usize>>, c
             seeds.push(name.range.start..name.range.start + given);
         }
     }
+}
+
+/// Whether the word before `at` makes a place of what follows: `San Francisco`, `Port Arthur`.
+pub(super) fn is_place(scan: &Scan<'_>, at: usize) -> bool {
+    let head = scan.part(scan.widen(at.saturating_sub(8)..at).start..at);
+    let word = head.strip_suffix(' ').and_then(|head| head.rsplit(|c: char| !c.is_alphabetic()).next());
+    word.is_some_and(|word| PLACES.contains(&word))
 }
 
 /// Whether what stands on either side of a single given name goes with persons.
@@ -213,5 +230,11 @@ fn goes_with(scan: &Scan<'_>, name: &Name) -> bool {
     let ends = behind.is_empty() || !behind.starts_with(['-', '_', '/', '(', '=', ':']);
     let next = behind.trim_start_matches(' ');
     let title_case = behind.starts_with(' ') && next.starts_with(|c: char| c.is_ascii_uppercase());
+    if matches!(word, "and" | "or" | "&") {
+        // the other one must be a person's name too: companies are called `Smith and Kelly`
+        let other = head.get(..head.len() - word.len()).unwrap_or("").trim_end();
+        let other = other.rsplit(|c: char| !c.is_alphabetic()).next().unwrap_or("");
+        return ends && !title_case && is_given(other);
+    }
     ends && !title_case && word.starts_with(|c: char| c.is_ascii_lowercase()) && is(BEFORE, word)
 }
