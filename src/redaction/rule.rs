@@ -252,6 +252,8 @@ pub enum Family {
     DiscordToken,
     /// Hashes of passwords as crypt writes them.
     PasswordHash,
+    /// Webhooks whose host has a name of the customer's.
+    HostedWebhook,
     /// Random tokens beside words such as "API key" in prose.
     Entropy,
 }

@@ -19,17 +19,18 @@ pub(super) fn look(scan: &Scan<'_>, word: &WordAt, rules: &Rules, claims: &mut C
         return word.at;
     }
     let key = key_around(text, word.at..word.end);
-    let Some(kind) = kind_of(scan, &key) else { return key.end };
+    let Some((kind, start)) = kind_of(scan, &key) else { return key.end };
     let parameter = matches!(scan.before(key.start, 1), b'?' | b'&')
         || scan.bytes(key.start.saturating_sub(5)..key.start) == b"&amp;";
     if kind == Kind::Parameter && !parameter {
         in_prose(scan, word, rules, claims);
         return key.end;
     }
-    let Some(pair) = pair(text, key.clone()) else {
+    let Some(mut pair) = pair(text, key.clone()) else {
         in_prose(scan, word, rules, claims);
         return key.end;
     };
+    pair.key.start = start;
     let place = Place::of(scan, &pair, parameter);
     if matches!(kind, Kind::Header | Kind::Cookie) {
         headers::look(scan, &pair, kind, rules, claims);
@@ -63,19 +64,21 @@ fn in_prose(scan: &Scan<'_>, word: &WordAt, rules: &Rules, claims: &mut Claims) 
 }
 
 /// What a key announces: with the word before it, where it says too little alone (`api key`, `seed phrase`).
-fn kind_of(scan: &Scan<'_>, key: &Range<usize>) -> Option<Kind> {
+/// Gives also where the words begin.
+fn kind_of(scan: &Scan<'_>, key: &Range<usize>) -> Option<(Kind, usize)> {
     let alone = kind(scan.bytes(key.clone()));
     if !matches!(alone, None | Some(Kind::Parameter))
         || scan.before(key.start, 1) != b' '
         || !scan.before(key.start, 2).is_ascii_alphabetic()
     {
-        return alone;
+        return alone.map(|kind| (kind, key.start));
     }
     let head = scan.bytes(key.start.saturating_sub(16)..key.start - 1);
     let word = head.iter().rev().take_while(|byte| byte.is_ascii_alphabetic()).count();
-    match kind(scan.bytes(key.start - 1 - word..key.end)) {
-        Some(kind @ (Kind::Secret | Kind::Password)) => Some(kind),
-        _ => alone,
+    let start = key.start - 1 - word;
+    match kind(scan.bytes(start..key.end)) {
+        Some(kind @ (Kind::Secret | Kind::Password)) => Some((kind, start)),
+        _ => alone.map(|kind| (kind, key.start)),
     }
 }
 
@@ -305,7 +308,7 @@ fn password(value: &[u8], look: &Look, pair: &Pair, place: &Place) -> bool {
         Sep::Equals => !code || !value.contains(&b'.') && (!told || look.upper == 0 && look.len >= 10) || place.upper,
         Sep::Arrow | Sep::Colon if place.argument => mixed && !code && look.letters() + look.digits > 3,
         Sep::Arrow | Sep::Colon => {
-            (mixed && !code)
+            (mixed && (!code || (place.line_start && place.line_end && !value.contains(&b'.'))))
                 || (place.line_start && place.line_end && !told && look.upper == 0 && !value.contains(&b'.'))
         }
         Sep::Cell | Sep::Element | Sep::Sibling => mixed || look.upper == 0,
@@ -362,7 +365,7 @@ fn secret(kind: Kind, value: &[u8], look: &Look, pair: &Pair, place: &Place) -> 
         return look.len >= 14 && look.distinct > 3 && kind == Kind::Secret;
     }
     let quoted = pair.quote.is_some();
-    if !quoted && (pair.sep == Sep::Compare || code(value, look)) {
+    if !quoted && (pair.sep == Sep::Compare || (code(value, look) && (place.spaced || !place.upper))) {
         return false;
     }
     if random(value) {

@@ -195,28 +195,33 @@ pub(super) fn kind(key: &[u8]) -> Option<Kind> {
     None
 }
 
-/// Whether a key of URL queries is one that pii is put in: `code`, `key`, `sig`, `state`.
+/// What `key` is, by the word before it.
+fn of_key(before: &[u8]) -> Option<Kind> {
+    match before {
+        b"" => Some(Kind::Parameter),
+        _ if KEY_NOT.has(before) => None,
+        _ if KEY_OF.has(before) => Some(Kind::Secret),
+        _ => Some(Kind::Weak),
+    }
+}
+
+/// What the last word of a key announces, the most frequent words first.
 fn of_word(rest: &[u8], last: &[u8]) -> Option<Kind> {
     let before = split_last(rest).1;
+    if last.eq_ignore_ascii_case(b"key") || last.eq_ignore_ascii_case(b"keys") {
+        return of_key(before);
+    }
+    if last.eq_ignore_ascii_case(b"token") || last.eq_ignore_ascii_case(b"tokens") {
+        return (!TOKEN_NOT.has(before)).then_some(if rest.is_empty() { Kind::Token } else { Kind::Secret });
+    }
     if PASSWORDS.has(last) || ends_in(last, PASSWORD_ENDS) {
         return Some(Kind::Password);
     }
     if last.eq_ignore_ascii_case(b"pass") {
         return Some(if rest.is_empty() { Kind::Pass } else { Kind::Password });
     }
-    if last.eq_ignore_ascii_case(b"token") || last.eq_ignore_ascii_case(b"tokens") {
-        return (!TOKEN_NOT.has(before)).then_some(if rest.is_empty() { Kind::Token } else { Kind::Secret });
-    }
     if SECRETS.has(last) || ends_in(last, SECRET_ENDS) {
         return (!before.eq_ignore_ascii_case(b"allow")).then_some(Kind::Secret);
-    }
-    if last.eq_ignore_ascii_case(b"key") || last.eq_ignore_ascii_case(b"keys") {
-        return match before {
-            b"" => Some(Kind::Parameter),
-            _ if KEY_NOT.has(before) => None,
-            _ if KEY_OF.has(before) => Some(Kind::Secret),
-            _ => Some(Kind::Weak),
-        };
     }
     match last.to_ascii_lowercase_array().as_slice() {
         b"authorization" => Some(Kind::Header),

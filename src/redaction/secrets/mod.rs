@@ -60,6 +60,7 @@ pub(super) struct Rules {
     block: Option<u16>,
     provider: Option<u16>,
     entropy: Option<u16>,
+    webhook: Option<u16>,
     shapes: near::Shapes,
 }
 
@@ -80,6 +81,7 @@ impl Rules {
             block: of(Family::KeyBlock),
             provider: of(Family::ProviderValue),
             entropy: of(Family::Entropy),
+            webhook: of(Family::HostedWebhook),
             shapes: near::Shapes {
                 telegram: of(Family::TelegramToken),
                 mailchimp: of(Family::MailchimpKey),

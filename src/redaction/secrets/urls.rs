@@ -16,7 +16,10 @@ pub(super) fn look(scan: &Scan<'_>, colon: usize, rules: &Rules, claims: &mut Cl
     let rest = ahead(scan, start, MOST);
     let ends = |byte: &u8| *byte <= b' ' || b"\"'`<>\\/?#,;)]}".contains(byte) || !byte.is_ascii();
     let soft = rest.iter().take_while(|byte| !ends(byte)).count();
-    let Some(at) = userinfo(rest, soft) else { return };
+    let Some(at) = userinfo(rest, soft) else {
+        webhook(scan, colon, rest.get(..soft).unwrap_or_default(), rules, claims);
+        return;
+    };
     let info = rest.get(..at).unwrap_or_default();
     let scheme = scan.bytes(colon.saturating_sub(SCHEME)..colon);
     let web = scheme.ends_with(b"http") || scheme.ends_with(b"https");
@@ -28,6 +31,23 @@ pub(super) fn look(scan: &Scan<'_>, colon: usize, rules: &Rules, claims: &mut Cl
     };
     if private {
         claims.add(scan, rule, start..start + at);
+    }
+}
+
+/// Webhooks under hosts such as `example.webhook.office.com`: the whole address is the secret.
+fn webhook(scan: &Scan<'_>, colon: usize, authority: &[u8], rules: &Rules, claims: &mut Claims) {
+    let host = authority.strip_suffix(b":443").unwrap_or(authority);
+    let hosted = host.ends_with(b".webhook.office.com")
+        || host.ends_with(b".logic.azure.com")
+        || (host.starts_with(b"hook.") && host.ends_with(b".make.com"));
+    let Some(rule) = rules.webhook.filter(|_| hosted) else { return };
+    let behind = colon + 3 + authority.len();
+    let ends = |byte: &u8| *byte <= b' ' || b"\"'`<>\\),".contains(byte);
+    let len = ahead(scan, behind, MOST).iter().take_while(|byte| !ends(byte)).count();
+    let scheme =
+        scan.bytes(colon.saturating_sub(5)..colon).iter().rev().take_while(|byte| byte.is_ascii_lowercase()).count();
+    if len >= 24 {
+        claims.add(scan, rule, colon - scheme..behind + len);
     }
 }
 
