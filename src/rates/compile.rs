@@ -14,7 +14,7 @@ use super::schema::{self, File, SCHEMA};
 use super::table::{Adjust, Memo, Model, Prices, Provider, Rate, Table, Tier};
 use super::unit::{Fee, Unit, Variable};
 
-/// Providers that sell others' models: never taken when no provider is told.
+/// Providers that sell others' models, whether a table says so or not.
 const RESELLERS: [&str; 7] = ["azure", "aws", "groq", "openrouter", "together", "fireworks", "cerebras"];
 /// Problems that are told at a time.
 const MAX_PROBLEMS: usize = 50;
@@ -194,7 +194,8 @@ impl Reader {
                 _ => self.tell(format!("{place}.fallback[{n}]"), format!("fallback {name} is no other provider")),
             }
         }
-        Provider { key: key.into(), ids, patterns, models, fallback, reseller: RESELLERS.contains(&key) }
+        let reseller = data.reseller || RESELLERS.contains(&key);
+        Provider { key: key.into(), ids, patterns, models, fallback, reseller }
     }
 
     fn model(&mut self, key: &str, place: &str, data: &schema::Model) -> Model {

@@ -70,6 +70,9 @@ pub(super) struct Provider {
     /// Providers whose list prices this one asks for models it does not list itself; one step only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) fallback: Vec<String>,
+    /// Sells others' models: never taken when no provider is told.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(super) reseller: bool,
     /// Multiplies every price of this provider below. Overlays only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) discount: Option<String>,

@@ -119,7 +119,7 @@ impl<'a> Call<'a> {
     }
 }
 
-/// Prices a call; `fees`: what is charged by use too.
+/// Prices a call; `fees`: what is charged by use too. What is charged by the call always is.
 ///
 /// # Errors
 /// Why there is no price.
@@ -131,8 +131,10 @@ pub fn price<'t>(table: &'t Table, call: &Call<'_>, fees: bool) -> Result<Priced
     let split = settle_writes(&row, call.split, call.reported);
     let mut flags = split.flags;
     let mut parts = parts(&row, &split, &mut flags).map_err(fail)?;
+    parts.fees = row.fee(Fee::Request).unwrap_or(Usd::ZERO);
     if fees {
-        parts.fees = charge(&row, &call.uses, &mut flags).ok_or_else(|| fail(Unpriced::BadUsage))?;
+        let uses = charge(&row, &call.uses, &mut flags).and_then(|uses| parts.fees.plus(uses));
+        parts.fees = uses.ok_or_else(|| fail(Unpriced::BadUsage))?;
     }
     let total = parts.total().ok_or_else(|| fail(Unpriced::BadUsage))?;
     let found = row.flags();

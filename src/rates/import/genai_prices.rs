@@ -29,7 +29,11 @@ const UNITS: &[(&str, Unit)] = &[
     ("cache_image_read_mtok", Unit::CacheReadImage),
 ];
 
-const FEES: &[(&str, Fee)] = &[("web_searches_kcount", Fee::WebSearch), ("storage_searches_kcount", Fee::FileSearch)];
+const FEES: &[(&str, Fee)] = &[
+    ("web_searches_kcount", Fee::WebSearch),
+    ("storage_searches_kcount", Fee::FileSearch),
+    ("requests_kcount", Fee::Request),
+];
 
 /// Reads the data.
 pub(super) fn read(file: &str, out: &mut Gathered) -> Result<(), String> {

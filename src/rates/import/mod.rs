@@ -57,6 +57,27 @@ pub struct Imported {
     pub skipped: Vec<String>,
 }
 
+/// Providers that sell models of their own: one of them may be meant where no provider is told.
+const VENDORS: [&str; 17] = [
+    "anthropic",
+    "openai",
+    "google",
+    "mistral",
+    "deepseek",
+    "x-ai",
+    "cohere",
+    "meta",
+    "moonshotai",
+    "zai",
+    "minimax",
+    "ai21",
+    "voyageai",
+    "voyage",
+    "inception",
+    "jina_ai",
+    "elevenlabs",
+];
+
 /// Gathers models while a list is read.
 #[derive(Default)]
 struct Gathered {
@@ -110,7 +131,8 @@ impl Gathered {
                 model.ids.insert(0, own);
                 list.push(model);
             }
-            providers.insert(key.clone(), Provider { names: vec![key], models: list, ..Provider::default() });
+            let reseller = !VENDORS.contains(&key.as_str());
+            providers.insert(key.clone(), Provider { names: vec![key], reseller, models: list, ..Provider::default() });
         }
         let parents = super::compile::PARENTS.iter().map(|(child, parent)| ((*child).to_owned(), (*parent).to_owned()));
         let import = BTreeMap::from([("source".to_owned(), format.as_str().to_owned())]);
