@@ -81,6 +81,7 @@ fn blank(node: Node) -> ItemFacts {
         extracted: Vec::new(),
         content: Vec::new(),
         errors: Vec::new(),
+        inside: None,
     }
 }
 

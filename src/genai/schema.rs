@@ -47,6 +47,8 @@ pub(super) struct NamedBy {
     pub(super) schema: String,
     /// A message template: the names in braces.
     pub(super) template: String,
+    /// The filled-in template: a span with this name has content for a name.
+    pub(super) message: String,
 }
 
 /// A place of a fact, and the attribute that it is written to.
@@ -302,6 +304,9 @@ pub(super) struct Dialect {
     /// Made by a vendor's SDK itself, below or beside an instrumentation's span of the same call.
     #[serde(default)]
     pub(super) inner: bool,
+    /// Known too where a logger wrapped it: a level or two down in a log's body, or in an attribute.
+    #[serde(default)]
+    pub(super) nested: bool,
     /// Provider where none is told.
     #[serde(default)]
     pub(super) default_provider: Option<String>,

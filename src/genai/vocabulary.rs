@@ -14,6 +14,7 @@ use super::keys::{GLOBAL, KeyFact, Keys, Role, SetId, Slot};
 use super::pattern::{Names, PatternMap, weight};
 use super::schema::{self, Data, List};
 use super::sources::{Source, Sources, UsageSources};
+use super::wrapped::Wrapped;
 
 pub(super) static BUILTIN: &str = include_str!("../../config/dialects.json");
 
@@ -35,7 +36,9 @@ pub struct Vocabulary {
     pub(super) events: PatternMap<EventRule>,
     pub(super) identity: Sources,
     /// Attributes that name others which hold content: a JSON schema, a message template.
-    pub(super) named_by: (Slot, Slot),
+    pub(super) named_by: (Slot, Slot, Slot),
+    /// How lines of an agent are known that a logger wrapped.
+    pub(super) wrapped: Wrapped,
     /// Places inside content, and the attributes they are written to.
     pub(super) extract: Vec<Extract>,
     pub(super) providers: HashMap<String, String>,
@@ -287,7 +290,8 @@ impl<'d> Compiler<'d> {
             to: intern(&one.to),
         });
         let extract = extract.collect();
-        let named_by = (self.slot(&data.named_by.schema), self.slot(&data.named_by.template));
+        let named = &data.named_by;
+        let named_by = (self.slot(&named.schema), self.slot(&named.template), self.slot(&named.message));
         let mut order: Vec<&schema::Dialect> = data.dialects.iter().collect();
         order.sort_by_key(|dialect| dialect.priority);
         let mut names = BTreeSet::new();
@@ -298,12 +302,13 @@ impl<'d> Compiler<'d> {
             }
             dialects.push(self.dialect(dialect, &data.identity));
         }
-        if let Some(problem) = self.problem {
-            return Err(VocabularyError(problem));
-        }
         let guessed = dialects.iter().filter(|dialect| dialect.leaves_only);
         let guessed = guessed.flat_map(|dialect| &dialect.clauses).fold(0, |marks, clause| marks | clause.marks());
         let lower = |text: &String| text.to_lowercase();
+        let wrapped = self.wrapped(&data.dialects, &dialects);
+        if let Some(problem) = self.problem {
+            return Err(VocabularyError(problem));
+        }
         Ok(Vocabulary {
             slots: self.slots.len(),
             slot_keys: slot_keys(&self.slots),
@@ -317,6 +322,7 @@ impl<'d> Compiler<'d> {
             events,
             identity,
             named_by,
+            wrapped,
             extract,
             providers: data.providers.iter().map(|(from, to)| (lower(from), to.clone())).collect(),
             frameworks: data.frameworks.iter().map(lower).collect(),
@@ -348,6 +354,15 @@ impl<'d> Compiler<'d> {
             any_event: any.and_then(|event| self.events(std::slice::from_ref(event)).find("").next().copied()),
             events: self.events(named),
         }
+    }
+
+    fn wrapped(&mut self, data: &[schema::Dialect], dialects: &[Dialect]) -> Wrapped {
+        let nested: Vec<&schema::Dialect> = data.iter().filter(|dialect| dialect.nested).collect();
+        let equals = nested.iter().flat_map(|dialect| &dialect.detect).flat_map(|clause| self.equals(&clause.equals));
+        let equals = equals.collect();
+        let is = |dialect: &&Dialect| nested.iter().any(|one| one.name == dialect.name);
+        let clauses = dialects.iter().filter(is).flat_map(|dialect| &dialect.clauses);
+        Wrapped::new(data, clauses.fold(0, |marks, clause| marks | clause.marks()), equals)
     }
 
     fn call(&mut self, rule: &schema::CallRule) -> CallRule {

@@ -88,13 +88,16 @@ impl Echoing {
                     _ => {}
                 }
             }
+            for part in item.inside.iter().flat_map(|inside| &inside.parts) {
+                prints.add(self.memory.key(), &part.value);
+            }
         }
         out.retain(|(_, prints)| !prints.is_empty());
         out
     }
 
     /// Texts that could quote content, and the sessions they belong to.
-    fn texts<'p>(&self, account: &str, payload: &'p Payload, facts: &Facts) -> (Vec<&'p str>, HashSet<SessionKey>) {
+    fn texts<'p>(&self, account: &str, payload: &'p Payload, facts: &'p Facts) -> (Vec<&'p str>, HashSet<SessionKey>) {
         let (mut texts, mut sessions) = (BTreeSet::new(), HashSet::new());
         for item in &facts.items {
             let before = texts.len();
@@ -137,6 +140,8 @@ pub(super) fn value_at<'p>(payload: &'p Payload, place: &ContentPlace) -> Option
     match place.at {
         ContentAt::Attribute(id) => payload.attribute(id).map(|attribute| attribute.value),
         ContentAt::Body => payload.body(place.node),
+        ContentAt::Name => Some(Value::Str(payload.text(place.node, Field::Name))),
+        ContentAt::Inside(_) => None,
         ContentAt::Status => {
             Some(payload.text(place.node, Field::StatusMessage)).filter(|text| !text.is_empty()).map(Value::Str)
         }
@@ -144,7 +149,10 @@ pub(super) fn value_at<'p>(payload: &'p Payload, place: &ContentPlace) -> Option
 }
 
 /// The texts of an item that go on and may quote: error texts, status message, name of a span; body of a log.
-fn each_text<'p>(payload: &'p Payload, item: &ItemFacts, visit: &mut impl FnMut(&'p str)) {
+fn each_text<'p>(payload: &'p Payload, item: &'p ItemFacts, visit: &mut impl FnMut(&'p str)) {
+    // what is left of texts that held content
+    let rests = item.inside.iter().flat_map(|inside| &inside.edits).filter(|edit| edit.attribute.is_none());
+    rests.flat_map(|edit| edit.texts.values()).for_each(|rest| visit(rest));
     let errors = item.errors.iter().filter_map(|place| value_at(payload, place)?.as_str());
     errors.for_each(&mut *visit);
     match payload.kind(item.node) {

@@ -203,7 +203,7 @@ impl Keeper {
         let mut document = document::Writer::begin(&self.head(origin, payload, session, &id));
         let mut tails = Vec::new();
         for item in session.items.iter().filter_map(|at| facts.items.get(*at)).filter(|item| !item.content.is_empty()) {
-            let (content, shape) = read_content(payload, &item.content);
+            let (content, shape) = read_content(payload, item);
             if content.is_empty() {
                 continue; // what the facts saw was removed since
             }
@@ -379,12 +379,24 @@ fn parts(item: &ItemFacts) -> impl Iterator<Item = Part> + '_ {
 }
 
 /// Reads an item's content places into the document's form.
-pub(super) fn read_content(payload: &Payload, places: &[ContentPlace]) -> (Content, Shape) {
+pub(super) fn read_content(payload: &Payload, item: &ItemFacts) -> (Content, Shape) {
     let (mut content, mut shape, mut json) = (Content::default(), Shape::default(), String::new());
+    let places = &item.content;
     for place in places {
+        if let ContentAt::Inside(at) = place.at {
+            let part = item.inside.as_deref().and_then(|inside| inside.parts.get(at as usize));
+            let Some(part) = part else { continue };
+            match serde_json::from_str::<String>(&part.value) {
+                Ok(text) => shape.add(place.part, &text, None),
+                Err(_) => shape.add(place.part, &part.value, None),
+            }
+            content.push(place.part, &piece(payload, place, Some(&part.key)), &part.value);
+            continue;
+        }
         let (key, value) = match place.at {
             ContentAt::Body => (None, payload.body(place.node)),
             ContentAt::Status => (Some(STATUS_MESSAGE), value_at(payload, place)),
+            ContentAt::Name | ContentAt::Inside(_) => (Some(NAME), value_at(payload, place)),
             ContentAt::Attribute(id) => {
                 let attribute = payload.attribute(id);
                 (attribute.map(|attribute| attribute.key), attribute.map(|attribute| attribute.value))
@@ -402,8 +414,9 @@ pub(super) fn read_content(payload: &Payload, places: &[ContentPlace]) -> (Conte
     (content, shape)
 }
 
-/// Key of a status message in a document.
+/// Keys of a status message and of a span's name in a document.
 const STATUS_MESSAGE: &str = "status.message";
+const NAME: &str = "name";
 
 /// The role that stands beside a flattened message's content (`….message.content`, `….message.role`).
 fn role<'a>(payload: &'a Payload, node: Node, key: Option<&str>, places: usize) -> Option<&'a str> {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::clock::UnixNanos;
-use crate::genai::{Facts, Vocabulary, adopt, agent_traces, facts_of, keep_facts};
+use crate::genai::{Facts, Unlisted, Vocabulary, adopt, agent_traces, facts_of, keep_facts};
 use crate::otlp::{OwnedValue, Signal};
 use crate::pipeline::{Batch, Content, Draft, Effect, Origin, Processor, Quarantine, Reason, Ticketer, Trust};
 use crate::pseudonym::IdPolicy;
@@ -69,6 +69,8 @@ pub struct Parts {
     pub store: Option<Store>,
     /// What stays in the telemetry.
     pub leave: Leave,
+    /// What becomes of text of an agent's items whose key is on no list.
+    pub unlisted: Unlisted,
     /// For texts that repeat content.
     pub echoing: Echoing,
 }
@@ -78,6 +80,7 @@ pub struct VaultProcessor {
     id: Arc<str>,
     vocabulary: Arc<Vocabulary>,
     leave: Leave,
+    unlisted: Unlisted,
     echoing: Echoing,
     requests: Requests,
     keeper: Option<Keeper>,
@@ -103,7 +106,7 @@ struct Metrics {
 impl VaultProcessor {
     /// Makes the processor.
     pub fn new(parts: Parts, meter: &Meter) -> Self {
-        let Parts { id, vocabulary, ids, rng, store, leave, echoing } = parts;
+        let Parts { id, vocabulary, ids, rng, store, leave, unlisted, echoing } = parts;
         let labels: &[(&'static str, &str)] = &[("processor", &id)];
         let metrics = Metrics {
             fragments: meter.counter(&metric::VAULT_FRAGMENTS, labels),
@@ -127,6 +130,7 @@ impl VaultProcessor {
             id,
             vocabulary,
             leave,
+            unlisted,
             echoing,
             requests: Requests::default(),
             keeper,
@@ -140,7 +144,7 @@ impl VaultProcessor {
         let mut facts = facts_of(&self.vocabulary, batch);
         let account = Arc::clone(&batch.origin.account);
         let known = |trace: &[u8]| self.traces.holds(&account, trace);
-        if let Some(adopted) = adopt(&self.vocabulary, &batch.payload, &facts, known) {
+        if let Some(adopted) = adopt(&self.vocabulary, &batch.payload, &facts, self.unlisted, known) {
             facts = Arc::new(adopted);
             keep_facts(batch, Arc::clone(&facts));
         }

@@ -2,8 +2,8 @@
 //! stands in slots, which no text edit visits. **Invariants**: every content place of the facts goes; nothing else does.
 //! **Not here**: the texts of the slots (`vault/ticket`).
 
-use crate::genai::{ContentAt, Facts, Part};
-use crate::otlp::{Node, OwnedValue, Payload, SlotId};
+use crate::genai::{ContentAt, Facts, InsideEdit, Part};
+use crate::otlp::{Field, Node, OwnedValue, Payload, Place, PlaceKind, SlotId, TextEdit};
 
 use super::arrival::ref_key;
 use super::gather::read_content;
@@ -74,8 +74,30 @@ pub(super) fn strip(payload: &mut Payload, facts: &Facts) {
         match place.at {
             ContentAt::Attribute(id) => payload.remove_attribute(id),
             ContentAt::Body => payload.remove_body(place.node),
-            ContentAt::Status => {}
+            ContentAt::Status | ContentAt::Name | ContentAt::Inside(_) => {}
         }
+    }
+    for item in &facts.items {
+        let Some(inside) = &item.inside else { continue };
+        inside.edits.iter().for_each(|edit| take_out(payload, edit));
+        if let Some(name) = &inside.name {
+            payload.set_text(item.node, Field::Name, name);
+        }
+    }
+}
+
+/// Takes the listed parts out of a value that stays.
+fn take_out(payload: &mut Payload, edit: &InsideEdit) {
+    let change = |place: &Place<'_>, text: &str| match place.kind {
+        PlaceKind::Entry { .. } if edit.keys.contains(place.path_key) => TextEdit::Remove,
+        PlaceKind::Value | PlaceKind::Body => {
+            edit.texts.get(text).map_or(TextEdit::Keep, |rest| TextEdit::Replace(rest.clone()))
+        }
+        _ => TextEdit::Keep,
+    };
+    match edit.attribute {
+        Some(id) => payload.edit_attribute_text(id, change),
+        None => payload.edit_body_text(edit.node, change),
     }
 }
 
@@ -93,7 +115,7 @@ pub(super) fn strip_structure(payload: &mut Payload, facts: &Facts) {
                     payload.remove_body(place.node);
                 }
             }
-            ContentAt::Status => {}
+            ContentAt::Status | ContentAt::Name | ContentAt::Inside(_) => {}
         }
     }
 }
@@ -103,7 +125,7 @@ pub(super) fn strip_structure(payload: &mut Payload, facts: &Facts) {
 pub(super) fn mark_dropped(payload: &mut Payload, facts: &Facts) -> u64 {
     let mut count = 0;
     for item in facts.items.iter().filter(|item| !item.content.is_empty()) {
-        let (content, shape) = read_content(payload, &item.content);
+        let (content, shape) = read_content(payload, item);
         if content.is_empty() {
             continue;
         }

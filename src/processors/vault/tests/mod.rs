@@ -1,3 +1,4 @@
+mod inside;
 mod process;
 mod whole;
 

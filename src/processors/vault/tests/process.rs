@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use super::super::{Echoing, Leave, Parts, Store, VaultProcessor};
 use crate::clock::{Clock, SystemClock, UnixNanos};
 use crate::echoes::Memory;
-use crate::genai::Vocabulary;
+use crate::genai::{Unlisted, Vocabulary};
 use crate::otlp::{Payload, PlaceKind, Signal, TextEdit, UnknownFields};
 use crate::pipeline::spool::{Record, RecordKind};
 use crate::pipeline::{Batch, Content, Origin, Processor, Quarantine, Reason, Ticketer, Trust};
@@ -27,7 +27,7 @@ use crate::vault::row::{Kind, Row};
 use crate::vault::seal::{AgeSealer, NewSession, SealFailed, Sealer};
 use crate::vault::ticket::UriBase;
 
-struct Bench {
+pub(super) struct Bench {
     processor: VaultProcessor,
     ticketer: Option<Box<dyn Ticketer>>,
     auditor: age::x25519::Identity,
@@ -36,10 +36,10 @@ struct Bench {
 }
 
 /// What one batch became.
-struct Out {
+pub(super) struct Out {
     payload: Payload,
-    bytes: Vec<u8>,
-    documents: Vec<Document>,
+    pub(super) bytes: Vec<u8>,
+    pub(super) documents: Vec<Document>,
     headers: Vec<FragmentHeader>,
     keys: Vec<KeyHeader>,
     rows: Vec<Row>,
@@ -47,11 +47,11 @@ struct Out {
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::with(Leave::Nothing, true)
     }
 
-    fn with(leave: Leave, store: bool) -> Self {
+    pub(super) fn with(leave: Leave, store: bool) -> Self {
         let auditor = age::x25519::Identity::generate();
         let sealer: Arc<dyn Sealer> = Arc::new(AgeSealer::new(vec![auditor.to_public()]));
         Self::made(leave, store.then_some(sealer), auditor)
@@ -71,6 +71,7 @@ impl Bench {
             rng: Arc::new(SystemRng),
             store,
             leave,
+            unlisted: Unlisted::Text,
             echoing: Echoing { memory: Arc::new(Memory::new(&SystemRng)), error_text: 8 << 10 },
         };
         let processor = VaultProcessor::new(parts, &Meter::new());
@@ -78,7 +79,12 @@ impl Bench {
         Self { processor, ticketer, auditor, ids, identities: BTreeMap::new() }
     }
 
-    fn pass(&mut self, case: &Json) -> Out {
+    pub(super) fn unlisted(mut self, unlisted: Unlisted) -> Self {
+        self.processor.unlisted = unlisted;
+        self
+    }
+
+    pub(super) fn pass(&mut self, case: &Json) -> Out {
         self.pass_payload(request::payload(case), origin(Trust::ThirdParty))
     }
 
