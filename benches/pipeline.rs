@@ -308,6 +308,7 @@ impl Chain {
                 rng: Arc::new(SystemRng),
                 store: Some(vault::Store { sealer, writer, uri: UriBase("vault:///".into()) }),
                 leave: vault::Leave::Nothing,
+                unlisted: tollgate::genai::Unlisted::Text,
                 echoing: vault::Echoing { memory: Arc::new(Memory::new(&SystemRng)), error_text: redact::ERROR_TEXT },
             };
             processors.push(Arc::new(vault::VaultProcessor::new(parts, &meter)));

@@ -305,7 +305,7 @@ impl<'d> Compiler<'d> {
         let guessed = dialects.iter().filter(|dialect| dialect.leaves_only);
         let guessed = guessed.flat_map(|dialect| &dialect.clauses).fold(0, |marks, clause| marks | clause.marks());
         let lower = |text: &String| text.to_lowercase();
-        let wrapped = self.wrapped(&data.dialects, &dialects);
+        let wrapped = Wrapped::compile(&mut self, &data.dialects, &dialects);
         if let Some(problem) = self.problem {
             return Err(VocabularyError(problem));
         }
@@ -354,15 +354,6 @@ impl<'d> Compiler<'d> {
             any_event: any.and_then(|event| self.events(std::slice::from_ref(event)).find("").next().copied()),
             events: self.events(named),
         }
-    }
-
-    fn wrapped(&mut self, data: &[schema::Dialect], dialects: &[Dialect]) -> Wrapped {
-        let nested: Vec<&schema::Dialect> = data.iter().filter(|dialect| dialect.nested).collect();
-        let equals = nested.iter().flat_map(|dialect| &dialect.detect).flat_map(|clause| self.equals(&clause.equals));
-        let equals = equals.collect();
-        let is = |dialect: &&Dialect| nested.iter().any(|one| one.name == dialect.name);
-        let clauses = dialects.iter().filter(is).flat_map(|dialect| &dialect.clauses);
-        Wrapped::new(data, clauses.fold(0, |marks, clause| marks | clause.marks()), equals)
     }
 
     fn call(&mut self, rule: &schema::CallRule) -> CallRule {

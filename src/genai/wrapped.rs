@@ -10,6 +10,7 @@ use crate::otlp::Value;
 use super::json_body;
 use super::keys::Slot;
 use super::schema;
+use super::vocabulary::{Compiler, Dialect};
 
 /// Levels below the body, or the attribute.
 const LEVELS: usize = 2;
@@ -27,10 +28,17 @@ pub(super) struct Wrapped {
 }
 
 impl Wrapped {
-    pub(super) fn new(dialects: &[schema::Dialect], marks: u128, equals: Vec<(Slot, Vec<String>)>) -> Self {
-        let clauses = dialects.iter().filter(|dialect| dialect.nested).flat_map(|dialect| &dialect.detect);
-        let words = clauses.flat_map(|clause| clause.has.iter().chain(clause.equals.values().flatten()));
-        Self { marks, equals, words: AhoCorasick::new(words).ok() }
+    pub(super) fn compile(compiler: &mut Compiler<'_>, data: &[schema::Dialect], dialects: &[Dialect]) -> Self {
+        let nested: Vec<&schema::Dialect> = data.iter().filter(|dialect| dialect.nested).collect();
+        let clauses = || nested.iter().flat_map(|dialect| &dialect.detect);
+        let is = |dialect: &&Dialect| nested.iter().any(|one| one.name == dialect.name);
+        let marks = dialects.iter().filter(is).flat_map(|dialect| &dialect.clauses);
+        let words = clauses().flat_map(|clause| clause.has.iter().chain(clause.equals.values().flatten()));
+        Self {
+            marks: marks.fold(0, |marks, clause| marks | clause.marks()),
+            equals: clauses().flat_map(|clause| compiler.equals(&clause.equals)).collect(),
+            words: AhoCorasick::new(words).ok(),
+        }
     }
 
     /// The maps in `value` up to two levels down, itself first, as entries; none if it can't hold such a line.

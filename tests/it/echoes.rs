@@ -41,6 +41,7 @@ impl Line {
             rng: Arc::new(SystemRng),
             store: None,
             leave: vault::Leave::Nothing,
+            unlisted: tollgate::genai::Unlisted::Text,
             echoing: vault::Echoing { memory: Arc::new(Memory::new(&SystemRng)), error_text: redact::ERROR_TEXT },
         };
         Self {

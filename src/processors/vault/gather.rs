@@ -9,22 +9,21 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::genai::{Call, ContentAt, ContentPlace, Facts, ItemFacts, Part, Vaulted};
-use crate::otlp::{Field, Node, NodeKind, Payload, Signal, SlotId, Value};
+use crate::genai::{Call, ContentAt, Facts, ItemFacts, Part, Vaulted};
+use crate::otlp::{Field, NodeKind, Payload, Signal, SlotId};
 use crate::pipeline::Origin;
 use crate::pseudonym::IdPolicy;
 use crate::rng::Rng;
 use crate::vault::books::Writer as BookWriter;
-use crate::vault::document::{self, Content, Head, ItemHead, Piece};
+use crate::vault::document::{self, Head, ItemHead};
 use crate::vault::keys::KeyRing;
 use crate::vault::names::{self, Scope, SessionName, UNATTRIBUTED};
 use crate::vault::row::{Kind, Tail, Unnumbered};
 use crate::vault::seal::SealFailed;
 use crate::vault::ticket::{Fragment, Group, UriBase, VaultDraft, leaf_text, widths};
 
-use super::echo::value_at;
+use super::content::read_content;
 use super::row::tail;
-use super::shape::Shape;
 use super::stamp::{Slot, Stamp};
 use super::weigh::billed_input;
 
@@ -376,74 +375,6 @@ fn parts(item: &ItemFacts) -> impl Iterator<Item = Part> + '_ {
     [Part::Input, Part::Output, Part::System, Part::Tools, Part::ToolArgs, Part::ToolResult, Part::Other]
         .into_iter()
         .filter(|part| item.content.iter().any(|place| place.part == *part))
-}
-
-/// Reads an item's content places into the document's form.
-pub(super) fn read_content(payload: &Payload, item: &ItemFacts) -> (Content, Shape) {
-    let (mut content, mut shape, mut json) = (Content::default(), Shape::default(), String::new());
-    let places = &item.content;
-    for place in places {
-        if let ContentAt::Inside(at) = place.at {
-            let part = item.inside.as_deref().and_then(|inside| inside.parts.get(at as usize));
-            let Some(part) = part else { continue };
-            match serde_json::from_str::<String>(&part.value) {
-                Ok(text) => shape.add(place.part, &text, None),
-                Err(_) => shape.add(place.part, &part.value, None),
-            }
-            content.push(place.part, &piece(payload, place, Some(&part.key)), &part.value);
-            continue;
-        }
-        let (key, value) = match place.at {
-            ContentAt::Body => (None, payload.body(place.node)),
-            ContentAt::Status => (Some(STATUS_MESSAGE), value_at(payload, place)),
-            ContentAt::Name | ContentAt::Inside(_) => (Some(NAME), value_at(payload, place)),
-            ContentAt::Attribute(id) => {
-                let attribute = payload.attribute(id);
-                (attribute.map(|attribute| attribute.key), attribute.map(|attribute| attribute.value))
-            }
-        };
-        let Some(value) = value else { continue };
-        json.clear();
-        value.write_json(&mut json);
-        match value {
-            Value::Str(text) => shape.add(place.part, text, role(payload, place.node, key, places.len())),
-            _ => shape.add(place.part, &json, None),
-        }
-        content.push(place.part, &piece(payload, place, key), &json);
-    }
-    (content, shape)
-}
-
-/// Keys of a status message and of a span's name in a document.
-const STATUS_MESSAGE: &str = "status.message";
-const NAME: &str = "name";
-
-/// The role that stands beside a flattened message's content (`….message.content`, `….message.role`).
-fn role<'a>(payload: &'a Payload, node: Node, key: Option<&str>, places: usize) -> Option<&'a str> {
-    // looking up is linear in the node's attributes: not for thousands of messages
-    let stem = key.filter(|_| places <= 64)?.strip_suffix("content")?;
-    payload.get_str(node, &format!("{stem}role"))
-}
-
-fn piece<'a>(payload: &'a Payload, place: &ContentPlace, key: Option<&'a str>) -> Piece<'a> {
-    let on = match (place.at, payload.kind(place.node)) {
-        (ContentAt::Body, _) => "body",
-        (_, NodeKind::Span) => "span",
-        (_, NodeKind::LogRecord) => "log",
-        (_, NodeKind::Event) => "event",
-        (_, NodeKind::Link) => "link",
-        (_, NodeKind::Scope) => "scope",
-        (_, NodeKind::Resource) => "resource",
-        _ => "other",
-    };
-    let event = on == "event";
-    Piece {
-        part: Cow::Borrowed(place.part.as_str()),
-        on: Cow::Borrowed(on),
-        key: key.map(Cow::Borrowed),
-        event: event.then(|| Cow::Borrowed(payload.text(place.node, Field::Name))),
-        time: event.then(|| names::rfc3339(crate::clock::UnixNanos(payload.time(place.node)))),
-    }
 }
 
 fn item_head<'a>(payload: &'a Payload, item: &'a ItemFacts) -> ItemHead<'a> {

@@ -23,6 +23,7 @@ use crate::vault::ticket::{UriBase, VaultDraft, VaultTicketer};
 mod arrival;
 mod build;
 pub mod config;
+mod content;
 mod echo;
 mod gather;
 mod late;

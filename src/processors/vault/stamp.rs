@@ -6,7 +6,7 @@ use crate::genai::{ContentAt, Facts, InsideEdit, Part};
 use crate::otlp::{Field, Node, OwnedValue, Payload, Place, PlaceKind, SlotId, TextEdit};
 
 use super::arrival::ref_key;
-use super::gather::read_content;
+use super::content::read_content;
 use super::weigh::{KEYS, billed_input};
 
 pub(super) const S3_URI: &str = "gen_ai.payload.s3_uri";
