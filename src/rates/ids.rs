@@ -55,7 +55,7 @@ pub(super) struct Resolved {
 /// Cut from the end of a provider's name before the second look-up.
 const NAME_TAILS: [&str; 5] = [".chat", ".responses", ".messages", ".completion", ".embedding"];
 /// Vendors that stand first in a Bedrock model id.
-const BEDROCK_VENDORS: [&str; 14] = [
+const BEDROCK_VENDORS: [&str; 18] = [
     "anthropic",
     "amazon",
     "meta",
@@ -70,6 +70,10 @@ const BEDROCK_VENDORS: [&str; 14] = [
     "zai",
     "moonshotai",
     "ai21",
+    "minimax",
+    "xai",
+    "twelvelabs",
+    "moonshot",
 ];
 /// Families of models and their vendor on Bedrock.
 const FAMILIES: [(&str, &str); 12] = [

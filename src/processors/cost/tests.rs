@@ -23,6 +23,7 @@ use crate::testing::request;
 mod bad;
 mod late;
 mod libraries;
+mod suites;
 
 fn vocabulary() -> Arc<Vocabulary> {
     Arc::new(Vocabulary::builtin().unwrap_or_else(|error| panic!("{}", error.0)))
@@ -246,7 +247,7 @@ fn stamps() {
     );
     assert!(text.contains("tollgate_cost_calls_total{status=\"priced\"} 1"));
     assert!(text.contains("tollgate_cost_reported_mismatch_total 1"));
-    assert!(text.contains("tollgate_rates_info{version=\"2026-11-20.6\""));
+    assert!(text.contains("tollgate_rates_info{version=\"2026-11-20.7\""));
 }
 
 /// Other keys that back ends read, if asked for; never over a client's own.

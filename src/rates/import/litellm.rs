@@ -1,5 +1,5 @@
-//! **What**: LiteLLM's map: one object per id, USD per token. **Invariants**: exact ids; a region's own row is left out;
-//! `deprecation_date` ends nothing.
+//! **What**: LiteLLM's map: one object per id, USD per token. **Invariants**: exact ids, a region's own rows (`eu/gpt-4o`,
+//! `us-east-1/…`) included; `deprecation_date` ends nothing.
 
 use std::collections::BTreeMap;
 
@@ -61,13 +61,14 @@ pub(super) fn read(file: &str, out: &mut Gathered) -> Result<(), String> {
         let key = PROVIDERS.iter().find(|(theirs, _)| *theirs == named).map_or(named.as_str(), |(_, ours)| ours);
         let provider = if vertex { "google" } else { key };
         let bare = bare(id, &named);
-        // a region's row, or an image by size: other prices under a route
-        if bare.contains('/') && matches!(provider, "aws" | "openai" | "azure" | "google") {
-            out.skip(id, "a row of one region or size");
+        // sold by the hour or month, whatever was called
+        if bare.contains("commitment/") {
+            out.skip(id, "a commitment, not a call");
             continue;
         }
         let rate = rate(&entry);
         if vertex && out.providers.get("google").is_some_and(|known| known.contains_key(bare)) {
+            out.skip(id, "Vertex' row of a model that the same list has for the Gemini API");
             continue;
         }
         let model =
