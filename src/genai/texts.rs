@@ -26,6 +26,10 @@ pub trait Visit {
     fn listed(&mut self, key: &str) -> bool;
     /// Whether the entry goes, with all in it; `raw` is what it holds as it stands there.
     fn takes(&mut self, key: &str, leaf: &Leaf<'_>, raw: &str) -> bool;
+    /// What a key becomes, if it changes.
+    fn key(&mut self, _key: &str) -> Option<String> {
+        None
+    }
     /// What a text under `key` (of the innermost entry) becomes, if it changes.
     fn text(&mut self, key: &str, text: &str) -> Option<String>;
     /// What a number under `key` becomes: a text.
@@ -168,7 +172,6 @@ impl<'t> Walk<'t> {
             Some(b'{' | b'[' | b'(') => None,
             _ => Some(self.word()),
         };
-        let after = self.at;
         while self.peek().is_some_and(|byte| byte.is_ascii_whitespace()) {
             self.at += 1;
         }
@@ -182,13 +185,19 @@ impl<'t> Walk<'t> {
         };
         let Some(key) = key else {
             self.at = from;
-            let _ = after;
             return self.value(parent, visit).map(|()| true);
         };
+        let (name, key) = (key, unescape(unquoted(key)));
         let head = self.slice(from, self.at);
-        self.out.push_str(head);
+        match visit.key(&key) {
+            Some(new) => {
+                self.changed = true;
+                escape(&new, if name.starts_with('\'') { '\'' } else { '"' }, &mut self.out);
+                self.out.push_str(head.strip_prefix(name).unwrap_or(":"));
+            }
+            None => self.out.push_str(head),
+        }
         self.space();
-        let key = unescape(unquoted(key));
         if visit.listed(&key) {
             let (start, leaf) = (self.at, self.skip());
             let raw = self.slice(start, self.at);

@@ -5,6 +5,7 @@
 //! **Not here**: rules and matching (`redaction`), content (`processors/vault`).
 
 mod config;
+mod left;
 mod policy;
 mod slug;
 #[cfg(test)]
@@ -162,7 +163,12 @@ impl Redact {
             _ => HashSet::new(),
         };
         let echoes = echoes_of(batch);
+        let content = Visit { account: &account, signal, keyed: false, echoes: None };
+        let done = self.left(batch, &content, worker);
         batch.payload.edit_text(|place, text| {
+            if !done.is_empty() && place.kind != PlaceKind::Key && is_done(&done, place) {
+                return TextEdit::Keep;
+            }
             let visit =
                 Visit { account: &account, signal, keyed: points.contains(&place.node), echoes: echoes.as_deref() };
             match place.kind {
@@ -305,6 +311,12 @@ impl Redact {
         out.push_str(pseudonym.get(..18).unwrap_or(&pseudonym));
         out.push(']');
     }
+}
+
+/// Whether a place is inside of structure that was redacted as such.
+fn is_done(done: &left::Done, place: &Place<'_>) -> bool {
+    let inside = !matches!(place.kind, PlaceKind::Field(_) | PlaceKind::Other);
+    inside && done.contains(&(place.node, place.key.into()))
 }
 
 /// What the step that took the content out says about texts that repeat it.

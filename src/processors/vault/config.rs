@@ -74,7 +74,7 @@ pub enum Leave {
     /// Only the reference.
     #[default]
     Nothing,
-    /// The text after redaction, capped.
+    /// The text after redaction, capped; structure stays structure, redacted and cut in its leaves.
     Redacted,
 }
 

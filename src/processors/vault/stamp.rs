@@ -3,7 +3,7 @@
 //! **Not here**: the texts of the slots (`vault/ticket`).
 
 use crate::genai::{ContentAt, Facts, InsideEdit, Part};
-use crate::otlp::{Field, Node, OwnedValue, Payload, Place, PlaceKind, SlotId, TextEdit};
+use crate::otlp::{Field, Node, OwnedValue, Payload, Place, PlaceKind, SlotId, TextEdit, Value};
 
 use super::arrival::ref_key;
 use super::content::read_content;
@@ -101,23 +101,38 @@ fn take_out(payload: &mut Payload, edit: &InsideEdit) {
     }
 }
 
-/// Takes content out that is no text: redaction reads none of its numbers, and a cap cuts no structure.
+/// Takes content out that redaction can't read: bytes, numbers, structure with bytes in it.
 pub(super) fn strip_structure(payload: &mut Payload, facts: &Facts) {
     for place in facts.items.iter().flat_map(|item| &item.content) {
         match place.at {
             ContentAt::Attribute(id) => {
-                if payload.attribute(id).is_some_and(|attribute| attribute.value.as_str().is_none()) {
+                if payload.attribute(id).is_some_and(|attribute| !is_readable(attribute.value)) {
                     payload.remove_attribute(id);
                 }
             }
             ContentAt::Body => {
-                if payload.body(place.node).is_some_and(|body| body.as_str().is_none()) {
+                if payload.body(place.node).is_some_and(|body| !is_readable(body)) {
                     payload.remove_body(place.node);
                 }
             }
             ContentAt::Status | ContentAt::Name | ContentAt::Inside(_) => {}
         }
     }
+}
+
+fn is_readable(value: Value<'_>) -> bool {
+    let holds =
+        |value: Value<'_>| !matches!(value, Value::Bytes(_)) && (value.as_str().is_some() || is_readable(value));
+    match value {
+        Value::Str(_) => true,
+        Value::Map(_) => value.entries().all(|(_, entry)| is_number(entry) || holds(entry)),
+        Value::List(_) => value.items().all(|item| is_number(item) || holds(item)),
+        _ => false,
+    }
+}
+
+fn is_number(value: Value<'_>) -> bool {
+    matches!(value, Value::Bool(_) | Value::Int(_) | Value::Double(_) | Value::Empty)
 }
 
 /// Says on each item that its content is gone for good, and what it was like; before [`strip`]. Gives the number of
