@@ -278,6 +278,14 @@ pub struct ItemFacts {
     pub twin: bool,
     /// Made by a vendor's SDK itself, below or beside an instrumentation's span of the same call.
     pub inner: bool,
+    /// Repeats a call that is billed elsewhere in this request, or on another record.
+    pub copy: bool,
+    /// Its operation has a name that nobody knows: tokens and place alone say that it is a call.
+    pub guessed: bool,
+    /// A copy that is the call itself where its span never comes.
+    pub if_no_span: bool,
+    /// Sold by image, second or page, and no tokens are told.
+    pub unbilled: bool,
     /// What identifies the call: the provider's response id, else trace and span id. Only on model calls.
     pub call_key: Option<String>,
     /// Bare name of a log event (`api_request`, `gen_ai.choice`), without the dialect's prefix.

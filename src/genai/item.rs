@@ -302,7 +302,7 @@ impl<'v, 'p> Reader<'v, 'p> {
             parsed.push((key, inside::parse(value)));
             parsed.len() - 1
         });
-        inside::at(parsed.get(at)?.1.as_ref()?, &source.json).cloned()
+        inside::at(parsed.get(at)?.1.as_ref()?, &source.json)
     }
 
     /// The text of one source.

@@ -12,6 +12,7 @@ mod inside;
 mod item;
 mod json_body;
 mod keys;
+mod layers;
 mod named;
 mod nested;
 mod pattern;
@@ -46,6 +47,7 @@ pub use facts::{
 };
 pub use item::carried_id;
 pub use keys::Role;
+pub use layers::stem;
 pub use required::missing;
 pub use vaulted::Vaulted;
 pub use vocabulary::{Fact, Vocabulary, VocabularyError};

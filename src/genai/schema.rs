@@ -26,6 +26,8 @@ pub(super) struct Data {
     pub(super) frameworks: List,
     /// Operation or span kind as sent, in lower case → today's `gen_ai.operation.name`.
     pub(super) operations: BTreeMap<String, String>,
+    /// Operations of today's words that are sold by image, second or page, with or without tokens.
+    pub(super) media: List,
     pub(super) keys: Keys,
     /// Span and log events that carry content whatever the dialect.
     pub(super) events: Vec<Event>,
@@ -166,6 +168,10 @@ pub(super) struct UsageKeys {
     pub(super) cache_write_5m: List,
     pub(super) cache_write_1h: List,
     pub(super) reasoning: List,
+    /// Looked up for calls alone, where the lists above find nothing: places inside content.
+    pub(super) cache_read_inside: List,
+    pub(super) cache_write_inside: List,
+    pub(super) reasoning_inside: List,
     pub(super) total: List,
     pub(super) input_audio: List,
     pub(super) output_audio: List,
@@ -266,6 +272,9 @@ pub(super) struct CallRule {
     /// The same call comes on another signal too.
     #[serde(default)]
     pub(super) twin: bool,
+    /// A copy that is the call itself where its span never comes.
+    #[serde(default)]
+    pub(super) if_no_span: bool,
     /// Such an item is a failure by itself.
     #[serde(default)]
     pub(super) failed: bool,

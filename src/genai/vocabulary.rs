@@ -44,6 +44,10 @@ pub struct Vocabulary {
     pub(super) providers: HashMap<String, String>,
     pub(super) frameworks: HashSet<String>,
     pub(super) operations: HashMap<String, String>,
+    /// Today's words for operations.
+    pub(super) known_operations: HashSet<String>,
+    /// Those sold by image, second or page.
+    pub(super) media: HashSet<String>,
     /// The keys behind the slots.
     slot_keys: Vec<Box<str>>,
     /// Attribute keys under which sessions, turns, users and tenants are named.
@@ -95,6 +99,7 @@ pub(super) struct CallRule {
     pub(super) usage: bool,
     pub(super) root: bool,
     pub(super) twin: bool,
+    pub(super) if_no_span: bool,
     pub(super) failed: bool,
     pub(super) bill_unless: Option<Slot>,
 }
@@ -327,6 +332,8 @@ impl<'d> Compiler<'d> {
             providers: data.providers.iter().map(|(from, to)| (lower(from), to.clone())).collect(),
             frameworks: data.frameworks.iter().map(lower).collect(),
             operations: data.operations.iter().map(|(from, to)| (lower(from), to.clone())).collect(),
+            known_operations: data.operations.values().cloned().collect(),
+            media: data.media.iter().cloned().collect(),
             identity_keys,
             version: data.version.clone(),
         })
@@ -366,6 +373,7 @@ impl<'d> Compiler<'d> {
             usage: rule.usage,
             root: rule.root,
             twin: rule.twin,
+            if_no_span: rule.if_no_span,
             failed: rule.failed,
             bill_unless: rule.bill_unless.as_deref().map(|key| self.slot(key)),
         }
