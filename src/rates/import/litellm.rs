@@ -3,11 +3,13 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::value::RawValue;
+
 use crate::rates::decimal::Decimal;
 use crate::rates::schema::{Adjust, Model, Price, Rate, Tier};
 use crate::rates::unit::Unit;
 
-use super::raw::{Object, decimal, object, text};
+use super::raw::{Object, count, decimal, list, object, text};
 use super::{Gathered, put};
 
 /// Its providers and ours.
@@ -24,6 +26,9 @@ const PROVIDERS: &[(&str, &str)] = &[
     ("fireworks_ai", "fireworks"),
     ("fireworks_ai-embedding-models", "fireworks"),
     ("moonshot", "moonshotai"),
+    ("bedrock_mantle", "aws"),
+    ("github_copilot", "github-copilot"),
+    ("voyage", "voyageai"),
 ];
 
 /// Its words for a price per token.
@@ -66,6 +71,9 @@ pub(super) fn read(file: &str, out: &mut Gathered) -> Result<(), String> {
             out.skip(id, "a commitment, not a call");
             continue;
         }
+        for word in entry.keys().filter(|word| word.contains("cost_per") && !known(word)) {
+            out.unread(word);
+        }
         let rate = rate(&entry);
         if vertex && out.providers.get("google").is_some_and(|known| known.contains_key(bare)) {
             out.skip(id, "Vertex' row of a model that the same list has for the Gemini API");
@@ -76,6 +84,13 @@ pub(super) fn read(file: &str, out: &mut Gathered) -> Result<(), String> {
         out.add(provider, model);
     }
     Ok(())
+}
+
+/// Whether a word is one of ours, tails included.
+fn known(word: &str) -> bool {
+    let tail = CIRCUMSTANCES.iter().find_map(|(tail, _, _)| word.strip_suffix(tail));
+    let (word, _) = above(tail.unwrap_or(word));
+    UNITS.iter().any(|(theirs, _)| *theirs == word)
 }
 
 /// The id without the route to the provider.
@@ -109,11 +124,28 @@ fn rate(entry: &Object) -> Rate {
         };
         put(over.map_or(own, |over| own_tiers.entry(over).or_default()), *unit, price);
     }
+    if let Some(ranges) = entry.get("tiered_pricing").and_then(|raw| list(raw)) {
+        ranged(&ranges, &mut rate.price, &mut tiers);
+    }
     rate.tiers = tiers_of(tiers);
     rate.adjust =
         adjusts.into_iter().map(|((name, value), (price, tiers))| adjust(name, value, price, tiers)).collect();
     rate.adjust.extend(multipliers(entry));
     rate
+}
+
+/// `[{range: [0, 32000], input_cost_per_token: …}, …]`: the first is the list price, the others begin above their lower end.
+fn ranged(ranges: &[Box<RawValue>], base: &mut Price, tiers: &mut Tiers) {
+    for range in ranges.iter().filter_map(|raw| object(raw)) {
+        let ends = range.get("range").and_then(|raw| list(raw)).unwrap_or_default();
+        let Some(from) = ends.first().and_then(|raw| count(raw)) else { continue };
+        let own = if from == 0 { &mut *base } else { tiers.entry(from).or_default() };
+        for (word, unit) in UNITS {
+            if let Some(price) = range.get(*word).and_then(|raw| decimal(raw)).and_then(per_million) {
+                put(own, *unit, price);
+            }
+        }
+    }
 }
 
 fn adjust(name: &str, value: &str, price: Price, tiers: BTreeMap<u64, Price>) -> Adjust {

@@ -53,8 +53,10 @@ impl Format {
 pub struct Imported {
     /// As a table.
     pub source: Source,
-    /// What was left out, and why.
-    pub skipped: Vec<String>,
+    /// Entries left out: id, why.
+    pub skipped: Vec<(String, &'static str)>,
+    /// Words of prices and rules that tables here have no word for, and how often they stood there.
+    pub unread: BTreeMap<String, usize>,
 }
 
 /// Providers that sell models of their own: one of them may be meant where no provider is told.
@@ -82,12 +84,19 @@ const VENDORS: [&str; 17] = [
 #[derive(Default)]
 struct Gathered {
     providers: BTreeMap<String, BTreeMap<String, Model>>,
-    skipped: Vec<String>,
+    skipped: Vec<(String, &'static str)>,
+    unread: BTreeMap<String, usize>,
 }
 
 impl Gathered {
-    fn skip(&mut self, id: &str, why: &str) {
-        self.skipped.push(format!("{id}: {why}"));
+    fn skip(&mut self, id: &str, why: &'static str) {
+        self.skipped.push((id.to_owned(), why));
+    }
+
+    /// A word that nothing here stands for.
+    fn unread(&mut self, word: &str) {
+        let seen = self.unread.entry(word.to_owned()).or_default();
+        *seen = seen.saturating_add(1);
     }
 
     /// A model of a provider; one without any price, or free of charge, is left out.
@@ -122,6 +131,10 @@ impl Gathered {
             let mut list = Vec::new();
             for mut model in models.into_values() {
                 let own = model.id.to_lowercase();
+                let lower = model.ids.iter().map(|id| id.to_lowercase()).filter(|id| *id != own);
+                for id in lower.filter(|id| taken.contains(id)) {
+                    self.skipped.push((format!("{key}/{id}"), "an id that another model of the provider has"));
+                }
                 model.ids = model
                     .ids
                     .iter()
@@ -153,7 +166,7 @@ impl Gathered {
             providers,
         };
         let source = Source { name: format.as_str().to_owned(), file, digest: digest(text), text: None };
-        Imported { source, skipped: self.skipped }
+        Imported { source, skipped: self.skipped, unread: self.unread }
     }
 }
 
