@@ -255,6 +255,8 @@ pub struct Cost {
     pub rates: std::sync::Arc<str>,
     /// The row used, only when priced.
     pub rate: Option<String>,
+    /// The overlays of its tenant alone, where it has any: a digest.
+    pub contract: Option<Box<str>>,
     /// Why unpriced.
     pub reason: Option<&'static str>,
     /// What was billed; also when unpriced for the lack of a rate.

@@ -392,6 +392,12 @@ pub struct Basis {
     /// The response's model, then the request's.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub models: Vec<String>,
+    /// The table's id of the model it was priced as, where its own names could not be kept as they came.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listed: Option<String>,
+    /// The overlays of its tenant alone that priced it: a digest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contract: Option<String>,
     /// Disjoint tokens.
     pub units: Split,
     /// Tier, in lower case.
@@ -452,6 +458,8 @@ impl Basis {
             time,
             provider: item.provider.clone(),
             models: [&item.response_model, &item.request_model].into_iter().flatten().cloned().collect(),
+            listed: None,
+            contract: None,
             units,
             service_tier: context.and_then(|context| context.service_tier.clone()),
             speed: context.and_then(|context| context.speed.clone()),

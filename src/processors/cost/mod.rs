@@ -124,6 +124,7 @@ impl Cost {
         let table = Arc::clone(pass.rates.table(item.tenant.as_deref()));
         let rates = table.stamp();
         let (node, account) = (item.node, pass.account.clone());
+        let contract: Option<Box<str>> = pass.rates.contract(item.tenant.as_deref()).map(Into::into);
         let bare = |status| fact(status, rates, Buckets::default());
         if let Some(kept) = self.kept(pass, node) {
             return kept;
@@ -142,10 +143,9 @@ impl Cost {
                 bare(Billing::NotCounted)
             }
             Counted::Yes { count, flags } => {
-                if let Some(deferred) = self.defer(pass, &table, at, item, count) {
-                    return deferred;
-                }
-                self.price(pass, &table, item, count, flags)
+                let deferred = self.defer(pass, &table, at, item, count);
+                let fact = deferred.unwrap_or_else(|| self.price(pass, &table, item, count, flags));
+                CostFact { contract, ..fact }
             }
         }
     }
@@ -171,6 +171,7 @@ impl Cost {
             usd,
             rates: rates.into(),
             rate: pass.payload.get_str(node, "tollgate.cost.rate").map(str::to_owned),
+            contract: None,
             reason: None,
             buckets: Buckets::default(),
         })
@@ -347,7 +348,16 @@ impl Pass<'_> {
 }
 
 fn fact(status: Billing, rates: &Arc<str>, buckets: Buckets) -> CostFact {
-    CostFact { status, usd: None, atto_usd: None, rates: rates.clone(), rate: None, reason: None, buckets }
+    CostFact {
+        status,
+        usd: None,
+        atto_usd: None,
+        rates: rates.clone(),
+        rate: None,
+        contract: None,
+        reason: None,
+        buckets,
+    }
 }
 
 fn tokens(buckets: &Buckets) -> u64 {

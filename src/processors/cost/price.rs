@@ -99,7 +99,7 @@ impl<'a> Call<'a> {
 
     /// A call as an index row keeps it.
     pub fn kept(basis: &'a Basis) -> Self {
-        let mut models = basis.models.iter().map(String::as_str);
+        let mut models = basis.listed.iter().chain(&basis.models).map(String::as_str);
         let mut units = basis.units;
         units.flags = Flags::of_words(basis.flags.iter().map(String::as_str));
         Self {

@@ -112,6 +112,7 @@ impl Cost {
         }
         pass.changes.claim(key);
         pass.changes.settled(place_, &late.call_key);
+        let contract: Option<Box<str>> = pass.rates.contract(late.tenant.as_deref()).map(Into::into);
         let cost = match result {
             Ok(priced) => {
                 pass.changes.status(Billing::Priced.as_str());
@@ -131,6 +132,7 @@ impl Cost {
                 CostFact { reason: Some(reason), ..fact(Billing::Unpriced, table.stamp(), unpriced.buckets) }
             }
         };
+        let cost = CostFact { contract, ..cost };
         let Late { call_key, trace, span, parent, session, tenant, basis, .. } = late;
         Some(LatePrice { call_key, trace, span, parent, session, tenant, basis, cost })
     }
