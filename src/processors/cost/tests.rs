@@ -248,7 +248,7 @@ fn stamps() {
     );
     assert!(text.contains("tollgate_cost_calls_total{status=\"priced\"} 1"));
     assert!(text.contains("tollgate_cost_reported_mismatch_total 1"));
-    assert!(text.contains("tollgate_rates_info{version=\"2026-11-20.7\""));
+    assert!(text.contains("tollgate_rates_info{version=\"2026-11-20.8\""));
 }
 
 /// Other keys that back ends read, if asked for; never over a client's own.

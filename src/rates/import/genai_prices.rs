@@ -27,6 +27,8 @@ const UNITS: &[(&str, Unit)] = &[
     ("output_video_mtok", Unit::OutputVideo),
     ("cache_audio_read_mtok", Unit::CacheReadAudio),
     ("cache_image_read_mtok", Unit::CacheReadImage),
+    ("output_reasoning_mtok", Unit::Reasoning),
+    ("output_citation_mtok", Unit::OutputCitation),
 ];
 
 const FEES: &[(&str, Fee)] = &[

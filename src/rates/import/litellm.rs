@@ -44,12 +44,15 @@ const UNITS: &[(&str, Unit)] = &[
     ("output_cost_per_image_token", Unit::OutputImage),
     ("cache_read_input_audio_token_cost", Unit::CacheReadAudio),
     ("output_cost_per_reasoning_token", Unit::Reasoning),
+    ("input_cost_per_video_token", Unit::InputVideo),
+    ("output_cost_per_video_token", Unit::OutputVideo),
 ];
 
 /// Ends of its words that ask for circumstances.
 const CIRCUMSTANCES: &[(&str, &str, &str)] = &[
     ("_flex", "service_tier", "flex"),
     ("_priority", "service_tier", "priority"),
+    ("_ultrafast", "service_tier", "ultrafast"),
     ("_batches", "processing", "batch"),
 ];
 

@@ -50,7 +50,7 @@ fn usd(
 /// and the rows of regions are read.
 #[test]
 fn losses_are_told() {
-    let text = r#"{"eu/gpt-x": {"litellm_provider": "azure", "input_cost_per_token": 1e-06, "output_cost_per_token": 2e-06, "output_cost_per_video_token": 1e-06},
+    let text = r#"{"eu/gpt-x": {"litellm_provider": "azure", "input_cost_per_token": 1e-06, "output_cost_per_token": 2e-06, "output_cost_per_character": 1e-06},
      "bedrock/us-east-1/1-month-commitment/claude": {"litellm_provider": "bedrock", "input_cost_per_second": 0.1},
      "dashscope/q": {"litellm_provider": "dashscope", "tiered_pricing": [{"range": [0, 32000], "input_cost_per_token": 1e-06, "output_cost_per_token": 5e-06}, {"range": [32000, 128000], "input_cost_per_token": 2e-06}]}}"#;
     let (_, table, skipped) = made(Format::LiteLlm, text);
@@ -66,7 +66,7 @@ fn losses_are_told() {
     }
     assert_eq!(skipped, ["bedrock/us-east-1/1-month-commitment/claude: a commitment, not a call"]);
     let unread = |format, text| import(format, text, "v1").map(|list| list.unread).unwrap_or_default();
-    assert_eq!(unread(Format::LiteLlm, text).into_keys().collect::<Vec<_>>(), ["output_cost_per_video_token"]);
+    assert_eq!(unread(Format::LiteLlm, text).into_keys().collect::<Vec<_>>(), ["output_cost_per_character"]);
     assert_eq!(
         unread(Format::GenaiPrices, GENAI).into_keys().collect::<Vec<_>>(),
         ["match: contains", "when: search_type"]
