@@ -67,7 +67,14 @@ impl Marks {
         let (account, base) = (account.as_bytes(), base.as_bytes());
         let of_trace = |trace: &[u8]| ClaimKey::of(&[b"id in", account, base, trace]);
         let size = |input: &[u8]| ClaimKey::of(&[b"id of", account, base, input, &output, model.as_bytes()]);
-        Self { trace: of_trace(trace), anywhere: of_trace(&[]), sizes: [size(&whole), size(&fresh)] }
+        Self {
+            trace: of_trace(trace),
+            anywhere: of_trace(&[]),
+            sizes: {
+                let whole_size = size(&whole);
+                [whole_size, if whole == fresh { whole_size } else { size(&fresh) }]
+            },
+        }
     }
 
     /// What a use of the id leaves behind.

@@ -55,17 +55,25 @@ impl Layers {
             let word: &[u8] = if inner { b"inner" } else { b"outer" };
             Some(ClaimKey::of(&[word, bytes, trace, parent, &input, &output]))
         };
-        let alike = [&whole, &fresh].map(|input| key(b"alike", b"", input));
+        // both forms of the input, which are one where nothing was cached
+        let both = |word: &[u8], span: &[u8]| {
+            let first = key(word, span, &whole);
+            [first, if whole == fresh { first } else { key(word, span, &fresh) }]
+        };
+        let forms = if whole == fresh { 1 } else { 2 };
+        let alike = both(b"alike", b"");
         let below_it = below(account, trace, span);
-        let mut own = vec![key(b"billed", span, &whole), key(b"billed", span, &fresh), within(account, trace)];
-        own.extend(alike);
+        let mut own = vec![within(account, trace)];
+        own.extend(both(b"billed", span).into_iter().take(forms));
+        own.extend(alike.into_iter().take(forms));
         own.extend(beside(item.inner));
         own.extend((!parent.is_empty()).then(|| below(account, trace, parent)));
         if let Some((_, last)) = above.last() {
-            own.extend([key(b"covered", last, &whole), key(b"covered", last, &fresh)]);
+            own.extend(both(b"covered", last).into_iter().take(forms));
         }
-        let mut others = vec![key(b"covered", span, &whole), key(b"covered", span, &fresh)];
-        others.extend(above.iter().flat_map(|(_, id)| [key(b"billed", id, &whole), key(b"billed", id, &fresh)]));
+        let mut others = Vec::with_capacity(6);
+        others.extend(both(b"covered", span).into_iter().take(forms));
+        others.extend(above.iter().flat_map(|(_, id)| both(b"billed", id).into_iter().take(forms)));
         others.extend(beside(!item.inner));
         others.extend(guessed.then_some(below_it));
         Some(Self { own, others, below: below_it, alike })
