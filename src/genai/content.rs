@@ -136,7 +136,8 @@ impl<'v, 'p> Finder<'v, 'p> {
         out: &mut Found,
     ) {
         let at = ContentAt::Attribute(id);
-        if class.role == Role::ErrorText && matches!(value, Value::Str(_)) && !shape::is_void(value) {
+        let texts = matches!(value, Value::Str(_) | Value::Map(_) | Value::List(_));
+        if class.role == Role::ErrorText && texts && !shape::is_void(value) {
             out.errors.push(ContentPlace { node, at, part: Part::Other, listed: true });
             return;
         }

@@ -227,15 +227,17 @@ impl Redact {
         let value = matches!(place.kind, PlaceKind::Value | PlaceKind::BytesValue | PlaceKind::Body);
         let status = place.kind == PlaceKind::Field(Field::StatusMessage);
         let treatment = match value {
-            true => worker.treatment(&self.vocabulary, visit.signal, place.path_key),
+            true => self.treatment(visit.signal, place, worker),
             false if status => Treatment::ErrorText,
             false => Treatment::Scan,
         };
-        let quotes =
-            treatment == Treatment::ErrorText || matches!(place.kind, PlaceKind::Body | PlaceKind::Field(Field::Name));
-        let echo = visit.echoes.filter(|_| quotes).and_then(|echoes| echoes.of(text));
+        let echo = visit.echoes.and_then(|echoes| echoes.of(text));
         if echo.is_some() {
             self.counters.echoes.get(&visit.signal).into_iter().for_each(|counter| counter.increment(1));
+            if treatment == Treatment::Identity {
+                // what it was stays comparable
+                return Some(self.ids.pseudonym(visit.account, &carried_id(text)));
+            }
         }
         let changed = self.by_rules(visit, treatment, echo.unwrap_or(text), worker);
         let mut changed = changed.or_else(|| echo.map(str::to_owned));
@@ -251,6 +253,16 @@ impl Redact {
             }
         }
         changed
+    }
+
+    /// What is inside of an error text that is a structure is error text too.
+    fn treatment(&self, signal: Signal, place: &Place<'_>, worker: &mut Worker) -> Treatment {
+        let own = worker.treatment(&self.vocabulary, signal, place.path_key);
+        let inside = own == Treatment::Scan && place.path_key != place.key && !place.key.is_empty();
+        match inside && worker.treatment(&self.vocabulary, signal, place.key) == Treatment::ErrorText {
+            true => Treatment::ErrorText,
+            false => own,
+        }
     }
 
     /// What the rules make of a text; none if nothing changes.

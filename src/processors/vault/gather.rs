@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::echoes::Echoes;
 use crate::genai::{Call, ContentAt, Facts, ItemFacts, Part, Vaulted};
 use crate::otlp::{Field, NodeKind, Payload, Signal, SlotId};
 use crate::pipeline::Origin;
@@ -42,6 +43,13 @@ pub(super) struct Keeper {
 struct Careful<'a> {
     ids: &'a dyn IdPolicy,
     vaulted: Vaulted,
+    echoes: Option<&'a Echoes>,
+}
+
+impl Careful<'_> {
+    fn mended(&self, text: &str) -> Option<&str> {
+        self.echoes.and_then(|echoes| echoes.of(text))
+    }
 }
 
 /// What stands in a column whose text went to the vault.
@@ -49,11 +57,18 @@ const CONTENT: &str = "[CONTENT]";
 
 impl IdPolicy for Careful<'_> {
     fn shown<'a>(&self, account: &str, id: &'a str) -> Cow<'a, str> {
-        if self.vaulted.holds(id) { self.pseudonym(account, id).into() } else { self.ids.shown(account, id) }
+        match self.vaulted.holds(id) || self.mended(id).is_some() {
+            true => self.pseudonym(account, id).into(),
+            false => self.ids.shown(account, id),
+        }
     }
 
     fn column<'a>(&self, account: &str, text: &'a str) -> Cow<'a, str> {
-        if self.vaulted.holds(text) { CONTENT.into() } else { self.ids.column(account, text) }
+        match self.mended(text) {
+            _ if self.vaulted.holds(text) => CONTENT.into(),
+            Some(mended) => self.ids.column(account, mended).into_owned().into(),
+            None => self.ids.column(account, text),
+        }
     }
 
     fn pseudonym(&self, account: &str, id: &str) -> String {
@@ -117,10 +132,11 @@ impl Keeper {
         origin: &Origin,
         payload: &Payload,
         facts: &Facts,
+        echoes: Option<&Echoes>,
     ) -> Result<Option<(VaultDraft, Vec<Stamp>)>, SealFailed> {
         let mut slots = Slots(self.slot_base);
         let (mut groups, mut stamps) = (Vec::new(), Vec::new());
-        let ids = Careful { ids: &*self.ids, vaulted: Vaulted::of(payload, facts) };
+        let ids = Careful { ids: &*self.ids, vaulted: Vaulted::of(payload, facts), echoes };
         for session in sessions(payload, facts) {
             let sealed = self.session(&ids, origin, payload, facts, &session, &mut slots)?;
             groups.push(sealed.group);

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::clock::UnixNanos;
+use crate::echoes::Echoes;
 use crate::genai::{Facts, Unlisted, Vocabulary, adopt, agent_traces, facts_of, keep_facts};
 use crate::otlp::{OwnedValue, Signal};
 use crate::pipeline::{Batch, Content, Draft, Effect, Origin, Processor, Quarantine, Reason, Ticketer, Trust};
@@ -223,7 +224,9 @@ impl Processor for VaultProcessor {
             None => self.metrics.dropped.increment(stamp::mark_dropped(&mut batch.payload, &facts)),
             Some(keeper) => {
                 // nothing may go on unsealed: the client keeps it
-                let kept = keeper.keep(&batch.origin, &batch.payload, &kept).map_err(|_| Reason::Lost)?;
+                let echoes = batch.echoes.clone().and_then(|echoes| echoes.downcast::<Echoes>().ok());
+                let kept = keeper.keep(&batch.origin, &batch.payload, &kept, echoes.as_deref());
+                let kept = kept.map_err(|_| Reason::Lost)?;
                 if let Some((draft, stamps)) = kept {
                     stamp::stamp(&mut batch.payload, &stamps);
                     self.metrics.plain_bytes.increment(stamps.iter().map(|stamp| stamp.bytes).sum());
