@@ -1,6 +1,6 @@
 //! Vocabulary, rates and cost: what a start pays, what a batch pays, and whether time is linear in spans.
 
-#![allow(clippy::panic, missing_docs, reason = "a bench")]
+#![allow(clippy::panic, clippy::disallowed_methods, clippy::print_stdout, missing_docs, reason = "a bench")]
 
 use std::hint::black_box;
 use std::sync::Arc;
