@@ -11,7 +11,7 @@ use crate::otlp::{AttrId, Field, Node, NodeKind, Payload, Value};
 
 use super::facts::{ContentAt, ContentPlace, Inside, InsideEdit, InsidePart, ItemFacts, Part};
 use super::item::{Attr, Reader};
-use super::keys::{Class, GLOBAL, Listed, Memo, Role, SetId};
+use super::keys::{AGENT, Class, GLOBAL, Listed, Memo, Role, SetId};
 use super::named::Named;
 use super::nested::{Lists, Nested, Taken, Took};
 use super::shape;
@@ -246,6 +246,10 @@ fn judge(class: &Class, value: Value<'_>, rules: Rules) -> Option<(Part, bool)> 
     }
     if let Some(event) = rules.event.filter(|event| event.set.is_none()) {
         return Some((event.part, true));
+    }
+    let guessed = class.content(AGENT).filter(|listed| rules.agent && !listed.named && value.as_str().is_some());
+    if let Some(listed) = guessed.filter(|_| rules.unlisted != Unlisted::Keep) {
+        return Some((listed.part, false));
     }
     unlisted(value, class.is_unknown(), rules)
 }

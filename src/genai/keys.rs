@@ -13,6 +13,8 @@ pub(super) type Slot = u16;
 pub(super) type SetId = u16;
 /// The content keys that hold for every item.
 pub(super) const GLOBAL: SetId = 0;
+/// Those that hold for an agent's items where no other list says anything: a guess by the key's last word.
+pub(super) const AGENT: SetId = 1;
 
 /// What a key is, whatever the dialect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

@@ -74,6 +74,9 @@ pub(super) struct Keys {
     pub(super) redact: List,
     pub(super) label: List,
     pub(super) content: BTreeMap<PartName, List>,
+    /// Content on an agent's items only, where nothing else says anything: patterns of keys.
+    #[serde(default)]
+    pub(super) agent_content: BTreeMap<PartName, List>,
 }
 
 /// The words for [`Part`].

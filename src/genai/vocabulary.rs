@@ -10,7 +10,7 @@ use crate::config::load;
 
 use super::detect::Clause;
 use super::facts::Part;
-use super::keys::{GLOBAL, KeyFact, Keys, Role, SetId, Slot};
+use super::keys::{AGENT, GLOBAL, KeyFact, Keys, Role, SetId, Slot};
 use super::pattern::{Names, PatternMap, weight};
 use super::schema::{self, Data, List};
 use super::sources::{Source, Sources, UsageSources};
@@ -283,6 +283,9 @@ impl<'d> Compiler<'d> {
             self.facts.insert(key, KeyFact::Identity);
         }
         self.content(GLOBAL, &data.keys.content);
+        let agent = self.new_set();
+        debug_assert!(agent == AGENT);
+        self.content(agent, &data.keys.agent_content);
         let event_name = self.slot("event.name");
         let operation_name = self.slot("gen_ai.operation.name");
         let span_name = self.slot("span.name");
