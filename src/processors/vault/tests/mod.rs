@@ -1,3 +1,4 @@
+mod dialects;
 mod inside;
 mod process;
 mod whole;

@@ -153,7 +153,7 @@ impl Bench {
 }
 
 impl Out {
-    fn attributes(&self, item: usize) -> BTreeMap<String, String> {
+    pub(super) fn attributes(&self, item: usize) -> BTreeMap<String, String> {
         let node = self.payload.items().nth(item).expect("item");
         self.of(node)
     }
