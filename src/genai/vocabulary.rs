@@ -37,7 +37,6 @@ pub struct Vocabulary {
     pub(super) identity: Sources,
     /// Attributes that name others which hold content: a JSON schema, a message template.
     pub(super) named_by: (Slot, Slot, Slot),
-    /// How lines of an agent are known that a logger wrapped.
     pub(super) wrapped: Wrapped,
     /// Places inside content, and the attributes they are written to.
     pub(super) extract: Vec<Extract>,
@@ -273,7 +272,7 @@ pub(super) struct Compiler<'d> {
 
 impl<'d> Compiler<'d> {
     fn new(lists: &'d BTreeMap<String, List>) -> Self {
-        Self { lists, facts: PatternMap::default(), slots: HashMap::new(), sets: GLOBAL, marks: 0, problem: None }
+        Self { lists, facts: PatternMap::default(), slots: HashMap::new(), sets: AGENT, marks: 0, problem: None }
     }
 
     fn compile(mut self, data: &Data) -> Result<Vocabulary, VocabularyError> {
@@ -283,9 +282,7 @@ impl<'d> Compiler<'d> {
             self.facts.insert(key, KeyFact::Identity);
         }
         self.content(GLOBAL, &data.keys.content);
-        let agent = self.new_set();
-        debug_assert!(agent == AGENT);
-        self.content(agent, &data.keys.agent_content);
+        self.content(AGENT, &data.keys.agent_content);
         let event_name = self.slot("event.name");
         let operation_name = self.slot("gen_ai.operation.name");
         let span_name = self.slot("span.name");
