@@ -43,7 +43,8 @@ pub fn adopt(
         let trace = payload.trace_id(item.node);
         !item.agent && !trace.is_empty() && adopted(trace)
     };
-    if !facts.items.iter().any(&mut adopts) && !(anew && facts.agent) {
+    let again = anew && facts.agent;
+    if !again && !facts.items.iter().any(&mut adopts) {
         return None;
     }
     let mut entries: Vec<Entry<'_>> = Vec::with_capacity(facts.items.len());
