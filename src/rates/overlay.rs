@@ -81,7 +81,7 @@ fn contract(overlays: &[Source], tenant: &str) -> Box<str> {
 
 /// The base with every overlay that holds for `tenant`.
 fn laid(base: &Source, overlays: &[Source], tenant: Option<&str>) -> Result<Table, RatesError> {
-    let (mut file, mut digests) = (base.file.clone(), base.digest.clone());
+    let (mut file, mut digests) = ((*base.file).clone(), base.digest.clone());
     let mut names = base.name.clone();
     let holds = |overlay: &&Source| overlay.tenant().is_none_or(|own| Some(own) == tenant);
     for overlay in overlays.iter().filter(holds) {
@@ -138,7 +138,7 @@ impl Source {
                 tell(&path, "a discount is a factor such as \"0.85\"".to_owned());
             }
         }
-        let mut alone = self.file.clone();
+        let mut alone = (*self.file).clone();
         (alone.overlay, alone.base, alone.applies, alone.discount) = (false, None, None, None);
         alone.alias.clear();
         for provider in alone.providers.values_mut() {

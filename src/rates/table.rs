@@ -41,7 +41,8 @@ pub(super) struct Provider {
 
 pub(super) struct Model {
     pub(super) id: Box<str>,
-    pub(super) rates: Box<[Rate]>,
+    /// Shared by models of one price.
+    pub(super) rates: Arc<[Rate]>,
 }
 
 #[derive(PartialEq)]

@@ -165,7 +165,7 @@ impl Gathered {
             alias: BTreeMap::new(),
             providers,
         };
-        let source = Source { name: format.as_str().to_owned(), file, digest: digest(text), text: None };
+        let source = Source { name: format.as_str().to_owned(), file: file.into(), digest: digest(text), text: None };
         Imported { source, skipped: self.skipped, unread: self.unread }
     }
 }
@@ -197,7 +197,7 @@ impl Source {
     /// This table with what `new` lists: a changed price closes the open window at `at` (RFC 3339) and opens a new one;
     /// models that `new` does not have stay as they are.
     pub fn with(&self, new: &Self, at: &str, version: &str) -> Self {
-        let mut file = self.file.clone();
+        let mut file = (*self.file).clone();
         version.clone_into(&mut file.version);
         file.generated = at.get(..10).map(str::to_owned);
         file.imports.extend(new.file.imports.clone());
@@ -223,12 +223,12 @@ impl Source {
             }
         }
         let digest = digest(&format!("{}{}", self.digest, new.digest));
-        Self { name: self.name.clone(), file, digest, text: None }
+        Self { name: self.name.clone(), file: file.into(), digest, text: None }
     }
 
     /// As JSON, a model a line.
     pub fn to_json(&self) -> String {
-        let mut head = self.file.clone();
+        let mut head = (*self.file).clone();
         let providers = std::mem::take(&mut head.providers);
         let head = serde_json::to_string(&head).unwrap_or_default(); // maps of text: can't fail
         let mut out = head.strip_suffix("\"providers\":{}}").unwrap_or(&head).to_owned();
