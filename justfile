@@ -21,7 +21,7 @@ deny:
 peers PART:
     bash tests/peers/run.sh {{PART}}
 
-# Slow runs, each under an hour, resumable: spool-sim, engine-sim, crash, fuzz.
+# Slow runs, each under an hour, resumable: spool-sim, engine-sim, crash, leak, fuzz. `speed`: the limits of the benches.
 nightly PART:
     bash tests/nightly.sh {{PART}}
 

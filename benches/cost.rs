@@ -1,12 +1,13 @@
 //! Vocabulary, rates and cost: what a start pays, what a batch pays, and whether time is linear in spans.
 
-#![allow(clippy::panic, missing_docs, reason = "a bench")]
+#![allow(clippy::panic, clippy::disallowed_methods, clippy::print_stdout, missing_docs, reason = "a bench")]
 
 use std::hint::black_box;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group};
 use tollgate::clock::UnixNanos;
 use tollgate::genai::{self, Vocabulary};
 use tollgate::otlp::{Payload, Signal, json};
@@ -110,6 +111,52 @@ fn table(models: usize) -> String {
     )
 }
 
+/// Percent that a batch may cost more with a table of 5,000 models.
+const TABLE: f64 = 5.0;
+
+/// A batch of a thousand spans, priced with a small and a large table by turns: `cargo bench --bench cost -- gates`.
+fn gates() -> bool {
+    let vocabulary = Arc::new(Vocabulary::builtin().unwrap_or_else(|error| panic!("{}", error.0)));
+    let payload = parsed(&request(1_000));
+    let chains = [10, 5_000].map(|models| {
+        let source = Source::parse("bench", &table(models)).unwrap_or_else(|error| panic!("{}", error.0));
+        let rates = Rates::build(&source, &[]).unwrap_or_else(|error| panic!("{}", error.0));
+        let settings = Config::default().settings().unwrap_or_else(|_| panic!("valid"));
+        let cost = Cost::new("cost".into(), &settings, vocabulary.clone(), &Meter::new());
+        let cost = cost.unwrap_or_else(|error| panic!("{}", error.0));
+        cost.adopt(rates, UnixNanos(1));
+        cost
+    });
+    let once = |cost: &Cost| {
+        let mut batch = batch(payload.clone());
+        let began = Instant::now();
+        let done = cost.process(&mut batch);
+        let spent = began.elapsed().as_secs_f64();
+        cost.discard(&batch.origin.id);
+        black_box((done.is_ok(), batch));
+        spent
+    };
+    let mut seen = [Vec::new(), Vec::new()];
+    let began = Instant::now();
+    while began.elapsed().as_secs() < 20 {
+        for (cost, seen) in chains.iter().zip(&mut seen) {
+            seen.push(once(cost));
+        }
+    }
+    let [small, large] = seen.map(|mut all| {
+        all.sort_by(f64::total_cmp);
+        all.get(all.len() / 2).copied().unwrap_or(f64::NAN)
+    });
+    let more = (large / small - 1.0) * 100.0;
+    let verdict = if more <= TABLE { "ok" } else { "TOO MUCH" };
+    println!(
+        "cost of 1,000 spans: {:.3} ms with 10 models, {:.3} ms with 5,000   {more:>6.2} % more   limit {TABLE} %   {verdict}",
+        small * 1e3,
+        large * 1e3
+    );
+    more <= TABLE
+}
+
 /// One look-up, and a batch priced with tables of different sizes: time per call must not depend on the table.
 fn tables(c: &mut Criterion) {
     let vocabulary = Arc::new(Vocabulary::builtin().unwrap_or_else(|error| panic!("{}", error.0)));
@@ -145,4 +192,11 @@ fn tables(c: &mut Criterion) {
 }
 
 criterion_group! { name = all; config = Criterion::default().sample_size(20); targets = starts, batches, tables }
-criterion_main!(all);
+
+fn main() {
+    if std::env::args().skip(1).any(|word| word == "gates") {
+        std::process::exit(i32::from(!gates()));
+    }
+    all();
+    Criterion::default().configure_from_args().final_summary();
+}

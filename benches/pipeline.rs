@@ -308,6 +308,7 @@ impl Chain {
                 rng: Arc::new(SystemRng),
                 store: Some(vault::Store { sealer, writer, uri: UriBase("vault:///".into()) }),
                 leave: vault::Leave::Nothing,
+                unlisted: tollgate::genai::Unlisted::Text,
                 echoing: vault::Echoing { memory: Arc::new(Memory::new(&SystemRng)), error_text: redact::ERROR_TEXT },
             };
             processors.push(Arc::new(vault::VaultProcessor::new(parts, &meter)));
@@ -456,8 +457,8 @@ fn steps(vault: Vault, time: Duration) -> Vec<(String, f64)> {
 }
 
 /// What texts that repeat content cost in the agent's batch: fingerprints of all content, which every batch pays, and the
-/// search, which only a batch with a text that could quote pays; as shares of the whole way, and with a full memory.
-fn echoes(time: Duration) {
+/// search, which only a batch with a text that could quote pays; as percent of the whole way, and with a full memory.
+fn echoes(time: Duration) -> [f64; 3] {
     let template = Template::new(AGENT);
     let payload = Payload::parse(Signal::Traces, Bytes::from(template.bytes.clone())).ok().unwrap();
     let keys =
@@ -504,18 +505,57 @@ fn echoes(time: Duration) {
         bytes >> 10,
         whole * 1e3
     );
-    for (name, spent) in [
+    [
         ("fingerprints of all content", fingerprints),
         ("search in the batch, 10 errors of 300 bytes", search),
         ("the same with a session's memory full (1 MiB)", remembered),
-    ] {
+    ]
+    .map(|(name, spent)| {
         let share = spent / whole * 100.0;
         println!(
             "  {name:<50} {:>8.3} ms {share:>7.1} %  ({:.2} ns per byte)",
             spent * 1e3,
             spent / bytes as f64 * 1e9
         );
+        share
+    })
+}
+
+// --- what must not become slower ---
+
+/// Percent of the whole way that `normalize` and `cost` may take together.
+const NORMALIZE_AND_COST: f64 = 10.0;
+/// Percent of the whole way that the fingerprints and the search of texts that repeat content may take.
+const ECHOES: f64 = 5.0;
+/// Measured so often; the median counts, for other work on the machine comes and goes.
+const ROUNDS: usize = 5;
+
+/// Whether a figure is in its limit, said so.
+fn gate(what: &str, figures: &[f64], limit: f64) -> bool {
+    let figure = median(figures);
+    let verdict = if figure <= limit { "ok" } else { "TOO MUCH" };
+    println!("{what:<70} {figure:>6.2} %   limit {limit} %   {verdict}");
+    figure <= limit
+}
+
+/// The shares that have a limit: `cargo bench --bench pipeline -- gates`.
+fn gates() -> bool {
+    let (mut first, mut second) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let steps = steps(Vault::Age, Duration::from_secs(2));
+        let of = |names: &[&str]| -> f64 {
+            steps.iter().filter(|(step, _)| names.is_empty() || names.contains(&step.as_str())).map(|(_, ms)| ms).sum()
+        };
+        first.push(of(&["normalize", "cost"]) / of(&[]) * 100.0);
+        let [fingerprints, search, _] = echoes(Duration::from_secs(4));
+        second.push(fingerprints + search);
     }
+    println!("\nlimits, of the agent's batch ({} spans)", AGENT.spans);
+    let held = [
+        gate("normalize and cost", &first, NORMALIZE_AND_COST),
+        gate("texts that repeat content: fingerprints, search for 10 errors", &second, ECHOES),
+    ];
+    held.into_iter().all(|held| held)
 }
 
 // --- over sockets ---
@@ -725,6 +765,9 @@ fn table(board: &Board) {
 }
 
 fn main() {
+    if std::env::args().skip(1).any(|word| word == "gates") {
+        std::process::exit(i32::from(!gates()));
+    }
     let mut criterion = Criterion::default().without_plots().configure_from_args();
     let mut board = Board::default();
     in_process(&mut criterion, &mut board);

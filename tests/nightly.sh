@@ -6,12 +6,13 @@
 #   engine-sim  the engine driven by a seeded simulation
 #   crash       SIGKILL under load, 100 cycles a round
 #   leak        the leak search over every recording
+#   speed       what may not become slower (shares of the pipeline's time, the rate table's size), on a quiet machine; once
 #   fuzz        each target of tests/fuzz for an equal share of the time; its corpus is kept under target/fuzz-corpus
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # the simulations make workers panic on purpose
 export RUST_BACKTRACE=0
-part=${1:?usage: nightly.sh spool-sim|engine-sim|crash|leak|fuzz [MINUTES]}
+part=${1:?usage: nightly.sh spool-sim|engine-sim|crash|leak|speed|fuzz [MINUTES]}
 minutes=${2:-60}
 end=$(($(date +%s) + minutes * 60))
 left() { echo $((end - $(date +%s))); }
@@ -42,6 +43,10 @@ case $part in
   engine-sim) rounds 100 bash -c 'TOLLGATE_SIM_SEED=$TOLLGATE_SEED TOLLGATE_SIM_SEEDS=100 cargo test --locked --lib engine::tests::nothing_accepted' ;;
   crash) rounds 1 bash -c 'tests/peers/run.sh crash --cycles 100 --seed "$TOLLGATE_SEED"' ;;
   leak) rounds 1 tests/peers/run.sh leak ;;
+  speed)
+    code=0
+    for bench in cost pipeline; do cargo bench --locked --bench "$bench" -- gates || code=1; done
+    exit $code ;;
   fuzz)
     cargo +nightly fuzz --version >/dev/null 2>&1 || cargo install cargo-fuzz --locked
     read -ra targets <<< "$(cargo +nightly fuzz list --fuzz-dir tests/fuzz | tr '\n' ' ')"

@@ -1,153 +1,74 @@
-//! **What**: the forms in which content may stand for a text to quote it: as it is, escaped for JSON (once, twice, ASCII
-//! only), by Python's `repr`, or without the escapes that the text has; each with one blank for a run of white space.
-//! **Invariants**: every byte of a form knows the byte
-//! of the text that it comes from. **Not here**: matching (`search`).
+//! **What**: a text that may quote content, folded as content is, and once more in lower case where that makes a
+//! difference. **Invariants**: every byte of a form knows the byte of the text that it comes from. **Not here**: the rule
+//! (`fold`), matching (`search`).
 
 use std::ops::Range;
 
-use super::blanks::blank;
+use super::fold::{Put, unit};
 
 /// One form of a text.
 pub(super) struct Form {
     pub(super) bytes: Vec<u8>,
-    /// Where each byte comes from; empty: from its own place.
+    /// Where each byte comes from, and where the text ends.
     from: Vec<u32>,
 }
 
 impl Form {
     /// The stretch of the text behind `at..end` of the form.
     pub(super) fn origin(&self, at: usize, end: usize) -> Range<usize> {
-        let place = |at: usize| self.from.get(at).map_or(at, |from| *from as usize);
-        let last = end.saturating_sub(1);
-        let next = self.from.get(end).map_or(0, |from| *from as usize);
-        place(at)..place(last).saturating_add(1).max(next)
+        let place = |at: usize| self.from.get(at).or(self.from.last()).map_or(0, |from| *from as usize);
+        place(at)..place(end)
     }
 
-    fn plain(text: &str) -> Self {
-        Self { bytes: text.as_bytes().to_vec(), from: Vec::new() }
-    }
-
-    fn made(&self, mut make: impl FnMut(&mut Self, char) -> bool) -> Option<Self> {
-        let text = std::str::from_utf8(&self.bytes).ok()?;
-        let mut out = Self { bytes: Vec::with_capacity(text.len() + 16), from: Vec::with_capacity(text.len() + 16) };
-        let mut changed = false;
-        for (at, char) in text.char_indices() {
-            changed |= make(&mut out, char);
-            let from = self.origin(at, at + 1).start as u32;
-            out.from.resize(out.bytes.len(), from);
-        }
-        changed.then_some(out)
-    }
-
-    /// With escapes. `quotes`: also of `"`; `ascii`: also of what is not ASCII.
-    fn escaped(&self, quotes: bool, ascii: bool) -> Option<Self> {
-        self.made(|out, char| {
-            let short = match char {
-                '\n' => 'n',
-                '\r' => 'r',
-                '\t' => 't',
-                '\\' => '\\',
-                '"' if quotes => '"',
-                _ if char < ' ' || (ascii && !char.is_ascii()) => {
-                    for unit in char.encode_utf16(&mut [0; 2]) {
-                        out.bytes.extend_from_slice(b"\\u");
-                        for shift in [12, 8, 4, 0] {
-                            let digit = char::from_digit(u32::from(*unit >> shift & 15), 16).unwrap_or('0');
-                            out.bytes.push(digit as u8);
-                        }
-                    }
-                    return true;
+    fn folded(text: &str, lower: bool) -> Self {
+        let room = text.len() + 1;
+        let mut out = Self { bytes: Vec::with_capacity(room), from: Vec::with_capacity(room) };
+        let (mut at, mut after) = (0, false);
+        while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {
+            let (length, put) = unit(rest.as_bytes()).unwrap_or_else(|| {
+                let first = rest.chars().next().unwrap_or(' ');
+                (first.len_utf8(), Put::Char(first))
+            });
+            match put {
+                Put::Nothing => {}
+                Put::Blank if after => {}
+                Put::Blank => out.push(at, b" "),
+                Put::Byte(byte) => out.push(at, &[byte]),
+                Put::Char(char) if lower && !char.is_ascii() => {
+                    char.to_lowercase().for_each(|char| out.char(at, char, length));
                 }
-                _ => {
-                    out.bytes.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes());
-                    return false;
-                }
-            };
-            out.bytes.extend_from_slice(&[b'\\', short as u8]);
-            true
-        })
-    }
-
-    /// Without the escapes that it has.
-    fn unescaped(&self) -> Option<Self> {
-        let text = std::str::from_utf8(&self.bytes).ok()?;
-        let mut out = Self { bytes: Vec::with_capacity(text.len()), from: Vec::with_capacity(text.len()) };
-        let mut rest = text.char_indices();
-        let mut changed = false;
-        while let Some((at, char)) = rest.next() {
-            let char = match escape(char, rest.as_str()) {
-                Some((char, taken)) => {
-                    (0..taken).for_each(|_| {
-                        rest.next();
-                    });
-                    changed = true;
-                    char
-                }
-                None => char,
-            };
-            out.bytes.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes());
-            out.from.resize(out.bytes.len(), self.origin(at, at + 1).start as u32);
-        }
-        changed.then_some(out)
-    }
-
-    /// With one blank for each run of white space and its escapes, as content has it.
-    fn folded(self) -> Self {
-        let mut out = Self { bytes: Vec::with_capacity(self.bytes.len()), from: Vec::with_capacity(self.bytes.len()) };
-        let (mut rest, mut at, mut after) = (self.bytes.as_slice(), 0, false);
-        while let Some((first, next)) = rest.split_first() {
-            let length = blank(rest);
-            if length == 0 || !after {
-                out.bytes.push(if length == 0 { *first } else { b' ' });
-                out.from.push(self.origin(at, at + 1).start as u32);
+                Put::Char(char) => out.char(at, char, length),
             }
-            after = length > 0;
-            at += length.max(1);
-            rest = if length == 0 { next } else { rest.get(length..).unwrap_or_default() };
+            after = if matches!(put, Put::Nothing) { after } else { matches!(put, Put::Blank) };
+            at += length;
         }
-        if out.bytes == self.bytes { self } else { out }
+        out.from.push(text.len() as u32);
+        out
     }
-}
 
-/// What `char` and what follows it stand for, and how many characters of that belong to it.
-fn escape(char: char, rest: &str) -> Option<(char, usize)> {
-    if char != '\\' {
-        return None;
+    fn push(&mut self, from: usize, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+        self.from.resize(self.bytes.len(), from as u32);
     }
-    let next = rest.chars().next()?;
-    let plain = match next {
-        'n' => '\n',
-        'r' => '\r',
-        't' => '\t',
-        '"' | '\'' | '\\' | '/' => next,
-        'u' => {
-            let code = u32::from_str_radix(rest.get(1..5)?, 16).ok()?;
-            return Some((char::from_u32(code)?, 5));
-        }
-        _ => return None,
-    };
-    Some((plain, 1))
+
+    /// A character that stands for `length` bytes: as many as it has itself, if it is no escape.
+    fn char(&mut self, from: usize, char: char, length: usize) {
+        let mut bytes = [0; 4];
+        let bytes = char.encode_utf8(&mut bytes).as_bytes();
+        self.bytes.extend_from_slice(bytes);
+        let own = bytes.len() == length;
+        self.from.extend((0..bytes.len()).map(|at| (from + if own { at } else { 0 }) as u32));
+    }
 }
 
 /// Every form of `text`, each once.
 pub(super) fn forms(text: &str) -> Vec<Form> {
-    let plain = Form::plain(text);
-    let special = |byte: u8| byte < b' ' || byte == b'"' || byte == b'\\' || byte >= 0x80;
-    let mut made = Vec::new();
-    if text.bytes().any(special) {
-        let json = plain.escaped(true, false);
-        let twice = json.as_ref().and_then(|json| json.escaped(true, false));
-        let bare = plain.unescaped();
-        let barer = bare.as_ref().and_then(Form::unescaped);
-        made.extend(
-            [plain.escaped(false, false), plain.escaped(true, true), barer, bare, twice, json].into_iter().flatten(),
-        );
+    let plain = Form::folded(text, false);
+    let upper = |char: char| !char.is_ascii() && char.is_uppercase();
+    let escaped = text.contains("\\u");
+    if !(escaped || text.chars().any(upper)) {
+        return vec![plain];
     }
-    let mut out = vec![plain.folded()];
-    for form in made.into_iter().map(Form::folded) {
-        if out.iter().all(|known| known.bytes != form.bytes) {
-            out.push(form);
-        }
-    }
-    out
+    let lower = Form::folded(text, true);
+    if lower.bytes == plain.bytes { vec![plain] } else { vec![plain, lower] }
 }

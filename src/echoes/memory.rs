@@ -20,6 +20,8 @@ pub(super) const SESSION: usize = 1 << 20;
 const COMPARED: usize = 16;
 /// What a text or a session takes besides its fingerprints.
 const OVERHEAD: usize = 96;
+/// Fingerprints of a text that is dropped as a whole.
+const SHORT: usize = 4096;
 /// Fingerprints at the end of a text that may differ when the next one goes on behind it: its closing bracket.
 const TAIL: usize = RUN - 1;
 
@@ -137,10 +139,17 @@ impl Session {
         self.texts.push_back(text);
     }
 
+    /// Halves the oldest text, and drops it once it is short: of a text that is longer than all room its beginning stays.
     fn drop_oldest(&mut self) -> bool {
-        let oldest = self.texts.pop_front();
-        self.bytes = self.bytes.saturating_sub(oldest.as_ref().map_or(0, |text| size(text)));
-        oldest.is_some()
+        let Some(oldest) = self.texts.pop_front() else { return false };
+        self.bytes = self.bytes.saturating_sub(size(&oldest));
+        if let Some((first, _)) = oldest.split_at_checked(oldest.len() / 2)
+            && first.len() >= SHORT
+        {
+            self.bytes += size(first);
+            self.texts.push_front(first.into());
+        }
+        true
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::words::{CHARACTERS, TOKENS, WORDS, apart, is_name, is_type, tokens, words};
+use super::words::{CHARACTERS, TOKENS, WORDS, apart, is_name, is_type, is_unspaced, tokens, width, words};
 
 /// What stands in place of repeated content.
 pub const MARK: &str = "[CONTENT]";
@@ -42,14 +42,14 @@ pub(super) fn mend(text: &str, covered: &[Range<usize>], labels: &[&str]) -> Opt
 
 /// A plain word that is the name of a tool is also a word of prose.
 fn is_label(label: &str) -> bool {
-    label.len() > 2 && !label.chars().all(char::is_alphabetic)
+    label.len() > 2 && (!label.chars().all(char::is_alphabetic) || words(label).nth(WORDS - 1).is_some())
 }
 
 /// Whether a name is no part of a longer word.
 fn stands_alone(text: &str, place: &Range<usize>) -> bool {
     let before = text.get(..place.start).and_then(|text| text.chars().next_back());
     let after = text.get(place.end..).and_then(|text| text.chars().next());
-    ![before, after].into_iter().flatten().any(|char| char.is_alphanumeric() || char == '_')
+    ![before, after].into_iter().flatten().any(|char| (char.is_alphanumeric() && !is_unspaced(char)) || char == '_')
 }
 
 /// Joins stretches with nothing but marks between them: `\n` in one is a blank in the other.
@@ -117,9 +117,8 @@ impl Kept {
             [one, next] => apart(text, one.end..next.start),
             _ => false,
         });
-        let bytes = text.as_bytes().get(start..end).unwrap_or_default();
-        let characters = bytes.iter().filter(|byte| **byte & 0xc0 != 0x80).count();
-        prose.len() >= WORDS && gaps.count() + 1 >= TOKENS && characters >= CHARACTERS
+        let whole = text.get(text.ceil_char_boundary(start)..text.floor_char_boundary(end)).unwrap_or_default();
+        prose.len() >= WORDS && gaps.count() + 1 >= TOKENS && width(whole) >= CHARACTERS
     }
 
     /// What of a range does not stay.

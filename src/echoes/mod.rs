@@ -1,27 +1,29 @@
 //! **What**: finds text that repeats stripped content (an error message that quotes the prompt), and takes it out.
 //! **Why**: error texts, status messages, span names and log bodies go on; what they quote must not.
 //! **Invariants**: content is kept as keyed fingerprints only, under a key that lives as long as the process; a stretch of
-//! at least 24 characters (a run of white space is one) and 4 words never survives; paths, ids, known names, frames and exception types stay; linear in
-//! the texts and in the content, whatever is in them. **Not here**: which places are searched (`processors/vault`), where
-//! the result is written (`processors/redact`).
+//! at least 24 characters (a run of white space is one; letters of scripts without blanks are two) and 4 words never survives;
+//! paths, ids, known names, frames and exception types stay; linear in the texts and in the content, whatever is in them.
+//! **Not here**: which places are searched (`processors/vault`), where the result is written (`processors/redact`).
 //!
-//! Content is fingerprinted once, at every fourth byte (half a nanosecond a byte of prose, two where every line is indented, of which the
-//! fingerprints are a quarter and the rest is folding white space), texts at every byte: a stretch of
-//! 24 bytes holds at least four neighbouring fingerprints of the content, wherever it begins.
+//! Content is folded once, to one form of all escapes and white space, and has a fingerprint for every four bytes of that;
+//! texts have one at every byte: a stretch of 23 bytes holds at least five neighbouring fingerprints of the content,
+//! wherever it begins.
 //!
 //! | question | file |
 //! |---|---|
 //! | what is a fingerprint | `prints` |
-//! | which white space makes no difference | `blanks` |
+//! | which white space, escapes and case make no difference | `fold` |
+//! | where in content that needs a look | `marks` |
 //! | what is kept of earlier batches, and for how long | `memory` |
-//! | which forms of a text are looked for (JSON escapes …) | `forms` |
+//! | where in a text a folded byte stands | `forms` |
 //! | how are they found | `search` |
 //! | what of it becomes `[CONTENT]` | `mend`, `words` |
 //! | what is a line of a stack trace | `frames` |
 
-mod blanks;
+mod fold;
 mod forms;
 pub mod frames;
+mod marks;
 mod memory;
 mod mend;
 mod prints;

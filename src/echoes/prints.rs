@@ -3,53 +3,63 @@
 
 use std::sync::Arc;
 
-use super::blanks;
+use super::fold::Fold;
 use crate::rng::Rng;
 
-/// Bytes between two fingerprints of content.
-pub(super) const STEP: usize = 4;
-/// Bytes under one fingerprint.
-pub(super) const WIDTH: usize = 8;
+/// Bytes under one fingerprint. Those of content lie one behind the other.
+pub(super) const WIDTH: usize = 4;
 /// Neighbouring fingerprints that count as a find: 20 bytes, of which any stretch of 23 holds some.
-pub(super) const RUN: usize = 4;
+pub(super) const RUN: usize = 5;
 /// Bytes under [`RUN`] fingerprints.
-pub(super) const SPAN: usize = WIDTH + (RUN - 1) * STEP;
+pub(super) const SPAN: usize = RUN * WIDTH;
 
-/// Makes upper and lower case letters of ASCII equal.
-const CASE: u64 = 0x2020_2020_2020_2020;
+/// Makes upper and lower case letters of ASCII equal, and in two bytes those of Latin-1.
+const CASE: u32 = 0x2020_2020;
+/// The first bit of each byte.
+const HIGH: u32 = 0x8080_8080;
 
 /// What fingerprints are made with.
 pub struct Key {
-    add: u64,
-    times: u64,
+    add: u32,
+    times: u32,
 }
 
 impl Key {
     /// A new one.
     pub fn new(rng: &dyn Rng) -> Self {
-        let (mut add, mut times) = ([0; 8], [0; 8]);
+        let (mut add, mut times) = ([0; 4], [0; 4]);
         rng.fill(&mut add);
         rng.fill(&mut times);
-        Self { add: u64::from_le_bytes(add), times: u64::from_le_bytes(times) | 1 }
+        Self { add: u32::from_le_bytes(add), times: u32::from_le_bytes(times) | 1 }
     }
 
-    /// The upper bits of a product depend on every bit of both.
-    fn print(&self, bytes: u64) -> u16 {
-        (((bytes | CASE) ^ self.add).wrapping_mul(self.times) >> 48) as u16
+    /// The upper bits of a product depend on every bit of both. First bytes of a letter lose their last bit: lower case
+    /// Cyrillic and Greek stands half a block behind the upper one.
+    #[inline(always)]
+    fn print(&self, bytes: &[u8; WIDTH]) -> u16 {
+        let bytes = u32::from_le_bytes(*bytes);
+        let first = bytes & (bytes << 1) & HIGH;
+        (((bytes | CASE | (first >> 7)) ^ self.add).wrapping_mul(self.times) >> 16) as u16
     }
 
-    /// One at every fourth byte: of content.
+    /// One for every four bytes: of content.
     fn content(&self, text: &[u8]) -> Arc<[u16]> {
-        let text = blanks::folded(text);
-        let (words, _) = text.as_chunks::<STEP>();
-        let word = |bytes: &[u8; STEP]| u64::from(u32::from_le_bytes(*bytes));
-        let neighbours = words.iter().zip(words.get(1..).unwrap_or_default());
-        neighbours.map(|(first, second)| self.print(word(first) | (word(second) << 32))).collect()
+        let mut out = Vec::with_capacity(text.len() / WIDTH + 1);
+        Fold::new().text(
+            text,
+            #[inline(always)]
+            |part| {
+                let (blocks, _) = part.as_chunks::<WIDTH>();
+                out.extend(blocks.iter().map(|block| self.print(block)));
+                blocks.len() * WIDTH
+            },
+        );
+        out.into()
     }
 
     /// One at every byte: of a text in which content is looked for.
     pub(super) fn text(&self, text: &[u8]) -> Vec<u16> {
-        text.array_windows::<WIDTH>().map(|bytes| self.print(u64::from_le_bytes(*bytes))).collect()
+        text.array_windows::<WIDTH>().map(|bytes| self.print(bytes)).collect()
     }
 }
 

@@ -6,7 +6,20 @@ use std::ops::Range;
 
 use super::forms::{Form, forms};
 use super::frames;
-use super::prints::{Key, RUN, SPAN, STEP};
+use super::prints::{Key, RUN, SPAN, WIDTH};
+
+/// Four fingerprints, one behind the other: content is looked up by each second core of it, of which a run of five holds one.
+type Core = u64;
+
+#[inline(always)]
+fn core(prints: [u16; 4]) -> Core {
+    u64::from_le_bytes(pulp::cast(prints.map(u16::to_le)))
+}
+
+/// Five fingerprints as one number.
+fn run(prints: [u16; 4], last: u16) -> u64 {
+    (core(prints) ^ u64::from(last).wrapping_mul(0x9e37_79b9_7f4a_7c15)).wrapping_mul(0xd6e8_feb8_6659_fd93) | 1
+}
 
 /// A form of a stretch of a text between two frames of a stack trace.
 struct Stretch {
@@ -19,36 +32,27 @@ struct Stretch {
 }
 
 impl Stretch {
-    /// Fingerprints that content would have if it stood at `at`, as one number.
-    fn run(&self, at: usize) -> Option<u64> {
-        let mut run = 0;
-        for step in 0..RUN {
-            run |= u64::from(*self.prints.get(at + step * STEP)?) << (16 * step);
-        }
-        Some(run)
-    }
-
-    fn runs(&self) -> impl Iterator<Item = (usize, u64)> {
-        (0..self.prints.len()).map_while(|at| Some((at, self.run(at)?)))
+    /// At each place the core that content would have if it stood there, and what follows.
+    fn cores(&self) -> impl Iterator<Item = ([u16; 4], Option<u16>)> {
+        const BYTES: usize = 3 * WIDTH + 1;
+        let next = self.prints.iter().skip(4 * WIDTH).copied().map(Some).chain(std::iter::repeat(None));
+        let cores =
+            self.prints.array_windows::<BYTES>().map(|[a, _, _, _, b, _, _, _, c, _, _, _, d]| [*a, *b, *c, *d]);
+        cores.zip(next)
     }
 }
 
-/// Runs gathered at least before they are sorted.
-const FOUND: usize = 1 << 12;
+/// Bits for each core of the texts.
+const BITS: usize = 64;
 
 /// A search in some texts.
 pub(super) struct Search {
     texts: usize,
     stretches: Vec<Stretch>,
-    /// A bit for each fingerprint of the texts.
-    singles: Vec<u64>,
-    /// A bit for each hash of two neighbouring ones.
-    pairs: Vec<u64>,
-    pair_shift: u32,
-    /// Runs of content that may stand in a text.
-    found: Vec<u64>,
-    /// So many of them are gathered before they are sorted.
-    room: usize,
+    filter: Filter,
+    runs: Runs,
+    /// Where in the present content the filter says yes.
+    hits: Vec<usize>,
 }
 
 impl Search {
@@ -67,28 +71,21 @@ impl Search {
             }
         }
         let all: usize = stretches.iter().map(|stretch| stretch.prints.len()).sum();
-        let pair_bits = (all * 8).next_power_of_two().clamp(1 << 12, 1 << 22);
+        let bits = (all * BITS).next_power_of_two().clamp(1 << 12, 1 << 24);
         let mut search = Self {
             texts: texts.len(),
             stretches,
-            singles: vec![0; (1 << 16) / 64],
-            pairs: vec![0; pair_bits / 64],
-            pair_shift: 32 - pair_bits.trailing_zeros(),
-            found: Vec::new(),
-            room: FOUND,
+            filter: Filter { bits: vec![0; bits / 64], shift: 64 - bits.trailing_zeros() },
+            runs: Runs::with_room(all),
+            hits: Vec::new(),
         };
-        search.fill();
-        search
-    }
-
-    fn fill(&mut self) {
-        for (_, run) in self.stretches.iter().flat_map(Stretch::runs) {
-            for step in 0..RUN {
-                set(&mut self.singles, (run >> (16 * step)) as u16 as usize);
+        for (prints, next) in search.stretches.iter().flat_map(Stretch::cores) {
+            search.filter.add(core(prints));
+            if let Some(next) = next {
+                search.runs.add(run(prints, next));
             }
-            set(&mut self.pairs, pair(run as u32, self.pair_shift));
-            set(&mut self.pairs, pair((run >> 32) as u32, self.pair_shift));
         }
+        search
     }
 
     /// Looks for one text of content.
@@ -96,39 +93,49 @@ impl Search {
         if self.stretches.is_empty() {
             return;
         }
-        let (mut run, mut length) = (0_u64, 0);
-        for print in content {
-            run = (run >> 16) | (u64::from(*print) << 48);
-            length = if get(&self.singles, usize::from(*print)) { length + 1 } else { 0 };
-            if length >= RUN
-                && get(&self.pairs, pair(run as u32, self.pair_shift))
-                && get(&self.pairs, pair((run >> 32) as u32, self.pair_shift))
-            {
-                self.found.push(run);
-                self.settle();
+        let mut hits = std::mem::take(&mut self.hits);
+        hits.clear();
+        let filter = &self.filter;
+        let (fours, end) = content.as_chunks::<4>();
+        let mut last = 0;
+        for (at, four) in fours.iter().enumerate() {
+            let here = core(*four);
+            if filter.may_hold((last >> 32) | (here << 32)) && at > 0 {
+                hits.push(at * 4 - 2);
             }
+            if filter.may_hold(here) {
+                hits.push(at * 4);
+            }
+            last = here;
         }
+        if let [a, b, ..] = end
+            && filter.may_hold((last >> 32) | (core([*a, *b, 0, 0]) << 32))
+            && !fours.is_empty()
+        {
+            hits.push(fours.len() * 4 - 2);
+        }
+        hits.iter().for_each(|at| self.find(content, *at));
+        self.hits = hits;
     }
 
-    /// Content that repeats itself is found again and again: what is found stays small.
-    fn settle(&mut self) {
-        if self.found.len() >= self.room {
-            self.found.sort_unstable();
-            self.found.dedup();
-            self.room = self.found.len() * 2 + FOUND;
+    /// Marks the runs around a core of content.
+    fn find(&mut self, content: &[u16], at: usize) {
+        let begins = [at.checked_sub(1), Some(at)].into_iter().flatten();
+        for five in begins.filter_map(|at| content.get(at..at + RUN)?.first_chunk::<RUN>()) {
+            let [a, b, c, d, e] = *five;
+            self.runs.mark(run([a, b, c, d], e));
         }
     }
 
     /// For each text the stretches that stand in content, in order, without overlap.
-    pub(super) fn covered(&mut self) -> Vec<Vec<Range<usize>>> {
+    pub(super) fn covered(&self) -> Vec<Vec<Range<usize>>> {
         let mut out = vec![Vec::new(); self.texts];
-        self.found.sort_unstable();
-        self.found.dedup();
-        if self.found.is_empty() {
+        if !self.runs.any {
             return out;
         }
         for stretch in &self.stretches {
-            let hits = stretch.runs().filter(|(_, run)| self.found.binary_search(run).is_ok());
+            let runs = stretch.cores().map_while(|(core, next)| Some(run(core, next?))).enumerate();
+            let hits = runs.filter(|(_, run)| self.runs.is_marked(*run));
             let ranges = hits.map(|(at, _)| {
                 let range = stretch.form.origin(at, at + SPAN);
                 range.start + stretch.at..range.end + stretch.at
@@ -142,8 +149,80 @@ impl Search {
     }
 }
 
-fn pair(two: u32, shift: u32) -> usize {
-    (two.wrapping_mul(0x9e37_79b1) >> shift) as usize
+/// The runs of the texts, and which of them stand in content.
+struct Runs {
+    /// Each where its upper bits say, or behind that.
+    slots: Vec<u64>,
+    marked: Vec<u64>,
+    shift: u32,
+    any: bool,
+}
+
+impl Runs {
+    fn with_room(runs: usize) -> Self {
+        // a fifth at least is free
+        let slots = (runs + runs / 4 + 1).next_power_of_two().max(64);
+        Self { slots: vec![0; slots], marked: vec![0; slots / 64], shift: 64 - slots.trailing_zeros(), any: false }
+    }
+
+    /// The slot of a run, or the one that it would get.
+    fn slot(&self, run: u64) -> (usize, bool) {
+        let mut at = (run >> self.shift) as usize;
+        loop {
+            match self.slots.get(at) {
+                Some(0) => return (at, false),
+                Some(known) if *known == run => return (at, true),
+                Some(_) => at += 1,
+                None => at = 0,
+            }
+        }
+    }
+
+    fn add(&mut self, run: u64) {
+        let (at, _) = self.slot(run);
+        if let Some(slot) = self.slots.get_mut(at) {
+            *slot = run;
+        }
+    }
+
+    fn mark(&mut self, run: u64) {
+        let (at, known) = self.slot(run);
+        if known {
+            set(&mut self.marked, at);
+            self.any = true;
+        }
+    }
+
+    fn is_marked(&self, run: u64) -> bool {
+        get(&self.marked, self.slot(run).0)
+    }
+}
+
+/// Which cores may stand in the texts: two bits for each.
+struct Filter {
+    bits: Vec<u64>,
+    shift: u32,
+}
+
+impl Filter {
+    #[inline(always)]
+    fn places(&self, core: Core) -> (usize, usize) {
+        let one = core.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> self.shift;
+        let two = core.rotate_left(23).wrapping_mul(0xc2b2_ae3d_27d4_eb4f) >> self.shift;
+        (one as usize, two as usize)
+    }
+
+    fn add(&mut self, core: Core) {
+        let (one, two) = self.places(core);
+        set(&mut self.bits, one);
+        set(&mut self.bits, two);
+    }
+
+    #[inline(always)]
+    fn may_hold(&self, core: Core) -> bool {
+        let (one, two) = self.places(core);
+        get(&self.bits, one) && get(&self.bits, two)
+    }
 }
 
 fn set(bits: &mut [u64], at: usize) {
@@ -152,6 +231,7 @@ fn set(bits: &mut [u64], at: usize) {
     }
 }
 
+#[inline]
 fn get(bits: &[u64], at: usize) -> bool {
     bits.get(at / 64).is_some_and(|word| word >> (at % 64) & 1 == 1)
 }

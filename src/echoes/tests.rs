@@ -65,6 +65,98 @@ fn white_space_is_one_blank() {
     }
 }
 
+/// Content is found however deep it is escaped, on either side, and in whatever case.
+#[test]
+fn escapes_and_case() {
+    let said = "She said \"the <b>ledger</b> & the café are 'closed'\"\nuntil überübermorgen, 100% sure";
+    let json = |text: &str| serde_json::to_string(text).unwrap();
+    let ascii = |text: &str| -> String {
+        let units = |char: char| char.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect();
+        json(text).chars().map(|char| if char.is_ascii() { char.to_string() } else { units(char) }).collect()
+    };
+    let go = |text: &str| json(text).replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026");
+    let html = |text: &str| {
+        text.replace('&', "&amp;")
+            .replace('<', "&lt;")
+            .replace('>', "&gt;")
+            .replace('"', "&quot;")
+            .replace('\'', "&#39;")
+    };
+    let python = said.replace('\n', "\\n").replace('\'', "\\'");
+    let mut ways = vec![said.to_owned(), json(said), json(&json(said)), json(&json(&json(said))), python];
+    ways.extend([ascii(said), ascii(&ascii(said)), ascii(&ascii(&ascii(said))), go(said), json(&go(said))]);
+    ways.extend([html(said), html(&html(said)), json(&html(said)), said.to_uppercase(), said.to_lowercase()]);
+    for content in &ways {
+        for text in &ways {
+            let out = mended(&format!("bad: {text} (400)"), &[content], &[]);
+            assert!(out.starts_with("bad: ") && out.ends_with("(400)") && out.contains(MARK), "{out}");
+            for word in ["ledger", "caf", "closed", "until", "bermorgen", "sure"] {
+                assert!(!out.to_lowercase().contains(word), "{out:?} of {text:?} in {content:?}");
+            }
+        }
+    }
+    for (content, text) in [
+        ("Напишите пожалуйста Письмо моему врачу о диагнозе", "НАПИШИТЕ ПОЖАЛУЙСТА ПИСЬМО МОЕМУ ВРАЧУ О ДИАГНОЗЕ"),
+        ("Γράψε ένα γράμμα στον γιατρό μου τώρα", "γράψε ένα γράμμα στον γιατρό μου τώρα"),
+        ("zażółć gęślą jaźń, łódź i żółw", "ZAŻÓŁĆ GĘŚLĄ JAŹŃ, ŁÓDŹ I ŻÓŁW"),
+    ] {
+        assert_eq!(mended(&format!("bad: {text}"), &[content], &[]), "bad: [CONTENT]", "{text}");
+        let escaped = mended(&format!("bad: {}", ascii(text).trim_matches('"')), &[content], &[]);
+        assert_eq!(escaped.replace('\\', ""), "bad: [CONTENT]");
+    }
+}
+
+/// Words that `+` or `%20` join are words; what joins names in a path is part of it.
+#[test]
+fn joined_words() {
+    let said = "please help me with my divorce from Jane";
+    for (text, expected) in [
+        ("q=please+help+me+with+my+divorce+from+Jane", "q=[CONTENT]"),
+        (
+            "GET https://example.com/find?q=please%20help%20me%20with%20my%20divorce: 404",
+            "GET https://example.com/find?q=[CONTENT]: 404",
+        ),
+        ("no file /srv/please%20help+me%20with%20my%20divorce", "no file /srv/please%20help+me%20with%20my%20divorce"),
+        (
+            "GET https://example.com/please+help%20me+with+my+divorce",
+            "GET https://example.com/please+help%20me+with+my+divorce",
+        ),
+    ] {
+        assert_eq!(may_quote(text, &[]), text != expected, "{text}");
+        assert_eq!(mended(text, &[said], &[]), expected);
+        assert_eq!(mended(text, &[&said.replace(' ', "+")], &[]), expected);
+    }
+}
+
+/// Twelve letters of a script without blanks are a stretch, fewer are none; names in it and beside it stay.
+#[test]
+fn scripts_without_blanks() {
+    let chinese = "我的病历号是九三七请帮我写一封给医生的信说明我的抑郁症";
+    let japanese = "明日の午後三時に田中さんへ請求書を送ってください";
+    let thai = "ช่วยเขียนจดหมายถึงหมอของฉันเรื่องโรคซึมเศร้า";
+    for content in [chinese, japanese, thai] {
+        for text in [format!("错误：{content}。"), format!("bad: {content} (400)"), format!("{{\"q\":\"{content}\"}}")]
+        {
+            assert!(may_quote(&text, &[]), "{text}");
+            assert_eq!(mended(&text, &[content], &[]), text.replace(content, MARK));
+        }
+        let half: String = content.chars().skip(2).take(12).collect();
+        assert_eq!(mended(&format!("bad: {half}"), &[content], &[]), "bad: [CONTENT]");
+        let short: String = content.chars().skip(2).take(9).collect();
+        assert_eq!(mended(&format!("bad: {short}"), &[content], &[]), format!("bad: {short}"));
+    }
+    for (text, expected) in [
+        (format!("没有文件/srv/文档/报告.txt请{chinese}"), format!("{MARK}/srv/文档/报告.txt{MARK}")),
+        (format!("https://example.com/a{chinese}"), format!("https://example.com/a{MARK}")),
+        (format!("gpt-5{chinese}"), format!("gpt-5{MARK}")),
+    ] {
+        assert_eq!(mended(&text, &[chinese, "没有文件/srv/文档/报告.txt"], &["gpt-5"]), expected);
+    }
+    let agent = "病历整理与医生沟通助手一号";
+    let text = format!("invoke_agent {agent}");
+    assert_eq!(mended(&text, &[&format!("你是{agent}，请帮忙")], &[agent]), text);
+}
+
 /// Data without white space is made of words: JSON, lists, forms, queries. Names in it stay.
 #[test]
 fn data_without_white_space() {
@@ -285,6 +377,37 @@ fn memory_is_bounded() {
     assert!(wide.bytes() > memory::SESSION / 2);
 }
 
+/// Of a text that is longer than a session's memory the beginning is remembered, and stays while there is room.
+#[test]
+fn memory_of_a_long_text() {
+    let memory = Memory::new(&SeededRng::new(1));
+    let session = memory.session("default", b"s");
+    let words = |from: usize, count: usize| (from..from + count).map(|n| format!("word{n} ")).collect::<String>();
+    let remember = |text: &str| {
+        let mut prints = Prints::default();
+        prints.add(memory.key(), text);
+        memory.remember(session, &prints);
+    };
+    let found = |text: &str| {
+        let known = memory.of(session);
+        !Echoes::find(memory.key(), &[text], &[], known.iter().map(|text| &**text)).is_empty()
+    };
+    let long = words(0, 500_000);
+    assert!(long.len() > 5 << 20);
+    remember(&long);
+    assert!(memory.bytes() <= memory::SESSION && memory.bytes() > memory::SESSION / 2, "{}", memory.bytes());
+    let quote = format!("bad: {}", words(1_000, 20));
+    assert!(found(&quote), "its beginning");
+    remember(&words(1_000_000, 10));
+    assert!(found(&quote), "a short one takes no more than the room it needs");
+    assert!(found(&format!("bad: {}", words(1_000_000, 10))));
+    for n in 2..30 {
+        remember(&words(n * 1_000_000, 20_000));
+        assert!(memory.bytes() <= memory::SESSION);
+    }
+    assert!(!found(&quote), "the oldest goes first");
+}
+
 /// Another account's session of the same name is another one.
 #[test]
 fn accounts_are_apart() {
@@ -346,22 +469,45 @@ proptest! {
         prop_assert_eq!(mended(&out, &[&stored], &[]), out);
     }
 
-    /// Content is folded as texts are, however it is cut into blocks, and a second time changes nothing.
+    /// Content is folded as texts are, a byte at a time or in blocks, with vectors or without, wherever parts end.
     #[test]
-    fn folding(text in "([a-c\\\\nrtu0 \\t\\n\u{a0}é]|abcdefghijklmnop|\\\\u00a0){0,80}") {
-        let folded = blanks::folded(text.as_bytes());
-        let (mut plain, mut rest) = (Vec::new(), text.as_bytes());
+    fn folding(text in "([a-c\\\\nrtux0&;#%+\"4 \\t\\n\u{a0}é]|abcdefghijklmnop|\\\\{1,40}u00a0|&amp;lt;|\\\\u003c|%20| {2,70}){0,80}", times in 1_usize..40) {
+        let text = text.repeat(times);
+        let mut plain: Vec<u8> = Vec::new();
+        let (mut rest, mut after) = (text.as_bytes(), false);
         while let Some(first) = rest.first() {
-            let length = blanks::blank(rest);
-            match length {
-                0 => plain.push(*first),
-                _ if blanks::blank(rest) > 0 && plain.last() != Some(&b' ') => plain.push(b' '),
-                _ => {}
+            let (length, put) = fold::unit(rest).unwrap_or((1, fold::Put::Byte(*first)));
+            match put {
+                fold::Put::Nothing => {}
+                fold::Put::Blank => {
+                    if !after {
+                        plain.push(b' ');
+                    }
+                    after = true;
+                }
+                fold::Put::Byte(byte) => {
+                    plain.push(byte);
+                    after = false;
+                }
+                fold::Put::Char(char) => {
+                    plain.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes());
+                    after = false;
+                }
             }
-            rest = &rest[length.max(1)..];
+            rest = &rest[length..];
         }
-        prop_assert_eq!(folded.as_ref(), plain);
-        prop_assert!(std::str::from_utf8(&folded).is_ok());
+        let mut blocks = [Vec::new(), Vec::new()];
+        let [one, two] = &mut blocks;
+        let read = |out: &mut Vec<u8>, part: &[u8]| {
+            out.extend_from_slice(part);
+            part.len()
+        };
+        fold::Fold::new().text(text.as_bytes(), |part| read(one, part));
+        fold::Fold::new().with(marks::Plain, text.as_bytes(), |part| read(two, part));
+        for folded in &blocks {
+            prop_assert_eq!(folded, &plain);
+        }
+        prop_assert_eq!(&forms::forms(&text)[0].bytes, &plain);
     }
 
     /// Whatever stands in a text, what is left of it is text, and without content nothing changes.

@@ -3,7 +3,8 @@
 
 use std::ops::Range;
 
-use super::blanks::blank;
+use super::fold::{Put, blank, unit};
+use super::mend::MARK;
 
 /// Least length of a repeated stretch, characters.
 pub(super) const CHARACTERS: usize = 24;
@@ -27,7 +28,7 @@ pub fn may_quote(text: &str, labels: &[Option<&str>]) -> bool {
                 continue;
             }
             let more = words(inner).count();
-            prose += usize::from(more > 0);
+            prose += usize::from(more > 0) + usize::from(more > 1 && inner.starts_with(is_unspaced));
             count += more;
             if count >= WORDS && prose >= TOKENS {
                 return true;
@@ -37,17 +38,35 @@ pub fn may_quote(text: &str, labels: &[Option<&str>]) -> bool {
     false
 }
 
-fn is_word(char: char) -> bool {
-    char.is_alphanumeric() || char == '_'
+/// A letter of a script that puts no blanks between words: Chinese, Japanese, Thai, Lao, Burmese, Khmer. Each counts as a
+/// word, and as two characters, so that twelve of them are the least stretch.
+pub(super) fn is_unspaced(char: char) -> bool {
+    matches!(char,
+        '\u{e00}'..='\u{eff}' | '\u{1000}'..='\u{109f}' | '\u{1780}'..='\u{17ff}' | '\u{3005}'..='\u{3007}'
+        | '\u{3041}'..='\u{30ff}' | '\u{31f0}'..='\u{31ff}' | '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}'
+        | '\u{f900}'..='\u{faff}' | '\u{ff66}'..='\u{ff9f}' | '\u{20000}'..='\u{3ffff}')
 }
 
-/// The words of a text: letters, digits and `_`.
+/// Length of a text in characters, as [`CHARACTERS`] counts.
+pub(super) fn width(text: &str) -> usize {
+    text.chars().map(|char| 1 + usize::from(is_unspaced(char))).sum()
+}
+
+fn is_word(char: char) -> bool {
+    char.is_alphanumeric() || char == '_' || is_unspaced(char)
+}
+
+/// The words of a text: letters, digits and `_`; letters of unspaced scripts one by one.
 pub(super) fn words(text: &str) -> impl Iterator<Item = Range<usize>> {
     let mut from = 0;
     std::iter::from_fn(move || {
         let start = from + text.get(from..)?.find(is_word)?;
         let rest = text.get(start..)?;
-        let end = start + rest.find(|char| !is_word(char)).unwrap_or(rest.len());
+        let end = match rest.chars().next().filter(|char| is_unspaced(*char)) {
+            Some(char) => char.len_utf8(),
+            None => rest.find(|char| !is_word(char) || is_unspaced(char)).unwrap_or(rest.len()),
+        };
+        let end = start + end;
         from = end;
         Some(start..end)
     })
@@ -80,28 +99,58 @@ fn mark(rest: &str) -> usize {
 
 /// What stands between the values of JSON, of a list, a form or a table.
 fn is_mark(char: char) -> bool {
-    char.is_whitespace() || "\"'`{}<>;,=&|".contains(char)
+    char.is_whitespace() || "\"'`{}<>;,=&|+".contains(char)
 }
 
-/// Length of the token at the beginning of a text. `\n` in a path of Windows is no escape.
+/// Letters of unspaced scripts that a name in a path has at most: one fewer than a stretch that may be content.
+const LETTERS: usize = CHARACTERS / 2 - 1;
+
+/// Length of the token at the beginning of a text. `\n` in a path of Windows is no escape; in a path and in an address before
+/// its query, `+` and `%20` part nothing. Where an unspaced script begins or ends, so does a token, but for names in paths.
 fn token_length(rest: &str) -> usize {
     let inner = rest.trim_start_matches(around);
-    let windows = inner.starts_with("\\\\") || drive(inner);
-    let mut address = false;
-    let end = rest.char_indices().find(|(at, char)| {
-        let tail = rest.get(*at..).unwrap_or_default();
+    let unspaced = inner.starts_with(is_unspaced);
+    let windows = share(inner) || drive(inner);
+    let path = rooted(inner) || windows;
+    let (mut address, mut letters) = (false, 0);
+    // what was taken out before is no part of what stands beside it
+    if rest.starts_with(MARK) {
+        return MARK.len();
+    }
+    for (at, char) in rest.char_indices() {
+        let tail = rest.get(at..).unwrap_or_default();
+        if char == '[' && tail.starts_with(MARK) {
+            return at;
+        }
         address |= tail.starts_with("://");
-        let escape = *char == '\\' && !windows && blank(tail.as_bytes()) > 0;
-        is_mark(*char) || escape || (address && matches!(char, '?' | '#'))
-    });
-    end.map_or(rest.len(), |(at, _)| at)
+        let part = match char {
+            '\\' => !windows && blank(tail.as_bytes()) > 0,
+            '%' => !path && !address && blank(tail.as_bytes()) > 0,
+            '+' => !path && !address,
+            '?' | '#' if address => true,
+            _ => is_mark(char),
+        };
+        if part {
+            return at;
+        }
+        letters = if is_unspaced(char) { letters + char.len_utf8() } else { 0 };
+        let switches = match path {
+            true => letters > LETTERS * '一'.len_utf8(),
+            false => is_unspaced(char) != unspaced && !around(char),
+        };
+        if switches {
+            return (at + char.len_utf8()).saturating_sub(if path { letters } else { char.len_utf8() });
+        }
+    }
+    rest.len()
 }
 
 /// Whether two words are of two tokens; `gap`: what stands between them.
 pub(super) fn apart(text: &str, gap: Range<usize>) -> bool {
     let last = gap.end.saturating_sub(1).max(gap.start);
-    text.get(gap).is_some_and(|gap| gap.contains(is_mark))
-        || text.get(last..).is_some_and(|rest| rest.starts_with('\\') && blank(rest.as_bytes()) > 0)
+    // letters of an unspaced script have nothing between them
+    text.get(gap).is_some_and(|gap| gap.is_empty() || gap.contains(is_mark))
+        || text.get(last..).is_some_and(|rest| rest.starts_with(['\\', '%']) && blank(rest.as_bytes()) > 0)
 }
 
 fn around(char: char) -> bool {
@@ -118,12 +167,35 @@ pub(super) fn is_name(token: &str) -> bool {
 }
 
 fn is_path(token: &str) -> bool {
-    let rooted = ["/", "./", "../", "~/", "\\\\"].iter().any(|root| token.starts_with(root));
-    let slashes = token.bytes().filter(|byte| matches!(byte, b'/' | b'\\')).count();
+    let slashes = slashes(token);
     token.contains("://")
-        || ((rooted || drive(token)) && token.len() > 2)
+        || ((rooted(token) || drive(token)) && token.len() > 2)
         || (slashes > 0 && named_file(token))
         || slashes > 2
+}
+
+fn rooted(token: &str) -> bool {
+    ["/", "./", "../", "~/"].iter().any(|root| token.starts_with(root)) || share(token)
+}
+
+/// `\\server\share`: no letter that is escaped.
+fn share(token: &str) -> bool {
+    token.starts_with("\\\\") && !matches!(unit(token.as_bytes()), Some((_, Put::Byte(_) | Put::Char(_))))
+}
+
+/// How many slashes part a token; escaped letters are letters.
+fn slashes(token: &str) -> usize {
+    let (mut rest, mut count) = (token.as_bytes(), 0);
+    while let Some(at) = memchr::memchr2(b'/', b'\\', rest) {
+        let here = rest.get(at..).unwrap_or_default();
+        let (length, slash) = match unit(here) {
+            Some((length, put)) => (length, matches!(put, Put::Nothing)),
+            None => (1, true),
+        };
+        count += usize::from(slash);
+        rest = here.get(length..).unwrap_or_default();
+    }
+    count
 }
 
 fn drive(token: &str) -> bool {

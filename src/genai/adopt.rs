@@ -6,7 +6,7 @@
 use crate::otlp::{Payload, Signal};
 
 use super::calls::Entry;
-use super::content::Finder;
+use super::content::{Finder, Unlisted};
 use super::facts::Facts;
 use super::item::Reader;
 use super::rest;
@@ -25,14 +25,16 @@ pub fn agent_traces<'p>(payload: &'p Payload, facts: &Facts) -> Vec<&'p [u8]> {
     traces
 }
 
-/// The facts with items of `known` traces as an agent's. None: there are none.
+/// The facts with items of `known` traces as an agent's, and unlisted text treated as told. None: they are as they were.
 pub fn adopt(
     vocabulary: &Vocabulary,
     payload: &Payload,
     facts: &Facts,
+    unlisted: Unlisted,
     known: impl Fn(&[u8]) -> bool,
 ) -> Option<Facts> {
-    if payload.signal() == Signal::Metrics || facts.items.iter().all(|item| item.agent) {
+    let anew = unlisted != Unlisted::Text;
+    if payload.signal() == Signal::Metrics || (!anew && facts.items.iter().all(|item| item.agent)) {
         return None;
     }
     let mut answers = std::collections::HashMap::new();
@@ -41,7 +43,8 @@ pub fn adopt(
         let trace = payload.trace_id(item.node);
         !item.agent && !trace.is_empty() && adopted(trace)
     };
-    if !facts.items.iter().any(&mut adopts) {
+    let again = anew && facts.agent;
+    if !again && !facts.items.iter().any(&mut adopts) {
         return None;
     }
     let mut entries: Vec<Entry<'_>> = Vec::with_capacity(facts.items.len());
@@ -55,7 +58,12 @@ pub fn adopt(
         entries.push(Entry { facts: item, dialect });
     }
     let mut reader = Reader::new(vocabulary, payload);
-    rest(&mut reader, &Finder::new(vocabulary, payload), &mut entries);
+    let finder = Finder::new(vocabulary, payload, unlisted);
+    for entry in entries.iter_mut().filter(|entry| anew && entry.dialect.is_some()) {
+        reader.enter(entry.facts.node);
+        finder.item(&mut reader, entry.facts.node, entry.dialect, true).give(&mut entry.facts, false);
+    }
+    rest(&mut reader, &finder, &mut entries);
     let items = entries.into_iter().map(|entry| entry.facts).collect();
     Some(Facts { items, agent: true, late: facts.late.clone() })
 }

@@ -1,6 +1,6 @@
 //! **What**: what only the whole request tells: models inherited from ancestors, leaves, turn ends that are the only
-//! carrier of tokens, wrappers of a call, and which items are an agent's. **Invariants**: linear but for walks of at most 64 ancestors.
-//! **Not here**: traces known from earlier requests (`adopt`).
+//! carrier of tokens, copies beside a call, and which items are an agent's. **Invariants**: linear but for walks of at most
+//! 64 ancestors. **Not here**: traces known from earlier requests (`adopt`), layers around a call (`layers`).
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,7 +8,7 @@ use crate::otlp::{Node, NodeKind, Payload, Signal};
 
 use super::facts::{Call, ItemFacts};
 use super::item::Spans;
-use super::usage::{input_forms, split};
+use super::layers::wrappers;
 use super::vocabulary::Dialect;
 
 /// An item with its dialect.
@@ -23,8 +23,8 @@ pub(super) fn settle(payload: &Payload, entries: &mut [Entry<'_>]) {
     if payload.signal() == Signal::Traces && entries.iter().any(call) {
         let nodes: Vec<Node> = entries.iter().map(|entry| entry.facts.node).collect();
         let spans = Spans::new(payload, nodes.iter().copied());
+        wrappers(payload, entries, &nodes, &spans);
         leaves(payload, entries, &nodes, &spans);
-        wrappers(payload, entries, &spans);
         asides(payload, entries);
         inherit(payload, entries, &nodes, &spans);
     }
@@ -32,7 +32,8 @@ pub(super) fn settle(payload: &Payload, entries: &mut [Entry<'_>]) {
     agents(payload, entries);
 }
 
-/// In dialects that nobody described, a span above one with tokens is a roll-up.
+/// In dialects that nobody described, and where the operation has a name that nobody knows, a span above one with tokens
+/// is a roll-up.
 fn leaves(payload: &Payload, entries: &mut [Entry<'_>], nodes: &[Node], spans: &Spans<'_>) {
     let mut rolled = vec![false; entries.len()];
     for (at, entry) in entries.iter().enumerate() {
@@ -48,63 +49,11 @@ fn leaves(payload: &Payload, entries: &mut [Entry<'_>], nodes: &[Node], spans: &
         }
     }
     for (entry, rolled) in entries.iter_mut().zip(rolled) {
-        let leaves_only = entry.dialect.is_some_and(|dialect| dialect.leaves_only);
+        let leaves_only = entry.facts.guessed || entry.dialect.is_some_and(|dialect| dialect.leaves_only);
         if rolled && leaves_only && entry.facts.call == Call::Model {
             entry.facts.call = Call::ModelCopy;
             entry.facts.billable = false;
         }
-    }
-}
-
-/// A model call directly above others with the same counts, or with the sum of theirs, is the same call seen by an outer
-/// layer (an instrumentation around a vendor's SDK), or their roll-up: the inner ones are billed, nearer to the vendor. A
-/// call that asks another for one word has an output like it, and an input of its own.
-fn wrappers(payload: &Payload, entries: &mut [Entry<'_>], spans: &Spans<'_>) {
-    let mut below: HashMap<usize, Vec<Counts>> = HashMap::new();
-    let model = |entry: &&Entry<'_>| entry.facts.call == Call::Model;
-    for entry in entries.iter().filter(model) {
-        let parent = spans.parent(payload, entry.facts.node);
-        if let Some(at) = parent.filter(|at| entries.get(*at).as_ref().is_some_and(model)) {
-            below.entry(at).or_default().push(Counts::of(&entry.facts));
-        }
-    }
-    for (at, inner) in below {
-        let Some(facts) = entries.get_mut(at).map(|entry| &mut entry.facts) else { continue };
-        let outer = Counts::of(facts);
-        if inner.iter().any(|inner| outer.says(inner)) || outer.says(&Counts::sum(&inner)) {
-            facts.call = Call::ModelCopy;
-            facts.billable = false;
-        }
-    }
-}
-
-/// What a layer says of a call's size: its input may be told with or without what caches held.
-struct Counts {
-    input: [Option<u64>; 3],
-    output: Option<u64>,
-}
-
-impl Counts {
-    fn of(facts: &ItemFacts) -> Self {
-        Self { input: input_forms(facts, split(facts).ok().as_ref()), output: facts.usage.output }
-    }
-
-    fn sum(all: &[Self]) -> Self {
-        let add = |sum: Option<u64>, more: Option<u64>| match (sum, more) {
-            (Some(sum), Some(more)) => Some(sum.saturating_add(more)),
-            (sum, more) => sum.or(more),
-        };
-        all.iter().fold(Self { input: [None; 3], output: None }, |sum, one| {
-            let ([a, b, c], [d, e, f]) = (sum.input, one.input);
-            Self { input: [add(a, d), add(b, e), add(c, f)], output: add(sum.output, one.output) }
-        })
-    }
-
-    fn says(&self, inner: &Self) -> bool {
-        let told = |input: &[Option<u64>; 3]| input.iter().any(Option::is_some);
-        let silent = !told(&self.input) || !told(&inner.input);
-        let same = self.input.iter().flatten().any(|input| inner.input.contains(&Some(*input)));
-        self.output == inner.output && (same || (silent && self.output.is_some()))
     }
 }
 
@@ -146,7 +95,7 @@ fn asides(payload: &Payload, entries: &mut [Entry<'_>]) {
     for at in copies {
         if let Some(entry) = entries.get_mut(at) {
             entry.facts.call = Call::ModelCopy;
-            entry.facts.billable = false;
+            (entry.facts.billable, entry.facts.copy) = (false, true);
         }
     }
 }

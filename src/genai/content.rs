@@ -5,13 +5,15 @@
 //! For one attribute the first answer holds: credential, error text, the event's own list, the dialect's list, the list
 //! for all, personal id or metadata, then its shape.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use crate::otlp::{AttrId, Field, Node, NodeKind, Payload, Value};
 
-use super::facts::{ContentAt, ContentPlace, Part};
+use super::facts::{ContentAt, ContentPlace, Inside, InsideEdit, InsidePart, ItemFacts, Part};
 use super::item::{Attr, Reader};
-use super::keys::{Class, GLOBAL, Listed, Memo, Role, SetId};
+use super::keys::{AGENT, Class, GLOBAL, Listed, Memo, Role, SetId};
+use super::named::Named;
+use super::nested::{Lists, Nested, Taken, Took};
 use super::shape;
 use super::vocabulary::{Dialect, EventRule, Vocabulary};
 
@@ -19,6 +21,20 @@ use super::vocabulary::{Dialect, EventRule, Vocabulary};
 pub(super) struct Finder<'v, 'p> {
     vocabulary: &'v Vocabulary,
     payload: &'p Payload,
+    nested: Nested<'v>,
+    unlisted: Unlisted,
+}
+
+/// What becomes of text of an agent's items whose key is on no list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Unlisted {
+    /// It is content unless it has the shape of a label; structure and bytes are content.
+    #[default]
+    Text,
+    /// It is content; so are structure and bytes. Numbers stay.
+    All,
+    /// It stays.
+    Keep,
 }
 
 /// What was found on one item.
@@ -27,19 +43,22 @@ pub(super) struct Found {
     pub(super) content: Vec<ContentPlace>,
     /// Error texts: they stay, redacted.
     pub(super) errors: Vec<ContentPlace>,
+    /// What stands inside values that stay.
+    pub(super) inside: Inside,
 }
 
 /// What holds for the attributes of one node.
 #[derive(Clone, Copy)]
 struct Rules {
     agent: bool,
+    unlisted: Unlisted,
     dialect: Option<SetId>,
     event: Option<EventRule>,
 }
 
 impl<'v, 'p> Finder<'v, 'p> {
-    pub(super) fn new(vocabulary: &'v Vocabulary, payload: &'p Payload) -> Self {
-        Self { vocabulary, payload }
+    pub(super) fn new(vocabulary: &'v Vocabulary, payload: &'p Payload, unlisted: Unlisted) -> Self {
+        Self { vocabulary, payload, nested: Nested::new(&vocabulary.keys), unlisted }
     }
 
     /// Content and error texts of the reader's present item: its attributes (already read), body, events and links.
@@ -53,15 +72,22 @@ impl<'v, 'p> Finder<'v, 'p> {
         let mut out = Found::default();
         let log = (reader.kind == NodeKind::LogRecord).then_some((reader.event, reader.body));
         let event = log.and_then(|(name, _)| self.event(name, dialect));
-        let rules = Rules { agent, dialect: dialect.map(|dialect| dialect.set), event };
-        let named = if agent { reader.named() } else { HashSet::new() };
+        let rules = Rules { agent, unlisted: self.unlisted, dialect: dialect.map(|dialect| dialect.set), event };
+        let named = if agent { reader.named() } else { Named::default() };
+        if let Some(name) = reader.named_message().filter(|_| agent) {
+            out.inside.name = Some(name.to_owned());
+            out.push(node, ContentAt::Name, Some((Part::Other, true)));
+        }
         for attr in &reader.attrs {
             let class = reader.memo.class(attr.code);
             let part = self.named(class, attr, &named);
-            out.attribute(node, attr.id, class, attr.value, rules, part);
+            self.attribute(node, attr.id, class, attr.value, rules, part, &mut out);
         }
         if let Some(body) = log.and_then(|(_, body)| body) {
-            out.push(node, ContentAt::Body, judge_body(body, rules));
+            match judge_body(body, rules) {
+                None => self.inside(node, None, body, rules, &mut out),
+                found => out.push(node, ContentAt::Body, found),
+            }
         }
         let memo = &mut reader.memo;
         for child in self.payload.children(node) {
@@ -76,23 +102,65 @@ impl<'v, 'p> Finder<'v, 'p> {
     }
 
     /// A text whose key another attribute names, and of which nothing else is known.
-    fn named(&self, class: &Class, attr: &Attr<'p>, named: &HashSet<String>) -> Option<(Part, bool)> {
-        let plain = !named.is_empty() && class.is_unknown() && attr.value.as_str().is_some();
+    fn named(&self, class: &Class, attr: &Attr<'p>, named: &Named) -> Option<(Part, bool)> {
+        let number = matches!(attr.value, Value::Int(_) | Value::Double(_));
+        let plain = !named.is_empty() && class.is_unknown() && (number || attr.value.as_str().is_some());
         let key = self.payload.attribute(attr.id).filter(|_| plain && !shape::is_void(attr.value))?.key;
-        named.contains(key).then_some((Part::Other, false))
+        named.holds(key, number).then_some((Part::Other, false))
     }
 
     /// Content of a resource or scope.
-    pub(super) fn shared(&self, memo: &mut Memo<'v, 'p>, node: Node, agent: bool) -> Vec<ContentPlace> {
+    pub(super) fn shared(&self, memo: &mut Memo<'v, 'p>, node: Node, agent: bool) -> Found {
         let mut out = Found::default();
-        self.node(memo, node, Rules { agent, dialect: None, event: None }, &mut out);
-        out.content
+        self.node(memo, node, Rules { agent, unlisted: self.unlisted, dialect: None, event: None }, &mut out);
+        out
     }
 
     fn node(&self, memo: &mut Memo<'v, 'p>, node: Node, rules: Rules, out: &mut Found) {
         for attribute in self.payload.attributes(node) {
             let code = memo.code(attribute.key);
-            out.attribute(node, attribute.id, memo.class(code), attribute.value, rules, None);
+            self.attribute(node, attribute.id, memo.class(code), attribute.value, rules, None, out);
+        }
+    }
+
+    /// `named`: what the attribute is if nothing else says.
+    #[expect(clippy::too_many_arguments, reason = "an attribute and what holds for it")]
+    fn attribute(
+        &self,
+        node: Node,
+        id: AttrId,
+        class: &Class,
+        value: Value<'_>,
+        rules: Rules,
+        named: Option<(Part, bool)>,
+        out: &mut Found,
+    ) {
+        let at = ContentAt::Attribute(id);
+        let texts = matches!(value, Value::Str(_) | Value::Map(_) | Value::List(_));
+        if class.role == Role::ErrorText && texts && !shape::is_void(value) {
+            out.errors.push(ContentPlace { node, at, part: Part::Other, listed: true });
+            return;
+        }
+        match judge(class, value, rules).or(named) {
+            None if !matches!(class.role, Role::Secret | Role::ErrorText | Role::Redact) => {
+                self.inside(node, Some(id), value, rules, out);
+            }
+            found => out.push(node, at, found),
+        }
+    }
+
+    /// Listed content inside a value that stays.
+    fn inside(&self, node: Node, attribute: Option<AttrId>, value: Value<'_>, rules: Rules, out: &mut Found) {
+        match self.nested.look(value, Lists { dialect: rules.dialect, agent: rules.agent }) {
+            Took::Nothing => {}
+            Took::Whole => {
+                let at = attribute.map_or(ContentAt::Body, ContentAt::Attribute);
+                out.push(node, at, Some((Part::Other, true)));
+            }
+            Took::Some(taken) => {
+                let key = attribute.and_then(|id| self.payload.attribute(id)).map_or("", |attribute| attribute.key);
+                out.take(node, attribute, key, taken);
+            }
         }
     }
 
@@ -107,22 +175,34 @@ impl<'v, 'p> Finder<'v, 'p> {
 }
 
 impl Found {
-    /// `named`: what the attribute is if nothing else says.
-    fn attribute(
-        &mut self,
-        node: Node,
-        id: AttrId,
-        class: &Class,
-        value: Value<'_>,
-        rules: Rules,
-        named: Option<(Part, bool)>,
-    ) {
-        let at = ContentAt::Attribute(id);
-        if class.role == Role::ErrorText && matches!(value, Value::Str(_)) && !shape::is_void(value) {
-            self.errors.push(ContentPlace { node, at, part: Part::Other, listed: true });
-            return;
+    fn take(&mut self, node: Node, attribute: Option<AttrId>, of: &str, taken: Taken) {
+        for (part, key, value) in taken.parts {
+            let at = ContentAt::Inside(u32::try_from(self.inside.parts.len()).unwrap_or(u32::MAX));
+            self.content.push(ContentPlace { node, at, part, listed: true });
+            self.inside.parts.push(InsidePart { key: format!("{of}#{key}"), value });
         }
-        self.push(node, at, judge(class, value, rules).or(named));
+        self.inside.edits.push(InsideEdit { node, attribute, keys: taken.keys, texts: taken.texts });
+    }
+
+    /// Gives what was found to an item, in front of what it has (`first`), or in its place.
+    pub(super) fn give(mut self, item: &mut ItemFacts, first: bool) {
+        if !first {
+            (item.content, item.errors, item.inside) = (Vec::new(), self.errors, None);
+        }
+        let empty = self.inside.parts.is_empty() && self.inside.name.is_none();
+        if !empty {
+            let inside = item.inside.get_or_insert_default();
+            let by = u32::try_from(inside.parts.len()).unwrap_or(u32::MAX);
+            for place in &mut self.content {
+                if let ContentAt::Inside(at) = &mut place.at {
+                    *at = at.saturating_add(by);
+                }
+            }
+            inside.parts.append(&mut self.inside.parts);
+            inside.edits.append(&mut self.inside.edits);
+            inside.name = self.inside.name.or(inside.name.take());
+        }
+        item.content.splice(0..0, self.content);
     }
 
     fn push(&mut self, node: Node, at: ContentAt, found: Option<(Part, bool)>) {
@@ -132,6 +212,9 @@ impl Found {
 
 /// The part an attribute holds, and whether a list says so; None: it is no content.
 fn judge(class: &Class, value: Value<'_>, rules: Rules) -> Option<(Part, bool)> {
+    if class.prose.0 || (rules.agent && class.prose.1) {
+        return Some((Part::Other, false));
+    }
     if matches!(class.role, Role::Secret | Role::ErrorText) || shape::is_void(value) {
         return None;
     }
@@ -164,7 +247,24 @@ fn judge(class: &Class, value: Value<'_>, rules: Rules) -> Option<(Part, bool)> 
     if let Some(event) = rules.event.filter(|event| event.set.is_none()) {
         return Some((event.part, true));
     }
-    (rules.agent && !shape::is_label_value(value)).then_some((Part::Other, false))
+    let guessed = class.content(AGENT).filter(|listed| rules.agent && !listed.named && value.as_str().is_some());
+    if let Some(listed) = guessed.filter(|_| rules.unlisted != Unlisted::Keep) {
+        return Some((listed.part, false));
+    }
+    unlisted(value, class.is_unknown(), rules)
+}
+
+/// Text of an agent's item that no list names.
+fn unlisted(value: Value<'_>, unknown: bool, rules: Rules) -> Option<(Part, bool)> {
+    let goes = match rules.unlisted {
+        Unlisted::Text => !shape::is_label_value(value),
+        Unlisted::All => {
+            !shape::is_label_value(value)
+                || (unknown && matches!(value, Value::Str(_) | Value::Bytes(_)) && !shape::is_void(value))
+        }
+        Unlisted::Keep => false,
+    };
+    (rules.agent && goes).then_some((Part::Other, false))
 }
 
 fn judge_body(body: Value<'_>, rules: Rules) -> Option<(Part, bool)> {
@@ -173,7 +273,7 @@ fn judge_body(body: Value<'_>, rules: Rules) -> Option<(Part, bool)> {
     }
     match rules.event {
         Some(event) if event.body => Some((event.part, true)),
-        _ => (rules.agent && !shape::is_label_value(body)).then_some((Part::Other, false)),
+        _ => unlisted(body, true, rules),
     }
 }
 

@@ -2,6 +2,8 @@
 //! **Invariants**: one [`ItemFacts`] per item of the payload, in `Payload::items` order; no `Debug` (holds text).
 //! **Not here**: how it is read (`dialects`).
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::otlp::{AttrId, Node};
 
 /// What an item is, in a run.
@@ -68,6 +70,43 @@ pub enum ContentAt {
     Body,
     /// The message of the span's status. Never removed.
     Status,
+    /// The name of the span: another takes its place.
+    Name,
+    /// A listed part of a value that stays: the index in [`Inside::parts`].
+    Inside(u32),
+}
+
+/// Content of an item inside values that stay, and what takes it out.
+#[derive(Clone, Default)]
+pub struct Inside {
+    /// The parts.
+    pub parts: Vec<InsidePart>,
+    /// The changes.
+    pub edits: Vec<InsideEdit>,
+    /// What the span's name becomes, where it is content.
+    pub name: Option<String>,
+}
+
+/// A part of a value.
+#[derive(Clone)]
+pub struct InsidePart {
+    /// `attribute#key`, or `#key` in a body.
+    pub key: String,
+    /// JSON.
+    pub value: String,
+}
+
+/// What takes parts out of one value.
+#[derive(Clone)]
+pub struct InsideEdit {
+    /// The node that carries it.
+    pub node: Node,
+    /// The attribute; none: the body.
+    pub attribute: Option<AttrId>,
+    /// Entries of maps that go.
+    pub keys: BTreeSet<String>,
+    /// Texts and what they become.
+    pub texts: BTreeMap<String, String>,
 }
 
 /// One content place.
@@ -216,6 +255,8 @@ pub struct Cost {
     pub rates: std::sync::Arc<str>,
     /// The row used, only when priced.
     pub rate: Option<String>,
+    /// The overlays of its tenant alone, where it has any: a digest.
+    pub contract: Option<Box<str>>,
     /// Why unpriced.
     pub reason: Option<&'static str>,
     /// What was billed; also when unpriced for the lack of a rate.
@@ -239,6 +280,14 @@ pub struct ItemFacts {
     pub twin: bool,
     /// Made by a vendor's SDK itself, below or beside an instrumentation's span of the same call.
     pub inner: bool,
+    /// Repeats a call that is billed elsewhere in this request, or on another record.
+    pub copy: bool,
+    /// Its operation has a name that nobody knows: tokens and place alone say that it is a call.
+    pub guessed: bool,
+    /// A copy that is the call itself where its span never comes.
+    pub if_no_span: bool,
+    /// Sold by image, second or page, and no tokens are told.
+    pub unbilled: bool,
     /// What identifies the call: the provider's response id, else trace and span id. Only on model calls.
     pub call_key: Option<String>,
     /// Bare name of a log event (`api_request`, `gen_ai.choice`), without the dialect's prefix.
@@ -312,6 +361,8 @@ pub struct ItemFacts {
     pub content: Vec<ContentPlace>,
     /// Error texts of the item and its events, which stay and are redacted.
     pub errors: Vec<ContentPlace>,
+    /// Content inside values that stay; its parts are among `content`.
+    pub inside: Option<Box<Inside>>,
 }
 
 /// All items of one payload.

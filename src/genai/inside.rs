@@ -28,9 +28,10 @@ pub(super) fn parse(value: Value<'_>) -> Option<Json> {
     }
 }
 
-/// What stands at `path`: of the keys that fit a step the first with a scalar or with the rest of the path below it.
-pub(super) fn at<'j>(json: &'j Json, path: &[Pattern]) -> Option<&'j Json> {
-    let Some((step, rest)) = path.split_first() else { return Some(json).filter(|json| is_scalar(json)) };
+/// What stands at `path`: of the keys that fit a step the first with a scalar or with the rest of the path below it. A last
+/// step `~name` reads `name=123` in what Python's `repr` wrote of an answer, behind the last `usage=`.
+pub(super) fn at(json: &Json, path: &[Pattern]) -> Option<Json> {
+    let Some((step, rest)) = path.split_first() else { return Some(json).filter(|json| is_scalar(json)).cloned() };
     match (json, step.literal()) {
         (Json::Object(map), Some(key)) => at(map.get(key)?, rest),
         (Json::Object(map), None) => {
@@ -38,8 +39,21 @@ pub(super) fn at<'j>(json: &'j Json, path: &[Pattern]) -> Option<&'j Json> {
         }
         // a star stands for any element too
         (Json::Array(list), None) => list.iter().take(ELEMENTS).find_map(|below| at(below, rest)),
+        (Json::String(text), Some(key)) if rest.is_empty() => repr(text, key.strip_prefix('~')?),
         _ => None,
     }
+}
+
+/// A whole number that `repr` wrote as `name=123`.
+fn repr(text: &str, name: &str) -> Option<Json> {
+    let usage = text.rsplit_once("usage=")?.1;
+    let mut found = usage.match_indices(name).map(|(at, _)| usage.split_at(at));
+    let value = found.find_map(|(before, from)| {
+        let whole = !before.ends_with(|c: char| c.is_alphanumeric() || c == '_');
+        from.strip_prefix(name)?.strip_prefix('=').filter(|_| whole)
+    })?;
+    let digits = value.split(|c: char| !c.is_ascii_digit()).next().filter(|digits| !digits.is_empty())?;
+    digits.parse::<u64>().ok().map(Json::from)
 }
 
 fn is_scalar(json: &Json) -> bool {

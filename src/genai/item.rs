@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use crate::hex;
 use crate::otlp::{AttrId, Field, Node, NodeKind, Payload, Value};
@@ -11,7 +11,7 @@ use crate::otlp::{AttrId, Field, Node, NodeKind, Payload, Value};
 use super::inside;
 use super::json_body;
 use super::keys::{Memo, Slot};
-use super::named;
+use super::named::{self, Named};
 use super::shape;
 use super::sources::{Source, SourceList};
 use super::vocabulary::Vocabulary;
@@ -20,6 +20,8 @@ use super::vocabulary::Vocabulary;
 const ID_BYTES: usize = 512;
 /// Longest JSON text of a log body that is looked into, bytes.
 const BODY_BYTES: usize = 1 << 20;
+/// The name of a span whose name is content and has no template that can be shown.
+const MESSAGE: &str = "[CONTENT]";
 /// Longest log body that may be an event's name, bytes.
 const NAME_BYTES: usize = 128;
 
@@ -188,6 +190,35 @@ impl<'v, 'p> Reader<'v, 'p> {
             }
             _ => {}
         }
+        let body = self.body.map(|body| (body, true));
+        let attributes = self.attrs.iter().map(|attr| (attr.value, false));
+        let structured = |value: &Value<'_>| match value {
+            Value::Map(_) => true,
+            Value::Str(text) => text.starts_with('{') && text.len() <= BODY_BYTES,
+            _ => false,
+        };
+        let values: Vec<(Value<'p>, bool)> =
+            body.into_iter().chain(attributes).filter(|(value, _)| structured(value)).collect();
+        for (value, body) in values {
+            // the entries of the body itself were read above
+            for map in self.vocabulary.wrapped.maps(value).into_iter().skip(usize::from(body)) {
+                if self.is_wrapped_line(&map) {
+                    map.iter().for_each(|(key, value)| self.enter_entry(key, *value));
+                }
+            }
+        }
+    }
+
+    fn is_wrapped_line(&mut self, map: &[(&'p str, Value<'p>)]) -> bool {
+        map.iter().any(|(key, value)| {
+            let code = self.memo.code(key);
+            let class = self.memo.class(code);
+            let wrapped = &self.vocabulary.wrapped;
+            let says = |(slot, values): &(Slot, Vec<String>)| {
+                class.slot == Some(*slot) && value.as_str().is_some_and(|text| values.iter().any(|known| known == text))
+            };
+            class.marks & wrapped.marks != 0 || wrapped.equals.iter().any(says)
+        })
     }
 
     fn enter_entry(&mut self, key: &'p str, value: Value<'p>) {
@@ -248,10 +279,19 @@ impl<'v, 'p> Reader<'v, 'p> {
     }
 
     /// Keys that hold the caller's words because another attribute says so.
-    pub(super) fn named(&self) -> HashSet<String> {
-        let (schema, template) = self.vocabulary.named_by;
+    pub(super) fn named(&self) -> Named {
+        let (schema, template, _) = self.vocabulary.named_by;
         let text = |slot| self.value(slot).and_then(|value| value.as_str());
         named::names(text(schema), text(template))
+    }
+
+    /// What the span's name becomes if it is a message with the caller's words filled in: the message's template.
+    pub(super) fn named_message(&self) -> Option<&'p str> {
+        let (_, template, message) = self.vocabulary.named_by;
+        let text = |slot| self.value(slot).and_then(|value| value.as_str());
+        let template = text(template)?;
+        let filled = self.kind == NodeKind::Span && text(message)? == self.name && template != self.name;
+        filled.then_some(if shape::is_known_label(template) { template } else { MESSAGE })
     }
 
     /// What stands at a place inside an attribute's structure or JSON text, which is parsed once.
@@ -262,7 +302,7 @@ impl<'v, 'p> Reader<'v, 'p> {
             parsed.push((key, inside::parse(value)));
             parsed.len() - 1
         });
-        inside::at(parsed.get(at)?.1.as_ref()?, &source.json).cloned()
+        inside::at(parsed.get(at)?.1.as_ref()?, &source.json)
     }
 
     /// The text of one source.

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use super::facts::Part;
 use super::pattern::{self, PatternMap};
+use super::shape;
 
 /// Index of a value the vocabulary reads.
 pub(super) type Slot = u16;
@@ -12,6 +13,8 @@ pub(super) type Slot = u16;
 pub(super) type SetId = u16;
 /// The content keys that hold for every item.
 pub(super) const GLOBAL: SetId = 0;
+/// Those that hold for an agent's items where no other list says anything: a guess by the key's last word.
+pub(super) const AGENT: SetId = 1;
 
 /// What a key is, whatever the dialect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,6 +58,8 @@ pub(super) struct Class {
     /// The weight of the best pattern that says label or id; 0 = none.
     label: Weight,
     content: Vec<(SetId, Part, Weight)>,
+    /// The key is text, not a name: everywhere, on an agent's items.
+    pub(super) prose: (bool, bool),
 }
 
 impl Class {
@@ -77,6 +82,20 @@ impl Class {
         class
     }
 
+    /// Of a key that is no literal of the vocabulary. If nothing is known of it, what is known of its form in lower
+    /// case, or with underscores (`SystemPrompt`), says what it holds and how it is treated; it is no fact's place.
+    fn made(facts: &PatternMap<KeyFact>, key: &str) -> Self {
+        let exact = Self::of(facts.find(key));
+        let known = !exact.is_unknown() || !exact.content.is_empty() || exact.marks != 0 || exact.slot.is_some();
+        if known || !key.bytes().any(|byte| byte.is_ascii_uppercase() || byte == b'-') {
+            return Self { prose: shape::prose_key(key), ..exact };
+        }
+        let forms = [key.to_ascii_lowercase(), snake(key)];
+        let mut other = forms.iter().map(|form| Self::of(facts.find(form)));
+        let other = other.find(|class| !class.is_unknown() || !class.content.is_empty()).unwrap_or_default();
+        Self { slot: None, marks: 0, prose: shape::prose_key(key), ..other }
+    }
+
     /// Whether nothing is known of the key's role.
     pub(super) fn is_unknown(&self) -> bool {
         self.role == Role::Unknown && self.label == 0
@@ -87,6 +106,20 @@ impl Class {
         let (_, part, weight) = self.content.iter().find(|(id, ..)| *id == set)?;
         Some(Listed { part: *part, wild: *weight == pattern::WILD, named: self.label > *weight })
     }
+}
+
+/// `SystemPrompt`, `systemPrompt`, `System-Prompt` → `system_prompt`.
+fn snake(key: &str) -> String {
+    let mut out = String::with_capacity(key.len() + 4);
+    let mut before = '.';
+    for c in key.chars() {
+        if c.is_ascii_uppercase() && before.is_ascii_lowercase() {
+            out.push('_');
+        }
+        out.push(if c == '-' { '_' } else { c.to_ascii_lowercase() });
+        before = c;
+    }
+    out
 }
 
 /// What a content list says about a key.
@@ -129,7 +162,7 @@ impl Keys {
     pub(super) fn classify(&self, key: &str) -> Class {
         match self.codes.get(key).and_then(|code| self.classes.get(*code as usize)) {
             Some(class) => class.clone(),
-            None => Class::of(self.facts.find(key)),
+            None => Class::made(&self.facts, key),
         }
     }
 }
@@ -153,7 +186,7 @@ impl<'v, 'p> Memo<'v, 'p> {
             return *code;
         }
         let code = self.keys.codes.get(key).copied().unwrap_or_else(|| {
-            self.own.push(Class::of(self.keys.facts.find(key)));
+            self.own.push(Class::made(&self.keys.facts, key));
             u32::try_from(self.keys.classes.len() + self.own.len() - 1).unwrap_or(u32::MAX)
         });
         self.codes.insert(key, code);

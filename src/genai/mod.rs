@@ -12,16 +12,20 @@ mod inside;
 mod item;
 mod json_body;
 mod keys;
+mod layers;
 mod named;
+mod nested;
 mod pattern;
 mod read;
 mod required;
 mod schema;
 mod shape;
 mod sources;
+pub mod texts;
 pub mod usage;
 mod vaulted;
 mod vocabulary;
+mod wrapped;
 
 #[cfg(test)]
 mod tests;
@@ -32,15 +36,18 @@ use crate::otlp::{Payload, Signal};
 use crate::pipeline::Batch;
 
 use calls::Entry;
-use content::{Finder, Shared};
+use content::{Finder, Found, Shared};
 use item::Reader;
 
 pub use adopt::{adopt, agent_traces};
+pub use content::Unlisted;
 pub use facts::{
-    Billing, Buckets, Call, ContentAt, ContentPlace, Cost, Facts, ItemFacts, LatePrice, Part, PriceContext, Usage,
+    Billing, Buckets, Call, ContentAt, ContentPlace, Cost, Facts, Inside, InsideEdit, InsidePart, ItemFacts, LatePrice,
+    Part, PriceContext, Usage,
 };
 pub use item::carried_id;
 pub use keys::Role;
+pub use layers::stem;
 pub use required::missing;
 pub use vaulted::Vaulted;
 pub use vocabulary::{Fact, Vocabulary, VocabularyError};
@@ -48,15 +55,14 @@ pub use vocabulary::{Fact, Vocabulary, VocabularyError};
 /// Reads a payload. Linear in its size.
 pub fn facts(vocabulary: &Vocabulary, payload: &Payload) -> Facts {
     let mut reader = Reader::new(vocabulary, payload);
-    let finder = Finder::new(vocabulary, payload);
+    let finder = Finder::new(vocabulary, payload, Unlisted::Text);
     let mut entries = Vec::with_capacity(payload.item_count());
     for node in payload.items() {
         reader.enter(node);
         let dialect = detect::dialect(&reader).and_then(|at| vocabulary.dialects.get(at));
         let mut facts = read::item(&reader, node, dialect);
         if dialect.is_some() && payload.signal() != Signal::Metrics {
-            let found = finder.item(&mut reader, node, dialect, true);
-            (facts.content, facts.errors) = (found.content, found.errors);
+            finder.item(&mut reader, node, dialect, true).give(&mut facts, false);
         }
         entries.push(Entry { facts, dialect });
     }
@@ -77,14 +83,13 @@ fn rest<'v, 'p>(reader: &mut Reader<'v, 'p>, finder: &Finder<'v, 'p>, entries: &
         shared.tell(payload, at, node, agent);
         if entry.dialect.is_none() {
             reader.enter(node);
-            let found = finder.item(reader, node, None, agent);
-            (entry.facts.content, entry.facts.errors) = (found.content, found.errors);
+            finder.item(reader, node, None, agent).give(&mut entry.facts, false);
         }
     }
     for (node, at, agent) in shared.owners().rev() {
-        let places = finder.shared(&mut reader.memo, node, agent);
-        if let Some(entry) = entries.get_mut(at).filter(|_| !places.is_empty()) {
-            entry.facts.content.splice(0..0, places);
+        let found: Found = finder.shared(&mut reader.memo, node, agent);
+        if let Some(entry) = entries.get_mut(at) {
+            found.give(&mut entry.facts, true);
         }
     }
 }

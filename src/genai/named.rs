@@ -13,15 +13,36 @@ struct Schema {
     properties: std::collections::BTreeMap<String, IgnoredAny>,
 }
 
+/// Names of attributes.
+#[derive(Default)]
+pub(super) struct Named {
+    /// Properties of the schema: any value of theirs is the caller's.
+    schema: HashSet<String>,
+    /// Fields of the template: their texts are.
+    template: HashSet<String>,
+}
+
+impl Named {
+    /// Whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.schema.is_empty() && self.template.is_empty()
+    }
+
+    /// Whether a text, or a number, under `key` is the caller's.
+    pub(super) fn holds(&self, key: &str, number: bool) -> bool {
+        self.schema.contains(key) || (!number && self.template.contains(key))
+    }
+}
+
 /// The names that a schema and a template tell.
-pub(super) fn names(schema: Option<&str>, template: Option<&str>) -> HashSet<String> {
+pub(super) fn names(schema: Option<&str>, template: Option<&str>) -> Named {
     let schema = schema.and_then(|text| serde_json::from_str::<Schema>(text).ok());
     let properties = schema.map(|schema| schema.properties).unwrap_or_default();
-    let mut names: HashSet<String> = properties.into_keys().collect();
+    let mut names = Named { schema: properties.into_keys().collect(), template: HashSet::new() };
     let fields = template.unwrap_or("").split('{').skip(1).filter_map(|rest| rest.split_once('}'));
     for (field, _) in fields {
         let end = field.find(['.', '[', '!', ':', '=']).unwrap_or(field.len());
-        names.extend(field.get(..end).map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned));
+        names.template.extend(field.get(..end).map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned));
     }
     names
 }

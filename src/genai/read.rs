@@ -29,6 +29,7 @@ pub(super) fn item(reader: &Reader<'_, '_>, node: Node, dialect: Option<&Dialect
         let taken = reader.vocabulary.extract.iter().filter(|one| one.dialect.is_none_or(|name| name == dialect.name));
         facts.extracted = taken.filter_map(|one| Some((one.to, reader.taken(&one.from)?))).collect();
         outcome(reader, sources, &mut facts);
+        facts.unbilled &= !facts.failed;
         if facts.call == Call::Model && facts.failed && !facts.usage.spent() {
             (facts.call, facts.billable) = (Call::ModelCopy, false); // some report zeros for what was refused
         }
@@ -45,6 +46,10 @@ fn blank(node: Node) -> ItemFacts {
         billable: false,
         twin: false,
         inner: false,
+        copy: false,
+        guessed: false,
+        if_no_span: false,
+        unbilled: false,
         call_key: None,
         event: None,
         operation: None,
@@ -81,6 +86,7 @@ fn blank(node: Node) -> ItemFacts {
         extracted: Vec::new(),
         content: Vec::new(),
         errors: Vec::new(),
+        inside: None,
     }
 }
 
@@ -173,6 +179,15 @@ fn settle(reader: &Reader<'_, '_>, rule: &CallRule, facts: &mut ItemFacts) {
     };
     facts.twin = rule.twin;
     facts.failed |= rule.failed;
+    let word = facts.operation.as_deref();
+    facts.guessed = facts.call == Call::Model
+        && rule.usage
+        && word.is_some_and(|word| !reader.vocabulary.known_operations.contains(word));
+    facts.unbilled = rule.is == Is::Model
+        && facts.call == Call::ModelCopy
+        && word.is_some_and(|word| reader.vocabulary.media.contains(word));
+    facts.copy = rule.is == Is::Copy && facts.usage.spent();
+    facts.if_no_span = rule.if_no_span && facts.usage.reported();
     let alone = rule.bill_unless.is_some_and(|slot| match reader.value(slot) {
         None => true,
         Some(value) => value.as_count() == Some(0),
@@ -237,6 +252,14 @@ fn windows(reader: &Reader<'_, '_>, sources: &UsageSources, usage: &mut Usage) {
     let mut faults = Faults { bad: usage.bad, conflict: usage.conflict };
     usage.cache_write_5m = number(reader, &sources.cache_write_5m, &mut faults);
     usage.cache_write_1h = number(reader, &sources.cache_write_1h, &mut faults);
+    let inside = [
+        (&mut usage.cache_read, &sources.cache_read_inside),
+        (&mut usage.cache_write, &sources.cache_write_inside),
+        (&mut usage.reasoning, &sources.reasoning_inside),
+    ];
+    for (count, places) in inside {
+        *count = count.or_else(|| number(reader, places, &mut faults));
+    }
     (usage.bad, usage.conflict) = (faults.bad, faults.conflict);
 }
 
@@ -295,7 +318,7 @@ fn call_key(reader: &Reader<'_, '_>, facts: &ItemFacts) -> Option<String> {
     }
     let payload = reader.payload;
     let (trace, span) = (hex::encode(payload.trace_id(facts.node)), hex::encode(payload.span_id(facts.node)));
-    if reader.kind == NodeKind::Span {
+    if reader.kind == NodeKind::Span || (facts.if_no_span && !span.is_empty()) {
         return (!trace.is_empty() && !span.is_empty()).then(|| format!("s/{trace}/{span}"));
     }
     let (time, usage) = (payload.time(facts.node), &facts.usage);

@@ -26,6 +26,8 @@ pub(super) struct Data {
     pub(super) frameworks: List,
     /// Operation or span kind as sent, in lower case → today's `gen_ai.operation.name`.
     pub(super) operations: BTreeMap<String, String>,
+    /// Operations of today's words that are sold by image, second or page, with or without tokens.
+    pub(super) media: List,
     pub(super) keys: Keys,
     /// Span and log events that carry content whatever the dialect.
     pub(super) events: Vec<Event>,
@@ -47,6 +49,8 @@ pub(super) struct NamedBy {
     pub(super) schema: String,
     /// A message template: the names in braces.
     pub(super) template: String,
+    /// The filled-in template: a span with this name has content for a name.
+    pub(super) message: String,
 }
 
 /// A place of a fact, and the attribute that it is written to.
@@ -70,6 +74,9 @@ pub(super) struct Keys {
     pub(super) redact: List,
     pub(super) label: List,
     pub(super) content: BTreeMap<PartName, List>,
+    /// Content on an agent's items only, where nothing else says anything: patterns of keys.
+    #[serde(default)]
+    pub(super) agent_content: BTreeMap<PartName, List>,
 }
 
 /// The words for [`Part`].
@@ -164,6 +171,10 @@ pub(super) struct UsageKeys {
     pub(super) cache_write_5m: List,
     pub(super) cache_write_1h: List,
     pub(super) reasoning: List,
+    /// Looked up for calls alone, where the lists above find nothing: places inside content.
+    pub(super) cache_read_inside: List,
+    pub(super) cache_write_inside: List,
+    pub(super) reasoning_inside: List,
     pub(super) total: List,
     pub(super) input_audio: List,
     pub(super) output_audio: List,
@@ -264,6 +275,9 @@ pub(super) struct CallRule {
     /// The same call comes on another signal too.
     #[serde(default)]
     pub(super) twin: bool,
+    /// A copy that is the call itself where its span never comes.
+    #[serde(default)]
+    pub(super) if_no_span: bool,
     /// Such an item is a failure by itself.
     #[serde(default)]
     pub(super) failed: bool,
@@ -302,6 +316,9 @@ pub(super) struct Dialect {
     /// Made by a vendor's SDK itself, below or beside an instrumentation's span of the same call.
     #[serde(default)]
     pub(super) inner: bool,
+    /// Known too where a logger wrapped it: a level or two down in a log's body, or in an attribute.
+    #[serde(default)]
+    pub(super) nested: bool,
     /// Provider where none is told.
     #[serde(default)]
     pub(super) default_provider: Option<String>,

@@ -9,6 +9,20 @@ pub(super) const LABEL_BYTES: usize = 128;
 const KNOWN_LABEL_BYTES: usize = 256;
 /// Most elements of a list under a key that is known to hold labels.
 const KNOWN_LABELS: usize = 64;
+/// Most letters of a label in a script without blanks: more are a sentence.
+const UNSPACED_LETTERS: usize = 4;
+/// Most letters of a label that are not Latin.
+const FOREIGN_LETTERS: usize = 16;
+/// So many words joined by `+` or `%20` are a sentence.
+const JOINED_WORDS: usize = 3;
+/// Longest attribute key that is a name, bytes; and so many words in one are prose.
+const KEY: (usize, usize) = (256, 4);
+
+/// Whether an attribute key holds text in place of a name: never a name, and on an agent's item never one.
+pub(super) fn prose_key(key: &str) -> (bool, bool) {
+    let long = key.len() > KEY.0;
+    (long, long || key.split_whitespace().nth(KEY.1 - 1).is_some() || (!key.is_ascii() && is_prose(key)))
+}
 
 /// What clients put where content was switched off.
 const PLACEHOLDERS: [&str; 4] = ["<REDACTED>", "[REDACTED]", "[redacted]", "__REDACTED__"];
@@ -18,9 +32,54 @@ pub(super) fn is_placeholder(text: &str) -> bool {
     PLACEHOLDERS.contains(&text)
 }
 
-/// No longer than 128 bytes, no white space, no JSON.
+/// No longer than 128 bytes, no white space, no JSON, no prose in a script that has no blanks or with marks for them.
 pub(super) fn is_label(text: &str) -> bool {
-    text.len() <= LABEL_BYTES && (is_placeholder(text) || (!text.chars().any(char::is_whitespace) && !looks_json(text)))
+    text.len() <= LABEL_BYTES
+        && (is_placeholder(text)
+            || (!text.bytes().any(|byte| byte.is_ascii_whitespace()) && !looks_json(text) && !is_prose(text)))
+}
+
+/// Prose without a blank of ASCII: other blanks, other scripts, words joined as forms join them.
+fn is_prose(text: &str) -> bool {
+    if text.is_ascii() {
+        return is_joined(text);
+    }
+    let (mut foreign, mut unspaced) = (0, 0);
+    for c in text.chars().filter(|c| !c.is_ascii()) {
+        if c.is_whitespace() || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200d}' | '\u{2060}' | '\u{feff}') {
+            return true;
+        }
+        unspaced += usize::from(is_unspaced(c));
+        // Latin ends with its extensions; what is no letter says nothing
+        foreign += usize::from(c.is_alphabetic() && !matches!(c, '\u{80}'..='\u{24f}' | '\u{1e00}'..='\u{1eff}'));
+    }
+    unspaced > UNSPACED_LETTERS || foreign > FOREIGN_LETTERS || is_joined(text)
+}
+
+/// Letters of scripts that put no blanks between words, and their punctuation: Thai, Lao, Tibetan, Burmese, Khmer,
+/// Chinese, Japanese.
+fn is_unspaced(c: char) -> bool {
+    matches!(c, '\u{e00}'..='\u{fff}' | '\u{1000}'..='\u{109f}' | '\u{1780}'..='\u{17ff}' | '\u{19e0}'..='\u{19ff}'
+        | '\u{3000}'..='\u{30ff}' | '\u{3105}'..='\u{312f}' | '\u{31f0}'..='\u{31ff}' | '\u{3400}'..='\u{9fff}'
+        | '\u{a9e0}'..='\u{a9ff}' | '\u{aa60}'..='\u{aa7f}' | '\u{f900}'..='\u{faff}' | '\u{ff01}'..='\u{ff9f}'
+        | '\u{20000}'..='\u{3ffff}')
+}
+
+/// Whether words are joined with `+` or `%20`, or letters of other scripts are percent-encoded.
+fn is_joined(text: &str) -> bool {
+    if memchr::memchr2(b'+', b'%', text.as_bytes()).is_none() {
+        return false;
+    }
+    let foreign = |escape: &str| matches!(escape.bytes().next(), Some(b'8'..=b'9' | b'a'..=b'f' | b'A'..=b'F'));
+    if text.split('%').skip(1).filter(|escape| foreign(escape)).count() > 3 * UNSPACED_LETTERS {
+        return true;
+    }
+    let word = |word: &&str| {
+        let word = word.trim_matches(|c: char| !c.is_alphabetic());
+        !word.is_empty() && word.chars().all(|c| c.is_alphabetic() || matches!(c, '\'' | '-' | '='))
+    };
+    let joined = text.split("%20").flat_map(|piece| piece.split('+'));
+    joined.filter(word).count() >= JOINED_WORDS
 }
 
 /// Whether a value says nothing, so that there is nothing to vault.

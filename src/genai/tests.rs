@@ -120,9 +120,55 @@ fn label_shapes() {
         ("<REDACTED>", true),
         (long.as_str(), false),
         (long.get(..128).unwrap(), true),
+        // scripts without blanks: a few letters are a name, more are a sentence
+        ("天气查询", true),
+        ("我有抑郁症请帮我", false),
+        ("ฉันเป็นโรคซึมเศร้า", false),
+        ("ខ្ញុំឈឺ", false),
+        ("わたしはうつ病です", false),
+        ("погода", true),
+        ("пожалуйста_помогите_мне_с_разводом", false),
+        ("naïve-café_Ærø", true),
+        // blanks that are not ASCII's, and words joined as forms join them
+        ("a\u{200b}b", false),
+        ("a\u{3000}b", false),
+        ("q=please+help+me+with+my+divorce", false),
+        ("please%20help%20me", false),
+        ("%E6%88%91%E6%9C%89%E6%8A%91%E9%83%81%E7%97%87", false),
+        ("2026-01-02T03:04:05+01:00", true),
+        ("application/vnd.api+json", true),
+        ("1.2.3+build.5", true),
+        ("C++", true),
+        ("aGVsbG8+d29ybGQ/Zm9v+YmFy==", true),
     ] {
         assert_eq!(is_label(text), expected, "{text}");
     }
+}
+
+/// Keys are compared without case, and in camel case as with underscores; such a key is no fact's place.
+#[test]
+fn keys_without_case() {
+    let vocabulary = builtin();
+    for key in
+        ["PROMPT", "Prompt", "SystemPrompt", "systemPrompt", "System-Prompt", "toolArgs", "GEN_AI.PROMPT.0.CONTENT"]
+    {
+        assert!(vocabulary.content_part(key).is_some(), "{key}");
+    }
+    assert_eq!(vocabulary.role("Authorization"), Role::Secret);
+    assert_eq!(vocabulary.content_part("PromptCount"), None);
+    assert!(vocabulary.keys.classify("Model").slot.is_none());
+}
+
+/// A key that is text goes with its value; long ones everywhere, a few words only on an agent's items.
+#[test]
+fn keys_that_are_prose() {
+    let long = "k".repeat(257);
+    let case = |span: &str| {
+        json!({"items": [{"name": span, "trace": 1, "span": 1, "attributes": {"input_tokens": 1, "output_tokens": 1, "model": "m",
+            "please help me sue": 1, "我有抑郁症请帮我": 2, "two words": 3, long.as_str(): 4}}]})
+    };
+    let count = |span: &str| super::facts(&builtin(), &request::payload(&case(span))).items[0].content.len();
+    assert_eq!((count("model"), count("other")), (3, 1));
 }
 
 /// Versions compare by number, part by part.
@@ -219,7 +265,7 @@ fn show(payload: &Payload, item: &ItemFacts) -> Json {
         "context": [context.service_tier, context.speed, context.inference_geo, context.server_address],
         "usage": show_usage(&item.usage),
         "buckets": buckets(item),
-        "content": item.content.iter().map(|place| place_text(payload, place)).collect::<Vec<_>>(),
+        "content": item.content.iter().map(|place| place_text(payload, item, place)).collect::<Vec<_>>(),
     });
     out.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     out
@@ -275,7 +321,7 @@ fn show_usage(usage: &Usage) -> Json {
     told.chain(bad).collect::<serde_json::Map<_, _>>().into()
 }
 
-fn place_text(payload: &Payload, place: &ContentPlace) -> String {
+fn place_text(payload: &Payload, item: &ItemFacts, place: &ContentPlace) -> String {
     let node = match payload.kind(place.node) {
         NodeKind::Event => format!("event {} ", payload.text(place.node, Field::Name)),
         NodeKind::Resource => "resource ".to_owned(),
@@ -287,6 +333,8 @@ fn place_text(payload: &Payload, place: &ContentPlace) -> String {
         ContentAt::Attribute(id) => payload.attribute(id).unwrap().key.to_owned(),
         ContentAt::Body => "(body)".to_owned(),
         ContentAt::Status => "(status)".to_owned(),
+        ContentAt::Name => "(name)".to_owned(),
+        ContentAt::Inside(at) => item.inside.as_ref().unwrap().parts[at as usize].key.clone(),
     };
     format!("{node}{at}: {}{}", place.part.as_str(), if place.listed { "" } else { "?" })
 }

@@ -46,6 +46,10 @@ flags! {
     VENDOR_INFERRED = 11, "vendor_inferred";
     /// More audio, images or video than uncached input: the rest was taken as a part of the cached input.
     PARTS_ASSUMED = 12, "parts_assumed";
+    /// The response's id was seen before, in another trace and of another model or size: it identifies nothing.
+    ID_REUSED = 13, "id_reused";
+    /// The operation has a name that nobody knows; its tokens and its place say that it is a call.
+    UNKNOWN_OPERATION = 14, "unknown_operation";
 }
 
 impl Flags {
@@ -184,6 +188,9 @@ pub fn split(item: &ItemFacts) -> Result<Split, BadUsage> {
     if usage.conflict {
         flags.add(Flags::USAGE_CONFLICT);
     }
+    if item.guessed {
+        flags.add(Flags::UNKNOWN_OPERATION);
+    }
     let (input, output) = (usage.input.unwrap_or(0), usage.output.unwrap_or(0));
     let (read, reasoning) = (usage.cache_read.unwrap_or(0), usage.reasoning.unwrap_or(0));
     let (short, long) = (usage.cache_write_5m.unwrap_or(0), usage.cache_write_1h.unwrap_or(0));
@@ -312,9 +319,9 @@ fn is_apart(item: &ItemFacts, cached: u64, flags: &mut Flags) -> bool {
     apart
 }
 
-/// Embeddings and rankings have no output.
+/// Embeddings, rankings and the like have no output.
 fn input_only(item: &ItemFacts) -> bool {
-    matches!(item.operation.as_deref(), Some("embeddings" | "rerank"))
+    matches!(item.operation.as_deref(), Some("embeddings" | "rerank" | "moderation"))
 }
 
 /// Whether reported input leaves the cached tokens out. `output` includes reasoning.
@@ -385,6 +392,12 @@ pub struct Basis {
     /// The response's model, then the request's.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub models: Vec<String>,
+    /// The table's id of the model it was priced as, where its own names could not be kept as they came.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listed: Option<String>,
+    /// The overlays of its tenant alone that priced it: a digest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contract: Option<String>,
     /// Disjoint tokens.
     pub units: Split,
     /// Tier, in lower case.
@@ -445,6 +458,8 @@ impl Basis {
             time,
             provider: item.provider.clone(),
             models: [&item.response_model, &item.request_model].into_iter().flatten().cloned().collect(),
+            listed: None,
+            contract: None,
             units,
             service_tier: context.and_then(|context| context.service_tier.clone()),
             speed: context.and_then(|context| context.speed.clone()),

@@ -10,10 +10,11 @@ use crate::config::load;
 
 use super::detect::Clause;
 use super::facts::Part;
-use super::keys::{GLOBAL, KeyFact, Keys, Role, SetId, Slot};
+use super::keys::{AGENT, GLOBAL, KeyFact, Keys, Role, SetId, Slot};
 use super::pattern::{Names, PatternMap, weight};
 use super::schema::{self, Data, List};
 use super::sources::{Source, Sources, UsageSources};
+use super::wrapped::Wrapped;
 
 pub(super) static BUILTIN: &str = include_str!("../../config/dialects.json");
 
@@ -35,12 +36,17 @@ pub struct Vocabulary {
     pub(super) events: PatternMap<EventRule>,
     pub(super) identity: Sources,
     /// Attributes that name others which hold content: a JSON schema, a message template.
-    pub(super) named_by: (Slot, Slot),
+    pub(super) named_by: (Slot, Slot, Slot),
+    pub(super) wrapped: Wrapped,
     /// Places inside content, and the attributes they are written to.
     pub(super) extract: Vec<Extract>,
     pub(super) providers: HashMap<String, String>,
     pub(super) frameworks: HashSet<String>,
     pub(super) operations: HashMap<String, String>,
+    /// Today's words for operations.
+    pub(super) known_operations: HashSet<String>,
+    /// Those sold by image, second or page.
+    pub(super) media: HashSet<String>,
     /// The keys behind the slots.
     slot_keys: Vec<Box<str>>,
     /// Attribute keys under which sessions, turns, users and tenants are named.
@@ -92,6 +98,7 @@ pub(super) struct CallRule {
     pub(super) usage: bool,
     pub(super) root: bool,
     pub(super) twin: bool,
+    pub(super) if_no_span: bool,
     pub(super) failed: bool,
     pub(super) bill_unless: Option<Slot>,
 }
@@ -265,7 +272,7 @@ pub(super) struct Compiler<'d> {
 
 impl<'d> Compiler<'d> {
     fn new(lists: &'d BTreeMap<String, List>) -> Self {
-        Self { lists, facts: PatternMap::default(), slots: HashMap::new(), sets: GLOBAL, marks: 0, problem: None }
+        Self { lists, facts: PatternMap::default(), slots: HashMap::new(), sets: AGENT, marks: 0, problem: None }
     }
 
     fn compile(mut self, data: &Data) -> Result<Vocabulary, VocabularyError> {
@@ -275,6 +282,7 @@ impl<'d> Compiler<'d> {
             self.facts.insert(key, KeyFact::Identity);
         }
         self.content(GLOBAL, &data.keys.content);
+        self.content(AGENT, &data.keys.agent_content);
         let event_name = self.slot("event.name");
         let operation_name = self.slot("gen_ai.operation.name");
         let span_name = self.slot("span.name");
@@ -287,7 +295,8 @@ impl<'d> Compiler<'d> {
             to: intern(&one.to),
         });
         let extract = extract.collect();
-        let named_by = (self.slot(&data.named_by.schema), self.slot(&data.named_by.template));
+        let named = &data.named_by;
+        let named_by = (self.slot(&named.schema), self.slot(&named.template), self.slot(&named.message));
         let mut order: Vec<&schema::Dialect> = data.dialects.iter().collect();
         order.sort_by_key(|dialect| dialect.priority);
         let mut names = BTreeSet::new();
@@ -298,12 +307,13 @@ impl<'d> Compiler<'d> {
             }
             dialects.push(self.dialect(dialect, &data.identity));
         }
-        if let Some(problem) = self.problem {
-            return Err(VocabularyError(problem));
-        }
         let guessed = dialects.iter().filter(|dialect| dialect.leaves_only);
         let guessed = guessed.flat_map(|dialect| &dialect.clauses).fold(0, |marks, clause| marks | clause.marks());
         let lower = |text: &String| text.to_lowercase();
+        let wrapped = Wrapped::compile(&mut self, &data.dialects, &dialects);
+        if let Some(problem) = self.problem {
+            return Err(VocabularyError(problem));
+        }
         Ok(Vocabulary {
             slots: self.slots.len(),
             slot_keys: slot_keys(&self.slots),
@@ -317,10 +327,13 @@ impl<'d> Compiler<'d> {
             events,
             identity,
             named_by,
+            wrapped,
             extract,
             providers: data.providers.iter().map(|(from, to)| (lower(from), to.clone())).collect(),
             frameworks: data.frameworks.iter().map(lower).collect(),
             operations: data.operations.iter().map(|(from, to)| (lower(from), to.clone())).collect(),
+            known_operations: data.operations.values().cloned().collect(),
+            media: data.media.iter().cloned().collect(),
             identity_keys,
             version: data.version.clone(),
         })
@@ -360,6 +373,7 @@ impl<'d> Compiler<'d> {
             usage: rule.usage,
             root: rule.root,
             twin: rule.twin,
+            if_no_span: rule.if_no_span,
             failed: rule.failed,
             bill_unless: rule.bill_unless.as_deref().map(|key| self.slot(key)),
         }

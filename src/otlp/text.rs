@@ -11,7 +11,7 @@ use super::patch::{self, Inside, Patcher};
 use super::schema::{Msg, Slot};
 use super::value::put_key_value;
 use super::wire::{self, Cursor, Span};
-use super::{Field, Node, OwnedValue, Payload, TextEdit};
+use super::{AttrId, Field, Node, OwnedValue, Payload, TextEdit};
 
 /// Where a text stands, for rules that depend on it.
 pub struct Place<'a> {
@@ -90,6 +90,26 @@ impl Payload {
                 attr = next;
             }
         }
+    }
+
+    /// The same for one attribute.
+    pub fn edit_attribute_text<F>(&mut self, id: AttrId, mut visit: F)
+    where
+        F: FnMut(&Place<'_>, &str) -> TextEdit,
+    {
+        self.edit_attribute(id.0, &mut visit);
+    }
+
+    /// The same for the body of one log record.
+    pub fn edit_body_text<F>(&mut self, node: Node, mut visit: F)
+    where
+        F: FnMut(&Place<'_>, &str) -> TextEdit,
+    {
+        let bodies: Vec<u32> = (self.index.node_fields(node.0))
+            .filter(|(_, field)| field.slot == Slot::Body && field.state != State::Removed)
+            .map(|(index, _)| index)
+            .collect();
+        bodies.into_iter().for_each(|index| self.edit_field(index, &mut visit));
     }
 
     fn edit_field<F>(&mut self, index: u32, visit: &mut F)

@@ -47,6 +47,8 @@ pub enum OwnedValue {
     Double(f64),
     /// A list of strings.
     StrList(Vec<String>),
+    /// Structure, as made by [`OwnedValue::json`].
+    Structure(Vec<u8>),
 }
 
 impl<'a> Value<'a> {
@@ -157,10 +159,18 @@ impl OwnedValue {
             Self::Int(number) => 1 + wire::varint_len(*number as u64),
             Self::Double(_) => 9,
             Self::StrList(texts) => wire::field_len(5, texts.iter().map(|text| list_item_len(text)).sum()),
+            Self::Structure(body) => body.len(),
         }
     }
 
     /// Appends the body of an `AnyValue` message.
+    /// Structure from JSON. Numbers beyond 64 bits become doubles.
+    pub fn json(value: &serde_json::Value) -> Self {
+        let mut body = Vec::new();
+        put_json(value, &mut body);
+        Self::Structure(body)
+    }
+
     pub(super) fn put(&self, out: &mut Vec<u8>) {
         match self {
             Self::Str(text) => wire::put_bytes(out, 1, text.as_bytes()),
@@ -183,6 +193,39 @@ impl OwnedValue {
                     wire::put_bytes(out, 1, text.as_bytes());
                 }
             }
+            Self::Structure(body) => out.extend_from_slice(body),
+        }
+    }
+}
+
+/// Appends JSON as the body of an AnyValue.
+fn put_json(value: &serde_json::Value, out: &mut Vec<u8>) {
+    use serde_json::Value as Json;
+    let mut inner = Vec::new();
+    match value {
+        Json::Null => {}
+        Json::Bool(flag) => OwnedValue::Bool(*flag).put(out),
+        Json::String(text) => wire::put_bytes(out, 1, text.as_bytes()),
+        Json::Number(number) => match number.as_i64() {
+            Some(number) => OwnedValue::Int(number).put(out),
+            None => OwnedValue::Double(number.as_f64().unwrap_or_default()).put(out),
+        },
+        Json::Array(list) => {
+            for item in list {
+                let mut any = Vec::new();
+                put_json(item, &mut any);
+                wire::put_bytes(&mut inner, 1, &any);
+            }
+            wire::put_bytes(out, 5, &inner);
+        }
+        Json::Object(map) => {
+            for (key, entry) in map {
+                let (mut any, mut pair) = (Vec::new(), Vec::new());
+                put_json(entry, &mut any);
+                put_key_value(&mut pair, key.as_bytes(), Some(&any));
+                wire::put_bytes(&mut inner, 1, &pair);
+            }
+            wire::put_bytes(out, 6, &inner);
         }
     }
 }

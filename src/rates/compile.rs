@@ -2,7 +2,10 @@
 //! **Invariants**: a price that can't be held exactly (also after its multipliers), an unknown unit or variable, an id or
 //! name that stands twice, windows that overlap, a loop of aliases: each refuses the table. **Not here**: overlays.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 use regex_automata::meta::Regex;
 use regex_automata::util::syntax;
@@ -14,7 +17,7 @@ use super::schema::{self, File, SCHEMA};
 use super::table::{Adjust, Memo, Model, Prices, Provider, Rate, Table, Tier};
 use super::unit::{Fee, Unit, Variable};
 
-/// Providers that sell others' models: never taken when no provider is told.
+/// Providers that sell others' models, whether a table says so or not.
 const RESELLERS: [&str; 7] = ["azure", "aws", "groq", "openrouter", "together", "fireworks", "cerebras"];
 /// Problems that are told at a time.
 const MAX_PROBLEMS: usize = 50;
@@ -51,14 +54,29 @@ pub(super) struct Wrong {
 
 /// Makes a table; `digest` stands in its stamp.
 pub(super) fn compile(file: &File, digest: &str) -> Result<Table, Vec<Wrong>> {
-    let mut reader = Reader { per_tokens: file.per_tokens, wrong: Vec::new() };
+    compile_each(file, digest, |provider| Ok(Cow::Borrowed(provider)))
+}
+
+/// The same of providers that are read one by one: a whole table as written takes three times what it becomes.
+pub(super) fn compile_each<P>(
+    file: &File<P>,
+    digest: &str,
+    read: impl Fn(&P) -> Result<Cow<'_, schema::Provider>, String>,
+) -> Result<Table, Vec<Wrong>> {
+    let mut reader = Reader { per_tokens: file.per_tokens, wrong: Vec::new(), shared: HashMap::new() };
     reader.head(file);
     let parents = reader.parents(&file.unit_parents);
-    let names = reader.names(file);
+    let mut names = HashMap::new();
     let keys: HashMap<&str, usize> = file.providers.keys().map(String::as_str).zip(0..).collect();
     let mut providers = Vec::with_capacity(file.providers.len());
-    for (key, provider) in &file.providers {
-        providers.push(reader.provider(key, provider, &keys));
+    for (at, (key, written)) in file.providers.iter().enumerate() {
+        match read(written) {
+            Ok(provider) => {
+                reader.names((at, key), &provider, &mut names);
+                providers.push(reader.provider(key, &provider, &keys));
+            }
+            Err(what) => reader.tell(format!("providers.{key}"), what),
+        }
     }
     let scopes = file.bedrock_scopes.iter().map(|(from, to)| (from.as_str().into(), to.as_str().into()));
     let short = digest.get(..12).unwrap_or(digest);
@@ -73,7 +91,7 @@ pub(super) fn compile(file: &File, digest: &str) -> Result<Table, Vec<Wrong>> {
         version: file.version.as_str().into(),
         digest: digest.into(),
     };
-    reader.aliases(file, &mut table);
+    reader.aliases(&file.alias, &mut table);
     if reader.wrong.is_empty() { Ok(table) } else { Err(reader.wrong) }
 }
 
@@ -85,6 +103,8 @@ pub(super) fn time(text: &str) -> Option<u64> {
 struct Reader {
     per_tokens: u64,
     wrong: Vec<Wrong>,
+    /// Windows that several models have, by a hash of how they are written.
+    shared: HashMap<u64, Arc<[Rate]>>,
 }
 
 impl Reader {
@@ -94,7 +114,7 @@ impl Reader {
         }
     }
 
-    fn head(&mut self, file: &File) {
+    fn head<P>(&mut self, file: &File<P>) {
         if file.schema != SCHEMA {
             self.tell("schema", format!("schema {} is not known, only {SCHEMA}", file.schema));
         }
@@ -138,18 +158,19 @@ impl Reader {
         out
     }
 
-    fn names(&mut self, file: &File) -> HashMap<Box<str>, usize> {
-        let mut names: HashMap<Box<str>, usize> = HashMap::new();
-        for (at, (key, provider)) in file.providers.iter().enumerate() {
-            let own = std::slice::from_ref(key);
-            let list = if provider.names.is_empty() { own } else { &provider.names };
-            for (n, name) in list.iter().enumerate() {
-                if names.insert(name.trim().to_lowercase().into(), at).is_some() {
-                    self.tell(format!("providers.{key}.names[{n}]"), format!("provider name {name} stands twice"));
-                }
+    fn names(
+        &mut self,
+        (at, key): (usize, &String),
+        provider: &schema::Provider,
+        names: &mut HashMap<Box<str>, usize>,
+    ) {
+        let own = std::slice::from_ref(key);
+        let list = if provider.names.is_empty() { own } else { &provider.names };
+        for (n, name) in list.iter().enumerate() {
+            if names.insert(name.trim().to_lowercase().into(), at).is_some() {
+                self.tell(format!("providers.{key}.names[{n}]"), format!("provider name {name} stands twice"));
             }
         }
-        names
     }
 
     fn provider(&mut self, key: &str, data: &schema::Provider, keys: &HashMap<&str, usize>) -> Provider {
@@ -194,7 +215,8 @@ impl Reader {
                 _ => self.tell(format!("{place}.fallback[{n}]"), format!("fallback {name} is no other provider")),
             }
         }
-        Provider { key: key.into(), ids, patterns, models, fallback, reseller: RESELLERS.contains(&key) }
+        let reseller = data.reseller || RESELLERS.contains(&key);
+        Provider { key: key.into(), ids, patterns, models, fallback, reseller }
     }
 
     fn model(&mut self, key: &str, place: &str, data: &schema::Model) -> Model {
@@ -213,7 +235,24 @@ impl Reader {
         if rates.is_empty() {
             self.tell(format!("{place}.rates"), format!("{name}: windows are missing"));
         }
-        Model { id: data.id.as_str().into(), rates: rates.into() }
+        Model { id: data.id.as_str().into(), rates: self.share(rates) }
+    }
+
+    /// The same windows of another model, if there are: half of all models have another's prices.
+    fn share(&mut self, rates: Vec<Rate>) -> Arc<[Rate]> {
+        let mut hash = DefaultHasher::new();
+        for rate in &rates {
+            (rate.from, rate.to, &rate.prices, rate.tiers.len(), rate.adjust.len(), rate.fees.len()).hash(&mut hash);
+        }
+        let key = hash.finish();
+        match self.shared.get(&key).filter(|shared| ***shared == *rates) {
+            Some(shared) => Arc::clone(shared),
+            None => {
+                let rates: Arc<[Rate]> = rates.into();
+                self.shared.insert(key, Arc::clone(&rates));
+                rates
+            }
+        }
     }
 
     fn rate(&mut self, name: &str, place: &str, data: &schema::Rate) -> Rate {
@@ -357,10 +396,10 @@ impl Reader {
     }
 
     /// Follows each alias to its model.
-    fn aliases(&mut self, file: &File, table: &mut Table) {
+    fn aliases(&mut self, alias: &BTreeMap<String, String>, table: &mut Table) {
         let lower: BTreeMap<String, &str> =
-            file.alias.iter().map(|(from, to)| (from.trim().to_lowercase(), to.as_str())).collect();
-        for from in file.alias.keys() {
+            alias.iter().map(|(from, to)| (from.trim().to_lowercase(), to.as_str())).collect();
+        for from in alias.keys() {
             let place = format!("alias.{from}");
             let (mut at, mut seen) = (from.trim().to_lowercase(), HashSet::new());
             let target = loop {

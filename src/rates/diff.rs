@@ -87,11 +87,9 @@ impl Source {
     pub fn keep_vanished(&mut self, old: &Self) -> Vec<String> {
         let mut kept = Vec::new();
         for (key, before) in &old.file.providers {
-            let now = self
-                .file
-                .providers
-                .entry(key.clone())
-                .or_insert_with(|| Provider { models: Vec::new(), ..before.clone() });
+            let Some(file) = self.file.whole_mut() else { break };
+            let empty = || Provider { models: Vec::new(), ..before.clone() };
+            let now = file.providers.entry(key.clone()).or_insert_with(empty);
             let mut taken: HashSet<String> = now.models.iter().flat_map(ids).cloned().collect();
             let canonical: HashSet<String> = now.models.iter().map(|model| model.id.clone()).collect();
             for model in &before.models {

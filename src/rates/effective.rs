@@ -62,7 +62,7 @@ impl Compare {
 /// Every time at which either begins or ends something; the first moment for windows that are open to the past.
 fn boundaries(old: Place<'_>, new: Place<'_>) -> Vec<u64> {
     let mut out: Vec<u64> = Vec::new();
-    for rate in old.model.rates.iter().chain(&new.model.rates) {
+    for rate in old.model.rates.iter().chain(new.model.rates.iter()) {
         out.extend([rate.from.max(1), rate.to]);
         out.extend(rate.adjust.iter().map(|adjust| adjust.from).filter(|from| (rate.from..rate.to).contains(from)));
     }

@@ -55,7 +55,7 @@ pub(super) struct Resolved {
 /// Cut from the end of a provider's name before the second look-up.
 const NAME_TAILS: [&str; 5] = [".chat", ".responses", ".messages", ".completion", ".embedding"];
 /// Vendors that stand first in a Bedrock model id.
-const BEDROCK_VENDORS: [&str; 14] = [
+const BEDROCK_VENDORS: [&str; 18] = [
     "anthropic",
     "amazon",
     "meta",
@@ -70,6 +70,10 @@ const BEDROCK_VENDORS: [&str; 14] = [
     "zai",
     "moonshotai",
     "ai21",
+    "minimax",
+    "xai",
+    "twelvelabs",
+    "moonshot",
 ];
 /// Families of models and their vendor on Bedrock.
 const FAMILIES: [(&str, &str); 12] = [
@@ -86,6 +90,8 @@ const FAMILIES: [(&str, &str); 12] = [
     ("gpt-oss", "openai"),
     ("qwen", "qwen"),
 ];
+/// What stands behind each segment of a route: `vertex_ai/gemini…`, `bedrock:us.meta…`.
+const ROUTE_ENDS: [char; 2] = ['/', ':'];
 /// Segments of a route that are no provider.
 const ROUTE_WORDS: [&str; 2] = ["converse", "invoke"];
 /// The provider whose ids carry regions and revisions.
@@ -140,17 +146,25 @@ impl Table {
         }
         if !provider.is_empty() {
             let provider = self.provider_named(provider).ok_or(Unpriced::UnknownProvider)?;
-            return self.at(provider, &id, vertex).ok_or(Unpriced::UnknownModel);
+            let found = self.at(provider, &id, vertex);
+            return found.or_else(|| self.on_bedrock(provider, &id)).ok_or(Unpriced::UnknownModel);
         }
         if is_bedrock(&id, self) {
             let aws = self.provider_named(AWS).ok_or(Unpriced::UnknownModel)?;
             return self.at(aws, &id, vertex).ok_or(Unpriced::UnknownModel);
         }
         // a route that begins with a provider's name tells the provider
-        if let Some(provider) = id.split_once('/').and_then(|(first, _)| self.names.get(first)) {
+        if let Some(provider) = id.split_once(ROUTE_ENDS).and_then(|(first, _)| self.names.get(first)) {
             return self.at(*provider, &id, vertex).ok_or(Unpriced::UnknownModel);
         }
         self.infer(&id, vertex)
+    }
+
+    /// Some name the vendor as provider where Bedrock was called: an id of Bedrock's shape that the vendor lists not tells.
+    fn on_bedrock(&self, vendor: usize, id: &str) -> Option<Resolved> {
+        let sells = self.providers.get(vendor).is_some_and(|vendor| !vendor.reseller);
+        let aws = self.provider_named(AWS).filter(|_| sells && is_bedrock(id, self))?;
+        self.at(aws, id, false)
     }
 
     /// What the table's own word for an id says; also behind an ARN's path.
@@ -211,9 +225,10 @@ impl Table {
     }
 }
 
-/// `publishers/google/models/…`, `projects/…`, `vertex_ai/…`
+/// `publishers/google/models/…`, `projects/…`, `vertex_ai/…`, `google-vertex:…`
 fn is_vertex(id: &str) -> bool {
-    ["publishers/", "projects/", "vertex_ai/", "vertex/", "vertexai/"].iter().any(|start| id.starts_with(start))
+    let first = id.split_once(ROUTE_ENDS).map_or("", |(first, _)| first);
+    ["publishers", "projects", "vertex_ai", "vertex", "vertexai", "google-vertex"].contains(&first)
 }
 
 /// `us.anthropic.claude…`, `amazon.nova…` or an ARN.
@@ -330,7 +345,7 @@ fn drop_path(id: &str) -> Option<&str> {
 }
 
 fn drop_route<'i>(id: &'i str, table: &Table) -> Option<&'i str> {
-    let (first, rest) = id.split_once('/')?;
+    let (first, rest) = id.split_once(ROUTE_ENDS)?;
     (ROUTE_WORDS.contains(&first) || table.names.contains_key(first)).then_some(rest)
 }
 

@@ -21,7 +21,12 @@ mod unit;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
+use std::ops::Deref;
+use std::sync::OnceLock;
+
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use crate::config::load;
@@ -45,10 +50,49 @@ static BUILTIN: &str = include_str!("../../config/rates/builtin.json");
 
 /// The built-in table with the digest of the YAML file it was made from.
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Builtin {
+#[serde(deny_unknown_fields, bound(deserialize = "P: Deserialize<'de>"))]
+struct Builtin<P = schema::Provider> {
     sha256: String,
-    table: File,
+    table: File<P>,
+}
+
+/// A table as written: read, or the built-in one, which is read as a whole only where it is asked for (overlays,
+/// comparing).
+#[derive(Clone)]
+struct Written(OnceLock<Box<File>>);
+
+impl Written {
+    /// The table as a whole, to be changed.
+    fn whole_mut(&mut self) -> Option<&mut File> {
+        let _: &File = self;
+        self.0.get_mut().map(|file| &mut **file)
+    }
+}
+
+impl From<File> for Written {
+    fn from(file: File) -> Self {
+        Self(OnceLock::from(Box::new(file)))
+    }
+}
+
+impl Deref for Written {
+    type Target = File;
+
+    fn deref(&self) -> &File {
+        self.0.get_or_init(|| {
+            let builtin = serde_json::from_str::<Builtin>(BUILTIN);
+            builtin.map(|builtin| Box::new(builtin.table)).unwrap_or_default()
+        })
+    }
+}
+
+/// The built-in table with its providers unread.
+fn lean() -> Result<Builtin<&'static RawValue>, RatesError> {
+    serde_json::from_str(BUILTIN).map_err(|error| RatesError(error.to_string()))
+}
+
+fn read_provider<'a>(text: &'a &'static RawValue) -> Result<Cow<'a, schema::Provider>, String> {
+    serde_json::from_str(text.get()).map(Cow::Owned).map_err(|error| error.to_string())
 }
 
 impl Table {
@@ -74,7 +118,7 @@ impl Table {
 #[derive(Clone)]
 pub struct Source {
     name: String,
-    file: File,
+    file: Written,
     digest: String,
     /// The text, for the places of what is wrong; the built-in table has none.
     text: Option<std::sync::Arc<str>>,
@@ -86,9 +130,8 @@ impl Source {
     /// # Errors
     /// Never for a released program.
     pub fn builtin() -> Result<Self, RatesError> {
-        let builtin: Builtin = serde_json::from_str(BUILTIN).map_err(|error| RatesError(error.to_string()))?;
-        let Builtin { sha256, table } = builtin;
-        Ok(Self { name: "builtin".to_owned(), file: table, digest: sha256, text: None })
+        let head = lean()?;
+        Ok(Self { name: "builtin".to_owned(), file: Written(OnceLock::new()), digest: head.sha256, text: None })
     }
 
     /// Reads a file's text; what it means is checked by [`Source::compile`].
@@ -100,7 +143,7 @@ impl Source {
             let place = problem.at.map_or(String::new(), |at| format!(":{}:{}", at.line, at.column));
             RatesError(format!("{name}{place}: {}", problem.what))
         })?;
-        Ok(Self { name: name.to_owned(), file, digest: digest(text), text: Some(text.into()) })
+        Ok(Self { name: name.to_owned(), file: file.into(), digest: digest(text), text: Some(text.into()) })
     }
 
     /// The version written in it.
@@ -118,7 +161,10 @@ impl Source {
     /// # Errors
     /// Everything wrong, one thing a line, each with its place.
     pub fn compile(&self) -> Result<Table, RatesError> {
-        compile::compile(&self.file, &self.digest).map_err(|wrong| self.placed(&wrong))
+        if self.file.0.get().is_some() {
+            return compile::compile(&self.file, &self.digest).map_err(|wrong| self.placed(&wrong));
+        }
+        compile::compile_each(&lean()?.table, &self.digest, read_provider).map_err(|wrong| self.placed(&wrong))
     }
 
     /// Problems with file, line and column.

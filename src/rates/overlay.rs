@@ -18,6 +18,8 @@ const TENANT_KEYS: [&str; 2] = ["tenant.id", "tenant"];
 pub struct Rates {
     common: Arc<Table>,
     tenants: HashMap<Box<str>, Arc<Table>>,
+    /// What tells a tenant's own overlays, by tenant: a digest of their files.
+    contracts: HashMap<Box<str>, Box<str>>,
 }
 
 impl Rates {
@@ -38,8 +40,20 @@ impl Rates {
         let common =
             if overlays.iter().any(|overlay| overlay.tenant().is_none()) { laid(base, overlays, None)? } else { whole };
         let laid = |tenant: &&str| Ok(((*tenant).into(), Arc::new(laid(base, overlays, Some(tenant))?)));
+        let contracts = tenants.iter().map(|tenant| ((*tenant).into(), contract(overlays, tenant))).collect();
         let tenants = tenants.iter().map(laid).collect::<Result<_, RatesError>>()?;
-        Ok(Self { common: Arc::new(common), tenants })
+        Ok(Self { common: Arc::new(common), tenants, contracts })
+    }
+
+    /// What tells the overlays that hold for this tenant alone: index rows keep it, as they may not keep the tenant.
+    pub fn contract(&self, tenant: Option<&str>) -> Option<&str> {
+        self.contracts.get(tenant?).map(|contract| &**contract)
+    }
+
+    /// The table of the tenant whose own overlays these are.
+    pub fn by_contract(&self, contract: &str) -> Option<&Arc<Table>> {
+        let (tenant, _) = self.contracts.iter().find(|(_, known)| &***known == contract)?;
+        self.tenants.get(tenant)
     }
 
     /// The table for calls of `tenant`.
@@ -58,9 +72,16 @@ impl Rates {
     }
 }
 
+/// A digest of the overlays that hold for this tenant alone.
+fn contract(overlays: &[Source], tenant: &str) -> Box<str> {
+    let own = overlays.iter().filter(|overlay| overlay.tenant() == Some(tenant));
+    let digests: String = own.map(|overlay| overlay.digest.as_str()).collect();
+    digest(&digests).get(..12).unwrap_or_default().into()
+}
+
 /// The base with every overlay that holds for `tenant`.
 fn laid(base: &Source, overlays: &[Source], tenant: Option<&str>) -> Result<Table, RatesError> {
-    let (mut file, mut digests) = (base.file.clone(), base.digest.clone());
+    let (mut file, mut digests) = ((*base.file).clone(), base.digest.clone());
     let mut names = base.name.clone();
     let holds = |overlay: &&Source| overlay.tenant().is_none_or(|own| Some(own) == tenant);
     for overlay in overlays.iter().filter(holds) {
@@ -117,7 +138,7 @@ impl Source {
                 tell(&path, "a discount is a factor such as \"0.85\"".to_owned());
             }
         }
-        let mut alone = self.file.clone();
+        let mut alone = (*self.file).clone();
         (alone.overlay, alone.base, alone.applies, alone.discount) = (false, None, None, None);
         alone.alias.clear();
         for provider in alone.providers.values_mut() {

@@ -16,9 +16,10 @@ fn is_false(value: &bool) -> bool {
 }
 
 /// The whole file.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct File {
+#[serde(bound(deserialize = "P: Deserialize<'de>"))]
+pub(super) struct File<P = Provider> {
     pub(super) schema: u32,
     pub(super) version: String,
     pub(super) currency: String,
@@ -48,8 +49,8 @@ pub(super) struct File {
     /// An id (a deployment, an inference profile) and the `provider/model` it means.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) alias: BTreeMap<String, String>,
-    #[serde(default)]
-    pub(super) providers: BTreeMap<String, Provider>,
+    #[serde(default = "BTreeMap::new")]
+    pub(super) providers: BTreeMap<String, P>,
 }
 
 /// Whose calls an overlay holds for.
@@ -70,6 +71,9 @@ pub(super) struct Provider {
     /// Providers whose list prices this one asks for models it does not list itself; one step only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) fallback: Vec<String>,
+    /// Sells others' models: never taken when no provider is told.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(super) reseller: bool,
     /// Multiplies every price of this provider below. Overlays only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) discount: Option<String>,

@@ -41,7 +41,8 @@ pub(super) struct Provider {
 
 pub(super) struct Model {
     pub(super) id: Box<str>,
-    pub(super) rates: Box<[Rate]>,
+    /// Shared by models of one price.
+    pub(super) rates: Arc<[Rate]>,
 }
 
 #[derive(PartialEq)]
@@ -137,15 +138,20 @@ impl Table {
         self.providers.iter().map(|provider| provider.ids.len()).sum()
     }
 
-    /// The listed id most like `model`, as `provider/id`; among `provider`'s own ids where it is known.
+    /// The listed id most like `model`, as `provider/id`; among `provider`'s own ids where it is known, else a vendor's
+    /// rather than a reseller's.
     pub fn nearest(&self, provider: Option<&str>, model: &str) -> Option<String> {
         let model: String = model.trim().to_lowercase().chars().take(128).collect();
         let told = provider.and_then(|name| self.provider_named(name));
         let searched = self.providers.iter().enumerate().filter(|(at, _)| told.is_none_or(|told| told == *at));
-        let ids = searched.flat_map(|(_, provider)| provider.ids.keys().map(move |id| (&provider.key, id)));
-        let scored = ids.map(|(key, id)| (strsim::jaro_winkler(&model, id), key, id));
-        let best = scored.max_by(|a, b| a.0.total_cmp(&b.0).then_with(|| (b.1, b.2).cmp(&(a.1, a.2))))?;
-        (best.0 > 0.8).then(|| format!("{}/{}", best.1, best.2))
+        let ids = searched.flat_map(|(_, provider)| provider.ids.keys().map(move |id| (provider, id)));
+        let scored = ids.map(|(provider, id)| (strsim::jaro_winkler(&model, id), provider, id));
+        let order = |a: &(f64, &Provider, &Box<str>), b: &(f64, &Provider, &Box<str>)| {
+            let (one, other) = ((b.1.reseller, &b.1.key, b.2), (a.1.reseller, &a.1.key, a.2));
+            a.0.total_cmp(&b.0).then_with(|| one.cmp(&other))
+        };
+        let (likeness, provider, id) = scored.max_by(order)?;
+        (likeness > 0.8).then(|| format!("{}/{id}", provider.key))
     }
 }
 

@@ -69,6 +69,8 @@ words! {
 words! {
     /// What is charged by use.
     Fee {
+        /// The call itself: always charged.
+        Request = "request",
         /// A web search.
         WebSearch = "web_search",
         /// A file search.

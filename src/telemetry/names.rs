@@ -203,12 +203,16 @@ metrics_table! {
     COST_UNPRICED = "tollgate_cost_unpriced_total", Kind::Counter;
     /// Tokens of calls without a price (labels: provider, model).
     COST_UNPRICED_TOKENS = "tollgate_cost_unpriced_tokens_total", Kind::Counter;
-    /// Calls whose billed signal never came (label: dialect).
+    /// Calls whose billed signal never came, and images, speech and the like without tokens (label: dialect).
     COST_UNBILLED = "tollgate_cost_unbilled_calls_total", Kind::Counter;
     /// Calls whose client reported another cost.
     COST_MISMATCH = "tollgate_cost_reported_mismatch_total", Kind::Counter;
     /// Claims of calls that were forgotten, by age or for room: a later copy would count again.
     COST_FORGOTTEN = "tollgate_cost_claims_forgotten", Kind::Gauge;
+    /// Calls without a model of their own that could not wait for a parent that tells one: too many wait; they have no price.
+    COST_WAITING_FULL = "tollgate_cost_waiting_full_total", Kind::Counter;
+    /// Parents with a model that were forgotten for want of room, before their time.
+    COST_PARENTS_FORGOTTEN = "tollgate_cost_parents_forgotten_total", Kind::Counter;
     /// The rate table in use; always 1 (labels: version, sha256).
     RATES_INFO = "tollgate_rates_info", Kind::Gauge;
     /// Seconds since the rate table in use was last known to be the newest (without `refresh`: since the start).

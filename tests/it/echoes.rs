@@ -11,7 +11,7 @@ use serde_json::{Value as Json, json};
 use tollgate::clock::UnixNanos;
 use tollgate::echoes::Memory;
 use tollgate::genai::{Role, Vocabulary};
-use tollgate::otlp::{Field, Payload, PlaceKind, Signal, TextEdit, UnknownFields, json as otlp_json};
+use tollgate::otlp::{Field, Payload, PlaceKind, Signal, TextEdit, UnknownFields, Value, json as otlp_json};
 use tollgate::pipeline::{Batch, Origin, Processor, Trust};
 use tollgate::processors::{redact, vault};
 use tollgate::pseudonym::{PlainIds, Pseudonymizer};
@@ -41,6 +41,7 @@ impl Line {
             rng: Arc::new(SystemRng),
             store: None,
             leave: vault::Leave::Nothing,
+            unlisted: tollgate::genai::Unlisted::Text,
             echoing: vault::Echoing { memory: Arc::new(Memory::new(&SystemRng)), error_text: redact::ERROR_TEXT },
         };
         Self {
@@ -195,6 +196,116 @@ fn traces_keep_their_frames() {
     assert_eq!(again.get_str(node, "exception.stacktrace"), Some(cut), "a second pass changes nothing");
 }
 
+/// The text that each attribute or field came out as, by a word of it that is no content.
+fn out_of(payload: &Payload, word: &str) -> String {
+    let all = texts(payload).into_iter().map(|(_, _, text)| text);
+    all.filter(|text| text.contains(word)).collect::<Vec<_>>().join("|")
+}
+
+/// Errors that are structures: each text inside is searched, capped and, if it changed, kept whole by the vault; flags and
+/// numbers stay as they are.
+#[test]
+fn structured_errors() {
+    let value = |text: &str| json!({ "stringValue": text });
+    let entry = |key: &str, value: Json| json!({ "key": key, "value": value });
+    let map = |entries: Vec<Json>| json!({ "kvlistValue": { "values": entries } });
+    let long = format!("long: {}", "a different sentence about nothing at all ".repeat(600));
+    let error = map(vec![
+        entry("message", value("code-1: her invoice of March is overdue by forty days")),
+        entry("retryable", json!({ "boolValue": true })),
+        entry("status", json!({ "intValue": "429" })),
+        entry(
+            "causes",
+            json!({ "arrayValue": { "values": [value("code-2: her invoice of March is overdue by forty days"), value(&long)] } }),
+        ),
+    ]);
+    let mut span = failing("s");
+    let attributes = span["attributes"].as_array_mut().unwrap();
+    attributes.retain(|attribute| attribute["key"] != "error" && attribute["key"] != "exception.message");
+    attributes.push(entry("error", error));
+    attributes.push(entry(
+        "exception.message",
+        map(vec![entry("text", value("code-3: tell Jane Doe that her invoice of March"))]),
+    ));
+    let out = Line::new(true).pass(traces(vec![chat("s"), span]), false);
+    assert_eq!(out_of(&out, "code-"), "code-1: [CONTENT]|code-2: [CONTENT]|code-3: [CONTENT]");
+    assert!(out_of(&out, "long: ").len() <= redact::ERROR_TEXT);
+    let node = out.items().find(|node| out.get(*node, "error").is_some()).unwrap();
+    let entries: Vec<_> = out.get(node, "error").unwrap().entries().collect();
+    let plain = |key: &str| entries.iter().find(|(known, _)| *known == key).unwrap().1;
+    assert!(matches!(plain("retryable"), Value::Bool(true)) && matches!(plain("status"), Value::Int(429)));
+}
+
+/// What else stays on an agent's item and has white space: labels, lists, names of events, ids, which become pseudonyms.
+#[test]
+fn texts_that_stay() {
+    let quote = "tell Jane Doe that her invoice of March";
+    let mut span = failing("s");
+    let attributes = span["attributes"].as_array_mut().unwrap();
+    attributes.retain(|attribute| attribute["key"] != "gen_ai.conversation.id" && attribute["key"] != "error.type");
+    for (key, text) in
+        [("error.type", format!("type-1 {quote}")), ("gen_ai.conversation.id", format!("about-2 {quote}"))]
+    {
+        attributes.push(json!({ "key": key, "value": { "stringValue": text } }));
+    }
+    let tags = json!({ "arrayValue": { "values": [{ "stringValue": format!("tag-3 {quote}") }] } });
+    attributes.push(json!({ "key": "tags", "value": tags }));
+    span["events"] = json!([{ "timeUnixNano": "1", "name": format!("event-4: {quote}"),
+        "attributes": [{ "key": "error.type", "value": { "stringValue": format!("type-5 {quote}") } }] }]);
+    let out = Line::new(true).pass(traces(vec![chat("s"), span]), false);
+    assert_eq!(out_of(&out, "type-1"), "type-1 [CONTENT]");
+    assert_eq!(out_of(&out, "tag-3"), "tag-3 [CONTENT]");
+    assert_eq!(out_of(&out, "event-4"), "event-4: [CONTENT]");
+    assert_eq!(out_of(&out, "type-5"), "type-5 [CONTENT]");
+    assert_eq!(out_of(&out, "about-2"), "", "an id");
+    let node = out.items().find(|node| out.get(*node, "tags").is_some()).unwrap();
+    assert!(out.get_str(node, "gen_ai.conversation.id").unwrap().starts_with("h-"));
+}
+
+/// The name of an agent stays in other texts where it stays under its own key, though content says the same.
+#[test]
+fn names_of_agents_stay() {
+    let name = "Keeper of the ledger of the north";
+    let agent = |key: &str| {
+        let mut attributes = json!({ "gen_ai.operation.name": "invoke_agent", "crewai.agent.role": name,
+            "gen_ai.system_instructions": format!("You are {name}, be polite") });
+        attributes[key] = json!(name);
+        Line::new(true).pass(traces(vec![span(&format!("{name}.agent"), &attributes, "")]), false)
+    };
+    let out = agent("gen_ai.agent.name");
+    let node = out.items().next().unwrap();
+    assert_eq!(out.text(node, Field::Name), format!("{name}.agent"));
+    let out = agent("crewai.agent.backstory");
+    let node = out.items().next().unwrap();
+    assert_eq!(out.text(node, Field::Name), "[CONTENT].agent", "no key tells that it is one");
+}
+
+/// Log records: bodies that are no content, as text and as structure, and names of events.
+#[test]
+fn log_bodies() {
+    let record = |body: Json, event: &str, attributes: Json| {
+        json!({ "timeUnixNano": "1", "traceId": "0af7651916cd43dd8448eb211c80319c", "spanId": "b7ad6b7169203331",
+            "eventName": event, "body": body, "attributes": attributes })
+    };
+    let quote = "her invoice of March is overdue by forty days";
+    let line = Line::new(true);
+    line.pass(traces(vec![chat("s")]), true);
+    let body = json!({ "kvlistValue": { "values": [{ "key": "note", "value": { "stringValue": format!("body-2: {quote}") } }] } });
+    let records = [
+        record(json!({ "stringValue": format!("body-1: {quote}") }), "", json!([])),
+        record(body, "", json!([])),
+        record(json!({ "intValue": "1" }), &format!("event-3: {quote}"), json!([])),
+    ];
+    let request = json!({ "resourceLogs": [{ "scopeLogs": [{ "logRecords": records }] }] }).to_string();
+    let wire = otlp_json::decode(Signal::Logs, request.as_bytes()).ok().unwrap();
+    let plain = Line::new(true);
+    let logs = || Payload::parse(Signal::Logs, Bytes::from(wire.clone())).ok().unwrap();
+    let before = plain.pass(logs(), false);
+    assert_eq!(out_of(&before, "body-1"), format!("body-1: {quote}"), "they stay where nothing was stripped");
+    let out = line.pass(logs(), false);
+    assert_eq!(out_of(&out, "Jane").len() + out_of(&out, "forty").len(), 0);
+}
+
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/recordings")
 }
@@ -264,7 +375,7 @@ fn recordings() {
 
 fn quotes(vocabulary: &Vocabulary, kind: PlaceKind, key: &str) -> bool {
     match kind {
-        PlaceKind::Field(Field::StatusMessage | Field::Name) => true,
+        PlaceKind::Field(Field::StatusMessage | Field::Name | Field::EventName) => true,
         PlaceKind::Value => vocabulary.role(key) == Role::ErrorText,
         _ => false,
     }
@@ -278,7 +389,12 @@ fn compare(line: &Line, vocabulary: &Vocabulary, payload: Payload, content: &mut
     let others = texts(&payload).into_iter().filter(|(kind, key, _)| !quotes(vocabulary, *kind, key));
     content.extend(others.flat_map(|(_, _, text)| canaries(&text).collect::<Vec<_>>()));
     let mut before = place(&payload);
-    let after = place(&line.pass(payload, true));
+    let out = line.pass(payload, true);
+    let after = place(&out);
+    // most bodies go whole: what is left of them says nothing
+    let bodies = texts(&out).into_iter().filter(|(kind, ..)| *kind == PlaceKind::Body);
+    let said = bodies.flat_map(|(_, _, text)| canaries(&text).collect::<Vec<_>>());
+    count.left.extend(said.filter(|canary| content.contains(canary)));
     if before.len() > after.len() {
         // an `error` inside of a message goes to the vault with it
         before.retain(|text| after.contains(text));

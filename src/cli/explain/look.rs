@@ -9,7 +9,9 @@ use serde_json::Value as Json;
 
 use crate::app::dry::Passed;
 use crate::genai::usage::split;
-use crate::genai::{Buckets, Call, ContentAt, ContentPlace, Facts, ItemFacts, Usage, Vocabulary, Why, missing, why};
+use crate::genai::{
+    Buckets, Call, ContentAt, ContentPlace, Facts, Inside, ItemFacts, Usage, Vocabulary, Why, missing, why,
+};
 use crate::hex;
 use crate::otlp::{Field, Node, NodeKind, Payload, Value};
 use crate::redaction::Scratch;
@@ -161,7 +163,7 @@ fn item(passed: &Passed, facts: Option<&ItemFacts>, was: Node, is: Node, why: Wh
         ids: facts.map(|facts| ids(facts, after, is)).unwrap_or_default(),
         tokens: facts.filter(|facts| facts.usage.reported()).map(tokens),
         price: facts.and_then(|facts| price(facts, after, is)),
-        vault: content.iter().filter_map(|place| vaulted(before, place)).collect(),
+        vault: content.iter().filter_map(|place| vaulted(before, place, facts?.inside.as_deref())).collect(),
         missing: facts.map(|facts| missing(after, is, facts)).unwrap_or_default(),
         parts,
     }
@@ -302,13 +304,19 @@ fn per_million(usd: &str, tokens: u64) -> Option<String> {
     (back == amount).then(|| each.to_string())
 }
 
-fn vaulted(before: &Payload, place: &ContentPlace) -> Option<Vaulted> {
+fn vaulted(before: &Payload, place: &ContentPlace, inside: Option<&Inside>) -> Option<Vaulted> {
+    if let ContentAt::Inside(at) = place.at {
+        let part = inside?.parts.get(at as usize)?;
+        let rule = "listed as content, inside a value that stays";
+        return Some(Vaulted { key: part.key.clone(), part: place.part.as_str(), rule, bytes: part.value.len() });
+    }
     let (key, value) = match place.at {
         ContentAt::Attribute(id) => {
             before.attribute(id).map(|attribute| (attribute.key.to_owned(), attribute.value))?
         }
         ContentAt::Body => ("body".to_owned(), before.body(place.node)?),
         ContentAt::Status => ("status.message".to_owned(), Value::Str(before.text(place.node, Field::StatusMessage))),
+        ContentAt::Name | ContentAt::Inside(_) => ("name".to_owned(), Value::Str(before.text(place.node, Field::Name))),
     };
     let mut text = String::new();
     let bytes = match value {
@@ -361,7 +369,7 @@ fn part(passed: &Passed, was: Node, is: Node, content: &[ContentPlace]) -> Part 
         content.iter().filter(|place| place.node == was).any(|place| match place.at {
             ContentAt::Attribute(id) => passed.before.attribute(id).is_some_and(|attribute| attribute.key == key),
             ContentAt::Body => key == "body",
-            ContentAt::Status => false,
+            ContentAt::Status | ContentAt::Name | ContentAt::Inside(_) => false,
         })
     };
     let mut changes: Vec<Change> = Vec::new();

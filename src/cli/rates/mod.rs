@@ -69,6 +69,9 @@ pub(super) enum Command {
         /// Version of the new table [default: the time].
         #[arg(long, value_name = "TEXT")]
         table_version: Option<String>,
+        /// Lists each entry that was left out, with the reason.
+        #[arg(long)]
+        left_out: bool,
     },
     /// What changes from one table to another, and what is not believed; ends with 1 if anything is.
     Diff {
@@ -96,8 +99,8 @@ pub(super) fn run(command: Command) -> Exit {
                 [(Format::LiteLlm, litellm), (Format::GenaiPrices, genai_prices), (Format::ModelsDev, models_dev)];
             check(&rates, &lists, json)
         }
-        Command::Import { format, file, output, onto, at, table_version } => {
-            import_list(&format, &file, output.as_deref(), onto.as_deref(), at, table_version)
+        Command::Import { format, file, output, onto, at, table_version, left_out } => {
+            import_list(&format, &file, output.as_deref(), onto.as_deref(), (at, table_version), left_out)
         }
         Command::Diff { old, new, accept, json } => diff(&old, &new, &accept, json),
         Command::Reprice(options) => reprice::run(&options),
@@ -180,8 +183,8 @@ fn import_list(
     file: &Path,
     output: Option<&Path>,
     onto: Option<&str>,
-    at: Option<String>,
-    version: Option<String>,
+    (at, version): (Option<String>, Option<String>),
+    each: bool,
 ) -> Result<Exit, String> {
     let Some(format) = Format::parse(format) else {
         complain("error: the format is `litellm`, `genai-prices` or `models.dev`");
@@ -190,7 +193,7 @@ fn import_list(
     let text = fs::read_to_string(file).map_err(|error| format!("{}: {}", file.display(), error.kind()))?;
     let at = at.unwrap_or_else(|| crate::vault::names::rfc3339(SystemClock::new().now()));
     let version = version.unwrap_or_else(|| at.clone());
-    let imported = import(format, &text, &version).map_err(|error| error.0)?;
+    let imported = import(format, &text, &version).map_err(|error| format!("{}: {}", file.display(), error.0))?;
     let table = match onto {
         None => imported.source,
         Some(onto) => source(onto)?.with(&imported.source, &at, &version),
@@ -203,7 +206,7 @@ fn import_list(
             complain(&format!("{}: {size}", path.display()));
         }
     }
-    complain(&format!("{} entries left out", imported.skipped.len()));
+    complain(&report::left_out(&imported.skipped, &imported.unread, each));
     Ok(Exit::Fine)
 }
 

@@ -1,5 +1,7 @@
 //! **What**: the reports of `tollgate rates`, as text and JSON.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value as Json, json};
 
 use crate::rates::import::Compared;
@@ -53,6 +55,22 @@ pub(super) fn compared_text(name: &str, compared: &Compared) -> String {
     }
     if compared.differences.len() > MAX_LINES {
         text.push_str(&format!("  … and {} more (--json shows all)\n", compared.differences.len() - MAX_LINES));
+    }
+    text
+}
+
+/// What an import did not take: how many for which reason, every one with `each`, and the words that are not read.
+pub(super) fn left_out(skipped: &[(String, &'static str)], unread: &BTreeMap<String, usize>, each: bool) -> String {
+    let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    skipped.iter().for_each(|(id, why)| reasons.entry(why).or_default().push(id));
+    let mut text = format!("{} entries left out", skipped.len());
+    for (why, ids) in &reasons {
+        text.push_str(&format!("\n{:>6}  {why}", ids.len()));
+        ids.iter().filter(|_| each).for_each(|id| text.push_str(&format!("\n          {id}")));
+    }
+    if !unread.is_empty() {
+        let words: Vec<String> = unread.iter().map(|(word, times)| format!("{word} {times}")).collect();
+        text.push_str(&format!("\nnot read, for tables here have no word for it: {}", words.join(", ")));
     }
     text
 }

@@ -12,6 +12,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::{pretty, source};
+use crate::app::keyfile;
 use crate::cli::output::{Exit, complain, print};
 use crate::cli::reach::{Reach, block_on};
 use crate::clock::UnixNanos;
@@ -20,6 +21,7 @@ use crate::hex;
 use crate::otlp::{Payload, Signal, json as otlp_json};
 use crate::pipeline::{Batch, Origin, Processor as _, Trust};
 use crate::processors::cost::{Call, Config, Cost, price};
+use crate::pseudonym::{PREFIX, Pseudonymizer};
 use crate::rates::{Rates, RatesError, Usd};
 use crate::telemetry::Meter;
 use crate::vault::names::{UNATTRIBUTED, rfc3339};
@@ -61,9 +63,13 @@ pub(in crate::cli) struct Options {
     /// Only this account of the vault.
     #[arg(long)]
     account: Option<String>,
-    /// Only this tenant.
+    /// Only this tenant; as a `h-…` pseudonym, or with the key by its name.
     #[arg(long)]
     tenant: Option<String>,
+    /// The gateway's key of pseudonyms (`pseudonym.key` beside its spool): finds the tenants whose names the index does not
+    /// hold, for `--tenant` and for overlays of one tenant.
+    #[arg(long, value_name = "FILE")]
+    pseudonym_key: Option<PathBuf>,
     #[command(flatten)]
     reach: Reach,
     /// As JSON.
@@ -98,6 +104,35 @@ pub(super) struct Report {
     pub(super) lines: Vec<Line>,
     /// Rows of older versions, which do not keep what a price is made from.
     pub(super) without_basis: u64,
+    /// Rows of tenants whose names nobody knows, priced as everybody's though there are overlays of one tenant.
+    pub(super) unknown_tenants: u64,
+}
+
+/// Who stands behind the pseudonyms of an index.
+#[derive(Default)]
+pub(super) struct Known {
+    pub(super) key: Option<Pseudonymizer>,
+    /// The tenant that is looked for.
+    pub(super) wanted: Option<String>,
+}
+
+impl Known {
+    fn of(options: &Options) -> Result<Self, String> {
+        let key = options.pseudonym_key.as_deref().map(|path| {
+            let key = keyfile::read(path)?.ok_or_else(|| format!("{}: there is no such file", path.display()))?;
+            Ok::<_, String>(Pseudonymizer::new(&key))
+        });
+        Ok(Self { key: key.transpose()?, wanted: options.tenant.clone() })
+    }
+
+    /// The name of a row's tenant, where it can be known.
+    fn tenant<'a>(&'a self, rates: &'a Rates, account: &str, shown: &'a str) -> Option<&'a str> {
+        if !shown.starts_with(PREFIX) {
+            return Some(shown);
+        }
+        let key = self.key.as_ref()?;
+        rates.tenants().chain(self.wanted.as_deref()).find(|name| key.pseudonym(account, name) == shown)
+    }
 }
 
 /// Prices again and prints the report.
@@ -111,7 +146,7 @@ pub(super) fn run(options: &Options) -> Result<Exit, String> {
     let build = || Rates::build(&base, &overlays).map_err(|RatesError(what)| what);
     let mut report = Report::default();
     if options.files.is_empty() {
-        index(options, &build()?, &mut report)?;
+        index(options, &build()?, &Known::of(options)?, &mut report)?;
     } else {
         let mut calls = Calls::new(build()?, options.fees)?;
         for path in &options.files {
@@ -253,17 +288,17 @@ impl Calls {
     }
 }
 
-fn index(options: &Options, rates: &Rates, report: &mut Report) -> Result<(), String> {
+fn index(options: &Options, rates: &Rates, known: &Known, report: &mut Report) -> Result<(), String> {
     let location = options.reach.location(options.store.as_deref().unwrap_or_default(), None);
     block_on(async {
         let vault = Vault::at(&location)?;
         let account = options.account.as_deref();
-        each_row(&vault, account, &mut |row| of_row(&row, rates, options.fees, report)).await
+        each_row(&vault, account, &mut |row| of_row(&row, rates, known, options.fees, report)).await
     })
 }
 
 /// Prices one line of an index again.
-pub(super) fn of_row(row: &Row, rates: &Rates, fees: bool, report: &mut Report) {
+pub(super) fn of_row(row: &Row, rates: &Rates, known: &Known, fees: bool, report: &mut Report) {
     let tail = &row.tail;
     if !matches!(tail.cost_status.as_deref(), Some("priced" | "unpriced")) {
         return;
@@ -272,12 +307,18 @@ pub(super) fn of_row(row: &Row, rates: &Rates, fees: bool, report: &mut Report) 
         report.without_basis += 1;
         return;
     };
-    let table = rates.table(Some(&tail.tenant));
+    let tenant = known.tenant(rates, &tail.account, &tail.tenant);
+    // its name may be private; then the overlays that priced it tell whose table it was
+    let contract = basis.contract.as_deref().filter(|_| tenant.is_none()).and_then(|own| rates.by_contract(own));
+    if tenant.is_none() && contract.is_none() && rates.tenants().next().is_some() {
+        report.unknown_tenants += 1;
+    }
+    let table = contract.unwrap_or_else(|| rates.table(tenant));
     let mut line = Line {
         at: rfc3339(UnixNanos(basis.time)),
         trace: tail.trace_id.clone().unwrap_or_default(),
         span: tail.span_id.clone().unwrap_or_default(),
-        tenant: tail.tenant.clone(),
+        tenant: tenant.unwrap_or(&tail.tenant).to_owned(),
         model: basis.models.first().cloned().unwrap_or_default(),
         old: tail.cost_usd.clone(),
         old_rates: tail.rates.clone().unwrap_or_default(),
@@ -318,7 +359,7 @@ pub(super) fn as_json(report: &Report) -> Json {
         .collect();
     let text = |usd: Option<Usd>| usd.map(|usd| usd.to_string());
     json!({"calls": calls, "old_usd": text(old), "new_usd": text(new), "unpriced_before": old_without,
-        "unpriced_after": new_without, "rows_without_basis": report.without_basis})
+        "unpriced_after": new_without, "rows_without_basis": report.without_basis, "rows_of_unknown_tenants": report.unknown_tenants})
 }
 
 fn as_text(report: &Report) -> String {
@@ -345,6 +386,12 @@ fn as_text(report: &Report) -> String {
         text.push_str(&format!(
             "{} rows do not keep what a price is made from and were left out\n",
             report.without_basis
+        ));
+    }
+    if report.unknown_tenants > 0 {
+        text.push_str(&format!(
+            "{} rows are of tenants whose names the index does not hold: priced as everybody's (see --pseudonym-key)\n",
+            report.unknown_tenants
         ));
     }
     text

@@ -1,10 +1,12 @@
 //! Repricing: from OTLP and from index rows, to the same last digit.
 
-use super::reprice::{Calls, Report, as_json, of_row};
+use super::reprice::{Calls, Known, Report, as_json, of_row};
 use crate::clock::UnixNanos;
 use crate::genai::usage::Basis;
 use crate::genai::{Vocabulary, facts};
+use crate::pseudonym::Pseudonymizer;
 use crate::rates::{Rates, Source};
+use crate::secret::Secret;
 use crate::testing::request;
 use crate::vault::names::rfc3339;
 use crate::vault::row::{Row, Tail};
@@ -69,7 +71,7 @@ fn rows_are_repriced_as_requests_are() {
                     ..Tail::default()
                 };
                 let row = Row { v: 1, leaf: 0, object_key: None, off: None, of: None, tail };
-                of_row(&row, &rates, false, &mut rows);
+                of_row(&row, &rates, &Known::default(), false, &mut rows);
             }
         }
         let figures = |report: &mut Report| {
@@ -103,11 +105,11 @@ fn rows_that_say_too_little() {
         ..Basis::default()
     };
     basis.units.input = 1_000_000;
-    of_row(&row("priced", None), &rates, false, &mut report);
-    of_row(&row("not_counted", Some(basis.clone())), &rates, false, &mut report);
-    of_row(&row("priced", Some(basis.clone())), &rates, false, &mut report);
+    of_row(&row("priced", None), &rates, &Known::default(), false, &mut report);
+    of_row(&row("not_counted", Some(basis.clone())), &rates, &Known::default(), false, &mut report);
+    of_row(&row("priced", Some(basis.clone())), &rates, &Known::default(), false, &mut report);
     basis.models = vec!["nobody".to_owned()];
-    of_row(&row("unpriced", Some(basis)), &rates, false, &mut report);
+    of_row(&row("unpriced", Some(basis)), &rates, &Known::default(), false, &mut report);
     let json = as_json(&report);
     assert_eq!(json["rows_without_basis"], 1);
     assert_eq!(json["calls"].as_array().map(Vec::len), Some(2));
@@ -115,4 +117,47 @@ fn rows_that_say_too_little() {
     assert_eq!(json["calls"][0]["delta_usd"], "0.225");
     assert_eq!(json["calls"][1]["reason"], "unknown_model");
     assert_eq!((&json["new_usd"], &json["unpriced_after"]), (&"0.325".into(), &1.into()));
+}
+
+/// A tenant whose name the index does not hold: the overlays that priced its call tell the table; under other overlays the
+/// key of pseudonyms does, and finds it by name; without either the report says so. A model's name that could not be kept
+/// is priced by the table's id beside it.
+#[test]
+fn tenants_and_models_that_redaction_changed() {
+    let overlay = |discount: &str| {
+        let text = format!(
+            "schema: 1\noverlay: true\nversion: o\ncurrency: USD\nper_tokens: 1000000\ndiscount: \"{discount}\"\nmatch: {{resource: {{tenant.id: ops@acme.example}}}}\n"
+        );
+        Source::parse("overlay", &text).unwrap_or_else(|error| panic!("{}", error.0))
+    };
+    let base = Source::builtin().unwrap_or_else(|error| panic!("{}", error.0));
+    let rates = |discount| Rates::build(&base, &[overlay(discount)]).unwrap_or_else(|error| panic!("{}", error.0));
+    let (same, other) = (rates("0.5"), rates("0.1"));
+    let key = || Pseudonymizer::new(&Secret::new("k".to_owned()));
+    let mut basis = Basis {
+        time: 1_795_132_800_000_000_000,
+        provider: Some("openai".to_owned()),
+        models: vec!["ft:[EMAIL]".to_owned()],
+        listed: Some("gpt-5-mini".to_owned()),
+        contract: same.contract(Some("ops@acme.example")).map(str::to_owned),
+        ..Basis::default()
+    };
+    basis.units.input = 1_000_000;
+    let tail = Tail {
+        cost_status: Some("priced".to_owned()),
+        account: "default".to_owned(),
+        tenant: key().pseudonym("default", "ops@acme.example"),
+        basis: Some(basis),
+        ..Tail::default()
+    };
+    let row = Row { v: 1, leaf: 0, object_key: None, off: None, of: None, tail };
+    let priced = |rates: &Rates, key: Option<Pseudonymizer>| {
+        let mut report = Report::default();
+        of_row(&row, rates, &Known { key, wanted: None }, false, &mut report);
+        (report.lines[0].new.clone().unwrap(), report.unknown_tenants, report.lines[0].tenant.clone())
+    };
+    assert_eq!(priced(&same, None).0, "0.125");
+    assert_eq!((priced(&other, None).0.as_str(), priced(&other, None).1), ("0.25", 1));
+    let (usd, unknown, tenant) = priced(&other, Some(key()));
+    assert_eq!((usd.as_str(), unknown, tenant.as_str()), ("0.025", 0, "ops@acme.example"));
 }

@@ -28,6 +28,9 @@ pub struct Config {
     pub refresh: Option<Refresh>,
     /// Calls that come on two signals are billed on one of them.
     pub bill: Bill,
+    /// The log event `gen_ai.client.inference.operation.details` repeats a span: `never` billed, or `if_no_span`: also the
+    /// call itself, for applications that send logs alone (whichever of the two comes first is priced).
+    pub details_event: DetailsEvent,
     /// Also stamps the disjoint token buckets that were priced, `tollgate.usage.*`.
     pub usage_attributes: bool,
     /// Stamps the price under other keys as well, where the client did not use them: `operation.cost` (Logfire), `llm.cost`
@@ -48,6 +51,7 @@ impl Default for Config {
             overlays: Vec::new(),
             refresh: None,
             bill: Bill::default(),
+            details_event: DetailsEvent::default(),
             usage_attributes: false,
             aliases: Vec::new(),
             fees: false,
@@ -118,6 +122,17 @@ pub enum BillOn {
     Span,
 }
 
+/// Whether events that repeat a call's span may be the call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DetailsEvent {
+    /// The span is billed.
+    #[default]
+    Never,
+    /// The event, where no span of the call came.
+    IfNoSpan,
+}
+
 /// Which table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RatesFrom {
@@ -160,6 +175,8 @@ pub struct Settings {
     pub refresh: Option<RefreshSettings>,
     /// Where Claude Code's calls are billed.
     pub claude_code: BillOn,
+    /// See [`Config::details_event`].
+    pub details_event: DetailsEvent,
     /// Stamp `tollgate.usage.*`.
     pub usage_attributes: bool,
     /// Other keys for the price.
@@ -207,6 +224,7 @@ impl Config {
             overlays: self.overlays.iter().map(PathBuf::from).collect(),
             refresh,
             claude_code: self.bill.claude_code,
+            details_event: self.details_event,
             usage_attributes: self.usage_attributes,
             aliases: self.aliases.clone(),
             fees: self.fees,

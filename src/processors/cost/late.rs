@@ -2,7 +2,7 @@
 //! when it comes. **Invariants**: bounded; each is priced once; changed after commits only; a call that waits too long is
 //! unpriced, and counted. **Not here**: totals (`ledger`), stamps.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
@@ -11,8 +11,8 @@ use crate::genai::{Facts, ItemFacts};
 use crate::otlp::{Node, NodeKind, Payload, Signal};
 use crate::pipeline::ClaimKey;
 
-/// Calls that may wait, and ancestors that are remembered; beyond that none is.
-const LIMIT: usize = 50_000;
+/// Calls that may wait: one more gets no price at once. Ancestors that are remembered: one more drives the oldest out.
+pub(super) const LIMIT: usize = 50_000;
 /// Longest walk to an ancestor within a batch.
 const DEPTH: usize = 64;
 
@@ -48,8 +48,11 @@ pub(super) type Placed<T> = Vec<(Place, T)>;
 /// What waits, by the span that is waited for.
 #[derive(Default)]
 pub(super) struct Waiting {
-    calls: HashMap<Place, Vec<Late>>,
+    /// By call key.
+    calls: HashMap<Place, BTreeMap<String, Late>>,
     above: HashMap<Place, Above>,
+    /// Remembered places, oldest first, with the time that each was remembered until then.
+    order: VecDeque<(Place, u64)>,
     count: usize,
 }
 
@@ -63,32 +66,50 @@ impl Waiting {
         self.count == 0
     }
 
-    pub(super) fn at(&self, place: &Place) -> &[Late] {
-        self.calls.get(place).map_or(&[], Vec::as_slice)
+    pub(super) fn at(&self, place: &Place) -> impl Iterator<Item = &Late> {
+        self.calls.get(place).into_iter().flat_map(BTreeMap::values)
     }
 
     pub(super) fn above(&self, place: &Place) -> Option<&Above> {
         self.above.get(place)
     }
 
-    pub(super) fn wait(&mut self, place: Place, late: Late) {
-        if self.count < LIMIT {
-            self.count += 1;
-            self.calls.entry(place).or_default().push(late);
-        }
+    /// Whether none of `more` calls can wait.
+    pub(super) fn is_full(&self, more: usize) -> bool {
+        self.count.saturating_add(more) >= LIMIT
     }
 
-    pub(super) fn remember(&mut self, place: Place, above: Above) {
-        if self.above.len() < LIMIT {
-            self.above.insert(place, above);
+    /// Gives the call back where there is no room.
+    pub(super) fn wait(&mut self, place: Place, late: Late) -> Option<Late> {
+        if self.count >= LIMIT {
+            return Some(late);
         }
+        if self.calls.entry(place).or_default().insert(late.call_key.clone(), late).is_none() {
+            self.count += 1;
+        }
+        None
+    }
+
+    /// Remembers an ancestor; how many were forgotten for it.
+    pub(super) fn remember(&mut self, place: Place, above: Above) -> u64 {
+        let mut forgotten = 0;
+        self.order.push_back((place, above.until));
+        self.above.insert(place, above);
+        while self.above.len() > LIMIT || self.order.len() > 2 * LIMIT {
+            let Some((oldest, until)) = self.order.pop_front() else { break };
+            // one that was remembered again since stays
+            if self.above.get(&oldest).is_some_and(|above| above.until == until) {
+                self.above.remove(&oldest);
+                forgotten += 1;
+            }
+        }
+        forgotten
     }
 
     /// Takes one call away from where it waits.
     pub(super) fn take(&mut self, place: &Place, call_key: &str) -> Option<Late> {
         let calls = self.calls.get_mut(place)?;
-        let at = calls.iter().position(|late| late.call_key == call_key)?;
-        let late = calls.swap_remove(at);
+        let late = calls.remove(call_key)?;
         self.count -= 1;
         if calls.is_empty() {
             self.calls.remove(place);
@@ -99,11 +120,13 @@ impl Waiting {
     /// Those whose time is up, and forgets old ancestors.
     pub(super) fn expire(&mut self, now: u64) -> Vec<Late> {
         self.above.retain(|_, above| above.until > now);
+        self.order.retain(|(_, until)| *until > now);
         let mut out = Vec::new();
         self.calls.retain(|_, calls| {
-            let (over, left) = std::mem::take(calls).into_iter().partition(|late| late.until <= now);
+            let all = std::mem::take(calls).into_iter();
+            let (over, left): (BTreeMap<_, _>, BTreeMap<_, _>) = all.partition(|(_, late)| late.until <= now);
             *calls = left;
-            out.extend::<Vec<Late>>(over);
+            out.extend(over.into_values());
             !calls.is_empty()
         });
         self.count -= out.len();
@@ -112,7 +135,7 @@ impl Waiting {
 
     /// Everything, for a checkpoint.
     pub(super) fn all(&self) -> (Placed<Late>, Placed<Above>) {
-        let calls = self.calls.iter().flat_map(|(place, calls)| calls.iter().map(|late| (*place, late.clone())));
+        let calls = self.calls.iter().flat_map(|(place, calls)| calls.values().map(|late| (*place, late.clone())));
         (calls.collect(), self.above.iter().map(|(place, above)| (*place, above.clone())).collect())
     }
 }
@@ -154,6 +177,20 @@ impl Family {
 
     fn parent(&self, at: usize) -> Option<SpanId> {
         self.parents.get(at).copied().flatten()
+    }
+
+    /// The spans above an item, nearest first, up to the first that has tokens (`told`) or is not in the batch.
+    pub(super) fn above(&self, at: usize, told: &[bool]) -> Vec<SpanId> {
+        let (mut at, mut above) = (at, Vec::new());
+        for _ in 0..DEPTH {
+            let Some(parent) = self.parent(at) else { break };
+            above.push(parent);
+            match self.by_id.get(&parent) {
+                Some(next) if told.get(*next) == Some(&false) => at = *next,
+                _ => break,
+            }
+        }
+        above
     }
 
     /// The nearest ancestor of an item that is not in the batch.

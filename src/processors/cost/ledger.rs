@@ -77,6 +77,12 @@ pub(super) struct Changes {
     above: Vec<(Place, Above)>,
     statuses: BTreeMap<String, u64>,
     mismatches: u64,
+    /// Calls without tokens that are sold otherwise, by dialect.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    unbilled: BTreeMap<String, u64>,
+    /// Calls that could not wait.
+    #[serde(default)]
+    full: u64,
     #[serde(skip)]
     show: Show,
 }
@@ -92,6 +98,7 @@ impl Changes {
             && self.waits.is_empty()
             && self.settled.is_empty()
             && self.above.is_empty()
+            && self.unbilled.is_empty()
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
@@ -132,6 +139,20 @@ impl Changes {
 
     pub(super) fn above(&mut self, place: Place, above: Above) {
         self.above.push((place, above));
+    }
+
+    /// How many calls wait from now on.
+    pub(super) fn waiting(&self) -> usize {
+        self.waits.len()
+    }
+
+    /// A call found no room to wait.
+    pub(super) fn full(&mut self) {
+        self.full += 1;
+    }
+
+    pub(super) fn unbilled(&mut self, dialect: &str) {
+        *self.unbilled.entry(dialect.to_owned()).or_default() += 1;
     }
 
     pub(super) fn mismatch(&mut self) {
@@ -185,6 +206,8 @@ pub(super) struct Ledger {
     totals: Mutex<Totals>,
     mismatches: Counter,
     forgotten: Gauge,
+    full: Counter,
+    parents_forgotten: Counter,
     /// Calls that wait for a model or provider.
     late: Mutex<Waiting>,
     /// For the nearest known id.
@@ -212,6 +235,8 @@ impl Ledger {
             totals: Mutex::new(Totals::default()),
             mismatches: meter.counter(&names::COST_MISMATCH, &[]),
             forgotten: meter.gauge(&names::COST_FORGOTTEN, &[]),
+            full: meter.counter(&names::COST_WAITING_FULL, &[]),
+            parents_forgotten: meter.counter(&names::COST_PARENTS_FORGOTTEN, &[]),
             late: Mutex::default(),
             shelf,
             show: Show::default(),
@@ -229,6 +254,10 @@ impl Ledger {
             self.meter.counter(&names::COST_CALLS, &[("status", status)]).increment(*calls);
         }
         self.mismatches.increment(changes.mismatches);
+        self.full.increment(changes.full);
+        for (dialect, calls) in &changes.unbilled {
+            self.meter.counter(&names::COST_UNBILLED, &[("dialect", dialect)]).increment(*calls);
+        }
         let mut totals = self.totals.lock();
         for (tenant, model, provider, atto) in &changes.priced {
             let labels = (totals.tenants.admit(tenant), totals.models.admit(model), totals.providers.admit(provider));
@@ -241,7 +270,9 @@ impl Ledger {
             totals.waiting.remove(claim);
         }
         let until = changes.at.saturating_add(WAIT);
-        self.apply_late(changes.settled, changes.waits, changes.above);
+        let left = self.apply_late(changes.settled, changes.waits, changes.above);
+        self.full.increment(u64::try_from(left.len()).unwrap_or(u64::MAX));
+        self.give_up(&mut totals, left, changes.at);
         for (dialect, claim) in changes.deferred {
             let Some(claim) = bytes(&claim) else { continue };
             let counted = self.claims.holder(ClaimKey::from_bytes(claim)).is_some();
@@ -251,13 +282,32 @@ impl Ledger {
         }
     }
 
-    fn apply_late(&self, settled: Vec<(Place, String)>, waits: Vec<(Place, Late)>, above: Vec<(Place, Above)>) {
+    /// Gives back the calls that found no room.
+    fn apply_late(
+        &self,
+        settled: Vec<(Place, String)>,
+        waits: Vec<(Place, Late)>,
+        above: Vec<(Place, Above)>,
+    ) -> Vec<Late> {
         let mut late = self.late.lock();
         for (place, call_key) in &settled {
             late.take(place, call_key);
         }
-        waits.into_iter().for_each(|(place, call)| late.wait(place, call));
-        above.into_iter().for_each(|(place, above)| late.remember(place, above));
+        let left = waits.into_iter().filter_map(|(place, call)| late.wait(place, call)).collect();
+        let forgotten = above.into_iter().map(|(place, above)| late.remember(place, above)).sum();
+        self.parents_forgotten.increment(forgotten);
+        left
+    }
+
+    /// Calls that waited in vain, or could not.
+    fn give_up(&self, totals: &mut Totals, calls: Vec<Late>, at: u64) {
+        for late in calls {
+            let (provider, model) = (late.basis.provider.as_deref(), late.basis.models.first());
+            let (provider, model) = (self.show.label(provider), self.show.label(model.map(String::as_str)));
+            let reason = if late.basis.models.is_empty() { Unpriced::NoModel } else { Unpriced::UnknownProvider };
+            let tokens = late.basis.units.total_input().saturating_add(late.basis.units.output);
+            self.count_unpriced(totals, &provider, &model, reason.as_str(), tokens, at);
+        }
     }
 
     /// What waits and what is remembered, for a look.
@@ -313,13 +363,7 @@ impl Ledger {
         self.forgotten.set(self.claims.forgotten() as f64);
         let over = self.late.lock().expire(now.0);
         let mut totals = self.totals.lock();
-        for late in over {
-            let (provider, model) = (late.basis.provider.as_deref(), late.basis.models.first());
-            let (provider, model) = (self.show.label(provider), self.show.label(model.map(String::as_str)));
-            let reason = if late.basis.models.is_empty() { Unpriced::NoModel } else { Unpriced::UnknownProvider };
-            let tokens = late.basis.units.total_input().saturating_add(late.basis.units.output);
-            self.count_unpriced(&mut totals, &provider, &model, reason.as_str(), tokens, now.0);
-        }
+        self.give_up(&mut totals, over, now.0);
         let (meter, Totals { waiting, logged, .. }) = (&self.meter, &mut *totals);
         waiting.retain(|_, (dialect, until)| {
             let waits = *until > now.0;

@@ -5,6 +5,7 @@
 //! (`rates/`), roll-ups by run (`processors/runs`).
 
 pub mod config;
+mod identity;
 mod late;
 mod layers;
 mod ledger;
@@ -16,22 +17,23 @@ mod tables;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::clock::UnixNanos;
 use crate::genai::usage::Flags;
-use crate::genai::{Billing, Buckets, Cost as CostFact, Facts, ItemFacts, Vocabulary, facts_of, keep_facts};
+use crate::genai::{self, Billing, Buckets, Cost as CostFact, Facts, ItemFacts, Vocabulary, facts_of, keep_facts};
+use crate::hex;
 use crate::otlp::{Node, Payload, Signal};
 use crate::pipeline::{Batch, Claim, ClaimKey, Effect, Processor, Reason, Trust};
 use crate::pseudonym::IdPolicy;
 use crate::rates::{Rates, RatesError, Shelf, Table};
 use crate::telemetry::{Gauge, Meter, names};
 
-pub use config::{Alias, Config, RatesFrom, RefreshFrom, RefreshSettings, Settings};
+pub use config::{Alias, Config, DetailsEvent, RatesFrom, RefreshFrom, RefreshSettings, Settings};
 pub use price::{Call, NotPriced, Parts, Priced, price};
 
-use late::Family;
+use late::{Family, SpanId};
 use layers::{Layers, Rise};
 use ledger::{Changes, Ledger, Show};
 
@@ -49,6 +51,7 @@ pub struct Cost {
     fees: bool,
     tolerance: i128,
     reprice: bool,
+    details: DetailsEvent,
 }
 
 impl Cost {
@@ -78,6 +81,7 @@ impl Cost {
             fees: settings.fees,
             tolerance: settings.tolerance.0,
             reprice: settings.reprice,
+            details: settings.details_event,
         })
     }
 
@@ -120,6 +124,7 @@ impl Cost {
         let table = Arc::clone(pass.rates.table(item.tenant.as_deref()));
         let rates = table.stamp();
         let (node, account) = (item.node, pass.account.clone());
+        let contract: Option<Box<str>> = pass.rates.contract(item.tenant.as_deref()).map(Into::into);
         let bare = |status| fact(status, rates, Buckets::default());
         if let Some(kept) = self.kept(pass, node) {
             return kept;
@@ -132,18 +137,27 @@ impl Cost {
             pass.mark(node, Billing::Deferred, Flags::default());
             return bare(Billing::Deferred);
         }
-        match self.claim(pass, item, winner) {
+        match self.claim(pass, at, item, winner) {
             Counted::No(flags) => {
                 pass.mark(node, Billing::NotCounted, flags);
                 bare(Billing::NotCounted)
             }
-            Counted::Yes { count } => {
-                if let Some(deferred) = self.defer(pass, &table, at, item, count) {
-                    return deferred;
-                }
-                self.price(pass, &table, item, count)
+            Counted::Yes { count, flags } => {
+                let deferred = self.defer(pass, &table, at, item, count);
+                let fact = deferred.unwrap_or_else(|| self.price(pass, &table, item, count, flags));
+                CostFact { contract, ..fact }
             }
         }
+    }
+
+    /// Marks what repeats a call of this very request.
+    fn copy(&self, pass: &mut Pass<'_>, item: &ItemFacts) -> CostFact {
+        if let Some(kept) = self.kept(pass, item.node) {
+            return kept;
+        }
+        stamp::reported(pass.payload, item.node, item.reported_cost.as_deref());
+        pass.mark(item.node, Billing::NotCounted, Flags::LATE_COPY);
+        fact(Billing::NotCounted, pass.rates.table(item.tenant.as_deref()).stamp(), Buckets::default())
     }
 
     /// What an upstream tollgate stamped stays, where it is trusted.
@@ -157,44 +171,85 @@ impl Cost {
             usd,
             rates: rates.into(),
             rate: pass.payload.get_str(node, "tollgate.cost.rate").map(str::to_owned),
+            contract: None,
             reason: None,
             buckets: Buckets::default(),
         })
     }
 
     /// Whether this record is the one that counts for its call.
-    fn claim(&self, pass: &mut Pass<'_>, item: &ItemFacts, winner: bool) -> Counted {
+    fn claim(&self, pass: &mut Pass<'_>, at: usize, item: &mut ItemFacts, winner: bool) -> Counted {
         if pass.repeat {
             return Counted::No(Flags::default());
         }
         if !winner {
             return Counted::No(Flags::LATE_COPY);
         }
-        let guessed = item.dialect.is_some_and(|dialect| self.vocabulary.guesses(dialect));
-        let layers = Layers::of(pass.payload, &pass.account, item, guessed);
         let claims = &self.ledger.claims;
-        let others = layers.iter().flat_map(|layers| &layers.others).flatten();
-        let seen = others.copied().any(|key| claims.holder(key).is_some());
-        if seen {
+        let mut flags = if pass.reused.contains(&at) { Flags::ID_REUSED } else { Flags::default() };
+        let identity = identity::compare(claims, &pass.batch, pass.payload, &pass.account, item);
+        if let Some(apart) = identity.as_ref().and_then(|identity| identity.apart.clone()) {
+            item.call_key = Some(apart);
+            flags.add(Flags::ID_REUSED);
+        }
+        let call = call_claim(&pass.account, item);
+        // another branch of the pipelines saw this very batch: the same stamps, counted there
+        let branch = |key: ClaimKey| claims.holder(key) == Some(pass.batch);
+        if call.is_some_and(branch) {
+            return Counted::Yes { count: false, flags };
+        }
+        let guessed = item.guessed || item.dialect.is_some_and(|dialect| self.vocabulary.guesses(dialect));
+        let above = self.above(pass, at);
+        let layers = Layers::of(pass.payload, &pass.account, item, guessed, &above);
+        let known = identity.as_ref().is_some_and(|identity| identity.known);
+        let span = self.span_claim(pass, item).filter(|span| Some(*span) != call);
+        let known = known || span.is_some_and(|span| claims.holder(span).is_some());
+        if known || layers.as_ref().is_some_and(|layers| layers.seen(claims)) {
             return Counted::No(Flags::LATE_COPY);
         }
-        let Some(key) = call_claim(&pass.account, item) else { return Counted::Yes { count: true } };
-        let first = match claims.claim(key, &pass.batch, pass.now) {
-            Claim::First => true,
-            // another branch of the pipelines saw this very batch: the same stamps, counted there
-            Claim::Held(holder) if holder == pass.batch => false,
+        let Some(key) = call else { return Counted::Yes { count: true, flags } };
+        match claims.claim(key, &pass.batch, pass.now) {
+            Claim::First => {}
+            Claim::Held(holder) if holder == pass.batch => return Counted::Yes { count: false, flags },
             Claim::Held(_) => return Counted::No(Flags::LATE_COPY),
-        };
-        if first {
-            pass.changes.claim(key);
-            let twin = item.twin.then(|| twin_claim(&pass.account, item)).flatten().filter(|twin| *twin != key);
-            for key in layers.iter().flat_map(|layers| &layers.own).flatten().copied().chain(twin) {
-                if claims.claim(key, &pass.batch, pass.now) == Claim::First {
-                    pass.changes.claim(key);
-                }
+        }
+        pass.changes.claim(key);
+        let twin = item.twin.then(|| twin_claim(&pass.account, item)).flatten().filter(|twin| *twin != key);
+        let marks = identity.iter().flat_map(|identity| identity.marks.own());
+        for key in layers.iter().flat_map(|layers| layers.own.iter().copied()).chain(marks).chain(twin).chain(span) {
+            if claims.claim(key, &pass.batch, pass.now) == Claim::First {
+                pass.changes.claim(key);
             }
         }
-        Counted::Yes { count: first }
+        Counted::Yes { count: true, flags }
+    }
+
+    /// What a span and the event that repeats it share, where either may be the call.
+    fn span_claim(&self, pass: &Pass<'_>, item: &ItemFacts) -> Option<ClaimKey> {
+        let payload = &*pass.payload;
+        let (trace, span) = (payload.trace_id(item.node), payload.span_id(item.node));
+        let either = self.details == DetailsEvent::IfNoSpan && !trace.is_empty() && !span.is_empty();
+        let told = either && (item.if_no_span || payload.signal() == Signal::Traces);
+        let key = || format!("s/{}/{}", hex::encode(trace), hex::encode(span));
+        told.then(|| ClaimKey::of(&[b"call", pass.account.as_bytes(), key().as_bytes()]))
+    }
+
+    /// The spans above an item, nearest first, up to the first that has tokens or is not in the request.
+    fn above(&self, pass: &mut Pass<'_>, at: usize) -> Vec<SpanId> {
+        if pass.payload.signal() != Signal::Traces {
+            return Vec::new();
+        }
+        pass.family.get_or_insert_with(|| Family::of(pass.payload)).above(at, &pass.told)
+    }
+
+    /// Events that repeat a call are the call itself where no span of it comes.
+    fn adopt_details(&self, facts: &mut Facts) {
+        if self.details == DetailsEvent::Never {
+            return;
+        }
+        for item in facts.items.iter_mut().filter(|item| item.if_no_span) {
+            (item.call, item.billable, item.copy) = (genai::Call::Model, true, false);
+        }
     }
 
     /// Claims for spans above what was billed.
@@ -213,12 +268,13 @@ impl Cost {
         Rise::of(claims, pass.payload, &pass.account).run(claims, pass.payload, &pass.account, &mut claim);
     }
 
-    fn price(&self, pass: &mut Pass<'_>, table: &Table, item: &ItemFacts, count: bool) -> CostFact {
+    fn price(&self, pass: &mut Pass<'_>, table: &Table, item: &ItemFacts, count: bool, flags: Flags) -> CostFact {
         let (node, rates) = (item.node, table.stamp());
         let time = pass.payload.time(node);
         let priced = Call::of(item, time).and_then(|call| price::price(table, &call, self.fees));
         let out = match priced {
-            Ok(priced) => {
+            Ok(mut priced) => {
+                priced.flags.add(flags);
                 stamp::priced(pass.payload, node, &priced, rates);
                 stamp::aliases(pass.payload, node, &priced, &self.aliases);
                 if count {
@@ -240,7 +296,7 @@ impl Cost {
                 }
             }
             Err(unpriced) => {
-                stamp::unpriced(pass.payload, node, &unpriced, rates);
+                stamp::unpriced(pass.payload, node, &unpriced, rates, flags);
                 let reason = unpriced.reason.as_str();
                 if count {
                     let model = item.response_model.as_deref().or(item.request_model.as_deref());
@@ -260,7 +316,7 @@ impl Cost {
 /// Whether a record counts.
 enum Counted {
     /// It is priced; `count`: and enters totals.
-    Yes { count: bool },
+    Yes { count: bool, flags: Flags },
     /// Another record of the call does.
     No(Flags),
 }
@@ -278,6 +334,10 @@ struct Pass<'b> {
     trusted: bool,
     /// Its spans, once somebody asked.
     family: Option<Family>,
+    /// Whether an item tells tokens.
+    told: Vec<bool>,
+    /// Items whose response id another call of the request has too.
+    reused: HashSet<usize>,
 }
 
 impl Pass<'_> {
@@ -288,7 +348,16 @@ impl Pass<'_> {
 }
 
 fn fact(status: Billing, rates: &Arc<str>, buckets: Buckets) -> CostFact {
-    CostFact { status, usd: None, atto_usd: None, rates: rates.clone(), rate: None, reason: None, buckets }
+    CostFact {
+        status,
+        usd: None,
+        atto_usd: None,
+        rates: rates.clone(),
+        rate: None,
+        contract: None,
+        reason: None,
+        buckets,
+    }
 }
 
 fn tokens(buckets: &Buckets) -> u64 {
@@ -340,6 +409,7 @@ impl Processor for Cost {
         let facts = facts_of(&self.vocabulary, batch);
         batch.facts = None;
         let mut facts = Arc::try_unwrap(facts).unwrap_or_else(|shared| (*shared).clone());
+        self.adopt_details(&mut facts);
         let origin = batch.origin.clone();
         let show = Show { ids: self.ledger.show.ids.clone(), account: origin.account.clone() };
         let mut pass = Pass {
@@ -352,7 +422,10 @@ impl Processor for Cost {
             repeat: origin.repeat,
             trusted: origin.trust == Trust::Internal,
             family: None,
+            told: facts.items.iter().map(|item| item.usage.reported()).collect(),
+            reused: HashSet::new(),
         };
+        pass.reused = identity::tell_apart(pass.payload, &mut facts);
         // a roll-up must know what earlier requests billed below it, later ones what this one did
         self.rise(&mut pass);
         let winners: HashMap<String, usize> =
@@ -363,8 +436,13 @@ impl Processor for Cost {
             if item.billable {
                 let winner = item.call_key.as_deref().is_none_or(|key| winners.get(key) == Some(&at));
                 item.cost = Some(Box::new(self.bill(&mut pass, at, item, winner)));
+            } else if item.copy {
+                item.cost = Some(Box::new(self.copy(&mut pass, item)));
             } else if !pass.trusted && pass.payload.get(item.node, stamp::USAGE_COST).is_some() {
                 stamp::reported(pass.payload, item.node, None);
+            }
+            if let Some(dialect) = item.dialect.filter(|_| item.unbilled && !pass.repeat) {
+                pass.changes.unbilled(dialect);
             }
         }
         if !pass.changes.is_empty() {

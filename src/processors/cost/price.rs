@@ -99,7 +99,7 @@ impl<'a> Call<'a> {
 
     /// A call as an index row keeps it.
     pub fn kept(basis: &'a Basis) -> Self {
-        let mut models = basis.models.iter().map(String::as_str);
+        let mut models = basis.listed.iter().chain(&basis.models).map(String::as_str);
         let mut units = basis.units;
         units.flags = Flags::of_words(basis.flags.iter().map(String::as_str));
         Self {
@@ -119,7 +119,7 @@ impl<'a> Call<'a> {
     }
 }
 
-/// Prices a call; `fees`: what is charged by use too.
+/// Prices a call; `fees`: what is charged by use too. What is charged by the call always is.
 ///
 /// # Errors
 /// Why there is no price.
@@ -131,8 +131,10 @@ pub fn price<'t>(table: &'t Table, call: &Call<'_>, fees: bool) -> Result<Priced
     let split = settle_writes(&row, call.split, call.reported);
     let mut flags = split.flags;
     let mut parts = parts(&row, &split, &mut flags).map_err(fail)?;
+    parts.fees = row.fee(Fee::Request).unwrap_or(Usd::ZERO);
     if fees {
-        parts.fees = charge(&row, &call.uses, &mut flags).ok_or_else(|| fail(Unpriced::BadUsage))?;
+        let uses = charge(&row, &call.uses, &mut flags).and_then(|uses| parts.fees.plus(uses));
+        parts.fees = uses.ok_or_else(|| fail(Unpriced::BadUsage))?;
     }
     let total = parts.total().ok_or_else(|| fail(Unpriced::BadUsage))?;
     let found = row.flags();

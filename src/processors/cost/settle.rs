@@ -38,6 +38,10 @@ impl Cost {
             item.provider = item.provider.take().or(provider);
             return None;
         }
+        if count && self.ledger.late().is_full(pass.changes.waiting()) {
+            pass.changes.full();
+            return None;
+        }
         pass.mark(item.node, Billing::Deferred, Flags::default());
         if count {
             pass.changes.waits(place, waiting);
@@ -65,7 +69,7 @@ impl Cost {
             for (at, item) in facts.items.iter().enumerate() {
                 let Some((trace, span)) = span_of(pass.payload, item.node) else { continue };
                 let place = place(&pass.account, &trace, &span);
-                found.extend(waiting.at(&place).iter().map(|late| (place, at, late.clone())));
+                found.extend(waiting.at(&place).map(|late| (place, at, late.clone())));
             }
         }
         found.into_iter().filter_map(|(place, at, late)| self.settle_one(pass, facts, place, at, late)).collect()
@@ -108,6 +112,7 @@ impl Cost {
         }
         pass.changes.claim(key);
         pass.changes.settled(place_, &late.call_key);
+        let contract: Option<Box<str>> = pass.rates.contract(late.tenant.as_deref()).map(Into::into);
         let cost = match result {
             Ok(priced) => {
                 pass.changes.status(Billing::Priced.as_str());
@@ -127,6 +132,7 @@ impl Cost {
                 CostFact { reason: Some(reason), ..fact(Billing::Unpriced, table.stamp(), unpriced.buckets) }
             }
         };
+        let cost = CostFact { contract, ..cost };
         let Late { call_key, trace, span, parent, session, tenant, basis, .. } = late;
         Some(LatePrice { call_key, trace, span, parent, session, tenant, basis, cost })
     }

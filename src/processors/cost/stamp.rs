@@ -87,9 +87,9 @@ pub(super) fn aliases(payload: &mut Payload, node: Node, priced: &Priced<'_>, al
 }
 
 /// Why there is no price.
-pub(super) fn unpriced(payload: &mut Payload, node: Node, unpriced: &NotPriced, rates: &str) {
+pub(super) fn unpriced(payload: &mut Payload, node: Node, unpriced: &NotPriced, rates: &str, flags: Flags) {
     set(payload, node, RATES, rates);
-    status(payload, node, Billing::Unpriced, Flags::default());
+    status(payload, node, Billing::Unpriced, flags);
     set(payload, node, "tollgate.cost.reason", unpriced.reason.as_str());
 }
 

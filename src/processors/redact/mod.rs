@@ -5,6 +5,7 @@
 //! **Not here**: rules and matching (`redaction`), content (`processors/vault`).
 
 mod config;
+mod left;
 mod policy;
 mod slug;
 #[cfg(test)]
@@ -186,7 +187,13 @@ impl Redact {
             _ => HashSet::new(),
         };
         let echoes = echoes_of(batch);
+        let content =
+            Visit { account: &account, signal, place: named(PlaceKind::Value), keyed: false, echoes: None };
+        let done = self.left(batch, &content, worker);
         batch.payload.edit_text(|place, text| {
+            if !done.is_empty() && place.kind != PlaceKind::Key && is_done(&done, place) {
+                return TextEdit::Keep;
+            }
             let visit = Visit {
                 account: &account,
                 signal,
@@ -251,15 +258,17 @@ impl Redact {
         let value = matches!(place.kind, PlaceKind::Value | PlaceKind::BytesValue | PlaceKind::Body);
         let status = place.kind == PlaceKind::Field(Field::StatusMessage);
         let treatment = match value {
-            true => worker.treatment(&self.vocabulary, visit.signal, place.path_key),
+            true => self.treatment(visit.signal, place, worker),
             false if status => Treatment::ErrorText,
             false => Treatment::Scan,
         };
-        let quotes =
-            treatment == Treatment::ErrorText || matches!(place.kind, PlaceKind::Body | PlaceKind::Field(Field::Name));
-        let echo = visit.echoes.filter(|_| quotes).and_then(|echoes| echoes.of(text));
+        let echo = visit.echoes.and_then(|echoes| echoes.of(text));
         if echo.is_some() {
             self.counters.echoes.get(&visit.signal).into_iter().for_each(|counter| counter.increment(1));
+            if treatment == Treatment::Identity {
+                // what it was stays comparable
+                return Some(self.ids.pseudonym(visit.account, &carried_id(text)));
+            }
         }
         let changed = self.by_rules(visit, treatment, echo.unwrap_or(text), worker);
         let mut changed = changed.or_else(|| echo.map(str::to_owned));
@@ -275,6 +284,16 @@ impl Redact {
             }
         }
         changed
+    }
+
+    /// What is inside of an error text that is a structure is error text too.
+    fn treatment(&self, signal: Signal, place: &Place<'_>, worker: &mut Worker) -> Treatment {
+        let own = worker.treatment(&self.vocabulary, signal, place.path_key);
+        let inside = own == Treatment::Scan && place.path_key != place.key && !place.key.is_empty();
+        match inside && worker.treatment(&self.vocabulary, signal, place.key) == Treatment::ErrorText {
+            true => Treatment::ErrorText,
+            false => own,
+        }
     }
 
     /// What the rules make of a text; none if nothing changes.
@@ -345,6 +364,12 @@ impl Redact {
         out.push_str(pseudonym.get(..18).unwrap_or(&pseudonym));
         out.push(']');
     }
+}
+
+/// Whether a place is inside of structure that was redacted as such.
+fn is_done(done: &left::Done, place: &Place<'_>) -> bool {
+    let inside = !matches!(place.kind, PlaceKind::Field(_) | PlaceKind::Other);
+    inside && done.contains(&(place.node, place.key.into()))
 }
 
 /// What the step that took the content out says about texts that repeat it.

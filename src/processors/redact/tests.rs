@@ -31,6 +31,10 @@ fn ids() -> PlainIds {
 }
 
 fn pass(redact: &Redact, signal: Signal, wire: Vec<u8>) -> (Vec<u8>, Clearance) {
+    pass_with(redact, signal, wire, Content::Kept)
+}
+
+fn pass_with(redact: &Redact, signal: Signal, wire: Vec<u8>, content: Content) -> (Vec<u8>, Clearance) {
     let origin = Origin {
         account: "default".into(),
         receiver: "otlp".into(),
@@ -41,6 +45,7 @@ fn pass(redact: &Redact, signal: Signal, wire: Vec<u8>) -> (Vec<u8>, Clearance) 
     };
     let payload = Payload::parse(signal, Bytes::from(wire)).expect("payload");
     let mut batch = Batch::new(Arc::new(origin), payload);
+    batch.clearance.content = content;
     redact.process(&mut batch).expect("processed");
     (batch.payload.encode(UnknownFields::Drop).expect("encoded").bytes, batch.clearance)
 }
@@ -443,4 +448,75 @@ fn error_texts_keep_frames() {
         assert!(out.contains(&frame(1)), "the frame nearest to the fault stays: {out}");
         assert_eq!(string_after(&redact, "exception.stacktrace", &out).as_ref(), Some(&out));
     }
+}
+
+/// What `leave: redacted` leaves of structure is redacted leaf by leaf and stays structure of its kind: messages, tool
+/// arguments and results, as JSON text and as maps; numbers, keys and escaped texts are looked at.
+#[test]
+fn structure_that_was_left_stays_structure() {
+    let redact = processor(&Config::default(), &Meter::new());
+    let messages =
+        r#"[{"role":"user","parts":[{"type":"text","content":"mail jane.doe@example.com \u006eow"}]}, {"n": 3}]"#;
+    let call = r#"{"to":"jane.doe@example.com","card":4111111111111111,"authorization":"Bearer abc","jane.doe@example.com":1,
+        "deep":"{\"mail\":\"jane.doe@example.com\"}","limit":10}"#;
+    let map = Value::KvlistValue(KeyValueList {
+        values: vec![
+            text("content", "jane.doe@example.com"),
+            kv("card", Value::IntValue(4_111_111_111_111_111)),
+            kv("n", Value::IntValue(3)),
+        ],
+    });
+    let wire = span_with(vec![
+        text("gen_ai.operation.name", "chat"),
+        text("gen_ai.input.messages", messages),
+        text("gen_ai.tool.call.arguments", call),
+        kv("gen_ai.tool.call.result", map),
+        text("gen_ai.output.messages", "plain jane.doe@example.com"),
+    ]);
+    let (bytes, _) = pass_with(&redact, Signal::Traces, wire, Content::Stripped);
+    let attributes = attributes_of(&bytes);
+    let json = |key: &str| -> serde_json::Value {
+        match &attributes[key] {
+            Value::StringValue(text) => serde_json::from_str(text).expect("JSON"),
+            _ => panic!("{key}"),
+        }
+    };
+    assert_eq!(json("gen_ai.input.messages")[0]["parts"][0]["content"], "mail [EMAIL] now");
+    assert_eq!(json("gen_ai.input.messages")[1]["n"], 3);
+    let call = json("gen_ai.tool.call.arguments");
+    assert_eq!((&call["to"], &call["card"], &call["limit"]), (&"[EMAIL]".into(), &"[CREDIT_CARD]".into(), &10.into()));
+    assert_eq!(
+        (&call["[EMAIL]"], &call["deep"], call.get("authorization")),
+        (&1.into(), &r#"{"mail":"[EMAIL]"}"#.into(), None)
+    );
+    let Value::KvlistValue(map) = &attributes["gen_ai.tool.call.result"] else { panic!("a map") };
+    let of = |key: &str| map.values.iter().find(|one| one.key == key).and_then(|one| one.value.clone()?.value);
+    assert_eq!(of("content"), Some(Value::StringValue("[EMAIL]".into())));
+    assert_eq!((of("card"), of("n")), (Some(Value::StringValue("[CREDIT_CARD]".into())), Some(Value::IntValue(3))));
+    assert_eq!(attributes["gen_ai.output.messages"], Value::StringValue("plain [EMAIL]".into()));
+}
+
+/// Structure that is too long is cut in its leaves: it stays JSON and fits; a second pass changes nothing.
+#[test]
+fn structure_that_was_left_fits_its_cap() {
+    let redact = processor(&Config::default(), &Meter::new());
+    let cap = Config::default().settings().map_err(|_| ()).expect("valid").max_value;
+    let part = |bytes: usize| format!(r#"{{"role":"user","content":"{}"}}"#, "é".repeat(bytes / 2));
+    for list in [vec![part(2 * cap)], vec![part(4_000); 40], vec![part(10); 20_000]] {
+        let wire = span_with(vec![
+            text("gen_ai.operation.name", "chat"),
+            text("gen_ai.input.messages", &format!("[{}]", list.join(","))),
+        ]);
+        let (once, _) = pass_with(&redact, Signal::Traces, wire, Content::Stripped);
+        let Value::StringValue(left) = &attributes_of(&once)["gen_ai.input.messages"] else { panic!("text") };
+        assert!(left.len() <= cap && left.contains("TRUNCATED"), "{}", left.len());
+        serde_json::from_str::<serde_json::Value>(left).expect("JSON");
+        assert!(pass_with(&redact, Signal::Traces, once.clone(), Content::Stripped).0 == once);
+    }
+}
+
+fn attributes_of(bytes: &[u8]) -> std::collections::HashMap<String, Value> {
+    let request = ExportTraceServiceRequest::decode(bytes).expect("OTLP");
+    let attributes = request.resource_spans[0].scope_spans[0].spans[0].attributes.clone();
+    attributes.into_iter().filter_map(|one| Some((one.key, one.value?.value?))).collect()
 }

@@ -65,6 +65,7 @@ fn parts(id: &Arc<str>, settings: &Settings, site: &Site) -> (Parts, Option<Kept
         rng: site.rng.clone(),
         store: None,
         leave: settings.leave,
+        unlisted: settings.unlisted.into(),
         echoing: site.echoing.clone(),
     };
     let Some((store, prefix, uri)) = store else { return (parts, None) };

@@ -27,6 +27,9 @@ pub struct Config {
     pub store: Option<Store>,
     /// What stays in the telemetry: `nothing`, or `redacted` (the text, after redaction, beside the reference).
     pub leave: Leave,
+    /// What becomes of text of an agent's spans and logs whose key is on no list: `text` (it is content unless it has the
+    /// shape of a label), `all` (all of it is content), or `keep` (it stays, redacted).
+    pub unlisted: Unlisted,
     /// Name of this writer in object names; default: the host's name. Unique among the gateways of one store.
     pub writer: Option<String>,
     /// An object is closed when it has this size.
@@ -43,6 +46,7 @@ impl Default for Config {
             recipients: Vec::new(),
             store: None,
             leave: Leave::Nothing,
+            unlisted: Unlisted::Text,
             writer: None,
             object_size: ByteSize(1 << 20),
             object_age: Span::seconds(120),
@@ -70,8 +74,31 @@ pub enum Leave {
     /// Only the reference.
     #[default]
     Nothing,
-    /// The text after redaction, capped.
+    /// The text after redaction, capped; structure stays structure, redacted and cut in its leaves.
     Redacted,
+}
+
+/// Text of an agent's items under keys that no list names. Listed content always goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Unlisted {
+    /// What is longer than 128 bytes, has white space, is JSON, or is a map, a list or bytes, is content.
+    #[default]
+    Text,
+    /// Every text, map, list and bytes is content, labels too; numbers and booleans stay.
+    All,
+    /// It stays, redacted and capped; so a new client's new key for its prompts leaves until somebody lists it.
+    Keep,
+}
+
+impl From<Unlisted> for crate::genai::Unlisted {
+    fn from(unlisted: Unlisted) -> Self {
+        match unlisted {
+            Unlisted::Text => Self::Text,
+            Unlisted::All => Self::All,
+            Unlisted::Keep => Self::Keep,
+        }
+    }
 }
 
 /// An S3 store.
@@ -143,6 +170,8 @@ pub struct Settings {
     pub store: StoreSettings,
     /// What stays.
     pub leave: Leave,
+    /// What becomes of unlisted text.
+    pub unlisted: Unlisted,
     /// Writer's name, `[A-Za-z0-9._-]`, at most 64 bytes.
     pub writer: String,
     /// Bytes at which objects close.
@@ -205,11 +234,16 @@ impl Config {
         if self.leave == Leave::Redacted && matches!(store, Some(StoreSettings::None)) {
             problems.push(FieldProblem::new("leave", "`redacted` needs a store; `none` drops content"));
         }
+        if self.unlisted == Unlisted::Keep {
+            let what = "`keep`: prompts under keys that no list knows go on, redacted; `text` holds them back";
+            notes.push(FieldProblem::new("unlisted", what));
+        }
         let (true, Some(store)) = (problems.is_empty(), store) else { return Err(problems) };
         Ok(Settings {
             recipients,
             store,
             leave: self.leave,
+            unlisted: self.unlisted,
             writer,
             object_size: self.object_size.0,
             object_age: self.object_age.0,

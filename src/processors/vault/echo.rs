@@ -1,7 +1,7 @@
 //! **What**: texts that go on and repeat content: which ones are looked at, what is found, what of them the vault keeps
 //! whole. **Why**: here the content is still at hand; redaction, which runs later, puts the result in place.
-//! **Invariants**: reads only; the memory of earlier batches is read here and filled after the commit; costs a quarter of a
-//! nanosecond a byte of content, and a search only where a text is long enough to quote.
+//! **Invariants**: reads only; the memory of earlier batches is read here and filled after the commit; content is walked
+//! once, and searched only where a text is long enough to quote.
 //! **Not here**: fingerprints and search (`echoes`), putting the result in place (`processors/redact`).
 
 use std::collections::{BTreeSet, HashSet};
@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::echoes::{Echoes, Memory, Prints, SessionKey, may_quote};
 use crate::genai::{ContentAt, ContentPlace, Facts, ItemFacts, Part, Vaulted};
-use crate::otlp::{Field, NodeKind, Payload, Value};
+use crate::otlp::{AttrId, Attribute, Field, Node, NodeKind, Payload, Value};
 
 /// What the step needs to know of the rest of the gateway.
 #[derive(Clone)]
@@ -31,8 +31,12 @@ pub(super) struct Heard {
     pub(super) cut: Vec<(usize, ContentPlace)>,
 }
 
-/// Texts of one body that are looked at.
-const BODY_TEXTS: usize = 256;
+/// Texts of one body or error that are looked at.
+const BODY_TEXTS: usize = 4096;
+/// Texts of one attribute that are looked at.
+const LIST_TEXTS: usize = 64;
+/// Shortest text that may quote, bytes.
+const SHORTEST: usize = 24;
 /// Longest name that stays, bytes.
 const LABEL_BYTES: usize = 128;
 
@@ -45,10 +49,14 @@ impl Echoing {
             true => Echoes::default(),
             false => {
                 let vaulted = Vaulted::of(payload, facts);
-                let labels: Vec<&str> =
-                    facts.items.iter().flat_map(names).flatten().collect::<BTreeSet<_>>().into_iter().collect();
-                let labels: Vec<&str> =
-                    labels.into_iter().filter(|label| label.len() <= LABEL_BYTES && !vaulted.holds(label)).collect();
+                let ids = facts.items.iter().flat_map(ids).flatten().filter(|id| !id.contains(char::is_whitespace));
+                let ids = ids.filter(|id| !vaulted.holds(id));
+                let names =
+                    facts.items.iter().flat_map(|item| names(item).into_iter().flatten().map(move |name| (item, name)));
+                // a name that stands under its own key stays as it is, whatever content says the same
+                let names = names.filter(|(item, name)| !vaulted.holds(name) || stays(payload, item, name));
+                let labels: BTreeSet<&str> = names.map(|(_, name)| name).chain(ids).collect();
+                let labels: Vec<&str> = labels.into_iter().filter(|label| label.len() <= LABEL_BYTES).collect();
                 let known: Vec<Arc<[u16]>> = sessions.iter().flat_map(|session| self.memory.of(*session)).collect();
                 let here = remembered.iter().flat_map(|(_, prints)| prints.texts());
                 Echoes::find(self.memory.key(), &texts, &labels, here.chain(known.iter().map(|text| &**text)))
@@ -88,13 +96,16 @@ impl Echoing {
                     _ => {}
                 }
             }
+            for part in item.inside.iter().flat_map(|inside| &inside.parts) {
+                prints.add(self.memory.key(), &part.value);
+            }
         }
         out.retain(|(_, prints)| !prints.is_empty());
         out
     }
 
     /// Texts that could quote content, and the sessions they belong to.
-    fn texts<'p>(&self, account: &str, payload: &'p Payload, facts: &Facts) -> (Vec<&'p str>, HashSet<SessionKey>) {
+    fn texts<'p>(&self, account: &str, payload: &'p Payload, facts: &'p Facts) -> (Vec<&'p str>, HashSet<SessionKey>) {
         let (mut texts, mut sessions) = (BTreeSet::new(), HashSet::new());
         for item in &facts.items {
             let before = texts.len();
@@ -123,7 +134,13 @@ impl Echoing {
             out.extend(
                 texts
                     .filter(|place| {
-                        value_at(payload, place).and_then(|value| value.as_str()).is_some_and(|text| !whole(text))
+                        let mut cut = false;
+                        let mut left = BODY_TEXTS;
+                        value_at(payload, place)
+                            .into_iter()
+                            .for_each(|value| texts_in(value, &mut left, &mut |text| cut |= !whole(text)));
+                        // what nobody looked at goes to the vault, lest something is missing there
+                        cut || left == 0
                     })
                     .map(|place| (at, *place)),
             );
@@ -137,27 +154,86 @@ pub(super) fn value_at<'p>(payload: &'p Payload, place: &ContentPlace) -> Option
     match place.at {
         ContentAt::Attribute(id) => payload.attribute(id).map(|attribute| attribute.value),
         ContentAt::Body => payload.body(place.node),
+        ContentAt::Name => Some(Value::Str(payload.text(place.node, Field::Name))),
+        ContentAt::Inside(_) => None,
         ContentAt::Status => {
             Some(payload.text(place.node, Field::StatusMessage)).filter(|text| !text.is_empty()).map(Value::Str)
         }
     }
 }
 
-/// The texts of an item that go on and may quote: error texts, status message, name of a span; body of a log.
-fn each_text<'p>(payload: &'p Payload, item: &ItemFacts, visit: &mut impl FnMut(&'p str)) {
-    let errors = item.errors.iter().filter_map(|place| value_at(payload, place)?.as_str());
-    errors.for_each(&mut *visit);
+/// The texts of an item that go on and may quote: error texts, status message, name of a span; body of a log; on an agent's
+/// item all else that stays, of itself, its events and links, but for names.
+fn each_text<'p>(payload: &'p Payload, item: &'p ItemFacts, visit: &mut impl FnMut(&'p str)) {
+    // what is left of texts that held content
+    let rests = item.inside.iter().flat_map(|inside| &inside.edits);
+    rests.flat_map(|edit| edit.texts.values()).for_each(|rest| visit(rest));
+    let mut left = BODY_TEXTS;
+    let errors = item.errors.iter().filter_map(|place| value_at(payload, place));
+    errors.for_each(|value| texts_in(value, &mut left, visit));
     match payload.kind(item.node) {
         NodeKind::Span => {
             visit(payload.text(item.node, Field::Name));
             visit(payload.text(item.node, Field::StatusMessage));
         }
-        NodeKind::LogRecord if !item.content.iter().any(|place| place.at == ContentAt::Body) => {
-            let mut left = BODY_TEXTS;
-            payload.body(item.node).into_iter().for_each(|body| texts_in(body, &mut left, visit));
+        NodeKind::LogRecord => {
+            visit(payload.text(item.node, Field::EventName));
+            if !item.content.iter().any(|place| place.at == ContentAt::Body) {
+                let mut left = BODY_TEXTS;
+                payload.body(item.node).into_iter().for_each(|body| texts_in(body, &mut left, visit));
+            }
         }
         _ => {}
     }
+    if item.agent {
+        let gone = gone(item);
+        attributes(payload, &gone, item.node, visit);
+        for child in payload.children(item.node) {
+            if payload.kind(child) == NodeKind::Event {
+                visit(payload.text(child, Field::Name));
+            }
+            attributes(payload, &gone, child, visit);
+        }
+    }
+}
+
+/// The texts of a node's attributes that stay.
+fn attributes<'p>(payload: &'p Payload, gone: &HashSet<AttrId>, node: Node, visit: &mut impl FnMut(&'p str)) {
+    let stay = |attribute: &Attribute<'_>| !gone.contains(&attribute.id) && !is_name(attribute.key);
+    for attribute in payload.attributes(node).filter(stay) {
+        match attribute.value {
+            Value::Str(text) if text.len() >= SHORTEST => visit(text),
+            Value::List(_) | Value::Map(_) => {
+                let mut left = LIST_TEXTS;
+                texts_in(attribute.value, &mut left, visit);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The attributes that go.
+fn gone(item: &ItemFacts) -> HashSet<AttrId> {
+    let attribute = |place: &ContentPlace| match place.at {
+        ContentAt::Attribute(id) => Some(id),
+        _ => None,
+    };
+    item.content.iter().filter_map(attribute).collect()
+}
+
+/// Whether a text is the whole value of an attribute that stays.
+fn stays(payload: &Payload, item: &ItemFacts, text: &str) -> bool {
+    let mut same = payload.attributes(item.node).filter(|attribute| attribute.value.as_str() == Some(text)).peekable();
+    same.peek().is_some() && {
+        let gone = gone(item);
+        same.any(|attribute| !gone.contains(&attribute.id))
+    }
+}
+
+/// Keys of names of agents, tools and models, of paths and versions: what they hold is no quotation.
+fn is_name(key: &str) -> bool {
+    const LAST: [&str; 7] = ["name", "model", "path", "file", "filepath", "version", "original"];
+    key.rsplit(['.', '_']).next().is_some_and(|last| LAST.contains(&last))
 }
 
 fn texts_in<'p>(value: Value<'p>, left: &mut usize, visit: &mut impl FnMut(&'p str)) {
@@ -172,22 +248,14 @@ fn texts_in<'p>(value: Value<'p>, left: &mut usize, visit: &mut impl FnMut(&'p s
     }
 }
 
-/// Names and ids of an item.
-fn names(item: &ItemFacts) -> [Option<&str>; 13] {
-    [
-        &item.session,
-        &item.run,
-        &item.turn,
-        &item.user,
-        &item.tenant,
-        &item.tool,
-        &item.tool_call,
-        &item.request_model,
-        &item.response_model,
-        &item.response_id,
-        &item.feature,
-        &item.actor,
-        &item.provider,
-    ]
-    .map(|name| name.as_deref())
+/// Ids of an item.
+fn ids(item: &ItemFacts) -> [Option<&str>; 7] {
+    [&item.session, &item.run, &item.turn, &item.user, &item.tenant, &item.tool_call, &item.response_id]
+        .map(|id| id.as_deref())
+}
+
+/// Names of an item: of its tool, its models, its agent.
+fn names(item: &ItemFacts) -> [Option<&str>; 6] {
+    [&item.tool, &item.request_model, &item.response_model, &item.feature, &item.actor, &item.provider]
+        .map(|name| name.as_deref())
 }

@@ -9,22 +9,22 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::genai::{Call, ContentAt, ContentPlace, Facts, ItemFacts, Part, Vaulted};
-use crate::otlp::{Field, Node, NodeKind, Payload, Signal, SlotId, Value};
+use crate::echoes::Echoes;
+use crate::genai::{Call, ContentAt, Facts, ItemFacts, Part, Vaulted};
+use crate::otlp::{Field, NodeKind, Payload, Signal, SlotId};
 use crate::pipeline::Origin;
 use crate::pseudonym::IdPolicy;
 use crate::rng::Rng;
 use crate::vault::books::Writer as BookWriter;
-use crate::vault::document::{self, Content, Head, ItemHead, Piece};
+use crate::vault::document::{self, Head, ItemHead};
 use crate::vault::keys::KeyRing;
 use crate::vault::names::{self, Scope, SessionName, UNATTRIBUTED};
 use crate::vault::row::{Kind, Tail, Unnumbered};
 use crate::vault::seal::SealFailed;
 use crate::vault::ticket::{Fragment, Group, UriBase, VaultDraft, leaf_text, widths};
 
-use super::echo::value_at;
+use super::content::read_content;
 use super::row::tail;
-use super::shape::Shape;
 use super::stamp::{Slot, Stamp};
 use super::weigh::billed_input;
 
@@ -43,6 +43,13 @@ pub(super) struct Keeper {
 struct Careful<'a> {
     ids: &'a dyn IdPolicy,
     vaulted: Vaulted,
+    echoes: Option<&'a Echoes>,
+}
+
+impl Careful<'_> {
+    fn mended(&self, text: &str) -> Option<&str> {
+        self.echoes.and_then(|echoes| echoes.of(text))
+    }
 }
 
 /// What stands in a column whose text went to the vault.
@@ -50,11 +57,18 @@ const CONTENT: &str = "[CONTENT]";
 
 impl IdPolicy for Careful<'_> {
     fn shown<'a>(&self, account: &str, id: &'a str) -> Cow<'a, str> {
-        if self.vaulted.holds(id) { self.pseudonym(account, id).into() } else { self.ids.shown(account, id) }
+        match self.vaulted.holds(id) || self.mended(id).is_some() {
+            true => self.pseudonym(account, id).into(),
+            false => self.ids.shown(account, id),
+        }
     }
 
     fn column<'a>(&self, account: &str, text: &'a str) -> Cow<'a, str> {
-        if self.vaulted.holds(text) { CONTENT.into() } else { self.ids.column(account, text) }
+        match self.mended(text) {
+            _ if self.vaulted.holds(text) => CONTENT.into(),
+            Some(mended) => self.ids.column(account, mended).into_owned().into(),
+            None => self.ids.column(account, text),
+        }
     }
 
     fn pseudonym(&self, account: &str, id: &str) -> String {
@@ -118,10 +132,11 @@ impl Keeper {
         origin: &Origin,
         payload: &Payload,
         facts: &Facts,
+        echoes: Option<&Echoes>,
     ) -> Result<Option<(VaultDraft, Vec<Stamp>)>, SealFailed> {
         let mut slots = Slots(self.slot_base);
         let (mut groups, mut stamps) = (Vec::new(), Vec::new());
-        let ids = Careful { ids: &*self.ids, vaulted: Vaulted::of(payload, facts) };
+        let ids = Careful { ids: &*self.ids, vaulted: Vaulted::of(payload, facts), echoes };
         for session in sessions(payload, facts) {
             let sealed = self.session(&ids, origin, payload, facts, &session, &mut slots)?;
             groups.push(sealed.group);
@@ -203,7 +218,7 @@ impl Keeper {
         let mut document = document::Writer::begin(&self.head(origin, payload, session, &id));
         let mut tails = Vec::new();
         for item in session.items.iter().filter_map(|at| facts.items.get(*at)).filter(|item| !item.content.is_empty()) {
-            let (content, shape) = read_content(payload, &item.content);
+            let (content, shape) = read_content(payload, item);
             if content.is_empty() {
                 continue; // what the facts saw was removed since
             }
@@ -376,61 +391,6 @@ fn parts(item: &ItemFacts) -> impl Iterator<Item = Part> + '_ {
     [Part::Input, Part::Output, Part::System, Part::Tools, Part::ToolArgs, Part::ToolResult, Part::Other]
         .into_iter()
         .filter(|part| item.content.iter().any(|place| place.part == *part))
-}
-
-/// Reads an item's content places into the document's form.
-pub(super) fn read_content(payload: &Payload, places: &[ContentPlace]) -> (Content, Shape) {
-    let (mut content, mut shape, mut json) = (Content::default(), Shape::default(), String::new());
-    for place in places {
-        let (key, value) = match place.at {
-            ContentAt::Body => (None, payload.body(place.node)),
-            ContentAt::Status => (Some(STATUS_MESSAGE), value_at(payload, place)),
-            ContentAt::Attribute(id) => {
-                let attribute = payload.attribute(id);
-                (attribute.map(|attribute| attribute.key), attribute.map(|attribute| attribute.value))
-            }
-        };
-        let Some(value) = value else { continue };
-        json.clear();
-        value.write_json(&mut json);
-        match value {
-            Value::Str(text) => shape.add(place.part, text, role(payload, place.node, key, places.len())),
-            _ => shape.add(place.part, &json, None),
-        }
-        content.push(place.part, &piece(payload, place, key), &json);
-    }
-    (content, shape)
-}
-
-/// Key of a status message in a document.
-const STATUS_MESSAGE: &str = "status.message";
-
-/// The role that stands beside a flattened message's content (`….message.content`, `….message.role`).
-fn role<'a>(payload: &'a Payload, node: Node, key: Option<&str>, places: usize) -> Option<&'a str> {
-    // looking up is linear in the node's attributes: not for thousands of messages
-    let stem = key.filter(|_| places <= 64)?.strip_suffix("content")?;
-    payload.get_str(node, &format!("{stem}role"))
-}
-
-fn piece<'a>(payload: &'a Payload, place: &ContentPlace, key: Option<&'a str>) -> Piece<'a> {
-    let on = match (place.at, payload.kind(place.node)) {
-        (ContentAt::Body, _) => "body",
-        (_, NodeKind::Span) => "span",
-        (_, NodeKind::LogRecord) => "log",
-        (_, NodeKind::Event) => "event",
-        (_, NodeKind::Link) => "link",
-        (_, NodeKind::Scope) => "scope",
-        (_, NodeKind::Resource) => "resource",
-        _ => "other",
-    };
-    let event = on == "event";
-    Piece {
-        part: Cow::Borrowed(place.part.as_str()),
-        on: Cow::Borrowed(on),
-        key: key.map(Cow::Borrowed),
-        event: event.then(|| Cow::Borrowed(payload.text(place.node, Field::Name))),
-        time: event.then(|| names::rfc3339(crate::clock::UnixNanos(payload.time(place.node)))),
-    }
 }
 
 fn item_head<'a>(payload: &'a Payload, item: &'a ItemFacts) -> ItemHead<'a> {

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::clock::UnixNanos;
-use crate::genai::{Facts, Vocabulary, adopt, agent_traces, facts_of, keep_facts};
+use crate::echoes::Echoes;
+use crate::genai::{Facts, Unlisted, Vocabulary, adopt, agent_traces, facts_of, keep_facts};
 use crate::otlp::{OwnedValue, Signal};
 use crate::pipeline::{Batch, Content, Draft, Effect, Origin, Processor, Quarantine, Reason, Ticketer, Trust};
 use crate::pseudonym::IdPolicy;
@@ -23,6 +24,7 @@ use crate::vault::ticket::{UriBase, VaultDraft, VaultTicketer};
 mod arrival;
 mod build;
 pub mod config;
+mod content;
 mod echo;
 mod gather;
 mod late;
@@ -69,6 +71,8 @@ pub struct Parts {
     pub store: Option<Store>,
     /// What stays in the telemetry.
     pub leave: Leave,
+    /// What becomes of text of an agent's items whose key is on no list.
+    pub unlisted: Unlisted,
     /// For texts that repeat content.
     pub echoing: Echoing,
 }
@@ -78,6 +82,7 @@ pub struct VaultProcessor {
     id: Arc<str>,
     vocabulary: Arc<Vocabulary>,
     leave: Leave,
+    unlisted: Unlisted,
     echoing: Echoing,
     requests: Requests,
     keeper: Option<Keeper>,
@@ -103,7 +108,7 @@ struct Metrics {
 impl VaultProcessor {
     /// Makes the processor.
     pub fn new(parts: Parts, meter: &Meter) -> Self {
-        let Parts { id, vocabulary, ids, rng, store, leave, echoing } = parts;
+        let Parts { id, vocabulary, ids, rng, store, leave, unlisted, echoing } = parts;
         let labels: &[(&'static str, &str)] = &[("processor", &id)];
         let metrics = Metrics {
             fragments: meter.counter(&metric::VAULT_FRAGMENTS, labels),
@@ -127,6 +132,7 @@ impl VaultProcessor {
             id,
             vocabulary,
             leave,
+            unlisted,
             echoing,
             requests: Requests::default(),
             keeper,
@@ -140,7 +146,7 @@ impl VaultProcessor {
         let mut facts = facts_of(&self.vocabulary, batch);
         let account = Arc::clone(&batch.origin.account);
         let known = |trace: &[u8]| self.traces.holds(&account, trace);
-        if let Some(adopted) = adopt(&self.vocabulary, &batch.payload, &facts, known) {
+        if let Some(adopted) = adopt(&self.vocabulary, &batch.payload, &facts, self.unlisted, known) {
             facts = Arc::new(adopted);
             keep_facts(batch, Arc::clone(&facts));
         }
@@ -218,7 +224,9 @@ impl Processor for VaultProcessor {
             None => self.metrics.dropped.increment(stamp::mark_dropped(&mut batch.payload, &facts)),
             Some(keeper) => {
                 // nothing may go on unsealed: the client keeps it
-                let kept = keeper.keep(&batch.origin, &batch.payload, &kept).map_err(|_| Reason::Lost)?;
+                let echoes = batch.echoes.clone().and_then(|echoes| echoes.downcast::<Echoes>().ok());
+                let kept = keeper.keep(&batch.origin, &batch.payload, &kept, echoes.as_deref());
+                let kept = kept.map_err(|_| Reason::Lost)?;
                 if let Some((draft, stamps)) = kept {
                     stamp::stamp(&mut batch.payload, &stamps);
                     self.metrics.plain_bytes.increment(stamps.iter().map(|stamp| stamp.bytes).sum());

@@ -10,7 +10,7 @@ use std::hash::{BuildHasher, RandomState};
 use parking_lot::Mutex;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use crate::genai::{Call, Facts, ItemFacts, Part};
+use crate::genai::{Call, ContentAt, Facts, ItemFacts, Part};
 use crate::otlp::{Node, Payload, Value};
 
 use super::echo::value_at;
@@ -83,16 +83,24 @@ impl Requests {
 fn outputs(payload: &Payload, item: &ItemFacts, ids: &mut Vec<String>) {
     let mut json = String::new();
     for place in item.content.iter().filter(|place| place.part == Part::Output) {
+        // a list under such a key is one of tool calls
+        let calls = match place.at {
+            ContentAt::Attribute(id) => payload
+                .attribute(id)
+                .is_some_and(|one| one.key.ends_with("toolCalls") || one.key.ends_with("tool_calls")),
+            _ => false,
+        };
         match value_at(payload, place) {
-            Some(Value::Str(text)) => in_json(text, ids),
+            Some(Value::Str(text)) => in_json(text, calls, ids),
             Some(value @ (Value::Map(_) | Value::List(_))) => {
                 json.clear();
                 value.write_json(&mut json);
-                in_json(&json, ids);
+                in_json(&json, calls, ids);
             }
             _ => {}
         }
     }
+    answers(payload, item, ids);
     if !matches!(item.call, Call::Model | Call::ModelCopy) {
         return;
     }
@@ -110,12 +118,26 @@ fn fits(id: &str, count: usize) -> bool {
     (1..=ID.0).contains(&id.len()) && count < ID.1
 }
 
-fn in_json(text: &str, ids: &mut Vec<String>) {
+/// What the model said stands among what it was told: a list of events, of which the choices count.
+fn answers(payload: &Payload, item: &ItemFacts, ids: &mut Vec<String>) {
+    for place in item.content.iter().filter(|place| matches!(place.part, Part::Input | Part::Other)) {
+        let Some(text) = value_at(payload, place).and_then(|value| value.as_str()) else { continue };
+        let choice = text.len() <= OUTPUT_BYTES && memchr::memmem::find(text.as_bytes(), b"gen_ai.choice").is_some();
+        let events = choice.then(|| serde_json::from_str::<Vec<serde_json::Value>>(text).ok()).flatten();
+        for event in events.into_iter().flatten() {
+            if event.get("event.name").and_then(|name| name.as_str()) == Some("gen_ai.choice") {
+                in_json(&event.to_string(), false, ids);
+            }
+        }
+    }
+}
+
+fn in_json(text: &str, call: bool, ids: &mut Vec<String>) {
     let structured = text.trim_start().starts_with(['[', '{']) && text.len() <= OUTPUT_BYTES;
     let asks = ["tool", "function"].iter().any(|word| memchr::memmem::find(text.as_bytes(), word.as_bytes()).is_some());
     if structured && asks {
         // broken JSON gives what stood before the break
-        let _ = Walk { ids, call: false }.deserialize(&mut serde_json::Deserializer::from_str(text));
+        let _ = Walk { ids, call }.deserialize(&mut serde_json::Deserializer::from_str(text));
     }
 }
 

@@ -5,7 +5,7 @@
 
 use crate::clock::UnixNanos;
 use crate::genai::usage::Basis;
-use crate::genai::{Billing, Call, ItemFacts, LatePrice};
+use crate::genai::{Billing, Call, Cost, ItemFacts, LatePrice};
 use crate::otlp::Payload;
 use crate::pipeline::Origin;
 use crate::pseudonym::IdPolicy;
@@ -62,7 +62,7 @@ pub(super) fn tail(ids: &dyn IdPolicy, origin: &Origin, payload: &Payload, item:
         cost_usd: cost.and_then(|cost| cost.usd.clone()),
         rates: cost.map(|cost| cost.rates.to_string()),
         rate: cost.and_then(|cost| cost.rate.clone()),
-        basis: cost.and_then(|cost| basis(ids, account, payload, item, cost.status)),
+        basis: cost.and_then(|cost| basis(ids, account, payload, item, cost)),
         ..Tail::default()
     }
 }
@@ -74,7 +74,7 @@ pub(super) fn late(ids: &dyn IdPolicy, origin: &Origin, late: &LatePrice) -> Tai
     let column = |text: Option<&str>| text.map(|text| cut(&ids.column(account, text)));
     let (basis, cost) = (&late.basis, &late.cost);
     let mut kept = basis.clone();
-    pass(ids, account, &mut kept);
+    pass(ids, account, &mut kept, cost);
     Tail {
         kind: Some(Kind::Price),
         ts: rfc3339(UnixNanos(basis.time)),
@@ -109,20 +109,35 @@ fn status(ids: &dyn IdPolicy, account: &str, item: &ItemFacts) -> String {
 }
 
 /// What its price is made from; names pass the rules as every column does.
-fn basis(ids: &dyn IdPolicy, account: &str, payload: &Payload, item: &ItemFacts, status: Billing) -> Option<Basis> {
-    if status == Billing::NotCounted {
+fn basis(ids: &dyn IdPolicy, account: &str, payload: &Payload, item: &ItemFacts, cost: &Cost) -> Option<Basis> {
+    if cost.status == Billing::NotCounted {
         return None;
     }
     let mut basis = Basis::of(item, payload.time(item.node))?;
-    pass(ids, account, &mut basis);
+    pass(ids, account, &mut basis, cost);
     Some(basis)
 }
 
-fn pass(ids: &dyn IdPolicy, account: &str, basis: &mut Basis) {
+/// A name of a model that the rules change, or that is too long, would find no row again: the table's own id stands beside it.
+fn pass(ids: &dyn IdPolicy, account: &str, basis: &mut Basis, cost: &Cost) {
+    let mut changed = false;
+    for model in &mut basis.models {
+        let shown = cut(&ids.column(account, model));
+        changed |= shown != *model;
+        *model = shown;
+    }
+    basis.listed = cost.rate.as_deref().filter(|_| changed).and_then(listed).map(str::to_owned);
+    basis.contract = cost.contract.as_deref().map(str::to_owned);
     let shown = |text: &mut String| *text = cut(&ids.column(account, text));
-    basis.models.iter_mut().for_each(shown);
     let told = [&mut basis.provider, &mut basis.service_tier, &mut basis.speed, &mut basis.inference_geo];
     told.into_iter().flatten().for_each(shown);
+}
+
+/// The model's id in the name of a row: `provider/id@from;adjusts`.
+fn listed(rate: &str) -> Option<&str> {
+    let (_, id) = rate.split(';').next()?.split_once('/')?;
+    let from = |tail: &str| tail.len() == "2026-01-01T00:00:00Z".len() && tail.ends_with('Z') && tail.contains('T');
+    Some(id.rsplit_once('@').filter(|(_, tail)| from(tail)).map_or(id, |(id, _)| id))
 }
 
 fn buckets(from: crate::genai::Buckets) -> Buckets {

@@ -45,6 +45,8 @@ struct Message {
     /// Bytes of tool results, and of everything else.
     results: u64,
     text: u64,
+    /// It is what the model said, among what it was told.
+    answer: bool,
 }
 
 impl Message {
@@ -85,8 +87,25 @@ impl Messages {
         messages
     }
 
+    fn extend(&mut self, more: Self) {
+        self.earlier += more.earlier;
+        let shares = (more.earlier > 0).then_some(more.shares);
+        match shares {
+            // what was dropped counts too
+            Some(shares) => {
+                let before = std::mem::take(&mut self.shares);
+                more.last.into_iter().for_each(|message| self.push(message));
+                self.shares = before;
+                self.shares.append(&shares);
+            }
+            None => more.last.into_iter().for_each(|message| self.push(message)),
+        }
+    }
+
     fn push(&mut self, message: Message) {
-        self.shares.message(message.role, message.text, message.results);
+        if !message.answer {
+            self.shares.message(message.role, message.text, message.results);
+        }
         if self.last.len() == MAX_MESSAGES {
             self.last.pop_front();
             self.earlier += 1;
@@ -98,14 +117,6 @@ impl Messages {
 impl Shape {
     /// Adds a value of `part`: a text (which may be JSON), or structure as JSON. `role` if it stands beside the text.
     pub(super) fn add(&mut self, part: Part, text: &str, role: Option<&str>) {
-        let messages = match self.parts.iter_mut().position(|(known, _)| *known == part) {
-            Some(at) => self.parts.get_mut(at),
-            None => {
-                self.parts.push((part, Messages::default()));
-                self.parts.last_mut()
-            }
-        };
-        let Some((_, messages)) = messages else { return };
         let role = role.map(role_word);
         let structured = text.trim_start().starts_with(['[', '{']);
         match structured.then(|| serde_json::from_str::<Found>(text)) {
@@ -116,6 +127,7 @@ impl Shape {
                     shares.message(role, found.shares.text(), found.shares.results);
                 }
                 self.input.place(part, &shares);
+                let Some(messages) = self.of(part) else { return };
                 messages.earlier += found.earlier;
                 for message in found.last {
                     messages.push(Message { role: message.role.or(role), ..message });
@@ -125,9 +137,30 @@ impl Shape {
                 let mut shares = Shares::default();
                 shares.message(role, text.len() as u64, 0);
                 self.input.place(part, &shares);
+                let Some(messages) = self.of(part) else { return };
                 messages.push(Message { role, ..Message::of("text", text.len() as u64) });
             }
         }
+    }
+
+    /// Adds a message that stood in attributes of its own: pieces by type and bytes.
+    pub(super) fn flat(&mut self, part: Part, role: Option<&str>, pieces: &[(&'static str, u64)]) {
+        let mut message = Message { role: role.map(role_word), ..Message::default() };
+        pieces.iter().for_each(|(kind, bytes)| message.add(Piece { kind, bytes: *bytes }));
+        let mut shares = Shares::default();
+        shares.message(message.role, message.text, message.results);
+        self.input.place(part, &shares);
+        if let Some(messages) = self.of(part) {
+            messages.push(message);
+        }
+    }
+
+    fn of(&mut self, part: Part) -> Option<&mut Messages> {
+        let at = self.parts.iter().position(|(known, _)| *known == part).unwrap_or_else(|| {
+            self.parts.push((part, Messages::default()));
+            self.parts.len() - 1
+        });
+        self.parts.get_mut(at).map(|(_, messages)| messages)
     }
 
     /// The attribute's text: JSON.
@@ -175,8 +208,14 @@ struct Element(Message);
 struct Pieces(Vec<Piece>);
 /// Bytes of all texts in a value.
 struct Weight(u64);
-/// A word of a list, never the text itself.
-struct Word<const ROLE: bool>(&'static str);
+/// A list's element that may be a list of messages itself.
+struct Entry(Messages);
+/// A role: a word of a list, never the text itself.
+struct Role(&'static str);
+/// What a `type` says: of a part, or (LangChain) the role.
+struct Type(&'static str, Option<&'static str>);
+/// Whether an event's name is that of an answer.
+struct Answer(bool);
 
 /// `Deserialize` by a visitor with these methods; numbers and the like weigh nothing.
 macro_rules! walk {
@@ -224,8 +263,8 @@ walk!(Found: Found(Messages::default());
     |text| Found(Messages::of(Message::of("text", text.len() as u64)));
     |seq| {
         let mut found = Messages::default();
-        while let Some(Element(message)) = seq.next_element()? {
-            found.push(message);
+        while let Some(Entry(entry)) = seq.next_element()? {
+            found.extend(entry);
         }
         Ok(Found(found))
     };
@@ -245,6 +284,21 @@ walk!(Element: Element(Message::of("json", 0));
         Ok(Element(Message::of("json", bytes)))
     };
     |map| message(&mut map).map(|(message, _)| Element(message))
+);
+
+walk!(Entry: Entry(Messages::of(Message::of("json", 0)));
+    |text| Entry(Messages::of(Message::of("text", text.len() as u64)));
+    |seq| {
+        let mut found = Messages::default();
+        while let Some(Entry(entry)) = seq.next_element()? {
+            found.extend(entry);
+        }
+        Ok(Entry(found))
+    };
+    |map| {
+        let (message, wrapped) = message(&mut map)?;
+        Ok(Entry(wrapped.unwrap_or_else(|| Messages::of(message))))
+    }
 );
 
 walk!(Pieces: Pieces(Vec::new());
@@ -277,13 +331,29 @@ walk!(Weight: Weight(0);
     }
 );
 
-walk!(Word<true>: Word("other"); |text| Word(role_word(text));
-    |seq| { while seq.next_element::<IgnoredAny>()?.is_some() {} Ok(Word("other")) };
-    |map| { while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {} Ok(Word("other")) });
+walk!(Role: Role("other"); |text| Role(role_word(text));
+    |seq| { while seq.next_element::<IgnoredAny>()?.is_some() {} Ok(Role("other")) };
+    |map| { while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {} Ok(Role("other")) });
 
-walk!(Word<false>: Word("other"); |text| Word(type_word(text));
-    |seq| { while seq.next_element::<IgnoredAny>()?.is_some() {} Ok(Word("other")) };
-    |map| { while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {} Ok(Word("other")) });
+walk!(Type: Type("other", None); |text| type_of(text);
+    |seq| { while seq.next_element::<IgnoredAny>()?.is_some() {} Ok(Type("other", None)) };
+    |map| { while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {} Ok(Type("other", None)) });
+
+walk!(Answer: Answer(false); |text| Answer(text == "gen_ai.choice");
+    |seq| { while seq.next_element::<IgnoredAny>()?.is_some() {} Ok(Answer(false)) };
+    |map| { while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {} Ok(Answer(false)) });
+
+fn type_of(word: &str) -> Type {
+    let role = matches!(word, "human" | "ai" | "system" | "tool").then(|| role_word(word));
+    Type(
+        type_word(match word {
+            "tool-call" => "tool_call",
+            "tool-result" => "tool_result",
+            word => word,
+        }),
+        role,
+    )
+}
 
 /// Keys that shape a message.
 enum Key {
@@ -292,6 +362,11 @@ enum Key {
     Content,
     Calls,
     Messages,
+    /// A message inside of what is around it.
+    Message,
+    /// A part without a type, named by what it is.
+    Named(&'static str),
+    Event,
     System,
     Tools,
     Else,
@@ -311,9 +386,14 @@ impl<'de> Deserialize<'de> for Key {
                     "type" => Key::Type,
                     "content" | "parts" => Key::Content,
                     "tool_calls" => Key::Calls,
-                    "messages" | "choices" => Key::Messages,
+                    "messages" | "choices" | "generations" | "candidates" => Key::Messages,
                     "system" | "instructions" => Key::System,
                     "tools" | "functions" => Key::Tools,
+                    "message" | "kwargs" => Key::Message,
+                    "text" => Key::Named("text"),
+                    "functionCall" | "function_call" | "toolUse" => Key::Named("tool_call"),
+                    "functionResponse" | "function_response" | "toolResult" => Key::Named("tool_result"),
+                    "event.name" => Key::Event,
                     _ => Key::Else,
                 })
             }
@@ -325,12 +405,22 @@ impl<'de> Deserialize<'de> for Key {
 /// One map: a message, a part, or the request around messages.
 fn message<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(Message, Option<Messages>), A::Error> {
     let (mut role, mut kind, mut rest, mut wrapped) = (None, None, 0, None::<Messages>);
-    let (mut system, mut tools) = (0, 0);
+    let (mut system, mut tools, mut answer) = (0, 0, false);
+    let (mut inner, mut named, mut named_bytes) = (None::<Message>, None, 0);
     let mut pieces: Vec<Piece> = Vec::new();
     while let Some(key) = map.next_key()? {
         match key {
-            Key::Role => role = Some(map.next_value::<Word<true>>()?.0),
-            Key::Type => kind = Some(map.next_value::<Word<false>>()?.0),
+            Key::Role => role = Some(map.next_value::<Role>()?.0),
+            Key::Type => {
+                let Type(word, of) = map.next_value()?;
+                (kind, role) = if of.is_some() { (kind, role.or(of)) } else { (Some(word), role) };
+            }
+            Key::Message => inner = Some(map.next_value::<Element>()?.0),
+            Key::Named(what) => {
+                named = Some(what);
+                named_bytes += map.next_value::<Weight>()?.0;
+            }
+            Key::Event => answer = map.next_value::<Answer>()?.0,
             Key::Content => pieces.extend(map.next_value::<Pieces>()?.0),
             Key::Calls => {
                 let calls = map.next_value::<Pieces>()?.0;
@@ -346,8 +436,15 @@ fn message<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(Message, Option<Messa
         (messages.shares.system, messages.shares.tools) =
             (messages.shares.system + system, messages.shares.tools + tools);
     }
+    if let Some(inner) = inner.filter(|inner| inner.role.is_some()) {
+        return Ok((Message { answer, ..inner }, wrapped));
+    }
+    match named {
+        Some(what) if kind.is_none() => pieces.push(Piece { kind: what, bytes: named_bytes }),
+        _ => rest += named_bytes,
+    }
     rest += system + tools;
-    let mut message = Message { role, ..Message::default() };
+    let mut message = Message { role, answer, ..Message::default() };
     if let (Some(kind), None) = (kind, role) {
         // a part that stands alone: everything in it is its own
         let inside: u64 = pieces.iter().map(|piece| piece.bytes).sum();

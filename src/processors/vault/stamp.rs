@@ -2,11 +2,11 @@
 //! stands in slots, which no text edit visits. **Invariants**: every content place of the facts goes; nothing else does.
 //! **Not here**: the texts of the slots (`vault/ticket`).
 
-use crate::genai::{ContentAt, Facts, Part};
-use crate::otlp::{Node, OwnedValue, Payload, SlotId};
+use crate::genai::{ContentAt, Facts, InsideEdit, Part};
+use crate::otlp::{Field, Node, OwnedValue, Payload, Place, PlaceKind, SlotId, TextEdit, Value};
 
 use super::arrival::ref_key;
-use super::gather::read_content;
+use super::content::read_content;
 use super::weigh::{KEYS, billed_input};
 
 pub(super) const S3_URI: &str = "gen_ai.payload.s3_uri";
@@ -74,28 +74,65 @@ pub(super) fn strip(payload: &mut Payload, facts: &Facts) {
         match place.at {
             ContentAt::Attribute(id) => payload.remove_attribute(id),
             ContentAt::Body => payload.remove_body(place.node),
-            ContentAt::Status => {}
+            ContentAt::Status | ContentAt::Name | ContentAt::Inside(_) => {}
+        }
+    }
+    for item in &facts.items {
+        let Some(inside) = &item.inside else { continue };
+        inside.edits.iter().for_each(|edit| take_out(payload, edit));
+        if let Some(name) = &inside.name {
+            payload.set_text(item.node, Field::Name, name);
         }
     }
 }
 
-/// Takes content out that is no text: redaction reads none of its numbers, and a cap cuts no structure.
+/// Takes the listed parts out of a value that stays.
+fn take_out(payload: &mut Payload, edit: &InsideEdit) {
+    let change = |place: &Place<'_>, text: &str| match place.kind {
+        PlaceKind::Entry { .. } if edit.keys.contains(place.path_key) => TextEdit::Remove,
+        PlaceKind::Value | PlaceKind::Body => {
+            edit.texts.get(text).map_or(TextEdit::Keep, |rest| TextEdit::Replace(rest.clone()))
+        }
+        _ => TextEdit::Keep,
+    };
+    match edit.attribute {
+        Some(id) => payload.edit_attribute_text(id, change),
+        None => payload.edit_body_text(edit.node, change),
+    }
+}
+
+/// Takes content out that redaction can't read: bytes, numbers, structure with bytes in it.
 pub(super) fn strip_structure(payload: &mut Payload, facts: &Facts) {
     for place in facts.items.iter().flat_map(|item| &item.content) {
         match place.at {
             ContentAt::Attribute(id) => {
-                if payload.attribute(id).is_some_and(|attribute| attribute.value.as_str().is_none()) {
+                if payload.attribute(id).is_some_and(|attribute| !is_readable(attribute.value)) {
                     payload.remove_attribute(id);
                 }
             }
             ContentAt::Body => {
-                if payload.body(place.node).is_some_and(|body| body.as_str().is_none()) {
+                if payload.body(place.node).is_some_and(|body| !is_readable(body)) {
                     payload.remove_body(place.node);
                 }
             }
-            ContentAt::Status => {}
+            ContentAt::Status | ContentAt::Name | ContentAt::Inside(_) => {}
         }
     }
+}
+
+fn is_readable(value: Value<'_>) -> bool {
+    let holds =
+        |value: Value<'_>| !matches!(value, Value::Bytes(_)) && (value.as_str().is_some() || is_readable(value));
+    match value {
+        Value::Str(_) => true,
+        Value::Map(_) => value.entries().all(|(_, entry)| is_number(entry) || holds(entry)),
+        Value::List(_) => value.items().all(|item| is_number(item) || holds(item)),
+        _ => false,
+    }
+}
+
+fn is_number(value: Value<'_>) -> bool {
+    matches!(value, Value::Bool(_) | Value::Int(_) | Value::Double(_) | Value::Empty)
 }
 
 /// Says on each item that its content is gone for good, and what it was like; before [`strip`]. Gives the number of
@@ -103,7 +140,7 @@ pub(super) fn strip_structure(payload: &mut Payload, facts: &Facts) {
 pub(super) fn mark_dropped(payload: &mut Payload, facts: &Facts) -> u64 {
     let mut count = 0;
     for item in facts.items.iter().filter(|item| !item.content.is_empty()) {
-        let (content, shape) = read_content(payload, &item.content);
+        let (content, shape) = read_content(payload, item);
         if content.is_empty() {
             continue;
         }

@@ -27,9 +27,15 @@ const UNITS: &[(&str, Unit)] = &[
     ("output_video_mtok", Unit::OutputVideo),
     ("cache_audio_read_mtok", Unit::CacheReadAudio),
     ("cache_image_read_mtok", Unit::CacheReadImage),
+    ("output_reasoning_mtok", Unit::Reasoning),
+    ("output_citation_mtok", Unit::OutputCitation),
 ];
 
-const FEES: &[(&str, Fee)] = &[("web_searches_kcount", Fee::WebSearch), ("storage_searches_kcount", Fee::FileSearch)];
+const FEES: &[(&str, Fee)] = &[
+    ("web_searches_kcount", Fee::WebSearch),
+    ("storage_searches_kcount", Fee::FileSearch),
+    ("requests_kcount", Fee::Request),
+];
 
 /// Reads the data.
 pub(super) fn read(file: &str, out: &mut Gathered) -> Result<(), String> {
@@ -43,8 +49,9 @@ pub(super) fn read(file: &str, out: &mut Gathered) -> Result<(), String> {
             let Some(id) = entry.get("id").and_then(|raw| text(raw)) else { continue };
             let mut ids = vec![id.clone()];
             if let Some(clause) = entry.get("match") {
-                clauses(clause, &mut ids);
+                clauses(clause, &mut ids, out);
             }
+            unread(&raw, out);
             let deprecated = entry.get("deprecated").is_some_and(|raw| raw.get() == "true");
             let rates = rates(&entry);
             out.add(&key, Model { id, ids, patterns: Vec::new(), deprecated, rates });
@@ -54,7 +61,7 @@ pub(super) fn read(file: &str, out: &mut Gathered) -> Result<(), String> {
 }
 
 /// Ids of a clause; what is not an id is left to the date rules of the look-up.
-fn clauses(raw: &RawValue, ids: &mut Vec<String>) {
+fn clauses(raw: &RawValue, ids: &mut Vec<String>, out: &mut Gathered) {
     let Some(clause) = object(raw) else { return };
     if let Some(id) = clause.get("equals").and_then(|raw| text(raw)) {
         ids.push(id);
@@ -63,7 +70,33 @@ fn clauses(raw: &RawValue, ids: &mut Vec<String>) {
         ids.push(start.trim_end_matches(['-', '@', ':', '.']).to_owned());
     }
     for one in clause.get("or").and_then(|raw| list(raw)).unwrap_or_default() {
-        clauses(&one, ids);
+        clauses(&one, ids, out);
+    }
+    for word in ["contains", "ends_with", "regex", "and"].into_iter().filter(|word| clause.contains_key(*word)) {
+        out.unread(&format!("match: {word}"));
+    }
+}
+
+/// Prices and circumstances without a word of ours, wherever they stand in a model.
+fn unread(model: &RawValue, out: &mut Gathered) {
+    let Some(entry) = object(model) else { return };
+    for (word, raw) in &entry {
+        let known = UNITS.iter().any(|(theirs, _)| theirs == word) || FEES.iter().any(|(theirs, _)| theirs == word);
+        if ["_mtok", "_kcount", "_hours", "_mchar"].iter().any(|tail| word.ends_with(tail)) && !known {
+            out.unread(word);
+        }
+        match word.as_str() {
+            "when" => {
+                let asked = object(raw).unwrap_or_default();
+                let unknown = asked.keys().filter(|word| crate::rates::unit::Variable::parse(word).is_none());
+                unknown.for_each(|word| out.unread(&format!("when: {word}")));
+            }
+            "prices" | "price_variants" => {
+                list(raw).unwrap_or_default().iter().for_each(|one| unread(one, out));
+                unread(raw, out);
+            }
+            _ => {}
+        }
     }
 }
 

@@ -1,13 +1,15 @@
-//! **What**: LiteLLM's map: one object per id, USD per token. **Invariants**: exact ids; a region's own row is left out;
-//! `deprecation_date` ends nothing.
+//! **What**: LiteLLM's map: one object per id, USD per token. **Invariants**: exact ids, a region's own rows (`eu/gpt-4o`,
+//! `us-east-1/…`) included; `deprecation_date` ends nothing.
 
 use std::collections::BTreeMap;
+
+use serde_json::value::RawValue;
 
 use crate::rates::decimal::Decimal;
 use crate::rates::schema::{Adjust, Model, Price, Rate, Tier};
 use crate::rates::unit::Unit;
 
-use super::raw::{Object, decimal, object, text};
+use super::raw::{Object, count, decimal, list, object, text};
 use super::{Gathered, put};
 
 /// Its providers and ours.
@@ -24,6 +26,9 @@ const PROVIDERS: &[(&str, &str)] = &[
     ("fireworks_ai", "fireworks"),
     ("fireworks_ai-embedding-models", "fireworks"),
     ("moonshot", "moonshotai"),
+    ("bedrock_mantle", "aws"),
+    ("github_copilot", "github-copilot"),
+    ("voyage", "voyageai"),
 ];
 
 /// Its words for a price per token.
@@ -39,12 +44,15 @@ const UNITS: &[(&str, Unit)] = &[
     ("output_cost_per_image_token", Unit::OutputImage),
     ("cache_read_input_audio_token_cost", Unit::CacheReadAudio),
     ("output_cost_per_reasoning_token", Unit::Reasoning),
+    ("input_cost_per_video_token", Unit::InputVideo),
+    ("output_cost_per_video_token", Unit::OutputVideo),
 ];
 
 /// Ends of its words that ask for circumstances.
 const CIRCUMSTANCES: &[(&str, &str, &str)] = &[
     ("_flex", "service_tier", "flex"),
     ("_priority", "service_tier", "priority"),
+    ("_ultrafast", "service_tier", "ultrafast"),
     ("_batches", "processing", "batch"),
 ];
 
@@ -61,13 +69,17 @@ pub(super) fn read(file: &str, out: &mut Gathered) -> Result<(), String> {
         let key = PROVIDERS.iter().find(|(theirs, _)| *theirs == named).map_or(named.as_str(), |(_, ours)| ours);
         let provider = if vertex { "google" } else { key };
         let bare = bare(id, &named);
-        // a region's row, or an image by size: other prices under a route
-        if bare.contains('/') && matches!(provider, "aws" | "openai" | "azure" | "google") {
-            out.skip(id, "a row of one region or size");
+        // sold by the hour or month, whatever was called
+        if bare.contains("commitment/") {
+            out.skip(id, "a commitment, not a call");
             continue;
+        }
+        for word in entry.keys().filter(|word| word.contains("cost_per") && !known(word)) {
+            out.unread(word);
         }
         let rate = rate(&entry);
         if vertex && out.providers.get("google").is_some_and(|known| known.contains_key(bare)) {
+            out.skip(id, "Vertex' row of a model that the same list has for the Gemini API");
             continue;
         }
         let model =
@@ -75,6 +87,13 @@ pub(super) fn read(file: &str, out: &mut Gathered) -> Result<(), String> {
         out.add(provider, model);
     }
     Ok(())
+}
+
+/// Whether a word is one of ours, tails included.
+fn known(word: &str) -> bool {
+    let tail = CIRCUMSTANCES.iter().find_map(|(tail, _, _)| word.strip_suffix(tail));
+    let (word, _) = above(tail.unwrap_or(word));
+    UNITS.iter().any(|(theirs, _)| *theirs == word)
 }
 
 /// The id without the route to the provider.
@@ -108,11 +127,28 @@ fn rate(entry: &Object) -> Rate {
         };
         put(over.map_or(own, |over| own_tiers.entry(over).or_default()), *unit, price);
     }
+    if let Some(ranges) = entry.get("tiered_pricing").and_then(|raw| list(raw)) {
+        ranged(&ranges, &mut rate.price, &mut tiers);
+    }
     rate.tiers = tiers_of(tiers);
     rate.adjust =
         adjusts.into_iter().map(|((name, value), (price, tiers))| adjust(name, value, price, tiers)).collect();
     rate.adjust.extend(multipliers(entry));
     rate
+}
+
+/// `[{range: [0, 32000], input_cost_per_token: …}, …]`: the first is the list price, the others begin above their lower end.
+fn ranged(ranges: &[Box<RawValue>], base: &mut Price, tiers: &mut Tiers) {
+    for range in ranges.iter().filter_map(|raw| object(raw)) {
+        let ends = range.get("range").and_then(|raw| list(raw)).unwrap_or_default();
+        let Some(from) = ends.first().and_then(|raw| count(raw)) else { continue };
+        let own = if from == 0 { &mut *base } else { tiers.entry(from).or_default() };
+        for (word, unit) in UNITS {
+            if let Some(price) = range.get(*word).and_then(|raw| decimal(raw)).and_then(per_million) {
+                put(own, *unit, price);
+            }
+        }
+    }
 }
 
 fn adjust(name: &str, value: &str, price: Price, tiers: BTreeMap<u64, Price>) -> Adjust {

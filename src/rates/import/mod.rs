@@ -53,20 +53,50 @@ impl Format {
 pub struct Imported {
     /// As a table.
     pub source: Source,
-    /// What was left out, and why.
-    pub skipped: Vec<String>,
+    /// Entries left out: id, why.
+    pub skipped: Vec<(String, &'static str)>,
+    /// Words of prices and rules that tables here have no word for, and how often they stood there.
+    pub unread: BTreeMap<String, usize>,
 }
+
+/// Providers that sell models of their own: one of them may be meant where no provider is told.
+const VENDORS: [&str; 17] = [
+    "anthropic",
+    "openai",
+    "google",
+    "mistral",
+    "deepseek",
+    "x-ai",
+    "cohere",
+    "meta",
+    "moonshotai",
+    "zai",
+    "minimax",
+    "ai21",
+    "voyageai",
+    "voyage",
+    "inception",
+    "jina_ai",
+    "elevenlabs",
+];
 
 /// Gathers models while a list is read.
 #[derive(Default)]
 struct Gathered {
     providers: BTreeMap<String, BTreeMap<String, Model>>,
-    skipped: Vec<String>,
+    skipped: Vec<(String, &'static str)>,
+    unread: BTreeMap<String, usize>,
 }
 
 impl Gathered {
-    fn skip(&mut self, id: &str, why: &str) {
-        self.skipped.push(format!("{id}: {why}"));
+    fn skip(&mut self, id: &str, why: &'static str) {
+        self.skipped.push((id.to_owned(), why));
+    }
+
+    /// A word that nothing here stands for.
+    fn unread(&mut self, word: &str) {
+        let seen = self.unread.entry(word.to_owned()).or_default();
+        *seen = seen.saturating_add(1);
     }
 
     /// A model of a provider; one without any price, or free of charge, is left out.
@@ -101,6 +131,10 @@ impl Gathered {
             let mut list = Vec::new();
             for mut model in models.into_values() {
                 let own = model.id.to_lowercase();
+                let lower = model.ids.iter().map(|id| id.to_lowercase()).filter(|id| *id != own);
+                for id in lower.filter(|id| taken.contains(id)) {
+                    self.skipped.push((format!("{key}/{id}"), "an id that another model of the provider has"));
+                }
                 model.ids = model
                     .ids
                     .iter()
@@ -110,7 +144,8 @@ impl Gathered {
                 model.ids.insert(0, own);
                 list.push(model);
             }
-            providers.insert(key.clone(), Provider { names: vec![key], models: list, ..Provider::default() });
+            let reseller = !VENDORS.contains(&key.as_str());
+            providers.insert(key.clone(), Provider { names: vec![key], reseller, models: list, ..Provider::default() });
         }
         let parents = super::compile::PARENTS.iter().map(|(child, parent)| ((*child).to_owned(), (*parent).to_owned()));
         let import = BTreeMap::from([("source".to_owned(), format.as_str().to_owned())]);
@@ -130,8 +165,8 @@ impl Gathered {
             alias: BTreeMap::new(),
             providers,
         };
-        let source = Source { name: format.as_str().to_owned(), file, digest: digest(text), text: None };
-        Imported { source, skipped: self.skipped }
+        let source = Source { name: format.as_str().to_owned(), file: file.into(), digest: digest(text), text: None };
+        Imported { source, skipped: self.skipped, unread: self.unread }
     }
 }
 
@@ -162,7 +197,7 @@ impl Source {
     /// This table with what `new` lists: a changed price closes the open window at `at` (RFC 3339) and opens a new one;
     /// models that `new` does not have stay as they are.
     pub fn with(&self, new: &Self, at: &str, version: &str) -> Self {
-        let mut file = self.file.clone();
+        let mut file = (*self.file).clone();
         version.clone_into(&mut file.version);
         file.generated = at.get(..10).map(str::to_owned);
         file.imports.extend(new.file.imports.clone());
@@ -188,12 +223,12 @@ impl Source {
             }
         }
         let digest = digest(&format!("{}{}", self.digest, new.digest));
-        Self { name: self.name.clone(), file, digest, text: None }
+        Self { name: self.name.clone(), file: file.into(), digest, text: None }
     }
 
     /// As JSON, a model a line.
     pub fn to_json(&self) -> String {
-        let mut head = self.file.clone();
+        let mut head = (*self.file).clone();
         let providers = std::mem::take(&mut head.providers);
         let head = serde_json::to_string(&head).unwrap_or_default(); // maps of text: can't fail
         let mut out = head.strip_suffix("\"providers\":{}}").unwrap_or(&head).to_owned();

@@ -28,7 +28,8 @@ fn made(format: Format, text: &str) -> (Source, Table, Vec<String>) {
     // what is written is read back as the same
     let source = Source::parse("made.json", &imported.source.to_json()).unwrap_or_else(|error| panic!("{}", error.0));
     let table = source.compile().unwrap_or_else(|error| panic!("{}", error.0));
-    (imported.source, table, imported.skipped)
+    let skipped = imported.skipped.iter().map(|(id, why)| format!("{id}: {why}")).collect();
+    (imported.source, table, skipped)
 }
 
 fn usd(
@@ -43,6 +44,33 @@ fn usd(
     let query = Query { provider: Some(provider), models: &[model], time, circumstances: told };
     let (price, _) = table.row(&query, input).ok()?.price(unit)?;
     Some(Usd(price.0 * 1_000_000).to_string())
+}
+
+/// Nothing is lost without a word: what is no price of a call, what has no word here, ids that stand twice; `tiered_pricing`
+/// and the rows of regions are read.
+#[test]
+fn losses_are_told() {
+    let text = r#"{"eu/gpt-x": {"litellm_provider": "azure", "input_cost_per_token": 1e-06, "output_cost_per_token": 2e-06, "output_cost_per_character": 1e-06},
+     "bedrock/us-east-1/1-month-commitment/claude": {"litellm_provider": "bedrock", "input_cost_per_second": 0.1},
+     "dashscope/q": {"litellm_provider": "dashscope", "tiered_pricing": [{"range": [0, 32000], "input_cost_per_token": 1e-06, "output_cost_per_token": 5e-06}, {"range": [32000, 128000], "input_cost_per_token": 2e-06}]}}"#;
+    let (_, table, skipped) = made(Format::LiteLlm, text);
+    let plain = Circumstances::default();
+    for (provider, model, input, unit, expected) in [
+        ("azure", "eu/gpt-x", 0, Unit::Output, "2"),
+        ("dashscope", "q", 32_000, Unit::Input, "1"),
+        ("dashscope", "q", 32_001, Unit::Input, "2"),
+        ("dashscope", "q", 32_001, Unit::Output, "5"),
+    ] {
+        let got = usd(&table, provider, model, NOW, input, plain, unit);
+        assert_eq!(got.as_deref(), Some(expected), "{model} {input}");
+    }
+    assert_eq!(skipped, ["bedrock/us-east-1/1-month-commitment/claude: a commitment, not a call"]);
+    let unread = |format, text| import(format, text, "v1").map(|list| list.unread).unwrap_or_default();
+    assert_eq!(unread(Format::LiteLlm, text).into_keys().collect::<Vec<_>>(), ["output_cost_per_character"]);
+    assert_eq!(
+        unread(Format::GenaiPrices, GENAI).into_keys().collect::<Vec<_>>(),
+        ["match: contains", "when: search_type"]
+    );
 }
 
 /// LiteLLM's floats are read as their text; tiers, circumstances and multipliers keep their meaning; what can't be held,

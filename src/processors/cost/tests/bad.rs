@@ -64,6 +64,17 @@ fn odd_counts() {
         ("gen_ai.request.model", json!("gpt-5 mini"), json!({"status": "unpriced", "reason": "unknown_model"})),
         ("gen_ai.request.model", json!("gрt-5-mini"), json!({"status": "unpriced", "reason": "unknown_model"})),
         ("gen_ai.request.model", json!("x".repeat(100_000)), json!({"status": "unpriced", "reason": "no_model"})),
+        // a part that is more than its whole: reasoning stands beside the output, the rest can't be
+        ("gen_ai.usage.reasoning.output_tokens", json!(60), flagged("0.00047", "inclusion_conflict")),
+        ("gen_ai.usage.audio.input_tokens", json!(2000), bad()),
+        ("gen_ai.usage.image.input_tokens", json!(2000), bad()),
+        ("gen_ai.usage.audio.output_tokens", json!(60), bad()),
+        ("gen_ai.usage.audio.cache_read.input_tokens", json!(5), bad()),
+        // a qualifier, a region or a date that is not listed is not dropped; a known path, mark or date is
+        ("gen_ai.request.model", json!("gpt-5-mini-turbo"), json!({"status": "unpriced", "reason": "unknown_model"})),
+        ("gen_ai.request.model", json!("eu.gpt-5-mini"), json!({"status": "unpriced", "reason": "unknown_model"})),
+        ("gen_ai.request.model", json!("gpt-5-mini-2031-01-01"), flagged("0.00035", "date_dropped")),
+        ("gen_ai.request.model", json!("openai/gpt-5-mini"), priced("0.00035")),
         ("gen_ai.provider.name", json!("ollama"), json!({"status": "unpriced", "reason": "unknown_provider"})),
     ];
     let mut failed = Vec::new();

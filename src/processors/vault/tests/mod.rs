@@ -1,3 +1,5 @@
+mod dialects;
+mod inside;
 mod process;
 mod whole;
 

@@ -1,0 +1,115 @@
+//! **What**: where in a block of content something may stand that is to be folded. **Why**: most blocks have one such place
+//! or two; a byte at a time costs four times as much. **Invariants**: a byte that `fold::unit` takes for more than
+//! itself is always marked; with and without vectors the marks are the same. **Not here**: what is made of it (`fold`).
+
+/// Bytes of a block.
+pub(super) const BLOCK: usize = 64;
+
+/// A bit for each byte of a block.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Marks {
+    blank: u64,
+    odd: u64,
+}
+
+impl Marks {
+    /// Bytes that may not stand for themselves; `after`: a blank stands before the block.
+    #[inline(always)]
+    pub(super) fn breaks(&self, after: bool) -> u64 {
+        self.odd | (self.blank & (self.blank << 1 | u64::from(after)))
+    }
+
+    #[inline(always)]
+    pub(super) fn is_blank(&self, at: usize) -> bool {
+        self.blank >> (at & 63) & 1 == 1
+    }
+
+    /// Blanks in a row from here on.
+    #[inline(always)]
+    pub(super) fn blanks_at(&self, at: usize) -> usize {
+        (self.blank >> (at & 63)).trailing_ones() as usize
+    }
+}
+
+/// How blocks are read on this machine.
+pub(super) trait Reader: Copy {
+    /// Reads a block.
+    fn marks(self, block: &[u8; BLOCK]) -> Marks;
+
+    /// Runs `work` as this machine can.
+    fn run<R>(self, work: impl FnOnce() -> R) -> R;
+}
+
+/// On any machine.
+#[derive(Clone, Copy)]
+pub(super) struct Plain;
+
+impl Reader for Plain {
+    #[inline(always)]
+    fn marks(self, block: &[u8; BLOCK]) -> Marks {
+        let odd = |byte: u8| {
+            (byte < b' ') | (byte == b'\\') | (byte == 0xc2) | (byte == b'%') | (byte == b'&') | (byte == b'+')
+        };
+        Marks { blank: bits(block, |byte| byte == b' '), odd: bits(block, odd) }
+    }
+
+    #[inline(always)]
+    fn run<R>(self, work: impl FnOnce() -> R) -> R {
+        work()
+    }
+}
+
+/// One bit for each byte that is one of those.
+#[inline(always)]
+fn bits(block: &[u8; BLOCK], is: impl Fn(u8) -> bool) -> u64 {
+    let mut bytes = [0_u8; BLOCK];
+    for (mark, byte) in bytes.iter_mut().zip(block) {
+        *mark = if is(*byte) { 0xff } else { 0 };
+    }
+    let (words, _) = bytes.as_chunks::<8>();
+    let eight =
+        |word: &[u8; 8]| (u64::from_le_bytes(*word) & 0x8040_2010_0804_0201).wrapping_mul(0x0101_0101_0101_0101) >> 56;
+    words.iter().rev().fold(0, |bits, word| bits << 8 | eight(word))
+}
+
+#[cfg(target_arch = "x86_64")]
+pub(super) mod vectors {
+    //! With vectors of 32 bytes.
+
+    use pulp::x86::V3;
+
+    use super::{BLOCK, Marks, Reader};
+
+    /// The bytes that are marked, by their lower and upper half: a byte is one of them where both tables share a bit.
+    const LOW: [u8; 16] = [1, 1, 5, 1, 1, 9, 9, 1, 1, 1, 1, 9, 3, 1, 1, 1];
+    const HIGH: [u8; 16] = [1, 1, 8, 0, 0, 2, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0];
+
+    impl Reader for V3 {
+        #[inline(always)]
+        fn marks(self, block: &[u8; BLOCK]) -> Marks {
+            let ([first, second], _) = block.as_chunks::<32>() else { return Marks { blank: 0, odd: 0 } };
+            let (one, two) = (half(self, first), half(self, second));
+            let joined = |one: i32, two: i32| u64::from(one.cast_unsigned()) | u64::from(two.cast_unsigned()) << 32;
+            Marks { blank: joined(one.0, two.0), odd: joined(one.1, two.1) }
+        }
+
+        #[inline(always)]
+        fn run<R>(self, work: impl FnOnce() -> R) -> R {
+            self.vectorize(work)
+        }
+    }
+
+    #[inline(always)]
+    fn half(simd: V3, bytes: &[u8; 32]) -> (i32, i32) {
+        let (avx, avx2) = (simd.avx, simd.avx2);
+        let bytes = pulp::cast(*bytes);
+        let table = |half: [u8; 16]| avx2._mm256_broadcastsi128_si256(pulp::cast(half));
+        let four = avx._mm256_set1_epi8(0x0f);
+        let low = avx2._mm256_shuffle_epi8(table(LOW), avx2._mm256_and_si256(bytes, four));
+        let upper = avx2._mm256_and_si256(avx2._mm256_srli_epi16::<4>(bytes), four);
+        let high = avx2._mm256_shuffle_epi8(table(HIGH), upper);
+        let none = avx2._mm256_cmpeq_epi8(avx2._mm256_and_si256(low, high), avx._mm256_setzero_si256());
+        let blank = avx2._mm256_cmpeq_epi8(bytes, avx._mm256_set1_epi8(0x20));
+        (avx2._mm256_movemask_epi8(blank), !avx2._mm256_movemask_epi8(none))
+    }
+}

@@ -1,0 +1,187 @@
+//! **What**: listed content inside a value that is no content as a whole: a map, JSON text, a Python dict in text.
+//! **Why**: a log line of an ordinary service may carry `{"prompt": …}`; the prompt goes, the line stays.
+//! **Invariants**: the cheap test comes first; bounded in bytes and depth; what can't be looked through is content as a
+//! whole; keys are judged by the lists that hold for attributes. **Not here**: the walk through text (`texts`).
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::rc::Rc;
+
+use crate::otlp::Value;
+
+use super::facts::Part;
+use super::keys::{Class, GLOBAL, Keys, SetId};
+use super::shape;
+use super::texts::{self, Leaf, Visit, Walked};
+
+/// Longest text that is looked through, bytes.
+const BYTES: usize = 4 << 20;
+/// Keys of one payload that are remembered.
+const KEYS: usize = 4096;
+
+/// What a value holds.
+pub(super) enum Took {
+    Nothing,
+    /// It can't be looked through: it goes as a whole.
+    Whole,
+    Some(Taken),
+}
+
+/// Listed parts of a value, and what takes them out.
+#[derive(Default)]
+pub(super) struct Taken {
+    /// Part, key, value as JSON.
+    pub(super) parts: Vec<(Part, String, String)>,
+    /// Entries of maps that go.
+    pub(super) keys: BTreeSet<String>,
+    /// Texts and what they become.
+    pub(super) texts: BTreeMap<String, String>,
+}
+
+/// The lists that hold.
+#[derive(Clone, Copy)]
+pub(super) struct Lists {
+    pub(super) dialect: Option<SetId>,
+    /// Of an agent's item: numbers under listed keys go too.
+    pub(super) agent: bool,
+}
+
+/// Looks through values of one payload.
+pub(super) struct Nested<'v> {
+    keys: &'v Keys,
+    known: RefCell<HashMap<Box<str>, Rc<Class>>>,
+}
+
+impl<'v> Nested<'v> {
+    pub(super) fn new(keys: &'v Keys) -> Self {
+        Self { keys, known: RefCell::default() }
+    }
+
+    /// What is listed inside `value`.
+    pub(super) fn look(&self, value: Value<'_>, lists: Lists) -> Took {
+        if !may_hold(value) {
+            return Took::Nothing;
+        }
+        let mut find = Find { nested: self, lists, taken: Taken::default() };
+        match find.value(value) {
+            false => Took::Whole,
+            true if find.taken.parts.is_empty() => Took::Nothing,
+            true => Took::Some(find.taken),
+        }
+    }
+
+    fn class(&self, key: &str) -> Rc<Class> {
+        let mut known = self.known.borrow_mut();
+        if let Some(class) = known.get(key) {
+            return Rc::clone(class);
+        }
+        if known.len() >= KEYS {
+            known.clear();
+        }
+        let class = Rc::new(self.keys.classify(key));
+        known.insert(key.into(), Rc::clone(&class));
+        class
+    }
+}
+
+/// All that a value costs which holds nothing.
+fn may_hold(value: Value<'_>) -> bool {
+    match value {
+        Value::Str(text) => texts::is_structured(text),
+        Value::Map(_) | Value::List(_) => true,
+        _ => false,
+    }
+}
+
+struct Find<'n, 'v> {
+    nested: &'n Nested<'v>,
+    lists: Lists,
+    taken: Taken,
+}
+
+impl Find<'_, '_> {
+    /// False: it can't be looked through.
+    fn value(&mut self, value: Value<'_>) -> bool {
+        match value {
+            Value::Str(text) => self.text(text),
+            Value::List(_) => value.items().all(|item| self.value(item)),
+            Value::Map(_) => value.entries().all(|(key, entry)| self.map_entry(key, entry)),
+            _ => true,
+        }
+    }
+
+    fn map_entry(&mut self, key: &str, value: Value<'_>) -> bool {
+        let number = matches!(value, Value::Bool(_) | Value::Int(_) | Value::Double(_));
+        let Some(part) = self.part(key, shape::is_label_value(value), number).filter(|_| !shape::is_void(value)) else {
+            return self.value(value);
+        };
+        let mut json = String::new();
+        value.write_json(&mut json);
+        self.taken.parts.push((part, key.to_owned(), json));
+        self.taken.keys.insert(key.to_owned());
+        true
+    }
+
+    fn text(&mut self, text: &str) -> bool {
+        if !texts::is_structured(text) {
+            return true;
+        }
+        if text.len() > BYTES {
+            return false;
+        }
+        let before = self.taken.parts.len();
+        match texts::rewrite(text, self) {
+            Walked::Same => true,
+            Walked::Changed(rest) => {
+                self.taken.texts.insert(text.to_owned(), rest);
+                true
+            }
+            Walked::Broken => self.taken.parts.len() == before,
+            Walked::TooDeep => false,
+        }
+    }
+
+    /// The part that an entry holds, if it is content.
+    fn part(&self, key: &str, label: bool, number: bool) -> Option<Part> {
+        let class = self.nested.class(key);
+        let sets = [self.lists.dialect, Some(GLOBAL)];
+        let listed = sets.into_iter().flatten().find_map(|set| class.content(set))?;
+        let keeps = (listed.named && label) || (number && (!self.lists.agent || listed.wild));
+        (!keeps).then_some(listed.part)
+    }
+}
+
+impl Visit for Find<'_, '_> {
+    fn listed(&mut self, key: &str) -> bool {
+        self.part(key, false, false).is_some()
+    }
+
+    fn takes(&mut self, key: &str, leaf: &Leaf<'_>, raw: &str) -> bool {
+        let (label, number) = match leaf {
+            Leaf::Text(text) if text.is_empty() || shape::is_placeholder(text) => return false,
+            Leaf::Text(text) => (shape::is_label(text), false),
+            Leaf::Word("null" | "None" | "") => return false,
+            Leaf::Word(_) => (true, true),
+            Leaf::Nested => (false, false),
+        };
+        let Some(part) = self.part(key, label, number) else { return false };
+        let json = match serde_json::from_str::<serde::de::IgnoredAny>(raw) {
+            Ok(_) => raw.to_owned(),
+            // Python, or cut off
+            Err(_) => match leaf {
+                Leaf::Text(text) => serde_json::Value::from(&**text).to_string(),
+                _ => serde_json::Value::from(raw).to_string(),
+            },
+        };
+        self.taken.parts.push((part, key.to_owned(), json));
+        true
+    }
+
+    fn text(&mut self, _: &str, _: &str) -> Option<String> {
+        None
+    }
+
+    fn word(&mut self, _: &str, _: &str) -> Option<String> {
+        None
+    }
+}

@@ -1,0 +1,193 @@
+//! **What**: content that the vault step left here (`leave: redacted`): structure, in text or in maps, is redacted leaf
+//! by leaf. **Why**: rules that run over JSON as it stands break it, and a cap cuts it in the middle.
+//! **Invariants**: what was structure stays structure of the same kind, and fits the cap; numbers and keys are looked at
+//! too. **Not here**: text that is no structure, which is redacted as all text (`mod`).
+
+use std::collections::HashSet;
+
+use crate::genai::texts::{Leaf, Visit as Walk, Walked, is_structured, rewrite};
+use crate::genai::{ContentAt, InsideEdit, facts_of};
+use crate::otlp::{AttrId, Node, OwnedValue, Payload, Signal, Value};
+use crate::pipeline::{Batch, Content};
+
+use super::policy::{Treatment, cap};
+use super::{Redact, Visit, Worker};
+
+/// Places that were redacted as structure: node and attribute key, "" for a body.
+pub(super) type Done = HashSet<(Node, Box<str>)>;
+
+/// Digits of a number that could be somebody's.
+const DIGITS: usize = 6;
+/// Longest leaves of structure that does not fit its cap, tried in order, bytes.
+const CAPS: [usize; 5] = [8 << 10, 1 << 10, 256, 64, 16];
+/// What is left of structure that has too many leaves for its cap.
+const TRUNCATED: &str = "\"…[TRUNCATED]\"";
+
+impl Redact {
+    /// Redacts structure that was left, and says where it did.
+    pub(super) fn left(&self, batch: &mut Batch, visit: &Visit<'_>, worker: &mut Worker) -> Done {
+        let mut done = Done::new();
+        // without a step that decided to leave it, nested content goes as an entry of its map
+        if visit.signal == Signal::Metrics || batch.clearance.content != Content::Stripped {
+            return done;
+        }
+        let facts = facts_of(&self.vocabulary, batch);
+        let mut places: Vec<(Node, Option<AttrId>)> = Vec::new();
+        for item in &facts.items {
+            places.extend(item.content.iter().filter_map(|place| match place.at {
+                ContentAt::Attribute(id) => Some((place.node, Some(id))),
+                ContentAt::Body => Some((place.node, None)),
+                ContentAt::Status | ContentAt::Name | ContentAt::Inside(_) => None,
+            }));
+            let edits = item.inside.iter().flat_map(|inside| &inside.edits);
+            let edits = edits.filter(|edit| is_left(&batch.payload, edit));
+            places.extend(edits.map(|edit| (edit.node, edit.attribute)));
+        }
+        for (node, attribute) in places {
+            let Some((key, new)) = self.leaves(&batch.payload, node, attribute, visit, worker) else { continue };
+            match (new, attribute) {
+                (Some(new), Some(id)) => batch.payload.replace_attribute(id, new),
+                (Some(new), None) => batch.payload.set_body(node, new),
+                (None, _) => {}
+            }
+            done.insert((node, key));
+        }
+        done
+    }
+
+    /// The key of a place that holds structure, and its new value if that changes.
+    fn leaves(
+        &self,
+        payload: &Payload,
+        node: Node,
+        attribute: Option<AttrId>,
+        visit: &Visit<'_>,
+        worker: &mut Worker,
+    ) -> Option<(Box<str>, Option<OwnedValue>)> {
+        let (key, value) = match attribute {
+            Some(id) => payload.attribute(id).map(|attribute| (attribute.key, attribute.value))?,
+            None => ("", payload.body(node)?),
+        };
+        let new = match value {
+            Value::Str(text) if is_structured(text) => self.structure(text, visit, worker)?.map(OwnedValue::Str),
+            Value::Map(_) | Value::List(_) => {
+                let mut json = String::new();
+                value.write_json(&mut json);
+                match self.structure(&json, visit, worker)? {
+                    None => None,
+                    Some(new) => Some(OwnedValue::json(&serde_json::from_str(&new).ok()?)),
+                }
+            }
+            _ => return None,
+        };
+        Some((key.into(), new))
+    }
+
+    /// None: it is no structure. Else what it becomes, if it changes.
+    fn structure(&self, text: &str, visit: &Visit<'_>, worker: &mut Worker) -> Option<Option<String>> {
+        let changed = match rewrite(text, &mut Leaves { redact: self, visit, worker }) {
+            Walked::Same => None,
+            Walked::Changed(new) => Some(new),
+            Walked::Broken | Walked::TooDeep => return None,
+        };
+        let whole = changed.as_deref().unwrap_or(text);
+        if whole.len() <= self.settings.max_value {
+            return Some(changed);
+        }
+        self.counters.cut.get(&visit.signal).into_iter().for_each(|counter| counter.increment(1));
+        let fits = CAPS.iter().find_map(|longest| match rewrite(whole, &mut Cut(*longest)) {
+            Walked::Changed(new) if new.len() <= self.settings.max_value => Some(new),
+            _ => None,
+        });
+        Some(Some(fits.unwrap_or_else(|| TRUNCATED.to_owned())))
+    }
+}
+
+/// Whether the listed parts of a value are still in it.
+fn is_left(payload: &Payload, edit: &InsideEdit) -> bool {
+    let value = match edit.attribute {
+        Some(id) => payload.attribute(id).map(|attribute| attribute.value),
+        None => payload.body(edit.node),
+    };
+    value.is_some_and(|value| holds(value, edit))
+}
+
+fn holds(value: Value<'_>, edit: &InsideEdit) -> bool {
+    match value {
+        Value::Str(text) => edit.texts.contains_key(text),
+        Value::Map(_) => value.entries().any(|(key, entry)| edit.keys.contains(key) || holds(entry, edit)),
+        Value::List(_) => value.items().any(|item| holds(item, edit)),
+        _ => false,
+    }
+}
+
+struct Leaves<'a, 'b> {
+    redact: &'a Redact,
+    visit: &'a Visit<'b>,
+    worker: &'a mut Worker,
+}
+
+impl Leaves<'_, '_> {
+    fn treatment(&mut self, key: &str) -> Treatment {
+        self.worker.treatment(&self.redact.vocabulary, self.visit.signal, key)
+    }
+
+    /// By the rules, with the key before it: some rules need to see it.
+    fn ruled(&mut self, key: &str, text: &str) -> Option<String> {
+        let treatment = self.treatment(key);
+        let alone = self.redact.by_rules(self.visit, treatment, text, self.worker);
+        if key.is_empty() || !matches!(treatment, Treatment::Scan | Treatment::ErrorText) {
+            return alone;
+        }
+        let before = format!("{key}: ");
+        let named = format!("{before}{}", alone.as_deref().unwrap_or(text));
+        let ruled = self.redact.by_rules(self.visit, treatment, &named, self.worker);
+        ruled.map(|new| new.strip_prefix(&before).map(str::to_owned).unwrap_or(new)).or(alone)
+    }
+}
+
+impl Walk for Leaves<'_, '_> {
+    fn listed(&mut self, key: &str) -> bool {
+        self.treatment(key) == Treatment::Drop
+    }
+
+    fn takes(&mut self, _: &str, _: &Leaf<'_>, _: &str) -> bool {
+        self.redact.counters.dropped.get(&self.visit.signal).into_iter().for_each(|counter| counter.increment(1));
+        true
+    }
+
+    fn key(&mut self, key: &str) -> Option<String> {
+        self.redact.by_rules(self.visit, Treatment::Scan, key, self.worker)
+    }
+
+    fn text(&mut self, key: &str, text: &str) -> Option<String> {
+        let ruled = self.ruled(key, text);
+        cap(ruled.as_deref().unwrap_or(text), self.redact.settings.max_value).or(ruled)
+    }
+
+    fn word(&mut self, key: &str, word: &str) -> Option<String> {
+        let digits = word.bytes().filter(u8::is_ascii_digit).count();
+        if digits < DIGITS { None } else { self.ruled(key, word) }
+    }
+}
+
+/// Cuts each leaf.
+struct Cut(usize);
+
+impl Walk for Cut {
+    fn listed(&mut self, _: &str) -> bool {
+        false
+    }
+
+    fn takes(&mut self, _: &str, _: &Leaf<'_>, _: &str) -> bool {
+        false
+    }
+
+    fn text(&mut self, _: &str, text: &str) -> Option<String> {
+        cap(text, self.0)
+    }
+
+    fn word(&mut self, _: &str, _: &str) -> Option<String> {
+        None
+    }
+}
