@@ -73,7 +73,7 @@ pub(in crate::redaction) fn given_names() -> impl Iterator<Item = &'static str> 
 /// Whether a word is a given name of the list. It begins with a capital letter; all in capitals will do.
 pub(in crate::redaction) fn is_given(word: &str) -> bool {
     let list = &*GIVEN;
-    let hyphened = || word.split_once('-').is_some_and(|(first, _)| first.len() > 2 && list.has(first));
+    let hyphened = || word.contains('-') && word.split('-').all(|part| list.has(part));
     if list.has(word) || hyphened() {
         return true;
     }
