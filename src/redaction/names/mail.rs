@@ -94,8 +94,13 @@ fn ending_at(scan: &Scan<'_>, end: usize) -> Option<Name> {
     });
     for (at, _) in starts.take(8) {
         let name = shape::read(scan.text, start + line + at);
-        if let Some(name) = name.filter(|name| name.range.end == end) {
+        let Some(name) = name.filter(|name| name.range.end == end) else { continue };
+        // a common word before a name is none of it, if the rest is one
+        let plain = !name.common;
+        if plain || best.is_none() {
             best = Some(name);
+        }
+        if plain {
             break;
         }
     }
