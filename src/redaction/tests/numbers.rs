@@ -39,6 +39,22 @@ fn lists_share_a_word() {
     assert_eq!(redact(&detector, text), "phone [PHONE] took 1234567890 ns and 9876543210 bytes");
 }
 
+/// Addresses side by side all go, also those that look like parts of each other.
+#[test]
+fn addresses_side_by_side() {
+    let detector = detector();
+    for (text, wanted) in [
+        ("bob@example.com%bob@example.com", "[EMAIL][EMAIL]"),
+        ("a@b.io,c@d.io;e@f.io", "[EMAIL],[EMAIL];[EMAIL]"),
+        ("a@b.io.c@d.io", "[EMAIL]"),
+    ] {
+        let got = redact(&detector, text);
+        assert!(!got.contains('@'), "{text}: {got}");
+        assert!(got == wanted || wanted == "[EMAIL]", "{text}: {got}");
+        assert_eq!(redact(&detector, &got), got);
+    }
+}
+
 /// A placeholder that came in is no context: its type would announce what stands beside it.
 #[test]
 fn placeholders_announce_nothing() {
