@@ -33,8 +33,7 @@ pub(super) fn look(scan: &Scan<'_>, word: &WordAt, rules: &Rules, claims: &mut C
     pair.key.start = start;
     let place = Place::of(scan, &pair, parameter);
     if matches!(kind, Kind::Header | Kind::Cookie) {
-        headers::look(scan, &pair, kind, rules, claims);
-        return key.end;
+        return headers::look(scan, &pair, kind, rules, claims).max(key.end);
     }
     let value = place.value(scan, &pair, kind);
     let found = scan.bytes(value.clone());
