@@ -74,7 +74,7 @@ fn is_told(bytes: &[u8]) -> bool {
         let behind = bytes.get(at + len).copied().unwrap_or(b' ');
         let letters = digits.iter().any(u8::is_ascii_uppercase) && !behind.is_ascii_digit() && !is_upper_hex(behind);
         let soft =
-            digits.ends_with(b"\n") && !at.checked_sub(1).and_then(|at| bytes.get(at)).is_none_or(|b| *b == b' ');
+            digits.ends_with(b"\n") && at.checked_sub(1).and_then(|at| bytes.get(at)).is_some_and(|b| *b != b' ');
         sure += usize::from(letters || soft);
         all += usize::from(letters || soft || behind.is_ascii_lowercase() || behind == b'=');
         if all >= ENOUGH && sure > 0 {
