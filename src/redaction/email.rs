@@ -75,20 +75,21 @@ pub(super) fn find(scan: &Scan<'_>, claims: &mut Claims) {
     let Some(rule) = scan.rule(Family::Email) else { return };
     let mut done = 0;
     for at in &scan.anchors.ats {
-        let Some(range) = address(scan, *at).filter(|range| range.start >= done) else { continue };
+        let Some(range) = address(scan, *at, done) else { continue };
         done = range.end;
         claims.add(scan, rule, range);
     }
 }
 
-fn address(scan: &Scan<'_>, at: usize) -> Option<Range<usize>> {
+/// The address around an `@`; nothing before `floor` belongs to it.
+fn address(scan: &Scan<'_>, at: usize, floor: usize) -> Option<Range<usize>> {
     let near = |byte: u8| byte.is_ascii_alphanumeric() || !byte.is_ascii();
     let before = scan.before(at, 1);
     if !near(scan.byte(at + 1)) || !(near(before) || b"._%+-\"'".contains(&before)) {
         return None;
     }
     let end = domain(scan, at + 1)?;
-    let start = local(scan, at)?;
+    let start = local(scan, at, floor)?;
     let algorithm = NO_HOSTS.contains(&scan.part(at + 1..end));
     (!algorithm && !is_remote(scan, start, at, end) && end - start <= DOMAIN).then_some(start..end)
 }
@@ -130,17 +131,17 @@ fn is_top(label: &str) -> bool {
     punycode || ((2..=24).contains(&letters) && label.chars().all(char::is_alphabetic))
 }
 
-/// Where the local part that ends at `at` starts.
-fn local(scan: &Scan<'_>, at: usize) -> Option<usize> {
+/// Where the local part that ends at `at` starts, behind `floor`.
+fn local(scan: &Scan<'_>, at: usize, floor: usize) -> Option<usize> {
     let text = scan.text.get(..at)?;
     if scan.before(at, 1) == b'"' {
-        return quoted(scan, at);
+        return quoted(scan, at).filter(|start| *start >= floor);
     }
     let mut start = at;
     for (count, c) in text.chars().rev().enumerate() {
         // Latin, Greek and Cyrillic letters; text without blanks between words does not belong to an address
-        let letter = c.is_ascii_alphanumeric() || (c >= '\u{c0}' && c < '\u{530}' && c.is_alphabetic());
-        if count >= LOCAL || !(letter || "._%+-'".contains(c)) {
+        let letter = c.is_ascii_alphanumeric() || (('\u{c0}'..'\u{530}').contains(&c) && c.is_alphabetic());
+        if count >= LOCAL || start <= floor || !(letter || "._%+-'".contains(c)) {
             break;
         }
         start -= c.len_utf8();

@@ -109,7 +109,9 @@ impl Detector {
             let cuts = level.reserved.iter().any(|held| {
                 held.contains(&range.start) || (held.start < range.end && range.end < held.end) || held.end == range.end
             });
-            if !cuts {
+            let allow = self.rules.get(usize::from(rule)).and_then(|rule| rule.allow.as_ref());
+            let allowed = allow.is_some_and(|allow| allow.is_match(text.get(range.clone()).unwrap_or_default()));
+            if !cuts && !allowed {
                 hits.push(Hit { range, rule: usize::from(rule), bare: None });
                 resolve(hits, &|hit| self.rules.get(hit.rule).map(|rule| rule.class));
             }

@@ -73,7 +73,7 @@ impl Claims {
 
     /// Adds a claim as [`Claims::add`] does.
     pub(super) fn put(&mut self, scan: &Scan<'_>, mut claim: Claim) -> bool {
-        claim.range = scan.widen(claim.range);
+        claim.range = scan.whole(claim.range);
         if claim.range.is_empty() || scan.is_reserved(&claim.range) || scan.is_allowed(claim.rule, &claim.range) {
             return false;
         }
@@ -166,6 +166,22 @@ impl<'t> Scan<'t> {
         let first_behind = |at: usize| self.reserved.get(self.reserved.partition_point(|held| held.end <= at));
         first_behind(range.start).is_some_and(|held| held.start <= range.start)
             || first_behind(range.end).is_some_and(|held| held.start < range.end)
+    }
+
+    /// A range of a claim: of whole characters, without the backslashes of an escape that begins at its end. An entity
+    /// (`&#x27`) is no value: what it says is told by the view of it.
+    fn whole(&self, range: Range<usize>) -> Range<usize> {
+        let range = self.widen(range);
+        let found = self.bytes(range.clone());
+        let entity = |name: &[u8]| {
+            let name = name.strip_suffix(b";").unwrap_or(name);
+            !name.is_empty() && name.len() < 9 && name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'#')
+        };
+        if found.strip_prefix(b"&").is_some_and(entity) {
+            return range.start..range.start;
+        }
+        let backslashes = found.iter().rev().take_while(|byte| **byte == b'\\').count();
+        range.start..range.end - backslashes
     }
 
     /// A range that cuts a character takes it whole.

@@ -16,6 +16,8 @@ pub(super) mod lettered;
 pub(super) mod national;
 pub(super) mod phones;
 pub(super) mod sums;
+#[cfg(test)]
+mod tests;
 
 /// Names of the checks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]

@@ -221,3 +221,25 @@ fn the_page_is_true() {
         assert!(!goes_on.contains("CANARY-") && (goes_on != "the same" || error), "{line}");
     }
 }
+
+/// Of a text that redaction changed it says which rule, why, and where, in characters of what came.
+#[test]
+fn says_which_rule() {
+    let folder = tempfile::tempdir().unwrap();
+    let request = serde_json::json!({"resourceSpans": [{"scopeSpans": [{"spans": [{
+        "traceId": "5b8efff798038103d269b633813fc60c", "spanId": "eee19b7ec3c1b174", "name": "x",
+        "startTimeUnixNano": "1", "endTimeUnixNano": "2",
+        "attributes": [{"key": "note", "value": {"stringValue": "é mail bob@example.com"}}],
+    }]}]}]});
+    let input = request.to_string();
+    let (out, _, code) = explain(folder.path(), &["--json", "-"], input.as_bytes());
+    assert_eq!(code, Some(0));
+    let shown: Json = serde_json::from_str(&out).unwrap();
+    let changes = shown["requests"][0]["items"][0]["parts"][0]["changes"].as_array().unwrap();
+    let note = changes.iter().find(|change| change["key"] == "note").unwrap();
+    let rule = &note["rules"][0];
+    assert_eq!((&rule["placeholder"], &rule["start"], &rule["end"]), (&"[EMAIL]".into(), &7.into(), &22.into()));
+    assert!(rule["rule"].is_string() && rule["why"].is_string(), "{rule}");
+    let (text, _, _) = explain(folder.path(), &["-"], input.as_bytes());
+    assert!(text.contains("[EMAIL] by ") && text.contains("(characters 7 to 22)"), "{text}");
+}

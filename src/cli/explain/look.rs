@@ -386,7 +386,7 @@ fn part(passed: &Passed, was: Node, is: Node, content: &[ContentPlace]) -> Part 
             now: what,
             before: Some(value.clone()),
             after: now.filter(|_| what == "changed").cloned(),
-            rules: if what == "changed" { hits(passed, value) } else { Vec::new() },
+            rules: if what == "changed" { hits(passed, key, value) } else { Vec::new() },
         });
     }
     for (key, value) in &after {
@@ -409,12 +409,12 @@ fn part(passed: &Passed, was: Node, is: Node, content: &[ContentPlace]) -> Part 
 }
 
 /// What the rules find in a value. Echoes of content and cut texts have none.
-fn hits(passed: &Passed, value: &Json) -> Vec<RuleHit> {
+fn hits(passed: &Passed, key: &str, value: &Json) -> Vec<RuleHit> {
     let Some(rules) = &passed.rules else { return Vec::new() };
     let mut out = Vec::new();
     let mut scratch = Scratch::new();
     texts(value, &mut |text| {
-        for hit in rules.find(text, &mut scratch) {
+        for hit in rules.find_under(key, text, &mut scratch) {
             let chars = |at: usize| text.get(..at).unwrap_or_default().chars().count();
             out.push(RuleHit {
                 rule: rules.rule_name(hit).to_owned(),

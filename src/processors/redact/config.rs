@@ -168,7 +168,7 @@ impl Config {
     }
 
     /// Lays the options onto the rules; gives the users' rules with theirs.
-    fn with_options(&self, rules: &mut Vec<RuleData>, problems: &mut Vec<FieldProblem>) -> Vec<Custom> {
+    fn with_options(&self, rules: &mut [RuleData], problems: &mut Vec<FieldProblem>) -> Vec<Custom> {
         let mut custom = self.custom.clone();
         for (name, options) in &self.options {
             let on = options.on;

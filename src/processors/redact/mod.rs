@@ -270,7 +270,8 @@ impl Redact {
                 return Some(self.ids.pseudonym(visit.account, &carried_id(text)));
             }
         }
-        let changed = self.by_rules(visit, treatment, echo.unwrap_or(text), worker);
+        let key = if value { place.path_key } else { "" };
+        let changed = self.by_rules(visit, (treatment, key), echo.unwrap_or(text), worker);
         let mut changed = changed.or_else(|| echo.map(str::to_owned));
         if value || status {
             let whole = changed.as_deref().unwrap_or(text);
@@ -296,9 +297,18 @@ impl Redact {
         }
     }
 
-    /// What the rules make of a text; none if nothing changes.
-    fn by_rules(&self, visit: &Visit<'_>, treatment: Treatment, text: &str, worker: &mut Worker) -> Option<String> {
-        let hits = self.settings.detector.find(text, &mut worker.scratch);
+    /// What the rules make of a text under a key, if it has one; none if nothing changes.
+    fn by_rules(
+        &self,
+        visit: &Visit<'_>,
+        (treatment, key): (Treatment, &str),
+        text: &str,
+        worker: &mut Worker,
+    ) -> Option<String> {
+        let hits = match key {
+            "" => self.settings.detector.find(text, &mut worker.scratch),
+            key => self.settings.detector.find_under(key, text, &mut worker.scratch),
+        };
         let shapes_only = |hits: &[Hit]| hits.iter().all(|hit| self.settings.detector.class(hit) == Class::Shape);
         let hits = if treatment == Treatment::Version && shapes_only(hits) { &[] } else { hits };
         self.count(visit, hits);

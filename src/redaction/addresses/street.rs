@@ -1,18 +1,25 @@
 //! **What**: the street line itself, by country. **Not here**: units and places behind it (`tail`).
 
 use std::ops::Range;
+use std::sync::LazyLock;
 
-use crate::redaction::names::words;
+use crate::redaction::names::words::{self, List};
 use crate::redaction::scan::Scan;
 use crate::redaction::stems::WordAt;
 
 /// Words that end a street's name in English, in full: they make a street of any name before them.
-const SURE: &str = "\
+static SURE: LazyLock<List> = LazyLock::new(|| {
+    List::new(
+        "\
     street avenue boulevard road lane drive court place terrace circle parkway highway way crescent close mews \
     square trail alley plaza freeway expressway turnpike st ave av blvd boul rd ln dr ct pl ter terr cir pkwy \
-    hwy sq trl aly plz fwy expy cres broadway str";
+    hwy sq trl aly plz fwy expy cres broadway str",
+    )
+});
 /// Words that may end a street's name: more must say that it is one.
-const MAYBE: &str = "\
+static MAYBE: LazyLock<List> = LazyLock::new(|| {
+    List::new(
+        "\
     annex anex arcade bayou beach bend bluff bluffs bottom branch bridge brook brooks burg burgs bypass camp \
     canyon cape causeway center centers centre circles cliff cliffs club common commons corner corners course \
     courts cove coves creek crest crossing crossroad crossroads curve dale dam divide drives estate estates \
@@ -25,7 +32,9 @@ const MAYBE: &str = "\
     river roads route row rue run shoal shoals shore shores skyway spring springs spur spurs squares station \
     stravenue stream streets summit throughway trace track trafficway trailer tunnel underpass union unions \
     valley valleys via viaduct view views village villages ville vista walk walks wall ways well wells wharf \
-    yard end parade esplanade gdns pde hts xing";
+    yard end parade esplanade gdns pde hts xing",
+    )
+});
 /// What says that a number before a doubtful street is a house number.
 const NEAR: &[&str] = &[
     "address",
@@ -56,23 +65,39 @@ const NEAR: &[&str] = &[
     "visit",
 ];
 /// Words within or before a street's name.
-const DIRECTIONS: &str = "\
-    n s e w ne nw se sw north south east west northeast northwest southeast southwest";
+static DIRECTIONS: LazyLock<List> = LazyLock::new(|| {
+    List::new(
+        "\
+    n s e w ne nw se sw north south east west northeast northwest southeast southwest",
+    )
+});
 /// Words after a number that never begin a street, where the street is in lower case.
-const NOT_LOWER: &str = "\
+static NOT_LOWER: LazyLock<List> = LazyLock::new(|| {
+    List::new(
+        "\
     minute minutes min hour hours day days mile miles km meter meters m best different more other new places \
-    people percent dollars usd eur times of in to and or the a on at is are for from way ways level cars years";
+    people percent dollars usd eur times of in to and or the a on at is are for from way ways level cars years",
+    )
+});
 /// Words that begin a street's name before its number.
-const PREFIXES: &str = "\
+static PREFIXES: LazyLock<List> = LazyLock::new(|| {
+    List::new(
+        "\
     rue avenue av av. boulevard bd place chemin allée allee impasse quai cours route square faubourg ruelle via \
     viale piazza piazzale corso largo vicolo strada vico borgo contrada calle c/ avenida avda avda. plaza paseo \
     carrera ronda camino travesía rambla carretera glorieta pasaje rua praça praca travessa alameda estrada \
     rodovia ul. ul ulica al. aleja plac pl. os. calea str. bulevardul diagonal cuesta urbanización acceso vial \
     callejón canal stretto rotonda incrocio colônia núcleo trecho ladeira loteamento setor viela quinta \
-    esplanada jardim parque residencial sítio vereda";
+    esplanada jardim parque residencial sítio vereda",
+    )
+});
 /// Words for a street that stand behind its number.
-const FRENCH: &str = "\
-    rue avenue boulevard bd place chemin allée allee impasse quai cours route square av. passage faubourg ruelle sentier";
+static FRENCH: LazyLock<List> = LazyLock::new(|| {
+    List::new(
+        "\
+    rue avenue boulevard bd place chemin allée allee impasse quai cours route square av. passage faubourg ruelle sentier",
+    )
+});
 /// Ends of street names that are one word, before their number.
 const ENDINGS: &str = "\
     straße strasse str. weg platz allee gasse ring damm ufer steig graben markt stieg laan straat gracht kade \
@@ -95,7 +120,12 @@ pub(super) fn at(scan: &Scan<'_>, number: &Range<usize>) -> Option<Range<usize>>
 }
 
 /// Whether a word is one of a list, without case.
-fn is(list: &str, word: &str) -> bool {
+fn is(list: &List, word: &str) -> bool {
+    list.has_any_case(word)
+}
+
+/// Whether a word is one of a few, without case.
+fn is_one(list: &str, word: &str) -> bool {
     list.split(' ').any(|known| known.len() == word.len() && known.eq_ignore_ascii_case(word))
 }
 
@@ -144,17 +174,17 @@ fn english(scan: &Scan<'_>, number: &Range<usize>, at: usize, rest: &str) -> Opt
             break;
         }
         let alone = bare.eq_ignore_ascii_case("broadway");
-        if is(SURE, bare) && (names > 0 || alone) {
+        if is(&SURE, bare) && (names > 0 || alone) {
             best = Some((end, true));
-        } else if is(MAYBE, bare) && names > 0 && best.is_none_or(|(_, sure)| !sure) {
+        } else if is(&MAYBE, bare) && names > 0 && best.is_none_or(|(_, sure)| !sure) {
             best = Some((end, false));
-        } else if is(DIRECTIONS, bare) && best.is_some_and(|(_, sure)| sure) {
+        } else if is(&DIRECTIONS, bare) && best.is_some_and(|(_, sure)| sure) {
             best = Some((end, true));
             break;
         } else if best.is_some_and(|(_, sure)| sure) && index > 1 {
             break;
         }
-        names += usize::from(!is(DIRECTIONS, bare) || names > 0);
+        names += usize::from(!is(&DIRECTIONS, bare) || names > 0);
         let ends = word.len() > bare.len() && !(word.ends_with('.') && bare.len() < 5);
         offset += word.len() + 1;
         if ends {
@@ -189,7 +219,7 @@ fn unit_before(scan: &Scan<'_>, start: usize) -> usize {
     let Some((before, id)) = trimmed.rsplit_once(' ') else { return start };
     let digit = !id.is_empty() && id.len() < 6 && id.bytes().any(|byte| byte.is_ascii_digit());
     let word = before.rsplit([' ', '\n', '"', ':']).next().unwrap_or("");
-    let known = is("suite unit flat level studio apt apt. apartment room floor shop", word);
+    let known = is_one("suite unit flat level studio apt apt. apartment room floor shop", word);
     if digit && known { from + before.len() - word.len() } else { start }
 }
 
@@ -213,14 +243,14 @@ fn lower(scan: &Scan<'_>, number: &Range<usize>, rest: &str) -> Option<usize> {
     let mut offset = 0;
     for (index, word) in rest.split(' ').enumerate().take(4) {
         let bare = word.trim_end_matches(['.', ',', '!', '?']);
-        if bare.is_empty() || !bare.bytes().all(|byte| byte.is_ascii_alphanumeric()) || is(NOT_LOWER, bare) {
+        if bare.is_empty() || !bare.bytes().all(|byte| byte.is_ascii_alphanumeric()) || is(&NOT_LOWER, bare) {
             return None;
         }
-        let street = is("street avenue boulevard road lane blvd ave", bare);
+        let street = is_one("street avenue boulevard road lane blvd ave", bare);
         if street && index > 0 {
             return Some(offset + bare.len());
         }
-        let doubtful = is("drive court st dr rd ln ct terrace circle parkway", bare);
+        let doubtful = is_one("drive court st dr rd ln ct terrace circle parkway", bare);
         if doubtful && index > 0 && likely(scan, number.start, 0) {
             return Some(offset + bare.len());
         }
@@ -236,7 +266,7 @@ fn lower(scan: &Scan<'_>, number: &Range<usize>, rest: &str) -> Option<usize> {
 fn romance(rest: &str) -> Option<usize> {
     let mut words = rest.split(' ');
     let first = words.next()?;
-    if !is(FRENCH, first) {
+    if !is(&FRENCH, first) {
         return None;
     }
     name_len(rest, first.len() + 1)
@@ -247,7 +277,7 @@ fn name_len(rest: &str, from: usize) -> Option<usize> {
     let (mut offset, mut end) = (from, None);
     for word in rest.get(from..)?.split(' ').take(6) {
         let bare = word.trim_end_matches([',', '.', '\'', '\\']);
-        let particle = is("de du des la le les l d di della del dei da do dos das los las el e y en sur", bare);
+        let particle = is_one("de du des la le les l d di della del dei da do dos das los las el e y en sur", bare);
         let elided = bare.get(..2).is_some_and(|head| matches!(head, "d'" | "l'" | "D'" | "L'"));
         if bare.starts_with(char::is_uppercase) || elided {
             end = Some(offset + bare.len());
@@ -324,7 +354,7 @@ fn germanic(head: &str, last: &str) -> Option<usize> {
     // `Berliner Straße`, `Am Alten Markt`
     while let Some(before) = head.get(..start).and_then(|head| head.strip_suffix(' ')) {
         let word = before.rsplit(' ').next().unwrap_or("");
-        let joins = is("am an der auf dem im in van de den unter zum zur", word);
+        let joins = is_one("am an der auf dem im in van de den unter zum zur", word);
         if !(word.starts_with(char::is_uppercase) && (alone || joins)) || word.ends_with(',') {
             break;
         }
@@ -340,7 +370,7 @@ fn germanic(head: &str, last: &str) -> Option<usize> {
 fn prefixed(head: &str) -> Option<usize> {
     let mut offset = 0;
     for word in head.split(' ') {
-        if is(PREFIXES, word) && name_len(head, offset + word.len() + 1) == Some(head.len()) {
+        if is(&PREFIXES, word) && name_len(head, offset + word.len() + 1) == Some(head.len()) {
             return Some(offset);
         }
         offset += word.len() + 1;

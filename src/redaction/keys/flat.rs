@@ -93,12 +93,19 @@ fn one(
         let doubtful = rule.asks();
         let text = scan.part(range.clone());
         let name = shape::read(text, 0);
-        let sure = name.is_some_and(|name| {
-            name.range.end == text.len() && (name.given || (label && name.words > 1 && !name.common))
-        });
+        let labelled = label && values::is_labelled(text);
+        let sure = labelled
+            || name.is_some_and(|name| {
+                name.range.end == text.len() && (name.given || (label && name.words > 1 && !name.common))
+            });
         let wanted = match rule.value {
             rule::Value::Name | rule::Value::Listed if doubtful => sure,
-            rule::Value::Words | rule::Value::Name if unquoted => values::is_plain_name(text),
+            rule::Value::Words | rule::Value::Name if unquoted => {
+                let joined = pair.sep == Sep::Equals && scan.byte(key.end) == b'=' && scan.byte(key.end + 1) != b' ';
+                let form =
+                    joined && text.starts_with(char::is_uppercase) && text.chars().skip(1).all(char::is_lowercase);
+                labelled || form || values::is_plain_name(text)
+            }
             rule::Value::Street | rule::Value::Any if unquoted => {
                 let begins = text.starts_with(char::is_uppercase) || text.contains(|c: char| c.is_ascii_digit());
                 !doubtful && begins && !text.contains(['(', ')', '_', '='])

@@ -80,6 +80,12 @@ struct Task {
 }
 
 impl Tree {
+    /// Nothing was walked.
+    pub(in crate::redaction) fn clear(&mut self) {
+        self.pairs.clear();
+        self.starts.clear();
+    }
+
     /// Walks `text`; what was here before is gone.
     pub(in crate::redaction) fn walk(&mut self, text: &str, table: &KeyTable) {
         self.pairs.clear();

@@ -35,7 +35,7 @@ pub(super) fn claim(scan: &Scan<'_>, scratch: &mut KeyScratch, claims: &mut Clai
     let KeyScratch { tree, named } = scratch;
     match quoted_key(scan) {
         true => tree.walk(scan.text, table),
-        false => tree.pairs.clear(),
+        false => tree.clear(),
     }
     for (at, pair) in tree.pairs.iter().enumerate() {
         let (found, beside) = match (pair.found, pair.kind) {

@@ -133,3 +133,21 @@ fn json_stays_json() {
         assert_ne!(got, text);
     }
 }
+
+/// What one text held says nothing of the next: a scratch is reused.
+#[test]
+fn a_scratch_forgets() {
+    let mut scratch = Scratch::new();
+    let (json, flat) = (r#"{"n": 1234567, "first_name": "Ann"}"#, "<a>1234567</a><firstName>Zorblatt</firstName>");
+    let found = |text: &str, scratch: &mut Scratch| shared().find(text, scratch).to_vec();
+    let alone = found(flat, &mut Scratch::new());
+    for from in 0..json.len() {
+        found(&json[from..], &mut scratch);
+        assert!(found(flat, &mut scratch) == alone && !alone.is_empty(), "{from}");
+    }
+    for pad in 0..40 {
+        let json = format!("{}{json}", " ".repeat(pad));
+        found(&json, &mut scratch);
+        assert!(found(flat, &mut scratch) == alone, "{pad}");
+    }
+}

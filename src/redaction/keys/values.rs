@@ -222,6 +222,19 @@ pub(super) fn is_plain_name(text: &str) -> bool {
             && text.bytes().all(|byte| byte.is_ascii_lowercase() || b" +-'".contains(&byte)))
 }
 
+/// Whether a text behind a label such as `Name:` is a name: two to four words with capitals, none of an organisation.
+pub(super) fn is_labelled(text: &str) -> bool {
+    let last = text.rsplit(' ').next().unwrap_or("");
+    let first = text.split(' ').next().unwrap_or("");
+    let counts = (2..5).contains(&text.split(' ').count());
+    let plain = |word: &str| {
+        word.starts_with(char::is_uppercase) && word.chars().all(|c| c.is_alphabetic() || "-'.’".contains(c))
+    };
+    counts
+        && text.split(' ').all(|word| plain(word) && !is_organisation(word))
+        && (words::is_given(first) || !words::is_common(last))
+}
+
 /// A few words without any sign of code.
 fn is_words(text: &str) -> bool {
     let odd = text.chars().any(|c| c.is_ascii_digit() || "_/\\@=<>{}[]|#$%^&*:;?!".contains(c));
@@ -252,7 +265,9 @@ fn is_name(text: &str, listed: bool) -> bool {
         return !listed && !turned && is_lower_name(text);
     };
     let whole = name.range.end == text.len();
-    (whole && (turned || name.given || (!listed && !name.common && name.words > 1)))
+    let first = text.split(' ').next().unwrap_or("");
+    let maybe = words::may_be_given(first) && !is_organisation(text.rsplit(' ').next().unwrap_or(""));
+    (whole && (turned || name.given || maybe || (!listed && !name.common && name.words > 1)))
         || (!listed && !turned && !name.common && is_odd_name(text))
 }
 

@@ -39,7 +39,9 @@ pub(super) fn greeted(scan: &Scan<'_>, cue: &WordAt) -> Option<Name> {
     let ends =
         next.is_empty() || next.starts_with([',', '!', '.', '\n', '\r', ';', '?', '"', ':', '<', '\\', '–', '—']);
     let greeting = behind == b',' || scan.part(cue.at..cue.end).len() <= 5 || next.starts_with([',', '!']);
-    (ends && greeting && !name.common && !organisation(scan, &name) && !all_capitals(scan, &name)).then_some(name)
+    let maybe = name.words == 1 && words::may_be_given(scan.part(name.range.clone()));
+    (ends && greeting && (maybe || !name.common) && !organisation(scan, &name) && !all_capitals(scan, &name))
+        .then_some(name)
 }
 
 /// A name on the line below a closing formula.
@@ -75,7 +77,8 @@ pub(super) fn signed(scan: &Scan<'_>, cue: &WordAt) -> Option<Name> {
     let name = shape::read(scan.text, title(scan, at))?;
     let next = scan.part(name.range.end..scan.text.len());
     let ends = next.is_empty() || next.starts_with(['\n', '\r', '\\', '"', '\'', '<', ',', ' ', '(', '*', '|', '.']);
-    (ends && (name.given || (!name.common && !organisation(scan, &name)))).then_some(name)
+    let maybe = name.words == 1 && words::may_be_given(scan.part(name.range.clone()));
+    (ends && (name.given || maybe || (!name.common && !organisation(scan, &name)))).then_some(name)
 }
 
 /// Behind at most `most` of `skipped`.

@@ -201,6 +201,11 @@ pub(super) fn is_place(scan: &Scan<'_>, at: usize) -> bool {
 fn goes_with(scan: &Scan<'_>, name: &Name) -> bool {
     let Range { start, end } = name.range;
     let behind = scan.part(end..scan.widen(end..scan.text.len().min(end + 16)).end);
+    // `Smith, Kelly and Sons` is a company, or a list of whatever
+    let enumerated = scan.part(start.saturating_sub(2)..start) == ", " && scan.before(start, 3).is_ascii_alphabetic();
+    if enumerated && behind.starts_with([' ', ',']) {
+        return false;
+    }
     let is = |list: &[&str], word: &str| list.iter().any(|known| known.eq_ignore_ascii_case(word));
     if behind.starts_with("'s ") || behind.starts_with("’s ") {
         return true;
@@ -234,7 +239,9 @@ fn goes_with(scan: &Scan<'_>, name: &Name) -> bool {
         // the other one must be a person's name too: companies are called `Smith and Kelly`
         let other = head.get(..head.len() - word.len()).unwrap_or("").trim_end();
         let other = other.rsplit(|c: char| !c.is_alphabetic()).next().unwrap_or("");
-        return ends && !title_case && is_given(other);
+        let head = head.get(..head.len() - word.len()).unwrap_or("").trim_end();
+        let listed = head.strip_suffix(other).is_some_and(|head| head.ends_with(", "));
+        return ends && !title_case && !listed && is_given(other);
     }
     ends && !title_case && word.starts_with(|c: char| c.is_ascii_lowercase()) && is(BEFORE, word)
 }

@@ -54,13 +54,22 @@ fn before(scan: &Scan<'_>, mail: &Range<usize>) -> Option<Name> {
     let end = at - filled;
     let name = ending_at(scan, end)?;
     let fits = match set {
-        Set::Angle => !name.common && !organisation(scan, &name) || name.given || in_address(scan, &name, mail),
+        Set::Angle => {
+            let person = !organisation(scan, &name) && (!name.common || likely(scan, &name));
+            name.given || person || in_address(scan, &name, mail)
+        }
         Set::Round => {
             name.given || in_address(scan, &name, mail) || name.words > 1 && !name.common && !organisation(scan, &name)
         }
         Set::Loose => filled > 0 && in_address(scan, &name, mail),
     };
     fits.then_some(name)
+}
+
+/// Whether a name whose first word is common has a last one that is not.
+fn likely(scan: &Scan<'_>, name: &Name) -> bool {
+    let last = scan.part(name.range.clone()).rsplit(' ').next().unwrap_or("");
+    name.words > 1 && !super::words::is_common(last)
 }
 
 fn behind(scan: &Scan<'_>, mail: &Range<usize>) -> Option<Name> {
@@ -85,8 +94,13 @@ fn ending_at(scan: &Scan<'_>, end: usize) -> Option<Name> {
     });
     for (at, _) in starts.take(8) {
         let name = shape::read(scan.text, start + line + at);
-        if let Some(name) = name.filter(|name| name.range.end == end && !(name.common && name.words > 1)) {
+        let Some(name) = name.filter(|name| name.range.end == end) else { continue };
+        // a common word before a name is none of it, if the rest is one
+        let plain = !name.common;
+        if plain || best.is_none() {
             best = Some(name);
+        }
+        if plain {
             break;
         }
     }

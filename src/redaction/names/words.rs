@@ -14,15 +14,16 @@ static GIVEN: LazyLock<List> = LazyLock::new(|| List::new(GIVEN_TEXT));
 static COMMON: LazyLock<List> = LazyLock::new(|| List::new(COMMON_TEXT));
 
 /// Words by their hash.
-struct List {
+pub(in crate::redaction) struct List {
     words: Vec<&'static str>,
     /// One more than the place of a word, from its hash on; 0 is free. Half of them are.
     slots: Vec<u16>,
 }
 
 impl List {
-    fn new(text: &'static str) -> Self {
-        let words: Vec<&'static str> = text.lines().collect();
+    /// The words of a text; they are parted by white space.
+    pub(in crate::redaction) fn new(text: &'static str) -> Self {
+        let words: Vec<&'static str> = text.split_ascii_whitespace().collect();
         let mut slots = vec![0_u16; (words.len() * 2).next_power_of_two()];
         for (index, word) in words.iter().enumerate() {
             let mut at = hash(word) & (slots.len() - 1);
@@ -45,6 +46,13 @@ impl List {
                 Some(_) => at = (at + 1) & (self.slots.len() - 1),
             }
         }
+    }
+}
+
+impl List {
+    /// Whether a word, in whatever ASCII case, is in a list of words in lower case.
+    pub(in crate::redaction) fn has_any_case(&self, word: &str) -> bool {
+        lower(word, |word| self.has(word))
     }
 }
 
@@ -73,7 +81,7 @@ pub(in crate::redaction) fn given_names() -> impl Iterator<Item = &'static str> 
 /// Whether a word is a given name of the list. It begins with a capital letter; all in capitals will do.
 pub(in crate::redaction) fn is_given(word: &str) -> bool {
     let list = &*GIVEN;
-    let hyphened = || word.split_once('-').is_some_and(|(first, _)| first.len() > 2 && list.has(first));
+    let hyphened = || word.contains('-') && word.split('-').all(|part| list.has(part));
     if list.has(word) || hyphened() {
         return true;
     }

@@ -12,7 +12,9 @@ pub(super) fn shaped(site: &Site<'_, '_>) -> Option<Found> {
     let last = groups(site)?;
     let (digits, length) = site.digits::<19>(first, last)?;
     let digits = digits.get(..length).unwrap_or_default();
-    if !site.is_free() || !chain.is_free_behind(last) || !site.ends_well(last) || !bank::card(digits) {
+    // a grouped card stays one behind a word and a dash
+    let free = site.is_free() || (last > first && site.is_behind_dash());
+    if !free || !chain.is_free_behind(last) || !site.ends_well(last) || !bank::card(digits) {
         return None;
     }
     // bare numbers of rare issuers and lengths are ids of other things in one case of ten

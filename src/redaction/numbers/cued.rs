@@ -53,7 +53,7 @@ impl Token {
         let (near, next) = (scan.byte(range.end), scan.byte(range.end + 1));
         let cut = near == b'_'
             || scan.before(range.start, 1) == b'_'
-            || (b".:@".contains(&near) && next.is_ascii_alphanumeric());
+            || (b".:@".contains(&near) && (next.is_ascii_alphanumeric() || next == b'['));
         let whole = (1..=MOST).contains(&text.len()) && !cut && !text.windows(2).any(|two| two == b"--");
         whole.then_some(Self { range, digits, letters, lower })
     }

@@ -44,6 +44,9 @@ impl Cues {
 
     /// Words around `value`.
     pub(super) fn of(scan: &Scan<'_>, value: &Range<usize>) -> Self {
+        if !is_near_word(scan, value) {
+            return Self::NONE;
+        }
         let mut cues = Self { key: own_key(scan, value.start), ..Self::NONE };
         let mute = cues.key.clone().is_none_or(|key| says_nothing(scan.bytes(key)));
         let words = &scan.anchors.words;
@@ -130,6 +133,14 @@ impl Cues {
     pub(super) fn is_empty(&self) -> bool {
         self.count == 0
     }
+}
+
+/// Whether any word of numbers stands where it could matter.
+fn is_near_word(scan: &Scan<'_>, value: &Range<usize>) -> bool {
+    let words = &scan.anchors.words;
+    let first = words.partition_point(|word| word.at + FAR + KEY < value.start);
+    let near = words.iter().skip(first).take_while(|word| word.at <= value.end + BEHIND);
+    near.into_iter().any(|word| matches!(word.action, Action::Number(_) | Action::NumberProse(_)))
 }
 
 /// Whether a placeholder that came in stands in a range: what was there may have been digits.

@@ -29,11 +29,9 @@ const REACH: usize = 96;
 
 /// Claims all that digits tell.
 pub(super) fn find(scan: &Scan<'_>, claims: &mut Claims) {
-    let cued = scan.anchors.words.iter().any(|word| matches!(word.action, Action::Number(_) | Action::NumberProse(_)));
+    let cued = scan.anchors.words.iter().any(|word| is_cue(word.action));
     let mut walk = Walk { scan, claims, cued, word: 0, done: 0, claimed: 0, listed: None };
-    if cued {
-        walk.ahead();
-    }
+    walk.ahead();
     for run in &scan.anchors.numbers {
         if run.start >= walk.done {
             walk.run(run);
@@ -215,11 +213,10 @@ impl Walk<'_, '_> {
         while words.get(self.word).is_some_and(|word| word.at < run.start) {
             self.word += 1;
         }
-        let cue = |action: &Action| matches!(action, Action::Number(_) | Action::NumberProse(_));
         let before = words.get(..self.word).unwrap_or_default();
-        let near = before.iter().rev().take_while(|word| word.at + REACH >= run.start).any(|word| cue(&word.action));
+        let near = before.iter().rev().take_while(|word| word.at + REACH >= run.start).any(|word| is_cue(word.action));
         let behind = words.get(self.word..).unwrap_or_default();
-        near || behind.iter().take_while(|word| word.at <= run.end + REACH / 2).any(|word| cue(&word.action))
+        near || behind.iter().take_while(|word| word.at <= run.end + REACH / 2).any(|word| is_cue(word.action))
             || self.listed.is_some_and(|(_, end)| run.start <= end + 8)
     }
 
@@ -264,6 +261,15 @@ impl Walk<'_, '_> {
         } else {
             self.claims.add(self.scan, rule, found.range.clone());
         }
+    }
+}
+
+/// Whether a word may make digits an id. Those of addresses only tell them from versions.
+fn is_cue(action: Action) -> bool {
+    match action {
+        Action::Number(family) => !matches!(family, Family::Ipv4 | Family::Swift),
+        Action::NumberProse(_) => true,
+        _ => false,
     }
 }
 

@@ -7,6 +7,7 @@ use std::ops::Range;
 use super::super::anchors::{end_of, start_of};
 use super::super::rule::Family;
 use super::super::scan::Scan;
+use super::cues::Cues;
 use super::site::{Found, Site};
 
 /// Four numbers to 255 with dots between, at a site.
@@ -90,7 +91,8 @@ fn is_version(site: &Site<'_, '_>, address: Ipv4Addr) -> bool {
     let [first, second, ..] = address.octets();
     let object = matches!(first, 1 | 2) && second < 40;
     let small = object || address.octets().iter().all(|octet| *octet < 20);
-    small && !WELL_KNOWN.contains(&address.octets()) && !site.cues().speaks_of(Family::Ipv4)
+    let word = || Cues::of(scan, &(start..site.chain.end)).speaks_of(Family::Ipv4);
+    small && !WELL_KNOWN.contains(&address.octets()) && !word()
 }
 
 /// `203.0.113.0/24`: a network, not a host.

@@ -42,10 +42,10 @@ pub(super) fn shaped(site: &Site<'_, '_>) -> Option<Found> {
     if site.part(site.first).starts_with(b"00") && site.chain.len(site.first) <= 6 {
         return zeros(site);
     }
-    if !is_separated(site) || site.is_denied() {
+    if !is_separated(site) {
         return None;
     }
-    nanp(site).or_else(|| national(site))
+    nanp(site).or_else(|| national(site)).filter(|_| !site.is_denied())
 }
 
 /// Whether what stands before a number can't be part of it.
@@ -268,7 +268,8 @@ pub(super) fn cued(site: &Site<'_, '_>, grade: Grade) -> Option<Found> {
         }
     }
     let last = best?;
-    (grade != Grade::Near || !is_epoch(site)).then(|| site.phone(Family::PhoneCued, first, last))
+    (grade == Grade::Key || !(is_epoch(site) || is_compact_day(site)))
+        .then(|| site.phone(Family::PhoneCued, first, last))
 }
 
 /// A date in groups is no phone number.
@@ -277,6 +278,19 @@ fn is_day(site: &Site<'_, '_>, groups: usize) -> bool {
     let iso = chain.len(first) == 4 && chain.len(first + 1) == 2 && chain.len(first + 2) <= 2;
     let year = chain.len(first) == 4 && (site.part(first).starts_with(b"19") || site.part(first).starts_with(b"20"));
     groups <= 5 && ((iso && year) || is_date(site))
+}
+
+/// `20260520`.
+fn is_compact_day(site: &Site<'_, '_>) -> bool {
+    match site.part(site.first) {
+        [b'1', b'9', ..] | [b'2', b'0', ..] if site.chain.len(site.first) == 8 => {
+            matches!(
+                site.part(site.first),
+                [_, _, _, _, b'0', _, b'0'..=b'3', _] | [_, _, _, _, b'1', b'0'..=b'2', b'0'..=b'3', _]
+            )
+        }
+        _ => false,
+    }
 }
 
 /// Ten digits of a time since 1970 in our days.

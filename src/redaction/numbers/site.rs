@@ -87,6 +87,12 @@ impl<'a, 't> Site<'a, 't> {
         }
     }
 
+    /// Whether it begins its chain, behind a letter and a dash.
+    pub(super) fn is_behind_dash(&self) -> bool {
+        let (near, next) = (self.scan.before(self.start(), 1), self.scan.before(self.start(), 2));
+        self.first == 0 && near == b'-' && next.is_ascii_alphabetic()
+    }
+
     /// Whether group `last` is no part of a longer name behind it.
     pub(super) fn ends_well(&self, last: usize) -> bool {
         if last + 1 < self.chain.count {

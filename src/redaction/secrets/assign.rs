@@ -33,8 +33,7 @@ pub(super) fn look(scan: &Scan<'_>, word: &WordAt, rules: &Rules, claims: &mut C
     pair.key.start = start;
     let place = Place::of(scan, &pair, parameter);
     if matches!(kind, Kind::Header | Kind::Cookie) {
-        headers::look(scan, &pair, kind, rules, claims);
-        return key.end;
+        return headers::look(scan, &pair, kind, rules, claims).max(key.end);
     }
     let value = place.value(scan, &pair, kind);
     let found = scan.bytes(value.clone());
@@ -228,14 +227,23 @@ fn prose(value: &[u8]) -> bool {
 /// Whether the value is secret, by what its key announces.
 fn judge(kind: Kind, value: &[u8], pair: &Pair, place: &Place) -> bool {
     let look = Look::at(value);
+    let modules = pair.quote.is_none() && value.windows(2).any(|part| part == b"::" || part == b"->");
+    let ticks = pair.sep == Sep::Is && pair.quote == Some(b'`');
     let talk = kind != Kind::Password || matches!(pair.sep, Sep::Colon | Sep::Space | Sep::Is) && pair.quote.is_none();
-    if value.len() < 4 || refused(value) || (talk && is_talk(value)) || is_bracket(value, pair) || place.typed {
+    if value.len() < 4
+        || refused(value)
+        || (talk && is_talk(value))
+        || is_bracket(value, pair)
+        || place.typed
+        || modules
+        || ticks
+    {
         return false;
     }
     let strict = matches!(pair.sep, Sep::Comma | Sep::Compare) || (pair.sep == Sep::Cell && look.blanks > 0);
     match kind {
         Kind::Password if !strict => password(value, &look, pair, place),
-        Kind::Pass if strict || matches!(pair.sep, Sep::Space | Sep::Is) && !place.flag => false,
+        Kind::Pass if strict || matches!(pair.sep, Sep::Space | Sep::Is | Sep::Call) && !place.flag => false,
         Kind::Pass => {
             let quiet = pair.sep == Sep::Colon && pair.quote.is_none();
             (!quiet || (look.digits > 0 && look.letters() > 0 && !place.upper)) && password(value, &look, pair, place)
@@ -246,6 +254,11 @@ fn judge(kind: Kind, value: &[u8], pair: &Pair, place: &Place) -> bool {
                 && look.blanks == 0
                 && (look.digits > 0 && look.letters() > 0)
                 && (!wordy(value) || look.hex)
+        }
+        Kind::Weak
+            if pair.quote.is_none() && (look.upper == 0 && value.contains(&b'_') && look.digits * 4 < look.len) =>
+        {
+            false
         }
         Kind::Weak => random(value) && !uuid(value) && calls(value, pair).is_none(),
         Kind::Password => look.blanks == 0 && look.classes() >= 2 && !wordy(value),
@@ -275,7 +288,7 @@ fn identifier(value: &[u8], look: &Look) -> bool {
     let told = [&b"pass"[..], b"pwd", b"secret", b"token", b"key", b"cred", b"auth", b"user", b"value"]
         .iter()
         .any(|word| contains(value, word));
-    named && (look.only_letters() || look.digits == 0 || told) && !(look.digits > 2)
+    named && (look.only_letters() || look.digits == 0 || told) && look.digits <= 2
 }
 
 fn password(value: &[u8], look: &Look, pair: &Pair, place: &Place) -> bool {
@@ -283,9 +296,6 @@ fn password(value: &[u8], look: &Look, pair: &Pair, place: &Place) -> bool {
         return false;
     }
     let mixed = look.digits > 0 || look.marks > look.joints;
-    if pair.quote.is_none() && value.windows(2).any(|part| part == b"::" || part == b"->") {
-        return false;
-    }
     if pair.quote.is_some() {
         return quoted_password(value, look, pair, mixed || place.flag);
     }
@@ -356,7 +366,8 @@ fn secret(kind: Kind, value: &[u8], look: &Look, pair: &Pair, place: &Place) -> 
         matches!(pair.sep, Sep::Comma | Sep::Compare | Sep::Is | Sep::Cell) || (pair.sep == Sep::Space && !place.flag);
     let words = look.lower + look.blanks == look.len && pair.quote.is_some() && look.blanks <= 3 && value.len() >= 10;
     if words && look.blanks > 0 && kind == Kind::Secret {
-        return !prose(value) && matches!(pair.sep, Sep::Colon | Sep::Equals | Sep::Arrow);
+        let named = [&b"key"[..], b"token", b"secret", b"pass"].iter().any(|word| contains(value, word));
+        return !prose(value) && !named && matches!(pair.sep, Sep::Colon | Sep::Equals | Sep::Arrow);
     }
     if value.len() < 8 || look.blanks > 0 || calls(value, pair).is_some() || path(value) || example(value) {
         return false;

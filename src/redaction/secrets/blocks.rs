@@ -14,13 +14,10 @@ const MOST: usize = 64 << 10;
 /// A PEM block whose `BEGIN` is at `at`; gives where it ends.
 pub(super) fn pem(scan: &Scan<'_>, at: usize, rule: u16, claims: &mut Claims) -> usize {
     let head = scan.bytes(at.saturating_sub(5)..at);
-    let start = if head == b"-----" {
-        at - 5
-    } else if head.ends_with(b"---- ") {
-        at - 5
-    } else {
+    if head != b"-----" && !head.ends_with(b"---- ") {
         return at;
-    };
+    }
+    let start = at - 5;
     let title = ahead(scan, at, 64);
     let title_end = title.windows(4).position(|part| part == b"----").unwrap_or(title.len());
     if !contains(title.get(..title_end).unwrap_or_default(), b"PRIVATE KEY") {

@@ -158,9 +158,7 @@ fn add(scan: &Scan<'_>, at: usize, end: usize, takes: Takes, rules: &Rules, clai
         .unwrap_or(secret);
     let numbers = behind.iter().all(|byte| byte.is_ascii_digit() || *byte == b':') && takes != Takes::User;
     let upper = behind.iter().all(|byte| byte.is_ascii_uppercase() || *byte == b'_');
-    if !refused(behind) && behind.len() >= 3 && !numbers && !upper {
-        if let Some(rule) = rule {
-            claims.add(scan, rule, start + skip..start + value.len());
-        }
+    if let Some(rule) = rule.filter(|_| !refused(behind) && behind.len() >= 3 && !numbers && !upper) {
+        claims.add(scan, rule, start + skip..start + value.len());
     }
 }

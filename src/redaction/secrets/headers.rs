@@ -37,20 +37,29 @@ static ATTRIBUTES: LazyLock<Words> = LazyLock::new(|| {
     )
 });
 
-/// Adds what is secret in the header `pair`.
-pub(super) fn look(scan: &Scan<'_>, pair: &Pair, kind: Kind, rules: &Rules, claims: &mut Claims) {
+/// Adds what is secret in the header `pair`; gives up to where nothing needs another look.
+pub(super) fn look(scan: &Scan<'_>, pair: &Pair, kind: Kind, rules: &Rules, claims: &mut Claims) -> usize {
     if !matches!(pair.sep, Sep::Colon | Sep::Equals | Sep::Arrow | Sep::Comma | Sep::Sibling | Sep::Call | Sep::Element)
     {
-        return;
+        return pair.key.end;
+    }
+    // a line is read only where its first word may be a scheme, credentials or a cookie
+    let first = scan.bytes(pair.value.clone());
+    let plausible = SCHEMES.has(first) || first.iter().any(|byte| byte.is_ascii_digit() || *byte == b'=');
+    if pair.quote.is_none() && !plausible {
+        return pair.key.end;
     }
     let content = match pair.quote {
         Some(_) => pair.value.clone(),
         None => unquoted(scan, pair.value.start),
     };
+    let end = content.end;
     match kind {
         Kind::Cookie => cookies(scan, pair, content, rules, claims),
         _ => credentials(scan, content, rules, claims),
     }
+    // a long line is not read again from each of its keys
+    if pair.quote.is_none() && end > pair.key.end + 512 { end } else { pair.key.end }
 }
 
 /// From `start` to the line's end or the quote around the header.

@@ -193,7 +193,9 @@ pub(super) fn aws_secret(scan: &Scan<'_>, at: usize, (back, on): (usize, usize),
         let look = Look::at(scan.bytes(run.clone()));
         let between = scan.bytes(run.end.min(at)..run.start.max(at));
         let lines = between.iter().filter(|byte| **byte == b'\n').count();
+        let example = contains(scan.bytes(run.clone()), b"EXAMPLE");
         if run.len() == 40
+            && !example
             && lines <= 3
             && look.upper > 2
             && look.lower > 2

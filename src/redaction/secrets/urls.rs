@@ -80,5 +80,6 @@ fn is_password(user: &[u8], password: &[u8]) -> bool {
     let hidden = template(password)
         || template(user)
         || (refused(password) && !named.iter().any(|word| word.eq_ignore_ascii_case(password)));
-    !password.is_empty() && !address && !hidden && !(capitals && user.iter().all(|byte| !byte.is_ascii_lowercase()))
+    let shouted = capitals && !user.iter().any(u8::is_ascii_lowercase);
+    !(password.is_empty() || address || hidden || shouted)
 }

@@ -36,6 +36,31 @@ fn hostile_texts_take_linear_time() {
     }
 }
 
+/// Keys in keys, headers in headers, blocks that never end: no stretch is read from each of its bytes.
+#[test]
+fn hostile_secrets_end() {
+    for piece in [
+        "password=",
+        "password='",
+        "\"token\": \"{\\\"token\\\": ",
+        "authorization: bearer ",
+        "cookie: a=b ",
+        "-----BEGIN PRIVATE KEY-----",
+        "curl -u ",
+        "aws ",
+        "datadog 0a1b2c3d4e5f6071 ",
+        "my key aB3dE6gH9jK2mN5pQ8rS1t ",
+        "https://a:b",
+        "| key | ",
+        "1234567890:A",
+        "password: a ",
+    ] {
+        let text = piece.repeat(1_000_000 / piece.len());
+        let got = ends(piece, move || redact(&detector(), &text).len());
+        assert!(got > 0, "{piece}");
+    }
+}
+
 /// References to the vault stand in every pipeline: an id is private when any rule set says so, in whatever order.
 #[test]
 fn ids_follow_the_strictest_rules() {

@@ -58,28 +58,3 @@ pub(in super::super) fn bech32(text: &[u8]) -> bool {
     }
     !mixed && (sum == 1 || sum == 0x2bc8_30a3)
 }
-
-#[cfg(test)]
-mod tests {
-    use super::{base58check, bech32};
-
-    /// The first block's address and an example of BIP 16; one letter off fails.
-    #[test]
-    fn base58() {
-        assert!(
-            base58check(b"1A1zP1eP5QGefi2DMPTfTL5SLmv7DivfNa") && base58check(b"3P14159f73E4gFr7JterCCQh9QjiTjiZrG")
-        );
-        assert!(
-            !base58check(b"1A1zP1eP5QGefi2DMPTfTL5SLmv7DivfNb") && !base58check(b"1A1zP1eP5QGefi2DMPTf0L5SLmv7DivfNa")
-        );
-    }
-
-    /// Examples of BIP 173 and BIP 350.
-    #[test]
-    fn segwit() {
-        assert!(bech32(b"bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4"));
-        assert!(bech32(b"bc1p0xlxvlhemja6c4dqv22uapctqupfhlxm9h8z3k2e72q4k9hcz7vqzk5jj0"));
-        assert!(bech32(b"BC1QW508D6QEJXTDG4Y5R3ZARVARY0C5XW7KV8F3T4"));
-        assert!(!bech32(b"bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t5") && !bech32(b"bc1") && !bech32(b"abcdef"));
-    }
-}

@@ -63,22 +63,3 @@ fn is_area(digits: &[u8]) -> bool {
 pub(in super::super) fn is_alike(digits: &[u8]) -> bool {
     digits.windows(2).all(|two| matches!(two, [a, b] if a == b))
 }
-
-#[cfg(test)]
-mod tests {
-    use super::{code_length, is_international};
-
-    /// Examples of the numbering plans, and numbers one digit off.
-    #[test]
-    fn plans() {
-        for good in
-            ["14155550123", "442079460958", "33142685300", "4930901820", "919876543210", "8613800138000", "298123456"]
-        {
-            assert!(is_international(good.as_bytes()), "{good}");
-        }
-        for bad in ["1415555012", "11155550123", "3314268530", "999123456789", "0000", "", "44", "1111111111111"] {
-            assert!(!is_international(bad.as_bytes()), "{bad}");
-        }
-        assert_eq!(code_length(b"442079460958"), Some(2));
-    }
-}

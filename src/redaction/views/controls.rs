@@ -40,9 +40,9 @@ fn is_marked(bytes: &[u8], at: usize) -> bool {
     let before = bytes.get(at.saturating_sub(ADDRESS)..at).unwrap_or_default();
     let behind = bytes.get(at + 1..).unwrap_or_default();
     let marks = |byte: &u8| matches!(byte, b'*' | b'`');
-    let inner = before.iter().rev().take_while(part).skip_while(|byte| !marks(byte));
+    let mut inner = before.iter().rev().take_while(part).skip_while(|byte| !marks(byte));
     // a mark before the whole address is no part of it
-    inner.skip_while(|byte| marks(byte)).next().is_some()
+    inner.any(|byte| !marks(byte))
         || behind.iter().take(ADDRESS).take_while(part).skip_while(|byte| !marks(byte)).any(|byte| !marks(byte))
 }
 

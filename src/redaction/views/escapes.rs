@@ -18,6 +18,10 @@ pub(super) fn windows(scan: &Scan<'_>, fresh: &dyn Fn(Range<usize>) -> bool, out
         from = next + 1;
         let byte = bytes.get(next).copied().unwrap_or(b'n');
         if matches!(byte, b'n' | b't' | b'r') {
+            // rules know `\n`; one that is escaped again parts words that they would not see
+            if next - at > 1 && !windows::holds(out, at) && fresh(at..next + 1) {
+                windows::add(scan.text, at..next + 1, out);
+            }
             continue;
         }
         if byte == b'"' && at >= dull && is_nested(bytes, at, next) && fresh(at..next + 1) {

@@ -1,5 +1,5 @@
 //! **What**: quoted-printable: `=40`, and `=` at line ends. **Invariants**: `=40` counts where it may be the `@` of an
-//! address; all else only in a text that says it is quoted-printable or holds three escapes that are no numbers of
+//! address, `=3D` between a key and a value; all else only in a text that says it is quoted-printable or holds three escapes that are no numbers of
 //! `key=20`; of what is found, only what an escape touches.
 
 use std::ops::Range;
@@ -23,7 +23,7 @@ pub(super) fn windows(scan: &Scan<'_>, fresh: &dyn Fn(Range<usize>) -> bool, out
             continue;
         }
         let mut all = || *told.get_or_insert_with(|| is_told(bytes));
-        let counts = is_address(bytes, at) || (len_at(bytes, at).is_some() && all());
+        let counts = is_address(bytes, at) || is_pair(bytes, at) || (len_at(bytes, at).is_some() && all());
         if counts && fresh(at..at + 3) {
             windows::add(scan.text, at..at + 3, out);
         }
@@ -37,6 +37,14 @@ fn is_address(bytes: &[u8], at: usize) -> bool {
         && at.checked_sub(1).and_then(|at| bytes.get(at)).is_some_and(word)
         && bytes.get(at + 3).is_some_and(word)
         && bytes.iter().skip(at + 3).take(64).take_while(|byte| word(byte) || b".-".contains(byte)).any(|b| *b == b'.')
+}
+
+/// `=3D` between a key and a value.
+fn is_pair(bytes: &[u8], at: usize) -> bool {
+    let key = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'"' | b'\'');
+    bytes.get(at + 1..at + 3) == Some(b"3D")
+        && at.checked_sub(1).and_then(|at| bytes.get(at)).is_some_and(key)
+        && bytes.get(at + 3).is_some_and(|byte| byte.is_ascii_graphic())
 }
 
 /// Length of the escape or soft line end at `at`.
@@ -66,7 +74,7 @@ fn is_told(bytes: &[u8]) -> bool {
         let behind = bytes.get(at + len).copied().unwrap_or(b' ');
         let letters = digits.iter().any(u8::is_ascii_uppercase) && !behind.is_ascii_digit() && !is_upper_hex(behind);
         let soft =
-            digits.ends_with(b"\n") && !at.checked_sub(1).and_then(|at| bytes.get(at)).is_none_or(|b| *b == b' ');
+            digits.ends_with(b"\n") && at.checked_sub(1).and_then(|at| bytes.get(at)).is_some_and(|b| *b != b' ');
         sure += usize::from(letters || soft);
         all += usize::from(letters || soft || behind.is_ascii_lowercase() || behind == b'=');
         if all >= ENOUGH && sure > 0 {

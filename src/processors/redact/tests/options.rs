@@ -59,6 +59,21 @@ fn what_must_survive() {
     }
 }
 
+/// The key of an attribute says what its value is, on every signal; ids do not become shared placeholders.
+#[test]
+fn keys_of_attributes_count() {
+    let redact = processor(&Config::default(), &Meter::new());
+    for (key, value, wanted) in [
+        ("user.full_name", "zorblatt quux", "[PERSON]"),
+        ("enduser.email", "jane@intranet", "[EMAIL]"),
+        ("app.date_of_birth", "3 May 1990", "[DATE_OF_BIRTH]"),
+    ] {
+        assert_eq!(string_after(&redact, key, value).as_deref(), Some(wanted), "{key}");
+    }
+    let id = string_after(&redact, "user.id", MAIL).unwrap_or_default();
+    assert!(id.starts_with("h-"), "{id}");
+}
+
 /// A rule can be switched off, keep what its users allow, show a pseudonym of the account's, or take the whole text.
 #[test]
 fn rules_do_what_they_are_told() {
