@@ -223,8 +223,9 @@ fn line(
             start = index + 1;
         }
     }
+    // a cell with a separator in it, without quotes: the next line may be whole again
     if count != columns.count {
-        return None;
+        return (count > columns.count).then_some(from + len + 1);
     }
     for (cell, found) in cells.iter().zip(&columns.found).take(count.min(MOST)) {
         let all = text.get(cell.clone()).unwrap_or("");

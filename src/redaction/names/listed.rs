@@ -202,7 +202,8 @@ fn goes_with(scan: &Scan<'_>, name: &Name) -> bool {
     let Range { start, end } = name.range;
     let behind = scan.part(end..scan.widen(end..scan.text.len().min(end + 16)).end);
     // `Smith, Kelly and Sons` is a company, or a list of whatever
-    let enumerated = scan.part(start.saturating_sub(2)..start) == ", " && scan.before(start, 3).is_ascii_alphabetic();
+    let enumerated = scan.part(start.saturating_sub(2)..start) == ", "
+        && (scan.before(start, 3).is_ascii_alphabetic() || scan.before(start, 3) == b']');
     if enumerated && behind.starts_with([' ', ',']) {
         return false;
     }
