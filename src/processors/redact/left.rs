@@ -132,17 +132,10 @@ impl Leaves<'_, '_> {
         self.worker.treatment(&self.redact.vocabulary, self.visit.signal, key)
     }
 
-    /// By the rules, with the key before it: some rules need to see it.
+    /// By the rules, as the value of its key.
     fn ruled(&mut self, key: &str, text: &str) -> Option<String> {
         let treatment = self.treatment(key);
-        let alone = self.redact.by_rules(self.visit, treatment, text, self.worker);
-        if key.is_empty() || !matches!(treatment, Treatment::Scan | Treatment::ErrorText) {
-            return alone;
-        }
-        let before = format!("{key}: ");
-        let named = format!("{before}{}", alone.as_deref().unwrap_or(text));
-        let ruled = self.redact.by_rules(self.visit, treatment, &named, self.worker);
-        ruled.map(|new| new.strip_prefix(&before).map(str::to_owned).unwrap_or(new)).or(alone)
+        self.redact.by_rules(self.visit, (treatment, key), text, self.worker)
     }
 }
 
@@ -157,7 +150,7 @@ impl Walk for Leaves<'_, '_> {
     }
 
     fn key(&mut self, key: &str) -> Option<String> {
-        self.redact.by_rules(self.visit, Treatment::Scan, key, self.worker)
+        self.redact.by_rules(self.visit, (Treatment::Scan, ""), key, self.worker)
     }
 
     fn text(&mut self, key: &str, text: &str) -> Option<String> {
