@@ -144,9 +144,9 @@ impl Table {
         let model: String = model.trim().to_lowercase().chars().take(128).collect();
         let told = provider.and_then(|name| self.provider_named(name));
         let searched = self.providers.iter().enumerate().filter(|(at, _)| told.is_none_or(|told| told == *at));
-        let ids = searched.flat_map(|(_, provider)| provider.ids.keys().map(move |id| (provider, id)));
+        let ids = searched.flat_map(|(_, provider)| provider.ids.keys().map(move |id| (provider, &**id)));
         let scored = ids.map(|(provider, id)| (strsim::jaro_winkler(&model, id), provider, id));
-        let order = |a: &(f64, &Provider, &Box<str>), b: &(f64, &Provider, &Box<str>)| {
+        let order = |a: &(f64, &Provider, &str), b: &(f64, &Provider, &str)| {
             let (one, other) = ((b.1.reseller, &b.1.key, b.2), (a.1.reseller, &a.1.key, a.2));
             a.0.total_cmp(&b.0).then_with(|| one.cmp(&other))
         };

@@ -32,7 +32,7 @@ pub use compile::{Detector, RuleError};
 pub use find::Scratch;
 pub use ids::Ids;
 pub use resolve::{Hit, replace};
-pub use rule::{Class, Custom, Family, RuleData, Value};
+pub use rule::{Class, Custom, Family, KeyValue, RuleData};
 
 /// The built-in rule files by the name that configuration uses.
 pub const BUILTIN: &[(&str, &str)] = &[

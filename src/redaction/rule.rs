@@ -100,7 +100,7 @@ pub struct RuleData {
     pub keys: Vec<String>,
     /// What the value of a key must look like.
     #[serde(default)]
-    pub value: Value,
+    pub value: KeyValue,
     /// The keys count only where one of these stands beside or above them, or before them in one key.
     #[serde(default)]
     pub beside: Vec<String>,
@@ -268,7 +268,7 @@ impl Family {
 /// What the value of a key must look like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Value {
+pub enum KeyValue {
     /// Anything but what says "no value".
     #[default]
     Any,

@@ -187,8 +187,7 @@ impl Redact {
             _ => HashSet::new(),
         };
         let echoes = echoes_of(batch);
-        let content =
-            Visit { account: &account, signal, place: named(PlaceKind::Value), keyed: false, echoes: None };
+        let content = Visit { account: &account, signal, place: named(PlaceKind::Value), keyed: false, echoes: None };
         let done = self.left(batch, &content, worker);
         batch.payload.edit_text(|place, text| {
             if !done.is_empty() && place.kind != PlaceKind::Key && is_done(&done, place) {

@@ -99,14 +99,14 @@ fn one(
                 name.range.end == text.len() && (name.given || (label && name.words > 1 && !name.common))
             });
         let wanted = match rule.value {
-            rule::Value::Name | rule::Value::Listed if doubtful => sure,
-            rule::Value::Words | rule::Value::Name if unquoted => {
+            rule::KeyValue::Name | rule::KeyValue::Listed if doubtful => sure,
+            rule::KeyValue::Words | rule::KeyValue::Name if unquoted => {
                 let joined = pair.sep == Sep::Equals && scan.byte(key.end) == b'=' && scan.byte(key.end + 1) != b' ';
                 let form =
                     joined && text.starts_with(char::is_uppercase) && text.chars().skip(1).all(char::is_lowercase);
                 labelled || form || values::is_plain_name(text)
             }
-            rule::Value::Street | rule::Value::Any if unquoted => {
+            rule::KeyValue::Street | rule::KeyValue::Any if unquoted => {
                 let begins = text.starts_with(char::is_uppercase) || text.contains(|c: char| c.is_ascii_digit());
                 !doubtful && begins && !text.contains(['(', ')', '_', '='])
             }

@@ -103,7 +103,7 @@ pub(super) fn under(table: &KeyTable, key: &str, text: &str) -> Option<(std::ops
     let (found, _) = table.find(key.as_bytes());
     table.rules(found).iter().filter(|rule| rule.allowed(found, Evidence::default())).find_map(|rule| {
         // `user.name`, `customer.name`: the key says who it is, the value need not look like a name
-        let value = if rule.asks() { rule::Value::Words } else { rule.value };
+        let value = if rule.asks() { rule::KeyValue::Words } else { rule.value };
         Some((values::private(text, 0..text.len(), value, Kind::Text, Evidence::default())?, rule.rule))
     })
 }

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use crate::redaction::rule::{Class, RuleData, Value};
+use crate::redaction::rule::{Class, KeyValue, RuleData};
 
 /// Longest key that is looked up.
 pub(in crate::redaction) const LONGEST: usize = 64;
@@ -57,7 +57,7 @@ pub(in crate::redaction) struct KeyRule {
     /// Index of the rule.
     pub(in crate::redaction) rule: u16,
     /// What a value must look like.
-    pub(in crate::redaction) value: Value,
+    pub(in crate::redaction) value: KeyValue,
     /// Its values are names of persons.
     pub(in crate::redaction) person: bool,
     /// The bit of its evidence, if it asks for any.

@@ -8,7 +8,7 @@ use super::json::Kind;
 use super::table::Evidence;
 use crate::redaction::names::shape;
 use crate::redaction::names::{is_organisation, words};
-use crate::redaction::rule::Value;
+use crate::redaction::rule::KeyValue;
 
 /// Longest value that is one thing; what is longer is text that other rules read.
 const LONGEST: usize = 300;
@@ -17,7 +17,7 @@ const LONGEST: usize = 300;
 pub(super) fn private(
     text: &str,
     range: Range<usize>,
-    value: Value,
+    value: KeyValue,
     kind: Kind,
     beside: Evidence,
 ) -> Option<Range<usize>> {
@@ -30,18 +30,20 @@ pub(super) fn private(
     let range = start..start + inner.len();
     let wanted = !is_none(inner)
         && match value {
-            Value::Any => !describes(inner),
-            Value::Words => is_words(inner),
-            Value::Name => kind == Kind::Text && is_name(inner, false),
-            Value::Listed => kind == Kind::Text && is_name(inner, true),
-            Value::Street => kind == Kind::Text && is_street(inner, beside),
-            Value::Code => is_code(inner),
-            Value::Digits => digits(inner) >= 3 && inner.chars().all(|c| c.is_ascii_digit() || " -/.*xX".contains(c)),
-            Value::Date => is_date(inner),
-            Value::Phone => {
+            KeyValue::Any => !describes(inner),
+            KeyValue::Words => is_words(inner),
+            KeyValue::Name => kind == Kind::Text && is_name(inner, false),
+            KeyValue::Listed => kind == Kind::Text && is_name(inner, true),
+            KeyValue::Street => kind == Kind::Text && is_street(inner, beside),
+            KeyValue::Code => is_code(inner),
+            KeyValue::Digits => {
+                digits(inner) >= 3 && inner.chars().all(|c| c.is_ascii_digit() || " -/.*xX".contains(c))
+            }
+            KeyValue::Date => is_date(inner),
+            KeyValue::Phone => {
                 digits(inner) >= 6 && inner.chars().filter(char::is_ascii_alphabetic).count() < 6 && inner.len() < 40
             }
-            Value::Email => inner.contains('@') && !inner.contains([' ', '<', '/']) && inner.len() > 3,
+            KeyValue::Email => inner.contains('@') && !inner.contains([' ', '<', '/']) && inner.len() > 3,
         };
     wanted.then_some(range)
 }

@@ -102,6 +102,13 @@ impl Walk<'_, '_> {
     /// Digits behind letters and a dash: the end of a longer id, if a word says so.
     fn joined(&mut self, run: &Range<usize>) {
         self.done = run.end;
+        if run.len() == 4 && self.scan.byte(run.end) == b'-' {
+            let chain = Chain::read(self.scan.text.as_bytes(), run.start);
+            if let Some(found) = card::shaped(&Site::new(self.scan, &chain, 0, false, None)) {
+                self.done = found.range.end;
+                return self.claim(&found);
+            }
+        }
         if self.cue_near(run)
             && let Some(found) = cued::at_run(self.scan, run)
         {

@@ -222,8 +222,3 @@ pub(in super::super) fn ahv(digits: &[u8]) -> bool {
 pub(in super::super) fn imei_shape(digits: &[u8]) -> bool {
     digits.len() == 15 && !alike(digits)
 }
-
-/// IMEI: fifteen digits by Luhn.
-pub(in super::super) fn imei(digits: &[u8]) -> bool {
-    digits.len() == 15 && !alike(digits) && luhn(digits)
-}

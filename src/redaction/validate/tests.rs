@@ -1,5 +1,8 @@
 //! Tests of the checks: published examples of each, and the same with a wrong digit.
 
+/// A check by its digits.
+type Check = fn(&[u8]) -> bool;
+
 mod bank {
     use super::super::bank::{bic, card, iban, iban_length, routing};
 
@@ -107,7 +110,7 @@ mod lettered {
     /// Published examples pass, and the same with another check letter does not.
     #[test]
     fn published_examples() {
-        let checks: [(&str, fn(&[u8]) -> bool); 10] = [
+        let checks: [(&str, super::Check); 10] = [
             ("S1234567D", nric),
             ("12345678Z", dni),
             ("X1234567L", dni),
@@ -155,7 +158,7 @@ mod national {
     /// Published examples of each id pass; with one digit changed, they do not.
     #[test]
     fn published_examples() {
-        let checks: [(&str, fn(&[u8]) -> bool); 23] = [
+        let checks: [(&str, super::Check); 22] = [
             ("756.9217.0769.85", ahv),
             ("943 476 5919", nhs),
             ("1234567893", npi),
@@ -177,7 +180,6 @@ mod national {
             ("123 456 782", tfn),
             ("20-05536168-2", cuit),
             ("980780684", vat_gb),
-            ("490154203237518", imei),
             ("130692544", |d| d.len() == 9),
         ];
         for (good, check) in checks {
@@ -235,7 +237,7 @@ mod sums {
     /// Published examples pass, and no single wrong digit does.
     #[test]
     fn published_examples() {
-        let sums: [(&str, fn(&[u8]) -> bool); 5] = [
+        let sums: [(&str, super::Check); 5] = [
             ("79927398713", luhn),
             ("4111111111111111", luhn),
             ("2363", verhoeff),
