@@ -2,12 +2,13 @@
 //! needs look-around is refused, with one line that says why; the pattern engine is linear. **Not here**: matching (`find`).
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use regex_automata::meta::{self, Regex};
 use regex_automata::util::syntax;
 use regex_syntax::ParserBuilder;
+use regex_syntax::hir::Hir;
 use regex_syntax::hir::literal::{ExtractKind, Extractor};
 use serde::Deserialize as _;
 use serde::de::IntoDeserializer as _;
@@ -52,7 +53,7 @@ pub(super) struct Rule {
 
 /// What a rule looks for.
 pub(super) struct Pattern {
-    pub(super) regex: Regex,
+    pub(super) regex: Lazy,
     /// Whether group 1 is what is private.
     pub(super) group: bool,
     /// Tried anywhere, if its gate is open; else where its words begin.
@@ -60,6 +61,30 @@ pub(super) struct Pattern {
     pub(super) digits: usize,
     /// Whether a literal of the gate must occur.
     pub(super) gated: bool,
+}
+
+/// A pattern that is compiled when it is tried for the first time: most of 150 shapes of tokens never are.
+pub(super) struct Lazy {
+    source: Box<str>,
+    made: OnceLock<Option<Regex>>,
+}
+
+impl Lazy {
+    /// A built-in pattern; a test compiles each.
+    fn new(source: &str) -> Self {
+        Self { source: source.into(), made: OnceLock::new() }
+    }
+
+    /// The pattern; none where it does not compile.
+    pub(super) fn get(&self) -> Option<&Regex> {
+        self.made.get_or_init(|| compile(&self.source, false).ok()).as_ref()
+    }
+}
+
+impl From<Regex> for Lazy {
+    fn from(regex: Regex) -> Self {
+        Self { source: "".into(), made: OnceLock::from(Some(regex)) }
+    }
 }
 
 /// A set of rules ready to search. Shared by threads.
@@ -238,9 +263,9 @@ fn gate(literals: Vec<(String, usize)>) -> (Option<AhoCorasick>, Vec<Vec<usize>>
 fn builtin(rule: &RuleData, index: u16, stems: &mut Vec<Stem>) -> Result<Rule, String> {
     let pattern = match (rule.pattern.is_empty(), rule.family) {
         (false, None) => {
-            let regex = compile(&rule.pattern, false)?;
-            let begins =
-                if rule.bounds == Bounds::None && regex.captures_len() == 1 { None } else { words_of(&rule.pattern) };
+            let hir = parse(&rule.pattern, false).ok_or("not a valid pattern")?;
+            let group = hir.properties().explicit_captures_len() > 0;
+            let begins = if rule.bounds == Bounds::None && !group { None } else { words_of(&rule.pattern) };
             stems.extend(begins.iter().flatten().map(|(text, exact)| Stem {
                 text: text.as_slice().into(),
                 exact: *exact,
@@ -249,8 +274,8 @@ fn builtin(rule: &RuleData, index: u16, stems: &mut Vec<Stem>) -> Result<Rule, S
             }));
             let gated = !rule.gate.literals.is_empty();
             Some(Pattern {
-                group: regex.captures_len() > 1,
-                regex,
+                group,
+                regex: Lazy::new(&rule.pattern),
                 loose: begins.is_none(),
                 digits: rule.gate.digits,
                 gated,
@@ -306,9 +331,13 @@ fn words_of(pattern: &str) -> Option<Vec<(Vec<u8>, bool)>> {
     (usable && !kept.is_empty()).then(|| kept.into_iter().map(|text| (text, exact)).collect())
 }
 
+fn parse(pattern: &str, unicode: bool) -> Option<Hir> {
+    ParserBuilder::new().unicode(unicode).utf8(unicode).build().parse(pattern).ok()
+}
+
 /// The texts one of which a match begins with.
 fn prefixes(pattern: &str, unicode: bool) -> Option<Vec<Vec<u8>>> {
-    let hir = ParserBuilder::new().unicode(unicode).utf8(unicode).build().parse(pattern).ok()?;
+    let hir = parse(pattern, unicode)?;
     let mut extractor = Extractor::new();
     extractor.kind(ExtractKind::Prefix).limit_class(16).limit_total(512).limit_literal_len(12);
     Some(extractor.extract(&hir).literals()?.iter().map(|literal| literal.as_bytes().to_vec()).collect())
@@ -359,7 +388,7 @@ fn users(rule: &Custom, index: u16, stems: &mut Vec<Stem>) -> Result<Rule, Strin
             if is_everything(&regex) {
                 return Err("the pattern matches everything".to_owned());
             }
-            Some(Pattern { group: regex.captures_len() > 1, regex, loose: true, digits: 0, gated: false })
+            Some(Pattern { group: regex.captures_len() > 1, regex: regex.into(), loose: true, digits: 0, gated: false })
         }
     };
     for word in &rule.near {

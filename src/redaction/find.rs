@@ -5,7 +5,9 @@
 use std::ops::Range;
 
 use aho_corasick::automaton::OverlappingState;
-use regex_automata::{Anchored, Input, Span, meta::Cache, util::captures::Captures};
+use regex_automata::meta::{Cache, Regex};
+use regex_automata::util::captures::Captures;
+use regex_automata::{Anchored, Input, Span};
 
 use super::anchors::Anchors;
 use super::compile::{Detector, Pattern, Rule, UNSCANNED};
@@ -336,6 +338,7 @@ fn most_failed(text: &str) -> usize {
 struct Search<'a> {
     rule: &'a Rule,
     pattern: &'a Pattern,
+    regex: &'a Regex,
     index: usize,
 }
 
@@ -348,8 +351,9 @@ impl<'a> Search<'a> {
     ) -> Option<(Self, &'s mut (Cache, Captures))> {
         let rule = detector.rules.get(index)?;
         let pattern = rule.pattern.as_ref()?;
-        let make = || (pattern.regex.create_cache(), pattern.regex.create_captures());
-        Some((Self { rule, pattern, index }, states.get_mut(index)?.get_or_insert_with(make)))
+        let regex = pattern.regex.get()?;
+        let make = || (regex.create_cache(), regex.create_captures());
+        Some((Self { rule, pattern, regex, index }, states.get_mut(index)?.get_or_insert_with(make)))
     }
 
     /// Tries the pattern where its word begins; gives how many bytes it may have read.
@@ -417,10 +421,10 @@ impl<'a> Search<'a> {
 
     fn search(&self, input: &Input<'_>, (cache, captures): &mut (Cache, Captures)) -> Option<Span> {
         if self.pattern.group {
-            self.pattern.regex.search_captures_with(cache, input, captures);
+            self.regex.search_captures_with(cache, input, captures);
             return captures.get_match().map(|found| found.span());
         }
-        self.pattern.regex.search_with(cache, input).map(|found| found.span())
+        self.regex.search_with(cache, input).map(|found| found.span())
     }
 }
 

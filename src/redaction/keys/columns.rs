@@ -4,6 +4,8 @@
 
 use std::ops::Range;
 
+use memchr::memmem;
+
 use super::json::Kind;
 use super::table::{Evidence, Match};
 use super::{Value, claim_value};
@@ -45,16 +47,24 @@ impl Columns {
 
 /// Claims values by their columns.
 pub(super) fn claim(scan: &Scan<'_>, named: &mut Vec<Range<usize>>, claims: &mut Claims) {
-    let mut upto = 0;
+    let text = scan.text.as_bytes();
+    let inserts = memmem::find(text, b"alues").is_some() || memmem::find(text, b"ALUES").is_some();
+    // a line is looked at once, from its first key; one line without end is most of agents' JSON
+    let (mut upto, mut line) = (0, 0);
     for word in &scan.anchors.words {
         if word.action != Action::Key || word.at < upto {
             continue;
         }
-        let end = match sql(scan, word.at, named, claims) {
-            Some(end) => Some(end),
-            None => csv(scan, word.at, named, claims),
-        };
-        upto = end.unwrap_or(upto);
+        if let Some(end) = if inserts { sql(scan, word.at, named, claims) } else { None } {
+            upto = end;
+        } else if word.at >= line {
+            let end = text.get(word.at..).and_then(|rest| memchr::memchr(b'\n', rest));
+            line = end.map_or(text.len(), |end| word.at + end);
+            // a header is no longer than that
+            if line - word.at <= HEADER && line < text.len() {
+                upto = csv(scan, word.at, named, claims).unwrap_or(upto);
+            }
+        }
     }
 }
 

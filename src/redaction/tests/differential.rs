@@ -119,3 +119,21 @@ proptest! {
         }
     }
 }
+
+/// Each built-in pattern compiles: it is compiled only when it is tried.
+#[test]
+fn built_in_patterns_compile() {
+    for (rule, engine) in alone() {
+        let made =
+            engine.rules.iter().filter_map(|rule| rule.pattern.as_ref()).all(|pattern| pattern.regex.get().is_some());
+        assert!(made, "{}", rule.name);
+    }
+}
+
+/// No built-in pattern is tried at every byte: each begins with a word that the one pass finds.
+#[test]
+fn no_built_in_pattern_is_loose() {
+    let loose: Vec<String> =
+        alone().iter().filter(|(_, engine)| engine.is_loose()).map(|(rule, _)| rule.name.clone()).collect();
+    assert!(loose.is_empty(), "{loose:?}");
+}
