@@ -1,6 +1,7 @@
 //! The vocabulary: patterns, shapes, and every case of `tests/cases/dialects`.
 
 mod docs;
+mod texts;
 
 use super::pattern::{Names, Pattern, PatternMap};
 use super::shape::{is_label, version_fits};

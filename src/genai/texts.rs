@@ -241,39 +241,49 @@ impl<'t> Walk<'t> {
         self.slice(from, self.at)
     }
 
+    /// A word without quotes (`12:30` and `<a: b>` are one), or a call with its arguments.
     fn word_or_call(&mut self, key: &str, visit: &mut impl Visit) -> Option<()> {
-        let word = self.word();
+        let from = self.at;
+        let mut parts = 0;
+        loop {
+            self.word();
+            parts += 1;
+            if self.peek() != Some(b':') {
+                break;
+            }
+            self.at += 1;
+        }
+        let word = self.slice(from, self.at);
+        let stands = parts == 1 || self.depth > 0;
         match self.peek() {
             // `Message(role='user')`
             Some(b'(') => {
-                self.out.push_str(word);
-                return self.value(key, visit);
+                self.put_word(key, word, visit);
+                return self.value(key, visit).filter(|()| stands);
             }
             // `b'…'`
             Some(b'"' | b'\'') if word.len() <= 2 => {
                 self.out.push_str(word);
                 let raw = self.string();
                 self.leaf(key, raw, visit);
-                return Some(());
+                return Some(()).filter(|()| stands);
             }
-            // `datetime: 12:30`, `<a: b>`: part of the word
-            Some(b':') => {
-                self.out.push_str(word);
-                self.out.push(':');
-                self.at += 1;
-                return self.word_or_call(key, visit).filter(|()| self.depth > 0);
-            }
-            _ if word.trim().is_empty() => return None,
+            _ if word.trim().is_empty() || !stands => return None,
             _ => {}
         }
-        match visit.word(key, word.trim()) {
+        self.put_word(key, word, visit);
+        Some(())
+    }
+
+    fn put_word(&mut self, key: &str, word: &str, visit: &mut impl Visit) {
+        let inner = word.trim();
+        match if inner.is_empty() { None } else { visit.word(key, inner) } {
             Some(new) => {
                 self.changed = true;
                 escape(&new, '"', &mut self.out);
             }
             None => self.out.push_str(word),
         }
-        Some(())
     }
 
     fn leaf(&mut self, key: &str, raw: &str, visit: &mut impl Visit) {

@@ -159,8 +159,11 @@ impl Walk for Leaves<'_, '_> {
     }
 
     fn word(&mut self, key: &str, word: &str) -> Option<String> {
+        let number = word.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte));
         let digits = word.bytes().filter(u8::is_ascii_digit).count();
-        if digits < DIGITS { None } else { self.ruled(key, word) }
+        let plain =
+            (number && digits < DIGITS) || matches!(word, "true" | "false" | "null" | "True" | "False" | "None");
+        if plain { None } else { self.ruled(key, word) }
     }
 }
 

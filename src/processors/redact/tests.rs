@@ -496,6 +496,26 @@ fn structure_that_was_left_stays_structure() {
     assert_eq!(attributes["gen_ai.output.messages"], Value::StringValue("plain [EMAIL]".into()));
 }
 
+/// Words without quotes in Python's texts are looked at as strings are; plain numbers and constants stay.
+#[test]
+fn words_without_quotes_that_were_left() {
+    let redact = processor(&Config::default(), &Meter::new());
+    let token = format!("ghp_{}", "16C7e42F292c6912E7710c838347Ae178B4a");
+    for (left, wanted) in [
+        (format!("{{name: jane.doe@example.com, token: {token}}}"), None),
+        (format!("[AKIAQ3EGRIU2SZKWX4FN, {token}]"), None),
+        ("[User(email=jane.doe@example.com)]".to_owned(), None),
+        ("[jane.doe@example.com(1)]".to_owned(), None),
+        ("{a: 12, b: True, c: None, d: -1.5e3}".to_owned(), Some("{a: 12, b: True, c: None, d: -1.5e3}")),
+    ] {
+        let wire = span_with(vec![text("gen_ai.operation.name", "chat"), text("gen_ai.prompt", &left)]);
+        let (bytes, _) = pass_with(&redact, Signal::Traces, wire, Content::Stripped);
+        let Value::StringValue(got) = &attributes_of(&bytes)["gen_ai.prompt"] else { panic!("a text") };
+        assert!(!got.contains("jane.doe") && !got.contains("16C7e42F") && !got.contains("AKIAQ3"), "{got}");
+        assert!(wanted.is_none_or(|wanted| wanted == got), "{got}");
+    }
+}
+
 /// Structure that is too long is cut in its leaves: it stays JSON and fits; a second pass changes nothing.
 #[test]
 fn structure_that_was_left_fits_its_cap() {
