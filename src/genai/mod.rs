@@ -13,6 +13,7 @@ mod item;
 mod json_body;
 mod keys;
 mod layers;
+mod messages;
 mod named;
 mod nested;
 mod pattern;
