@@ -242,6 +242,8 @@ pub(super) struct Clause {
     pub(super) schema: List,
     pub(super) resource: BTreeMap<String, List>,
     pub(super) has: List,
+    /// One of each of these too.
+    pub(super) also: Vec<List>,
     pub(super) lacks: List,
     pub(super) equals: BTreeMap<String, List>,
     pub(super) span: List,
