@@ -12,6 +12,7 @@ use crate::otlp::{AttrId, Field, Node, NodeKind, Payload, Value};
 use super::facts::{ContentAt, ContentPlace, Inside, InsideEdit, InsidePart, ItemFacts, Part};
 use super::item::{Attr, Reader};
 use super::keys::{AGENT, Class, GLOBAL, Listed, Memo, Role, SetId};
+use super::messages;
 use super::named::Named;
 use super::nested::{Lists, Nested, Taken, Took};
 use super::shape;
@@ -54,6 +55,8 @@ struct Rules {
     unlisted: Unlisted,
     dialect: Option<SetId>,
     event: Option<EventRule>,
+    /// Its keys are those of a call of a model.
+    marked: bool,
 }
 
 impl<'v, 'p> Finder<'v, 'p> {
@@ -72,7 +75,9 @@ impl<'v, 'p> Finder<'v, 'p> {
         let mut out = Found::default();
         let log = (reader.kind == NodeKind::LogRecord).then_some((reader.event, reader.body));
         let event = log.and_then(|(name, _)| self.event(name, dialect));
-        let rules = Rules { agent, unlisted: self.unlisted, dialect: dialect.map(|dialect| dialect.set), event };
+        let marked = self.marked(&mut reader.memo, node, agent);
+        let rules =
+            Rules { agent, unlisted: self.unlisted, dialect: dialect.map(|dialect| dialect.set), event, marked };
         let named = if agent { reader.named() } else { Named::default() };
         if let Some(name) = reader.named_message().filter(|_| agent) {
             out.inside.name = Some(name.to_owned());
@@ -96,7 +101,8 @@ impl<'v, 'p> Finder<'v, 'p> {
                 NodeKind::Link => None,
                 _ => continue,
             };
-            self.node(memo, child, Rules { event, ..rules }, &mut out);
+            let marked = rules.marked || self.marked(memo, child, agent);
+            self.node(memo, child, Rules { event, marked, ..rules }, &mut out);
         }
         out
     }
@@ -112,8 +118,21 @@ impl<'v, 'p> Finder<'v, 'p> {
     /// Content of a resource or scope.
     pub(super) fn shared(&self, memo: &mut Memo<'v, 'p>, node: Node, agent: bool) -> Found {
         let mut out = Found::default();
-        self.node(memo, node, Rules { agent, unlisted: self.unlisted, dialect: None, event: None }, &mut out);
+        let marked = self.marked(memo, node, agent);
+        self.node(memo, node, Rules { agent, unlisted: self.unlisted, dialect: None, event: None, marked }, &mut out);
         out
+    }
+
+    /// Whether a key that could mean something else is content here: asked only where one is.
+    fn marked(&self, memo: &mut Memo<'v, 'p>, node: Node, agent: bool) -> bool {
+        let mut is = |key: &'p str, of: fn(&Class) -> bool| {
+            let code = memo.code(key);
+            of(memo.class(code))
+        };
+        let mut keys = self.payload.attributes(node).map(|attribute| attribute.key);
+        let doubt = !agent && keys.any(|key| is(key, Class::is_generic));
+        let keys = self.payload.attributes(node).map(|attribute| attribute.key);
+        agent || (doubt && messages::mark(keys, |key| is(key, Class::marks_call)))
     }
 
     fn node(&self, memo: &mut Memo<'v, 'p>, node: Node, rules: Rules, out: &mut Found) {
@@ -237,7 +256,8 @@ fn judge(class: &Class, value: Value<'_>, rules: Rules) -> Option<(Part, bool)> 
     if class.role == Role::Redact {
         return None;
     }
-    if let Some(listed) = class.content(GLOBAL) {
+    let sure = rules.marked || !class.is_generic() || messages::are_messages(value);
+    if let Some(listed) = class.content(GLOBAL).filter(|_| sure) {
         return (!keeps(&listed) && (rules.agent || !number)).then_some((part(&listed), true));
     }
     let label = class.role == Role::Label && shape::is_known_label_value(value);

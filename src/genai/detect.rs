@@ -17,6 +17,8 @@ pub(super) struct Clause {
     schema: Names,
     resource: Vec<(Slot, Names)>,
     has: u128,
+    /// A mark for each of the further lists: all are wanted.
+    also: u128,
     lacks: u128,
     equals: Vec<(Slot, Vec<String>)>,
     span: Names,
@@ -35,6 +37,7 @@ impl Clause {
             schema: compiler.names(&clause.schema),
             resource: clause.resource.iter().map(|(key, list)| (compiler.slot(key), compiler.names(list))).collect(),
             has: compiler.mark(&clause.has),
+            also: clause.also.iter().fold(0, |marks, list| marks | compiler.mark(list)),
             lacks: compiler.mark(&clause.lacks),
             equals: compiler.equals(&clause.equals),
             span: compiler.names(&clause.span),
@@ -46,9 +49,9 @@ impl Clause {
         }
     }
 
-    /// The bits of its `has` list.
+    /// The bits of its `has` and `also` lists.
     pub(super) fn marks(&self) -> u128 {
-        self.has
+        self.has | self.also
     }
 
     /// Whether scope and resource let the clause hold for some item below.
@@ -65,6 +68,7 @@ impl Clause {
     /// Whether the rest holds for the present item.
     fn holds(&self, reader: &Reader<'_, '_>) -> bool {
         (self.has == 0 || self.has & reader.marks != 0)
+            && self.also & reader.marks == self.also
             && self.lacks & reader.marks == 0
             && equal(&self.equals, reader)
             && named(&self.span, reader, NodeKind::Span)

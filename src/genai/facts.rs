@@ -365,6 +365,14 @@ pub struct ItemFacts {
     pub inside: Option<Box<Inside>>,
 }
 
+impl ItemFacts {
+    /// The vendor's id of the response, if it is one.
+    pub fn vendor_id(&self) -> Option<&str> {
+        let known = self.call_key.as_deref().is_some_and(|key| key.starts_with("r/"));
+        self.response_id.as_deref().filter(|_| known)
+    }
+}
+
 /// All items of one payload.
 #[derive(Clone)]
 pub struct Facts {

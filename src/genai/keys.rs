@@ -15,6 +15,10 @@ pub(super) type SetId = u16;
 pub(super) const GLOBAL: SetId = 0;
 /// Those that hold for an agent's items where no other list says anything: a guess by the key's last word.
 pub(super) const AGENT: SetId = 1;
+/// Those of [`GLOBAL`] that mean other things too: on items that are no agent's more must speak for content.
+pub(super) const GENERIC: SetId = 2;
+/// Keys that mark what stands beside them as a call of a model.
+pub(super) const CALL: SetId = 3;
 
 /// What a key is, whatever the dialect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,7 +90,8 @@ impl Class {
     /// case, or with underscores (`SystemPrompt`), says what it holds and how it is treated; it is no fact's place.
     fn made(facts: &PatternMap<KeyFact>, key: &str) -> Self {
         let exact = Self::of(facts.find(key));
-        let known = !exact.is_unknown() || !exact.content.is_empty() || exact.marks != 0 || exact.slot.is_some();
+        let listed = exact.content.iter().any(|(set, ..)| *set != CALL);
+        let known = !exact.is_unknown() || listed || exact.marks != 0 || exact.slot.is_some();
         if known || !key.bytes().any(|byte| byte.is_ascii_uppercase() || byte == b'-') {
             return Self { prose: shape::prose_key(key), ..exact };
         }
@@ -99,6 +104,16 @@ impl Class {
     /// Whether nothing is known of the key's role.
     pub(super) fn is_unknown(&self) -> bool {
         self.role == Role::Unknown && self.label == 0
+    }
+
+    /// Whether what the key lists could be something else.
+    pub(super) fn is_generic(&self) -> bool {
+        self.content(GENERIC).is_some()
+    }
+
+    /// Whether the key marks its neighbours as those of a call of a model.
+    pub(super) fn marks_call(&self) -> bool {
+        self.content(CALL).is_some()
     }
 
     /// The part that this key holds by the list `set`; the first pattern of the list that fits decides.

@@ -1,6 +1,6 @@
 //! **What**: the layers of one call within a request: an instrumentation's span around a vendor's SDK, with chains, retry
 //! helpers or HTTP spans between them. **Invariants**: nearer to the vendor is billed; walks are bounded; two calls are
-//! one only if their tokens are the same and their models may be. **Not here**: layers in other requests
+//! one only if their tokens are the same, their models may be and their ids are not two. **Not here**: layers in other requests
 //! (`processors/cost`).
 
 use std::collections::HashMap;
@@ -10,6 +10,7 @@ use crate::otlp::{Node, Payload};
 use super::calls::Entry;
 use super::facts::{Call, ItemFacts};
 use super::item::Spans;
+use super::read::id_kind;
 use super::usage::{input_forms, split};
 
 /// A model call above others, with nothing that has tokens between, that has the same counts as one of them is the same
@@ -20,7 +21,12 @@ pub(super) fn wrappers(payload: &Payload, entries: &mut [Entry<'_>], nodes: &[No
     let model = |entry: &Entry<'_>| entry.facts.call == Call::Model;
     let tokens = |at: &usize| entries.get(*at).is_some_and(|entry| entry.facts.usage.reported());
     for (at, entry) in entries.iter().enumerate().filter(|(_, entry)| model(entry)) {
-        let above = spans.ancestors(payload, nodes, entry.facts.node).find(tokens);
+        // what runs inside of a tool or an agent is a call of its own
+        let inside = |at: &usize| {
+            let call = entries.get(*at).map(|entry| entry.facts.call);
+            !matches!(call, None | Some(Call::Tool | Call::Agent))
+        };
+        let above = spans.ancestors(payload, nodes, entry.facts.node).take_while(inside).find(tokens);
         if let Some(above) = above.filter(|above| *above != at && entries.get(*above).is_some_and(model)) {
             below.entry(above).or_default().push(at);
         }
@@ -29,7 +35,8 @@ pub(super) fn wrappers(payload: &Payload, entries: &mut [Entry<'_>], nodes: &[No
     for (at, inner) in below {
         let Some(outer) = entries.get(at).map(|entry| Layer::of(&entry.facts)) else { continue };
         let inner: Vec<Layer<'_>> = inner.iter().filter_map(|at| Some(Layer::of(&entries.get(*at)?.facts))).collect();
-        let copy = inner.iter().any(|inner| outer.may_be(inner) && outer.counts.says(&inner.counts));
+        let same = |inner: &&Layer<'_>| outer.may_be(inner) && !outer.is_other(inner);
+        let copy = inner.iter().filter(same).any(|inner| outer.counts.says(&inner.counts));
         let sum = || {
             inner.len() > 1 && inner.iter().any(|inner| outer.may_be(inner)) && outer.counts.says(&Counts::sum(&inner))
         };
@@ -50,6 +57,7 @@ struct Layer<'f> {
     counts: Counts,
     /// The answer's, the one asked for.
     models: [Option<&'f str>; 2],
+    id: Option<&'f str>,
 }
 
 impl<'f> Layer<'f> {
@@ -57,7 +65,13 @@ impl<'f> Layer<'f> {
         Self {
             counts: Counts { input: input_forms(facts, split(facts).ok().as_ref()), output: facts.usage.output },
             models: [&facts.response_model, &facts.request_model].map(|model| model.as_deref().map(stem)),
+            id: facts.vendor_id(),
         }
+    }
+
+    /// Whether both know the vendor's id of their call, and not the same.
+    fn is_other(&self, other: &Self) -> bool {
+        self.id.zip(other.id).is_some_and(|(one, other)| one != other && id_kind(one) == id_kind(other))
     }
 
     /// Whether their models can be one: one of them tells none, or they have one in common.

@@ -13,6 +13,7 @@ mod item;
 mod json_body;
 mod keys;
 mod layers;
+mod messages;
 mod named;
 mod nested;
 mod pattern;
@@ -48,6 +49,7 @@ pub use facts::{
 pub use item::carried_id;
 pub use keys::Role;
 pub use layers::stem;
+pub use read::id_kind;
 pub use required::missing;
 pub use vaulted::Vaulted;
 pub use vocabulary::{Fact, Vocabulary, VocabularyError};

@@ -3,6 +3,7 @@
 //! **Invariants**: the cheap test comes first; bounded in bytes and depth; what can't be looked through is content as a
 //! whole; keys are judged by the lists that hold for attributes. **Not here**: the walk through text (`texts`).
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
@@ -11,6 +12,7 @@ use crate::otlp::Value;
 
 use super::facts::Part;
 use super::keys::{Class, GLOBAL, Keys, SetId};
+use super::messages;
 use super::shape;
 use super::texts::{self, Leaf, Visit, Walked};
 
@@ -105,16 +107,26 @@ impl Find<'_, '_> {
         match value {
             Value::Str(text) => self.text(text),
             Value::List(_) => value.items().all(|item| self.value(item)),
-            Value::Map(_) => value.entries().all(|(key, entry)| self.map_entry(key, entry)),
+            Value::Map(_) => {
+                let mut marked = None;
+                value.entries().all(|(key, entry)| self.map_entry(value, &mut marked, key, entry))
+            }
             _ => true,
         }
     }
 
-    fn map_entry(&mut self, key: &str, value: Value<'_>) -> bool {
+    /// `marked`: whether the keys of `map` speak for content, once it was asked.
+    fn map_entry(&mut self, map: Value<'_>, marked: &mut Option<bool>, key: &str, value: Value<'_>) -> bool {
         let number = matches!(value, Value::Bool(_) | Value::Int(_) | Value::Double(_));
         let Some(part) = self.part(key, shape::is_label_value(value), number).filter(|_| !shape::is_void(value)) else {
             return self.value(value);
         };
+        if self.is_generic(key) && !messages::are_messages(value) {
+            let sure = marked.get_or_insert_with(|| self.mark(map.entries().map(|(key, _)| key)));
+            if !*sure {
+                return self.value(value);
+            }
+        }
         let mut json = String::new();
         value.write_json(&mut json);
         self.taken.parts.push((part, key.to_owned(), json));
@@ -141,6 +153,15 @@ impl Find<'_, '_> {
         }
     }
 
+    /// Whether the key could mean something else here.
+    fn is_generic(&self, key: &str) -> bool {
+        !self.lists.agent && self.nested.class(key).is_generic()
+    }
+
+    fn mark<'k>(&self, keys: impl Iterator<Item = &'k str>) -> bool {
+        messages::mark(keys, |key| self.nested.class(key).marks_call())
+    }
+
     /// The part that an entry holds, if it is content.
     fn part(&self, key: &str, label: bool, number: bool) -> Option<Part> {
         let class = self.nested.class(key);
@@ -154,6 +175,15 @@ impl Find<'_, '_> {
 impl Visit for Find<'_, '_> {
     fn listed(&mut self, key: &str) -> bool {
         self.part(key, false, false).is_some()
+    }
+
+    fn in_doubt(&mut self, key: &str, leaf: &Leaf<'_>, raw: &str) -> bool {
+        let text = if let Leaf::Text(text) = leaf { text } else { raw };
+        self.is_generic(key) && !messages::is_messages(text)
+    }
+
+    fn are_marked(&mut self, keys: &[Cow<'_, str>]) -> bool {
+        self.mark(keys.iter().map(|key| &**key))
     }
 
     fn takes(&mut self, key: &str, leaf: &Leaf<'_>, raw: &str) -> bool {

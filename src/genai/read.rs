@@ -308,12 +308,46 @@ fn is_decimal(text: &str) -> bool {
     digits.starts_with(|c: char| c.is_ascii_digit()) && digits.chars().all(|c| c.is_ascii_digit() || c == '.')
 }
 
+/// Whether a response's id is one: not a word for none, nor marks or zeros alone.
+fn identifies(id: &str) -> bool {
+    const NONE: [&str; 20] = [
+        "none",
+        "null",
+        "nil",
+        "undefined",
+        "unknown",
+        "unset",
+        "missing",
+        "empty",
+        "absent",
+        "default",
+        "n/a",
+        "na",
+        "nan",
+        "no id",
+        "no_id",
+        "no-id",
+        "not set",
+        "not_set",
+        "true",
+        "false",
+    ];
+    let word = id.trim_matches(|c: char| !c.is_alphanumeric());
+    let zeros = id.chars().all(|c| c == '0' || !c.is_alphanumeric());
+    !zeros && !NONE.iter().any(|none| word.eq_ignore_ascii_case(none))
+}
+
+/// Of two ids of one kind (`chatcmpl-…`, `msg_…`, none of these) that differ, each is another call's; those of two kinds may
+/// be an instrumentation's and the vendor's.
+pub fn id_kind(id: &str) -> &str {
+    let kind = id.split_once(['-', '_']).map_or("", |(kind, _)| kind);
+    if kind.bytes().all(|byte| byte.is_ascii_alphabetic()) { kind } else { "" }
+}
+
 /// The provider's id of the response; else the span; else, for a log without either, when and where it was written.
 fn call_key(reader: &Reader<'_, '_>, facts: &ItemFacts) -> Option<String> {
     // what a client writes when it knows none would make one call of all
-    let none =
-        |id: &String| ["none", "null", "undefined", "unknown", "n/a"].iter().any(|no| id.eq_ignore_ascii_case(no));
-    if let Some(id) = facts.response_id.as_ref().filter(|id| !none(id)) {
+    if let Some(id) = facts.response_id.as_deref().filter(|id| identifies(id)) {
         return Some(format!("r/{id}"));
     }
     let payload = reader.payload;

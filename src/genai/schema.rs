@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::facts::Part;
+use super::keys::{AGENT, CALL, GENERIC, GLOBAL, SetId};
 
 /// The schema this code reads.
 pub(super) const SCHEMA: u32 = 1;
@@ -73,10 +74,23 @@ pub(super) struct Keys {
     pub(super) error_text: List,
     pub(super) redact: List,
     pub(super) label: List,
-    pub(super) content: BTreeMap<PartName, List>,
+    content: BTreeMap<PartName, List>,
     /// Content on an agent's items only, where nothing else says anything: patterns of keys.
     #[serde(default)]
-    pub(super) agent_content: BTreeMap<PartName, List>,
+    agent_content: BTreeMap<PartName, List>,
+    /// Keys of `content` that mean other things too.
+    #[serde(default)]
+    generic: BTreeMap<PartName, List>,
+    /// Keys that stand beside content.
+    #[serde(default)]
+    call_marks: BTreeMap<PartName, List>,
+}
+
+impl Keys {
+    /// The lists that hold whatever the dialect.
+    pub(super) fn sets(&self) -> [(SetId, &BTreeMap<PartName, List>); 4] {
+        [(GLOBAL, &self.content), (AGENT, &self.agent_content), (GENERIC, &self.generic), (CALL, &self.call_marks)]
+    }
 }
 
 /// The words for [`Part`].
@@ -228,6 +242,8 @@ pub(super) struct Clause {
     pub(super) schema: List,
     pub(super) resource: BTreeMap<String, List>,
     pub(super) has: List,
+    /// One of each of these too.
+    pub(super) also: Vec<List>,
     pub(super) lacks: List,
     pub(super) equals: BTreeMap<String, List>,
     pub(super) span: List,

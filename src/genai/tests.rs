@@ -165,7 +165,7 @@ fn keys_without_case() {
 fn keys_that_are_prose() {
     let long = "k".repeat(257);
     let case = |span: &str| {
-        json!({"items": [{"name": span, "trace": 1, "span": 1, "attributes": {"input_tokens": 1, "output_tokens": 1, "model": "m",
+        json!({"items": [{"name": span, "trace": 1, "span": 1, "attributes": {"input_tokens": 1, "output_tokens": 1, span: "m",
             "please help me sue": 1, "我有抑郁症请帮我": 2, "two words": 3, long.as_str(): 4}}]})
     };
     let count = |span: &str| super::facts(&builtin(), &request::payload(&case(span))).items[0].content.len();

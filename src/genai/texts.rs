@@ -9,6 +9,8 @@ use std::borrow::Cow;
 const DEPTH: usize = 64;
 /// Deepest nesting of structure in texts of structure.
 const LEVELS: usize = 3;
+/// Entries of a map that are asked for a mark.
+const NEIGHBOURS: usize = 1024;
 
 /// What stands at a place.
 pub enum Leaf<'t> {
@@ -26,6 +28,14 @@ pub trait Visit {
     fn listed(&mut self, key: &str) -> bool;
     /// Whether the entry goes, with all in it; `raw` is what it holds as it stands there.
     fn takes(&mut self, key: &str, leaf: &Leaf<'_>, raw: &str) -> bool;
+    /// Whether it goes only if its neighbours say so.
+    fn in_doubt(&mut self, _key: &str, _leaf: &Leaf<'_>, _raw: &str) -> bool {
+        false
+    }
+    /// Whether the entries of a map with these keys mark each other as content.
+    fn are_marked(&mut self, _keys: &[Cow<'_, str>]) -> bool {
+        false
+    }
     /// What a key becomes, if it changes.
     fn key(&mut self, _key: &str) -> Option<String> {
         None
@@ -83,6 +93,13 @@ struct Walk<'t> {
     too_deep: bool,
 }
 
+/// A map that is walked: what closes it, where its entries begin, whether they mark each other as content.
+struct Members {
+    close: u8,
+    from: usize,
+    marked: Option<bool>,
+}
+
 impl<'t> Walk<'t> {
     fn peek(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
@@ -126,6 +143,7 @@ impl<'t> Walk<'t> {
         let open = self.slice(self.at, self.at + 1);
         self.out.push_str(open);
         self.at += 1;
+        let mut map = Members { close, from: self.at, marked: None };
         let mut kept = false;
         loop {
             let mark = self.out.len();
@@ -141,7 +159,7 @@ impl<'t> Walk<'t> {
                 Some(_) if kept => self.out.insert(mark, ','),
                 Some(_) => {}
             }
-            match self.member(close, parent, visit)? {
+            match self.member(&mut map, parent, visit)? {
                 true => kept = true,
                 false => self.out.truncate(mark),
             }
@@ -162,7 +180,7 @@ impl<'t> Walk<'t> {
     }
 
     /// One member; false: it was taken out.
-    fn member(&mut self, close: u8, parent: &str, visit: &mut impl Visit) -> Option<bool> {
+    fn member(&mut self, map: &mut Members, parent: &str, visit: &mut impl Visit) -> Option<bool> {
         let from = self.at;
         let name = match self.peek() {
             Some(b'"' | b'\'') => {
@@ -175,9 +193,9 @@ impl<'t> Walk<'t> {
         while self.peek().is_some_and(|byte| byte.is_ascii_whitespace()) {
             self.at += 1;
         }
-        let called = name.and_then(|name| name.trim_end().strip_suffix('=')).filter(|_| close != b'}');
+        let called = name.and_then(|name| name.trim_end().strip_suffix('=')).filter(|_| map.close != b'}');
         let key = match self.peek() {
-            Some(b':') if close == b'}' => {
+            Some(b':') if map.close == b'}' => {
                 self.at += 1;
                 name
             }
@@ -201,13 +219,47 @@ impl<'t> Walk<'t> {
         if visit.listed(&key) {
             let (start, leaf) = (self.at, self.skip());
             let raw = self.slice(start, self.at);
-            if visit.takes(&key, &leaf, raw) {
+            let sure = !visit.in_doubt(&key, &leaf, raw) || self.are_marked(map, visit);
+            if sure && visit.takes(&key, &leaf, raw) {
                 self.changed = true;
                 return Some(false);
             }
             self.at = start;
         }
         self.value(&key, visit).map(|()| true)
+    }
+
+    /// Whether the keys of this map speak for content; asked once.
+    fn are_marked(&mut self, map: &mut Members, visit: &mut impl Visit) -> bool {
+        if let Some(marked) = map.marked {
+            return marked;
+        }
+        let (from, mut keys) = (std::mem::replace(&mut self.at, map.from), Vec::new());
+        while let Some(byte) = self.peek().filter(|byte| *byte != map.close && keys.len() < NEIGHBOURS) {
+            if byte.is_ascii_whitespace() || byte == b',' {
+                self.at += 1;
+                continue;
+            }
+            let start = self.at;
+            let name = if matches!(byte, b'"' | b'\'') { self.string() } else { self.word() };
+            while self.peek().is_some_and(|byte| byte.is_ascii_whitespace()) {
+                self.at += 1;
+            }
+            if self.peek() == Some(b':') {
+                self.at += 1;
+                keys.push(unescape(unquoted(name)));
+            } else if name.trim_end().ends_with('=') {
+                keys.push(unescape(unquoted(name)));
+            }
+            while self.peek().is_some_and(|byte| byte.is_ascii_whitespace()) {
+                self.at += 1;
+            }
+            self.skip();
+            // a mark that fits nothing
+            self.at = self.at.max(start + 1);
+        }
+        self.at = from;
+        *map.marked.insert(visit.are_marked(&keys))
     }
 
     /// The string that begins here, with its quotes.

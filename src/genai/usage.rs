@@ -170,8 +170,12 @@ pub struct BadUsage;
 const MOST: u64 = 1 << 40;
 
 /// How large an input may be called by two layers of one call: as reported, whole, outside of caches. `counts` are the
-/// item's, if they can be told apart.
+/// item's, if they can be told apart. None where nothing was told of it.
 pub fn input_forms(item: &ItemFacts, counts: Option<&Split>) -> [Option<u64>; 3] {
+    let Usage { input, cache_read, cache_write, cache_write_5m, cache_write_1h, .. } = item.usage;
+    if [input, cache_read, cache_write, cache_write_5m, cache_write_1h].iter().all(Option::is_none) {
+        return [None; 3];
+    }
     [item.usage.input, counts.map(Split::total_input), counts.map(|counts| counts.input)]
 }
 

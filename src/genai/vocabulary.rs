@@ -10,7 +10,7 @@ use crate::config::load;
 
 use super::detect::Clause;
 use super::facts::Part;
-use super::keys::{AGENT, GLOBAL, KeyFact, Keys, Role, SetId, Slot};
+use super::keys::{CALL, GLOBAL, KeyFact, Keys, Role, SetId, Slot};
 use super::pattern::{Names, PatternMap, weight};
 use super::schema::{self, Data, List};
 use super::sources::{Source, Sources, UsageSources};
@@ -272,7 +272,7 @@ pub(super) struct Compiler<'d> {
 
 impl<'d> Compiler<'d> {
     fn new(lists: &'d BTreeMap<String, List>) -> Self {
-        Self { lists, facts: PatternMap::default(), slots: HashMap::new(), sets: AGENT, marks: 0, problem: None }
+        Self { lists, facts: PatternMap::default(), slots: HashMap::new(), sets: CALL, marks: 0, problem: None }
     }
 
     fn compile(mut self, data: &Data) -> Result<Vocabulary, VocabularyError> {
@@ -281,8 +281,7 @@ impl<'d> Compiler<'d> {
         for key in &identity_keys {
             self.facts.insert(key, KeyFact::Identity);
         }
-        self.content(GLOBAL, &data.keys.content);
-        self.content(AGENT, &data.keys.agent_content);
+        data.keys.sets().into_iter().for_each(|(set, lists)| self.content(set, lists));
         let event_name = self.slot("event.name");
         let operation_name = self.slot("gen_ai.operation.name");
         let span_name = self.slot("span.name");

@@ -133,6 +133,7 @@ fn conditions(value: &Json) -> Vec<String> {
             out.push(format!("{word} {}", names(&value[key])));
         }
     }
+    out.extend(list(&value["also"]).map(|one| format!("attribute {}", names(one))));
     for (key, word) in [("resource", "resource "), ("equals", "")] {
         for (name, values) in value[key].as_object().into_iter().flatten() {
             out.push(format!("{word}`{name}` = {}", names(values)));

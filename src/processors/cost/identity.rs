@@ -1,5 +1,5 @@
-//! **What**: response ids that identify nothing: the same id in another trace, with another model or other counts, is another
-//! call (`chatcmpl-1` of a mock or a gateway that counts its answers). **Invariants**: linear; a repeat or another layer of a
+//! **What**: response ids that identify nothing: the same id in another trace with another model or other counts, or in
+//! the same trace with another input, is another call (`chatcmpl-1` of a mock or a gateway that counts its answers). **Invariants**: linear; a repeat or another layer of a
 //! call, in whatever trace, says the same of it; records without a trace are taken at their id's word.
 //! **Not here**: layers of one call (`layers`).
 
@@ -18,8 +18,8 @@ fn by_id(item: &ItemFacts) -> Option<&str> {
 }
 
 /// The key of a call whose id was used before.
-fn apart(base: &str, trace: &[u8]) -> String {
-    format!("{base}@{}", hex::encode(trace))
+fn apart(base: &str, trace: &[u8], span: &[u8]) -> String {
+    format!("{base}@{}/{}", hex::encode(trace), hex::encode(span))
 }
 
 /// Gives calls of this request that share an id and nothing else keys of their own; the items that got one.
@@ -38,10 +38,12 @@ pub(super) fn tell_apart(payload: &Payload, facts: &mut Facts) -> HashSet<usize>
     for (at, item) in facts.items.iter_mut().enumerate().filter(|(_, item)| item.billable) {
         let Some(base) = by_id(item).filter(|id| shared.contains(*id)).map(str::to_owned) else { continue };
         let trace = payload.trace_id(item.node);
-        let marks = Marks::of("", &base, trace, item);
+        let marks = Marks::of("", &base, payload, item);
         let same = marks.all().find_map(|mark| known.get(&mark)).cloned();
         let fresh = first.insert(base.clone());
-        let key = same.unwrap_or_else(|| if fresh || trace.is_empty() { base.clone() } else { apart(&base, trace) });
+        let key = same.unwrap_or_else(|| {
+            if fresh || trace.is_empty() { base.clone() } else { apart(&base, trace, payload.span_id(item.node)) }
+        });
         for mark in marks.own() {
             known.entry(mark).or_insert_with(|| key.clone());
         }
@@ -53,37 +55,53 @@ pub(super) fn tell_apart(payload: &Payload, facts: &mut Facts) -> HashSet<usize>
     reused
 }
 
-/// How an id was used: in which trace, for a call of which model and size.
+/// How an id was used: in which trace and span, for a call of which model and size.
 pub(super) struct Marks {
-    trace: ClaimKey,
-    /// Of a record that has no trace.
-    anywhere: ClaimKey,
-    sizes: [ClaimKey; 2],
+    /// What a use leaves behind.
+    own: Vec<ClaimKey>,
+    /// Any of them tells that a use was of the same call.
+    same: Vec<ClaimKey>,
 }
 
 impl Marks {
-    fn of(account: &str, base: &str, trace: &[u8], item: &ItemFacts) -> Self {
-        let Size { whole, fresh, output, model } = Size::of(item);
+    /// In one trace uses are of one call if they tell the same input (a stream's output grows), if one tells none, if they
+    /// are of one span, or of a span and the one around it; in others if they agree in size and model.
+    fn of(account: &str, base: &str, payload: &Payload, item: &ItemFacts) -> Self {
+        let Size { whole, fresh, output, model, silent } = Size::of(item);
+        let (trace, span) = (payload.trace_id(item.node), payload.span_id(item.node));
+        let parent = payload.parent_span_id(item.node);
         let (account, base) = (account.as_bytes(), base.as_bytes());
-        let of_trace = |trace: &[u8]| ClaimKey::of(&[b"id in", account, base, trace]);
+        let key = |word: &[u8], trace: &[u8], more: &[u8]| ClaimKey::of(&[word, account, base, trace, more]);
         let size = |input: &[u8]| ClaimKey::of(&[b"id of", account, base, input, &output, model.as_bytes()]);
-        Self {
-            trace: of_trace(trace),
-            anywhere: of_trace(&[]),
-            sizes: {
-                let whole_size = size(&whole);
-                [whole_size, if whole == fresh { whole_size } else { size(&fresh) }]
-            },
+        let forms = if whole == fresh { vec![whole] } else { vec![whole, fresh] };
+        let mut own = vec![key(b"id in", trace, &[])];
+        let mut same = vec![key(b"id in", &[], &[]), key(b"id in silent", trace, &[])];
+        own.extend(forms.iter().map(|input| size(input)));
+        if silent {
+            own.push(key(b"id in silent", trace, &[]));
+            same.push(key(b"id in", trace, &[]));
+        } else {
+            own.extend(forms.iter().map(|input| key(b"id with", trace, input)));
         }
+        same.extend(own.iter().skip(1));
+        if !span.is_empty() {
+            own.push(key(b"id at", trace, span));
+            same.extend([key(b"id at", trace, span), key(b"id below", trace, span)]);
+        }
+        if !parent.is_empty() {
+            own.push(key(b"id below", trace, parent));
+            same.push(key(b"id at", trace, parent));
+        }
+        Self { own, same }
     }
 
     /// What a use of the id leaves behind.
     pub(super) fn own(&self) -> impl Iterator<Item = ClaimKey> {
-        std::iter::once(self.trace).chain(self.sizes)
+        self.own.iter().copied()
     }
 
     fn all(&self) -> impl Iterator<Item = ClaimKey> {
-        self.own().chain([self.anywhere])
+        self.same.iter().copied()
     }
 }
 
@@ -107,10 +125,10 @@ pub(super) fn compare(
     let (id, told) = (by_id(item)?, item.response_id.as_deref()?);
     let base = format!("r/{told}");
     let trace = payload.trace_id(item.node);
-    let marks = Marks::of(account, &base, trace, item);
+    let marks = Marks::of(account, &base, payload, item);
     let elsewhere = |key: ClaimKey| claims.holder(key).is_some_and(|holder| holder != *batch);
     let used = elsewhere(ClaimKey::of(&[b"call", account.as_bytes(), base.as_bytes()]));
     let same = trace.is_empty() || marks.all().any(elsewhere);
-    let key = (used && !same && id == base).then(|| apart(&base, trace));
+    let key = (used && !same && id == base).then(|| apart(&base, trace, payload.span_id(item.node)));
     Some(Identity { marks, apart: key, known: used && same })
 }

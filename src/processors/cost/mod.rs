@@ -265,7 +265,7 @@ impl Cost {
             }
             claim
         };
-        Rise::of(claims, pass.payload, &pass.account).run(claims, pass.payload, &pass.account, &mut claim);
+        Rise::of(claims, pass.payload, &pass.account, &pass.apart).run(claims, pass.payload, &pass.account, &mut claim);
     }
 
     fn price(&self, pass: &mut Pass<'_>, table: &Table, item: &ItemFacts, count: bool, flags: Flags) -> CostFact {
@@ -334,8 +334,10 @@ struct Pass<'b> {
     trusted: bool,
     /// Its spans, once somebody asked.
     family: Option<Family>,
-    /// Whether an item tells tokens.
+    /// Whether an item tells tokens, or is a tool's or an agent's.
     told: Vec<bool>,
+    /// Whether it is a tool's or an agent's: what runs inside is a call of its own.
+    apart: Vec<bool>,
     /// Items whose response id another call of the request has too.
     reused: HashSet<usize>,
 }
@@ -358,6 +360,10 @@ fn fact(status: Billing, rates: &Arc<str>, buckets: Buckets) -> CostFact {
         reason: None,
         buckets,
     }
+}
+
+fn is_apart(item: &ItemFacts) -> bool {
+    matches!(item.call, genai::Call::Tool | genai::Call::Agent)
 }
 
 fn tokens(buckets: &Buckets) -> u64 {
@@ -422,7 +428,8 @@ impl Processor for Cost {
             repeat: origin.repeat,
             trusted: origin.trust == Trust::Internal,
             family: None,
-            told: facts.items.iter().map(|item| item.usage.reported()).collect(),
+            told: facts.items.iter().map(|item| item.usage.reported() || is_apart(item)).collect(),
+            apart: facts.items.iter().map(is_apart).collect(),
             reused: HashSet::new(),
         };
         pass.reused = identity::tell_apart(pass.payload, &mut facts);

@@ -135,6 +135,97 @@ fn ids_that_are_used_again() {
     assert_eq!(status(&branch, 0), Some(Billing::Priced));
 }
 
+/// An id that calls of one trace share with different inputs identifies nothing, in one request or in many; nor do words for
+/// "none". The same input is a stream's snapshot.
+#[test]
+fn ids_that_are_used_again_in_a_trace() {
+    let used = |id: &str| -> Vec<Json> {
+        let calls = (1..4_u64).map(|at| {
+            let mut one = call(at + 1, 1, "gpt-4o", at * 1000, at);
+            one["attributes"]["gen_ai.response.id"] = json!(id);
+            one
+        });
+        calls.collect()
+    };
+    for id in ["chatcmpl-1", "-", "0", "unset", "<none>", "00000000-0000-0000-0000-000000000000"] {
+        let calls = used(id);
+        let refs: Vec<&Json> = calls.iter().collect();
+        let each: Vec<&[&Json]> = refs.chunks(1).collect();
+        for requests in [&[&refs[..]][..], &each] {
+            assert_eq!(statuses(requests).into_values().collect::<Vec<_>>(), [Some(Billing::Priced); 3], "{id}");
+        }
+        let flags = |at: usize| attributes(&run(&build(), all(&refs), 1), at).get("tollgate.cost.flags").cloned();
+        let told = (id == "chatcmpl-1").then(|| json!(["id_reused"]));
+        assert_eq!([flags(0), flags(1), flags(2)], [None, told.clone(), told], "{id}");
+    }
+    let mut calls = used("chatcmpl-1");
+    calls[1]["attributes"]["gen_ai.usage.input_tokens"] = json!(1000);
+    let found = statuses(&[&[&calls[0]], &[&calls[1]]]);
+    assert_eq!([found[&2], found[&3]], [Some(Billing::Priced), Some(Billing::NotCounted)]);
+}
+
+/// Two calls, one in the other, that agree in all but the vendor's id, or between which a tool or an agent runs, are two.
+#[test]
+fn certain_calls_within_calls() {
+    let with = |mut item: Json, id: &str| {
+        item["attributes"]["gen_ai.response.id"] = json!(id);
+        item
+    };
+    let (outer, inner) = (with(call(1, 0, "gpt-4o", 100, 7), "a"), with(call(2, 1, "gpt-4o", 100, 7), "b"));
+    for requests in [&[&[&outer, &inner][..]][..], &[&[&inner], &[&outer]], &[&[&outer], &[&inner]]] {
+        assert_eq!(statuses(requests).into_values().collect::<Vec<_>>(), [Some(Billing::Priced); 2]);
+    }
+    // an instrumentation's own id beside the vendor's says nothing
+    let framework = with(call(1, 0, "gpt-4o", 100, 7), "run-9");
+    let vendor = with(call(2, 1, "gpt-4o", 100, 7), "chatcmpl-9");
+    let found = statuses(&[&[&framework, &vendor]]);
+    assert_eq!([found[&1], found[&2]], [Some(Billing::NotCounted), Some(Billing::Priced)]);
+    for operation in ["execute_tool", "invoke_agent"] {
+        let mut middle = between(2, 1);
+        middle["attributes"] = json!({"gen_ai.operation.name": operation, "gen_ai.provider.name": "openai"});
+        let (outer, inner) = (call(1, 0, "gpt-4o", 1000, 1), call(3, 2, "gpt-4o", 1000, 1));
+        for requests in [
+            &[&[&outer, &middle, &inner][..]][..],
+            &[&[&inner], &[&middle], &[&outer]],
+            &[&[&inner, &middle], &[&outer]],
+            &[&[&inner], &[&middle, &outer]],
+            &[&[&outer], &[&middle, &inner]],
+        ] {
+            let found = statuses(requests);
+            assert_eq!([found[&1], found[&3]], [Some(Billing::Priced); 2], "{operation}: {found:?}");
+        }
+    }
+}
+
+/// A layer that tells its output alone is no call beside the one below it, in one request or two, whichever is first.
+#[test]
+fn layers_that_tell_their_output_alone() {
+    let inner = call(2, 1, "gpt-4o", 1000, 17);
+    let mut outer = call(1, 0, "gpt-4o", 0, 17);
+    outer["attributes"].as_object_mut().unwrap().remove("gen_ai.usage.input_tokens");
+    for requests in [&[&[&outer, &inner][..]][..], &[&[&inner], &[&outer]]] {
+        let found = statuses(requests);
+        assert_eq!([found[&1], found[&2]], [Some(Billing::NotCounted), Some(Billing::Priced)]);
+    }
+    let found = statuses(&[&[&outer], &[&inner]]);
+    assert_eq!(found.values().filter(|status| **status == Some(Billing::Priced)).count(), 1, "{found:?}");
+}
+
+/// A total tells whether input leaves cached tokens out, and output reasoning, whatever the conventions say.
+#[test]
+fn totals_are_evidence() {
+    let item = |provider: &str, model: &str, more: &Json| {
+        let mut item = call(2, 1, model, 1000, 50);
+        item["attributes"]["gen_ai.provider.name"] = json!(provider);
+        item["attributes"].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        attributes(&run(&build(), one(item), 1), 0)["tollgate.cost.usd"].clone()
+    };
+    let cached = json!({"gen_ai.usage.cache_read.input_tokens": 800, "gen_ai.usage.total_tokens": 1850});
+    assert_eq!(item("anthropic", "claude-sonnet-4-5", &cached), "0.00399");
+    let thought = json!({"gen_ai.usage.reasoning.output_tokens": 40, "gen_ai.usage.total_tokens": 1090});
+    assert_eq!(item("gcp.gemini", "gemini-2.5-pro", &thought), "0.00215");
+}
+
 /// An application's own `request_id` is no id of a model call.
 #[test]
 fn request_ids_of_applications() {
@@ -175,7 +266,22 @@ fn operations_by_other_names() {
         assert_eq!(status(&batch, 0), Some(Billing::Priced), "{operation}");
         assert!(!attributes(&batch, 0).contains_key("tollgate.cost.flags"), "{operation}");
     }
-    for operation in ["ask_oracle", "summarise_letters"] {
+    for operation in ["invoke_model", "invoke_model_with_response_stream", "InvokeModel"] {
+        let batch = run(&build(), one(item(operation)), 1);
+        assert_eq!(status(&batch, 0), Some(Billing::Priced), "{operation}");
+        assert!(!attributes(&batch, 0).contains_key("tollgate.cost.flags"), "{operation}");
+    }
+    for operation in [
+        "ask_oracle",
+        "summarise_letters",
+        "execute_model",
+        "agent_chat",
+        "team_chat",
+        "task_completion",
+        "agent_llm_call",
+        "summarize_thread",
+        "flow_llm",
+    ] {
         let cost = build();
         let batch = run(&cost, one(item(operation)), 1);
         assert_eq!(status(&batch, 0), Some(Billing::Priced), "{operation}");
