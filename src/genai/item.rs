@@ -194,14 +194,15 @@ impl<'v, 'p> Reader<'v, 'p> {
         let attributes = self.attrs.iter().map(|attr| (attr.value, false));
         let structured = |value: &Value<'_>| match value {
             Value::Map(_) => true,
-            Value::Str(text) => text.starts_with('{') && text.len() <= BODY_BYTES,
+            Value::Str(text) => text.len() <= BODY_BYTES && memchr::memchr(b'{', text.as_bytes()).is_some(),
             _ => false,
         };
         let values: Vec<(Value<'p>, bool)> =
             body.into_iter().chain(attributes).filter(|(value, _)| structured(value)).collect();
         for (value, body) in values {
-            // the entries of the body itself were read above
-            for map in self.vocabulary.wrapped.maps(value).into_iter().skip(usize::from(body)) {
+            // the entries of the body itself were read above, unless a logger's words stand before them
+            let read = body && value.as_str().is_none_or(|text| text.starts_with('{'));
+            for map in self.vocabulary.wrapped.maps(value).into_iter().skip(usize::from(read)) {
                 if self.is_wrapped_line(&map) {
                     map.iter().for_each(|(key, value)| self.enter_entry(key, *value));
                 }

@@ -48,3 +48,30 @@ pub(super) fn mark<'k>(keys: impl Iterator<Item = &'k str>, mut is_mark: impl Fn
     }
     false
 }
+
+/// Longest key that text is searched for, bytes.
+const KEY: usize = 128;
+
+/// Whether a key stands in a text that can't be read, followed by `:` or `=` and something to say.
+pub(super) fn mentions(text: &str, mut is_listed: impl FnMut(&str) -> bool) -> bool {
+    let is_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | '-');
+    let mut rest = text;
+    while let Some((before, behind)) = rest.find([':', '=']).and_then(|at| rest.split_at_checked(at)) {
+        rest = behind.get(1..).unwrap_or_default();
+        let before = before.trim_end_matches(['"', '\'', '\\', ' ']);
+        let key = before.rsplit(|c| !is_name(c)).next().unwrap_or_default();
+        if !key.is_empty() && key.len() <= KEY && says(rest) && is_listed(key) {
+            return true;
+        }
+    }
+    false
+}
+
+/// Whether what begins here is more than a number or `None`.
+fn says(text: &str) -> bool {
+    let text = text.trim_start_matches([' ', '=']);
+    let word = text.split([',', '}', ']', ')', ';', ' ', ':', '\n']).next().unwrap_or_default().trim();
+    let void = matches!(word, "" | "null" | "None" | "true" | "false" | "True" | "False");
+    let bracket = text.starts_with(['{', '[', '(']);
+    bracket || !(void || word.bytes().all(|byte| byte.is_ascii_digit() || b".-+eE".contains(&byte)))
+}

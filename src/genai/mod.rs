@@ -17,6 +17,7 @@ mod messages;
 mod named;
 mod nested;
 mod pattern;
+mod quoted;
 mod read;
 mod required;
 mod schema;

@@ -64,8 +64,8 @@ impl<'v> Nested<'v> {
         if !may_hold(value) {
             return Took::Nothing;
         }
-        let mut find = Find { nested: self, lists, taken: Taken::default() };
-        match find.value(value) {
+        let mut find = Find { nested: self, lists, taken: Taken::default(), before: 0, whole: false };
+        match find.value(value) && !find.whole {
             false => Took::Whole,
             true if find.taken.parts.is_empty() => Took::Nothing,
             true => Took::Some(find.taken),
@@ -89,7 +89,7 @@ impl<'v> Nested<'v> {
 /// All that a value costs which holds nothing.
 fn may_hold(value: Value<'_>) -> bool {
     match value {
-        Value::Str(text) => texts::is_structured(text),
+        Value::Str(text) => texts::holds_structure(text),
         Value::Map(_) | Value::List(_) => true,
         _ => false,
     }
@@ -99,6 +99,10 @@ struct Find<'n, 'v> {
     nested: &'n Nested<'v>,
     lists: Lists,
     taken: Taken,
+    /// Parts that were there before the present text.
+    before: usize,
+    /// A text that can't be read names content.
+    whole: bool,
 }
 
 impl Find<'_, '_> {
@@ -135,22 +139,30 @@ impl Find<'_, '_> {
     }
 
     fn text(&mut self, text: &str) -> bool {
-        if !texts::is_structured(text) {
+        if !texts::holds_structure(text) {
             return true;
         }
         if text.len() > BYTES {
-            return false;
+            return !texts::is_structured(text) && !self.mentions(text);
         }
-        let before = self.taken.parts.len();
-        match texts::rewrite(text, self) {
+        self.before = self.taken.parts.len();
+        match texts::search(text, self) {
             Walked::Same => true,
             Walked::Changed(rest) => {
                 self.taken.texts.insert(text.to_owned(), rest);
                 true
             }
-            Walked::Broken => self.taken.parts.len() == before,
-            Walked::TooDeep => false,
+            Walked::Broken => false,
+            // prose with many brackets stays
+            Walked::TooDeep => {
+                self.taken.parts.len() == self.before && !texts::is_structured(text) && !self.mentions(text)
+            }
         }
+    }
+
+    /// Whether a text that can't be read names content.
+    fn mentions(&self, text: &str) -> bool {
+        messages::mentions(text, |key| self.part(key, false, false).is_some() && !self.is_generic(key))
     }
 
     /// Whether the key could mean something else here.
@@ -175,6 +187,10 @@ impl Find<'_, '_> {
 impl Visit for Find<'_, '_> {
     fn listed(&mut self, key: &str) -> bool {
         self.part(key, false, false).is_some()
+    }
+
+    fn broken(&mut self, rest: &str, hard: bool) {
+        self.whole = self.whole || (hard && self.taken.parts.len() > self.before) || self.mentions(rest);
     }
 
     fn in_doubt(&mut self, key: &str, leaf: &Leaf<'_>, raw: &str) -> bool {

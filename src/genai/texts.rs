@@ -3,7 +3,12 @@
 //! **Invariants**: linear in the text; bounded in depth; what is not changed is copied byte for byte; text that was cut
 //! off is walked to its end. **Not here**: what is content (`nested`), what is private (`processors/redact`).
 
+mod scan;
+
 use std::borrow::Cow;
+
+pub use super::quoted::unescape;
+use super::quoted::{escape, unquoted};
 
 /// Deepest nesting.
 const DEPTH: usize = 64;
@@ -36,6 +41,9 @@ pub trait Visit {
     fn are_marked(&mut self, _keys: &[Cow<'_, str>]) -> bool {
         false
     }
+    /// Something in a text could not be read; `rest` is what stays of the text. `hard`: an entry may have ended elsewhere
+    /// than it seemed. Told by [`search`] alone.
+    fn broken(&mut self, _rest: &str, _hard: bool) {}
     /// What a key becomes, if it changes.
     fn key(&mut self, _key: &str) -> Option<String> {
         None
@@ -64,21 +72,60 @@ pub fn is_structured(text: &str) -> bool {
     text.len() > 4 && matches!(first, Some(b'{' | b'['))
 }
 
-/// Walks `text`: values one after the other.
-pub fn rewrite(text: &str, visit: &mut impl Visit) -> Walked {
-    rewrite_at(text, visit, 0)
+/// Whether a text may hold entries somewhere, behind other text: all that other text costs.
+pub fn holds_structure(text: &str) -> bool {
+    let Some(inside) = begin(text, 0).and_then(|at| text.get(at..)) else { return false };
+    is_structured(inside)
+        || memchr::memchr2(b':', b'=', inside.as_bytes()).is_some()
+        || inside.contains("('")
+        || inside.contains("(\"")
 }
 
-fn rewrite_at(text: &str, visit: &mut impl Visit, level: usize) -> Walked {
-    let mut walk = Walk { text, at: 0, out: String::new(), depth: 0, level, changed: false, too_deep: false };
+/// Where the next structure begins: `{`, `[`, the bracket of `Name(`, or the quote before one.
+fn begin(text: &str, from: usize) -> Option<usize> {
+    let bytes = text.as_bytes();
+    let named = |at: &usize| {
+        let before = at.checked_sub(1).and_then(|at| bytes.get(at));
+        bytes.get(*at) != Some(&b'(') || before.is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
+    };
+    let at = from + memchr::memchr3_iter(b'{', b'[', b'(', bytes.get(from..)?).find(|at| named(&(from + at)))?;
+    let quotes = bytes.get(from..at)?.iter().rev().take_while(|byte| matches!(byte, b'"' | b'\'' | b'\\')).count();
+    Some(at - quotes)
+}
+
+/// Walks `text`: values one after the other.
+pub fn rewrite(text: &str, visit: &mut impl Visit) -> Walked {
+    rewrite_at(text, visit, 0, false)
+}
+
+/// Walks the structure in `text`, whatever stands around it and wherever it is broken; that is copied.
+pub fn search(text: &str, visit: &mut impl Visit) -> Walked {
+    rewrite_at(text, visit, 0, true)
+}
+
+fn rewrite_at(text: &str, visit: &mut impl Visit, level: usize, search: bool) -> Walked {
+    let mut walk =
+        Walk { text, at: 0, out: String::new(), depth: 0, level, search, changed: false, torn: false, too_deep: false };
+    let mut hard = false;
     loop {
+        if search {
+            walk.prose();
+        }
         walk.space();
         match walk.peek() {
             None => break,
             Some(b'{' | b'[') if walk.value("", visit).is_some() => {}
+            Some(b'(' | b'"' | b'\'') if search && walk.value("", visit).is_some() => {}
             _ if walk.too_deep => return Walked::TooDeep,
+            Some(_) if search => {
+                (walk.depth, hard) = (0, true);
+                walk.byte();
+            }
             _ => return Walked::Broken,
         }
+    }
+    if search && (hard || walk.torn) {
+        visit.broken(&walk.out, hard);
     }
     if walk.changed { Walked::Changed(walk.out) } else { Walked::Same }
 }
@@ -89,7 +136,11 @@ struct Walk<'t> {
     out: String,
     depth: usize,
     level: usize,
+    /// Texts around structure are passed over.
+    search: bool,
     changed: bool,
+    /// A string did not end, or a mark stands where none may.
+    torn: bool,
     too_deep: bool,
 }
 
@@ -101,36 +152,65 @@ struct Members {
 }
 
 impl<'t> Walk<'t> {
-    fn peek(&self) -> Option<u8> {
-        self.text.as_bytes().get(self.at).copied()
-    }
-
-    fn slice(&self, from: usize, to: usize) -> &'t str {
-        self.text.get(from..to).unwrap_or_default()
-    }
-
-    /// Copies white space.
-    fn space(&mut self) {
-        let from = self.at;
-        while self.peek().is_some_and(|byte| byte.is_ascii_whitespace()) {
-            self.at += 1;
-        }
-        let space = self.slice(from, self.at);
-        self.out.push_str(space);
-    }
-
     fn value(&mut self, key: &str, visit: &mut impl Visit) -> Option<()> {
         match self.peek() {
             Some(b'{') => self.members(b'}', key, visit),
             Some(b'[') => self.members(b']', key, visit),
+            Some(b'(') if self.pair(visit) => Some(()),
             Some(b'(') => self.members(b')', key, visit),
             Some(b'"' | b'\'') => {
-                let raw = self.string();
-                self.leaf(key, raw, visit);
+                let (raw, text) = self.strings();
+                self.leaf_text(key, raw, text, visit);
                 Some(())
             }
-            _ => self.word_or_call(key, visit),
+            Some(b'<') if self.angle() > 0 => {
+                let raw = self.slice(self.at, self.at + self.angle());
+                self.at += raw.len();
+                self.leaf_text(key, raw, raw.into(), visit);
+                Some(())
+            }
+            mark => {
+                self.torn |= mark == Some(b'\\');
+                self.word_or_call(key, visit)
+            }
         }
+    }
+
+    /// `('key', …)`: what stands under a listed key is taken out.
+    fn pair(&mut self, visit: &mut impl Visit) -> bool {
+        let from = self.at;
+        self.at += 1;
+        let taken = self.pair_taken(visit);
+        match taken {
+            Some(to) => {
+                self.changed = true;
+                self.out.push_str(self.slice(from, to));
+                self.out.push(')');
+            }
+            None => self.at = from,
+        }
+        taken.is_some()
+    }
+
+    /// Where the key and its comma end.
+    fn pair_taken(&mut self, visit: &mut impl Visit) -> Option<usize> {
+        self.pass();
+        self.peek().filter(|byte| matches!(byte, b'"' | b'\''))?;
+        let key = unescape(unquoted(self.string()));
+        self.pass();
+        self.peek().filter(|byte| *byte == b',' && visit.listed(&key))?;
+        self.at += 1;
+        let comma = self.at;
+        self.pass();
+        let (start, leaf) = (self.at, self.skip());
+        let raw = self.slice(start, self.at);
+        self.pass();
+        self.at += usize::from(self.peek() == Some(b','));
+        self.pass();
+        let ends = self.peek().is_none_or(|byte| byte == b')');
+        let takes = ends && !visit.in_doubt(&key, &leaf, raw) && visit.takes(&key, &leaf, raw);
+        self.at += usize::from(self.peek().is_some());
+        takes.then_some(comma)
     }
 
     /// What stands between brackets: entries of a map, elements of a list, arguments of a call.
@@ -188,11 +268,14 @@ impl<'t> Walk<'t> {
                 Some(raw)
             }
             Some(b'{' | b'[' | b'(') => None,
+            Some(b'<') if self.angle() > 0 => {
+                let name = self.slice(self.at, self.at + self.angle());
+                self.at += name.len();
+                Some(name)
+            }
             _ => Some(self.word()),
         };
-        while self.peek().is_some_and(|byte| byte.is_ascii_whitespace()) {
-            self.at += 1;
-        }
+        self.pass();
         let called = name.and_then(|name| name.trim_end().strip_suffix('=')).filter(|_| map.close != b'}');
         let key = match self.peek() {
             Some(b':') if map.close == b'}' => {
@@ -242,55 +325,20 @@ impl<'t> Walk<'t> {
             }
             let start = self.at;
             let name = if matches!(byte, b'"' | b'\'') { self.string() } else { self.word() };
-            while self.peek().is_some_and(|byte| byte.is_ascii_whitespace()) {
-                self.at += 1;
-            }
+            self.pass();
             if self.peek() == Some(b':') {
                 self.at += 1;
                 keys.push(unescape(unquoted(name)));
             } else if name.trim_end().ends_with('=') {
                 keys.push(unescape(unquoted(name)));
             }
-            while self.peek().is_some_and(|byte| byte.is_ascii_whitespace()) {
-                self.at += 1;
-            }
+            self.pass();
             self.skip();
             // a mark that fits nothing
             self.at = self.at.max(start + 1);
         }
         self.at = from;
         *map.marked.insert(visit.are_marked(&keys))
-    }
-
-    /// The string that begins here, with its quotes.
-    fn string(&mut self) -> &'t str {
-        let from = self.at;
-        let quote = self.peek();
-        self.at += 1;
-        while let Some(byte) = self.peek() {
-            self.at += 1;
-            match byte {
-                // the byte behind it may begin a longer character: the bytes that follow are no quotes
-                b'\\' => self.at += 1,
-                byte if Some(byte) == quote => break,
-                _ => {}
-            }
-        }
-        while !self.text.is_char_boundary(self.at.min(self.text.len())) {
-            self.at += 1;
-        }
-        self.at = self.at.min(self.text.len());
-        self.slice(from, self.at)
-    }
-
-    /// What stands up to the next mark.
-    fn word(&mut self) -> &'t str {
-        let from = self.at;
-        let marks = b",:{}[]()'\"";
-        while self.peek().is_some_and(|byte| !marks.contains(&byte)) {
-            self.at += 1;
-        }
-        self.slice(from, self.at)
     }
 
     /// A word without quotes (`12:30` and `<a: b>` are one), or a call with its arguments.
@@ -339,15 +387,24 @@ impl<'t> Walk<'t> {
     }
 
     fn leaf(&mut self, key: &str, raw: &str, visit: &mut impl Visit) {
-        let text = unescape(unquoted(raw));
-        let inner = match is_structured(&text) && self.level < LEVELS {
-            true => rewrite_at(&text, visit, self.level + 1),
+        self.leaf_text(key, raw, unescape(unquoted(raw)), visit);
+    }
+
+    fn leaf_text(&mut self, key: &str, raw: &str, text: Cow<'_, str>, visit: &mut impl Visit) {
+        let holds = if self.search { holds_structure(&text) } else { is_structured(&text) };
+        let inner = match holds && self.level < LEVELS {
+            true => rewrite_at(&text, visit, self.level + 1, self.search),
             false => Walked::Broken,
         };
         let new = match inner {
             Walked::Changed(new) => Some(new),
             Walked::Same => None,
-            Walked::Broken | Walked::TooDeep => visit.text(key, &text),
+            Walked::Broken | Walked::TooDeep => {
+                if self.search && holds {
+                    visit.broken(&text, self.level < LEVELS);
+                }
+                visit.text(key, &text)
+            }
         };
         match new {
             Some(new) => {
@@ -357,113 +414,4 @@ impl<'t> Walk<'t> {
             None => self.out.push_str(raw),
         }
     }
-
-    /// Passes over one value.
-    fn skip(&mut self) -> Leaf<'t> {
-        match self.peek() {
-            Some(b'"' | b'\'') => return Leaf::Text(unescape(unquoted(self.string()))),
-            Some(b'{' | b'[' | b'(') => {}
-            _ => {
-                let word = self.word();
-                if !matches!(self.peek(), Some(b'(' | b'"' | b'\'' | b':')) {
-                    return Leaf::Word(word.trim());
-                }
-            }
-        }
-        let mut open = 0_usize;
-        while let Some(byte) = self.peek() {
-            match byte {
-                b'"' | b'\'' => {
-                    self.string();
-                    continue;
-                }
-                b'{' | b'[' | b'(' => open += 1,
-                b'}' | b']' | b')' if open == 0 => break,
-                b'}' | b']' | b')' => open -= 1,
-                b',' if open == 0 => break,
-                _ => {}
-            }
-            self.at += 1;
-            if open == 0 && matches!(byte, b'}' | b']' | b')') {
-                break;
-            }
-        }
-        Leaf::Nested
-    }
-}
-
-/// A string without its quotes; one that was cut off has only the first.
-fn unquoted(raw: &str) -> &str {
-    let Some(quote) = raw.chars().next().filter(|first| matches!(first, '"' | '\'')) else {
-        return raw.trim().trim_end_matches('=').trim_end();
-    };
-    let inner = raw.get(1..).unwrap_or_default();
-    inner.strip_suffix(quote).unwrap_or(inner)
-}
-
-/// A string's text: escapes of JSON and Python.
-pub fn unescape(raw: &str) -> Cow<'_, str> {
-    if memchr::memchr(b'\\', raw.as_bytes()).is_none() {
-        return raw.into();
-    }
-    let mut out = String::with_capacity(raw.len());
-    let mut chars = raw.chars();
-    let mut high: Option<u32> = None;
-    while let Some(c) = chars.next() {
-        let code = match c {
-            '\\' => match chars.next() {
-                Some('n') => u32::from(b'\n'),
-                Some('t') => u32::from(b'\t'),
-                Some('r') => u32::from(b'\r'),
-                Some('b') => 8,
-                Some('f') => 12,
-                Some('u') => hex(&mut chars, 4),
-                Some('x') => hex(&mut chars, 2),
-                Some('U') => hex(&mut chars, 8),
-                Some(other) => u32::from(other),
-                None => break,
-            },
-            c => u32::from(c),
-        };
-        match (high.take(), code) {
-            (None, 0xd800..=0xdbff) => high = Some(code),
-            (Some(first), 0xdc00..=0xdfff) => {
-                let both = 0x10000 + ((first - 0xd800) << 10) + (code - 0xdc00);
-                out.push(char::from_u32(both).unwrap_or(char::REPLACEMENT_CHARACTER));
-            }
-            (_, code) => out.push(char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER)),
-        }
-    }
-    out.into()
-}
-
-fn hex(chars: &mut std::str::Chars<'_>, digits: usize) -> u32 {
-    let text = chars.as_str();
-    let Some((head, rest)) = text.split_at_checked(digits) else { return 0xfffd };
-    match u32::from_str_radix(head, 16) {
-        Ok(code) => {
-            *chars = rest.chars();
-            code
-        }
-        Err(_) => 0xfffd,
-    }
-}
-
-fn escape(text: &str, quote: char, out: &mut String) {
-    out.push(quote);
-    for c in text.chars() {
-        match c {
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            c if c == quote => out.extend(['\\', c]),
-            c if u32::from(c) < 0x20 => {
-                out.push_str("\\u00");
-                crate::hex::push(out, &[c as u8]);
-            }
-            c => out.push(c),
-        }
-    }
-    out.push(quote);
 }

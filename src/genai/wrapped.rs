@@ -50,7 +50,9 @@ impl Wrapped {
                 walk(value, LEVELS, &mut left, &mut out);
             }
             Value::Str(text) if self.words.as_ref().is_some_and(|words| words.is_match(text)) => {
-                out = json_body::maps(text, LEVELS);
+                // a logger's level and time may stand before it
+                let json = text.find('{').zip(text.rfind('}')).and_then(|(from, to)| text.get(from..=to));
+                out = json_body::maps(json.unwrap_or(text), LEVELS);
             }
             _ => {}
         }

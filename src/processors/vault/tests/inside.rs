@@ -50,6 +50,26 @@ fn listed_parts_go_and_the_rest_stays_valid() {
     assert_eq!(kept.len(), 6);
 }
 
+/// Text that does not parse loses its listed part, or goes whole; what stands around structure stays.
+#[test]
+fn broken_text_keeps_nothing_listed() {
+    let quoted = (0..5).fold(r#"{"prompt":"CANARY"}"#.to_owned(), |text, _| json!({"d": text}).to_string());
+    let bodies = [
+        "INFO:agent: {'model': <class 'app.Model'>, 'prompt': 'CANARY'} left0".to_owned(),
+        "left1 ChatRequest(n=1, prompt='CANARY' 'CANARY')".to_owned(),
+        "left2 OrderedDict([('prompt', 'CANARY'), ('n', 1)])".to_owned(),
+        "\u{1e}{\"prompt\":\"CANARY\"} left3".to_owned(),
+        "{note: it's, prompt: CANARY}".to_owned(),
+        "{'prompt': 'don't CANARY, 'x': 1} CANARY".to_owned(),
+        format!("{{\"a\": {}", json!(format!("{} CANARY prompt: x", "[".repeat(90)))),
+        quoted,
+    ];
+    let out = Bench::new().pass(&logs(bodies.iter().map(|body| json!({"body": body})).collect()));
+    let all = everything(&out);
+    assert!(!all.contains("CANARY"), "{all}");
+    assert!((0..4).all(|at| all.contains(&format!("left{at}"))), "{all}");
+}
+
 /// Other text costs one look at its first byte: what is no structure is never walked, and what is, once.
 #[test]
 fn text_that_only_looks_like_structure_stays() {

@@ -1,0 +1,152 @@
+//! **What**: strings, words, values passed over: the scanner of a walk through text. **Invariants**: each call is linear in
+//! what it passes; `at` never runs past the text.
+
+use std::borrow::Cow;
+
+use super::{Leaf, Walk, begin, unescape, unquoted};
+
+/// Longest `<…>` that is one word, bytes.
+const ANGLE: usize = 256;
+
+impl<'t> Walk<'t> {
+    pub(super) fn peek(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    pub(super) fn slice(&self, from: usize, to: usize) -> &'t str {
+        self.text.get(from..to).unwrap_or_default()
+    }
+
+    /// Copies white space.
+    pub(super) fn space(&mut self) {
+        let from = self.at;
+        while self.peek().is_some_and(|byte| byte.is_ascii_whitespace()) {
+            self.at += 1;
+        }
+        let space = self.slice(from, self.at);
+        self.out.push_str(space);
+    }
+
+    /// Copies what stands before the next structure.
+    pub(super) fn prose(&mut self) {
+        let to = begin(self.text, self.at).unwrap_or(self.text.len());
+        self.out.push_str(self.slice(self.at, to));
+        self.at = to;
+    }
+
+    /// Copies a character.
+    pub(super) fn byte(&mut self) {
+        let from = self.at;
+        self.at += self.slice(from, self.text.len()).chars().next().map_or(0, char::len_utf8);
+        self.out.push_str(self.slice(from, self.at));
+    }
+
+    /// Passes over white space.
+    pub(super) fn pass(&mut self) {
+        while self.peek().is_some_and(|byte| byte.is_ascii_whitespace()) {
+            self.at += 1;
+        }
+    }
+
+    /// The length of the `<class 'x'>` that begins here; 0 = there is none.
+    pub(super) fn angle(&self) -> usize {
+        let bytes = self.text.as_bytes().get(self.at..).unwrap_or_default();
+        let mut open = 0_usize;
+        for (at, byte) in bytes.iter().take(ANGLE).enumerate() {
+            match byte {
+                b'<' => open += 1,
+                b'>' => open = open.saturating_sub(1),
+                _ => {}
+            }
+            if open == 0 {
+                return if *byte == b'>' { at + 1 } else { 0 };
+            }
+        }
+        0
+    }
+
+    /// The string that begins here with those behind it, which are one, and their text.
+    pub(super) fn strings(&mut self) -> (&'t str, Cow<'t, str>) {
+        let from = self.at;
+        let mut text = unescape(unquoted(self.string()));
+        loop {
+            let end = self.at;
+            self.pass();
+            if !matches!(self.peek(), Some(b'"' | b'\'')) {
+                self.at = end;
+                return (self.slice(from, end), text);
+            }
+            text.to_mut().push_str(&unescape(unquoted(self.string())));
+        }
+    }
+
+    /// The string that begins here, with its quotes.
+    pub(super) fn string(&mut self) -> &'t str {
+        let from = self.at;
+        let quote = self.peek();
+        self.at += 1;
+        let mut ended = false;
+        while let Some(byte) = self.peek().filter(|_| !ended) {
+            self.at += 1;
+            match byte {
+                // the byte behind it may begin a longer character: the bytes that follow are no quotes
+                b'\\' => self.at += 1,
+                byte => ended = Some(byte) == quote,
+            }
+        }
+        self.torn |= !ended;
+        while !self.text.is_char_boundary(self.at.min(self.text.len())) {
+            self.at += 1;
+        }
+        self.at = self.at.min(self.text.len());
+        self.slice(from, self.at)
+    }
+
+    /// What stands up to the next mark.
+    pub(super) fn word(&mut self) -> &'t str {
+        let from = self.at;
+        let marks = b",:{}[]()'\"";
+        while self.peek().is_some_and(|byte| !marks.contains(&byte)) {
+            self.at += 1;
+        }
+        self.slice(from, self.at)
+    }
+
+    /// Passes over one value.
+    pub(super) fn skip(&mut self) -> Leaf<'t> {
+        match self.peek() {
+            Some(b'"' | b'\'') => return Leaf::Text(self.strings().1),
+            Some(b'{' | b'[' | b'(') => {}
+            Some(b'<') if self.angle() > 0 => {
+                let raw = self.slice(self.at, self.at + self.angle());
+                self.at += raw.len();
+                return Leaf::Text(raw.into());
+            }
+            _ => {
+                let word = self.word();
+                if !matches!(self.peek(), Some(b'(' | b'"' | b'\'' | b':')) {
+                    return Leaf::Word(word.trim());
+                }
+            }
+        }
+        let mut open = 0_usize;
+        while let Some(byte) = self.peek() {
+            match byte {
+                b'"' | b'\'' => {
+                    self.string();
+                    continue;
+                }
+                b'{' | b'[' | b'(' => open += 1,
+                b'}' | b']' | b')' if open == 0 => break,
+                b'}' | b']' | b')' => open -= 1,
+                b',' if open == 0 => break,
+                _ => {}
+            }
+            self.at += 1;
+            if open == 0 && matches!(byte, b'}' | b']' | b')') {
+                break;
+            }
+        }
+        Leaf::Nested
+    }
+}
