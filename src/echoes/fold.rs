@@ -1,4 +1,5 @@
-//! **What**: one form for all the ways in which a text is written down: runs of white space are one blank; escapes of JSON
+//! **What**: one form for all the ways in which a text is written down: runs of white space (all that Unicode calls so)
+//! are one blank; what has no width is nothing; escapes of JSON
 //! (`\n`, `\"`, `\u00e9`, `\u003c` …), at any depth, and of Python, HTML (`&lt;`) and addresses (`%20`, `+`) are what they
 //! stand for. **Invariants**: content and the texts that may quote it are folded by the same rule ([`unit`]); linear.
 //! **Not here**: where a folded byte comes from (`forms`), what is a fingerprint (`prints`).
@@ -29,20 +30,51 @@ pub(super) fn unit(text: &[u8]) -> Option<(usize, Put)> {
     match text {
         [b'\\', ..] => Some(escape(text)),
         [..=b' ' | b'+', ..] => Some((1, Put::Blank)),
-        [0xc2, 0xa0, ..] => Some((2, Put::Blank)),
+        [0xc2 | 0xe1..=0xe3 | 0xef, ..] => wide(text),
         [b'&', rest @ ..] => Some(entity(rest)),
         [b'%', high, low, ..] => {
             let byte = digit(*high)? << 4 | digit(*low)?;
-            Some((3, put_byte(byte)))
+            Some(percent_wide(byte, text).unwrap_or((3, put_byte(byte))))
         }
         _ => None,
     }
 }
 
+/// White space, and characters without a width, that are longer than a byte.
+pub(super) fn wide(text: &[u8]) -> Option<(usize, Put)> {
+    match text {
+        [0xc2, 0x85 | 0xa0, ..] => Some((2, Put::Blank)),
+        [0xc2, 0xad, ..] => Some((2, Put::Nothing)),
+        [0xe1, 0x9a, 0x80, ..]
+        | [0xe2, 0x80, 0x80..=0x8a | 0xa8 | 0xa9 | 0xaf, ..]
+        | [0xe2, 0x81, 0x9f, ..]
+        | [0xe3, 0x80, 0x80, ..] => Some((3, Put::Blank)),
+        [0xe1, 0xa0, 0x8e, ..]
+        | [0xe2, 0x80, 0x8b..=0x8f | 0xaa..=0xae, ..]
+        | [0xe2, 0x81, 0xa0..=0xaf, ..]
+        | [0xef, 0xbb, 0xbf, ..] => Some((3, Put::Nothing)),
+        _ => None,
+    }
+}
+
+/// `%E2%80%89`
+fn percent_wide(first: u8, text: &[u8]) -> Option<(usize, Put)> {
+    if !matches!(first, 0xc2 | 0xe1..=0xe3 | 0xef) {
+        return None;
+    }
+    let mut bytes = [first, 0, 0];
+    let (triplets, _) = text.as_chunks::<3>();
+    for (byte, triplet) in bytes.iter_mut().zip(triplets).skip(1) {
+        let [b'%', digits @ ..] = triplet else { break };
+        *byte = u8::try_from(hex(digits)?).ok()?;
+    }
+    wide(&bytes).map(|(length, put)| (length * 3, put))
+}
+
 /// Length of the white space, or of the escape that stands for it, at the beginning of a text; 0: there is none.
 pub(super) fn blank(text: &[u8]) -> usize {
     match text {
-        [b' ' | b'\t'..=b'\r' | b'\\' | b'%' | 0xc2, ..] => match unit(text) {
+        [b' ' | b'\t'..=b'\r' | b'\\' | b'%' | 0xc2 | 0xe1..=0xe3, ..] => match unit(text) {
             Some((length, Put::Blank)) => length,
             _ => 0,
         },
@@ -56,9 +88,12 @@ fn put_byte(byte: u8) -> Put {
 
 fn put_code(code: u32) -> Put {
     match char::from_u32(code) {
-        Some(..=' ' | '\u{a0}' | '+') => Put::Blank,
+        Some(..=' ' | '+') => Put::Blank,
         Some('\\') | None => Put::Nothing,
-        Some(char) => Put::Char(char),
+        Some(char) => match wide(char.encode_utf8(&mut [0; 4]).as_bytes()) {
+            Some((_, put)) => put,
+            None => Put::Char(char),
+        },
     }
 }
 

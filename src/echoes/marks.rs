@@ -2,6 +2,8 @@
 //! or two; a byte at a time costs four times as much. **Invariants**: a byte that `fold::unit` takes for more than
 //! itself is always marked; with and without vectors the marks are the same. **Not here**: what is made of it (`fold`).
 
+use super::fold;
+
 /// Bytes of a block.
 pub(super) const BLOCK: usize = 64;
 
@@ -31,6 +33,27 @@ impl Marks {
     }
 }
 
+/// Bytes that white space longer than a byte begins with, but for 0xc2.
+#[inline(always)]
+fn is_lead(byte: u8) -> bool {
+    matches!(byte, 0xe1..=0xe3 | 0xef)
+}
+
+/// Which of the `leads` begin some. Most blocks have none; at the end of a block each may.
+#[inline(always)]
+fn wide(block: &[u8; BLOCK], mut leads: u64) -> u64 {
+    let mut out = 0;
+    while leads != 0 {
+        let at = leads.trailing_zeros() as usize;
+        let text = block.get(at..).unwrap_or_default();
+        if text.len() < 3 || fold::wide(text).is_some() {
+            out |= leads & leads.wrapping_neg();
+        }
+        leads &= leads - 1;
+    }
+    out
+}
+
 /// How blocks are read on this machine.
 pub(super) trait Reader: Copy {
     /// Reads a block.
@@ -50,7 +73,8 @@ impl Reader for Plain {
         let odd = |byte: u8| {
             (byte < b' ') | (byte == b'\\') | (byte == 0xc2) | (byte == b'%') | (byte == b'&') | (byte == b'+')
         };
-        Marks { blank: bits(block, |byte| byte == b' '), odd: bits(block, odd) }
+        let wide = wide(block, bits(block, is_lead));
+        Marks { blank: bits(block, |byte| byte == b' '), odd: bits(block, odd) | wide }
     }
 
     #[inline(always)]
@@ -78,11 +102,11 @@ pub(super) mod vectors {
 
     use pulp::x86::V3;
 
-    use super::{BLOCK, Marks, Reader};
+    use super::{BLOCK, Marks, Reader, wide};
 
     /// The bytes that are marked, by their lower and upper half: a byte is one of them where both tables share a bit.
-    const LOW: [u8; 16] = [1, 1, 5, 1, 1, 9, 9, 1, 1, 1, 1, 9, 3, 1, 1, 1];
-    const HIGH: [u8; 16] = [1, 1, 8, 0, 0, 2, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0];
+    const LOW: [u8; 16] = [1, 17, 21, 17, 1, 9, 9, 1, 1, 1, 1, 9, 3, 1, 1, 17];
+    const HIGH: [u8; 16] = [1, 1, 8, 0, 0, 2, 0, 0, 0, 0, 0, 0, 4, 0, 16, 0];
 
     impl Reader for V3 {
         #[inline(always)]
@@ -90,7 +114,9 @@ pub(super) mod vectors {
             let ([first, second], _) = block.as_chunks::<32>() else { return Marks { blank: 0, odd: 0 } };
             let (one, two) = (half(self, first), half(self, second));
             let joined = |one: i32, two: i32| u64::from(one.cast_unsigned()) | u64::from(two.cast_unsigned()) << 32;
-            Marks { blank: joined(one.0, two.0), odd: joined(one.1, two.1) }
+            let (odd, leads) = (joined(one.1, two.1), joined(one.2, two.2));
+            let odd = if leads == 0 { odd } else { (odd & !leads) | wide(block, leads) };
+            Marks { blank: joined(one.0, two.0), odd }
         }
 
         #[inline(always)]
@@ -99,8 +125,9 @@ pub(super) mod vectors {
         }
     }
 
+    /// Blanks, bytes that are marked, and leads.
     #[inline(always)]
-    fn half(simd: V3, bytes: &[u8; 32]) -> (i32, i32) {
+    fn half(simd: V3, bytes: &[u8; 32]) -> (i32, i32, i32) {
         let (avx, avx2) = (simd.avx, simd.avx2);
         let bytes = pulp::cast(*bytes);
         let table = |half: [u8; 16]| avx2._mm256_broadcastsi128_si256(pulp::cast(half));
@@ -108,8 +135,11 @@ pub(super) mod vectors {
         let low = avx2._mm256_shuffle_epi8(table(LOW), avx2._mm256_and_si256(bytes, four));
         let upper = avx2._mm256_and_si256(avx2._mm256_srli_epi16::<4>(bytes), four);
         let high = avx2._mm256_shuffle_epi8(table(HIGH), upper);
-        let none = avx2._mm256_cmpeq_epi8(avx2._mm256_and_si256(low, high), avx._mm256_setzero_si256());
+        let both = avx2._mm256_and_si256(low, high);
+        let none = avx2._mm256_cmpeq_epi8(both, avx._mm256_setzero_si256());
+        // the bit of leads becomes the first of its byte
+        let leads = avx2._mm256_movemask_epi8(avx2._mm256_slli_epi16::<3>(both));
         let blank = avx2._mm256_cmpeq_epi8(bytes, avx._mm256_set1_epi8(0x20));
-        (avx2._mm256_movemask_epi8(blank), !avx2._mm256_movemask_epi8(none))
+        (avx2._mm256_movemask_epi8(blank), !avx2._mm256_movemask_epi8(none), leads)
     }
 }

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use super::prints::{Key, Prints, RUN};
 use crate::rng::Rng;
 
-/// Bytes of all fingerprints with what they hang on.
+/// Bytes of all fingerprints with what they hang on; what two sessions share counts for each.
 pub(super) const LIMIT: usize = 64 << 20;
 /// Bytes of one session: twice as many bytes of different content.
 pub(super) const SESSION: usize = 1 << 20;

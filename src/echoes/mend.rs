@@ -45,6 +45,25 @@ fn is_label(label: &str) -> bool {
     label.len() > 2 && (!label.chars().all(char::is_alphabetic) || words(label).nth(WORDS - 1).is_some())
 }
 
+/// `Error code: 400`, `'type': 'invalid_request_error'`: what a token says about an error, with its key; `before`: the two
+/// tokens before it.
+fn told(text: &str, before: &[Range<usize>; 2], token: &Range<usize>) -> Option<Range<usize>> {
+    const FAR: usize = 16;
+    let [first, key] = before;
+    let word = |range: &Range<usize>| text.get(range.clone()).unwrap_or_default();
+    let (is_code, value) = (word(key).eq_ignore_ascii_case("code"), word(token));
+    text.get(key.end..token.start).filter(|gap| gap.len() <= FAR && gap.contains([':', '=']))?;
+    if !(is_code || word(key) == "type") {
+        return None;
+    }
+    let number = is_code && value.len() <= 5 && value.bytes().all(|byte| byte.is_ascii_digit());
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    let name = value.contains('_') && value.len() <= 64 && value.bytes().all(plain);
+    let cued = is_code && ["error", "status"].iter().any(|cue| word(first).eq_ignore_ascii_case(cue));
+    let start = if cued && text.get(first.end..key.start) == Some(" ") { first.start } else { key.start };
+    (!value.is_empty() && (number || name)).then_some(start..token.end)
+}
+
 /// Whether a name is no part of a longer word.
 fn stands_alone(text: &str, place: &Range<usize>) -> bool {
     let before = text.get(..place.start).and_then(|text| text.chars().next_back());
@@ -76,6 +95,7 @@ impl Kept {
         let mut found: Vec<Range<usize>> = Vec::new();
         // how far the text was looked at, and whether its line was blank so far
         let (mut seen, mut begins) = (0, true);
+        let mut before = [0..0, 0..0];
         for token in tokens(text) {
             let inner = text.get(token.clone()).unwrap_or_default();
             for char in text.get(seen..token.start).unwrap_or_default().chars() {
@@ -84,7 +104,12 @@ impl Kept {
             seen = token.start.max(seen);
             let bare = inner.trim_end_matches(':');
             if is_name(inner) || (begins && is_type(bare, text.get(token.start + bare.len()..).unwrap_or_default())) {
-                found.push(token);
+                found.push(token.clone());
+            }
+            found.extend(told(text, &before, &token));
+            if !inner.is_empty() {
+                let [_, last] = before;
+                before = [last, token];
             }
         }
         for label in labels.iter().take(LABELS).copied().chain([MARK]).filter(|label| is_label(label)) {

@@ -56,9 +56,24 @@ fn white_space_is_one_blank() {
     quoted.push(blanks.replace(' ', "  "));
     quoted.push(blanks.replace(' ', "\u{a0}"));
     quoted.push(blanks.replace(' ', "\\u00a0"));
+    for blank in ["\u{85}", "\u{1680}", "\u{2009}", "\u{202f}", "\u{205f}", "\u{3000}", "\u{2028}", " \u{200b}\u{feff}"]
+    {
+        quoted.push(blanks.replace(' ', blank));
+        quoted.push(blanks.replace(' ', &format!("\\u{:04x}", u32::from(blank.chars().next().unwrap()))));
+    }
+    quoted.push(blanks.replace(' ', "%E2%80%89"));
+    quoted.push(blanks.replace("Canary", "Ca\u{200d}na\u{2060}ry").replace("lawyer", "law\u{ad}yer"));
     quoted.push(blanks.replace(' ', "\t"));
     quoted.push(blanks.replace(' ', "\n            "));
-    for content in [list, &json, &twice, &blanks, &list.replace('\n', "\r\n"), &blanks.replace(' ', " \u{a0}")] {
+    for content in [
+        list,
+        &json,
+        &twice,
+        &blanks,
+        &list.replace('\n', "\r\n"),
+        &blanks.replace(' ', " \u{a0}"),
+        &blanks.replace(' ', "\u{3000}\u{200b}"),
+    ] {
         for text in &quoted {
             assert_eq!(mended(&format!("bad: {text}"), &[content], &[]), "bad: [CONTENT]", "{text:?} of {content:?}");
         }
@@ -275,6 +290,47 @@ fn names_stay() {
     }
 }
 
+/// What is white space for Unicode is white space here, on each path, wherever it stands in a block; and what is none is none.
+#[test]
+fn white_space_of_unicode() {
+    for char in ('\u{1}'..='\u{ffff}').filter(|char| !char.is_ascii()) {
+        let text = char.to_string();
+        let unit = fold::unit(text.as_bytes());
+        assert_eq!(matches!(unit, Some((_, fold::Put::Blank))), char.is_whitespace(), "{char:?}");
+        assert!(unit.is_none_or(|(length, _)| length == char.len_utf8()));
+    }
+    for pad in 0..130 {
+        for char in ["\u{2009}", "\u{3000}", "\u{1680}", "\u{feff}", "\u{a0}", "\u{200b}"] {
+            let text = format!("{}{char}{}", "x".repeat(pad), "y".repeat(200));
+            let mut folded = [Vec::new(), Vec::new()];
+            let [one, two] = &mut folded;
+            let read = |out: &mut Vec<u8>, part: &[u8]| {
+                out.extend_from_slice(part);
+                part.len()
+            };
+            fold::Fold::new().text(text.as_bytes(), |part| read(one, part));
+            fold::Fold::new().with(marks::Plain, text.as_bytes(), |part| read(two, part));
+            let blank = if char.chars().all(char::is_whitespace) { " " } else { "" };
+            for folded in folded {
+                assert_eq!(folded, text.replace(char, blank).into_bytes());
+            }
+        }
+    }
+}
+
+/// Codes and types of an error stay, though somebody pasted the whole of it into a prompt.
+#[test]
+fn codes_and_types_stay() {
+    let status = "Error code: 400 - {'error': {'message': 'your messages are much too long', 'type': 'invalid_request_error', 'code': 'context_length_exceeded'}}";
+    let expected =
+        "Error code: 400 - {'[CONTENT]', 'type': 'invalid_request_error', 'code': 'context_length_exceeded'}}";
+    let prompt = format!("what does this mean: {status} please?");
+    for content in [prompt.clone(), serde_json::to_string(&prompt).unwrap()] {
+        assert_eq!(mended(status, &[&content], &[]), expected);
+        assert_eq!(mended(expected, &[&content], &[]), expected);
+    }
+}
+
 /// A sentence is no frame, though it begins like one.
 #[test]
 fn frames_have_the_form_of_frames() {
@@ -471,7 +527,7 @@ proptest! {
 
     /// Content is folded as texts are, a byte at a time or in blocks, with vectors or without, wherever parts end.
     #[test]
-    fn folding(text in "([a-c\\\\nrtux0&;#%+\"4 \\t\\n\u{a0}é]|abcdefghijklmnop|\\\\{1,40}u00a0|&amp;lt;|\\\\u003c|%20| {2,70}){0,80}", times in 1_usize..40) {
+    fn folding(text in "([a-c\\\\nrtux0&;#%+\"4 \\t\\n\u{a0}é\u{ad}\u{85}\u{2009}\u{2019}\u{202f}\u{3000}\u{3001}\u{304b}\u{feff}\u{200b}\u{1680}\u{ff01}]|%E2%80%89|abcdefghijklmnop|\\\\{1,40}u00a0|&amp;lt;|\\\\u003c|%20| {2,70}){0,80}", times in 1_usize..40) {
         let text = text.repeat(times);
         let mut plain: Vec<u8> = Vec::new();
         let (mut rest, mut after) = (text.as_bytes(), false);

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::fold::{Put, blank, unit};
+use super::fold::{Put, blank, unit, wide};
 use super::mend::MARK;
 
 /// Least length of a repeated stretch, characters.
@@ -56,6 +56,11 @@ fn is_word(char: char) -> bool {
     char.is_alphanumeric() || char == '_' || is_unspaced(char)
 }
 
+/// Whether a character has no width: it parts no word.
+fn is_invisible(char: char) -> bool {
+    !char.is_ascii() && matches!(wide(char.encode_utf8(&mut [0; 4]).as_bytes()), Some((_, Put::Nothing)))
+}
+
 /// The words of a text: letters, digits and `_`; letters of unspaced scripts one by one.
 pub(super) fn words(text: &str) -> impl Iterator<Item = Range<usize>> {
     let mut from = 0;
@@ -64,7 +69,7 @@ pub(super) fn words(text: &str) -> impl Iterator<Item = Range<usize>> {
         let rest = text.get(start..)?;
         let end = match rest.chars().next().filter(|char| is_unspaced(*char)) {
             Some(char) => char.len_utf8(),
-            None => rest.find(|char| !is_word(char) || is_unspaced(char)).unwrap_or(rest.len()),
+            None => rest.find(|char| !(is_word(char) || is_invisible(char)) || is_unspaced(char)).unwrap_or(rest.len()),
         };
         let end = start + end;
         from = end;

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use super::facts::Part;
 use super::pattern::{self, PatternMap};
 use super::shape;
+use super::vocabulary::Vocabulary;
 
 /// Index of a value the vocabulary reads.
 pub(super) type Slot = u16;
@@ -145,6 +146,19 @@ pub(super) struct Listed {
     pub(super) wild: bool,
     /// A pattern that tells more says that the key holds a label or an id.
     pub(super) named: bool,
+}
+
+impl Vocabulary {
+    /// Whether text under an attribute's key is searched for repeated content: error text, and what nobody listed unless the
+    /// key calls it a name. Queries, addresses, labels and ids stay, whatever content says the same.
+    pub fn may_repeat(&self, key: &str) -> bool {
+        match self.role(key) {
+            Role::ErrorText => true,
+            Role::Unknown => !self.is_identity(key) && !shape::is_name_key(key),
+            // a type says no sentence: where it does, it is error text
+            _ => matches!(key, "error.type" | "error_type"),
+        }
+    }
 }
 
 /// Everything known about keys.

@@ -169,3 +169,10 @@ fn numbers(version: &str) -> Option<Vec<u64>> {
     }
     (!out.is_empty()).then_some(out)
 }
+
+/// Keys of names of agents, tools and models, of paths, ids and versions: what they hold is no quotation.
+pub(super) fn is_name_key(key: &str) -> bool {
+    const LAST: [&str; 10] =
+        ["name", "model", "path", "file", "filepath", "version", "original", "id", "environment", "tool"];
+    key.rsplit(['.', '_']).next().is_some_and(|last| LAST.contains(&last))
+}

@@ -236,30 +236,60 @@ fn structured_errors() {
     assert!(matches!(plain("retryable"), Value::Bool(true)) && matches!(plain("status"), Value::Int(429)));
 }
 
-/// What else stays on an agent's item and has white space: labels, lists, names of events, ids, which become pseudonyms.
+/// Types of errors, names of events: what else says what went wrong.
 #[test]
 fn texts_that_stay() {
     let quote = "tell Jane Doe that her invoice of March";
     let mut span = failing("s");
     let attributes = span["attributes"].as_array_mut().unwrap();
-    attributes.retain(|attribute| attribute["key"] != "gen_ai.conversation.id" && attribute["key"] != "error.type");
-    for (key, text) in
-        [("error.type", format!("type-1 {quote}")), ("gen_ai.conversation.id", format!("about-2 {quote}"))]
-    {
-        attributes.push(json!({ "key": key, "value": { "stringValue": text } }));
-    }
-    let tags = json!({ "arrayValue": { "values": [{ "stringValue": format!("tag-3 {quote}") }] } });
-    attributes.push(json!({ "key": "tags", "value": tags }));
+    attributes.retain(|attribute| attribute["key"] != "error.type");
+    attributes.push(json!({ "key": "error.type", "value": { "stringValue": format!("type-1 {quote}") } }));
     span["events"] = json!([{ "timeUnixNano": "1", "name": format!("event-4: {quote}"),
         "attributes": [{ "key": "error.type", "value": { "stringValue": format!("type-5 {quote}") } }] }]);
     let out = Line::new(true).pass(traces(vec![chat("s"), span]), false);
     assert_eq!(out_of(&out, "type-1"), "type-1 [CONTENT]");
-    assert_eq!(out_of(&out, "tag-3"), "tag-3 [CONTENT]");
     assert_eq!(out_of(&out, "event-4"), "event-4: [CONTENT]");
     assert_eq!(out_of(&out, "type-5"), "type-5 [CONTENT]");
-    assert_eq!(out_of(&out, "about-2"), "", "an id");
-    let node = out.items().find(|node| out.get(*node, "tags").is_some()).unwrap();
-    assert!(out.get_str(node, "gen_ai.conversation.id").unwrap().starts_with("h-"));
+}
+
+/// Queries, addresses and labels are no quotations: a board needs them, though content says the same, and though an error
+/// beside them says it too.
+#[test]
+fn queries_and_labels_stay() {
+    let sql = "SELECT name, email FROM customers WHERE region = 'north' ORDER BY name";
+    let (place, tag) = ("prod europe west one cluster", "nightly run of the invoice agents");
+    let url = "https://shop.example.com/find?q=all+the+customers+of+the+north";
+    let said = format!("{place}; {tag}; {url}; {sql}");
+    let tool = json!({ "gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "sql",
+        "gen_ai.system_instructions": said, "gen_ai.tool.call.arguments": json!({ "query": sql }).to_string() });
+    let kept = json!({ "gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "sql", "db.query.text": sql,
+        "db.statement": sql, "url.full": url, "deploy.environment": place, "service.version": tag });
+    let spans = vec![span("execute_tool sql", &tool, ""), span("SELECT customers", &kept, sql)];
+    let out = Line::new(false).pass(traces(spans), false);
+    let node = out.items().find(|node| out.get(*node, "db.query.text").is_some()).unwrap();
+    for (key, text) in kept.as_object().unwrap() {
+        assert_eq!(out.get_str(node, key), text.as_str(), "{key}");
+    }
+    assert!(out.text(node, Field::StatusMessage).contains("[CONTENT]"), "an error is searched");
+}
+
+/// A child of the same trace is searched though it does not tell the session, also a request later; the other order, too.
+#[test]
+fn children_without_the_session() {
+    let without = |mut span: Json| {
+        span["attributes"].as_array_mut().unwrap().retain(|attribute| attribute["key"] != "gen_ai.conversation.id");
+        span
+    };
+    for (first, second) in [
+        (chat("s1"), without(failing("s1"))),
+        (without(chat("s1")), failing("s1")),
+        (without(chat("s1")), without(failing("s1"))),
+    ] {
+        let line = Line::new(true);
+        line.pass(traces(vec![first]), true);
+        let (_, status, message) = said(&line.pass(traces(vec![second]), true));
+        assert_eq!((&*status, &*message), ("could not [CONTENT]…", "MailError: can't send '[CONTENT]'"));
+    }
 }
 
 /// The name of an agent stays in other texts where it stays under its own key, though content says the same.

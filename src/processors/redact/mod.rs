@@ -261,13 +261,12 @@ impl Redact {
             false if status => Treatment::ErrorText,
             false => Treatment::Scan,
         };
+        let attribute = matches!(place.kind, PlaceKind::Value | PlaceKind::BytesValue);
+        // the same text may be a quotation in an error and a statement under its own key
         let echo = visit.echoes.and_then(|echoes| echoes.of(text));
+        let echo = echo.filter(|_| !attribute || self.vocabulary.may_repeat(place.key));
         if echo.is_some() {
             self.counters.echoes.get(&visit.signal).into_iter().for_each(|counter| counter.increment(1));
-            if treatment == Treatment::Identity {
-                // what it was stays comparable
-                return Some(self.ids.pseudonym(visit.account, &carried_id(text)));
-            }
         }
         let key = if value { place.path_key } else { "" };
         let changed = self.by_rules(visit, (treatment, key), echo.unwrap_or(text), worker);

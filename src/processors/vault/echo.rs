@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use crate::echoes::{Echoes, Memory, Prints, SessionKey, may_quote};
-use crate::genai::{ContentAt, ContentPlace, Facts, ItemFacts, Part, Vaulted};
+use crate::genai::{ContentAt, ContentPlace, Facts, ItemFacts, Part, Vaulted, Vocabulary};
 use crate::otlp::{AttrId, Attribute, Field, Node, NodeKind, Payload, Value};
 
 /// What the step needs to know of the rest of the gateway.
@@ -21,7 +21,14 @@ pub struct Echoing {
 }
 
 /// What is remembered once the batch is committed.
-pub(super) type Remembered = Vec<(SessionKey, Prints)>;
+pub(super) type Remembered = Vec<Said>;
+
+/// Content of one session or trace.
+pub(super) struct Said {
+    /// The session's and the trace's: a child span may not tell the session.
+    pub(super) keys: [Option<SessionKey>; 2],
+    pub(super) prints: Prints,
+}
 
 /// What one batch says.
 pub(super) struct Heard {
@@ -42,9 +49,9 @@ const LABEL_BYTES: usize = 128;
 
 impl Echoing {
     /// Listens to one batch, content still inside.
-    pub(super) fn hear(&self, account: &str, payload: &Payload, facts: &Facts) -> Heard {
+    pub(super) fn hear(&self, account: &str, payload: &Payload, facts: &Facts, vocabulary: &Vocabulary) -> Heard {
         let remembered = self.prints(account, payload, facts);
-        let (texts, sessions) = self.texts(account, payload, facts);
+        let (texts, sessions) = self.texts(account, payload, facts, vocabulary);
         let echoes = match texts.is_empty() {
             true => Echoes::default(),
             false => {
@@ -57,8 +64,11 @@ impl Echoing {
                 let names = names.filter(|(item, name)| !vaulted.holds(name) || stays(payload, item, name));
                 let labels: BTreeSet<&str> = names.map(|(_, name)| name).chain(ids).collect();
                 let labels: Vec<&str> = labels.into_iter().filter(|label| label.len() <= LABEL_BYTES).collect();
-                let known: Vec<Arc<[u16]>> = sessions.iter().flat_map(|session| self.memory.of(*session)).collect();
-                let here = remembered.iter().flat_map(|(_, prints)| prints.texts());
+                let mut known: Vec<Arc<[u16]>> = sessions.iter().flat_map(|key| self.memory.of(*key)).collect();
+                // the same text is known under its session and its trace
+                known.sort_unstable_by_key(|text| text.as_ptr());
+                known.dedup_by_key(|text| text.as_ptr());
+                let here = remembered.iter().flat_map(|said| said.prints.texts());
                 Echoes::find(self.memory.key(), &texts, &labels, here.chain(known.iter().map(|text| &**text)))
             }
         };
@@ -72,19 +82,22 @@ impl Echoing {
         Heard { cut: self.cut(payload, facts, &echoes), echoes, remembered: Vec::new() }
     }
 
-    fn session(&self, account: &str, payload: &Payload, item: &ItemFacts) -> SessionKey {
+    /// The keys of an item's session and its trace; of items that tell neither, one for all.
+    fn keys(&self, account: &str, payload: &Payload, item: &ItemFacts) -> [Option<SessionKey>; 2] {
+        let trace = payload.trace_id(item.node);
         let id = item.session.as_deref().filter(|id| !id.is_empty()).map(str::as_bytes);
-        self.memory.session(account, id.unwrap_or_else(|| payload.trace_id(item.node)))
+        let trace = (id.is_none() || !trace.is_empty()).then_some(trace);
+        [id, trace].map(|id| id.map(|id| self.memory.session(account, id)))
     }
 
     fn prints(&self, account: &str, payload: &Payload, facts: &Facts) -> Remembered {
         let (mut out, mut json): (Remembered, String) = (Vec::new(), String::new());
         for item in facts.items.iter().filter(|item| !item.content.is_empty()) {
-            let session = self.session(account, payload, item);
-            if out.last().is_none_or(|(known, _)| *known != session) {
-                out.push((session, Prints::default()));
+            let keys = self.keys(account, payload, item);
+            if out.last().is_none_or(|said| said.keys != keys) {
+                out.push(Said { keys, prints: Prints::default() });
             }
-            let Some((_, prints)) = out.last_mut() else { continue };
+            let Some(Said { prints, .. }) = out.last_mut() else { continue };
             for value in item.content.iter().filter_map(|place| value_at(payload, place)) {
                 match value {
                     Value::Str(text) => prints.add(self.memory.key(), text),
@@ -100,25 +113,30 @@ impl Echoing {
                 prints.add(self.memory.key(), &part.value);
             }
         }
-        out.retain(|(_, prints)| !prints.is_empty());
+        out.retain(|said| !said.prints.is_empty());
         out
     }
 
     /// Texts that could quote content, and the sessions they belong to.
-    fn texts<'p>(&self, account: &str, payload: &'p Payload, facts: &'p Facts) -> (Vec<&'p str>, HashSet<SessionKey>) {
+    fn texts<'p>(
+        &self,
+        account: &str,
+        payload: &'p Payload,
+        facts: &'p Facts,
+        vocabulary: &Vocabulary,
+    ) -> (Vec<&'p str>, HashSet<SessionKey>) {
         let (mut texts, mut sessions) = (BTreeSet::new(), HashSet::new());
         for item in &facts.items {
             let before = texts.len();
             let labels =
                 [&item.request_model, &item.response_model, &item.tool, &item.feature].map(|label| label.as_deref());
-            each_text(payload, item, &mut |text| {
+            each_text(payload, item, vocabulary, &mut |text| {
                 if may_quote(text, &labels) {
                     texts.insert(text);
                 }
             });
             if texts.len() > before {
-                sessions.insert(self.session(account, payload, item));
-                sessions.insert(self.memory.session(account, payload.trace_id(item.node)));
+                sessions.extend(self.keys(account, payload, item).into_iter().flatten());
             }
         }
         (texts.into_iter().collect(), sessions)
@@ -163,8 +181,9 @@ pub(super) fn value_at<'p>(payload: &'p Payload, place: &ContentPlace) -> Option
 }
 
 /// The texts of an item that go on and may quote: error texts, status message, name of a span; body of a log; on an agent's
-/// item all else that stays, of itself, its events and links, but for names.
-fn each_text<'p>(payload: &'p Payload, item: &'p ItemFacts, visit: &mut impl FnMut(&'p str)) {
+/// item what else stays under keys that nobody listed (of queries, addresses, labels and ids nothing is a quotation), of
+/// itself, its events and links.
+fn each_text<'p>(payload: &'p Payload, item: &'p ItemFacts, vocabulary: &Vocabulary, visit: &mut impl FnMut(&'p str)) {
     // what is left of texts that held content
     let rests = item.inside.iter().flat_map(|inside| &inside.edits);
     rests.flat_map(|edit| edit.texts.values()).for_each(|rest| visit(rest));
@@ -187,20 +206,25 @@ fn each_text<'p>(payload: &'p Payload, item: &'p ItemFacts, visit: &mut impl FnM
     }
     if item.agent {
         let gone = gone(item);
-        attributes(payload, &gone, item.node, visit);
+        let stays = |attribute: &Attribute<'_>| !gone.contains(&attribute.id) && vocabulary.may_repeat(attribute.key);
+        attributes(payload, &stays, item.node, visit);
         for child in payload.children(item.node) {
             if payload.kind(child) == NodeKind::Event {
                 visit(payload.text(child, Field::Name));
             }
-            attributes(payload, &gone, child, visit);
+            attributes(payload, &stays, child, visit);
         }
     }
 }
 
-/// The texts of a node's attributes that stay.
-fn attributes<'p>(payload: &'p Payload, gone: &HashSet<AttrId>, node: Node, visit: &mut impl FnMut(&'p str)) {
-    let stay = |attribute: &Attribute<'_>| !gone.contains(&attribute.id) && !is_name(attribute.key);
-    for attribute in payload.attributes(node).filter(stay) {
+/// The texts of a node's attributes that stay and may quote.
+fn attributes<'p>(
+    payload: &'p Payload,
+    stays: &impl Fn(&Attribute<'_>) -> bool,
+    node: Node,
+    visit: &mut impl FnMut(&'p str),
+) {
+    for attribute in payload.attributes(node).filter(|attribute| stays(attribute)) {
         match attribute.value {
             Value::Str(text) if text.len() >= SHORTEST => visit(text),
             Value::List(_) | Value::Map(_) => {
@@ -228,12 +252,6 @@ fn stays(payload: &Payload, item: &ItemFacts, text: &str) -> bool {
         let gone = gone(item);
         same.any(|attribute| !gone.contains(&attribute.id))
     }
-}
-
-/// Keys of names of agents, tools and models, of paths and versions: what they hold is no quotation.
-fn is_name(key: &str) -> bool {
-    const LAST: [&str; 7] = ["name", "model", "path", "file", "filepath", "version", "original"];
-    key.rsplit(['.', '_']).next().is_some_and(|last| LAST.contains(&last))
 }
 
 fn texts_in<'p>(value: Value<'p>, left: &mut usize, visit: &mut impl FnMut(&'p str)) {

@@ -168,7 +168,7 @@ impl VaultProcessor {
             batch.payload.set(tool, requests::REQUESTED_BY, OwnedValue::Str(crate::hex::encode(&by)));
         }
         let heard = match self.leave {
-            Leave::Nothing => self.echoing.hear(&batch.origin.account, &batch.payload, facts),
+            Leave::Nothing => self.echoing.hear(&batch.origin.account, &batch.payload, facts, &self.vocabulary),
             // what stays, redacted, need not be hidden where it is quoted
             Leave::Redacted => self.echoing.hear_nothing(&batch.payload, facts),
         };
@@ -247,8 +247,8 @@ impl Processor for VaultProcessor {
             self.traces.apply(&effect.body);
         }
         let Some(learnt) = effect.aside.as_ref().and_then(|aside| aside.downcast_ref::<Learnt>()) else { return };
-        for (session, prints) in &learnt.content {
-            self.echoing.memory.remember(*session, prints);
+        for said in &learnt.content {
+            said.keys.iter().flatten().for_each(|key| self.echoing.memory.remember(*key, &said.prints));
         }
         self.requests.remember(&learnt.asked);
     }
