@@ -4,7 +4,6 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use regex_automata::meta::{self, Regex};
 use regex_automata::util::syntax;
 use regex_syntax::ParserBuilder;
@@ -56,11 +55,8 @@ pub(super) struct Pattern {
     pub(super) regex: Lazy,
     /// Whether group 1 is what is private.
     pub(super) group: bool,
-    /// Tried anywhere, if its gate is open; else where its words begin.
+    /// Tried anywhere; else where its words begin.
     pub(super) loose: bool,
-    pub(super) digits: usize,
-    /// Whether a literal of the gate must occur.
-    pub(super) gated: bool,
 }
 
 /// A pattern that is compiled when it is tried for the first time: most of 150 shapes of tokens never are.
@@ -104,11 +100,6 @@ pub struct Detector {
     pub(super) placeholders: HashSet<Box<str>>,
     /// The keys whose values are private.
     pub(super) keys: KeyTable,
-    /// All gate literals of loose patterns, and the rule of each.
-    pub(super) literals: Option<AhoCorasick>,
-    pub(super) literal_rules: Vec<Vec<usize>>,
-    /// Most digits that a gate of a loose pattern asks for.
-    pub(super) digits: usize,
 }
 
 /// The rule of what was not searched because of a bound. Always there, before all others.
@@ -125,7 +116,7 @@ impl Detector {
     pub fn new(rules: &[RuleData], custom: &[Custom]) -> Result<Self, Vec<RuleError>> {
         let mut made = Parts { rules: vec![unscanned()], ..Parts::default() };
         for rule in rules.iter().filter(|rule| rule.on) {
-            made.add(&rule.name, |index, stems| builtin(rule, index, stems), &rule.gate.literals);
+            made.add(&rule.name, |index, stems| builtin(rule, index, stems));
             if let (Some(family), Ok(index)) = (rule.family, u16::try_from(made.rules.len().saturating_sub(1))) {
                 made.families.insert(family, index);
                 made.words(rule, index);
@@ -133,7 +124,7 @@ impl Detector {
         }
         for rule in custom {
             let index = made.rules.len();
-            made.add(&rule.name, |index, stems| users(rule, index, stems), &[]);
+            made.add(&rule.name, |index, stems| users(rule, index, stems));
             let words = users_words(&rule.pattern).filter(|_| index < made.rules.len() && !rule.pattern.is_empty());
             let Ok(index) = u16::try_from(index) else { continue };
             made.users_words.extend(words.into_iter().flatten().map(|word| (word, index)));
@@ -153,10 +144,8 @@ impl Detector {
                 pattern.loose = false;
             }
         }
-        let (literals, literal_rules) = gate(made.literals);
         let secrets = secrets::Rules::new(&made.families);
         made.stems.extend(secrets::stems(&secrets));
-        let digits = made.rules.iter().filter_map(|rule| rule.pattern.as_ref()).map(|pattern| pattern.digits).max();
         let listed = made.families.contains_key(&Family::NameListed);
         let stems = Stems::new(made.stems);
         let stems = if listed { stems.with_given(given_names()) } else { stems };
@@ -171,9 +160,6 @@ impl Detector {
             families: made.families,
             keys: made.keys,
             secrets,
-            literals,
-            literal_rules,
-            digits: digits.unwrap_or(0),
         })
     }
 
@@ -189,7 +175,6 @@ struct Parts {
     rules: Vec<Rule>,
     errors: Vec<RuleError>,
     stems: Vec<Stem>,
-    literals: Vec<(String, usize)>,
     users_words: Vec<(Vec<u8>, u16)>,
     families: HashMap<Family, u16>,
     keys: KeyTable,
@@ -225,39 +210,13 @@ impl Parts {
         }
     }
 
-    fn add(&mut self, name: &str, make: impl FnOnce(u16, &mut Vec<Stem>) -> Result<Rule, String>, literals: &[String]) {
+    fn add(&mut self, name: &str, make: impl FnOnce(u16, &mut Vec<Stem>) -> Result<Rule, String>) {
         let index = self.rules.len();
         match make(u16::try_from(index).unwrap_or(u16::MAX), &mut self.stems) {
-            Ok(rule) => {
-                if rule.pattern.as_ref().is_some_and(|pattern| pattern.loose) {
-                    self.literals.extend(literals.iter().map(|literal| (literal.clone(), index)));
-                }
-                self.rules.push(rule);
-            }
+            Ok(rule) => self.rules.push(rule),
             Err(what) => self.errors.push(RuleError { rule: name.to_owned(), what }),
         }
     }
-}
-
-/// Equal literals share one automaton entry.
-fn gate(literals: Vec<(String, usize)>) -> (Option<AhoCorasick>, Vec<Vec<usize>>) {
-    let (mut texts, mut rules): (Vec<String>, Vec<Vec<usize>>) = (Vec::new(), Vec::new());
-    for (literal, rule) in literals {
-        match texts.iter().position(|text| text.eq_ignore_ascii_case(&literal)) {
-            Some(at) => rules.get_mut(at).into_iter().for_each(|list| list.push(rule)),
-            None => {
-                texts.push(literal);
-                rules.push(vec![rule]);
-            }
-        }
-    }
-    let automaton = AhoCorasick::builder()
-        .ascii_case_insensitive(true)
-        .match_kind(MatchKind::Standard)
-        .kind(Some(AhoCorasickKind::DFA))
-        .build(&texts)
-        .ok();
-    (automaton.filter(|_| !texts.is_empty()), rules)
 }
 
 fn builtin(rule: &RuleData, index: u16, stems: &mut Vec<Stem>) -> Result<Rule, String> {
@@ -272,14 +231,7 @@ fn builtin(rule: &RuleData, index: u16, stems: &mut Vec<Stem>) -> Result<Rule, S
                 whole: false,
                 action: Action::Pattern(index),
             }));
-            let gated = !rule.gate.literals.is_empty();
-            Some(Pattern {
-                group,
-                regex: Lazy::new(&rule.pattern),
-                loose: begins.is_none(),
-                digits: rule.gate.digits,
-                gated,
-            })
+            Some(Pattern { group, regex: Lazy::new(&rule.pattern), loose: begins.is_none() })
         }
         (true, Some(_)) => None,
         _ => return Err("a rule has either a `pattern` or a `family`".to_owned()),
@@ -388,7 +340,7 @@ fn users(rule: &Custom, index: u16, stems: &mut Vec<Stem>) -> Result<Rule, Strin
             if is_everything(&regex) {
                 return Err("the pattern matches everything".to_owned());
             }
-            Some(Pattern { group: regex.captures_len() > 1, regex: regex.into(), loose: true, digits: 0, gated: false })
+            Some(Pattern { group: regex.captures_len() > 1, regex: regex.into(), loose: true })
         }
     };
     for word in &rule.near {

@@ -4,7 +4,6 @@
 
 use std::ops::Range;
 
-use aho_corasick::automaton::OverlappingState;
 use regex_automata::meta::{Cache, Regex};
 use regex_automata::util::captures::Captures;
 use regex_automata::{Anchored, Input, Span};
@@ -51,7 +50,6 @@ pub struct Scratch {
 #[derive(Default)]
 struct Work {
     state: States,
-    open: Vec<bool>,
     read: usize,
     /// Bytes that may still be decoded.
     left: usize,
@@ -160,7 +158,7 @@ impl Detector {
         let scan = Scan { text, anchors: &level.anchors, reserved: &level.reserved, detector: self };
         work.read += self.patterns(&scan, &mut work.state, &mut level.claims);
         work.read += self.users_patterns(&scan, &mut work.state, &mut level.claims);
-        work.read += self.loose_patterns(&scan, &mut work.open, &mut work.state, &mut level.claims);
+        work.read += self.loose_patterns(&scan, &mut work.state, &mut level.claims);
         super::email::find(&scan, &mut level.claims);
         super::numbers::find(&scan, &mut level.claims);
         secrets::find(&scan, &self.secrets, &mut level.claims);
@@ -289,41 +287,15 @@ impl Detector {
         read.min(most)
     }
 
-    /// Patterns that begin with no word, where their gates are open.
-    fn loose_patterns(&self, scan: &Scan<'_>, open: &mut Vec<bool>, states: &mut States, claims: &mut Claims) -> usize {
-        if self.loose.is_empty() {
-            return 0;
-        }
-        self.gates(scan.text, open);
-        let wanted = if scan.anchors.facts.digit { self.digits } else { 0 };
-        let digits = scan.text.bytes().filter(u8::is_ascii_digit).take(wanted).count();
+    /// Users' patterns that begin with no word: nothing says where.
+    fn loose_patterns(&self, scan: &Scan<'_>, states: &mut States, claims: &mut Claims) -> usize {
         let mut read = 0;
-        for index in self.loose.iter().copied().filter(|index| open.get(*index) == Some(&true)) {
-            let Some((search, state)) = Search::of(self, index, states) else { continue };
-            if digits >= search.pattern.digits {
+        for index in &self.loose {
+            if let Some((search, state)) = Search::of(self, *index, states) {
                 read += search.anywhere(scan, state, claims);
             }
         }
         read
-    }
-
-    /// Which loose patterns have a literal of theirs in the text, or need none.
-    fn gates(&self, text: &str, open: &mut Vec<bool>) {
-        let ungated = |rule: &Rule| rule.pattern.as_ref().is_some_and(|pattern| !pattern.gated);
-        open.clear();
-        open.extend(self.rules.iter().map(ungated));
-        let Some(literals) = &self.literals else { return };
-        let mut state = OverlappingState::start();
-        let input = aho_corasick::Input::new(text);
-        loop {
-            literals.find_overlapping(input.clone(), &mut state);
-            let Some(found) = state.get_match() else { break };
-            for rule in self.literal_rules.get(found.pattern().as_usize()).into_iter().flatten() {
-                if let Some(open) = open.get_mut(*rule) {
-                    *open = true;
-                }
-            }
-        }
     }
 }
 

@@ -61,16 +61,6 @@ pub enum Bounds {
     Address,
 }
 
-/// When a pattern without an anchor of its own is tried at all: cheap facts about a text.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Gate {
-    /// At least one of these occurs (ASCII case is ignored).
-    pub literals: Vec<String>,
-    /// At least so many ASCII digits occur.
-    pub digits: usize,
-}
-
 /// One rule of `config/rules/*.yaml`: either a `pattern`, or the name of a `family` that is code.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -84,9 +74,6 @@ pub struct RuleData {
     /// Used unless the configuration says otherwise.
     #[serde(default = "yes")]
     pub on: bool,
-    /// Its gate, where the pattern begins with no word.
-    #[serde(default)]
-    pub gate: Gate,
     /// Byte-oriented pattern (no look-around). With a group, the first group is what is private. One that begins with
     /// a word of two letters or more is tried where that word begins, and nowhere else.
     #[serde(default)]
