@@ -141,8 +141,8 @@ impl App {
         let queue = Arc::new(Queue::new(settings.worker_queue));
         let workers: Arc<dyn Workers> = Arc::<Queue>::clone(&queue);
         let Seams { clock, rng, meter, disk, .. } = seams.clone();
-        let context =
-            Context { spool: Arc::clone(&spool), clock, rng, meter, offload: Arc::<Tasks>::clone(&tasks), workers };
+        let (offload, errands) = (Arc::<Tasks>::clone(&tasks), Arc::<Tasks>::clone(&tasks));
+        let context = Context { spool: Arc::clone(&spool), clock, rng, meter, offload, workers, errands };
         let engine = Arc::new(Engine::new(&built.plan, &built.outlets, &built.consumers, context));
         let checkpoint_seams = checkpoint::Seams {
             disk,

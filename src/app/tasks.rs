@@ -14,6 +14,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 
 use crate::net::Spawn;
+use crate::pipeline::inquiry::Errands;
 use crate::pipeline::offload::Offload;
 use crate::telemetry::{Meter, names};
 
@@ -142,6 +143,12 @@ impl Spawn for Tasks {
 impl Offload for Tasks {
     fn offload(&self, name: &'static str, work: Box<dyn FnOnce() + Send>) {
         self.blocking(name, work);
+    }
+}
+
+impl Errands for Tasks {
+    fn run(&self, name: &'static str, errand: BoxFuture<'static, ()>) {
+        self.spawn(name, errand);
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::clock::UnixNanos;
 use crate::otlp::Payload;
 
-use super::Clearance;
+use super::{Answer, Clearance};
 
 /// Where a batch came from and when.
 #[derive(Clone, Debug)]
@@ -72,6 +72,8 @@ pub struct Batch {
     pub facts: Option<Arc<dyn Any + Send + Sync>>,
     /// What the step that strips content says about texts that repeat it; its own type, read by the redaction step.
     pub echoes: Option<Arc<dyn Any + Send + Sync>>,
+    /// What the step that works on the batch now has asked for ([`super::Processor::inquire`]).
+    pub answer: Option<Answer>,
 }
 
 impl Batch {
@@ -85,6 +87,7 @@ impl Batch {
             drafts: Vec::new(),
             facts: None,
             echoes: None,
+            answer: None,
         }
     }
 }

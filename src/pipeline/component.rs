@@ -12,13 +12,20 @@ use crate::otlp::{Signal, SlotId};
 use super::clearance::Trust;
 use super::outcome::{Outcome, Reason};
 use super::spool::Record;
-use super::{Batch, Effect};
+use super::{Batch, Effect, Inquiry};
 
 /// A synchronous, pure step over an owned batch: no I/O, no clock but `origin.received`, no shared state changed
 /// (claims excepted, which are released by [`Processor::discard`]).
 pub trait Processor: Send + Sync {
     /// Component id, e.g. `redact` or `redact/strict`.
     fn id(&self) -> &Arc<str>;
+    /// What has to be asked outside before [`Processor::process`] may see this batch, which stands as it will stand then;
+    /// nothing of it may be changed that shows. The answer is found in [`Batch::answer`]. None: nothing is asked. A batch
+    /// that is tried in parts because of a panic is not asked about: a step that finds no answer must do without.
+    fn inquire(&self, batch: &mut Batch) -> Option<Inquiry> {
+        let _ = batch;
+        None
+    }
     /// Works on the batch. `Err` keeps the batch back (fail closed). A panic is caught and bisected by the engine.
     fn process(&self, batch: &mut Batch) -> Result<(), Reason>;
     /// Applies one effect after its batch was committed, in commit order; also on recovery. Must not fail.

@@ -76,6 +76,8 @@ reasons! {
     Denied = "denied", "the back end refused the credential or the address";
     /// The back end refused the data.
     BadData = "bad_data", "the back end refused the data";
+    /// The external recogniser gave no answer, and texts may not go on without one.
+    Held = "held", "the texts could not be checked";
     /// The batch's clearance does not satisfy the exporter.
     NotCleared = "not_cleared", "the batch may not go to this exporter";
 }
@@ -92,6 +94,7 @@ impl Reason {
             | Self::BadData
             | Self::NotCleared => Outcome::Refused { reason: self },
             Self::SpoolFull => retry(10),
+            Self::Held => retry(5),
             Self::Overloaded | Self::SpoolFailed | Self::ShuttingDown => retry(1),
             Self::Lost | Self::Disconnected | Self::TimedOut | Self::Unavailable | Self::Denied => {
                 Outcome::Retry { after: None, reason: self }

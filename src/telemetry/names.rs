@@ -98,6 +98,8 @@ metrics_table! {
     REPEATS = "tollgate_repeated_requests_total", Kind::Counter;
     /// Time a worker spent on a request.
     WORK_SECONDS = "tollgate_work_seconds", Kind::Histogram(SECONDS);
+    /// Requests that wait for an external recogniser's answer.
+    WORK_PARKED = "tollgate_work_parked_requests", Kind::Gauge;
     /// Time from the ticket of a batch to its commit.
     COMMIT_SECONDS = "tollgate_commit_seconds", Kind::Histogram(SECONDS);
     /// Panics that were caught (label: place).

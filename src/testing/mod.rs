@@ -3,6 +3,7 @@
 
 pub mod drive;
 pub mod engine;
+pub mod errands;
 pub mod fake_s3;
 pub mod guard;
 pub mod raw;

@@ -17,10 +17,11 @@ use crate::otlp::Signal;
 use crate::pipeline::checkpoint::{Checkpoints, Seams};
 use crate::pipeline::engine::{Context, Engine};
 use crate::pipeline::forward::Label;
+use crate::pipeline::inquiry::Errands;
 use crate::pipeline::spool::{Committer, Settings, Spool, SpoolKey, Step, Stored};
 use crate::pipeline::{
     BytePermit, Disk, EnginePlan, Exporter, Limits, Outcome, OutletSettings, PipelinePlan, Processor, RealDisk,
-    Submission, Trust, offload, workers,
+    Submission, Trust, inquiry, offload, workers,
 };
 use crate::rng::SeededRng;
 use crate::telemetry::Meter;
@@ -46,6 +47,7 @@ pub struct Parts {
     pub pipelines: Vec<PipelinePlan>,
     pub outlets: OutletSettings,
     pub spool_bytes: u64,
+    pub errands: Arc<dyn Errands>,
 }
 
 impl Parts {
@@ -65,6 +67,7 @@ impl Parts {
             pipelines: vec![pipeline],
             outlets: OutletSettings::default(),
             spool_bytes: 16 << 20,
+            errands: Arc::new(inquiry::Inline),
         }
     }
 
@@ -86,6 +89,7 @@ impl Parts {
             meter: meter.clone(),
             offload: Arc::new(offload::Inline),
             workers: Arc::new(workers::Inline),
+            errands: self.errands,
         };
         let engine = Engine::new(&plan, &outlets, &["vault".into()], context);
         let seams = Seams { disk: self.disk, clock: self.clock.clone(), rng, meter: meter.clone() };

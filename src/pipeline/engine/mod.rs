@@ -11,6 +11,7 @@ use crate::telemetry::{Meter, names};
 
 use super::effects::Applier;
 use super::inlet::{ByteBudget, Inlet};
+use super::inquiry::Errands;
 use super::offload::Offload;
 use super::outlet::{Outlet, QUARANTINE, Shared};
 use super::plan::WORKING_FACTOR;
@@ -41,6 +42,8 @@ pub struct Context {
     pub offload: Arc<dyn Offload>,
     /// Runs requests.
     pub workers: Arc<dyn Workers>,
+    /// Runs what steps ask outside.
+    pub errands: Arc<dyn Errands>,
 }
 
 /// A running engine's parts.
@@ -75,6 +78,8 @@ impl Engine {
             sequencer: Arc::clone(&sequencer),
             applier: Arc::clone(&applier),
             desk,
+            workers: Arc::clone(&context.workers),
+            errands: Arc::clone(&context.errands),
             clock: Arc::clone(clock),
             rng: Arc::clone(rng),
             bisect_tries: plan.limits.bisect_tries,

@@ -14,6 +14,9 @@ use super::{Batch, Draft, Effect, EnginePlan, PipelinePlan, Processor, Quarantin
 
 #[cfg(test)]
 mod tests;
+mod walk;
+
+pub use walk::Walk;
 
 /// Who needs a copy: consumer ids of the spool.
 pub type Holders = Arc<[Arc<str>]>;
@@ -28,7 +31,7 @@ pub struct Routes {
 pub struct Route {
     steps: Vec<Arc<dyn Processor>>,
     ends: Vec<End>,
-    forks: Vec<Route>,
+    forks: Vec<Arc<Route>>,
 }
 
 /// A pipeline's end.
@@ -116,7 +119,7 @@ impl Route {
                 },
             }
         }
-        route.forks = groups.into_iter().map(|(_, group)| Self::new(&group, depth)).collect();
+        route.forks = groups.into_iter().map(|(_, group)| Arc::new(Self::new(&group, depth))).collect();
         route
     }
 
@@ -125,26 +128,6 @@ impl Route {
     pub fn quarantine(&self) -> Option<&dyn Quarantine> {
         let own = self.steps.iter().find_map(|step| step.quarantine());
         own.or_else(|| self.forks.iter().find_map(|fork| fork.quarantine()))
-    }
-
-    /// Runs the batch through the tree and adds what it becomes to `product`.
-    ///
-    /// # Errors
-    /// The whole batch is then kept back; what `product` holds is to be dropped.
-    pub fn run(&self, mut batch: Batch, product: &mut Product) -> Result<(), Failure> {
-        for step in &self.steps {
-            step.process(&mut batch).map_err(Failure::Kept)?;
-        }
-        product.effects.append(&mut batch.effects);
-        product.drafts.append(&mut batch.drafts);
-        for end in &self.ends {
-            end.encode(&batch, product)?;
-        }
-        let Some((last, others)) = self.forks.split_last() else { return Ok(()) };
-        for fork in others {
-            fork.run(fork_of(&batch), product)?;
-        }
-        last.run(batch, product)
     }
 }
 
@@ -165,6 +148,7 @@ fn fork_of(batch: &Batch) -> Batch {
         drafts: Vec::new(),
         facts: batch.facts.clone(),
         echoes: batch.echoes.clone(),
+        answer: None,
     }
 }
 

@@ -15,9 +15,7 @@ fn plan(pipelines: Vec<PipelinePlan>) -> EnginePlan {
 fn run(pipelines: Vec<PipelinePlan>, wire: bytes::Bytes) -> Result<Product, Failure> {
     let routes = Routes::new(&plan(pipelines));
     let route = routes.find("otlp", Signal::Traces).unwrap();
-    let mut product = Product::default();
-    route.run(Batch::new(origin(), Payload::parse(Signal::Traces, wire).unwrap()), &mut product)?;
-    Ok(product)
+    Walk::begin(route, Batch::new(origin(), Payload::parse(Signal::Traces, wire).unwrap())).to_end()
 }
 
 fn read(copy: &ForwardCopy) -> (Label, bytes::Bytes) {

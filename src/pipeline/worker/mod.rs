@@ -1,11 +1,13 @@
 //! **What**: [`Worker`]: what happens to one request on a worker: seen before? parse, processors, encode; then the
-//! sequencer. **Why**: all CPU work of a request is in one place and on one thread.
+//! sequencer. A step that asks somebody outside ends its turn; another turn goes on with the answer.
+//! **Why**: all CPU work of a request is in one place and on one thread at a time.
 //! **Invariants**: what a processor refuses or panics on is never forwarded; a panic costs only the items that cause it,
 //! and those are sealed to the auditors of their pipelines' vault or dropped and counted; tries to find them leave no claims behind.
 //! **Not here**: the order of commits (`sequencer`), threads (`workers`).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -13,16 +15,19 @@ use sha2::{Digest, Sha256};
 use crate::clock::{Clock, UnixNanos};
 use crate::otlp::{Payload, Signal, UnknownFields};
 use crate::rng::Rng;
-use crate::telemetry::{Counter, Histogram, Meter, names};
+use crate::telemetry::{Counter, Gauge, Histogram, Meter, names};
 
 use super::bisect;
 use super::effects::Applier;
+use super::inquiry::Errands;
 use super::receipt::{Desk, Open, Receipt};
 use super::repeats::{Entered, Fingerprint, Waiter};
-use super::route::{Failure, Product, Route, Routes};
+use super::route::{Failure, Product, Route, Routes, Walk};
 use super::sequencer::{Finished, Sequencer};
+use super::workers::Workers;
 use super::{Batch, BytePermit, Origin, Outcome, Reason, Submission};
 
+mod parked;
 #[cfg(test)]
 mod tests;
 
@@ -36,6 +41,10 @@ pub struct Worker {
     pub applier: Arc<Applier>,
     /// Answers.
     pub desk: Arc<Desk>,
+    /// Where turns run.
+    pub workers: Arc<dyn Workers>,
+    /// What runs the questions of steps.
+    pub errands: Arc<dyn Errands>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Ids of batches.
@@ -53,6 +62,8 @@ pub struct Metrics {
     repeats: Counter,
     panics: Counter,
     seconds: Histogram,
+    /// Requests that wait for an answer from outside.
+    waiting: Gauge,
 }
 
 impl Metrics {
@@ -64,6 +75,7 @@ impl Metrics {
             repeats: meter.counter(&names::REPEATS, &[("kind", "repeat")]),
             panics: meter.counter(&names::PANICS, &[("place", "process")]),
             seconds: meter.histogram(&names::WORK_SECONDS, &[]),
+            waiting: meter.gauge(&names::WORK_PARKED, &[]),
         }
     }
 }
@@ -80,43 +92,95 @@ pub struct Request {
     pub open: Open,
 }
 
-/// What became of the items of one request.
-struct Processed {
-    product: Product,
-    /// Items that were kept back.
-    rejected: u64,
+/// A request that this worker answers.
+struct Work {
+    origin: Arc<Origin>,
+    signal: Signal,
+    /// As received, for another try.
+    wire: Bytes,
+    route: Arc<Route>,
+    receipt: Receipt,
+    /// Time that turns took before this one.
+    busy: Duration,
+    /// When this turn began, monotonic.
+    began: Duration,
+    poisoned: Option<Poisoned>,
+}
+
+/// A request with items that can't be processed.
+struct Poisoned {
+    /// All of it.
+    payload: Payload,
+    /// Which items.
+    items: Vec<bool>,
 }
 
 impl Worker {
-    /// Does everything up to the commit; the answer follows that.
-    pub fn work(&self, request: Request) {
+    /// Does everything up to the commit, or to a question; the answer follows the commit.
+    pub fn work(self: &Arc<Self>, request: Request) {
         let began = self.clock.monotonic();
         let Request { submission, received, waiter, open } = request;
         let Submission { signal, wire, permit, account, receiver, trust, .. } = submission;
         let fingerprint = fingerprint(&account, &receiver, signal, &wire);
         let Some((receipt, repeat)) = self.enter(fingerprint, waiter, permit, open, received) else { return };
-        let Some(route) = self.routes.find(&receiver, signal) else {
+        let Some(route) = self.routes.find(&receiver, signal).cloned() else {
             return receipt.resolve(&Reason::NoPipeline.outcome(), false);
         };
         let origin = Arc::new(Origin { account, receiver, trust, received, id: self.rng.id(), repeat });
-        match self.process(route, &origin, signal, wire) {
-            Ok(Processed { product, rejected }) => {
-                if product.unknown_dropped > 0 {
-                    let unknown = self.metrics.meter.counter(&names::UNKNOWN_DROPPED, &[("signal", signal.as_str())]);
-                    unknown.increment(product.unknown_dropped);
-                }
-                let answer = match rejected {
-                    0 => Outcome::Accepted,
-                    _ => Outcome::Partial { rejected, reason: Reason::Quarantined },
-                };
-                self.metrics.seconds.record(self.clock.monotonic().saturating_sub(began).as_secs_f64());
-                self.sequencer.commit(Finished { origin, product, answer, receipt });
+        let payload = self.parse(signal, wire.clone());
+        let work = Work { origin, signal, wire, route, receipt, busy: Duration::ZERO, began, poisoned: None };
+        match payload {
+            Ok(payload) if payload.item_count() == 0 => self.finish(work, Product::default()),
+            Ok(payload) => {
+                let walk = work.walk(payload);
+                self.advance(work, walk);
             }
-            Err(reason) => {
-                self.applier.discard(&origin.id);
-                receipt.resolve(&reason.outcome(), false);
+            Err(reason) => self.keep_back(work, reason),
+        }
+    }
+
+    /// One turn: steps until one asks, fails, or all are done.
+    fn advance(self: &Arc<Self>, mut work: Work, mut walk: Walk) {
+        loop {
+            match catch_unwind(AssertUnwindSafe(|| walk.go(true))) {
+                Ok(Ok(None)) => return self.finish(work, walk.product()),
+                Ok(Ok(Some(inquiry))) => return self.park(work, walk, inquiry),
+                Ok(Err(Failure::Kept(reason))) => return self.keep_back(work, reason),
+                Ok(Err(Failure::Encode)) => {}
+                Err(_) => self.metrics.panics.increment(1),
+            }
+            // Processing changed the payload: begin again from the bytes.
+            match self.without_poison(&mut work) {
+                Ok(Some(again)) => walk = again,
+                Ok(None) => return self.finish(work, Product::default()),
+                Err(reason) => return self.keep_back(work, reason),
             }
         }
+    }
+
+    fn finish(&self, work: Work, mut product: Product) {
+        let Work { origin, signal, route, receipt, busy, began, poisoned, .. } = work;
+        let mut answer = Outcome::Accepted;
+        if let Some(Poisoned { payload, items }) = poisoned {
+            let rejected = items.iter().filter(|poison| **poison).count() as u64;
+            let bad = payload.subset(&|item| items.get(item) != Some(&false));
+            self.set_aside(&route, &origin, &bad, rejected, &mut product);
+            if rejected > 0 {
+                answer = Outcome::Partial { rejected, reason: Reason::Quarantined };
+            }
+        }
+        if product.unknown_dropped > 0 {
+            let unknown = self.metrics.meter.counter(&names::UNKNOWN_DROPPED, &[("signal", signal.as_str())]);
+            unknown.increment(product.unknown_dropped);
+        }
+        let busy = busy + self.clock.monotonic().saturating_sub(began);
+        self.metrics.seconds.record(busy.as_secs_f64());
+        self.sequencer.commit(Finished { origin, product, answer, receipt });
+    }
+
+    fn keep_back(&self, work: Work, reason: Reason) {
+        self.applier.discard(&work.origin.id);
+        work.receipt.resolve(&reason.outcome(), false);
     }
 
     /// `None`: another request answers.
@@ -140,18 +204,6 @@ impl Worker {
         }
     }
 
-    fn process(&self, route: &Route, origin: &Arc<Origin>, signal: Signal, wire: Bytes) -> Result<Processed, Reason> {
-        let payload = self.parse(signal, wire.clone())?;
-        if payload.item_count() == 0 {
-            return Ok(Processed { product: Product::default(), rejected: 0 });
-        }
-        match self.attempt(route, origin, payload)? {
-            Some(product) => Ok(Processed { product, rejected: 0 }),
-            // Processing changed the payload: begin again from the bytes.
-            None => self.without_poison(route, origin, self.parse(signal, wire)?),
-        }
-    }
-
     fn parse(&self, signal: Signal, wire: Bytes) -> Result<Payload, Reason> {
         match catch_unwind(AssertUnwindSafe(|| Payload::parse(signal, wire))) {
             Ok(parsed) => parsed.map_err(|_| Reason::Malformed),
@@ -163,56 +215,44 @@ impl Worker {
         }
     }
 
-    /// Runs the processors. `Ok(None)`: they failed on something inside.
-    fn attempt(&self, route: &Route, origin: &Arc<Origin>, payload: Payload) -> Result<Option<Product>, Reason> {
-        let mut product = Product::default();
-        let batch = Batch::new(Arc::clone(origin), payload);
-        match catch_unwind(AssertUnwindSafe(|| route.run(batch, &mut product))) {
-            Ok(Ok(())) => Ok(Some(product)),
+    /// Whether the processors fail on something inside of `payload`.
+    fn fails(&self, work: &Work, payload: Payload) -> Result<bool, Reason> {
+        let walk = work.walk(payload);
+        match catch_unwind(AssertUnwindSafe(|| walk.to_end())) {
+            Ok(Ok(_)) => Ok(false),
             Ok(Err(Failure::Kept(reason))) => Err(reason),
-            Ok(Err(Failure::Encode)) => Ok(None),
+            Ok(Err(Failure::Encode)) => Ok(true),
             Err(_) => {
                 self.metrics.panics.increment(1);
-                Ok(None)
+                Ok(true)
             }
         }
     }
 
-    /// Finds the items that can't be processed, keeps them back and processes the rest as one batch.
-    fn without_poison(&self, route: &Route, origin: &Arc<Origin>, payload: Payload) -> Result<Processed, Reason> {
-        let count = payload.item_count();
-        self.applier.discard(&origin.id);
+    /// Finds the items that can't be processed; the rest begins again as one batch, if there is any.
+    fn without_poison(&self, work: &mut Work) -> Result<Option<Walk>, Reason> {
+        self.applier.discard(&work.origin.id);
+        if let Some(poisoned) = &mut work.poisoned {
+            // Good ones apart and poison together: nothing is known to be good.
+            poisoned.items.fill(true);
+            return Ok(None);
+        }
+        let payload = self.parse(work.signal, work.wire.clone())?;
         let mut kept_back = None;
-        let mut poison = bisect::poison(count, self.bisect_tries, |from, to| {
-            let attempt = self.attempt(route, origin, payload.subset(&|item| (from..to).contains(&item)));
-            self.applier.discard(&origin.id);
-            match attempt {
-                Ok(product) => product.is_none(),
-                Err(reason) => {
-                    kept_back = Some(reason);
-                    true
-                }
-            }
+        let items = bisect::poison(payload.item_count(), self.bisect_tries, |from, to| {
+            let fails = self.fails(work, payload.subset(&|item| (from..to).contains(&item)));
+            self.applier.discard(&work.origin.id);
+            fails.unwrap_or_else(|reason| {
+                kept_back = Some(reason);
+                true
+            })
         });
         if let Some(reason) = kept_back {
             return Err(reason);
         }
-        let is_good = |poison: &[bool], item: usize| poison.get(item) == Some(&false);
-        let mut product = Product::default();
-        if poison.contains(&false) {
-            match self.attempt(route, origin, payload.subset(&|item| is_good(&poison, item)))? {
-                Some(done) => product = done,
-                None => {
-                    // Good ones apart and poison together: nothing is known to be good.
-                    self.applier.discard(&origin.id);
-                    poison.fill(true);
-                }
-            }
-        }
-        let rejected = poison.iter().filter(|poison| **poison).count() as u64;
-        let bad = payload.subset(&|item| !is_good(&poison, item));
-        self.set_aside(route, origin, &bad, rejected, &mut product);
-        Ok(Processed { product, rejected })
+        let good = items.contains(&false).then(|| payload.subset(&|item| items.get(item) == Some(&false)));
+        work.poisoned = Some(Poisoned { payload, items });
+        Ok(good.map(|good| work.walk(good)))
     }
 
     fn set_aside(&self, route: &Route, origin: &Origin, bad: &Payload, items: u64, product: &mut Product) {
@@ -235,6 +275,12 @@ impl Worker {
         };
         counter.increment(items);
         tracing::error!(signal, items, became, "items could not be processed and were kept back");
+    }
+}
+
+impl Work {
+    fn walk(&self, payload: Payload) -> Walk {
+        Walk::begin(&self.route, Batch::new(Arc::clone(&self.origin), payload))
     }
 }
 

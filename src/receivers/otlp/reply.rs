@@ -123,6 +123,7 @@ impl Refusal {
             | Reason::SpoolFailed
             | Reason::ShuttingDown
             | Reason::Lost
+            | Reason::Held
             | Reason::Disconnected
             | Reason::TimedOut => (Code::Internal, StatusCode::INTERNAL_SERVER_ERROR),
         };
