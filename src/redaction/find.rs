@@ -10,6 +10,7 @@ use regex_automata::{Anchored, Input, Span};
 
 use super::anchors::Anchors;
 use super::compile::{Detector, Pattern, Rule, UNSCANNED};
+use super::json;
 use super::keys;
 use super::names::{self, NameScratch};
 use super::resolve::{Hit, reserved, resolve};
@@ -74,7 +75,7 @@ impl Scratch {
         Self::default()
     }
 
-    /// Bytes that patterns were run over in the last search; a candidate that was none is read again from its second
+    /// Bytes that patterns were run over in the last search, second looks included; a candidate that was none is read again from its second
     /// byte. Linear in the text.
     pub fn read(&self) -> usize {
         self.work.read
@@ -92,38 +93,22 @@ const WINDOW: usize = 16 << 10;
 impl Detector {
     /// Hits of `text`, sorted, without overlap. The slice lives until the next call with this scratch.
     pub fn find<'s>(&self, text: &str, scratch: &'s mut Scratch) -> &'s [Hit] {
-        self.find_once(text, scratch);
-        self.find_again(text, scratch);
-        &scratch.hits
+        self.find_under("", text, scratch)
     }
 
     /// Hits of `text` as the value of `key` (of an attribute, or of a list below it): the whole value where the key says
     /// that it is private, else as [`Self::find`]. Ids (`user.id`, `session.id`) are no such keys.
     pub fn find_under<'s>(&self, key: &str, text: &str, scratch: &'s mut Scratch) -> &'s [Hit] {
-        self.find_once(text, scratch);
-        self.find_again(text, scratch);
-        let Scratch { hits, levels, .. } = scratch;
-        let Some(level) = levels.first_mut() else { return hits };
-        reserved(text, &|name| self.is_placeholder(name), &mut level.reserved);
-        if let Some((range, rule)) = keys::under(&self.keys, key, text) {
-            let cuts = level.reserved.iter().any(|held| {
-                held.contains(&range.start) || (held.start < range.end && range.end < held.end) || held.end == range.end
-            });
-            let allow = self.rules.get(usize::from(rule)).and_then(|rule| rule.allow.as_ref());
-            let allowed = allow.is_some_and(|allow| allow.is_match(text.get(range.clone()).unwrap_or_default()));
-            if !cuts && !allowed {
-                hits.push(Hit { range, rule: usize::from(rule), bare: None });
-                resolve(hits, &|hit| self.rules.get(hit.rule).map(|rule| rule.class));
-            }
-        }
-        hits
+        scratch.work.read = 0;
+        self.find_once(key, text, scratch);
+        self.find_again(key, text, scratch);
+        &scratch.hits
     }
 
-    /// What one pass finds, into `scratch.hits`.
-    pub(super) fn find_once(&self, text: &str, scratch: &mut Scratch) {
+    /// What one pass finds in the value of `key` (or of none, ""), into `scratch.hits`.
+    pub(super) fn find_once(&self, key: &str, text: &str, scratch: &mut Scratch) {
         let Scratch { hits, work, levels } = scratch;
         hits.clear();
-        work.read = 0;
         work.left = text.len().saturating_mul(views::MOST.1).saturating_add(views::MOST.0);
         if work.state.len() != self.rules.len() {
             work.state.clear();
@@ -136,7 +121,22 @@ impl Detector {
             rule: usize::from(claim.rule),
             bare: claim.bare,
         }));
+        let whole = levels.first_mut().filter(|_| !key.is_empty()).and_then(|level| self.whole(key, text, level));
+        hits.extend(whole);
         resolve(hits, &|hit| self.rules.get(hit.rule).map(|rule| rule.class));
+        json::mend(text, hits);
+    }
+
+    /// What the key of a text says of it.
+    fn whole(&self, key: &str, text: &str, level: &mut Level) -> Option<Hit> {
+        let (range, rule) = keys::under(&self.keys, key, text)?;
+        reserved(text, &|name| self.is_placeholder(name), &mut level.reserved);
+        let cuts = level.reserved.iter().any(|held| {
+            held.contains(&range.start) || (held.start < range.end && range.end < held.end) || held.end == range.end
+        });
+        let allow = self.rules.get(usize::from(rule)).and_then(|rule| rule.allow.as_ref());
+        let allowed = allow.is_some_and(|allow| allow.is_match(text.get(range.clone()).unwrap_or_default()));
+        (!cuts && !allowed).then_some(Hit { range, rule: usize::from(rule), bare: None })
     }
 
     /// Claims on one text and on the views of it, in the first of `levels`.

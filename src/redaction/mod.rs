@@ -11,6 +11,7 @@ mod compile;
 mod email;
 mod find;
 mod ids;
+mod json;
 mod keys;
 mod literals;
 mod masks;

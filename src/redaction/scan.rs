@@ -136,7 +136,8 @@ impl<'t> Scan<'t> {
             };
             word.action == Action::Context(rule)
                 && (word.end <= range.start || word.at >= range.end)
-                && !self.bytes(between).contains(&b'\n')
+                && !self.bytes(between.clone()).contains(&b'\n')
+                && !self.holds_placeholder(&between)
         })
     }
 
@@ -166,6 +167,13 @@ impl<'t> Scan<'t> {
         let first_behind = |at: usize| self.reserved.get(self.reserved.partition_point(|held| held.end <= at));
         first_behind(range.start).is_some_and(|held| held.start <= range.start)
             || first_behind(range.end).is_some_and(|held| held.start < range.end)
+    }
+
+    /// Whether a placeholder that came in stands in a range: what was there may have been what a word announced, so
+    /// that no word reaches beyond it.
+    pub(super) fn holds_placeholder(&self, range: &Range<usize>) -> bool {
+        let next = self.reserved.partition_point(|held| held.end <= range.start);
+        self.reserved.get(next).is_some_and(|held| held.start < range.end)
     }
 
     /// A range of a claim: of whole characters, without the backslashes of an escape that begins at its end. An entity

@@ -12,6 +12,7 @@ mod hostile;
 mod masks;
 mod numbers;
 mod pairs;
+mod properties;
 mod score;
 
 fn rules() -> Vec<RuleData> {

@@ -81,7 +81,7 @@ pub(super) fn code(site: &Site<'_, '_>, grade: Grade) -> Option<Found> {
 /// `MM/YY`, `MM/YYYY` behind their key.
 pub(super) fn expiry(site: &Site<'_, '_>, grade: Grade) -> Option<Found> {
     let (chain, first) = (site.chain, site.first);
-    let month = site.part(first).iter().fold(0_u32, |value, digit| value * 10 + u32::from(digit - b'0'));
+    let month = site.part(first).iter().take(3).fold(0_u32, |value, digit| value * 10 + u32::from(digit - b'0'));
     let sep = chain.group(first).sep;
     let year = chain.len(first + 1);
     let fits = matches!(chain.len(first), 1 | 2) && (1..=12).contains(&month) && matches!(sep, b'/' | b'-' | b'~');

@@ -68,7 +68,7 @@ impl Cues {
                 true if prose && is_json_key(scan, cues.key.as_ref()) => continue,
                 true => Grade::Key,
                 false if !mute => continue,
-                false if between.len() > FAR || holds_placeholder(scan, &(word.end..value.start)) => break,
+                false if between.len() > FAR || scan.holds_placeholder(&(word.end..value.start)) => break,
                 false if is_link(between) => Grade::Close,
                 false if between.iter().any(|byte| byte.is_ascii_digit() || *byte == b'\n') => break,
                 false => Grade::Near,
@@ -141,12 +141,6 @@ fn is_near_word(scan: &Scan<'_>, value: &Range<usize>) -> bool {
     let first = words.partition_point(|word| word.at + FAR + KEY < value.start);
     let near = words.iter().skip(first).take_while(|word| word.at <= value.end + BEHIND);
     near.into_iter().any(|word| matches!(word.action, Action::Number(_) | Action::NumberProse(_)))
-}
-
-/// Whether a placeholder that came in stands in a range: what was there may have been digits.
-fn holds_placeholder(scan: &Scan<'_>, range: &Range<usize>) -> bool {
-    let next = scan.reserved.partition_point(|held| held.end <= range.start);
-    scan.reserved.get(next).is_some_and(|held| held.start < range.end)
 }
 
 /// Whether a word is part of a longer name: `call_id`, `re-call`.

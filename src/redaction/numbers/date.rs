@@ -16,7 +16,7 @@ pub(super) fn cued(site: &Site<'_, '_>, _: Grade) -> Option<Found> {
 }
 
 fn value(digits: &[u8]) -> u32 {
-    digits.iter().fold(0, |value, digit| value * 10 + u32::from(digit - b'0'))
+    digits.iter().take(9).fold(0, |value, digit| value * 10 + u32::from(digit - b'0'))
 }
 
 /// The full year of one of two digits: in the past.

@@ -194,8 +194,10 @@ fn one(scan: &Scan<'_>, word: &WordAt, cue: Cue, rules: &Rules, done: &mut Done,
     }
 }
 
-/// At most `most` bytes from `at` on.
+/// At most `most` bytes from `at` on, up to a placeholder that came in: a word announces one value.
 fn ahead<'a>(scan: &Scan<'a>, at: usize, most: usize) -> &'a [u8] {
     let rest = scan.text.as_bytes().get(at..).unwrap_or_default();
-    rest.get(..rest.len().min(most)).unwrap_or_default()
+    let held = scan.reserved.get(scan.reserved.partition_point(|held| held.end <= at));
+    let free = held.map_or(most, |held| held.start.saturating_sub(at).min(most));
+    rest.get(..rest.len().min(free)).unwrap_or_default()
 }

@@ -202,6 +202,7 @@ pub(super) fn aws_secret(scan: &Scan<'_>, at: usize, (back, on): (usize, usize),
             && look.digits > 0
             && look.joints == 0
             && scan.byte(run.end) != b'='
+            && !scan.holds_placeholder(&(run.end.min(at)..run.start.max(at)))
         {
             claims.add(scan, rule, run.clone());
         }
@@ -220,6 +221,7 @@ pub(super) fn entropy(scan: &Scan<'_>, word: &Range<usize>, rule: u16, claims: &
             && alone
             && between.contains(&b' ')
             && !between.contains(&b'\n')
+            && !scan.holds_placeholder(&(run.end.min(word.end)..run.start.max(word.start)))
             && is_random(scan.bytes(run.clone()))
         {
             claims.add(scan, rule, run.clone());

@@ -125,7 +125,7 @@ proptest! {
     /// Whatever digits, separators and words stand together: a second pass changes nothing.
     #[test]
     fn any_numbers_are_idempotent(
-        text in "((phone|ssn|card|call|account|mrn|born|ip|vin|iban)[:= \"]{1,3}|[0-9]{1,16}|[ .:/()+@-]|[A-Z]{1,3}|[a-z]{1,3}|\"){1,30}"
+        text in "((phone|ssn|card|call|account|mrn|born|dob|ip|vin|iban)[:= \"]{1,3}|[0-9]{1,16}|[ .:/()+@-]|[A-Z]{1,3}|[a-z]{1,3}|\"){1,30}"
     ) {
         let detector = numbers();
         let once = redact(&detector, &text);

@@ -1,0 +1,132 @@
+//! **What**: keeps JSON documents JSON. **Why**: a rule reads notations within a string (`<token>`, `'…`) and may run on
+//! behind its quote; a document that no longer parses is lost to whoever reads it. **Invariants**: in an object or
+//! array that parses, a hit lies within a string, or is a whole bare value and gets quotes; one that goes beyond is parted
+//! into those, so that all of what it covered goes but the marks between; an escape goes whole. **Not here**: documents within strings (`views`),
+//! which numbers are private.
+
+use std::ops::Range;
+
+use super::resolve::Hit;
+
+/// Parts hits that would break the document `text`; does nothing to other texts.
+pub(super) fn mend(text: &str, hits: &mut Vec<Hit>) {
+    let opens = text.trim_ascii_start().starts_with(['{', '[']);
+    let whole = |hit: &Hit| hit.range.start == 0 && hit.range.end == text.len();
+    if hits.is_empty() || !opens || hits.iter().any(whole) || fits(text, hits) {
+        return;
+    }
+    if serde_json::from_str::<serde::de::IgnoredAny>(text).is_err() {
+        return;
+    }
+    let mut tokens = Tokens::of(text).peekable();
+    let mut parted: Vec<Hit> = Vec::with_capacity(hits.len());
+    for hit in hits.drain(..) {
+        while tokens.next_if(|token| token.range.end <= hit.range.start).is_some() {}
+        while let Some(token) = tokens.peek().filter(|token| token.range.start < hit.range.end) {
+            part(text, &hit, token, &mut parted);
+            // the next hit may lie in the same string
+            if token.range.end > hit.range.end {
+                break;
+            }
+            tokens.next();
+        }
+    }
+    *hits = parted;
+}
+
+/// Adds what of a token a hit covers.
+fn part(text: &str, hit: &Hit, token: &Token, out: &mut Vec<Hit>) {
+    let found = text.get(token.range.clone()).unwrap_or_default();
+    let (range, bare) = match token.string {
+        true => {
+            let (start, end) = (hit.range.start.max(token.range.start), hit.range.end.min(token.range.end));
+            let start = escape(text, start).map_or(start, |escape| escape.start);
+            (start..escape(text, end).map_or(end, |escape| escape.end), None)
+        }
+        false => (token.range.clone(), Some(0)),
+    };
+    let constant = !token.string && matches!(found, "true" | "false" | "null");
+    // a placeholder that came in stays
+    let held = range == token.range && found.starts_with('[') && found.ends_with(']') && !found.contains(' ');
+    let again = out.last().is_some_and(|last| last.range.end > range.start);
+    if !range.is_empty() && !constant && !held && !again {
+        out.push(Hit { range, rule: hit.rule, bare });
+    }
+}
+
+/// Whether each hit lies within a string, or is a bare value that gets quotes.
+fn fits(text: &str, hits: &[Hit]) -> bool {
+    let mut tokens = Tokens::of(text).peekable();
+    hits.iter().all(|hit| {
+        while tokens.next_if(|token| token.range.end < hit.range.end).is_some() {}
+        tokens.peek().is_some_and(|token| match token.string {
+            true => {
+                let whole = escape(text, hit.range.start).is_none() && escape(text, hit.range.end).is_none();
+                let within = token.range.start <= hit.range.start && hit.range.end <= token.range.end;
+                hit.bare.is_none() && within && whole
+            }
+            false => hit.bare == Some(0) && token.range == hit.range,
+        })
+    })
+}
+
+/// The escape that a cut at `at` would part.
+fn escape(text: &str, at: usize) -> Option<Range<usize>> {
+    let begins = |at: usize| {
+        let before = text.as_bytes().get(..=at).unwrap_or_default();
+        before.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1
+    };
+    let wide = |from: &usize| text.as_bytes().get(from + 1) == Some(&b'u');
+    let near = (1..=5).filter_map(|back| at.checked_sub(back));
+    let from = near.into_iter().find(|from| begins(*from) && (from + 1 == at || wide(from)))?;
+    Some(from..text.len().min(from + if wide(&from) { 6 } else { 2 }))
+}
+
+/// A string without its quotes, or a bare value.
+struct Token {
+    range: Range<usize>,
+    string: bool,
+}
+
+/// The strings and bare values of a document, in order; of what is none, some ranges.
+struct Tokens<'t> {
+    text: &'t [u8],
+    at: usize,
+}
+
+impl<'t> Tokens<'t> {
+    fn of(text: &'t str) -> Self {
+        Self { text: text.as_bytes(), at: 0 }
+    }
+
+    /// Where the string that begins at `from` ends.
+    fn end(&self, from: usize) -> usize {
+        let mut at = from;
+        loop {
+            match memchr::memchr2(b'"', b'\\', self.text.get(at..).unwrap_or_default()) {
+                Some(found) if self.text.get(at + found) == Some(&b'\\') => at += found + 2,
+                Some(found) => return at + found,
+                None => return self.text.len(),
+            }
+        }
+    }
+}
+
+impl Iterator for Tokens<'_> {
+    type Item = Token;
+
+    fn next(&mut self) -> Option<Token> {
+        let mark = |byte: &u8| b"{}[]:, \t\r\n".contains(byte);
+        let rest = self.text.get(self.at..)?;
+        let start = self.at + rest.iter().position(|byte| !mark(byte))?;
+        if self.text.get(start) == Some(&b'"') {
+            let end = self.end(start + 1);
+            self.at = end + 1;
+            return Some(Token { range: start + 1..end, string: true });
+        }
+        let rest = self.text.get(start..).unwrap_or_default();
+        let end = start + rest.iter().position(|byte| mark(byte) || *byte == b'"').unwrap_or(rest.len());
+        self.at = end;
+        Some(Token { range: start..end, string: false })
+    }
+}
