@@ -2,19 +2,19 @@
 //! **Invariants**: a price that can't be held exactly (also after its multipliers), an unknown unit or variable, an id or
 //! name that stands twice, windows that overlap, a loop of aliases: each refuses the table. **Not here**: overlays.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use regex_automata::meta::Regex;
 use regex_automata::util::syntax;
+use serde_json::value::RawValue;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::decimal::{Decimal, Ratio};
 use super::schema::{self, File, SCHEMA};
-use super::table::{Adjust, Memo, Model, Prices, Provider, Rate, Table, Tier};
+use super::table::{Adjust, Catalog, Memo, Model, Prices, Provider, Rate, Table, Tier};
 use super::unit::{Fee, Unit, Variable};
 
 /// Providers that sell others' models, whether a table says so or not.
@@ -54,29 +54,42 @@ pub(super) struct Wrong {
 
 /// Makes a table; `digest` stands in its stamp.
 pub(super) fn compile(file: &File, digest: &str) -> Result<Table, Vec<Wrong>> {
-    compile_each(file, digest, |provider| Ok(Cow::Borrowed(provider)))
+    compile_each(file, digest, |reader, provider, models| {
+        let catalog = reader.catalog(&provider.key, models);
+        provider.with(catalog)
+    })
 }
 
-/// The same of providers that are read one by one: a whole table as written takes three times what it becomes.
-pub(super) fn compile_each<P>(
-    file: &File<P>,
+/// The same of a table known to be right, whose providers' models are read when they are first asked for.
+pub(super) fn compile_unread(
+    file: &File<schema::Provider<Option<&'static RawValue>>>,
     digest: &str,
-    read: impl Fn(&P) -> Result<Cow<'_, schema::Provider>, String>,
 ) -> Result<Table, Vec<Wrong>> {
-    let mut reader = Reader { per_tokens: file.per_tokens, wrong: Vec::new(), shared: HashMap::new() };
+    let per_tokens = file.per_tokens;
+    compile_each(file, digest, |_, provider, models| {
+        let (key, text) = (provider.key.clone(), models.map_or("[]", RawValue::get));
+        provider.unread(move || {
+            let models: Vec<schema::Model> = serde_json::from_str(text).unwrap_or_default();
+            Reader::new(per_tokens).catalog(&key, &models)
+        })
+    })
+}
+
+fn compile_each<M>(
+    file: &File<schema::Provider<M>>,
+    digest: &str,
+    catalog: impl Fn(&mut Reader, Provider, &M) -> Provider,
+) -> Result<Table, Vec<Wrong>> {
+    let mut reader = Reader::new(file.per_tokens);
     reader.head(file);
     let parents = reader.parents(&file.unit_parents);
     let mut names = HashMap::new();
     let keys: HashMap<&str, usize> = file.providers.keys().map(String::as_str).zip(0..).collect();
     let mut providers = Vec::with_capacity(file.providers.len());
     for (at, (key, written)) in file.providers.iter().enumerate() {
-        match read(written) {
-            Ok(provider) => {
-                reader.names((at, key), &provider, &mut names);
-                providers.push(reader.provider(key, &provider, &keys));
-            }
-            Err(what) => reader.tell(format!("providers.{key}"), what),
-        }
+        reader.names((at, key), &written.names, &mut names);
+        let provider = reader.provider(key, written, &keys);
+        providers.push(catalog(&mut reader, provider, &written.models));
     }
     let scopes = file.bedrock_scopes.iter().map(|(from, to)| (from.as_str().into(), to.as_str().into()));
     let short = digest.get(..12).unwrap_or(digest);
@@ -108,6 +121,10 @@ struct Reader {
 }
 
 impl Reader {
+    fn new(per_tokens: u64) -> Self {
+        Self { per_tokens, wrong: Vec::new(), shared: HashMap::new() }
+    }
+
     fn tell(&mut self, path: impl Into<String>, what: impl Into<String>) {
         if self.wrong.len() < MAX_PROBLEMS {
             self.wrong.push(Wrong { path: path.into(), what: what.into() });
@@ -158,14 +175,9 @@ impl Reader {
         out
     }
 
-    fn names(
-        &mut self,
-        (at, key): (usize, &String),
-        provider: &schema::Provider,
-        names: &mut HashMap<Box<str>, usize>,
-    ) {
+    fn names(&mut self, (at, key): (usize, &String), told: &[String], names: &mut HashMap<Box<str>, usize>) {
         let own = std::slice::from_ref(key);
-        let list = if provider.names.is_empty() { own } else { &provider.names };
+        let list = if told.is_empty() { own } else { told };
         for (n, name) in list.iter().enumerate() {
             if names.insert(name.trim().to_lowercase().into(), at).is_some() {
                 self.tell(format!("providers.{key}.names[{n}]"), format!("provider name {name} stands twice"));
@@ -173,15 +185,27 @@ impl Reader {
         }
     }
 
-    fn provider(&mut self, key: &str, data: &schema::Provider, keys: &HashMap<&str, usize>) -> Provider {
+    fn provider<M>(&mut self, key: &str, data: &schema::Provider<M>, keys: &HashMap<&str, usize>) -> Provider {
         let place = format!("providers.{key}");
         if data.discount.is_some() {
             self.tell(format!("{place}.discount"), "`discount` is for overlays");
         }
+        let mut fallback = Vec::new();
+        for (n, name) in data.fallback.iter().enumerate() {
+            match keys.get(name.as_str()) {
+                Some(at) if name != key => fallback.push(*at),
+                _ => self.tell(format!("{place}.fallback[{n}]"), format!("fallback {name} is no other provider")),
+            }
+        }
+        Provider::new(key, data.reseller || RESELLERS.contains(&key), fallback)
+    }
+
+    fn catalog(&mut self, key: &str, written: &[schema::Model]) -> Catalog {
+        let place = format!("providers.{key}");
         let mut ids: HashMap<Box<str>, usize> = HashMap::new();
         let mut canonical = HashSet::new();
-        let (mut patterns, mut models) = (Vec::new(), Vec::with_capacity(data.models.len()));
-        for (at, model) in data.models.iter().enumerate() {
+        let (mut patterns, mut models) = (Vec::new(), Vec::with_capacity(written.len()));
+        for (at, model) in written.iter().enumerate() {
             let place = format!("{place}.models[{at}]");
             if !canonical.insert(model.id.to_lowercase()) {
                 self.tell(format!("{place}.id"), format!("model {key}/{} stands twice", model.id));
@@ -208,15 +232,7 @@ impl Reader {
             }
             models.push(self.model(key, &place, model));
         }
-        let mut fallback = Vec::new();
-        for (n, name) in data.fallback.iter().enumerate() {
-            match keys.get(name.as_str()) {
-                Some(at) if name != key => fallback.push(*at),
-                _ => self.tell(format!("{place}.fallback[{n}]"), format!("fallback {name} is no other provider")),
-            }
-        }
-        let reseller = data.reseller || RESELLERS.contains(&key);
-        Provider { key: key.into(), ids, patterns, models, fallback, reseller }
+        Catalog { ids, patterns, models }
     }
 
     fn model(&mut self, key: &str, place: &str, data: &schema::Model) -> Model {

@@ -204,6 +204,7 @@ impl Table {
     /// A provider's own model for `id` (lower case), and the number of the form that fits.
     fn own(&self, at: usize, id: &str, vertex: bool) -> Option<(usize, Resolved)> {
         let provider = self.providers.get(at)?;
+        let catalog = provider.catalog();
         let aws = &*provider.key == AWS;
         let forms = Forms::of(id, self, &provider.key);
         let found = |form: &Form, model: usize| {
@@ -212,12 +213,12 @@ impl Table {
             Resolved { provider: at, model, date_dropped, vendor_inferred, vertex, bedrock }
         };
         for (step, form) in forms.list.iter().enumerate() {
-            if let Some(model) = provider.ids.get(form.id.as_str()) {
+            if let Some(model) = catalog.ids.get(form.id.as_str()) {
                 return Some((step, found(form, *model)));
             }
         }
         for form in &forms.list {
-            if let Some((_, model)) = provider.patterns.iter().find(|(regex, _)| regex.is_match(form.id.as_str())) {
+            if let Some((_, model)) = catalog.patterns.iter().find(|(regex, _)| regex.is_match(form.id.as_str())) {
                 return Some((forms.list.len(), found(form, *model)));
             }
         }

@@ -21,7 +21,6 @@ mod unit;
 #[cfg(test)]
 mod tests;
 
-use std::borrow::Cow;
 use std::ops::Deref;
 use std::sync::OnceLock;
 
@@ -86,13 +85,9 @@ impl Deref for Written {
     }
 }
 
-/// The built-in table with its providers unread.
-fn lean() -> Result<Builtin<&'static RawValue>, RatesError> {
+/// The built-in table with its models unread, which takes a millisecond.
+fn unread() -> Result<Builtin<schema::Provider<Option<&'static RawValue>>>, RatesError> {
     serde_json::from_str(BUILTIN).map_err(|error| RatesError(error.to_string()))
-}
-
-fn read_provider<'a>(text: &'a &'static RawValue) -> Result<Cow<'a, schema::Provider>, String> {
-    serde_json::from_str(text.get()).map(Cow::Owned).map_err(|error| error.to_string())
 }
 
 impl Table {
@@ -130,7 +125,7 @@ impl Source {
     /// # Errors
     /// Never for a released program.
     pub fn builtin() -> Result<Self, RatesError> {
-        let head = lean()?;
+        let head = unread()?;
         Ok(Self { name: "builtin".to_owned(), file: Written(OnceLock::new()), digest: head.sha256, text: None })
     }
 
@@ -164,7 +159,7 @@ impl Source {
         if self.file.0.get().is_some() {
             return compile::compile(&self.file, &self.digest).map_err(|wrong| self.placed(&wrong));
         }
-        compile::compile_each(&lean()?.table, &self.digest, read_provider).map_err(|wrong| self.placed(&wrong))
+        compile::compile_unread(&unread()?.table, &self.digest).map_err(|wrong| self.placed(&wrong))
     }
 
     /// Problems with file, line and column.

@@ -127,15 +127,15 @@ impl<'t> Judge<'t> {
             self.providers.iter().enumerate().filter_map(|(from, to)| Some((from, (*to)?))).collect();
         for (from, to) in pairs {
             let (Some(before), Some(now)) = (old.providers.get(from), new.providers.get(to)) else { continue };
-            for (id, model) in before.ids.iter().filter(|(id, _)| old.alias(id).is_none()) {
-                let found = match (new.alias(id), now.ids.get(id)) {
+            for (id, model) in before.catalog().ids.iter().filter(|(id, _)| old.alias(id).is_none()) {
+                let found = match (new.alias(id), now.catalog().ids.get(id)) {
                     (Some(alias), _) => Some(at(alias)),
                     (None, Some(model)) => Some((to, *model)),
                     (None, None) => new.at(to, id, false).map(at),
                 };
                 self.same(&format!("id {id}"), (from, *model), found.ok_or(Unpriced::UnknownModel), true);
             }
-            for (id, model) in now.ids.iter().filter(|(id, _)| !before.ids.contains_key(*id)) {
+            for (id, model) in now.catalog().ids.iter().filter(|(id, _)| !before.catalog().ids.contains_key(*id)) {
                 if let Some(guessed) = old.at(from, id, false) {
                     self.same(&format!("id {id}"), at(guessed), Ok((to, *model)), false);
                 }
@@ -241,14 +241,15 @@ impl<'t> Judge<'t> {
 
 /// The new model of each old one.
 fn successors(old: &Provider, new: &Provider, at: usize) -> Vec<Option<At>> {
+    let new = new.catalog();
     let canonical: HashMap<&str, usize> = new.models.iter().map(|model| &*model.id).zip(0..).collect();
     let found = |id: &str| canonical.get(id).or_else(|| new.ids.get(id.to_lowercase().as_str()));
-    old.models.iter().map(|model| Some((at, *found(&model.id)?))).collect()
+    old.catalog().models.iter().map(|model| Some((at, *found(&model.id)?))).collect()
 }
 
 fn place(table: &Table, at: At) -> Option<Place<'_>> {
     let provider = table.providers.get(at.0)?;
-    Some(Place { table, provider, model: provider.models.get(at.1)? })
+    Some(Place { table, provider, model: provider.catalog().models.get(at.1)? })
 }
 
 fn name(place: Place<'_>) -> String {
@@ -259,7 +260,7 @@ fn name(place: Place<'_>) -> String {
 fn vendors(table: &Table) -> HashMap<&str, Vec<&str>> {
     let mut out: HashMap<&str, Vec<&str>> = HashMap::new();
     for provider in table.providers.iter().filter(|provider| !provider.reseller) {
-        for id in provider.ids.keys() {
+        for id in provider.catalog().ids.keys() {
             out.entry(id).or_default().push(&provider.key);
         }
     }

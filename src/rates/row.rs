@@ -33,17 +33,11 @@ pub struct Query<'a> {
 
 /// The prices of one call.
 pub struct Row<'t> {
-    table: &'t Table,
-    provider: &'t Provider,
-    model: &'t Model,
+    place: Place<'t>,
     rate: &'t Rate,
-    date_dropped: bool,
-    vendor_inferred: bool,
-    /// Which of the rate's adjustments hold, one bit each.
-    adjusts: u64,
-    multiply: Ratio,
+    held: Held,
+    flags: RowFlags,
     total_input: u64,
-    unmatched: bool,
 }
 
 /// What a row was found by; the words of `tollgate.cost.flags` for each.
@@ -68,25 +62,17 @@ impl Table {
     pub fn row(&self, query: &Query<'_>, total_input: u64) -> Result<Row<'_>, Unpriced> {
         let found = self.resolve(query.provider, query.models)?;
         let provider = self.providers.get(found.provider).ok_or(Unpriced::UnknownProvider)?;
-        let model = provider.models.get(found.model).ok_or(Unpriced::UnknownModel)?;
+        let model = provider.catalog().models.get(found.model).ok_or(Unpriced::UnknownModel)?;
         let rate = model.at(query.time).ok_or(Unpriced::NoRateAtTime)?;
         let context = Context::new(self, query, &found);
         let held = Held::of(rate, query.time, |adjust| context.matches(adjust)).ok_or(Unpriced::MissingUnit)?;
-        let (adjusts, multiply, asked) = (held.adjusts, held.multiply, held.asked);
-        let unmatched = context.chosen().any(|variable| asked & variable.bit() == 0);
-        let Resolved { date_dropped, vendor_inferred, .. } = found;
-        Ok(Row {
-            table: self,
-            provider,
-            model,
-            rate,
-            date_dropped,
-            vendor_inferred,
-            adjusts,
-            multiply,
-            total_input,
-            unmatched,
-        })
+        let flags = RowFlags {
+            date_dropped: found.date_dropped,
+            vendor_inferred: found.vendor_inferred,
+            context_unmatched: context.chosen().any(|variable| held.asked & variable.bit() == 0),
+            incomplete: rate.incomplete,
+        };
+        Ok(Row { place: Place { table: self, provider, model }, rate, held, flags, total_input })
     }
 }
 
@@ -151,48 +137,31 @@ pub(super) struct Place<'t> {
 impl<'t> Place<'t> {
     /// The prices by `rate` at `time` for a prompt of `total_input` tokens, of which `told` is known.
     pub(super) fn row(self, rate: &'t Rate, time: u64, told: &Told<'_>, total_input: u64) -> Option<Row<'t>> {
-        let Self { table, provider, model } = self;
-        let Held { adjusts, multiply, .. } = Held::of(rate, time, |adjust| told.fits(adjust))?;
-        let (date_dropped, vendor_inferred, unmatched) = (false, false, false);
-        Some(Row {
-            table,
-            provider,
-            model,
-            rate,
-            date_dropped,
-            vendor_inferred,
-            adjusts,
-            multiply,
-            total_input,
-            unmatched,
-        })
+        let held = Held::of(rate, time, |adjust| told.fits(adjust))?;
+        let flags = RowFlags { incomplete: rate.incomplete, ..RowFlags::default() };
+        Some(Row { place: self, rate, held, flags, total_input })
     }
 }
 
 impl<'t> Row<'t> {
     /// The provider's key.
     pub fn provider(&self) -> &'t str {
-        &self.provider.key
+        &self.place.provider.key
     }
 
     /// The model's canonical id.
     pub fn model(&self) -> &'t str {
-        &self.model.id
+        &self.place.model.id
     }
 
     /// How it was found.
     pub fn flags(&self) -> RowFlags {
-        RowFlags {
-            date_dropped: self.date_dropped,
-            vendor_inferred: self.vendor_inferred,
-            context_unmatched: self.unmatched,
-            incomplete: self.rate.incomplete,
-        }
+        self.flags
     }
 
     /// The adjustments that hold, in the table's order.
     fn adjusts(&self) -> impl Iterator<Item = &'t Adjust> + use<'t> {
-        let bits = self.adjusts;
+        let bits = self.held.adjusts;
         self.rate.adjust.iter().enumerate().filter(move |(at, _)| bits >> at & 1 == 1).map(|(_, adjust)| adjust)
     }
 
@@ -227,9 +196,9 @@ impl<'t> Row<'t> {
         let mut named = unit;
         for _ in Unit::ALL {
             if let Some(price) = self.listed(named) {
-                return Some((Usd(self.multiply.of(price)?), named));
+                return Some((Usd(self.held.multiply.of(price)?), named));
             }
-            named = *self.table.parents.get(&named)?;
+            named = *self.place.table.parents.get(&named)?;
         }
         None
     }

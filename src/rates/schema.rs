@@ -64,7 +64,8 @@ pub(super) struct Match {
 /// Who sells models.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Provider {
+#[serde(bound(serialize = "M: Serialize", deserialize = "M: Deserialize<'de> + Default"))]
+pub(super) struct Provider<M = Vec<Model>> {
     /// Names in telemetry, in lower case, unique in the file.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) names: Vec<String>,
@@ -78,7 +79,7 @@ pub(super) struct Provider {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) discount: Option<String>,
     #[serde(default)]
-    pub(super) models: Vec<Model>,
+    pub(super) models: M,
 }
 
 /// A model.

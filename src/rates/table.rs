@@ -3,7 +3,7 @@
 //! **Not here**: reading and checking (`compile`), ids (`ids`), prices of one call (`row`).
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::RwLock;
 use regex_automata::meta::Regex;
@@ -32,11 +32,38 @@ pub struct Table {
 
 pub(super) struct Provider {
     pub(super) key: Box<str>,
+    pub(super) fallback: Vec<usize>,
+    pub(super) reseller: bool,
+    catalog: OnceLock<Catalog>,
+    /// Makes the catalog when it is first asked for: most programs call two or three providers of seventy.
+    unread: Option<Box<dyn Fn() -> Catalog + Send + Sync>>,
+}
+
+/// What a provider sells.
+#[derive(Default)]
+pub(super) struct Catalog {
     pub(super) ids: HashMap<Box<str>, usize>,
     pub(super) patterns: Vec<(Regex, usize)>,
     pub(super) models: Vec<Model>,
-    pub(super) fallback: Vec<usize>,
-    pub(super) reseller: bool,
+}
+
+impl Provider {
+    pub(super) fn new(key: &str, reseller: bool, fallback: Vec<usize>) -> Self {
+        Self { key: key.into(), fallback, reseller, catalog: OnceLock::new(), unread: None }
+    }
+
+    pub(super) fn with(self, catalog: Catalog) -> Self {
+        Self { catalog: OnceLock::from(catalog), ..self }
+    }
+
+    pub(super) fn unread(self, read: impl Fn() -> Catalog + Send + Sync + 'static) -> Self {
+        Self { unread: Some(Box::new(read)), ..self }
+    }
+
+    /// Read when first asked for.
+    pub(super) fn catalog(&self) -> &Catalog {
+        self.catalog.get_or_init(|| self.unread.as_ref().map(|read| read()).unwrap_or_default())
+    }
 }
 
 pub(super) struct Model {
@@ -130,12 +157,12 @@ impl Table {
 
     /// Models over all providers.
     pub fn models(&self) -> usize {
-        self.providers.iter().map(|provider| provider.models.len()).sum()
+        self.providers.iter().map(|provider| provider.catalog().models.len()).sum()
     }
 
     /// Ids over all providers.
     pub fn ids(&self) -> usize {
-        self.providers.iter().map(|provider| provider.ids.len()).sum()
+        self.providers.iter().map(|provider| provider.catalog().ids.len()).sum()
     }
 
     /// The listed id most like `model`, as `provider/id`; among `provider`'s own ids where it is known, else a vendor's
@@ -144,7 +171,7 @@ impl Table {
         let model: String = model.trim().to_lowercase().chars().take(128).collect();
         let told = provider.and_then(|name| self.provider_named(name));
         let searched = self.providers.iter().enumerate().filter(|(at, _)| told.is_none_or(|told| told == *at));
-        let ids = searched.flat_map(|(_, provider)| provider.ids.keys().map(move |id| (provider, &**id)));
+        let ids = searched.flat_map(|(_, provider)| provider.catalog().ids.keys().map(move |id| (provider, &**id)));
         let scored = ids.map(|(provider, id)| (strsim::jaro_winkler(&model, id), provider, id));
         let order = |a: &(f64, &Provider, &str), b: &(f64, &Provider, &str)| {
             let (one, other) = ((b.1.reseller, &b.1.key, b.2), (a.1.reseller, &a.1.key, a.2));

@@ -2,7 +2,7 @@
 
 use super::decimal::{Decimal, Ratio};
 use super::schema::File;
-use super::{Builtin, Circumstances, Query, Table, Unit, Unpriced, Usd};
+use super::{Builtin, Circumstances, Query, Source, Table, Unit, Unpriced, Usd};
 use crate::config::load;
 use crate::testing::request::at;
 
@@ -37,6 +37,22 @@ fn builtin_is_small_and_whole() {
     assert!(super::BUILTIN.len() < 1 << 20, "{} bytes", super::BUILTIN.len());
     assert_eq!(table.models(), 4057);
     assert!(table.stamp().starts_with("2026-11-20.8+") && table.stamp().len() == "2026-11-20.5+".len() + 12);
+}
+
+/// Models are read when first asked for, where nothing could be told any more: what is read then is what a check of the
+/// whole finds without fault.
+#[test]
+fn models_read_late_are_those_of_the_whole_table() {
+    let source = Source::builtin().unwrap();
+    let whole = super::compile::compile(&source.file, source.digest()).unwrap_or_else(|_| panic!("a fault in it"));
+    let late = builtin();
+    assert_eq!(late.providers.len(), whole.providers.len());
+    for (late, whole) in late.providers.iter().zip(&whole.providers) {
+        let (key, late, whole) = (&late.key, late.catalog(), whole.catalog());
+        assert!(late.ids == whole.ids && late.patterns.len() == whole.patterns.len(), "{key}");
+        let same = late.models.iter().zip(&whole.models).all(|(a, b)| a.id == b.id && a.rates == b.rates);
+        assert!(same && late.models.len() == whole.models.len() && !late.models.is_empty(), "{key}");
+    }
 }
 
 /// Amounts print as plain decimals and parse back.
