@@ -8,7 +8,7 @@ use crate::otlp::{Node, NodeKind, Payload, Signal};
 
 use super::facts::{Call, ItemFacts};
 use super::item::Spans;
-use super::layers::wrappers;
+use super::layers::{Counts, wrappers};
 use super::vocabulary::Dialect;
 
 /// An item with its dialect.
@@ -32,15 +32,23 @@ pub(super) fn settle(payload: &Payload, entries: &mut [Entry<'_>]) {
     agents(payload, entries);
 }
 
-/// In dialects that nobody described, and where the operation has a name that nobody knows, a span above one with tokens
-/// is a roll-up.
+/// In dialects that nobody described a span above one with tokens is a roll-up; so is one whose operation has a name that
+/// nobody knows, if it has no more than twice the tokens of those below it.
 fn leaves(payload: &Payload, entries: &mut [Entry<'_>], nodes: &[Node], spans: &Spans<'_>) {
     let mut rolled = vec![false; entries.len()];
+    let mut below: HashMap<usize, Counts> = HashMap::new();
+    let guesses = entries.iter().any(|entry| entry.facts.guessed);
     for (at, entry) in entries.iter().enumerate() {
         if !entry.facts.usage.reported() || payload.kind(entry.facts.node) != NodeKind::Span {
             continue;
         }
-        for ancestor in spans.ancestors(payload, nodes, entry.facts.node).filter(|ancestor| *ancestor != at) {
+        let ancestors = || spans.ancestors(payload, nodes, entry.facts.node).filter(|ancestor| *ancestor != at);
+        let told = |at: &usize| entries.get(*at).is_some_and(|entry| entry.facts.usage.reported());
+        if guesses && let Some(above) = ancestors().find(told) {
+            let sum = below.entry(above).or_default();
+            *sum = sum.and(&Counts::of(&entry.facts));
+        }
+        for ancestor in ancestors() {
             match rolled.get_mut(ancestor) {
                 // what is above it was marked when it was
                 Some(true) | None => break,
@@ -48,8 +56,9 @@ fn leaves(payload: &Payload, entries: &mut [Entry<'_>], nodes: &[Node], spans: &
             }
         }
     }
-    for (entry, rolled) in entries.iter_mut().zip(rolled) {
-        let leaves_only = entry.facts.guessed || entry.dialect.is_some_and(|dialect| dialect.leaves_only);
+    for (at, (entry, rolled)) in entries.iter_mut().zip(rolled).enumerate() {
+        let held = || below.get(&at).is_some_and(|sum| !Counts::of(&entry.facts).exceed(sum));
+        let leaves_only = entry.dialect.is_some_and(|dialect| dialect.leaves_only) || (entry.facts.guessed && held());
         if rolled && leaves_only && entry.facts.call == Call::Model {
             entry.facts.call = Call::ModelCopy;
             entry.facts.billable = false;

@@ -5,6 +5,8 @@
 
 use std::collections::HashMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::otlp::{Node, Payload};
 
 use super::calls::Entry;
@@ -38,7 +40,8 @@ pub(super) fn wrappers(payload: &Payload, entries: &mut [Entry<'_>], nodes: &[No
         let same = |inner: &&Layer<'_>| outer.may_be(inner) && !outer.is_other(inner);
         let copy = inner.iter().filter(same).any(|inner| outer.counts.says(&inner.counts));
         let sum = || {
-            inner.len() > 1 && inner.iter().any(|inner| outer.may_be(inner)) && outer.counts.says(&Counts::sum(&inner))
+            let all = inner.iter().fold(Counts::default(), |sum, layer| sum.and(&layer.counts));
+            inner.len() > 1 && inner.iter().any(|inner| outer.may_be(inner)) && outer.counts.says(&all)
         };
         if copy || sum() {
             found.push((at, copy));
@@ -63,7 +66,7 @@ struct Layer<'f> {
 impl<'f> Layer<'f> {
     fn of(facts: &'f ItemFacts) -> Self {
         Self {
-            counts: Counts { input: input_forms(facts, split(facts).ok().as_ref()), output: facts.usage.output },
+            counts: Counts::of(facts),
             models: [&facts.response_model, &facts.request_model].map(|model| model.as_deref().map(stem)),
             id: facts.vendor_id(),
         }
@@ -123,28 +126,43 @@ pub fn stem(model: &str) -> &str {
     stem
 }
 
-/// What a layer says of a call's size: its input may be told with or without what caches held.
-struct Counts {
+/// What an item says of a call's size: its input may be told with or without what caches held.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Counts {
+    /// As reported, whole, outside of caches.
     input: [Option<u64>; 3],
     output: Option<u64>,
 }
 
 impl Counts {
-    fn sum(all: &[Layer<'_>]) -> Self {
+    /// Those of an item.
+    pub fn of(facts: &ItemFacts) -> Self {
+        Self { input: input_forms(facts, split(facts).ok().as_ref()), output: facts.usage.output }
+    }
+
+    /// Both together.
+    #[must_use]
+    pub fn and(&self, more: &Self) -> Self {
         let add = |sum: Option<u64>, more: Option<u64>| match (sum, more) {
             (Some(sum), Some(more)) => Some(sum.saturating_add(more)),
             (sum, more) => sum.or(more),
         };
-        all.iter().fold(Self { input: [None; 3], output: None }, |sum, Layer { counts: one, .. }| {
-            let ([a, b, c], [d, e, f]) = (sum.input, one.input);
-            Self { input: [add(a, d), add(b, e), add(c, f)], output: add(sum.output, one.output) }
-        })
+        let ([a, b, c], [d, e, f]) = (self.input, more.input);
+        Self { input: [add(a, d), add(b, e), add(c, f)], output: add(self.output, more.output) }
     }
 
-    fn says(&self, inner: &Self) -> bool {
+    /// Whether an outer layer with these counts can be that of a call, or of calls, with those.
+    pub fn says(&self, inner: &Self) -> bool {
         let told = |input: &[Option<u64>; 3]| input.iter().any(Option::is_some);
         let silent = !told(&self.input) || !told(&inner.input);
         let same = self.input.iter().flatten().any(|input| inner.input.contains(&Some(*input)));
         self.output == inner.output && (same || (silent && self.output.is_some()))
+    }
+
+    /// Whether these have more than twice as much input or output: a sum may hold calls that told nothing, but most are told.
+    pub fn exceed(&self, other: &Self) -> bool {
+        let input = |counts: &Self| counts.input.iter().flatten().copied().max().unwrap_or(0);
+        let more = |one: u64, other: u64| one > other.saturating_mul(2);
+        more(input(self), input(other)) || more(self.output.unwrap_or(0), other.output.unwrap_or(0))
     }
 }

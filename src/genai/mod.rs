@@ -49,7 +49,7 @@ pub use facts::{
 };
 pub use item::carried_id;
 pub use keys::Role;
-pub use layers::stem;
+pub use layers::{Counts, stem};
 pub use read::id_kind;
 pub use required::missing;
 pub use vaulted::Vaulted;

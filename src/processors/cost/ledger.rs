@@ -17,6 +17,7 @@ use crate::rates::{Shelf, Unpriced, Usd};
 use crate::telemetry::{Counter, Gauge, Meter, names};
 
 use super::late::{Above, Late, Place, Waiting};
+use super::sums::{Sum, Sums};
 
 /// Values that one label may have; the rest is [`OTHER`].
 const LABELS: usize = 200;
@@ -75,6 +76,9 @@ pub(super) struct Changes {
     /// Spans that tell a model to those below.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     above: Vec<(Place, Above)>,
+    /// What was billed, by the span above.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    sums: Vec<(Place, Sum)>,
     statuses: BTreeMap<String, u64>,
     mismatches: u64,
     /// Calls without tokens that are sold otherwise, by dialect.
@@ -139,6 +143,10 @@ impl Changes {
 
     pub(super) fn above(&mut self, place: Place, above: Above) {
         self.above.push((place, above));
+    }
+
+    pub(super) fn sum(&mut self, place: Place, sum: Sum) {
+        self.sums.push((place, sum));
     }
 
     /// How many calls wait from now on.
@@ -210,6 +218,7 @@ pub(super) struct Ledger {
     parents_forgotten: Counter,
     /// Calls that wait for a model or provider.
     late: Mutex<Waiting>,
+    sums: Mutex<Sums>,
     /// For the nearest known id.
     shelf: Arc<Shelf>,
     /// Of calls that wait: any account.
@@ -225,6 +234,8 @@ struct Saved {
     late: Vec<(Place, Late)>,
     #[serde(default)]
     above: Vec<(Place, Above)>,
+    #[serde(default)]
+    sums: Vec<(Place, Sum)>,
 }
 
 impl Ledger {
@@ -238,6 +249,7 @@ impl Ledger {
             full: meter.counter(&names::COST_WAITING_FULL, &[]),
             parents_forgotten: meter.counter(&names::COST_PARENTS_FORGOTTEN, &[]),
             late: Mutex::default(),
+            sums: Mutex::default(),
             shelf,
             show: Show::default(),
         }
@@ -253,6 +265,7 @@ impl Ledger {
         for (status, calls) in &changes.statuses {
             self.meter.counter(&names::COST_CALLS, &[("status", status)]).increment(*calls);
         }
+        self.add_sums(&changes.sums);
         self.mismatches.increment(changes.mismatches);
         self.full.increment(changes.full);
         for (dialect, calls) in &changes.unbilled {
@@ -308,6 +321,16 @@ impl Ledger {
             let tokens = late.basis.units.total_input().saturating_add(late.basis.units.output);
             self.count_unpriced(totals, &provider, &model, reason.as_str(), tokens, at);
         }
+    }
+
+    fn add_sums(&self, more: &[(Place, Sum)]) {
+        let mut sums = self.sums.lock();
+        more.iter().for_each(|(place, sum)| sums.add(*place, sum));
+    }
+
+    /// What was billed below a span.
+    pub(super) fn sum(&self, place: &Place) -> Option<Sum> {
+        self.sums.lock().of(place).copied()
     }
 
     /// What waits and what is remembered, for a look.
@@ -380,10 +403,12 @@ impl Ledger {
     /// Totals, then claims: JSON with its length in front.
     pub(super) fn save(&self) -> Vec<u8> {
         let (late, above) = self.late.lock().all();
+        let sums = self.sums.lock().all();
         let totals = self.totals.lock();
         let saved = Saved {
             late,
             above,
+            sums,
             usd: totals.usd.iter().map(|(labels, (atto, _))| (labels.clone(), atto.to_string())).collect(),
             waiting: (totals.waiting.iter())
                 .map(|(claim, (dialect, until))| (hex::encode(claim), dialect.clone(), *until))
@@ -411,6 +436,7 @@ impl Ledger {
             self.add(&mut totals, labels, atto.parse().unwrap_or(0));
         }
         self.apply_late(Vec::new(), saved.late, saved.above);
+        self.add_sums(&saved.sums);
         let waiting = saved.waiting.into_iter().take(WAITING);
         totals.waiting.extend(waiting.filter_map(|(claim, dialect, until)| Some((bytes(&claim)?, (dialect, until)))));
     }

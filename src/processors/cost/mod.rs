@@ -12,6 +12,7 @@ mod ledger;
 mod price;
 mod settle;
 mod stamp;
+mod sums;
 mod tables;
 
 #[cfg(test)]
@@ -33,9 +34,10 @@ use crate::telemetry::{Gauge, Meter, names};
 pub use config::{Alias, Config, DetailsEvent, RatesFrom, RefreshFrom, RefreshSettings, Settings};
 pub use price::{Call, NotPriced, Parts, Priced, price};
 
-use late::{Family, SpanId};
+use late::{Family, Place, SpanId};
 use layers::{Layers, Rise};
 use ledger::{Changes, Ledger, Show};
+use sums::Sum;
 
 /// The processor.
 pub struct Cost {
@@ -200,11 +202,14 @@ impl Cost {
         }
         let guessed = item.guessed || item.dialect.is_some_and(|dialect| self.vocabulary.guesses(dialect));
         let above = self.above(pass, at);
+        let below = self.below(pass, item);
+        let guessed = guessed && !(item.guessed && below.is_some_and(|below| below.is_dwarfed_by(item)));
         let layers = Layers::of(pass.payload, &pass.account, item, guessed, &above);
         let known = identity.as_ref().is_some_and(|identity| identity.known);
         let span = self.span_claim(pass, item).filter(|span| Some(*span) != call);
         let known = known || span.is_some_and(|span| claims.holder(span).is_some());
-        if known || layers.as_ref().is_some_and(|layers| layers.seen(claims)) {
+        let rolled_up = || below.is_some_and(|below| below.is(item));
+        if known || layers.as_ref().is_some_and(|layers| layers.seen(claims)) || rolled_up() {
             return Counted::No(Flags::LATE_COPY);
         }
         let Some(key) = call else { return Counted::Yes { count: true, flags } };
@@ -214,6 +219,9 @@ impl Cost {
             Claim::Held(_) => return Counted::No(Flags::LATE_COPY),
         }
         pass.changes.claim(key);
+        if let Some((trace, span)) = above.last() {
+            pass.changes.sum(late::place(&pass.account, trace, span), Sum::of(item));
+        }
         let twin = item.twin.then(|| twin_claim(&pass.account, item)).flatten().filter(|twin| *twin != key);
         let marks = identity.iter().flat_map(|identity| identity.marks.own());
         for key in layers.iter().flat_map(|layers| layers.own.iter().copied()).chain(marks).chain(twin).chain(span) {
@@ -340,6 +348,8 @@ struct Pass<'b> {
     apart: Vec<bool>,
     /// Items whose response id another call of the request has too.
     reused: HashSet<usize>,
+    /// What calls of the request have, by the span above.
+    below: HashMap<Place, Sum>,
 }
 
 impl Pass<'_> {
@@ -431,10 +441,12 @@ impl Processor for Cost {
             told: facts.items.iter().map(|item| item.usage.reported() || is_apart(item)).collect(),
             apart: facts.items.iter().map(is_apart).collect(),
             reused: HashSet::new(),
+            below: HashMap::new(),
         };
         pass.reused = identity::tell_apart(pass.payload, &mut facts);
         // a roll-up must know what earlier requests billed below it, later ones what this one did
         self.rise(&mut pass);
+        pass.below = self.sums(&mut pass, &facts);
         let winners: HashMap<String, usize> =
             winners(&facts).into_iter().map(|(key, at)| (key.to_owned(), at)).collect();
         // the vendor's own spans know more, so they are billed before those around them

@@ -476,6 +476,72 @@ fn roll_ups_above_the_parent_across_requests() {
     assert_eq!(status(&run(&cost, all(&[&between, &above, &outer]), 2), 2), Some(Billing::Priced));
 }
 
+/// A sum over calls has no price, whichever of them came in earlier requests; what only has the same input as they do, has one.
+#[test]
+fn sums_over_calls_of_earlier_requests() {
+    let call = |span: u64, parent: u64, input: u64, output: u64| {
+        let mut call = layer_of(span, parent, output);
+        call["attributes"]["gen_ai.response.id"] = json!(format!("q{span}"));
+        call["attributes"]["gen_ai.usage.input_tokens"] = json!(input);
+        call["trace"] = json!(1);
+        call
+    };
+    let (one, other, sum) = (call(2, 1, 100, 5), call(3, 1, 200, 7), call(1, 0, 300, 12));
+    let ways: [&[&[&Json]]; 4] = [
+        &[&[&one], &[&other], &[&sum]],
+        &[&[&one], &[&sum, &other]],
+        &[&[&one], &[&other, &sum]],
+        &[&[&one, &other], &[&sum]],
+    ];
+    for (way, requests) in ways.into_iter().enumerate() {
+        let mut cost = build();
+        let mut statuses = BTreeMap::new();
+        for (id, items) in (1..).zip(requests) {
+            let batch = run(&cost, request::payload(&json!({ "items": items })), id);
+            for (at, item) in items.iter().enumerate() {
+                statuses.insert(item["span"].as_u64().unwrap(), status(&batch, at));
+            }
+            // also over a restart
+            let saved = cost.checkpoint().unwrap();
+            cost = build();
+            cost.restore(&saved);
+        }
+        assert_eq!([2, 3].map(|span| statuses[&span]), [Some(Billing::Priced); 2], "way {way}");
+        assert!(matches!(statuses[&1], None | Some(Billing::NotCounted)), "way {way}: {:?}", statuses[&1]);
+    }
+    let cost = build();
+    for (id, items) in (1..).zip([[&one], [&other]]) {
+        run(&cost, request::payload(&json!({ "items": items })), id);
+    }
+    let more = run(&cost, request::payload(&json!({"items": [call(1, 0, 300, 13)]})), 3);
+    assert_eq!(status(&more, 0), Some(Billing::Priced));
+}
+
+/// An operation that nobody knows, above a small call of another kind, is a call of its own: its money is not lost.
+#[test]
+fn unknown_operations_above_small_calls() {
+    let call = |span: u64, parent: u64, operation: &str, input: u64, output: u64| {
+        let mut call = layer_of(span, parent, output);
+        call["attributes"]["gen_ai.operation.name"] = json!(operation);
+        call["attributes"]["gen_ai.response.id"] = json!(format!("q{span}"));
+        call["attributes"]["gen_ai.usage.input_tokens"] = json!(input);
+        call["trace"] = json!(1);
+        call
+    };
+    let (small, large) = (call(2, 1, "chat", 7, 1), call(1, 0, "answer", 50_000, 900));
+    let both = run(&build(), request::payload(&json!({"items": [&small, &large]})), 1);
+    assert_eq!([0, 1].map(|at| status(&both, at)), [Some(Billing::Priced); 2]);
+    let cost = build();
+    let apart = [small.clone(), large].map(|item| request::payload(&json!({"items": [item]})));
+    let apart: Vec<_> = (1..).zip(apart).map(|(id, payload)| status(&run(&cost, payload, id), 0)).collect();
+    assert_eq!(apart, [Some(Billing::Priced); 2]);
+    // what has about as much as those below it is their sum
+    let sum = call(1, 0, "answer", 7, 1);
+    let both = run(&build(), request::payload(&json!({"items": [&small, &sum]})), 1);
+    assert_eq!(status(&both, 0), Some(Billing::Priced));
+    assert!(matches!(status(&both, 1), None | Some(Billing::NotCounted)));
+}
+
 fn layer_of(span: u64, parent: u64, output: u64) -> Json {
     let mut call = chat("r9", output);
     (call["span"], call["parent"]) = (json!(span), json!(parent));
