@@ -150,5 +150,6 @@ fn meters(meter: &Meter, name: &'static str) -> Meters {
         over_limit: closed("limit"),
         silent: closed("silent"),
         idle: closed("idle"),
+        handshake: closed("handshake"),
     }
 }

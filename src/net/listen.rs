@@ -4,7 +4,7 @@
 //! the deadline, whatever it sent, and so is one that rests longer than [`Settings::idle`] between requests, pings
 //! answered or not; after [`Serving::drain`] none is left. What clients may send before anybody reads it is bounded
 //! ([`unread_bound`]): it is outside the byte budget, which is charged as bodies are read.
-//! **Not here**: what is answered ([`Handler`]), when a connection rests (`activity`).
+//! **Not here**: what is answered ([`Handler`]), when a connection rests (`activity`), certificates (`server_tls`).
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,10 +19,12 @@ use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::activity::{self, Rest};
+use super::server_tls::{Peer, ServerTls};
 use super::spawn::{HyperTasks, Spawn};
 use crate::config::Endpoint;
 use crate::telemetry::{Counter, Gauge};
@@ -114,12 +116,15 @@ pub struct Meters {
     pub silent: Counter,
     /// Closed because they rested too long between requests.
     pub idle: Counter,
+    /// Closed because the TLS handshake failed, or took too long.
+    pub handshake: Counter,
 }
 
 /// A bound port, not yet accepting.
 pub struct Bound {
     listener: TcpListener,
     address: SocketAddr,
+    tls: Option<Arc<ServerTls>>,
 }
 
 /// Takes the port of `endpoint`.
@@ -134,7 +139,7 @@ pub async fn bind(endpoint: &Endpoint) -> Result<Bound, String> {
     };
     let listener = listener.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
-    Ok(Bound { listener, address })
+    Ok(Bound { listener, address, tls: None })
 }
 
 /// An I/O error in a user's words, without the number.
@@ -182,6 +187,7 @@ impl Serving {
 
 struct Port<H> {
     handler: Arc<H>,
+    tls: Option<Arc<ServerTls>>,
     settings: Settings,
     meters: Meters,
     tasks: Arc<dyn Spawn>,
@@ -195,6 +201,12 @@ impl Bound {
     /// The address as bound.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The same port inside TLS. Requests carry the client's [`Peer`] among their extensions, where it showed a certificate.
+    #[must_use]
+    pub fn with_tls(self, tls: Option<Arc<ServerTls>>) -> Self {
+        Self { tls, ..self }
     }
 
     /// Accepts and serves through tasks of `tasks`.
@@ -213,6 +225,7 @@ impl Bound {
             wide: builder(&settings, WIDE, requests.clone()),
             narrow: builder(&settings, NARROW, requests),
             handler,
+            tls: self.tls,
             settings,
             meters,
             tasks: Arc::clone(&tasks),
@@ -277,43 +290,19 @@ async fn connection<H: Handler>(
     slot: OwnedSemaphorePermit,
 ) {
     port.meters.open.increment(1.0);
-    let wide = Arc::clone(&port.wide_slots).try_acquire_owned().ok();
-    let builder = if wide.is_some() { &port.wide } else { &port.narrow };
-    let (activity, mut rest) = activity::new();
-    let service = {
-        let handler = Arc::clone(&port.handler);
-        hyper::service::service_fn(move |request| {
-            let begun = activity.begin();
-            let reply = Arc::clone(&handler).handle(request);
-            async move { Ok::<_, std::convert::Infallible>(begun.sending(reply.await)) }
-        })
-    };
-    let mut conn = pin!(builder.serve_connection(TokioIo::new(socket), service).into_owned());
     let mut kill = phase.clone();
-    let Settings { first_request, idle, .. } = port.settings;
     let served = async {
-        let ending = tokio::select! {
-            _ = conn.as_mut() => return,
-            ending = rest.over(first_request, idle) => ending,
-            () = ended(&mut phase, Phase::Drain) => {
-                conn.as_mut().graceful_shutdown();
-                let _ = conn.await;
-                return;
-            }
+        let Some(tls) = &port.tls else { return serve(&port, socket, None, phase).await };
+        let shaken = tokio::select! {
+            shaken = tokio::time::timeout(port.settings.first_request, tls.acceptor().accept(socket)) => shaken,
+            () = ended(&mut phase, Phase::Drain) => return,
         };
-        conn.as_mut().graceful_shutdown();
-        match ending {
-            Rest::Silent => {
-                port.meters.silent.increment(1);
-                let _ = tokio::time::timeout(CLOSE_WAIT, conn).await;
+        match shaken {
+            Ok(Ok(stream)) => {
+                let peer = Peer::of(stream.get_ref().1).map(Arc::new);
+                serve(&port, stream, peer, phase).await;
             }
-            Rest::Idle => {
-                port.meters.idle.increment(1);
-                tokio::select! {
-                    _ = conn => {}
-                    () = rest.quiet(FAREWELL.min(idle)) => {}
-                }
-            }
+            _ => port.meters.handshake.increment(1),
         }
     };
     tokio::select! {
@@ -321,5 +310,52 @@ async fn connection<H: Handler>(
         () = ended(&mut kill, Phase::Kill) => {}
     }
     port.meters.open.decrement(1.0);
-    drop((slot, wide));
+    drop(slot);
+}
+
+async fn serve<H: Handler, S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    port: &Port<H>,
+    stream: S,
+    peer: Option<Arc<Peer>>,
+    mut phase: watch::Receiver<Phase>,
+) {
+    let wide = Arc::clone(&port.wide_slots).try_acquire_owned().ok();
+    let builder = if wide.is_some() { &port.wide } else { &port.narrow };
+    let (activity, mut rest) = activity::new();
+    let service = {
+        let handler = Arc::clone(&port.handler);
+        hyper::service::service_fn(move |mut request: Request<Incoming>| {
+            let begun = activity.begin();
+            if let Some(peer) = &peer {
+                request.extensions_mut().insert(Arc::clone(peer));
+            }
+            let reply = Arc::clone(&handler).handle(request);
+            async move { Ok::<_, std::convert::Infallible>(begun.sending(reply.await)) }
+        })
+    };
+    let mut conn = pin!(builder.serve_connection(TokioIo::new(stream), service).into_owned());
+    let Settings { first_request, idle, .. } = port.settings;
+    let ending = tokio::select! {
+        _ = conn.as_mut() => return,
+        ending = rest.over(first_request, idle) => ending,
+        () = ended(&mut phase, Phase::Drain) => {
+            conn.as_mut().graceful_shutdown();
+            let _ = conn.await;
+            return;
+        }
+    };
+    conn.as_mut().graceful_shutdown();
+    match ending {
+        Rest::Silent => {
+            port.meters.silent.increment(1);
+            let _ = tokio::time::timeout(CLOSE_WAIT, conn).await;
+        }
+        Rest::Idle => {
+            port.meters.idle.increment(1);
+            tokio::select! {
+                _ = conn => {}
+                () = rest.quiet(FAREWELL.min(idle)) => {}
+            }
+        }
+    }
 }

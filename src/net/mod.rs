@@ -10,6 +10,7 @@ pub mod encoding;
 pub mod listen;
 pub mod proxy;
 pub mod rope;
+pub mod server_tls;
 pub mod spawn;
 pub mod tls;
 
@@ -18,6 +19,7 @@ pub use client::Client;
 pub use collect::{Collected, Intake, Limits};
 pub use encoding::Encoding;
 pub use proxy::Proxies;
+pub use server_tls::{Peer, ServerTls};
 pub use spawn::Spawn;
 
 #[cfg(test)]

@@ -54,7 +54,7 @@ pub fn client(settings: &Settings) -> Result<ClientConfig, String> {
         .map_err(|_| format!("tls.key_file: {} is not the key of {}", key.display(), chain.display()))
 }
 
-fn certificates(key: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+pub(super) fn certificates(key: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let unreadable = |error| format!("tls.{key}: can't read {}: {}", path.display(), reason(&error));
     let found: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).map_err(unreadable)?.collect();
     let found = found.map_err(unreadable)?;
@@ -65,7 +65,7 @@ fn certificates(key: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, 
 }
 
 /// Why a PEM file can't be used, without its lines.
-fn reason(error: &rustls::pki_types::pem::Error) -> String {
+pub(super) fn reason(error: &rustls::pki_types::pem::Error) -> String {
     match error {
         rustls::pki_types::pem::Error::Io(error) => error.to_string(),
         rustls::pki_types::pem::Error::NoItemsFound => "it holds nothing of the kind".to_owned(),

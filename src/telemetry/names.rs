@@ -82,8 +82,10 @@ metrics_table! {
     RECEIVER_REJECTIONS = "tollgate_receiver_rejections_total", Kind::Counter;
     /// Open connections of a receiver's port.
     RECEIVER_CONNECTIONS = "tollgate_receiver_connections", Kind::Gauge;
-    /// Connections closed unasked, by reason: limit, silent, idle.
+    /// Connections closed unasked, by reason: limit, silent, idle, handshake.
     RECEIVER_CONNECTIONS_CLOSED = "tollgate_receiver_connections_closed_total", Kind::Counter;
+    /// Times that a changed certificate, key or tokens file could not be taken: the last good one is in use.
+    RECEIVER_RELOAD_FAILURES = "tollgate_receiver_reload_failures_total", Kind::Counter;
 
     // --- engine: inlet, workers, sequencer, outlet ---
     /// Bytes of requests in flight that are charged to the byte budget.

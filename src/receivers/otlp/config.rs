@@ -1,15 +1,20 @@
 //! **What**: the `otlp` receiver as a user writes it, in the Collector's shape. **Invariants**: a protocol that is
 //! named is on, one that is not named is off; without `protocols` both are on. **Not here**: taking ports (`mod`).
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::config::{ByteSize, FieldProblem, Span};
-use crate::net::{Endpoint, Limits, listen};
+use crate::net::{Endpoint, Limits, listen, server_tls};
 use crate::otlp::Signal;
 use crate::pipeline::Trust;
+use crate::secret::Secret;
+
+use super::auth;
 
 /// Largest request that may be configured: lengths of the wire format and of permits are 32 bits.
 const MAX_REQUEST: u64 = 2 << 30;
@@ -24,6 +29,57 @@ pub struct Config {
     pub protocols: Protocols,
     /// `internal` keeps the stamps of an upstream tollgate; `third_party` removes and counts them.
     pub trust: Trust,
+    /// Who may send, and the account of each; without it everybody may, as account `default`.
+    pub auth: Option<Auth>,
+}
+
+/// Who may send. A client shows a bearer token (`OTEL_EXPORTER_OTLP_HEADERS="authorization=Bearer …"`), or, with
+/// `tls.client_ca_file`, a certificate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Auth {
+    /// Bearer tokens of each account.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub tokens: BTreeMap<String, Vec<Secret>>,
+    /// More of them: lines `account token`, `#` comments. Read again when it changes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens_file: Option<PathBuf>,
+    /// DNS names or URIs in clients' certificates, and the account of each.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub certificates: BTreeMap<String, String>,
+    /// How often the file is looked at.
+    pub reload_interval: Span,
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self {
+            tokens: BTreeMap::new(),
+            tokens_file: None,
+            certificates: BTreeMap::new(),
+            reload_interval: Span::seconds(10),
+        }
+    }
+}
+
+/// TLS of a port, in the Collector's keys.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// Certificate chain, PEM. Read again when it changes.
+    pub cert_file: PathBuf,
+    /// Its key, PEM.
+    pub key_file: PathBuf,
+    /// Who signs clients' certificates; with it a client without one is not served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_ca_file: Option<PathBuf>,
+    /// How often the files are looked at.
+    #[serde(default = "ten_seconds")]
+    pub reload_interval: Span,
+}
+
+fn ten_seconds() -> Span {
+    Span::seconds(10)
 }
 
 /// The protocols to serve. One that is named is on, `grpc:` without settings too.
@@ -70,6 +126,8 @@ pub struct Grpc {
     pub read_timeout: Span,
     /// When quiet connections are asked for a sign of life, and closed.
     pub keepalive: Keepalive,
+    /// Certificate and key; plain text without.
+    pub tls: Option<Tls>,
 }
 
 /// When quiet connections are asked for a sign of life, and closed; the Collector's keys.
@@ -110,6 +168,7 @@ impl Default for Grpc {
             read_header_timeout: Span::seconds(10),
             read_timeout: Span::seconds(60),
             keepalive: Keepalive::default(),
+            tls: None,
         }
     }
 }
@@ -139,6 +198,8 @@ pub struct Http {
     pub read_timeout: Span,
     /// Longest rest of a connection between two requests, HTTP/1.1 or HTTP/2.
     pub idle_timeout: Span,
+    /// Certificate and key; plain text without.
+    pub tls: Option<Tls>,
 }
 
 impl Default for Http {
@@ -154,6 +215,7 @@ impl Default for Http {
             read_header_timeout: Span::seconds(10),
             read_timeout: Span::seconds(60),
             idle_timeout: Span::seconds(180),
+            tls: None,
         }
     }
 }
@@ -167,6 +229,10 @@ pub struct Settings {
     pub http: Option<HttpSettings>,
     /// How far the clients are trusted.
     pub trust: Trust,
+    /// Who they are; None: anybody.
+    pub auth: Option<auth::Settings>,
+    /// How often the tokens file is looked at.
+    pub reload: Duration,
 }
 
 /// OTLP/gRPC.
@@ -178,6 +244,8 @@ pub struct GrpcSettings {
     pub limits: Limits,
     /// How connections are treated.
     pub connections: listen::Settings,
+    /// Certificate and key.
+    pub tls: Option<server_tls::Settings>,
 }
 
 /// OTLP/HTTP.
@@ -191,6 +259,8 @@ pub struct HttpSettings {
     pub connections: listen::Settings,
     /// Path of each signal.
     pub paths: Vec<(Signal, String)>,
+    /// Certificate and key.
+    pub tls: Option<server_tls::Settings>,
 }
 
 impl Config {
@@ -211,7 +281,15 @@ impl Config {
         {
             problems.add("protocols.http.endpoint", "is the same as that of `grpc`: each protocol has its own port");
         }
-        problems.end(Settings { grpc, http, trust: self.trust })
+        let ports = [
+            self.protocols.grpc.as_ref().and_then(|grpc| grpc.tls.as_ref()),
+            self.protocols.http.as_ref().and_then(|http| http.tls.as_ref()),
+        ];
+        let mutual = ports.into_iter().flatten().any(|tls| tls.client_ca_file.is_some());
+        let auth = self.auth.as_ref().map(|auth| auth_settings(auth, mutual, &mut problems));
+        let reload = self.auth.as_ref().map_or(Span::seconds(10), |auth| auth.reload_interval);
+        let reload = problems.span("auth.reload_interval", reload);
+        problems.end(Settings { grpc, http, trust: self.trust, auth, reload })
     }
 }
 
@@ -245,12 +323,55 @@ impl Problems {
         span.0
     }
 
+    fn tls(&mut self, path: &str, tls: &Tls) -> server_tls::Settings {
+        let reload_interval = self.span(&format!("{path}.reload_interval"), tls.reload_interval);
+        let Tls { cert_file, key_file, client_ca_file, .. } = tls.clone();
+        server_tls::Settings { cert_file, key_file, client_ca_file, reload_interval }
+    }
+
     fn count(&mut self, path: &str, count: u32) -> u32 {
         if count == 0 || count > 1 << 20 {
             self.add(path, "must be from 1 to 1048576");
         }
         count
     }
+}
+
+fn auth_settings(auth: &Auth, mutual: bool, problems: &mut Problems) -> auth::Settings {
+    if auth.tokens.is_empty() && auth.tokens_file.is_none() && auth.certificates.is_empty() {
+        problems.add("auth", "knows nobody: give `tokens`, `tokens_file` or `certificates`");
+    }
+    if !auth.certificates.is_empty() && !mutual {
+        problems
+            .add("auth.certificates", "needs `client_ca_file` under the `tls` of a protocol: nobody else checks them");
+    }
+    let (mut tokens, mut seen) = (Vec::new(), BTreeMap::new());
+    for (account, list) in &auth.tokens {
+        let path = format!("auth.tokens.{account}");
+        if let Err(what) = auth::check_account(account) {
+            problems.add(&path, what);
+        }
+        if list.is_empty() {
+            problems.add(&path, "has no token");
+        }
+        for (at, token) in list.iter().enumerate() {
+            let path = format!("{path}[{at}]");
+            if let Err(what) = auth::check_token(token.expose()) {
+                problems.add(&path, what);
+            } else if seen.insert(token.expose(), account).is_some_and(|other| other != account) {
+                problems.add(&path, "stands for another account, too");
+            }
+            tokens.push((account.as_str().into(), token.clone()));
+        }
+    }
+    let mut certificates = BTreeMap::new();
+    for (name, account) in &auth.certificates {
+        if let Err(what) = auth::check_account(account) {
+            problems.add(&format!("auth.certificates.{name}"), what);
+        }
+        certificates.insert(name.clone(), account.as_str().into());
+    }
+    auth::Settings { tokens, tokens_file: auth.tokens_file.clone(), certificates }
 }
 
 fn grpc_settings(grpc: &Grpc, problems: &mut Problems) -> Option<GrpcSettings> {
@@ -271,7 +392,8 @@ fn grpc_settings(grpc: &Grpc, problems: &mut Problems) -> Option<GrpcSettings> {
         ping: (quiet("time", keepalive.time, problems), quiet("timeout", keepalive.timeout, problems)),
     };
     let limits = Limits { wire, inflated, idle: BODY_IDLE.min(total), total };
-    Some(GrpcSettings { endpoint: endpoint?, limits, connections })
+    let tls = grpc.tls.as_ref().map(|tls| problems.tls("protocols.grpc.tls", tls));
+    Some(GrpcSettings { endpoint: endpoint?, limits, connections, tls })
 }
 
 fn http_settings(http: &Http, problems: &mut Problems) -> Option<HttpSettings> {
@@ -299,5 +421,6 @@ fn http_settings(http: &Http, problems: &mut Problems) -> Option<HttpSettings> {
         paths.push((signal, path.clone()));
     }
     let limits = Limits { wire, inflated, idle: BODY_IDLE.min(total), total };
-    Some(HttpSettings { endpoint: endpoint?, limits, connections, paths })
+    let tls = http.tls.as_ref().map(|tls| problems.tls("protocols.http.tls", tls));
+    Some(HttpSettings { endpoint: endpoint?, limits, connections, paths, tls })
 }

@@ -93,18 +93,25 @@ impl GrpcPort {
 
     async fn export(&self, request: Request<Incoming>) -> Result<Partial, Refusal> {
         let signal = signal_of(request.uri().path())?;
+        let account = self.port.door.clients.account(request.headers(), request.extensions())?;
         self.port.takes(signal)?;
         let encoding = encoding(request.headers())?;
         let Some(limit) = timeout(request.headers())? else {
-            return self.receive(signal, encoding, request.into_body()).await;
+            return self.receive(signal, account, encoding, request.into_body()).await;
         };
-        match tokio::time::timeout(limit, self.receive(signal, encoding, request.into_body())).await {
+        match tokio::time::timeout(limit, self.receive(signal, account, encoding, request.into_body())).await {
             Ok(result) => result,
             Err(_) => Err(Refusal::deadline()),
         }
     }
 
-    async fn receive(&self, signal: Signal, encoding: Encoding, mut body: Incoming) -> Result<Partial, Refusal> {
+    async fn receive(
+        &self,
+        signal: Signal,
+        account: Arc<str>,
+        encoding: Encoding,
+        mut body: Incoming,
+    ) -> Result<Partial, Refusal> {
         let intake = self.port.intake();
         let mut head = Head { limit: intake.limits.wire, found: None };
         let mut permit = BytePermit::new();
@@ -121,7 +128,7 @@ impl GrpcPort {
         }
         let encoding = if compressed { encoding } else { Encoding::Identity };
         let whole = intake.inflate(encoding, rope, permit).await.map_err(|outcome| Refusal::of(&outcome))?;
-        self.port.submit(signal, whole).await
+        self.port.submit(signal, account, whole).await
     }
 }
 

@@ -63,6 +63,7 @@ impl HttpPort {
             );
             return Err(refusal.with_header("allow", "POST"));
         }
+        let account = self.port.door.clients.account(&parts.headers, &parts.extensions)?;
         self.port.takes(signal)?;
         let format = Format::of(&parts.headers).ok_or_else(|| {
             let message = "the content type of an OTLP request is application/x-protobuf or application/json";
@@ -77,7 +78,7 @@ impl HttpPort {
         if format == Format::Json {
             whole = self.transcode(signal, whole).await?;
         }
-        Ok((signal, format, self.port.submit(signal, whole).await?))
+        Ok((signal, format, self.port.submit(signal, account, whole).await?))
     }
 
     fn signal_of(&self, path: &str) -> Result<Signal, Refusal> {

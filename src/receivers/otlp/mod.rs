@@ -2,15 +2,17 @@
 //! **Why**: the specification's answers to the letter, because clients act on them: what is answered wrongly is lost
 //! or sent for ever. **Invariants**: bytes are charged while they arrive and while they inflate; a request that was
 //! not whole is never handed in; OK follows the engine's `Accepted`. **Not here**: the accept loop (`net/listen`),
-//! what becomes of a request (`pipeline/`).
+//! what becomes of a request (`pipeline/`), whose it is (`auth`).
 //!
 //! A receiver goes through three states: [`Otlp`] (built, no port), [`Bound`] (ports taken), [`Running`].
 
+mod auth;
 mod config;
 mod grpc;
 mod http;
 mod meters;
 mod port;
+mod reload;
 mod reply;
 
 use std::net::SocketAddr;
@@ -22,20 +24,22 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tower::util::BoxCloneSyncService;
 
-pub use config::{Config, Grpc, GrpcSettings, Http, HttpSettings, Keepalive, Protocols, ServerParameters, Settings};
+pub use config::{
+    Auth, Config, Grpc, GrpcSettings, Http, HttpSettings, Keepalive, Protocols, ServerParameters, Settings, Tls,
+};
 
+use self::auth::Clients;
 use self::grpc::GrpcPort;
 use self::http::HttpPort;
 use self::meters::Meters;
 use self::port::{Door, Port};
+use self::reload::Files;
 use crate::net::listen::{self, Serving};
-use crate::net::{Limits, Spawn};
+use crate::net::server_tls::{self, Inside};
+use crate::net::{Limits, ServerTls, Spawn};
 use crate::otlp::Signal;
 use crate::pipeline::Admission;
 use crate::telemetry::Meter;
-
-/// Account of requests without a credential.
-const DEFAULT_ACCOUNT: &str = "default";
 
 /// A receiver that is not listening yet.
 pub struct Otlp {
@@ -49,11 +53,19 @@ impl Otlp {
         Self { id, settings }
     }
 
-    /// Takes the ports; nothing is accepted yet.
+    /// Takes the ports and reads certificates and tokens; nothing is accepted yet.
     ///
     /// # Errors
-    /// One line with the address and the reason.
+    /// One line with the address or the file, and the reason.
     pub async fn bind(self) -> Result<Bound, String> {
+        let clients = Arc::new(Clients::read(self.settings.auth.clone())?);
+        let tls = |settings: Option<server_tls::Settings>, inside| {
+            settings.map(|settings| ServerTls::read(settings, inside).map(Arc::new)).transpose()
+        };
+        let tls = [
+            tls(self.settings.grpc.as_ref().and_then(|grpc| grpc.tls.clone()), Inside::Grpc)?,
+            tls(self.settings.http.as_ref().and_then(|http| http.tls.clone()), Inside::Http)?,
+        ];
         let grpc = match &self.settings.grpc {
             Some(grpc) => Some(listen::bind(&grpc.endpoint).await?),
             None => None,
@@ -62,7 +74,11 @@ impl Otlp {
             Some(http) => Some(listen::bind(&http.endpoint).await?),
             None => None,
         };
-        Ok(Bound { id: self.id, settings: self.settings, grpc, http })
+        let [grpc_tls, http_tls] = tls.clone();
+        let grpc = grpc.map(|bound| bound.with_tls(grpc_tls));
+        let http = http.map(|bound| bound.with_tls(http_tls));
+        let files = Files { clients: Arc::clone(&clients), tls: tls.into_iter().flatten().collect() };
+        Ok(Bound { id: self.id, settings: self.settings, clients, files, grpc, http })
     }
 }
 
@@ -76,6 +92,8 @@ impl crate::pipeline::Receiver for Otlp {
 pub struct Bound {
     id: Arc<str>,
     settings: Settings,
+    clients: Arc<Clients>,
+    files: Files,
     grpc: Option<listen::Bound>,
     http: Option<listen::Bound>,
 }
@@ -102,7 +120,7 @@ impl Bound {
         let door = Arc::new(Door {
             id: self.id,
             trust: self.settings.trust,
-            account: Arc::from(DEFAULT_ACCOUNT),
+            clients: self.clients,
             admission,
             tasks: Arc::clone(&tasks),
         });
@@ -127,7 +145,8 @@ impl Bound {
             let handler = HttpPort { port, paths: settings.paths };
             bound.serve(Arc::new(handler), settings.connections, connections, tasks)
         });
-        Running { id: Arc::clone(&door.id), grpc, http, health, service: None }
+        let files = self.files.follow(&door.id, self.settings.reload, &door.tasks, meter);
+        Running { id: Arc::clone(&door.id), grpc, http, health, service: None, _files: files }
     }
 }
 
@@ -158,6 +177,8 @@ pub struct Running {
     health: Health,
     /// Dropped with this: ends the task that follows readiness.
     service: Option<watch::Sender<()>>,
+    /// The same of the one that reads files again.
+    _files: Option<watch::Sender<()>>,
 }
 
 impl Running {

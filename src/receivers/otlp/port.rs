@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::auth::Clients;
 use super::meters::Meters;
 use super::reply::{self, Refusal};
 use crate::net::spawn::blocking;
@@ -23,7 +24,7 @@ pub(super) struct Door {
     /// How far clients are trusted.
     pub(super) trust: Trust,
     /// Whose data it is.
-    pub(super) account: Arc<str>,
+    pub(super) clients: Arc<Clients>,
     /// The engine.
     pub(super) admission: Arc<dyn Admission>,
     /// Makes tasks.
@@ -61,8 +62,13 @@ impl Port {
         Err(Refusal::of(&Outcome::Refused { reason: Reason::NoPipeline }))
     }
 
-    /// Hands in one whole request. An empty one is fine and nobody's work.
-    pub(super) async fn submit(&self, signal: Signal, request: Collected) -> Result<Partial, Refusal> {
+    /// Hands in one whole request of `account`. An empty one is fine and nobody's work.
+    pub(super) async fn submit(
+        &self,
+        signal: Signal,
+        account: Arc<str>,
+        request: Collected,
+    ) -> Result<Partial, Refusal> {
         if request.bytes.is_empty() {
             return Ok(None);
         }
@@ -72,7 +78,7 @@ impl Port {
             signal,
             wire: request.bytes,
             permit: request.permit,
-            account: Arc::clone(&door.account),
+            account,
             receiver: Arc::clone(&door.id),
             transport: self.transport,
             trust: door.trust,

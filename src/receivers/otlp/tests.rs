@@ -1,5 +1,6 @@
 //! The checklist of an OTLP server over real sockets: each row for gRPC, HTTP protobuf and HTTP JSON.
 
+mod clients;
 mod config;
 mod sockets;
 mod support;

@@ -1,5 +1,7 @@
 //! The stanza as a user writes it.
 
+use serde_json::json;
+
 use super::super::*;
 use crate::pipeline::Trust;
 
@@ -86,4 +88,34 @@ fn every_problem_is_found_at_once_and_unknown_keys_are_errors() {
     );
     assert!(read(r#"{"protocols": {"grcp": {}}}"#).is_err());
     assert!(read(r#"{"protocols": {"grpc": {"tls": {}}}}"#).is_err());
+}
+
+/// What can be wrong with `auth` is told at once, each with its path, and never with the token.
+#[test]
+fn auth_that_cannot_be_meant() {
+    let problems = |json: serde_json::Value| {
+        let config: Config = serde_json::from_value(json!({ "auth": json })).expect("readable");
+        let problems = config.settings().expect_err("refused");
+        problems.iter().map(|problem| format!("{problem:?}")).collect::<Vec<_>>().join("\n")
+    };
+    assert!(problems(json!({})).contains("knows nobody"));
+    let bad = problems(json!({
+        "tokens": {"a/b": ["sixteen-characters-1"], "acme": ["short", "with a blank in it"], "globex": []},
+        "certificates": {"agent.example": "x y"},
+        "reload_interval": "0s",
+    }));
+    for path in [
+        "auth.tokens.a/b",
+        "auth.tokens.acme[0]",
+        "auth.tokens.acme[1]",
+        "auth.tokens.globex",
+        "auth.certificates",
+        "auth.certificates.agent.example",
+        "auth.reload_interval",
+    ] {
+        assert!(bad.contains(&format!("{path:?}")), "{path} in {bad}");
+    }
+    assert!(!bad.contains("short\"") && !bad.contains("blank in it") && !bad.contains("sixteen-"), "{bad}");
+    let twice = problems(json!({"tokens": {"a": ["sixteen-characters-1"], "b": ["sixteen-characters-1"]}}));
+    assert!(twice.contains("another account"), "{twice}");
 }

@@ -11,10 +11,11 @@ use http::{HeaderMap, Request, StatusCode, Version};
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-use super::super::{Config, Otlp, Running, Settings};
-use crate::net::listen;
+use super::super::{Config, Otlp, Running, Settings, auth};
+use crate::net::{listen, server_tls};
 use crate::otlp::Signal;
 use crate::pipeline::{Admission, ByteBudget, BytePermit, Outcome, Submission};
 use crate::telemetry::Meter;
@@ -32,6 +33,8 @@ pub(super) struct Door {
     pub(super) outcomes: Mutex<VecDeque<Outcome>>,
     pub(super) submitted: Mutex<Vec<(Signal, Bytes, usize)>>,
     pub(super) takes: Mutex<Vec<Signal>>,
+    /// Whose each submission was.
+    pub(super) accounts: Mutex<Vec<String>>,
     /// Submissions wait for this many permits before they are answered.
     pub(super) gate: Option<Arc<tokio::sync::Semaphore>>,
     /// One permit for each charge that was made.
@@ -47,6 +50,7 @@ impl Door {
             outcomes: Mutex::default(),
             submitted: Mutex::default(),
             takes: Mutex::new(Signal::ALL.to_vec()),
+            accounts: Mutex::default(),
             gate,
             charged: tokio::sync::Semaphore::new(0),
             arrived: tokio::sync::Semaphore::new(0),
@@ -80,7 +84,8 @@ impl Admission for Door {
     }
 
     fn submit(&self, submission: Submission) -> BoxFuture<'static, Outcome> {
-        assert_eq!((&*submission.account, &*submission.receiver), ("default", "otlp/test"));
+        assert_eq!(&*submission.receiver, "otlp/test");
+        self.accounts.lock().push(submission.account.to_string());
         self.submitted.lock().push((submission.signal, submission.wire.clone(), submission.permit.bytes()));
         self.arrived.add_permits(1);
         let outcome = self.outcomes.lock().pop_front().unwrap_or(Outcome::Accepted);
@@ -110,6 +115,8 @@ pub(super) struct Knobs {
     pub(super) body_idle: Duration,
     pub(super) body_total: Duration,
     pub(super) connections: listen::Settings,
+    pub(super) auth: Option<auth::Settings>,
+    pub(super) tls: Option<server_tls::Settings>,
 }
 
 impl Default for Knobs {
@@ -120,6 +127,8 @@ impl Default for Knobs {
             body_idle: Duration::from_secs(30),
             body_total: Duration::from_secs(30),
             connections: listen::Settings::default(),
+            auth: None,
+            tls: None,
         }
     }
 }
@@ -130,12 +139,16 @@ impl Rig {
     }
 
     pub(super) async fn with(knobs: Knobs) -> Self {
+        Self::try_with(knobs).await.expect("ports and files")
+    }
+
+    pub(super) async fn try_with(knobs: Knobs) -> Result<Self, String> {
         let settings = settings(&knobs);
         let meter = Meter::new();
         let door = Door::new(knobs.charge_wait, knobs.gate);
-        let bound = Otlp::build(Arc::from("otlp/test"), settings).bind().await.expect("ports");
+        let bound = Otlp::build(Arc::from("otlp/test"), settings).bind().await?;
         let running = bound.serve(Arc::clone(&door) as Arc<dyn Admission>, TestTasks::shared(), &meter).await;
-        Self { door, running, meter }
+        Ok(Self { door, running, meter })
     }
 
     pub(super) fn grpc(&self) -> SocketAddr {
@@ -163,6 +176,8 @@ fn settings(knobs: &Knobs) -> Settings {
         limits.total = knobs.body_total;
         *connections = knobs.connections.clone();
     }
+    (grpc.tls, http.tls) = (knobs.tls.clone(), knobs.tls.clone());
+    (settings.auth, settings.reload) = (knobs.auth.clone(), Duration::from_millis(20));
     settings
 }
 
@@ -186,28 +201,38 @@ impl Answer {
 
 /// One request on a connection of its own; each element of `frames` is a frame of its own.
 pub(super) async fn send(at: SocketAddr, version: Version, request: Request<()>, frames: Vec<Bytes>) -> Answer {
-    let io = TokioIo::new(TcpStream::connect(at).await.expect("connects"));
+    let socket = TcpStream::connect(at).await.expect("connects");
+    send_over(socket, version, request, frames).await.expect("an answer")
+}
+
+/// The same over a connection that stands; None where it ends without an answer.
+pub(super) async fn send_over<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    socket: S,
+    version: Version,
+    request: Request<()>,
+    frames: Vec<Bytes>,
+) -> Option<Answer> {
+    let io = TokioIo::new(socket);
     let frames = frames.into_iter().map(|frame| Ok::<_, std::convert::Infallible>(http_body::Frame::data(frame)));
     let request = request.map(|()| StreamBody::new(futures_util::stream::iter(frames)));
     let response = if version == Version::HTTP_2 {
-        let (mut send, conn) =
-            hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.expect("handshake");
+        let (mut send, conn) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.ok()?;
         let conn = async move {
             let _ = conn.await;
         };
         TestTasks::shared().spawn("client", Box::pin(conn));
         send.send_request(request).await
     } else {
-        let (mut send, conn) = hyper::client::conn::http1::handshake(io).await.expect("handshake");
+        let (mut send, conn) = hyper::client::conn::http1::handshake(io).await.ok()?;
         let conn = async move {
             let _ = conn.await;
         };
         TestTasks::shared().spawn("client", Box::pin(conn));
         send.send_request(request).await
     };
-    let (parts, body) = response.expect("an answer").into_parts();
-    let body = body.collect().await.expect("a whole answer");
+    let (parts, body) = response.ok()?.into_parts();
+    let body = body.collect().await.ok()?;
     let mut headers = parts.headers;
     headers.extend(body.trailers().cloned().unwrap_or_default());
-    Answer { status: parts.status, headers, body: body.to_bytes() }
+    Some(Answer { status: parts.status, headers, body: body.to_bytes() })
 }

@@ -1,0 +1,143 @@
+//! **What**: how a server shows itself, and learns who its clients are: rustls over PEM files that are read again when they
+//! change. **Invariants**: a pair that does not fit together, or can't be read, changes nothing: the last good one stays;
+//! connections keep what they began with; errors name the key and the file, never contents; who a client is comes from a
+//! certificate that was verified. **Not here**: which account a client is (`receivers`).
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig, ServerConnection};
+use sha2::{Digest, Sha256};
+use tokio_rustls::TlsAcceptor;
+
+use super::tls::{certificates, reason};
+
+/// A server's TLS, valid by construction but for the files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Certificate chain, PEM.
+    pub cert_file: PathBuf,
+    /// Its key, PEM.
+    pub key_file: PathBuf,
+    /// Certificates that clients' ones must be signed by; with it a client without one is not served.
+    pub client_ca_file: Option<PathBuf>,
+    /// How often the files are looked at.
+    pub reload_interval: Duration,
+}
+
+/// What is spoken inside, most wanted first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inside {
+    /// HTTP/2 alone.
+    Grpc,
+    /// HTTP/2 and HTTP/1.1.
+    Http,
+}
+
+/// A port's TLS.
+pub struct ServerTls {
+    settings: Settings,
+    inside: Inside,
+    current: RwLock<Arc<ServerConfig>>,
+    /// SHA-256 over the files in use.
+    seen: Mutex<[u8; 32]>,
+}
+
+impl ServerTls {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// One line: the key, the file, the reason.
+    pub fn read(settings: Settings, inside: Inside) -> Result<Self, String> {
+        let (current, seen) = (RwLock::new(build(&settings, inside)?), Mutex::new(digest(&settings)));
+        Ok(Self { settings, inside, current, seen })
+    }
+
+    /// Reads the files again where they changed; whether they did.
+    ///
+    /// # Errors
+    /// As [`ServerTls::read`]; what was in use stays.
+    pub fn reload(&self) -> Result<bool, String> {
+        let now = digest(&self.settings);
+        if *self.seen.lock() == now {
+            return Ok(false);
+        }
+        let config = build(&self.settings, self.inside)?;
+        *self.current.write() = config;
+        *self.seen.lock() = now;
+        Ok(true)
+    }
+
+    /// How often its files are to be looked at.
+    pub fn interval(&self) -> Duration {
+        self.settings.reload_interval
+    }
+
+    /// Takes connections with the files as read last.
+    pub fn acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::from(Arc::clone(&self.current.read()))
+    }
+}
+
+/// Names of a client's verified certificate.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Peer {
+    /// DNS names and URIs of its alternative subject.
+    pub names: Vec<String>,
+}
+
+impl Peer {
+    /// Of a finished handshake; None for a client without a certificate.
+    pub fn of(connection: &ServerConnection) -> Option<Self> {
+        let certificate = connection.peer_certificates()?.first()?;
+        let parsed = webpki::EndEntityCert::try_from(certificate).ok()?;
+        Some(Self { names: parsed.valid_dns_names().chain(parsed.valid_uri_names()).map(str::to_owned).collect() })
+    }
+}
+
+fn digest(settings: &Settings) -> [u8; 32] {
+    let mut all = Sha256::new();
+    for path in
+        [Some(&settings.cert_file), Some(&settings.key_file), settings.client_ca_file.as_ref()].into_iter().flatten()
+    {
+        let bytes = std::fs::read(path).map(zeroize::Zeroizing::new).unwrap_or_default();
+        all.update(Sha256::digest(&*bytes));
+    }
+    all.finalize().into()
+}
+
+fn build(settings: &Settings, inside: Inside) -> Result<Arc<ServerConfig>, String> {
+    let Settings { cert_file, key_file, client_ca_file, .. } = settings;
+    let chain = certificates("cert_file", cert_file)?;
+    let unreadable = |error| format!("tls.key_file: can't read {}: {}", key_file.display(), reason(&error));
+    let key = PrivateKeyDer::from_pem_file(key_file).map_err(unreadable)?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| format!("TLS: {error}"))?;
+    let builder = match client_ca_file {
+        None => builder.with_no_client_auth(),
+        Some(path) => {
+            let mut roots = RootCertStore::empty();
+            let bad = |_| format!("tls.client_ca_file: {} holds a certificate that can't be used", path.display());
+            for certificate in certificates("client_ca_file", path)? {
+                roots.add(certificate).map_err(bad)?;
+            }
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+            builder.with_client_cert_verifier(verifier.map_err(|error| format!("tls.client_ca_file: {error}"))?)
+        }
+    };
+    let mut config = builder
+        .with_single_cert(chain, key)
+        .map_err(|_| format!("tls.key_file: {} is not the key of {}", key_file.display(), cert_file.display()))?;
+    config.alpn_protocols = match inside {
+        Inside::Grpc => vec![b"h2".to_vec()],
+        Inside::Http => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+    };
+    Ok(Arc::new(config))
+}
