@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use super::masks::{Masks, PIECE, make};
+use super::masks::{self, Masks};
 use super::stems::{Stems, WordAt};
 
 /// What kinds of bytes a text holds: says which views are worth a look.
@@ -60,15 +60,9 @@ impl Anchors {
         self.names.clear();
         self.facts = Facts::default();
         let mut masks = std::mem::take(&mut self.masks);
-        masks.resize((PIECE / 64).min(text.len().div_ceil(64)).max(masks.len()), Masks::default());
-        let mut walk = Walk { text, stems, out: self, before: Masks::default(), run: 0 };
-        let mut base = 0;
-        for piece in text.chunks(PIECE) {
-            for masks in make(piece, &mut masks) {
-                walk.block(base, masks);
-                base += 64;
-            }
-        }
+        let mut walk = Walk { text, stems, out: self, before: Masks::default(), seen: Seen::default(), run: 0 };
+        masks::each(text, &mut masks, &mut walk);
+        self.facts = walk.seen.facts();
         self.masks = masks;
     }
 }
@@ -80,12 +74,48 @@ struct Walk<'a> {
     out: &'a mut Anchors,
     /// Masks of the block before.
     before: Masks,
+    seen: Seen,
     /// Start of the run of letters and digits that the last block ended in, if it did.
     run: usize,
 }
 
-impl Walk<'_> {
-    #[inline]
+/// Bytes that were seen in any block.
+#[derive(Default)]
+struct Seen {
+    backslash: u64,
+    percent: u64,
+    ampersand: u64,
+    equals: u64,
+    high: u64,
+    digit: u64,
+}
+
+impl Seen {
+    #[inline(always)]
+    fn add(&mut self, now: &Masks) {
+        // behind the last byte of a block anything may stand
+        self.backslash |= now.backslash;
+        self.percent |= now.percent & ((now.alnum >> 1) | (1 << 63));
+        self.ampersand |= now.ampersand;
+        self.equals |= now.equals & (((now.digit | now.upper) >> 1) | (1 << 63));
+        self.high |= now.high;
+        self.digit |= now.digit;
+    }
+
+    fn facts(&self) -> Facts {
+        Facts {
+            backslash: self.backslash != 0,
+            percent: self.percent != 0,
+            ampersand: self.ampersand != 0,
+            equals: self.equals != 0,
+            high: self.high != 0,
+            digit: self.digit != 0,
+        }
+    }
+}
+
+impl masks::Read for Walk<'_> {
+    #[inline(always)]
     fn block(&mut self, base: usize, now: &Masks) {
         let last = &self.before;
         let lower = now.alnum & !now.upper & !now.digit;
@@ -97,54 +127,44 @@ impl Walk<'_> {
         self.words(base, starts | camel | escaped);
         self.names(base, now, (starts | escaped) & now.upper);
         self.digits(base, now, starts);
-        each(now.at, |bit| self.out.ats.push(base + bit));
-        each(now.colon, |bit| {
-            if self.text.get(base + bit + 1..base + bit + 3) == Some(b"//") {
-                self.out.schemes.push(base + bit);
-            }
-        });
+        self.signs(base, now);
         self.long_runs(base, now);
-        let facts = &mut self.out.facts;
-        facts.backslash |= now.backslash != 0;
-        // behind the last byte of a block anything may stand
-        let before = |class: u64| (class >> 1) | (1 << 63);
-        facts.percent |= now.percent & before(now.alnum) != 0;
-        facts.ampersand |= now.ampersand != 0;
-        facts.equals |= now.equals & before(now.digit | now.upper) != 0;
-        facts.high |= now.high != 0;
-        facts.digit |= now.digit != 0;
+        self.seen.add(now);
         self.before = *now;
     }
+}
 
-    #[inline]
+impl Walk<'_> {
+    #[inline(always)]
     fn words(&mut self, base: usize, starts: u64) {
         let mut rest = starts;
         while rest != 0 {
             let at = base + rest.trailing_zeros() as usize;
             rest &= rest - 1;
-            if self.stems.may(self.text, at) {
-                self.stems.at(self.text, at, &mut self.out.words);
-            }
+            self.stems.at(self.text, at, &mut self.out.words);
         }
     }
 
     /// Words that may be given names.
-    #[inline]
+    #[inline(always)]
     fn names(&mut self, base: usize, now: &Masks, starts: u64) {
         let Some(given) = &self.stems.given else { return };
-        each(starts, |bit| {
-            let at = base + bit;
-            let run = (now.alnum >> bit).trailing_ones() as usize;
+        let mut rest = starts;
+        while rest != 0 {
+            let bit = rest.trailing_zeros();
+            rest &= rest - 1;
+            let at = base + bit as usize;
+            let run = (now.alnum >> bit).trailing_ones();
             let crosses = bit + run == 64;
-            let run = if crosses { end_of(self.text, at, u8::is_ascii_alphanumeric) - at } else { run };
+            let run = if crosses { end_of_run(self.text, at) - at } else { run as usize };
             if run > 1 && given.may(self.text, at, run) {
                 self.out.names.push(at);
             }
-        });
+        }
     }
 
     /// Each run of letters and digits that holds a digit, once.
-    #[inline]
+    #[inline(always)]
     fn digits(&mut self, base: usize, now: &Masks, starts: u64) {
         // a run that goes on from the block before was seen there, if it had a digit by then
         let goes_on = now.alnum & 1 == 1 && starts & 1 == 0;
@@ -155,8 +175,7 @@ impl Walk<'_> {
             let upto = starts & (u64::MAX >> (63 - bit));
             let start = if upto == 0 { self.run } else { base + 63 - upto.leading_zeros() as usize };
             let ends = bit + (now.alnum >> bit).trailing_ones();
-            let end =
-                if ends < 64 { base + ends as usize } else { end_of(self.text, base + 64, u8::is_ascii_alphanumeric) };
+            let end = if ends < 64 { base + ends as usize } else { end_of_run(self.text, base + 64) };
             self.out.numbers.push(start..end);
             rest &= behind(ends);
         }
@@ -165,7 +184,25 @@ impl Walk<'_> {
         }
     }
 
-    #[inline]
+    /// `@` and `://`.
+    #[inline(always)]
+    fn signs(&mut self, base: usize, now: &Masks) {
+        let mut rest = now.at;
+        while rest != 0 {
+            self.out.ats.push(base + rest.trailing_zeros() as usize);
+            rest &= rest - 1;
+        }
+        let mut rest = now.colon;
+        while rest != 0 {
+            let at = base + rest.trailing_zeros() as usize;
+            rest &= rest - 1;
+            if self.text.get(at + 1..at + 3) == Some(b"//") {
+                self.out.schemes.push(at);
+            }
+        }
+    }
+
+    #[inline(always)]
     fn long_runs(&mut self, base: usize, now: &Masks) {
         let token = now.alnum | now.joint;
         // 20 in a row within a block: a run of 40 has them in one of its blocks
@@ -174,9 +211,12 @@ impl Walk<'_> {
         let eight = four & (four >> 4);
         let sixteen = eight & (eight >> 8);
         let twenty = sixteen & (four >> 16);
-        if twenty == 0 {
-            return;
+        if twenty != 0 {
+            self.runs(base, twenty);
         }
+    }
+
+    fn runs(&mut self, base: usize, twenty: u64) {
         let mut rest = twenty;
         while rest != 0 {
             let at = base + rest.trailing_zeros() as usize;
@@ -190,6 +230,11 @@ impl Walk<'_> {
             rest &= if end >= base + 64 { 0 } else { u64::MAX << (end - base) };
         }
     }
+}
+
+/// Where the run of letters and digits that holds `at`, or ends before it, ends.
+fn end_of_run(text: &[u8], at: usize) -> usize {
+    end_of(text, at, u8::is_ascii_alphanumeric)
 }
 
 fn in_run(byte: &u8) -> bool {
@@ -207,15 +252,7 @@ pub(super) fn start_of(text: &[u8], at: usize, like: impl Fn(&u8) -> bool) -> us
 }
 
 /// Bits from `bit` on; none from 64 on.
-#[inline]
+#[inline(always)]
 fn behind(bit: u32) -> u64 {
     u64::MAX.checked_shl(bit).unwrap_or(0)
-}
-
-#[inline]
-fn each(mut mask: u64, mut visit: impl FnMut(usize)) {
-    while mask != 0 {
-        visit(mask.trailing_zeros() as usize);
-        mask &= mask - 1;
-    }
 }

@@ -1,7 +1,7 @@
 //! **What**: rules compiled for matching. **Invariants**: a pattern that could match the empty text, is too large or
 //! needs look-around is refused, with one line that says why; the pattern engine is linear. **Not here**: matching (`find`).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
 
 use regex_automata::meta::{self, Regex};
@@ -16,7 +16,7 @@ use super::find::Action;
 use super::keys::table::KeyTable;
 use super::literals::{self, Literals};
 use super::names::given_names;
-use super::rule::{Bounds, Class, Custom, Family, RuleData};
+use super::rule::{Bounds, Class, Custom, Families, Family, RuleData};
 use super::secrets;
 use super::stems::{SHORTEST, Stem, Stems};
 use super::validate::Validator;
@@ -91,7 +91,7 @@ pub struct Detector {
     /// Words that users' patterns begin with.
     pub(super) users: Literals,
     /// The rules that code finds.
-    pub(super) families: HashMap<Family, u16>,
+    pub(super) families: Families,
     /// Those of secrets.
     pub(super) secrets: secrets::Rules,
     /// The rules with loose patterns.
@@ -118,7 +118,7 @@ impl Detector {
         for rule in rules.iter().filter(|rule| rule.on) {
             made.add(&rule.name, |index, stems| builtin(rule, index, stems));
             if let (Some(family), Ok(index)) = (rule.family, u16::try_from(made.rules.len().saturating_sub(1))) {
-                made.families.insert(family, index);
+                made.families.set(family, index);
                 made.words(rule, index);
             }
         }
@@ -146,7 +146,7 @@ impl Detector {
         }
         let secrets = secrets::Rules::new(&made.families);
         made.stems.extend(secrets::stems(&secrets));
-        let listed = made.families.contains_key(&Family::NameListed);
+        let listed = made.families.rule(Family::NameListed).is_some();
         let stems = Stems::new(made.stems);
         let stems = if listed { stems.with_given(given_names()) } else { stems };
         let loose = |rule: &Rule| rule.pattern.as_ref().is_some_and(|pattern| pattern.loose);
@@ -176,7 +176,7 @@ struct Parts {
     errors: Vec<RuleError>,
     stems: Vec<Stem>,
     users_words: Vec<(Vec<u8>, u16)>,
-    families: HashMap<Family, u16>,
+    families: Families,
     keys: KeyTable,
     /// Words of keys that are stems already.
     anchored: Vec<String>,

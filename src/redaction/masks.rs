@@ -1,8 +1,36 @@
-//! **What**: classes of bytes, 64 at a time, as bit masks. **Invariants**: AVX2 and the portable path agree (`tests`).
+//! **What**: classes of bytes, 64 at a time, as bit masks. **Invariants**: AVX2 and the portable path agree (`tests`);
+//! masks are made for a piece and read thereafter: what makes and reads them in one loop is compiled to worse code.
 //! **Not here**: what the masks mean for a text (`anchors`).
 
 /// Bytes of which masks are made at a time: they fit the first cache.
-pub(super) const PIECE: usize = 64 * 64;
+const PIECE: usize = 64 * 64;
+
+/// Who reads masks. `block` is `#[inline(always)]`, and so is what it calls often: only then is it compiled for the
+/// processor's bit instructions.
+pub(super) trait Read {
+    /// The masks of the 64 bytes from `base` on; behind the end of the text stand blanks.
+    fn block(&mut self, base: usize, masks: &Masks);
+}
+
+/// Gives `reader` the masks of all of `text`, by way of `buffer`.
+pub(super) fn each(text: &[u8], buffer: &mut Vec<Masks>, reader: &mut impl Read) {
+    buffer.resize((PIECE / 64).min(text.len().div_ceil(64)).max(buffer.len()), Masks::default());
+    let mut base = 0;
+    for piece in text.chunks(PIECE) {
+        read(make(piece, buffer), base, reader);
+        base += piece.len();
+    }
+}
+
+fn read(masks: &[Masks], base: usize, reader: &mut impl Read) {
+    #[cfg(target_arch = "x86_64")]
+    if avx2::read(masks, base, reader) {
+        return;
+    }
+    for (index, masks) in masks.iter().enumerate() {
+        reader.block(base + 64 * index, masks);
+    }
+}
 
 /// Classes of 64 bytes, one bit a byte.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -26,13 +54,15 @@ pub(super) struct Masks {
 }
 
 /// Masks of a piece; the last block is filled up with blanks.
-pub(super) fn make<'m>(piece: &[u8], masks: &'m mut [Masks]) -> &'m [Masks] {
+fn make<'m>(piece: &[u8], masks: &'m mut [Masks]) -> &'m [Masks] {
     let (blocks, rest) = piece.as_chunks::<64>();
     fill(blocks, masks);
     let mut made = blocks.len();
     if !rest.is_empty() {
         let mut block = [b' '; 64];
-        block.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+        if let Some(head) = block.get_mut(..rest.len()) {
+            head.copy_from_slice(rest);
+        }
         if let Some(masks) = masks.get_mut(made..=made) {
             fill(&[block], masks);
         }
@@ -74,7 +104,7 @@ mod avx2 {
     use pulp::x86::V3;
     use pulp::{NullaryFnOnce, cast};
 
-    use super::Masks;
+    use super::{Masks, Read};
 
     /// Fills in the masks; false where the processor has no AVX2.
     pub(super) fn fill(blocks: &[[u8; 64]], masks: &mut [Masks]) -> bool {
@@ -100,6 +130,34 @@ mod avx2 {
             let Self { v3, blocks, masks } = self;
             for (block, masks) in blocks.iter().zip(masks.iter_mut()) {
                 *masks = block_of(v3, block);
+            }
+        }
+    }
+
+    /// As [`super::read`]; false where the processor has no AVX2.
+    pub(super) fn read(masks: &[Masks], base: usize, reader: &mut impl Read) -> bool {
+        match V3::try_new() {
+            Some(v3) => v3.vectorize(Reading { masks, base, reader }),
+            None => return false,
+        }
+        true
+    }
+
+    struct Reading<'a, R> {
+        masks: &'a [Masks],
+        base: usize,
+        reader: &'a mut R,
+    }
+
+    impl<R: Read> NullaryFnOnce for Reading<'_, R> {
+        type Output = ();
+
+        #[inline(always)]
+        fn call(self) {
+            let Self { masks, mut base, reader } = self;
+            for masks in masks {
+                reader.block(base, masks);
+                base += 64;
             }
         }
     }

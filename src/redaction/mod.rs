@@ -23,6 +23,7 @@ mod rule;
 mod scan;
 pub mod score;
 mod secrets;
+mod sets;
 mod stems;
 #[cfg(test)]
 mod tests;

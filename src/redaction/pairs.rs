@@ -7,6 +7,8 @@
 
 use std::ops::Range;
 
+use super::sets::Bytes;
+
 /// Most bytes before and behind a word that belong to its key.
 const KEY: usize = 96;
 /// Most bytes of a value.
@@ -74,29 +76,38 @@ impl Pair {
 /// The whole key that the word `word` is part of: letters, digits, `_`, `-` and `.` on both sides. The letter of an
 /// escape such as `\n` before it is no part of it.
 pub(super) fn key_around(text: &[u8], word: Range<usize>) -> Range<usize> {
-    let before = text.get(word.start.saturating_sub(KEY)..word.start).unwrap_or_default();
-    let mut start = word.start - before.iter().rev().take_while(|byte| in_key(**byte)).count();
-    if start > 0 && text.get(start - 1) == Some(&b'\\') && start < word.start {
+    key_start(text, word.start)..key_end(text, word.end)
+}
+
+/// Where the key starts whose word starts at `word`.
+pub(super) fn key_start(text: &[u8], word: usize) -> usize {
+    let before = text.get(word.saturating_sub(KEY)..word).unwrap_or_default();
+    let mut start = word - IN_KEY.trailing(before);
+    if start > 0 && start < word && text.get(start - 1) == Some(&b'\\') {
         start += match text.get(start) {
             Some(b'n' | b't' | b'r' | b'b' | b'f') => 1,
-            Some(b'u' | b'x') => (word.start - start).min(5),
+            Some(b'u' | b'x') => (word - start).min(5),
             _ => 0,
         };
     }
-    while start < word.start && text.get(start).is_some_and(|byte| b"-._".contains(byte)) {
+    while start < word && text.get(start).is_some_and(|byte| b"-._".contains(byte)) {
         start += 1;
     }
-    let behind = text.get(word.end..text.len().min(word.end + KEY)).unwrap_or_default();
-    let mut end = word.end + behind.iter().take_while(|byte| in_key(**byte)).count();
-    while end > word.end && text.get(end - 1).is_some_and(|byte| b"-.".contains(byte)) {
-        end -= 1;
-    }
-    start..end
+    start
 }
 
-fn in_key(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"_-.".contains(&byte)
+/// Where the key ends whose word ends at `word`.
+pub(super) fn key_end(text: &[u8], word: usize) -> usize {
+    let behind = text.get(word..text.len().min(word + KEY)).unwrap_or_default();
+    let mut end = word + IN_KEY.leading(behind);
+    while end > word && text.get(end - 1).is_some_and(|byte| matches!(byte, b'-' | b'.')) {
+        end -= 1;
+    }
+    end
 }
+
+/// Letters and digits, and what joins them in a key.
+static IN_KEY: Bytes = Bytes::of(b"_-.").and_alnum();
 
 /// The value that belongs to the key at `key` (see [`key_around`]), or none.
 pub(super) fn pair(text: &[u8], key: Range<usize>) -> Option<Pair> {
@@ -388,7 +399,7 @@ fn ends_with(name: &[u8], suffix: &[u8]) -> bool {
 
 /// `name=` follows `&`: it parts parameters, and is no part of a value.
 fn begins_parameter(rest: &[u8]) -> bool {
-    let name = rest.iter().take(KEY).take_while(|byte| in_key(**byte) || b"[]%".contains(byte)).count();
+    let name = rest.iter().take(KEY).take_while(|byte| IN_KEY.has(**byte) || b"[]%".contains(byte)).count();
     rest.get(name).is_some_and(|byte| b"=;".contains(byte))
 }
 

@@ -245,6 +245,31 @@ pub enum Family {
     Entropy,
 }
 
+/// The rule of each family that is on.
+#[derive(Clone, Copy)]
+pub(super) struct Families([Option<u16>; 64]);
+
+impl Default for Families {
+    fn default() -> Self {
+        Self([None; 64])
+    }
+}
+
+impl Families {
+    /// The rule of a family, if it is on.
+    #[inline]
+    pub(super) fn rule(&self, family: Family) -> Option<u16> {
+        self.0.get(family as usize).copied().flatten()
+    }
+
+    /// Says which rule a family has.
+    pub(super) fn set(&mut self, family: Family, rule: u16) {
+        if let Some(slot) = self.0.get_mut(family as usize) {
+            *slot = Some(rule);
+        }
+    }
+}
+
 impl Family {
     /// Its bit in a set of families.
     pub(super) fn bit(self) -> u64 {

@@ -111,7 +111,7 @@ impl<'t> Scan<'t> {
 
     /// The rule of a family, if it is on.
     pub(super) fn rule(&self, family: Family) -> Option<u16> {
-        self.detector.families.get(&family).copied()
+        self.detector.families.rule(family)
     }
 
     /// What finds a rule, if that is code.

@@ -1,6 +1,8 @@
 //! **What**: the words that make a pattern or family worth trying, found at the start of words. **Why**: a bit test
-//! for each word costs less than any multi-pattern search. **Invariants**: at most two bit tests and one short list a
-//! word; comparing is without ASCII case unless the stem says so. **Not here**: where words start (`anchors`).
+//! for each width of stems costs less than any multi-pattern search. **Invariants**: three bit tests a word, and a short
+//! list where one says so; comparing is without ASCII case unless the stem says so. **Not here**: where words start (`anchors`).
+
+use std::collections::BTreeSet;
 
 use super::find::Action;
 
@@ -37,65 +39,115 @@ const BEHIND: &[u8] = b" \t\n\r.,:;=_-/\"'`|)]}>\\*&";
 
 /// All stems.
 pub(super) struct Stems {
-    /// By the first four bytes, and by the first three of those that are shorter.
-    four: Filter<{ u32::MAX }>,
-    three: Filter<0xFF_FFFF>,
+    /// By the first six bytes, and by the first four and three of those that are shorter.
+    six: Filter<6>,
+    four: Filter<4>,
+    three: Filter<3>,
     /// Given names, if they are looked for.
     pub(super) given: Option<Given>,
 }
 
-/// Stems by one width of key.
-struct Filter<const MASK: u32> {
+/// Stems by so many of their first bytes.
+struct Filter<const BYTES: u32> {
     bits: Box<[u64; BITS / 64]>,
-    /// Stems in order of slot; `slots[s]..slots[s + 1]` is a slot's.
-    slots: Vec<u32>,
+    /// For each word of `bits`, how many slots before it hold stems.
+    ranks: Box<[u16; BITS / 64]>,
+    /// Where the stems of each slot that holds any begin, and where the last ones end.
+    firsts: Vec<u32>,
+    /// What each stem begins with: most candidates are refused by that.
+    heads: Vec<Head>,
     stems: Vec<Stem>,
 }
 
-#[inline]
-fn hash(key: u32) -> usize {
-    usize::from((key.wrapping_mul(0x9E37_79B1) >> 16) as u16)
+/// The first eight bytes of a stem in lower case.
+#[derive(Clone, Copy)]
+struct Head {
+    bytes: u64,
+    mask: u64,
 }
 
-impl<const MASK: u32> Filter<MASK> {
-    fn new(keyed: Vec<(u32, Stem)>) -> Self {
-        let mut bits = Box::new([0_u64; BITS / 64]);
-        let mut keyed: Vec<(usize, Stem)> = keyed.into_iter().map(|(key, stem)| (hash(key & MASK), stem)).collect();
-        keyed.sort_by_key(|(slot, _)| *slot);
-        let mut slots = vec![0_u32; BITS + 1];
-        for (slot, _) in &keyed {
-            if let Some(word) = bits.get_mut(slot / 64) {
+impl Head {
+    fn of(text: &[u8]) -> Self {
+        let mask = u64::MAX.checked_shr(64 - 8 * text.len().min(8) as u32).unwrap_or(0);
+        Self { bytes: head(text, 0) & mask, mask }
+    }
+}
+
+impl<const BYTES: u32> Filter<BYTES> {
+    /// Stems and what text begins with where they stand.
+    fn new(stems: Vec<(u64, Stem)>) -> Self {
+        let mut made = Self {
+            bits: Box::new([0; BITS / 64]),
+            ranks: Box::new([0; BITS / 64]),
+            firsts: Vec::new(),
+            heads: Vec::new(),
+            stems: Vec::new(),
+        };
+        let mut slotted: Vec<(usize, Stem)> =
+            stems.into_iter().map(|(begins, stem)| (Self::slot(begins), stem)).collect();
+        slotted.sort_by_key(|(slot, _)| *slot);
+        let mut last = usize::MAX;
+        for (index, (slot, stem)) in slotted.into_iter().enumerate() {
+            if slot != last {
+                made.firsts.push(u32::try_from(index).unwrap_or(u32::MAX));
+                last = slot;
+            }
+            if let Some(word) = made.bits.get_mut(slot / 64) {
                 *word |= 1 << (slot % 64);
             }
-            if let Some(count) = slots.get_mut(slot + 1) {
-                *count += 1;
-            }
+            made.heads.push(Head::of(&stem.text));
+            made.stems.push(stem);
         }
+        made.firsts.push(u32::try_from(made.stems.len()).unwrap_or(u32::MAX));
         let mut sum = 0;
-        for count in &mut slots {
-            sum += *count;
-            *count = sum;
+        for (rank, word) in made.ranks.iter_mut().zip(made.bits.iter()) {
+            *rank = sum;
+            sum += word.count_ones() as u16;
         }
-        Self { bits, slots, stems: keyed.into_iter().map(|(_, stem)| stem).collect() }
+        made
     }
 
-    #[inline]
-    fn may(&self, key: u32) -> bool {
-        let slot = hash(key & MASK);
-        self.bits.get(slot / 64).is_some_and(|word| word >> (slot % 64) & 1 == 1)
+    #[inline(always)]
+    fn slot(begins: u64) -> usize {
+        let key = begins & (u64::MAX >> (64 - 8 * BYTES));
+        usize::from((key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 48) as u16)
     }
 
-    fn at(&self, key: u32, text: &[u8], at: usize, out: &mut Vec<WordAt>) {
-        let slot = hash(key & MASK);
-        let bound = |slot: usize| self.slots.get(slot).map_or(0, |bound| *bound as usize);
-        for stem in self.stems.get(bound(slot)..bound(slot + 1)).unwrap_or_default() {
-            let end = at + stem.text.len();
-            let Some(found) = text.get(at..end) else { continue };
-            let same = if stem.exact { found == &*stem.text } else { found.eq_ignore_ascii_case(&stem.text) };
-            let whole = || !stem.whole || text.get(end).is_none_or(|next| !next.is_ascii_alphanumeric());
-            if same && whole() {
-                out.push(WordAt { at, end, action: stem.action });
+    /// Whether any stem begins so, in the lowest bit.
+    #[inline(always)]
+    fn may(&self, begins: u64) -> u64 {
+        let slot = Self::slot(begins);
+        self.bits.get(slot / 64).map_or(0, |word| word >> (slot % 64))
+    }
+
+    /// Adds the stems that stand at `at`, where text begins so.
+    fn at(&self, begins: u64, text: &[u8], at: usize, out: &mut Vec<WordAt>) {
+        let slot = Self::slot(begins);
+        let (Some(word), Some(rank)) = (self.bits.get(slot / 64), self.ranks.get(slot / 64)) else { return };
+        if word >> (slot % 64) & 1 == 0 {
+            return;
+        }
+        let rank = usize::from(*rank) + (word & ((1 << (slot % 64)) - 1)).count_ones() as usize;
+        let first = |rank: usize| self.firsts.get(rank).map_or(0, |first| *first as usize);
+        let slot = first(rank)..first(rank + 1);
+        let heads = self.heads.get(slot.clone()).unwrap_or_default();
+        for (head, stem) in heads.iter().zip(self.stems.get(slot).unwrap_or_default()) {
+            if (begins ^ head.bytes) & head.mask == 0 {
+                stem.put(text, at, out);
             }
+        }
+    }
+}
+
+impl Stem {
+    /// Adds the stem if it stands at `at`.
+    fn put(&self, text: &[u8], at: usize, out: &mut Vec<WordAt>) {
+        let end = at + self.text.len();
+        let Some(found) = text.get(at..end) else { return };
+        let same = if self.exact { found == &*self.text } else { found.eq_ignore_ascii_case(&self.text) };
+        let whole = || !self.whole || text.get(end).is_none_or(|next| !next.is_ascii_alphanumeric());
+        if same && whole() {
+            out.push(WordAt { at, end, action: self.action });
         }
     }
 }
@@ -121,57 +173,49 @@ impl Given {
         Self { bits }
     }
 
-    #[inline]
+    #[inline(always)]
     fn slot(text: &[u8], at: usize, run: usize) -> usize {
-        let letters = key(text, at) & [0, 0xFF, 0xFFFF, 0xFF_FFFF].get(run).copied().unwrap_or(u32::MAX);
+        let letters = head(text, at) as u32 & [0, 0xFF, 0xFFFF, 0xFF_FFFF].get(run).copied().unwrap_or(u32::MAX);
         let mixed = (letters ^ (run as u32).wrapping_mul(0x85EB_CA6B)).wrapping_mul(0x9E37_79B1);
         (mixed >> 15) as usize % GIVEN_BITS
     }
 
     /// Whether a given name may stand at `at`, where a run of so many letters and digits begins.
-    #[inline]
+    #[inline(always)]
     pub(super) fn may(&self, text: &[u8], at: usize, run: usize) -> bool {
         let slot = Self::slot(text, at, run);
         self.bits.get(slot / 64).is_some_and(|word| word >> (slot % 64) & 1 == 1)
     }
 }
 
-/// Four bytes in lower case, blanks behind the end.
-#[inline]
-fn key(text: &[u8], at: usize) -> u32 {
+/// Eight bytes in lower case, blanks behind the end.
+#[inline(always)]
+fn head(text: &[u8], at: usize) -> u64 {
     let rest = text.get(at..).unwrap_or_default();
-    let bytes = match rest.first_chunk::<4>() {
-        Some(bytes) => *bytes,
-        None => {
-            let mut bytes = [b' '; 4];
-            bytes.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
-            bytes
-        }
-    };
-    u32::from_le_bytes(bytes) | 0x2020_2020
+    let bytes = rest.first_chunk().copied().unwrap_or_else(|| padded(rest));
+    u64::from_le_bytes(bytes) | 0x2020_2020_2020_2020
+}
+
+fn padded<const N: usize>(rest: &[u8]) -> [u8; N] {
+    let mut bytes = [b' '; N];
+    bytes.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+    bytes
 }
 
 impl Stems {
     /// The table of `stems`; those shorter than two bytes are never found.
     pub(super) fn new(stems: Vec<Stem>) -> Self {
-        let (mut four, mut three) = (Vec::new(), Vec::new());
+        let (mut six, mut four, mut three) = (Vec::new(), Vec::new(), Vec::new());
         for stem in stems {
             match stem.text.len() {
                 0 | 1 => {}
-                2 => three.extend(BEHIND.iter().map(|next| {
-                    let text: Vec<u8> = stem.text.iter().copied().chain([*next]).collect();
-                    (key(&text, 0), Stem { whole: true, ..stem.clone() })
-                })),
-                3 => three.push((key(&stem.text, 0), stem)),
-                _ => four.push((key(&stem.text, 0), stem)),
+                2 => three.extend(followers(&stem.text).map(|begins| (begins, Stem { whole: true, ..stem.clone() }))),
+                3 => three.push((head(&stem.text, 0), stem)),
+                4 | 5 => four.push((head(&stem.text, 0), stem)),
+                _ => six.push((head(&stem.text, 0), stem)),
             }
         }
-        // two followers may be one key: `\t` and `)` in lower case
-        three.sort_by(|(a, one), (b, other)| (a & 0xFF_FFFF, &one.text).cmp(&(b & 0xFF_FFFF, &other.text)));
-        three.dedup_by(|(a, one), (b, other)| {
-            *a & 0xFF_FFFF == *b & 0xFF_FFFF && one.text == other.text && one.action == other.action
-        });
-        Self { four: Filter::new(four), three: Filter::new(three), given: None }
+        Self { six: Filter::new(six), four: Filter::new(four), three: Filter::new(three), given: None }
     }
 
     /// Looks for words with a capital letter that may be one of `names`, too.
@@ -179,17 +223,23 @@ impl Stems {
         Self { given: Some(Given::new(names)), ..self }
     }
 
-    /// Whether a stem may begin at `at`.
-    #[inline]
-    pub(super) fn may(&self, text: &[u8], at: usize) -> bool {
-        let key = key(text, at);
-        self.four.may(key) || self.three.may(key)
-    }
-
-    /// The stems that begin at `at`.
+    /// Adds the stems that begin at `at`.
+    #[inline(always)]
     pub(super) fn at(&self, text: &[u8], at: usize, out: &mut Vec<WordAt>) {
-        let key = key(text, at);
-        self.four.at(key, text, at, out);
-        self.three.at(key, text, at, out);
+        let begins = head(text, at);
+        if (self.six.may(begins) | self.four.may(begins) | self.three.may(begins)) & 1 == 1 {
+            self.six.at(begins, text, at, out);
+            self.four.at(begins, text, at, out);
+            self.three.at(begins, text, at, out);
+        }
     }
+}
+
+/// What text may begin with where a stem of two letters stands, each once.
+fn followers(stem: &[u8]) -> impl Iterator<Item = u64> {
+    let begins = |next: &u8| {
+        let text: Vec<u8> = stem.iter().copied().chain([*next]).collect();
+        head(&text, 0)
+    };
+    BEHIND.iter().map(begins).collect::<BTreeSet<u64>>().into_iter()
 }

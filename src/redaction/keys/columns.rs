@@ -2,6 +2,7 @@
 //! lines of a table below a line of column names (CSV, TSV, `|`). **Invariants**: at most [`MOST`] columns; each byte of rows
 //! is read once; what follows no list of known columns is not looked at. **Not here**: `SET name = '…'` (`flat`).
 
+use std::cell::OnceCell;
 use std::ops::Range;
 
 use memchr::memmem;
@@ -11,6 +12,7 @@ use super::table::{Evidence, Match};
 use super::{Value, claim_value};
 use crate::redaction::find::Action;
 use crate::redaction::scan::{Claims, Scan};
+use crate::redaction::sets::Bytes;
 
 /// Most columns of a table.
 const MOST: usize = 64;
@@ -48,14 +50,16 @@ impl Columns {
 /// Claims values by their columns.
 pub(super) fn claim(scan: &Scan<'_>, named: &mut Vec<Range<usize>>, claims: &mut Claims) {
     let text = scan.text.as_bytes();
-    let inserts = memmem::find(text, b"alues").is_some() || memmem::find(text, b"ALUES").is_some();
+    let inserts = OnceCell::new();
+    let inserts =
+        || *inserts.get_or_init(|| [b"alues", b"ALUES"].iter().any(|word| memmem::find(text, *word).is_some()));
     // a line is looked at once, from its first key; one line without end is most of agents' JSON
     let (mut upto, mut line) = (0, 0);
-    for word in &scan.anchors.words {
-        if word.action != Action::Key || word.at < upto {
+    for word in scan.anchors.words.iter().filter(|word| word.action == Action::Key) {
+        if word.at < upto {
             continue;
         }
-        if let Some(end) = if inserts { sql(scan, word.at, named, claims) } else { None } {
+        if let Some(end) = sql(scan, word.at, &inserts, named, claims) {
             upto = end;
         } else if word.at >= line {
             let end = text.get(word.at..).and_then(|rest| memchr::memchr(b'\n', rest));
@@ -69,16 +73,20 @@ pub(super) fn claim(scan: &Scan<'_>, named: &mut Vec<Range<usize>>, claims: &mut
 }
 
 /// `(a, b, c) VALUES (…), (…)`, where a known column stands at `at`: gives where it ends.
-fn sql(scan: &Scan<'_>, at: usize, named: &mut Vec<Range<usize>>, claims: &mut Claims) -> Option<usize> {
-    let head = scan.bytes(at.saturating_sub(512)..at);
-    let part = |byte: &u8| byte.is_ascii_alphanumeric() || b"_ ,.`\"[]\t\r\n\\".contains(byte);
-    let back = head.iter().rev().take_while(|byte| part(byte)).count();
-    let open = at - back;
-    if scan.before(open, 1) != b'(' {
+fn sql(
+    scan: &Scan<'_>,
+    at: usize,
+    inserts: &dyn Fn() -> bool,
+    named: &mut Vec<Range<usize>>,
+    claims: &mut Claims,
+) -> Option<usize> {
+    static IN_LIST: Bytes = Bytes::of(b"_ ,.`\"[]\t\r\n\\").and_alnum();
+    let open = at - IN_LIST.trailing(scan.bytes(at.saturating_sub(512)..at));
+    if scan.before(open, 1) != b'(' || !inserts() {
         return None;
     }
     let rest = scan.bytes(open..scan.text.len().min(open + HEADER));
-    let len = rest.iter().take_while(|byte| part(byte)).count();
+    let len = IN_LIST.leading(rest);
     if rest.get(len) != Some(&b')') {
         return None;
     }
@@ -165,15 +173,13 @@ fn closing(scan: &Scan<'_>, from: usize, quote: u8) -> Option<usize> {
 
 /// A line of column names with `at` in it, and the lines below: gives where they end.
 fn csv(scan: &Scan<'_>, at: usize, named: &mut Vec<Range<usize>>, claims: &mut Claims) -> Option<usize> {
-    let head = scan.bytes(at.saturating_sub(512)..at);
-    let in_header = |byte: u8| byte.is_ascii_alphanumeric() || b"_ ,;\t|\".-*".contains(&byte);
-    let back = head.iter().rev().take_while(|byte| in_header(**byte)).count();
-    let start = at - back;
+    static IN_HEADER: Bytes = Bytes::of(b"_ ,;\t|\".-*").and_alnum();
+    let start = at - IN_HEADER.trailing(scan.bytes(at.saturating_sub(512)..at));
     if start > 0 && scan.before(start, 1) != b'\n' {
         return None;
     }
     let rest = scan.bytes(start..scan.text.len().min(start + HEADER));
-    let len = rest.iter().take_while(|byte| in_header(**byte)).count();
+    let len = IN_HEADER.leading(rest);
     if !matches!(rest.get(len), Some(b'\n' | b'\r')) {
         return None;
     }

@@ -11,31 +11,31 @@ use crate::redaction::names::shape;
 use crate::redaction::pairs::{self, Sep};
 use crate::redaction::rule;
 use crate::redaction::scan::{Claims, Scan};
+use crate::redaction::sets::Bytes;
 
 /// Most words before a key's last one that are part of it (`Date of Birth`).
 const WORDS: usize = 3;
 
 /// Claims the values of keys that stand in no object. `seen` says whether a key was found there.
 pub(super) fn claim(scan: &Scan<'_>, seen: &dyn Fn(usize) -> bool, named: &mut Vec<Range<usize>>, claims: &mut Claims) {
+    let text = scan.text.as_bytes();
     let mut last = 0..0;
-    for word in &scan.anchors.words {
-        if word.action != Action::Key || word.at < last.end || scan.is_reserved(&(word.at..word.end)) {
+    for word in scan.anchors.words.iter().filter(|word| word.action == Action::Key) {
+        if word.at < last.end {
             continue;
         }
-        let key = pairs::key_around(scan.text.as_bytes(), word.at..word.end);
-        if !separated(scan, key.end) || key == last {
+        let end = pairs::key_end(text, word.end);
+        if !separated(scan, end) || scan.is_reserved(&(word.at..word.end)) {
+            continue;
+        }
+        let key = pairs::key_start(text, word.at)..end;
+        if key == last {
             continue;
         }
         last = key.clone();
-        if seen(key.start) {
-            continue;
-        }
-        let whole = with_words(scan, &key);
-        let found = scan.detector.keys.find(scan.bytes(whole.clone())).0;
-        let counts = scan.detector.keys.rules(found).iter().any(|rule| rule.allowed(found, Evidence::all()));
-        let (found, key) =
-            if counts { (found, whole) } else { (scan.detector.keys.find(scan.bytes(key.clone())).0, key) };
-        if found != Match::NONE {
+        if !seen(key.start)
+            && let Some((key, found)) = known(scan, key)
+        {
             one(scan, key, found, named, claims);
         }
     }
@@ -43,8 +43,27 @@ pub(super) fn claim(scan: &Scan<'_>, seen: &dyn Fn(usize) -> bool, named: &mut V
 
 /// Whether a separator may follow a key: a cheap look before a dear one.
 fn separated(scan: &Scan<'_>, end: usize) -> bool {
+    static BETWEEN: Bytes = Bytes::of(b" *\"'`\\\t]?");
+    static SEPARATORS: Bytes = Bytes::of(b":=|>,(");
     let rest = scan.bytes(end..scan.text.len().min(end + 8));
-    rest.iter().find(|byte| !b" *\"'`\\\t]?".contains(byte)).is_some_and(|byte| b":=|>,(".contains(byte))
+    rest.get(BETWEEN.leading(rest)).is_some_and(|byte| SEPARATORS.has(*byte))
+}
+
+/// The key with the words of its line before it, or alone, where a rule may count.
+fn known(scan: &Scan<'_>, key: Range<usize>) -> Option<(Range<usize>, Match)> {
+    let table = &scan.detector.keys;
+    let find = |key: &Range<usize>| {
+        let found = table.find(scan.bytes(key.clone())).0;
+        table.rules(found).iter().any(|rule| rule.allowed(found, Evidence::all())).then_some(found)
+    };
+    let whole = with_words(scan, &key);
+    if whole.start < key.start
+        && let Some(found) = find(&whole)
+    {
+        return Some((whole, found));
+    }
+    let found = find(&key)?;
+    Some((key, found))
 }
 
 /// The key with the words of its line before it.
@@ -85,26 +104,21 @@ fn one(
     let unquoted = pair.quote.is_none() && matches!(pair.sep, Sep::Equals | Sep::Colon);
     let kind = if bare { Kind::Bare } else { Kind::Text };
     let label = scan.byte(key.start).is_ascii_uppercase() && !matches!(pair.sep, Sep::Equals);
+    let text = scan.part(range.clone());
+    let labelled = || label && values::is_labelled(text);
     for rule in scan.detector.keys.rules(found) {
         if !rule.allowed(found, Evidence::all()) {
             continue;
         }
         // without keys beside it, a key that things have too needs a value that is beyond doubt
         let doubtful = rule.asks();
-        let text = scan.part(range.clone());
-        let name = shape::read(text, 0);
-        let labelled = label && values::is_labelled(text);
-        let sure = labelled
-            || name.is_some_and(|name| {
-                name.range.end == text.len() && (name.given || (label && name.words > 1 && !name.common))
-            });
         let wanted = match rule.value {
-            rule::KeyValue::Name | rule::KeyValue::Listed if doubtful => sure,
+            rule::KeyValue::Name | rule::KeyValue::Listed if doubtful => labelled() || is_sure(text, label),
             rule::KeyValue::Words | rule::KeyValue::Name if unquoted => {
                 let joined = pair.sep == Sep::Equals && scan.byte(key.end) == b'=' && scan.byte(key.end + 1) != b' ';
                 let form =
                     joined && text.starts_with(char::is_uppercase) && text.chars().skip(1).all(char::is_lowercase);
-                labelled || form || values::is_plain_name(text)
+                form || values::is_plain_name(text) || labelled()
             }
             rule::KeyValue::Street | rule::KeyValue::Any if unquoted => {
                 let begins = text.starts_with(char::is_uppercase) || text.contains(|c: char| c.is_ascii_digit());
@@ -119,6 +133,12 @@ fn one(
         }
     }
     None
+}
+
+/// Whether all of a text is a name beyond doubt; `label`: it stands behind a label with a capital letter.
+fn is_sure(text: &str, label: bool) -> bool {
+    shape::read(text, 0)
+        .is_some_and(|name| name.range.end == text.len() && (name.given || (label && name.words > 1 && !name.common)))
 }
 
 /// A value behind `=` without quotes: code has names there, not values; forms and logs have words.
@@ -136,8 +156,7 @@ fn unquoted(scan: &Scan<'_>, pair: &pairs::Pair) -> Range<usize> {
 fn line(scan: &Scan<'_>, pair: &pairs::Pair) -> Option<Range<usize>> {
     let range = pair.line(scan.text.as_bytes());
     let (start, line) = (range.start, scan.part(range));
-    let ends = [" | ", "; ", "  ", "\t", "**", " - ", " (", "</", "<br", "\\n", ". "];
-    let end = ends.iter().filter_map(|end| line.find(end)).min().unwrap_or(line.len());
+    let end = part_end(line);
     // `Name: Ann, Email: x` goes on with the next label
     let comma = line.find(", ").filter(|comma| {
         line.get(comma + 2..)
@@ -146,4 +165,16 @@ fn line(scan: &Scan<'_>, pair: &pairs::Pair) -> Option<Range<usize>> {
     let end = comma.map_or(end, |comma| comma.min(end));
     let text = line.get(..end)?.trim_end_matches([' ', ',', '.', ';', '*']);
     (!text.is_empty()).then(|| start..start + text.len())
+}
+
+/// Where something else begins on a line.
+fn part_end(line: &str) -> usize {
+    static BEGINS: Bytes = Bytes::of(b" ;\t*<\\.");
+    const ENDS: [&[u8]; 11] = [b" | ", b"; ", b"  ", b"\t", b"**", b" - ", b" (", b"</", b"<br", b"\\n", b". "];
+    let bytes = line.as_bytes();
+    let ends = |at: usize| {
+        let rest = bytes.get(at..).unwrap_or_default();
+        ENDS.iter().any(|end| rest.starts_with(end))
+    };
+    bytes.iter().enumerate().position(|(at, byte)| BEGINS.has(*byte) && ends(at)).unwrap_or(line.len())
 }

@@ -7,6 +7,8 @@ use std::ops::Range;
 
 use memchr::{memchr, memchr2};
 
+use crate::redaction::sets::Bytes;
+
 use super::table::{Evidence, KeyTable, LONGEST, Match};
 
 /// Deepest nesting that is followed.
@@ -63,6 +65,13 @@ pub(in crate::redaction) struct Tree {
     /// Where keys of the table start, in order.
     starts: Vec<usize>,
 }
+
+/// What a key without quotes is made of.
+static IN_KEY: Bytes = Bytes::of(b"_-$.").and_alnum().and_high();
+/// What a value without quotes may end with.
+static MAY_END: Bytes = Bytes::of(b"(),}]{\"\n\\");
+/// Blanks, also escaped ones.
+static LINE_ENDS: Bytes = Bytes::of(b" \t\r\n\\n");
 
 /// An object or list that is open.
 #[derive(Clone, Copy)]
@@ -188,7 +197,7 @@ impl Walk<'_> {
     /// Whether `[` is followed by `{`, as far as a few bytes tell.
     fn list_of_objects(&self) -> bool {
         let rest = self.text.get(self.at + 1..).unwrap_or_default();
-        let next = rest.iter().take(64).find(|byte| !b" \t\r\n\\n".contains(byte));
+        let next = rest.iter().take(64).find(|byte| !LINE_ENDS.has(**byte));
         matches!(next, Some(b'{')) || (self.task.parent != NONE && matches!(next, Some(b'"' | b'\'')))
     }
 
@@ -249,8 +258,7 @@ impl Walk<'_> {
             return Some(quoted.range);
         }
         let rest = self.text.get(self.at..)?;
-        let word = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-$.".contains(byte) || !byte.is_ascii();
-        let len = rest.iter().take(LONGEST).take_while(|byte| word(byte)).count();
+        let len = IN_KEY.leading(rest.get(..rest.len().min(LONGEST))?);
         let key = self.at..self.at + len;
         self.at += len;
         (len > 0).then_some(key)
@@ -362,7 +370,8 @@ impl Walk<'_> {
         let from = self.at;
         let mut open = 0_usize;
         let rest = self.text.get(from..).unwrap_or_default();
-        let end = rest.iter().take(512).enumerate().position(|(on, byte)| match byte {
+        let rest = rest.get(..rest.len().min(512)).unwrap_or_default();
+        let mut ends = |on: usize, byte: u8| match byte {
             b'(' => {
                 open += 1;
                 false
@@ -371,13 +380,13 @@ impl Walk<'_> {
                 open = open.saturating_sub(1);
                 false
             }
-            b',' | b'}' | b']' if open == 0 => true,
-            b'{' | b'"' | b'\n' => true,
+            b',' | b'}' | b']' => open == 0,
             // an escaped line end
-            b'\\' => matches!(rest.get(on + 1), Some(b'n' | b'r' | b'"' | b'\\')),
-            _ => false,
-        });
-        let end = end.unwrap_or(rest.len().min(512));
+            b'\\' => matches!(self.text.get(from + on + 1), Some(b'n' | b'r' | b'"' | b'\\')),
+            _ => true,
+        };
+        let end = rest.iter().enumerate().position(|(on, byte)| MAY_END.has(*byte) && ends(on, *byte));
+        let end = end.unwrap_or(rest.len());
         let text = rest.get(..end).unwrap_or_default();
         self.at = from + end;
         from..from + text.trim_ascii_end().len()

@@ -14,6 +14,7 @@ pub(super) mod values;
 use super::find::Action;
 use super::rule;
 use super::scan::{Claims, Scan};
+use super::sets::Bytes;
 use json::{Kind, Tree};
 use table::{Evidence, KeyTable, Match};
 
@@ -134,13 +135,15 @@ fn siblings(
     }
 }
 
+/// What may stand in a quoted key.
+static IN_NAME: Bytes = Bytes::of(b"_-. ").and_alnum();
+
 /// Whether a word of a key stands before a quote and a colon: else no structure is worth a walk.
 fn quoted_key(scan: &Scan<'_>) -> bool {
     scan.anchors.words.iter().any(|word| {
         word.action == Action::Key && {
             let rest = scan.bytes(word.end..scan.text.len().min(word.end + 48));
-            let name = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || b"_-. ".contains(byte)).count();
-            let mut rest = rest.iter().skip(name).skip_while(|byte| **byte == b'\\');
+            let mut rest = rest.iter().skip(IN_NAME.leading(rest)).skip_while(|byte| **byte == b'\\');
             match rest.next() {
                 Some(b'"' | b'\'') => {
                     matches!(rest.find(|byte| **byte != b' '), Some(b':' | b'=' | b','))

@@ -2,9 +2,8 @@
 //! takes time linear in the key, reads at most [`LONGEST`] bytes of it and allocates nothing. **Not here**: where keys
 //! stand (`json`, `flat`), what values look like (`values`).
 
-use std::collections::HashMap;
-
 use crate::redaction::rule::{Class, KeyValue, RuleData};
+use crate::redaction::sets::Bytes;
 
 /// Longest key that is looked up.
 pub(in crate::redaction) const LONGEST: usize = 64;
@@ -87,6 +86,7 @@ impl KeyRule {
 /// What the table knows of one key.
 #[derive(Default)]
 struct Entry {
+    name: Box<[u8]>,
     rules: Vec<KeyRule>,
     says: Evidence,
 }
@@ -95,33 +95,11 @@ struct Entry {
 #[derive(Default)]
 pub(in crate::redaction) struct KeyTable {
     entries: Vec<Entry>,
-    by_name: HashMap<Box<[u8]>, u16, Hasher>,
+    /// Entries by the hash of their name, one more than their place; 0 is free. At least half of them are.
+    slots: Vec<u16>,
     /// First and last bytes and lengths of last words, as bits: most keys are refused here.
     tails: Vec<u64>,
     bits: u32,
-}
-
-type Hasher = std::hash::BuildHasherDefault<Fnv>;
-
-/// FNV-1a: keys are short, and the table is fixed.
-pub(in crate::redaction) struct Fnv(u64);
-
-impl Default for Fnv {
-    fn default() -> Self {
-        Self(0xcbf2_9ce4_8422_2325)
-    }
-}
-
-impl std::hash::Hasher for Fnv {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-    }
 }
 
 impl KeyTable {
@@ -150,6 +128,9 @@ impl KeyTable {
         for key in &rule.against {
             forms(key).for_each(|form| self.edit(&form, |entry| entry.says.against |= bit));
         }
+        if self.entries.len() >= usize::from(u16::MAX) {
+            return Err(format!("more than {} keys in all rules", u16::MAX - 1));
+        }
         Ok(())
     }
 
@@ -160,11 +141,10 @@ impl KeyTable {
     }
 
     fn edit(&mut self, name: &str, edit: impl FnOnce(&mut Entry)) {
-        let next = u16::try_from(self.entries.len()).unwrap_or(u16::MAX);
-        let at = *self.by_name.entry(name.as_bytes().into()).or_insert(next);
-        if at == next {
-            self.entries.push(Entry::default());
-        }
+        let at = match self.get(name.as_bytes()) {
+            Some((at, _)) => at,
+            None => self.put(name.as_bytes()),
+        };
         self.tails.resize(TAILS / 64, 0);
         let slot = tail_slot(name.rsplit('_').next().unwrap_or(name).as_bytes());
         if let Some(word) = self.tails.get_mut(slot / 64) {
@@ -182,14 +162,14 @@ impl KeyTable {
 
     /// What a key is, and what it says about the keys beside it.
     pub(in crate::redaction) fn find(&self, key: &[u8]) -> (Match, Evidence) {
-        let mut buffer = [0_u8; LONGEST + 16];
         let mut says = Evidence::default();
-        let Some((name, segment)) = snake(key, &mut buffer) else { return (Match::NONE, says) };
-        let last = name.rsplit(|byte| *byte == b'_').next().unwrap_or(name);
-        let slot = tail_slot(last);
+        let key = key.get(key.len().saturating_sub(LONGEST)..).unwrap_or_default();
+        let slot = tail_slot(last_word(key));
         if self.tails.get(slot / 64).is_none_or(|word| word >> (slot % 64) & 1 == 0) {
             return (Match::NONE, says);
         }
+        let mut buffer = [0_u8; LONGEST + 16];
+        let Some((name, segment)) = snake(key, &mut buffer) else { return (Match::NONE, says) };
         let (mut own, mut from) = (Evidence::default(), 0);
         for _ in 0..8 {
             let rest = name.get(from..).unwrap_or_default();
@@ -209,9 +189,49 @@ impl KeyTable {
     }
 
     fn get(&self, name: &[u8]) -> Option<(u16, &Entry)> {
-        let at = *self.by_name.get(name)?;
-        Some((at, self.entries.get(usize::from(at))?))
+        let (mut slot, mask) = (hash(name), self.slots.len().wrapping_sub(1));
+        loop {
+            let at = self.slots.get(slot & mask)?.checked_sub(1)?;
+            let entry = self.entries.get(usize::from(at))?;
+            if *entry.name == *name {
+                return Some((at, entry));
+            }
+            slot += 1;
+        }
     }
+
+    /// Adds an entry without rules.
+    fn put(&mut self, name: &[u8]) -> u16 {
+        let at = u16::try_from(self.entries.len()).unwrap_or(u16::MAX - 1).min(u16::MAX - 1);
+        self.entries.push(Entry { name: name.into(), ..Entry::default() });
+        if self.entries.len() * 2 > self.slots.len() {
+            self.slots = vec![0; (self.entries.len() * 4).next_power_of_two()];
+            (0..=at).for_each(|at| self.place(at));
+        } else {
+            self.place(at);
+        }
+        at
+    }
+
+    fn place(&mut self, at: u16) {
+        let Some(entry) = self.entries.get(usize::from(at)) else { return };
+        let (mut slot, mask) = (hash(&entry.name), self.slots.len().wrapping_sub(1));
+        while self.slots.get(slot & mask).is_some_and(|taken| *taken != 0) {
+            slot += 1;
+        }
+        if let Some(free) = self.slots.get_mut(slot & mask) {
+            *free = at + 1;
+        }
+    }
+}
+
+/// Of eight bytes at a time: keys are short, and the table is fixed.
+fn hash(name: &[u8]) -> usize {
+    let (words, rest) = name.as_chunks::<8>();
+    let last = rest.iter().fold(rest.len() as u64, |word, byte| word << 8 | u64::from(*byte));
+    let mix = |hash: u64, word: u64| (hash.rotate_left(23) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let hash = words.iter().fold(0, |hash, word| mix(hash, u64::from_le_bytes(*word)));
+    (mix(hash, last) >> 40) as usize
 }
 
 /// A key, and its plural.
@@ -220,26 +240,40 @@ fn forms(name: &str) -> impl Iterator<Item = String> {
     [name.to_owned(), plural].into_iter()
 }
 
+/// By the first and last letters of a last word and its length, in lower case.
 fn tail_slot(last: &[u8]) -> usize {
-    let byte = |at: usize| usize::from(last.get(at).copied().unwrap_or(0));
-    let end = usize::from(last.last().copied().unwrap_or(0));
+    let byte = |at: usize| usize::from(last.get(at).copied().unwrap_or(0).to_ascii_lowercase());
+    let end = usize::from(last.last().copied().unwrap_or(0).to_ascii_lowercase());
     (byte(0) ^ byte(1) << 3 ^ byte(2) << 6 ^ end << 9 ^ last.len() << 12) % TAILS
+}
+
+/// What parts the words of a key.
+static PARTS: Bytes = Bytes::of(b"-. /:[]_+?#*");
+
+/// The last word of a key, as [`snake`] parts them.
+fn last_word(key: &[u8]) -> &[u8] {
+    let key = key.get(..key.len() - PARTS.trailing(key)).unwrap_or_default();
+    let mut behind = b'_';
+    for (at, byte) in key.iter().enumerate().rev() {
+        let border = behind.is_ascii_uppercase() && (byte.is_ascii_lowercase() || byte.is_ascii_digit());
+        if border || PARTS.has(*byte) {
+            return key.get(at + 1..).unwrap_or_default();
+        }
+        behind = *byte;
+    }
+    key
 }
 
 /// `billing.firstName` as `billing_first_name` and where its last segment starts, in `buffer`; none if it is empty.
 fn snake<'b>(key: &[u8], buffer: &'b mut [u8; LONGEST + 16]) -> Option<(&'b [u8], usize)> {
-    let start = key.len().saturating_sub(LONGEST);
     let (mut len, mut segment) = (0, 0);
     let mut before = b'_';
-    for byte in key.get(start..)? {
+    for byte in key {
         if byte.is_ascii_uppercase() && (before.is_ascii_lowercase() || before.is_ascii_digit()) {
             *buffer.get_mut(len)? = b'_';
             len += 1;
         }
-        let made = match byte {
-            b'-' | b'.' | b' ' | b'/' | b':' | b'[' | b']' | b'_' | b'+' | b'?' | b'#' | b'*' => b'_',
-            byte => byte.to_ascii_lowercase(),
-        };
+        let made = if PARTS.has(*byte) { b'_' } else { byte.to_ascii_lowercase() };
         before = *byte;
         let doubled = made == b'_' && (len == 0 || buffer.get(len - 1) == Some(&b'_'));
         if !doubled {

@@ -16,10 +16,8 @@ mod words;
 
 pub(super) use values::token_body;
 
-use std::collections::HashMap;
-
 use super::find::Action;
-use super::rule::Family;
+use super::rule::{Families, Family};
 use super::scan::{Claims, Scan};
 use super::stems::{Stem, WordAt};
 use commands::Takes;
@@ -66,8 +64,8 @@ pub(super) struct Rules {
 
 impl Rules {
     /// The rules by family.
-    pub(super) fn new(families: &HashMap<Family, u16>) -> Self {
-        let of = |family: Family| families.get(&family).copied();
+    pub(super) fn new(families: &Families) -> Self {
+        let of = |family: Family| families.rule(family);
         Self {
             password: of(Family::Password),
             value: of(Family::SecretValue),

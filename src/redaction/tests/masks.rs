@@ -4,21 +4,32 @@ use proptest::prelude::*;
 
 use super::super::anchors::Anchors;
 use super::super::find::Action;
-use super::super::masks::{Masks, PIECE, make, portable};
+use super::super::masks::{Masks, Read, each, portable};
 use super::super::stems::{Stem, Stems};
 
+/// All masks with where they stand.
+struct All(Vec<(usize, Masks)>);
+
+impl Read for All {
+    fn block(&mut self, base: usize, masks: &Masks) {
+        self.0.push((base, *masks));
+    }
+}
+
 proptest! {
-    /// The fast masks and the portable ones agree on every byte, in every block and in the rest behind the last.
+    /// The fast masks and the portable ones agree on every byte, in every block, across pieces and in the rest behind
+    /// the last block.
     #[test]
-    fn masks_agree(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
-        let mut masks = [Masks::default(); PIECE / 64];
-        let made = make(&bytes, &mut masks);
-        prop_assert_eq!(made.len(), bytes.len().div_ceil(64));
-        for (index, made) in made.iter().enumerate() {
+    fn masks_agree(bytes in proptest::collection::vec(any::<u8>(), 0..400), times in 1_usize..40) {
+        let bytes = bytes.repeat(times);
+        let mut all = All(Vec::new());
+        each(&bytes, &mut Vec::new(), &mut all);
+        prop_assert_eq!(all.0.len(), bytes.len().div_ceil(64));
+        for (index, made) in all.0.iter().enumerate() {
             let mut block = [b' '; 64];
             let rest = &bytes[index * 64..];
             block.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
-            prop_assert_eq!(*made, portable(&block));
+            prop_assert_eq!(*made, (index * 64, portable(&block)));
         }
     }
 
