@@ -17,7 +17,7 @@ const ROUNDS: usize = 6;
 /// Texts that are read again as a whole, bytes.
 const SMALL: usize = 2 << 10;
 /// Bytes around a placeholder that are read again, and as many more where no line ends.
-const NEAR: usize = 256;
+const NEAR: usize = 128;
 
 impl Detector {
     /// Adds to the hits of `text` what is found once they are placeholders.

@@ -123,6 +123,12 @@ impl Detector {
         }));
         let whole = levels.first_mut().filter(|_| !key.is_empty()).and_then(|level| self.whole(key, text, level));
         hits.extend(whole);
+        if let Some(level) = levels.first_mut().filter(|_| !hits.is_empty()) {
+            resolve(hits, &|hit| self.rules.get(hit.rule).map(|rule| rule.class));
+            reserved(text, &|name| self.is_placeholder(name), &mut level.reserved);
+            let carried = self.carried(text, &level.reserved, hits);
+            hits.extend(carried);
+        }
         resolve(hits, &|hit| self.rules.get(hit.rule).map(|rule| rule.class));
         json::mend(text, hits);
     }

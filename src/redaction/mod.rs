@@ -7,6 +7,7 @@
 mod addresses;
 mod again;
 mod anchors;
+mod carry;
 mod compile;
 mod email;
 mod find;

@@ -14,7 +14,7 @@ mod urls;
 mod values;
 mod words;
 
-pub(super) use values::token_body;
+pub(super) use values::{token_body, wordy};
 
 use super::find::Action;
 use super::rule::{Families, Family};

@@ -273,7 +273,7 @@ pub(super) fn contains(text: &[u8], word: &[u8]) -> bool {
 }
 
 /// Words, short numbers and versions joined by `-`, `_`, `.`, `/` or `:`: a name, not a random value.
-pub(super) fn wordy(value: &[u8]) -> bool {
+pub(in super::super) fn wordy(value: &[u8]) -> bool {
     value.split(|byte| b"-_./: ".contains(byte)).filter(|piece| !piece.is_empty()).all(|piece| {
         let look = Look::at(piece);
         let word = look.digits == 0 && (look.lower == 0 || look.upper <= 1 || camel(piece)) && vowels(piece);

@@ -113,7 +113,7 @@ fn end_of_blob(bytes: &[u8], run: Range<usize>) -> usize {
     end + padding
 }
 
-fn in_blob(byte: &u8) -> bool {
+pub(in super::super) fn in_blob(byte: &u8) -> bool {
     byte.is_ascii_alphanumeric() || b"+/-_".contains(byte)
 }
 
@@ -176,13 +176,13 @@ fn inflate(bytes: &[u8], most: usize) -> (Vec<u8>, bool) {
     (out, cut)
 }
 
-fn from_hex(blob: &[u8]) -> Vec<u8> {
+pub(in super::super) fn from_hex(blob: &[u8]) -> Vec<u8> {
     let pairs = blob.as_chunks::<2>().0;
     pairs.iter().filter_map(|[high, low]| hex(*high, *low)).collect()
 }
 
 /// Both alphabets; what is left of a last group of one is dropped.
-fn from_base64(blob: &[u8]) -> Vec<u8> {
+pub(in super::super) fn from_base64(blob: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(blob.len() / 4 * 3 + 2);
     for group in blob.chunks(4) {
         let bits = group.iter().fold(0_u32, |bits, byte| bits << 6 | sextet(*byte));

@@ -18,6 +18,9 @@ mod windows;
 
 use std::ops::Range;
 
+pub(super) use blobs::{from_base64, from_hex, in_blob};
+pub(super) use percent::byte_at as percent_byte;
+
 use super::anchors::Facts;
 use super::scan::{Claim, Claims, Scan};
 

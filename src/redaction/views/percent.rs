@@ -16,7 +16,7 @@ pub(super) fn windows(scan: &Scan<'_>, fresh: &dyn Fn(Range<usize>) -> bool, out
 }
 
 /// The byte that `%XX` at `at` says.
-fn byte_at(bytes: &[u8], at: usize) -> Option<u8> {
+pub(in super::super) fn byte_at(bytes: &[u8], at: usize) -> Option<u8> {
     match bytes.get(at..at + 3)? {
         [b'%', high, low] => hex(*high, *low),
         _ => None,
