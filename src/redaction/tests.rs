@@ -8,6 +8,7 @@ use super::{BUILTIN, Custom, Detector, RuleData, Scratch, replace};
 use crate::config::load;
 
 mod differential;
+mod families;
 mod hostile;
 mod masks;
 mod numbers;
