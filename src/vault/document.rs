@@ -122,6 +122,8 @@ pub struct Piece<'a> {
 pub struct Content {
     json: String,
     context: Option<Sha256>,
+    /// Bytes of a tool's arguments and of its result.
+    tool: [u64; 2],
 }
 
 impl Content {
@@ -132,6 +134,12 @@ impl Content {
         self.json.push_str(",\"value\":");
         self.json.push_str(value);
         self.json.push('}');
+        let [arguments, result] = &mut self.tool;
+        match part {
+            Part::ToolArgs => *arguments += value.len() as u64,
+            Part::ToolResult => *result += value.len() as u64,
+            _ => {}
+        }
         if matches!(part, Part::System | Part::Tools | Part::Input) {
             let context = self.context.get_or_insert_default();
             context.update(part.as_str().as_bytes());
@@ -139,6 +147,11 @@ impl Content {
             context.update(value.as_bytes());
             context.update([0]);
         }
+    }
+
+    /// Bytes of a tool's arguments and of its result as JSON; None where there are none.
+    pub fn tool_bytes(&self) -> [Option<u64>; 2] {
+        self.tool.map(|bytes| (bytes > 0).then_some(bytes))
     }
 
     /// Whether nothing was added.
@@ -187,7 +200,7 @@ impl Writer {
     ) -> (u32, Hashes) {
         let position = self.items;
         self.items += 1;
-        let Content { mut json, context } = content;
+        let Content { mut json, context, .. } = content;
         json.push_str(if json.is_empty() { "[]" } else { "]" });
         let digest: [u8; 32] = Sha256::digest(json.as_bytes()).into();
         let hashes = Hashes {

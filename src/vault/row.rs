@@ -84,8 +84,20 @@ pub struct Tail {
     pub user_key: Option<String>,
     /// Agent or service.
     pub actor: Option<String>,
+    /// Version of the agent, else of its service.
+    #[serde(default)]
+    pub agent_version: Option<String>,
     /// Feature.
     pub feature: Option<String>,
+    /// `work_tracker.issue_id`.
+    #[serde(default)]
+    pub issue_id: Option<String>,
+    /// `build.commit_sha`.
+    #[serde(default)]
+    pub commit_sha: Option<String>,
+    /// `deploy.environment`, or the conventions' names for it.
+    #[serde(default)]
+    pub environment: Option<String>,
     /// What it is in a run: `model`, `tool`, `turn_end`, …
     pub call: String,
     /// Operation, in today's words.
@@ -94,6 +106,12 @@ pub struct Tail {
     pub tool_name: Option<String>,
     /// Tool call.
     pub tool_call_id: Option<String>,
+    /// Size of a tool's arguments, bytes: as it went to the vault, else as the client tells.
+    #[serde(default)]
+    pub arguments_bytes: Option<u64>,
+    /// Size of a tool's result, bytes.
+    #[serde(default)]
+    pub result_bytes: Option<u64>,
     /// Model that answered, else the one asked for.
     pub model: Option<String>,
     /// Provider.
@@ -102,6 +120,9 @@ pub struct Tail {
     pub response_id: Option<String>,
     /// `ok`, or the type of the error.
     pub status: String,
+    /// From start to end, ns; for records the client's own figure.
+    #[serde(default)]
+    pub duration_ns: Option<u64>,
     /// Why the model stopped.
     pub finish: Option<String>,
     /// A permission's outcome.

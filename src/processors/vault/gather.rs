@@ -222,7 +222,7 @@ impl Keeper {
             if content.is_empty() {
                 continue; // what the facts saw was removed since
             }
-            let bytes = content.len() as u64;
+            let (bytes, [arguments, result]) = (content.len() as u64, content.tool_bytes());
             let mut salt = [0; 32];
             self.rng.fill(&mut salt);
             let (position, hashes) =
@@ -233,6 +233,8 @@ impl Keeper {
             row.fragment = Some(id.clone());
             row.key_id = Some(key.id().to_owned());
             row.pt_bytes = Some(bytes);
+            row.arguments_bytes = arguments.or(row.arguments_bytes);
+            row.result_bytes = result.or(row.result_bytes);
             row.part = parts(item).map(|part| part.as_str().to_owned()).collect();
             row.commitment = Some(hashes.commitment.clone());
             tails.push(row);

@@ -6,7 +6,7 @@
 use crate::clock::UnixNanos;
 use crate::genai::usage::Basis;
 use crate::genai::{Billing, Call, Cost, ItemFacts, LatePrice};
-use crate::otlp::Payload;
+use crate::otlp::{Node, Payload};
 use crate::pipeline::Origin;
 use crate::pseudonym::IdPolicy;
 use crate::vault::names::{UNATTRIBUTED, rfc3339};
@@ -16,6 +16,13 @@ use super::gather::id;
 
 /// What runs stamps.
 pub(super) const RUN_ID: &str = "tollgate.run.id";
+const AGENT_VERSION: [&str; 4] = ["gen_ai.agent.version", "agent.version", "agent_version", "service.version"];
+const ISSUE: [&str; 1] = ["work_tracker.issue_id"];
+const COMMIT: [&str; 2] = ["build.commit_sha", "vcs.ref.head.revision"];
+const ENVIRONMENT: [&str; 3] = ["deploy.environment", "deployment.environment.name", "deployment.environment"];
+const ARGUMENTS_BYTES: [&str; 1] = ["tool_input_size_bytes"];
+const RESULT_BYTES: [&str; 1] = ["tool_result_size_bytes"];
+const DURATION_MS: &str = "duration_ms";
 /// Longest text of a column, bytes.
 const MAX_COLUMN: usize = 256;
 
@@ -26,6 +33,7 @@ pub(super) fn tail(ids: &dyn IdPolicy, origin: &Origin, payload: &Payload, item:
     let shown = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(|text| cut(&ids.shown(account, text)));
     let (node, end) = (item.node, payload.end_time(item.node));
     let cost = item.cost.as_ref();
+    let label = |keys: &[&str]| told(payload, node, keys).map(|text| cut(&ids.column(account, text)));
     Tail {
         ts: rfc3339(UnixNanos(payload.time(node))),
         end_ts: (end > 0).then(|| rfc3339(UnixNanos(end))),
@@ -42,15 +50,22 @@ pub(super) fn tail(ids: &dyn IdPolicy, origin: &Origin, payload: &Payload, item:
         parent_span_id: id(payload.parent_span_id(node)),
         user_key: item.user.as_deref().filter(|user| !user.is_empty()).map(|user| ids.pseudonym(account, user)),
         actor: column(&item.actor),
+        agent_version: label(&AGENT_VERSION),
         feature: column(&item.feature),
+        issue_id: label(&ISSUE),
+        commit_sha: label(&COMMIT),
+        environment: label(&ENVIRONMENT),
         call: call_word(item.call).to_owned(),
         action_type: column(&item.operation),
         tool_name: column(&item.tool),
         tool_call_id: column(&item.tool_call),
+        arguments_bytes: count(payload, node, &ARGUMENTS_BYTES),
+        result_bytes: count(payload, node, &RESULT_BYTES),
         model: column(&item.response_model).or_else(|| column(&item.request_model)),
         provider: column(&item.provider),
         response_id: column(&item.response_id),
         status: status(ids, account, item),
+        duration_ns: duration(payload, node),
         finish: column(&item.finish),
         decision: column(&item.decision),
         repeat: origin.repeat,
@@ -65,6 +80,25 @@ pub(super) fn tail(ids: &dyn IdPolicy, origin: &Origin, payload: &Payload, item:
         basis: cost.and_then(|cost| basis(ids, account, payload, item, cost)),
         ..Tail::default()
     }
+}
+
+/// The first of `keys` with a text, on the item, else on its resource.
+fn told<'p>(payload: &'p Payload, node: Node, keys: &[&str]) -> Option<&'p str> {
+    let on = |node: Node| keys.iter().find_map(|key| payload.get_str(node, key).filter(|text| !text.is_empty()));
+    on(node).or_else(|| on(payload.resource(node)))
+}
+
+/// The first of `keys` with a count.
+fn count(payload: &Payload, node: Node, keys: &[&str]) -> Option<u64> {
+    keys.iter().find_map(|key| u64::try_from(payload.get(node, key)?.as_count()?).ok())
+}
+
+/// A span's own time, else what a record tells.
+fn duration(payload: &Payload, node: Node) -> Option<u64> {
+    let (start, end) = (payload.time(node), payload.end_time(node));
+    let told = || count(payload, node, &[DURATION_MS])?.checked_mul(1_000_000);
+    let own = end.checked_sub(start).filter(|_| start > 0);
+    own.filter(|own| *own > 0).or_else(told).or(own)
 }
 
 /// The line of a price that came later than its call.

@@ -507,6 +507,31 @@ fn actions_without_content_get_a_leaf() {
     assert_eq!(out.attributes(1), BTreeMap::from([("http.route".to_owned(), "/".to_owned())]));
 }
 
+/// A line tells who, on what behalf, how large and how long: labels of the item or its resource, sizes of the content, the
+/// span's own time.
+#[test]
+fn columns_of_an_action() {
+    let mut bench = Bench::new();
+    let tool = json!({"name": "execute_tool ls", "trace": 1, "span": 3, "start": 1_795_000_000,
+        "end": 1_795_000_002, "attributes": {
+        "gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "ls", "gen_ai.conversation.id": "s",
+        "work_tracker.issue_id": "PAY-17", "build.commit_sha": "0a1b2c3", "deploy.environment": "prod",
+        "gen_ai.tool.call.arguments": {"path": "/tmp"}, "gen_ai.tool.call.result": "total 0"}});
+    let bare = json!({"name": "execute_tool cat", "trace": 1, "span": 4, "attributes": {
+        "gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "cat", "gen_ai.conversation.id": "s",
+        "tool_result_size_bytes": 512, "duration_ms": 40}});
+    let out = bench.pass(&json!({"items": [tool, bare], "resource": {"service.version": "2.1.0"}}));
+    let row =
+        |tool: &str| &out.rows.iter().find(|row| row.tail.tool_name.as_deref() == Some(tool)).expect("a line").tail;
+    let (ls, cat) = (row("ls"), row("cat"));
+    assert_eq!(ls.agent_version.as_deref(), Some("2.1.0"));
+    assert_eq!((ls.issue_id.as_deref(), ls.commit_sha.as_deref()), (Some("PAY-17"), Some("0a1b2c3")));
+    assert_eq!(ls.environment.as_deref(), Some("prod"));
+    assert_eq!((ls.arguments_bytes, ls.result_bytes), (Some(15), Some(9)));
+    assert_eq!(ls.duration_ns, Some(2_000_000_000));
+    assert_eq!((cat.arguments_bytes, cat.result_bytes, cat.duration_ns), (None, Some(512), Some(40_000_000)));
+}
+
 /// A repeat is kept as a second copy and marked.
 #[test]
 fn repeats_are_marked() {
