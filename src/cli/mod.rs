@@ -13,6 +13,7 @@ mod rates;
 mod reach;
 mod redact;
 mod run;
+mod sessions;
 mod source;
 mod spool;
 mod vault;

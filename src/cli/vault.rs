@@ -10,8 +10,9 @@ use clap::{Args, Subcommand};
 use super::output::{self, Exit};
 use super::reach::{Reach, block_on};
 use super::run::fail;
+use super::sessions::{As, Find, Session, run_find, run_session};
 use crate::vault::keygen::keygen;
-use crate::vault::read::{Filter, Opener, Vault, Wanted, clean, escaped, get, identities, replay};
+use crate::vault::read::{Opener, Vault, Wanted, clean, escaped, get, identities};
 
 /// Subcommands of `vault`.
 #[derive(Subcommand)]
@@ -34,16 +35,30 @@ pub(super) enum Command {
     },
     /// Prints a session in order of time: what was asked, answered, called, and what it cost.
     Replay {
-        /// The session id as spans and index show it; `trace-ID` for records without one.
-        session: String,
-        /// Only this account.
-        #[arg(long)]
-        account: Option<String>,
-        /// Only this tenant.
-        #[arg(long)]
-        tenant: Option<String>,
         #[command(flatten)]
-        from: Source,
+        session: Session,
+        /// Only this model call, with all that it was given; from 1.
+        #[arg(long, value_name = "N")]
+        turn: Option<usize>,
+    },
+    /// Looks for lines of the index; needs no key.
+    Find(Box<Find>),
+    /// Prints what is not the same in what two model calls of a session were given.
+    Diff {
+        #[command(flatten)]
+        session: Session,
+        /// A model call, from 1.
+        first: usize,
+        /// Another one.
+        second: usize,
+    },
+    /// Prints a session as a dataset.
+    Export {
+        #[command(flatten)]
+        session: Session,
+        /// Form of the lines.
+        #[arg(long, value_enum, default_value = "messages")]
+        format: As,
     },
 }
 
@@ -76,14 +91,17 @@ pub(super) fn run(command: Command) -> Exit {
             print(&for_terminal(text))?;
             got?.map_err(|error| error.to_string())
         }),
-        Command::Replay { session, account, tenant, from } => block_on(async {
-            let (vault, auditors) = open(&from)?;
-            let mut opener = Opener::new(&vault, auditors);
-            let replay = replay(&vault, &mut opener, &session, &Filter { account, tenant }).await?;
-            let mut text = Vec::new();
-            replay.write(&mut text).map_err(|error| error.to_string())?;
-            print(&text)
-        }),
+        Command::Replay { session, turn: Some(turn) } => {
+            run_session(session, false, |replay, out| replay.write_turn(turn, out))
+        }
+        Command::Replay { session, turn: None } => run_session(session, true, |replay, out| Ok(replay.write(out))),
+        Command::Find(options) => run_find(*options),
+        Command::Diff { session, first, second } => {
+            run_session(session, false, |replay, out| replay.diff(first, second, out))
+        }
+        Command::Export { session, format } => {
+            run_session(session, false, |replay, out| Ok(replay.export(format.into(), out)))
+        }
     };
     match result {
         Ok(()) => Exit::Fine,
@@ -91,7 +109,7 @@ pub(super) fn run(command: Command) -> Exit {
     }
 }
 
-fn open(from: &Source) -> Result<(Vault, Vec<age::x25519::Identity>), String> {
+pub(super) fn open(from: &Source) -> Result<(Vault, Vec<age::x25519::Identity>), String> {
     let location = from.reach.location(&from.store, from.keys.as_deref());
     Ok((Vault::at(&location)?, identities(&from.identity)?))
 }
@@ -104,7 +122,7 @@ fn for_terminal(json: Vec<u8>) -> Vec<u8> {
     escaped(&String::from_utf8_lossy(&json)).into_bytes()
 }
 
-fn print(bytes: &[u8]) -> Result<(), String> {
+pub(super) fn print(bytes: &[u8]) -> Result<(), String> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(format!("can't write: {error}")),

@@ -284,7 +284,7 @@ pub struct Document {
 }
 
 /// An item as read.
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 pub struct Item {
     /// What it was.
     #[serde(flatten)]
@@ -303,7 +303,7 @@ pub struct Item {
 }
 
 /// A piece as read.
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 pub struct ReadPiece {
     /// Part.
     pub part: String,

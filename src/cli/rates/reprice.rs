@@ -293,7 +293,7 @@ fn index(options: &Options, rates: &Rates, known: &Known, report: &mut Report) -
     block_on(async {
         let vault = Vault::at(&location)?;
         let account = options.account.as_deref();
-        each_row(&vault, account, &mut |row| of_row(&row, rates, known, options.fees, report)).await
+        each_row(&vault, account, &|_| true, &mut |row| of_row(&row, rates, known, options.fees, report)).await
     })
 }
 

@@ -104,9 +104,11 @@ fn made(family: Family, random: &mut Random) -> (String, String, String) {
         ),
         Family::PhoneCued => of("phone: ", format!("41555{}", number(random, 5)), ""),
         Family::Card => of("paid with ", card(random), " today"),
-        Family::CardCued => {
-            of("card number: ", until(random, |random| format!("4{}", some(random, 15, DIGITS)), |text| !luhn(text)), "")
-        }
+        Family::CardCued => of(
+            "card number: ",
+            until(random, |random| format!("4{}", some(random, 15, DIGITS)), |text| !luhn(text)),
+            "",
+        ),
         Family::CardCode => of("cvv ", number(random, 3), ""),
         Family::CardExpiry => of("exp date ", format!("0{}/{}", 1 + random.below(9), 27 + random.below(9)), ""),
         Family::Iban => {

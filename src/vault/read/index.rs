@@ -12,17 +12,23 @@ use super::{ReadError, Vault};
 /// Largest index object, bytes after decompression.
 const MAX_INDEX: u64 = 256 << 20;
 
-/// Calls `visit` with each line, of one account or of all.
+/// Calls `visit` with each line, of one account or of all, of the days of arrival (`2026-11-20`) that `day` says yes to.
 ///
 /// # Errors
 /// One line: the store fails, or an object is damaged.
-pub async fn each_row(vault: &Vault, account: Option<&str>, visit: &mut dyn FnMut(Row)) -> Result<(), ReadError> {
+pub async fn each_row(
+    vault: &Vault,
+    account: Option<&str>,
+    day: &(dyn Fn(&str) -> bool + Sync),
+    visit: &mut (dyn FnMut(Row) + Send),
+) -> Result<(), ReadError> {
     let folder = match account {
         Some(account) => format!("index/v1/account={}/", crate::vault::names::account_segment(account)),
         None => "index/v1/".to_owned(),
     };
     let mut seen: HashSet<(String, String, u64)> = HashSet::new();
-    for name in vault.list(ObjectKind::Index, &folder).await? {
+    let day_of = |name: &str| name.split('/').find_map(|part| part.strip_prefix("dt=")).is_none_or(day);
+    for name in vault.list(ObjectKind::Index, &folder).await?.into_iter().filter(|name| day_of(name)) {
         let bytes = vault.fetch(ObjectKind::Index, &name, None).await?;
         let decoder = zstd::Decoder::new(&bytes[..]).map_err(|_| format!("{name}: damaged"))?;
         let mut lines = String::new();

@@ -1,15 +1,17 @@
 //! **What**: the auditor's side: opens fragments with the auditors' keys ([`Vault`], [`Opener`]), `vault get`,
-//! `vault replay`.
+//! `vault replay`, `find`, `diff`, `export`.
 //! **Why**: evidence must be readable without the gateway; whatever is here can be done with stock tools as well.
 //! **Invariants**: reads only; sizes are bounded; a fragment that does not belong where it lies is an error; control
 //! characters never reach a terminal. **Not here**: proofs, erasure.
 
+mod find;
 mod fragments;
 mod get;
 mod index;
 mod messages;
 mod replay;
 mod terminal;
+mod turns;
 
 #[cfg(test)]
 mod tests;
@@ -29,10 +31,12 @@ use super::names::{ObjectName, Scope, UNATTRIBUTED, account_segment};
 use super::store::settings::S3Settings;
 use super::store::{DirectoryStore, ObjectKind, S3Store, StoreError, VaultReader};
 
+pub use find::{Found, Query, find, shown};
 pub use get::{Wanted, get};
 pub use index::each_row;
 pub use replay::{Filter, Replay, replay};
 pub use terminal::{clean, escaped};
+pub use turns::{Format, Turn};
 
 /// Largest identity file, bytes.
 const MAX_IDENTITY_FILE: u64 = 1 << 20;

@@ -2,7 +2,7 @@
 //! **Why**: an incident is understood by reading it, without calling a model again.
 //! **Invariants**: nothing is left out but messages shown before, which are counted; objects that are not in the index
 //! yet are found by their names, and what no index line knows is marked; what can't be read is said and hides nothing
-//! else. **Not here**: comparing sessions, proofs.
+//! else. **Not here**: turns and what changed between them (`turns`), proofs.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, Read, Write};
@@ -61,6 +61,15 @@ pub async fn replay(
     filter: &Filter,
 ) -> Result<Replay, ReadError> {
     let (rows, closed) = rows(vault, session, filter).await?;
+    let accounts: BTreeSet<&str> = rows.iter().map(|row| row.tail.account.as_str()).collect();
+    if accounts.len() > 1 {
+        let accounts: Vec<&str> = accounts.into_iter().collect();
+        return Err(format!(
+            "{} accounts have such a session; give --account: {}",
+            accounts.len(),
+            accounts.join(", ")
+        ));
+    }
     let mut objects: BTreeMap<String, BTreeSet<(u64, u64)>> = BTreeMap::new();
     for row in &rows {
         if let Some(name) = &row.object_key {
@@ -189,6 +198,16 @@ impl Replay {
             let leaf = row.as_ref().map_or(u64::MAX, |row| row.leaf);
             self.entries.push(Entry { at: item.head.start.clone(), leaf, row, item: Some(item) });
         }
+    }
+
+    /// What was read, in order of time.
+    pub(super) fn items(&self) -> impl Iterator<Item = &Item> {
+        self.entries.iter().filter_map(|entry| entry.item.as_ref())
+    }
+
+    /// Objects and fragments that could not be read, and why.
+    pub fn closed(&self) -> &[String] {
+        &self.closed
     }
 
     /// Writes it as text.

@@ -1,6 +1,7 @@
 mod dialects;
 mod inside;
 mod process;
+mod sessions;
 mod whole;
 
 use super::config::{Leave, StoreSettings};

@@ -22,15 +22,15 @@ use crate::vault::uploader::tests::FakeJournal;
 
 const NOON: UnixNanos = UnixNanos(1_795_168_800_000_000_000);
 
-struct Gateway {
+pub(super) struct Gateway {
     folder: tempfile::TempDir,
     journal: Arc<FakeJournal>,
     processor: Arc<super::super::VaultProcessor>,
     ticketer: Box<dyn Ticketer>,
-    uploader: Uploader,
+    pub(super) uploader: Uploader,
 }
 
-fn gateway() -> Gateway {
+pub(super) fn gateway() -> Gateway {
     let folder = tempfile::tempdir().expect("scratch");
     let public = keygen(&folder.path().join("auditor.key")).expect("key");
     let config = Config {
@@ -55,7 +55,7 @@ fn gateway() -> Gateway {
 }
 
 impl Gateway {
-    fn send(&mut self, case: &Json) {
+    pub(super) fn send(&mut self, case: &Json) {
         let origin = Origin {
             account: "default".into(),
             receiver: "otlp".into(),
@@ -73,11 +73,11 @@ impl Gateway {
         }
     }
 
-    fn location(&self) -> Location {
+    pub(super) fn location(&self) -> Location {
         Location { store: self.folder.path().join("vault").display().to_string(), ..Location::default() }
     }
 
-    fn auditors(&self) -> Vec<age::x25519::Identity> {
+    pub(super) fn auditors(&self) -> Vec<age::x25519::Identity> {
         identities(&[self.folder.path().join("auditor.key")]).expect("identity")
     }
 
@@ -91,7 +91,7 @@ impl Gateway {
     }
 }
 
-fn turn(n: u64, history: &[(&str, &str)], answer: &str) -> Json {
+pub(super) fn turn(n: u64, history: &[(&str, &str)], answer: &str) -> Json {
     let messages: Vec<Json> = history
         .iter()
         .map(|(role, text)| json!({"role": role, "parts": [{"type": "text", "content": text}]}))
@@ -104,7 +104,7 @@ fn turn(n: u64, history: &[(&str, &str)], answer: &str) -> Json {
         "gen_ai.output.messages": json!([{"role": "assistant", "parts": [{"type": "text", "content": answer}]}]).to_string()}})
 }
 
-fn tool(n: u64) -> Json {
+pub(super) fn tool(n: u64) -> Json {
     json!({"name": "execute_tool ls", "trace": 1, "span": n, "start": 1_795_168_800 + n, "attributes": {
         "gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "ls", "gen_ai.conversation.id": "s-1", "tenant.id": "acme",
         "gen_ai.tool.call.arguments": r#"{"path":"/CANARY"}"#, "gen_ai.tool.call.result": "a\u{1b}[31mred\nb CANARY"}})

@@ -1,0 +1,223 @@
+//! **What**: `tollgate vault find|diff|export`: which sessions there are, what changed between two turns of one, one as a
+//! dataset. **Invariants**: `find` needs no key and opens nothing; the others print what the caller's keys opened.
+//! **Not here**: the work (`vault/read`).
+
+use std::io::{self, IsTerminal, Write};
+
+use clap::{Args, ValueEnum};
+use std::time::Duration;
+
+use super::reach::{Reach, block_on};
+use super::vault::{Source, open, print};
+use crate::clock::{Clock, SystemClock, UnixNanos};
+use crate::vault::names::rfc3339;
+use crate::vault::read::{Filter, Format, Opener, Query, Replay, Vault, clean, escaped, find, replay, shown};
+use crate::vault::row::Row;
+
+/// Options of `find`.
+#[derive(Args)]
+pub(super) struct Find {
+    /// Session id as spans and index show it; `trace-ID` for records without one.
+    #[arg(long)]
+    session: Option<String>,
+    /// Trace id.
+    #[arg(long)]
+    trace: Option<String>,
+    /// Span id.
+    #[arg(long)]
+    span: Option<String>,
+    /// A user's pseudonym (`h-…`), as spans show it.
+    #[arg(long, value_name = "h-…")]
+    user: Option<String>,
+    /// Tool.
+    #[arg(long)]
+    tool: Option<String>,
+    /// Operation: `chat`, `execute_tool`, `invoke_agent`, …
+    #[arg(long)]
+    action: Option<String>,
+    /// Model.
+    #[arg(long)]
+    model: Option<String>,
+    /// Issue (`work_tracker.issue_id`).
+    #[arg(long)]
+    issue: Option<String>,
+    /// Commit (`build.commit_sha`), or how it begins.
+    #[arg(long)]
+    commit: Option<String>,
+    /// Only what failed.
+    #[arg(long)]
+    failed: bool,
+    /// Not before: `24h`, `7d`, `2026-11-20` or `2026-11-20T08:00:00Z` (UTC).
+    #[arg(long, value_parser = moment, value_name = "TIME")]
+    since: Option<Moment>,
+    /// Before, likewise.
+    #[arg(long, value_parser = moment, value_name = "TIME")]
+    until: Option<Moment>,
+    /// Only this account.
+    #[arg(long)]
+    account: Option<String>,
+    /// Only this tenant.
+    #[arg(long)]
+    tenant: Option<String>,
+    /// The index lines themselves, one JSON object a line.
+    #[arg(long)]
+    json: bool,
+    /// The sessions only, one a line: what `replay` takes, a tab, and `--account`.
+    #[arg(long, conflicts_with = "json")]
+    sessions: bool,
+    /// A folder, or `s3://bucket/prefix`.
+    #[arg(long, value_name = "DIR|s3://BUCKET/PREFIX")]
+    store: String,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+/// A session, and what opens it.
+#[derive(Args)]
+pub(super) struct Session {
+    /// The session id as spans and index show it; `trace-ID` for records without one.
+    session: String,
+    /// Only this account.
+    #[arg(long)]
+    account: Option<String>,
+    /// Only this tenant.
+    #[arg(long)]
+    tenant: Option<String>,
+    #[command(flatten)]
+    from: Source,
+}
+
+/// Form of an export.
+#[derive(Clone, Copy, ValueEnum)]
+pub(super) enum As {
+    /// A line for each model call: `{"messages": [...], "model": ...}`.
+    Messages,
+    /// A line for each item: head, parameters, content.
+    Jsonl,
+}
+
+impl From<As> for Format {
+    fn from(form: As) -> Self {
+        match form {
+            As::Messages => Self::Messages,
+            As::Jsonl => Self::Jsonl,
+        }
+    }
+}
+
+/// A point in time, as told.
+#[derive(Clone)]
+enum Moment {
+    /// RFC 3339 or its beginning.
+    At(String),
+    /// So long before now.
+    Ago(Duration),
+}
+
+fn moment(text: &str) -> Result<Moment, String> {
+    if let Some(ago) = ago(text) {
+        return Ok(Moment::Ago(ago));
+    }
+    let shape = |byte: u8| if byte.is_ascii_digit() { b'0' } else { byte };
+    let shaped: Vec<u8> = text.bytes().map(shape).collect();
+    if shaped == b"0000-00-00" || (shaped.starts_with(b"0000-00-00T00:00:00") && text.ends_with('Z')) {
+        return Ok(Moment::At(text.trim_end_matches('Z').to_owned()));
+    }
+    Err("is no time: `24h`, `7d`, `2026-11-20` or `2026-11-20T08:00:00Z`".to_owned())
+}
+
+fn ago(text: &str) -> Option<Duration> {
+    let (count, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return None,
+    };
+    Some(Duration::from_secs(count.parse::<u64>().ok()?.checked_mul(seconds)?))
+}
+
+impl Moment {
+    fn text(&self, now: UnixNanos) -> String {
+        match self {
+            Self::At(text) => text.clone(),
+            Self::Ago(ago) => {
+                let ago = u64::try_from(ago.as_nanos()).unwrap_or(u64::MAX);
+                rfc3339(UnixNanos(now.0.saturating_sub(ago)))
+            }
+        }
+    }
+}
+
+/// Runs `find`.
+pub(super) fn run_find(options: Find) -> Result<(), String> {
+    let location = options.reach.location(&options.store, None);
+    let now = SystemClock::new().now();
+    let Find { session, trace, span, user, tool, action, model, issue, commit, failed, account, tenant, .. } = options;
+    let (since, until) = (options.since.map(|at| at.text(now)), options.until.map(|at| at.text(now)));
+    let query =
+        Query { account, tenant, session, trace, span, user, tool, action, issue, commit, model, failed, since, until };
+    block_on(async {
+        let vault = Vault::at(&location)?;
+        let (mut out, terminal) = (Vec::new(), io::stdout().is_terminal());
+        let mut broken = Ok(());
+        let mut each = |row: &Row| {
+            if options.sessions || broken.is_err() {
+                return;
+            }
+            let line = match options.json {
+                false => shown(row),
+                true => serde_json::to_string(row)
+                    .map(|json| if terminal { escaped(&json) } else { json })
+                    .unwrap_or_default(),
+            };
+            out.extend(line.as_bytes());
+            out.push(b'\n');
+            if out.len() > 1 << 16 {
+                broken = print(&std::mem::take(&mut out));
+            }
+        };
+        let found = find(&vault, &query, &mut each).await?;
+        broken?;
+        for (session, account) in found.sessions.iter().filter(|_| options.sessions) {
+            out.extend(clean(&format!("{session}\t{account}")).as_bytes());
+            out.push(b'\n');
+        }
+        print(&out)?;
+        if !options.json && !options.sessions {
+            eprintln_counts(found.lines, found.sessions.len());
+        }
+        Ok(())
+    })
+}
+
+/// How much was found, beside the lines themselves.
+fn eprintln_counts(lines: u64, sessions: usize) {
+    let plural = |count: u64| if count == 1 { "" } else { "s" };
+    let text = format!("{lines} line{} of {sessions} session{}\n", plural(lines), plural(sessions as u64));
+    // nobody listens on a closed stderr
+    drop(io::stderr().lock().write_all(text.as_bytes()));
+}
+
+/// Reads the session and lets `write` write of it; what could not be read is an error in the end, unless `write` tells it.
+pub(super) fn run_session(
+    session: Session,
+    tells: bool,
+    write: impl FnOnce(&Replay, &mut Vec<u8>) -> Result<io::Result<()>, String>,
+) -> Result<(), String> {
+    let Session { session, account, tenant, from } = session;
+    block_on(async {
+        let (vault, auditors) = open(&from)?;
+        let mut opener = Opener::new(&vault, auditors);
+        let replay = replay(&vault, &mut opener, &session, &Filter { account, tenant }).await?;
+        let mut text = Vec::new();
+        write(&replay, &mut text)?.map_err(|error| error.to_string())?;
+        print(&text)?;
+        match replay.closed() {
+            [] => Ok(()),
+            _ if tells => Ok(()),
+            closed => Err(closed.iter().map(|why| format!("not read: {why}")).collect::<Vec<_>>().join("\n")),
+        }
+    })
+}

@@ -1,0 +1,129 @@
+//! What an auditor asks of an index and of a session: `find`, turns, `diff`, `export`.
+
+use serde_json::{Value as Json, json};
+
+use super::whole::{Gateway, gateway, tool, turn};
+use crate::vault::read::{Filter, Format, Opener, Query, Replay, Vault, find, replay, shown};
+
+async fn read(gateway: &Gateway) -> Replay {
+    let vault = Vault::at(&gateway.location()).expect("a vault");
+    let mut opener = Opener::new(&vault, gateway.auditors());
+    replay(&vault, &mut opener, "s-1", &Filter::default()).await.expect("read")
+}
+
+async fn told() -> Gateway {
+    let mut gateway = gateway();
+    gateway.send(&json!({"items": [turn(1, &[("system", "be kind"), ("user", "one")], "two"), tool(2)]}));
+    gateway.send(&json!({"items": [turn(3, &[("system", "be kind"), ("user", "one"), ("assistant", "two"), ("user", "three")], "four")]}));
+    gateway.send(&json!({"items": [turn(4, &[("system", "be rude"), ("user", "one"), ("user", "three\nand more")], "\u{1b}[2J")]}));
+    let mut failed = tool(5);
+    failed["status"] = json!("error");
+    failed["attributes"]["gen_ai.conversation.id"] = json!("s-2");
+    failed["attributes"]["work_tracker.issue_id"] = json!("PAY-17");
+    failed["attributes"]["build.commit_sha"] = json!("0a1b2c3d");
+    gateway.send(&json!({"items": [failed]}));
+    assert!(gateway.uploader.drain().await);
+    gateway
+}
+
+/// Each filter holds alone and together with others; nothing is opened, no line of a price is told as an action.
+#[tokio::test]
+async fn lines_are_found_by_what_they_tell() {
+    let gateway = told().await;
+    let vault = Vault::at(&gateway.location()).expect("a vault");
+    let text = |text: &str| Some(text.to_owned());
+    let all = Query::default();
+    let cases = [
+        (all.clone(), 5, 2),
+        (Query { session: text("s-1"), ..all.clone() }, 4, 1),
+        (Query { tool: text("ls"), ..all.clone() }, 2, 2),
+        (Query { tool: text("ls"), session: text("s-1"), ..all.clone() }, 1, 1),
+        (Query { action: text("chat"), model: text("gpt-4o"), ..all.clone() }, 3, 1),
+        (Query { issue: text("PAY-17"), ..all.clone() }, 1, 1),
+        (Query { commit: text("0a1b"), ..all.clone() }, 1, 1),
+        (Query { commit: text("0a1"), ..all.clone() }, 0, 0),
+        (Query { failed: true, ..all.clone() }, 1, 1),
+        (Query { account: text("default"), tenant: text("acme"), ..all.clone() }, 5, 2),
+        (Query { account: text("other"), ..all.clone() }, 0, 0),
+        (Query { since: text("2026-11-20T10:00:03"), ..all.clone() }, 3, 2),
+        (Query { since: text("2026-11-20"), until: text("2026-11-20T10:00:03"), ..all.clone() }, 2, 1),
+        (Query { since: text("2026-11-22"), ..all.clone() }, 0, 0),
+    ];
+    for (query, lines, sessions) in cases {
+        let mut seen = Vec::new();
+        let found = find(&vault, &query, &mut |row| seen.push(shown(row))).await.expect("found");
+        assert_eq!((found.lines, found.sessions.len()), (lines, sessions), "{query:?}: {seen:#?}");
+        assert_eq!(seen.len() as u64, lines);
+    }
+}
+
+/// A turn is a model call: all that it was given and what it answered, counted from 1; one that is not there says which are.
+#[tokio::test]
+async fn one_turn() {
+    let replay = read(&told().await).await;
+    let show = |number| {
+        let mut out = Vec::new();
+        replay.write_turn(number, &mut out).map(|wrote| {
+            wrote.expect("written");
+            String::from_utf8(out).expect("text")
+        })
+    };
+    assert_eq!(replay.turns().len(), 3);
+    let second = show(2).expect("a turn");
+    for word in ["turn 2", "gpt-4o", "be kind", "one", "two", "three", "answered", "four"] {
+        assert!(second.contains(word), "{word} in {second}");
+    }
+    let third = show(3).expect("a turn");
+    assert!(!third.contains('\u{1b}') && third.contains("\\u{1b}[2J"), "{third}");
+    assert_eq!(show(4).unwrap_err(), "the session has turns 1 to 3");
+    assert_eq!(show(0).unwrap_err(), "the session has turns 1 to 3");
+}
+
+/// Two contexts: what came, what went, how much stayed.
+#[tokio::test]
+async fn two_turns_are_compared() {
+    let replay = read(&told().await).await;
+    let show = |one, other| {
+        let mut out = Vec::new();
+        replay.diff(one, other, &mut out).expect("turns").expect("written");
+        String::from_utf8(out).expect("text").lines().skip(2).map(str::trim_end).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(show(1, 2), ["  (2 messages as before)", "+ assistant   two", "+ user        three"]);
+    assert_eq!(
+        show(2, 3),
+        [
+            "- system      be kind",
+            "+ system      be rude",
+            "  (1 message as before)",
+            "- assistant   two",
+            "- user        three",
+            "+ user        three",
+            "+             and more",
+        ]
+    );
+    assert_eq!(show(2, 2), ["the same context"]);
+}
+
+/// A dataset: a line for each model call in the form of chat APIs, or each item whole.
+#[tokio::test]
+async fn a_session_is_exported() {
+    let replay = read(&told().await).await;
+    let lines = |format| -> Vec<Json> {
+        let mut out = Vec::new();
+        replay.export(format, &mut out).expect("written");
+        String::from_utf8(out).expect("text").lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    };
+    let messages = lines(Format::Messages);
+    assert_eq!(messages.len(), 3);
+    assert_eq!(
+        messages[0]["messages"],
+        json!([{"role": "system", "content": "be kind"}, {"role": "user", "content": "one"}, {"role": "assistant", "content": "two"}])
+    );
+    assert_eq!(messages[0]["model"], "gpt-4o");
+    let items = lines(Format::Jsonl);
+    assert_eq!(items.len(), 4);
+    assert!(
+        items.iter().any(|item| item["tool"] == "ls" && item["content"][0]["value"].to_string().contains("CANARY")),
+        "{items:#?}"
+    );
+}

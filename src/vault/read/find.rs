@@ -1,0 +1,150 @@
+//! **What**: `vault find`: lines of the index by what they tell. **Why**: which sessions to open is decided before anything is
+//! opened, by people who may see the index and hold no key. **Invariants**: opens nothing; one index object is in memory at
+//! a time; a filter that is not given holds for every line. **Not here**: reading the index (`index`), tables of many
+//! vaults (DuckDB over the index objects).
+
+use std::collections::BTreeSet;
+
+use time::{Date, Month};
+
+use super::terminal::clean;
+use super::{ReadError, Vault, each_row};
+use crate::vault::row::{Kind, Row};
+
+/// What is looked for: each that is given must hold.
+#[derive(Clone, Debug, Default)]
+pub struct Query {
+    /// Account.
+    pub account: Option<String>,
+    /// Tenant, as the index shows it.
+    pub tenant: Option<String>,
+    /// Session id, as the index shows it; `trace-…` for lines without one.
+    pub session: Option<String>,
+    /// Trace id, hex.
+    pub trace: Option<String>,
+    /// Span id, hex.
+    pub span: Option<String>,
+    /// The user's pseudonym, `h-…`.
+    pub user: Option<String>,
+    /// Tool's name.
+    pub tool: Option<String>,
+    /// Operation: `chat`, `execute_tool`, …
+    pub action: Option<String>,
+    /// `work_tracker.issue_id`.
+    pub issue: Option<String>,
+    /// `build.commit_sha`, or its beginning (4 digits and more).
+    pub commit: Option<String>,
+    /// Model.
+    pub model: Option<String>,
+    /// Only those that failed.
+    pub failed: bool,
+    /// Not before this time, RFC 3339 as in the index; compared as text.
+    pub since: Option<String>,
+    /// Before this time.
+    pub until: Option<String>,
+}
+
+impl Query {
+    fn holds(&self, row: &Row) -> bool {
+        let tail = &row.tail;
+        let is =
+            |wanted: &Option<String>, told: Option<&str>| wanted.as_deref().is_none_or(|wanted| told == Some(wanted));
+        let session = || match &self.session {
+            None => true,
+            Some(wanted) => match (&tail.session_id, &tail.trace_id) {
+                (Some(id), _) => id == wanted,
+                (None, Some(trace)) => wanted.strip_prefix("trace-") == Some(trace),
+                (None, None) => false,
+            },
+        };
+        let commit = || match (&self.commit, &tail.commit_sha) {
+            (None, _) => true,
+            (Some(wanted), Some(told)) => told == wanted || (wanted.len() >= 4 && told.starts_with(wanted.as_str())),
+            (Some(_), None) => false,
+        };
+        tail.kind != Some(Kind::Price)
+            && is(&self.account, Some(&tail.account))
+            && is(&self.tenant, Some(&tail.tenant))
+            && is(&self.trace, tail.trace_id.as_deref())
+            && is(&self.span, tail.span_id.as_deref())
+            && is(&self.user, tail.user_key.as_deref())
+            && is(&self.tool, tail.tool_name.as_deref())
+            && is(&self.action, tail.action_type.as_deref())
+            && is(&self.issue, tail.issue_id.as_deref())
+            && is(&self.model, tail.model.as_deref())
+            && (!self.failed || tail.status != "ok")
+            && self.since.as_deref().is_none_or(|since| &*tail.ts >= since)
+            && self.until.as_deref().is_none_or(|until| &*tail.ts < until)
+            && session()
+            && commit()
+    }
+
+    /// Days whose folders can hold such lines: those of the index are days of arrival, which may be later, never earlier
+    /// than a day before the item's own clock.
+    fn may_hold(&self, folder_day: &str) -> bool {
+        // an item's clock may be ahead of the gateway's by hours: one day is left for that
+        let since = self.since.as_deref().and_then(|since| day_before(since.get(..10)?));
+        since.is_none_or(|since| folder_day >= &*since)
+    }
+}
+
+/// `2026-11-19` for `2026-11-20`.
+fn day_before(day: &str) -> Option<String> {
+    let mut parts = day.split('-');
+    let mut next = || parts.next()?.parse::<u16>().ok();
+    let (year, month, day) = (next()?, u8::try_from(next()?).ok()?, u8::try_from(next()?).ok()?);
+    let date = Date::from_calendar_date(i32::from(year), Month::try_from(month).ok()?, day).ok()?.previous_day()?;
+    Some(format!("{:04}-{:02}-{:02}", date.year(), u8::from(date.month()), date.day()))
+}
+
+/// How many lines and sessions were found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Lines.
+    pub lines: u64,
+    /// Sessions, as `replay` takes them, and their accounts.
+    pub sessions: BTreeSet<(String, String)>,
+}
+
+/// Calls `visit` with each line that `query` holds for, in the order of index objects.
+///
+/// # Errors
+/// One line: the store fails, or an object is damaged.
+pub async fn find(vault: &Vault, query: &Query, visit: &mut (dyn FnMut(&Row) + Send)) -> Result<Found, ReadError> {
+    let mut found = Found::default();
+    let mut each = |row: Row| {
+        if query.holds(&row) {
+            found.lines += 1;
+            found.sessions.extend(session_of(&row).map(|session| (session, row.tail.account.clone())));
+            visit(&row);
+        }
+    };
+    each_row(vault, query.account.as_deref(), &|day| query.may_hold(day), &mut each).await?;
+    Ok(found)
+}
+
+/// What `replay` calls the session of a line.
+fn session_of(row: &Row) -> Option<String> {
+    row.tail.session_id.clone().or_else(|| row.tail.trace_id.as_ref().map(|trace| format!("trace-{trace}")))
+}
+
+/// A line for people: when, who, what, how it ended, what it cost, which session.
+pub fn shown(row: &Row) -> String {
+    let tail = &row.tail;
+    let or = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+    let action = tail.action_type.clone().unwrap_or_else(|| tail.call.clone());
+    let what = tail.tool_name.as_ref().or(tail.model.as_ref()).map_or(String::new(), |name| format!(" {name}"));
+    let cost = tail.cost_usd.as_ref().map_or(String::new(), |usd| format!("  {usd} USD"));
+    let decision = tail.decision.as_ref().map_or(String::new(), |decision| format!("  {decision}"));
+    clean(&format!(
+        "{}  {}  {}  {}{}  {}{}{}",
+        tail.ts.get(..23).unwrap_or(&tail.ts),
+        session_of(row).unwrap_or_else(|| "-".to_owned()),
+        or(&tail.actor),
+        action,
+        what,
+        tail.status,
+        decision,
+        cost
+    ))
+}

@@ -1,0 +1,252 @@
+//! **What**: the turns of a session that was read: what each model call was given and what it answered; two of them
+//! compared; all of them as a dataset. **Why**: what changed between a good answer and a bad one is mostly in the context.
+//! **Invariants**: a turn is a model call with content, counted from 1 in order of time; nothing of its content is left out.
+//! **Not here**: reading (`replay`), how messages are written (`messages`).
+
+use std::io::{self, Write};
+
+use serde_json::{Map, Value, json};
+
+use crate::vault::document::Item;
+
+use super::ReadError;
+use super::messages::{Said, said};
+use super::replay::Replay;
+use super::terminal::clean;
+
+/// Form of an exported session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// A line for each model call: `{"messages": […], "model": …}`, as chat APIs and fine-tuning take it.
+    Messages,
+    /// A line for each item that was read: its head, parameters and content.
+    Jsonl,
+}
+
+/// One model call.
+pub struct Turn<'r> {
+    /// From 1.
+    pub number: usize,
+    item: &'r Item,
+    /// What it was given: system instructions, tools, conversation.
+    context: Vec<Said>,
+    response: Vec<Said>,
+}
+
+const CONTEXT: [(&str, &str); 3] = [("system", "system"), ("tools", "tools"), ("input", "user")];
+
+impl<'r> Turn<'r> {
+    fn of(item: &'r Item) -> Self {
+        let spoken = |(part, who): (&str, &str)| -> Vec<Said> {
+            let mut pieces: Vec<Vec<Said>> = Vec::new();
+            for piece in item.content.iter().filter(|piece| piece.part == part) {
+                let said = said(&piece.value, who);
+                if !pieces.contains(&said) {
+                    pieces.push(said);
+                }
+            }
+            pieces.into_iter().flatten().collect()
+        };
+        let context = CONTEXT.into_iter().flat_map(spoken).collect();
+        Self { number: 0, item, context, response: spoken(("output", "assistant")) }
+    }
+
+    /// Model that answered, else the one asked for.
+    pub fn model(&self) -> Option<&str> {
+        self.item.head.response_model.as_deref().or(self.item.head.request_model.as_deref())
+    }
+
+    fn headline(&self) -> String {
+        let hash = self.item.context_sha256.as_deref().and_then(|hash| hash.get(..16)).unwrap_or("-");
+        let at = self.item.head.start.get(..23).unwrap_or(&self.item.head.start);
+        format!(
+            "turn {}  {at}  {}  {} messages  context {hash}",
+            self.number,
+            self.model().unwrap_or("-"),
+            self.context.len()
+        )
+    }
+}
+
+impl Replay {
+    /// The turns in order of time.
+    pub fn turns(&self) -> Vec<Turn<'_>> {
+        let calls = self.items().filter(|item| item.head.call == "model" && item.content.iter().any(is_spoken));
+        let mut turns: Vec<Turn<'_>> = calls.map(Turn::of).collect();
+        for (number, turn) in (1..).zip(&mut turns) {
+            turn.number = number;
+        }
+        turns
+    }
+
+    fn turn(&self, number: usize) -> Result<Turn<'_>, ReadError> {
+        let turns = self.turns();
+        let count = turns.len();
+        number.checked_sub(1).and_then(|at| turns.into_iter().nth(at)).ok_or_else(|| match count {
+            0 => "the session has no model call with content".to_owned(),
+            count => format!("the session has turns 1 to {count}"),
+        })
+    }
+
+    /// Writes one turn: all that the model was given, and what it answered.
+    ///
+    /// # Errors
+    /// There is no such turn; errors of `out` come through as they are.
+    pub fn write_turn(&self, number: usize, out: &mut dyn Write) -> Result<io::Result<()>, ReadError> {
+        let turn = self.turn(number)?;
+        let write = |out: &mut dyn Write| {
+            writeln!(out, "{}", clean(&turn.headline()))?;
+            turn.context.iter().try_for_each(|said| line(' ', said, out))?;
+            writeln!(out, "answered")?;
+            turn.response.iter().try_for_each(|said| line(' ', said, out))
+        };
+        Ok(write(out))
+    }
+
+    /// Writes what is not the same in the context of two turns.
+    ///
+    /// # Errors
+    /// There is no such turn; errors of `out` come through as they are.
+    pub fn diff(&self, first: usize, second: usize, out: &mut dyn Write) -> Result<io::Result<()>, ReadError> {
+        let (first, second) = (self.turn(first)?, self.turn(second)?);
+        let changes = changes(&first.context, &second.context);
+        let write = |out: &mut dyn Write| {
+            writeln!(out, "--- {}", clean(&first.headline()))?;
+            writeln!(out, "+++ {}", clean(&second.headline()))?;
+            if changes.iter().all(|change| matches!(change, Change::Same(_))) {
+                return writeln!(out, "the same context");
+            }
+            changes.iter().try_for_each(|change| match change {
+                Change::Same(1) => writeln!(out, "  (1 message as before)"),
+                Change::Same(count) => writeln!(out, "  ({count} messages as before)"),
+                Change::Gone(said) => line('-', said, out),
+                Change::New(said) => line('+', said, out),
+            })
+        };
+        Ok(write(out))
+    }
+
+    /// Writes the session as a dataset.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn export(&self, format: Format, out: &mut dyn Write) -> io::Result<()> {
+        match format {
+            Format::Messages => self
+                .turns()
+                .iter()
+                .try_for_each(|turn| writeln!(out, "{}", super::terminal::escaped(&dataset(turn).to_string()))),
+            Format::Jsonl => self.items().try_for_each(|item| {
+                let text = serde_json::to_string(item).map_err(io::Error::other)?;
+                writeln!(out, "{}", super::terminal::escaped(&text))
+            }),
+        }
+    }
+}
+
+fn is_spoken(piece: &crate::vault::document::ReadPiece) -> bool {
+    matches!(piece.part.as_str(), "system" | "input" | "output")
+}
+
+/// A message with a mark before its first line.
+fn line(mark: char, said: &Said, out: &mut dyn Write) -> io::Result<()> {
+    let mut lines = said.text.lines();
+    writeln!(out, "{mark} {:<11} {}", clean(&said.who), clean(lines.next().unwrap_or_default()))?;
+    lines.try_for_each(|line| writeln!(out, "{mark} {:<11} {}", "", clean(line)))
+}
+
+/// What became of messages between two turns.
+#[derive(PartialEq, Eq)]
+pub(super) enum Change<'s> {
+    Same(usize),
+    Gone(&'s Said),
+    New(&'s Said),
+}
+
+/// Messages that are compared each with each; in longer middles all old ones are gone and all new ones new.
+const COMPARED: usize = 2_000;
+
+/// The shortest way from one list of messages to another.
+pub(super) fn changes<'s>(old: &'s [Said], new: &'s [Said]) -> Vec<Change<'s>> {
+    let head = old.iter().zip(new).take_while(|(a, b)| a == b).count();
+    let (old_rest, new_rest) = (old.get(head..).unwrap_or_default(), new.get(head..).unwrap_or_default());
+    let tail = old_rest.iter().rev().zip(new_rest.iter().rev()).take_while(|(a, b)| a == b).count();
+    let old_middle = old_rest.get(..old_rest.len() - tail).unwrap_or_default();
+    let new_middle = new_rest.get(..new_rest.len() - tail).unwrap_or_default();
+    let mut out = vec![Change::Same(head)];
+    middle(old_middle, new_middle, &mut out);
+    out.push(Change::Same(tail));
+    out.retain(|change| *change != Change::Same(0));
+    out
+}
+
+/// By the longest common subsequence.
+fn middle<'s>(old: &'s [Said], new: &'s [Said], out: &mut Vec<Change<'s>>) {
+    let width = new.len() + 1;
+    let mut longest = vec![0_u16; 0];
+    if old.len() <= COMPARED && new.len() <= COMPARED {
+        longest.resize((old.len() + 1) * width, 0);
+        for (i, a) in old.iter().enumerate().rev() {
+            for (j, b) in new.iter().enumerate().rev() {
+                let at = |i: usize, j: usize| longest.get(i * width + j).copied().unwrap_or(0);
+                let best = if a == b { at(i + 1, j + 1) + 1 } else { at(i + 1, j).max(at(i, j + 1)) };
+                if let Some(cell) = longest.get_mut(i * width + j) {
+                    *cell = best;
+                }
+            }
+        }
+    }
+    let at = |i: usize, j: usize| longest.get(i * width + j).copied().unwrap_or(0);
+    let (mut i, mut j) = (0, 0);
+    loop {
+        match (old.get(i), new.get(j)) {
+            (None, None) => return,
+            (Some(a), Some(b)) if a == b => {
+                match out.last_mut() {
+                    Some(Change::Same(count)) => *count += 1,
+                    _ => out.push(Change::Same(1)),
+                }
+                (i, j) = (i + 1, j + 1);
+            }
+            (Some(a), b) if b.is_none() || at(i + 1, j) >= at(i, j + 1) => {
+                out.push(Change::Gone(a));
+                i += 1;
+            }
+            (_, Some(b)) => {
+                out.push(Change::New(b));
+                j += 1;
+            }
+            (Some(_), None) => return,
+        }
+    }
+}
+
+/// A model call as chat APIs take it.
+fn dataset(turn: &Turn<'_>) -> Value {
+    let messages: Vec<Value> =
+        turn.context.iter().filter(|said| said.who != "tools").chain(&turn.response).map(message).collect();
+    let tools =
+        turn.context.iter().filter(|said| said.who == "tools").filter_map(|said| serde_json::from_str(&said.text).ok());
+    let tools: Vec<Value> = tools.collect();
+    let mut out = json!({"messages": messages, "model": turn.model(), "turn": turn.number});
+    if let Some(out) = out.as_object_mut() {
+        let parameters: Map<String, Value> = turn.item.parameters.clone();
+        for (key, value) in [("tools", Value::Array(tools)), ("parameters", Value::Object(parameters))] {
+            let empty = value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(Map::is_empty);
+            if !empty {
+                out.insert(key.to_owned(), value);
+            }
+        }
+    }
+    out
+}
+
+fn message(said: &Said) -> Value {
+    let parsed = || serde_json::from_str::<Value>(&said.text).unwrap_or_else(|_| Value::String(said.text.clone()));
+    match said.who.as_str() {
+        "tool call" => json!({"role": "assistant", "tool_calls": [parsed()]}),
+        "tool result" => json!({"role": "tool", "content": parsed()}),
+        "thinking" => json!({"role": "assistant", "reasoning_content": said.text}),
+        role => json!({"role": role, "content": said.text}),
+    }
+}
