@@ -17,6 +17,7 @@ pub mod processors;
 pub mod pseudonym;
 pub mod rates;
 pub mod receivers;
+pub mod recogniser;
 pub mod redaction;
 pub mod rng;
 pub mod secret;

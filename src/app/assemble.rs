@@ -30,6 +30,7 @@ use crate::processors::redact::{self, Redact};
 use crate::processors::runs::Runs;
 use crate::processors::vault::Echoing;
 use crate::receivers::otlp;
+use crate::recogniser::{self, Presidio, Recognise};
 use crate::redaction::{Detector, Ids};
 use crate::telemetry::admin::{self, Admin};
 use crate::telemetry::names;
@@ -182,9 +183,25 @@ impl Assembly<'_> {
                 processor
             }
             ProcessorSettings::Redact(settings) => {
-                Arc::new(Redact::new(id, settings, vocabulary, self.ids.clone(), meter))
+                let asks = settings.recogniser.clone();
+                let redact = Redact::new(Arc::clone(&id), settings, vocabulary, self.ids.clone(), meter);
+                match asks {
+                    None => Arc::new(redact),
+                    Some(asks) => Arc::new(redact.with_recogniser(self.recogniser(id, asks)?, meter)),
+                }
             }
         })
+    }
+
+    fn recogniser(&self, id: Arc<str>, settings: recogniser::Settings) -> Result<Arc<dyn Recognise>, String> {
+        let deps = recogniser::Deps {
+            tasks: Arc::clone(&self.site.tasks),
+            clock: Arc::clone(&self.site.seams.clock),
+            proxies: Arc::clone(&self.proxies),
+            meter: self.site.seams.meter.clone(),
+        };
+        let place = format!("processors.{id}.recogniser");
+        Ok(Arc::new(Presidio::build(id, settings, deps).map_err(|why| format!("{place}: {why}"))?))
     }
 
     fn exporter(&self, id: &ComponentId, settings: ExporterSettings) -> Result<Arc<dyn Exporter>, String> {

@@ -1,28 +1,33 @@
 //! **What**: [`Dry`]: the processors of a configuration's pipelines over one request, by themselves. **Why**: `explain` shows
-//! what a gateway would do, with the gateway's own steps. **Invariants**: no spool, no socket, nothing written: keys that are
-//! not configured are made up and forgotten; effects are applied at once, as if each request had been committed.
+//! what a gateway would do, with the gateway's own steps. **Invariants**: no spool, nothing written, no socket but to a
+//! configured recogniser: keys that are not configured are made up and forgotten; effects are applied at once, as if each
+//! request had been committed.
 //! **Not here**: what is shown (`cli/explain`).
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::runtime::Runtime;
 
 use crate::app::build::Seams;
 use crate::app::keyfile::random_key;
 use crate::app::resolve::{Placed, Valid};
+use crate::app::tasks::{self, Tasks};
 use crate::components::{ProcessorSettings, id_text};
-use crate::config::ComponentId;
+use crate::config::{ComponentId, env};
 use crate::echoes::Memory;
 use crate::genai::{Facts, Vocabulary};
+use crate::net::Proxies;
 use crate::otlp::{Payload, Signal, SlotId, UnknownFields};
-use crate::pipeline::{Batch, Origin, Processor, Ticketer, Trust};
+use crate::pipeline::{Answer, Batch, Origin, Processor, Reason, Ticketer, Trust};
 use crate::processors::cost::Cost;
 use crate::processors::normalize::Normalize;
 use crate::processors::redact::Redact;
 use crate::processors::runs::Runs;
 use crate::processors::vault::{self, Echoing};
 use crate::pseudonym::Pseudonymizer;
+use crate::recogniser::{self, Answers, Presidio};
 use crate::redaction::{Detector, Ids};
 
 use super::assemble::{detectors, error_text};
@@ -42,6 +47,8 @@ pub struct Dry {
     tickets: HashMap<Arc<str>, Box<dyn Ticketer>>,
     vocabulary: Arc<Vocabulary>,
     seams: Seams,
+    /// Runs questions to a recogniser, where one is configured.
+    outside: Option<Runtime>,
 }
 
 /// What became of a request.
@@ -58,6 +65,8 @@ pub struct Passed {
     pub facts: Option<Arc<Facts>>,
     /// The rules that texts went through.
     pub rules: Option<Arc<Detector>>,
+    /// What a recogniser said.
+    pub answers: Option<Arc<Answers>>,
 }
 
 impl Dry {
@@ -71,6 +80,7 @@ impl Dry {
         let pseudonyms = Pseudonymizer::new(&key);
         let ids = Arc::new(Ids::new(detectors(&valid)?, pseudonyms));
         let echoing = Echoing { memory: Arc::new(Memory::new(&*seams.rng)), error_text: error_text(&valid) };
+        let mut outside = None;
         let mut made: HashMap<ComponentId, Arc<dyn Processor>> = HashMap::new();
         let mut rules: HashMap<ComponentId, Arc<Detector>> = HashMap::new();
         for Placed { id, what } in valid.processors {
@@ -97,7 +107,15 @@ impl Dry {
                 }
                 ProcessorSettings::Redact(settings) => {
                     rules.insert(id.clone(), Arc::clone(&settings.detector));
-                    Arc::new(Redact::new(name, settings, words, ids.clone(), meter))
+                    let asks = settings.recogniser.clone();
+                    let redact = Redact::new(Arc::clone(&name), settings, words, ids.clone(), meter);
+                    match asks {
+                        None => Arc::new(redact),
+                        Some(asks) => {
+                            let presidio = recogniser(name, asks, &seams, &mut outside)?;
+                            Arc::new(redact.with_recogniser(Arc::new(presidio), meter))
+                        }
+                    }
                 }
             };
             made.insert(id, processor);
@@ -111,7 +129,7 @@ impl Dry {
             })
             .collect();
         let tickets = made.values().filter_map(|step| Some((Arc::clone(step.id()), step.ticketer()?))).collect();
-        Ok(Self { lines, tickets, vocabulary, seams })
+        Ok(Self { lines, tickets, vocabulary, seams, outside })
     }
 
     /// The vocabulary in use.
@@ -138,8 +156,16 @@ impl Dry {
             repeat: false,
         };
         let mut batch = Batch::new(Arc::new(origin), payload.clone());
+        let mut answers: Option<Answer> = None;
         for step in &line.steps {
-            step.process(&mut batch).map_err(|reason| format!("`{}` keeps it back: {}", step.id(), reason.text()))?;
+            let kept_back = |reason: Reason| format!("`{}` keeps it back: {}", step.id(), reason.text());
+            if let Some(outside) = &self.outside
+                && let Some(inquiry) = step.inquire(&mut batch)
+            {
+                batch.answer = Some(outside.block_on(inquiry).map_err(kept_back)?);
+                answers.clone_from(&batch.answer);
+            }
+            step.process(&mut batch).map_err(kept_back)?;
         }
         for effect in &batch.effects {
             line.steps.iter().filter(|step| *step.id() == effect.processor).for_each(|step| step.apply(effect));
@@ -165,7 +191,27 @@ impl Dry {
             before: payload,
             after,
             rules: line.rules.clone(),
+            answers: answers.and_then(|answers| answers.downcast::<Answers>().ok()),
             facts: batch.facts.and_then(|facts| facts.downcast::<Facts>().ok()),
         })
     }
+}
+
+/// Somebody to ask, and what runs the questions.
+fn recogniser(
+    id: Arc<str>,
+    settings: recogniser::Settings,
+    seams: &Seams,
+    outside: &mut Option<Runtime>,
+) -> Result<Presidio, String> {
+    if outside.is_none() {
+        *outside = Some(tasks::runtime(1).map_err(|error| format!("no threads: {}", error.kind()))?);
+    }
+    let deps = recogniser::Deps {
+        tasks: Tasks::new(&seams.meter),
+        clock: Arc::clone(&seams.clock),
+        proxies: Arc::new(Proxies::from_env(&env::var)?),
+        meter: seams.meter.clone(),
+    };
+    Presidio::build(id, settings, deps)
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::watch;
 
 use crate::net::Spawn;
@@ -42,9 +42,11 @@ pub fn run_to_end<T>(runtime: Runtime, grace: Duration, work: impl Future<Output
     done
 }
 
-/// Makes tasks and threads, and knows which are left. Used from within a runtime.
+/// Makes tasks and threads, and knows which are left. Used from within a runtime, or made there and used anywhere.
 pub struct Tasks {
     all: Group,
+    /// Worker threads have none of their own.
+    runtime: Option<Handle>,
     meter: Meter,
 }
 
@@ -94,7 +96,7 @@ impl Drop for Member {
 impl Tasks {
     /// No tasks yet.
     pub fn new(meter: &Meter) -> Arc<Self> {
-        Arc::new(Self { all: Group::new(), meter: meter.clone() })
+        Arc::new(Self { all: Group::new(), runtime: Handle::try_current().ok(), meter: meter.clone() })
     }
 
     /// All tasks that have not ended.
@@ -120,11 +122,15 @@ impl Spawn for Tasks {
     #[expect(clippy::disallowed_methods, reason = "the one place that spawns tasks")]
     fn spawn(&self, name: &'static str, task: BoxFuture<'static, ()>) {
         let (member, meter) = (self.all.join(), self.meter.clone());
-        tokio::spawn(async move {
+        let task = async move {
             let _member = member;
             if AssertUnwindSafe(task).catch_unwind().await.is_err() {
                 report(&meter, name);
             }
+        };
+        drop(match &self.runtime {
+            Some(runtime) => runtime.spawn(task),
+            None => tokio::spawn(task),
         });
     }
 

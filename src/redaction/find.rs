@@ -272,7 +272,7 @@ impl Detector {
     }
 
     /// Whether a rule's placeholder is `[name]`.
-    fn is_placeholder(&self, name: &str) -> bool {
+    pub(super) fn is_placeholder(&self, name: &str) -> bool {
         self.placeholders.contains(name)
     }
 

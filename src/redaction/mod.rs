@@ -19,6 +19,7 @@ mod masks;
 mod names;
 mod numbers;
 mod pairs;
+pub mod recognised;
 mod resolve;
 mod rule;
 mod scan;

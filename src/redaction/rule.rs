@@ -24,6 +24,8 @@ pub enum Class {
     Shape,
     /// A name or postal address.
     Name,
+    /// Named by an external recogniser.
+    Recognised,
     /// Randomness alone, beside a word.
     Entropy,
 }
@@ -39,6 +41,7 @@ impl Class {
             Self::Cued => "a word before it announces it",
             Self::Shape => "its shape",
             Self::Name => "a name or address by what stands around it",
+            Self::Recognised => "the external recogniser named it",
             Self::Entropy => "random beside a word that tells",
         }
     }
@@ -243,6 +246,8 @@ pub enum Family {
     HostedWebhook,
     /// Random tokens beside words such as "API key" in prose.
     Entropy,
+    /// What an external recogniser names; searched for by nobody here.
+    Recognised,
 }
 
 /// The rule of each family that is on.

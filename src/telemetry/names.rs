@@ -277,6 +277,18 @@ metrics_table! {
     REDACT_CUT_VALUES = "tollgate_redact_cut_values_total", Kind::Counter;
     /// Bytes values that are no text, and were replaced (label: signal).
     REDACT_UNSCANNED_VALUES = "tollgate_redact_unscanned_values_total", Kind::Counter;
+    /// Calls of the external recogniser (labels: processor, outcome).
+    RECOGNISER_CALLS = "tollgate_recogniser_calls_total", Kind::Counter;
+    /// Time of one call (label: processor).
+    RECOGNISER_SECONDS = "tollgate_recogniser_seconds", Kind::Histogram(SECONDS);
+    /// Texts that were sent to it (label: processor).
+    RECOGNISER_TEXTS = "tollgate_recogniser_texts_total", Kind::Counter;
+    /// Bytes of them (label: processor).
+    RECOGNISER_BYTES = "tollgate_recogniser_text_bytes_total", Kind::Counter;
+    /// Requests that were told to come again because it gave no answer (label: processor).
+    RECOGNISER_HELD = "tollgate_recogniser_held_requests_total", Kind::Counter;
+    /// Texts that became `[UNSCANNED]` for want of its answer (label: processor).
+    RECOGNISER_UNSCANNED = "tollgate_recogniser_unscanned_texts_total", Kind::Counter;
 
     // --- process ---
     /// Information about the running build; always 1.

@@ -28,7 +28,7 @@ impl Later {
         }
     }
 
-    pub fn len(&self) -> usize {
+    pub fn waiting(&self) -> usize {
         self.0.lock().len()
     }
 

@@ -11,5 +11,6 @@ mod gateway;
 mod leak;
 mod panels;
 mod rates;
+mod recogniser;
 mod spool;
 mod tidy;

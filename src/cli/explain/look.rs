@@ -414,7 +414,8 @@ fn hits(passed: &Passed, key: &str, value: &Json) -> Vec<RuleHit> {
     let mut out = Vec::new();
     let mut scratch = Scratch::new();
     texts(value, &mut |text| {
-        for hit in rules.find_under(key, text, &mut scratch) {
+        let named = passed.answers.as_ref().and_then(|answers| answers.of(text)).unwrap_or_default();
+        for hit in rules.find_with(key, text, named, &mut scratch) {
             let chars = |at: usize| text.get(..at).unwrap_or_default().chars().count();
             out.push(RuleHit {
                 rule: rules.rule_name(hit).to_owned(),

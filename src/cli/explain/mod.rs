@@ -1,6 +1,7 @@
 //! **What**: `tollgate explain FILE`: what becomes of recorded telemetry, item by item, and why. **Why**: whoever points an
 //! agent at the gateway wants to see what a back end will get before one does.
-//! **Invariants**: runs the processors of the configuration, nothing else: no spool, no network, nothing written; shows the
+//! **Invariants**: runs the processors of the configuration, nothing else: no spool, no network but to a configured
+//! recogniser, nothing written; shows the
 //! user's own payload on the standard output, nowhere else. **Not here**: the processors (`app/dry`).
 
 mod input;

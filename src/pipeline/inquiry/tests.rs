@@ -28,7 +28,7 @@ fn a_step_that_asks_goes_on_with_its_answer() {
     let (before, asker, after) = (Step::mark("before"), Asker::new("asker"), Step::mark("after"));
     let (mut rig, later, _folder) = rig(vec![before.clone(), Drafter::new("vault"), asker.clone(), after.clone()]);
     let mut answer = rig.submit(spans(&["a"]));
-    assert_eq!((before.runs(), asker.runs.load(Ordering::SeqCst), later.len()), (1, 0, 1));
+    assert_eq!((before.runs(), asker.runs.load(Ordering::SeqCst), later.waiting()), (1, 0, 1));
     later.look();
     assert_eq!(rig.commit().committed, 0, "nothing is committed before the answer");
     assert_eq!((&mut answer).now_or_never(), None);
@@ -127,7 +127,7 @@ fn a_panic_after_the_answer_ends_in_quarantine() {
     rig.commit();
     let told = answer.now_or_never();
     assert_eq!(told, Some(Outcome::Partial { rejected: 2, reason: Reason::Quarantined }));
-    assert!(rig.waiting("x").is_empty() && later.len() == 0);
+    assert!(rig.waiting("x").is_empty() && later.waiting() == 0);
     assert!(String::from_utf8_lossy(&rig.waiting("vault")[0].body).contains("quarantine 2: a,b"));
 }
 

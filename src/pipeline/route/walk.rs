@@ -84,10 +84,11 @@ impl Leg {
     fn steps(&mut self, ask: bool) -> Result<Option<Inquiry>, Failure> {
         let Some(batch) = &mut self.batch else { return Ok(None) };
         while let Some(step) = self.route.steps.get(self.step) {
-            if ask && !std::mem::replace(&mut self.asked, true) {
-                if let Some(inquiry) = step.inquire(batch) {
-                    return Ok(Some(inquiry));
-                }
+            if ask
+                && !std::mem::replace(&mut self.asked, true)
+                && let Some(inquiry) = step.inquire(batch)
+            {
+                return Ok(Some(inquiry));
             }
             step.process(batch).map_err(Failure::Kept)?;
             batch.answer = None;

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{ByteSize, FieldProblem, load, problem::nearest};
+use crate::recogniser;
 use crate::redaction::{BUILTIN, Custom, Detector, RuleData};
 
 /// The `redact` processor: typed placeholders in place of what is private, in every text of every signal.
@@ -24,6 +25,8 @@ pub struct Config {
     /// `vault`: content must have been stripped before. `allow`: a pipeline without a `vault` step may send content,
     /// redacted, to third parties; on every start you are warned.
     pub content: ContentPolicy,
+    /// Somebody outside who is asked about texts that stay; none unless it is named here.
+    pub recogniser: Option<recogniser::Config>,
     /// Longest text value that goes on; longer ones are cut, and marked.
     pub max_value_bytes: ByteSize,
     /// Longest error text (message, stack trace) that goes on.
@@ -38,6 +41,7 @@ impl Default for Config {
             options: BTreeMap::new(),
             mode: Mode::default(),
             content: ContentPolicy::default(),
+            recogniser: None,
             max_value_bytes: ByteSize(32 << 10),
             error_text_bytes: ByteSize(ERROR_TEXT as u64),
         }
@@ -95,6 +99,7 @@ pub enum ContentPolicy {
 }
 
 /// Valid settings.
+#[derive(Clone)]
 pub struct Settings {
     /// Compiled rules.
     pub detector: Arc<Detector>,
@@ -104,6 +109,8 @@ pub struct Settings {
     pub mode: Mode,
     /// Whether content may pass.
     pub content: ContentPolicy,
+    /// Who is asked about texts that stay.
+    pub recogniser: Option<recogniser::Settings>,
     /// Longest value, bytes.
     pub max_value: usize,
     /// Longest error text, bytes.
@@ -140,6 +147,8 @@ impl Config {
                 problems.push(FieldProblem::new(path, format!("at least {MIN_CAP} bytes")));
             }
         }
+        let mut recogniser = self.recogniser(&mut problems);
+        rules.extend(recogniser.iter().flat_map(recogniser::Settings::data));
         let custom = self.with_options(&mut rules, &mut problems);
         let detector = Detector::new(&rules, &custom).map_err(|errors| {
             problems.extend(errors.into_iter().map(|error| {
@@ -154,7 +163,11 @@ impl Config {
             Ok(detector) if problems.is_empty() => {
                 let bytes = |size: ByteSize| usize::try_from(size.0).unwrap_or(usize::MAX);
                 let form = |name: &Arc<str>| self.options.get(&**name).map_or(Form::default(), |options| options.form);
+                if let Some(recogniser) = &mut recogniser {
+                    recogniser.bind(|name| detector.rule_of(name));
+                }
                 Ok(Settings {
+                    recogniser,
                     forms: detector.rule_names().map(form).collect(),
                     mode: self.mode,
                     content: self.content,
@@ -165,6 +178,10 @@ impl Config {
             }
             _ => Err(problems),
         }
+    }
+
+    fn recogniser(&self, problems: &mut Vec<FieldProblem>) -> Option<recogniser::Settings> {
+        self.recogniser.as_ref()?.settings().map_err(|more| problems.extend(more)).ok()
     }
 
     /// Lays the options onto the rules; gives the users' rules with theirs.

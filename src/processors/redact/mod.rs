@@ -4,6 +4,7 @@
 //! keyed pseudonyms, numbers of kept keys are never touched; bytes that are no text go (ids excepted); only this step raises the text clearance.
 //! **Not here**: rules and matching (`redaction`), content (`processors/vault`).
 
+mod ask;
 mod config;
 mod left;
 mod policy;
@@ -21,10 +22,12 @@ pub use config::{Config, ContentPolicy, ERROR_TEXT, Form, Mode, RuleOptions, Set
 use crate::echoes::Echoes;
 use crate::genai::{Vocabulary, carried_id, facts_of};
 use crate::otlp::{AttrId, Field, Node, NodeKind, OwnedValue, Place, PlaceKind, Signal, TextEdit};
-use crate::pipeline::{Batch, Content, Processor, Reason, Text};
+use crate::pipeline::{Batch, Content, Inquiry, Processor, Reason, Text};
 use crate::pseudonym::IdPolicy;
+use crate::recogniser::Answers;
 use crate::redaction::{Class, Hit, Scratch, replace};
 use crate::telemetry::{Counter, Meter, names};
+use ask::{Asked, Asking, Outside};
 use policy::{Treatment, cap, cap_error, hide_home, is_id, treatment};
 use slug::{Failure, SLUG};
 
@@ -36,6 +39,8 @@ pub struct Redact {
     ids: Arc<dyn IdPolicy>,
     workers: Mutex<Vec<Worker>>,
     counters: Counters,
+    /// Somebody outside, if one is configured.
+    asking: Option<Asking>,
 }
 
 /// Memory that one worker reuses.
@@ -85,10 +90,12 @@ struct Counters {
     cut: HashMap<Signal, Counter>,
     unscanned: HashMap<Signal, Counter>,
     echoes: HashMap<Signal, Counter>,
+    /// Texts without an answer of the recogniser.
+    unanswered: Counter,
 }
 
 impl Counters {
-    fn new(settings: &Settings, meter: &Meter) -> Self {
+    fn new(id: &str, settings: &Settings, meter: &Meter) -> Self {
         let by_signal = |def| {
             let counter = |signal: Signal| (signal, meter.counter(def, &[("signal", signal.as_str())]));
             Signal::ALL.into_iter().map(counter).collect()
@@ -110,6 +117,7 @@ impl Counters {
             cut: by_signal(&names::REDACT_CUT_VALUES),
             unscanned: by_signal(&names::REDACT_UNSCANNED_VALUES),
             echoes: by_signal(&names::REDACT_ECHOES),
+            unanswered: meter.counter(&names::RECOGNISER_UNSCANNED, &[("processor", id)]),
         }
     }
 }
@@ -138,6 +146,8 @@ struct Visit<'a> {
     keyed: bool,
     /// Texts that repeat content.
     echoes: Option<&'a Echoes>,
+    /// What is known from outside.
+    asked: Asked<'a>,
 }
 
 /// What stands in place of bytes that are no text.
@@ -152,8 +162,8 @@ impl Redact {
         ids: Arc<dyn IdPolicy>,
         meter: &Meter,
     ) -> Self {
-        let counters = Counters::new(&settings, meter);
-        Self { id, settings, vocabulary, ids, workers: Mutex::default(), counters }
+        let counters = Counters::new(&id, &settings, meter);
+        Self { id, settings, vocabulary, ids, workers: Mutex::default(), counters, asking: None }
     }
 
     /// Credentials go on every signal; content keys go from metrics, which have no vault step.
@@ -175,7 +185,7 @@ impl Redact {
         }
     }
 
-    fn redact_texts(&self, batch: &mut Batch, worker: &mut Worker) {
+    fn redact_texts(&self, batch: &mut Batch, asked: Asked<'_>, worker: &mut Worker) {
         let signal = batch.payload.signal();
         let account = Arc::clone(&batch.origin.account);
         let points: HashSet<Node> = match signal {
@@ -187,7 +197,8 @@ impl Redact {
             _ => HashSet::new(),
         };
         let echoes = echoes_of(batch);
-        let content = Visit { account: &account, signal, place: named(PlaceKind::Value), keyed: false, echoes: None };
+        let place = named(PlaceKind::Value);
+        let content = Visit { account: &account, signal, place, keyed: false, echoes: None, asked };
         let done = self.left(batch, &content, worker);
         batch.payload.edit_text(|place, text| {
             if !done.is_empty() && place.kind != PlaceKind::Key && is_done(&done, place) {
@@ -199,6 +210,7 @@ impl Redact {
                 place: named(place.kind),
                 keyed: points.contains(&place.node),
                 echoes: echoes.as_deref(),
+                asked: asked.at(place.kind),
             };
             match place.kind {
                 PlaceKind::Entry { number } => return self.entry(&visit, place.path_key, number, worker),
@@ -234,7 +246,7 @@ impl Redact {
     }
 
     /// `exception.slug` of each item that failed, while texts are whole.
-    fn slugs(&self, batch: &mut Batch, worker: &mut Worker) -> Vec<(Node, String)> {
+    fn slugs(&self, batch: &mut Batch, asked: Asked<'_>, worker: &mut Worker) -> Vec<(Node, String)> {
         let signal = batch.payload.signal();
         if signal == Signal::Metrics {
             return Vec::new();
@@ -242,10 +254,14 @@ impl Redact {
         let facts = facts_of(&self.vocabulary, batch);
         let echoes = echoes_of(batch);
         let account = Arc::clone(&batch.origin.account);
-        let visit = Visit { account: &account, signal, place: "other", keyed: false, echoes: echoes.as_deref() };
+        let echoed = echoes.as_deref();
+        let visit = Visit { account: &account, signal, place: "other", keyed: false, echoes: echoed, asked };
         let mut redacted = |text: &str| {
             let text = echoes.as_ref().and_then(|echoes| echoes.of(text)).unwrap_or(text);
-            let hits = self.settings.detector.find(text, &mut worker.scratch);
+            // a frame by itself was not asked about, and holds code
+            let told = if let Asked::Told(answers) = visit.asked { answers.of(text) } else { None };
+            let named = told.unwrap_or_default();
+            let hits = self.settings.detector.find_with("", text, named, &mut worker.scratch);
             replace(text, hits, &mut |hit, found, out| self.place(&visit, hit, found, out))
         };
         let failures = facts.items.iter().filter_map(|item| Some((item.node, Failure::of(&batch.payload, item)?)));
@@ -303,10 +319,12 @@ impl Redact {
         text: &str,
         worker: &mut Worker,
     ) -> Option<String> {
-        let hits = match key {
-            "" => self.settings.detector.find(text, &mut worker.scratch),
-            key => self.settings.detector.find_under(key, text, &mut worker.scratch),
+        let named = match self.outside(visit, (treatment, key), text) {
+            Outside::Named(named) => named,
+            Outside::Later => return None,
+            Outside::Unknown => return Some(UNSCANNED.to_owned()),
         };
+        let hits = self.settings.detector.find_with(key, text, named, &mut worker.scratch);
         let shapes_only = |hits: &[Hit]| hits.iter().all(|hit| self.settings.detector.class(hit) == Class::Shape);
         let hits = if treatment == Treatment::Version && shapes_only(hits) { &[] } else { hits };
         self.count(visit, hits);
@@ -390,6 +408,10 @@ impl Processor for Redact {
         &self.id
     }
 
+    fn inquire(&self, batch: &mut Batch) -> Option<Inquiry> {
+        self.inquiry(batch)
+    }
+
     fn process(&self, batch: &mut Batch) -> Result<(), Reason> {
         if self.settings.mode == Mode::Audit {
             // everything is done and counted, and none of it stays
@@ -405,9 +427,15 @@ impl Processor for Redact {
 impl Redact {
     fn enforce(&self, batch: &mut Batch) -> Result<(), Reason> {
         let mut worker = self.workers.lock().pop().unwrap_or_default();
+        let answer = batch.answer.take();
+        let (answers, none) = (answer.as_ref().and_then(|answer| answer.downcast_ref::<Answers>()), Answers::default());
+        let asked = match self.settings.recogniser {
+            Some(_) => Asked::Told(answers.unwrap_or(&none)),
+            None => Asked::Nobody,
+        };
         self.drop_attributes(batch, &mut worker);
-        let slugs = self.slugs(batch, &mut worker);
-        self.redact_texts(batch, &mut worker);
+        let slugs = self.slugs(batch, asked, &mut worker);
+        self.redact_texts(batch, asked, &mut worker);
         worker.shown = Shown::new();
         // after redaction: digits of a digest could look like a number of somebody's
         for (node, slug) in slugs {

@@ -18,6 +18,7 @@ use crate::pseudonym::{IdPolicy, PlainIds, Pseudonymizer};
 use crate::secret::Secret;
 use crate::telemetry::Meter;
 
+mod ask;
 mod options;
 
 fn processor(config: &Config, meter: &Meter) -> Redact {

@@ -1,0 +1,318 @@
+//! A whole gateway with an external recogniser: a server in the test's process that speaks Presidio's API, and misbehaves.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use serde_json::{Value as Json, json};
+use tollgate::app::build::Seams;
+use tollgate::app::{App, assemble, resolve};
+use tollgate::clock::SystemClock;
+use tollgate::config::env::Lookup;
+use tollgate::pipeline::RealDisk;
+use tollgate::rng::SystemRng;
+use tollgate::telemetry::{Health, Meter};
+
+struct Nothing;
+
+impl Lookup for Nothing {
+    fn var(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    fn file(&self, _: &str) -> Result<String, String> {
+        Err("no files here".to_owned())
+    }
+}
+
+/// What the server does with a call.
+#[derive(Clone, Copy, PartialEq)]
+enum Does {
+    /// Names each `Zqx Vorn` a person.
+    Work,
+    /// Answers 500.
+    Fail,
+    /// Keeps the connection and says nothing.
+    Hang,
+}
+
+/// A server with Presidio's API.
+struct Analyzer {
+    address: SocketAddr,
+    does: Arc<Mutex<Does>>,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Analyzer {
+    fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (address, does) = (listener.local_addr().unwrap(), Arc::new(Mutex::new(Does::Work)));
+        let (asked, hung) = (Arc::<Mutex<Vec<String>>>::default(), Arc::<Mutex<Vec<TcpStream>>>::default());
+        let (told, seen) = (Arc::clone(&does), Arc::clone(&asked));
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (told, seen, hung) = (Arc::clone(&told), Arc::clone(&seen), Arc::clone(&hung));
+                thread::spawn(move || serve(stream.unwrap(), &told, &seen, &hung));
+            }
+        });
+        Self { address, does, asked }
+    }
+
+    fn does(&self, what: Does) {
+        *self.does.lock().unwrap() = what;
+    }
+
+    fn asked(&self) -> Vec<String> {
+        std::mem::take(&mut self.asked.lock().unwrap())
+    }
+}
+
+/// Answers calls on one connection.
+fn serve(mut stream: TcpStream, does: &Mutex<Does>, asked: &Mutex<Vec<String>>, hung: &Mutex<Vec<TcpStream>>) {
+    let mut got = Vec::new();
+    loop {
+        let Some(head) = got.windows(4).position(|four| four == b"\r\n\r\n") else {
+            let mut some = [0; 4096];
+            match stream.read(&mut some) {
+                Ok(0) | Err(_) => return,
+                Ok(count) => got.extend_from_slice(&some[..count]),
+            }
+            continue;
+        };
+        let length = String::from_utf8_lossy(&got[..head]).to_lowercase();
+        let length = length.split_once("content-length: ").unwrap().1;
+        let length: usize = length.lines().next().unwrap().trim().parse().unwrap();
+        while got.len() < head + 4 + length {
+            let mut some = [0; 4096];
+            let count = stream.read(&mut some).unwrap();
+            got.extend_from_slice(&some[..count]);
+        }
+        let body: Json = serde_json::from_slice(&got[head + 4..head + 4 + length]).unwrap();
+        got.drain(..head + 4 + length);
+        let texts: Vec<String> = serde_json::from_value(body["text"].clone()).unwrap();
+        asked.lock().unwrap().extend(texts.clone());
+        let (status, answer) = match *does.lock().unwrap() {
+            Does::Work => (200, json!(texts.iter().map(|text| found(text)).collect::<Vec<_>>())),
+            Does::Fail => (500, json!({"error": "no"})),
+            Does::Hang => return hung.lock().unwrap().push(stream),
+        };
+        let answer = answer.to_string();
+        write!(stream, "HTTP/1.1 {status} x\r\ncontent-length: {}\r\n\r\n{answer}", answer.len()).unwrap();
+    }
+}
+
+fn found(text: &str) -> Vec<Json> {
+    let chars = |at: usize| text[..at].chars().count();
+    let found = text.match_indices("Zqx Vorn").map(|(at, name)| (chars(at), chars(at + name.len())));
+    found.map(|(start, end)| json!({"entity_type": "PERSON", "start": start, "end": end, "score": 0.9})).collect()
+}
+
+fn configuration(folder: &Path, analyzer: &Analyzer, more: &Json) -> String {
+    let public = tollgate::vault::keygen::keygen(&folder.join("auditor.key")).unwrap();
+    let at = |name: &str| folder.join(name).display().to_string();
+    let steps = ["normalize", "cost", "runs", "vault", "redact"];
+    let mut recogniser =
+        json!({ "endpoint": format!("http://{}", analyzer.address), "trust": "internal", "timeout": "30s" });
+    recogniser.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    json!({
+        "receivers": { "otlp": { "protocols": { "http": { "endpoint": "127.0.0.1:0" } } } },
+        "processors": {
+            "normalize": {}, "cost": {}, "runs": {}, "redact": { "recogniser": recogniser },
+            "vault": { "recipients": [public], "store": { "directory": at("vault") }, "writer": "test" },
+        },
+        "exporters": { "file": { "path": at("outbound.jsonl") } },
+        "spool": { "directory": at("data/spool"), "max_size": "64MiB" },
+        "limits": { "shutdown": "1s" },
+        "service": { "pipelines": { "traces": { "receivers": ["otlp"], "processors": steps, "exporters": ["file"] } } },
+    })
+    .to_string()
+}
+
+async fn start(folder: &Path, analyzer: &Analyzer, more: &Json) -> (App, SocketAddr, Meter) {
+    fs::create_dir_all(folder.join("data")).unwrap();
+    let read = resolve::read("test", &configuration(folder, analyzer, more), &Nothing, folder);
+    let (_, valid) = read.result.map_err(|problems| read.source.render(&problems, false)).unwrap();
+    let seams = Seams {
+        clock: Arc::new(SystemClock::new()),
+        rng: Arc::new(SystemRng),
+        disk: Arc::new(RealDisk),
+        meter: Meter::new(),
+        health: Health::new(),
+    };
+    let meter = seams.meter.clone();
+    let app = App::start(assemble::blueprint(valid, &seams).unwrap(), seams).await.unwrap();
+    let otlp = app.addresses().iter().find(|(what, _)| what == "otlp http").unwrap().1;
+    (app, otlp, meter)
+}
+
+/// A model call whose prompt and note speak of the same person.
+fn request(number: u32) -> Vec<u8> {
+    let text = |key: &str, value: &str| json!({"key": key, "value": {"stringValue": value}});
+    let prompt = r#"[{"role":"user","parts":[{"type":"text","content":"prompt of Zqx Vorn, CANARY"}]}]"#;
+    let call = json!({
+        "traceId": "0af7651916cd43dd8448eb211c80319c", "spanId": format!("b7ad6b71692{number:05}"), "name": "chat m",
+        "startTimeUnixNano": "1", "endTimeUnixNano": "2",
+        "status": {"code": 2, "message": "😀 asked by Zqx Vorn, mail a@example.com"},
+        "attributes": [
+            text("gen_ai.operation.name", "chat"), text("gen_ai.request.model", "m"), text("gen_ai.provider.name", "openai"),
+            text("gen_ai.input.messages", prompt), text("unlisted.text", "prose of Zqx Vorn CANARY"),
+        ],
+    });
+    let plain = json!({
+        "traceId": "1af7651916cd43dd8448eb211c80319c", "spanId": format!("c7ad6b71692{number:05}"), "name": "GET /",
+        "startTimeUnixNano": "1", "endTimeUnixNano": "2",
+        "attributes": [text("note", "é met Zqx Vorn there"), text("user.id", "Zqx Vorn")],
+    });
+    let other = json!({"resourceSpans": [
+        {"scopeSpans": [{"spans": [call]}]}, {"scopeSpans": [{"spans": [plain]}]}]});
+    other.to_string().into_bytes()
+}
+
+/// Posts; the whole answer.
+fn post(to: SocketAddr, body: &[u8]) -> String {
+    let mut stream = TcpStream::connect(to).unwrap();
+    let length = body.len();
+    write!(stream, "POST /v1/traces HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n").unwrap();
+    stream.write_all(body).unwrap();
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+fn outbound(folder: &Path) -> String {
+    fs::read_to_string(folder.join("outbound.jsonl")).unwrap_or_default()
+}
+
+/// Texts that stay must be asked about and lose what is named; content must never reach the recogniser. While it fails
+/// clients are told to come again, and nothing goes on; when it works again nothing was lost or counted twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn holds_and_goes_on() {
+    let (folder, analyzer) = (tempfile::tempdir().unwrap(), Analyzer::new());
+    let (app, otlp, meter) = start(folder.path(), &analyzer, &json!({})).await;
+    let analyzer = tokio::task::spawn_blocking(move || {
+        assert!(post(otlp, &request(1)).starts_with("HTTP/1.1 200"));
+        let asked = analyzer.asked();
+        assert_eq!(asked, ["😀 asked by Zqx Vorn, mail a@example.com", "é met Zqx Vorn there"], "no content");
+        analyzer.does(Does::Fail);
+        let refused = post(otlp, &request(2));
+        assert!(refused.starts_with("HTTP/1.1 503") && refused.to_lowercase().contains("retry-after: 5"), "{refused}");
+        assert!(!refused.contains("Zqx"), "{refused}");
+        analyzer.does(Does::Work);
+        assert!(post(otlp, &request(2)).starts_with("HTTP/1.1 200"));
+        analyzer
+    })
+    .await
+    .unwrap();
+    app.shutdown().await;
+    let out = outbound(folder.path());
+    assert_eq!(
+        (out.matches("😀 asked by [PERSON], mail [EMAIL]").count(), out.matches("é met [PERSON] there").count()),
+        (2, 2)
+    );
+    assert!(!out.contains("CANARY") && !analyzer.asked().concat().contains("CANARY"));
+    let metrics = meter.render();
+    for line in [
+        "tollgate_recogniser_calls_total{processor=\"redact\",outcome=\"answered\"} 2",
+        "tollgate_recogniser_calls_total{processor=\"redact\",outcome=\"failed\"} 1",
+        "tollgate_recogniser_held_requests_total{processor=\"redact\"} 1",
+        "tollgate_redactions_total{rule=\"recogniser_person\",signal=\"traces\"} 4",
+        "tollgate_work_parked_requests 0",
+    ] {
+        assert!(metrics.contains(line), "{line}\n{metrics}");
+    }
+}
+
+/// With `unscanned` a recogniser that fails must cost the texts alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unscanned_goes_on_without_the_texts() {
+    let (folder, analyzer) = (tempfile::tempdir().unwrap(), Analyzer::new());
+    analyzer.does(Does::Fail);
+    let (app, otlp, _) = start(folder.path(), &analyzer, &json!({"on_error": "unscanned"})).await;
+    let posted = tokio::task::spawn_blocking(move || post(otlp, &request(1))).await.unwrap();
+    assert!(posted.starts_with("HTTP/1.1 200"));
+    app.shutdown().await;
+    let out = outbound(folder.path());
+    assert_eq!(out.matches("\"[UNSCANNED]\"").count(), 2, "{out}");
+    assert!(!out.contains("Zqx Vorn there") && !out.contains("asked by"), "{out}");
+}
+
+/// A gateway that ends while a recogniser says nothing must end in time, forward nothing, and tell its client to come again
+/// or nothing at all; what it had accepted before is delivered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_does_not_wait_for_ever() {
+    let (folder, analyzer) = (tempfile::tempdir().unwrap(), Analyzer::new());
+    let (app, otlp, _) = start(folder.path(), &analyzer, &json!({})).await;
+    assert!(tokio::task::spawn_blocking(move || post(otlp, &request(1))).await.unwrap().starts_with("HTTP/1.1 200"));
+    analyzer.does(Does::Hang);
+    analyzer.asked();
+    let waits = thread::spawn(move || post(otlp, &request(2)));
+    while analyzer.asked().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    app.shutdown().await;
+    let told = waits.join().unwrap();
+    assert!(told.is_empty() || told.starts_with("HTTP/1.1 503"), "{told}");
+    assert_eq!(outbound(folder.path()).matches("é met [PERSON] there").count(), 1);
+}
+
+/// A client that goes away while its request waits must lose nothing: the answer to the same bytes is OK, once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_goes_away_loses_nothing() {
+    let (folder, analyzer) = (tempfile::tempdir().unwrap(), Analyzer::new());
+    analyzer.does(Does::Hang);
+    let (app, otlp, _) = start(folder.path(), &analyzer, &json!({"timeout": "1s", "on_error": "unscanned"})).await;
+    tokio::task::spawn_blocking(move || {
+        let body = request(1);
+        let mut stream = TcpStream::connect(otlp).unwrap();
+        let length = body.len();
+        write!(
+            stream,
+            "POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+        )
+        .unwrap();
+        stream.write_all(&body).unwrap();
+        while analyzer.asked().is_empty() {
+            thread::yield_now();
+        }
+        drop(stream);
+        assert!(post(otlp, &body).starts_with("HTTP/1.1 200"));
+        assert!(analyzer.asked().is_empty(), "the same request is not asked about twice");
+    })
+    .await
+    .unwrap();
+    app.shutdown().await;
+    assert_eq!(outbound(folder.path()).matches("\"GET /\"").count(), 1);
+}
+
+/// `explain` must ask as the gateway does, and name the recogniser as the rule; without an answer it says so.
+#[test]
+fn explain_names_the_recogniser() {
+    let (folder, analyzer) = (tempfile::tempdir().unwrap(), Analyzer::new());
+    let config = folder.path().join("config.yaml");
+    fs::write(&config, configuration(folder.path(), &analyzer, &json!({}))).unwrap();
+    let explain = || {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_tollgate"))
+            .args(["--config", config.to_str().unwrap(), "explain", "--json", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(&request(1)).unwrap();
+        child.wait_with_output().unwrap()
+    };
+    let out = explain();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let shown: Json = serde_json::from_slice(&out.stdout).unwrap();
+    let shown = shown.to_string();
+    let wanted = r#"{"rule":"recogniser_person","placeholder":"[PERSON]","why":"the external recogniser named it","start":6,"end":14}"#;
+    assert!(shown.contains(wanted), "{shown}");
+    analyzer.does(Does::Fail);
+    let out = explain();
+    assert!(!out.status.success());
+    assert!(String::from_utf8_lossy(&out.stderr).contains("could not be checked"));
+}
