@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use super::compile::Detector;
 use super::find::Scratch;
+use super::json;
 use super::resolve::{Hit, reserved, resolve};
 use super::rule::{Class, Family, RuleData};
 
@@ -84,13 +85,11 @@ pub fn byte_ranges(text: &str, ranges: &[(u64, u64)]) -> Option<Vec<Range<usize>
 impl Detector {
     /// Hits of `text` under `key` ("": none) as [`Detector::find_under`] finds them, and those that were named outside.
     pub fn find_with<'s>(&self, key: &str, text: &str, named: &[Named], scratch: &'s mut Scratch) -> &'s [Hit] {
-        match key {
-            "" => self.find(text, scratch),
-            key => self.find_under(key, text, scratch),
-        };
+        self.find_under(key, text, scratch);
         if !named.is_empty() {
             self.add_named(text, named, &mut scratch.hits);
-            self.find_again(text, scratch);
+            json::mend(text, &mut scratch.hits);
+            self.find_again(key, text, scratch);
         }
         &scratch.hits
     }

@@ -13,11 +13,8 @@ mod hostile;
 mod masks;
 mod numbers;
 mod pairs;
-<<<<<<< HEAD
 mod properties;
-=======
 mod recognised;
->>>>>>> dbb6797 (Redaction: an external recogniser (Presidio's API) is asked about texts that stay, between two turns on a worker; fail closed)
 mod score;
 
 fn rules() -> Vec<RuleData> {

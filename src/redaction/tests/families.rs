@@ -223,6 +223,7 @@ fn made(family: Family, random: &mut Random) -> (String, String, String) {
             of("post to ", format!("https://acme.webhook.office.com/webhookb2/{}", token(random, 30)), "")
         }
         Family::Entropy => of("here is my API key ", token(random, 25), " thanks"),
+        Family::Recognised => unreachable!("nobody here searches for it"),
     }
 }
 
@@ -298,6 +299,7 @@ fn may_be(family: Family, found: &str, before: &str, behind: &str) -> bool {
         Family::PasswordHash => found.starts_with('$'),
         Family::HostedWebhook => found.contains("://"),
         Family::Entropy => found.len() >= 20,
+        Family::Recognised => false,
     }
 }
 
