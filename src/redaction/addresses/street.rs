@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 
 use crate::redaction::names::words::{self, List};
 use crate::redaction::scan::Scan;
+use crate::redaction::sets::{Bytes, Words};
 use crate::redaction::stems::WordAt;
 
 /// Words that end a street's name in English, in full: they make a street of any name before them.
@@ -105,6 +106,21 @@ const ENDINGS: &str = "\
     utca útja stræde allé gränd väg stigen gården torget gt. str lunden tjernet bakken stykket vollen stien \
     jordet haugen toppen vang parken svingen kollen løkka ruds åsen grenda sletta skogen tunet weide hoek berg";
 
+/// Words for a street in lower case that leave no doubt, and those that leave some.
+static LOWER: LazyLock<Words> = LazyLock::new(|| Words::new("street avenue boulevard road lane blvd ave"));
+static LOWER_MAYBE: LazyLock<Words> = LazyLock::new(|| Words::new("drive court st dr rd ln ct terrace circle parkway"));
+/// Words before a house number that say what kind of room it is.
+static UNITS: LazyLock<Words> =
+    LazyLock::new(|| Words::new("suite unit flat level studio apt apt. apartment room floor shop"));
+/// Words in lower case within names of streets.
+static PARTICLES: LazyLock<Words> =
+    LazyLock::new(|| Words::new("de du des la le les l d di della del dei da do dos das los las el e y en sur"));
+static GERMANIC_PARTICLES: LazyLock<Words> =
+    LazyLock::new(|| Words::new("am an der auf dem im in van de den unter zum zur"));
+
+/// What words that end as [`ENDINGS`] do end with.
+static LAST_LETTERS: Bytes = Bytes::of(b"adefgjklmnrstuz.").and_high();
+
 /// The street line around a number.
 pub(super) fn at(scan: &Scan<'_>, number: &Range<usize>) -> Option<Range<usize>> {
     let digits = scan.bytes(number.clone()).iter().take_while(|byte| byte.is_ascii_digit()).count();
@@ -124,11 +140,6 @@ fn is(list: &List, word: &str) -> bool {
     list.has_any_case(word)
 }
 
-/// Whether a word is one of a few, without case.
-fn is_one(list: &str, word: &str) -> bool {
-    list.split(' ').any(|known| known.len() == word.len() && known.eq_ignore_ascii_case(word))
-}
-
 /// `12 Main Street`, `12 rue de la Paix`.
 fn number_first(scan: &Scan<'_>, number: &Range<usize>) -> Option<Range<usize>> {
     let mut at = number.end;
@@ -141,9 +152,14 @@ fn number_first(scan: &Scan<'_>, number: &Range<usize>) -> Option<Range<usize>> 
         return None;
     }
     at += 1;
+    let begins = scan.byte(at);
+    if begins.is_ascii() && !begins.is_ascii_alphanumeric() {
+        return None;
+    }
+    static ENDS: Bytes = Bytes::of(b"\n\":;(){}[<=|/\t");
     let rest = scan.part(at..scan.widen(at..scan.text.len().min(at + 72)).end);
-    let rest =
-        rest.split(['\n', '"', ':', ';', '(', ')', '{', '}', '[', '<', '=', '|', '/', '\t']).next().unwrap_or("");
+    let len = rest.bytes().position(|byte| ENDS.has(byte)).unwrap_or(rest.len());
+    let rest = rest.get(..len).unwrap_or("");
     let rest = rest.strip_prefix("bis ").or_else(|| rest.strip_prefix("ter ")).map_or((0, rest), |rest| (4, rest));
     let (at, rest) = (at + rest.0, rest.1);
     let first = rest.chars().next()?;
@@ -219,7 +235,7 @@ fn unit_before(scan: &Scan<'_>, start: usize) -> usize {
     let Some((before, id)) = trimmed.rsplit_once(' ') else { return start };
     let digit = !id.is_empty() && id.len() < 6 && id.bytes().any(|byte| byte.is_ascii_digit());
     let word = before.rsplit([' ', '\n', '"', ':']).next().unwrap_or("");
-    let known = is_one("suite unit flat level studio apt apt. apartment room floor shop", word);
+    let known = UNITS.has(word);
     if digit && known { from + before.len() - word.len() } else { start }
 }
 
@@ -246,11 +262,11 @@ fn lower(scan: &Scan<'_>, number: &Range<usize>, rest: &str) -> Option<usize> {
         if bare.is_empty() || !bare.bytes().all(|byte| byte.is_ascii_alphanumeric()) || is(&NOT_LOWER, bare) {
             return None;
         }
-        let street = is_one("street avenue boulevard road lane blvd ave", bare);
+        let street = LOWER.has(bare);
         if street && index > 0 {
             return Some(offset + bare.len());
         }
-        let doubtful = is_one("drive court st dr rd ln ct terrace circle parkway", bare);
+        let doubtful = LOWER_MAYBE.has(bare);
         if doubtful && index > 0 && likely(scan, number.start, 0) {
             return Some(offset + bare.len());
         }
@@ -277,7 +293,7 @@ fn name_len(rest: &str, from: usize) -> Option<usize> {
     let (mut offset, mut end) = (from, None);
     for word in rest.get(from..)?.split(' ').take(6) {
         let bare = word.trim_end_matches([',', '.', '\'', '\\']);
-        let particle = is_one("de du des la le les l d di della del dei da do dos das los las el e y en sur", bare);
+        let particle = PARTICLES.has(bare);
         let elided = bare.get(..2).is_some_and(|head| matches!(head, "d'" | "l'" | "D'" | "L'"));
         if bare.starts_with(char::is_uppercase) || elided {
             end = Some(offset + bare.len());
@@ -299,8 +315,8 @@ fn number_last(scan: &Scan<'_>, number: &Range<usize>) -> Option<Range<usize>> {
     }
     let from = scan.widen(number.start.saturating_sub(56)..number.start).start;
     let head = scan.part(from..number.start - 1);
-    let line = head.rfind(['\n', '"', ':', ';', '(', '{', '[', '<', '=', '|']).map_or(0, |at| at + 1);
-    let head = head.get(line..)?;
+    let line = head.bytes().rposition(|byte| ENDS.has(byte)).map_or(0, |at| at + 1);
+    let head = head.get(line..).filter(|head| may_be_street(head.as_bytes()))?;
     let base = from + line;
     let trimmed = head.trim_end_matches([',', '°', 'º']);
     let trimmed = ["nº", "n", "No", "Nr.", "núm.", "s/n"].iter().fold(trimmed, |head, end| {
@@ -321,6 +337,19 @@ fn number_last(scan: &Scan<'_>, number: &Range<usize>) -> Option<Range<usize>> {
     Some(base + start..end)
 }
 
+/// What ends the line of a street, seen from its number.
+static ENDS: Bytes = Bytes::of(b"\n\":;({[<=|");
+
+/// Whether a street may end here, as far as a few bytes tell: its last word begins with a capital letter or an elision.
+fn may_be_street(head: &[u8]) -> bool {
+    let word = head.get(head.iter().rposition(|byte| *byte == b' ').map_or(0, |at| at + 1)..).unwrap_or_default();
+    let (Some(first), Some(last)) = (word.first(), word.last()) else { return false };
+    // `nº`, `s/n`: the word before them counts
+    let sign = word.len() < 6 && matches!(first, b'n' | b's');
+    let ends = last.is_ascii_alphabetic() || !last.is_ascii() || matches!(last, b'.' | b',');
+    ends && (first.is_ascii_uppercase() || !first.is_ascii() || sign || word.get(1) == Some(&b'\''))
+}
+
 /// `-14`, `/68` behind a house number.
 fn range_behind(scan: &Scan<'_>, at: usize) -> usize {
     let joined = b"-/".contains(&scan.byte(at));
@@ -339,22 +368,25 @@ fn suffix_letter(scan: &Scan<'_>, at: usize) -> usize {
 
 /// Where a street whose last word ends as German, Dutch and Nordic streets do starts.
 fn germanic(head: &str, last: &str) -> Option<usize> {
-    let lower = last.to_lowercase();
-    let ends = ENDINGS.split(' ').any(|end| lower.ends_with(end));
     let capital = last.starts_with(char::is_uppercase)
         && !last.split('-').any(|part| part.chars().skip(1).any(char::is_uppercase));
-    let alone = ENDINGS.split(' ').any(|end| lower == end);
-    let sure =
-        ["straße", "strasse", "str.", "straat", "gracht", "platz", "allee", "gasse", "laan", "gatan", "vägen", "plein"];
-    let known = sure.iter().any(|end| lower.ends_with(end));
-    if !ends || !capital || (!known && (words::is_common(last) || last.len() < 6)) {
+    if !capital || !last.bytes().next_back().is_some_and(|byte| LAST_LETTERS.has(byte)) {
         return None;
     }
+    let lower = last.to_lowercase();
+    let ends = ENDINGS.split(' ').any(|end| lower.ends_with(end));
+    let sure =
+        ["straße", "strasse", "str.", "straat", "gracht", "platz", "allee", "gasse", "laan", "gatan", "vägen", "plein"];
+    let known = || sure.iter().any(|end| lower.ends_with(end));
+    if !ends || (!known() && (words::is_common(last) || last.len() < 6)) {
+        return None;
+    }
+    let alone = ENDINGS.split(' ').any(|end| lower == end);
     let mut start = head.len() - last.len();
     // `Berliner Straße`, `Am Alten Markt`
     while let Some(before) = head.get(..start).and_then(|head| head.strip_suffix(' ')) {
         let word = before.rsplit(' ').next().unwrap_or("");
-        let joins = is_one("am an der auf dem im in van de den unter zum zur", word);
+        let joins = GERMANIC_PARTICLES.has(word);
         if !(word.starts_with(char::is_uppercase) && (alone || joins)) || word.ends_with(',') {
             break;
         }

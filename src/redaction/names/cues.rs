@@ -1,7 +1,10 @@
 //! **What**: names behind words that announce them. **Invariants**: at most some 200 bytes are read behind a cue.
 //! **Not here**: the cues themselves (`config/rules/names.yaml`).
 
+use std::sync::LazyLock;
+
 use crate::redaction::scan::Scan;
+use crate::redaction::sets::Words;
 use crate::redaction::stems::WordAt;
 
 use super::shape::{self, Name, TITLES};
@@ -95,7 +98,7 @@ pub(super) fn title(scan: &Scan<'_>, at: usize) -> usize {
     if word.is_empty() || !word.starts_with(|c: char| c.is_uppercase()) {
         return at;
     }
-    let is = TITLES.iter().any(|title| title.eq_ignore_ascii_case(word));
+    let is = TITLES.has(word);
     let behind = rest.get(word.len()..).unwrap_or("");
     let blanks = if behind.starts_with(". ") { 2 } else { 1 };
     let goes_on = behind.get(blanks..).is_some_and(|next| next.starts_with(|c: char| c.is_uppercase()));
@@ -126,88 +129,22 @@ fn lowercase(scan: &Scan<'_>, at: usize) -> Option<Name> {
 }
 
 /// Words that end the name of an organisation or place.
-const ORGANISATIONS: &[&str] = &[
-    "inc",
-    "llc",
-    "ltd",
-    "gmbh",
-    "corp",
-    "corporation",
-    "company",
-    "co",
-    "group",
-    "bank",
-    "team",
-    "support",
-    "services",
-    "service",
-    "hotel",
-    "restaurant",
-    "university",
-    "college",
-    "school",
-    "institute",
-    "hospital",
-    "clinic",
-    "store",
-    "shop",
-    "systems",
-    "solutions",
-    "technologies",
-    "labs",
-    "studio",
-    "studios",
-    "foundation",
-    "association",
-    "airlines",
-    "airport",
-    "center",
-    "centre",
-    "department",
-    "ministry",
-    "court",
-    "church",
-    "museum",
-    "park",
-    "plc",
-    "ag",
-    "sa",
-    "bv",
-    "oy",
-    "ab",
-    "street",
-    "avenue",
-    "road",
-    "city",
-    "county",
-    "island",
-    "islands",
-    "beach",
-    "hills",
-    "valley",
-    "river",
-    "stadium",
-    "award",
-    "prize",
-    "theorem",
-    "club",
-    "society",
-    "union",
-    "partners",
-    "holdings",
-    "industries",
-    "international",
-    "project",
-    "edition",
-    "version",
-    "desktop",
-    "cloud",
-];
+static ORGANISATIONS: LazyLock<Words> = LazyLock::new(|| {
+    Words::new(
+        "\
+    inc llc ltd gmbh corp corporation company co group bank team support services service hotel restaurant \
+    university college school institute hospital clinic store shop systems solutions technologies labs studio \
+    studios foundation association airlines airport center centre department ministry court church museum park \
+    plc ag sa bv oy ab street avenue road city county island islands beach hills valley river stadium award \
+    prize theorem club society union partners holdings industries international project edition version \
+    desktop cloud",
+    )
+});
 
 /// Whether a word is one of organisations and places.
 pub(in crate::redaction) fn is_organisation(word: &str) -> bool {
     let word = word.trim_matches(|c: char| !c.is_alphanumeric());
-    ORGANISATIONS.iter().any(|organisation| organisation.eq_ignore_ascii_case(word))
+    ORGANISATIONS.has(word)
 }
 
 /// Whether the last word of a name, or the one behind it, says that it is no person's.

@@ -2,8 +2,10 @@
 //! [`MOST`] words and some 150 bytes are read. **Not here**: what announces a name (`cues`), the lists (`words`).
 
 use std::ops::Range;
+use std::sync::LazyLock;
 
 use super::words;
+use crate::redaction::sets::Words;
 
 /// Most words of a name.
 const MOST: usize = 5;
@@ -36,51 +38,17 @@ const PARTICLES: &[&str] = &[
     "'t", "d", "het",
 ];
 /// What may stand before a name and belongs to the person, not to the name.
-pub(in crate::redaction) const TITLES: &[&str] = &[
-    "mr",
-    "mrs",
-    "ms",
-    "miss",
-    "mx",
-    "dr",
-    "prof",
-    "professor",
-    "sir",
-    "madam",
-    "herr",
-    "frau",
-    "sr",
-    "sra",
-    "srta",
-    "don",
-    "doña",
-    "mme",
-    "mlle",
-    "monsieur",
-    "madame",
-    "hr",
-    "fr",
-    "señor",
-    "señora",
-    "signor",
-    "signora",
-    "rev",
-    "capt",
-    "lt",
-    "col",
-    "sgt",
-    "judge",
-    "doctor",
-    "dra",
-    "drs",
-    "dhr",
-    "mevr",
-];
+pub(in crate::redaction) static TITLES: LazyLock<Words> = LazyLock::new(|| {
+    Words::new(
+        "\
+    mr mrs ms miss mx dr prof professor sir madam herr frau sr sra srta don doña mme mlle monsieur madame hr fr señor señora signor signora rev capt lt col sgt judge doctor dra drs dhr mevr",
+    )
+});
 
 /// The name that starts at `at`.
 pub(in crate::redaction) fn read(text: &str, at: usize) -> Option<Name> {
     let first = word(text, at)?;
-    if TITLES.iter().any(|title| title.eq_ignore_ascii_case(first.text)) && !first.text.eq_ignore_ascii_case("don") {
+    if TITLES.has(first.text) && !first.text.eq_ignore_ascii_case("don") {
         return None;
     }
     let given = words::is_given(first.text);

@@ -4,6 +4,9 @@
 //! read. **Not here**: the words (`pii.yaml`), what each kind demands (`cued`).
 
 use std::ops::Range;
+use std::sync::LazyLock;
+
+use crate::redaction::sets::Words;
 
 use super::super::find::Action;
 use super::super::rule::Family;
@@ -154,72 +157,14 @@ fn is_json_key(scan: &Scan<'_>, key: Option<&Range<usize>>) -> bool {
 }
 
 /// Words that may stand between a word and its value.
-const LINKS: &[&str] = &[
-    "a",
-    "are",
-    "at",
-    "as",
-    "be",
-    "by",
-    "code",
-    "de",
-    "e",
-    "es",
-    "est",
-    "for",
-    "her",
-    "here",
-    "his",
-    "id",
-    "ist",
-    "is",
-    "it",
-    "its",
-    "lautet",
-    "me",
-    "mine",
-    "my",
-    "n",
-    "new",
-    "no",
-    "nr",
-    "num",
-    "number",
-    "numbers",
-    "nummer",
-    "numero",
-    "of",
-    "on",
-    "our",
-    "s",
-    "t",
-    "the",
-    "their",
-    "to",
-    "u",
-    "us",
-    "value",
-    "was",
-    "your",
-    "date",
-    "following",
-    "using",
-    "with",
-    "and",
-    "r",
-    "him",
-    "them",
-    "b",
-    "strong",
-    "td",
-    "span",
-    "br",
-    "p",
-    "li",
-    "holder",
-    "details",
-    "provided",
-];
+static LINKS: LazyLock<Words> = LazyLock::new(|| {
+    Words::new(
+        "\
+    a are at as be by code de e es est for her here his id ist is it its lautet me mine my n new no nr num \
+    number numbers nummer numero of on our s t the their to u us value was your date following using with and \
+    r him them b strong td span br p li holder details provided",
+    )
+});
 
 /// Whether `between` is nothing but small words and marks; a line may end there if no word stands behind it.
 fn is_link(between: &[u8]) -> bool {
@@ -228,7 +173,7 @@ fn is_link(between: &[u8]) -> bool {
     }
     let line_end = between.contains(&b'\n');
     let mut words = between.split(|byte| !byte.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
-    let small = |word: &[u8]| LINKS.iter().any(|link| link.as_bytes().eq_ignore_ascii_case(word));
+    let small = |word: &[u8]| LINKS.has(word);
     let marks =
         between.iter().all(|byte| byte.is_ascii_alphanumeric() || b" \t\n\r:=#\"'\\()[]<>{}-*_.|`/+&,?".contains(byte));
     // a sentence or list that ends in between ends the word's reach
@@ -240,50 +185,20 @@ fn is_link(between: &[u8]) -> bool {
 }
 
 /// Keys that say nothing about their values.
-const MUTE: &[&str] = &[
-    "value",
-    "val",
-    "text",
-    "content",
-    "number",
-    "num",
-    "no",
-    "nr",
-    "data",
-    "string",
-    "default",
-    "input",
-    "output",
-    "answer",
-    "result",
-    "message",
-    "msg",
-    "body",
-    "query",
-    "q",
-    "note",
-    "notes",
-    "comment",
-    "comments",
-    "description",
-    "details",
-    "info",
-    "args",
-    "arguments",
-    "prompt",
-    "response",
-    "expected",
-    "example",
-    "it",
-    "is",
-    "this",
-];
+static MUTE: LazyLock<Words> = LazyLock::new(|| {
+    Words::new(
+        "\
+    value val text content number num no nr data string default input output answer result message msg body \
+    query q note notes comment comments description details info args arguments prompt response expected \
+    example it is this",
+    )
+});
 
 fn says_nothing(key: &[u8]) -> bool {
     let last = key.rsplit(|byte| !byte.is_ascii_alphanumeric()).next().unwrap_or_default();
     // `42:` is no key, nor is what a sentence ends in
     let numeric = last.iter().all(u8::is_ascii_digit);
-    numeric || MUTE.iter().any(|mute| mute.as_bytes().eq_ignore_ascii_case(last))
+    numeric || MUTE.has(last)
 }
 
 /// The key of the value at `start`: what stands before `:`, `=` or `>`, on one line.
