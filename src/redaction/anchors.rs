@@ -15,7 +15,7 @@ pub(super) struct Facts {
     pub(super) backslash: bool,
     /// `%` with a letter or digit behind.
     pub(super) percent: bool,
-    /// `&`.
+    /// `&` of an entity.
     pub(super) ampersand: bool,
     /// `=` with a digit or capital behind.
     pub(super) equals: bool,
@@ -23,6 +23,8 @@ pub(super) struct Facts {
     pub(super) high: bool,
     /// A digit.
     pub(super) digit: bool,
+    /// The escape of terminals.
+    pub(super) escape: bool,
 }
 
 /// Anchors of one text, in order of place. Reused.
@@ -34,6 +36,8 @@ pub(super) struct Anchors {
     pub(super) numbers: Vec<Range<usize>>,
     /// `@`.
     pub(super) ats: Vec<usize>,
+    /// `[` before a capital letter.
+    pub(super) brackets: Vec<usize>,
     /// The colon of `://`.
     pub(super) schemes: Vec<usize>,
     /// Runs of 40 and more of base64's alphabets.
@@ -55,6 +59,7 @@ impl Anchors {
         self.words.clear();
         self.numbers.clear();
         self.ats.clear();
+        self.brackets.clear();
         self.schemes.clear();
         self.runs.clear();
         self.names.clear();
@@ -88,6 +93,7 @@ struct Seen {
     equals: u64,
     high: u64,
     digit: u64,
+    escape: u64,
 }
 
 impl Seen {
@@ -96,10 +102,10 @@ impl Seen {
         // behind the last byte of a block anything may stand
         self.backslash |= now.backslash;
         self.percent |= now.percent & ((now.alnum >> 1) | (1 << 63));
-        self.ampersand |= now.ampersand;
         self.equals |= now.equals & (((now.digit | now.upper) >> 1) | (1 << 63));
         self.high |= now.high;
         self.digit |= now.digit;
+        self.escape |= now.escape;
     }
 
     fn facts(&self) -> Facts {
@@ -110,6 +116,7 @@ impl Seen {
             equals: self.equals != 0,
             high: self.high != 0,
             digit: self.digit != 0,
+            escape: self.escape != 0,
         }
     }
 }
@@ -184,13 +191,26 @@ impl Walk<'_> {
         }
     }
 
-    /// `@` and `://`.
+    /// `@`, `://`, `[A`, and whether there is an entity.
     #[inline(always)]
     fn signs(&mut self, base: usize, now: &Masks) {
         let mut rest = now.at;
         while rest != 0 {
             self.out.ats.push(base + rest.trailing_zeros() as usize);
             rest &= rest - 1;
+        }
+        let mut rest = now.bracket & ((now.upper >> 1) | (1 << 63));
+        while rest != 0 {
+            self.out.brackets.push(base + rest.trailing_zeros() as usize);
+            rest &= rest - 1;
+        }
+        let mut rest = if self.seen.ampersand == 0 { now.ampersand } else { 0 };
+        while rest != 0 {
+            let bit = rest.trailing_zeros();
+            rest &= rest - 1;
+            let name = (now.alnum >> bit >> 1).trailing_ones();
+            let behind = self.text.get(base + (bit + 1 + name) as usize);
+            self.seen.ampersand |= u64::from(bit + 1 + name > 63 || matches!(behind, Some(b';' | b'#')));
         }
         let mut rest = now.colon;
         while rest != 0 {

@@ -146,6 +146,10 @@ impl Detector {
         }
         let secrets = secrets::Rules::new(&made.families);
         made.stems.extend(secrets::stems(&secrets));
+        if !made.keys.is_empty() {
+            let action = Action::Values;
+            made.stems.push(Stem { text: b"values"[..].into(), exact: false, whole: true, action });
+        }
         let listed = made.families.rule(Family::NameListed).is_some();
         let stems = Stems::new(made.stems);
         let stems = if listed { stems.with_given(given_names()) } else { stems };

@@ -13,7 +13,7 @@ use super::compile::{Detector, Pattern, Rule, UNSCANNED};
 use super::json;
 use super::keys;
 use super::names::{self, NameScratch};
-use super::resolve::{Hit, reserved, resolve};
+use super::resolve::{Hit, reserved, reserved_at, resolve};
 use super::rule::{Class, Family};
 use super::scan::{Claim, Claims, Scan};
 use super::secrets;
@@ -28,6 +28,8 @@ pub(super) enum Action {
     Context(u16),
     /// It may be the word of a key whose value is private.
     Key,
+    /// `VALUES`: rows of a table may follow its columns.
+    Values,
     /// It announces what the family of a rule looks for.
     Cue(u16),
     /// It is context of a family of numbers.
@@ -153,7 +155,8 @@ impl Detector {
             return;
         }
         level.anchors.find(text.as_bytes(), &self.stems);
-        reserved(text, &|name| self.is_placeholder(name), &mut level.reserved);
+        let starts = level.anchors.brackets.iter().copied();
+        reserved_at(text, starts, &|name| self.is_placeholder(name), &mut level.reserved);
         if !level.reserved.is_empty() {
             // a placeholder is no key and gives no context
             let held = &level.reserved;

@@ -49,6 +49,9 @@ pub(super) struct Masks {
     pub(super) equals: u64,
     /// No ASCII.
     pub(super) high: u64,
+    /// `[`, and the escape of terminals.
+    pub(super) bracket: u64,
+    pub(super) escape: u64,
     /// `+ / - _`: with letters and digits, the alphabets of base64.
     pub(super) joint: u64,
 }
@@ -94,6 +97,8 @@ pub(super) fn portable(block: &[u8; 64]) -> Masks {
         masks.ampersand |= set(*byte == b'&');
         masks.equals |= set(*byte == b'=');
         masks.high |= set(!byte.is_ascii());
+        masks.bracket |= set(*byte == b'[');
+        masks.escape |= set(*byte == 0x1b);
         masks.joint |= set(b"+/-_".contains(byte));
     }
     masks
@@ -177,6 +182,8 @@ mod avx2 {
             ampersand: join(low.ampersand, high.ampersand),
             equals: join(low.equals, high.equals),
             high: join(low.high, high.high),
+            bracket: join(low.bracket, high.bracket),
+            escape: join(low.escape, high.escape),
             joint: join(low.joint, high.joint),
         }
     }
@@ -193,6 +200,8 @@ mod avx2 {
         ampersand: i32,
         equals: i32,
         high: i32,
+        bracket: i32,
+        escape: i32,
         joint: i32,
     }
 
@@ -240,6 +249,8 @@ mod avx2 {
             ampersand: avx2._mm256_movemask_epi8(avx2._mm256_cmpeq_epi8(v, avx._mm256_set1_epi8(0x26))),
             equals: avx2._mm256_movemask_epi8(avx2._mm256_cmpeq_epi8(v, avx._mm256_set1_epi8(0x3d))),
             high: avx2._mm256_movemask_epi8(v),
+            bracket: avx2._mm256_movemask_epi8(avx2._mm256_cmpeq_epi8(v, avx._mm256_set1_epi8(0x5b))),
+            escape: avx2._mm256_movemask_epi8(avx2._mm256_cmpeq_epi8(v, avx._mm256_set1_epi8(0x1b))),
             joint: avx2._mm256_movemask_epi8(joint),
         }
     }

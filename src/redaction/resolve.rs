@@ -51,8 +51,18 @@ pub(super) fn resolve(hits: &mut Vec<Hit>, class: &dyn Fn(&Hit) -> Option<Class>
 /// Placeholders already in the text: `[TYPE]` or `[TYPE:h-…]`, in order, without overlap. A type with digits must be
 /// one of `known`: keys and account numbers have only capitals and digits too.
 pub(super) fn reserved(text: &str, known: &dyn Fn(&str) -> bool, out: &mut Vec<Range<usize>>) {
+    reserved_at(text, memchr::memchr_iter(b'[', text.as_bytes()), known, out);
+}
+
+/// As [`reserved`], where the brackets are known.
+pub(super) fn reserved_at(
+    text: &str,
+    brackets: impl Iterator<Item = usize>,
+    known: &dyn Fn(&str) -> bool,
+    out: &mut Vec<Range<usize>>,
+) {
     out.clear();
-    for start in memchr::memchr_iter(b'[', text.as_bytes()) {
+    for start in brackets {
         if let Some(len) = text.get(start..).and_then(|rest| placeholder_len(rest, known)) {
             out.push(start..start + len);
         }

@@ -61,12 +61,15 @@ const fn holds(mut bytes: &[u8], byte: u8) -> bool {
     false
 }
 
-/// A set of words. ASCII case does not count.
-pub(super) struct Words {
+/// A set of words.
+pub(super) type Words = Map<()>;
+
+/// Words, and what each of them stands for. ASCII case does not count.
+pub(super) struct Map<T> {
     /// Lengths of words by the lowest five bits of their first letter: most words are refused by that.
     lengths: [u32; 32],
     /// Words from their hash on; half of the slots are free.
-    slots: Vec<Option<&'static str>>,
+    slots: Vec<Option<(&'static str, T)>>,
 }
 
 impl Words {
@@ -77,47 +80,59 @@ impl Words {
 
     /// These words, in lower case.
     pub(super) fn of(words: impl IntoIterator<Item = &'static str>) -> Self {
-        let words: Vec<&'static str> = words.into_iter().collect();
-        let mut made = Self { lengths: [0; 32], slots: vec![None; (words.len() * 2 + 1).next_power_of_two()] };
-        for word in words {
-            if let Some(lengths) =
-                word.as_bytes().first().and_then(|first| made.lengths.get_mut(usize::from(first & 31)))
-            {
-                *lengths |= 1 << word.len().min(31);
-            }
-            let (mut slot, mask) = (Self::hash(word.as_bytes()), made.slots.len() - 1);
-            while made.slots.get(slot & mask).is_some_and(Option::is_some) {
-                slot += 1;
-            }
-            if let Some(free) = made.slots.get_mut(slot & mask) {
-                *free = Some(word);
-            }
-        }
-        made
+        Self::mapped(words.into_iter().map(|word| (word, ())).collect())
     }
 
     /// Whether `word` is one of them.
     #[inline]
     pub(super) fn has(&self, word: impl AsRef<[u8]>) -> bool {
-        let word = word.as_ref();
-        let first = word.first().map_or(0, |first| usize::from(first & 31));
-        self.lengths.get(first).is_some_and(|lengths| lengths >> word.len().min(31) & 1 == 1) && self.holds(word)
+        self.get(word.as_ref()).is_some()
+    }
+}
+
+impl<T: Copy> Map<T> {
+    /// Words in lower case, each once, and what they stand for.
+    pub(super) fn mapped(words: Vec<(&'static str, T)>) -> Self {
+        let mut made = Self { lengths: [0; 32], slots: vec![None; (words.len() * 2 + 1).next_power_of_two()] };
+        for (word, value) in words {
+            let bytes = word.as_bytes();
+            if let Some(lengths) = bytes.first().and_then(|first| made.lengths.get_mut(usize::from(first & 31))) {
+                *lengths |= 1 << bytes.len().min(31);
+            }
+            let (mut slot, mask) = (hash(bytes), made.slots.len() - 1);
+            while made.slots.get(slot & mask).is_some_and(Option::is_some) {
+                slot += 1;
+            }
+            if let Some(free) = made.slots.get_mut(slot & mask) {
+                *free = Some((word, value));
+            }
+        }
+        made
     }
 
-    fn holds(&self, word: &[u8]) -> bool {
-        let (mut slot, mask) = (Self::hash(word), self.slots.len() - 1);
-        while let Some(Some(known)) = self.slots.get(slot & mask) {
+    /// What a word stands for; none where it is not one of them.
+    #[inline]
+    pub(super) fn get(&self, word: &[u8]) -> Option<T> {
+        let first = word.first().map_or(0, |first| usize::from(first & 31));
+        let may = self.lengths.get(first).is_some_and(|lengths| lengths >> word.len().min(31) & 1 == 1);
+        if may { self.held(word) } else { None }
+    }
+
+    fn held(&self, word: &[u8]) -> Option<T> {
+        let (mut slot, mask) = (hash(word), self.slots.len() - 1);
+        while let Some(Some((known, value))) = self.slots.get(slot & mask) {
             if known.as_bytes().eq_ignore_ascii_case(word) {
-                return true;
+                return Some(*value);
             }
             slot += 1;
         }
-        false
+        None
     }
+}
 
-    fn hash(word: &[u8]) -> usize {
-        let head = word.iter().take(8).fold(word.len() as u64, |hash, byte| hash << 8 | u64::from(byte | 0x20));
-        let last = word.last().map_or(0, |last| u64::from(last | 0x20));
-        ((head ^ last << 56).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as usize
-    }
+/// By the first eight bytes, the last one and the length, in lower case.
+fn hash(word: &[u8]) -> usize {
+    let head = word.iter().take(8).fold(word.len() as u64, |hash, byte| hash << 8 | u64::from(byte | 0x20));
+    let last = word.last().map_or(0, |last| u64::from(last | 0x20));
+    ((head ^ last << 56).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as usize
 }

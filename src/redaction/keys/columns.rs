@@ -2,10 +2,7 @@
 //! lines of a table below a line of column names (CSV, TSV, `|`). **Invariants**: at most [`MOST`] columns; each byte of rows
 //! is read once; what follows no list of known columns is not looked at. **Not here**: `SET name = '…'` (`flat`).
 
-use std::cell::OnceCell;
 use std::ops::Range;
-
-use memchr::memmem;
 
 use super::json::Kind;
 use super::table::{Evidence, Match};
@@ -50,16 +47,14 @@ impl Columns {
 /// Claims values by their columns.
 pub(super) fn claim(scan: &Scan<'_>, named: &mut Vec<Range<usize>>, claims: &mut Claims) {
     let text = scan.text.as_bytes();
-    let inserts = OnceCell::new();
-    let inserts =
-        || *inserts.get_or_init(|| [b"alues", b"ALUES"].iter().any(|word| memmem::find(text, *word).is_some()));
+    let inserts = scan.anchors.words.iter().any(|word| word.action == Action::Values);
     // a line is looked at once, from its first key; one line without end is most of agents' JSON
     let (mut upto, mut line) = (0, 0);
     for word in scan.anchors.words.iter().filter(|word| word.action == Action::Key) {
         if word.at < upto {
             continue;
         }
-        if let Some(end) = sql(scan, word.at, &inserts, named, claims) {
+        if let Some(end) = if inserts { sql(scan, word.at, named, claims) } else { None } {
             upto = end;
         } else if word.at >= line {
             let end = text.get(word.at..).and_then(|rest| memchr::memchr(b'\n', rest));
@@ -73,16 +68,10 @@ pub(super) fn claim(scan: &Scan<'_>, named: &mut Vec<Range<usize>>, claims: &mut
 }
 
 /// `(a, b, c) VALUES (…), (…)`, where a known column stands at `at`: gives where it ends.
-fn sql(
-    scan: &Scan<'_>,
-    at: usize,
-    inserts: &dyn Fn() -> bool,
-    named: &mut Vec<Range<usize>>,
-    claims: &mut Claims,
-) -> Option<usize> {
+fn sql(scan: &Scan<'_>, at: usize, named: &mut Vec<Range<usize>>, claims: &mut Claims) -> Option<usize> {
     static IN_LIST: Bytes = Bytes::of(b"_ ,.`\"[]\t\r\n\\").and_alnum();
     let open = at - IN_LIST.trailing(scan.bytes(at.saturating_sub(512)..at));
-    if scan.before(open, 1) != b'(' || !inserts() {
+    if scan.before(open, 1) != b'(' {
         return None;
     }
     let rest = scan.bytes(open..scan.text.len().min(open + HEADER));

@@ -70,6 +70,8 @@ pub(in crate::redaction) struct Tree {
 static IN_KEY: Bytes = Bytes::of(b"_-$.").and_alnum().and_high();
 /// What a value without quotes may end with.
 static MAY_END: Bytes = Bytes::of(b"(),}]{\"\n\\");
+/// Blanks.
+static BLANKS: Bytes = Bytes::of(b" \t\r\n");
 /// Blanks, also escaped ones.
 static LINE_ENDS: Bytes = Bytes::of(b" \t\r\n\\n");
 
@@ -181,7 +183,7 @@ impl Walk<'_> {
             self.slashes = 0;
             let list = self.byte() == Some(b'[');
             // a list of words or numbers outside all objects says nothing
-            if list && !self.list_of_objects() {
+            if if list { !self.list_of_objects() } else { self.is_block() } {
                 self.at += 1;
                 continue;
             }
@@ -192,6 +194,23 @@ impl Walk<'_> {
 
     fn byte(&self) -> Option<u8> {
         self.text.get(self.at).copied()
+    }
+
+    /// Whether `{` begins a block of code: neither a quote nor a word with `:` or `=` behind it follows.
+    fn is_block(&self) -> bool {
+        let rest = self.text.get(self.at + 1..).unwrap_or_default();
+        let rest = rest.get(BLANKS.leading(rest)..).unwrap_or_default();
+        let key = IN_KEY.leading(rest.get(..rest.len().min(LONGEST)).unwrap_or_default());
+        match rest.get(key) {
+            Some(b'"' | b'\'' | b'\\' | b',' | b';' | b'{' | b'[' | b'}' | b']') if key == 0 => false,
+            _ if key == 0 => true,
+            Some(b':' | b'=' | b'\\') => false,
+            Some(byte) if BLANKS.has(*byte) => {
+                let rest = rest.get(key..).unwrap_or_default();
+                !matches!(rest.get(BLANKS.leading(rest)), Some(b':' | b'=' | b'\\'))
+            }
+            _ => true,
+        }
     }
 
     /// Whether `[` is followed by `{`, as far as a few bytes tell.

@@ -5,10 +5,11 @@
 use std::ops::Range;
 
 use crate::redaction::scan::{Claims, Scan};
+use crate::redaction::sets::Bytes;
 
 use super::cues::{all_capitals, organisation};
 use super::shape::{self, Name};
-use super::words::is_given;
+use super::words::{is_given, may_be_given};
 
 /// Words before a single given name that go with persons.
 const BEFORE: &[&str] = &[
@@ -169,6 +170,9 @@ pub(super) fn claim(scan: &Scan<'_>, rule: u16, seeds: &mut Vec<Range<usize>>, c
         if *at < upto || scan.before(*at, 1).is_ascii_alphanumeric() {
             continue;
         }
+        if !may_begin(scan, *at) {
+            continue;
+        }
         let Some(name) = shape::read(scan.text, *at).filter(|name| name.given) else { continue };
         let before = scan.before(*at, 1);
         if b"_/.@-#$'\\&=~".contains(&before) && !scan.escaped(*at) && !scan.part(*at..name.range.end).contains(' ') {
@@ -188,6 +192,15 @@ pub(super) fn claim(scan: &Scan<'_>, rule: u16, seeds: &mut Vec<Range<usize>>, c
             seeds.push(name.range.start..name.range.start + given);
         }
     }
+}
+
+/// Whether the word at `at` may be a given name: one of plain letters must be in a list.
+fn may_begin(scan: &Scan<'_>, at: usize) -> bool {
+    static JOINTS: Bytes = Bytes::of(b"-'").and_high();
+    let rest = scan.bytes(at..scan.text.len().min(at + 32));
+    let len = rest.iter().take_while(|byte| byte.is_ascii_alphabetic()).count();
+    let word = scan.part(at..at + len);
+    rest.get(len).is_some_and(|byte| JOINTS.has(*byte)) || is_given(word) || may_be_given(word)
 }
 
 /// Whether the word before `at` makes a place of what follows: `San Francisco`, `Port Arthur`.

@@ -8,8 +8,8 @@ use super::super::pairs::{Pair, Sep};
 use super::super::scan::{Claims, Scan};
 use super::keys::Kind;
 use super::values::{Look, refused, wordy};
-use super::words::Words;
 use super::{Rules, ahead};
+use crate::redaction::sets::Words;
 
 /// Most bytes of a header.
 const MOST: usize = 4096;

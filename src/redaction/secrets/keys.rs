@@ -5,7 +5,8 @@
 
 use std::sync::LazyLock;
 
-use super::words::Words;
+use super::words::{List, lexicon};
+use crate::redaction::sets::Map;
 
 /// What a key announces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,69 +45,47 @@ pub(super) const STEMS: &str = "\
     basicauth smtppass smtppassword bindpw requirepass masterauth psk wpapsk passkey keyphrase \
     secretaccesskey awsaccesskeyid";
 
-static PASSWORDS: LazyLock<Words> = LazyLock::new(|| {
-    Words::new(
-        "\
+const PASSWORDS: &str = "\
     password passwort passwd passphrase passcode pwd psw pw passwords contrasena contraseña senha kennwort motdepasse \
     identified rootpw adminpw storepass keypass sshpass bindpw psk wpapsk requirepass masterauth mnemonic \
-    dbpass dbpwd userpass mypass rootpass adminpass smtppass mysqlpass keyphrase upass upwd",
-    )
-});
+    dbpass dbpwd userpass mypass rootpass adminpass smtppass mysqlpass keyphrase upass upwd";
 
 /// Ends of words glued together that say the same.
 const PASSWORD_ENDS: &[&str] = &["password", "passwd", "passphrase"];
 const SECRET_ENDS: &[&str] =
     &["secret", "apikey", "secretkey", "accesskey", "privatekey", "apitoken", "authtoken", "accesstoken", "token"];
 
-static SECRETS: LazyLock<Words> = LazyLock::new(|| {
-    Words::new(
-        "\
+const SECRETS: &str = "\
     secret secrets apikey apikeys credential credentials creds bearer jwt csrf xsrf appkey authkey masterkey \
-    encryptionkey signingkey accountkey sharedaccesskey passkey keysecret",
-    )
-});
+    encryptionkey signingkey accountkey sharedaccesskey passkey keysecret";
 
 /// Words before `key` that make it a secret.
-static KEY_OF: LazyLock<Words> = LazyLock::new(|| {
-    Words::new(
-        "\
+const KEY_OF: &str = "\
     api access private client auth account secret encryption decryption signing master shared service app \
     application consumer admin storage license ssh deploy session hmac jwt aes rsa webhook subscription \
     function instrumentation ingest ingestion crypt crypto security cipher integration org team user bot \
     developer dev live sdk rest server host pre preshared cookie symmetric write read wallet validation \
-    management authorization authentication sas primarymaster recovery backup root rndc tsig vault unseal",
-    )
-});
+    management authorization authentication sas primarymaster recovery backup root rndc tsig vault unseal";
 
 /// Words before `key` that make it none, whatever its value.
-static KEY_NOT: LazyLock<Words> = LazyLock::new(|| {
-    Words::new(
-        "\
+const KEY_NOT: &str = "\
          agent task node crew step tool job lock thread chat memory checkpoint run prompt dataset graph workflow \
          artifact topic stream ordering deduplication config setting translation locale title header content blob \
          version correlation request conversation \
     public pub primary foreign sort cache partition row object idempotency index range hot s3 i18n composite \
     unique natural surrogate registry group parent child item routing message dedup label feature lookup \
     column field table issue sorting order shortcut meta ctrl alt arrow enter type tag state store dict map \
-    json any name id dedupe dom react query span trace metric attribute distribution shard bucket file",
-    )
-});
+    json any name id dedupe dom react query span trace metric attribute distribution shard bucket file";
 
 /// Words before `token` that make it none.
-static TOKEN_NOT: LazyLock<Words> = LazyLock::new(|| {
-    Words::new(
-        "\
+const TOKEN_NOT: &str = "\
     page next continuation sync pad padding eos bos unk mask stop special cls sep image end start first last \
     per max min num total input output prompt completion cached reasoning thinking audio text budget count n \
     new used remaining generated previous prev cancellation cancel pagination design color syntax lookahead \
-    time of",
-    )
-});
+    time of";
 
 /// Last words of keys that only talk about a secret.
-static ABOUT: LazyLock<Words> = LazyLock::new(|| {
-    Words::new(
-        "\
+const ABOUT: &str = "\
     id ids count counts usage limit limits type types name names path paths file files url urls uri env \
     endpoint expires expiry expiration expire exp ttl timeout length len size policy hint field fields label \
     placeholder prefix suffix version enabled required provider manager class format regex pattern strength \
@@ -116,20 +95,52 @@ static ABOUT: LazyLock<Words> = LazyLock::new(|| {
     address user username host port info list request response flow server grant duration seconds minutes \
     hours days date time description desc bytes bits rate cost price kind space map details level issuer \
     audience realm location position offset start end left state word words board pad code up down press \
-    event events frame stroke vault metadata fingerprint thumbprint",
-    )
-});
+    event events frame stroke vault metadata fingerprint thumbprint";
 
 /// Last words that add nothing: the words before them count.
-static NEUTRAL: LazyLock<Words> = LazyLock::new(|| {
-    Words::new(
-        "\
+const NEUTRAL: &str = "\
     value val string str text plain plaintext raw base64 b64 hex enc encrypted hash hashed data prod \
     production dev develop development staging stage test testing live old new current backup default main \
     primary secondary v confirm confirmation confirmed again repeat repeated verify clear cleartext here one \
-    two a b local digest",
-    )
+    two a b local digest";
+
+/// Words that say something by themselves.
+const KINDS: &[(&str, Kind)] = &[
+    ("authorization", Kind::Header),
+    ("auth basicauth", Kind::Weak),
+    ("cookie cookies", Kind::Cookie),
+    ("otp pin", Kind::Pin),
+    ("sig signature code state awsaccesskeyid", Kind::Parameter),
+    ("session sessionid sid salt pat license seed", Kind::Weak),
+];
+
+/// All words with the lists that they are in.
+static WORDS: LazyLock<Map<u16>> = LazyLock::new(|| {
+    lexicon(&[
+        (List::Key, "key keys"),
+        (List::Token, "token tokens"),
+        (List::Pass, "pass"),
+        (List::Phrase, "phrase"),
+        (List::PhraseOf, "seed recovery pass secret"),
+        (List::Allow, "allow"),
+        (List::Password, PASSWORDS),
+        (List::Secret, SECRETS),
+        (List::KeyOf, KEY_OF),
+        (List::KeyNot, KEY_NOT),
+        (List::TokenNot, TOKEN_NOT),
+        (List::About, ABOUT),
+        (List::Neutral, NEUTRAL),
+    ])
 });
+
+static ALONE: LazyLock<Map<Kind>> = LazyLock::new(|| {
+    Map::mapped(KINDS.iter().flat_map(|(words, kind)| words.split(' ').map(|word| (word, *kind))).collect())
+});
+
+/// The lists that a word is in.
+fn lists(word: &[u8]) -> u16 {
+    WORDS.get(word).unwrap_or(0)
+}
 
 /// What the last word of `key` is, and what stands before it. Camel case parts words; digits at an end do not count.
 fn split_last(key: &[u8]) -> (&[u8], &[u8]) {
@@ -156,7 +167,9 @@ fn split_last(key: &[u8]) -> (&[u8], &[u8]) {
 }
 
 fn ends_in(word: &[u8], list: &[&str]) -> bool {
-    list.iter().any(|end| {
+    // none of them ends in another letter
+    let may = word.len() > 4 && word.last().is_some_and(|last| b"dtyne".contains(&(last | 0x20)));
+    may && list.iter().any(|end| {
         let from = word.len().checked_sub(end.len());
         from.and_then(|from| word.get(from..)).is_some_and(|tail| tail.eq_ignore_ascii_case(end.as_bytes()))
     })
@@ -167,17 +180,18 @@ pub(super) fn kind(key: &[u8]) -> Option<Kind> {
     let (mut rest, mut last) = split_last(key);
     let mut weak = false;
     for _ in 0..6 {
-        if let Some(kind) = of_word(rest, last) {
+        let lists = lists(last);
+        if let Some(kind) = of_word(rest, last, lists) {
             return if weak && kind == Kind::Token {
                 Some(Kind::Secret)
             } else {
                 Some(kind).filter(|_| !last.is_empty())
             };
         }
-        if ABOUT.has(last) || rest.is_empty() {
+        if List::About.is_in(lists) || rest.is_empty() {
             return None;
         }
-        if !NEUTRAL.has(last) {
+        if !List::Neutral.is_in(lists) {
             break;
         }
         weak = true;
@@ -185,8 +199,11 @@ pub(super) fn kind(key: &[u8]) -> Option<Kind> {
     }
     // `TOKEN_GITHUB`, `secret_for_x`: a word of secrets before others
     for _ in 0..6 {
+        if rest.is_empty() {
+            return None;
+        }
         (rest, last) = split_last(rest);
-        match of_word(rest, last) {
+        match of_word(rest, last, lists(last)) {
             Some(Kind::Password) => return Some(Kind::Weak),
             Some(Kind::Secret | Kind::Token) => return Some(Kind::Weak),
             _ => {}
@@ -196,69 +213,37 @@ pub(super) fn kind(key: &[u8]) -> Option<Kind> {
 }
 
 /// What `key` is, by the word before it.
-fn of_key(before: &[u8]) -> Option<Kind> {
-    match before {
-        b"" => Some(Kind::Parameter),
-        _ if KEY_NOT.has(before) => None,
-        _ if KEY_OF.has(before) => Some(Kind::Secret),
-        _ => Some(Kind::Weak),
+fn of_key(before: &[u8]) -> Kind {
+    match lists(before) {
+        _ if before.is_empty() => Kind::Parameter,
+        lists if List::KeyOf.is_in(lists) => Kind::Secret,
+        _ => Kind::Weak,
     }
 }
 
 /// What the last word of a key announces, the most frequent words first.
-fn of_word(rest: &[u8], last: &[u8]) -> Option<Kind> {
-    let before = split_last(rest).1;
-    if last.eq_ignore_ascii_case(b"key") || last.eq_ignore_ascii_case(b"keys") {
-        return of_key(before);
+fn of_word(rest: &[u8], last: &[u8], lists_of: u16) -> Option<Kind> {
+    let before = || split_last(rest).1;
+    let is = |list: List| list.is_in(lists_of);
+    if is(List::Key) {
+        let before = before();
+        return (!List::KeyNot.is_in(lists(before))).then(|| of_key(before));
     }
-    if last.eq_ignore_ascii_case(b"token") || last.eq_ignore_ascii_case(b"tokens") {
-        return (!TOKEN_NOT.has(before)).then_some(if rest.is_empty() { Kind::Token } else { Kind::Secret });
+    if is(List::Token) {
+        let kind = if rest.is_empty() { Kind::Token } else { Kind::Secret };
+        return (!List::TokenNot.is_in(lists(before()))).then_some(kind);
     }
-    if PASSWORDS.has(last) || ends_in(last, PASSWORD_ENDS) {
+    if is(List::Password) || ends_in(last, PASSWORD_ENDS) {
         return Some(Kind::Password);
     }
-    if last.eq_ignore_ascii_case(b"pass") {
+    if is(List::Pass) {
         return Some(if rest.is_empty() { Kind::Pass } else { Kind::Password });
     }
-    if SECRETS.has(last) || ends_in(last, SECRET_ENDS) {
-        return (!before.eq_ignore_ascii_case(b"allow")).then_some(Kind::Secret);
+    if is(List::Secret) || ends_in(last, SECRET_ENDS) {
+        return (!List::Allow.is_in(lists(before()))).then_some(Kind::Secret);
     }
-    match last.to_ascii_lowercase_array().as_slice() {
-        b"authorization" => Some(Kind::Header),
-        b"auth" | b"basicauth" => Some(Kind::Weak),
-        b"cookie" | b"cookies" => Some(Kind::Cookie),
-        b"otp" | b"pin" => Some(Kind::Pin),
-        b"sig" | b"signature" | b"code" | b"state" | b"awsaccesskeyid" => Some(Kind::Parameter),
-        b"session" | b"sessionid" | b"sid" | b"salt" | b"pat" | b"license" | b"seed" => Some(Kind::Weak),
-        b"phrase"
-            if matches!(before.to_ascii_lowercase_array().as_slice(), b"seed" | b"recovery" | b"pass" | b"secret") =>
-        {
-            Some(Kind::Password)
-        }
-        _ => None,
+    if is(List::Phrase) {
+        return List::PhraseOf.is_in(lists(before())).then_some(Kind::Password);
     }
-}
-
-/// A short word in lower case.
-struct Lower {
-    bytes: [u8; 16],
-    len: usize,
-}
-
-impl Lower {
-    fn as_slice(&self) -> &[u8] {
-        self.bytes.get(..self.len).unwrap_or_default()
-    }
-}
-
-trait ToLower {
-    fn to_ascii_lowercase_array(&self) -> Lower;
-}
-
-impl ToLower for [u8] {
-    fn to_ascii_lowercase_array(&self) -> Lower {
-        let mut bytes = [0; 16];
-        bytes.iter_mut().zip(self).for_each(|(to, from)| *to = from.to_ascii_lowercase());
-        Lower { bytes, len: if self.len() > 16 { 0 } else { self.len() } }
-    }
+    ALONE.get(last)
 }

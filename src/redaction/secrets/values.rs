@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use super::words::Words;
+use crate::redaction::sets::Words;
 
 /// What a value is made of.
 #[derive(Clone, Copy, Default)]

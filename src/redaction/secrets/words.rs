@@ -1,38 +1,53 @@
-//! **What**: [`Words`], a set of short words. **Why**: lists of words are data that grows; a search in order costs a
-//! few comparisons. **Invariants**: ASCII case does not count; no allocation in a look-up. **Not here**: the lists.
+//! **What**: which lists the word of a key is in, by one look-up. **Why**: a word is asked for a dozen lists.
+//! **Not here**: the lists (`keys`).
 
-/// Longest word of a set.
-const LONGEST: usize = 24;
+use std::collections::BTreeMap;
 
-/// A set of words.
-pub(super) struct Words {
-    sorted: Vec<&'static [u8]>,
-    /// Lengths of words by the lowest five bits of their first letter: most words are refused by that.
-    lengths: [u32; 32],
+use crate::redaction::sets::Map;
+
+/// A list of words, as a bit.
+#[derive(Clone, Copy)]
+pub(super) enum List {
+    /// `key`.
+    Key,
+    /// `token`.
+    Token,
+    /// `pass`.
+    Pass,
+    /// `phrase`.
+    Phrase,
+    /// Words before `phrase` that make it a secret.
+    PhraseOf,
+    /// `allow`: what is allowed is a switch.
+    Allow,
+    /// Passwords.
+    Password,
+    /// Other secrets.
+    Secret,
+    /// Words before `key` that make it a secret.
+    KeyOf,
+    /// Words before `key` that make it none.
+    KeyNot,
+    /// Words before `token` that make it none.
+    TokenNot,
+    /// Last words of keys that only talk about a secret.
+    About,
+    /// Last words that add nothing.
+    Neutral,
 }
 
-impl Words {
-    /// The words of `list`, which blanks part, in lower case.
-    pub(super) fn new(list: &'static str) -> Self {
-        let mut words: Vec<&[u8]> = list.split_ascii_whitespace().map(str::as_bytes).collect();
-        words.sort_unstable();
-        let mut lengths = [0_u32; 32];
-        for word in &words {
-            if let Some(slot) = word.first().and_then(|first| lengths.get_mut(usize::from(first & 31))) {
-                *slot |= 1 << word.len().min(31);
-            }
-        }
-        Self { sorted: words, lengths }
+impl List {
+    /// Whether the list is one of `lists`.
+    pub(super) fn is_in(self, lists: u16) -> bool {
+        lists >> (self as u16) & 1 == 1
     }
+}
 
-    /// Whether `word` is one of them.
-    pub(super) fn has(&self, word: &[u8]) -> bool {
-        let slot = word.first().and_then(|first| self.lengths.get(usize::from(first & 31))).copied().unwrap_or(0);
-        if slot >> word.len().min(31) & 1 == 0 {
-            return false;
-        }
-        let mut lower = [0_u8; LONGEST];
-        lower.iter_mut().zip(word).for_each(|(to, from)| *to = from.to_ascii_lowercase());
-        lower.get(..word.len()).is_some_and(|lower| self.sorted.binary_search(&lower).is_ok())
+/// The words of all lists, and the lists that each is in.
+pub(super) fn lexicon(lists: &[(List, &'static str)]) -> Map<u16> {
+    let mut words: BTreeMap<&'static str, u16> = BTreeMap::new();
+    for (list, text) in lists {
+        text.split_ascii_whitespace().for_each(|word| *words.entry(word).or_default() |= 1 << (*list as u16));
     }
+    Map::mapped(words.into_iter().collect())
 }

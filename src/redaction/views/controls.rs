@@ -12,11 +12,6 @@ const LONGEST: usize = 200;
 /// Bytes of an address on each side of its `@`.
 const ADDRESS: usize = 64;
 
-/// Whether a terminal's sequence could be in a text.
-pub(super) fn has_escape(bytes: &[u8]) -> bool {
-    memchr::memchr(ESC, bytes).is_some()
-}
-
 pub(super) fn windows(scan: &Scan<'_>, fresh: &dyn Fn(Range<usize>) -> bool, out: &mut Vec<Range<usize>>) {
     let bytes = scan.text.as_bytes();
     let mut ats = scan.anchors.ats.iter().copied().filter(|at| is_marked(bytes, *at)).peekable();

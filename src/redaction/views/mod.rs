@@ -62,9 +62,9 @@ impl Kind {
 
     /// Whether any could have a window; most short texts hold nothing that one begins with.
     pub(super) fn any(scan: &Scan<'_>) -> bool {
-        let Facts { backslash, percent, ampersand, equals, high, digit: _ } = scan.anchors.facts;
+        let Facts { backslash, percent, ampersand, equals, high, escape, digit: _ } = scan.anchors.facts;
         let runs = !scan.anchors.runs.is_empty() || !scan.anchors.ats.is_empty();
-        backslash | percent | ampersand | equals | high | runs || controls::has_escape(scan.text.as_bytes())
+        backslash | percent | ampersand | equals | high | escape | runs
     }
 
     fn may(self, scan: &Scan<'_>) -> bool {
@@ -74,7 +74,7 @@ impl Kind {
             Self::Html => facts.ampersand,
             Self::Percent => facts.percent,
             Self::Quoted => facts.equals,
-            Self::Controls => true,
+            Self::Controls => facts.escape || !scan.anchors.ats.is_empty(),
             Self::Unicode => facts.high,
             Self::Blobs => !scan.anchors.runs.is_empty(),
         }
