@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use super::masks::{self, Masks};
+use super::sets::Bytes;
 use super::stems::{Stems, WordAt};
 
 /// What kinds of bytes a text holds: says which views are worth a look.
@@ -19,6 +20,8 @@ pub(super) struct Facts {
     pub(super) ampersand: bool,
     /// `=` with a digit or capital behind.
     pub(super) equals: bool,
+    /// `=` with a capital or a line's end within the next two bytes.
+    pub(super) soft: bool,
     /// A byte that is no ASCII.
     pub(super) high: bool,
     /// A digit.
@@ -91,6 +94,7 @@ struct Seen {
     percent: u64,
     ampersand: u64,
     equals: u64,
+    soft: u64,
     high: u64,
     digit: u64,
     escape: u64,
@@ -103,6 +107,7 @@ impl Seen {
         self.backslash |= now.backslash;
         self.percent |= now.percent & ((now.alnum >> 1) | (1 << 63));
         self.equals |= now.equals & (((now.digit | now.upper) >> 1) | (1 << 63));
+        self.soft |= now.equals & ((now.upper >> 1) | (now.upper >> 2) | (3 << 62));
         self.high |= now.high;
         self.digit |= now.digit;
         self.escape |= now.escape;
@@ -114,6 +119,7 @@ impl Seen {
             percent: self.percent != 0,
             ampersand: self.ampersand != 0,
             equals: self.equals != 0,
+            soft: self.soft != 0,
             high: self.high != 0,
             digit: self.digit != 0,
             escape: self.escape != 0,
@@ -191,7 +197,7 @@ impl Walk<'_> {
         }
     }
 
-    /// `@`, `://`, `[A`, and whether there is an entity.
+    /// `@`, `://`, `[A`, and whether there is an entity or a soft line end.
     #[inline(always)]
     fn signs(&mut self, base: usize, now: &Masks) {
         let mut rest = now.at;
@@ -211,6 +217,12 @@ impl Walk<'_> {
             let name = (now.alnum >> bit >> 1).trailing_ones();
             let behind = self.text.get(base + (bit + 1 + name) as usize);
             self.seen.ampersand |= u64::from(bit + 1 + name > 63 || matches!(behind, Some(b';' | b'#')));
+        }
+        let mut rest = if self.seen.soft == 0 { now.equals & !(now.alnum >> 1) } else { 0 };
+        while rest != 0 {
+            let next = self.text.get(base + rest.trailing_zeros() as usize + 1);
+            rest &= rest - 1;
+            self.seen.soft |= u64::from(matches!(next, Some(b'\n' | b'\r')));
         }
         let mut rest = now.colon;
         while rest != 0 {
@@ -241,8 +253,8 @@ impl Walk<'_> {
         while rest != 0 {
             let at = base + rest.trailing_zeros() as usize;
             if self.out.runs.last().is_none_or(|last| last.end <= at) {
-                let start = start_of(self.text, at, in_run);
-                let end = end_of(self.text, at, in_run);
+                let (before, rest) = self.text.split_at_checked(at).unwrap_or_default();
+                let (start, end) = (at - IN_RUN.trailing(before), at + IN_RUN.leading(rest));
                 // short ones are remembered too, as empty, so that no byte is walked twice
                 self.out.runs.push(if end - start >= LONG_RUN { start..end } else { end..end });
             }
@@ -257,9 +269,8 @@ fn end_of_run(text: &[u8], at: usize) -> usize {
     end_of(text, at, u8::is_ascii_alphanumeric)
 }
 
-fn in_run(byte: &u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"+/-_".contains(byte)
-}
+/// The alphabets of base64.
+static IN_RUN: Bytes = Bytes::of(b"+/-_").and_alnum();
 
 /// Where the stretch of `like` bytes that holds `at` ends.
 pub(super) fn end_of(text: &[u8], at: usize, like: impl Fn(&u8) -> bool) -> usize {

@@ -4,7 +4,8 @@
 //! and more that no word is; bounded in number; linear; a text without a finding costs nothing.
 //! **Not here**: names (`names/carry`), longer blobs and what they say (`views`).
 
-use std::ops::Range;
+use std::cell::LazyCell;
+use std::ops::{Deref, Range};
 
 use aho_corasick::packed::{Config, MatchKind};
 
@@ -12,7 +13,8 @@ use super::compile::{Detector, Rule};
 use super::resolve::Hit;
 use super::rule::{Class, Family};
 use super::secrets::wordy;
-use super::views::{from_base64, from_hex, in_blob, percent_byte};
+use super::sets::Bytes;
+use super::views::{from_base64, from_hex, percent_byte};
 
 /// Shortest and longest value that is looked for.
 const LENGTH: Range<usize> = 8..257;
@@ -43,9 +45,13 @@ impl Detector {
         plain.sort_by(|a, b| b.value.len().cmp(&a.value.len()).then(a.value.cmp(b.value)).then(a.rule.cmp(&b.rule)));
         plain.dedup_by(|a, b| a.value == b.value);
         as_they_are(text, &plain, &mut out);
-        let needles = Needles::of(hits.iter().map(found).filter(usable).take(MOST_CODED));
-        in_blobs(text, &needles, &mut out);
-        in_percents(text, &needles, &mut out);
+        let seeds = || Needles::of(hits.iter().map(found).filter(usable).take(MOST_CODED));
+        if hits.iter().map(found).any(|seed| usable(&seed)) {
+            // most texts hold neither
+            let needles = LazyCell::new(seeds);
+            in_blobs(text, &needles, &mut out);
+            in_percents(text, &needles, &mut out);
+        }
         let first_behind = |at: usize| reserved.get(reserved.partition_point(|held| held.end <= at));
         out.retain(|hit| first_behind(hit.range.start).is_none_or(|held| held.start >= hit.range.end));
         out
@@ -113,11 +119,11 @@ fn is_apart(text: &str, range: &Range<usize>) -> bool {
 }
 
 /// Values by their first bytes.
-struct Needles<'t>(Vec<([u8; 8], Seed<'t>)>);
+struct Needles<'t>(Vec<(u64, Seed<'t>)>);
 
 impl<'t> Needles<'t> {
     fn of(seeds: impl Iterator<Item = Seed<'t>>) -> Self {
-        let head = |seed: Seed<'t>| Some((*seed.value.as_bytes().first_chunk::<8>()?, seed));
+        let head = |seed: Seed<'t>| Some((u64::from_be_bytes(*seed.value.as_bytes().first_chunk()?), seed));
         let mut list: Vec<_> = seeds.filter_map(head).collect();
         list.sort_by(|(a, one), (b, other)| a.cmp(b).then(one.value.cmp(other.value)).then(one.rule.cmp(&other.rule)));
         list.dedup_by(|(_, a), (_, b)| a.value == b.value);
@@ -127,8 +133,9 @@ impl<'t> Needles<'t> {
     /// The first place of any value in `bytes`.
     fn find(&self, bytes: &[u8]) -> Option<(Range<usize>, usize)> {
         bytes.windows(8).enumerate().find_map(|(at, window)| {
-            let first = self.0.partition_point(|(head, _)| head.as_slice() < window);
-            let alike = self.0.get(first..)?.iter().take_while(|(head, _)| head.as_slice() == window);
+            let window = u64::from_be_bytes(*window.first_chunk()?);
+            let first = self.0.partition_point(|(head, _)| *head < window);
+            let alike = self.0.get(first..)?.iter().take_while(|(head, _)| *head == window);
             let rest = bytes.get(at..)?;
             let (_, seed) = alike.into_iter().find(|(_, seed)| rest.starts_with(seed.value.as_bytes()))?;
             Some((at..at + seed.value.len(), seed.rule))
@@ -136,20 +143,26 @@ impl<'t> Needles<'t> {
     }
 }
 
+/// The alphabets of base64.
+static IN_BLOB: Bytes = Bytes::of(b"+/-_").and_alnum();
+
 /// Blobs of base64 and hex that say a value go whole.
-fn in_blobs(text: &str, needles: &Needles<'_>, out: &mut Vec<Hit>) {
+fn in_blobs<'t>(text: &str, needles: &impl Deref<Target = Needles<'t>>, out: &mut Vec<Hit>) {
     let bytes = text.as_bytes();
     let (mut at, mut floor) = (BLOB - 1, 0);
     // nothing shorter than a blob is looked at: every eleventh byte tells
-    while let Some(byte) = bytes.get(at).filter(|_| !needles.0.is_empty()) {
-        if !in_blob(byte) {
+    while let Some(byte) = bytes.get(at) {
+        if !IN_BLOB.has(*byte) {
             at += BLOB;
             continue;
         }
-        let before = bytes.get(floor..at).unwrap_or_default();
-        let start = at - before.iter().rev().take_while(|byte| in_blob(byte)).count();
-        let end = at + bytes.get(at..).unwrap_or_default().iter().take_while(|byte| in_blob(byte)).count();
+        let start = at - IN_BLOB.trailing(bytes.get(floor..at).unwrap_or_default());
+        let end = at + IN_BLOB.leading(bytes.get(at..).unwrap_or_default());
         let blob = bytes.get(start..end).unwrap_or_default();
+        if blob.len() < BLOB {
+            (at, floor) = (end + BLOB, end);
+            continue;
+        }
         let joints = blob.iter().take(24).enumerate().filter(|(_, byte)| b"/-_".contains(byte)).map(|(at, _)| at + 1);
         if let Some((from, rule)) =
             std::iter::once(0).chain(joints).find_map(|from| Some((from, said(blob.get(from..)?, needles)?)))
@@ -162,7 +175,7 @@ fn in_blobs(text: &str, needles: &Needles<'_>, out: &mut Vec<Hit>) {
 }
 
 /// The rule of the value that a blob says, if any.
-fn said(blob: &[u8], needles: &Needles<'_>) -> Option<usize> {
+fn said<'t>(blob: &[u8], needles: &impl Deref<Target = Needles<'t>>) -> Option<usize> {
     let plain = |bytes: &[u8]| bytes.iter().all(|byte| !byte.is_ascii_control());
     let find = |bytes: Vec<u8>| needles.find(&bytes).map(|(_, rule)| rule);
     let head = blob.get(..8)?;
@@ -180,11 +193,11 @@ fn said(blob: &[u8], needles: &Needles<'_>) -> Option<usize> {
 }
 
 /// Stretches with percent-encoding that say a value: as much of them as says it.
-fn in_percents(text: &str, needles: &Needles<'_>, out: &mut Vec<Hit>) {
+fn in_percents<'t>(text: &str, needles: &impl Deref<Target = Needles<'t>>, out: &mut Vec<Hit>) {
     let bytes = text.as_bytes();
     let mut floor = 0;
     for escape in memchr::memchr_iter(b'%', bytes) {
-        if escape < floor || needles.0.is_empty() || percent_byte(bytes, escape).is_none() {
+        if escape < floor || percent_byte(bytes, escape).is_none() {
             continue;
         }
         let inner = |byte: &&u8| byte.is_ascii_graphic() && !b"\"'<>&`".contains(byte);

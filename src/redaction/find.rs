@@ -159,10 +159,11 @@ impl Detector {
         reserved_at(text, starts, &|name| self.is_placeholder(name), &mut level.reserved);
         if !level.reserved.is_empty() {
             // a placeholder is no key and gives no context
-            let held = &level.reserved;
-            let inside =
-                |at: usize| held.get(held.partition_point(|held| held.end <= at)).is_some_and(|held| held.start <= at);
-            level.anchors.words.retain(|word| !inside(word.at));
+            let mut held = level.reserved.iter().peekable();
+            level.anchors.words.retain(|word| {
+                while held.next_if(|held| held.end <= word.at).is_some() {}
+                held.peek().is_none_or(|held| held.start > word.at)
+            });
         }
         let scan = Scan { text, anchors: &level.anchors, reserved: &level.reserved, detector: self };
         work.read += self.patterns(&scan, &mut work.state, &mut level.claims);

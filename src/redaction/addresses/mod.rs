@@ -16,7 +16,9 @@ pub(super) fn claim(scan: &Scan<'_>, claims: &mut Claims) {
     if let Some(rule) = scan.rule(Family::Street) {
         let mut upto = 0;
         for number in &scan.anchors.numbers {
-            if number.start < upto || number.len() > 9 {
+            // a blank stands between a number and its street
+            let parted = matches!(scan.byte(number.end), b' ' | b',' | b'-') || scan.before(number.start, 1) == b' ';
+            if number.start < upto || number.len() > 9 || !parted {
                 continue;
             }
             if let Some(found) = street::at(scan, number) {

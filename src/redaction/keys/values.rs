@@ -176,7 +176,8 @@ fn is_none(text: &str) -> bool {
     let first = bytes.first().copied().unwrap_or(b' ');
     let last = bytes.last().copied().unwrap_or(b' ');
     let framed = matches!((first, last), (b'<', b'>') | (b'{', b'}') | (b'[', b']') | (b'%', b'%') | (b'(', b')'));
-    let templated = text.contains("${") || text.contains("{{") || text.contains("<%") || text.contains("#{");
+    let template = |two: &[u8]| matches!(two, b"${" | b"{{" | b"<%" | b"#{");
+    let templated = bytes.windows(2).any(template);
     let reference = matches!(first, b'$' | b'%' | b'{' | b'#') && !bytes.contains(&b' ');
     let letters = text.chars().any(char::is_alphanumeric);
     framed || templated || reference || !letters || NONE.has(text)

@@ -113,7 +113,7 @@ fn end_of_blob(bytes: &[u8], run: Range<usize>) -> usize {
     end + padding
 }
 
-pub(in super::super) fn in_blob(byte: &u8) -> bool {
+fn in_blob(byte: &u8) -> bool {
     byte.is_ascii_alphanumeric() || b"+/-_".contains(byte)
 }
 

@@ -18,7 +18,7 @@ mod windows;
 
 use std::ops::Range;
 
-pub(super) use blobs::{from_base64, from_hex, in_blob};
+pub(super) use blobs::{from_base64, from_hex};
 pub(super) use percent::byte_at as percent_byte;
 
 use super::anchors::Facts;
@@ -62,7 +62,7 @@ impl Kind {
 
     /// Whether any could have a window; most short texts hold nothing that one begins with.
     pub(super) fn any(scan: &Scan<'_>) -> bool {
-        let Facts { backslash, percent, ampersand, equals, high, escape, digit: _ } = scan.anchors.facts;
+        let Facts { backslash, percent, ampersand, equals, high, escape, soft: _, digit: _ } = scan.anchors.facts;
         let runs = !scan.anchors.runs.is_empty() || !scan.anchors.ats.is_empty();
         backslash | percent | ampersand | equals | high | escape | runs
     }

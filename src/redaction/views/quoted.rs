@@ -15,17 +15,23 @@ const HEAD: usize = 16 << 10;
 
 pub(super) fn windows(scan: &Scan<'_>, fresh: &dyn Fn(Range<usize>) -> bool, out: &mut Vec<Range<usize>>) {
     let bytes = scan.text.as_bytes();
-    let mut told: Option<bool> = None;
-    for at in memchr::memchr_iter(b'=', bytes) {
-        // nearly all are none
-        let begins = bytes.get(at + 1).is_some_and(|next| is_upper_hex(*next) || matches!(next, b'\n' | b'\r'));
-        if !begins || windows::holds(out, at) {
-            continue;
-        }
-        let mut all = || *told.get_or_insert_with(|| is_told(bytes));
-        let counts = is_address(bytes, at) || is_pair(bytes, at) || (len_at(bytes, at).is_some() && all());
-        if counts && fresh(at..at + 3) {
+    let mut add = |at: usize, told: bool| {
+        let counts = || is_address(bytes, at) || is_pair(bytes, at) || (told && len_at(bytes, at).is_some());
+        if !windows::holds(out, at) && counts() && fresh(at..at + 3) {
             windows::add(scan.text, at..at + 3, out);
+        }
+    };
+    if is_told(bytes, scan.anchors.facts.soft) {
+        memchr::memchr_iter(b'=', bytes).for_each(|at| add(at, true));
+        return;
+    }
+    let mut ats = memchr::memmem::find_iter(bytes, b"=40").peekable();
+    let mut pairs = memchr::memmem::find_iter(bytes, b"=3D").peekable();
+    loop {
+        let pair_first = pairs.peek().is_some_and(|pair| ats.peek().is_none_or(|at| pair < at));
+        match if pair_first { pairs.next() } else { ats.next() } {
+            Some(at) => add(at, false),
+            None => return,
         }
     }
 }
@@ -61,13 +67,14 @@ fn is_upper_hex(byte: u8) -> bool {
     byte.is_ascii_digit() || (b'A'..=b'F').contains(&byte)
 }
 
-fn is_told(bytes: &[u8]) -> bool {
+/// Whether a text says that it is in this form. `soft`: an escape with a letter or a soft line end may stand in it.
+fn is_told(bytes: &[u8], soft: bool) -> bool {
     let head = bytes.get(..bytes.len().min(HEAD)).unwrap_or_default();
     if memchr::memmem::find(head, b"uoted-printable").is_some() {
         return true;
     }
     let (mut all, mut sure) = (0, 0);
-    for at in memchr::memchr_iter(b'=', bytes) {
+    for at in memchr::memchr_iter(b'=', bytes).take_while(|_| soft) {
         let Some(len) = len_at(bytes, at) else { continue };
         let digits = bytes.get(at + 1..at + len).unwrap_or_default();
         // `status=404`, `id=3F2504E0`, `size=40)` are none
