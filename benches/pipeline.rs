@@ -333,7 +333,11 @@ impl Chain {
                 store: Some(vault::Store { sealer, writer, uri: UriBase("vault:///".into()) }),
                 leave: vault::Leave::Nothing,
                 unlisted: tollgate::genai::Unlisted::Text,
-                echoing: vault::Echoing { memory: Arc::new(Memory::new(&SystemRng)), error_text: redact::ERROR_TEXT },
+                echoing: vault::Echoing {
+                    memory: Arc::new(Memory::new(&SystemRng)),
+                    error_text: redact::ERROR_TEXT,
+                    scan: redact::SCAN,
+                },
             };
             processors.push(Arc::new(vault::VaultProcessor::new(parts, &meter)));
         }

@@ -48,7 +48,8 @@ pub fn blueprint(valid: Valid, seams: &Seams) -> Result<Blueprint, StartError> {
     let vocabulary = Arc::new(Vocabulary::builtin().map_err(|error| error.0)?);
     let ids = Arc::new(Ids::new(detectors(&valid)?, pseudonyms));
     let proxies = Arc::new(Proxies::from_env(&env::var)?);
-    let echoing = Echoing { memory: Arc::new(Memory::new(&*seams.rng)), error_text: error_text(&valid) };
+    let echoing =
+        Echoing { memory: Arc::new(Memory::new(&*seams.rng)), error_text: error_text(&valid), scan: scan(&valid) };
     let build = Box::new(move |site: &Site| Assembly { site, vocabulary, ids, echoing, proxies }.build(valid));
     Ok(Blueprint { spool, keys, settings, build })
 }
@@ -76,6 +77,15 @@ pub(super) fn error_text(valid: &Valid) -> usize {
         _ => None,
     });
     limits.min().unwrap_or(redact::ERROR_TEXT)
+}
+
+/// What every redact processor searches of a text, bytes.
+pub(super) fn scan(valid: &Valid) -> usize {
+    let limits = valid.processors.iter().filter_map(|placed| match &placed.what {
+        ProcessorSettings::Redact(settings) => Some(settings.max_scan),
+        _ => None,
+    });
+    limits.min().unwrap_or(redact::SCAN)
 }
 
 struct Assembly<'s> {

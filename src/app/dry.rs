@@ -30,7 +30,7 @@ use crate::pseudonym::Pseudonymizer;
 use crate::recogniser::{self, Answers, Presidio};
 use crate::redaction::{Detector, Ids};
 
-use super::assemble::{detectors, error_text};
+use super::assemble::{detectors, error_text, scan};
 
 /// One pipeline.
 struct Line {
@@ -79,7 +79,8 @@ impl Dry {
         let key = valid.pseudonym_key.clone().unwrap_or_else(|| random_key(&*seams.rng));
         let pseudonyms = Pseudonymizer::new(&key);
         let ids = Arc::new(Ids::new(detectors(&valid)?, pseudonyms));
-        let echoing = Echoing { memory: Arc::new(Memory::new(&*seams.rng)), error_text: error_text(&valid) };
+        let echoing =
+            Echoing { memory: Arc::new(Memory::new(&*seams.rng)), error_text: error_text(&valid), scan: scan(&valid) };
         let mut outside = None;
         let mut made: HashMap<ComponentId, Arc<dyn Processor>> = HashMap::new();
         let mut rules: HashMap<ComponentId, Arc<Detector>> = HashMap::new();

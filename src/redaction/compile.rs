@@ -12,10 +12,12 @@ use regex_syntax::hir::literal::{ExtractKind, Extractor};
 use serde::Deserialize as _;
 use serde::de::IntoDeserializer as _;
 
+use super::choices::Choices;
 use super::find::Action;
 use super::keys::table::KeyTable;
 use super::literals::{self, Literals};
 use super::names::given_names;
+use super::resolve::Hit;
 use super::rule::{Bounds, Class, Custom, Families, Family, RuleData};
 use super::secrets;
 use super::stems::{SHORTEST, Stem, Stems};
@@ -100,6 +102,8 @@ pub struct Detector {
     pub(super) placeholders: HashSet<Box<str>>,
     /// The keys whose values are private.
     pub(super) keys: KeyTable,
+    /// What users chose beside the rules.
+    pub(super) choices: Choices,
 }
 
 /// The rule of what was not searched because of a bound. Always there, before all others.
@@ -109,6 +113,9 @@ pub(super) const UNSCANNED: u16 = 0;
 const MAX_RULES: usize = 20_000;
 
 impl Detector {
+    /// Index of the rule of what was not searched.
+    pub const UNSCANNED_RULE: usize = UNSCANNED as usize;
+
     /// Compiles built-in rules and users' rules.
     ///
     /// # Errors
@@ -163,8 +170,20 @@ impl Detector {
             stems,
             families: made.families,
             keys: made.keys,
+            choices: Choices::default(),
             secrets,
         })
+    }
+
+    /// The same rules with other choices.
+    #[must_use]
+    pub fn choosing(self, choices: Choices) -> Self {
+        Self { choices, ..self }
+    }
+
+    /// Whether a hit is what could not be searched, rather than what a rule found.
+    pub fn is_unscanned(&self, hit: &Hit) -> bool {
+        hit.rule == usize::from(UNSCANNED)
     }
 
     /// Names of all rules, for metrics.

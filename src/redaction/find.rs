@@ -125,7 +125,7 @@ impl Detector {
         }));
         let whole = levels.first_mut().filter(|_| !key.is_empty()).and_then(|level| self.whole(key, text, level));
         hits.extend(whole);
-        if let Some(level) = levels.first_mut().filter(|_| !hits.is_empty()) {
+        if let Some(level) = levels.first_mut().filter(|_| self.choices.carry_over && !hits.is_empty()) {
             resolve(hits, &|hit| self.rules.get(hit.rule).map(|rule| rule.class));
             reserved(text, &|name| self.is_placeholder(name), &mut level.reserved);
             let carried = self.carried(text, &level.reserved, hits);
@@ -170,6 +170,7 @@ impl Detector {
         work.read += self.users_patterns(&scan, &mut work.state, &mut level.claims);
         work.read += self.loose_patterns(&scan, &mut work.state, &mut level.claims);
         super::email::find(&scan, &mut level.claims);
+        super::spelled::find(&scan, &mut level.claims);
         super::numbers::find(&scan, &mut level.claims);
         secrets::find(&scan, &self.secrets, &mut level.claims);
         names::claim(&scan, &mut level.names, &mut level.claims);
@@ -189,7 +190,9 @@ impl Detector {
             }
             done.sort_by_key(|window| (window.start, window.end));
         }
-        names::carry(&scan, names, claims);
+        if self.choices.carry_over {
+            names::carry(&scan, names, claims);
+        }
     }
 
     /// Decodes a window of a text, searches that, and maps what is found back; false where nothing is decoded.
@@ -211,7 +214,9 @@ impl Detector {
         // a view costs more than its bytes: windows of a few bytes must not be free
         let cost = view.text().len().max(views::LEAST);
         match work.left.checked_sub(cost) {
-            Some(left) if !deeper.is_empty() && !origin.is_too_deep() && !view.is_cut() => work.left = left,
+            Some(left) if !deeper.is_empty() && !origin.is_deeper_than(self.choices.depth) && !view.is_cut() => {
+                work.left = left
+            }
             _ => {
                 claims.close(scan, UNSCANNED, window);
                 return true;
@@ -263,6 +268,11 @@ impl Detector {
     /// The placeholder of a hit, with its brackets.
     pub fn placeholder(&self, hit: &Hit) -> &str {
         self.rules.get(hit.rule).map_or("[REDACTED]", |rule| &rule.placeholder)
+    }
+
+    /// The placeholder of a rule without its brackets.
+    pub fn type_of(&self, rule: usize) -> &str {
+        self.rules.get(rule).map_or("REDACTED", |rule| rule.placeholder.trim_matches(['[', ']']))
     }
 
     /// How sure the rule of a hit is.

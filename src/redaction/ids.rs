@@ -71,3 +71,13 @@ impl IdPolicy for Ids {
         self.pseudonyms.pseudonym(account, id)
     }
 }
+
+/// Whether bytes that are no text have the width of an id (of a span, trace, digest) and are no wide characters of
+/// plain text, which are half zeros or more.
+pub fn is_id_bytes(bytes: &[u8]) -> bool {
+    let zeros = bytes.iter().filter(|byte| **byte == 0).count();
+    let printable = |byte: &u8| matches!(byte, b' '..=b'~');
+    let wide =
+        zeros * 2 >= bytes.len() && zeros < bytes.len() && bytes.iter().all(|byte| *byte == 0 || printable(byte));
+    matches!(bytes.len(), 8 | 16 | 32) && !wide
+}

@@ -8,6 +8,7 @@ mod addresses;
 mod again;
 mod anchors;
 mod carry;
+mod choices;
 mod compile;
 mod email;
 mod find;
@@ -26,15 +27,17 @@ mod scan;
 pub mod score;
 mod secrets;
 mod sets;
+mod spelled;
 mod stems;
 #[cfg(test)]
 mod tests;
 mod validate;
 mod views;
 
+pub use choices::Choices;
 pub use compile::{Detector, RuleError};
 pub use find::Scratch;
-pub use ids::Ids;
+pub use ids::{Ids, is_id_bytes};
 pub use resolve::{Hit, replace};
 pub use rule::{Class, Custom, Family, KeyValue, RuleData};
 

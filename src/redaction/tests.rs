@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::{BUILTIN, Custom, Detector, RuleData, Scratch, replace};
 use crate::config::load;
 
+mod choices;
 mod differential;
 mod families;
 mod hostile;

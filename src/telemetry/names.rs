@@ -275,7 +275,8 @@ metrics_table! {
     ECHO_MEMORY_BYTES = "tollgate_echo_memory_bytes", Kind::Gauge;
     /// Values cut to their cap, by signal.
     REDACT_CUT_VALUES = "tollgate_redact_cut_values_total", Kind::Counter;
-    /// Bytes values that are no text, and were replaced (label: signal).
+    /// Values that could not be searched, all or part of them: bytes that are no text, texts that are too long or nested
+    /// too deep (label: signal).
     REDACT_UNSCANNED_VALUES = "tollgate_redact_unscanned_values_total", Kind::Counter;
     /// Calls of the external recogniser (labels: processor, outcome).
     RECOGNISER_CALLS = "tollgate_recogniser_calls_total", Kind::Counter;

@@ -42,7 +42,11 @@ impl Line {
             store: None,
             leave: vault::Leave::Nothing,
             unlisted: tollgate::genai::Unlisted::Text,
-            echoing: vault::Echoing { memory: Arc::new(Memory::new(&SystemRng)), error_text: redact::ERROR_TEXT },
+            echoing: vault::Echoing {
+                memory: Arc::new(Memory::new(&SystemRng)),
+                error_text: redact::ERROR_TEXT,
+                scan: redact::SCAN,
+            },
         };
         Self {
             vault: vault::VaultProcessor::new(parts, &meter),

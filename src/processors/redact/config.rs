@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{ByteSize, FieldProblem, load, problem::nearest};
 use crate::recogniser;
-use crate::redaction::{BUILTIN, Custom, Detector, RuleData};
+use crate::redaction::{BUILTIN, Choices, Custom, Detector, RuleData};
 
 /// The `redact` processor: typed placeholders in place of what is private, in every text of every signal.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -31,6 +31,32 @@ pub struct Config {
     pub max_value_bytes: ByteSize,
     /// Longest error text (message, stack trace) that goes on.
     pub error_text_bytes: ByteSize,
+    /// Longest text that is searched; a longer one becomes `[UNSCANNED]`. A vault before this step keeps it, so that the
+    /// item refers to it.
+    pub max_scan_bytes: ByteSize,
+    /// Ways of writing within each other (JSON in JSON, escapes, base64) that are decoded, at most 8; what lies deeper
+    /// becomes `[UNSCANNED]`.
+    pub max_depth: u8,
+    /// Addresses of private networks (10/8, 172.16/12, 192.168/16, fc00::/7, link-local ones), e.g. in `client.address`.
+    pub private_addresses: PrivateAddresses,
+    /// Also finds spelt mail addresses: `jane (at) example dot com`; plain words only behind a word such as `mail`.
+    pub spelled_emails: bool,
+    /// A name or value that was found goes wherever else the same text has it.
+    pub carry_over: bool,
+    /// Says on each span, event and log record which rules found something on it and how long that was
+    /// (`tollgate.content.shape`).
+    pub record_lengths: bool,
+}
+
+/// What becomes of addresses of private networks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PrivateAddresses {
+    /// They stay: they tell machines apart and are nobody's.
+    #[default]
+    Keep,
+    /// They go as others do.
+    Redact,
 }
 
 impl Default for Config {
@@ -44,6 +70,12 @@ impl Default for Config {
             recogniser: None,
             max_value_bytes: ByteSize(32 << 10),
             error_text_bytes: ByteSize(ERROR_TEXT as u64),
+            max_scan_bytes: ByteSize(SCAN as u64),
+            max_depth: Choices::default().depth,
+            private_addresses: PrivateAddresses::default(),
+            spelled_emails: false,
+            carry_over: true,
+            record_lengths: false,
         }
     }
 }
@@ -115,8 +147,14 @@ pub struct Settings {
     pub max_value: usize,
     /// Longest error text, bytes.
     pub max_error_text: usize,
+    /// Longest text that is searched, bytes.
+    pub max_scan: usize,
+    /// Whether items say what was found on them.
+    pub record_lengths: bool,
 }
 
+/// Longest text that is searched by default, bytes.
+pub const SCAN: usize = 8 << 20;
 /// Longest error text by default, bytes.
 pub const ERROR_TEXT: usize = 8 << 10;
 /// Smallest cap: a mark must fit.
@@ -142,7 +180,15 @@ impl Config {
                 Err(problem) => problems.push(FieldProblem::new(format!("rules[{index}]"), problem.to_string())),
             }
         }
-        for (path, size) in [("max_value_bytes", self.max_value_bytes), ("error_text_bytes", self.error_text_bytes)] {
+        let sizes = [
+            ("max_value_bytes", self.max_value_bytes),
+            ("error_text_bytes", self.error_text_bytes),
+            ("max_scan_bytes", self.max_scan_bytes),
+        ];
+        if self.max_depth > Choices::DEEPEST {
+            problems.push(FieldProblem::new("max_depth", format!("at most {}", Choices::DEEPEST)));
+        }
+        for (path, size) in sizes {
             if size.0 < MIN_CAP {
                 problems.push(FieldProblem::new(path, format!("at least {MIN_CAP} bytes")));
             }
@@ -171,9 +217,11 @@ impl Config {
                     forms: detector.rule_names().map(form).collect(),
                     mode: self.mode,
                     content: self.content,
-                    detector: Arc::new(detector),
+                    detector: Arc::new(detector.choosing(self.choices())),
                     max_value: bytes(self.max_value_bytes),
                     max_error_text: bytes(self.error_text_bytes),
+                    max_scan: bytes(self.max_scan_bytes),
+                    record_lengths: self.record_lengths,
                 })
             }
             _ => Err(problems),
@@ -182,6 +230,15 @@ impl Config {
 
     fn recogniser(&self, problems: &mut Vec<FieldProblem>) -> Option<recogniser::Settings> {
         self.recogniser.as_ref()?.settings().map_err(|more| problems.extend(more)).ok()
+    }
+
+    fn choices(&self) -> Choices {
+        Choices {
+            depth: self.max_depth,
+            private_addresses: self.private_addresses == PrivateAddresses::Redact,
+            spelled_emails: self.spelled_emails,
+            carry_over: self.carry_over,
+        }
     }
 
     /// Lays the options onto the rules; gives the users' rules with theirs.

@@ -44,6 +44,7 @@ impl Redact {
             places.extend(edits.map(|edit| (edit.node, edit.attribute)));
         }
         for (node, attribute) in places {
+            let visit = &Visit { node: self.settings.record_lengths.then_some(node), ..*visit };
             let Some((key, new)) = self.leaves(&batch.payload, node, attribute, visit, worker) else { continue };
             match (new, attribute) {
                 (Some(new), Some(id)) => batch.payload.replace_attribute(id, new),

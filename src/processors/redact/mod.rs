@@ -7,6 +7,7 @@
 mod ask;
 mod config;
 mod left;
+mod lengths;
 mod policy;
 mod slug;
 #[cfg(test)]
@@ -17,7 +18,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-pub use config::{Config, ContentPolicy, ERROR_TEXT, Form, Mode, RuleOptions, Settings};
+pub use config::{Config, ContentPolicy, ERROR_TEXT, Form, Mode, PrivateAddresses, RuleOptions, SCAN, Settings};
 
 use crate::echoes::Echoes;
 use crate::genai::{Vocabulary, carried_id, facts_of};
@@ -25,10 +26,11 @@ use crate::otlp::{AttrId, Field, Node, NodeKind, OwnedValue, Place, PlaceKind, S
 use crate::pipeline::{Batch, Content, Inquiry, Processor, Reason, Text};
 use crate::pseudonym::IdPolicy;
 use crate::recogniser::Answers;
-use crate::redaction::{Class, Hit, Scratch, replace};
+use crate::redaction::{Class, Hit, Scratch, is_id_bytes, replace};
 use crate::telemetry::{Counter, Meter, names};
 use ask::{Asked, Asking, Outside};
-use policy::{Treatment, cap, cap_error, hide_home, is_id, treatment};
+use lengths::Lengths;
+use policy::{Treatment, cap, cap_error, hide_home, treatment};
 use slug::{Failure, SLUG};
 
 /// See the module.
@@ -53,6 +55,8 @@ struct Worker {
     signal: Option<Signal>,
     /// This batch's ids: they come again on every item.
     shown: Shown,
+    /// This batch's findings, where items tell them.
+    lengths: Lengths,
 }
 
 /// Ids and their forms, if these are others than their own.
@@ -139,6 +143,8 @@ fn named(kind: PlaceKind) -> &'static str {
 /// What holds for all texts of one place.
 struct Visit<'a> {
     account: &'a str,
+    /// Where the text stands, if the lengths of what is found are told there.
+    node: Option<Node>,
     signal: Signal,
     /// One of [`PLACES`].
     place: &'static str,
@@ -198,7 +204,7 @@ impl Redact {
         };
         let echoes = echoes_of(batch);
         let place = named(PlaceKind::Value);
-        let content = Visit { account: &account, signal, place, keyed: false, echoes: None, asked };
+        let content = Visit { account: &account, node: None, signal, place, keyed: false, echoes: None, asked };
         let done = self.left(batch, &content, worker);
         batch.payload.edit_text(|place, text| {
             if !done.is_empty() && place.kind != PlaceKind::Key && is_done(&done, place) {
@@ -206,6 +212,7 @@ impl Redact {
             }
             let visit = Visit {
                 account: &account,
+                node: self.settings.record_lengths.then_some(place.node),
                 signal,
                 place: named(place.kind),
                 keyed: points.contains(&place.node),
@@ -238,7 +245,7 @@ impl Redact {
 
     /// Bytes that no rule can read do not go on, unless they are an id.
     fn binary(&self, visit: &Visit<'_>, place: &Place<'_>) -> TextEdit {
-        if is_id(place.bytes) {
+        if is_id_bytes(place.bytes) {
             return TextEdit::Keep;
         }
         self.counters.unscanned.get(&visit.signal).into_iter().for_each(|counter| counter.increment(1));
@@ -255,8 +262,12 @@ impl Redact {
         let echoes = echoes_of(batch);
         let account = Arc::clone(&batch.origin.account);
         let echoed = echoes.as_deref();
-        let visit = Visit { account: &account, signal, place: "other", keyed: false, echoes: echoed, asked };
+        let visit =
+            Visit { account: &account, node: None, signal, place: "other", keyed: false, echoes: echoed, asked };
         let mut redacted = |text: &str| {
+            if text.len() > self.settings.max_scan {
+                return UNSCANNED.to_owned();
+            }
             let text = echoes.as_ref().and_then(|echoes| echoes.of(text)).unwrap_or(text);
             // a frame by itself was not asked about, and holds code
             let told = if let Asked::Told(answers) = visit.asked { answers.of(text) } else { None };
@@ -319,6 +330,9 @@ impl Redact {
         text: &str,
         worker: &mut Worker,
     ) -> Option<String> {
+        if text.len() > self.settings.max_scan {
+            return self.unscanned(visit, treatment, text, worker);
+        }
         let named = match self.outside(visit, (treatment, key), text) {
             Outside::Named(named) => named,
             Outside::Later => return None,
@@ -328,6 +342,7 @@ impl Redact {
         let shapes_only = |hits: &[Hit]| hits.iter().all(|hit| self.settings.detector.class(hit) == Class::Shape);
         let hits = if treatment == Treatment::Version && shapes_only(hits) { &[] } else { hits };
         self.count(visit, hits);
+        visit.node.into_iter().for_each(|node| worker.lengths.add(node, hits));
         if treatment == Treatment::Identity {
             let private = !hits.is_empty();
             return self.shown(visit.account, text, private, &mut worker.shown);
@@ -341,6 +356,16 @@ impl Redact {
             return hide_home(changed.as_deref().unwrap_or(text)).or(changed);
         }
         changed
+    }
+
+    /// What stands in place of a text that is too long to be searched.
+    fn unscanned(&self, visit: &Visit<'_>, treatment: Treatment, text: &str, worker: &mut Worker) -> Option<String> {
+        self.counters.unscanned.get(&visit.signal).into_iter().for_each(|counter| counter.increment(1));
+        visit.node.into_iter().for_each(|node| worker.lengths.add_unscanned(node, text.len()));
+        match treatment {
+            Treatment::Identity => self.shown(visit.account, text, true, &mut worker.shown),
+            _ => Some(UNSCANNED.to_owned()),
+        }
     }
 
     /// The form of an id, if it is another than its own.
@@ -370,6 +395,9 @@ impl Redact {
         }
         let place = self.counters.places.get(&(visit.signal, visit.place));
         place.into_iter().for_each(|counter| counter.increment(hits.len() as u64));
+        if hits.iter().any(|hit| self.settings.detector.is_unscanned(hit)) {
+            self.counters.unscanned.get(&visit.signal).into_iter().for_each(|counter| counter.increment(1));
+        }
     }
 
     fn form(&self, hit: &Hit) -> Form {
@@ -437,6 +465,7 @@ impl Redact {
         let slugs = self.slugs(batch, asked, &mut worker);
         self.redact_texts(batch, asked, &mut worker);
         worker.shown = Shown::new();
+        std::mem::take(&mut worker.lengths).write(&mut batch.payload, &self.settings.detector);
         // after redaction: digits of a digest could look like a number of somebody's
         for (node, slug) in slugs {
             batch.payload.set(node, SLUG, OwnedValue::Str(slug));

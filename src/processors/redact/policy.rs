@@ -56,16 +56,6 @@ fn credential(key: &str) -> bool {
         || dashed("-token")
 }
 
-/// Whether bytes that are no text have the width of an id (of a span, trace, digest) and are no wide characters of
-/// plain text, which are half zeros or more.
-pub(super) fn is_id(bytes: &[u8]) -> bool {
-    let zeros = bytes.iter().filter(|byte| **byte == 0).count();
-    let printable = |byte: &u8| matches!(byte, b' '..=b'~');
-    let wide =
-        zeros * 2 >= bytes.len() && zeros < bytes.len() && bytes.iter().all(|byte| *byte == 0 || printable(byte));
-    matches!(bytes.len(), 8 | 16 | 32) && !wide
-}
-
 const USERNAME: &str = "[USERNAME]";
 
 /// Puts `[USERNAME]` in place of the user's part of `/home/x`, `/Users/x` and `C:\Users\x`.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::echoes::{Echoes, Memory, Prints, SessionKey, may_quote};
 use crate::genai::{ContentAt, ContentPlace, Facts, ItemFacts, Part, Vaulted, Vocabulary};
 use crate::otlp::{AttrId, Attribute, Field, Node, NodeKind, Payload, Value};
+use crate::redaction::is_id_bytes;
 
 /// What the step needs to know of the rest of the gateway.
 #[derive(Clone)]
@@ -18,6 +19,8 @@ pub struct Echoing {
     pub memory: Arc<Memory>,
     /// Longest error text that the redaction step leaves whole, bytes.
     pub error_text: usize,
+    /// Longest text that the redaction step searches, bytes: a longer one becomes `[UNSCANNED]`.
+    pub scan: usize,
 }
 
 /// What is remembered once the batch is committed.
@@ -34,7 +37,7 @@ pub(super) struct Said {
 pub(super) struct Heard {
     pub(super) echoes: Echoes,
     pub(super) remembered: Remembered,
-    /// Error texts that will not go on whole: index of the item, place.
+    /// Error texts that will not go on whole, and values that redaction can't search: index of the item, place.
     pub(super) cut: Vec<(usize, ContentPlace)>,
 }
 
@@ -162,8 +165,52 @@ impl Echoing {
                     })
                     .map(|place| (at, *place)),
             );
+            self.unscanned(payload, item, at, &mut out);
         }
         out
+    }
+
+    /// Adds values of an item, its events and links that stay and can't be searched: too long, or bytes that are no text.
+    /// What is nested too deep is known only to the search, which comes later: of that nothing is kept.
+    fn unscanned(&self, payload: &Payload, item: &ItemFacts, at: usize, out: &mut Vec<(usize, ContentPlace)>) {
+        let begin = out.len();
+        let mut add = |node: Node, place: ContentAt, value: Value<'_>| {
+            if exceeds(value, self.scan, 0) {
+                out.push((at, ContentPlace { node, at: place, part: Part::Other, listed: false }));
+            }
+        };
+        for node in std::iter::once(item.node).chain(payload.children(item.node)) {
+            payload.attributes(node).for_each(|one| add(node, ContentAt::Attribute(one.id), one.value));
+        }
+        payload.body(item.node).into_iter().for_each(|body| add(item.node, ContentAt::Body, body));
+        if out.len() > begin {
+            let known: HashSet<(Node, ContentAt)> = item.content.iter().map(|place| (place.node, place.at)).collect();
+            let earlier: HashSet<(Node, ContentAt)> =
+                out.iter().take(begin).filter(|(of, _)| *of == at).map(|(_, place)| (place.node, place.at)).collect();
+            let mut index = 0;
+            out.retain(|(_, place)| {
+                index += 1;
+                let key = (place.node, place.at);
+                index <= begin || !(known.contains(&key) || earlier.contains(&key))
+            });
+        }
+    }
+}
+
+/// Deepest value whose parts are looked at; a deeper one counts as one that can't be searched.
+const DEEPEST: u8 = 64;
+
+/// Whether the redaction step can't search a value, or a part of it.
+fn exceeds(value: Value<'_>, scan: usize, depth: u8) -> bool {
+    match value {
+        Value::Str(text) => text.len() > scan,
+        Value::Bytes(bytes) => match std::str::from_utf8(bytes) {
+            Ok(_) => bytes.len() > scan,
+            Err(_) => !is_id_bytes(bytes),
+        },
+        Value::Map(_) => depth >= DEEPEST || value.entries().any(|(_, entry)| exceeds(entry, scan, depth + 1)),
+        Value::List(_) => depth >= DEEPEST || value.items().any(|item| exceeds(item, scan, depth + 1)),
+        _ => false,
     }
 }
 

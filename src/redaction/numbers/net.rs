@@ -1,4 +1,4 @@
-//! **What**: addresses of networks and devices: IPv4, IPv6, MAC. **Invariants**: private, loopback, link-local, multicast
+//! **What**: addresses of networks and devices: IPv4, IPv6, MAC. **Invariants**: private (unless chosen), loopback, link-local, multicast
 //! and mask addresses stay: they are nobody's; at most 64 bytes are read around a run. **Not here**: ports, host names.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -24,20 +24,18 @@ pub(super) fn ipv4(site: &Site<'_, '_>) -> Option<Found> {
     }
     let range = chain.range(first, first + 3);
     let address: Ipv4Addr = site.scan.part(range.clone()).parse().ok()?;
-    let free =
-        !is_kept(address) && is_begun(site, first) && !is_version(site, address) && !is_route(site, first, address);
+    let free = !is_kept(address, site.scan.detector.choices.private_addresses)
+        && is_begun(site, first)
+        && !is_version(site, address)
+        && !is_route(site, first, address);
     free.then_some(Found { family: Family::Ipv4, range })
 }
 
-/// Whether an address tells nothing about anybody.
-fn is_kept(address: Ipv4Addr) -> bool {
-    let [first, second, ..] = address.octets();
-    address.is_private()
-        || address.is_loopback()
-        || address.is_link_local()
-        || first == 0
-        || first >= 224
-        || (first == 169 && second == 254)
+/// Whether an address tells nothing about anybody; `private`: those of private networks do.
+fn is_kept(address: Ipv4Addr, private: bool) -> bool {
+    let [first, ..] = address.octets();
+    let local = address.is_private() || address.is_link_local();
+    (local && !private) || address.is_loopback() || first == 0 || first >= 224
 }
 
 /// Whether nothing before it makes it part of something longer.
@@ -131,7 +129,7 @@ pub(super) fn around(scan: &Scan<'_>, run: &Range<usize>) -> (Option<Found>, usi
         return (None, end);
     }
     let text = scan.part(start..end);
-    let found = colons(text).or_else(|| ipv6(text));
+    let found = colons(text).or_else(|| ipv6(text, scan.detector.choices.private_addresses));
     let found = found.filter(|(family, skip, length)| {
         *family != Family::Ipv6 || !is_network(scan, start + skip, start + skip + length)
     });
@@ -165,7 +163,7 @@ fn is_device(text: &[u8]) -> bool {
     !digits().all(|digit| Some(digit) == first)
 }
 
-fn ipv6(text: &str) -> Option<(Family, usize, usize)> {
+fn ipv6(text: &str, private: bool) -> Option<(Family, usize, usize)> {
     let mut body = text;
     let colons = body.bytes().filter(|byte| *byte == b':').count();
     if colons < 2 || !(body.contains("::") || colons >= 7) || body.len() < 4 {
@@ -181,15 +179,15 @@ fn ipv6(text: &str) -> Option<(Family, usize, usize)> {
     }
     let address: Ipv6Addr = body.parse().ok()?;
     let mapped = address.to_ipv4_mapped().or_else(|| address.to_ipv4().filter(|_| body.contains('.')));
+    let local = address.is_unique_local() || address.is_unicast_link_local();
     let kept = address.is_loopback()
         || address.is_unspecified()
-        || address.is_unique_local()
-        || address.is_unicast_link_local()
+        || (local && !private)
         || address.is_multicast()
-        || mapped.is_some_and(is_kept);
+        || mapped.is_some_and(|address| is_kept(address, private));
     // `1::2` and the like are places in a program or a score
     let groups = body.split(':').filter(|group| !group.is_empty());
-    let global = matches!(address.segments().first(), Some(0x2000..=0x3fff | 0x64)) || mapped.is_some();
+    let global = matches!(address.segments().first(), Some(0x2000..=0x3fff | 0x64)) || mapped.is_some() || local;
     let long = groups.clone().count() >= 4 && groups.filter(|group| group.len() >= 3).count() >= 2;
     (!kept && (global && body.len() >= 6 || long)).then_some((Family::Ipv6, skip, body.len()))
 }

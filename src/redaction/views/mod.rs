@@ -24,9 +24,7 @@ pub(super) use percent::byte_at as percent_byte;
 use super::anchors::Facts;
 use super::scan::{Claim, Claims, Scan};
 
-/// Ways of writing within each other that are decoded.
-const DEPTH: u8 = 4;
-/// Views of views of a text: more than [`DEPTH`], as ways of writing side by side are decoded one after the other.
+/// Views of views of a text: more than the depth that users choose, as ways of writing side by side are decoded one after the other.
 pub(super) const LEVELS: usize = 12;
 /// Bytes that may be decoded for one text: so many, and this many times its length.
 pub(super) const MOST: (usize, usize) = (4 << 10, 4);
@@ -146,8 +144,8 @@ impl<'a> Origin<'a> {
     }
 
     /// Whether it is deeper than what is decoded.
-    pub(super) fn is_too_deep(&self) -> bool {
-        self.depth > DEPTH
+    pub(super) fn is_deeper_than(&self, depth: u8) -> bool {
+        self.depth > depth
     }
 
     /// Whether an escape was not seen when the text above was searched: what stood there already, of a kind that comes

@@ -96,6 +96,78 @@ fn rules_do_what_they_are_told() {
     assert!(config("{options: {email: {allow: ['.*']}}}").settings().is_err(), "an allow list of everything");
 }
 
+/// A text over the limit is closed unread, wherever it stands; ids keep their keyed form; both are counted.
+#[test]
+fn what_is_too_long_is_closed() {
+    let meter = Meter::new();
+    let redact = processor(&config("{max_scan_bytes: 1024}"), &meter);
+    let long = format!("{MAIL} {}", "x ".repeat(600));
+    assert_eq!(string_after(&redact, "note", &long).as_deref(), Some("[UNSCANNED]"));
+    assert_eq!(string_after(&redact, "exception.stacktrace", &long).as_deref(), Some("[UNSCANNED]"));
+    assert!(string_after(&redact, "session.id", &long).is_some_and(|id| id.starts_with("h-")));
+    let (after, _) = pass(&redact, Signal::Traces, span_with(vec![text(&long, "x")]));
+    assert!(!String::from_utf8_lossy(&after).contains("jane"));
+    assert_eq!(string_after(&redact, "note", "[UNSCANNED]").as_deref(), Some("[UNSCANNED]"));
+    let told = meter.render();
+    assert!(told.contains("tollgate_redact_unscanned_values_total{signal=\"traces\"} 4"), "{told}");
+}
+
+/// What is nested deeper than chosen is closed and counted; a depth that nobody can search is refused.
+#[test]
+fn what_is_too_deep_is_closed() {
+    let meter = Meter::new();
+    let redact = processor(&config("{max_depth: 1}"), &meter);
+    let nested =
+        (0..4).fold(format!("password=hunter2!x {MAIL}"), |text, _| serde_json::json!({"a": text}).to_string());
+    let after = string_after(&redact, "note", &nested).unwrap_or_default();
+    assert!(!after.contains("hunter2") && !after.contains("jane") && after.contains("[UNSCANNED]"), "{after}");
+    assert!(meter.render().contains("tollgate_redact_unscanned_values_total{signal=\"traces\"} 1"));
+    assert!(config("{max_depth: 9}").settings().is_err());
+    assert!(config("{max_scan_bytes: 1}").settings().is_err());
+}
+
+/// Private addresses, spelt mail addresses and carrying over are what users chose.
+#[test]
+fn choices_reach_the_rules() {
+    let lan = "10.44.2.31";
+    assert_eq!(string_after(&with("{}"), "client.address", lan).as_deref(), Some(lan));
+    for key in ["client.address", "net.peer.ip", "server.address", "note"] {
+        let after = string_after(&with("{private_addresses: redact}"), key, lan);
+        assert_eq!(after.as_deref(), Some("[IP_ADDRESS]"), "{key}");
+    }
+    let spelt = "mail jane at example dot com";
+    assert_eq!(string_after(&with("{}"), "note", spelt).as_deref(), Some(spelt));
+    assert_eq!(string_after(&with("{spelled_emails: true}"), "note", spelt).as_deref(), Some("mail [EMAIL]"));
+    let twice = "DB_PASSWORD=tr0ub4dor3xyz; psql tr0ub4dor3xyz";
+    let after = |options: &str| string_after(&with(options), "note", twice);
+    assert_eq!(after("{}").as_deref(), Some("DB_PASSWORD=[PASSWORD]; psql [PASSWORD]"));
+    assert_eq!(after("{carry_over: false}").as_deref(), Some("DB_PASSWORD=[PASSWORD]; psql tr0ub4dor3xyz"));
+}
+
+/// Items tell what was found on them and how long it was, where users ask for it; never on data points; a second pass
+/// changes nothing.
+#[test]
+fn lengths_are_told_on_request() {
+    let redact = with("{record_lengths: true, max_scan_bytes: 1024}");
+    let wire = span_with(vec![
+        text("a", MAIL),
+        text("b", &format!("ssn 219-09-9998 and {MAIL}")),
+        text("c", &"x".repeat(2000)),
+    ]);
+    let (once, _) = pass(&redact, Signal::Traces, wire.clone());
+    let Some(Value::StringValue(told)) = attributes_of(&once).remove("tollgate.content.shape") else { panic!("told") };
+    let told: serde_json::Value = serde_json::from_str(&told).expect("JSON");
+    let wanted = serde_json::json!({"redacted": [{"type": "EMAIL", "bytes": 16}, {"type": "SSN", "bytes": 11}, {"type": "EMAIL", "bytes": 16}, {"type": "UNSCANNED", "bytes": 2000}]});
+    assert_eq!(told, wanted);
+    assert!(pass(&redact, Signal::Traces, once.clone()).0 == once);
+    assert!(!attributes_of(&pass(&with("{}"), Signal::Traces, wire).0).contains_key("tollgate.content.shape"));
+    let json = serde_json::json!({"resourceMetrics": [{"scopeMetrics": [{"metrics": [{"name": "m", "unit": "1",
+        "sum": {"aggregationTemporality": 1, "dataPoints": [{"timeUnixNano": "1", "asInt": "1", "attributes": [{"key": "who", "value": {"stringValue": MAIL}}]}]}}]}]}]});
+    let request: ExportMetricsServiceRequest = serde_json::from_value(json).expect("request");
+    let (bytes, _) = pass(&redact, Signal::Metrics, request.encode_to_vec());
+    assert!(!String::from_utf8_lossy(&bytes).contains("tollgate.content.shape"));
+}
+
 /// An audit counts what would go and changes nothing; what it passed on is not cleared.
 #[test]
 fn an_audit_only_counts() {

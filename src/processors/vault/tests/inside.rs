@@ -120,3 +120,30 @@ fn unlisted_is_configured() {
     assert_eq!(super::parse("store: none").unlisted, Written::Text);
     assert_eq!(Leave::default(), Leave::Nothing);
 }
+
+/// What redaction can't search (bytes that are no text, a text over its limit) is kept in the vault from any item, and
+/// stays for redaction to close, beside the reference; ids and searchable values are not kept.
+#[test]
+fn what_cannot_be_searched_is_kept() {
+    use base64::Engine as _;
+    let bytes = |bytes: &[u8]| json!({"$bytes": base64::engine::general_purpose::STANDARD.encode(bytes)});
+    let mut bench = Bench::new().scanning(1 << 10);
+    let long = format!("CANARY {}", "x ".repeat(600));
+    let mut item = |attributes: Json| {
+        bench.pass(&json!({"items": [{"name": "work", "trace": 1, "span": 2, "attributes": attributes}]}))
+    };
+    for (attributes, wanted) in [
+        (json!({"raw": bytes(b"\xff CANARY of bytes")}), true),
+        (json!({"deep": {"list": [1, bytes(b"\xff CANARY of bytes")]}}), true),
+        (json!({"note": long}), true),
+        (json!({"note": "short", "id": bytes(&[0x9c; 16])}), false),
+    ] {
+        let out = item(attributes.clone());
+        assert_eq!(out.documents.len(), usize::from(wanted), "{attributes}");
+        let all = everything(&out);
+        assert_eq!(all.contains("gen_ai.payload.s3_uri"), wanted);
+        assert!(all.contains("raw") || all.contains("deep") || all.contains("note"), "the value stays: {all}");
+    }
+    let out = item(json!({"note": long}));
+    assert!(kept(&out)[0].contains("CANARY"), "{:?}", kept(&out));
+}

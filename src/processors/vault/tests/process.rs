@@ -72,7 +72,7 @@ impl Bench {
             store,
             leave,
             unlisted: Unlisted::Text,
-            echoing: Echoing { memory: Arc::new(Memory::new(&SystemRng)), error_text: 8 << 10 },
+            echoing: Echoing { memory: Arc::new(Memory::new(&SystemRng)), error_text: 8 << 10, scan: 8 << 20 },
         };
         let processor = VaultProcessor::new(parts, &Meter::new());
         let ticketer = processor.ticketer();
@@ -81,6 +81,12 @@ impl Bench {
 
     pub(super) fn unlisted(mut self, unlisted: Unlisted) -> Self {
         self.processor.unlisted = unlisted;
+        self
+    }
+
+    /// With another limit of what redaction searches.
+    pub(super) fn scanning(mut self, scan: usize) -> Self {
+        self.processor.echoing.scan = scan;
         self
     }
 

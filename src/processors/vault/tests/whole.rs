@@ -46,7 +46,7 @@ pub(super) fn gateway() -> Gateway {
         clock: ManualClock::at(NOON),
         rng: Arc::new(SystemRng),
         meter: Meter::new(),
-        echoing: Echoing { memory: Arc::new(Memory::new(&SystemRng)), error_text: 8 << 10 },
+        echoing: Echoing { memory: Arc::new(Memory::new(&SystemRng)), error_text: 8 << 10, scan: 8 << 20 },
     };
     let journal = Arc::new(FakeJournal::default());
     let Built { processor, uploader } = build(&"vault".into(), &settings, &site, journal.clone());
