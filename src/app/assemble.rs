@@ -28,12 +28,13 @@ use crate::processors::cost::Cost;
 use crate::processors::normalize::Normalize;
 use crate::processors::redact::{self, Redact};
 use crate::processors::runs::Runs;
-use crate::processors::vault::Echoing;
+use crate::processors::vault::{Echoing, StoreSettings};
 use crate::receivers::otlp;
 use crate::recogniser::{self, Presidio, Recognise};
 use crate::redaction::{Detector, Ids};
 use crate::telemetry::admin::{self, Admin};
 use crate::telemetry::names;
+use crate::vault::chain::note::SigningKey;
 
 /// Wires valid settings.
 ///
@@ -50,8 +51,23 @@ pub fn blueprint(valid: Valid, seams: &Seams) -> Result<Blueprint, StartError> {
     let proxies = Arc::new(Proxies::from_env(&env::var)?);
     let echoing =
         Echoing { memory: Arc::new(Memory::new(&*seams.rng)), error_text: error_text(&valid), scan: scan(&valid) };
-    let build = Box::new(move |site: &Site| Assembly { site, vocabulary, ids, echoing, proxies }.build(valid));
+    let signers = signers(&valid, seams)?;
+    let build = Box::new(move |site: &Site| Assembly { site, vocabulary, ids, echoing, proxies, signers }.build(valid));
     Ok(Blueprint { spool, keys, settings, build })
+}
+
+/// The signing key of each vault.
+fn signers(valid: &Valid, seams: &Seams) -> Result<HashMap<Arc<str>, Arc<SigningKey>>, StartError> {
+    let mut signers = HashMap::new();
+    for Placed { id, what } in &valid.processors {
+        if let ProcessorSettings::Vault(settings) = what
+            && settings.store != StoreSettings::None
+        {
+            let key = keys::signing(settings, &valid.spool.directory, &*seams.rng)?;
+            signers.insert(id_text(id), Arc::new(key));
+        }
+    }
+    Ok(signers)
 }
 
 /// Rules for ids and index columns: those of every redact processor, else the built-in ones.
@@ -96,6 +112,8 @@ struct Assembly<'s> {
     /// One memory of content for all vaults.
     echoing: Echoing,
     proxies: Arc<Proxies>,
+    /// What signs the digests of each vault.
+    signers: HashMap<Arc<str>, Arc<SigningKey>>,
 }
 
 /// What processors bring besides themselves.
@@ -105,6 +123,8 @@ struct Beside<'b> {
     tables: &'b mut Vec<Arc<dyn Companion>>,
     /// The folder beside the spool.
     folder: &'b Path,
+    /// The spool's own.
+    spool: &'b Path,
 }
 
 impl Assembly<'_> {
@@ -113,13 +133,14 @@ impl Assembly<'_> {
         meter.gauge(&names::INFO, &[("version", env!("CARGO_PKG_VERSION"))]).set(1.0);
         let mut vaults: Vec<Vault> = Vec::new();
         let mut tables: Vec<Arc<dyn Companion>> = Vec::new();
-        let folder = folder_of(&valid.spool.directory).to_path_buf();
+        let spool = valid.spool.directory.clone();
+        let folder = folder_of(&spool).to_path_buf();
         let mut processors: HashMap<ComponentId, Arc<dyn Processor>> = HashMap::new();
         for Placed { id, what } in valid.processors {
             let holders =
                 valid.pipelines.iter().filter(|pipeline| pipeline.processors.iter().any(|(held, _)| *held == id));
             let signals = holders.map(|pipeline| pipeline.signal).collect();
-            let mut beside = Beside { vaults: &mut vaults, tables: &mut tables, folder: &folder };
+            let mut beside = Beside { vaults: &mut vaults, tables: &mut tables, folder: &folder, spool: &spool };
             let processor = self.processor(&id, what, signals, &mut beside)?;
             processors.insert(id, processor);
         }
@@ -187,8 +208,9 @@ impl Assembly<'_> {
             }
             ProcessorSettings::Runs(settings) => Arc::new(Runs::new(id, settings, vocabulary, self.ids.clone(), meter)),
             ProcessorSettings::Vault(settings) => {
+                let (echoing, keeping) = (self.echoing.clone(), (beside.spool, self.signers.get(&id).cloned()));
                 let (processor, vault) =
-                    vaults::build(self.site, id, &settings, vocabulary, self.ids.clone(), self.echoing.clone())?;
+                    vaults::build(self.site, id, &settings, vocabulary, self.ids.clone(), echoing, keeping)?;
                 beside.vaults.push(vault);
                 processor
             }

@@ -56,6 +56,15 @@ pub fn read(path: &Path) -> Result<Option<Secret>, String> {
     Ok(Some(Secret::new(text.trim().to_owned())))
 }
 
+/// Whether everybody on the machine may read it.
+///
+/// # Errors
+/// One line with the path and the reason.
+pub fn open_to_all(path: &Path) -> Result<bool, String> {
+    let metadata = std::fs::metadata(path).map_err(|error| cant(path, &error))?;
+    Ok(metadata.mode() & 0o007 != 0)
+}
+
 /// Reads `path`, or makes it with what `make` gives.
 ///
 /// # Errors

@@ -8,14 +8,18 @@ use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use zeroize::Zeroizing;
+
 use crate::app::StartError;
 use crate::app::keyfile::{self, random_key};
 use crate::app::resolve::Valid;
 use crate::files::folder_of;
 use crate::pipeline::spool::SpoolKey;
+use crate::processors::vault;
 use crate::pseudonym::Pseudonymizer;
 use crate::rng::Rng;
 use crate::secret::Secret;
+use crate::vault::chain::note::SigningKey;
 
 /// A key that may lie in a file.
 struct Kind {
@@ -143,4 +147,46 @@ fn elsewhere(spool: &Path) -> std::io::Result<bool> {
     // A folder that is not there yet will be made where its parent is.
     let Some(inside) = device(spool)? else { return Ok(false) };
     Ok(device(folder_of(spool))?.is_some_and(|outside| outside != inside))
+}
+
+/// The key that signs a vault's digests: the file that is configured, else one beside the spool, which is made if it is
+/// missing. A new key hides nothing: the chain goes on, and whoever verifies it misses the public key.
+///
+/// # Errors
+/// One line: the file can't be used, or everybody may read it.
+pub fn signing(settings: &vault::Settings, spool: &Path, rng: &dyn Rng) -> Result<SigningKey, StartError> {
+    let bad = |path: &Path, why: &str| StartError::config(format!("the signing key {}: {why}", path.display()));
+    let (path, text) = match &settings.signing_key {
+        Some(path) => {
+            let text = keyfile::read(path).map_err(StartError::config)?;
+            (path.clone(), text.ok_or_else(|| bad(path, "no such file (`tollgate vault keygen --signing` makes one)"))?)
+        }
+        None => {
+            let path = folder_of(spool).join("signing.key");
+            let name = format!("tollgate.{}", settings.writer);
+            let make = || SigningKey::generate(&name, rng).map(|key| with_public(&key)).unwrap_or_default();
+            let file = keyfile::ensure(&path, make).map_err(StartError::new)?;
+            if file.created {
+                tracing::warn!(path = %path.display(), "no signing key was given: made one; auditors need its public key, the file's first line; set vault.signing_key");
+            }
+            (path, file.key)
+        }
+    };
+    if keyfile::open_to_all(&path).map_err(StartError::new)? {
+        return Err(bad(&path, "everybody may read it: set its mode to 0600"));
+    }
+    let key = SigningKey::from_secret(&text).map_err(|why| bad(&path, why))?;
+    tracing::info!(vault_key = %key.public(), "digests of the vault are signed");
+    Ok(key)
+}
+
+/// A signing key as a file holds it.
+pub fn with_public(key: &Secret) -> Secret {
+    let public = SigningKey::from_secret(key).map(|key| key.public().to_string()).unwrap_or_default();
+    let mut text = Zeroizing::new(String::with_capacity(public.len() + key.expose().len() + 32));
+    text.push_str("# public key: ");
+    text.push_str(&public);
+    text.push('\n');
+    text.push_str(key.expose());
+    Secret::new(std::mem::take(&mut *text))
 }

@@ -1,6 +1,7 @@
 //! **What**: one `vault` processor in a gateway: its uploader as a companion, its folder made. **Not here**: how it is
 //! made (`processors/vault/build`), what it does (`vault/uploader`).
 
+use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
@@ -12,6 +13,7 @@ use crate::genai::Vocabulary;
 use crate::pipeline::Processor;
 use crate::processors::vault::{self, Echoing, Settings, StoreSettings};
 use crate::pseudonym::IdPolicy;
+use crate::vault::chain::note::SigningKey;
 use crate::vault::store::DirectoryStore;
 use crate::vault::uploader::{SpoolJournal, Uploader};
 
@@ -32,6 +34,7 @@ pub(super) fn build(
     vocabulary: Arc<Vocabulary>,
     ids: Arc<dyn IdPolicy>,
     echoing: Echoing,
+    (spool, key): (&Path, Option<Arc<SigningKey>>),
 ) -> Result<(Arc<dyn Processor>, Vault), String> {
     if let StoreSettings::Directory(path) = &settings.store {
         DirectoryStore::prepare(path)
@@ -45,7 +48,7 @@ pub(super) fn build(
             .map_err(|error| format!("can't use the `ca_file` of the vault's store, {}: {error}", path.display()))?;
     }
     let seams = &site.seams;
-    let journal = SpoolJournal::new(Arc::clone(&site.spool), Arc::clone(&site.tasks), Arc::clone(&id));
+    let journal = SpoolJournal::new(Arc::clone(&site.spool), Arc::clone(&site.tasks), Arc::clone(&id), spool);
     let needs = vault::Site {
         vocabulary,
         ids,
@@ -54,7 +57,7 @@ pub(super) fn build(
         meter: seams.meter.clone(),
         echoing,
     };
-    let made = vault::build(&id, settings, &needs, Arc::new(journal));
+    let made = vault::build(&id, settings, &needs, Arc::new(journal), key);
     let uploader = made.uploader.map(|uploader| Arc::new(Upload(Mutex::new(Some(uploader)))) as Arc<dyn Companion>);
     Ok((made.processor, Vault { id, uploader }))
 }

@@ -70,6 +70,20 @@ pub fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     sync_folder(folder_of(path))
 }
 
+/// Writes a file in the place of the one that may be there: afterwards it is the old one or the new one, whole.
+///
+/// # Errors
+/// Whatever the file system says; then it is the old one, or, where only the folder's sync failed, either.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let (temporary, mut file) = temporary(path)?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| std::fs::rename(&temporary, path));
+    if written.is_err() {
+        drop(std::fs::remove_file(&temporary));
+    }
+    written?;
+    sync_folder(folder_of(path))
+}
+
 /// A new file beside `path`, of a name that is nobody else's.
 fn temporary(path: &Path) -> io::Result<(PathBuf, File)> {
     let name = path.file_name().ok_or(ErrorKind::InvalidInput)?.to_string_lossy().into_owned();

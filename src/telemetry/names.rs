@@ -197,6 +197,11 @@ metrics_table! {
     VAULT_CORRUPT_UPLOADS = "tollgate_vault_corrupt_uploads_total", Kind::Counter;
     /// Records of the vault that are damaged in the spool: what they held is not stored (label: processor).
     VAULT_DAMAGED_RECORDS = "tollgate_vault_damaged_records_total", Kind::Counter;
+    /// Times a chain had to leave its epoch: look at it, `fork` means that two processes take themselves for one
+    /// (labels: processor, reason).
+    VAULT_CHAIN_BREAKS = "tollgate_vault_chain_breaks_total", Kind::Counter;
+    /// Lines in the chain that only say that one was lost (label: processor).
+    VAULT_GAP_LEAVES = "tollgate_vault_gap_leaves_total", Kind::Counter;
 
     // --- cost and rates ---
     /// Cost of priced calls, USD; only grows (labels: tenant, model, provider).

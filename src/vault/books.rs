@@ -114,6 +114,11 @@ impl Writer {
         first
     }
 
+    /// Leaves that an account was given.
+    pub fn numbered(&self, account: &str) -> u64 {
+        self.books.lock().leaves.get(account).copied().unwrap_or_default()
+    }
+
     /// Keeps the leaf of a call whose price comes later; beyond [`MAX_WAITING`] of them all are forgotten.
     pub fn remember(&self, number: u64, leaf: u64) {
         let mut books = self.books.lock();

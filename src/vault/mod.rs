@@ -16,6 +16,7 @@
 //! ```
 
 pub mod books;
+pub mod chain;
 pub mod document;
 pub mod keygen;
 pub mod keys;
@@ -27,6 +28,7 @@ pub mod seal;
 pub mod store;
 pub mod ticket;
 pub mod uploader;
+pub mod verify;
 
 #[cfg(test)]
 mod tests;

@@ -133,6 +133,16 @@ impl Names {
     }
 }
 
+/// What a signature's name has behind its digest's.
+pub const SIGNATURE: &str = ".sig";
+
+impl Names {
+    /// Digest number `n` of an account.
+    pub fn digest(&self, account: &str, n: u64) -> String {
+        format!("{}chain/{}/{}/{}/{n:010}.json", self.prefix, account_segment(account), self.writer, self.epoch)
+    }
+}
+
 /// The name of a payload object, taken apart.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ObjectName {

@@ -6,6 +6,8 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use super::chain::position::Position;
+
 /// Header of a `Key` record; the body is the key object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyHeader {
@@ -55,8 +57,10 @@ pub struct LeafHeader {
 pub enum Sealed {
     /// A payload object: the bodies of the claimed fragments, in order.
     Object,
-    /// An index object: the body of the seal itself.
+    /// An index object: the body of the seal itself. Written by versions without a chain.
     Index,
+    /// A digest, its signature, and its index object if it has one: the body of the seal itself.
+    Digest,
 }
 
 /// Header of a `Seal` record: committed before the first attempt to write the object, so that every attempt, after
@@ -69,6 +73,24 @@ pub struct SealHeader {
     pub kind: Sealed,
     /// Spool positions of the records that are done when the object is stored.
     pub claims: Vec<u64>,
+    /// Of a digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<DigestSeal>,
+}
+
+/// What the seal of a digest holds: the index object, the digest, and 64 bytes of signature, end to end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DigestSeal {
+    /// Writer.
+    pub writer: String,
+    /// Name of the index object, if there is one.
+    pub index: Option<String>,
+    /// Its size, bytes.
+    pub index_len: u64,
+    /// Size of the digest, bytes.
+    pub json_len: u64,
+    /// Where the chain stands with it.
+    pub position: Position,
 }
 
 /// A record's body.

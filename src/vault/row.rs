@@ -23,6 +23,8 @@ pub enum Kind {
     Quarantine,
     /// The price of a call whose leaf was written before its model or provider was known.
     Price,
+    /// The line of this number was lost; the digest's counters tell why.
+    Gap,
 }
 
 /// One line, as read.

@@ -9,6 +9,7 @@ use crate::pseudonym::IdPolicy;
 use crate::rng::Rng;
 use crate::telemetry::Meter;
 use crate::vault::books::Writer;
+use crate::vault::chain::note::SigningKey;
 use crate::vault::names::{self, Names};
 use crate::vault::seal::AgeSealer;
 use crate::vault::store::{self, DirectoryStore, VaultStore};
@@ -80,11 +81,18 @@ pub fn processor(id: &Arc<str>, settings: &Settings, site: &Site) -> VaultProces
     VaultProcessor::new(parts(id, settings, site).0, &site.meter)
 }
 
-/// Makes a vault; `journal` is the spool as the holder `id` sees it ([`crate::vault::uploader::SpoolJournal`]).
-pub fn build(id: &Arc<str>, settings: &Settings, site: &Site, journal: Arc<dyn Journal>) -> Built {
+/// Makes a vault; `journal` is the spool as the holder `id` sees it ([`crate::vault::uploader::SpoolJournal`]), `key`
+/// signs its digests; without one nothing is uploaded.
+pub fn build(
+    id: &Arc<str>,
+    settings: &Settings,
+    site: &Site,
+    journal: Arc<dyn Journal>,
+    key: Option<Arc<SigningKey>>,
+) -> Built {
     let (parts, kept) = parts(id, settings, site);
     let processor = Arc::new(VaultProcessor::new(parts, &site.meter));
-    let uploader = kept.map(|(store, writer)| {
+    let uploader = kept.zip(key).map(|((store, writer), key)| {
         let parts = uploader::Parts {
             id: id.clone(),
             journal,
@@ -93,6 +101,7 @@ pub fn build(id: &Arc<str>, settings: &Settings, site: &Site, journal: Arc<dyn J
             clock: site.clock.clone(),
             rng: site.rng.clone(),
             pace: Pace { object_age: settings.object_age, index_interval: settings.index_interval },
+            key,
         };
         Uploader::new(parts, &site.meter)
     });

@@ -32,11 +32,14 @@ pub struct Config {
     pub unlisted: Unlisted,
     /// Name of this writer in object names; default: the host's name. Unique among the gateways of one store.
     pub writer: Option<String>,
+    /// File with the key that signs digests (`tollgate vault keygen --signing`); default: `signing.key` beside the spool,
+    /// made if it is missing.
+    pub signing_key: Option<PathBuf>,
     /// An object is closed when it has this size.
     pub object_size: ByteSize,
     /// An object is closed when it is this old, at the end of its session, and at shutdown.
     pub object_age: Span,
-    /// How often index objects are written.
+    /// How often a signed digest, with the index lines it is about, is written.
     pub index_interval: Span,
 }
 
@@ -48,6 +51,7 @@ impl Default for Config {
             leave: Leave::Nothing,
             unlisted: Unlisted::Text,
             writer: None,
+            signing_key: None,
             object_size: ByteSize(1 << 20),
             object_age: Span::seconds(120),
             index_interval: Span::seconds(60),
@@ -174,11 +178,13 @@ pub struct Settings {
     pub unlisted: Unlisted,
     /// Writer's name, `[A-Za-z0-9._-]`, at most 64 bytes.
     pub writer: String,
+    /// File of the key that signs digests; default: beside the spool.
+    pub signing_key: Option<PathBuf>,
     /// Bytes at which objects close.
     pub object_size: u64,
     /// Age at which objects close.
     pub object_age: Duration,
-    /// Time between index objects.
+    /// Time between digests.
     pub index_interval: Duration,
     /// What the user should know.
     pub notes: Vec<FieldProblem>,
@@ -222,6 +228,9 @@ impl Config {
         if !plain_name(&writer) {
             problems.push(FieldProblem::new("writer", "is 1 to 64 letters, digits, `.`, `_` or `-`"));
         }
+        if self.signing_key.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
+            problems.push(FieldProblem::new("signing_key", "is empty"));
+        }
         if !(64 << 10..=64 << 20).contains(&self.object_size.0) {
             problems.push(FieldProblem::new("object_size", "is between 64KiB and 64MiB"));
         }
@@ -245,6 +254,7 @@ impl Config {
             leave: self.leave,
             unlisted: self.unlisted,
             writer,
+            signing_key: self.signing_key.clone(),
             object_size: self.object_size.0,
             object_age: self.object_age.0,
             index_interval: self.index_interval.0,

@@ -29,7 +29,7 @@ use crate::pseudonym::PREFIX;
 use super::document::{Document, Head};
 use super::names::{ObjectName, Scope, UNATTRIBUTED, account_segment};
 use super::store::settings::S3Settings;
-use super::store::{DirectoryStore, ObjectKind, S3Store, StoreError, VaultReader};
+use super::store::{DirectoryStore, ObjectKind, Odd, S3Store, StoreError, VaultReader};
 
 pub use find::{Found, Query, find, shown};
 pub use get::{Wanted, get};
@@ -133,14 +133,34 @@ impl Vault {
         }
     }
 
-    async fn fetch(&self, kind: ObjectKind, name: &str, range: Option<(u64, u64)>) -> Result<Bytes, ReadError> {
+    /// A name as it stands in the store, from one without the prefix.
+    pub(super) fn full(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
+    /// A name without the prefix.
+    pub(super) fn relative<'n>(&self, name: &'n str) -> Option<&'n str> {
+        name.strip_prefix(&self.prefix)
+    }
+
+    /// Names below `prefix` that are hidden, or have more than one version; `None`: the store has no versions.
+    pub(super) async fn versions(&self, kind: ObjectKind, prefix: &str) -> Result<Option<Vec<Odd>>, ReadError> {
+        self.reader.odd(kind, &self.full(prefix)).await.map_err(|error| error.to_string())
+    }
+
+    pub(super) async fn fetch(
+        &self,
+        kind: ObjectKind,
+        name: &str,
+        range: Option<(u64, u64)>,
+    ) -> Result<Bytes, ReadError> {
         self.reader.get(kind, name, range).await.map_err(|error| match error {
             StoreError::Missing => format!("{name}: no such object"),
             error => format!("{name}: {error}"),
         })
     }
 
-    async fn list(&self, kind: ObjectKind, prefix: &str) -> Result<Vec<String>, ReadError> {
+    pub(super) async fn list(&self, kind: ObjectKind, prefix: &str) -> Result<Vec<String>, ReadError> {
         let name = format!("{}{prefix}", self.prefix);
         self.reader.list(kind, &name).await.map_err(|error| format!("{name}: {error}"))
     }

@@ -121,7 +121,7 @@ fn wanted(row: &Row, session: &str, filter: &Filter) -> bool {
         (None, Some(trace)) => session.strip_prefix("trace-") == Some(trace),
         (None, None) => session == "trace-none",
     };
-    same && row.tail.kind != Some(Kind::Quarantine)
+    same && !matches!(row.tail.kind, Some(Kind::Quarantine | Kind::Gap))
         && filter.account.as_ref().is_none_or(|account| *account == row.tail.account)
         && filter.tenant.as_ref().is_none_or(|tenant| *tenant == row.tail.tenant)
 }

@@ -30,11 +30,13 @@ pub enum ObjectKind {
     Payload,
     /// Index lines.
     Index,
+    /// Digests and their signatures.
+    Chain,
 }
 
 impl ObjectKind {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::Key, Self::Payload, Self::Index];
+    pub const ALL: [Self; 4] = [Self::Key, Self::Payload, Self::Index, Self::Chain];
 
     /// The metric label.
     pub fn label(self) -> &'static str {
@@ -42,6 +44,7 @@ impl ObjectKind {
             Self::Key => "key",
             Self::Payload => "payload",
             Self::Index => "index",
+            Self::Chain => "chain",
         }
     }
 }
@@ -114,6 +117,15 @@ pub trait VaultStore: Send + Sync {
     ) -> BoxFuture<'a, Result<Put, StoreError>>;
 }
 
+/// A name that does not have exactly one version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Odd {
+    /// The name.
+    pub name: String,
+    /// It is hidden behind a delete marker.
+    pub marker: bool,
+}
+
 /// Reads objects: the auditor's side.
 pub trait VaultReader: Send + Sync {
     /// A whole object, or `range` of it (first byte, length).
@@ -126,4 +138,10 @@ pub trait VaultReader: Send + Sync {
 
     /// All names that start with `prefix`, sorted.
     fn list<'a>(&'a self, kind: ObjectKind, prefix: &'a str) -> BoxFuture<'a, Result<Vec<String>, StoreError>>;
+
+    /// Names that start with `prefix` and are hidden behind a delete marker or have more than one version; `None`: the
+    /// store keeps no versions.
+    fn odd<'a>(&'a self, _kind: ObjectKind, _prefix: &'a str) -> BoxFuture<'a, Result<Option<Vec<Odd>>, StoreError>> {
+        Box::pin(async { Ok(None) })
+    }
 }

@@ -4,6 +4,7 @@
 //! on every put; a lock is dated from the put; the client is made with the first call. **Not here**: endless retries
 //! (`uploader`), the bytes of objects.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -34,7 +35,7 @@ use crate::clock::UnixNanos;
 use crate::secret::Secret;
 
 use super::settings::{LockMode, S3Settings};
-use super::{MAX_READ, ObjectKind, Put, StoreError, VaultReader, VaultStore};
+use super::{MAX_READ, ObjectKind, Odd, Put, StoreError, VaultReader, VaultStore};
 
 const CONNECT: Duration = Duration::from_millis(3100);
 /// An attempt takes this and a second for each megabyte.
@@ -101,7 +102,12 @@ impl S3Store {
             put = put.object_lock_mode(mode).object_lock_retain_until_date(DateTime::from_secs(until));
         }
         let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(attempt).build();
-        match put.customize().config_override(Config::builder().timeout_config(timeouts)).send().await {
+        let mut overridden = Config::builder().timeout_config(timeouts);
+        if kind == ObjectKind::Chain {
+            // "it exists" must mean that another process wrote it, not that the first of two attempts did
+            overridden = overridden.retry_config(RetryConfig::disabled());
+        }
+        match put.customize().config_override(overridden).send().await {
             Ok(_) => Ok(Put::Written),
             Err(error) => match classify(&error) {
                 Failed::Exists => Ok(Put::Exists),
@@ -125,6 +131,38 @@ impl S3Store {
                 return Err(StoreError::TooLarge);
             }
             out.extend_from_slice(&piece);
+        }
+    }
+
+    async fn odd_names(&self, kind: ObjectKind, prefix: &str) -> Result<Vec<Odd>, StoreError> {
+        let (mut versions, mut markers) = (BTreeMap::<String, u64>::new(), BTreeSet::new());
+        let (mut key, mut version) = (None, None);
+        let mut odd = Vec::new();
+        loop {
+            let list = self.client().await?.list_object_versions().bucket(self.bucket(kind)).prefix(prefix);
+            let page = list.set_key_marker(key.take()).set_version_id_marker(version.take()).send().await;
+            let page = page.map_err(|error| classify(&error).error())?;
+            for marker in page.delete_markers.unwrap_or_default() {
+                markers.extend(marker.key);
+            }
+            for one in page.versions.unwrap_or_default() {
+                *versions.entry(one.key.unwrap_or_default()).or_default() += 1;
+            }
+            (key, version) = (page.next_key_marker, page.next_version_id_marker);
+            let last = page.is_truncated != Some(true) || key.is_none();
+            // names come in order: only the last one of a page may go on in the next
+            let open = if last { None } else { versions.keys().next_back().cloned() };
+            versions.retain(|name, count| {
+                let keep = open.as_ref() == Some(name);
+                if !keep && *count > 1 {
+                    odd.push(Odd { name: name.clone(), marker: false });
+                }
+                keep
+            });
+            if last {
+                odd.extend(markers.into_iter().map(|name| Odd { name, marker: true }));
+                return Ok(odd);
+            }
         }
     }
 
@@ -165,6 +203,10 @@ impl VaultReader for S3Store {
 
     fn list<'a>(&'a self, kind: ObjectKind, prefix: &'a str) -> BoxFuture<'a, Result<Vec<String>, StoreError>> {
         Box::pin(self.names(kind, prefix))
+    }
+
+    fn odd<'a>(&'a self, kind: ObjectKind, prefix: &'a str) -> BoxFuture<'a, Result<Option<Vec<Odd>>, StoreError>> {
+        Box::pin(async move { self.odd_names(kind, prefix).await.map(Some) })
     }
 }
 

@@ -6,10 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use sha2::{Digest, Sha256};
 
 use crate::clock::UnixNanos;
 use crate::pipeline::spool::{Seq, Stored};
 use crate::rng::Rng;
+use crate::vault::chain::position::Position;
+use crate::vault::chain::tree::Hash;
+use crate::vault::names::SIGNATURE;
 use crate::vault::record::{FragmentHeader, KeyHeader, SealHeader, unpack};
 use crate::vault::store::{ObjectKind, Put, StoreError, VaultStore};
 
@@ -25,6 +29,10 @@ pub(super) struct Landed {
     /// Fragments that are damaged in the spool: not in the object.
     pub(super) lost: Vec<Seq>,
     pub(super) result: Result<Put, Failure>,
+    /// Of a payload object: its size and hash.
+    pub(super) bytes: Option<(u64, Hash)>,
+    /// Of a digest: where the chain stands with it.
+    pub(super) position: Option<Box<Position>>,
 }
 
 /// Why it failed.
@@ -50,18 +58,53 @@ impl Failure {
 
 /// Reads the object's bytes and writes them.
 pub(super) async fn fly(journal: Arc<dyn Journal>, store: Arc<dyn VaultStore>, item: Item, now: UnixNanos) -> Landed {
+    if item.kind == ObjectKind::Chain {
+        return digest(&*journal, &*store, item, now).await;
+    }
     let mut lost = Vec::new();
-    let result = match bytes(&*journal, &item, &mut lost).await {
-        Ok(bytes) => store.put_once(item.kind, &item.name, bytes, now).await.map_err(Failure::Store),
-        Err(failure) => Err(failure),
+    let (result, bytes) = match bytes(&*journal, &item, &mut lost).await {
+        Ok(bytes) => {
+            let known = (item.kind == ObjectKind::Payload).then(|| (bytes.len() as u64, Sha256::digest(&bytes).into()));
+            (store.put_once(item.kind, &item.name, bytes, now).await.map_err(Failure::Store), known)
+        }
+        Err(failure) => (Err(failure), None),
     };
-    Landed { item, lost, result }
+    Landed { item, lost, result, bytes, position: None }
+}
+
+/// Writes a digest: the index object first, then the signature, then the digest, so that one that is there is whole.
+async fn digest(journal: &dyn Journal, store: &dyn VaultStore, mut item: Item, now: UnixNanos) -> Landed {
+    let mut position = None;
+    let result = async {
+        let body = body(journal, item.seq).await?;
+        let (header, rest): (SealHeader, _) = unpack(&body).ok_or(Failure::Damaged)?;
+        let seal = header.digest.ok_or(Failure::Damaged)?;
+        position = Some(Box::new(seal.position));
+        let (index, json) = (seal.index_len as usize, (seal.index_len + seal.json_len) as usize);
+        if index > json || json > rest.len() {
+            return Err(Failure::Damaged);
+        }
+        let put = |kind, name: String, bytes: Bytes| async move {
+            store.put_once(kind, &name, bytes, now).await.map_err(Failure::Store)
+        };
+        if let Some(name) = seal.index {
+            put(ObjectKind::Index, name, rest.slice(..index)).await?;
+        }
+        put(ObjectKind::Chain, format!("{}{SIGNATURE}", item.name), rest.slice(json..)).await?;
+        let tried = std::mem::take(&mut item.fresh);
+        let done = put(ObjectKind::Chain, item.name.to_string(), rest.slice(index..json)).await;
+        // only the answer to the first attempt tells that another process was here
+        item.fresh = tried && done.is_ok();
+        done
+    }
+    .await;
+    Landed { item, lost: Vec::new(), result, bytes: None, position }
 }
 
 async fn bytes(journal: &dyn Journal, item: &Item, lost: &mut Vec<Seq>) -> Result<Bytes, Failure> {
     match item.kind {
         ObjectKind::Key => whole::<KeyHeader>(journal, item.seq).await,
-        ObjectKind::Index => whole::<SealHeader>(journal, item.seq).await,
+        ObjectKind::Index | ObjectKind::Chain => whole::<SealHeader>(journal, item.seq).await,
         ObjectKind::Payload => {
             let mut out = BytesMut::with_capacity(item.parts.iter().map(|part| part.len as usize).sum());
             for part in &item.parts {

@@ -2,15 +2,20 @@
 //! **Why**: tests crash, cut and fail it at will. **Invariants**: reading happens off the async threads.
 //! **Not here**: what the records mean (`shelf`).
 
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
+use crate::files;
 use crate::net::Spawn;
 use crate::net::spawn::blocking;
 use crate::pipeline::Reason;
 use crate::pipeline::spool::{ReadError, Record, RecordKind, Seq, Spool, Stored, Transaction, room_for};
+
+const SHUTTING: &str = "the gateway is shutting down";
 
 /// What waits in the journal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,6 +51,10 @@ pub trait Journal: Send + Sync {
     /// # Errors
     /// No room, or the spool failed.
     fn seal(&self, account: &Arc<str>, body: Bytes) -> Result<(), Reason>;
+    /// The file with the positions of the chains; `None`: there is none.
+    fn chains(&self) -> BoxFuture<'static, Result<Option<Vec<u8>>, String>>;
+    /// Replaces it, durably.
+    fn keep_chains(&self, bytes: Vec<u8>) -> BoxFuture<'static, Result<(), String>>;
     /// Resolves when something is committed after this call (not only after the first poll).
     fn changed(&self) -> BoxFuture<'static, ()>;
     /// What waits.
@@ -58,14 +67,17 @@ pub struct SpoolJournal {
     tasks: Arc<dyn Spawn>,
     holders: Arc<[Arc<str>]>,
     holder: Arc<str>,
+    chains: PathBuf,
     changed: tokio::sync::watch::Receiver<u64>,
 }
 
 impl SpoolJournal {
-    /// Records held by `holder`, the vault processor's id.
-    pub fn new(spool: Arc<Spool>, tasks: Arc<dyn Spawn>, holder: Arc<str>) -> Self {
+    /// Records held by `holder`, the vault processor's id; the positions of its chains are kept in `folder`, the
+    /// spool's.
+    pub fn new(spool: Arc<Spool>, tasks: Arc<dyn Spawn>, holder: Arc<str>, folder: &Path) -> Self {
         let changed = spool.changed(&holder);
-        Self { spool, tasks, holders: Arc::new([holder.clone()]), holder, changed }
+        let chains = folder.join(format!("chain-{}", holder.replace('/', "-")));
+        Self { spool, tasks, holders: Arc::new([holder.clone()]), holder, chains, changed }
     }
 }
 
@@ -86,7 +98,7 @@ impl Journal for SpoolJournal {
             };
             match blocking(&*tasks, "vault read", read).await {
                 Some(result) => result,
-                None => Err(Unread::Failed("the gateway is shutting down".to_owned())),
+                None => Err(Unread::Failed(SHUTTING.to_owned())),
             }
         })
     }
@@ -102,6 +114,26 @@ impl Journal for SpoolJournal {
         // a commit that fails poisons the spool, and the process ends
         self.spool.enqueue(transaction, reservation, Box::new(|_| {}));
         Ok(())
+    }
+
+    fn chains(&self) -> BoxFuture<'static, Result<Option<Vec<u8>>, String>> {
+        let (tasks, path) = (self.tasks.clone(), self.chains.clone());
+        Box::pin(async move {
+            let read = move || match std::fs::read(&path) {
+                Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(error.to_string()),
+                Ok(bytes) => Ok(Some(bytes)),
+            };
+            blocking(&*tasks, "chain positions", read).await.unwrap_or_else(|| Err(SHUTTING.to_owned()))
+        })
+    }
+
+    fn keep_chains(&self, bytes: Vec<u8>) -> BoxFuture<'static, Result<(), String>> {
+        let (tasks, path) = (self.tasks.clone(), self.chains.clone());
+        Box::pin(async move {
+            let write = move || files::replace(&path, &bytes).map_err(|error| error.to_string());
+            blocking(&*tasks, "chain positions", write).await.unwrap_or_else(|| Err(SHUTTING.to_owned()))
+        })
     }
 
     fn changed(&self) -> BoxFuture<'static, ()> {

@@ -6,12 +6,16 @@
 //! zeros in its place (the lines of the index that point there stay, and their digests don't match); memory holds positions, never bodies of what waits. **Not here**: bookkeeping (`shelf`), numbers
 //! (`books`).
 
+mod chains;
+mod digests;
 mod flight;
 mod journal;
+mod keeping;
 mod shelf;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,11 +30,14 @@ use crate::rng::Rng;
 use crate::telemetry::{Counter, Gauge, Meter, names as metric};
 
 use super::books::Writer;
-use super::names::Names;
-use super::record::{self, SealHeader, Sealed};
+use super::chain::note::SigningKey;
+use super::chain::tree::Hash;
+use super::record;
 use super::store::{ObjectKind, Put, StoreError, VaultStore};
+use chains::{Broken, Chains};
+use digests::Due;
 use flight::{Failure, Landed, Pause};
-use shelf::{Item, Leaves, Log, Run, Shelf};
+use shelf::{Item, Shelf};
 
 pub use journal::{Journal, Pending, SpoolJournal, Unread};
 
@@ -77,11 +84,15 @@ pub struct Parts {
     pub rng: Arc<dyn Rng>,
     /// When.
     pub pace: Pace,
+    /// Signs digests.
+    pub key: Arc<SigningKey>,
 }
 
 struct Metrics {
     uploads: Vec<(ObjectKind, &'static str, Counter)>,
     corrupt: Counter,
+    breaks: Vec<(Broken, Counter)>,
+    gaps: Counter,
     damaged: Counter,
     pending: Gauge,
     lag: Gauge,
@@ -91,6 +102,11 @@ struct Metrics {
 pub struct Uploader {
     parts: Parts,
     shelf: Shelf,
+    chains: Chains,
+    /// Where they stand was read.
+    restored: bool,
+    /// Sizes and hashes of objects that are stored and in no digest yet.
+    landed: HashMap<Arc<str>, (u64, Hash)>,
     flights: FuturesUnordered<BoxFuture<'static, Landed>>,
     after: Option<Seq>,
     /// Records to be read once more.
@@ -119,12 +135,22 @@ impl Uploader {
         let metrics = Metrics {
             uploads: uploads.collect(),
             corrupt: meter.counter(&metric::VAULT_CORRUPT_UPLOADS, label),
+            breaks: [Broken::Fork, Broken::Damaged, Broken::Dropped]
+                .map(|why| {
+                    let labels: &[(&'static str, &str)] = &[("processor", &id), ("reason", why.label())];
+                    (why, meter.counter(&metric::VAULT_CHAIN_BREAKS, labels))
+                })
+                .into(),
+            gaps: meter.counter(&metric::VAULT_GAP_LEAVES, label),
             damaged: meter.counter(&metric::VAULT_DAMAGED_RECORDS, label),
             pending: meter.gauge(&metric::VAULT_PENDING_BYTES, label),
             lag: meter.gauge(&metric::VAULT_UPLOAD_LAG, label),
         };
         Self {
             shelf: Shelf::new(parts.writer.names().epoch().clone()),
+            chains: Chains::new(parts.writer.names().writer().clone(), parts.writer.names().epoch().clone()),
+            restored: false,
+            landed: HashMap::new(),
             flights: FuturesUnordered::new(),
             after: None,
             again: Vec::new(),
@@ -167,7 +193,7 @@ impl Uploader {
             if let Some(landed) = self.flights.next().await {
                 self.land(landed);
                 idle = 0;
-            } else if self.shelf.caught_up() && !self.more && self.again.is_empty() && self.shelf.is_empty() {
+            } else if self.shelf.caught_up() && !self.more && self.again.is_empty() && self.is_empty() {
                 return !self.shelf.has_damage();
             } else if self.pause.failing() {
                 return false;
@@ -191,29 +217,39 @@ impl Uploader {
         busy
     }
 
+    /// Nothing waits, and every chain of this process has its last digest.
+    fn is_empty(&self) -> bool {
+        self.shelf.is_empty() && self.chains.is_idle()
+    }
+
     async fn turn(&mut self, haste: Haste) -> bool {
+        if !self.restored && !self.restore().await {
+            return false;
+        }
         let read = self.read().await;
+        let saved = self.save().await;
         let now = self.parts.clock.now();
         let age = if haste == Haste::All { Duration::ZERO } else { self.parts.pace.object_age };
         let closed = self.parts.writer.close(now, age);
         self.shelf.close(closed);
         let monotonic = self.parts.clock.monotonic();
         if !self.more {
-            self.shelf.give_up_waiting(monotonic, self.parts.pace.object_age + GRACE);
+            self.give_up_waiting(monotonic, self.parts.pace.object_age + GRACE);
         }
         self.seal_objects(monotonic);
-        let due = match haste {
-            // in one piece, when everything else is stored
-            Haste::All => self.shelf.all_stored(),
-            Haste::None => self.index_more || monotonic.saturating_sub(self.indexed) >= self.parts.pace.index_interval,
-        };
-        if due {
+        let end = haste == Haste::All && self.shelf.caught_up() && !self.more && self.shelf.all_stored();
+        let beat = end || monotonic.saturating_sub(self.indexed) >= self.parts.pace.index_interval;
+        if beat && haste == Haste::None {
             self.indexed = monotonic;
-            self.seal_index(monotonic).await;
+        }
+        let more = std::mem::take(&mut self.index_more);
+        self.seal_digests(now, monotonic, Due { beat, more, end }).await;
+        for item in self.chains.ready() {
+            self.shelf.push_ready(item);
         }
         self.launch(now, monotonic);
         self.report(now, monotonic);
-        read
+        read || saved
     }
 
     /// Reads on. True: there may be more.
@@ -256,6 +292,9 @@ impl Uploader {
             self.damaged(late);
         }
         self.done(&read.done);
+        if let Some(digest) = read.digest {
+            self.take_digest(&digest);
+        }
     }
 
     /// Reads the lines whose index object was damaged before it was written.
@@ -301,45 +340,6 @@ impl Uploader {
         }
     }
 
-    async fn seal_index(&mut self, monotonic: Duration) {
-        self.index_more = false;
-        let (journal, prefix) = (Arc::clone(&self.parts.journal), self.parts.writer.names().prefix().to_owned());
-        for Run { log, mut leaves, more, again } in self.shelf.free_leaves(INDEX_BYTES) {
-            self.index_more |= more;
-            loop {
-                let sealed = index_body(&*journal, &prefix, &log, &leaves).await;
-                match sealed.map(|body| journal.seal(&log.account, body)) {
-                    Ok(Ok(())) => {
-                        self.shelf.sealing_leaves(&log, leaves.len(), monotonic);
-                        break;
-                    }
-                    // a full spool has room for small seals, and each one that is done makes more
-                    Ok(Err(_)) if leaves.len() > 1 && !again => leaves.truncate(leaves.len() / 4 + 1),
-                    Ok(Err(_)) => {
-                        self.index_more = true;
-                        return;
-                    }
-                    // an operator dropped it from the spool
-                    Err((seq, Failure::Gone)) => {
-                        self.shelf.forget_leaves(&log, seq);
-                        self.index_more = true;
-                        break;
-                    }
-                    Err((seq, Failure::Damaged)) => {
-                        self.damaged(seq);
-                        self.shelf.forget_leaves(&log, seq);
-                        self.index_more = true;
-                        break;
-                    }
-                    Err((_, Failure::Store(error))) => {
-                        tracing::error!(vault = &*self.parts.id, %error, "index lines can't be read from the spool");
-                        break;
-                    }
-                }
-            }
-        }
-    }
-
     fn launch(&mut self, now: UnixNanos, monotonic: Duration) {
         let room = if self.pause.failing() { 1 } else { FLIGHTS };
         while self.flights.len() < room && self.pause.over(monotonic) {
@@ -350,7 +350,7 @@ impl Uploader {
     }
 
     fn land(&mut self, landed: Landed) {
-        let Landed { mut item, lost, result } = landed;
+        let Landed { mut item, lost, result, bytes, position } = landed;
         let outcome = match &result {
             Ok(Put::Written) => "written",
             Ok(Put::Exists) => "exists",
@@ -364,8 +364,14 @@ impl Uploader {
             lost.iter().for_each(|seq| self.damaged(*seq));
             self.shelf.without(&mut item, &lost);
         }
+        if item.kind == ObjectKind::Chain {
+            return self.land_digest(item, result, position);
+        }
         match result {
             Ok(_) => {
+                if let Some(known) = bytes.filter(|_| self.landed.len() < TRACKED) {
+                    self.landed.insert(item.name.clone(), known);
+                }
                 let done = self.shelf.stored(&item);
                 self.done(&done);
                 if self.pause.succeeded() {
@@ -426,30 +432,4 @@ enum Haste {
     None,
     /// Everything: the gateway stops.
     All,
-}
-
-/// The seal of an index object: the object itself is inside. An error names the record.
-async fn index_body(
-    journal: &dyn Journal,
-    prefix: &str,
-    log: &Log,
-    leaves: &[Leaves],
-) -> Result<bytes::Bytes, (Seq, Failure)> {
-    let corrupt = || Failure::Store(StoreError::Corrupt("index lines can't be compressed".to_owned()));
-    let Some(first) = leaves.first() else { return Err((Seq(0), Failure::Gone)) };
-    let mut lines = Vec::with_capacity(leaves.iter().map(|leaves| leaves.len).sum());
-    for leaves in leaves {
-        let body = flight::body(journal, leaves.seq).await.map_err(|failure| (leaves.seq, failure))?;
-        let unpacked = record::unpack::<record::LeafHeader>(&body);
-        let (_, rest) = unpacked.ok_or((leaves.seq, Failure::Damaged))?;
-        lines.extend_from_slice(&rest);
-    }
-    let compressed = zstd::bulk::compress(&lines, INDEX_LEVEL).map_err(|_| (first.seq, corrupt()))?;
-    let names = Names::new(prefix, &log.writer, &log.epoch);
-    let header = SealHeader {
-        name: names.index(&log.account, &first.day, first.first),
-        kind: Sealed::Index,
-        claims: leaves.iter().map(|leaves| leaves.seq.0).collect(),
-    };
-    Ok(record::pack(&header, &compressed))
 }

@@ -12,9 +12,10 @@ use std::time::Duration;
 
 use crate::pipeline::spool::{RecordKind, Seq, Stored};
 use crate::vault::books::Closed;
-use crate::vault::record::{self, FragmentHeader, KeyHeader, LeafHeader, SealHeader, Sealed};
+use crate::vault::record::{self, DigestSeal, FragmentHeader, KeyHeader, LeafHeader, SealHeader, Sealed};
 use crate::vault::store::ObjectKind;
 
+mod leaves;
 mod lost;
 
 /// A fragment that waits for its object.
@@ -61,6 +62,8 @@ pub(super) struct Item {
     pub(super) attempts: u32,
     /// Not to be tried before (monotonic).
     pub(super) not_before: Duration,
+    /// A digest whose name nobody can have taken but another process that takes itself for this one.
+    pub(super) fresh: bool,
 }
 
 /// The leaves of one record.
@@ -82,25 +85,23 @@ pub(super) struct Log {
     pub(super) epoch: Arc<str>,
 }
 
-#[derive(Default)]
-struct Waiting {
-    leaves: VecDeque<Leaves>,
-    /// Those at the front that a seal of ours, not read back yet, covers.
-    sealing: usize,
-    /// When that was sent off (monotonic).
-    sealed: Duration,
-    /// It did not come back: it is sent again, as it was.
-    again: bool,
+/// The chain of one account and writer, through all epochs.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Line {
+    pub(super) account: Arc<str>,
+    pub(super) writer: Arc<str>,
 }
 
-/// Leaves for one index object.
-pub(super) struct Run {
-    pub(super) log: Log,
-    pub(super) leaves: Vec<Leaves>,
-    /// More could be written at once, in another object.
-    pub(super) more: bool,
-    /// A seal with exactly these was sent before.
-    pub(super) again: bool,
+/// What stands next in a log.
+pub(super) enum Next {
+    /// Nothing, or it points into an object that is not stored.
+    Nothing,
+    /// Lines, and whether more could go into another index object at once.
+    Lines(Vec<Leaves>, bool),
+    /// Lines up to this number are not there.
+    Hole(u64),
+    /// A record whose lines are in the chain already.
+    Stale(Seq),
 }
 
 /// A seal to be written.
@@ -118,6 +119,18 @@ pub(super) struct Read {
     pub(super) late: Vec<Seq>,
     /// The record could not be understood.
     pub(super) damaged: bool,
+    /// A digest: whether it counts is not the shelf's to say.
+    pub(super) digest: Option<Box<ReadDigest>>,
+}
+
+/// A digest's seal.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct ReadDigest {
+    pub(super) seq: Seq,
+    pub(super) line: Line,
+    pub(super) name: Arc<str>,
+    pub(super) claims: Vec<Seq>,
+    pub(super) seal: DigestSeal,
 }
 
 /// See the module.
@@ -130,7 +143,7 @@ pub(super) struct Shelf {
     unstored: HashSet<Arc<str>>,
     /// Keys that are not stored.
     keys: HashSet<Arc<str>>,
-    logs: BTreeMap<Log, Waiting>,
+    logs: BTreeMap<Log, VecDeque<Leaves>>,
     ready: VecDeque<Item>,
     /// Objects that are complete and have no seal on its way.
     ripe: Vec<Arc<str>>,
@@ -195,6 +208,7 @@ impl Shelf {
             keys: vec![key],
             attempts: 0,
             not_before: Duration::ZERO,
+            fresh: false,
         });
         Some(())
     }
@@ -233,7 +247,7 @@ impl Shelf {
         let (header, rest): (LeafHeader, _) = record::unpack(&stored.body)?;
         let log = Log { account: stored.account.clone(), writer: header.writer.into(), epoch: header.epoch.into() };
         self.tracked += 1;
-        let leaves = &mut self.logs.entry(log).or_default().leaves;
+        let leaves = self.logs.entry(log).or_default();
         // in order, also when they are read again
         let at = leaves.iter().rposition(|before| before.first <= header.first).map_or(0, |before| before + 1);
         leaves.insert(
@@ -263,8 +277,15 @@ impl Shelf {
             keys,
             attempts: 0,
             not_before: Duration::ZERO,
+            fresh: false,
         };
         match header.kind {
+            Sealed::Digest => {
+                let seal = header.digest?;
+                let line = Line { account: stored.account.clone(), writer: seal.writer.as_str().into() };
+                let digest = ReadDigest { seq: stored.seq, line, name, claims, seal };
+                Some(Read { digest: Some(Box::new(digest)), ..Read::default() })
+            }
             Sealed::Index => {
                 self.claim_leaves(&claims);
                 self.tracked += 1;
@@ -308,20 +329,6 @@ impl Shelf {
         }
     }
 
-    fn claim_leaves(&mut self, claims: &[Seq]) {
-        let claimed: HashSet<Seq> = claims.iter().copied().collect();
-        for waiting in self.logs.values_mut() {
-            let before = waiting.leaves.len();
-            waiting.leaves.retain(|leaves| !claimed.contains(&leaves.seq));
-            let gone = before - waiting.leaves.len();
-            waiting.sealing = waiting.sealing.saturating_sub(gone);
-            waiting.again &= waiting.sealing > 0;
-            self.tracked = self.tracked.saturating_sub(gone);
-        }
-        self.logs.retain(|_, waiting| !waiting.leaves.is_empty());
-        self.tracked += claims.len();
-    }
-
     /// These objects get no more fragments.
     pub(super) fn close(&mut self, closed: Vec<Closed>) {
         for Closed { object, fragments } in closed {
@@ -358,7 +365,7 @@ impl Shelf {
             if let Some(object) = self.objects.get_mut(&name) {
                 object.sealed = Some(now);
                 let claims = object.parts.iter().map(|part| part.seq.0).collect();
-                let header = SealHeader { name: name.to_string(), kind: Sealed::Object, claims };
+                let header = SealHeader { name: name.to_string(), kind: Sealed::Object, claims, digest: None };
                 return Some(ToSeal { account: object.account.clone(), header });
             }
         }
@@ -370,62 +377,29 @@ impl Shelf {
         self.ripe.push(seal.header.name.into());
     }
 
-    /// The next leaves of each log that can go into one index object: contiguous, of one day, pointing into stored
-    /// objects, at most `max_len` bytes (or one record). Those of former epochs wait for [`Shelf::catch_up`].
-    pub(super) fn free_leaves(&self, max_len: usize) -> Vec<Run> {
-        let free = |(log, waiting): (&Log, &Waiting)| {
-            let mut run = Run { log: log.clone(), leaves: Vec::new(), more: false, again: waiting.again };
-            if waiting.again {
-                run.leaves.extend(waiting.leaves.iter().take(waiting.sealing).cloned());
-                return Some(run);
-            }
-            if waiting.sealing > 0 || (log.epoch != self.live && !self.caught_up) {
-                return None; // one seal at a time and log keeps them in order
-            }
-            let mut len = 0;
-            for leaves in &waiting.leaves {
-                if leaves.object.as_ref().is_some_and(|object| self.unstored.contains(object)) {
-                    break;
-                }
-                let follows = match (run.leaves.first(), run.leaves.last()) {
-                    (Some(first), Some(last)) => last.first + last.count == leaves.first && leaves.day <= first.day,
-                    _ => true,
-                };
-                if !follows || (len + leaves.len > max_len && !run.leaves.is_empty()) {
-                    run.more = true;
-                    break;
-                }
-                len += leaves.len;
-                run.leaves.push(leaves.clone());
-            }
-            (!run.leaves.is_empty()).then_some(run)
-        };
-        self.logs.iter().filter_map(free).collect()
+    /// Records that could not be read.
+    pub(super) fn damaged_records(&self) -> u64 {
+        self.damaged.len() as u64
+    }
+
+    /// To be written now.
+    pub(super) fn push_ready(&mut self, item: Item) {
+        self.ready.push_back(item);
+    }
+
+    /// So many records are not kept in mind any more.
+    pub(super) fn untrack(&mut self, records: usize) {
+        self.tracked = self.tracked.saturating_sub(records);
+    }
+
+    /// A digest was taken up.
+    pub(super) fn track(&mut self) {
+        self.tracked += 1;
     }
 
     /// Whether all objects are stored.
     pub(super) fn all_stored(&self) -> bool {
         self.unstored.is_empty()
-    }
-
-    /// A record of this log is gone.
-    pub(super) fn forget_leaves(&mut self, log: &Log, seq: Seq) {
-        if let Some(waiting) = self.logs.get_mut(log) {
-            waiting.leaves.retain(|leaves| leaves.seq != seq);
-            waiting.sealing = waiting.sealing.saturating_sub(usize::from(waiting.again));
-            waiting.again &= waiting.sealing > 0;
-            self.tracked = self.tracked.saturating_sub(1);
-            if waiting.leaves.is_empty() {
-                self.logs.remove(log);
-            }
-        }
-    }
-
-    /// A seal for the first `count` records of this log is on its way since `now` (monotonic).
-    pub(super) fn sealing_leaves(&mut self, log: &Log, count: usize, now: Duration) {
-        if let Some(waiting) = self.logs.get_mut(log) {
-            (waiting.sealing, waiting.sealed, waiting.again) = (count, now, false);
-        }
     }
 
     /// The next thing to write at `now` whose keys are stored; keys first. Looks at a few, in turn.
@@ -462,7 +436,7 @@ impl Shelf {
             ObjectKind::Payload => {
                 self.unstored.remove(&item.name);
             }
-            ObjectKind::Index => {}
+            ObjectKind::Index | ObjectKind::Chain => {}
         }
         self.tracked = self.tracked.saturating_sub(1 + item.claims.len());
         item.claims.iter().copied().chain([item.seq]).collect()

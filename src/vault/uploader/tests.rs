@@ -11,8 +11,8 @@ use crate::pipeline::spool::{RecordKind, Stored};
 use crate::pipeline::{Reason, Ticketer};
 use crate::rng::SeededRng;
 use crate::vault::keys::KeyRing;
-use crate::vault::names::Scope;
-use crate::vault::record::FragmentHeader;
+use crate::vault::names::{Names, Scope};
+use crate::vault::record::{FragmentHeader, SealHeader};
 use crate::vault::row::{Row, Tail, Unnumbered};
 use crate::vault::seal::{NewSession, SealFailed, Sealer, SessionSeal};
 use crate::vault::ticket::{Fragment, Group, UriBase, VaultDraft, VaultTicketer};
@@ -30,6 +30,7 @@ struct FakeState {
     synced: usize,
     full: bool,
     damaged: HashSet<Seq>,
+    chains: Option<Vec<u8>>,
 }
 
 impl FakeJournal {
@@ -39,8 +40,15 @@ impl FakeJournal {
         state.records.push(Stored { seq, kind, account: account.into(), committed: NOON, body });
     }
 
+    /// A copy of the volume.
+    pub(crate) fn fork(&self) -> Self {
+        let FakeState { records, done, synced, full, damaged, chains } = &*self.0.lock();
+        let (records, done, damaged, chains) = (records.clone(), done.clone(), damaged.clone(), chains.clone());
+        Self(Mutex::new(FakeState { records, done, synced: *synced, full: *full, damaged, chains }))
+    }
+
     /// A crash: of what was marked done since the last sync, only the first `kept` marks are still there.
-    fn crash(&self, kept: usize) {
+    pub(crate) fn crash(&self, kept: usize) {
         let mut state = self.0.lock();
         let keep = (state.synced + kept).min(state.done.len());
         state.done.truncate(keep);
@@ -48,7 +56,7 @@ impl FakeJournal {
     }
 
     /// The `n`th record of this kind can't be read any more.
-    fn damage(&self, kind: RecordKind, n: usize) -> Seq {
+    pub(crate) fn damage(&self, kind: RecordKind, n: usize) -> Seq {
         let mut state = self.0.lock();
         let seq = state.records.iter().filter(|stored| stored.kind == kind).nth(n).expect("a record").seq;
         state.damaged.insert(seq);
@@ -109,6 +117,16 @@ impl Journal for FakeJournal {
         }
         self.append(RecordKind::Seal, account, body);
         Ok(())
+    }
+
+    fn chains(&self) -> BoxFuture<'static, Result<Option<Vec<u8>>, String>> {
+        let chains = self.0.lock().chains.clone();
+        Box::pin(async move { Ok(chains) })
+    }
+
+    fn keep_chains(&self, bytes: Vec<u8>) -> BoxFuture<'static, Result<(), String>> {
+        self.0.lock().chains = Some(bytes);
+        Box::pin(async { Ok(()) })
     }
 
     fn changed(&self) -> BoxFuture<'static, ()> {
@@ -260,6 +278,10 @@ impl World {
             self.clock.advance(Duration::from_secs(61));
             self.uploader.step().await;
         }
+        // what the last interval asked for
+        for _ in 0..5 {
+            self.uploader.step().await;
+        }
     }
 
     /// Every committed fragment is where its header says; keys precede objects, objects precede index lines; every leaf
@@ -294,13 +316,16 @@ impl World {
                 assert!(allowed, "{} was sealed twice", header.name);
             }
         }
-        let mut leaves: BTreeMap<(String, u64), usize> = BTreeMap::new();
+        let (mut leaves, mut gaps): (BTreeMap<(String, u64), usize>, usize) = (BTreeMap::new(), 0);
         for (name, bytes) in store.objects.iter().filter(|(name, _)| name.contains("index/v1/account=default/dt=")) {
             let lines = zstd::decode_all(&bytes[..]).expect("zstd");
             for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
                 let row: Row = serde_json::from_slice(line).expect("row");
                 let epoch = name.rsplit('-').nth(1).expect("epoch").to_owned();
+                // in a chain that left its epoch, lines bear the old one
+                let epoch = if row.tail.epoch.is_empty() { epoch } else { row.tail.epoch.clone() };
                 *leaves.entry((epoch, row.leaf)).or_default() += 1;
+                gaps += usize::from(row.tail.kind == Some(crate::vault::row::Kind::Gap));
                 if let Some(object) = row.object_key {
                     match at.get(object.as_str()) {
                         Some(object) => assert!(*object < at[name.as_str()], "objects before their lines"),
@@ -310,7 +335,7 @@ impl World {
             }
         }
         assert!(leaves.values().all(|count| *count == 1), "a leaf is in the index twice");
-        leaves.len()
+        leaves.len() - gaps
     }
 }
 
@@ -331,12 +356,21 @@ fn process<S: VaultStore + 'static>(
         clock: clock.clone(),
         rng: Arc::new(SeededRng::new(u64::from(epoch))),
         pace: Pace { object_age: Duration::from_secs(120), index_interval: Duration::from_secs(60) },
+        key: Arc::new(signing_key()),
     };
     (writer, ticketer, Uploader::new(parts, meter))
 }
 
+/// What was written, in order, without the chain.
 fn kinds(world: &World) -> Vec<ObjectKind> {
-    world.store.0.lock().order.iter().map(|(kind, _)| *kind).collect()
+    let order = &world.store.0.lock().order;
+    order.iter().map(|(kind, _)| *kind).filter(|kind| *kind != ObjectKind::Chain).collect()
+}
+
+/// The same key each time.
+pub(crate) fn signing_key() -> crate::vault::chain::note::SigningKey {
+    let text = crate::vault::chain::note::SigningKey::generate("vault.test", &SeededRng::new(7)).expect("key");
+    crate::vault::chain::note::SigningKey::from_secret(&text).expect("key")
 }
 
 /// An object stays open until it is old, full or its session ends; then key, object, index go out in this order.

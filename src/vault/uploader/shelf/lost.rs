@@ -24,7 +24,7 @@ impl Shelf {
     }
 
     /// Where records were damaged, what was to come may never come. Objects that had `patience` to be completed are
-    /// complete as they are; seals that had it to come back are sent again.
+    /// complete as they are; their seals that had it to come back are sent again.
     pub(in crate::vault::uploader) fn give_up_waiting(&mut self, now: Duration, patience: Duration) {
         if self.damaged.is_empty() {
             return;
@@ -46,9 +46,6 @@ impl Shelf {
                 }
                 self.ripe.push(name.clone());
             }
-        }
-        for waiting in self.logs.values_mut().filter(|waiting| waiting.sealing > 0) {
-            waiting.again |= over(waiting.sealed);
         }
     }
 

@@ -1,4 +1,5 @@
 //! **What**: `tollgate vault …`: for people who hold an auditor's key; needs no running gateway and no configuration.
+//! **Why**: evidence must be readable, and provable, without the gateway.
 //! **Invariants**: reads only (but `keygen`, which makes one new file); what is printed was opened with the caller's own
 //! keys. **Not here**: opening (`vault/read`), stock tools that do the same (`vault` module's head).
 
@@ -7,22 +8,38 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+mod chain;
+
 use super::output::{self, Exit};
 use super::reach::{Reach, block_on};
 use super::run::fail;
 use super::sessions::{As, Find, Session, run_find, run_session};
-use crate::vault::keygen::keygen;
+use crate::rng::SystemRng;
+use crate::vault::keygen::{keygen, signing_key};
 use crate::vault::read::{Opener, Vault, Wanted, clean, escaped, get, identities};
 
 /// Subcommands of `vault`.
 #[derive(Subcommand)]
 pub(super) enum Command {
-    /// Makes an auditor's key pair: the secret into a new file, the public key (a recipient) to standard output.
+    /// Makes an auditor's key pair: the secret into a new file, the public key (a recipient) to standard output. With
+    /// `--signing` a pair that signs digests (Ed25519) for `vault.signing_key`, or anchors.
     Keygen {
         /// The new file; 0600, never overwritten.
         #[arg(long, short, value_name = "FILE")]
         output: PathBuf,
+        /// A key that signs.
+        #[arg(long)]
+        signing: bool,
+        /// The signer's name, as in `vault.example.com`: letters, digits, no space, no `+`.
+        #[arg(long, requires = "signing", default_value = "tollgate")]
+        name: String,
     },
+    /// Verifies every chain: signatures, links, roots, index lines, objects; with an auditor's key what is inside.
+    ///
+    /// Ends with 0 if everything that was looked at holds, else with 1. docs/vault.md says what each finding means.
+    Verify(Box<chain::Verify>),
+    /// Signs the newest digest of every writer into a file, to be kept where the writers can't reach it.
+    Anchor(Box<chain::Anchor>),
     /// Opens what a reference (`gen_ai.payload.s3_uri`) leads to; prints one JSON document a line.
     Get {
         /// `s3://bucket/name`, `file:///name`, or the object's name.
@@ -81,7 +98,12 @@ pub(super) struct Source {
 /// Runs a subcommand.
 pub(super) fn run(command: Command) -> Exit {
     let result = match command {
-        Command::Keygen { output: file } => keygen(&file).and_then(|public| output::print(&format!("{public}\n"))),
+        Command::Keygen { output: file, signing, name } => {
+            let made = if signing { signing_key(&file, &name, &SystemRng) } else { keygen(&file) };
+            made.and_then(|public| output::print(&format!("{public}\n")))
+        }
+        Command::Verify(options) => return ended(chain::run_verify(&options)),
+        Command::Anchor(options) => return ended(chain::run_anchor(&options)),
         Command::Get { uri, range, from } => block_on(async {
             let (vault, auditors) = open(&from)?;
             let (mut opener, mut text) = (Opener::new(&vault, auditors), Vec::new());
@@ -103,8 +125,12 @@ pub(super) fn run(command: Command) -> Exit {
             run_session(session, false, |replay, out| Ok(replay.export(format.into(), out)))
         }
     };
+    ended(result.map(|()| Exit::Fine))
+}
+
+fn ended(result: Result<Exit, String>) -> Exit {
     match result {
-        Ok(()) => Exit::Fine,
+        Ok(exit) => exit,
         Err(text) => fail(&text.lines().map(clean).collect::<Vec<_>>().join("\n")),
     }
 }

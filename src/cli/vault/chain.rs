@@ -1,0 +1,230 @@
+//! **What**: `tollgate vault verify`, `anchor`: what an auditor does with the chain. **Invariants**: exit 0 only when
+//! everything that was looked at holds; 1 when something does not, or nothing could be looked at. **Not here**: judging
+//! (`vault/verify`).
+
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+
+use super::super::output::{self, Exit};
+use super::super::reach::{Reach, block_on};
+use crate::clock::{Clock, SystemClock};
+use crate::secret::Secret;
+use crate::vault::chain::note::{SigningKey, VerifyKey};
+use crate::vault::names::rfc3339;
+use crate::vault::read::{Vault, clean, identities};
+use crate::vault::verify::{Options, Progress, Report, anchor, verify};
+
+/// Largest file of the caller's that is read, bytes.
+const MAX_FILE: u64 = 16 << 20;
+/// The least time between two lines of progress.
+const SHOW: Duration = Duration::from_millis(200);
+
+/// Which chains.
+#[derive(Args)]
+pub(super) struct Chains {
+    /// A folder, or `s3://bucket/prefix`.
+    #[arg(long, value_name = "DIR|s3://BUCKET/PREFIX")]
+    store: String,
+    /// Public key of the writer's signer (`name+id+key`), or a file that holds it; more than one may be given.
+    #[arg(long, required = true, value_name = "KEY|FILE")]
+    key: Vec<String>,
+    /// Only this account.
+    #[arg(long)]
+    account: Option<String>,
+    /// Only this writer.
+    #[arg(long)]
+    writer: Option<String>,
+    /// Bucket of the key objects, if it is another one.
+    #[arg(long, value_name = "s3://BUCKET")]
+    keys: Option<String>,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+impl Chains {
+    pub(super) fn vault(&self) -> Result<Vault, String> {
+        Vault::at(&self.reach.location(&self.store, self.keys.as_deref()))
+    }
+
+    pub(super) fn options(&self) -> Result<Options, String> {
+        Ok(Options {
+            keys: public_keys(&self.key)?,
+            account: self.account.clone(),
+            writer: self.writer.clone(),
+            now: SystemClock::new().now(),
+            ..Options::default()
+        })
+    }
+}
+
+/// Options of `vault verify`.
+#[derive(Args)]
+pub(in crate::cli) struct Verify {
+    #[command(flatten)]
+    chains: Chains,
+    /// An auditor's key file: fragments are opened too, and held against their lines.
+    #[arg(long, short, value_name = "FILE")]
+    identity: Vec<PathBuf>,
+    /// Read payload only of digests from this time on, RFC 3339.
+    #[arg(long, value_name = "TIME")]
+    from: Option<String>,
+    /// Read payload only of digests up to this time.
+    #[arg(long, value_name = "TIME")]
+    to: Option<String>,
+    /// Chain and index only.
+    #[arg(long)]
+    no_payload: bool,
+    /// An anchor that was kept elsewhere.
+    #[arg(long, value_name = "FILE")]
+    anchor: Vec<PathBuf>,
+    /// Public key of who anchored, or a file that holds it.
+    #[arg(long, value_name = "KEY|FILE")]
+    anchor_key: Vec<String>,
+    /// A leaf that was seen elsewhere (`gen_ai.payload.leaf`), or a file of them, one a line: the chain must hold it.
+    #[arg(long, value_name = "WRITER/EPOCH/NUMBER|FILE")]
+    leaf: Vec<String>,
+    /// Keeps what was verified, so that a run that ended early goes on there.
+    #[arg(long, value_name = "FILE")]
+    resume: Option<PathBuf>,
+    /// The report as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Options of `vault anchor`.
+#[derive(Args)]
+pub(in crate::cli) struct Anchor {
+    #[command(flatten)]
+    chains: Chains,
+    /// The key that signs the anchor: another one than any writer's (`vault keygen --signing`).
+    #[arg(long, value_name = "FILE")]
+    sign_with: PathBuf,
+    /// The new file.
+    #[arg(long, short, value_name = "FILE")]
+    output: PathBuf,
+}
+
+/// Runs `vault verify`.
+pub(super) fn run_verify(options: &Verify) -> Result<Exit, String> {
+    let mut report = Report::default();
+    block_on(async {
+        let vault = options.chains.vault()?;
+        let mut wanted = options.chains.options()?;
+        (wanted.from, wanted.to, wanted.no_payload) = (options.from.clone(), options.to.clone(), options.no_payload);
+        if !options.identity.is_empty() {
+            wanted.auditors = identities(&options.identity)?;
+        }
+        wanted.anchors = options.anchor.iter().map(|path| read(path)).collect::<Result<_, _>>()?;
+        wanted.anchor_keys = public_keys(&options.anchor_key)?;
+        for leaf in &options.leaf {
+            let path = Path::new(leaf);
+            let lines = if path.is_file() { read(path)? } else { leaf.clone() };
+            wanted.leaves.extend(lines.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned));
+        }
+        wanted.resume.clone_from(&options.resume);
+        let mut bar = Bar::new();
+        report = verify(&vault, &wanted, &mut |progress| bar.show(progress)).await?;
+        bar.end();
+        Ok(())
+    })?;
+    let text = if options.json {
+        serde_json::to_string_pretty(&report).unwrap_or_default() // strings and numbers: can't fail
+    } else {
+        report.text().lines().map(clean).collect::<Vec<_>>().join("\n")
+    };
+    output::print(&format!("{text}\n"))?;
+    Ok(if report.verified { Exit::Fine } else { Exit::Failed })
+}
+
+/// Runs `vault anchor`: the chain and the index are verified before anything is signed.
+pub(super) fn run_anchor(options: &Anchor) -> Result<Exit, String> {
+    let key = SigningKey::from_secret(&Secret::new(read(&options.sign_with)?));
+    let key = key.map_err(|why| format!("{} {why}", options.sign_with.display()))?;
+    let mut report = Report::default();
+    block_on(async {
+        let wanted = Options { no_payload: true, ..options.chains.options()? };
+        let mut bar = Bar::new();
+        report = verify(&options.chains.vault()?, &wanted, &mut |progress| bar.show(progress)).await?;
+        bar.end();
+        Ok(())
+    })?;
+    if !report.verified {
+        let text = report.text().lines().map(clean).collect::<Vec<_>>().join("\n");
+        output::print(&format!("{text}\nno anchor was made\n"))?;
+        return Ok(Exit::Failed);
+    }
+    let text = anchor::make(&report.heads, &rfc3339(SystemClock::new().now()), &key);
+    let written = crate::files::write_new(&options.output, text.as_bytes());
+    written.map_err(|error| format!("can't write {}: {error}", options.output.display()))?;
+    output::print(&format!("{} writers, signed by {}\n", report.heads.len(), key.public()))?;
+    Ok(Exit::Fine)
+}
+
+/// Public keys as texts or in files.
+pub(super) fn public_keys(given: &[String]) -> Result<Vec<VerifyKey>, String> {
+    let mut keys = Vec::new();
+    for text in given {
+        match VerifyKey::parse(text) {
+            Ok(key) => keys.push(key),
+            Err(why) => {
+                let path = Path::new(text);
+                if !path.is_file() {
+                    return Err(format!("--key {why}, nor a file"));
+                }
+                let lines = read(path)?;
+                // a signing key's file says its public key in a comment
+                let lines = lines.lines().map(|line| line.trim_start_matches("# public key: "));
+                let before = keys.len();
+                keys.extend(lines.filter_map(|line| VerifyKey::parse(line).ok()));
+                if keys.len() == before {
+                    return Err(format!("{} holds no public key of a signer", path.display()));
+                }
+            }
+        }
+    }
+    Ok(keys)
+}
+
+/// A file of the caller's.
+pub(super) fn read(path: &Path) -> Result<String, String> {
+    use std::io::Read;
+    let file = std::fs::File::open(path).map_err(|error| format!("can't read {}: {error}", path.display()))?;
+    let mut text = String::new();
+    file.take(MAX_FILE).read_to_string(&mut text).map_err(|error| format!("can't read {}: {error}", path.display()))?;
+    Ok(text)
+}
+
+/// A line on a terminal that says how far it is.
+struct Bar {
+    clock: SystemClock,
+    shown: Option<Duration>,
+    on: bool,
+}
+
+impl Bar {
+    fn new() -> Self {
+        Self { clock: SystemClock::new(), shown: None, on: io::stderr().is_terminal() }
+    }
+
+    fn show(&mut self, progress: Progress) {
+        let now = self.clock.monotonic();
+        if !self.on || self.shown.is_some_and(|shown| now.saturating_sub(shown) < SHOW) {
+            return;
+        }
+        self.shown = Some(now);
+        let Progress { done, all, bytes } = progress;
+        let full = usize::try_from(done * 30 / all.max(1)).unwrap_or(30).min(30);
+        let bar = format!("[{}{}]", "#".repeat(full), " ".repeat(30 - full));
+        let line = format!("\r{bar} {done} of {all} digests, {} MiB of payload", bytes >> 20);
+        drop(io::stderr().lock().write_all(line.as_bytes()));
+    }
+
+    fn end(&self) {
+        if self.shown.is_some() {
+            drop(io::stderr().lock().write_all(b"\n"));
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! **What**: `vault verify`: walks every chain of a vault from its first digest to its newest, and says whether the
+//! store still holds what was written.
+//! **Why**: an auditor must not have to trust the gateway, the store, or us; every step can be done with other tools
+//! (docs/vault.md). **Invariants**: reads only; needs a public key, no secret; what it did not look at, it says; what is
+//! found does not end the walk. **Not here**: hashing and notes (`chain`), proofs (`prove`).
+
+pub mod anchor;
+mod content;
+mod epoch;
+mod inside;
+mod links;
+mod report;
+mod resume;
+mod strays;
+mod walk;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+
+use super::chain::note::VerifyKey;
+use super::read::{Opener, ReadError, Vault};
+use super::store::ObjectKind;
+use crate::clock::UnixNanos;
+
+pub use report::{Counts, Finding, Head, Report, Severity};
+
+use epoch::Epoch;
+use walk::{Found, Line};
+
+/// What is wanted.
+#[derive(Default)]
+pub struct Options {
+    /// Public keys of the writers' signers.
+    pub keys: Vec<VerifyKey>,
+    /// Only this account.
+    pub account: Option<String>,
+    /// Only this writer.
+    pub writer: Option<String>,
+    /// Payload is read of digests that end at or after this, RFC 3339.
+    pub from: Option<String>,
+    /// Payload is read of digests that start at or before this.
+    pub to: Option<String>,
+    /// Chain and index only.
+    pub no_payload: bool,
+    /// Secret keys of an auditor.
+    pub auditors: Vec<age::x25519::Identity>,
+    /// Anchors that were kept elsewhere, as their files hold them.
+    pub anchors: Vec<String>,
+    /// Public keys of those who anchored.
+    pub anchor_keys: Vec<VerifyKey>,
+    /// Leaves that were seen elsewhere (`gen_ai.payload.leaf` on spans): the chain must hold them.
+    pub leaves: Vec<String>,
+    /// Where to keep what was verified, so that a run that ended early goes on.
+    pub resume: Option<PathBuf>,
+    /// Now, to tell a chain that is silent.
+    pub now: UnixNanos,
+}
+
+/// How far it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// Digests that were judged.
+    pub done: u64,
+    /// Digests there are.
+    pub all: u64,
+    /// Payload read, bytes.
+    pub bytes: u64,
+}
+
+/// One walk.
+struct Walk<'a> {
+    vault: &'a Vault,
+    options: &'a Options,
+    opener: Option<Opener<'a>>,
+    report: Report,
+    resume: resume::Resume,
+    turns: content::Turns,
+    referenced: strays::Referenced,
+    progress: Progress,
+}
+
+/// Verifies a vault.
+///
+/// # Errors
+/// One line: the store can't be listed, or a file of the caller's can't be used. What is wrong with the vault is in the
+/// report.
+pub async fn verify(
+    vault: &Vault,
+    options: &Options,
+    show: &mut (dyn FnMut(Progress) + Send),
+) -> Result<Report, ReadError> {
+    if options.keys.is_empty() {
+        return Err("give --key: the public key of the writer's signer".to_owned());
+    }
+    let found = walk::find(vault, options).await?;
+    let opener = (!options.auditors.is_empty()).then(|| Opener::new(vault, options.auditors.clone()));
+    let all = found.lines.values().flat_map(|epochs| epochs.values()).map(|numbers| numbers.len() as u64).sum();
+    let mut walk = Walk {
+        vault,
+        options,
+        opener,
+        report: Report { v: 1, verified: true, ..Report::default() },
+        resume: resume::Resume::read(options.resume.as_deref())?,
+        turns: content::Turns::default(),
+        referenced: strays::Referenced::default(),
+        progress: Progress { done: 0, all, bytes: 0 },
+    };
+    walk.report.counts = walk.resume.counts();
+    walk.strange(&found);
+    let mut lines: Vec<(Line, Vec<Epoch>)> = Vec::new();
+    for (line, epochs) in &found.lines {
+        let mut judged = Vec::new();
+        for (name, numbers) in epochs {
+            judged.push(walk.epoch(line, name, numbers, show).await?);
+        }
+        walk.links(line, &judged);
+        lines.push((line.clone(), judged));
+    }
+    walk.anchors(&lines);
+    walk.leaves(&lines);
+    walk.strays(&lines).await?;
+    walk.hidden().await;
+    walk.report.turn_gaps = walk.turns.gaps();
+    walk.limits(&lines);
+    Ok(walk.report)
+}
+
+impl Walk<'_> {
+    fn strange(&mut self, found: &Found) {
+        for name in &found.strange {
+            self.report.fail("stray", name, "nothing of a chain has such a name");
+        }
+        if found.lines.is_empty() {
+            self.report.fail("empty", "chain/", "no digest: nothing of this vault can be verified");
+        }
+    }
+
+    /// What this run did not look at.
+    fn limits(&mut self, lines: &[(Line, Vec<Epoch>)]) {
+        let mut not = Vec::new();
+        if self.options.auditors.is_empty() {
+            not.push("what fragments say inside: no auditor's key was given (--identity); their bytes have the hashes of their lines".to_owned());
+        }
+        if self.options.no_payload {
+            not.push("payload objects (--no-payload)".to_owned());
+        }
+        if self.options.from.is_some() || self.options.to.is_some() {
+            not.push("payload objects of digests outside of --from and --to".to_owned());
+        }
+        if self.options.anchors.is_empty() {
+            not.push(
+                "that nothing was cut off the end of a chain, or signed anew with a stolen key: no anchor was given (--anchor)"
+                    .to_owned(),
+            );
+        }
+        if self.options.account.is_some() || self.options.writer.is_some() {
+            not.push("other accounts or writers".to_owned());
+        }
+        let uncovered: u64 = lines.iter().flat_map(|(_, epochs)| epochs).map(|epoch| epoch.unread).sum();
+        if uncovered > 0 {
+            not.push(format!("{uncovered} fragments whose session keys no identity given here opens"));
+        }
+        self.report.not_verified.extend(not);
+    }
+
+    /// Objects behind delete markers, or with more than one version.
+    async fn hidden(&mut self) {
+        let kinds = [ObjectKind::Chain, ObjectKind::Payload, ObjectKind::Key];
+        for kind in kinds {
+            let (folder, what) = match kind {
+                ObjectKind::Key => ("keys/", "the key bucket's versions"),
+                ObjectKind::Chain => ("chain/", "the chain's versions"),
+                _ => ("", "versions"),
+            };
+            match self.vault.versions(kind, folder).await {
+                Err(why) => self.report.not_verified.push(format!("{what}: {why}")),
+                Ok(None) => {
+                    if kind == ObjectKind::Chain {
+                        let why = "object lock, versions and delete markers: the store is a folder";
+                        self.report.not_verified.push(why.to_owned());
+                    }
+                    return;
+                }
+                Ok(Some(odd)) => {
+                    for version in odd.iter().filter(|odd| kind != ObjectKind::Payload || !odd.name.contains("/chain/"))
+                    {
+                        let what = if version.marker {
+                            "hidden behind a delete marker; the version below it may be whole"
+                        } else {
+                            "has more than one version"
+                        };
+                        // a repeated attempt on a store that ignores If-None-Match writes the same bytes again
+                        if version.marker {
+                            self.report.fail("hidden", &version.name, what);
+                        } else {
+                            self.report.warn("versions", &version.name, what);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

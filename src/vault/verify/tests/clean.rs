@@ -1,0 +1,68 @@
+//! Runs in which nobody did anything wrong must verify. `TOLLGATE_CHAIN_RUNS` asks for more of them (1,000 at night).
+
+use super::*;
+
+/// A run of several digests and restarts verifies with nothing to say but what it did not look at.
+#[tokio::test]
+async fn a_clean_vault_verifies() {
+    let mut site = Site::new(1);
+    for n in 0..6 {
+        site.send("default", &format!("s{}", n % 2), &format!("text {n}"));
+        site.send("team", "t", "more");
+        site.minutes(2).await;
+    }
+    assert!(site.uploader.drain().await);
+    site.restart(100);
+    site.send("default", "s0", "later");
+    site.minutes(4).await;
+    let report = site.audit().await;
+    assert!(report.verified && report.findings.is_empty(), "{}", report.text());
+    let counts = &report.counts;
+    assert_eq!((counts.epochs, counts.leaves, counts.fragments, counts.opened), (4, 26, 13, 13), "{}", report.text());
+    assert_eq!(report.heads.len(), 2);
+    assert!(report.not_verified.iter().any(|what| what.contains("--anchor")));
+    let outside = site.verify(Options::default()).await;
+    assert!(outside.verified && outside.counts.opened == 0 && outside.counts.fragments == 13);
+    assert!(outside.not_verified.iter().any(|what| what.contains("--identity")));
+}
+
+/// Whatever moment a process dies at, and whatever of its last marks is lost: everything is finished by the next one,
+/// and there is nothing to find.
+#[tokio::test]
+async fn crashes_are_no_alarms() {
+    let asked = crate::config::env::var("TOLLGATE_CHAIN_RUNS").and_then(|runs| runs.parse().ok());
+    for seed in 0..asked.unwrap_or(40_u64) {
+        let mut site = Site::new(seed);
+        for _ in 0..12 {
+            let dice = site.rng.next();
+            match dice % 8 {
+                0..3 => {
+                    site.send(["default", "team"][(dice >> 8) as usize % 2], &format!("s{}", (dice >> 16) % 3), "text")
+                }
+                3..6 => {
+                    site.clock.advance(Duration::from_secs((dice >> 8) % 90));
+                    site.uploader.step().await;
+                }
+                6 => site.restart((dice >> 8) as usize % 6),
+                _ => {
+                    site.uploader.drain().await;
+                    if (dice >> 8).is_multiple_of(2) {
+                        site.restart(100);
+                    }
+                }
+            }
+        }
+        if seed % 2 == 0 {
+            site.minutes(5).await;
+        } else {
+            assert!(site.uploader.drain().await, "seed {seed}");
+        }
+        if site.store.0.lock().is_empty() {
+            continue;
+        }
+        let report = site.audit().await;
+        assert!(report.verified && report.findings.is_empty(), "seed {seed}: {}", report.text());
+        assert_eq!(report.counts.leaves, 2 * site.sent, "seed {seed}: {}", report.text());
+        assert_eq!(report.counts.opened, site.sent, "seed {seed}: {}", report.text());
+    }
+}
