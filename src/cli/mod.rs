@@ -5,6 +5,7 @@
 
 mod data_dir;
 mod demo;
+mod doctor;
 mod explain;
 mod fixtures;
 mod inspect;
@@ -111,6 +112,6 @@ pub fn main() -> Exit {
         Command::Spool(command) => spool::run(&common, command),
         Command::Rates(command) => rates::run(command),
         Command::Test(options) => fixtures::run(&common, &options),
-        Command::Vault(command) => vault::run(command),
+        Command::Vault(command) => vault::run(&common, command),
     }
 }

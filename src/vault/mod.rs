@@ -21,6 +21,7 @@ pub mod document;
 pub mod keygen;
 pub mod keys;
 pub mod names;
+pub mod policy;
 pub mod read;
 pub mod record;
 pub mod row;

@@ -10,6 +10,8 @@ use clap::{Args, Subcommand};
 
 mod chain;
 
+use super::Common;
+use super::doctor::{Doctor, PolicyOptions, run_doctor, run_policy};
 use super::output::{self, Exit};
 use super::reach::{Reach, block_on};
 use super::run::fail;
@@ -58,6 +60,10 @@ pub(super) enum Command {
         #[arg(long, value_name = "N")]
         turn: Option<usize>,
     },
+    /// Tries out what the gateway's credentials may do to the configured buckets, and says what is wrong.
+    Doctor(Doctor),
+    /// Prints policies, lifecycle rules or Terraform for the configured buckets.
+    Policy(PolicyOptions),
     /// Looks for lines of the index; needs no key.
     Find(Box<Find>),
     /// Prints what is not the same in what two model calls of a session were given.
@@ -96,7 +102,7 @@ pub(super) struct Source {
 }
 
 /// Runs a subcommand.
-pub(super) fn run(command: Command) -> Exit {
+pub(super) fn run(common: &Common, command: Command) -> Exit {
     let result = match command {
         Command::Keygen { output: file, signing, name } => {
             let made = if signing { signing_key(&file, &name, &SystemRng) } else { keygen(&file) };
@@ -117,6 +123,8 @@ pub(super) fn run(command: Command) -> Exit {
             run_session(session, false, |replay, out| replay.write_turn(turn, out))
         }
         Command::Replay { session, turn: None } => run_session(session, true, |replay, out| Ok(replay.write(out))),
+        Command::Doctor(options) => return run_doctor(common, &options),
+        Command::Policy(options) => return run_policy(common, &options),
         Command::Find(options) => run_find(*options),
         Command::Diff { session, first, second } => {
             run_session(session, false, |replay, out| replay.diff(first, second, out))

@@ -148,9 +148,44 @@ impl Default for S3 {
 pub struct ObjectLock {
     /// Mode.
     pub mode: ObjectLockMode,
-    /// How long nobody may delete or replace an object; from its upload.
+    /// How long nobody may delete or replace an object, from its upload: a time such as `400d`, or `minimum` (90 days),
+    /// `ai-act-high-risk` (200 days), `soc2` (400 days).
     #[serde(default)]
-    pub retention: Option<Span>,
+    pub retention: Option<Retention>,
+}
+
+/// How long objects are locked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Retention {
+    /// A preset.
+    Preset(RetentionPreset),
+    /// A time.
+    Span(Span),
+}
+
+/// Retentions by what asks for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum RetentionPreset {
+    /// 90 days: the shortest that is taken in compliance mode.
+    Minimum,
+    /// 200 days: the EU AI Act asks for at least six months (articles 19 and 26).
+    AiActHighRisk,
+    /// 400 days: an observation period of a year, and the time of the audit.
+    Soc2,
+}
+
+impl Retention {
+    fn span(self) -> Duration {
+        let days = |days: u64| Duration::from_secs(days * 86_400);
+        match self {
+            Self::Preset(RetentionPreset::Minimum) => days(90),
+            Self::Preset(RetentionPreset::AiActHighRisk) => days(200),
+            Self::Preset(RetentionPreset::Soc2) => days(400),
+            Self::Span(span) => span.0,
+        }
+    }
 }
 
 /// Object Lock modes.
@@ -363,8 +398,8 @@ fn lock(lock: Option<&ObjectLock>, problems: &mut Vec<FieldProblem>, notes: &mut
         ObjectLockMode::Governance => LockMode::Governance,
     };
     let path = format!("{PATH}.retention");
-    let Some(Span(retention)) = lock.retention else {
-        problems.push(FieldProblem::new(path, "is missing: how long, e.g. `400d`"));
+    let Some(retention) = lock.retention.map(Retention::span) else {
+        problems.push(FieldProblem::new(path, "is missing: how long, e.g. `400d` or `soc2`"));
         return None;
     };
     if mode == LockMode::Compliance && retention < MIN_COMPLIANCE {

@@ -19,7 +19,7 @@ use crate::otlp::status::Code;
 use crate::secret::Secret;
 
 /// Account of requests to a receiver without `auth`.
-const DEFAULT_ACCOUNT: &str = "default";
+pub(super) const DEFAULT_ACCOUNT: &str = "default";
 /// Longest tokens file, bytes.
 const MAX_FILE: usize = 1 << 20;
 /// Longest account, bytes: it is part of object names.

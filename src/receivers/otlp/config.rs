@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -261,6 +262,14 @@ pub struct HttpSettings {
     pub paths: Vec<(Signal, String)>,
     /// Certificate and key.
     pub tls: Option<server_tls::Settings>,
+}
+
+impl Settings {
+    /// Accounts that the configuration names; those of a tokens file are not among them. `default` without `auth`.
+    pub fn accounts(&self) -> Vec<Arc<str>> {
+        let Some(auth) = &self.auth else { return vec![auth::DEFAULT_ACCOUNT.into()] };
+        auth.tokens.iter().map(|(account, _)| account).chain(auth.certificates.values()).cloned().collect()
+    }
 }
 
 impl Config {

@@ -9,6 +9,7 @@ use futures_util::future::BoxFuture;
 use crate::clock::UnixNanos;
 
 pub mod directory;
+pub mod probe;
 pub mod s3;
 pub mod settings;
 

@@ -72,7 +72,12 @@ impl S3Store {
         Ok(Self { settings, client: OnceCell::new_with(Some(client)) })
     }
 
-    async fn client(&self) -> Result<&Client, StoreError> {
+    /// What it was made with.
+    pub fn settings(&self) -> &S3Settings {
+        &self.settings
+    }
+
+    pub(super) async fn client(&self) -> Result<&Client, StoreError> {
         self.client.get_or_try_init(|| connect(&self.settings)).await
     }
 

@@ -105,10 +105,25 @@ def commands(line, prefix, gateway, session, documents):
     prompt, completion = session["canaries"]["prompt"]["value"], session["canaries"]["completion"]["value"]
     at = (replayed.stdout.find(prompt), replayed.stdout.find(completion))
     check("vault replay shows the session, prompt before answer", replayed.returncode == 0 and 0 <= at[0] < at[1], replayed.stderr[-300:] + str(at))
+    doctor(gateway, line)
     denied = subprocess.run([BINARY, "vault", "get", uri, *place], capture_output=True, text=True,
                             env={**env, "AWS_ACCESS_KEY_ID": line["writer"]["access_key"], "AWS_SECRET_ACCESS_KEY": line["writer"]["secret_key"]})
     check("the writer's credentials read nothing", denied.returncode == 1 and prompt not in denied.stdout, denied.stdout[:100])
     figure("the answer to it", denied.stderr.strip()[:160])
+
+
+def doctor(gateway, line):
+    """`vault doctor` finds the writer's rights as the policy has them, and the admin's to be too many."""
+    seen = {}
+    for who, keys in [("writer", line["writer"]), ("admin", line)]:
+        env = {**os.environ, "AWS_ACCESS_KEY_ID": keys["access_key"], "AWS_SECRET_ACCESS_KEY": keys["secret_key"], "AWS_EC2_METADATA_DISABLED": "true"}
+        done = subprocess.run([BINARY, "vault", "doctor", "--json", "--config", gateway.config_path], capture_output=True, text=True, env=env)
+        seen[who] = (done, {json.loads(row)["check"].split(": ", 1)[1]: json.loads(row)["verdict"] for row in done.stdout.splitlines()})
+    done, checks = seen["writer"]
+    check("vault doctor: the writer may write and nothing else", done.returncode == 0 and len(checks) >= 9 and "fails" not in checks.values(), done.stdout + done.stderr)
+    check("vault doctor tells that this store ignores If-None-Match", checks.get("an object that exists can't be overwritten") == "weak", str(checks))
+    done, checks = seen["admin"]
+    check("vault doctor: the admin's credentials are no writer's", done.returncode == 1 and checks.get("the writer can't read") == "fails" and checks.get("the writer can't list") == "fails", str(checks))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use super::super::probe::{Verdict, probe};
 use super::super::settings::{Lock, LockMode, S3Settings};
 use super::super::*;
 use crate::secret::Secret;
@@ -131,4 +132,27 @@ async fn lists_are_whole() {
     }
     assert_eq!(store.list(ObjectKind::Payload, "p/").await.expect("list"), ["p/1", "p/2", "p/3", "p/4", "p/5"]);
     assert_eq!(store.list(ObjectKind::Key, "p/").await.expect("list"), Vec::<String>::new());
+}
+
+/// Credentials that may read are told, with a remedy; what can't even be written ends the trial of that bucket.
+#[tokio::test]
+async fn doctor_tells_what_a_writer_may_too_much() {
+    let fake = FakeS3::start(true).await;
+    let lock = Lock { mode: LockMode::Compliance, retention: Duration::from_secs(100 * 86_400) };
+    let checks = probe(&store(&fake, Some(lock)).await, "id", NOON).await.expect("tried");
+    let of = |what: &str| checks.iter().filter(|check| check.what.contains(what)).collect::<Vec<_>>();
+    assert!(of("may write a locked object").iter().all(|check| check.verdict == Verdict::Holds), "{checks:?}");
+    assert!(of("can't be overwritten").iter().all(|check| check.verdict == Verdict::Holds), "{checks:?}");
+    for what in ["can't read", "can't list"] {
+        let found = of(what);
+        assert_eq!(found.len(), 2);
+        assert!(found.iter().all(|check| check.verdict == Verdict::Fails && !check.remedy.is_empty()), "{found:?}");
+    }
+    let nowhere = S3Settings { bucket: "no-such-bucket".to_owned(), ..settings(&fake, Some(lock)) };
+    let store = S3Store::with_credentials(nowhere, "wrong", &Secret::new("wrong".to_owned())).await.expect("a client");
+    let checks = probe(&store, "id2", NOON).await.expect("tried");
+    assert!(
+        checks.len() == 2 && checks.iter().all(|check| check.verdict == Verdict::Fails && !check.remedy.is_empty()),
+        "{checks:?}"
+    );
 }

@@ -1,0 +1,170 @@
+//! **What**: `tollgate vault doctor`, which tries out what the gateway's credentials may do to its buckets, and `vault policy`,
+//! which prints what to apply. **Invariants**: `doctor` writes probe objects of its own only; exit 1 where anything fails.
+//! **Not here**: the trials (`vault/store/probe`), the policies (`vault/policy`).
+
+use std::io::IsTerminal;
+
+use clap::{Args, ValueEnum};
+use serde_json::json;
+
+use super::Common;
+use super::output::{self, Exit};
+use super::reach::block_on;
+use super::run::fail;
+use super::source::{Make, load};
+use crate::clock::{Clock, SystemClock};
+use crate::components::{ProcessorSettings, ReceiverSettings};
+use crate::processors::vault::StoreSettings;
+use crate::rng::{Rng, SystemRng};
+use crate::vault::policy::Policy;
+use crate::vault::store::S3Store;
+use crate::vault::store::probe::{Check, Verdict, probe};
+use crate::vault::store::settings::S3Settings;
+
+/// Options of `doctor`.
+#[derive(Args)]
+pub(super) struct Doctor {
+    /// One JSON object for each check.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `policy` prints.
+#[derive(Clone, Copy, ValueEnum)]
+pub(super) enum Print {
+    /// IAM policy of the gateway.
+    Writer,
+    /// IAM policy of auditors.
+    Auditor,
+    /// Policy of the payload's bucket.
+    Bucket,
+    /// Policy of the keys' bucket.
+    KeyBucket,
+    /// Lifecycle rules of the payload's bucket.
+    Lifecycle,
+    /// Lifecycle rules of the keys' bucket.
+    KeyLifecycle,
+    /// Buckets, lock, policies: all but the lifecycle, for AWS.
+    Terraform,
+}
+
+/// Options of `policy`.
+#[derive(Args)]
+pub(super) struct PolicyOptions {
+    /// What to print.
+    #[arg(long, value_enum, default_value = "writer")]
+    format: Print,
+    /// Accounts beside those of the configuration (those of a tokens file); lifecycle rules are by account.
+    #[arg(long)]
+    account: Vec<String>,
+}
+
+/// The S3 vaults of a configuration, and its accounts.
+fn vaults(common: &Common) -> Result<(Vec<(String, S3Settings)>, Vec<String>), Exit> {
+    let valid = load(common, Make::Nothing)?.valid;
+    let vaults: Vec<_> = valid
+        .processors
+        .iter()
+        .filter_map(|placed| match &placed.what {
+            ProcessorSettings::Vault(vault) => match &vault.store {
+                StoreSettings::S3(s3) => Some((placed.id.to_string(), s3.clone())),
+                StoreSettings::Directory(_) | StoreSettings::None => None,
+            },
+            _ => None,
+        })
+        .collect();
+    if vaults.is_empty() {
+        return Err(fail("the configuration has no vault in S3"));
+    }
+    let mut accounts: Vec<String> = (valid.receivers.iter())
+        .flat_map(|placed| {
+            let ReceiverSettings::Otlp(otlp) = &placed.what;
+            otlp.accounts()
+        })
+        .map(|account| account.to_string())
+        .collect();
+    accounts.sort();
+    accounts.dedup();
+    Ok((vaults, accounts))
+}
+
+/// Runs `doctor`.
+pub(super) fn run_doctor(common: &Common, options: &Doctor) -> Exit {
+    let (vaults, _) = match vaults(common) {
+        Ok(found) => found,
+        Err(exit) => return exit,
+    };
+    let mut checks: Vec<(String, Check)> = Vec::new();
+    let tried = block_on(async {
+        for (id, settings) in vaults {
+            let name = crate::hex::encode(&SystemRng.id());
+            let store = S3Store::new(settings);
+            let found = probe(&store, &name, SystemClock::new().now()).await.map_err(|error| error.to_string())?;
+            checks.extend(found.into_iter().map(|check| (id.clone(), check)));
+        }
+        Ok(())
+    });
+    let shown: String =
+        checks.iter().map(|(id, check)| if options.json { as_json(id, check) } else { as_line(check) }).collect();
+    let failed = checks.iter().filter(|(_, check)| check.verdict == Verdict::Fails).count();
+    let weak = checks.iter().filter(|(_, check)| check.verdict == Verdict::Weak).count();
+    if let Err(text) = output::print(&shown).and(tried) {
+        return fail(&text);
+    }
+    if failed > 0 {
+        return fail(&format!("{failed} of {} checks failed", checks.len()));
+    }
+    if !options.json {
+        let note = if weak > 0 { format!(", {weak} weak") } else { String::new() };
+        return output::out(&format!("{} checks hold{note}\n", checks.len() - weak));
+    }
+    Exit::Fine
+}
+
+fn as_json(id: &str, check: &Check) -> String {
+    let verdict = match check.verdict {
+        Verdict::Holds => "holds",
+        Verdict::Fails => "fails",
+        Verdict::Weak => "weak",
+    };
+    let line =
+        json!({"vault": id, "check": check.what, "verdict": verdict, "answer": check.answer, "remedy": check.remedy});
+    format!("{line}\n")
+}
+
+fn as_line(check: &Check) -> String {
+    let (mark, colour) = match check.verdict {
+        Verdict::Holds => ("√", "32"),
+        Verdict::Fails => ("×", "31"),
+        Verdict::Weak => ("!", "33"),
+    };
+    let mark =
+        if std::io::stdout().is_terminal() { format!("\u{1b}[{colour}m{mark}\u{1b}[0m") } else { mark.to_owned() };
+    let remedy = if check.remedy.is_empty() { String::new() } else { format!("    {}\n", check.remedy) };
+    format!("{mark} {}  ({})\n{remedy}", check.what, check.answer)
+}
+
+/// Runs `policy`.
+pub(super) fn run_policy(common: &Common, options: &PolicyOptions) -> Exit {
+    let (vaults, mut accounts) = match vaults(common) {
+        Ok(found) => found,
+        Err(exit) => return exit,
+    };
+    accounts.extend(options.account.iter().cloned());
+    accounts.sort();
+    accounts.dedup();
+    let texts = vaults.iter().map(|(_, settings)| {
+        let policy = Policy::new(settings);
+        let value = match options.format {
+            Print::Writer => policy.writer(),
+            Print::Auditor => policy.auditor(),
+            Print::Bucket => policy.bucket(false),
+            Print::KeyBucket => policy.bucket(true),
+            Print::Lifecycle => policy.lifecycle(&accounts),
+            Print::KeyLifecycle => policy.key_lifecycle(),
+            Print::Terraform => return policy.terraform(),
+        };
+        serde_json::to_string_pretty(&value).unwrap_or_default() + "\n"
+    });
+    output::out(&texts.collect::<String>())
+}

@@ -1,0 +1,202 @@
+//! **What**: what an operator applies so that the bucket is what the vault takes it for: the writer's and auditors' IAM
+//! policies, the buckets' policies, lifecycle rules, and all of it as Terraform. **Why**: a vault is as good as the rights on
+//! its buckets, and nobody writes such policies rightly from memory. **Invariants**: the writer may put locked
+//! objects below its prefix and nothing else; payload, index and chain are never deleted before their retention; keys can
+//! be erased by those who may bypass governance. **Not here**: whether it is in force (`store/probe`).
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::names::account_segment;
+use super::store::settings::{LockMode, S3Settings};
+
+/// Days of a retention, rounded down: a policy counts whole days that remain.
+fn days(retention: Duration) -> u64 {
+    retention.as_secs() / 86_400
+}
+
+/// A vault's buckets as policies name them.
+pub struct Policy<'s> {
+    settings: &'s S3Settings,
+    below: String,
+}
+
+impl<'s> Policy<'s> {
+    /// For an S3 store.
+    pub fn new(settings: &'s S3Settings) -> Self {
+        let below = if settings.prefix.is_empty() { String::new() } else { format!("{}/", settings.prefix) };
+        Self { settings, below }
+    }
+
+    fn objects(&self, bucket: &str) -> String {
+        format!("arn:aws:s3:::{bucket}/{}*", self.below)
+    }
+
+    /// The writer's: put with a lock, and nothing else. `s3:if-none-match` makes the condition on overwriting compulsory.
+    pub fn writer(&self) -> Value {
+        let S3Settings { bucket, key_bucket, lock, .. } = self.settings;
+        let mut condition = json!({"Null": {"s3:if-none-match": "false"}});
+        let mut keys = condition.clone();
+        if let (Some(lock), Some(condition), Some(keys)) = (lock, condition.as_object_mut(), keys.as_object_mut()) {
+            let mode = if lock.mode == LockMode::Compliance { "COMPLIANCE" } else { "GOVERNANCE" };
+            // a put takes its time: what remains when it arrives is a moment less than asked for
+            let least = days(lock.retention).saturating_sub(1).to_string();
+            for (map, mode) in [(condition, mode), (keys, "GOVERNANCE")] {
+                map.insert("StringEquals".to_owned(), json!({"s3:object-lock-mode": mode}));
+                map.insert(
+                    "NumericGreaterThanEquals".to_owned(),
+                    json!({"s3:object-lock-remaining-retention-days": least}),
+                );
+            }
+        }
+        json!({"Version": "2012-10-17", "Statement": [
+            {"Sid": "WriteOnce", "Effect": "Allow", "Action": ["s3:PutObject", "s3:PutObjectRetention"],
+             "Resource": self.objects(bucket), "Condition": condition},
+            {"Sid": "Keys", "Effect": "Allow", "Action": ["s3:PutObject", "s3:PutObjectRetention"],
+             "Resource": self.objects(key_bucket), "Condition": keys},
+            {"Sid": "Never", "Effect": "Deny", "Resource": "*", "Action": [
+                "s3:GetObject*", "s3:ListBucket*", "s3:DeleteObject*", "s3:BypassGovernanceRetention", "s3:PutObjectLegalHold",
+                "s3:PutBucket*", "s3:PutLifecycleConfiguration", "s3:DeleteBucket*"]},
+        ]})
+    }
+
+    /// An auditor's: read and list, nothing else.
+    pub fn auditor(&self) -> Value {
+        let S3Settings { bucket, key_bucket, .. } = self.settings;
+        let buckets = [bucket, key_bucket].map(|bucket| format!("arn:aws:s3:::{bucket}"));
+        let objects = [bucket, key_bucket].map(|bucket| self.objects(bucket));
+        json!({"Version": "2012-10-17", "Statement": [
+            {"Sid": "Read", "Effect": "Allow", "Resource": objects, "Action": [
+                "s3:GetObject", "s3:GetObjectVersion", "s3:GetObjectRetention", "s3:GetObjectLegalHold"]},
+            {"Sid": "List", "Effect": "Allow", "Resource": buckets, "Action": [
+                "s3:ListBucket", "s3:ListBucketVersions", "s3:GetBucketVersioning", "s3:GetBucketObjectLockConfiguration"]},
+        ]})
+    }
+
+    /// A bucket's own policy: no plain HTTP, nobody bypasses governance but `erasers` (in the keys' bucket).
+    pub fn bucket(&self, keys: bool) -> Value {
+        let name = if keys { &self.settings.key_bucket } else { &self.settings.bucket };
+        let all = [format!("arn:aws:s3:::{name}"), format!("arn:aws:s3:::{name}/*")];
+        let mut statements =
+            vec![json!({"Sid": "OnlyTls", "Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": all,
+            "Condition": {"Bool": {"aws:SecureTransport": "false"}}})];
+        let bypass = "s3:BypassGovernanceRetention";
+        statements.push(match keys {
+            false => json!({"Sid": "NoBypass", "Effect": "Deny", "Principal": "*", "Action": bypass, "Resource": all}),
+            true => json!({"Sid": "OnlyErasersBypass", "Effect": "Deny", "Principal": "*", "Action": bypass, "Resource": all,
+                "Condition": {"ArnNotLike": {"aws:PrincipalArn": "arn:aws:iam::ACCOUNT_ID:role/tollgate-eraser"}}}),
+        });
+        json!({"Version": "2012-10-17", "Statement": statements})
+    }
+
+    /// Lifecycle rules of the payload's bucket: payload of `accounts` gets colder and goes a day after its retention, as
+    /// does the index; the chain stays. A rule holds for a prefix and has no exceptions, so that each account has its own.
+    pub fn lifecycle(&self, accounts: &[String]) -> Value {
+        let keep = self.settings.lock.map_or(365, |lock| days(lock.retention)) + 1;
+        let rule = |id: &str, prefix: &str, transitions: Value| {
+            let mut rule = json!({"ID": id, "Status": "Enabled", "Filter": {"Prefix": prefix},
+                "Expiration": {"Days": keep}, "NoncurrentVersionExpiration": {"NoncurrentDays": 1},
+                "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1}});
+            if let Some(map) = rule.as_object_mut().filter(|_| !transitions.is_null()) {
+                map.insert("Transitions".to_owned(), transitions);
+            }
+            rule
+        };
+        let colder: Vec<Value> = [(30, "GLACIER_IR"), (180, "DEEP_ARCHIVE")]
+            .into_iter()
+            .filter(|(day, _)| *day + 90 <= keep)
+            .map(|(day, class)| json!({"Days": day, "StorageClass": class}))
+            .collect();
+        let colder = if colder.is_empty() { Value::Null } else { Value::Array(colder) };
+        let below = &self.below;
+        let payload = accounts.iter().map(|account| {
+            let segment = account_segment(account);
+            rule(&format!("payload-{segment}"), &format!("{below}{segment}/"), colder.clone())
+        });
+        // small objects cost more in cold classes than they save
+        let rules: Vec<Value> =
+            [rule("index", &format!("{below}index/"), Value::Null)].into_iter().chain(payload).collect();
+        json!({ "Rules": rules })
+    }
+
+    /// Lifecycle rules of the keys' bucket: a key goes with what it opens.
+    pub fn key_lifecycle(&self) -> Value {
+        let keep = self.settings.lock.map_or(365, |lock| days(lock.retention)) + 1;
+        json!({"Rules": [{"ID": "keys", "Status": "Enabled", "Filter": {"Prefix": format!("{}keys/", self.below)},
+            "Expiration": {"Days": keep}, "NoncurrentVersionExpiration": {"NoncurrentDays": 1}}]})
+    }
+
+    /// Everything as Terraform for AWS.
+    pub fn terraform(&self) -> String {
+        let S3Settings { bucket, key_bucket, lock, .. } = self.settings;
+        let text = |value: &Value| serde_json::to_string_pretty(value).unwrap_or_default();
+        let mode = lock
+            .map_or("GOVERNANCE", |lock| if lock.mode == LockMode::Compliance { "COMPLIANCE" } else { "GOVERNANCE" });
+        let keep = lock.map_or(90, |lock| days(lock.retention));
+        let mut out = String::from("# Applied by an operator, never by the gateway. ACCOUNT_ID is your account's.\n");
+        for (name, bucket, mode, keys) in
+            [("vault", bucket, mode, false), ("vault_keys", key_bucket, "GOVERNANCE", true)]
+        {
+            if keys && bucket == &self.settings.bucket {
+                break;
+            }
+            out.push_str(&format!(
+                r#"
+resource "aws_s3_bucket" "{name}" {{
+  bucket              = "{bucket}"
+  object_lock_enabled = true
+}}
+
+resource "aws_s3_bucket_versioning" "{name}" {{
+  bucket = aws_s3_bucket.{name}.id
+  versioning_configuration {{ status = "Enabled" }}
+}}
+
+resource "aws_s3_bucket_object_lock_configuration" "{name}" {{
+  bucket = aws_s3_bucket.{name}.id
+  rule {{
+    default_retention {{
+      mode = "{mode}"
+      days = {keep}
+    }}
+  }}
+}}
+
+resource "aws_s3_bucket_ownership_controls" "{name}" {{
+  bucket = aws_s3_bucket.{name}.id
+  rule {{ object_ownership = "BucketOwnerEnforced" }}
+}}
+
+resource "aws_s3_bucket_public_access_block" "{name}" {{
+  bucket                  = aws_s3_bucket.{name}.id
+  block_public_acls       = true
+  block_public_policy     = true
+  ignore_public_acls      = true
+  restrict_public_buckets = true
+}}
+
+resource "aws_s3_bucket_policy" "{name}" {{
+  bucket = aws_s3_bucket.{name}.id
+  policy = <<-JSON
+{}
+  JSON
+}}
+"#,
+                text(&self.bucket(keys))
+            ));
+        }
+        for (name, policy) in [("tollgate-writer", self.writer()), ("tollgate-auditor", self.auditor())] {
+            let id = name.replace('-', "_");
+            out.push_str(&format!(
+                "\nresource \"aws_iam_policy\" \"{id}\" {{\n  name   = \"{name}\"\n  policy = <<-JSON\n{}\n  JSON\n}}\n",
+                text(&policy)
+            ));
+        }
+        out.push_str("\n# Lifecycle: `tollgate vault policy --format lifecycle`, for `aws s3api put-bucket-lifecycle-configuration`.\n");
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests;

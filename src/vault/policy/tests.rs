@@ -1,0 +1,85 @@
+//! What operators apply: that it is what the vault needs, and no more.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::Policy;
+use crate::vault::store::settings::{Lock, LockMode, S3Settings};
+
+fn settings(days: u64) -> S3Settings {
+    S3Settings {
+        bucket: "audit-logs".into(),
+        key_bucket: "audit-keys".into(),
+        prefix: "agent-sessions".into(),
+        region: "eu-west-1".into(),
+        endpoint: None,
+        force_path_style: false,
+        lock: Some(Lock { mode: LockMode::Compliance, retention: Duration::from_secs(days * 86_400) }),
+        ca_file: None,
+    }
+}
+
+/// The writer is allowed to put locked objects below its prefix, conditionally, and nothing else; reading, listing, deleting
+/// and bypassing are denied whatever else it is given.
+#[test]
+fn a_writer_writes() {
+    let settings = settings(400);
+    let policy = Policy::new(&settings).writer();
+    let statements = policy["Statement"].as_array().expect("statements");
+    let (allowed, denied): (Vec<&Value>, Vec<&Value>) = statements.iter().partition(|one| one["Effect"] == "Allow");
+    assert_eq!((allowed.len(), denied.len()), (2, 1));
+    for (one, mode, bucket) in [(allowed[0], "COMPLIANCE", "audit-logs"), (allowed[1], "GOVERNANCE", "audit-keys")] {
+        assert_eq!(one["Action"], json!(["s3:PutObject", "s3:PutObjectRetention"]));
+        assert_eq!(one["Resource"], json!(format!("arn:aws:s3:::{bucket}/agent-sessions/*")));
+        assert_eq!(one["Condition"]["StringEquals"]["s3:object-lock-mode"], mode);
+        assert_eq!(one["Condition"]["NumericGreaterThanEquals"]["s3:object-lock-remaining-retention-days"], "399");
+        assert_eq!(one["Condition"]["Null"]["s3:if-none-match"], "false");
+    }
+    for action in ["s3:GetObject*", "s3:ListBucket*", "s3:DeleteObject*", "s3:BypassGovernanceRetention"] {
+        assert!(denied[0]["Action"].as_array().expect("a list").contains(&json!(action)), "{action}");
+    }
+}
+
+/// Payload goes after its retention and gets colder only where that pays; no rule's prefix holds the chain, which stays.
+#[test]
+fn the_chain_outlives_the_payload() {
+    let long = settings(400);
+    let rules = Policy::new(&long).lifecycle(&["default".to_owned(), "acme".to_owned()]);
+    let rules = rules["Rules"].as_array().expect("rules").clone();
+    let prefixes: Vec<&str> = rules.iter().filter_map(|rule| rule["Filter"]["Prefix"].as_str()).collect();
+    assert_eq!(prefixes, ["agent-sessions/index/", "agent-sessions/default/", "agent-sessions/acme/"]);
+    assert!(prefixes.iter().all(|prefix| !"agent-sessions/chain/default/w/e/1.json".starts_with(prefix)));
+    assert!(rules.iter().all(|rule| rule["Expiration"]["Days"] == 401));
+    assert_eq!(rules[1]["Transitions"][0], json!({"Days": 30, "StorageClass": "GLACIER_IR"}));
+    assert!(rules[0].get("Transitions").is_none());
+    let short = settings(90);
+    let rules = Policy::new(&short).lifecycle(&["default".to_owned()]);
+    assert!(
+        rules["Rules"][1].get("Transitions").is_none_or(|all| all.as_array().is_some_and(|all| all.len() == 1)),
+        "{rules}"
+    );
+}
+
+/// The Terraform names both buckets, each with lock, versions and policy, and holds each policy as JSON.
+#[test]
+fn terraform_is_whole() {
+    let settings = settings(400);
+    let text = Policy::new(&settings).terraform();
+    for word in [
+        "\"audit-logs\"",
+        "\"audit-keys\"",
+        "object_lock_enabled = true",
+        "tollgate-writer",
+        "tollgate-auditor",
+        "days = 400",
+    ] {
+        assert!(text.contains(word), "{word}");
+    }
+    let blocks: Vec<&str> = text.split("<<-JSON").skip(1).filter_map(|rest| rest.split("  JSON").next()).collect();
+    assert_eq!(blocks.len(), 4);
+    for block in blocks {
+        assert!(serde_json::from_str::<Value>(block).is_ok(), "{block}");
+    }
+    assert_eq!(text.matches('{').count(), text.matches('}').count());
+}
