@@ -122,6 +122,8 @@ pub struct Piece<'a> {
 pub struct Content {
     json: String,
     context: Option<Sha256>,
+    /// System instructions and tool definitions alone.
+    fixed: [Option<Sha256>; 2],
     /// Bytes of a tool's arguments and of its result.
     tool: [u64; 2],
 }
@@ -134,6 +136,16 @@ impl Content {
         self.json.push_str(",\"value\":");
         self.json.push_str(value);
         self.json.push('}');
+        let [system, tools] = &mut self.fixed;
+        if let Some(hash) = match part {
+            Part::System => Some(system),
+            Part::Tools => Some(tools),
+            _ => None,
+        } {
+            let hash = hash.get_or_insert_default();
+            hash.update(value.as_bytes());
+            hash.update([0]);
+        }
         let [arguments, result] = &mut self.tool;
         match part {
             Part::ToolArgs => *arguments += value.len() as u64,
@@ -165,12 +177,14 @@ impl Content {
     }
 }
 
-/// Hashes of one item's content. The first two stay inside; the commitment goes outside.
+/// Hashes of one item's content. All stay inside but the commitment: an unkeyed hash of a prompt can be guessed at.
 pub struct Hashes {
     /// SHA-256 of the item's `content` array, hex.
     pub content: String,
     /// SHA-256 of what the model was given (system, tools, input), hex; comparable between turns.
     pub context: Option<String>,
+    /// The same of system instructions and of tool definitions alone. Not written.
+    pub fixed: [Option<String>; 2],
     /// SHA-256 of `"ctx1"`, a zero byte, the salt and the 32 bytes of `content`, hex.
     pub commitment: String,
 }
@@ -200,12 +214,13 @@ impl Writer {
     ) -> (u32, Hashes) {
         let position = self.items;
         self.items += 1;
-        let Content { mut json, context, .. } = content;
+        let Content { mut json, context, fixed, .. } = content;
         json.push_str(if json.is_empty() { "[]" } else { "]" });
         let digest: [u8; 32] = Sha256::digest(json.as_bytes()).into();
         let hashes = Hashes {
             content: crate::hex::encode(&digest),
             context: context.map(|hash| crate::hex::encode(&hash.finalize())),
+            fixed: fixed.map(|hash| hash.map(|hash| crate::hex::encode(&hash.finalize()))),
             commitment: commitment(salt, &digest),
         };
         if position > 0 {

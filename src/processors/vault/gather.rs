@@ -237,6 +237,11 @@ impl Keeper {
             row.result_bytes = result.or(row.result_bytes);
             row.part = parts(item).map(|part| part.as_str().to_owned()).collect();
             row.commitment = Some(hashes.commitment.clone());
+            let [system, tools] = hashes.fixed;
+            // keyed by account: a bare hash of a known prompt could be looked up
+            let context = [("all", hashes.context), ("system", system), ("tools", tools)].map(|(word, hash)| {
+                hash.map(|hash| know(self.ids.pseudonym(&origin.account, &format!("context {word} {hash}")), slots))
+            });
             tails.push(row);
             stamps.push(Stamp {
                 node: item.node,
@@ -246,6 +251,7 @@ impl Keeper {
                 leaf: slots.next(leaf_text(names, 0).len()),
                 commitment: know(hashes.commitment, slots),
                 shape: know(shape.render(), slots),
+                context,
                 bytes,
                 parts: parts(item).collect(),
                 input: billed_input(item).and_then(|tokens| shape.input.spread(tokens)),

@@ -17,6 +17,8 @@ pub(super) const COMMITMENT: &str = "gen_ai.payload.commitment";
 pub(super) const BYTES: &str = "gen_ai.payload.bytes";
 pub(super) const DROPPED: &str = "gen_ai.payload.dropped";
 pub(super) const SHAPE: &str = "tollgate.content.shape";
+/// What the model was given: all of it, system instructions, tool definitions. Equal where that is equal, within an account.
+pub(super) const CONTEXT: [&str; 3] = ["tollgate.context.hash", "tollgate.context.system", "tollgate.context.tools"];
 
 /// A text that is filled in after the encoding.
 #[derive(Clone, Copy)]
@@ -34,6 +36,8 @@ pub(super) struct Stamp {
     pub(super) leaf: Slot,
     pub(super) commitment: Slot,
     pub(super) shape: Slot,
+    /// Fingerprints of what the model was given, in the order of [`CONTEXT`].
+    pub(super) context: [Option<Slot>; 3],
     /// Size of its content as canonical JSON.
     pub(super) bytes: u64,
     pub(super) parts: Vec<Part>,
@@ -54,7 +58,8 @@ pub(super) fn stamp(payload: &mut Payload, stamps: &[Stamp]) {
             (SHAPE, stamp.shape),
         ];
         let references = stamp.parts.iter().filter_map(|part| ref_key(*part)).map(|key| (key, stamp.uri));
-        for (key, slot) in slots.into_iter().chain(references) {
+        let context = CONTEXT.into_iter().zip(stamp.context).filter_map(|(key, slot)| Some((key, slot?)));
+        for (key, slot) in slots.into_iter().chain(references).chain(context) {
             payload.set_slot(node, key, slot.id, slot.width);
         }
         payload.set(node, BYTES, OwnedValue::Int(i64::try_from(stamp.bytes).unwrap_or(i64::MAX)));

@@ -513,6 +513,28 @@ fn actions_without_content_get_a_leaf() {
     assert_eq!(out.attributes(1), BTreeMap::from([("http.route".to_owned(), "/".to_owned())]));
 }
 
+/// Fingerprints of what the model was given are equal where that is equal, tell apart where it is not, and are no bare
+/// hashes: another account's are others.
+#[test]
+fn contexts_are_comparable() {
+    let call = |span: u64, system: &str, input: &str| {
+        json!({"name": "chat", "trace": 1, "span": span, "attributes": {
+        "gen_ai.operation.name": "chat", "gen_ai.conversation.id": "s", "gen_ai.provider.name": "openai",
+        "gen_ai.system_instructions": system, "gen_ai.input.messages": input}})
+    };
+    let mut bench = Bench::new();
+    let items = json!({"items": [call(1, "be kind", "one"), call(2, "be kind", "two"), call(3, "be kind", "one"), call(4, "be rude", "one")]});
+    let out = bench.pass(&items);
+    let of = |at: usize, key: &str| out.attributes(at).get(&format!("tollgate.context.{key}")).cloned();
+    assert!(of(0, "hash").is_some() && of(0, "tools").is_none());
+    assert_eq!((of(0, "hash"), of(0, "system")), (of(2, "hash"), of(2, "system")));
+    assert_eq!(of(0, "system"), of(1, "system"));
+    assert_ne!(of(0, "hash"), of(1, "hash"));
+    assert_ne!(of(0, "system"), of(3, "system"));
+    let bare = crate::hex::encode(&<sha2::Sha256 as sha2::Digest>::digest(b"\"be kind\"\0"));
+    assert!(!format!("{:?}", out.attributes(0)).contains(&bare[..16]));
+}
+
 /// A line tells who, on what behalf, how large and how long: labels of the item or its resource, sizes of the content, the
 /// span's own time.
 #[test]
