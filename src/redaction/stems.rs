@@ -3,6 +3,7 @@
 //! list where one says so; comparing is without ASCII case unless the stem says so. **Not here**: where words start (`anchors`).
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use super::find::Action;
 
@@ -54,22 +55,48 @@ struct Filter<const BYTES: u32> {
     ranks: Box<[u16; BITS / 64]>,
     /// Where the stems of each slot that holds any begin, and where the last ones end.
     firsts: Vec<u32>,
-    /// What each stem begins with: most candidates are refused by that.
-    heads: Vec<Head>,
-    stems: Vec<Stem>,
+    stems: Vec<Entry>,
 }
 
-/// The first eight bytes of a stem in lower case.
-#[derive(Clone, Copy)]
-struct Head {
-    bytes: u64,
+/// A stem with what tells it at once.
+struct Entry {
+    /// Its first eight bytes in lower case, and which of them count.
+    begins: u64,
     mask: u64,
+    /// Nothing but these letters.
+    short: bool,
+    stem: Stem,
 }
 
-impl Head {
-    fn of(text: &[u8]) -> Self {
-        let mask = u64::MAX.checked_shr(64 - 8 * text.len().min(8) as u32).unwrap_or(0);
-        Self { bytes: head(text, 0) & mask, mask }
+impl Entry {
+    fn new(stem: Stem) -> Self {
+        let len = stem.text.len();
+        let mask = u64::MAX.checked_shr(64 - 8 * len.min(8) as u32).unwrap_or(0);
+        let short = !stem.exact && len <= 8 && stem.text.iter().all(u8::is_ascii_lowercase);
+        Self { begins: head(&stem.text, 0) & mask, mask, short, stem }
+    }
+
+    /// Adds the stem if it stands at `at`, where text begins so.
+    #[inline(always)]
+    fn put(&self, begins: u64, text: &[u8], at: usize, out: &mut Vec<WordAt>) {
+        if (begins ^ self.begins) & self.mask != 0 {
+            return;
+        }
+        let end = at + self.stem.text.len();
+        if (self.short && end <= text.len()) || self.stem.is_at(text, at..end) {
+            let next = || text.get(end).is_some_and(u8::is_ascii_alphanumeric);
+            if !(self.stem.whole && next()) {
+                out.push(WordAt { at, end, action: self.stem.action });
+            }
+        }
+    }
+}
+
+impl Stem {
+    fn is_at(&self, text: &[u8], range: Range<usize>) -> bool {
+        let found = text.get(range);
+        found
+            .is_some_and(|found| if self.exact { found == &*self.text } else { found.eq_ignore_ascii_case(&self.text) })
     }
 }
 
@@ -80,7 +107,6 @@ impl<const BYTES: u32> Filter<BYTES> {
             bits: Box::new([0; BITS / 64]),
             ranks: Box::new([0; BITS / 64]),
             firsts: Vec::new(),
-            heads: Vec::new(),
             stems: Vec::new(),
         };
         let mut slotted: Vec<(usize, Stem)> =
@@ -95,8 +121,7 @@ impl<const BYTES: u32> Filter<BYTES> {
             if let Some(word) = made.bits.get_mut(slot / 64) {
                 *word |= 1 << (slot % 64);
             }
-            made.heads.push(Head::of(&stem.text));
-            made.stems.push(stem);
+            made.stems.push(Entry::new(stem));
         }
         made.firsts.push(u32::try_from(made.stems.len()).unwrap_or(u32::MAX));
         let mut sum = 0;
@@ -129,25 +154,8 @@ impl<const BYTES: u32> Filter<BYTES> {
         }
         let rank = usize::from(*rank) + (word & ((1 << (slot % 64)) - 1)).count_ones() as usize;
         let first = |rank: usize| self.firsts.get(rank).map_or(0, |first| *first as usize);
-        let slot = first(rank)..first(rank + 1);
-        let heads = self.heads.get(slot.clone()).unwrap_or_default();
-        for (head, stem) in heads.iter().zip(self.stems.get(slot).unwrap_or_default()) {
-            if (begins ^ head.bytes) & head.mask == 0 {
-                stem.put(text, at, out);
-            }
-        }
-    }
-}
-
-impl Stem {
-    /// Adds the stem if it stands at `at`.
-    fn put(&self, text: &[u8], at: usize, out: &mut Vec<WordAt>) {
-        let end = at + self.text.len();
-        let Some(found) = text.get(at..end) else { return };
-        let same = if self.exact { found == &*self.text } else { found.eq_ignore_ascii_case(&self.text) };
-        let whole = || !self.whole || text.get(end).is_none_or(|next| !next.is_ascii_alphanumeric());
-        if same && whole() {
-            out.push(WordAt { at, end, action: self.action });
+        for entry in self.stems.get(first(rank)..first(rank + 1)).unwrap_or_default() {
+            entry.put(begins, text, at, out);
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use super::json::Kind;
-use super::table::{Evidence, Match};
+use super::table::{Evidence, KeyRule, Match};
 use super::{Value, claim_value, values};
 use crate::redaction::find::Action;
 use crate::redaction::names::shape;
@@ -93,6 +93,15 @@ fn one(
     claims: &mut Claims,
 ) -> Option<()> {
     let pair = pairs::pair(scan.text.as_bytes(), key.clone())?;
+    let doubtful = |rule: &KeyRule| {
+        rule.asks() && matches!(rule.value, rule::KeyValue::Name | rule::KeyValue::Listed)
+            || !rule.allowed(found, Evidence::all())
+    };
+    // a name begins with a capital letter
+    let first = scan.byte(pair.value.start);
+    if first.is_ascii() && !first.is_ascii_uppercase() && scan.detector.keys.rules(found).iter().all(doubtful) {
+        return None;
+    }
     let range = match (pair.quote, pair.sep) {
         (Some(_), Sep::Compare | Sep::Call | Sep::Comma) => return None,
         (Some(_), _) | (None, Sep::Cell | Sep::Element) => pair.value.clone(),
