@@ -107,7 +107,7 @@ impl Seen {
         self.backslash |= now.backslash;
         self.percent |= now.percent & ((now.alnum >> 1) | (1 << 63));
         self.equals |= now.equals & (((now.digit | now.upper) >> 1) | (1 << 63));
-        self.soft |= now.equals & ((now.upper >> 1) | (now.upper >> 2) | (3 << 62));
+        self.soft |= now.equals & ((now.upper >> 1) | (now.upper >> 2));
         self.high |= now.high;
         self.digit |= now.digit;
         self.escape |= now.escape;
@@ -218,11 +218,13 @@ impl Walk<'_> {
             let behind = self.text.get(base + (bit + 1 + name) as usize);
             self.seen.ampersand |= u64::from(bit + 1 + name > 63 || matches!(behind, Some(b';' | b'#')));
         }
-        let mut rest = if self.seen.soft == 0 { now.equals & !(now.alnum >> 1) } else { 0 };
+        let mut rest = if self.seen.soft == 0 { now.equals & (!(now.alnum >> 1) | (3 << 62)) } else { 0 };
         while rest != 0 {
-            let next = self.text.get(base + rest.trailing_zeros() as usize + 1);
+            let at = base + rest.trailing_zeros() as usize;
             rest &= rest - 1;
-            self.seen.soft |= u64::from(matches!(next, Some(b'\n' | b'\r')));
+            let next = self.text.get(at + 1..self.text.len().min(at + 3)).unwrap_or_default();
+            let soft = matches!(next, [b'\n' | b'\r', ..]) || next.iter().any(u8::is_ascii_uppercase);
+            self.seen.soft |= u64::from(soft);
         }
         let mut rest = now.colon;
         while rest != 0 {

@@ -145,13 +145,11 @@ impl<const BYTES: u32> Filter<BYTES> {
         self.bits.get(slot / 64).map_or(0, |word| word >> (slot % 64))
     }
 
-    /// Adds the stems that stand at `at`, where text begins so.
+    /// Adds the stems that stand at `at`, where text begins so. Only where they may.
+    #[inline(always)]
     fn at(&self, begins: u64, text: &[u8], at: usize, out: &mut Vec<WordAt>) {
         let slot = Self::slot(begins);
         let (Some(word), Some(rank)) = (self.bits.get(slot / 64), self.ranks.get(slot / 64)) else { return };
-        if word >> (slot % 64) & 1 == 0 {
-            return;
-        }
         let rank = usize::from(*rank) + (word & ((1 << (slot % 64)) - 1)).count_ones() as usize;
         let first = |rank: usize| self.firsts.get(rank).map_or(0, |first| *first as usize);
         for entry in self.stems.get(first(rank)..first(rank + 1)).unwrap_or_default() {
@@ -235,9 +233,17 @@ impl Stems {
     #[inline(always)]
     pub(super) fn at(&self, text: &[u8], at: usize, out: &mut Vec<WordAt>) {
         let begins = head(text, at);
-        if (self.six.may(begins) | self.four.may(begins) | self.three.may(begins)) & 1 == 1 {
+        let (six, four, three) = (self.six.may(begins), self.four.may(begins), self.three.may(begins));
+        if (six | four | three) & 1 == 0 {
+            return;
+        }
+        if six & 1 == 1 {
             self.six.at(begins, text, at, out);
+        }
+        if four & 1 == 1 {
             self.four.at(begins, text, at, out);
+        }
+        if three & 1 == 1 {
             self.three.at(begins, text, at, out);
         }
     }
