@@ -26,7 +26,7 @@ impl Hit {
 
 /// Merges overlapping hits; what remains is sorted and disjoint.
 pub(super) fn resolve(hits: &mut Vec<Hit>, class: &dyn Fn(&Hit) -> Option<Class>) {
-    if hits.len() < 2 {
+    if hits.is_sorted_by(|a, b| a.range.end <= b.range.start) {
         return;
     }
     hits.sort_by(|a, b| a.range.start.cmp(&b.range.start).then(b.range.end.cmp(&a.range.end)));

@@ -99,7 +99,7 @@ impl<T: Copy> Map<T> {
             if let Some(lengths) = bytes.first().and_then(|first| made.lengths.get_mut(usize::from(first & 31))) {
                 *lengths |= 1 << bytes.len().min(31);
             }
-            let (mut slot, mask) = (hash(bytes), made.slots.len() - 1);
+            let (mut slot, mask) = (hash_any_case(bytes), made.slots.len() - 1);
             while made.slots.get(slot & mask).is_some_and(Option::is_some) {
                 slot += 1;
             }
@@ -119,7 +119,7 @@ impl<T: Copy> Map<T> {
     }
 
     fn held(&self, word: &[u8]) -> Option<T> {
-        let (mut slot, mask) = (hash(word), self.slots.len() - 1);
+        let (mut slot, mask) = (hash_any_case(word), self.slots.len() - 1);
         while let Some(Some((known, value))) = self.slots.get(slot & mask) {
             if known.as_bytes().eq_ignore_ascii_case(word) {
                 return Some(*value);
@@ -131,8 +131,17 @@ impl<T: Copy> Map<T> {
 }
 
 /// By the first eight bytes, the last one and the length, in lower case.
-fn hash(word: &[u8]) -> usize {
+fn hash_any_case(word: &[u8]) -> usize {
     let head = word.iter().take(8).fold(word.len() as u64, |hash, byte| hash << 8 | u64::from(byte | 0x20));
     let last = word.last().map_or(0, |last| u64::from(last | 0x20));
     ((head ^ last << 56).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as usize
+}
+
+/// Of eight bytes at a time: words are short, and tables are fixed.
+pub(super) fn hash(word: &[u8]) -> usize {
+    let (parts, rest) = word.as_chunks::<8>();
+    let last = rest.iter().fold(rest.len() as u64, |part, byte| part << 8 | u64::from(*byte));
+    let mix = |hash: u64, part: u64| (hash.rotate_left(23) ^ part).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let hash = parts.iter().fold(0, |hash, part| mix(hash, u64::from_le_bytes(*part)));
+    (mix(hash, last) >> 40) as usize
 }

@@ -17,6 +17,7 @@ mod pairs;
 mod properties;
 mod recognised;
 mod score;
+mod tables;
 
 fn rules() -> Vec<RuleData> {
     BUILTIN.iter().flat_map(|(name, text)| load::data::<Vec<RuleData>>(name, text).expect("rule file")).collect()

@@ -3,7 +3,7 @@
 //! stand (`json`, `flat`), what values look like (`values`).
 
 use crate::redaction::rule::{Class, KeyValue, RuleData};
-use crate::redaction::sets::Bytes;
+use crate::redaction::sets::{Bytes, hash};
 
 /// Longest key that is looked up.
 pub(in crate::redaction) const LONGEST: usize = 64;
@@ -223,15 +223,6 @@ impl KeyTable {
             *free = at + 1;
         }
     }
-}
-
-/// Of eight bytes at a time: keys are short, and the table is fixed.
-fn hash(name: &[u8]) -> usize {
-    let (words, rest) = name.as_chunks::<8>();
-    let last = rest.iter().fold(rest.len() as u64, |word, byte| word << 8 | u64::from(*byte));
-    let mix = |hash: u64, word: u64| (hash.rotate_left(23) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    let hash = words.iter().fold(0, |hash, word| mix(hash, u64::from_le_bytes(*word)));
-    (mix(hash, last) >> 40) as usize
 }
 
 /// A key, and its plural.

@@ -4,6 +4,8 @@
 
 use std::sync::LazyLock;
 
+use crate::redaction::sets;
+
 /// Given names as they are written. From the public lists of the US census of 1990 and the name lists of Faker (MIT), without those that are
 /// common words.
 const GIVEN_TEXT: &str = include_str!("../../../config/rules/words/given.txt");
@@ -26,7 +28,7 @@ impl List {
         let words: Vec<&'static str> = text.split_ascii_whitespace().collect();
         let mut slots = vec![0_u16; (words.len() * 2).next_power_of_two()];
         for (index, word) in words.iter().enumerate() {
-            let mut at = hash(word) & (slots.len() - 1);
+            let mut at = sets::hash(word.as_bytes()) & (slots.len() - 1);
             while slots.get(at).is_some_and(|slot| *slot != 0) {
                 at = (at + 1) & (slots.len() - 1);
             }
@@ -38,7 +40,7 @@ impl List {
     }
 
     fn has(&self, word: &str) -> bool {
-        let mut at = hash(word) & (self.slots.len() - 1);
+        let mut at = sets::hash(word.as_bytes()) & (self.slots.len() - 1);
         loop {
             match self.slots.get(at) {
                 None | Some(0) => return false,
@@ -54,12 +56,6 @@ impl List {
     pub(in crate::redaction) fn has_any_case(&self, word: &str) -> bool {
         lower(word, |word| self.has(word))
     }
-}
-
-/// FNV-1a.
-fn hash(word: &str) -> usize {
-    word.bytes()
-        .fold(0x811c_9dc5_usize, |hash, byte| (hash ^ usize::from(byte)).wrapping_mul(0x0100_0193) & 0xffff_ffff)
 }
 
 /// Given names that are common words or places too: they are names before a family name of the list.

@@ -1,0 +1,83 @@
+//! Tests of the tables that most bytes and words are asked of, against plain lists.
+
+use proptest::prelude::*;
+
+use super::super::anchors::Anchors;
+use super::super::find::Action;
+use super::super::sets::{Bytes, Words};
+use super::super::stems::{Stem, Stems};
+
+/// A set of bytes holds what it was made of, and nothing else; stretches end where the set does.
+#[test]
+fn sets_of_bytes_are_what_they_say() {
+    static SET: Bytes = Bytes::of(b"_-\0\xff").and_alnum();
+    for byte in 0..=u8::MAX {
+        assert_eq!(SET.has(byte), byte.is_ascii_alphanumeric() || b"_-\0\xff".contains(&byte), "{byte}");
+    }
+    assert_eq!((SET.leading(b"ab-c d"), SET.trailing(b"ab-c d"), SET.leading(b""), SET.trailing(b"abc")), (4, 1, 0, 3));
+    assert!(Bytes::of(b"").and_high().has(0x80) && !Bytes::of(b"").and_high().has(0x7f));
+}
+
+/// Case does not count in a set of words, and no prefix, longer word or sign with the same lower bits is in it.
+#[test]
+fn sets_of_words_are_what_they_say() {
+    let words = Words::new("a street straße first-name internationalisation");
+    for word in ["a", "A", "Street", "STREET", "straße", "First-Name", "Internationalisation"] {
+        assert!(words.has(word), "{word}");
+    }
+    for word in ["", "b", "stree", "streets", "first\rname", "internationalisatiox", "xnternationalisation"] {
+        assert!(!words.has(word), "{word:?}");
+    }
+}
+
+const WORDS: [(&str, bool, bool); 11] = [
+    ("to", false, false),
+    ("key", false, true),
+    ("api", true, false),
+    ("name", false, false),
+    ("card", false, true),
+    ("token", true, true),
+    ("tokens", false, false),
+    ("first-name", false, false),
+    ("x_long_word", true, false),
+    ("contact", false, true),
+    ("contact no", false, false),
+];
+
+proptest! {
+    /// Stems of all widths are found where a plain comparison finds them at the start of a word, and nowhere else.
+    #[test]
+    fn stems_are_found_as_by_comparing(
+        text in "((to|TO|key|Key|api|API|name|card|token|TOKENS|first-name|x_long_word|contact( no)?|[a-z]{1,4})[ ,\r._/A-Z0-9-]{0,2}){0,40}",
+    ) {
+        let stem = |(index, (text, exact, whole)): (usize, (&str, bool, bool))| Stem {
+            text: text.as_bytes().into(),
+            exact,
+            whole,
+            action: Action::Context(index as u16),
+        };
+        let mut anchors = Anchors::default();
+        anchors.find(text.as_bytes(), &Stems::new(WORDS.into_iter().enumerate().map(stem).collect()));
+        let bytes = text.as_bytes();
+        let byte = |at: usize| bytes.get(at).copied();
+        let starts = |at: usize| {
+            let before = at.checked_sub(1).and_then(byte).unwrap_or(b' ');
+            let camel = bytes[at].is_ascii_uppercase() && before.is_ascii_lowercase();
+            bytes[at].is_ascii_alphanumeric() && (!before.is_ascii_alphanumeric() || camel)
+        };
+        let stands = |at: usize, (word, exact, whole): (&str, bool, bool)| {
+            let found = bytes.get(at..at + word.len());
+            let same = found.is_some_and(|f| if exact { f == word.as_bytes() } else { f.eq_ignore_ascii_case(word.as_bytes()) });
+            // one of two letters stands alone
+            same && !((whole || word.len() == 2) && byte(at + word.len()).is_some_and(|next| next.is_ascii_alphanumeric()))
+        };
+        let mut wanted: Vec<(usize, usize)> = Vec::new();
+        for at in (0..bytes.len()).filter(|at| starts(*at)) {
+            wanted.extend(WORDS.iter().enumerate().filter(|(_, word)| stands(at, **word)).map(|(index, _)| (at, index)));
+        }
+        let index = |action: Action| if let Action::Context(index) = action { usize::from(index) } else { usize::MAX };
+        let mut found: Vec<(usize, usize)> = anchors.words.iter().map(|word| (word.at, index(word.action))).collect();
+        found.sort_unstable();
+        prop_assert_eq!(found, wanted);
+    }
+}
