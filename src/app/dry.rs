@@ -199,7 +199,10 @@ impl Dry {
 }
 
 /// Somebody to ask, and what runs the questions.
-fn recogniser(
+///
+/// # Errors
+/// One line about TLS, a proxy or threads.
+pub fn recogniser(
     id: Arc<str>,
     settings: recogniser::Settings,
     seams: &Seams,

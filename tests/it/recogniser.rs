@@ -288,6 +288,32 @@ async fn a_client_that_goes_away_loses_nothing() {
     assert_eq!(outbound(folder.path()).matches("\"GET /\"").count(), 1);
 }
 
+/// `redact` must measure with the recogniser that is configured, and say nothing of a text without its answer.
+#[test]
+fn a_file_is_redacted_with_the_recogniser() {
+    let (folder, analyzer) = (tempfile::tempdir().unwrap(), Analyzer::new());
+    let (config, input) = (folder.path().join("config.yaml"), folder.path().join("in.jsonl"));
+    fs::write(&config, configuration(folder.path(), &analyzer, &json!({}))).unwrap();
+    fs::write(&input, "{\"id\":1,\"text\":\"é Zqx Vorn, a@example.com\"}\n{\"id\":2,\"text\":\"\"}\n").unwrap();
+    let redact = || {
+        let files =
+            ["redact", "--input", input.to_str().unwrap(), "--output", "-", "--config", config.to_str().unwrap()];
+        Command::new(env!("CARGO_BIN_EXE_tollgate")).args(files).output().unwrap()
+    };
+    let out = redact();
+    let lines: Vec<Json> =
+        out.stdout.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect();
+    let spans = json!([{"start": 2, "end": 10, "type": "PERSON"}, {"start": 12, "end": 25, "type": "EMAIL"}]);
+    assert_eq!(lines[0], json!({"id": 1, "redacted": "é [PERSON], [EMAIL]", "spans": spans}), "{out:?}");
+    analyzer.does(Does::Fail);
+    let out = redact();
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert!(
+        !out.status.success() && out.stdout.is_empty() && said.contains("line 1") && !said.contains("Vorn"),
+        "{said}"
+    );
+}
+
 /// `explain` must ask as the gateway does, and name the recogniser as the rule; without an answer it says so.
 #[test]
 fn explain_names_the_recogniser() {

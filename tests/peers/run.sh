@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# A proof against real peers: run.sh PART, with demo, sdk, crash, leak, claude, radosgw, hostile, figures.
+# A proof against real peers: run.sh PART, with demo, sdk, crash, leak, claude, radosgw, hostile, figures, presidio.
 # The binary is $TOLLGATE_BIN (default target/release/tollgate). What a part needs is installed under target/peers; a part that can't be
 # installed fails, it is never skipped. Ports are the system's; what is started ends with the part. Exit 0 only if every check held.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 repo=$(cd "$here/../.." && pwd)
-part=${1:?usage: run.sh demo|sdk|crash|leak|claude|radosgw|hostile|figures}
+part=${1:?usage: run.sh demo|sdk|crash|leak|claude|radosgw|hostile|figures|presidio}
 shift
 export PEERS_CACHE=${PEERS_CACHE:-$repo/target/peers}
 export TOLLGATE_BIN=${TOLLGATE_BIN:-$repo/target/release/tollgate}
@@ -29,6 +29,7 @@ case $part in
 esac
 case $part in
   claude) "$here/claude_code/install.sh" >/dev/null ;;
+  presidio) "$here/presidio/install.sh" >/dev/null ;;
 esac
 began=$(date +%s)
 "$PEERS_CACHE/venv/bin/python" "$here/parts/$part.py" "$@"

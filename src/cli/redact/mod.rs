@@ -1,8 +1,9 @@
 //! **What**: `tollgate redact`: the rules over a file of texts, and how well they do on labelled ones. **Why**: whoever is
 //! to trust the rules measures them on data of his own.
-//! **Invariants**: one pass, one line at a time, no network; errors name lines, never texts. **Not here**: rules
+//! **Invariants**: one pass, one line at a time, no network but to a configured recogniser; errors name lines, never texts. **Not here**: rules
 //! (`redaction`), definitions of the measures (`redaction/score`).
 
+mod finder;
 mod lines;
 mod report;
 #[cfg(test)]
@@ -23,7 +24,7 @@ use super::source::{Make, load};
 use crate::components::ProcessorSettings;
 use crate::processors::redact;
 use crate::redaction::score::{Case, Score};
-use crate::redaction::{Detector, Scratch};
+use finder::Finder;
 use lines::{Lines, Record};
 
 /// Options of `redact`.
@@ -46,13 +47,13 @@ pub(super) struct Options {
 
 /// Redacts a file, or measures.
 pub(super) fn run(common: &Common, options: &Options) -> Exit {
-    let detector = match detector(common) {
-        Ok(detector) => detector,
+    let mut finder = match finder(common) {
+        Ok(finder) => finder,
         Err(exit) => return exit,
     };
     let result = match (&options.score, &options.input, &options.output) {
-        (Some(file), _, _) => score(&detector, file, options.json),
-        (None, Some(input), Some(output)) => rewrite(&detector, input, output),
+        (Some(file), _, _) => score(&mut finder, file, options.json),
+        (None, Some(input), Some(output)) => rewrite(&mut finder, input, output),
         _ => Err("give --input and --output, or --score".to_owned()),
     };
     match result {
@@ -61,18 +62,20 @@ pub(super) fn run(common: &Common, options: &Options) -> Exit {
     }
 }
 
-/// The rules of the configuration's first `redact` processor; without a configuration, the default ones.
-fn detector(common: &Common) -> Result<Arc<Detector>, Exit> {
+/// The rules (and the recogniser) of the configuration's first `redact` processor; without a configuration, the default ones.
+fn finder(common: &Common) -> Result<Finder, Exit> {
     if common.config.is_none() {
         let settings = redact::Config::default().settings();
-        return settings.map(|settings| settings.detector).map_err(|_| fail("the built-in rules can't be used"));
+        let settings = settings.map_err(|_| fail("the built-in rules can't be used"))?;
+        return Finder::new(settings).map_err(|why| fail(&why));
     }
     let processors = load(common, Make::Nothing)?.valid.processors;
     let found = processors.into_iter().find_map(|placed| match placed.what {
-        ProcessorSettings::Redact(settings) => Some(settings.detector),
+        ProcessorSettings::Redact(settings) => Some(settings),
         _ => None,
     });
-    found.ok_or_else(|| fail("no pipeline of the configuration has a `redact` processor"))
+    let settings = found.ok_or_else(|| fail("no pipeline of the configuration has a `redact` processor"))?;
+    Finder::new(settings).map_err(|why| fail(&why))
 }
 
 fn is_dash(path: &Path) -> bool {
@@ -89,7 +92,7 @@ fn open(path: &Path) -> Result<Lines<Box<dyn Read>>, String> {
     Ok(Lines::new(path.display().to_string(), BufReader::with_capacity(1 << 20, read)))
 }
 
-fn rewrite(detector: &Detector, input: &Path, output: &Path) -> Result<(), String> {
+fn rewrite(finder: &mut Finder, input: &Path, output: &Path) -> Result<(), String> {
     let mut lines = open(input)?;
     let failed = |error: io::Error| format!("can't write {}: {}", output.display(), error.kind());
     let to: Box<dyn Write> = match is_dash(output) {
@@ -97,11 +100,10 @@ fn rewrite(detector: &Detector, input: &Path, output: &Path) -> Result<(), Strin
         false => Box::new(File::create(output).map_err(failed)?),
     };
     let mut to = BufWriter::with_capacity(1 << 20, to);
-    let mut scratch = Scratch::new();
     let mut progress = Progress::new(!is_dash(output));
     while let Some(record) = lines.next_record()? {
         let Some(text) = &record.text else { continue };
-        let line = report::redacted(detector, &mut scratch, &record, text);
+        let line = report::redacted(finder, &record, text).map_err(|what| lines.error(what))?;
         to.write_all(&line).or_else(gone).map_err(failed)?;
         progress.tell(lines.number());
     }
@@ -117,9 +119,8 @@ fn gone(error: io::Error) -> io::Result<()> {
     Err(error)
 }
 
-fn score(detector: &Detector, file: &Path, as_json: bool) -> Result<(), String> {
+fn score(finder: &mut Finder, file: &Path, as_json: bool) -> Result<(), String> {
     let mut lines = open(file)?;
-    let mut scratch = Scratch::new();
     let mut score = Score::default();
     let mut progress = Progress::new(true);
     let mut begun = false;
@@ -133,7 +134,7 @@ fn score(detector: &Detector, file: &Path, as_json: bool) -> Result<(), String> 
         }
         let Some(text) = &record.text else { continue };
         begun = true;
-        measure(detector, &mut scratch, &record, text, &mut score).map_err(|what| lines.error(what))?;
+        measure(finder, &record, text, &mut score).map_err(|what| lines.error(what))?;
         progress.tell(lines.number());
     }
     progress.end();
@@ -143,16 +144,11 @@ fn score(detector: &Detector, file: &Path, as_json: bool) -> Result<(), String> 
 /// The mark that keeps secret scanners from labelled files: it stands inside values and is no part of them.
 const MARK: char = '\u{241f}';
 
-fn measure(
-    detector: &Detector,
-    scratch: &mut Scratch,
-    record: &Record,
-    text: &str,
-    score: &mut Score,
-) -> Result<(), &'static str> {
+fn measure(finder: &mut Finder, record: &Record, text: &str, score: &mut Score) -> Result<(), &'static str> {
     let text = text.replace(MARK, "");
     let labels = record.labels(&text)?;
-    let placed = report::placed(detector, detector.find(&text, scratch));
+    let detector = Arc::clone(&finder.detector);
+    let placed = report::placed(&detector, finder.find(&text)?);
     let (group, near_miss) = (record.group.as_deref().unwrap_or("-"), record.near_miss.unwrap_or(false));
     score.add(&Case { text: &text, labels: &labels, placed: &placed, group, near_miss });
     Ok(())

@@ -1,14 +1,16 @@
 //! **What**: what `redact` writes: redacted lines, and figures for people and programs.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value as Json, json};
 
+use super::finder::Finder;
 use super::lines::Record;
 use crate::redaction::score::{Marked, Score, Tally};
-use crate::redaction::{Detector, Hit, Scratch, replace};
+use crate::redaction::{Detector, Hit, replace};
 
 #[derive(Serialize)]
 struct Line<'l> {
@@ -31,8 +33,12 @@ fn kind(placeholder: &str) -> &str {
 }
 
 /// A redacted line, with its end.
-pub(super) fn redacted(detector: &Detector, scratch: &mut Scratch, record: &Record, text: &str) -> Vec<u8> {
-    let hits = detector.find(text, scratch);
+///
+/// # Errors
+/// The recogniser gives no answer.
+pub(super) fn redacted(finder: &mut Finder, record: &Record, text: &str) -> Result<Vec<u8>, &'static str> {
+    let detector = Arc::clone(&finder.detector);
+    let hits = finder.find(text)?;
     let redacted = replace(text, hits, &mut |hit, _, out| out.push_str(detector.placeholder(hit)));
     let (mut bytes, mut chars) = (0, 0);
     let mut upto = |at: usize| {
@@ -47,7 +53,7 @@ pub(super) fn redacted(detector: &Detector, scratch: &mut Scratch, record: &Reco
     let spans = hits.iter().map(span).collect();
     let mut line = serde_json::to_vec(&Line { id: record.id.as_deref(), redacted, spans }).unwrap_or_default();
     line.push(b'\n');
-    line
+    Ok(line)
 }
 
 /// Hits as they are scored.

@@ -1,0 +1,224 @@
+"""Presidio's own analyzer as the external recogniser: what it names goes, at its own offsets, and nothing else; content never reaches it;
+while it is away, hangs or fails, clients are told to come again and nothing passes; what it costs.
+
+Without PRESIDIO_MODEL (a spaCy pipeline that is installed in its venv) it runs without a model, on pattern recognisers and lists (serve.py):
+that proves the interface and the offsets, and says nothing about how many names it finds.
+"""
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from harness import BINARY, CACHE, HERE, Gateway, Sink, check, figure, finish, free_port, http, say, start, until, workdir  # noqa: E402
+
+PYTHON = os.path.join(CACHE, "presidio", "venv", "bin", "python")
+MODEL = os.environ.get("PRESIDIO_MODEL", "")
+
+# texts in which the rules of tollgate find nothing: what changes is Presidio's
+TEXTS = [
+    "Zqx Vorn left for Vornopolis",
+    "é Zqx Vorn and 𝒵𝓆𝓍 Vorn met in Ülmqx 🚀 today",
+    "👩🏽‍🚀👩🏽‍🚀 Zqx Vorn wrote: e\u0301a\u0308 Renée Qúx",
+    "李雷 came with Marvqin",
+    "line one of Zqx Vorn\nline two\ttab Vornopolis\r\nthree",
+    '{"said": "Zqx Vorn, \\"who\\" is in\\nVornopolis", "n": [1, true]}',
+    "nobody is in here at all",
+    "\u200fZqx Vorn\u200f and \ufeffZqx Vorn",
+    "x " * 4000 + "Zqx Vorn " + "y " * 4000,
+]
+PLACEHOLDERS = {"PERSON": "[PERSON]", "LOCATION": "[LOCATION]"}
+
+
+class Analyzer:
+    def __init__(self, work):
+        self.port, self.log = free_port(), os.path.join(work, "presidio.log")
+        self.process = None
+
+    def url(self):
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self):
+        with open(self.log, "ab") as log:
+            self.process = start([PYTHON, os.path.join(HERE, "presidio", "serve.py"), str(self.port)], stdout=log, stderr=log)
+        until("presidio", self.up, 120, 0.1)
+        return self
+
+    def up(self):
+        if self.process.poll() is not None:
+            with open(self.log) as f:
+                raise RuntimeError(f"presidio ended: {f.read()[-1500:]}")
+        try:
+            return http(f"{self.url()}/health", timeout=2)[0] == 200
+        except OSError:
+            return False
+
+    def ask(self, texts, entities=("PERSON", "LOCATION")):
+        body = {"text": texts, "language": "en", "score_threshold": 0.5, "entities": list(entities)}
+        status, _, answer = http(f"{self.url()}/analyze", json.dumps(body).encode(), {"content-type": "application/json"}, timeout=120)
+        assert status == 200, answer[:300]
+        return json.loads(answer)
+
+
+def attribute(key, text):
+    return {"key": key, "value": {"stringValue": text}}
+
+
+def request(attributes, number, content=None):
+    """A service's span; with `content` beside it a model call of another trace."""
+    def span(number, attributes):
+        return {"traceId": f"{number:032x}", "spanId": f"{number:016x}", "name": "x", "startTimeUnixNano": "1", "endTimeUnixNano": "2", "attributes": attributes}
+
+    spans = [span(number, attributes)]
+    if content:
+        pairs = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m", "gen_ai.provider.name": "openai", "gen_ai.input.messages": content}
+        spans.append(span(number + 1000, [attribute(key, text) for key, text in pairs.items()]))
+    return json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [one]}]} for one in spans]}).encode()
+
+
+def replaced(text, found):
+    """Presidio's own spans, in Python's own characters; equal kinds that touch or overlap are one."""
+    merged = []
+    for one in sorted(found, key=lambda one: (one["start"], -one["end"])):
+        if merged and one["start"] < merged[-1][1]:
+            merged[-1][1] = max(merged[-1][1], one["end"])
+        else:
+            merged.append([one["start"], one["end"], PLACEHOLDERS[one["entity_type"]]])
+    out, at = [], 0
+    for begin, end, placeholder in merged:
+        out += [text[at:begin], placeholder]
+        at = end
+    return "".join(out) + text[at:]
+
+
+def outbound(gateway):
+    """{span id as number: {key: text}} of the file exporter."""
+    out = {}
+    path = os.path.join(gateway.work, "out.jsonl")
+    if not os.path.exists(path):
+        return out
+    with open(path) as f:
+        for line in f:
+            for resource in json.loads(line)["resourceSpans"]:
+                for span in (span for scope in resource["scopeSpans"] for span in scope["spans"]):
+                    out[int(span["spanId"], 16)] = {a["key"]: a["value"].get("stringValue") for a in span.get("attributes", [])}
+    return out
+
+
+def gateway(work, analyzer, **change):
+    os.makedirs(work, exist_ok=True)
+    recogniser = {"endpoint": analyzer.url(), "trust": "internal", "timeout": "20s", **change}
+    made = Gateway(work, {"file": {"path": os.path.join(work, "out.jsonl")}}, redact={"recogniser": recogniser})
+    return made
+
+
+def the_same_offsets(work, analyzer):
+    say("what Presidio names, where it names it")
+    tollgate = gateway(os.path.join(work, "same"), analyzer).start()
+    attributes = [attribute(f"note.{n}", text) for n, text in enumerate(TEXTS)]
+    content = json.dumps([{"role": "user", "parts": [{"type": "text", "content": "CANARY of Zqx Vorn"}]}])
+    for number in (1, 2):
+        status = tollgate.post("traces", request(attributes, number, content), "application/json")[0]
+        check(f"request {number} is accepted", status == 200, str(status))
+    until("delivered", lambda: len(outbound(tollgate)) == 4)
+    answers, spans = analyzer.ask(TEXTS), outbound(tollgate)
+    named = sum(len(one) for one in answers)
+    check("Presidio names something", named >= 10 or MODEL, str(named))
+    for n, text in enumerate(TEXTS):
+        wanted = replaced(text, answers[n])
+        if text.startswith("{"):
+            check(f"text {n} is JSON still", isinstance(json.loads(spans[1][f"note.{n}"]), dict))
+            if MODEL:
+                continue
+        got = spans[1][f"note.{n}"]
+        check(f"text {n}", got == wanted, f"{got[-200:]!r} instead of {wanted[-200:]!r}")
+    check("the same twice", [spans[1][f"note.{n}"] for n in range(len(TEXTS))] == [spans[2][f"note.{n}"] for n in range(len(TEXTS))])
+    texts = tollgate.metric("tollgate_recogniser_texts_total")
+    check("content was not sent", texts == 2 * len(TEXTS), str(texts))
+    with open(tollgate.config_path) as f:
+        config = f.name
+    recorded = os.path.join(work, "request.json")
+    with open(recorded, "wb") as f:
+        f.write(request(attributes[:1], 3))
+    shown = subprocess.run([BINARY, "explain", "--config", config, "--json", recorded], capture_output=True, text=True)
+    check("explain names it", "recogniser_person" in shown.stdout or MODEL, shown.stderr[-300:])
+    tollgate.stop()
+    leaks = [what for what in ("Zqx", "CANARY", "Vornopolis") if what in tollgate.log()]
+    check("nothing of it is logged", not leaks, str(leaks))
+
+
+def away(work, analyzer):
+    say("Presidio away")
+    tollgate = gateway(os.path.join(work, "away"), analyzer, timeout="2s").start()
+    body = request([attribute("note", TEXTS[0])], 7)
+    analyzer.process.send_signal(signal.SIGSTOP)
+    began = time.monotonic()
+    status, headers, _ = tollgate.post("traces", body, "application/json")
+    check("one that hangs: told to come again, at the deadline", status == 503 and headers.get("retry-after") and 1.5 < time.monotonic() - began < 6,
+          f"{status} after {time.monotonic() - began:.1f} s")
+    analyzer.process.send_signal(signal.SIGCONT)
+    until("it answers again", lambda: tollgate.post("traces", body, "application/json")[0] == 200, 30, 0.5)
+    analyzer.process.kill()
+    analyzer.process.wait()
+    body = request([attribute("note", TEXTS[0])], 8)
+    check("one that is gone: told to come again", tollgate.post("traces", body, "application/json")[0] == 503)
+    check("without texts to ask about it is not missed", tollgate.post("traces", request([attribute("a", "b")], 9), "application/json")[0] == 200)
+    analyzer.start()
+    until("it is back", lambda: tollgate.post("traces", body, "application/json")[0] == 200, 30, 0.5)
+    until("delivered", lambda: len(outbound(tollgate)) == 3)
+    spans = outbound(tollgate)
+    check("nothing was lost or passed", all("Zqx" not in (spans[n].get("note") or "") for n in spans) and {7, 8, 9} == set(spans), str(spans))
+    check("held requests are counted", tollgate.metric("tollgate_recogniser_held_requests_total") >= 2)
+    tollgate.stop()
+    unscanned = gateway(os.path.join(work, "unscanned"), analyzer, on_error="unscanned", language="xx").start()
+    check("a language that it does not know: unscanned goes on", unscanned.post("traces", request([attribute("note", TEXTS[0])], 1), "application/json")[0] == 200)
+    until("delivered", lambda: outbound(unscanned))
+    check("and the text is gone", outbound(unscanned)[1]["note"] == "[UNSCANNED]", str(outbound(unscanned)))
+    unscanned.stop()
+
+
+def price(work, analyzer):
+    say(f"its price, {'model ' + MODEL if MODEL else 'without a model'}")
+    prose = ("The customer Zqx Vorn asked why the order from Vornopolis had not arrived, and was told that the carrier had lost it twice. " * 3)[:300]
+    tollgate = gateway(os.path.join(work, "price"), analyzer, in_flight=1).start()
+    plain = Gateway(os.path.join(work, "plain"), {"file": {"path": os.path.join(work, "plain.jsonl")}})
+    plain.start()
+
+    def took(one, count, rounds):
+        """Median seconds of a request with `count` texts that differ."""
+        times = []
+        for n in range(rounds):
+            body = request([attribute(f"note.{i}", f"{prose} {one.http} {count} {n} {i} end") for i in range(count)], 100 + n)
+            began = time.monotonic()
+            status = one.post("traces", body, "application/json")[0]
+            times.append(time.monotonic() - began)
+            assert status == 200, status
+        return sorted(times)[len(times) // 2]
+
+    took(tollgate, 1, 3), took(plain, 1, 3)
+    for count in (1, 10, 100):
+        with_it, without = took(tollgate, count, 7), took(plain, count, 7)
+        figure(f"request of {count} texts of 300 B, with and without", f"{with_it * 1e3:.0f} and {without * 1e3:.0f}", "ms")
+        if count == 100:
+            figure("it reads", f"{count * 320 / 1e6 / max(with_it - without, 1e-9):.3f}", "MB/s")
+    tollgate.stop()
+    plain.stop()
+
+
+def main():
+    if not os.path.exists(PYTHON):
+        sys.exit(f"{PYTHON} is not there: tests/peers/presidio/install.sh")
+    work = workdir("presidio")
+    analyzer = Analyzer(work).start()
+    the_same_offsets(work, analyzer)
+    away(work, analyzer)
+    price(work, analyzer)
+    finish(work)
+
+
+if __name__ == "__main__":
+    say(f"presidio: the analyzer's own engine, {'model ' + MODEL if MODEL else 'no model: patterns and lists'}")
+    main()

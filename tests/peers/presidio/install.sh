@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Presidio's analyzer in a venv of its own under ${PEERS_CACHE:-target/peers}. Without a model: serve.py says what it does instead.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+cache=${PEERS_CACHE:-$here/../../../target/peers}
+mkdir -p "$cache"
+venv=$(cd "$cache" && pwd)/presidio/venv
+if ! cmp -s "$here/requirements.txt" "$venv/requirements.installed"; then
+  [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
+  "$venv/bin/pip" install --quiet --disable-pip-version-check -r "$here/requirements.txt" >&2
+  cp "$here/requirements.txt" "$venv/requirements.installed"
+fi
+echo "$venv"
