@@ -38,20 +38,19 @@ impl Breaker {
         }
     }
 
-    /// It answers.
-    pub(super) fn succeeded(&self) {
-        *self.0.lock() = State::default();
+    /// It answers. Gives whether it was left alone before.
+    pub(super) fn succeeded(&self) -> bool {
+        std::mem::take(&mut *self.0.lock()).until.is_some()
     }
 
-    /// It can't be reached, or not in time.
-    pub(super) fn failed(&self, now: Duration) {
+    /// It can't be reached, or not in time. Gives whether it is left alone from now on, and was not before.
+    pub(super) fn failed(&self, now: Duration) -> bool {
         let mut state = self.0.lock();
         state.failures = state.failures.saturating_add(1);
         state.probing = false;
-        if let Some(over) = state.failures.checked_sub(FAILURES) {
-            let rest = REST.0.saturating_mul(1 << over.min(8)).min(REST.1);
-            state.until = Some(now.saturating_add(rest));
-        }
+        let Some(over) = state.failures.checked_sub(FAILURES) else { return false };
+        let rest = REST.0.saturating_mul(1 << over.min(8)).min(REST.1);
+        state.until.replace(now.saturating_add(rest)).is_none()
     }
 
     /// A call ended without showing whether it can be reached.

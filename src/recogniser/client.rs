@@ -53,8 +53,8 @@ struct Inner {
     clock: Arc<dyn Clock>,
     calls: Semaphore,
     breaker: Breaker,
-    /// The last call got no answer: said once.
-    silent: AtomicBool,
+    /// The last call was refused: said once.
+    refused: AtomicBool,
     meter: Meter,
     texts: Counter,
     bytes: Counter,
@@ -115,7 +115,7 @@ impl Presidio {
             client: Client::build(&way, proxies, Arc::clone(&tasks))?,
             calls: Semaphore::new(settings.in_flight),
             breaker: Breaker::default(),
-            silent: AtomicBool::new(false),
+            refused: AtomicBool::new(false),
             texts: meter.counter(&names::RECOGNISER_TEXTS, labels),
             bytes: meter.counter(&names::RECOGNISER_BYTES, labels),
             seconds: meter.histogram(&names::RECOGNISER_SECONDS, labels),
@@ -134,9 +134,9 @@ impl Recognise for Presidio {
         let inner = Arc::clone(&self.0);
         Box::pin(async move {
             let answers = Mutex::new(Answers::default());
-            let batches = inner.batches(texts).into_iter();
-            let mut running: FuturesUnordered<_> = batches.map(|batch| inner.batch(batch, &answers)).collect();
-            let all = async { while running.next().await.is_some_and(|done| done.is_ok()) {} };
+            let (batches, over) = (inner.batches(texts).into_iter(), AtomicBool::new(false));
+            let mut running: FuturesUnordered<_> = batches.map(|batch| inner.batch(batch, &answers, &over)).collect();
+            let all = async { while running.next().await.is_some() {} };
             // what came in time counts; who asks sees what is missing
             let _ = within(&*inner.clock, inner.settings.timeout, all).await;
             drop(running);
@@ -165,25 +165,29 @@ impl Inner {
         batches
     }
 
-    /// Asks about these texts, in halves where they are too much at once. `Err`: the others need not be asked about.
-    async fn batch(&self, texts: Vec<Arc<str>>, answers: &Mutex<Answers>) -> Result<(), Fault> {
+    /// Asks about these texts, in halves where they are too much at once. `over`: no more calls need be begun; those on
+    /// their way are let end, so that what became of them is known.
+    async fn batch(&self, texts: Vec<Arc<str>>, answers: &Mutex<Answers>, over: &AtomicBool) {
         let mut todo = vec![texts];
         while let Some(mut texts) = todo.pop() {
-            match self.call(&texts).await {
+            match self.call(&texts, over).await {
                 Ok(found) => answers.lock().0.extend(texts.into_iter().zip(found)),
                 Err(Fault::TooLarge) if texts.len() > 1 => {
                     let second = texts.split_off(texts.len() / 2);
                     todo.extend([second, texts]);
                 }
-                Err(fault) if self.settings.on_error == OnError::Hold => return Err(fault),
+                // one text without an answer holds them all
+                Err(_) if self.settings.on_error == OnError::Hold => over.store(true, Ordering::Relaxed),
                 Err(_) => {}
             }
         }
-        Ok(())
     }
 
-    async fn call(&self, texts: &[Arc<str>]) -> Result<Vec<Vec<Named>>, Fault> {
+    async fn call(&self, texts: &[Arc<str>], over: &AtomicBool) -> Result<Vec<Vec<Named>>, Fault> {
         let Ok(_permit) = self.calls.acquire().await else { return Err(Fault::Resting) };
+        if over.load(Ordering::Relaxed) {
+            return Err(Fault::Resting);
+        }
         if !self.breaker.may_call(self.clock.monotonic()) {
             self.count("resting");
             return Err(Fault::Resting);
@@ -260,22 +264,24 @@ impl Call<'_> {
         let (inner, now) = (self.inner, self.inner.clock.monotonic());
         inner.count(fault.map_or("answered", Fault::label));
         inner.seconds.record(now.saturating_sub(self.began).as_secs_f64());
-        match fault {
-            None => inner.breaker.succeeded(),
-            Some(fault) if fault.is_general() => inner.breaker.failed(now),
-            Some(_) => inner.breaker.forgotten(),
-        }
-        if inner.silent.swap(fault.is_some(), Ordering::Relaxed) != fault.is_some() {
-            match fault {
-                Some(fault) => {
-                    tracing::warn!(
-                        processor = &*inner.id,
-                        why = fault.label(),
-                        "the external recogniser gives no answer"
-                    );
+        let told = match fault {
+            None => {
+                inner.refused.store(false, Ordering::Relaxed);
+                if inner.breaker.succeeded() {
+                    tracing::info!(processor = &*inner.id, "the external recogniser answers again");
                 }
-                None => tracing::info!(processor = &*inner.id, "the external recogniser answers again"),
+                None
             }
+            Some(fault) if fault.is_general() => inner.breaker.failed(now).then_some(fault),
+            Some(fault) => {
+                inner.breaker.forgotten();
+                let first = fault == Fault::Refused && !inner.refused.swap(true, Ordering::Relaxed);
+                first.then_some(fault)
+            }
+        };
+        if let Some(fault) = told {
+            let why = fault.label();
+            tracing::warn!(processor = &*inner.id, why, "the external recogniser gives no answers");
         }
     }
 }

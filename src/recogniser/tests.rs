@@ -198,6 +198,18 @@ async fn failures_are_per_call() {
     assert_eq!((got, sink.seen().len()), (vec![Some(vec![]), None, None], 2));
 }
 
+/// A call that fails on its texts must not make others of the same batch look as if the server could not be reached.
+#[tokio::test]
+async fn a_failure_counts_once() {
+    let two = |config: &mut Config| (config.batch_texts, config.in_flight) = (1, 2);
+    let (_, metrics, sink) = ask(vec![Answer::http(500), Answer::http(200).body("[]")], two, &["a b", "c d"]).await;
+    assert_eq!(sink.seen().len(), 2);
+    assert_eq!(
+        (calls(&metrics, "failed"), calls(&metrics, "answered"), calls(&metrics, "timed_out")),
+        (Some(1), Some(1), None)
+    );
+}
+
 async fn until(mut is: impl FnMut() -> bool) {
     while !is() {
         tokio::task::yield_now().await;
@@ -286,19 +298,19 @@ fn the_breaker_rests_and_probes() {
     let (breaker, second) = (Breaker::default(), Duration::from_secs(1));
     for _ in 0..2 {
         assert!(breaker.may_call(second));
-        breaker.failed(second);
+        assert!(!breaker.failed(second));
     }
     assert!(breaker.may_call(second), "two failures may be chance");
-    breaker.failed(second);
+    assert!(breaker.failed(second), "said once");
     assert!(!breaker.may_call(second * 2 - Duration::from_nanos(1)));
     assert!(breaker.may_call(second * 2));
     assert!(!breaker.may_call(second * 2), "one at a time finds out");
-    breaker.failed(second * 2);
+    assert!(!breaker.failed(second * 2));
     assert!(!breaker.may_call(second * 3), "the rest grows");
     assert!(breaker.may_call(second * 4));
     breaker.forgotten();
     assert!(breaker.may_call(second * 4), "it did not find out");
-    breaker.succeeded();
+    assert!(breaker.succeeded() && !breaker.succeeded());
     assert!(breaker.may_call(second * 4) && breaker.may_call(second * 4));
 }
 
