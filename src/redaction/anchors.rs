@@ -8,6 +8,7 @@ use std::ops::Range;
 use super::masks::{self, Masks};
 use super::sets::Bytes;
 use super::stems::{Stems, WordAt};
+use super::views::{is_entity, is_soft};
 
 /// What kinds of bytes a text holds: says which views are worth a look.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
@@ -20,7 +21,7 @@ pub(super) struct Facts {
     pub(super) ampersand: bool,
     /// `=` with a digit or capital behind.
     pub(super) equals: bool,
-    /// `=` with a capital or a line's end within the next two bytes.
+    /// `=` before a line's end, or an escape with a letter.
     pub(super) soft: bool,
     /// A byte that is no ASCII.
     pub(super) high: bool,
@@ -107,7 +108,6 @@ impl Seen {
         self.backslash |= now.backslash;
         self.percent |= now.percent & ((now.alnum >> 1) | (1 << 63));
         self.equals |= now.equals & (((now.digit | now.upper) >> 1) | (1 << 63));
-        self.soft |= now.equals & ((now.upper >> 1) | (now.upper >> 2));
         self.high |= now.high;
         self.digit |= now.digit;
         self.escape |= now.escape;
@@ -210,21 +210,20 @@ impl Walk<'_> {
             self.out.brackets.push(base + rest.trailing_zeros() as usize);
             rest &= rest - 1;
         }
+        // `&` of an entity, `=` of quoted-printable: nearly none is, and one of each will do
         let mut rest = if self.seen.ampersand == 0 { now.ampersand } else { 0 };
         while rest != 0 {
             let bit = rest.trailing_zeros();
             rest &= rest - 1;
-            let name = (now.alnum >> bit >> 1).trailing_ones();
-            let behind = self.text.get(base + (bit + 1 + name) as usize);
-            self.seen.ampersand |= u64::from(bit + 1 + name > 63 || matches!(behind, Some(b';' | b'#')));
+            let end = bit + 1 + (now.alnum >> bit >> 1).trailing_ones();
+            if end > 63 || matches!(self.text.get(base + end as usize), Some(b';' | b'#')) {
+                self.seen.ampersand |= u64::from(is_entity(self.text, base + bit as usize));
+            }
         }
-        let mut rest = if self.seen.soft == 0 { now.equals & (!(now.alnum >> 1) | (3 << 62)) } else { 0 };
+        let mut rest = if self.seen.soft == 0 { now.equals } else { 0 };
         while rest != 0 {
-            let at = base + rest.trailing_zeros() as usize;
+            self.seen.soft |= u64::from(is_soft(self.text, base + rest.trailing_zeros() as usize));
             rest &= rest - 1;
-            let next = self.text.get(at + 1..self.text.len().min(at + 3)).unwrap_or_default();
-            let soft = matches!(next, [b'\n' | b'\r', ..]) || next.iter().any(u8::is_ascii_uppercase);
-            self.seen.soft |= u64::from(soft);
         }
         let mut rest = now.colon;
         while rest != 0 {

@@ -50,6 +50,11 @@ pub(super) fn windows(scan: &Scan<'_>, fresh: &dyn Fn(Range<usize>) -> bool, out
     }
 }
 
+/// Whether an entity stands at `at`.
+pub(in crate::redaction) fn is_entity(bytes: &[u8], at: usize) -> bool {
+    entity(bytes.get(at..).unwrap_or_default()).is_some()
+}
+
 pub(super) fn decode(text: &str, view: &mut View) {
     let bytes = text.as_bytes();
     let mut from = 0;

@@ -19,7 +19,9 @@ mod windows;
 use std::ops::Range;
 
 pub(super) use blobs::{from_base64, from_hex};
+pub(super) use html::is_entity;
 pub(super) use percent::byte_at as percent_byte;
+pub(super) use quoted::is_soft;
 
 use super::anchors::Facts;
 use super::scan::{Claim, Claims, Scan};
