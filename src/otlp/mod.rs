@@ -51,7 +51,7 @@ pub use value::{MAX_DEPTH, Nested, OwnedValue, Value};
 pub use value_json::{ContentJson, write_json_text};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 /// Why bytes are not an OTLP request. Never quotes payload; offsets are byte positions in the request.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! The data plane against prost as the oracle.
 
-mod completeness;
+pub(crate) mod completeness;
 mod edits;
 mod generated;
 mod hostile;

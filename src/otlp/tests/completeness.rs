@@ -73,6 +73,18 @@ fn descend<'a>(
     }
 }
 
+/// Every request that holds `payload` in one field of type string or bytes: its signal, the field's full name, the way
+/// down to it, the bytes. Fields of ids are left out.
+pub(crate) fn requests_with(payload: &[u8]) -> Vec<(Signal, String, String, Vec<u8>)> {
+    let messages = reachable();
+    let texts = paths(&messages).into_iter().filter_map(|(signal, path)| {
+        let field = path.last()?;
+        let text = matches!(field.kind(), Type::String | Type::Bytes) && allowed(&field.name()).is_none();
+        text.then(|| (signal, field.name(), name(&path), wrap(&path, payload, &|_| Vec::new())))
+    });
+    texts.collect()
+}
+
 /// A request with `payload` in the last field of `path`, and `beside(level)` after it in each message on the way.
 fn wrap(path: &Path<'_>, payload: &[u8], beside: &dyn Fn(usize) -> Vec<u8>) -> Vec<u8> {
     let mut bytes = payload.to_vec();

@@ -19,6 +19,7 @@ use crate::secret::Secret;
 use crate::telemetry::Meter;
 
 mod ask;
+mod fields;
 mod options;
 
 fn processor(config: &Config, meter: &Meter) -> Redact {

@@ -1,0 +1,85 @@
+//! No field of the protocol is forgotten: a private text in each, by the official descriptors.
+
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::otlp::tests::completeness::requests_with;
+
+/// Every field of type string or bytes that telemetry can bring, ids of spans and traces excepted. Whoever adds one to the
+/// schema names it here, and has thought of what may stand in it.
+const FIELDS: &[&str] = &[
+    "common.v1.AnyValue.bytes_value",
+    "common.v1.AnyValue.string_value",
+    "common.v1.EntityRef.description_keys",
+    "common.v1.EntityRef.id_keys",
+    "common.v1.EntityRef.schema_url",
+    "common.v1.EntityRef.type",
+    "common.v1.InstrumentationScope.name",
+    "common.v1.InstrumentationScope.version",
+    "common.v1.KeyValue.key",
+    "logs.v1.LogRecord.event_name",
+    "logs.v1.LogRecord.severity_text",
+    "logs.v1.ResourceLogs.schema_url",
+    "logs.v1.ScopeLogs.schema_url",
+    "metrics.v1.Metric.description",
+    "metrics.v1.Metric.name",
+    "metrics.v1.Metric.unit",
+    "metrics.v1.ResourceMetrics.schema_url",
+    "metrics.v1.ScopeMetrics.schema_url",
+    "trace.v1.ResourceSpans.schema_url",
+    "trace.v1.ScopeSpans.schema_url",
+    "trace.v1.Span.Event.name",
+    "trace.v1.Span.Link.trace_state",
+    "trace.v1.Span.name",
+    "trace.v1.Span.trace_state",
+    "trace.v1.Status.message",
+];
+
+/// Ways down that must be among those tried: each place that a peer forgets, by the protocol's own words.
+const WAYS: &[&str] = &[
+    "resource_spans/resource/attributes/key",
+    "resource_spans/resource/attributes/value/string_value",
+    "resource_spans/resource/entity_refs/id_keys",
+    "resource_spans/scope_spans/scope/attributes/value/string_value",
+    "resource_spans/scope_spans/spans/attributes/value/array_value/values/string_value",
+    "resource_spans/scope_spans/spans/attributes/value/kvlist_value/values/key",
+    "resource_spans/scope_spans/spans/attributes/value/kvlist_value/values/value/bytes_value",
+    "resource_spans/scope_spans/spans/events/attributes/value/string_value",
+    "resource_spans/scope_spans/spans/links/attributes/value/string_value",
+    "resource_logs/scope_logs/log_records/attributes/value/bytes_value",
+    "resource_logs/scope_logs/log_records/body/kvlist_value/values/key",
+    "resource_logs/scope_logs/log_records/body/string_value",
+    "resource_metrics/scope_metrics/metrics/metadata/value/string_value",
+    "resource_metrics/scope_metrics/metrics/gauge/data_points/exemplars/filtered_attributes/value/string_value",
+    "resource_metrics/scope_metrics/metrics/exponential_histogram/data_points/attributes/value/string_value",
+    "resource_metrics/scope_metrics/metrics/histogram/data_points/attributes/key",
+    "resource_metrics/scope_metrics/metrics/sum/data_points/attributes/value/array_value/values/string_value",
+    "resource_metrics/scope_metrics/metrics/summary/data_points/attributes/value/string_value",
+];
+
+/// The list above is the protocol's, field by field.
+#[test]
+fn every_field_is_named() {
+    let requests = requests_with(MAIL.as_bytes());
+    let there: BTreeSet<&str> = requests.iter().map(|(_, field, ..)| field.as_str()).collect();
+    let named: BTreeSet<&str> = FIELDS.iter().copied().collect();
+    assert_eq!(there, named);
+    let ways: BTreeSet<&str> = requests.iter().map(|(_, _, way, _)| way.as_str()).collect();
+    for way in WAYS {
+        assert!(ways.contains(way), "{way}");
+    }
+}
+
+/// A mail address and a key in each of them: none goes out, whatever the signal, and what is left is OTLP. Numbers that
+/// are cards go too, where they stand in text.
+#[test]
+fn nothing_private_leaves_any_field() {
+    let redact = processor(&Config::default(), &Meter::new());
+    let private = format!("to {MAIL} with ghp_16C7e42F292c6912E7710c838347Ae178B4a");
+    for (signal, _, way, request) in requests_with(private.as_bytes()) {
+        let (bytes, clearance) = pass(&redact, signal, request);
+        let left = String::from_utf8_lossy(&bytes);
+        assert!(!left.contains("jane") && !left.contains("example.com") && !left.contains("ghp_"), "{way}: {left}");
+        assert!(clearance.text == Text::Redacted && Payload::parse(signal, Bytes::from(bytes)).is_ok(), "{way}");
+    }
+}
