@@ -2,6 +2,7 @@
 //! machines where megabytes a second do not. `memchr` is as fast as the text comes to it: *warm* is a text that the caches
 //! hold, *cold* one of 256 MiB that they don't, as texts that just came from the network. The engine hardly cares.
 //! `TOLLGATE_GATE=1` makes bounds of the warm ratios: the run fails when one is broken.
+//! `count NAME PASSES` only searches: `tests/nightly.sh instructions` counts what the processor does, which no load changes.
 
 #![allow(
     clippy::unwrap_used,
@@ -270,7 +271,42 @@ fn by_rule(corpora: &[Corpus]) {
     }
 }
 
+/// Bytes of a corpus whose instructions are counted: the counting is fifty times slower.
+const COUNTED: usize = 256 << 10;
+
+/// Searches one corpus some times and says how many bytes it has; nothing is timed.
+fn count(name: &str, passes: usize) {
+    let (detector, mut scratch) = (detector(&[]), Scratch::new());
+    let Some(corpus) = corpora().into_iter().find(|corpus| corpus.name == name) else {
+        println!("no corpus {name}");
+        std::process::exit(2);
+    };
+    let mut left = COUNTED;
+    let texts: Vec<String> = corpus
+        .texts
+        .into_iter()
+        .take_while(|text| {
+            left.checked_sub(text.len()).is_some_and(|less| {
+                left = less;
+                true
+            })
+        })
+        .collect();
+    for _ in 0..passes {
+        texts.iter().for_each(|text| {
+            black_box(detector.find(text, &mut scratch).len());
+        });
+    }
+    println!("{}", texts.iter().map(String::len).sum::<usize>());
+}
+
 fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    if let [what, name, passes] = arguments.as_slice()
+        && what == "count"
+    {
+        return count(name, passes.parse().unwrap_or(1));
+    }
     let start = Instant::now();
     let detector = detector(&[]);
     println!("{} rules, compiled in {:.1} ms", rules().len(), start.elapsed().as_secs_f64() * 1e3);

@@ -7,12 +7,14 @@
 #   crash       SIGKILL under load, 100 cycles a round
 #   leak        the leak search over every recording
 #   speed       what may not become slower (shares of the pipeline's time, the rate table's size), on a quiet machine; once
+#   instructions  what the redaction rules cost a byte, in instructions that valgrind counts: no load changes them. More than a tenth above
+#               benches/redact.counts fails; TOLLGATE_UPDATE=1 writes what is counted now. Once
 #   fuzz        each target of tests/fuzz for an equal share of the time; its corpus is kept under target/fuzz-corpus
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # the simulations make workers panic on purpose
 export RUST_BACKTRACE=0
-part=${1:?usage: nightly.sh spool-sim|engine-sim|crash|leak|speed|fuzz [MINUTES]}
+part=${1:?usage: nightly.sh spool-sim|engine-sim|crash|leak|speed|instructions|fuzz [MINUTES]}
 minutes=${2:-60}
 end=$(($(date +%s) + minutes * 60))
 left() { echo $((end - $(date +%s))); }
@@ -46,6 +48,26 @@ case $part in
   speed)
     code=0
     for bench in cost pipeline; do cargo bench --locked --bench "$bench" -- gates || code=1; done
+    exit $code ;;
+  instructions)
+    command -v valgrind >/dev/null || { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends valgrind; } >&2
+    bench=$(cargo bench --locked --bench redact --no-run 2>&1 | sed -n 's/.*(\(target[^)]*\)).*/\1/p' | tail -1)
+    counted() { # NAME PASSES: instructions of so many passes; the corpus' bytes come first
+      valgrind --tool=callgrind --callgrind-out-file=/dev/null "$bench" count "$1" "$2" 2>&1 | sed -n 's/^[0-9]*$/&/p; s/.*Collected : \([0-9]*\)/\1/p' | tr '\n' ' '
+    }
+    stored=benches/redact.counts code=0 now=$(mktemp)
+    for name in "agent JSON" code logs dense "values of 10 to 60 bytes"; do
+      # the first pass also makes the worker's memory and the rules
+      read -r bytes one <<< "$(counted "$name" 1)"
+      read -r _ three <<< "$(counted "$name" 3)"
+      cost=$(((three - one) * 10 / 2 / bytes))
+      before=$(sed -n "s/^$name: //p" "$stored" 2>/dev/null || true)
+      echo "$name: $cost" >> "$now"
+      echo "nightly: instructions: $name: $((cost / 10)).$((cost % 10)) a byte, stored ${before:+$((before / 10)).$((before % 10))}"
+      if [ -z "${TOLLGATE_UPDATE:-}" ] && { [ -z "$before" ] || [ $((cost * 10)) -gt $((before * 11)) ]; }; then code=1; fi
+      if [ -n "$before" ] && [ $((cost * 10)) -lt $((before * 9)) ]; then echo "nightly: instructions: $name: a tenth less than stored: TOLLGATE_UPDATE=1 keeps it so"; fi
+    done
+    [ -z "${TOLLGATE_UPDATE:-}" ] || mv "$now" "$stored"
     exit $code ;;
   fuzz)
     cargo +nightly fuzz --version >/dev/null 2>&1 || cargo install cargo-fuzz --locked

@@ -12,5 +12,6 @@ mod leak;
 mod panels;
 mod rates;
 mod recogniser;
+mod redaction;
 mod spool;
 mod tidy;

@@ -366,6 +366,19 @@ fn suffix_letter(scan: &Scan<'_>, at: usize) -> usize {
     if letter { 2 } else { 0 }
 }
 
+/// Longest word that may name a street, bytes.
+const LONGEST_WORD: usize = 96;
+
+/// A word in lower case; none if it is longer.
+fn lowered<'r>(word: &str, room: &'r mut [u8; LONGEST_WORD]) -> Option<&'r str> {
+    let mut len = 0;
+    for letter in word.chars().flat_map(char::to_lowercase) {
+        letter.encode_utf8(room.get_mut(len..len + letter.len_utf8())?);
+        len += letter.len_utf8();
+    }
+    std::str::from_utf8(room.get(..len)?).ok()
+}
+
 /// Where a street whose last word ends as German, Dutch and Nordic streets do starts.
 fn germanic(head: &str, last: &str) -> Option<usize> {
     let capital = last.starts_with(char::is_uppercase)
@@ -373,7 +386,8 @@ fn germanic(head: &str, last: &str) -> Option<usize> {
     if !capital || !last.bytes().next_back().is_some_and(|byte| LAST_LETTERS.has(byte)) {
         return None;
     }
-    let lower = last.to_lowercase();
+    let mut room = [0; LONGEST_WORD];
+    let lower = lowered(last, &mut room)?;
     let ends = ENDINGS.split(' ').any(|end| lower.ends_with(end));
     let sure =
         ["straße", "strasse", "str.", "straat", "gracht", "platz", "allee", "gasse", "laan", "gatan", "vägen", "plein"];

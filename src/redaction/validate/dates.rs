@@ -87,7 +87,11 @@ const MONTHS: &[(&str, u32)] = &[
 
 /// The month that a word names, in full or by three or four letters.
 pub(in super::super) fn month(word: &str) -> Option<u32> {
-    let lower = word.to_lowercase();
-    let short = (3..=4).contains(&lower.chars().count());
-    MONTHS.iter().find(|(name, _)| *name == lower || (short && name.starts_with(&lower))).map(|(_, month)| *month)
+    let short = (3..=4).contains(&word.chars().count());
+    let names = |name: &str| {
+        let mut letters = name.chars();
+        let begins = word.chars().flat_map(char::to_lowercase).all(|letter| letters.next() == Some(letter));
+        begins && (short || letters.next().is_none())
+    };
+    MONTHS.iter().find(|(name, _)| names(name)).map(|(_, month)| *month)
 }

@@ -67,16 +67,40 @@ fn start_of_text(bytes: &[u8], run: Range<usize>) -> Option<usize> {
 /// Whether the first bytes that a blob says are text, or gzip's.
 fn is_worth(blob: &[u8]) -> bool {
     let head = blob.get(..PROBE.min(blob.len())).unwrap_or_default();
-    let told = |decoded: Vec<u8>| decoded.starts_with(GZIP) || is_text(&narrow(decoded), 20);
-    (is_hex(head) && told(from_hex(head))) || told(from_base64(head))
+    // digests and paths are as long and are none: looking at them costs no memory
+    let mut room = [0_u8; PROBE];
+    let mut told = |decoded: &mut dyn Iterator<Item = u8>| {
+        let mut len = 0;
+        for (slot, byte) in room.iter_mut().zip(decoded) {
+            *slot = byte;
+            len += 1;
+        }
+        let found = room.get(..len).unwrap_or_default();
+        if found.starts_with(GZIP) {
+            return true;
+        }
+        let mut half = [0_u8; PROBE];
+        let found = match is_wide(found) {
+            false => found,
+            true => {
+                half.iter_mut().zip(found.iter().step_by(2)).for_each(|(slot, byte)| *slot = *byte);
+                half.get(..found.len().div_ceil(2)).unwrap_or_default()
+            }
+        };
+        is_text(found, 20)
+    };
+    (is_hex(head) && told(&mut hex_bytes(head))) || told(&mut base64_bytes(head))
 }
 
 const GZIP: &[u8] = &[0x1f, 0x8b];
 
 /// UTF-16 of ASCII becomes ASCII: scripts of Windows are passed like that.
 fn narrow(bytes: Vec<u8>) -> Vec<u8> {
-    let wide = bytes.len() >= 8 && bytes.iter().skip(1).step_by(2).all(|byte| *byte == 0);
-    if wide { bytes.into_iter().step_by(2).collect() } else { bytes }
+    if is_wide(&bytes) { bytes.into_iter().step_by(2).collect() } else { bytes }
+}
+
+fn is_wide(bytes: &[u8]) -> bool {
+    bytes.len() >= 8 && bytes.iter().skip(1).step_by(2).all(|byte| *byte == 0)
 }
 
 fn is_hex(blob: &[u8]) -> bool {
@@ -177,19 +201,26 @@ fn inflate(bytes: &[u8], most: usize) -> (Vec<u8>, bool) {
 }
 
 pub(in super::super) fn from_hex(blob: &[u8]) -> Vec<u8> {
-    let pairs = blob.as_chunks::<2>().0;
-    pairs.iter().filter_map(|[high, low]| hex(*high, *low)).collect()
+    hex_bytes(blob).collect()
+}
+
+fn hex_bytes(blob: &[u8]) -> impl Iterator<Item = u8> + '_ {
+    blob.as_chunks::<2>().0.iter().filter_map(|[high, low]| hex(*high, *low))
 }
 
 /// Both alphabets; what is left of a last group of one is dropped.
 pub(in super::super) fn from_base64(blob: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(blob.len() / 4 * 3 + 2);
-    for group in blob.chunks(4) {
+    out.extend(base64_bytes(blob));
+    out
+}
+
+fn base64_bytes(blob: &[u8]) -> impl Iterator<Item = u8> + '_ {
+    blob.chunks(4).flat_map(|group| {
         let bits = group.iter().fold(0_u32, |bits, byte| bits << 6 | sextet(*byte));
         let bytes = (bits << (6 * (4 - group.len()))).to_be_bytes();
-        out.extend(bytes.iter().skip(1).take(group.len().saturating_sub(1)));
-    }
-    out
+        bytes.into_iter().skip(1).take(group.len().saturating_sub(1))
+    })
 }
 
 fn sextet(byte: u8) -> u32 {

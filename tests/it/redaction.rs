@@ -1,0 +1,68 @@
+//! What the redaction rules may cost a text with nothing private in it: no memory.
+
+use std::fs;
+use std::path::Path;
+
+use tollgate::config::load;
+use tollgate::redaction::{BUILTIN, Detector, RuleData, Scratch};
+
+fn detector() -> Detector {
+    let rules: Vec<RuleData> =
+        BUILTIN.iter().flat_map(|(name, text)| load::data::<Vec<RuleData>>(name, text).ok().unwrap()).collect();
+    Detector::new(&rules, &[]).ok().unwrap()
+}
+
+/// Texts as telemetry has them: every string of a recording, log lines, code, JSON within strings, paths, ids.
+fn texts() -> Vec<String> {
+    fn strings(value: &serde_json::Value, out: &mut Vec<String>) {
+        match value {
+            serde_json::Value::String(text) => out.push(text.clone()),
+            serde_json::Value::Array(items) => items.iter().for_each(|item| strings(item, out)),
+            serde_json::Value::Object(entries) => entries.values().for_each(|value| strings(value, out)),
+            _ => {}
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut out = Vec::new();
+    for recording in ["claude-code/detailed/002-logs.json", "claude-code/detailed/001-traces.json"] {
+        let text = fs::read_to_string(root.join("tests/recordings").join(recording)).unwrap();
+        strings(&serde_json::from_str(&text).unwrap(), &mut out);
+    }
+    let code = fs::read_to_string(root.join("src/otlp/walk.rs")).unwrap();
+    out.extend(code.as_bytes().chunks(2_000).map(|piece| String::from_utf8_lossy(piece).into_owned()));
+    out.extend((0..200_u64).map(|n| {
+        let id = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        format!(
+            "2026-11-20T10:{:02}:{:02}.123Z INFO svc [{id:016x}] GET /api/v1/items/{}?page=2 status=200 dur=1.{n}ms ip=10.0.3.{n}",
+            n % 60, n % 60, n * 7
+        )
+    }));
+    out.push(
+        r#"{"tool":"read_file","args":"{\"path\":\"/srv/app/main.rs\",\"limit\":200}","ok":true,"n":[1,2.5,null]}"#
+            .to_owned(),
+    );
+    out.push("a token budget of 4096, the key idea, no password needed, call it a day".to_owned());
+    out
+}
+
+/// A text with nothing private in it costs no allocation, once the worker's memory has grown; one with something does.
+#[test]
+fn a_clean_text_allocates_nothing() {
+    let (detector, mut scratch, texts) = (detector(), Scratch::new(), texts());
+    let clean: Vec<&String> = texts.iter().filter(|text| detector.find(text, &mut scratch).is_empty()).collect();
+    assert!(clean.len() > 400 && clean.len() * 10 > texts.len() * 9, "{} of {}", clean.len(), texts.len());
+    let mut costly = Vec::new();
+    for text in &clean {
+        let made = allocation_counter::measure(|| {
+            detector.find(text, &mut scratch);
+        });
+        if made.count_total > 0 {
+            costly.push(format!("{} in {:?}", made.count_total, text.chars().take(300).collect::<String>()));
+        }
+    }
+    assert!(costly.is_empty(), "{} of {}:\n{}", costly.len(), clean.len(), costly.join("\n"));
+    let made = allocation_counter::measure(|| {
+        detector.find("to jane@example.com", &mut scratch);
+    });
+    assert!(made.count_total > 0, "it can fail: what was found is looked at again");
+}
