@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use tower::ServiceExt;
 
 use crate::config::Endpoint;
+use crate::net::Spawn;
 use crate::net::listen::{self, Handler, Meters, ReplyBody, Serving};
 use crate::receivers::otlp::{self, Otlp};
 use crate::telemetry::{Meter, names};
@@ -100,14 +101,7 @@ impl BoundListener for WebPort {
 
     fn serve(self: Box<Self>, serve: Serve) -> BoxFuture<'static, Box<dyn ServingListener>> {
         Box::pin(async move {
-            let settings = listen::Settings {
-                max_connections: CONNECTIONS,
-                first_request: self.rest,
-                idle: self.rest,
-                ..listen::Settings::default()
-            };
-            let meters = meters(&serve.meter, self.name);
-            let serving = self.bound.serve(Arc::new(Pages(self.router)), settings, meters, serve.tasks);
+            let serving = serve_pages(self.bound, self.router, self.name, self.rest, &serve.meter, serve.tasks);
             Box::new(WebServing(serving)) as Box<dyn ServingListener>
         })
     }
@@ -115,6 +109,24 @@ impl BoundListener for WebPort {
     fn lasts(&self) -> bool {
         true
     }
+}
+
+/// Serves pages on a port.
+pub fn serve_pages(
+    bound: listen::Bound,
+    router: Router,
+    name: &'static str,
+    rest: Duration,
+    meter: &Meter,
+    tasks: Arc<dyn Spawn>,
+) -> Serving {
+    let settings = listen::Settings {
+        max_connections: CONNECTIONS,
+        first_request: rest,
+        idle: rest,
+        ..listen::Settings::default()
+    };
+    bound.serve(Arc::new(Pages(router)), settings, meters(meter, name), tasks)
 }
 
 struct WebServing(Serving);

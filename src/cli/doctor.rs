@@ -59,10 +59,15 @@ pub(super) struct PolicyOptions {
     account: Vec<String>,
 }
 
-/// The S3 vaults of a configuration, and its accounts.
-fn vaults(common: &Common) -> Result<(Vec<(String, S3Settings)>, Vec<String>), Exit> {
+/// The S3 vaults of a configuration by id, and its accounts.
+struct Vaults {
+    s3: Vec<(String, S3Settings)>,
+    accounts: Vec<String>,
+}
+
+fn vaults(common: &Common) -> Result<Vaults, Exit> {
     let valid = load(common, Make::Nothing)?.valid;
-    let vaults: Vec<_> = valid
+    let s3: Vec<_> = valid
         .processors
         .iter()
         .filter_map(|placed| match &placed.what {
@@ -73,7 +78,7 @@ fn vaults(common: &Common) -> Result<(Vec<(String, S3Settings)>, Vec<String>), E
             _ => None,
         })
         .collect();
-    if vaults.is_empty() {
+    if s3.is_empty() {
         return Err(fail("the configuration has no vault in S3"));
     }
     let mut accounts: Vec<String> = (valid.receivers.iter())
@@ -85,18 +90,18 @@ fn vaults(common: &Common) -> Result<(Vec<(String, S3Settings)>, Vec<String>), E
         .collect();
     accounts.sort();
     accounts.dedup();
-    Ok((vaults, accounts))
+    Ok(Vaults { s3, accounts })
 }
 
 /// Runs `doctor`.
 pub(super) fn run_doctor(common: &Common, options: &Doctor) -> Exit {
-    let (vaults, _) = match vaults(common) {
+    let vaults = match vaults(common) {
         Ok(found) => found,
         Err(exit) => return exit,
     };
     let mut checks: Vec<(String, Check)> = Vec::new();
     let tried = block_on(async {
-        for (id, settings) in vaults {
+        for (id, settings) in vaults.s3 {
             let name = crate::hex::encode(&SystemRng.id());
             let store = S3Store::new(settings);
             let found = probe(&store, &name, SystemClock::new().now()).await.map_err(|error| error.to_string())?;
@@ -146,14 +151,14 @@ fn as_line(check: &Check) -> String {
 
 /// Runs `policy`.
 pub(super) fn run_policy(common: &Common, options: &PolicyOptions) -> Exit {
-    let (vaults, mut accounts) = match vaults(common) {
+    let Vaults { s3, mut accounts } = match vaults(common) {
         Ok(found) => found,
         Err(exit) => return exit,
     };
     accounts.extend(options.account.iter().cloned());
     accounts.sort();
     accounts.dedup();
-    let texts = vaults.iter().map(|(_, settings)| {
+    let texts = s3.iter().map(|(_, settings)| {
         let policy = Policy::new(settings);
         let value = match options.format {
             Print::Writer => policy.writer(),

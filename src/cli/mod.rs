@@ -3,12 +3,14 @@
 //! written is no success; no command leaves its memory to a core dump or a panic's message.
 //! **Not here**: what a running gateway does (`app`).
 
+mod audit;
 mod data_dir;
 mod demo;
 mod doctor;
 mod explain;
 mod fixtures;
 mod inspect;
+mod opening_log;
 mod output;
 mod rates;
 mod reach;

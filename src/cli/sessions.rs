@@ -208,7 +208,8 @@ pub(super) fn run_session(
 ) -> Result<(), String> {
     let Session { session, account, tenant, from } = session;
     block_on(async {
-        let (vault, auditors) = open(&from)?;
+        let (vault, auditors, log) = open(&from)?;
+        log.note("session", &session)?;
         let mut opener = Opener::new(&vault, auditors);
         let replay = replay(&vault, &mut opener, &session, &Filter { account, tenant }).await?;
         let mut text = Vec::new();

@@ -164,7 +164,7 @@ pub(super) fn run_anchor(options: &Anchor) -> Result<Exit, String> {
 }
 
 /// Public keys as texts or in files.
-pub(super) fn public_keys(given: &[String]) -> Result<Vec<VerifyKey>, String> {
+pub(in crate::cli) fn public_keys(given: &[String]) -> Result<Vec<VerifyKey>, String> {
     let mut keys = Vec::new();
     for text in given {
         match VerifyKey::parse(text) {

@@ -10,8 +10,12 @@ use clap::{Args, Subcommand};
 
 mod chain;
 
+pub(super) use chain::public_keys;
+
 use super::Common;
+use super::audit::{Serve, run_serve};
 use super::doctor::{Doctor, PolicyOptions, run_doctor, run_policy};
+use super::opening_log::OpeningLog;
 use super::output::{self, Exit};
 use super::reach::{Reach, block_on};
 use super::run::fail;
@@ -75,6 +79,8 @@ pub(super) enum Command {
         /// Another one.
         second: usize,
     },
+    /// Serves a page on loopback: search, sessions turn by turn, what verification found.
+    Serve(Serve),
     /// Prints a session as a dataset.
     Export {
         #[command(flatten)]
@@ -97,6 +103,9 @@ pub(super) struct Source {
     /// Bucket of the key objects, if it is another one.
     #[arg(long, value_name = "s3://BUCKET")]
     keys: Option<String>,
+    /// A file in which each opening is noted before it happens; yours to keep.
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
     #[command(flatten)]
     reach: Reach,
 }
@@ -111,7 +120,8 @@ pub(super) fn run(common: &Common, command: Command) -> Exit {
         Command::Verify(options) => return ended(chain::run_verify(&options)),
         Command::Anchor(options) => return ended(chain::run_anchor(&options)),
         Command::Get { uri, range, from } => block_on(async {
-            let (vault, auditors) = open(&from)?;
+            let (vault, auditors, log) = open(&from)?;
+            log.note("get", &uri)?;
             let (mut opener, mut text) = (Opener::new(&vault, auditors), Vec::new());
             let wanted = Wanted { uri, range };
             let got = get(&vault, &mut opener, &wanted, &mut text).await;
@@ -125,6 +135,7 @@ pub(super) fn run(common: &Common, command: Command) -> Exit {
         Command::Replay { session, turn: None } => run_session(session, true, |replay, out| Ok(replay.write(out))),
         Command::Doctor(options) => return run_doctor(common, &options),
         Command::Policy(options) => return run_policy(common, &options),
+        Command::Serve(options) => run_serve(&options),
         Command::Find(options) => run_find(*options),
         Command::Diff { session, first, second } => {
             run_session(session, false, |replay, out| replay.diff(first, second, out))
@@ -143,9 +154,11 @@ fn ended(result: Result<Exit, String>) -> Exit {
     }
 }
 
-pub(super) fn open(from: &Source) -> Result<(Vault, Vec<age::x25519::Identity>), String> {
+pub(super) fn open(from: &Source) -> Result<(Vault, Vec<age::x25519::Identity>, OpeningLog), String> {
     let location = from.reach.location(&from.store, from.keys.as_deref());
-    Ok((Vault::at(&location)?, identities(&from.identity)?))
+    let (vault, auditors) = (Vault::at(&location)?, identities(&from.identity)?);
+    let log = OpeningLog::open(from.log.as_deref(), &from.store, &auditors)?;
+    Ok((vault, auditors, log))
 }
 
 /// Into a file or a pipe the bytes go as they are; on a terminal what it might act on is escaped, which is the same JSON.

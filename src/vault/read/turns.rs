@@ -1,6 +1,7 @@
 //! **What**: the turns of a session that was read: what each model call was given and what it answered; two of them
 //! compared; all of them as a dataset. **Why**: what changed between a good answer and a bad one is mostly in the context.
-//! **Invariants**: a turn is a model call with content, counted from 1 in order of time; nothing of its content is left out.
+//! **Invariants**: a turn is a model call with content, counted from 1 in order of time; where a client tells content beside
+//! its calls (Claude Code's events), it is an answer and what was said since the one before. Nothing of it is left out.
 //! **Not here**: reading (`replay`), how messages are written (`messages`).
 
 use std::io::{self, Write};
@@ -56,6 +57,14 @@ impl<'r> Turn<'r> {
         self.item.head.response_model.as_deref().or(self.item.head.request_model.as_deref())
     }
 
+    /// How its last message begins: enough to know it again in a list.
+    pub fn first_words(&self) -> String {
+        let last = self.context.iter().rev().find(|said| said.who == "user").or(self.context.last());
+        last.map_or(String::new(), |said| {
+            said.text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(80).collect()
+        })
+    }
+
     fn headline(&self) -> String {
         let hash = self.item.context_sha256.as_deref().and_then(|hash| hash.get(..16)).unwrap_or("-");
         let at = self.item.head.start.get(..23).unwrap_or(&self.item.head.start);
@@ -73,17 +82,49 @@ impl Replay {
     pub fn turns(&self) -> Vec<Turn<'_>> {
         let calls = self.items().filter(|item| item.head.call == "model" && item.content.iter().any(is_spoken));
         let mut turns: Vec<Turn<'_>> = calls.map(Turn::of).collect();
+        if turns.is_empty() {
+            turns = self.answers();
+        }
         for (number, turn) in (1..).zip(&mut turns) {
             turn.number = number;
         }
         turns
     }
 
+    /// Answers that stand beside the calls, each with what was said since the one before.
+    fn answers(&self) -> Vec<Turn<'_>> {
+        let (mut out, mut context): (Vec<Turn<'_>>, Vec<Said>) = (Vec::new(), Vec::new());
+        for item in self.items() {
+            let said = item.content.iter().flat_map(|piece| {
+                let who = match piece.part.as_str() {
+                    "input" => "user",
+                    "tool_args" => "arguments",
+                    "tool_result" => "result",
+                    "output" if item.head.call == "tool" => "result",
+                    "output" => "assistant",
+                    _ => piece.key.as_deref().unwrap_or("other"),
+                };
+                said(&piece.value, who)
+            });
+            let (answer, rest): (Vec<Said>, Vec<Said>) = said.partition(|said| said.who == "assistant");
+            for said in rest {
+                // the same prompt stands on a span and in an event
+                if !context.iter().any(|known| known.text == said.text) {
+                    context.push(said);
+                }
+            }
+            if !answer.is_empty() {
+                out.push(Turn { number: 0, item, context: std::mem::take(&mut context), response: answer });
+            }
+        }
+        out
+    }
+
     fn turn(&self, number: usize) -> Result<Turn<'_>, ReadError> {
         let turns = self.turns();
         let count = turns.len();
         number.checked_sub(1).and_then(|at| turns.into_iter().nth(at)).ok_or_else(|| match count {
-            0 => "the session has no model call with content".to_owned(),
+            0 => "the session has no answer of a model".to_owned(),
             count => format!("the session has turns 1 to {count}"),
         })
     }

@@ -79,6 +79,31 @@ async fn one_turn() {
     assert_eq!(show(0).unwrap_err(), "the session has turns 1 to 3");
 }
 
+/// A client that tells its content beside its calls has turns, too: each answer with what was said since the one before, once.
+#[tokio::test]
+async fn answers_beside_the_calls() {
+    let mut gateway = gateway();
+    let event = |n: u64, name: &str, key: &str, text: &str| {
+        json!({"signal": "logs", "event_name": name, "time": 1_795_168_800 + n,
+        "trace": 1, "span": n, "attributes": {"session.id": "s-1", "event.name": name.rsplit('.').next(), key: text}})
+    };
+    for (n, name, key, text) in [
+        (1, "claude_code.user_prompt", "prompt", "first question of mine"),
+        (2, "claude_code.assistant_response", "response", "first answer to it"),
+        (3, "claude_code.user_prompt", "prompt", "second question of mine"),
+        (4, "claude_code.assistant_response", "response", "second answer to it"),
+    ] {
+        gateway.send(&json!({"signal": "logs", "scope": {"name": "com.anthropic.claude_code.events"}, "items": [event(n, name, key, text)]}));
+    }
+    assert!(gateway.uploader.drain().await);
+    let replay = read(&gateway).await;
+    assert_eq!(replay.turns().len(), 2);
+    let mut out = Vec::new();
+    replay.write_turn(2, &mut out).expect("a turn").expect("written");
+    let text = String::from_utf8(out).expect("text");
+    assert!(text.contains("second question") && text.contains("second answer") && !text.contains("first"), "{text}");
+}
+
 /// Two contexts: what came, what went, how much stayed.
 #[tokio::test]
 async fn two_turns_are_compared() {

@@ -1,0 +1,294 @@
+//! **What**: the audit page, `tollgate vault serve`: search, sessions turn by turn, and what verification found, in a browser.
+//! **Why**: an auditor reads conversations, and a terminal is a poor place for that. **Invariants**: reads only; listens on
+//! loopback; the token of the printed address works once and gives a cookie, without which nothing is answered; other Host
+//! names are refused; no script; everything is escaped; each session that is opened is logged where the caller asked for it.
+//! **Not here**: reading and opening (`vault/read`), verifying (`vault/verify`), the look (`page`).
+
+mod page;
+mod serve;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Query as Params, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{Html, IntoResponse, Redirect, Response};
+use axum::routing::get;
+use parking_lot::Mutex;
+use serde::Deserialize;
+
+use crate::vault::read::{Filter, Opener, Query, Replay, Vault, find, replay};
+use crate::vault::row::Row;
+use crate::vault::verify::Report;
+
+use self::page::{Banner, Front, Line, Session, Turn, Verification};
+use super::opening_log::OpeningLog;
+
+pub(super) use serve::{Serve, run_serve};
+
+/// Sessions that a search shows.
+const MAX_SESSIONS: usize = 200;
+/// Name of the cookie.
+const COOKIE: &str = "audit";
+
+/// How far verification is.
+#[derive(Default)]
+pub(super) enum Verified {
+    /// Nobody gave the writers' public keys.
+    #[default]
+    NotAsked,
+    /// Digests done, of how many.
+    Running(u64, u64),
+    /// What was found.
+    Done(Box<Report>),
+    /// It could not be looked at.
+    Failed(String),
+}
+
+/// What the page shows from.
+pub(super) struct Audit {
+    pub(super) vault: Vault,
+    pub(super) auditors: Vec<age::x25519::Identity>,
+    pub(super) verified: Mutex<Verified>,
+    pub(super) log: OpeningLog,
+    /// Of the printed address; gone once it was used.
+    token: Mutex<Option<String>>,
+    cookie: String,
+    /// Host names with port that it is reached by.
+    hosts: [String; 2],
+}
+
+impl Audit {
+    /// `token` and `cookie` are random; `port` is the page's.
+    pub(super) fn new(
+        vault: Vault,
+        auditors: Vec<age::x25519::Identity>,
+        log: OpeningLog,
+        (token, cookie): (String, String),
+        port: u16,
+    ) -> Self {
+        let hosts = ["127.0.0.1", "localhost"].map(|host| format!("{host}:{port}"));
+        Self { vault, auditors, verified: Mutex::default(), log, token: Mutex::new(Some(token)), cookie, hosts }
+    }
+
+    fn banner(&self) -> Banner {
+        Banner::of(&self.verified.lock())
+    }
+}
+
+/// The page's routes.
+pub(super) fn router(audit: Arc<Audit>) -> Router {
+    Router::new()
+        .route("/", get(front))
+        .route("/session", get(session))
+        .route("/verification", get(verification))
+        .layer(middleware::from_fn_with_state(Arc::clone(&audit), guard))
+        .with_state(audit)
+}
+
+/// Host, token and cookie before anything else; headers for browsers behind it.
+async fn guard(State(audit): State<Arc<Audit>>, request: Request, next: Next) -> Response {
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    if !host.is_some_and(|host| audit.hosts.iter().any(|known| known == host)) {
+        return (StatusCode::MISDIRECTED_REQUEST, "this host name is not served here\n").into_response();
+    }
+    let mut response = match entry(&audit, &request) {
+        Entry::In => next.run(request).await,
+        Entry::Enter => {
+            let cookie = format!("{COOKIE}={}; HttpOnly; SameSite=Strict; Path=/", audit.cookie);
+            let mut response = Redirect::to("/").into_response();
+            if let Ok(cookie) = HeaderValue::from_str(&cookie) {
+                response.headers_mut().insert(header::SET_COOKIE, cookie);
+            }
+            response
+        }
+        Entry::Out => {
+            let text =
+                "open the address that `tollgate vault serve` printed; it works once, then this browser is known\n";
+            (StatusCode::FORBIDDEN, text).into_response()
+        }
+    };
+    let policy =
+        "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'";
+    for (name, value) in [
+        (header::CONTENT_SECURITY_POLICY, policy),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-store"),
+    ] {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// Whether a request may come in.
+enum Entry {
+    In,
+    /// By the token.
+    Enter,
+    Out,
+}
+
+fn entry(audit: &Audit, request: &Request) -> Entry {
+    if cookie(request.headers()).is_some_and(|cookie| same(cookie, &audit.cookie)) {
+        return Entry::In;
+    }
+    let told =
+        request.uri().query().and_then(|query| query.strip_prefix("token=")).filter(|_| request.uri().path() == "/");
+    let mut token = audit.token.lock();
+    let right = told.zip(token.as_deref()).is_some_and(|(told, token)| same(told, token));
+    if !right {
+        return Entry::Out;
+    }
+    *token = None;
+    Entry::Enter
+}
+
+fn cookie(headers: &HeaderMap) -> Option<&str> {
+    let all = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    all.flat_map(|value| value.split(';')).find_map(|one| one.trim().strip_prefix(COOKIE)?.strip_prefix('='))
+}
+
+fn same(one: &str, other: &str) -> bool {
+    aws_lc_rs::constant_time::verify_slices_are_equal(one.as_bytes(), other.as_bytes()).is_ok()
+}
+
+/// What the form asks for.
+#[derive(Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Search {
+    session: String,
+    user: String,
+    tool: String,
+    action: String,
+    issue: String,
+    since: String,
+    failed: String,
+}
+
+impl Search {
+    fn query(&self) -> Query {
+        let told = |text: &str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
+        Query {
+            session: told(&self.session),
+            user: told(&self.user),
+            tool: told(&self.tool),
+            action: told(&self.action),
+            issue: told(&self.issue),
+            since: told(&self.since),
+            failed: !self.failed.is_empty(),
+            ..Query::default()
+        }
+    }
+}
+
+async fn front(State(audit): State<Arc<Audit>>, Params(search): Params<Search>) -> Response {
+    let mut sessions: BTreeMap<(String, String), Line> = BTreeMap::new();
+    let mut left_out = false;
+    let mut each = |row: &Row| {
+        let trace = || row.tail.trace_id.as_ref().map(|trace| format!("trace-{trace}"));
+        let Some(id) = row.tail.session_id.clone().or_else(trace) else { return };
+        let key = (id, row.tail.account.clone());
+        // more are collected than shown, so that the latest are
+        if sessions.contains_key(&key) || sessions.len() < 50 * MAX_SESSIONS {
+            sessions.entry(key).or_insert_with_key(|(session, account)| Line::new(session, account)).add(row);
+        } else {
+            left_out = true;
+        }
+    };
+    let found = find(&audit.vault, &search.query(), &mut each).await;
+    let mut lines: Vec<Line> = sessions.into_values().collect();
+    lines.sort_by(|a, b| b.last.cmp(&a.last));
+    left_out |= lines.len() > MAX_SESSIONS;
+    lines.truncate(MAX_SESSIONS);
+    let problem = found.as_ref().err().cloned();
+    let count = found.map_or(0, |found| found.lines);
+    html(&Front { banner: audit.banner(), search: &search, lines, count, problem, left_out })
+}
+
+/// Which session, which turn.
+#[derive(Deserialize)]
+struct Wanted {
+    session: String,
+    account: String,
+    turn: Option<usize>,
+}
+
+async fn session(State(audit): State<Arc<Audit>>, Params(wanted): Params<Wanted>) -> Response {
+    let what = format!("session {} of {}", wanted.session, wanted.account);
+    if let Err(why) = audit.log.note("serve", &what) {
+        // an opening that can't be logged does not happen
+        return (StatusCode::INTERNAL_SERVER_ERROR, format!("{why}\n")).into_response();
+    }
+    let mut opener = Opener::new(&audit.vault, audit.auditors.clone());
+    let filter = Filter { account: Some(wanted.account.clone()), tenant: None };
+    match replay(&audit.vault, &mut opener, &wanted.session, &filter).await {
+        Err(why) => (StatusCode::NOT_FOUND, format!("{why}\n")).into_response(),
+        Ok(replay) => html(&shown(&audit, &wanted, &replay)),
+    }
+}
+
+fn shown(audit: &Audit, wanted: &Wanted, replay: &Replay) -> Session {
+    let turns: Vec<Turn> =
+        replay.turns().iter().map(|turn| Turn::of(turn.number, turn.model(), &turn.first_words())).collect();
+    let text = |write: &dyn Fn(&mut Vec<u8>) -> Option<()>| {
+        let mut out = Vec::new();
+        write(&mut out).map(|()| String::from_utf8_lossy(&out).into_owned())
+    };
+    let whole = || text(&|out| replay.write(out).ok());
+    let one = |turn: usize| text(&|out| replay.write_turn(turn, out).ok()?.ok());
+    let (body, change) = match wanted.turn {
+        None => (whole(), None),
+        Some(turn) => (
+            one(turn),
+            turn.checked_sub(1)
+                .filter(|before| *before > 0)
+                .and_then(|before| text(&|out| replay.diff(before, turn, out).ok()?.ok())),
+        ),
+    };
+    let segment = crate::pseudonym::segment(&wanted.session).unwrap_or_else(|| wanted.session.clone());
+    let concerned = match &*audit.verified.lock() {
+        Verified::Done(report) => {
+            let place = format!("/{segment}/");
+            report
+                .findings
+                .iter()
+                .filter(|finding| finding.at.contains(&place))
+                .map(|finding| finding.what.clone())
+                .collect()
+        }
+        _ => Vec::new(),
+    };
+    Session {
+        banner: audit.banner(),
+        session: wanted.session.clone(),
+        account: wanted.account.clone(),
+        turn: wanted.turn,
+        turns,
+        body: body.unwrap_or_else(|| "there is no such turn".to_owned()),
+        change,
+        concerned,
+        closed: replay.closed().to_vec(),
+    }
+}
+
+async fn verification(State(audit): State<Arc<Audit>>) -> Response {
+    let text = match &*audit.verified.lock() {
+        Verified::Done(report) => report.text(),
+        Verified::NotAsked => "Give the writers' public keys (--key) to verify what is shown.".to_owned(),
+        Verified::Running(done, all) => format!("{done} of {all} digests so far"),
+        Verified::Failed(why) => why.clone(),
+    };
+    html(&Verification { banner: audit.banner(), text })
+}
+
+fn html(page: &impl askama::Template) -> Response {
+    match page.render() {
+        Ok(page) => Html(page).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}

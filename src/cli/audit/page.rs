@@ -1,0 +1,167 @@
+//! **What**: what the audit page shows, and its look (`templates/audit_*.html`). **Invariants**: everything is escaped by the
+//! templates; characters that a reader can't see are shown as such. **Not here**: routes (`mod`).
+
+use askama::Template;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use rust_decimal::Decimal;
+
+use crate::vault::read::clean;
+use crate::vault::row::Row;
+
+use super::{Search, Verified};
+
+/// What verification says, on every page.
+pub(super) struct Banner {
+    /// `good`, `bad` or `open`.
+    pub(super) class: &'static str,
+    pub(super) text: String,
+}
+
+impl Banner {
+    pub(super) fn of(verified: &Verified) -> Self {
+        let (class, text) = match verified {
+            Verified::NotAsked => ("open", "not verified: no public key was given".to_owned()),
+            Verified::Running(done, all) => ("open", format!("verifying: {done} of {all} digests")),
+            Verified::Failed(why) => ("bad", format!("not verified: {why}")),
+            Verified::Done(report) => {
+                let counts = &report.counts;
+                let what = format!(
+                    "{} digests, {} index lines, {} fragments",
+                    counts.digests, counts.leaves, counts.fragments
+                );
+                match report.verified {
+                    true => ("good", format!("verified: {what}")),
+                    false => ("bad", format!("verification failed: {} findings; {what}", report.findings.len())),
+                }
+            }
+        };
+        Self { class, text: clean(&text) }
+    }
+}
+
+/// A session that a search found.
+pub(super) struct Line {
+    session: String,
+    account: String,
+    tenant: String,
+    first: String,
+    pub(super) last: String,
+    actors: String,
+    calls: u64,
+    tools: u64,
+    failed: u64,
+    usd: Option<Decimal>,
+}
+
+impl Line {
+    pub(super) fn new(session: &str, account: &str) -> Self {
+        Self {
+            session: session.to_owned(),
+            account: account.to_owned(),
+            tenant: String::new(),
+            first: String::new(),
+            last: String::new(),
+            actors: String::new(),
+            calls: 0,
+            tools: 0,
+            failed: 0,
+            usd: Some(Decimal::ZERO),
+        }
+    }
+
+    pub(super) fn add(&mut self, row: &Row) {
+        let tail = &row.tail;
+        let time = tail.ts.get(..19).unwrap_or(&tail.ts).replace('T', " ");
+        if self.first.is_empty() || time < self.first {
+            self.first.clone_from(&time);
+        }
+        if time > self.last {
+            self.last = time;
+        }
+        self.tenant.clone_from(&tail.tenant);
+        if let Some(actor) = tail.actor.as_ref().filter(|_| self.actors.is_empty()) {
+            self.actors.clone_from(actor);
+        }
+        let counted = !matches!(tail.cost_status.as_deref(), Some("deferred" | "not_counted"));
+        self.calls += u64::from(tail.call == "model" && counted);
+        self.tools += u64::from(tail.call == "tool");
+        self.failed += u64::from(tail.status != "ok");
+        let usd = tail.cost_usd.as_deref().filter(|_| tail.cost_status.as_deref() == Some("priced"));
+        let usd = usd.and_then(|usd| usd.parse::<Decimal>().ok()).unwrap_or_default();
+        self.usd = self.usd.and_then(|sum| sum.checked_add(usd));
+    }
+
+    fn href(&self) -> String {
+        link(&self.session, &self.account, None)
+    }
+
+    fn cost(&self) -> String {
+        self.usd.map_or("too large".to_owned(), |usd| usd.normalize().to_string())
+    }
+}
+
+/// Address of a session or of one of its turns.
+fn link(session: &str, account: &str, turn: Option<usize>) -> String {
+    let encoded = |text| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+    let turn = turn.map_or(String::new(), |turn| format!("&turn={turn}"));
+    format!("/session?session={}&account={}{turn}", encoded(session), encoded(account))
+}
+
+#[derive(Template)]
+#[template(path = "audit_front.html")]
+pub(super) struct Front<'a> {
+    pub(super) banner: Banner,
+    pub(super) search: &'a Search,
+    pub(super) lines: Vec<Line>,
+    pub(super) count: u64,
+    pub(super) problem: Option<String>,
+    pub(super) left_out: bool,
+}
+
+/// A turn in the list.
+pub(super) struct Turn {
+    number: usize,
+    model: String,
+    words: String,
+}
+
+impl Turn {
+    pub(super) fn of(number: usize, model: Option<&str>, words: &str) -> Self {
+        Self { number, model: clean(model.unwrap_or("-")), words: clean(words) }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "audit_session.html")]
+pub(super) struct Session {
+    pub(super) banner: Banner,
+    pub(super) session: String,
+    pub(super) account: String,
+    pub(super) turn: Option<usize>,
+    pub(super) turns: Vec<Turn>,
+    pub(super) body: String,
+    pub(super) change: Option<String>,
+    pub(super) concerned: Vec<String>,
+    pub(super) closed: Vec<String>,
+}
+
+impl Session {
+    fn href(&self, turn: &usize) -> String {
+        link(&self.session, &self.account, Some(*turn))
+    }
+
+    fn whole(&self) -> String {
+        link(&self.session, &self.account, None)
+    }
+
+    fn is(&self, turn: &usize) -> bool {
+        self.turn == Some(*turn)
+    }
+}
+
+#[derive(Template)]
+#[template(path = "audit_verification.html")]
+pub(super) struct Verification {
+    pub(super) banner: Banner,
+    pub(super) text: String,
+}

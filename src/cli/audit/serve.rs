@@ -1,0 +1,91 @@
+//! **What**: the command `tollgate vault serve`: a port on loopback, an address with a token, verification beside it.
+//! **Invariants**: ends with Ctrl-C or SIGTERM; nothing is written but the log of openings. **Not here**: what is shown.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::super::output;
+use super::super::reach::block_on;
+use super::super::vault::{Source, open, public_keys};
+use super::{Audit, Verified, router};
+use crate::app::listeners::serve_pages;
+use crate::app::tasks::Tasks;
+use crate::clock::{Clock, SystemClock};
+use crate::config::Endpoint;
+use crate::net::{Spawn, listen};
+use crate::rng::{Rng, SystemRng};
+use crate::telemetry::Meter;
+use crate::vault::read::Vault;
+use crate::vault::verify::{Options, Progress, verify};
+
+/// How long a browser's connection may rest.
+const REST: Duration = Duration::from_secs(60);
+
+/// Options of `serve`.
+#[derive(Args)]
+pub(in crate::cli) struct Serve {
+    #[command(flatten)]
+    from: Source,
+    /// Public key of the writer's signer (`name+id+key`), or a file that holds it: what is shown is verified.
+    #[arg(long, value_name = "KEY|FILE")]
+    key: Vec<String>,
+    /// Port on 127.0.0.1; 0: any that is free.
+    #[arg(long, default_value_t = 8898)]
+    port: u16,
+}
+
+/// Runs `serve` until it is told to end.
+pub(in crate::cli) fn run_serve(options: &Serve) -> Result<(), String> {
+    block_on(async {
+        let (vault, auditors, log) = open(&options.from)?;
+        let keys = public_keys(&options.key)?;
+        let endpoint = Endpoint::parse(&format!("127.0.0.1:{}", options.port))?;
+        let bound = listen::bind(&endpoint).await?;
+        let port = bound.address().port();
+        let [token, cookie] = [(); 2].map(|()| crate::hex::encode(&SystemRng.id()));
+        let address = format!("http://127.0.0.1:{port}/?token={token}");
+        let audit = Arc::new(Audit::new(vault, auditors.clone(), log, (token, cookie), port));
+        let (meter, second) = (Meter::new(), open_vault(options)?);
+        let tasks: Arc<dyn Spawn> = Tasks::new(&meter);
+        let serving = serve_pages(bound, router(Arc::clone(&audit)), "audit", REST, &meter, tasks);
+        output::print(&format!("{address}\nopen it in a browser on this machine; it works once. Ctrl-C ends.\n"))?;
+        let verifying = async {
+            if !keys.is_empty() {
+                check(&audit, &second, Options { keys, auditors, now: SystemClock::new().now(), ..Options::default() })
+                    .await;
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = verifying => {}
+            ended = told_to_end() => ended?,
+        }
+        serving.drain(Duration::from_secs(1)).await;
+        Ok(())
+    })
+}
+
+fn open_vault(options: &Serve) -> Result<Vault, String> {
+    open(&options.from).map(|(vault, _, _)| vault)
+}
+
+async fn told_to_end() -> Result<(), String> {
+    let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+        .map_err(|error| format!("can't wait for signals: {error}"))?;
+    tokio::select! {
+        ctrl_c = tokio::signal::ctrl_c() => ctrl_c.map_err(|error| format!("can't wait for signals: {error}")),
+        _ = term.recv() => Ok(()),
+    }
+}
+
+async fn check(audit: &Audit, vault: &Vault, options: Options) {
+    *audit.verified.lock() = Verified::Running(0, 0);
+    let mut told = |progress: Progress| *audit.verified.lock() = Verified::Running(progress.done, progress.all);
+    let found = verify(vault, &options, &mut told).await;
+    *audit.verified.lock() = match found {
+        Ok(report) => Verified::Done(Box::new(report)),
+        Err(why) => Verified::Failed(why),
+    };
+}
