@@ -233,8 +233,9 @@ async fn session(State(audit): State<Arc<Audit>>, Params(wanted): Params<Wanted>
 }
 
 fn shown(audit: &Audit, wanted: &Wanted, replay: &Replay) -> Session {
-    let turns: Vec<Turn> =
-        replay.turns().iter().map(|turn| Turn::of(turn.number, turn.model(), &turn.first_words())).collect();
+    let told = replay.turns();
+    let comparable = told.iter().all(|turn| turn.is_whole());
+    let turns: Vec<Turn> = told.iter().map(|turn| Turn::of(turn.number, turn.model(), &turn.first_words())).collect();
     let text = |write: &dyn Fn(&mut Vec<u8>) -> Option<()>| {
         let mut out = Vec::new();
         write(&mut out).map(|()| String::from_utf8_lossy(&out).into_owned())
@@ -246,7 +247,7 @@ fn shown(audit: &Audit, wanted: &Wanted, replay: &Replay) -> Session {
         Some(turn) => (
             one(turn),
             turn.checked_sub(1)
-                .filter(|before| *before > 0)
+                .filter(|before| *before > 0 && comparable)
                 .and_then(|before| text(&|out| replay.diff(before, turn, out).ok()?.ok())),
         ),
     };

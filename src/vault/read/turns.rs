@@ -57,6 +57,11 @@ impl<'r> Turn<'r> {
         self.item.head.response_model.as_deref().or(self.item.head.request_model.as_deref())
     }
 
+    /// Whether the context is all that the model was given, not what was said since the turn before.
+    pub fn is_whole(&self) -> bool {
+        self.item.head.call == "model"
+    }
+
     /// How its last message begins: enough to know it again in a list.
     pub fn first_words(&self) -> String {
         let last = self.context.iter().rev().find(|said| said.who == "user").or(self.context.last());
