@@ -22,6 +22,7 @@ pub mod keygen;
 pub mod keys;
 pub mod names;
 pub mod policy;
+pub mod prove;
 pub mod read;
 pub mod record;
 pub mod row;

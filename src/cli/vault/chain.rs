@@ -18,7 +18,7 @@ use crate::vault::read::{Vault, clean, identities};
 use crate::vault::verify::{Options, Progress, Report, anchor, verify};
 
 /// Largest file of the caller's that is read, bytes.
-const MAX_FILE: u64 = 16 << 20;
+const MAX_FILE: u64 = 256 << 20;
 /// The least time between two lines of progress.
 const SHOW: Duration = Duration::from_millis(200);
 

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 mod chain;
+mod proof;
 
 pub(super) use chain::public_keys;
 
@@ -44,6 +45,10 @@ pub(super) enum Command {
     ///
     /// Ends with 0 if everything that was looked at holds, else with 1. docs/vault.md says what each finding means.
     Verify(Box<chain::Verify>),
+    /// Proves lines of the index, and the fragments they name, into a file that others can check without the vault.
+    Prove(Box<proof::Prove>),
+    /// Checks a proof file: signatures, inclusion, consistency, fragment, anchor.
+    CheckProof(Box<proof::CheckProof>),
     /// Signs the newest digest of every writer into a file, to be kept where the writers can't reach it.
     Anchor(Box<chain::Anchor>),
     /// Opens what a reference (`gen_ai.payload.s3_uri`) leads to; prints one JSON document a line.
@@ -118,6 +123,8 @@ pub(super) fn run(common: &Common, command: Command) -> Exit {
             made.and_then(|public| output::print(&format!("{public}\n")))
         }
         Command::Verify(options) => return ended(chain::run_verify(&options)),
+        Command::Prove(options) => return ended(proof::run_prove(&options)),
+        Command::CheckProof(options) => return ended(proof::run_check(&options)),
         Command::Anchor(options) => return ended(chain::run_anchor(&options)),
         Command::Get { uri, range, from } => block_on(async {
             let (vault, auditors, log) = open(&from)?;

@@ -71,6 +71,7 @@ impl Position {
             base: self.leaf(),
             next: 0,
             tree: Frontier::default(),
+            gaps: 0,
             reason: Some(reason.to_owned()),
             closed: false,
             ..self.clone()

@@ -124,6 +124,14 @@ impl Chains {
         Saved { v: 1, chains: self.lines.iter().filter_map(one).collect() }
     }
 
+    /// Whether there is something of former processes to finish.
+    pub(super) fn recovering(&self, shelf: &Shelf) -> bool {
+        let former = |(line, chain): (&Line, &Chain)| {
+            chain.sent.as_ref().is_some_and(|sent| !sent.closed && !self.is_live(line, sent))
+        };
+        self.lines.iter().any(former) || shelf.has_former()
+    }
+
     /// Chains that may need a digest.
     pub(super) fn lines(&self, shelf: &Shelf) -> BTreeSet<Line> {
         self.lines.keys().cloned().chain(shelf.lines()).collect()

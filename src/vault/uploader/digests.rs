@@ -79,6 +79,9 @@ impl Uploader {
         if !self.shelf.caught_up() {
             return; // what former processes sealed comes first
         }
+        if !due.beat && !due.more && !self.chains.recovering(&self.shelf) {
+            return;
+        }
         for line in self.chains.lines(&self.shelf) {
             match self.seal_digest(&line, now, monotonic, due).await {
                 Ok(()) => {}

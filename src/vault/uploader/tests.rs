@@ -63,6 +63,16 @@ impl FakeJournal {
         seq
     }
 
+    /// One of those of this kind that are not done can't be read any more.
+    pub(crate) fn damage_waiting(&self, kind: RecordKind, n: usize) {
+        let mut state = self.0.lock();
+        let waiting = |stored: &&Stored| stored.kind == kind && !state.done.contains(&stored.seq);
+        let seqs: Vec<Seq> = state.records.iter().filter(waiting).map(|stored| stored.seq).collect();
+        if !seqs.is_empty() {
+            state.damaged.insert(seqs[n % seqs.len()]);
+        }
+    }
+
     fn left_seqs(&self) -> HashSet<Seq> {
         let state = self.0.lock();
         let done: HashSet<Seq> = state.done.iter().copied().collect();

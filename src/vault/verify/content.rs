@@ -28,6 +28,8 @@ const AT_ONCE: usize = 8;
 const MAX_INDEX: u64 = 256 << 20;
 /// Sessions whose turns are kept in mind.
 const MAX_SESSIONS: usize = 100_000;
+/// What may explain a loss.
+const LOSSY: &str = " (its writer says that it could not read records in its spool)";
 /// Largest number of a turn that is taken for one.
 const MAX_TURN: u64 = 10_000;
 
@@ -109,7 +111,8 @@ impl Walk<'_> {
             match bytes {
                 Err(why) => {
                     epoch.whole = false;
-                    self.report.fail("object_missing", held.name, why);
+                    let lost = if digest.counters.damaged > 0 { LOSSY } else { "" };
+                    self.report.fail("object_missing", held.name, format!("{why}{lost}"));
                 }
                 Ok(bytes) => {
                     let lost = self.object(epoch, &digest, &held, &bytes);
@@ -268,7 +271,9 @@ impl Walk<'_> {
                 self.report.warn("fragment_lost", at, "the writer lost it in its spool: the object ends before it");
             } else {
                 epoch.whole = false;
-                self.report.fail("fragment", at, "its bytes have not the hash in its line, or it is not there");
+                let lost = if digest.counters.damaged > 0 { LOSSY } else { "" };
+                let what = format!("its bytes have not the hash in its line, or it is not there{lost}");
+                self.report.fail("fragment", at, what);
             }
         }
         lost

@@ -40,6 +40,8 @@ pub(super) struct Epoch {
     pub(super) digests: BTreeMap<u64, Hash>,
     pub(super) last: Option<Last>,
     pub(super) gaps: u64,
+    /// The writer says that records were damaged in its spool.
+    pub(super) damaged: bool,
     /// Fragments that no key opens.
     pub(super) unread: u64,
     /// Everything to the end holds.
@@ -168,6 +170,7 @@ impl Walk<'_> {
         self.signatures(epoch, &digest, one, json);
         self.place(line, epoch, &digest, one);
         epoch.begin(&digest);
+        epoch.damaged |= digest.counters.damaged > 0;
         epoch.last = Some(Last {
             n: digest.n,
             end: digest.end.clone(),
@@ -253,6 +256,7 @@ impl Epoch {
             digests: BTreeMap::new(),
             last: None,
             gaps: 0,
+            damaged: false,
             unread: 0,
             whole: true,
             tree: Frontier::default(),

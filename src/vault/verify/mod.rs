@@ -15,8 +15,9 @@ mod strays;
 mod walk;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::chain::note::VerifyKey;
@@ -27,7 +28,8 @@ use crate::clock::UnixNanos;
 pub use report::{Counts, Finding, Head, Report, Severity};
 
 use epoch::Epoch;
-use walk::{Found, Line};
+use walk::Found;
+pub use walk::Line;
 
 /// What is wanted.
 #[derive(Default)]
@@ -80,6 +82,17 @@ struct Walk<'a> {
     referenced: strays::Referenced,
     progress: Progress,
 }
+
+/// The chains of a vault: accounts and writers, their epochs, the numbers of their digests. Nothing is judged.
+///
+/// # Errors
+/// The store can't be listed.
+pub async fn chains(vault: &Vault, options: &Options) -> Result<Chains, ReadError> {
+    Ok(walk::find(vault, options).await?.lines)
+}
+
+/// Epochs with the numbers of their digests, by account and writer.
+pub type Chains = BTreeMap<Line, BTreeMap<String, BTreeSet<u64>>>;
 
 /// Verifies a vault.
 ///

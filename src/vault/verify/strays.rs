@@ -65,6 +65,10 @@ impl Walk<'_> {
                 }
             }
         }
+        let lossy = |(line, epochs): &&(Line, Vec<Epoch>)| {
+            epochs.iter().any(|epoch| epoch.damaged || epoch.gaps > 0).then(|| line.writer.clone())
+        };
+        let lossy: HashSet<String> = lines.iter().filter_map(|one| lossy(&one)).collect();
         let newest = covered.keys().map(|(_, epoch)| epoch.clone()).max().unwrap_or_default();
         let mut waiting = 0_u64;
         for (kind, prefix) in [(ObjectKind::Index, "index/v1/"), (ObjectKind::Payload, "")] {
@@ -76,13 +80,22 @@ impl Walk<'_> {
                 if !ours || self.referenced.has(&name) {
                     continue;
                 }
-                match self.stray(&name, kind, &covered, &newest) {
-                    true => self.report.fail(
-                        "stray",
-                        name,
-                        "no digest and no line names it: it was planted, or is left over",
-                    ),
-                    false => waiting += 1,
+                let writer = name.rsplit('/').next().and_then(|file| file.rsplitn(3, '-').nth(2)).unwrap_or_default();
+                let may_be_lost = kind == ObjectKind::Payload && lossy.contains(writer);
+                match (self.stray(&name, kind, &covered, &newest), may_be_lost) {
+                    (false, _) => waiting += 1,
+                    (true, false) => {
+                        self.report.fail(
+                            "stray",
+                            name,
+                            "no digest and no line names it: it was planted, or is left over",
+                        );
+                    }
+                    (true, true) => {
+                        let what =
+                            "no line names it: its writer says that it lost records in its spool, or it was planted";
+                        self.report.warn("unclaimed", name, what);
+                    }
                 }
             }
         }

@@ -1,8 +1,6 @@
 //! **What**: finds what there is of chains: accounts, writers, epochs, numbers. **Invariants**: names only.
 //! **Not here**: judging.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use crate::vault::names::{SIGNATURE, account_segment};
 use crate::vault::read::{ReadError, Vault};
 use crate::vault::store::ObjectKind;
@@ -11,16 +9,18 @@ use super::Options;
 
 /// The chain of one account (as it stands in names) and writer.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Line {
-    pub(super) account: String,
-    pub(super) writer: String,
+pub struct Line {
+    /// Account, as it stands in names.
+    pub account: String,
+    /// Writer.
+    pub writer: String,
 }
 
 /// Names of a vault's chains.
 #[derive(Default)]
 pub(super) struct Found {
     /// Epochs with the numbers of their digests.
-    pub(super) lines: BTreeMap<Line, BTreeMap<String, BTreeSet<u64>>>,
+    pub(super) lines: super::Chains,
     /// What is not named as anything of a chain is.
     pub(super) strange: Vec<String>,
 }

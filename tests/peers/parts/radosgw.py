@@ -92,6 +92,19 @@ def prove(work, line):
     commands(line, prefix, gateway, session, documents)
 
 
+HIDE = """
+import json, sys, boto3
+line = json.loads(sys.argv[1])
+s3 = boto3.client("s3", endpoint_url=line["endpoint"], aws_access_key_id=line["access_key"], aws_secret_access_key=line["secret_key"], region_name=line["region"])
+s3.delete_object(Bucket=line["buckets"][0], Key=sys.argv[2])
+"""
+
+
+def hide(line, name):
+    """A plain delete, which leaves a marker."""
+    subprocess.run([os.path.join(CACHE, "venv-s3", "bin", "python"), "-c", HIDE, json.dumps(line), name], check=True)
+
+
 def commands(line, prefix, gateway, session, documents):
     """The product's own reading side, with the admin's credentials."""
     env = {**os.environ, "AWS_ACCESS_KEY_ID": line["access_key"], "AWS_SECRET_ACCESS_KEY": line["secret_key"], "AWS_EC2_METADATA_DISABLED": "true"}
@@ -105,6 +118,15 @@ def commands(line, prefix, gateway, session, documents):
     prompt, completion = session["canaries"]["prompt"]["value"], session["canaries"]["completion"]["value"]
     at = (replayed.stdout.find(prompt), replayed.stdout.find(completion))
     check("vault replay shows the session, prompt before answer", replayed.returncode == 0 and 0 <= at[0] < at[1], replayed.stderr[-300:] + str(at))
+    key = os.path.join(gateway.data, "signing.key")
+    verified = subprocess.run([BINARY, "vault", "verify", "--key", key, "--json", *place], capture_output=True, text=True, env=env)
+    report = json.loads(verified.stdout or "{}")
+    check("vault verify: everything holds, one version each, nothing hidden", verified.returncode == 0 and not report["findings"]
+          and not any("version" in what for what in report["not_verified"]), verified.stderr[-300:] + str(report)[:1500])
+    figure("verified", json.dumps(report.get("counts")))
+    hide(line, row["object_key"])
+    verified = subprocess.run([BINARY, "vault", "verify", "--key", key, *place], capture_output=True, text=True, env=env)
+    check("vault verify finds an object behind a delete marker", verified.returncode == 1 and "hidden" in verified.stdout, verified.stdout[-600:])
     doctor(gateway, line)
     denied = subprocess.run([BINARY, "vault", "get", uri, *place], capture_output=True, text=True,
                             env={**env, "AWS_ACCESS_KEY_ID": line["writer"]["access_key"], "AWS_SECRET_ACCESS_KEY": line["writer"]["secret_key"]})

@@ -49,6 +49,11 @@ impl Shelf {
         if run.is_empty() { Next::Nothing } else { Next::Lines(run, false) }
     }
 
+    /// Whether lines of former epochs wait.
+    pub(in crate::vault::uploader) fn has_former(&self) -> bool {
+        self.logs.keys().any(|log| log.epoch != self.live)
+    }
+
     /// The chains that have lines waiting.
     pub(in crate::vault::uploader) fn lines(&self) -> impl Iterator<Item = Line> {
         self.logs.keys().map(|log| Line { account: log.account.clone(), writer: log.writer.clone() })

@@ -30,8 +30,9 @@ async fn a_clean_vault_verifies() {
 /// and there is nothing to find.
 #[tokio::test]
 async fn crashes_are_no_alarms() {
-    let asked = crate::config::env::var("TOLLGATE_CHAIN_RUNS").and_then(|runs| runs.parse().ok());
-    for seed in 0..asked.unwrap_or(40_u64) {
+    let asked = |name| crate::config::env::var(name).and_then(|number| number.parse::<u64>().ok());
+    let first = asked("TOLLGATE_SEED").unwrap_or_default();
+    for seed in first..first + asked("TOLLGATE_CHAIN_RUNS").unwrap_or(40) {
         let mut site = Site::new(seed);
         for _ in 0..12 {
             let dice = site.rng.next();
@@ -65,4 +66,51 @@ async fn crashes_are_no_alarms() {
         assert_eq!(report.counts.leaves, 2 * site.sent, "seed {seed}: {}", report.text());
         assert_eq!(report.counts.opened, site.sent, "seed {seed}: {}", report.text());
     }
+}
+
+/// Records that can't be read any more, wherever: what is lost is told, and what is not lost still verifies.
+#[tokio::test]
+async fn damage_is_told_and_no_alarm() {
+    use crate::pipeline::spool::RecordKind;
+    let asked = |name| crate::config::env::var(name).and_then(|number| number.parse::<u64>().ok());
+    let first = asked("TOLLGATE_SEED").unwrap_or_default();
+    let (mut told, mut forks) = (0, 0);
+    let runs = asked("TOLLGATE_CHAIN_RUNS").unwrap_or(60);
+    for seed in first..first + runs {
+        let mut site = Site::new(seed);
+        for _ in 0..14 {
+            let dice = site.rng.next();
+            match dice % 8 {
+                0..3 => {
+                    site.send(["default", "team"][(dice >> 8) as usize % 2], &format!("s{}", (dice >> 16) % 3), "text")
+                }
+                3..5 => {
+                    site.clock.advance(Duration::from_secs((dice >> 8) % 90));
+                    site.uploader.step().await;
+                }
+                5 => site.restart((dice >> 8) as usize % 6),
+                _ => {
+                    let kind = [RecordKind::Leaf, RecordKind::Seal, RecordKind::Fragment][(dice >> 8) as usize % 3];
+                    site.journal.damage_waiting(kind, (dice >> 16) as usize);
+                }
+            }
+        }
+        site.minutes(12).await;
+        let report = site.verify(Options::default()).await;
+        told += u64::from(!report.findings.is_empty() || report.counts.gaps > 0);
+        // a digest was stored, then its seal was damaged, then the process died: it can't know, and says so
+        forks += u64::from(report.found.contains_key("fork"));
+        // what is gone for good is gone, and the writer has said that its spool is damaged
+        let explained = |finding: &&crate::vault::verify::Finding| {
+            finding.code == "fork"
+                || finding.what.contains("could not read records")
+                || finding.code == "object_changed"
+        };
+        let failures =
+            report.findings.iter().filter(|finding| finding.severity == crate::vault::verify::Severity::Failure);
+        let bad: Vec<_> = failures.filter(|finding| !explained(finding)).collect();
+        assert!(bad.is_empty() || report.counts.epochs == 0, "seed {seed}: {bad:?}\n{}", report.text());
+    }
+    assert!(told > 0, "nothing was damaged");
+    assert!(forks * 10 <= runs, "{forks} of {runs}");
 }

@@ -1,0 +1,95 @@
+//! **What**: `tollgate vault prove` and `check-proof`. **Invariants**: a proof file is new, never overwritten; checking
+//! needs no vault. **Not here**: proofs (`vault/prove`).
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::super::output::{self, Exit};
+use super::super::reach::{Reach, block_on};
+use super::chain::{public_keys, read};
+use crate::vault::prove::{Wanted, check, prove};
+use crate::vault::read::{Vault, clean};
+
+/// Options of `vault prove`.
+#[derive(Args)]
+pub(in crate::cli) struct Prove {
+    /// Lines, as spans name them (`gen_ai.payload.leaf`).
+    #[arg(value_name = "WRITER/EPOCH/NUMBER", required_unless_present = "session")]
+    leaf: Vec<String>,
+    /// Every line of this session, as the index shows its id.
+    #[arg(long)]
+    session: Option<String>,
+    /// Of the session, only this turn.
+    #[arg(long, requires = "session")]
+    turn: Option<String>,
+    /// Without fragments: lines only.
+    #[arg(long)]
+    bare: bool,
+    /// An anchor to hand over with it.
+    #[arg(long, value_name = "FILE")]
+    anchor: Option<PathBuf>,
+    /// The new file.
+    #[arg(long, short, value_name = "FILE")]
+    output: PathBuf,
+    /// A folder, or `s3://bucket/prefix`.
+    #[arg(long, value_name = "DIR|s3://BUCKET/PREFIX")]
+    store: String,
+    /// Public key of the writer's signer, or a file that holds it.
+    #[arg(long, required = true, value_name = "KEY|FILE")]
+    key: Vec<String>,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+/// Options of `vault check-proof`.
+#[derive(Args)]
+pub(in crate::cli) struct CheckProof {
+    /// The proof file.
+    file: PathBuf,
+    /// Public key of the writer's signer, or a file that holds it; not from the proof file.
+    #[arg(long, required = true, value_name = "KEY|FILE")]
+    key: Vec<String>,
+    /// Public key of who anchored.
+    #[arg(long, value_name = "KEY|FILE")]
+    anchor_key: Vec<String>,
+}
+
+/// Runs `vault prove`.
+pub(super) fn run_prove(options: &Prove) -> Result<Exit, String> {
+    let keys = public_keys(&options.key)?;
+    let wanted = Wanted {
+        leaves: options.leaf.clone(),
+        session: options.session.clone(),
+        turn: options.turn.clone(),
+        bare: options.bare,
+        anchor: options.anchor.as_deref().map(read).transpose()?,
+    };
+    let mut made = None;
+    block_on(async {
+        let vault = Vault::at(&options.reach.location(&options.store, None))?;
+        made = Some(prove(&vault, &wanted, &keys).await?);
+        Ok(())
+    })?;
+    let file = made.ok_or("nothing was proved")?;
+    let text = serde_json::to_string_pretty(&file).unwrap_or_default(); // strings and numbers: can't fail
+    // what is handed on must hold
+    check(&text, &keys, &[])?;
+    let written = crate::files::write_new(&options.output, format!("{text}\n").as_bytes());
+    written.map_err(|error| format!("can't write {}: {error}", options.output.display()))?;
+    output::print(&format!("{} lines proved\n", file.proofs.len()))?;
+    Ok(Exit::Fine)
+}
+
+/// Runs `vault check-proof`.
+pub(super) fn run_check(options: &CheckProof) -> Result<Exit, String> {
+    let (keys, anchor_keys) = (public_keys(&options.key)?, public_keys(&options.anchor_key)?);
+    let checked = check(&read(&options.file)?, &keys, &anchor_keys);
+    let checked = checked.map_err(|why| format!("the proof does not hold: {why}"))?;
+    for one in checked {
+        let holds: String = one.holds.iter().map(|what| format!("  {}\n", clean(what))).collect();
+        output::print(&format!("{}\n{holds}  {}\n", clean(&one.leaf), clean(&one.line)))?;
+    }
+    output::print("proved\n")?;
+    Ok(Exit::Fine)
+}

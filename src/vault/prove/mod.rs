@@ -1,0 +1,281 @@
+//! **What**: proofs that a third party can check without the vault: [`prove`] makes them, [`check`] checks them.
+//! **Why**: evidence must be handed on one record at a time, to people who may see no other. **Invariants**: a proof holds
+//! the line itself, not a copy of what it means; what is proved is compared with the chain while it is made; checking
+//! needs the file and public keys only. **Not here**: the whole vault (`verify`), anchors (`verify/anchor`).
+//!
+//! docs/vault.md has the steps for checking a proof with other tools.
+
+mod check;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::chain::digest::Digest;
+use super::chain::note::{self, Checkpoint, VerifyKey};
+use super::chain::tree::{Frontier, Hash, Prover, consistency, inclusion, leaf_hash};
+use super::read::{ReadError, Vault, each_row};
+use super::row::Row;
+use super::store::ObjectKind;
+use super::verify::{Chains, Line, Options, chains};
+
+pub use check::{Checked, check};
+
+/// Lines that are proved at once.
+const MAX_LEAVES: usize = 10_000;
+/// Largest index object, bytes after decompression.
+const MAX_INDEX: u64 = 256 << 20;
+
+/// What is to be proved.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// `writer/epoch/number`, as on the span.
+    pub leaves: Vec<String>,
+    /// All lines of this session.
+    pub session: Option<String>,
+    /// Of it, only this turn.
+    pub turn: Option<String>,
+    /// Without the fragments: only the lines are proved.
+    pub bare: bool,
+    /// An anchor to hand over, as its file holds it.
+    pub anchor: Option<String>,
+}
+
+/// A proof file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    /// The format, 1.
+    pub v: u8,
+    /// The public key that signed; who checks takes it from elsewhere.
+    pub key: String,
+    /// One for each line.
+    pub proofs: Vec<Proof>,
+    /// An anchor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub anchor: Option<String>,
+}
+
+/// A line is in a tree, and that tree is the beginning of the newest one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Proof {
+    /// Place in the tree, from 0.
+    pub index: u64,
+    /// The index line, without its line feed.
+    pub line: String,
+    /// Signed checkpoint of the first tree that held it.
+    pub note: String,
+    /// Audit path to its root, base64.
+    pub path: Vec<String>,
+    /// Signed checkpoint of the newest tree.
+    pub newest: String,
+    /// Consistency of the two, base64.
+    pub consistency: Vec<String>,
+    /// The fragment that the line names, base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fragment: Option<String>,
+}
+
+/// Account as in names, writer, epoch of the line.
+type Log = (String, String, String);
+
+/// Makes a proof file.
+///
+/// # Errors
+/// One line: no such line, or the chain does not hold it.
+pub async fn prove(vault: &Vault, wanted: &Wanted, keys: &[VerifyKey]) -> Result<File, ReadError> {
+    let found = chains(vault, &Options::default()).await?;
+    let logs = logs(vault, wanted, &found).await?;
+    let (mut proofs, mut signer) = (Vec::new(), None);
+    for ((account, writer, of), numbers) in logs {
+        let line = Line { account, writer };
+        let epochs = found.get(&line).ok_or_else(|| format!("no chain of {}/{}", line.account, line.writer))?;
+        let mut left: BTreeSet<u64> = numbers;
+        let own = epochs.iter().filter(|(name, _)| **name == of);
+        for (name, digests) in own.chain(epochs.iter().filter(|(name, _)| **name != of)) {
+            if left.is_empty() {
+                break;
+            }
+            let mut epoch = Epoch { vault, line: &line, name, of: &of, keys, signer: &mut signer };
+            epoch.prove(digests, &mut left, &mut proofs).await?;
+        }
+        if let Some(number) = left.first() {
+            let missing = format!("{}/{of}/{number:012} is in no digest (yet)", line.writer);
+            return Err(missing);
+        }
+    }
+    if !wanted.bare {
+        for proof in &mut proofs {
+            proof.fragment = fragment(vault, &proof.line).await?.map(|bytes| STANDARD.encode(bytes));
+        }
+    }
+    let key = signer.ok_or("there is nothing to prove")?;
+    Ok(File { v: 1, key, proofs, anchor: wanted.anchor.clone() })
+}
+
+/// The lines that are wanted, by log.
+async fn logs(vault: &Vault, wanted: &Wanted, found: &Chains) -> Result<BTreeMap<Log, BTreeSet<u64>>, ReadError> {
+    let mut logs: BTreeMap<Log, BTreeSet<u64>> = BTreeMap::new();
+    for leaf in &wanted.leaves {
+        let bad = || format!("{leaf} is no `writer/epoch/number`");
+        let (rest, number) = leaf.rsplit_once('/').ok_or_else(bad)?;
+        let (writer, epoch) = rest.rsplit_once('/').ok_or_else(bad)?;
+        let number: u64 = number.parse().map_err(|_| bad())?;
+        // the span does not say the account: where several have such a line, the caller gets all of them
+        let lines = found.iter().filter(|(line, epochs)| line.writer == writer && epochs.contains_key(epoch));
+        let before = logs.len();
+        for (line, _) in lines {
+            logs.entry((line.account.clone(), writer.to_owned(), epoch.to_owned())).or_default().insert(number);
+        }
+        if logs.len() == before && !logs.keys().any(|(_, w, e)| w == writer && e == epoch) {
+            return Err(format!("no chain of {writer}/{epoch}"));
+        }
+    }
+    if let Some(session) = &wanted.session {
+        let mut count = 0;
+        each_row(vault, None, &|_| true, &mut |row: Row| {
+            let tail = &row.tail;
+            let turn = wanted.turn.is_none() || tail.turn == wanted.turn;
+            if tail.session_id.as_ref() == Some(session) && turn && count < MAX_LEAVES {
+                count += 1;
+                let account = super::names::account_segment(&tail.account);
+                logs.entry((account, tail.writer.clone(), tail.epoch.clone())).or_default().insert(row.leaf);
+            }
+        })
+        .await?;
+        if count == 0 {
+            return Err(format!("no line of the session {session:?} in the index"));
+        }
+    }
+    Ok(logs)
+}
+
+/// The tree that is read.
+struct Epoch<'a> {
+    vault: &'a Vault,
+    line: &'a Line,
+    name: &'a str,
+    of: &'a str,
+    keys: &'a [VerifyKey],
+    signer: &'a mut Option<String>,
+}
+
+/// A line on its way to a proof.
+struct Open {
+    number: u64,
+    index: u64,
+    line: String,
+    note: String,
+    path: Prover,
+    consistency: Prover,
+}
+
+impl Epoch<'_> {
+    /// Proves what of `left` is here.
+    async fn prove(
+        &mut self,
+        digests: &BTreeSet<u64>,
+        left: &mut BTreeSet<u64>,
+        proofs: &mut Vec<Proof>,
+    ) -> Result<(), ReadError> {
+        let Some(last) = digests.last() else { return Ok(()) };
+        let newest = self.digest(*last).await?;
+        let base = newest.continues.as_ref().map_or(0, |continues| continues.leaf);
+        let of = newest.continues.as_ref().map_or(self.name, |continues| continues.epoch.as_str());
+        let here: Vec<u64> = left.range(base..base + newest.tree_size).copied().collect();
+        if of != self.of || here.is_empty() {
+            return Ok(());
+        }
+        let mut open = Vec::new();
+        let mut waiting = here.iter().copied().peekable();
+        // first which digest has which line, so that the hashes of all lines need to go by only once
+        let mut indexes = Vec::new();
+        for n in digests {
+            let digest = if n == last { newest.clone() } else { self.digest(*n).await? };
+            while let Some(number) = waiting.next_if(|number| *number < base + digest.tree_size) {
+                let index = number - base;
+                let path = inclusion(index, digest.tree_size).map(Prover::new);
+                let beginning = consistency(digest.tree_size, newest.tree_size).map(Prover::new);
+                let (path, consistency) = path.zip(beginning).ok_or("a digest's tree is larger than the newest one")?;
+                let note = digest.note.clone();
+                open.push(Open { number, index, line: String::new(), note, path, consistency });
+            }
+            indexes.extend(digest.index);
+        }
+        let mut tree = Frontier::default();
+        for index in indexes {
+            let bytes = self.vault.fetch(ObjectKind::Index, &index.key, None).await?;
+            for text in unpack(&index.key, &bytes)?.lines() {
+                let (at, hash) = (tree.size(), leaf_hash(text.as_bytes()));
+                for one in &mut open {
+                    one.path.leaf(at, hash);
+                    one.consistency.leaf(at, hash);
+                    if one.index == at {
+                        text.clone_into(&mut one.line);
+                    }
+                }
+                tree.push(hash);
+            }
+        }
+        if tree.size() != newest.tree_size || STANDARD.encode(tree.root()) != newest.root {
+            return Err("the lines in the store are not those that were signed: see `tollgate vault verify`".to_owned());
+        }
+        for one in open {
+            let proof =
+                (one.path.proof()).zip(one.consistency.proof()).ok_or("the index has fewer lines than its tree")?;
+            left.remove(&one.number);
+            proofs.push(Proof {
+                index: one.index,
+                line: one.line,
+                note: one.note,
+                path: texts(&proof.0),
+                newest: newest.note.clone(),
+                consistency: texts(&proof.1),
+                fragment: None,
+            });
+        }
+        Ok(())
+    }
+
+    /// A digest whose checkpoint is signed and says what the digest says.
+    async fn digest(&mut self, n: u64) -> Result<Digest, ReadError> {
+        let Line { account, writer } = self.line;
+        let name = self.vault.full(&format!("chain/{account}/{writer}/{}/{n:010}.json", self.name));
+        let bytes = self.vault.fetch(ObjectKind::Chain, &name, None).await?;
+        let digest: Digest = serde_json::from_slice(&bytes).map_err(|_| format!("{name} is no digest"))?;
+        let (text, key) = note::open(&digest.note, self.keys)
+            .ok_or_else(|| format!("{name}: none of the keys given here signed its checkpoint"))?;
+        let same = Checkpoint::parse(text)
+            .is_some_and(|said| said.size == digest.tree_size && STANDARD.encode(said.root) == digest.root);
+        if !same {
+            return Err(format!("{name}: its checkpoint is another tree's"));
+        }
+        self.signer.get_or_insert_with(|| key.to_string());
+        Ok(digest)
+    }
+}
+
+fn unpack(name: &str, bytes: &Bytes) -> Result<String, ReadError> {
+    let mut lines = String::new();
+    let decoder = zstd::Decoder::new(&bytes[..]).map_err(|_| format!("{name}: damaged"))?;
+    decoder.take(MAX_INDEX).read_to_string(&mut lines).map_err(|_| format!("{name}: damaged"))?;
+    Ok(lines)
+}
+
+/// The fragment that a line names; none for a line without content.
+async fn fragment(vault: &Vault, line: &str) -> Result<Option<Bytes>, ReadError> {
+    let row: Row = serde_json::from_str(line).map_err(|_| "a line is not an index line")?;
+    let (Some(object), Some(off), Some(len)) = (&row.object_key, row.off, row.tail.len) else { return Ok(None) };
+    vault.fetch(ObjectKind::Payload, object, Some((off, len))).await.map(Some)
+}
+
+fn texts(hashes: &[Hash]) -> Vec<String> {
+    hashes.iter().map(|hash| STANDARD.encode(hash)).collect()
+}

@@ -1,0 +1,92 @@
+use super::*;
+use crate::vault::uploader::tests::signing_key;
+use crate::vault::verify::tests::Site;
+
+async fn site() -> (Site, Vault) {
+    let mut site = Site::new(1);
+    for n in 0..5 {
+        site.send("default", &format!("s{}", n % 2), &format!("text {n}"));
+        site.minutes(3).await;
+    }
+    assert!(site.uploader.drain().await);
+    let vault = Vault::new(site.store.clone(), "", None);
+    (site, vault)
+}
+
+fn leaf(number: u64) -> Wanted {
+    Wanted { leaves: vec![format!("gw/E0000/{number:012}")], ..Wanted::default() }
+}
+
+fn keys() -> Vec<VerifyKey> {
+    vec![signing_key().public().clone()]
+}
+
+/// Every line can be proved, and the proof holds with the file and the key alone; the fragment is in it.
+#[tokio::test]
+async fn every_line_is_proved() {
+    let (_site, vault) = site().await;
+    for number in 0..10 {
+        let file = prove(&vault, &leaf(number), &keys()).await.expect("proved");
+        let text = serde_json::to_string(&file).expect("json");
+        let checked = check(&text, &keys(), &[]).expect("holds");
+        assert_eq!(checked[0].leaf, format!("gw/E0000/{number:012}"));
+        assert_eq!(checked[0].line, file.proofs[0].line);
+        // lines by turns have content and none
+        assert_eq!(file.proofs[0].fragment.is_some(), number % 2 == 0);
+    }
+    assert!(prove(&vault, &leaf(10), &keys()).await.is_err_and(|why| why.contains("in no digest")));
+    let session = Wanted { session: Some("s0".to_owned()), ..Wanted::default() };
+    let file = prove(&vault, &session, &keys()).await.expect("proved");
+    assert_eq!(file.proofs.len(), 6);
+    check(&serde_json::to_string(&file).expect("json"), &keys(), &[]).expect("holds");
+}
+
+/// Whatever is changed in a proof file, it no longer holds.
+#[tokio::test]
+async fn a_changed_proof_does_not_hold() {
+    let (_site, vault) = site().await;
+    let file = prove(&vault, &leaf(4), &keys()).await.expect("proved");
+    type Change = fn(&mut Proof);
+    let changes: [(&str, Change); 8] = [
+        ("another place", |proof| proof.index += 1),
+        ("another line", |proof| proof.line = proof.line.replace("\"ok\"", "\"no\"")),
+        ("another tree", |proof| proof.note = proof.note.replacen("\n6\n", "\n5\n", 1)),
+        ("a path of other hashes", |proof| proof.path[0] = STANDARD.encode([0; 32])),
+        ("a hash too many", |proof| proof.path.push(STANDARD.encode([0; 32]))),
+        ("another consistency", |proof| proof.consistency[0] = STANDARD.encode([0; 32])),
+        ("an older tree as the newest", |proof| std::mem::swap(&mut proof.note, &mut proof.newest)),
+        ("another fragment", |proof| proof.fragment = Some(STANDARD.encode(b"other"))),
+    ];
+    for (what, change) in changes {
+        let mut changed = file.clone();
+        change(&mut changed.proofs[0]);
+        assert_ne!(changed, file, "{what}");
+        let text = serde_json::to_string(&changed).expect("json");
+        assert!(check(&text, &keys(), &[]).is_err(), "{what}");
+    }
+    // the key in the file is nobody's word
+    let text = serde_json::to_string(&file).expect("json");
+    let other =
+        crate::vault::chain::note::SigningKey::generate("vault.test", &crate::rng::SeededRng::new(9)).expect("key");
+    let other = crate::vault::chain::note::SigningKey::from_secret(&other).expect("key").public().clone();
+    assert!(check(&text, &[other], &[]).is_err());
+}
+
+/// A proof under an anchor says so, and does not hold against another tree of the same size.
+#[tokio::test]
+async fn an_anchor_is_held_against_it() {
+    use crate::vault::verify::anchor;
+    let (site, vault) = site().await;
+    let thief =
+        crate::vault::chain::note::SigningKey::generate("anchor.test", &crate::rng::SeededRng::new(9)).expect("key");
+    let signer = crate::vault::chain::note::SigningKey::from_secret(&thief).expect("key");
+    let mut heads = site.audit().await.heads;
+    let text = anchor::make(&heads, "2026-11-20T12:00:00Z", &signer);
+    let file = prove(&vault, &Wanted { anchor: Some(text), ..leaf(3) }, &keys()).await.expect("proved");
+    let anchored = check(&serde_json::to_string(&file).expect("json"), &keys(), &[signer.public().clone()]);
+    assert!(anchored.expect("holds")[0].holds.iter().any(|what| what.contains("was anchored at")));
+    heads[0].root = STANDARD.encode([0; 32]);
+    let other = File { anchor: Some(anchor::make(&heads, "2026-11-20T12:00:00Z", &signer)), ..file };
+    let refused = check(&serde_json::to_string(&other).expect("json"), &keys(), &[signer.public().clone()]);
+    assert!(refused.is_err_and(|why| why.contains("another tree of this size")));
+}
