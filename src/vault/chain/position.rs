@@ -24,6 +24,8 @@ pub struct Position {
     pub base: u64,
     /// Number of the next digest.
     pub next: u64,
+    /// Digests so far, through all epochs: what was read twice is told by it.
+    pub serial: u64,
     /// The tree.
     pub tree: Frontier,
     /// The last digest, of whatever epoch.
@@ -48,6 +50,7 @@ impl Position {
             epoch: of.to_owned(),
             base,
             next: 0,
+            serial: before.map_or(0, |before| before.serial),
             tree: Frontier::default(),
             prev: before.and_then(|before| before.prev.clone()),
             end: before.map_or(now.0, |before| before.end),

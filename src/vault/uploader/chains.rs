@@ -147,9 +147,8 @@ impl Chains {
         if void(&chain.stored) || void(&chain.sent) {
             return (Verdict::Void, None);
         }
-        let behind = |position: &Option<Position>| {
-            position.as_ref().is_some_and(|position| position.epoch == found.epoch && found.next <= position.next)
-        };
+        let behind =
+            |position: &Option<Position>| position.as_ref().is_some_and(|position| found.serial <= position.serial);
         if behind(&chain.stored) {
             return (Verdict::Stored, None);
         }
@@ -157,14 +156,10 @@ impl Chains {
             return (Verdict::Void, None);
         }
         let own = chain.outstanding.take_if(|outstanding| outstanding.position == *found);
-        let follows = match &chain.sent {
-            None => true,
-            Some(sent) if sent.epoch == found.epoch => found.next == sent.next + 1,
-            Some(sent) => {
-                let same_start = sent.next == 0 && sent.of == found.of && sent.base == found.base;
-                found.next == 1 && (sent.closed || same_start || found.left.contains(&sent.epoch))
-            }
-        };
+        let follows = chain.sent.as_ref().is_none_or(|sent| {
+            let in_epoch = sent.epoch == found.epoch && found.next == sent.next + 1;
+            found.serial == sent.serial + 1 && (in_epoch || found.next == 1)
+        });
         if own.is_none() && !follows {
             if let Some(sent) = &chain.sent {
                 chain.sent = Some(sent.leave(epoch(), Broken::Damaged.reason()));

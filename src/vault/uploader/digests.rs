@@ -252,6 +252,7 @@ impl Uploader {
         let link =
             Link { epoch: after.epoch.clone(), n: position.next, sha256: crate::hex::encode(&Sha256::digest(&json)) };
         (after.prev, after.next, after.closed) = (Some(link), position.next + 1, what.last);
+        after.serial += 1;
         let seal = DigestSeal {
             writer: line.writer.to_string(),
             index: digest.index.map(|index| index.key),

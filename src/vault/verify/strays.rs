@@ -81,7 +81,7 @@ impl Walk<'_> {
                     continue;
                 }
                 let writer = name.rsplit('/').next().and_then(|file| file.rsplitn(3, '-').nth(2)).unwrap_or_default();
-                let may_be_lost = kind == ObjectKind::Payload && lossy.contains(writer);
+                let may_be_lost = lossy.contains(writer);
                 match (self.stray(&name, kind, &covered, &newest), may_be_lost) {
                     (false, _) => waiting += 1,
                     (true, false) => {
