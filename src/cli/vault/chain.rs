@@ -77,6 +77,9 @@ pub(in crate::cli) struct Verify {
     /// Chain and index only.
     #[arg(long)]
     no_payload: bool,
+    /// What digests before this time name may be gone, because its retention is over.
+    #[arg(long, value_name = "TIME")]
+    expired: Option<String>,
     /// An anchor that was kept elsewhere.
     #[arg(long, value_name = "FILE")]
     anchor: Vec<PathBuf>,
@@ -114,6 +117,7 @@ pub(super) fn run_verify(options: &Verify) -> Result<Exit, String> {
         let vault = options.chains.vault()?;
         let mut wanted = options.chains.options()?;
         (wanted.from, wanted.to, wanted.no_payload) = (options.from.clone(), options.to.clone(), options.no_payload);
+        wanted.expired.clone_from(&options.expired);
         if !options.identity.is_empty() {
             wanted.auditors = identities(&options.identity)?;
         }

@@ -109,6 +109,7 @@ impl Walk<'_> {
             .buffered(AT_ONCE);
         while let Some((bytes, held)) = objects.next().await {
             match bytes {
+                Err(_) if self.may_be_gone(&digest) => self.expired += 1,
                 Err(why) => {
                     epoch.whole = false;
                     let lost = if digest.counters.damaged > 0 { LOSSY } else { "" };
@@ -135,6 +136,10 @@ impl Walk<'_> {
         if let Some(index) = &digest.index {
             let lines = match bytes {
                 Some(Ok(bytes)) => self.unpack(&index.key, &index.sha256, &bytes),
+                Some(Err(_)) if self.may_be_gone(digest) => {
+                    self.expired += 1;
+                    None
+                }
                 Some(Err(why)) => {
                     self.report.fail("index_missing", &index.key, why);
                     None
@@ -172,6 +177,11 @@ impl Walk<'_> {
             self.report.counts.gaps += gaps;
         }
         Some(rows)
+    }
+
+    /// Whether the retention of what a digest names is over, as the caller says.
+    fn may_be_gone(&self, digest: &Digest) -> bool {
+        self.options.expired.as_ref().is_some_and(|expired| digest.end < *expired)
     }
 
     fn root(&mut self, epoch: &mut Epoch, digest: &Digest, name: &str) {

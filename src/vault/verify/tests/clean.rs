@@ -68,6 +68,27 @@ async fn crashes_are_no_alarms() {
     }
 }
 
+/// What is gone because its retention is over is no alarm to who says so; the chain, which stays, still holds.
+#[tokio::test]
+async fn what_expired_is_told() {
+    let mut site = Site::new(1);
+    site.send("default", "s0", "old");
+    site.minutes(4).await;
+    let now = rfc3339(site.clock.now());
+    site.send("default", "s0", "new");
+    site.minutes(4).await;
+    site.remove(&site.name(&["index/", "-0000000000.ndjson"]));
+    site.remove(&site.name(&["default/acme/s0/", "E0000-0000000000.agev"]));
+    assert!(!site.verify(Options::default()).await.verified);
+    let report = site.verify(Options { expired: Some(now), ..Options::default() }).await;
+    assert!(report.verified && report.findings.is_empty(), "{}", report.text());
+    assert!(report.not_verified.iter().any(|what| what.contains("1 objects that are gone")), "{}", report.text());
+    assert_eq!(report.counts.fragments, 1);
+    site.remove(&site.name(&["default/acme/s0/", "E0000-0000000001.agev"]));
+    let early = Options { expired: Some("2026-11-20T10:00:01Z".to_owned()), ..Options::default() };
+    assert!(!site.verify(early).await.verified);
+}
+
 /// Records that can't be read any more, wherever: what is lost is told, and what is not lost still verifies.
 #[tokio::test]
 async fn damage_is_told_and_no_alarm() {
