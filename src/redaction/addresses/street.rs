@@ -156,6 +156,13 @@ fn number_first(scan: &Scan<'_>, number: &Range<usize>) -> Option<Range<usize>> 
     if begins.is_ascii() && !begins.is_ascii_alphanumeric() {
         return None;
     }
+    if begins.is_ascii_digit() {
+        // one number behind another begins no street; `12 5th Avenue` does
+        let digits = scan.bytes(at..at + 72).iter().take_while(|byte| byte.is_ascii_digit()).count();
+        if matches!(scan.byte(at + digits), b' ' | b'\n') {
+            return None;
+        }
+    }
     static ENDS: Bytes = Bytes::of(b"\n\":;(){}[<=|/\t");
     let rest = scan.part(at..scan.widen(at..scan.text.len().min(at + 72)).end);
     let len = rest.bytes().position(|byte| ENDS.has(byte)).unwrap_or(rest.len());
@@ -310,7 +317,9 @@ fn name_len(rest: &str, from: usize) -> Option<usize> {
 
 /// `Hauptstraße 12`, `Calle de Alcalá 45`.
 fn number_last(scan: &Scan<'_>, number: &Range<usize>) -> Option<Range<usize>> {
-    if scan.before(number.start, 1) != b' ' || number.len() > 5 {
+    let last = scan.before(number.start, 2);
+    let ends = last.is_ascii_alphabetic() || !last.is_ascii() || END_MARKS.contains(&last);
+    if scan.before(number.start, 1) != b' ' || number.len() > 5 || !ends {
         return None;
     }
     let from = scan.widen(number.start.saturating_sub(56)..number.start).start;
@@ -337,6 +346,8 @@ fn number_last(scan: &Scan<'_>, number: &Range<usize>) -> Option<Range<usize>> {
     Some(base + start..end)
 }
 
+/// What else than a letter a street may end in, before its number.
+const END_MARKS: [u8; 2] = *b".,";
 /// What ends the line of a street, seen from its number.
 static ENDS: Bytes = Bytes::of(b"\n\":;({[<=|");
 
@@ -346,7 +357,7 @@ fn may_be_street(head: &[u8]) -> bool {
     let (Some(first), Some(last)) = (word.first(), word.last()) else { return false };
     // `nº`, `s/n`: the word before them counts
     let sign = word.len() < 6 && matches!(first, b'n' | b's');
-    let ends = last.is_ascii_alphabetic() || !last.is_ascii() || matches!(last, b'.' | b',');
+    let ends = last.is_ascii_alphabetic() || !last.is_ascii() || END_MARKS.contains(last);
     ends && (first.is_ascii_uppercase() || !first.is_ascii() || sign || word.get(1) == Some(&b'\''))
 }
 

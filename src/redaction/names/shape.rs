@@ -65,12 +65,13 @@ pub(in crate::redaction) fn read(text: &str, at: usize) -> Option<Name> {
         };
         let Some(next) = word(text, next_at) else { break };
         let next_given = words::is_given(next.text);
-        let next_family = !next.initial && words::is_family(next.text);
+        let next_family = || !next.initial && words::is_family(next.text);
         let common = !next.initial && !next_given && words::is_common(next.text);
-        if common && !after_particle && !(known && next_family) {
+        if common && !after_particle && !(known && next_family()) {
             break;
         }
-        family |= next_family && !common;
+        // asked of names that may be given ones only
+        family |= maybe && !common && !family && next_family();
         name.range.end = next_at + next.text.len() + usize::from(next.initial);
         name.words += 1;
         known |= next_given;
@@ -90,6 +91,19 @@ fn suffix(text: &str, name: &mut Name) {
     let read = text.get(name.range.clone()).unwrap_or_default();
     if rest.starts_with('.') && (read.ends_with(" Jr") || read.ends_with(" Sr")) {
         name.range.end += 1;
+        return;
+    }
+    // nearly none has one
+    let may = matches!(
+        rest.as_bytes(),
+        [b' ', b'J' | b'S', b'r', ..]
+            | [b' ', b'I', b'I' | b'V', ..]
+            | [b' ', b'P', b'h', ..]
+            | [b' ', b'M', b'D', ..]
+            | [b' ', b'D', b'D' | b'V', ..]
+            | [b',', b' ', b'J' | b'S' | b'M' | b'P', ..]
+    );
+    if !may {
         return;
     }
     for end in

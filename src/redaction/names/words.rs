@@ -82,12 +82,12 @@ pub(in crate::redaction) fn is_given(word: &str) -> bool {
         return true;
     }
     // all in capitals
-    let mut buffer = [0_u8; LONGEST];
-    let Some(copy) = buffer.get_mut(..word.len()).filter(|_| word.len() > 3 && word.is_ascii()) else { return false };
-    copy.copy_from_slice(word.as_bytes());
-    if !copy.iter().all(u8::is_ascii_uppercase) {
+    if !word.bytes().all(|byte| byte.is_ascii_uppercase()) {
         return false;
     }
+    let mut buffer = [0_u8; LONGEST];
+    let Some(copy) = buffer.get_mut(..word.len()).filter(|_| word.len() > 3) else { return false };
+    copy.copy_from_slice(word.as_bytes());
     copy.iter_mut().skip(1).for_each(|byte| byte.make_ascii_lowercase());
     std::str::from_utf8(copy).is_ok_and(|word| list.has(word))
 }

@@ -10,19 +10,21 @@ use super::site::{Found, Site};
 pub(super) fn shaped(site: &Site<'_, '_>) -> Option<Found> {
     let (chain, first) = (site.chain, site.first);
     let last = groups(site)?;
-    let (digits, length) = site.digits::<19>(first, last)?;
-    let digits = digits.get(..length).unwrap_or_default();
     // a grouped card stays one behind a word and a dash
     let free = site.is_free() || (last > first && site.is_behind_dash());
-    if !free || !chain.is_free_behind(last) || !site.ends_well(last) || !bank::card(digits) {
+    if !free || !chain.is_free_behind(last) || !site.ends_well(last) {
+        return None;
+    }
+    let (digits, length) = site.digits::<19>(first, last)?;
+    let digits = digits.get(..length).unwrap_or_default();
+    if !bank::card(digits) {
         return None;
     }
     // bare numbers of rare issuers and lengths are ids of other things in one case of ten
     let visa = matches!(digits, [4, ..]) && matches!(length, 13 | 19) && !site.is_denied();
     let usual = matches!(length, 14..=16) || visa || last > first;
     let known = usual && !(last == first && is_rare(digits));
-    (known || site.cues().speaks_of(Family::CardCued))
-        .then(|| Found { family: Family::Card, range: chain.range(first, last) })
+    (known || site.speaks_of(Family::CardCued)).then(|| Found { family: Family::Card, range: chain.range(first, last) })
 }
 
 /// Whether the issuer of bare digits is a rare one.

@@ -21,9 +21,20 @@ pub(super) struct Group {
     pub(super) sep: u8,
 }
 
+/// A group as a chain holds it: most chains are short, and all their memory is cleared for each.
+#[derive(Clone, Copy, Default)]
+struct Packed {
+    /// From the chain's first digit on.
+    offset: u16,
+    len: u8,
+    sep: u8,
+}
+
 /// Groups of digits in a row.
 pub(super) struct Chain {
-    groups: [Group; MOST],
+    /// Its first digit.
+    start: usize,
+    groups: [Packed; MOST],
     /// How many groups there are.
     pub(super) count: usize,
     /// Behind the last digit.
@@ -33,14 +44,16 @@ pub(super) struct Chain {
 impl Chain {
     /// The chain that starts with the digit at `at`.
     pub(super) fn read(text: &[u8], at: usize) -> Self {
-        let mut chain = Self { groups: [Group::default(); MOST], count: 0, end: at };
+        let mut chain = Self { start: at, groups: [Packed::default(); MOST], count: 0, end: at };
         let mut from = at;
         while let Some(group) = chain.groups.get_mut(chain.count) {
             let len =
                 text.get(from..).unwrap_or_default().iter().take(LONGEST).take_while(|byte| byte.is_ascii_digit());
-            *group = Group { at: from, len: len.count(), sep: 0 };
+            let len = len.count();
+            // sixteen groups of 32 digits: neither is cut
+            *group = Packed { offset: (from - at) as u16, len: len as u8, sep: 0 };
             chain.count += 1;
-            chain.end = from + group.len;
+            chain.end = from + len;
             let Some((sep, width)) = separator(text.get(chain.end..).unwrap_or_default()) else { break };
             if chain.count == MOST {
                 break;
@@ -53,28 +66,38 @@ impl Chain {
 
     /// Group `index`; an empty one where there is none.
     pub(super) fn group(&self, index: usize) -> Group {
-        self.groups.get(index).copied().unwrap_or_default()
+        let held = self.groups.get(index).filter(|_| index < self.count);
+        held.map_or(Group::default(), |group| Group {
+            at: self.start + usize::from(group.offset),
+            len: usize::from(group.len),
+            sep: group.sep,
+        })
     }
 
     /// Length of group `index`, 0 where there is none.
     pub(super) fn len(&self, index: usize) -> usize {
-        self.group(index).len
+        self.groups.get(index).map_or(0, |group| usize::from(group.len))
+    }
+
+    /// What stands behind group `index`, 0 where there is none.
+    fn sep(&self, index: usize) -> u8 {
+        self.groups.get(index).map_or(0, |group| group.sep)
     }
 
     /// What stands before group `index`, 0 at the first.
     pub(super) fn before(&self, index: usize) -> u8 {
-        index.checked_sub(1).map_or(0, |last| self.group(last).sep)
+        index.checked_sub(1).map_or(0, |last| self.sep(last))
     }
 
     /// Whether the groups from `first` on have these lengths, with one separator of `seps` between all of them, and end
     /// there; gives the separator.
     pub(super) fn is(&self, first: usize, lens: &[usize], seps: &[u8]) -> Option<u8> {
-        let sep = self.group(first).sep;
+        let sep = self.sep(first);
         let inner = lens.len().saturating_sub(1);
-        let same = lens.iter().enumerate().all(|(index, len)| {
-            let group = self.group(first + index);
-            group.len == *len && (index >= inner || group.sep == sep)
-        });
+        let same = lens
+            .iter()
+            .enumerate()
+            .all(|(index, len)| self.len(first + index) == *len && (index >= inner || self.sep(first + index) == sep));
         (same && (inner == 0 || seps.contains(&sep)) && self.is_free_behind(first + inner)).then_some(sep)
     }
 
@@ -82,13 +105,13 @@ impl Chain {
     /// there.
     pub(super) fn is_mixed(&self, first: usize, lens: &[usize], seps: &[u8]) -> bool {
         let lens_fit = lens.iter().enumerate().all(|(index, len)| self.len(first + index) == *len);
-        let seps_fit = seps.iter().enumerate().all(|(index, sep)| self.group(first + index).sep == *sep);
+        let seps_fit = seps.iter().enumerate().all(|(index, sep)| self.sep(first + index) == *sep);
         lens_fit && seps_fit && self.is_free_behind(first + lens.len().saturating_sub(1))
     }
 
     /// Whether no further digits are tied to group `index`.
     pub(super) fn is_free_behind(&self, index: usize) -> bool {
-        matches!(self.group(index).sep, 0 | b' ' | b'(' | b')' | b'~')
+        matches!(self.sep(index), 0 | b' ' | b'(' | b')' | b'~')
     }
 
     /// Whether no digits are tied to group `index` from before.

@@ -96,6 +96,10 @@ impl Walk<'_, '_> {
         }
         let chain = Chain::read(scan.text.as_bytes(), run.start);
         self.done = chain.end.max(run.start + 1);
+        // five digits alone are nothing without a word
+        if chain.count == 1 && chain.len(0) < 6 && !cue && self.listed_before(run.start).is_none() {
+            return;
+        }
         self.chain(&chain, cue);
     }
 
@@ -306,7 +310,7 @@ fn at(site: &Site<'_, '_>) -> Option<Found> {
                 if site.is_bracketed(first) {
                     None
                 } else {
-                    shapes::health(site).filter(|_| site.cues().speaks_of(Family::MedicalCued))
+                    shapes::health(site).filter(|_| site.speaks_of(Family::MedicalCued))
                 }
             })
             .or_else(|| phone::shaped(site))

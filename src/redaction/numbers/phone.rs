@@ -8,7 +8,8 @@ use super::super::validate::phones::{code_length, is_alike, is_international};
 use super::cues::Grade;
 use super::site::{Found, Site};
 
-/// Most digits of E.164.
+/// Least and most digits of a plan with its country code (`PLANS`; E.164).
+const LEAST: usize = 8;
 const MOST: usize = 15;
 
 /// Digits of groups, without what separates them.
@@ -88,6 +89,9 @@ fn is_upper(site: &Site<'_, '_>) -> bool {
 
 /// The longest number of a plan in the groups of the site, after `skip` zeros: its range, and how many groups it has.
 fn planned(site: &Site<'_, '_>, skip: usize) -> Option<(Range<usize>, usize)> {
+    if site.chain.digits(site.first, site.chain.count.saturating_sub(1)) < LEAST {
+        return None;
+    }
     let (mut number, mut best) = (Number::default(), None);
     for index in site.first..site.chain.count {
         let group = site.chain.group(index);
@@ -142,7 +146,7 @@ fn nanp(site: &Site<'_, '_>) -> Option<Found> {
     let (sep, next) = (chain.group(area).sep, chain.group(area + 1).sep);
     let tied = matches!(sep, b'-' | b'.' | b'/') && (sep == next || next == b'-');
     let spaced = sep == b' ' && matches!(next, b' ' | b'-') || sep == b'~';
-    let word = || site.cues().speaks_of(Family::PhoneCued);
+    let word = || site.speaks_of(Family::PhoneCued);
     let (area_digit, exchange_digit) = (*site.part(area).first()?, *site.part(area + 1).first()?);
     let fiction = site.part(area) == b"555" || site.part(area + 1) == b"555";
     let planned = (b'2'..=b'9').contains(&area_digit) && ((b'2'..=b'9').contains(&exchange_digit) || fiction);
@@ -182,7 +186,7 @@ fn local(site: &Site<'_, '_>) -> Option<Found> {
     let (chain, first) = (site.chain, site.first);
     let sep = chain.is(first, &[3, 4], b"-. ")?;
     let fiction = site.part(first) == b"555" && sep == b'-';
-    (site.ends_well(first + 1) && (fiction || (sep != b' ' && site.cues().speaks_of(Family::PhoneCued))))
+    (site.ends_well(first + 1) && (fiction || (sep != b' ' && site.speaks_of(Family::PhoneCued))))
         .then(|| site.phone(Family::PhoneNational, first, first + 1))
 }
 
@@ -214,7 +218,7 @@ fn national(site: &Site<'_, '_>) -> Option<Found> {
     let zeros = site.part(first).starts_with(b"00");
     let sizes = (first + 1..=last).all(|index| chain.len(index) >= 2);
     let dotted = after == b'.' && last < first + 3 && (first + 1..=last).any(|index| chain.len(index) < 3);
-    let alone = site.is_alone(first, last) || site.cues().speaks_of(Family::PhoneCued);
+    let alone = site.is_alone(first, last) || site.speaks_of(Family::PhoneCued);
     let fits = match (zero, bracket) {
         (true, _) => (9..=11).contains(&digits) && !zeros && after != b'/' || (bracket && (8..=12).contains(&digits)),
         (false, true) => (9..=12).contains(&digits) && matches!(head, 2 | 3) && sizes,
@@ -228,7 +232,7 @@ fn national(site: &Site<'_, '_>) -> Option<Found> {
 fn mobile(site: &Site<'_, '_>) -> bool {
     let (chain, first) = (site.chain, site.first);
     let lead = site.part(first).first().copied().unwrap_or(b'0');
-    (lead >= b'6' && chain.is(first, &[5, 5], b" -").is_some() && site.cues().speaks_of(Family::PhoneCued))
+    (lead >= b'6' && chain.is(first, &[5, 5], b" -").is_some() && site.speaks_of(Family::PhoneCued))
         || (site.part(first).starts_with(b"1") && lead == b'1' && chain.is(first, &[3, 4, 4], b" -").is_some())
 }
 

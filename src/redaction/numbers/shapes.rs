@@ -20,21 +20,39 @@ const fn shape(lens: &'static [usize], seps: &'static [u8], check: fn(&[u8]) -> 
 }
 
 /// Shapes with one separator, by the length of their first group.
-const SHAPES: &[Shape] = &[
-    shape(&[3, 2, 4], b"- ", check::ssn, Family::Ssn),
-    shape(&[3, 2, 4], b"-", check::itin, Family::TaxShape),
-    shape(&[6, 4], b"-", check::personnummer, Family::NationalShape),
-    shape(&[8, 4], b"-", check::personnummer, Family::NationalShape),
-    shape(&[6, 7], b"-", check::rrn, Family::NationalShape),
+const ONE: &[Shape] = &[
     shape(&[1, 4, 5, 2, 1], b"- ", check::thai, Family::NationalShape),
-    shape(&[3, 4, 7, 1], b"- ", check::emirates, Family::NationalShape),
-    shape(&[2, 8, 1], b"-", check::cuit, Family::TaxShape),
     shape(&[1, 2, 2, 2, 3, 3, 2], b" ", check::nir, Family::NationalShape),
+];
+const TWO: &[Shape] = &[
+    shape(&[2, 8, 1], b"-", check::cuit, Family::TaxShape),
     shape(&[2, 3, 3, 3], b" ", check::abn, Family::TaxShape),
-    shape(&[4, 4, 4], b" ", check::aadhaar, Family::NationalShape),
-    shape(&[3, 4, 4, 2], b".", check::ahv, Family::NationalShape),
     shape(&[2, 6, 6, 1], b"- ", check::imei_shape, Family::Device),
 ];
+const THREE: &[Shape] = &[
+    shape(&[3, 2, 4], b"- ", check::ssn, Family::Ssn),
+    shape(&[3, 2, 4], b"-", check::itin, Family::TaxShape),
+    shape(&[3, 4, 7, 1], b"- ", check::emirates, Family::NationalShape),
+    shape(&[3, 4, 4, 2], b".", check::ahv, Family::NationalShape),
+];
+const FOUR: &[Shape] = &[shape(&[4, 4, 4], b" ", check::aadhaar, Family::NationalShape)];
+const SIX: &[Shape] = &[
+    shape(&[6, 4], b"-", check::personnummer, Family::NationalShape),
+    shape(&[6, 7], b"-", check::rrn, Family::NationalShape),
+];
+const EIGHT: &[Shape] = &[shape(&[8, 4], b"-", check::personnummer, Family::NationalShape)];
+
+fn shapes(head: usize) -> &'static [Shape] {
+    match head {
+        1 => ONE,
+        2 => TWO,
+        3 => THREE,
+        4 => FOUR,
+        6 => SIX,
+        8 => EIGHT,
+        _ => &[],
+    }
+}
 
 /// An id that the groups at a site tell.
 pub(super) fn grouped(site: &Site<'_, '_>) -> Option<Found> {
@@ -43,15 +61,18 @@ pub(super) fn grouped(site: &Site<'_, '_>) -> Option<Found> {
         return None;
     }
     let head = chain.len(first);
-    for shape in SHAPES.iter().filter(|shape| shape.lens.first() == Some(&head)) {
+    for shape in shapes(head) {
         let Some(sep) = chain.is(first, shape.lens, shape.seps) else { continue };
         let last = first + shape.lens.len() - 1;
-        let Some((digits, length)) = site.digits::<24>(first, last) else { continue };
         // groups between blanks also stand side by side by chance
-        let sure = sep != b' ' || site.is_alone(first, last) || site.cues().speaks_of(shape.family);
+        let sure = sep != b' ' || site.is_alone(first, last) || site.speaks_of(shape.family);
+        if !sure || !site.ends_well(last) {
+            continue;
+        }
+        let Some((digits, length)) = site.digits::<24>(first, last) else { continue };
         let social = shape.family == Family::TaxShape && site.cued && site.cues().grade(Family::SsnCued).is_some();
         let denied = social || (shape.lens == [3, 2, 4] && site.is_denied());
-        if (shape.check)(digits.get(..length).unwrap_or_default()) && site.ends_well(last) && sure && !denied {
+        if (shape.check)(digits.get(..length).unwrap_or_default()) && !denied {
             return Some(Found { family: shape.family, range: chain.range(first, last) });
         }
     }
@@ -61,6 +82,9 @@ pub(super) fn grouped(site: &Site<'_, '_>) -> Option<Found> {
 /// Shapes with several separators.
 fn mixed(site: &Site<'_, '_>) -> Option<Found> {
     let (chain, first) = (site.chain, site.first);
+    if chain.group(first).sep != b'.' {
+        return None;
+    }
     let found = |last: usize, family: Family, check: fn(&[u8]) -> bool| {
         let (digits, length) = site.digits::<16>(first, last)?;
         (check(digits.get(..length)?) && site.ends_well(last))
@@ -102,8 +126,8 @@ pub(super) fn health(site: &Site<'_, '_>) -> Option<Found> {
     let (chain, first) = (site.chain, site.first);
     let sep = chain.is(first, &[3, 3, 4], b" -")?;
     let (digits, length) = site.digits::<10>(first, first + 2)?;
-    let word = site.cues().speaks_of(Family::MedicalCued);
-    let phone = site.cues().speaks_of(Family::PhoneCued);
+    let word = site.speaks_of(Family::MedicalCued);
+    let phone = site.speaks_of(Family::PhoneCued);
     let plain = site.part(first) != site.part(first + 1) && site.scan.before(site.start(), 1) != b'[';
     let sure = word || (sep == b' ' && !phone && plain && site.is_alone(first, first + 2));
     (check::nhs(digits.get(..length)?) && sure && site.is_free() && site.ends_well(first + 2))

@@ -73,6 +73,11 @@ impl<'a, 't> Site<'a, 't> {
         })
     }
 
+    /// Whether a word of a kind stands around it.
+    pub(super) fn speaks_of(&self, family: Family) -> bool {
+        self.cued && self.cues().speaks_of(family)
+    }
+
     /// Whether it is no part of a longer name, path or number before it.
     pub(super) fn is_free(&self) -> bool {
         if self.first > 0 {
