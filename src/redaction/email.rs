@@ -103,6 +103,9 @@ fn domain(scan: &Scan<'_>, from: usize) -> Option<usize> {
         .find(|(_, c)| !(c.is_ascii_alphanumeric() || *c == '-' || *c == '.' || (!c.is_ascii() && c.is_alphanumeric())))
         .map_or_else(|| rest.chars().take(DOMAIN).map(char::len_utf8).sum(), |(index, _)| index);
     let mut name = rest.get(..length)?.trim_end_matches(['.', '-']);
+    if !name.as_bytes().contains(&b'.') {
+        return None;
+    }
     // what follows two dots is another sentence
     name = name.split("..").next().unwrap_or(name);
     for _ in 0..LABELS {

@@ -145,9 +145,20 @@ fn blank(text: &str, at: usize) -> Option<usize> {
     None
 }
 
+/// The word that `rest` begins with, if it is a capital and small letters of ASCII, as nearly all are.
+fn plain(rest: &str) -> Option<&str> {
+    let (first, behind) = rest.as_bytes().split_first()?;
+    let small = behind.iter().take_while(|byte| byte.is_ascii_lowercase()).count();
+    let ends = matches!(behind.get(small), None | Some(b' ' | b',' | b'\n' | b'"'));
+    (first.is_ascii_uppercase() && small > 0 && ends).then(|| rest.get(..=small))?
+}
+
 /// One word with a capital letter at `at`.
 fn word(text: &str, at: usize) -> Option<Word<'_>> {
     let rest = text.get(at..)?;
+    if let Some(text) = plain(rest) {
+        return (text.len() <= WORD).then_some(Word { text, initial: false });
+    }
     let mut chars = rest.char_indices().peekable();
     let (_, first) = chars.next()?;
     if !first.is_uppercase() {

@@ -39,12 +39,16 @@ impl List {
         Self { words, slots }
     }
 
-    fn has(&self, word: &str) -> bool {
-        let mut at = sets::hash(word.as_bytes()) & (self.slots.len() - 1);
+    fn has(&self, word: &[u8]) -> bool {
+        let mut at = sets::hash(word) & (self.slots.len() - 1);
         loop {
             match self.slots.get(at) {
                 None | Some(0) => return false,
-                Some(place) if self.words.get(usize::from(*place) - 1) == Some(&word) => return true,
+                Some(place)
+                    if self.words.get(usize::from(*place) - 1).is_some_and(|known| known.as_bytes() == word) =>
+                {
+                    return true;
+                }
                 Some(_) => at = (at + 1) & (self.slots.len() - 1),
             }
         }
@@ -77,8 +81,8 @@ pub(in crate::redaction) fn given_names() -> impl Iterator<Item = &'static str> 
 /// Whether a word is a given name of the list. It begins with a capital letter; all in capitals will do.
 pub(in crate::redaction) fn is_given(word: &str) -> bool {
     let list = &*GIVEN;
-    let hyphened = || word.contains('-') && word.split('-').all(|part| list.has(part));
-    if list.has(word) || hyphened() {
+    let hyphened = || word.contains('-') && word.split('-').all(|part| list.has(part.as_bytes()));
+    if list.has(word.as_bytes()) || hyphened() {
         return true;
     }
     // all in capitals
@@ -89,26 +93,31 @@ pub(in crate::redaction) fn is_given(word: &str) -> bool {
     let Some(copy) = buffer.get_mut(..word.len()).filter(|_| word.len() > 3) else { return false };
     copy.copy_from_slice(word.as_bytes());
     copy.iter_mut().skip(1).for_each(|byte| byte.make_ascii_lowercase());
-    std::str::from_utf8(copy).is_ok_and(|word| list.has(word))
+    list.has(copy)
 }
 
 /// As [`is_given`], for a word in lower case.
 pub(in crate::redaction) fn is_given_lower(word: &str) -> bool {
+    is_given_bytes(word.as_bytes())
+}
+
+fn is_given_bytes(word: &[u8]) -> bool {
     let mut buffer = [0_u8; LONGEST];
     let Some(copy) = buffer.get_mut(..word.len()).filter(|_| word.len() > 2 && word.is_ascii()) else { return false };
-    copy.copy_from_slice(word.as_bytes());
+    copy.copy_from_slice(word);
     copy.iter_mut().take(1).for_each(|byte| byte.make_ascii_uppercase());
-    std::str::from_utf8(copy).is_ok_and(|word| GIVEN.has(word))
+    GIVEN.has(copy)
 }
 
 /// Whether a word, in whatever case, is common and so no name by itself.
 pub(in crate::redaction) fn is_common(word: &str) -> bool {
-    let found = |word: &str| COMMON.has(word);
+    let found = |word: &[u8]| COMMON.has(word);
+    let ends: [&[u8]; 4] = [b"s", b"ed", b"ing", b"'s"];
     // plurals and forms of common words are common
     lower(word, |lower| {
         found(lower)
-            || ["s", "ed", "ing", "'s"].iter().any(|end| {
-                lower.strip_suffix(end).is_some_and(|stem| stem.len() > 3 && found(stem) && !is_given_lower(lower))
+            || ends.iter().any(|end| {
+                lower.strip_suffix(*end).is_some_and(|stem| stem.len() > 3 && found(stem) && !is_given_bytes(lower))
             })
     })
 }
@@ -120,15 +129,14 @@ pub(in crate::redaction) fn is_family(word: &str) -> bool {
 
 /// Whether a word may be a given name, or something else.
 pub(in crate::redaction) fn may_be_given(word: &str) -> bool {
-    MAYBE.has(word)
+    MAYBE.has(word.as_bytes())
 }
 
-fn lower(word: &str, ask: impl FnOnce(&str) -> bool) -> bool {
+fn lower(word: &str, ask: impl FnOnce(&[u8]) -> bool) -> bool {
     let mut buffer = [0_u8; LONGEST];
     let Some(copy) = buffer.get_mut(..word.len()) else { return false };
-    copy.copy_from_slice(word.as_bytes());
-    copy.make_ascii_lowercase();
-    std::str::from_utf8(copy).is_ok_and(ask)
+    copy.iter_mut().zip(word.bytes()).for_each(|(to, byte)| *to = byte.to_ascii_lowercase());
+    ask(copy)
 }
 
 #[cfg(test)]
