@@ -94,15 +94,15 @@ fn skip(scan: &Scan<'_>, from: usize, skipped: &[u8], most: usize) -> Option<usi
 /// Behind a title at `at`, if there is one.
 pub(super) fn title(scan: &Scan<'_>, at: usize) -> usize {
     let rest = scan.part(at..scan.widen(at..scan.text.len().min(at + 16)).end);
-    let word = rest.split([' ', '.']).next().unwrap_or("");
-    if word.is_empty() || !word.starts_with(|c: char| c.is_uppercase()) {
+    let len = rest.bytes().position(|byte| matches!(byte, b' ' | b'.')).unwrap_or(rest.len());
+    let word = rest.get(..len).unwrap_or("");
+    if !TITLES.has(word) || !word.starts_with(|c: char| c.is_uppercase()) {
         return at;
     }
-    let is = TITLES.has(word);
     let behind = rest.get(word.len()..).unwrap_or("");
     let blanks = if behind.starts_with(". ") { 2 } else { 1 };
     let goes_on = behind.get(blanks..).is_some_and(|next| next.starts_with(|c: char| c.is_uppercase()));
-    if is && goes_on { at + word.len() + blanks } else { at }
+    if goes_on { at + word.len() + blanks } else { at }
 }
 
 /// A name in lower case behind a cue that leaves no doubt: a listed name, and the word behind it.

@@ -4,6 +4,7 @@
 use std::ops::Range;
 
 use super::super::scan::Scan;
+use super::super::sets::Bytes;
 use super::{View, windows};
 
 const ESC: u8 = 0x1b;
@@ -29,9 +30,12 @@ pub(super) fn windows(scan: &Scan<'_>, fresh: &dyn Fn(Range<usize>) -> bool, out
     }
 }
 
+/// What an address with marks within is made of.
+static IN_MARKED: Bytes = Bytes::of(b".-_+*`").and_alnum();
+
 /// Whether emphasis stands within the address around an `@`.
 fn is_marked(bytes: &[u8], at: usize) -> bool {
-    let part = |byte: &&u8| byte.is_ascii_alphanumeric() || b".-_+*`".contains(byte);
+    let part = |byte: &&u8| IN_MARKED.has(**byte);
     let before = bytes.get(at.saturating_sub(ADDRESS)..at).unwrap_or_default();
     let behind = bytes.get(at + 1..).unwrap_or_default();
     let marks = |byte: &u8| matches!(byte, b'*' | b'`');

@@ -24,15 +24,19 @@ pub(in super::super) fn byte_at(bytes: &[u8], at: usize) -> Option<u8> {
 }
 
 pub(super) fn hex(high: u8, low: u8) -> Option<u8> {
-    let digit = |byte: u8| char::from(byte).to_digit(16);
-    u8::try_from(digit(high)? << 4 | digit(low)?).ok()
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' | b'A'..=b'F' => Some((byte | 0x20) - b'a' + 10),
+        _ => None,
+    };
+    Some(digit(high)? << 4 | digit(low)?)
 }
 
 /// The character whose bytes are `byte(0)`, `byte(1)` …; how many they are.
 pub(super) fn character(byte: &dyn Fn(usize) -> Option<u8>) -> Option<(usize, char)> {
     let first = byte(0)?;
     let len = match first {
-        0x09 | 0x0a | 0x0d | 0x1b | 0x20..=0x7e => 1,
+        0x09 | 0x0a | 0x0d | 0x1b | 0x20..=0x7e => return Some((1, char::from(first))),
         0xc2..=0xdf => 2,
         0xe0..=0xef => 3,
         0xf0..=0xf4 => 4,
@@ -51,7 +55,11 @@ pub(super) fn decode(text: &str, view: &mut View) {
     let (mut from, mut at) = (0, 0);
     // where the stretch without blanks ends that was looked at last, and whether it is of a form
     let (mut stretch, mut form) = (0, false);
-    while let Some(found) = memchr::memchr2(b'%', b'+', bytes.get(at..).unwrap_or_default()) {
+    loop {
+        // escapes often stand in a row
+        let here = matches!(bytes.get(at), Some(b'%' | b'+')).then_some(0);
+        let next = || memchr::memchr2(b'%', b'+', bytes.get(at..).unwrap_or_default());
+        let Some(found) = here.or_else(next) else { break };
         at += found;
         if at >= stretch {
             (stretch, form) = form_at(bytes, from, at);
