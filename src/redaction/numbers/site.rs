@@ -3,9 +3,11 @@
 
 use std::cell::OnceCell;
 use std::ops::Range;
+use std::sync::LazyLock;
 
 use super::super::rule::Family;
 use super::super::scan::Scan;
+use super::super::sets::Words;
 use super::chain::Chain;
 use super::cues::Cues;
 use super::phone::extension;
@@ -156,101 +158,19 @@ impl<'a, 't> Site<'a, 't> {
 }
 
 /// What numbers of things are called.
-const THINGS: &[&str] = &[
-    "order",
-    "orders",
-    "invoice",
-    "tracking",
-    "ticket",
-    "item",
-    "items",
-    "sku",
-    "part",
-    "parts",
-    "serial",
-    "isbn",
-    "issn",
-    "doi",
-    "build",
-    "version",
-    "commit",
-    "line",
-    "lines",
-    "port",
-    "pid",
-    "row",
-    "rows",
-    "page",
-    "pages",
-    "transaction",
-    "txn",
-    "po",
-    "rma",
-    "asin",
-    "upc",
-    "ean",
-    "gtin",
-    "barcode",
-    "model",
-    "revision",
-    "epoch",
-    "timestamp",
-    "ts",
-    "seed",
-    "size",
-    "bytes",
-    "offset",
-    "count",
-    "total",
-    "price",
-    "amount",
-    "arxiv",
-    "rfc",
-    "pr",
-    "issue",
-    "bug",
-    "job",
-    "run",
-    "task",
-    "batch",
-    "request",
-    "req",
-    "product",
-    "variant",
-    "shipment",
-    "reservation",
-    "booking",
-    "flight",
-    "chapter",
-    "section",
-    "figure",
-    "table",
-    "range",
-    "lat",
-    "lon",
-    "lng",
-    "latitude",
-    "longitude",
-    "duration",
-    "elapsed",
-    "pmid",
-    "tokens",
-    "chunk",
-    "shard",
-    "node",
-    "block",
-    "height",
-    "width",
-    "step",
-    "steps",
-    "iteration",
-    "index",
-    "time",
-];
+const THINGS: &str = "\
+    order orders invoice tracking ticket item items sku part parts serial isbn issn doi build version commit \
+    line lines port pid row rows page pages transaction txn po rma asin upc ean gtin barcode model revision \
+    epoch timestamp ts seed size bytes offset count total price amount arxiv rfc pr issue bug job run task batch \
+    request req product variant shipment reservation booking flight chapter section figure table range lat lon \
+    lng latitude longitude duration elapsed pmid tokens chunk shard node block height width step steps iteration \
+    index time";
+
+static IS_THING: LazyLock<Words> = LazyLock::new(|| Words::new(THINGS));
 
 /// Words between such a word and its number.
-const FILLERS: &[&str] =
-    &["number", "numbers", "no", "num", "nr", "is", "was", "id", "ids", "code", "the", "of", "ref"];
+static FILLERS: LazyLock<Words> =
+    LazyLock::new(|| Words::new("number numbers no num nr is was id ids code the of ref"));
 
 /// Whether the nearest word before `at` that says anything is of [`THINGS`].
 fn denied(scan: &Scan<'_>, at: usize) -> bool {
@@ -259,21 +179,20 @@ fn denied(scan: &Scan<'_>, at: usize) -> bool {
     let mut words = line.rsplit(|byte| !byte.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
     for _ in 0..3 {
         let Some(word) = words.next() else { return false };
-        let is = |list: &[&str]| list.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(word));
-        if is(THINGS) {
+        if IS_THING.has(word) {
             return true;
         }
         // productId, orderNumber
         let camel = [&b"Id"[..], b"ID", b"Number", b"No"].iter().find_map(|tail| word.strip_suffix(*tail));
         if let Some(head) = camel.filter(|head| !head.is_empty()) {
-            return THINGS.iter().any(|known| {
+            return THINGS.split_ascii_whitespace().any(|known| {
                 head.len() >= known.len()
                     && head
                         .get(head.len() - known.len()..)
                         .is_some_and(|tail| tail.eq_ignore_ascii_case(known.as_bytes()))
             });
         }
-        if !is(FILLERS) {
+        if !FILLERS.has(word) {
             return false;
         }
     }
