@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use regex_automata::meta::Regex;
 use regex_automata::util::syntax;
-use serde_json::value::RawValue;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -60,14 +59,15 @@ pub(super) fn compile(file: &File, digest: &str) -> Result<Table, Vec<Wrong>> {
     })
 }
 
-/// The same of a table known to be right, whose providers' models are read when they are first asked for.
-pub(super) fn compile_unread(
-    file: &File<schema::Provider<Option<&'static RawValue>>>,
+/// The same of a table known to be right, whose providers' models are read from their text when they are first asked for.
+pub(super) fn compile_unread<M: Copy>(
+    file: &File<schema::Provider<M>>,
+    text: impl Fn(M) -> &'static str,
     digest: &str,
 ) -> Result<Table, Vec<Wrong>> {
     let per_tokens = file.per_tokens;
     compile_each(file, digest, |_, provider, models| {
-        let (key, text) = (provider.key.clone(), models.map_or("[]", RawValue::get));
+        let (key, text) = (provider.key.clone(), text(*models));
         provider.unread(move || {
             let models: Vec<schema::Model> = serde_json::from_str(text).unwrap_or_default();
             Reader::new(per_tokens).catalog(&key, &models)

@@ -25,7 +25,6 @@ use std::ops::Deref;
 use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use crate::config::load;
@@ -46,13 +45,32 @@ pub use unit::{Fee, Unit, Variable};
 
 /// `config/rates/rates.yaml` in JSON, which is read 20 times faster; a test holds the two together.
 static BUILTIN: &str = include_str!("../../config/rates/builtin.json");
+/// The providers' models, one list behind the other: read when they are asked for, so that what nobody calls is never paged in.
+static BUILTIN_MODELS: &str = include_str!("../../config/rates/builtin-models.json");
 
 /// The built-in table with the digest of the YAML file it was made from.
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields, bound(deserialize = "P: Deserialize<'de>"))]
-struct Builtin<P = schema::Provider> {
+#[serde(deny_unknown_fields)]
+struct Builtin {
     sha256: String,
-    table: File<P>,
+    table: File<schema::Provider<Part>>,
+}
+
+/// Where a provider's models stand: first byte, length.
+#[derive(Clone, Copy, Default, Serialize, Deserialize)]
+struct Part(usize, usize);
+
+impl Part {
+    fn text(self) -> &'static str {
+        BUILTIN_MODELS.get(self.0..self.0.saturating_add(self.1)).unwrap_or("[]")
+    }
+}
+
+impl Builtin {
+    /// Reads all of it.
+    fn whole(self) -> File {
+        self.table.map(|part| serde_json::from_str(part.text()).unwrap_or_default())
+    }
 }
 
 /// A table as written: read, or the built-in one, which is read as a whole only where it is asked for (overlays,
@@ -78,15 +96,12 @@ impl Deref for Written {
     type Target = File;
 
     fn deref(&self) -> &File {
-        self.0.get_or_init(|| {
-            let builtin = serde_json::from_str::<Builtin>(BUILTIN);
-            builtin.map(|builtin| Box::new(builtin.table)).unwrap_or_default()
-        })
+        self.0.get_or_init(|| unread().map(|builtin| Box::new(builtin.whole())).unwrap_or_default())
     }
 }
 
-/// The built-in table with its models unread, which takes a millisecond.
-fn unread() -> Result<Builtin<schema::Provider<Option<&'static RawValue>>>, RatesError> {
+/// The built-in table with its models unread.
+fn unread() -> Result<Builtin, RatesError> {
     serde_json::from_str(BUILTIN).map_err(|error| RatesError(error.to_string()))
 }
 
@@ -159,7 +174,7 @@ impl Source {
         if self.file.0.get().is_some() {
             return compile::compile(&self.file, &self.digest).map_err(|wrong| self.placed(&wrong));
         }
-        compile::compile_unread(&unread()?.table, &self.digest).map_err(|wrong| self.placed(&wrong))
+        compile::compile_unread(&unread()?.table, Part::text, &self.digest).map_err(|wrong| self.placed(&wrong))
     }
 
     /// Problems with file, line and column.

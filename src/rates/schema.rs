@@ -160,6 +160,40 @@ pub(super) struct Adjust {
     pub(super) last: bool,
 }
 
+impl<M> File<Provider<M>> {
+    /// The same table with other models.
+    pub(super) fn map<N>(self, mut models: impl FnMut(M) -> N) -> File<Provider<N>> {
+        let Self {
+            schema, version, currency, per_tokens, generated, overlay, base, applies, discount, imports, ..
+        } = self;
+        let (unit_parents, bedrock_scopes, alias) = (self.unit_parents, self.bedrock_scopes, self.alias);
+        let providers = self.providers.into_iter().map(|(key, provider)| (key, provider.map(&mut models))).collect();
+        File {
+            schema,
+            version,
+            currency,
+            per_tokens,
+            generated,
+            overlay,
+            base,
+            applies,
+            discount,
+            imports,
+            unit_parents,
+            bedrock_scopes,
+            alias,
+            providers,
+        }
+    }
+}
+
+impl<M> Provider<M> {
+    fn map<N>(self, models: impl FnOnce(M) -> N) -> Provider<N> {
+        let Self { names, fallback, reseller, discount, models: own } = self;
+        Provider { names, fallback, reseller, discount, models: models(own) }
+    }
+}
+
 impl Model {
     /// Its exact ids: `id` alone where neither ids nor patterns are written.
     pub(super) fn exact(&self) -> &[String] {

@@ -17,17 +17,26 @@ fn builtin() -> Table {
     Table::builtin().unwrap_or_else(|error| panic!("{}", error.0))
 }
 
-/// `builtin.json` is `rates.yaml`. To make it anew: `TOLLGATE_UPDATE=1 cargo test --lib rates::tests::builtin_is_the_yaml_file`.
+/// `builtin.json` and `builtin-models.json` are `rates.yaml`. To make them anew: `TOLLGATE_UPDATE=1 cargo test --lib rates::tests::builtin_is_the_yaml_file`.
 #[test]
 fn builtin_is_the_yaml_file() {
     let text = std::fs::read_to_string(at("config/rates/rates.yaml")).unwrap();
     let file: File = load::data("rates.yaml", &text).unwrap_or_else(|problem| panic!("{problem}"));
-    let made = serde_json::to_string(&Builtin { sha256: super::digest(&text), table: file }).unwrap();
-    let path = at("config/rates/builtin.json");
-    if crate::config::env::var("TOLLGATE_UPDATE").is_some() {
-        std::fs::write(&path, &made).unwrap();
+    let mut models = String::new();
+    let table = file.map(|own| {
+        let (text, first) = (serde_json::to_string(&own).unwrap(), models.len());
+        models.push_str(&text);
+        models.push('\n');
+        super::Part(first, text.len())
+    });
+    let head = serde_json::to_string(&Builtin { sha256: super::digest(&text), table }).unwrap();
+    for (name, made) in [("builtin.json", head), ("builtin-models.json", models)] {
+        let path = at("config/rates").join(name);
+        if crate::config::env::var("TOLLGATE_UPDATE").is_some() {
+            std::fs::write(&path, &made).unwrap();
+        }
+        assert!(std::fs::read_to_string(path).unwrap() == made, "{name} is not made from rates.yaml");
     }
-    assert!(std::fs::read_to_string(path).unwrap() == made, "builtin.json is not made from rates.yaml");
 }
 
 /// The built-in table is whole, and what every start reads for it is small and JSON: YAML would cost 20 times as much.
