@@ -15,9 +15,11 @@ const COMMON_TEXT: &str = include_str!("../../../config/rules/words/common.txt")
 static GIVEN: LazyLock<List> = LazyLock::new(|| List::new(GIVEN_TEXT));
 static COMMON: LazyLock<List> = LazyLock::new(|| List::new(COMMON_TEXT));
 
-/// Words by their hash.
+/// Words of a text by their hash.
 pub(in crate::redaction) struct List {
-    words: Vec<&'static str>,
+    text: &'static str,
+    /// Where each begins in the text: a slice for each would take four times the room.
+    words: Box<[u32]>,
     /// One more than the place of a word, from its hash on; 0 is free. Half of them are.
     slots: Vec<u16>,
 }
@@ -25,18 +27,36 @@ pub(in crate::redaction) struct List {
 impl List {
     /// The words of a text; they are parted by white space.
     pub(in crate::redaction) fn new(text: &'static str) -> Self {
-        let words: Vec<&'static str> = text.split_ascii_whitespace().collect();
-        let mut slots = vec![0_u16; (words.len() * 2).next_power_of_two()];
-        for (index, word) in words.iter().enumerate() {
-            let mut at = sets::hash(word.as_bytes()) & (slots.len() - 1);
-            while slots.get(at).is_some_and(|slot| *slot != 0) {
-                at = (at + 1) & (slots.len() - 1);
+        let begins = |(at, byte): (usize, &u8)| {
+            let first =
+                at.checked_sub(1).and_then(|before| text.as_bytes().get(before)).is_none_or(u8::is_ascii_whitespace);
+            (first && !byte.is_ascii_whitespace()).then(|| u32::try_from(at).ok()).flatten()
+        };
+        let words: Box<[u32]> = text.as_bytes().iter().enumerate().filter_map(begins).collect();
+        let slots = vec![0_u16; (words.len() * 2).next_power_of_two()];
+        let mut made = Self { text, words, slots };
+        for (index, word) in made.all().enumerate().collect::<Vec<_>>() {
+            let mut at = sets::hash(word.as_bytes()) & (made.slots.len() - 1);
+            while made.slots.get(at).is_some_and(|slot| *slot != 0) {
+                at = (at + 1) & (made.slots.len() - 1);
             }
-            if let (Some(slot), Ok(place)) = (slots.get_mut(at), u16::try_from(index + 1)) {
+            if let (Some(slot), Ok(place)) = (made.slots.get_mut(at), u16::try_from(index + 1)) {
                 *slot = place;
             }
         }
-        Self { words, slots }
+        made
+    }
+
+    fn all(&self) -> impl Iterator<Item = &'static str> + use<> {
+        self.text.split_ascii_whitespace()
+    }
+
+    /// Whether the word at a place is this one.
+    fn is(&self, place: u16, word: &[u8]) -> bool {
+        let first =
+            self.words.get(usize::from(place) - 1).and_then(|first| self.text.as_bytes().get(*first as usize..));
+        let behind = first.and_then(|rest| rest.strip_prefix(word));
+        behind.is_some_and(|behind| behind.first().is_none_or(u8::is_ascii_whitespace))
     }
 
     fn has(&self, word: &[u8]) -> bool {
@@ -44,11 +64,7 @@ impl List {
         loop {
             match self.slots.get(at) {
                 None | Some(0) => return false,
-                Some(place)
-                    if self.words.get(usize::from(*place) - 1).is_some_and(|known| known.as_bytes() == word) =>
-                {
-                    return true;
-                }
+                Some(place) if self.is(*place, word) => return true,
                 Some(_) => at = (at + 1) & (self.slots.len() - 1),
             }
         }
@@ -75,7 +91,7 @@ const LONGEST: usize = 32;
 
 /// All given names.
 pub(in crate::redaction) fn given_names() -> impl Iterator<Item = &'static str> {
-    GIVEN.words.iter().chain(&MAYBE.words).copied()
+    GIVEN.all().chain(MAYBE.all())
 }
 
 /// Whether a word is a given name of the list. It begins with a capital letter; all in capitals will do.
@@ -141,5 +157,5 @@ fn lower(word: &str, ask: impl FnOnce(&[u8]) -> bool) -> bool {
 
 #[cfg(test)]
 pub(in crate::redaction) fn sorted() -> bool {
-    [&*GIVEN, &*COMMON, &*MAYBE, &*FAMILY].iter().all(|list| list.words.is_sorted())
+    [&*GIVEN, &*COMMON, &*MAYBE, &*FAMILY].iter().all(|list| list.all().is_sorted())
 }
