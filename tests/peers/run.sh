@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# A proof against real peers: run.sh PART, with demo, sdk, crash, chain, leak, claude, radosgw, hostile, figures, presidio.
+# A proof against real peers: run.sh PART, with demo, sdk, crash, chain, leak, claude, radosgw, hostile, figures, presidio,
+# alerts.
 # The binary is $TOLLGATE_BIN (default target/release/tollgate). What a part needs is installed under target/peers; a part that can't be
 # installed fails, it is never skipped. Ports are the system's; what is started ends with the part. Exit 0 only if every check held.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 repo=$(cd "$here/../.." && pwd)
-part=${1:?usage: run.sh demo|sdk|crash|chain|leak|claude|radosgw|hostile|figures|presidio}
+part=${1:?usage: run.sh demo|sdk|crash|chain|leak|claude|radosgw|hostile|figures|presidio|alerts}
 shift
 export PEERS_CACHE=${PEERS_CACHE:-$repo/target/peers}
 export TOLLGATE_BIN=${TOLLGATE_BIN:-$repo/target/release/tollgate}
@@ -20,6 +21,7 @@ debian() { # COMMAND PACKAGE: from Debian, if it is not there
 }
 debian age age
 debian zstd zstd
+[ "$part" != alerts ] || debian prometheus prometheus
 [ "$part" != chain ] || command -v go >/dev/null || { echo "run.sh: Go 1.26 is missing" >&2; exit 1; }
 case $part in
   sdk)
@@ -31,6 +33,7 @@ esac
 case $part in
   claude) "$here/claude_code/install.sh" >/dev/null ;;
   presidio) "$here/presidio/install.sh" >/dev/null ;;
+  alerts) "$here/promql/install.sh" >/dev/null ;;
 esac
 began=$(date +%s)
 "$PEERS_CACHE/venv/bin/python" "$here/parts/$part.py" "$@"
