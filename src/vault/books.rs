@@ -1,10 +1,11 @@
 //! **What**: [`Writer`]: a writer's name and epoch, and its books: open objects and leaf numbers.
 //! **Why**: numbers are given in commit order, under the sequencer's lock; the uploader closes by age from outside.
 //! **Invariants**: an epoch is never used again, so nothing has to be read back after a restart; an object that was
-//! closed gets no more fragments; leaf numbers of an account have no gap; open objects are bounded (beyond that each
+//! closed gets no more fragments, and one that a batch on its way refers into is not closed before that batch is placed or
+//! gone ([`Pin`]); leaf numbers of an account have no gap; open objects are bounded (beyond that each
 //! fragment is an object of its own). **Not here**: uploading (`uploader`), drafts (`ticket`).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,11 +46,44 @@ struct Open {
     len: u64,
     fragments: u32,
     since: UnixNanos,
+    /// Batches on their way whose content refers to content in it.
+    pins: u32,
+    /// It closes as soon as no such batch is on its way.
+    full: bool,
+}
+
+/// A promise that an open object stays open for a fragment that refers to one in it. Dropped without a ticket, it is
+/// taken back.
+pub struct Pin {
+    writer: Arc<Writer>,
+    scope: Arc<Scope>,
+    n: u64,
+    kept: bool,
+}
+
+impl Pin {
+    /// The object's number.
+    pub fn object(&self) -> u64 {
+        self.n
+    }
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        if !self.kept {
+            let mut books = self.writer.books.lock();
+            if let Some(open) = books.open.get_mut(&self.scope).filter(|open| open.n == self.n) {
+                open.pins = open.pins.saturating_sub(1);
+            }
+        }
+    }
 }
 
 /// Where a fragment was put.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placed {
+    /// Number of the object.
+    pub n: u64,
     /// Name of the object.
     pub object: String,
     /// Offset in it, bytes.
@@ -83,26 +117,42 @@ impl Writer {
         &self.names
     }
 
-    /// Places a fragment of `len` bytes. `end`: the session is over, so the object closes.
-    pub fn place(&self, scope: &Arc<Scope>, len: u64, arrived: UnixNanos, end: bool) -> Placed {
+    /// Keeps the open object of `scope` open until a fragment that refers into it is placed. `None`: none is open, or it
+    /// takes no more.
+    pub fn pin(self: &Arc<Self>, scope: &Arc<Scope>) -> Option<Pin> {
         let mut books = self.books.lock();
+        let open = books.open.get_mut(scope).filter(|open| !open.full)?;
+        open.pins += 1;
+        Some(Pin { writer: Arc::clone(self), scope: Arc::clone(scope), n: open.n, kept: false })
+    }
+
+    /// Places a fragment of `len` bytes. `end`: the session is over, so the object closes. `pin`: into the object that it
+    /// keeps open.
+    pub fn place(&self, scope: &Arc<Scope>, len: u64, arrived: UnixNanos, end: bool, pin: Option<Pin>) -> Placed {
+        let mut books = self.books.lock();
+        let pinned = pin.is_some();
+        // under the lock: its drop would wait for it
+        pin.into_iter().for_each(|mut pin| pin.kept = true);
         if let Some(open) = books.open.get_mut(scope) {
             let (n, offset) = (open.n, open.len);
             open.len += len;
             open.fragments += 1;
-            let last = end || open.len >= self.max_object;
+            open.pins = open.pins.saturating_sub(u32::from(pinned));
+            open.full |= end || open.len >= self.max_object;
+            let last = open.full && open.pins == 0;
             if last {
                 books.open.remove(scope);
             }
-            return Placed { object: self.names.object(scope, n), offset, last };
+            return Placed { n, object: self.names.object(scope, n), offset, last };
         }
         let n = books.next;
         books.next += 1;
         let last = end || len >= self.max_object || books.open.len() >= self.max_open;
         if !last {
-            books.open.insert(scope.clone(), Open { n, len, fragments: 1, since: arrived });
+            let open = Open { n, len, fragments: 1, since: arrived, pins: 0, full: false };
+            books.open.insert(scope.clone(), open);
         }
-        Placed { object: self.names.object(scope, n), offset: 0, last }
+        Placed { n, object: self.names.object(scope, n), offset: 0, last }
     }
 
     /// Numbers for `count` leaves of an account: the first one.
@@ -136,7 +186,10 @@ impl Writer {
     /// Closes objects that are `age` old at `now` (or from the future: the clock went back). The caller waits for
     /// their fragments to be committed.
     pub fn close(&self, now: UnixNanos, age: Duration) -> Vec<Closed> {
-        let due = |open: &Open| now.since(open.since) >= age || open.since > now.plus(MAX_SKEW);
+        let due = |open: &mut Open| {
+            open.full |= now.since(open.since) >= age || open.since > now.plus(MAX_SKEW);
+            open.full && open.pins == 0
+        };
         let mut books = self.books.lock();
         books
             .open
@@ -148,5 +201,10 @@ impl Writer {
     /// Objects open now.
     pub fn open(&self) -> usize {
         self.books.lock().open.len()
+    }
+
+    /// Numbers of the objects that take fragments.
+    pub fn open_numbers(&self) -> HashSet<u64> {
+        self.books.lock().open.values().filter(|open| !open.full).map(|open| open.n).collect()
     }
 }

@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::genai::Part;
+use crate::otlp::write_json_text;
+
+use super::delta::{Plan, Print, Source, Step};
 
 /// The head of a document.
 #[derive(Clone, Serialize, Deserialize)]
@@ -117,10 +120,22 @@ pub struct Piece<'a> {
     pub time: Option<String>,
 }
 
+/// Where a piece stands in [`Content`].
+struct Span<'p> {
+    start: usize,
+    /// End of its head, where its value begins.
+    head: usize,
+    end: usize,
+    /// Its value, if that is a text.
+    text: Option<&'p str>,
+}
+
 /// Content of one item as it goes into the document, and its hashes.
 #[derive(Default)]
-pub struct Content {
+pub struct Content<'p> {
     json: String,
+    spans: Vec<Span<'p>>,
+    prints: Vec<Print>,
     context: Option<Sha256>,
     /// System instructions and tool definitions alone.
     fixed: [Option<Sha256>; 2],
@@ -128,14 +143,27 @@ pub struct Content {
     tool: [u64; 2],
 }
 
-impl Content {
-    /// Adds a piece; its value, a text as it was sent or structure, is given as JSON.
-    pub fn push(&mut self, part: Part, piece: &Piece<'_>, value: &str) {
+/// What stands between a piece's head and its value.
+const VALUE: &str = ",\"value\":";
+
+impl<'p> Content<'p> {
+    /// Adds a piece; its value, a text as it was sent or structure, is given as JSON, a text also as such.
+    pub fn push(&mut self, part: Part, piece: &Piece<'_>, value: &str, text: Option<&'p str>) {
         self.json.push(if self.json.is_empty() { '[' } else { ',' });
+        let start = self.json.len();
         open(&mut self.json, piece);
-        self.json.push_str(",\"value\":");
+        let head = self.json.len();
+        self.json.push_str(VALUE);
         self.json.push_str(value);
         self.json.push('}');
+        self.spans.push(Span { start, head, end: self.json.len(), text });
+        let context = matches!(part, Part::System | Part::Tools | Part::Input);
+        self.prints.push(if context {
+            let element = self.json.get(start..).unwrap_or_default();
+            Print::of(piece, part != Part::Input, element, text.unwrap_or(value))
+        } else {
+            Print::none()
+        });
         let [system, tools] = &mut self.fixed;
         if let Some(hash) = match part {
             Part::System => Some(system),
@@ -152,13 +180,59 @@ impl Content {
             Part::ToolResult => *result += value.len() as u64,
             _ => {}
         }
-        if matches!(part, Part::System | Part::Tools | Part::Input) {
+        if context {
             let context = self.context.get_or_insert_default();
             context.update(part.as_str().as_bytes());
             context.update([0]);
             context.update(value.as_bytes());
             context.update([0]);
         }
+    }
+
+    /// What is remembered of it, a print for each piece.
+    pub fn prints(&self) -> &[Print] {
+        &self.prints
+    }
+
+    /// The same, taken.
+    pub fn take_prints(&mut self) -> Vec<Print> {
+        std::mem::take(&mut self.prints)
+    }
+
+    /// The elements as `plan` says them.
+    fn said(&self, plan: &Plan, out: &mut String) {
+        out.push('[');
+        let mut spans = self.spans.iter();
+        for (at, step) in plan.steps.iter().enumerate() {
+            if at > 0 {
+                out.push(',');
+            }
+            let Some(span) = spans.next() else { break };
+            match step {
+                Step::Whole => out.push_str(self.json.get(span.start..span.end).unwrap_or_default()),
+                Step::Run(source, count) => {
+                    spans.by_ref().take(*count as usize - 1).for_each(drop);
+                    out.push('{');
+                    base(out, source);
+                    out.push_str(&format!(",\"pieces\":{count}}}"));
+                }
+                Step::Like { source, prefix_len, chars: [prefix, suffix], bytes: [before, behind] } => {
+                    out.push_str(self.json.get(span.start..span.head).unwrap_or_default());
+                    out.push(',');
+                    base(out, source);
+                    let value = self.json.get(span.head + VALUE.len()..span.end - 1).unwrap_or_default();
+                    let text = span.text.unwrap_or(value);
+                    let new = text.get(*before..text.len().saturating_sub(*behind)).unwrap_or_default();
+                    let json = span.text.is_none();
+                    out.push_str(&format!(
+                        ",\"json\":{json},\"prefix_len\":{prefix_len},\"prefix_chars\":{prefix},\"suffix_chars\":{suffix},\"new\":"
+                    ));
+                    write_json_text(new, out);
+                    out.push('}');
+                }
+            }
+        }
+        out.push(']');
     }
 
     /// Bytes of a tool's arguments and of its result as JSON; None where there are none.
@@ -179,7 +253,7 @@ impl Content {
 
 /// Hashes of one item's content. All stay inside but the commitment: an unkeyed hash of a prompt can be guessed at.
 pub struct Hashes {
-    /// SHA-256 of the item's `content` array, hex.
+    /// SHA-256 of the item's `content` array, made whole where it refers to earlier content, hex.
     pub content: String,
     /// SHA-256 of what the model was given (system, tools, input), hex; comparable between turns.
     pub context: Option<String>,
@@ -204,19 +278,26 @@ impl Writer {
         Self { out, items: 0 }
     }
 
-    /// Adds an item; gives its position and hashes. `parameters` are pairs of key and JSON.
+    /// The position of the next item.
+    pub fn next(&self) -> u32 {
+        self.items
+    }
+
+    /// Adds an item, its content said as `plan` says (hashes are those of whole content); gives its position and hashes.
+    /// `parameters` are pairs of key and JSON.
     pub fn item(
         &mut self,
         head: &ItemHead<'_>,
         parameters: &[(&str, String)],
-        content: Content,
+        mut content: Content<'_>,
+        plan: &Plan,
         salt: &[u8; 32],
     ) -> (u32, Hashes) {
         let position = self.items;
         self.items += 1;
-        let Content { mut json, context, fixed, .. } = content;
-        json.push_str(if json.is_empty() { "[]" } else { "]" });
-        let digest: [u8; 32] = Sha256::digest(json.as_bytes()).into();
+        content.json.push_str(if content.json.is_empty() { "[]" } else { "]" });
+        let (context, fixed) = (content.context.take(), std::mem::take(&mut content.fixed));
+        let digest: [u8; 32] = Sha256::digest(content.json.as_bytes()).into();
         let hashes = Hashes {
             content: crate::hex::encode(&digest),
             context: context.map(|hash| crate::hex::encode(&hash.finalize())),
@@ -237,7 +318,10 @@ impl Writer {
             self.out.push_str(value);
         }
         self.out.push_str("},\"content\":");
-        self.out.push_str(&json);
+        match plan.saved {
+            0 => self.out.push_str(&content.json),
+            _ => content.said(plan, &mut self.out),
+        }
         self.out.push_str(",\"content_sha256\":");
         append(&mut self.out, &hashes.content);
         self.out.push_str(",\"context_sha256\":");
@@ -275,8 +359,14 @@ pub fn commitment(salt: &[u8; 32], content: &[u8; 32]) -> String {
     crate::hex::encode(&hash.finalize())
 }
 
+/// Appends a reference to a piece.
+fn base(out: &mut String, source: &Source) {
+    let Source { fragment, item, piece } = source;
+    out.push_str(&format!("\"base\":{{\"fragment\":\"{fragment}\",\"item\":{item},\"piece\":{piece}}}"));
+}
+
 /// Appends a struct's JSON without its closing brace.
-fn open<T: Serialize>(out: &mut String, value: &T) {
+pub(super) fn open<T: Serialize>(out: &mut String, value: &T) {
     append(out, value);
     out.pop();
 }

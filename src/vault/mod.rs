@@ -17,6 +17,7 @@
 
 pub mod books;
 pub mod chain;
+pub mod delta;
 pub mod document;
 pub mod keygen;
 pub mod keys;

@@ -137,6 +137,9 @@ pub struct Tail {
     pub epoch: String,
     /// Fragment id.
     pub fragment: Option<String>,
+    /// Earlier fragments of the same object that are needed to make its content whole.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bases: Vec<String>,
     /// SHA-256 of the fragment as stored, hex.
     pub ct_sha256: Option<String>,
     /// Session key.

@@ -138,7 +138,7 @@ fn the_books_are_kept() {
     let writer = writer();
     let (a, b) = (scope("a"), scope("b"));
     let place = |scope: &Arc<Scope>, len, end| {
-        let placed = writer.place(scope, len, NOON, end);
+        let placed = writer.place(scope, len, NOON, end, None);
         let n: u64 = placed.object[placed.object.len() - 15..placed.object.len() - 5].parse().expect("number");
         (n, placed.offset, placed.last)
     };
@@ -161,7 +161,7 @@ fn the_books_are_kept() {
 #[test]
 fn open_objects_are_bounded() {
     let writer = Writer::new(Names::new("", "w", "e"), 1000).with_max_open(2);
-    let last: Vec<bool> = ["a", "b", "c", "a"].map(|id| writer.place(&scope(id), 1, NOON, false).last).to_vec();
+    let last: Vec<bool> = ["a", "b", "c", "a"].map(|id| writer.place(&scope(id), 1, NOON, false, None).last).to_vec();
     assert_eq!(last, [false, false, true, false]);
     assert_eq!(writer.open(), 2);
 }
@@ -180,6 +180,8 @@ fn draft(writer: &Writer, ring: &KeyRing, session: &str, plain: &[u8]) -> VaultD
         uri_slot: Some(SlotId(1)),
         range_slot: Some(SlotId(2)),
         known: vec![(SlotId(4), "k".to_owned())],
+        pin: None,
+        landed: Arc::default(),
     };
     let group = Group {
         scope,

@@ -5,7 +5,7 @@
 
 use std::any::Any;
 use std::fmt::Write as _;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
@@ -14,7 +14,7 @@ use crate::otlp::SlotId;
 use crate::pipeline::spool::{Record, RecordKind};
 use crate::pipeline::{Ticketed, Ticketer};
 
-use super::books::{Placed, Writer};
+use super::books::{Pin, Placed, Writer};
 use super::keys::SessionKey;
 use super::names::{MAX_NUMBER, Names, Scope};
 use super::record::{self, FragmentHeader, Frame, KeyHeader, LeafHeader};
@@ -66,6 +66,10 @@ pub struct Fragment {
     pub range_slot: Option<SlotId>,
     /// Texts that were known before the ticket.
     pub known: Vec<(SlotId, String)>,
+    /// Of a fragment that refers to one in an open object.
+    pub pin: Option<Pin>,
+    /// Gets the number of its object, if that takes more.
+    pub landed: Arc<OnceLock<u64>>,
 }
 
 impl Fragment {
@@ -140,9 +144,12 @@ impl VaultTicketer {
         let Group { scope, arrived, end, fragment, rows, leaf_slots } = group;
         let names = self.writer.names();
         let mut placed: Option<Placed> = None;
-        if let Some(fragment) = fragment {
+        if let Some(mut fragment) = fragment {
             let len = fragment.frame.rest().len() as u64;
-            let place = self.writer.place(&scope, len, arrived, end);
+            let place = self.writer.place(&scope, len, arrived, end, fragment.pin.take());
+            if !place.last {
+                let _ = fragment.landed.set(place.n); // it is set here alone
+            }
             self.fragment(&scope, fragment, &place, len, out);
             placed = Some(place);
         }

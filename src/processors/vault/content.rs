@@ -14,7 +14,7 @@ use super::echo::value_at;
 use super::shape::Shape;
 
 /// Reads an item's content places into the document's form.
-pub(super) fn read_content(payload: &Payload, item: &ItemFacts) -> (Content, Shape) {
+pub(super) fn read_content<'p>(payload: &'p Payload, item: &ItemFacts) -> (Content<'p>, Shape) {
     let (mut content, mut shape, mut json) = (Content::default(), Shape::default(), String::new());
     let places = &item.content;
     let mut flat: BTreeMap<(Part, &str, u64), Flat> = BTreeMap::new();
@@ -27,7 +27,7 @@ pub(super) fn read_content(payload: &Payload, item: &ItemFacts) -> (Content, Sha
                 Ok(text) => shape.add(place.part, &text, None),
                 Err(_) => shape.add(place.part, &part.value, None),
             }
-            content.push(place.part, &piece(payload, place, Some(&part.key)), &part.value);
+            content.push(place.part, &piece(payload, place, Some(&part.key)), &part.value, None);
             continue;
         }
         let (key, value) = match place.at {
@@ -46,7 +46,7 @@ pub(super) fn read_content(payload: &Payload, item: &ItemFacts) -> (Content, Sha
             key.filter(|_| matches!(place.part, Part::Input | Part::Output)).and_then(indexed)
         {
             flat.entry((place.part, stem, index)).or_default().add(rest, value);
-            content.push(place.part, &piece(payload, place, key), &json);
+            content.push(place.part, &piece(payload, place, key), &json, value.as_str());
             continue;
         }
         match value {
@@ -57,7 +57,7 @@ pub(super) fn read_content(payload: &Payload, item: &ItemFacts) -> (Content, Sha
             }
             _ => shape.add(place.part, &json, None),
         }
-        content.push(place.part, &piece(payload, place, key), &json);
+        content.push(place.part, &piece(payload, place, key), &json, value.as_str());
     }
     // what stands in attributes of its own is not counted a second time
     if let Some(before) = whole.filter(|_| flat.keys().any(|(part, ..)| *part == Part::Input)) {

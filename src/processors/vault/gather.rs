@@ -4,26 +4,27 @@
 //! **Not here**: edits (`stamp`), what is content (`genai`).
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
 use crate::echoes::Echoes;
-use crate::genai::{Call, ContentAt, Facts, ItemFacts, Part, Vaulted};
-use crate::otlp::{Field, NodeKind, Payload, Signal, SlotId};
+use crate::genai::{Facts, Vaulted};
+use crate::otlp::{Payload, Signal, SlotId};
 use crate::pipeline::Origin;
 use crate::pseudonym::IdPolicy;
 use crate::rng::Rng;
 use crate::vault::books::Writer as BookWriter;
-use crate::vault::document::{self, Head, ItemHead};
+use crate::vault::document::{self, Head};
 use crate::vault::keys::KeyRing;
 use crate::vault::names::{self, Scope, SessionName, UNATTRIBUTED};
 use crate::vault::row::{Kind, Tail, Unnumbered};
 use crate::vault::seal::SealFailed;
 use crate::vault::ticket::{Fragment, Group, UriBase, VaultDraft, leaf_text, widths};
 
+use super::bases::{Bases, Learnt};
 use super::content::read_content;
+use super::items::{Session, item_head, parameters, parts, sessions};
 use super::row::tail;
 use super::stamp::{Slot, Stamp};
 use super::weigh::billed_input;
@@ -37,6 +38,7 @@ pub(super) struct Keeper {
     pub(super) uri: UriBase,
     pub(super) slot_base: u32,
     pub(super) zstd: Compressors,
+    pub(super) bases: Bases,
 }
 
 /// The policy of ids, for one batch: what goes to the vault as content stands in no name, index line or reference.
@@ -99,19 +101,26 @@ impl Compressors {
     }
 }
 
-/// Items of one tenant and session, by index.
-struct Session<'a> {
-    tenant: Option<&'a str>,
-    name: SessionName<'a>,
-    items: Vec<usize>,
-    content: bool,
-    end: bool,
-}
-
 /// What one group became.
 struct Sealed {
     group: Group,
     stamps: Vec<Stamp>,
+    learnt: Option<Learnt>,
+}
+
+/// The content of one session.
+struct Written {
+    fragment: Fragment,
+    rows: Vec<Tail>,
+    learnt: Learnt,
+}
+
+/// What a batch became.
+pub(super) struct Kept {
+    pub(super) draft: VaultDraft,
+    pub(super) stamps: Vec<Stamp>,
+    /// What later batches may refer to, once this one is committed.
+    pub(super) learnt: Vec<Learnt>,
 }
 
 /// Numbers the slots of one payload.
@@ -133,18 +142,19 @@ impl Keeper {
         payload: &Payload,
         facts: &Facts,
         echoes: Option<&Echoes>,
-    ) -> Result<Option<(VaultDraft, Vec<Stamp>)>, SealFailed> {
+    ) -> Result<Option<Kept>, SealFailed> {
         let mut slots = Slots(self.slot_base);
-        let (mut groups, mut stamps) = (Vec::new(), Vec::new());
+        let (mut groups, mut stamps, mut learnt) = (Vec::new(), Vec::new(), Vec::new());
         let ids = Careful { ids: &*self.ids, vaulted: Vaulted::of(payload, facts), echoes };
         for session in sessions(payload, facts) {
             let sealed = self.session(&ids, origin, payload, facts, &session, &mut slots)?;
             groups.push(sealed.group);
             stamps.extend(sealed.stamps);
+            learnt.extend(sealed.learnt);
         }
         groups.extend(facts.late.iter().map(|late| self.late(&ids, origin, late)));
         let draft = VaultDraft { account: origin.account.clone(), groups };
-        Ok((!draft.groups.is_empty()).then_some((draft, stamps)))
+        Ok((!draft.groups.is_empty()).then_some(Kept { draft, stamps, learnt }))
     }
 
     fn session(
@@ -165,7 +175,7 @@ impl Keeper {
             rows: Vec::with_capacity(session.items.len()),
             leaf_slots: Vec::with_capacity(session.items.len()),
         };
-        let mut stamps = Vec::new();
+        let (mut stamps, mut learnt) = (Vec::new(), None);
         let names = self.writer.names();
         // one row at a time: ten thousand unfinished ones would not stay in any cache
         let mut finish = |mut tail: Tail| {
@@ -175,8 +185,9 @@ impl Keeper {
         };
         if session.content {
             let sealed = self.fragment(ids, origin, payload, facts, session, &scope, slots, &mut stamps)?;
-            if let Some((fragment, rows)) = sealed {
+            if let Some(Written { fragment, rows, learnt: told }) = sealed {
                 group.fragment = Some(fragment);
+                learnt = Some(told);
                 rows.into_iter().for_each(&mut finish);
             }
         }
@@ -187,7 +198,7 @@ impl Keeper {
             .for_each(|item| finish(Tail { kind: Some(Kind::Action), ..tail(ids, origin, payload, item) }));
         group.leaf_slots.extend(stamps.iter().map(|stamp| Some(stamp.leaf.id)));
         group.leaf_slots.resize(group.rows.len().max(stamped), None);
-        Ok(Sealed { group, stamps })
+        Ok(Sealed { group, stamps, learnt })
     }
 
     /// Seals one session's content; gives a row and a stamp for each item that has some.
@@ -202,7 +213,7 @@ impl Keeper {
         scope: &Arc<Scope>,
         slots: &mut Slots,
         stamps: &mut Vec<Stamp>,
-    ) -> Result<Option<(Fragment, Vec<Tail>)>, SealFailed> {
+    ) -> Result<Option<Written>, SealFailed> {
         let key = self.keys.key(scope, origin.received)?;
         let id = crate::hex::encode(&self.rng.id());
         let names = self.writer.names();
@@ -216,33 +227,37 @@ impl Keeper {
         let range = slots.next(widths::RANGE);
         let key_slot = know(key.id().to_owned(), slots);
         let mut document = document::Writer::begin(&self.head(origin, payload, session, &id));
+        let mut lookup = self.bases.lookup(&self.writer, scope, &id);
         let mut tails = Vec::new();
         for item in session.items.iter().filter_map(|at| facts.items.get(*at)).filter(|item| !item.content.is_empty()) {
-            let (content, shape) = read_content(payload, item);
+            let (mut content, shape) = read_content(payload, item);
             if content.is_empty() {
                 continue; // what the facts saw was removed since
             }
             let (bytes, [arguments, result]) = (content.len() as u64, content.tool_bytes());
             let mut salt = [0; 32];
             self.rng.fill(&mut salt);
-            let (position, hashes) =
-                document.item(&item_head(payload, item), &parameters(payload, item), content, &salt);
-            let mut row = tail(ids, origin, payload, item);
-            row.kind = Some(Kind::Payload);
-            row.item = Some(position);
-            row.fragment = Some(id.clone());
-            row.key_id = Some(key.id().to_owned());
-            row.pt_bytes = Some(bytes);
-            row.arguments_bytes = arguments.or(row.arguments_bytes);
-            row.result_bytes = result.or(row.result_bytes);
-            row.part = parts(item).map(|part| part.as_str().to_owned()).collect();
-            row.commitment = Some(hashes.commitment.clone());
+            let plan = lookup.say(&mut content, document.next());
+            let (head, parameters) = (item_head(payload, item), parameters(payload, item));
+            let (position, hashes) = document.item(&head, &parameters, content, &plan, &salt);
+            let row = tail(ids, origin, payload, item);
+            tails.push(Tail {
+                kind: Some(Kind::Payload),
+                item: Some(position),
+                fragment: Some(id.clone()),
+                key_id: Some(key.id().to_owned()),
+                pt_bytes: Some(bytes),
+                arguments_bytes: arguments.or(row.arguments_bytes),
+                result_bytes: result.or(row.result_bytes),
+                part: parts(item).map(|part| part.as_str().to_owned()).collect(),
+                commitment: Some(hashes.commitment.clone()),
+                ..row
+            });
             let [system, tools] = hashes.fixed;
             // keyed by account: a bare hash of a known prompt could be looked up
             let context = [("all", hashes.context), ("system", system), ("tools", tools)].map(|(word, hash)| {
                 hash.map(|hash| know(self.ids.pseudonym(&origin.account, &format!("context {word} {hash}")), slots))
             });
-            tails.push(row);
             stamps.push(Stamp {
                 node: item.node,
                 uri,
@@ -264,12 +279,16 @@ impl Keeper {
         let plain = document.finish();
         key.seal().seal(&self.zstd.compress(plain.as_bytes())?, frame.rest_mut())?;
         let (len, digest) = (frame.rest().len() as u64, sha256_hex(frame.rest()));
+        let landed = Arc::default();
+        let (pin, bases, learnt) = lookup.finish(&landed);
         for row in &mut tails {
             row.len = Some(len);
             row.ct_sha256 = Some(digest.clone());
+            row.bases.clone_from(&bases);
         }
-        let fragment = Fragment { id, key, frame, uri_slot: Some(uri.id), range_slot: Some(range.id), known };
-        Ok(Some((fragment, tails)))
+        let (uri_slot, range_slot) = (Some(uri.id), Some(range.id));
+        let fragment = Fragment { id, key, frame, uri_slot, range_slot, known, pin, landed };
+        Ok(Some(Written { fragment, rows: tails, learnt }))
     }
 
     /// A draft that holds a request as it came, for items that no processor could finish.
@@ -322,7 +341,16 @@ impl Keeper {
             repeat: origin.repeat,
             ..Tail::default()
         };
-        let fragment = Fragment { id, key, frame, uri_slot: None, range_slot: None, known: Vec::new() };
+        let fragment = Fragment {
+            id,
+            key,
+            frame,
+            uri_slot: None,
+            range_slot: None,
+            known: Vec::new(),
+            pin: None,
+            landed: Arc::default(),
+        };
         let group = Group {
             scope,
             arrived: origin.received,
@@ -337,7 +365,7 @@ impl Keeper {
     fn head<'a>(&'a self, origin: &'a Origin, payload: &Payload, session: &Session<'a>, id: &'a str) -> Head<'a> {
         let names = self.writer.names();
         Head {
-            v: 1,
+            v: 2,
             fragment: Cow::Borrowed(id),
             account: Cow::Borrowed(&origin.account),
             tenant: Cow::Borrowed(session.tenant.unwrap_or(UNATTRIBUTED)),
@@ -360,106 +388,4 @@ const QUARANTINE: &str = "=quarantine";
 fn sha256_hex(bytes: &[u8]) -> String {
     use sha2::{Digest, Sha256};
     crate::hex::encode(&Sha256::digest(bytes))
-}
-
-/// Groups the items that have content or are actions.
-fn sessions<'a>(payload: &'a Payload, facts: &'a Facts) -> Vec<Session<'a>> {
-    let mut found: HashMap<(Option<&str>, SessionName<'_>), usize> = HashMap::new();
-    let mut out: Vec<Session<'a>> = Vec::new();
-    for (at, item) in facts.items.iter().enumerate() {
-        let content = !item.content.is_empty();
-        if !content && (payload.signal() == Signal::Metrics || !is_action(item)) {
-            continue;
-        }
-        let tenant = item.tenant.as_deref().filter(|tenant| !tenant.is_empty());
-        let name = match item.session.as_deref().filter(|id| !id.is_empty()) {
-            Some(id) => SessionName::Id(id),
-            None => SessionName::Trace(payload.trace_id(item.node)),
-        };
-        let index = *found.entry((tenant, name)).or_insert_with(|| {
-            out.push(Session { tenant, name, items: Vec::new(), content: false, end: false });
-            out.len() - 1
-        });
-        if let Some(session) = out.get_mut(index) {
-            session.items.push(at);
-            session.content |= content;
-            session.end |= item.call == Call::SessionEnd;
-        }
-    }
-    out
-}
-
-/// Whether an item gets a leaf even without content.
-fn is_action(item: &ItemFacts) -> bool {
-    item.agent && item.call != Call::Other
-}
-
-/// Parts present, each once, in a fixed order.
-fn parts(item: &ItemFacts) -> impl Iterator<Item = Part> + '_ {
-    [Part::Input, Part::Output, Part::System, Part::Tools, Part::ToolArgs, Part::ToolResult, Part::Other]
-        .into_iter()
-        .filter(|part| item.content.iter().any(|place| place.part == *part))
-}
-
-fn item_head<'a>(payload: &'a Payload, item: &'a ItemFacts) -> ItemHead<'a> {
-    let node = item.node;
-    let log = payload.kind(node) == NodeKind::LogRecord;
-    let field = if log { Field::EventName } else { Field::Name };
-    let text = |text: &'a Option<String>| text.as_deref().map(Cow::Borrowed);
-    let end = payload.end_time(node);
-    ItemHead {
-        kind: Cow::Borrowed(if log { "log" } else { "span" }),
-        name: Cow::Borrowed(match payload.text(node, field) {
-            "" => item.event.as_deref().unwrap_or_default(),
-            name => name,
-        }),
-        trace_id: id(payload.trace_id(node)),
-        span_id: id(payload.span_id(node)),
-        parent_span_id: id(payload.parent_span_id(node)),
-        start: names::rfc3339(crate::clock::UnixNanos(payload.time(node))),
-        end: (end > 0).then(|| names::rfc3339(crate::clock::UnixNanos(end))),
-        dialect: item.dialect.map(Cow::Borrowed),
-        call: Cow::Borrowed(super::row::call_word(item.call)),
-        operation: text(&item.operation),
-        run: payload.get_str(node, super::row::RUN_ID).map(Cow::Borrowed),
-        turn: text(&item.turn),
-        iteration: item.iteration,
-        user: text(&item.user),
-        actor: text(&item.actor),
-        provider: text(&item.provider),
-        request_model: text(&item.request_model),
-        response_model: text(&item.response_model),
-        response_id: text(&item.response_id),
-        tool: text(&item.tool),
-        tool_call: text(&item.tool_call),
-        finish: text(&item.finish),
-        failed: item.failed,
-        error: text(&item.error),
-        decision: text(&item.decision),
-        tokens_in: item.usage.input,
-        tokens_out: item.usage.output,
-        cost_status: item.cost.as_ref().map(|cost| Cow::Borrowed(cost.status.as_str())),
-        cost_usd: item.cost.as_ref().and_then(|cost| cost.usd.as_deref().map(Cow::Borrowed)),
-        rates: item.cost.as_ref().map(|cost| Cow::Borrowed(&*cost.rates)),
-    }
-}
-
-/// Hex of an id that is there.
-pub(super) fn id(bytes: &[u8]) -> Option<String> {
-    (!bytes.is_empty()).then(|| crate::hex::encode(bytes))
-}
-
-/// Parameters of request and response: what a replay needs beside the content.
-fn parameters<'a>(payload: &'a Payload, item: &ItemFacts) -> Vec<(&'a str, String)> {
-    let wanted = |key: &str| key.starts_with("gen_ai.request.") || key.starts_with("gen_ai.response.");
-    let content: HashSet<ContentAt> = item.content.iter().map(|place| place.at).collect();
-    payload
-        .attributes(item.node)
-        .filter(|attribute| wanted(attribute.key) && !content.contains(&ContentAt::Attribute(attribute.id)))
-        .map(|attribute| {
-            let mut json = String::new();
-            attribute.value.write_json(&mut json);
-            (attribute.key, json)
-        })
-        .collect()
 }

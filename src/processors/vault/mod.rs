@@ -22,11 +22,13 @@ use crate::vault::seal::Sealer;
 use crate::vault::ticket::{UriBase, VaultDraft, VaultTicketer};
 
 mod arrival;
+mod bases;
 mod build;
 pub mod config;
 mod content;
 mod echo;
 mod gather;
+mod items;
 mod late;
 mod requests;
 mod row;
@@ -39,8 +41,9 @@ pub use build::{Built, Site, build, processor};
 pub use config::{Config, Leave, Settings, StoreSettings};
 pub use echo::Echoing;
 
+use bases::{Bases, Learnt as Told};
 use echo::Remembered;
-use gather::{Compressors, Keeper};
+use gather::{Compressors, Keeper, Kept};
 use requests::{Asked, Requests};
 use traces::Traces;
 
@@ -103,6 +106,7 @@ struct Metrics {
     references: Counter,
     traces: Gauge,
     echo_bytes: Gauge,
+    context_bytes: Gauge,
 }
 
 impl VaultProcessor {
@@ -117,6 +121,7 @@ impl VaultProcessor {
             references: meter.counter(&metric::VAULT_FORGED_REFERENCES, labels),
             traces: meter.gauge(&metric::VAULT_AGENT_TRACES, labels),
             echo_bytes: meter.gauge(&metric::ECHO_MEMORY_BYTES, &[]),
+            context_bytes: meter.gauge(&metric::VAULT_CONTEXT_BYTES, labels),
         };
         let slot_base = slot_base(&id);
         let keeper = store.map(|store| Keeper {
@@ -127,6 +132,7 @@ impl VaultProcessor {
             uri: store.uri,
             slot_base,
             zstd: Compressors::default(),
+            bases: Bases::default(),
         });
         Self {
             id,
@@ -227,7 +233,11 @@ impl Processor for VaultProcessor {
                 let echoes = batch.echoes.clone().and_then(|echoes| echoes.downcast::<Echoes>().ok());
                 let kept = keeper.keep(&batch.origin, &batch.payload, &kept, echoes.as_deref());
                 let kept = kept.map_err(|_| Reason::Lost)?;
-                if let Some((draft, stamps)) = kept {
+                if let Some(Kept { draft, stamps, learnt }) = kept {
+                    if !learnt.is_empty() {
+                        let aside: Arc<dyn Any + Send + Sync> = Arc::new(learnt);
+                        batch.effects.push(Effect { aside: Some(aside), ..Effect::new(self.id.clone(), Vec::new()) });
+                    }
                     stamp::stamp(&mut batch.payload, &stamps);
                     self.metrics.plain_bytes.increment(stamps.iter().map(|stamp| stamp.bytes).sum());
                     batch.drafts.push(self.draft(keeper, draft));
@@ -246,7 +256,11 @@ impl Processor for VaultProcessor {
         if !effect.body.is_empty() {
             self.traces.apply(&effect.body);
         }
-        let Some(learnt) = effect.aside.as_ref().and_then(|aside| aside.downcast_ref::<Learnt>()) else { return };
+        let Some(aside) = &effect.aside else { return };
+        if let (Some(told), Some(keeper)) = (aside.downcast_ref::<Vec<Told>>(), &self.keeper) {
+            told.iter().for_each(|told| keeper.bases.remember(told));
+        }
+        let Some(learnt) = aside.downcast_ref::<Learnt>() else { return };
         for said in &learnt.content {
             said.keys.iter().flatten().for_each(|key| self.echoing.memory.remember(*key, &said.prints));
         }
@@ -266,6 +280,8 @@ impl Processor for VaultProcessor {
         self.metrics.echo_bytes.set(self.echoing.memory.bytes() as f64);
         if let Some(keeper) = &self.keeper {
             keeper.keys.sweep(now);
+            keeper.bases.sweep(&keeper.writer);
+            self.metrics.context_bytes.set(keeper.bases.size().1 as f64);
         }
     }
 

@@ -12,7 +12,7 @@ use crate::pseudonym::IdPolicy;
 use crate::vault::names::{UNATTRIBUTED, rfc3339};
 use crate::vault::row::{Buckets, Kind, Tail};
 
-use super::gather::id;
+use super::items::id;
 
 /// What runs stamps.
 pub(super) const RUN_ID: &str = "tollgate.run.id";

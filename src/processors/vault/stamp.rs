@@ -146,12 +146,13 @@ pub(super) fn mark_dropped(payload: &mut Payload, facts: &Facts) -> u64 {
     let mut count = 0;
     for item in facts.items.iter().filter(|item| !item.content.is_empty()) {
         let (content, shape) = read_content(payload, item);
+        let bytes = content.len();
         if content.is_empty() {
             continue;
         }
         count += 1;
         payload.set(item.node, DROPPED, OwnedValue::Bool(true));
-        payload.set(item.node, BYTES, OwnedValue::Int(i64::try_from(content.len()).unwrap_or(i64::MAX)));
+        payload.set(item.node, BYTES, OwnedValue::Int(i64::try_from(bytes).unwrap_or(i64::MAX)));
         payload.set(item.node, SHAPE, OwnedValue::Str(shape.render()));
         stamp_input(payload, item.node, billed_input(item).and_then(|tokens| shape.input.spread(tokens)));
     }

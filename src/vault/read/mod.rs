@@ -12,6 +12,7 @@ mod messages;
 mod replay;
 mod terminal;
 mod turns;
+mod whole;
 
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use crate::pseudonym::PREFIX;
@@ -41,7 +43,7 @@ pub use turns::{Format, Turn};
 /// Largest identity file, bytes.
 const MAX_IDENTITY_FILE: u64 = 1 << 20;
 /// Largest plaintext of a fragment, bytes; a request of 64 MiB gives at most about 140 MiB.
-const MAX_PLAIN: u64 = 256 << 20;
+const MAX_PLAIN: usize = 256 << 20;
 
 /// What went wrong, in one line.
 pub type ReadError = String;
@@ -221,13 +223,13 @@ impl<'a> Opener<'a> {
         let object = ObjectName::parse(name).ok_or_else(|| format!("{name} is not a payload object"))?;
         let keys = self.session_keys(&object.keys()).await?;
         let (found, outside) = fragments::cut(bytes, known);
-        let opened = found.iter().map(|(offset, fragment)| {
-            open_fragment(name, &object.scope, fragment, keys)
-                .map(|(document, plain)| Opened { offset: *offset, document, plain })
-                .map_err(|why| format!("{name} at {offset}: {why}"))
+        let stored = found.iter().map(|(offset, fragment)| {
+            let plain = open_fragment(name, &object.scope, fragment, keys);
+            (*offset, plain.map_err(|why| format!("{name} at {offset}: {why}")))
         });
-        let outside = outside.iter().map(|at| Err(format!("{name} at {at}: the index points outside of the object")));
-        let out: Vec<_> = opened.chain(outside).collect();
+        let stored = stored.collect();
+        let mut out = self.whole(name, &object, stored).await?;
+        out.extend(outside.iter().map(|at| Err(format!("{name} at {at}: the index points outside of the object"))));
         if out.is_empty() { Err(format!("{name}: no fragment in these bytes")) } else { Ok(out) }
     }
 
@@ -258,7 +260,7 @@ pub struct Opened {
     pub offset: u64,
     /// What it says.
     pub document: Document,
-    /// The same as JSON, byte for byte.
+    /// The same as JSON: the bytes that were sealed, with content made whole where it referred to earlier content.
     pub plain: Vec<u8>,
 }
 
@@ -268,16 +270,30 @@ fn open_fragment(
     scope: &Scope,
     sealed: &[u8],
     keys: &[age::x25519::Identity],
-) -> Result<(Document, Vec<u8>), &'static str> {
+) -> Result<Vec<u8>, &'static str> {
     let plain = unseal(sealed, keys).or_else(|why| without_hole(sealed, keys).ok_or(why))?;
-    let document: Document =
-        serde_json::from_slice(&plain).map_err(|_| "the fragment is not a document of the vault")?;
+    let document: Place = serde_json::from_slice(&plain).map_err(|_| NO_DOCUMENT)?;
     let file = name.rsplit('/').next().unwrap_or_default();
     let ours = file.starts_with(&format!("{}-{}-", document.head.writer, document.head.epoch));
     if !ours || !belongs(&document, scope) {
         return Err("the fragment belongs to another object");
     }
-    Ok((document, plain))
+    Ok(plain)
+}
+
+const NO_DOCUMENT: &str = "the fragment is not a document of the vault";
+
+/// What a document says of where it belongs.
+#[derive(Deserialize)]
+struct Place {
+    #[serde(flatten)]
+    head: Head<'static>,
+    items: Vec<Traced>,
+}
+
+#[derive(Deserialize)]
+struct Traced {
+    trace_id: Option<String>,
 }
 
 /// A fragment that was lost leaves zeros in its object; without the index they seem to be the end of the one before.
@@ -290,13 +306,13 @@ fn without_hole(sealed: &[u8], keys: &[age::x25519::Identity]) -> Option<Vec<u8>
 
 /// Whether what the document says of itself is what its name says. A private id stands in the name as its pseudonym,
 /// which nobody without the gateway's key can compare.
-fn belongs(document: &Document, scope: &Scope) -> bool {
+fn belongs(document: &Place, scope: &Scope) -> bool {
     let head: &Head<'_> = &document.head;
     let same = |id: &str, segment: &str| {
         segment.starts_with(PREFIX) || crate::pseudonym::segment(id).as_deref().unwrap_or(id) == segment
     };
     let tenant = if head.tenant.is_empty() { UNATTRIBUTED } else { &head.tenant };
-    let session = match (&head.session, document.items.first().and_then(|item| item.head.trace_id.as_deref())) {
+    let session = match (&head.session, document.items.first().and_then(|item| item.trace_id.as_deref())) {
         (Some(id), _) => same(id, &scope.session),
         (None, Some(trace)) => scope.session.strip_prefix("trace-") == Some(trace),
         (None, None) => scope.session.starts_with("trace-"),
@@ -322,6 +338,6 @@ fn unseal(sealed: &[u8], keys: &[age::x25519::Identity]) -> Result<Vec<u8>, &'st
     let reader = decrypt(sealed, keys).ok_or("no session key opens the fragment")?;
     let decoder = zstd::Decoder::new(reader).map_err(|_| "the fragment is damaged")?;
     let mut plain = Vec::new();
-    decoder.take(MAX_PLAIN + 1).read_to_end(&mut plain).map_err(|_| "the fragment is damaged or cut off")?;
-    if plain.len() as u64 > MAX_PLAIN { Err("the fragment is too large") } else { Ok(plain) }
+    decoder.take(MAX_PLAIN as u64 + 1).read_to_end(&mut plain).map_err(|_| "the fragment is damaged or cut off")?;
+    if plain.len() > MAX_PLAIN { Err("the fragment is too large") } else { Ok(plain) }
 }

@@ -274,7 +274,16 @@ impl World {
         frame.rest_mut().extend_from_slice(format!("<{id}:{}>", "x".repeat(size)).as_bytes());
         let tail = Tail { fragment: Some(id.clone()), ..Tail::default() };
         let rows = vec![Unnumbered::new(&tail, true), Unnumbered::new(&Tail::default(), false)];
-        let fragment = Fragment { id, key, frame, uri_slot: None, range_slot: None, known: Vec::new() };
+        let fragment = Fragment {
+            id,
+            key,
+            frame,
+            uri_slot: None,
+            range_slot: None,
+            known: Vec::new(),
+            pin: None,
+            landed: Arc::default(),
+        };
         let arrived = self.clock.now();
         let group = Group { scope, arrived, end, fragment: Some(fragment), rows, leaf_slots: vec![None, None] };
         let ticketed = self.ticketer.ticket(Box::new(VaultDraft { account: "default".into(), groups: vec![group] }));

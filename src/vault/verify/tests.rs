@@ -23,6 +23,7 @@ use crate::telemetry::Meter;
 use crate::vault::books::Writer;
 use crate::vault::chain::digest::Digest;
 use crate::vault::chain::note::SigningKey;
+use crate::vault::delta::Plan;
 use crate::vault::document::{self, Content, Head, ItemHead, Piece};
 use crate::vault::keys::KeyRing;
 use crate::vault::names::{Names, Scope, date, rfc3339};
@@ -164,11 +165,11 @@ impl Site {
         };
         let mut content = Content::default();
         let piece = Piece { part: "input".into(), on: "span".into(), key: None, event: None, time: None };
-        content.push(Part::Input, &piece, &serde_json::to_string(text).expect("json"));
+        content.push(Part::Input, &piece, &serde_json::to_string(text).expect("json"), None);
         let mut salt = [0; 32];
         self.rng.fill(&mut salt);
         let mut document = document::Writer::begin(&head);
-        let (item, hashes) = document.item(&ItemHead::default(), &[], content, &salt);
+        let (item, hashes) = document.item(&ItemHead::default(), &[], content, &Plan::whole(1), &salt);
         let plain = zstd::bulk::compress(document.finish().as_bytes(), 3).expect("zstd");
         let mut frame = Fragment::frame(&names, &scope, key.id(), &id);
         key.seal().seal(&plain, frame.rest_mut()).expect("sealed");
@@ -197,7 +198,16 @@ impl Site {
         };
         let action = Tail { kind: Some(Kind::Action), ..base };
         let rows = vec![Unnumbered::new(&tail, true), Unnumbered::new(&action, false)];
-        let fragment = Fragment { id, key, frame, uri_slot: None, range_slot: None, known: Vec::new() };
+        let fragment = Fragment {
+            id,
+            key,
+            frame,
+            uri_slot: None,
+            range_slot: None,
+            known: Vec::new(),
+            pin: None,
+            landed: Arc::default(),
+        };
         let group =
             Group { scope, arrived: now, end: false, fragment: Some(fragment), rows, leaf_slots: vec![None, None] };
         let ticketed = self.ticketer.ticket(Box::new(VaultDraft { account: account.into(), groups: vec![group] }));

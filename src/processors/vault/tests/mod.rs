@@ -1,3 +1,4 @@
+mod deltas;
 mod dialects;
 mod inside;
 mod process;

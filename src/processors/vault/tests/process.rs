@@ -20,6 +20,7 @@ use crate::secret::Secret;
 use crate::telemetry::Meter;
 use crate::testing::request;
 use crate::vault::books::Writer;
+use crate::vault::delta::Rebuilder;
 use crate::vault::document::{Document, commitment};
 use crate::vault::names::{Names, ObjectName};
 use crate::vault::record::{self, FragmentHeader, KeyHeader};
@@ -32,6 +33,7 @@ pub(super) struct Bench {
     ticketer: Option<Box<dyn Ticketer>>,
     auditor: age::x25519::Identity,
     ids: PlainIds,
+    rebuilder: Rebuilder,
     identities: BTreeMap<String, age::x25519::Identity>,
 }
 
@@ -76,7 +78,7 @@ impl Bench {
         };
         let processor = VaultProcessor::new(parts, &Meter::new());
         let ticketer = processor.ticketer();
-        Self { processor, ticketer, auditor, ids, identities: BTreeMap::new() }
+        Self { processor, ticketer, auditor, ids, rebuilder: Rebuilder::default(), identities: BTreeMap::new() }
     }
 
     pub(super) fn unlisted(mut self, unlisted: Unlisted) -> Self {
@@ -142,7 +144,9 @@ impl Bench {
                     let plain =
                         age::decrypt(&self.identities[&header.key], &sealed).expect("the session's key opens it");
                     let json = zstd::decode_all(&plain[..]).expect("zstd");
-                    out.documents.push(serde_json::from_slice(&json).expect("a document"));
+                    self.rebuilder.add(&json).expect("a document");
+                    let whole = self.rebuilder.rebuild(&json, 1 << 30).expect("whole");
+                    out.documents.push(serde_json::from_slice(&whole.unwrap_or(json)).expect("a document"));
                     out.headers.push(header);
                 }
                 RecordKind::Leaf => {

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use serde_json::{Value as Json, json};
 
 use super::super::{Built, Config, Echoing, Site, build, config::Store};
-use crate::clock::{ManualClock, UnixNanos};
+use crate::clock::{Clock, ManualClock, UnixNanos};
 use crate::echoes::Memory;
 use crate::genai::Vocabulary;
-use crate::pipeline::{Batch, Origin, Processor, Ticketer, Trust};
+use crate::pipeline::{Batch, Effect, Origin, Processor, Ticketer, Trust};
 use crate::pseudonym::{PlainIds, Pseudonymizer};
 use crate::rng::SystemRng;
 use crate::secret::Secret;
@@ -20,12 +20,13 @@ use crate::vault::read::{Filter, Location, Opener, Vault, Wanted, get, identitie
 use crate::vault::uploader::Uploader;
 use crate::vault::uploader::tests::{FakeJournal, signing_key};
 
-const NOON: UnixNanos = UnixNanos(1_795_168_800_000_000_000);
+pub(super) const NOON: UnixNanos = UnixNanos(1_795_168_800_000_000_000);
 
 pub(super) struct Gateway {
-    folder: tempfile::TempDir,
+    pub(super) folder: tempfile::TempDir,
+    pub(super) clock: Arc<ManualClock>,
     journal: Arc<FakeJournal>,
-    processor: Arc<super::super::VaultProcessor>,
+    pub(super) processor: Arc<super::super::VaultProcessor>,
     ticketer: Box<dyn Ticketer>,
     pub(super) uploader: Uploader,
 }
@@ -40,10 +41,11 @@ pub(super) fn gateway() -> Gateway {
         ..Config::default()
     };
     let settings = config.settings().map_err(|problems| format!("{problems:?}")).expect("valid");
+    let clock = ManualClock::at(NOON);
     let site = Site {
         vocabulary: Arc::new(Vocabulary::builtin().expect("vocabulary")),
         ids: Arc::new(PlainIds(Pseudonymizer::new(&Secret::new("k".to_owned())))),
-        clock: ManualClock::at(NOON),
+        clock: clock.clone(),
         rng: Arc::new(SystemRng),
         meter: Meter::new(),
         echoing: Echoing { memory: Arc::new(Memory::new(&SystemRng)), error_text: 8 << 10, scan: 8 << 20 },
@@ -52,26 +54,50 @@ pub(super) fn gateway() -> Gateway {
     let Built { processor, uploader } =
         build(&"vault".into(), &settings, &site, journal.clone(), Some(Arc::new(signing_key())));
     let ticketer = processor.ticketer().expect("ticketer");
-    Gateway { folder, journal, processor, ticketer, uploader: uploader.expect("uploader") }
+    Gateway { folder, clock, journal, processor, ticketer, uploader: uploader.expect("uploader") }
 }
 
 impl Gateway {
+    /// Passes a batch whose effects are not applied.
     pub(super) fn send(&mut self, case: &Json) {
+        let batch = self.process(case);
+        drop(self.commit(batch));
+    }
+
+    /// A batch on its way.
+    pub(super) fn process(&self, case: &Json) -> Batch {
         let origin = Origin {
             account: "default".into(),
             receiver: "otlp".into(),
             trust: Trust::ThirdParty,
-            received: NOON,
+            received: self.clock.now(),
             id: [7; 16],
             repeat: false,
         };
         let mut batch = Batch::new(Arc::new(origin), request::payload(case));
         self.processor.process(&mut batch).expect("processed");
+        batch
+    }
+
+    /// Gives it its ticket and commits it; gives its effects.
+    pub(super) fn commit(&mut self, batch: Batch) -> Vec<Effect> {
         for draft in batch.drafts {
             for record in self.ticketer.ticket(draft.body).records {
                 self.journal.append(record.kind, "default", record.body);
             }
         }
+        batch.effects
+    }
+
+    /// Passes a batch through, as the engine does.
+    pub(super) fn pass(&mut self, case: &Json) {
+        let batch = self.process(case);
+        let effects = self.commit(batch);
+        effects.iter().for_each(|effect| self.processor.apply(effect));
+    }
+
+    pub(super) fn writer(&self) -> Arc<crate::vault::books::Writer> {
+        self.processor.keeper.as_ref().expect("a store").writer.clone()
     }
 
     pub(super) fn location(&self) -> Location {
@@ -111,7 +137,7 @@ pub(super) fn tool(n: u64) -> Json {
         "gen_ai.tool.call.arguments": r#"{"path":"/CANARY"}"#, "gen_ai.tool.call.result": "a\u{1b}[31mred\nb CANARY"}})
 }
 
-fn files(folder: &Path, out: &mut Vec<(String, Vec<u8>)>) {
+pub(super) fn files(folder: &Path, out: &mut Vec<(String, Vec<u8>)>) {
     for entry in std::fs::read_dir(folder).expect("folder") {
         let path = entry.expect("entry").path();
         if path.is_dir() {

@@ -1,0 +1,82 @@
+//! **What**: cuts a text into messages, if it is JSON: after each element of the outer list or object, and of lists in an
+//! outer object. **Invariants**: the parts make the text again, whatever it is; at most [`MAX_CHUNKS`].
+
+/// Most parts of a text; what is behind is one.
+pub(super) const MAX_CHUNKS: usize = 4096;
+
+/// The parts of `text`.
+pub(super) fn chunks(text: &str) -> Vec<&str> {
+    let mut out = Vec::new();
+    let mut rest = text;
+    let mut done = 0;
+    if text.trim_start().starts_with(['[', '{']) {
+        let mut scan = Scan { bytes: text.as_bytes(), at: 0, depth: 0, outer: [0; 2] };
+        while let Some(cut) = scan.next_cut().filter(|_| out.len() + 1 < MAX_CHUNKS) {
+            let Some((chunk, tail)) = rest.split_at_checked(cut - done) else { break };
+            if !chunk.is_empty() {
+                out.push(chunk);
+            }
+            (rest, done) = (tail, cut);
+        }
+    }
+    if !rest.is_empty() {
+        out.push(rest);
+    }
+    out
+}
+
+struct Scan<'t> {
+    bytes: &'t [u8],
+    at: usize,
+    depth: usize,
+    outer: [u8; 2],
+}
+
+impl Scan<'_> {
+    /// Before the comma behind an element, and before the bracket behind the last.
+    fn next_cut(&mut self) -> Option<usize> {
+        loop {
+            let byte = *self.bytes.get(self.at)?;
+            let here = self.at;
+            self.at += 1;
+            match byte {
+                b'"' => self.string(),
+                b'[' | b'{' => {
+                    if let Some(outer) = self.outer.get_mut(self.depth) {
+                        *outer = byte;
+                    }
+                    self.depth += 1;
+                }
+                b']' | b'}' => {
+                    let cut = self.is_listed();
+                    self.depth = self.depth.saturating_sub(1);
+                    if cut {
+                        return Some(here);
+                    }
+                }
+                b',' if self.is_listed() => return Some(here),
+                _ => {}
+            }
+        }
+    }
+
+    fn is_listed(&self) -> bool {
+        self.depth == 1 || (self.depth == 2 && self.outer == [b'{', b'['])
+    }
+
+    /// To behind the string whose quote was read.
+    fn string(&mut self) {
+        loop {
+            let rest = self.bytes.get(self.at..).unwrap_or_default();
+            let Some(found) = memchr::memchr2(b'"', b'\\', rest) else {
+                self.at = self.bytes.len();
+                return;
+            };
+            let escaped = rest.get(found) == Some(&b'\\');
+            self.at += found + 1 + usize::from(escaped);
+            if !escaped {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! **What**: [`Plan`]: how one item's content is said by what an earlier item held ([`Told`]). **Invariants**: pure; every
+//! piece is said once, in order. **Not here**: text.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::print::{Chunk, MIN_CHARS, Print};
+
+/// Longest row of references before content is said whole again: with it each sixteenth turn is a snapshot.
+pub const MAX_DEPTH: u8 = 15;
+
+/// A piece of an earlier item.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Source {
+    /// Fragment id, hex.
+    pub fragment: Arc<str>,
+    /// Position of the item.
+    pub item: u32,
+    /// Position of the piece in the item's whole content.
+    pub piece: u32,
+}
+
+/// How one or more pieces are said.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// As it is.
+    Whole,
+    /// As so many pieces from this one on.
+    Run(Source, u32),
+    /// By the beginning and the end of that piece's value.
+    Like {
+        /// The piece.
+        source: Source,
+        /// Messages that are the same at the beginning.
+        prefix_len: usize,
+        /// Their characters, and those of the same end.
+        chars: [u64; 2],
+        /// The same as bytes.
+        bytes: [usize; 2],
+    },
+}
+
+struct Known {
+    print: Print,
+    /// Where its value stands whole, or as a delta of its own.
+    source: Source,
+    depth: u8,
+}
+
+/// What an item held.
+pub struct Told {
+    fragment: Arc<str>,
+    item: u32,
+    pieces: Vec<Known>,
+}
+
+/// See the module.
+#[derive(Default)]
+pub struct Plan {
+    /// The steps.
+    pub steps: Vec<Step>,
+    /// Bytes that need not be stored, about.
+    pub saved: u64,
+}
+
+impl Plan {
+    /// Everything as it is.
+    pub fn whole(pieces: usize) -> Self {
+        Self { steps: vec![Step::Whole; pieces], saved: 0 }
+    }
+
+    /// How `prints` are said by what `base` held.
+    pub fn by(prints: &[Print], base: &Told) -> Self {
+        let mut places: HashMap<u64, Vec<usize>> = HashMap::new();
+        for (at, known) in base.pieces.iter().enumerate().rev().filter(|(_, known)| known.print.context) {
+            places.entry(known.print.like).or_default().push(at);
+        }
+        let mut plan = Self::default();
+        for print in prints {
+            let twin = places.get_mut(&print.like).and_then(Vec::pop).filter(|_| print.context);
+            let found = twin.and_then(|at| Some((at, base.pieces.get(at)?)));
+            let step = found.and_then(|(at, known)| plan.step(print, at, known, base));
+            plan.push(step.unwrap_or(Step::Whole));
+        }
+        plan.without_small(prints)
+    }
+
+    /// Runs that are as short as what refers to them are told.
+    fn without_small(self, prints: &[Print]) -> Self {
+        let (mut plan, mut rest) = (Self { steps: Vec::with_capacity(self.steps.len()), ..self }, prints.iter());
+        for step in self.steps {
+            let count = if let Step::Run(_, count) = step { count as usize } else { 1 };
+            let bytes: u64 = rest.by_ref().take(count).map(|print| u64::from(print.bytes)).sum();
+            if matches!(step, Step::Run(..)) && bytes < MIN_CHARS as u64 {
+                plan.saved -= bytes;
+                plan.steps.extend(std::iter::repeat_n(Step::Whole, count));
+            } else {
+                plan.steps.push(step);
+            }
+        }
+        plan
+    }
+
+    /// The fragments that it refers to.
+    pub fn sources(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.steps.iter().filter_map(|step| match step {
+            Step::Whole => None,
+            Step::Run(source, _) | Step::Like { source, .. } => Some(&source.fragment),
+        })
+    }
+
+    fn step(&mut self, print: &Print, at: usize, known: &Known, base: &Told) -> Option<Step> {
+        let here = || Source {
+            fragment: Arc::clone(&base.fragment),
+            item: base.item,
+            piece: u32::try_from(at).unwrap_or(u32::MAX),
+        };
+        let prefix = print.chunks.iter().zip(&known.print.chunks).take_while(|(one, other)| one == other).count();
+        let equal = prefix == print.chunks.len() && prefix == known.print.chunks.len() && prefix > 0;
+        // what stands once for the whole object
+        if equal && (print.fixed || print.same != known.print.same) {
+            let (chars, bytes) = sums(&print.chunks);
+            self.saved += bytes as u64;
+            let source = known.source.clone();
+            return Some(Step::Like { source, prefix_len: prefix, chars: [chars, 0], bytes: [bytes, 0] });
+        }
+        if known.depth >= MAX_DEPTH {
+            return None;
+        }
+        if print.same == known.print.same {
+            self.saved += u64::from(print.bytes);
+            return Some(Step::Run(here(), 1));
+        }
+        let most = print.chunks.len().min(known.print.chunks.len()) - prefix;
+        let (ours, theirs) = (print.chunks.iter().rev(), known.print.chunks.iter().rev());
+        let suffix = ours.zip(theirs).take(most).take_while(|(one, other)| one == other).count();
+        let (prefix_chars, prefix_bytes) = sums(print.chunks.get(..prefix)?);
+        let (suffix_chars, suffix_bytes) = sums(print.chunks.get(print.chunks.len() - suffix..)?);
+        let same = prefix_bytes + suffix_bytes;
+        if same < MIN_CHARS {
+            return None;
+        }
+        self.saved += same as u64;
+        let (chars, bytes) = ([prefix_chars, suffix_chars], [prefix_bytes, suffix_bytes]);
+        Some(Step::Like { source: here(), prefix_len: prefix, chars, bytes })
+    }
+
+    fn push(&mut self, step: Step) {
+        if let (Some(Step::Run(first, count)), Step::Run(next, 1)) = (self.steps.last_mut(), &step)
+            && next.piece == first.piece + *count
+        {
+            *count += 1;
+            return;
+        }
+        self.steps.push(step);
+    }
+}
+
+fn sums(chunks: &[Chunk]) -> (u64, usize) {
+    chunks.iter().fold((0, 0), |(chars, bytes), chunk| (chars + u64::from(chunk.chars), bytes + chunk.bytes as usize))
+}
+
+impl Told {
+    /// What item number `item` of a fragment held, said by `plan` on `base`.
+    pub fn new(fragment: &Arc<str>, item: u32, prints: Vec<Print>, plan: &Plan, base: Option<&Self>) -> Self {
+        let mut steps = plan.steps.iter().flat_map(|step| {
+            let times = if let Step::Run(_, count) = step { *count } else { 1 };
+            (0..times).map(move |nth| (step, nth))
+        });
+        let pieces = (0..).zip(prints).map(|(piece, print)| {
+            let own = Source { fragment: Arc::clone(fragment), item, piece };
+            let of = |source: &Source, nth: u32| {
+                let at = usize::try_from(source.piece + nth).ok()?;
+                base.filter(|base| base.fragment == source.fragment && base.item == source.item)?.pieces.get(at)
+            };
+            let (source, depth) = match steps.next() {
+                Some((Step::Run(first, _), nth)) => match of(first, nth) {
+                    Some(known) => (known.source.clone(), known.depth + 1),
+                    None => (own, MAX_DEPTH),
+                },
+                Some((Step::Like { source, bytes: [_, suffix], prefix_len, .. }, _)) => {
+                    let all = *suffix == 0 && *prefix_len == print.chunks.len();
+                    let known = base.and_then(|base| base.pieces.iter().find(|known| known.source == *source));
+                    match (all, known.or_else(|| of(source, 0))) {
+                        (true, Some(known)) => (source.clone(), known.depth),
+                        (false, Some(known)) => (own, known.depth + 1),
+                        (_, None) => (own, MAX_DEPTH),
+                    }
+                }
+                Some((Step::Whole, _)) | None => (own, 0),
+            };
+            Known { print, source, depth }
+        });
+        Self { fragment: Arc::clone(fragment), item, pieces: pieces.collect() }
+    }
+
+    /// Fragment and item.
+    pub fn at(&self) -> (&Arc<str>, u32) {
+        (&self.fragment, self.item)
+    }
+
+    /// Whether it holds anything that a later context may begin with.
+    pub fn is_context(&self) -> bool {
+        self.pieces.iter().any(|known| known.print.context)
+    }
+
+    /// Bytes that it takes in memory.
+    pub fn size(&self) -> usize {
+        let sources = self.pieces.len() * (size_of::<Known>() - size_of::<Print>());
+        size_of::<Self>() + sources + self.pieces.iter().map(|known| known.print.size()).sum::<usize>()
+    }
+}

@@ -1,0 +1,81 @@
+//! **What**: makes the content of an object's documents whole, where they refer to earlier ones. **Invariants**: a document
+//! that can't be made whole hides no other. **Not here**: how (`vault/delta`), opening (`read`).
+
+use bytes::Bytes;
+use memchr::memmem;
+
+use super::super::delta::{Rebuilder, Unbuilt};
+use super::super::names::ObjectName;
+use super::super::store::ObjectKind;
+use super::{MAX_PLAIN, NO_DOCUMENT, Opened, Opener, ReadError, fragments, open_fragment};
+
+/// A fragment's place and document, as it is stored.
+type Stored = (u64, Result<Vec<u8>, ReadError>);
+
+/// What a reference to earlier content holds; in a text its quotes would be escaped.
+const REFERENCE: &[u8] = b"\"base\":{\"fragment\":";
+
+fn refers(plain: &[u8]) -> bool {
+    memmem::find(plain, REFERENCE).is_some()
+}
+
+impl Opener<'_> {
+    /// The documents with whole content.
+    pub(super) async fn whole(
+        &mut self,
+        name: &str,
+        object: &ObjectName,
+        stored: Vec<Stored>,
+    ) -> Result<Vec<Result<Opened, ReadError>>, ReadError> {
+        let mut rebuilder = Rebuilder::default();
+        if stored.iter().any(|(_, plain)| plain.as_ref().is_ok_and(|plain| refers(plain))) {
+            add(&mut rebuilder, &stored);
+            if stored.iter().any(|one| lacks(&mut rebuilder, one)) {
+                // a part of the object was given: what it refers to lies before
+                let bytes = self.vault.fetch(ObjectKind::Payload, name, None).await?;
+                add(&mut rebuilder, &self.all(name, object, &bytes));
+            }
+        }
+        let mut out = Vec::with_capacity(stored.len());
+        for (offset, plain) in stored {
+            let said = |why: &str| format!("{name} at {offset}: {why}");
+            out.push(plain.and_then(|plain| {
+                let whole = match refers(&plain) {
+                    true => rebuilder.rebuild(&plain, MAX_PLAIN).map_err(|why| said(&shown(&why)))?,
+                    false => None,
+                };
+                let plain = whole.unwrap_or(plain);
+                let document = serde_json::from_slice(&plain).map_err(|_| said(NO_DOCUMENT))?;
+                Ok(Opened { offset, document, plain })
+            }));
+        }
+        Ok(out)
+    }
+
+    fn all(&self, name: &str, object: &ObjectName, bytes: &Bytes) -> Vec<Stored> {
+        let keys = self.sessions.get(&object.keys()).map_or(&[][..], Vec::as_slice);
+        let open = |one: &Bytes| open_fragment(name, &object.scope, one, keys).map_err(str::to_owned);
+        fragments::split(bytes).iter().map(|(at, one)| (*at, open(one))).collect()
+    }
+}
+
+/// What is no document is said when it is read.
+fn add(rebuilder: &mut Rebuilder, stored: &[Stored]) {
+    for plain in stored.iter().filter_map(|(_, plain)| plain.as_ref().ok()) {
+        let _ = rebuilder.add(plain);
+    }
+}
+
+fn lacks(rebuilder: &mut Rebuilder, (_, plain): &Stored) -> bool {
+    let Ok(plain) = plain else { return false };
+    refers(plain) && matches!(rebuilder.rebuild(plain, MAX_PLAIN), Err(Unbuilt::Missing(_)))
+}
+
+fn shown(why: &Unbuilt) -> String {
+    match why {
+        Unbuilt::Missing(fragment) => {
+            format!("it refers to content of the fragment {fragment}, which is not in the object or does not open")
+        }
+        Unbuilt::Damaged(why) => (*why).to_owned(),
+    }
+}
