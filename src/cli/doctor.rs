@@ -36,6 +36,8 @@ pub(super) enum Print {
     Writer,
     /// IAM policy of auditors.
     Auditor,
+    /// IAM policy of those who execute `vault erase` as the writer `eraser`.
+    Eraser,
     /// Policy of the payload's bucket.
     Bucket,
     /// Policy of the keys' bucket.
@@ -163,6 +165,7 @@ pub(super) fn run_policy(common: &Common, options: &PolicyOptions) -> Exit {
         let value = match options.format {
             Print::Writer => policy.writer(),
             Print::Auditor => policy.auditor(),
+            Print::Eraser => policy.eraser(super::vault::ERASER),
             Print::Bucket => policy.bucket(false),
             Print::KeyBucket => policy.bucket(true),
             Print::Lifecycle => policy.lifecycle(&accounts),

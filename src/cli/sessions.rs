@@ -126,7 +126,7 @@ fn moment(text: &str) -> Result<Moment, String> {
     Err("is no time: `24h`, `7d`, `2026-11-20` or `2026-11-20T08:00:00Z`".to_owned())
 }
 
-fn ago(text: &str) -> Option<Duration> {
+pub(super) fn ago(text: &str) -> Option<Duration> {
     let (count, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let seconds = match unit {
         "s" => 1,

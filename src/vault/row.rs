@@ -25,6 +25,52 @@ pub enum Kind {
     Price,
     /// The line of this number was lost; the digest's counters tell why.
     Gap,
+    /// Keys are about to be destroyed by request, or were.
+    Erasure,
+}
+
+/// How far an erasure is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErasureState {
+    /// The next thing that happens is that keys go.
+    Begun,
+    /// They are gone.
+    Done,
+}
+
+/// A session key that is to be destroyed, with all its copies.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Shredded {
+    /// Where its key objects are: `…keys/account/tenant/session/day/`.
+    pub folder: String,
+    /// Its id.
+    pub id: String,
+}
+
+/// What a line of kind `erasure` says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Erasure {
+    /// How far it is.
+    pub state: ErasureState,
+    /// Of the request.
+    pub nonce: String,
+    /// Who asked for it.
+    pub who: String,
+    /// Why.
+    pub why: String,
+    /// Names of the erasers who signed.
+    pub signers: Vec<String>,
+    /// Sessions, as `tenant/session` in names.
+    pub sessions: Vec<String>,
+    /// Ids of the keys.
+    pub key_ids: Vec<String>,
+    /// Objects (all versions) that were destroyed; null until it is done.
+    pub destroyed: Option<u64>,
+    /// The signed request, word for word, where it begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<String>,
 }
 
 /// One line, as read.
@@ -170,6 +216,9 @@ pub struct Tail {
     /// be priced.
     #[serde(default)]
     pub basis: Option<Basis>,
+    /// Of an erasure; absent elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub erasure: Option<Box<Erasure>>,
 }
 
 /// Token buckets that do not overlap.

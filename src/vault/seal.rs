@@ -58,15 +58,27 @@ impl Sealer for AgeSealer {
     fn new_session(&self) -> Result<NewSession, SealFailed> {
         let identity = age::x25519::Identity::generate();
         let recipient = identity.to_public();
-        let secret = identity.to_string();
-        let mut line = Zeroizing::new(String::with_capacity(secret.expose_secret().len() + 1));
-        line.push_str(secret.expose_secret());
-        line.push('\n');
-        let mut object = Vec::with_capacity(1024);
-        age_file(self.auditors.iter().map(|auditor| auditor as &dyn age::Recipient), line.as_bytes(), &mut object)?;
+        let object = seal_identity(&identity, &self.auditors)?;
         let id = key_id(&recipient.to_string());
         Ok(NewSession { seal: Box::new(AgeSession { id, recipient }), object: object.into() })
     }
+}
+
+/// A key object: a session's secret, sealed to `auditors`.
+///
+/// # Errors
+/// There is nobody to seal to.
+pub fn seal_identity(
+    identity: &age::x25519::Identity,
+    auditors: &[age::x25519::Recipient],
+) -> Result<Vec<u8>, SealFailed> {
+    let secret = identity.to_string();
+    let mut line = Zeroizing::new(String::with_capacity(secret.expose_secret().len() + 1));
+    line.push_str(secret.expose_secret());
+    line.push('\n');
+    let mut object = Vec::with_capacity(1024);
+    age_file(auditors.iter().map(|auditor| auditor as &dyn age::Recipient), line.as_bytes(), &mut object)?;
+    Ok(object)
 }
 
 struct AgeSession {

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# A proof against real peers: run.sh PART, with demo, sdk, crash, chain, leak, claude, radosgw, hostile, figures, presidio,
+# A proof against real peers: run.sh PART, with demo, sdk, crash, chain, audit, leak, claude, radosgw, hostile, figures, presidio,
 # alerts.
 # The binary is $TOLLGATE_BIN (default target/release/tollgate). What a part needs is installed under target/peers; a part that can't be
 # installed fails, it is never skipped. Ports are the system's; what is started ends with the part. Exit 0 only if every check held.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 repo=$(cd "$here/../.." && pwd)
-part=${1:?usage: run.sh demo|sdk|crash|chain|leak|claude|radosgw|hostile|figures|presidio|alerts}
+part=${1:?usage: run.sh demo|sdk|crash|chain|audit|leak|claude|radosgw|hostile|figures|presidio|alerts}
 shift
 export PEERS_CACHE=${PEERS_CACHE:-$repo/target/peers}
 export TOLLGATE_BIN=${TOLLGATE_BIN:-$repo/target/release/tollgate}
@@ -34,6 +34,13 @@ case $part in
   claude) "$here/claude_code/install.sh" >/dev/null ;;
   presidio) "$here/presidio/install.sh" >/dev/null ;;
   alerts) "$here/promql/install.sh" >/dev/null ;;
+  audit)
+    debian jq jq
+    if [ "${1:-}" = --s3 ] && ! [ -x "$PEERS_CACHE/venv-aws/bin/aws" ]; then
+      python3 -m venv "$PEERS_CACHE/venv-aws"
+      "$PEERS_CACHE/venv-aws/bin/pip" install --quiet --disable-pip-version-check awscli==1.46.2 >&2
+    fi
+    ;;
 esac
 began=$(date +%s)
 "$PEERS_CACHE/venv/bin/python" "$here/parts/$part.py" "$@"

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::super::opening_log::OpeningLog;
 use super::super::output::{self, Exit};
 use super::super::reach::{Reach, block_on};
 use crate::clock::{Clock, SystemClock};
@@ -89,6 +90,12 @@ pub(in crate::cli) struct Verify {
     /// A leaf that was seen elsewhere (`gen_ai.payload.leaf`), or a file of them, one a line: the chain must hold it.
     #[arg(long, value_name = "WRITER/EPOCH/NUMBER|FILE")]
     leaf: Vec<String>,
+    /// Public keys of those who sign requests to erase, or a file that holds them: erasures must be signed by two.
+    #[arg(long, value_name = "KEY|FILE")]
+    erasers: Vec<String>,
+    /// A file in which it is noted that fragments are opened, before they are; yours to keep.
+    #[arg(long, value_name = "FILE", requires = "identity")]
+    log: Option<PathBuf>,
     /// Keeps what was verified, so that a run that ended early goes on there.
     #[arg(long, value_name = "FILE")]
     resume: Option<PathBuf>,
@@ -120,9 +127,12 @@ pub(super) fn run_verify(options: &Verify) -> Result<Exit, String> {
         wanted.expired.clone_from(&options.expired);
         if !options.identity.is_empty() {
             wanted.auditors = identities(&options.identity)?;
+            let log = OpeningLog::open(options.log.as_deref(), &options.chains.store, &wanted.auditors)?;
+            log.note("verify", "every fragment")?;
         }
         wanted.anchors = options.anchor.iter().map(|path| read(path)).collect::<Result<_, _>>()?;
         wanted.anchor_keys = public_keys(&options.anchor_key)?;
+        wanted.erasers = public_keys(&options.erasers)?;
         for leaf in &options.leaf {
             let path = Path::new(leaf);
             let lines = if path.is_file() { read(path)? } else { leaf.clone() };

@@ -1,6 +1,6 @@
 //! **What**: `tollgate vault …`: for people who hold an auditor's key; needs no running gateway and no configuration.
 //! **Why**: evidence must be readable, and provable, without the gateway.
-//! **Invariants**: reads only (but `keygen`, which makes one new file); what is printed was opened with the caller's own
+//! **Invariants**: reads only (but `keygen`, which makes one new file, and `erase` and `rewrap`, which say so); what is printed was opened with the caller's own
 //! keys. **Not here**: opening (`vault/read`), stock tools that do the same (`vault` module's head).
 
 use std::io::{self, IsTerminal, Write};
@@ -9,9 +9,11 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 mod chain;
+mod erase;
 mod proof;
 
 pub(super) use chain::public_keys;
+pub(super) use erase::ERASER;
 
 use super::Common;
 use super::audit::{Serve, run_serve};
@@ -68,7 +70,24 @@ pub(super) enum Command {
         /// Only this model call, with all that it was given; from 1.
         #[arg(long, value_name = "N")]
         turn: Option<usize>,
+        /// Everything as one JSON document.
+        #[arg(long, conflicts_with_all = ["turn", "tree"])]
+        json: bool,
+        /// What called what, and what was denied, without what was said.
+        #[arg(long, conflicts_with = "turn")]
+        tree: bool,
+        /// The tree as a Mermaid flowchart.
+        #[arg(long, requires = "tree")]
+        mermaid: bool,
     },
+    /// Destroys the keys of a session, or of all sessions of a user, so that nobody can open them any more: a request, two
+    /// signatures, the deed.
+    ///
+    /// Needs rights that neither gateway nor auditor has (`vault policy --format eraser`). docs/vault.md has the steps, and
+    /// what erasure does not reach.
+    Erase(Box<erase::Erase>),
+    /// Makes copies of session keys for more auditors; payload is not touched.
+    Rewrap(Box<erase::Rewrap>),
     /// Tries out what the gateway's credentials may do to the configured buckets, and says what is wrong.
     Doctor(Doctor),
     /// Prints policies, lifecycle rules or Terraform for the configured buckets.
@@ -136,10 +155,18 @@ pub(super) fn run(common: &Common, command: Command) -> Exit {
             print(&for_terminal(text))?;
             got?.map_err(|error| error.to_string())
         }),
-        Command::Replay { session, turn: Some(turn) } => {
+        Command::Replay { session, turn: Some(turn), .. } => {
             run_session(session, false, |replay, out| replay.write_turn(turn, out))
         }
-        Command::Replay { session, turn: None } => run_session(session, true, |replay, out| Ok(replay.write(out))),
+        Command::Replay { session, json: true, .. } => {
+            run_session(session, true, |replay, out| Ok(writeln!(out, "{}", escaped(&replay.json()?))))
+        }
+        Command::Replay { session, tree: true, mermaid, .. } => run_session(session, !mermaid, |replay, out| {
+            Ok(if mermaid { replay.write_mermaid(out) } else { replay.write_tree(out) })
+        }),
+        Command::Replay { session, .. } => run_session(session, true, |replay, out| Ok(replay.write(out))),
+        Command::Erase(options) => return ended(erase::run_erase(&options)),
+        Command::Rewrap(options) => return ended(erase::run_rewrap(&options)),
         Command::Doctor(options) => return run_doctor(common, &options),
         Command::Policy(options) => return run_policy(common, &options),
         Command::Serve(options) => run_serve(&options),

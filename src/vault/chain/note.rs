@@ -161,7 +161,13 @@ impl std::fmt::Display for VerifyKey {
 
 /// Opens a note: its text, and the first of `keys` that signed it.
 pub fn open<'a, 'k>(note: &'a str, keys: &'k [VerifyKey]) -> Option<(&'a str, &'k VerifyKey)> {
-    let at = note.rfind("\n\n").filter(|_| note.len() <= MAX_NOTE && note.ends_with('\n'))?;
+    let (text, signers) = signers(note, keys).filter(|_| note.len() <= MAX_NOTE)?;
+    Some((text, *signers.first()?))
+}
+
+/// Opens a note of any length: its text, and those of `keys` that signed it, in its order; none twice, whatever its name.
+pub fn signers<'a, 'k>(note: &'a str, keys: &'k [VerifyKey]) -> Option<(&'a str, Vec<&'k VerifyKey>)> {
+    let at = note.rfind("\n\n").filter(|_| note.ends_with('\n'))?;
     let (text, signatures) = (note.get(..=at)?, note.get(at + 2..)?);
     let signers = signatures.lines().map(|line| {
         let (name, signature) = line.strip_prefix("\u{2014} ")?.split_once(' ')?;
@@ -171,7 +177,13 @@ pub fn open<'a, 'k>(note: &'a str, keys: &'k [VerifyKey]) -> Option<(&'a str, &'
         Some(keys.iter().filter(same).find(|key| key.signed(text.as_bytes(), signature)))
     });
     let signers: Option<Vec<_>> = signers.collect();
-    Some((text, signers?.into_iter().flatten().next()?))
+    let mut distinct: Vec<&VerifyKey> = Vec::new();
+    for signer in signers?.into_iter().flatten() {
+        if !distinct.iter().any(|known| known.key == signer.key) {
+            distinct.push(signer);
+        }
+    }
+    Some((text, distinct))
 }
 
 /// What a note says of a tree.

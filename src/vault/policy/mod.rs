@@ -2,7 +2,7 @@
 //! policies, the buckets' policies, lifecycle rules, and all of it as Terraform. **Why**: a vault is as good as the rights on
 //! its buckets, and nobody writes such policies rightly from memory. **Invariants**: the writer may put locked
 //! objects below its prefix and nothing else; payload, index and chain are never deleted before their retention; keys can
-//! be erased by those who may bypass governance. **Not here**: whether it is in force (`store/probe`).
+//! be erased by those who may bypass governance, who can delete nothing else. **Not here**: whether it is in force (`store/probe`).
 
 use std::time::Duration;
 
@@ -72,6 +72,23 @@ impl<'s> Policy<'s> {
             {"Sid": "List", "Effect": "Allow", "Resource": buckets, "Action": [
                 "s3:ListBucket", "s3:ListBucketVersions", "s3:GetBucketVersioning", "s3:GetBucketObjectLockConfiguration"]},
         ]})
+    }
+
+    /// The erasers': read, destroy keys, write a chain of erasures under the name `writer`. Nothing of payload can be deleted.
+    pub fn eraser(&self, writer: &str) -> Value {
+        let S3Settings { bucket, key_bucket, .. } = self.settings;
+        let below = format!("arn:aws:s3:::{bucket}/{}", self.below);
+        let Value::Object(mut policy) = self.auditor() else { return Value::Null };
+        if let Some(statements) = policy.get_mut("Statement").and_then(Value::as_array_mut) {
+            statements.push(json!({"Sid": "DestroyKeys", "Effect": "Allow",
+                "Resource": format!("arn:aws:s3:::{key_bucket}/{}keys/*", self.below), "Action": [
+                    "s3:DeleteObjectVersion", "s3:BypassGovernanceRetention"]}));
+            statements.push(
+                json!({"Sid": "OwnChain", "Effect": "Allow", "Action": ["s3:PutObject", "s3:PutObjectRetention"],
+                "Resource": [format!("{below}index/v1/*/{writer}-*"), format!("{below}chain/*/{writer}/*")]}),
+            );
+        }
+        Value::Object(policy)
     }
 
     /// A bucket's own policy: no plain HTTP, nobody bypasses governance but `erasers` (in the keys' bucket).
@@ -186,7 +203,12 @@ resource "aws_s3_bucket_policy" "{name}" {{
                 text(&self.bucket(keys))
             ));
         }
-        for (name, policy) in [("tollgate-writer", self.writer()), ("tollgate-auditor", self.auditor())] {
+        let policies = [
+            ("tollgate-writer", self.writer()),
+            ("tollgate-auditor", self.auditor()),
+            ("tollgate-eraser", self.eraser("eraser")),
+        ];
+        for (name, policy) in policies {
             let id = name.replace('-', "_");
             out.push_str(&format!(
                 "\nresource \"aws_iam_policy\" \"{id}\" {{\n  name   = \"{name}\"\n  policy = <<-JSON\n{}\n  JSON\n}}\n",

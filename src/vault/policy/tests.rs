@@ -41,6 +41,27 @@ fn a_writer_writes() {
     }
 }
 
+/// Erasers destroy keys and write under their own name; nothing lets them delete payload, index or chain.
+#[test]
+fn an_eraser_reaches_keys_only() {
+    let settings = settings(400);
+    let policy = Policy::new(&settings).eraser("eraser");
+    let statements = policy["Statement"].as_array().expect("statements");
+    let with = |action: &str| -> Vec<&Value> {
+        let has = |one: &&Value| one["Action"].as_array().is_some_and(|all| all.contains(&json!(action)));
+        statements.iter().filter(has).collect()
+    };
+    for action in ["s3:DeleteObjectVersion", "s3:BypassGovernanceRetention"] {
+        let found = with(action);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0]["Resource"], "arn:aws:s3:::audit-keys/agent-sessions/keys/*");
+    }
+    let puts = with("s3:PutObject");
+    assert_eq!(puts.len(), 1);
+    assert!(puts[0]["Resource"].as_array().expect("a list").iter().all(|one| one.to_string().contains("/eraser")));
+    assert!(with("s3:DeleteObject").is_empty() && with("s3:*").is_empty());
+}
+
 /// Payload goes after its retention and gets colder only where that pays; no rule's prefix holds the chain, which stays.
 #[test]
 fn the_chain_outlives_the_payload() {
@@ -77,7 +98,7 @@ fn terraform_is_whole() {
         assert!(text.contains(word), "{word}");
     }
     let blocks: Vec<&str> = text.split("<<-JSON").skip(1).filter_map(|rest| rest.split("  JSON").next()).collect();
-    assert_eq!(blocks.len(), 4);
+    assert_eq!(blocks.len(), 5);
     for block in blocks {
         assert!(serde_json::from_str::<Value>(block).is_ok(), "{block}");
     }

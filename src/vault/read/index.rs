@@ -30,9 +30,7 @@ pub async fn each_row(
     let day_of = |name: &str| name.split('/').find_map(|part| part.strip_prefix("dt=")).is_none_or(day);
     for name in vault.list(ObjectKind::Index, &folder).await?.into_iter().filter(|name| day_of(name)) {
         let bytes = vault.fetch(ObjectKind::Index, &name, None).await?;
-        let decoder = zstd::Decoder::new(&bytes[..]).map_err(|_| format!("{name}: damaged"))?;
-        let mut lines = String::new();
-        decoder.take(MAX_INDEX).read_to_string(&mut lines).map_err(|_| format!("{name}: damaged"))?;
+        let lines = unpack(&bytes).ok_or_else(|| format!("{name}: damaged, or too large"))?;
         for line in lines.lines() {
             let row: Row = serde_json::from_str(line).map_err(|_| format!("{name}: a line is not an index line"))?;
             if seen.insert((row.tail.writer.clone(), row.tail.epoch.clone() + "/" + &row.tail.account, row.leaf)) {
@@ -41,4 +39,11 @@ pub async fn each_row(
         }
     }
     Ok(())
+}
+
+/// An index object's lines.
+pub(crate) fn unpack(bytes: &[u8]) -> Option<String> {
+    let mut lines = String::new();
+    zstd::Decoder::new(bytes).ok()?.take(MAX_INDEX + 1).read_to_string(&mut lines).ok()?;
+    (lines.len() as u64 <= MAX_INDEX).then_some(lines)
 }

@@ -2,7 +2,7 @@
 //! `vault replay`, `find`, `diff`, `export`.
 //! **Why**: evidence must be readable without the gateway; whatever is here can be done with stock tools as well.
 //! **Invariants**: reads only; sizes are bounded; a fragment that does not belong where it lies is an error; control
-//! characters never reach a terminal. **Not here**: proofs, erasure.
+//! characters never reach a terminal. **Not here**: proofs, erasure (`vault/erase`).
 
 mod find;
 mod fragments;
@@ -10,7 +10,9 @@ mod get;
 mod index;
 mod messages;
 mod replay;
+mod report;
 mod terminal;
+mod tree;
 mod turns;
 mod whole;
 
@@ -36,8 +38,10 @@ use super::store::{DirectoryStore, ObjectKind, Odd, S3Store, StoreError, VaultRe
 pub use find::{Found, Query, find, shown};
 pub use get::{Wanted, get};
 pub use index::each_row;
-pub use replay::{Filter, Replay, replay};
+pub(super) use index::unpack as unpack_index;
+pub use replay::{Filter, Replay, Total, replay};
 pub use terminal::{clean, escaped};
+pub use tree::{Call, TurnOf, is_denied};
 pub use turns::{Format, Turn};
 
 /// Largest identity file, bytes.
@@ -65,6 +69,52 @@ pub struct Location {
     pub ca_file: Option<PathBuf>,
 }
 
+/// A location that was understood.
+pub(super) enum Site {
+    /// A folder.
+    Folder(PathBuf),
+    /// Buckets, without a lock for what is written, and the start of all names.
+    S3 { settings: Box<S3Settings>, prefix: String },
+}
+
+impl Location {
+    /// What it says.
+    ///
+    /// # Errors
+    /// When it says nothing that can be.
+    pub(super) fn site(&self) -> Result<Site, ReadError> {
+        let Some(rest) = self.store.strip_prefix("s3://") else {
+            if self.store.is_empty() {
+                return Err("give --store: a folder, or s3://bucket/prefix".to_owned());
+            }
+            let folder = self.store.strip_prefix("file://").unwrap_or(&self.store);
+            if !Path::new(folder).is_dir() {
+                return Err(format!("{folder} is not a folder"));
+            }
+            return Ok(Site::Folder(folder.into()));
+        };
+        let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+        let keys = self.keys.as_deref().map_or(bucket, |keys| {
+            let keys = keys.strip_prefix("s3://").unwrap_or(keys);
+            keys.split_once('/').map_or(keys, |(bucket, _)| bucket)
+        });
+        if bucket.is_empty() || keys.is_empty() {
+            return Err("the bucket's name is missing".to_owned());
+        }
+        let settings = S3Settings {
+            bucket: bucket.to_owned(),
+            key_bucket: keys.to_owned(),
+            prefix: String::new(),
+            region: self.region.clone().unwrap_or_default(),
+            endpoint: self.endpoint.clone(),
+            force_path_style: self.force_path_style,
+            lock: None,
+            ca_file: self.ca_file.clone(),
+        };
+        Ok(Site::S3 { settings: Box::new(settings), prefix: prefix.to_owned() })
+    }
+}
+
 /// A vault to read from.
 pub struct Vault {
     reader: Arc<dyn VaultReader>,
@@ -87,35 +137,13 @@ impl Vault {
     /// # Errors
     /// When the location is none.
     pub fn at(location: &Location) -> Result<Self, ReadError> {
-        let Some(rest) = location.store.strip_prefix("s3://") else {
-            if location.store.is_empty() {
-                return Err("give --store: a folder, or s3://bucket/prefix".to_owned());
+        Ok(match location.site()? {
+            Site::Folder(folder) => Self::new(Arc::new(DirectoryStore::new(folder)), "", None),
+            Site::S3 { settings, prefix } => {
+                let bucket = settings.bucket.clone();
+                Self::new(Arc::new(S3Store::new(*settings)), &prefix, Some(bucket))
             }
-            let folder = location.store.strip_prefix("file://").unwrap_or(&location.store);
-            if !Path::new(folder).is_dir() {
-                return Err(format!("{folder} is not a folder"));
-            }
-            return Ok(Self::new(Arc::new(DirectoryStore::new(folder)), "", None));
-        };
-        let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-        let keys = location.keys.as_deref().map_or(bucket, |keys| {
-            let keys = keys.strip_prefix("s3://").unwrap_or(keys);
-            keys.split_once('/').map_or(keys, |(bucket, _)| bucket)
-        });
-        if bucket.is_empty() || keys.is_empty() {
-            return Err("the bucket's name is missing".to_owned());
-        }
-        let settings = S3Settings {
-            bucket: bucket.to_owned(),
-            key_bucket: keys.to_owned(),
-            prefix: String::new(),
-            region: location.region.clone().unwrap_or_default(),
-            endpoint: location.endpoint.clone(),
-            force_path_style: location.force_path_style,
-            lock: None,
-            ca_file: location.ca_file.clone(),
-        };
-        Ok(Self::new(Arc::new(S3Store::new(settings)), prefix, Some(bucket.to_owned())))
+        })
     }
 
     /// The object's name in a reference: `s3://bucket/name`, `file:///name`, or the name.
@@ -143,6 +171,16 @@ impl Vault {
     /// A name without the prefix.
     pub(super) fn relative<'n>(&self, name: &'n str) -> Option<&'n str> {
         name.strip_prefix(&self.prefix)
+    }
+
+    /// The start of all names, without its slash.
+    pub(super) fn prefix(&self) -> &str {
+        self.prefix.strip_suffix('/').unwrap_or(&self.prefix)
+    }
+
+    /// As [`Self::fetch`] of a whole object, for who must know why it failed.
+    pub(super) async fn try_fetch(&self, kind: ObjectKind, name: &str) -> Result<Bytes, StoreError> {
+        self.reader.get(kind, name, None).await
     }
 
     /// Names below `prefix` that are hidden, or have more than one version; `None`: the store has no versions.
@@ -323,7 +361,7 @@ fn belongs(document: &Place, scope: &Scope) -> bool {
         && head.received.starts_with(&scope.date)
 }
 
-fn open_key(object: &[u8], auditors: &[age::x25519::Identity]) -> Option<age::x25519::Identity> {
+pub(super) fn open_key(object: &[u8], auditors: &[age::x25519::Identity]) -> Option<age::x25519::Identity> {
     let mut secret = Zeroizing::new(String::new());
     decrypt(object, auditors)?.take(4096).read_to_string(&mut secret).ok()?;
     secret.lines().find(|line| !line.starts_with('#'))?.trim().parse().ok()

@@ -2,25 +2,25 @@
 //! **Why**: an incident is understood by reading it, without calling a model again.
 //! **Invariants**: nothing is left out but messages shown before, which are counted; objects that are not in the index
 //! yet are found by their names, and what no index line knows is marked; what can't be read is said and hides nothing
-//! else. **Not here**: turns and what changed between them (`turns`), proofs.
+//! else. **Not here**: turns and what changed between them (`turns`), the tree of calls (`tree`), JSON (`report`), proofs.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 
 use futures_util::stream::{self, StreamExt as _};
 use rust_decimal::Decimal;
+use serde::Serialize;
 
 use crate::vault::document::Item;
 use crate::vault::names::ObjectName;
-use crate::vault::row::{Kind, Row};
+use crate::vault::row::{ErasureState, Kind, Row};
 use crate::vault::store::ObjectKind;
 
+use super::index::unpack;
 use super::messages::{Said, said};
 use super::terminal::clean;
 use super::{Opened, Opener, ReadError, Vault};
 
-/// Largest index object, bytes after decompression.
-const MAX_INDEX: u64 = 256 << 20;
 /// Index objects that are fetched at a time.
 const AT_ONCE: usize = 16;
 
@@ -34,11 +34,24 @@ pub struct Filter {
 }
 
 /// One thing that happened.
-struct Entry {
-    at: String,
+pub(super) struct Entry {
+    pub(super) at: String,
     leaf: u64,
-    row: Option<Row>,
-    item: Option<Item>,
+    pub(super) row: Option<Row>,
+    pub(super) item: Option<Item>,
+}
+
+/// Sums of a session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Total {
+    /// Model calls, each once.
+    pub model_calls: u64,
+    /// Tool calls.
+    pub tool_calls: u64,
+    /// Model calls without a price.
+    pub unpriced: u64,
+    /// Exact decimal; null: too large to add.
+    pub cost_usd: Option<String>,
 }
 
 /// A session.
@@ -46,6 +59,8 @@ pub struct Replay {
     session: String,
     accounts: BTreeSet<String>,
     entries: Vec<Entry>,
+    /// Erasures that concern it, in words.
+    erased: Vec<String>,
     /// Objects and fragments that could not be read, and why.
     closed: Vec<String>,
 }
@@ -60,7 +75,7 @@ pub async fn replay(
     session: &str,
     filter: &Filter,
 ) -> Result<Replay, ReadError> {
-    let (rows, closed) = rows(vault, session, filter).await?;
+    let Indexed { rows, erasures, closed } = rows(vault, session, filter).await?;
     let accounts: BTreeSet<&str> = rows.iter().map(|row| row.tail.account.as_str()).collect();
     if accounts.len() > 1 {
         let accounts: Vec<&str> = accounts.into_iter().collect();
@@ -79,7 +94,9 @@ pub async fn replay(
     for name in unindexed(vault, session, filter).await? {
         objects.entry(name).or_default();
     }
-    let mut replay = Replay { session: session.to_owned(), accounts: BTreeSet::new(), entries: Vec::new(), closed };
+    let erased = erased(&erasures, session, &rows);
+    let mut replay =
+        Replay { session: session.to_owned(), accounts: BTreeSet::new(), entries: Vec::new(), erased, closed };
     let mut by_item: HashMap<(String, u32), Row> = HashMap::new();
     for row in rows {
         replay.accounts.insert(format!("account {} · tenant {}", row.tail.account, row.tail.tenant));
@@ -126,8 +143,44 @@ fn wanted(row: &Row, session: &str, filter: &Filter) -> bool {
         && filter.tenant.as_ref().is_none_or(|tenant| *tenant == row.tail.tenant)
 }
 
-/// The session's index lines, and what of the index could not be read: one strange object must not end every replay.
-async fn rows(vault: &Vault, session: &str, filter: &Filter) -> Result<(Vec<Row>, Vec<String>), ReadError> {
+/// What the index tells of a session.
+struct Indexed {
+    rows: Vec<Row>,
+    /// Lines of erasures, whosever.
+    erasures: Vec<Row>,
+    /// What of the index could not be read: one strange object must not end every replay.
+    closed: Vec<String>,
+}
+
+/// Erasures that name this session, in words; those of other accounts don't.
+fn erased(erasures: &[Row], session: &str, rows: &[Row]) -> Vec<String> {
+    let segment = crate::pseudonym::segment(session).unwrap_or_else(|| session.to_owned());
+    let account = rows.first().map(|row| row.tail.account.as_str());
+    let concerned = erasures.iter().filter(|row| account.is_none_or(|account| account == row.tail.account));
+    let erasures = concerned.filter_map(|row| Some((row, row.tail.erasure.as_ref()?)));
+    let mut said: BTreeMap<&str, (ErasureState, String)> = BTreeMap::new();
+    for (row, erasure) in erasures {
+        if !erasure.sessions.iter().any(|one| one.split_once('/').is_some_and(|(_, one)| one == segment)) {
+            continue;
+        }
+        let state = if erasure.state == ErasureState::Done { "erased" } else { "being erased since" };
+        let text = format!(
+            "{state} {} at the request of {} ({}), signed by {}: {} keys destroyed",
+            row.tail.ts,
+            erasure.who,
+            erasure.why,
+            erasure.signers.join(", "),
+            erasure.key_ids.len()
+        );
+        let known = said.get(erasure.nonce.as_str()).is_some_and(|(state, _)| *state == ErasureState::Done);
+        if !known {
+            said.insert(&erasure.nonce, (erasure.state, text));
+        }
+    }
+    said.into_values().map(|(_, text)| text).collect()
+}
+
+async fn rows(vault: &Vault, session: &str, filter: &Filter) -> Result<Indexed, ReadError> {
     let folder = match &filter.account {
         Some(account) => format!("index/v1/account={}/", crate::vault::names::account_segment(account)),
         None => "index/v1/".to_owned(),
@@ -137,7 +190,7 @@ async fn rows(vault: &Vault, session: &str, filter: &Filter) -> Result<(Vec<Row>
         .map(async |name| (vault.fetch(ObjectKind::Index, &name, None).await, name))
         .buffered(AT_ONCE);
     let mut found: BTreeMap<(String, String, u64), Row> = BTreeMap::new();
-    let mut closed = Vec::new();
+    let (mut erasures, mut closed) = (Vec::new(), Vec::new());
     while let Some((bytes, name)) = objects.next().await {
         let lines = bytes.and_then(|bytes| unpack(&bytes).ok_or_else(|| format!("{name}: damaged, or too large")));
         let lines = match lines {
@@ -151,6 +204,7 @@ async fn rows(vault: &Vault, session: &str, filter: &Filter) -> Result<(Vec<Row>
         for line in lines.lines() {
             match serde_json::from_str::<Row>(line) {
                 Err(_) => strange += 1,
+                Ok(row) if row.tail.kind == Some(Kind::Erasure) => erasures.push(row),
                 Ok(row) if wanted(&row, session, filter) => {
                     found.insert((row.tail.account.clone(), row.tail.epoch.clone(), row.leaf), row);
                 }
@@ -161,14 +215,7 @@ async fn rows(vault: &Vault, session: &str, filter: &Filter) -> Result<(Vec<Row>
             closed.push(format!("{name}: {strange} lines are no index lines"));
         }
     }
-    Ok((found.into_values().collect(), closed))
-}
-
-/// An index object's lines.
-fn unpack(bytes: &[u8]) -> Option<String> {
-    let mut lines = String::new();
-    zstd::Decoder::new(bytes).ok()?.take(MAX_INDEX + 1).read_to_string(&mut lines).ok()?;
-    (lines.len() as u64 <= MAX_INDEX).then_some(lines)
+    Ok(Indexed { rows: found.into_values().collect(), erasures, closed })
 }
 
 /// Objects of the session by their names: those of the last minutes are not in the index yet.
@@ -205,6 +252,37 @@ impl Replay {
         self.entries.iter().filter_map(|entry| entry.item.as_ref())
     }
 
+    /// A session of these lines, whose content nobody opened.
+    #[cfg(test)]
+    pub(super) fn of_rows(session: &str, rows: Vec<Row>) -> Self {
+        let entries =
+            rows.into_iter().map(|row| Entry { at: row.tail.ts.clone(), leaf: row.leaf, row: Some(row), item: None });
+        let mut entries: Vec<Entry> = entries.collect();
+        entries.sort_by(|a, b| (&a.at, a.leaf).cmp(&(&b.at, b.leaf)));
+        let (accounts, erased, closed) = (BTreeSet::new(), Vec::new(), Vec::new());
+        Self { session: session.to_owned(), accounts, entries, erased, closed }
+    }
+
+    /// Everything that happened, in order of time.
+    pub(super) fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The session's id as it was asked for.
+    pub fn id(&self) -> &str {
+        &self.session
+    }
+
+    /// Accounts and tenants, in words.
+    pub(super) fn accounts(&self) -> impl Iterator<Item = &str> {
+        self.accounts.iter().map(String::as_str)
+    }
+
+    /// Erasures that concern it, in words. They count once they are verified.
+    pub fn erased(&self) -> &[String] {
+        &self.erased
+    }
+
     /// Objects and fragments that could not be read, and why.
     pub fn closed(&self) -> &[String] {
         &self.closed
@@ -219,6 +297,9 @@ impl Replay {
         for account in &self.accounts {
             writeln!(out, "{}", clean(account))?;
         }
+        for erased in &self.erased {
+            writeln!(out, "{}", clean(erased))?;
+        }
         let mut before: Vec<Said> = Vec::new();
         for entry in &self.entries {
             writeln!(out)?;
@@ -230,10 +311,11 @@ impl Replay {
         for why in &self.closed {
             writeln!(out, "\nnot read: {}", clean(why))?;
         }
-        writeln!(out, "\n{}", self.total())
+        writeln!(out, "\n{}", self.total_line())
     }
 
-    fn total(&self) -> String {
+    /// Calls and cost.
+    pub fn total(&self) -> Total {
         let (mut calls, mut tools, mut unpriced, mut sum) = (0_u64, 0_u64, 0_u64, Some(Decimal::ZERO));
         for entry in &self.entries {
             let (call, status, usd) = facts(entry);
@@ -244,9 +326,15 @@ impl Replay {
             // index lines are anybody's claim until they are verified
             sum = sum.and_then(|sum| sum.checked_add(usd.unwrap_or_default()));
         }
+        let cost_usd = sum.map(|sum| sum.normalize().to_string());
+        Total { model_calls: calls, tool_calls: tools, unpriced, cost_usd }
+    }
+
+    pub(super) fn total_line(&self) -> String {
+        let Total { model_calls, tool_calls, unpriced, cost_usd } = self.total();
         let open = if unpriced > 0 { format!(", {unpriced} without a price") } else { String::new() };
-        let sum = sum.map_or("too large to add".to_owned(), |sum| format!("{} USD", sum.normalize()));
-        format!("model calls: {calls}, tool calls: {tools}, cost: {sum}{open}")
+        let sum = cost_usd.map_or("too large to add".to_owned(), |usd| format!("{usd} USD"));
+        format!("model calls: {model_calls}, tool calls: {tool_calls}, cost: {sum}{open}")
     }
 }
 

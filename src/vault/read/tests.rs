@@ -1,6 +1,7 @@
-//! What must not drive an auditor's terminal.
+//! What must not drive an auditor's terminal; what a session looks like as a tree.
 
-use super::{clean, escaped};
+use super::{Replay, clean, escaped};
+use crate::vault::row::{Row, Tail};
 
 /// No control character of any plane reaches the terminal; JSON stays the same JSON.
 #[test]
@@ -11,4 +12,103 @@ fn nothing_drives_the_terminal() {
     let shown = escaped(&json);
     assert!(!shown.chars().any(|c| c.is_control() || c == '\u{202e}'), "{shown:?}");
     assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).ok(), serde_json::from_str(&json).ok());
+}
+
+/// A line: second, call, span, parent, name, decision.
+fn row(second: u32, call: &str, (span, parent): (&str, &str), name: &str, decision: Option<&str>) -> Row {
+    let id = |id: &str| Some(id.to_owned()).filter(|id| !id.is_empty());
+    let tail = Tail {
+        ts: format!("2026-11-20T10:00:{second:02}.000000000Z"),
+        signal: if span.starts_with('e') { "logs" } else { "traces" }.to_owned(),
+        call: call.to_owned(),
+        status: "ok".to_owned(),
+        span_id: id(span.trim_start_matches('e')),
+        parent_span_id: id(parent),
+        tool_name: id(name).filter(|_| matches!(call, "tool" | "permission")),
+        model: id(name).filter(|_| call == "model"),
+        actor: id(name).filter(|_| call == "agent"),
+        decision: decision.map(str::to_owned),
+        writer: "gw".to_owned(),
+        epoch: "E".to_owned(),
+        ..Tail::default()
+    };
+    Row { v: 1, leaf: u64::from(second), object_key: None, off: None, of: None, tail }
+}
+
+fn told(rows: Vec<Row>) -> String {
+    let mut out = Vec::new();
+    Replay::of_rows("s", rows).write_tree(&mut out).expect("written");
+    String::from_utf8(out).expect("text")
+}
+
+/// Turns hold their calls, sub-agents theirs; what is denied says so; events stand below their span, or in the turn that had
+/// begun; a call that a span and an event tell of stands once; what is in between and no call is passed over.
+#[test]
+fn a_tree_has_every_call_once() {
+    let mut again = row(4, "tool", ("e", ""), "Read", None);
+    let mut tool = row(3, "tool", ("t1", "x"), "Read", None);
+    (again.tail.tool_call_id, tool.tail.tool_call_id) = (Some("c1".into()), Some("c1".into()));
+    let rows = vec![
+        row(0, "model", ("e", ""), "early", None),
+        row(1, "agent", ("a", ""), "main", None),
+        row(2, "other", ("x", "a"), "", None),
+        tool,
+        again,
+        row(5, "permission", ("e", ""), "Bash", Some("reject")),
+        row(6, "permission", ("et1", ""), "Read", Some("accept")),
+        row(7, "agent", ("b", "t1"), "sub", None),
+        row(8, "model", ("m", "b"), "gpt", None),
+        row(9, "agent", ("c", ""), "main", None),
+        row(10, "model", ("n", "c"), "gpt", None),
+    ];
+    let want = "session s
+turn 1  
+  model  early
+turn 2  2026-11-20 10:00:01  main
+  tool  Read
+    permission  Read  accept
+    agent  sub
+      model  gpt
+  permission  Bash  reject  DENIED
+turn 3  2026-11-20 10:00:09  main
+  model  gpt
+model calls: 3, tool calls: 2, cost: 0 USD
+";
+    assert_eq!(told(rows), want);
+}
+
+/// Spans that name each other as parents, or hang on each other a thousand deep, end no replay and lose no call.
+#[test]
+fn strange_trees_are_shown() {
+    let ring = vec![
+        row(1, "tool", ("p", "q"), "one", None),
+        row(2, "tool", ("q", "p"), "two", None),
+        row(3, "agent", ("r", "r"), "self", None),
+    ];
+    let text = told(ring);
+    assert!(["one", "two", "self"].iter().all(|name| text.matches(name).count() == 1), "{text}");
+    let deep = (0..900_u32).map(|n| {
+        let mut row = row(n % 60, "tool", (&format!("s{n}"), &format!("s{}", n.wrapping_sub(1))), "deep", None);
+        row.tail.ts = format!("2026-11-20T10:{:02}:{:02}.000000000Z", n / 60, n % 60);
+        row
+    });
+    let text = told([row(0, "agent", ("s4294967295", ""), "main", None)].into_iter().chain(deep).collect());
+    assert_eq!(text.matches("deep").count(), 900);
+    assert!(text.lines().all(|line| line.len() < 200));
+}
+
+/// A name can't end a label of Mermaid, nor begin HTML or an entity in it.
+#[test]
+fn mermaid_labels_are_labels() {
+    let hostile = "a\"] --> n1[\"<img src=x onerror=alert(1)>#quot;`\n%%{init}";
+    let mut out = Vec::new();
+    let replay = Replay::of_rows(hostile, vec![row(1, "tool", ("t", ""), hostile, Some("deny"))]);
+    replay.write_mermaid(&mut out).expect("written");
+    let text = String::from_utf8(out).expect("text");
+    assert!(text.contains(":::denied") && !text.contains('<') && !text.contains("#quot;"), "{text}");
+    for line in text.lines().skip(2).filter(|line| line.contains('[')) {
+        assert_eq!(line.matches('"').count(), 2, "{line}");
+    }
+    let json: serde_json::Value = serde_json::from_str(&replay.json().expect("json")).expect("json");
+    assert_eq!((json["v"].clone(), json["turns"][0]["calls"][0]["denied"].clone()), (1.into(), true.into()));
 }

@@ -38,7 +38,7 @@ impl DirectoryStore {
     }
 
     /// The file of `name`; refuses names that would leave the folder.
-    fn path(&self, name: &str) -> Result<PathBuf, StoreError> {
+    pub(super) fn path(&self, name: &str) -> Result<PathBuf, StoreError> {
         let relative = Path::new(name);
         let inside = relative.components().all(|part| matches!(part, Component::Normal(_)));
         if name.is_empty() || !inside {
@@ -195,12 +195,12 @@ async fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
-async fn sync_folder(folder: &Path) -> io::Result<()> {
+pub(super) async fn sync_folder(folder: &Path) -> io::Result<()> {
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     tokio::fs::File::open(folder).await?.sync_all().await
 }
 
-fn classify(error: io::Error) -> StoreError {
+pub(super) fn classify(error: io::Error) -> StoreError {
     use io::ErrorKind as Kind;
     match error.kind() {
         Kind::NotFound => StoreError::Missing,

@@ -1,4 +1,5 @@
-//! **What**: [`VaultStore`]: where objects are written once; [`VaultReader`]: where readers find them.
+//! **What**: [`VaultStore`]: where objects are written once; [`VaultReader`]: where readers find them; [`VaultEraser`]:
+//! what destroys keys.
 //! **Why**: writer and reader have different rights: a writer needs neither get nor list.
 //! **Invariants**: a name is never overwritten; bytes are on stable storage when a put is done.
 //! **Not here**: retries, order (`uploader`).
@@ -9,11 +10,13 @@ use futures_util::future::BoxFuture;
 use crate::clock::UnixNanos;
 
 pub mod directory;
+mod erase;
 pub mod probe;
 pub mod s3;
 pub mod settings;
 
 pub use directory::{DIRECTORY_URI, DirectoryStore};
+pub use erase::VaultEraser;
 pub use s3::S3Store;
 
 #[cfg(test)]

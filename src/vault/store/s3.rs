@@ -81,7 +81,7 @@ impl S3Store {
         self.client.get_or_try_init(|| connect(&self.settings)).await
     }
 
-    fn bucket(&self, kind: ObjectKind) -> &str {
+    pub(super) fn bucket(&self, kind: ObjectKind) -> &str {
         if kind == ObjectKind::Key { &self.settings.key_bucket } else { &self.settings.bucket }
     }
 
@@ -215,13 +215,13 @@ impl VaultReader for S3Store {
     }
 }
 
-enum Failed {
+pub(super) enum Failed {
     Exists,
     Error(StoreError),
 }
 
 impl Failed {
-    fn error(self) -> StoreError {
+    pub(super) fn error(self) -> StoreError {
         match self {
             Self::Exists => StoreError::Differs,
             Self::Error(error) => error,
@@ -230,7 +230,7 @@ impl Failed {
 }
 
 /// What an SDK error means. Texts are error codes, never bodies.
-fn classify<E: ProvideErrorMetadata>(error: &SdkError<E>) -> Failed {
+pub(super) fn classify<E: ProvideErrorMetadata>(error: &SdkError<E>) -> Failed {
     let unavailable = |why: String| Failed::Error(StoreError::Unavailable(why));
     match error {
         SdkError::TimeoutError(_) => unavailable("timed out".to_owned()),

@@ -94,6 +94,9 @@ impl Walk<'_> {
         }
         let Some(rows) = rows else { return };
         rows.iter().for_each(|row| self.turns.saw(row));
+        if epoch.whole {
+            epoch.erases |= self.erasures(&epoch.account, &rows);
+        }
         let held = self.held(&digest, rows, name);
         for held in &held {
             self.referenced.add(&held.name);
@@ -116,7 +119,10 @@ impl Walk<'_> {
                     self.report.fail("object_missing", held.name, format!("{why}{lost}"));
                 }
                 Ok(bytes) => {
-                    let lost = self.object(epoch, &digest, &held, &bytes);
+                    let mut lost = self.object(epoch, &digest, &held, &bytes);
+                    if !self.may_be_gone(&digest) {
+                        lost.extend(self.without_key(&held.name, &held.rows));
+                    }
                     self.inside(epoch, &held, &bytes, &lost).await;
                 }
             }

@@ -42,6 +42,8 @@ pub(super) struct Epoch {
     pub(super) gaps: u64,
     /// The writer says that records were damaged in its spool.
     pub(super) damaged: bool,
+    /// It tells of erasures.
+    pub(super) erases: bool,
     /// Fragments that no key opens.
     pub(super) unread: u64,
     /// Everything to the end holds.
@@ -125,7 +127,9 @@ impl Walk<'_> {
     }
 
     fn remember(&mut self, folder: &str, epoch: &Epoch, n: u64, now: bool) -> Result<(), ReadError> {
-        let Some(sha256) = epoch.digests.get(&n).filter(|_| epoch.whole && epoch.tiles.is_empty()) else {
+        // what was erased is needed by every run
+        let whole = epoch.whole && epoch.tiles.is_empty() && !epoch.erases;
+        let Some(sha256) = epoch.digests.get(&n).filter(|_| whole) else {
             return Ok(());
         };
         let stand = Stand { n, sha256: crate::hex::encode(sha256), tree: epoch.tree.clone(), gaps: epoch.gaps };
@@ -257,6 +261,7 @@ impl Epoch {
             last: None,
             gaps: 0,
             damaged: false,
+            erases: false,
             unread: 0,
             whole: true,
             tree: Frontier::default(),

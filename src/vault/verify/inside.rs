@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::vault::chain::tree::from_hex;
 use crate::vault::document::commitment;
+use crate::vault::read::{Opened, Opener, ReadError};
 use crate::vault::row::Row;
 
 use super::Walk;
@@ -51,8 +52,12 @@ impl Walk<'_> {
                 rows.entry(off).or_default().push(row);
             }
         }
-        let known = rows.iter().filter_map(|(off, rows)| Some((*off, rows.first()?.tail.len?))).collect();
-        let opened = match opener.documents(&held.name, bytes, &known).await {
+        if rows.is_empty() {
+            return;
+        }
+        let known: BTreeSet<(u64, u64)> =
+            rows.iter().filter_map(|(off, rows)| Some((*off, rows.first()?.tail.len?))).collect();
+        let opened = match documents(opener, held, bytes, &known, lost).await {
             Ok(opened) => opened,
             Err(why) if why.contains("no key object") => {
                 epoch.unread += rows.len() as u64;
@@ -76,6 +81,31 @@ impl Walk<'_> {
             }
         }
     }
+}
+
+/// The fragments of an object that can be there, opened.
+async fn documents(
+    opener: &mut Opener<'_>,
+    held: &Held,
+    bytes: &Bytes,
+    known: &BTreeSet<(u64, u64)>,
+    lost: &BTreeSet<u64>,
+) -> Result<Vec<Result<Opened, ReadError>>, ReadError> {
+    if lost.is_empty() {
+        return opener.documents(&held.name, bytes, known).await;
+    }
+    // others, which can't be opened, stand between them
+    let mut out = Vec::new();
+    for (off, len) in known {
+        let range = off.checked_add(*len).and_then(|end| Some(usize::try_from(*off).ok()?..usize::try_from(end).ok()?));
+        let Some(range) = range.filter(|range| range.end <= bytes.len()) else {
+            out.push(Err(format!("{} at {off}: the index points outside of the object", held.name)));
+            continue;
+        };
+        let opened = opener.documents(&held.name, &bytes.slice(range), &BTreeSet::from([(0, *len)])).await?;
+        out.extend(opened.into_iter().map(|one| one.map(|one| Opened { offset: *off, ..one })));
+    }
+    Ok(out)
 }
 
 /// Whether a document says what its lines say.

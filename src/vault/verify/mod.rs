@@ -8,6 +8,7 @@ pub mod anchor;
 mod content;
 mod epoch;
 mod inside;
+mod keys;
 mod links;
 mod report;
 mod resume;
@@ -25,7 +26,7 @@ use super::read::{Opener, ReadError, Vault};
 use super::store::ObjectKind;
 use crate::clock::UnixNanos;
 
-pub use report::{Counts, Finding, Head, Report, Severity};
+pub use report::{Counts, Erased, Finding, Head, Report, Severity};
 
 use epoch::Epoch;
 use walk::Found;
@@ -50,6 +51,8 @@ pub struct Options {
     pub expired: Option<String>,
     /// Secret keys of an auditor.
     pub auditors: Vec<age::x25519::Identity>,
+    /// Public keys of those who sign requests to erase.
+    pub erasers: Vec<VerifyKey>,
     /// Anchors that were kept elsewhere, as their files hold them.
     pub anchors: Vec<String>,
     /// Public keys of those who anchored.
@@ -81,6 +84,7 @@ struct Walk<'a> {
     report: Report,
     resume: resume::Resume,
     turns: content::Turns,
+    keys: keys::Keys,
     /// Objects that are gone and may be.
     expired: u64,
     referenced: strays::Referenced,
@@ -121,12 +125,14 @@ pub async fn verify(
         report: Report { v: 1, verified: true, ..Report::default() },
         resume: resume::Resume::read(options.resume.as_deref())?,
         turns: content::Turns::default(),
+        keys: keys::Keys::default(),
         expired: 0,
         referenced: strays::Referenced::default(),
         progress: Progress { done: 0, all, bytes: 0 },
     };
     walk.report.counts = walk.resume.counts();
     walk.strange(&found);
+    walk.list_keys().await;
     let mut lines: Vec<(Line, Vec<Epoch>)> = Vec::new();
     for (line, epochs) in &found.lines {
         let mut judged = Vec::new();
@@ -136,6 +142,7 @@ pub async fn verify(
         walk.links(line, &judged);
         lines.push((line.clone(), judged));
     }
+    walk.settle_keys();
     walk.anchors(&lines);
     walk.leaves(&lines);
     walk.strays(&lines).await?;

@@ -76,6 +76,31 @@ pub struct Head {
     pub pending: u64,
 }
 
+/// Content that can't be opened any more, because two people asked for that.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Erased {
+    /// Account.
+    pub account: String,
+    /// Of the request.
+    pub nonce: String,
+    /// Who asked for it.
+    pub who: String,
+    /// Why.
+    pub why: String,
+    /// Who signed.
+    pub signers: Vec<String>,
+    /// Sessions, as `tenant/session` in names.
+    pub sessions: Vec<String>,
+    /// Keys that were destroyed.
+    pub key_ids: Vec<String>,
+    /// When it began.
+    pub begun: String,
+    /// When it was done; null: it is not finished.
+    pub done: Option<String>,
+    /// Fragments that this run met and that these keys would open.
+    pub fragments: u64,
+}
+
 /// Everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Report {
@@ -91,6 +116,8 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// How often, by code.
     pub found: BTreeMap<&'static str, u64>,
+    /// What was erased by request.
+    pub erased: Vec<Erased>,
     /// Sessions whose turns have holes in their numbers, as far as the lines tell.
     pub turn_gaps: Vec<String>,
     /// What could not be verified, and why.
@@ -141,6 +168,20 @@ impl Report {
                 head.tree_size,
                 head.pending,
                 head.root
+            ));
+        }
+        for erased in &self.erased {
+            out.push(format!(
+                "erased by request: {} of {}: {} keys, {} fragments, begun {}, {}; asked for by {}: {}; signed by {}",
+                erased.sessions.join(", "),
+                erased.account,
+                erased.key_ids.len(),
+                erased.fragments,
+                erased.begun,
+                erased.done.as_ref().map_or("not finished".to_owned(), |done| format!("done {done}")),
+                erased.who,
+                erased.why,
+                erased.signers.join(", ")
             ));
         }
         out.extend(self.turn_gaps.iter().map(|session| format!("turns are missing: {session}")));

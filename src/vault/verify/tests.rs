@@ -180,6 +180,7 @@ impl Site {
             account: account.into(),
             tenant: "acme".into(),
             session_id: Some(session.into()),
+            user_key: Some(format!("h-{account}")),
             call: "model".into(),
             status: "ok".into(),
             writer: names.writer().to_string(),

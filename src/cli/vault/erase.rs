@@ -1,0 +1,302 @@
+//! **What**: `tollgate vault erase` (request, sign, execute) and `vault rewrap`. **Invariants**: nothing is destroyed but by a request
+//! that two of the given erasers signed; what stands in the vault for years holds nothing that redaction would take out.
+//! **Not here**: the work (`vault/erase`, `vault/rewrap`), rights (the store's).
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{ArgGroup, Args};
+
+use super::super::opening_log::OpeningLog;
+use super::super::output::{self, Exit};
+use super::super::reach::{Reach, block_on};
+use super::super::sessions::ago;
+use super::chain::{public_keys, read};
+use super::{Source, print};
+use crate::clock::{Clock, SystemClock};
+use crate::files;
+use crate::processors::redact;
+use crate::redaction::Scratch;
+use crate::rng::{Rng, SystemRng};
+use crate::secret::Secret;
+use crate::vault::chain::note::SigningKey;
+use crate::vault::erase::{Asked, Executed, Ledger, Place, Request, Target, execute, request, resolve, resume};
+use crate::vault::names::rfc3339;
+use crate::vault::read::{clean, identities};
+use crate::vault::rewrap::{Which, rewrap};
+use crate::vault::seal::parse_recipient;
+
+/// The writer in whose name erasures are told.
+pub(in crate::cli) const ERASER: &str = "eraser";
+/// Longest time that a request may wait.
+const MAX_VALID: Duration = Duration::from_secs(30 * 86_400);
+
+/// Options of `vault erase`.
+#[derive(Args)]
+#[command(group = ArgGroup::new("step").required(true).args(["request", "sign", "execute", "resume"]))]
+pub(in crate::cli) struct Erase {
+    /// The session, as spans and index show its id; `trace-ID` for records without one.
+    #[arg(requires = "request", conflicts_with = "user")]
+    session: Option<String>,
+    /// Every session of this user, by the pseudonym that spans show.
+    #[arg(long, value_name = "h-…", requires = "request")]
+    user: Option<String>,
+    /// 1: makes a request, which says what would be destroyed.
+    #[arg(long, requires_all = ["who", "why", "output", "store"])]
+    request: bool,
+    /// 2, twice: signs a request, which is read before.
+    #[arg(long, value_name = "REQUEST", requires = "key")]
+    sign: Option<PathBuf>,
+    /// 3: destroys what a request says that two erasers signed; goes on where an earlier run ended.
+    #[arg(long, value_name = "REQUEST", requires_all = ["erasers", "sign_with", "store"])]
+    execute: Option<PathBuf>,
+    /// Finishes what was begun, without the request's file.
+    #[arg(long, requires_all = ["erasers", "sign_with", "store", "account"])]
+    resume: bool,
+    /// Who asks for it: a role, or a name that may stand in the vault until its retention ends.
+    #[arg(long)]
+    who: Option<String>,
+    /// Why: a ticket, a paragraph; no name of who is erased.
+    #[arg(long)]
+    why: Option<String>,
+    /// How long the request may be executed, at most `30d`.
+    #[arg(long, default_value = "7d", value_name = "TIME", value_parser = valid)]
+    valid: Duration,
+    /// The new request's file.
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// The eraser's own key (`vault keygen --signing --name alice`).
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// Public keys of all erasers, or a file that holds them.
+    #[arg(long, value_name = "KEY|FILE")]
+    erasers: Vec<String>,
+    /// The key that signs the chain of erasures (`vault keygen --signing`): no eraser's own, no gateway's.
+    #[arg(long, value_name = "FILE")]
+    sign_with: Option<PathBuf>,
+    /// Name of the writer in whose chain erasures are told; no gateway's.
+    #[arg(long, default_value = ERASER)]
+    writer: String,
+    /// Lock what is written for so many days (COMPLIANCE); default: as the bucket says.
+    #[arg(long, value_name = "DAYS")]
+    lock_days: Option<u32>,
+    /// Only this account.
+    #[arg(long)]
+    account: Option<String>,
+    /// Only this tenant.
+    #[arg(long)]
+    tenant: Option<String>,
+    /// A folder, or `s3://bucket/prefix`.
+    #[arg(long, value_name = "DIR|s3://BUCKET/PREFIX")]
+    store: Option<String>,
+    /// Bucket of the key objects, if it is another one.
+    #[arg(long, value_name = "s3://BUCKET")]
+    keys: Option<String>,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+fn valid(text: &str) -> Result<Duration, String> {
+    let span = ago(text).filter(|span| *span > Duration::ZERO && *span <= MAX_VALID);
+    span.ok_or_else(|| "is no time up to `30d`: `12h`, `7d`".to_owned())
+}
+
+/// Runs `vault erase`.
+pub(super) fn run_erase(options: &Erase) -> Result<Exit, String> {
+    if let Some(path) = &options.sign {
+        return sign(path, options.key.as_deref());
+    }
+    if options.request {
+        return make(options);
+    }
+    let erasers = public_keys(&options.erasers)?;
+    let key = signing_key(options.sign_with.as_deref())?;
+    if erasers.contains(key.public()) {
+        return Err("--sign-with is an eraser's own key: the chain of erasures has one of its own".to_owned());
+    }
+    let file = options.execute.as_deref().map(read).transpose()?;
+    let account = match &file {
+        Some(file) => request::read(file).map_err(|why| format!("the request {why}"))?.0.account,
+        None => options.account.clone().unwrap_or_default(),
+    };
+    let mut done = None;
+    block_on(async {
+        let (place, store) = place(options)?;
+        let mut ledger = Ledger::read(&place, &key, &account, &options.writer).await?;
+        let now = SystemClock::new().now();
+        done = match &file {
+            Some(file) => Some(execute(&place, &mut ledger, file, &erasers, &store, now).await?),
+            None => resume(&place, &mut ledger, &erasers, &store, now).await?,
+        };
+        Ok(())
+    })?;
+    let text = match done {
+        None => "nothing was begun that is not finished\n".to_owned(),
+        Some(Executed { keys, objects, resumed }) => {
+            let again = if resumed { ", begun by an earlier run" } else { "" };
+            format!(
+                "{keys} keys are destroyed ({objects} objects now{again}); it stands in the chain of {}, signed by {}\n\
+                 Copies elsewhere are not reached: replicas and backups of the key store, auditors who keep session keys, \
+                 back ends. docs/vault.md has the list.\n",
+                options.writer,
+                key.public()
+            )
+        }
+    };
+    output::print(&text)?;
+    Ok(Exit::Fine)
+}
+
+fn place(options: &Erase) -> Result<(Place, String), String> {
+    let store = options.store.clone().unwrap_or_default();
+    let location = options.reach.location(&store, options.keys.as_deref());
+    Ok((Place::at(&location, options.lock_days)?, store.trim_end_matches('/').to_owned()))
+}
+
+fn signing_key(path: Option<&Path>) -> Result<SigningKey, String> {
+    let path = path.ok_or("give the file of a signing key")?;
+    let key = SigningKey::from_secret(&Secret::new(read(path)?));
+    key.map_err(|why| format!("{} {why}", path.display()))
+}
+
+/// A request, and what it would destroy, for those who sign.
+fn make(options: &Erase) -> Result<Exit, String> {
+    let what = match (&options.session, &options.user) {
+        (Some(session), None) => Target::Session(session.clone()),
+        (None, Some(user)) => Target::User(user.clone()),
+        _ => return Err("say what is to be erased: a session, or --user".to_owned()),
+    };
+    let (who, why) = (options.who.clone().unwrap_or_default(), options.why.clone().unwrap_or_default());
+    public("--who", &who)?;
+    public("--why", &why)?;
+    let path = options.output.as_deref().ok_or("give --output: the new file")?;
+    let mut text = String::new();
+    block_on(async {
+        let (place, store) = place(options)?;
+        let asked = Asked { what: what.clone(), account: options.account.clone(), tenant: options.tenant.clone() };
+        let found = resolve(&place, &asked).await?;
+        let now = SystemClock::new().now();
+        let request = Request {
+            v: Request::VERSION,
+            store,
+            account: found.account,
+            what,
+            who,
+            why,
+            time: rfc3339(now),
+            expires: rfc3339(now.plus(options.valid)),
+            nonce: crate::hex::encode(&SystemRng.id()),
+            sessions: found.sessions,
+            keys: found.keys,
+            holds: found.holds,
+        };
+        files::write_new(path, request.text().as_bytes())
+            .map_err(|error| format!("can't write {}: {error}", path.display()))?;
+        text = summary(&request);
+        Ok(())
+    })?;
+    output::print(&text)?;
+    Ok(Exit::Fine)
+}
+
+fn summary(request: &Request) -> String {
+    let mut out = format!(
+        "account {}, {} sessions, {} keys; until {}\n{}: {}\n",
+        request.account,
+        request.sessions.len(),
+        request.keys.len(),
+        request.expires,
+        request.who,
+        request.why
+    );
+    for session in &request.sessions {
+        out.push_str(&format!("  {session}\n"));
+    }
+    for held in &request.holds {
+        out.push_str(&format!("under legal hold: {held}\n"));
+    }
+    out.lines().map(|line| clean(line) + "\n").collect()
+}
+
+/// A text that will stand in objects that nobody can delete.
+fn public(option: &str, text: &str) -> Result<(), String> {
+    if text.trim().is_empty() || text.len() > 500 || text.chars().any(char::is_control) {
+        return Err(format!("{option} is a line of 1 to 500 bytes"));
+    }
+    let rules = redact::Config::default().settings().map_err(|_| "the rules of redaction can't be built")?;
+    let mut scratch = Scratch::new();
+    match rules.detector.find(text, &mut scratch).first() {
+        None => Ok(()),
+        Some(hit) => Err(format!(
+            "{option} holds something private ({}): it would stand in the vault for years. Name a role and a ticket",
+            rules.detector.rule_name(hit)
+        )),
+    }
+}
+
+fn sign(path: &Path, key: Option<&Path>) -> Result<Exit, String> {
+    let (file, key) = (read(path)?, signing_key(key)?);
+    let say = |why: &str| format!("{} {why}", path.display());
+    let (request, _) = request::read(&file).map_err(say)?;
+    request::timely(&request, SystemClock::new().now()).map_err(|why| say(&why))?;
+    let signed = request::sign(&file, &key).map_err(say)?;
+    files::replace(path, signed.as_bytes()).map_err(|error| format!("can't write {}: {error}", path.display()))?;
+    output::print(&format!("{}signed by {}\n", summary(&request), key.public()))?;
+    Ok(Exit::Fine)
+}
+
+/// Options of `vault rewrap`.
+#[derive(Args)]
+pub(in crate::cli) struct Rewrap {
+    /// Who shall open them too: a public key (`age1…`); more than one may be given.
+    #[arg(long, required = true, value_name = "age1…")]
+    recipient: Vec<String>,
+    /// Only this session.
+    #[arg(long)]
+    session: Option<String>,
+    /// Only this account.
+    #[arg(long)]
+    account: Option<String>,
+    /// Only this tenant.
+    #[arg(long)]
+    tenant: Option<String>,
+    /// Only keys of this day on, `2026-11-20`.
+    #[arg(long, value_name = "DAY")]
+    since: Option<String>,
+    /// Lock the copies for so many days (GOVERNANCE, as keys are); default: as the bucket says.
+    #[arg(long, value_name = "DAYS")]
+    lock_days: Option<u32>,
+    #[command(flatten)]
+    from: Source,
+}
+
+/// Runs `vault rewrap`.
+pub(super) fn run_rewrap(options: &Rewrap) -> Result<Exit, String> {
+    let recipients =
+        options.recipient.iter().map(|text| parse_recipient(text).map_err(|why| format!("--recipient {why}")));
+    let recipients: Vec<_> = recipients.collect::<Result<_, _>>()?;
+    let auditors = identities(&options.from.identity)?;
+    let log = OpeningLog::open(options.from.log.as_deref(), &options.from.store, &auditors)?;
+    let which = Which {
+        account: options.account.clone(),
+        tenant: options.tenant.clone(),
+        session: options.session.clone(),
+        since: options.since.clone(),
+    };
+    let mut done = Default::default();
+    block_on(async {
+        let location = options.from.reach.location(&options.from.store, options.from.keys.as_deref());
+        let place = Place::at(&location, options.lock_days)?;
+        let what = options
+            .session
+            .as_deref()
+            .map_or("session keys".to_owned(), |session| format!("keys of session {session}"));
+        log.note("rewrap", &format!("{what} for {}", options.recipient.join(" ")))?;
+        done = rewrap(&place, &auditors, &recipients, &which, SystemClock::new().now()).await?;
+        Ok(())
+    })?;
+    let closed: String = done.closed.iter().map(|why| format!("not copied: {}\n", clean(why))).collect();
+    let line = format!("{} keys: {} copies written, {} were there\n", done.keys, done.written, done.there);
+    print(format!("{closed}{line}").as_bytes())?;
+    Ok(if done.closed.is_empty() { Exit::Fine } else { Exit::Failed })
+}

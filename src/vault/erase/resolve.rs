@@ -1,0 +1,171 @@
+//! **What**: finds the keys of a session, or of all sessions of a user. **Why**: who signs must see what goes.
+//! **Invariants**: the index tells which sessions there are, the store which keys: also those of content that no index line
+//! names yet. **Not here**: what is signed (`request`).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+
+use crate::vault::names::{UNATTRIBUTED, account_segment};
+use crate::vault::read::{ReadError, each_row};
+use crate::vault::row::{Kind, Row, Shredded};
+use crate::vault::store::ObjectKind;
+
+use super::Place;
+use super::request::{MAX_KEYS, Target};
+
+/// Objects that are asked about at a time.
+const AT_ONCE: usize = 16;
+
+/// What is looked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// Whose content.
+    pub what: Target,
+    /// Only this account.
+    pub account: Option<String>,
+    /// Only this tenant, as the index shows it.
+    pub tenant: Option<String>,
+}
+
+/// What was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolved {
+    /// The account.
+    pub account: String,
+    /// Sessions, as `tenant/session` in names.
+    pub sessions: Vec<String>,
+    /// Their keys.
+    pub keys: Vec<Shredded>,
+    /// Objects of theirs that are under legal hold.
+    pub holds: Vec<String>,
+}
+
+/// A session as names have it: tenant, session.
+type Folder = (String, String);
+
+/// Finds what a request would destroy.
+///
+/// # Errors
+/// One line: the store fails, or there is nothing to destroy.
+pub async fn resolve(place: &Place, asked: &Asked) -> Result<Resolved, ReadError> {
+    let (account, folders) = sessions(place, asked).await?;
+    let segment = account_segment(&account);
+    let start = place.vault.full(&format!("keys/{segment}/"));
+    let names = place.vault.list(ObjectKind::Key, &format!("keys/{segment}/")).await?;
+    let keys: BTreeSet<Shredded> = names
+        .iter()
+        .filter(|name| session_of(name, &start).is_some_and(|folder| folders.contains(&folder)))
+        .filter_map(|name| shredded(name))
+        .collect();
+    if keys.is_empty() {
+        return Err("no key object of it is in the store: it has no content, was erased before, or its keys lie in \
+                    another bucket (--keys)"
+            .to_owned());
+    }
+    if keys.len() > MAX_KEYS {
+        return Err(format!("{} keys are too many for one request: make one for each session", keys.len()));
+    }
+    let holds = holds(place, &segment, &folders, &keys).await?;
+    let sessions = folders.iter().map(|(tenant, session)| format!("{tenant}/{session}")).collect();
+    Ok(Resolved { account, sessions, keys: keys.into_iter().collect(), holds })
+}
+
+/// The key that a key object is a copy of: those of `rewrap` have more behind the id.
+pub(in crate::vault) fn shredded(name: &str) -> Option<Shredded> {
+    let (folder, file) = name.rsplit_once('/')?;
+    let id = file.strip_suffix(".age")?.split('-').next()?;
+    (id.len() == 16 && id.bytes().all(|byte| byte.is_ascii_hexdigit()))
+        .then(|| Shredded { folder: format!("{folder}/"), id: id.to_owned() })
+}
+
+/// Tenant and session in `…keys/account/tenant/session/day/key.age`.
+fn session_of(name: &str, start: &str) -> Option<Folder> {
+    let mut parts = name.strip_prefix(start)?.split('/');
+    let (tenant, session, _day, _file, None) =
+        (parts.next()?, parts.next()?, parts.next()?, parts.next()?, parts.next())
+    else {
+        return None;
+    };
+    Some((tenant.to_owned(), session.to_owned()))
+}
+
+/// The account, and the sessions as names have them.
+async fn sessions(place: &Place, asked: &Asked) -> Result<(String, BTreeSet<Folder>), ReadError> {
+    let mut found: BTreeMap<String, BTreeSet<Folder>> = BTreeMap::new();
+    let mut each = |row: Row| {
+        let tail = &row.tail;
+        let elsewhere = asked.tenant.as_ref().is_some_and(|tenant| *tenant != tail.tenant);
+        if elsewhere || matches!(tail.kind, Some(Kind::Erasure | Kind::Gap)) {
+            return;
+        }
+        let trace = || tail.trace_id.as_ref().map(|trace| format!("trace-{trace}"));
+        let Some(session) = tail.session_id.clone().or_else(trace) else { return };
+        let wanted = match &asked.what {
+            Target::Session(wanted) => *wanted == session,
+            Target::User(user) => tail.user_key.as_ref() == Some(user),
+        };
+        if wanted {
+            let folder = (segment(&tail.tenant), segment(&session));
+            found.entry(tail.account.clone()).or_default().insert(folder);
+        }
+    };
+    each_row(&place.vault, asked.account.as_deref(), &|_| true, &mut each).await?;
+    let count = found.len();
+    match (found.pop_first(), &asked.what) {
+        (Some(one), _) if count == 1 => Ok(one),
+        (Some(_), _) => Err(format!("{count} accounts have such a session; give --account")),
+        (None, Target::User(_)) => Err("no line of the index tells of this user (`h-…`, as spans show it)".to_owned()),
+        (None, Target::Session(session)) => {
+            // what came in the last minutes is in no line yet
+            let account =
+                asked.account.clone().ok_or("no line of the index tells of this session; is it new, give --account")?;
+            let start = place.vault.full(&format!("keys/{}/", account_segment(&account)));
+            let names = place.vault.list(ObjectKind::Key, &format!("keys/{}/", account_segment(&account))).await?;
+            let tenant = asked.tenant.as_deref().map(segment);
+            let folders = names.iter().filter_map(|name| session_of(name, &start));
+            let session = segment(session);
+            let same = |(t, s): &Folder| *s == session && tenant.as_ref().is_none_or(|tenant| tenant == t);
+            Ok((account, folders.filter(same).collect()))
+        }
+    }
+}
+
+/// An id as it stands in names.
+fn segment(id: &str) -> String {
+    let id = if id.is_empty() { UNATTRIBUTED } else { id };
+    crate::pseudonym::segment(id).unwrap_or_else(|| id.to_owned())
+}
+
+/// Objects of these sessions that are under legal hold.
+pub(super) async fn holds(
+    place: &Place,
+    account: &str,
+    folders: &BTreeSet<Folder>,
+    keys: &BTreeSet<Shredded>,
+) -> Result<Vec<String>, ReadError> {
+    let mut objects = copies(place, keys).await?.into_iter().map(|name| (ObjectKind::Key, name)).collect::<Vec<_>>();
+    for (tenant, session) in folders {
+        let names = place.vault.list(ObjectKind::Payload, &format!("{account}/{tenant}/{session}/")).await?;
+        objects.extend(names.into_iter().map(|name| (ObjectKind::Payload, name)));
+    }
+    let asked = stream::iter(objects).map(async |(kind, name)| {
+        let held = place.eraser.held(kind, &name).await.map_err(|error| format!("{name}: {error}"))?;
+        Ok::<_, ReadError>(held.then_some(name))
+    });
+    let mut held: Vec<String> = asked.buffered(AT_ONCE).try_filter_map(async |held| Ok(held)).try_collect().await?;
+    held.sort_unstable();
+    Ok(held)
+}
+
+/// Every key object that is a copy of one of these keys.
+pub(super) async fn copies(place: &Place, keys: &BTreeSet<Shredded>) -> Result<Vec<String>, ReadError> {
+    let folders: BTreeSet<&str> = keys.iter().map(|key| key.folder.as_str()).collect();
+    let mut out = Vec::new();
+    for folder in folders {
+        let below = place.vault.relative(folder).ok_or_else(|| format!("{folder} is not in this vault"))?;
+        let names = place.vault.list(ObjectKind::Key, below).await?;
+        out.extend(names.into_iter().filter(|name| shredded(name).is_some_and(|key| keys.contains(&key))));
+    }
+    Ok(out)
+}

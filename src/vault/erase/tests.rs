@@ -1,0 +1,402 @@
+//! Erasures over vaults as they are really written: what is told, what is refused, what becomes of crashes.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+
+use super::request::{self, Request, Target};
+use super::{Asked, Ledger, Place, execute, resolve, resume};
+use crate::clock::{Clock, UnixNanos};
+use crate::rng::SeededRng;
+use crate::vault::chain::note::{SigningKey, VerifyKey};
+use crate::vault::names::rfc3339;
+use crate::vault::read::{Filter, Opener, Vault, replay};
+use crate::vault::store::{ObjectKind, Put, StoreError, VaultEraser, VaultReader, VaultStore};
+use crate::vault::uploader::tests::signing_key;
+use crate::vault::verify::tests::{Memory, Site};
+use crate::vault::verify::{Options, Report};
+
+const STORE: &str = "memory";
+
+/// A store that ends after so many changes, as a process does that is killed.
+pub(crate) struct Mortal {
+    store: Arc<Memory>,
+    left: Mutex<Option<u64>>,
+    held: Mutex<BTreeSet<String>>,
+}
+
+impl Mortal {
+    pub(crate) fn new(store: Arc<Memory>, left: Option<u64>) -> Arc<Self> {
+        Arc::new(Self { store, left: Mutex::new(left), held: Mutex::default() })
+    }
+
+    /// Whether there is life left for one more change.
+    fn lives(&self) -> Result<(), StoreError> {
+        match &mut *self.left.lock() {
+            Some(0) => Err(StoreError::Unavailable("killed".to_owned())),
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl VaultStore for Mortal {
+    fn put_once<'a>(
+        &'a self,
+        kind: ObjectKind,
+        name: &'a str,
+        bytes: Bytes,
+        now: UnixNanos,
+    ) -> BoxFuture<'a, Result<Put, StoreError>> {
+        Box::pin(async move {
+            self.lives()?;
+            self.store.put_once(kind, name, bytes, now).await
+        })
+    }
+}
+
+impl VaultEraser for Mortal {
+    fn held<'a>(&'a self, _: ObjectKind, name: &'a str) -> BoxFuture<'a, Result<bool, StoreError>> {
+        Box::pin(async move { Ok(self.held.lock().contains(name)) })
+    }
+
+    fn destroy<'a>(&'a self, stem: &'a str) -> BoxFuture<'a, Result<u64, StoreError>> {
+        Box::pin(async move {
+            self.lives()?;
+            let mut objects = self.store.0.lock();
+            let before = objects.len();
+            objects.retain(|name, _| !(name.starts_with(stem) && name.ends_with(".age")));
+            Ok((before - objects.len()) as u64)
+        })
+    }
+}
+
+/// The eraser's side of a site.
+pub(crate) struct Desk {
+    pub(crate) store: Arc<Mortal>,
+    pub(crate) place: Place,
+    chain: SigningKey,
+    pub(crate) people: [SigningKey; 3],
+}
+
+fn key(name: &str, seed: u64) -> SigningKey {
+    let text = SigningKey::generate(name, &SeededRng::new(seed)).expect("key");
+    SigningKey::from_secret(&text).expect("key")
+}
+
+impl Desk {
+    pub(crate) fn of(site: &Site, left: Option<u64>) -> Self {
+        let store = Mortal::new(site.store.clone(), left);
+        let reader: Arc<dyn VaultReader> = site.store.clone();
+        let place = Place { vault: Vault::new(reader, "", None), store: store.clone(), eraser: store.clone() };
+        let people = [key("alice", 1), key("bob", 2), key("carol", 3)];
+        Self { store, place, chain: key("erase.test", 50), people }
+    }
+
+    pub(crate) fn erasers(&self) -> Vec<VerifyKey> {
+        self.people.iter().take(2).map(|person| person.public().clone()).collect()
+    }
+
+    pub(crate) async fn request(&self, site: &Site, what: Target) -> Request {
+        let asked = Asked { what: what.clone(), account: Some("default".to_owned()), tenant: None };
+        let found = resolve(&self.place, &asked).await.expect("resolved");
+        let now = site.clock.now();
+        Request {
+            v: Request::VERSION,
+            store: STORE.to_owned(),
+            account: found.account,
+            what,
+            who: "data protection officer".to_owned(),
+            why: "ticket 4711".to_owned(),
+            time: rfc3339(now),
+            expires: rfc3339(now.plus(Duration::from_secs(86_400))),
+            nonce: format!("{:032x}", site.rng.next()),
+            sessions: found.sessions,
+            keys: found.keys,
+            holds: found.holds,
+        }
+    }
+
+    pub(crate) fn signed(&self, request: &Request) -> String {
+        let once = request::sign(&request.text(), &self.people[0]).expect("signed");
+        request::sign(&once, &self.people[1]).expect("signed")
+    }
+
+    pub(crate) async fn run(&self, site: &Site, file: &str) -> Result<super::Executed, String> {
+        let mut ledger = Ledger::read(&self.place, &self.chain, "default", "eraser").await?;
+        execute(&self.place, &mut ledger, file, &self.erasers(), STORE, site.clock.now()).await
+    }
+
+    pub(crate) async fn erase(&self, site: &Site, session: &str) -> super::Executed {
+        let request = self.request(site, Target::Session(session.to_owned())).await;
+        self.run(site, &self.signed(&request)).await.expect("erased")
+    }
+
+    /// What an auditor sees who has every key.
+    pub(crate) async fn audit(&self, site: &Site) -> Report {
+        let keys = vec![signing_key().public().clone(), self.chain.public().clone()];
+        let auditors = vec![site.auditor.clone()];
+        site.verify(Options { keys, auditors, erasers: self.erasers(), ..Options::default() }).await
+    }
+}
+
+pub(crate) async fn site() -> Site {
+    let mut site = Site::new(7);
+    for n in 0..4 {
+        site.send("default", &format!("s{}", n % 2), &format!("text {n}"));
+        site.send("team", "s0", "another account's");
+        site.minutes(3).await;
+    }
+    site
+}
+
+fn session(name: &str) -> Target {
+    Target::Session(name.to_owned())
+}
+
+/// What was erased can't be opened by anybody and verifies as erased by request; what was not still opens. A second
+/// erasure goes on in the same chain.
+#[tokio::test]
+async fn an_erased_session_is_told_and_nothing_else_is_lost() {
+    let site = site().await;
+    let desk = Desk::of(&site, None);
+    let before = desk.audit(&site).await;
+    assert!(before.verified && before.erased.is_empty() && before.counts.opened == 8, "{}", before.text());
+    let done = desk.erase(&site, "s0").await;
+    assert_eq!((done.keys, done.objects, done.resumed), (1, 1, false));
+    let report = desk.audit(&site).await;
+    assert!(report.verified && report.findings.is_empty(), "{}", report.text());
+    assert_eq!((report.counts.opened, report.erased.len(), report.erased[0].fragments), (6, 1, 2), "{}", report.text());
+    assert!(report.erased[0].done.is_some() && report.erased[0].signers == ["alice", "bob"]);
+    assert!(report.text().contains("ticket 4711"), "{}", report.text());
+    let mut opener = Opener::new(&desk.place.vault, vec![site.auditor.clone()]);
+    let filter = Filter { account: Some("default".into()), tenant: None };
+    let told = replay(&desk.place.vault, &mut opener, "s0", &filter).await.expect("its lines are there");
+    assert!(
+        !told.closed().is_empty() && told.closed().iter().all(|why| why.contains("no key object")),
+        "{:?}",
+        told.closed()
+    );
+    desk.erase(&site, "s1").await;
+    let report = desk.audit(&site).await;
+    assert!(report.verified && report.findings.is_empty(), "{}", report.text());
+    assert_eq!((report.counts.opened, report.erased.len()), (4, 2), "only the other account's: {}", report.text());
+    // who does not know the erasers is told what that means
+    let keys = vec![signing_key().public().clone(), key("erase.test", 50).public().clone()];
+    let report = site.verify(Options { keys, ..Options::default() }).await;
+    assert!(report.verified && report.not_verified.iter().any(|what| what.contains("--erasers")), "{}", report.text());
+}
+
+/// Killed after each single change: at no moment are keys gone that no signed digest speaks of, and whoever runs it again
+/// finishes it, with nothing left to find.
+#[tokio::test]
+async fn a_crash_anywhere_is_finished_and_never_leaves_keys_gone_without_a_word() {
+    for n in 0.. {
+        let site = site().await;
+        let request = Desk::of(&site, None).request(&site, session("s0")).await;
+        let desk = Desk::of(&site, Some(n));
+        let file = desk.signed(&request);
+        let keys = || site.store.0.lock().keys().filter(|name| name.starts_with("keys/default/acme/s0/")).count();
+        let first = desk.run(&site, &file).await;
+        let report = desk.audit(&site).await;
+        let told = !report.erased.is_empty();
+        assert!(keys() > 0 || told, "after {n} changes keys are gone without a word: {}", report.text());
+        let ended_well = first.is_ok();
+        if told && !ended_well {
+            assert!(report.verified && report.found.contains_key("erasure_open"), "{n}: {}", report.text());
+        }
+        site.clock.advance(Duration::from_secs(2 * 86_400)); // the request has expired by now: what was begun is finished
+        let desk = Desk::of(&site, None);
+        if told && !ended_well && n % 2 == 0 {
+            let mut ledger = Ledger::read(&desk.place, &desk.chain, "default", "eraser").await.expect("ledger");
+            let done = resume(&desk.place, &mut ledger, &desk.erasers(), STORE, site.clock.now()).await;
+            assert!(done.expect("finished").expect("something was begun").resumed);
+        } else if ended_well {
+            assert!(desk.run(&site, &file).await.expect_err("again").contains("was executed"));
+        } else if told {
+            assert!(desk.run(&site, &file).await.expect("finished").resumed);
+        } else {
+            assert!(desk.run(&site, &file).await.expect_err("late").contains("expired"), "{n}");
+            continue;
+        }
+        let report = desk.audit(&site).await;
+        let odd: Vec<_> = report.findings.iter().filter(|finding| finding.code != "silent").collect();
+        assert!(report.verified && odd.is_empty() && keys() == 0, "{n}: {}", report.text());
+        if ended_well {
+            assert!(n >= 7, "two lines, two signatures, two digests, one key: {n}");
+            return;
+        }
+    }
+}
+
+/// A user's sessions go together; other users' stay.
+#[tokio::test]
+async fn a_user_is_erased_whole() {
+    let site = site().await;
+    let desk = Desk::of(&site, None);
+    let request = desk.request(&site, Target::User("h-default".to_owned())).await;
+    assert_eq!(request.sessions, ["acme/s0", "acme/s1"]);
+    assert_eq!(desk.run(&site, &desk.signed(&request)).await.expect("erased").keys, 2);
+    assert_eq!(desk.audit(&site).await.counts.opened, 4, "the other account's are left");
+    let asked = Asked { what: Target::User("h-nobody".to_owned()), account: None, tenant: None };
+    assert!(resolve(&desk.place, &asked).await.expect_err("nobody").contains("no line"));
+    let asked = Asked { what: session("s0"), account: None, tenant: None };
+    assert!(resolve(&desk.place, &asked).await.expect_err("two accounts").contains("--account"));
+    let asked = Asked { what: session("s0"), account: Some("default".to_owned()), tenant: None };
+    assert!(resolve(&desk.place, &asked).await.expect_err("gone").contains("no key object"));
+}
+
+/// One signer, one key under two names, a text that was changed, another vault, too late, twice: nothing is touched.
+#[tokio::test]
+async fn what_two_people_did_not_ask_for_is_refused() {
+    let site = site().await;
+    let desk = Desk::of(&site, None);
+    let request = desk.request(&site, session("s0")).await;
+    let once = request::sign(&request.text(), &desk.people[0]).expect("signed");
+    let all = desk.signed(&request);
+    assert!(request::sign(&once, &desk.people[0]).expect_err("twice").contains("already"));
+    // alice's secret under another name is still one person
+    let again = request::sign(&once, &key("alice-too", 1)).expect("signed");
+    let both = [desk.erasers(), vec![key("alice-too", 1).public().clone()]].concat();
+    assert!(request::open(&again, &both).expect_err("one person").contains("1 of"));
+    let stranger = request::sign(&once, &desk.people[2]).expect("signed");
+    let changed = all.replace("\"who\": \"data", "\"who\": \"date");
+    let spaced = all.replacen("\"v\": 1", "\"v\":  1", 1);
+    let elsewhere = Request { store: "other".to_owned(), ..request.clone() };
+    let foreign = request
+        .keys
+        .iter()
+        .map(|key| crate::vault::row::Shredded { folder: key.folder.replace("/default/", "/team/"), ..key.clone() });
+    let foreign = Request { keys: foreign.collect(), ..request.clone() };
+    let early = Request { time: rfc3339(site.clock.now().plus(Duration::from_secs(60))), ..request.clone() };
+    for (what, file, why) in [
+        ("no signature", request.text(), "no signatures"),
+        ("one signature", once.clone(), "signed by 1"),
+        ("a stranger", stranger, "signed by 1"),
+        ("another text", changed, "signed by 0"),
+        ("the same in other letters", spaced, "written anew"),
+        ("another vault", desk.signed(&elsewhere), "for the vault other"),
+        ("another account's keys", desk.signed(&foreign), "another account"),
+        ("from the future", desk.signed(&early), "future"),
+        ("no request", "{}".to_owned(), "no request"),
+        ("nothing", String::new(), "no request"),
+    ] {
+        let refused = desk.run(&site, &file).await.expect_err(what);
+        assert!(refused.contains(why), "{what}: {refused}");
+    }
+    site.clock.advance(Duration::from_secs(90_000));
+    assert!(desk.run(&site, &all).await.expect_err("late").contains("expired"));
+    let report = desk.audit(&site).await;
+    assert_eq!((report.counts.opened, report.erased.len()), (8, 0), "{}", report.text());
+}
+
+/// A hold on a key, a copy of it or an object of the session stops everything, before anything is said or done.
+#[tokio::test]
+async fn a_legal_hold_freezes() {
+    let site = site().await;
+    let desk = Desk::of(&site, None);
+    let names: Vec<String> = {
+        let objects = site.store.0.lock();
+        let of = |start: &str| objects.keys().find(|name| name.starts_with(start)).cloned().expect("there");
+        vec![of("keys/default/acme/s0/"), of("default/acme/s0/")]
+    };
+    for name in names {
+        desk.store.held.lock().insert(name.clone());
+        let request = desk.request(&site, session("s0")).await;
+        assert_eq!(request.holds, [name.as_str()]);
+        let before = site.store.0.lock().clone();
+        let refused = desk.run(&site, &desk.signed(&request)).await.expect_err("held");
+        assert!(refused.contains("legal hold") && refused.contains(&name), "{refused}");
+        assert_eq!(*site.store.0.lock(), before);
+        desk.store.held.lock().clear();
+    }
+    desk.erase(&site, "s0").await;
+}
+
+/// Copies for other readers go too; what is there again is told.
+#[tokio::test]
+async fn a_key_that_comes_back_is_found() {
+    let site = site().await;
+    let desk = Desk::of(&site, None);
+    let (name, bytes) = {
+        let objects = site.store.0.lock();
+        let found = objects.iter().find(|(name, _)| name.starts_with("keys/default/acme/s0/")).expect("a key");
+        (found.0.clone(), found.1.clone())
+    };
+    let copy = name.replace(".age", "-0badcafe.age");
+    site.store.0.lock().insert(copy.clone(), bytes.clone());
+    assert_eq!(desk.erase(&site, "s0").await.objects, 2);
+    assert!(desk.audit(&site).await.verified);
+    site.store.0.lock().insert(copy, bytes);
+    let report = desk.audit(&site).await;
+    assert!(!report.verified && report.found.contains_key("key_back"), "{}", report.text());
+}
+
+/// Whoever has a key that signs digests, and no eraser's, can't make destroyed keys look like erased ones.
+#[tokio::test]
+async fn a_false_erasure_is_found() {
+    let site = site().await;
+    let desk = Desk::of(&site, None);
+    let request = desk.request(&site, session("s0")).await;
+    let thief = Desk { people: [key("alice", 91), key("bob", 92), key("carol", 93)], ..Desk::of(&site, None) };
+    let forged = thief.signed(&request);
+    thief.run(&site, &forged).await.expect("the thief's own erasers agree");
+    let report = desk.audit(&site).await;
+    assert!(!report.verified, "{}", report.text());
+    let codes: Vec<_> = report.found.keys().copied().collect();
+    assert!(codes.contains(&"erasure") && codes.contains(&"key_missing"), "{}", report.text());
+}
+
+/// A writer's own name is refused: its chain is not one of erasures.
+#[tokio::test]
+async fn a_gateways_chain_is_left_alone() {
+    let site = site().await;
+    let desk = Desk::of(&site, None);
+    let refused = Ledger::read(&desk.place, &desk.chain, "default", "gw").await.err().expect("refused");
+    assert!(refused.contains("--writer"), "{refused}");
+    assert!(Ledger::read(&desk.place, &desk.chain, "default", "../x").await.is_err());
+    // another key goes on with the chain of the first; both are given to who verifies
+    desk.erase(&site, "s0").await;
+    let other = Desk { chain: key("erase.second", 51), ..Desk::of(&site, None) };
+    other.erase(&site, "s1").await;
+    let keys = vec![signing_key().public().clone(), desk.chain.public().clone(), other.chain.public().clone()];
+    let report = site.verify(Options { keys, erasers: desk.erasers(), ..Options::default() }).await;
+    assert!(report.verified && report.erased.len() == 2, "{}", report.text());
+}
+
+/// Another auditor opens what was written before, with the product and by the key object alone; the same copy is not made
+/// twice; who has no key makes none; an erasure takes copies too.
+#[tokio::test]
+async fn a_later_auditor_opens_what_was_written_before() {
+    use crate::vault::rewrap::{Rewrapped, Which, rewrap};
+    let site = site().await;
+    let desk = Desk::of(&site, None);
+    let (new, nobody) = (age::x25519::Identity::generate(), age::x25519::Identity::generate());
+    let recipients = [new.to_public()];
+    let which = Which { account: Some("default".to_owned()), ..Which::default() };
+    let now = site.clock.now();
+    let opened = async |identity: &age::x25519::Identity| {
+        let keys = vec![signing_key().public().clone()];
+        let report = site.verify(Options { keys, auditors: vec![identity.clone()], ..Options::default() }).await;
+        assert!(report.verified, "{}", report.text());
+        report.counts.opened
+    };
+    assert_eq!(opened(&new).await, 0);
+    let none = rewrap(&desk.place, &[nobody], &recipients, &which, now).await.expect("nothing");
+    assert_eq!((none.keys, none.written, none.closed.len()), (2, 0, 2), "{:?}", none.closed);
+    let done = rewrap(&desk.place, std::slice::from_ref(&site.auditor), &recipients, &which, now).await.expect("done");
+    assert_eq!(done, Rewrapped { keys: 2, written: 2, ..Rewrapped::default() });
+    let again = rewrap(&desk.place, std::slice::from_ref(&site.auditor), &recipients, &which, now).await.expect("done");
+    assert_eq!(again, Rewrapped { keys: 2, there: 2, ..Rewrapped::default() });
+    assert_eq!((opened(&new).await, opened(&site.auditor).await), (4, 8), "the other account's stay closed");
+    let one = Which { session: Some("s0".to_owned()), since: Some("2027-01-01".to_owned()), ..Which::default() };
+    assert_eq!(rewrap(&desk.place, &[new], &recipients, &one, now).await.expect("none").keys, 0);
+    assert_eq!(desk.erase(&site, "s0").await.objects, 2);
+}

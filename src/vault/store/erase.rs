@@ -1,0 +1,145 @@
+//! **What**: [`VaultEraser`]: destroys key objects, all versions; tells legal holds. **Why**: these are rights of their own,
+//! which neither a writer nor an auditor has. **Invariants**: only key objects can be named; what is under legal hold is
+//! refused; what is gone is gone when the call returns. **Not here**: what may be destroyed (`vault/erase`).
+
+use std::io::ErrorKind;
+
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::types::ObjectLockLegalHoldStatus;
+use futures_util::future::BoxFuture;
+
+use super::directory::{classify as io_error, sync_folder};
+use super::s3::classify;
+use super::{DirectoryStore, ObjectKind, S3Store, StoreError};
+
+/// Destroys key objects.
+pub trait VaultEraser: Send + Sync {
+    /// Whether a version of the object is under legal hold.
+    fn held<'a>(&'a self, kind: ObjectKind, name: &'a str) -> BoxFuture<'a, Result<bool, StoreError>>;
+
+    /// Destroys a key: every version of `{stem}.age` and of copies for other readers (`{stem}-….age`), and delete markers
+    /// over them. How many there were; none is no error.
+    fn destroy<'a>(&'a self, stem: &'a str) -> BoxFuture<'a, Result<u64, StoreError>>;
+}
+
+/// Whether `name` is the key object of this stem, or a copy.
+fn is_copy(name: &str, stem: &str) -> bool {
+    let rest = name.strip_prefix(stem).and_then(|rest| rest.strip_suffix(".age"));
+    rest.is_some_and(|rest| rest.is_empty() || (rest.starts_with('-') && !rest.contains('/')))
+}
+
+impl VaultEraser for DirectoryStore {
+    fn held<'a>(&'a self, _: ObjectKind, _: &'a str) -> BoxFuture<'a, Result<bool, StoreError>> {
+        // a file system has no such thing
+        Box::pin(async { Ok(false) })
+    }
+
+    fn destroy<'a>(&'a self, stem: &'a str) -> BoxFuture<'a, Result<u64, StoreError>> {
+        Box::pin(async move {
+            let path = self.path(stem)?;
+            let (folder, stem) =
+                (path.parent().unwrap_or(&path), path.file_name().unwrap_or_default().to_string_lossy());
+            let mut entries = match tokio::fs::read_dir(folder).await {
+                Ok(entries) => entries,
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),
+                Err(error) => return Err(io_error(error)),
+            };
+            let mut gone = 0;
+            while let Some(entry) = entries.next_entry().await.map_err(io_error)? {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                // what a writer that died left of it is the same secret
+                let whole = name.strip_prefix('.').and_then(|name| name.strip_suffix(".tmp")).unwrap_or(&name);
+                if is_copy(whole, &stem) {
+                    tokio::fs::remove_file(entry.path()).await.map_err(io_error)?;
+                    gone += 1;
+                }
+            }
+            sync_folder(folder).await.map_err(io_error)?;
+            Ok(gone)
+        })
+    }
+}
+
+/// A version, or a delete marker.
+struct Version {
+    name: String,
+    id: String,
+    marker: bool,
+}
+
+impl S3Store {
+    /// Versions of the names that `own` says yes to, and markers over them, behind them.
+    async fn versions_of(
+        &self,
+        kind: ObjectKind,
+        prefix: &str,
+        own: &(dyn Fn(&str) -> bool + Sync),
+    ) -> Result<Vec<Version>, StoreError> {
+        let (mut found, mut over) = (Vec::new(), Vec::new());
+        let (mut key, mut version) = (None, None);
+        loop {
+            let list = self.client().await?.list_object_versions().bucket(self.bucket(kind)).prefix(prefix);
+            let page = list.set_key_marker(key.take()).set_version_id_marker(version.take()).send().await;
+            let page = page.map_err(|error| classify(&error).error())?;
+            let keep = |marker: bool, name: Option<String>, id: Option<String>| {
+                Some(Version { name: name.filter(|name| own(name))?, id: id?, marker })
+            };
+            let versions = page.versions.unwrap_or_default().into_iter();
+            found.extend(versions.filter_map(|one| keep(false, one.key, one.version_id)));
+            let markers = page.delete_markers.unwrap_or_default().into_iter();
+            over.extend(markers.filter_map(|one| keep(true, one.key, one.version_id)));
+            (key, version) = (page.next_key_marker, page.next_version_id_marker);
+            if page.is_truncated != Some(true) || key.is_none() {
+                found.append(&mut over);
+                return Ok(found);
+            }
+        }
+    }
+
+    async fn any_held(&self, kind: ObjectKind, name: &str) -> Result<bool, StoreError> {
+        let versions = self.versions_of(kind, name, &|one| one == name).await?;
+        for Version { id, .. } in versions.into_iter().filter(|version| !version.marker) {
+            let get = self.client().await?.get_object_legal_hold().bucket(self.bucket(kind)).key(name).version_id(id);
+            match get.send().await {
+                Ok(hold) => {
+                    let status = hold.legal_hold.and_then(|hold| hold.status);
+                    if status == Some(ObjectLockLegalHoldStatus::On) {
+                        return Ok(true);
+                    }
+                }
+                Err(error) if has_no_lock(&error) => {}
+                Err(error) => return Err(classify(&error).error()),
+            }
+        }
+        Ok(false)
+    }
+
+    async fn destroy_versions(&self, stem: &str) -> Result<u64, StoreError> {
+        let mut gone = 0;
+        // markers last: a run that ended early still sees that there was something
+        for Version { name, id, .. } in self.versions_of(ObjectKind::Key, stem, &|name| is_copy(name, stem)).await? {
+            let delete = self.client().await?.delete_object().bucket(self.bucket(ObjectKind::Key)).key(name);
+            let delete = delete.version_id(id).bypass_governance_retention(true).send().await;
+            delete.map_err(|error| classify(&error).error())?;
+            gone += 1;
+        }
+        Ok(gone)
+    }
+}
+
+/// The object, or its bucket, has no lock, so that nothing can be held.
+fn has_no_lock<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
+    const CODES: [&str; 3] =
+        ["NoSuchObjectLockConfiguration", "ObjectLockConfigurationNotFoundError", "InvalidRequest"];
+    matches!(error, SdkError::ServiceError(service) if CODES.contains(&service.err().code().unwrap_or_default()))
+}
+
+impl VaultEraser for S3Store {
+    fn held<'a>(&'a self, kind: ObjectKind, name: &'a str) -> BoxFuture<'a, Result<bool, StoreError>> {
+        Box::pin(self.any_held(kind, name))
+    }
+
+    fn destroy<'a>(&'a self, stem: &'a str) -> BoxFuture<'a, Result<u64, StoreError>> {
+        Box::pin(self.destroy_versions(stem))
+    }
+}

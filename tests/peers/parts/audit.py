@@ -1,0 +1,231 @@
+"""What an auditor does, with stock tools and with the product's own: docs/auditors-guide.md word for word, erasure, copies of keys, evidence.
+
+    audit.py [--s3]     with --s3 the vault is in radosgw, and the guide fetches it with the AWS command line
+"""
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from harness import BINARY, CACHE, HERE, RECORDINGS, REPO, Gateway, Sink, check, figure, finish, keygen, say, until, workdir  # noqa: E402
+
+GUIDE = os.path.join(REPO, "docs", "auditors-guide.md")
+
+
+def blocks(s3):
+    """The guide's commands, in order: blocks of `sh`, and those of `sh s3` where the vault is in S3."""
+    with open(GUIDE) as f:
+        found = re.findall(r"^```(\S*)[ \t]*(\S*)\n(.*?)^```$", f.read(), re.M | re.S)
+    return [text for kind, where, text in found if kind == "sh" and (where != "s3" or s3)]
+
+
+def guide(work, name, env, s3=False, skip=0):
+    """Runs the blocks in one shell, in a folder of its own."""
+    folder = os.path.join(work, name)
+    os.makedirs(folder)
+    script = "set -euo pipefail\n" + "".join(blocks(s3)[skip:])
+    done = subprocess.run(["bash", "-c", script], cwd=folder, env={**os.environ, **env}, capture_output=True, text=True)
+    return done.returncode, done.stdout, done.stderr[-1500:]
+
+
+def run(*command, env=None):
+    done = subprocess.run([BINARY, "vault", *command], capture_output=True, text=True, env=env)
+    return done.returncode, done.stdout, done.stderr
+
+
+def session(name):
+    with open(os.path.join(RECORDINGS, "claude-code", "manifest.json")) as f:
+        return json.load(f)["sessions"][name]
+
+
+def filled(work, vault, env=None):
+    """A gateway that two recorded sessions went through."""
+    sink = Sink(os.path.join(work, "sink"))
+    signing = os.path.join(work, "signing.key")
+    key = run("keygen", "--signing", "--name", "peer.example", "--output", signing)[1].strip()
+    gateway = Gateway(work, {"otlp_http": {"endpoint": f"http://127.0.0.1:{sink.http}"}}, vault={"signing_key": signing, **vault})
+    gateway.start(env=env)
+    for name in ("plain", "mixed"):
+        gateway.replay(os.path.join(RECORDINGS, "claude-code", name), session(name)["files"])
+    until("everything in the store", gateway.drained, 60)
+    check("a clean end", gateway.stop() == 0)
+    return gateway, key
+
+
+def canaries(one):
+    """Content that must be in the vault."""
+    return [c["value"] for c in one["canaries"].values() if c["seen"].get("traces") or c["seen"].get("logs")]
+
+
+def guided(work, env, s3=False):
+    """The guide finds what is there, and fails where something was changed."""
+    plain = session("plain")
+    code, out, why = guide(work, "guide", env, s3)
+    check("the guide, word for word: every command ends well", code == 0, why)
+    missing = [c for c in canaries(plain) if c not in out]
+    check("it shows what was said", not missing, str(missing))
+    check("it counts fragments, commitments, digests; a root is compared", out.count("the root is theirs") >= 1 and not re.search(r"^0$", out, re.M), out[-600:])
+
+
+def tampered(work, env):
+    """Each change makes one of the guide's commands fail: a check that can't fail is none."""
+    def flip(path, at):
+        with open(path, "r+b") as f:
+            f.seek(at, 2 if at < 0 else 0)
+            byte = f.read(1)
+            f.seek(at, 2 if at < 0 else 0)
+            f.write(bytes([byte[0] ^ 1]))
+
+    def pick(root, folder, ending, nth=0):
+        found = sorted(os.path.join(d, f) for d, _, fs in os.walk(os.path.join(root, folder)) for f in fs if f.endswith(ending))
+        return found[nth]
+
+    changes = {
+        "a byte of payload": lambda v: [flip(os.path.join(d, f), -3) for d, _, fs in os.walk(v) for f in fs if f.endswith(".agev")],
+        "a digest": lambda v: flip(pick(v, "chain", ".json", -1), 40),
+        "a signature": lambda v: flip(pick(v, "chain", ".sig", -1), 5),
+        "a digest removed": lambda v: os.remove(pick(v, "chain", ".json", 0)),
+        "a byte of the index": lambda v: flip(pick(v, "index", ".zst"), -9),
+    }
+    for number, (what, change) in enumerate(changes.items()):
+        copy = os.path.join(work, f"tampered-{number}")
+        shutil.copytree(env["VAULT"], copy)
+        change(copy)
+        code, _, _ = guide(work, f"guide-{number}", {**env, "VAULT": copy})
+        check(f"the guide fails: {what}", code != 0)
+        shutil.rmtree(copy)
+
+
+def erasure(work, gateway, key, place, store, s3=None):
+    """docs/erasure.md: request, two signatures, deed; what verify says before and after."""
+    public = {}
+    for name in ("alice", "bob", "erase.example"):
+        public[name] = run("keygen", "--signing", "--name", name, "--output", os.path.join(work, f"{name}.key"))[1].strip()
+    erasers, request = os.path.join(work, "erasers"), os.path.join(work, "request")
+    with open(erasers, "w") as f:
+        f.write(f"{public['alice']}\n{public['bob']}\n")
+    victim, other = session("plain")["session_ids"][0], session("mixed")["session_ids"][0]
+    why = ["--who", "data protection officer", "--why", "Art. 17 GDPR, ticket 4711"]
+    code, _, said = run("erase", victim, "--request", *why[:3], "erase alice@example.com", "--output", request, *place, env=s3)
+    check("a reason that is private is refused", code == 1 and "private" in said, said)
+    code, out, said = run("erase", victim, "--request", *why, "--output", request, *place, env=s3)
+    check("a request is made", code == 0 and " 1 keys" in out, out + said)
+    deed = ["--execute", request, "--erasers", erasers, "--sign-with", os.path.join(work, "erase.example.key"), *place]
+    code, _, said = run("erase", *deed, env=s3)
+    check("unsigned it is refused", code == 1 and "sign" in said, said)
+    run("erase", "--sign", request, "--key", os.path.join(work, "alice.key"))
+    code, _, said = run("erase", *deed, env=s3)
+    check("with one signature it is refused", code == 1 and "signed by 1" in said, said)
+    code, out, said = run("erase", "--sign", request, "--key", os.path.join(work, "bob.key"))
+    check("the second eraser signs", code == 0, said)
+    keys = ["--key", key, "--key", public["erase.example"]]
+    verify = ["verify", *keys, "--erasers", erasers, "--identity", gateway.identity, "--json", *place]
+    code, out, said = run("erase", *deed, env=s3)
+    check("signed by two it is done", code == 0 and "1 keys are destroyed" in out, out + said)
+    code, _, said = run("erase", *deed, env=s3)
+    check("once", code == 1 and "was executed" in said, said)
+    code, out, said = run(*verify, env=s3)
+    report = json.loads(out or "{}")
+    check("verify: destroyed by request, nothing else to say", code == 0 and not report["findings"] and report["erased"][0]["fragments"] > 0
+          and report["erased"][0]["done"], said + str(report)[:1500])
+    opener = ["--identity", gateway.identity, *place]
+    code, out, _ = run("replay", victim, *opener, env=s3)
+    check("the session shows its lines, who erased it, and no content", code == 0 and "ticket 4711" in out and not any(c in out for c in canaries(session("plain"))), out[-800:])
+    code, out, said = run("replay", other, *opener, env=s3)
+    check("the other session opens", code == 0 and "not read" not in out, said)
+    return store
+
+
+def reading(gateway, place, env=None):
+    """JSON, tree, Mermaid, log of openings."""
+    denied, log = session("mixed"), os.path.join(gateway.work, "openings.jsonl")
+    opener = ["--identity", gateway.identity, "--log", log, *place]
+    one = denied["session_ids"][0]
+    code, out, why = run("replay", one, "--json", *opener, env=env)
+    replay = json.loads(out or "{}")
+    calls = [entry["line"]["call"] for entry in replay.get("entries", []) if entry["line"]]
+    check("replay --json: every entry, its line, its content", code == 0 and "permission" in calls and all(c in out for c in canaries(denied)), why)
+    code, out, why = run("replay", one, "--tree", *opener, env=env)
+    check("replay --tree: turns, calls, what was denied", code == 0 and "turn 1" in out and "DENIED" in out, out + why)
+    code, out, why = run("replay", one, "--tree", "--mermaid", *opener, env=env)
+    check("as Mermaid too", code == 0 and out.startswith("flowchart") and ":::denied" in out, out + why)
+    with open(log) as f:
+        noted = [json.loads(line) for line in f]
+    check("each opening is noted", len(noted) == 3 and all(one in line["what"] for line in noted), str(noted))
+
+
+def rewrapped(work, gateway, place, key, env=None):
+    """Another auditor opens what was written before."""
+    late = os.path.join(work, "late.key")
+    recipient = keygen(late)
+    one = session("mixed")["session_ids"][0]
+    code, _, why = run("get", "x", "--identity", late, *place, env=env)
+    code, out, _ = run("replay", one, "--identity", late, *place, env=env)
+    check("a later auditor opens nothing", not any(c in out for c in canaries(session("mixed"))))
+    code, out, why = run("rewrap", "--identity", gateway.identity, "--recipient", recipient, *place, env=env)
+    check("rewrap makes copies", code == 0 and "0 were there" in out, out + why)
+    code, out, why = run("replay", one, "--identity", late, *place, env=env)
+    check("then the later auditor does", code == 0 and all(c in out for c in canaries(session("mixed"))), why)
+    code, out, why = run("verify", "--key", key, "--identity", late, *place, env=env)
+    check("and verifies it", code == 0, out[-600:] + why)
+
+
+def folder(work):
+    gateway, key = filled(work, {})
+    place = ["--store", gateway.store]
+    env = {"AUDITOR": gateway.identity, "KEY": key, "VAULT": gateway.store, "KEYS": gateway.store, "PREFIX": "", "SESSION": session("plain")["session_ids"][0]}
+    guided(work, env)
+    tampered(work, env)
+    reading(gateway, place)
+    rewrapped(work, gateway, place, key)
+    erasure(work, gateway, key, place, gateway.store)
+
+
+def s3(work):
+    rgw = os.path.join(work, "rgw")
+    for _ in range(3):  # a busy machine can be too slow for Ceph's own patience
+        started = subprocess.run([os.path.join(HERE, "radosgw", "run.sh"), "--dir", rgw], capture_output=True, text=True)
+        if started.returncode == 0:
+            break
+    else:
+        sys.exit(f"radosgw does not start: {started.stderr[-1500:]}")
+    try:
+        line = json.loads(started.stdout.splitlines()[-1])
+        bucket, keys = line["buckets"][:2]
+        settings = {"bucket": bucket, "key_bucket": keys, "prefix": "agent-sessions", "region": line["region"], "endpoint": line["endpoint"],
+                    "force_path_style": True, "object_lock": {"mode": "compliance", "retention": "100d"}}
+
+        def credentials(who):
+            return {**os.environ, "AWS_ACCESS_KEY_ID": who["access_key"], "AWS_SECRET_ACCESS_KEY": who["secret_key"], "AWS_EC2_METADATA_DISABLED": "true"}
+        gateway, key = filled(work, {"store": {"s3": settings}}, credentials(line["writer"]))
+        admin = credentials(line)
+        place = ["--store", f"s3://{bucket}/agent-sessions", "--keys", f"s3://{keys}", "--region", line["region"], "--endpoint", line["endpoint"], "--force-path-style"]
+        tools = os.path.join(CACHE, "venv-aws", "bin")
+        env = {**admin, "PATH": f"{tools}:{os.environ['PATH']}", "AWS_ENDPOINT_URL": line["endpoint"], "AWS_REGION": line["region"], "AUDITOR": gateway.identity,
+               "KEY": key, "BUCKET": bucket, "KEY_BUCKET": keys, "PREFIX": "agent-sessions/", "SESSION": session("plain")["session_ids"][0],
+               "VAULT": os.path.join(work, "fetched"), "KEYS": os.path.join(work, "fetched-keys")}
+        guided(work, env, s3=True)
+        reading(gateway, place, admin)
+        rewrapped(work, gateway, place, key, admin)
+        erasure(work, gateway, key, place, bucket, admin)
+    finally:
+        subprocess.run([os.path.join(HERE, "radosgw", "stop.sh"), rgw], capture_output=True)
+
+
+def main():
+    p = argparse.ArgumentParser()
+    p.add_argument("--s3", action="store_true")
+    a = p.parse_args()
+    say(f"audit: the auditor's side, {'radosgw' if a.s3 else 'a folder'}")
+    work = workdir("audit")
+    figure("blocks of the guide", len(blocks(a.s3)))
+    s3(work) if a.s3 else folder(work)
+    finish(work)
+
+
+if __name__ == "__main__":
+    main()
