@@ -20,6 +20,7 @@ pub mod receivers;
 pub mod recogniser;
 pub mod redaction;
 pub mod rng;
+pub mod runs;
 pub mod secret;
 pub mod telemetry;
 #[cfg(test)]

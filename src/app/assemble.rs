@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::app::StartError;
 use crate::app::build::{Blueprint, Built, Companion, Listener, Seams, Settings, Site};
+use crate::app::humans::{Humans, Way};
 use crate::app::keys;
 use crate::app::listeners::{REST, Web};
 use crate::app::rates::RatesTask;
@@ -32,6 +33,8 @@ use crate::processors::vault::{Echoing, StoreSettings};
 use crate::receivers::otlp;
 use crate::recogniser::{self, Presidio, Recognise};
 use crate::redaction::{Detector, Ids};
+use crate::runs::api::Api;
+use crate::runs::{Board, Boards};
 use crate::telemetry::admin::{self, Admin};
 use crate::telemetry::names;
 use crate::vault::chain::note::SigningKey;
@@ -116,9 +119,16 @@ struct Assembly<'s> {
     signers: HashMap<Arc<str>, Arc<SigningKey>>,
 }
 
+/// The processors that others than the engine know.
+#[derive(Default)]
+struct Known {
+    runs: Vec<Arc<Runs>>,
+}
+
 /// What processors bring besides themselves.
 struct Beside<'b> {
     vaults: &'b mut Vec<Vault>,
+    known: &'b mut Known,
     /// Tasks that look for newer rate tables.
     tables: &'b mut Vec<Arc<dyn Companion>>,
     /// The folder beside the spool.
@@ -132,6 +142,7 @@ impl Assembly<'_> {
         let meter = &self.site.seams.meter;
         meter.gauge(&names::INFO, &[("version", env!("CARGO_PKG_VERSION"))]).set(1.0);
         let mut vaults: Vec<Vault> = Vec::new();
+        let mut known = Known::default();
         let mut tables: Vec<Arc<dyn Companion>> = Vec::new();
         let spool = valid.spool.directory.clone();
         let folder = folder_of(&spool).to_path_buf();
@@ -140,7 +151,8 @@ impl Assembly<'_> {
             let holders =
                 valid.pipelines.iter().filter(|pipeline| pipeline.processors.iter().any(|(held, _)| *held == id));
             let signals = holders.map(|pipeline| pipeline.signal).collect();
-            let mut beside = Beside { vaults: &mut vaults, tables: &mut tables, folder: &folder, spool: &spool };
+            let (vaults, known, tables) = (&mut vaults, &mut known, &mut tables);
+            let mut beside = Beside { vaults, known, tables, folder: &folder, spool: &spool };
             let processor = self.processor(&id, what, signals, &mut beside)?;
             processors.insert(id, processor);
         }
@@ -170,7 +182,7 @@ impl Assembly<'_> {
             listeners.push(Box::new(otlp::Otlp::build(id_text(&id), settings)));
         }
         for Placed { what, .. } in valid.extensions {
-            listeners.push(self.extension(what));
+            listeners.push(self.extension(what, &known));
         }
         let consumers = vaults.iter().filter(|vault| vault.uploader.is_some()).map(|vault| vault.id.clone()).collect();
         let mut companions: Vec<Arc<dyn Companion>> = vaults.into_iter().filter_map(|vault| vault.uploader).collect();
@@ -206,7 +218,11 @@ impl Assembly<'_> {
                 }
                 cost
             }
-            ProcessorSettings::Runs(settings) => Arc::new(Runs::new(id, settings, vocabulary, self.ids.clone(), meter)),
+            ProcessorSettings::Runs(settings) => {
+                let runs = Arc::new(Runs::new(id, settings, vocabulary, self.ids.clone(), meter));
+                beside.known.runs.push(Arc::clone(&runs));
+                runs
+            }
             ProcessorSettings::Vault(settings) => {
                 let (echoing, keeping) = (self.echoing.clone(), (beside.spool, self.signers.get(&id).cloned()));
                 let (processor, vault) =
@@ -256,18 +272,30 @@ impl Assembly<'_> {
         })
     }
 
-    fn extension(&self, settings: ExtensionSettings) -> Box<dyn Listener> {
+    fn extension(&self, settings: ExtensionSettings, known: &Known) -> Box<dyn Listener> {
         let seams = &self.site.seams;
+        let mut way = None;
         let (name, endpoint, router) = match settings {
             ExtensionSettings::Admin(settings) => {
                 let (meter, health) = (seams.meter.clone(), seams.health.clone());
-                let pages = Admin { meter, health, allowed_hosts: settings.allowed_hosts };
-                ("admin", settings.endpoint, admin::router(Arc::new(pages)))
+                let pages = Admin { meter, health, allowed_hosts: settings.allowed_hosts, auth: settings.auth };
+                let (humans, api) = self.api(known);
+                way = Some(humans);
+                ("admin", settings.endpoint, admin::router(Arc::new(pages), api))
             }
             ExtensionSettings::HealthCheck(settings) => {
                 ("health_check", settings.endpoint, admin::health_router(seams.health.clone()))
             }
         };
-        Box::new(Web { name, endpoint, router, rest: REST })
+        Box::new(Web { name, endpoint, router, rest: REST, way })
+    }
+
+    /// The API of runs, and where it finds the engine's door.
+    fn api(&self, known: &Known) -> (Way, axum::Router) {
+        let (way, runs) = (Way::default(), known.runs.clone());
+        let boards = runs.iter().map(|runs| Arc::<Runs>::clone(runs) as Arc<dyn Board>).collect();
+        let humans = Humans { runs, way: Arc::clone(&way), clock: Arc::clone(&self.site.seams.clock) };
+        let api = Api { board: Arc::new(Boards(boards)), judge: Arc::new(humans) };
+        (way, crate::runs::api::router(api))
     }
 }

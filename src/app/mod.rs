@@ -9,6 +9,7 @@ pub mod assemble;
 pub mod build;
 pub mod defaults;
 pub mod dry;
+mod humans;
 pub mod keyfile;
 pub mod keys;
 mod life;

@@ -329,12 +329,13 @@ async fn requests_come_over_sockets() {
     let receiver = crate::receivers::otlp::Otlp::build("otlp".into(), config.settings().unwrap());
     let seams = seams();
     let (meter, health) = (seams.meter.clone(), seams.health.clone());
-    let admin = crate::telemetry::admin::Admin { meter, health, allowed_hosts: Vec::new() };
+    let admin = crate::telemetry::admin::Admin { meter, health, allowed_hosts: Vec::new(), auth: None };
     let web = listeners::Web {
         name: "admin",
         endpoint: crate::config::Endpoint::parse("127.0.0.1:0").unwrap(),
-        router: crate::telemetry::admin::router(Arc::new(admin)),
+        router: crate::telemetry::admin::router(Arc::new(admin), axum::Router::new()),
         rest: listeners::REST,
+        way: None,
     };
     let extras = Extras { listeners: vec![Box::new(receiver), Box::new(web)], ..Extras::default() };
     let app = App::start(blueprint(folder.path(), &sink, extras), seams).await.unwrap();

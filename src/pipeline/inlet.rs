@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::otlp::Signal;
 
-use super::{Outcome, Reason, Trust};
+use super::{Clearance, Effect, Outcome, Reason, Trust};
 
 /// What a receiver is given. Object-safe, so that tests can fake it.
 pub trait Admission: Send + Sync {
@@ -44,6 +44,14 @@ pub struct Submission {
     pub transport: &'static str,
     /// How far the receiver's clients are trusted.
     pub trust: Trust,
+}
+
+/// What a request that tollgate makes itself brings besides its bytes.
+pub struct Made {
+    /// Committed with it, in one transaction; applied after the commit, like those of processors.
+    pub effects: Vec<Effect>,
+    /// How far its bytes may travel: whoever made them knows what is in them.
+    pub clearance: Clearance,
 }
 
 /// Bytes held of a [`ByteBudget`]; they return on drop.

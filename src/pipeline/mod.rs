@@ -33,7 +33,7 @@ pub use claims::{Claim, ClaimKey, Claims};
 pub use clearance::{Clearance, Content, Text, Trust};
 pub use component::{ExportRequest, Exporter, Processor, Quarantine, Receiver, Ticketed, Ticketer};
 pub use disk::{Directory, Disk, DiskFile, RealDisk};
-pub use inlet::{Admission, ByteBudget, BytePermit, Inlet, Submission};
+pub use inlet::{Admission, ByteBudget, BytePermit, Inlet, Made, Submission};
 pub use inquiry::{Answer, Inquiry};
 pub use outcome::{Outcome, Reason};
 pub use plan::{EnginePlan, Limits, OutletSettings, PipelinePlan};

@@ -56,6 +56,12 @@ pub const TOKENS: &[f64] = &[100.0, 300.0, 1e3, 3e3, 1e4, 3e4, 1e5, 2e5, 3e5, 5e
 pub const USD: &[f64] =
     &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 1_000.0];
 
+/// Anything, from a millionth to 1e15.
+pub const MEASURES: &[f64] = &[
+    1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1e3, 2e3, 5e3,
+    1e4, 1e5, 1e6, 1e7, 1e8, 2e8, 5e8, 1e9, 2e9, 5e9, 1e10, 2e10, 5e10, 1e11, 1e12, 1e13, 1e15,
+];
+
 metrics_table! {
     // --- receivers (labels: receiver, transport) ---
     /// Spans taken in and safe.
@@ -264,6 +270,38 @@ metrics_table! {
     RUN_DURATION = "agent_run_duration_seconds", Kind::Histogram(LONG_SECONDS);
     /// What a run cost.
     RUN_COST = "agent_run_cost_usd", Kind::Histogram(USD);
+    /// Runs that are over, by where they stand: ended, failed, killed, idle, evicted (labels: state, tenant, feature).
+    RUNS = "agent_runs_total", Kind::Counter;
+    /// What runs cost, USD; only grows (label: agent_type).
+    ESTIMATED_COST = "agent_estimated_cost_usd", Kind::Gauge;
+    /// Tool calls of a run that were made again after a failure of the same tool (label: feature).
+    RUN_TOOL_RETRIES = "agent_run_tool_retries", Kind::Histogram(COUNTS);
+    /// Tool calls, as they come (label: tool_name).
+    TOOL_CALLS = "agent_tool_calls_total", Kind::Counter;
+    /// Tool calls that failed, as they come (label: tool_name).
+    TOOL_FAILURES = "agent_tool_failures_total", Kind::Counter;
+    /// Model calls and turns of runs that are over, by how they ended (label: reason, in one spelling each).
+    FINISHES = "agent_turn_finish_total", Kind::Counter;
+    /// Failures of model calls, tools and turns of runs that are over (label: error_type).
+    RUN_ERRORS = "agent_errors_total", Kind::Counter;
+    /// Model calls that were refused, rate limited, overloaded or failed (labels: reason, provider, tenant, template).
+    MODEL_TROUBLES = "agent_model_troubles_total", Kind::Counter;
+    /// Changes to another model (labels: reason = refusal, rate_limited_429, overloaded_529 or other; provider, tenant).
+    FALLBACKS = "agent_fallback_total", Kind::Counter;
+    /// Permissions that were denied (labels: tool, source).
+    PERMISSION_DENIALS = "agent_permission_denials_total", Kind::Counter;
+    /// Investigations: incidents with a run that is over (label: agent_type).
+    INVESTIGATIONS = "agent_investigations_total", Kind::Counter;
+    /// Investigations in which a human decided otherwise (label: agent_type).
+    OVERRIDES = "agent_human_override_count", Kind::Counter;
+    /// The 95th percentile of tool calls per investigation (label: agent_type).
+    TOOL_CALLS_P95 = "agent_tool_calls_per_investigation_p95", Kind::Gauge;
+    /// Numeric span attributes (labels: measure, service, tenant, commit).
+    MEASURE = "agent_measure", Kind::Histogram(MEASURES);
+    /// Alerts that tollgate computes itself and that began to fire (labels: rule, tenant).
+    ALERTS = "agent_alert_total", Kind::Counter;
+    /// Measures that were negative, not finite or above 1e15, and were left out.
+    MEASURES_REFUSED = "tollgate_measures_refused_total", Kind::Counter;
     /// Runs whose end was not told yet.
     RUNS_LIVE = "tollgate_runs_live", Kind::Gauge;
     /// Runs that were forgotten before they ended, for lack of room.

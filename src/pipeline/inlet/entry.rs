@@ -12,7 +12,7 @@ use crate::clock::Clock;
 use crate::otlp::Signal;
 use crate::pipeline::worker::{Request, Worker};
 use crate::pipeline::workers::Workers;
-use crate::pipeline::{Admission, ByteBudget, BytePermit, Outcome, Reason, Submission};
+use crate::pipeline::{Admission, ByteBudget, BytePermit, Made, Outcome, Reason, Submission};
 
 /// Admits requests of all receivers.
 pub struct Inlet {
@@ -49,7 +49,12 @@ impl Inlet {
         &self.budget
     }
 
-    fn submit(&self, submission: Submission) -> Result<oneshot::Receiver<Outcome>, Reason> {
+    /// Hands in what tollgate makes itself. Without bytes the effects alone are committed, and no pipeline is needed.
+    pub fn submit_made(&self, submission: Submission, made: Made) -> BoxFuture<'static, Outcome> {
+        reply(self.submit(submission, Some(made)))
+    }
+
+    fn submit(&self, submission: Submission, made: Option<Made>) -> Result<oneshot::Receiver<Outcome>, Reason> {
         // Counted first: whoever closes the inlet and then waits sees every request that found it open.
         let open = self.worker.desk.enter();
         if !self.open.load(Ordering::SeqCst) {
@@ -57,7 +62,7 @@ impl Inlet {
         }
         let (waiter, answer) = oneshot::channel();
         let worker = Arc::clone(&self.worker);
-        let request = Request { submission, received: self.clock.now(), waiter, open };
+        let request = Request { submission, received: self.clock.now(), waiter, open, made };
         let taken = self.workers.submit(Box::new(move || worker.work(request)));
         if taken { Ok(answer) } else { Err(Reason::Overloaded) }
     }
@@ -84,12 +89,15 @@ impl Admission for Door {
     }
 
     fn submit(&self, submission: Submission) -> BoxFuture<'static, Outcome> {
-        let answer = self.inlet.submit(submission);
-        Box::pin(async move {
-            match answer {
-                Ok(answer) => answer.await.unwrap_or_else(|_| Reason::Lost.outcome()),
-                Err(reason) => reason.outcome(),
-            }
-        })
+        reply(self.inlet.submit(submission, None))
     }
+}
+
+fn reply(answer: Result<oneshot::Receiver<Outcome>, Reason>) -> BoxFuture<'static, Outcome> {
+    Box::pin(async move {
+        match answer {
+            Ok(answer) => answer.await.unwrap_or_else(|_| Reason::Lost.outcome()),
+            Err(reason) => reason.outcome(),
+        }
+    })
 }

@@ -25,7 +25,7 @@ use super::repeats::{Entered, Fingerprint, Waiter};
 use super::route::{Failure, Product, Route, Routes, Walk};
 use super::sequencer::{Finished, Sequencer};
 use super::workers::Workers;
-use super::{Batch, BytePermit, Origin, Outcome, Reason, Submission};
+use super::{Batch, BytePermit, Clearance, Effect, Made, Origin, Outcome, Reason, Submission};
 
 mod parked;
 #[cfg(test)]
@@ -90,6 +90,8 @@ pub struct Request {
     pub waiter: Waiter,
     /// Counts it as open.
     pub open: Open,
+    /// What it brings if tollgate itself made it.
+    pub made: Option<Made>,
 }
 
 /// A request that this worker answers.
@@ -105,6 +107,10 @@ struct Work {
     /// When this turn began, monotonic.
     began: Duration,
     poisoned: Option<Poisoned>,
+    /// Effects that came with it.
+    effects: Vec<Effect>,
+    /// How far its bytes may travel as they came.
+    clearance: Clearance,
 }
 
 /// A request with items that can't be processed.
@@ -119,16 +125,24 @@ impl Worker {
     /// Does everything up to the commit, or to a question; the answer follows the commit.
     pub fn work(self: &Arc<Self>, request: Request) {
         let began = self.clock.monotonic();
-        let Request { submission, received, waiter, open } = request;
+        let Request { submission, received, waiter, open, made } = request;
         let Submission { signal, wire, permit, account, receiver, trust, .. } = submission;
-        let fingerprint = fingerprint(&account, &receiver, signal, &wire);
+        // What tollgate makes is never a repeat: its effects are its own.
+        let own = made.as_ref().map(|_| self.rng.id());
+        let fingerprint = fingerprint(&account, &receiver, signal, own.as_ref().map_or(&*wire, |id| id.as_slice()));
+        let alone = made.is_some() && wire.is_empty();
+        let (effects, clearance) =
+            made.map_or((Vec::new(), Clearance::RECEIVED), |made| (made.effects, made.clearance));
         let Some((receipt, repeat)) = self.enter(fingerprint, waiter, permit, open, received) else { return };
-        let Some(route) = self.routes.find(&receiver, signal).cloned() else {
-            return receipt.resolve(&Reason::NoPipeline.outcome(), false);
+        let route = match self.routes.find(&receiver, signal) {
+            Some(route) => Arc::clone(route),
+            None if alone => Arc::default(),
+            None => return receipt.resolve(&Reason::NoPipeline.outcome(), false),
         };
         let origin = Arc::new(Origin { account, receiver, trust, received, id: self.rng.id(), repeat });
         let payload = self.parse(signal, wire.clone());
-        let work = Work { origin, signal, wire, route, receipt, busy: Duration::ZERO, began, poisoned: None };
+        let (busy, poisoned) = (Duration::ZERO, None);
+        let work = Work { origin, signal, wire, route, receipt, busy, began, poisoned, effects, clearance };
         match payload {
             Ok(payload) if payload.item_count() == 0 => self.finish(work, Product::default()),
             Ok(payload) => {
@@ -159,7 +173,8 @@ impl Worker {
     }
 
     fn finish(&self, work: Work, mut product: Product) {
-        let Work { origin, signal, route, receipt, busy, began, poisoned, .. } = work;
+        let Work { origin, signal, route, receipt, busy, began, poisoned, mut effects, .. } = work;
+        product.effects.append(&mut effects);
         let mut answer = Outcome::Accepted;
         if let Some(Poisoned { payload, items }) = poisoned {
             let rejected = items.iter().filter(|poison| **poison).count() as u64;
@@ -280,7 +295,8 @@ impl Worker {
 
 impl Work {
     fn walk(&self, payload: Payload) -> Walk {
-        Walk::begin(&self.route, Batch::new(Arc::clone(&self.origin), payload))
+        let batch = Batch { clearance: self.clearance, ..Batch::new(Arc::clone(&self.origin), payload) };
+        Walk::begin(&self.route, batch)
     }
 }
 

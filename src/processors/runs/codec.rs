@@ -106,15 +106,35 @@ impl Code for bool {
     }
 }
 
-impl Code for [u8; 16] {
+impl<const N: usize> Code for [u8; N] {
     fn put(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self);
     }
 
     fn take(from: &mut &[u8]) -> Option<Self> {
-        let (bytes, rest) = from.split_first_chunk::<16>()?;
+        let (bytes, rest) = from.split_first_chunk::<N>()?;
         *from = rest;
         Some(*bytes)
+    }
+}
+
+impl Code for [u64; 3] {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.iter().for_each(|number| number.put(out));
+    }
+
+    fn take(from: &mut &[u8]) -> Option<Self> {
+        Some([u64::take(from)?, u64::take(from)?, u64::take(from)?])
+    }
+}
+
+impl Code for f64 {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.to_bits().to_le_bytes().put(out);
+    }
+
+    fn take(from: &mut &[u8]) -> Option<Self> {
+        <[u8; 8]>::take(from).map(|bytes| Self::from_bits(u64::from_le_bytes(bytes)))
     }
 }
 

@@ -5,135 +5,17 @@
 //! **Not here**: which run an item belongs to (`resolve`), which group a key is in (`store`).
 
 use std::cmp::Ordering;
-use std::collections::HashSet;
 
-use super::codec::record;
-use super::seen::{KeySeen, Seen, SeenCall, Sight, earlier, flag, kind, mark};
+use super::seen::{KeySeen, Seen, SeenCall, Sight, earlier, flag, kind, mark, trouble};
 use super::table::Table;
 use super::tokens::{Atto, Tokens};
+
+pub(super) use super::items::{Call, Closed, Group, Key, Mark, Node, Spot, Tags, Tool};
 
 /// Names of models, tools, tenants and so on that one group tells apart.
 const MAX_NAMES: usize = 255;
 /// What the rest is called.
 const OTHER: &str = "other";
-
-record! {
-    /// Sessions and traces seen together, with all their items.
-    #[derive(Clone)]
-    pub(super) struct Group {
-        account: Box<str>,
-        /// A number of a key is its index + 1.
-        keys: Vec<Key>,
-        names: Vec<Box<str>>,
-        /// By place.
-        nodes: Table<Node>,
-        calls: Table<Call>,
-        tools: Table<Tool>,
-        marks: Table<Mark>,
-        /// Runs and sessions that were added up already: digests of their ids.
-        closed: HashSet<u64>,
-        /// Gateway time of the last batch, unix ns.
-        received: u64,
-        /// The engine's running time at the last batch.
-        touched: u64,
-        /// The number of the last batch.
-        batch: u64,
-        /// Runs that had not ended when last looked at.
-        open: u32,
-        /// Runs that the dialect names.
-        named: u32,
-    }
-
-    /// A session, a trace or a named run.
-    #[derive(Clone)]
-    pub(super) struct Key {
-        /// In the store's index.
-        id: [u8; 16],
-        kind: u8,
-        text: Box<str>,
-        /// Of a run: its session. Of a trace: the first session in the alphabet that was seen with it.
-        within: u32,
-        first: u64,
-        last: u64,
-        /// The engine's running time at the last batch that named it.
-        touched: u64,
-        tenant: u16,
-        feature: u16,
-    }
-
-    /// A place in a trace: a span, or one that was only named yet.
-    #[derive(Clone)]
-    pub(super) struct Node {
-        parent: u64,
-        trace: u32,
-        /// The run that an item at this place names.
-        run: u32,
-        iteration: u32,
-        /// Whether an agent invocation stands here that may be a run's root.
-        agent: bool,
-        /// A tool was denied here.
-        denied: bool,
-    }
-
-    /// Where an item stands.
-    #[derive(Clone)]
-    pub(super) struct Spot {
-        /// The place is the item's own (a span), not the one it was written at.
-        own: bool,
-        /// 0 = not told.
-        node: u64,
-        trace: u32,
-    }
-
-    /// A model call.
-    #[derive(Clone)]
-    pub(super) struct Call {
-        spot: Spot,
-        session: u32,
-        run: u32,
-        flags: u16,
-        start: u64,
-        end: u64,
-        finish: u16,
-        model: u16,
-        /// Of the record that told the model.
-        model_worth: u8,
-        worth: u8,
-        tokens: Tokens,
-        atto: Atto,
-    }
-
-    /// A tool call.
-    #[derive(Clone)]
-    pub(super) struct Tool {
-        spot: Spot,
-        session: u32,
-        run: u32,
-        flags: u16,
-        start: u64,
-        end: u64,
-        /// As the tool's own span tells it.
-        name: u16,
-        /// As others tell it.
-        alias: u16,
-    }
-
-    /// A begin or end.
-    #[derive(Clone)]
-    pub(super) struct Mark {
-        kind: u8,
-        spot: Spot,
-        session: u32,
-        run: u32,
-        flags: u16,
-        start: u64,
-        end: u64,
-        finish: u16,
-        tenant: u16,
-        feature: u16,
-        model: u16,
-    }
-}
 
 /// Where an item stands, in numbers of its group.
 #[derive(Clone, Copy)]
@@ -153,7 +35,7 @@ impl Group {
             calls: Table::default(),
             tools: Table::default(),
             marks: Table::default(),
-            closed: HashSet::new(),
+            closed: Table::default(),
             received: 0,
             touched: 0,
             batch: 0,
@@ -170,6 +52,7 @@ impl Group {
             + 3 * self.calls.len()
             + 2 * self.tools.len()
             + 2 * self.marks.len()
+            + self.closed.len()
     }
 
     /// The key of a number.
@@ -192,7 +75,7 @@ impl Group {
         let text = seen.text.clone();
         let kind = seen.kind;
         self.named = self.named.saturating_add(u32::from(kind == kind::RUN));
-        self.keys.push(Key { id, kind, text, within, first: 0, last: 0, touched: 0, tenant: 0, feature: 0 });
+        self.keys.push(Key { id, kind, text, within, first: 0, last: 0, touched: 0, tags: Tags::default() });
         u32::try_from(self.keys.len()).unwrap_or(u32::MAX)
     }
 
@@ -210,7 +93,7 @@ impl Group {
     }
 
     /// Of two names the one that comes first in the alphabet; anything before nothing.
-    fn first_name(&self, a: u16, b: u16) -> u16 {
+    pub(super) fn first_name(&self, a: u16, b: u16) -> u16 {
         first_of(a, b, self.name(a) <= self.name(b))
     }
 
@@ -241,33 +124,39 @@ impl Group {
             let text = (number as usize).checked_sub(1).and_then(|at| sight.names.get(at));
             text.map_or(0, |text| self.intern(text))
         };
-        let (tenant, feature, finish) = (name(seen.tenant), name(seen.feature), name(seen.finish));
-        let model = seen.call.as_ref().map_or(0, |call| name(call.model));
+        let tags = Tags::of(&seen.who, &mut name);
+        let (finish, error) = (name(seen.finish), name(seen.error));
+        let call = seen.call.as_ref().map(|call| [name(call.model), name(call.asked), name(call.provider)]);
         let of_mark = name(seen.model);
-        let tool = seen.tool.as_ref().map_or(0, |tool| name(tool.name));
-        self.touch(seen, ids, touched, tenant, feature);
+        let [tool, source] = seen.tool.as_ref().map_or([0, 0], |tool| [name(tool.name), name(tool.source)]);
+        self.touch(seen, ids, touched, tags);
         self.tie(ids);
-        self.place(seen, ids);
+        self.place(seen, ids, source);
         let Ids { trace, session, run } = ids;
         let Seen { node, flags, start, end, .. } = *seen;
         let spot = Spot { own: node != 0 && flags & flag::SPAN != 0, node, trace };
-        if let Some(call) = &seen.call {
-            let SeenCall { key, worth, buckets, atto, .. } = *call;
+        if let (Some(call), Some([model, asked, provider])) = (&seen.call, call) {
+            let SeenCall { key, worth, buckets, atto, trouble, fallback, attempts, .. } = *call;
             let (tokens, atto) = (Tokens::of(&buckets), Atto::of(atto));
             let spot = spot.clone();
             let model_worth = if model == 0 { 0 } else { worth };
             #[rustfmt::skip]
-            let new = Call { spot, session, run, flags, start, end, finish, model, model_worth, worth, tokens, atto };
+            let new = Call {
+                spot, session, run, flags, start, end, finish, model, model_worth, worth, tokens, atto,
+                asked, provider, error, trouble, fallback, attempts,
+            };
             self.add_call(key, new);
         }
         if let Some(seen) = &seen.tool {
             let (name, alias) =
                 if flags & (flag::NAMED | flag::SPAN) == flag::NAMED | flag::SPAN { (tool, 0) } else { (0, tool) };
-            self.add_tool(seen.key, Tool { spot: spot.clone(), session, run, flags, start, end, name, alias });
+            let (spot, args) = (spot.clone(), seen.args);
+            self.add_tool(seen.key, Tool { spot, session, run, flags, start, end, name, alias, error, source, args });
         }
         let mark = |kind| {
             let spot = spot.clone();
-            Mark { kind, spot, session, run, flags, start, end, finish, tenant, feature, model: of_mark }
+            let Tags { tenant, feature, .. } = tags;
+            Mark { kind, spot, session, run, flags, start, end, finish, tenant, feature, model: of_mark, error }
         };
         if seen.mark != mark::NONE {
             let own = if node == 0 { start ^ u64::from(seen.mark) } else { node ^ u64::from(seen.mark) };
@@ -278,6 +167,18 @@ impl Group {
         }
     }
 
+    /// What is known of an item's tool call: its flags.
+    pub(super) fn heard(&self, seen: &Seen) -> u16 {
+        self.heard_of(seen).map_or(0, |(_, flags)| flags)
+    }
+
+    /// The same with the tool's name.
+    pub(super) fn heard_of(&self, seen: &Seen) -> Option<(&str, u16)> {
+        let tool = self.tools.get(seen.tool.as_ref()?.key)?;
+        let name = if tool.name == 0 { tool.alias } else { tool.name };
+        Some((self.name(name), tool.flags))
+    }
+
     /// Takes in another group of the same account. The numbers of its keys grow by what is returned.
     pub(super) fn absorb(&mut self, other: Self) -> u32 {
         let shift = u32::try_from(self.keys.len()).unwrap_or(u32::MAX);
@@ -285,28 +186,32 @@ impl Group {
         let names: Vec<u16> = other.names.iter().map(|name| self.intern(name)).collect();
         let name = |number: u16| usize::from(number).checked_sub(1).and_then(|at| names.get(at)).copied().unwrap_or(0);
         for one in other.keys {
-            let (within, tenant, feature) = (key(one.within), name(one.tenant), name(one.feature));
-            self.keys.push(Key { within, tenant, feature, ..one });
+            self.keys.push(Key { within: key(one.within), tags: one.tags.map(name), ..one });
         }
         for (at, one) in other.nodes.into_entries() {
-            self.add_node(at, Node { trace: key(one.trace), run: key(one.run), ..one });
+            self.add_node(at, Node { trace: key(one.trace), run: key(one.run), source: name(one.source), ..one });
         }
         let spot = |spot: &Spot| Spot { trace: key(spot.trace), ..*spot };
         for (at, one) in other.calls.into_entries() {
             let (session, run, finish, model) = (key(one.session), key(one.run), name(one.finish), name(one.model));
-            self.add_call(at, Call { spot: spot(&one.spot), session, run, finish, model, ..one });
+            let (asked, provider, error) = (name(one.asked), name(one.provider), name(one.error));
+            let spot = spot(&one.spot);
+            self.add_call(at, Call { spot, session, run, finish, model, asked, provider, error, ..one });
         }
         for (at, one) in other.tools.into_entries() {
-            let (session, run, name, alias) = (key(one.session), key(one.run), name(one.name), name(one.alias));
-            self.add_tool(at, Tool { spot: spot(&one.spot), session, run, name, alias, ..one });
+            let (session, run, error, source) = (key(one.session), key(one.run), name(one.error), name(one.source));
+            let (spot, name, alias) = (spot(&one.spot), name(one.name), name(one.alias));
+            self.add_tool(at, Tool { spot, session, run, name, alias, error, source, ..one });
         }
         for (at, one) in other.marks.into_entries() {
             let (session, run) = (key(one.session), key(one.run));
             let (finish, tenant, feature) = (name(one.finish), name(one.tenant), name(one.feature));
-            let model = name(one.model);
-            self.add_mark(at, Mark { spot: spot(&one.spot), session, run, finish, tenant, feature, model, ..one });
+            let (model, error, spot) = (name(one.model), name(one.error), spot(&one.spot));
+            self.add_mark(at, Mark { spot, session, run, finish, tenant, feature, model, error, ..one });
         }
-        self.closed.extend(other.closed);
+        for (at, one) in other.closed.into_entries() {
+            self.closed.insert(at, one);
+        }
         self.received = self.received.max(other.received);
         self.touched = self.touched.max(other.touched);
         self.batch = self.batch.max(other.batch);
@@ -316,17 +221,16 @@ impl Group {
     }
 
     /// Tells the keys of an item who was active when.
-    fn touch(&mut self, seen: &Seen, ids: Ids, touched: u64, tenant: u16, feature: u16) {
+    fn touch(&mut self, seen: &Seen, ids: Ids, touched: u64, tags: Tags) {
         self.touched = self.touched.max(touched);
         for number in [ids.trace, ids.session, ids.run] {
-            let Some(key) = self.key(number) else { continue };
-            let tenant = self.first_name(key.tenant, tenant);
-            let feature = self.first_name(key.feature, feature);
+            let Some(known) = self.key(number).map(|key| key.tags) else { continue };
+            let tags = known.zip(tags, |a, b| self.first_name(a, b));
             let Some(key) = (number as usize).checked_sub(1).and_then(|at| self.keys.get_mut(at)) else { continue };
             key.first = earlier(key.first, seen.start);
             key.last = key.last.max(seen.end).max(seen.start);
             key.touched = key.touched.max(touched);
-            (key.tenant, key.feature) = (tenant, feature);
+            key.tags = tags;
         }
     }
 
@@ -340,7 +244,7 @@ impl Group {
     }
 
     /// Remembers where the item stands.
-    fn place(&mut self, seen: &Seen, ids: Ids) {
+    fn place(&mut self, seen: &Seen, ids: Ids, source: u16) {
         if seen.node == 0 {
             return;
         }
@@ -353,6 +257,7 @@ impl Group {
             iteration: seen.iteration,
             agent: is_span && seen.mark == mark::AGENT && !sub,
             denied: is_span && seen.flags & flag::DENIED != 0,
+            source: if is_span && seen.flags & flag::DENIED != 0 { source } else { 0 },
         };
         if is_span || node.run != 0 || node.iteration != 0 {
             self.add_node(seen.node, node);
@@ -361,6 +266,7 @@ impl Group {
 
     fn add_node(&mut self, at: u64, new: Node) {
         let run = self.nodes.get(at).map_or(new.run, |known| self.first_key(known.run, new.run));
+        let source = self.nodes.get(at).map_or(new.source, |known| self.first_name(known.source, new.source));
         match self.nodes.get_mut(at) {
             None => {
                 self.nodes.insert(at, new);
@@ -372,6 +278,7 @@ impl Group {
                 known.iteration = known.iteration.max(new.iteration);
                 known.agent |= new.agent;
                 known.denied |= new.denied;
+                known.source = source;
             }
         }
     }
@@ -400,6 +307,12 @@ impl Group {
             worth,
             atto,
             tokens: known.tokens.max(new.tokens),
+            asked: self.first_name(known.asked, new.asked),
+            provider: self.first_name(known.provider, new.provider),
+            error: self.first_name(known.error, new.error),
+            trouble: surest(known.trouble, new.trouble),
+            fallback: surest(known.fallback, new.fallback),
+            attempts: known.attempts.max(new.attempts),
         };
         self.calls.insert(key, merged);
     }
@@ -418,6 +331,9 @@ impl Group {
             end: known.end.max(new.end),
             name: self.first_name(known.name, new.name),
             alias: self.first_name(known.alias, new.alias),
+            error: self.first_name(known.error, new.error),
+            source: self.first_name(known.source, new.source),
+            args: known.args.max(new.args),
         };
         self.tools.insert(key, merged);
     }
@@ -439,8 +355,17 @@ impl Group {
             tenant: self.first_name(known.tenant, new.tenant),
             feature: self.first_name(known.feature, new.feature),
             model: self.first_name(known.model, new.model),
+            error: self.first_name(known.error, new.error),
         };
         self.marks.insert(key, merged);
+    }
+}
+
+/// The more telling of two: a named trouble before "other", that before none; of two named ones the first.
+fn surest(a: u8, b: u8) -> u8 {
+    match (a, b) {
+        (trouble::NONE, other) | (other, trouble::NONE) => other,
+        _ => a.min(b),
     }
 }
 

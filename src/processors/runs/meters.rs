@@ -1,15 +1,16 @@
-//! **What**: [`Meters`]: runs and sessions that are over, as metrics under the users' names. **Invariants**: labels are
-//! tenants, features, models and tools, each capped; never an id of a run, session or user.
-//! **Not here**: when something is over (`state`).
+//! **What**: [`Meters`]: runs and sessions that are over, and what is counted at once, as metrics under the users' names.
+//! **Invariants**: labels are tenants, features, models, tools and the like, each capped; never an id of a run, session
+//! or user. **Not here**: when something is over (`state`), the same over OTLP (`points`).
 
 use std::collections::HashSet;
 
 use parking_lot::Mutex;
 
+use crate::runs::{Alert, RunView, SessionView, input};
 use crate::telemetry::{Counter, Gauge, Meter, names};
 
 use super::state::Recorder;
-use super::view::{RunView, SessionView};
+use super::store::Heard;
 
 /// Values that one label takes.
 const VALUES: usize = 200;
@@ -28,10 +29,10 @@ fn is_name(text: &str) -> bool {
 
 /// The values of a label that were seen.
 #[derive(Default)]
-struct Values(Mutex<HashSet<String>>);
+pub(super) struct Values(Mutex<HashSet<String>>);
 
 impl Values {
-    fn value<'a>(&self, text: Option<&'a str>) -> &'a str {
+    pub(super) fn value<'a>(&self, text: Option<&'a str>) -> &'a str {
         let Some(text) = text.filter(|text| !text.is_empty()) else { return UNATTRIBUTED };
         if !is_name(text) {
             return OTHER;
@@ -48,59 +49,109 @@ impl Values {
     }
 }
 
+/// Every label whose values come from telemetry.
+#[derive(Default)]
+pub(super) struct Labels {
+    pub(super) tenants: Values,
+    pub(super) features: Values,
+    pub(super) models: Values,
+    pub(super) tools: Values,
+    pub(super) providers: Values,
+    pub(super) templates: Values,
+    pub(super) sources: Values,
+    pub(super) finishes: Values,
+    pub(super) services: Values,
+    pub(super) commits: Values,
+    pub(super) errors: Values,
+}
+
 /// See the module.
 pub(super) struct Meters {
     meter: Meter,
-    tenants: Values,
-    features: Values,
-    models: Values,
-    tools: Values,
+    pub(super) labels: Labels,
     pub(super) live: Gauge,
     evicted: Counter,
+    refused: Counter,
 }
 
 impl Meters {
     pub(super) fn new(meter: &Meter) -> Self {
         Self {
             meter: meter.clone(),
-            tenants: Values::default(),
-            features: Values::default(),
-            models: Values::default(),
-            tools: Values::default(),
+            labels: Labels::default(),
             live: meter.gauge(&names::RUNS_LIVE, &[]),
             evicted: meter.counter(&names::RUNS_EVICTED, &[]),
+            refused: meter.counter(&names::MEASURES_REFUSED, &[]),
+        }
+    }
+
+    /// Values that are no measure.
+    pub(super) fn refused(&self, count: u64) {
+        self.refused.increment(count);
+    }
+
+    /// What went wrong in a run, by kind.
+    fn troubles(&self, run: &RunView, tenant: &str) {
+        let (meter, labels) = (&self.meter, &self.labels);
+        for (fallback, count) in &run.totals.fallbacks {
+            let provider = labels.providers.value(Some(&fallback.provider));
+            let labels = [("reason", &*fallback.reason), ("provider", provider), ("tenant", tenant)];
+            meter.counter(&names::FALLBACKS, &labels).increment(*count);
+        }
+        let template = labels.templates.value(run.template.as_deref());
+        for (trouble, count) in &run.totals.troubles {
+            let provider = labels.providers.value(Some(&trouble.provider));
+            let reason = ("reason", &*trouble.reason);
+            let labels = [reason, ("provider", provider), ("tenant", tenant), ("template", template)];
+            meter.counter(&names::MODEL_TROUBLES, &labels).increment(*count);
+        }
+        for (denial, count) in &run.totals.denials {
+            let (tool, source) = (labels.tools.value(Some(&denial.tool)), labels.sources.value(Some(&denial.source)));
+            meter.counter(&names::PERMISSION_DENIALS, &[("tool", tool), ("source", source)]).increment(*count);
+        }
+        for (reason, count) in &run.totals.finish {
+            let reason = labels.finishes.value(Some(reason));
+            meter.counter(&names::FINISHES, &[("reason", reason)]).increment(*count);
+        }
+        for (error, count) in &run.totals.errors {
+            let error = labels.errors.value(Some(error));
+            meter.counter(&names::RUN_ERRORS, &[("error_type", error)]).increment(*count);
         }
     }
 }
 
 impl Recorder for Meters {
     fn run(&self, run: &RunView) {
-        let meter = &self.meter;
+        let (meter, values, totals) = (&self.meter, &self.labels, &run.totals);
         let (tenant, feature) =
-            (self.tenants.value(run.tenant.as_deref()), self.features.value(run.feature.as_deref()));
+            (values.tenants.value(run.tenant.as_deref()), values.features.value(run.feature.as_deref()));
         let labels = [("tenant", tenant), ("feature", feature)];
-        meter.histogram(&names::RUN_ITERATIONS, &labels).record(run.totals.iterations as f64);
+        let state = [("state", run.state.as_str()), ("tenant", tenant), ("feature", feature)];
+        meter.counter(&names::RUNS, &state).increment(1);
+        meter.histogram(&names::RUN_ITERATIONS, &labels).record(totals.iterations as f64);
         meter.histogram(&names::RUN_DURATION, &labels).record(run.duration as f64 / NANOS);
-        meter.histogram(&names::RUN_COST, &labels).record(usd(run.totals.atto_usd()));
-        for (name, model) in &run.totals.models {
-            let labels = [("model", self.models.value(Some(name)))];
-            let input = super::tally::input(&model.tokens);
-            meter.histogram(&names::TURN_INPUT_TOKENS, &labels).record(input as f64);
+        meter.histogram(&names::RUN_COST, &labels).record(usd(totals.atto_usd()));
+        meter.gauge(&names::ESTIMATED_COST, &[("agent_type", feature)]).increment(usd(totals.atto_usd()));
+        meter.histogram(&names::RUN_TOOL_RETRIES, &[("feature", feature)]).record(totals.tool_retries() as f64);
+        for (name, model) in &totals.models {
+            let labels = [("model", values.models.value(Some(name)))];
+            meter.histogram(&names::TURN_INPUT_TOKENS, &labels).record(input(&model.tokens) as f64);
             meter.histogram(&names::TURN_OUTPUT_TOKENS, &labels).record(model.tokens.output as f64);
         }
+        self.troubles(run, tenant);
     }
 
     fn session(&self, session: &SessionView) {
-        let (meter, totals) = (&self.meter, &session.totals);
-        let tenant = self.tenants.value(session.tenant.as_deref());
-        let feature = self.features.value(session.feature.as_deref());
-        let model = self.models.value(totals.main_model());
+        let (meter, values, totals) = (&self.meter, &self.labels, &session.totals);
+        let feature = values.features.value(session.feature.as_deref());
+        let tenant = values.tenants.value(session.tenant.as_deref());
+        let model = values.models.value(totals.main_model());
         let by_feature = [("feature", feature)];
         let duration = meter.histogram(&names::SESSION_DURATION, &[("feature", feature), ("model", model)]);
         duration.record(session.duration as f64 / NANOS);
         meter.histogram(&names::SESSION_LLM_CALLS, &by_feature).record(totals.calls() as f64);
         for (name, tool) in &totals.tools {
-            let labels = [("feature", feature), ("tool_name", self.tools.value(Some(name)))];
+            let labels = [("feature", feature), ("tool_name", values.tools.value(Some(name)))];
             let calls = tool.ok + tool.failed + tool.denied;
             meter.histogram(&names::SESSION_TOOL_CALLS, &labels).record(calls as f64);
         }
@@ -112,6 +163,43 @@ impl Recorder for Meters {
 
     fn evicted(&self, runs: u64) {
         self.evicted.increment(runs);
+    }
+
+    fn tool(&self, heard: &Heard) {
+        let labels = [("tool_name", self.labels.tools.value(Some(&heard.tool)))];
+        self.meter.counter(&names::TOOL_CALLS, &labels).increment(u64::from(heard.ran));
+        self.meter.counter(&names::TOOL_FAILURES, &labels).increment(u64::from(heard.failed));
+    }
+
+    fn measure(&self, [measure, service, tenant, commit]: [&str; 4], value: f64) {
+        let values = &self.labels;
+        let labels = [
+            ("measure", measure),
+            ("service", values.services.value(Some(service))),
+            ("tenant", values.tenants.value(Some(tenant))),
+            ("commit", values.commits.value(Some(commit))),
+        ];
+        self.meter.histogram(&names::MEASURE, &labels).record(value);
+    }
+
+    fn alert(&self, alert: &Alert) {
+        let tenant = self.labels.tenants.value(alert.tenant.as_deref());
+        self.meter.counter(&names::ALERTS, &[("rule", alert.rule), ("tenant", tenant)]).increment(1);
+    }
+
+    fn investigation(&self, kind: &str) {
+        let labels = [("agent_type", self.labels.features.value(Some(kind)))];
+        self.meter.counter(&names::INVESTIGATIONS, &labels).increment(1);
+        self.meter.counter(&names::OVERRIDES, &labels).increment(0);
+    }
+
+    fn overridden(&self, kind: &str) {
+        self.meter.counter(&names::OVERRIDES, &[("agent_type", self.labels.features.value(Some(kind)))]).increment(1);
+    }
+
+    fn tool_calls_p95(&self, kind: &str, calls: f64) {
+        let labels = [("agent_type", self.labels.features.value(Some(kind)))];
+        self.meter.gauge(&names::TOOL_CALLS_P95, &labels).set(calls);
     }
 }
 

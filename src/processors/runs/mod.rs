@@ -5,20 +5,28 @@
 //! the same whatever the order and batching of items; a call seen on two signals counts once; all of it is bounded.
 //! **Not here**: what an item is (`genai`), prices (`processors/cost`), pages and alerts.
 
+mod acts;
+mod alerts;
+mod args;
 mod codec;
 pub mod config;
+mod extras;
+mod finish;
 mod group;
+mod history;
+mod items;
 mod layers;
+mod measures;
 mod meters;
 mod observe;
 mod resolve;
+mod saved;
 mod seen;
 mod stamp;
 mod state;
 mod store;
 mod sum;
 mod table;
-mod tally;
 mod tokens;
 mod tree;
 mod view;
@@ -36,14 +44,17 @@ use crate::genai::{Vocabulary, facts_of};
 use crate::otlp::Signal;
 use crate::pipeline::{Batch, Effect, Processor, Reason};
 use crate::pseudonym::IdPolicy;
+use crate::runs::{
+    Alert, Board, Budget, BudgetState, Detail, Investigations, Judged, Measure, Outcome, RunSums, RunView,
+};
 use crate::telemetry::Meter;
 
+pub use alerts::Limits;
 pub use config::{Config, Settings};
-pub use tally::{ModelTotals, ToolTotals, Totals};
-pub use view::{RunState, RunView, Sum};
 
 use meters::Meters;
-use seen::Sight;
+use observe::{With, run_digest};
+use seen::{SeenOutcome, Sight};
 use state::State;
 
 /// See the module.
@@ -54,14 +65,6 @@ pub struct Runs {
     ids: Arc<dyn IdPolicy>,
     meters: Meters,
     state: Mutex<State>,
-}
-
-/// What ended runs add up to.
-pub struct RunSums {
-    /// By tenant; `unattributed` without one, `other` beyond 200.
-    pub by_tenant: BTreeMap<String, Sum>,
-    /// By model.
-    pub by_model: BTreeMap<String, Sum>,
 }
 
 impl Runs {
@@ -77,15 +80,59 @@ impl Runs {
         Self { id, settings, vocabulary, ids, meters: Meters::new(meter), state }
     }
 
-    /// The latest runs, live ones first, at most `most`.
-    pub fn recent(&self, most: usize) -> Vec<RunView> {
+    /// What is to be committed when somebody says what became of a run: its account, and the effect. None: no such run.
+    pub fn judged(&self, id: &str, outcome: Outcome, received: UnixNanos) -> Option<(String, Effect)> {
+        let view = self.state.lock().find(id)?.view;
+        let judged = Judged { outcome: Some(outcome), scores: Vec::new() };
+        let incident = view.incident.as_deref().unwrap_or("").into();
+        let seen = SeenOutcome { run: run_digest(&view.account, &view.run), incident, judged };
+        let sight = Sight {
+            account: view.account.as_str().into(),
+            received: received.0,
+            keys: Vec::new(),
+            names: Vec::new(),
+            items: Vec::new(),
+            outcomes: vec![seen],
+            measures: Vec::new(),
+        };
+        Some((view.account, Effect::new(Arc::clone(&self.id), sight.encode())))
+    }
+}
+
+impl Board for Runs {
+    fn recent(&self, most: usize) -> Vec<RunView> {
         self.state.lock().recent(most)
     }
 
-    /// What ended runs add up to, since the state began.
-    pub fn sums(&self) -> RunSums {
-        let (by_tenant, by_model) = self.state.lock().sums();
-        RunSums { by_tenant, by_model }
+    fn run(&self, id: &str) -> Option<Detail> {
+        self.state.lock().find(id)
+    }
+
+    fn budget(&self, id: &str) -> Option<Budget> {
+        let view = self.state.lock().find(id)?.view;
+        let ceiling = self.settings.ceiling(view.feature.as_deref());
+        let state = match view.totals.iterations {
+            used if used >= ceiling => BudgetState::Exceeded,
+            used if used.saturating_mul(5) >= ceiling.saturating_mul(4) => BudgetState::Warned,
+            _ => BudgetState::Ok,
+        };
+        Some(Budget { view, ceiling, state })
+    }
+
+    fn sums(&self) -> RunSums {
+        self.state.lock().history.sums.clone()
+    }
+
+    fn investigations(&self) -> BTreeMap<String, Investigations> {
+        self.state.lock().history.investigations()
+    }
+
+    fn measures(&self) -> Vec<Measure> {
+        self.state.lock().measures.all()
+    }
+
+    fn alerts(&self) -> Vec<Alert> {
+        self.state.lock().alerts.all()
     }
 }
 
@@ -99,10 +146,15 @@ impl Processor for Runs {
             return Ok(());
         }
         let facts = facts_of(&self.vocabulary, batch);
-        if !facts.agent {
+        if !facts.agent && self.settings.measures.is_empty() {
             return Ok(());
         }
-        let mut sight = observe::observe(&batch.origin, &batch.payload, &facts);
+        let with = With { settings: &self.settings, ids: &*self.ids };
+        let (mut sight, refused) = observe::observe(&batch.origin, &batch.payload, &facts, with);
+        self.meters.refused(refused);
+        if sight.items.is_empty() && sight.measures.is_empty() {
+            return Ok(());
+        }
         let known = {
             let state = self.state.lock();
             stamp::asks(&sight, &state.store).then(|| stamp::known(&sight, &state.store))

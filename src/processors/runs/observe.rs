@@ -9,10 +9,15 @@ use sha2::{Digest, Sha256};
 use crate::genai::usage::split;
 use crate::genai::{Billing, Buckets, Call, Facts, ItemFacts, LatePrice};
 use crate::hex;
-use crate::otlp::{NodeKind, Payload};
+use crate::otlp::{Node, NodeKind, Payload, Signal};
 use crate::pipeline::Origin;
+use crate::pseudonym::IdPolicy;
 
-use super::seen::{KeySeen, Seen, SeenCall, SeenTool, Sight, flag, kind, mark, place, worth};
+use super::extras::{self, Extras};
+use super::seen::{
+    KeySeen, Seen, SeenCall, SeenMeasure, SeenOutcome, SeenTool, Sight, Who, flag, kind, mark, place, trouble, worth,
+};
+use super::{Settings, args, finish};
 
 /// Longest name that is kept, bytes.
 const NAME_BYTES: usize = 128;
@@ -25,86 +30,225 @@ const NEWEST: u64 = DAY;
 /// What a permission's outcome is when the tool may not run.
 const DENIALS: [&str; 7] = ["reject", "rejected", "deny", "denied", "block", "blocked", "abort"];
 
-/// Reads the agent items of a batch.
-pub(super) fn observe(origin: &Origin, payload: &Payload, facts: &Facts) -> Sight {
+/// Finish reasons of runs that a limit ended.
+const LIMITS: [&str; 9] = [
+    "max_turns",
+    "error_max_turns",
+    "max_iterations",
+    "iteration_limit",
+    "max_steps",
+    "recursion_limit",
+    "tool_limit",
+    "usage_limit_exceeded",
+    "max_tool_calls",
+];
+/// Types of errors that say the same; of a dotted path the last part counts.
+const LIMIT_ERRORS: [&str; 7] = [
+    "GraphRecursionError",
+    "MaxTurnsExceeded",
+    "MaxIterationsExceeded",
+    "UsageLimitExceeded",
+    "RecursionLimitExceeded",
+    "AgentMaxIterationsError",
+    "MaxStepsExceeded",
+];
+
+/// What reading a batch needs besides it.
+#[derive(Clone, Copy)]
+pub(super) struct With<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) ids: &'a dyn IdPolicy,
+}
+
+/// Reads the agent items of a batch, and the measures of all its spans.
+pub(super) fn observe(origin: &Origin, payload: &Payload, facts: &Facts, with: With<'_>) -> (Sight, u64) {
     let mut reader = Reader {
         received: origin.received.0,
+        account: &origin.account,
         payload,
+        with,
         keys: HashMap::new(),
         names: HashMap::new(),
         traces: HashMap::new(),
+        resource: None,
+        refused: 0,
         sight: Sight {
             account: (&*origin.account).into(),
             received: origin.received.0,
             keys: Vec::new(),
             names: Vec::new(),
             items: Vec::new(),
+            outcomes: Vec::new(),
+            measures: Vec::new(),
         },
     };
-    for item in facts.items.iter().filter(|item| item.agent) {
-        let seen = reader.item(item);
-        reader.sight.items.push(seen);
+    let measured = payload.signal() == Signal::Traces && !with.settings.measures.is_empty();
+    for item in facts.items.iter().filter(|item| item.agent || measured) {
+        let extras = reader.extras(item.node);
+        reader.measures(item, &extras);
+        if item.agent {
+            let seen = reader.item(item, &extras);
+            reader.outcome(item, &extras);
+            reader.sight.items.push(seen);
+        }
     }
     for late in &facts.late {
         let seen = reader.late(late);
         reader.sight.items.push(seen);
     }
-    reader.sight
+    (reader.sight, reader.refused)
 }
 
 struct Reader<'a> {
     received: u64,
+    account: &'a str,
     payload: &'a Payload,
+    with: With<'a>,
     keys: HashMap<(u8, &'a str, u32), u32>,
     names: HashMap<&'a str, u32>,
     traces: HashMap<[u8; 16], u32>,
+    resource: Option<(Node, extras::Origin<'a>)>,
+    refused: u64,
     sight: Sight,
 }
 
 impl<'a> Reader<'a> {
-    fn item(&mut self, item: &'a ItemFacts) -> Seen {
+    fn origin(&mut self, node: Node) -> extras::Origin<'a> {
+        let resource = self.payload.resource(node);
+        match &self.resource {
+            Some((known, origin)) if *known == resource => *origin,
+            _ => {
+                let origin = extras::Origin::of(self.payload, resource, self.with.settings);
+                self.resource = Some((resource, origin));
+                origin
+            }
+        }
+    }
+
+    fn extras(&mut self, node: Node) -> Extras<'a> {
+        let origin = self.origin(node);
+        let extras = Extras::of(self.payload, node, &origin, self.with.settings);
+        self.refused += extras.refused;
+        extras
+    }
+
+    fn measures(&mut self, item: &'a ItemFacts, extras: &Extras<'a>) {
+        if extras.measures.is_empty() {
+            return;
+        }
+        let service = self.origin(item.node).service;
+        let [service, tenant, commit] = [service, item.tenant.as_deref(), extras.commit].map(|text| self.name(text));
+        let (place, _) = self.places(item.node);
+        for (name, value) in &extras.measures {
+            let name = u32::try_from(*name).unwrap_or(u32::MAX);
+            self.sight.measures.push(SeenMeasure { place, name, service, tenant, commit, value: *value });
+        }
+    }
+
+    fn outcome(&mut self, item: &'a ItemFacts, extras: &Extras<'a>) {
+        let Some(judged) = extras.judged() else { return };
+        let trace = hex::encode(self.payload.trace_id(item.node));
+        let trace = Some(trace).filter(|id| id.bytes().any(|digit| digit != b'0'));
+        let Some(id) = item.run.clone().or(trace).or_else(|| item.session.clone()) else { return };
+        let run = run_digest(self.account, &self.with.ids.shown(self.account, &id));
+        let incident = extras.incident.unwrap_or("");
+        let incident = self.with.ids.column(self.account, incident).as_ref().into();
+        self.sight.outcomes.push(SeenOutcome { run, incident, judged });
+    }
+
+    /// Place of an item and of its parent; 0 = none.
+    fn places(&self, node: Node) -> (u64, u64) {
         let payload = self.payload;
-        let is_span = payload.kind(item.node) == NodeKind::Span;
-        let trace_id = <[u8; 16]>::try_from(payload.trace_id(item.node)).ok().filter(|id| *id != [0; 16]);
+        let trace_id = <[u8; 16]>::try_from(payload.trace_id(node)).ok().filter(|id| *id != [0; 16]);
         let at = |span: &[u8]| {
             let span = <[u8; 8]>::try_from(span).ok().filter(|id| *id != [0; 8])?;
             Some(place(trace_id?, span))
         };
-        let node = at(payload.span_id(item.node)).unwrap_or(0);
-        let parent = if is_span { at(payload.parent_span_id(item.node)).unwrap_or(0) } else { 0 };
+        let is_span = payload.kind(node) == NodeKind::Span;
+        let parent = if is_span { at(payload.parent_span_id(node)) } else { None };
+        (at(payload.span_id(node)).unwrap_or(0), parent.unwrap_or(0))
+    }
+
+    fn who(&mut self, item: &'a ItemFacts, extras: &Extras<'a>) -> Who {
+        let feature = match &self.with.settings.feature_from {
+            None => item.feature.as_deref(),
+            Some(_) => extras.feature,
+        };
+        let service = self.origin(item.node).service;
+        Who {
+            tenant: self.name(item.tenant.as_deref()),
+            feature: if item.sub_agent.is_some() { 0 } else { self.name(feature) },
+            user: self.name(item.user.as_deref()),
+            template: self.name(extras.template),
+            incident: self.name(extras.incident),
+            commit: self.name(extras.commit),
+            issue: self.name(extras.issue),
+            service: self.name(service),
+        }
+    }
+
+    fn item(&mut self, item: &'a ItemFacts, extras: &Extras<'a>) -> Seen {
+        let payload = self.payload;
+        let is_span = payload.kind(item.node) == NodeKind::Span;
+        let trace_id = <[u8; 16]>::try_from(payload.trace_id(item.node)).ok().filter(|id| *id != [0; 16]);
+        let (node, parent) = self.places(item.node);
         let start = self.sane(payload.time(item.node));
         let end = self.sane(payload.end_time(item.node)).max(start);
         let session = self.key(kind::SESSION, item.session.as_deref(), 0);
-        let mark = match item.call {
+        let error = self.error(item);
+        let limit = is_limit(item, error);
+        let mut mark = match item.call {
             Call::Agent => mark::AGENT,
             Call::TurnEnd => mark::TURN_END,
             Call::SessionEnd => mark::SESSION_END,
             _ => mark::NONE,
         };
-        let call = self.call(item, node);
-        let tool = self.tool(item, node);
+        let call = self.call(item, extras, node);
+        let denied = is_denied(item, extras);
+        let tool = self.tool(item, extras, node, denied);
         let over = mark != mark::NONE && (!is_span || mark != mark::AGENT || payload.end_time(item.node) != 0);
         let okay = mark != mark::NONE && is_span && payload.status_code(item.node) == STATUS_OK;
         let told = call.is_some() || tool.is_some() || mark != mark::NONE;
+        if limit && mark == mark::NONE && call.is_none() && tool.is_none() {
+            mark = mark::FAILURE;
+        }
+        let more = [(flag::OKAY, okay), (flag::DENIED, denied), (flag::LIMIT, limit)];
+        let more = more.into_iter().fold(0, |flags, (flag, holds)| if holds { flags | flag } else { flags });
         Seen {
             trace: trace_id.map_or(0, |id| self.trace(id)),
             session,
             run: self.key(kind::RUN, item.run.as_deref(), session),
             node,
             parent,
-            flags: flags(item, is_span, over, told) | if okay { flag::OKAY } else { 0 },
+            flags: flags(item, is_span, over, told) | more,
             iteration: item.iteration.and_then(|n| u32::try_from(n).ok()).map_or(0, |n| n.saturating_add(1)),
             start,
             end,
-            tenant: self.name(item.tenant.as_deref()),
-            feature: if item.sub_agent.is_some() { 0 } else { self.name(item.feature.as_deref()) },
-            finish: self.name(item.finish.as_deref()),
+            who: self.who(item, extras),
+            finish: self.name(item.finish.as_deref().map(finish::one_word)),
+            error: if item.failed && told { self.name(error) } else { 0 },
             model: if mark == mark::AGENT { self.name(item.request_model.as_deref()) } else { 0 },
             mark,
             sub_agent: item.sub_agent.as_deref().map_or(0, |id| digest(&["a", id])),
             call,
             tool,
         }
+    }
+
+    /// The type of a failed item's error, as the item or its exception tells it.
+    fn error(&self, item: &'a ItemFacts) -> Option<&'a str> {
+        if !item.failed {
+            return None;
+        }
+        let payload = self.payload;
+        let is_label =
+            |text: &&str| !text.is_empty() && text.len() <= NAME_BYTES && !text.contains(char::is_whitespace);
+        let told = item.error.as_deref().filter(is_label);
+        let exception = || {
+            let places = item.errors.iter().map(|place| place.node).filter(|node| *node != item.node);
+            places.filter_map(|node| payload.get_str(node, "exception.type")).find(is_label)
+        };
+        told.or_else(exception)
     }
 
     /// A call of an earlier batch, seen again with its price.
@@ -117,6 +261,11 @@ impl<'a> Reader<'a> {
             worth: worth::PRICED,
             buckets: late.cost.buckets,
             atto: late.cost.atto_usd.unwrap_or(0),
+            asked: 0,
+            provider: 0,
+            trouble: 0,
+            fallback: 0,
+            attempts: 0,
         };
         Seen {
             trace: self.trace(late.trace),
@@ -128,9 +277,9 @@ impl<'a> Reader<'a> {
             iteration: 0,
             start,
             end: start,
-            tenant: self.name(late.tenant.as_deref()),
-            feature: 0,
+            who: Who { tenant: self.name(late.tenant.as_deref()), ..Who::default() },
             finish: 0,
+            error: 0,
             model: 0,
             mark: mark::NONE,
             sub_agent: 0,
@@ -139,7 +288,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn call(&mut self, item: &'a ItemFacts, node: u64) -> Option<SeenCall> {
+    fn call(&mut self, item: &'a ItemFacts, extras: &Extras<'a>, node: u64) -> Option<SeenCall> {
         if !item.billable && !matches!(item.call, Call::Model | Call::ModelCopy) {
             return None;
         }
@@ -156,17 +305,35 @@ impl<'a> Reader<'a> {
             Billing::NotCounted => worth::NOT_COUNTED,
         });
         let atto = item.cost.as_ref().and_then(|cost| cost.atto_usd).unwrap_or(0);
-        Some(SeenCall { key, model: self.name(model), worth, buckets: buckets(item), atto })
+        Some(SeenCall {
+            key,
+            model: self.name(model),
+            worth,
+            buckets: buckets(item),
+            atto,
+            asked: self.name(item.request_model.as_deref().filter(|_| item.response_model.is_some())),
+            provider: self.name(item.provider.as_deref()),
+            trouble: finish::trouble(item),
+            fallback: extras.fallback.map_or(trouble::NONE, finish::reason),
+            attempts: extras.attempts,
+        })
     }
 
-    fn tool(&mut self, item: &'a ItemFacts, node: u64) -> Option<SeenTool> {
+    fn tool(&mut self, item: &'a ItemFacts, extras: &Extras<'a>, node: u64, denied: bool) -> Option<SeenTool> {
         let by_id = item.tool_call.as_deref().filter(|_| !matches!(item.call, Call::Model | Call::ModelCopy));
+        let named = item.call == Call::Tool;
         let key = match by_id {
             Some(id) => digest(&["t", id]),
-            None if item.call == Call::Tool && node != 0 => node,
+            None if named && node != 0 => node,
+            // a permission alone: no call, but a denial
+            None if denied && item.call == Call::Permission && node != 0 && item.tool.is_some() => node,
             None => return None,
         };
-        Some(SeenTool { key, name: self.name(item.tool.as_deref()) })
+        let args = args::digest(self.with.ids, self.account, self.payload, item);
+        let own = named && self.payload.kind(item.node) == NodeKind::Span;
+        let args = if args == 0 { 0 } else { (args >> 1) | (u64::from(own) << 63) };
+        let source = if denied { self.name(extras.source) } else { 0 };
+        Some(SeenTool { key, name: self.name(item.tool.as_deref()), args, source })
     }
 
     fn trace(&mut self, id: [u8; 16]) -> u32 {
@@ -203,8 +370,20 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// The tool may not run.
+fn is_denied(item: &ItemFacts, extras: &Extras<'_>) -> bool {
+    let word = item.decision.as_deref().is_some_and(|word| DENIALS.contains(&word.to_lowercase().as_str()));
+    word || (item.call == Call::Permission && (item.failed || extras.denied))
+}
+
+/// A limit ended what it tells of.
+fn is_limit(item: &ItemFacts, error: Option<&str>) -> bool {
+    let stopped = item.finish.as_deref().is_some_and(|word| LIMITS.contains(&word.to_lowercase().as_str()));
+    let last = |name: &str| name.rsplit(['.', ':', '/']).next().unwrap_or("").to_owned();
+    stopped || error.is_some_and(|name| LIMIT_ERRORS.contains(&last(name).as_str()) || LIMITS.contains(&name))
+}
+
 fn flags(item: &ItemFacts, is_span: bool, over: bool, told: bool) -> u16 {
-    let denied = item.decision.as_deref().is_some_and(|word| DENIALS.contains(&word.to_lowercase().as_str()));
     let permission = item.call == Call::Permission;
     let turn = item.billable && item.call != Call::Model;
     [
@@ -212,7 +391,6 @@ fn flags(item: &ItemFacts, is_span: bool, over: bool, told: bool) -> u16 {
         (flag::ENDED, over),
         (flag::SPAN, is_span),
         (flag::SUB, told && item.sub_agent.is_some()),
-        (flag::DENIED, denied || (permission && item.failed)),
         (flag::REAL, item.call == Call::Model || turn),
         (flag::TURN, turn),
         (flag::RAN, item.call == Call::Tool || (item.tool_call.is_some() && !permission)),
@@ -221,6 +399,11 @@ fn flags(item: &ItemFacts, is_span: bool, over: bool, told: bool) -> u16 {
     ]
     .into_iter()
     .fold(0, |flags, (flag, holds)| if holds { flags | flag } else { flags })
+}
+
+/// By this outcomes find their run: account, and id as shown.
+pub(super) fn run_digest(account: &str, run: &str) -> u64 {
+    digest(&["outcome", account, run])
 }
 
 /// What was billed, else what was reported.

@@ -5,10 +5,12 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::group::{Call, Group, Mark, Spot, Tool};
+use crate::runs::{Peaks, Totals};
+
+use super::acts::Act;
+use super::group::{Call, Group, Mark, Spot, Tags, Tool};
 use super::seen::{earlier, flag, kind, mark};
 use super::sum;
-use super::tally::Totals;
 use super::tree::Tree;
 
 /// What makes a run one.
@@ -34,8 +36,7 @@ pub(super) struct Run {
     /// The session's key; 0 where none is told.
     pub(super) session_key: u32,
     /// Names of the group.
-    pub(super) tenant: u16,
-    pub(super) feature: u16,
+    pub(super) tags: Tags,
     /// The model that its root names.
     pub(super) model: u16,
     /// Unix ns; 0 = not told.
@@ -52,8 +53,13 @@ pub(super) struct Run {
     pub(super) failed: bool,
     /// It says that all went well.
     pub(super) okay: bool,
+    /// A limit ended it.
+    pub(super) killed: bool,
     pub(super) totals: Totals,
-    trace: u32,
+    pub(super) peaks: Peaks,
+    /// Its calls by begin.
+    pub(super) acts: Vec<Act>,
+    pub(super) trace: u32,
     /// The session that the root itself tells.
     own_session: u32,
 }
@@ -67,7 +73,7 @@ pub(super) enum What<'g> {
 
 /// An item of a group.
 pub(super) struct Item<'g> {
-    key: u64,
+    pub(super) key: u64,
     /// The run that it names.
     named: u32,
     session: u32,
@@ -89,7 +95,8 @@ pub(super) struct Resolved<'g> {
 }
 
 impl<'g> Resolved<'g> {
-    pub(super) fn of(group: &'g Group) -> Self {
+    /// `window`: the time in which calls of one tool are counted, ns.
+    pub(super) fn of(group: &'g Group, window: u64) -> Self {
         let items = items(group);
         let mut resolved = Self {
             group,
@@ -107,7 +114,7 @@ impl<'g> Resolved<'g> {
         }
         resolved.place(&items, &mut homes);
         resolved.name();
-        sum::add_up(&mut resolved, &items, &homes);
+        sum::add_up(&mut resolved, &items, &homes, window);
         resolved
     }
 
@@ -164,8 +171,7 @@ impl<'g> Resolved<'g> {
                 text: String::new(),
                 session: String::new(),
                 session_key: 0,
-                tenant: 0,
-                feature: 0,
+                tags: Tags::default(),
                 model: 0,
                 start: 0,
                 last: 0,
@@ -175,7 +181,10 @@ impl<'g> Resolved<'g> {
                 ended: false,
                 failed: false,
                 okay: false,
+                killed: false,
                 totals: Totals::default(),
+                peaks: Peaks::default(),
+                acts: Vec::new(),
                 trace: 0,
                 own_session: 0,
             });
@@ -190,7 +199,7 @@ impl<'g> Resolved<'g> {
             let run = self.open(Id::Named(number));
             if let Some(run) = self.runs.get_mut(run) {
                 (run.start, run.last, run.session_key) = (key.first, key.last, key.within);
-                (run.tenant, run.feature, run.touched) = (key.tenant, key.feature, key.touched);
+                (run.tags, run.touched) = (key.tags, key.touched);
             }
         }
         let mut pairs: HashSet<(u32, usize)> = HashSet::new();
@@ -227,7 +236,8 @@ impl<'g> Resolved<'g> {
         }
         run.model = first_nonzero(run.model, mark.model);
         if run.id == Id::Root(item.spot.node) {
-            (run.tenant, run.feature, run.own_session) = (mark.tenant, mark.feature, mark.session);
+            run.tags = Tags { tenant: mark.tenant, feature: mark.feature, ..run.tags };
+            run.own_session = mark.session;
         }
     }
 
@@ -294,9 +304,13 @@ impl<'g> Resolved<'g> {
                 (0, trace) => format!("trace-{}", group.text(trace)),
                 (session, _) => group.text(session).to_owned(),
             };
-            for key in [run.trace, run.session_key].into_iter().filter_map(|number| group.key(number)) {
-                run.tenant = first_nonzero(run.tenant, key.tenant);
-                run.feature = first_nonzero(run.feature, key.feature);
+            if let Some(key) = group.key(run.trace) {
+                run.tags = run.tags.zip(key.tags, first_nonzero);
+            }
+            if let Some(Tags { tenant, feature, user, service, .. }) = group.key(run.session_key).map(|key| key.tags) {
+                // An incident, template, commit or issue of another run of the session is not this one's.
+                let shared = Tags { tenant, feature, user, service, ..Tags::default() };
+                run.tags = run.tags.zip(shared, first_nonzero);
             }
             let trace = group.key(run.trace).map_or(0, |key| key.touched);
             run.touched = run.touched.max(if run.trace == 0 { group.touched } else { trace });

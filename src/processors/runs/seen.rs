@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use crate::genai::Buckets;
+use crate::runs::Judged;
 
 use super::codec::{Code, record};
 
@@ -33,6 +34,8 @@ pub(super) mod flag {
     pub(crate) const OKAY: u16 = 1 << 9;
     /// A model call that is no step of the agent's loop (embeddings, rankings).
     pub(crate) const ASIDE: u16 = 1 << 10;
+    /// A limit ended what it tells of: turns, iterations, recursion.
+    pub(crate) const LIMIT: u16 = 1 << 11;
 }
 
 /// What an item marks.
@@ -47,6 +50,8 @@ pub(super) mod mark {
     pub(crate) const SESSION_END: u8 = 3;
     /// A sub-agent that is known by its id alone.
     pub(crate) const SUB_AGENT: u8 = 4;
+    /// A failure that is nothing else's, e.g. a graph that hit its recursion limit.
+    pub(crate) const FAILURE: u8 = 5;
 }
 
 /// What an id is an id of.
@@ -68,6 +73,8 @@ record! {
         keys: Vec<KeySeen>,
         names: Vec<Box<str>>,
         items: Vec<Seen>,
+        outcomes: Vec<SeenOutcome>,
+        measures: Vec<SeenMeasure>,
     }
 
     /// An id.
@@ -77,6 +84,22 @@ record! {
         text: Box<str>,
         /// Of a run: its session.
         within: u32,
+    }
+
+    /// Whose work it was and where it came from; names.
+    #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
+    pub(super) struct Who {
+        tenant: u32,
+        feature: u32,
+        user: u32,
+        /// The prompt template.
+        template: u32,
+        incident: u32,
+        /// `build.commit_sha`.
+        commit: u32,
+        /// `work_tracker.issue_id`.
+        issue: u32,
+        service: u32,
     }
 
     /// One agent item.
@@ -94,9 +117,10 @@ record! {
         /// Unix ns; 0 = not told, or absurd.
         start: u64,
         end: u64,
-        tenant: u32,
-        feature: u32,
+        who: Who,
         finish: u32,
+        /// Type of the error, where it failed.
+        error: u32,
         /// The model of an agent invocation: that of its calls which tell none.
         model: u32,
         mark: u8,
@@ -117,6 +141,15 @@ record! {
         buckets: Buckets,
         /// 1e-18 USD; counts only when priced.
         atto: i128,
+        /// The model that was asked for, where another may have answered.
+        asked: u32,
+        provider: u32,
+        /// Why it was not answered as asked: see [`trouble`].
+        trouble: u8,
+        /// Why this model stands in for another, where it says so: see [`trouble`].
+        fallback: u8,
+        /// Attempts that it took, where told.
+        attempts: u8,
     }
 
     /// A tool call.
@@ -124,6 +157,58 @@ record! {
     pub(super) struct SeenTool {
         key: u64,
         name: u32,
+        /// Keyed digest of the arguments; 0 = not told. Those of the tool's own span have the highest bit set.
+        args: u64,
+        /// Who denied it.
+        source: u32,
+    }
+
+    /// What became of a run.
+    #[derive(Clone)]
+    pub(super) struct SeenOutcome {
+        /// Digest of the account and the run's id as shown.
+        run: u64,
+        /// "" = none.
+        incident: Box<str>,
+        judged: Judged,
+    }
+
+    /// A numeric attribute of a span.
+    #[derive(Clone)]
+    pub(super) struct SeenMeasure {
+        /// Digest of the span; 0 = it has no id.
+        place: u64,
+        /// Which of the configured ones.
+        name: u32,
+        service: u32,
+        tenant: u32,
+        commit: u32,
+        value: f64,
+    }
+}
+
+/// Why a model call was not answered as asked.
+pub(super) mod trouble {
+    /// It was, or nobody tells.
+    pub(crate) const NONE: u8 = 0;
+    /// The model, or its filter, refused.
+    pub(crate) const REFUSAL: u8 = 1;
+    /// 429.
+    pub(crate) const RATE_LIMITED: u8 = 2;
+    /// 529.
+    pub(crate) const OVERLOADED: u8 = 3;
+    /// Anything else.
+    pub(crate) const OTHER: u8 = 4;
+
+    /// The word of `tollgate.fallback.reason`; "" for none.
+    pub(crate) fn word(kind: u8) -> &'static str {
+        match kind {
+            NONE => "",
+            REFUSAL => "refusal",
+            RATE_LIMITED => "rate_limited_429",
+            OVERLOADED => "overloaded_529",
+            _ => "other",
+        }
     }
 }
 
@@ -141,7 +226,7 @@ pub(super) mod worth {
     pub(crate) const PRICED: u8 = 4;
 }
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 impl Sight {
     /// The effect's body.
@@ -167,7 +252,7 @@ impl Sight {
                 kept.push(seen);
                 continue;
             }
-            let who = (seen.tenant, seen.feature, seen.iteration, seen.sub_agent);
+            let who = (seen.who, seen.iteration, seen.sub_agent);
             let at = *plain.entry((seen.trace, seen.session, seen.run, seen.node, who)).or_insert(kept.len());
             match kept.get_mut(at) {
                 Some(known) => {
@@ -198,6 +283,22 @@ pub(super) fn place(trace: [u8; 16], span: [u8; 8]) -> u64 {
     let number = u128::from_be_bytes(trace);
     let seed = scramble(number as u64 ^ scramble((number >> 64) as u64));
     scramble(u64::from_be_bytes(span) ^ seed).max(1)
+}
+
+/// The span's id of a place of this trace: what [`place`] was made from.
+pub(super) fn span_at(trace: [u8; 16], place: u64) -> [u8; 8] {
+    let number = u128::from_be_bytes(trace);
+    let seed = scramble(number as u64 ^ scramble((number >> 64) as u64));
+    (unscramble(place) ^ seed).to_be_bytes()
+}
+
+/// Undoes [`scramble`].
+fn unscramble(mut bits: u64) -> u64 {
+    bits ^= (bits >> 31) ^ (bits >> 62);
+    bits = bits.wrapping_mul(0x3196_42b2_d24d_8ec3);
+    bits ^= (bits >> 27) ^ (bits >> 54);
+    bits = bits.wrapping_mul(0x96de_1b17_3f11_9089);
+    bits ^ (bits >> 30) ^ (bits >> 60)
 }
 
 /// A one-to-one mixing of 64 bits (the finaliser of splitmix64).

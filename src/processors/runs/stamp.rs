@@ -67,7 +67,7 @@ pub(super) fn stamp(batch: &mut Batch, facts: &Facts, sight: &Sight, known: Opti
     let stamps: Vec<Stamp> = match known {
         None => sight.items.iter().map(|seen| Stamp { run: told(sight, seen), totals: Vec::new() }).collect(),
         Some(mut known) => {
-            known.copy.apply(sight, u64::MAX);
+            known.copy.apply(sight, u64::MAX, &mut |_| {});
             resolved(sight, &known)
         }
     };
@@ -106,7 +106,7 @@ fn resolved(sight: &Sight, known: &Known) -> Vec<Stamp> {
     let stamp = |seen: &Seen| {
         let (group, _) = [seen.run, seen.trace, seen.session].into_iter().find_map(place)?;
         if let Entry::Vacant(place) = groups.entry(group) {
-            place.insert(Resolved::of(known.copy.get(group)?));
+            place.insert(Resolved::of(known.copy.get(group)?, 0));
         }
         let spot = Spot { own: seen.flags & flag::SPAN != 0, node: seen.node, trace: local(seen.trace) };
         let run = groups.get(&group)?.run_of(local(seen.run), &spot, local(seen.session), seen.start)?;

@@ -3,36 +3,36 @@
 //! **Invariants**: bounded; time is the engine's running time, which no step of the clock moves by more than a minute;
 //! each run and each session is handed to the recorder at most once. **Not here**: metrics (`meters`).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::clock::UnixNanos;
 use crate::pseudonym::IdPolicy;
+use crate::runs::{Alert, Detail, RunState, RunView, SessionView};
 
 use super::Settings;
+use super::alerts::{Alerts, Rule};
 use super::codec::Code;
-use super::group::Group;
+use super::group::{Closed, Group};
+use super::history::History;
+use super::measures::Measures;
 use super::observe::digest;
 use super::resolve::{Resolved, Run};
 use super::seen::{Sight, mark};
-use super::store::Store;
-use super::view::{RunState, RunView, SessionView, Sum, Viewer};
+use super::store::{Heard, Store};
+use super::view::Viewer;
 
-/// Runs that are over and still shown.
-const RECENT: usize = 1000;
-/// Tenants or models that sums tell apart.
-const SUMS: usize = 200;
-/// What the rest is called.
-const OTHER: &str = "other";
-/// What has no name.
-const UNATTRIBUTED: &str = "unattributed";
 /// A step of the clock counts for at most this long, ns.
 const MAX_STEP: u64 = 60_000_000_000;
 /// Groups that one tick looks at, so that none takes long.
 const LOOKS: usize = 2000;
-const VERSION: u8 = 1;
+/// Groups of which a run with a pseudonym for an id is searched.
+const SEARCHED: usize = 200;
+/// Items this late still change what is told of a run, ns.
+const LATE: u64 = 15 * 60_000_000_000;
+const VERSION: u8 = 2;
 
-/// Hears of what is over.
+/// Hears of what is over, and of what is counted at once.
 pub(super) trait Recorder {
     /// A run is over.
     fn run(&self, run: &RunView);
@@ -40,6 +40,18 @@ pub(super) trait Recorder {
     fn session(&self, session: &SessionView);
     /// Runs were given up that were not over.
     fn evicted(&self, runs: u64);
+    /// A tool was called, or failed.
+    fn tool(&self, heard: &Heard);
+    /// A numeric attribute: measure, service, tenant, commit.
+    fn measure(&self, labels: [&str; 4], value: f64);
+    /// The first run of an incident is over.
+    fn investigation(&self, kind: &str);
+    /// An alert fires.
+    fn alert(&self, alert: &Alert);
+    /// A human decided otherwise.
+    fn overridden(&self, kind: &str);
+    /// Tool calls per investigation.
+    fn tool_calls_p95(&self, kind: &str, calls: f64);
 }
 
 /// Everything.
@@ -51,26 +63,33 @@ pub(super) struct State {
     running: u64,
     /// The clock at the last tick.
     wall: Option<u64>,
-    recent: VecDeque<RunView>,
-    by_tenant: BTreeMap<String, Sum>,
-    by_model: BTreeMap<String, Sum>,
+    pub(super) history: History,
+    pub(super) measures: Measures,
+    pub(super) alerts: Alerts,
     open: u64,
+    /// Time passes: what is applied now is new, not read back from the spool.
+    live: bool,
 }
 
 /// Which runs and sessions a look found to be over.
+#[derive(Default)]
 struct Look {
-    closed: Vec<u64>,
+    closed: Vec<(u64, Closed)>,
     open: u32,
     next: u64,
     idle: bool,
     views: Vec<RunView>,
+    /// Runs that are not over and look as if somebody should know.
+    suspects: Vec<RunView>,
+    /// Sessions that are over (true), or stand out (false).
+    sessions: Vec<(SessionView, bool)>,
 }
 
 impl State {
     pub(super) fn new(settings: Settings, ids: Arc<dyn IdPolicy>) -> Self {
         let store = Store::new(settings.max_runs);
-        let (by_tenant, by_model) = (BTreeMap::new(), BTreeMap::new());
-        Self { settings, ids, store, running: 0, wall: None, recent: VecDeque::new(), by_tenant, by_model, open: 0 }
+        let (history, measures, alerts) = (History::default(), Measures::default(), Alerts::default());
+        Self { settings, ids, store, running: 0, wall: None, history, measures, alerts, open: 0, live: false }
     }
 
     /// Runs that are not over, as far as looked.
@@ -80,7 +99,11 @@ impl State {
 
     /// Takes a committed batch in.
     pub(super) fn apply(&mut self, sight: &Sight, recorder: &dyn Recorder) {
-        let (touched, gone) = self.store.apply(sight, self.running);
+        let live: &dyn Recorder = if self.live { recorder } else { &Silent };
+        let (account, ids) = (&sight.account, Arc::clone(&self.ids));
+        self.measures.apply(sight, &self.settings, |name| ids.column(account, name).into_owned(), live);
+        sight.outcomes.iter().for_each(|outcome| self.history.judge(account, outcome, live));
+        let (touched, gone) = self.store.apply(sight, self.running, &mut |heard| live.tool(heard));
         let settle = nanos(self.settings.settle);
         for id in touched {
             self.store.look_at(id, self.running.saturating_add(settle));
@@ -93,7 +116,7 @@ impl State {
     /// Lets time pass.
     pub(super) fn tick(&mut self, now: UnixNanos, recorder: &dyn Recorder) {
         let passed = self.wall.map_or(0, |wall| now.0.saturating_sub(wall)).min(MAX_STEP);
-        self.wall = Some(now.0);
+        (self.wall, self.live) = (Some(now.0), true);
         self.running = self.running.saturating_add(passed);
         for _ in 0..LOOKS {
             let Some(id) = self.store.next_due(self.running) else { break };
@@ -105,8 +128,9 @@ impl State {
     fn look(&mut self, id: u32, recorder: &dyn Recorder) {
         let Some(group) = self.store.get(id) else { return };
         let look = self.look_into(group, recorder);
+        self.warn(&look, recorder);
         for view in look.views {
-            self.add_up(&view);
+            self.history.add_up(&view, recorder);
         }
         if look.idle {
             if let Some(group) = self.store.remove(id) {
@@ -116,41 +140,80 @@ impl State {
         }
         let (closed, open) = (look.closed, look.open);
         self.store.change(id, |group| {
-            group.closed.extend(closed);
+            closed.into_iter().for_each(|(key, closed)| group.closed.insert(key, closed));
             group.open = open;
         });
         self.store.look_at(id, look.next.max(self.running.saturating_add(1)));
     }
 
+    /// Lets alerts see what a look found.
+    fn warn(&mut self, look: &Look, recorder: &dyn Recorder) {
+        let (limits, now) = (&self.settings.alerts, self.wall.unwrap_or(0));
+        let rule = |feature: Option<&str>| Rule { limits, ceiling: self.settings.ceiling(feature), now };
+        let mut fired = Vec::new();
+        for view in &look.suspects {
+            fired.extend(self.alerts.run(view, rule(view.feature.as_deref())));
+        }
+        for view in &look.views {
+            fired.extend(self.alerts.run(view, rule(view.feature.as_deref())));
+            fired.extend(self.alerts.learn(view, rule(None)));
+        }
+        for (view, over) in &look.sessions {
+            fired.extend(self.alerts.session(view, *over, rule(None)));
+        }
+        fired.iter().for_each(|alert| recorder.alert(alert));
+    }
+
     fn look_into(&self, group: &Group, recorder: &dyn Recorder) -> Look {
-        let resolved = Resolved::of(group);
+        let resolved = Resolved::of(group, self.window());
         let viewer = Viewer { ids: &*self.ids, resolved: &resolved };
         let idle_at = group.touched.saturating_add(nanos(self.settings.idle_timeout));
         let idle = idle_at <= self.running;
-        let mut look = Look { closed: Vec::new(), open: 0, next: idle_at, idle, views: Vec::new() };
+        let mut look = Look { next: idle_at, idle, ..Look::default() };
+        let limits = &self.settings.alerts;
         let mut sessions: BTreeMap<&str, (Vec<&Run>, bool)> = BTreeMap::new();
         for run in &resolved.runs {
             let session = sessions.entry(&run.session).or_insert((Vec::new(), true));
             session.0.push(run);
             let key = run_key(run);
-            if group.closed.contains(&key) {
+            let settled_at = run.touched.saturating_add(nanos(self.settings.settle));
+            let settled = settled_at <= self.running;
+            let view = |unended| self.view(&viewer, run, unended);
+            if let Some(closed) = group.closed.get(key) {
+                let late = run.touched > closed.at && run.touched <= closed.at.saturating_add(LATE);
+                if late && !settled {
+                    look.next = look.next.min(settled_at);
+                } else if late {
+                    let told = fingerprint(&view(RunState::Idle));
+                    let revision = closed.revision.saturating_add(u32::from(told != closed.told));
+                    look.closed.push((key, Closed { at: closed.at, told, revision }));
+                }
                 continue;
             }
-            let settled_at = run.touched.saturating_add(nanos(self.settings.settle));
-            if idle || (run.ended && settled_at <= self.running) {
-                let view = viewer.run(run, ended_state(run, RunState::Idle));
+            if idle || (run.ended && settled) {
+                let view = view(RunState::Idle);
                 recorder.run(&view);
+                look.closed.push((key, Closed { at: self.running, told: fingerprint(&view), revision: 0 }));
                 look.views.push(view);
-                look.closed.push(key);
                 continue;
             }
             session.1 = false;
             look.open += 1;
+            let feature = Some(group.name(run.tags.feature)).filter(|name| !name.is_empty());
+            let rule = Rule { limits, ceiling: self.settings.ceiling(feature), now: self.wall.unwrap_or(0) };
+            if rule.suspects(run) {
+                look.suspects.push(view(RunState::Live));
+            }
             look.next = look.next.min(if run.ended { settled_at } else { idle_at });
         }
         for (runs, closed) in sessions.into_values() {
             if idle || (closed && is_over(group, &runs)) {
-                look.closed.extend(end_session(&viewer, &runs, recorder));
+                let (ended, view) = end_session(&viewer, &runs, recorder);
+                look.sessions.extend(view.map(|view| (view, true)));
+                let closed = Closed { at: self.running, told: 0, revision: 0 };
+                look.closed.extend(ended.into_iter().map(|key| (key, closed.clone())));
+            } else if self.stands_out(group, &runs) {
+                look.sessions.push((viewer.session(&runs, true), false));
             }
         }
         look
@@ -158,18 +221,18 @@ impl State {
 
     /// A group had to make room: what was over counts, the rest is counted as lost.
     fn give_up(&mut self, group: &Group, recorder: &dyn Recorder) {
-        let resolved = Resolved::of(group);
+        let resolved = Resolved::of(group, self.window());
         let viewer = Viewer { ids: &*self.ids, resolved: &resolved };
         let mut sessions: BTreeMap<&str, (Vec<&Run>, bool)> = BTreeMap::new();
         let (mut lost, mut views) = (0, Vec::new());
         for run in &resolved.runs {
             let session = sessions.entry(&run.session).or_insert((Vec::new(), true));
             session.0.push(run);
-            if group.closed.contains(&run_key(run)) {
+            if group.closed.get(run_key(run)).is_some() {
                 continue;
             }
             if run.ended {
-                let view = viewer.run(run, ended_state(run, RunState::Evicted));
+                let view = self.view(&viewer, run, RunState::Evicted);
                 recorder.run(&view);
                 views.push(view);
             } else {
@@ -178,35 +241,70 @@ impl State {
             }
         }
         for (runs, _) in sessions.into_values().filter(|(_, closed)| *closed) {
-            end_session(&viewer, &runs, recorder);
+            let _ = end_session(&viewer, &runs, recorder);
         }
         recorder.evicted(lost);
         for view in views {
-            self.add_up(&view);
+            self.history.add_up(&view, recorder);
         }
         self.retire(group, RunState::Evicted);
     }
 
     /// The runs of a group that goes stay to be seen for a while.
     fn retire(&mut self, group: &Group, unended: RunState) {
-        let resolved = Resolved::of(group);
+        let resolved = Resolved::of(group, self.window());
         let viewer = Viewer { ids: &*self.ids, resolved: &resolved };
         let mut runs: Vec<&Run> = resolved.runs.iter().collect();
         runs.sort_by_key(|run| (run.last, &run.text));
-        for run in runs {
-            self.recent.push_back(viewer.run(run, ended_state(run, unended)));
+        let views: Vec<RunView> = runs.into_iter().map(|run| self.view(&viewer, run, unended)).collect();
+        for view in views {
+            self.alerts.forget(&view.account, &view.run, self.wall.unwrap_or(0));
+            self.history.retire(view);
         }
-        self.recent.drain(..self.recent.len().saturating_sub(RECENT));
     }
 
-    fn add_up(&mut self, view: &RunView) {
-        let tenant = view.tenant.as_deref().unwrap_or(UNATTRIBUTED);
-        sum_of(&mut self.by_tenant, tenant).add(view.failed, view.totals.tool_calls(), &view.totals);
-        for (name, model) in &view.totals.models {
-            let mut part = super::tally::Totals::default();
-            part.models.insert(name.clone(), *model);
-            sum_of(&mut self.by_model, name).add(view.failed, 0, &part);
+    /// Whether a session that goes on costs or takes more than its feature is used to: cheap.
+    fn stands_out(&self, group: &Group, runs: &[&Run]) -> bool {
+        let feature = runs.iter().map(|run| group.name(run.tags.feature)).find(|name| !name.is_empty());
+        let Some((cost, seconds)) = feature.and_then(|name| self.alerts.limits_of(name, &self.settings.alerts)) else {
+            return false;
+        };
+        let spent = runs.iter().fold(0_i128, |sum, run| sum.saturating_add(run.totals.atto_usd()));
+        let start = runs.iter().map(|run| run.start).filter(|start| *start != 0).min().unwrap_or(0);
+        let last = runs.iter().map(|run| run.last).max().unwrap_or(0);
+        spent as f64 / 1e18 > cost || last.saturating_sub(start) as f64 / 1e9 > seconds
+    }
+
+    /// A run as it may be shown; `unended`: where it stands if nobody told its end.
+    fn view(&self, viewer: &Viewer<'_>, run: &Run, unended: RunState) -> RunView {
+        let mut view = viewer.run(run, ended_state(run, unended));
+        view.judged = self.history.judged(&view);
+        view
+    }
+
+    /// Time in which calls of one tool are counted, ns.
+    pub(super) fn window(&self) -> u64 {
+        nanos(self.settings.tool_window)
+    }
+
+    /// One run; of several the latest.
+    pub(super) fn find(&self, id: &str) -> Option<Detail> {
+        let names = |group: &&Group| group.keys.iter().any(|key| id.starts_with(&*key.text));
+        let pseudonym = id.starts_with(crate::pseudonym::PREFIX);
+        let most = if pseudonym { SEARCHED } else { usize::MAX };
+        for group in self.store.latest().filter(|group| pseudonym || names(group)).take(most) {
+            let resolved = Resolved::of(group, self.window());
+            let viewer = Viewer { ids: &*self.ids, resolved: &resolved };
+            let of_id = |run: &&Run| self.ids.shown(&group.account, &run.text) == id;
+            if let Some(run) = resolved.runs.iter().filter(of_id).max_by_key(|run| run.last) {
+                let mut detail = viewer.detail(run, ended_state(run, RunState::Live));
+                detail.view.judged = self.history.judged(&detail.view);
+                return Some(detail);
+            }
         }
+        let view = self.history.recent.iter().rev().find(|view| view.run == id)?.clone();
+        let step_count = view.totals.calls() + view.totals.failed_calls + view.totals.tool_calls();
+        Some(Detail { view, steps: None, step_count })
     }
 
     /// The latest runs, by their last event as the gateway saw it; those that are not over come first.
@@ -216,13 +314,13 @@ impl State {
             if views.len() >= most {
                 break;
             }
-            let resolved = Resolved::of(group);
+            let resolved = Resolved::of(group, self.window());
             let viewer = Viewer { ids: &*self.ids, resolved: &resolved };
             let mut runs: Vec<&Run> = resolved.runs.iter().collect();
             runs.sort_by_key(|run| std::cmp::Reverse((run.last, &run.text)));
-            views.extend(runs.into_iter().map(|run| viewer.run(run, ended_state(run, RunState::Live))));
+            views.extend(runs.into_iter().map(|run| self.view(&viewer, run, RunState::Live)));
         }
-        views.extend(self.recent.iter().rev().take(most.saturating_sub(views.len())).cloned());
+        views.extend(self.history.recent.iter().rev().take(most.saturating_sub(views.len())).cloned());
         views.truncate(most);
         views
     }
@@ -233,18 +331,13 @@ impl State {
         self.recent(usize::MAX)
     }
 
-    pub(super) fn sums(&self) -> (BTreeMap<String, Sum>, BTreeMap<String, Sum>) {
-        (self.by_tenant.clone(), self.by_model.clone())
-    }
-
     pub(super) fn save(&self) -> Vec<u8> {
         let mut out = vec![VERSION];
         self.running.put(&mut out);
         self.wall.put(&mut out);
-        self.recent.len().put(&mut out);
-        self.recent.iter().for_each(|view| view.put(&mut out));
-        self.by_tenant.put(&mut out);
-        self.by_model.put(&mut out);
+        self.history.put(&mut out);
+        self.measures.put(&mut out);
+        self.alerts.put(&mut out);
         self.store.len().put(&mut out);
         self.store.groups().for_each(|group| group.put(&mut out));
         out
@@ -257,9 +350,9 @@ impl State {
         let mut state = Self::new(settings, ids);
         state.running = Code::take(from)?;
         state.wall = Code::take(from)?;
-        state.recent = Vec::take(from)?.into();
-        state.by_tenant = Code::take(from)?;
-        state.by_model = Code::take(from)?;
+        state.history = Code::take(from)?;
+        state.measures = Code::take(from)?;
+        state.alerts = Code::take(from)?;
         let groups: Vec<Group> = Code::take(from)?;
         if !from.is_empty() {
             return None;
@@ -273,29 +366,26 @@ impl State {
     }
 }
 
-/// The entry of a name, of which there are not too many.
-fn sum_of<'m>(sums: &'m mut BTreeMap<String, Sum>, name: &str) -> &'m mut Sum {
-    let name = if sums.len() < SUMS || sums.contains_key(name) { name } else { OTHER };
-    sums.entry(name.to_owned()).or_default()
-}
-
 fn ended_state(run: &Run, unended: RunState) -> RunState {
     match (run.ended, run.failed) {
+        (true, _) if run.killed => RunState::Killed,
         (true, true) => RunState::Failed,
         (true, false) => RunState::Ended,
+        (false, _) if run.killed && unended == RunState::Idle => RunState::Killed,
         (false, _) => unended,
     }
 }
 
 /// Records the runs of a session that is over, but for those that were in it when it was over before: a session may
 /// be resumed. Returns what to remember of them.
-fn end_session(viewer: &Viewer<'_>, runs: &[&Run], recorder: &dyn Recorder) -> Vec<u64> {
+fn end_session(viewer: &Viewer<'_>, runs: &[&Run], recorder: &dyn Recorder) -> (Vec<u64>, Option<SessionView>) {
     let group = viewer.resolved.group;
-    let new: Vec<&Run> = runs.iter().filter(|run| !group.closed.contains(&session_key(run))).copied().collect();
-    if !new.is_empty() {
-        recorder.session(&viewer.session(&new, new.len() == runs.len()));
+    let new: Vec<&Run> = runs.iter().filter(|run| group.closed.get(session_key(run)).is_none()).copied().collect();
+    let view = (!new.is_empty()).then(|| viewer.session(&new, new.len() == runs.len()));
+    if let Some(view) = &view {
+        recorder.session(view);
     }
-    new.into_iter().map(session_key).collect()
+    (new.into_iter().map(session_key).collect(), view)
 }
 
 fn run_key(run: &Run) -> u64 {
@@ -314,6 +404,28 @@ fn is_over(group: &Group, runs: &[&Run]) -> bool {
     session == 0 || end.is_some_and(|end| runs.iter().all(|run| run.start <= end))
 }
 
-fn nanos(span: std::time::Duration) -> u64 {
+pub(super) fn nanos(span: std::time::Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// By this a change is told.
+fn fingerprint(view: &RunView) -> u64 {
+    let mut bytes = Vec::new();
+    RunView { judged: Default::default(), ..view.clone() }.put(&mut bytes);
+    digest(&[&crate::hex::encode(&bytes)])
+}
+
+/// Hears nothing.
+struct Silent;
+
+impl Recorder for Silent {
+    fn run(&self, _: &RunView) {}
+    fn session(&self, _: &SessionView) {}
+    fn evicted(&self, _: u64) {}
+    fn tool(&self, _: &Heard) {}
+    fn measure(&self, _: [&str; 4], _: f64) {}
+    fn alert(&self, _: &Alert) {}
+    fn investigation(&self, _: &str) {}
+    fn overridden(&self, _: &str) {}
+    fn tool_calls_p95(&self, _: &str, _: f64) {}
 }

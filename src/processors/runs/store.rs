@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use crate::pipeline::claims::ClaimKey;
 
 use super::group::{Group, Ids};
-use super::seen::{KeySeen, Seen, Sight, kind};
+use super::seen::{KeySeen, Seen, Sight, flag, kind};
 
 /// Memory of one run, on average, in units of [`Group::weight`]: with 100,000 runs 256 MB.
 const UNITS_PER_RUN: usize = 64;
@@ -16,6 +16,26 @@ const MAX_GROUP: usize = 400_000;
 
 /// Id of a key: digest of account, kind and text.
 type KeyId = [u8; 16];
+
+/// News of a tool call.
+pub(super) struct Heard {
+    /// The tool, as sent; may be "".
+    pub(super) tool: Box<str>,
+    /// It ran, and nobody had said so before.
+    pub(super) ran: bool,
+    /// It failed, likewise.
+    pub(super) failed: bool,
+}
+
+impl Heard {
+    fn of(before: u16, group: &Group, seen: &Seen) -> Option<Self> {
+        let (name, after) = group.heard_of(seen)?;
+        let new = |flag: u16| before & flag == 0 && after & flag != 0;
+        let ran = new(flag::RAN);
+        let failed = after & flag::RAN != 0 && (new(flag::FAILED) || (ran && after & flag::FAILED != 0));
+        (ran || failed).then(|| Self { tool: name.into(), ran, failed })
+    }
+}
 
 /// All groups.
 pub(super) struct Store {
@@ -96,7 +116,8 @@ impl Store {
     }
 
     /// Adds a batch. Returns the groups it touched, and those that were given up to make room.
-    pub(super) fn apply(&mut self, sight: &Sight, now: u64) -> (Vec<u32>, Vec<Group>) {
+    /// `hear` is told of each tool call and each failure of one, once.
+    pub(super) fn apply(&mut self, sight: &Sight, now: u64, hear: &mut dyn FnMut(&Heard)) -> (Vec<u32>, Vec<Group>) {
         let ids: Vec<KeyId> = sight.keys.iter().map(|key| key_id(&sight.account, key, &sight.keys)).collect();
         let (mut touched, mut gone) = (HashSet::new(), Vec::new());
         self.batch += 1;
@@ -108,7 +129,11 @@ impl Store {
             let Some(Some(group)) = self.groups.get_mut(id as usize) else { continue };
             let (before, received) = (group.weight(), group.received.max(sight.received));
             self.quiet.remove(&(group.batch, id));
+            let before_tool = group.heard(seen);
             group.add(sight, seen, numbers, now);
+            if let Some(heard) = Heard::of(before_tool, group, seen) {
+                hear(&heard);
+            }
             (group.received, group.batch) = (received, self.batch);
             self.quiet.insert((group.batch, id));
             let after = group.weight();

@@ -4,18 +4,21 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::group::Call;
+use crate::runs::StepKind;
+
+use super::acts::{self, Act};
+use super::group::{Call, Group, Mark, Spot, Tool};
 use super::layers::{self, Counts};
 use super::resolve::{Id, Item, Resolved, Run, What};
-use super::seen::{flag, mark};
+use super::seen::{flag, mark, trouble};
+use super::tokens::Tokens;
 
-/// Fills in totals, ends and failures.
-pub(super) fn add_up(resolved: &mut Resolved<'_>, items: &[Item<'_>], homes: &[Option<usize>]) {
+/// Fills in totals, peaks, ends and failures.
+pub(super) fn add_up(resolved: &mut Resolved<'_>, items: &[Item<'_>], homes: &[Option<usize>], window: u64) {
     let counts = layers::counts(&resolved.group.nodes, items);
     let answered = counts.iter().zip(homes).filter(|(counts, _)| matches!(counts, Counts::Answered(_)));
     let with_calls: HashSet<usize> = answered.filter_map(|(_, home)| *home).collect();
-    let denied: HashSet<u64> =
-        resolved.group.nodes.values().filter(|node| node.denied).map(|node| node.parent).collect();
+    let denied: HashMap<u64, u16> = denials(resolved.group);
     let mut state = Latest::default();
     for ((item, home), counts) in items.iter().zip(homes).zip(&counts) {
         let Some(at) = *home else { continue };
@@ -27,38 +30,102 @@ pub(super) fn add_up(resolved: &mut Resolved<'_>, items: &[Item<'_>], homes: &[O
                     Counts::Turn(_) if with_calls.contains(&at) => Counts::Nothing,
                     counts => counts,
                 };
-                let model = if call.model == 0 { run.model } else { call.model };
-                let names = (group.name(model), group.name(call.finish));
                 let aside = above.nested || call.flags & (flag::SUB | flag::ASIDE) != 0;
-                state.call(run, at, call, counts, names, aside);
+                run.killed |= call.flags & flag::LIMIT != 0;
+                state.call(run, at, (item, call), counts, group, aside);
             }
-            What::Tool(tool) if tool.flags & flag::RAN != 0 => {
-                let name = if tool.name == 0 { tool.alias } else { tool.name };
-                let denied = tool.spot.own && denied.contains(&tool.spot.node);
-                run.totals.add_tool(group.name(name), if denied { tool.flags | flag::DENIED } else { tool.flags });
+            What::Tool(tool) => {
+                let above = denied.get(&tool.spot.node).copied().filter(|_| tool.spot.own);
+                add_tool(run, item, tool, above, group);
             }
-            What::Tool(_) => {}
             What::Mark(mark) => {
                 let is_root = mark.kind == mark::AGENT && mark.spot.own && above.root == mark.spot.node;
-                let sub = mark.flags & flag::SUB != 0;
-                if is_root || mark.kind == mark::TURN_END {
-                    run.ended |= mark.flags & flag::ENDED != 0;
-                    run.failed |= mark.flags & flag::FAILED != 0;
-                    run.okay |= mark.flags & flag::OKAY != 0;
-                }
-                if is_root {
-                    run.roots.push(mark.spot.node);
-                    let (start, end) = run.root.unwrap_or((item.start, item.end));
-                    run.root = Some((start.min(item.start), end.max(item.end)));
-                } else if mark.kind == mark::SUB_AGENT || (mark.kind == mark::AGENT && !sub) {
-                    run.totals.sub_agents += 1;
-                }
+                add_mark(run, item, mark, is_root, group);
             }
         }
     }
     state.finish(&mut resolved.runs);
+    for run in &mut resolved.runs {
+        run.peaks = acts::tell(&mut run.acts, &mut run.totals, resolved.group, window);
+    }
     iterations(resolved);
     session_ends(resolved);
+}
+
+/// Tools that were denied by a span below them, and by whom.
+fn denials(group: &Group) -> HashMap<u64, u16> {
+    let mut denied: HashMap<u64, u16> = HashMap::new();
+    for node in group.nodes.values().filter(|node| node.denied) {
+        let known = denied.entry(node.parent).or_default();
+        *known = group.first_name(*known, node.source);
+    }
+    denied
+}
+
+fn add_tool(run: &mut Run, item: &Item<'_>, tool: &Tool, above: Option<u16>, group: &Group) {
+    let name = if tool.name == 0 { tool.alias } else { tool.name };
+    let denied = above.is_some() || tool.flags & flag::DENIED != 0;
+    if denied {
+        let source = group.first_name(tool.source, above.unwrap_or(0));
+        run.totals.add_denial(group.name(name), group.name(source), 1);
+    }
+    if tool.flags & flag::RAN == 0 {
+        return;
+    }
+    let (failed, sub) = Act::flagged(tool.flags);
+    let sum = run.totals.tool(group.name(name));
+    match (denied, failed) {
+        (true, _) => sum.denied += 1,
+        (false, true) => sum.failed += 1,
+        (false, false) => sum.ok += 1,
+    }
+    run.acts.push(Act {
+        kind: StepKind::Tool,
+        key: item.key,
+        parent: parent(group, &tool.spot),
+        spot: tool.spot.clone(),
+        start: tool.start,
+        end: tool.end,
+        name,
+        error: tool.error,
+        failed: failed && !denied,
+        denied,
+        aside: false,
+        sub,
+        tokens: Tokens::of(&Default::default()),
+        atto: None,
+        asked: 0,
+        provider: 0,
+        trouble: trouble::NONE,
+        fallback: trouble::NONE,
+        attempts: 0,
+        args: tool.args,
+    });
+}
+
+/// The span above: of a log record that it was written in.
+fn parent(group: &Group, spot: &Spot) -> u64 {
+    if spot.own { group.nodes.get(spot.node).map_or(0, |node| node.parent) } else { spot.node }
+}
+
+fn add_mark(run: &mut Run, item: &Item<'_>, mark: &Mark, is_root: bool, group: &Group) {
+    let (failed, sub) = Act::flagged(mark.flags);
+    run.killed |= mark.flags & flag::LIMIT != 0 && !sub;
+    if is_root || mark.kind == mark::TURN_END {
+        run.ended |= mark.flags & flag::ENDED != 0;
+        run.failed |= failed;
+        run.okay |= mark.flags & flag::OKAY != 0;
+    }
+    if failed && (is_root || matches!(mark.kind, mark::TURN_END | mark::FAILURE)) {
+        run.totals.add_error(group.name(mark.error));
+    }
+    if is_root {
+        run.roots.push(mark.spot.node);
+        let (start, end) = run.root.unwrap_or((item.start, item.end));
+        run.root = Some((start.min(item.start), end.max(item.end)));
+    } else if mark.kind == mark::SUB_AGENT || (mark.kind == mark::AGENT && !sub) {
+        run.totals.sub_agents += 1;
+    }
 }
 
 /// What is only known when all calls of a run were seen.
@@ -71,21 +138,57 @@ struct Latest {
 }
 
 impl Latest {
-    fn call(&mut self, run: &mut Run, at: usize, call: &Call, counts: Counts, names: (&str, &str), aside: bool) {
-        match counts {
+    fn call(
+        &mut self,
+        run: &mut Run,
+        at: usize,
+        (item, call): (&Item<'_>, &Call),
+        counts: Counts,
+        group: &Group,
+        aside: bool,
+    ) {
+        let model = if call.model == 0 { run.model } else { call.model };
+        let price = match counts {
             Counts::Nothing => return,
-            Counts::Failed => run.totals.failed_calls += 1,
-            Counts::Answered(price) | Counts::Turn(price) => {
-                run.totals.add_call(names.0, call.tokens.buckets(), price);
-                run.totals.add_finish(names.1);
-                *self.own.entry(at).or_default() += u64::from(!aside);
+            Counts::Failed => {
+                run.totals.failed_calls += 1;
+                None
             }
-        }
+            Counts::Answered(price) | Counts::Turn(price) => {
+                run.totals.add_call(group.name(model), call.tokens.buckets(), price);
+                run.totals.add_finish(group.name(call.finish));
+                *self.own.entry(at).or_default() += u64::from(!aside);
+                price
+            }
+        };
+        let failed = counts == Counts::Failed;
+        run.acts.push(Act {
+            kind: StepKind::Model,
+            key: item.key,
+            parent: parent(group, &call.spot),
+            spot: call.spot.clone(),
+            start: call.start,
+            end: call.end,
+            name: model,
+            error: call.error,
+            failed,
+            denied: false,
+            aside,
+            sub: call.flags & flag::SUB != 0,
+            tokens: if failed { Tokens::of(&Default::default()) } else { call.tokens },
+            atto: price,
+            asked: call.asked,
+            provider: call.provider,
+            trouble: call.trouble,
+            fallback: call.fallback,
+            attempts: call.attempts,
+            args: 0,
+        });
         let latest = self.calls.entry(at).or_default();
         // of two at one time the answered one
         *latest = match latest.0.cmp(&call.end) {
-            std::cmp::Ordering::Less => (call.end, counts == Counts::Failed),
-            std::cmp::Ordering::Equal => (latest.0, latest.1 && counts == Counts::Failed),
+            std::cmp::Ordering::Less => (call.end, failed),
+            std::cmp::Ordering::Equal => (latest.0, latest.1 && failed),
             std::cmp::Ordering::Greater => *latest,
         };
     }

@@ -1,5 +1,7 @@
 //! Runs: what the recordings add up to, in any order and batching; ends, bounds, crashes, stamps.
 
+mod alerts;
+mod extras;
 mod life;
 mod order;
 mod recordings;

@@ -3,6 +3,7 @@
 //! localhost and `allowed_hosts` are refused (DNS rebinding), and so are cross-site POSTs; the page's values are those of `/metrics`.
 //! **Not here**: sockets (`net/listen`), what readiness means ([`super::health`]).
 
+pub mod auth;
 mod page;
 #[cfg(test)]
 mod tests;
@@ -30,11 +31,13 @@ pub struct Config {
     pub endpoint: String,
     /// Host names, besides IP literals and localhost, under which a browser may reach it.
     pub allowed_hosts: Vec<String>,
+    /// Who may read it; everybody without it.
+    pub auth: auth::Config,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { endpoint: "127.0.0.1:8888".to_owned(), allowed_hosts: Vec::new() }
+        Self { endpoint: "127.0.0.1:8888".to_owned(), allowed_hosts: Vec::new(), auth: auth::Config::default() }
     }
 }
 
@@ -45,6 +48,8 @@ pub struct Settings {
     pub endpoint: Endpoint,
     /// See [`Config::allowed_hosts`].
     pub allowed_hosts: Vec<String>,
+    /// Who may read it; none: everybody.
+    pub auth: Option<auth::Auth>,
 }
 
 impl Config {
@@ -60,9 +65,10 @@ impl Config {
                 FieldProblem::new(format!("allowed_hosts[{index}]"), "a host name without scheme and port")
             })
             .collect();
+        let auth = self.auth.settings(&mut problems);
         match Endpoint::parse(&self.endpoint) {
             Ok(endpoint) if problems.is_empty() => {
-                return Ok(Settings { endpoint, allowed_hosts: self.allowed_hosts.clone() });
+                return Ok(Settings { endpoint, allowed_hosts: self.allowed_hosts.clone(), auth });
             }
             Ok(_) => {}
             Err(what) => problems.push(FieldProblem::new("endpoint", what)),
@@ -79,17 +85,20 @@ pub struct Admin {
     pub health: Health,
     /// See [`Config::allowed_hosts`].
     pub allowed_hosts: Vec<String>,
+    /// Who may read them; none: everybody.
+    pub auth: Option<auth::Auth>,
 }
 
-/// The admin port's routes.
-pub fn router(admin: Arc<Admin>) -> Router {
+/// The admin port's routes, and `more` behind the same guard.
+pub fn router(admin: Arc<Admin>, more: Router) -> Router {
     Router::new()
         .route("/", get(front))
         .route("/metrics", get(metrics))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz).with_state(admin.health.clone()))
-        .layer(middleware::from_fn_with_state(Arc::clone(&admin), guard))
-        .with_state(admin)
+        .with_state(Arc::clone(&admin))
+        .merge(more)
+        .layer(middleware::from_fn_with_state(admin, guard))
 }
 
 /// The `health_check` extension's routes: the same answer at `/`, as the Collector's.
@@ -132,6 +141,10 @@ async fn guard(State(admin): State<Arc<Admin>>, request: Request, next: Next) ->
     if !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) && cross_site(request.headers()) {
         return (StatusCode::FORBIDDEN, "cross-site requests are refused\n").into_response();
     }
+    if let Some(auth) = admin.auth.as_ref().filter(|auth| !auth.opens(request.uri().path(), request.headers())) {
+        let challenge = [(header::WWW_AUTHENTICATE, auth.challenge())];
+        return (StatusCode::UNAUTHORIZED, challenge, "who asks is not known here\n").into_response();
+    }
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     for (name, value) in [
@@ -140,6 +153,7 @@ async fn guard(State(admin): State<Arc<Admin>>, request: Request, next: Next) ->
             "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
         ),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
         (header::REFERRER_POLICY, "no-referrer"),
         (header::CACHE_CONTROL, "no-store"),
     ] {

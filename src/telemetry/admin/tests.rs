@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use http_body_util::BodyExt;
@@ -13,12 +14,17 @@ use super::{Admin, health_router, router};
 
 fn admin() -> (Arc<Admin>, Meter, Health) {
     let (meter, health) = (Meter::new(), Health::new());
-    let admin = Admin { meter: meter.clone(), health: health.clone(), allowed_hosts: vec!["gate.example".to_owned()] };
+    let admin = Admin {
+        meter: meter.clone(),
+        health: health.clone(),
+        allowed_hosts: vec!["gate.example".to_owned()],
+        auth: None,
+    };
     (Arc::new(admin), meter, health)
 }
 
 async fn ask(admin: &Arc<Admin>, request: Request<Body>) -> (StatusCode, String) {
-    let response = router(Arc::clone(admin)).oneshot(request).await.expect("answer");
+    let response = router(Arc::clone(admin), Router::new()).oneshot(request).await.expect("answer");
     let status = response.status();
     let body = response.into_body().collect().await.expect("body").to_bytes();
     (status, String::from_utf8_lossy(&body).into_owned())
@@ -101,4 +107,50 @@ async fn the_health_port_is_readiness_alone() {
     health.set("spool", None);
     assert_eq!((ask("/").await, ask("/readyz").await), (StatusCode::OK, StatusCode::OK));
     assert_eq!(ask("/metrics").await, StatusCode::NOT_FOUND);
+}
+
+/// With `auth` nothing but the probes is answered without a password or token that is known.
+#[tokio::test]
+async fn who_may_read() {
+    let config: super::Config = serde_json::from_value(serde_json::json!({
+        "auth": {"username": "op", "password": "correct horse", "bearer": "battery staple"}}))
+    .expect("config");
+    let settings = config.settings().ok().expect("valid");
+    let (open, _, health) = admin();
+    health.set("gateway", None);
+    let admin = Admin { auth: settings.auth, meter: open.meter.clone(), health, allowed_hosts: Vec::new() };
+    let admin = Arc::new(admin);
+    let more = || Router::new().route("/api/x", axum::routing::get(|| async { "x" }));
+    let status = |path: &'static str, value: Option<&'static str>| {
+        let admin = Arc::clone(&admin);
+        async move {
+            let mut request = get(path, "localhost");
+            if let Some(value) = value {
+                request.headers_mut().insert("authorization", value.parse().expect("header"));
+            }
+            let answer = router(admin, more()).oneshot(request).await.expect("answer");
+            (answer.status(), answer.headers().get("www-authenticate").is_some())
+        }
+    };
+    let refused = (StatusCode::UNAUTHORIZED, true);
+    for path in ["/", "/metrics", "/api/x"] {
+        assert_eq!(status(path, None).await, refused, "{path}");
+        assert_eq!(status(path, Some("Bearer battery stapler")).await, refused);
+        assert_eq!(status(path, Some("Basic b3A6d3Jvbmcgb25lIQ==")).await, refused);
+        assert_eq!(status(path, Some("Basic !!")).await, refused);
+        assert_eq!(status(path, Some("Bearer battery staple")).await, (StatusCode::OK, false));
+        // op:correct horse
+        assert_eq!(status(path, Some("basic b3A6Y29ycmVjdCBob3JzZQ==")).await, (StatusCode::OK, false));
+    }
+    assert_eq!(status("/livez", None).await.0, StatusCode::OK);
+    assert_ne!(status("/readyz", None).await.0, StatusCode::UNAUTHORIZED);
+}
+
+/// A short secret, half a login: told, each at its place.
+#[test]
+fn bad_auth() {
+    let config = serde_json::json!({"auth": {"username": "a:b", "bearer": "short"}});
+    let config: super::Config = serde_json::from_value(config).expect("config");
+    let paths: Vec<String> = config.settings().err().expect("bad").into_iter().map(|problem| problem.path).collect();
+    assert_eq!(paths, ["auth", "auth.username", "auth.bearer"]);
 }

@@ -6,7 +6,7 @@ use proptest::test_runner::{Config as Runner, RngSeed, TestRunner};
 use super::support::*;
 use crate::otlp::Payload;
 use crate::pipeline::Processor;
-use crate::processors::runs::RunView;
+use crate::runs::{Board, RunView};
 
 fn play_all(payloads: &[Payload]) -> Vec<RunView> {
     let line = Line::whole(runs());

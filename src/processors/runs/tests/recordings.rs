@@ -7,8 +7,8 @@ use serde_json::Value as Json;
 use super::support::*;
 use crate::genai::Buckets;
 use crate::otlp::Value;
-use crate::processors::runs::{RunState, RunView, Totals};
 use crate::rates::Usd;
+use crate::runs::{RunState, RunView, Totals};
 
 /// Where telemetry tells less than the mock model knows; everything else must be equal.
 struct Gaps {
@@ -226,7 +226,7 @@ fn failures_show() {
     assert_eq!(state("claude-code/failing"), [(failed, 1, 1)]);
     assert_eq!(state("claude-code/refused"), [(failed, 0, 1), (ended, 2, 0)]);
     assert_eq!(state("claude-code/fallback"), [(ended, 1, 0)]);
-    assert_eq!(state("claude-otel-hooks/failures"), [(failed, 1, 0), (failed, 0, 0)]);
+    assert_eq!(state("claude-otel-hooks/failures"), [(RunState::Killed, 1, 0), (failed, 0, 0)]);
     assert_eq!(state("claude-otel-hooks/articles"), [(ended, 1, 0), (ended, 1, 0)]);
     assert_eq!(state("semconv/anthropic"), [(failed, 3, 1)]);
     assert_eq!(state("openinference/anthropic"), [(failed, 3, 1)]);

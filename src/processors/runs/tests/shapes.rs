@@ -4,7 +4,7 @@ use serde_json::{Value as Json, json};
 
 use super::support::*;
 use crate::otlp::Payload;
-use crate::processors::runs::RunView;
+use crate::runs::RunView;
 use crate::testing::request;
 
 fn span(name: &str, trace: u64, span: u64, parent: u64, attributes: Json) -> Json {

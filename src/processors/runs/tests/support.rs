@@ -11,9 +11,10 @@ use crate::clock::UnixNanos;
 use crate::genai::Vocabulary;
 use crate::otlp::{Payload, Signal};
 use crate::pipeline::{Batch, Effect, Origin, Processor, Trust};
-use crate::processors::runs::{Config, RunView, Runs, Settings};
+use crate::processors::runs::{Config, Runs, Settings};
 use crate::processors::{cost, normalize};
 use crate::pseudonym::{PlainIds, Pseudonymizer};
+use crate::runs::RunView;
 use crate::secret::Secret;
 use crate::telemetry::Meter;
 use crate::testing::request;
@@ -121,6 +122,13 @@ impl Line {
         let mut views = self.runs.state.lock().all();
         views.sort_by(|a, b| (&a.session, &a.run).cmp(&(&b.session, &b.run)));
         views
+    }
+}
+
+impl Runs {
+    /// Lets time begin.
+    pub(super) fn tick_now(&self, now: UnixNanos) {
+        self.tick(now);
     }
 }
 

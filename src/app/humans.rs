@@ -1,0 +1,50 @@
+//! **What**: [`Humans`]: takes what people say of runs in, as an effect that is committed before they hear that it was taken.
+//! **Why**: state changes by committed effects alone; so an outcome survives a crash, once. **Not here**: HTTP (`runs/api`).
+
+use std::sync::{Arc, OnceLock};
+
+use futures_util::future::BoxFuture;
+
+use crate::clock::Clock;
+use crate::otlp::Signal;
+use crate::pipeline::{BytePermit, Clearance, Inlet, Made, Outcome as Answer, Submission, Trust};
+use crate::processors::runs::Runs;
+use crate::runs::{Judge, NotTaken, Outcome};
+
+/// The engine's door, there once the gateway serves.
+pub(super) type Way = Arc<OnceLock<Arc<Inlet>>>;
+
+/// See the module.
+pub(super) struct Humans {
+    /// All trackers.
+    pub(super) runs: Vec<Arc<Runs>>,
+    /// The engine's door.
+    pub(super) way: Way,
+    /// Time.
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+impl Judge for Humans {
+    fn judge<'a>(&'a self, id: &'a str, outcome: Outcome) -> BoxFuture<'a, Result<(), NotTaken>> {
+        Box::pin(async move {
+            let now = self.clock.now();
+            let (account, effect) =
+                self.runs.iter().find_map(|runs| runs.judged(id, outcome, now)).ok_or(NotTaken::Unknown)?;
+            let Some(inlet) = self.way.get() else { return Err(NotTaken::Later) };
+            let submission = Submission {
+                signal: Signal::Logs,
+                wire: bytes::Bytes::new(),
+                permit: BytePermit::new(),
+                account: account.into(),
+                receiver: "api".into(),
+                transport: "http",
+                trust: Trust::Internal,
+            };
+            let made = Made { effects: vec![effect], clearance: Clearance::RECEIVED };
+            match inlet.submit_made(submission, made).await {
+                Answer::Accepted => Ok(()),
+                _ => Err(NotTaken::Later),
+            }
+        })
+    }
+}

@@ -1,0 +1,174 @@
+//! **What**: `/api/…` on the admin port: runs, sessions, budgets, sums, investigations, measures, alerts as JSON; and the
+//! outcome of a run, posted. **Invariants**: answers are of [`super::json`]; ids are looked up, never printed back as HTML;
+//! bodies are at most 4 KiB. **Not here**: who may ask (the admin port's guard).
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Board, Judge, NotTaken, Outcome, Verdict, json as shape};
+
+/// Runs that one answer holds, unless asked for fewer; and at most.
+const RUNS: usize = 100;
+const MOST: usize = 1000;
+/// Largest body that is read, bytes.
+const BODY: usize = 4096;
+
+/// Whom the routes ask.
+#[derive(Clone)]
+pub struct Api {
+    /// For answers.
+    pub board: Arc<dyn Board>,
+    /// For outcomes.
+    pub judge: Arc<dyn Judge>,
+}
+
+/// The routes.
+pub fn router(api: Api) -> Router {
+    Router::new()
+        .route("/api/runs", get(runs))
+        .route("/api/runs/{id}", get(run))
+        .route("/api/runs/{id}/budget", get(budget))
+        .route("/api/runs/{id}/outcome", post(outcome))
+        .route("/api/sessions", get(sessions))
+        .route("/api/sums", get(sums))
+        .route("/api/investigations", get(investigations))
+        .route("/api/measures", get(measures))
+        .route("/api/alerts", get(alerts))
+        .layer(DefaultBodyLimit::max(BODY))
+        .with_state(api)
+}
+
+/// What `/api/runs` is asked for.
+#[derive(Deserialize)]
+struct Wanted {
+    limit: Option<usize>,
+    tenant: Option<String>,
+    feature: Option<String>,
+    state: Option<String>,
+    session: Option<String>,
+    incident: Option<String>,
+}
+
+impl Wanted {
+    fn list(&self, board: &dyn Board) -> Vec<super::RunView> {
+        let all = self.tenant.is_none() && self.feature.is_none() && self.state.is_none();
+        let all = all && self.session.is_none() && self.incident.is_none();
+        let limit = self.limit.unwrap_or(RUNS).min(MOST);
+        let mut views = board.recent(if all { limit } else { MOST });
+        let fits =
+            |wanted: &Option<String>, has: Option<&str>| wanted.as_deref().is_none_or(|wanted| has == Some(wanted));
+        views.retain(|view| {
+            fits(&self.tenant, view.tenant.as_deref())
+                && fits(&self.feature, view.feature.as_deref())
+                && fits(&self.state, Some(view.state.as_str()))
+                && fits(&self.session, Some(&view.session))
+                && fits(&self.incident, view.incident.as_deref())
+        });
+        views.truncate(limit);
+        views
+    }
+}
+
+/// An answer in JSON.
+struct Json(Value);
+
+impl IntoResponse for Json {
+    fn into_response(self) -> Response {
+        ([(header::CONTENT_TYPE, "application/json")], self.0.to_string()).into_response()
+    }
+}
+
+fn problem(status: StatusCode, what: &str) -> Response {
+    (status, Json(json!({"error": what}))).into_response()
+}
+
+fn found(answer: Option<Value>) -> Response {
+    match answer {
+        Some(answer) => Json(answer).into_response(),
+        None => problem(StatusCode::NOT_FOUND, "no run has this id"),
+    }
+}
+
+async fn runs(State(api): State<Api>, Query(wanted): Query<Wanted>) -> Response {
+    Json(shape::runs(&wanted.list(&*api.board))).into_response()
+}
+
+async fn sessions(State(api): State<Api>, Query(wanted): Query<Wanted>) -> Response {
+    Json(shape::sessions(&wanted.list(&*api.board))).into_response()
+}
+
+async fn run(State(api): State<Api>, Path(id): Path<String>) -> Response {
+    found(api.board.run(&id).as_ref().map(shape::detail))
+}
+
+async fn budget(State(api): State<Api>, Path(id): Path<String>) -> Response {
+    found(api.board.budget(&id).as_ref().map(shape::budget))
+}
+
+async fn sums(State(api): State<Api>) -> Response {
+    Json(shape::sums(&api.board.sums())).into_response()
+}
+
+async fn investigations(State(api): State<Api>) -> Response {
+    Json(shape::investigations(&api.board.investigations())).into_response()
+}
+
+async fn measures(State(api): State<Api>) -> Response {
+    Json(shape::measures(&api.board.measures())).into_response()
+}
+
+async fn alerts(State(api): State<Api>) -> Response {
+    Json(shape::alerts(&api.board.alerts())).into_response()
+}
+
+/// `{"outcome": "confirmed" | "overridden", "confidence": 0…1, "resolved_in": seconds}`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Posted {
+    outcome: String,
+    confidence: Option<f64>,
+    resolved_in: Option<f64>,
+}
+
+impl Posted {
+    fn read(body: &[u8]) -> Result<Outcome, &'static str> {
+        let Ok(posted) = serde_json::from_slice::<Self>(body) else {
+            return Err(
+                "expected {\"outcome\": \"confirmed\" or \"overridden\", \"confidence\": …, \"resolved_in\": …}",
+            );
+        };
+        let Some(verdict) = Verdict::parse(&posted.outcome) else {
+            return Err("`outcome` must be \"confirmed\" or \"overridden\"");
+        };
+        if posted.confidence.is_some_and(|share| !(0.0..=1.0).contains(&share)) {
+            return Err("`confidence` must be from 0 to 1");
+        }
+        if posted.resolved_in.is_some_and(|seconds| !(0.0..=1e9).contains(&seconds)) {
+            return Err("`resolved_in` must be seconds, from 0 to 1000000000");
+        }
+        Ok(Outcome { verdict, confidence: posted.confidence, resolved_in: posted.resolved_in })
+    }
+}
+
+async fn outcome(State(api): State<Api>, Path(id): Path<String>, body: Bytes) -> Response {
+    let outcome = match Posted::read(&body) {
+        Ok(outcome) => outcome,
+        Err(what) => return problem(StatusCode::BAD_REQUEST, what),
+    };
+    match api.judge.judge(&id, outcome).await {
+        Ok(()) => Json(json!({"taken": true})).into_response(),
+        Err(NotTaken::Unknown) => problem(StatusCode::NOT_FOUND, "no run has this id"),
+        Err(NotTaken::Later) => {
+            let answer = problem(StatusCode::SERVICE_UNAVAILABLE, "the outcome can't be stored now");
+            ([(header::RETRY_AFTER, "5")], answer).into_response()
+        }
+    }
+}
