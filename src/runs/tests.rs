@@ -205,7 +205,7 @@ async fn outcomes() {
     }
     assert_eq!(post("nobody", good).await, StatusCode::NOT_FOUND);
     assert_eq!(post("busy", good).await, StatusCode::SERVICE_UNAVAILABLE);
-    let heard = heard.0.lock();
+    let heard: Vec<(String, Outcome)> = heard.0.lock().clone();
     assert_eq!(heard.len(), 2);
     let (id, outcome) = &heard[0];
     assert_eq!(

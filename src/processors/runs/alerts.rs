@@ -438,7 +438,7 @@ impl Alerts {
     /// What holds, the latest first; then what ended, the latest first.
     pub(super) fn all(&self) -> Vec<Alert> {
         let mut all: Vec<Alert> = self.active.values().cloned().collect();
-        all.sort_by(|a, b| (b.since, b.severity).cmp(&(a.since, a.severity)));
+        all.sort_by_key(|alert| std::cmp::Reverse((alert.since, alert.severity)));
         all.extend(self.done.iter().rev().cloned());
         all.truncate(ACTIVE);
         all

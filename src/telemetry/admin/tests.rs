@@ -115,7 +115,7 @@ async fn who_may_read() {
     let config: super::Config = serde_json::from_value(serde_json::json!({
         "auth": {"username": "op", "password": "correct horse", "bearer": "battery staple"}}))
     .expect("config");
-    let settings = config.settings().ok().expect("valid");
+    let settings = config.settings().ok().unwrap();
     let (open, _, health) = admin();
     health.set("gateway", None);
     let admin = Admin { auth: settings.auth, meter: open.meter.clone(), health, allowed_hosts: Vec::new() };
@@ -151,6 +151,6 @@ async fn who_may_read() {
 fn bad_auth() {
     let config = serde_json::json!({"auth": {"username": "a:b", "bearer": "short"}});
     let config: super::Config = serde_json::from_value(config).expect("config");
-    let paths: Vec<String> = config.settings().err().expect("bad").into_iter().map(|problem| problem.path).collect();
+    let paths: Vec<String> = config.settings().err().unwrap().into_iter().map(|problem| problem.path).collect();
     assert_eq!(paths, ["auth", "auth.username", "auth.bearer"]);
 }
