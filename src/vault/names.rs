@@ -17,6 +17,8 @@ pub const UNATTRIBUTED: &str = "unattributed";
 pub const NUMBER_DIGITS: usize = 10;
 /// Largest number that fits.
 pub const MAX_NUMBER: u64 = 9_999_999_999;
+/// Crockford's base 32.
+const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 const RESERVED: [&str; 3] = ["keys", "index", "chain"];
 
 /// Where a fragment belongs: account, tenant, session, day. The first three in the form of object names.
@@ -169,6 +171,69 @@ impl ObjectName {
     }
 }
 
+/// The name of an index object, taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IndexName {
+    /// Account, as it stands in names.
+    pub account: String,
+    /// Writer.
+    pub writer: String,
+    /// Epoch of its lines.
+    pub epoch: String,
+    /// Number of its first line.
+    pub first: u64,
+}
+
+impl IndexName {
+    /// Takes the name of an index object apart, without the vault's prefix. `None`: no gateway gives such a name.
+    pub fn parse(name: &str) -> Option<Self> {
+        let mut parts = name.strip_prefix("index/v1/account=")?.split('/');
+        let (account, day, file) = (parts.next()?, parts.next()?.strip_prefix("dt=")?, parts.next()?);
+        let (writer, epoch, first) = file_parts(file.strip_suffix(".ndjson.zst")?)?;
+        let is_day = day.len() == 10 && day.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+        (parts.next().is_none() && !account.is_empty() && is_day).then(|| Self {
+            account: account.to_owned(),
+            writer: writer.to_owned(),
+            epoch: epoch.to_owned(),
+            first,
+        })
+    }
+}
+
+/// Writer, epoch and number of `{writer}-{epoch}-{number}`.
+pub fn file_parts(stem: &str) -> Option<(&str, &str, u64)> {
+    let mut parts = stem.rsplitn(3, '-');
+    let (number, epoch, writer) = (parts.next()?, parts.next()?, parts.next()?);
+    let n: u64 = number.parse().ok().filter(|n| format!("{n:010}") == number)?;
+    (!epoch.is_empty() && !writer.is_empty()).then_some((writer, epoch, n))
+}
+
+/// When an epoch began: the time in its ULID, in milliseconds since 1970. `None`: it is no ULID.
+pub fn epoch_began(epoch: &str) -> Option<u64> {
+    if epoch.len() != 26 {
+        return None;
+    }
+    let digit = |byte: u8| DIGITS.iter().position(|digit| *digit == byte).and_then(|at| u64::try_from(at).ok());
+    let millis = epoch.bytes().take(10).try_fold(0_u64, |sum, byte| Some((sum << 5) | digit(byte)?))?;
+    epoch.bytes().all(|byte| digit(byte).is_some()).then_some(millis)
+}
+
+/// Another name for a payload object whose own was taken: in the same folder, and nobody knows it before.
+pub fn aside(name: &str, rng: &dyn Rng) -> String {
+    let random = rng.id();
+    let random = crate::hex::encode(random.first_chunk::<8>().map_or(&[][..], |bytes| bytes.as_slice()));
+    match name.strip_suffix(".agev") {
+        Some(stem) => format!("{stem}.{random}.agev"),
+        None => format!("{name}.{random}"),
+    }
+}
+
+/// Whether a name is one that [`aside`] gave for `name`.
+pub fn is_aside(name: &str, other: &str) -> bool {
+    let stem = name.strip_suffix(".agev").unwrap_or(name);
+    other.strip_prefix(stem).is_some_and(|rest| rest.starts_with('.') && !rest.contains('/'))
+}
+
 /// UTC day, `2026-11-20`.
 pub fn date(at: UnixNanos) -> String {
     let day = utc(at).date();
@@ -193,7 +258,6 @@ fn utc(at: UnixNanos) -> OffsetDateTime {
 
 /// A ULID: 48 bits of milliseconds and 80 random bits in Crockford's base 32, sortable by time.
 pub fn epoch(now: UnixNanos, rng: &dyn Rng) -> String {
-    const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
     let random = u128::from_le_bytes(rng.id()) >> 48;
     let value = (u128::from(now.0 / 1_000_000) << 80) | random;
     (0..26)

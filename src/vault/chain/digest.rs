@@ -103,6 +103,9 @@ pub struct Object {
     pub size: Option<u64>,
     /// SHA-256, hex.
     pub sha256: Option<String>,
+    /// Where it is, if its own name was taken by somebody else's object: a name in the same folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stored_as: Option<String>,
 }
 
 /// Counts of the epoch.

@@ -3,6 +3,8 @@
 //! was stored and before its records are done, so that the spool and the file together always know.
 //! **Not here**: the file itself (`uploader/journal`).
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::clock::UnixNanos;
@@ -93,6 +95,9 @@ pub struct Saved {
     pub v: u8,
     /// The chains.
     pub chains: Vec<SavedChain>,
+    /// Payload objects whose names were taken, and the names that they have instead.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub aside: BTreeMap<String, String>,
 }
 
 /// One of them.

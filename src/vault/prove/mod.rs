@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::chain::digest::Digest;
 use super::chain::note::{self, Checkpoint, VerifyKey};
 use super::chain::tree::{Frontier, Hash, Prover, consistency, inclusion, leaf_hash};
+use super::names::{SIGNATURE, account_segment};
 use super::read::{ReadError, Vault, each_row};
 use super::row::Row;
 use super::store::ObjectKind;
@@ -27,6 +28,8 @@ use super::verify::{Chains, Line, Options, chains};
 
 pub use check::{Checked, check};
 
+/// Objects in a digest's place that are passed over before an epoch is given up.
+const MAX_STRANGE: usize = 100;
 /// Lines that are proved at once.
 const MAX_LEAVES: usize = 10_000;
 /// Largest index object, bytes after decompression.
@@ -145,7 +148,7 @@ async fn logs(vault: &Vault, wanted: &Wanted, found: &Chains) -> Result<BTreeMap
             let turn = wanted.turn.is_none() || tail.turn == wanted.turn;
             if tail.session_id.as_ref() == Some(session) && turn && count < MAX_LEAVES {
                 count += 1;
-                let account = super::names::account_segment(&tail.account);
+                let account = account_segment(&tail.account);
                 logs.entry((account, tail.writer.clone(), tail.epoch.clone())).or_default().insert(row.leaf);
             }
         })
@@ -185,11 +188,23 @@ impl Epoch<'_> {
         left: &mut BTreeSet<u64>,
         proofs: &mut Vec<Proof>,
     ) -> Result<(), ReadError> {
-        let Some(last) = digests.last() else { return Ok(()) };
-        let newest = self.digest(*last).await?;
+        // what is no digest of ours may have been planted behind those that are
+        let mut signed = None;
+        let mut strange = None;
+        for n in digests.iter().rev().take(MAX_STRANGE) {
+            match self.digest(*n).await {
+                Ok(digest) => {
+                    signed = Some((*n, digest));
+                    break;
+                }
+                Err(why) => drop(strange.get_or_insert(why)),
+            }
+        }
+        let Some((last, newest)) = signed else { return strange.map_or(Ok(()), Err) };
         let base = newest.continues.as_ref().map_or(0, |continues| continues.leaf);
         let of = newest.continues.as_ref().map_or(self.name, |continues| continues.epoch.as_str());
-        let here: Vec<u64> = left.range(base..base + newest.tree_size).copied().collect();
+        let end = base.checked_add(newest.tree_size).ok_or("a digest's tree is larger than trees can be")?;
+        let here: Vec<u64> = left.range(base..end).copied().collect();
         if of != self.of || here.is_empty() {
             return Ok(());
         }
@@ -197,9 +212,10 @@ impl Epoch<'_> {
         let mut waiting = here.iter().copied().peekable();
         // first which digest has which line, so that the hashes of all lines need to go by only once
         let mut indexes = Vec::new();
-        for n in digests {
-            let digest = if n == last { newest.clone() } else { self.digest(*n).await? };
-            while let Some(number) = waiting.next_if(|number| *number < base + digest.tree_size) {
+        for n in digests.range(..=last) {
+            let digest = if *n == last { newest.clone() } else { self.digest(*n).await? };
+            let end = base.saturating_add(digest.tree_size);
+            while let Some(number) = waiting.next_if(|number| *number < end) {
                 let index = number - base;
                 let path = inclusion(index, digest.tree_size).map(Prover::new);
                 let beginning = consistency(digest.tree_size, newest.tree_size).map(Prover::new);
@@ -244,12 +260,20 @@ impl Epoch<'_> {
         Ok(())
     }
 
-    /// A digest whose checkpoint is signed and says what the digest says.
+    /// A digest whose bytes and checkpoint are signed, and which stands where it says.
     async fn digest(&mut self, n: u64) -> Result<Digest, ReadError> {
         let Line { account, writer } = self.line;
         let name = self.vault.full(&format!("chain/{account}/{writer}/{}/{n:010}.json", self.name));
         let bytes = self.vault.fetch(ObjectKind::Chain, &name, None).await?;
+        let signature = self.vault.fetch(ObjectKind::Chain, &format!("{name}{SIGNATURE}"), None).await?;
+        if !self.keys.iter().any(|key| key.signed(&bytes, &signature)) {
+            return Err(format!("{name}: none of the keys given here signed it"));
+        }
         let digest: Digest = serde_json::from_slice(&bytes).map_err(|_| format!("{name} is no digest"))?;
+        let here = digest.n == n && digest.epoch == self.name && digest.writer == *writer;
+        if !here || account_segment(&digest.account) != *account {
+            return Err(format!("{name}: this digest belongs somewhere else"));
+        }
         let (text, key) = note::open(&digest.note, self.keys)
             .ok_or_else(|| format!("{name}: none of the keys given here signed its checkpoint"))?;
         let same = Checkpoint::parse(text)
@@ -265,8 +289,8 @@ impl Epoch<'_> {
 fn unpack(name: &str, bytes: &Bytes) -> Result<String, ReadError> {
     let mut lines = String::new();
     let decoder = zstd::Decoder::new(&bytes[..]).map_err(|_| format!("{name}: damaged"))?;
-    decoder.take(MAX_INDEX).read_to_string(&mut lines).map_err(|_| format!("{name}: damaged"))?;
-    Ok(lines)
+    decoder.take(MAX_INDEX + 1).read_to_string(&mut lines).map_err(|_| format!("{name}: damaged"))?;
+    if lines.len() as u64 > MAX_INDEX { Err(format!("{name}: too large")) } else { Ok(lines) }
 }
 
 /// The fragment that a line names; none for a line without content.

@@ -41,6 +41,28 @@ async fn every_line_is_proved() {
     check(&serde_json::to_string(&file).expect("json"), &keys(), &[]).expect("holds");
 }
 
+/// Objects planted in the place of digests, with a note that is really signed, end no proof: neither what is no digest,
+/// nor what says sizes near 2^64.
+#[tokio::test]
+async fn planted_digests_are_passed_over() {
+    let (site, vault) = site().await;
+    let real = site.store.0.lock().get("chain/default/gw/E0000/0000000000.json").cloned().expect("there");
+    let mut digest: Digest = serde_json::from_slice(&real).expect("digest");
+    digest.continues = Some(crate::vault::chain::digest::Continues { epoch: "E0000".to_owned(), leaf: u64::MAX });
+    let huge = Bytes::from(serde_json::to_vec(&digest).expect("json"));
+    for (name, bytes) in [
+        ("chain/default/gw/E0000/9999999999.json", Bytes::from_static(b"x")),
+        ("chain/default/gw/E0000/9999999998.json", huge.clone()),
+        ("chain/default/gw/0AAA/0000000000.json", huge.clone()),
+        ("chain/default/gw/0AAA/0000000000.json.sig", Bytes::from_static(&[0; 64])),
+    ] {
+        site.store.0.lock().insert(name.to_owned(), bytes);
+    }
+    let file = prove(&vault, &leaf(3), &keys()).await.expect("proved");
+    check(&serde_json::to_string(&file).expect("json"), &keys(), &[]).expect("holds");
+    assert!(prove(&vault, &leaf(10), &keys()).await.is_err());
+}
+
 /// Whatever is changed in a proof file, it no longer holds.
 #[tokio::test]
 async fn a_changed_proof_does_not_hold() {

@@ -107,11 +107,8 @@ impl S3Store {
             put = put.object_lock_mode(mode).object_lock_retain_until_date(DateTime::from_secs(until));
         }
         let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(attempt).build();
-        let mut overridden = Config::builder().timeout_config(timeouts);
-        if kind == ObjectKind::Chain {
-            // "it exists" must mean that another process wrote it, not that the first of two attempts did
-            overridden = overridden.retry_config(RetryConfig::disabled());
-        }
+        // "it exists" must mean that somebody else wrote it, not that the first of two attempts did; the uploader tries again
+        let overridden = Config::builder().timeout_config(timeouts).retry_config(RetryConfig::disabled());
         match put.customize().config_override(overridden).send().await {
             Ok(_) => Ok(Put::Written),
             Err(error) => match classify(&error) {

@@ -40,7 +40,7 @@ impl Broken {
 
     fn reason(self) -> &'static str {
         match self {
-            Self::Fork => "fork: another process wrote the next digest of the epoch",
+            Self::Fork => "fork: another process wrote the next digest of the epoch, its lines or its signature",
             Self::Damaged => "damaged: a digest of the epoch could not be read in the spool",
             Self::Dropped => "dropped: a digest of the epoch was dropped from the spool",
         }
@@ -96,6 +96,8 @@ pub(super) struct Unsaved {
 pub(super) struct Chains {
     live: Log,
     lines: BTreeMap<Line, Chain>,
+    /// Payload objects whose names were taken, and the names that they have instead.
+    aside: BTreeMap<String, String>,
     pub(super) unsaved: Unsaved,
 }
 
@@ -103,11 +105,12 @@ impl Chains {
     /// No chains yet; `live` says writer and epoch of this process.
     pub(super) fn new(writer: Arc<str>, epoch: Arc<str>) -> Self {
         let live = Log { account: Arc::from(""), writer, epoch };
-        Self { live, lines: BTreeMap::new(), unsaved: Unsaved::default() }
+        Self { live, lines: BTreeMap::new(), aside: BTreeMap::new(), unsaved: Unsaved::default() }
     }
 
     /// Takes what was saved.
     pub(super) fn restore(&mut self, saved: Saved) {
+        self.aside = saved.aside;
         for SavedChain { account, writer, position } in saved.chains {
             let line = Line { account: account.into(), writer: writer.into() };
             let chain = Chain { sent: Some(position.clone()), stored: Some(position), ..Chain::default() };
@@ -121,7 +124,23 @@ impl Chains {
             let position = chain.stored.clone()?;
             Some(SavedChain { account: line.account.to_string(), writer: line.writer.to_string(), position })
         };
-        Saved { v: 1, chains: self.lines.iter().filter_map(one).collect() }
+        Saved { v: 1, chains: self.lines.iter().filter_map(one).collect(), aside: self.aside.clone() }
+    }
+
+    /// An object's name was taken: it is to have another.
+    pub(super) fn set_aside(&mut self, name: &str, other: String) {
+        self.aside.insert(name.to_owned(), other);
+        self.unsaved.dirty = true;
+    }
+
+    /// The name that an object has instead of its own.
+    pub(super) fn aside(&self, name: &str) -> Option<&str> {
+        self.aside.get(name).map(String::as_str)
+    }
+
+    /// A digest says it: it need not be kept any more.
+    pub(super) fn forget_aside(&mut self, name: &str) {
+        self.unsaved.dirty |= self.aside.remove(name).is_some();
     }
 
     /// Whether there is something of former processes to finish.
@@ -176,6 +195,7 @@ impl Chains {
             attempts: 0,
             not_before: Duration::ZERO,
             fresh: own.is_some(),
+            aside: None,
         };
         let Position { of, epoch, base, .. } = found.clone();
         chain.queue.push_back(Queued { item, of, epoch, base });

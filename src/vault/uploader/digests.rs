@@ -328,11 +328,13 @@ impl Uploader {
                 continue;
             }
             let known = self.landed.get(name).copied();
+            let stored_as = self.chains.aside(name).map(str::to_owned);
             if !awaited.contains(name) {
                 self.landed.remove(name);
+                self.chains.forget_aside(name);
             }
             let (size, sha256) = known.map(|(size, hash)| (size, crate::hex::encode(&hash))).unzip();
-            out.push(Object { key: name.to_string(), version_id: None, size, sha256 });
+            out.push(Object { key: name.to_string(), version_id: None, size, sha256, stored_as });
         }
         out
     }

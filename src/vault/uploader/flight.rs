@@ -65,7 +65,8 @@ pub(super) async fn fly(journal: Arc<dyn Journal>, store: Arc<dyn VaultStore>, i
     let (result, bytes) = match bytes(&*journal, &item, &mut lost).await {
         Ok(bytes) => {
             let known = (item.kind == ObjectKind::Payload).then(|| (bytes.len() as u64, Sha256::digest(&bytes).into()));
-            (store.put_once(item.kind, &item.name, bytes, now).await.map_err(Failure::Store), known)
+            let name = item.aside.as_deref().unwrap_or(&item.name);
+            (store.put_once(item.kind, name, bytes, now).await.map_err(Failure::Store), known)
         }
         Err(failure) => (Err(failure), None),
     };
@@ -87,15 +88,20 @@ async fn digest(journal: &dyn Journal, store: &dyn VaultStore, mut item: Item, n
         let put = |kind, name: String, bytes: Bytes| async move {
             store.put_once(kind, &name, bytes, now).await.map_err(Failure::Store)
         };
-        if let Some(name) = seal.index {
-            put(ObjectKind::Index, name, rest.slice(..index)).await?;
+        // only the answer to the first attempt tells that somebody else was here
+        let first = std::mem::take(&mut item.fresh);
+        let index = seal.index.map(|name| (ObjectKind::Index, name, rest.slice(..index)));
+        let signature = (ObjectKind::Chain, format!("{}{SIGNATURE}", item.name), rest.slice(json..));
+        let own = (ObjectKind::Chain, item.name.to_string(), rest.slice(seal.index_len as usize..json));
+        let mut done = Put::Written;
+        for (kind, name, bytes) in index.into_iter().chain([signature, own]) {
+            done = put(kind, name, bytes).await?;
+            if first && matches!(done, Put::Exists) {
+                item.fresh = true;
+                break;
+            }
         }
-        put(ObjectKind::Chain, format!("{}{SIGNATURE}", item.name), rest.slice(json..)).await?;
-        let tried = std::mem::take(&mut item.fresh);
-        let done = put(ObjectKind::Chain, item.name.to_string(), rest.slice(index..json)).await;
-        // only the answer to the first attempt tells that another process was here
-        item.fresh = tried && done.is_ok();
-        done
+        Ok(done)
     }
     .await;
     Landed { item, lost: Vec::new(), result, bytes: None, position }

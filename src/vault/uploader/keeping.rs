@@ -98,6 +98,22 @@ impl Uploader {
         }
     }
 
+    /// A payload object's name was taken before its first attempt, or holds other bytes: nobody may overwrite, so the
+    /// content goes under another name, which the digest signs.
+    pub(super) fn set_aside(&mut self, mut item: Item) {
+        let other = names::aside(&item.name, &*self.parts.rng);
+        self.metrics.corrupt.increment(1);
+        tracing::error!(
+            vault = &*self.parts.id,
+            object = &*item.name,
+            stored_as = other,
+            "somebody else wrote an object of this name before: who else has the store's credential? The content is stored under another name"
+        );
+        self.chains.set_aside(&item.name, other);
+        item.fresh = false;
+        self.shelf.put_back(item, false);
+    }
+
     fn leave(&mut self, line: &Line, item: &Item, why: Broken) {
         let now = self.parts.clock.now();
         let epoch = names::epoch(now, &*self.parts.rng);

@@ -343,7 +343,8 @@ impl Uploader {
     fn launch(&mut self, now: UnixNanos, monotonic: Duration) {
         let room = if self.pause.failing() { 1 } else { FLIGHTS };
         while self.flights.len() < room && self.pause.over(monotonic) {
-            let Some(item) = self.shelf.next(monotonic) else { return };
+            let Some(mut item) = self.shelf.next(monotonic) else { return };
+            item.aside = self.chains.aside(&item.name).map(Arc::from);
             let (journal, store) = (self.parts.journal.clone(), self.parts.store.clone());
             self.flights.push(Box::pin(flight::fly(journal, store, item, now)));
         }
@@ -368,6 +369,8 @@ impl Uploader {
             return self.land_digest(item, result, position);
         }
         match result {
+            Ok(Put::Exists) if item.kind == ObjectKind::Payload && item.fresh => self.set_aside(item),
+            Err(Failure::Store(StoreError::Differs)) if item.kind == ObjectKind::Payload => self.set_aside(item),
             Ok(_) => {
                 if let Some(known) = bytes.filter(|_| self.landed.len() < TRACKED) {
                     self.landed.insert(item.name.clone(), known);
@@ -396,6 +399,8 @@ impl Uploader {
 
     fn failed(&mut self, mut item: Item, error: &StoreError) {
         let monotonic = self.parts.clock.monotonic();
+        // an attempt whose answer was lost may have written it
+        item.fresh &= item.kind == ObjectKind::Chain;
         // these are about one object: the others go on
         let own = matches!(error, StoreError::Differs | StoreError::Corrupt(_));
         let say = if own {

@@ -62,8 +62,10 @@ pub(super) struct Item {
     pub(super) attempts: u32,
     /// Not to be tried before (monotonic).
     pub(super) not_before: Duration,
-    /// A digest whose name nobody can have taken but another process that takes itself for this one.
+    /// Nothing was tried yet, and the name is new: who has taken it was another process, or a thief of the credential.
     pub(super) fresh: bool,
+    /// The name that it has because its own was taken.
+    pub(super) aside: Option<Arc<str>>,
 }
 
 /// The leaves of one record.
@@ -209,6 +211,7 @@ impl Shelf {
             attempts: 0,
             not_before: Duration::ZERO,
             fresh: false,
+            aside: None,
         });
         Some(())
     }
@@ -278,6 +281,7 @@ impl Shelf {
             attempts: 0,
             not_before: Duration::ZERO,
             fresh: false,
+            aside: None,
         };
         match header.kind {
             Sealed::Digest => {
@@ -298,10 +302,12 @@ impl Shelf {
                     // a second seal: the first is being worked on
                     return Some(Read { done: vec![stored.seq], ..Read::default() });
                 }
+                let fresh = gathered.as_ref().is_some_and(|object| object.epoch == self.live);
+                let item = |parts, claims, keys| Item { fresh, ..item(ObjectKind::Payload, parts, claims, keys) };
                 let (mut parts, keys) = gathered.map_or_else(Default::default, |object| (object.parts, object.keys));
                 if claims.iter().eq(parts.iter().map(|part| &part.seq)) {
                     self.tracked += 1;
-                    self.ready.push_back(item(ObjectKind::Payload, parts, claims, keys));
+                    self.ready.push_back(item(parts, claims, keys));
                     return Some(Read::default());
                 }
                 let read = parts.len();
@@ -322,7 +328,7 @@ impl Shelf {
                     self.unstored.remove(&name); // every fragment is damaged
                 } else {
                     self.tracked += 1;
-                    self.ready.push_back(item(ObjectKind::Payload, parts, claims, keys));
+                    self.ready.push_back(item(parts, claims, keys));
                 }
                 Some(Read { late, ..Read::default() })
             }

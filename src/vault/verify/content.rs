@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::vault::chain::digest::{Digest, Object};
 use crate::vault::chain::tree::leaf_hash;
-use crate::vault::names::ObjectName;
+use crate::vault::names::{ObjectName, is_aside};
 use crate::vault::read::ReadError;
 use crate::vault::row::{Kind, Row};
 use crate::vault::store::ObjectKind;
@@ -78,6 +78,14 @@ pub(super) struct Held {
     known: Option<Object>,
 }
 
+impl Held {
+    /// Where it is: under its name, or under another in the same folder, where its name was taken.
+    fn place(&self) -> &str {
+        let other = self.known.as_ref().and_then(|known| known.stored_as.as_deref());
+        other.filter(|other| is_aside(&self.name, other)).unwrap_or(&self.name)
+    }
+}
+
 impl Walk<'_> {
     /// Judges what a digest names.
     pub(super) async fn content(
@@ -99,7 +107,11 @@ impl Walk<'_> {
         }
         let held = self.held(&digest, rows, name);
         for held in &held {
-            self.referenced.add(&held.name);
+            self.referenced.add(held.place());
+            if held.place() != held.name {
+                let what = format!("it was planted before the gateway wrote its own, which is at {}", held.place());
+                self.report.fail("stray", &held.name, what);
+            }
         }
         let early = self.options.from.as_ref().is_some_and(|from| digest.end < *from);
         let late = self.options.to.as_ref().is_some_and(|to| digest.start > *to);
@@ -108,7 +120,7 @@ impl Walk<'_> {
         }
         let vault = self.vault;
         let mut objects = stream::iter(held)
-            .map(async |held| (vault.fetch(ObjectKind::Payload, &held.name, None).await, held))
+            .map(async |held| (vault.fetch(ObjectKind::Payload, held.place(), None).await, held))
             .buffered(AT_ONCE);
         while let Some((bytes, held)) = objects.next().await {
             match bytes {

@@ -151,11 +151,11 @@ impl Walk<'_> {
     fn digest(&mut self, line: &Line, epoch: &mut Epoch, one: &One, known: bool) -> Option<Box<Digest>> {
         let name = one.name.as_str();
         if one.n != epoch.expected {
-            let missing = format!("{} digests before this one are missing", one.n - epoch.expected);
+            let missing = format!("{} digests before this one are missing", one.n.saturating_sub(epoch.expected));
             self.report.fail("digest_missing", name, missing);
             epoch.whole = false;
         }
-        epoch.expected = one.n + 1;
+        epoch.expected = one.n.saturating_add(1);
         let json = match &one.json {
             Ok(json) => json,
             Err(why) => {
@@ -232,10 +232,10 @@ impl Walk<'_> {
             n: last.n,
             sha256: crate::hex::encode(sha256),
         });
-        if last.n + 1 == digest.n && digest.prev != before {
+        if last.n.checked_add(1) == Some(digest.n) && digest.prev != before {
             self.report.fail("link", name, "the digest before is not the one that this one names");
         }
-        if last.n + 1 == digest.n && digest.start != last.end {
+        if last.n.checked_add(1) == Some(digest.n) && digest.start != last.end {
             self.report.fail("time", name, "its time does not start where that of the one before ends");
         }
         if digest.tree_size < last.tree_size {

@@ -81,6 +81,14 @@ impl Walk<'_> {
             Some(_) => {}
         }
         let Some(last) = &before.last else { return };
+        // lines go on where the tree that was left ends: none is skipped, none comes twice
+        if let Some(continues) = &epoch.continues
+            && epoch.of == before.of
+            && before.base.checked_add(last.tree_size) != Some(continues.leaf)
+        {
+            let what = format!("its lines do not start where those of the epoch {} end", prev.epoch);
+            self.report.fail("size", at.clone(), what);
+        }
         let said = epoch.reason.as_deref().filter(|_| epoch.continues.is_some());
         let said = said.filter(|reason| ["damaged:", "dropped:"].iter().any(|why| reason.starts_with(why)));
         match said {

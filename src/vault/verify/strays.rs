@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use sha2::{Digest, Sha256};
 
+use crate::vault::names::{IndexName, epoch_began, file_parts};
 use crate::vault::read::ReadError;
 use crate::vault::store::ObjectKind;
 
@@ -55,7 +56,7 @@ impl Walk<'_> {
                 let size = epoch.last.as_ref().map_or(0, |last| last.tree_size);
                 let over = epoch.last.as_ref().is_some_and(|last| last.last)
                     || epochs.iter().any(|other| other.prev.as_ref().is_some_and(|prev| prev.epoch == epoch.name));
-                let lost = epoch.gaps > 0;
+                let lost = epoch.gaps > 0 || epoch.damaged;
                 for name in [&epoch.name, &epoch.of] {
                     let one = Covered { over, next: epoch.base + size, lost };
                     let known = covered.entry((line.writer.clone(), name.clone())).or_insert(one);
@@ -65,36 +66,35 @@ impl Walk<'_> {
                 }
             }
         }
-        let lossy = |(line, epochs): &&(Line, Vec<Epoch>)| {
+        let lossy = |(line, epochs): &(Line, Vec<Epoch>)| {
             epochs.iter().any(|epoch| epoch.damaged || epoch.gaps > 0).then(|| line.writer.clone())
         };
-        let lossy: HashSet<String> = lines.iter().filter_map(|one| lossy(&one)).collect();
-        let newest = covered.keys().map(|(_, epoch)| epoch.clone()).max().unwrap_or_default();
+        // who lost records may have lost every digest of an epoch
+        let lossy: HashSet<String> = lines.iter().filter_map(lossy).collect();
+        let now = self.options.now.0 / 1_000_000;
         let mut waiting = 0_u64;
-        for (kind, prefix) in [(ObjectKind::Index, "index/v1/"), (ObjectKind::Payload, "")] {
+        for (kind, prefix) in [(ObjectKind::Index, "index/"), (ObjectKind::Payload, "")] {
             for name in self.vault.list(kind, prefix).await? {
-                let ours = match kind {
-                    ObjectKind::Index => name.ends_with(".ndjson.zst"),
-                    _ => name.ends_with(".agev"),
-                };
+                let own = self.vault.relative(&name).unwrap_or(&name);
+                let ours = kind == ObjectKind::Index || name.ends_with(".agev");
                 if !ours || self.referenced.has(&name) {
                     continue;
                 }
-                let writer = name.rsplit('/').next().and_then(|file| file.rsplitn(3, '-').nth(2)).unwrap_or_default();
-                let may_be_lost = lossy.contains(writer);
-                match (self.stray(&name, kind, &covered, &newest), may_be_lost) {
-                    (false, _) => waiting += 1,
-                    (true, false) => {
-                        self.report.fail(
-                            "stray",
-                            name,
-                            "no digest and no line names it: it was planted, or is left over",
-                        );
+                let at = name.clone();
+                match explained(own, kind, &covered, &lossy, now) {
+                    Explained::Coming => waiting += 1,
+                    Explained::Unknown => {
+                        let what = "no digest of its epoch is there (yet): its gateway has just begun, or it was planted";
+                        self.report.warn("unclaimed", at, what);
                     }
-                    (true, true) => {
+                    Explained::Lost => {
                         let what =
                             "no line names it: its writer says that it lost records in its spool, or it was planted";
-                        self.report.warn("unclaimed", name, what);
+                        self.report.warn("unclaimed", at, what);
+                    }
+                    Explained::Not => {
+                        let what = "no digest and no line names it: it was planted, or is left over";
+                        self.report.fail("stray", at, what);
                     }
                 }
             }
@@ -105,19 +105,55 @@ impl Walk<'_> {
         }
         Ok(())
     }
+}
 
-    /// Whether nothing can explain an object.
-    fn stray(&self, name: &str, kind: ObjectKind, covered: &BTreeMap<(String, String), Covered>, newest: &str) -> bool {
-        let file = name.rsplit('/').next().unwrap_or_default();
-        let mut parts = file.rsplitn(3, '-');
-        let (number, epoch, writer) = (parts.next(), parts.next(), parts.next());
-        let (Some(number), Some(epoch), Some(writer)) = (number, epoch, writer) else { return true };
-        let number = number.split('.').next().and_then(|number| number.parse::<u64>().ok());
-        let Some(number) = number else { return true };
-        match covered.get(&(writer.to_owned(), epoch.to_owned())) {
-            None => epoch <= newest,
-            Some(known) if kind == ObjectKind::Index => known.over || number < known.next,
-            Some(known) => known.over && !known.lost,
-        }
+/// Why an object may be there that nobody names.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Explained {
+    /// A digest of a known epoch may still come.
+    Coming,
+    /// Its epoch may be one that has no digest yet.
+    Unknown,
+    /// Its epoch lost records.
+    Lost,
+    /// By nothing.
+    Not,
+}
+
+/// How far the clocks of a gateway and of who verifies may be apart, milliseconds.
+const SKEW: u64 = 15 * 60 * 1000;
+
+/// What explains an object, by its name.
+fn explained(
+    name: &str,
+    kind: ObjectKind,
+    covered: &BTreeMap<(String, String), Covered>,
+    lossy: &HashSet<String>,
+    now: u64,
+) -> Explained {
+    let index = IndexName::parse(name).map(|one| (one.writer, one.epoch, one.first));
+    let file = name.rsplit('/').next().and_then(|file| file.strip_suffix(".agev"));
+    let payload = || file.and_then(file_parts).map(|(writer, epoch, n)| (writer.to_owned(), epoch.to_owned(), n));
+    let parts = if kind == ObjectKind::Index { index } else { payload() };
+    let Some((writer, epoch, number)) = parts else { return Explained::Not };
+    let Some(known) = covered.get(&(writer.clone(), epoch.clone())) else {
+        // an epoch that began before one of the same writer that has digests would have digests too
+        let newest = covered.keys().filter(|(other, _)| *other == writer).map(|(_, epoch)| epoch.as_str()).max();
+        let later = newest.is_none_or(|newest| *epoch > *newest);
+        let began = epoch_began(&epoch).is_some_and(|began| began <= now.saturating_add(SKEW));
+        return match (later && began, lossy.contains(&writer)) {
+            (true, _) => Explained::Unknown,
+            (false, true) => Explained::Lost,
+            (false, false) => Explained::Not,
+        };
+    };
+    let open = match kind {
+        ObjectKind::Index => !known.over && number >= known.next,
+        _ => !known.over,
+    };
+    match (open, known.lost) {
+        (true, _) => Explained::Coming,
+        (false, true) => Explained::Lost,
+        (false, false) => Explained::Not,
     }
 }

@@ -6,7 +6,16 @@ use crate::vault::verify::anchor;
 
 /// Two epochs, two accounts, several digests, objects of several fragments.
 async fn site() -> Site {
+    let site = written(&[]).await;
+    let report = site.audit().await;
+    assert!(report.verified && report.findings.is_empty(), "{}", report.text());
+    site
+}
+
+/// The same, into a store where somebody has taken some names.
+async fn written(taken: &[String]) -> Site {
     let mut site = Site::new(1);
+    site.store.0.lock().extend(taken.iter().map(|name| (name.clone(), Bytes::from_static(b"junk"))));
     for n in 0..6 {
         site.send("default", &format!("s{}", n % 2), &format!("text {n}"));
         site.send("default", &format!("s{}", n % 2), &format!("more {n}"));
@@ -19,9 +28,31 @@ async fn site() -> Site {
         site.send("default", "s0", &format!("later {n}"));
         site.minutes(3).await;
     }
-    let report = site.audit().await;
-    assert!(report.verified && report.findings.is_empty(), "{}", report.text());
     site
+}
+
+/// Who can write and nothing else takes names in advance: nothing is lost, and it is told. Payload goes under another name,
+/// lines and digests under another epoch.
+#[tokio::test]
+async fn names_taken_in_advance_lose_nothing() {
+    let twin = site().await;
+    let payload = twin.name(&["default/acme/s0/", "E0000", ".agev"]);
+    let s = written(std::slice::from_ref(&payload)).await;
+    let report = s.audit().await;
+    assert_eq!(codes(&report), ["stray"], "{}", report.text());
+    assert_eq!(report.counts.fragments, twin.audit().await.counts.fragments);
+    let stem = payload.strip_suffix(".agev").expect("payload");
+    assert_eq!(s.store.0.lock().keys().filter(|name| name.starts_with(stem)).count(), 2);
+
+    let (digest, said) = with_index(&twin);
+    for name in [said.index.expect("lines").key, format!("{digest}.sig"), digest.clone()] {
+        let s = written(std::slice::from_ref(&name)).await;
+        let report = s.audit().await;
+        assert!(codes(&report).contains(&"fork"), "{name}: {}", report.text());
+        let lost = ["index_missing", "object_missing", "fragment", "root", "counters"];
+        assert!(!codes(&report).iter().any(|code| lost.contains(code)), "{name}: {}", report.text());
+        assert_eq!(report.counts.fragments, twin.audit().await.counts.fragments, "{name}: {}", report.text());
+    }
 }
 
 const FIRST: [&str; 3] = ["chain/default/", "/E0000/", "0000000002.json"];
@@ -196,6 +227,48 @@ async fn digests_are_watched() {
     let s = site().await;
     s.store.0.lock().insert("chain/default/gw/E0000/hello".to_owned(), Bytes::new());
     found(&s, "stray", "something else in the chain's folder").await;
+}
+
+/// What is planted under names that no gateway gives, or of epochs that nobody knows, is told by name: never only counted.
+#[tokio::test]
+async fn planted_names_are_told() {
+    let s = site().await;
+    let real = s.name(&["index/v1/account=default/", "E0000", ".ndjson.zst"]);
+    let lines = s.store.0.lock().get(&real).cloned().expect("there");
+    let plant = |name: &str| drop(s.store.0.lock().insert(name.to_owned(), lines.clone()));
+    let strange = [
+        "index/v1/account=default/dt=2000-01-01/a",
+        "index/v1/x",
+        "index/v2/account=default/dt=2026-11-20/gw-E0000-0000000000.ndjson.zst",
+        // an epoch that begins in the future, and one that is none
+        "index/v1/account=default/dt=9999-12-31/gw-7ZZZZZZZZZZZZZZZZZZZZZZZZZ-0000000000.ndjson.zst",
+        "index/v1/account=default/dt=2026-11-20/gw-F0000-0000000000.ndjson.zst",
+    ];
+    strange.iter().for_each(|name| plant(name));
+    // one that may just have begun: a warning that names it
+    let begun = "index/v1/account=default/dt=2026-11-20/other-01KAFMGG00ABCDEFGHJKMNPQRS-0000000000.ndjson.zst";
+    plant(begun);
+    let report = s.audit().await;
+    assert!(!report.verified);
+    let of = |code: &str| report.findings.iter().filter(|one| one.code == code).map(|one| one.at.clone()).collect::<Vec<_>>();
+    let mut stray = of("stray");
+    let mut wanted: Vec<String> = strange.iter().map(|name| (*name).to_owned()).collect();
+    (stray.sort(), wanted.sort());
+    assert_eq!(stray, wanted);
+    assert_eq!(of("unclaimed"), [begun]);
+}
+
+/// A continuation that skips lines, and is signed, is found by where the tree before it ends.
+#[tokio::test]
+async fn a_continuation_that_skips_lines_is_found() {
+    let s = site().await;
+    s.resign("chain/default/gw/E0001/0000000000.json", &signing_key(), |digest| {
+        digest.continues = Some(crate::vault::chain::digest::Continues { epoch: "E0000".to_owned(), leaf: 99 });
+        digest.reason = Some("damaged: x".to_owned());
+    });
+    let report = s.audit().await;
+    let what = "do not start where those of the epoch E0000 end";
+    assert!(report.findings.iter().any(|one| one.code == "size" && one.what.contains(what)), "{}", report.text());
 }
 
 /// A digest that says something false, and is signed: the walk compares everything that can be compared.
