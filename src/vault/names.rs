@@ -231,7 +231,7 @@ pub fn aside(name: &str, rng: &dyn Rng) -> String {
 /// Whether a name is one that [`aside`] gave for `name`.
 pub fn is_aside(name: &str, other: &str) -> bool {
     let stem = name.strip_suffix(".agev").unwrap_or(name);
-    other.strip_prefix(stem).is_some_and(|rest| rest.starts_with('.') && !rest.contains('/'))
+    other != name && other.strip_prefix(stem).is_some_and(|rest| rest.starts_with('.') && !rest.contains('/'))
 }
 
 /// UTC day, `2026-11-20`.

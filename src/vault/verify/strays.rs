@@ -84,7 +84,8 @@ impl Walk<'_> {
                 match explained(own, kind, &covered, &lossy, now) {
                     Explained::Coming => waiting += 1,
                     Explained::Unknown => {
-                        let what = "no digest of its epoch is there (yet): its gateway has just begun, or it was planted";
+                        let what =
+                            "no digest of its epoch is there (yet): its gateway has just begun, or it was planted";
                         self.report.warn("unclaimed", at, what);
                     }
                     Explained::Lost => {

@@ -250,7 +250,9 @@ async fn planted_names_are_told() {
     plant(begun);
     let report = s.audit().await;
     assert!(!report.verified);
-    let of = |code: &str| report.findings.iter().filter(|one| one.code == code).map(|one| one.at.clone()).collect::<Vec<_>>();
+    let of = |code: &str| {
+        report.findings.iter().filter(|one| one.code == code).map(|one| one.at.clone()).collect::<Vec<_>>()
+    };
     let mut stray = of("stray");
     let mut wanted: Vec<String> = strange.iter().map(|name| (*name).to_owned()).collect();
     (stray.sort(), wanted.sort());
