@@ -10,15 +10,18 @@ import sys
 
 PEERS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, PEERS)
-from promql import cases, names  # noqa: E402
+from promql import cases, names, others, signoz  # noqa: E402
 from harness import BINARY, RECORDINGS, REPO, Gateway, Sink, check, figure, finish, free_port, http, say, start, until, workdir  # noqa: E402
 
 ALERTS = os.path.join(REPO, "deploy", "alerts")
 PROMETHEUS = os.path.join(ALERTS, "prometheus")
 RUNBOOK = os.path.join(REPO, "docs", "alerts.md")
+RULES = os.path.join(REPO, "src", "processors", "runs", "alerts.rs")
 NAMES = os.path.join(REPO, "src", "telemetry", "names.rs")
-# promtool's only remark on /metrics: sums of money are floats, which the counters of the library in use can't hold.
-REMARKS = {'tollgate_cost_usd_total non-counter metrics should not have "_total" suffix'}
+# promtool's only remarks on /metrics: sums of money are floats, which the counters of the library in use can't hold; the second name is its users'.
+REMARKS = {'tollgate_cost_usd_total non-counter metrics should not have "_total" suffix',
+           'agent_human_override_count counter metrics should have "_total" suffix',
+           'agent_human_override_count non-histogram and non-summary metrics should not have "_count" suffix'}
 CLIENTS = ("claude-code", "codex", "claude-otel-hooks", "openinference")
 
 
@@ -79,9 +82,68 @@ def names_are_known(found, live):
     figure("metrics named", len({name for expr in exprs for name, _ in names.named(expr)} - recorded))
 
 
+def other_back_ends(found, alerts, live, work):
+    """Grafana, SigNoz, Honeycomb, CloudWatch: as far as files can be checked without the vendor."""
+    board = os.path.join(REPO, "deploy", "dashboards", "grafana.json")
+    asked = others.queries(board)
+    kinds = names.defined(NAMES)
+    lost = names.unknown([expr for _, expr in asked], names.series_of(kinds) | set(live) | {"ALERTS"})
+    check("Grafana: every metric that a panel names is tollgate's", not lost, lost)
+    check("Grafana: panels, ids, variables", not others.dashboard(board), others.dashboard(board))
+    path = os.path.join(work, "panels.yaml")
+    with open(path, "w") as f:
+        rules = [{"record": f"panel:{at}", "expr": expr} for at, (_, expr) in enumerate(asked)]
+        json.dump({"groups": [{"name": "panels", "rules": rules}]}, f)
+    code, said = tool("promtool", "check", "rules", "--lint=none", path)
+    check("Grafana: every query is PromQL", code == 0, said)
+
+    with open(signoz.FILE) as f:
+        here = f.read()
+    check("SigNoz: rules.json is what promql/signoz.py writes", here == signoz.text(found), "run tests/peers/promql/signoz.py")
+    check("SigNoz: each rule is of its API's schema", not others.signoz(signoz.FILE), others.signoz(signoz.FILE))
+    check("SigNoz: an unknown key is found", others.differs({"alert": "x"}, {"alert": str, "condition": dict}))
+
+    wrong, triggers = others.honeycomb(os.path.join(ALERTS, "honeycomb", "main.tf"), {rule["alert"] for rule in alerts})
+    check("Honeycomb: each trigger keeps the provider's rules", triggers and not wrong, wrong)
+    worse = others.query("x", {"calculation": [{"op": "COUNT", "column": "a"}, {"op": "AVG"}], "time_range": 1})
+    check("Honeycomb: a bad query is found", len(worse) == 3, worse)
+    if shutil.which("terraform"):
+        code, said = tool("terraform", "fmt", "-check", os.path.join(ALERTS, "honeycomb"))
+        check("Honeycomb: terraform reads it and finds it formatted", code == 0, said)
+    wrong = others.cloudwatch(os.path.join(ALERTS, "cloudwatch", "alarms.yaml"))
+    check("CloudWatch: cfn-lint has no remark; the three alarms by name", not wrong, wrong)
+
+
+def signoz_says_the_same(found, base, wanted, bounds, work):
+    """Rules with recorded series written out: the cases of such alerts hold for them too."""
+    path = os.path.join(work, "signoz.yaml")
+    plain = [{**rule, "expr": signoz.written_out(rule["expr"], signoz.records(found))} for _, rule in found if "alert" in rule]
+    with open(path, "w") as f:
+        json.dump({"groups": [{"name": "signoz", "rules": plain}]}, f)
+    recorded = {rule["alert"] for _, rule in found if "alert" in rule and ":" in re.sub(r'"[^"]*"', "", rule["expr"])}
+    chosen = [case for case in wanted if recorded & {name for woken in case["fires"].values() for name in woken or []}]
+    said = cases.run(base, chosen, [path], bounds, os.path.join(work, "cases-signoz"))
+    for name, problem in said.items():
+        if problem:
+            check(f"SigNoz: {name}", False, problem)
+    covered = {name for case in chosen for woken in case["fires"].values() for name in woken or []}
+    check(f"SigNoz: {len(said)} cases hold without recorded series, for every alert that has some", not any(said.values()) and recorded <= covered,
+          sorted(recorded - covered))
+
+
 # ---- the cases -----------------------------------------------------------------------------------------------------
 
-def every_case_holds(alerts, work):
+def told_is_whole(found):
+    """Every rule that tollgate computes is an alert of its own here."""
+    with open(RULES) as f:
+        table = re.search(r"RULES: \[.*?\] = \[(.*?)\];", f.read(), re.S)[1]
+    told = dict(re.findall(r'\("(\w+)", Severity::(\w+)\)', table))
+    here = {match[1]: rule["labels"]["severity"] for _, rule in found if (match := re.search(r'\{rule="(\w+)"\}', rule["expr"]))}
+    here["limit_hit"] = "warning"
+    check("each rule of tollgate's own is an alert as loud", {name: word.lower() for name, word in told.items()} == here, (told, here))
+
+
+def every_case_holds(found, alerts, work):
     base, wanted = cases.load(os.path.join(ALERTS, "tests"))
     files = sorted(glob.glob(os.path.join(PROMETHEUS, "*.yaml")))
     bounds = names.bounds(NAMES)
@@ -97,6 +159,7 @@ def every_case_holds(alerts, work):
     check("three times the traffic alone wakes nobody: minutes later, hours later, against yesterday",
           any(case.get("history", 90) > 1440 for case in tripled) and any(case.get("history", 90) <= 120 for case in tripled))
     the_cases_can_fail(base, wanted, files, bounds, work)
+    signoz_says_the_same(found, base, wanted, bounds, work)
 
 
 def the_cases_can_fail(base, wanted, files, bounds, work):
@@ -207,6 +270,7 @@ def live(found, work):
     remarks = set(said.splitlines())
     check("promtool check metrics", code in (0, 3) and remarks <= REMARKS, sorted(remarks - REMARKS))
     names_are_known(found, names.scraped(text))
+    other_back_ends(found, [rule for _, rule in found if "alert" in rule], names.scraped(text), work)
 
     until("Prometheus has scraped it", lambda: prometheus.ask("api/v1/query?query=tollgate_info")["result"], 30, 0.2)
     until("every rule was evaluated", lambda: all(rule["health"] != "unknown" for group in prometheus.ask("api/v1/rules")["groups"]
@@ -234,9 +298,10 @@ def main():
     say(tool("promtool", "--version")[1].splitlines()[0])
     found = names.load(PROMETHEUS)
     alerts = files_are_whole(found)
+    told_is_whole(found)
     figure("alerts", len(alerts))
     live(found, work)
-    every_case_holds(alerts, work)
+    every_case_holds(found, alerts, work)
     shutil.rmtree(os.path.join(work, "cases"), ignore_errors=True)
     finish(work)
 

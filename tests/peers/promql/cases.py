@@ -53,6 +53,11 @@ class Fleet:
         self.changes = dict(case.get("set", {}))
         self.gone = set(case.get("gone", []))
         self.traffic = case.get("traffic", 1)
+        self.used = {}
+        for samples in (base["histograms"], self.changes):
+            for series, counts in samples.items():
+                if isinstance(counts, dict):
+                    self.used.setdefault(series.partition("{")[0], set()).update(float(upper) for upper in counts)
 
     def add(self, series, first, second):
         text = " ".join(part for part in (first, second) if part)
@@ -78,10 +83,13 @@ class Fleet:
         labels = labels.rstrip("}")
         zero = {}
         counts, new = counts or zero, new or zero
-        for bound in [*self.bounds[name], math.inf]:
+        used = self.used[name]
+        below = [bound for bound in self.bounds[name] if bound < min(used)][-1:]
+        # buckets below and above what is used say nothing more: they are left out, because each is a series to evaluate
+        for bound in below + [bound for bound in self.bounds[name] if min(used) <= bound <= max(used)] + [math.inf]:
             le = "+Inf" if bound == math.inf else number(bound)
-            below = lambda samples: sum(n for upper, n in samples.items() if float(upper) <= bound)  # noqa: E731
-            self.counter(f'{name}_bucket{{{labels}{"," if labels else ""}le="{le}"}}', below(counts), below(new))
+            within = lambda samples: sum(n for upper, n in samples.items() if float(upper) <= bound)  # noqa: E731
+            self.counter(f'{name}_bucket{{{labels}{"," if labels else ""}le="{le}"}}', within(counts), within(new))
         of = "{" + labels + "}" if labels else ""
         self.counter(f"{name}_count{of}", sum(counts.values()), sum(new.values()))
         worth = lambda samples: sum(min(float(upper), 1e9) * n for upper, n in samples.items())  # noqa: E731
@@ -95,6 +103,8 @@ class Fleet:
             wanted.update({series: wanted.get(series) for series in self.changes if series.partition("{")[0] in names})
             for series, was in wanted.items():
                 now = self.changes.pop(series, None)
+                if series in self.case.get("raw", {}):
+                    continue
                 if kind == "counters":
                     was = was or 0
                     write(series, was, was * self.traffic if now is None else now)
@@ -105,9 +115,20 @@ class Fleet:
                     write(series, was, was if now is None else now)
         if self.changes:
             raise ValueError(f"{self.case['name']}: no such metric in base.yaml: {sorted(self.changes)}")
+        for series, values in self.case.get("raw", {}).items():
+            self.out.append({"series": labelled(series), "values": values})
         for series, value in self.case.get("born", {}).items():
             self.add(series, f"_x{self.before}", line(value, 0, self.after))
         return self.out
+
+
+def groups(rules):
+    """Names of all groups, those that record first."""
+    found = []
+    for path in rules:
+        with open(path) as f:
+            found += yaml.safe_load(f)["groups"]
+    return [group["name"] for group in sorted(found, key=lambda group: not all("record" in rule for rule in group["rules"]))]
 
 
 def promtool_file(base, case, rules, bounds):
@@ -122,7 +143,8 @@ def promtool_file(base, case, rules, bounds):
             "exp_samples": [{"labels": '{alertname="%s"}' % name, "value": 1} for name in sorted(names or [])],
         })
     interval = f"{fleet.step}m"
-    return {"rule_files": rules, "evaluation_interval": interval,
+    # without an order promtool takes groups as they come, and an alert may miss what is recorded at the same time
+    return {"rule_files": rules, "evaluation_interval": interval, "group_eval_order": groups(rules),
             "tests": [{"interval": interval, "input_series": fleet.series(), "promql_expr_test": tests}]}
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# promtool and Prometheus from Debian, a YAML reader in the venv of ../sdk. `tests/peers/run.sh alerts` calls it.
+# What reads rules, triggers and alarms, in the venv of ../sdk. `tests/peers/run.sh alerts` calls it and installs Prometheus from Debian.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cache=${PEERS_CACHE:-$here/../../../target/peers}

@@ -16,7 +16,7 @@ def bounds(names_rs):
     """{histogram: its upper bounds}, from names.rs."""
     with open(names_rs) as f:
         text = f.read()
-    arrays = {name: [float(n.replace("_", "")) for n in re.findall(r"[\d._]+(?:e\d+)?", body)]
+    arrays = {name: [float(n.replace("_", "")) for n in re.findall(r"[\d._]+(?:e-?\d+)?", body)]
               for name, body in re.findall(r"pub const (\w+): &\[f64\] =\s*&\[(.*?)\];", text, re.S)}
     return {metric: arrays[array] for metric, array in re.findall(r'= "(\w+)",\s*Kind::Histogram\((?:\w+::)*(\w+)\)', text)}
 

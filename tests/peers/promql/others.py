@@ -1,0 +1,158 @@
+"""What can be checked without the vendor: Grafana's dashboard (queries), SigNoz' rules (its API's schema), Honeycomb's triggers (the provider's
+documented arguments and limits), CloudWatch's alarms (cfn-lint). Each function returns what is wrong."""
+import json
+import os
+import re
+import subprocess
+import sys
+
+import hcl2
+
+# ---- Grafana -------------------------------------------------------------------------------------------------------
+
+VARIABLES = {"$window": "1h", "$__rate_interval": "5m"}
+
+
+def queries(path):
+    """[(panel, PromQL with its variables filled in)]"""
+    with open(path) as f:
+        dashboard = json.load(f)
+    out = []
+    for panel in dashboard["panels"]:
+        for target in panel["targets"]:
+            expr = target["expr"]
+            for name, value in VARIABLES.items():
+                expr = expr.replace(name, value)
+            out.append((panel["title"], expr))
+    return out
+
+
+def dashboard(path):
+    """Panels that overlap, leave the grid, share an id, or ask a fixed data source; variables that nobody defines."""
+    with open(path) as f:
+        text = f.read()
+    board, wrong, taken, ids = json.loads(text), [], set(), set()
+    defined = {variable["name"] for variable in board["templating"]["list"]}
+    used = set(re.findall(r"\$\{?([a-z]\w*)\}?", text))
+    wrong += [f"variable {name}" for name in sorted(used - defined - {"labels", "value"})]
+    for panel in board["panels"]:
+        at = panel["gridPos"]
+        cells = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
+        if cells & taken or at["x"] + at["w"] > 24:
+            wrong.append(f"{panel['title']}: overlaps or leaves the grid")
+        taken |= cells
+        if panel["id"] in ids:
+            wrong.append(f"{panel['title']}: id twice")
+        ids.add(panel["id"])
+        wrong += [f"{panel['title']}: fixed data source" for one in (panel, *panel["targets"]) if one["datasource"]["uid"] != "${datasource}"]
+    return wrong
+
+
+# ---- SigNoz: RuletypesPostableRule of docs/api/openapi.yml ------------------------------------------------------------
+
+RULE = {
+    "alert": str, "alertType": {"METRIC_BASED_ALERT", "TRACES_BASED_ALERT", "LOGS_BASED_ALERT", "EXCEPTIONS_BASED_ALERT"},
+    "ruleType": {"threshold_rule", "promql_rule", "anomaly_rule"}, "schemaVersion": str, "version": str, "labels": dict, "annotations": dict,
+    "condition": {
+        "compositeQuery": {"queryType": {"builder", "clickhouse_sql", "promql"}, "panelType": {"value", "table", "graph"},
+                           "queries": [{"type": {"builder_query", "builder_formula", "clickhouse_sql", "promql"}, "spec": {"name": str, "query": str}}]},
+        "selectedQueryName": str,
+        "thresholds": {"kind": {"basic"}, "spec": [{"name": str, "target": (int, float), "op": {"above", "below", "equal", "not_equal", "outside_bounds"},
+                                                    "matchType": {"at_least_once", "all_the_times", "on_average", "in_total", "last"},
+                                                    "channels": list}]},
+    },
+    "evaluation": {"kind": {"rolling", "cumulative"}, "spec": {"evalWindow": str, "frequency": str}},
+}
+
+
+def differs(value, schema, at=""):
+    """Where a value is not of the schema; every key of the schema must be there, no other may."""
+    if isinstance(schema, dict):
+        if not isinstance(value, dict) or set(value) != set(schema):
+            return [f"{at}: keys {sorted(value) if isinstance(value, dict) else value}"]
+        return [problem for key in schema for problem in differs(value[key], schema[key], f"{at}.{key}")]
+    if isinstance(schema, list):
+        if not isinstance(value, list) or not value:
+            return [f"{at}: no list"]
+        return [problem for one in value for problem in differs(one, schema[0], f"{at}[]")]
+    if isinstance(schema, set):
+        return [] if value in schema else [f"{at}: {value}"]
+    return [] if isinstance(value, schema) else [f"{at}: {value!r}"]
+
+
+def signoz(path):
+    with open(path) as f:
+        return [f"{rule.get('alert')}{problem}" for rule in json.load(f) for problem in differs(rule, RULE)]
+
+
+# ---- Honeycomb: arguments and limits as the provider's documentation (0.46) tells them -------------------------------
+
+TRIGGER = {"name", "description", "dataset", "query_json", "frequency", "threshold", "baseline_details", "dynamic", "recipient", "alert_type", "disabled", "tags"}
+SPEC = {"calculation", "calculated_field", "filter", "filter_combination", "formula", "breakdowns", "time_range", "having"}
+COLUMNLESS = {"COUNT", "CONCURRENCY"}
+FILTER_OPS = {"=", "!=", ">", ">=", "<", "<=", "starts-with", "does-not-start-with", "contains", "does-not-contain", "exists", "does-not-exist", "in", "not-in"}
+
+
+def plain(value):
+    """python-hcl2 keeps the quotes of strings and marks blocks."""
+    if isinstance(value, dict):
+        return {plain(key): plain(one) for key, one in value.items() if key not in ("__is_block__", "__comments__")}
+    if isinstance(value, list):
+        return [plain(one) for one in value]
+    return value[1:-1] if isinstance(value, str) and len(value) > 1 and value[0] == value[-1] == '"' else value
+
+
+def blocks(document, kind, resource):
+    return {name: body for one in document.get(kind, []) for name, body in one.get(resource, {}).items()}
+
+
+def query(name, spec):
+    wrong = [f"{name}: {key}" for key in set(spec) - SPEC]
+    calculations, named = spec.get("calculation", []), []
+    for one in calculations:
+        wrong += [f"{name}: calculation {key}" for key in set(one) - {"op", "column", "name", "filter"}]
+        wrong += [f"{name}: {one['op']} and column"] if ("column" in one) == (one["op"] in COLUMNLESS) else []
+        named += [one["name"]] if "name" in one else []
+    filters = spec.get("filter", []) + [one for calculation in calculations for one in calculation.get("filter", [])]
+    for one in filters:
+        valueless = one["op"] in ("exists", "does-not-exist")
+        wrong += [f"{name}: filter {one}"] if one["op"] not in FILTER_OPS or ("value" in one) == valueless else []
+    if "formula" in spec:
+        asked = set(re.findall(r"\$(\w+)", spec["formula"][0]["expression"]))
+        wrong += [f"{name}: a formula, but not all calculations are named"] if asked != set(named) or len(named) != len(calculations) else []
+        wrong += [f"{name}: filters beside named calculations"] if "filter" in spec else []
+    elif len(calculations) != 1 or named:
+        wrong.append(f"{name}: exactly one calculation without a name")
+    return wrong
+
+
+def honeycomb(path, alerts):
+    """`alerts`: names that docs/alerts.md has."""
+    with open(path) as f:
+        document = plain(hcl2.load(f))
+    specs, triggers = blocks(document, "data", "honeycombio_query_specification"), blocks(document, "resource", "honeycombio_trigger")
+    wrong = [problem for name, spec in specs.items() for problem in query(name, spec)]
+    wrong += [f"query {name} without its trigger" for name in set(specs) ^ set(triggers)]
+    for name, trigger in triggers.items():
+        spec, frequency = specs.get(name, {}), trigger["frequency"]
+        wrong += [f"{name}: {key}" for key in set(trigger) - TRIGGER]
+        wrong += [f"{name}: no alert is called {trigger['name']}"] if trigger["name"] not in alerts else []
+        wrong += [f"{name}: asks another query"] if f"honeycombio_query_specification.{name}.json" not in trigger["query_json"] else []
+        wrong += [f"{name}: frequency {frequency}"] if frequency % 60 or not 60 <= frequency <= 86400 or spec.get("time_range", 7200) > 4 * frequency else []
+        threshold = trigger["threshold"][0]
+        wrong += [f"{name}: threshold"] if threshold["op"] not in (">", ">=", "<", "<=") or not 1 <= threshold.get("exceeded_limit", 1) <= 5 else []
+        for base in trigger.get("baseline_details", []):
+            wrong += [f"{name}: baseline"] if base["type"] not in ("percentage", "value") or base["offset_minutes"] not in (60, 1440, 10080, 40320) else []
+    # raw volume never: a trigger on a plain count
+    wrong += [f"{name}: a count by itself" for name, spec in specs.items() if "formula" not in spec and spec["calculation"][0]["op"] == "COUNT"]
+    return wrong, triggers
+
+
+# ---- CloudWatch ----------------------------------------------------------------------------------------------------
+
+def cloudwatch(path):
+    done = subprocess.run([os.path.join(os.path.dirname(sys.executable), "cfn-lint"), path], capture_output=True, text=True)
+    wrong = [] if done.returncode == 0 else [done.stdout.strip()]
+    with open(path) as f:
+        found = set(re.findall(r"AlarmName: (\S+)", f.read()))
+    return wrong + sorted(found ^ {"SREAgent-HighOverrideRate", "SREAgent-CostAnomaly", "SREAgent-ToolCallAnomaly"})
