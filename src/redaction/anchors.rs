@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use super::masks::{self, Masks};
 use super::sets::Bytes;
-use super::stems::{Stems, WordAt};
+use super::stems::{Given, Stems, WordAt};
 use super::views::{is_entity, is_soft};
 
 /// What kinds of bytes a text holds: says which views are worth a look.
@@ -69,7 +69,8 @@ impl Anchors {
         self.names.clear();
         self.facts = Facts::default();
         let mut masks = std::mem::take(&mut self.masks);
-        let mut walk = Walk { text, stems, out: self, before: Masks::default(), seen: Seen::default(), run: 0 };
+        let (before, seen, given) = (Masks::default(), Seen::default(), stems.given());
+        let mut walk = Walk { text, stems, given, out: self, before, seen, run: 0 };
         masks::each(text, &mut masks, &mut walk);
         self.facts = walk.seen.facts();
         self.masks = masks;
@@ -80,6 +81,7 @@ impl Anchors {
 struct Walk<'a> {
     text: &'a [u8],
     stems: &'a Stems,
+    given: Option<&'a Given>,
     out: &'a mut Anchors,
     /// Masks of the block before.
     before: Masks,
@@ -129,7 +131,7 @@ impl Seen {
 
 impl masks::Read for Walk<'_> {
     #[inline(always)]
-    fn block(&mut self, base: usize, now: &Masks) {
+    fn block(&mut self, base: usize, now: &Masks, next: u64) {
         let last = &self.before;
         let lower = now.alnum & !now.upper & !now.digit;
         let last_lower = last.alnum & !last.upper & !last.digit;
@@ -138,8 +140,8 @@ impl masks::Read for Walk<'_> {
         // the letter of an escape such as \n is no part of the word behind it
         let escaped = now.alnum & ((now.backslash << 2) | (last.backslash >> 62));
         self.words(base, starts | camel | escaped);
-        self.names(base, now, (starts | escaped) & now.upper);
-        self.digits(base, now, starts);
+        self.names(base, now, next, (starts | escaped) & now.upper);
+        self.digits(base, now, next, starts);
         self.signs(base, now);
         self.long_runs(base, now);
         self.seen.add(now);
@@ -160,16 +162,15 @@ impl Walk<'_> {
 
     /// Words that may be given names.
     #[inline(always)]
-    fn names(&mut self, base: usize, now: &Masks, starts: u64) {
-        let Some(given) = &self.stems.given else { return };
+    fn names(&mut self, base: usize, now: &Masks, next: u64, starts: u64) {
+        let Some(given) = self.given else { return };
         let mut rest = starts;
         while rest != 0 {
             let bit = rest.trailing_zeros();
             rest &= rest - 1;
             let at = base + bit as usize;
             let run = (now.alnum >> bit).trailing_ones();
-            let crosses = bit + run == 64;
-            let run = if crosses { end_of_run(self.text, at) - at } else { run as usize };
+            let run = if bit + run == 64 { self.end(base, next) - at } else { run as usize };
             if run > 1 && given.may(self.text, at, run) {
                 self.out.names.push(at);
             }
@@ -178,7 +179,7 @@ impl Walk<'_> {
 
     /// Each run of letters and digits that holds a digit, once.
     #[inline(always)]
-    fn digits(&mut self, base: usize, now: &Masks, starts: u64) {
+    fn digits(&mut self, base: usize, now: &Masks, next: u64, starts: u64) {
         // a run that goes on from the block before was seen there, if it had a digit by then
         let goes_on = now.alnum & 1 == 1 && starts & 1 == 0;
         let seen = goes_on && self.out.numbers.last().is_some_and(|last| last.end > base);
@@ -188,12 +189,21 @@ impl Walk<'_> {
             let upto = starts & (u64::MAX >> (63 - bit));
             let start = if upto == 0 { self.run } else { base + 63 - upto.leading_zeros() as usize };
             let ends = bit + (now.alnum >> bit).trailing_ones();
-            let end = if ends < 64 { base + ends as usize } else { end_of_run(self.text, base + 64) };
+            let end = if ends < 64 { base + ends as usize } else { self.end(base, next) };
             self.out.numbers.push(start..end);
             rest &= behind(ends);
         }
         if now.alnum >> 63 == 1 && starts != 0 {
             self.run = base + 63 - starts.leading_zeros() as usize;
+        }
+    }
+
+    /// Where a run of letters and digits ends that goes on behind the block at `base`.
+    #[inline(always)]
+    fn end(&self, base: usize, next: u64) -> usize {
+        match next {
+            u64::MAX => base + 64 + IN_WORD.leading(self.text.get(base + 64..).unwrap_or_default()),
+            _ => base + 64 + next.trailing_ones() as usize,
         }
     }
 
@@ -265,11 +275,8 @@ impl Walk<'_> {
     }
 }
 
-/// Where the run of letters and digits that holds `at`, or ends before it, ends.
-fn end_of_run(text: &[u8], at: usize) -> usize {
-    end_of(text, at, u8::is_ascii_alphanumeric)
-}
-
+/// Letters and digits.
+static IN_WORD: Bytes = Bytes::of(b"").and_alnum();
 /// The alphabets of base64.
 static IN_RUN: Bytes = Bytes::of(b"+/-_").and_alnum();
 

@@ -14,7 +14,7 @@ use super::resolve::Hit;
 use super::rule::{Class, Family};
 use super::secrets::wordy;
 use super::sets::Bytes;
-use super::views::{from_base64, from_hex, percent_byte};
+use super::views::{base64_bytes, from_base64, from_hex, hex_bytes, percent_byte};
 
 /// Shortest and longest value that is looked for.
 const LENGTH: Range<usize> = 8..257;
@@ -22,6 +22,8 @@ const LENGTH: Range<usize> = 8..257;
 const MOST: usize = 64;
 /// Most values that are looked for in other forms.
 const MOST_CODED: usize = 512;
+/// Texts in which few values are looked for one by one, bytes.
+const SHORT: usize = 4 << 10;
 /// Shortest blob: eight bytes in base64.
 const BLOB: usize = 11;
 /// Most bytes around an escape that are decoded with it.
@@ -29,26 +31,36 @@ const AROUND: usize = 512;
 
 /// A value that was found, and the rule that found it.
 #[derive(Clone, Copy)]
-struct Seed<'t> {
-    value: &'t str,
-    rule: usize,
+pub(super) struct Seed<'t> {
+    pub(super) value: &'t str,
+    pub(super) rule: usize,
 }
 
 impl Detector {
     /// What of `text` repeats its `hits`.
     pub(super) fn carried(&self, text: &str, reserved: &[Range<usize>], hits: &[Hit]) -> Vec<Hit> {
-        let mut out = Vec::new();
         let found = |hit: &Hit| Seed { value: text.get(hit.range.clone()).unwrap_or_default(), rule: hit.rule };
-        let usable = |seed: &Seed<'_>| LENGTH.contains(&seed.value.len());
-        let told = |seed: &Seed<'_>| self.rules.get(seed.rule).is_some_and(is_told) && is_distinct(seed.value);
-        let mut plain: Vec<Seed<'_>> = hits.iter().map(found).filter(usable).filter(told).take(MOST).collect();
+        let told = |seed: &Seed<'_>| self.rules.get(seed.rule).is_some_and(|rule| is_seed(rule, seed.value));
+        let mut plain: Vec<Seed<'_>> = hits.iter().map(found).filter(told).take(MOST).collect();
         plain.sort_by(|a, b| b.value.len().cmp(&a.value.len()).then(a.value.cmp(b.value)).then(a.rule.cmp(&b.rule)));
         plain.dedup_by(|a, b| a.value == b.value);
-        as_they_are(text, &plain, &mut out);
-        let seeds = || Needles::of(hits.iter().map(found).filter(usable).take(MOST_CODED));
-        if hits.iter().map(found).any(|seed| usable(&seed)) {
+        let usable = |seed: &Seed<'_>| LENGTH.contains(&seed.value.len());
+        self.repeated(text, reserved, &plain, hits.iter().map(found).filter(usable))
+    }
+
+    /// Where `text` has values as they are, or `coded` ones in base64, hex or percent form.
+    pub(super) fn repeated<'t>(
+        &self,
+        text: &str,
+        reserved: &[Range<usize>],
+        plain: &[Seed<'t>],
+        coded: impl Iterator<Item = Seed<'t>> + Clone,
+    ) -> Vec<Hit> {
+        let mut out = Vec::new();
+        as_they_are(text, plain, &mut out);
+        if coded.clone().next().is_some() {
             // most texts hold neither
-            let needles = LazyCell::new(seeds);
+            let needles = LazyCell::new(|| Needles::of(coded.take(MOST_CODED)));
             in_blobs(text, &needles, &mut out);
             in_percents(text, &needles, &mut out);
         }
@@ -56,6 +68,11 @@ impl Detector {
         out.retain(|hit| first_behind(hit.range.start).is_none_or(|held| held.start >= hit.range.end));
         out
     }
+}
+
+/// Whether a value that a rule found is looked for elsewhere as it is.
+pub(super) fn is_seed(rule: &Rule, value: &str) -> bool {
+    LENGTH.contains(&value.len()) && is_told(rule) && is_distinct(value)
 }
 
 /// Whether a rule finds values by what stands around them: elsewhere nothing would tell.
@@ -90,16 +107,18 @@ fn as_they_are(text: &str, seeds: &[Seed<'_>], out: &mut Vec<Hit>) {
         }
     };
     let values = seeds.iter().map(|seed| seed.value);
-    let searcher = match seeds.is_empty() {
-        true => return,
-        false => Config::new().match_kind(MatchKind::LeftmostFirst).builder().extend(values).build(),
+    let searcher = match seeds.len() {
+        0 => return,
+        // making a searcher would cost more
+        1..=4 if text.len() < SHORT => None,
+        _ => Config::new().match_kind(MatchKind::LeftmostFirst).builder().extend(values).build(),
     };
     match searcher {
         Some(searcher) => searcher.find_iter(text).for_each(|found| {
             let seed = seeds.get(found.pattern().as_usize());
             seed.into_iter().for_each(|seed| put(found.start()..found.end(), seed.rule));
         }),
-        // where no vector search can be had
+        // or where no vector search can be had
         None => seeds.iter().for_each(|seed| {
             let places = memchr::memmem::find_iter(text.as_bytes(), seed.value);
             places.for_each(|at| put(at..at + seed.value.len(), seed.rule));
@@ -176,20 +195,18 @@ fn in_blobs<'t>(text: &str, needles: &impl Deref<Target = Needles<'t>>, out: &mu
 
 /// The rule of the value that a blob says, if any.
 fn said<'t>(blob: &[u8], needles: &impl Deref<Target = Needles<'t>>) -> Option<usize> {
-    let plain = |bytes: &[u8]| bytes.iter().all(|byte| !byte.is_ascii_control());
     let find = |bytes: Vec<u8>| needles.find(&bytes).map(|(_, rule)| rule);
     let head = blob.get(..8)?;
     if blob.len() >= 16
         && blob.len().is_multiple_of(2)
         && blob.iter().all(u8::is_ascii_hexdigit)
-        && plain(&from_hex(head))
+        && hex_bytes(head).all(|byte| !byte.is_ascii_control())
     {
         return find(from_hex(blob));
     }
-    // of words in base64 nearly none says text
-    let told =
-        |bytes: &[u8]| bytes.iter().filter(|byte| byte.is_ascii_graphic() || **byte == b' ').count() + 1 >= bytes.len();
-    (blob.len() >= BLOB && told(&from_base64(head))).then(|| find(from_base64(blob)))?
+    // of words in base64 nearly none says text: of six bytes one may be none
+    let odd = |byte: &u8| !byte.is_ascii_graphic() && *byte != b' ';
+    (blob.len() >= BLOB && base64_bytes(head).filter(odd).nth(1).is_none()).then(|| find(from_base64(blob)))?
 }
 
 /// Stretches with percent-encoding that say a value: as much of them as says it.

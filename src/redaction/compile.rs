@@ -16,7 +16,6 @@ use super::choices::Choices;
 use super::find::Action;
 use super::keys::table::KeyTable;
 use super::literals::{self, Literals};
-use super::names::given_names;
 use super::resolve::Hit;
 use super::rule::{Bounds, Class, Custom, Families, Family, RuleData};
 use super::secrets;
@@ -159,7 +158,7 @@ impl Detector {
         }
         let listed = made.families.rule(Family::NameListed).is_some();
         let stems = Stems::new(made.stems);
-        let stems = if listed { stems.with_given(given_names()) } else { stems };
+        let stems = if listed { stems.with_given() } else { stems };
         let loose = |rule: &Rule| rule.pattern.as_ref().is_some_and(|pattern| pattern.loose);
         let bare = |rule: &Rule| rule.placeholder.trim_matches(['[', ']']).into();
         Ok(Self {

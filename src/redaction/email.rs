@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use super::rule::Family;
 use super::scan::{Claims, Scan};
+use super::sets::Bytes;
 
 /// Longest local part and longest domain (RFC 5321 §4.5.3.1).
 const LOCAL: usize = 64;
@@ -94,20 +95,33 @@ fn address(scan: &Scan<'_>, at: usize, floor: usize) -> Option<Range<usize>> {
     (!algorithm && !is_remote(scan, start, at, end) && end - start <= DOMAIN).then_some(start..end)
 }
 
+/// What domains of ASCII are made of.
+static IN_DOMAIN: Bytes = Bytes::of(b"-.").and_alnum();
+
+/// As many bytes as a domain may have, with letters that are no ASCII.
+fn wide_length(rest: &str) -> usize {
+    let within = |c: char| {
+        let letter = if c.is_ascii() { c.is_ascii_alphanumeric() } else { c.is_alphanumeric() };
+        letter || c == '-' || c == '.'
+    };
+    rest.chars().take(DOMAIN).take_while(|c| within(*c)).map(char::len_utf8).sum()
+}
+
 /// Where the domain that starts at `from` ends: labels up to the last one that may be a top-level domain.
 fn domain(scan: &Scan<'_>, from: usize) -> Option<usize> {
     let rest = scan.text.get(from..)?;
-    let length = rest
-        .char_indices()
-        .take(DOMAIN)
-        .find(|(_, c)| !(c.is_ascii_alphanumeric() || *c == '-' || *c == '.' || (!c.is_ascii() && c.is_alphanumeric())))
-        .map_or_else(|| rest.chars().take(DOMAIN).map(char::len_utf8).sum(), |(index, _)| index);
+    let plain = IN_DOMAIN.leading(rest.as_bytes().get(..DOMAIN.min(rest.len()))?);
+    let length = match rest.as_bytes().get(plain) {
+        Some(byte) if !byte.is_ascii() => wide_length(rest),
+        _ => plain,
+    };
     let mut name = rest.get(..length)?.trim_end_matches(['.', '-']);
     if !name.as_bytes().contains(&b'.') {
         return None;
     }
     // what follows two dots is another sentence
-    name = name.split("..").next().unwrap_or(name);
+    let dots = name.as_bytes().windows(2).position(|two| two == b"..");
+    name = dots.and_then(|dots| name.get(..dots)).unwrap_or(name);
     for _ in 0..LABELS {
         let (labels, top) = name.rsplit_once('.')?;
         let ok = labels.split('.').all(|label| !label.is_empty() && label.len() <= 63 && !label.starts_with('-'));
@@ -129,6 +143,10 @@ fn domain(scan: &Scan<'_>, from: usize) -> Option<usize> {
 }
 
 fn is_top(label: &str) -> bool {
+    let ascii = label.bytes().all(|byte| byte.is_ascii_alphabetic());
+    if ascii {
+        return (2..=24).contains(&label.len());
+    }
     let letters = label.chars().count();
     let punycode = label.get(..4).is_some_and(|head| head.eq_ignore_ascii_case("xn--")) && label.len() > 5;
     punycode || ((2..=24).contains(&letters) && label.chars().all(char::is_alphabetic))

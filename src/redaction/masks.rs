@@ -8,8 +8,9 @@ const PIECE: usize = 64 * 64;
 /// Who reads masks. `block` is `#[inline(always)]`, and so is what it calls often: only then is it compiled for the
 /// processor's bit instructions.
 pub(super) trait Read {
-    /// The masks of the 64 bytes from `base` on; behind the end of the text stand blanks.
-    fn block(&mut self, base: usize, masks: &Masks);
+    /// The masks of the 64 bytes from `base` on; behind the end of the text stand blanks. `next`: letters and digits of the
+    /// 64 bytes behind them; all of them where that is not known.
+    fn block(&mut self, base: usize, masks: &Masks, next: u64);
 }
 
 /// Gives `reader` the masks of all of `text`, by way of `buffer`.
@@ -27,8 +28,8 @@ fn read(masks: &[Masks], base: usize, reader: &mut impl Read) {
     if avx2::read(masks, base, reader) {
         return;
     }
-    for (index, masks) in masks.iter().enumerate() {
-        reader.block(base + 64 * index, masks);
+    for (index, now) in masks.iter().enumerate() {
+        reader.block(base + 64 * index, now, masks.get(index + 1).map_or(u64::MAX, |next| next.alnum));
     }
 }
 
@@ -160,8 +161,8 @@ mod avx2 {
         #[inline(always)]
         fn call(self) {
             let Self { masks, mut base, reader } = self;
-            for masks in masks {
-                reader.block(base, masks);
+            for (index, now) in masks.iter().enumerate() {
+                reader.block(base, now, masks.get(index + 1).map_or(u64::MAX, |next| next.alnum));
                 base += 64;
             }
         }

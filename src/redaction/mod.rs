@@ -4,6 +4,7 @@
 //! output; a second pass changes nothing; a clean text costs no allocation. **Not here**: which places are visited
 //! (`processors/redact`, `otlp/text`), keyed pseudonyms (`pseudonym`).
 
+mod across;
 mod addresses;
 mod again;
 mod anchors;
@@ -34,6 +35,7 @@ mod tests;
 mod validate;
 mod views;
 
+pub use across::Told;
 pub use choices::Choices;
 pub use compile::{Detector, RuleError};
 pub use find::Scratch;

@@ -116,12 +116,20 @@ pub struct RuleData {
     /// Matches that are not private after all: patterns that must fit the whole match.
     #[serde(default)]
     pub allow: Vec<String>,
-    /// Example texts; each private part stands in «…». Each is a test.
-    #[serde(default)]
+    /// Example texts; each private part stands in «…». Each is a test; a gateway does not keep them.
+    #[cfg_attr(test, serde(default))]
+    #[cfg_attr(not(test), serde(default, deserialize_with = "skipped"))]
     pub hits: Vec<String>,
     /// Look-alikes that must stay. Each is a test.
-    #[serde(default)]
+    #[cfg_attr(test, serde(default))]
+    #[cfg_attr(not(test), serde(default, deserialize_with = "skipped"))]
     pub misses: Vec<String>,
+}
+
+/// Reads examples without keeping them: they are half of the rule files, and an idle gateway would hold their memory.
+#[cfg(not(test))]
+fn skipped<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    serde::de::IgnoredAny::deserialize(deserializer).map(|_| Vec::new())
 }
 
 fn yes() -> bool {

@@ -169,6 +169,12 @@ impl<'t> Scan<'t> {
             || first_behind(range.end).is_some_and(|held| held.start < range.end)
     }
 
+    /// Whether a placeholder that came in holds `at`.
+    pub(super) fn is_held(&self, at: usize) -> bool {
+        let next = self.reserved.partition_point(|held| held.end <= at);
+        self.reserved.get(next).is_some_and(|held| held.start <= at)
+    }
+
     /// Whether a placeholder that came in stands in a range: what was there may have been what a word announced, so
     /// that no word reaches beyond it.
     pub(super) fn holds_placeholder(&self, range: &Range<usize>) -> bool {

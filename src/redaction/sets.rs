@@ -21,6 +21,16 @@ impl Bytes {
         self.fill(b"", false, true)
     }
 
+    /// All bytes that are not in it.
+    pub(super) const fn others(mut self) -> Self {
+        let mut slots: &mut [bool] = &mut self.0;
+        while let [slot, rest @ ..] = slots {
+            *slot = !*slot;
+            slots = rest;
+        }
+        self
+    }
+
     const fn fill(mut self, bytes: &[u8], alnum: bool, high: bool) -> Self {
         let mut slots: &mut [bool] = &mut self.0;
         let mut byte = 0_u8;

@@ -1,11 +1,13 @@
 //! **What**: the words that make a pattern or family worth trying, found at the start of words. **Why**: a bit test
-//! for each width of stems costs less than any multi-pattern search. **Invariants**: three bit tests a word, and a short
-//! list where one says so; comparing is without ASCII case unless the stem says so. **Not here**: where words start (`anchors`).
+//! for each width of stems costs less than any multi-pattern search. **Invariants**: a bit test a word, three more where
+//! that says so, and then a short list; comparing is without ASCII case unless the stem says so. **Not here**: where words start (`anchors`).
 
 use std::collections::BTreeSet;
 use std::ops::Range;
+use std::sync::LazyLock;
 
 use super::find::Action;
+use super::names::given_names;
 
 /// A word to look for.
 #[derive(Clone)]
@@ -38,14 +40,45 @@ pub(super) const SHORTEST: usize = 2;
 /// What may follow a stem of two letters.
 const BEHIND: &[u8] = b" \t\n\r.,:;=_-/\"'`|)]}>\\*&";
 
+/// Bits of [`Gate`].
+const GATE_BITS: usize = 1 << 15;
+
+/// The first three bytes of all stems: most words are refused here, by a table that stays in the first cache.
+struct Gate(Box<[u64; GATE_BITS / 64]>);
+
+impl Gate {
+    fn new(begins: impl Iterator<Item = u64>) -> Self {
+        let mut bits = Box::new([0; GATE_BITS / 64]);
+        for begins in begins {
+            let slot = Self::slot(begins);
+            if let Some(word) = bits.get_mut(slot / 64) {
+                *word |= 1 << (slot % 64);
+            }
+        }
+        Self(bits)
+    }
+
+    #[inline(always)]
+    fn slot(begins: u64) -> usize {
+        ((begins as u32 & 0xFF_FFFF).wrapping_mul(0x9E37_79B1) >> 17) as usize
+    }
+
+    #[inline(always)]
+    fn may(&self, begins: u64) -> bool {
+        let slot = Self::slot(begins);
+        self.0.get(slot / 64).is_some_and(|word| word >> (slot % 64) & 1 == 1)
+    }
+}
+
 /// All stems.
 pub(super) struct Stems {
+    gate: Gate,
     /// By the first six bytes, and by the first four and three of those that are shorter.
     six: Filter<6>,
     four: Filter<4>,
     three: Filter<3>,
-    /// Given names, if they are looked for.
-    pub(super) given: Option<Given>,
+    /// Given names, if they are looked for; made when the first text comes.
+    given: Option<LazyLock<Given>>,
 }
 
 /// Stems by so many of their first bytes.
@@ -221,18 +254,27 @@ impl Stems {
                 _ => six.push((head(&stem.text, 0), stem)),
             }
         }
-        Self { six: Filter::new(six), four: Filter::new(four), three: Filter::new(three), given: None }
+        let gate = Gate::new([&six, &four, &three].into_iter().flatten().map(|(begins, _)| *begins));
+        Self { gate, six: Filter::new(six), four: Filter::new(four), three: Filter::new(three), given: None }
     }
 
-    /// Looks for words with a capital letter that may be one of `names`, too.
-    pub(super) fn with_given(self, names: impl Iterator<Item = &'static str>) -> Self {
-        Self { given: Some(Given::new(names)), ..self }
+    /// Looks for words with a capital letter that may be given names, too.
+    pub(super) fn with_given(self) -> Self {
+        Self { given: Some(LazyLock::new(|| Given::new(given_names()))), ..self }
+    }
+
+    /// Given names, if they are looked for.
+    pub(super) fn given(&self) -> Option<&Given> {
+        self.given.as_deref()
     }
 
     /// Adds the stems that begin at `at`.
     #[inline(always)]
     pub(super) fn at(&self, text: &[u8], at: usize, out: &mut Vec<WordAt>) {
         let begins = head(text, at);
+        if !self.gate.may(begins) {
+            return;
+        }
         let (six, four, three) = (self.six.may(begins), self.four.may(begins), self.three.may(begins));
         if (six | four | three) & 1 == 0 {
             return;

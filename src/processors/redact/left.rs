@@ -44,7 +44,8 @@ impl Redact {
             places.extend(edits.map(|edit| (edit.node, edit.attribute)));
         }
         for (node, attribute) in places {
-            let visit = &Visit { node: self.settings.record_lengths.then_some(node), ..*visit };
+            let lengths = self.settings.record_lengths.then_some(node);
+            let visit = &Visit { node: lengths, tells: Some(node), ..*visit };
             let Some((key, new)) = self.leaves(&batch.payload, node, attribute, visit, worker) else { continue };
             match (new, attribute) {
                 (Some(new), Some(id)) => batch.payload.replace_attribute(id, new),
@@ -92,15 +93,20 @@ impl Redact {
             Walked::Broken | Walked::TooDeep => return None,
         };
         let whole = changed.as_deref().unwrap_or(text);
+        Some(self.fitted(visit, whole).or(changed))
+    }
+
+    /// Structure cut to its cap, if it is longer.
+    pub(super) fn fitted(&self, visit: &Visit<'_>, whole: &str) -> Option<String> {
         if whole.len() <= self.settings.max_value {
-            return Some(changed);
+            return None;
         }
         self.counters.cut.get(&visit.signal).into_iter().for_each(|counter| counter.increment(1));
         let fits = CAPS.iter().find_map(|longest| match rewrite(whole, &mut Cut(*longest)) {
             Walked::Changed(new) if new.len() <= self.settings.max_value => Some(new),
             _ => None,
         });
-        Some(Some(fits.unwrap_or_else(|| TRUNCATED.to_owned())))
+        Some(fits.unwrap_or_else(|| TRUNCATED.to_owned()))
     }
 }
 

@@ -4,6 +4,7 @@
 //! keyed pseudonyms, numbers of kept keys are never touched; bytes that are no text go (ids excepted); only this step raises the text clearance.
 //! **Not here**: rules and matching (`redaction`), content (`processors/vault`).
 
+mod across;
 mod ask;
 mod config;
 mod left;
@@ -21,7 +22,7 @@ use parking_lot::Mutex;
 pub use config::{Config, ContentPolicy, ERROR_TEXT, Form, Mode, PrivateAddresses, RuleOptions, SCAN, Settings};
 
 use crate::echoes::Echoes;
-use crate::genai::{Vocabulary, carried_id, facts_of};
+use crate::genai::{Vocabulary, carried_id};
 use crate::otlp::{AttrId, Field, Node, NodeKind, OwnedValue, Place, PlaceKind, Signal, TextEdit};
 use crate::pipeline::{Batch, Content, Inquiry, Processor, Reason, Text};
 use crate::pseudonym::IdPolicy;
@@ -31,7 +32,7 @@ use crate::telemetry::{Counter, Meter, names};
 use ask::{Asked, Asking, Outside};
 use lengths::Lengths;
 use policy::{Treatment, cap, cap_error, hide_home, treatment};
-use slug::{Failure, SLUG};
+use slug::SLUG;
 
 /// See the module.
 pub struct Redact {
@@ -57,6 +58,8 @@ struct Worker {
     shown: Shown,
     /// This batch's findings, where items tell them.
     lengths: Lengths,
+    /// What texts of this batch told, by their nodes.
+    told: across::ByNode,
 }
 
 /// Ids and their forms, if these are others than their own.
@@ -145,6 +148,8 @@ struct Visit<'a> {
     account: &'a str,
     /// Where the text stands, if the lengths of what is found are told there.
     node: Option<Node>,
+    /// Where the text stands, if what it tells about others is kept.
+    tells: Option<Node>,
     signal: Signal,
     /// One of [`PLACES`].
     place: &'static str,
@@ -204,7 +209,8 @@ impl Redact {
         };
         let echoes = echoes_of(batch);
         let place = named(PlaceKind::Value);
-        let content = Visit { account: &account, node: None, signal, place, keyed: false, echoes: None, asked };
+        let content =
+            Visit { account: &account, node: None, tells: None, signal, place, keyed: false, echoes: None, asked };
         let done = self.left(batch, &content, worker);
         batch.payload.edit_text(|place, text| {
             if !done.is_empty() && place.kind != PlaceKind::Key && is_done(&done, place) {
@@ -215,6 +221,7 @@ impl Redact {
                 node: self.settings.record_lengths.then_some(place.node),
                 signal,
                 place: named(place.kind),
+                tells: Some(place.node),
                 keyed: points.contains(&place.node),
                 echoes: echoes.as_deref(),
                 asked: asked.at(place.kind),
@@ -229,6 +236,7 @@ impl Redact {
                 None => TextEdit::Keep,
             }
         });
+        self.carry_over(batch, &content, &done, worker);
     }
 
     /// An entry of a map has no handle of its own, and numbers and bytes are credentials and content as texts are.
@@ -252,42 +260,9 @@ impl Redact {
         TextEdit::Replace(UNSCANNED.to_owned())
     }
 
-    /// `exception.slug` of each item that failed, while texts are whole.
-    fn slugs(&self, batch: &mut Batch, asked: Asked<'_>, worker: &mut Worker) -> Vec<(Node, String)> {
-        let signal = batch.payload.signal();
-        if signal == Signal::Metrics {
-            return Vec::new();
-        }
-        let facts = facts_of(&self.vocabulary, batch);
-        let echoes = echoes_of(batch);
-        let account = Arc::clone(&batch.origin.account);
-        let echoed = echoes.as_deref();
-        let visit =
-            Visit { account: &account, node: None, signal, place: "other", keyed: false, echoes: echoed, asked };
-        let mut redacted = |text: &str| {
-            if text.len() > self.settings.max_scan {
-                return UNSCANNED.to_owned();
-            }
-            let text = echoes.as_ref().and_then(|echoes| echoes.of(text)).unwrap_or(text);
-            // a frame by itself was not asked about, and holds code
-            let told = if let Asked::Told(answers) = visit.asked { answers.of(text) } else { None };
-            let named = told.unwrap_or_default();
-            let hits = self.settings.detector.find_with("", text, named, &mut worker.scratch);
-            replace(text, hits, &mut |hit, found, out| self.place(&visit, hit, found, out))
-        };
-        let failures = facts.items.iter().filter_map(|item| Some((item.node, Failure::of(&batch.payload, item)?)));
-        failures.map(|(node, failure)| (node, failure.slug(&mut redacted))).collect()
-    }
-
     /// The text that takes the place of `text`, if any.
     fn redact_text(&self, visit: &Visit<'_>, place: &Place<'_>, text: &str, worker: &mut Worker) -> Option<String> {
-        let value = matches!(place.kind, PlaceKind::Value | PlaceKind::BytesValue | PlaceKind::Body);
-        let status = place.kind == PlaceKind::Field(Field::StatusMessage);
-        let treatment = match value {
-            true => self.treatment(visit.signal, place, worker),
-            false if status => Treatment::ErrorText,
-            false => Treatment::Scan,
-        };
+        let (treatment, key) = self.under(visit.signal, place, worker);
         let attribute = matches!(place.kind, PlaceKind::Value | PlaceKind::BytesValue);
         // the same text may be a quotation in an error and a statement under its own key
         let echo = visit.echoes.and_then(|echoes| echoes.of(text));
@@ -295,21 +270,37 @@ impl Redact {
         if echo.is_some() {
             self.counters.echoes.get(&visit.signal).into_iter().for_each(|counter| counter.increment(1));
         }
-        let key = if value { place.path_key } else { "" };
         let changed = self.by_rules(visit, (treatment, key), echo.unwrap_or(text), worker);
-        let mut changed = changed.or_else(|| echo.map(str::to_owned));
-        if value || status {
-            let whole = changed.as_deref().unwrap_or(text);
-            let cut = match treatment {
-                Treatment::ErrorText => cap_error(whole, self.settings.max_error_text),
-                _ => cap(whole, self.settings.max_value),
-            };
-            if cut.is_some() {
-                self.counters.cut.get(&visit.signal).into_iter().for_each(|counter| counter.increment(1));
-                changed = cut;
+        let changed = changed.or_else(|| echo.map(str::to_owned));
+        self.cut(visit, place.kind, treatment, changed.as_deref().unwrap_or(text)).or(changed)
+    }
+
+    /// How the text of a place is treated, and its key ("": it has none).
+    fn under<'p>(&self, signal: Signal, place: &Place<'p>, worker: &mut Worker) -> (Treatment, &'p str) {
+        match place.kind {
+            PlaceKind::Value | PlaceKind::BytesValue | PlaceKind::Body => {
+                (self.treatment(signal, place, worker), place.path_key)
             }
+            PlaceKind::Field(Field::StatusMessage) => (Treatment::ErrorText, ""),
+            _ => (Treatment::Scan, ""),
         }
-        changed
+    }
+
+    /// A value or status cut to its cap, if it is longer.
+    fn cut(&self, visit: &Visit<'_>, kind: PlaceKind, treatment: Treatment, whole: &str) -> Option<String> {
+        let cut = match kind {
+            PlaceKind::Value | PlaceKind::BytesValue | PlaceKind::Body | PlaceKind::Field(Field::StatusMessage) => {
+                match treatment {
+                    Treatment::ErrorText => cap_error(whole, self.settings.max_error_text),
+                    _ => cap(whole, self.settings.max_value),
+                }
+            }
+            _ => None,
+        };
+        if cut.is_some() {
+            self.counters.cut.get(&visit.signal).into_iter().for_each(|counter| counter.increment(1));
+        }
+        cut
     }
 
     /// What is inside of an error text that is a structure is error text too.
@@ -343,19 +334,27 @@ impl Redact {
         let hits = if treatment == Treatment::Version && shapes_only(hits) { &[] } else { hits };
         self.count(visit, hits);
         visit.node.into_iter().for_each(|node| worker.lengths.add(node, hits));
+        if let Some(node) = visit.tells.filter(|_| !hits.is_empty()) {
+            self.settings.detector.tell(text, hits, worker.told.entry(node).or_default());
+        }
         if treatment == Treatment::Identity {
             let private = !hits.is_empty();
             return self.shown(visit.account, text, private, &mut worker.shown);
         }
-        let changed = match hits.iter().find(|hit| self.form(hit) == Form::Drop) {
-            _ if hits.is_empty() => None,
-            Some(hit) => Some(self.settings.detector.placeholder(hit).to_owned()),
-            None => Some(replace(text, hits, &mut |hit, found, out| self.place(visit, hit, found, out))),
-        };
+        let changed = self.written(visit, text, hits);
         if treatment == Treatment::Path {
             return hide_home(changed.as_deref().unwrap_or(text)).or(changed);
         }
         changed
+    }
+
+    /// A text with placeholders in place of its hits, if it has any.
+    fn written(&self, visit: &Visit<'_>, text: &str, hits: &[Hit]) -> Option<String> {
+        match hits.iter().find(|hit| self.form(hit) == Form::Drop) {
+            _ if hits.is_empty() => None,
+            Some(hit) => Some(self.settings.detector.placeholder(hit).to_owned()),
+            None => Some(replace(text, hits, &mut |hit, found, out| self.place(visit, hit, found, out))),
+        }
     }
 
     /// What stands in place of a text that is too long to be searched.

@@ -3,12 +3,19 @@
 //! replicas and versions. **Invariants**: made of redacted text only, before any cut; the same text gives the same slug on
 //! every gateway; a client's own slug stays. **Not here**: redaction (the processor gives the redacted texts).
 
+use std::sync::Arc;
+
 use sha2::{Digest, Sha256};
 
 use crate::echoes::frames;
-use crate::genai::{ContentAt, ContentPlace, ItemFacts};
+use crate::genai::{ContentAt, ContentPlace, ItemFacts, facts_of};
 use crate::hex;
-use crate::otlp::{Field, NodeKind, Payload};
+use crate::otlp::{Field, Node, NodeKind, Payload, Signal};
+use crate::pipeline::Batch;
+use crate::redaction::replace;
+
+use super::ask::Asked;
+use super::{Redact, UNSCANNED, Visit, Worker, echoes_of};
 
 /// The attribute.
 pub(super) const SLUG: &str = "exception.slug";
@@ -85,6 +92,43 @@ impl<'p> Failure<'p> {
         out.push('-');
         hex::push(&mut out, digest.get(..DIGEST).unwrap_or(&digest));
         out
+    }
+}
+
+impl Redact {
+    /// `exception.slug` of each item that failed, while texts are whole.
+    pub(super) fn slugs(&self, batch: &mut Batch, asked: Asked<'_>, worker: &mut Worker) -> Vec<(Node, String)> {
+        let signal = batch.payload.signal();
+        if signal == Signal::Metrics {
+            return Vec::new();
+        }
+        let facts = facts_of(&self.vocabulary, batch);
+        let echoes = echoes_of(batch);
+        let account = Arc::clone(&batch.origin.account);
+        let echoed = echoes.as_deref();
+        let visit = Visit {
+            account: &account,
+            node: None,
+            tells: None,
+            signal,
+            place: "other",
+            keyed: false,
+            echoes: echoed,
+            asked,
+        };
+        let mut redacted = |text: &str| {
+            if text.len() > self.settings.max_scan {
+                return UNSCANNED.to_owned();
+            }
+            let text = echoes.as_ref().and_then(|echoes| echoes.of(text)).unwrap_or(text);
+            // a frame by itself was not asked about, and holds code
+            let told = if let Asked::Told(answers) = visit.asked { answers.of(text) } else { None };
+            let named = told.unwrap_or_default();
+            let hits = self.settings.detector.find_with("", text, named, &mut worker.scratch);
+            replace(text, hits, &mut |hit, found, out| self.place(&visit, hit, found, out))
+        };
+        let failures = facts.items.iter().filter_map(|item| Some((item.node, Failure::of(&batch.payload, item)?)));
+        failures.map(|(node, failure)| (node, failure.slug(&mut redacted))).collect()
     }
 }
 

@@ -18,6 +18,7 @@ use crate::pseudonym::{IdPolicy, PlainIds, Pseudonymizer};
 use crate::secret::Secret;
 use crate::telemetry::Meter;
 
+mod across;
 mod ask;
 mod fields;
 mod options;

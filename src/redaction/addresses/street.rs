@@ -264,18 +264,14 @@ fn likely(scan: &Scan<'_>, start: usize, _end: usize) -> bool {
 /// `12 main street`: only with a full word for it.
 fn lower(scan: &Scan<'_>, number: &Range<usize>, rest: &str) -> Option<usize> {
     let mut offset = 0;
-    for (index, word) in rest.split(' ').enumerate().take(4) {
-        let bare = word.trim_end_matches(['.', ',', '!', '?']);
-        if bare.is_empty() || !bare.bytes().all(|byte| byte.is_ascii_alphanumeric()) || is(&NOT_LOWER, bare) {
-            return None;
-        }
-        let street = LOWER.has(bare);
-        if street && index > 0 {
-            return Some(offset + bare.len());
-        }
-        let doubtful = LOWER_MAYBE.has(bare);
-        if doubtful && index > 0 && likely(scan, number.start, 0) {
-            return Some(offset + bare.len());
+    for (index, word) in rest.as_bytes().split(|byte| *byte == b' ').enumerate().take(4) {
+        let bare = word.len() - MARKS.trailing(word);
+        let bare = word.get(..bare).filter(|bare| IN_WORD.leading(bare) == bare.len() && !bare.is_empty())?;
+        let street = index > 0 && (LOWER.has(bare) || LOWER_MAYBE.has(bare) && likely(scan, number.start, 0));
+        if street {
+            let end = offset + bare.len();
+            let plain = |word: &str| !is(&NOT_LOWER, word.trim_end_matches(['.', ',', '!', '?']));
+            return rest.get(..end)?.split(' ').all(plain).then_some(end);
         }
         if bare.len() < word.len() {
             return None;
@@ -284,6 +280,10 @@ fn lower(scan: &Scan<'_>, number: &Range<usize>, rest: &str) -> Option<usize> {
     }
     None
 }
+
+/// Letters and digits, and what may end a word.
+static IN_WORD: Bytes = Bytes::of(b"").and_alnum();
+static MARKS: Bytes = Bytes::of(b".,!?");
 
 /// `rue de la Paix`, `avenue Foch`: French and its neighbours, behind the number.
 fn romance(rest: &str) -> Option<usize> {
@@ -428,7 +428,10 @@ fn prefixed(head: &str) -> Option<usize> {
     let mut offset = 0;
     for word in head.split(' ') {
         if is(&PREFIXES, word) && name_len(head, offset + word.len() + 1) == Some(head.len()) {
-            return Some(offset);
+            // `via PEP 658`: what is in capitals behind a small word is no street
+            let name = head.get(offset + word.len()..).unwrap_or_default();
+            let street = word.starts_with(char::is_uppercase) || name.contains(char::is_lowercase);
+            return street.then_some(offset);
         }
         offset += word.len() + 1;
     }

@@ -16,16 +16,16 @@ use crate::redaction::sets::Bytes;
 /// Most words before a key's last one that are part of it (`Date of Birth`).
 const WORDS: usize = 3;
 
-/// Claims the values of keys that stand in no object. `seen` says whether a key was found there.
-pub(super) fn claim(scan: &Scan<'_>, seen: &dyn Fn(usize) -> bool, named: &mut Vec<Range<usize>>, claims: &mut Claims) {
+/// Claims the values of keys that stand in no object. `seen`: where keys were found in objects, in order.
+pub(super) fn claim(scan: &Scan<'_>, seen: &[usize], named: &mut Vec<Range<usize>>, claims: &mut Claims) {
     let text = scan.text.as_bytes();
-    let mut last = 0..0;
+    let (mut last, mut seen) = (0..0, seen.iter().peekable());
     for word in scan.anchors.words.iter().filter(|word| word.action == Action::Key) {
         if word.at < last.end {
             continue;
         }
         let end = pairs::key_end(text, word.end);
-        if !separated(scan, end) || scan.is_reserved(&(word.at..word.end)) {
+        if !separated(scan, end) {
             continue;
         }
         let key = pairs::key_start(text, word.at)..end;
@@ -33,7 +33,9 @@ pub(super) fn claim(scan: &Scan<'_>, seen: &dyn Fn(usize) -> bool, named: &mut V
             continue;
         }
         last = key.clone();
-        if !seen(key.start)
+        // keys come in order as words do
+        while seen.next_if(|seen| **seen < key.start).is_some() {}
+        if seen.peek() != Some(&&key.start)
             && let Some((key, found)) = known(scan, key)
         {
             one(scan, key, found, named, claims);

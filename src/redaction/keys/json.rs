@@ -62,8 +62,28 @@ pub(in crate::redaction) struct Tree {
     holders: Vec<Holder>,
     stack: Vec<Frame>,
     nested: Vec<Task>,
-    /// Where keys of the table start, in order.
     starts: Vec<usize>,
+    known: Known,
+}
+
+/// Pairs by the hash of their key: the objects of one text have the same keys again and again. What stands here may be of a text
+/// before; the key itself is compared.
+struct Known([u32; 128]);
+
+impl Default for Known {
+    fn default() -> Self {
+        Self([NONE; 128])
+    }
+}
+
+impl Known {
+    /// The slot of a key: by its first and last bytes and its length.
+    fn slot(&mut self, key: &[u8]) -> Option<&mut u32> {
+        let head: [u8; 4] = key.first_chunk().copied().unwrap_or_else(|| [0, 0, 0, key.first().copied().unwrap_or(0)]);
+        let tail: [u8; 4] = key.last_chunk().copied().unwrap_or_else(|| [0, 0, 0, key.last().copied().unwrap_or(0)]);
+        let mixed = u32::from_le_bytes(head) ^ u32::from_le_bytes(tail).rotate_left(9) ^ key.len() as u32;
+        self.0.get_mut((mixed.wrapping_mul(0x9E37_79B1) >> 25) as usize)
+    }
 }
 
 /// What a key without quotes is made of.
@@ -110,12 +130,15 @@ impl Tree {
         }
         self.starts.clear();
         self.starts.extend(self.pairs.iter().filter(|pair| pair.found != Match::NONE).map(|pair| pair.key.start));
-        self.starts.sort_unstable();
+        // nested text comes later than what is around it
+        if !self.starts.is_sorted() {
+            self.starts.sort_unstable();
+        }
     }
 
-    /// Whether a key starts at `at`. Nested text comes later than what is around it, each stretch in order.
-    pub(in crate::redaction) fn has_key(&self, at: usize) -> bool {
-        self.starts.binary_search(&at).is_ok()
+    /// Where keys of the table start, in order.
+    pub(in crate::redaction) fn starts(&self) -> &[usize] {
+        &self.starts
     }
 
     fn pair(&self, at: u32) -> Option<&Pair> {
@@ -321,11 +344,25 @@ impl Walk<'_> {
         }
     }
 
+    /// What the key of the next pair is, and what it says about others.
+    fn find(&mut self, range: &Range<usize>) -> Option<(Match, Evidence)> {
+        let key = self.text.get(range.clone())?;
+        if key.is_empty() {
+            return Some((Match::NONE, Evidence::default()));
+        }
+        let pairs = &self.tree.pairs;
+        let slot = self.tree.known.slot(key)?;
+        if let Some(pair) = pairs.get(*slot as usize)
+            && self.text.get(pair.key.clone()) == Some(key)
+        {
+            return Some((pair.found, pair.says));
+        }
+        *slot = u32::try_from(pairs.len()).unwrap_or(NONE);
+        Some(self.table.find(key))
+    }
+
     fn value(&mut self, key: Range<usize>, frame: Frame) -> Option<()> {
-        let (found, says) = match key.is_empty() {
-            true => (Match::NONE, Evidence::default()),
-            false => self.table.find(self.text.get(key.clone())?),
-        };
+        let (found, says) = self.find(&key)?;
         if let Some(holder) = self.tree.holders.get_mut(frame.holder as usize) {
             holder.says = holder.says.and(says);
         }

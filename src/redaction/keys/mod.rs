@@ -3,6 +3,8 @@
 //! a key such as `name`, that things have too, counts only beside other keys that say "person"; a claim never covers
 //! quotes; every byte is walked a bounded number of times. **Not here**: secret-ish keys (`secrets.yaml`).
 
+use std::sync::LazyLock;
+
 mod columns;
 mod flat;
 pub(super) mod json;
@@ -14,7 +16,7 @@ pub(super) mod values;
 use super::find::Action;
 use super::rule;
 use super::scan::{Claims, Scan};
-use super::sets::Bytes;
+use super::sets::{Bytes, Words};
 use json::{Kind, Tree};
 use table::{Evidence, KeyTable, Match};
 
@@ -53,7 +55,7 @@ pub(super) fn claim(scan: &Scan<'_>, scratch: &mut KeyScratch, claims: &mut Clai
     }
     siblings(scan, tree, table, named, claims);
     columns::claim(scan, named, claims);
-    flat::claim(scan, &|at| tree.has_key(at), named, claims);
+    flat::claim(scan, tree.starts(), named, claims);
 }
 
 /// A value and what is known of its key.
@@ -68,6 +70,9 @@ pub(super) struct Value {
     pub(super) kind: Kind,
 }
 
+/// Blanks before a value.
+static BLANKS: Bytes = Bytes::of(b" \t\r\n");
+
 /// Claims one value by the first rule of its key that wants it.
 pub(super) fn claim_value(
     scan: &Scan<'_>,
@@ -76,6 +81,11 @@ pub(super) fn claim_value(
     named: &mut Vec<std::ops::Range<usize>>,
     claims: &mut Claims,
 ) -> bool {
+    // most values of a second look are placeholders
+    let first = value.range.start + BLANKS.leading(scan.bytes(value.range.clone()));
+    if scan.is_held(first) {
+        return false;
+    }
     for key in table.rules(value.found) {
         if !key.allowed(value.found, value.beside) {
             continue;
@@ -109,6 +119,10 @@ pub(super) fn under(table: &KeyTable, key: &str, text: &str) -> Option<(std::ops
     })
 }
 
+/// Keys whose value is the key of the pair beside them, and the keys of those.
+static NAMES: LazyLock<Words> = LazyLock::new(|| Words::new("key name field label column attribute id question k"));
+static VALUES: LazyLock<Words> = LazyLock::new(|| Words::new("value val answer v content text stringvalue"));
+
 /// `{"key":"email","value":"x"}`: the value of one sibling is the key of the other.
 fn siblings(
     scan: &Scan<'_>,
@@ -120,13 +134,8 @@ fn siblings(
     for two in tree.pairs.windows(2) {
         let [key, value] = two else { continue };
         let same = key.object == value.object && value.kind == Kind::Text && key.kind == Kind::Text;
-        let named_so = |range: &std::ops::Range<usize>, names: &[&str]| {
-            names.iter().any(|name| scan.part(range.clone()).eq_ignore_ascii_case(name))
-        };
-        if !same
-            || !named_so(&key.key, &["key", "name", "field", "label", "column", "attribute", "id", "question", "k"])
-            || !named_so(&value.key, &["value", "val", "answer", "v", "content", "text", "stringValue"])
-        {
+        let is = |range: &std::ops::Range<usize>, words: &Words| words.has(scan.bytes(range.clone()));
+        if !same || !is(&value.key, &VALUES) || !is(&key.key, &NAMES) {
             continue;
         }
         let found = table.find(scan.bytes(key.value.clone())).0;

@@ -11,6 +11,8 @@ pub(in crate::redaction) const LONGEST: usize = 64;
 const MOST: usize = 32;
 /// Bits of the filter of last words.
 const TAILS: usize = 1 << 16;
+/// Bits of the filter of last letters: five of each of three.
+const ENDS: usize = 1 << 15;
 
 /// What keys beside a key say: a bit for each rule that asks, for and against it.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
@@ -99,6 +101,8 @@ pub(in crate::redaction) struct KeyTable {
     slots: Vec<u16>,
     /// First and last bytes and lengths of last words, as bits: most keys are refused here.
     tails: Vec<u64>,
+    /// The last three bytes of names, as bits: asked before that.
+    ends: Vec<u64>,
     bits: u32,
 }
 
@@ -146,10 +150,12 @@ impl KeyTable {
             None => self.put(name.as_bytes()),
         };
         self.tails.resize(TAILS / 64, 0);
-        let slot = tail_slot(name.rsplit('_').next().unwrap_or(name).as_bytes());
-        if let Some(word) = self.tails.get_mut(slot / 64) {
-            *word |= 1 << (slot % 64);
-        }
+        self.ends.resize(ENDS / 64, 0);
+        let last = name.rsplit('_').next().unwrap_or(name).as_bytes();
+        set(&mut self.tails, tail_slot(last));
+        // before a shorter word any byte may stand
+        let known = 5 * last.len().min(3);
+        (0..ENDS >> known).for_each(|before| set(&mut self.ends, end_slot(last) | before << known));
         if let Some(entry) = self.entries.get_mut(usize::from(at)) {
             edit(entry);
         }
@@ -164,8 +170,9 @@ impl KeyTable {
     pub(in crate::redaction) fn find(&self, key: &[u8]) -> (Match, Evidence) {
         let mut says = Evidence::default();
         let key = key.get(key.len().saturating_sub(LONGEST)..).unwrap_or_default();
-        let slot = tail_slot(last_word(key));
-        if self.tails.get(slot / 64).is_none_or(|word| word >> (slot % 64) & 1 == 0) {
+        // what parts words may stand behind the last of them
+        let ends = key.last().is_some_and(|last| PARTS.has(*last)) || has(&self.ends, end_slot(key));
+        if !ends || !has(&self.tails, tail_slot(last_word(key))) {
             return (Match::NONE, says);
         }
         let mut buffer = [0_u8; LONGEST + 16];
@@ -229,6 +236,24 @@ impl KeyTable {
 fn forms(name: &str) -> impl Iterator<Item = String> {
     let plural = if name.ends_with('s') { format!("{name}es") } else { format!("{name}s") };
     [name.to_owned(), plural].into_iter()
+}
+
+/// By the last three bytes of a key, of which five bits tell letters apart; the last one lowest.
+fn end_slot(key: &[u8]) -> usize {
+    let byte =
+        |back: usize| key.len().checked_sub(back).and_then(|at| key.get(at)).map_or(0, |byte| usize::from(byte & 31));
+    byte(1) | byte(2) << 5 | byte(3) << 10
+}
+
+fn set(bits: &mut [u64], slot: usize) {
+    if let Some(word) = bits.get_mut(slot / 64) {
+        *word |= 1 << (slot % 64);
+    }
+}
+
+#[inline(always)]
+fn has(bits: &[u64], slot: usize) -> bool {
+    bits.get(slot / 64).is_some_and(|word| word >> (slot % 64) & 1 == 1)
 }
 
 /// By the first and last letters of a last word and its length, in lower case.

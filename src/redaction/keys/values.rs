@@ -5,7 +5,7 @@
 use std::ops::Range;
 use std::sync::LazyLock;
 
-use crate::redaction::sets::Words;
+use crate::redaction::sets::{Bytes, Words};
 
 use super::json::Kind;
 use super::table::Evidence;
@@ -13,6 +13,8 @@ use crate::redaction::names::shape;
 use crate::redaction::names::{is_organisation, words};
 use crate::redaction::rule::KeyValue;
 
+/// Blanks around a value.
+static BLANKS: Bytes = Bytes::of(b" \t\r\n");
 /// Longest value that is one thing; what is longer is text that other rules read.
 const LONGEST: usize = 300;
 
@@ -25,11 +27,12 @@ pub(super) fn private(
     beside: Evidence,
 ) -> Option<Range<usize>> {
     let all = text.get(range.clone())?;
-    let inner = all.trim_matches([' ', '\t', '\r', '\n']);
+    let lead = BLANKS.leading(all.as_bytes());
+    let inner = all.get(lead..all.len() - BLANKS.trailing(all.as_bytes())).unwrap_or("");
     if inner.is_empty() || inner.len() > LONGEST {
         return None;
     }
-    let start = range.start + (all.len() - all.trim_start_matches([' ', '\t', '\r', '\n']).len());
+    let start = range.start + lead;
     let range = start..start + inner.len();
     let wanted = !is_none(inner)
         && match value {
@@ -177,9 +180,9 @@ fn is_none(text: &str) -> bool {
     let last = bytes.last().copied().unwrap_or(b' ');
     let framed = matches!((first, last), (b'<', b'>') | (b'{', b'}') | (b'[', b']') | (b'%', b'%') | (b'(', b')'));
     let template = |two: &[u8]| matches!(two, b"${" | b"{{" | b"<%" | b"#{");
-    let templated = bytes.windows(2).any(template);
+    let templated = memchr::memchr2(b'{', b'%', bytes).is_some() && bytes.windows(2).any(template);
     let reference = matches!(first, b'$' | b'%' | b'{' | b'#') && !bytes.contains(&b' ');
-    let letters = text.chars().any(char::is_alphanumeric);
+    let letters = text.bytes().any(|byte| byte.is_ascii_alphanumeric()) || text.chars().any(char::is_alphanumeric);
     framed || templated || reference || !letters || NONE.has(text)
 }
 
@@ -299,16 +302,22 @@ fn is_street(text: &str, _beside: Evidence) -> bool {
 
 /// Whether a text may be an id: four letters or digits at least, one of them a digit, in one or few words.
 fn is_code(text: &str) -> bool {
-    let alnum = text.chars().filter(|c| c.is_alphanumeric()).count();
-    let masked = text.contains("**") || text.contains("XXX");
-    let digit = text.bytes().any(|byte| byte.is_ascii_digit());
-    let words = text.split_ascii_whitespace().count();
-    alnum >= if masked { 3 } else { 5 }
-        && (digit || masked)
-        && words <= 8
-        && text.len() <= 64
-        && !text.contains(['(', '=', '{', '<'])
+    if text.len() > 64 || text.bytes().any(|byte| IN_CALL.has(byte)) {
+        return false;
+    }
+    let (mut ascii, mut digit) = (0, false);
+    for byte in text.bytes() {
+        ascii += usize::from(byte.is_ascii_alphanumeric());
+        digit |= byte.is_ascii_digit();
+    }
+    let wide = || text.chars().filter(|c| !c.is_ascii() && c.is_alphanumeric()).count();
+    let alnum = if text.is_ascii() { ascii } else { ascii + wide() };
+    let masked = text.bytes().any(|byte| b"*X".contains(&byte)) && (text.contains("**") || text.contains("XXX"));
+    alnum >= if masked { 3 } else { 5 } && (digit || masked) && text.split_ascii_whitespace().count() <= 8
 }
+
+/// What code has and ids have not.
+static IN_CALL: Bytes = Bytes::of(b"(={<");
 
 /// Whether a text may be a date: digits, or a month's name with digits.
 fn is_date(text: &str) -> bool {

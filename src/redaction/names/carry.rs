@@ -12,6 +12,9 @@ use super::words;
 
 /// Most words that are looked for.
 const MOST: usize = 64;
+/// So few words are looked for one by one in texts that short, bytes.
+const FEW: usize = 4;
+const SHORT: usize = 4 << 10;
 
 /// Claims what `seeds` name, wherever else it stands.
 pub(super) fn claim(scan: &Scan<'_>, rule: u16, seeds: &[Range<usize>], claims: &mut Claims) {
@@ -19,18 +22,30 @@ pub(super) fn claim(scan: &Scan<'_>, rule: u16, seeds: &[Range<usize>], claims: 
         return;
     }
     let mut names: Vec<&str> = Vec::new();
-    for seed in seeds {
-        for word in scan.part(seed.clone()).split([' ', ',', '.', '+', '"', '\\', '/']) {
-            if names.len() < MOST && carries(word) && !names.contains(&word) {
-                names.push(word);
-            }
+    for word in seeds.iter().flat_map(|seed| words_of(scan.part(seed.clone()))) {
+        if names.len() < MOST && !names.contains(&word) {
+            names.push(word);
         }
     }
+    claim_words(scan, rule, names, claims);
+}
+
+/// The words of a name that are looked for by themselves.
+pub(in crate::redaction) fn words_of(name: &str) -> impl Iterator<Item = &str> {
+    name.split([' ', ',', '.', '+', '"', '\\', '/']).filter(|word| carries(word))
+}
+
+/// Claims words of names wherever they stand.
+pub(in crate::redaction) fn claim_words(scan: &Scan<'_>, rule: u16, mut names: Vec<&str>, claims: &mut Claims) {
     if names.is_empty() {
         return;
     }
     // longest first: `Annabel` is not `Anna`
     names.sort_by_key(|name| std::cmp::Reverse(name.len()));
+    // making a searcher would cost more
+    if names.len() <= FEW && scan.text.len() < SHORT {
+        return plain(scan, rule, &names, claims);
+    }
     let searcher = Config::new().match_kind(MatchKind::LeftmostFirst).builder().extend(&names).build();
     let Some(searcher) = searcher else { return plain(scan, rule, &names, claims) };
     for found in searcher.find_iter(scan.text) {
@@ -38,7 +53,7 @@ pub(super) fn claim(scan: &Scan<'_>, rule: u16, seeds: &[Range<usize>], claims: 
     }
 }
 
-/// Where no vector search can be had.
+/// One by one: few words, or where no vector search can be had.
 fn plain(scan: &Scan<'_>, rule: u16, names: &[&str], claims: &mut Claims) {
     for name in names {
         for at in memchr::memmem::find_iter(scan.text.as_bytes(), name) {
@@ -56,6 +71,11 @@ fn put(scan: &Scan<'_>, rule: u16, range: Range<usize>, claims: &mut Claims) {
         return;
     }
     if (part(before) && !scan.escaped(range.start)) || part(behind) {
+        return;
+    }
+    // the second part of `X-Ray`
+    let (letter, further) = (scan.before(range.start, 2), scan.before(range.start, 3));
+    if before == Some('-') && letter.is_ascii_uppercase() && !further.is_ascii_alphanumeric() {
         return;
     }
     claims.add(scan, rule, range);

@@ -16,7 +16,8 @@ pub(super) fn introduced(scan: &Scan<'_>, cue: &WordAt) -> Option<Name> {
     let at = title(scan, at);
     let lower = || lowercase(scan, at);
     let Some(name) = shape::read(scan.text, at) else { return lower() };
-    let short = all_capitals(scan, &name) && name.range.len() < 4;
+    // `MR SL SN`: codes in a row
+    let short = all_capitals(scan, &name) && scan.part(name.range.clone()).split(' ').all(|word| word.len() < 4);
     (name.given || !(name.common || short)).then_some(name)
 }
 
@@ -26,7 +27,7 @@ pub(super) fn cued(scan: &Scan<'_>, cue: &WordAt) -> Option<Name> {
     let at = title(scan, at);
     let name = shape::read(scan.text, at)?;
     let unlisted = name.words > 1 && !name.common && !organisation(scan, &name) && !all_capitals(scan, &name);
-    (name.given || unlisted).then_some(name)
+    (unlisted || name.given && !is_product(scan.part(name.range.clone()))).then_some(name)
 }
 
 /// A name behind a greeting, set off from what follows.
@@ -137,7 +138,7 @@ static ORGANISATIONS: LazyLock<Words> = LazyLock::new(|| {
     studios foundation association airlines airport center centre department ministry court church museum park \
     plc ag sa bv oy ab street avenue road city county island islands beach hills valley river stadium award \
     prize theorem club society union partners holdings industries international project edition version \
-    desktop cloud",
+    desktop cloud creek county counties province territory territories peninsula republic polynesia",
     )
 });
 
@@ -153,7 +154,14 @@ pub(super) fn organisation(scan: &Scan<'_>, name: &Name) -> bool {
     let text = scan.part(name.range.clone());
     let behind = scan.part(name.range.end..scan.widen(name.range.end..scan.text.len().min(name.range.end + 24)).end);
     let next = behind.trim_start_matches([' ', ',', '&']).split([' ', ',', '.', '\n', '"']).next().unwrap_or("");
-    text.split(' ').skip(1).any(is) || (behind.starts_with([' ', ',', '&']) && is(next))
+    text.split(' ').skip(1).any(is) || is_product(text) || (behind.starts_with([' ', ',', '&']) && is(next))
+}
+
+/// `Travis CI`, `Ray ID`: a name in small letters and a short word in capitals that no family is called.
+fn is_product(text: &str) -> bool {
+    let Some((first, last)) = text.rsplit_once(' ') else { return false };
+    let capitals = (2..5).contains(&last.len()) && last.bytes().all(|byte| byte.is_ascii_uppercase());
+    capitals && first.contains(char::is_lowercase) && !words::is_family(last) && !words::is_given(last)
 }
 
 /// Whether a name is all in capitals: behind a weak cue that is more often a constant.

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use crate::redaction::rule::Family;
 use crate::redaction::scan::{Claims, Scan};
+use crate::redaction::sets::Bytes;
 
 use super::cues::organisation;
 use super::shape::{self, Name};
@@ -80,14 +81,19 @@ fn behind(scan: &Scan<'_>, mail: &Range<usize>) -> Option<Name> {
     (in_address(scan, &name, mail) || (round && name.given)).then_some(name)
 }
 
+/// What a name before an address does not go beyond.
+static ENDS: Bytes = Bytes::of(b"\n\"<>:;,()=|\t{[");
+
 /// The longest name that ends at `end`.
 fn ending_at(scan: &Scan<'_>, end: usize) -> Option<Name> {
     let start = scan.widen(end.saturating_sub(60)..end).start;
     let head = scan.part(start..end);
-    let line =
-        head.rfind(['\n', '"', '<', '>', ':', ';', ',', '(', ')', '=', '|', '\t', '{', '[']).map_or(0, |at| at + 1);
+    let line = head.bytes().rposition(|byte| ENDS.has(byte)).map_or(0, |at| at + 1);
     let mut best = None;
     let part = head.get(line..)?;
+    if !part.bytes().any(|byte| byte.is_ascii_uppercase() || !byte.is_ascii()) {
+        return None;
+    }
     let starts = part.char_indices().filter(|(at, c)| {
         c.is_uppercase()
             && part.get(..*at).and_then(|head| head.chars().next_back()).is_none_or(|c| !c.is_alphanumeric())

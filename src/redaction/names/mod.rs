@@ -21,6 +21,7 @@ use super::keys::{self, KeyScratch};
 use super::rule::Family;
 use super::scan::{Claims, Scan};
 
+pub(super) use carry::{claim_words, words_of as carried_words};
 pub(super) use cues::is_organisation;
 pub(super) use words::given_names;
 

@@ -215,7 +215,10 @@ fn word(text: &str, at: usize) -> Option<Word<'_>> {
     }
     let prefixed =
         ["Mc", "Mac", "De", "Di", "La", "Le", "Van", "Von", "Du", "Fitz", "Des", "Da", "El", "Al", "Ab", "O"];
-    if inner && !(upper == 2 && prefixed.iter().any(|prefix| text.starts_with(prefix))) {
+    // the inner capital stands right behind the prefix: `DeVito`, not `DejaVu`
+    let behind =
+        |prefix: &&str| text.strip_prefix(*prefix).is_some_and(|rest| rest.starts_with(|c: char| c.is_uppercase()));
+    if inner && !(upper == 2 && prefixed.iter().any(behind)) {
         return None;
     }
     // `McX` aside, a mix such as `IDs` or `APIs` is no name

@@ -33,18 +33,18 @@ impl List {
             (first && !byte.is_ascii_whitespace()).then(|| u32::try_from(at).ok()).flatten()
         };
         let words: Box<[u32]> = text.as_bytes().iter().enumerate().filter_map(begins).collect();
-        let slots = vec![0_u16; (words.len() * 2).next_power_of_two()];
-        let mut made = Self { text, words, slots };
-        for (index, word) in made.all().enumerate().collect::<Vec<_>>() {
-            let mut at = sets::hash(word.as_bytes()) & (made.slots.len() - 1);
-            while made.slots.get(at).is_some_and(|slot| *slot != 0) {
-                at = (at + 1) & (made.slots.len() - 1);
+        let mut slots = vec![0_u16; (words.len() * 2).next_power_of_two()];
+        let mask = slots.len() - 1;
+        for (place, word) in (1_u16..).zip(text.split_ascii_whitespace()) {
+            let mut at = sets::hash(word.as_bytes()) & mask;
+            while slots.get(at).is_some_and(|slot| *slot != 0) {
+                at = (at + 1) & mask;
             }
-            if let (Some(slot), Ok(place)) = (made.slots.get_mut(at), u16::try_from(index + 1)) {
+            if let Some(slot) = slots.get_mut(at) {
                 *slot = place;
             }
         }
-        made
+        Self { text, words, slots }
     }
 
     fn all(&self) -> impl Iterator<Item = &'static str> + use<> {

@@ -4,9 +4,9 @@
 
 use std::ops::Range;
 
-use super::super::anchors::{end_of, start_of};
 use super::super::rule::Family;
 use super::super::scan::Scan;
+use super::super::sets::Bytes;
 use super::super::validate::{bank, lettered, national};
 use super::cues::{Cues, Grade};
 use super::site::{Found, Site};
@@ -14,6 +14,9 @@ use super::{card, date, phone};
 
 /// Most bytes of a value.
 const MOST: usize = 40;
+
+/// Letters, digits and dashes.
+static IN_TOKEN: Bytes = Bytes::of(b"-").and_alnum();
 
 /// A value made of letters, digits and what joins them.
 pub(super) struct Token {
@@ -27,10 +30,9 @@ pub(super) struct Token {
 impl Token {
     /// The token around a run: letters, digits and single dashes.
     pub(super) fn around(scan: &Scan<'_>, run: &Range<usize>) -> Option<Self> {
-        let like = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'-';
-        let floor = run.start.saturating_sub(MOST);
-        let start = floor + start_of(scan.bytes(floor..run.start), run.start - floor, like);
-        let end = run.start + end_of(scan.bytes(run.start..run.start + MOST + 1), 0, like);
+        let before = scan.bytes(run.start.saturating_sub(MOST)..run.start);
+        let start = run.start - IN_TOKEN.trailing(before);
+        let end = run.start + IN_TOKEN.leading(scan.bytes(run.start..run.start + MOST + 1));
         let text = scan.bytes(start..end);
         let lead = text.iter().take_while(|byte| **byte == b'-').count();
         let tail = text.iter().rev().take_while(|byte| **byte == b'-').count();
@@ -47,15 +49,24 @@ impl Token {
     /// The token of a range; none if it is too long or part of something longer.
     fn of(scan: &Scan<'_>, range: Range<usize>) -> Option<Self> {
         let text = scan.bytes(range.clone());
-        let digits = text.iter().filter(|byte| byte.is_ascii_digit()).count();
-        let letters = text.iter().filter(|byte| byte.is_ascii_alphabetic()).count();
-        let lower = text.iter().filter(|byte| byte.is_ascii_lowercase()).count();
         let (near, next) = (scan.byte(range.end), scan.byte(range.end + 1));
         let cut = near == b'_'
             || scan.before(range.start, 1) == b'_'
             || (b".:@".contains(&near) && (next.is_ascii_alphanumeric() || next == b'['));
-        let whole = (1..=MOST).contains(&text.len()) && !cut && !text.windows(2).any(|two| two == b"--");
-        whole.then_some(Self { range, digits, letters, lower })
+        if cut || !(1..=MOST).contains(&text.len()) {
+            return None;
+        }
+        let (mut digits, mut letters, mut lower, mut last) = (0, 0, 0, b' ');
+        for byte in text {
+            if *byte == b'-' && last == b'-' {
+                return None;
+            }
+            last = *byte;
+            digits += usize::from(byte.is_ascii_digit());
+            letters += usize::from(byte.is_ascii_alphabetic());
+            lower += usize::from(byte.is_ascii_lowercase());
+        }
+        Some(Self { range, digits, letters, lower })
     }
 
     fn len(&self) -> usize {

@@ -6,7 +6,7 @@
 use std::sync::LazyLock;
 
 use super::words::{List, lexicon};
-use crate::redaction::sets::Map;
+use crate::redaction::sets::{Bytes, Map};
 
 /// What a key announces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,26 +142,30 @@ fn lists(word: &[u8]) -> u16 {
     WORDS.get(word).unwrap_or(0)
 }
 
+/// ASCII but letters and digits; and digits.
+static SEPARATOR: Bytes = Bytes::of(b"").and_alnum().and_high().others();
+static DULL: Bytes = Bytes::of(LETTERS).and_high().others();
+const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+
 /// What the last word of `key` is, and what stands before it. Camel case parts words; digits at an end do not count.
 fn split_last(key: &[u8]) -> (&[u8], &[u8]) {
-    let separator = |byte: &u8| !byte.is_ascii_alphanumeric() && byte.is_ascii();
-    let dull = |byte: &u8| separator(byte) || byte.is_ascii_digit();
-    let end = key.len() - key.iter().rev().take_while(|byte| dull(byte)).count();
+    let end = key.len() - DULL.trailing(key);
     let key = key.get(..end).unwrap_or_default();
     let mut start = 0;
-    for at in (0..end).rev() {
-        let byte = |at: usize| key.get(at).copied().unwrap_or(b'_');
-        let before = at.checked_sub(1).map_or(b'_', byte);
-        if separator(&byte(at)) {
+    // the byte behind; nothing small stands behind the end
+    let mut behind = b'_';
+    for (at, byte) in key.iter().enumerate().rev() {
+        if SEPARATOR.has(*byte) {
             start = at + 1;
             break;
         }
-        let border = (byte(at).is_ascii_uppercase() && !before.is_ascii_uppercase())
-            || (byte(at).is_ascii_uppercase() && byte(at + 1).is_ascii_lowercase());
-        if border || separator(&before) {
+        let before = at.checked_sub(1).and_then(|at| key.get(at)).copied().unwrap_or(b'_');
+        let border = byte.is_ascii_uppercase() && (!before.is_ascii_uppercase() || behind.is_ascii_lowercase());
+        if border || SEPARATOR.has(before) {
             start = at;
             break;
         }
+        behind = *byte;
     }
     key.split_at_checked(start).unwrap_or((b"", key))
 }

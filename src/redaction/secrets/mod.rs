@@ -163,10 +163,6 @@ struct Done {
 }
 
 fn one(scan: &Scan<'_>, word: &WordAt, cue: Cue, rules: &Rules, done: &mut Done, claims: &mut Claims) {
-    // a placeholder is no key
-    if !scan.reserved.is_empty() && scan.is_reserved(&(word.at..word.end)) {
-        return;
-    }
     match (cue, rules.block, rules.provider, rules.aws) {
         (Cue::Key, ..) if word.at >= done.keys => done.keys = assign::look(scan, word, rules, claims),
         (Cue::Provider, _, Some(rule), _) if word.at >= done.providers => {

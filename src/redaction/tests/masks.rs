@@ -11,7 +11,7 @@ use super::super::stems::{Stem, Stems};
 struct All(Vec<(usize, Masks)>);
 
 impl Read for All {
-    fn block(&mut self, base: usize, masks: &Masks) {
+    fn block(&mut self, base: usize, masks: &Masks, _: u64) {
         self.0.push((base, *masks));
     }
 }

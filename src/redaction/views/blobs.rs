@@ -204,7 +204,7 @@ pub(in super::super) fn from_hex(blob: &[u8]) -> Vec<u8> {
     hex_bytes(blob).collect()
 }
 
-fn hex_bytes(blob: &[u8]) -> impl Iterator<Item = u8> + '_ {
+pub(in super::super) fn hex_bytes(blob: &[u8]) -> impl Iterator<Item = u8> + '_ {
     blob.as_chunks::<2>().0.iter().filter_map(|[high, low]| hex(*high, *low))
 }
 
@@ -215,7 +215,7 @@ pub(in super::super) fn from_base64(blob: &[u8]) -> Vec<u8> {
     out
 }
 
-fn base64_bytes(blob: &[u8]) -> impl Iterator<Item = u8> + '_ {
+pub(in super::super) fn base64_bytes(blob: &[u8]) -> impl Iterator<Item = u8> + '_ {
     blob.chunks(4).flat_map(|group| {
         let bits = group.iter().fold(0_u32, |bits, byte| bits << 6 | sextet(*byte));
         let bytes = (bits << (6 * (4 - group.len()))).to_be_bytes();

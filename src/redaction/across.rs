@@ -1,0 +1,104 @@
+//! **What**: what one text of an item tells is looked for in its other texts: a value behind a key or word, a person's name.
+//! **Why**: an attribute says `customer.name`, an event of the same span says the bare name. **Invariants**: only values that
+//! a word or key told and that could hardly stand for anything else, as within one text ([`super::carry`]); at most
+//! [`MOST`] of each kind; what is found is none of the placeholders that stand there, leaves JSON valid and is looked at again.
+//! **Not here**: which texts are an item's (`processors/redact`).
+
+use super::anchors::Anchors;
+use super::carry::{Seed, is_seed};
+use super::compile::Detector;
+use super::find::Scratch;
+use super::json;
+use super::names;
+use super::resolve::{Hit, reserved, resolve};
+use super::rule::Family;
+use super::scan::{Claims, Scan};
+
+/// Most values and most words of names of one item.
+const MOST: usize = 64;
+
+/// What the texts of one item told.
+#[derive(Default)]
+pub struct Told {
+    /// Values, and the rules that found them.
+    values: Vec<(Box<str>, usize)>,
+    /// Words of names.
+    names: Vec<Box<str>>,
+}
+
+impl Told {
+    /// Whether nothing was told.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty() && self.names.is_empty()
+    }
+
+    /// And what another text told, as far as there is room.
+    pub fn join(&mut self, other: Self) {
+        other.values.into_iter().for_each(|(value, rule)| self.value(&value, rule));
+        other.names.into_iter().for_each(|name| self.name(&name));
+    }
+
+    fn value(&mut self, value: &str, rule: usize) {
+        if self.values.len() < MOST && !self.values.iter().any(|(known, _)| **known == *value) {
+            self.values.push((value.into(), rule));
+        }
+    }
+
+    fn name(&mut self, name: &str) {
+        if self.names.len() < MOST && !self.names.iter().any(|known| **known == *name) {
+            self.names.push(name.into());
+        }
+    }
+}
+
+impl Detector {
+    /// Keeps what `hits` of a text tell about the other texts of its item.
+    pub fn tell(&self, text: &str, hits: &[Hit], told: &mut Told) {
+        if !self.choices.carry_over {
+            return;
+        }
+        for hit in hits {
+            let Some(rule) = self.rules.get(hit.rule) else { continue };
+            let found = text.get(hit.range.clone()).unwrap_or_default();
+            if is_seed(rule, found) {
+                told.value(found, hit.rule);
+            }
+            let named = match rule.family {
+                Some(Family::NameIntroduced) => true,
+                Some(Family::Keys) => &*rule.placeholder == "[PERSON]",
+                Some(Family::NameCued | Family::NameSigned | Family::NameMail) => found.contains(' '),
+                _ => false,
+            };
+            names::carried_words(found).filter(|_| named).for_each(|word| told.name(word));
+        }
+    }
+
+    /// Hits of what was `told` in `text`, the value of `key` or of none (""), and of what their placeholders then expose.
+    /// Sorted, without overlap; until the next call with this scratch.
+    pub fn find_told<'s>(&self, key: &str, text: &str, told: &Told, scratch: &'s mut Scratch) -> &'s [Hit] {
+        scratch.hits.clear();
+        let mut held = Vec::new();
+        reserved(text, &|name| self.is_placeholder(name), &mut held);
+        let seeds: Vec<Seed<'_>> = told.values.iter().map(|(value, rule)| Seed { value, rule: *rule }).collect();
+        let mut hits = self.repeated(text, &held, &seeds, seeds.iter().copied());
+        if let Some(rule) = self.families.rule(Family::NameCarried) {
+            let anchors = Anchors::default();
+            let scan = Scan { text, anchors: &anchors, reserved: &held, detector: self };
+            let (mut claims, words) = (Claims::default(), told.names.iter().map(|name| &**name).collect());
+            names::claim_words(&scan, rule, words, &mut claims);
+            hits.extend(claims.list.into_iter().map(|claim| Hit {
+                range: claim.range,
+                rule: usize::from(claim.rule),
+                bare: None,
+            }));
+        }
+        if hits.is_empty() {
+            return &scratch.hits;
+        }
+        resolve(&mut hits, &|hit| self.rules.get(hit.rule).map(|rule| rule.class));
+        json::mend(text, &mut hits);
+        scratch.hits = hits;
+        self.find_again(key, text, scratch);
+        &scratch.hits
+    }
+}
