@@ -93,30 +93,30 @@ struct Filter<const BYTES: u32> {
 
 /// A stem with what tells it at once.
 struct Entry {
-    /// Its first eight bytes in lower case, and which of them count.
+    /// Its first eight bytes, which of them count, and a bit in each that may have either case.
     begins: u64,
     mask: u64,
-    /// Nothing but these letters.
-    short: bool,
+    either: u64,
     stem: Stem,
 }
 
 impl Entry {
     fn new(stem: Stem) -> Self {
-        let len = stem.text.len();
-        let mask = u64::MAX.checked_shr(64 - 8 * len.min(8) as u32).unwrap_or(0);
-        let short = !stem.exact && len <= 8 && stem.text.iter().all(u8::is_ascii_lowercase);
-        Self { begins: head(&stem.text, 0) & mask, mask, short, stem }
+        let mask = u64::MAX.checked_shr(64 - 8 * stem.text.len().min(8) as u32).unwrap_or(0);
+        let letter = |byte: u8| if !stem.exact && byte.is_ascii_alphabetic() { 0x20 } else { 0 };
+        let either = u64::from_le_bytes(raw(&stem.text, 0).to_le_bytes().map(letter));
+        Self { begins: (raw(&stem.text, 0) | either) & mask, mask, either, stem }
     }
 
-    /// Adds the stem if it stands at `at`, where text begins so.
+    /// Adds the stem if it stands at `at`, where these eight bytes stand.
     #[inline(always)]
-    fn put(&self, begins: u64, text: &[u8], at: usize, out: &mut Vec<WordAt>) {
-        if (begins ^ self.begins) & self.mask != 0 {
+    fn put(&self, bytes: u64, text: &[u8], at: usize, out: &mut Vec<WordAt>) {
+        if ((bytes | self.either) ^ self.begins) & self.mask != 0 {
             return;
         }
         let end = at + self.stem.text.len();
-        if (self.short && end <= text.len()) || self.stem.is_at(text, at..end) {
+        // blanks behind the text's end are none of it
+        if end <= text.len() && (self.stem.text.len() <= 8 || self.stem.is_at(text, at..end)) {
             let next = || text.get(end).is_some_and(u8::is_ascii_alphanumeric);
             if !(self.stem.whole && next()) {
                 out.push(WordAt { at, end, action: self.stem.action });
@@ -178,15 +178,15 @@ impl<const BYTES: u32> Filter<BYTES> {
         self.bits.get(slot / 64).map_or(0, |word| word >> (slot % 64))
     }
 
-    /// Adds the stems that stand at `at`, where text begins so. Only where they may.
+    /// Adds the stems that stand at `at`, where these eight bytes stand, in lower case `begins`. Only where they may.
     #[inline(always)]
-    fn at(&self, begins: u64, text: &[u8], at: usize, out: &mut Vec<WordAt>) {
+    fn at(&self, (bytes, begins): (u64, u64), text: &[u8], at: usize, out: &mut Vec<WordAt>) {
         let slot = Self::slot(begins);
         let (Some(word), Some(rank)) = (self.bits.get(slot / 64), self.ranks.get(slot / 64)) else { return };
         let rank = usize::from(*rank) + (word & ((1 << (slot % 64)) - 1)).count_ones() as usize;
         let first = |rank: usize| self.firsts.get(rank).map_or(0, |first| *first as usize);
         for entry in self.stems.get(first(rank)..first(rank + 1)).unwrap_or_default() {
-            entry.put(begins, text, at, out);
+            entry.put(bytes, text, at, out);
         }
     }
 }
@@ -227,13 +227,21 @@ impl Given {
     }
 }
 
+/// Eight bytes, blanks behind the end.
+#[inline(always)]
+fn raw(text: &[u8], at: usize) -> u64 {
+    let rest = text.get(at..).unwrap_or_default();
+    u64::from_le_bytes(rest.first_chunk().copied().unwrap_or_else(|| padded(rest)))
+}
+
 /// Eight bytes in lower case, blanks behind the end.
 #[inline(always)]
 fn head(text: &[u8], at: usize) -> u64 {
-    let rest = text.get(at..).unwrap_or_default();
-    let bytes = rest.first_chunk().copied().unwrap_or_else(|| padded(rest));
-    u64::from_le_bytes(bytes) | 0x2020_2020_2020_2020
+    raw(text, at) | LOWER
 }
+
+/// The bit that tells small letters from capitals, in each byte.
+const LOWER: u64 = 0x2020_2020_2020_2020;
 
 fn padded<const N: usize>(rest: &[u8]) -> [u8; N] {
     let mut bytes = [b' '; N];
@@ -271,7 +279,8 @@ impl Stems {
     /// Adds the stems that begin at `at`.
     #[inline(always)]
     pub(super) fn at(&self, text: &[u8], at: usize, out: &mut Vec<WordAt>) {
-        let begins = head(text, at);
+        let bytes = raw(text, at);
+        let begins = bytes | LOWER;
         if !self.gate.may(begins) {
             return;
         }
@@ -280,13 +289,13 @@ impl Stems {
             return;
         }
         if six & 1 == 1 {
-            self.six.at(begins, text, at, out);
+            self.six.at((bytes, begins), text, at, out);
         }
         if four & 1 == 1 {
-            self.four.at(begins, text, at, out);
+            self.four.at((bytes, begins), text, at, out);
         }
         if three & 1 == 1 {
-            self.three.at(begins, text, at, out);
+            self.three.at((bytes, begins), text, at, out);
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use crate::redaction::sets::Words;
+use crate::redaction::sets::{Bytes, Words};
 
 /// What a value is made of.
 #[derive(Clone, Copy, Default)]
@@ -254,15 +254,26 @@ pub(super) fn is_word(value: &[u8]) -> bool {
 }
 
 fn begins(value: &[u8]) -> bool {
+    let Some(first) = value.first().map(u8::to_ascii_lowercase) else { return false };
+    let like = |begin: &&&str| begin.as_bytes().first() == Some(&first);
     ELSEWHERE
         .iter()
+        .filter(like)
         .any(|begin| value.get(..begin.len()).is_some_and(|head| head.eq_ignore_ascii_case(begin.as_bytes())))
 }
 
 fn has_placeholder(value: &[u8]) -> bool {
     let head = value.get(..value.len().min(160)).unwrap_or_default();
-    PLACEHOLDERS.iter().any(|mark| contains(head, mark.as_bytes()))
+    head.iter().enumerate().filter(|(_, byte)| BEGIN_PLACEHOLDERS.has(**byte)).any(|(at, _)| {
+        let rest = head.get(at..).unwrap_or_default();
+        PLACEHOLDERS
+            .iter()
+            .any(|mark| rest.get(..mark.len()).is_some_and(|part| part.eq_ignore_ascii_case(mark.as_bytes())))
+    })
 }
+
+/// What [`PLACEHOLDERS`] begin with, in either case.
+static BEGIN_PLACEHOLDERS: Bytes = Bytes::of(b"yYpPrRiI<xX_-aAgGfFtTdD*${}.%\xe2");
 
 /// Whether `text` holds `word`, without case.
 pub(super) fn contains(text: &[u8], word: &[u8]) -> bool {
