@@ -2,12 +2,14 @@
 //! **Why**: `pipeline` and `config` know no component; a new one is a row in each match here, which the compiler asks for.
 //! **Invariants**: matches are exhaustive; typing and settings need no I/O. **Not here**: building (`app/assemble`).
 
+use schemars::SchemaGenerator;
+
 use crate::config::tree::Node;
 use crate::config::{ComponentId, FieldProblem, Problem, de, graph::Step, schema::Documented};
 use crate::exporters::{debug, file, otlp as otlp_grpc, otlp_http};
 use crate::otlp::Signal;
 use crate::pipeline::{OutletSettings, Trust};
-use crate::processors::{cost, normalize, redact, runs, vault};
+use crate::processors::{attributes, cost, filter, normalize, redact, resource, runs, vault};
 use crate::receivers::otlp;
 use crate::telemetry::{admin, health};
 
@@ -29,6 +31,16 @@ macro_rules! table {
             /// The type in a component id.
             pub fn name(self) -> &'static str {
                 match self { $(Self::$name => $text,)* }
+            }
+
+            /// All its names: the type, and the Collector's aliases.
+            pub fn names(self) -> &'static [&'static str] {
+                match self { $(Self::$name => &[$text $(, $alias)*],)* }
+            }
+
+            /// The JSON schema of its configuration; definitions stay with `generator`.
+            pub fn schema(self, generator: &mut SchemaGenerator) -> serde_json::Value {
+                match self { $(Self::$name => generator.subschema_for::<$module::Config>().to_value(),)* }
             }
 
             /// One line for `tollgate components`.
@@ -103,6 +115,12 @@ table! {
     Vault = "vault", vault, "moves prompts, completions and tool payloads into an encrypted, write-once vault";
     /// Typed placeholders.
     Redact = "redact", redact, "puts typed placeholders in place of what is private, in every text";
+    /// Attributes of items.
+    Attributes = "attributes", attributes, "inserts, updates and deletes attributes of spans, log records and data points";
+    /// Attributes of resources.
+    Resource = "resource", resource, "inserts, updates and deletes attributes of resources";
+    /// What is not sent.
+    Filter = "filter", filter, "drops items before they are sent: rules, noise of known clients, a part of all traces";
 }
 
 table! {
@@ -135,6 +153,12 @@ impl ReceiverSettings {
         let all = grpc.chain(settings.http.iter().map(|http| &http.limits));
         all.map(|limits| limits.wire.max(limits.inflated)).max().unwrap_or(0)
     }
+
+    /// What is valid, but should be known.
+    pub fn notes(&self) -> &[FieldProblem] {
+        let Self::Otlp(settings) = self;
+        &settings.notes
+    }
 }
 
 impl ProcessorSettings {
@@ -158,6 +182,7 @@ impl ProcessorKind {
             Self::Runs => Step::Runs,
             Self::Vault => Step::Vault,
             Self::Redact => Step::Redact,
+            Self::Attributes | Self::Resource | Self::Filter => Step::Last,
         }
     }
 }
@@ -167,7 +192,13 @@ impl ProcessorSettings {
     pub fn notes(&self) -> &[FieldProblem] {
         match self {
             Self::Vault(settings) => &settings.notes,
-            Self::Normalize(_) | Self::Cost(_) | Self::Runs(_) | Self::Redact(_) => &[],
+            Self::Normalize(_)
+            | Self::Cost(_)
+            | Self::Runs(_)
+            | Self::Redact(_)
+            | Self::Attributes(_)
+            | Self::Resource(_)
+            | Self::Filter(_) => &[],
         }
     }
 }

@@ -25,9 +25,12 @@ use crate::net::Proxies;
 use crate::otlp::Signal;
 use crate::pipeline::plan::{Limits, PipelinePlan};
 use crate::pipeline::{EnginePlan, Exporter, Processor};
+use crate::processors::attributes::Attributes;
 use crate::processors::cost::Cost;
+use crate::processors::filter::Filter;
 use crate::processors::normalize::Normalize;
 use crate::processors::redact::{self, Redact};
+use crate::processors::resource::ResourceAttributes;
 use crate::processors::runs::Runs;
 use crate::processors::vault::{Echoing, StoreSettings};
 use crate::receivers::otlp;
@@ -160,7 +163,12 @@ impl Assembly<'_> {
         let mut outlets = HashMap::new();
         for Placed { id, what } in valid.exporters {
             outlets.extend(what.outlet().map(|outlet| (id_text(&id), outlet.clone())));
-            let exporter = self.exporter(&id, what)?;
+            let deps = Deps {
+                tasks: Arc::clone(&self.site.tasks),
+                clock: Arc::clone(&self.site.seams.clock),
+                proxies: Arc::clone(&self.proxies),
+            };
+            let exporter = exporter(&id, what, deps)?;
             exporters.insert(id, exporter);
         }
         let pipelines = valid.pipelines.iter().map(|pipeline| PipelinePlan {
@@ -173,6 +181,8 @@ impl Assembly<'_> {
         let limits = Limits {
             in_flight_bytes: usize::try_from(valid.limits.in_flight.0).unwrap_or(usize::MAX),
             admission_wait: valid.limits.admission_wait.0,
+            max_item_bytes: usize::try_from(valid.limits.max_item_size.0).unwrap_or(usize::MAX),
+            accounts: valid.limits.rates(),
             ..Limits::default()
         };
         let plan = EnginePlan { pipelines: pipelines.collect(), limits };
@@ -230,6 +240,9 @@ impl Assembly<'_> {
                 beside.vaults.push(vault);
                 processor
             }
+            ProcessorSettings::Attributes(settings) => Arc::new(Attributes::new(id, settings)),
+            ProcessorSettings::Resource(settings) => Arc::new(ResourceAttributes::new(id, settings)),
+            ProcessorSettings::Filter(settings) => Arc::new(Filter::new(id, settings, meter)),
             ProcessorSettings::Redact(settings) => {
                 let asks = settings.recogniser.clone();
                 let redact = Redact::new(Arc::clone(&id), settings, vocabulary, self.ids.clone(), meter);
@@ -250,26 +263,6 @@ impl Assembly<'_> {
         };
         let place = format!("processors.{id}.recogniser");
         Ok(Arc::new(Presidio::build(id, settings, deps).map_err(|why| format!("{place}: {why}"))?))
-    }
-
-    fn exporter(&self, id: &ComponentId, settings: ExporterSettings) -> Result<Arc<dyn Exporter>, String> {
-        let clock = Arc::clone(&self.site.seams.clock);
-        let deps = || Deps {
-            tasks: Arc::clone(&self.site.tasks),
-            clock: Arc::clone(&clock),
-            proxies: Arc::clone(&self.proxies),
-        };
-        let place = |why| format!("exporters.{id}: {why}");
-        Ok(match settings {
-            ExporterSettings::Otlp(settings) => {
-                Arc::new(otlp_grpc::Otlp::build(id_text(id), settings, deps()).map_err(place)?)
-            }
-            ExporterSettings::OtlpHttp(settings) => {
-                Arc::new(otlp_http::OtlpHttp::build(id_text(id), settings, deps()).map_err(place)?)
-            }
-            ExporterSettings::Debug(settings) => Arc::new(debug::build(id, settings)),
-            ExporterSettings::File(settings) => Arc::new(file::build(id, settings, clock)),
-        })
     }
 
     fn extension(&self, settings: ExtensionSettings, known: &Known) -> Box<dyn Listener> {
@@ -298,4 +291,22 @@ impl Assembly<'_> {
         let api = Api { board: Arc::new(Boards(boards)), judge: Arc::new(humans) };
         (way, crate::runs::api::router(api))
     }
+}
+
+/// Builds an exporter; connects to nothing.
+///
+/// # Errors
+/// One line about a TLS file or missing roots.
+pub fn exporter(id: &ComponentId, settings: ExporterSettings, deps: Deps) -> Result<Arc<dyn Exporter>, String> {
+    let place = |why| format!("exporters.{id}: {why}");
+    Ok(match settings {
+        ExporterSettings::Otlp(settings) => {
+            Arc::new(otlp_grpc::Otlp::build(id_text(id), settings, deps).map_err(place)?)
+        }
+        ExporterSettings::OtlpHttp(settings) => {
+            Arc::new(otlp_http::OtlpHttp::build(id_text(id), settings, deps).map_err(place)?)
+        }
+        ExporterSettings::Debug(settings) => Arc::new(debug::build(id, settings)),
+        ExporterSettings::File(settings) => Arc::new(file::build(id, settings, deps.clock)),
+    })
 }

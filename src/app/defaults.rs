@@ -4,6 +4,7 @@
 
 use crate::app::resolve::{Limits, Pseudonyms, Telemetry};
 use crate::components::{ExporterKind, ExtensionKind, ProcessorKind, ReceiverKind};
+use crate::config::graph::Step;
 use crate::config::schema::Documented;
 use crate::pipeline::spool;
 
@@ -50,7 +51,7 @@ pub fn generate() -> String {
     }
     section(&mut out, "processors");
     for kind in ProcessorKind::ALL {
-        component(&mut out, kind.name(), kind.summary(), &kind.defaults(), true);
+        component(&mut out, kind.name(), kind.summary(), &kind.defaults(), kind.step() != Step::Last);
     }
     section(&mut out, "exporters");
     for kind in ExporterKind::ALL {
@@ -101,7 +102,8 @@ fn changed(name: &str, documented: &Documented, indent: usize) -> String {
 
 fn service() -> String {
     let list = |names: Vec<&str>| format!("[{}]", names.join(", "));
-    let all = list(ProcessorKind::ALL.iter().map(|kind| kind.name()).collect());
+    let steps = ProcessorKind::ALL.iter().filter(|kind| kind.step() != Step::Last);
+    let all = list(steps.map(|kind| kind.name()).collect());
     let exporters = list(EXPORTERS.iter().map(|kind| kind.name()).collect());
     let extensions = list(EXTENSIONS.iter().map(|kind| kind.name()).collect());
     let mut telemetry = String::new();

@@ -21,9 +21,11 @@ use crate::genai::{Facts, Vocabulary};
 use crate::net::Proxies;
 use crate::otlp::{Payload, Signal, SlotId, UnknownFields};
 use crate::pipeline::{Answer, Batch, Origin, Processor, Reason, Ticketer, Trust};
+use crate::processors::attributes::Attributes;
 use crate::processors::cost::Cost;
 use crate::processors::normalize::Normalize;
 use crate::processors::redact::Redact;
+use crate::processors::resource::ResourceAttributes;
 use crate::processors::runs::Runs;
 use crate::processors::vault::{self, Echoing};
 use crate::pseudonym::Pseudonymizer;
@@ -106,6 +108,10 @@ impl Dry {
                     };
                     Arc::new(vault::processor(&name, &settings, &site))
                 }
+                ProcessorSettings::Attributes(settings) => Arc::new(Attributes::new(name, settings)),
+                ProcessorSettings::Resource(settings) => Arc::new(ResourceAttributes::new(name, settings)),
+                // What is dropped is shown as it would go: items before and after are looked at side by side.
+                ProcessorSettings::Filter(_) => continue,
                 ProcessorSettings::Redact(settings) => {
                     rules.insert(id.clone(), Arc::clone(&settings.detector));
                     let asks = settings.recogniser.clone();

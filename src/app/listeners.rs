@@ -100,7 +100,7 @@ struct WebPort {
 
 impl BoundListener for WebPort {
     fn addresses(&self) -> Vec<(String, SocketAddr)> {
-        vec![(self.name.to_owned(), self.bound.address())]
+        self.bound.address().map(|at| (self.name.to_owned(), at)).into_iter().collect()
     }
 
     fn serve(self: Box<Self>, serve: Serve) -> BoxFuture<'static, Box<dyn ServingListener>> {
@@ -170,6 +170,7 @@ fn meters(meter: &Meter, name: &'static str) -> Meters {
         over_limit: closed("limit"),
         silent: closed("silent"),
         idle: closed("idle"),
+        aged: closed("age"),
         handshake: closed("handshake"),
     }
 }

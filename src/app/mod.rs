@@ -7,6 +7,7 @@
 
 pub mod assemble;
 pub mod build;
+mod collector;
 pub mod defaults;
 pub mod dry;
 mod humans;

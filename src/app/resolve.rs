@@ -2,12 +2,13 @@
 //! `print-config` and `run` see the same thing. **Invariants**: no I/O but `${file:…}`; every problem of a stage is
 //! collected before the next one starts. **Not here**: opening anything (`assemble`).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::app::collector;
 use crate::components::{
     ExporterConfig, ExporterKind, ExporterSettings, ExtensionConfig, ExtensionKind, ExtensionSettings, ProcessorConfig,
     ProcessorKind, ProcessorSettings, ReceiverConfig, ReceiverKind, ReceiverSettings, names,
@@ -20,7 +21,7 @@ use crate::config::tree::{Node, Val};
 use crate::config::{At, ByteSize, ComponentId, FieldProblem, Gravity, Problem, Source, Span, de};
 use crate::otlp::Signal;
 use crate::pipeline::plan::WORKING_FACTOR;
-use crate::pipeline::{Trust, spool};
+use crate::pipeline::{Trust, accounts, spool};
 use crate::secret::Secret;
 use crate::telemetry::logging;
 
@@ -45,11 +46,67 @@ pub struct Limits {
     pub admission_wait: Span,
     /// Time that requests in hand get at shutdown, and exporters after them.
     pub shutdown: Span,
+    /// Largest span, log record or data point as sent; larger ones are refused one by one (`partial_success`).
+    pub max_item_size: ByteSize,
+    /// What each account may send; no limit without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub per_account: Option<AccountRate>,
+    /// What single accounts may send instead.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub accounts: BTreeMap<String, AccountRate>,
+}
+
+/// What an account may send. More is refused with the time after which it may come (429, RESOURCE_EXHAUSTED).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AccountRate {
+    /// Requests a second.
+    pub requests_per_second: Option<f64>,
+    /// Bytes a second, decompressed.
+    pub bytes_per_second: Option<ByteSize>,
+    /// For how long what was not sent may be sent later.
+    pub burst: Span,
+}
+
+impl Default for AccountRate {
+    fn default() -> Self {
+        Self { requests_per_second: None, bytes_per_second: None, burst: Span::seconds(2) }
+    }
+}
+
+impl AccountRate {
+    fn check(&self, path: &str, problems: &mut Vec<FieldProblem>) {
+        let mut problem = |key: &str, what: &str| problems.push(FieldProblem::new(format!("{path}{key}"), what));
+        if self.requests_per_second.is_some_and(|rate| !rate.is_finite() || rate <= 0.0) {
+            problem(".requests_per_second", "must be more than zero");
+        }
+        if self.bytes_per_second.is_some_and(|rate| rate.0 == 0) {
+            problem(".bytes_per_second", "must be more than zero");
+        }
+        if self.burst.0.is_zero() {
+            problem(".burst", "must be more than zero");
+        }
+        if self.requests_per_second.is_none() && self.bytes_per_second.is_none() {
+            problem("", "limits nothing: give `requests_per_second`, `bytes_per_second` or both");
+        }
+    }
+
+    fn rate(&self) -> accounts::Rate {
+        let bytes = self.bytes_per_second.map(|bytes| bytes.0 as f64);
+        accounts::Rate { requests: self.requests_per_second, bytes, burst: self.burst.0 }
+    }
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { in_flight: ByteSize::mib(768), admission_wait: Span::seconds(2), shutdown: Span::seconds(10) }
+        Self {
+            in_flight: ByteSize::mib(768),
+            admission_wait: Span::seconds(2),
+            shutdown: Span::seconds(10),
+            max_item_size: ByteSize::mib(32),
+            per_account: None,
+            accounts: BTreeMap::new(),
+        }
     }
 }
 
@@ -57,17 +114,32 @@ impl Limits {
     /// Every request that a receiver takes must fit, or its client would be told to come again for ever.
     fn check(&self, receivers: &[Placed<ReceiverSettings>]) -> Result<(), Vec<FieldProblem>> {
         let largest = receivers.iter().map(|placed| placed.what.largest_request()).max().unwrap_or(0) as u64;
+        let mut problems = Vec::new();
+        if self.max_item_size.0 == 0 {
+            problems.push(FieldProblem::new("max_item_size", "must be more than zero"));
+        }
+        if let Some(rate) = &self.per_account {
+            rate.check("per_account", &mut problems);
+        }
+        self.accounts.iter().for_each(|(account, rate)| rate.check(&format!("accounts.{account}"), &mut problems));
         // Twice: as it came and as it is read. Besides, what inflating takes.
         let needed = largest.saturating_mul(2).saturating_add(INFLATING).saturating_mul(WORKING_FACTOR as u64);
         if self.in_flight.0 >= needed {
-            return Ok(());
+            return if problems.is_empty() { Ok(()) } else { Err(problems) };
         }
         let (needed, largest) = (ByteSize(needed.next_multiple_of(1 << 20)), ByteSize(largest));
         let what = format!(
             "too small for requests of {largest}, which the receivers take: at least {needed}, or lower their \
              `max_recv_msg_size_mib`, `max_request_body_size` and `max_wire_size`"
         );
-        Err(vec![FieldProblem::new("in_flight", what)])
+        problems.push(FieldProblem::new("in_flight", what));
+        Err(problems)
+    }
+
+    /// What accounts may send.
+    pub fn rates(&self) -> accounts::Rates {
+        let named = self.accounts.iter().map(|(account, rate)| (account.as_str().into(), rate.rate()));
+        accounts::Rates { others: self.per_account.as_ref().map(AccountRate::rate), named: named.collect() }
     }
 }
 
@@ -155,7 +227,8 @@ pub struct Read {
 pub fn read(name: &str, text: &str, lookup: &dyn Lookup, data_dir: &Path) -> Read {
     let Reading { source, file, mut problems, unresolved } = file::read(name, text, lookup);
     let known = problems.len();
-    let found = file.and_then(|file| {
+    let found = file.and_then(|mut file| {
+        problems.extend(collector::served_otherwise(&mut file));
         problems.extend(graph::references(&file));
         let typed = typed(file, &mut problems);
         let valid = validate(&typed, data_dir, &mut problems)?;
@@ -247,6 +320,7 @@ fn validate(typed: &Typed, data_dir: &Path, problems: &mut Vec<Problem>) -> Opti
         settings.all("exporters", &file.exporters, &typed.exporters, &used(|p| &p.exporters), ExporterConfig::settings);
     let extensions =
         settings.all("extensions", &file.extensions, &typed.extensions, &enabled, ExtensionConfig::settings);
+    settings.notes("receivers", &file.receivers, &receivers, ReceiverSettings::notes);
     settings.notes("processors", &file.processors, &processors, ProcessorSettings::notes);
     settings.notes("exporters", &file.exporters, &exporters, ExporterSettings::notes);
     let spool = settings.one("spool", &file.spool, typed.spool.settings(&data_dir.join("spool")));

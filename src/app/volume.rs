@@ -16,6 +16,19 @@ pub fn warning(directory: &Path) -> Option<String> {
     })
 }
 
+/// Bytes that an ordinary user may still take on the volume of `directory`; None where the system does not tell.
+pub fn free(directory: &Path) -> Option<u64> {
+    let here = |path: &Path| if path.as_os_str().is_empty() { Path::new(".").to_owned() } else { path.to_owned() };
+    let volume = directory.ancestors().find_map(|path| rustix::fs::statvfs(here(path)).ok())?;
+    volume.f_bavail.checked_mul(volume.f_frsize)
+}
+
+/// Bytes of the files in `directory` itself.
+pub fn taken(directory: &Path) -> u64 {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.metadata().ok()).filter(|found| found.is_file()).map(|found| found.len()).sum()
+}
+
 fn in_memory(directory: &Path) -> bool {
     // A relative path's last ancestor is the empty one.
     let here = |path: &Path| if path.as_os_str().is_empty() { Path::new(".").to_owned() } else { path.to_owned() };

@@ -4,6 +4,7 @@
 //! **Not here**: what a running gateway does (`app`).
 
 mod audit;
+mod check;
 mod data_dir;
 mod demo;
 mod doctor;
@@ -16,14 +17,16 @@ mod rates;
 mod reach;
 mod redact;
 mod run;
+pub mod schema;
 mod sessions;
 mod source;
 mod spool;
+mod spool_move;
 mod vault;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::app::process;
 use output::complain;
@@ -62,6 +65,15 @@ enum Command {
     Demo(demo::Options),
     /// Checks a configuration: every error at once, with file, line and column.
     Validate,
+    /// Tries out what a configuration needs: back ends, volumes, certificates. Sends an empty request to each back end.
+    Check(check::Options),
+    /// Prints the JSON schema of a configuration, for editors.
+    Schema,
+    /// Prints completions for a shell, e.g. `source <(tollgate completions bash)`.
+    Completions {
+        /// bash, elvish, fish, powershell or zsh.
+        shell: clap_complete::Shell,
+    },
     /// Prints the configuration with every default filled in; secrets are hidden.
     PrintConfig {
         /// With each option's description.
@@ -107,6 +119,9 @@ pub fn main() -> Exit {
         Command::Run => run::run(&common),
         Command::Demo(options) => demo::run(&common, &options),
         Command::Validate => inspect::validate(&common),
+        Command::Check(options) => check::run(&common, &options),
+        Command::Schema => output::out(&schema::text()),
+        Command::Completions { shell } => completions(shell),
         Command::PrintConfig { comments } => inspect::print_config(&common, comments),
         Command::Components => inspect::components(),
         Command::Explain(options) => explain::run(&common, &options),
@@ -116,4 +131,10 @@ pub fn main() -> Exit {
         Command::Test(options) => fixtures::run(&common, &options),
         Command::Vault(command) => vault::run(&common, command),
     }
+}
+
+fn completions(shell: clap_complete::Shell) -> Exit {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "tollgate", &mut text);
+    output::out(&String::from_utf8_lossy(&text))
 }

@@ -1,4 +1,4 @@
-//! **What**: `tollgate spool list|drop`: what waits for whom, and giving it up. **Invariants**: `list` takes no lock and
+//! **What**: `tollgate spool list|peek|drop|replay|reassign`: what waits for whom, giving it up, or to another. **Invariants**: `list` takes no lock and
 //! changes nothing, also where there is no spool or no key; `drop` needs the gateway stopped, says how much it gives up and asks for `--yes`.
 //! **Not here**: the spool (`pipeline/spool`).
 
@@ -9,12 +9,15 @@ use clap::Subcommand;
 use super::Common;
 use super::output::{Exit, complain, out};
 use super::run::{fail, fail_with, seams};
-use super::source::{Make, load};
+use super::source::{Loaded, Make, load};
+use super::spool_move;
+use crate::app::build::Seams;
 use crate::app::keys::present_spool_keys;
 use crate::clock::{Clock, UnixNanos};
+use crate::components::id_text;
 use crate::config::ByteSize;
 use crate::pipeline::RealDisk;
-use crate::pipeline::spool::{Spool, Status};
+use crate::pipeline::spool::{Committer, Spool, SpoolKey, Status};
 use crate::telemetry::logging;
 
 /// Subcommands of `spool`.
@@ -22,6 +25,30 @@ use crate::telemetry::logging;
 pub(super) enum Command {
     /// Lists what waits in the spool, by consumer; also beside a running gateway.
     List,
+    /// Shows what waits for one consumer, record by record. The gateway must be stopped.
+    Peek {
+        /// The consumer as `spool list` shows it; `quarantine` holds what back ends refused for good.
+        consumer: String,
+        /// Records at most.
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
+        /// The telemetry itself, as it would be sent: OTLP/JSON lines.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Sends what back ends refused for good (`quarantine`) to them again. The gateway must be stopped.
+    Replay {
+        /// Another exporter instead.
+        #[arg(long, value_name = "EXPORTER")]
+        to: Option<String>,
+    },
+    /// Gives everything that waits for one consumer to an exporter. The gateway must be stopped.
+    Reassign {
+        /// The consumer as `spool list` shows it, e.g. an exporter that is not configured any more.
+        from: String,
+        /// An exporter of the configuration.
+        to: String,
+    },
     /// Gives up everything that waits for one consumer. The gateway must be stopped.
     Drop {
         /// The consumer as `spool list` shows it: an exporter's id.
@@ -54,6 +81,12 @@ pub(super) fn run(common: &Common, command: Command) -> Exit {
     };
     match command {
         Command::List => out(&table(&status, seams.clock.now())),
+        Command::Peek { consumer, limit, json } => {
+            let now = seams.clock.now();
+            open(&loaded, seams, &keys, |spool, _| spool_move::peek(spool, &consumer, limit, json, now))
+        }
+        Command::Replay { to } => move_all(&loaded, seams, &keys, spool_move::REFUSED, to.as_deref()),
+        Command::Reassign { from, to } => move_all(&loaded, seams, &keys, &from, Some(&to)),
         Command::Drop { consumer, yes } => {
             let Some(waiting) = status.consumers.iter().find(|known| *known.name == *consumer) else {
                 let names: Vec<&str> = status.consumers.iter().map(|known| &*known.name).collect();
@@ -77,6 +110,24 @@ pub(super) fn run(common: &Common, command: Command) -> Exit {
             }
         }
     }
+}
+
+fn open(loaded: &Loaded, seams: Seams, keys: &[SpoolKey], work: impl FnOnce(&Spool, Committer) -> Exit) -> Exit {
+    match Spool::open(seams.disk, &loaded.valid.spool, keys, seams.clock, seams.rng, &seams.meter) {
+        Err(error) => fail_with(&error.to_string(), error.exit_code()),
+        Ok((spool, committer)) => work(&spool, committer),
+    }
+}
+
+fn move_all(loaded: &Loaded, seams: Seams, keys: &[SpoolKey], from: &str, to: Option<&str>) -> Exit {
+    let known: Vec<Arc<str>> = loaded.valid.exporters.iter().map(|placed| id_text(&placed.id)).collect();
+    if let Some(to) = to.filter(|to| !known.iter().any(|id| **id == **to)) {
+        return fail(&format!("`{to}` is no exporter of the configuration; there are: {}", known.join(", ")));
+    }
+    if to == Some(from) {
+        return fail(&format!("it waits for `{from}` already"));
+    }
+    open(loaded, seams, keys, |spool, committer| spool_move::reassign(spool, committer, from, to, &known))
 }
 
 fn table(status: &Status, now: UnixNanos) -> String {

@@ -1,22 +1,31 @@
-//! **What**: [`Endpoint`], `host:port` to listen on. **Why**: wrong ones are found when the configuration is read,
+//! **What**: [`Endpoint`], where to listen: `host:port`, or the path of a unix socket. **Why**: wrong ones are found when the configuration is read,
 //! not when the port is taken. **Not here**: where exporters send (URLs, `exporters/remote`).
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 
-/// `127.0.0.1:4317`, `[::]:4317`, `localhost:4317`, `:4317` (all IPv4 addresses) or `name:4317`.
+/// `127.0.0.1:4317`, `[::]:4317`, `localhost:4317`, `:4317` (all IPv4 addresses), `name:4317` or `unix:/run/otlp.sock`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     host: String,
     port: u16,
+    /// Instead of both.
+    socket: Option<PathBuf>,
 }
 
+/// Longest path of a unix socket that every kernel of ours takes, bytes.
+const LONGEST_PATH: usize = 107;
+
 impl Endpoint {
-    /// Reads `host:port`.
+    /// Reads `host:port` or `unix:/path`.
     ///
     /// # Errors
     /// A fixed text that says what is wrong.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return Self::unix(path.strip_prefix("//").unwrap_or(path));
+        }
         if text.contains("://") {
             return Err("an address to listen on is `host:port`, without a scheme");
         }
@@ -35,10 +44,34 @@ impl Endpoint {
         if host.chars().any(|c| c.is_whitespace() || c == '/') {
             return Err("an address to listen on is `host:port`");
         }
-        Ok(Self { host: host.to_owned(), port })
+        Ok(Self { host: host.to_owned(), port, socket: None })
     }
 
-    /// The host, without brackets; empty = all addresses.
+    /// A unix socket at `path`.
+    ///
+    /// # Errors
+    /// A fixed text that says what is wrong.
+    pub fn unix(path: &str) -> Result<Self, &'static str> {
+        if !path.starts_with('/') {
+            return Err("the path of a unix socket is absolute: `unix:/run/tollgate/otlp.sock`");
+        }
+        if path.len() > LONGEST_PATH || path.contains('\0') {
+            return Err("the path of a unix socket has at most 107 bytes");
+        }
+        Ok(Self { host: String::new(), port: 0, socket: Some(PathBuf::from(path)) })
+    }
+
+    /// The path, of a unix socket.
+    pub fn socket(&self) -> Option<&Path> {
+        self.socket.as_deref()
+    }
+
+    /// Whether nobody but this machine can reach it. A name is looked up by nobody here: only `localhost` is known.
+    pub fn is_local(&self) -> bool {
+        self.socket.is_some() || self.literal().is_some_and(|at| at.ip().is_loopback())
+    }
+
+    /// The host, without brackets; empty = all addresses, or a unix socket.
     pub fn host(&self) -> &str {
         &self.host
     }
@@ -61,7 +94,9 @@ impl Endpoint {
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
+        if let Some(path) = &self.socket {
+            write!(f, "unix:{}", path.display())
+        } else if self.host.contains(':') {
             write!(f, "[{}]:{}", self.host, self.port)
         } else {
             write!(f, "{}:{}", self.host, self.port)

@@ -23,6 +23,8 @@ pub enum Step {
     Vault,
     /// Redacts text.
     Redact,
+    /// Changes or drops what all others have seen; there may be several.
+    Last,
 }
 
 impl Step {
@@ -34,6 +36,7 @@ impl Step {
             Self::Runs => "runs",
             Self::Vault => "vault",
             Self::Redact => "redact",
+            Self::Last => "attributes, resource, filter",
         }
     }
 }
@@ -119,13 +122,13 @@ fn order(pipeline: &Pipeline, known: &Known<'_>, problems: &mut Vec<Problem>) {
     for (id, at) in &pipeline.processors {
         let Some(step) = known.steps.get(id) else { continue };
         match last {
-            Some((before, other)) if before == *step => {
+            Some((before, other)) if before == *step && before != Step::Last => {
                 let what = format!("`{other}` and `{id}` do the same step; a pipeline has at most one of each");
                 problems.push(Problem::error(Some(*at), path.clone(), what));
             }
             Some((before, other)) if before > *step => {
                 let what = format!("`{id}` stands after `{other}`");
-                let hint = "the order is normalize, cost, runs, vault, redact";
+                let hint = "the order is normalize, cost, runs, vault, redact, then attributes, resource and filter";
                 problems.push(Problem::error(Some(*at), path.clone(), what).with_hint(hint));
             }
             _ => {}

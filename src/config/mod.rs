@@ -5,6 +5,7 @@ pub mod de;
 pub mod endpoint;
 pub mod env;
 pub mod file;
+pub mod glob;
 pub mod graph;
 pub mod id;
 pub mod load;

@@ -170,6 +170,7 @@ impl SendingQueue {
             window_bytes: bytes(self.read_ahead.0),
             retry_initial: retry.initial_interval.0,
             retry_max: retry.max_interval.0,
+            ..standard
         };
         (settings, max)
     }
@@ -186,7 +187,11 @@ impl SendingQueue {
                 ("queue_size", self.queue_size.is_some(), "is not used: `spool.max_size` bounds what waits, in bytes"),
                 ("sizer", self.sizer.is_some(), "is not used: `spool.max_size` bounds what waits, in bytes"),
                 ("storage", self.storage.is_some(), spool),
-                ("wait_for_result", self.wait_for_result == Some(true), "is not used: the spool's fsync is the result"),
+                (
+                    "wait_for_result",
+                    self.wait_for_result == Some(true),
+                    "is not used: the spool's fsync is the result; see `ack: delivered`",
+                ),
                 (
                     "block_on_overflow",
                     self.block_on_overflow == Some(true),

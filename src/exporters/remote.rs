@@ -123,12 +123,13 @@ impl Remote {
     }
 
     /// Adds the headers that were asked for.
-    pub fn headers(&self, signal: Signal, to: &mut HeaderMap) {
+    pub fn headers(&self, signal: Signal, account: &str, to: &mut HeaderMap) {
         to.insert(http::header::USER_AGENT, HeaderValue::from_static(concat!("tollgate/", env!("CARGO_PKG_VERSION"))));
-        for (name, secret, only) in &self.common.headers {
-            if only.is_none_or(|only| only == signal)
-                && let Ok(mut value) = HeaderValue::from_str(secret.expose())
-            {
+        let all = self.common.headers.iter().filter(|(_, _, only)| only.is_none_or(|only| only == signal));
+        let all = all.map(|(name, secret, _)| (name, secret));
+        let own = self.common.account_headers.get(account).into_iter().flatten().map(|(name, secret)| (name, secret));
+        for (name, secret) in all.chain(own) {
+            if let Ok(mut value) = HeaderValue::from_str(secret.expose()) {
                 value.set_sensitive(true);
                 to.insert(name.clone(), value);
             }

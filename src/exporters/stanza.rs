@@ -18,7 +18,7 @@ use super::queue::{RetryOnFailure, SendingQueue};
 use crate::config::{ByteSize, FieldProblem, Span};
 use crate::net::tls;
 use crate::otlp::Signal;
-use crate::pipeline::OutletSettings;
+use crate::pipeline::{Ack, OnFull, OutletSettings};
 use crate::secret::Secret;
 
 /// Largest request without a preset's or the user's word: gRPC servers take 4 MiB by default.
@@ -45,6 +45,10 @@ macro_rules! remote_config {
             pub dataset: Option<String>,
             /// Headers of every request.
             pub headers: std::collections::BTreeMap<String, $crate::secret::Secret>,
+            /// Headers of requests with one account's data, by account; they win over `headers`.
+            #[serde(skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+            pub account_headers:
+                std::collections::BTreeMap<String, std::collections::BTreeMap<String, $crate::secret::Secret>>,
             /// Compression of requests.
             pub compression: $crate::exporters::stanza::Compression,
             /// From sending to the whole answer.
@@ -53,6 +57,16 @@ macro_rules! remote_config {
             pub tls: $crate::exporters::stanza::Tls,
             /// Largest request before compression; larger batches are split. 4 MiB, or the preset's, without this key.
             pub max_request_size: Option<$crate::config::ByteSize>,
+            /// What a client's OK stands for: `spooled`, `delivered` (it waits for the back end's verdict), `offered` (nothing is
+            /// kept for this exporter but in memory).
+            pub ack: $crate::pipeline::Ack,
+            /// Bytes that may wait for this exporter; without it `spool.max_size` alone bounds them (64 MiB of memory with
+            /// `ack: offered`).
+            pub max_pending: Option<$crate::config::ByteSize>,
+            /// What happens beyond: `refuse` (clients come again), or `expire` (the oldest goes, and is counted).
+            pub on_full: $crate::pipeline::OnFull,
+            /// One request at a time, in the order of arrival.
+            pub ordered: bool,
             /// How what waits in the spool is read, merged and sent.
             pub sending_queue: $crate::exporters::queue::SendingQueue,
             /// How long to wait before a failed request is sent again. It is, until the back end takes or refuses it.
@@ -71,10 +85,15 @@ macro_rules! remote_config {
                     ingestion_key: None,
                     dataset: None,
                     headers: Default::default(),
+                    account_headers: Default::default(),
                     compression: Default::default(),
                     timeout: $crate::config::Span::seconds($timeout),
                     tls: Default::default(),
                     max_request_size: None,
+                    ack: Default::default(),
+                    max_pending: None,
+                    on_full: Default::default(),
+                    ordered: false,
                     sending_queue: Default::default(),
                     retry_on_failure: Default::default(),
                     trust: Default::default(),
@@ -95,10 +114,15 @@ macro_rules! remote_config {
                         own_endpoint: [$(&self.$own),*].iter().any(|own| own.is_some()),
                     },
                     headers: &self.headers,
+                    account_headers: &self.account_headers,
                     compression: self.compression,
                     timeout: self.timeout,
                     tls: &self.tls,
                     max_request_size: self.max_request_size,
+                    ack: self.ack,
+                    max_pending: self.max_pending,
+                    on_full: self.on_full,
+                    ordered: self.ordered,
                     queue: &self.sending_queue,
                     retry: &self.retry_on_failure,
                 }
@@ -152,6 +176,8 @@ pub struct Written<'a> {
     pub asked: Asked<'a>,
     /// `headers`
     pub headers: &'a BTreeMap<String, Secret>,
+    /// `account_headers`
+    pub account_headers: &'a BTreeMap<String, BTreeMap<String, Secret>>,
     /// `compression`
     pub compression: Compression,
     /// `timeout`
@@ -160,6 +186,14 @@ pub struct Written<'a> {
     pub tls: &'a Tls,
     /// `max_request_size`
     pub max_request_size: Option<ByteSize>,
+    /// `ack`
+    pub ack: Ack,
+    /// `max_pending`
+    pub max_pending: Option<ByteSize>,
+    /// `on_full`
+    pub on_full: OnFull,
+    /// `ordered`
+    pub ordered: bool,
     /// `sending_queue`
     pub queue: &'a SendingQueue,
     /// `retry_on_failure`
@@ -173,6 +207,8 @@ pub struct Common {
     pub base: Option<String>,
     /// Headers of every request, or of one signal.
     pub headers: Vec<(HeaderName, Secret, Option<Signal>)>,
+    /// Headers of requests with one account's data.
+    pub account_headers: BTreeMap<String, Vec<(HeaderName, Secret)>>,
     /// How requests are compressed.
     pub compression: Compression,
     /// Whether the back end is known to take zstd.
@@ -207,23 +243,26 @@ impl Written<'_> {
                 (!self.says(name)).then(|| (HeaderName::from_static(name), value, only))
             })
             .collect();
-        for (name, value) in self.headers {
-            let path = format!("headers.{name}");
-            let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else {
-                problems.push(FieldProblem::new(path, "not the name of a header"));
-                continue;
-            };
-            if HeaderValue::from_str(value.expose()).is_err() {
-                problems.push(FieldProblem::new(path, "has characters that no header can hold, such as a line end"));
-            } else if is_ours(&name) {
-                problems.push(FieldProblem::new(path, "is set by tollgate itself"));
-            }
-            headers.push((name, value.clone(), None));
-        }
+        let own = checked("headers", self.headers, problems);
+        headers.extend(own.into_iter().map(|(name, value)| (name, value, None)));
+        let account_headers = (self.account_headers.iter())
+            .map(|(account, headers)| {
+                (account.clone(), checked(&format!("account_headers.{account}"), headers, problems))
+            })
+            .collect();
         if self.timeout.0.is_zero() {
             problems.push(FieldProblem::new("timeout", "must be more than zero: every wait has an end"));
         }
         let (outlet, split) = self.queue.outlet(self.retry, problems);
+        if self.max_pending.is_some_and(|bound| bound.0 == 0) {
+            problems.push(FieldProblem::new("max_pending", "must be more than zero"));
+        }
+        if self.on_full == OnFull::Expire && self.max_pending.is_none() {
+            problems.push(FieldProblem::new("on_full", "needs `max_pending` beside it"));
+        }
+        let max_pending = self.max_pending.map(|bound| bound.0);
+        let outlet =
+            OutletSettings { ack: self.ack, max_pending, on_full: self.on_full, ordered: self.ordered, ..outlet };
         let size = self.max_request_size.map_or(preset.max_request_bytes, |size| size.0);
         let size = split.map_or(size, |split| split.min(size));
         if size < 1024 {
@@ -232,6 +271,7 @@ impl Written<'_> {
         Common {
             base: preset.base,
             headers,
+            account_headers,
             compression: self.compression,
             zstd: preset.zstd,
             timeout: self.timeout.0,
@@ -273,6 +313,29 @@ impl Written<'_> {
             }
         }
     }
+}
+
+/// Headers as written, checked.
+fn checked(
+    key: &str,
+    written: &BTreeMap<String, Secret>,
+    problems: &mut Vec<FieldProblem>,
+) -> Vec<(HeaderName, Secret)> {
+    let mut headers = Vec::new();
+    for (name, value) in written {
+        let path = format!("{key}.{name}");
+        let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else {
+            problems.push(FieldProblem::new(path, "not the name of a header"));
+            continue;
+        };
+        if HeaderValue::from_str(value.expose()).is_err() {
+            problems.push(FieldProblem::new(path, "has characters that no header can hold, such as a line end"));
+        } else if is_ours(&name) {
+            problems.push(FieldProblem::new(path, "is set by tollgate itself"));
+        }
+        headers.push((name, value.clone()));
+    }
+    headers
 }
 
 /// Headers that belong to the protocol.

@@ -6,10 +6,10 @@
 //! ([`unread_bound`]): it is outside the byte budget, which is charged as bodies are read.
 //! **Not here**: what is answered ([`Handler`]), when a connection rests (`activity`), certificates (`server_tls`).
 
-use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,11 +20,11 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::activity::{self, Rest};
 use super::server_tls::{Peer, ServerTls};
+use super::socket::{Socket, Stream};
 use super::spawn::{HyperTasks, Spawn};
 use crate::config::Endpoint;
 use crate::telemetry::{Counter, Gauge};
@@ -91,6 +91,9 @@ pub struct Settings {
     pub idle: Duration,
     /// HTTP/2 pings to a silent peer, and how long one may stay unanswered.
     pub ping: (Duration, Duration),
+    /// Longest life of a connection, give or take a tenth, and how long requests in hand may still take then; so that
+    /// clients spread over gateways that came later.
+    pub age: Option<(Duration, Duration)>,
 }
 
 impl Default for Settings {
@@ -101,6 +104,7 @@ impl Default for Settings {
             first_request: Duration::from_secs(10),
             idle: Duration::from_secs(180),
             ping: (Duration::from_secs(30), Duration::from_secs(20)),
+            age: None,
         }
     }
 }
@@ -116,40 +120,24 @@ pub struct Meters {
     pub silent: Counter,
     /// Closed because they rested too long between requests.
     pub idle: Counter,
+    /// Closed because they were old.
+    pub aged: Counter,
     /// Closed because the TLS handshake failed, or took too long.
     pub handshake: Counter,
 }
 
 /// A bound port, not yet accepting.
 pub struct Bound {
-    listener: TcpListener,
-    address: SocketAddr,
+    socket: Socket,
     tls: Option<Arc<ServerTls>>,
 }
 
-/// Takes the port of `endpoint`.
+/// Takes the port of `endpoint`, or makes its socket.
 ///
 /// # Errors
 /// One line with the address and the reason.
 pub async fn bind(endpoint: &Endpoint) -> Result<Bound, String> {
-    let failed = |error: io::Error| format!("can't listen on {endpoint}: {}", reason(&error));
-    let listener = match endpoint.literal() {
-        Some(address) => TcpListener::bind(address).await,
-        None => TcpListener::bind((endpoint.host(), endpoint.port())).await,
-    };
-    let listener = listener.map_err(failed)?;
-    let address = listener.local_addr().map_err(failed)?;
-    Ok(Bound { listener, address, tls: None })
-}
-
-/// An I/O error in a user's words, without the number.
-fn reason(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => "the port is in use".to_owned(),
-        io::ErrorKind::PermissionDenied => "permission denied (ports below 1024 need a privilege)".to_owned(),
-        io::ErrorKind::AddrNotAvailable => "this machine does not have that address".to_owned(),
-        _ => error.to_string(),
-    }
+    Ok(Bound { socket: Socket::bind(endpoint).await?, tls: None })
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,15 +149,15 @@ enum Phase {
 
 /// A port in service. Dropping it closes the port and every connection.
 pub struct Serving {
-    address: SocketAddr,
+    address: Option<SocketAddr>,
     phase: watch::Sender<Phase>,
     slots: Arc<Semaphore>,
     all: u32,
 }
 
 impl Serving {
-    /// The address as bound (the port is the system's choice when 0 was asked for).
-    pub fn address(&self) -> SocketAddr {
+    /// The address as bound (the port is the system's choice when 0 was asked for). None: a unix socket.
+    pub fn address(&self) -> Option<SocketAddr> {
         self.address
     }
 
@@ -195,12 +183,14 @@ struct Port<H> {
     narrow: auto::Builder<HyperTasks>,
     slots: Arc<Semaphore>,
     wide_slots: Arc<Semaphore>,
+    /// Connections so far: spreads their ages.
+    accepted: AtomicU32,
 }
 
 impl Bound {
-    /// The address as bound.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    /// The address as bound. None: a unix socket.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.socket.address()
     }
 
     /// The same port inside TLS. Requests carry the client's [`Peer`] among their extensions, where it showed a certificate.
@@ -231,9 +221,11 @@ impl Bound {
             tasks: Arc::clone(&tasks),
             slots: Arc::clone(&slots),
             wide_slots: Arc::new(Semaphore::new(WIDE_CONNECTIONS)),
+            accepted: AtomicU32::new(0),
         };
-        tasks.spawn("accept", Box::pin(accept(Arc::new(port), self.listener, watched)));
-        Serving { address: self.address, phase, slots, all }
+        let address = self.socket.address();
+        tasks.spawn("accept", Box::pin(accept(Arc::new(port), self.socket, watched)));
+        Serving { address, phase, slots, all }
     }
 }
 
@@ -258,13 +250,13 @@ fn builder(settings: &Settings, window: Window, tasks: HyperTasks) -> auto::Buil
     builder
 }
 
-async fn accept<H: Handler>(port: Arc<Port<H>>, listener: TcpListener, mut phase: watch::Receiver<Phase>) {
+async fn accept<H: Handler>(port: Arc<Port<H>>, socket: Socket, mut phase: watch::Receiver<Phase>) {
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = socket.accept() => accepted,
             () = ended(&mut phase, Phase::Drain) => return,
         };
-        let Ok((socket, _peer)) = accepted else {
+        let Ok(stream) = accepted else {
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
@@ -272,8 +264,7 @@ async fn accept<H: Handler>(port: Arc<Port<H>>, listener: TcpListener, mut phase
             port.meters.over_limit.increment(1);
             continue;
         };
-        let _ = socket.set_nodelay(true);
-        let connection = connection(Arc::clone(&port), socket, phase.clone(), slot);
+        let connection = connection(Arc::clone(&port), stream, phase.clone(), slot);
         port.tasks.spawn("connection", Box::pin(connection));
     }
 }
@@ -285,7 +276,7 @@ async fn ended(phase: &mut watch::Receiver<Phase>, until: Phase) {
 
 async fn connection<H: Handler>(
     port: Arc<Port<H>>,
-    socket: TcpStream,
+    socket: Stream,
     mut phase: watch::Receiver<Phase>,
     slot: OwnedSemaphorePermit,
 ) {
@@ -337,6 +328,12 @@ async fn serve<H: Handler, S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     let Settings { first_request, idle, .. } = port.settings;
     let ending = tokio::select! {
         _ = conn.as_mut() => return,
+        grace = port.old() => {
+            port.meters.aged.increment(1);
+            conn.as_mut().graceful_shutdown();
+            let _ = tokio::time::timeout(grace, conn).await;
+            return;
+        }
         ending = rest.over(first_request, idle) => ending,
         () = ended(&mut phase, Phase::Drain) => {
             conn.as_mut().graceful_shutdown();
@@ -357,5 +354,17 @@ async fn serve<H: Handler, S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
                 () = rest.quiet(FAREWELL.min(idle)) => {}
             }
         }
+    }
+}
+
+impl<H> Port<H> {
+    /// Ends when a connection that begins now is old; what requests in hand may still take.
+    async fn old(&self) -> Duration {
+        let Some((age, grace)) = self.settings.age else { return std::future::pending().await };
+        // Steps of the golden ratio are spread evenly, however many there are.
+        let step = self.accepted.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B9);
+        let spread = f64::from(step) / f64::from(u32::MAX);
+        tokio::time::sleep(age.mul_f64(0.9 + spread * 0.2)).await;
+        grace
     }
 }

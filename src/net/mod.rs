@@ -11,6 +11,7 @@ pub mod listen;
 pub mod proxy;
 pub mod rope;
 pub mod server_tls;
+mod socket;
 pub mod spawn;
 pub mod tls;
 

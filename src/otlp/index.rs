@@ -155,6 +155,8 @@ pub(super) struct Index {
     pub(super) fields: Vec<FieldRec>,
     pub(super) frames: Vec<Frame>,
     pub(super) unknown: Vec<UnknownRec>,
+    /// Spans with an id of a wrong length, in order.
+    pub(super) bad_ids: Vec<u32>,
     /// Bytes of edits: whole fields, wire format.
     pub(super) arena: Vec<u8>,
     pub(super) slots: Vec<SlotRec>,

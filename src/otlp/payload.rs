@@ -248,6 +248,22 @@ impl Payload {
         self.field(node, Slot::SpanId).unwrap_or_default()
     }
 
+    /// Whether `node` is a span that no back end could place: an id of its own has the wrong length, or is all zero.
+    /// (Log records that name a trace badly belong to none, says OTLP.)
+    pub fn has_bad_ids(&self, node: Node) -> bool {
+        let zero = |id: &[u8]| !id.is_empty() && id.iter().all(|byte| *byte == 0);
+        self.kind(node) == NodeKind::Span
+            && (self.index.bad_ids.binary_search(&node.0).is_ok()
+                || zero(self.trace_id(node))
+                || zero(self.span_id(node)))
+    }
+
+    /// Bytes of a node on the wire as it came, with all in it.
+    pub fn item_len(&self, node: Node) -> usize {
+        let frame = self.index.node(node.0).frame;
+        self.index.frames.get(frame as usize).map_or(0, |frame| frame.body.len())
+    }
+
     /// 8 bytes, or empty. Spans.
     pub fn parent_span_id(&self, node: Node) -> &[u8] {
         self.field(node, Slot::ParentSpanId).unwrap_or_default()

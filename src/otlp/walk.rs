@@ -198,6 +198,9 @@ impl Walk<'_> {
             0 => Ok(()),
             found if found == length => self.field(place, slot, field),
             _ => {
+                if matches!(slot, Slot::TraceId | Slot::SpanId) && self.index.node(place.node).kind == NodeKind::Span {
+                    self.index.bad_ids.push(place.node);
+                }
                 self.unknown(place, field);
                 Ok(())
             }

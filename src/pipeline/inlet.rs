@@ -19,6 +19,14 @@ use super::{Clearance, Effect, Outcome, Reason, Trust};
 pub trait Admission: Send + Sync {
     /// Whether a pipeline takes this signal.
     fn takes(&self, signal: Signal) -> bool;
+    /// Whether the account may send one more request now; asked before the body is read.
+    ///
+    /// # Errors
+    /// `Retry` with [`Reason::RateLimited`]: to be answered as it is.
+    fn admit(&self, account: &Arc<str>) -> Result<(), Outcome> {
+        let _ = account;
+        Ok(())
+    }
     /// Adds `n` bytes to `permit`; waits for room up to the admission wait.
     ///
     /// # Errors

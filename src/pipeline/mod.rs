@@ -4,12 +4,14 @@
 //! an item whose processing failed is never forwarded as it was.
 //! **Not here**: protobuf (`otlp/`), what components do (`processors/`, `exporters/`), tasks (`app/tasks`).
 
+pub mod accounts;
 pub mod batch;
 pub mod bisect;
 pub mod checkpoint;
 pub mod claims;
 pub mod clearance;
 pub mod component;
+pub mod delivery;
 pub mod disk;
 pub mod effects;
 pub mod engine;
@@ -36,4 +38,4 @@ pub use disk::{Directory, Disk, DiskFile, RealDisk};
 pub use inlet::{Admission, ByteBudget, BytePermit, Inlet, Made, Submission};
 pub use inquiry::{Answer, Inquiry};
 pub use outcome::{Outcome, Reason};
-pub use plan::{EnginePlan, Limits, OutletSettings, PipelinePlan};
+pub use plan::{Ack, EnginePlan, Limits, OnFull, OutletSettings, PipelinePlan};

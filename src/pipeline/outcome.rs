@@ -30,6 +30,30 @@ pub enum Outcome {
     },
 }
 
+impl Outcome {
+    /// What a sender is told of a batch of `items` items that had to satisfy two: the whole truth about both. Who must come
+    /// again must; who was refused by one and taken by the other must not, and is told how many went astray at most.
+    #[must_use]
+    pub fn join(self, other: Self, items: u64) -> Self {
+        match (self, other) {
+            (Self::Accepted, one) | (one, Self::Accepted) if !matches!(one, Self::Refused { .. }) => one,
+            (Self::Retry { after, reason }, Self::Retry { after: other, .. }) => {
+                Self::Retry { after: after.max(other), reason }
+            }
+            (retry @ Self::Retry { .. }, _) | (_, retry @ Self::Retry { .. }) => retry,
+            (refused @ Self::Refused { .. }, Self::Refused { .. }) => refused,
+            (Self::Refused { reason }, _) | (_, Self::Refused { reason }) => Self::Partial { rejected: items, reason },
+            (Self::Partial { rejected, reason }, Self::Partial { rejected: other, reason: also }) => {
+                match rejected >= other {
+                    true => Self::Partial { rejected, reason },
+                    false => Self::Partial { rejected: other, reason: also },
+                }
+            }
+            (one, Self::Accepted) | (Self::Accepted, one) => one,
+        }
+    }
+}
+
 macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident = $label:literal, $text:literal;)*) => {
         /// Why a batch was not simply accepted.
@@ -66,6 +90,14 @@ reasons! {
     Disconnected = "disconnected", "the connection ended before the request did";
     /// The client was too slow.
     TimedOut = "timed_out", "the request took too long";
+    /// The account sends more than it may.
+    RateLimited = "rate_limited", "the account sends more than it may";
+    /// Spans whose ids have the wrong length or are all zero.
+    BadIds = "bad_ids", "items with ids of the wrong length, or all zero, were refused";
+    /// Items over the limit.
+    ItemTooLarge = "item_too_large", "items larger than the limit (`limits.max_item_size`) were refused";
+    /// Both.
+    BadItems = "bad_items", "items with ids of the wrong length or all zero, and items larger than the limit, were refused";
     /// No pipeline takes this signal.
     NoPipeline = "no_pipeline", "no pipeline takes this signal";
     /// A processor failed on these items; they are quarantined.
@@ -92,10 +124,13 @@ impl Reason {
             | Self::NoPipeline
             | Self::Quarantined
             | Self::BadData
+            | Self::BadIds
+            | Self::ItemTooLarge
+            | Self::BadItems
             | Self::NotCleared => Outcome::Refused { reason: self },
             Self::SpoolFull => retry(10),
             Self::Held => retry(5),
-            Self::Overloaded | Self::SpoolFailed | Self::ShuttingDown => retry(1),
+            Self::Overloaded | Self::RateLimited | Self::SpoolFailed | Self::ShuttingDown => retry(1),
             Self::Lost | Self::Disconnected | Self::TimedOut | Self::Unavailable | Self::Denied => {
                 Outcome::Retry { after: None, reason: self }
             }

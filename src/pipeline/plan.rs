@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::otlp::Signal;
 
-use super::{Exporter, Processor, repeats};
+use super::{Exporter, Processor, accounts, repeats};
 
 /// One pipeline.
 #[derive(Clone)]
@@ -35,6 +35,10 @@ pub struct Limits {
     pub bisect_tries: usize,
     /// Memory of repeats.
     pub repeats: repeats::Limits,
+    /// Largest span, record or point, bytes; larger ones are refused one by one.
+    pub max_item_bytes: usize,
+    /// What accounts may send.
+    pub accounts: accounts::Rates,
 }
 
 /// A request of `n` bytes takes about this many times `n` while it is worked on: as received, as encoded, as fragments.
@@ -47,6 +51,8 @@ impl Default for Limits {
             admission_wait: Duration::from_secs(2),
             bisect_tries: 200,
             repeats: repeats::Limits::default(),
+            max_item_bytes: 32 << 20,
+            accounts: accounts::Rates::default(),
         }
     }
 }
@@ -66,6 +72,38 @@ pub struct OutletSettings {
     pub retry_initial: Duration,
     /// Longest wait between attempts (a back end's own wish may be longer).
     pub retry_max: Duration,
+    /// What a client's OK stands for.
+    pub ack: Ack,
+    /// Bytes that may wait for it; no bound of its own without.
+    pub max_pending: Option<u64>,
+    /// What happens beyond.
+    pub on_full: OnFull,
+    /// One request at a time, in the order of arrival (of each signal and account).
+    pub ordered: bool,
+}
+
+/// What a client's OK stands for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Ack {
+    /// It is in the spool: no crash loses it.
+    #[default]
+    Spooled,
+    /// It is in the spool, and the back end has given its verdict.
+    Delivered,
+    /// Nothing: it is held in memory, up to `max_pending`, and lost at a crash; what is dropped is counted.
+    Offered,
+}
+
+/// What happens when more waits than may.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFull {
+    /// Clients are told to come again.
+    #[default]
+    Refuse,
+    /// The oldest goes, and is counted.
+    Expire,
 }
 
 impl Default for OutletSettings {
@@ -77,6 +115,10 @@ impl Default for OutletSettings {
             window_bytes: 16 << 20,
             retry_initial: Duration::from_secs(5),
             retry_max: Duration::from_secs(30),
+            ack: Ack::default(),
+            max_pending: None,
+            on_full: OnFull::default(),
+            ordered: false,
         }
     }
 }

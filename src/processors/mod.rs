@@ -2,8 +2,12 @@
 //! import each other; what they share is vocabulary (`genai`), rules (`redaction`), vault and rates.
 //! **Not here**: order and clearance (`config/graph`), the engine (`pipeline`).
 
+pub mod actions;
+pub mod attributes;
 pub mod cost;
+pub mod filter;
 pub mod normalize;
 pub mod redact;
+pub mod resource;
 pub mod runs;
 pub mod vault;

@@ -88,7 +88,7 @@ metrics_table! {
     RECEIVER_REJECTIONS = "tollgate_receiver_rejections_total", Kind::Counter;
     /// Open connections of a receiver's port.
     RECEIVER_CONNECTIONS = "tollgate_receiver_connections", Kind::Gauge;
-    /// Connections closed unasked, by reason: limit, silent, idle, handshake.
+    /// Connections closed unasked, by reason: limit, silent, idle, age, handshake.
     RECEIVER_CONNECTIONS_CLOSED = "tollgate_receiver_connections_closed_total", Kind::Counter;
     /// Times that a changed certificate, key or tokens file could not be taken: the last good one is in use.
     RECEIVER_RELOAD_FAILURES = "tollgate_receiver_reload_failures_total", Kind::Counter;
@@ -102,6 +102,8 @@ metrics_table! {
     WORKERS_WAITING = "tollgate_workers_waiting", Kind::Gauge;
     /// Requests answered by the engine (labels: outcome, reason).
     REQUESTS = "tollgate_requests_total", Kind::Counter;
+    /// Requests refused because their account sends more than it may (label: account).
+    ACCOUNT_LIMITED = "tollgate_account_limited_requests_total", Kind::Counter;
     /// Requests whose bytes were seen before (labels: kind = joined or repeat).
     REPEATS = "tollgate_repeated_requests_total", Kind::Counter;
     /// Time a worker spent on a request.
@@ -114,8 +116,11 @@ metrics_table! {
     PANICS = "tollgate_panics_total", Kind::Counter;
     /// Items that could not be processed and were sealed to the auditors (label: signal).
     QUARANTINED_ITEMS = "tollgate_quarantined_items_total", Kind::Counter;
-    /// Items that could not be processed and were dropped (labels: signal; reason: `no_vault`, `not_sealed`).
+    /// Items that could not be processed, or were refused one by one, and were dropped (labels: signal; reason: `no_vault`, `not_sealed`,
+    /// `bad_ids`, `item_too_large`).
     DROPPED_ITEMS = "tollgate_dropped_items_total", Kind::Counter;
+    /// Items that a `filter` step dropped (labels: processor, rule, signal).
+    FILTERED_ITEMS = "tollgate_filtered_items_total", Kind::Counter;
     /// Fields that the OTLP schema does not know and that copies for third parties do without (label: signal).
     UNKNOWN_DROPPED = "tollgate_unknown_fields_dropped_total", Kind::Counter;
     /// References that no ticket filled in. Always 0, or there is a bug.
@@ -149,6 +154,12 @@ metrics_table! {
     SEND_SIZE = "otelcol_exporter_queue_batch_send_size", Kind::Histogram(ITEMS);
     /// Bytes of one outgoing request before compression (label: exporter).
     SEND_BYTES = "otelcol_exporter_queue_batch_send_size_bytes", Kind::Histogram(BYTES);
+    /// Batches that were given up, oldest first, because more waited than `max_pending` (label: exporter).
+    EXPIRED = "tollgate_exporter_expired_batches_total", Kind::Counter;
+    /// Batches of an exporter with `ack: offered` that were given up (label: exporter).
+    OFFERED_DROPPED = "tollgate_exporter_offered_dropped_batches_total", Kind::Counter;
+    /// Answers that wait for the verdicts of back ends (`ack: delivered`).
+    ANSWERS_WAITING = "tollgate_answers_waiting", Kind::Gauge;
     /// Age of the oldest batch that waits, seconds (label: exporter).
     QUEUE_AGE = "tollgate_exporter_queue_oldest_seconds", Kind::Gauge;
     /// Attempts that failed and will be repeated (labels: exporter, reason).
@@ -167,6 +178,8 @@ metrics_table! {
     SPOOL_BYTES = "tollgate_spool_bytes", Kind::Gauge;
     /// Bytes that all files of the spool may take.
     SPOOL_LIMIT_BYTES = "tollgate_spool_limit_bytes", Kind::Gauge;
+    /// Hours until the spool is full at the rate of the last minutes; 10000 where it does not grow.
+    SPOOL_HOURS_LEFT = "tollgate_spool_hours_left", Kind::Gauge;
     /// Age of the oldest record that still waits for a consumer.
     SPOOL_OLDEST_SECONDS = "tollgate_spool_oldest_seconds", Kind::Gauge;
     /// Records in the spool that wait for the consumer.

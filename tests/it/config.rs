@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use tollgate::app::{defaults, resolve};
 use tollgate::config::env::Lookup;
 
-struct Everything;
+pub(crate) struct Everything;
 
 impl Lookup for Everything {
     fn var(&self, name: &str) -> Option<String> {
@@ -142,4 +142,54 @@ fn the_collectors_queue_and_retry_are_accepted_with_notes() {
     sending_queue: { num_consumers: 2, batch: { flush_timeout: 1s, sizer: bytes, min_size: 1MiB, max_size: 2MiB } }
     retry_on_failure: { initial_interval: 1s, max_interval: 10s, max_elapsed_time: 0 }";
     assert_eq!(notes(ours), [""; 0]);
+}
+
+/// A file as one finds it beside a Collector loads; what each part became is told, in the order of the file.
+#[test]
+fn a_collectors_file_loads_with_notes() {
+    let text = fs::read_to_string(root().join("tests/cases/otelcol.yaml")).unwrap();
+    let read = resolve::read("otelcol.yaml", &text, &Everything, Path::new("/tmp/data"));
+    let (typed, valid) = read.result.map_err(|problems| read.source.render(&problems, false)).unwrap();
+    let mut notes: Vec<&str> = read.warnings.iter().map(|note| note.path.as_str()).collect();
+    notes.sort_unstable();
+    assert_eq!(
+        notes,
+        [
+            "exporters.otlphttp.retry_on_failure.max_elapsed_time",
+            "exporters.otlphttp.sending_queue.queue_size",
+            "exporters.otlphttp.sending_queue.storage",
+            "extensions.file_storage",
+            "extensions.pprof",
+            "extensions.zpages",
+            "processors.batch",
+            "processors.memory_limiter",
+            "receivers.otlp.protocols.grpc.endpoint",
+            "receivers.otlp.protocols.grpc.keepalive.enforcement_policy",
+            "receivers.otlp.protocols.http.endpoint",
+            "receivers.otlp.protocols.http.include_metadata",
+            "service.telemetry.metrics",
+        ]
+    );
+    assert_eq!(typed.processors.len(), 3);
+    let processors =
+        |at: usize| valid.pipelines[at].processors.iter().map(|(id, _)| id.to_string()).collect::<Vec<_>>();
+    assert_eq!(processors(0), ["redact", "resource", "attributes/team"]);
+}
+
+/// What changes or drops items stands behind what must see all of them.
+#[test]
+fn steps_that_drop_stand_last() {
+    let text = |order: &str| {
+        format!(
+            "receivers: {{ otlp: }}\nprocessors:\n  redact:\n  filter: {{ presets: [codex] }}\n  filter/2: {{ sampling: {{ ratio: 0.5 }} }}\n  resource: {{ attributes: [{{ key: a, action: delete }}] }}\nexporters: {{ debug: }}\nservice: {{ pipelines: {{ metrics: {{ receivers: [otlp], processors: [{order}], exporters: [debug] }} }} }}\n"
+        )
+    };
+    assert_eq!(problems("c", &text("redact, filter, resource, filter/2")), "");
+    for wrong in
+        ["filter, redact, filter/2, resource", "redact, filter, filter/2", "resource, redact, filter, filter/2"]
+    {
+        let told = problems("c", &text(wrong));
+        let misplaced = told.contains("stands after") && told.contains("then attributes, resource and filter");
+        assert_eq!(misplaced, !wrong.starts_with("redact"), "{told}");
+    }
 }

@@ -52,16 +52,7 @@ fn configuration(folder: &Path) -> String {
 pub(crate) async fn forwarded(requests: Vec<(Signal, Vec<u8>)>) -> Vec<(Signal, Vec<u8>)> {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir_all(folder.path().join("data")).unwrap();
-    let read = resolve::read("test", &configuration(folder.path()), &Nothing, folder.path());
-    let (_, valid) = read.result.map_err(|problems| read.source.render(&problems, false)).unwrap();
-    let seams = Seams {
-        clock: Arc::new(SystemClock::new()),
-        rng: Arc::new(SystemRng),
-        disk: Arc::new(RealDisk),
-        meter: Meter::new(),
-        health: Health::new(),
-    };
-    let app = App::start(assemble::blueprint(valid, &seams).unwrap(), seams).await.unwrap();
+    let app = start(&configuration(folder.path()), folder.path()).await;
     let otlp = app.addresses().iter().find(|(what, _)| what == "otlp http").unwrap().1;
     let posted = tokio::task::spawn_blocking(move || {
         for (signal, body) in requests {
@@ -74,12 +65,27 @@ pub(crate) async fn forwarded(requests: Vec<(Signal, Vec<u8>)>) -> Vec<(Signal, 
     lines.lines().map(decode).collect()
 }
 
+/// A gateway of this configuration.
+pub(crate) async fn start(configuration: &str, data: &Path) -> App {
+    let read = resolve::read("test", configuration, &Nothing, data);
+    let (_, valid) = read.result.map_err(|problems| read.source.render(&problems, false)).unwrap();
+    let seams = Seams {
+        clock: Arc::new(SystemClock::new()),
+        rng: Arc::new(SystemRng),
+        disk: Arc::new(RealDisk),
+        meter: Meter::new(),
+        health: Health::new(),
+    };
+    App::start(assemble::blueprint(valid, &seams).unwrap(), seams).await.unwrap()
+}
+
 fn decode(line: &str) -> (Signal, Vec<u8>) {
     let signal = if line.starts_with("{\"resourceLogs\"") { Signal::Logs } else { Signal::Traces };
     (signal, json::decode(signal, line.as_bytes()).unwrap())
 }
 
-fn post(to: SocketAddr, signal: Signal, body: &[u8]) {
+/// One request over a connection of its own; it must be accepted.
+pub(crate) fn post(to: SocketAddr, signal: Signal, body: &[u8]) {
     let mut stream = TcpStream::connect(to).unwrap();
     let (signal, length) = (signal.as_str(), body.len());
     write!(stream, "POST /v1/{signal} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/x-protobuf\r\ncontent-length: {length}\r\n\r\n").unwrap();

@@ -9,6 +9,8 @@ mod echoes;
 mod explain;
 mod gateway;
 mod leak;
+mod operations;
+mod otlp;
 mod panels;
 mod rates;
 mod recogniser;

@@ -43,7 +43,7 @@ pub(in crate::cli) fn run_serve(options: &Serve) -> Result<(), String> {
         let keys = public_keys(&options.key)?;
         let endpoint = Endpoint::parse(&format!("127.0.0.1:{}", options.port))?;
         let bound = listen::bind(&endpoint).await?;
-        let port = bound.address().port();
+        let port = bound.address().map_or(0, |at| at.port());
         let [token, cookie] = [(); 2].map(|()| crate::hex::encode(&SystemRng.id()));
         let address = format!("http://127.0.0.1:{port}/?token={token}");
         let audit = Arc::new(Audit::new(vault, auditors.clone(), log, (token, cookie), port));

@@ -67,7 +67,7 @@ impl Otlp {
         *sent.version_mut() = http::Version::HTTP_2;
         *sent.uri_mut() = self.uri(request.signal).clone();
         let headers = sent.headers_mut();
-        self.remote.headers(request.signal, headers);
+        self.remote.headers(request.signal, &request.account, headers);
         headers.insert("te", HeaderValue::from_static("trailers"));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         headers.insert("grpc-accept-encoding", HeaderValue::from_static("identity,gzip,zstd"));

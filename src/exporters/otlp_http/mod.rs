@@ -57,7 +57,7 @@ impl OtlpHttp {
         *sent.method_mut() = Method::POST;
         *sent.uri_mut() = url.clone();
         let headers = sent.headers_mut();
-        self.remote.headers(request.signal, headers);
+        self.remote.headers(request.signal, &request.account, headers);
         headers.insert(CONTENT_TYPE, PROTOBUF);
         headers.insert(ACCEPT, PROTOBUF);
         if encoding != Encoding::Identity {

@@ -43,6 +43,29 @@ async fn each_signal_goes_to_its_path_as_protobuf_with_the_users_headers() {
     }
 }
 
+/// Headers of one account go with its data alone, and win over those of all.
+#[tokio::test]
+async fn each_account_has_its_headers() {
+    let sink = Sink::new(None, []).await;
+    let exporter = build(
+        serde_json::json!({
+            "endpoint": format!("http://{}", sink.address), "headers": { "x-team": "all", "x-other": "kept" },
+            "account_headers": { "acme": { "X-Team": "acme", "x-scope-orgid": "7" } },
+        }),
+        &[],
+    );
+    for (account, team, org) in [("acme", "acme", Some("7")), ("globex", "all", None)] {
+        let sent = ExportRequest { account: account.into(), ..request(Signal::Traces, 10) };
+        assert_eq!(exporter.send(&sent).await, Outcome::Accepted);
+        let seen = &sink.seen()[0];
+        assert_eq!((seen.header("x-team"), seen.header("x-scope-orgid")), (Some(team), org), "{account}");
+        assert_eq!(seen.header("x-other"), Some("kept"));
+    }
+    let wrong = config(serde_json::json!({ "endpoint": "http://a", "account_headers": { "acme": { "host": "b" } } }));
+    let problems = wrong.settings().expect_err("refused");
+    assert_eq!(problems[0].path, "account_headers.acme.host");
+}
+
 #[tokio::test]
 async fn answers_become_outcomes_by_the_table() {
     let partial = response_to_protobuf(Some(&PartialSuccess { rejected: 2, message: "no".into() }));

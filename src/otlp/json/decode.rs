@@ -193,7 +193,7 @@ impl Decoder<'_> {
         let zero_too = field.rule != Rule::Implicit;
         match field.kind {
             Kind::String => self.string(field.number, zero_too),
-            Kind::Id(length) => self.id(field.number, length),
+            Kind::Id(_) => self.id(field.number),
             Kind::Bytes => self.base64(field.number, zero_too),
             kind => {
                 let bits =
@@ -224,19 +224,20 @@ impl Decoder<'_> {
         Ok(())
     }
 
-    /// A trace or span id in hexadecimal.
-    fn id(&mut self, number: u32, length: usize) -> Result<(), JsonError> {
+    /// A trace or span id in hexadecimal. One of a wrong length becomes the bytes that it is: the item that has it is judged
+    /// as in protobuf, and the rest of the request does not suffer.
+    fn id(&mut self, number: u32) -> Result<(), JsonError> {
         self.text.peek();
         let at = self.text.at();
         let digits = self.text.string(&mut self.scratch)?;
         if digits.is_empty() {
             return Ok(());
         }
-        if digits.len() != 2 * length {
+        if !digits.len().is_multiple_of(2) || digits.len() > LONGEST_ID {
             return Err(JsonError { what: "an id of a wrong length", at });
         }
         self.wire.tag(number, LEN);
-        self.wire.varint(length as u64);
+        self.wire.varint(digits.len() as u64 / 2);
         let (pairs, _) = digits.as_chunks::<2>();
         for [high, low] in pairs {
             let byte = char::from(*high).to_digit(16).zip(char::from(*low).to_digit(16));
@@ -315,6 +316,9 @@ fn integer_bits(kind: Kind, value: i128) -> Option<u64> {
         Kind::String | Kind::Id(_) | Kind::Bytes | Kind::Bool | Kind::Double | Kind::Message(_) => None,
     }
 }
+
+/// Digits of the longest text that is taken for an id, right or wrong.
+const LONGEST_ID: usize = 128;
 
 const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
     .with_decode_padding_mode(DecodePaddingMode::Indifferent)

@@ -4,11 +4,16 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use crate::clock::Clock;
 use crate::rng::Rng;
 use crate::telemetry::{Meter, names};
 
+use super::accounts::Limiter;
+use super::delivery::Delivery;
 use super::effects::Applier;
 use super::inlet::{ByteBudget, Inlet};
 use super::inquiry::Errands;
@@ -54,8 +59,11 @@ pub struct Engine {
     pub applier: Arc<Applier>,
     /// Order of commits.
     pub sequencer: Arc<Sequencer>,
+    /// Answers that wait for back ends, and bounds of what waits.
+    pub delivery: Arc<Delivery>,
     /// One per exporter.
     pub outlets: Vec<Arc<Outlet>>,
+    trend: Mutex<Trend>,
     context: Context,
 }
 
@@ -71,7 +79,9 @@ impl Engine {
         let Context { spool, clock, rng, meter, .. } = &context;
         let processors = plan.processors();
         let applier = Arc::new(Applier::new(processors.clone(), meter));
-        let sequencer = Sequencer::new(Arc::clone(spool), Arc::clone(&applier), &processors, Arc::clone(clock), meter);
+        let delivery = Arc::new(Delivery::new(outlets, Arc::clone(clock), meter));
+        let (spool_too, applier_too, clock_too) = (Arc::clone(spool), Arc::clone(&applier), Arc::clone(clock));
+        let sequencer = Sequencer::new(spool_too, applier_too, &processors, Arc::clone(&delivery), clock_too, meter);
         let desk = Arc::new(Desk::new(Repeats::new(plan.limits.repeats), Arc::clone(clock), meter));
         let worker = Worker {
             routes: Routes::new(plan),
@@ -83,17 +93,20 @@ impl Engine {
             clock: Arc::clone(clock),
             rng: Arc::clone(rng),
             bisect_tries: plan.limits.bisect_tries,
+            max_item_bytes: plan.limits.max_item_bytes,
             metrics: Metrics::new(meter),
         };
         let budget = ByteBudget::new(plan.limits.in_flight_bytes / WORKING_FACTOR, plan.limits.admission_wait);
         let workers = Arc::clone(&context.workers);
-        let inlet = Inlet::new(Arc::new(worker), workers, budget, Arc::clone(clock));
+        let limiter = Limiter::new(plan.limits.accounts.clone(), Arc::clone(clock), meter);
+        let inlet = Inlet::new(Arc::new(worker), workers, budget, limiter, Arc::clone(clock));
         let shared = Shared {
             spool: Arc::clone(spool),
             offload: Arc::clone(&context.offload),
             clock: Arc::clone(clock),
             rng: Arc::clone(rng),
             meter: meter.clone(),
+            delivery: Arc::clone(&delivery),
         };
         let exporters = plan.exporters();
         let mut consumers: Vec<Arc<str>> = exporters.iter().map(|exporter| Arc::clone(exporter.id())).collect();
@@ -104,7 +117,7 @@ impl Engine {
             let settings = outlets.get(exporter.id()).cloned().unwrap_or_default();
             Outlet::new(exporter, settings, shared.clone())
         });
-        Self { inlet, applier, sequencer, outlets: outlets.collect(), context }
+        Self { inlet, applier, sequencer, delivery, outlets: outlets.collect(), context, trend: Mutex::default() }
     }
 
     /// Once a second: lets processors see the time and brings gauges up to date.
@@ -112,11 +125,15 @@ impl Engine {
         let Context { spool, clock, meter, workers, .. } = &self.context;
         let now = clock.now();
         self.applier.tick(now);
+        self.delivery.tick();
+        self.delivery.expire(spool);
         let budget = self.inlet.budget();
         meter.gauge(&names::IN_FLIGHT_BYTES, &[]).set(budget.in_use() as f64);
         meter.gauge(&names::IN_FLIGHT_LIMIT, &[]).set(budget.size() as f64);
         meter.gauge(&names::WORKERS_WAITING, &[]).set(workers.waiting() as f64);
         let status = spool.status();
+        let hours = self.trend.lock().hours_left(clock.monotonic(), status.bytes, status.limit);
+        meter.gauge(&names::SPOOL_HOURS_LEFT, &[]).set(hours);
         for outlet in &self.outlets {
             let waiting = status.consumers.iter().find(|consumer| consumer.name == *outlet.id());
             let labels = [("exporter", &**outlet.id())];
@@ -126,5 +143,38 @@ impl Engine {
             meter.gauge(&names::QUEUE_CAPACITY, &labels).set(status.capacity(waiting) as f64);
             meter.gauge(&names::QUEUE_AGE, &labels).set(age);
         }
+    }
+}
+
+/// How fast the spool fills.
+#[derive(Default)]
+struct Trend {
+    /// When it was looked at last, monotonic, and its bytes then.
+    last: Option<(Duration, u64)>,
+    /// Bytes a second, smoothed.
+    rate: f64,
+}
+
+impl Trend {
+    /// Looks back so long, mostly.
+    const MEMORY: f64 = 300.0;
+    /// What is said where it does not fill.
+    const MOST: f64 = 10_000.0;
+
+    /// Hours until it is full at the present rate.
+    fn hours_left(&mut self, now: Duration, bytes: u64, limit: u64) -> f64 {
+        if let Some((then, before)) = self.last {
+            let seconds = now.saturating_sub(then).as_secs_f64();
+            if seconds > 0.0 {
+                let present = (bytes as f64 - before as f64) / seconds;
+                let weight = 1.0 - (-seconds / Self::MEMORY).exp();
+                self.rate += (present - self.rate) * weight;
+            }
+        }
+        self.last = Some((now, bytes));
+        if self.rate <= 0.0 {
+            return Self::MOST;
+        }
+        (limit.saturating_sub(bytes) as f64 / self.rate / 3600.0).min(Self::MOST)
     }
 }

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use crate::clock::Clock;
 use crate::otlp::Signal;
+use crate::pipeline::accounts::Limiter;
 use crate::pipeline::worker::{Request, Worker};
 use crate::pipeline::workers::Workers;
 use crate::pipeline::{Admission, ByteBudget, BytePermit, Made, Outcome, Reason, Submission};
@@ -19,14 +20,21 @@ pub struct Inlet {
     worker: Arc<Worker>,
     workers: Arc<dyn Workers>,
     budget: ByteBudget,
+    limiter: Limiter,
     clock: Arc<dyn Clock>,
     open: AtomicBool,
 }
 
 impl Inlet {
     /// Admitted requests go to `worker`, on `workers`.
-    pub fn new(worker: Arc<Worker>, workers: Arc<dyn Workers>, budget: ByteBudget, clock: Arc<dyn Clock>) -> Arc<Self> {
-        Arc::new(Self { worker, workers, budget, clock, open: AtomicBool::new(true) })
+    pub fn new(
+        worker: Arc<Worker>,
+        workers: Arc<dyn Workers>,
+        budget: ByteBudget,
+        limiter: Limiter,
+        clock: Arc<dyn Clock>,
+    ) -> Arc<Self> {
+        Arc::new(Self { worker, workers, budget, limiter, clock, open: AtomicBool::new(true) })
     }
 
     /// What the receiver with this id is given.
@@ -60,6 +68,9 @@ impl Inlet {
         if !self.open.load(Ordering::SeqCst) {
             return Err(Reason::ShuttingDown);
         }
+        if made.is_none() {
+            self.limiter.charge(&submission.account, submission.wire.len());
+        }
         let (waiter, answer) = oneshot::channel();
         let worker = Arc::clone(&self.worker);
         let request = Request { submission, received: self.clock.now(), waiter, open, made };
@@ -77,6 +88,10 @@ struct Door {
 impl Admission for Door {
     fn takes(&self, signal: Signal) -> bool {
         self.inlet.worker.routes.find(&self.receiver, signal).is_some()
+    }
+
+    fn admit(&self, account: &Arc<str>) -> Result<(), Outcome> {
+        self.inlet.limiter.admit(account)
     }
 
     fn charge<'a>(&'a self, permit: &'a mut BytePermit, n: usize) -> BoxFuture<'a, Result<(), Outcome>> {

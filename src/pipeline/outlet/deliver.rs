@@ -28,6 +28,8 @@ const HALVINGS: usize = 64;
 
 /// How a delivery ended.
 pub(super) struct Delivered {
+    /// Which lane it came by.
+    pub(super) lane: u64,
     /// Bytes it held of the window.
     pub(super) bytes: usize,
     /// Something was left because the gateway stops.
@@ -42,7 +44,8 @@ struct Piece {
 
 /// How one piece ended.
 enum Verdict {
-    Taken,
+    /// But for so many items.
+    Taken(Option<(u64, Reason)>),
     Refused(Reason),
     /// The gateway stops.
     Left,
@@ -53,14 +56,22 @@ impl Outlet {
         let limit = self.exporter.max_request_bytes();
         let mut pieces = self.pieces(&parcel, limit).await;
         let mut halvings = HALVINGS;
+        let end = |left| Delivered { lane: parcel.lane, bytes: parcel.bytes, left };
+        let mut rejected: Option<(u64, Reason)> = None;
+        let mut reject = |items: u64, reason| {
+            rejected = Some((rejected.map_or(0, |(known, _)| known).saturating_add(items), reason));
+        };
         while let Some(piece) = pieces.pop() {
             // What is too large by our own measure costs no attempt.
             let fits = piece.body.len() <= limit;
             let verdict =
                 if fits { self.send(&parcel, &piece, &mut stop).await } else { Verdict::Refused(Reason::TooLarge) };
             let reason = match verdict {
-                Verdict::Taken => continue,
-                Verdict::Left => return Delivered { bytes: parcel.bytes, left: true },
+                Verdict::Taken(but) => {
+                    but.into_iter().for_each(|(items, reason)| reject(items, reason));
+                    continue;
+                }
+                Verdict::Left => return self.left(&parcel, end(true)),
                 Verdict::Refused(reason) => reason,
             };
             if !fits || halvings > 0 {
@@ -70,12 +81,29 @@ impl Outlet {
                     continue;
                 }
             }
+            reject(piece.items, reason);
             if !self.set_aside(&parcel, piece, reason, &mut stop).await {
-                return Delivered { bytes: parcel.bytes, left: true };
+                return self.left(&parcel, end(true));
             }
         }
-        self.shared.spool.done(self.id(), &parcel.seqs);
-        Delivered { bytes: parcel.bytes, left: false }
+        if self.offers.is_none() {
+            self.shared.spool.done(self.id(), &parcel.seqs);
+        }
+        let verdict = match rejected {
+            None => Outcome::Accepted,
+            Some((items, reason)) if items >= parcel.items => Outcome::Refused { reason },
+            Some((rejected, reason)) => Outcome::Partial { rejected, reason },
+        };
+        self.shared.delivery.settle(self.id(), &parcel.seqs, &verdict);
+        end(false)
+    }
+
+    /// What was offered is lost with its parcel; all else stays in the spool.
+    fn left(&self, parcel: &Parcel, delivered: Delivered) -> Delivered {
+        if let Some(offers) = &self.offers {
+            offers.lost(parcel.seqs.len() as u64);
+        }
+        delivered
     }
 
     /// What goes in one request each, last first.
@@ -103,7 +131,7 @@ impl Outlet {
                 Outcome::Accepted => {
                     self.gauges.sent(parcel.signal, piece.items);
                     self.is(Condition::Well, None);
-                    return Verdict::Taken;
+                    return Verdict::Taken(None);
                 }
                 Outcome::Partial { rejected, reason } => {
                     let rejected = rejected.min(piece.items);
@@ -111,7 +139,7 @@ impl Outlet {
                     self.gauges.failed(parcel.signal, rejected);
                     self.is(Condition::Well, None);
                     tracing::warn!(exporter = &**self.id(), rejected, reason = reason.label(), "items were refused");
-                    return Verdict::Taken;
+                    return Verdict::Taken((rejected > 0).then_some((rejected, reason)));
                 }
                 Outcome::Refused { reason: reason @ (Reason::BadData | Reason::TooLarge | Reason::Malformed) } => {
                     return Verdict::Refused(reason);
@@ -168,8 +196,12 @@ impl Outlet {
         offload(&*self.shared.offload, "halve", work).await?
     }
 
-    /// Keeps a refused piece in the spool's quarantine. False: the gateway stops first.
+    /// Keeps a refused piece in the spool's quarantine; what was offered only is counted. False: the gateway stops first.
     async fn set_aside(&self, parcel: &Parcel, piece: Piece, reason: Reason, stop: &mut watch::Receiver<bool>) -> bool {
+        if self.offers.is_some() {
+            self.gauges.failed(parcel.signal, piece.items);
+            return true;
+        }
         let label = Label {
             signal: parcel.signal,
             clearance: parcel.clearance,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::clock::UnixNanos;
 use crate::otlp::{Payload, Signal, UnknownFields};
 use crate::pipeline::forward::Label;
 use crate::pipeline::spool::{RecordKind, Seq, Stored};
@@ -28,6 +29,8 @@ pub(super) struct Intake {
     pub(super) held: u64,
     /// The last one's position; `None`: there was nothing.
     pub(super) last: Option<Seq>,
+    /// When that was committed.
+    pub(super) committed: Option<UnixNanos>,
 }
 
 impl Intake {
@@ -35,7 +38,7 @@ impl Intake {
     pub(super) fn sort(records: Vec<Stored>, trust: Trust) -> Self {
         let mut intake = Self::default();
         for record in records {
-            intake.last = Some(record.seq);
+            (intake.last, intake.committed) = (Some(record.seq), Some(record.committed));
             match part(record, trust) {
                 Some(part) => intake.parts.push(part),
                 None => intake.held += 1,
@@ -65,6 +68,8 @@ fn part(record: Stored, trust: Trust) -> Option<Part> {
 
 /// Batches that go together.
 pub(super) struct Parcel {
+    /// Which lane it came by.
+    pub(super) lane: u64,
     pub(super) signal: Signal,
     pub(super) account: Arc<str>,
     pub(super) pipeline: String,
@@ -113,6 +118,11 @@ impl Gatherer {
         self.groups.push_back(Group { signal, account, parts: VecDeque::from([part]), bytes, due: false });
     }
 
+    /// Whether something is neither full nor has waited long enough.
+    pub(super) fn lingers(&self) -> bool {
+        self.groups.iter().any(|group| !group.due && group.bytes < self.target)
+    }
+
     /// All that is here has waited long enough.
     pub(super) fn force(&mut self) {
         for group in &mut self.groups {
@@ -141,6 +151,7 @@ impl Gatherer {
 impl Parcel {
     fn of(part: Part) -> Self {
         Self {
+            lane: 0,
             signal: part.label.signal,
             account: part.account,
             pipeline: part.label.pipeline,

@@ -9,6 +9,7 @@ mod backoff;
 mod deliver;
 mod gather;
 mod gauges;
+mod lanes;
 #[cfg(test)]
 mod tests;
 
@@ -22,22 +23,26 @@ use futures_util::stream::FuturesUnordered;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, UnixNanos};
 use crate::rng::Rng;
 use crate::telemetry::Meter;
 
 use self::deliver::Delivered;
-use self::gather::{Gatherer, Intake};
+use self::gather::Intake;
 use self::gauges::Gauges;
+use self::lanes::Lanes;
+use super::delivery::{Delivery, Offers};
 use super::offload::{Offload, offload};
-use super::spool::{ReadError, Seq, Spool};
-use super::{Exporter, OutletSettings};
+use super::spool::{ReadError, Spool};
+use super::{Ack, Exporter, OutletSettings};
 
 /// Consumer name of what back ends refused for good.
 pub const QUARANTINE: &str = "quarantine";
 
 const RECORDS_AT_ONCE: usize = 256;
 const READ_RETRY: Duration = Duration::from_secs(5);
+/// What was committed longer ago is old: what comes now need not wait for it.
+const BEHIND: Duration = Duration::from_secs(30);
 
 /// What outlets share.
 #[derive(Clone)]
@@ -52,6 +57,8 @@ pub struct Shared {
     pub rng: Arc<dyn Rng>,
     /// Metrics.
     pub meter: Meter,
+    /// Who hears of verdicts.
+    pub delivery: Arc<Delivery>,
 }
 
 /// Serves one exporter.
@@ -61,6 +68,8 @@ pub struct Outlet {
     shared: Shared,
     gauges: Gauges,
     condition: Mutex<Condition>,
+    /// What waits in memory, for an exporter that is offered only; else it waits in the spool.
+    offers: Option<Arc<Offers>>,
 }
 
 /// Whether the back end took the last attempt; for one log line a change.
@@ -73,19 +82,13 @@ enum Condition {
 
 /// What is going on in [`Outlet::run`].
 struct Run {
-    gatherer: Gatherer,
-    /// Read up to here.
-    after: Option<Seq>,
-    /// Whether the spool may have more behind `after`.
-    more: bool,
-    /// Bytes gathered and on their way.
-    bytes: usize,
+    lanes: Lanes,
     /// Records that may not go.
     held: u64,
     stopping: bool,
     /// Stopping, and the back end takes nothing.
     given_up: bool,
-    reading: Waiting<Option<Result<Intake, ReadError>>>,
+    reading: Waiting<(u64, Option<Result<Intake, ReadError>>)>,
     linger: Waiting<()>,
     /// Until the spool is read again after a failure.
     pause: Waiting<()>,
@@ -117,7 +120,8 @@ impl Outlet {
     /// An outlet for `exporter`.
     pub fn new(exporter: Arc<dyn Exporter>, settings: OutletSettings, shared: Shared) -> Arc<Self> {
         let gauges = Gauges::new(&shared.meter, exporter.id());
-        Arc::new(Self { exporter, settings, shared, gauges, condition: Mutex::new(Condition::Well) })
+        let offers = shared.delivery.offers(exporter.id()).cloned();
+        Arc::new(Self { exporter, settings, shared, gauges, condition: Mutex::new(Condition::Well), offers })
     }
 
     /// The exporter's id.
@@ -128,13 +132,13 @@ impl Outlet {
     /// Delivers until `stop` turns true; then sends what still goes through at the first try, and ends when nothing
     /// more does. What is left stays in the spool. Dropping the future ends it at once.
     pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
-        let mut changed = self.shared.spool.changed(self.id());
+        let mut changed = match &self.offers {
+            Some(offers) => offers.changed(),
+            None => self.shared.spool.changed(self.id()),
+        };
         let mut sending = FuturesUnordered::new();
         let mut run = Run {
-            gatherer: Gatherer::new(self.settings.merge_bytes.min(self.exporter.max_request_bytes())),
-            after: None,
-            more: true,
-            bytes: 0,
+            lanes: Lanes::new(self.merge_target(), self.settings.window_bytes.max(1)),
             held: 0,
             stopping: *stop.borrow(),
             given_up: false,
@@ -142,54 +146,80 @@ impl Outlet {
             linger: Waiting(None),
             pause: Waiting(None),
         };
+        let at_once = if self.settings.ordered { 1 } else { self.settings.consumers.max(1) };
         loop {
-            while sending.len() < self.settings.consumers.max(1) && !run.given_up {
-                let Some(parcel) = run.gatherer.take(run.stopping) else { break };
+            while sending.len() < at_once && !run.given_up {
+                let Some(parcel) = run.lanes.take(run.stopping) else { break };
                 sending.push(Arc::clone(&self).deliver(parcel, stop.clone()));
             }
             self.gauges.in_flight(sending.len());
             self.read_ahead(&mut run);
             let idle = sending.is_empty() && !run.reading.busy();
-            if run.stopping && idle && (run.given_up || (!run.more && run.gatherer.is_empty())) {
-                return;
+            if run.stopping && idle && (run.given_up || run.lanes.is_done()) {
+                return self.forget_offers();
             }
             tokio::select! {
                 biased;
                 Some(delivered) = sending.next(), if !sending.is_empty() => run.delivered(&delivered),
-                read = run.reading.end() => self.take_in(&mut run, read),
-                () = run.linger.end() => run.gatherer.force(),
-                () = run.pause.end() => run.more = true,
-                _ = changed.changed() => run.more = true,
+                (lane, read) = run.reading.end() => self.take_in(&mut run, lane, read),
+                () = run.linger.end() => run.lanes.force(),
+                () = run.pause.end() => run.lanes.more(),
+                _ = changed.changed() => run.lanes.more(),
                 _ = stop.changed(), if !run.stopping => run.stopping = true,
             }
         }
     }
 
+    /// Up to so many bytes go together. Where clients wait for verdicts each batch goes alone, so that each has its own.
+    fn merge_target(&self) -> usize {
+        if self.settings.ack == Ack::Delivered {
+            return 1;
+        }
+        self.settings.merge_bytes.min(self.exporter.max_request_bytes())
+    }
+
     fn read_ahead(&self, run: &mut Run) {
-        let room = self.settings.window_bytes.max(1).saturating_sub(run.bytes);
-        if run.more && room > 0 && !run.reading.busy() && !run.pause.busy() && !run.given_up {
-            let (spool, exporter, after) = (Arc::clone(&self.shared.spool), Arc::clone(&self.exporter), run.after);
+        let free = !run.reading.busy() && !run.pause.busy() && !run.given_up;
+        if free && let Some(wanted) = run.lanes.wanted() {
+            let (spool, exporter, offers) =
+                (Arc::clone(&self.shared.spool), Arc::clone(&self.exporter), self.offers.clone());
             let threads = Arc::clone(&self.shared.offload);
-            run.more = false;
             run.reading.begin(async move {
                 let read = move || {
-                    let records = spool.read(exporter.id(), after, room, RECORDS_AT_ONCE)?;
+                    let mut records = match offers {
+                        Some(offers) => offers.take(wanted.room),
+                        None => spool.read(exporter.id(), wanted.after, wanted.room, RECORDS_AT_ONCE)?,
+                    };
+                    records.retain(|record| wanted.until.is_none_or(|until| record.seq <= until));
                     Ok(Intake::sort(records, exporter.trust()))
                 };
-                offload(&*threads, "spool-read", read).await
+                (wanted.lane, offload(&*threads, "spool-read", read).await)
             });
         }
-        if !run.linger.busy() && !run.gatherer.is_empty() {
+        if !run.linger.busy() && run.lanes.lingers() {
             run.linger.begin(self.shared.clock.sleep(self.settings.linger));
         }
     }
 
-    fn take_in(&self, run: &mut Run, read: Option<Result<Intake, ReadError>>) {
+    /// What was offered is in memory alone: with the outlet it is gone.
+    fn forget_offers(&self) {
+        if let Some(offers) = &self.offers {
+            offers.lost(offers.take(usize::MAX).len() as u64);
+        }
+    }
+
+    /// After an outage what waits must not hold up what comes: both go, turn by turn.
+    fn part_fresh_from_old(&self, run: &mut Run, committed: Option<UnixNanos>) {
+        let behind = committed.is_some_and(|then| self.shared.clock.now().since(then) > BEHIND);
+        if behind && !self.settings.ordered && self.offers.is_none() {
+            run.lanes.part(self.shared.spool.next());
+        }
+    }
+
+    fn take_in(&self, run: &mut Run, lane: u64, read: Option<Result<Intake, ReadError>>) {
         match read {
             Some(Ok(intake)) => {
-                // The end is known only from an empty read.
-                run.more |= intake.last.is_some();
-                run.after = intake.last.or(run.after);
+                run.lanes.read(lane, intake.last);
                 if intake.held > 0 {
                     run.held += intake.held;
                     self.gauges.held(run.held);
@@ -199,23 +229,24 @@ impl Outlet {
                         "batches may not go to this exporter"
                     );
                 }
-                for part in intake.parts {
-                    run.bytes += part.body.len();
-                    run.gatherer.add(part);
-                }
+                intake.parts.into_iter().for_each(|part| run.lanes.add(lane, part));
+                self.part_fresh_from_old(run, intake.committed);
                 return;
             }
             Some(Err(ReadError::Damaged(seq))) => {
                 // It stays where it is; those behind it must not wait for it.
-                run.after = Some(seq);
-                run.more = true;
+                run.lanes.read(lane, Some(seq));
                 tracing::error!(exporter = &**self.id(), record = seq.0, "a record of the spool is damaged");
             }
             Some(Err(ReadError::Io(error))) => {
                 tracing::error!(exporter = &**self.id(), kind = %error.kind(), "the spool can't be read");
+                run.lanes.failed(lane);
                 run.pause.begin(self.shared.clock.sleep(READ_RETRY));
             }
-            None => run.pause.begin(self.shared.clock.sleep(READ_RETRY)),
+            None => {
+                run.lanes.failed(lane);
+                run.pause.begin(self.shared.clock.sleep(READ_RETRY));
+            }
         }
         self.gauges.read_failed();
     }
@@ -223,7 +254,7 @@ impl Outlet {
 
 impl Run {
     fn delivered(&mut self, delivered: &Delivered) {
-        self.bytes = self.bytes.saturating_sub(delivered.bytes);
+        self.lanes.delivered(delivered.lane, delivered.bytes);
         self.given_up |= self.stopping && delivered.left;
     }
 }

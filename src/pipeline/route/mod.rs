@@ -62,6 +62,8 @@ pub struct ForwardCopy {
     pub body: Vec<u8>,
     /// Texts to be filled in after the ticket.
     pub slots: Vec<SlotRange>,
+    /// Spans, records or points inside.
+    pub items: u64,
 }
 
 /// Why a batch did not get through.
@@ -205,7 +207,7 @@ impl ForwardCopy {
         let mut body = encoded.bytes;
         body.reserve_exact(Label::room(&label.pipeline));
         label.append_to(&mut body);
-        Self { holders, body, slots: encoded.slots }
+        Self { holders, body, slots: encoded.slots, items: label.items }
     }
 
     /// Fills the texts of the ticket in. Returns how many slots got none of their width.

@@ -18,9 +18,10 @@ use crate::clock::Clock;
 use crate::otlp::SlotId;
 use crate::telemetry::{Counter, Histogram, Meter, names};
 
+use super::delivery::Delivery;
 use super::effects::{self, Applier};
 use super::receipt::Receipt;
-use super::route::Product;
+use super::route::{ForwardCopy, Holders, Product};
 use super::spool::{MAX_HOLDERS, OnCommit, Record, RecordKind, Seq, Spool, Transaction, room_for};
 use super::{Effect, Origin, Outcome, Processor, Reason, Ticketer};
 
@@ -48,6 +49,7 @@ type Tickets = HashMap<Arc<str>, Box<dyn Ticketer>>;
 pub struct Sequencer {
     spool: Arc<Spool>,
     applier: Arc<Applier>,
+    delivery: Arc<Delivery>,
     clock: Arc<dyn Clock>,
     checkpoint: Arc<[Arc<str>]>,
     tickets: Mutex<Tickets>,
@@ -65,6 +67,7 @@ impl Sequencer {
         spool: Arc<Spool>,
         applier: Arc<Applier>,
         processors: &[Arc<dyn Processor>],
+        delivery: Arc<Delivery>,
         clock: Arc<dyn Clock>,
         meter: &Meter,
     ) -> Arc<Self> {
@@ -73,6 +76,7 @@ impl Sequencer {
         Arc::new(Self {
             spool,
             applier,
+            delivery,
             clock,
             checkpoint: Arc::new([CHECKPOINT.into()]),
             drafters: tickets.keys().cloned().collect(),
@@ -109,14 +113,24 @@ impl Sequencer {
             // Nobody would store it: content must not be lost by a plan that is not whole.
             return self.refuse(&origin, receipt, Reason::Lost);
         }
+        let offered = self.take_offers(&mut product);
+        if product.copies.is_empty() && product.drafts.is_empty() && effects.is_empty() {
+            self.offer(&origin, offered, &HashMap::new());
+            return receipt.resolve(&answer, false);
+        }
+        if let Some(reason) = self.delivery.full(&self.spool, &product) {
+            return self.refuse(&origin, receipt, reason);
+        }
         let reservation = match self.spool.reserve(room(&product, &effects_body)) {
             Ok(reservation) => reservation,
             Err(reason) => return self.refuse(&origin, receipt, reason),
         };
-        let mut pending = Pending { effects, answer, receipt, began: self.clock.monotonic(), effects_at: None };
+        let items = product.copies.iter().map(|copy| copy.items).max().unwrap_or(0);
+        let began = self.clock.monotonic();
+        let mut pending = Pending { effects, answer, receipt, began, effects_at: None, awaited: Vec::new(), items };
         let mut tickets = self.tickets.lock();
         let ticketed = catch_unwind(AssertUnwindSafe(|| self.ticket(&mut tickets, product)));
-        let Ok(mut records) = ticketed else {
+        let Ok((mut records, texts)) = ticketed else {
             // Numbers may be taken that will never be committed: the order is broken.
             self.fail(Reason::SpoolFailed);
             drop(tickets);
@@ -127,14 +141,16 @@ impl Sequencer {
             let holders = Arc::clone(&self.checkpoint);
             records.push(Record { kind: RecordKind::Effects, holders, body: effects_body });
         }
+        pending.awaited = self.awaited(&records);
+        let offers = offered.into_iter().map(|copy| self.patched(copy, &texts)).collect();
         let transaction = Transaction { account: Arc::clone(&origin.account), records };
-        self.spool.enqueue(transaction, reservation, self.on_commit(origin, pending));
+        self.spool.enqueue(transaction, reservation, self.on_commit(origin, pending, offers));
     }
 
     /// Everything that must happen in ticket order, up to the append.
-    fn ticket(&self, tickets: &mut Tickets, product: Product) -> Vec<Record> {
+    fn ticket(&self, tickets: &mut Tickets, product: Product) -> (Vec<Record>, Texts) {
         let mut records = Vec::new();
-        let mut texts: HashMap<SlotId, String> = HashMap::new();
+        let mut texts = Texts::new();
         for draft in product.drafts {
             let Some(ticketer) = tickets.get_mut(&draft.processor) else { continue };
             let mut ticketed = ticketer.ticket(draft.body);
@@ -144,27 +160,78 @@ impl Sequencer {
                 texts.entry(slot).or_insert(text);
             }
         }
-        for mut copy in product.copies {
-            let unfilled = copy.patch(&texts);
-            if unfilled > 0 {
-                self.unfilled.increment(unfilled);
-            }
-            let body = Bytes::from(copy.body);
-            if copy.holders.len() <= MAX_HOLDERS {
-                records.push(Record { kind: RecordKind::Forward, holders: copy.holders, body });
+        for copy in product.copies {
+            let (all, body) = self.patched(copy, &texts);
+            if all.len() <= MAX_HOLDERS {
+                records.push(Record { kind: RecordKind::Forward, holders: all, body });
                 continue;
             }
-            for holders in copy.holders.chunks(MAX_HOLDERS) {
+            for holders in all.chunks(MAX_HOLDERS) {
                 records.push(Record { kind: RecordKind::Forward, holders: holders.into(), body: body.clone() });
             }
         }
-        records
+        (records, texts)
     }
 
-    fn on_commit(self: &Arc<Self>, origin: Arc<Origin>, pending: Pending) -> OnCommit {
+    fn patched(&self, mut copy: ForwardCopy, texts: &Texts) -> (Holders, Bytes) {
+        let unfilled = copy.patch(texts);
+        if unfilled > 0 {
+            self.unfilled.increment(unfilled);
+        }
+        (copy.holders, Bytes::from(copy.body))
+    }
+
+    /// Takes out of the copies what is for exporters that are offered only.
+    fn take_offers(&self, product: &mut Product) -> Vec<ForwardCopy> {
+        let is_offered = |id: &Arc<str>| self.delivery.offers(id).is_some();
+        let mut offered = Vec::new();
+        product.copies.retain_mut(|copy| {
+            let (memory, spool): (Vec<_>, Vec<_>) = copy.holders.iter().cloned().partition(is_offered);
+            if memory.is_empty() {
+                return true;
+            }
+            let (body, slots) = match spool.is_empty() {
+                true => (std::mem::take(&mut copy.body), std::mem::take(&mut copy.slots)),
+                false => (copy.body.clone(), copy.slots.clone()),
+            };
+            offered.push(ForwardCopy { holders: memory.into(), body, slots, items: copy.items });
+            copy.holders = spool.into();
+            !copy.holders.is_empty()
+        });
+        offered
+    }
+
+    fn offer(&self, origin: &Origin, offered: Vec<ForwardCopy>, texts: &Texts) {
+        let patched = offered.into_iter().map(|copy| self.patched(copy, texts)).collect();
+        self.push_offers(origin, patched);
+    }
+
+    fn push_offers(&self, origin: &Origin, offered: Vec<(Holders, Bytes)>) {
+        let now = self.clock.now();
+        for (holders, body) in offered {
+            for offers in holders.iter().filter_map(|id| self.delivery.offers(id)) {
+                offers.push(Arc::clone(&origin.account), now, body.clone());
+            }
+        }
+    }
+
+    /// Whose verdicts the client waits for, by place among the records.
+    fn awaited(&self, records: &[Record]) -> Vec<(usize, Arc<str>)> {
+        let forward = records.iter().enumerate().filter(|(_, record)| record.kind == RecordKind::Forward);
+        let holders = forward.flat_map(|(at, record)| record.holders.iter().map(move |holder| (at, holder)));
+        holders
+            .filter(|(_, holder)| self.delivery.awaits(holder))
+            .map(|(at, holder)| (at, Arc::clone(holder)))
+            .collect()
+    }
+
+    fn on_commit(self: &Arc<Self>, origin: Arc<Origin>, pending: Pending, offers: Vec<(Holders, Bytes)>) -> OnCommit {
         let sequencer = Arc::clone(self);
         Box::new(move |committed| match committed {
-            Ok(seqs) => sequencer.committed(pending, seqs),
+            Ok(seqs) => {
+                sequencer.push_offers(&origin, offers);
+                sequencer.committed(pending, seqs);
+            }
             Err(reason) => {
                 sequencer.fail(reason);
                 sequencer.refuse(&origin, pending.receipt, reason);
@@ -177,7 +244,8 @@ impl Sequencer {
         if let Some(seq) = pending.effects_at.and_then(|at| seqs.get(at)) {
             self.applier.apply(&pending.effects, *seq);
         }
-        pending.receipt.resolve(&pending.answer, true);
+        let Pending { awaited, items, answer, receipt, .. } = pending;
+        self.delivery.committed(seqs, awaited, items, answer, receipt);
     }
 
     fn refuse(&self, origin: &Origin, receipt: Receipt, reason: Reason) {
@@ -195,7 +263,13 @@ struct Pending {
     began: Duration,
     /// Index of the effects record in the transaction.
     effects_at: Option<usize>,
+    /// Whose verdicts the client waits for, by place in the transaction.
+    awaited: Vec<(usize, Arc<str>)>,
+    items: u64,
 }
+
+/// What slots are filled with.
+type Texts = HashMap<SlotId, String>;
 
 /// Upper bound of what the batch takes in the spool.
 fn room(product: &Product, effects: &Bytes) -> u64 {

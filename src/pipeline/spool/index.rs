@@ -238,6 +238,29 @@ impl Index {
         all.take_while(|seq| *seq <= through).collect()
     }
 
+    /// Bytes that wait for `consumer`.
+    pub(super) fn pending_bytes(&self, consumer: &str) -> u64 {
+        let known = self.by_name.get(consumer).and_then(|number| self.consumers.get(*number));
+        known.map_or(0, |consumer| consumer.bytes)
+    }
+
+    /// Positions of the oldest that wait for `consumer`, so many that the others have no more than `keep` bytes.
+    pub(super) fn oldest_beyond(&self, consumer: &str, keep: u64) -> Vec<u64> {
+        let mut over = self.pending_bytes(consumer).saturating_sub(keep);
+        let mut oldest = Vec::new();
+        let Some(consumer) = self.by_name.get(consumer).copied() else { return oldest };
+        for segment in &self.segments {
+            for record in segment.waiting(consumer, 0) {
+                if over == 0 {
+                    return oldest;
+                }
+                over = over.saturating_sub(segment.place(record).map_or(0, |(_, size)| size));
+                oldest.push(segment.first.saturating_add(u64::from(record)));
+            }
+        }
+        oldest
+    }
+
     /// What was marked since the last call.
     pub(super) fn take_done_log(&mut self) -> Vec<DoneRun> {
         std::mem::take(&mut self.done_log)

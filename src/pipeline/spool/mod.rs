@@ -289,6 +289,29 @@ impl Spool {
         index.done_by_name(consumer, all)
     }
 
+    /// Bytes that wait for `consumer`.
+    pub fn pending_bytes(&self, consumer: &str) -> u64 {
+        self.index.lock().pending_bytes(consumer)
+    }
+
+    /// Gives up the oldest of what waits for `consumer` until no more than `keep` bytes wait; gives how many records.
+    pub fn expire(&self, consumer: &str, keep: u64) -> u64 {
+        let mut index = self.index.lock();
+        if index.pending_bytes(consumer) <= keep {
+            return 0;
+        }
+        let oldest = index.oldest_beyond(consumer, keep);
+        let news = index.done_by_name(consumer, oldest);
+        drop(index);
+        self.queue.hint();
+        news
+    }
+
+    /// Position that the next record will be at or behind.
+    pub fn next(&self) -> Seq {
+        Seq(self.index.lock().next())
+    }
+
     /// Set once the spool can't be written any more.
     pub fn poisoned(&self) -> Option<Reason> {
         self.poisoned.load(Ordering::Acquire).then_some(Reason::SpoolFailed)

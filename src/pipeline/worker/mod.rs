@@ -28,6 +28,7 @@ use super::workers::Workers;
 use super::{Batch, BytePermit, Clearance, Effect, Made, Origin, Outcome, Reason, Submission};
 
 mod parked;
+mod refused;
 #[cfg(test)]
 mod tests;
 
@@ -51,6 +52,8 @@ pub struct Worker {
     pub rng: Arc<dyn Rng>,
     /// Tries to find the poison items of one batch.
     pub bisect_tries: usize,
+    /// Largest span, record or point, bytes.
+    pub max_item_bytes: usize,
     /// Counters.
     pub metrics: Metrics,
 }
@@ -111,6 +114,8 @@ struct Work {
     effects: Vec<Effect>,
     /// How far its bytes may travel as they came.
     clearance: Clearance,
+    /// Items that were refused one by one, and why.
+    refused: Option<(u64, Reason)>,
 }
 
 /// A request with items that can't be processed.
@@ -141,9 +146,10 @@ impl Worker {
         };
         let origin = Arc::new(Origin { account, receiver, trust, received, id: self.rng.id(), repeat });
         let payload = self.parse(signal, wire.clone());
-        let (busy, poisoned) = (Duration::ZERO, None);
-        let work = Work { origin, signal, wire, route, receipt, busy, began, poisoned, effects, clearance };
-        match payload {
+        let (busy, poisoned, refused) = (Duration::ZERO, None, None);
+        let mut work =
+            Work { origin, signal, wire, route, receipt, busy, began, poisoned, effects, clearance, refused };
+        match payload.and_then(|payload| self.without_refused(&mut work, payload)) {
             Ok(payload) if payload.item_count() == 0 => self.finish(work, Product::default()),
             Ok(payload) => {
                 let walk = work.walk(payload);
@@ -173,14 +179,15 @@ impl Worker {
     }
 
     fn finish(&self, work: Work, mut product: Product) {
-        let Work { origin, signal, route, receipt, busy, began, poisoned, mut effects, .. } = work;
+        let Work { origin, signal, route, receipt, busy, began, poisoned, mut effects, refused, .. } = work;
         product.effects.append(&mut effects);
-        let mut answer = Outcome::Accepted;
+        let mut answer = refused.map_or(Outcome::Accepted, |(rejected, reason)| Outcome::Partial { rejected, reason });
         if let Some(Poisoned { payload, items }) = poisoned {
             let rejected = items.iter().filter(|poison| **poison).count() as u64;
             let bad = payload.subset(&|item| items.get(item) != Some(&false));
             self.set_aside(&route, &origin, &bad, rejected, &mut product);
             if rejected > 0 {
+                let rejected = rejected.saturating_add(refused.map_or(0, |(refused, _)| refused));
                 answer = Outcome::Partial { rejected, reason: Reason::Quarantined };
             }
         }

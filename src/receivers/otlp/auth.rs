@@ -1,4 +1,4 @@
-//! **What**: whose a request is: the account of its bearer token or of its client's certificate. **Why**: limits, the vault
+//! **What**: whose a request is: the account of its bearer token, its user or its client's certificate. **Why**: limits, the vault
 //! and keys are kept apart by account, so it must come from a credential, never from telemetry. **Invariants**: tokens are
 //! kept as SHA-256 and compared as such; a receiver with `auth` serves nobody without a credential it knows; a tokens file
 //! that can't be read, or says something twice, changes nothing: the last good one stays. **Not here**: TLS (`net/server_tls`).
@@ -7,8 +7,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use http::header::AUTHORIZATION;
-use http::{Extensions, HeaderMap, StatusCode};
+use http::{Extensions, HeaderMap, HeaderValue, StatusCode};
 use parking_lot::{Mutex, RwLock};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
@@ -34,6 +36,8 @@ pub struct Settings {
     pub tokens: Vec<(Arc<str>, Secret)>,
     /// Lines `account token`.
     pub tokens_file: Option<PathBuf>,
+    /// `user:password` of each account.
+    pub basic: Vec<(Arc<str>, Secret)>,
     /// Names in clients' certificates, and the account of each.
     pub certificates: BTreeMap<String, Arc<str>>,
 }
@@ -52,6 +56,8 @@ pub(super) struct Clients {
 struct Auth {
     settings: Settings,
     tokens: RwLock<Tokens>,
+    /// SHA-256 of `user:password`.
+    basic: Tokens,
     /// SHA-256 of the file in use.
     seen: Mutex<Hash>,
 }
@@ -67,7 +73,9 @@ impl Clients {
             Some(settings) => {
                 let file = read_file(&settings)?;
                 let tokens = RwLock::new(tokens(&settings, &file)?);
-                Some(Auth { settings, tokens, seen: Mutex::new(hash(file.as_bytes())) })
+                let one = |(account, pair): &(Arc<str>, Secret)| (hash(pair.expose().as_bytes()), Arc::clone(account));
+                let basic = settings.basic.iter().map(one).collect();
+                Some(Auth { settings, tokens, basic, seen: Mutex::new(hash(file.as_bytes())) })
             }
         };
         Ok(Self { auth, default: DEFAULT_ACCOUNT.into() })
@@ -102,31 +110,53 @@ impl Clients {
         let Some(auth) = &self.auth else { return Ok(Arc::clone(&self.default)) };
         if headers.contains_key(AUTHORIZATION) {
             let mut all = headers.get_all(AUTHORIZATION).iter();
-            let token = all.next().and_then(|value| bearer(value.as_bytes())).filter(|_| all.next().is_none());
-            let account = token.and_then(|token| auth.tokens.read().get(&hash(token)).cloned());
-            return account.ok_or_else(|| refused("the bearer token is not one that this receiver knows"));
+            let shown = all.next().map(HeaderValue::as_bytes).filter(|_| all.next().is_none()).unwrap_or_default();
+            let account = match (shown_as(shown, b"bearer "), shown_as(shown, b"basic ")) {
+                (Some(token), _) => auth.tokens.read().get(&hash(token)).cloned(),
+                (_, Some(pair)) => auth.basic(pair),
+                _ => None,
+            };
+            return account.ok_or_else(|| auth.refused("the credential is not one that this receiver knows"));
         }
         let names = extensions.get::<Arc<Peer>>().map_or(&[][..], |peer| &peer.names);
         let named = names.iter().find_map(|name| auth.settings.certificates.get(name));
         named.cloned().ok_or_else(|| {
-            refused(match auth.settings.certificates.is_empty() {
-                true => "this receiver asks for `authorization: Bearer …` (OTEL_EXPORTER_OTLP_HEADERS)",
-                false => "this receiver asks for `authorization: Bearer …`, or a client certificate that it knows",
-            })
+            let scheme = if auth.only_basic() { "Basic" } else { "Bearer" };
+            let or = if auth.settings.certificates.is_empty() { "" } else { ", or a client certificate that it knows" };
+            auth.refused(&format!(
+                "this receiver asks for `authorization: {scheme} …` (OTEL_EXPORTER_OTLP_HEADERS){or}"
+            ))
         })
     }
 }
 
-fn refused(message: &str) -> Refusal {
-    Refusal::new(Code::Unauthenticated, StatusCode::UNAUTHORIZED, "unauthenticated", message)
-        .with_header("www-authenticate", "Bearer")
+impl Auth {
+    /// The account of base64 `user:password`. Compared as hashes: the time tells nothing of the password.
+    fn basic(&self, pair: &[u8]) -> Option<Arc<str>> {
+        let pair = Zeroizing::new(BASE64_STANDARD.decode(pair).ok()?);
+        self.basic.get(&hash(&pair)).cloned()
+    }
+
+    fn only_basic(&self) -> bool {
+        !self.basic.is_empty() && self.settings.tokens.is_empty() && self.settings.tokens_file.is_none()
+    }
+
+    fn refused(&self, message: &str) -> Refusal {
+        let asks = match (self.only_basic(), self.basic.is_empty()) {
+            (true, _) => "Basic realm=\"tollgate\", charset=\"UTF-8\"",
+            (_, true) => "Bearer",
+            _ => "Bearer, Basic realm=\"tollgate\", charset=\"UTF-8\"",
+        };
+        Refusal::new(Code::Unauthenticated, StatusCode::UNAUTHORIZED, "unauthenticated", message)
+            .with_header("www-authenticate", asks)
+    }
 }
 
-/// The token of `Bearer …`; the scheme is written in any case (RFC 9110, section 11.1).
-fn bearer(value: &[u8]) -> Option<&[u8]> {
-    let (scheme, token) = value.split_at_checked(7)?;
+/// What follows `scheme`, which is written in any case (RFC 9110, section 11.1).
+fn shown_as<'v>(value: &'v [u8], scheme: &[u8]) -> Option<&'v [u8]> {
+    let (written, token) = value.split_at_checked(scheme.len())?;
     let token = token.trim_ascii();
-    (scheme.eq_ignore_ascii_case(b"bearer ") && !token.is_empty()).then_some(token)
+    (written.eq_ignore_ascii_case(scheme) && !token.is_empty()).then_some(token)
 }
 
 fn hash(bytes: &[u8]) -> Hash {
@@ -189,4 +219,17 @@ pub(super) fn check_token(token: &str) -> Result<(), &'static str> {
         return Err("a token has no spaces and only printable ASCII");
     }
     Ok(())
+}
+
+/// # Errors
+/// What is wrong with a user and password.
+pub(super) fn check_basic(pair: &str) -> Result<(), &'static str> {
+    match pair.split_once(':') {
+        None | Some(("", _)) => Err("is `user:password`"),
+        Some((_, password)) if password.len() < MIN_TOKEN => {
+            Err("a password has at least 16 characters (`openssl rand -hex 32` makes a good one)")
+        }
+        Some(_) if pair.chars().any(char::is_control) => Err("a user and a password have no control characters"),
+        Some(_) => Ok(()),
+    }
 }

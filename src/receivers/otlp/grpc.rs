@@ -95,6 +95,7 @@ impl GrpcPort {
         let signal = signal_of(request.uri().path())?;
         let account = self.port.door.clients.account(request.headers(), request.extensions())?;
         self.port.takes(signal)?;
+        self.port.admit(&account)?;
         let encoding = encoding(request.headers())?;
         let Some(limit) = timeout(request.headers())? else {
             return self.receive(signal, account, encoding, request.into_body()).await;

@@ -11,6 +11,7 @@ use http::header::{CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, EXPECT};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, request};
 use hyper::body::{Body as _, Incoming};
 
+use super::cors;
 use super::port::{Partial, Port};
 use super::reply::{self, Format, Refusal};
 use crate::net::collect::discard;
@@ -29,20 +30,32 @@ const LINGER: Duration = Duration::from_secs(2);
 /// Answers on the HTTP port.
 pub(super) struct HttpPort {
     pub(super) port: Port,
+    /// The first three are told to who asks for another one.
     pub(super) paths: Vec<(Signal, String)>,
+    pub(super) cors: Option<cors::Settings>,
 }
 
 impl Handler for HttpPort {
     fn handle(self: Arc<Self>, request: Request<Incoming>) -> BoxFuture<'static, Response<ReplyBody>> {
         Box::pin(async move {
             let (parts, mut body) = request.into_parts();
-            match self.export(&parts, &mut body).await {
+            if let Some(answer) = self.cors.as_ref().and_then(|cors| cors.preflight(&parts.method, &parts.headers)) {
+                let mut response = Response::new(reply::boxed(http_body_util::Empty::new()));
+                *response.status_mut() = StatusCode::NO_CONTENT;
+                *response.headers_mut() = answer;
+                return response;
+            }
+            let mut response = match self.export(&parts, &mut body).await {
                 Ok((signal, format, partial)) => {
                     self.port.meters.success();
                     reply::http_ok(signal, format, partial.as_ref())
                 }
                 Err(refusal) => self.refuse(&parts, body, &refusal).await,
+            };
+            if let Some(cors) = &self.cors {
+                cors.mark(&parts.headers, response.headers_mut());
             }
+            response
         })
     }
 }
@@ -65,6 +78,7 @@ impl HttpPort {
         }
         let account = self.port.door.clients.account(&parts.headers, &parts.extensions)?;
         self.port.takes(signal)?;
+        self.port.admit(&account)?;
         let format = Format::of(&parts.headers).ok_or_else(|| {
             let message = "the content type of an OTLP request is application/x-protobuf or application/json";
             Refusal::new(Code::InvalidArgument, StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type", message)
@@ -83,7 +97,7 @@ impl HttpPort {
 
     fn signal_of(&self, path: &str) -> Result<Signal, Refusal> {
         self.paths.iter().find(|(_, known)| known == path).map(|(signal, _)| *signal).ok_or_else(|| {
-            let known: Vec<&str> = self.paths.iter().map(|(_, path)| path.as_str()).collect();
+            let known: Vec<&str> = self.paths.iter().take(3).map(|(_, path)| path.as_str()).collect();
             let message = format!("OTLP is served at {}", known.join(", "));
             Refusal::new(Code::NotFound, StatusCode::NOT_FOUND, "not_found", message)
         })

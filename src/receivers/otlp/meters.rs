@@ -96,6 +96,7 @@ impl Meters {
             over_limit: closed("limit"),
             silent: closed("silent"),
             idle: closed("idle"),
+            aged: closed("age"),
             handshake: closed("handshake"),
         }
     }

@@ -8,12 +8,14 @@
 
 mod auth;
 mod config;
+mod cors;
 mod grpc;
 mod http;
 mod meters;
 mod port;
 mod reload;
 mod reply;
+mod settings;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,8 +27,9 @@ use tonic_health::server::HealthReporter;
 use tower::util::BoxCloneSyncService;
 
 pub use config::{
-    Auth, Config, Grpc, GrpcSettings, Http, HttpSettings, Keepalive, Protocols, ServerParameters, Settings, Tls,
+    Auth, Config, Cors, EnforcementPolicy, Grpc, Http, Keepalive, Protocols, ServerParameters, Tls, Transport,
 };
+pub use settings::{GrpcSettings, HttpSettings, Settings};
 
 use self::auth::Clients;
 use self::grpc::GrpcPort;
@@ -106,12 +109,12 @@ impl Bound {
 
     /// The gRPC port's address, if on.
     pub fn grpc(&self) -> Option<SocketAddr> {
-        self.grpc.as_ref().map(listen::Bound::address)
+        self.grpc.as_ref().and_then(listen::Bound::address)
     }
 
     /// The HTTP port's address, if on.
     pub fn http(&self) -> Option<SocketAddr> {
-        self.http.as_ref().map(listen::Bound::address)
+        self.http.as_ref().and_then(listen::Bound::address)
     }
 
     /// Starts to accept, into `admission`, through tasks of `tasks`.
@@ -142,7 +145,7 @@ impl Bound {
         let http = self.http.zip(self.settings.http).map(|(bound, settings)| {
             let port = port("http", settings.limits, grpc_port);
             let connections = port.meters.connections();
-            let handler = HttpPort { port, paths: settings.paths };
+            let handler = HttpPort { port, paths: settings.paths, cors: settings.cors };
             bound.serve(Arc::new(handler), settings.connections, connections, tasks)
         });
         let files = self.files.follow(&door.id, self.settings.reload, &door.tasks, meter);
@@ -189,12 +192,12 @@ impl Running {
 
     /// The gRPC port's address, if on.
     pub fn grpc(&self) -> Option<SocketAddr> {
-        self.grpc.as_ref().map(Serving::address)
+        self.grpc.as_ref().and_then(Serving::address)
     }
 
     /// The HTTP port's address, if on.
     pub fn http(&self) -> Option<SocketAddr> {
-        self.http.as_ref().map(Serving::address)
+        self.http.as_ref().and_then(Serving::address)
     }
 
     /// What `grpc.health.v1` answers from now on.

@@ -62,6 +62,11 @@ impl Port {
         Err(Refusal::of(&Outcome::Refused { reason: Reason::NoPipeline }))
     }
 
+    /// Refuses what is over the account's rate before its body is read.
+    pub(super) fn admit(&self, account: &Arc<str>) -> Result<(), Refusal> {
+        self.door.admission.admit(account).map_err(|outcome| Refusal::of(&outcome))
+    }
+
     /// Hands in one whole request of `account`. An empty one is fine and nobody's work.
     pub(super) async fn submit(
         &self,

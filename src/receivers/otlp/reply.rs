@@ -1,6 +1,7 @@
 //! **What**: the only place where an outcome becomes a status, for both protocols, and where answers are written.
 //! **Why**: OTLP clients drop what is answered wrongly: a full queue that says 500 loses data, an oversize that says
-//! "try again" loops. **Invariants**: `Retry` is UNAVAILABLE with RetryInfo and 503 with Retry-After; everything else
+//! "try again" loops. **Invariants**: `Retry` is UNAVAILABLE with RetryInfo and 503 with Retry-After (RESOURCE_EXHAUSTED and 429 over an
+//! account's rate); everything else
 //! is final; every HTTP error body is a `google.rpc.Status` in the request's encoding, protobuf if that is unknown;
 //! no text quotes payload. **Not here**: which outcome it is.
 
@@ -96,10 +97,15 @@ impl Refusal {
     /// The table. Accepted outcomes have no refusal; they are treated as lost here, which can't be asked for.
     pub(super) fn of(outcome: &Outcome) -> Self {
         match *outcome {
-            Outcome::Retry { after, reason } => Self {
-                after: Some(after.unwrap_or(RETRY_AFTER_DEFAULT)),
-                ..Self::new(Code::Unavailable, StatusCode::SERVICE_UNAVAILABLE, reason.label(), reason.text())
-            },
+            Outcome::Retry { after, reason } => {
+                let (code, http) = match reason {
+                    // Retryable with RetryInfo alone, which is always there.
+                    Reason::RateLimited => (Code::ResourceExhausted, StatusCode::TOO_MANY_REQUESTS),
+                    _ => (Code::Unavailable, StatusCode::SERVICE_UNAVAILABLE),
+                };
+                let after = Some(after.unwrap_or(RETRY_AFTER_DEFAULT));
+                Self { after, ..Self::new(code, http, reason.label(), reason.text()) }
+            }
             Outcome::Refused { reason } => Self::refused(reason),
             Outcome::Accepted | Outcome::Partial { .. } => {
                 Self::of(&Outcome::Retry { after: None, reason: Reason::Lost })
@@ -111,7 +117,9 @@ impl Refusal {
         let (code, http) = match reason {
             // Not retryable, so without RetryInfo.
             Reason::TooLarge => (Code::ResourceExhausted, StatusCode::PAYLOAD_TOO_LARGE),
-            Reason::Malformed | Reason::BadData => (Code::InvalidArgument, StatusCode::BAD_REQUEST),
+            Reason::Malformed | Reason::BadData | Reason::BadIds | Reason::ItemTooLarge | Reason::BadItems => {
+                (Code::InvalidArgument, StatusCode::BAD_REQUEST)
+            }
             Reason::NoPipeline => (Code::Unimplemented, StatusCode::NOT_FOUND),
             // Ours, and final: a client that sent the same again would get the same.
             Reason::Quarantined
@@ -119,6 +127,7 @@ impl Refusal {
             | Reason::Denied
             | Reason::Unavailable
             | Reason::Overloaded
+            | Reason::RateLimited
             | Reason::SpoolFull
             | Reason::SpoolFailed
             | Reason::ShuttingDown

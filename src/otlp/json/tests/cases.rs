@@ -139,7 +139,10 @@ fn ids() {
     assert!(got.parent_span_id.is_empty());
     assert_eq!(span(r#"{"spanId":"\u0045EE19B7EC3C1B174"}"#).unwrap().span_id, got.span_id);
     assert_eq!(what(r#"{"traceId":"5B8EFFF798038103D269B633813FC60"}"#), "an id of a wrong length");
-    assert_eq!(what(r#"{"spanId":"5B8EFFF798038103D269B633813FC60C"}"#), "an id of a wrong length");
+    let long = format!(r#"{{"spanId":"{}"}}"#, "ab".repeat(65));
+    assert_eq!(what(&long), "an id of a wrong length");
+    // Judged item by item, as in protobuf.
+    assert_eq!(span(r#"{"spanId":"abcd"}"#).unwrap().span_id, [0xab, 0xcd]);
     assert_eq!(what(r#"{"spanId":"EEE19B7EC3C1B17g"}"#), "an id that is not hexadecimal");
     assert_eq!(what(r#"{"spanId":"+EE19B7EC3C1B174"}"#), "an id that is not hexadecimal");
     assert_eq!(what(r#"{"spanId":1}"#), "expected a string");

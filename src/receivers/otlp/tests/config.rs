@@ -102,6 +102,7 @@ fn auth_that_cannot_be_meant() {
     let bad = problems(json!({
         "tokens": {"a/b": ["sixteen-characters-1"], "acme": ["short", "with a blank in it"], "globex": []},
         "certificates": {"agent.example": "x y"},
+        "basic": {"acme": ["no-password-at-all-1", "user:short"], "globex": []},
         "reload_interval": "0s",
     }));
     for path in [
@@ -109,6 +110,9 @@ fn auth_that_cannot_be_meant() {
         "auth.tokens.acme[0]",
         "auth.tokens.acme[1]",
         "auth.tokens.globex",
+        "auth.basic.acme[0]",
+        "auth.basic.acme[1]",
+        "auth.basic.globex",
         "auth.certificates",
         "auth.certificates.agent.example",
         "auth.reload_interval",
@@ -118,4 +122,41 @@ fn auth_that_cannot_be_meant() {
     assert!(!bad.contains("short\"") && !bad.contains("blank in it") && !bad.contains("sixteen-"), "{bad}");
     let twice = problems(json!({"tokens": {"a": ["sixteen-characters-1"], "b": ["sixteen-characters-1"]}}));
     assert!(twice.contains("another account"), "{twice}");
+}
+
+/// Sockets, ages, prefixes and pages: what can't be meant is told at once; a door that stands open is noted, a closed one not.
+#[test]
+fn sockets_ages_prefixes_and_pages() {
+    let json = r#"{"protocols": {
+        "grpc": {"endpoint": "otlp.sock", "transport": "unix",
+                 "keepalive": {"server_parameters": {"max_connection_age_grace": "1s"}}},
+        "http": {"endpoint": "unix:relative", "path_prefixes": ["x", "/a/"], "max_connection_age": 0,
+                 "max_concurrent_streams": 0, "cors": {"allowed_origins": ["example.com"], "allowed_headers": ["a b"]}}}}"#;
+    assert_eq!(
+        problems(json),
+        [
+            "protocols.grpc.endpoint",
+            "protocols.grpc.keepalive.server_parameters.max_connection_age_grace",
+            "protocols.http.endpoint",
+            "protocols.http.max_concurrent_streams",
+            "protocols.http.max_connection_age",
+            "protocols.http.path_prefixes[0]",
+            "protocols.http.path_prefixes[1]",
+            "protocols.http.cors.allowed_origins[0]",
+            "protocols.http.cors.allowed_headers[0]",
+        ]
+    );
+    let notes = |json: &str| {
+        let settings = read(json).expect("readable").settings().expect("valid");
+        settings.notes.into_iter().map(|note| note.path).collect::<Vec<_>>()
+    };
+    let at = |endpoint: &str, more: &str| format!(r#"{{"protocols": {{"grpc": {{"endpoint": "{endpoint}"}}}}{more}}}"#);
+    let auth = r#", "auth": {"basic": {"acme": ["user:a-long-password-1"]}}"#;
+    for open in ["0.0.0.0:4317", ":4317", "[::]:4317", "10.0.0.7:4317", "otlp.example.com:4317"] {
+        assert_eq!(notes(&at(open, "")), ["protocols.grpc.endpoint"], "{open}");
+        assert_eq!(notes(&at(open, auth)), [""; 0], "{open}");
+    }
+    for local in ["127.0.0.1:4317", "localhost:4317", "[::1]:4317", "unix:/run/otlp.sock"] {
+        assert_eq!(notes(&at(local, "")), [""; 0], "{local}");
+    }
 }

@@ -130,6 +130,40 @@ async fn a_connection_that_rests_too_long_is_closed_in_order() {
     drop(answer);
 }
 
+/// A connection that is old is closed in order, a request in hand is answered first; one that takes longer than the grace is cut.
+#[tokio::test]
+async fn an_old_connection_is_closed_in_order() {
+    let gate = Arc::new(Semaphore::new(0));
+    let with_grace = async |grace| {
+        let connections = Settings { age: Some((Duration::from_millis(40), grace)), ..Settings::default() };
+        Rig::with(Knobs { connections, gate: Some(Arc::clone(&gate)), ..Knobs::default() }).await
+    };
+    let rig = with_grace(Duration::from_secs(600)).await;
+    let (mut requests, mut conn) = client(rig.grpc(), 1 << 16).await;
+    let sent = requests.send_request(one_span());
+    let told = async {
+        rig.door.arrived.acquire().await.expect("open").forget();
+        // Longer than any age: the connection is told to go meanwhile.
+        while !rig.meter.render().contains(r#"reason="age"} 1"#) {
+            tokio::task::yield_now().await;
+        }
+        gate.add_permits(1);
+    };
+    let both = async { tokio::join!(sent, told).0 };
+    let answer = tokio::select! {
+        answer = both => answer.expect("an answer"),
+        ended = &mut conn => panic!("closed with a request in hand: {ended:?}"),
+    };
+    assert_eq!(answer.status(), 200);
+    drop(answer);
+    conn.await.expect("told to go");
+    let rig = with_grace(Duration::from_millis(20)).await;
+    let (mut requests, conn) = client(rig.grpc(), 1 << 16).await;
+    let (cut, _) = tokio::join!(requests.send_request(one_span()), conn);
+    assert!(cut.is_err(), "nobody opens the gate");
+    assert!(rig.meter.render().contains(r#"transport="grpc",reason="age"} 1"#), "{}", rig.meter.render());
+}
+
 /// A request that takes longer than any rest is no rest: others come and go idle three times in the meantime.
 #[tokio::test]
 async fn a_request_in_hand_is_no_rest() {

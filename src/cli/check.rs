@@ -1,0 +1,201 @@
+//! **What**: `tollgate check`: tries out what a configuration needs: back ends, the spool's volume, certificates, stores. **Why**: most
+//! of what goes wrong on the first day is outside of the file. **Invariants**: sends an empty request to each back end and
+//! nothing else; makes no file that stays; every failure has a remedy; exit 1 where anything fails. **Not here**: what can be
+//! known from the file (`validate`), the rights of a writer in S3 (`vault doctor`).
+
+use std::io::IsTerminal;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use clap::Args;
+use serde_json::json;
+
+use super::Common;
+use super::output::{self, Exit};
+use super::reach::block_on;
+use super::run::{fail, seams};
+use super::source::{Loaded, Make, load};
+use crate::app::tasks::Tasks;
+use crate::app::{assemble, volume};
+use crate::components::{ExporterSettings, ProcessorSettings, ReceiverSettings};
+use crate::config::{ByteSize, ComponentId, env};
+use crate::exporters::remote::Deps;
+use crate::net::server_tls::Inside;
+use crate::net::{Proxies, ServerTls};
+use crate::otlp::Signal;
+use crate::pipeline::{ExportRequest, Exporter, Outcome, Reason};
+use crate::processors::vault::StoreSettings;
+
+/// Options of `check`.
+#[derive(Args)]
+pub(super) struct Options {
+    /// One JSON object for each check.
+    #[arg(long)]
+    json: bool,
+}
+
+/// One thing that was tried.
+struct Tried {
+    what: String,
+    /// What is wrong, and what to do about it.
+    wrong: Option<(String, String)>,
+}
+
+impl Tried {
+    fn new(what: impl Into<String>, result: Result<(), (String, String)>) -> Self {
+        Self { what: what.into(), wrong: result.err() }
+    }
+}
+
+/// Runs it.
+pub(super) fn run(common: &Common, options: &Options) -> Exit {
+    let loaded = match load(common, Make::Nothing) {
+        Ok(loaded) => loaded,
+        Err(exit) => return exit,
+    };
+    let mut tried = vec![Tried::new("the configuration is valid", Ok(()))];
+    tried.extend(volumes(&loaded));
+    tried.extend(certificates(&loaded));
+    let asked = block_on(async {
+        tried.extend(back_ends(loaded).await?);
+        Ok(())
+    });
+    let shown: String = tried.iter().map(|one| if options.json { as_json(one) } else { as_line(one) }).collect();
+    if let Err(text) = output::print(&shown).and(asked) {
+        return fail(&text);
+    }
+    let failed = tried.iter().filter(|one| one.wrong.is_some()).count();
+    if failed > 0 { fail(&format!("{failed} of {} checks failed", tried.len())) } else { Exit::Fine }
+}
+
+/// Spool and directory vaults: whether files can be made, and whether there is room.
+fn volumes(loaded: &Loaded) -> Vec<Tried> {
+    let spool = &loaded.valid.spool;
+    let mut tried = vec![Tried::new(
+        format!("the spool's folder {} takes files", spool.directory.display()),
+        writable(&spool.directory),
+    )];
+    if let Some(warning) = volume::warning(&spool.directory) {
+        let remedy = "put `spool.directory` on a volume that survives a restart".to_owned();
+        tried.push(Tried::new("the spool lies on a disk", Err((warning, remedy))));
+    }
+    if let Some((free, taken)) = volume::free(&spool.directory).map(|free| (free, volume::taken(&spool.directory))) {
+        let needed = spool.max_size.saturating_sub(taken);
+        let result = if free >= needed {
+            Ok(())
+        } else {
+            let what = format!("{} are free, {} may be needed", ByteSize(free), ByteSize(needed));
+            Err((what, "lower `spool.max_size`, or give the volume more room: a full disk refuses clients".to_owned()))
+        };
+        tried.push(Tried::new(format!("the volume has room for a full spool ({})", ByteSize(spool.max_size)), result));
+    }
+    for placed in &loaded.valid.processors {
+        if let ProcessorSettings::Vault(vault) = &placed.what
+            && let StoreSettings::Directory(path) = &vault.store
+        {
+            tried.push(Tried::new(format!("the vault's folder {} takes files", path.display()), writable(path)));
+        }
+    }
+    tried
+}
+
+/// Tries a file in `directory`, or in the nearest folder above it that exists.
+fn writable(directory: &Path) -> Result<(), (String, String)> {
+    let here = directory.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("."));
+    let file = here.join(format!(".tollgate-check-{}", std::process::id()));
+    let made = std::fs::File::create_new(&file).and_then(|file| file.sync_all());
+    let removed = std::fs::remove_file(&file);
+    made.and(removed).map_err(|error| {
+        let remedy = format!("let the user that runs tollgate write in {}", here.display());
+        (format!("{}: {error}", here.display()), remedy)
+    })
+}
+
+/// Certificates and keys of ports.
+fn certificates(loaded: &Loaded) -> Vec<Tried> {
+    let mut tried = Vec::new();
+    for placed in &loaded.valid.receivers {
+        let ReceiverSettings::Otlp(otlp) = &placed.what;
+        let ports = [
+            ("grpc", otlp.grpc.as_ref().and_then(|grpc| grpc.tls.clone()), Inside::Grpc),
+            ("http", otlp.http.as_ref().and_then(|http| http.tls.clone()), Inside::Http),
+        ];
+        for (name, tls, inside) in ports {
+            let Some(tls) = tls else { continue };
+            let remedy = "give a PEM chain and its own key, readable by the user that runs tollgate".to_owned();
+            let read = ServerTls::read(tls, inside).map(drop).map_err(|what| (what, remedy));
+            tried.push(Tried::new(format!("certificate and key of `{}` {name} fit", placed.id), read));
+        }
+    }
+    tried
+}
+
+/// Each back end, with an empty request of each signal that it gets.
+async fn back_ends(loaded: Loaded) -> Result<Vec<Tried>, String> {
+    let seams = seams();
+    let deps = Deps {
+        tasks: Tasks::new(&seams.meter),
+        clock: Arc::clone(&seams.clock),
+        proxies: Arc::new(Proxies::from_env(&env::var)?),
+    };
+    let pipelines = loaded.valid.pipelines;
+    let signals = |id: &ComponentId| -> Vec<Signal> {
+        let gets = |signal: &Signal| {
+            let holds = |(held, _): &(ComponentId, _)| held == id;
+            pipelines.iter().any(|pipeline| pipeline.signal == *signal && pipeline.exporters.iter().any(holds))
+        };
+        Signal::ALL.into_iter().filter(gets).collect()
+    };
+    let mut tried = Vec::new();
+    for placed in loaded.valid.exporters {
+        if !matches!(placed.what, ExporterSettings::Otlp(_) | ExporterSettings::OtlpHttp(_)) {
+            continue;
+        }
+        let id = placed.id;
+        let exporter = match assemble::exporter(&id, placed.what, deps.clone()) {
+            Ok(exporter) => exporter,
+            Err(why) => {
+                tried.push(Tried::new(format!("`{id}` can be built"), Err((why, "see the file it names".to_owned()))));
+                continue;
+            }
+        };
+        for signal in signals(&id) {
+            let what = format!("`{id}` takes {}", signal.as_str());
+            tried.push(Tried::new(what, ask(&*exporter, signal).await));
+        }
+    }
+    Ok(tried)
+}
+
+async fn ask(exporter: &dyn Exporter, signal: Signal) -> Result<(), (String, String)> {
+    let request = ExportRequest { signal, account: "default".into(), body: Bytes::new(), items: 0 };
+    let reason = match exporter.send(&request).await {
+        Outcome::Accepted | Outcome::Partial { .. } => return Ok(()),
+        Outcome::Retry { reason, .. } | Outcome::Refused { reason } => reason,
+    };
+    let remedy = match reason {
+        Reason::Denied => "check the key, its rights, and the endpoint with its path",
+        Reason::TimedOut => "check firewalls and proxies (HTTPS_PROXY), and `timeout`",
+        Reason::Unavailable => "check the endpoint's host and port, TLS (`tls.ca_file`, `tls.insecure`) and proxies",
+        Reason::BadData | Reason::Malformed => "this does not answer like OTLP: check protocol (gRPC or HTTP) and port",
+        _ => "see its log",
+    };
+    Err((reason.text().to_owned(), remedy.to_owned()))
+}
+
+fn as_json(one: &Tried) -> String {
+    let (answer, remedy) = one.wrong.clone().unwrap_or_default();
+    let line = json!({"check": one.what, "holds": one.wrong.is_none(), "answer": answer, "remedy": remedy});
+    format!("{line}\n")
+}
+
+fn as_line(one: &Tried) -> String {
+    let (mark, colour) = if one.wrong.is_none() { ("√", "32") } else { ("×", "31") };
+    let coloured = std::io::stdout().is_terminal() && env::var("NO_COLOR").is_none();
+    let mark = if coloured { format!("\u{1b}[{colour}m{mark}\u{1b}[0m") } else { mark.to_owned() };
+    match &one.wrong {
+        None => format!("{mark} {}\n", one.what),
+        Some((answer, remedy)) => format!("{mark} {}  ({answer})\n    {remedy}\n", one.what),
+    }
+}

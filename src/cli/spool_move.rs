@@ -1,0 +1,140 @@
+//! **What**: `tollgate spool peek`, `reassign` and `replay`: looking at what waits, and giving it to another exporter. **Why**: data
+//! that a back end refused, or whose exporter is gone, is not lost: its owner says what becomes of it. **Invariants**: the
+//! gateway is stopped; what is moved is committed for its new holder before the old one is done, so that a crash doubles and
+//! never loses; clearance travels along and is checked at each send; `peek` shows content only when asked (`--json`).
+//! **Not here**: `list`, `drop` (`spool`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::output::{Exit, complain, out};
+use super::run::fail;
+use crate::clock::UnixNanos;
+use crate::otlp::json;
+use crate::pipeline::Reason;
+use crate::pipeline::forward::Label;
+use crate::pipeline::outlet::QUARANTINE;
+use crate::pipeline::spool::{Committer, Record, RecordKind, Seq, Spool, Stored, Transaction, room_for};
+
+/// Records at once.
+const AT_ONCE: usize = 64;
+/// Bytes at once.
+const BYTES_AT_ONCE: usize = 16 << 20;
+/// Steps of the committer without progress after which it is given up.
+const STEPS: usize = 100;
+
+/// Shows the first `limit` records that wait for `consumer`.
+pub(super) fn peek(spool: &Spool, consumer: &str, limit: usize, as_json: bool, now: UnixNanos) -> Exit {
+    let mut text = String::new();
+    if !as_json {
+        text.push_str(&format!(
+            "{:>12} {:>9} {:<8} {:>7} {:>10} {:<20} {}\n",
+            "RECORD", "AGE", "SIGNAL", "ITEMS", "BYTES", "PIPELINE", "REFUSED"
+        ));
+    }
+    let (mut after, mut shown) = (None, 0);
+    while shown < limit {
+        let records = match spool.read(consumer, after, BYTES_AT_ONCE, AT_ONCE.min(limit - shown)) {
+            Ok(records) if records.is_empty() => break,
+            Ok(records) => records,
+            Err(error) => return fail(&error.to_string()),
+        };
+        after = records.last().map(|record| record.seq);
+        shown += records.len();
+        records.iter().for_each(|record| text.push_str(&line(record, as_json, now)));
+    }
+    out(&text)
+}
+
+fn line(record: &Stored, as_json: bool, now: UnixNanos) -> String {
+    let Some((label, body)) = Label::split(&record.body).filter(|_| record.kind == RecordKind::Forward) else {
+        return if as_json { String::new() } else { format!("{:>12} (not telemetry)\n", record.seq.0) };
+    };
+    if as_json {
+        let mut line = String::new();
+        return json::encode(label.signal, &body, &mut line).map_or_else(|_| String::new(), |()| line + "\n");
+    }
+    let (age, bytes) = (now.since(record.committed).as_secs(), body.len());
+    let refused = label.refused.map_or_else(String::new, |(who, why)| format!("{who}: {}", why.label()));
+    format!(
+        "{:>12} {:>8}s {:<8} {:>7} {:>10} {:<20} {refused}\n",
+        record.seq.0,
+        age,
+        label.signal.as_str(),
+        label.items,
+        bytes,
+        label.pipeline
+    )
+}
+
+/// Gives what waits for `from` to `to`; from the quarantine, without `to`, to those who refused it.
+pub(super) fn reassign(spool: &Spool, committer: Committer, from: &str, to: Option<&str>, known: &[Arc<str>]) -> Exit {
+    let mut committer = committer;
+    let (mut after, mut moved, mut left) = (None, 0_u64, 0_u64);
+    loop {
+        let records = match spool.read(from, after, BYTES_AT_ONCE, AT_ONCE) {
+            Ok(records) if records.is_empty() => break,
+            Ok(records) => records,
+            Err(error) => return fail(&error.to_string()),
+        };
+        after = records.last().map(|record| record.seq);
+        for record in records {
+            let Some(transaction) = for_another(&record, to, known) else {
+                left += 1;
+                continue;
+            };
+            if let Err(why) = commit(spool, &mut committer, transaction) {
+                return fail(&format!("{moved} records moved, then: {why}"));
+            }
+            spool.done(from, &[record.seq]);
+            moved += 1;
+        }
+    }
+    if !committer.close() {
+        return fail("the spool's progress could not be written; some records may be delivered twice");
+    }
+    if left > 0 {
+        complain(&format!(
+            "{left} records stay: they are no telemetry, or who refused them is not configured (give --to)"
+        ));
+    }
+    out(&format!("{moved} records of `{from}` moved\n"))
+}
+
+/// The same record for another holder; None: it can't have one.
+fn for_another(record: &Stored, to: Option<&str>, known: &[Arc<str>]) -> Option<Transaction> {
+    if record.kind != RecordKind::Forward {
+        return None;
+    }
+    let (mut label, otlp) = Label::split(&record.body)?;
+    let refused = label.refused.take();
+    let wanted = to.or(refused.as_ref().map(|(who, _)| who.as_str()))?;
+    let holder = known.iter().find(|known| ***known == *wanted)?;
+    let mut body = otlp.to_vec();
+    label.append_to(&mut body);
+    let moved = Record { kind: RecordKind::Forward, holders: Arc::new([Arc::clone(holder)]), body: body.into() };
+    Some(Transaction { account: Arc::clone(&record.account), records: vec![moved] })
+}
+
+/// Commits one transaction now.
+fn commit(spool: &Spool, committer: &mut Committer, transaction: Transaction) -> Result<(), String> {
+    let bytes = transaction.records.iter().map(|record| record.body.len() as u64).sum();
+    let full = |reason: Reason| reason.text().to_owned();
+    let reservation = spool.reserve_to_drain(room_for(transaction.records.len(), bytes)).map_err(full)?;
+    let told: Arc<Mutex<Option<Result<(), Reason>>>> = Arc::default();
+    let tell = Arc::clone(&told);
+    let on_commit = move |result: Result<&[Seq], Reason>| *tell.lock() = Some(result.map(drop));
+    spool.enqueue(transaction, reservation, Box::new(on_commit));
+    for _ in 0..STEPS {
+        committer.step(Duration::ZERO);
+        if let Some(result) = told.lock().take() {
+            return result.map_err(full);
+        }
+    }
+    Err("nothing can be written".to_owned())
+}
+
+/// The consumer of what back ends refused.
+pub(super) const REFUSED: &str = QUARANTINE;

@@ -1,0 +1,162 @@
+//! **What**: [`Socket`]: what is listened on, TCP or a unix socket, and [`Stream`], a connection of either. **Why**: a sidecar
+//! needs no port. **Invariants**: a socket that somebody listens on is never taken away from them; one that nobody does (left by
+//! a crash) is replaced, any other file is left alone; the file goes with the socket. **Not here**: the accept loop (`listen`).
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+use crate::config::Endpoint;
+
+/// Bound, not accepting yet.
+pub(super) enum Socket {
+    Tcp(TcpListener),
+    Unix { listener: UnixListener, _file: Owned },
+}
+
+/// The file of a unix socket; removed when dropped, if it is still the one that was made.
+pub(super) struct Owned {
+    path: PathBuf,
+    id: Option<(u64, u64)>,
+}
+
+/// A connection.
+pub(super) enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Socket {
+    pub(super) async fn bind(endpoint: &Endpoint) -> Result<Self, String> {
+        let failed = |error: io::Error| format!("can't listen on {endpoint}: {}", reason(&error));
+        if let Some(path) = endpoint.socket() {
+            let listener = match UnixListener::bind(path) {
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                    abandoned(path).await.map_err(|what| format!("can't listen on {endpoint}: {what}"))?;
+                    UnixListener::bind(path)
+                }
+                bound => bound,
+            };
+            let listener = listener.map_err(failed)?;
+            return Ok(Self::Unix { listener, _file: Owned { path: path.to_owned(), id: id(path) } });
+        }
+        let listener = match endpoint.literal() {
+            Some(address) => TcpListener::bind(address).await,
+            None => TcpListener::bind((endpoint.host(), endpoint.port())).await,
+        };
+        Ok(Self::Tcp(listener.map_err(failed)?))
+    }
+
+    /// None: a unix socket.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().ok(),
+            Self::Unix { .. } => None,
+        }
+    }
+
+    pub(super) async fn accept(&self) -> io::Result<Stream> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, _peer) = listener.accept().await?;
+                let _ = stream.set_nodelay(true);
+                Ok(Stream::Tcp(stream))
+            }
+            Self::Unix { listener, .. } => Ok(Stream::Unix(listener.accept().await?.0)),
+        }
+    }
+}
+
+/// Removes a socket that nobody listens on.
+async fn abandoned(path: &Path) -> Result<(), String> {
+    let kind = std::fs::symlink_metadata(path).map_err(|error| error.to_string())?.file_type();
+    if !kind.is_socket() {
+        return Err("there is a file that is no socket".to_owned());
+    }
+    match UnixStream::connect(path).await {
+        Ok(_) => Err("somebody listens there".to_owned()),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path).map_err(|error| error.to_string())
+        }
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn id(path: &Path) -> Option<(u64, u64)> {
+    std::fs::symlink_metadata(path).ok().map(|found| (found.dev(), found.ino()))
+}
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        if self.id.is_some() && id(&self.path) == self.id {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// An I/O error in a user's words, without the number.
+fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "the port is in use".to_owned(),
+        io::ErrorKind::PermissionDenied => "permission denied (ports below 1024 need a privilege)".to_owned(),
+        io::ErrorKind::AddrNotAvailable => "this machine does not have that address".to_owned(),
+        io::ErrorKind::NotFound => "the folder does not exist".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(context, to),
+            Self::Unix(stream) => Pin::new(stream).poll_read(context, to),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(context, from),
+            Self::Unix(stream) => Pin::new(stream).poll_write(context, from),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_flush(context),
+            Self::Unix(stream) => Pin::new(stream).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(context),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        from: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(context, from),
+            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(context, from),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Tcp(stream) => stream.is_write_vectored(),
+            Self::Unix(stream) => stream.is_write_vectored(),
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! **What**: noise of known clients, as rules. **Why**: one trivial turn of Codex is 397 spans, of which some dozens say
+//! anything about the agent; OpenCode traces each of its own database calls. **Invariants**: recordings of the clients are
+//! the test: nothing that holds tokens, a tool call, a turn or an error goes. **Not here**: what a rule means (`matching`).
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::config::{Rule, SignalName};
+
+/// A client whose noise is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Preset {
+    /// OpenAI's Codex CLI (0.14x): spans of its own files, settings and tool lists; an event for each piece of a stream.
+    Codex,
+    /// OpenCode (1.x): spans of its own database, files and state.
+    Opencode,
+}
+
+/// Keys that say something about an agent: who has one is no noise.
+const TELLING: [&str; 7] = ["gen_ai.*", "tool_name", "tool.*", "ai.*", "*token_count", "*_tokens", "tollgate.cost.*"];
+
+/// Spans of Codex about itself.
+const CODEX: [&str; 44] = [
+    "add_*_tool*",
+    "agents_md.*",
+    "append_*",
+    "apply_bespoke_event_handling",
+    "auth",
+    "build_*",
+    "built_tools*",
+    "capability_roots.*",
+    "emit_turn_*",
+    "environments.*",
+    "extension_tool_executors",
+    "finalize_*",
+    "flush_*",
+    "fs.*",
+    "get_model_info",
+    "get_or_build",
+    "hosted_model_tool_specs",
+    "instructions.*",
+    "list_models",
+    "load_*",
+    "mcp.runtime.*",
+    "merge_into_namespaces",
+    "new",
+    "persist_rollout_items",
+    "plugins_*",
+    "prepare_*",
+    "realtime_conversation.*",
+    "receiving",
+    "recommended_*",
+    "record_*",
+    "refresh_*",
+    "render_*",
+    "resolve_*",
+    "rollout.*",
+    "run_hooks_*",
+    "send_raw_response_items",
+    "session.flush_*",
+    "skills*",
+    "startup_*",
+    "step_context.*",
+    "thread_store.*",
+    "app_server.serialized_request_queue",
+    "try_*",
+    "world_state.*",
+];
+
+/// Spans of OpenCode about itself.
+const OPENCODE: [&str; 26] = [
+    "sql.*",
+    "Agent.*",
+    "Auth.*",
+    "Bus.*",
+    "Config.*",
+    "Credential.*",
+    "Env.*",
+    "FileSystem.*",
+    "Format.*",
+    "Instruction.*",
+    "Integration.*",
+    "LSP.*",
+    "MCP.*",
+    "MessageV2.*",
+    "Plugin.*",
+    "Project.*",
+    "Provider.*",
+    "Question.*",
+    "Session.*",
+    "SessionProcessor.*",
+    "SessionStatus.*",
+    "Snapshot.*",
+    "State.*",
+    "Storage.*",
+    "SystemPrompt.*",
+    "Truncate.*",
+];
+
+impl Preset {
+    /// Its rules.
+    pub fn rules(self) -> Vec<Rule> {
+        let listed = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        let spans = |name: &str, scope: &str, names: &[&str]| Rule {
+            name: name.to_owned(),
+            signals: vec![SignalName::Traces],
+            names: listed(names),
+            scopes: vec![scope.to_owned()],
+            without: listed(&TELLING),
+            ..Rule::default()
+        };
+        match self {
+            Self::Codex => vec![
+                spans("codex-spans", "codex_*", &CODEX),
+                Rule {
+                    name: "codex-stream".to_owned(),
+                    signals: vec![SignalName::Logs],
+                    names: listed(&["codex.sse_event", "codex.websocket_event", "codex.startup_phase"]),
+                    without: listed(&TELLING),
+                    ..Rule::default()
+                },
+            ],
+            Self::Opencode => vec![spans("opencode-spans", "opencode", &OPENCODE)],
+        }
+    }
+}

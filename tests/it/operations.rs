@@ -1,0 +1,235 @@
+//! What an operator does around a gateway: check, schema, completions; looking at what waits and giving it to another.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use tollgate::app::App;
+use tollgate::cli::schema;
+use tollgate::config::tree::Node;
+use tollgate::otlp::{Signal, json};
+
+use super::gateway;
+
+/// Exit code, stdout, stderr.
+fn tollgate(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+    let output = command.args(arguments).env_clear().stdin(Stdio::null()).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+/// `config/schema.json` is what the code says, and knows every key of every example.
+#[test]
+fn the_schema_is_generated_and_knows_the_examples() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (path, text) = (root.join("config/schema.json"), schema::text());
+    if std::env::var_os("TOLLGATE_UPDATE").is_some() {
+        fs::write(&path, &text).unwrap();
+    }
+    assert!(
+        fs::read_to_string(&path).unwrap() == text,
+        "config/schema.json is out of date: run with TOLLGATE_UPDATE=1"
+    );
+    let schema: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let mut files: Vec<_> =
+        fs::read_dir(root.join("config/examples")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.push(root.join("config/default.yaml"));
+    for file in files {
+        let tree = tollgate::config::load::tree(&fs::read_to_string(&file).unwrap()).unwrap_or_else(|_| panic!("YAML"));
+        let mut unknown = Vec::new();
+        known(&schema, &schema, &tree, "", &mut unknown);
+        assert!(unknown.is_empty(), "{}: {unknown:?}", file.display());
+    }
+    let typo = tollgate::config::load::tree("receivers: { otlp: { protocol: {} } }").unwrap_or_else(|_| panic!("YAML"));
+    let mut unknown = Vec::new();
+    known(&schema, &schema, &typo, "", &mut unknown);
+    assert_eq!(unknown, [".receivers.otlp.protocol"]);
+    assert_eq!(tollgate(&["schema"]).1, text);
+}
+
+/// Collects keys of `node` that no alternative of `schema` has.
+fn known(root: &serde_json::Value, schema: &serde_json::Value, node: &Node, path: &str, unknown: &mut Vec<String>) {
+    if let Some(target) = schema.get("$ref").and_then(|target| target.as_str()) {
+        return known(root, root.pointer(target.trim_start_matches('#')).unwrap(), node, path, unknown);
+    }
+    let members = ["anyOf", "oneOf"].iter().find_map(|key| schema.get(key)?.as_array());
+    if let Some(members) = members {
+        // What has keys is no text, number or null.
+        let is_map = |member: &&serde_json::Value| {
+            node.entries().is_empty() || member.get("type").is_none_or(|kind| *kind == "object")
+        };
+        let each = members.iter().filter(is_map).map(|member| {
+            let mut found = Vec::new();
+            known(root, member, node, path, &mut found);
+            found
+        });
+        return unknown.extend(each.min_by_key(Vec::len).unwrap_or_default());
+    }
+    for (key, value) in node.entries() {
+        let inside = format!("{path}.{}", key.name);
+        let property = schema.get("properties").and_then(|properties| properties.get(&key.name));
+        let kind = key.name.split('/').next().unwrap_or_default();
+        let names = |pattern: &str| pattern.trim_start_matches("^(").split(')').next().unwrap_or_default().to_owned();
+        let pattern = schema.get("patternProperties").and_then(|all| all.as_object()).and_then(|all| {
+            all.iter().find(|(pattern, _)| names(pattern).split('|').any(|name| name == kind)).map(|(_, schema)| schema)
+        });
+        let open = schema.get("additionalProperties").is_none_or(|more| *more != serde_json::Value::Bool(false));
+        match property.or(pattern) {
+            Some(schema) => known(root, schema, value, &inside, unknown),
+            None if open => {}
+            None => unknown.push(inside),
+        }
+    }
+}
+
+/// Each shell gets a script that knows the commands.
+#[test]
+fn completions_know_the_commands() {
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let (code, text, _) = tollgate(&["completions", shell]);
+        assert_eq!(code, Some(0));
+        assert!(text.contains("print-config") && text.contains("reassign"), "{shell}");
+    }
+    assert_eq!(tollgate(&["completions", "cmd"]).0, Some(2));
+}
+
+fn configuration(folder: &Path, exporter: &str) -> String {
+    let path = folder.join("config.yaml");
+    let (spool, id) = (folder.join("data/spool"), exporter.split(':').next().unwrap().trim());
+    fs::create_dir_all(folder.join("data")).unwrap();
+    let text = format!(
+        "receivers: {{ otlp: {{ protocols: {{ http: {{ endpoint: '127.0.0.1:0' }} }} }} }}\nexporters:\n  {exporter}\n\
+         spool: {{ directory: {}, max_size: 64MiB }}\nlimits: {{ shutdown: 1s }}\n\
+         service: {{ pipelines: {{ traces: {{ receivers: [otlp], exporters: [{id}] }} }} }}\n",
+        spool.display()
+    );
+    fs::write(&path, text).unwrap();
+    path.display().to_string()
+}
+
+/// A back end that answers everything with `status`.
+fn back_end(status: &'static str) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut head = [0; 4096];
+            let _ = stream.read(&mut head);
+            let answer = format!(
+                "HTTP/1.1 {status}\r\ncontent-type: application/x-protobuf\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+            );
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    port
+}
+
+/// What does not work is told with a remedy, all at once; what works is told, too.
+#[test]
+fn check_tries_for_real() {
+    let folder = tempfile::tempdir().unwrap();
+    let exporter =
+        |port: u16| format!("otlp_http: {{ endpoint: 'http://127.0.0.1:{port}', trust: internal, timeout: 5s }}");
+    let check = |port| {
+        let config = format!("--config={}", configuration(folder.path(), &exporter(port)));
+        tollgate(&["check", &config])
+    };
+    let (code, shown, said) = check(back_end("200 OK"));
+    assert_eq!(code, Some(0), "{shown}{said}");
+    assert!(shown.contains("√ `otlp_http` takes traces"), "{shown}");
+    assert!(shown.contains("√ the spool's folder "), "{shown}");
+    assert!(!folder.path().join("data/spool").exists(), "nothing is made");
+    let (code, shown, said) = check(back_end("401 Unauthorized"));
+    assert_eq!(code, Some(1), "{shown}");
+    assert!(shown.contains("× `otlp_http` takes traces") && shown.contains("check the key"), "{shown}");
+    assert!(said.contains("1 of "), "{said}");
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (code, shown, _) = check(closed);
+    assert_eq!(code, Some(1));
+    assert!(shown.contains("check the endpoint's host and port"), "{shown}");
+}
+
+async fn run(config: &str, folder: &Path) -> App {
+    gateway::start(&fs::read_to_string(config).unwrap(), folder).await
+}
+
+fn span(name: &str) -> Vec<u8> {
+    let text = format!(
+        r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{{"traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174","name":"{name}"}}]}}]}}]}}"#
+    );
+    json::decode(Signal::Traces, text.as_bytes()).unwrap()
+}
+
+async fn post(app: &App, names: &[&str]) {
+    let otlp = app.addresses()[0].1;
+    let bodies: Vec<Vec<u8>> = names.iter().map(|name| span(name)).collect();
+    let sent =
+        tokio::task::spawn_blocking(move || bodies.iter().for_each(|body| gateway::post(otlp, Signal::Traces, body)));
+    sent.await.unwrap();
+}
+
+/// What waits for an exporter that is gone is held, listed, shown on demand, and goes where its owner says; what a back end
+/// refused for good comes back to another. Nothing goes elsewhere by itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_goes_where_its_owner_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let dead = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let old = configuration(
+        folder.path(),
+        &format!("otlp_http/old: {{ endpoint: 'http://127.0.0.1:{dead}', trust: internal }}"),
+    );
+    let app = run(&old, folder.path()).await;
+    post(&app, &["a", "b", "c"]).await;
+    app.shutdown().await;
+    let file = folder.path().join("out.jsonl");
+    let new = configuration(folder.path(), &format!("file: {{ path: {}, trust: internal }}", file.display()));
+    let app = run(&new, folder.path()).await;
+    post(&app, &["d"]).await;
+    app.shutdown().await;
+    let sent = || fs::read_to_string(&file).unwrap_or_default();
+    assert!(sent().contains("\"d\"") && !sent().contains("\"a\""), "orphans are never sent elsewhere");
+    let config = format!("--config={new}");
+    let (code, listed, _) = tollgate(&["spool", "list", &config]);
+    assert!(code == Some(0) && listed.contains("otlp_http/old") && listed.contains(" 3 "), "{listed}");
+    let (_, shown, _) = tollgate(&["spool", "peek", "otlp_http/old", "--limit", "2", &config]);
+    assert_eq!(shown.lines().filter(|line| line.contains("traces")).count(), 2, "{shown}");
+    assert!(!shown.contains("eee19b7e"), "no telemetry unless asked");
+    let (_, shown, _) = tollgate(&["spool", "peek", "otlp_http/old", "--json", &config]);
+    assert!(shown.lines().count() == 3 && shown.contains("eee19b7ec3c1b174"), "{shown}");
+    let (code, _, said) = tollgate(&["spool", "reassign", "otlp_http/old", "nobody", &config]);
+    assert!(code == Some(1) && said.contains("is no exporter of the configuration"), "{said}");
+    let (code, moved, said) = tollgate(&["spool", "reassign", "otlp_http/old", "file", &config]);
+    assert_eq!((code, moved.as_str()), (Some(0), "3 records of `otlp_http/old` moved\n"), "{said}");
+    run(&new, folder.path()).await.shutdown().await;
+    for name in ["a", "b", "c", "d"] {
+        assert_eq!(sent().matches(&format!("\"name\":\"{name}\"")).count(), 1, "{}", sent());
+    }
+
+    let port = back_end("400 Bad Request");
+    let strict = configuration(
+        folder.path(),
+        &format!("otlp_http/strict: {{ endpoint: 'http://127.0.0.1:{port}', trust: internal }}"),
+    );
+    let app = run(&strict, folder.path()).await;
+    post(&app, &["poison"]).await;
+    let mut changed = app.spool().changed("quarantine");
+    if app.spool().read("quarantine", None, 1 << 20, 10).unwrap().is_empty() {
+        changed.changed().await.unwrap();
+    }
+    app.shutdown().await;
+    let both = fs::read_to_string(&strict)
+        .unwrap()
+        .replace("exporters:\n", &format!("exporters:\n  file: {{ path: {}, trust: internal }}\n", file.display()));
+    fs::write(&strict, both.replace("[otlp_http/strict]", "[otlp_http/strict, file]")).unwrap();
+    let config = format!("--config={strict}");
+    let (_, shown, _) = tollgate(&["spool", "peek", "quarantine", &config]);
+    assert!(shown.contains("otlp_http/strict: bad_data"), "{shown}");
+    let (code, moved, said) = tollgate(&["spool", "replay", "--to", "file", &config]);
+    assert_eq!((code, moved.as_str()), (Some(0), "1 records of `quarantine` moved\n"), "{said}");
+    run(&strict, folder.path()).await.shutdown().await;
+    assert_eq!(sent().matches("\"name\":\"poison\"").count(), 1);
+    assert!(tollgate(&["spool", "list", &config]).1.contains("nothing waits"));
+}
