@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 
 PEERS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, PEERS)
@@ -253,6 +254,20 @@ def replay(gateway, clients):
                 gateway.replay(os.path.join(top, name), session["files"])
 
 
+def failing_tool(gateway):
+    """Ten calls of one tool, eight of which fail, by the conventions' names."""
+    def span(at):
+        attributes = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "deploy", "gen_ai.provider.name": "anthropic"}
+        now = time.time_ns()
+        return {"traceId": os.urandom(16).hex(), "spanId": os.urandom(8).hex(), "name": "execute_tool deploy", "kind": 1,
+                "startTimeUnixNano": str(now - 1_000_000), "endTimeUnixNano": str(now), "status": {"code": 2 if at < 8 else 1},
+                "attributes": [{"key": key, "value": {"stringValue": value}} for key, value in attributes.items()]}
+
+    body = {"resourceSpans": [{"scopeSpans": [{"spans": [span(at) for at in range(10)]}]}]}
+    status, _, answer = gateway.post("traces", json.dumps(body).encode(), "application/json")
+    assert status == 200, answer[:300]
+
+
 def live(found, work):
     """The fleet of one: healthy, then with a back end that refuses the key."""
     sink = Sink(os.path.join(work, "sink"))
@@ -279,6 +294,13 @@ def live(found, work):
     loud = {name for name in prometheus.alerts() if name.startswith("Tollgate")} - {"TollgateAbsent"}
     check("a healthy gateway wakes nobody", not loud, sorted(loud))
     until("once it was scraped, TollgateAbsent ends", lambda: "TollgateAbsent" not in prometheus.alerts(), 30, 0.2)
+
+    def tool_alert():
+        failing_tool(gateway)
+        return prometheus.alerts().get("AgentToolErrorRate")
+
+    alert = until("AgentToolErrorRate fires", tool_alert, 60, 0.5)
+    check("AgentToolErrorRate fires for a tool whose calls fail, and names it", alert["labels"].get("tool_name") == "deploy", alert["labels"])
     sink.tell("status=401&count=1000000")
     replay(gateway, CLIENTS[2:3])
     alert = until("TollgateExporterDenied fires", lambda: prometheus.alerts().get("TollgateExporterDenied"), 60, 0.2)
