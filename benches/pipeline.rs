@@ -558,6 +558,8 @@ const FINGERPRINTS: f64 = 5.0;
 /// Percent that a batch with texts that could quote pays more. It must leave a stream in which each tenth batch has such a
 /// text at about the limit of all.
 const SEARCH: f64 = 3.0;
+/// Percent of the whole way that sealing may take: what the vault step takes with age more than with everything but the seal.
+const SEALING: f64 = 25.0;
 /// Measured so often; the median counts, for other work on the machine comes and goes.
 const ROUNDS: usize = 5;
 
@@ -571,13 +573,18 @@ fn gate(what: &str, figures: &[f64], limit: f64) -> bool {
 
 /// The shares that have a limit: `cargo bench --bench pipeline -- gates`.
 fn gates() -> bool {
-    let (mut first, mut second, mut third) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut first, mut second, mut third, mut sealing) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        let steps = steps(Vault::Age, Duration::from_secs(2));
-        let of = |names: &[&str]| -> f64 {
-            steps.iter().filter(|(step, _)| names.is_empty() || names.contains(&step.as_str())).map(|(_, ms)| ms).sum()
+        let taken = |vault: Vault| {
+            let steps = steps(vault, Duration::from_secs(2));
+            move |names: &[&str]| -> f64 {
+                let named = |step: &str| names.is_empty() || names.contains(&step);
+                steps.iter().filter(|(step, _)| named(step)).map(|(_, ms)| ms).sum()
+            }
         };
+        let (of, open) = (taken(Vault::Age), taken(Vault::Plain));
         first.push(of(&["normalize", "cost"]) / of(&[]) * 100.0);
+        sealing.push((of(&["vault"]) - open(&["vault"])) / of(&[]) * 100.0);
         let [fingerprints, search, _] = echoes(Duration::from_secs(4));
         second.push(fingerprints);
         third.push(search);
@@ -585,6 +592,7 @@ fn gates() -> bool {
     println!("\nlimits, of the agent's batch ({} spans)", AGENT.spans);
     let held = [
         gate("normalize and cost", &first, NORMALIZE_AND_COST),
+        gate("sealing (age, to a session's key)", &sealing, SEALING),
         gate("texts that repeat content: fingerprints", &second, FINGERPRINTS),
         gate("texts that repeat content: search for 10 errors of one batch", &third, SEARCH),
     ];

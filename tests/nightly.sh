@@ -7,6 +7,9 @@
 #   chain       vaults written through crashes verify with nothing to find, 1,000 a round
 #   crash       SIGKILL under load, 100 cycles a round
 #   leak        the leak search over every recording
+#   canary      a million prompts with a marker through kills and outages, in rounds of 50,000; it must stand in the opened vault only
+#   tables      `vault compact` and `find --parquet` beside DuckDB over ten million lines; once
+#   vault-speed acknowledgement beside fdatasync, `vault verify` beside sha256sum; the share of sealing is in `speed`. On a quiet machine; once
 #   speed       what may not become slower (shares of the pipeline's time, the rate table's size), on a quiet machine; once
 #   instructions  what the redaction rules cost a byte, in instructions that valgrind counts: no load changes them. More than a tenth above
 #               benches/redact.counts fails; TOLLGATE_UPDATE=1 writes what is counted now. Once
@@ -15,7 +18,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 # the simulations make workers panic on purpose
 export RUST_BACKTRACE=0
-part=${1:?usage: nightly.sh spool-sim|engine-sim|chain|crash|leak|speed|instructions|fuzz [MINUTES]}
+part=${1:?usage: nightly.sh spool-sim|engine-sim|chain|crash|leak|canary|tables|vault-speed|speed|instructions|fuzz [MINUTES]}
 minutes=${2:-60}
 end=$(($(date +%s) + minutes * 60))
 left() { echo $((end - $(date +%s))); }
@@ -47,6 +50,18 @@ case $part in
   chain) TOLLGATE_CHAIN_RUNS=1000 rounds 1000 cargo test --locked --lib verify::tests::clean ;;
   crash) rounds 1 bash -c 'tests/peers/run.sh crash --cycles 100 --seed "$TOLLGATE_SEED"' ;;
   leak) rounds 1 tests/peers/run.sh leak ;;
+  canary)
+    mark=target/nightly/canary.done
+    mkdir -p target/nightly
+    while [ "$(left)" -gt 0 ]; do
+      count=$(cat "$mark" 2>/dev/null || echo 0)
+      [ "$count" -lt 1000000 ] || { echo "nightly: canary: a million prompts, nothing found"; rm "$mark"; break; }
+      tests/peers/run.sh canary --prompts 50000 --seed "$count" || { echo "nightly: canary: failed with --prompts 50000 --seed $count" >&2; exit 1; }
+      echo $((count + 50000)) > "$mark"
+    done
+    echo "nightly: canary: $(cat "$mark" 2>/dev/null || echo 0) prompts of the next million" ;;
+  tables) tests/peers/run.sh tables --rows 10000000 ;;
+  vault-speed) tests/peers/run.sh vault_speed ;;
   speed)
     code=0
     for bench in cost pipeline; do cargo bench --locked --bench "$bench" -- gates || code=1; done

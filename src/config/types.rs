@@ -63,7 +63,8 @@ impl Span {
         Self(Duration::from_secs(n))
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    /// From text, as a user writes it.
+    pub fn parse(text: &str) -> Option<Self> {
         let mut rest = text.trim();
         if rest.is_empty() {
             return None;

@@ -1,6 +1,6 @@
 //! **What**: [`FakeS3`]: a strict S3 in the process: it hashes bodies itself, insists on conditions and locks, pages its
 //! lists, and fails as told. **Why**: real stores that can be had for tests are laxer than AWS, each in its own way.
-//! **Not here**: versions, policies, what is locked (radosgw, in a named target).
+//! **Not here**: policies, what a lock holds (radosgw, versitygw, in named targets); versions are planted, not made.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -15,8 +15,9 @@ use hyper_util::server::conn::auto;
 use parking_lot::Mutex;
 use s3s::auth::SimpleAuth;
 use s3s::dto::{
-    ETagCondition, GetObjectInput, GetObjectOutput, ListObjectsV2Input, ListObjectsV2Output, Object, PutObjectInput,
-    PutObjectOutput, Range, StreamingBlob, Timestamp,
+    DeleteMarkerEntry, ETagCondition, GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput,
+    ListObjectVersionsInput, ListObjectVersionsOutput, ListObjectsV2Input, ListObjectsV2Output, Object, ObjectLockMode,
+    ObjectVersion, PutObjectInput, PutObjectOutput, Range, StreamingBlob, Timestamp,
 };
 use s3s::service::S3ServiceBuilder;
 use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
@@ -49,6 +50,17 @@ pub struct Stored {
     pub lock: Option<String>,
     /// Unix seconds until which it is locked.
     pub until: Option<i64>,
+    /// Unix seconds at which it was written.
+    pub written: i64,
+}
+
+/// What a test put beside an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Planted {
+    /// Another version.
+    Version,
+    /// A delete marker.
+    Marker,
 }
 
 /// What the fake knows.
@@ -58,6 +70,8 @@ pub struct State {
     pub objects: BTreeMap<(String, String), Stored>,
     /// Operations in order, e.g. `PutObject audit x/y`.
     pub log: Vec<String>,
+    /// Names with a second version below the one in `objects`, and names behind a delete marker.
+    pub planted: Vec<((String, String), Planted)>,
     /// For the next puts.
     pub faults: VecDeque<Fault>,
     /// Whether lock headers are asked for.
@@ -167,7 +181,7 @@ impl S3 for Service {
         }
         let lock = input.object_lock_mode.map(|mode| mode.as_str().to_owned());
         let until = input.object_lock_retain_until_date.map(|date| time::OffsetDateTime::from(date).unix_timestamp());
-        state.objects.insert(name, Stored { bytes, lock, until });
+        state.objects.insert(name, Stored { bytes, lock, until, written: 0 });
         match fault {
             Some(fault) => Err(error(fault)),
             None => Ok(S3Response::new(PutObjectOutput::default())),
@@ -193,6 +207,65 @@ impl S3 for Service {
             body: Some(StreamingBlob::from(body)),
             content_length: Some(length),
             ..GetObjectOutput::default()
+        }))
+    }
+
+    async fn head_object(&self, request: S3Request<HeadObjectInput>) -> S3Result<S3Response<HeadObjectOutput>> {
+        let input = request.input;
+        let mut state = self.0.lock();
+        state.log.push(format!("HeadObject {} {}", input.bucket, input.key));
+        let found = state.objects.get(&(input.bucket.to_string(), input.key.to_string()));
+        let found = found.ok_or_else(|| s3_error!(NoSuchKey))?;
+        let at = |seconds: i64| Timestamp::from(time::OffsetDateTime::from_unix_timestamp(seconds).unwrap());
+        Ok(S3Response::new(HeadObjectOutput {
+            content_length: Some(i64::try_from(found.bytes.len()).unwrap()),
+            last_modified: Some(at(found.written)),
+            object_lock_mode: found.lock.clone().map(ObjectLockMode::from),
+            object_lock_retain_until_date: found.until.map(at),
+            version_id: input.version_id,
+            ..HeadObjectOutput::default()
+        }))
+    }
+
+    async fn list_object_versions(
+        &self,
+        request: S3Request<ListObjectVersionsInput>,
+    ) -> S3Result<S3Response<ListObjectVersionsOutput>> {
+        const PAGE: usize = 3;
+        let input = request.input;
+        let prefix = input.prefix.unwrap_or_default();
+        let mut state = self.0.lock();
+        state.log.push(format!("ListObjectVersions {} {prefix}", input.bucket));
+        let after = (input.key_marker.unwrap_or_default(), input.version_id_marker.unwrap_or_default());
+        // the newest version of a name comes first
+        let mut all: Vec<(String, String, Option<Planted>)> = Vec::new();
+        for (bucket, key) in state.objects.keys().filter(|(of, key)| *of == *input.bucket && key.starts_with(&prefix)) {
+            let here = state.planted.iter().filter(|(name, _)| name.0 == *bucket && name.1 == *key);
+            let planted = here.enumerate().map(|(n, (_, what))| (key.clone(), format!("b{n}"), Some(*what)));
+            all.extend([(key.clone(), "a".to_owned(), None)].into_iter().chain(planted));
+        }
+        // as versitygw does: a page begins with the last one of the page before
+        all.retain(|(key, version, _)| (key, version) >= (&after.0, &after.1));
+        let next = (all.len() > PAGE).then(|| all[PAGE - 1].clone());
+        all.truncate(PAGE);
+        let (markers, versions): (Vec<_>, Vec<_>) = all.into_iter().partition(|one| one.2 == Some(Planted::Marker));
+        let versions = versions.into_iter().map(|(key, version, _)| ObjectVersion {
+            key: Some(key),
+            version_id: Some(version),
+            ..ObjectVersion::default()
+        });
+        let markers = markers.into_iter().map(|(key, version, _)| DeleteMarkerEntry {
+            key: Some(key),
+            version_id: Some(version),
+            ..DeleteMarkerEntry::default()
+        });
+        Ok(S3Response::new(ListObjectVersionsOutput {
+            versions: Some(versions.collect()),
+            delete_markers: Some(markers.collect()),
+            is_truncated: Some(next.is_some()),
+            next_key_marker: next.clone().map(|next| next.0),
+            next_version_id_marker: next.map(|next| next.1),
+            ..ListObjectVersionsOutput::default()
         }))
     }
 

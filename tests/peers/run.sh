@@ -1,12 +1,11 @@
 #!/usr/bin/env bash
-# A proof against real peers: run.sh PART, with demo, sdk, crash, chain, audit, leak, claude, radosgw, hostile, figures, presidio,
-# alerts.
+# A proof against real peers: run.sh PART. The parts are parts/*.py; README.md tells what each proves.
 # The binary is $TOLLGATE_BIN (default target/release/tollgate). What a part needs is installed under target/peers; a part that can't be
 # installed fails, it is never skipped. Ports are the system's; what is started ends with the part. Exit 0 only if every check held.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 repo=$(cd "$here/../.." && pwd)
-part=${1:?usage: run.sh demo|sdk|crash|chain|audit|leak|claude|radosgw|hostile|figures|presidio|alerts}
+part=${1:?usage: run.sh PART: $(cd "$here/parts" && echo *.py | sed "s/\.py//g")}
 shift
 export PEERS_CACHE=${PEERS_CACHE:-$repo/target/peers}
 export TOLLGATE_BIN=${TOLLGATE_BIN:-$repo/target/release/tollgate}
@@ -22,6 +21,7 @@ debian() { # COMMAND PACKAGE: from Debian, if it is not there
 debian age age
 debian zstd zstd
 [ "$part" != alerts ] || debian prometheus prometheus
+[ "$part" != browser ] || debian chromium chromium
 [ "$part" != chain ] || command -v go >/dev/null || { echo "run.sh: Go 1.26 is missing" >&2; exit 1; }
 case $part in
   sdk)

@@ -42,10 +42,17 @@ def handler(root):
         def do_GET(self):
             parts = urllib.parse.urlsplit(self.path)
             if parts.path != "/control":
-                return self.reply(403, ERROR.format("AccessDenied").encode())
+                return self.refuse()
             told.clear()
             told.update({k: v[-1] for k, v in urllib.parse.parse_qs(parts.query).items() if k != "ok"})
             self.reply(200, json.dumps(told).encode())
+
+        def refuse(self):
+            """A writer asks for nothing but PUT."""
+            print(f"asked: {self.command} {self.path}", file=sys.stderr, flush=True)
+            self.reply(403, ERROR.format("AccessDenied").encode())
+
+        do_HEAD = do_POST = do_DELETE = refuse
 
         def hang_up(self):
             self.close_connection = True

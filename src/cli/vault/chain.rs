@@ -6,17 +6,19 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::super::opening_log::OpeningLog;
 use super::super::output::{self, Exit};
 use super::super::reach::{Reach, block_on};
 use crate::clock::{Clock, SystemClock};
+use crate::config::types::Span;
 use crate::secret::Secret;
 use crate::vault::chain::note::{SigningKey, VerifyKey};
 use crate::vault::names::rfc3339;
 use crate::vault::read::{Vault, clean, identities};
-use crate::vault::verify::{Options, Progress, Report, anchor, verify};
+use crate::vault::store::settings::LockMode;
+use crate::vault::verify::{Options, Progress, Report, Retention, anchor, verify};
 
 /// Largest file of the caller's that is read, bytes.
 const MAX_FILE: u64 = 256 << 20;
@@ -96,12 +98,35 @@ pub(in crate::cli) struct Verify {
     /// A file in which it is noted that fragments are opened, before they are; yours to keep.
     #[arg(long, value_name = "FILE", requires = "identity")]
     log: Option<PathBuf>,
+    /// At least so long, from the moment it was written on, every object must be locked (S3): `100d`, `400d`.
+    #[arg(long, value_parser = span, value_name = "TIME")]
+    retention: Option<Duration>,
+    /// The mode that all but keys must be locked in (keys are always under governance).
+    #[arg(long, value_enum, default_value = "compliance", requires = "retention")]
+    lock_mode: Mode,
+    /// Does not ask the store how objects are locked, which is a request for each.
+    #[arg(long, conflicts_with = "retention")]
+    no_locks: bool,
     /// Keeps what was verified, so that a run that ended early goes on there.
     #[arg(long, value_name = "FILE")]
     resume: Option<PathBuf>,
     /// The report as JSON.
     #[arg(long)]
     json: bool,
+}
+
+/// Modes of Object Lock.
+#[derive(Clone, Copy, ValueEnum)]
+enum Mode {
+    /// Nobody can undo it.
+    Compliance,
+    /// Who may bypass it can.
+    Governance,
+}
+
+/// `100d`, `12h`: as in a configuration.
+fn span(text: &str) -> Result<Duration, String> {
+    Span::parse(text).map(|span| span.0).ok_or_else(|| "is no time: `100d`, `2400h`".to_owned())
 }
 
 /// Options of `vault anchor`.
@@ -138,6 +163,12 @@ pub(super) fn run_verify(options: &Verify) -> Result<Exit, String> {
             let lines = if path.is_file() { read(path)? } else { leaf.clone() };
             wanted.leaves.extend(lines.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned));
         }
+        wanted.no_locks = options.no_locks;
+        let mode = match options.lock_mode {
+            Mode::Compliance => LockMode::Compliance,
+            Mode::Governance => LockMode::Governance,
+        };
+        wanted.retention = options.retention.map(|least| Retention { mode, least });
         wanted.resume.clone_from(&options.resume);
         let mut bar = Bar::new();
         report = verify(&vault, &wanted, &mut |progress| bar.show(progress)).await?;

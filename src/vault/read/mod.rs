@@ -33,7 +33,7 @@ use crate::pseudonym::PREFIX;
 use super::document::{Document, Head};
 use super::names::{ObjectName, Scope, UNATTRIBUTED, account_segment};
 use super::store::settings::S3Settings;
-use super::store::{DirectoryStore, ObjectKind, Odd, S3Store, StoreError, VaultReader};
+use super::store::{DirectoryStore, Held, ObjectKind, S3Store, StoreError, VaultReader, Version, VersionPage};
 
 pub use find::{Found, Query, find, shown};
 pub use get::{Wanted, get};
@@ -183,9 +183,19 @@ impl Vault {
         self.reader.get(kind, name, None).await
     }
 
-    /// Names below `prefix` that are hidden, or have more than one version; `None`: the store has no versions.
-    pub(super) async fn versions(&self, kind: ObjectKind, prefix: &str) -> Result<Option<Vec<Odd>>, ReadError> {
-        self.reader.odd(kind, &self.full(prefix)).await.map_err(|error| error.to_string())
+    /// A page of the versions of names below `prefix`; `None`: the store has no versions.
+    pub(super) async fn versions(
+        &self,
+        kind: ObjectKind,
+        prefix: &str,
+        after: Option<(String, String)>,
+    ) -> Result<Option<VersionPage>, ReadError> {
+        self.reader.versions(kind, &self.full(prefix), after).await.map_err(|error| error.to_string())
+    }
+
+    /// How a version is locked; `None`: the store can't lock.
+    pub(super) async fn held(&self, kind: ObjectKind, version: &Version) -> Result<Option<Held>, ReadError> {
+        self.reader.held(kind, version).await.map_err(|error| format!("{}: {error}", version.name))
     }
 
     pub(super) async fn fetch(

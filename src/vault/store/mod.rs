@@ -121,13 +121,33 @@ pub trait VaultStore: Send + Sync {
     ) -> BoxFuture<'a, Result<Put, StoreError>>;
 }
 
-/// A name that does not have exactly one version.
+/// One version of an object, or a delete marker.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Odd {
-    /// The name.
+pub struct Version {
+    /// The object's name.
     pub name: String,
-    /// It is hidden behind a delete marker.
+    /// The version's id.
+    pub id: String,
+    /// It hides what is below it, and is no object.
     pub marker: bool,
+}
+
+/// Versions in order of names, and where the next ones start: name and id.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VersionPage {
+    /// These.
+    pub versions: Vec<Version>,
+    /// The next page, if there is one.
+    pub next: Option<(String, String)>,
+}
+
+/// What the store says of a version: when it was written, and how it is locked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// When it was written, by the store's clock.
+    pub written: UnixNanos,
+    /// Its lock and the time until which it holds.
+    pub lock: Option<(settings::LockMode, UnixNanos)>,
 }
 
 /// Reads objects: the auditor's side.
@@ -143,9 +163,18 @@ pub trait VaultReader: Send + Sync {
     /// All names that start with `prefix`, sorted.
     fn list<'a>(&'a self, kind: ObjectKind, prefix: &'a str) -> BoxFuture<'a, Result<Vec<String>, StoreError>>;
 
-    /// Names that start with `prefix` and are hidden behind a delete marker or have more than one version; `None`: the
-    /// store keeps no versions.
-    fn odd<'a>(&'a self, _kind: ObjectKind, _prefix: &'a str) -> BoxFuture<'a, Result<Option<Vec<Odd>>, StoreError>> {
+    /// A page of all versions of names that start with `prefix`, from `after` on; `None`: the store keeps no versions.
+    fn versions<'a>(
+        &'a self,
+        _kind: ObjectKind,
+        _prefix: &'a str,
+        _after: Option<(String, String)>,
+    ) -> BoxFuture<'a, Result<Option<VersionPage>, StoreError>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    /// How a version is locked; `None`: the store can't lock.
+    fn held<'a>(&'a self, _kind: ObjectKind, _version: &'a Version) -> BoxFuture<'a, Result<Option<Held>, StoreError>> {
         Box::pin(async { Ok(None) })
     }
 }

@@ -4,7 +4,6 @@
 //! on every put; a lock is dated from the put; the client is made with the first call. **Not here**: endless retries
 //! (`uploader`), the bytes of objects.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -35,7 +34,7 @@ use crate::clock::UnixNanos;
 use crate::secret::Secret;
 
 use super::settings::{LockMode, S3Settings};
-use super::{MAX_READ, ObjectKind, Odd, Put, StoreError, VaultReader, VaultStore};
+use super::{Held, MAX_READ, ObjectKind, Put, StoreError, VaultReader, VaultStore, Version, VersionPage};
 
 const CONNECT: Duration = Duration::from_millis(3100);
 /// An attempt takes this and a second for each megabyte.
@@ -136,36 +135,44 @@ impl S3Store {
         }
     }
 
-    async fn odd_names(&self, kind: ObjectKind, prefix: &str) -> Result<Vec<Odd>, StoreError> {
-        let (mut versions, mut markers) = (BTreeMap::<String, u64>::new(), BTreeSet::new());
-        let (mut key, mut version) = (None, None);
-        let mut odd = Vec::new();
-        loop {
-            let list = self.client().await?.list_object_versions().bucket(self.bucket(kind)).prefix(prefix);
-            let page = list.set_key_marker(key.take()).set_version_id_marker(version.take()).send().await;
-            let page = page.map_err(|error| classify(&error).error())?;
-            for marker in page.delete_markers.unwrap_or_default() {
-                markers.extend(marker.key);
-            }
-            for one in page.versions.unwrap_or_default() {
-                *versions.entry(one.key.unwrap_or_default()).or_default() += 1;
-            }
-            (key, version) = (page.next_key_marker, page.next_version_id_marker);
-            let last = page.is_truncated != Some(true) || key.is_none();
-            // names come in order: only the last one of a page may go on in the next
-            let open = if last { None } else { versions.keys().next_back().cloned() };
-            versions.retain(|name, count| {
-                let keep = open.as_ref() == Some(name);
-                if !keep && *count > 1 {
-                    odd.push(Odd { name: name.clone(), marker: false });
-                }
-                keep
-            });
-            if last {
-                odd.extend(markers.into_iter().map(|name| Odd { name, marker: true }));
-                return Ok(odd);
-            }
-        }
+    async fn page(
+        &self,
+        kind: ObjectKind,
+        prefix: &str,
+        after: Option<(String, String)>,
+    ) -> Result<VersionPage, StoreError> {
+        let (key, version) = after.unzip();
+        let list = self.client().await?.list_object_versions().bucket(self.bucket(kind)).prefix(prefix);
+        let page = list.set_key_marker(key).set_version_id_marker(version.filter(|id| !id.is_empty())).send().await;
+        let page = page.map_err(|error| classify(&error).error())?;
+        let version = |name: Option<String>, id: Option<String>, marker: bool| Version {
+            name: name.unwrap_or_default(),
+            id: id.unwrap_or_default(),
+            marker,
+        };
+        let markers = page.delete_markers.unwrap_or_default().into_iter();
+        let objects = page.versions.unwrap_or_default().into_iter();
+        let markers = markers.map(|one| version(one.key, one.version_id, true));
+        let mut versions: Vec<Version> =
+            objects.map(|one| version(one.key, one.version_id, false)).chain(markers).collect();
+        versions.sort_by(|a, b| a.name.cmp(&b.name));
+        let next = match (page.is_truncated, page.next_key_marker) {
+            (Some(true), Some(key)) => Some((key, page.next_version_id_marker.unwrap_or_default())),
+            _ => None,
+        };
+        Ok(VersionPage { versions, next })
+    }
+
+    async fn lock(&self, kind: ObjectKind, version: &Version) -> Result<Held, StoreError> {
+        let head = self.client().await?.head_object().bucket(self.bucket(kind)).key(&version.name);
+        let head = head.version_id(&version.id).send().await.map_err(|error| classify(&error).error())?;
+        let mode = head.object_lock_mode.as_ref().and_then(|mode| match mode {
+            ObjectLockMode::Compliance => Some(LockMode::Compliance),
+            ObjectLockMode::Governance => Some(LockMode::Governance),
+            _ => None,
+        });
+        let lock = mode.zip(head.object_lock_retain_until_date.map(time_of));
+        Ok(Held { written: head.last_modified.map_or(UnixNanos(0), time_of), lock })
     }
 
     async fn names(&self, kind: ObjectKind, prefix: &str) -> Result<Vec<String>, StoreError> {
@@ -207,9 +214,23 @@ impl VaultReader for S3Store {
         Box::pin(self.names(kind, prefix))
     }
 
-    fn odd<'a>(&'a self, kind: ObjectKind, prefix: &'a str) -> BoxFuture<'a, Result<Option<Vec<Odd>>, StoreError>> {
-        Box::pin(async move { self.odd_names(kind, prefix).await.map(Some) })
+    fn versions<'a>(
+        &'a self,
+        kind: ObjectKind,
+        prefix: &'a str,
+        after: Option<(String, String)>,
+    ) -> BoxFuture<'a, Result<Option<VersionPage>, StoreError>> {
+        Box::pin(async move { self.page(kind, prefix, after).await.map(Some) })
     }
+
+    fn held<'a>(&'a self, kind: ObjectKind, version: &'a Version) -> BoxFuture<'a, Result<Option<Held>, StoreError>> {
+        Box::pin(async move { self.lock(kind, version).await.map(Some) })
+    }
+}
+
+/// A time as the store tells it; one before 1970 is 0.
+fn time_of(time: DateTime) -> UnixNanos {
+    UnixNanos(u64::try_from(time.as_nanos()).unwrap_or_default())
 }
 
 pub(super) enum Failed {

@@ -10,6 +10,7 @@ mod epoch;
 mod inside;
 mod keys;
 mod links;
+mod locks;
 mod report;
 mod resume;
 mod strays;
@@ -23,9 +24,9 @@ use std::path::PathBuf;
 
 use super::chain::note::VerifyKey;
 use super::read::{Opener, ReadError, Vault};
-use super::store::ObjectKind;
 use crate::clock::UnixNanos;
 
+pub use locks::Retention;
 pub use report::{Counts, Erased, Finding, Head, Report, Severity};
 
 use epoch::Epoch;
@@ -59,6 +60,10 @@ pub struct Options {
     pub anchor_keys: Vec<VerifyKey>,
     /// Leaves that were seen elsewhere (`gen_ai.payload.leaf` on spans): the chain must hold them.
     pub leaves: Vec<String>,
+    /// How every version of an object must be locked; else only what is locked unlike the rest is told.
+    pub retention: Option<Retention>,
+    /// Locks are not looked at.
+    pub no_locks: bool,
     /// Where to keep what was verified, so that a run that ended early goes on.
     pub resume: Option<PathBuf>,
     /// Now, to tell a chain that is silent.
@@ -146,7 +151,7 @@ pub async fn verify(
     walk.anchors(&lines);
     walk.leaves(&lines);
     walk.strays(&lines).await?;
-    walk.hidden().await;
+    walk.versions().await;
     walk.report.turn_gaps = walk.turns.gaps();
     walk.limits(&lines);
     Ok(walk.report)
@@ -194,48 +199,5 @@ impl Walk<'_> {
             not.push(format!("{uncovered} fragments whose session keys no identity given here opens"));
         }
         self.report.not_verified.extend(not);
-    }
-
-    /// Objects behind delete markers, or with more than one version.
-    async fn hidden(&mut self) {
-        let kinds = [ObjectKind::Chain, ObjectKind::Payload, ObjectKind::Key];
-        for kind in kinds {
-            let (folder, what) = match kind {
-                ObjectKind::Key => ("keys/", "the key bucket's versions"),
-                ObjectKind::Chain => ("chain/", "the chain's versions"),
-                _ => ("", "versions"),
-            };
-            match self.vault.versions(kind, folder).await {
-                Err(why) => self.report.not_verified.push(format!("{what}: {why}")),
-                Ok(None) => {
-                    if kind == ObjectKind::Chain {
-                        let why = "object lock, versions and delete markers: the store is a folder";
-                        self.report.not_verified.push(why.to_owned());
-                    }
-                    return;
-                }
-                Ok(Some(odd)) => {
-                    // `vault doctor` tries what must be refused, on objects of its own
-                    let tried = |name: &str| name.starts_with("doctor/") || name.starts_with("keys/doctor/");
-                    for version in &odd {
-                        let name = self.vault.relative(&version.name).unwrap_or(&version.name);
-                        if tried(name) || (kind == ObjectKind::Payload && name.starts_with("chain/")) {
-                            continue;
-                        }
-                        let what = if version.marker {
-                            "hidden behind a delete marker; the version below it may be whole"
-                        } else {
-                            "has more than one version"
-                        };
-                        // a repeated attempt on a store that ignores If-None-Match writes the same bytes again
-                        if version.marker {
-                            self.report.fail("hidden", &version.name, what);
-                        } else {
-                            self.report.warn("versions", &version.name, what);
-                        }
-                    }
-                }
-            }
-        }
     }
 }

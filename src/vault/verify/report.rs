@@ -53,6 +53,8 @@ pub struct Counts {
     pub opened: u64,
     /// Bytes of payload read.
     pub bytes: u64,
+    /// Versions of objects that are locked as they should be, keys too.
+    pub locked: u64,
 }
 
 /// The newest digest of a writer.
@@ -145,7 +147,7 @@ impl Report {
 
     /// As text, a line each.
     pub fn text(&self) -> String {
-        let Counts { epochs, digests, leaves, gaps, objects, fragments, opened, bytes } = &self.counts;
+        let Counts { epochs, digests, leaves, gaps, objects, fragments, opened, bytes, locked } = &self.counts;
         let mut out = Vec::new();
         for finding in &self.findings {
             let severity = if finding.severity == Severity::Failure { "FAILURE" } else { "warning" };
@@ -188,7 +190,7 @@ impl Report {
         out.extend(self.not_verified.iter().map(|what| format!("not verified: {what}")));
         out.push(format!(
             "{epochs} epochs, {digests} digests, {leaves} lines ({gaps} say that one was lost), {objects} objects, \
-             {fragments} fragments, {opened} opened, {bytes} bytes"
+             {fragments} fragments, {opened} opened, {bytes} bytes, {locked} locked"
         ));
         out.push(if self.verified { "verified" } else { "NOT VERIFIED" }.to_owned());
         out.join("\n")

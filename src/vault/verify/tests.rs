@@ -1,6 +1,8 @@
 //! A vault as it is really written, in memory, and what becomes of it.
 
 mod clean;
+mod locks;
+mod outage;
 mod tamper;
 
 use std::collections::BTreeMap;
@@ -18,6 +20,7 @@ use super::{Options, Report, verify};
 use crate::clock::{Clock, ManualClock, UnixNanos};
 use crate::genai::Part;
 use crate::pipeline::Ticketer;
+use crate::pipeline::spool::Record;
 use crate::rng::{Rng, SeededRng};
 use crate::telemetry::Meter;
 use crate::vault::books::Writer;
@@ -33,7 +36,7 @@ use crate::vault::seal::AgeSealer;
 use crate::vault::store::{ObjectKind, Put, StoreError, VaultReader, VaultStore};
 use crate::vault::ticket::{Fragment, Group, UriBase, VaultDraft, VaultTicketer};
 use crate::vault::uploader::tests::{FakeJournal, signing_key};
-use crate::vault::uploader::{Pace, Parts, Uploader};
+use crate::vault::uploader::{Journal, Pace, Parts, Uploader};
 
 const NOON: UnixNanos = UnixNanos(1_795_168_800_000_000_000);
 
@@ -95,9 +98,9 @@ pub(crate) struct Site {
     sent: u64,
 }
 
-fn process(
-    journal: &Arc<FakeJournal>,
-    store: &Arc<Memory>,
+fn process<J: Journal + 'static, S: VaultStore + 'static>(
+    journal: &Arc<J>,
+    store: &Arc<S>,
     clock: &Arc<ManualClock>,
     epoch: u32,
 ) -> (Arc<Writer>, VaultTicketer, Uploader) {
@@ -141,6 +144,13 @@ impl Site {
 
     /// A batch of one session: an item with content, and an action without.
     pub(crate) fn send(&mut self, account: &str, session: &str, text: &str) {
+        for record in self.made(account, session, text) {
+            self.journal.append(record.kind, account, record.body);
+        }
+    }
+
+    /// The records of such a batch.
+    fn made(&mut self, account: &str, session: &str, text: &str) -> Vec<Record> {
         let now = self.clock.now();
         let scope = Arc::new(Scope {
             account: account.into(),
@@ -211,10 +221,7 @@ impl Site {
         };
         let group =
             Group { scope, arrived: now, end: false, fragment: Some(fragment), rows, leaf_slots: vec![None, None] };
-        let ticketed = self.ticketer.ticket(Box::new(VaultDraft { account: account.into(), groups: vec![group] }));
-        for record in ticketed.records {
-            self.journal.append(record.kind, account, record.body);
-        }
+        self.ticketer.ticket(Box::new(VaultDraft { account: account.into(), groups: vec![group] })).records
     }
 
     /// Time goes by.

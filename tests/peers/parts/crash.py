@@ -194,6 +194,7 @@ def open_all(gateway, store, load):
     figure("epochs", len(logs))
     with open(store.errors) as f:
         check("no object was written twice", "overwritten" not in (text := f.read()), text[:300])
+        check("the writer asked the store for nothing but PUT, over every life", "asked:" not in text, text[:300])
 
 
 def main():

@@ -28,11 +28,7 @@ fi
 mkdir -p "$cache"
 cache=$(cd "$cache" && pwd)
 venv=$cache/venv-s3
-if ! cmp -s "$here/requirements.txt" "$venv/requirements.installed"; then
-  [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
-  "$venv/bin/pip" install --quiet --disable-pip-version-check -r "$here/requirements.txt" >&2
-  cp "$here/requirements.txt" "$venv/requirements.installed"
-fi
+"$here/venv.sh" "$cache"
 
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 port=${port:-$(free_port)} mon=${mon:-$(free_port)} dir=${dir:-$cache/radosgw}

@@ -63,6 +63,72 @@ fn a_missing_key_is_named() {
     assert_eq!(nobody.map(|_| ()).unwrap_err().exit_code(), 78);
 }
 
+/// The key is rotated again and again with records waiting and more coming, the process killed each time: what an older key
+/// sealed still comes back, what is new is sealed by the newest, and a key is needed exactly as long as its records wait.
+#[test]
+fn keys_rotate_under_load() {
+    const KEYS: u8 = 5;
+    let disk = SimDisk::new();
+    let mut waiting: Vec<(u8, String)> = Vec::new();
+    for newest in 1..=KEYS {
+        // newest first, as `spool.key` lists them
+        let keys: Vec<SpoolKey> = (1..=newest).rev().map(key).collect();
+        let (spool, mut committer) = on(&disk, &keys).unwrap();
+        let here = |waiting: &[(u8, String)]| waiting.iter().map(|(_, body)| body.clone()).collect::<Vec<_>>();
+        assert_eq!(bodies(&spool, "a"), here(&waiting), "key {newest}");
+        for number in 0..40 {
+            let body = format!("{newest}-{number:05} {}", "x".repeat(900));
+            send(&spool, "acme", vec![record(RecordKind::Forward, &["a"], body.clone())]).unwrap();
+            assert_eq!(committer.step(STEP).committed, 1);
+            waiting.push((newest, body));
+            // deliveries go on: half as fast
+            if number % 2 == 0 {
+                let first = spool.read("a", None, usize::MAX, 1).unwrap();
+                spool.done("a", &[first[0].seq]);
+                waiting.remove(0);
+            }
+        }
+        committer.step(STEP);
+        let sealed: Vec<[u8; 8]> = segments(&disk)
+            .iter()
+            .filter_map(|name| SegmentHeader::decode(&disk.contents(name)?).ok())
+            .map(|header| header.key_id)
+            .collect();
+        assert_eq!(sealed.last(), Some(&key(newest).id_bytes()), "what is new has the newest key");
+        drop((spool, committer));
+        disk.kill();
+        // without the oldest key that is still needed there is no start, and the key is named
+        let oldest = waiting.first().map_or(newest, |(by, _)| *by);
+        if oldest < newest {
+            let without: Vec<SpoolKey> = (oldest + 1..=newest).rev().map(key).collect();
+            assert!(error(on(&disk, &without)).to_string().contains(&key(oldest).id()));
+        }
+    }
+    assert!(waiting.first().is_some_and(|(by, _)| *by > 1 && *by < KEYS), "several keys' records wait together");
+    let keys: Vec<SpoolKey> = (1..=KEYS).rev().map(key).collect();
+    let (spool, mut committer) = on(&disk, &keys).unwrap();
+    let all: Vec<Seq> =
+        spool.read("a", None, usize::MAX, usize::MAX).unwrap().iter().map(|stored| stored.seq).collect();
+    assert_eq!(all.len(), waiting.len());
+    spool.done("a", &all);
+    send(&spool, "acme", vec![record(RecordKind::Forward, &["a"], "last")]).unwrap();
+    for _ in 0..4 {
+        committer.step(STEP);
+    }
+    drop((spool, committer));
+    disk.kill();
+    let (spool, _committer) =
+        on(&disk, &[key(KEYS)]).expect("the newest key alone is enough once the rest is delivered");
+    assert_eq!(bodies(&spool, "a"), ["last"]);
+}
+
+/// Every version of the format that there ever was is this one: a spool of an older one can't exist. When there is a second,
+/// this fails, and a spool written by the first must be kept here and opened.
+#[test]
+fn there_is_one_format() {
+    assert_eq!(super::super::record::VERSION, 1);
+}
+
 /// A format of the future must be refused, for segments and progress, and left alone.
 #[test]
 fn a_newer_format_is_refused() {

@@ -1,0 +1,164 @@
+"""What the vault may cost, each figure beside what it is measured against, in one run: acknowledgement beside fdatasync, `verify` beside
+`sha256sum`. Times: for a quiet machine; `tests/nightly.sh vault-speed` runs it.
+
+    vault_speed.py [--mib 300] [--seconds 20] [--part ack|verify]
+"""
+import argparse
+import base64
+import http.client
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from harness import BINARY, Gateway, Sink, check, figure, files, finish, say, until, workdir  # noqa: E402
+from load import request  # noqa: E402
+
+TRACE = b"TRACE-TRACE-TRAC"
+
+
+def fdatasyncs(folder, count=200, size=16 << 10):
+    """Milliseconds of so many appends with an fdatasync each, on the volume of `folder`."""
+    took = []
+    with tempfile.TemporaryFile(dir=folder) as f:
+        for _ in range(count):
+            os.write(f.fileno(), os.urandom(size))
+            began = time.perf_counter()
+            os.fdatasync(f.fileno())
+            took.append((time.perf_counter() - began) * 1000)
+    return took
+
+
+def template():
+    """An agent's batch: ten model calls of 4 KB."""
+    made = request("traces", [f"speed-{n}" for n in range(10)], sessions=2, fill=4000)
+    for span in made.resource_spans[0].scope_spans[0].spans:
+        span.trace_id = TRACE
+    return made.SerializeToString()
+
+
+class Senders:
+    """Connections that send as fast as they get answers, or at a rate."""
+
+    def __init__(self, port, body, connections):
+        self.port, self.body, self.connections, self.lock = port, body, connections, threading.Lock()
+
+    def run(self, seconds, rate=None):
+        """(requests a second, latencies in ms from when a request was due)"""
+        latencies, began = [], time.perf_counter()
+        end, due = began + seconds, [began]
+
+        def send():
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+            while True:
+                at = time.perf_counter()
+                if rate:
+                    with self.lock:
+                        at = due[0]
+                        due[0] += 1 / rate
+                    time.sleep(max(0.0, at - time.perf_counter()))
+                if at >= end:
+                    return
+                body = self.body.replace(TRACE, os.urandom(16))
+                # making the body is not the gateway's time; waiting for a free connection is
+                sent = time.perf_counter() if not rate else at
+                connection.request("POST", "/v1/traces", body, {"content-type": "application/x-protobuf"})
+                answer = connection.getresponse()
+                answer.read()
+                assert answer.status == 200, answer.status
+                with self.lock:
+                    latencies.append((time.perf_counter() - sent) * 1000)
+
+        threads = [threading.Thread(target=send) for _ in range(self.connections)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return len(latencies) / (time.perf_counter() - began), sorted(latencies)
+
+
+def ack(work, seconds):
+    sink = Sink(os.path.join(work, "sink"))
+    gateway = Gateway(os.path.join(work, "ack"), {"otlp_http": {"endpoint": f"http://127.0.0.1:{sink.http}"}}, log="warn",
+                      vault={"object_age": "2m", "index_interval": "60s"}, change=lambda config: config["spool"].update(max_size="8GiB")).start()
+    body = template()
+    most, _ = Senders(gateway.http, body, 16).run(seconds / 2)
+    figure("most requests of ten calls", round(most), "a second")
+    # both while the same gateway works at the same rate
+    syncs = []
+    other = threading.Thread(target=lambda: syncs.extend(fdatasyncs(gateway.data, count=100)))
+    other.start()
+    rate, latencies = Senders(gateway.http, body, 16).run(seconds, most / 2)
+    other.join()
+    p50, p99 = latencies[len(latencies) // 2], latencies[len(latencies) * 99 // 100]
+    sync = statistics.median(syncs)
+    figure("at half of it", round(rate), f"a second; acknowledged p50 {p50:.1f} ms, p99 {p99:.1f} ms; fdatasync median {sync:.2f} ms")
+    check("ack p99 <= 6 times the median fdatasync of the same disk, at half of the maximum rate", p99 <= 6 * sync, f"{p99 / sync:.1f} times")
+    figure("ack p99 in fdatasyncs", round(p99 / sync, 2))
+    gateway.stop(120)
+
+
+def fill(work, mib):
+    """A vault of so much payload that does not compress."""
+    sink = Sink(os.path.join(work, "sink2"))
+    gateway = Gateway(os.path.join(work, "fill"), {"otlp_http": {"endpoint": f"http://127.0.0.1:{sink.http}"}}, log="warn",
+                      vault={"object_age": "5s", "index_interval": "5s"}, change=lambda config: config["spool"].update(max_size="8GiB")).start()
+    made = request("traces", [f"fill-{n}" for n in range(20)], sessions=4, fill=40_000)
+    sent = 0
+    while sent < mib << 20:
+        for span in made.resource_spans[0].scope_spans[0].spans:
+            span.trace_id, span.span_id = os.urandom(16), os.urandom(8)
+            for attribute in span.attributes:
+                if attribute.key == "gen_ai.input.messages":
+                    attribute.value.string_value = '[{"role":"user","parts":[{"type":"text","content":"' + base64.b64encode(os.urandom(30_000)).decode() + '"}]}]'
+        body = made.SerializeToString()
+        sent += 20 * 30_000
+        assert gateway.post("traces", body)[0] == 200
+    until("everything in the store", gateway.drained, 300, 0.1)
+    check("a clean end", gateway.stop(120) == 0)
+    return gateway
+
+
+def verify(work, mib):
+    gateway = fill(work, mib)
+    all_files = files("**/*.agev", gateway.store) + files("**/*.zst", gateway.store) + files("**/*.json*", gateway.store)
+    size = sum(os.path.getsize(path) for path in all_files)
+    ours, theirs = [], []
+    for _ in range(5):
+        began = time.perf_counter()
+        subprocess.run(["sha256sum", *all_files], check=True, stdout=subprocess.DEVNULL)
+        theirs.append(time.perf_counter() - began)
+        began = time.perf_counter()
+        done = subprocess.run([BINARY, "vault", "verify", "--store", gateway.store, "--key", os.path.join(gateway.data, "signing.key")], capture_output=True, text=True)
+        ours.append(time.perf_counter() - began)
+        if not check("vault verify: everything holds", done.returncode == 0, done.stdout[-500:]):
+            return
+    speed = [size / statistics.median(took) / (1 << 20) for took in (ours, theirs)]
+    figure("files", len(all_files), f"{size >> 20} MiB")
+    figure("vault verify", round(speed[0]), f"MiB/s; sha256sum {round(speed[1])} MiB/s; ratio {speed[0] / speed[1]:.2f}")
+    check("vault verify at half the speed of sha256sum, or faster", speed[0] * 2 >= speed[1])
+
+
+def main():
+    p = argparse.ArgumentParser()
+    p.add_argument("--mib", type=int, default=300)
+    p.add_argument("--seconds", type=int, default=20)
+    p.add_argument("--part", choices=["ack", "verify"])
+    a = p.parse_args()
+    say("vault_speed: side by side, on a quiet machine")
+    work = workdir("vault-speed")
+    for name in ("ack", "fill"):
+        os.makedirs(os.path.join(work, name))
+    if a.part != "verify":
+        ack(work, a.seconds)
+    if a.part != "ack":
+        verify(work, a.mib)
+    finish(work)
+
+
+if __name__ == "__main__":
+    main()

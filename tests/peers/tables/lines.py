@@ -1,0 +1,75 @@
+"""Index lines in bulk: lines.py STORE ROWS SEED writes index objects as a gateway's vault has them; prints {"sessions": […]} to look for.
+
+Sessions of 20 lines over four days, tenants (one with a name that no folder can have) and agents; ids as random as real ones.
+"""
+import json
+import os
+import random
+import sys
+
+import zstandard
+
+OBJECT = 20_000
+DAYS = ("2026-11-17", "2026-11-18", "2026-11-19", "2026-11-20")
+TENANTS = ("acme", "initech", "a/b c", "umbrella")
+TOOLS = ("Bash", "Read", "Edit", "Grep", "WebFetch", "Task", "mcp__tracker__create")
+MODELS = ("claude-sonnet-4-5", "claude-opus-4-1", "gpt-5.2", "gemini-3-pro")
+
+
+def session(rng, number, day):
+    """The lines of a session, without their numbers."""
+    tenant, name, trace = rng.choice(TENANTS), f"{rng.getrandbits(128):032x}", f"{rng.getrandbits(128):032x}"
+    user, second = f"h-{rng.getrandbits(64):016x}" if rng.random() < 0.05 else f"h-{number % 5000:016x}", rng.randrange(80_000)
+    for n in range(20):
+        at = second + 3 * n
+        ts = f"{day}T{at // 3600:02}:{at // 60 % 60:02}:{at % 60:02}.{rng.randrange(10**9):09}Z"
+        tool = n % 2 == 1
+        yield {
+            "v": 1, "leaf": 0, "object_key": f"agent/{name}.agev", "off": n * 3000, "len": 2900, "item": 0, "kind": "payload", "ts": ts, "end_ts": ts,
+            "ingest_ts": ts, "signal": "traces", "account": "default", "tenant": tenant, "session_id": name, "run_id": name[:16], "turn": str(n // 2 + 1),
+            "iteration": None, "trace_id": trace, "span_id": f"{rng.getrandbits(64):016x}", "parent_span_id": None, "user_key": user,
+            "actor": f"agent-{number % 12}", "agent_version": "1.4.2", "feature": None, "issue_id": f"AB-{number % 900}", "commit_sha": None,
+            "environment": "prod", "call": "tool" if tool else "model", "action_type": "execute_tool" if tool else "chat",
+            "tool_name": rng.choice(TOOLS) if tool else None, "tool_call_id": f"toolu_{rng.getrandbits(96):024x}" if tool else None,
+            "arguments_bytes": rng.randrange(4000) if tool else None, "result_bytes": None, "model": None if tool else MODELS[number % 4],
+            "provider": None if tool else "anthropic", "response_id": None if tool else f"msg_{rng.getrandbits(96):024x}",
+            "status": "timeout" if rng.random() < 0.01 else "ok", "duration_ns": rng.randrange(10**10), "finish": None, "decision": None,
+            "part": ["tool_args", "tool_result"] if tool else ["input", "output"], "writer": "gw-1", "epoch": "01M7XHXN79F787HG2G83KBPCAE",
+            "fragment": f"{rng.getrandbits(128):032x}", "ct_sha256": f"{rng.getrandbits(256):064x}", "key_id": name[:16],
+            "commitment": f"{rng.getrandbits(256):064x}", "pt_bytes": rng.randrange(50_000), "repeat": False,
+            "tokens_in": None if tool else rng.randrange(100_000), "tokens_out": None if tool else rng.randrange(5000),
+            "buckets": None if tool else {"input": 10, "cache_read": rng.randrange(90_000), "cache_write_5m": 0, "cache_write_1h": 0, "output": 500, "reasoning": 0},
+            "tier": None, "cost_status": None if tool else "priced", "cost_usd": None if tool else f"0.{rng.randrange(10**6):06}",
+            "rates": "2026-11-01", "rate": None, "basis": None,
+        }
+
+
+def main():
+    store, rows, seed = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    rng, pack = random.Random(seed), zstandard.ZstdCompressor(level=3)
+    leaf, number, known = 0, 0, []
+    while leaf < rows:
+        day = DAYS[min(len(DAYS) - 1, leaf * len(DAYS) // rows)]
+        first, sessions = leaf, []
+        for _ in range(OBJECT // 20):
+            sessions.append(list(session(rng, number, day)))
+            number += 1
+        # lines of sessions that run beside each other come mixed
+        lines = []
+        for group in range(0, len(sessions), 50):
+            lines += [line for turn in zip(*sessions[group:group + 50]) for line in turn]
+        text = bytearray()
+        for line in lines:
+            line["leaf"] = leaf
+            leaf += 1
+            text += json.dumps(line, separators=(",", ":")).encode() + b"\n"
+        known.append(sessions[0][0]["session_id"])
+        folder = os.path.join(store, "index", "v1", "account=default", f"dt={day}")
+        os.makedirs(folder, exist_ok=True)
+        with open(os.path.join(folder, f"gw-1-01M7XHXN79F787HG2G83KBPCAE-{first:010}.ndjson.zst"), "wb") as f:
+            f.write(pack.compress(bytes(text)))
+    print(json.dumps({"sessions": known, "rows": leaf}))
+
+
+if __name__ == "__main__":
+    main()
