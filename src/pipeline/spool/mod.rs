@@ -199,6 +199,17 @@ impl Spool {
         self.reserve_for(bytes, Purpose::Drain, crowded)
     }
 
+    /// As [`Spool::reserve_to_drain`], but leaves half of that room: for what must be there before older data can be worked
+    /// off, but lets nothing go by itself (seals of objects). However much of it comes while a store is away, there is room
+    /// for what lets data go (digests) when it is back.
+    ///
+    /// # Errors
+    /// As [`Spool::reserve`].
+    pub fn reserve_to_prepare(&self, bytes: u64) -> Result<Reservation, Reason> {
+        let crowded = self.index.lock().records() / 2 >= self.settings.max_records;
+        self.reserve_for(bytes, Purpose::Prepare, crowded)
+    }
+
     fn reserve_for(&self, bytes: u64, purpose: Purpose, crowded: bool) -> Result<Reservation, Reason> {
         let result = match self.poisoned() {
             Some(reason) => Err(reason),

@@ -29,7 +29,9 @@ const LOW_FILES: u64 = 16;
 pub(super) enum Purpose {
     /// New data.
     Accept,
-    /// What lets older data go; it may take the room that is kept for it.
+    /// What must be there before older data can be worked off; it leaves half of the room that is kept for draining.
+    Prepare,
+    /// What lets older data go; it may take all the room that is kept for it.
     Drain,
 }
 
@@ -166,7 +168,11 @@ impl Room {
             inner.own += size;
             return Ok(Some(spare));
         }
-        let kept = if purpose == Purpose::Drain { 0 } else { self.kept() };
+        let kept = match purpose {
+            Purpose::Accept => self.kept(),
+            Purpose::Prepare => self.kept() / 2,
+            Purpose::Drain => 0,
+        };
         let want = inner.reserved.saturating_add(bytes).saturating_mul(2).saturating_add(kept);
         while inner.taken() < want {
             let spare = self.allocate(inner, self.segment)?;
@@ -174,7 +180,7 @@ impl Room {
         }
         match purpose {
             Purpose::Accept if inner.unsure => self.look(inner, want)?,
-            Purpose::Drain if inner.unsure => self.free_above(inner, want, 0)?,
+            Purpose::Prepare | Purpose::Drain if inner.unsure => self.free_above(inner, want, 0)?,
             _ => {}
         }
         Ok(None)

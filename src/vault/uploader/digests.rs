@@ -72,7 +72,7 @@ impl Uploader {
     /// Seals what is due, one digest a chain.
     pub(super) async fn seal_digests(&mut self, now: UnixNanos, monotonic: Duration, due: Due) {
         for (line, body) in self.chains.again(monotonic) {
-            if self.parts.journal.seal(&line.account, body).is_err() {
+            if self.parts.journal.seal(&line.account, body, Sealed::Digest).is_err() {
                 return self.chains.give_up_waiting(monotonic, Duration::ZERO);
             }
         }
@@ -131,7 +131,7 @@ impl Uploader {
         loop {
             let lines = Self::lines(&*journal, line, &position, &what, now).await?;
             let (body, after) = self.digest(line, &log, &position, &what, &lines, now)?;
-            match self.parts.journal.seal(&line.account, body.clone()) {
+            match self.parts.journal.seal(&line.account, body.clone(), Sealed::Digest) {
                 Ok(()) => {
                     self.metrics.gaps.increment(lines.gaps);
                     self.chains.sealed(line, body, after, monotonic);

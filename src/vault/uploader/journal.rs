@@ -14,6 +14,7 @@ use crate::net::Spawn;
 use crate::net::spawn::blocking;
 use crate::pipeline::Reason;
 use crate::pipeline::spool::{ReadError, Record, RecordKind, Seq, Spool, Stored, Transaction, room_for};
+use crate::vault::record::Sealed;
 
 const SHUTTING: &str = "the gateway is shutting down";
 
@@ -46,11 +47,12 @@ pub trait Journal: Send + Sync {
     ) -> BoxFuture<'static, Result<Vec<Stored>, Unread>>;
     /// These are needed no more.
     fn done(&self, seqs: &[Seq]);
-    /// Appends a seal; it is durable once it is read back.
+    /// Appends a seal of an object or digest; it is durable once it is read back. Seals of objects let nothing go: they leave
+    /// room for those that do.
     ///
     /// # Errors
     /// No room, or the spool failed.
-    fn seal(&self, account: &Arc<str>, body: Bytes) -> Result<(), Reason>;
+    fn seal(&self, account: &Arc<str>, body: Bytes, of: Sealed) -> Result<(), Reason>;
     /// The file with the positions of the chains; `None`: there is none.
     fn chains(&self) -> BoxFuture<'static, Result<Option<Vec<u8>>, String>>;
     /// Replaces it, durably.
@@ -107,8 +109,12 @@ impl Journal for SpoolJournal {
         self.spool.done(&self.holder, seqs);
     }
 
-    fn seal(&self, account: &Arc<str>, body: Bytes) -> Result<(), Reason> {
-        let reservation = self.spool.reserve_to_drain(room_for(1, body.len() as u64))?;
+    fn seal(&self, account: &Arc<str>, body: Bytes, of: Sealed) -> Result<(), Reason> {
+        let room = room_for(1, body.len() as u64);
+        let reservation = match of {
+            Sealed::Object => self.spool.reserve_to_prepare(room)?,
+            Sealed::Digest | Sealed::Index => self.spool.reserve_to_drain(room)?,
+        };
         let record = Record { kind: RecordKind::Seal, holders: self.holders.clone(), body };
         let transaction = Transaction { account: account.clone(), records: vec![record] };
         // a commit that fails poisons the spool, and the process ends

@@ -333,7 +333,8 @@ impl Uploader {
 
     fn seal_objects(&mut self, monotonic: Duration) {
         while let Some(to_seal) = self.shelf.next_to_seal(monotonic) {
-            if self.parts.journal.seal(&to_seal.account, record::pack(&to_seal.header, &[])).is_err() {
+            let body = record::pack(&to_seal.header, &[]);
+            if self.parts.journal.seal(&to_seal.account, body, record::Sealed::Object).is_err() {
                 // no room now: tried again with the next turn
                 return self.shelf.not_sealed(to_seal);
             }

@@ -121,7 +121,7 @@ impl Journal for FakeJournal {
         self.0.lock().done.extend_from_slice(seqs);
     }
 
-    fn seal(&self, account: &Arc<str>, body: Bytes) -> Result<(), Reason> {
+    fn seal(&self, account: &Arc<str>, body: Bytes, _: record::Sealed) -> Result<(), Reason> {
         if self.0.lock().full {
             return Err(Reason::SpoolFull);
         }
