@@ -6,13 +6,14 @@
 
 use std::fmt::Write as _;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::genai::usage::Basis;
 
 /// What a leaf is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// Content in a fragment.
@@ -30,7 +31,7 @@ pub enum Kind {
 }
 
 /// How far an erasure is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ErasureState {
     /// The next thing that happens is that keys go.
@@ -50,7 +51,7 @@ pub struct Shredded {
 }
 
 /// What a line of kind `erasure` says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Erasure {
     /// How far it is.
     pub state: ErasureState,
@@ -74,7 +75,7 @@ pub struct Erasure {
 }
 
 /// One line, as read.
-#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Row {
     /// Version of the line.
     pub v: u8,
@@ -94,7 +95,7 @@ pub struct Row {
 }
 
 /// What of a line is known before the ticket. Times are RFC 3339 in UTC; ids hex; a number that is not known is null.
-#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Tail {
     /// Length of the fragment, bytes.
     pub len: Option<u64>,
@@ -215,6 +216,7 @@ pub struct Tail {
     /// All that the price is made from but for the table, so that it can be worked out again; null where nothing was to
     /// be priced.
     #[serde(default)]
+    #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
     pub basis: Option<Basis>,
     /// Of an erasure; absent elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -222,7 +224,7 @@ pub struct Tail {
 }
 
 /// Token buckets that do not overlap.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Buckets {
     /// Input outside of caches.
     pub input: u64,

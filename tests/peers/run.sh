@@ -36,6 +36,8 @@ case $part in
   alerts) "$here/promql/install.sh" >/dev/null ;;
   audit)
     debian jq jq
+    "$PEERS_CACHE/venv/bin/python" -c 'import jsonschema' 2>/dev/null ||
+      "$PEERS_CACHE/venv/bin/pip" install --quiet --disable-pip-version-check jsonschema==4.25.1 >&2
     if [ "${1:-}" = --s3 ] && ! [ -x "$PEERS_CACHE/venv-aws/bin/aws" ]; then
       python3 -m venv "$PEERS_CACHE/venv-aws"
       "$PEERS_CACHE/venv-aws/bin/pip" install --quiet --disable-pip-version-check awscli==1.46.2 >&2

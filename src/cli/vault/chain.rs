@@ -48,6 +48,14 @@ pub(super) struct Chains {
 }
 
 impl Chains {
+    pub(super) fn store(&self) -> &str {
+        &self.store
+    }
+
+    pub(super) fn account(&self) -> Option<&str> {
+        self.account.as_deref()
+    }
+
     pub(super) fn vault(&self) -> Result<Vault, String> {
         Vault::at(&self.reach.location(&self.store, self.keys.as_deref()))
     }

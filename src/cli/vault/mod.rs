@@ -10,6 +10,7 @@ use clap::{Args, Subcommand};
 
 mod chain;
 mod erase;
+mod evidence;
 mod proof;
 
 pub(super) use chain::public_keys;
@@ -86,6 +87,10 @@ pub(super) enum Command {
     /// Needs rights that neither gateway nor auditor has (`vault policy --format eraser`). docs/vault.md has the steps, and
     /// what erasure does not reach.
     Erase(Box<erase::Erase>),
+    /// Makes a folder of evidence for a period: sessions, what was denied, verification, digests, keys, erasures, a manifest.
+    Evidence(Box<evidence::Evidence>),
+    /// Prints the JSON schema of index lines (of each action, under `$defs`).
+    Schema,
     /// Makes copies of session keys for more auditors; payload is not touched.
     Rewrap(Box<erase::Rewrap>),
     /// Tries out what the gateway's credentials may do to the configured buckets, and says what is wrong.
@@ -166,6 +171,8 @@ pub(super) fn run(common: &Common, command: Command) -> Exit {
         }),
         Command::Replay { session, .. } => run_session(session, true, |replay, out| Ok(replay.write(out))),
         Command::Erase(options) => return ended(erase::run_erase(&options)),
+        Command::Evidence(options) => return ended(evidence::run_evidence(&options)),
+        Command::Schema => output::print(&crate::vault::schema::text()),
         Command::Rewrap(options) => return ended(erase::run_rewrap(&options)),
         Command::Doctor(options) => return run_doctor(common, &options),
         Command::Policy(options) => return run_policy(common, &options),

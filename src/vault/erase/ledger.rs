@@ -90,27 +90,38 @@ impl<'p> Ledger<'p> {
         }
         self.epochs += 1;
         let mut epoch = Epoch { names: self.names(name), tree: Frontier::default(), begun: None };
-        let mut over = false;
+        let (mut over, mut whole) = (false, true);
         for n in numbers {
             let at = epoch.names.digest(&self.account, *n);
             let bytes = self.place.vault.fetch(ObjectKind::Chain, &at, None).await?;
             let digest: Digest = serde_json::from_slice(&bytes).map_err(|_| self.strange("a digest is none"))?;
             let index = digest.index.as_ref().ok_or_else(|| self.strange("a digest has no line"))?;
-            let lines = self.place.vault.fetch(ObjectKind::Index, &index.key, None).await?;
-            let (row, hash) = self.line(&lines)?;
-            epoch.tree.push(hash);
-            let erasure = row.tail.erasure.as_ref().ok_or_else(|| self.strange("a line is no erasure"))?;
-            if erasure.state == ErasureState::Done {
-                self.done.insert(erasure.nonce.clone());
-            } else {
-                epoch.begun = Some(row);
-            }
             over = digest.last;
+            match self.place.vault.try_fetch(ObjectKind::Index, &index.key).await {
+                Ok(lines) => self.take(&mut epoch, &lines)?,
+                // its retention is over: requests expire long before
+                Err(StoreError::Missing) => whole = false,
+                Err(error) => return Err(format!("{}: {error}", index.key)),
+            }
             let link = Link { epoch: name.to_owned(), n: *n, sha256: crate::hex::encode(&Sha256::digest(&bytes)) };
             self.head = Some((link, digest.end));
         }
-        if !over {
-            self.open = Some(epoch);
+        match (over, whole) {
+            (true, _) => {}
+            (false, true) => self.open = Some(epoch),
+            (false, false) => return Err(self.strange("a line of an erasure that is not finished is missing")),
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, epoch: &mut Epoch, lines: &Bytes) -> Result<(), ReadError> {
+        let (row, hash) = self.line(lines)?;
+        epoch.tree.push(hash);
+        let erasure = row.tail.erasure.as_ref().ok_or_else(|| self.strange("a line is no erasure"))?;
+        if erasure.state == ErasureState::Done {
+            self.done.insert(erasure.nonce.clone());
+        } else {
+            epoch.begun = Some(row);
         }
         Ok(())
     }

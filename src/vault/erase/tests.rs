@@ -371,6 +371,34 @@ async fn a_gateways_chain_is_left_alone() {
     assert!(report.verified && report.erased.len() == 2, "{}", report.text());
 }
 
+/// What earlier runs verified is neither forgotten nor counted twice; lines whose retention is over end no chain of erasures.
+#[tokio::test]
+async fn erasures_outlive_runs_and_lines() {
+    let site = site().await;
+    let desk = Desk::of(&site, None);
+    desk.erase(&site, "s0").await;
+    let folder = tempfile::tempdir().expect("scratch");
+    let keys = vec![signing_key().public().clone(), desk.chain.public().clone()];
+    let options = || Options {
+        keys: keys.clone(),
+        erasers: desk.erasers(),
+        resume: Some(folder.path().join("resume.json")),
+        ..Options::default()
+    };
+    let (first, again) = (site.verify(options()).await, site.verify(options()).await);
+    assert!(first.verified && again.verified, "{}", again.text());
+    assert_eq!((&first.counts, first.erased.len(), again.erased.len()), (&again.counts, 1, 1), "{}", again.text());
+    desk.erase(&site, "s1").await;
+    let third = site.verify(options()).await;
+    assert!(third.verified && third.erased.len() == 2, "{}", third.text());
+    site.store.0.lock().retain(|name, _| !name.contains("/eraser-"));
+    let mut ledger = Ledger::read(&desk.place, &desk.chain, "default", "eraser").await.expect("goes on");
+    assert!(ledger.begun().is_none());
+    assert!(
+        resume(&desk.place, &mut ledger, &desk.erasers(), STORE, site.clock.now()).await.expect("nothing").is_none()
+    );
+}
+
 /// Another auditor opens what was written before, with the product and by the key object alone; the same copy is not made
 /// twice; who has no key makes none; an erasure takes copies too.
 #[tokio::test]

@@ -89,7 +89,7 @@ impl Query {
 }
 
 /// `2026-11-19` for `2026-11-20`.
-fn day_before(day: &str) -> Option<String> {
+pub(crate) fn day_before(day: &str) -> Option<String> {
     let mut parts = day.split('-');
     let mut next = || parts.next()?.parse::<u16>().ok();
     let (year, month, day) = (next()?, u8::try_from(next()?).ok()?, u8::try_from(next()?).ok()?);

@@ -35,6 +35,7 @@ use super::names::{ObjectName, Scope, UNATTRIBUTED, account_segment};
 use super::store::settings::S3Settings;
 use super::store::{DirectoryStore, Held, ObjectKind, S3Store, StoreError, VaultReader, Version, VersionPage};
 
+pub(super) use find::day_before;
 pub use find::{Found, Query, find, shown};
 pub use get::{Wanted, get};
 pub use index::each_row;

@@ -1,5 +1,7 @@
 //! What must not drive an auditor's terminal; what a session looks like as a tree.
 
+mod faults;
+
 use super::{Replay, clean, escaped};
 use crate::vault::row::{Row, Tail};
 

@@ -103,7 +103,7 @@ impl Walk<'_> {
         let Some(rows) = rows else { return };
         rows.iter().for_each(|row| self.turns.saw(row));
         if epoch.whole {
-            epoch.erases |= self.erasures(&epoch.account, &rows);
+            epoch.told.extend(self.erasures(&epoch.account, &rows));
         }
         let held = self.held(&digest, rows, name);
         for held in &held {

@@ -15,6 +15,7 @@ use crate::vault::chain::note::{self, Checkpoint};
 use crate::vault::chain::tree::{Frontier, Hash};
 use crate::vault::names::{SIGNATURE, account_segment};
 use crate::vault::read::{ReadError, Vault};
+use crate::vault::row::Row;
 use crate::vault::store::ObjectKind;
 
 use super::content::Tiles;
@@ -42,8 +43,8 @@ pub(super) struct Epoch {
     pub(super) gaps: u64,
     /// The writer says that records were damaged in its spool.
     pub(super) damaged: bool,
-    /// It tells of erasures.
-    pub(super) erases: bool,
+    /// Lines of erasures since the last digest that was remembered.
+    pub(super) told: Vec<Row>,
     /// Fragments that no key opens.
     pub(super) unread: u64,
     /// Everything to the end holds.
@@ -113,7 +114,7 @@ impl Walk<'_> {
             let sound = self.digest(line, &mut epoch, &one, known(n));
             if let (Some(digest), false) = (sound, known(n)) {
                 self.content(line, &mut epoch, digest, &one.name, one.index).await;
-                self.remember(&folder, &epoch, n, numbers.last() == Some(&n))?;
+                self.remember(&folder, &mut epoch, n, numbers.last() == Some(&n))?;
             }
             if let Some(stand) = stand.as_ref().filter(|stand| stand.n == n) {
                 self.take_up(&mut epoch, stand, &one.name);
@@ -126,14 +127,12 @@ impl Walk<'_> {
         Ok(epoch)
     }
 
-    fn remember(&mut self, folder: &str, epoch: &Epoch, n: u64, now: bool) -> Result<(), ReadError> {
-        // what was erased is needed by every run
-        let whole = epoch.whole && epoch.tiles.is_empty() && !epoch.erases;
-        let Some(sha256) = epoch.digests.get(&n).filter(|_| whole) else {
+    fn remember(&mut self, folder: &str, epoch: &mut Epoch, n: u64, now: bool) -> Result<(), ReadError> {
+        let Some(sha256) = epoch.digests.get(&n).filter(|_| epoch.whole && epoch.tiles.is_empty()) else {
             return Ok(());
         };
         let stand = Stand { n, sha256: crate::hex::encode(sha256), tree: epoch.tree.clone(), gaps: epoch.gaps };
-        self.resume.keep(folder, stand, &self.report.counts, now)
+        self.resume.keep(folder, stand, std::mem::take(&mut epoch.told), &self.report.counts, now)
     }
 
     /// What an earlier run found right still is the same.
@@ -261,7 +260,7 @@ impl Epoch {
             last: None,
             gaps: 0,
             damaged: false,
-            erases: false,
+            told: Vec::new(),
             unread: 0,
             whole: true,
             tree: Frontier::default(),

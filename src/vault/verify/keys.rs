@@ -72,18 +72,25 @@ impl Walk<'_> {
         out
     }
 
-    /// Takes the erasures of an epoch's lines, which are in its tree; says whether there were any.
-    pub(super) fn erasures(&mut self, account: &str, rows: &[Row]) -> bool {
-        let told = rows.iter().filter_map(|row| Some((row, row.tail.erasure.as_deref()?)));
-        let mut any = false;
-        for (row, erasure) in told {
-            any = true;
+    /// What earlier runs verified is told again.
+    pub(super) fn erasures_before(&mut self) {
+        for row in self.resume.erasures().to_vec() {
+            self.erasures(&row.tail.account.clone(), &[row]);
+        }
+    }
+
+    /// Takes the erasures of an epoch's lines, which are in its tree; gives their lines.
+    pub(super) fn erasures(&mut self, account: &str, rows: &[Row]) -> Vec<Row> {
+        let mut told = Vec::new();
+        for row in rows {
+            let Some(erasure) = row.tail.erasure.as_deref() else { continue };
+            told.push(row.clone());
             let at = format!("{}/{}/{}", row.tail.writer, row.tail.epoch, row.leaf);
             if let Err(why) = self.erasure(account, &row.tail.ts, erasure) {
                 self.report.fail("erasure", at, why);
             }
         }
-        any
+        told
     }
 
     fn erasure(&mut self, account: &str, ts: &str, erasure: &Erasure) -> Result<(), ReadError> {

@@ -138,6 +138,7 @@ pub async fn verify(
     walk.report.counts = walk.resume.counts();
     walk.strange(&found);
     walk.list_keys().await;
+    walk.erasures_before();
     let mut lines: Vec<(Line, Vec<Epoch>)> = Vec::new();
     for (line, epochs) in &found.lines {
         let mut judged = Vec::new();

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::files;
 use crate::vault::chain::tree::Frontier;
 use crate::vault::read::ReadError;
+use crate::vault::row::Row;
 
 use super::Counts;
 
@@ -32,6 +33,9 @@ struct Kept {
     v: u8,
     counts: Counts,
     epochs: BTreeMap<String, Stand>,
+    /// Lines of erasures that were verified: what they say is needed by every run.
+    #[serde(default)]
+    erasures: Vec<Row>,
 }
 
 /// See the module.
@@ -64,13 +68,26 @@ impl Resume {
         self.kept.counts.clone()
     }
 
+    /// Lines of erasures that earlier runs verified.
+    pub(super) fn erasures(&self) -> &[Row] {
+        &self.kept.erasures
+    }
+
     pub(super) fn stand(&self, folder: &str) -> Option<&Stand> {
         self.kept.epochs.get(folder)
     }
 
     /// Everything up to here holds.
-    pub(super) fn keep(&mut self, folder: &str, stand: Stand, counts: &Counts, now: bool) -> Result<(), ReadError> {
+    pub(super) fn keep(
+        &mut self,
+        folder: &str,
+        stand: Stand,
+        told: Vec<Row>,
+        counts: &Counts,
+        now: bool,
+    ) -> Result<(), ReadError> {
         let Some(path) = &self.path else { return Ok(()) };
+        self.kept.erasures.extend(told);
         self.kept.epochs.insert(folder.to_owned(), stand);
         self.kept.counts = counts.clone();
         self.since += 1;

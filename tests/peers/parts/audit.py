@@ -11,7 +11,7 @@ import subprocess
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from harness import BINARY, CACHE, HERE, RECORDINGS, REPO, Gateway, Sink, check, figure, finish, keygen, say, until, workdir  # noqa: E402
+from harness import BINARY, CACHE, HERE, RECORDINGS, REPO, Gateway, Sink, Stock, check, figure, finish, keygen, say, until, workdir  # noqa: E402
 
 GUIDE = os.path.join(REPO, "docs", "auditors-guide.md")
 
@@ -174,13 +174,66 @@ def rewrapped(work, gateway, place, key, env=None):
     check("and verifies it", code == 0, out[-600:] + why)
 
 
+def schema(gateway):
+    """Every line holds against the published schema, by a stock validator."""
+    import jsonschema
+    code, out, why = run("schema")
+    check("vault schema prints what is published", code == 0 and out == open(os.path.join(REPO, "docs", "index-schema.json")).read(), why)
+    validator = jsonschema.Draft202012Validator(json.loads(out))
+    validator.check_schema(json.loads(out))
+    rows = Stock(gateway.store, gateway.identity).rows()
+    wrong = [error.message for row in rows for error in validator.iter_errors(row)]
+    check("every index line holds against it", rows and not wrong, str(wrong[:3]))
+    bad = {**next(row for row in rows if row["kind"] == "payload"), "ct_sha256": None}
+    check("a wrong line does not", not validator.is_valid(bad))
+
+
+def evidence(work, gateway, key, place, env=None):
+    """A bundle for the period: complete, signed, checked by stock tools."""
+    bundle, signing, anchored = os.path.join(work, "bundle"), os.path.join(work, "evidence.key"), os.path.join(work, "now.anchor")
+    public = run("keygen", "--signing", "--name", "evidence.example", "--output", signing)[1].strip()
+    run("anchor", "--key", key, "--sign-with", signing, "--output", anchored, *place, env=env)
+    period = ["--from", "2026-01-01", "--to", "2100-01-01"]
+    given = ["--key", key, "--identity", gateway.identity, "--anchor", anchored, "--anchor-key", public, "--attach", gateway.config_path, "--sign-with", signing]
+    code, out, why = run("evidence", *period, *given, "--output", bundle, *place, env=env)
+    check("evidence is made, and the vault verifies", code == 0 and "; verified" in out, out + why)
+    done = subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=bundle, capture_output=True, text=True)
+    with open(os.path.join(bundle, "manifest.json")) as f:
+        manifest = json.load(f)
+    there = {os.path.relpath(os.path.join(d, f), bundle) for d, _, fs in os.walk(bundle) for f in fs}
+    named = {file["name"] for file in manifest["files"]} | {"manifest.json", "manifest.json.sig", "manifest.json.key", "SHA256SUMS"}
+    check("every file stands in the manifest with its hash", done.returncode == 0 and there == named, done.stderr + str(there ^ named))
+    der = os.path.join(work, "evidence.der")
+    script = "(printf '\\x30\\x2a\\x30\\x05\\x06\\x03\\x2b\\x65\\x70\\x03\\x21\\x00'; echo \"$1\" | cut -d+ -f3- | base64 -d | tail -c 32) > \"$2\""
+    subprocess.run(["bash", "-c", script, "-", public, der], check=True)
+    done = subprocess.run(["openssl", "pkeyutl", "-verify", "-pubin", "-inkey", der, "-keyform", "DER", "-rawin", "-in", os.path.join(bundle, "manifest.json"),
+                           "-sigfile", os.path.join(bundle, "manifest.json.sig")], capture_output=True, text=True)
+    check("openssl checks the manifest's signature", done.returncode == 0, done.stderr)
+
+    def lines(name):
+        with open(os.path.join(bundle, name)) as f:
+            return [json.loads(line) for line in f]
+    sessions, boundary = lines("population.ndjson"), lines("boundary.ndjson")
+    wanted = {one for name in ("plain", "mixed") for one in session(name)["session_ids"]}
+    check("the population has every session", wanted <= {one["session"] for one in sessions} and all(one["actors"] for one in sessions), str(sessions)[:400])
+    denied = [one for one in boundary if one["what"]["denied"]]
+    check("the boundary report tells what was denied, to whom", denied and all(one["what"]["tool"] and one["what"]["actor"] for one in denied), str(boundary)[:600])
+    everything = b"".join(open(os.path.join(bundle, name), "rb").read() for name in there)
+    leaked = [c for name in ("plain", "mixed") for c in canaries(session(name)) if c.encode() in everything]
+    check("no content is in it", not leaked, str(leaked))
+    code, _, why = run("evidence", *period, *given, "--output", bundle, *place, env=env)
+    check("a folder that is there is left alone", code == 1 and "exists" in why, why)
+
+
 def folder(work):
     gateway, key = filled(work, {})
+    schema(gateway)
     place = ["--store", gateway.store]
     env = {"AUDITOR": gateway.identity, "KEY": key, "VAULT": gateway.store, "KEYS": gateway.store, "PREFIX": "", "SESSION": session("plain")["session_ids"][0]}
     guided(work, env)
     tampered(work, env)
     reading(gateway, place)
+    evidence(work, gateway, key, place)
     rewrapped(work, gateway, place, key)
     erasure(work, gateway, key, place, gateway.store)
 
@@ -210,6 +263,7 @@ def s3(work):
                "VAULT": os.path.join(work, "fetched"), "KEYS": os.path.join(work, "fetched-keys")}
         guided(work, env, s3=True)
         reading(gateway, place, admin)
+        evidence(work, gateway, key, place, admin)
         rewrapped(work, gateway, place, key, admin)
         erasure(work, gateway, key, place, bucket, admin)
     finally:

@@ -2,6 +2,7 @@ mod deltas;
 mod dialects;
 mod inside;
 mod process;
+mod schema;
 mod sessions;
 mod whole;
 

@@ -92,6 +92,11 @@ impl Bench {
         self
     }
 
+    /// Lines that a request became.
+    pub(super) fn rows(&mut self, payload: Payload) -> Vec<Row> {
+        self.pass_payload(payload, origin(Trust::ThirdParty)).rows
+    }
+
     pub(super) fn pass(&mut self, case: &Json) -> Out {
         self.pass_payload(request::payload(case), origin(Trust::ThirdParty))
     }

@@ -1,0 +1,89 @@
+//! Populations are complete, periods have sharp ends, denials are never lost.
+
+use super::*;
+use crate::clock::Clock as _;
+use crate::vault::erase::tests::{Desk, site};
+use crate::vault::names::rfc3339;
+use crate::vault::row::Tail;
+
+fn all() -> Period {
+    Period { from: "2026-01-01T00:00:00.000000000Z".to_owned(), to: "2027-01-01T00:00:00.000000000Z".to_owned() }
+}
+
+/// Every line is in one session; halves of a period add up to the whole; an account's bundle holds no other's.
+#[tokio::test]
+async fn a_population_is_complete() {
+    let mut site = site().await;
+    let desk = Desk::of(&site, None);
+    let vault = &desk.place.vault;
+    let middle = rfc3339(site.clock.now());
+    site.send("default", "s9", "later");
+    site.minutes(4).await;
+    let whole = gather(vault, &all(), None).await.expect("gathered");
+    assert_eq!((whole.lines, whole.sessions.len(), whole.homeless, whole.gaps), (18, 4, 0, 0));
+    assert_eq!(whole.sessions.values().map(|session| session.lines).sum::<u64>(), 18);
+    assert_eq!((whole.keys.len(), whole.sessions.values().map(|session| session.with_content).sum::<u64>()), (4, 9));
+    let before = gather(vault, &Period { to: middle.clone(), ..all() }, None).await.expect("gathered");
+    let after = gather(vault, &Period { from: middle, ..all() }, None).await.expect("gathered");
+    assert_eq!((before.lines, after.lines, after.sessions.len()), (16, 2, 1));
+    assert!(before.digests.len() < whole.digests.len() && !after.digests.is_empty());
+    let own = gather(vault, &all(), Some("team")).await.expect("gathered");
+    assert!(own.lines == 8 && own.sessions.keys().all(|(account, ..)| account == "team") && own.keys.len() == 1);
+    desk.erase(&site, "s0").await;
+    let erased = gather(vault, &all(), None).await.expect("gathered").erased;
+    assert_eq!(erased.len(), 2, "begun and done");
+    assert!(erased.iter().all(|one| one.erasure.why == "ticket 4711" && one.erasure.request.is_none()));
+}
+
+fn line(call: &str, tool: &str, decision: Option<&str>, status: &str) -> Row {
+    let tail = Tail {
+        ts: "2026-11-20T10:00:00Z".to_owned(),
+        ingest_ts: "2026-11-20T10:00:00Z".to_owned(),
+        account: "default".to_owned(),
+        tenant: "acme".to_owned(),
+        session_id: Some("s".to_owned()),
+        call: call.to_owned(),
+        tool_name: Some(tool.to_owned()),
+        decision: decision.map(str::to_owned),
+        status: status.to_owned(),
+        actor: Some("agent".to_owned()),
+        user_key: Some("h-1".to_owned()),
+        cost_status: (call == "model").then(|| "priced".to_owned()),
+        cost_usd: (call == "model").then(|| "0.1".to_owned()),
+        ..Tail::default()
+    };
+    Row { v: 1, leaf: 0, object_key: None, off: None, of: None, tail }
+}
+
+/// Tools used and what was denied, by whom, are counted apart; sums are exact.
+#[test]
+fn a_boundary_report_tells_denials() {
+    let mut all_of = Gathered::default();
+    let lines = [
+        line("tool", "Bash", None, "ok"),
+        line("tool", "Bash", None, "ToolFailed"),
+        line("permission", "Bash", Some("accept"), "ok"),
+        line("permission", "Bash", Some("reject"), "ok"),
+        line("permission", "Read", None, "ok"),
+        line("tool", "Write", Some("denied"), "ok"),
+        line("model", "", None, "ok"),
+        line("model", "", None, "ok"),
+        line("model", "", None, "ok"),
+    ];
+    assert!(lines.iter().all(|row| all_of.take(row, &all())));
+    let told: Vec<(Option<&str>, &str, bool, u64, u64)> = (all_of.boundary.iter())
+        .map(|(key, times)| (key.tool.as_deref(), key.what.as_str(), key.denied, times.count, times.failed))
+        .collect();
+    let want = [
+        (Some("Bash"), "accept", false, 1, 0),
+        (Some("Bash"), "reject", true, 1, 0),
+        (Some("Bash"), "used", false, 2, 1),
+        (Some("Read"), "asked", false, 1, 0),
+        (Some("Write"), "denied", true, 1, 0),
+    ];
+    assert_eq!(told, want);
+    assert!(all_of.boundary.keys().all(|key| key.user.as_deref() == Some("h-1") && key.actor.is_some()));
+    let session = all_of.sessions.values().next().expect("one");
+    assert_eq!((session.denied, session.decisions, session.tool_calls, session.failed), (2, 3, 3, 1));
+    assert_eq!((session.model_calls, session.cost_usd.map(|usd| usd.to_string())), (3, Some("0.3".to_owned())));
+}

@@ -1,0 +1,129 @@
+//! **What**: the JSON schema of index lines, with what each kind and each action holds beyond that. **Why**: others' tools read the
+//! index; they must know what they may count on. **Invariants**: columns come from [`Row`] itself; every line that is written holds
+//! (tests, and a stock validator in `tests/peers/run.sh audit`); what a client may leave out is nullable. **Not here**: the lines.
+
+use schemars::generate::SchemaSettings;
+use serde_json::{Value, json};
+
+use super::row::Row;
+
+#[cfg(test)]
+pub(crate) mod tests;
+
+/// Names of an action, and what its lines hold.
+type Action = (&'static [&'static str], &'static str, fn() -> Value);
+
+/// Actions by their `action_type`; others have no more than every line.
+const ACTIONS: [Action; 6] = [
+    (&["chat", "text_completion", "generate_content", "embeddings"], "model_call", || {
+        json!({
+            "description": "A model was called. `call` is `model` where it is counted and priced, `model_copy` where another line tells of the same call. Columns to look at: model, provider, response_id, tokens_in, tokens_out, buckets, tier, cost_status, cost_usd, rates, rate, finish, duration_ns.",
+            "properties": {"call": {"enum": ["model", "model_copy", "turn_end", "other"]}},
+        })
+    }),
+    (&["execute_tool"], "execute_tool", || {
+        json!({
+            "description": "A tool was called. Columns to look at: tool_name, tool_call_id, arguments_bytes, result_bytes, status, duration_ns; arguments and result are in the fragment.",
+            "properties": {"call": {"const": "tool"}},
+        })
+    }),
+    (&["invoke_agent", "invoke_workflow"], "invoke_agent", || {
+        json!({
+            "description": "An agent or a sub-agent was started: a run. Columns to look at: actor, agent_version, run_id, end_ts.",
+            "properties": {"call": {"const": "agent"}, "span_id": {"type": "string"}},
+        })
+    }),
+    (
+        &["session_end"],
+        "session_end",
+        || json!({"description": "A session ended.", "properties": {"call": {"const": "session_end"}}}),
+    ),
+    (&["erase"], "erase", || {
+        json!({
+            "description": "Session keys were about to be destroyed by request, or were (docs/erasure.md).",
+            "properties": {"kind": {"const": "erasure"}},
+            "required": ["erasure"],
+        })
+    }),
+    (&[], "permission", || {
+        json!({
+            "description": "Somebody was asked whether a call may happen. Columns to look at: tool_name, decision, actor, user_key.",
+            "properties": {"call": {"const": "permission"}},
+        })
+    }),
+];
+
+/// What lines of a kind hold.
+fn kinds() -> Vec<(&'static str, Value)> {
+    let hex = |digits: u32| json!({"type": "string", "pattern": format!("^[0-9a-f]{{{digits}}}$")});
+    let stored = json!({
+        "object_key": {"type": "string"}, "off": {"type": "integer"}, "len": {"type": "integer"},
+        "fragment": hex(32), "ct_sha256": hex(64), "key_id": hex(16),
+    });
+    let mut payload = stored.clone();
+    if let Some(columns) = payload.as_object_mut() {
+        columns.insert("item".into(), json!({"type": "integer"}));
+        columns.insert("commitment".into(), hex(64));
+        columns.insert("pt_bytes".into(), json!({"type": "integer"}));
+    }
+    let nowhere = json!({"object_key": {"type": "null"}, "off": {"type": "null"}, "fragment": {"type": "null"}});
+    vec![
+        (
+            "payload",
+            json!({"description": "Content in a fragment: object, place and hash of it.", "properties": payload}),
+        ),
+        ("action", json!({"description": "It happened, without content.", "properties": nowhere})),
+        (
+            "quarantine",
+            json!({"description": "A request that could not be processed, sealed as it came.", "properties": stored}),
+        ),
+        (
+            "price",
+            json!({"description": "The price of a call whose line was written before.", "properties": {"cost_status": {"type": "string"}}}),
+        ),
+        (
+            "gap",
+            json!({"description": "The line of this number was lost.", "properties": {"status": {"const": "lost"}}}),
+        ),
+        (
+            "erasure",
+            json!({"description": "See `erase`.", "required": ["erasure"], "properties": {"action_type": {"const": "erase"}}}),
+        ),
+    ]
+}
+
+/// The schema of one index line, JSON Schema 2020-12.
+pub fn schema() -> Value {
+    let generator = SchemaSettings::draft2020_12().into_generator();
+    let mut root = generator.into_root_schema_for::<Row>().to_value();
+    let mut rules = Vec::new();
+    let Some(map) = root.as_object_mut() else { return root };
+    map.insert("title".into(), json!("A line of tollgate's audit index"));
+    let mut defs = map.remove("$defs").unwrap_or_else(|| json!({}));
+    if let Some(defs) = defs.as_object_mut() {
+        let mut rule = |column: &str, is: Value, name: String, holds: Value| {
+            let condition = json!({"properties": {column: is}, "required": [column]});
+            rules.push(json!({"if": condition, "then": {"$ref": format!("#/$defs/{name}")}}));
+            defs.insert(name, holds);
+        };
+        for (kind, holds) in kinds() {
+            rule("kind", json!({"const": kind}), format!("kind_{kind}"), holds);
+        }
+        for (names, name, holds) in ACTIONS {
+            let (column, is) = match names {
+                [] => ("call", json!({"const": name})),
+                names => ("action_type", json!({"enum": names})),
+            };
+            rule(column, is, format!("action_{name}"), holds());
+        }
+    }
+    map.insert("$defs".into(), defs);
+    map.insert("allOf".into(), Value::Array(rules));
+    root
+}
+
+/// The same as text.
+pub fn text() -> String {
+    // numbers and strings: can't fail
+    serde_json::to_string_pretty(&schema()).unwrap_or_default() + "\n"
+}
