@@ -3,6 +3,7 @@
 //! **Not here**: the work (`vault/read`).
 
 use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use std::time::Duration;
@@ -11,7 +12,7 @@ use super::reach::{Reach, block_on};
 use super::vault::{Source, open, print};
 use crate::clock::{Clock, SystemClock, UnixNanos};
 use crate::vault::names::rfc3339;
-use crate::vault::read::{Filter, Format, Opener, Query, Replay, Vault, clean, escaped, find, replay, shown};
+use crate::vault::read::{Filter, Format, Opener, Query, Replay, Vault, clean, escaped, find, find_in, replay, shown};
 use crate::vault::row::Row;
 
 /// Options of `find`.
@@ -66,8 +67,11 @@ pub(super) struct Find {
     #[arg(long, conflicts_with = "json")]
     sessions: bool,
     /// A folder, or `s3://bucket/prefix`.
-    #[arg(long, value_name = "DIR|s3://BUCKET/PREFIX")]
-    store: String,
+    #[arg(long, value_name = "DIR|s3://BUCKET/PREFIX", required_unless_present = "parquet")]
+    store: Option<String>,
+    /// Tables that `vault compact` made: what stands there is not read from the index. Without `--store`, nothing else is.
+    #[arg(long, value_name = "DIR")]
+    parquet: Option<PathBuf>,
     #[command(flatten)]
     reach: Reach,
 }
@@ -152,14 +156,14 @@ impl Moment {
 
 /// Runs `find`.
 pub(super) fn run_find(options: Find) -> Result<(), String> {
-    let location = options.reach.location(&options.store, None);
+    let location = options.store.as_ref().map(|store| options.reach.location(store, None));
     let now = SystemClock::new().now();
     let Find { session, trace, span, user, tool, action, model, issue, commit, failed, account, tenant, .. } = options;
     let (since, until) = (options.since.map(|at| at.text(now)), options.until.map(|at| at.text(now)));
     let query =
         Query { account, tenant, session, trace, span, user, tool, action, issue, commit, model, failed, since, until };
     block_on(async {
-        let vault = Vault::at(&location)?;
+        let vault = location.as_ref().map(Vault::at).transpose()?;
         let (mut out, terminal) = (Vec::new(), io::stdout().is_terminal());
         let mut broken = Ok(());
         let mut each = |row: &Row| {
@@ -178,7 +182,11 @@ pub(super) fn run_find(options: Find) -> Result<(), String> {
                 broken = print(&std::mem::take(&mut out));
             }
         };
-        let found = find(&vault, &query, &mut each).await?;
+        let found = match (&options.parquet, &vault) {
+            (Some(folder), vault) => find_in(folder, vault.as_ref(), &query, &mut each).await?,
+            (None, Some(vault)) => find(vault, &query, &mut each).await?,
+            (None, None) => return Err("give --store or --parquet".to_owned()),
+        };
         broken?;
         for (session, account) in found.sessions.iter().filter(|_| options.sessions) {
             out.extend(clean(&format!("{session}\t{account}")).as_bytes());

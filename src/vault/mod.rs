@@ -24,6 +24,7 @@ pub mod evidence;
 pub mod keygen;
 pub mod keys;
 pub mod names;
+pub mod parquet;
 pub mod place;
 pub mod policy;
 pub mod prove;

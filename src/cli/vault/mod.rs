@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 mod chain;
+mod compact;
 mod erase;
 mod evidence;
 mod proof;
@@ -99,6 +100,10 @@ pub(super) enum Command {
     Policy(PolicyOptions),
     /// Looks for lines of the index; needs no key.
     Find(Box<Find>),
+    /// Brings tables (Parquet, by account, tenant and day) up to the index, for `find --parquet`, DuckDB, Athena, ClickHouse.
+    ///
+    /// Needs read access to the index only. A run that has nothing to do changes nothing; docs/vault.md tells the columns.
+    Compact(Box<compact::Compact>),
     /// Prints what is not the same in what two model calls of a session were given.
     Diff {
         #[command(flatten)]
@@ -177,6 +182,7 @@ pub(super) fn run(common: &Common, command: Command) -> Exit {
         Command::Doctor(options) => return run_doctor(common, &options),
         Command::Policy(options) => return run_policy(common, &options),
         Command::Serve(options) => run_serve(&options),
+        Command::Compact(options) => compact::run_compact(&options),
         Command::Find(options) => run_find(*options),
         Command::Diff { session, first, second } => {
             run_session(session, false, |replay, out| replay.diff(first, second, out))

@@ -3,12 +3,14 @@
 //! a time; a filter that is not given holds for every line. **Not here**: reading the index (`index`), tables of many
 //! vaults (DuckDB over the index objects).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
+use std::path::Path;
 
 use time::{Date, Month};
 
 use super::terminal::clean;
-use super::{ReadError, Vault, each_row};
+use super::{ReadError, Vault, each_row, each_row_of};
+use crate::vault::parquet::read::{Covered, Test, rows};
 use crate::vault::row::{Kind, Row};
 
 /// What is looked for: each that is given must hold.
@@ -79,6 +81,35 @@ impl Query {
             && commit()
     }
 
+    /// What of it can be asked of single columns; what `holds` says is the rest.
+    fn tests(&self) -> Vec<Test<'_>> {
+        let is = [
+            ("account", &self.account),
+            ("tenant", &self.tenant),
+            ("trace_id", &self.trace),
+            ("span_id", &self.span),
+            ("user_key", &self.user),
+            ("tool_name", &self.tool),
+            ("action_type", &self.action),
+            ("issue_id", &self.issue),
+            ("model", &self.model),
+        ];
+        let is = is.into_iter().filter_map(|(name, wanted)| Some(Test::Is(name, wanted.as_deref()?)));
+        // a session without an id is named after its trace; one with such an id would not be found by its trace
+        let session = self.session.as_deref().filter(|session| !session.starts_with("trace-"));
+        let mut tests: Vec<Test<'_>> = session.map(|session| Test::Is("session_id", session)).into_iter().collect();
+        tests.extend(is);
+        let commit = self.commit.as_deref();
+        tests.extend(commit.map(|commit| match commit.len() {
+            0..4 => Test::Is("commit_sha", commit),
+            _ => Test::Starts("commit_sha", commit),
+        }));
+        tests.extend(self.failed.then_some(Test::IsNot("status", "ok")));
+        tests.extend(self.since.as_deref().map(|since| Test::From("ts", since)));
+        tests.extend(self.until.as_deref().map(|until| Test::Before("ts", until)));
+        tests
+    }
+
     /// Days whose folders can hold such lines: those of the index are days of arrival, which may be later, never earlier
     /// than a day before the item's own clock.
     fn may_hold(&self, folder_day: &str) -> bool {
@@ -106,21 +137,62 @@ pub struct Found {
     pub sessions: BTreeSet<(String, String)>,
 }
 
+/// What was found so far.
+struct Finder<'q, 'v> {
+    query: &'q Query,
+    found: Found,
+    visit: &'v mut (dyn FnMut(&Row) + Send),
+}
+
+impl Finder<'_, '_> {
+    fn row(&mut self, row: &Row) {
+        if self.query.holds(row) {
+            self.found.lines += 1;
+            self.found.sessions.extend(session_of(row).map(|session| (session, row.tail.account.clone())));
+            (self.visit)(row);
+        }
+    }
+}
+
 /// Calls `visit` with each line that `query` holds for, in the order of index objects.
 ///
 /// # Errors
 /// One line: the store fails, or an object is damaged.
 pub async fn find(vault: &Vault, query: &Query, visit: &mut (dyn FnMut(&Row) + Send)) -> Result<Found, ReadError> {
-    let mut found = Found::default();
-    let mut each = |row: Row| {
-        if query.holds(&row) {
-            found.lines += 1;
-            found.sessions.extend(session_of(&row).map(|session| (session, row.tail.account.clone())));
-            visit(&row);
+    let mut finder = Finder { query, found: Found::default(), visit };
+    let day = |day: &str| query.may_hold(day);
+    each_row(vault, query.account.as_deref(), &day, &mut |row| finder.row(&row)).await?;
+    Ok(finder.found)
+}
+
+/// As [`find`], from the tables of `vault compact` below `folder`, in order of account, tenant, day and session; then, if the
+/// vault is given, from the index objects that stand in no table yet.
+///
+/// # Errors
+/// One line: a table or the store can't be read.
+pub async fn find_in(
+    folder: &Path,
+    vault: Option<&Vault>,
+    query: &Query,
+    visit: &mut (dyn FnMut(&Row) + Send),
+) -> Result<Found, ReadError> {
+    let mut finder = Finder { query, found: Found::default(), visit };
+    let covered = Covered::read(folder)?;
+    // a line that was stored twice may stand in two tables
+    let mut seen: HashSet<(String, String, u64)> = HashSet::new();
+    let mut once = |row: &Row| {
+        let tail = &row.tail;
+        if seen.insert((tail.writer.clone(), format!("{}/{}", tail.epoch, tail.account), row.leaf)) {
+            finder.row(row);
         }
     };
-    each_row(vault, query.account.as_deref(), &|day| query.may_hold(day), &mut each).await?;
-    Ok(found)
+    let day = |day: &str| query.may_hold(day);
+    rows(folder, &query.tests(), &day, &mut |row| once(&row))?;
+    if let Some(vault) = vault {
+        let new = |name: &str| vault.relative(name).is_none_or(|object| !covered.has(object));
+        each_row_of(vault, query.account.as_deref(), &day, &new, &mut |row| once(&row)).await?;
+    }
+    Ok(finder.found)
 }
 
 /// What `replay` calls the session of a line.

@@ -22,13 +22,27 @@ pub async fn each_row(
     day: &(dyn Fn(&str) -> bool + Sync),
     visit: &mut (dyn FnMut(Row) + Send),
 ) -> Result<(), ReadError> {
+    each_row_of(vault, account, day, &|_| true, visit).await
+}
+
+/// As [`each_row`], of the index objects whose names `object` says yes to.
+///
+/// # Errors
+/// As [`each_row`].
+pub async fn each_row_of(
+    vault: &Vault,
+    account: Option<&str>,
+    day: &(dyn Fn(&str) -> bool + Sync),
+    object: &(dyn Fn(&str) -> bool + Sync),
+    visit: &mut (dyn FnMut(Row) + Send),
+) -> Result<(), ReadError> {
     let folder = match account {
         Some(account) => format!("index/v1/account={}/", crate::vault::names::account_segment(account)),
         None => "index/v1/".to_owned(),
     };
     let mut seen: HashSet<(String, String, u64)> = HashSet::new();
     let day_of = |name: &str| name.split('/').find_map(|part| part.strip_prefix("dt=")).is_none_or(day);
-    for name in vault.list(ObjectKind::Index, &folder).await?.into_iter().filter(|name| day_of(name)) {
+    for name in vault.list(ObjectKind::Index, &folder).await?.into_iter().filter(|name| day_of(name) && object(name)) {
         let bytes = vault.fetch(ObjectKind::Index, &name, None).await?;
         let lines = unpack(&bytes).ok_or_else(|| format!("{name}: damaged, or too large"))?;
         for line in lines.lines() {

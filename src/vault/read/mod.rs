@@ -36,10 +36,10 @@ use super::store::settings::S3Settings;
 use super::store::{DirectoryStore, Held, ObjectKind, S3Store, StoreError, VaultReader, Version, VersionPage};
 
 pub(super) use find::day_before;
-pub use find::{Found, Query, find, shown};
+pub use find::{Found, Query, find, find_in, shown};
 pub use get::{Wanted, get};
-pub use index::each_row;
 pub(super) use index::unpack as unpack_index;
+pub use index::{each_row, each_row_of};
 pub use replay::{Filter, Replay, Total, replay};
 pub use terminal::{clean, escaped};
 pub use tree::{Call, TurnOf, is_denied};

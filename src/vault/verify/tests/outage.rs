@@ -86,7 +86,6 @@ impl Gateway {
         for minute in 0..480 {
             let waiting = self.spool.read("vault", None, usize::MAX, usize::MAX).expect("read");
             if waiting.is_empty() {
-                println!("drained after {minute} min");
                 return;
             }
             if minute == 479 {

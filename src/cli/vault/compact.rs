@@ -1,0 +1,76 @@
+//! **What**: `tollgate vault compact`. **Invariants**: reads the index (and the chain, if asked to), writes below one folder.
+//! **Not here**: the work (`vault/parquet`).
+
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::super::output;
+use super::super::reach::{Reach, block_on};
+use super::chain::public_keys;
+use crate::vault::parquet::{Compacted, Options, compact};
+use crate::vault::read::{Vault, clean};
+
+/// Options of `vault compact`.
+#[derive(Args)]
+pub(in crate::cli) struct Compact {
+    /// The folder of the tables; made if it is missing. Nothing else should write there.
+    #[arg(long, short, value_name = "DIR")]
+    output: PathBuf,
+    /// Only this account.
+    #[arg(long)]
+    account: Option<String>,
+    /// Public key of the writer's signer, or a file that holds it: only lines are taken whose object a signed digest names,
+    /// with its hash. Needs read access to the chain too.
+    #[arg(long, value_name = "KEY|FILE")]
+    key: Vec<String>,
+    /// Removes days that the index has no more, because its retention is over.
+    #[arg(long)]
+    prune: bool,
+    /// What was done, as JSON.
+    #[arg(long)]
+    json: bool,
+    /// A folder, or `s3://bucket/prefix`.
+    #[arg(long, value_name = "DIR|s3://BUCKET/PREFIX")]
+    store: String,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+/// Runs `vault compact`.
+pub(super) fn run_compact(options: &Compact) -> Result<(), String> {
+    let wanted = Options {
+        folder: options.output.clone(),
+        account: options.account.clone(),
+        keys: public_keys(&options.key)?,
+        prune: options.prune,
+    };
+    let location = options.reach.location(&options.store, None);
+    let mut done = Compacted::default();
+    block_on(async {
+        let terminal = io::stderr().is_terminal();
+        let mut show = |day: &str| {
+            if terminal {
+                // nobody listens on a closed stderr
+                drop(io::stderr().lock().write_all(format!("\r{}\u{1b}[K", clean(day)).as_bytes()));
+            }
+        };
+        done = compact(&Vault::at(&location)?, &wanted, &mut show).await?;
+        show("");
+        Ok(())
+    })?;
+    let Compacted { objects, lines, files, bytes, days, pruned, unsigned } = &done;
+    if options.json {
+        let json = serde_json::json!({"objects": objects, "lines": lines, "files": files, "bytes": bytes, "days": days,
+            "pruned": pruned, "unsigned": unsigned});
+        return output::print(&format!("{json}\n"));
+    }
+    for object in unsigned {
+        output::print(&format!("left out, no signed digest names it yet: {}\n", clean(object)))?;
+    }
+    let pruned = if *pruned > 0 { format!(", {pruned} days removed") } else { String::new() };
+    output::print(&format!(
+        "{lines} lines of {objects} index objects written: {files} files, {bytes} bytes, {days} days{pruned}\n"
+    ))
+}

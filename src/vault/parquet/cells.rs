@@ -1,0 +1,256 @@
+//! **What**: the cells of one leaf column: gathered row by row for writing, and put back into rows when read.
+//! **Invariants**: levels as Parquet counts them; texts lie in one buffer, so that a row group is a few allocations.
+//! **Not here**: which columns there are (`columns`), files (`write`, `read`).
+
+use bytes::Bytes;
+use parquet::column::reader::ColumnReader;
+use parquet::column::reader::ColumnReaderImpl;
+use parquet::data_type::{BoolType, ByteArray, ByteArrayType, DataType, Int64Type};
+use parquet::errors::{ParquetError, Result};
+use parquet::file::writer::SerializedColumnWriter;
+use serde_json::{Map, Value};
+use std::ops::Range;
+
+use super::columns::Form;
+
+/// Values that go to the writer at a time.
+const BATCH: usize = 8192;
+
+/// The cells of a leaf column.
+#[derive(Default)]
+pub(super) struct Cells {
+    texts: Vec<u8>,
+    ends: Vec<usize>,
+    ints: Vec<i64>,
+    bools: Vec<bool>,
+    /// How deep a value is defined.
+    def: Vec<i16>,
+    /// 0 starts a row; only lists have more.
+    rep: Vec<i16>,
+}
+
+impl Cells {
+    fn text(&mut self, text: &str) {
+        self.texts.extend(text.as_bytes());
+        self.ends.push(self.texts.len());
+    }
+
+    /// Adds a row's value of a plain column.
+    pub(super) fn push(&mut self, form: Form, value: &Value) {
+        let defined = match (form, value) {
+            (_, Value::Null) => false,
+            (Form::Text, Value::String(text)) => {
+                self.text(text);
+                true
+            }
+            (Form::Int, value) => value.as_i64().map(|number| self.ints.push(number)).is_some(),
+            (Form::Bool, Value::Bool(yes)) => {
+                self.bools.push(*yes);
+                true
+            }
+            (Form::Json, value) => {
+                self.text(&value.to_string());
+                true
+            }
+            (Form::Texts, Value::Array(items)) => return self.list(items),
+            _ => false,
+        };
+        self.def.push(i16::from(defined));
+        if form == Form::Texts {
+            self.rep.push(0);
+        }
+    }
+
+    fn list(&mut self, items: &[Value]) {
+        if items.is_empty() {
+            self.def.push(1);
+            self.rep.push(0);
+        }
+        for (n, item) in items.iter().enumerate() {
+            self.text(item.as_str().unwrap_or_default());
+            self.def.push(3);
+            self.rep.push(i16::from(n > 0));
+        }
+    }
+
+    /// Adds a row's value of a field of a group.
+    pub(super) fn field(&mut self, group: &Value, field: &str) {
+        let number = group.get(field).and_then(Value::as_i64);
+        self.ints.extend(number);
+        self.def.push(if number.is_some() { 2 } else { i16::from(group.is_object()) });
+    }
+
+    /// Writes everything into a column chunk, and closes it.
+    pub(super) fn write(self, form: Form, mut to: SerializedColumnWriter<'_>) -> Result<()> {
+        let rep = (form == Form::Texts).then_some(&*self.rep);
+        match form {
+            Form::Text | Form::Json | Form::Texts => {
+                let texts = Bytes::from(self.texts);
+                let mut from = 0;
+                let values =
+                    self.ends.iter().map(|end| ByteArray::from(texts.slice(std::mem::replace(&mut from, *end)..*end)));
+                batches::<ByteArrayType>(&mut to, values, &self.def, rep, if form == Form::Texts { 3 } else { 1 })?;
+            }
+            Form::Int => batches::<Int64Type>(&mut to, self.ints.into_iter(), &self.def, rep, 1)?,
+            Form::Ints(_) => batches::<Int64Type>(&mut to, self.ints.into_iter(), &self.def, rep, 2)?,
+            Form::Bool => batches::<BoolType>(&mut to, self.bools.into_iter(), &self.def, rep, 1)?,
+        }
+        to.close()
+    }
+}
+
+/// Writes values in batches: as many as there are levels that say a value is there (`full`).
+fn batches<T: DataType>(
+    to: &mut SerializedColumnWriter<'_>,
+    mut values: impl Iterator<Item = T::T>,
+    def: &[i16],
+    rep: Option<&[i16]>,
+    full: i16,
+) -> Result<()> {
+    let mut at = 0;
+    while at < def.len() {
+        let mut end = def.len().min(at + BATCH);
+        // a batch ends where a row does
+        while rep.and_then(|rep| rep.get(end)).is_some_and(|rep| *rep > 0) {
+            end += 1;
+        }
+        let levels = def.get(at..end).unwrap_or_default();
+        let count = levels.iter().filter(|level| **level == full).count();
+        let some: Vec<T::T> = values.by_ref().take(count).collect();
+        to.typed::<T>().write_batch(&some, Some(levels), rep.and_then(|rep| rep.get(at..end)))?;
+        at = end;
+    }
+    Ok(())
+}
+
+/// A reader that has read up to a row.
+pub(super) struct Cursor {
+    reader: ColumnReader,
+    row: usize,
+}
+
+fn damaged() -> ParquetError {
+    ParquetError::General("a column ends before its rows do".to_owned())
+}
+
+impl Cursor {
+    pub(super) fn new(reader: ColumnReader) -> Self {
+        Self { reader, row: 0 }
+    }
+
+    /// Calls `each` with the rows of `rows` (row, value), which must lie behind those read before. A text column only.
+    pub(super) fn texts(&mut self, rows: Range<usize>, each: &mut dyn FnMut(usize, Option<&[u8]>)) -> Result<()> {
+        let ColumnReader::ByteArrayColumnReader(reader) = &mut self.reader else { return Err(damaged()) };
+        let (def, _, values) = records(reader, &mut self.row, &rows, false)?;
+        let mut values = values.iter();
+        for (row, def) in rows.zip(def) {
+            let value = if def > 0 { Some(values.next().ok_or_else(damaged)?) } else { None };
+            each(row, value.map(ByteArray::data));
+        }
+        Ok(())
+    }
+
+    /// Puts the values of `rows` into `lines` under `name`, of a group's field under `field` in it.
+    pub(super) fn fill(
+        &mut self,
+        form: Form,
+        name: &str,
+        field: Option<&str>,
+        rows: &Range<usize>,
+        lines: &mut [Map<String, Value>],
+    ) -> Result<()> {
+        match &mut self.reader {
+            ColumnReader::ByteArrayColumnReader(reader) => {
+                let (def, rep, values) = records(reader, &mut self.row, rows, form == Form::Texts)?;
+                if form == Form::Texts {
+                    lists(name, &def, &rep, &values, lines)
+                } else {
+                    texts(form, name, &def, &values, lines)
+                }
+            }
+            ColumnReader::Int64ColumnReader(reader) => {
+                let (def, _, values) = records(reader, &mut self.row, rows, false)?;
+                let mut values = values.into_iter();
+                for (line, def) in lines.iter_mut().zip(def) {
+                    match field {
+                        None if def > 0 => drop(line.insert(name.to_owned(), values.next().into())),
+                        Some(field) if def > 0 => {
+                            let group = line.entry(name).or_insert_with(|| Value::Object(Map::new()));
+                            if let (2, Some(group)) = (def, group.as_object_mut()) {
+                                group.insert(field.to_owned(), values.next().into());
+                            }
+                        }
+                        _ => {}
+                    }
+                }
+                Ok(())
+            }
+            ColumnReader::BoolColumnReader(reader) => {
+                let (def, _, values) = records(reader, &mut self.row, rows, false)?;
+                let mut values = values.into_iter();
+                for (line, _) in lines.iter_mut().zip(def).filter(|(_, def)| *def > 0) {
+                    line.insert(name.to_owned(), values.next().into());
+                }
+                Ok(())
+            }
+            _ => Err(damaged()),
+        }
+    }
+}
+
+fn texts(form: Form, name: &str, def: &[i16], values: &[ByteArray], lines: &mut [Map<String, Value>]) -> Result<()> {
+    let mut values = values.iter();
+    for (line, _) in lines.iter_mut().zip(def).filter(|(_, def)| **def > 0) {
+        let text = values.next().ok_or_else(damaged)?.as_utf8()?;
+        let value = match form {
+            Form::Json => serde_json::from_str(text).map_err(|_| damaged())?,
+            _ => Value::String(text.to_owned()),
+        };
+        line.insert(name.to_owned(), value);
+    }
+    Ok(())
+}
+
+fn lists(name: &str, def: &[i16], rep: &[i16], values: &[ByteArray], lines: &mut [Map<String, Value>]) -> Result<()> {
+    let (mut values, mut lines, mut here) = (values.iter(), lines.iter_mut(), None);
+    for (def, rep) in def.iter().zip(rep) {
+        if *rep == 0 {
+            here = lines.next();
+        }
+        let line = here.as_mut().ok_or_else(damaged)?;
+        if *def == 0 {
+            continue;
+        }
+        let list = line.entry(name).or_insert_with(|| Value::Array(Vec::new()));
+        if let (3, Some(list)) = (*def, list.as_array_mut()) {
+            list.push(Value::String(values.next().ok_or_else(damaged)?.as_utf8()?.to_owned()));
+        }
+    }
+    Ok(())
+}
+
+type Records<T> = (Vec<i16>, Vec<i16>, Vec<T>);
+
+/// The levels and values of `rows`.
+fn records<T: DataType>(
+    reader: &mut ColumnReaderImpl<T>,
+    at: &mut usize,
+    rows: &Range<usize>,
+    lists: bool,
+) -> Result<Records<T::T>> {
+    let skip = rows.start.checked_sub(*at).ok_or_else(damaged)?;
+    if skip > 0 && reader.skip_records(skip)? != skip {
+        return Err(damaged());
+    }
+    let (mut def, mut rep, mut values) = (Vec::new(), Vec::new(), Vec::new());
+    let mut left = rows.len();
+    while left > 0 {
+        let (read, _, _) = reader.read_records(left, Some(&mut def), lists.then_some(&mut rep), &mut values)?;
+        if read == 0 {
+            return Err(damaged());
+        }
+        left -= read;
+    }
+    *at = rows.end;
+    Ok((def, rep, values))
+}

@@ -1,0 +1,226 @@
+//! **What**: [`compact()`]: brings the tables of a folder up to what the index holds. **Invariants**: a day is touched only if
+//! its index has objects that are in no file yet; new files are durable before the state names them, old ones go after. A
+//! reader that looks at all files while a day is written anew may see its lines twice; never too few. **Not here**: columns,
+//! files.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
+use std::path::PathBuf;
+
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use crate::vault::chain::note::VerifyKey;
+use crate::vault::names::account_segment;
+use crate::vault::read::{ReadError, Vault};
+use crate::vault::store::ObjectKind;
+
+use super::signed::signed;
+use super::sort::{Line, Sorter};
+use super::state::{Day, Part, State, short};
+use super::write::Table;
+
+/// Parts of a day that stand beside each other before they are made one.
+const PARTS: usize = 8;
+/// Lines of a file.
+const FILE_LINES: u64 = 4 << 20;
+/// Largest index object, bytes after decompression.
+const MAX_INDEX: u64 = 256 << 20;
+
+/// What is wanted.
+#[derive(Default)]
+pub struct Options {
+    /// Where tables go.
+    pub folder: PathBuf,
+    /// Only this account.
+    pub account: Option<String>,
+    /// Public keys of the writers' signers: only lines whose object a digest names, with its hash, are taken.
+    pub keys: Vec<VerifyKey>,
+    /// Removes days that the index has no more.
+    pub prune: bool,
+}
+
+/// What was done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Compacted {
+    /// Index objects read.
+    pub objects: u64,
+    /// Lines written.
+    pub lines: u64,
+    /// Files written.
+    pub files: u64,
+    /// Their size, bytes.
+    pub bytes: u64,
+    /// Days that were written to.
+    pub days: u64,
+    /// Days removed.
+    pub pruned: u64,
+    /// Index objects that no signed digest names (yet): left out.
+    pub unsigned: Vec<String>,
+}
+
+struct Run<'a> {
+    vault: &'a Vault,
+    options: &'a Options,
+    /// Hashes that the chain tells, if keys were given.
+    signed: Option<BTreeMap<String, String>>,
+    done: Compacted,
+}
+
+/// Brings the tables up to the index.
+///
+/// # Errors
+/// One line: the store or the folder fails, an index object is damaged or is not what its digest says.
+pub async fn compact(vault: &Vault, options: &Options, show: &mut dyn FnMut(&str)) -> Result<Compacted, ReadError> {
+    let prefix = match &options.account {
+        Some(account) => format!("index/v1/account={}/", account_segment(account)),
+        None => "index/v1/".to_owned(),
+    };
+    let signed = match options.keys.is_empty() {
+        true => None,
+        false => Some(signed(vault, &options.keys, options.account.as_ref()).await?),
+    };
+    let mut run = Run { vault, options, signed, done: Compacted::default() };
+    let mut days: BTreeMap<Day, BTreeSet<String>> = BTreeMap::new();
+    for name in vault.list(ObjectKind::Index, &prefix).await? {
+        let object = vault.relative(&name).filter(|name| name.ends_with(".ndjson.zst"));
+        if let Some((day, object)) = object.and_then(|object| Some((Day::of(object)?, object))) {
+            days.entry(day).or_default().insert(object.to_owned());
+        }
+    }
+    for (day, objects) in &days {
+        show(&format!("{} {}", day.account, day.day));
+        run.day(day, objects).await?;
+    }
+    if options.prune {
+        run.prune(&days)?;
+    }
+    Ok(run.done)
+}
+
+impl Run<'_> {
+    async fn day(&mut self, day: &Day, objects: &BTreeSet<String>) -> Result<(), ReadError> {
+        let path = day.state(&self.options.folder);
+        let mut state = State::read(&path)?;
+        let done: BTreeSet<String> = state.objects().into_iter().map(str::to_owned).collect();
+        let other = state.columns != State::default().columns;
+        let mut new: BTreeSet<String> = BTreeSet::new();
+        for object in objects.difference(&done) {
+            match &self.signed {
+                Some(signed) if !signed.contains_key(&self.vault.full(object)) => {
+                    self.done.unsigned.push(object.clone());
+                }
+                _ => drop(new.insert(object.clone())),
+            }
+        }
+        if new.is_empty() && !other {
+            return Ok(());
+        }
+        // what the index has no more can't be written anew
+        let whole = done.is_subset(objects);
+        if other && !whole {
+            return Err(format!(
+                "{} was made with other columns, and its index is not whole any more: remove it, or keep it elsewhere",
+                path.display()
+            ));
+        }
+        if other || (state.parts.len() >= PARTS && whole) {
+            (new, state) = (new.into_iter().chain(done).collect(), State::default());
+        }
+        let part = self.write(day, new).await?;
+        self.done.days += 1;
+        state.parts.push(part);
+        state.write(&path)?;
+        for file in day.files(&self.options.folder) {
+            if !state.files().contains(file.as_str()) {
+                let gone = std::fs::remove_file(self.options.folder.join(&file));
+                gone.map_err(|error| format!("{file}: {error}"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the lines of these objects.
+    async fn write(&mut self, day: &Day, objects: BTreeSet<String>) -> Result<Part, ReadError> {
+        let mut sorter = Sorter::new(&self.options.folder);
+        for object in &objects {
+            for text in self.lines(object).await?.lines() {
+                if !sorter.push(text)? {
+                    return Err(format!("{object}: a line is not an index line"));
+                }
+            }
+        }
+        let names: Vec<&str> = objects.iter().map(String::as_str).collect();
+        let id = short(&names);
+        let folder = &self.options.folder;
+        let (mut files, mut lines, mut bytes) = (Vec::new(), 0, 0);
+        let mut table: Option<(String, Table)> = None;
+        sorter.finish(&mut |line: Line| {
+            let full = |(tenant, table): &mut (String, Table)| *tenant != line.tenant() || table.lines == FILE_LINES;
+            if let Some((_, table)) = table.take_if(full) {
+                bytes += table.finish()?;
+            }
+            if table.is_none() {
+                let name = day.file(line.tenant(), &id, files.len());
+                table = Some((line.tenant().to_owned(), Table::new(&folder.join(&name))?));
+                files.push(name);
+            }
+            let map: Map<String, Value> =
+                serde_json::from_str(&line.text).map_err(|_| "a line of the index is no object".to_owned())?;
+            lines += 1;
+            table.as_mut().map_or(Ok(()), |(_, table)| table.push(map))
+        })?;
+        if let Some((_, table)) = table {
+            bytes += table.finish()?;
+        }
+        self.done.lines += lines;
+        self.done.files += files.len() as u64;
+        self.done.bytes += bytes;
+        Ok(Part { objects, files, lines })
+    }
+
+    /// The lines of an index object.
+    async fn lines(&mut self, object: &str) -> Result<String, ReadError> {
+        let name = self.vault.full(object);
+        let bytes = self.vault.fetch(ObjectKind::Index, &name, None).await?;
+        let signed = self.signed.as_ref().and_then(|signed| signed.get(&name));
+        if signed.is_some_and(|signed| *signed != crate::hex::encode(&Sha256::digest(&bytes))) {
+            return Err(format!("{name}: it is not what its digest says; `vault verify` tells more"));
+        }
+        self.done.objects += 1;
+        let decoder = zstd::Decoder::new(&bytes[..]).map_err(|_| format!("{name}: damaged"))?;
+        let mut text = String::new();
+        decoder.take(MAX_INDEX).read_to_string(&mut text).map_err(|_| format!("{name}: damaged"))?;
+        Ok(text)
+    }
+
+    /// Removes what was made of days that the index has no more.
+    fn prune(&mut self, days: &BTreeMap<Day, BTreeSet<String>>) -> Result<(), ReadError> {
+        if days.is_empty() {
+            return Err("--prune: the index is empty, which is more likely a mistake".to_owned());
+        }
+        let folder = &self.options.folder;
+        let wanted = self.options.account.as_deref().map(account_segment);
+        let accounts = std::fs::read_dir(folder.join(super::STATES)).into_iter().flatten().flatten();
+        for account in accounts {
+            let name = account.file_name().to_string_lossy().into_owned();
+            let Some(name) = name.strip_prefix("account=") else { continue };
+            if wanted.as_deref().is_some_and(|wanted| wanted != name) {
+                continue;
+            }
+            for state in std::fs::read_dir(account.path()).into_iter().flatten().flatten() {
+                let day = state.file_name().to_string_lossy().trim_end_matches(".json").to_owned();
+                let day = Day { account: name.to_owned(), day };
+                if days.contains_key(&day) {
+                    continue;
+                }
+                let files = day.files(folder).into_iter().map(|file| folder.join(file));
+                for file in files.chain([state.path()]) {
+                    std::fs::remove_file(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+                }
+                self.done.pruned += 1;
+            }
+        }
+        Ok(())
+    }
+}
