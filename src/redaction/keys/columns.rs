@@ -176,9 +176,7 @@ fn csv(scan: &Scan<'_>, at: usize, named: &mut Vec<Range<usize>>, claims: &mut C
     let parts = |by: char| header.matches(by).count();
     let by = [',', '\t', ';', '|'].into_iter().max_by_key(|by| parts(*by)).filter(|by| parts(*by) > 0)?;
     // `name,` on a line of code is no table
-    if header.split(by).filter(|name| !name.trim().is_empty()).nth(1).is_none() {
-        return None;
-    }
+    header.split(by).filter(|name| !name.trim().is_empty()).nth(1)?;
     let short = header.split(by).all(|name| name.split(' ').filter(|word| !word.is_empty()).count() <= 4);
     let columns = Columns::read(scan, header.split(by));
     if !short || !columns.any() {

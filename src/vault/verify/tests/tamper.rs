@@ -255,7 +255,8 @@ async fn planted_names_are_told() {
     };
     let mut stray = of("stray");
     let mut wanted: Vec<String> = strange.iter().map(|name| (*name).to_owned()).collect();
-    (stray.sort(), wanted.sort());
+    stray.sort();
+    wanted.sort();
     assert_eq!(stray, wanted);
     assert_eq!(of("unclaimed"), [begun]);
 }
