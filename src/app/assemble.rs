@@ -6,6 +6,11 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use axum::Router;
+use axum::routing::post;
+use http::StatusCode;
+use tokio::sync::Notify;
+
 use crate::app::StartError;
 use crate::app::build::{Blueprint, Built, Companion, Listener, Seams, Settings, Site};
 use crate::app::humans::{Humans, Way};
@@ -21,7 +26,7 @@ use crate::exporters::remote::Deps;
 use crate::exporters::{debug, file, otlp as otlp_grpc, otlp_http};
 use crate::files::folder_of;
 use crate::genai::Vocabulary;
-use crate::net::Proxies;
+use crate::net::{Proxies, Sockets};
 use crate::otlp::Signal;
 use crate::pipeline::plan::{Limits, PipelinePlan};
 use crate::pipeline::{EnginePlan, Exporter, Processor};
@@ -47,6 +52,23 @@ use crate::vault::chain::note::SigningKey;
 /// # Errors
 /// One line: a key file, a client or an address that can't be used.
 pub fn blueprint(valid: Valid, seams: &Seams) -> Result<Blueprint, StartError> {
+    blueprint_for(valid, seams, Round::default())
+}
+
+/// What a gateway that may begin again has over its rounds.
+#[derive(Clone, Default)]
+pub struct Round {
+    /// Its ports.
+    pub sockets: Option<Sockets>,
+    /// Told when somebody asks the admin port for another round.
+    pub again: Option<Arc<Notify>>,
+}
+
+/// The same for one round of several.
+///
+/// # Errors
+/// As [`blueprint`].
+pub fn blueprint_for(valid: Valid, seams: &Seams, round: Round) -> Result<Blueprint, StartError> {
     let keys = keys::spool_keys(&valid, &*seams.rng)?;
     let pseudonyms = keys::pseudonyms(&valid, &*seams.rng)?;
     let shutdown = valid.limits.shutdown.0;
@@ -58,7 +80,8 @@ pub fn blueprint(valid: Valid, seams: &Seams) -> Result<Blueprint, StartError> {
     let echoing =
         Echoing { memory: Arc::new(Memory::new(&*seams.rng)), error_text: error_text(&valid), scan: scan(&valid) };
     let signers = signers(&valid, seams)?;
-    let build = Box::new(move |site: &Site| Assembly { site, vocabulary, ids, echoing, proxies, signers }.build(valid));
+    let build =
+        Box::new(move |site: &Site| Assembly { site, vocabulary, ids, echoing, proxies, signers, round }.build(valid));
     Ok(Blueprint { spool, keys, settings, build })
 }
 
@@ -120,6 +143,7 @@ struct Assembly<'s> {
     proxies: Arc<Proxies>,
     /// What signs the digests of each vault.
     signers: HashMap<Arc<str>, Arc<SigningKey>>,
+    round: Round,
 }
 
 /// The processors that others than the engine know.
@@ -189,7 +213,7 @@ impl Assembly<'_> {
         let mut listeners: Vec<Box<dyn Listener>> = Vec::new();
         for Placed { id, what } in valid.receivers {
             let ReceiverSettings::Otlp(settings) = what;
-            listeners.push(Box::new(otlp::Otlp::build(id_text(&id), settings)));
+            listeners.push(Box::new(otlp::Otlp::build(id_text(&id), settings).among(self.round.sockets.clone())));
         }
         for Placed { what, .. } in valid.extensions {
             listeners.push(self.extension(what, &known));
@@ -274,13 +298,14 @@ impl Assembly<'_> {
                 let pages = Admin { meter, health, allowed_hosts: settings.allowed_hosts, auth: settings.auth };
                 let (humans, api) = self.api(known);
                 way = Some(humans);
-                ("admin", settings.endpoint, admin::router(Arc::new(pages), api))
+                let again = self.round.again.clone().map_or_else(Router::new, reload_route);
+                ("admin", settings.endpoint, admin::router(Arc::new(pages), api.merge(again)))
             }
             ExtensionSettings::HealthCheck(settings) => {
                 ("health_check", settings.endpoint, admin::health_router(seams.health.clone()))
             }
         };
-        Box::new(Web { name, endpoint, router, rest: REST, way })
+        Box::new(Web { name, endpoint, router, rest: REST, way, sockets: self.round.sockets.clone() })
     }
 
     /// The API of runs, and where it finds the engine's door.
@@ -309,4 +334,13 @@ pub fn exporter(id: &ComponentId, settings: ExporterSettings, deps: Deps) -> Res
         ExporterSettings::Debug(settings) => Arc::new(debug::build(id, settings)),
         ExporterSettings::File(settings) => Arc::new(file::build(id, settings, deps.clock)),
     })
+}
+
+/// `POST /-/reload`.
+fn reload_route(again: Arc<Notify>) -> Router {
+    let told = move || async move {
+        again.notify_one();
+        (StatusCode::ACCEPTED, "the configuration is read again; the log tells what came of it\n")
+    };
+    Router::new().route("/-/reload", post(told))
 }

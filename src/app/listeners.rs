@@ -14,8 +14,8 @@ use hyper::body::Incoming;
 use tower::ServiceExt;
 
 use crate::config::Endpoint;
-use crate::net::Spawn;
 use crate::net::listen::{self, Handler, Meters, ReplyBody, Serving};
+use crate::net::{Sockets, Spawn};
 use crate::receivers::otlp::{self, Otlp};
 use crate::telemetry::{Meter, names};
 
@@ -78,12 +78,14 @@ pub struct Web {
     pub rest: Duration,
     /// Where the engine's door is put once it is served.
     pub way: Option<Way>,
+    /// Where its port is kept, if it is.
+    pub sockets: Option<Sockets>,
 }
 
 impl Listener for Web {
     fn bind(self: Box<Self>) -> BoxFuture<'static, Result<Box<dyn BoundListener>, String>> {
         Box::pin(async move {
-            let bound = listen::bind(&self.endpoint).await?;
+            let bound = listen::bind_among(self.sockets.as_ref(), &self.endpoint).await?;
             let Self { name, router, rest, way, .. } = *self;
             Ok(Box::new(WebPort { name, router, rest, way, bound }) as Box<dyn BoundListener>)
         })

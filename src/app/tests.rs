@@ -336,6 +336,7 @@ async fn requests_come_over_sockets() {
         router: crate::telemetry::admin::router(Arc::new(admin), axum::Router::new()),
         rest: listeners::REST,
         way: None,
+        sockets: None,
     };
     let extras = Extras { listeners: vec![Box::new(receiver), Box::new(web)], ..Extras::default() };
     let app = App::start(blueprint(folder.path(), &sink, extras), seams).await.unwrap();

@@ -16,6 +16,7 @@ mod output;
 mod rates;
 mod reach;
 mod redact;
+mod reload;
 mod run;
 pub mod schema;
 mod sessions;
@@ -56,8 +57,8 @@ pub struct Common {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Runs the gateway until SIGTERM or SIGINT (also without a subcommand).
-    Run,
+    /// Runs the gateway until SIGTERM or SIGINT (also without a subcommand). SIGHUP reads the configuration again.
+    Run(run::Options),
     /// Plays a recorded agent session through a gateway, shows and checks what came of it, then serves until Ctrl-C.
     ///
     /// Everything lies in a fresh directory, below `--data-dir` or the system's folder for temporary files, and is
@@ -115,8 +116,8 @@ pub fn main() -> Exit {
         complain(&format!("warning: core dumps could not be switched off: {error}"));
     }
     let Cli { command, common } = Cli::parse();
-    match command.unwrap_or(Command::Run) {
-        Command::Run => run::run(&common),
+    match command.unwrap_or(Command::Run(run::Options::default())) {
+        Command::Run(options) => run::run(&common, options),
         Command::Demo(options) => demo::run(&common, &options),
         Command::Validate => inspect::validate(&common),
         Command::Check(options) => check::run(&common, &options),

@@ -1,16 +1,26 @@
-//! **What**: `tollgate run`: a gateway until SIGTERM or SIGINT; a second one ends it at once. **Invariants**: exit 78 for
+//! **What**: `tollgate run`: a gateway until SIGTERM or SIGINT; a second one ends it at once; SIGHUP, `--watch` and `POST /-/reload`
+//! begin another round with the configuration read again. **Why** rounds: a round ends in good order, as a shutdown does, while
+//! its ports stay open: who connects in between waits a moment. **Invariants**: a configuration that can't be used changes nothing; exit 78 for
 //! a bad configuration, 1 for what fails later; nothing that hangs keeps the process. **Not here**: `App`, what holds for
 //! all commands (`app/process`).
 
+use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::Args;
+use parking_lot::Mutex;
+
 use super::Common;
 use super::output::{Exit, complain};
-use super::source::{Loaded, Make, TRYOUT_KEY, load};
+use super::reload::Reloads;
+use super::source::{Loaded, Make, TRYOUT_KEY, load, load_text};
+use crate::app::assemble::Round;
 use crate::app::build::Seams;
 use crate::app::{App, Life, assemble, process, tasks, volume};
 use crate::clock::SystemClock;
+use crate::net::Sockets;
 use crate::pipeline::RealDisk;
 use crate::rng::SystemRng;
 use crate::telemetry::{Health, Meter, logging};
@@ -18,15 +28,23 @@ use crate::telemetry::{Health, Meter, logging};
 /// What is left of threads that hang when all is over.
 pub(super) const GRACE: Duration = Duration::from_secs(2);
 
+/// Options of `run`.
+#[derive(Args, Clone, Copy, Default)]
+pub(super) struct Options {
+    /// Reads the configuration file again when it changes (also by way of links, as ConfigMaps do).
+    #[arg(long)]
+    watch: bool,
+}
+
 /// Runs until a signal.
-pub(super) fn run(common: &Common) -> Exit {
+pub(super) fn run(common: &Common, options: Options) -> Exit {
     let loaded = match load(common, Make::Keys) {
         Ok(loaded) => loaded,
         Err(exit) => return exit,
     };
     logging::init(loaded.valid.log_level);
     match tasks::runtime(runtime_threads()) {
-        Ok(runtime) => tasks::run_to_end(runtime, GRACE, serve(loaded)),
+        Ok(runtime) => tasks::run_to_end(runtime, GRACE, serve(common.clone(), options, loaded)),
         Err(error) => fail(&format!("can't start: {error}")),
     }
 }
@@ -47,38 +65,81 @@ pub(super) fn seams() -> Seams {
     }
 }
 
-async fn serve(loaded: Loaded) -> Exit {
+/// Rounds of one gateway: each with the configuration that was read last.
+async fn serve(common: Common, options: Options, loaded: Loaded) -> Exit {
     let (stop, now) = match (process::stop_signal(1), process::stop_signal(2)) {
         (Ok(stop), Ok(now)) => (stop, now),
         (Err(error), _) | (_, Err(error)) => return fail(&format!("can't handle signals: {error}")),
     };
+    let (mut stop, mut now) = (pin!(stop), pin!(now));
+    let mut reloads = match Reloads::new(common.clone(), options.watch) {
+        Ok(reloads) => reloads,
+        Err(error) => return fail(&format!("can't handle signals: {error}")),
+    };
+    let round = Round { sockets: Some(Sockets::default()), again: Some(reloads.asked()) };
+    let sockets = round.sockets.clone().unwrap_or_default();
     let seams = seams();
-    let embedded = loaded.embedded;
-    let spool = loaded.valid.spool.directory.clone();
-    if let Some(warning) = volume::warning(&spool) {
-        tracing::warn!("{warning}");
+    let (mut loaded, mut before) = (loaded, None::<String>);
+    loop {
+        let embedded = loaded.embedded;
+        let spool = loaded.valid.spool.directory.clone();
+        if let Some(warning) = volume::warning(&spool) {
+            tracing::warn!("{warning}");
+        }
+        sockets.begin();
+        let text = loaded.text.clone();
+        let started = match assemble::blueprint_for(loaded.valid, &seams, round.clone()) {
+            Ok(blueprint) => {
+                let ready = |app: &App| {
+                    sockets.settle();
+                    tell(app, embedded, &spool);
+                };
+                let next = Mutex::new(None);
+                let ended = async {
+                    tokio::select! {
+                        () = &mut stop => {}
+                        found = reloads.next(&text) => *next.lock() = Some(found),
+                    }
+                    if next.lock().is_none() {
+                        sockets.close();
+                    }
+                };
+                App::live(blueprint, seams.clone(), ready, ended, &mut now).await.map(|life| (life, next.into_inner()))
+            }
+            Err(error) => Err(error),
+        };
+        match (started, before.take()) {
+            (Ok((Life::Whole(ended), Some(next))), _) if ended.failed.is_none() => {
+                before = Some(text);
+                loaded = next;
+            }
+            (Ok((Life::Whole(ended), None)), _) if ended.failed.is_none() => return Exit::Fine,
+            (Ok((Life::Unborn, None)), _) => return Exit::Fine,
+            (Ok((Life::Unborn, Some(next))), _) => loaded = next,
+            (Ok(_), _) => return Exit::Failed,
+            // The new configuration can't be run: the one before could.
+            (Err(error), Some(text)) => {
+                tracing::error!(error = error.text, "the new configuration can't be run; the one before is run again");
+                loaded = match load_text(&common, text, Make::Keys) {
+                    Ok(loaded) => loaded,
+                    Err(exit) => return exit,
+                };
+            }
+            (Err(error), None) => return fail_with(&error.text, error.exit),
+        }
     }
-    let blueprint = match assemble::blueprint(loaded.valid, &seams) {
-        Ok(blueprint) => blueprint,
-        Err(error) => return fail_with(&error.text, error.exit),
-    };
-    let ready = |app: &App| {
-        for (what, address) in app.addresses() {
-            tracing::info!(%address, "listening: {what}");
-        }
-        if embedded {
-            let directory = spool.parent().unwrap_or(&spool).display().to_string();
-            tracing::info!(
-                directory,
-                "the embedded default: content goes to a vault here, sealed to a try-out auditor ({TRYOUT_KEY}); use --config in production"
-            );
-        }
-    };
-    match App::live(blueprint, seams, ready, stop, now).await {
-        Ok(Life::Whole(ended)) if ended.failed.is_none() => Exit::Fine,
-        Ok(Life::Unborn) => Exit::Fine,
-        Ok(Life::Whole(_) | Life::Cut) => Exit::Failed,
-        Err(error) => fail_with(&error.text, error.exit),
+}
+
+fn tell(app: &App, embedded: bool, spool: &Path) {
+    for (what, address) in app.addresses() {
+        tracing::info!(%address, "listening: {what}");
+    }
+    if embedded {
+        let directory = spool.parent().unwrap_or(spool).display().to_string();
+        tracing::info!(
+            directory,
+            "the embedded default: content goes to a vault here, sealed to a try-out auditor ({TRYOUT_KEY}); use --config in production"
+        );
     }
 }
 

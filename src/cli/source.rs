@@ -25,6 +25,8 @@ pub(super) struct Loaded {
     pub(super) valid: Valid,
     /// Whether it is the embedded default.
     pub(super) embedded: bool,
+    /// The file.
+    pub(super) text: String,
 }
 
 /// Whether a command may make files (keys of the embedded default).
@@ -36,20 +38,34 @@ pub(super) enum Make {
     Nothing,
 }
 
+/// The text of the configuration.
+///
+/// # Errors
+/// The file can't be read.
+pub(super) fn text_of(common: &Common) -> Result<String, String> {
+    match &common.config {
+        Some(path) => std::fs::read_to_string(path).map_err(|error| format!("can't read {}: {error}", path.display())),
+        None => Ok(TEXT.to_owned()),
+    }
+}
+
 /// Reads and checks the configuration; complains and gives the exit code when it can't be used.
 pub(super) fn load(common: &Common, make: Make) -> Result<Loaded, Exit> {
+    let text = text_of(common).map_err(|text| {
+        complain(&format!("error: {text}"));
+        Exit::Config
+    })?;
+    load_text(common, text, make)
+}
+
+/// The same from a text that was read.
+pub(super) fn load_text(common: &Common, text: String, make: Make) -> Result<Loaded, Exit> {
     let failed = |text: String| {
         complain(&format!("error: {text}"));
         Exit::Config
     };
-    let (name, text) = match &common.config {
-        Some(path) => {
-            let text = std::fs::read_to_string(path)
-                .map_err(|error| failed(format!("can't read {}: {error}", path.display())))?;
-            (path.display().to_string(), text)
-        }
-        None => ("the embedded default".to_owned(), TEXT.to_owned()),
-    };
+    let name =
+        common.config.as_ref().map_or_else(|| "the embedded default".to_owned(), |path| path.display().to_string());
     let embedded = common.config.is_none();
     let directory = data_dir::resolve(common.data_dir.as_deref());
     let directory =
@@ -62,7 +78,7 @@ pub(super) fn load(common: &Common, make: Make) -> Result<Loaded, Exit> {
             if !warnings.is_empty() && !embedded {
                 complain(source.render(&warnings, colour_err()).trim_end());
             }
-            Ok(Loaded { typed, valid, embedded })
+            Ok(Loaded { typed, valid, embedded, text })
         }
         Err(problems) => {
             complain(source.render(&problems, colour_err()).trim_end());

@@ -123,6 +123,11 @@ impl Resting {
         Rest::Idle
     }
 
+    /// Ends when there was a request.
+    pub(super) async fn begun(&mut self) {
+        let _ = self.work.wait_for(|work| work.begun).await;
+    }
+
     /// Whether nothing is in hand now.
     pub(super) fn resting(&mut self) -> bool {
         self.work.borrow_and_update().hands == 0

@@ -24,7 +24,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::activity::{self, Rest};
 use super::server_tls::{Peer, ServerTls};
-use super::socket::{Socket, Stream};
+use super::socket::{Socket, Sockets, Stream};
 use super::spawn::{HyperTasks, Spawn};
 use crate::config::Endpoint;
 use crate::telemetry::{Counter, Gauge};
@@ -54,6 +54,8 @@ const MAX_HEADERS: u32 = 64 * 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Time for a refused or silent connection to close in order.
 const CLOSE_WAIT: Duration = Duration::from_millis(200);
+/// Time for a client that has connected to say its first word, when the port drains: it may be on its way.
+const FIRST_WORD: Duration = Duration::from_millis(500);
 /// Time for the peer of an idle HTTP/2 connection to answer the GOAWAY; requests that crossed it are answered first.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -140,6 +142,17 @@ pub async fn bind(endpoint: &Endpoint) -> Result<Bound, String> {
     Ok(Bound { socket: Socket::bind(endpoint).await?, tls: None })
 }
 
+/// The same, among sockets that are kept.
+///
+/// # Errors
+/// As [`bind`].
+pub async fn bind_among(sockets: Option<&Sockets>, endpoint: &Endpoint) -> Result<Bound, String> {
+    match sockets {
+        None => bind(endpoint).await,
+        Some(sockets) => Ok(Bound { socket: sockets.bind(endpoint).await?, tls: None }),
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Serve,
@@ -151,6 +164,8 @@ enum Phase {
 pub struct Serving {
     address: Option<SocketAddr>,
     phase: watch::Sender<Phase>,
+    /// Ends with the accept loop.
+    accepting: watch::Receiver<()>,
     slots: Arc<Semaphore>,
     all: u32,
 }
@@ -163,8 +178,10 @@ impl Serving {
 
     /// Stops accepting, lets requests in hand be answered for up to `grace`, closes the rest. Returns when no
     /// connection is left.
-    pub async fn drain(self, grace: Duration) {
+    pub async fn drain(mut self, grace: Duration) {
         self.phase.send_replace(Phase::Drain);
+        // Whoever was accepted has a slot before all of them are asked for.
+        while self.accepting.changed().await.is_ok() {}
         let gone = Arc::clone(&self.slots).acquire_many_owned(self.all);
         if tokio::time::timeout(grace, gone).await.is_err() {
             self.phase.send_replace(Phase::Kill);
@@ -224,8 +241,14 @@ impl Bound {
             accepted: AtomicU32::new(0),
         };
         let address = self.socket.address();
-        tasks.spawn("accept", Box::pin(accept(Arc::new(port), self.socket, watched)));
-        Serving { address, phase, slots, all }
+        let (loops, accepting) = watch::channel(());
+        let accept = accept(Arc::new(port), self.socket, watched);
+        let until_ended = async move {
+            let _loops = loops;
+            accept.await;
+        };
+        tasks.spawn("accept", Box::pin(until_ended));
+        Serving { address, phase, accepting, slots, all }
     }
 }
 
@@ -253,8 +276,9 @@ fn builder(settings: &Settings, window: Window, tasks: HyperTasks) -> auto::Buil
 async fn accept<H: Handler>(port: Arc<Port<H>>, socket: Socket, mut phase: watch::Receiver<Phase>) {
     loop {
         let accepted = tokio::select! {
-            accepted = socket.accept() => accepted,
+            biased;
             () = ended(&mut phase, Phase::Drain) => return,
+            accepted = socket.accept() => accepted,
         };
         let Ok(stream) = accepted else {
             tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -286,7 +310,10 @@ async fn connection<H: Handler>(
         let Some(tls) = &port.tls else { return serve(&port, socket, None, phase).await };
         let shaken = tokio::select! {
             shaken = tokio::time::timeout(port.settings.first_request, tls.acceptor().accept(socket)) => shaken,
-            () = ended(&mut phase, Phase::Drain) => return,
+            () = async {
+                ended(&mut phase, Phase::Drain).await;
+                tokio::time::sleep(FIRST_WORD).await;
+            } => return,
         };
         match shaken {
             Ok(Ok(stream)) => {
@@ -336,6 +363,10 @@ async fn serve<H: Handler, S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         }
         ending = rest.over(first_request, idle) => ending,
         () = ended(&mut phase, Phase::Drain) => {
+            tokio::select! {
+                _ = conn.as_mut() => return,
+                _ = tokio::time::timeout(FIRST_WORD, rest.begun()) => {}
+            }
             conn.as_mut().graceful_shutdown();
             let _ = conn.await;
             return;

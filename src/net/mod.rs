@@ -21,6 +21,7 @@ pub use collect::{Collected, Intake, Limits};
 pub use encoding::Encoding;
 pub use proxy::Proxies;
 pub use server_tls::{Peer, ServerTls};
+pub use socket::Sockets;
 pub use spawn::Spawn;
 
 #[cfg(test)]

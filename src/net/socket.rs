@@ -7,8 +7,10 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
@@ -17,7 +19,68 @@ use crate::config::Endpoint;
 /// Bound, not accepting yet.
 pub(super) enum Socket {
     Tcp(TcpListener),
-    Unix { listener: UnixListener, _file: Owned },
+    Unix { listener: UnixListener, _file: Arc<Owned> },
+}
+
+/// Sockets that outlive those who listen on them: a gateway that begins again with another configuration takes them over, and
+/// clients that connect in between wait instead of being refused. Clones share them.
+#[derive(Clone, Default)]
+pub struct Sockets(Arc<Mutex<Vec<Kept>>>);
+
+struct Kept {
+    endpoint: Endpoint,
+    socket: Second,
+    /// By who listens now.
+    used: bool,
+}
+
+/// Another handle of a socket.
+enum Second {
+    Tcp(std::net::TcpListener),
+    Unix(std::os::unix::net::UnixListener, Arc<Owned>),
+}
+
+impl Sockets {
+    /// A new round: what is not asked for until [`Sockets::settle`] is closed then.
+    pub fn begin(&self) {
+        self.0.lock().iter_mut().for_each(|kept| kept.used = false);
+    }
+
+    /// Closes what nobody asked for.
+    pub fn settle(&self) {
+        self.0.lock().retain(|kept| kept.used);
+    }
+
+    /// Keeps nothing: from now on a port closes with who listens on it.
+    pub fn close(&self) {
+        self.0.lock().clear();
+    }
+
+    /// The kept socket of `endpoint`, or a new one.
+    pub(super) async fn bind(&self, endpoint: &Endpoint) -> Result<Socket, String> {
+        let failed = |error: io::Error| format!("can't listen on {endpoint}: {}", reason(&error));
+        let mut known = self.0.lock().iter_mut().find(|kept| !kept.used && kept.endpoint == *endpoint).map(|kept| {
+            kept.used = true;
+            kept.socket.again()
+        });
+        if let Some(known) = known.take() {
+            return known.map_err(failed);
+        }
+        let (socket, second) = Socket::bind(endpoint).await?.doubled().map_err(failed)?;
+        self.0.lock().push(Kept { endpoint: endpoint.clone(), socket: second, used: true });
+        Ok(socket)
+    }
+}
+
+impl Second {
+    fn again(&self) -> io::Result<Socket> {
+        Ok(match self {
+            Self::Tcp(listener) => Socket::Tcp(TcpListener::from_std(listener.try_clone()?)?),
+            Self::Unix(listener, file) => {
+                Socket::Unix { listener: UnixListener::from_std(listener.try_clone()?)?, _file: Arc::clone(file) }
+            }
+        })
+    }
 }
 
 /// The file of a unix socket; removed when dropped, if it is still the one that was made.
@@ -33,6 +96,14 @@ pub(super) enum Stream {
 }
 
 impl Socket {
+    fn doubled(self) -> io::Result<(Self, Second)> {
+        let second = match self {
+            Self::Tcp(listener) => Second::Tcp(listener.into_std()?),
+            Self::Unix { listener, _file } => Second::Unix(listener.into_std()?, _file),
+        };
+        Ok((second.again()?, second))
+    }
+
     pub(super) async fn bind(endpoint: &Endpoint) -> Result<Self, String> {
         let failed = |error: io::Error| format!("can't listen on {endpoint}: {}", reason(&error));
         if let Some(path) = endpoint.socket() {
@@ -44,7 +115,7 @@ impl Socket {
                 bound => bound,
             };
             let listener = listener.map_err(failed)?;
-            return Ok(Self::Unix { listener, _file: Owned { path: path.to_owned(), id: id(path) } });
+            return Ok(Self::Unix { listener, _file: Arc::new(Owned { path: path.to_owned(), id: id(path) }) });
         }
         let listener = match endpoint.literal() {
             Some(address) => TcpListener::bind(address).await,

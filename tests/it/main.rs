@@ -15,5 +15,6 @@ mod panels;
 mod rates;
 mod recogniser;
 mod redaction;
+mod reload;
 mod spool;
 mod tidy;

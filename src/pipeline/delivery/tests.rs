@@ -212,27 +212,3 @@ fn fresh_and_old_data_take_turns() {
         assert!(rig.waiting("x").is_empty());
     }
 }
-
-/// The time until the spool is full follows how fast it fills.
-#[test]
-fn hours_left_follow_the_rate() {
-    let sink = scripted(vec![retry(None, Reason::Unavailable)]);
-    let (mut rig, _folder) = rig(&sink, OutletSettings::default());
-    let hours = |rig: &Rig| {
-        rig.engine.tick();
-        let text = rig.meter.render();
-        let line = text.lines().find_map(|line| line.strip_prefix("tollgate_spool_hours_left ")).unwrap().to_owned();
-        line.parse::<f64>().unwrap()
-    };
-    assert_eq!(hours(&rig), 10_000.0);
-    for n in 0..150 {
-        rig.put(padded(&[format!("item{n}")], 100_000));
-        rig.clock.advance(10 * SECOND);
-        hours(&rig);
-    }
-    let left = hours(&rig);
-    let status = rig.spool.status();
-    // 10 kB a second.
-    let want = status.limit.saturating_sub(status.bytes) as f64 / 10_000.0 / 3600.0;
-    assert!((want * 0.5..want * 1.5).contains(&left), "{left} instead of {want}");
-}

@@ -304,3 +304,21 @@ fn a_disk_that_does_not_sync_is_found_out() {
     });
     assert!(found);
 }
+
+/// The time until the spool is full follows how fast it fills, and has a bound where it does not.
+#[test]
+fn hours_left_follow_the_rate() {
+    let mut trend = super::Trend::default();
+    let mut hours =
+        |seconds: u64, bytes: u64| trend.hours_left(std::time::Duration::from_secs(seconds), bytes, 1_000_000_000);
+    assert_eq!(hours(0, 0), 10_000.0);
+    for second in 1..=3600 {
+        hours(second, second * 10_000);
+    }
+    let left = hours(3601, 36_010_000);
+    assert!((26.0..28.0).contains(&left), "964 MB at 10 kB a second: {left}");
+    for second in 3602..=7300 {
+        hours(second, 36_010_000);
+    }
+    assert_eq!(hours(7301, 36_010_000), 10_000.0);
+}

@@ -39,7 +39,7 @@ use self::port::{Door, Port};
 use self::reload::Files;
 use crate::net::listen::{self, Serving};
 use crate::net::server_tls::{self, Inside};
-use crate::net::{Limits, ServerTls, Spawn};
+use crate::net::{Limits, ServerTls, Sockets, Spawn};
 use crate::otlp::Signal;
 use crate::pipeline::Admission;
 use crate::telemetry::Meter;
@@ -48,12 +48,19 @@ use crate::telemetry::Meter;
 pub struct Otlp {
     id: Arc<str>,
     settings: Settings,
+    sockets: Option<Sockets>,
 }
 
 impl Otlp {
     /// A receiver with component id `id`. Takes no port.
     pub fn build(id: Arc<str>, settings: Settings) -> Self {
-        Self { id, settings }
+        Self { id, settings, sockets: None }
+    }
+
+    /// The same with ports among `sockets`.
+    #[must_use]
+    pub fn among(self, sockets: Option<Sockets>) -> Self {
+        Self { sockets, ..self }
     }
 
     /// Takes the ports and reads certificates and tokens; nothing is accepted yet.
@@ -70,11 +77,11 @@ impl Otlp {
             tls(self.settings.http.as_ref().and_then(|http| http.tls.clone()), Inside::Http)?,
         ];
         let grpc = match &self.settings.grpc {
-            Some(grpc) => Some(listen::bind(&grpc.endpoint).await?),
+            Some(grpc) => Some(listen::bind_among(self.sockets.as_ref(), &grpc.endpoint).await?),
             None => None,
         };
         let http = match &self.settings.http {
-            Some(http) => Some(listen::bind(&http.endpoint).await?),
+            Some(http) => Some(listen::bind_among(self.sockets.as_ref(), &http.endpoint).await?),
             None => None,
         };
         let [grpc_tls, http_tls] = tls.clone();

@@ -1,0 +1,74 @@
+//! **What**: [`Reloads`]: when a running gateway's configuration is to be read again, and what it then says. **Why**: SIGHUP, a file
+//! that changes and the admin port mean the same. **Invariants**: a configuration with problems is told and forgotten; one that
+//! came by a changed file is taken when it has been the same for a moment: half of a copy is none. **Not here**: what becomes of
+//! it (`run`).
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
+
+use super::Common;
+use super::source::{Loaded, Make, load, text_of};
+
+/// How often a watched file is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// See the module.
+pub(super) struct Reloads {
+    common: Common,
+    watch: bool,
+    hang_up: Signal,
+    asked: Arc<Notify>,
+}
+
+impl Reloads {
+    /// Waits for reasons from now on.
+    ///
+    /// # Errors
+    /// The operating system refuses the handler.
+    pub(super) fn new(common: Common, watch: bool) -> io::Result<Self> {
+        Ok(Self { common, watch, hang_up: signal(SignalKind::hangup())?, asked: Arc::default() })
+    }
+
+    /// Who is told when the admin port is asked.
+    pub(super) fn asked(&self) -> Arc<Notify> {
+        Arc::clone(&self.asked)
+    }
+
+    /// Ends with the next configuration that can be used; `running` is the text of the one that runs.
+    pub(super) async fn next(&mut self, running: &str) -> Loaded {
+        let mut refused = running.to_owned();
+        loop {
+            let watched = watched(&self.common, self.watch, &refused);
+            tokio::select! {
+                _ = self.hang_up.recv() => tracing::info!("SIGHUP: the configuration is read again"),
+                () = self.asked.notified() => tracing::info!("asked by the admin port: the configuration is read again"),
+                () = watched => tracing::info!("the file changed: the configuration is read again"),
+            }
+            refused = text_of(&self.common).unwrap_or_default();
+            match load(&self.common, Make::Keys) {
+                Ok(loaded) => return loaded,
+                Err(_) => tracing::error!("the configuration can't be used; the one before goes on"),
+            }
+        }
+    }
+}
+
+/// Ends when the file has another text than `known`, twice in a row the same.
+async fn watched(common: &Common, watch: bool, known: &str) {
+    if !watch {
+        return std::future::pending().await;
+    }
+    let mut last = None;
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let now = text_of(common).ok().filter(|text| text != known);
+        if now.is_some() && now == last {
+            return;
+        }
+        last = now;
+    }
+}

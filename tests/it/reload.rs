@@ -1,0 +1,193 @@
+//! Reading the configuration again while clients send: none of their requests is lost, a port that stays is never closed, and
+//! what can't be used changes nothing.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use tollgate::otlp::{Signal, json};
+
+/// A gateway as a process, and its log line by line.
+struct Running {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+}
+
+impl Running {
+    fn start(config: &Path, more: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+        command.arg("run").arg(format!("--config={}", config.display())).args(more);
+        let mut child =
+            command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let log = BufReader::new(child.stderr.take().unwrap());
+        let (tell, lines) = mpsc::channel();
+        std::thread::spawn(move || log.lines().map_while(Result::ok).for_each(|line| drop(tell.send(line))));
+        Self { child, lines }
+    }
+
+    /// The next line that holds `text`.
+    fn line(&self, text: &str) -> String {
+        loop {
+            let line =
+                self.lines.recv_timeout(Duration::from_secs(60)).unwrap_or_else(|_| panic!("no line with {text}"));
+            if line.contains(text) {
+                return line;
+            }
+        }
+    }
+
+    fn address(&self, what: &str) -> SocketAddr {
+        let line: serde_json::Value = serde_json::from_str(&self.line(&format!("listening: {what}"))).unwrap();
+        line["address"].as_str().unwrap().parse().unwrap()
+    }
+
+    fn signal(&self, name: &str) {
+        let done = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status().unwrap();
+        assert!(done.success());
+    }
+
+    fn end(mut self) -> Option<i32> {
+        self.signal("TERM");
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+    }
+}
+
+/// `out` is where the pipeline's data goes; `grpc` is a port that only some configurations have.
+fn configuration(folder: &Path, out: &str, grpc: bool) -> String {
+    let grpc = if grpc { "grpc: { endpoint: '127.0.0.1:0' }, " } else { "" };
+    let at = |name: &str| folder.join(name).display().to_string();
+    format!(
+        "receivers: {{ otlp: {{ protocols: {{ {grpc}http: {{ endpoint: 'localhost:0' }} }} }} }}\n\
+         exporters: {{ file: {{ path: '{}', trust: internal }} }}\n\
+         extensions: {{ admin: {{ endpoint: '127.0.0.2:0' }} }}\n\
+         spool: {{ directory: '{}', max_size: 64MiB }}\n\
+         service: {{ extensions: [admin], pipelines: {{ traces: {{ receivers: [otlp], exporters: [file] }} }} }}\n",
+        at(out),
+        at("data/spool")
+    )
+}
+
+/// One request; whether it was accepted. An answer there must be.
+fn send(to: SocketAddr, name: &str) {
+    let text = format!(
+        r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{{"traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174","name":"{name}"}}]}}]}}]}}"#
+    );
+    let body = json::decode(Signal::Traces, text.as_bytes()).unwrap();
+    let mut stream = TcpStream::connect(to).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    write!(stream, "POST /v1/traces HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/x-protobuf\r\ncontent-length: {}\r\n\r\n", body.len()).unwrap();
+    stream.write_all(&body).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 200"), "{name}: {}", String::from_utf8_lossy(&answer));
+}
+
+fn names(folder: &Path, out: &str) -> Vec<String> {
+    let lines = fs::read_to_string(folder.join(out)).unwrap_or_default();
+    let names = lines.split("\"name\":\"r").skip(1).map(|rest| rest.split('"').next().unwrap().to_owned());
+    names.collect()
+}
+
+/// Clients send all the time, while the configuration is read again three times (by signal, by the admin port, and once one
+/// that can't be used): each request is accepted and forwarded once, into the file that was configured then.
+#[test]
+fn no_request_is_lost_while_the_configuration_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir_all(folder.path().join("data")).unwrap();
+    let config = folder.path().join("config.yaml");
+    let write = |text: String| fs::write(&config, text).unwrap();
+    write(configuration(folder.path(), "one.jsonl", false));
+    let gateway = Running::start(&config, &[]);
+    let (http, admin) = (gateway.address("otlp http"), gateway.address("admin"));
+    let (over, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let clients: Vec<_> = (0..4)
+        .map(|_| {
+            let (over, count) = (Arc::clone(&over), Arc::clone(&count));
+            std::thread::spawn(move || {
+                while !over.load(Ordering::SeqCst) {
+                    send(http, &format!("r{}", count.fetch_add(1, Ordering::SeqCst)));
+                }
+            })
+        })
+        .collect();
+    let some_more = || {
+        let until = count.load(Ordering::SeqCst) + 40;
+        while count.load(Ordering::SeqCst) < until {
+            std::thread::yield_now();
+        }
+    };
+    some_more();
+    write(configuration(folder.path(), "two.jsonl", true));
+    gateway.signal("HUP");
+    assert_eq!(gateway.address("otlp http"), http, "the same port");
+    some_more();
+    write("receivers: { otlp: { protocol: {} } }\n".to_owned());
+    gateway.signal("HUP");
+    gateway.line("can't be used; the one before goes on");
+    some_more();
+    write(configuration(folder.path(), "three.jsonl", false));
+    let mut stream = TcpStream::connect(admin).unwrap();
+    stream
+        .write_all(b"POST /-/reload HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+        .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 202"), "{answer}");
+    assert_eq!(gateway.address("otlp http"), http);
+    some_more();
+    over.store(true, Ordering::SeqCst);
+    clients.into_iter().for_each(|client| client.join().unwrap());
+    assert_eq!(gateway.end(), Some(0));
+    let files = ["one.jsonl", "two.jsonl", "three.jsonl"].map(|file| names(folder.path(), file));
+    assert!(files.iter().all(|names| names.len() >= 30), "{:?}", files.each_ref().map(Vec::len));
+    let mut all: Vec<usize> = files.concat().iter().map(|name| name.parse().unwrap()).collect();
+    all.sort_unstable();
+    assert_eq!(all, (0..count.load(Ordering::SeqCst)).collect::<Vec<_>>(), "each once");
+}
+
+/// A ConfigMap's folder is swapped by way of links: the file is seen to change, and a broken one changes nothing.
+#[test]
+fn a_watched_file_is_followed_through_links() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir_all(folder.path().join("data")).unwrap();
+    let version = |name: &str, text: &str| {
+        let at = folder.path().join(name);
+        fs::create_dir_all(&at).unwrap();
+        fs::write(at.join("config.yaml"), text).unwrap();
+        // As the kubelet does: a new link, moved over the old one.
+        let fresh = folder.path().join("..data_tmp");
+        symlink(&at, &fresh).unwrap();
+        fs::rename(&fresh, folder.path().join("..data")).unwrap();
+    };
+    version("v1", &configuration(folder.path(), "one.jsonl", false));
+    let config = folder.path().join("config.yaml");
+    symlink("..data/config.yaml", &config).unwrap();
+    let gateway = Running::start(&config, &["--watch"]);
+    let http = gateway.address("otlp http");
+    send(http, "r1");
+    version("v2", &configuration(folder.path(), "two.jsonl", false));
+    gateway.line("the file changed");
+    assert_eq!(gateway.address("otlp http"), http);
+    send(http, "r2");
+    version("v3", "receivers: nonsense\n");
+    gateway.line("can't be used; the one before goes on");
+    send(http, "r3");
+    version("v4", &configuration(folder.path(), "four.jsonl", false));
+    assert_eq!(gateway.address("otlp http"), http);
+    send(http, "r4");
+    assert_eq!(gateway.end(), Some(0));
+    let files = ["one.jsonl", "two.jsonl", "four.jsonl"].map(|file| names(folder.path(), file));
+    assert_eq!(files, [vec!["1"], vec!["2", "3"], vec!["4"]]);
+}
