@@ -4,6 +4,7 @@
 //! that can't be read, or says something twice, changes nothing: the last good one stays. **Not here**: TLS (`net/server_tls`).
 
 use std::collections::{BTreeMap, HashMap};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -58,8 +59,8 @@ struct Auth {
     tokens: RwLock<Tokens>,
     /// SHA-256 of `user:password`.
     basic: Tokens,
-    /// SHA-256 of the file in use.
-    seen: Mutex<Hash>,
+    /// SHA-256 of the file in use, and of what the last look found.
+    seen: Mutex<[Hash; 2]>,
 }
 
 impl Clients {
@@ -75,7 +76,7 @@ impl Clients {
                 let tokens = RwLock::new(tokens(&settings, &file)?);
                 let one = |(account, pair): &(Arc<str>, Secret)| (hash(pair.expose().as_bytes()), Arc::clone(account));
                 let basic = settings.basic.iter().map(one).collect();
-                Some(Auth { settings, tokens, basic, seen: Mutex::new(hash(file.as_bytes())) })
+                Some(Auth { settings, tokens, basic, seen: Mutex::new([hash(file.as_bytes()); 2]) })
             }
         };
         Ok(Self { auth, default: DEFAULT_ACCOUNT.into() })
@@ -86,22 +87,30 @@ impl Clients {
         self.auth.as_ref().is_some_and(|auth| auth.settings.tokens_file.is_some())
     }
 
-    /// Reads the tokens file again where it changed; whether it did.
+    /// Reads the tokens file again where it changed; whether it did. A change counts when two looks find the same, so
+    /// that a file that is being written is not taken for a short one.
     ///
     /// # Errors
-    /// As [`Clients::read`]; what was in use stays.
+    /// As [`Clients::read`], and for a file that has no token any more; what was in use stays.
     pub(super) fn reload(&self) -> Result<bool, String> {
         let Some(auth) = self.auth.as_ref().filter(|auth| auth.settings.tokens_file.is_some()) else {
             return Ok(false);
         };
         let file = read_file(&auth.settings)?;
         let now = hash(file.as_bytes());
-        if *auth.seen.lock() == now {
+        let mut seen = auth.seen.lock();
+        let [used, last] = *seen;
+        *seen = [used, now];
+        if used == now || last != now {
             return Ok(false);
         }
         let tokens = tokens(&auth.settings, &file)?;
+        if tokens.len() <= auth.settings.tokens.len() {
+            // clients drop what is answered 401: nobody empties this file on purpose
+            return Err("auth.tokens_file: it has no token any more; take `tokens_file` out to use none".to_owned());
+        }
         *auth.tokens.write() = tokens;
-        *auth.seen.lock() = now;
+        *seen = [now; 2];
         Ok(true)
     }
 
@@ -165,6 +174,10 @@ fn hash(bytes: &[u8]) -> Hash {
 
 fn read_file(settings: &Settings) -> Result<Zeroizing<String>, String> {
     let Some(path) = &settings.tokens_file else { return Ok(Zeroizing::default()) };
+    let mode = std::fs::metadata(path).map_or(0, |file| file.mode());
+    if mode & 0o002 != 0 {
+        return Err(format!("auth.tokens_file: everybody may write {}: chmod o-w", path.display()));
+    }
     let bytes = std::fs::read(path).map(Zeroizing::new);
     let bytes = bytes.map_err(|error| format!("auth.tokens_file: can't read {}: {error}", path.display()))?;
     let text = std::str::from_utf8(&bytes).ok().filter(|text| text.len() <= MAX_FILE);

@@ -195,7 +195,7 @@ fn inflate(bytes: &[u8], most: usize) -> (Vec<u8>, bool) {
     let mut out = Vec::new();
     let limit = u64::try_from(most).unwrap_or(u64::MAX);
     // a damaged end leaves what came before it
-    let _ = flate2::read::GzDecoder::new(bytes).take(limit.saturating_add(1)).read_to_end(&mut out);
+    let _ = flate2::read::MultiGzDecoder::new(bytes).take(limit.saturating_add(1)).read_to_end(&mut out);
     let cut = out.len() > most;
     (out, cut)
 }

@@ -73,15 +73,21 @@ fn blobs_go_whole() {
     let url = blob.replace('+', "-").replace('/', "_");
     let hex: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
     let wide = base64(&text.chars().flat_map(|char| [char, '\0']).collect::<String>());
-    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    std::io::Write::write_all(&mut gzip, text.as_bytes()).expect("to memory");
-    let gzip = base64::engine::general_purpose::STANDARD.encode(gzip.finish().expect("to memory"));
+    let packed = |text: &str| {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut gzip, text.as_bytes()).expect("to memory");
+        gzip.finish().expect("to memory")
+    };
+    let gzip = base64::engine::general_purpose::STANDARD.encode(packed(text));
+    // a gzip file may have several members (RFC 1952, section 2.2)
+    let members = [packed("nothing to be found in this one, it is only here to be first "), packed(text)].concat();
+    let members = base64::engine::general_purpose::STANDARD.encode(members);
     let lines = |end: &str| {
         let chunks: Vec<&str> =
             blob.as_bytes().chunks(76).map(|line| std::str::from_utf8(line).expect("ascii")).collect();
         chunks.join(end)
     };
-    for blob in [blob.clone(), url, hex, wide, gzip, lines("\n"), lines("\r\n"), lines("\\n")] {
+    for blob in [blob.clone(), url, hex, wide, gzip, members, lines("\n"), lines("\r\n"), lines("\\n")] {
         for (before, behind) in [("{\"data\":\"", "\"}"), ("data:text/plain;base64,", " "), ("x\\n", "\\n")] {
             let text = format!("{before}{blob}{behind}");
             let wanted = format!("{before}[EMAIL]{behind}");

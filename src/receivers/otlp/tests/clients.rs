@@ -120,7 +120,14 @@ async fn tokens_are_read_again() {
         line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).unwrap_or(0.0)
     };
     assert_eq!(failures(&rig), 0.0);
-    for broken in ["acme\n", "acme short\n", &format!("acme {ACME}\nglobex {ACME}\n"), &format!("../x {ACME}\n")] {
+    for broken in [
+        "",
+        "# nobody\n",
+        "acme\n",
+        "acme short\n",
+        &format!("acme {ACME}\nglobex {ACME}\n"),
+        &format!("../x {ACME}\n"),
+    ] {
         let before = failures(&rig);
         std::fs::write(&file, broken).expect("written");
         while failures(&rig) <= before {
