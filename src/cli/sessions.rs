@@ -193,6 +193,9 @@ pub(super) fn run_find(options: Find) -> Result<(), String> {
             out.push(b'\n');
         }
         print(&out)?;
+        for why in &found.closed {
+            drop(writeln!(io::stderr().lock(), "not read: {}", clean(why)));
+        }
         if !options.json && !options.sessions {
             eprintln_counts(found.lines, found.sessions.len());
         }

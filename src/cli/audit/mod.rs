@@ -21,7 +21,7 @@ use axum::routing::get;
 use parking_lot::Mutex;
 use serde::Deserialize;
 
-use crate::vault::read::{Filter, Opener, Query, Replay, Vault, find, replay};
+use crate::vault::read::{Filter, Found, Opener, Query, Replay, Vault, clean, find, replay};
 use crate::vault::row::Row;
 use crate::vault::verify::Report;
 
@@ -205,7 +205,8 @@ async fn front(State(audit): State<Arc<Audit>>, Params(search): Params<Search>) 
     lines.sort_by(|a, b| b.last.cmp(&a.last));
     left_out |= lines.len() > MAX_SESSIONS;
     lines.truncate(MAX_SESSIONS);
-    let problem = found.as_ref().err().cloned();
+    let closed = |found: &Found| (!found.closed.is_empty()).then(|| format!("not read: {}", found.closed.join("; ")));
+    let problem = found.as_ref().map_or_else(|why| Some(why.clone()), closed).map(|why| clean(&why));
     let count = found.map_or(0, |found| found.lines);
     html(&Front { banner: audit.banner(), search: &search, lines, count, problem, left_out })
 }

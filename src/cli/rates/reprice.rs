@@ -293,7 +293,10 @@ fn index(options: &Options, rates: &Rates, known: &Known, report: &mut Report) -
     block_on(async {
         let vault = Vault::at(&location)?;
         let account = options.account.as_deref();
-        each_row(&vault, account, &|_| true, &mut |row| of_row(&row, rates, known, options.fees, report)).await
+        let mut each = |row| of_row(&row, rates, known, options.fees, report);
+        let closed = each_row(&vault, account, &|_| true, &mut each).await?;
+        // a sum without these lines would look like all of them
+        if closed.is_empty() { Ok(()) } else { Err(closed.join("\n")) }
     })
 }
 

@@ -110,7 +110,10 @@ async fn sessions(place: &Place, asked: &Asked) -> Result<(String, BTreeSet<Fold
             found.entry(tail.account.clone()).or_default().insert(folder);
         }
     };
-    each_row(&place.vault, asked.account.as_deref(), &|_| true, &mut each).await?;
+    let closed = each_row(&place.vault, asked.account.as_deref(), &|_| true, &mut each).await?;
+    if let (Target::User(_), Some(why)) = (&asked.what, closed.first()) {
+        return Err(format!("sessions of the user may be missed, name them one by one: {why}"));
+    }
     let count = found.len();
     match (found.pop_first(), &asked.what) {
         (Some(one), _) if count == 1 => Ok(one),

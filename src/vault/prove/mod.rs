@@ -143,7 +143,7 @@ async fn logs(vault: &Vault, wanted: &Wanted, found: &Chains) -> Result<BTreeMap
     }
     if let Some(session) = &wanted.session {
         let mut count = 0;
-        each_row(vault, None, &|_| true, &mut |row: Row| {
+        let closed = each_row(vault, None, &|_| true, &mut |row: Row| {
             let tail = &row.tail;
             let turn = wanted.turn.is_none() || tail.turn == wanted.turn;
             if tail.session_id.as_ref() == Some(session) && turn && count < MAX_LEAVES {
@@ -154,7 +154,8 @@ async fn logs(vault: &Vault, wanted: &Wanted, found: &Chains) -> Result<BTreeMap
         })
         .await?;
         if count == 0 {
-            return Err(format!("no line of the session {session:?} in the index"));
+            let none = format!("no line of the session {session:?} in the index");
+            return Err([vec![none], closed].concat().join("\nnot read: "));
         }
     }
     Ok(logs)

@@ -135,6 +135,8 @@ pub struct Found {
     pub lines: u64,
     /// Sessions, as `replay` takes them, and their accounts.
     pub sessions: BTreeSet<(String, String)>,
+    /// What of the index could not be read, a line each.
+    pub closed: Vec<String>,
 }
 
 /// What was found so far.
@@ -157,11 +159,12 @@ impl Finder<'_, '_> {
 /// Calls `visit` with each line that `query` holds for, in the order of index objects.
 ///
 /// # Errors
-/// One line: the store fails, or an object is damaged.
+/// One line: the index can't be listed.
 pub async fn find(vault: &Vault, query: &Query, visit: &mut (dyn FnMut(&Row) + Send)) -> Result<Found, ReadError> {
     let mut finder = Finder { query, found: Found::default(), visit };
     let day = |day: &str| query.may_hold(day);
-    each_row(vault, query.account.as_deref(), &day, &mut |row| finder.row(&row)).await?;
+    let closed = each_row(vault, query.account.as_deref(), &day, &mut |row| finder.row(&row)).await?;
+    finder.found.closed = closed;
     Ok(finder.found)
 }
 
@@ -190,7 +193,7 @@ pub async fn find_in(
     rows(folder, &query.tests(), &day, &mut |row| once(&row))?;
     if let Some(vault) = vault {
         let new = |name: &str| vault.relative(name).is_none_or(|object| !covered.has(object));
-        each_row_of(vault, query.account.as_deref(), &day, &new, &mut |row| once(&row)).await?;
+        finder.found.closed = each_row_of(vault, query.account.as_deref(), &day, &new, &mut |row| once(&row)).await?;
     }
     Ok(finder.found)
 }

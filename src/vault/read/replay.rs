@@ -4,6 +4,7 @@
 //! yet are found by their names, and what no index line knows is marked; what can't be read is said and hides nothing
 //! else. **Not here**: turns and what changed between them (`turns`), the tree of calls (`tree`), JSON (`report`), proofs.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, Write};
 
@@ -12,7 +13,7 @@ use rust_decimal::Decimal;
 use serde::Serialize;
 
 use crate::vault::document::Item;
-use crate::vault::names::ObjectName;
+use crate::vault::names::{IndexName, ObjectName};
 use crate::vault::row::{ErasureState, Kind, Row};
 use crate::vault::store::ObjectKind;
 
@@ -185,13 +186,14 @@ async fn rows(vault: &Vault, session: &str, filter: &Filter) -> Result<Indexed, 
         Some(account) => format!("index/v1/account={}/", crate::vault::names::account_segment(account)),
         None => "index/v1/".to_owned(),
     };
-    let names = vault.list(ObjectKind::Index, &folder).await?.into_iter().filter(|name| name.ends_with(".ndjson.zst"));
+    let names = vault.list(ObjectKind::Index, &folder).await?.into_iter();
+    let names = names.filter_map(|name| Some((vault.relative(&name).and_then(IndexName::parse)?, name)));
     let mut objects = stream::iter(names)
-        .map(async |name| (vault.fetch(ObjectKind::Index, &name, None).await, name))
+        .map(async |(own, name)| (vault.fetch(ObjectKind::Index, &name, None).await, own, name))
         .buffered(AT_ONCE);
     let mut found: BTreeMap<(String, String, u64), Row> = BTreeMap::new();
     let (mut erasures, mut closed) = (Vec::new(), Vec::new());
-    while let Some((bytes, name)) = objects.next().await {
+    while let Some((bytes, own, name)) = objects.next().await {
         let lines = bytes.and_then(|bytes| unpack(&bytes).ok_or_else(|| format!("{name}: damaged, or too large")));
         let lines = match lines {
             Ok(lines) => lines,
@@ -200,16 +202,23 @@ async fn rows(vault: &Vault, session: &str, filter: &Filter) -> Result<Indexed, 
                 continue;
             }
         };
-        let mut strange = 0_u64;
+        let (mut strange, mut twice) = (0_u64, 0_u64);
         for line in lines.lines() {
-            match serde_json::from_str::<Row>(line) {
-                Err(_) => strange += 1,
-                Ok(row) if row.tail.kind == Some(Kind::Erasure) => erasures.push(row),
-                Ok(row) if wanted(&row, session, filter) => {
-                    found.insert((row.tail.account.clone(), row.tail.epoch.clone(), row.leaf), row);
+            match serde_json::from_str::<Row>(line).ok().filter(|row| own.holds(row)) {
+                None => strange += 1,
+                Some(row) if row.tail.kind == Some(Kind::Erasure) => erasures.push(row),
+                Some(row) if wanted(&row, session, filter) => {
+                    let key = (row.tail.account.clone(), format!("{}/{}", row.tail.writer, row.tail.epoch), row.leaf);
+                    match found.entry(key) {
+                        Entry::Vacant(place) => drop(place.insert(row)),
+                        Entry::Occupied(before) => twice += u64::from(*before.get() != row),
+                    }
                 }
-                Ok(_) => {}
+                Some(_) => {}
             }
+        }
+        if twice > 0 {
+            closed.push(format!("{name}: {twice} lines claim numbers of others: see `tollgate vault verify`"));
         }
         if strange > 0 {
             closed.push(format!("{name}: {strange} lines are no index lines"));

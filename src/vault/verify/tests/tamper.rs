@@ -261,6 +261,34 @@ async fn planted_names_are_told() {
     assert_eq!(of("unclaimed"), [begun]);
 }
 
+/// What is planted into the index neither ends a search nor stands for what was written: it is told, the first line of a
+/// number that a gateway's object holds is shown.
+#[tokio::test]
+async fn planted_objects_end_no_search() {
+    use crate::vault::read::{Query, find};
+    let s = site().await;
+    let vault = Vault::new(s.store.clone(), "", None);
+    let query = Query { session: Some("s0".to_owned()), ..Query::default() };
+    let whole = find(&vault, &query, &mut |_| {}).await.expect("found");
+    assert!(whole.closed.is_empty() && whole.lines > 0);
+    let real = s.name(&["index/v1/account=default/", "E0000", ".ndjson.zst"]);
+    let forged: Vec<String> = lines(&s, &real).iter().map(|line| line.replace("\"s0\"", "\"forged\"")).collect();
+    let packed = zstd::bulk::compress(forged.join("\n").as_bytes(), 3).expect("zstd");
+    for (name, bytes) in [
+        ("index/v1/x", b"garbage".to_vec()),
+        ("index/v1/account=default/dt=2000-01-01/a", packed.clone()),
+        ("index/v1/account=default/dt=2000-01-01/other-E0000-0000000000.ndjson.zst", packed.clone()),
+        ("index/v1/account=default/dt=2026-11-20/gw-E0009-0000000000.ndjson.zst", b"garbage".to_vec()),
+        ("index/v1/account=default/dt=9999-12-31/gw-E0000-0000000000.ndjson.zst", packed),
+    ] {
+        s.store.0.lock().insert(name.to_owned(), Bytes::from(bytes));
+    }
+    let found = find(&vault, &query, &mut |_| {}).await.expect("found");
+    assert_eq!((found.lines, found.closed.len()), (whole.lines, 5), "{:?}", found.closed);
+    let forged = Query { session: Some("forged".to_owned()), ..Query::default() };
+    assert_eq!(find(&vault, &forged, &mut |_| {}).await.expect("found").lines, 0);
+}
+
 /// A continuation that skips lines, and is signed, is found by where the tree before it ends.
 #[tokio::test]
 async fn a_continuation_that_skips_lines_is_found() {
