@@ -220,7 +220,10 @@ struct Template {
 impl Template {
     fn new(shape: Shape) -> Self {
         let mut source = Source(1);
-        let spans = (0..shape.spans).map(|index| span(&mut source, shape, index)).collect();
+        Self::of((0..shape.spans).map(|index| span(&mut source, shape, index)).collect())
+    }
+
+    fn of(spans: Vec<Span>) -> Self {
         let resource = Resource {
             attributes: vec![
                 text("service.name", "ledger-agent"),
@@ -549,7 +552,80 @@ fn echoes(time: Duration) -> [f64; 3] {
     })
 }
 
+// --- runs ---
+
+/// How many runs are live.
+const LIVE: [u64; 3] = [10, 1_000, 100_000];
+/// Spans of one request of one run.
+const RUN_SPANS: usize = 10;
+
+/// A request of one run: half model calls, half tools, 200 bytes of content each; the next request has another session.
+fn run() -> Template {
+    let mut source = Source(1);
+    let shape = Shape { spans: RUN_SPANS, sessions: 1, content: (200, 200) };
+    let mut spans: Vec<Span> = (0..RUN_SPANS).map(|index| span(&mut source, shape, index)).collect();
+    for span in &mut spans {
+        span.attributes.retain(|one| one.key != "gen_ai.conversation.id");
+        span.attributes.push(text("gen_ai.conversation.id", format!("s-{}", tollgate::hex::encode(&MARK))));
+    }
+    Template::of(spans)
+}
+
+/// What tracking costs with so many live runs: nanoseconds a span on the worker, and after the commit.
+fn tracking(live: u64, time: Duration) -> [f64; 2] {
+    let chain = Chain::new(Vault::None);
+    let at = chain.processors.iter().position(|one| &**one.id() == "runs").unwrap();
+    let (before, runs) = (&chain.processors[..at], &chain.processors[at]);
+    let (mut template, mut spent, mut spans) = (run(), [0.0; 2], 0_usize);
+    let mut step = |number: u64| {
+        template.renew(number);
+        let origin = Origin {
+            account: "default".into(),
+            receiver: "otlp".into(),
+            trust: Trust::ThirdParty,
+            received: UnixNanos(NOW),
+            id: [0; 16],
+            repeat: false,
+        };
+        let wire = Bytes::from(template.bytes.clone());
+        let mut batch = Batch::new(Arc::new(origin), Payload::parse(Signal::Traces, wire).ok().unwrap());
+        before.iter().for_each(|one| one.process(&mut batch).ok().unwrap());
+        let began = Instant::now();
+        runs.process(&mut batch).ok().unwrap();
+        let processed = began.elapsed();
+        let began = Instant::now();
+        batch.effects.iter().filter(|effect| effect.processor == *runs.id()).for_each(|effect| runs.apply(effect));
+        [processed, began.elapsed()].map(|time| time.as_nanos() as f64)
+    };
+    for number in 1..=live {
+        step(number);
+    }
+    let (began, mut number) = (Instant::now(), 0);
+    while began.elapsed() < time {
+        number = number % live + 1;
+        let now = step(number);
+        spent = [spent[0] + now[0], spent[1] + now[1]];
+        spans += RUN_SPANS;
+    }
+    spent.map(|spent| spent / spans as f64)
+}
+
+/// `cargo bench --bench pipeline -- runs`
+fn live_runs() {
+    println!("\ntracking runs, ns a span                       process     apply   against the first; 1 is flat");
+    let mut first = None;
+    for live in LIVE {
+        let [process, apply] = tracking(live, Duration::from_secs(2));
+        let sum = process + apply;
+        let first = *first.get_or_insert(sum);
+        println!("  {:<40} {process:>10.0} {apply:>10.0} {:>10.2}", format!("{live} live"), sum / first);
+    }
+}
+
 // --- what must not become slower ---
+
+/// Percent of the whole way that tracking runs may take on the worker.
+const RUNS: f64 = 10.0;
 
 /// Percent of the whole way that `normalize` and `cost` may take together.
 const NORMALIZE_AND_COST: f64 = 10.0;
@@ -573,6 +649,7 @@ fn gate(what: &str, figures: &[f64], limit: f64) -> bool {
 
 /// The shares that have a limit: `cargo bench --bench pipeline -- gates`.
 fn gates() -> bool {
+    let mut runs = Vec::new();
     let (mut first, mut second, mut third, mut sealing) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         let taken = |vault: Vault| {
@@ -585,6 +662,7 @@ fn gates() -> bool {
         let (of, open) = (taken(Vault::Age), taken(Vault::Plain));
         first.push(of(&["normalize", "cost"]) / of(&[]) * 100.0);
         sealing.push((of(&["vault"]) - open(&["vault"])) / of(&[]) * 100.0);
+        runs.push(of(&["runs"]) / of(&[]) * 100.0);
         let [fingerprints, search, _] = echoes(Duration::from_secs(4));
         second.push(fingerprints);
         third.push(search);
@@ -593,6 +671,7 @@ fn gates() -> bool {
     let held = [
         gate("normalize and cost", &first, NORMALIZE_AND_COST),
         gate("sealing (age, to a session's key)", &sealing, SEALING),
+        gate("runs", &runs, RUNS),
         gate("texts that repeat content: fingerprints", &second, FINGERPRINTS),
         gate("texts that repeat content: search for 10 errors of one batch", &third, SEARCH),
     ];
@@ -809,6 +888,9 @@ fn main() {
     if std::env::args().skip(1).any(|word| word == "gates") {
         std::process::exit(i32::from(!gates()));
     }
+    if std::env::args().skip(1).any(|word| word == "runs") {
+        return live_runs();
+    }
     let mut criterion = Criterion::default().without_plots().configure_from_args();
     let mut board = Board::default();
     in_process(&mut criterion, &mut board);
@@ -825,6 +907,7 @@ fn main() {
             steps(vault, Duration::from_secs(1)).iter().map(|(step, ms)| format!("{step} {ms:.2}")).collect();
         println!("  {word:<10} {}", steps.join("  "));
     }
+    live_runs();
     echoes(Duration::from_secs(4));
     over_sockets(Duration::from_secs(2));
 }

@@ -6,6 +6,7 @@ use schemars::SchemaGenerator;
 
 use crate::config::tree::Node;
 use crate::config::{ComponentId, FieldProblem, Problem, de, graph::Step, schema::Documented};
+use crate::connectors::runs as connector;
 use crate::exporters::{debug, file, otlp as otlp_grpc, otlp_http};
 use crate::otlp::Signal;
 use crate::pipeline::{OutletSettings, Trust};
@@ -137,6 +138,13 @@ table! {
 }
 
 table! {
+    /// Connectors: exporters of some pipelines, receivers of others.
+    ConnectorKind, ConnectorConfig, ConnectorSettings:
+    /// Runs that are over.
+    Runs = "runs", connector, "tells runs and sessions that are over: summaries as logs, agent.* metrics";
+}
+
+table! {
     /// Extensions.
     ExtensionKind, ExtensionConfig, ExtensionSettings:
     /// Page and metrics.
@@ -183,6 +191,22 @@ impl ProcessorKind {
             Self::Vault => Step::Vault,
             Self::Redact => Step::Redact,
             Self::Attributes | Self::Resource | Self::Filter => Step::Last,
+        }
+    }
+}
+
+impl ConnectorKind {
+    /// The step that pipelines must have which export to it: what it tells comes from there.
+    pub fn of_step(self) -> Step {
+        match self {
+            Self::Runs => Step::Runs,
+        }
+    }
+
+    /// What it sends into the pipelines that receive from it.
+    pub fn signals(self) -> &'static [Signal] {
+        match self {
+            Self::Runs => &[Signal::Logs, Signal::Metrics],
         }
     }
 }
@@ -247,6 +271,7 @@ pub fn names(section: &str) -> Vec<&'static str> {
         "receivers" => ReceiverKind::ALL.iter().map(|kind| kind.name()).collect(),
         "processors" => ProcessorKind::ALL.iter().map(|kind| kind.name()).collect(),
         "exporters" => ExporterKind::ALL.iter().map(|kind| kind.name()).collect(),
+        "connectors" => ConnectorKind::ALL.iter().map(|kind| kind.name()).collect(),
         _ => ExtensionKind::ALL.iter().map(|kind| kind.name()).collect(),
     }
 }

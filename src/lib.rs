@@ -5,6 +5,7 @@ pub mod cli;
 pub mod clock;
 pub mod components;
 pub mod config;
+pub mod connectors;
 pub mod echoes;
 pub mod exporters;
 pub mod files;

@@ -12,15 +12,20 @@ use http::StatusCode;
 use tokio::sync::Notify;
 
 use crate::app::StartError;
-use crate::app::build::{Blueprint, Built, Companion, Listener, Seams, Settings, Site};
-use crate::app::humans::{Humans, Way};
+use crate::app::build::{Blueprint, Built, Companion, Listener, Seams, Settings, Site, Way};
+use crate::app::connect::Telling;
+use crate::app::humans::Humans;
 use crate::app::keys;
 use crate::app::listeners::{REST, Web};
 use crate::app::rates::RatesTask;
 use crate::app::resolve::{Placed, Valid};
 use crate::app::vaults::{self, Vault};
-use crate::components::{ExporterSettings, ExtensionSettings, ProcessorSettings, ReceiverSettings, id_text};
-use crate::config::{ComponentId, env};
+use crate::components::{
+    ConnectorSettings, ExporterSettings, ExtensionSettings, ProcessorSettings, ReceiverSettings, id_text,
+};
+use crate::config::file::Pipeline;
+use crate::config::{At, ComponentId, env};
+use crate::connectors;
 use crate::echoes::Memory;
 use crate::exporters::remote::Deps;
 use crate::exporters::{debug, file, otlp as otlp_grpc, otlp_http};
@@ -29,7 +34,7 @@ use crate::genai::Vocabulary;
 use crate::net::{Proxies, Sockets};
 use crate::otlp::Signal;
 use crate::pipeline::plan::{Limits, PipelinePlan};
-use crate::pipeline::{EnginePlan, Exporter, Processor};
+use crate::pipeline::{EnginePlan, Exporter, Processor, Source};
 use crate::processors::attributes::Attributes;
 use crate::processors::cost::Cost;
 use crate::processors::filter::Filter;
@@ -149,7 +154,9 @@ struct Assembly<'s> {
 /// The processors that others than the engine know.
 #[derive(Default)]
 struct Known {
-    runs: Vec<Arc<Runs>>,
+    /// By id.
+    runs: Vec<(ComponentId, Arc<Runs>)>,
+    way: Way,
 }
 
 /// What processors bring besides themselves.
@@ -221,7 +228,8 @@ impl Assembly<'_> {
         let consumers = vaults.iter().filter(|vault| vault.uploader.is_some()).map(|vault| vault.id.clone()).collect();
         let mut companions: Vec<Arc<dyn Companion>> = vaults.into_iter().filter_map(|vault| vault.uploader).collect();
         companions.append(&mut tables);
-        Ok(Built { plan, outlets, consumers, companions, listeners })
+        companions.extend(valid.connectors.into_iter().map(|placed| self.connector(placed, &valid.pipelines, &known)));
+        Ok(Built { plan, outlets, consumers, companions, listeners, way: known.way })
     }
 
     fn processor(
@@ -231,6 +239,7 @@ impl Assembly<'_> {
         signals: Vec<Signal>,
         beside: &mut Beside<'_>,
     ) -> Result<Arc<dyn Processor>, String> {
+        let component = id.clone();
         let (id, meter, vocabulary) = (id_text(id), &self.site.seams.meter, Arc::clone(&self.vocabulary));
         Ok(match settings {
             ProcessorSettings::Normalize(settings) => Arc::new(Normalize::new(id, &settings, vocabulary, meter)),
@@ -254,7 +263,7 @@ impl Assembly<'_> {
             }
             ProcessorSettings::Runs(settings) => {
                 let runs = Arc::new(Runs::new(id, settings, vocabulary, self.ids.clone(), meter));
-                beside.known.runs.push(Arc::clone(&runs));
+                beside.known.runs.push((component, Arc::clone(&runs)));
                 runs
             }
             ProcessorSettings::Vault(settings) => {
@@ -278,6 +287,28 @@ impl Assembly<'_> {
         })
     }
 
+    /// A connector tells what the trackers of the pipelines that export to it found, to the pipelines that receive from it.
+    fn connector(
+        &self,
+        Placed { id, what }: Placed<ConnectorSettings>,
+        pipelines: &[Pipeline],
+        known: &Known,
+    ) -> Arc<dyn Companion> {
+        let ConnectorSettings::Runs(settings) = what;
+        let has = |list: &[(ComponentId, At)], wanted: &ComponentId| list.iter().any(|(id, _)| id == wanted);
+        let from = || pipelines.iter().filter(|pipeline| has(&pipeline.exporters, &id));
+        let feeds = |runs: &ComponentId| from().any(|pipeline| has(&pipeline.processors, runs));
+        let sources = known.runs.iter().filter(|(runs, _)| feeds(runs));
+        let sources = sources.map(|(_, runs)| Arc::<Runs>::clone(runs) as Arc<dyn Source>).collect();
+        let to = pipelines.iter().filter(|pipeline| has(&pipeline.receivers, &id));
+        let mut signals: Vec<Signal> = to.map(|pipeline| pipeline.signal).collect();
+        signals.sort_unstable_by_key(|signal| signal.as_str());
+        signals.dedup();
+        let (clock, meter) = (Arc::clone(&self.site.seams.clock), &self.site.seams.meter);
+        let connector = connectors::runs::Runs::build(id_text(&id), settings, sources, signals, clock, meter);
+        Arc::new(Telling { connector, way: Arc::clone(&known.way) })
+    }
+
     fn recogniser(&self, id: Arc<str>, settings: recogniser::Settings) -> Result<Arc<dyn Recognise>, String> {
         let deps = recogniser::Deps {
             tasks: Arc::clone(&self.site.tasks),
@@ -291,30 +322,28 @@ impl Assembly<'_> {
 
     fn extension(&self, settings: ExtensionSettings, known: &Known) -> Box<dyn Listener> {
         let seams = &self.site.seams;
-        let mut way = None;
         let (name, endpoint, router) = match settings {
             ExtensionSettings::Admin(settings) => {
                 let (meter, health) = (seams.meter.clone(), seams.health.clone());
                 let pages = Admin { meter, health, allowed_hosts: settings.allowed_hosts, auth: settings.auth };
-                let (humans, api) = self.api(known);
-                way = Some(humans);
                 let again = self.round.again.clone().map_or_else(Router::new, reload_route);
-                ("admin", settings.endpoint, admin::router(Arc::new(pages), api.merge(again)))
+                ("admin", settings.endpoint, admin::router(Arc::new(pages), self.api(known).merge(again)))
             }
             ExtensionSettings::HealthCheck(settings) => {
                 ("health_check", settings.endpoint, admin::health_router(seams.health.clone()))
             }
         };
-        Box::new(Web { name, endpoint, router, rest: REST, way, sockets: self.round.sockets.clone() })
+        Box::new(Web { name, endpoint, router, rest: REST, sockets: self.round.sockets.clone() })
     }
 
-    /// The API of runs, and where it finds the engine's door.
-    fn api(&self, known: &Known) -> (Way, axum::Router) {
-        let (way, runs) = (Way::default(), known.runs.clone());
+    /// The API of runs.
+    fn api(&self, known: &Known) -> axum::Router {
+        let (way, runs) =
+            (Arc::clone(&known.way), known.runs.iter().map(|(_, runs)| Arc::clone(runs)).collect::<Vec<_>>());
         let boards = runs.iter().map(|runs| Arc::<Runs>::clone(runs) as Arc<dyn Board>).collect();
-        let humans = Humans { runs, way: Arc::clone(&way), clock: Arc::clone(&self.site.seams.clock) };
+        let humans = Humans { runs, way, clock: Arc::clone(&self.site.seams.clock) };
         let api = Api { board: Arc::new(Boards(boards)), judge: Arc::new(humans) };
-        (way, crate::runs::api::router(api))
+        crate::runs::api::router(api)
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -86,6 +86,9 @@ pub struct Blueprint {
     pub build: Build,
 }
 
+/// The engine's door, there once the engine is.
+pub type Way = Arc<OnceLock<Arc<Inlet>>>;
+
 /// The components.
 pub struct Built {
     /// Pipelines and limits.
@@ -98,6 +101,8 @@ pub struct Built {
     pub companions: Vec<Arc<dyn Companion>>,
     /// What listens: receivers, admin.
     pub listeners: Vec<Box<dyn Listener>>,
+    /// Where those that are no receivers find the engine's door.
+    pub way: Way,
 }
 
 /// Something that runs beside the pipelines for as long as the gateway does.

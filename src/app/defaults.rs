@@ -3,7 +3,7 @@
 //! comments; a test compares it with the file. **Not here**: the components (`components`).
 
 use crate::app::resolve::{Limits, Pseudonyms, Telemetry};
-use crate::components::{ExporterKind, ExtensionKind, ProcessorKind, ReceiverKind};
+use crate::components::{ConnectorKind, ExporterKind, ExtensionKind, ProcessorKind, ReceiverKind};
 use crate::config::graph::Step;
 use crate::config::schema::Documented;
 use crate::pipeline::spool;
@@ -56,6 +56,10 @@ pub fn generate() -> String {
     section(&mut out, "exporters");
     for kind in ExporterKind::ALL {
         component(&mut out, kind.name(), kind.summary(), &kind.defaults(), EXPORTERS.contains(kind));
+    }
+    section(&mut out, "connectors");
+    for kind in ConnectorKind::ALL {
+        component(&mut out, kind.name(), kind.summary(), &kind.defaults(), false);
     }
     section(&mut out, "extensions");
     for kind in ExtensionKind::ALL {

@@ -1,18 +1,17 @@
 //! **What**: [`Humans`]: takes what people say of runs in, as an effect that is committed before they hear that it was taken.
 //! **Why**: state changes by committed effects alone; so an outcome survives a crash, once. **Not here**: HTTP (`runs/api`).
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
 use crate::clock::Clock;
 use crate::otlp::Signal;
-use crate::pipeline::{BytePermit, Clearance, Inlet, Made, Outcome as Answer, Submission, Trust};
+use crate::pipeline::{BytePermit, Clearance, Made, Outcome as Answer, Submission, Trust};
 use crate::processors::runs::Runs;
 use crate::runs::{Judge, NotTaken, Outcome};
 
-/// The engine's door, there once the gateway serves.
-pub(super) type Way = Arc<OnceLock<Arc<Inlet>>>;
+use super::build::Way;
 
 /// See the module.
 pub(super) struct Humans {

@@ -20,7 +20,6 @@ use crate::receivers::otlp::{self, Otlp};
 use crate::telemetry::{Meter, names};
 
 use super::build::{BoundListener, Listener, Serve, ServingListener};
-use super::humans::Way;
 
 /// Connections of a page's port at once.
 const CONNECTIONS: usize = 256;
@@ -76,8 +75,6 @@ pub struct Web {
     pub router: Router,
     /// From accept to the request, and between requests; see [`REST`].
     pub rest: Duration,
-    /// Where the engine's door is put once it is served.
-    pub way: Option<Way>,
     /// Where its port is kept, if it is.
     pub sockets: Option<Sockets>,
 }
@@ -86,8 +83,8 @@ impl Listener for Web {
     fn bind(self: Box<Self>) -> BoxFuture<'static, Result<Box<dyn BoundListener>, String>> {
         Box::pin(async move {
             let bound = listen::bind_among(self.sockets.as_ref(), &self.endpoint).await?;
-            let Self { name, router, rest, way, .. } = *self;
-            Ok(Box::new(WebPort { name, router, rest, way, bound }) as Box<dyn BoundListener>)
+            let Self { name, router, rest, .. } = *self;
+            Ok(Box::new(WebPort { name, router, rest, bound }) as Box<dyn BoundListener>)
         })
     }
 }
@@ -96,7 +93,6 @@ struct WebPort {
     name: &'static str,
     router: Router,
     rest: Duration,
-    way: Option<Way>,
     bound: listen::Bound,
 }
 
@@ -107,10 +103,6 @@ impl BoundListener for WebPort {
 
     fn serve(self: Box<Self>, serve: Serve) -> BoxFuture<'static, Box<dyn ServingListener>> {
         Box::pin(async move {
-            if let Some(way) = &self.way {
-                // Set once: a port is served once.
-                drop(way.set(serve.inlet));
-            }
             let serving = serve_pages(self.bound, self.router, self.name, self.rest, &serve.meter, serve.tasks);
             Box::new(WebServing(serving)) as Box<dyn ServingListener>
         })

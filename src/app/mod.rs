@@ -8,6 +8,7 @@
 pub mod assemble;
 pub mod build;
 mod collector;
+mod connect;
 pub mod defaults;
 pub mod dry;
 mod humans;
@@ -146,6 +147,8 @@ impl App {
         let (offload, errands) = (Arc::<Tasks>::clone(&tasks), Arc::<Tasks>::clone(&tasks));
         let context = Context { spool: Arc::clone(&spool), clock, rng, meter, offload, workers, errands };
         let engine = Arc::new(Engine::new(&built.plan, &built.outlets, &built.consumers, context));
+        // Set once: there is one engine.
+        drop(built.way.set(Arc::clone(&engine.inlet)));
         let checkpoint_seams = checkpoint::Seams {
             disk,
             clock: Arc::clone(&seams.clock),

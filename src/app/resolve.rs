@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::app::collector;
 use crate::components::{
-    ExporterConfig, ExporterKind, ExporterSettings, ExtensionConfig, ExtensionKind, ExtensionSettings, ProcessorConfig,
-    ProcessorKind, ProcessorSettings, ReceiverConfig, ReceiverKind, ReceiverSettings, names,
+    ConnectorConfig, ConnectorKind, ConnectorSettings, ExporterConfig, ExporterKind, ExporterSettings, ExtensionConfig,
+    ExtensionKind, ExtensionSettings, ProcessorConfig, ProcessorKind, ProcessorSettings, ReceiverConfig, ReceiverKind,
+    ReceiverSettings, names,
 };
 use crate::config::env::Lookup;
 use crate::config::file::{self, File, Pipeline, Reading, Section};
@@ -175,6 +176,8 @@ pub struct Typed {
     pub processors: Vec<Placed<ProcessorConfig>>,
     /// Exporters.
     pub exporters: Vec<Placed<ExporterConfig>>,
+    /// Connectors.
+    pub connectors: Vec<Placed<ConnectorConfig>>,
     /// Extensions.
     pub extensions: Vec<Placed<ExtensionConfig>>,
     /// `spool:`
@@ -197,6 +200,8 @@ pub struct Valid {
     pub processors: Vec<Placed<ProcessorSettings>>,
     /// Exporters that pipelines use.
     pub exporters: Vec<Placed<ExporterSettings>>,
+    /// Connectors that pipelines use.
+    pub connectors: Vec<Placed<ConnectorSettings>>,
     /// Extensions that are enabled.
     pub extensions: Vec<Placed<ExtensionSettings>>,
     /// The spool.
@@ -252,12 +257,13 @@ fn typed(file: File, problems: &mut Vec<Problem>) -> Typed {
     let receivers = types.all("receivers", &file.receivers, ReceiverKind::parse, ReceiverKind::typed);
     let processors = types.all("processors", &file.processors, ProcessorKind::parse, ProcessorKind::typed);
     let exporters = types.all("exporters", &file.exporters, ExporterKind::parse, ExporterKind::typed);
+    let connectors = types.all("connectors", &file.connectors, ConnectorKind::parse, ConnectorKind::typed);
     let extensions = types.all("extensions", &file.extensions, ExtensionKind::parse, ExtensionKind::typed);
     let spool = types.one("spool", &file.spool);
     let pseudonyms = types.one("pseudonyms", &file.pseudonyms);
     let limits = types.one("limits", &file.limits);
     let telemetry = types.one("service.telemetry", &file.telemetry);
-    Typed { receivers, processors, exporters, extensions, spool, pseudonyms, limits, telemetry, file }
+    Typed { receivers, processors, exporters, connectors, extensions, spool, pseudonyms, limits, telemetry, file }
 }
 
 struct Types<'p> {
@@ -318,6 +324,10 @@ fn validate(typed: &Typed, data_dir: &Path, problems: &mut Vec<Problem>) -> Opti
     );
     let exporters =
         settings.all("exporters", &file.exporters, &typed.exporters, &used(|p| &p.exporters), ExporterConfig::settings);
+    let ends = |pick: fn(&Pipeline) -> &[(ComponentId, At)]| used(pick);
+    let joined: HashSet<&ComponentId> = ends(|p| &p.receivers).union(&ends(|p| &p.exporters)).copied().collect();
+    let connectors =
+        settings.all("connectors", &file.connectors, &typed.connectors, &joined, ConnectorConfig::settings);
     let extensions =
         settings.all("extensions", &file.extensions, &typed.extensions, &enabled, ExtensionConfig::settings);
     settings.notes("receivers", &file.receivers, &receivers, ReceiverSettings::notes);
@@ -333,6 +343,9 @@ fn validate(typed: &Typed, data_dir: &Path, problems: &mut Vec<Problem>) -> Opti
     settings.one("limits", &file.limits, in_flight);
     let step = |section: &Section| Some((section.id.clone(), ProcessorKind::parse(&section.id.kind)?.step()));
     let steps = file.processors.iter().filter_map(step).collect::<HashMap<_, _>>();
+    let kind_of = |section: &Section| Some((section.id.clone(), ConnectorKind::parse(&section.id.kind)?));
+    let kinds = file.connectors.iter().filter_map(kind_of);
+    let joins = kinds.map(|(id, kind)| (id, (kind.of_step(), kind.signals()))).collect::<HashMap<_, _>>();
     let known_trust = |id: &ComponentId| exporters.iter().find(|known| known.id == *id).map(|known| known.what.trust());
     // of an exporter that has other faults the word alone is known
     let says_internal = |section: &Section| {
@@ -362,13 +375,20 @@ fn validate(typed: &Typed, data_dir: &Path, problems: &mut Vec<Problem>) -> Opti
         processors.iter().filter(|placed| wanted(&placed.what)).map(|placed| placed.id.clone()).collect()
     };
     let (audits, allows) = (of(ProcessorSettings::only_counts), of(ProcessorSettings::allows_content));
-    let known =
-        Known { steps: &steps, audits: &audits, allows: &allows, third_party: &third_party, not_taken: &not_taken };
+    let known = Known {
+        steps: &steps,
+        audits: &audits,
+        allows: &allows,
+        third_party: &third_party,
+        not_taken: &not_taken,
+        joins: &joins,
+    };
     problems.extend(graph::check(file, &known));
     Some(Valid {
         receivers,
         processors,
         exporters,
+        connectors,
         extensions,
         spool: spool?,
         spool_keys: spool_keys?,

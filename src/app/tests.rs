@@ -62,6 +62,7 @@ fn blueprint(folder: &Path, sink: &Arc<Sink>, extras: Extras) -> Blueprint {
             consumers: Vec::new(),
             companions: extras.companions,
             listeners: extras.listeners,
+            way: super::build::Way::default(),
         })
     };
     Blueprint {
@@ -335,7 +336,6 @@ async fn requests_come_over_sockets() {
         endpoint: crate::config::Endpoint::parse("127.0.0.1:0").unwrap(),
         router: crate::telemetry::admin::router(Arc::new(admin), axum::Router::new()),
         rest: listeners::REST,
-        way: None,
         sockets: None,
     };
     let extras = Extras { listeners: vec![Box::new(receiver), Box::new(web)], ..Extras::default() };

@@ -5,7 +5,7 @@ use super::Common;
 use super::output::{Exit, complain, out};
 use super::source::{Make, load};
 use crate::app::volume;
-use crate::components::{ExporterKind, ExtensionKind, ProcessorKind, ReceiverKind};
+use crate::components::{ConnectorKind, ExporterKind, ExtensionKind, ProcessorKind, ReceiverKind};
 use crate::config::ComponentId;
 use crate::config::schema::Documented;
 
@@ -47,6 +47,7 @@ pub(super) fn print_config(common: &Common, comments: bool) -> Exit {
     section("receivers", typed.receivers.iter().map(|placed| (&placed.id, placed.what.documented())).collect());
     section("processors", typed.processors.iter().map(|placed| (&placed.id, placed.what.documented())).collect());
     section("exporters", typed.exporters.iter().map(|placed| (&placed.id, placed.what.documented())).collect());
+    section("connectors", typed.connectors.iter().map(|placed| (&placed.id, placed.what.documented())).collect());
     section("extensions", typed.extensions.iter().map(|placed| (&placed.id, placed.what.documented())).collect());
     for (name, documented) in [
         ("spool", Documented::of(&typed.spool)),
@@ -89,6 +90,7 @@ pub(super) fn components() -> Exit {
     section("receivers", ReceiverKind::ALL.iter().map(|kind| (kind.name(), kind.summary())).collect());
     section("processors", ProcessorKind::ALL.iter().map(|kind| (kind.name(), kind.summary())).collect());
     section("exporters", ExporterKind::ALL.iter().map(|kind| (kind.name(), kind.summary())).collect());
+    section("connectors", ConnectorKind::ALL.iter().map(|kind| (kind.name(), kind.summary())).collect());
     section("extensions", ExtensionKind::ALL.iter().map(|kind| (kind.name(), kind.summary())).collect());
     out(&text)
 }

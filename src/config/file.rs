@@ -47,6 +47,8 @@ pub struct File {
     pub processors: Vec<Section>,
     /// `exporters:`
     pub exporters: Vec<Section>,
+    /// `connectors:`
+    pub connectors: Vec<Section>,
     /// `extensions:`
     pub extensions: Vec<Section>,
     /// `service.extensions`
@@ -63,8 +65,8 @@ pub struct File {
     pub limits: Node,
 }
 
-const TOP: [&str; 8] =
-    ["receivers", "processors", "exporters", "extensions", "service", "spool", "pseudonyms", "limits"];
+const TOP: [&str; 9] =
+    ["receivers", "processors", "exporters", "connectors", "extensions", "service", "spool", "pseudonyms", "limits"];
 
 /// A file as far as it could be read.
 pub struct Reading {
@@ -129,6 +131,7 @@ impl Shape<'_> {
             receivers: self.sections(&part("receivers"), "receivers"),
             processors: self.sections(&part("processors"), "processors"),
             exporters: self.sections(&part("exporters"), "exporters"),
+            connectors: self.sections(&part("connectors"), "connectors"),
             extensions: self.sections(&part("extensions"), "extensions"),
             enabled: enabled.unwrap_or_default(),
             pipelines,

@@ -8,6 +8,7 @@ use crate::otlp::Signal;
 
 use super::file::{File, Pipeline, Section};
 use super::id::ComponentId;
+use super::joins;
 use super::problem::{At, Problem, nearest};
 
 /// What a processor does for the order and the clearance; in the order that pipelines must keep.
@@ -53,6 +54,8 @@ pub struct Known<'a> {
     pub third_party: &'a HashSet<ComponentId>,
     /// Exporters with a signal that they have no place to send to.
     pub not_taken: &'a HashSet<(ComponentId, Signal)>,
+    /// Connectors: the step that they tell of, and what they send.
+    pub joins: &'a HashMap<ComponentId, (Step, &'static [Signal])>,
 }
 
 /// Checks references alone: they need no typed component.
@@ -60,22 +63,31 @@ pub fn references(file: &File) -> Vec<Problem> {
     let mut problems = Vec::new();
     for pipeline in &file.pipelines {
         let path = format!("service.pipelines.{}", pipeline.id);
-        for (kind, uses, sections) in [
-            ("receivers", &pipeline.receivers, &file.receivers),
-            ("processors", &pipeline.processors, &file.processors),
-            ("exporters", &pipeline.exporters, &file.exporters),
+        for (kind, uses, sections, more) in [
+            ("receivers", &pipeline.receivers, &file.receivers, &file.connectors[..]),
+            ("processors", &pipeline.processors, &file.processors, &[][..]),
+            ("exporters", &pipeline.exporters, &file.exporters, &file.connectors[..]),
         ] {
-            missing(kind, &format!("{path}.{kind}"), uses, sections, &mut problems);
+            missing(kind, &format!("{path}.{kind}"), uses, sections, more, &mut problems);
         }
     }
-    missing("extensions", "service.extensions", &file.enabled, &file.extensions, &mut problems);
+    missing("extensions", "service.extensions", &file.enabled, &file.extensions, &[], &mut problems);
     unused(file, &mut problems);
+    joins::references(file, &mut problems);
     problems
 }
 
-fn missing(kind: &str, path: &str, uses: &[(ComponentId, At)], sections: &[Section], problems: &mut Vec<Problem>) {
-    for (id, at) in uses.iter().filter(|(id, _)| !sections.iter().any(|section| section.id == *id)) {
-        let names: Vec<String> = sections.iter().map(|section| section.id.to_string()).collect();
+fn missing(
+    kind: &str,
+    path: &str,
+    uses: &[(ComponentId, At)],
+    sections: &[Section],
+    more: &[Section],
+    problems: &mut Vec<Problem>,
+) {
+    let all = || sections.iter().chain(more);
+    for (id, at) in uses.iter().filter(|(id, _)| !all().any(|section| section.id == *id)) {
+        let names: Vec<String> = all().map(|section| section.id.to_string()).collect();
         let hint = nearest(&id.to_string(), names.iter().map(String::as_str))
             .map_or_else(|| format!("add `{id}:` to `{kind}:`"), |near| format!("did you mean `{near}`?"));
         problems.push(Problem::error(Some(*at), path, format!("`{id}` is not in `{kind}:`")).with_hint(hint));
@@ -113,6 +125,7 @@ pub fn check(file: &File, known: &Known<'_>) -> Vec<Problem> {
         destinations(pipeline, known, &mut problems);
     }
     shared(file, known, &mut problems);
+    joins::check(file, known, &mut problems);
     problems
 }
 
@@ -148,9 +161,12 @@ fn clearance(pipeline: &Pipeline, known: &Known<'_>, problems: &mut Vec<Problem>
     let allowed = |id: &ComponentId| step_allows(known, id, pipeline.signal);
     let has =
         |step: Step| pipeline.processors.iter().any(|(id, _)| does(id, step) || (step == Step::Vault && allowed(id)));
-    // Content keys on metrics are dropped by redact: metrics need no vault step.
-    let needed: &[Step] =
-        if pipeline.signal == Signal::Metrics { &[Step::Redact] } else { &[Step::Vault, Step::Redact] };
+    // Content keys on metrics are dropped by redact: metrics need no vault step. What connectors tell has none.
+    let needed: &[Step] = if pipeline.signal == Signal::Metrics || joins::only(pipeline, known) {
+        &[Step::Redact]
+    } else {
+        &[Step::Vault, Step::Redact]
+    };
     let absent: Vec<&str> = needed.iter().filter(|step| !has(**step)).map(|step| step.name()).collect();
     if absent.is_empty() {
         return;
@@ -206,7 +222,7 @@ fn destinations(pipeline: &Pipeline, known: &Known<'_>, problems: &mut Vec<Probl
     }
 }
 
-fn route(pipeline: &Pipeline, exporter: &ComponentId) -> String {
+pub(super) fn route(pipeline: &Pipeline, exporter: &ComponentId) -> String {
     let mut parts: Vec<String> =
         vec![pipeline.receivers.iter().map(|(id, _)| id.to_string()).collect::<Vec<_>>().join("+")];
     parts.extend(pipeline.processors.iter().map(|(id, _)| id.to_string()));

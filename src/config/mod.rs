@@ -8,6 +8,7 @@ pub mod file;
 pub mod glob;
 pub mod graph;
 pub mod id;
+mod joins;
 pub mod load;
 pub mod problem;
 pub mod schema;

@@ -9,6 +9,7 @@ use super::graph::{Known, Step, check, references};
 use super::problem::{At, Gravity, Source, nearest};
 use super::types::{ByteSize, Span};
 use super::{ComponentId, de, file, load};
+use crate::otlp::Signal;
 
 struct Fixed;
 
@@ -43,12 +44,15 @@ fn problems_of(text: &str) -> String {
                 ids.filter(|id| id.name == name).collect()
             };
             let (audits, allows) = (named("audit"), named("allow"));
+            let tells: &[Signal] = &[Signal::Logs, Signal::Metrics];
+            let joins = file.connectors.iter().map(|section| (section.id.clone(), (Step::Runs, tells))).collect();
             let known = Known {
                 steps: &steps,
                 audits: &audits,
                 allows: &allows,
                 third_party: &third_party,
                 not_taken: &not_taken,
+                joins: &joins,
             };
             problems.extend(check(&file, &known));
             problems
@@ -240,4 +244,65 @@ fn audits_and_allowances() {
     let allow = with("redact/allow");
     assert!(allow.contains("`redact/allow` has `content: allow`") && !allow.contains("error"), "{allow}");
     assert!(with("redact").contains("nothing does: vault"));
+}
+
+const JOINED: &str = "
+receivers: { otlp: }
+processors: { vault: , redact: , runs: , cost: }
+exporters: { otlp/h: }
+connectors: { runs/told: }
+service:
+  pipelines:
+    traces: { receivers: [otlp], processors: [cost, runs, vault, redact], exporters: [otlp/h, runs/told] }
+    logs/runs: { receivers: [runs/told], processors: [redact], exporters: [otlp/h] }
+    metrics/runs: { receivers: [runs/told], processors: [redact], exporters: [otlp/h] }
+";
+
+/// A connector joins pipelines; what it tells needs no vault, but its texts are redacted.
+#[test]
+fn connectors_join_pipelines() {
+    assert_eq!(problems_of(JOINED), "");
+    let bare = JOINED.replace(
+        "logs/runs: { receivers: [runs/told], processors: [redact]",
+        "logs/runs: { receivers: [runs/told], processors: []",
+    );
+    assert!(problems_of(&bare).contains("nothing does: redact"), "{}", problems_of(&bare));
+}
+
+/// What a connector can't be: on one side only, of a pipeline without its step, a source of traces, in a ring, beside what
+/// tracks, of two meanings.
+#[test]
+fn connectors_are_checked() {
+    let with = |from: &str, to: &str| {
+        assert!(JOINED.contains(from), "{from}");
+        problems_of(&JOINED.replace(from, to))
+    };
+    for (from, to, says) in [
+        (", runs/told] }", "] }", "but no pipeline exports to it"),
+        (
+            "[cost, runs, vault, redact]",
+            "[cost, vault, redact]",
+            "tells what `runs` found, but the pipeline has no such processor",
+        ),
+        ("metrics/runs:", "traces/runs:", "tells logs and metrics, not traces"),
+        (
+            "processors: [redact], exporters: [otlp/h] }\n    metrics",
+            "processors: [runs, redact], exporters: [otlp/h, runs/told] }\n    metrics",
+            "comes back to it",
+        ),
+        (
+            "receivers: [runs/told], processors: [redact], exporters: [otlp/h] }\n    metrics",
+            "receivers: [runs/told], processors: [cost, redact], exporters: [otlp/h] }\n    metrics",
+            "would track what",
+        ),
+        ("receivers: { otlp: }", "receivers: { otlp: , runs/told: }", "is in `receivers:` too"),
+    ] {
+        let problems = with(from, to);
+        assert!(problems.contains(says), "{says} is not in\n{problems}");
+    }
+    let unused = JOINED
+        .replace(", runs/told]", "]")
+        .replace("receivers: [runs/told]", "receivers: [otlp]")
+        .replace("processors: [redact]", "processors: [runs, vault, redact]");
+    assert!(problems_of(&unused).contains("is in no pipeline and will not run"), "{}", problems_of(&unused));
 }

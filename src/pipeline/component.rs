@@ -108,6 +108,24 @@ pub trait Exporter: Send + Sync {
     fn send<'a>(&'a self, request: &'a ExportRequest) -> BoxFuture<'a, Outcome>;
 }
 
+/// A step that tells something beside the batches it sees: what a connector sends into the pipelines it feeds.
+pub trait Source: Send + Sync {
+    /// A connector that feeds pipelines of these signals asks from now on. Called while components are built.
+    fn ask(&self, signals: &[Signal]);
+    /// The next request of `signal` as of `now`, if there is any; the same again until its effect was applied.
+    fn portion(&self, signal: Signal, now: UnixNanos) -> Option<Portion>;
+}
+
+/// What a [`Source`] tells, as one request.
+pub struct Portion {
+    /// Whose it is.
+    pub account: Arc<str>,
+    /// `Export*ServiceRequest` in protobuf; it holds no content, its texts are to be redacted like any others.
+    pub wire: Bytes,
+    /// Says that it was told: committed with it.
+    pub effect: Effect,
+}
+
 /// Owns sockets; knows nothing but its inlet.
 pub trait Receiver: Send {
     /// Component id, e.g. `otlp`.

@@ -33,7 +33,7 @@ pub mod workers;
 pub use batch::{Batch, Draft, Effect, Origin};
 pub use claims::{Claim, ClaimKey, Claims};
 pub use clearance::{Clearance, Content, Text, Trust};
-pub use component::{ExportRequest, Exporter, Processor, Quarantine, Receiver, Ticketed, Ticketer};
+pub use component::{ExportRequest, Exporter, Portion, Processor, Quarantine, Receiver, Source, Ticketed, Ticketer};
 pub use disk::{Directory, Disk, DiskFile, RealDisk};
 pub use inlet::{Admission, ByteBudget, BytePermit, Inlet, Made, Submission};
 pub use inquiry::{Answer, Inquiry};

@@ -315,6 +315,12 @@ metrics_table! {
     ALERTS = "agent_alert_total", Kind::Counter;
     /// Measures that were negative, not finite or above 1e15, and were left out.
     MEASURES_REFUSED = "tollgate_measures_refused_total", Kind::Counter;
+    /// News of runs that connectors could not tell in time: the oldest had to go.
+    RUNS_UNTOLD = "tollgate_runs_untold_total", Kind::Counter;
+    /// Requests that a connector made and the engine took (label: connector).
+    CONNECTOR_TOLD = "tollgate_connector_requests_total", Kind::Counter;
+    /// Requests that a connector made and its pipelines refused for good (label: connector).
+    CONNECTOR_REFUSED = "tollgate_connector_refused_total", Kind::Counter;
     /// Runs whose end was not told yet.
     RUNS_LIVE = "tollgate_runs_live", Kind::Gauge;
     /// Runs that were forgotten before they ended, for lack of room.

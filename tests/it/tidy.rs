@@ -62,6 +62,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "vault",
         ],
     ),
+    ("connectors", &["clock", "config", "otlp", "pipeline", "telemetry"]),
     ("exporters", &["clock", "config", "hex", "net", "otlp", "pipeline", "rng", "secret", "telemetry"]),
     ("components", &["*"]),
     ("app", &["*"]),
@@ -214,8 +215,10 @@ fn components_stand_alone() {
     let mut broken = Vec::new();
     for file in product() {
         let parts: Vec<&str> = file.path.split('/').collect();
-        let ["src", kind @ ("receivers" | "processors" | "exporters"), component, ..] = parts[..] else { continue };
-        for other in ["receivers", "processors", "exporters"] {
+        let ["src", kind @ ("receivers" | "processors" | "exporters" | "connectors"), component, ..] = parts[..] else {
+            continue;
+        };
+        for other in ["receivers", "processors", "exporters", "connectors"] {
             for piece in file.text.split(&format!("crate::{other}::")).skip(1) {
                 let named: String = piece.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
                 let folder = root().join("src").join(other).join(&named);

@@ -9,6 +9,7 @@ use crate::runs::{Investigations, Judged, OTHER, RunSums, RunView, Sum, Totals, 
 
 use super::codec::{Code, fields};
 use super::observe::run_digest;
+use super::outbox::News;
 use super::seen::SeenOutcome;
 use super::state::Recorder;
 
@@ -54,6 +55,8 @@ pub(super) struct History {
     order: VecDeque<u64>,
     /// By account and incident.
     cases: BTreeMap<(String, String), Case>,
+    /// What is to be told of investigations; taken at once.
+    pub(super) news: Vec<News>,
 }
 
 impl Code for RunSums {
@@ -94,6 +97,7 @@ impl Code for History {
             outcomes: Code::take(from)?,
             order: Vec::take(from)?.into(),
             cases: Code::take(from)?,
+            news: Vec::new(),
         })
     }
 }
@@ -149,8 +153,11 @@ impl History {
         let named = (account.to_owned(), seen.incident.to_string());
         let by_run = || self.cases.iter().find(|(key, case)| key.0 == account && case.runs.contains(&seen.run));
         let key = if seen.incident.is_empty() { by_run().map(|(key, _)| key.clone()) } else { Some(named) };
-        if let Some(case) = key.and_then(|key| self.cases.get_mut(&key)) {
-            case.judge(&judged, recorder);
+        let Some(key) = key else { return };
+        if let Some(case) = self.cases.get_mut(&key)
+            && case.judge(&judged, recorder)
+        {
+            self.news.push(News::Overridden(key.0, case.kind.clone(), key.1));
         }
     }
 
@@ -160,12 +167,14 @@ impl History {
         let key = (view.account.clone(), incident.clone());
         if !self.cases.contains_key(&key) {
             recorder.investigation(kind);
+            self.news.push(News::Investigation(key.0.clone(), kind.to_owned(), key.1.clone()));
             if self.cases.len() >= INVESTIGATIONS {
                 let oldest = self.cases.iter().min_by_key(|(_, case)| case.last).map(|(key, _)| key.clone());
                 oldest.and_then(|key| self.cases.remove(&key));
             }
         }
         let judged = self.judged(view);
+        let (account, incident) = key.clone();
         let case = self.cases.entry(key).or_default();
         if case.kind.is_empty() {
             kind.clone_into(&mut case.kind);
@@ -177,9 +186,14 @@ impl History {
         case.tool_calls += view.totals.tool_calls();
         case.atto = case.atto.saturating_add(view.totals.atto_usd());
         case.last = case.last.max(view.start);
-        case.judge(&judged, recorder);
+        let overridden = case.judge(&judged, recorder);
         let kind = case.kind.clone();
-        recorder.tool_calls_p95(&kind, self.p95(&kind));
+        let p95 = self.p95(&kind);
+        recorder.tool_calls_p95(&kind, p95);
+        if overridden {
+            self.news.push(News::Overridden(account.clone(), kind.clone(), incident));
+        }
+        self.news.push(News::ToolCalls(account, kind, p95));
     }
 
     fn p95(&self, kind: &str) -> f64 {
@@ -215,17 +229,20 @@ impl History {
 }
 
 impl Case {
-    fn judge(&mut self, judged: &Judged, recorder: &dyn Recorder) {
-        let Some(outcome) = judged.outcome else { return };
+    /// Whether it is overridden now and was not before.
+    fn judge(&mut self, judged: &Judged, recorder: &dyn Recorder) -> bool {
+        let Some(outcome) = judged.outcome else { return false };
         self.confidence = outcome.confidence.or(self.confidence);
         self.resolved_in = outcome.resolved_in.or(self.resolved_in);
         let overridden = outcome.verdict == Verdict::Overridden;
         // Who overrode once has: a later word does not undo it, and no override counts twice.
-        if overridden && !self.overridden {
+        let new = overridden && !self.overridden;
+        if new {
             recorder.overridden(&self.kind);
         }
         self.overridden |= overridden;
         self.judged = true;
+        new
     }
 }
 

@@ -72,6 +72,7 @@ pub(super) struct Meters {
     pub(super) live: Gauge,
     evicted: Counter,
     refused: Counter,
+    untold: Counter,
 }
 
 impl Meters {
@@ -82,6 +83,7 @@ impl Meters {
             live: meter.gauge(&names::RUNS_LIVE, &[]),
             evicted: meter.counter(&names::RUNS_EVICTED, &[]),
             refused: meter.counter(&names::MEASURES_REFUSED, &[]),
+            untold: meter.counter(&names::RUNS_UNTOLD, &[]),
         }
     }
 
@@ -180,6 +182,10 @@ impl Recorder for Meters {
             ("commit", values.commits.value(Some(commit))),
         ];
         self.meter.histogram(&names::MEASURE, &labels).record(value);
+    }
+
+    fn untold(&self, news: u64) {
+        self.untold.increment(news);
     }
 
     fn alert(&self, alert: &Alert) {

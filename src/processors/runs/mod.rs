@@ -19,6 +19,8 @@ mod layers;
 mod measures;
 mod meters;
 mod observe;
+mod outbox;
+mod points;
 mod resolve;
 mod saved;
 mod seen;
@@ -26,6 +28,7 @@ mod stamp;
 mod state;
 mod store;
 mod sum;
+mod summary;
 mod table;
 mod tokens;
 mod tree;
@@ -42,7 +45,7 @@ use parking_lot::Mutex;
 use crate::clock::UnixNanos;
 use crate::genai::{Vocabulary, facts_of};
 use crate::otlp::Signal;
-use crate::pipeline::{Batch, Effect, Processor, Reason};
+use crate::pipeline::{Batch, Effect, Portion, Processor, Reason, Source};
 use crate::pseudonym::IdPolicy;
 use crate::runs::{
     Alert, Board, Budget, BudgetState, Detail, Investigations, Judged, Measure, Outcome, RunSums, RunView,
@@ -136,6 +139,23 @@ impl Board for Runs {
     }
 }
 
+impl Source for Runs {
+    fn ask(&self, signals: &[Signal]) {
+        self.state.lock().outbox.ask(signals);
+    }
+
+    fn portion(&self, signal: Signal, now: UnixNanos) -> Option<Portion> {
+        let state = self.state.lock();
+        let portion = state.outbox.portion(signal, now.0)?;
+        let wire = match signal {
+            Signal::Metrics => points::request(&portion.news, &self.meters.labels, portion.since, now.0),
+            Signal::Logs | Signal::Traces => summary::request(&portion.news, now.0),
+        };
+        let effect = Effect::new(Arc::clone(&self.id), portion.effect);
+        Some(Portion { account: portion.account.into(), wire: wire.into(), effect })
+    }
+}
+
 impl Processor for Runs {
     fn id(&self) -> &Arc<str> {
         &self.id
@@ -168,6 +188,9 @@ impl Processor for Runs {
     }
 
     fn apply(&self, effect: &Effect) {
+        if self.state.lock().outbox.apply(&effect.body) {
+            return;
+        }
         if let Some(sight) = Sight::decode(&effect.body) {
             self.state.lock().apply(&sight, &self.meters);
         }
@@ -185,8 +208,10 @@ impl Processor for Runs {
 
     fn restore(&self, checkpoint: &[u8]) {
         let state = State::load(self.settings.clone(), Arc::clone(&self.ids), checkpoint);
-        if let Some(state) = state {
-            *self.state.lock() = state;
+        if let Some(mut state) = state {
+            let mut known = self.state.lock();
+            state.outbox.keep_asking(&known.outbox);
+            *known = state;
         } else {
             tracing::warn!("the saved state of runs is damaged or of another version; runs begin anew");
         }

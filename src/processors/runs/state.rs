@@ -17,6 +17,7 @@ use super::group::{Closed, Group};
 use super::history::History;
 use super::measures::Measures;
 use super::observe::digest;
+use super::outbox::{News, Outbox};
 use super::resolve::{Resolved, Run};
 use super::seen::{Sight, mark};
 use super::store::{Heard, Store};
@@ -46,6 +47,8 @@ pub(super) trait Recorder {
     fn measure(&self, labels: [&str; 4], value: f64);
     /// The first run of an incident is over.
     fn investigation(&self, kind: &str);
+    /// News that no connector told in time.
+    fn untold(&self, news: u64);
     /// An alert fires.
     fn alert(&self, alert: &Alert);
     /// A human decided otherwise.
@@ -66,6 +69,8 @@ pub(super) struct State {
     pub(super) history: History,
     pub(super) measures: Measures,
     pub(super) alerts: Alerts,
+    /// What connectors are still to tell.
+    pub(super) outbox: Outbox,
     open: u64,
     /// Time passes: what is applied now is new, not read back from the spool.
     live: bool,
@@ -79,6 +84,8 @@ struct Look {
     next: u64,
     idle: bool,
     views: Vec<RunView>,
+    /// Runs that were told before and changed: their revisions.
+    revised: Vec<(RunView, u32)>,
     /// Runs that are not over and look as if somebody should know.
     suspects: Vec<RunView>,
     /// Sessions that are over (true), or stand out (false).
@@ -88,8 +95,19 @@ struct Look {
 impl State {
     pub(super) fn new(settings: Settings, ids: Arc<dyn IdPolicy>) -> Self {
         let store = Store::new(settings.max_runs);
-        let (history, measures, alerts) = (History::default(), Measures::default(), Alerts::default());
-        Self { settings, ids, store, running: 0, wall: None, history, measures, alerts, open: 0, live: false }
+        Self {
+            settings,
+            ids,
+            store,
+            running: 0,
+            wall: None,
+            history: History::default(),
+            measures: Measures::default(),
+            alerts: Alerts::default(),
+            outbox: Outbox::default(),
+            open: 0,
+            live: false,
+        }
     }
 
     /// Runs that are not over, as far as looked.
@@ -103,6 +121,7 @@ impl State {
         let (account, ids) = (&sight.account, Arc::clone(&self.ids));
         self.measures.apply(sight, &self.settings, |name| ids.column(account, name).into_owned(), live);
         sight.outcomes.iter().for_each(|outcome| self.history.judge(account, outcome, live));
+        self.tell(Vec::new(), live);
         let (touched, gone) = self.store.apply(sight, self.running, &mut |heard| live.tool(heard));
         let settle = nanos(self.settings.settle);
         for id in touched {
@@ -132,6 +151,7 @@ impl State {
         for view in look.views {
             self.history.add_up(&view, recorder);
         }
+        self.tell(Vec::new(), recorder);
         if look.idle {
             if let Some(group) = self.store.remove(id) {
                 self.retire(&group, RunState::Idle);
@@ -162,6 +182,24 @@ impl State {
             fired.extend(self.alerts.session(view, *over, rule(None)));
         }
         fired.iter().for_each(|alert| recorder.alert(alert));
+        let revised = look.revised.iter().map(|(view, revision)| News::Run(Box::new(view.clone()), *revision));
+        let over = look.views.iter().map(|view| News::Run(Box::new(view.clone()), 0));
+        let sessions = look.sessions.iter().filter(|(_, over)| *over);
+        let sessions = sessions.map(|(view, _)| News::Session(Box::new(view.clone())));
+        let alerts = fired.into_iter().map(|alert| News::Alert(Box::new(alert)));
+        let news: Vec<News> = if self.outbox.is_asked() {
+            over.chain(revised).chain(sessions).chain(alerts).collect()
+        } else {
+            Vec::new()
+        };
+        self.tell(news, recorder);
+    }
+
+    /// Puts news where connectors find them.
+    fn tell(&mut self, news: Vec<News>, recorder: &dyn Recorder) {
+        let news = news.into_iter().chain(self.history.news.drain(..));
+        let dropped = news.map(|news| self.outbox.put_in(news)).sum();
+        recorder.untold(dropped);
     }
 
     fn look_into(&self, group: &Group, recorder: &dyn Recorder) -> Look {
@@ -184,9 +222,13 @@ impl State {
                 if late && !settled {
                     look.next = look.next.min(settled_at);
                 } else if late {
-                    let told = fingerprint(&view(RunState::Idle));
+                    let view = view(RunState::Idle);
+                    let told = fingerprint(&view);
                     let revision = closed.revision.saturating_add(u32::from(told != closed.told));
                     look.closed.push((key, Closed { at: closed.at, told, revision }));
+                    if told != closed.told {
+                        look.revised.push((view, revision));
+                    }
                 }
                 continue;
             }
@@ -240,13 +282,16 @@ impl State {
                 lost += 1;
             }
         }
-        for (runs, _) in sessions.into_values().filter(|(_, closed)| *closed) {
-            let _ = end_session(&viewer, &runs, recorder);
-        }
+        let over = sessions.into_values().filter(|(_, closed)| *closed);
+        let over: Vec<SessionView> = over.filter_map(|(runs, _)| end_session(&viewer, &runs, recorder).1).collect();
         recorder.evicted(lost);
+        let asked = self.outbox.is_asked();
+        let runs = views.iter().filter(|_| asked).map(|view| News::Run(Box::new(view.clone()), 0));
+        let news = runs.chain(over.into_iter().filter(|_| asked).map(|view| News::Session(Box::new(view)))).collect();
         for view in views {
             self.history.add_up(&view, recorder);
         }
+        self.tell(news, recorder);
         self.retire(group, RunState::Evicted);
     }
 
@@ -338,6 +383,7 @@ impl State {
         self.history.put(&mut out);
         self.measures.put(&mut out);
         self.alerts.put(&mut out);
+        self.outbox.put(&mut out);
         self.store.len().put(&mut out);
         self.store.groups().for_each(|group| group.put(&mut out));
         out
@@ -353,6 +399,7 @@ impl State {
         state.history = Code::take(from)?;
         state.measures = Code::take(from)?;
         state.alerts = Code::take(from)?;
+        state.outbox = Code::take(from)?;
         let groups: Vec<Group> = Code::take(from)?;
         if !from.is_empty() {
             return None;
@@ -424,6 +471,7 @@ impl Recorder for Silent {
     fn evicted(&self, _: u64) {}
     fn tool(&self, _: &Heard) {}
     fn measure(&self, _: [&str; 4], _: f64) {}
+    fn untold(&self, _: u64) {}
     fn alert(&self, _: &Alert) {}
     fn investigation(&self, _: &str) {}
     fn overridden(&self, _: &str) {}

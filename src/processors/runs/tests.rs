@@ -1,9 +1,12 @@
 //! Runs: what the recordings add up to, in any order and batching; ends, bounds, crashes, stamps.
 
 mod alerts;
+mod bounds;
 mod extras;
+mod golden;
 mod life;
 mod order;
 mod recordings;
 mod shapes;
 mod support;
+mod told;

@@ -1,0 +1,107 @@
+//! **What**: the checks of connectors: used on both sides, in pipelines that have what they tell of, in no ring, and apart from
+//! clients' telemetry. **Why**: a connector that feeds itself never ends; what it tells is nobody's agent and must not be
+//! tracked as one. **Not here**: other checks of pipelines (`graph`).
+
+use std::collections::{HashMap, HashSet};
+
+use super::file::{File, Pipeline};
+use super::graph::{Known, Step};
+use super::id::ComponentId;
+use super::problem::{At, Problem};
+
+/// What needs no typed component: names that mean one thing, both sides, no rings.
+pub(super) fn references(file: &File, problems: &mut Vec<Problem>) {
+    for section in &file.connectors {
+        let path = format!("connectors.{}", section.id);
+        let twice = [("receivers", &file.receivers), ("exporters", &file.exporters)];
+        for (kind, _) in twice.iter().filter(|(_, all)| all.iter().any(|one| one.id == section.id)) {
+            let what = format!("`{}` is in `{kind}:` too: a pipeline would not know which is meant", section.id);
+            problems.push(Problem::error(Some(section.at), path.clone(), what).with_hint("name it `type/name`"));
+        }
+        let is = |uses: &[(ComponentId, At)]| uses.iter().any(|(id, _)| *id == section.id);
+        let from = file.pipelines.iter().any(|pipeline| is(&pipeline.exporters));
+        let to = file.pipelines.iter().any(|pipeline| is(&pipeline.receivers));
+        let what = match (from, to) {
+            (true, true) => continue,
+            (false, false) => {
+                let what = format!("`{}` is in no pipeline and will not run", section.id);
+                problems.push(Problem::warning(Some(section.at), path, what));
+                continue;
+            }
+            (true, false) => format!("`{}` is an exporter of a pipeline, but no pipeline receives from it", section.id),
+            (false, true) => format!("`{}` is a receiver of a pipeline, but no pipeline exports to it", section.id),
+        };
+        let hint = "a connector is an exporter of one pipeline and a receiver of another";
+        problems.push(Problem::error(Some(section.at), path, what).with_hint(hint));
+    }
+    rings(file, problems);
+}
+
+/// Connectors whose output comes back to them.
+fn rings(file: &File, problems: &mut Vec<Problem>) {
+    let is = |id: &ComponentId| file.connectors.iter().any(|section| section.id == *id);
+    let mut next: HashMap<&ComponentId, HashSet<&ComponentId>> = HashMap::new();
+    for pipeline in &file.pipelines {
+        for (from, _) in pipeline.receivers.iter().filter(|(id, _)| is(id)) {
+            next.entry(from).or_default().extend(pipeline.exporters.iter().map(|(id, _)| id).filter(|id| is(id)));
+        }
+    }
+    for section in &file.connectors {
+        let (mut seen, mut waiting) = (HashSet::new(), vec![&section.id]);
+        while let Some(id) = waiting.pop() {
+            for after in next.get(id).into_iter().flatten().filter(|after| seen.insert(**after)) {
+                waiting.push(after);
+            }
+        }
+        if seen.contains(&section.id) {
+            let what = format!("what `{}` tells comes back to it: that would never end", section.id);
+            let hint = format!("take `{}` out of the exporters of the pipelines that it feeds", section.id);
+            problems.push(Problem::error(Some(section.at), format!("connectors.{}", section.id), what).with_hint(hint));
+        }
+    }
+}
+
+/// What needs to know the components.
+pub(super) fn check(file: &File, known: &Known<'_>, problems: &mut Vec<Problem>) {
+    for pipeline in &file.pipelines {
+        exports(pipeline, known, problems);
+        receives(pipeline, known, problems);
+    }
+}
+
+/// A pipeline that exports to a connector has the step of which it tells.
+fn exports(pipeline: &Pipeline, known: &Known<'_>, problems: &mut Vec<Problem>) {
+    for (id, at) in &pipeline.exporters {
+        let Some((step, _)) = known.joins.get(id) else { continue };
+        if !pipeline.processors.iter().any(|(id, _)| known.steps.get(id) == Some(step)) {
+            let what = format!("`{id}` tells what `{}` found, but the pipeline has no such processor", step.name());
+            let hint = format!("add `{}` to the pipeline's processors", step.name());
+            let path = format!("service.pipelines.{}.exporters", pipeline.id);
+            problems.push(Problem::error(Some(*at), path, what).with_hint(hint));
+        }
+    }
+}
+
+/// A pipeline that a connector feeds has its signal, and is no place to price or track what agents do.
+fn receives(pipeline: &Pipeline, known: &Known<'_>, problems: &mut Vec<Problem>) {
+    let path = format!("service.pipelines.{}", pipeline.id);
+    for (id, at) in &pipeline.receivers {
+        let Some((_, signals)) = known.joins.get(id) else { continue };
+        if !signals.contains(&pipeline.signal) {
+            let names: Vec<&str> = signals.iter().map(|signal| signal.as_str()).collect();
+            let what = format!("`{id}` tells {}, not {}", names.join(" and "), pipeline.signal.as_str());
+            problems.push(Problem::error(Some(*at), format!("{path}.receivers"), what));
+        }
+        let tracks = |id: &ComponentId| matches!(known.steps.get(id), Some(Step::Cost | Step::Runs));
+        if let Some((step, _)) = pipeline.processors.iter().find(|(id, _)| tracks(id)) {
+            let what = format!("`{step}` would track what `{id}` tells as if an agent had sent it");
+            let hint = format!("give `{id}` a pipeline of its own, e.g. with `redact` alone");
+            problems.push(Problem::error(Some(*at), format!("{path}.receivers"), what).with_hint(hint));
+        }
+    }
+}
+
+/// Whether connectors alone feed a pipeline: there is no content in it.
+pub(super) fn only(pipeline: &Pipeline, known: &Known<'_>) -> bool {
+    !pipeline.receivers.is_empty() && pipeline.receivers.iter().all(|(id, _)| known.joins.contains_key(id))
+}
