@@ -3,7 +3,6 @@
 mod alerts;
 mod bounds;
 mod extras;
-mod golden;
 mod life;
 mod order;
 mod recordings;
