@@ -17,6 +17,7 @@ use crate::app::connect::Telling;
 use crate::app::humans::Humans;
 use crate::app::keys;
 use crate::app::listeners::{REST, Web};
+use crate::app::past::Past;
 use crate::app::rates::RatesTask;
 use crate::app::resolve::{Placed, Valid};
 use crate::app::vaults::{self, Vault};
@@ -31,8 +32,10 @@ use crate::exporters::remote::Deps;
 use crate::exporters::{debug, file, otlp as otlp_grpc, otlp_http};
 use crate::files::folder_of;
 use crate::genai::Vocabulary;
+use crate::history::Watch;
 use crate::net::{Proxies, Sockets};
 use crate::otlp::Signal;
+use crate::pages;
 use crate::pipeline::plan::{Limits, PipelinePlan};
 use crate::pipeline::{EnginePlan, Exporter, Processor, Source};
 use crate::processors::attributes::Attributes;
@@ -85,8 +88,10 @@ pub fn blueprint_for(valid: Valid, seams: &Seams, round: Round) -> Result<Bluepr
     let echoing =
         Echoing { memory: Arc::new(Memory::new(&*seams.rng)), error_text: error_text(&valid), scan: scan(&valid) };
     let signers = signers(&valid, seams)?;
-    let build =
-        Box::new(move |site: &Site| Assembly { site, vocabulary, ids, echoing, proxies, signers, round }.build(valid));
+    let past = Past::new(&valid, &keys);
+    let build = Box::new(move |site: &Site| {
+        Assembly { site, vocabulary, ids, echoing, proxies, signers, round, past }.build(valid)
+    });
     Ok(Blueprint { spool, keys, settings, build })
 }
 
@@ -149,6 +154,7 @@ struct Assembly<'s> {
     /// What signs the digests of each vault.
     signers: HashMap<Arc<str>, Arc<SigningKey>>,
     round: Round,
+    past: Past,
 }
 
 /// The processors that others than the engine know.
@@ -157,6 +163,14 @@ struct Known {
     /// By id.
     runs: Vec<(ComponentId, Arc<Runs>)>,
     way: Way,
+}
+
+impl Known {
+    /// All trackers as one.
+    fn board(&self) -> Arc<dyn Board> {
+        let boards = self.runs.iter().map(|(_, runs)| Arc::<Runs>::clone(runs) as Arc<dyn Board>).collect();
+        Arc::new(Boards(boards))
+    }
 }
 
 /// What processors bring besides themselves.
@@ -202,11 +216,15 @@ impl Assembly<'_> {
             let exporter = exporter(&id, what, deps)?;
             exporters.insert(id, exporter);
         }
+        let watch = || Arc::new(Watch::new(Arc::clone(&self.past.failures))) as Arc<dyn Processor>;
+        let watch = self.past.shown.then(watch);
         let pipelines = valid.pipelines.iter().map(|pipeline| PipelinePlan {
             id: id_text(&pipeline.id),
             signal: pipeline.signal,
             receivers: pipeline.receivers.iter().map(|(id, _)| id_text(id)).collect(),
-            processors: pipeline.processors.iter().filter_map(|(id, _)| processors.get(id).cloned()).collect(),
+            processors: (pipeline.processors.iter().filter_map(|(id, _)| processors.get(id).cloned()))
+                .chain(watch.clone())
+                .collect(),
             exporters: pipeline.exporters.iter().filter_map(|(id, _)| exporters.get(id).cloned()).collect(),
         });
         let limits = Limits {
@@ -228,7 +246,9 @@ impl Assembly<'_> {
         let consumers = vaults.iter().filter(|vault| vault.uploader.is_some()).map(|vault| vault.id.clone()).collect();
         let mut companions: Vec<Arc<dyn Companion>> = vaults.into_iter().filter_map(|vault| vault.uploader).collect();
         companions.append(&mut tables);
-        companions.extend(valid.connectors.into_iter().map(|placed| self.connector(placed, &valid.pipelines, &known)));
+        let connectors = valid.connectors.into_iter();
+        companions.extend(connectors.map(|placed| self.connector(placed, &valid.pipelines, &known)));
+        companions.extend(self.past.shown.then(|| self.past.remember(self.site, known.board())));
         Ok(Built { plan, outlets, consumers, companions, listeners, way: known.way })
     }
 
@@ -327,7 +347,8 @@ impl Assembly<'_> {
                 let (meter, health) = (seams.meter.clone(), seams.health.clone());
                 let pages = Admin { meter, health, allowed_hosts: settings.allowed_hosts, auth: settings.auth };
                 let again = self.round.again.clone().map_or_else(Router::new, reload_route);
-                ("admin", settings.endpoint, admin::router(Arc::new(pages), self.api(known).merge(again)))
+                let more = pages::router(Arc::new(self.past.pages(self.site, known.board(), settings.trace_link)));
+                ("admin", settings.endpoint, admin::router(Arc::new(pages), self.api(known).merge(again).merge(more)))
             }
             ExtensionSettings::HealthCheck(settings) => {
                 ("health_check", settings.endpoint, admin::health_router(seams.health.clone()))
@@ -338,12 +359,9 @@ impl Assembly<'_> {
 
     /// The API of runs.
     fn api(&self, known: &Known) -> axum::Router {
-        let (way, runs) =
-            (Arc::clone(&known.way), known.runs.iter().map(|(_, runs)| Arc::clone(runs)).collect::<Vec<_>>());
-        let boards = runs.iter().map(|runs| Arc::<Runs>::clone(runs) as Arc<dyn Board>).collect();
+        let (way, runs) = (Arc::clone(&known.way), known.runs.iter().map(|(_, runs)| Arc::clone(runs)).collect());
         let humans = Humans { runs, way, clock: Arc::clone(&self.site.seams.clock) };
-        let api = Api { board: Arc::new(Boards(boards)), judge: Arc::new(humans) };
-        crate::runs::api::router(api)
+        crate::runs::api::router(Api { board: known.board(), judge: Arc::new(humans) })
     }
 }
 

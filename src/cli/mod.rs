@@ -3,6 +3,7 @@
 //! written is no success; no command leaves its memory to a core dump or a panic's message.
 //! **Not here**: what a running gateway does (`app`).
 
+mod ask;
 mod audit;
 mod check;
 mod data_dir;
@@ -17,12 +18,14 @@ mod rates;
 mod reach;
 mod redact;
 mod reload;
+mod report;
 mod run;
 pub mod schema;
 mod sessions;
 mod source;
 mod spool;
 mod spool_move;
+mod top;
 mod vault;
 
 use std::path::PathBuf;
@@ -93,6 +96,10 @@ enum Command {
     /// Uses the rules of the configuration's first `redact` processor, or the default ones. Nothing but the output is
     /// written.
     Redact(redact::Options),
+    /// The failures of the last hours in groups with samples, or what agents did for an issue, from a running gateway.
+    Report(report::Options),
+    /// What the page shows, in a terminal, from a running gateway.
+    Top(top::Options),
     /// What waits in the spool.
     #[command(subcommand)]
     Spool(spool::Command),
@@ -127,6 +134,8 @@ pub fn main() -> Exit {
         Command::Components => inspect::components(),
         Command::Explain(options) => explain::run(&common, &options),
         Command::Redact(options) => redact::run(&common, &options),
+        Command::Report(options) => report::run(&options),
+        Command::Top(options) => top::run(&options),
         Command::Spool(command) => spool::run(&common, command),
         Command::Rates(command) => rates::run(command),
         Command::Test(options) => fixtures::run(&common, &options),

@@ -162,7 +162,8 @@ async fn played(off: Off) -> Vec<(String, Vec<u8>)> {
             let answer = http(otlp, &format!("POST /v1/{signal}"), &fs::read(&path).unwrap());
             assert!(answer.starts_with(b"HTTP/1.1 200"), "{name}: {}", String::from_utf8_lossy(&answer));
         }
-        ["/", "/metrics", "/readyz"].map(|page| (page.to_owned(), http(admin, &format!("GET {page}"), b"")))
+        ["/", "/health-page", "/runs", "/changes", "/report", "/metrics", "/readyz"]
+            .map(|page| (page.to_owned(), http(admin, &format!("GET {page}"), b"")))
     });
     let mut out: Vec<_> = shown.await.unwrap().into();
     collect(folder.path(), &mut out);

@@ -11,6 +11,7 @@ mod gateway;
 mod leak;
 mod operations;
 mod otlp;
+mod page;
 mod panels;
 mod rates;
 mod recogniser;

@@ -20,6 +20,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("recogniser", &["clock", "config", "net", "pipeline", "redaction", "secret", "telemetry"]),
     ("rates", &["config", "clock", "hex"]),
     ("runs", &["clock", "genai", "hex", "rates", "vault"]),
+    ("history", &["clock", "hex", "otlp", "pipeline", "rates", "rng", "runs", "vault"]),
+    ("pages", &["clock", "hex", "history", "net", "rates", "runs", "telemetry", "vault"]),
     ("genai", &["config", "otlp", "pipeline", "hex"]),
     ("net", &["config", "pipeline", "secret", "telemetry", "clock"]),
     ("pipeline", &["clock", "config", "files", "otlp", "rng", "secret", "telemetry", "hex"]),

@@ -43,6 +43,7 @@ case $part in
       "$PEERS_CACHE/venv-aws/bin/pip" install --quiet --disable-pip-version-check awscli==1.46.2 >&2
     fi
     ;;
+  page) debian chromium chromium && "$here/page/install.sh" >/dev/null ;;
 esac
 began=$(date +%s)
 "$PEERS_CACHE/venv/bin/python" "$here/parts/$part.py" "$@"

@@ -1,9 +1,11 @@
-//! **What**: the admin port: `/metrics`, `/livez`, `/readyz` and the first page at `/`.
+//! **What**: the admin port: `/metrics`, `/livez`, `/readyz`, the gateway's own page at `/health-page`, and the guard before all
+//! pages of the port.
 //! **Why**: one place to look at, for people and for probes. **Invariants**: other Host names than IP literals,
 //! localhost and `allowed_hosts` are refused (DNS rebinding), and so are cross-site POSTs; the page's values are those of `/metrics`.
 //! **Not here**: sockets (`net/listen`), what readiness means ([`super::health`]).
 
 pub mod auth;
+pub mod links;
 mod page;
 #[cfg(test)]
 mod tests;
@@ -33,11 +35,18 @@ pub struct Config {
     pub allowed_hosts: Vec<String>,
     /// Who may read it; everybody without it.
     pub auth: auth::Config,
+    /// Where pages and reports link traces to.
+    pub trace_link: links::Config,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { endpoint: "127.0.0.1:8888".to_owned(), allowed_hosts: Vec::new(), auth: auth::Config::default() }
+        Self {
+            endpoint: "127.0.0.1:8888".to_owned(),
+            allowed_hosts: Vec::new(),
+            auth: auth::Config::default(),
+            trace_link: links::Config::default(),
+        }
     }
 }
 
@@ -50,6 +59,8 @@ pub struct Settings {
     pub allowed_hosts: Vec<String>,
     /// Who may read it; none: everybody.
     pub auth: Option<auth::Auth>,
+    /// Makes addresses of traces; none: there are no links.
+    pub trace_link: Option<links::TraceLink>,
 }
 
 impl Config {
@@ -66,9 +77,10 @@ impl Config {
             })
             .collect();
         let auth = self.auth.settings(&mut problems);
+        let trace_link = self.trace_link.settings(&mut problems);
         match Endpoint::parse(&self.endpoint) {
             Ok(endpoint) if problems.is_empty() => {
-                return Ok(Settings { endpoint, allowed_hosts: self.allowed_hosts.clone(), auth });
+                return Ok(Settings { endpoint, allowed_hosts: self.allowed_hosts.clone(), auth, trace_link });
             }
             Ok(_) => {}
             Err(what) => problems.push(FieldProblem::new("endpoint", what)),
@@ -92,7 +104,7 @@ pub struct Admin {
 /// The admin port's routes, and `more` behind the same guard.
 pub fn router(admin: Arc<Admin>, more: Router) -> Router {
     Router::new()
-        .route("/", get(front))
+        .route("/health-page", get(front))
         .route("/metrics", get(metrics))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz).with_state(admin.health.clone()))

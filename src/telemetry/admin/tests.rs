@@ -80,7 +80,7 @@ async fn the_page_says_what_metrics_say() {
     meter.counter(&names::RECEIVER_ACCEPTED_LOGS, &[("receiver", "otlp"), ("transport", "grpc")]).increment(77);
     meter.gauge(&names::SPOOL_BYTES, &[]).set(4096.0);
     let (_, metrics) = ask(&admin, get("/metrics", "localhost")).await;
-    let (status, page) = ask(&admin, get("/", "localhost")).await;
+    let (status, page) = ask(&admin, get("/health-page", "localhost")).await;
     assert_eq!(status, StatusCode::OK);
     assert!(!page.contains("<script>"), "{page}");
     let samples = parse(&metrics);
@@ -133,7 +133,7 @@ async fn who_may_read() {
         }
     };
     let refused = (StatusCode::UNAUTHORIZED, true);
-    for path in ["/", "/metrics", "/api/x"] {
+    for path in ["/health-page", "/metrics", "/api/x"] {
         assert_eq!(status(path, None).await, refused, "{path}");
         assert_eq!(status(path, Some("Bearer battery stapler")).await, refused);
         assert_eq!(status(path, Some("Basic b3A6d3Jvbmcgb25lIQ==")).await, refused);

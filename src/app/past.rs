@@ -1,0 +1,102 @@
+//! **What**: [`Past`]: history as `assemble` wires it: what is kept, where, and who shows it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use crate::app::build::{Companion, Site};
+use crate::app::remember::Remember;
+use crate::app::resolve::Valid;
+use crate::components::{ExtensionSettings, ProcessorSettings};
+use crate::files::folder_of;
+use crate::history::{Failures, History};
+use crate::pages::{Pages, Shelf};
+use crate::pipeline::spool::SpoolKey;
+use crate::processors::vault::StoreSettings;
+use crate::runs::Board;
+use crate::telemetry::admin::links::TraceLink;
+
+/// The file of the last 48 hours.
+const HISTORY: &str = "history.sqlite";
+
+/// What history is made from, and where it is shown.
+pub(super) struct Past {
+    history: Arc<History>,
+    pub(super) failures: Arc<Failures>,
+    shelf: Shelf,
+    /// Beside the spool.
+    file: PathBuf,
+    keys: Vec<SpoolKey>,
+    /// Whether somebody may ask for it.
+    pub(super) shown: bool,
+    /// Begin of the names of content.
+    vault: Option<String>,
+    /// Iterations at which a run should stop.
+    ceiling: u64,
+    /// Whether runs are tracked at all.
+    tracked: bool,
+}
+
+impl Past {
+    pub(super) fn new(valid: &Valid, keys: &[SpoolKey]) -> Self {
+        let vault = valid.processors.iter().find_map(|placed| match &placed.what {
+            ProcessorSettings::Vault(settings) => match &settings.store {
+                StoreSettings::S3(s3) => {
+                    Some(format!("s3://{}/{}", s3.bucket, s3.prefix).trim_end_matches('/').to_owned())
+                }
+                StoreSettings::Directory(path) => Some(path.display().to_string()),
+                StoreSettings::None => None,
+            },
+            _ => None,
+        });
+        let ceiling = valid.processors.iter().find_map(|placed| match &placed.what {
+            ProcessorSettings::Runs(settings) => Some(settings.iteration_ceiling),
+            _ => None,
+        });
+        Self {
+            history: Arc::default(),
+            failures: Arc::default(),
+            shelf: Shelf::default(),
+            file: folder_of(&valid.spool.directory).join(HISTORY),
+            keys: keys.to_vec(),
+            shown: valid.extensions.iter().any(|placed| matches!(placed.what, ExtensionSettings::Admin(_))),
+            vault,
+            tracked: ceiling.is_some(),
+            ceiling: ceiling.unwrap_or(0),
+        }
+    }
+
+    /// The pages of this gateway.
+    pub(super) fn pages(&self, site: &Site, board: Arc<dyn Board>, link: Option<TraceLink>) -> Pages {
+        let seams = &site.seams;
+        Pages {
+            history: Arc::clone(&self.history),
+            failures: Arc::clone(&self.failures),
+            shelf: Arc::clone(&self.shelf),
+            board,
+            tracked: self.tracked,
+            ceiling: self.ceiling,
+            link,
+            vault: self.vault.clone(),
+            meter: seams.meter.clone(),
+            health: seams.health.clone(),
+            clock: Arc::clone(&seams.clock),
+            tasks: Arc::clone(&site.tasks),
+        }
+    }
+
+    /// What keeps history.
+    pub(super) fn remember(&self, site: &Site, board: Arc<dyn Board>) -> Arc<dyn Companion> {
+        Arc::new(Remember {
+            board,
+            history: Arc::clone(&self.history),
+            failures: Arc::clone(&self.failures),
+            shelf: Arc::clone(&self.shelf),
+            file: self.file.clone(),
+            keys: self.keys.clone(),
+            seams: site.seams.clone(),
+            tasks: Arc::clone(&site.tasks),
+            failing: AtomicBool::new(false),
+        })
+    }
+}

@@ -1,0 +1,117 @@
+//! **What**: [`Asker`]: asks the admin port of a running gateway. **Why**: `top` and `report` show what the pages show.
+//! **Invariants**: an answer is bounded in time and size; a token is never printed. **Not here**: what is made of answers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use clap::Args;
+use http::{Method, Request, StatusCode, header};
+
+use crate::app::tasks::Tasks;
+use crate::config::env;
+use crate::net::client::{self, Client, read, upload};
+use crate::net::{Proxies, Spawn, tls};
+use crate::secret::Secret;
+use crate::telemetry::Meter;
+
+/// Largest answer, bytes.
+const MAX_BYTES: usize = 64 << 20;
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Where the gateway is.
+#[derive(Args)]
+pub(super) struct Where {
+    /// Address of the admin port. TOLLGATE_ADMIN_TOKEN, or TOLLGATE_ADMIN_USER and TOLLGATE_ADMIN_PASSWORD, open one that
+    /// asks who is there.
+    #[arg(long, env = "TOLLGATE_ADMIN", value_name = "URL", default_value = "http://127.0.0.1:8888")]
+    admin: String,
+}
+
+/// What is sent as `Authorization`.
+pub(super) fn basic(user: &str, password: &str) -> Secret {
+    Secret::new(format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))))
+}
+
+/// See the module.
+pub(super) struct Asker {
+    client: Client,
+    base: String,
+    authorization: Option<Secret>,
+}
+
+impl Asker {
+    /// For a gateway.
+    ///
+    /// # Errors
+    /// One line about TLS.
+    pub(super) fn gateway(at: &Where) -> Result<Self, String> {
+        let token = env::var("TOLLGATE_ADMIN_TOKEN").map(|token| Secret::new(format!("Bearer {token}")));
+        let login = env::var("TOLLGATE_ADMIN_USER").zip(env::var("TOLLGATE_ADMIN_PASSWORD"));
+        let authorization = token.or_else(|| login.map(|(user, password)| basic(&user, &password)));
+        Self::new(&at.admin, authorization, Proxies::none())
+    }
+
+    /// For any address.
+    ///
+    /// # Errors
+    /// One line about TLS or the proxy.
+    pub(super) fn new(base: &str, authorization: Option<Secret>, proxies: Proxies) -> Result<Self, String> {
+        let tls = base.starts_with("https://").then(tls::Settings::default);
+        let tasks: Arc<dyn Spawn> = Tasks::new(&Meter::new());
+        let client = Client::build(&client::Settings { tls, http2_only: false }, Arc::new(proxies), tasks)?;
+        Ok(Self { client, base: base.trim_end_matches('/').to_owned(), authorization })
+    }
+
+    /// What stands at `path`.
+    ///
+    /// # Errors
+    /// One line: no answer, or what the gateway says is wrong.
+    pub(super) async fn get(&self, path: &str, accept: &str) -> Result<String, String> {
+        self.send(Method::GET, path, accept, None).await
+    }
+
+    /// Posts JSON.
+    ///
+    /// # Errors
+    /// As [`Asker::get`].
+    pub(super) async fn post(&self, path: &str, json: String) -> Result<String, String> {
+        self.send(Method::POST, path, "application/json", Some(json)).await
+    }
+
+    async fn send(&self, method: Method, path: &str, accept: &str, json: Option<String>) -> Result<String, String> {
+        let url = format!("{}{path}", self.base);
+        let mut request = Request::builder().method(method).uri(&url).header(header::ACCEPT, accept);
+        if let Some(authorization) = &self.authorization {
+            request = request.header(header::AUTHORIZATION, authorization.expose());
+        }
+        if json.is_some() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        let body = upload(Bytes::new(), json.map_or_else(Bytes::new, Bytes::from));
+        let request = request.body(body).map_err(|_| format!("{url} is no address"))?;
+        let asked = async {
+            let answer = self.client.send(request).await.map_err(|error| format!("{}: {error}", self.base))?;
+            let status = answer.status();
+            let (bytes, _) =
+                read(answer.into_body(), MAX_BYTES).await.map_err(|_| format!("{url}: too large, or cut off"))?;
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            match status {
+                status if status.is_success() => Ok(text),
+                StatusCode::UNAUTHORIZED => Err(format!("{}: who asks is not known there", self.base)),
+                status => Err(format!("{url}: HTTP status {}: {}", status.as_u16(), reason(&text))),
+            }
+        };
+        tokio::time::timeout(TIMEOUT, asked).await.map_err(|_| format!("{}: no answer in time", self.base))?
+    }
+}
+
+/// What an answer says is wrong.
+fn reason(text: &str) -> String {
+    let said = serde_json::from_str::<serde_json::Value>(text).ok();
+    let said = said.and_then(|value| value.get("error")?.as_str().map(str::to_owned));
+    let said = said.unwrap_or_else(|| text.lines().next().unwrap_or("").to_owned());
+    crate::vault::read::clean(said.get(..said.floor_char_boundary(300)).unwrap_or(""))
+}

@@ -1,0 +1,101 @@
+//! **What**: the command `tollgate report`: the failures of a night, or what agents did for an issue, from a running gateway.
+//! **Invariants**: nothing is sent anywhere but with `--post`; a token is never printed. **Not here**: how it is made (`history/report`).
+
+use clap::{Args, ValueEnum};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::{Value, json};
+
+use super::ask::{Asker, Where, basic};
+use super::output::{self, Exit};
+use super::reach::block_on;
+use crate::config::env;
+use crate::net::Proxies;
+
+/// What it is written in.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people and agents.
+    Markdown,
+    /// For programs (docs/runs.md has the schema).
+    Json,
+}
+
+/// Options of `report`.
+#[derive(Args)]
+pub(super) struct Options {
+    #[command(flatten)]
+    at: Where,
+    /// How far back: `90m`, `24h`, `2d`.
+    #[arg(long, default_value = "24h", value_name = "TIME")]
+    since: String,
+    /// Groups, the largest first.
+    #[arg(long, default_value_t = 20)]
+    limit: usize,
+    /// Samples of each group, at most 10.
+    #[arg(long, default_value_t = 5)]
+    samples: usize,
+    /// What spans are grouped by: of exception.slug, build.commit_sha, service.name, error.type, name, tenant.id,
+    /// work_tracker.issue_id.
+    #[arg(long, default_value = "exception.slug,build.commit_sha,service.name", value_name = "NAMES")]
+    by: String,
+    /// What it is written in.
+    #[arg(long, value_enum, default_value = "markdown")]
+    format: Format,
+    /// What agents did for an issue, instead of failures.
+    #[arg(long, value_name = "ID")]
+    issue: Option<String>,
+    /// As a comment in Jira's markup.
+    #[arg(long, requires = "issue")]
+    jira: bool,
+    /// Sends the comment: JIRA_BASE_URL, JIRA_USER, JIRA_API_TOKEN.
+    #[arg(long, requires = "jira")]
+    post: bool,
+}
+
+fn part(text: &str) -> String {
+    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
+}
+
+/// Runs it.
+pub(super) fn run(options: &Options) -> Exit {
+    match block_on(show(options)) {
+        Ok(()) => Exit::Fine,
+        Err(why) => {
+            output::complain(&format!("error: {why}"));
+            Exit::Failed
+        }
+    }
+}
+
+async fn show(options: &Options) -> Result<(), String> {
+    let gateway = Asker::gateway(&options.at)?;
+    if let Some(issue) = &options.issue {
+        return comment(&gateway, options, issue).await;
+    }
+    let Options { since, limit, samples, by, .. } = options;
+    let path = format!("/report?since={}&limit={limit}&samples={samples}&by={}", part(since), part(by));
+    let accept = if options.format == Format::Json { "application/json" } else { "text/markdown" };
+    output::print(&gateway.get(&path, accept).await?)
+}
+
+async fn comment(gateway: &Asker, options: &Options, issue: &str) -> Result<(), String> {
+    let path = format!("/report/issue/{}", part(issue));
+    let answer = gateway.get(&path, "application/json").await?;
+    let answer: Value = serde_json::from_str(&answer).map_err(|_| "the gateway's answer is no JSON".to_owned())?;
+    let text = answer.get("comment").and_then(Value::as_str).ok_or("the gateway's answer has no comment")?;
+    if options.post {
+        send(issue, text).await?;
+        return output::print(&format!("the comment is on {issue}\n"));
+    }
+    if options.format == Format::Json { output::print(&format!("{answer}\n")) } else { output::print(text) }
+}
+
+/// Puts the comment on the ticket.
+async fn send(issue: &str, text: &str) -> Result<(), String> {
+    let needed = |name: &str| env::var(name).filter(|value| !value.is_empty()).ok_or(format!("{name} is not set"));
+    let (base, user, token) = (needed("JIRA_BASE_URL")?, needed("JIRA_USER")?, needed("JIRA_API_TOKEN")?);
+    let proxies = Proxies::from_env(&env::var)?;
+    let jira = Asker::new(&base, Some(basic(&user, &token)), proxies)?;
+    let path = format!("/rest/api/2/issue/{}/comment", part(issue));
+    jira.post(&path, json!({"body": text}).to_string()).await.map(drop)
+}

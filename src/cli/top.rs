@@ -1,0 +1,174 @@
+//! **What**: the command `tollgate top`: the one screen in a terminal, again every few seconds. **Invariants**: no escape codes
+//! where no terminal is; names lose what acts on a terminal; a reader that goes away ends it quietly; a gateway that is away is
+//! told and asked again. **Not here**: adding up (`history/figures`).
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::Value;
+
+use super::ask::{Asker, Where};
+use super::output::{self, Exit, colour_out};
+use super::reach::block_on;
+use crate::clock::{Clock, SystemClock};
+use crate::vault::read::clean;
+
+/// Rows of each table.
+const ROWS: usize = 8;
+/// Columns of a name.
+const NAME: usize = 24;
+/// To the first line, and clears what is below.
+const HOME: &str = "\x1b[H\x1b[J";
+
+/// Options of `top`.
+#[derive(Args)]
+pub(super) struct Options {
+    #[command(flatten)]
+    at: Where,
+    /// Window: `1h`, `6h` or `24h`.
+    #[arg(long, default_value = "24h", value_parser = ["1h", "6h", "24h"])]
+    window: String,
+    /// Seconds between two looks.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    every: u64,
+    /// Shows it once and ends.
+    #[arg(long)]
+    once: bool,
+}
+
+/// Runs it.
+pub(super) fn run(options: &Options) -> Exit {
+    match block_on(watch(options)) {
+        Ok(()) => Exit::Fine,
+        Err(why) => {
+            output::complain(&format!("error: {why}"));
+            Exit::Failed
+        }
+    }
+}
+
+async fn watch(options: &Options) -> Result<(), String> {
+    let gateway = Asker::gateway(&options.at)?;
+    let (clock, colour) = (SystemClock::new(), colour_out());
+    loop {
+        let answer = gateway.get(&format!("/?window={}", options.window), "application/json").await;
+        let shown = match answer {
+            Ok(text) => {
+                let value = serde_json::from_str(&text).map_err(|_| "the gateway's answer is no JSON".to_owned())?;
+                screen(&value, colour)
+            }
+            Err(why) if options.once => return Err(why),
+            Err(why) => format!("{why}\n"),
+        };
+        let shown = if colour && !options.once { format!("{HOME}{shown}") } else { shown };
+        output::print(&shown)?;
+        if options.once {
+            return Ok(());
+        }
+        tokio::select! {
+            () = clock.sleep(Duration::from_secs(options.every)) => {}
+            _ = tokio::signal::ctrl_c() => return Ok(()),
+        }
+    }
+}
+
+/// A name of so many columns.
+fn name(value: &Value) -> String {
+    let text = clean(value.as_str().filter(|text| !text.is_empty()).unwrap_or("-"));
+    let mut cut: String = text.chars().take(NAME).collect();
+    if text.chars().count() > NAME {
+        cut.pop();
+        cut.push('…');
+    }
+    cut
+}
+
+fn money(value: &Value) -> String {
+    let usd: f64 = value.as_str().and_then(|text| text.parse().ok()).or_else(|| value.as_f64()).unwrap_or(0.0);
+    if usd == 0.0 || usd >= 0.1 { format!("${usd:.2}") } else { format!("${usd:.4}") }
+}
+
+fn seconds(value: &Value) -> String {
+    let seconds = value.as_f64().unwrap_or(0.0);
+    match seconds {
+        few if few < 60.0 => format!("{few:.1}s"),
+        some if some < 3600.0 => format!("{}m{:02}s", some as u64 / 60, some as u64 % 60),
+        many => format!("{}h{:02}m", many as u64 / 3600, many as u64 % 3600 / 60),
+    }
+}
+
+fn number(value: &Value) -> u64 {
+    value.as_u64().unwrap_or(0)
+}
+
+/// One number with its change against yesterday.
+fn line(out: &mut String, title: &str, number: &Value, as_text: &dyn Fn(&Value) -> String) {
+    let value = if number["value"].is_null() { "-".to_owned() } else { as_text(&number["value"]) };
+    let change = number["change"].as_f64();
+    let change = change.map_or("-".to_owned(), |change| format!("{:+.0} % vs. yesterday", change * 100.0));
+    // writing to a String can't fail
+    let _ = writeln!(out, "  {title:<20} {value:>12}   {change}");
+}
+
+/// The screen.
+pub(super) fn screen(all: &Value, colour: bool) -> String {
+    let paint = |code: &str, text: &str| if colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() };
+    let mut out = String::new();
+    let window = all["window"].as_str().unwrap_or("");
+    let (runs, live) = (number(&all["runs"]), number(&all["live_runs"]));
+    let head = format!("tollgate  last {window}  {runs} runs  {live} live  {}", money(&all["cost_usd"]));
+    let _ = writeln!(out, "{}\n", paint("1", &head));
+    line(&mut out, "iterations per run", &all["iterations_per_run"], &|value| {
+        format!("{:.2}", value.as_f64().unwrap_or(0.0))
+    });
+    line(&mut out, "p95 time per run", &all["p95_seconds_per_run"], &seconds);
+    line(&mut out, "failure rate", &all["failure_rate"], &|value| {
+        format!("{:.1} %", value.as_f64().unwrap_or(0.0) * 100.0)
+    });
+    line(&mut out, "cost per run", &all["cost_usd_per_run"], &money);
+    let none = Vec::new();
+    let list = |key: &str| all[key].as_array().unwrap_or(&none);
+    for alert in list("alerts").iter().filter(|alert| alert["state"] == "firing").take(ROWS) {
+        let said = format!("{} {} {}", name(&alert["severity"]), name(&alert["rule"]), name(&alert["run_id"]));
+        let _ = writeln!(out, "  {}", paint("31", &said));
+    }
+    for (title, key) in [("dearest runs", "dearest"), ("longest runs", "longest")] {
+        let heading = format!(
+            "\n{title:<26} {:<8} {:>10} {:>9} {:>6} {:>6}  {:<16} trace",
+            "state", "cost", "time", "iter", "tools", "tenant"
+        );
+        let _ = writeln!(out, "{}", paint("1", &heading));
+        let links = list(&format!("{key}_trace_urls"));
+        for (at, run) in list(key).iter().take(ROWS).enumerate() {
+            let link = links.get(at).filter(|link| link.is_string()).unwrap_or(&run["trace_id"]);
+            let _ = writeln!(
+                out,
+                "{:<26} {:<8} {:>10} {:>9} {:>6} {:>6}  {:<16} {}",
+                name(&run["id"]),
+                name(&run["state"]),
+                money(&run["cost_usd"]),
+                seconds(&run["duration_seconds"]),
+                number(&run["iterations"]),
+                number(&run["tool_calls"]),
+                name(&run["tenant"]).chars().take(16).collect::<String>(),
+                clean(link.as_str().unwrap_or("-")),
+            );
+        }
+    }
+    for (title, key) in
+        [("cost by tenant", "by_tenant"), ("cost by model", "by_model"), ("cost by feature", "by_feature")]
+    {
+        let _ = writeln!(out, "{}", paint("1", &format!("\n{title}")));
+        for share in list(key).iter().take(ROWS) {
+            let _ = writeln!(
+                out,
+                "{:<26} {:>10} {:>8} runs",
+                name(&share["name"]),
+                money(&share["cost_usd"]),
+                number(&share["runs"])
+            );
+        }
+    }
+    out
+}

@@ -1,0 +1,262 @@
+//! **What**: one run: what it did, the turns of its session, the tree of its calls. **Invariants**: made from the JSON of the run
+//! alone, whether it comes from the tracker or from the file; cyclic or foreign parents end at the top; no content.
+
+use std::collections::{HashMap, HashSet};
+
+use askama::Template;
+use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::{Pages, text};
+
+/// Depth at which the tree is not drawn deeper.
+const DEEPEST: usize = 12;
+
+/// There is no such run.
+#[derive(Template)]
+#[template(path = "board_unknown.html")]
+pub(super) struct Unknown;
+
+impl Unknown {
+    const PAGE: &'static str = "runs";
+    const VERSION: &'static str = env!("CARGO_PKG_VERSION");
+}
+
+/// A call.
+struct Call {
+    depth: usize,
+    kind: &'static str,
+    /// Number of the iteration that begins with it; 0 = none.
+    iteration: u64,
+    name: String,
+    note: String,
+    bad: bool,
+    tokens: String,
+    duration: String,
+    cost: String,
+    /// Place on the time line: from, width, of 1000.
+    from: String,
+    width: String,
+}
+
+struct Turn {
+    number: usize,
+    href: String,
+    current: bool,
+    state: String,
+    bad: bool,
+    iterations: String,
+    cost: String,
+    duration: String,
+}
+
+#[derive(Template)]
+#[template(path = "board_run.html")]
+pub(super) struct Run {
+    page: &'static str,
+    version: &'static str,
+    id: String,
+    state: String,
+    live: bool,
+    bad: bool,
+    trace: Option<String>,
+    trace_id: String,
+    linked: bool,
+    facts: Vec<(&'static str, String)>,
+    numbers: Vec<(&'static str, String, String)>,
+    tokens: Vec<(&'static str, String)>,
+    turns: Vec<Turn>,
+    calls: Vec<Call>,
+    left: u64,
+    known: bool,
+}
+
+fn ns(value: &Value) -> Option<u64> {
+    let at = OffsetDateTime::parse(value.as_str()?, &Rfc3339).ok()?;
+    u64::try_from(at.unix_timestamp_nanos()).ok()
+}
+
+fn number(value: &Value) -> u64 {
+    value.as_u64().unwrap_or(0)
+}
+
+/// Money as text, and the exact amount.
+fn money(value: &Value) -> Option<(String, String)> {
+    let exact = value.as_str()?;
+    Some((text::dollars(exact.parse().ok()?), format!("{exact} USD")))
+}
+
+impl Run {
+    pub(super) fn of(pages: &Pages, run: &Value) -> Self {
+        let named = |key: &str| run[key].as_str().filter(|name| !name.is_empty()).map(text::name);
+        let totals = if run["totals"].is_object() { &run["totals"] } else { run };
+        let state = run["state"].as_str().unwrap_or("").to_owned();
+        let (calls, known) = run["steps"].as_array().map_or((Vec::new(), false), |steps| (tree(steps, run), true));
+        let facts = [
+            ("Session", "session_id"),
+            ("Tenant", "tenant"),
+            ("Feature", "feature"),
+            ("User", "user"),
+            ("Service", "service"),
+            ("Commit", "commit_sha"),
+            ("Issue", "issue_id"),
+            ("Incident", "incident"),
+            ("Prompt template", "prompt_template"),
+        ];
+        let mut facts: Vec<(&'static str, String)> =
+            facts.into_iter().filter_map(|(what, key)| Some((what, named(key)?))).collect();
+        let start = ns(&run["start"]).unwrap_or(0);
+        facts.push(("Began (UTC)", text::time(start)));
+        let elapsed = run["duration_seconds"].as_f64().unwrap_or(0.0);
+        let elapsed =
+            if state == "live" && start != 0 { pages.now().saturating_sub(start) as f64 / 1e9 } else { elapsed };
+        Self {
+            page: "runs",
+            version: env!("CARGO_PKG_VERSION"),
+            id: named("id").unwrap_or_default(),
+            live: state == "live",
+            bad: matches!(&*state, "failed" | "killed"),
+            state,
+            trace: run["trace_url"].as_str().map(str::to_owned),
+            trace_id: run["trace_id"].as_str().unwrap_or("").to_owned(),
+            linked: pages.link.is_some(),
+            facts,
+            numbers: numbers(run, totals, elapsed),
+            tokens: tokens(run, totals),
+            turns: turns(run),
+            left: number(&run["step_count"]).saturating_sub(calls.len() as u64),
+            calls,
+            known,
+        }
+    }
+}
+
+fn numbers(run: &Value, totals: &Value, elapsed: f64) -> Vec<(&'static str, String, String)> {
+    let failures = |what: &str, of: &str| match number(&totals[of]) {
+        0 => String::new(),
+        failed => format!("{} {what}", text::count(failed)),
+    };
+    let (cost, exact) = money(&totals["cost_usd"]).unwrap_or_default();
+    let unpriced = failures("calls without a price", "unpriced_calls");
+    let slowest = &run["slowest_step"];
+    let slowest = slowest["name"].as_str().map(|name| {
+        let seconds = slowest["duration_seconds"].as_f64().unwrap_or(0.0);
+        format!("slowest call: {}, {}", text::name(name), text::seconds(seconds))
+    });
+    let row = &run["identical_in_a_row"];
+    let (equal, tool) = (number(&row["count"]), row["tool"].as_str());
+    let row = tool.filter(|_| equal > 2).map(|tool| format!("{equal} {} in a row", text::name(tool)));
+    vec![
+        ("Cost", cost, if unpriced.is_empty() { exact } else { unpriced }),
+        ("Time", text::seconds(elapsed), slowest.unwrap_or_default()),
+        ("Iterations", text::count(number(&totals["iterations"])), row.unwrap_or_default()),
+        ("Model calls", text::count(number(&totals["model_calls"])), failures("failed", "failed_model_calls")),
+        ("Tool calls", text::count(number(&totals["tool_calls"])), failures("failed", "failed_tool_calls")),
+    ]
+}
+
+/// Tokens by where they come from.
+fn tokens(run: &Value, totals: &Value) -> Vec<(&'static str, String)> {
+    let counts = &totals["tokens"];
+    if !counts.is_object() {
+        let whole = [("Input, all", "input_tokens"), ("Output", "output_tokens")];
+        return whole.map(|(what, key)| (what, text::count(number(&run[key])))).into();
+    }
+    let sources = [
+        ("Input, fresh", "input"),
+        ("Input, from cache", "cache_read"),
+        ("Written to cache, 5 min", "cache_write_5m"),
+        ("Written to cache, 1 h", "cache_write_1h"),
+        ("Output", "output"),
+        ("of which reasoning", "reasoning"),
+    ];
+    let shown = sources.map(|(what, key)| (what, text::count(number(&counts[key]))));
+    let context = &run["context"];
+    let growth = context["growth"].as_f64().filter(|growth| *growth > 0.0);
+    let context = growth.map(|growth| {
+        let [first, last] = ["first", "last"].map(|key| text::tokens(number(&context[key])));
+        ("Context, first → last prompt", format!("{first} → {last} ({growth:.1} ×)"))
+    });
+    shown.into_iter().chain(context).collect()
+}
+
+fn turns(run: &Value) -> Vec<Turn> {
+    let all = run["session_runs"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let turn = |(number_of, one): (usize, &Value)| {
+        let (id, state) = (one["id"].as_str().unwrap_or(""), one["state"].as_str().unwrap_or(""));
+        Turn {
+            number: number_of + 1,
+            href: format!("/runs/{}", text::part(id)),
+            current: run["id"].as_str() == Some(id),
+            state: state.to_owned(),
+            bad: matches!(state, "failed" | "killed"),
+            iterations: text::count(number(&one["iterations"])),
+            cost: money(&one["cost_usd"]).map(|(cost, _)| cost).unwrap_or_default(),
+            duration: text::seconds(one["duration_seconds"].as_f64().unwrap_or(0.0)),
+        }
+    };
+    all.iter().enumerate().map(turn).collect()
+}
+
+/// Calls as a tree, in order of time: a call hangs below the call whose span is above its own, a tool call below the model call
+/// that came before it.
+fn tree(steps: &[Value], run: &Value) -> Vec<Call> {
+    let spans: HashMap<&str, usize> =
+        steps.iter().enumerate().filter_map(|(at, step)| Some((step["span_id"].as_str()?, at))).collect();
+    let above = |at: usize| {
+        let parent = steps.get(at).and_then(|step| step["parent_span_id"].as_str());
+        parent.and_then(|parent| spans.get(parent)).copied().filter(|above| *above != at)
+    };
+    let depth = |at: usize| {
+        let (mut depth, mut seen, mut now) = (0, HashSet::from([at]), at);
+        while let Some(next) = above(now).filter(|next| depth < DEEPEST && seen.insert(*next)) {
+            (depth, now) = (depth + 1, next);
+        }
+        depth
+    };
+    let times = steps.iter().filter_map(|step| Some((ns(&step["start"])?, step["duration_seconds"].as_f64()?)));
+    let first = times.clone().map(|(start, _)| start).chain(ns(&run["start"])).min().unwrap_or(0);
+    let ends = times.map(|(start, seconds)| start.saturating_sub(first) as f64 / 1e9 + seconds);
+    let whole = ends.chain(run["duration_seconds"].as_f64()).fold(0.001, f64::max);
+    let mut iteration = 0;
+    let mut order: Vec<usize> = (0..steps.len()).collect();
+    order.sort_by_key(|at| (steps.get(*at).and_then(|step| ns(&step["start"])).unwrap_or(0), *at));
+    let mut calls = Vec::new();
+    for at in order {
+        let Some(step) = steps.get(at) else { continue };
+        let model = step["kind"].as_str() == Some("model");
+        let sub = step["sub_agent"].as_bool().unwrap_or(false);
+        let begins = model && !sub && depth(at) == 0;
+        iteration += u64::from(begins);
+        let below = usize::from(!begins && iteration > 0) + usize::from(sub && depth(at) == 0);
+        let place = |seconds: f64| format!("{:.1}", (seconds / whole * 1000.0).clamp(0.0, 1000.0));
+        let seconds = step["duration_seconds"].as_f64().unwrap_or(0.0);
+        let from = ns(&step["start"]).map_or(0.0, |start| start.saturating_sub(first) as f64 / 1e9);
+        let flag = |key: &str| step[key].as_bool().unwrap_or(false);
+        let note = match (flag("failed"), flag("denied")) {
+            (_, true) => "denied",
+            (true, _) => "failed",
+            _ => "",
+        };
+        let counts = [number(&step["input_tokens"]), number(&step["output_tokens"])];
+        calls.push(Call {
+            depth: depth(at).max(below),
+            kind: if model { "model" } else { "tool" },
+            iteration: if begins { iteration } else { 0 },
+            name: text::name(step["name"].as_str().unwrap_or("")),
+            note: note.to_owned(),
+            bad: !note.is_empty(),
+            tokens: if model {
+                format!("{} → {}", text::tokens(counts[0]), text::tokens(counts[1]))
+            } else {
+                String::new()
+            },
+            duration: text::seconds(seconds),
+            cost: money(&step["cost_usd"]).map(|(cost, _)| cost).unwrap_or_default(),
+            from: place(from),
+            width: format!("{:.1}", (seconds / whole * 1000.0).clamp(2.0, 1000.0)),
+        });
+    }
+    calls
+}

@@ -1,0 +1,171 @@
+//! The page of a whole gateway: its figures are those of `/metrics` and of the report, and equal a count by hand.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tollgate::app::build::Seams;
+use tollgate::app::{App, assemble, resolve};
+use tollgate::clock::{Clock, SystemClock};
+use tollgate::config::env::Lookup;
+use tollgate::pipeline::RealDisk;
+use tollgate::rng::SystemRng;
+use tollgate::telemetry::samples::parse;
+use tollgate::telemetry::{Health, Meter};
+
+/// Runs of the test, of which every fourth fails, each with so many iterations.
+const RUNS: u64 = 12;
+const ITERATIONS: u64 = 3;
+
+struct Nothing;
+
+impl Lookup for Nothing {
+    fn var(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    fn file(&self, _: &str) -> Result<String, String> {
+        Err("no files here".to_owned())
+    }
+}
+
+fn configuration(folder: &Path) -> String {
+    let public = tollgate::vault::keygen::keygen(&folder.join("auditor.key")).unwrap();
+    let at = |name: &str| folder.join(name).display().to_string();
+    json!({
+        "receivers": { "otlp": { "protocols": { "http": { "endpoint": "127.0.0.1:0" } } } },
+        "processors": {
+            "normalize": {}, "cost": {}, "runs": { "settle": "1s" }, "redact": {},
+            "vault": { "recipients": [public], "store": { "directory": at("vault") }, "writer": "test" },
+        },
+        "exporters": { "file": { "path": at("outbound.jsonl") } },
+        "extensions": { "admin": { "endpoint": "127.0.0.1:0" } },
+        "spool": { "directory": at("data/spool"), "max_size": "64MiB" },
+        "service": { "extensions": ["admin"], "pipelines": {
+            "traces": { "receivers": ["otlp"], "processors": ["normalize", "cost", "runs", "vault", "redact"], "exporters": ["file"] },
+        } },
+    })
+    .to_string()
+}
+
+async fn start(folder: &Path) -> App {
+    fs::create_dir_all(folder.join("data")).unwrap();
+    let path = folder.join("configuration");
+    if !path.exists() {
+        fs::write(&path, configuration(folder)).unwrap();
+    }
+    let read = resolve::read("test", &fs::read_to_string(path).unwrap(), &Nothing, folder);
+    let (_, valid) = read.result.map_err(|problems| read.source.render(&problems, false)).unwrap();
+    let seams = Seams {
+        clock: Arc::new(SystemClock::new()),
+        rng: Arc::new(SystemRng),
+        disk: Arc::new(RealDisk),
+        meter: Meter::new(),
+        health: Health::new(),
+    };
+    App::start(assemble::blueprint(valid, &seams).unwrap(), seams).await.unwrap()
+}
+
+fn ask(to: SocketAddr, request: &str, body: &[u8]) -> String {
+    let mut stream = TcpStream::connect(to).unwrap();
+    let length = body.len();
+    write!(stream, "{request} HTTP/1.1\r\nhost: localhost\r\naccept: application/json\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n").unwrap();
+    stream.write_all(body).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{request}: {answer}");
+    answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+}
+
+fn front(admin: SocketAddr) -> Value {
+    serde_json::from_str(&ask(admin, "GET /", b"")).unwrap()
+}
+
+fn telemetry(now: u64) -> Value {
+    let attribute = |key: &str, value: &str| json!({ "key": key, "value": { "stringValue": value } });
+    let spans = (0..RUNS).flat_map(|run| {
+        let (trace, root) = (format!("{:032x}", run + 1), format!("{:016x}", 1000 * (run + 1)));
+        let (start, second) = (now - 60_000_000_000 * (run + 1), 1_000_000_000);
+        let failed = run % 4 == 0;
+        let mut spans = vec![json!({
+            "traceId": trace, "spanId": root, "name": "invoke_agent triage", "kind": 1,
+            "startTimeUnixNano": start.to_string(), "endTimeUnixNano": (start + 10 * second).to_string(),
+            "status": if failed { json!({ "code": 2, "message": "gave up" }) } else { json!({}) },
+            "attributes": [attribute("gen_ai.operation.name", "invoke_agent"), attribute("gen_ai.agent.name", "triage"),
+                attribute("gen_ai.conversation.id", &format!("c{run}"))],
+        })];
+        for call in 0..ITERATIONS {
+            let at = start + call * 2 * second;
+            spans.push(json!({
+                "traceId": trace, "spanId": format!("{:016x}", 1000 * (run + 1) + call + 1), "parentSpanId": root,
+                "name": "chat claude-sonnet-4-5", "kind": 3,
+                "startTimeUnixNano": at.to_string(), "endTimeUnixNano": (at + second).to_string(),
+                "attributes": [attribute("gen_ai.operation.name", "chat"), attribute("gen_ai.provider.name", "anthropic"),
+                    attribute("gen_ai.request.model", "claude-sonnet-4-5"), attribute("gen_ai.conversation.id", &format!("c{run}")),
+                    json!({ "key": "gen_ai.usage.input_tokens", "value": { "intValue": "1000" } }),
+                    json!({ "key": "gen_ai.usage.output_tokens", "value": { "intValue": "100" } })],
+            }));
+        }
+        spans
+    });
+    let resource = json!({ "attributes": [attribute("service.name", "agents"), attribute("tenant.id", "acme")] });
+    json!({ "resourceSpans": [{ "resource": resource, "scopeSpans": [{ "scope": {}, "spans": spans.collect::<Vec<_>>() }] }] })
+}
+
+/// The page, `/metrics`, the report and a count by hand say the same; and the page says it again after a restart.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_metrics_and_report_agree() {
+    let folder = tempfile::tempdir().unwrap();
+    let app = start(folder.path()).await;
+    let address = |app: &App, name: &str| app.addresses().iter().find(|(what, _)| what == name).unwrap().1;
+    let (otlp, admin) = (address(&app, "otlp http"), address(&app, "admin"));
+    let asked = tokio::task::spawn_blocking(move || {
+        ask(otlp, "POST /v1/traces", telemetry(SystemClock::new().now().0).to_string().as_bytes());
+        let began = Instant::now();
+        loop {
+            let (page, metrics) = (front(admin), ask(admin, "GET /metrics", b""));
+            let counted = parse(&metrics)
+                .iter()
+                .filter(|one| one.name == "agent_runs_total")
+                .map(|one| one.number())
+                .sum::<f64>();
+            if (page["runs"].as_u64(), counted) == (Some(RUNS), RUNS as f64) {
+                break (page, metrics, ask(admin, "GET /report?by=name", b""));
+            }
+            assert!(began.elapsed() < Duration::from_secs(120), "{page}\n{metrics}");
+        }
+    });
+    let (page, metrics, report) = asked.await.unwrap();
+    let samples = parse(&metrics);
+    let sum = |name: &str| samples.iter().filter(|one| one.name == name).map(|one| one.number()).sum::<f64>();
+    let failed = samples.iter().filter(|one| one.name == "agent_runs_total" && one.label("state") == "failed");
+    let failed = failed.map(|one| one.number()).sum::<f64>();
+    // by hand: 3 of 12 fail; 3 calls of 1000 and 100 tokens at 3 and 15 USD per million
+    assert_eq!((page["failed_runs"].as_u64(), failed), (Some(3), 3.0));
+    assert_eq!((page["iterations"].as_u64(), sum("agent_run_iterations_sum")), (Some(36), 36.0));
+    assert_eq!(page["iterations_per_run"]["value"], 3.0);
+    assert_eq!(
+        (page["failure_rate"]["value"].as_f64(), page["p95_seconds_per_run"]["value"].as_f64()),
+        (Some(0.25), Some(10.0))
+    );
+    assert_eq!(page["cost_usd"], "0.162");
+    assert!((sum("agent_run_cost_usd_sum") - 0.162).abs() < 1e-9);
+    assert_eq!(sum("agent_run_duration_seconds_sum"), 120.0);
+    let report: Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(report["spans"], 3);
+    assert_eq!(report["groups"][0]["by"]["name"], "invoke_agent triage");
+    app.shutdown().await;
+    let app = start(folder.path()).await;
+    let admin = address(&app, "admin");
+    let again = tokio::task::spawn_blocking(move || (front(admin), ask(admin, "GET /report?by=name", b"")));
+    let (again, report) = again.await.unwrap();
+    for key in ["runs", "failed_runs", "iterations", "cost_usd", "by_tenant", "by_model"] {
+        assert_eq!(again[key], page[key], "{key} after a restart");
+    }
+    assert_eq!(serde_json::from_str::<Value>(&report).unwrap()["spans"], 3, "failures after a restart");
+    app.shutdown().await;
+}
