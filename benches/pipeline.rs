@@ -333,7 +333,7 @@ impl Chain {
                 vocabulary: Arc::clone(&vocabulary),
                 ids: ids.clone(),
                 rng: Arc::new(SystemRng),
-                store: Some(vault::Store { sealer, writer, uri: UriBase("vault:///".into()) }),
+                store: Some(vault::Store { sealer, writer, uri: UriBase("vault:///".into()), awaited: false }),
                 leave: vault::Leave::Nothing,
                 unlisted: tollgate::genai::Unlisted::Text,
                 echoing: vault::Echoing {

@@ -87,6 +87,8 @@ impl Clock for SystemClock {
 /// A clock that moves only when told to, and its timers with it; for tests and simulations.
 pub struct ManualClock {
     now: AtomicU64,
+    /// How far the wall clock was set back.
+    back: AtomicU64,
     start: u64,
     timers: Mutex<Timers>,
     this: Weak<ManualClock>,
@@ -104,6 +106,7 @@ impl ManualClock {
     pub fn at(now: UnixNanos) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
             now: AtomicU64::new(now.0),
+            back: AtomicU64::new(0),
             start: now.0,
             timers: Mutex::default(),
             this: Weak::clone(this),
@@ -121,6 +124,11 @@ impl ManualClock {
         wakers.into_iter().for_each(Waker::wake);
     }
 
+    /// Sets the wall clock back; monotonic time stays.
+    pub fn set_back(&self, by: Duration) {
+        self.back.fetch_add(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX), Ordering::SeqCst);
+    }
+
     /// How long until the next timer; `None`: nobody sleeps.
     pub fn next_timer(&self) -> Option<Duration> {
         let timers = self.timers.lock();
@@ -131,7 +139,7 @@ impl ManualClock {
 
 impl Clock for ManualClock {
     fn now(&self) -> UnixNanos {
-        UnixNanos(self.now.load(Ordering::SeqCst))
+        UnixNanos(self.now.load(Ordering::SeqCst).saturating_sub(self.back.load(Ordering::SeqCst)))
     }
 
     fn monotonic(&self) -> Duration {

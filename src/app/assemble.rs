@@ -36,8 +36,8 @@ use crate::history::Watch;
 use crate::net::{Proxies, Sockets};
 use crate::otlp::Signal;
 use crate::pages;
-use crate::pipeline::plan::{Limits, PipelinePlan};
-use crate::pipeline::{EnginePlan, Exporter, Processor, Source};
+use crate::pipeline::plan::{Ack, Limits, PipelinePlan};
+use crate::pipeline::{EnginePlan, Exporter, OutletSettings, Processor, Source};
 use crate::processors::attributes::Attributes;
 use crate::processors::cost::Cost;
 use crate::processors::filter::Filter;
@@ -243,7 +243,25 @@ impl Assembly<'_> {
         for Placed { what, .. } in valid.extensions {
             listeners.push(self.extension(what, &known));
         }
-        let consumers = vaults.iter().filter(|vault| vault.uploader.is_some()).map(|vault| vault.id.clone()).collect();
+        for vault in &vaults {
+            let Some(waits) = &vault.waits else { continue };
+            let behind = plan.pipelines.iter().filter(|plan| plan.processors.iter().any(|step| *step.id() == vault.id));
+            for exporter in behind.flat_map(|plan| &plan.exporters) {
+                let outlet: &mut OutletSettings = outlets.entry(Arc::clone(exporter.id())).or_default();
+                if outlet.ack == Ack::Offered {
+                    let id = exporter.id();
+                    return Err(format!(
+                        "`{id}` has `ack: offered` and can't wait for puts: `forward: after_put` of `{}`",
+                        vault.id
+                    ));
+                }
+                if !outlet.waits_for.contains(waits) {
+                    outlet.waits_for.push(Arc::clone(waits));
+                }
+            }
+        }
+        let kept = vaults.iter().filter(|vault| vault.uploader.is_some());
+        let consumers = kept.flat_map(|vault| [Some(vault.id.clone()), vault.waits.clone()]).flatten().collect();
         let mut companions: Vec<Arc<dyn Companion>> = vaults.into_iter().filter_map(|vault| vault.uploader).collect();
         companions.append(&mut tables);
         let connectors = valid.connectors.into_iter();

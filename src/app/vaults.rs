@@ -11,16 +11,19 @@ use tokio::sync::watch;
 use crate::app::build::{Companion, Site};
 use crate::genai::Vocabulary;
 use crate::pipeline::Processor;
-use crate::processors::vault::{self, Echoing, Settings, StoreSettings};
+use crate::processors::vault::{self, Echoing, Forward, Settings, StoreSettings};
 use crate::pseudonym::IdPolicy;
 use crate::vault::chain::note::SigningKey;
 use crate::vault::store::DirectoryStore;
+use crate::vault::ticket::put_holder;
 use crate::vault::uploader::{SpoolJournal, Uploader};
 
 /// What a vault brings besides its processor.
 pub(super) struct Vault {
     /// The processor's id: the spool's holder.
     pub(super) id: Arc<str>,
+    /// Whom exporters behind it wait for.
+    pub(super) waits: Option<Arc<str>>,
     /// Writes to the store.
     pub(super) uploader: Option<Arc<dyn Companion>>,
 }
@@ -59,7 +62,8 @@ pub(super) fn build(
     };
     let made = vault::build(&id, settings, &needs, Arc::new(journal), key);
     let uploader = made.uploader.map(|uploader| Arc::new(Upload(Mutex::new(Some(uploader)))) as Arc<dyn Companion>);
-    Ok((made.processor, Vault { id, uploader }))
+    let waits = (settings.forward == Forward::AfterPut && uploader.is_some()).then(|| put_holder(&id));
+    Ok((made.processor, Vault { id, waits, uploader }))
 }
 
 /// The uploader as the app runs it: once.

@@ -80,6 +80,8 @@ pub struct OutletSettings {
     pub on_full: OnFull,
     /// One request at a time, in the order of arrival (of each signal and account).
     pub ordered: bool,
+    /// Consumers who must be done with everything before a record before it goes.
+    pub waits_for: Vec<Arc<str>>,
 }
 
 /// What a client's OK stands for.
@@ -119,6 +121,7 @@ impl Default for OutletSettings {
             max_pending: None,
             on_full: OnFull::default(),
             ordered: false,
+            waits_for: Vec::new(),
         }
     }
 }

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 
 use crate::clock::UnixNanos;
 
-use super::names::{Names, Scope};
+use super::names::{Layout, Names};
 
 /// Objects that may be open at a time.
 pub const MAX_OPEN: usize = 16_384;
@@ -35,7 +35,7 @@ pub struct Writer {
 #[derive(Default)]
 struct Books {
     next: u64,
-    open: HashMap<Arc<Scope>, Open>,
+    open: HashMap<Arc<str>, Open>,
     leaves: HashMap<Arc<str>, u64>,
     /// Leaves of calls whose price comes later, by their number.
     waiting: HashMap<u64, u64>,
@@ -56,7 +56,7 @@ struct Open {
 /// taken back.
 pub struct Pin {
     writer: Arc<Writer>,
-    scope: Arc<Scope>,
+    spot: Arc<str>,
     n: u64,
     kept: bool,
 }
@@ -72,7 +72,7 @@ impl Drop for Pin {
     fn drop(&mut self) {
         if !self.kept {
             let mut books = self.writer.books.lock();
-            if let Some(open) = books.open.get_mut(&self.scope).filter(|open| open.n == self.n) {
+            if let Some(open) = books.open.get_mut(&self.spot).filter(|open| open.n == self.n) {
                 open.pins = open.pins.saturating_sub(1);
             }
         }
@@ -117,42 +117,46 @@ impl Writer {
         &self.names
     }
 
-    /// Keeps the open object of `scope` open until a fragment that refers into it is placed. `None`: none is open, or it
+    /// Keeps the open object at `spot` open until a fragment that refers into it is placed. `None`: none is open, or it
     /// takes no more.
-    pub fn pin(self: &Arc<Self>, scope: &Arc<Scope>) -> Option<Pin> {
+    pub fn pin(self: &Arc<Self>, spot: &Arc<str>) -> Option<Pin> {
         let mut books = self.books.lock();
-        let open = books.open.get_mut(scope).filter(|open| !open.full)?;
+        let open = books.open.get_mut(spot).filter(|open| !open.full)?;
         open.pins += 1;
-        Some(Pin { writer: Arc::clone(self), scope: Arc::clone(scope), n: open.n, kept: false })
+        Some(Pin { writer: Arc::clone(self), spot: Arc::clone(spot), n: open.n, kept: false })
     }
 
-    /// Places a fragment of `len` bytes. `end`: the session is over, so the object closes. `pin`: into the object that it
+    /// Places a fragment of `len` bytes. `end`: the session is over, so its object closes. `pin`: into the object that it
     /// keeps open.
-    pub fn place(&self, scope: &Arc<Scope>, len: u64, arrived: UnixNanos, end: bool, pin: Option<Pin>) -> Placed {
+    pub fn place(&self, spot: &Arc<str>, len: u64, arrived: UnixNanos, end: bool, pin: Option<Pin>) -> Placed {
         let mut books = self.books.lock();
         let pinned = pin.is_some();
         // under the lock: its drop would wait for it
         pin.into_iter().for_each(|mut pin| pin.kept = true);
-        if let Some(open) = books.open.get_mut(scope) {
+        if let Some(open) = books.open.get_mut(spot) {
             let (n, offset) = (open.n, open.len);
             open.len += len;
             open.fragments += 1;
             open.pins = open.pins.saturating_sub(u32::from(pinned));
-            open.full |= end || open.len >= self.max_object;
+            open.full |= (end && self.names.layout() != Layout::Packed) || open.len >= self.max_object;
             let last = open.full && open.pins == 0;
             if last {
-                books.open.remove(scope);
+                books.open.remove(spot);
             }
-            return Placed { n, object: self.names.object(scope, n), offset, last };
+            return Placed { n, object: self.names.object(spot, n), offset, last };
         }
         let n = books.next;
         books.next += 1;
-        let last = end || len >= self.max_object || books.open.len() >= self.max_open;
+        let alone = self.names.layout() == Layout::Turn;
+        let last = alone
+            || (end && self.names.layout() == Layout::Session)
+            || len >= self.max_object
+            || books.open.len() >= self.max_open;
         if !last {
             let open = Open { n, len, fragments: 1, since: arrived, pins: 0, full: false };
-            books.open.insert(scope.clone(), open);
+            books.open.insert(spot.clone(), open);
         }
-        Placed { n, object: self.names.object(scope, n), offset: 0, last }
+        Placed { n, object: self.names.object(spot, n), offset: 0, last }
     }
 
     /// Numbers for `count` leaves of an account: the first one.
@@ -194,7 +198,7 @@ impl Writer {
         books
             .open
             .extract_if(|_, open| due(open))
-            .map(|(scope, open)| Closed { object: self.names.object(&scope, open.n), fragments: open.fragments })
+            .map(|(spot, open)| Closed { object: self.names.object(&spot, open.n), fragments: open.fragments })
             .collect()
     }
 

@@ -11,15 +11,42 @@ use crate::clock::UnixNanos;
 use crate::pseudonym::IdPolicy;
 use crate::rng::Rng;
 
+use super::row::{Kind, Tail};
+
 /// Tenant of records that name none.
 pub const UNATTRIBUTED: &str = "unattributed";
+/// Session segment of quarantined requests: no id has this form.
+pub const QUARANTINE: &str = "=quarantine";
 /// Digits of the object number in a name.
 pub const NUMBER_DIGITS: usize = 10;
 /// Largest number that fits.
 pub const MAX_NUMBER: u64 = 9_999_999_999;
 /// Crockford's base 32.
 const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-const RESERVED: [&str; 3] = ["keys", "index", "chain"];
+const RESERVED: [&str; 6] = ["keys", "index", "chain", "packed", "sessions", "holds"];
+/// Longest segment that tells a turn, bytes.
+const MAX_TURN: usize = 64;
+
+/// How payload objects are laid out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Layout {
+    /// One session's fragments of some time, below its name.
+    #[default]
+    Session,
+    /// Fragments of all sessions of an account, by the hour.
+    Packed,
+    /// One fragment of one turn each, below its session's name; not compressed.
+    Turn,
+}
+
+impl Layout {
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::Session | Self::Packed => ".agev",
+            Self::Turn => ".json.age",
+        }
+    }
+}
 
 /// Where a fragment belongs: account, tenant, session, day. The first three in the form of object names.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -57,6 +84,18 @@ impl Scope {
         }
     }
 
+    /// The scope of an index line: ids stand there as they are shown.
+    pub fn of(tail: &Tail) -> Self {
+        let segment = |id: &str| crate::pseudonym::segment(id).unwrap_or_else(|| id.to_owned());
+        let session = match (&tail.session_id, &tail.trace_id) {
+            _ if tail.kind == Some(Kind::Quarantine) => QUARANTINE.to_owned(),
+            (Some(id), _) => segment(id),
+            (None, trace) => format!("trace-{}", trace.as_deref().unwrap_or("none")),
+        };
+        let date = tail.ingest_ts.get(..10).unwrap_or_default().to_owned();
+        Self { account: account_segment(&tail.account), tenant: segment(&tail.tenant), session, date }
+    }
+
     /// `account/tenant/session/date`.
     pub fn path(&self) -> String {
         format!("{}/{}/{}/{}", self.account, self.tenant, self.session, self.date)
@@ -91,13 +130,25 @@ pub struct Names {
     prefix: Arc<str>,
     writer: Arc<str>,
     epoch: Arc<str>,
+    layout: Layout,
 }
 
 impl Names {
     /// Names of one writer and epoch. `prefix` without slashes at its ends.
     pub fn new(prefix: &str, writer: &str, epoch: &str) -> Self {
         let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
-        Self { prefix: prefix.into(), writer: writer.into(), epoch: epoch.into() }
+        Self { prefix: prefix.into(), writer: writer.into(), epoch: epoch.into(), layout: Layout::Session }
+    }
+
+    /// The same with another layout.
+    #[must_use]
+    pub fn laid_out(self, layout: Layout) -> Self {
+        Self { layout, ..self }
+    }
+
+    /// How payload objects are laid out.
+    pub fn layout(&self) -> Layout {
+        self.layout
     }
 
     /// The prefix without its slash.
@@ -115,9 +166,22 @@ impl Names {
         &self.epoch
     }
 
-    /// Payload object number `n` of a scope. All numbers give names of one length.
-    pub fn object(&self, scope: &Scope, n: u64) -> String {
-        format!("{}{}/{}-{}-{n:010}.agev", self.prefix, scope.path(), self.writer, self.epoch)
+    /// How the names of payload objects begin that hold fragments of a scope and turn (a segment) that arrived at `at`.
+    pub fn spot(&self, scope: &Scope, at: UnixNanos, turn: Option<&str>) -> Arc<str> {
+        let prefix = &self.prefix;
+        match self.layout {
+            Layout::Session => format!("{prefix}{}/", scope.path()).into(),
+            Layout::Packed => {
+                let hour = utc(at).time().hour();
+                format!("{prefix}packed/{}/{}/{hour:02}/", scope.account, scope.date).into()
+            }
+            Layout::Turn => format!("{prefix}{}/turn_{}.", scope.path(), turn.unwrap_or("none")).into(),
+        }
+    }
+
+    /// Payload object number `n` at a spot. All numbers give names of one length.
+    pub fn object(&self, spot: &str, n: u64) -> String {
+        format!("{spot}{}-{}-{n:010}{}", self.writer, self.epoch, self.layout.suffix())
     }
 
     /// The key object of a session key.
@@ -135,6 +199,17 @@ impl Names {
     }
 }
 
+impl Names {
+    /// The object with lines of sessions that digest number `n` names.
+    pub fn sessions(&self, account: &str, day: &str, n: u64) -> String {
+        let account = account_segment(account);
+        format!(
+            "{}sessions/v1/account={account}/dt={day}/{}-{}-{n:010}.ndjson.zst",
+            self.prefix, self.writer, self.epoch
+        )
+    }
+}
+
 /// What a signature's name has behind its digest's.
 pub const SIGNATURE: &str = ".sig";
 
@@ -145,29 +220,55 @@ impl Names {
     }
 }
 
+/// A turn as a part of a file's name: no dot.
+pub fn turn_segment(ids: &dyn IdPolicy, account: &str, turn: &str) -> String {
+    let segment = ids.key_form(account, turn).replace('.', "%2E");
+    if segment.len() > MAX_TURN { ids.pseudonym(account, turn) } else { segment }
+}
+
+/// Whether a name has the form of a payload object's.
+pub fn is_payload(name: &str) -> bool {
+    name.ends_with(Layout::Session.suffix()) || name.ends_with(Layout::Turn.suffix())
+}
+
 /// The name of a payload object, taken apart.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ObjectName {
     /// Prefix with its slash, or empty.
     pub prefix: String,
-    /// Where it belongs.
-    pub scope: Scope,
+    /// Account segment.
+    pub account: String,
+    /// Where its fragments belong; `None`: it is packed, and only the index tells.
+    pub scope: Option<Scope>,
+    /// `{writer}-{epoch}-{number}`.
+    pub file: String,
 }
 
 impl ObjectName {
     /// Takes a payload object's name apart. `None`: it is none.
     pub fn parse(name: &str) -> Option<Self> {
-        let mut parts: Vec<&str> = name.strip_suffix(".agev")?.split('/').collect();
-        let _file = parts.pop()?;
+        let turn = name.strip_suffix(Layout::Turn.suffix());
+        let mut parts: Vec<&str> = turn.or_else(|| name.strip_suffix(Layout::Session.suffix()))?.split('/').collect();
+        let file = parts.pop()?;
+        let file = match turn {
+            Some(_) => file.strip_prefix("turn_")?.split_once('.')?.1,
+            None => file,
+        };
         let mut last = || parts.pop().filter(|part| !part.is_empty()).map(str::to_owned);
         let (date, session, tenant, account) = (last()?, last()?, last()?, last()?);
         let prefix = if parts.is_empty() { String::new() } else { format!("{}/", parts.join("/")) };
-        Some(Self { prefix, scope: Scope { account, tenant, session, date } })
+        let file = file.to_owned();
+        if account == "packed" {
+            // packed, account, day, hour
+            return Some(Self { prefix, account: tenant, scope: None, file });
+        }
+        let scope = Scope { account: account.clone(), tenant, session, date };
+        Some(Self { prefix, account, scope: Some(scope), file })
     }
 
-    /// Where the key objects of this object's fragments are.
-    pub fn keys(&self) -> String {
-        format!("{}keys/{}/", self.prefix, self.scope.path())
+    /// Where the key objects of a scope are.
+    pub fn keys(&self, scope: &Scope) -> String {
+        format!("{}keys/{}/", self.prefix, scope.path())
     }
 }
 
@@ -218,19 +319,25 @@ pub fn epoch_began(epoch: &str) -> Option<u64> {
     epoch.bytes().all(|byte| digit(byte).is_some()).then_some(millis)
 }
 
+/// A payload object's name without what it ends in.
+fn stem(name: &str) -> Option<(&str, &'static str)> {
+    let suffixes = [Layout::Session.suffix(), Layout::Turn.suffix()];
+    suffixes.into_iter().find_map(|suffix| Some((name.strip_suffix(suffix)?, suffix)))
+}
+
 /// Another name for a payload object whose own was taken: in the same folder, and nobody knows it before.
 pub fn aside(name: &str, rng: &dyn Rng) -> String {
     let random = rng.id();
     let random = crate::hex::encode(random.first_chunk::<8>().map_or(&[][..], |bytes| bytes.as_slice()));
-    match name.strip_suffix(".agev") {
-        Some(stem) => format!("{stem}.{random}.agev"),
+    match stem(name) {
+        Some((stem, suffix)) => format!("{stem}.{random}{suffix}"),
         None => format!("{name}.{random}"),
     }
 }
 
 /// Whether a name is one that [`aside`] gave for `name`.
 pub fn is_aside(name: &str, other: &str) -> bool {
-    let stem = name.strip_suffix(".agev").unwrap_or(name);
+    let stem = stem(name).map_or(name, |(stem, _)| stem);
     other != name && other.strip_prefix(stem).is_some_and(|rest| rest.starts_with('.') && !rest.contains('/'))
 }
 

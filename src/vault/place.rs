@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::read::{Location, ReadError, Site, Vault};
 use super::store::settings::{Lock, LockMode};
-use super::store::{DirectoryStore, S3Store, VaultEraser, VaultStore};
+use super::store::{DirectoryStore, S3Store, VaultEraser, VaultHolder, VaultStore};
 
 /// A vault with more rights than reading.
 pub struct Place {
@@ -16,6 +16,8 @@ pub struct Place {
     pub store: Arc<dyn VaultStore>,
     /// What destroys keys.
     pub eraser: Arc<dyn VaultEraser>,
+    /// What sets legal holds.
+    pub holder: Arc<dyn VaultHolder>,
 }
 
 impl Place {
@@ -27,14 +29,24 @@ impl Place {
         Ok(match location.site()? {
             Site::Folder(folder) => {
                 let store = Arc::new(DirectoryStore::new(folder));
-                Self { vault: Vault::new(store.clone(), "", None), store: store.clone(), eraser: store }
+                Self {
+                    vault: Vault::new(store.clone(), "", None),
+                    store: store.clone(),
+                    eraser: store.clone(),
+                    holder: store,
+                }
             }
             Site::S3 { mut settings, prefix } => {
                 let retention = |days| Duration::from_secs(u64::from(days) * 86_400);
                 settings.lock = days.map(|days| Lock { mode: LockMode::Compliance, retention: retention(days) });
                 let bucket = settings.bucket.clone();
                 let store = Arc::new(S3Store::new(*settings));
-                Self { vault: Vault::new(store.clone(), &prefix, Some(bucket)), store: store.clone(), eraser: store }
+                Self {
+                    vault: Vault::new(store.clone(), &prefix, Some(bucket)),
+                    store: store.clone(),
+                    eraser: store.clone(),
+                    holder: store,
+                }
             }
         })
     }

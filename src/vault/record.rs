@@ -78,7 +78,8 @@ pub struct SealHeader {
     pub digest: Option<DigestSeal>,
 }
 
-/// What the seal of a digest holds: the index object, the digest, and 64 bytes of signature, end to end.
+/// What the seal of a digest holds: the index object, the digest, 64 bytes of signature, and the object with lines of
+/// sessions, end to end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DigestSeal {
     /// Writer.
@@ -89,6 +90,9 @@ pub struct DigestSeal {
     pub index_len: u64,
     /// Size of the digest, bytes.
     pub json_len: u64,
+    /// Name of the object with lines of sessions, if there is one; it stands behind the signature.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sessions: Option<String>,
     /// Where the chain stands with it.
     pub position: Position,
 }

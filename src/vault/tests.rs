@@ -39,12 +39,13 @@ fn names_parse_back() {
     for session in ["s1", "../../x", ".", "", "ada@example.com", "agv.agev", &long, "日本"] {
         for prefix in ["", "agent-sessions", "a/b"] {
             let scope = scope(session);
-            let name = Names::new(prefix, "gw-1", "01KA").object(&scope, 7);
+            let names = Names::new(prefix, "gw-1", "01KA");
+            let name = names.object(&names.spot(&scope, NOON, None), 7);
             let parsed = ObjectName::parse(&name).expect("an object name");
-            assert!(parsed.scope == *scope);
+            assert!(parsed.scope.as_ref() == Some(&*scope) && parsed.file == "gw-1-01KA-0000000007");
             assert!(name.ends_with("/2026-11-20/gw-1-01KA-0000000007.agev"), "{name}");
             let keys = Names::new(prefix, "gw-1", "01KA").key(&scope, "abc");
-            assert_eq!(keys, format!("{}abc.age", parsed.keys()));
+            assert_eq!(keys, format!("{}abc.age", parsed.keys(&scope)));
             assert!(name.split('/').all(|part| part.len() <= 255 && part != "." && part != ".."), "{name}");
         }
     }
@@ -138,7 +139,7 @@ fn the_books_are_kept() {
     let writer = writer();
     let (a, b) = (scope("a"), scope("b"));
     let place = |scope: &Arc<Scope>, len, end| {
-        let placed = writer.place(scope, len, NOON, end, None);
+        let placed = writer.place(&writer.names().spot(scope, NOON, None), len, NOON, end, None);
         let n: u64 = placed.object[placed.object.len() - 15..placed.object.len() - 5].parse().expect("number");
         (n, placed.offset, placed.last)
     };
@@ -161,7 +162,9 @@ fn the_books_are_kept() {
 #[test]
 fn open_objects_are_bounded() {
     let writer = Writer::new(Names::new("", "w", "e"), 1000).with_max_open(2);
-    let last: Vec<bool> = ["a", "b", "c", "a"].map(|id| writer.place(&scope(id), 1, NOON, false, None).last).to_vec();
+    let last: Vec<bool> = ["a", "b", "c", "a"]
+        .map(|id| writer.place(&writer.names().spot(&scope(id), NOON, None), 1, NOON, false, None).last)
+        .to_vec();
     assert_eq!(last, [false, false, true, false]);
     assert_eq!(writer.open(), 2);
 }
@@ -169,7 +172,8 @@ fn open_objects_are_bounded() {
 fn draft(writer: &Writer, ring: &KeyRing, session: &str, plain: &[u8]) -> VaultDraft {
     let scope = scope(session);
     let key = ring.key(&scope, NOON).expect("key");
-    let mut frame = Fragment::frame(writer.names(), &scope, key.id(), "f00d");
+    let spot = writer.names().spot(&scope, NOON, None);
+    let mut frame = Fragment::frame(writer.names(), &spot, key.id(), "f00d");
     key.seal().seal(plain, frame.rest_mut()).expect("seal");
     let tail = Tail { kind: Some(Kind::Payload), tenant: "acme".to_owned(), ..Tail::default() };
     let rows = vec![Unnumbered::new(&tail, true), Unnumbered::new(&Tail::default(), false)];
@@ -185,6 +189,7 @@ fn draft(writer: &Writer, ring: &KeyRing, session: &str, plain: &[u8]) -> VaultD
     };
     let group = Group {
         scope,
+        spot,
         arrived: NOON,
         end: false,
         fragment: Some(fragment),
@@ -261,7 +266,8 @@ fn a_late_price_names_its_call() {
     let draft = |tails: &[Tail]| {
         let rows: Vec<Unnumbered> = tails.iter().map(|tail| Unnumbered::new(tail, false)).collect();
         let leaf_slots = vec![None; rows.len()];
-        let group = Group { scope: scope("a"), arrived: NOON, end: false, fragment: None, rows, leaf_slots };
+        let spot = writer().names().spot(&scope("a"), NOON, None);
+        let group = Group { scope: scope("a"), spot, arrived: NOON, end: false, fragment: None, rows, leaf_slots };
         VaultDraft { account: "default".into(), groups: vec![group] }
     };
     let rows = |writer: &Arc<Writer>, tails: &[Tail]| {

@@ -40,6 +40,8 @@ pub struct VaultDraft {
 pub struct Group {
     /// Where it belongs.
     pub scope: Arc<Scope>,
+    /// Where its object lies ([`Names::spot`]).
+    pub spot: Arc<str>,
     /// Arrival of the batch.
     pub arrived: UnixNanos,
     /// The session ended in this batch.
@@ -73,10 +75,10 @@ pub struct Fragment {
 }
 
 impl Fragment {
-    /// An empty body with room for the header of a fragment of this scope, key and id.
-    pub fn frame(names: &Names, scope: &Scope, key: &str, id: &str) -> Frame {
+    /// An empty body with room for the header of a fragment at this spot, of this key and id.
+    pub fn frame(names: &Names, spot: &str, key: &str, id: &str) -> Frame {
         Frame::with_room(&FragmentHeader {
-            object: names.object(scope, MAX_NUMBER),
+            object: names.object(spot, MAX_NUMBER),
             epoch: names.epoch().to_string(),
             key: key.to_owned(),
             fragment: id.to_owned(),
@@ -89,20 +91,9 @@ impl Fragment {
 impl VaultDraft {
     /// Upper bound of the records' bytes, for the reservation.
     pub fn bytes(&self, names: &Names) -> u64 {
-        let record = 512
-            + names
-                .object(
-                    &Scope {
-                        account: String::new(),
-                        tenant: String::new(),
-                        session: String::new(),
-                        date: String::new(),
-                    },
-                    0,
-                )
-                .len();
+        let record = 512 + names.object("", 0).len() + names.prefix().len();
         let group = |group: &Group| {
-            let object = group.scope.path().len() + record;
+            let object = group.scope.path().len().max(group.spot.len()) + record;
             let rows: usize = group.rows.iter().map(|row| row.len() + TICKET_BYTES + object).sum();
             let fragment =
                 group.fragment.as_ref().map_or(0, |part| part.frame.len() + part.key.object_len() + 2 * object);
@@ -117,6 +108,13 @@ pub struct VaultTicketer {
     writer: Arc<Writer>,
     uri: UriBase,
     holders: Arc<[Arc<str>]>,
+    /// Of keys and fragments.
+    sealed: Arc<[Arc<str>]>,
+}
+
+/// Who holds keys and fragments until they are put, where exporters wait for that.
+pub fn put_holder(holder: &str) -> Arc<str> {
+    format!("{holder}+put").into()
 }
 
 /// What stands before an object's name in a reference: `s3://bucket/` or `file:///`.
@@ -133,20 +131,32 @@ impl UriBase {
 impl VaultTicketer {
     /// A ticketer whose records are kept for `holder`, the uploader.
     pub fn new(writer: Arc<Writer>, uri: UriBase, holder: Arc<str>) -> Self {
-        Self { writer, uri, holders: Arc::new([holder]) }
+        let holders: Arc<[Arc<str>]> = Arc::new([holder]);
+        Self { writer, uri, sealed: holders.clone(), holders }
+    }
+
+    /// The same where exporters wait until keys and fragments are put.
+    #[must_use]
+    pub fn awaited(self) -> Self {
+        let put = self.holders.iter().map(|holder| put_holder(holder));
+        Self { sealed: self.holders.iter().cloned().chain(put).collect(), ..self }
     }
 
     fn record(&self, kind: RecordKind, body: Bytes) -> Record {
-        Record { kind, holders: self.holders.clone(), body }
+        let holders = match kind {
+            RecordKind::Key | RecordKind::Fragment => &self.sealed,
+            _ => &self.holders,
+        };
+        Record { kind, holders: holders.clone(), body }
     }
 
     fn group(&self, account: &Arc<str>, group: Group, out: &mut Ticketed) {
-        let Group { scope, arrived, end, fragment, rows, leaf_slots } = group;
+        let Group { scope, spot, arrived, end, fragment, rows, leaf_slots } = group;
         let names = self.writer.names();
         let mut placed: Option<Placed> = None;
         if let Some(mut fragment) = fragment {
             let len = fragment.frame.rest().len() as u64;
-            let place = self.writer.place(&scope, len, arrived, end, fragment.pin.take());
+            let place = self.writer.place(&spot, len, arrived, end, fragment.pin.take());
             if !place.last {
                 let _ = fragment.landed.set(place.n); // it is set here alone
             }

@@ -12,6 +12,7 @@ mod chain;
 mod compact;
 mod erase;
 mod evidence;
+mod hold;
 mod proof;
 
 pub(super) use chain::public_keys;
@@ -94,6 +95,9 @@ pub(super) enum Command {
     Schema,
     /// Makes copies of session keys for more auditors; payload is not touched.
     Rewrap(Box<erase::Rewrap>),
+    /// Legal holds: what is held can't be deleted or erased.
+    #[command(subcommand)]
+    Hold(Box<hold::Hold>),
     /// Tries out what the gateway's credentials may do to the configured buckets, and says what is wrong.
     Doctor(Doctor),
     /// Prints policies, lifecycle rules or Terraform for the configured buckets.
@@ -179,6 +183,7 @@ pub(super) fn run(common: &Common, command: Command) -> Exit {
         Command::Evidence(options) => return ended(evidence::run_evidence(&options)),
         Command::Schema => output::print(&crate::vault::schema::text()),
         Command::Rewrap(options) => return ended(erase::run_rewrap(&options)),
+        Command::Hold(command) => return ended(hold::run_hold(&command)),
         Command::Doctor(options) => return run_doctor(common, &options),
         Command::Policy(options) => return run_policy(common, &options),
         Command::Serve(options) => run_serve(&options),

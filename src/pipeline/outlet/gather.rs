@@ -31,6 +31,8 @@ pub(super) struct Intake {
     pub(super) last: Option<Seq>,
     /// When that was committed.
     pub(super) committed: Option<UnixNanos>,
+    /// More was there and waits for somebody else.
+    pub(super) waits: bool,
 }
 
 impl Intake {

@@ -1,7 +1,8 @@
 //! **What**: [`Outlet`]: serves one exporter from the spool: reads ahead, merges small batches, splits large ones, sends
 //! several at once, retries without end. **Why**: exporters only know one attempt; what is lost or doubled is decided
 //! here. **Invariants**: a record is done only after its back end's verdict; its clearance is checked against the
-//! exporter as it is configured now; no request mixes accounts or signals; memory is bounded by the window; a record
+//! exporter as it is configured now; where it waits for others ([`OutletSettings::waits_for`]), nothing goes before they are
+//! done with what stands before it; no request mixes accounts or signals; memory is bounded by the window; a record
 //! that may not go is held and counted, never dropped.
 //! **Not here**: protocols (`exporters/`), durability (`spool/`), tasks (`app/tasks`).
 
@@ -43,6 +44,8 @@ const RECORDS_AT_ONCE: usize = 256;
 const READ_RETRY: Duration = Duration::from_secs(5);
 /// What was committed longer ago is old: what comes now need not wait for it.
 const BEHIND: Duration = Duration::from_secs(30);
+/// How often it is looked whether those are done that records wait for.
+const WAIT: Duration = Duration::from_millis(500);
 
 /// What outlets share.
 #[derive(Clone)]
@@ -184,6 +187,7 @@ impl Outlet {
             let (spool, exporter, offers) =
                 (Arc::clone(&self.shared.spool), Arc::clone(&self.exporter), self.offers.clone());
             let threads = Arc::clone(&self.shared.offload);
+            let waits_for = self.settings.waits_for.clone();
             run.reading.begin(async move {
                 let read = move || {
                     let mut records = match offers {
@@ -191,7 +195,12 @@ impl Outlet {
                         None => spool.read(exporter.id(), wanted.after, wanted.room, RECORDS_AT_ONCE)?,
                     };
                     records.retain(|record| wanted.until.is_none_or(|until| record.seq <= until));
-                    Ok(Intake::sort(records, exporter.trust()))
+                    // after the read: whoever stands before a record that is seen is seen too
+                    let first = spool.first_waiting(&waits_for);
+                    let all = records.len();
+                    records.retain(|record| first.is_none_or(|first| record.seq < first));
+                    let waits = records.len() < all;
+                    Ok(Intake { waits, ..Intake::sort(records, exporter.trust()) })
                 };
                 (wanted.lane, offload(&*threads, "spool-read", read).await)
             });
@@ -219,7 +228,15 @@ impl Outlet {
     fn take_in(&self, run: &mut Run, lane: u64, read: Option<Result<Intake, ReadError>>) {
         match read {
             Some(Ok(intake)) => {
-                run.lanes.read(lane, intake.last);
+                if intake.waits {
+                    // no end: there is more to read
+                    run.lanes.failed(lane);
+                    run.given_up |= run.stopping && intake.last.is_none();
+                    run.pause.begin(self.shared.clock.sleep(WAIT));
+                }
+                if !intake.waits || intake.last.is_some() {
+                    run.lanes.read(lane, intake.last);
+                }
                 if intake.held > 0 {
                     run.held += intake.held;
                     self.gauges.held(run.held);

@@ -411,3 +411,36 @@ proptest! {
         prop_assert!(sink.requests.lock().iter().all(|request| request.body.len() <= limit));
     }
 }
+
+/// Where exporters wait for puts: nothing goes before everything that stands before it is put, what stands before that goes
+/// at once, and what waits goes soon after, in order.
+#[test]
+fn nothing_goes_before_its_content_is_put() {
+    use crate::pipeline::spool::{Record, RecordKind, Seq, Transaction, room_for};
+    let sink = Sink::open("x", Trust::ThirdParty);
+    let settings = OutletSettings { waits_for: vec!["vault+put".into()], ..OutletSettings::default() };
+    let (mut rig, _folder) = with(&sink, vec![Step::clear("clear")], settings);
+    let fragment = |rig: &mut Rig| {
+        let holders: Arc<[Arc<str>]> = Arc::new(["vault".into(), "vault+put".into()]);
+        let records = vec![Record { kind: RecordKind::Fragment, holders, body: "x".into() }];
+        let room = rig.spool.reserve_to_drain(room_for(1, 1)).unwrap();
+        rig.spool.enqueue(Transaction { account: "default".into(), records }, room, Box::new(|_| {}));
+        rig.commit();
+    };
+    rig.put(spans(&["before"]));
+    fragment(&mut rig);
+    rig.put(spans(&["first"]));
+    fragment(&mut rig);
+    rig.put(spans(&["second"]));
+    rig.run_outlet(600 * SECOND, &going());
+    assert_eq!(sink.all(), ["before"]);
+    let waiting: Vec<Seq> = rig.waiting("vault+put").iter().map(|stored| stored.seq).collect();
+    // the later one first: it helps nobody
+    rig.spool.done("vault+put", &waiting[1..]);
+    rig.run_outlet(5 * SECOND, &going());
+    assert_eq!(sink.all(), ["before"]);
+    rig.spool.done("vault+put", &waiting[..1]);
+    rig.run_outlet(5 * SECOND, &going());
+    assert_eq!(sink.all(), ["before", "first", "second"]);
+    assert!(rig.waiting("x").is_empty());
+}

@@ -312,6 +312,15 @@ impl Index {
         plan
     }
 
+    /// The first record that `consumer` needs.
+    pub(super) fn first_waiting(&mut self, consumer: &str) -> Option<Seq> {
+        let consumer = *self.by_name.get(consumer)?;
+        self.segments.iter_mut().find_map(|segment| {
+            let record = segment.first_waiting(consumer)?;
+            Some(Seq(segment.first.saturating_add(u64::from(record))))
+        })
+    }
+
     /// Numbers of every consumer that is configured or has records.
     pub(super) fn consumers(&mut self) -> Vec<ConsumerStatus> {
         let mut first: Vec<Option<(Seq, UnixNanos)>> = vec![None; self.consumers.len()];

@@ -253,6 +253,12 @@ impl Spool {
         Ok(records)
     }
 
+    /// The first record that any of these consumers needs.
+    pub fn first_waiting(&self, consumers: &[Arc<str>]) -> Option<Seq> {
+        let mut index = self.index.lock();
+        consumers.iter().filter_map(|consumer| index.first_waiting(consumer)).min()
+    }
+
     /// `consumer` needs these no more. Made durable lazily, and always before the records are unlinked: a `done` that
     /// is lost in a crash means delivery again. Unknown positions are ignored.
     pub fn done(&self, consumer: &str, seqs: &[Seq]) {

@@ -81,12 +81,12 @@ impl Bases {
     }
 
     /// What a new fragment of `scope` may refer to.
-    pub(super) fn lookup(&self, writer: &Arc<Writer>, scope: &Arc<Scope>, fragment: &str) -> Lookup {
+    pub(super) fn lookup(&self, writer: &Arc<Writer>, scope: &Scope, spot: &Arc<str>, fragment: &str) -> Lookup {
         let key = key(scope);
         let (mut pin, mut streams) = (None, Vec::new());
         let known = self.state.lock().sessions.get(&key).map(|known| (known.object, known.told.clone()));
         if let Some((object, told)) = known {
-            pin = writer.pin(scope).filter(|pin| pin.object() == object);
+            pin = writer.pin(spot).filter(|pin| pin.object() == object);
             streams = pin.as_ref().map_or_else(Vec::new, |_| told);
         }
         Lookup { key, pin, streams, told: Vec::new(), fragment: fragment.into(), used: BTreeSet::new() }

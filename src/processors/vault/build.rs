@@ -16,7 +16,7 @@ use crate::vault::store::{self, DirectoryStore, VaultStore};
 use crate::vault::ticket::UriBase;
 use crate::vault::uploader::{self, Journal, Pace, Uploader};
 
-use super::{Echoing, Parts, Settings, Store, StoreSettings, VaultProcessor};
+use super::{Echoing, Forward, Parts, Settings, Store, StoreSettings, VaultProcessor};
 
 /// What a vault needs of the gateway.
 #[derive(Clone)]
@@ -51,9 +51,11 @@ fn parts(id: &Arc<str>, settings: &Settings, site: &Site) -> (Parts, Option<Kept
     let sealer = sealer.unwrap_or_else(|| Arc::new(AgeSealer::new(settings.recipients.clone())));
     let store: Option<(Arc<dyn VaultStore>, &str, UriBase)> = match &settings.store {
         StoreSettings::None => None,
-        StoreSettings::Directory(path) => {
-            Some((Arc::new(DirectoryStore::new(path)), "", UriBase(store::DIRECTORY_URI.into())))
-        }
+        StoreSettings::Directory(path) => Some((
+            Arc::new(DirectoryStore::new(path).limited(settings.limits)),
+            "",
+            UriBase(store::DIRECTORY_URI.into()),
+        )),
         StoreSettings::S3(s3) => {
             let uri = UriBase(format!("s3://{}/", s3.bucket).into());
             Some((Arc::new(store::S3Store::new(s3.clone())), &s3.prefix, uri))
@@ -71,8 +73,12 @@ fn parts(id: &Arc<str>, settings: &Settings, site: &Site) -> (Parts, Option<Kept
     };
     let Some((store, prefix, uri)) = store else { return (parts, None) };
     let epoch = names::epoch(site.clock.now(), &*site.rng);
-    let writer = Arc::new(Writer::new(Names::new(prefix, &settings.writer, &epoch), settings.object_size));
-    parts.store = Some(Store { sealer, writer: writer.clone(), uri });
+    let writer = Arc::new(Writer::new(
+        Names::new(prefix, &settings.writer, &epoch).laid_out(settings.layout),
+        settings.object_size,
+    ));
+    let awaited = settings.forward == Forward::AfterPut;
+    parts.store = Some(Store { sealer, writer: writer.clone(), uri, awaited });
     (parts, Some((store, writer)))
 }
 

@@ -9,8 +9,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{ByteSize, FieldProblem, Span};
+use crate::vault::names;
 use crate::vault::seal::{Sealer, parse_recipient};
+use crate::vault::store::Limits;
 use crate::vault::store::settings::{Lock, LockMode, S3Settings};
+
+use super::options::{Directory, Forward, Layout};
 
 /// Shortest retention in compliance mode.
 const MIN_COMPLIANCE: Duration = Duration::from_secs(90 * 86_400);
@@ -35,10 +39,17 @@ pub struct Config {
     /// File with the key that signs digests (`tollgate vault keygen --signing`); default: `signing.key` beside the spool,
     /// made if it is missing.
     pub signing_key: Option<PathBuf>,
-    /// An object is closed when it has this size.
-    pub object_size: ByteSize,
-    /// An object is closed when it is this old, at the end of its session, and at shutdown.
-    pub object_age: Span,
+    /// When exporters get telemetry: `committed` (its content is in the spool, which outlives crashes), or `after_put` (content and
+    /// keys are in the store; it comes later by `object_age` and the upload, and not at all while the store is away).
+    pub forward: Forward,
+    /// How content lies in the store: `session` (objects of one session), `packed` (objects of all sessions of an account: a
+    /// quarter of the requests, for large fleets), or `turn` (an object for each turn: five times the requests).
+    pub layout: Layout,
+    /// An object is closed when it has this size; default: 1 MiB, packed 8 MiB.
+    pub object_size: Option<ByteSize>,
+    /// An object is closed when it is this old, at the end of its session, and at shutdown; default: 2 minutes, packed 5
+    /// seconds.
+    pub object_age: Option<Span>,
     /// How often a signed digest, with the index lines it is about, is written.
     pub index_interval: Span,
 }
@@ -52,8 +63,10 @@ impl Default for Config {
             unlisted: Unlisted::Text,
             writer: None,
             signing_key: None,
-            object_size: ByteSize(1 << 20),
-            object_age: Span::seconds(120),
+            forward: Forward::Committed,
+            layout: Layout::Session,
+            object_size: None,
+            object_age: None,
             index_interval: Span::seconds(60),
         }
     }
@@ -65,8 +78,8 @@ impl Default for Config {
 pub enum Store {
     /// Nowhere: content is dropped, and items say so.
     None,
-    /// A folder.
-    Directory(PathBuf),
+    /// A folder: its path, or `{ path: …, retention: 400d, max_size: 100GiB }`.
+    Directory(Directory),
     /// An S3 bucket with Object Lock.
     S3(S3),
 }
@@ -177,7 +190,7 @@ pub enum RetentionPreset {
 }
 
 impl Retention {
-    fn span(self) -> Duration {
+    pub(super) fn span(self) -> Duration {
         let days = |days: u64| Duration::from_secs(days * 86_400);
         match self {
             Self::Preset(RetentionPreset::Minimum) => days(90),
@@ -215,6 +228,12 @@ pub struct Settings {
     pub writer: String,
     /// File of the key that signs digests; default: beside the spool.
     pub signing_key: Option<PathBuf>,
+    /// What a folder keeps.
+    pub limits: Limits,
+    /// When exporters get telemetry.
+    pub forward: Forward,
+    /// How content lies in the store.
+    pub layout: names::Layout,
     /// Bytes at which objects close.
     pub object_size: u64,
     /// Age at which objects close.
@@ -266,11 +285,15 @@ impl Config {
         if self.signing_key.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
             problems.push(FieldProblem::new("signing_key", "is empty"));
         }
-        if !(64 << 10..=64 << 20).contains(&self.object_size.0) {
+        let (size, age) = match self.layout {
+            Layout::Packed => (ByteSize(8 << 20), Span::seconds(5)),
+            Layout::Session | Layout::Turn => (ByteSize(1 << 20), Span::seconds(120)),
+        };
+        let (object_size, object_age) = (self.object_size.unwrap_or(size), self.object_age.unwrap_or(age));
+        if !(64 << 10..=64 << 20).contains(&object_size.0) {
             problems.push(FieldProblem::new("object_size", "is between 64KiB and 64MiB"));
         }
-        for (path, span, most) in [("object_age", self.object_age, 3600), ("index_interval", self.index_interval, 3600)]
-        {
+        for (path, span, most) in [("object_age", object_age, 3600), ("index_interval", self.index_interval, 3600)] {
             if span.0.is_zero() || span.0 > Duration::from_secs(most) {
                 problems.push(FieldProblem::new(path, "is between 1ms and 1h"));
             }
@@ -278,10 +301,17 @@ impl Config {
         if self.leave == Leave::Redacted && matches!(store, Some(StoreSettings::None)) {
             problems.push(FieldProblem::new("leave", "`redacted` needs a store; `none` drops content"));
         }
+        if self.forward == Forward::AfterPut && matches!(store, Some(StoreSettings::None)) {
+            problems.push(FieldProblem::new("forward", "`after_put` needs a store"));
+        }
         if self.unlisted == Unlisted::Keep {
             let what = "`keep`: prompts under keys that no list knows go on, redacted; `text` holds them back";
             notes.push(FieldProblem::new("unlisted", what));
         }
+        let limits = match &self.store {
+            Some(Store::Directory(folder)) => folder.limits(&mut problems),
+            _ => Limits::default(),
+        };
         let (true, Some(store)) = (problems.is_empty(), store) else { return Err(problems) };
         Ok(Settings {
             recipients,
@@ -290,8 +320,11 @@ impl Config {
             unlisted: self.unlisted,
             writer,
             signing_key: self.signing_key.clone(),
-            object_size: self.object_size.0,
-            object_age: self.object_age.0,
+            limits,
+            forward: self.forward,
+            layout: self.layout.into(),
+            object_size: object_size.0,
+            object_age: object_age.0,
             index_interval: self.index_interval.0,
             notes,
             sealer: None,
@@ -332,11 +365,11 @@ impl Config {
                 notes.push(FieldProblem::new("store", "`none`: prompts, completions and tool payloads are dropped"));
                 Some(StoreSettings::None)
             }
-            Some(Store::Directory(path)) if path.as_os_str().is_empty() => {
+            Some(Store::Directory(folder)) if folder.path().as_os_str().is_empty() => {
                 problems.push(FieldProblem::new("store.directory", "is empty"));
                 None
             }
-            Some(Store::Directory(path)) => Some(StoreSettings::Directory(path.clone())),
+            Some(Store::Directory(folder)) => Some(StoreSettings::Directory(folder.path().to_owned())),
             Some(Store::S3(s3)) => s3.settings(problems, notes).map(StoreSettings::S3),
         }
     }

@@ -17,7 +17,7 @@ use crate::rng::Rng;
 use crate::vault::books::Writer as BookWriter;
 use crate::vault::document::{self, Head};
 use crate::vault::keys::KeyRing;
-use crate::vault::names::{self, Scope, SessionName, UNATTRIBUTED};
+use crate::vault::names::{self, Layout, QUARANTINE, Scope, SessionName, UNATTRIBUTED};
 use crate::vault::row::{Kind, Tail, Unnumbered};
 use crate::vault::seal::SealFailed;
 use crate::vault::ticket::{Fragment, Group, UriBase, VaultDraft, leaf_text, widths};
@@ -36,6 +36,7 @@ pub(super) struct Keeper {
     pub(super) keys: KeyRing,
     pub(super) writer: Arc<BookWriter>,
     pub(super) uri: UriBase,
+    pub(super) awaited: bool,
     pub(super) slot_base: u32,
     pub(super) zstd: Compressors,
     pub(super) bases: Bases,
@@ -86,13 +87,16 @@ impl Compressors {
     const LEVEL: i32 = 1;
     const KEPT: usize = 16;
 
-    fn compress(&self, plain: &[u8]) -> Result<Vec<u8>, SealFailed> {
+    fn compress(&self, plain: String, layout: Layout) -> Result<Vec<u8>, SealFailed> {
+        if layout == Layout::Turn {
+            return Ok(plain.into_bytes());
+        }
         let kept = self.0.lock().pop();
         let mut compressor = match kept {
             Some(compressor) => compressor,
             None => zstd::bulk::Compressor::new(Self::LEVEL).map_err(|_| SealFailed)?,
         };
-        let compressed = compressor.compress(plain).map_err(|_| SealFailed)?;
+        let compressed = compressor.compress(plain.as_bytes()).map_err(|_| SealFailed)?;
         let mut kept = self.0.lock();
         if kept.len() < Self::KEPT {
             kept.push(compressor);
@@ -146,7 +150,7 @@ impl Keeper {
         let mut slots = Slots(self.slot_base);
         let (mut groups, mut stamps, mut learnt) = (Vec::new(), Vec::new(), Vec::new());
         let ids = Careful { ids: &*self.ids, vaulted: Vaulted::of(payload, facts), echoes };
-        for session in sessions(payload, facts) {
+        for session in sessions(payload, facts, self.writer.names().layout() == Layout::Turn) {
             let sealed = self.session(&ids, origin, payload, facts, &session, &mut slots)?;
             groups.push(sealed.group);
             stamps.extend(sealed.stamps);
@@ -167,8 +171,11 @@ impl Keeper {
         slots: &mut Slots,
     ) -> Result<Sealed, SealFailed> {
         let scope = Arc::new(Scope::new(ids, &origin.account, session.tenant, session.name, origin.received));
+        let turn = session.turn.map(|turn| names::turn_segment(ids, &origin.account, turn));
+        let spot = self.writer.names().spot(&scope, origin.received, turn.as_deref());
         let mut group = Group {
             scope: scope.clone(),
+            spot: spot.clone(),
             arrived: origin.received,
             end: session.end,
             fragment: None,
@@ -184,7 +191,8 @@ impl Keeper {
             group.rows.push(Unnumbered::new(&tail, tail.fragment.is_some()));
         };
         if session.content {
-            let sealed = self.fragment(ids, origin, payload, facts, session, &scope, slots, &mut stamps)?;
+            let at = (&scope, &spot);
+            let sealed = self.fragment(ids, origin, payload, facts, session, at, slots, &mut stamps)?;
             if let Some(Written { fragment, rows, learnt: told }) = sealed {
                 group.fragment = Some(fragment);
                 learnt = Some(told);
@@ -210,7 +218,7 @@ impl Keeper {
         payload: &Payload,
         facts: &Facts,
         session: &Session<'_>,
-        scope: &Arc<Scope>,
+        (scope, spot): (&Arc<Scope>, &Arc<str>),
         slots: &mut Slots,
         stamps: &mut Vec<Stamp>,
     ) -> Result<Option<Written>, SealFailed> {
@@ -223,11 +231,11 @@ impl Keeper {
             known.push((slot.id, text));
             slot
         };
-        let uri = slots.next(self.uri.uri(&names.object(scope, 0)).len());
+        let uri = slots.next(self.uri.uri(&names.object(spot, 0)).len());
         let range = slots.next(widths::RANGE);
         let key_slot = know(key.id().to_owned(), slots);
         let mut document = document::Writer::begin(&self.head(origin, payload, session, &id));
-        let mut lookup = self.bases.lookup(&self.writer, scope, &id);
+        let mut lookup = self.bases.lookup(&self.writer, scope, spot, &id);
         let mut tails = Vec::new();
         for item in session.items.iter().filter_map(|at| facts.items.get(*at)).filter(|item| !item.content.is_empty()) {
             let (mut content, shape) = read_content(payload, item);
@@ -275,9 +283,8 @@ impl Keeper {
         if tails.is_empty() {
             return Ok(None);
         }
-        let mut frame = Fragment::frame(names, scope, key.id(), &id);
-        let plain = document.finish();
-        key.seal().seal(&self.zstd.compress(plain.as_bytes())?, frame.rest_mut())?;
+        let mut frame = Fragment::frame(names, spot, key.id(), &id);
+        key.seal().seal(&self.zstd.compress(document.finish(), names.layout())?, frame.rest_mut())?;
         let (len, digest) = (frame.rest().len() as u64, sha256_hex(frame.rest()));
         let landed = Arc::default();
         let (pin, bases, learnt) = lookup.finish(&landed);
@@ -321,8 +328,9 @@ impl Keeper {
             repeat: origin.repeat,
         };
         let plain = document::Writer::quarantine(&head, request);
-        let mut frame = Fragment::frame(names, &scope, key.id(), &id);
-        key.seal().seal(&self.zstd.compress(plain.as_bytes())?, frame.rest_mut())?;
+        let spot = names.spot(&scope, origin.received, None);
+        let mut frame = Fragment::frame(names, &spot, key.id(), &id);
+        key.seal().seal(&self.zstd.compress(plain, names.layout())?, frame.rest_mut())?;
         let row = Tail {
             kind: Some(Kind::Quarantine),
             ts: names::rfc3339(origin.received),
@@ -353,6 +361,7 @@ impl Keeper {
         };
         let group = Group {
             scope,
+            spot,
             arrived: origin.received,
             end: false,
             fragment: Some(fragment),
@@ -381,9 +390,6 @@ impl Keeper {
         }
     }
 }
-
-/// Session segment of quarantined requests: no id has this form.
-const QUARANTINE: &str = "=quarantine";
 
 fn sha256_hex(bytes: &[u8]) -> String {
     use sha2::{Digest, Sha256};

@@ -13,14 +13,16 @@ use crate::vault::names::{self, SessionName};
 pub(super) struct Session<'a> {
     pub(super) tenant: Option<&'a str>,
     pub(super) name: SessionName<'a>,
+    /// Only where objects are of one turn.
+    pub(super) turn: Option<&'a str>,
     pub(super) items: Vec<usize>,
     pub(super) content: bool,
     pub(super) end: bool,
 }
 
-/// Groups the items that have content or are actions.
-pub(super) fn sessions<'a>(payload: &'a Payload, facts: &'a Facts) -> Vec<Session<'a>> {
-    let mut found: HashMap<(Option<&str>, SessionName<'_>), usize> = HashMap::new();
+/// Groups the items that have content or are actions; `by_turn`: those of different turns apart.
+pub(super) fn sessions<'a>(payload: &'a Payload, facts: &'a Facts, by_turn: bool) -> Vec<Session<'a>> {
+    let mut found: HashMap<(Option<&str>, SessionName<'_>, Option<&str>), usize> = HashMap::new();
     let mut out: Vec<Session<'a>> = Vec::new();
     for (at, item) in facts.items.iter().enumerate() {
         let content = !item.content.is_empty();
@@ -32,8 +34,9 @@ pub(super) fn sessions<'a>(payload: &'a Payload, facts: &'a Facts) -> Vec<Sessio
             Some(id) => SessionName::Id(id),
             None => SessionName::Trace(payload.trace_id(item.node)),
         };
-        let index = *found.entry((tenant, name)).or_insert_with(|| {
-            out.push(Session { tenant, name, items: Vec::new(), content: false, end: false });
+        let turn = item.turn.as_deref().filter(|turn| by_turn && !turn.is_empty());
+        let index = *found.entry((tenant, name, turn)).or_insert_with(|| {
+            out.push(Session { tenant, name, turn, items: Vec::new(), content: false, end: false });
             out.len() - 1
         });
         if let Some(session) = out.get_mut(index) {

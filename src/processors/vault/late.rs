@@ -27,6 +27,7 @@ impl Keeper {
         tail.writer = names.writer().to_string();
         tail.epoch = names.epoch().to_string();
         Group {
+            spot: names.spot(&scope, origin.received, None),
             scope,
             arrived: origin.received,
             end: false,

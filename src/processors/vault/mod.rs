@@ -30,6 +30,7 @@ mod echo;
 mod gather;
 mod items;
 mod late;
+mod options;
 mod requests;
 mod row;
 mod shape;
@@ -40,6 +41,7 @@ mod weigh;
 pub use build::{Built, Site, build, processor};
 pub use config::{Config, Leave, Settings, StoreSettings};
 pub use echo::Echoing;
+pub use options::{Directory, Forward};
 
 use bases::{Bases, Learnt as Told};
 use echo::Remembered;
@@ -58,6 +60,8 @@ pub struct Store {
     pub writer: Arc<Writer>,
     /// Start of references.
     pub uri: UriBase,
+    /// Exporters wait until keys and fragments are put.
+    pub awaited: bool,
 }
 
 /// What the processor is made of.
@@ -130,6 +134,7 @@ impl VaultProcessor {
             keys: KeyRing::new(store.sealer, LIMIT),
             writer: store.writer,
             uri: store.uri,
+            awaited: store.awaited,
             slot_base,
             zstd: Compressors::default(),
             bases: Bases::default(),
@@ -287,7 +292,8 @@ impl Processor for VaultProcessor {
 
     fn ticketer(&self) -> Option<Box<dyn Ticketer>> {
         let keeper = self.keeper.as_ref()?;
-        Some(Box::new(VaultTicketer::new(keeper.writer.clone(), keeper.uri.clone(), self.id.clone())))
+        let ticketer = VaultTicketer::new(keeper.writer.clone(), keeper.uri.clone(), self.id.clone());
+        Some(Box::new(if keeper.awaited { ticketer.awaited() } else { ticketer }))
     }
 
     fn quarantine(&self) -> Option<&dyn Quarantine> {

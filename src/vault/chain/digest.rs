@@ -42,6 +42,9 @@ pub struct Digest {
     pub root: String,
     /// The lines that are new; `None`: none.
     pub index: Option<Index>,
+    /// Lines of sessions that are over; absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sessions: Option<Sessions>,
     /// Payload objects that these lines point into.
     pub objects: Vec<Object>,
     /// What is behind it.
@@ -89,6 +92,17 @@ pub struct Index {
     pub first_leaf: u64,
     /// Its lines.
     pub leaves: u64,
+}
+
+/// An object with lines of sessions. They are no leaves: they sum up lines that are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sessions {
+    /// Its name.
+    pub key: String,
+    /// SHA-256, hex.
+    pub sha256: String,
+    /// Its lines.
+    pub lines: u64,
 }
 
 /// A payload object. Size and hash are null where the process that stored it is not the one that made the digest: the

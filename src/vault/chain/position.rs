@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::UnixNanos;
 
+use crate::vault::sessions::Totals;
+
 use super::digest::Link;
 use super::tree::Frontier;
 
@@ -109,4 +111,7 @@ pub struct SavedChain {
     pub writer: String,
     /// Where it stands.
     pub position: Position,
+    /// Sessions that have no line of their own yet, of digests that are stored.
+    #[serde(default)]
+    pub sessions: Vec<Totals>,
 }

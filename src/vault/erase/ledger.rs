@@ -281,6 +281,7 @@ impl<'p> Ledger<'p> {
                 first_leaf: n,
                 leaves: 1,
             }),
+            sessions: None,
             objects: Vec::new(),
             counters: Counters { acked: size, uploaded: size, ..Counters::default() },
             last,

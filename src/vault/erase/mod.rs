@@ -17,5 +17,5 @@ pub use super::place::Place;
 pub use execute::{Executed, execute, resume};
 pub use ledger::Ledger;
 pub use request::{Request, Target};
-pub(super) use resolve::shredded;
 pub use resolve::{Asked, Resolved, resolve};
+pub(super) use resolve::{Folder, sessions, shredded};

@@ -42,7 +42,7 @@ pub struct Resolved {
 }
 
 /// A session as names have it: tenant, session.
-type Folder = (String, String);
+pub(in crate::vault) type Folder = (String, String);
 
 /// Finds what a request would destroy.
 ///
@@ -91,7 +91,7 @@ fn session_of(name: &str, start: &str) -> Option<Folder> {
 }
 
 /// The account, and the sessions as names have them.
-async fn sessions(place: &Place, asked: &Asked) -> Result<(String, BTreeSet<Folder>), ReadError> {
+pub(in crate::vault) async fn sessions(place: &Place, asked: &Asked) -> Result<(String, BTreeSet<Folder>), ReadError> {
     let mut found: BTreeMap<String, BTreeSet<Folder>> = BTreeMap::new();
     let mut each = |row: Row| {
         let tail = &row.tail;

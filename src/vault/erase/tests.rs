@@ -95,7 +95,8 @@ impl Desk {
     pub(crate) fn of(site: &Site, left: Option<u64>) -> Self {
         let store = Mortal::new(site.store.clone(), left);
         let reader: Arc<dyn VaultReader> = site.store.clone();
-        let place = Place { vault: Vault::new(reader, "", None), store: store.clone(), eraser: store.clone() };
+        let (eraser, holder) = (store.clone(), Arc::new(crate::vault::store::DirectoryStore::new("unused")));
+        let place = Place { vault: Vault::new(reader, "", None), store: store.clone(), eraser, holder };
         let people = [key("alice", 1), key("bob", 2), key("carol", 3)];
         Self { store, place, chain: key("erase.test", 50), people }
     }

@@ -108,7 +108,7 @@ impl<'s> Policy<'s> {
     }
 
     /// Lifecycle rules of the payload's bucket: payload of `accounts` gets colder and goes a day after its retention, as
-    /// does the index; the chain stays. A rule holds for a prefix and has no exceptions, so that each account has its own.
+    /// does the index; the chain and the lines of sessions stay. A rule holds for a prefix and has no exceptions, so that each account has its own.
     pub fn lifecycle(&self, accounts: &[String]) -> Value {
         let keep = self.settings.lock.map_or(365, |lock| days(lock.retention)) + 1;
         let rule = |id: &str, prefix: &str, transitions: Value| {
@@ -127,13 +127,22 @@ impl<'s> Policy<'s> {
             .collect();
         let colder = if colder.is_empty() { Value::Null } else { Value::Array(colder) };
         let below = &self.below;
-        let payload = accounts.iter().map(|account| {
+        let payload = accounts.iter().flat_map(|account| {
             let segment = account_segment(account);
-            rule(&format!("payload-{segment}"), &format!("{below}{segment}/"), colder.clone())
+            let packed = format!("{below}packed/{segment}/");
+            [
+                rule(&format!("payload-{segment}"), &format!("{below}{segment}/"), colder.clone()),
+                rule(&format!("packed-{segment}"), &packed, colder.clone()),
+            ]
         });
-        // small objects cost more in cold classes than they save
-        let rules: Vec<Value> =
-            [rule("index", &format!("{below}index/"), Value::Null)].into_iter().chain(payload).collect();
+        // cold classes bill 128 KiB at least, and session lines never expire: what they say outlives all content
+        let sessions = json!({"ID": "sessions", "Status": "Enabled",
+            "Filter": {"And": {"Prefix": format!("{below}sessions/"), "ObjectSizeGreaterThan": 131_072}},
+            "Transitions": [{"Days": 30, "StorageClass": "GLACIER_IR"}]});
+        let rules: Vec<Value> = std::iter::once(rule("index", &format!("{below}index/"), Value::Null))
+            .chain(payload)
+            .chain([sessions])
+            .collect();
         json!({ "Rules": rules })
     }
 

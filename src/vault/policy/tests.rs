@@ -69,9 +69,14 @@ fn the_chain_outlives_the_payload() {
     let rules = Policy::new(&long).lifecycle(&["default".to_owned(), "acme".to_owned()]);
     let rules = rules["Rules"].as_array().expect("rules").clone();
     let prefixes: Vec<&str> = rules.iter().filter_map(|rule| rule["Filter"]["Prefix"].as_str()).collect();
-    assert_eq!(prefixes, ["agent-sessions/index/", "agent-sessions/default/", "agent-sessions/acme/"]);
+    let payload = ["default/", "packed/default/", "acme/", "packed/acme/"].map(|name| format!("agent-sessions/{name}"));
+    assert_eq!(prefixes[0], "agent-sessions/index/");
+    assert_eq!(prefixes[1..], payload);
     assert!(prefixes.iter().all(|prefix| !"agent-sessions/chain/default/w/e/1.json".starts_with(prefix)));
-    assert!(rules.iter().all(|rule| rule["Expiration"]["Days"] == 401));
+    let (sessions, others) = rules.split_last().expect("rules");
+    assert!(others.iter().all(|rule| rule["Expiration"]["Days"] == 401));
+    assert_eq!(sessions["Filter"]["And"]["Prefix"], "agent-sessions/sessions/");
+    assert!(sessions.get("Expiration").is_none(), "what was done and what it cost outlives the content");
     assert_eq!(rules[1]["Transitions"][0], json!({"Days": 30, "StorageClass": "GLACIER_IR"}));
     assert!(rules[0].get("Transitions").is_none());
     let short = settings(90);

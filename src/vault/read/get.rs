@@ -1,11 +1,12 @@
 //! **What**: `vault get`: what a reference leads to, as JSON. **Not here**: opening (`read`), the command line.
 
-use std::collections::BTreeSet;
 use std::io::{self, Write};
 
+use crate::vault::names::{ObjectName, Scope};
+use crate::vault::row::Row;
 use crate::vault::store::ObjectKind;
 
-use super::{Opener, ReadError, Vault};
+use super::{Opener, Places, ReadError, Vault, each_row};
 
 /// What is wanted.
 #[derive(Clone, Debug, Default)]
@@ -30,7 +31,8 @@ pub async fn get(
     let range = wanted.range.as_deref().map(parse_range).transpose()?;
     let bytes = vault.fetch(ObjectKind::Payload, name, range).await?;
     let mut closed = Vec::new();
-    for opened in opener.documents(name, &bytes, &BTreeSet::new()).await? {
+    let known = places(vault, name, range.unwrap_or((0, u64::MAX))).await?;
+    for opened in opener.documents(name, &bytes, &known).await? {
         match opened {
             Err(why) => closed.push(why),
             Ok(opened) => {
@@ -41,6 +43,24 @@ pub async fn get(
         }
     }
     if closed.is_empty() { Ok(Ok(())) } else { Err(closed.join("\n")) }
+}
+
+/// Whose the fragments of a packed object in a range are, by offsets from its start; of other objects the name tells.
+async fn places(vault: &Vault, name: &str, (start, length): (u64, u64)) -> Result<Places, ReadError> {
+    let mut places = Places::new();
+    if ObjectName::parse(name).is_some_and(|object| object.scope.is_none()) {
+        let mut visit = |row: Row| {
+            let range = row.off.and_then(|off| Some((off.checked_sub(start)?, row.tail.len?)));
+            let inside = |(off, len): &(u64, u64)| off.checked_add(*len).is_some_and(|end| end <= length);
+            if let Some(range) = range.filter(inside).filter(|_| row.object_key.as_deref() == Some(name)) {
+                places.insert(range, Scope::of(&row.tail));
+            }
+        };
+        // lines stand in the folder of their day, which is the object's
+        let day = |day: &str| name.contains(&format!("/{day}/"));
+        each_row(vault, None, &day, &mut visit).await?;
+    }
+    Ok(places)
 }
 
 /// `bytes=first-last` to first and length.

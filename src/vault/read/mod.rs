@@ -19,8 +19,8 @@ mod whole;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashMap};
-use std::io::Read;
+use std::collections::{BTreeMap, HashMap};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -244,6 +244,9 @@ pub fn identities(paths: &[PathBuf]) -> Result<Vec<age::x25519::Identity>, ReadE
     Ok(found)
 }
 
+/// Ranges of an object's fragments (first byte, length) as the index tells, with where they belong.
+pub type Places = BTreeMap<(u64, u64), Scope>;
+
 /// Opens fragments; keeps the session keys it has opened.
 pub struct Opener<'a> {
     vault: &'a Vault,
@@ -267,17 +270,27 @@ impl<'a> Opener<'a> {
         &mut self,
         name: &str,
         bytes: &Bytes,
-        known: &BTreeSet<(u64, u64)>,
+        known: &Places,
     ) -> Result<Vec<Result<Opened, ReadError>>, ReadError> {
         let object = ObjectName::parse(name).ok_or_else(|| format!("{name} is not a payload object"))?;
-        let keys = self.session_keys(&object.keys()).await?;
-        let (found, outside) = fragments::cut(bytes, known);
-        let stored = found.iter().map(|(offset, fragment)| {
-            let plain = open_fragment(name, &object.scope, fragment, keys);
-            (*offset, plain.map_err(|why| format!("{name} at {offset}: {why}")))
-        });
-        let stored = stored.collect();
-        let mut out = self.whole(name, &object, stored).await?;
+        if let Some(scope) = &object.scope {
+            self.session_keys(&object.keys(scope)).await?;
+        }
+        let (found, outside) = fragments::cut(bytes, &known.keys().copied().collect());
+        let mut stored = Vec::with_capacity(found.len());
+        for (offset, fragment) in &found {
+            let told = || known.range((*offset, 0)..=(*offset, u64::MAX)).next().map(|(_, scope)| scope);
+            let plain = match object.scope.as_ref().or_else(told) {
+                None => Err("the index does not tell, or not yet, whose it is".to_owned()),
+                Some(scope) => match self.session_keys(&object.keys(scope)).await {
+                    Ok(keys) => open_fragment(&object.file, scope, fragment, keys).map_err(str::to_owned),
+                    Err(why) => Err(why),
+                },
+            };
+            stored.push((*offset, plain.map_err(|why| format!("{name} at {offset}: {why}"))));
+        }
+        let scopes = object.scope.iter().chain(known.values()).collect();
+        let mut out = self.whole(name, &object, &scopes, stored).await?;
         out.extend(outside.iter().map(|at| Err(format!("{name} at {at}: the index points outside of the object"))));
         if out.is_empty() { Err(format!("{name}: no fragment in these bytes")) } else { Ok(out) }
     }
@@ -315,14 +328,13 @@ pub struct Opened {
 
 /// Opens one fragment and holds it against the place where it lies.
 fn open_fragment(
-    name: &str,
+    file: &str,
     scope: &Scope,
     sealed: &[u8],
     keys: &[age::x25519::Identity],
 ) -> Result<Vec<u8>, &'static str> {
     let plain = unseal(sealed, keys).or_else(|why| without_hole(sealed, keys).ok_or(why))?;
     let document: Place = serde_json::from_slice(&plain).map_err(|_| NO_DOCUMENT)?;
-    let file = name.rsplit('/').next().unwrap_or_default();
     let ours = file.starts_with(&format!("{}-{}-", document.head.writer, document.head.epoch));
     if !ours || !belongs(&document, scope) {
         return Err("the fragment belongs to another object");
@@ -384,8 +396,13 @@ fn decrypt<'a>(sealed: &'a [u8], keys: &[age::x25519::Identity]) -> Option<impl 
 }
 
 fn unseal(sealed: &[u8], keys: &[age::x25519::Identity]) -> Result<Vec<u8>, &'static str> {
-    let reader = decrypt(sealed, keys).ok_or("no session key opens the fragment")?;
-    let decoder = zstd::Decoder::new(reader).map_err(|_| "the fragment is damaged")?;
+    const MAGIC: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
+    let mut reader = BufReader::new(decrypt(sealed, keys).ok_or("no session key opens the fragment")?);
+    let begins = reader.fill_buf().map_err(|_| "the fragment is damaged or cut off")?;
+    let decoder: Box<dyn Read> = match begins.starts_with(MAGIC) {
+        true => Box::new(zstd::Decoder::with_buffer(reader).map_err(|_| "the fragment is damaged")?),
+        false => Box::new(reader), // of an object of one turn
+    };
     let mut plain = Vec::new();
     decoder.take(MAX_PLAIN as u64 + 1).read_to_end(&mut plain).map_err(|_| "the fragment is damaged or cut off")?;
     if plain.len() > MAX_PLAIN { Err("the fragment is too large") } else { Ok(plain) }

@@ -13,14 +13,14 @@ use rust_decimal::Decimal;
 use serde::Serialize;
 
 use crate::vault::document::Item;
-use crate::vault::names::{IndexName, ObjectName};
+use crate::vault::names::{IndexName, ObjectName, Scope};
 use crate::vault::row::{ErasureState, Kind, Row};
 use crate::vault::store::ObjectKind;
 
 use super::index::unpack;
 use super::messages::{Said, said};
 use super::terminal::clean;
-use super::{Opened, Opener, ReadError, Vault};
+use super::{Opened, Opener, Places, ReadError, Vault};
 
 /// Index objects that are fetched at a time.
 const AT_ONCE: usize = 16;
@@ -86,10 +86,11 @@ pub async fn replay(
             accounts.join(", ")
         ));
     }
-    let mut objects: BTreeMap<String, BTreeSet<(u64, u64)>> = BTreeMap::new();
+    let mut objects: BTreeMap<String, Places> = BTreeMap::new();
     for row in &rows {
         if let Some(name) = &row.object_key {
-            objects.entry(name.clone()).or_default().extend(row.off.zip(row.tail.len));
+            let range = row.off.zip(row.tail.len).map(|range| (range, Scope::of(&row.tail)));
+            objects.entry(name.clone()).or_default().extend(range);
         }
     }
     for name in unindexed(vault, session, filter).await? {
@@ -238,8 +239,8 @@ async fn unindexed(vault: &Vault, session: &str, filter: &Filter) -> Result<Vec<
         (None, _) => String::new(),
     };
     let mine = |name: &String| {
-        ObjectName::parse(name).is_some_and(|object| {
-            object.scope.session == segment && tenant.as_ref().is_none_or(|tenant| *tenant == object.scope.tenant)
+        ObjectName::parse(name).and_then(|object| object.scope).is_some_and(|scope| {
+            scope.session == segment && tenant.as_ref().is_none_or(|tenant| *tenant == scope.tenant)
         })
     };
     Ok(vault.list(ObjectKind::Payload, &folder).await?.into_iter().filter(mine).collect())

@@ -1,11 +1,13 @@
 //! **What**: makes the content of an object's documents whole, where they refer to earlier ones. **Invariants**: a document
 //! that can't be made whole hides no other. **Not here**: how (`vault/delta`), opening (`read`).
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use memchr::memmem;
 
 use super::super::delta::{Rebuilder, Unbuilt};
-use super::super::names::ObjectName;
+use super::super::names::{ObjectName, Scope};
 use super::super::store::ObjectKind;
 use super::{MAX_PLAIN, NO_DOCUMENT, Opened, Opener, ReadError, fragments, open_fragment};
 
@@ -25,6 +27,7 @@ impl Opener<'_> {
         &mut self,
         name: &str,
         object: &ObjectName,
+        scopes: &BTreeSet<&Scope>,
         stored: Vec<Stored>,
     ) -> Result<Vec<Result<Opened, ReadError>>, ReadError> {
         let mut rebuilder = Rebuilder::default();
@@ -33,7 +36,7 @@ impl Opener<'_> {
             if stored.iter().any(|one| lacks(&mut rebuilder, one)) {
                 // a part of the object was given: what it refers to lies before
                 let bytes = self.vault.fetch(ObjectKind::Payload, name, None).await?;
-                add(&mut rebuilder, &self.all(name, object, &bytes));
+                add(&mut rebuilder, &self.all(object, scopes, &bytes));
             }
         }
         let mut out = Vec::with_capacity(stored.len());
@@ -52,9 +55,13 @@ impl Opener<'_> {
         Ok(out)
     }
 
-    fn all(&self, name: &str, object: &ObjectName, bytes: &Bytes) -> Vec<Stored> {
-        let keys = self.sessions.get(&object.keys()).map_or(&[][..], Vec::as_slice);
-        let open = |one: &Bytes| open_fragment(name, &object.scope, one, keys).map_err(str::to_owned);
+    /// Every fragment that the keys of these scopes open.
+    fn all(&self, object: &ObjectName, scopes: &BTreeSet<&Scope>, bytes: &Bytes) -> Vec<Stored> {
+        let open = |one: &Bytes| {
+            let keys = |scope: &Scope| self.sessions.get(&object.keys(scope)).map_or(&[][..], Vec::as_slice);
+            let mut opened = scopes.iter().map(|scope| open_fragment(&object.file, scope, one, keys(scope)));
+            opened.find_map(Result::ok).ok_or_else(String::new)
+        };
         fragments::split(bytes).iter().map(|(at, one)| (*at, open(one))).collect()
     }
 }

@@ -12,20 +12,29 @@ use futures_util::future::BoxFuture;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 
-use super::{MAX_READ, ObjectKind, Put, StoreError, VaultReader, VaultStore};
+use super::sweep::Used;
+use super::{Limits, MAX_READ, ObjectKind, Put, StoreError, Swept, VaultReader, VaultStore};
 
 /// Start of references to objects in a directory: the path is relative to the vault's folder.
 pub const DIRECTORY_URI: &str = "file:///";
 
 /// Objects as files below one folder.
 pub struct DirectoryStore {
-    root: PathBuf,
+    pub(super) root: PathBuf,
+    pub(super) limits: Limits,
+    pub(super) used: Used,
 }
 
 impl DirectoryStore {
     /// A store below `root`, which is made with the first object.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+        Self { root: root.into(), limits: Limits::default(), used: Used::default() }
+    }
+
+    /// The same with a retention and a size.
+    #[must_use]
+    pub fn limited(self, limits: Limits) -> Self {
+        Self { limits, ..self }
     }
 
     /// Makes the folder (0700) if it is missing, so that one that can't be used is told at start.
@@ -52,6 +61,7 @@ impl DirectoryStore {
         if let Some(put) = compare(&path, bytes).await? {
             return Ok(put);
         }
+        self.fits(bytes.len() as u64).await?;
         let folder = path.parent().unwrap_or(&self.root).to_owned();
         make_folders(&folder).await.map_err(classify)?;
         let file_name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -67,6 +77,7 @@ impl DirectoryStore {
             Err(error) => return Err(classify(error)),
         }
         sync_folder(&folder).await.map_err(classify)?;
+        self.wrote(bytes.len() as u64);
         Ok(Put::Written)
     }
 }
@@ -84,6 +95,10 @@ impl VaultStore for DirectoryStore {
             let gone = || StoreError::Unavailable("the folder vanished".to_owned());
             self.put(name, &bytes).await.map_err(|error| if error == StoreError::Missing { gone() } else { error })
         })
+    }
+
+    fn sweep(&self, now: crate::clock::UnixNanos) -> BoxFuture<'_, Result<Option<Swept>, StoreError>> {
+        Box::pin(async move { self.remove_expired(now).await.map(Some) })
     }
 }
 

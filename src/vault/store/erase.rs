@@ -29,9 +29,8 @@ fn is_copy(name: &str, stem: &str) -> bool {
 }
 
 impl VaultEraser for DirectoryStore {
-    fn held<'a>(&'a self, _: ObjectKind, _: &'a str) -> BoxFuture<'a, Result<bool, StoreError>> {
-        // a file system has no such thing
-        Box::pin(async { Ok(false) })
+    fn held<'a>(&'a self, _: ObjectKind, name: &'a str) -> BoxFuture<'a, Result<bool, StoreError>> {
+        Box::pin(self.is_held(name))
     }
 
     fn destroy<'a>(&'a self, stem: &'a str) -> BoxFuture<'a, Result<u64, StoreError>> {
@@ -94,6 +93,12 @@ impl S3Store {
                 return Ok(found);
             }
         }
+    }
+
+    /// Versions of a name.
+    pub(super) async fn version_ids(&self, kind: ObjectKind, name: &str) -> Result<Vec<String>, StoreError> {
+        let versions = self.versions_of(kind, name, &|one| one == name).await?;
+        Ok(versions.into_iter().filter(|version| !version.marker).map(|version| version.id).collect())
     }
 
     async fn any_held(&self, kind: ObjectKind, name: &str) -> Result<bool, StoreError> {

@@ -11,13 +11,17 @@ use crate::clock::UnixNanos;
 
 pub mod directory;
 mod erase;
+mod hold;
 pub mod probe;
 pub mod s3;
 pub mod settings;
+mod sweep;
 
 pub use directory::{DIRECTORY_URI, DirectoryStore};
 pub use erase::VaultEraser;
+pub use hold::VaultHolder;
 pub use s3::S3Store;
+pub use sweep::{Limits, Swept};
 
 #[cfg(test)]
 mod tests;
@@ -26,7 +30,7 @@ mod tests;
 const MAX_READ: usize = 512 << 20;
 
 /// Kinds of object: they may lie in different buckets and be locked differently.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ObjectKind {
     /// A session key, sealed to the auditors.
     Key,
@@ -77,6 +81,8 @@ pub enum StoreError {
     Missing,
     /// Larger than any object of a vault: not read.
     TooLarge,
+    /// The store is at its configured size: nothing more is taken, nothing is removed.
+    Full,
 }
 
 impl StoreError {
@@ -89,6 +95,7 @@ impl StoreError {
             Self::Differs => "differs",
             Self::Missing => "missing",
             Self::TooLarge => "too_large",
+            Self::Full => "full",
         }
     }
 }
@@ -102,6 +109,7 @@ impl std::fmt::Display for StoreError {
             Self::Differs => f.write_str("the object exists with other bytes"),
             Self::Missing => f.write_str("no such object"),
             Self::TooLarge => f.write_str("larger than any object of a vault"),
+            Self::Full => f.write_str("the store is at its `max_size`: raise it, or let retention free some"),
         }
     }
 }
@@ -119,6 +127,11 @@ pub trait VaultStore: Send + Sync {
         bytes: Bytes,
         now: UnixNanos,
     ) -> BoxFuture<'a, Result<Put, StoreError>>;
+
+    /// Removes what is expired at `now`; `None`: the store has rules of its own.
+    fn sweep(&self, _now: UnixNanos) -> BoxFuture<'_, Result<Option<Swept>, StoreError>> {
+        Box::pin(async { Ok(None) })
+    }
 }
 
 /// One version of an object, or a delete marker.

@@ -111,7 +111,7 @@ impl Chains {
     /// Takes what was saved.
     pub(super) fn restore(&mut self, saved: Saved) {
         self.aside = saved.aside;
-        for SavedChain { account, writer, position } in saved.chains {
+        for SavedChain { account, writer, position, .. } in saved.chains {
             let line = Line { account: account.into(), writer: writer.into() };
             let chain = Chain { sent: Some(position.clone()), stored: Some(position), ..Chain::default() };
             self.lines.insert(line, chain);
@@ -122,7 +122,8 @@ impl Chains {
     pub(super) fn saved(&self) -> Saved {
         let one = |(line, chain): (&Line, &Chain)| {
             let position = chain.stored.clone()?;
-            Some(SavedChain { account: line.account.to_string(), writer: line.writer.to_string(), position })
+            let (account, writer) = (line.account.to_string(), line.writer.to_string());
+            Some(SavedChain { account, writer, position, sessions: Vec::new() })
         };
         Saved { v: 1, chains: self.lines.iter().filter_map(one).collect(), aside: self.aside.clone() }
     }

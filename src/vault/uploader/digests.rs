@@ -18,7 +18,7 @@ use super::shelf::{Leaves, Line, Log, Next};
 use super::{INDEX_BYTES, INDEX_LEVEL, Uploader};
 use crate::clock::UnixNanos;
 use crate::pipeline::spool::Seq;
-use crate::vault::chain::digest::{Continues, Counters, Digest, Index, Link, Object, VERSION, origin};
+use crate::vault::chain::digest::{Continues, Counters, Digest, Index, Link, Object, Sessions, VERSION, origin};
 use crate::vault::chain::note::Checkpoint;
 use crate::vault::chain::position::Position;
 use crate::vault::chain::tree::leaf_hash;
@@ -246,7 +246,9 @@ impl Uploader {
         });
         after.gaps += lines.gaps;
         let objects = self.objects(log, what, after.leaf());
-        let digest = self.document(line, position, &mut after, what, (index, objects), now);
+        let (sessions, over) = self.over(line, &names, position, now);
+        let mut digest = self.document(line, position, &mut after, what, (index, objects), now);
+        digest.sessions = sessions;
         let json = serde_json::to_vec(&digest).unwrap_or_default(); // strings and numbers: can't fail
         let signature = self.parts.key.sign(&json);
         let link =
@@ -258,6 +260,7 @@ impl Uploader {
             index: digest.index.map(|index| index.key),
             index_len: packed.len() as u64,
             json_len: json.len() as u64,
+            sessions: digest.sessions.map(|sessions| sessions.key),
             position: after.clone(),
         };
         let header = SealHeader {
@@ -270,6 +273,7 @@ impl Uploader {
         parts.extend_from_slice(&packed);
         parts.extend_from_slice(&json);
         parts.extend_from_slice(&signature);
+        parts.extend_from_slice(&over);
         Ok((record::pack(&header, &parts), after))
     }
 
@@ -304,6 +308,7 @@ impl Uploader {
             tree_size: size,
             root: STANDARD.encode(root),
             index,
+            sessions: None,
             objects,
             counters: Counters {
                 acked: acked.max(after.leaf()),
@@ -316,6 +321,20 @@ impl Uploader {
             recovered: what.recovered,
             note: key.note(&checkpoint.text()),
         }
+    }
+
+    /// Lines of sessions that are over, unless a digest is on its way before: the object that takes them, and its bytes.
+    fn over(&self, line: &Line, names: &Names, position: &Position, now: UnixNanos) -> (Option<Sessions>, Vec<u8>) {
+        let open = self.open.get(line).filter(|_| self.chains.behind(line) == 0);
+        let (lines, count) = open.map(|open| open.due(now)).unwrap_or_default();
+        // what can't be packed now is due again
+        let packed =
+            if count == 0 { Vec::new() } else { zstd::bulk::compress(&lines, INDEX_LEVEL).unwrap_or_default() };
+        if packed.is_empty() {
+            return (None, packed);
+        }
+        let key = names.sessions(&line.account, &names::date(now), position.next);
+        (Some(Sessions { key, sha256: crate::hex::encode(&Sha256::digest(&packed)), lines: count }), packed)
     }
 
     /// The objects that the lines point into.

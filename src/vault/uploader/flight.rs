@@ -20,6 +20,8 @@ use crate::vault::store::{ObjectKind, Put, StoreError, VaultStore};
 use super::journal::{Journal, Unread};
 use super::shelf::{Item, Part};
 
+/// Bytes of a digest's signature.
+const SIGNATURE_BYTES: usize = 64;
 /// Longest hole that is filled with zeros, bytes.
 const MAX_HOLE: u64 = 256 << 20;
 
@@ -33,6 +35,8 @@ pub(super) struct Landed {
     pub(super) bytes: Option<(u64, Hash)>,
     /// Of a digest: where the chain stands with it.
     pub(super) position: Option<Box<Position>>,
+    /// Of a digest: its index object and that with lines of sessions; empty where there is none.
+    pub(super) lines: [Bytes; 2],
 }
 
 /// Why it failed.
@@ -70,31 +74,34 @@ pub(super) async fn fly(journal: Arc<dyn Journal>, store: Arc<dyn VaultStore>, i
         }
         Err(failure) => (Err(failure), None),
     };
-    Landed { item, lost, result, bytes, position: None }
+    Landed { item, lost, result, bytes, position: None, lines: Default::default() }
 }
 
-/// Writes a digest: the index object first, then the signature, then the digest, so that one that is there is whole.
+/// Writes a digest: the index object and the lines of sessions first, then the signature, then the digest, so that one that is there is whole.
 async fn digest(journal: &dyn Journal, store: &dyn VaultStore, mut item: Item, now: UnixNanos) -> Landed {
-    let mut position = None;
+    let (mut position, mut lines) = (None, <[Bytes; 2]>::default());
     let result = async {
         let body = body(journal, item.seq).await?;
         let (header, rest): (SealHeader, _) = unpack(&body).ok_or(Failure::Damaged)?;
         let seal = header.digest.ok_or(Failure::Damaged)?;
         position = Some(Box::new(seal.position));
         let (index, json) = (seal.index_len as usize, (seal.index_len + seal.json_len) as usize);
-        if index > json || json > rest.len() {
+        let signed = json + SIGNATURE_BYTES;
+        if index > json || signed > rest.len() {
             return Err(Failure::Damaged);
         }
+        lines = [rest.slice(..index), rest.slice(signed..)];
         let put = |kind, name: String, bytes: Bytes| async move {
             store.put_once(kind, &name, bytes, now).await.map_err(Failure::Store)
         };
         // only the answer to the first attempt tells that somebody else was here
         let first = std::mem::take(&mut item.fresh);
         let index = seal.index.map(|name| (ObjectKind::Index, name, rest.slice(..index)));
-        let signature = (ObjectKind::Chain, format!("{}{SIGNATURE}", item.name), rest.slice(json..));
+        let signature = (ObjectKind::Chain, format!("{}{SIGNATURE}", item.name), rest.slice(json..signed));
+        let sessions = seal.sessions.map(|name| (ObjectKind::Index, name, rest.slice(signed..)));
         let own = (ObjectKind::Chain, item.name.to_string(), rest.slice(seal.index_len as usize..json));
         let mut done = Put::Written;
-        for (kind, name, bytes) in index.into_iter().chain([signature, own]) {
+        for (kind, name, bytes) in index.into_iter().chain(sessions).chain([signature, own]) {
             done = put(kind, name, bytes).await?;
             if first && matches!(done, Put::Exists) {
                 item.fresh = true;
@@ -104,7 +111,7 @@ async fn digest(journal: &dyn Journal, store: &dyn VaultStore, mut item: Item, n
         Ok(done)
     }
     .await;
-    Landed { item, lost: Vec::new(), result, bytes: None, position }
+    Landed { item, lost: Vec::new(), result, bytes: None, position, lines }
 }
 
 async fn bytes(journal: &dyn Journal, item: &Item, lost: &mut Vec<Seq>) -> Result<Bytes, Failure> {

@@ -15,6 +15,7 @@ use crate::net::spawn::blocking;
 use crate::pipeline::Reason;
 use crate::pipeline::spool::{ReadError, Record, RecordKind, Seq, Spool, Stored, Transaction, room_for};
 use crate::vault::record::Sealed;
+use crate::vault::ticket::put_holder;
 
 const SHUTTING: &str = "the gateway is shutting down";
 
@@ -47,6 +48,8 @@ pub trait Journal: Send + Sync {
     ) -> BoxFuture<'static, Result<Vec<Stored>, Unread>>;
     /// These are needed no more.
     fn done(&self, seqs: &[Seq]);
+    /// Nobody need wait for these any more, though they are not done: they can't be stored.
+    fn lost(&self, _seqs: &[Seq]) {}
     /// Appends a seal of an object or digest; it is durable once it is read back. Seals of objects let nothing go: they leave
     /// room for those that do.
     ///
@@ -69,6 +72,8 @@ pub struct SpoolJournal {
     tasks: Arc<dyn Spawn>,
     holders: Arc<[Arc<str>]>,
     holder: Arc<str>,
+    /// Who waits for puts, if anybody does.
+    put: Arc<str>,
     chains: PathBuf,
     changed: tokio::sync::watch::Receiver<u64>,
 }
@@ -79,7 +84,8 @@ impl SpoolJournal {
     pub fn new(spool: Arc<Spool>, tasks: Arc<dyn Spawn>, holder: Arc<str>, folder: &Path) -> Self {
         let changed = spool.changed(&holder);
         let chains = folder.join(format!("chain-{}", holder.replace('/', "-")));
-        Self { spool, tasks, holders: Arc::new([holder.clone()]), holder, chains, changed }
+        let put = put_holder(&holder);
+        Self { spool, tasks, holders: Arc::new([holder.clone()]), holder, put, chains, changed }
     }
 }
 
@@ -106,7 +112,13 @@ impl Journal for SpoolJournal {
     }
 
     fn done(&self, seqs: &[Seq]) {
+        // in this order: after a crash nobody may wait for what the uploader has forgotten
+        self.spool.done(&self.put, seqs);
         self.spool.done(&self.holder, seqs);
+    }
+
+    fn lost(&self, seqs: &[Seq]) {
+        self.spool.done(&self.put, seqs);
     }
 
     fn seal(&self, account: &Arc<str>, body: Bytes, of: Sealed) -> Result<(), Reason> {

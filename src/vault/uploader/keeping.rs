@@ -5,14 +5,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
+use crate::clock::UnixNanos;
 use crate::vault::chain::position::{Position, Saved};
 use crate::vault::names;
-use crate::vault::store::{Put, StoreError};
+use crate::vault::store::{Put, StoreError, Swept};
 
-use super::Uploader;
 use super::chains::{Broken, Verdict};
 use super::flight::Failure;
 use super::shelf::{Item, Line, ReadDigest};
+use super::totals::Open;
+use super::{SWEEP, Uploader};
 
 impl Uploader {
     /// Reads where the chains stand. False: it can't be read now.
@@ -28,7 +32,14 @@ impl Uploader {
         };
         if let Some(bytes) = bytes {
             match serde_json::from_slice::<Saved>(&bytes) {
-                Ok(saved) if saved.v == 1 => self.chains.restore(saved),
+                Ok(mut saved) if saved.v == 1 => {
+                    for chain in &mut saved.chains {
+                        let line =
+                            Line { account: chain.account.as_str().into(), writer: chain.writer.as_str().into() };
+                        self.open.insert(line, Open::restore(std::mem::take(&mut chain.sessions)));
+                    }
+                    self.chains.restore(saved);
+                }
                 // a new chain begins, and says that it does
                 _ => tracing::error!(vault, "the positions of the vault's chains are damaged: the chains begin anew"),
             }
@@ -42,7 +53,12 @@ impl Uploader {
         if !self.chains.unsaved.dirty {
             return false;
         }
-        let bytes = serde_json::to_vec(&self.chains.saved()).unwrap_or_default(); // strings and numbers: can't fail
+        let mut saved = self.chains.saved();
+        for chain in &mut saved.chains {
+            let line = Line { account: chain.account.as_str().into(), writer: chain.writer.as_str().into() };
+            chain.sessions = self.open.get(&line).map(Open::saved).unwrap_or_default();
+        }
+        let bytes = serde_json::to_vec(&saved).unwrap_or_default(); // strings and numbers: can't fail
         if let Err(why) = self.parts.journal.keep_chains(bytes).await {
             self.pause.failed(self.parts.clock.monotonic(), &*self.parts.rng);
             tracing::error!(vault = &*self.parts.id, why, "the positions of the vault's chains can't be written");
@@ -77,12 +93,19 @@ impl Uploader {
     }
 
     /// A digest's attempt ended.
-    pub(super) fn land_digest(&mut self, item: Item, result: Result<Put, Failure>, position: Option<Box<Position>>) {
+    pub(super) fn land_digest(
+        &mut self,
+        item: Item,
+        result: Result<Put, Failure>,
+        position: Option<Box<Position>>,
+        [index, sessions]: &[Bytes; 2],
+    ) {
         let Some(line) = self.chains.line_of(item.seq) else { return };
         match (result, position) {
             (Ok(Put::Exists), _) if item.fresh => self.leave(&line, &item, Broken::Fork),
             (Ok(_), Some(position)) => {
                 let done = self.shelf.stored(&item);
+                self.open.entry(line.clone()).or_default().stored(index, sessions);
                 self.chains.stored(&line, *position, done);
                 if self.pause.succeeded() {
                     tracing::info!(vault = &*self.parts.id, "the vault's store works again");
@@ -135,6 +158,23 @@ impl Uploader {
             reason = why.label(),
             "the vault's chain goes on in another epoch, which says so; `fork`: another process uses a copy of this spool"
         );
+    }
+
+    /// Removes what is expired, where the store does not do so itself.
+    pub(super) async fn sweep(&mut self, now: UnixNanos, monotonic: Duration) {
+        if self.swept.is_some_and(|swept| monotonic.saturating_sub(swept) < SWEEP) {
+            return;
+        }
+        self.swept = Some(monotonic);
+        let vault = &*self.parts.id;
+        match self.parts.store.sweep(now).await {
+            Ok(None) => {}
+            Ok(Some(swept)) if swept == Swept::default() => {}
+            Ok(Some(Swept { objects, bytes, held })) => {
+                tracing::info!(vault, objects, bytes, held, "what was expired is removed from the vault's folder");
+            }
+            Err(error) => tracing::error!(vault, %error, "what is expired can't be removed from the vault's folder"),
+        }
     }
 
     /// Where records were damaged, what was to come may never come.

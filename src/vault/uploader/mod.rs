@@ -14,8 +14,9 @@ mod keeping;
 mod shelf;
 #[cfg(test)]
 pub(crate) mod tests;
+mod totals;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,10 +38,13 @@ use super::store::{ObjectKind, Put, StoreError, VaultStore};
 use chains::{Broken, Chains};
 use digests::Due;
 use flight::{Failure, Landed, Pause};
-use shelf::{Item, Shelf};
+use shelf::{Item, Line, Shelf};
+use totals::Open;
 
 pub use journal::{Journal, Pending, SpoolJournal, Unread};
 
+/// How often a store is asked to remove what is expired.
+const SWEEP: Duration = Duration::from_secs(3600);
 /// How often time is looked at.
 const TICK: Duration = Duration::from_secs(1);
 /// Writes under way at a time.
@@ -103,6 +107,8 @@ pub struct Uploader {
     parts: Parts,
     shelf: Shelf,
     chains: Chains,
+    /// Sessions that have no line of their own yet.
+    open: BTreeMap<Line, Open>,
     /// Where they stand was read.
     restored: bool,
     /// Sizes and hashes of objects that are stored and in no digest yet.
@@ -117,6 +123,8 @@ pub struct Uploader {
     /// The last index object could not take all.
     index_more: bool,
     reported: Option<Duration>,
+    /// When the store was last asked to remove what is expired.
+    swept: Option<Duration>,
     pause: Pause,
     metrics: Metrics,
 }
@@ -125,7 +133,8 @@ impl Uploader {
     /// An uploader that begins at the first record that is not done.
     pub fn new(parts: Parts, meter: &Meter) -> Self {
         let id = parts.id.clone();
-        let outcomes = ["written", "exists", "retry", "denied", "corrupt", "differs", "missing", "gone", "damaged"];
+        let outcomes =
+            ["written", "exists", "retry", "denied", "corrupt", "differs", "missing", "gone", "damaged", "full"];
         let uploads = ObjectKind::ALL.iter().flat_map(|kind| outcomes.map(|outcome| (*kind, outcome)));
         let uploads = uploads.map(|(kind, outcome)| {
             let labels: &[(&'static str, &str)] = &[("processor", &id), ("kind", kind.label()), ("outcome", outcome)];
@@ -149,6 +158,7 @@ impl Uploader {
         Self {
             shelf: Shelf::new(parts.writer.names().epoch().clone()),
             chains: Chains::new(parts.writer.names().writer().clone(), parts.writer.names().epoch().clone()),
+            open: BTreeMap::new(),
             restored: false,
             landed: HashMap::new(),
             flights: FuturesUnordered::new(),
@@ -158,6 +168,7 @@ impl Uploader {
             indexed: parts.clock.monotonic(),
             index_more: false,
             reported: None,
+            swept: None,
             pause: Pause::default(),
             metrics,
             parts,
@@ -248,6 +259,7 @@ impl Uploader {
             self.shelf.push_ready(item);
         }
         self.launch(now, monotonic);
+        self.sweep(now, monotonic).await;
         self.report(now, monotonic);
         read || saved
     }
@@ -312,6 +324,7 @@ impl Uploader {
     /// What a record held can't be stored: it is told once, and never done.
     fn damaged(&mut self, seq: Seq) {
         if self.shelf.damage(seq) {
+            self.parts.journal.lost(&[seq]);
             self.metrics.damaged.increment(1);
             tracing::error!(
                 vault = &*self.parts.id,
@@ -352,7 +365,7 @@ impl Uploader {
     }
 
     fn land(&mut self, landed: Landed) {
-        let Landed { mut item, lost, result, bytes, position } = landed;
+        let Landed { mut item, lost, result, bytes, position, lines } = landed;
         let outcome = match &result {
             Ok(Put::Written) => "written",
             Ok(Put::Exists) => "exists",
@@ -367,7 +380,7 @@ impl Uploader {
             self.shelf.without(&mut item, &lost);
         }
         if item.kind == ObjectKind::Chain {
-            return self.land_digest(item, result, position);
+            return self.land_digest(item, result, position, &lines);
         }
         match result {
             Ok(Put::Exists) if item.kind == ObjectKind::Payload && item.fresh => self.set_aside(item),

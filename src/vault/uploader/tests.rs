@@ -1,4 +1,5 @@
 mod damage;
+mod totals;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -270,7 +271,8 @@ impl World {
         let key = self.keys.key(&scope, NOON).expect("key");
         let id = format!("{:08}", self.sent);
         self.sent += 1;
-        let mut frame = Fragment::frame(self.writer.names(), &scope, key.id(), &id);
+        let spot = self.writer.names().spot(&scope, self.clock.now(), None);
+        let mut frame = Fragment::frame(self.writer.names(), &spot, key.id(), &id);
         frame.rest_mut().extend_from_slice(format!("<{id}:{}>", "x".repeat(size)).as_bytes());
         let tail = Tail { fragment: Some(id.clone()), ..Tail::default() };
         let rows = vec![Unnumbered::new(&tail, true), Unnumbered::new(&Tail::default(), false)];
@@ -285,7 +287,7 @@ impl World {
             landed: Arc::default(),
         };
         let arrived = self.clock.now();
-        let group = Group { scope, arrived, end, fragment: Some(fragment), rows, leaf_slots: vec![None, None] };
+        let group = Group { scope, spot, arrived, end, fragment: Some(fragment), rows, leaf_slots: vec![None, None] };
         let ticketed = self.ticketer.ticket(Box::new(VaultDraft { account: "default".into(), groups: vec![group] }));
         for record in ticketed.records {
             self.journal.append(record.kind, "default", record.body);

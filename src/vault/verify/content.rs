@@ -96,6 +96,7 @@ impl Walk<'_> {
         name: &str,
         index: Option<Result<Bytes, ReadError>>,
     ) {
+        self.sessions(&digest).await;
         let rows = self.index(line, epoch, &digest, name, index);
         if digest.counters.gaps != epoch.gaps && epoch.whole {
             self.report.fail("counters", name, "its count of lost lines is not that of its lines");
@@ -138,6 +139,18 @@ impl Walk<'_> {
                     self.inside(epoch, &held, &bytes, &lost).await;
                 }
             }
+        }
+    }
+
+    /// The object with lines of sessions: it outlives index and payload.
+    async fn sessions(&mut self, digest: &Digest) {
+        let Some(sessions) = &digest.sessions else { return };
+        match self.vault.fetch(ObjectKind::Index, &sessions.key, None).await {
+            Err(why) => self.report.fail("sessions_missing", &sessions.key, why),
+            Ok(bytes) if crate::hex::encode(&Sha256::digest(&bytes)) != sessions.sha256 => {
+                self.report.fail("sessions_changed", &sessions.key, "it is not what was signed");
+            }
+            Ok(_) => {}
         }
     }
 
@@ -328,9 +341,9 @@ impl Walk<'_> {
 fn belongs(row: &Row, number: u64, line: &Line, epoch: &Epoch) -> bool {
     let tail = &row.tail;
     let object = row.object_key.as_deref().is_none_or(|name| {
-        let file = name.rsplit('/').next().unwrap_or_default();
-        let ours = file.starts_with(&format!("{}-{}-", line.writer, epoch.of));
-        ours && ObjectName::parse(name).is_some_and(|object| object.scope.account == line.account)
+        ObjectName::parse(name).is_some_and(|object| {
+            object.account == line.account && object.file.starts_with(&format!("{}-{}-", line.writer, epoch.of))
+        })
     });
     row.v == 1
         && row.leaf == number

@@ -11,7 +11,8 @@ use sha2::{Digest, Sha256};
 
 use crate::vault::chain::tree::from_hex;
 use crate::vault::document::commitment;
-use crate::vault::read::{Opened, Opener, ReadError};
+use crate::vault::names::Scope;
+use crate::vault::read::{Opened, Opener, Places, ReadError};
 use crate::vault::row::Row;
 
 use super::Walk;
@@ -55,8 +56,11 @@ impl Walk<'_> {
         if rows.is_empty() {
             return;
         }
-        let known: BTreeSet<(u64, u64)> =
-            rows.iter().filter_map(|(off, rows)| Some((*off, rows.first()?.tail.len?))).collect();
+        let known = rows.iter().filter_map(|(off, rows)| {
+            let tail = &rows.first()?.tail;
+            Some(((*off, tail.len?), Scope::of(tail)))
+        });
+        let known: Places = known.collect();
         let opened = match documents(opener, held, bytes, &known, lost).await {
             Ok(opened) => opened,
             Err(why) if why.contains("no key object") => {
@@ -70,6 +74,7 @@ impl Walk<'_> {
         };
         for opened in opened {
             match opened {
+                Err(why) if why.contains("no key object") => self.report.fail("key_missing", &held.name, why),
                 Err(why) => self.report.fail("inside", &held.name, why),
                 Ok(opened) => {
                     let Some(rows) = rows.remove(&opened.offset) else { continue };
@@ -88,7 +93,7 @@ async fn documents(
     opener: &mut Opener<'_>,
     held: &Held,
     bytes: &Bytes,
-    known: &BTreeSet<(u64, u64)>,
+    known: &Places,
     lost: &BTreeSet<u64>,
 ) -> Result<Vec<Result<Opened, ReadError>>, ReadError> {
     if lost.is_empty() {
@@ -96,13 +101,14 @@ async fn documents(
     }
     // others, which can't be opened, stand between them
     let mut out = Vec::new();
-    for (off, len) in known {
+    for ((off, len), scope) in known {
         let range = off.checked_add(*len).and_then(|end| Some(usize::try_from(*off).ok()?..usize::try_from(end).ok()?));
         let Some(range) = range.filter(|range| range.end <= bytes.len()) else {
             out.push(Err(format!("{} at {off}: the index points outside of the object", held.name)));
             continue;
         };
-        let opened = opener.documents(&held.name, &bytes.slice(range), &BTreeSet::from([(0, *len)])).await?;
+        let alone = Places::from([((0, *len), scope.clone())]);
+        let opened = opener.documents(&held.name, &bytes.slice(range), &alone).await?;
         out.extend(opened.into_iter().map(|one| one.map(|one| Opened { offset: *off, ..one })));
     }
     Ok(out)

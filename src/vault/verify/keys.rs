@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::vault::erase::request;
 use crate::vault::erase::shredded;
-use crate::vault::names::{ObjectName, account_segment};
+use crate::vault::names::{ObjectName, Scope, account_segment};
 use crate::vault::read::ReadError;
 use crate::vault::row::{Erasure, ErasureState, Row, Shredded};
 use crate::vault::store::ObjectKind;
@@ -63,7 +63,9 @@ impl Walk<'_> {
         let (Some(there), Some(object)) = (&self.keys.there, ObjectName::parse(name)) else { return out };
         for row in rows {
             let (Some(off), Some(id)) = (row.off, &row.tail.key_id) else { continue };
-            let key = Shredded { folder: object.keys(), id: id.clone() };
+            let told = || Scope::of(&row.tail);
+            let scope = object.scope.clone().unwrap_or_else(told);
+            let key = Shredded { folder: object.keys(&scope), id: id.clone() };
             if !there.contains(&key) && out.insert(off) {
                 let missing = self.keys.missing.entry(key);
                 missing.or_insert_with(|| Missing { fragments: 0, at: name.to_owned() }).fragments += 1;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use sha2::{Digest, Sha256};
 
-use crate::vault::names::{IndexName, epoch_began, file_parts};
+use crate::vault::names::{IndexName, ObjectName, epoch_began, file_parts, is_payload};
 use crate::vault::read::ReadError;
 use crate::vault::store::ObjectKind;
 
@@ -76,7 +76,7 @@ impl Walk<'_> {
         for (kind, prefix) in [(ObjectKind::Index, "index/"), (ObjectKind::Payload, "")] {
             for name in self.vault.list(kind, prefix).await? {
                 let own = self.vault.relative(&name).unwrap_or(&name);
-                let ours = kind == ObjectKind::Index || name.ends_with(".agev");
+                let ours = kind == ObjectKind::Index || is_payload(&name);
                 if !ours || self.referenced.has(&name) {
                     continue;
                 }
@@ -133,8 +133,9 @@ fn explained(
     now: u64,
 ) -> Explained {
     let index = IndexName::parse(name).map(|one| (one.writer, one.epoch, one.first));
-    let file = name.rsplit('/').next().and_then(|file| file.strip_suffix(".agev"));
-    let payload = || file.and_then(file_parts).map(|(writer, epoch, n)| (writer.to_owned(), epoch.to_owned(), n));
+    let file = ObjectName::parse(name).map(|object| object.file);
+    let parts = |file: &str| file_parts(file).map(|(writer, epoch, n)| (writer.to_owned(), epoch.to_owned(), n));
+    let payload = || file.as_deref().and_then(parts);
     let parts = if kind == ObjectKind::Index { index } else { payload() };
     let Some((writer, epoch, number)) = parts else { return Explained::Not };
     let Some(known) = covered.get(&(writer.clone(), epoch.clone())) else {

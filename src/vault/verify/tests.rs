@@ -181,7 +181,8 @@ impl Site {
         let mut document = document::Writer::begin(&head);
         let (item, hashes) = document.item(&ItemHead::default(), &[], content, &Plan::whole(1), &salt);
         let plain = zstd::bulk::compress(document.finish().as_bytes(), 3).expect("zstd");
-        let mut frame = Fragment::frame(&names, &scope, key.id(), &id);
+        let spot = names.spot(&scope, now, None);
+        let mut frame = Fragment::frame(&names, &spot, key.id(), &id);
         key.seal().seal(&plain, frame.rest_mut()).expect("sealed");
         let base = Tail {
             ts: rfc3339(now),
@@ -219,8 +220,15 @@ impl Site {
             pin: None,
             landed: Arc::default(),
         };
-        let group =
-            Group { scope, arrived: now, end: false, fragment: Some(fragment), rows, leaf_slots: vec![None, None] };
+        let group = Group {
+            scope,
+            spot,
+            arrived: now,
+            end: false,
+            fragment: Some(fragment),
+            rows,
+            leaf_slots: vec![None, None],
+        };
         self.ticketer.ticket(Box::new(VaultDraft { account: account.into(), groups: vec![group] })).records
     }
 

@@ -203,13 +203,14 @@ fn memory_is_bounded() {
     let small = Bases::new(20_000);
     let mut refused = 0;
     for n in 0..400_u32 {
-        let scope = std::sync::Arc::new(crate::vault::names::Scope {
+        let scope = crate::vault::names::Scope {
             account: "default".into(),
             tenant: "acme".into(),
             session: format!("s-{n}"),
             date: "2026-11-20".into(),
-        });
-        let mut lookup = small.lookup(&writer, &scope, "f");
+        };
+        let spot = writer.names().spot(&scope, NOON, None);
+        let mut lookup = small.lookup(&writer, &scope, &spot, "f");
         let mut content = crate::vault::document::Content::default();
         let piece = crate::vault::document::Piece {
             part: "input".into(),
@@ -223,7 +224,7 @@ fn memory_is_bounded() {
         lookup.say(&mut content, 0);
         let landed = std::sync::Arc::default();
         let (_, _, learnt) = lookup.finish(&landed);
-        let placed = writer.place(&scope, 10, NOON, false, None);
+        let placed = writer.place(&spot, 10, NOON, false, None);
         landed.set(placed.n).expect("once");
         let before = small.size().0;
         small.remember(&learnt);

@@ -1,6 +1,9 @@
 mod deltas;
 mod dialects;
+mod hostile;
 mod inside;
+mod keeping;
+mod layouts;
 mod process;
 mod schema;
 mod sessions;

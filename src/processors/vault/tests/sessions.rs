@@ -1,9 +1,13 @@
 //! What an auditor asks of an index and of a session: `find`, turns, `diff`, `export`.
 
+use std::time::Duration;
+
 use serde_json::{Value as Json, json};
 
 use super::whole::{Gateway, gateway, tool, turn};
 use crate::vault::read::{Filter, Format, Opener, Query, Replay, Vault, find, replay, shown};
+use crate::vault::row::{Buckets, Kind, Row, Tail};
+use crate::vault::sessions::Totals;
 
 async fn read(gateway: &Gateway) -> Replay {
     let vault = Vault::at(&gateway.location()).expect("a vault");
@@ -151,4 +155,105 @@ async fn a_session_is_exported() {
         items.iter().any(|item| item["tool"] == "ls" && item["content"][0]["value"].to_string().contains("CANARY")),
         "{items:#?}"
     );
+}
+
+/// Lines of sessions that are over, with the objects that hold them.
+fn over(gateway: &Gateway) -> Vec<Totals> {
+    let mut all = Vec::new();
+    super::whole::files(&gateway.folder.path().join("vault"), &mut all);
+    all.sort();
+    let objects =
+        all.iter().filter(|(name, _)| name.contains("/vault/sessions/v1/account=default/dt=2026-11-20/gw-1-"));
+    let lines = objects.flat_map(|(_, bytes)| {
+        let text = String::from_utf8(zstd::decode_all(&bytes[..]).expect("zstd")).expect("text");
+        text.lines().map(|line| serde_json::from_str(line).expect("a line")).collect::<Vec<Totals>>()
+    });
+    lines.collect()
+}
+
+/// Time goes by; the uploader does what is due.
+async fn minutes(gateway: &mut Gateway, minutes: u64) {
+    for _ in 0..minutes {
+        gateway.clock.advance(Duration::from_secs(60));
+        for _ in 0..12 {
+            gateway.uploader.step().await;
+        }
+    }
+}
+
+/// A session that ended or was quiet has a line in an object of its own, which a signed digest names; a session that goes on has
+/// another one, and both add up. Copies and repeats count nothing; the line says what index lines say, no more.
+#[tokio::test]
+async fn a_session_that_is_over_has_a_line() {
+    let mut gateway = gateway();
+    gateway.pass(&json!({"items": [turn(1, &[("user", "CANARY")], "two"), tool(2)]}));
+    minutes(&mut gateway, 10).await;
+    assert!(over(&gateway).is_empty(), "it goes on");
+    gateway.pass(&json!({"items": [turn(3, &[("user", "CANARY")], "four")]}));
+    minutes(&mut gateway, 40).await;
+    let lines = over(&gateway);
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    let line = &lines[0];
+    assert_eq!((line.session_id.as_deref(), &*line.tenant, &*line.account), (Some("s-1"), "acme", "default"));
+    assert_eq!((line.lines, line.model_calls, line.tool_calls, line.ended), (3, 2, 1, false), "{line:?}");
+    assert!(line.first_ts.starts_with("2026-11-20T10:00:01") && line.last_ts.starts_with("2026-11-20T10:00:03"));
+    assert!(line.pt_bytes > 100 && line.v == 1 && line.errors == 0, "{line:?}");
+    gateway.pass(&json!({"items": [tool(4)]}));
+    minutes(&mut gateway, 40).await;
+    let lines = over(&gateway);
+    assert_eq!((lines.len(), lines[1].lines, lines[1].tool_calls), (2, 1, 1), "{lines:?}");
+    minutes(&mut gateway, 200).await;
+    assert_eq!(over(&gateway).len(), 2, "said once");
+    assert!(!serde_json::to_string(&lines).expect("json").contains("CANARY"));
+    let vault = Vault::at(&gateway.location()).expect("a vault");
+    let keys = vec![crate::vault::uploader::tests::signing_key().public().clone()];
+    let options = crate::vault::verify::Options { keys, ..Default::default() };
+    let judge = async || {
+        let report = crate::vault::verify::verify(&vault, &options, &mut |_| {}).await.expect("a report");
+        serde_json::to_string(&report).expect("json")
+    };
+    assert!(judge().await.contains("\"verified\":true"));
+    let mut all = Vec::new();
+    super::whole::files(&gateway.folder.path().join("vault/sessions"), &mut all);
+    std::fs::write(&all[0].0, b"other").expect("changed");
+    assert!(judge().await.contains("sessions_changed"));
+    std::fs::remove_file(&all[0].0).expect("removed");
+    assert!(judge().await.contains("sessions_missing"));
+}
+
+/// Sums of calls, tokens and cost: exact, once for each line, prices that come later included.
+#[test]
+fn totals_add_up() {
+    let mut totals = Totals::default();
+    let priced = Tail {
+        kind: Some(Kind::Action),
+        ts: "2026-11-20T10:00:00.0Z".to_owned(),
+        account: "a".to_owned(),
+        session_id: Some("s".to_owned()),
+        call: "model".to_owned(),
+        model: Some("m".to_owned()),
+        status: "ok".to_owned(),
+        pt_bytes: Some(5),
+        buckets: Some(Buckets { input: 10, output: 3, ..Buckets::default() }),
+        cost_status: Some("priced".to_owned()),
+        cost_usd: Some("0.1".to_owned()),
+        ..Tail::default()
+    };
+    let text = |text: &str| Some(text.to_owned());
+    let plain = Tail { cost_status: None, cost_usd: None, buckets: None, ..priced.clone() };
+    for tail in [
+        priced.clone(),
+        Tail { cost_usd: text("0.2"), ..priced.clone() },
+        Tail { cost_status: text("not_counted"), repeat: true, ..priced.clone() },
+        Tail { cost_status: text("deferred"), ..plain.clone() },
+        Tail { kind: Some(Kind::Price), ..priced.clone() },
+        Tail { cost_status: text("unpriced"), status: "error".to_owned(), ..plain.clone() },
+        Tail { call: "permission".to_owned(), decision: text("reject"), ..plain.clone() },
+        Tail { call: "session_end".to_owned(), ..plain },
+    ] {
+        totals.add(&Row { v: 1, leaf: 0, object_key: None, off: None, of: None, tail });
+    }
+    assert_eq!((totals.lines, totals.model_calls, totals.denials, totals.errors), (8, 4, 1, 1), "{totals:?}");
+    assert_eq!((totals.cost_usd.as_str(), totals.buckets.input, totals.unpriced), ("0.4", 30, 1), "{totals:?}");
+    assert!(totals.ended && totals.models.len() == 1 && totals.pt_bytes == 35);
 }

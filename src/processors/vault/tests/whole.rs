@@ -32,14 +32,19 @@ pub(super) struct Gateway {
 }
 
 pub(super) fn gateway() -> Gateway {
+    gateway_with(|_| {})
+}
+
+pub(super) fn gateway_with(change: impl FnOnce(&mut Config)) -> Gateway {
     let folder = tempfile::tempdir().expect("scratch");
     let public = keygen(&folder.path().join("auditor.key")).expect("key");
-    let config = Config {
+    let mut config = Config {
         recipients: vec![public],
-        store: Some(Store::Directory(folder.path().join("vault"))),
+        store: Some(Store::Directory(folder.path().join("vault").into())),
         writer: Some("gw-1".to_owned()),
         ..Config::default()
     };
+    change(&mut config);
     let settings = config.settings().map_err(|problems| format!("{problems:?}")).expect("valid");
     let clock = ManualClock::at(NOON);
     let site = Site {
@@ -108,7 +113,7 @@ impl Gateway {
         identities(&[self.folder.path().join("auditor.key")]).expect("identity")
     }
 
-    async fn replay(&self, session: &str) -> Result<String, String> {
+    pub(super) async fn replay(&self, session: &str) -> Result<String, String> {
         let vault = Vault::at(&self.location())?;
         let mut opener = Opener::new(&vault, self.auditors());
         let found = replay(&vault, &mut opener, session, &Filter::default()).await?;

@@ -1,0 +1,111 @@
+//! **What**: `tollgate vault hold set|release|list`. **Not here**: the work (`vault/hold`), rights (the store's).
+
+use clap::{Args, Subcommand};
+
+use super::super::output::Exit;
+use super::super::reach::{Reach, block_on};
+use super::print;
+use crate::clock::{Clock, SystemClock};
+use crate::vault::erase::{Asked, Place, Target};
+use crate::vault::hold::{hold, holds};
+use crate::vault::read::{Vault, clean};
+
+/// Subcommands of `vault hold`.
+#[derive(Subcommand)]
+pub(in crate::cli) enum Hold {
+    /// Sets a legal hold on a session's payload and keys: nobody can delete them, erase refuses them, sweeps keep them.
+    /// Do it again for a session that goes on.
+    Set(Touch),
+    /// Releases it.
+    Release(Touch),
+    /// Lists the holds in force.
+    List {
+        /// Only this account.
+        #[arg(long)]
+        account: Option<String>,
+        #[command(flatten)]
+        at: At,
+    },
+}
+
+/// Whose content.
+#[derive(Args)]
+pub(in crate::cli) struct Touch {
+    /// The session, as spans and index show its id; `trace-ID` for records without one.
+    #[arg(required_unless_present = "user", conflicts_with = "user")]
+    session: Option<String>,
+    /// Every session of this user, by the pseudonym that spans show.
+    #[arg(long, value_name = "h-…")]
+    user: Option<String>,
+    /// Who does it: a role, or a name that may stand in the vault.
+    #[arg(long)]
+    who: String,
+    /// Why: a case, a ticket.
+    #[arg(long)]
+    why: String,
+    /// Only this account.
+    #[arg(long)]
+    account: Option<String>,
+    /// Only this tenant.
+    #[arg(long)]
+    tenant: Option<String>,
+    #[command(flatten)]
+    at: At,
+}
+
+/// Where the vault is.
+#[derive(Args)]
+pub(in crate::cli) struct At {
+    /// A folder, or `s3://bucket/prefix`.
+    #[arg(long, value_name = "DIR|s3://BUCKET/PREFIX")]
+    store: String,
+    /// Bucket of the key objects, if it is another one.
+    #[arg(long, value_name = "s3://BUCKET")]
+    keys: Option<String>,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+/// Runs `vault hold`.
+pub(super) fn run_hold(command: &Hold) -> Result<Exit, String> {
+    let mut out = String::new();
+    block_on(async {
+        match command {
+            Hold::Set(touch) => out = touched(touch, true).await?,
+            Hold::Release(touch) => out = touched(touch, false).await?,
+            Hold::List { account, at } => {
+                let vault = Vault::at(&at.reach.location(&at.store, at.keys.as_deref()))?;
+                for hold in holds(&vault, account.as_deref()).await? {
+                    let line = format!(
+                        "{}/{}/{}  since {}  {}: {}",
+                        hold.account, hold.tenant, hold.session, hold.at, hold.by, hold.why
+                    );
+                    out.push_str(&(clean(&line) + "\n"));
+                }
+            }
+        }
+        Ok(())
+    })?;
+    print(out.as_bytes())?;
+    Ok(Exit::Fine)
+}
+
+async fn touched(touch: &Touch, set: bool) -> Result<String, String> {
+    let what = match (&touch.session, &touch.user) {
+        (Some(session), _) => Target::Session(session.clone()),
+        (None, Some(user)) => Target::User(user.clone()),
+        (None, None) => return Err("give a session, or --user".to_owned()),
+    };
+    let asked = Asked { what, account: touch.account.clone(), tenant: touch.tenant.clone() };
+    let place = Place::at(&touch.at.reach.location(&touch.at.store, touch.at.keys.as_deref()), None)?;
+    let done = hold(&place, &asked, set, (&touch.who, &touch.why), SystemClock::new().now()).await?;
+    let word = if set { "held" } else { "released" };
+    let mut out: String = done.sessions.iter().map(|session| clean(session) + "\n").collect();
+    out.push_str(&format!(
+        "{} sessions {word}: {} objects by the store, {} by a note\n",
+        done.sessions.len(),
+        done.objects,
+        done.noted
+    ));
+    Ok(out)
+}

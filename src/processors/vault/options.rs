@@ -1,0 +1,99 @@
+//! **What**: words of the `vault` stanza: when exporters get telemetry, how content lies in the store, what a folder keeps.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::config::{ByteSize, FieldProblem};
+use crate::vault::names;
+use crate::vault::store::Limits;
+
+use super::config::Retention;
+
+/// When exporters get telemetry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Forward {
+    /// Once its content is in the spool.
+    #[default]
+    Committed,
+    /// Once its content and keys are in the store.
+    AfterPut,
+}
+
+/// How content lies in the store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Layout {
+    /// Objects of one session.
+    #[default]
+    Session,
+    /// Objects of all sessions of an account.
+    Packed,
+    /// An object for each turn.
+    Turn,
+}
+
+impl From<Layout> for names::Layout {
+    fn from(layout: Layout) -> Self {
+        match layout {
+            Layout::Session => Self::Session,
+            Layout::Packed => Self::Packed,
+            Layout::Turn => Self::Turn,
+        }
+    }
+}
+
+/// A store in a folder.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Directory {
+    /// Its path: it keeps everything.
+    Path(PathBuf),
+    /// With a retention or a bound.
+    Kept(Kept),
+}
+
+/// A store in a folder that does not keep everything.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Kept {
+    /// Its path.
+    pub path: PathBuf,
+    /// What is older is removed, at the earliest after `1d`; digests, lines of sessions and what is under hold stay. Default: nothing is.
+    #[serde(default)]
+    pub retention: Option<Retention>,
+    /// Bytes that it takes; then nothing more is written, and nothing removed: the spool fills, and clients are told to wait.
+    #[serde(default)]
+    pub max_size: Option<ByteSize>,
+}
+
+impl From<PathBuf> for Directory {
+    fn from(path: PathBuf) -> Self {
+        Self::Path(path)
+    }
+}
+
+impl Directory {
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Path(path) | Self::Kept(Kept { path, .. }) => path,
+        }
+    }
+
+    /// What it keeps.
+    pub(super) fn limits(&self, problems: &mut Vec<FieldProblem>) -> Limits {
+        let Self::Kept(kept) = self else { return Limits::default() };
+        let retention = kept.retention.map(Retention::span);
+        if retention.is_some_and(|retention| retention < Duration::from_secs(86_400)) {
+            problems.push(FieldProblem::new("store.directory.retention", "is under `1d`"));
+        }
+        if kept.max_size.is_some_and(|size| size.0 < 1 << 20) {
+            problems.push(FieldProblem::new("store.directory.max_size", "is under 1MiB"));
+        }
+        Limits { retention, max_size: kept.max_size.map(|size| size.0) }
+    }
+}

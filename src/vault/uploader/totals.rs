@@ -1,0 +1,90 @@
+//! **What**: [`Open`]: sessions whose line is not written yet, by chain. **Invariants**: holds what stands in digests that are stored,
+//! and is saved with their position: after any crash each index line counts once. Lines of sessions go into a digest only
+//! when none is on its way before it. At most [`MAX`] sessions: beyond that those that were quiet for longest get their line early.
+//! **Not here**: what a line says (`vault/sessions`).
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::time::Duration;
+
+use crate::clock::UnixNanos;
+use crate::vault::names::rfc3339;
+use crate::vault::row::Row;
+use crate::vault::sessions::{Key, Totals};
+
+/// Sessions that are kept in mind.
+pub(super) const MAX: usize = 8_192;
+/// Lines that one digest takes.
+const AT_ONCE: usize = 4_096;
+/// A session that was quiet for so long is over.
+pub(super) const IDLE: Duration = Duration::from_secs(1_800);
+/// Largest index object, bytes after decompression.
+const MAX_LINES: u64 = 256 << 20;
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Open(BTreeMap<Key, Totals>);
+
+impl Open {
+    /// What was saved.
+    pub(super) fn restore(saved: Vec<Totals>) -> Self {
+        Self(saved.into_iter().map(|totals| (totals.own_key(), totals)).collect())
+    }
+
+    /// To be saved.
+    pub(super) fn saved(&self) -> Vec<Totals> {
+        self.0.values().cloned().collect()
+    }
+
+    /// The lines of sessions that are over at `now`, each ended by a line feed, and how many; empty: none.
+    pub(super) fn due(&self, now: UnixNanos) -> (Vec<u8>, u64) {
+        let quiet = rfc3339(UnixNanos(now.0.saturating_sub(u64::try_from(IDLE.as_nanos()).unwrap_or(u64::MAX))));
+        let mut due: Vec<&Totals> = self.0.values().filter(|totals| totals.ended || totals.seen_ts < quiet).collect();
+        if let Some(more) = self.0.len().checked_sub(MAX + due.len()) {
+            let mut rest: Vec<&Totals> =
+                self.0.values().filter(|totals| !totals.ended && totals.seen_ts >= quiet).collect();
+            rest.sort_unstable_by(|one, other| one.seen_ts.cmp(&other.seen_ts));
+            due.extend(rest.into_iter().take(more));
+        }
+        due.truncate(AT_ONCE);
+        let mut out = Vec::new();
+        for totals in &due {
+            out.extend_from_slice(&serde_json::to_vec(totals).unwrap_or_default()); // strings and numbers: can't fail
+            out.push(b'\n');
+        }
+        (out, due.len() as u64)
+    }
+
+    /// A digest is stored: the lines of sessions in it are written, its index lines count from now on. Both as they are
+    /// stored.
+    pub(super) fn stored(&mut self, index: &[u8], sessions: &[u8]) {
+        for line in lines(sessions) {
+            if let Ok(totals) = serde_json::from_slice::<Totals>(&line) {
+                self.0.remove(&totals.own_key());
+            }
+        }
+        for line in lines(index) {
+            let Ok(row) = serde_json::from_slice::<Row>(&line) else { continue };
+            if let Some(key) = Totals::key(&row) {
+                self.0.entry(key).or_default().add(&row);
+            }
+        }
+    }
+
+    /// How many there are.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+fn lines(packed: &[u8]) -> Vec<Vec<u8>> {
+    let mut out = Vec::new();
+    if !packed.is_empty()
+        && let Ok(decoder) = zstd::Decoder::new(packed)
+        && decoder.take(MAX_LINES).read_to_end(&mut out).is_ok()
+    {
+        return out.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(<[u8]>::to_vec).collect();
+    }
+    Vec::new()
+}
