@@ -4,7 +4,7 @@
 //! yet are found by their names, and what no index line knows is marked; what can't be read is said and hides nothing
 //! else. **Not here**: turns and what changed between them (`turns`), the tree of calls (`tree`), JSON (`report`), proofs.
 
-use std::collections::btree_map::Entry;
+use std::collections::btree_map::Entry as Place;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, Write};
 
@@ -211,8 +211,8 @@ async fn rows(vault: &Vault, session: &str, filter: &Filter) -> Result<Indexed, 
                 Some(row) if wanted(&row, session, filter) => {
                     let key = (row.tail.account.clone(), format!("{}/{}", row.tail.writer, row.tail.epoch), row.leaf);
                     match found.entry(key) {
-                        Entry::Vacant(place) => drop(place.insert(row)),
-                        Entry::Occupied(before) => twice += u64::from(*before.get() != row),
+                        Place::Vacant(place) => drop(place.insert(row)),
+                        Place::Occupied(before) => twice += u64::from(*before.get() != row),
                     }
                 }
                 Some(_) => {}
