@@ -6,7 +6,7 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use crate::app::resolve::{Limits, Pseudonyms, Telemetry};
-use crate::components::{ExporterKind, ExtensionKind, ProcessorKind, ReceiverKind};
+use crate::components::{ConnectorKind, ExporterKind, ExtensionKind, ProcessorKind, ReceiverKind};
 use crate::pipeline::spool;
 
 /// The schema, as text.
@@ -26,6 +26,7 @@ pub fn text() -> String {
     let receivers = section(ReceiverKind::ALL.iter().map(|kind| (kind.names(), kind.schema(generator))).collect());
     let processors = section(ProcessorKind::ALL.iter().map(|kind| (kind.names(), kind.schema(generator))).collect());
     let exporters = section(ExporterKind::ALL.iter().map(|kind| (kind.names(), kind.schema(generator))).collect());
+    let connectors = section(ConnectorKind::ALL.iter().map(|kind| (kind.names(), kind.schema(generator))).collect());
     let extensions = section(ExtensionKind::ALL.iter().map(|kind| (kind.names(), kind.schema(generator))).collect());
     let ids = json!({ "type": "array", "items": { "type": "string" } });
     let pipeline = json!({
@@ -48,7 +49,8 @@ pub fn text() -> String {
         "description": "A configuration of tollgate. Scalars may hold ${env:NAME}, ${env:NAME:-default} and ${file:/path}.",
         "type": "object", "additionalProperties": false, "required": ["receivers", "exporters", "service"],
         "properties": {
-            "receivers": receivers, "processors": processors, "exporters": exporters, "extensions": extensions,
+            "receivers": receivers, "processors": processors, "exporters": exporters, "connectors": connectors,
+            "extensions": extensions,
             "service": service, "spool": spool, "pseudonyms": pseudonyms, "limits": limits,
         },
         "$defs": generator.take_definitions(true),

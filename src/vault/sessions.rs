@@ -1,4 +1,4 @@
-//! **What**: [`Totals`]: what a session was, in one line without content: when, how many calls, tokens, cost. **Why**: who keeps
+//! **What**: [`SessionLine`]: what a session was, in one line without content: when, how many calls, tokens, cost. **Why**: who keeps
 //! payload for a year still wants to know after ten what was done and what it cost; these lines stand in objects of
 //! their own that no lifecycle rule expires. **Invariants**: made from index lines alone, each line counted once; a session that goes on
 //! after its line gets another one, and they add up; no text that index lines don't hold. **Not here**: when a line is
@@ -25,7 +25,7 @@ pub enum Said {
 
 /// See the module. Times are RFC 3339 in UTC.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Totals {
+pub struct SessionLine {
     /// Version of the line.
     pub v: u8,
     /// `session`.
@@ -77,7 +77,7 @@ pub struct Totals {
 /// Which session a line is of: tenant and id, or trace.
 pub type Key = (String, String);
 
-impl Totals {
+impl SessionLine {
     /// The session of a line; `None`: it is of none.
     pub fn key(row: &Row) -> Option<Key> {
         let tail = &row.tail;

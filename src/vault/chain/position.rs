@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::UnixNanos;
 
-use crate::vault::sessions::Totals;
+use crate::vault::sessions::SessionLine;
 
 use super::digest::Link;
 use super::tree::Frontier;
@@ -113,5 +113,5 @@ pub struct SavedChain {
     pub position: Position,
     /// Sessions that have no line of their own yet, of digests that are stored.
     #[serde(default)]
-    pub sessions: Vec<Totals>,
+    pub sessions: Vec<SessionLine>,
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::clock::UnixNanos;
 use crate::vault::names::rfc3339;
 use crate::vault::row::Row;
-use crate::vault::sessions::{Key, Totals};
+use crate::vault::sessions::{Key, SessionLine};
 
 /// Sessions that are kept in mind.
 pub(super) const MAX: usize = 8_192;
@@ -23,25 +23,26 @@ const MAX_LINES: u64 = 256 << 20;
 
 /// See the module.
 #[derive(Default)]
-pub(super) struct Open(BTreeMap<Key, Totals>);
+pub(super) struct Open(BTreeMap<Key, SessionLine>);
 
 impl Open {
     /// What was saved.
-    pub(super) fn restore(saved: Vec<Totals>) -> Self {
+    pub(super) fn restore(saved: Vec<SessionLine>) -> Self {
         Self(saved.into_iter().map(|totals| (totals.own_key(), totals)).collect())
     }
 
     /// To be saved.
-    pub(super) fn saved(&self) -> Vec<Totals> {
+    pub(super) fn saved(&self) -> Vec<SessionLine> {
         self.0.values().cloned().collect()
     }
 
     /// The lines of sessions that are over at `now`, each ended by a line feed, and how many; empty: none.
     pub(super) fn due(&self, now: UnixNanos) -> (Vec<u8>, u64) {
         let quiet = rfc3339(UnixNanos(now.0.saturating_sub(u64::try_from(IDLE.as_nanos()).unwrap_or(u64::MAX))));
-        let mut due: Vec<&Totals> = self.0.values().filter(|totals| totals.ended || totals.seen_ts < quiet).collect();
+        let mut due: Vec<&SessionLine> =
+            self.0.values().filter(|totals| totals.ended || totals.seen_ts < quiet).collect();
         if let Some(more) = self.0.len().checked_sub(MAX + due.len()) {
-            let mut rest: Vec<&Totals> =
+            let mut rest: Vec<&SessionLine> =
                 self.0.values().filter(|totals| !totals.ended && totals.seen_ts >= quiet).collect();
             rest.sort_unstable_by(|one, other| one.seen_ts.cmp(&other.seen_ts));
             due.extend(rest.into_iter().take(more));
@@ -59,13 +60,13 @@ impl Open {
     /// stored.
     pub(super) fn stored(&mut self, index: &[u8], sessions: &[u8]) {
         for line in lines(sessions) {
-            if let Ok(totals) = serde_json::from_slice::<Totals>(&line) {
+            if let Ok(totals) = serde_json::from_slice::<SessionLine>(&line) {
                 self.0.remove(&totals.own_key());
             }
         }
         for line in lines(index) {
             let Ok(row) = serde_json::from_slice::<Row>(&line) else { continue };
-            if let Some(key) = Totals::key(&row) {
+            if let Some(key) = SessionLine::key(&row) {
                 self.0.entry(key).or_default().add(&row);
             }
         }

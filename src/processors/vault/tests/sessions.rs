@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 use super::whole::{Gateway, gateway, tool, turn};
 use crate::vault::read::{Filter, Format, Opener, Query, Replay, Vault, find, replay, shown};
 use crate::vault::row::{Buckets, Kind, Row, Tail};
-use crate::vault::sessions::Totals;
+use crate::vault::sessions::SessionLine;
 
 async fn read(gateway: &Gateway) -> Replay {
     let vault = Vault::at(&gateway.location()).expect("a vault");
@@ -158,7 +158,7 @@ async fn a_session_is_exported() {
 }
 
 /// Lines of sessions that are over, with the objects that hold them.
-fn over(gateway: &Gateway) -> Vec<Totals> {
+fn over(gateway: &Gateway) -> Vec<SessionLine> {
     let mut all = Vec::new();
     super::whole::files(&gateway.folder.path().join("vault"), &mut all);
     all.sort();
@@ -166,7 +166,7 @@ fn over(gateway: &Gateway) -> Vec<Totals> {
         all.iter().filter(|(name, _)| name.contains("/vault/sessions/v1/account=default/dt=2026-11-20/gw-1-"));
     let lines = objects.flat_map(|(_, bytes)| {
         let text = String::from_utf8(zstd::decode_all(&bytes[..]).expect("zstd")).expect("text");
-        text.lines().map(|line| serde_json::from_str(line).expect("a line")).collect::<Vec<Totals>>()
+        text.lines().map(|line| serde_json::from_str(line).expect("a line")).collect::<Vec<SessionLine>>()
     });
     lines.collect()
 }
@@ -224,7 +224,7 @@ async fn a_session_that_is_over_has_a_line() {
 /// Sums of calls, tokens and cost: exact, once for each line, prices that come later included.
 #[test]
 fn totals_add_up() {
-    let mut totals = Totals::default();
+    let mut totals = SessionLine::default();
     let priced = Tail {
         kind: Some(Kind::Action),
         ts: "2026-11-20T10:00:00.0Z".to_owned(),
