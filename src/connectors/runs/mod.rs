@@ -96,7 +96,7 @@ impl Runs {
                 true
             }
             Outcome::Retry { .. } => false,
-            Outcome::Refused { reason } if reason == Reason::ShuttingDown => false,
+            Outcome::Refused { reason: Reason::ShuttingDown } => false,
             Outcome::Refused { .. } => {
                 self.refused.increment(1);
                 tracing::error!(
