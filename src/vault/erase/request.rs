@@ -30,7 +30,7 @@ pub enum Target {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Request {
-    /// [`VERSION`].
+    /// `VERSION`.
     pub v: u8,
     /// The vault, as it was given: `s3://bucket/prefix` or a folder.
     pub store: String,
