@@ -25,6 +25,8 @@ pub(super) fn pem(scan: &Scan<'_>, at: usize, rule: u16, claims: &mut Claims) ->
     }
     let from = at + title_end;
     let rest = ahead(scan, from, MOST);
+    // one that was cut ends where the next begins: its end is not this one's
+    let rest = memchr::memmem::find(rest, b"-----BEGIN ").and_then(|next| rest.get(..next)).unwrap_or(rest);
     let behind = from + rest.iter().take_while(|byte| **byte == b'-').count();
     let end = memchr::memmem::find(rest, b"END ").and_then(|end| {
         let marks = rest.get(end..).unwrap_or_default().windows(4).take(80).position(|part| part == b"----")?;
