@@ -128,7 +128,7 @@ impl<'p> Ledger<'p> {
 
     /// The only line of an index object of ours, and its hash.
     fn line(&self, object: &Bytes) -> Result<(Row, [u8; 32]), ReadError> {
-        let text = unpack_index(object).ok_or_else(|| self.strange("an index object is damaged"))?;
+        let text = unpack_index("", object).map_err(|_| self.strange("an index object is damaged"))?;
         let line = text.strip_suffix('\n').filter(|line| !line.contains('\n'));
         let line = line.ok_or_else(|| self.strange("an index object has other lines"))?;
         let row: Row = serde_json::from_str(line).map_err(|_| self.strange("a line is none"))?;

@@ -4,7 +4,6 @@
 //! files.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
 use std::path::PathBuf;
 
 use serde_json::{Map, Value};
@@ -12,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::vault::chain::note::VerifyKey;
 use crate::vault::names::account_segment;
-use crate::vault::read::{ReadError, Vault};
+use crate::vault::read::{ReadError, Vault, unpack_index};
 use crate::vault::store::ObjectKind;
 
 use super::signed::signed;
@@ -24,8 +23,6 @@ use super::write::Table;
 const PARTS: usize = 8;
 /// Lines of a file.
 const FILE_LINES: u64 = 4 << 20;
-/// Largest index object, bytes after decompression.
-const MAX_INDEX: u64 = 256 << 20;
 
 /// What is wanted.
 #[derive(Default)]
@@ -188,10 +185,7 @@ impl Run<'_> {
             return Err(format!("{name}: it is not what its digest says; `vault verify` tells more"));
         }
         self.done.objects += 1;
-        let decoder = zstd::Decoder::new(&bytes[..]).map_err(|_| format!("{name}: damaged"))?;
-        let mut text = String::new();
-        decoder.take(MAX_INDEX).read_to_string(&mut text).map_err(|_| format!("{name}: damaged"))?;
-        Ok(text)
+        unpack_index(&name, &bytes)
     }
 
     /// Removes what was made of days that the index has no more.

@@ -10,7 +10,6 @@ mod check;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -21,7 +20,7 @@ use super::chain::digest::Digest;
 use super::chain::note::{self, Checkpoint, VerifyKey};
 use super::chain::tree::{Frontier, Hash, Prover, consistency, inclusion, leaf_hash};
 use super::names::{SIGNATURE, account_segment};
-use super::read::{ReadError, Vault, each_row};
+use super::read::{ReadError, Vault, each_row, unpack_index};
 use super::row::Row;
 use super::store::ObjectKind;
 use super::verify::{Chains, Line, Options, chains};
@@ -32,8 +31,6 @@ pub use check::{Checked, check};
 const MAX_STRANGE: usize = 100;
 /// Lines that are proved at once.
 const MAX_LEAVES: usize = 10_000;
-/// Largest index object, bytes after decompression.
-const MAX_INDEX: u64 = 256 << 20;
 
 /// What is to be proved.
 #[derive(Clone, Debug, Default)]
@@ -229,7 +226,7 @@ impl Epoch<'_> {
         let mut tree = Frontier::default();
         for index in indexes {
             let bytes = self.vault.fetch(ObjectKind::Index, &index.key, None).await?;
-            for text in unpack(&index.key, &bytes)?.lines() {
+            for text in unpack_index(&index.key, &bytes)?.lines() {
                 let (at, hash) = (tree.size(), leaf_hash(text.as_bytes()));
                 for one in &mut open {
                     one.path.leaf(at, hash);
@@ -285,13 +282,6 @@ impl Epoch<'_> {
         self.signer.get_or_insert_with(|| key.to_string());
         Ok(digest)
     }
-}
-
-fn unpack(name: &str, bytes: &Bytes) -> Result<String, ReadError> {
-    let mut lines = String::new();
-    let decoder = zstd::Decoder::new(&bytes[..]).map_err(|_| format!("{name}: damaged"))?;
-    decoder.take(MAX_INDEX + 1).read_to_string(&mut lines).map_err(|_| format!("{name}: damaged"))?;
-    if lines.len() as u64 > MAX_INDEX { Err(format!("{name}: too large")) } else { Ok(lines) }
 }
 
 /// The fragment that a line names; none for a line without content.

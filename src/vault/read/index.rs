@@ -58,11 +58,8 @@ pub async fn each_row_of(
             closed.add(format!("{name}: no gateway gives an index object such a name; it was planted"));
             continue;
         };
-        let lines = match vault.fetch(ObjectKind::Index, &name, None).await {
-            Ok(bytes) => unpack(&bytes).ok_or_else(|| format!("{name}: damaged, or too large")),
-            Err(why) => Err(why),
-        };
-        let lines = match lines {
+        let bytes = vault.fetch(ObjectKind::Index, &name, None).await;
+        let lines = match bytes.and_then(|bytes| unpack(&name, &bytes)) {
             Ok(lines) => lines,
             Err(why) => {
                 closed.add(why);
@@ -128,8 +125,15 @@ impl Closed {
 }
 
 /// An index object's lines.
-pub(crate) fn unpack(bytes: &[u8]) -> Option<String> {
-    let mut lines = String::new();
-    zstd::Decoder::new(bytes).ok()?.take(MAX_INDEX + 1).read_to_string(&mut lines).ok()?;
-    (lines.len() as u64 <= MAX_INDEX).then_some(lines)
+pub(crate) fn unpack(name: &str, bytes: &[u8]) -> Result<String, ReadError> {
+    let lines = inflate(bytes).map_err(|why| format!("{name}: {why}"))?;
+    String::from_utf8(lines).map_err(|_| format!("{name}: damaged"))
+}
+
+/// An index object's bytes, decompressed; else what is wrong with it, in words.
+pub(crate) fn inflate(bytes: &[u8]) -> Result<Vec<u8>, &'static str> {
+    let mut lines = Vec::new();
+    let decoder = zstd::Decoder::new(bytes).map_err(|_| "damaged")?;
+    decoder.take(MAX_INDEX + 1).read_to_end(&mut lines).map_err(|_| "damaged")?;
+    if lines.len() as u64 > MAX_INDEX { Err("too large") } else { Ok(lines) }
 }

@@ -38,8 +38,8 @@ use super::store::{DirectoryStore, Held, ObjectKind, S3Store, StoreError, VaultR
 pub(super) use find::day_before;
 pub use find::{Found, Query, find, find_in, shown};
 pub use get::{Wanted, get};
-pub(super) use index::unpack as unpack_index;
 pub use index::{each_row, each_row_of};
+pub(super) use index::{inflate as inflate_index, unpack as unpack_index};
 pub use replay::{Filter, Replay, Total, replay};
 pub use terminal::{clean, escaped};
 pub use tree::{Call, TurnOf, is_denied};

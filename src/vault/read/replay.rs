@@ -195,8 +195,7 @@ async fn rows(vault: &Vault, session: &str, filter: &Filter) -> Result<Indexed, 
     let mut found: BTreeMap<(String, String, u64), Row> = BTreeMap::new();
     let (mut erasures, mut closed) = (Vec::new(), Vec::new());
     while let Some((bytes, own, name)) = objects.next().await {
-        let lines = bytes.and_then(|bytes| unpack(&bytes).ok_or_else(|| format!("{name}: damaged, or too large")));
-        let lines = match lines {
+        let lines = match bytes.and_then(|bytes| unpack(&name, &bytes)) {
             Ok(lines) => lines,
             Err(why) => {
                 closed.push(why);

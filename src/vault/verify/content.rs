@@ -3,7 +3,6 @@
 //! the object's hash in the digest, or by its fragments, which must tile it. **Not here**: opening (`inside`).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::io::Read;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -14,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use crate::vault::chain::digest::{Digest, Object};
 use crate::vault::chain::tree::leaf_hash;
 use crate::vault::names::{ObjectName, is_aside};
-use crate::vault::read::ReadError;
+use crate::vault::read::{ReadError, inflate_index};
 use crate::vault::row::{Kind, Row};
 use crate::vault::store::ObjectKind;
 
@@ -24,8 +23,6 @@ use super::walk::Line;
 
 /// Objects that are fetched at a time.
 const AT_ONCE: usize = 8;
-/// Largest index object, bytes after decompression.
-const MAX_INDEX: u64 = 256 << 20;
 /// Sessions whose turns are kept in mind.
 const MAX_SESSIONS: usize = 100_000;
 /// What may explain a loss.
@@ -231,14 +228,11 @@ impl Walk<'_> {
         if crate::hex::encode(&Sha256::digest(bytes)) != sha256 {
             self.report.fail("index_changed", name, "its hash is not the one in its digest");
         }
-        let mut lines = Vec::new();
-        let read =
-            zstd::Decoder::new(&bytes[..]).and_then(|decoder| decoder.take(MAX_INDEX + 1).read_to_end(&mut lines));
-        if read.is_err() || lines.len() as u64 > MAX_INDEX {
+        let lines = inflate_index(bytes);
+        if lines.is_err() {
             self.report.fail("index_changed", name, "it can't be decompressed");
-            return None;
         }
-        Some(lines)
+        lines.ok()
     }
 
     /// The objects that the lines point into.

@@ -5,11 +5,9 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use super::super::bases::Bases;
-use super::whole::{Gateway, NOON, files, gateway, turn};
+use super::whole::{Gateway, NOON, files, gateway, turn, verified};
 use crate::pipeline::Processor as _;
 use crate::vault::read::{Filter, Format, Opener, Replay, Vault, Wanted, get, replay};
-use crate::vault::uploader::tests::signing_key;
-use crate::vault::verify::{Options, verify};
 
 /// Text that does not compress: hex of hashes.
 fn words(seed: u64, bytes: usize) -> String {
@@ -43,16 +41,6 @@ fn payload(gateway: &Gateway) -> (usize, usize) {
     let objects: Vec<usize> =
         all.iter().filter(|(name, _)| name.ends_with(".agev")).map(|(_, bytes)| bytes.len()).collect();
     (objects.iter().sum(), objects.len())
-}
-
-async fn verified(gateway: &Gateway) {
-    let vault = Vault::at(&gateway.location()).expect("a vault");
-    let (keys, auditors) = (vec![signing_key().public().clone()], gateway.auditors());
-    let report =
-        verify(&vault, &Options { keys, auditors, ..Options::default() }, &mut |_| {}).await.expect("a report");
-    let report = serde_json::to_string(&report).expect("json");
-    assert!(report.contains("\"verified\":true") && report.contains("\"findings\":[]"), "{report}");
-    assert!(!report.contains("\"opened\":0"), "{report}");
 }
 
 /// Thirty turns that grow by 4 KB each: in the store, encrypted, they take a small part of what thirty whole contexts take;

@@ -5,10 +5,8 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use super::super::options::Layout;
-use super::whole::{Gateway, files, gateway_with, tool, turn};
+use super::whole::{Gateway, files, gateway_with, tool, turn, verified};
 use crate::vault::read::{Opener, Vault, Wanted, get};
-use crate::vault::uploader::tests::signing_key;
-use crate::vault::verify::{Options, verify};
 
 fn laid_out(layout: Layout) -> Gateway {
     gateway_with(|config| config.layout = layout)
@@ -26,16 +24,6 @@ fn names(gateway: &Gateway) -> Vec<String> {
     let mut names: Vec<String> = all.into_iter().map(inside).collect();
     names.sort_unstable();
     names
-}
-
-async fn verified(gateway: &Gateway) {
-    let vault = Vault::at(&gateway.location()).expect("a vault");
-    let (keys, auditors) = (vec![signing_key().public().clone()], gateway.auditors());
-    let report =
-        verify(&vault, &Options { keys, auditors, ..Options::default() }, &mut |_| {}).await.expect("a report");
-    let report = serde_json::to_string(&report).expect("json");
-    assert!(report.contains("\"verified\":true") && report.contains("\"findings\":[]"), "{report}");
-    assert!(!report.contains("\"opened\":0"), "{report}");
 }
 
 /// Sessions of one account share objects; each is replayed alone, references lead to their fragment, all of it verifies;

@@ -19,6 +19,7 @@ use crate::vault::keygen::keygen;
 use crate::vault::read::{Filter, Location, Opener, Vault, Wanted, get, identities, replay};
 use crate::vault::uploader::Uploader;
 use crate::vault::uploader::tests::{FakeJournal, signing_key};
+use crate::vault::verify::{Options, verify};
 
 pub(super) const NOON: UnixNanos = UnixNanos(1_795_168_800_000_000_000);
 
@@ -410,4 +411,15 @@ fn keys_are_made_once() {
     let error = identities(&[path]).err().expect("refused");
     assert!(!error.contains("BROKEN"), "{error}");
     assert!(identities(&[]).is_err());
+}
+
+/// The vault verifies with an auditor's key: nothing is found, something was opened.
+pub(super) async fn verified(gateway: &Gateway) {
+    let vault = Vault::at(&gateway.location()).expect("a vault");
+    let (keys, auditors) = (vec![signing_key().public().clone()], gateway.auditors());
+    let report =
+        verify(&vault, &Options { keys, auditors, ..Options::default() }, &mut |_| {}).await.expect("a report");
+    let report = serde_json::to_string(&report).expect("json");
+    assert!(report.contains("\"verified\":true") && report.contains("\"findings\":[]"), "{report}");
+    assert!(!report.contains("\"opened\":0"), "{report}");
 }
