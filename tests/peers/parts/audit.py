@@ -65,7 +65,7 @@ def guided(work, env, s3=False):
     """The guide finds what is there, and fails where something was changed."""
     plain = session("plain")
     code, out, why = guide(work, "guide", env, s3)
-    check("the guide, word for word: every command ends well", code == 0, why)
+    check("the guide, word for word: every command ends well", code == 0, f"exit {code}: {why}")
     missing = [c for c in canaries(plain) if c not in out]
     check("it shows what was said", not missing, str(missing))
     check("it counts fragments, commitments, digests; a root is compared", out.count("the root is theirs") >= 1 and not re.search(r"^0$", out, re.M), out[-600:])
