@@ -28,7 +28,7 @@ use prost::Message;
 use tollgate::app::build::Seams;
 use tollgate::app::{App, assemble, resolve, tasks};
 use tollgate::clock::{SystemClock, UnixNanos};
-use tollgate::config::env::Lookup;
+use tollgate::config::env::Nothing;
 use tollgate::echoes::{Echoes, Memory, Prints};
 use tollgate::genai::Vocabulary;
 use tollgate::otlp::{Payload, Signal, UnknownFields};
@@ -679,18 +679,6 @@ fn gates() -> bool {
 }
 
 // --- over sockets ---
-
-struct Nothing;
-
-impl Lookup for Nothing {
-    fn var(&self, _: &str) -> Option<String> {
-        None
-    }
-
-    fn file(&self, _: &str) -> Result<String, String> {
-        Err("no files here".to_owned())
-    }
-}
 
 fn configuration(folder: &Path) -> String {
     let public = tollgate::vault::keygen::keygen(&folder.join("auditor.key")).unwrap();

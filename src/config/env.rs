@@ -47,6 +47,19 @@ impl Lookup for Process {
     }
 }
 
+/// Knows neither variables nor files: for configurations that must not depend on where they are read.
+pub struct Nothing;
+
+impl Lookup for Nothing {
+    fn var(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    fn file(&self, _: &str) -> Result<String, String> {
+        Err("no files here".to_owned())
+    }
+}
+
 /// Resolves every `${…}` below `root`; returns all problems.
 pub fn resolve(root: &mut Node, lookup: &dyn Lookup) -> Vec<Problem> {
     let mut problems = Vec::new();

@@ -44,6 +44,14 @@ pub(super) fn at(json: &Json, path: &[Pattern]) -> Option<Json> {
     }
 }
 
+/// The whole number behind the words that one of the first lines begins with: what a client's own head of a tool's output
+/// says. Further down stands what the tool said, which may be anything.
+pub(super) fn line(text: &str, words: &str) -> Option<Json> {
+    const HEAD: usize = 4;
+    let said = text.lines().take(HEAD).find_map(|line| line.strip_prefix(words))?;
+    said.trim().parse::<i64>().ok().map(Json::from)
+}
+
 /// A whole number that `repr` wrote as `name=123`.
 fn repr(text: &str, name: &str) -> Option<Json> {
     let usage = text.rsplit_once("usage=")?.1;

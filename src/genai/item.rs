@@ -297,6 +297,11 @@ impl<'v, 'p> Reader<'v, 'p> {
 
     /// What stands at a place inside an attribute's structure or JSON text, which is parsed once.
     fn inside(&self, source: &Source, value: Value<'p>) -> Option<serde_json::Value> {
+        if let [step] = source.json.as_slice()
+            && let Some(words) = step.literal().and_then(|step| step.strip_prefix('^'))
+        {
+            return inside::line(value.as_str()?, words);
+        }
         let key = (source.slot, source.on_resource);
         let mut parsed = self.parsed.borrow_mut();
         let at = parsed.iter().position(|(known, _)| *known == key).unwrap_or_else(|| {

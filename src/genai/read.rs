@@ -368,6 +368,7 @@ fn outcome(reader: &Reader<'_, '_>, sources: &Sources, facts: &mut ItemFacts) {
         value.as_count().and_then(|code| u16::try_from(code).ok()).filter(|code| (100..=599).contains(code))
     });
     let success = reader.values(&sources.success).find_map(|(_, value)| outcome_word(value));
+    let exited = !matches!(reader.count(&sources.exit_code), Count::Absent | Count::Is(0));
     let mut said = false;
     for (_, value) in reader.values(&sources.error) {
         match truth(value) {
@@ -379,7 +380,7 @@ fn outcome(reader: &Reader<'_, '_>, sources: &Sources, facts: &mut ItemFacts) {
     }
     let stopped = facts.finish.as_deref().is_some_and(|finish| FAILED_STOPS.contains(&finish));
     let status = reader.kind == NodeKind::Span && reader.payload.status_code(facts.node) == 2;
-    facts.failed |= said || stopped || status || success == Some(false);
+    facts.failed |= said || stopped || status || exited || success == Some(false);
 }
 
 /// Success as a truth or as a word.

@@ -134,7 +134,7 @@ pub(super) struct Event {
     pub(super) body: bool,
 }
 
-/// Where facts stand. Entries are `key`, `resource:key`, `text:key`, `key#json.path` or `span.name`.
+/// Where facts stand. Entries are `key`, `resource:key`, `text:key`, `key#json.path`, `key#^words` or `span.name`.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Fields {
@@ -161,6 +161,8 @@ pub(super) struct Fields {
     pub(super) tool_call: List,
     pub(super) finish: List,
     pub(super) success: List,
+    /// Of a program that a tool ran: any other than 0 is a failure, whatever `success` says.
+    pub(super) exit_code: List,
     pub(super) error: List,
     pub(super) status: List,
     pub(super) decision: List,

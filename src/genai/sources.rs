@@ -15,7 +15,7 @@ pub(super) struct Source {
     pub(super) on_resource: bool,
     /// Only a text counts.
     pub(super) text: bool,
-    /// Path into the attribute's JSON text.
+    /// Path into the attribute's JSON text; or one step `^words`: see [`super::inside::line`].
     pub(super) json: Vec<Pattern>,
 }
 
@@ -70,7 +70,7 @@ macro_rules! sources {
 }
 
 sources! {
-    all: session turn iteration trace span user tenant feature actor tool tool_call finish success error status decision
+    all: session turn iteration trace span user tenant feature actor tool tool_call finish success exit_code error status decision
         service_tier speed inference_geo server_address web_searches file_searches;
     own: run sub_agent operation provider request_model response_model response_id cost;
 }

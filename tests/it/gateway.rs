@@ -9,23 +9,11 @@ use std::sync::Arc;
 use tollgate::app::build::Seams;
 use tollgate::app::{App, assemble, resolve};
 use tollgate::clock::SystemClock;
-use tollgate::config::env::Lookup;
+use tollgate::config::env::Nothing;
 use tollgate::otlp::{Signal, json};
 use tollgate::pipeline::RealDisk;
 use tollgate::rng::SystemRng;
 use tollgate::telemetry::{Health, Meter};
-
-struct Nothing;
-
-impl Lookup for Nothing {
-    fn var(&self, _: &str) -> Option<String> {
-        None
-    }
-
-    fn file(&self, _: &str) -> Result<String, String> {
-        Err("no files here".to_owned())
-    }
-}
 
 /// Every step, and a file in place of a third party.
 fn configuration(folder: &Path) -> String {

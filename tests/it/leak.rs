@@ -15,7 +15,7 @@ use tollgate::app::build::Seams;
 use tollgate::app::{App, assemble, resolve};
 use tollgate::clock::SystemClock;
 use tollgate::components::ProcessorSettings;
-use tollgate::config::env::Lookup;
+use tollgate::config::env::Nothing;
 use tollgate::pipeline::RealDisk;
 use tollgate::rng::SystemRng;
 use tollgate::telemetry::{Health, Meter};
@@ -52,18 +52,6 @@ impl SessionSeal for PlainSession {
     fn seal(&self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), SealFailed> {
         out.extend_from_slice(plain);
         Ok(())
-    }
-}
-
-struct Nothing;
-
-impl Lookup for Nothing {
-    fn var(&self, _: &str) -> Option<String> {
-        None
-    }
-
-    fn file(&self, _: &str) -> Result<String, String> {
-        Err("no files here".to_owned())
     }
 }
 

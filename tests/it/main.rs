@@ -17,5 +17,6 @@ mod rates;
 mod recogniser;
 mod redaction;
 mod reload;
+mod runs;
 mod spool;
 mod tidy;

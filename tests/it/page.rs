@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tollgate::app::build::Seams;
 use tollgate::app::{App, assemble, resolve};
 use tollgate::clock::{Clock, SystemClock};
-use tollgate::config::env::Lookup;
+use tollgate::config::env::Nothing;
 use tollgate::pipeline::RealDisk;
 use tollgate::rng::SystemRng;
 use tollgate::telemetry::samples::parse;
@@ -20,18 +20,6 @@ use tollgate::telemetry::{Health, Meter};
 /// Runs of the test, of which every fourth fails, each with so many iterations.
 const RUNS: u64 = 12;
 const ITERATIONS: u64 = 3;
-
-struct Nothing;
-
-impl Lookup for Nothing {
-    fn var(&self, _: &str) -> Option<String> {
-        None
-    }
-
-    fn file(&self, _: &str) -> Result<String, String> {
-        Err("no files here".to_owned())
-    }
-}
 
 fn configuration(folder: &Path) -> String {
     let public = tollgate::vault::keygen::keygen(&folder.join("auditor.key")).unwrap();

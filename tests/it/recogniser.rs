@@ -12,22 +12,10 @@ use serde_json::{Value as Json, json};
 use tollgate::app::build::Seams;
 use tollgate::app::{App, assemble, resolve};
 use tollgate::clock::SystemClock;
-use tollgate::config::env::Lookup;
+use tollgate::config::env::Nothing;
 use tollgate::pipeline::RealDisk;
 use tollgate::rng::SystemRng;
 use tollgate::telemetry::{Health, Meter};
-
-struct Nothing;
-
-impl Lookup for Nothing {
-    fn var(&self, _: &str) -> Option<String> {
-        None
-    }
-
-    fn file(&self, _: &str) -> Result<String, String> {
-        Err("no files here".to_owned())
-    }
-}
 
 /// What the server does with a call.
 #[derive(Clone, Copy, PartialEq)]

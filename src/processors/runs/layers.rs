@@ -2,7 +2,7 @@
 //! SDK's span directly below it, and by log records written in either.
 //! **Invariants**: a call counts once, at its innermost span; a price that was put on an outer span is kept; what was
 //! counted before does not count again; linear but for walks of at most 64 spans.
-//! **Not here**: records with one id, which are one already (`group`).
+//! **Not here**: records with one id, which are one already (`group`); a span and a log record without one (`twins`).
 
 use std::collections::HashMap;
 
@@ -10,6 +10,7 @@ use super::group::{Call, Node};
 use super::resolve::{Item, What};
 use super::seen::{flag, worth};
 use super::table::Table;
+use super::twins::Twins;
 
 /// What one item counts as.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -43,9 +44,13 @@ const DEPTH: usize = 64;
 struct Layers<'g>(HashMap<u64, Layer<'g>>);
 
 /// What each item counts as, in their order.
-pub(super) fn counts(nodes: &Table<Node>, items: &[Item<'_>]) -> Vec<Counts> {
+pub(super) fn counts(nodes: &Table<Node>, items: &[Item<'_>], twins: &Twins) -> Vec<Counts> {
     let layers = Layers::of(nodes, items);
-    items.iter().map(|item| layers.count(item)).collect()
+    let one = |(at, item): (usize, &Item<'_>)| match item.what {
+        What::Call(call) => twins.call(at, call).map_or(Counts::Nothing, |call| layers.count(call)),
+        What::Tool(_) | What::Mark(_) => Counts::Nothing,
+    };
+    items.iter().enumerate().map(one).collect()
 }
 
 impl<'g> Layers<'g> {
@@ -106,8 +111,7 @@ impl<'g> Layers<'g> {
         }
     }
 
-    fn count(&self, item: &Item<'_>) -> Counts {
-        let What::Call(call) = item.what else { return Counts::Nothing };
+    fn count(&self, call: &Call) -> Counts {
         let layer = self.0.get(&call.spot.node);
         let stands = match layer {
             Some(layer) if call.spot.own => !layer.answered && (is_answered(call) || !layer.failed),

@@ -32,6 +32,7 @@ mod summary;
 mod table;
 mod tokens;
 mod tree;
+mod twins;
 mod view;
 
 #[cfg(test)]

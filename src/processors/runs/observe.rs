@@ -324,6 +324,11 @@ impl<'a> Reader<'a> {
         let named = item.call == Call::Tool;
         let key = match by_id {
             Some(id) => digest(&["t", id]),
+            // a log record may stand with others of its kind in one span
+            None if named && item.twin && self.payload.kind(item.node) == NodeKind::LogRecord => {
+                let time = self.payload.time(item.node).to_string();
+                digest(&["l", item.session.as_deref().unwrap_or(""), &node.to_string(), &time, item.tool.as_deref()?])
+            }
             None if named && node != 0 => node,
             // a permission alone: no call, but a denial
             None if denied && item.call == Call::Permission && node != 0 && item.tool.is_some() => node,
@@ -395,6 +400,7 @@ fn flags(item: &ItemFacts, is_span: bool, over: bool, told: bool) -> u16 {
         (flag::TURN, turn),
         (flag::RAN, item.call == Call::Tool || (item.tool_call.is_some() && !permission)),
         (flag::NAMED, item.call == Call::Tool),
+        (flag::TWIN, item.twin && item.vendor_id().is_none() && (is_span || item.tool_call.is_none())),
         (flag::ASIDE, matches!(item.operation.as_deref(), Some("embeddings" | "rerank"))),
     ]
     .into_iter()

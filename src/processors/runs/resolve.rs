@@ -360,6 +360,6 @@ fn stray(trace: u32, session: u32) -> Id {
     if trace == 0 { Id::Session(session) } else { Id::Trace(trace) }
 }
 
-fn first_nonzero<N: Default + PartialEq>(a: N, b: N) -> N {
+pub(super) fn first_nonzero<N: Default + PartialEq>(a: N, b: N) -> N {
     if a == N::default() { b } else { a }
 }

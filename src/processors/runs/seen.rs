@@ -36,6 +36,8 @@ pub(super) mod flag {
     pub(crate) const ASIDE: u16 = 1 << 10;
     /// A limit ended what it tells of: turns, iterations, recursion.
     pub(crate) const LIMIT: u16 = 1 << 11;
+    /// The same call comes on another signal too, and this record does not know the answer's id.
+    pub(crate) const TWIN: u16 = 1 << 12;
 }
 
 /// What an item marks.

@@ -12,20 +12,23 @@ use super::layers::{self, Counts};
 use super::resolve::{Id, Item, Resolved, Run, What};
 use super::seen::{flag, mark, trouble};
 use super::tokens::Tokens;
+use super::twins::Twins;
 
 /// Fills in totals, peaks, ends and failures.
 pub(super) fn add_up(resolved: &mut Resolved<'_>, items: &[Item<'_>], homes: &[Option<usize>], window: u64) {
-    let counts = layers::counts(&resolved.group.nodes, items);
+    let twins = Twins::of(items, homes);
+    let counts = layers::counts(&resolved.group.nodes, items, &twins);
     let answered = counts.iter().zip(homes).filter(|(counts, _)| matches!(counts, Counts::Answered(_)));
     let with_calls: HashSet<usize> = answered.filter_map(|(_, home)| *home).collect();
     let denied: HashMap<u64, u16> = denials(resolved.group);
     let mut state = Latest::default();
-    for ((item, home), counts) in items.iter().zip(homes).zip(&counts) {
+    for (number, ((item, home), counts)) in items.iter().zip(homes).zip(&counts).enumerate() {
         let Some(at) = *home else { continue };
         let above = resolved.tree.above(item.spot.node);
         let (group, Some(run)) = (resolved.group, resolved.runs.get_mut(at)) else { continue };
         match item.what {
             What::Call(call) => {
+                let Some(call) = twins.call(number, call) else { continue };
                 let counts = match *counts {
                     Counts::Turn(_) if with_calls.contains(&at) => Counts::Nothing,
                     counts => counts,
@@ -35,6 +38,7 @@ pub(super) fn add_up(resolved: &mut Resolved<'_>, items: &[Item<'_>], homes: &[O
                 state.call(run, at, (item, call), counts, group, aside);
             }
             What::Tool(tool) => {
+                let Some(tool) = twins.tool(number, tool) else { continue };
                 let above = denied.get(&tool.spot.node).copied().filter(|_| tool.spot.own);
                 add_tool(run, item, tool, above, group);
             }

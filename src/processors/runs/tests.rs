@@ -3,6 +3,7 @@
 mod alerts;
 mod bounds;
 mod extras;
+mod golden;
 mod life;
 mod order;
 mod recordings;

@@ -166,7 +166,8 @@ pub(super) fn sessions(client: &str) -> Vec<Session> {
     sessions.iter().map(|(name, manifest)| read(name, manifest)).collect()
 }
 
-pub(super) const CLIENTS: [&str; 4] = ["claude-code", "claude-otel-hooks", "openinference", "semconv"];
+pub(super) const CLIENTS: [&str; 6] =
+    ["claude-code", "claude-otel-hooks", "openinference", "semconv", "codex", "gemini-cli"];
 
 /// Every item of spans and logs as a payload of its own.
 pub(super) fn single_items(payloads: &[Payload]) -> Vec<Payload> {

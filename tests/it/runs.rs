@@ -1,0 +1,161 @@
+//! Runs of a whole gateway: the API behind its guard, an outcome that survives a restart, a summary that reaches a third party.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tollgate::app::build::Seams;
+use tollgate::app::{App, assemble, resolve};
+use tollgate::clock::{Clock, SystemClock};
+use tollgate::config::env::Nothing;
+use tollgate::pipeline::RealDisk;
+use tollgate::rng::SystemRng;
+use tollgate::telemetry::{Health, Meter};
+
+const TOKEN: &str = "only for operators";
+const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+
+fn configuration(folder: &Path) -> String {
+    let steps = ["normalize", "cost", "runs", "vault", "redact"];
+    json!({
+        "receivers": { "otlp": { "protocols": { "http": { "endpoint": "127.0.0.1:0" } } } },
+        "processors": { "normalize": {}, "cost": {}, "runs": { "settle": "1s" }, "redact": {}, "vault": { "store": "none" } },
+        "connectors": { "runs/told": { "interval": "1s" } },
+        "exporters": { "file": { "path": folder.join("outbound.jsonl").display().to_string() } },
+        "extensions": { "admin": { "endpoint": "127.0.0.1:0", "auth": { "bearer": TOKEN } } },
+        "spool": { "directory": folder.join("data/spool").display().to_string(), "max_size": "64MiB" },
+        "service": { "extensions": ["admin"], "pipelines": {
+            "traces": { "receivers": ["otlp"], "processors": steps, "exporters": ["file", "runs/told"] },
+            "logs/runs": { "receivers": ["runs/told"], "processors": ["redact"], "exporters": ["file"] },
+            "metrics/runs": { "receivers": ["runs/told"], "processors": ["redact"], "exporters": ["file"] },
+        } },
+    })
+    .to_string()
+}
+
+async fn start(folder: &Path) -> (App, SocketAddr, SocketAddr) {
+    fs::create_dir_all(folder.join("data")).unwrap();
+    let read = resolve::read("test", &configuration(folder), &Nothing, folder);
+    let (_, valid) = read.result.map_err(|problems| read.source.render(&problems, false)).unwrap();
+    let seams = Seams {
+        clock: Arc::new(SystemClock::new()),
+        rng: Arc::new(SystemRng),
+        disk: Arc::new(RealDisk),
+        meter: Meter::new(),
+        health: Health::new(),
+    };
+    let app = App::start(assemble::blueprint(valid, &seams).unwrap(), seams).await.unwrap();
+    let at = |word: &str| app.addresses().iter().find(|(what, _)| what == word).unwrap().1;
+    let (otlp, admin) = (at("otlp http"), at("admin"));
+    (app, otlp, admin)
+}
+
+/// Status and body.
+async fn ask(
+    to: SocketAddr,
+    method: &'static str,
+    path: String,
+    token: Option<&'static str>,
+    body: String,
+) -> (u16, String) {
+    let asked = tokio::task::spawn_blocking(move || {
+        let mut stream = TcpStream::connect(to).unwrap();
+        let auth = token.map_or(String::new(), |token| format!("authorization: Bearer {token}\r\n"));
+        let length = body.len();
+        write!(stream, "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{auth}content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    });
+    asked.await.unwrap()
+}
+
+async fn get(to: SocketAddr, path: &str) -> Value {
+    let (status, body) = ask(to, "GET", path.to_owned(), Some(TOKEN), String::new()).await;
+    assert_eq!(status, 200, "{body}");
+    serde_json::from_str(&body).unwrap_or(Value::Null)
+}
+
+/// One run that has ended just now.
+fn request() -> String {
+    let now = SystemClock::new().now().0;
+    let span = |id: &str, parent: &str, name: &str, attributes: Value| {
+        let attributes: Vec<Value> = (attributes.as_object().unwrap().iter())
+            .map(|(key, value)| match value {
+                Value::String(text) => json!({"key": key, "value": {"stringValue": text}}),
+                number => json!({"key": key, "value": {"intValue": number.to_string()}}),
+            })
+            .collect();
+        json!({"traceId": TRACE, "spanId": id, "parentSpanId": parent, "name": name, "kind": 1,
+            "startTimeUnixNano": (now - 2_000_000_000).to_string(), "endTimeUnixNano": now.to_string(), "attributes": attributes})
+    };
+    let root = json!({"gen_ai.operation.name": "invoke_agent", "gen_ai.provider.name": "openai", "session.id": "s-1", "feature": "triage",
+        "user.id": "jane@example.com", "tenant.id": "acme"});
+    let call = json!({"gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai", "gen_ai.request.model": "gpt-5-mini",
+        "gen_ai.usage.input_tokens": 1000, "gen_ai.usage.output_tokens": 50, "gen_ai.input.messages": "CANARY asks"});
+    let spans = [
+        span("0000000000000001", "", "invoke_agent a", root),
+        span("0000000000000002", "0000000000000001", "chat", call),
+    ];
+    json!({"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}).to_string()
+}
+
+/// Asks again until it holds; each question takes a while, so this ends.
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    for _ in 0..100_000 {
+        if holds().await {
+            return;
+        }
+    }
+    panic!("never: {what}");
+}
+
+/// The API answers operators alone; an outcome is taken and is still there after a restart; the run's summary and metrics
+/// reach a third party once, redacted.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_from_its_spans_to_its_summary() {
+    let folder = tempfile::tempdir().unwrap();
+    let (app, otlp, admin) = start(folder.path()).await;
+    assert_eq!(ask(otlp, "POST", "/v1/traces".into(), None, request()).await.0, 200);
+    for path in ["/api/runs", "/metrics", "/"] {
+        assert_eq!(ask(admin, "GET", path.into(), None, String::new()).await.0, 401, "{path}");
+    }
+    let run = get(admin, &format!("/api/runs/{TRACE}")).await;
+    assert_eq!(
+        (&run["tenant"], &run["totals"]["model_calls"], &run["totals"]["cost_usd"]),
+        (&json!("acme"), &json!(1), &json!("0.00035"))
+    );
+    assert!(run["user"].as_str().unwrap().starts_with("h-"));
+    assert_eq!(run["steps"][0]["span_id"], json!("0000000000000002"));
+    let outcome = r#"{"outcome": "overridden", "confidence": 0.4}"#;
+    let path = format!("/api/runs/{TRACE}/outcome");
+    assert_eq!(ask(admin, "POST", path.clone(), None, outcome.into()).await.0, 401);
+    assert_eq!(ask(admin, "POST", path, Some(TOKEN), outcome.into()).await.0, 200);
+    assert_eq!(ask(admin, "POST", "/api/runs/nobody/outcome".into(), Some(TOKEN), outcome.into()).await.0, 404);
+    let outbound = || fs::read_to_string(folder.path().join("outbound.jsonl")).unwrap_or_default();
+    until("the summary and its metrics go out", async || {
+        let text = outbound();
+        get(admin, "/api/alerts").await;
+        text.contains("tollgate.run.summary") && text.contains("agent.run.iterations")
+    })
+    .await;
+    app.shutdown().await;
+    let (app, _, admin) = start(folder.path()).await;
+    let run = get(admin, &format!("/api/runs/{TRACE}")).await;
+    assert_eq!(run["outcome"]["outcome"], json!("overridden"), "{run}");
+    // time for it to be told again, if it were
+    let uptime = async || {
+        let (_, text) = ask(admin, "GET", "/metrics".into(), Some(TOKEN), String::new()).await;
+        let line = text.lines().find(|line| line.starts_with("otelcol_process_uptime ")).map(str::to_owned);
+        line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).unwrap_or(0.0)
+    };
+    until("some seconds go by", async || uptime().await > 4.0).await;
+    app.shutdown().await;
+    let text = outbound();
+    assert_eq!(text.matches("\"eventName\":\"tollgate.run.summary\"").count(), 1, "{text}");
+    assert!(!text.contains("CANARY") && !text.contains("jane"), "{text}");
+}
