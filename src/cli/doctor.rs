@@ -59,6 +59,9 @@ pub(super) struct PolicyOptions {
     /// Accounts beside those of the configuration (those of a tokens file); lifecycle rules are by account.
     #[arg(long)]
     account: Vec<String>,
+    /// Auditors may restore archived objects, which costs money.
+    #[arg(long)]
+    restore: bool,
 }
 
 /// The S3 vaults of a configuration by id, and its accounts.
@@ -164,13 +167,13 @@ pub(super) fn run_policy(common: &Common, options: &PolicyOptions) -> Exit {
         let policy = Policy::new(settings);
         let value = match options.format {
             Print::Writer => policy.writer(),
-            Print::Auditor => policy.auditor(),
+            Print::Auditor => policy.auditor(options.restore),
             Print::Eraser => policy.eraser(super::vault::ERASER),
             Print::Bucket => policy.bucket(false),
             Print::KeyBucket => policy.bucket(true),
             Print::Lifecycle => policy.lifecycle(&accounts),
             Print::KeyLifecycle => policy.key_lifecycle(),
-            Print::Terraform => return policy.terraform(),
+            Print::Terraform => return policy.terraform(options.restore),
         };
         serde_json::to_string_pretty(&value).unwrap_or_default() + "\n"
     });

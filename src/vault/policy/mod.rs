@@ -33,55 +33,71 @@ impl<'s> Policy<'s> {
         format!("arn:aws:s3:::{bucket}/{}*", self.below)
     }
 
+    fn keys(&self, bucket: &str) -> String {
+        format!("arn:aws:s3:::{bucket}/{}keys/*", self.below)
+    }
+
     /// The writer's: put with a lock, and nothing else. `s3:if-none-match` makes the condition on overwriting compulsory.
     pub fn writer(&self) -> Value {
         let S3Settings { bucket, key_bucket, lock, .. } = self.settings;
         let mut condition = json!({"Null": {"s3:if-none-match": "false"}});
         let mut keys = condition.clone();
+        let mut statements = Vec::new();
+        let write = ["s3:PutObject", "s3:PutObjectRetention"];
         if let (Some(lock), Some(condition), Some(keys)) = (lock, condition.as_object_mut(), keys.as_object_mut()) {
             let mode = if lock.mode == LockMode::Compliance { "COMPLIANCE" } else { "GOVERNANCE" };
             // a put takes its time: what remains when it arrives is a moment less than asked for
             let least = days(lock.retention).saturating_sub(1).to_string();
+            // and a stolen credential must not fill the bucket for a century
+            let most = (days(lock.retention) + 1).to_string();
             for (map, mode) in [(condition, mode), (keys, "GOVERNANCE")] {
                 map.insert("StringEquals".to_owned(), json!({"s3:object-lock-mode": mode}));
-                map.insert(
-                    "NumericGreaterThanEquals".to_owned(),
-                    json!({"s3:object-lock-remaining-retention-days": least}),
-                );
+                for (operator, days) in [("NumericGreaterThanEquals", &least), ("NumericLessThanEquals", &most)] {
+                    map.insert(operator.to_owned(), json!({"s3:object-lock-remaining-retention-days": days}));
+                }
             }
+            // where both lie in one bucket, what holds for payload must not hold for keys: they stay erasable
+            statements.push(json!({"Sid": "KeysStayErasable", "Effect": "Deny", "Action": write,
+                "Resource": self.keys(key_bucket), "Condition": {"StringEquals": {"s3:object-lock-mode": "COMPLIANCE"}}}));
         }
-        json!({"Version": "2012-10-17", "Statement": [
-            {"Sid": "WriteOnce", "Effect": "Allow", "Action": ["s3:PutObject", "s3:PutObjectRetention"],
-             "Resource": self.objects(bucket), "Condition": condition},
-            {"Sid": "Keys", "Effect": "Allow", "Action": ["s3:PutObject", "s3:PutObjectRetention"],
-             "Resource": self.objects(key_bucket), "Condition": keys},
-            {"Sid": "Never", "Effect": "Deny", "Resource": "*", "Action": [
+        statements.extend([
+            json!({"Sid": "WriteOnce", "Effect": "Allow", "Action": write, "Resource": self.objects(bucket),
+                "Condition": condition}),
+            json!({"Sid": "Keys", "Effect": "Allow", "Action": write, "Resource": self.keys(key_bucket), "Condition": keys}),
+            json!({"Sid": "Never", "Effect": "Deny", "Resource": "*", "Action": [
                 "s3:GetObject*", "s3:ListBucket*", "s3:DeleteObject*", "s3:BypassGovernanceRetention", "s3:PutObjectLegalHold",
-                "s3:PutBucket*", "s3:PutLifecycleConfiguration", "s3:DeleteBucket*"]},
-        ]})
+                "s3:RestoreObject", "s3:PutBucket*", "s3:PutLifecycleConfiguration", "s3:DeleteBucket*"]}),
+        ]);
+        json!({"Version": "2012-10-17", "Statement": statements})
     }
 
-    /// An auditor's: read and list, nothing else.
-    pub fn auditor(&self) -> Value {
+    /// An auditor's: read and list; with `restore` also bring archived objects back for a while, which costs money; nothing else.
+    pub fn auditor(&self, restore: bool) -> Value {
         let S3Settings { bucket, key_bucket, .. } = self.settings;
         let buckets = [bucket, key_bucket].map(|bucket| format!("arn:aws:s3:::{bucket}"));
         let objects = [bucket, key_bucket].map(|bucket| self.objects(bucket));
-        json!({"Version": "2012-10-17", "Statement": [
-            {"Sid": "Read", "Effect": "Allow", "Resource": objects, "Action": [
-                "s3:GetObject", "s3:GetObjectVersion", "s3:GetObjectRetention", "s3:GetObjectLegalHold"]},
-            {"Sid": "List", "Effect": "Allow", "Resource": buckets, "Action": [
-                "s3:ListBucket", "s3:ListBucketVersions", "s3:GetBucketVersioning", "s3:GetBucketObjectLockConfiguration"]},
-        ]})
+        let mut statements = vec![
+            json!({"Sid": "Read", "Effect": "Allow", "Resource": objects, "Action": [
+                "s3:GetObject", "s3:GetObjectVersion", "s3:GetObjectRetention", "s3:GetObjectLegalHold"]}),
+            json!({"Sid": "List", "Effect": "Allow", "Resource": buckets, "Action": [
+                "s3:ListBucket", "s3:ListBucketVersions", "s3:GetBucketVersioning", "s3:GetBucketObjectLockConfiguration"]}),
+        ];
+        if restore {
+            statements.push(
+                json!({"Sid": "Restore", "Effect": "Allow", "Resource": objects, "Action": ["s3:RestoreObject"]}),
+            );
+        }
+        json!({"Version": "2012-10-17", "Statement": statements})
     }
 
     /// The erasers': read, destroy keys, write a chain of erasures under the name `writer`. Nothing of payload can be deleted.
     pub fn eraser(&self, writer: &str) -> Value {
         let S3Settings { bucket, key_bucket, .. } = self.settings;
         let below = format!("arn:aws:s3:::{bucket}/{}", self.below);
-        let Value::Object(mut policy) = self.auditor() else { return Value::Null };
+        let Value::Object(mut policy) = self.auditor(false) else { return Value::Null };
         if let Some(statements) = policy.get_mut("Statement").and_then(Value::as_array_mut) {
             statements.push(json!({"Sid": "DestroyKeys", "Effect": "Allow",
-                "Resource": format!("arn:aws:s3:::{key_bucket}/{}keys/*", self.below), "Action": [
+                "Resource": self.keys(key_bucket), "Action": [
                     "s3:DeleteObjectVersion", "s3:BypassGovernanceRetention"]}));
             statements.push(
                 json!({"Sid": "OwnChain", "Effect": "Allow", "Action": ["s3:PutObject", "s3:PutObjectRetention"],
@@ -139,22 +155,35 @@ impl<'s> Policy<'s> {
         let sessions = json!({"ID": "sessions", "Status": "Enabled",
             "Filter": {"And": {"Prefix": format!("{below}sessions/"), "ObjectSizeGreaterThan": 131_072}},
             "Transitions": [{"Days": 30, "StorageClass": "GLACIER_IR"}]});
+        let one = self.settings.bucket == self.settings.key_bucket;
         let rules: Vec<Value> = std::iter::once(rule("index", &format!("{below}index/"), Value::Null))
             .chain(payload)
-            .chain([sessions])
+            .chain(one.then(|| self.key_rule()))
+            .chain([self.marker_rule(), sessions])
             .collect();
         json!({ "Rules": rules })
     }
 
-    /// Lifecycle rules of the keys' bucket: a key goes with what it opens.
+    /// Lifecycle rules of the keys' bucket: a key goes after what it opens.
     pub fn key_lifecycle(&self) -> Value {
-        let keep = self.settings.lock.map_or(365, |lock| days(lock.retention)) + 1;
-        json!({"Rules": [{"ID": "keys", "Status": "Enabled", "Filter": {"Prefix": format!("{}keys/", self.below)},
-            "Expiration": {"Days": keep}, "NoncurrentVersionExpiration": {"NoncurrentDays": 1}}]})
+        json!({"Rules": [self.key_rule(), self.marker_rule()]})
     }
 
-    /// Everything as Terraform for AWS.
-    pub fn terraform(&self) -> String {
+    /// A key seals for a day and an hour, and what it sealed last must open to its last day.
+    fn key_rule(&self) -> Value {
+        let keep = self.settings.lock.map_or(365, |lock| days(lock.retention)) + 3;
+        json!({"ID": "keys", "Status": "Enabled", "Filter": {"Prefix": format!("{}keys/", self.below)},
+            "Expiration": {"Days": keep}, "NoncurrentVersionExpiration": {"NoncurrentDays": 1}})
+    }
+
+    /// Expiry leaves a delete marker in a bucket with versions, which hides nothing once the version below is gone.
+    fn marker_rule(&self) -> Value {
+        json!({"ID": "markers", "Status": "Enabled", "Filter": {"Prefix": self.below},
+            "Expiration": {"ExpiredObjectDeleteMarker": true}})
+    }
+
+    /// Everything as Terraform for AWS; `restore` as in [`Self::auditor`].
+    pub fn terraform(&self, restore: bool) -> String {
         let S3Settings { bucket, key_bucket, lock, .. } = self.settings;
         let text = |value: &Value| serde_json::to_string_pretty(value).unwrap_or_default();
         let mode = lock
@@ -214,7 +243,7 @@ resource "aws_s3_bucket_policy" "{name}" {{
         }
         let policies = [
             ("tollgate-writer", self.writer()),
-            ("tollgate-auditor", self.auditor()),
+            ("tollgate-auditor", self.auditor(restore)),
             ("tollgate-eraser", self.eraser("eraser")),
         ];
         for (name, policy) in policies {

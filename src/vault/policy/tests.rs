@@ -28,16 +28,17 @@ fn a_writer_writes() {
     let policy = Policy::new(&settings).writer();
     let statements = policy["Statement"].as_array().expect("statements");
     let (allowed, denied): (Vec<&Value>, Vec<&Value>) = statements.iter().partition(|one| one["Effect"] == "Allow");
-    assert_eq!((allowed.len(), denied.len()), (2, 1));
+    assert_eq!((allowed.len(), denied.len()), (2, 2));
     for (one, mode, bucket) in [(allowed[0], "COMPLIANCE", "audit-logs"), (allowed[1], "GOVERNANCE", "audit-keys")] {
+        let folder = if bucket == "audit-keys" { "keys/" } else { "" };
         assert_eq!(one["Action"], json!(["s3:PutObject", "s3:PutObjectRetention"]));
-        assert_eq!(one["Resource"], json!(format!("arn:aws:s3:::{bucket}/agent-sessions/*")));
+        assert_eq!(one["Resource"], json!(format!("arn:aws:s3:::{bucket}/agent-sessions/{folder}*")));
         assert_eq!(one["Condition"]["StringEquals"]["s3:object-lock-mode"], mode);
         assert_eq!(one["Condition"]["NumericGreaterThanEquals"]["s3:object-lock-remaining-retention-days"], "399");
         assert_eq!(one["Condition"]["Null"]["s3:if-none-match"], "false");
     }
     for action in ["s3:GetObject*", "s3:ListBucket*", "s3:DeleteObject*", "s3:BypassGovernanceRetention"] {
-        assert!(denied[0]["Action"].as_array().expect("a list").contains(&json!(action)), "{action}");
+        assert!(denied[1]["Action"].as_array().expect("a list").contains(&json!(action)), "{action}");
     }
 }
 
@@ -71,9 +72,11 @@ fn the_chain_outlives_the_payload() {
     let prefixes: Vec<&str> = rules.iter().filter_map(|rule| rule["Filter"]["Prefix"].as_str()).collect();
     let payload = ["default/", "packed/default/", "acme/", "packed/acme/"].map(|name| format!("agent-sessions/{name}"));
     assert_eq!(prefixes[0], "agent-sessions/index/");
-    assert_eq!(prefixes[1..], payload);
-    assert!(prefixes.iter().all(|prefix| !"agent-sessions/chain/default/w/e/1.json".starts_with(prefix)));
+    assert_eq!(prefixes[1..5], payload);
+    assert!(prefixes[..5].iter().all(|prefix| !"agent-sessions/chain/default/w/e/1.json".starts_with(prefix)));
     let (sessions, others) = rules.split_last().expect("rules");
+    let (markers, others) = others.split_last().expect("rules");
+    assert_eq!(markers["Expiration"], json!({"ExpiredObjectDeleteMarker": true}));
     assert!(others.iter().all(|rule| rule["Expiration"]["Days"] == 401));
     assert_eq!(sessions["Filter"]["And"]["Prefix"], "agent-sessions/sessions/");
     assert!(sessions.get("Expiration").is_none(), "what was done and what it cost outlives the content");
@@ -91,13 +94,14 @@ fn the_chain_outlives_the_payload() {
 #[test]
 fn terraform_is_whole() {
     let settings = settings(400);
-    let text = Policy::new(&settings).terraform();
+    let text = Policy::new(&settings).terraform(true);
     for word in [
         "\"audit-logs\"",
         "\"audit-keys\"",
         "object_lock_enabled = true",
         "tollgate-writer",
         "tollgate-auditor",
+        "s3:RestoreObject",
         "days = 400",
     ] {
         assert!(text.contains(word), "{word}");
@@ -108,4 +112,91 @@ fn terraform_is_whole() {
         assert!(serde_json::from_str::<Value>(block).is_ok(), "{block}");
     }
     assert_eq!(text.matches('{').count(), text.matches('}').count());
+}
+
+/// What IAM makes of a policy, as far as ours go: an explicit deny wins, without an allow nothing is allowed, every condition of
+/// a statement must hold; of a key that the request lacks, only `Null` does.
+fn allows(policy: &Value, action: &str, resource: &str, told: &[(&str, &str)]) -> bool {
+    let list = |value: &Value| -> Vec<String> {
+        let one = value.as_str().map(|one| vec![one.to_owned()]);
+        let many =
+            || value.as_array().expect("a list").iter().map(|one| one.as_str().expect("text").to_owned()).collect();
+        one.unwrap_or_else(many)
+    };
+    let fits = |pattern: &String, text: &str| match pattern.strip_suffix('*') {
+        Some(start) => text.starts_with(start),
+        None => pattern == text,
+    };
+    let holds = |operator: &str, key: &str, wanted: &str| {
+        let told = told.iter().find(|(name, _)| *name == key).map(|(_, value)| *value);
+        let number = |text: &str| text.parse::<u64>().expect("a number");
+        match (operator, told) {
+            ("Null", told) => told.is_none() == (wanted == "true"),
+            (_, None) => false,
+            ("StringEquals", Some(told)) => told == wanted,
+            ("NumericGreaterThanEquals", Some(told)) => number(told) >= number(wanted),
+            ("NumericLessThanEquals", Some(told)) => number(told) <= number(wanted),
+            _ => panic!("{operator}"),
+        }
+    };
+    let matches = |statement: &&Value| {
+        let conditions = statement["Condition"].as_object().into_iter().flatten();
+        list(&statement["Action"]).iter().any(|one| fits(one, action))
+            && list(&statement["Resource"]).iter().any(|one| fits(one, resource))
+            && conditions.into_iter().all(|(operator, keys)| {
+                let keys = keys.as_object().expect("keys");
+                keys.iter().all(|(key, wanted)| holds(operator, key, wanted.as_str().expect("text")))
+            })
+    };
+    let found: Vec<&Value> = policy["Statement"].as_array().expect("statements").iter().filter(matches).collect();
+    !found.is_empty() && found.iter().all(|statement| statement["Effect"] == "Allow")
+}
+
+/// With one bucket as with two: payload under compliance for its retention and keys under governance for theirs can be written,
+/// anything else that a thief of the credential would like (weaker, shorter, for a century, keys that nobody can erase, without a
+/// lock, over what is there) can't.
+#[test]
+fn a_thief_writes_only_what_the_gateway_writes() {
+    for key_bucket in ["audit-keys", "audit-logs"] {
+        let settings = S3Settings { key_bucket: key_bucket.into(), ..settings(400) };
+        let policy = Policy::new(&settings).writer();
+        let payload = "arn:aws:s3:::audit-logs/agent-sessions/default/acme/s/2026-11-20/gw-E-0.agev";
+        let key = format!("arn:aws:s3:::{key_bucket}/agent-sessions/keys/default/acme/s/2026-11-20/k.age");
+        let put = |resource: &str, mode: &str, days: &str| {
+            let told = [
+                ("s3:if-none-match", "*"),
+                ("s3:object-lock-mode", mode),
+                ("s3:object-lock-remaining-retention-days", days),
+            ];
+            let given = |action: &str, told: &[(&str, &str)]| allows(&policy, action, resource, told);
+            // without the condition on the name, or without a lock, nothing passes
+            assert!(
+                !given("s3:PutObject", &told[1..]) && !given("s3:PutObject", &told[..1]),
+                "{resource} {mode} {days}"
+            );
+            given("s3:PutObject", &told)
+        };
+        for days in ["399", "400"] {
+            assert!(put(payload, "COMPLIANCE", days) && put(&key, "GOVERNANCE", days), "{key_bucket} {days}");
+        }
+        for days in ["400", "1", "398", "402", "36500"] {
+            assert!(!put(payload, "GOVERNANCE", days) && !put(&key, "COMPLIANCE", days), "{key_bucket} {days}");
+        }
+        for days in ["0", "1", "398", "402", "36500"] {
+            assert!(!put(payload, "COMPLIANCE", days) && !put(&key, "GOVERNANCE", days), "{key_bucket} {days}");
+        }
+        for action in ["s3:GetObject", "s3:DeleteObjectVersion", "s3:RestoreObject", "s3:PutObjectLegalHold"] {
+            assert!(!allows(&policy, action, payload, &[]), "{action}");
+        }
+    }
+}
+
+/// In one bucket one set of rules holds for everything, keys too: they go last.
+#[test]
+fn one_bucket_has_all_rules() {
+    let settings = S3Settings { key_bucket: "audit-logs".into(), ..settings(400) };
+    let rules = Policy::new(&settings).lifecycle(&["default".to_owned()]);
+    let rules = rules["Rules"].as_array().expect("rules");
+    let keys = rules.iter().find(|rule| rule["ID"] == "keys").expect("keys");
+    assert_eq!((&keys["Filter"]["Prefix"], &keys["Expiration"]["Days"]), (&json!("agent-sessions/keys/"), &json!(403)));
 }

@@ -88,6 +88,8 @@ impl Answer {
 const BODY: &[u8] = b"tollgate vault doctor\n";
 /// A retention that a policy refuses for evidence.
 const SHORT: Duration = Duration::from_secs(86_400);
+/// So much longer than asked for is refused too.
+const LONGER: Duration = Duration::from_secs(30 * 86_400);
 
 /// Tries out what a writer should and should not be able to do. `id` makes names that nobody used.
 ///
@@ -134,9 +136,7 @@ impl Bucket<'_> {
         self.deleting(&name, version.as_deref()).await;
         if let Some((mode, retention)) = mode.zip(retention) {
             self.shortening(&name, version.as_deref(), &mode).await;
-            if mode == ObjectLockMode::Compliance {
-                self.lesser_locks(&name, retention).await;
-            }
+            self.other_locks(&name, mode, retention).await;
         }
     }
 
@@ -245,11 +245,18 @@ impl Bucket<'_> {
         );
     }
 
-    async fn lesser_locks(&mut self, name: &str, retention: Duration) {
+    /// What a stolen credential could write: what anybody may delete, what keys must not be, and what fills the bucket for a
+    /// century (tried with a month more).
+    async fn other_locks(&mut self, name: &str, mode: ObjectLockMode, retention: Duration) {
+        let (other, refused) = match mode {
+            ObjectLockMode::Compliance => (ObjectLockMode::Governance, "governance mode is refused"),
+            _ => (ObjectLockMode::Compliance, "compliance mode is refused"),
+        };
         let cases = [
             ("unlocked", "an object without a lock is refused", None),
-            ("short", "a retention of a day is refused", Some((ObjectLockMode::Compliance, SHORT))),
-            ("weak", "governance mode is refused", Some((ObjectLockMode::Governance, retention))),
+            ("short", "a retention of a day is refused", Some((mode.clone(), SHORT))),
+            ("long", "a retention that is longer by a month is refused", Some((mode, retention + LONGER))),
+            ("mode", refused, Some((other, retention))),
         ];
         for (word, what, lock) in cases {
             let answer = self.put(&format!("{name}-{word}"), lock).await;
