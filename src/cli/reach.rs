@@ -24,6 +24,9 @@ pub(super) struct Reach {
     /// PEM certificates to trust.
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
+    /// Read the first version of each object, not the newest: what was written over it, or hides it, is looked through (S3).
+    #[arg(long)]
+    oldest: bool,
 }
 
 impl Reach {
@@ -36,6 +39,7 @@ impl Reach {
             endpoint: self.endpoint.clone(),
             force_path_style: self.force_path_style,
             ca_file: self.ca_file.clone(),
+            oldest: self.oldest,
         }
     }
 }

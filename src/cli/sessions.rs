@@ -111,14 +111,14 @@ impl From<As> for Format {
 
 /// A point in time, as told.
 #[derive(Clone)]
-enum Moment {
+pub(super) enum Moment {
     /// RFC 3339 or its beginning.
     At(String),
     /// So long before now.
     Ago(Duration),
 }
 
-fn moment(text: &str) -> Result<Moment, String> {
+pub(super) fn moment(text: &str) -> Result<Moment, String> {
     if let Some(ago) = ago(text) {
         return Ok(Moment::Ago(ago));
     }
@@ -143,7 +143,7 @@ pub(super) fn ago(text: &str) -> Option<Duration> {
 }
 
 impl Moment {
-    fn text(&self, now: UnixNanos) -> String {
+    pub(super) fn text(&self, now: UnixNanos) -> String {
         match self {
             Self::At(text) => text.clone(),
             Self::Ago(ago) => {

@@ -52,6 +52,8 @@ pub struct Stored {
     pub until: Option<i64>,
     /// Unix seconds at which it was written.
     pub written: i64,
+    /// In an archive class: not to be read.
+    pub archived: bool,
 }
 
 /// What a test put beside an object.
@@ -72,10 +74,19 @@ pub struct State {
     pub log: Vec<String>,
     /// Names with a second version below the one in `objects`, and names behind a delete marker.
     pub planted: Vec<((String, String), Planted)>,
+    /// Bytes of versions below, where they are others than in `objects`.
+    pub below: BTreeMap<(String, String), Bytes>,
     /// For the next puts.
     pub faults: VecDeque<Fault>,
     /// Whether lock headers are asked for.
     pub locked: bool,
+}
+
+impl State {
+    /// Behind a delete marker.
+    fn is_hidden(&self, name: &(String, String)) -> bool {
+        self.planted.iter().any(|(of, what)| of == name && *what == Planted::Marker)
+    }
 }
 
 /// A running fake.
@@ -181,7 +192,7 @@ impl S3 for Service {
         }
         let lock = input.object_lock_mode.map(|mode| mode.as_str().to_owned());
         let until = input.object_lock_retain_until_date.map(|date| time::OffsetDateTime::from(date).unix_timestamp());
-        state.objects.insert(name, Stored { bytes, lock, until, written: 0 });
+        state.objects.insert(name, Stored { bytes, lock, until, written: 0, archived: false });
         match fault {
             Some(fault) => Err(error(fault)),
             None => Ok(S3Response::new(PutObjectOutput::default())),
@@ -192,8 +203,14 @@ impl S3 for Service {
         let input = request.input;
         let mut state = self.0.lock();
         state.log.push(format!("GetObject {} {}", input.bucket, input.key));
-        let found = state.objects.get(&(input.bucket.to_string(), input.key.to_string()));
-        let bytes = found.ok_or_else(|| s3_error!(NoSuchKey))?.bytes.clone();
+        let name = (input.bucket.to_string(), input.key.to_string());
+        let found = state.objects.get(&name).filter(|_| input.version_id.is_some() || !state.is_hidden(&name));
+        let found = found.ok_or_else(|| s3_error!(NoSuchKey))?;
+        if found.archived {
+            return Err(s3_error!(InvalidObjectState));
+        }
+        let below = state.below.get(&name).filter(|_| input.version_id.as_deref().is_some_and(|id| id != "a"));
+        let bytes = below.unwrap_or(&found.bytes).clone();
         let bytes = match input.range {
             Some(Range::Int { first, last }) => {
                 let end = last.map_or(bytes.len(), |last| (last as usize + 1).min(bytes.len()));
@@ -284,6 +301,7 @@ impl S3 for Service {
             .objects
             .keys()
             .filter(|(of, key)| *of == bucket && key.starts_with(&prefix) && *key > after)
+            .filter(|name| !state.is_hidden(name))
             .map(|(_, key)| key.clone())
             .collect();
         let page: Vec<String> = names.iter().take(PAGE).cloned().collect();

@@ -186,7 +186,7 @@ impl Names {
 
     /// The key object of a session key.
     pub fn key(&self, scope: &Scope, id: &str) -> String {
-        format!("{}keys/{}/{id}.age", self.prefix, scope.path())
+        format!("{}keys/{}/{id}{KEY}", self.prefix, scope.path())
     }
 
     /// The index object that starts with leaf `first` of an account.
@@ -210,6 +210,8 @@ impl Names {
     }
 }
 
+/// How names of key objects end.
+pub const KEY: &str = ".age";
 /// What a signature's name has behind its digest's.
 pub const SIGNATURE: &str = ".sig";
 
@@ -291,8 +293,7 @@ impl IndexName {
         let mut parts = name.strip_prefix("index/v1/account=")?.split('/');
         let (account, day, file) = (parts.next()?, parts.next()?.strip_prefix("dt=")?, parts.next()?);
         let (writer, epoch, first) = file_parts(file.strip_suffix(".ndjson.zst")?)?;
-        let is_day = day.len() == 10 && day.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
-        (parts.next().is_none() && !account.is_empty() && is_day).then(|| Self {
+        (parts.next().is_none() && !account.is_empty() && is_day(day)).then(|| Self {
             account: account.to_owned(),
             writer: writer.to_owned(),
             epoch: epoch.to_owned(),
@@ -325,13 +326,15 @@ fn stem(name: &str) -> Option<(&str, &'static str)> {
     suffixes.into_iter().find_map(|suffix| Some((name.strip_suffix(suffix)?, suffix)))
 }
 
-/// Another name for a payload object whose own was taken: in the same folder, and nobody knows it before.
+/// Another name for a payload or key object whose own was taken: in the same folder, and nobody knows it before. A key's is
+/// named as its copies are, so that it is found, opened and erased like one.
 pub fn aside(name: &str, rng: &dyn Rng) -> String {
     let random = rng.id();
     let random = crate::hex::encode(random.first_chunk::<8>().map_or(&[][..], |bytes| bytes.as_slice()));
-    match stem(name) {
-        Some((stem, suffix)) => format!("{stem}.{random}{suffix}"),
-        None => format!("{name}.{random}"),
+    match (stem(name), name.strip_suffix(KEY)) {
+        (Some((stem, suffix)), _) => format!("{stem}.{random}{suffix}"),
+        (None, Some(stem)) => format!("{stem}-{random}{KEY}"),
+        (None, None) => format!("{name}.{random}"),
     }
 }
 
@@ -339,6 +342,24 @@ pub fn aside(name: &str, rng: &dyn Rng) -> String {
 pub fn is_aside(name: &str, other: &str) -> bool {
     let stem = stem(name).map_or(name, |(stem, _)| stem);
     other != name && other.strip_prefix(stem).is_some_and(|rest| rest.starts_with('.') && !rest.contains('/'))
+}
+
+/// The day of arrival in the name of a payload, index or key object, without the vault's prefix. `None`: it is another, which
+/// does not expire.
+pub fn day_of(name: &str) -> Option<&str> {
+    let parts: Vec<&str> = name.split('/').collect();
+    let day = match parts[..] {
+        ["index", "v1", _, day, _] => day.strip_prefix("dt=")?,
+        ["keys", _, _, _, day, file] if file.ends_with(KEY) => day,
+        ["packed", _, day, _, file] | [_, _, _, day, file] if is_payload(file) => day,
+        _ => return None,
+    };
+    is_day(day).then_some(day)
+}
+
+/// Whether it looks like `2026-11-20`.
+fn is_day(day: &str) -> bool {
+    day.len() == 10 && day.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-')
 }
 
 /// UTC day, `2026-11-20`.

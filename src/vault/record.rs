@@ -15,6 +15,9 @@ pub struct KeyHeader {
     pub name: String,
     /// Key id.
     pub key: String,
+    /// Epoch that made it; empty in records of older versions.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub epoch: String,
 }
 
 /// Header of a `Fragment` record; the body is one age file.

@@ -14,6 +14,7 @@ use super::place::Place;
 use super::read::{ReadError, open_key};
 use super::row::Shredded;
 use super::seal::{key_id, seal_identity};
+use super::store::StoreError;
 use super::store::{ObjectKind, Put};
 
 /// Which keys.
@@ -87,8 +88,13 @@ pub async fn rewrap(
         }
         let mut secret = None;
         for copy in &copies {
-            let object = place.vault.fetch(ObjectKind::Key, copy, None).await?;
-            secret = secret.or_else(|| open_key(&object, auditors));
+            match place.vault.key_object(copy).await {
+                Ok(object) => secret = secret.or_else(|| open_key(&object, auditors).ok().flatten()),
+                Err(error @ (StoreError::TooLarge | StoreError::Archived)) => {
+                    done.closed.push(format!("{copy}: {error}"))
+                }
+                Err(error) => return Err(format!("{copy}: {error}")),
+            }
         }
         let Some(secret) = secret else {
             done.closed.push(format!("{stem}.age: no identity given here opens it"));

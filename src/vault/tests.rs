@@ -294,7 +294,7 @@ fn a_late_price_names_its_call() {
 /// A record that can't be understood must be told from a good one.
 #[test]
 fn damaged_records_are_refused() {
-    let body = record::pack(&KeyHeader { name: "n".to_owned(), key: "k".to_owned() }, b"rest");
+    let body = record::pack(&KeyHeader { name: "n".to_owned(), key: "k".to_owned(), epoch: String::new() }, b"rest");
     let (header, rest): (KeyHeader, _) = record::unpack(&body).expect("whole");
     assert_eq!((header.name.as_str(), &rest[..]), ("n", &b"rest"[..]));
     for cut in [0, 3, 4, 10] {

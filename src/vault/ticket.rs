@@ -200,7 +200,7 @@ impl VaultTicketer {
         let names = self.writer.names();
         let key = fragment.key.id().to_owned();
         if let Some(object) = fragment.key.take_object() {
-            let header = KeyHeader { name: names.key(scope, &key), key: key.clone() };
+            let header = KeyHeader { name: names.key(scope, &key), key: key.clone(), epoch: names.epoch().to_string() };
             out.records.push(self.record(RecordKind::Key, record::pack(&header, &object)));
         }
         if let Some(slot) = fragment.uri_slot {

@@ -11,6 +11,7 @@ use clap::{Args, ValueEnum};
 use super::super::opening_log::OpeningLog;
 use super::super::output::{self, Exit};
 use super::super::reach::{Reach, block_on};
+use super::super::sessions::{Moment, moment};
 use crate::clock::{Clock, SystemClock};
 use crate::config::types::Span;
 use crate::secret::Secret;
@@ -43,6 +44,10 @@ pub(super) struct Chains {
     /// Bucket of the key objects, if it is another one.
     #[arg(long, value_name = "s3://BUCKET")]
     keys: Option<String>,
+    /// What arrived before this moment, or longer ago than this, may be gone or hidden: its retention is over. `vault verify
+    /// --retention` says so too.
+    #[arg(long, value_parser = moment, value_name = "TIME|DAYS")]
+    expired: Option<Moment>,
     #[command(flatten)]
     reach: Reach,
 }
@@ -66,6 +71,7 @@ impl Chains {
             account: self.account.clone(),
             writer: self.writer.clone(),
             now: SystemClock::new().now(),
+            expired: self.expired.as_ref().map(|moment| moment.text(SystemClock::new().now())),
             ..Options::default()
         })
     }
@@ -88,9 +94,6 @@ pub(in crate::cli) struct Verify {
     /// Chain and index only.
     #[arg(long)]
     no_payload: bool,
-    /// What digests before this time name may be gone, because its retention is over.
-    #[arg(long, value_name = "TIME")]
-    expired: Option<String>,
     /// An anchor that was kept elsewhere.
     #[arg(long, value_name = "FILE")]
     anchor: Vec<PathBuf>,
@@ -106,7 +109,8 @@ pub(in crate::cli) struct Verify {
     /// A file in which it is noted that fragments are opened, before they are; yours to keep.
     #[arg(long, value_name = "FILE", requires = "identity")]
     log: Option<PathBuf>,
-    /// At least so long, from the moment it was written on, every object must be locked (S3): `100d`, `400d`.
+    /// At least so long, from the moment it was written on, every object must be locked (S3), and there: `100d`, `400d`. What is
+    /// older may be gone, which is counted.
     #[arg(long, value_parser = span, value_name = "TIME")]
     retention: Option<Duration>,
     /// The mode that all but keys must be locked in (keys are always under governance).
@@ -157,7 +161,8 @@ pub(super) fn run_verify(options: &Verify) -> Result<Exit, String> {
         let vault = options.chains.vault()?;
         let mut wanted = options.chains.options()?;
         (wanted.from, wanted.to, wanted.no_payload) = (options.from.clone(), options.to.clone(), options.no_payload);
-        wanted.expired.clone_from(&options.expired);
+        // what must be locked so long may be gone afterwards
+        wanted.expired = wanted.expired.or(options.retention.map(|least| Moment::Ago(least).text(wanted.now)));
         if !options.identity.is_empty() {
             wanted.auditors = identities(&options.identity)?;
             let log = OpeningLog::open(options.log.as_deref(), &options.chains.store, &wanted.auditors)?;

@@ -34,7 +34,7 @@ pub async fn get(
     let known = places(vault, name, range.unwrap_or((0, u64::MAX))).await?;
     for opened in opener.documents(name, &bytes, &known).await? {
         match opened {
-            Err(why) => closed.push(why),
+            Err(why) => closed.push(ReadError::from(why)),
             Ok(opened) => {
                 if let Err(error) = out.write_all(&opened.plain).and_then(|()| out.write_all(b"\n")) {
                     return Ok(Err(error));

@@ -8,6 +8,7 @@ mod find;
 mod fragments;
 mod get;
 mod index;
+mod keys;
 mod messages;
 mod replay;
 mod report;
@@ -40,6 +41,8 @@ pub use find::{Found, Query, find, find_in, shown};
 pub use get::{Wanted, get};
 pub use index::{each_row, each_row_of};
 pub(super) use index::{inflate as inflate_index, unpack as unpack_index};
+pub(super) use keys::open_key;
+pub use keys::{BadKey, Shut};
 pub use replay::{Filter, Replay, Total, replay};
 pub use terminal::{clean, escaped};
 pub use tree::{Call, TurnOf, is_denied};
@@ -68,6 +71,8 @@ pub struct Location {
     pub force_path_style: bool,
     /// PEM certificates to trust.
     pub ca_file: Option<PathBuf>,
+    /// The first version of each object is read, not the newest; only where there are versions.
+    pub oldest: bool,
 }
 
 /// A location that was understood.
@@ -139,10 +144,11 @@ impl Vault {
     /// When the location is none.
     pub fn at(location: &Location) -> Result<Self, ReadError> {
         Ok(match location.site()? {
+            Site::Folder(_) if location.oldest => return Err("--oldest: a folder has no versions".to_owned()),
             Site::Folder(folder) => Self::new(Arc::new(DirectoryStore::new(folder)), "", None),
             Site::S3 { settings, prefix } => {
                 let bucket = settings.bucket.clone();
-                Self::new(Arc::new(S3Store::new(*settings)), &prefix, Some(bucket))
+                Self::new(Arc::new(S3Store::new(*settings).oldest(location.oldest)), &prefix, Some(bucket))
             }
         })
     }
@@ -253,12 +259,14 @@ pub struct Opener<'a> {
     auditors: Vec<age::x25519::Identity>,
     /// By the folder of the key objects.
     sessions: HashMap<String, Vec<age::x25519::Identity>>,
+    /// Among the key objects, and none.
+    bad: Vec<BadKey>,
 }
 
 impl<'a> Opener<'a> {
     /// An opener with these auditors' keys.
     pub fn new(vault: &'a Vault, auditors: Vec<age::x25519::Identity>) -> Self {
-        Self { vault, auditors, sessions: HashMap::new() }
+        Self { vault, auditors, sessions: HashMap::new(), bad: Vec::new() }
     }
 
     /// The fragments in `bytes` of the object `name`, each opened or the reason why not: one that is damaged hides no
@@ -271,8 +279,8 @@ impl<'a> Opener<'a> {
         name: &str,
         bytes: &Bytes,
         known: &Places,
-    ) -> Result<Vec<Result<Opened, ReadError>>, ReadError> {
-        let object = ObjectName::parse(name).ok_or_else(|| format!("{name} is not a payload object"))?;
+    ) -> Result<Vec<Result<Opened, Shut>>, Shut> {
+        let object = ObjectName::parse(name).ok_or_else(|| Shut::Other(format!("{name} is not a payload object")))?;
         if let Some(scope) = &object.scope {
             self.session_keys(&object.keys(scope)).await?;
         }
@@ -281,38 +289,22 @@ impl<'a> Opener<'a> {
         for (offset, fragment) in &found {
             let told = || known.range((*offset, 0)..=(*offset, u64::MAX)).next().map(|(_, scope)| scope);
             let plain = match object.scope.as_ref().or_else(told) {
-                None => Err("the index does not tell, or not yet, whose it is".to_owned()),
+                None => Err(Shut::Other("the index does not tell, or not yet, whose it is".to_owned())),
                 Some(scope) => match self.session_keys(&object.keys(scope)).await {
-                    Ok(keys) => open_fragment(&object.file, scope, fragment, keys).map_err(str::to_owned),
+                    Ok(keys) => {
+                        open_fragment(&object.file, scope, fragment, keys).map_err(|why| Shut::Other(why.into()))
+                    }
                     Err(why) => Err(why),
                 },
             };
-            stored.push((*offset, plain.map_err(|why| format!("{name} at {offset}: {why}"))));
+            stored.push((*offset, plain.map_err(|why| why.at(name, *offset))));
         }
         let scopes = object.scope.iter().chain(known.values()).collect();
         let mut out = self.whole(name, &object, &scopes, stored).await?;
-        out.extend(outside.iter().map(|at| Err(format!("{name} at {at}: the index points outside of the object"))));
-        if out.is_empty() { Err(format!("{name}: no fragment in these bytes")) } else { Ok(out) }
-    }
-
-    async fn session_keys(&mut self, folder: &str) -> Result<&[age::x25519::Identity], ReadError> {
-        if !self.sessions.contains_key(folder) {
-            let names = self.vault.reader.list(ObjectKind::Key, folder).await;
-            let names = names.map_err(|error| format!("{folder}: {error}"))?;
-            let mut keys = Vec::new();
-            for name in &names {
-                let object = self.vault.fetch(ObjectKind::Key, name, None).await?;
-                keys.extend(open_key(&object, &self.auditors));
-            }
-            if keys.is_empty() {
-                return Err(match names.len() {
-                    0 => format!("{folder}: no key object; it was erased, or lies in another bucket (--keys)"),
-                    _ => format!("{folder}: no identity given here opens the session's key"),
-                });
-            }
-            self.sessions.insert(folder.to_owned(), keys);
-        }
-        Ok(self.sessions.get(folder).map_or(&[], Vec::as_slice))
+        let outside =
+            outside.iter().map(|at| Shut::Other("the index points outside of the object".to_owned()).at(name, *at));
+        out.extend(outside.map(Err));
+        if out.is_empty() { Err(Shut::Other(format!("{name}: no fragment in these bytes"))) } else { Ok(out) }
     }
 }
 
@@ -382,12 +374,6 @@ fn belongs(document: &Place, scope: &Scope) -> bool {
         && account_segment(&head.account) == scope.account
         && same(tenant, &scope.tenant)
         && head.received.starts_with(&scope.date)
-}
-
-pub(super) fn open_key(object: &[u8], auditors: &[age::x25519::Identity]) -> Option<age::x25519::Identity> {
-    let mut secret = Zeroizing::new(String::new());
-    decrypt(object, auditors)?.take(4096).read_to_string(&mut secret).ok()?;
-    secret.lines().find(|line| !line.starts_with('#'))?.trim().parse().ok()
 }
 
 fn decrypt<'a>(sealed: &'a [u8], keys: &[age::x25519::Identity]) -> Option<impl Read + use<'a>> {

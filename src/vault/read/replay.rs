@@ -20,7 +20,7 @@ use crate::vault::store::ObjectKind;
 use super::index::unpack;
 use super::messages::{Said, said};
 use super::terminal::clean;
-use super::{Opened, Opener, Places, ReadError, Vault};
+use super::{Opened, Opener, Places, ReadError, Shut, Vault};
 
 /// Index objects that are fetched at a time.
 const AT_ONCE: usize = 16;
@@ -110,14 +110,16 @@ pub async fn replay(
     for (name, known) in &objects {
         let opened = match vault.fetch(ObjectKind::Payload, name, None).await {
             Ok(bytes) => opener.documents(name, &bytes, known).await,
-            Err(why) => Err(why),
+            Err(why) => Err(Shut::Other(why)),
         };
         for opened in opened.unwrap_or_else(|why| vec![Err(why)]) {
             match opened {
                 Ok(opened) => replay.add(opened, &mut by_item),
-                Err(why) => replay.closed.push(why),
+                Err(why) => replay.closed.push(why.into()),
             }
         }
+        let bad = opener.bad_keys().into_iter();
+        replay.closed.extend(bad.map(|key| format!("{} among the session's keys: {}", key.name, key.why)));
     }
     // content that did not open still happened
     replay.entries.extend(by_item.into_values().map(|row| Entry {

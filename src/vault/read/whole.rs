@@ -9,10 +9,10 @@ use memchr::memmem;
 use super::super::delta::{Rebuilder, Unbuilt};
 use super::super::names::{ObjectName, Scope};
 use super::super::store::ObjectKind;
-use super::{MAX_PLAIN, NO_DOCUMENT, Opened, Opener, ReadError, fragments, open_fragment};
+use super::{MAX_PLAIN, NO_DOCUMENT, Opened, Opener, Shut, fragments, open_fragment};
 
 /// A fragment's place and document, as it is stored.
-type Stored = (u64, Result<Vec<u8>, ReadError>);
+type Stored = (u64, Result<Vec<u8>, Shut>);
 
 /// What a reference to earlier content holds; in a text its quotes would be escaped.
 const REFERENCE: &[u8] = b"\"base\":{\"fragment\":";
@@ -29,19 +29,19 @@ impl Opener<'_> {
         object: &ObjectName,
         scopes: &BTreeSet<&Scope>,
         stored: Vec<Stored>,
-    ) -> Result<Vec<Result<Opened, ReadError>>, ReadError> {
+    ) -> Result<Vec<Result<Opened, Shut>>, Shut> {
         let mut rebuilder = Rebuilder::default();
         if stored.iter().any(|(_, plain)| plain.as_ref().is_ok_and(|plain| refers(plain))) {
             add(&mut rebuilder, &stored);
             if stored.iter().any(|one| lacks(&mut rebuilder, one)) {
                 // a part of the object was given: what it refers to lies before
-                let bytes = self.vault.fetch(ObjectKind::Payload, name, None).await?;
+                let bytes = self.vault.fetch(ObjectKind::Payload, name, None).await.map_err(Shut::Other)?;
                 add(&mut rebuilder, &self.all(object, scopes, &bytes));
             }
         }
         let mut out = Vec::with_capacity(stored.len());
         for (offset, plain) in stored {
-            let said = |why: &str| format!("{name} at {offset}: {why}");
+            let said = |why: &str| Shut::Other(why.to_owned()).at(name, offset);
             out.push(plain.and_then(|plain| {
                 let whole = match refers(&plain) {
                     true => rebuilder.rebuild(&plain, MAX_PLAIN).map_err(|why| said(&shown(&why)))?,
@@ -60,7 +60,7 @@ impl Opener<'_> {
         let open = |one: &Bytes| {
             let keys = |scope: &Scope| self.sessions.get(&object.keys(scope)).map_or(&[][..], Vec::as_slice);
             let mut opened = scopes.iter().map(|scope| open_fragment(&object.file, scope, one, keys(scope)));
-            opened.find_map(Result::ok).ok_or_else(String::new)
+            opened.find_map(Result::ok).ok_or_else(|| Shut::Other(String::new()))
         };
         fragments::split(bytes).iter().map(|(at, one)| (*at, open(one))).collect()
     }

@@ -79,7 +79,9 @@ pub enum StoreError {
     Differs,
     /// No such object.
     Missing,
-    /// Larger than any object of a vault: not read.
+    /// It is in an archive class of the store: whole, and not to be read before it is restored.
+    Archived,
+    /// Larger than any object of its kind: not read.
     TooLarge,
     /// The store is at its configured size: nothing more is taken, nothing is removed.
     Full,
@@ -94,6 +96,7 @@ impl StoreError {
             Self::Corrupt(_) => "corrupt",
             Self::Differs => "differs",
             Self::Missing => "missing",
+            Self::Archived => "archived",
             Self::TooLarge => "too_large",
             Self::Full => "full",
         }
@@ -108,7 +111,10 @@ impl std::fmt::Display for StoreError {
             Self::Corrupt(why) => write!(f, "the store received other bytes than were sent: {why}"),
             Self::Differs => f.write_str("the object exists with other bytes"),
             Self::Missing => f.write_str("no such object"),
-            Self::TooLarge => f.write_str("larger than any object of a vault"),
+            Self::Archived => {
+                f.write_str("archived (GLACIER, DEEP_ARCHIVE): restore it first (`aws s3api restore-object`)")
+            }
+            Self::TooLarge => f.write_str("larger than any object of its kind in a vault"),
             Self::Full => f.write_str("the store is at its `max_size`: raise it, or let retention free some"),
         }
     }

@@ -47,12 +47,14 @@ const SILENCE: Duration = Duration::from_secs(30);
 pub struct S3Store {
     settings: S3Settings,
     client: OnceCell<Client>,
+    /// Reads the first version of each name, also below a delete marker.
+    oldest: bool,
 }
 
 impl S3Store {
     /// A store; credentials come from the standard chain with the first call.
     pub fn new(settings: S3Settings) -> Self {
-        Self { settings, client: OnceCell::new() }
+        Self { settings, client: OnceCell::new(), oldest: false }
     }
 
     /// A store with these credentials in place of the standard chain's.
@@ -68,7 +70,14 @@ impl S3Store {
             .http_client(http_client(&settings).await?);
         config.set_endpoint_url(settings.endpoint.clone());
         let client = Client::from_conf(configure(config, &settings));
-        Ok(Self { settings, client: OnceCell::new_with(Some(client)) })
+        Ok(Self { settings, client: OnceCell::new_with(Some(client)), oldest: false })
+    }
+
+    /// The same, reading the first version of each name in place of the newest: what somebody wrote over an object later, or
+    /// a delete marker over it, hides nothing.
+    #[must_use]
+    pub fn oldest(self, oldest: bool) -> Self {
+        Self { oldest, ..self }
     }
 
     /// What it was made with.
@@ -120,7 +129,9 @@ impl S3Store {
     async fn read(&self, kind: ObjectKind, name: &str, range: Option<(u64, u64)>) -> Result<Bytes, StoreError> {
         let range =
             range.map(|(first, length)| format!("bytes={first}-{}", first.saturating_add(length).saturating_sub(1)));
+        let version = if self.oldest { Some(self.first_version(kind, name).await?) } else { None };
         let get = self.client().await?.get_object().bucket(self.bucket(kind)).key(name).set_range(range);
+        let get = get.set_version_id(version);
         let mut body = get.send().await.map_err(|error| classify(&error).error())?.body;
         let mut out = BytesMut::new();
         loop {
@@ -163,6 +174,39 @@ impl S3Store {
         Ok(VersionPage { versions, next })
     }
 
+    /// The id of the version that was written first.
+    async fn first_version(&self, kind: ObjectKind, name: &str) -> Result<String, StoreError> {
+        let (mut first, mut after) = (None, None);
+        loop {
+            // newest first; names that only begin like this one come behind
+            let page = self.page(kind, name, after.clone()).await?;
+            let beyond = page.versions.iter().any(|version| version.name != name);
+            let own = page.versions.into_iter().filter(|version| version.name == name && !version.marker);
+            first = own.last().map(|version| version.id).or(first);
+            match page.next {
+                Some(next) if !beyond && after.as_ref() != Some(&next) => after = Some(next),
+                _ => return first.ok_or(StoreError::Missing),
+            }
+        }
+    }
+
+    /// Names that have a version, hidden or not.
+    async fn names_ever(&self, kind: ObjectKind, prefix: &str) -> Result<Vec<String>, StoreError> {
+        let (mut names, mut after) = (Vec::new(), None);
+        loop {
+            let page = self.page(kind, prefix, after.clone()).await?;
+            names.extend(page.versions.into_iter().filter(|version| !version.marker).map(|version| version.name));
+            names.dedup();
+            match page.next {
+                Some(next) if after.as_ref() != Some(&next) => after = Some(next),
+                _ => break,
+            }
+        }
+        names.sort_unstable();
+        names.dedup();
+        Ok(names)
+    }
+
     async fn lock(&self, kind: ObjectKind, version: &Version) -> Result<Held, StoreError> {
         let head = self.client().await?.head_object().bucket(self.bucket(kind)).key(&version.name);
         let head = head.version_id(&version.id).send().await.map_err(|error| classify(&error).error())?;
@@ -176,6 +220,9 @@ impl S3Store {
     }
 
     async fn names(&self, kind: ObjectKind, prefix: &str) -> Result<Vec<String>, StoreError> {
+        if self.oldest {
+            return self.names_ever(kind, prefix).await;
+        }
         let list = self.client().await?.list_objects_v2().bucket(self.bucket(kind)).prefix(prefix);
         let mut pages = list.into_paginator().send();
         let mut names = Vec::new();
@@ -276,6 +323,7 @@ fn classify_answer(status: u16, code: &str) -> Failed {
         (412, _) => return Failed::Exists,
         (400, _) if checksum => StoreError::Corrupt(text),
         (404, "NoSuchKey") => StoreError::Missing,
+        (403, "InvalidObjectState") => StoreError::Archived,
         (400, "RequestTimeout") | (408 | 409 | 429, _) | (500.., _) => StoreError::Unavailable(text),
         _ => StoreError::Denied(text),
     })

@@ -383,9 +383,12 @@ impl Uploader {
             return self.land_digest(item, result, position, &lines);
         }
         match result {
-            Ok(Put::Exists) if item.kind == ObjectKind::Payload && item.fresh => self.set_aside(item),
-            Err(Failure::Store(StoreError::Differs)) if item.kind == ObjectKind::Payload => self.set_aside(item),
+            Ok(Put::Exists) if may_move(item.kind) && item.fresh => self.set_aside(item),
+            Err(Failure::Store(StoreError::Differs)) if may_move(item.kind) => self.set_aside(item),
             Ok(_) => {
+                if item.kind == ObjectKind::Key {
+                    self.chains.forget_aside(&item.name);
+                }
                 if let Some(known) = bytes.filter(|_| self.landed.len() < TRACKED) {
                     self.landed.insert(item.name.clone(), known);
                 }
@@ -442,6 +445,11 @@ impl Uploader {
         self.metrics.pending.set(pending.bytes as f64);
         self.metrics.lag.set(pending.oldest.map_or(0.0, |oldest| now.since(oldest).as_secs_f64()));
     }
+}
+
+/// Kinds that are found under another name too: a digest signs that of payload, keys are looked for in their folder.
+fn may_move(kind: ObjectKind) -> bool {
+    matches!(kind, ObjectKind::Payload | ObjectKind::Key)
 }
 
 /// How much is closed and written before its time.

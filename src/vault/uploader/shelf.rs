@@ -198,7 +198,7 @@ impl Shelf {
 
     fn read_key(&mut self, stored: &Stored) -> Option<()> {
         let (header, _): (KeyHeader, _) = record::unpack(&stored.body)?;
-        let key: Arc<str> = header.key.into();
+        let (key, fresh): (Arc<str>, _) = (header.key.into(), *header.epoch == *self.live);
         self.keys.insert(key.clone());
         self.tracked += 1;
         self.ready.push_front(Item {
@@ -210,7 +210,7 @@ impl Shelf {
             keys: vec![key],
             attempts: 0,
             not_before: Duration::ZERO,
-            fresh: false,
+            fresh,
             aside: None,
         });
         Some(())

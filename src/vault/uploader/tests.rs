@@ -80,6 +80,11 @@ impl FakeJournal {
         state.records.iter().map(|stored| stored.seq).filter(|seq| !done.contains(seq)).collect()
     }
 
+    /// The records of a kind.
+    pub(crate) fn of_kind(&self, kind: RecordKind) -> Vec<Stored> {
+        self.0.lock().records.iter().filter(|stored| stored.kind == kind).cloned().collect()
+    }
+
     pub(crate) fn left(&self) -> Vec<RecordKind> {
         let state = self.0.lock();
         let done: HashSet<Seq> = state.done.iter().copied().collect();

@@ -13,9 +13,9 @@ use sha2::{Digest as _, Sha256};
 use crate::vault::chain::digest::{Digest, Object};
 use crate::vault::chain::tree::leaf_hash;
 use crate::vault::names::{ObjectName, is_aside};
-use crate::vault::read::{ReadError, inflate_index};
+use crate::vault::read::inflate_index;
 use crate::vault::row::{Kind, Row};
-use crate::vault::store::ObjectKind;
+use crate::vault::store::{ObjectKind, StoreError};
 
 use super::Walk;
 use super::epoch::Epoch;
@@ -91,11 +91,11 @@ impl Walk<'_> {
         epoch: &mut Epoch,
         digest: Box<Digest>,
         name: &str,
-        index: Option<Result<Bytes, ReadError>>,
+        index: Option<Result<Bytes, StoreError>>,
     ) {
         self.sessions(&digest).await;
         let rows = self.index(line, epoch, &digest, name, index);
-        if digest.counters.gaps != epoch.gaps && epoch.whole {
+        if digest.counters.gaps != epoch.gaps && epoch.whole && epoch.rooted {
             self.report.fail("counters", name, "its count of lost lines is not that of its lines");
         }
         let Some(rows) = rows else { return };
@@ -118,22 +118,20 @@ impl Walk<'_> {
         }
         let vault = self.vault;
         let mut objects = stream::iter(held)
-            .map(async |held| (vault.fetch(ObjectKind::Payload, held.place(), None).await, held))
+            .map(async |held| (vault.try_fetch(ObjectKind::Payload, held.place()).await, held))
             .buffered(AT_ONCE);
         while let Some((bytes, held)) = objects.next().await {
             match bytes {
-                Err(_) if self.may_be_gone(&digest) => self.expired += 1,
-                Err(why) => {
-                    epoch.whole = false;
+                Err(error) => {
                     let lost = if digest.counters.damaged > 0 { LOSSY } else { "" };
-                    self.report.fail("object_missing", held.name, format!("{why}{lost}"));
+                    epoch.whole &= self.unread(&digest, ["object_missing", "object_unread"], &held.name, &error, lost);
                 }
                 Ok(bytes) => {
-                    let mut lost = self.object(epoch, &digest, &held, &bytes);
-                    if !self.may_be_gone(&digest) {
+                    let (mut lost, over) = (self.object(epoch, &digest, &held, &bytes), self.may_be_gone(&digest));
+                    if !over {
                         lost.extend(self.without_key(&held.name, &held.rows));
                     }
-                    self.inside(epoch, &held, &bytes, &lost).await;
+                    self.inside(epoch, &held, &bytes, &lost, over).await;
                 }
             }
         }
@@ -142,8 +140,9 @@ impl Walk<'_> {
     /// The object with lines of sessions: it outlives index and payload.
     async fn sessions(&mut self, digest: &Digest) {
         let Some(sessions) = &digest.sessions else { return };
-        match self.vault.fetch(ObjectKind::Index, &sessions.key, None).await {
-            Err(why) => self.report.fail("sessions_missing", &sessions.key, why),
+        match self.vault.try_fetch(ObjectKind::Index, &sessions.key).await {
+            Err(StoreError::Archived) => self.report.counts.archived += 1,
+            Err(why) => self.report.fail("sessions_missing", &sessions.key, why.to_string()),
             Ok(bytes) if crate::hex::encode(&Sha256::digest(&bytes)) != sessions.sha256 => {
                 self.report.fail("sessions_changed", &sessions.key, "it is not what was signed");
             }
@@ -158,28 +157,27 @@ impl Walk<'_> {
         epoch: &mut Epoch,
         digest: &Digest,
         name: &str,
-        bytes: Option<Result<Bytes, ReadError>>,
+        bytes: Option<Result<Bytes, StoreError>>,
     ) -> Option<Vec<Row>> {
         let mut rows = Vec::new();
         if let Some(index) = &digest.index {
             let lines = match bytes {
-                Some(Ok(bytes)) => self.unpack(&index.key, &index.sha256, &bytes),
-                Some(Err(_)) if self.may_be_gone(digest) => {
-                    self.expired += 1;
-                    None
-                }
-                Some(Err(why)) => {
-                    self.report.fail("index_missing", &index.key, why);
+                Some(Ok(bytes)) => self.unpack(epoch, &index.key, &index.sha256, &bytes),
+                Some(Err(error)) => {
+                    epoch.whole &= self.unread(digest, ["index_missing", "index_unread"], &index.key, &error, "");
                     None
                 }
                 None => None,
             };
             self.referenced.add(&index.key);
-            if index.first_leaf != epoch.base + epoch.tree.size() && epoch.whole {
+            if index.first_leaf != epoch.base + epoch.tree.size() && epoch.whole && epoch.rooted {
                 self.report.fail("size", name, "its lines do not start where those before end");
             }
             let Some(lines) = lines else {
-                epoch.whole = false;
+                epoch.rooted = false;
+                // payload may outlive its lines: it is still what a signed digest names
+                let named = digest.objects.iter().flat_map(|object| [Some(&object.key), object.stored_as.as_ref()]);
+                named.flatten().for_each(|name| self.referenced.add(name));
                 return None;
             };
             for (number, text) in (index.first_leaf..).zip(lines.split(|byte| *byte == b'\n').filter(|l| !l.is_empty()))
@@ -193,7 +191,7 @@ impl Walk<'_> {
                     }
                 }
             }
-            if epoch.tree.size() + epoch.base != index.first_leaf + index.leaves && epoch.whole {
+            if epoch.tree.size() + epoch.base != index.first_leaf + index.leaves && epoch.whole && epoch.rooted {
                 self.report.fail("size", &index.key, "it has not as many lines as its digest says");
             }
         }
@@ -207,14 +205,39 @@ impl Walk<'_> {
         Some(rows)
     }
 
+    /// Judges that an object can't be read: gone after its retention, and archived, is counted, anything else a failure. True:
+    /// nothing is wrong with it.
+    fn unread(
+        &mut self,
+        digest: &Digest,
+        [missing, unread]: [&'static str; 2],
+        name: &str,
+        error: &StoreError,
+        lost: &str,
+    ) -> bool {
+        match error {
+            StoreError::Missing if self.may_be_gone(digest) => self.report.counts.expired += 1,
+            StoreError::Archived => self.report.counts.archived += 1,
+            StoreError::Missing => {
+                self.report.fail(missing, name, format!("no such object{lost}"));
+                return false;
+            }
+            error => {
+                self.report.fail(unread, name, error.to_string());
+                return false;
+            }
+        }
+        true
+    }
+
     /// Whether the retention of what a digest names is over, as the caller says.
     fn may_be_gone(&self, digest: &Digest) -> bool {
         self.options.expired.as_ref().is_some_and(|expired| digest.end < *expired)
     }
 
     fn root(&mut self, epoch: &mut Epoch, digest: &Digest, name: &str) {
-        if !epoch.whole {
-            // said where it broke: the tree can't be known from there on
+        if !epoch.whole || !epoch.rooted {
+            // said where it broke, or counted: the tree can't be known from there on
             return;
         }
         let root = STANDARD.encode(epoch.tree.root());
@@ -224,12 +247,15 @@ impl Walk<'_> {
         }
     }
 
-    fn unpack(&mut self, name: &str, sha256: &str, bytes: &Bytes) -> Option<Vec<u8>> {
+    fn unpack(&mut self, epoch: &mut Epoch, name: &str, sha256: &str, bytes: &Bytes) -> Option<Vec<u8>> {
         if crate::hex::encode(&Sha256::digest(bytes)) != sha256 {
+            // where no root can be computed this is all that holds the lines
+            epoch.whole &= epoch.rooted;
             self.report.fail("index_changed", name, "its hash is not the one in its digest");
         }
         let lines = inflate_index(bytes);
         if lines.is_err() {
+            epoch.whole = false;
             self.report.fail("index_changed", name, "it can't be decompressed");
         }
         lines.ok()

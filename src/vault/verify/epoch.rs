@@ -16,7 +16,7 @@ use crate::vault::chain::tree::{Frontier, Hash};
 use crate::vault::names::{SIGNATURE, account_segment};
 use crate::vault::read::{ReadError, Vault};
 use crate::vault::row::Row;
-use crate::vault::store::ObjectKind;
+use crate::vault::store::{ObjectKind, StoreError};
 
 use super::content::Tiles;
 use super::resume::Stand;
@@ -49,6 +49,8 @@ pub(super) struct Epoch {
     pub(super) unread: u64,
     /// Everything to the end holds.
     pub(super) whole: bool,
+    /// Every line from the first on is there, so that roots can be computed: none expired, none is archived.
+    pub(super) rooted: bool,
     pub(super) tree: Frontier,
     pub(super) tiles: Tiles,
     /// Without digests.
@@ -73,7 +75,7 @@ struct One {
     json: Result<Bytes, ReadError>,
     signature: Result<Bytes, ReadError>,
     digest: Option<Box<Digest>>,
-    index: Option<Result<Bytes, ReadError>>,
+    index: Option<Result<Bytes, StoreError>>,
 }
 
 async fn fetch(vault: &Vault, folder: &str, n: u64, index: bool) -> One {
@@ -86,7 +88,7 @@ async fn fetch(vault: &Vault, folder: &str, n: u64, index: bool) -> One {
     let digest: Option<Box<Digest>> = json.as_ref().ok().and_then(|json| serde_json::from_slice(json).ok());
     let key = digest.as_ref().and_then(|digest| digest.index.as_ref()).filter(|_| index);
     let index = match key {
-        Some(index) => Some(vault.fetch(ObjectKind::Index, &index.key, None).await),
+        Some(index) => Some(vault.try_fetch(ObjectKind::Index, &index.key).await),
         None => None,
     };
     One { n, name, json, signature, digest, index }
@@ -128,7 +130,8 @@ impl Walk<'_> {
     }
 
     fn remember(&mut self, folder: &str, epoch: &mut Epoch, n: u64, now: bool) -> Result<(), ReadError> {
-        let Some(sha256) = epoch.digests.get(&n).filter(|_| epoch.whole && epoch.tiles.is_empty()) else {
+        let Some(sha256) = epoch.digests.get(&n).filter(|_| epoch.whole && epoch.rooted && epoch.tiles.is_empty())
+        else {
             return Ok(());
         };
         let stand = Stand { n, sha256: crate::hex::encode(sha256), tree: epoch.tree.clone(), gaps: epoch.gaps };
@@ -263,6 +266,7 @@ impl Epoch {
             told: Vec::new(),
             unread: 0,
             whole: true,
+            rooted: true,
             tree: Frontier::default(),
             tiles: Tiles::default(),
             begun: false,

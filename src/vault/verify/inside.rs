@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::vault::chain::tree::from_hex;
 use crate::vault::document::commitment;
 use crate::vault::names::Scope;
-use crate::vault::read::{Opened, Opener, Places, ReadError};
+use crate::vault::read::{BadKey, Opened, Opener, Places, Shut};
 use crate::vault::row::Row;
 
 use super::Walk;
@@ -45,7 +45,15 @@ struct Piece<'a> {
 
 impl Walk<'_> {
     /// Opens an object's fragments, if there is a key; those in `lost` are not there.
-    pub(super) async fn inside(&mut self, epoch: &mut Epoch, held: &Held, bytes: &Bytes, lost: &BTreeSet<u64>) {
+    /// `over`: its retention is over, and so may be that of its keys.
+    pub(super) async fn inside(
+        &mut self,
+        epoch: &mut Epoch,
+        held: &Held,
+        bytes: &Bytes,
+        lost: &BTreeSet<u64>,
+        over: bool,
+    ) {
         let Some(opener) = &mut self.opener else { return };
         let mut rows: BTreeMap<u64, Vec<&Row>> = BTreeMap::new();
         for row in &held.rows {
@@ -61,21 +69,27 @@ impl Walk<'_> {
             Some(((*off, tail.len?), Scope::of(tail)))
         });
         let known: Places = known.collect();
-        let opened = match documents(opener, held, bytes, &known, lost).await {
-            Ok(opened) => opened,
-            Err(why) if why.contains("no key object") => {
-                epoch.unread += rows.len() as u64;
-                return self.report.fail("key_missing", &held.name, why);
+        let opened = documents(opener, held, bytes, &known, lost).await;
+        for BadKey { name, why, archived } in opener.bad_keys() {
+            match archived {
+                true => self.report.counts.archived += 1,
+                false => self.report.fail("key_unreadable", name, format!("among the session's keys, and none: {why}")),
             }
-            Err(_) => {
+        }
+        let opened = match opened {
+            Ok(opened) => opened,
+            Err(shut) => {
                 epoch.unread += rows.len() as u64;
-                return;
+                return self.shut(&held.name, shut, over);
             }
         };
         for opened in opened {
             match opened {
-                Err(why) if why.contains("no key object") => self.report.fail("key_missing", &held.name, why),
-                Err(why) => self.report.fail("inside", &held.name, why),
+                Err(Shut::Other(why)) => self.report.fail("inside", &held.name, why),
+                Err(shut) => {
+                    epoch.unread += 1;
+                    self.shut(&held.name, shut, over);
+                }
                 Ok(opened) => {
                     let Some(rows) = rows.remove(&opened.offset) else { continue };
                     match agrees(&opened.plain, &rows) {
@@ -88,6 +102,17 @@ impl Walk<'_> {
     }
 }
 
+impl Walk<'_> {
+    /// A key is not there, or not for us, or could not be looked for.
+    fn shut(&mut self, name: &str, shut: Shut, over: bool) {
+        match shut {
+            Shut::NoKey(why) if !over => self.report.fail("key_missing", name, why),
+            Shut::NoKey(_) | Shut::NoIdentity(_) => {}
+            Shut::Other(why) => self.report.fail("inside", name, why),
+        }
+    }
+}
+
 /// The fragments of an object that can be there, opened.
 async fn documents(
     opener: &mut Opener<'_>,
@@ -95,7 +120,7 @@ async fn documents(
     bytes: &Bytes,
     known: &Places,
     lost: &BTreeSet<u64>,
-) -> Result<Vec<Result<Opened, ReadError>>, ReadError> {
+) -> Result<Vec<Result<Opened, Shut>>, Shut> {
     if lost.is_empty() {
         return opener.documents(&held.name, bytes, known).await;
     }
@@ -104,7 +129,7 @@ async fn documents(
     for ((off, len), scope) in known {
         let range = off.checked_add(*len).and_then(|end| Some(usize::try_from(*off).ok()?..usize::try_from(end).ok()?));
         let Some(range) = range.filter(|range| range.end <= bytes.len()) else {
-            out.push(Err(format!("{} at {off}: the index points outside of the object", held.name)));
+            out.push(Err(Shut::Other(format!("{} at {off}: the index points outside of the object", held.name))));
             continue;
         };
         let alone = Places::from([((0, *len), scope.clone())]);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::{StreamExt, stream};
 
 use crate::clock::UnixNanos;
-use crate::vault::names::rfc3339;
+use crate::vault::names::{day_of, rfc3339};
 use crate::vault::read::ReadError;
 use crate::vault::store::settings::LockMode;
 use crate::vault::store::{Held, ObjectKind, Version};
@@ -118,7 +118,11 @@ impl Walk<'_> {
                     continue;
                 }
                 if version.marker {
-                    let what = "hidden behind a delete marker; the version below it may be whole";
+                    if self.is_over(name) {
+                        self.hidden += 1;
+                        continue;
+                    }
+                    let what = "hidden behind a delete marker; the version below it may be whole: --oldest reads it";
                     self.report.fail("hidden", &version.name, what);
                     continue;
                 }
@@ -138,6 +142,12 @@ impl Walk<'_> {
                 next => after = next,
             }
         }
+    }
+
+    /// Whether the retention of what has this name is over, by the day of arrival in it: then lifecycle rules make markers.
+    fn is_over(&self, name: &str) -> bool {
+        let before = self.options.expired.as_ref().and_then(|expired| expired.get(..10));
+        before.zip(day_of(name)).is_some_and(|(before, day)| day < before)
     }
 
     async fn page(&mut self, kind: ObjectKind, objects: Vec<Version>, seen: &mut Seen) {

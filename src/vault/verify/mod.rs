@@ -48,7 +48,7 @@ pub struct Options {
     pub to: Option<String>,
     /// Chain and index only.
     pub no_payload: bool,
-    /// What digests that end before this name may be gone: its retention is over.
+    /// What digests that end before this (RFC 3339) name may be gone or hidden: its retention is over.
     pub expired: Option<String>,
     /// Secret keys of an auditor.
     pub auditors: Vec<age::x25519::Identity>,
@@ -90,8 +90,8 @@ struct Walk<'a> {
     resume: resume::Resume,
     turns: content::Turns,
     keys: keys::Keys,
-    /// Objects that are gone and may be.
-    expired: u64,
+    /// Objects behind delete markers whose retention is over.
+    hidden: u64,
     referenced: strays::Referenced,
     progress: Progress,
 }
@@ -131,7 +131,7 @@ pub async fn verify(
         resume: resume::Resume::read(options.resume.as_deref())?,
         turns: content::Turns::default(),
         keys: keys::Keys::default(),
-        expired: 0,
+        hidden: 0,
         referenced: strays::Referenced::default(),
         progress: Progress { done: 0, all, bytes: 0 },
     };
@@ -189,15 +189,23 @@ impl Walk<'_> {
         if self.options.account.is_some() || self.options.writer.is_some() {
             not.push("other accounts or writers".to_owned());
         }
-        if self.expired > 0 {
+        let (Counts { expired, archived, .. }, hidden) = (&self.report.counts, self.hidden);
+        if *expired > 0 || hidden > 0 {
+            let before = self.options.expired.as_deref().unwrap_or_default();
             not.push(format!(
-                "{} objects that are gone, of digests before --expired; roots behind lines that are gone",
-                self.expired
+                "{expired} objects that expired and are gone, of digests before {before}, and roots behind lines that are gone; \
+                 {hidden} delete markers over objects of before"
+            ));
+        }
+        if *archived > 0 {
+            not.push(format!(
+                "{archived} objects that are archived: restore them (`aws s3api restore-object`; the auditor needs s3:RestoreObject) \
+                 and verify again"
             ));
         }
         let uncovered: u64 = lines.iter().flat_map(|(_, epochs)| epochs).map(|epoch| epoch.unread).sum();
         if uncovered > 0 {
-            not.push(format!("{uncovered} fragments whose session keys no identity given here opens"));
+            not.push(format!("{uncovered} fragments whose session keys no identity given here opens, or that expired"));
         }
         self.report.not_verified.extend(not);
     }

@@ -41,7 +41,7 @@ pub struct Counts {
     pub epochs: u64,
     /// Digests whose signature, link and root hold.
     pub digests: u64,
-    /// Index lines that are in the tree.
+    /// Index lines that are in the tree, or, where those before are gone, in an object that is as it was signed.
     pub leaves: u64,
     /// Of these, lines that say that one was lost.
     pub gaps: u64,
@@ -55,6 +55,10 @@ pub struct Counts {
     pub bytes: u64,
     /// Versions of objects that are locked as they should be, keys too.
     pub locked: u64,
+    /// Objects that are gone, and whose retention is over.
+    pub expired: u64,
+    /// Objects in an archive class, which can't be read before they are restored.
+    pub archived: u64,
 }
 
 /// The newest digest of a writer.
@@ -147,7 +151,8 @@ impl Report {
 
     /// As text, a line each.
     pub fn text(&self) -> String {
-        let Counts { epochs, digests, leaves, gaps, objects, fragments, opened, bytes, locked } = &self.counts;
+        let Counts { epochs, digests, leaves, gaps, objects, fragments, opened, bytes, locked, expired, archived } =
+            &self.counts;
         let mut out = Vec::new();
         for finding in &self.findings {
             let severity = if finding.severity == Severity::Failure { "FAILURE" } else { "warning" };
@@ -190,7 +195,7 @@ impl Report {
         out.extend(self.not_verified.iter().map(|what| format!("not verified: {what}")));
         out.push(format!(
             "{epochs} epochs, {digests} digests, {leaves} lines ({gaps} say that one was lost), {objects} objects, \
-             {fragments} fragments, {opened} opened, {bytes} bytes, {locked} locked"
+             {fragments} fragments, {opened} opened, {bytes} bytes, {locked} locked, {expired} expired, {archived} archived"
         ));
         out.push(if self.verified { "verified" } else { "NOT VERIFIED" }.to_owned());
         out.join("\n")

@@ -1,6 +1,8 @@
 //! A vault as it is really written, in memory, and what becomes of it.
 
 mod clean;
+mod keys;
+mod lifecycle;
 mod locks;
 mod outage;
 mod tamper;

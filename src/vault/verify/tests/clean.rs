@@ -112,7 +112,11 @@ async fn what_expired_is_told() {
     assert!(!site.verify(Options::default()).await.verified);
     let report = site.verify(Options { expired: Some(now), ..Options::default() }).await;
     assert!(report.verified && report.findings.is_empty(), "{}", report.text());
-    assert!(report.not_verified.iter().any(|what| what.contains("1 objects that are gone")), "{}", report.text());
+    assert!(
+        report.not_verified.iter().any(|what| what.contains("1 objects that expired and are gone")),
+        "{}",
+        report.text()
+    );
     assert_eq!(report.counts.fragments, 1);
     site.remove(&site.name(&["default/acme/s0/", "E0000-0000000001.agev"]));
     let early = Options { expired: Some("2026-11-20T10:00:01Z".to_owned()), ..Options::default() };

@@ -8,10 +8,10 @@ use crate::vault::store::settings::{LockMode, S3Settings};
 use crate::vault::store::{Held, S3Store};
 
 const DAYS: u64 = 86_400;
-const WANTED: Retention = Retention { mode: LockMode::Compliance, least: Duration::from_secs(100 * DAYS) };
+pub(super) const WANTED: Retention = Retention { mode: LockMode::Compliance, least: Duration::from_secs(100 * DAYS) };
 
 /// A vault as it is written, in a bucket and a key bucket, locked for 100 days.
-async fn bucket() -> (Site, FakeS3) {
+pub(super) async fn bucket() -> (Site, FakeS3) {
     let mut site = Site::new(7);
     for n in 0..3 {
         site.send("default", &format!("s{n}"), "text");
@@ -23,13 +23,18 @@ async fn bucket() -> (Site, FakeS3) {
     for (name, bytes) in site.store.0.lock().iter() {
         let (bucket, lock) = if name.starts_with("keys/") { ("keys", "GOVERNANCE") } else { ("vault", "COMPLIANCE") };
         let until = Some(written + 100 * DAYS as i64);
-        let stored = Stored { bytes: bytes.clone(), lock: Some(lock.to_owned()), until, written };
+        let stored = Stored { bytes: bytes.clone(), lock: Some(lock.to_owned()), until, written, archived: false };
         fake.state.lock().objects.insert((bucket.to_owned(), name.clone()), stored);
     }
     (site, fake)
 }
 
-async fn look(site: &Site, fake: &FakeS3, options: Options) -> Report {
+pub(super) async fn look(site: &Site, fake: &FakeS3, options: Options) -> Report {
+    look_at(site, fake, options, false).await
+}
+
+/// As [`look`], of the newest versions or the oldest.
+pub(super) async fn look_at(site: &Site, fake: &FakeS3, options: Options, oldest: bool) -> Report {
     let settings = S3Settings {
         bucket: "vault".into(),
         key_bucket: "keys".into(),
@@ -41,7 +46,7 @@ async fn look(site: &Site, fake: &FakeS3, options: Options) -> Report {
         ca_file: None,
     };
     let store = S3Store::with_credentials(settings, KEYS.0, &Secret::new(KEYS.1.into())).await.expect("store");
-    let vault = Vault::new(Arc::new(store), "", Some("vault".into()));
+    let vault = Vault::new(Arc::new(store.oldest(oldest)), "", Some("vault".into()));
     let options = Options { keys: vec![signing_key().public().clone()], now: site.clock.now(), ..options };
     verify(&vault, &options, &mut |_| {}).await.expect("verified")
 }
@@ -51,14 +56,14 @@ fn wanted() -> Options {
 }
 
 /// Changes the first object whose name has this part.
-fn change(fake: &FakeS3, part: &str, change: impl FnOnce(&mut Stored)) -> String {
+pub(super) fn change(fake: &FakeS3, part: &str, change: impl FnOnce(&mut Stored)) -> String {
     let mut state = fake.state.lock();
     let (name, object) = state.objects.iter_mut().find(|((_, key), _)| key.contains(part)).expect("an object");
     change(object);
     name.1.clone()
 }
 
-fn codes(report: &Report) -> Vec<(&str, &str)> {
+pub(super) fn codes(report: &Report) -> Vec<(&str, &str)> {
     report.findings.iter().map(|finding| (finding.code, finding.at.as_str())).collect()
 }
 
@@ -128,7 +133,7 @@ async fn versions_and_markers_are_found() {
     let (site, fake) = bucket().await;
     let twice = change(&fake, "index/", |_| {});
     let gone = change(&fake, ".agev", |_| {});
-    let tried = Stored { bytes: Bytes::new(), lock: None, until: None, written: 0 };
+    let tried = Stored { bytes: Bytes::new(), lock: None, until: None, written: 0, archived: false };
     let doctor = ("vault".to_owned(), "doctor/1".to_owned());
     {
         let mut state = fake.state.lock();
@@ -141,7 +146,8 @@ async fn versions_and_markers_are_found() {
     let report = look(&site, &fake, wanted()).await;
     let mut found = codes(&report);
     found.sort_unstable();
-    assert_eq!(found, [("hidden", &*gone), ("versions", &*twice)], "{}", report.text());
+    let expected = [("hidden", &*gone), ("object_missing", &*gone), ("versions", &*twice)];
+    assert_eq!(found, expected, "{}", report.text());
 }
 
 /// The limits of a lock, to the hour that clocks may differ by.

@@ -1,0 +1,175 @@
+//! What the vault's own lifecycle does to it, and what only looks like that.
+
+use super::locks::{WANTED, bucket, change, codes, look, look_at};
+use super::*;
+use crate::testing::fake_s3::{FakeS3, Planted};
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// Hides every object whose name has one of these parts behind a delete marker.
+fn hide(fake: &FakeS3, parts: &[&str]) -> usize {
+    let mut state = fake.state.lock();
+    let names = state.objects.keys().filter(|(_, name)| parts.iter().any(|part| name.contains(part)));
+    let names: Vec<_> = names.cloned().collect();
+    state.planted.extend(names.iter().map(|name| (name.clone(), Planted::Marker)));
+    names.len()
+}
+
+fn expired(at: UnixNanos) -> Options {
+    Options { expired: Some(rfc3339(at)), ..Options::default() }
+}
+
+/// Lifecycle rules hide payload, index and keys behind markers a day after their retention: to who says what the retention is
+/// that is counted, and no alarm. What is not over is one, and so is a marker over the chain, at any time.
+#[tokio::test]
+async fn expiry_by_lifecycle_is_no_alarm() {
+    let (site, fake) = bucket().await;
+    let hidden = hide(&fake, &[".agev", "index/", "keys/"]) as u64;
+    let report = look(&site, &fake, Options::default()).await;
+    for code in ["hidden", "index_missing"] {
+        assert!(report.found.contains_key(code), "{code}: {}", report.text());
+    }
+    let report = look(&site, &fake, expired(NOON.plus(2 * DAY))).await;
+    assert!(report.verified && report.findings.is_empty(), "{}", report.text());
+    assert_eq!(report.counts.expired, 3, "an index object each: {}", report.text());
+    assert!(report.not_verified.iter().any(|what| what.contains(&format!("{hidden} delete markers"))));
+    // on the day itself nothing is over
+    let report = look(&site, &fake, expired(NOON.plus(Duration::from_secs(3600)))).await;
+    assert_eq!(report.found.get("hidden"), Some(&hidden), "{}", report.text());
+    let signature = change(&fake, ".json.sig", |_| {});
+    fake.state.lock().planted.push((("vault".to_owned(), signature.clone()), Planted::Marker));
+    let report = look(&site, &fake, expired(NOON.plus(2 * DAY))).await;
+    assert!(codes(&report).contains(&("hidden", &*signature)) && !report.verified, "{}", report.text());
+}
+
+/// What somebody hides before its time is an alarm, though others have expired.
+#[tokio::test]
+async fn what_is_hidden_too_early_is_an_alarm() {
+    let (site, fake) = bucket().await;
+    let payload = change(&fake, ".agev", |_| {});
+    fake.state.lock().planted.push((("vault".to_owned(), payload.clone()), Planted::Marker));
+    for early in [expired(NOON), Options { retention: Some(WANTED), ..Options::default() }] {
+        let report = look(&site, &fake, early).await;
+        let mut found = codes(&report);
+        found.sort_unstable();
+        assert_eq!(found, [("hidden", &*payload), ("object_missing", &*payload)], "{}", report.text());
+    }
+}
+
+/// Payload may outlive its lines by a day: what a signed digest names is no stray. Erasures and lines behind a gap are still
+/// held by the hashes of their objects, so that a change there is found.
+#[tokio::test]
+async fn payload_outlives_its_lines() {
+    let (mut site, over) = (Site::new(3), rfc3339(NOON.plus(DAY)));
+    site.send("default", "s0", "old");
+    site.minutes(4).await;
+    site.clock.advance(2 * DAY);
+    site.send("default", "s0", "new");
+    site.minutes(4).await;
+    site.remove(&site.name(&["index/", "-0000000000.ndjson"]));
+    let options =
+        || Options { expired: Some(over.clone()), auditors: vec![site.auditor.clone()], ..Options::default() };
+    let report = site.verify(options()).await;
+    let alarms: Vec<_> = report.findings.iter().filter(|one| one.severity == super::super::Severity::Failure).collect();
+    assert!(report.verified && alarms.is_empty(), "{}", report.text());
+    assert_eq!((report.counts.expired, report.counts.opened), (1, 1), "{}", report.text());
+    let later = site.name(&["index/", "-0000000002.ndjson"]);
+    site.change(&later, |bytes| bytes.extend_from_slice(b"junk"));
+    let report = site.verify(options()).await;
+    assert!(report.found.contains_key("index_changed"), "{}", report.text());
+}
+
+/// An archived object is whole as far as anybody can tell: it is counted, with what to do, and is no failure.
+#[tokio::test]
+async fn archived_objects_are_counted() {
+    let (site, fake) = bucket().await;
+    let mut count = 0;
+    for ((_, name), object) in &mut fake.state.lock().objects {
+        object.archived = name.ends_with(".agev") || name.starts_with("sessions/");
+        count += u64::from(object.archived);
+    }
+    let report = look(&site, &fake, Options::default()).await;
+    assert!(report.verified && report.findings.is_empty(), "{}", report.text());
+    assert_eq!((report.counts.archived, report.counts.objects), (count, 0), "{}", report.text());
+    assert!(report.not_verified.iter().any(|what| what.contains("restore-object")), "{}", report.text());
+    // a line of the index that is archived takes the roots behind it with it, and nothing else
+    change(&fake, "index/", |object| object.archived = true);
+    let report = look(&site, &fake, Options::default()).await;
+    assert!(report.verified && report.findings.is_empty(), "{}", report.text());
+}
+
+/// A store that refuses one object.
+struct Refusing {
+    store: Arc<Memory>,
+    name: String,
+}
+
+impl VaultReader for Refusing {
+    fn get<'a>(
+        &'a self,
+        kind: ObjectKind,
+        name: &'a str,
+        range: Option<(u64, u64)>,
+    ) -> BoxFuture<'a, Result<Bytes, StoreError>> {
+        if name == self.name {
+            return Box::pin(async { Err(StoreError::Denied("403".to_owned())) });
+        }
+        self.store.get(kind, name, range)
+    }
+
+    fn list<'a>(&'a self, kind: ObjectKind, prefix: &'a str) -> BoxFuture<'a, Result<Vec<String>, StoreError>> {
+        self.store.list(kind, prefix)
+    }
+}
+
+/// Only what is not there counts as expired: an answer that hides something does not.
+#[tokio::test]
+async fn a_refusal_is_not_expiry() {
+    let mut site = Site::new(5);
+    site.send("default", "s0", "old");
+    site.minutes(4).await;
+    for (parts, code) in [(["index/", ".ndjson"], "index_unread"), (["default/acme/", ".agev"], "object_unread")] {
+        let name = site.name(&parts);
+        let vault = Vault::new(Arc::new(Refusing { store: site.store.clone(), name }), "", None);
+        let options = Options {
+            keys: vec![signing_key().public().clone()],
+            now: site.clock.now(),
+            ..expired(NOON.plus(2 * DAY))
+        };
+        let report = verify(&vault, &options, &mut |_| {}).await.expect("verified");
+        assert!(!report.verified && report.found.contains_key(code), "{}", report.text());
+        assert_eq!(report.counts.expired, 0);
+    }
+}
+
+/// Where somebody wrote a second version over objects, or hid them, the first versions are the evidence: they verify.
+#[tokio::test]
+async fn the_oldest_versions_are_the_evidence() {
+    let (site, fake) = bucket().await;
+    let options = || Options { auditors: vec![site.auditor.clone()], ..Options::default() };
+    let parts = [
+        ("keys/", "key_unreadable"),
+        (".agev", "object_changed"),
+        ("index/", "index_changed"),
+        ("chain/", "digest_format"),
+    ];
+    for (part, code) in parts {
+        let mut old = Bytes::new();
+        let name =
+            change(&fake, part, |object| old = std::mem::replace(&mut object.bytes, Bytes::from_static(b"junk")));
+        let name = (if part == "keys/" { "keys" } else { "vault" }.to_owned(), name);
+        {
+            let mut state = fake.state.lock();
+            state.below.insert(name.clone(), old);
+            state.planted.push((name, Planted::Version));
+        }
+        let report = look(&site, &fake, options()).await;
+        assert!(report.found.contains_key(code), "{code}: {}", report.text());
+    }
+    let report = look_at(&site, &fake, options(), true).await;
+    assert!(report.verified && report.found.keys().eq(&["versions"]), "{}", report.text());
+    assert_eq!(report.counts.opened, 3, "{}", report.text());
+    hide(&fake, &["index/"]);
+    let report = look_at(&site, &fake, options(), true).await;
+    assert!(!report.verified && report.found.keys().eq(["hidden", "versions"].iter()), "{}", report.text());
+}
