@@ -8,7 +8,7 @@
 #   crash       SIGKILL under load, 100 cycles a round
 #   leak        the leak search over every recording
 #   canary      a million prompts with a marker through kills and outages, in rounds of 50,000; it must stand in the opened vault only
-#   tables      `vault compact` and `find --parquet` beside DuckDB over ten million lines; once
+#   tables      `vault compact` and `find --parquet` beside DuckDB over ten million lines; once, and goes on where it was stopped
 #   vault-speed acknowledgement beside fdatasync, `vault verify` beside sha256sum; the share of sealing is in `speed`. On a quiet machine; once
 #   speed       what may not become slower (shares of the pipeline's time, the rate table's size), on a quiet machine; once
 #   instructions  what the redaction rules cost a byte, in instructions that valgrind counts: no load changes them. More than a tenth above
@@ -60,7 +60,7 @@ case $part in
       echo $((count + 50000)) > "$mark"
     done
     echo "nightly: canary: $(cat "$mark" 2>/dev/null || echo 0) prompts of the next million" ;;
-  tables) tests/peers/run.sh tables --rows 10000000 ;;
+  tables) tests/peers/run.sh tables --rows 10000000 --keep target/nightly/tables ;;
   vault-speed) tests/peers/run.sh vault_speed ;;
   speed)
     code=0

@@ -11,8 +11,11 @@ use std::time::Duration;
 use super::reach::{Reach, block_on};
 use super::vault::{Source, open, print};
 use crate::clock::{Clock, SystemClock, UnixNanos};
+use crate::config::types::ByteSize;
 use crate::vault::names::rfc3339;
-use crate::vault::read::{Filter, Format, Opener, Query, Replay, Vault, clean, escaped, find, find_in, replay, shown};
+use crate::vault::read::{
+    Content, Filter, Format, Opener, Query, Replay, Vault, clean, escaped, find, find_in, replay, shown,
+};
 use crate::vault::row::Row;
 
 /// Options of `find`.
@@ -87,8 +90,15 @@ pub(super) struct Session {
     /// Only this tenant.
     #[arg(long)]
     tenant: Option<String>,
+    /// The most content of the session, decompressed, that is read into memory: `256MiB`. A larger session is an error.
+    #[arg(long, value_parser = size, default_value = "1GiB", value_name = "SIZE")]
+    content: Content,
     #[command(flatten)]
     from: Source,
+}
+
+fn size(text: &str) -> Result<Content, String> {
+    ByteSize::parse(text).map(|size| Content(size.0)).ok_or_else(|| "is no size: `256MiB`, `4GiB`".to_owned())
 }
 
 /// Form of an export.
@@ -217,18 +227,18 @@ pub(super) fn run_session(
     tells: bool,
     write: impl FnOnce(&Replay, &mut Vec<u8>) -> Result<io::Result<()>, String>,
 ) -> Result<(), String> {
-    let Session { session, account, tenant, from } = session;
+    let Session { session, account, tenant, content, from } = session;
     block_on(async {
         let (vault, auditors, log) = open(&from)?;
         log.note("session", &session)?;
         let mut opener = Opener::new(&vault, auditors);
-        let replay = replay(&vault, &mut opener, &session, &Filter { account, tenant }).await?;
+        let replay = replay(&vault, &mut opener, &session, &Filter { account, tenant, content }).await?;
         let mut text = Vec::new();
         write(&replay, &mut text)?.map_err(|error| error.to_string())?;
         print(&text)?;
         match replay.closed() {
             [] => Ok(()),
-            _ if tells => Ok(()),
+            _ if tells && !replay.is_cut() => Ok(()),
             closed => Err(closed.iter().map(|why| format!("not read: {why}")).collect::<Vec<_>>().join("\n")),
         }
     })

@@ -32,7 +32,8 @@ impl ByteSize {
         Self(n << 20)
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    /// From text, as a user writes it.
+    pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
         let (number, unit) = text.split_at_checked(digits)?;

@@ -100,6 +100,7 @@ def prove(work, line, conditional):
     figure("fragments opened", len(documents))
     commands(line, prefix, gateway, session, documents, len(objects))
     doctor(gateway, line, conditional)
+    hold(line, prefix, session)
 
 
 CHANGE = """
@@ -117,6 +118,30 @@ elif what == "unhide":
 elif what == "again":
     body = s3.get_object(Bucket=bucket, Key=name)["Body"].read()
     s3.put_object(Bucket=bucket, Key=name, Body=body)
+elif what == "over":
+    s3.put_object(Bucket=bucket, Key=name, Body=b"junk")
+"""
+
+# each version of the key objects: what a deletion that bypasses governance gets, which only a legal hold refuses
+HELD = """
+import json, sys, boto3
+from botocore.config import Config
+from botocore.exceptions import ClientError
+line = json.loads(sys.argv[1])
+s3 = boto3.client("s3", endpoint_url=line["endpoint"], aws_access_key_id=line["access_key"], aws_secret_access_key=line["secret_key"], region_name=line["region"],
+                  config=Config(s3={"addressing_style": "path"}, request_checksum_calculation="when_required", response_checksum_validation="when_required"))
+bucket = line["buckets"][1]
+for one in s3.list_object_versions(Bucket=bucket, Prefix=sys.argv[2]).get("Versions", []):
+    at = {"Bucket": bucket, "Key": one["Key"], "VersionId": one["VersionId"]}
+    try:
+        hold = s3.get_object_legal_hold(**at)["LegalHold"]["Status"]
+    except ClientError as error:
+        hold = error.response["Error"]["Code"]
+    try:
+        gone = s3.delete_object(BypassGovernanceRetention=True, **at)["ResponseMetadata"]["HTTPStatusCode"]
+    except ClientError as error:
+        gone = error.response["ResponseMetadata"]["HTTPStatusCode"]
+    print(json.dumps([hold, gone]))
 """
 
 
@@ -140,6 +165,12 @@ def commands(line, prefix, gateway, session, documents, objects):
     check("vault replay shows the session, prompt before answer", replayed.returncode == 0 and 0 <= at[0] < at[1], replayed.stderr[-300:] + str(at))
     key = os.path.join(gateway.data, "signing.key")
     verify(line, place, key, env, row["object_key"], objects)
+    # somebody wrote over an object, and hid it: what was there first is still read
+    unread = {}
+    for at in ("newest", "oldest"):
+        done = subprocess.run([BINARY, "vault", "replay", session["session_ids"][0], *place, *(["--oldest"] if at == "oldest" else [])], capture_output=True, text=True, env=env)
+        unread[at] = done.stdout.count("not read:") if done.returncode == 0 else done.stderr[-300:]
+    check("vault replay --oldest reads what was written first", unread["oldest"] == 0 and unread["newest"] != 0, str(unread))
     denied = subprocess.run([BINARY, "vault", "get", uri, *place], capture_output=True, text=True,
                             env={**env, "AWS_ACCESS_KEY_ID": line["writer"]["access_key"], "AWS_SECRET_ACCESS_KEY": line["writer"]["secret_key"]})
     check("the writer's credentials read nothing", denied.returncode == 1 and prompt not in denied.stdout, denied.stdout[:100])
@@ -171,6 +202,14 @@ def verify(line, place, key, env, name, objects):
     wrong = {(one["code"], one["at"].rsplit("/", 1)[-1]) for one in report["findings"]}
     file = name.rsplit("/", 1)[-1]
     check("vault verify finds a second version, and that it is not locked", code == 1 and wrong == {("versions", file), ("lock", file)}, why)
+    change(line, "over", name)
+    code, _, codes, why = run("--no-locks")
+    check("vault verify finds that another version was written over an object", code == 1 and {"versions", "object_changed"} <= set(codes), why)
+    code, report, codes, why = run("--no-locks", "--oldest")
+    check("vault verify --oldest: the first version is the evidence", code == 0 and codes == ["versions"] and report["counts"]["opened"] > 0, why)
+    change(line, "hide", name)
+    code, _, codes, why = run("--no-locks", "--oldest")
+    check("vault verify --oldest reads what a delete marker hides, and tells of it", code == 1 and codes == ["hidden", "versions"], why)
 
 
 def doctor(gateway, line, conditional):
@@ -187,3 +226,22 @@ def doctor(gateway, line, conditional):
     done, checks = seen["admin"]
     check("vault doctor: the admin's credentials are no writer's", done.returncode == 1 and checks.get("the writer can't read") == "fails" and checks.get("the writer can't list") == "fails", str(checks))
 
+
+
+def hold(line, prefix, session):
+    """`vault hold`: under hold nobody deletes a key, whoever bypasses governance; released, it goes."""
+    env = {**os.environ, "AWS_ACCESS_KEY_ID": line["access_key"], "AWS_SECRET_ACCESS_KEY": line["secret_key"], "AWS_EC2_METADATA_DISABLED": "true"}
+    place = ["--store", f"s3://{line['buckets'][0]}/{prefix}", "--keys", f"s3://{line['buckets'][1]}", "--region", line["region"],
+             "--endpoint", line["endpoint"], "--force-path-style"]
+
+    def keys():
+        done = subprocess.run([os.path.join(CACHE, "venv-s3", "bin", "python"), "-c", HELD, json.dumps(line), f"{prefix}/keys/default/"], capture_output=True, text=True)
+        return [tuple(json.loads(row)) for row in done.stdout.splitlines()] if done.returncode == 0 else done.stderr[-500:]
+
+    for word, expected in [("set", {("ON", 403)}), ("release", {("OFF", 204)})]:
+        done = subprocess.run([BINARY, "vault", "hold", word, session["session_ids"][0], "--who", "auditor", "--why", "case 7", *place], capture_output=True, text=True, env=env)
+        found = keys()
+        check(f"vault hold {word}: a key {'stays, whoever bypasses governance' if word == 'set' else 'can be erased again'}",
+              done.returncode == 0 and bool(found) and set(found) == expected, f"{done.stdout}{done.stderr} {found}"[:600])
+        listed = subprocess.run([BINARY, "vault", "hold", "list", *place], capture_output=True, text=True, env=env).stdout
+        check(f"vault hold list after {word}", ("case 7" in listed) == (word == "set"), listed)

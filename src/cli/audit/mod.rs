@@ -1,7 +1,7 @@
 //! **What**: the audit page, `tollgate vault serve`: search, sessions turn by turn, and what verification found, in a browser.
 //! **Why**: an auditor reads conversations, and a terminal is a poor place for that. **Invariants**: reads only; listens on
-//! loopback; the token of the printed address works once and gives a cookie, without which nothing is answered; other Host
-//! names are refused; no script; everything is escaped; each session that is opened is logged where the caller asked for it.
+//! loopback; the token of the printed address works once and gives a cookie, without which nothing is answered, below a path that
+//! only this browser knows; other Host names are refused; no script; everything is escaped; each session that is opened is logged where the caller asked for it.
 //! **Not here**: reading and opening (`vault/read`), verifying (`vault/verify`), the look (`page`).
 
 mod page;
@@ -21,7 +21,7 @@ use axum::routing::get;
 use parking_lot::Mutex;
 use serde::Deserialize;
 
-use crate::vault::read::{Filter, Found, Opener, Query, Replay, Vault, clean, find, replay};
+use crate::vault::read::{Content, Filter, Found, Opener, Query, Replay, Vault, clean, find, replay};
 use crate::vault::row::Row;
 use crate::vault::verify::Report;
 
@@ -32,8 +32,8 @@ pub(super) use serve::{Serve, run_serve};
 
 /// Sessions that a search shows.
 const MAX_SESSIONS: usize = 200;
-/// Name of the cookie.
-const COOKIE: &str = "audit";
+/// The most content of a session that is shown, bytes: a page that is larger serves nobody.
+const MAX_CONTENT: u64 = 64 << 20;
 
 /// How far verification is.
 #[derive(Default)]
@@ -57,22 +57,37 @@ pub(super) struct Audit {
     pub(super) log: OpeningLog,
     /// Of the printed address; gone once it was used.
     token: Mutex<Option<String>>,
-    cookie: String,
+    cookie: Cookie,
     /// Host names with port that it is reached by.
     hosts: [String; 2],
 }
 
+/// What a browser shows that is let in. Browsers send cookies to every port of a host: so its path is a secret too, which no
+/// other port's pages know to ask for, and its name is this port's.
+struct Cookie {
+    name: String,
+    value: String,
+    /// Begins and ends in a slash; everything lies below.
+    path: String,
+}
+
 impl Audit {
-    /// `token` and `cookie` are random; `port` is the page's.
+    /// `token`, `cookie` and `path` are random; `port` is the page's.
     pub(super) fn new(
         vault: Vault,
         auditors: Vec<age::x25519::Identity>,
         log: OpeningLog,
-        (token, cookie): (String, String),
+        [token, cookie, path]: [String; 3],
         port: u16,
     ) -> Self {
         let hosts = ["127.0.0.1", "localhost"].map(|host| format!("{host}:{port}"));
+        let cookie = Cookie { name: format!("audit-{port}"), value: cookie, path: format!("/{path}/") };
         Self { vault, auditors, verified: Mutex::default(), log, token: Mutex::new(Some(token)), cookie, hosts }
+    }
+
+    /// Where it lies, with its slashes.
+    pub(super) fn path(&self) -> &str {
+        &self.cookie.path
     }
 
     fn banner(&self) -> Banner {
@@ -82,10 +97,11 @@ impl Audit {
 
 /// The page's routes.
 pub(super) fn router(audit: Arc<Audit>) -> Router {
+    let path = audit.path();
     Router::new()
-        .route("/", get(front))
-        .route("/session", get(session))
-        .route("/verification", get(verification))
+        .route(path, get(front))
+        .route(&format!("{path}session"), get(session))
+        .route(&format!("{path}verification"), get(verification))
         .layer(middleware::from_fn_with_state(Arc::clone(&audit), guard))
         .with_state(audit)
 }
@@ -99,8 +115,9 @@ async fn guard(State(audit): State<Arc<Audit>>, request: Request, next: Next) ->
     let mut response = match entry(&audit, &request) {
         Entry::In => next.run(request).await,
         Entry::Enter => {
-            let cookie = format!("{COOKIE}={}; HttpOnly; SameSite=Strict; Path=/", audit.cookie);
-            let mut response = Redirect::to("/").into_response();
+            let Cookie { name, value, path } = &audit.cookie;
+            let cookie = format!("{name}={value}; HttpOnly; SameSite=Strict; Path={path}");
+            let mut response = Redirect::to(path).into_response();
             if let Ok(cookie) = HeaderValue::from_str(&cookie) {
                 response.headers_mut().insert(header::SET_COOKIE, cookie);
             }
@@ -134,11 +151,13 @@ enum Entry {
 }
 
 fn entry(audit: &Audit, request: &Request) -> Entry {
-    if cookie(request.headers()).is_some_and(|cookie| same(cookie, &audit.cookie)) {
+    let path = audit.path();
+    let inside = request.uri().path().starts_with(path);
+    if inside && cookies(request.headers(), &audit.cookie.name).any(|value| same(value, &audit.cookie.value)) {
         return Entry::In;
     }
     let told =
-        request.uri().query().and_then(|query| query.strip_prefix("token=")).filter(|_| request.uri().path() == "/");
+        request.uri().query().and_then(|query| query.strip_prefix("token=")).filter(|_| request.uri().path() == path);
     let mut token = audit.token.lock();
     let right = told.zip(token.as_deref()).is_some_and(|(told, token)| same(told, token));
     if !right {
@@ -148,9 +167,10 @@ fn entry(audit: &Audit, request: &Request) -> Entry {
     Entry::Enter
 }
 
-fn cookie(headers: &HeaderMap) -> Option<&str> {
+/// Values of the cookies of this name.
+fn cookies<'h>(headers: &'h HeaderMap, name: &'h str) -> impl Iterator<Item = &'h str> {
     let all = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    all.flat_map(|value| value.split(';')).find_map(|one| one.trim().strip_prefix(COOKIE)?.strip_prefix('='))
+    all.flat_map(|value| value.split(';')).filter_map(move |one| one.trim().strip_prefix(name)?.strip_prefix('='))
 }
 
 fn same(one: &str, other: &str) -> bool {
@@ -226,9 +246,9 @@ async fn session(State(audit): State<Arc<Audit>>, Params(wanted): Params<Wanted>
         return (StatusCode::INTERNAL_SERVER_ERROR, format!("{why}\n")).into_response();
     }
     let mut opener = Opener::new(&audit.vault, audit.auditors.clone());
-    let filter = Filter { account: Some(wanted.account.clone()), tenant: None };
+    let filter = Filter { account: Some(wanted.account.clone()), tenant: None, content: Content(MAX_CONTENT) };
     match replay(&audit.vault, &mut opener, &wanted.session, &filter).await {
-        Err(why) => (StatusCode::NOT_FOUND, format!("{why}\n")).into_response(),
+        Err(why) => (StatusCode::NOT_FOUND, lines(&why) + "\n").into_response(),
         Ok(replay) => html(&shown(&audit, &wanted, &replay)),
     }
 }
@@ -260,21 +280,22 @@ fn shown(audit: &Audit, wanted: &Wanted, replay: &Replay) -> Session {
                 .findings
                 .iter()
                 .filter(|finding| finding.at.contains(&place))
-                .map(|finding| finding.what.clone())
+                .map(|finding| clean(&finding.what))
                 .collect()
         }
         _ => Vec::new(),
     };
     Session {
         banner: audit.banner(),
-        session: wanted.session.clone(),
-        account: wanted.account.clone(),
+        wanted: (wanted.session.clone(), wanted.account.clone()),
+        session: clean(&wanted.session),
+        account: clean(&wanted.account),
         turn: wanted.turn,
         turns,
         body: body.unwrap_or_else(|| "there is no such turn".to_owned()),
         change,
         concerned,
-        closed: replay.closed().to_vec(),
+        closed: replay.closed().iter().map(|why| clean(why)).collect(),
     }
 }
 
@@ -283,9 +304,14 @@ async fn verification(State(audit): State<Arc<Audit>>) -> Response {
         Verified::Done(report) => report.text(),
         Verified::NotAsked => "Give the writers' public keys (--key) to verify what is shown.".to_owned(),
         Verified::Running(done, all) => format!("{done} of {all} digests so far"),
-        Verified::Failed(why) => why.clone(),
+        Verified::Failed(why) => lines(why),
     };
     html(&Verification { banner: audit.banner(), text })
+}
+
+/// A text of lines, without what a reader can't see.
+fn lines(text: &str) -> String {
+    text.lines().map(clean).collect::<Vec<_>>().join("\n")
 }
 
 fn html(page: &impl askama::Template) -> Response {

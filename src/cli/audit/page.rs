@@ -41,6 +41,8 @@ impl Banner {
 
 /// A session that a search found.
 pub(super) struct Line {
+    /// As it is, for the link.
+    id: (String, String),
     session: String,
     account: String,
     tenant: String,
@@ -56,8 +58,9 @@ pub(super) struct Line {
 impl Line {
     pub(super) fn new(session: &str, account: &str) -> Self {
         Self {
-            session: session.to_owned(),
-            account: account.to_owned(),
+            id: (session.to_owned(), account.to_owned()),
+            session: clean(session),
+            account: clean(account),
             tenant: String::new(),
             first: String::new(),
             last: String::new(),
@@ -71,16 +74,16 @@ impl Line {
 
     pub(super) fn add(&mut self, row: &Row) {
         let tail = &row.tail;
-        let time = tail.ts.get(..19).unwrap_or(&tail.ts).replace('T', " ");
+        let time = clean(tail.ts.get(..19).unwrap_or(&tail.ts)).replace('T', " ");
         if self.first.is_empty() || time < self.first {
             self.first.clone_from(&time);
         }
         if time > self.last {
             self.last = time;
         }
-        self.tenant.clone_from(&tail.tenant);
+        self.tenant = clean(&tail.tenant);
         if let Some(actor) = tail.actor.as_ref().filter(|_| self.actors.is_empty()) {
-            self.actors.clone_from(actor);
+            self.actors = clean(actor);
         }
         let counted = !matches!(tail.cost_status.as_deref(), Some("deferred" | "not_counted"));
         self.calls += u64::from(tail.call == "model" && counted);
@@ -92,7 +95,7 @@ impl Line {
     }
 
     fn href(&self) -> String {
-        link(&self.session, &self.account, None)
+        link(&self.id, None)
     }
 
     fn cost(&self) -> String {
@@ -100,11 +103,11 @@ impl Line {
     }
 }
 
-/// Address of a session or of one of its turns.
-fn link(session: &str, account: &str, turn: Option<usize>) -> String {
-    let encoded = |text| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+/// Address of a session or of one of its turns, beside the page that shows it.
+fn link((session, account): &(String, String), turn: Option<usize>) -> String {
+    let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
     let turn = turn.map_or(String::new(), |turn| format!("&turn={turn}"));
-    format!("/session?session={}&account={}{turn}", encoded(session), encoded(account))
+    format!("session?session={}&account={}{turn}", encoded(session), encoded(account))
 }
 
 #[derive(Template)]
@@ -135,6 +138,8 @@ impl Turn {
 #[template(path = "audit_session.html")]
 pub(super) struct Session {
     pub(super) banner: Banner,
+    /// Session and account as they are, for links.
+    pub(super) wanted: (String, String),
     pub(super) session: String,
     pub(super) account: String,
     pub(super) turn: Option<usize>,
@@ -147,11 +152,11 @@ pub(super) struct Session {
 
 impl Session {
     fn href(&self, turn: &usize) -> String {
-        link(&self.session, &self.account, Some(*turn))
+        link(&self.wanted, Some(*turn))
     }
 
     fn whole(&self) -> String {
-        link(&self.session, &self.account, None)
+        link(&self.wanted, None)
     }
 
     fn is(&self, turn: &usize) -> bool {

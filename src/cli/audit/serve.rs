@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::super::output;
 use super::super::reach::block_on;
+use super::super::sessions::{Moment, moment};
 use super::super::vault::{Source, open, public_keys};
 use super::{Audit, Verified, router};
 use crate::app::listeners::serve_pages;
@@ -31,6 +32,9 @@ pub(in crate::cli) struct Serve {
     /// Public key of the writer's signer (`name+id+key`), or a file that holds it: what is shown is verified.
     #[arg(long, value_name = "KEY|FILE")]
     key: Vec<String>,
+    /// What arrived before this moment, or longer ago than this, may be gone or hidden: its retention is over.
+    #[arg(long, value_parser = moment, value_name = "TIME|DAYS")]
+    expired: Option<Moment>,
     /// Port on 127.0.0.1; 0: any that is free.
     #[arg(long, default_value_t = 8898)]
     port: u16,
@@ -44,17 +48,21 @@ pub(in crate::cli) fn run_serve(options: &Serve) -> Result<(), String> {
         let endpoint = Endpoint::parse(&format!("127.0.0.1:{}", options.port))?;
         let bound = listen::bind(&endpoint).await?;
         let port = bound.address().map_or(0, |at| at.port());
-        let [token, cookie] = [(); 2].map(|()| crate::hex::encode(&SystemRng.id()));
-        let address = format!("http://127.0.0.1:{port}/?token={token}");
-        let audit = Arc::new(Audit::new(vault, auditors.clone(), log, (token, cookie), port));
+        let [token, cookie, path] = [(); 3].map(|()| crate::hex::encode(&SystemRng.id()));
+        let address = format!("http://127.0.0.1:{port}/{path}/?token={token}");
+        if !keys.is_empty() {
+            log.note("serve", "every fragment, to verify what is shown")?;
+        }
+        let audit = Arc::new(Audit::new(vault, auditors.clone(), log, [token, cookie, path], port));
         let (meter, second) = (Meter::new(), open_vault(options)?);
         let tasks: Arc<dyn Spawn> = Tasks::new(&meter);
         let serving = serve_pages(bound, router(Arc::clone(&audit)), "audit", REST, &meter, tasks);
         output::print(&format!("{address}\nopen it in a browser on this machine; it works once. Ctrl-C ends.\n"))?;
         let verifying = async {
             if !keys.is_empty() {
-                check(&audit, &second, Options { keys, auditors, now: SystemClock::new().now(), ..Options::default() })
-                    .await;
+                let now = SystemClock::new().now();
+                let expired = options.expired.as_ref().map(|moment| moment.text(now));
+                check(&audit, &second, Options { keys, auditors, now, expired, ..Options::default() }).await;
             }
             std::future::pending::<()>().await;
         };

@@ -17,7 +17,7 @@ use crate::config::types::Span;
 use crate::secret::Secret;
 use crate::vault::chain::note::{SigningKey, VerifyKey};
 use crate::vault::names::rfc3339;
-use crate::vault::read::{Vault, clean, identities};
+use crate::vault::read::{Vault, escaped, identities};
 use crate::vault::store::settings::LockMode;
 use crate::vault::verify::{Options, Progress, Report, Retention, anchor, verify};
 
@@ -189,9 +189,9 @@ pub(super) fn run_verify(options: &Verify) -> Result<Exit, String> {
         Ok(())
     })?;
     let text = if options.json {
-        serde_json::to_string_pretty(&report).unwrap_or_default() // strings and numbers: can't fail
+        escaped(&serde_json::to_string_pretty(&report).unwrap_or_default()) // strings and numbers: can't fail
     } else {
-        report.text().lines().map(clean).collect::<Vec<_>>().join("\n")
+        report.text()
     };
     output::print(&format!("{text}\n"))?;
     Ok(if report.verified { Exit::Fine } else { Exit::Failed })
@@ -210,7 +210,7 @@ pub(super) fn run_anchor(options: &Anchor) -> Result<Exit, String> {
         Ok(())
     })?;
     if !report.verified {
-        let text = report.text().lines().map(clean).collect::<Vec<_>>().join("\n");
+        let text = report.text();
         output::print(&format!("{text}\nno anchor was made\n"))?;
         return Ok(Exit::Failed);
     }

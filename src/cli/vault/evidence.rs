@@ -19,7 +19,7 @@ use crate::secret::Secret;
 use crate::vault::chain::note::SigningKey;
 use crate::vault::evidence::{Gathered, Period, gather};
 use crate::vault::names::rfc3339;
-use crate::vault::read::{clean, identities};
+use crate::vault::read::{escaped, identities};
 use crate::vault::verify::{Report, verify};
 
 /// Largest file that is taken along, bytes.
@@ -132,8 +132,8 @@ fn write(
     bundle.lines("keys.ndjson", &gathered.keys)?;
     bundle.lines("erased.ndjson", &gathered.erased)?;
     let json = serde_json::to_string_pretty(report).unwrap_or_default(); // strings and numbers: can't fail
-    bundle.file("verify.json", json.as_bytes())?;
-    let text: String = report.text().lines().map(|line| clean(line) + "\n").collect();
+    bundle.file("verify.json", escaped(&json).as_bytes())?;
+    let text = report.text() + "\n";
     bundle.file("verify.txt", text.as_bytes())?;
     for (folder, paths) in [("anchors", &options.anchor), ("attached", &options.attach)] {
         for (number, path) in (1..).zip(paths) {

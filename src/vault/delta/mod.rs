@@ -26,4 +26,4 @@ mod tests;
 
 pub use plan::{MAX_DEPTH, Plan, Source, Step, Told};
 pub use print::Print;
-pub use rebuild::{Rebuilder, Unbuilt};
+pub use rebuild::{LARGE, Rebuilder, Unbuilt};

@@ -33,7 +33,8 @@ pub enum Unbuilt {
 
 const SHAPE: Unbuilt = Unbuilt::Damaged("the fragment is not a document of the vault");
 const BASE: Unbuilt = Unbuilt::Damaged("the fragment refers to content that is not there");
-const LARGE: Unbuilt = Unbuilt::Damaged("the fragment's content is too large");
+/// More than was asked for.
+pub const LARGE: Unbuilt = Unbuilt::Damaged("the fragment's content is too large");
 
 #[derive(Deserialize)]
 struct Document<'a> {

@@ -178,7 +178,7 @@ async fn an_erased_session_is_told_and_nothing_else_is_lost() {
     assert!(report.erased[0].done.is_some() && report.erased[0].signers == ["alice", "bob"]);
     assert!(report.text().contains("ticket 4711"), "{}", report.text());
     let mut opener = Opener::new(&desk.place.vault, vec![site.auditor.clone()]);
-    let filter = Filter { account: Some("default".into()), tenant: None };
+    let filter = Filter { account: Some("default".into()), tenant: None, ..Filter::default() };
     let told = replay(&desk.place.vault, &mut opener, "s0", &filter).await.expect("its lines are there");
     assert!(
         !told.closed().is_empty() && told.closed().iter().all(|why| why.contains("no key object")),

@@ -6,7 +6,7 @@ use crate::vault::names::{ObjectName, Scope};
 use crate::vault::row::Row;
 use crate::vault::store::ObjectKind;
 
-use super::{Opener, Places, ReadError, Vault, each_row};
+use super::{Content, Opener, Places, ReadError, Vault, each_row};
 
 /// What is wanted.
 #[derive(Clone, Debug, Default)]
@@ -30,9 +30,9 @@ pub async fn get(
     let name = vault.name(&wanted.uri)?;
     let range = wanted.range.as_deref().map(parse_range).transpose()?;
     let bytes = vault.fetch(ObjectKind::Payload, name, range).await?;
-    let mut closed = Vec::new();
+    let (mut closed, mut room) = (Vec::new(), Content::default().0);
     let known = places(vault, name, range.unwrap_or((0, u64::MAX))).await?;
-    for opened in opener.documents(name, &bytes, &known).await? {
+    for opened in opener.documents(name, &bytes, &known, &mut room).await? {
         match opened {
             Err(why) => closed.push(ReadError::from(why)),
             Ok(opened) => {

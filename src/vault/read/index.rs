@@ -1,22 +1,28 @@
 //! **What**: every line of a vault's index, one after the other. **Why**: questions and proofs begin there.
-//! **Invariants**: needs no auditor's key; a line that was stored twice comes once; one object is in memory at a time;
-//! anybody who may write may plant, so an object that is none of a gateway's, or can't be read, ends nothing: it is told.
+//! **Invariants**: needs no auditor's key; a line that was stored twice comes once; objects are fetched a few at a time and their
+//! lines come in order of names; anybody who may write may plant, so an object that is none of a gateway's, or can't be read, ends nothing: it is told.
 //! **Not here**: whether a line is what was signed (`vault/verify`).
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::io::Read;
 
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt as _};
 use sha2::{Digest, Sha256};
 
 use crate::vault::names::IndexName;
 use crate::vault::row::Row;
-use crate::vault::store::ObjectKind;
+use crate::vault::store::{ObjectKind, StoreError};
 
 use super::{ReadError, Vault};
 
 /// Largest index object, bytes after decompression.
 const MAX_INDEX: u64 = 256 << 20;
+/// Largest index object as it is stored, bytes: a gateway's hold 4 MiB of lines, or a line that is larger.
+const MAX_STORED: u64 = 32 << 20;
+/// Objects that are fetched at a time.
+const AT_ONCE: usize = 16;
 /// Objects that could not be read and are named.
 const MAX_CLOSED: usize = 100;
 
@@ -50,49 +56,96 @@ pub async fn each_row_of(
         None => "index/v1/".to_owned(),
     };
     let mut closed = Closed::default();
-    // what stands for a line: its bytes' hash, so that another line in its place is seen
-    let mut seen: HashMap<(String, String, u64), [u8; 8]> = HashMap::new();
+    let mut seen = Seen::default();
     let day_of = |name: &str| name.split('/').find_map(|part| part.strip_prefix("dt=")).is_none_or(day);
-    for name in vault.list(ObjectKind::Index, &folder).await?.into_iter().filter(|name| day_of(name) && object(name)) {
+    let names = vault.list(ObjectKind::Index, &folder).await?.into_iter().filter(|name| day_of(name) && object(name));
+    let names: Vec<String> = names.collect();
+    let mut objects = stream::iter(names).map(async |name| (vault.index_object(&name).await, name)).buffered(AT_ONCE);
+    while let Some((bytes, name)) = objects.next().await {
         let Some(own) = vault.relative(&name).and_then(IndexName::parse) else {
             closed.add(format!("{name}: no gateway gives an index object such a name; it was planted"));
             continue;
         };
-        let bytes = vault.fetch(ObjectKind::Index, &name, None).await;
-        let lines = match bytes.and_then(|bytes| unpack(&name, &bytes)) {
-            Ok(lines) => lines,
-            Err(why) => {
-                closed.add(why);
-                continue;
-            }
-        };
-        let (mut strange, mut twice) = (0_u64, 0_u64);
-        for line in lines.lines() {
-            let row = serde_json::from_str::<Row>(line).ok().filter(|row| own.holds(row));
-            let Some(row) = row else {
-                strange += 1;
-                continue;
-            };
-            let hash = Sha256::digest(line).first_chunk::<8>().copied().unwrap_or_default();
-            let key = (row.tail.writer.clone(), row.tail.epoch.clone() + "/" + &row.tail.account, row.leaf);
-            match seen.entry(key) {
-                Entry::Occupied(before) => twice += u64::from(*before.get() != hash),
-                Entry::Vacant(place) => {
-                    place.insert(hash);
-                    visit(row);
-                }
-            }
-        }
-        if strange > 0 {
-            closed.add(format!("{name}: {strange} lines are not index lines of its name"));
-        }
-        if twice > 0 {
-            closed.add(format!(
-                "{name}: {twice} lines claim numbers of others: `tollgate vault verify` tells which were signed"
-            ));
+        let lines = bytes.map_err(|error| format!("{name}: {error}")).and_then(|bytes| unpack(&name, &bytes));
+        match lines {
+            Ok(lines) => each_line(&name, &own, &lines, &mut seen, &mut closed, visit),
+            Err(why) => closed.add(why),
         }
     }
     Ok(closed.list())
+}
+
+/// Takes the lines of one object.
+fn each_line(
+    name: &str,
+    own: &IndexName,
+    lines: &str,
+    seen: &mut Seen,
+    closed: &mut Closed,
+    visit: &mut (dyn FnMut(Row) + Send),
+) {
+    let (mut strange, mut twice) = (0_u64, 0_u64);
+    for line in lines.lines() {
+        match serde_json::from_str::<Row>(line).ok().filter(|row| own.holds(row)) {
+            None => strange += 1,
+            Some(row) => match seen.take(&row, line) {
+                Taken::New => visit(row),
+                Taken::Again => {}
+                Taken::Another => twice += 1,
+            },
+        }
+    }
+    if strange > 0 {
+        closed.add(format!("{name}: {strange} lines are not index lines of its name"));
+    }
+    if twice > 0 {
+        closed.add(format!(
+            "{name}: {twice} lines claim numbers of others: `tollgate vault verify` tells which were signed"
+        ));
+    }
+}
+
+/// Lines that came, by writer, epoch, account and number, as hashes: 40 bytes or so for each.
+#[derive(Default)]
+struct Seen(HashMap<[u8; 16], [u8; 8]>);
+
+/// What a line is.
+enum Taken {
+    New,
+    /// Stored twice.
+    Again,
+    /// Its number is another's, which came first and stands.
+    Another,
+}
+
+impl Seen {
+    fn take(&mut self, row: &Row, line: &str) -> Taken {
+        let tail = &row.tail;
+        let mut place = Sha256::new();
+        for part in [&tail.writer, &tail.epoch, &tail.account] {
+            place.update((part.len() as u64).to_le_bytes());
+            place.update(part);
+        }
+        place.update(row.leaf.to_le_bytes());
+        let place = place.finalize().first_chunk::<16>().copied().unwrap_or_default();
+        let hash = Sha256::digest(line).first_chunk::<8>().copied().unwrap_or_default();
+        match self.0.entry(place) {
+            Entry::Occupied(before) if *before.get() == hash => Taken::Again,
+            Entry::Occupied(_) => Taken::Another,
+            Entry::Vacant(free) => {
+                free.insert(hash);
+                Taken::New
+            }
+        }
+    }
+}
+
+impl Vault {
+    /// An index object's bytes; no more than one can have.
+    async fn index_object(&self, name: &str) -> Result<Bytes, StoreError> {
+        let bytes = self.reader.get(ObjectKind::Index, name, Some((0, MAX_STORED + 1))).await?;
+        if bytes.len() as u64 > MAX_STORED { Err(StoreError::TooLarge) } else { Ok(bytes) }
+    }
 }
 
 impl IndexName {

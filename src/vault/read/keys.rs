@@ -28,6 +28,8 @@ pub enum Shut {
     NoKey(ReadError),
     /// None of the identities given opens a key.
     NoIdentity(ReadError),
+    /// There is no room in memory for what it holds.
+    NoRoom,
     /// Anything else.
     Other(ReadError),
 }
@@ -39,6 +41,7 @@ impl Shut {
         match self {
             Self::NoKey(why) => Self::NoKey(said(why)),
             Self::NoIdentity(why) => Self::NoIdentity(said(why)),
+            Self::NoRoom => Self::NoRoom,
             Self::Other(why) => Self::Other(said(why)),
         }
     }
@@ -47,6 +50,7 @@ impl Shut {
 impl From<Shut> for ReadError {
     fn from(shut: Shut) -> Self {
         match shut {
+            Shut::NoRoom => "its content is larger than what is read into memory".to_owned(),
             Shut::NoKey(why) | Shut::NoIdentity(why) | Shut::Other(why) => why,
         }
     }

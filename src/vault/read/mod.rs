@@ -43,7 +43,7 @@ pub use index::{each_row, each_row_of};
 pub(super) use index::{inflate as inflate_index, unpack as unpack_index};
 pub(super) use keys::open_key;
 pub use keys::{BadKey, Shut};
-pub use replay::{Filter, Replay, Total, replay};
+pub use replay::{Content, Filter, Replay, Total, replay};
 pub use terminal::{clean, escaped};
 pub use tree::{Call, TurnOf, is_denied};
 pub use turns::{Format, Turn};
@@ -270,7 +270,8 @@ impl<'a> Opener<'a> {
     }
 
     /// The fragments in `bytes` of the object `name`, each opened or the reason why not: one that is damaged hides no
-    /// other. `known` are ranges (first byte, length) of fragments as the index tells; the rest is found by first lines.
+    /// other. `room` is how much content may be taken into memory, bytes decompressed; what is taken is taken from it.
+    /// `known` are ranges (first byte, length) of fragments as the index tells; the rest is found by first lines.
     ///
     /// # Errors
     /// When nothing of the object can be opened: the name, or the keys.
@@ -279,6 +280,7 @@ impl<'a> Opener<'a> {
         name: &str,
         bytes: &Bytes,
         known: &Places,
+        room: &mut u64,
     ) -> Result<Vec<Result<Opened, Shut>>, Shut> {
         let object = ObjectName::parse(name).ok_or_else(|| Shut::Other(format!("{name} is not a payload object")))?;
         if let Some(scope) = &object.scope {
@@ -291,16 +293,15 @@ impl<'a> Opener<'a> {
             let plain = match object.scope.as_ref().or_else(told) {
                 None => Err(Shut::Other("the index does not tell, or not yet, whose it is".to_owned())),
                 Some(scope) => match self.session_keys(&object.keys(scope)).await {
-                    Ok(keys) => {
-                        open_fragment(&object.file, scope, fragment, keys).map_err(|why| Shut::Other(why.into()))
-                    }
+                    Ok(keys) => open_fragment(&object.file, scope, fragment, keys, *room),
                     Err(why) => Err(why),
                 },
             };
+            *room = room.saturating_sub(plain.as_ref().map_or(0, |plain| plain.len() as u64));
             stored.push((*offset, plain.map_err(|why| why.at(name, *offset))));
         }
         let scopes = object.scope.iter().chain(known.values()).collect();
-        let mut out = self.whole(name, &object, &scopes, stored).await?;
+        let mut out = self.whole(name, &object, &scopes, stored, room).await?;
         let outside =
             outside.iter().map(|at| Shut::Other("the index points outside of the object".to_owned()).at(name, *at));
         out.extend(outside.map(Err));
@@ -324,12 +325,16 @@ fn open_fragment(
     scope: &Scope,
     sealed: &[u8],
     keys: &[age::x25519::Identity],
-) -> Result<Vec<u8>, &'static str> {
-    let plain = unseal(sealed, keys).or_else(|why| without_hole(sealed, keys).ok_or(why))?;
-    let document: Place = serde_json::from_slice(&plain).map_err(|_| NO_DOCUMENT)?;
+    room: u64,
+) -> Result<Vec<u8>, Shut> {
+    let plain = match unseal(sealed, keys, room) {
+        Err(Shut::Other(why)) => without_hole(sealed, keys, room).ok_or(Shut::Other(why))?,
+        other => other?,
+    };
+    let document: Place = serde_json::from_slice(&plain).map_err(|_| Shut::Other(NO_DOCUMENT.to_owned()))?;
     let ours = file.starts_with(&format!("{}-{}-", document.head.writer, document.head.epoch));
     if !ours || !belongs(&document, scope) {
-        return Err("the fragment belongs to another object");
+        return Err(Shut::Other("the fragment belongs to another object".to_owned()));
     }
     Ok(plain)
 }
@@ -350,11 +355,11 @@ struct Traced {
 }
 
 /// A fragment that was lost leaves zeros in its object; without the index they seem to be the end of the one before.
-fn without_hole(sealed: &[u8], keys: &[age::x25519::Identity]) -> Option<Vec<u8>> {
+fn without_hole(sealed: &[u8], keys: &[age::x25519::Identity], room: u64) -> Option<Vec<u8>> {
     let end = sealed.len() - sealed.iter().rev().take_while(|byte| **byte == 0).count();
     let hole = sealed.len() - end;
     // a fragment may end in zeros of its own
-    (0..hole.min(4)).find_map(|own| unseal(sealed.get(..end + own)?, keys).ok())
+    (0..hole.min(4)).find_map(|own| unseal(sealed.get(..end + own)?, keys, room).ok())
 }
 
 /// Whether what the document says of itself is what its name says. A private id stands in the name as its pseudonym,
@@ -381,15 +386,21 @@ fn decrypt<'a>(sealed: &'a [u8], keys: &[age::x25519::Identity]) -> Option<impl 
     decryptor.decrypt(keys.iter().map(|key| key as &dyn age::Identity)).ok()
 }
 
-fn unseal(sealed: &[u8], keys: &[age::x25519::Identity]) -> Result<Vec<u8>, &'static str> {
+fn unseal(sealed: &[u8], keys: &[age::x25519::Identity], room: u64) -> Result<Vec<u8>, Shut> {
     const MAGIC: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
-    let mut reader = BufReader::new(decrypt(sealed, keys).ok_or("no session key opens the fragment")?);
-    let begins = reader.fill_buf().map_err(|_| "the fragment is damaged or cut off")?;
+    let damaged = |_| Shut::Other("the fragment is damaged or cut off".to_owned());
+    let none = || Shut::Other("no session key opens the fragment".to_owned());
+    let mut reader = BufReader::new(decrypt(sealed, keys).ok_or_else(none)?);
+    let begins = reader.fill_buf().map_err(damaged)?;
     let decoder: Box<dyn Read> = match begins.starts_with(MAGIC) {
-        true => Box::new(zstd::Decoder::with_buffer(reader).map_err(|_| "the fragment is damaged")?),
+        true => Box::new(zstd::Decoder::with_buffer(reader).map_err(damaged)?),
         false => Box::new(reader), // of an object of one turn
     };
-    let mut plain = Vec::new();
-    decoder.take(MAX_PLAIN as u64 + 1).read_to_end(&mut plain).map_err(|_| "the fragment is damaged or cut off")?;
-    if plain.len() > MAX_PLAIN { Err("the fragment is too large") } else { Ok(plain) }
+    let (mut plain, most) = (Vec::new(), room.min(MAX_PLAIN as u64));
+    decoder.take(most + 1).read_to_end(&mut plain).map_err(damaged)?;
+    match plain.len() as u64 {
+        len if len <= most => Ok(plain),
+        len if len <= MAX_PLAIN as u64 => Err(Shut::NoRoom),
+        _ => Err(Shut::Other("the fragment is too large".to_owned())),
+    }
 }

@@ -1,29 +1,28 @@
 //! **What**: `vault replay`: a session in order of time, as plain text: what was asked, answered, called, paid.
 //! **Why**: an incident is understood by reading it, without calling a model again.
-//! **Invariants**: nothing is left out but messages shown before, which are counted; objects that are not in the index
+//! **Invariants**: nothing is left out but messages shown before, which are counted, and what is over the limit of memory, which
+//! is an error; objects that are not in the index
 //! yet are found by their names, and what no index line knows is marked; what can't be read is said and hides nothing
 //! else. **Not here**: turns and what changed between them (`turns`), the tree of calls (`tree`), JSON (`report`), proofs.
 
-use std::collections::btree_map::Entry as Place;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, Write};
 
-use futures_util::stream::{self, StreamExt as _};
 use rust_decimal::Decimal;
 use serde::Serialize;
 
 use crate::vault::document::Item;
-use crate::vault::names::{IndexName, ObjectName, Scope};
+use crate::vault::names::{ObjectName, Scope};
 use crate::vault::row::{ErasureState, Kind, Row};
 use crate::vault::store::ObjectKind;
 
-use super::index::unpack;
+use super::index::each_row;
 use super::messages::{Said, said};
 use super::terminal::clean;
 use super::{Opened, Opener, Places, ReadError, Shut, Vault};
 
-/// Index objects that are fetched at a time.
-const AT_ONCE: usize = 16;
+/// What an index line is taken to need in memory, bytes.
+const LINE: u64 = 1024;
 
 /// Narrows the search.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +31,18 @@ pub struct Filter {
     pub account: Option<String>,
     /// Only this tenant, as the index shows it.
     pub tenant: Option<String>,
+    /// How much is read into memory.
+    pub content: Content,
+}
+
+/// The most content of a session, decompressed, that is read into memory, bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Content(pub u64);
+
+impl Default for Content {
+    fn default() -> Self {
+        Self(1 << 30)
+    }
 }
 
 /// One thing that happened.
@@ -64,6 +75,8 @@ pub struct Replay {
     erased: Vec<String>,
     /// Objects and fragments that could not be read, and why.
     closed: Vec<String>,
+    /// It is larger than what may be read into memory: fragments and lines that are left out.
+    left_out: u64,
 }
 
 /// Reads a session: its id as the index shows it (`trace-…` for records without one).
@@ -76,7 +89,7 @@ pub async fn replay(
     session: &str,
     filter: &Filter,
 ) -> Result<Replay, ReadError> {
-    let Indexed { rows, erasures, closed } = rows(vault, session, filter).await?;
+    let Indexed { rows, erasures, closed, left_out } = rows(vault, session, filter).await?;
     let accounts: BTreeSet<&str> = rows.iter().map(|row| row.tail.account.as_str()).collect();
     if accounts.len() > 1 {
         let accounts: Vec<&str> = accounts.into_iter().collect();
@@ -97,8 +110,14 @@ pub async fn replay(
         objects.entry(name).or_default();
     }
     let erased = erased(&erasures, session, &rows);
-    let mut replay =
-        Replay { session: session.to_owned(), accounts: BTreeSet::new(), entries: Vec::new(), erased, closed };
+    let mut replay = Replay {
+        session: session.to_owned(),
+        accounts: BTreeSet::new(),
+        entries: Vec::new(),
+        erased,
+        closed,
+        left_out,
+    };
     let mut by_item: HashMap<(String, u32), Row> = HashMap::new();
     for row in rows {
         replay.accounts.insert(format!("account {} · tenant {}", row.tail.account, row.tail.tenant));
@@ -107,14 +126,16 @@ pub async fn replay(
             _ => replay.entries.push(Entry { at: row.tail.ts.clone(), leaf: row.leaf, row: Some(row), item: None }),
         }
     }
+    let mut room = filter.content.0;
     for (name, known) in &objects {
         let opened = match vault.fetch(ObjectKind::Payload, name, None).await {
-            Ok(bytes) => opener.documents(name, &bytes, known).await,
+            Ok(bytes) => opener.documents(name, &bytes, known, &mut room).await,
             Err(why) => Err(Shut::Other(why)),
         };
         for opened in opened.unwrap_or_else(|why| vec![Err(why)]) {
             match opened {
                 Ok(opened) => replay.add(opened, &mut by_item),
+                Err(Shut::NoRoom) => replay.left_out += 1,
                 Err(why) => replay.closed.push(why.into()),
             }
         }
@@ -130,7 +151,15 @@ pub async fn replay(
     }));
     if replay.entries.is_empty() {
         let none = format!("no session {session:?} in this vault (private ids stand there as h-…)");
-        return Err([vec![none], replay.closed].concat().join("\nnot read: "));
+        let closed = replay.closed.iter().map(|why| clean(why));
+        return Err(std::iter::once(none).chain(closed).collect::<Vec<_>>().join("\nnot read: "));
+    }
+    if replay.left_out > 0 {
+        let most = filter.content.0 >> 20;
+        replay.closed.push(format!(
+            "{} fragments or lines: the session is larger than the {most} MiB that are read into memory; --content reads more",
+            replay.left_out
+        ));
     }
     replay.entries.sort_by(|a, b| (&a.at, a.leaf).cmp(&(&b.at, b.leaf)));
     Ok(replay)
@@ -154,6 +183,8 @@ struct Indexed {
     erasures: Vec<Row>,
     /// What of the index could not be read: one strange object must not end every replay.
     closed: Vec<String>,
+    /// Lines that there was no room for.
+    left_out: u64,
 }
 
 /// Erasures that name this session, in words; those of other accounts don't.
@@ -184,49 +215,19 @@ fn erased(erasures: &[Row], session: &str, rows: &[Row]) -> Vec<String> {
     said.into_values().map(|(_, text)| text).collect()
 }
 
+/// The lines of a session.
 async fn rows(vault: &Vault, session: &str, filter: &Filter) -> Result<Indexed, ReadError> {
-    let folder = match &filter.account {
-        Some(account) => format!("index/v1/account={}/", crate::vault::names::account_segment(account)),
-        None => "index/v1/".to_owned(),
+    let (mut rows, mut erasures, mut left_out) = (Vec::new(), Vec::new(), 0_u64);
+    let most = usize::try_from(filter.content.0 / LINE).unwrap_or(usize::MAX);
+    let mut visit = |row: Row| {
+        if row.tail.kind == Some(Kind::Erasure) {
+            erasures.push(row);
+        } else if wanted(&row, session, filter) {
+            if rows.len() < most { rows.push(row) } else { left_out += 1 }
+        }
     };
-    let names = vault.list(ObjectKind::Index, &folder).await?.into_iter();
-    let names = names.filter_map(|name| Some((vault.relative(&name).and_then(IndexName::parse)?, name)));
-    let mut objects = stream::iter(names)
-        .map(async |(own, name)| (vault.fetch(ObjectKind::Index, &name, None).await, own, name))
-        .buffered(AT_ONCE);
-    let mut found: BTreeMap<(String, String, u64), Row> = BTreeMap::new();
-    let (mut erasures, mut closed) = (Vec::new(), Vec::new());
-    while let Some((bytes, own, name)) = objects.next().await {
-        let lines = match bytes.and_then(|bytes| unpack(&name, &bytes)) {
-            Ok(lines) => lines,
-            Err(why) => {
-                closed.push(why);
-                continue;
-            }
-        };
-        let (mut strange, mut twice) = (0_u64, 0_u64);
-        for line in lines.lines() {
-            match serde_json::from_str::<Row>(line).ok().filter(|row| own.holds(row)) {
-                None => strange += 1,
-                Some(row) if row.tail.kind == Some(Kind::Erasure) => erasures.push(row),
-                Some(row) if wanted(&row, session, filter) => {
-                    let key = (row.tail.account.clone(), format!("{}/{}", row.tail.writer, row.tail.epoch), row.leaf);
-                    match found.entry(key) {
-                        Place::Vacant(place) => drop(place.insert(row)),
-                        Place::Occupied(before) => twice += u64::from(*before.get() != row),
-                    }
-                }
-                Some(_) => {}
-            }
-        }
-        if twice > 0 {
-            closed.push(format!("{name}: {twice} lines claim numbers of others: see `tollgate vault verify`"));
-        }
-        if strange > 0 {
-            closed.push(format!("{name}: {strange} lines are no index lines"));
-        }
-    }
-    Ok(Indexed { rows: found.into_values().collect(), erasures, closed })
+    let closed = each_row(vault, filter.account.as_deref(), &|_| true, &mut visit).await?;
+    Ok(Indexed { rows, erasures, closed, left_out })
 }
 
 /// Objects of the session by their names: those of the last minutes are not in the index yet.
@@ -271,7 +272,7 @@ impl Replay {
         let mut entries: Vec<Entry> = entries.collect();
         entries.sort_by(|a, b| (&a.at, a.leaf).cmp(&(&b.at, b.leaf)));
         let (accounts, erased, closed) = (BTreeSet::new(), Vec::new(), Vec::new());
-        Self { session: session.to_owned(), accounts, entries, erased, closed }
+        Self { session: session.to_owned(), accounts, entries, erased, closed, left_out: 0 }
     }
 
     /// Everything that happened, in order of time.
@@ -292,6 +293,11 @@ impl Replay {
     /// Erasures that concern it, in words. They count once they are verified.
     pub fn erased(&self) -> &[String] {
         &self.erased
+    }
+
+    /// Something was left out because the session is too large.
+    pub fn is_cut(&self) -> bool {
+        self.left_out > 0
     }
 
     /// Objects and fragments that could not be read, and why.

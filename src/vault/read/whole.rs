@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use memchr::memmem;
 
-use super::super::delta::{Rebuilder, Unbuilt};
+use super::super::delta::{LARGE, Rebuilder, Unbuilt};
 use super::super::names::{ObjectName, Scope};
 use super::super::store::ObjectKind;
 use super::{MAX_PLAIN, NO_DOCUMENT, Opened, Opener, Shut, fragments, open_fragment};
@@ -29,6 +29,7 @@ impl Opener<'_> {
         object: &ObjectName,
         scopes: &BTreeSet<&Scope>,
         stored: Vec<Stored>,
+        room: &mut u64,
     ) -> Result<Vec<Result<Opened, Shut>>, Shut> {
         let mut rebuilder = Rebuilder::default();
         if stored.iter().any(|(_, plain)| plain.as_ref().is_ok_and(|plain| refers(plain))) {
@@ -36,7 +37,7 @@ impl Opener<'_> {
             if stored.iter().any(|one| lacks(&mut rebuilder, one)) {
                 // a part of the object was given: what it refers to lies before
                 let bytes = self.vault.fetch(ObjectKind::Payload, name, None).await.map_err(Shut::Other)?;
-                add(&mut rebuilder, &self.all(object, scopes, &bytes));
+                add(&mut rebuilder, &self.all(object, scopes, &bytes, *room));
             }
         }
         let mut out = Vec::with_capacity(stored.len());
@@ -44,9 +45,17 @@ impl Opener<'_> {
             let said = |why: &str| Shut::Other(why.to_owned()).at(name, offset);
             out.push(plain.and_then(|plain| {
                 let whole = match refers(&plain) {
-                    true => rebuilder.rebuild(&plain, MAX_PLAIN).map_err(|why| said(&shown(&why)))?,
+                    true => {
+                        // what it refers to was counted where it stands, and is here once more
+                        let most = usize::try_from(*room).unwrap_or(usize::MAX).min(MAX_PLAIN);
+                        let whole = rebuilder.rebuild(&plain, most);
+                        whole.map_err(|why| {
+                            if why == LARGE && most < MAX_PLAIN { Shut::NoRoom } else { said(&shown(&why)) }
+                        })?
+                    }
                     false => None,
                 };
+                *room = room.saturating_sub(whole.as_ref().map_or(0, |whole| whole.len() as u64));
                 let plain = whole.unwrap_or(plain);
                 let document = serde_json::from_slice(&plain).map_err(|_| said(NO_DOCUMENT))?;
                 Ok(Opened { offset, document, plain })
@@ -56,11 +65,13 @@ impl Opener<'_> {
     }
 
     /// Every fragment that the keys of these scopes open.
-    fn all(&self, object: &ObjectName, scopes: &BTreeSet<&Scope>, bytes: &Bytes) -> Vec<Stored> {
-        let open = |one: &Bytes| {
+    fn all(&self, object: &ObjectName, scopes: &BTreeSet<&Scope>, bytes: &Bytes, mut room: u64) -> Vec<Stored> {
+        let mut open = |one: &Bytes| {
             let keys = |scope: &Scope| self.sessions.get(&object.keys(scope)).map_or(&[][..], Vec::as_slice);
-            let mut opened = scopes.iter().map(|scope| open_fragment(&object.file, scope, one, keys(scope)));
-            opened.find_map(Result::ok).ok_or_else(|| Shut::Other(String::new()))
+            let mut opened = scopes.iter().map(|scope| open_fragment(&object.file, scope, one, keys(scope), room));
+            let plain = opened.find_map(Result::ok).ok_or_else(|| Shut::Other(String::new()));
+            room = room.saturating_sub(plain.as_ref().map_or(0, |plain| plain.len() as u64));
+            plain
         };
         fragments::split(bytes).iter().map(|(at, one)| (*at, open(one))).collect()
     }

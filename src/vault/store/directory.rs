@@ -1,6 +1,6 @@
 //! **What**: the vault in a directory. **Why**: try-outs, tests, and stores mounted as a file system.
 //! **Invariants**: folders 0700, files 0600; a file appears whole and synced under its name or not at all, and is never
-//! replaced; an existing file with the same bytes is a success, with others an error.
+//! replaced; an existing file with the same bytes is a success, with others an error; only regular files are opened.
 //! **Not here**: immutability against the machine's own administrator (that takes Object Lock).
 
 use std::io;
@@ -9,7 +9,7 @@ use std::path::{Component, Path, PathBuf};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 
 use super::sweep::Used;
@@ -110,7 +110,7 @@ impl VaultReader for DirectoryStore {
         range: Option<(u64, u64)>,
     ) -> BoxFuture<'a, Result<Bytes, StoreError>> {
         Box::pin(async move {
-            let mut file = tokio::fs::File::open(self.path(name)?).await.map_err(classify)?;
+            let mut file = open_regular(&self.path(name)?).await?;
             let mut out = Vec::new();
             let (first, length) = range.unwrap_or((0, u64::MAX));
             file.seek(io::SeekFrom::Start(first)).await.map_err(classify)?;
@@ -153,16 +153,42 @@ fn relative(root: &Path, path: &Path) -> Option<String> {
 
 /// `Some(Exists)` when the file is there with these bytes, `None` when it is not there.
 async fn compare(path: &Path, bytes: &Bytes) -> Result<Option<Put>, StoreError> {
-    match tokio::fs::read(path).await {
-        Ok(found) if found == *bytes => {
-            // an earlier attempt may have died between rename and sync
-            sync_folder(path.parent().unwrap_or(path)).await.map_err(classify)?;
-            Ok(Some(Put::Exists))
-        }
-        Ok(_) => Err(StoreError::Differs),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(classify(error)),
+    let found = match read_regular(path, bytes.len() as u64).await {
+        Ok(found) => found,
+        Err(StoreError::Missing) => return Ok(None),
+        Err(StoreError::Denied(why)) if why == NOT_A_FILE => return Err(StoreError::Differs),
+        Err(error) => return Err(error),
+    };
+    if found != *bytes {
+        return Err(StoreError::Differs);
     }
+    // an earlier attempt may have died between rename and sync
+    sync_folder(path.parent().unwrap_or(path)).await.map_err(classify)?;
+    Ok(Some(Put::Exists))
+}
+
+const NOT_A_FILE: &str = "not a regular file";
+
+/// Opens a file that is one: who may write the folder can put a pipe, a device or a link where an object should be, and whoever
+/// opens a pipe waits for ever.
+async fn open_regular(path: &Path) -> Result<tokio::fs::File, StoreError> {
+    let odd = || StoreError::Denied(NOT_A_FILE.to_owned());
+    // a device may act on being opened
+    if !tokio::fs::symlink_metadata(path).await.map_err(classify)?.is_file() {
+        return Err(odd());
+    }
+    let mut options = std::fs::OpenOptions::new();
+    // it may have been put there since
+    options.read(true).custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed());
+    let file = tokio::fs::OpenOptions::from(options).open(path).await.map_err(classify)?;
+    if file.metadata().await.map_err(classify)?.is_file() { Ok(file) } else { Err(odd()) }
+}
+
+/// The bytes of a regular file, one more than `most` at most.
+pub(super) async fn read_regular(path: &Path, most: u64) -> Result<Vec<u8>, StoreError> {
+    let mut bytes = Vec::new();
+    open_regular(path).await?.take(most.saturating_add(1)).read_to_end(&mut bytes).await.map_err(classify)?;
+    Ok(bytes)
 }
 
 /// Makes missing folders, 0700, each synced into its parent.

@@ -7,11 +7,14 @@ use std::path::PathBuf;
 use aws_sdk_s3::types::{ObjectLockLegalHold, ObjectLockLegalHoldStatus};
 use futures_util::future::BoxFuture;
 
-use super::directory::classify as io_error;
+use super::directory::{classify as io_error, read_regular};
 use super::s3::classify;
 use super::{DirectoryStore, ObjectKind, S3Store, StoreError};
 use crate::vault::hold::{FOLDER, Hold};
 use crate::vault::names::ObjectName;
+
+/// Largest note of a hold that is read, bytes.
+const MAX_NOTE: u64 = 1 << 20;
 
 /// Sets and releases legal holds.
 pub trait VaultHolder: Send + Sync {
@@ -70,9 +73,9 @@ impl DirectoryStore {
                 }
             }
             if let Some(path) = last {
-                let bytes = tokio::fs::read(&path).await.map_err(io_error)?;
                 // what can't be read holds
-                if serde_json::from_slice::<Hold>(&bytes).is_ok_and(|note| !note.set) {
+                let note = read_regular(&path, MAX_NOTE).await.unwrap_or_default();
+                if serde_json::from_slice::<Hold>(&note).is_ok_and(|note| !note.set) {
                     continue;
                 }
                 return Ok(true);

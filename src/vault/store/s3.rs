@@ -181,8 +181,8 @@ impl S3Store {
             // newest first; names that only begin like this one come behind
             let page = self.page(kind, name, after.clone()).await?;
             let beyond = page.versions.iter().any(|version| version.name != name);
-            let own = page.versions.into_iter().filter(|version| version.name == name && !version.marker);
-            first = own.last().map(|version| version.id).or(first);
+            let mut own = page.versions.into_iter().filter(|version| version.name == name && !version.marker);
+            first = own.next_back().map(|version| version.id).or(first);
             match page.next {
                 Some(next) if !beyond && after.as_ref() != Some(&next) => after = Some(next),
                 _ => return first.ok_or(StoreError::Missing),

@@ -54,7 +54,7 @@ impl DirectoryStore {
     async fn count(&self) -> Result<(), StoreError> {
         let mut bytes = 0;
         for name in self.list(ObjectKind::Payload, "").await? {
-            match tokio::fs::metadata(self.path(&name)?).await {
+            match tokio::fs::symlink_metadata(self.path(&name)?).await {
                 Ok(data) => bytes += data.len(),
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) => return Err(classify(error)),
@@ -86,7 +86,7 @@ impl DirectoryStore {
                 (false, false) => continue, // digests, sessions, holds
             };
             let path = self.path(&name)?;
-            let data = match tokio::fs::metadata(&path).await {
+            let data = match tokio::fs::symlink_metadata(&path).await {
                 Ok(data) => data,
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
                 Err(error) => return Err(classify(error)),

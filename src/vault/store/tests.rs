@@ -92,3 +92,25 @@ async fn an_unwritable_folder_is_denied() {
     let put = store.put_once(ObjectKind::Payload, "a/x", Bytes::from_static(b"x"), UnixNanos(0)).await;
     assert!(matches!(put, Err(StoreError::Denied(_))), "{put:?}");
 }
+
+/// Who may write the folder can put a pipe, a link or a folder where an object should be: readers are told instead of waiting for
+/// ever or reading something else, and a writer goes beside it.
+#[tokio::test]
+async fn only_regular_files_are_opened() {
+    let folder = scratch();
+    let store = DirectoryStore::new(folder.path());
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, b"of the reader's").expect("a file");
+    let at = |name: &str| folder.path().join(name);
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mknodat(rustix::fs::CWD, at("pipe"), rustix::fs::FileType::Fifo, mode, 0).expect("a pipe");
+    std::os::unix::fs::symlink(&secret, at("link")).expect("a link");
+    std::fs::create_dir(at("folder")).expect("a folder");
+    for name in ["pipe", "link", "folder"] {
+        let got = store.get(ObjectKind::Payload, name, None).await;
+        assert_eq!(got, Err(StoreError::Denied("not a regular file".to_owned())), "{name}");
+        let put = store.put_once(ObjectKind::Payload, name, Bytes::from_static(b"x"), UnixNanos(0)).await;
+        assert_eq!(put, Err(StoreError::Differs), "{name}");
+    }
+    assert_eq!(store.list(ObjectKind::Payload, "").await.expect("listed"), ["link", "pipe", "secret"], "they are told");
+}

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::vault::chain::tree::from_hex;
 use crate::vault::document::commitment;
 use crate::vault::names::Scope;
-use crate::vault::read::{BadKey, Opened, Opener, Places, Shut};
+use crate::vault::read::{BadKey, Content, Opened, Opener, Places, ReadError, Shut};
 use crate::vault::row::Row;
 
 use super::Walk;
@@ -85,9 +85,8 @@ impl Walk<'_> {
         };
         for opened in opened {
             match opened {
-                Err(Shut::Other(why)) => self.report.fail("inside", &held.name, why),
                 Err(shut) => {
-                    epoch.unread += 1;
+                    epoch.unread += u64::from(matches!(shut, Shut::NoKey(_) | Shut::NoIdentity(_)));
                     self.shut(&held.name, shut, over);
                 }
                 Ok(opened) => {
@@ -108,7 +107,7 @@ impl Walk<'_> {
         match shut {
             Shut::NoKey(why) if !over => self.report.fail("key_missing", name, why),
             Shut::NoKey(_) | Shut::NoIdentity(_) => {}
-            Shut::Other(why) => self.report.fail("inside", name, why),
+            Shut::NoRoom | Shut::Other(_) => self.report.fail("inside", name, ReadError::from(shut)),
         }
     }
 }
@@ -121,8 +120,9 @@ async fn documents(
     known: &Places,
     lost: &BTreeSet<u64>,
 ) -> Result<Vec<Result<Opened, Shut>>, Shut> {
+    let mut room = Content::default().0;
     if lost.is_empty() {
-        return opener.documents(&held.name, bytes, known).await;
+        return opener.documents(&held.name, bytes, known, &mut room).await;
     }
     // others, which can't be opened, stand between them
     let mut out = Vec::new();
@@ -133,7 +133,7 @@ async fn documents(
             continue;
         };
         let alone = Places::from([((0, *len), scope.clone())]);
-        let opened = opener.documents(&held.name, &bytes.slice(range), &alone).await?;
+        let opened = opener.documents(&held.name, &bytes.slice(range), &alone, &mut room).await?;
         out.extend(opened.into_iter().map(|one| one.map(|one| Opened { offset: *off, ..one })));
     }
     Ok(out)

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::vault::chain::digest::Link;
+use crate::vault::read::clean;
 
 /// Findings that are kept.
 const MAX_FINDINGS: usize = 1000;
@@ -198,6 +199,7 @@ impl Report {
              {fragments} fragments, {opened} opened, {bytes} bytes, {locked} locked, {expired} expired, {archived} archived"
         ));
         out.push(if self.verified { "verified" } else { "NOT VERIFIED" }.to_owned());
-        out.join("\n")
+        // a name must not end its line and begin another
+        out.iter().map(|line| clean(line)).collect::<Vec<_>>().join("\n")
     }
 }

@@ -6,7 +6,9 @@ import puppeteer from "puppeteer-core";
 
 const [url, session, text, folder] = process.argv.slice(2);
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-const origin = new URL(url).origin;
+const { origin, pathname } = new URL(url);
+// everything lies below a path that only the printed address tells
+const home = `${origin}${pathname}`;
 const check = (what, holds, detail = "") => console.log(JSON.stringify({ check: what, holds: Boolean(holds), detail: String(detail).slice(0, 800) }));
 const browser = await puppeteer.launch({
   executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
@@ -27,19 +29,21 @@ try {
   const first = await browser.createBrowserContext();
   const page = await first.newPage();
   const entered = await page.goto(url);
-  check("the printed address leads in, and the token leaves the address bar", entered.status() === 200 && page.url() === `${origin}/`, page.url());
+  check("the printed address leads in, and the token leaves the address bar", entered.status() === 200 && page.url() === home && pathname.length > 20, page.url());
   const cookies = await first.cookies();
   check("one cookie, no script may read it, no other site sends it", cookies.length === 1 && cookies[0].httpOnly && cookies[0].sameSite === "Strict", JSON.stringify(cookies.map(({ value, ...rest }) => rest)));
+  check("its name is the port's, its path this page's alone", cookies[0].name === `audit-${new URL(url).port}` && cookies[0].path === pathname, `${cookies[0].name} ${cookies[0].path}`);
+  check("outside of that path it is not sent", (await page.goto(`${origin}/`)).status() === 403);
   const stranger = await (await browser.createBrowserContext()).newPage();
   check("the address works once", (await stranger.goto(url)).status() === 403);
-  check("without the cookie nothing is shown", (await stranger.goto(`${origin}/session?session=${session}`)).status() === 403 && !(await shown(stranger)).includes(text));
+  check("without the cookie nothing is shown", (await stranger.goto(`${home}session?session=${session}`)).status() === 403 && !(await shown(stranger)).includes(text));
 
   // what a page of another origin can do with the auditor's browser
   const other = await first.newPage();
   await other.goto("data:text/html,<p>another site</p>");
-  const reached = await other.evaluate(async (to) => { try { return (await (await fetch(to, { credentials: "include" })).text()).length; } catch { return "refused"; } }, `${origin}/`);
+  const reached = await other.evaluate(async (to) => { try { return (await (await fetch(to, { credentials: "include" })).text()).length; } catch { return "refused"; } }, home);
   check("another site's script reads nothing", reached === "refused", reached);
-  await other.setContent(`<iframe src="${origin}/" style="width:600px;height:400px"></iframe>`);
+  await other.setContent(`<iframe src="${home}" style="width:600px;height:400px"></iframe>`);
   await new Promise((done) => setTimeout(done, 500));
   const framed = await Promise.all(other.frames().slice(1).map(async (frame) => { try { return await frame.$eval("body", (body) => body.innerText); } catch { return ""; } }));
   check("another site can't frame it", framed.every((inner) => !inner.includes("Audit vault")), framed.join().slice(0, 200));
@@ -65,13 +69,13 @@ try {
           const to = await page.$eval(selector, (link) => link.href);
           return visit(() => page.goto(to));
         };
-        await visit(() => page.goto(`${origin}/`));
+        await visit(() => page.goto(home));
         const front = await shown(page);
         check(`${at}: sessions are listed, verification is told`, front.includes(session) && /verified: \d+ digests/.test(front), front);
         if (script) {
           await page.type('input[name="session"]', session);
           await visit(() => Promise.all([page.waitForNavigation(), page.click("button")]));
-        } else await visit(() => page.goto(`${origin}/?session=${session}&user=&tool=&action=&issue=&since=`));
+        } else await visit(() => page.goto(`${home}?session=${session}&user=&tool=&action=&issue=&since=`));
         const names = await page.$$eval("tbody a", (links) => links.map((link) => link.innerText));
         check(`${at}: the search finds the session alone`, names.length === 1 && names[0] === session, names);
         const pages = [["search", page.url()]];
@@ -82,7 +86,7 @@ try {
         await follow("nav li:last-child a");
         pages.push(["last turn", page.url()]);
         check(`${at}: the last turn is the current one`, (await page.$$("nav li:last-child a[aria-current]")).length === 1);
-        pages.push(["verification", `${origin}/verification`]);
+        pages.push(["verification", `${home}verification`]);
         for (const [name, where] of pages) {
           await visit(() => page.goto(where));
           const wide = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);

@@ -40,6 +40,8 @@ def main():
                    "--key", os.path.join(gateway.data, "signing.key")], stdout=subprocess.PIPE, text=True)
     url = serve.stdout.readline().strip()
     port = int(url.split(":")[2].split("/")[0])
+    with open(openings) as f:
+        check("that verification opens every fragment is noted before it does", "every fragment" in f.readline())
     hosts(port)
     with open("/proc/net/tcp") as f:
         listening = {line.split()[1] for line in f.readlines()[1:] if line.split()[3] == "0A"}

@@ -1,12 +1,13 @@
 """`vault compact` and `find --parquet` against DuckDB: the same lines, the documentation's statements run as they stand, times side by side.
 
-    tables.py [--rows 1000000]
+    tables.py [--rows 1000000] [--keep FOLDER]     a run with --keep that was stopped goes on where it was
 """
 import argparse
 import json
 import os
 import random
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -84,21 +85,37 @@ def main():
     p = argparse.ArgumentParser()
     p.add_argument("--rows", type=int, default=1_000_000)
     p.add_argument("--seed", type=int, default=random.randrange(1 << 30))
+    p.add_argument("--keep")
     a = p.parse_args()
+    work = os.path.abspath(a.keep) if a.keep else workdir("tables")
+    os.makedirs(work, exist_ok=True)
+    mark = os.path.join(work, f"made-{a.rows}.json")
+    begun = os.path.exists(mark)
+    if begun:
+        with open(mark) as f:
+            made = json.load(f)
+        a.seed = made["seed"]
     say(f"tables: {a.rows} index lines as Parquet, seed {a.seed}")
     subprocess.run([os.path.join(HERE, "tables", "install.sh")], check=True, stdout=subprocess.DEVNULL)
-    work = workdir("tables")
     store, tables = os.path.join(work, "vault"), os.path.join(work, "tables")
     python = os.path.join(CACHE, "tables", "venv", "bin", "python")
-    made = json.loads(subprocess.run([python, os.path.join(HERE, "tables", "lines.py"), store, str(a.rows), str(a.seed)], check=True, capture_output=True).stdout)
+    if not begun:
+        shutil.rmtree(store, ignore_errors=True)
+        shutil.rmtree(tables, ignore_errors=True)
+        made = json.loads(subprocess.run([python, os.path.join(HERE, "tables", "lines.py"), store, str(a.rows), str(a.seed)], check=True, capture_output=True).stdout)
+        made["seed"] = a.seed
+        with open(mark + ".part", "w") as f:
+            json.dump(made, f)
+        os.rename(mark + ".part", mark)
 
     began = time.monotonic()
     code, out, why = run(BINARY, "vault", "compact", "--store", store, "--output", tables, "--json")
-    check("compact", code == 0 and json.loads(out)["lines"] == made["rows"], f"{out} {why}")
+    check("compact", code == 0 and (begun or json.loads(out)["lines"] == made["rows"]), f"{out} {why}")
     took = time.monotonic() - began
     size = sum(os.path.getsize(path) for path in files("**/*.parquet", tables))
     raw = sum(os.path.getsize(path) for path in files("**/*.zst", store))
-    figure("compact", round(made["rows"] / took), "lines/s")
+    if not begun:
+        figure("compact", round(made["rows"] / took), "lines/s")
     figure("a line in the tables", round(size / made["rows"], 1), f"bytes; in the index {round(raw / made['rows'], 1)}")
     before = {path: os.path.getmtime(path) for path in files("**/*", tables)}
     code, out, why = run(BINARY, "vault", "compact", "--store", store, "--output", tables, "--json")

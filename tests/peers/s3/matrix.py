@@ -341,7 +341,8 @@ def _():
     # as `vault policy --format lifecycle` prints them, without storage classes, which are AWS's
     rule = {"ID": "index", "Status": "Enabled", "Filter": {"Prefix": "index/"}, "Expiration": {"Days": 101},
             "NoncurrentVersionExpiration": {"NoncurrentDays": 1}, "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1}}
-    status = ask(admin.put_bucket_lifecycle_configuration, Bucket=bucket, LifecycleConfiguration={"Rules": [rule]})[0]
+    markers = {"ID": "markers", "Status": "Enabled", "Filter": {"Prefix": ""}, "Expiration": {"ExpiredObjectDeleteMarker": True}}
+    status = ask(admin.put_bucket_lifecycle_configuration, Bucket=bucket, LifecycleConfiguration={"Rules": [rule, markers]})[0]
     return True if status == 200 else f"no: {status}"
 
 

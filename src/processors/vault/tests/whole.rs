@@ -335,7 +335,7 @@ async fn what_is_damaged_hides_nothing_else() {
         "CANARY one",
         "CANARY three",
         "0000000009.ndjson.zst: damaged",
-        "2 lines are no index lines",
+        "2 lines are not index lines",
         "no such object",
         "points outside of the object",
         "too large to add",

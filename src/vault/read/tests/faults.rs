@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::vault::read::{Filter, Location, Opener, Query, Replay, Vault, Wanted, find, get, identities, replay};
+use crate::vault::read::{
+    Content, Filter, Location, Opener, Query, Replay, Vault, Wanted, find, get, identities, replay,
+};
 use crate::vault::verify::tests::Site;
 
 /// A vault in a folder: a session of two fragments in one object.
@@ -149,4 +151,30 @@ async fn references_that_lead_nowhere_are_told() {
         let said = said.expect_err(uri);
         assert!(said.contains(why) && out.is_empty(), "{uri} {range:?}: {said}");
     }
+}
+
+/// A session that is larger than what may be read into memory is an error that says so, and what was read is shown; a fragment
+/// that would unpack to far more than it is takes no more than that either.
+#[tokio::test]
+async fn a_session_that_is_too_large_is_told() {
+    let mut site = Site::new(12);
+    for n in 0..4 {
+        site.send("default", "s0", &format!("number {n} {}", "x".repeat(100_000)));
+    }
+    site.send("default", "s1", &"a".repeat(20 << 20));
+    site.minutes(4).await;
+    let vault = Vault::new(site.store.clone(), "", None);
+    let read = async |session: &str, content: u64| {
+        let filter = Filter { content: Content(content), ..Filter::default() };
+        replay(&vault, &mut Opener::new(&vault, vec![site.auditor.clone()]), session, &filter).await.expect("read")
+    };
+    let whole = read("s0", 1 << 30).await;
+    assert!(!whole.is_cut() && whole.closed().is_empty(), "{:?}", whole.closed());
+    let (text, closed) = told(&read("s0", 250_000).await);
+    assert!(text.contains("number 0") && text.contains("number 1") && !text.contains("number 2"), "{}", closed);
+    assert!(closed.contains("2 fragments or lines") && closed.contains("--content"), "{closed}");
+    let (_, closed) = told(&read("s1", 1 << 20).await);
+    assert!(closed.contains("1 fragments or lines: the session is larger than the 1 MiB"), "{closed}");
+    let lines = read("s0", 2048).await;
+    assert!(lines.is_cut() && lines.closed().concat().contains("lines"), "{:?}", lines.closed());
 }

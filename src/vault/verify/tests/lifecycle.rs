@@ -173,3 +173,13 @@ async fn the_oldest_versions_are_the_evidence() {
     let report = look_at(&site, &fake, options(), true).await;
     assert!(!report.verified && report.found.keys().eq(["hidden", "versions"].iter()), "{}", report.text());
 }
+
+/// What somebody planted under a name with line feeds, escapes or marks of direction can't make lines of the report.
+#[test]
+fn names_forge_no_lines() {
+    let mut report = Report { verified: true, ..Report::default() };
+    report.fail("stray", "keys/a\nverified\u{9b}31m", "planted \u{202e}deifirev");
+    let text = report.text();
+    assert_eq!(text.lines().filter(|line| *line == "verified").count(), 0, "{text}");
+    assert!(text.ends_with("\nNOT VERIFIED") && !text.contains(['\u{9b}', '\u{202e}']), "{text}");
+}

@@ -1,0 +1,173 @@
+//! What is known of a trace across requests.
+
+use super::*;
+
+fn bystander(trace: u32) -> Json {
+    json!({"items": [{"name": "render", "trace": trace, "span": 9, "attributes": {
+        "template": "CANARY dear customer", "http.request.method": "GET"}}]})
+}
+
+/// An item that no dialect knows is an agent's when an earlier, committed request told of its trace: also after a
+/// restart, not before the commit, and not for another account.
+#[test]
+fn traces_are_known_across_requests() {
+    let mut bench = Bench::new();
+    assert!(bench.pass(&bystander(1)).leaks("CANARY"), "nothing says that it is an agent's");
+    let mut first = Batch::new(
+        Arc::new(origin(Trust::ThirdParty)),
+        request::payload(&json!({"items": [chat("s-1", "acme", "x")]})),
+    );
+    bench.processor.process(&mut first).expect("processed");
+    assert!(bench.pass(&bystander(1)).leaks("CANARY"), "the request that told of it is not committed");
+    assert_eq!(first.effects.iter().filter(|effect| !effect.body.is_empty()).count(), 1);
+    first.effects.iter().for_each(|effect| bench.processor.apply(effect));
+    let adopted = bench.pass(&bystander(1));
+    assert!(!adopted.leaks("CANARY"), "its text is content");
+    assert_eq!(adopted.attributes(0).get("http.request.method").map(String::as_str), Some("GET"));
+    assert!(adopted.attributes(0).contains_key("gen_ai.payload.s3_uri"));
+    assert!(bench.pass(&bystander(2)).leaks("CANARY"), "another trace");
+    let other = Origin { account: "other".into(), ..origin(Trust::ThirdParty) };
+    assert!(bench.pass_payload(request::payload(&bystander(1)), other).leaks("CANARY"), "another account");
+    let mut again = Bench::new();
+    again.processor.restore(&bench.processor.checkpoint().expect("state"));
+    assert!(!again.pass(&bystander(1)).leaks("CANARY"), "after a restart");
+    let mut known = Batch::new(
+        Arc::new(origin(Trust::ThirdParty)),
+        request::payload(&json!({"items": [chat("s-1", "acme", "x")]})),
+    );
+    bench.processor.process(&mut known).expect("processed");
+    assert!(known.effects.iter().all(|effect| effect.body.is_empty()), "what is known is told no more");
+}
+
+/// What an adopted item adds must not move or double what its neighbours and their resource have.
+#[test]
+fn adopted_items_change_no_neighbour() {
+    let mut bench = Bench::new();
+    let news = bench.processor.traces.effect("default", &[&[0_u8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 5]]);
+    bench.processor.traces.apply(&news.expect("news"));
+    let both = |trace: u32| {
+        json!({"resource": {"note": "CANARY of all", "service.name": "api"}, "items": [
+            chat("s-1", "acme", "CANARY in"),
+            {"name": "render", "trace": trace, "span": 9, "attributes": {"template": "CANARY dear customer"}}]})
+    };
+    let (alone, adopted) = (bench.pass(&both(4)), bench.pass(&both(5)));
+    assert!(alone.leaks("CANARY") && !adopted.leaks("CANARY"));
+    let pieces = |out: &Out| {
+        out.documents.iter().flat_map(|document| &document.items).map(|item| item.content.len()).sum::<usize>()
+    };
+    assert_eq!(pieces(&adopted), pieces(&alone) + 1);
+}
+
+/// The memory of traces must stay within its bound, and what is told of again must outlive what is not.
+#[test]
+fn the_memory_of_traces_is_bounded() {
+    let traces = super::super::super::traces::Traces::new(8);
+    let tell = |trace: u8| traces.effect("a", &[&[trace; 16]]).iter().for_each(|body| traces.apply(body));
+    tell(200);
+    for trace in 0..100 {
+        tell(trace);
+        tell(200);
+        assert!(traces.len() <= 8);
+        assert!(traces.holds("a", &[trace; 16]) && traces.holds("a", &[200; 16]));
+    }
+    assert!(!traces.holds("a", &[3; 16]));
+}
+
+/// Where the billed input went stands on model calls that count, and sums to it; copies and tools get none.
+#[test]
+fn input_is_told_apart() {
+    let mut bench = Bench::new();
+    let messages =
+        json!([{"role": "system", "content": "be brief"}, {"role": "user", "content": "a question of some length"}]);
+    let call = json!({"name": "chat m", "attributes": {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m",
+        "gen_ai.provider.name": "openai", "gen_ai.usage.input_tokens": 1001, "gen_ai.usage.output_tokens": 5,
+        "gen_ai.input.messages": messages.to_string()}});
+    let tool = json!({"name": "execute_tool t", "attributes": {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "t",
+        "gen_ai.tool.call.arguments": "{\"a\":\"b c\"}"}});
+    let out = bench.pass(&json!({ "items": [call, tool] }));
+    let told = out.attributes(0);
+    let tokens: Vec<u64> = super::super::super::weigh::KEYS.iter().map(|key| told[*key].parse().expect("a number")).collect();
+    assert_eq!(tokens.iter().sum::<u64>(), 1001, "{tokens:?}");
+    assert!(tokens[0] > 200 && tokens[4] > 700 && tokens[1] + tokens[2] + tokens[3] == 0, "{tokens:?}");
+    assert!(!out.attributes(1).keys().any(|key| key.starts_with("tollgate.input.")));
+}
+
+/// A tool call knows the model call that asked for it: in one request, and in a later one, once that was committed.
+#[test]
+fn tools_know_who_asked() {
+    let bench = Bench::new();
+    let output = json!([{"role": "assistant", "parts": [{"type": "text", "content": "ok"},
+        {"type": "tool_call", "id": "call_1", "name": "t", "arguments": {"id": "call_9"}}]}]);
+    let openai = json!({"choices": [{"message": {"tool_calls": [{"id": "call_2", "type": "function", "function": {"name": "f", "arguments": "{}"}}]}}]});
+    let responses = json!([{"type": "function_call", "id": "fc_3", "call_id": "call_3", "name": "f"}, {"type": "tool_result", "id": "call_4"}]);
+    let chat = |span: &str, output: &Json| {
+        json!({"name": "chat m", "trace": 1, "span": span, "attributes": {"gen_ai.operation.name": "chat",
+        "gen_ai.request.model": "m", "gen_ai.output.messages": output.to_string()}})
+    };
+    let tool = |id: &str| {
+        json!({"name": "execute_tool t", "trace": 1, "span": 5, "attributes": {"gen_ai.operation.name": "execute_tool",
+        "gen_ai.tool.name": "t", "gen_ai.tool.call.id": id}})
+    };
+    let pass = |items: Vec<Json>, commit: bool| -> Vec<Option<String>> {
+        let mut batch = Batch::new(Arc::new(origin(Trust::ThirdParty)), request::payload(&json!({ "items": items })));
+        bench.processor.process(&mut batch).expect("processed");
+        if commit {
+            batch.effects.iter().for_each(|effect| bench.processor.apply(effect));
+        }
+        let items: Vec<_> = batch.payload.items().collect();
+        items.iter().map(|node| batch.payload.get_str(*node, "tollgate.tool.requested_by").map(str::to_owned)).collect()
+    };
+    let calls = || {
+        vec![chat("00000000000000a1", &output), chat("00000000000000a2", &openai), chat("00000000000000a3", &responses)]
+    };
+    let tools = || ["call_1", "call_2", "call_3", "call_4", "call_9"].map(tool).to_vec();
+    let expected = [Some("00000000000000a1"), Some("00000000000000a2"), Some("00000000000000a3"), None, None]
+        .map(|by| by.map(str::to_owned));
+    let together = pass(tools().into_iter().chain(calls()).collect(), false);
+    assert_eq!(together.get(..5), Some(&expected[..]));
+    assert_eq!(pass(tools(), true), vec![None; 5], "not committed");
+    pass(calls(), true);
+    assert_eq!(pass(tools(), true), expected);
+}
+
+/// An error text that will be cut is in the vault whole, and still on the item; one that goes on whole is not vaulted.
+#[test]
+fn long_error_texts_are_kept_whole() {
+    let mut bench = Bench::new();
+    let long = "stack ".repeat(3_000);
+    let span = |text: &str| {
+        json!({"name": "execute_tool t", "attributes": {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "t",
+        "exception.stacktrace": text, "error": true}})
+    };
+    let out = bench.pass(&json!({ "items": [span(&long), span("short")] }));
+    assert_eq!(out.attributes(0)["exception.stacktrace"], long, "cut later");
+    assert_eq!(out.documents.len(), 1);
+    let piece = &out.documents[0].items[0].content[0];
+    assert_eq!((piece.key.as_deref(), piece.value.as_str()), (Some("exception.stacktrace"), Some(long.as_str())));
+    assert_eq!(out.documents[0].items.len(), 1);
+    assert!(!out.attributes(1).contains_key("gen_ai.payload.s3_uri"));
+}
+
+/// `leave: redacted` works for every part and shape of content; bytes, which no rule reads, go all the same.
+#[test]
+fn every_part_may_stay_for_redaction() {
+    let mut bench = Bench::with(Leave::Redacted, true);
+    let keys = [
+        "gen_ai.input.messages",
+        "gen_ai.output.messages",
+        "gen_ai.system_instructions",
+        "gen_ai.tool.call.arguments",
+        "gen_ai.tool.call.result",
+    ];
+    let mut span = chat("s", "acme", "x");
+    for key in keys {
+        span["attributes"][key] = json!("[{\"role\":\"user\",\"content\":\"REDACTME now\"}]");
+    }
+    let out = bench.pass(&json!({ "items": [span] }));
+    let attributes = out.attributes(0);
+    for key in keys {
+        assert_eq!(attributes[key], "[X]", "{key}");
+    }
+    assert!(attributes.contains_key("gen_ai.payload.s3_uri") && attributes.contains_key("gen_ai.tool.call.result_ref"));
+    assert!(!out.leaks("REDACTME"));
+}
