@@ -178,8 +178,8 @@ metrics_table! {
     SPOOL_BYTES = "tollgate_spool_bytes", Kind::Gauge;
     /// Bytes that all files of the spool may take.
     SPOOL_LIMIT_BYTES = "tollgate_spool_limit_bytes", Kind::Gauge;
-    /// Hours until the spool is full at the rate of the last minutes; 10000 where it does not grow.
-    SPOOL_HOURS_LEFT = "tollgate_spool_hours_left", Kind::Gauge;
+    /// Seconds until the spool is full at the rate of the last minutes; 36000000 (10,000 hours) where it does not grow.
+    SPOOL_TIME_LEFT = "tollgate_spool_time_left_seconds", Kind::Gauge;
     /// Age of the oldest record that still waits for a consumer.
     SPOOL_OLDEST_SECONDS = "tollgate_spool_oldest_seconds", Kind::Gauge;
     /// Records in the spool that wait for the consumer.

@@ -132,8 +132,8 @@ impl Engine {
         meter.gauge(&names::IN_FLIGHT_LIMIT, &[]).set(budget.size() as f64);
         meter.gauge(&names::WORKERS_WAITING, &[]).set(workers.waiting() as f64);
         let status = spool.status();
-        let hours = self.trend.lock().hours_left(clock.monotonic(), status.bytes, status.limit);
-        meter.gauge(&names::SPOOL_HOURS_LEFT, &[]).set(hours);
+        let left = self.trend.lock().time_left(clock.monotonic(), status.bytes, status.limit);
+        meter.gauge(&names::SPOOL_TIME_LEFT, &[]).set(left);
         for outlet in &self.outlets {
             let waiting = status.consumers.iter().find(|consumer| consumer.name == *outlet.id());
             let labels = [("exporter", &**outlet.id())];
@@ -158,11 +158,11 @@ struct Trend {
 impl Trend {
     /// Looks back so long, mostly.
     const MEMORY: f64 = 300.0;
-    /// What is said where it does not fill.
-    const MOST: f64 = 10_000.0;
+    /// What is said where it does not fill: seconds.
+    const MOST: f64 = 10_000.0 * 3600.0;
 
-    /// Hours until it is full at the present rate.
-    fn hours_left(&mut self, now: Duration, bytes: u64, limit: u64) -> f64 {
+    /// Seconds until it is full at the present rate.
+    fn time_left(&mut self, now: Duration, bytes: u64, limit: u64) -> f64 {
         if let Some((then, before)) = self.last {
             let seconds = now.saturating_sub(then).as_secs_f64();
             if seconds > 0.0 {
@@ -175,6 +175,6 @@ impl Trend {
         if self.rate <= 0.0 {
             return Self::MOST;
         }
-        (limit.saturating_sub(bytes) as f64 / self.rate / 3600.0).min(Self::MOST)
+        (limit.saturating_sub(bytes) as f64 / self.rate).min(Self::MOST)
     }
 }

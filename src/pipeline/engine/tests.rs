@@ -307,10 +307,11 @@ fn a_disk_that_does_not_sync_is_found_out() {
 
 /// The time until the spool is full follows how fast it fills, and has a bound where it does not.
 #[test]
-fn hours_left_follow_the_rate() {
+fn the_time_left_follows_the_rate() {
     let mut trend = super::Trend::default();
-    let mut hours =
-        |seconds: u64, bytes: u64| trend.hours_left(std::time::Duration::from_secs(seconds), bytes, 1_000_000_000);
+    let mut hours = |seconds: u64, bytes: u64| {
+        trend.time_left(std::time::Duration::from_secs(seconds), bytes, 1_000_000_000) / 3600.0
+    };
     assert_eq!(hours(0, 0), 10_000.0);
     for second in 1..=3600 {
         hours(second, second * 10_000);

@@ -115,6 +115,8 @@ def erasure(work, gateway, key, place, store, s3=None):
     code, out, said = run("erase", victim, "--request", *why, "--output", request, *place, env=s3)
     check("a request is made", code == 0 and " 1 keys" in out, out + said)
     deed = ["--execute", request, "--erasers", erasers, "--sign-with", os.path.join(work, "erase.example.key"), *place]
+    if s3:  # as long as the gateway's own chain
+        deed += ["--lock-days", "100"]
     code, _, said = run("erase", *deed, env=s3)
     check("unsigned it is refused", code == 1 and "sign" in said, said)
     run("erase", "--sign", request, "--key", os.path.join(work, "alice.key"))
