@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use clap::Args;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use super::Common;
 use super::output::{Exit, complain};
@@ -90,15 +91,22 @@ async fn serve(common: Common, options: Options, loaded: Loaded) -> Exit {
         let text = loaded.text.clone();
         let started = match assemble::blueprint_for(loaded.valid, &seams, round.clone()) {
             Ok(blueprint) => {
+                // A round that starts holds the spool already: only a signal to stop ends it before it runs.
+                let runs = Notify::new();
                 let ready = |app: &App| {
+                    runs.notify_one();
                     sockets.settle();
                     tell(app, embedded, &spool);
                 };
                 let next = Mutex::new(None);
                 let ended = async {
+                    let found = async {
+                        runs.notified().await;
+                        reloads.next(&text).await
+                    };
                     tokio::select! {
                         () = &mut stop => {}
-                        found = reloads.next(&text) => *next.lock() = Some(found),
+                        found = found => *next.lock() = Some(found),
                     }
                     if next.lock().is_none() {
                         sockets.close();
@@ -114,8 +122,7 @@ async fn serve(common: Common, options: Options, loaded: Loaded) -> Exit {
                 loaded = next;
             }
             (Ok((Life::Whole(ended), None)), _) if ended.failed.is_none() => return Exit::Fine,
-            (Ok((Life::Unborn, None)), _) => return Exit::Fine,
-            (Ok((Life::Unborn, Some(next))), _) => loaded = next,
+            (Ok((Life::Unborn, _)), _) => return Exit::Fine,
             (Ok(_), _) => return Exit::Failed,
             // The new configuration can't be run: the one before could.
             (Err(error), Some(text)) => {

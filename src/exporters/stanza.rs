@@ -260,6 +260,10 @@ impl Written<'_> {
         if self.on_full == OnFull::Expire && self.max_pending.is_none() {
             problems.push(FieldProblem::new("on_full", "needs `max_pending` beside it"));
         }
+        if self.on_full == OnFull::Expire && self.ack == Ack::Delivered {
+            problems
+                .push(FieldProblem::new("on_full", "`expire` gives up what `ack: delivered` promises: use `refuse`"));
+        }
         let max_pending = self.max_pending.map(|bound| bound.0);
         let outlet =
             OutletSettings { ack: self.ack, max_pending, on_full: self.on_full, ordered: self.ordered, ..outlet };

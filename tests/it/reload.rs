@@ -157,6 +157,27 @@ fn no_request_is_lost_while_the_configuration_changes() {
     assert_eq!(all, (0..count.load(Ordering::SeqCst)).collect::<Vec<_>>(), "each once");
 }
 
+/// One reload on top of another, before the round that the first one began runs: the gateway goes on. (Shown to fail: a round that was
+/// told to end before it was ready kept the spool's lock, the next one found it taken, and the process ended with 1.)
+#[test]
+fn reloads_in_a_burst_end_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir_all(folder.path().join("data")).unwrap();
+    let config = folder.path().join("config.yaml");
+    fs::write(&config, configuration(folder.path(), "one.jsonl", false)).unwrap();
+    let gateway = Running::start(&config, &[]);
+    let http = gateway.address("otlp http");
+    for burst in 0..12 {
+        gateway.signal("HUP");
+        gateway.line("shutting down");
+        gateway.signal("HUP");
+        gateway.signal("HUP");
+        send(http, &format!("r{burst}"));
+    }
+    assert_eq!(gateway.end(), Some(0));
+    assert_eq!(names(folder.path(), "one.jsonl").len(), 12);
+}
+
 /// A ConfigMap's folder is swapped by way of links: the file is seen to change, and a broken one changes nothing.
 #[test]
 fn a_watched_file_is_followed_through_links() {

@@ -68,8 +68,8 @@ struct Entry {
 }
 
 impl Delivery {
-    /// For exporters with these settings.
-    pub fn new(outlets: &HashMap<Arc<str>, OutletSettings>, clock: Arc<dyn Clock>, meter: &Meter) -> Self {
+    /// For exporters with these settings. What stands before `first` in the spool is of earlier runs: nobody waits for it.
+    pub fn new(outlets: &HashMap<Arc<str>, OutletSettings>, first: Seq, clock: Arc<dyn Clock>, meter: &Meter) -> Self {
         let of = |wanted: Ack| outlets.iter().filter(move |(_, outlet)| outlet.ack == wanted);
         let bound =
             |(id, outlet): (&Arc<str>, &OutletSettings)| Some((Arc::clone(id), outlet.max_pending?, outlet.on_full));
@@ -83,7 +83,7 @@ impl Delivery {
             clock,
             meter: meter.clone(),
             waiting: meter.gauge(&names::ANSWERS_WAITING, &[]),
-            inner: Mutex::default(),
+            inner: Mutex::new(Inner { told: first.0.saturating_sub(1), ..Inner::default() }),
         }
     }
 
@@ -135,6 +135,8 @@ impl Delivery {
                 None => open.push(key),
             }
         }
+        let told = inner.told;
+        inner.early.retain(|(_, seq), _| *seq > told);
         if open.is_empty() {
             drop(inner);
             return receipt.resolve(&whole(answer, known, items), true);

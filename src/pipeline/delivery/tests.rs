@@ -1,5 +1,6 @@
 //! Verdicts, offers, bounds: what clients are told, and what waits where.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -7,7 +8,11 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::sync::watch;
 
+use super::Delivery;
+use crate::clock::{ManualClock, UnixNanos};
+use crate::pipeline::spool::Seq;
 use crate::pipeline::{Ack, OnFull, Outcome, OutletSettings, Processor, Reason, Trust};
+use crate::telemetry::Meter;
 use crate::testing::engine::{Sink, Step, padded, spans};
 use crate::testing::rig::{Parts, Rig};
 
@@ -117,6 +122,21 @@ fn who_waited_too_long_comes_again_and_doubles_nothing() {
     rig.commit();
     rig.engine.delivery.close();
     assert_eq!(waits.now_or_never(), Some(retry(None, Reason::ShuttingDown)));
+}
+
+/// What an earlier run left is delivered without a word to anybody: verdicts on it are not kept, however many. (Shown to fail:
+/// with positions told from 0 on each of them stays for good.)
+#[test]
+fn a_backlog_of_earlier_runs_takes_no_memory() {
+    let delivered = OutletSettings { ack: Ack::Delivered, ..OutletSettings::default() };
+    let x: Arc<str> = "x".into();
+    let outlets = HashMap::from([(Arc::clone(&x), delivered)]);
+    let delivery = Delivery::new(&outlets, Seq(1000), ManualClock::at(UnixNanos(0)), &Meter::new());
+    let backlog: Vec<Seq> = (1..1000).map(Seq).collect();
+    delivery.settle(&x, &backlog, &accepted());
+    assert_eq!(delivery.inner.lock().early.len(), 0);
+    delivery.settle(&x, &[Seq(1000)], &accepted());
+    assert_eq!(delivery.inner.lock().early.len(), 1, "one that the committer has not told of yet");
 }
 
 /// Offers are never in the spool, are bounded, oldest out first, counted; what is lost at a stop is, too.

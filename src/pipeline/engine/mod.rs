@@ -79,7 +79,7 @@ impl Engine {
         let Context { spool, clock, rng, meter, .. } = &context;
         let processors = plan.processors();
         let applier = Arc::new(Applier::new(processors.clone(), meter));
-        let delivery = Arc::new(Delivery::new(outlets, Arc::clone(clock), meter));
+        let delivery = Arc::new(Delivery::new(outlets, spool.next(), Arc::clone(clock), meter));
         let (spool_too, applier_too, clock_too) = (Arc::clone(spool), Arc::clone(&applier), Arc::clone(clock));
         let sequencer = Sequencer::new(spool_too, applier_too, &processors, Arc::clone(&delivery), clock_too, meter);
         let desk = Arc::new(Desk::new(Repeats::new(plan.limits.repeats), Arc::clone(clock), meter));
