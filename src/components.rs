@@ -6,7 +6,7 @@ use schemars::SchemaGenerator;
 
 use crate::config::tree::Node;
 use crate::config::{ComponentId, FieldProblem, Problem, de, graph::Step, schema::Documented};
-use crate::connectors::runs as connector;
+use crate::connectors::{forward, runs as connector};
 use crate::exporters::{debug, file, otlp as otlp_grpc, otlp_http};
 use crate::otlp::Signal;
 use crate::pipeline::{OutletSettings, Trust};
@@ -142,6 +142,8 @@ table! {
     ConnectorKind, ConnectorConfig, ConnectorSettings:
     /// Runs that are over.
     Runs = "runs", connector, "tells runs and sessions that are over: summaries as logs, agent.* metrics";
+    /// One pipeline into another.
+    Forward = "forward", forward, "what a pipeline exports to it goes on in the pipelines that receive from it";
 }
 
 table! {
@@ -196,10 +198,11 @@ impl ProcessorKind {
 }
 
 impl ConnectorKind {
-    /// The step that pipelines must have which export to it: what it tells comes from there.
-    pub fn of_step(self) -> Step {
+    /// The step that pipelines must have which export to it: what it tells comes from there. None: it passes on what comes.
+    pub fn of_step(self) -> Option<Step> {
         match self {
-            Self::Runs => Step::Runs,
+            Self::Runs => Some(Step::Runs),
+            Self::Forward => None,
         }
     }
 
@@ -207,6 +210,7 @@ impl ConnectorKind {
     pub fn signals(self) -> &'static [Signal] {
         match self {
             Self::Runs => &[Signal::Logs, Signal::Metrics],
+            Self::Forward => &Signal::ALL,
         }
     }
 }

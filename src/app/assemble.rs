@@ -17,6 +17,7 @@ use crate::app::connect::Telling;
 use crate::app::humans::Humans;
 use crate::app::keys;
 use crate::app::listeners::{REST, Web};
+use crate::app::memory::{Limit, Share};
 use crate::app::past::Past;
 use crate::app::rates::RatesTask;
 use crate::app::resolve::{Placed, Valid};
@@ -76,11 +77,12 @@ pub struct Round {
 ///
 /// # Errors
 /// As [`blueprint`].
-pub fn blueprint_for(valid: Valid, seams: &Seams, round: Round) -> Result<Blueprint, StartError> {
+pub fn blueprint_for(mut valid: Valid, seams: &Seams, round: Round) -> Result<Blueprint, StartError> {
     let keys = keys::spool_keys(&valid, &*seams.rng)?;
     let pseudonyms = keys::pseudonyms(&valid, &*seams.rng)?;
     let shutdown = valid.limits.shutdown.0;
-    let settings = Settings { drain_requests: shutdown, drain_outlets: shutdown, ..Settings::default() };
+    let (memory, share) = memory_of(&mut valid);
+    let settings = Settings { drain_requests: shutdown, drain_outlets: shutdown, memory, ..Settings::default() };
     let spool = valid.spool.clone();
     let vocabulary = Arc::new(Vocabulary::builtin().map_err(|error| error.0)?);
     let ids = Arc::new(Ids::new(detectors(&valid)?, pseudonyms));
@@ -90,9 +92,33 @@ pub fn blueprint_for(valid: Valid, seams: &Seams, round: Round) -> Result<Bluepr
     let signers = signers(&valid, seams)?;
     let past = Past::new(&valid, &keys);
     let build = Box::new(move |site: &Site| {
-        Assembly { site, vocabulary, ids, echoing, proxies, signers, round, past }.build(valid)
+        Assembly { site, vocabulary, ids, echoing, proxies, signers, round, past, share }.build(valid)
     });
     Ok(Blueprint { spool, keys, settings, build })
+}
+
+/// The limit of memory and what requests may take of it; receivers take nothing that could never fit.
+fn memory_of(valid: &mut Valid) -> (Option<Limit>, Share) {
+    let limit = Limit::find(valid.limits.memory.map(|memory| memory.0));
+    let share = Share::of(limit.as_ref(), valid.limits.in_flight.map(|in_flight| in_flight.0));
+    let largest = usize::try_from(share.largest).unwrap_or(usize::MAX);
+    let lowered = valid.receivers.iter_mut().filter_map(|placed| {
+        let ReceiverSettings::Otlp(settings) = &mut placed.what;
+        settings.at_most(largest).then(|| placed.id.to_string())
+    });
+    let lowered: Vec<String> = lowered.collect();
+    if let Some(limit) = &limit {
+        let (bytes, set_by) = (limit.bytes, limit.origin.text());
+        tracing::info!(bytes, set_by, in_flight = share.in_flight, "memory");
+        if !lowered.is_empty() {
+            tracing::warn!(
+                receivers = lowered.join(", "),
+                largest,
+                "larger requests than this are refused: they could not be held in memory"
+            );
+        }
+    }
+    (limit, share)
 }
 
 /// The signing key of each vault.
@@ -155,6 +181,8 @@ struct Assembly<'s> {
     signers: HashMap<Arc<str>, Arc<SigningKey>>,
     round: Round,
     past: Past,
+    /// What requests may take of memory.
+    share: Share,
 }
 
 /// The processors that others than the engine know.
@@ -228,7 +256,7 @@ impl Assembly<'_> {
             exporters: pipeline.exporters.iter().filter_map(|(id, _)| exporters.get(id).cloned()).collect(),
         });
         let limits = Limits {
-            in_flight_bytes: usize::try_from(valid.limits.in_flight.0).unwrap_or(usize::MAX),
+            in_flight_bytes: usize::try_from(self.share.in_flight).unwrap_or(usize::MAX),
             admission_wait: valid.limits.admission_wait.0,
             max_item_bytes: usize::try_from(valid.limits.max_item_size.0).unwrap_or(usize::MAX),
             accounts: valid.limits.rates(),
@@ -265,7 +293,7 @@ impl Assembly<'_> {
         let mut companions: Vec<Arc<dyn Companion>> = vaults.into_iter().filter_map(|vault| vault.uploader).collect();
         companions.append(&mut tables);
         let connectors = valid.connectors.into_iter();
-        companions.extend(connectors.map(|placed| self.connector(placed, &valid.pipelines, &known)));
+        companions.extend(connectors.filter_map(|placed| self.connector(placed, &valid.pipelines, &known)));
         companions.extend(self.past.shown.then(|| self.past.remember(self.site, known.board())));
         Ok(Built { plan, outlets, consumers, companions, listeners, way: known.way })
     }
@@ -331,8 +359,8 @@ impl Assembly<'_> {
         Placed { id, what }: Placed<ConnectorSettings>,
         pipelines: &[Pipeline],
         known: &Known,
-    ) -> Arc<dyn Companion> {
-        let ConnectorSettings::Runs(settings) = what;
+    ) -> Option<Arc<dyn Companion>> {
+        let ConnectorSettings::Runs(settings) = what else { return None };
         let has = |list: &[(ComponentId, At)], wanted: &ComponentId| list.iter().any(|(id, _)| id == wanted);
         let from = || pipelines.iter().filter(|pipeline| has(&pipeline.exporters, &id));
         let feeds = |runs: &ComponentId| from().any(|pipeline| has(&pipeline.processors, runs));
@@ -344,7 +372,7 @@ impl Assembly<'_> {
         signals.dedup();
         let (clock, meter) = (Arc::clone(&self.site.seams.clock), &self.site.seams.meter);
         let connector = connectors::runs::Runs::build(id_text(&id), settings, sources, signals, clock, meter);
-        Arc::new(Telling { connector, way: Arc::clone(&known.way) })
+        Some(Arc::new(Telling { connector, way: Arc::clone(&known.way) }))
     }
 
     fn recogniser(&self, id: Arc<str>, settings: recogniser::Settings) -> Result<Arc<dyn Recognise>, String> {

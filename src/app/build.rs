@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
+use crate::app::memory::Limit;
 use crate::clock::Clock;
 use crate::net::Spawn;
 use crate::pipeline::spool::{self, Spool, SpoolKey};
@@ -57,6 +58,8 @@ pub struct Settings {
     pub drain_requests: Duration,
     /// Time a shutdown may take for exporters and companions.
     pub drain_outlets: Duration,
+    /// What memory it may take; None: nobody looks.
+    pub memory: Option<Limit>,
 }
 
 impl Default for Settings {
@@ -67,6 +70,7 @@ impl Default for Settings {
             checkpoint_every: Duration::from_secs(10),
             drain_requests: Duration::from_secs(10),
             drain_outlets: Duration::from_secs(10),
+            memory: None,
         }
     }
 }

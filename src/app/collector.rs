@@ -10,7 +10,10 @@ use crate::config::{ComponentId, Problem};
 /// Processors that do nothing here.
 const PROCESSORS: [(&str, &str); 2] = [
     ("batch", "is not used: exporters merge what waits (`sending_queue.batch`), and clients get their answer sooner"),
-    ("memory_limiter", "is not used: `limits.in_flight` bounds memory, and clients are told when to come again"),
+    (
+        "memory_limiter",
+        "is not used: the cgroup's limit is known by itself (`limits.memory`), and clients are told when to come again",
+    ),
 ];
 
 /// Extensions that have no use here.
@@ -18,7 +21,7 @@ const EXTENSIONS: [(&str, &str); 4] = [
     ("file_storage", "is not used: everything waits in the spool, which is sealed and synced"),
     ("zpages", "is not served: see the first page of `admin`"),
     ("pprof", "is not served"),
-    ("memory_limiter", "is not used: `limits.in_flight` bounds memory"),
+    ("memory_limiter", "is not used: the cgroup's limit is known by itself (`limits.memory`)"),
 ];
 
 /// Takes them out; a note for each.

@@ -16,6 +16,7 @@ pub mod keyfile;
 pub mod keys;
 mod life;
 pub mod listeners;
+pub mod memory;
 mod past;
 pub mod process;
 mod rates;
@@ -221,6 +222,10 @@ impl App {
         }
         self.attend(companions);
         self.until_end("tick", tick(Arc::clone(&self.engine), Arc::clone(&self.spool), self.seams.clone()), None);
+        if let Some(limit) = self.settings.memory.clone() {
+            let pressure = Arc::clone(self.engine.inlet.budget().pressure());
+            self.until_end("memory", memory::watch(limit, pressure, self.seams.clone()), None);
+        }
         let spawn: Arc<dyn Spawn> = Arc::<Tasks>::clone(&self.tasks);
         let every = self.settings.checkpoint_every;
         let clock = Arc::clone(&self.seams.clock);

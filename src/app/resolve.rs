@@ -20,14 +20,15 @@ use crate::config::graph::{self, Known};
 use crate::config::problem::nearest;
 use crate::config::tree::{Node, Val};
 use crate::config::{At, ByteSize, ComponentId, FieldProblem, Gravity, Problem, Source, Span, de};
+use crate::connectors::forward;
 use crate::otlp::Signal;
-use crate::pipeline::plan::WORKING_FACTOR;
+use crate::pipeline::plan::{INFLATING, WORKING_FACTOR};
 use crate::pipeline::{Trust, accounts, spool};
 use crate::secret::Secret;
 use crate::telemetry::logging;
 
-/// Memory that inflating one request takes beside what comes of it: a zstd window and a stride.
-const INFLATING: u64 = 9 << 20;
+/// Less can't hold the gateway itself and one request.
+const LEAST_MEMORY: ByteSize = ByteSize::mib(128);
 
 /// `pseudonyms:`
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -41,8 +42,12 @@ pub struct Pseudonyms {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Memory that requests in flight may take.
-    pub in_flight: ByteSize,
+    /// Memory that the process may take; requests are refused in time before it. Without it the cgroup's limit, else the machine's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<ByteSize>,
+    /// Memory that requests in flight may take; without it 40 % of `memory`, at most 768 MiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub in_flight: Option<ByteSize>,
     /// How long a request waits for room before it is told to come back.
     pub admission_wait: Span,
     /// Time that requests in hand get at shutdown, and exporters after them.
@@ -101,7 +106,8 @@ impl AccountRate {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            in_flight: ByteSize::mib(768),
+            memory: None,
+            in_flight: None,
             admission_wait: Span::seconds(2),
             shutdown: Span::seconds(10),
             max_item_size: ByteSize::mib(32),
@@ -125,7 +131,11 @@ impl Limits {
         self.accounts.iter().for_each(|(account, rate)| rate.check(&format!("accounts.{account}"), &mut problems));
         // Twice: as it came and as it is read. Besides, what inflating takes.
         let needed = largest.saturating_mul(2).saturating_add(INFLATING).saturating_mul(WORKING_FACTOR as u64);
-        if self.in_flight.0 >= needed {
+        if self.memory.is_some_and(|memory| memory < LEAST_MEMORY) {
+            problems.push(FieldProblem::new("memory", format!("must be at least {LEAST_MEMORY}")));
+        }
+        // By itself it is made to fit when the gateway starts.
+        if self.in_flight.is_none_or(|in_flight| in_flight.0 >= needed) {
             return if problems.is_empty() { Ok(()) } else { Err(problems) };
         }
         let (needed, largest) = (ByteSize(needed.next_multiple_of(1 << 20)), ByteSize(largest));
@@ -344,8 +354,10 @@ fn validate(typed: &Typed, data_dir: &Path, problems: &mut Vec<Problem>) -> Opti
     let step = |section: &Section| Some((section.id.clone(), ProcessorKind::parse(&section.id.kind)?.step()));
     let steps = file.processors.iter().filter_map(step).collect::<HashMap<_, _>>();
     let kind_of = |section: &Section| Some((section.id.clone(), ConnectorKind::parse(&section.id.kind)?));
-    let kinds = file.connectors.iter().filter_map(kind_of);
-    let joins = kinds.map(|(id, kind)| (id, (kind.of_step(), kind.signals()))).collect::<HashMap<_, _>>();
+    let kinds: Vec<_> = file.connectors.iter().filter_map(kind_of).collect();
+    let joins = kinds.iter().filter_map(|(id, kind)| Some((id.clone(), (kind.of_step()?, kind.signals()))));
+    let joins = joins.collect::<HashMap<_, _>>();
+    let joined = ways(file, &kinds, settings.problems);
     let known_trust = |id: &ComponentId| exporters.iter().find(|known| known.id == *id).map(|known| known.what.trust());
     // of an exporter that has other faults the word alone is known
     let says_internal = |section: &Section| {
@@ -383,7 +395,7 @@ fn validate(typed: &Typed, data_dir: &Path, problems: &mut Vec<Problem>) -> Opti
         not_taken: &not_taken,
         joins: &joins,
     };
-    problems.extend(graph::check(file, &known));
+    problems.extend(graph::check(&File { pipelines: joined.clone(), ..file.clone() }, &known));
     Some(Valid {
         receivers,
         processors,
@@ -395,8 +407,21 @@ fn validate(typed: &Typed, data_dir: &Path, problems: &mut Vec<Problem>) -> Opti
         pseudonym_key: typed.pseudonyms.key.clone(),
         limits: typed.limits.clone(),
         log_level: typed.telemetry.logs.level,
-        pipelines: file.pipelines.clone(),
+        pipelines: joined,
     })
+}
+
+/// The pipelines that run: those that `forward` joins are one.
+fn ways(file: &File, kinds: &[(ComponentId, ConnectorKind)], problems: &mut Vec<Problem>) -> Vec<Pipeline> {
+    let forwards = kinds.iter().filter(|(_, kind)| *kind == ConnectorKind::Forward).map(|(id, _)| id.clone()).collect();
+    problems.extend(forward::one_sided(&file.pipelines, &forwards));
+    match forward::joined(&file.pipelines, &forwards) {
+        Ok(pipelines) => pipelines,
+        Err(problem) => {
+            problems.push(problem);
+            Vec::new()
+        }
+    }
 }
 
 struct Checks<'p> {

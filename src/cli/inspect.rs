@@ -17,7 +17,7 @@ pub(super) fn validate(common: &Common) -> Exit {
             if let Some(warning) = volume::warning(&loaded.valid.spool.directory) {
                 complain(&format!("warning: {warning}"));
             }
-            let pipelines = loaded.valid.pipelines.len();
+            let pipelines = loaded.typed.file.pipelines.len();
             let name =
                 common.config.as_ref().map_or("the embedded default".to_owned(), |path| path.display().to_string());
             out(&format!("{name} is valid: {pipelines} pipeline{}\n", if pipelines == 1 { "" } else { "s" }))

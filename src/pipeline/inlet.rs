@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::otlp::Signal;
 
-use super::{Clearance, Effect, Outcome, Reason, Trust};
+use super::{Clearance, Effect, Level, Outcome, Pressure, Reason, Trust};
 
 /// What a receiver is given. Object-safe, so that tests can fake it.
 pub trait Admission: Send + Sync {
@@ -22,7 +22,7 @@ pub trait Admission: Send + Sync {
     /// Whether the account may send one more request now; asked before the body is read.
     ///
     /// # Errors
-    /// `Retry` with [`Reason::RateLimited`]: to be answered as it is.
+    /// `Retry` with [`Reason::RateLimited`] or [`Reason::LowMemory`]: to be answered as it is.
     fn admit(&self, account: &Arc<str>) -> Result<(), Outcome> {
         let _ = account;
         Ok(())
@@ -30,7 +30,7 @@ pub trait Admission: Send + Sync {
     /// Adds `n` bytes to `permit`; waits for room up to the admission wait.
     ///
     /// # Errors
-    /// `Retry` with [`Reason::Overloaded`] (or [`Reason::ShuttingDown`]): to be answered as it is.
+    /// `Retry` with [`Reason::Overloaded`], [`Reason::LowMemory`] or [`Reason::ShuttingDown`]: to be answered as it is.
     fn charge<'a>(&'a self, permit: &'a mut BytePermit, n: usize) -> BoxFuture<'a, Result<(), Outcome>>;
     /// Hands in one whole request. The work goes on when the returned future is dropped; the outcome is then lost.
     fn submit(&self, submission: Submission) -> BoxFuture<'static, Outcome>;
@@ -102,13 +102,29 @@ pub struct ByteBudget {
     free: Arc<Semaphore>,
     size: usize,
     wait: Duration,
+    pressure: Arc<Pressure>,
 }
 
 impl ByteBudget {
     /// A budget of `size` bytes (at most 2^60); a charge waits up to `wait` for room.
     pub fn new(size: usize, wait: Duration) -> Self {
         let size = size.min(Semaphore::MAX_PERMITS);
-        Self { free: Arc::new(Semaphore::new(size)), size, wait }
+        Self { free: Arc::new(Semaphore::new(size)), size, wait, pressure: Arc::default() }
+    }
+
+    /// Where it is told how short memory is.
+    pub fn pressure(&self) -> &Arc<Pressure> {
+        &self.pressure
+    }
+
+    /// Whether a request that holds `own` bytes has to come again for want of memory. One alone never has: memory that
+    /// was freed is often given back to the system only when more is asked for, and a gateway that stands still gives none.
+    pub fn is_short(&self, own: usize) -> bool {
+        match self.pressure.level() {
+            Level::Fine => false,
+            Level::Short => own == 0 && self.in_use() > 0,
+            Level::Critical => self.in_use() > own,
+        }
     }
 
     /// The same budget with an endless wait, for tests that wait until every byte came back.
@@ -130,7 +146,7 @@ impl ByteBudget {
     /// Adds `n` bytes to `permit`, waiting for room in the order of arrival.
     ///
     /// # Errors
-    /// [`Reason::Overloaded`] when there was none in time, or could never be; `permit` is as before.
+    /// [`Reason::Overloaded`] when there was none in time, or could never be; [`Reason::LowMemory`]; `permit` is as before.
     pub async fn charge(&self, permit: &mut BytePermit, n: usize) -> Result<(), Outcome> {
         if n == 0 {
             return Ok(());
@@ -139,6 +155,9 @@ impl ByteBudget {
         let Ok(n) = u32::try_from(n) else { return Err(overloaded) };
         if permit.bytes().saturating_add(n as usize) > self.size {
             return Err(overloaded);
+        }
+        if self.is_short(permit.bytes()) {
+            return Err(Reason::LowMemory.outcome());
         }
         if let Ok(more) = Arc::clone(&self.free).try_acquire_many_owned(n) {
             permit.add(more);

@@ -78,6 +78,8 @@ reasons! {
     TooLarge = "too_large", "the request is larger than the limit";
     /// The byte budget stayed full for the admission wait.
     Overloaded = "overloaded", "too many requests are being worked on";
+    /// The process is near the limit of its memory.
+    LowMemory = "low_memory", "memory is short";
     /// The spool reached its size bound or the disk is full.
     SpoolFull = "spool_full", "the spool is full";
     /// The spool can't be written.
@@ -130,6 +132,7 @@ impl Reason {
             | Self::NotCleared => Outcome::Refused { reason: self },
             Self::SpoolFull => retry(10),
             Self::Held => retry(5),
+            Self::LowMemory => retry(2),
             Self::Overloaded | Self::RateLimited | Self::SpoolFailed | Self::ShuttingDown => retry(1),
             Self::Lost | Self::Disconnected | Self::TimedOut | Self::Unavailable | Self::Denied => {
                 Outcome::Retry { after: None, reason: self }

@@ -360,6 +360,12 @@ metrics_table! {
     INFO = "tollgate_info", Kind::Gauge;
     /// Resident memory of this process.
     RSS = "otelcol_process_memory_rss", Kind::Gauge;
+    /// Memory that this process may take, bytes: `limits.memory`, else the cgroup's limit, else the machine's.
+    MEMORY_LIMIT = "tollgate_memory_limit_bytes", Kind::Gauge;
+    /// What is taken of it, without cache that the system takes back, bytes.
+    MEMORY_USED = "tollgate_memory_used_bytes", Kind::Gauge;
+    /// How short memory is: 0 not, 1 new requests come again, 2 one request at a time.
+    MEMORY_PRESSURE = "tollgate_memory_pressure", Kind::Gauge;
     /// Seconds since this process started.
     UPTIME = "otelcol_process_uptime", Kind::Gauge;
 }

@@ -14,13 +14,13 @@ use std::time::Duration;
 use tollgate::otlp::{Signal, json};
 
 /// A gateway as a process, and its log line by line.
-struct Running {
-    child: Child,
+pub(crate) struct Running {
+    pub(crate) child: Child,
     lines: mpsc::Receiver<String>,
 }
 
 impl Running {
-    fn start(config: &Path, more: &[&str]) -> Self {
+    pub(crate) fn start(config: &Path, more: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
         command.arg("run").arg(format!("--config={}", config.display())).args(more);
         let mut child =
@@ -32,7 +32,7 @@ impl Running {
     }
 
     /// The next line that holds `text`.
-    fn line(&self, text: &str) -> String {
+    pub(crate) fn line(&self, text: &str) -> String {
         loop {
             let line =
                 self.lines.recv_timeout(Duration::from_secs(60)).unwrap_or_else(|_| panic!("no line with {text}"));
@@ -42,17 +42,17 @@ impl Running {
         }
     }
 
-    fn address(&self, what: &str) -> SocketAddr {
+    pub(crate) fn address(&self, what: &str) -> SocketAddr {
         let line: serde_json::Value = serde_json::from_str(&self.line(&format!("listening: {what}"))).unwrap();
         line["address"].as_str().unwrap().parse().unwrap()
     }
 
-    fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let done = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status().unwrap();
         assert!(done.success());
     }
 
-    fn end(mut self) -> Option<i32> {
+    pub(crate) fn end(mut self) -> Option<i32> {
         self.signal("TERM");
         self.child.wait().unwrap().code()
     }

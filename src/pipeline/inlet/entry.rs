@@ -91,6 +91,9 @@ impl Admission for Door {
     }
 
     fn admit(&self, account: &Arc<str>) -> Result<(), Outcome> {
+        if self.inlet.budget.is_short(0) {
+            return Err(Reason::LowMemory.outcome());
+        }
         self.inlet.limiter.admit(account)
     }
 

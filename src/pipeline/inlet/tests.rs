@@ -78,3 +78,31 @@ proptest::proptest! {
         proptest::prop_assert_eq!(budget.in_use(), 0);
     }
 }
+
+/// What is near the limit of memory begins nothing new beside other work, and goes on alone; begun work is finished unless
+/// there is next to nothing left. It ends when memory does not run short any more.
+#[tokio::test]
+async fn short_memory_lets_one_at_a_time_through() {
+    let budget = budget(1000);
+    let (mut first, mut second, mut third) = (BytePermit::new(), BytePermit::new(), BytePermit::new());
+    budget.charge(&mut second, 10).await.expect("room");
+    let refused = |answer: Result<(), Outcome>| {
+        assert_eq!(answer, Err(Outcome::Retry { after: Some(Duration::from_secs(2)), reason: Reason::LowMemory }));
+    };
+    budget.pressure().set(Level::Short);
+    assert!(budget.is_short(0));
+    refused(budget.charge(&mut first, 10).await);
+    budget.charge(&mut second, 10).await.expect("begun");
+    budget.pressure().set(Level::Fine);
+    budget.charge(&mut third, 10).await.expect("room");
+    budget.pressure().set(Level::Critical);
+    refused(budget.charge(&mut second, 10).await);
+    drop(third);
+    budget.charge(&mut second, 10).await.expect("alone");
+    refused(budget.charge(&mut first, 10).await);
+    drop(second);
+    assert!(!budget.is_short(0));
+    budget.charge(&mut first, 10).await.expect("alone");
+    budget.pressure().set(Level::Fine);
+    budget.charge(&mut BytePermit::new(), 10).await.expect("room");
+}

@@ -128,6 +128,7 @@ impl Refusal {
             | Reason::Unavailable
             | Reason::Overloaded
             | Reason::RateLimited
+            | Reason::LowMemory
             | Reason::SpoolFull
             | Reason::SpoolFailed
             | Reason::ShuttingDown

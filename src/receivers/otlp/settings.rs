@@ -68,6 +68,17 @@ pub struct HttpSettings {
 }
 
 impl Settings {
+    /// Takes no request of more than `bytes`, as sent or inflated; whether it would have.
+    pub fn at_most(&mut self, bytes: usize) -> bool {
+        let grpc = self.grpc.iter_mut().map(|grpc| &mut grpc.limits);
+        let mut lowered = false;
+        for limits in grpc.chain(self.http.iter_mut().map(|http| &mut http.limits)) {
+            lowered |= limits.wire.max(limits.inflated) > bytes;
+            (limits.wire, limits.inflated) = (limits.wire.min(bytes), limits.inflated.min(bytes));
+        }
+        lowered
+    }
+
     /// Accounts that the configuration names; those of a tokens file are not among them. `default` without `auth`.
     pub fn accounts(&self) -> Vec<Arc<str>> {
         let Some(auth) = &self.auth else { return vec![auth::DEFAULT_ACCOUNT.into()] };

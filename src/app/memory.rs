@@ -1,0 +1,238 @@
+//! **What**: how much memory this process may take ([`Limit`]), what it takes, and the task that says when it gets short.
+//! **Why**: a process over its cgroup's limit is killed without a word; one that refuses in time says when to come again.
+//! **Invariants**: looks only; page cache that the system takes back by itself does not count; a figure that can't be read
+//! changes nothing. **Not here**: what is refused (`pipeline/inlet`), the budget of a request (`pipeline/plan`).
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::pipeline::plan::{INFLATING, WORKING_FACTOR};
+use crate::pipeline::{Level, Pressure};
+use crate::telemetry::names;
+
+use super::build::Seams;
+use super::process;
+
+#[cfg(test)]
+mod tests;
+
+/// How often it looks: requests can't take much more than the byte budget between two looks.
+const LOOK: Duration = Duration::from_millis(100);
+/// Least time between two lines of the log.
+const QUIET: Duration = Duration::from_secs(10);
+/// Part of the limit that requests in flight may take, percent.
+const SHARE: u64 = 40;
+/// What they may take at most unless somebody says otherwise.
+const MOST_IN_FLIGHT: u64 = 768 << 20;
+/// A request of this size is always taken.
+const LEAST_REQUEST: u64 = 1 << 20;
+/// Percent of the limit at which memory is short, and where that ends.
+const SHORT: (u64, u64) = (80, 75);
+/// The same for what little is left before the system kills.
+const CRITICAL: (u64, u64) = (92, 88);
+/// Limits of cgroup v1 from here on mean none.
+const NO_LIMIT: u64 = 1 << 60;
+
+/// Who set a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The configuration.
+    Configured,
+    /// The cgroup, version 2 or 1.
+    Cgroup,
+    /// The machine has no more.
+    Machine,
+}
+
+impl Origin {
+    /// For the log.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Configured => "limits.memory",
+            Self::Cgroup => "the cgroup",
+            Self::Machine => "the machine",
+        }
+    }
+}
+
+/// Where the figure stands that the limit is held against.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Used {
+    /// This process's resident memory.
+    Resident,
+    /// A folder of cgroup v2.
+    V2(PathBuf),
+    /// A folder of cgroup v1's memory controller.
+    V1(PathBuf),
+}
+
+/// What may be taken, and where to look what is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// Bytes.
+    pub bytes: u64,
+    /// Who set it.
+    pub origin: Origin,
+    used: Used,
+}
+
+impl Limit {
+    /// `configured` wins; else the tightest limit of this process's cgroups; else the machine's memory. None where the system
+    /// tells nothing.
+    pub fn find(configured: Option<u64>) -> Option<Self> {
+        Self::find_in(configured, Path::new("/proc"), Path::new("/sys/fs/cgroup"))
+    }
+
+    fn find_in(configured: Option<u64>, proc: &Path, cgroups: &Path) -> Option<Self> {
+        if let Some(bytes) = configured {
+            return Some(Self { bytes, origin: Origin::Configured, used: Used::Resident });
+        }
+        let machine = total(&fs::read_to_string(proc.join("meminfo")).unwrap_or_default());
+        let own = fs::read_to_string(proc.join("self/cgroup")).unwrap_or_default();
+        let groups = own.lines().filter_map(|line| {
+            let (_, rest) = line.split_once(':')?;
+            let (controllers, path) = rest.split_once(':')?;
+            match controllers {
+                "" => Some((Vec::from([cgroups.to_owned(), cgroups.join("unified")]), path, true)),
+                _ if controllers.split(',').any(|one| one == "memory") => {
+                    Some((vec![cgroups.join("memory")], path, false))
+                }
+                _ => None,
+            }
+        });
+        let tightest = groups
+            .flat_map(|(roots, path, second)| roots.into_iter().flat_map(move |root| levels(&root, path, second)))
+            .min_by_key(|(bytes, _)| *bytes);
+        match (tightest, machine) {
+            (Some((bytes, used)), machine) if machine.is_none_or(|machine| bytes < machine) => {
+                Some(Self { bytes, origin: Origin::Cgroup, used })
+            }
+            (_, machine) => Some(Self { bytes: machine?, origin: Origin::Machine, used: Used::Resident }),
+        }
+    }
+
+    /// Bytes that are taken now and that the system can't take back.
+    pub fn used(&self) -> Option<u64> {
+        let (folder, now, cached) = match &self.used {
+            Used::Resident => return process::resident_bytes(),
+            Used::V2(folder) => (folder, "memory.current", ["inactive_file", "active_file", "slab_reclaimable"]),
+            Used::V1(folder) => (folder, "memory.usage_in_bytes", ["total_inactive_file", "total_active_file", ""]),
+        };
+        let taken = number(&folder.join(now))?;
+        let stat = fs::read_to_string(folder.join("memory.stat")).unwrap_or_default();
+        let of = |name: &&str| {
+            let line = stat.lines().find_map(|line| line.strip_prefix(*name)?.strip_prefix(' '));
+            line.and_then(|value| value.trim().parse::<u64>().ok()).unwrap_or(0)
+        };
+        let cached: u64 = cached.iter().filter(|name| !name.is_empty()).map(of).sum();
+        Some(taken.saturating_sub(cached))
+    }
+
+    /// What [`Used`] bytes mean, after `before`.
+    fn level(&self, used: u64, before: Level) -> Level {
+        let at = |percent: u64| used >= part(self.bytes, percent);
+        let critical = if before == Level::Critical { CRITICAL.1 } else { CRITICAL.0 };
+        let short = if before == Level::Fine { SHORT.0 } else { SHORT.1 };
+        if at(critical) {
+            Level::Critical
+        } else if at(short) {
+            Level::Short
+        } else {
+            Level::Fine
+        }
+    }
+}
+
+fn part(bytes: u64, percent: u64) -> u64 {
+    bytes / 100 * percent
+}
+
+/// Limits of the group at `path` and of all above it. A container often sees its own group as the root, under another
+/// path than it is told: what is not there is passed over.
+fn levels(root: &Path, path: &str, second: bool) -> Vec<(u64, Used)> {
+    let inside: PathBuf = path.split('/').filter(|name| !name.is_empty() && *name != "..").collect();
+    let folder = root.join(inside);
+    let all = folder.ancestors().take_while(|folder| folder.starts_with(root));
+    let found = all.filter_map(|folder| {
+        let of = |name: &str| number(&folder.join(name));
+        let (limit, used) = if second {
+            // Above `memory.high` all is slowed down until memory is given back.
+            ([of("memory.max"), of("memory.high")].into_iter().flatten().min()?, Used::V2(folder.to_owned()))
+        } else {
+            (of("memory.limit_in_bytes")?, Used::V1(folder.to_owned()))
+        };
+        (limit < NO_LIMIT).then_some((limit, used))
+    });
+    found.collect()
+}
+
+/// A file with one number; None for `max`.
+fn number(path: &Path) -> Option<u64> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+/// `MemTotal` of `/proc/meminfo`, bytes.
+fn total(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim_end().parse().ok()?;
+    kibibytes.checked_mul(1024)
+}
+
+/// What requests may take of a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// Memory of all requests in flight, bytes.
+    pub in_flight: u64,
+    /// The largest request that fits into it, as sent or inflated, bytes.
+    pub largest: u64,
+}
+
+impl Share {
+    /// 40 % of the limit, or what `configured` says. A request takes twice its size (as it came, as it is read), and what
+    /// inflating takes, times what working on it takes.
+    pub fn of(limit: Option<&Limit>, configured: Option<u64>) -> Self {
+        let factor = WORKING_FACTOR as u64;
+        let least = (LEAST_REQUEST * 2 + INFLATING) * factor;
+        let usual = limit.map_or(MOST_IN_FLIGHT, |limit| part(limit.bytes, SHARE).min(MOST_IN_FLIGHT));
+        let in_flight = configured.unwrap_or(usual).max(least);
+        Self { in_flight, largest: (in_flight / factor).saturating_sub(INFLATING) / 2 }
+    }
+}
+
+/// Looks, tells `pressure`, and says so in metrics, log and readiness; never ends.
+pub(super) async fn watch(limit: Limit, pressure: Arc<Pressure>, seams: Seams) {
+    let (used, short) = (seams.meter.gauge(&names::MEMORY_USED, &[]), seams.meter.gauge(&names::MEMORY_PRESSURE, &[]));
+    seams.meter.gauge(&names::MEMORY_LIMIT, &[]).set(limit.bytes as f64);
+    let mut told: Option<Duration> = None;
+    loop {
+        if let Some(bytes) = limit.used() {
+            let before = pressure.level();
+            let now = limit.level(bytes, before);
+            pressure.set(now);
+            used.set(bytes as f64);
+            short.set(f64::from(now as u8));
+            if now != before {
+                seams.health.set("memory", (now == Level::Critical).then_some("memory is short"));
+                let at = seams.clock.monotonic();
+                if told.is_none_or(|last| at.saturating_sub(last) >= QUIET) || now == Level::Fine {
+                    told = Some(at);
+                    say(&limit, bytes, now);
+                }
+            }
+        }
+        seams.clock.sleep(LOOK).await;
+    }
+}
+
+fn say(limit: &Limit, used: u64, level: Level) {
+    let (limit, set_by) = (limit.bytes, limit.origin.text());
+    match level {
+        Level::Fine => tracing::info!(used, limit, set_by, "memory is not short any more"),
+        Level::Short => tracing::warn!(used, limit, set_by, "memory is short: new requests are told to come again"),
+        Level::Critical => {
+            tracing::error!(used, limit, set_by, "memory is very short: requests are worked on one at a time");
+        }
+    }
+}

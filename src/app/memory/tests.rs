@@ -1,0 +1,151 @@
+//! Limits as cgroups and machines tell them, and what follows from them.
+
+use std::fs;
+use std::path::Path;
+
+use super::{Level, Limit, Origin, Share};
+
+const MIB: u64 = 1 << 20;
+
+fn put(root: &Path, files: &[(&str, &str)]) {
+    for (name, text) in files {
+        let path = root.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+}
+
+fn find(files: &[(&str, &str)]) -> Option<Limit> {
+    let folder = tempfile::tempdir().unwrap();
+    put(folder.path(), files);
+    let found = Limit::find_in(None, &folder.path().join("proc"), &folder.path().join("cgroup"));
+    // read before the folder goes
+    let used = found.as_ref().filter(|limit| limit.origin == Origin::Cgroup).map(|limit| limit.used().unwrap());
+    if let Some(wanted) = files.iter().find(|(name, _)| *name == "wanted") {
+        assert_eq!(used.map(|used| used.to_string()).as_deref(), Some(wanted.1), "used");
+    }
+    found
+}
+
+const MACHINE: (&str, &str) = ("proc/meminfo", "MemTotal:       16777216 kB\nMemFree: 1 kB\n");
+
+/// The tightest limit of the group and all above it counts, in both versions; cache that the system takes back does not.
+#[test]
+fn the_cgroups_limit_is_found() {
+    let cases: [(&str, &[(&str, &str)], u64, Origin); 8] = [
+        (
+            "v2, a limit above the own group",
+            &[
+                MACHINE,
+                ("proc/self/cgroup", "0::/kubepods/pod1/c1\n"),
+                ("cgroup/kubepods/memory.max", "max\n"),
+                ("cgroup/kubepods/pod1/memory.max", "536870912\n"),
+                ("cgroup/kubepods/pod1/memory.current", "400\n"),
+                (
+                    "cgroup/kubepods/pod1/memory.stat",
+                    "anon 90\nfile 250\ninactive_file 100\nactive_file 50\nslab_reclaimable 7\nslab_reclaimable_x 9\n",
+                ),
+                ("cgroup/kubepods/pod1/c1/memory.max", "1073741824\n"),
+                ("wanted", "243"),
+            ],
+            512 * MIB,
+            Origin::Cgroup,
+        ),
+        (
+            "v2 in a container: its own group is the root",
+            &[
+                MACHINE,
+                ("proc/self/cgroup", "0::/\n"),
+                ("cgroup/memory.max", "268435456\n"),
+                ("cgroup/memory.high", "134217728\n"),
+                ("cgroup/memory.current", "5"),
+                ("wanted", "5"),
+            ],
+            128 * MIB,
+            Origin::Cgroup,
+        ),
+        (
+            "v2, the host's path in a container",
+            &[
+                MACHINE,
+                ("proc/self/cgroup", "0::/../../docker/abc\n"),
+                ("cgroup/memory.max", "268435456\n"),
+                ("cgroup/memory.current", "5"),
+            ],
+            256 * MIB,
+            Origin::Cgroup,
+        ),
+        (
+            "v1",
+            &[
+                MACHINE,
+                ("proc/self/cgroup", "12:pids:/a\n5:cpu,memory:/a/b\n1:name=systemd:/a\n0::/\n"),
+                ("cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n"),
+                ("cgroup/memory/a/b/memory.limit_in_bytes", "314572800\n"),
+                ("cgroup/memory/a/b/memory.usage_in_bytes", "1000\n"),
+                ("cgroup/memory/a/b/memory.stat", "active_file 400\ntotal_inactive_file 300\ntotal_active_file 200\n"),
+                ("wanted", "500"),
+            ],
+            300 * MIB,
+            Origin::Cgroup,
+        ),
+        (
+            "no limit",
+            &[MACHINE, ("proc/self/cgroup", "0::/a\n"), ("cgroup/a/memory.max", "max\n")],
+            16_384 * MIB,
+            Origin::Machine,
+        ),
+        (
+            "a limit that the machine does not have",
+            &[MACHINE, ("proc/self/cgroup", "0::/a\n"), ("cgroup/a/memory.max", "1099511627776\n")],
+            16_384 * MIB,
+            Origin::Machine,
+        ),
+        ("no cgroups at all", &[MACHINE], 16_384 * MIB, Origin::Machine),
+        (
+            "nonsense",
+            &[MACHINE, ("proc/self/cgroup", "\n::\nx\n0::/a:b\n"), ("cgroup/a:b/memory.max", "-1\n")],
+            16_384 * MIB,
+            Origin::Machine,
+        ),
+    ];
+    for (what, files, bytes, origin) in cases {
+        let found = find(files).unwrap_or_else(|| panic!("{what}: none"));
+        assert_eq!((found.bytes, found.origin), (bytes, origin), "{what}");
+    }
+    assert_eq!(find(&[]), None, "a system that tells nothing");
+    let configured = Limit::find(Some(7)).unwrap();
+    assert_eq!((configured.bytes, configured.origin), (7, Origin::Configured));
+    assert!(configured.used().unwrap() > MIB, "this process");
+}
+
+/// Short begins later than it ends, so that it does not flicker; a figure exactly on the mark counts.
+#[test]
+fn levels_have_two_marks() {
+    let limit = Limit::find(Some(1000)).unwrap();
+    let path = [(799, Level::Fine), (800, Level::Short), (760, Level::Short), (749, Level::Fine), (760, Level::Fine)];
+    let again =
+        [(920, Level::Critical), (890, Level::Critical), (879, Level::Short), (760, Level::Short), (100, Level::Fine)];
+    let mut level = Level::Fine;
+    for (used, wanted) in path.into_iter().chain(again) {
+        level = limit.level(used, level);
+        assert_eq!(level, wanted, "{used}");
+    }
+}
+
+/// 40 % of the limit and not more than before; a request of the largest size fits, one more byte of it does not.
+#[test]
+fn a_share_of_the_limit() {
+    let of = |mib: u64| Share::of(Limit::find(Some(mib * MIB)).as_ref(), None);
+    assert_eq!(of(1000).in_flight / MIB, 399, "40 %, rounded");
+    assert_eq!(of(64_000).in_flight, 768 * MIB);
+    assert_eq!(Share::of(None, None).in_flight, 768 * MIB);
+    assert_eq!(Share::of(None, Some(900 * MIB)).in_flight, 900 * MIB);
+    assert!(of(64_000).largest >= 64 * MIB, "what receivers take by default");
+    assert_eq!(of(10).largest, MIB, "the least");
+    for mib in [100, 300, 512, 2000] {
+        let Share { in_flight, largest } = of(mib);
+        let takes = |bytes: u64| (bytes * 2 + super::INFLATING) * super::WORKING_FACTOR as u64;
+        assert!(takes(largest) <= in_flight && takes(largest + 1) + 6 > in_flight, "{mib}");
+    }
+}

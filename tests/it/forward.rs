@@ -1,0 +1,68 @@
+//! Pipelines joined by the `forward` connector, in a whole gateway.
+
+use std::fs;
+use std::path::Path;
+
+use tollgate::app::resolve;
+use tollgate::otlp::{Signal, json};
+
+use super::config::Everything;
+use super::gateway;
+
+fn configuration(folder: &Path, behind: &[&str]) -> String {
+    let at = |name: &str| folder.join(name).display().to_string();
+    let public = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
+    let pipeline = |receiver: &str, steps: &[&str], exporters: &[&str]| serde_json::json!({ "receivers": [receiver], "processors": steps, "exporters": exporters });
+    serde_json::json!({
+        "receivers": { "otlp": { "protocols": { "http": { "endpoint": "127.0.0.1:0" } } } },
+        "processors": {
+            "normalize": {}, "redact": {},
+            "vault": { "recipients": [public], "store": { "directory": at("vault") }, "writer": "test" },
+        },
+        "connectors": { "forward": null },
+        "exporters": { "file/raw": { "path": at("raw.jsonl"), "trust": "internal" }, "file/out": { "path": at("out.jsonl") } },
+        "spool": { "directory": at("data/spool"), "max_size": "64MiB" },
+        "service": { "pipelines": {
+            "traces/in": pipeline("otlp", &["normalize"], &["forward", "file/raw"]),
+            "traces": pipeline("forward", behind, &["file/out"]),
+        } },
+    })
+    .to_string()
+}
+
+/// What a pipeline forwards goes through the next one's steps, once, and what it exports itself does not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipeline_goes_on_in_another() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir_all(folder.path().join("data")).unwrap();
+    let app = gateway::start(&configuration(folder.path(), &["vault", "redact"]), folder.path()).await;
+    let http = app.addresses()[0].1;
+    let text = r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174",
+        "name":"chat m","attributes":[{"key":"gen_ai.operation.name","value":{"stringValue":"chat"}},
+        {"key":"gen_ai.input.messages","value":{"stringValue":"[{\"role\":\"user\",\"parts\":[{\"type\":\"text\",\"content\":\"the whole story\"}]}]"}},
+        {"key":"note","value":{"stringValue":"ask jane@example.com"}}]}]}]}]}"#;
+    let body = json::decode(Signal::Traces, text.as_bytes()).unwrap();
+    tokio::task::spawn_blocking(move || gateway::post(http, Signal::Traces, &body)).await.unwrap();
+    app.shutdown().await;
+    let read = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
+    let (raw, out) = (read("raw.jsonl"), read("out.jsonl"));
+    assert!(raw.contains("the whole story") && raw.contains("jane@example.com"), "the first one's own exporter");
+    assert_eq!((raw.lines().count(), out.lines().count()), (1, 1));
+    assert!(out.contains("gen_ai.payload.s3_uri") && out.contains("[EMAIL]"), "{out}");
+    assert!(!out.contains("the whole story") && !out.contains("jane@"), "{out}");
+}
+
+/// The way through a connector is judged as one: what is missing on it is told with the whole way.
+#[test]
+fn the_whole_way_is_checked() {
+    let folder = Path::new("/tmp/data");
+    let problems = |behind: &[&str]| {
+        let read = resolve::read("test", &configuration(folder, behind), &Everything, folder);
+        read.result.err().map(|problems| read.source.render(&problems, false)).unwrap_or_default()
+    };
+    assert_eq!(problems(&["vault", "redact"]), "");
+    let told = problems(&["vault"]);
+    assert!(told.contains("on the path otlp → normalize → vault → file/out nothing does: redact"), "{told}");
+    let told = problems(&["normalize", "vault", "redact"]);
+    assert!(told.contains("do the same step"), "{told}");
+}

@@ -1,0 +1,107 @@
+//! A gateway near the limit of its memory: what it refuses, and that it comes back by itself. (Overload for real, with a release
+//! build: `tests/peers/run.sh memory`.)
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::time::Duration;
+
+use tollgate::otlp::{Signal, json};
+
+use super::reload::Running;
+
+fn start(folder: &Path, protocol: &str, limits: &str) -> Running {
+    let at = |name: &str| folder.join(name).display().to_string();
+    fs::create_dir_all(folder.join("data")).unwrap();
+    let text = format!(
+        "receivers: {{ otlp: {{ protocols: {{ http: {{ endpoint: '127.0.0.1:0', {protocol} }} }} }} }}\n\
+         exporters: {{ file: {{ path: '{}', trust: internal }} }}\n\
+         extensions: {{ admin: {{ endpoint: '127.0.0.1:0' }} }}\n\
+         spool: {{ directory: '{}', max_size: 64MiB }}\nlimits: {{ shutdown: 1s, {limits} }}\n\
+         service: {{ extensions: [admin], pipelines: {{ traces: {{ receivers: [otlp], exporters: [file] }} }} }}\n",
+        at("out.jsonl"),
+        at("data/spool")
+    );
+    fs::write(folder.join("config.yaml"), text).unwrap();
+    Running::start(&folder.join("config.yaml"), &[])
+}
+
+fn connect(to: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(to).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    stream
+}
+
+fn get(admin: SocketAddr, path: &str) -> String {
+    let mut stream = connect(admin);
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+fn metric(admin: SocketAddr, name: &str) -> f64 {
+    let text = get(admin, "/metrics");
+    let line = text.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{'])));
+    line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0.0)
+}
+
+fn post(to: SocketAddr, body: &[u8]) -> String {
+    let mut stream = connect(to);
+    write!(stream, "POST /v1/traces HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/x-protobuf\r\ncontent-length: {}\r\n\r\n", body.len()).unwrap();
+    let _ = stream.write_all(body);
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+fn span() -> Vec<u8> {
+    let text = r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174","name":"one"}]}]}]}"#;
+    json::decode(Signal::Traces, text.as_bytes()).unwrap()
+}
+
+/// While a request that is still coming takes most of the memory, new ones are told when to come again; when it is gone they
+/// are taken, without anybody's doing.
+#[test]
+fn short_memory_refuses_and_recovers() {
+    let folder = tempfile::tempdir().unwrap();
+    let wide = "max_request_body_size: 250MiB, max_wire_size: 250MiB";
+    let gateway = start(folder.path(), wide, "memory: 128MiB, in_flight: 4GiB");
+    let (http, admin) = (gateway.address("otlp http"), gateway.address("admin"));
+    assert_eq!(metric(admin, "tollgate_memory_limit_bytes"), 134_217_728.0);
+    let mut slow = connect(http);
+    write!(slow, "POST /v1/traces HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-protobuf\r\ncontent-length: 262144000\r\n\r\n").unwrap();
+    let mut left = 240;
+    while metric(admin, "tollgate_memory_pressure") < 1.0 {
+        if left > 0 {
+            slow.write_all(&vec![b'x'; 1 << 20]).unwrap();
+            left -= 1;
+        }
+    }
+    gateway.line("short: ");
+    let answer = post(http, &span());
+    let lower = answer.to_ascii_lowercase();
+    assert!(answer.starts_with("HTTP/1.1 503") && lower.contains("retry-after: 2\r\n"), "{answer}");
+    assert!(answer.contains("memory is short"), "a Status that says why: {answer}");
+    drop(slow);
+    // Each try is a request of its own; the first ones may meet the big one's memory.
+    while !post(http, &span()).starts_with("HTTP/1.1 200") {}
+    let text = get(admin, "/metrics");
+    let counted = "tollgate_receiver_rejections_total{receiver=\"otlp\",transport=\"http\",reason=\"low_memory\"}";
+    assert!(text.lines().any(|line| line.starts_with(counted) && !line.ends_with(" 0")), "{text}");
+    assert_eq!(gateway.end(), Some(0));
+}
+
+/// What could never be held is refused for good and said at the start; what fits is taken.
+#[test]
+fn a_small_limit_lowers_the_largest_request() {
+    let folder = tempfile::tempdir().unwrap();
+    let gateway = start(folder.path(), "max_request_body_size: 32MiB", "memory: 128MiB");
+    let log = gateway.line("larger requests than this are refused");
+    assert!(log.contains("1048576"), "{log}");
+    let http = gateway.address("otlp http");
+    assert!(post(http, &vec![b'x'; 2 << 20]).starts_with("HTTP/1.1 413"));
+    assert!(post(http, &span()).starts_with("HTTP/1.1 200"));
+    assert_eq!(gateway.end(), Some(0));
+}
