@@ -34,7 +34,7 @@ use crate::exporters::{debug, file, otlp as otlp_grpc, otlp_http};
 use crate::files::folder_of;
 use crate::genai::Vocabulary;
 use crate::history::Watch;
-use crate::net::{Proxies, Sockets};
+use crate::net::{Proxies, Sockets, server_tls};
 use crate::otlp::Signal;
 use crate::pages;
 use crate::pipeline::plan::{Ack, Limits, PipelinePlan};
@@ -388,19 +388,25 @@ impl Assembly<'_> {
 
     fn extension(&self, settings: ExtensionSettings, known: &Known) -> Box<dyn Listener> {
         let seams = &self.site.seams;
-        let (name, endpoint, router) = match settings {
+        let (name, endpoint, router, tls) = match settings {
             ExtensionSettings::Admin(settings) => {
                 let (meter, health) = (seams.meter.clone(), seams.health.clone());
                 let pages = Admin { meter, health, allowed_hosts: settings.allowed_hosts, auth: settings.auth };
                 let again = self.round.again.clone().map_or_else(Router::new, reload_route);
                 let more = pages::router(Arc::new(self.past.pages(self.site, known.board(), settings.trace_link)));
-                ("admin", settings.endpoint, admin::router(Arc::new(pages), self.api(known).merge(again).merge(more)))
+                let tls = settings.tls.as_ref().map(server_tls::Settings::from);
+                (
+                    "admin",
+                    settings.endpoint,
+                    admin::router(Arc::new(pages), self.api(known).merge(again).merge(more)),
+                    tls,
+                )
             }
             ExtensionSettings::HealthCheck(settings) => {
-                ("health_check", settings.endpoint, admin::health_router(seams.health.clone()))
+                ("health_check", settings.endpoint, admin::health_router(seams.health.clone()), None)
             }
         };
-        Box::new(Web { name, endpoint, router, rest: REST, sockets: self.round.sockets.clone() })
+        Box::new(Web { name, endpoint, router, rest: REST, sockets: self.round.sockets.clone(), tls })
     }
 
     /// The API of runs.

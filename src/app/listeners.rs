@@ -11,11 +11,14 @@ use futures_util::future::BoxFuture;
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use tokio::sync::watch;
 use tower::ServiceExt;
 
 use crate::config::Endpoint;
 use crate::net::listen::{self, Handler, Meters, ReplyBody, Serving};
-use crate::net::{Sockets, Spawn};
+use crate::net::server_tls::{self, Inside};
+use crate::net::spawn::blocking;
+use crate::net::{ServerTls, Sockets, Spawn};
 use crate::receivers::otlp::{self, Otlp};
 use crate::telemetry::{Meter, names};
 
@@ -77,14 +80,18 @@ pub struct Web {
     pub rest: Duration,
     /// Where its port is kept, if it is.
     pub sockets: Option<Sockets>,
+    /// Certificate and key, if it has one.
+    pub tls: Option<server_tls::Settings>,
 }
 
 impl Listener for Web {
     fn bind(self: Box<Self>) -> BoxFuture<'static, Result<Box<dyn BoundListener>, String>> {
         Box::pin(async move {
-            let bound = listen::bind_among(self.sockets.as_ref(), &self.endpoint).await?;
-            let Self { name, router, rest, .. } = *self;
-            Ok(Box::new(WebPort { name, router, rest, bound }) as Box<dyn BoundListener>)
+            let Self { name, endpoint, router, rest, sockets, tls } = *self;
+            let tls = tls.map(|tls| ServerTls::read(tls, Inside::Http)).transpose();
+            let tls = tls.map_err(|why| format!("extensions.{name}.{why}"))?.map(Arc::new);
+            let bound = listen::bind_among(sockets.as_ref(), &endpoint).await?.with_tls(tls.clone());
+            Ok(Box::new(WebPort { name, router, rest, bound, tls }) as Box<dyn BoundListener>)
         })
     }
 }
@@ -94,6 +101,7 @@ struct WebPort {
     router: Router,
     rest: Duration,
     bound: listen::Bound,
+    tls: Option<Arc<ServerTls>>,
 }
 
 impl BoundListener for WebPort {
@@ -103,8 +111,9 @@ impl BoundListener for WebPort {
 
     fn serve(self: Box<Self>, serve: Serve) -> BoxFuture<'static, Box<dyn ServingListener>> {
         Box::pin(async move {
+            let reload = self.tls.map(|tls| follow(self.name, tls, &serve.meter, &serve.tasks));
             let serving = serve_pages(self.bound, self.router, self.name, self.rest, &serve.meter, serve.tasks);
-            Box::new(WebServing(serving)) as Box<dyn ServingListener>
+            Box::new(WebServing { serving, _reload: reload }) as Box<dyn ServingListener>
         })
     }
 
@@ -131,11 +140,50 @@ pub fn serve_pages(
     bound.serve(Arc::new(Pages(router)), settings, meters(meter, name), tasks)
 }
 
-struct WebServing(Serving);
+struct WebServing {
+    serving: Serving,
+    /// Ends looking at certificates when it is dropped.
+    _reload: Option<watch::Sender<()>>,
+}
+
+/// Reads certificates again when they change, until what is given back is dropped.
+fn follow(name: &'static str, tls: Arc<ServerTls>, meter: &Meter, tasks: &Arc<dyn Spawn>) -> watch::Sender<()> {
+    let failures = meter.counter(&names::RECEIVER_RELOAD_FAILURES, &[("receiver", name)]);
+    let (service, mut over) = watch::channel(());
+    let own = Arc::clone(tasks);
+    let look = async move {
+        let mut told = String::new();
+        loop {
+            tokio::select! {
+                _ = over.changed() => return,
+                () = tokio::time::sleep(tls.interval()) => {}
+            }
+            let tls = Arc::clone(&tls);
+            match blocking(&*own, "reload", move || tls.reload()).await {
+                Some(Err(why)) => {
+                    failures.increment(1);
+                    if told != why {
+                        tracing::error!(port = name, why, "a changed file can't be used: the last good one stays");
+                        told = why;
+                    }
+                }
+                Some(Ok(changed)) => {
+                    told.clear();
+                    if changed {
+                        tracing::info!(port = name, "certificates are read again");
+                    }
+                }
+                None => {}
+            }
+        }
+    };
+    tasks.spawn("reload", Box::pin(look));
+    service
+}
 
 impl ServingListener for WebServing {
     fn drain(self: Box<Self>, grace: Duration) -> BoxFuture<'static, ()> {
-        Box::pin(self.0.drain(grace))
+        Box::pin(self.serving.drain(grace))
     }
 }
 

@@ -336,6 +336,7 @@ async fn requests_come_over_sockets() {
         endpoint: crate::config::Endpoint::parse("127.0.0.1:0").unwrap(),
         router: crate::telemetry::admin::router(Arc::new(admin), axum::Router::new()),
         rest: listeners::REST,
+        tls: None,
         sockets: None,
     };
     let extras = Extras { listeners: vec![Box::new(receiver), Box::new(web)], ..Extras::default() };

@@ -1,6 +1,7 @@
 //! **What**: [`Asker`]: asks the admin port of a running gateway. **Why**: `top` and `report` show what the pages show.
 //! **Invariants**: an answer is bounded in time and size; a token is never printed. **Not here**: what is made of answers.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +29,15 @@ pub(super) struct Where {
     /// asks who is there.
     #[arg(long, env = "TOLLGATE_ADMIN", value_name = "URL", default_value = "http://127.0.0.1:8888")]
     admin: String,
+    /// PEM certificates to trust, where the admin port has TLS.
+    #[arg(long, env = "TOLLGATE_ADMIN_CA", value_name = "FILE")]
+    admin_ca: Option<PathBuf>,
+    /// PEM certificate to show, where it asks for one.
+    #[arg(long, env = "TOLLGATE_ADMIN_CERT", value_name = "FILE", requires = "admin_key")]
+    admin_cert: Option<PathBuf>,
+    /// Its key, PEM.
+    #[arg(long, env = "TOLLGATE_ADMIN_KEY", value_name = "FILE", requires = "admin_cert")]
+    admin_key: Option<PathBuf>,
 }
 
 /// What is sent as `Authorization`.
@@ -51,7 +61,9 @@ impl Asker {
         let token = env::var("TOLLGATE_ADMIN_TOKEN").map(|token| Secret::new(format!("Bearer {token}")));
         let login = env::var("TOLLGATE_ADMIN_USER").zip(env::var("TOLLGATE_ADMIN_PASSWORD"));
         let authorization = token.or_else(|| login.map(|(user, password)| basic(&user, &password)));
-        Self::new(&at.admin, authorization, Proxies::none())
+        let identity = at.admin_cert.clone().zip(at.admin_key.clone());
+        let tls = tls::Settings { ca_file: at.admin_ca.clone(), identity, ..tls::Settings::default() };
+        Self::over(&at.admin, tls, authorization, Proxies::none())
     }
 
     /// For any address.
@@ -59,7 +71,11 @@ impl Asker {
     /// # Errors
     /// One line about TLS or the proxy.
     pub(super) fn new(base: &str, authorization: Option<Secret>, proxies: Proxies) -> Result<Self, String> {
-        let tls = base.starts_with("https://").then(tls::Settings::default);
+        Self::over(base, tls::Settings::default(), authorization, proxies)
+    }
+
+    fn over(base: &str, tls: tls::Settings, authorization: Option<Secret>, proxies: Proxies) -> Result<Self, String> {
+        let tls = base.starts_with("https://").then_some(tls);
         let tasks: Arc<dyn Spawn> = Tasks::new(&Meter::new());
         let client = Client::build(&client::Settings { tls, http2_only: false }, Arc::new(proxies), tasks)?;
         Ok(Self { client, base: base.trim_end_matches('/').to_owned(), authorization })

@@ -10,6 +10,7 @@ pub mod graph;
 pub mod id;
 mod joins;
 pub mod load;
+pub mod port_tls;
 pub mod problem;
 pub mod schema;
 pub mod tree;
@@ -17,6 +18,7 @@ pub mod types;
 
 pub use endpoint::Endpoint;
 pub use id::ComponentId;
+pub use port_tls::PortTls;
 pub use problem::{At, FieldProblem, Gravity, Problem, Source};
 pub use types::{ByteSize, Span};
 

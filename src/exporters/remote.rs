@@ -8,14 +8,16 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use bytes::Bytes;
 use http::uri::Scheme;
-use http::{HeaderMap, HeaderValue, Uri};
+use http::{HeaderMap, HeaderValue, Request, Response, Uri};
+use hyper::body::Incoming;
 use parking_lot::Mutex;
 
 use super::stanza::{Common, Compression};
 use crate::clock::Clock;
+use crate::net::client::{self, ClientError, Upload};
 use crate::net::encoding::compress;
 use crate::net::spawn::blocking;
-use crate::net::{Client, Encoding, Proxies, Spawn, client};
+use crate::net::{Encoding, Proxies, Renewed, Spawn};
 use crate::otlp::Signal;
 use crate::pipeline::{Outcome, Reason};
 
@@ -40,7 +42,7 @@ pub struct Remote {
     /// Their settings.
     pub common: Common,
     /// The way out.
-    pub client: Client,
+    client: Arc<Renewed>,
     /// What they were built with.
     pub deps: Deps,
     encoding: AtomicU8,
@@ -61,7 +63,8 @@ impl Remote {
     ) -> Result<Self, String> {
         let encrypted = destinations.iter().any(|uri| uri.scheme() == Some(&Scheme::HTTPS));
         let settings = client::Settings { tls: encrypted.then(|| common.tls.clone()), http2_only };
-        let client = Client::build(&settings, Arc::clone(&deps.proxies), Arc::clone(&deps.tasks))?;
+        let (proxies, tasks, clock) = (Arc::clone(&deps.proxies), Arc::clone(&deps.tasks), Arc::clone(&deps.clock));
+        let client = Arc::new(Renewed::build(settings, proxies, tasks, clock)?);
         let first = match (common.compression, common.zstd) {
             (Compression::Zstd, _) | (Compression::Auto, true) => Encoding::Zstd,
             (Compression::Gzip, _) | (Compression::Auto, false) => Encoding::Gzip,
@@ -69,6 +72,14 @@ impl Remote {
         };
         let encoding = AtomicU8::new(rank(first));
         Ok(Self { id, common, client, deps, encoding, complaint: Mutex::default() })
+    }
+
+    /// Sends one request; its URI is absolute.
+    ///
+    /// # Errors
+    /// There was no answer.
+    pub async fn send(&self, request: Request<Upload>) -> Result<Response<Incoming>, ClientError> {
+        self.client.client(&self.id).await.send(request).await
     }
 
     /// `attempt` within the exporter's `timeout`.

@@ -150,6 +150,8 @@ pub struct Tls {
     pub key_file: Option<PathBuf>,
     /// Name to check the server's certificate against.
     pub server_name_override: Option<String>,
+    /// How often the files are looked at: changed ones hold for connections that are made from then on.
+    pub reload_interval: Option<Span>,
 }
 
 /// How requests are compressed.
@@ -384,7 +386,13 @@ impl Tls {
             name
         });
         let ca_file = self.ca_file.clone();
-        tls::Settings { ca_file, system_roots_too: self.include_system_ca_certs_pool, identity, server_name }
+        if self.reload_interval.is_some_and(|every| every.0.is_zero()) {
+            problems.push(FieldProblem::new("tls.reload_interval", "must be more than zero: every wait has an end"));
+        }
+        let usual = tls::Settings::default();
+        let reload_interval = self.reload_interval.map_or(usual.reload_interval, |every| every.0);
+        let system_roots_too = self.include_system_ca_certs_pool;
+        tls::Settings { ca_file, system_roots_too, identity, server_name, reload_interval }
     }
 }
 

@@ -17,6 +17,7 @@ use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioTimer;
 
+use super::pem::Files;
 use super::proxy::{Connector, Proxies};
 use super::rope::Rope;
 use super::spawn::{HyperTasks, Spawn};
@@ -84,14 +85,25 @@ impl Client {
     /// # Errors
     /// One line about a TLS file or missing roots.
     pub fn build(settings: &Settings, proxies: Arc<Proxies>, tasks: Arc<dyn Spawn>) -> Result<Self, String> {
+        let files = settings.tls.as_ref().map(tls::Settings::files);
+        Self::with(settings, files.as_ref(), proxies, tasks)
+    }
+
+    /// The same with files that were read.
+    pub(super) fn with(
+        settings: &Settings,
+        files: Option<&Files>,
+        proxies: Arc<Proxies>,
+        tasks: Arc<dyn Spawn>,
+    ) -> Result<Self, String> {
         let mut http = HttpConnector::new();
         http.enforce_http(false);
         http.set_nodelay(true);
         http.set_connect_timeout(Some(CONNECT_TIMEOUT));
         http.set_keepalive(Some(Duration::from_secs(60)));
         let connector = Connector::new(http, Arc::clone(&proxies), settings.http2_only);
-        let tls = match &settings.tls {
-            Some(tls) => tls::client(tls)?,
+        let tls = match settings.tls.as_ref().zip(files) {
+            Some((tls, files)) => tls::client_of(tls, files)?,
             None => no_roots()?,
         };
         let builder = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();

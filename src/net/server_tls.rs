@@ -8,14 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
-use rustls::pki_types::PrivateKeyDer;
-use rustls::pki_types::pem::PemObject;
 use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig, ServerConnection};
-use sha2::{Digest, Sha256};
+use rustls::{ServerConfig, ServerConnection};
 use tokio_rustls::TlsAcceptor;
 
-use super::tls::{certificates, reason};
+use super::pem::Files;
+use crate::config::PortTls;
 
 /// A server's TLS, valid by construction but for the files.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,8 +24,17 @@ pub struct Settings {
     pub key_file: PathBuf,
     /// Certificates that clients' ones must be signed by; with it a client without one is not served.
     pub client_ca_file: Option<PathBuf>,
+    /// Certificates that are called back; the list of each authority that signs clients' certificates.
+    pub crl_file: Option<PathBuf>,
     /// How often the files are looked at.
     pub reload_interval: Duration,
+}
+
+impl From<&PortTls> for Settings {
+    fn from(written: &PortTls) -> Self {
+        let PortTls { cert_file, key_file, client_ca_file, crl_file, reload_interval } = written.clone();
+        Self { cert_file, key_file, client_ca_file, crl_file, reload_interval: reload_interval.0 }
+    }
 }
 
 /// What is spoken inside, most wanted first.
@@ -44,7 +51,7 @@ pub struct ServerTls {
     settings: Settings,
     inside: Inside,
     current: RwLock<Arc<ServerConfig>>,
-    /// SHA-256 over the files in use.
+    /// SHA-256 over the files in use, as they were read for it.
     seen: Mutex<[u8; 32]>,
 }
 
@@ -54,7 +61,8 @@ impl ServerTls {
     /// # Errors
     /// One line: the key, the file, the reason.
     pub fn read(settings: Settings, inside: Inside) -> Result<Self, String> {
-        let (current, seen) = (RwLock::new(build(&settings, inside)?), Mutex::new(digest(&settings)));
+        let files = settings.files();
+        let (current, seen) = (RwLock::new(build(&files, inside)?), Mutex::new(files.digest()));
         Ok(Self { settings, inside, current, seen })
     }
 
@@ -63,11 +71,12 @@ impl ServerTls {
     /// # Errors
     /// As [`ServerTls::read`]; what was in use stays.
     pub fn reload(&self) -> Result<bool, String> {
-        let now = digest(&self.settings);
+        let files = self.settings.files();
+        let now = files.digest();
         if *self.seen.lock() == now {
             return Ok(false);
         }
-        let config = build(&self.settings, self.inside)?;
+        let config = build(&files, self.inside)?;
         *self.current.write() = config;
         *self.seen.lock() = now;
         Ok(true)
@@ -100,41 +109,38 @@ impl Peer {
     }
 }
 
-fn digest(settings: &Settings) -> [u8; 32] {
-    let mut all = Sha256::new();
-    for path in
-        [Some(&settings.cert_file), Some(&settings.key_file), settings.client_ca_file.as_ref()].into_iter().flatten()
-    {
-        let bytes = std::fs::read(path).map(zeroize::Zeroizing::new).unwrap_or_default();
-        all.update(Sha256::digest(&*bytes));
+impl Settings {
+    fn files(&self) -> Files {
+        let Self { cert_file, key_file, client_ca_file, crl_file, .. } = self;
+        let given = [("cert_file", Some(cert_file)), ("key_file", Some(key_file))];
+        Files::read(
+            given.into_iter().chain([("client_ca_file", client_ca_file.as_ref()), ("crl_file", crl_file.as_ref())]),
+        )
     }
-    all.finalize().into()
 }
 
-fn build(settings: &Settings, inside: Inside) -> Result<Arc<ServerConfig>, String> {
-    let Settings { cert_file, key_file, client_ca_file, .. } = settings;
-    let chain = certificates("cert_file", cert_file)?;
-    let unreadable = |error| format!("tls.key_file: can't read {}: {}", key_file.display(), reason(&error));
-    let key = PrivateKeyDer::from_pem_file(key_file).map_err(unreadable)?;
+fn build(files: &Files, inside: Inside) -> Result<Arc<ServerConfig>, String> {
+    let chain = files.certificates("cert_file")?.unwrap_or_default();
+    let key = files.private("key_file")?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(|error| format!("TLS: {error}"))?;
-    let builder = match client_ca_file {
+    let builder = match files.roots("client_ca_file")? {
         None => builder.with_no_client_auth(),
-        Some(path) => {
-            let mut roots = RootCertStore::empty();
-            let bad = |_| format!("tls.client_ca_file: {} holds a certificate that can't be used", path.display());
-            for certificate in certificates("client_ca_file", path)? {
-                roots.add(certificate).map_err(bad)?;
-            }
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+        Some(roots) => {
+            // Of the client's own certificate alone, and whoever has no list can't be judged: refused.
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+                .with_crls(files.revoked("crl_file")?)
+                .only_check_end_entity_revocation()
+                .build();
             builder.with_client_cert_verifier(verifier.map_err(|error| format!("tls.client_ca_file: {error}"))?)
         }
     };
-    let mut config = builder
-        .with_single_cert(chain, key)
-        .map_err(|_| format!("tls.key_file: {} is not the key of {}", key_file.display(), cert_file.display()))?;
+    let mut config = builder.with_single_cert(chain, key).map_err(|_| {
+        let (key, chain) = (files.path("key_file"), files.path("cert_file"));
+        format!("tls.key_file: {} is not the key of {}", key.display(), chain.display())
+    })?;
     config.alpn_protocols = match inside {
         Inside::Grpc => vec![b"h2".to_vec()],
         Inside::Http => vec![b"h2".to_vec(), b"http/1.1".to_vec()],

@@ -2,15 +2,17 @@
 //! **Invariants**: certificates are always verified; a CA file replaces the system's roots unless both are asked for;
 //! errors name the key and the file, never contents. **Not here**: which hosts (`exporters/remote`).
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 
+use super::pem::Files;
+
 /// A client's TLS, valid by construction but for the files.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Certificates to trust.
     pub ca_file: Option<PathBuf>,
@@ -20,21 +22,49 @@ pub struct Settings {
     pub identity: Option<(PathBuf, PathBuf)>,
     /// The name to check the server's certificate against, instead of the host.
     pub server_name: Option<ServerName<'static>>,
+    /// How often the files are looked at.
+    pub reload_interval: Duration,
 }
 
-/// Reads the files.
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            ca_file: None,
+            system_roots_too: false,
+            identity: None,
+            server_name: None,
+            reload_interval: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Settings {
+    /// Whether it names files.
+    pub(super) fn has_files(&self) -> bool {
+        self.ca_file.is_some() || self.identity.is_some()
+    }
+
+    /// Reads them.
+    pub(super) fn files(&self) -> Files {
+        let (cert, key) = self.identity.as_ref().map(|(cert, key)| (cert, key)).unzip();
+        Files::read([("ca_file", self.ca_file.as_ref()), ("cert_file", cert), ("key_file", key)])
+    }
+}
+
+/// What the files say.
 ///
 /// # Errors
 /// One line: the key, the file, the reason.
 pub fn client(settings: &Settings) -> Result<ClientConfig, String> {
-    let mut roots = RootCertStore::empty();
-    if let Some(path) = &settings.ca_file {
-        for certificate in certificates("ca_file", path)? {
-            let bad = |_| format!("tls.ca_file: {} holds a certificate that can't be used", path.display());
-            roots.add(certificate).map_err(bad)?;
-        }
-    }
-    if settings.ca_file.is_none() || settings.system_roots_too {
+    client_of(settings, &settings.files())
+}
+
+/// The same of files that were read.
+pub(super) fn client_of(settings: &Settings, files: &Files) -> Result<ClientConfig, String> {
+    let own = files.roots("ca_file")?;
+    let system = own.is_none() || settings.system_roots_too;
+    let mut roots = own.unwrap_or_else(RootCertStore::empty);
+    if system {
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     }
     if roots.is_empty() {
@@ -45,30 +75,10 @@ pub fn client(settings: &Settings) -> Result<ClientConfig, String> {
         .with_safe_default_protocol_versions()
         .map_err(|error| format!("TLS: {error}"))?
         .with_root_certificates(roots);
-    let Some((chain, key)) = &settings.identity else { return Ok(builder.with_no_client_auth()) };
-    let certificates = certificates("cert_file", chain)?;
-    let unreadable = |error| format!("tls.key_file: can't read {}: {}", key.display(), reason(&error));
-    let private = PrivateKeyDer::from_pem_file(key).map_err(unreadable)?;
-    builder
-        .with_client_auth_cert(certificates, private)
-        .map_err(|_| format!("tls.key_file: {} is not the key of {}", key.display(), chain.display()))
-}
-
-pub(super) fn certificates(key: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let unreadable = |error| format!("tls.{key}: can't read {}: {}", path.display(), reason(&error));
-    let found: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).map_err(unreadable)?.collect();
-    let found = found.map_err(unreadable)?;
-    if found.is_empty() {
-        return Err(format!("tls.{key}: {} holds no certificate", path.display()));
-    }
-    Ok(found)
-}
-
-/// Why a PEM file can't be used, without its lines.
-pub(super) fn reason(error: &rustls::pki_types::pem::Error) -> String {
-    match error {
-        rustls::pki_types::pem::Error::Io(error) => error.to_string(),
-        rustls::pki_types::pem::Error::NoItemsFound => "it holds nothing of the kind".to_owned(),
-        _ => "not PEM".to_owned(),
-    }
+    let Some(certificates) = files.certificates("cert_file")? else { return Ok(builder.with_no_client_auth()) };
+    let unfit = |_| {
+        let (key, chain) = (files.path("key_file"), files.path("cert_file"));
+        format!("tls.key_file: {} is not the key of {}", key.display(), chain.display())
+    };
+    builder.with_client_auth_cert(certificates, files.private("key_file")?).map_err(unfit)
 }

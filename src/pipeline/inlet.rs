@@ -4,6 +4,7 @@
 //! **Invariants**: bytes held by a permit return when it is dropped, whatever path that takes; a charge never waits
 //! longer than the admission wait. **Not here**: sockets (`net/`), statuses (`receivers/otlp/reply`).
 
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::otlp::Signal;
 
 use super::{Clearance, Effect, Level, Outcome, Pressure, Reason, Trust};
+
+/// How long a request in hand waits for more before any gives up.
+const PATIENCE: Duration = Duration::from_millis(250);
+/// From one that gives up to the next.
+const TURN: Duration = Duration::from_millis(10);
 
 /// What a receiver is given. Object-safe, so that tests can fake it.
 pub trait Admission: Send + Sync {
@@ -103,13 +109,21 @@ pub struct ByteBudget {
     size: usize,
     wait: Duration,
     pressure: Arc<Pressure>,
+    /// Held by the one that gives up.
+    giving_up: Arc<Semaphore>,
 }
 
 impl ByteBudget {
     /// A budget of `size` bytes (at most 2^60); a charge waits up to `wait` for room.
     pub fn new(size: usize, wait: Duration) -> Self {
         let size = size.min(Semaphore::MAX_PERMITS);
-        Self { free: Arc::new(Semaphore::new(size)), size, wait, pressure: Arc::default() }
+        Self {
+            free: Arc::new(Semaphore::new(size)),
+            size,
+            wait,
+            pressure: Arc::default(),
+            giving_up: Arc::new(Semaphore::new(1)),
+        }
     }
 
     /// Where it is told how short memory is.
@@ -163,12 +177,36 @@ impl ByteBudget {
             permit.add(more);
             return Ok(());
         }
-        match tokio::time::timeout(self.wait, Arc::clone(&self.free).acquire_many_owned(n)).await {
-            Ok(Ok(more)) => {
+        let granted = pin!(Arc::clone(&self.free).acquire_many_owned(n));
+        let more = if permit.bytes() == 0 {
+            // Holds nothing, and stands in nobody's way.
+            tokio::time::timeout(self.wait, granted).await.ok()
+        } else {
+            self.wait_in_hand(granted).await
+        };
+        match more {
+            Some(Ok(more)) => {
                 permit.add(more);
                 Ok(())
             }
             _ => Err(overloaded),
+        }
+    }
+
+    /// Waits as one that holds a part already. When many do, each may keep the others from being whole: one after the other
+    /// gives up and gives its part back, until the rest get on.
+    async fn wait_in_hand<G: Future>(&self, mut granted: Pin<&mut G>) -> Option<G::Output> {
+        if let Ok(more) = tokio::time::timeout(PATIENCE.min(self.wait), &mut granted).await {
+            return Some(more);
+        }
+        let turn = async {
+            let _turn = self.giving_up.acquire().await;
+            tokio::time::sleep(TURN).await;
+        };
+        tokio::select! {
+            biased;
+            more = &mut granted => Some(more),
+            _ = tokio::time::timeout(self.wait, turn) => None,
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
@@ -17,6 +18,8 @@ pub struct Certified {
     pub certificate: Vec<u8>,
     /// PKCS #8.
     pub key: Vec<u8>,
+    /// Its number, of this authority.
+    pub serial: u8,
 }
 
 /// An authority.
@@ -25,6 +28,8 @@ pub struct Authority {
     pair: EcdsaKeyPair,
     /// Its own certificate, DER.
     pub certificate: Vec<u8>,
+    /// Of the last certificate.
+    serial: AtomicU8,
 }
 
 fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
@@ -54,17 +59,28 @@ fn new_pair() -> (EcdsaKeyPair, Vec<u8>) {
     (pair, pkcs8.as_ref().to_vec())
 }
 
-fn signed(signer: &EcdsaKeyPair, issuer: &[u8], subject: &[u8], key: &EcdsaKeyPair, extension: &[u8]) -> Vec<u8> {
-    let ecdsa_sha256 = tlv(0x30, &[&oid(&[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2])]);
+fn ecdsa_sha256() -> Vec<u8> {
+    tlv(0x30, &[&oid(&[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2])])
+}
+
+fn sealed(signer: &EcdsaKeyPair, body: &[u8]) -> Vec<u8> {
+    let signature = signer.sign(&SystemRandom::new(), body).unwrap();
+    tlv(0x30, &[body, &ecdsa_sha256(), &tlv(3, &[&[0], signature.as_ref()])])
+}
+
+/// `names`: of issuer and subject.
+fn signed(signer: &EcdsaKeyPair, names: (&[u8], &[u8]), key: &EcdsaKeyPair, extension: &[u8], serial: u8) -> Vec<u8> {
+    let (issuer, subject) = names;
     let p256 = [oid(&[0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1]), oid(&[0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7])].concat();
     let public = tlv(0x30, &[&tlv(0x30, &[&p256]), &tlv(3, &[&[0], key.public_key().as_ref()])]);
     let validity = tlv(0x30, &[&tlv(0x17, &[b"200101000000Z"]), &tlv(0x17, &[b"491231235959Z"])]);
     let extensions = tlv(0xa3, &[&tlv(0x30, &[extension])]);
     let version = tlv(0xa0, &[&tlv(2, &[&[2]])]);
-    let body =
-        tlv(0x30, &[&version, &tlv(2, &[&[1]]), &ecdsa_sha256, issuer, &validity, subject, &public, &extensions]);
-    let signature = signer.sign(&SystemRandom::new(), &body).unwrap();
-    tlv(0x30, &[&body, &ecdsa_sha256, &tlv(3, &[&[0], signature.as_ref()])])
+    let body = tlv(
+        0x30,
+        &[&version, &tlv(2, &[&[serial]]), &ecdsa_sha256(), issuer, &validity, subject, &public, &extensions],
+    );
+    sealed(signer, &body)
 }
 
 impl Authority {
@@ -75,8 +91,8 @@ impl Authority {
         let name = name("a test's authority");
         let is_ca = tlv(4, &[&tlv(0x30, &[&tlv(1, &[&[0xff]])])]);
         let basic_constraints = tlv(0x30, &[&oid(&[0x55, 0x1d, 0x13]), &tlv(1, &[&[0xff]]), &is_ca]);
-        let certificate = signed(&pair, &name, &name, &pair, &basic_constraints);
-        Self { name, pair, certificate }
+        let certificate = signed(&pair, (&name, &name), &pair, &basic_constraints, 1);
+        Self { name, pair, certificate, serial: AtomicU8::new(1) }
     }
 
     /// A certificate for a host name.
@@ -84,13 +100,27 @@ impl Authority {
         let (pair, key) = new_pair();
         let names = tlv(4, &[&tlv(0x30, &[&tlv(0x82, &[host.as_bytes()])])]);
         let alternative = tlv(0x30, &[&oid(&[0x55, 0x1d, 0x11]), &names]);
-        let certificate = signed(&self.pair, &self.name, &name(host), &pair, &alternative);
-        Certified { certificate, key }
+        let serial = self.serial.fetch_add(1, Ordering::SeqCst) + 1;
+        let certificate = signed(&self.pair, (&self.name, &name(host)), &pair, &alternative, serial);
+        Certified { certificate, key, serial }
+    }
+
+    /// The list of certificates that are called back, DER.
+    pub fn revoke(&self, serials: &[u8]) -> Vec<u8> {
+        let time = |text: &str| tlv(0x17, &[text.as_bytes()]);
+        let each = serials.iter().map(|serial| tlv(0x30, &[&tlv(2, &[&[*serial]]), &time("200102000000Z")]));
+        let revoked = each.collect::<Vec<_>>().concat();
+        let revoked = if revoked.is_empty() { revoked } else { tlv(0x30, &[&revoked]) };
+        let number = tlv(0x30, &[&oid(&[0x55, 0x1d, 0x14]), &tlv(4, &[&tlv(2, &[&[1]])])]);
+        let extensions = tlv(0xa0, &[&tlv(0x30, &[&number])]);
+        let (from, until) = (time("200101000000Z"), time("491231235959Z"));
+        let parts: [&[u8]; 7] = [&tlv(2, &[&[1]]), &ecdsa_sha256(), &self.name, &from, &until, &revoked, &extensions];
+        sealed(&self.pair, &tlv(0x30, &parts))
     }
 
     /// A TLS server's configuration for `host`; with `mutual` it asks clients for a certificate of this authority.
     pub fn server(&self, host: &str, mutual: bool) -> Arc<rustls::ServerConfig> {
-        let Certified { certificate, key } = self.issue(host);
+        let Certified { certificate, key, .. } = self.issue(host);
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder =
             rustls::ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();

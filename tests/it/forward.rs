@@ -48,7 +48,7 @@ async fn a_pipeline_goes_on_in_another() {
     let (raw, out) = (read("raw.jsonl"), read("out.jsonl"));
     assert!(raw.contains("the whole story") && raw.contains("jane@example.com"), "the first one's own exporter");
     assert_eq!((raw.lines().count(), out.lines().count()), (1, 1));
-    assert!(out.contains("gen_ai.payload.s3_uri") && out.contains("[EMAIL]"), "{out}");
+    assert_eq!(out.matches("gen_ai.payload.s3_uri").count(), 1, "{out}");
     assert!(!out.contains("the whole story") && !out.contains("jane@"), "{out}");
 }
 

@@ -27,12 +27,15 @@ fn find(files: &[(&str, &str)]) -> Option<Limit> {
     found
 }
 
+/// What it is, files, the limit, whose it is.
+type Case = (&'static str, &'static [(&'static str, &'static str)], u64, Origin);
+
 const MACHINE: (&str, &str) = ("proc/meminfo", "MemTotal:       16777216 kB\nMemFree: 1 kB\n");
 
 /// The tightest limit of the group and all above it counts, in both versions; cache that the system takes back does not.
 #[test]
 fn the_cgroups_limit_is_found() {
-    let cases: [(&str, &[(&str, &str)], u64, Origin); 8] = [
+    let cases: [Case; 8] = [
         (
             "v2, a limit above the own group",
             &[
@@ -137,7 +140,7 @@ fn levels_have_two_marks() {
 #[test]
 fn a_share_of_the_limit() {
     let of = |mib: u64| Share::of(Limit::find(Some(mib * MIB)).as_ref(), None);
-    assert_eq!(of(1000).in_flight / MIB, 399, "40 %, rounded");
+    assert_eq!(of(1000).in_flight, 400 * MIB, "40 %");
     assert_eq!(of(64_000).in_flight, 768 * MIB);
     assert_eq!(Share::of(None, None).in_flight, 768 * MIB);
     assert_eq!(Share::of(None, Some(900 * MIB)).in_flight, 900 * MIB);

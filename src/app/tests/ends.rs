@@ -246,10 +246,17 @@ async fn a_page_port_closes_who_rests() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let router = crate::telemetry::admin::health_router(Health::new());
     let endpoint = crate::config::Endpoint::parse("127.0.0.1:0").unwrap();
-    let bound = Box::new(listeners::Web { name: "health_check", endpoint, router, rest: MOMENT * 50, sockets: None })
-        .bind()
-        .await
-        .unwrap();
+    let bound = Box::new(listeners::Web {
+        name: "health_check",
+        endpoint,
+        router,
+        rest: MOMENT * 50,
+        sockets: None,
+        tls: None,
+    })
+    .bind()
+    .await
+    .unwrap();
     let address = bound.addresses()[0].1;
     let (folder, sink, seams) = (tempfile::tempdir().unwrap(), Sink::open("x", Trust::Internal), seams());
     let app = start(folder.path(), &sink, Extras::default()).await;

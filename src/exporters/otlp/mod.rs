@@ -77,7 +77,7 @@ impl Otlp {
         if let Ok(timeout) = HeaderValue::from_str(&grpc_timeout(self.remote.common.timeout)) {
             headers.insert("grpc-timeout", timeout);
         }
-        match self.remote.client.send(sent).await {
+        match self.remote.send(sent).await {
             Ok(response) => self.judge(encoding, response).await,
             Err(error) => {
                 self.remote.complain(Some(error.to_string()));

@@ -63,7 +63,7 @@ impl OtlpHttp {
         if encoding != Encoding::Identity {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding.as_str()));
         }
-        match self.remote.client.send(sent).await {
+        match self.remote.send(sent).await {
             Ok(response) => self.judge(encoding, response).await,
             Err(error) => {
                 self.remote.complain(Some(error.to_string()));

@@ -106,3 +106,22 @@ async fn short_memory_lets_one_at_a_time_through() {
     budget.pressure().set(Level::Fine);
     budget.charge(&mut BytePermit::new(), 10).await.expect("room");
 }
+
+/// Requests that all hold a part and wait for the rest must not all fail: one after the other gives up, and the rest are whole.
+#[tokio::test]
+async fn requests_in_hand_do_not_all_give_up() {
+    let budget = ByteBudget::new(1000, Duration::from_secs(2));
+    let client = async || {
+        let mut permit = BytePermit::new();
+        for _ in 0..10 {
+            budget.charge(&mut permit, 20).await?;
+            tokio::task::yield_now().await;
+        }
+        Ok::<_, Outcome>(())
+    };
+    let answers = futures_util::future::join_all((0..20).map(|_| client())).await;
+    let whole = answers.iter().filter(|answer| answer.is_ok()).count();
+    // all of them at once hold all of it when none is whole; at most 5 fit
+    assert!((4..20).contains(&whole), "{whole}");
+    assert_eq!(budget.in_use(), 0);
+}

@@ -57,25 +57,7 @@ impl Default for Auth {
     }
 }
 
-/// TLS of a port, in the Collector's keys.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Tls {
-    /// Certificate chain, PEM. Read again when it changes.
-    pub cert_file: PathBuf,
-    /// Its key, PEM.
-    pub key_file: PathBuf,
-    /// Who signs clients' certificates; with it a client without one is not served.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub client_ca_file: Option<PathBuf>,
-    /// How often the files are looked at.
-    #[serde(default = "ten_seconds")]
-    pub reload_interval: Span,
-}
-
-fn ten_seconds() -> Span {
-    Span::seconds(10)
-}
+pub use crate::config::PortTls as Tls;
 
 /// The protocols to serve. One that is named is on, `grpc:` without settings too.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -183,9 +183,8 @@ impl Problems {
     }
 
     fn tls(&mut self, path: &str, tls: &Tls) -> server_tls::Settings {
-        let reload_interval = self.span(&format!("{path}.reload_interval"), tls.reload_interval);
-        let Tls { cert_file, key_file, client_ca_file, .. } = tls.clone();
-        server_tls::Settings { cert_file, key_file, client_ca_file, reload_interval }
+        tls.check(path, &mut self.0);
+        server_tls::Settings::from(tls)
     }
 
     fn count(&mut self, path: &str, count: u32) -> u32 {

@@ -23,7 +23,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Health, Meter};
-use crate::config::{Endpoint, FieldProblem};
+use crate::config::{Endpoint, FieldProblem, PortTls};
 
 /// The `admin` extension.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -37,6 +37,8 @@ pub struct Config {
     pub auth: auth::Config,
     /// Where pages and reports link traces to.
     pub trace_link: links::Config,
+    /// Certificate and key; plain text without. With `client_ca_file` browsers and scrapers show a certificate.
+    pub tls: Option<PortTls>,
 }
 
 impl Default for Config {
@@ -46,6 +48,7 @@ impl Default for Config {
             allowed_hosts: Vec::new(),
             auth: auth::Config::default(),
             trace_link: links::Config::default(),
+            tls: None,
         }
     }
 }
@@ -61,6 +64,8 @@ pub struct Settings {
     pub auth: Option<auth::Auth>,
     /// Makes addresses of traces; none: there are no links.
     pub trace_link: Option<links::TraceLink>,
+    /// See [`Config::tls`].
+    pub tls: Option<PortTls>,
 }
 
 impl Config {
@@ -78,9 +83,11 @@ impl Config {
             .collect();
         let auth = self.auth.settings(&mut problems);
         let trace_link = self.trace_link.settings(&mut problems);
+        self.tls.iter().for_each(|tls| tls.check("tls", &mut problems));
         match Endpoint::parse(&self.endpoint) {
             Ok(endpoint) if problems.is_empty() => {
-                return Ok(Settings { endpoint, allowed_hosts: self.allowed_hosts.clone(), auth, trace_link });
+                let (allowed_hosts, tls) = (self.allowed_hosts.clone(), self.tls.clone());
+                return Ok(Settings { endpoint, allowed_hosts, auth, trace_link, tls });
             }
             Ok(_) => {}
             Err(what) => problems.push(FieldProblem::new("endpoint", what)),

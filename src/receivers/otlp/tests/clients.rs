@@ -154,6 +154,7 @@ async fn unusable_files_refuse_to_start() {
         cert_file: "/nowhere/cert.pem".into(),
         key_file: "/nowhere/key.pem".into(),
         client_ca_file: None,
+        crl_file: None,
         reload_interval: Duration::from_millis(20),
     };
     let why = Rig::try_with(Knobs { tls: Some(tls), ..Knobs::default() }).await.err().expect("refused");
@@ -175,7 +176,7 @@ impl Pki {
 
     /// Writes a pair signed by `authority`.
     fn renew(&self, authority: &Authority) {
-        let Certified { certificate, key } = authority.issue("localhost");
+        let Certified { certificate, key, .. } = authority.issue("localhost");
         pem_file(&self.folder, "key.pem", "PRIVATE KEY", &key);
         pem_file(&self.folder, "cert.pem", "CERTIFICATE", &certificate);
     }
@@ -187,6 +188,7 @@ impl Pki {
             cert_file: path("cert.pem"),
             key_file: path("key.pem"),
             client_ca_file: ca,
+            crl_file: None,
             reload_interval: Duration::from_millis(20),
         }
     }
@@ -207,7 +209,7 @@ async fn shake(
     let builder = builder.with_root_certificates(roots);
     let mut config = match identity {
         None => builder.with_no_client_auth(),
-        Some(Certified { certificate, key }) => {
+        Some(Certified { certificate, key, .. }) => {
             let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key));
             builder.with_client_auth_cert(vec![CertificateDer::from(certificate)], key).expect("a pair")
         }
@@ -257,6 +259,32 @@ async fn tls_and_renewal() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert!(ask_over_tls(&rig, Way::Grpc, &pki.authority, None).await.is_none());
+}
+
+/// A certificate that its authority called back is not served, from the moment on that the list is read; one of another
+/// authority, whose list is not there, never is.
+#[tokio::test]
+async fn revoked_certificates_are_refused() {
+    let pki = Pki::new();
+    let (good, bad) = (pki.authority.issue("good"), pki.authority.issue("bad"));
+    let list = |revoked: &[u8]| pem_file(&pki.folder, "crl.pem", "X509 CRL", &pki.authority.revoke(revoked));
+    let crl_file = Some(list(&[]));
+    let tls = server_tls::Settings { crl_file, ..pki.settings(true) };
+    let rig = Rig::with(Knobs { tls: Some(tls), ..Knobs::default() }).await;
+    let serves = async |identity: &Certified| {
+        let (certificate, key) = (identity.certificate.clone(), identity.key.clone());
+        let identity = Certified { certificate, key, serial: identity.serial };
+        ask_over_tls(&rig, Way::Json, &pki.authority, Some(identity)).await.is_some()
+    };
+    assert!(serves(&good).await && serves(&bad).await, "nobody is called back");
+    list(&[bad.serial]);
+    while serves(&bad).await {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(serves(&good).await);
+    std::fs::write(pki.folder.path().join("crl.pem"), "no list").expect("written");
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    assert!(serves(&good).await && !serves(&bad).await, "a file that can't be used changes nothing");
 }
 
 /// A client is the account that its certificate's name stands for; one that nobody signed for us is not served, nor one
