@@ -5,6 +5,7 @@
 //! **Not here**: when a run is over (`state`), who is told (`crate::runs::Board`, the connector).
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -13,8 +14,8 @@ use crate::config::{FieldProblem, Span};
 use crate::runs::{Alert, RunState, RunView, SessionView, Severity, input};
 
 use super::codec::{Code, fields};
+use super::look::nanos;
 use super::resolve::Run;
-use super::state::nanos;
 
 /// Alerts that hold at once; the oldest makes room.
 const ACTIVE: usize = 1000;
@@ -176,6 +177,23 @@ pub(super) struct Alerts {
     done: VecDeque<Alert>,
     features: BTreeMap<String, Known>,
     tenants: BTreeMap<String, Past>,
+    /// What follows from `features`, until they change.
+    bounds: Option<Arc<Bounds>>,
+}
+
+/// What sessions of a feature may cost (USD) and take (seconds) before somebody should look.
+#[derive(Default)]
+pub(super) struct Bounds(BTreeMap<String, (f64, f64)>);
+
+impl Bounds {
+    pub(super) fn of(&self, account: &str, feature: &str) -> Option<(f64, f64)> {
+        self.0.get(&whose(account, feature)).copied()
+    }
+}
+
+/// A name of an account: what another calls the same is another's.
+fn whose(account: &str, name: &str) -> String {
+    format!("{account}\n{name}")
 }
 
 impl Code for Alert {
@@ -229,6 +247,7 @@ impl Code for Alerts {
             done: Vec::take(from)?.into(),
             features: Code::take(from)?,
             tenants: Code::take(from)?,
+            bounds: None,
         })
     }
 }
@@ -305,13 +324,13 @@ impl Alerts {
         let tokens = input(&tokens).saturating_add(tokens.output) as f64;
         let mut moved: Vec<(usize, String, Option<f64>)> = Vec::new();
         if let Some(feature) = &view.feature
-            && let Some(known) = entry(&mut self.features, feature)
+            && let Some(known) = entry(&mut self.features, &whose(&view.account, feature))
         {
             known.run_tokens.add(tokens);
             moved.push((TOKENS, feature.clone(), known.run_tokens.drift(least)));
         }
         if let Some(tenant) = &view.tenant
-            && let Some(past) = entry(&mut self.tenants, tenant)
+            && let Some(past) = entry(&mut self.tenants, &whose(&view.account, tenant))
         {
             past.add(view.totals.atto_usd() as f64);
             moved.push((PER_RUN, tenant.clone(), past.drift(least)));
@@ -340,7 +359,7 @@ impl Alerts {
         let Some(feature) = view.feature.clone() else { return Vec::new() };
         let least = rule.limits.least_runs as usize;
         let (cost, seconds) = (view.totals.atto_usd() as f64 / 1e18, view.duration as f64 / 1e9);
-        let known = self.features.get(&feature).cloned().unwrap_or_default();
+        let known = self.features.get(&whose(&view.account, &feature)).cloned().unwrap_or_default();
         let mut found = Vec::new();
         if let Some(median) = known.session_cost.at(0.5, least) {
             if cost > rule.limits.session_cost_runaway * median {
@@ -374,7 +393,8 @@ impl Alerts {
             fired.extend(self.fire_about(at, &about, &view.session, value, threshold));
         }
         if over {
-            if let Some(known) = entry(&mut self.features, &feature) {
+            self.bounds = None;
+            if let Some(known) = entry(&mut self.features, &whose(&view.account, &feature)) {
                 known.session_cost.add(cost);
                 known.session_duration.add(seconds);
             }
@@ -383,12 +403,18 @@ impl Alerts {
         fired
     }
 
-    /// What a session of this feature may cost (USD) and take (seconds) before somebody should look.
-    pub(super) fn limits_of(&self, feature: &str, limits: &Limits) -> Option<(f64, f64)> {
-        let (known, least) = (self.features.get(feature)?, limits.least_runs as usize);
-        let cost = known.session_cost.at(0.5, least).map(|median| median * limits.session_cost);
-        let seconds = known.session_duration.at(0.95, least).map(|p95| p95 * limits.session_duration);
-        (cost.is_some() || seconds.is_some()).then(|| (cost.unwrap_or(f64::MAX), seconds.unwrap_or(f64::MAX)))
+    /// What sessions are held against while they go on.
+    pub(super) fn bounds(&mut self, limits: &Limits) -> Arc<Bounds> {
+        let least = limits.least_runs as usize;
+        let bound = |known: &Known| {
+            let cost = known.session_cost.at(0.5, least).map(|median| median * limits.session_cost);
+            let seconds = known.session_duration.at(0.95, least).map(|p95| p95 * limits.session_duration);
+            (cost.is_some() || seconds.is_some()).then(|| (cost.unwrap_or(f64::MAX), seconds.unwrap_or(f64::MAX)))
+        };
+        let all = |features: &BTreeMap<String, Known>| {
+            features.iter().filter_map(|(name, known)| Some((name.clone(), bound(known)?))).collect()
+        };
+        Arc::clone(self.bounds.get_or_insert_with(|| Arc::new(Bounds(all(&self.features)))))
     }
 
     /// A run is no longer known.

@@ -14,7 +14,7 @@ use super::seen::SeenOutcome;
 use super::state::Recorder;
 
 /// Runs that are over and still shown.
-const RECENT: usize = 1000;
+pub(super) const RECENT: usize = 1000;
 /// Tenants, features or models that sums tell apart.
 const SUMS: usize = 200;
 /// Users or sessions.
@@ -49,6 +49,8 @@ fields!(Case { kind, runs, tool_calls, atto, overridden, judged, confidence, res
 #[derive(Default)]
 pub(super) struct History {
     pub(super) recent: VecDeque<RunView>,
+    /// Their digests, in their order.
+    digests: VecDeque<u64>,
     pub(super) sums: RunSums,
     outcomes: BTreeMap<u64, Judged>,
     /// Keys of outcomes in the order they came.
@@ -91,8 +93,11 @@ impl Code for History {
     }
 
     fn take(from: &mut &[u8]) -> Option<Self> {
+        let recent: VecDeque<RunView> = Vec::take(from)?.into();
+        let digests = recent.iter().map(|view| run_digest(&view.account, &view.run)).collect();
         Some(Self {
-            recent: Vec::take(from)?.into(),
+            recent,
+            digests,
             sums: Code::take(from)?,
             outcomes: Code::take(from)?,
             order: Vec::take(from)?.into(),
@@ -104,7 +109,7 @@ impl Code for History {
 
 impl History {
     /// A run is over: it counts.
-    pub(super) fn add_up(&mut self, view: &RunView, recorder: &dyn Recorder) {
+    pub(super) fn add_up(&mut self, view: &RunView, digest: u64, recorder: &dyn Recorder) {
         let name = |name: &Option<String>| name.clone().unwrap_or_else(|| UNATTRIBUTED.to_owned());
         let sums = &mut self.sums;
         sums.all.add_run(view);
@@ -116,18 +121,20 @@ impl History {
         }
         dearest(&mut sums.by_user, &name(&view.user)).add_run(view);
         dearest(&mut sums.by_session, &view.session).add_run(view);
-        self.investigate(view, recorder);
+        self.investigate(view, digest, recorder);
     }
 
     /// A run goes into the list of those that are over.
-    pub(super) fn retire(&mut self, view: RunView) {
+    pub(super) fn retire(&mut self, view: RunView, digest: u64) {
         self.recent.push_back(view);
+        self.digests.push_back(digest);
         self.recent.drain(..self.recent.len().saturating_sub(RECENT));
+        self.digests.drain(..self.digests.len().saturating_sub(RECENT));
     }
 
-    /// What became of a run.
-    pub(super) fn judged(&self, view: &RunView) -> Judged {
-        self.outcomes.get(&run_digest(&view.account, &view.run)).cloned().unwrap_or_default()
+    /// What became of a run, by its digest.
+    pub(super) fn judged(&self, digest: u64) -> Judged {
+        self.outcomes.get(&digest).cloned().unwrap_or_default()
     }
 
     /// Somebody said what became of a run.
@@ -148,8 +155,8 @@ impl History {
         }
         known.scores.drain(..known.scores.len().saturating_sub(SCORES));
         let judged = known.clone();
-        let of_run = |view: &&mut RunView| run_digest(&view.account, &view.run) == seen.run;
-        self.recent.iter_mut().filter(of_run).for_each(|view| view.judged = judged.clone());
+        let views = self.recent.iter_mut().zip(&self.digests).filter(|(_, digest)| **digest == seen.run);
+        views.for_each(|(view, _)| view.judged = judged.clone());
         let named = (account.to_owned(), seen.incident.to_string());
         let by_run = || self.cases.iter().find(|(key, case)| key.0 == account && case.runs.contains(&seen.run));
         let key = if seen.incident.is_empty() { by_run().map(|(key, _)| key.clone()) } else { Some(named) };
@@ -161,7 +168,7 @@ impl History {
         }
     }
 
-    fn investigate(&mut self, view: &RunView, recorder: &dyn Recorder) {
+    fn investigate(&mut self, view: &RunView, digest: u64, recorder: &dyn Recorder) {
         let Some(incident) = &view.incident else { return };
         let kind = view.feature.as_deref().unwrap_or(UNATTRIBUTED);
         let key = (view.account.clone(), incident.clone());
@@ -173,15 +180,14 @@ impl History {
                 oldest.and_then(|key| self.cases.remove(&key));
             }
         }
-        let judged = self.judged(view);
+        let judged = self.judged(digest);
         let (account, incident) = key.clone();
         let case = self.cases.entry(key).or_default();
         if case.kind.is_empty() {
             kind.clone_into(&mut case.kind);
         }
-        let run = run_digest(&view.account, &view.run);
-        if !case.runs.contains(&run) && case.runs.len() < RUNS {
-            case.runs.push(run);
+        if !case.runs.contains(&digest) && case.runs.len() < RUNS {
+            case.runs.push(digest);
         }
         case.tool_calls += view.totals.tool_calls();
         case.atto = case.atto.saturating_add(view.totals.atto_usd());

@@ -2,7 +2,7 @@
 //! **Invariants**: at most 500 series, the rest is `other`; a span counts once while it is among the latest 100,000 or so;
 //! the 95th percentile is right within 1 %. **Not here**: which numbers are measures (`extras`).
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::runs::{Measure, OTHER};
 
@@ -56,12 +56,12 @@ impl Code for Measures {
 }
 
 impl Measures {
-    /// Takes a committed batch in. `shown`: names as they may be shown.
+    /// Takes a committed batch in. `shown`: its names as they may be shown.
     pub(super) fn apply(
         &mut self,
         sight: &Sight,
         settings: &Settings,
-        shown: impl Fn(&str) -> String,
+        shown: &HashMap<u32, String>,
         recorder: &dyn Recorder,
     ) {
         for seen in &sight.measures {
@@ -69,10 +69,7 @@ impl Measures {
             if !self.is_new(seen.place, seen.name) {
                 continue;
             }
-            let text = |at: u32| {
-                let text = (at as usize).checked_sub(1).and_then(|at| sight.names.get(at));
-                text.map_or_else(|| UNATTRIBUTED.to_owned(), |text| shown(text))
-            };
+            let text = |at: u32| shown.get(&at).map_or_else(|| UNATTRIBUTED.to_owned(), Clone::clone);
             let [service, tenant, commit] = [seen.service, seen.tenant, seen.commit].map(text);
             recorder.measure([name, &service, &tenant, &commit], seen.value);
             let series = self.series(name, service, tenant, commit);

@@ -92,6 +92,13 @@ impl Meters {
         self.refused.increment(count);
     }
 
+    /// A tool was called, or failed. `name`: as it may be shown.
+    pub(super) fn tool(&self, name: &str, heard: &Heard) {
+        let labels = [("tool_name", self.labels.tools.value(Some(name)))];
+        self.meter.counter(&names::TOOL_CALLS, &labels).increment(u64::from(heard.ran));
+        self.meter.counter(&names::TOOL_FAILURES, &labels).increment(u64::from(heard.failed));
+    }
+
     /// What went wrong in a run, by kind.
     fn troubles(&self, run: &RunView, tenant: &str) {
         let (meter, labels) = (&self.meter, &self.labels);
@@ -165,12 +172,6 @@ impl Recorder for Meters {
 
     fn evicted(&self, runs: u64) {
         self.evicted.increment(runs);
-    }
-
-    fn tool(&self, heard: &Heard) {
-        let labels = [("tool_name", self.labels.tools.value(Some(&heard.tool)))];
-        self.meter.counter(&names::TOOL_CALLS, &labels).increment(u64::from(heard.ran));
-        self.meter.counter(&names::TOOL_FAILURES, &labels).increment(u64::from(heard.failed));
     }
 
     fn measure(&self, [measure, service, tenant, commit]: [&str; 4], value: f64) {

@@ -10,12 +10,15 @@ mod alerts;
 mod args;
 mod codec;
 pub mod config;
+mod credit;
 mod extras;
 mod finish;
+mod glance;
 mod group;
 mod history;
 mod items;
 mod layers;
+mod look;
 mod measures;
 mod meters;
 mod observe;
@@ -30,6 +33,7 @@ mod store;
 mod sum;
 mod summary;
 mod table;
+mod timeline;
 mod tokens;
 mod tree;
 mod twins;
@@ -38,7 +42,7 @@ mod view;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -56,10 +60,19 @@ use crate::telemetry::Meter;
 pub use alerts::Limits;
 pub use config::{Config, Settings};
 
+use credit::Credit;
+use glance::Glances;
+use look::Look;
 use meters::Meters;
 use observe::{With, run_digest};
 use seen::{SeenOutcome, Sight};
 use state::State;
+use store::Heard;
+
+/// Groups that one tick looks at, so that none takes long.
+const LOOKS: usize = 2000;
+/// Runs and sessions that are taken in before others may use the state.
+const PART: usize = 64;
 
 /// See the module.
 pub struct Runs {
@@ -68,6 +81,11 @@ pub struct Runs {
     vocabulary: Arc<Vocabulary>,
     ids: Arc<dyn IdPolicy>,
     meters: Meters,
+    /// How much stamps may look into.
+    credit: Credit,
+    /// Views of heavy groups.
+    glances: Glances,
+    /// Held for moments: what takes time is done on snapshots of groups.
     state: Mutex<State>,
 }
 
@@ -80,13 +98,14 @@ impl Runs {
         ids: Arc<dyn IdPolicy>,
         meter: &Meter,
     ) -> Self {
-        let state = Mutex::new(State::new(settings.clone(), Arc::clone(&ids)));
-        Self { id, settings, vocabulary, ids, meters: Meters::new(meter), state }
+        let state = Mutex::new(State::new(settings.clone()));
+        let (credit, glances) = (Credit::default(), Glances::default());
+        Self { id, settings, vocabulary, ids, meters: Meters::new(meter), credit, glances, state }
     }
 
     /// What is to be committed when somebody says what became of a run: its account, and the effect. None: no such run.
     pub fn judged(&self, id: &str, outcome: Outcome, received: UnixNanos) -> Option<(String, Effect)> {
-        let view = self.state.lock().find(id)?.view;
+        let view = self.run(id)?.view;
         let judged = Judged { outcome: Some(outcome), scores: Vec::new() };
         let incident = view.incident.as_deref().unwrap_or("").into();
         let seen = SeenOutcome { run: run_digest(&view.account, &view.run), incident, judged };
@@ -101,19 +120,32 @@ impl Runs {
         };
         Some((view.account, Effect::new(Arc::clone(&self.id), sight.encode())))
     }
+
+    fn sight(&self) -> glance::With<'_> {
+        glance::With { ids: &*self.ids, window: look::nanos(self.settings.tool_window) }
+    }
+
+    /// Counts tool calls at once.
+    fn hear(&self, account: &str, heard: &[Heard]) {
+        let mut shown: HashMap<&str, String> = HashMap::new();
+        for heard in heard {
+            let name = shown.entry(&heard.tool).or_insert_with(|| self.ids.column(account, &heard.tool).into_owned());
+            self.meters.tool(name, heard);
+        }
+    }
 }
 
 impl Board for Runs {
     fn recent(&self, most: usize) -> Vec<RunView> {
-        self.state.lock().recent(most)
+        self.glances.recent(&self.state, self.sight(), most)
     }
 
     fn run(&self, id: &str) -> Option<Detail> {
-        self.state.lock().find(id)
+        glance::find(&self.state, self.sight(), id)
     }
 
     fn budget(&self, id: &str) -> Option<Budget> {
-        let view = self.state.lock().find(id)?.view;
+        let view = self.run(id)?.view;
         let ceiling = self.settings.ceiling(view.feature.as_deref());
         let state = match view.totals.iterations {
             used if used >= ceiling => BudgetState::Exceeded,
@@ -176,10 +208,12 @@ impl Processor for Runs {
         if sight.items.is_empty() && sight.measures.is_empty() {
             return Ok(());
         }
-        let known = {
+        let ids = store::key_ids(&sight);
+        let groups = {
             let state = self.state.lock();
-            stamp::asks(&sight, &state.store).then(|| stamp::known(&sight, &state.store))
+            stamp::asks(&sight, &ids, &state.store).then(|| state.store.groups_of(&ids))
         };
+        let known = groups.map(|groups| stamp::known(&sight, &ids, groups, &self.credit));
         stamp::stamp(batch, &facts, &sight, known);
         if !batch.origin.repeat {
             sight.compact();
@@ -192,14 +226,45 @@ impl Processor for Runs {
         if self.state.lock().outbox.apply(&effect.body) {
             return;
         }
-        if let Some(sight) = Sight::decode(&effect.body) {
-            self.state.lock().apply(&sight, &self.meters);
+        let Some(sight) = Sight::decode(&effect.body) else { return };
+        let account = &*sight.account;
+        let shown = sight.measured().map(|(at, name)| (at, self.ids.column(account, name).into_owned())).collect();
+        let (applied, eyes) = {
+            let mut state = self.state.lock();
+            let applied = state.apply(&sight, &shown, &self.meters);
+            let eyes = (!applied.gone.is_empty()).then(|| state.eyes());
+            (applied, eyes)
+        };
+        self.hear(account, &applied.heard);
+        for group in &applied.gone {
+            let Some(eyes) = &eyes else { break };
+            let look = Look::last(group, &*self.ids, &self.settings, eyes);
+            self.state.lock().give_up(look, &self.meters);
         }
     }
 
     fn tick(&self, now: UnixNanos) {
+        let eyes = {
+            let mut state = self.state.lock();
+            state.pass(now);
+            state.eyes()
+        };
+        for _ in 0..LOOKS {
+            let Some((id, group)) = self.state.lock().next_due() else { break };
+            let mut look = Look::of(&group, &*self.ids, &self.settings, &eyes);
+            drop(group); // or it would have to be copied when it changes
+            let mut found = std::mem::take(&mut look.found).into_iter().peekable();
+            let mut whole = true;
+            while whole && found.peek().is_some() {
+                let part = found.by_ref().take(PART).collect();
+                whole = self.state.lock().take(id, &look, part, &self.meters);
+            }
+            if whole {
+                self.state.lock().end_look(id, look);
+            }
+        }
         let mut state = self.state.lock();
-        state.tick(now, &self.meters);
+        state.count();
         self.meters.live.set(state.open() as f64);
     }
 
@@ -208,7 +273,7 @@ impl Processor for Runs {
     }
 
     fn restore(&self, checkpoint: &[u8]) {
-        let state = State::load(self.settings.clone(), Arc::clone(&self.ids), checkpoint);
+        let state = State::load(self.settings.clone(), checkpoint);
         if let Some(mut state) = state {
             let mut known = self.state.lock();
             state.outbox.keep_asking(&known.outbox);

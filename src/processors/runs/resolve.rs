@@ -11,6 +11,7 @@ use super::acts::Act;
 use super::group::{Call, Group, Mark, Spot, Tags, Tool};
 use super::seen::{earlier, flag, kind, mark};
 use super::sum;
+use super::timeline::{Timeline, count_steps};
 use super::tree::Tree;
 
 /// What makes a run one.
@@ -42,7 +43,7 @@ pub(super) struct Run {
     /// Unix ns; 0 = not told.
     pub(super) start: u64,
     pub(super) last: u64,
-    /// Places of the agent invocation itself (a run that the dialect names may have more than one).
+    /// Places of the agent invocation itself, sorted (a run that the dialect names may have more than one).
     pub(super) roots: Vec<u64>,
     /// Its times.
     pub(super) root: Option<(u64, u64)>,
@@ -92,12 +93,16 @@ pub(super) struct Resolved<'g> {
     /// Named runs and roots that a trace takes part in.
     by_trace: HashMap<u32, Vec<usize>>,
     by_session: HashMap<u32, Vec<usize>>,
+    /// The same by time, as of when it was last told.
+    times_of_traces: HashMap<u32, Timeline>,
+    times_of_sessions: HashMap<u32, Timeline>,
 }
 
 impl<'g> Resolved<'g> {
     /// `window`: the time in which calls of one tool are counted, ns.
     pub(super) fn of(group: &'g Group, window: u64) -> Self {
         let items = items(group);
+        count_steps(items.len());
         let mut resolved = Self {
             group,
             tree: Tree::of(group),
@@ -105,6 +110,8 @@ impl<'g> Resolved<'g> {
             by_id: HashMap::new(),
             by_trace: HashMap::new(),
             by_session: HashMap::new(),
+            times_of_traces: HashMap::new(),
+            times_of_sessions: HashMap::new(),
         };
         resolved.find(&items);
         let mut homes: Vec<Option<usize>> =
@@ -136,23 +143,25 @@ impl<'g> Resolved<'g> {
     }
 
     fn likely(&self, trace: u32, session: u32, at: u64) -> Option<usize> {
-        match self.by_trace.get(&trace).map(Vec::as_slice) {
-            Some([only]) => return Some(*only),
+        match self.times_of_traces.get(&trace) {
             Some(several) => {
-                let begun = |run: &&usize| self.runs.get(**run).is_some_and(|run| run.start <= at);
-                let latest = || several.iter().filter(begun).max_by_key(|run| self.rank(**run));
-                let first = || several.iter().min_by_key(|run| self.rank(**run));
-                return self.around(several, at).or_else(|| latest().or_else(first).copied());
+                let by_time = || several.under_way(at).or_else(|| several.begun(at)).or_else(|| several.first());
+                several.only().or_else(by_time)
             }
-            None => {}
+            None => self.times_of_sessions.get(&session)?.under_way(at),
         }
-        self.around(self.by_session.get(&session)?, at)
     }
 
-    /// The latest of the runs that were under way.
-    fn around(&self, runs: &[usize], at: u64) -> Option<usize> {
-        let under_way = |run: &&usize| self.runs.get(**run).is_some_and(|run| run.start <= at && at <= run.last);
-        runs.iter().filter(under_way).max_by_key(|run| self.rank(**run)).copied()
+    /// Tells what [`Self::likely`] goes by, from the times that runs have now.
+    fn tell_times(&mut self) {
+        let timeline = |runs: &Vec<usize>| {
+            let times = |run: usize| self.runs.get(run).map_or((0, 0, run), |one| (one.start, one.last, run));
+            let mut ranked: Vec<usize> = runs.clone();
+            ranked.sort_by(|a, b| self.rank(*a).cmp(&self.rank(*b)));
+            Timeline::of(&ranked.into_iter().map(times).collect::<Vec<_>>())
+        };
+        let all = |by: &HashMap<u32, Vec<usize>>| by.iter().map(|(key, runs)| (*key, timeline(runs))).collect();
+        (self.times_of_traces, self.times_of_sessions) = (all(&self.by_trace), all(&self.by_session));
     }
 
     /// By begin, then by what does not depend on the order of items.
@@ -248,10 +257,9 @@ impl<'g> Resolved<'g> {
                 self.by_session.entry(session).or_default().push(run);
             }
         }
-        let find = |resolved: &Self, item: &Item<'_>| resolved.likely(item.spot.trace, item.session, item.start);
-        let found: Vec<Option<usize>> = items.iter().map(|item| find(self, item)).collect();
-        for ((item, home), found) in items.iter().zip(homes.iter_mut()).zip(found) {
-            *home = home.or(found);
+        self.tell_times();
+        for (item, home) in items.iter().zip(homes.iter_mut()).filter(|(_, home)| home.is_none()) {
+            *home = self.likely(item.spot.trace, item.session, item.start);
             if home.is_none() && item.opens() {
                 *home = Some(self.open(stray(item.spot.trace, item.session)));
             }
@@ -268,6 +276,7 @@ impl<'g> Resolved<'g> {
         for (item, home) in items.iter().zip(homes.iter()) {
             self.widen(*home, item);
         }
+        self.tell_times();
     }
 
     fn session_of(&self, run: &Run) -> u32 {
@@ -321,7 +330,7 @@ impl<'g> Resolved<'g> {
 impl Run {
     /// Whether the agent invocation at a place is the run's own, not one below it.
     pub(super) fn is_root(&self, place: u64) -> bool {
-        self.roots.contains(&place)
+        self.roots.binary_search(&place).is_ok()
     }
 }
 

@@ -3,7 +3,7 @@
 //! **Invariants**: holds ids and label-shaped names, never content; index 0 is "none" everywhere.
 //! **Not here**: how it is read from a payload (`observe`), what becomes of it (`group`).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use crate::genai::Buckets;
 use crate::runs::Judged;
@@ -58,6 +58,8 @@ pub(super) mod mark {
 
 /// What an id is an id of.
 pub(super) mod kind {
+    /// Of none: a key that was left out of a part of a group.
+    pub(crate) const NONE: u8 = 0;
     /// A session.
     pub(crate) const SESSION: u8 = 1;
     /// A trace, in hex.
@@ -243,6 +245,14 @@ impl Sight {
     pub(super) fn decode(body: &[u8]) -> Option<Self> {
         let (&VERSION, mut rest) = body.split_first()? else { return None };
         Self::take(&mut rest).filter(|_| rest.is_empty())
+    }
+
+    /// The names of its measures, with their numbers.
+    pub(super) fn measured(&self) -> impl Iterator<Item = (u32, &str)> {
+        let numbers: BTreeSet<u32> =
+            self.measures.iter().flat_map(|one| [one.service, one.tenant, one.commit]).collect();
+        let name = |at: u32| Some((at, &**self.names.get((at as usize).checked_sub(1)?)?));
+        numbers.into_iter().filter_map(name)
     }
 
     /// Makes one of what differs in its time alone: a client's start writes dozens of such records.

@@ -1,30 +1,26 @@
 //! **What**: writes what is known of an item's run on it, and a run's totals on its root. **Invariants**: the state is
 //! read, never changed: the batch is added to copies of its groups; what a client's own totals say stays.
-//! **Not here**: removing what clients may not stamp (`processors/normalize`).
+//! **Not here**: removing what clients may not stamp (`processors/normalize`), how much may be looked into (`credit`).
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::sync::Arc;
 
 use crate::genai::{Facts, Vaulted};
 use crate::otlp::OwnedValue;
 use crate::pipeline::{Batch, Trust};
 
-use super::group::Spot;
+use super::credit::Credit;
+use super::group::{Group, Spot};
 use super::meters::usd;
 use super::resolve::{Resolved, Run};
 use super::seen::{Seen, Sight, flag, kind, mark};
-use super::store::Store;
+use super::store::{KeyId, Store, key_ids};
 
 /// The run's id.
 pub(super) const RUN: &str = "tollgate.run.id";
 const TURN: &str = "tollgate.run.turn";
 const ITERATION: &str = "tollgate.run.iteration";
-/// Groups are looked into up to this many units, so that no batch costs much more than its own size; items of larger
-/// ones get what they tell themselves.
-const MOST: usize = 8_000;
-/// The same for a batch with the root of a trace, which comes once.
-const MOST_AT_ROOT: usize = 100_000;
-
 /// What to write on one item.
 #[derive(Default)]
 struct Stamp {
@@ -40,26 +36,34 @@ pub(super) struct Known {
 }
 
 /// Whether the state has to be asked: for totals, and where runs are named on other signals than these items.
-pub(super) fn asks(sight: &Sight, store: &Store) -> bool {
+pub(super) fn asks(sight: &Sight, ids: &[KeyId], store: &Store) -> bool {
     let is_end = |seen: &Seen| matches!(seen.mark, mark::AGENT | mark::TURN_END) && seen.flags & flag::SPAN != 0;
     if sight.items.iter().any(is_end) {
         return true;
     }
-    let named = |key: u32| {
-        let group = store.find(sight, key).and_then(|(group, _)| store.get(group));
+    let named = |id: &KeyId| {
+        let group = store.find(id).and_then(|(group, _)| store.get(group));
         group.is_some_and(|group| group.named != 0)
     };
     let unnamed = sight.items.iter().any(|seen| seen.run == 0);
-    let traces = (1..).zip(&sight.keys).filter(|(_, key)| key.kind == kind::TRACE);
-    unnamed && traces.into_iter().any(|(number, _)| named(number))
+    let mut traces = ids.iter().zip(&sight.keys).filter(|(_, key)| key.kind == kind::TRACE);
+    unnamed && traces.any(|(id, _)| named(id))
 }
 
-/// Copies of the batch's groups.
-pub(super) fn known(sight: &Sight, store: &Store) -> Known {
+/// What the batch may look into of its groups.
+pub(super) fn known(sight: &Sight, ids: &[KeyId], groups: Vec<Arc<Group>>, credit: &Credit) -> Known {
     let is_root = |seen: &Seen| seen.mark == mark::AGENT && seen.parent == 0 && seen.flags & flag::SPAN != 0;
-    let most = if sight.items.iter().any(is_root) { MOST_AT_ROOT } else { MOST };
-    let (copy, whole) = store.copy_for(sight, most);
-    Known { copy, whole }
+    let root = sight.items.iter().any(is_root);
+    let mut known = Known { copy: Store::new(usize::MAX), whole: true };
+    for group in groups {
+        match credit.part(group, ids, root) {
+            Some(part) => {
+                known.copy.insert(part);
+            }
+            None => known.whole = false,
+        }
+    }
+    known
 }
 
 /// Stamps a batch.
@@ -99,7 +103,8 @@ fn told(sight: &Sight, seen: &Seen) -> Option<String> {
 }
 
 fn resolved(sight: &Sight, known: &Known) -> Vec<Stamp> {
-    let places = known.copy.find_all(sight);
+    let ids = key_ids(sight);
+    let places: Vec<Option<(u32, u32)>> = ids.iter().map(|id| known.copy.find(id)).collect();
     let place = |key: u32| places.get((key as usize).checked_sub(1)?).copied().flatten();
     let local = |key: u32| place(key).map_or(0, |(_, local)| local);
     let mut groups: HashMap<u32, Resolved<'_>> = HashMap::new();

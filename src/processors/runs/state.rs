@@ -3,34 +3,25 @@
 //! **Invariants**: bounded; time is the engine's running time, which no step of the clock moves by more than a minute;
 //! each run and each session is handed to the recorder at most once. **Not here**: metrics (`meters`).
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::clock::UnixNanos;
-use crate::pseudonym::IdPolicy;
-use crate::runs::{Alert, Detail, RunState, RunView, SessionView};
+use crate::runs::{Alert, RunView, SessionView};
 
 use super::Settings;
 use super::alerts::{Alerts, Rule};
 use super::codec::Code;
 use super::group::{Closed, Group};
 use super::history::History;
+use super::look::{Eyes, Found, Look, Seen, nanos};
 use super::measures::Measures;
-use super::observe::digest;
 use super::outbox::{News, Outbox};
-use super::resolve::{Resolved, Run};
-use super::seen::{Sight, mark};
+use super::seen::Sight;
 use super::store::{Heard, Store};
-use super::view::Viewer;
 
 /// A step of the clock counts for at most this long, ns.
 const MAX_STEP: u64 = 60_000_000_000;
-/// Groups that one tick looks at, so that none takes long.
-const LOOKS: usize = 2000;
-/// Groups of which a run with a pseudonym for an id is searched.
-const SEARCHED: usize = 200;
-/// Items this late still change what is told of a run, ns.
-const LATE: u64 = 15 * 60_000_000_000;
 const VERSION: u8 = 2;
 
 /// Hears of what is over, and of what is counted at once.
@@ -41,8 +32,6 @@ pub(super) trait Recorder {
     fn session(&self, session: &SessionView);
     /// Runs were given up that were not over.
     fn evicted(&self, runs: u64);
-    /// A tool was called, or failed.
-    fn tool(&self, heard: &Heard);
     /// A numeric attribute: measure, service, tenant, commit.
     fn measure(&self, labels: [&str; 4], value: f64);
     /// The first run of an incident is over.
@@ -60,7 +49,6 @@ pub(super) trait Recorder {
 /// Everything.
 pub(super) struct State {
     settings: Settings,
-    ids: Arc<dyn IdPolicy>,
     pub(super) store: Store,
     /// Time that passed while the engine ran, ns.
     running: u64,
@@ -76,28 +64,19 @@ pub(super) struct State {
     live: bool,
 }
 
-/// Which runs and sessions a look found to be over.
-#[derive(Default)]
-struct Look {
-    closed: Vec<(u64, Closed)>,
-    open: u32,
-    next: u64,
-    idle: bool,
-    views: Vec<RunView>,
-    /// Runs that were told before and changed: their revisions.
-    revised: Vec<(RunView, u32)>,
-    /// Runs that are not over and look as if somebody should know.
-    suspects: Vec<RunView>,
-    /// Sessions that are over (true), or stand out (false).
-    sessions: Vec<(SessionView, bool)>,
+/// What a batch left to do.
+pub(super) struct Applied {
+    /// Tool calls to tell of.
+    pub(super) heard: Vec<Heard>,
+    /// Groups that had to make room.
+    pub(super) gone: Vec<Group>,
 }
 
 impl State {
-    pub(super) fn new(settings: Settings, ids: Arc<dyn IdPolicy>) -> Self {
+    pub(super) fn new(settings: Settings) -> Self {
         let store = Store::new(settings.max_runs);
         Self {
             settings,
-            ids,
             store,
             running: 0,
             wall: None,
@@ -115,84 +94,144 @@ impl State {
         self.open
     }
 
-    /// Takes a committed batch in.
-    pub(super) fn apply(&mut self, sight: &Sight, recorder: &dyn Recorder) {
+    /// Takes a committed batch in. `shown`: names of its measures as they may be shown.
+    pub(super) fn apply(&mut self, sight: &Sight, shown: &HashMap<u32, String>, recorder: &dyn Recorder) -> Applied {
         let live: &dyn Recorder = if self.live { recorder } else { &Silent };
-        let (account, ids) = (&sight.account, Arc::clone(&self.ids));
-        self.measures.apply(sight, &self.settings, |name| ids.column(account, name).into_owned(), live);
-        sight.outcomes.iter().for_each(|outcome| self.history.judge(account, outcome, live));
+        self.measures.apply(sight, &self.settings, shown, live);
+        sight.outcomes.iter().for_each(|outcome| self.history.judge(&sight.account, outcome, live));
         self.tell(Vec::new(), live);
-        let (touched, gone) = self.store.apply(sight, self.running, &mut |heard| live.tool(heard));
+        let (mut heard, alive) = (Vec::new(), self.live);
+        let mut hear = |one: Heard| heard.extend(alive.then_some(one));
+        let (touched, gone) = self.store.apply(sight, self.running, &mut hear);
         let settle = nanos(self.settings.settle);
         for id in touched {
             self.store.look_at(id, self.running.saturating_add(settle));
         }
-        for group in gone {
-            self.give_up(&group, recorder);
-        }
+        Applied { heard, gone }
     }
 
     /// Lets time pass.
-    pub(super) fn tick(&mut self, now: UnixNanos, recorder: &dyn Recorder) {
+    pub(super) fn pass(&mut self, now: UnixNanos) {
         let passed = self.wall.map_or(0, |wall| now.0.saturating_sub(wall)).min(MAX_STEP);
         (self.wall, self.live) = (Some(now.0), true);
         self.running = self.running.saturating_add(passed);
-        for _ in 0..LOOKS {
-            let Some(id) = self.store.next_due(self.running) else { break };
-            self.look(id, recorder);
+    }
+
+    /// What looks go by until time passes.
+    pub(super) fn eyes(&mut self) -> Eyes {
+        let bounds = self.alerts.bounds(&self.settings.alerts);
+        Eyes { running: self.running, wall: self.wall.unwrap_or(0), bounds }
+    }
+
+    /// The next group to look at.
+    pub(super) fn next_due(&mut self) -> Option<(u32, Arc<Group>)> {
+        loop {
+            let id = self.store.next_due(self.running)?;
+            if let Some(group) = self.store.snapshot(id) {
+                return Some((id, group));
+            }
         }
+    }
+
+    /// Counts runs that are not over.
+    pub(super) fn count(&mut self) {
         self.open = self.store.groups().map(|group| u64::from(group.open)).sum();
     }
 
-    fn look(&mut self, id: u32, recorder: &dyn Recorder) {
-        let Some(group) = self.store.get(id) else { return };
-        let look = self.look_into(group, recorder);
-        self.warn(&look, recorder);
-        for view in look.views {
-            self.history.add_up(&view, recorder);
-        }
-        self.tell(Vec::new(), recorder);
-        if look.idle {
-            if let Some(group) = self.store.remove(id) {
-                self.retire(&group, RunState::Idle);
-            }
-            return;
-        }
-        let (closed, open) = (look.closed, look.open);
-        self.store.change(id, |group| {
-            closed.into_iter().for_each(|(key, closed)| group.closed.insert(key, closed));
-            group.open = open;
-        });
-        self.store.look_at(id, look.next.max(self.running.saturating_add(1)));
+    /// Whether what a look found still holds: the group is the same, and if it goes, then nothing was added to it since.
+    fn holds(&self, id: u32, look: &Look) -> bool {
+        let same = self.store.get(id).filter(|group| group.keys.first().map(|key| key.id) == look.first);
+        same.is_some_and(|group| !look.idle || group.batch == look.batch)
     }
 
-    /// Lets alerts see what a look found.
-    fn warn(&mut self, look: &Look, recorder: &dyn Recorder) {
-        let (limits, now) = (&self.settings.alerts, self.wall.unwrap_or(0));
-        let rule = |feature: Option<&str>| Rule { limits, ceiling: self.settings.ceiling(feature), now };
-        let mut fired = Vec::new();
-        for view in &look.suspects {
-            fired.extend(self.alerts.run(view, rule(view.feature.as_deref())));
+    /// Takes in a part of what a look found, as if it had been found before whatever was added to the group since. False:
+    /// the group went into another or was woken up, and is looked at in its turn.
+    pub(super) fn take(&mut self, id: u32, look: &Look, part: Vec<Found>, recorder: &dyn Recorder) -> bool {
+        if !self.holds(id, look) {
+            return false;
         }
-        for view in &look.views {
-            fired.extend(self.alerts.run(view, rule(view.feature.as_deref())));
-            fired.extend(self.alerts.learn(view, rule(None)));
+        let closed = self.tell_of(part, true, recorder);
+        self.store.change(id, |group| {
+            closed.into_iter().for_each(|(key, closed)| group.closed.insert(key, closed));
+        });
+        true
+    }
+
+    /// Ends a look whose parts were all taken in.
+    pub(super) fn end_look(&mut self, id: u32, look: Look) {
+        if !self.holds(id, &look) {
+            return;
         }
-        for (view, over) in &look.sessions {
-            fired.extend(self.alerts.session(view, *over, rule(None)));
+        if look.idle {
+            // what was closed in it goes with it
+            drop(self.store.remove(id));
+            self.retire(look);
+            return;
         }
-        fired.iter().for_each(|alert| recorder.alert(alert));
-        let revised = look.revised.iter().map(|(view, revision)| News::Run(Box::new(view.clone()), *revision));
-        let over = look.views.iter().map(|view| News::Run(Box::new(view.clone()), 0));
-        let sessions = look.sessions.iter().filter(|(_, over)| *over);
-        let sessions = sessions.map(|(view, _)| News::Session(Box::new(view.clone())));
-        let alerts = fired.into_iter().map(|alert| News::Alert(Box::new(alert)));
-        let news: Vec<News> = if self.outbox.is_asked() {
-            over.chain(revised).chain(sessions).chain(alerts).collect()
-        } else {
-            Vec::new()
-        };
+        self.store.change(id, |group| group.open = look.open);
+        self.store.look_at(id, look.next);
+    }
+
+    /// Lets alerts, history and connectors know. What to remember of runs and sessions; `alive`: others may come.
+    fn tell_of(&mut self, found: Vec<Found>, alive: bool, recorder: &dyn Recorder) -> Vec<(u64, Closed)> {
+        let mut closed: Vec<(u64, Closed)> = Vec::new();
+        let (mut over, mut more, mut sessions, mut alerts) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for one in found {
+            match one {
+                Found::Suspect(seen) => alerts.extend(self.warn(&self.judged(*seen), false)),
+                Found::Over(seen, key, end) => {
+                    closed.push((key, end));
+                    let (digest, view) = (seen.digest, self.judged(*seen));
+                    recorder.run(&view);
+                    if alive {
+                        alerts.extend(self.warn(&view, true));
+                    }
+                    self.history.add_up(&view, digest, recorder);
+                    over.push(News::Run(Box::new(view), 0));
+                }
+                Found::More(seen, key, end) => {
+                    let revision = end.revision;
+                    closed.push((key, end));
+                    more.extend(seen.map(|seen| News::Run(Box::new(self.judged(*seen)), revision)));
+                }
+                Found::Session(view, keys) => {
+                    closed.extend(keys);
+                    recorder.session(&view);
+                    if alive {
+                        alerts.extend(self.warn_of(&view, true));
+                    }
+                    sessions.push(News::Session(view));
+                }
+                Found::Outstanding(view) => alerts.extend(self.warn_of(&view, false)),
+            }
+        }
+        alerts.iter().for_each(|alert| recorder.alert(alert));
+        let alerts = alerts.into_iter().map(|alert| News::Alert(Box::new(alert)));
+        let asked = self.outbox.is_asked();
+        let news = over.into_iter().chain(more).chain(sessions).chain(alerts).filter(|_| asked).collect();
         self.tell(news, recorder);
+        closed
+    }
+
+    /// Lets alerts see a run.
+    fn warn(&mut self, view: &RunView, over: bool) -> Vec<Alert> {
+        let ceiling = self.settings.ceiling(view.feature.as_deref());
+        let rule = Rule { limits: &self.settings.alerts, ceiling, now: self.wall.unwrap_or(0) };
+        let mut fired = self.alerts.run(view, rule);
+        if over {
+            fired.extend(self.alerts.learn(view, rule));
+        }
+        fired
+    }
+
+    /// Lets alerts see a session.
+    fn warn_of(&mut self, view: &SessionView, over: bool) -> Vec<Alert> {
+        let rule = Rule { limits: &self.settings.alerts, ceiling: u64::MAX, now: self.wall.unwrap_or(0) };
+        self.alerts.session(view, over, rule)
+    }
+
+    fn judged(&self, seen: Seen) -> RunView {
+        RunView { judged: self.history.judged(seen.digest), ..seen.view }
     }
 
     /// Puts news where connectors find them.
@@ -202,178 +241,25 @@ impl State {
         recorder.untold(dropped);
     }
 
-    fn look_into(&self, group: &Group, recorder: &dyn Recorder) -> Look {
-        let resolved = Resolved::of(group, self.window());
-        let viewer = Viewer { ids: &*self.ids, resolved: &resolved };
-        let idle_at = group.touched.saturating_add(nanos(self.settings.idle_timeout));
-        let idle = idle_at <= self.running;
-        let mut look = Look { next: idle_at, idle, ..Look::default() };
-        let limits = &self.settings.alerts;
-        let mut sessions: BTreeMap<&str, (Vec<&Run>, bool)> = BTreeMap::new();
-        for run in &resolved.runs {
-            let session = sessions.entry(&run.session).or_insert((Vec::new(), true));
-            session.0.push(run);
-            let key = run_key(run);
-            let settled_at = run.touched.saturating_add(nanos(self.settings.settle));
-            let settled = settled_at <= self.running;
-            let view = |unended| self.view(&viewer, run, unended);
-            if let Some(closed) = group.closed.get(key) {
-                let late = run.touched > closed.at && run.touched <= closed.at.saturating_add(LATE);
-                if late && !settled {
-                    look.next = look.next.min(settled_at);
-                } else if late {
-                    let view = view(RunState::Idle);
-                    let told = fingerprint(&view);
-                    let revision = closed.revision.saturating_add(u32::from(told != closed.told));
-                    look.closed.push((key, Closed { at: closed.at, told, revision }));
-                    if told != closed.told {
-                        look.revised.push((view, revision));
-                    }
-                }
-                continue;
-            }
-            if idle || (run.ended && settled) {
-                let view = view(RunState::Idle);
-                recorder.run(&view);
-                look.closed.push((key, Closed { at: self.running, told: fingerprint(&view), revision: 0 }));
-                look.views.push(view);
-                continue;
-            }
-            session.1 = false;
-            look.open += 1;
-            let feature = Some(group.name(run.tags.feature)).filter(|name| !name.is_empty());
-            let rule = Rule { limits, ceiling: self.settings.ceiling(feature), now: self.wall.unwrap_or(0) };
-            if rule.suspects(run) {
-                look.suspects.push(view(RunState::Live));
-            }
-            look.next = look.next.min(if run.ended { settled_at } else { idle_at });
-        }
-        for (runs, closed) in sessions.into_values() {
-            if idle || (closed && is_over(group, &runs)) {
-                let (ended, view) = end_session(&viewer, &runs, recorder);
-                look.sessions.extend(view.map(|view| (view, true)));
-                let closed = Closed { at: self.running, told: 0, revision: 0 };
-                look.closed.extend(ended.into_iter().map(|key| (key, closed.clone())));
-            } else if self.stands_out(group, &runs) {
-                look.sessions.push((viewer.session(&runs, true), false));
-            }
-        }
-        look
-    }
-
-    /// A group had to make room: what was over counts, the rest is counted as lost.
-    fn give_up(&mut self, group: &Group, recorder: &dyn Recorder) {
-        let resolved = Resolved::of(group, self.window());
-        let viewer = Viewer { ids: &*self.ids, resolved: &resolved };
-        let mut sessions: BTreeMap<&str, (Vec<&Run>, bool)> = BTreeMap::new();
-        let (mut lost, mut views) = (0, Vec::new());
-        for run in &resolved.runs {
-            let session = sessions.entry(&run.session).or_insert((Vec::new(), true));
-            session.0.push(run);
-            if group.closed.get(run_key(run)).is_some() {
-                continue;
-            }
-            if run.ended {
-                let view = self.view(&viewer, run, RunState::Evicted);
-                recorder.run(&view);
-                views.push(view);
-            } else {
-                session.1 = false;
-                lost += 1;
-            }
-        }
-        let over = sessions.into_values().filter(|(_, closed)| *closed);
-        let over: Vec<SessionView> = over.filter_map(|(runs, _)| end_session(&viewer, &runs, recorder).1).collect();
-        recorder.evicted(lost);
-        let asked = self.outbox.is_asked();
-        let runs = views.iter().filter(|_| asked).map(|view| News::Run(Box::new(view.clone()), 0));
-        let news = runs.chain(over.into_iter().filter(|_| asked).map(|view| News::Session(Box::new(view)))).collect();
-        for view in views {
-            self.history.add_up(&view, recorder);
-        }
-        self.tell(news, recorder);
-        self.retire(group, RunState::Evicted);
+    /// Takes in the last look at a group that had to make room: what was over counts, the rest is counted as lost.
+    pub(super) fn give_up(&mut self, mut look: Look, recorder: &dyn Recorder) {
+        let found = std::mem::take(&mut look.found);
+        self.tell_of(found, false, recorder);
+        recorder.evicted(look.lost);
+        self.retire(look);
     }
 
     /// The runs of a group that goes stay to be seen for a while.
-    fn retire(&mut self, group: &Group, unended: RunState) {
-        let resolved = Resolved::of(group, self.window());
-        let viewer = Viewer { ids: &*self.ids, resolved: &resolved };
-        let mut runs: Vec<&Run> = resolved.runs.iter().collect();
-        runs.sort_by_key(|run| (run.last, &run.text));
-        let views: Vec<RunView> = runs.into_iter().map(|run| self.view(&viewer, run, unended)).collect();
-        for view in views {
-            self.alerts.forget(&view.account, &view.run, self.wall.unwrap_or(0));
-            self.history.retire(view);
+    fn retire(&mut self, look: Look) {
+        let now = self.wall.unwrap_or(0);
+        let account = look.retired.first().map(|seen| seen.view.account.clone()).unwrap_or_default();
+        look.forgotten.iter().for_each(|run| self.alerts.forget(&account, run, now));
+        for seen in look.retired {
+            self.alerts.forget(&seen.view.account, &seen.view.run, now);
+            let digest = seen.digest;
+            let view = self.judged(seen);
+            self.history.retire(view, digest);
         }
-    }
-
-    /// Whether a session that goes on costs or takes more than its feature is used to: cheap.
-    fn stands_out(&self, group: &Group, runs: &[&Run]) -> bool {
-        let feature = runs.iter().map(|run| group.name(run.tags.feature)).find(|name| !name.is_empty());
-        let Some((cost, seconds)) = feature.and_then(|name| self.alerts.limits_of(name, &self.settings.alerts)) else {
-            return false;
-        };
-        let spent = runs.iter().fold(0_i128, |sum, run| sum.saturating_add(run.totals.atto_usd()));
-        let start = runs.iter().map(|run| run.start).filter(|start| *start != 0).min().unwrap_or(0);
-        let last = runs.iter().map(|run| run.last).max().unwrap_or(0);
-        spent as f64 / 1e18 > cost || last.saturating_sub(start) as f64 / 1e9 > seconds
-    }
-
-    /// A run as it may be shown; `unended`: where it stands if nobody told its end.
-    fn view(&self, viewer: &Viewer<'_>, run: &Run, unended: RunState) -> RunView {
-        let mut view = viewer.run(run, ended_state(run, unended));
-        view.judged = self.history.judged(&view);
-        view
-    }
-
-    /// Time in which calls of one tool are counted, ns.
-    pub(super) fn window(&self) -> u64 {
-        nanos(self.settings.tool_window)
-    }
-
-    /// One run; of several the latest.
-    pub(super) fn find(&self, id: &str) -> Option<Detail> {
-        let names = |group: &&Group| group.keys.iter().any(|key| id.starts_with(&*key.text));
-        let pseudonym = id.starts_with(crate::pseudonym::PREFIX);
-        let most = if pseudonym { SEARCHED } else { usize::MAX };
-        for group in self.store.latest().filter(|group| pseudonym || names(group)).take(most) {
-            let resolved = Resolved::of(group, self.window());
-            let viewer = Viewer { ids: &*self.ids, resolved: &resolved };
-            let of_id = |run: &&Run| self.ids.shown(&group.account, &run.text) == id;
-            if let Some(run) = resolved.runs.iter().filter(of_id).max_by_key(|run| run.last) {
-                let mut detail = viewer.detail(run, ended_state(run, RunState::Live));
-                detail.view.judged = self.history.judged(&detail.view);
-                return Some(detail);
-            }
-        }
-        let view = self.history.recent.iter().rev().find(|view| view.run == id)?.clone();
-        let step_count = view.totals.calls() + view.totals.failed_calls + view.totals.tool_calls();
-        Some(Detail { view, steps: None, step_count })
-    }
-
-    /// The latest runs, by their last event as the gateway saw it; those that are not over come first.
-    pub(super) fn recent(&self, most: usize) -> Vec<RunView> {
-        let mut views = Vec::new();
-        for group in self.store.latest() {
-            if views.len() >= most {
-                break;
-            }
-            let resolved = Resolved::of(group, self.window());
-            let viewer = Viewer { ids: &*self.ids, resolved: &resolved };
-            let mut runs: Vec<&Run> = resolved.runs.iter().collect();
-            runs.sort_by_key(|run| std::cmp::Reverse((run.last, &run.text)));
-            views.extend(runs.into_iter().map(|run| self.view(&viewer, run, RunState::Live)));
-        }
-        views.extend(self.history.recent.iter().rev().take(most.saturating_sub(views.len())).cloned());
-        views.truncate(most);
-        views
-    }
-
-    /// All runs that are remembered, of live and retired groups, with the sessions' ids.
-    #[cfg(test)]
-    pub(super) fn all(&self) -> Vec<RunView> {
-        self.recent(usize::MAX)
     }
 
     pub(super) fn save(&self) -> Vec<u8> {
@@ -390,10 +276,10 @@ impl State {
     }
 
     /// What [`State::save`] gave, with the settings of today. `None`: damaged, or of another version.
-    pub(super) fn load(settings: Settings, ids: Arc<dyn IdPolicy>, saved: &[u8]) -> Option<Self> {
+    pub(super) fn load(settings: Settings, saved: &[u8]) -> Option<Self> {
         let (&VERSION, mut rest) = saved.split_first()? else { return None };
         let from = &mut rest;
-        let mut state = Self::new(settings, ids);
+        let mut state = Self::new(settings);
         state.running = Code::take(from)?;
         state.wall = Code::take(from)?;
         state.history = Code::take(from)?;
@@ -413,55 +299,6 @@ impl State {
     }
 }
 
-fn ended_state(run: &Run, unended: RunState) -> RunState {
-    match (run.ended, run.failed) {
-        (true, _) if run.killed => RunState::Killed,
-        (true, true) => RunState::Failed,
-        (true, false) => RunState::Ended,
-        (false, _) if run.killed && unended == RunState::Idle => RunState::Killed,
-        (false, _) => unended,
-    }
-}
-
-/// Records the runs of a session that is over, but for those that were in it when it was over before: a session may
-/// be resumed. Returns what to remember of them.
-fn end_session(viewer: &Viewer<'_>, runs: &[&Run], recorder: &dyn Recorder) -> (Vec<u64>, Option<SessionView>) {
-    let group = viewer.resolved.group;
-    let new: Vec<&Run> = runs.iter().filter(|run| group.closed.get(session_key(run)).is_none()).copied().collect();
-    let view = (!new.is_empty()).then(|| viewer.session(&new, new.len() == runs.len()));
-    if let Some(view) = &view {
-        recorder.session(view);
-    }
-    (new.into_iter().map(session_key).collect(), view)
-}
-
-fn run_key(run: &Run) -> u64 {
-    digest(&["run", &run.session, &run.text])
-}
-
-fn session_key(run: &Run) -> u64 {
-    digest(&["session", &run.session, &run.text])
-}
-
-/// A session whose runs are all closed is over when its end was told and none began later, or when it is one trace.
-fn is_over(group: &Group, runs: &[&Run]) -> bool {
-    let Some(session) = runs.first().map(|run| run.session_key) else { return false };
-    let ends = group.marks.values().filter(|mark| mark.kind == mark::SESSION_END && mark.session == session);
-    let end = ends.map(|mark| mark.end).max();
-    session == 0 || end.is_some_and(|end| runs.iter().all(|run| run.start <= end))
-}
-
-pub(super) fn nanos(span: std::time::Duration) -> u64 {
-    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
-}
-
-/// By this a change is told.
-fn fingerprint(view: &RunView) -> u64 {
-    let mut bytes = Vec::new();
-    RunView { judged: Default::default(), ..view.clone() }.put(&mut bytes);
-    digest(&[&crate::hex::encode(&bytes)])
-}
-
 /// Hears nothing.
 struct Silent;
 
@@ -469,7 +306,6 @@ impl Recorder for Silent {
     fn run(&self, _: &RunView) {}
     fn session(&self, _: &SessionView) {}
     fn evicted(&self, _: u64) {}
-    fn tool(&self, _: &Heard) {}
     fn measure(&self, _: [&str; 4], _: f64) {}
     fn untold(&self, _: u64) {}
     fn alert(&self, _: &Alert) {}

@@ -1,8 +1,10 @@
 //! **What**: [`Store`]: all groups, found by their keys, by how long they were quiet, and by when to look at them again.
+//! A group that somebody still looks at is copied when it changes, so that nobody has to look at it under a lock.
 //! **Invariants**: at most the configured number of groups and a memory to match; the one that was quiet longest goes
 //! first; a group that grows too large is given up too. **Not here**: what is done with a group that goes (`ends`).
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use crate::pipeline::claims::ClaimKey;
 
@@ -15,7 +17,7 @@ const UNITS_PER_RUN: usize = 64;
 const MAX_GROUP: usize = 400_000;
 
 /// Id of a key: digest of account, kind and text.
-type KeyId = [u8; 16];
+pub(super) type KeyId = [u8; 16];
 
 /// News of a tool call.
 pub(super) struct Heard {
@@ -39,7 +41,7 @@ impl Heard {
 
 /// All groups.
 pub(super) struct Store {
-    groups: Vec<Option<Box<Group>>>,
+    groups: Vec<Option<Arc<Group>>>,
     free: Vec<u32>,
     /// Group and number in the group.
     index: HashMap<KeyId, (u32, u32)>,
@@ -78,19 +80,39 @@ impl Store {
         self.groups.get(id as usize)?.as_deref()
     }
 
+    /// A group as it is now, to look at for as long as one likes.
+    pub(super) fn snapshot(&self, id: u32) -> Option<Arc<Group>> {
+        self.groups.get(id as usize)?.clone()
+    }
+
     pub(super) fn groups(&self) -> impl Iterator<Item = &Group> {
         self.groups.iter().filter_map(|group| group.as_deref())
     }
 
     /// The groups by their last batch, the latest first.
-    pub(super) fn latest(&self) -> impl Iterator<Item = &Group> {
-        self.quiet.iter().rev().filter_map(|(_, id)| self.get(*id))
+    pub(super) fn latest(&self) -> impl Iterator<Item = &Arc<Group>> {
+        self.quiet.iter().rev().filter_map(|(_, id)| self.groups.get(*id as usize)?.as_ref())
+    }
+
+    /// Some of those whose last batch was earlier; `None`: the latest.
+    pub(super) fn latest_before(&self, batch: Option<u64>, most: usize) -> Vec<Arc<Group>> {
+        let earlier = self.quiet.range(..(batch.unwrap_or(u64::MAX), 0)).rev();
+        let groups = earlier.filter_map(|(_, id)| self.snapshot(*id));
+        let mut chosen: Vec<Arc<Group>> = Vec::new();
+        for group in groups {
+            // those of one batch stay together
+            if chosen.len() >= most && chosen.last().is_some_and(|last| last.batch != group.batch) {
+                break;
+            }
+            chosen.push(group);
+        }
+        chosen
     }
 
     /// Changes a group in place (its keys stay).
     pub(super) fn change(&mut self, id: u32, change: impl FnOnce(&mut Group)) {
         if let Some(Some(group)) = self.groups.get_mut(id as usize) {
-            change(group);
+            change(Arc::make_mut(group));
         }
     }
 
@@ -117,8 +139,8 @@ impl Store {
 
     /// Adds a batch. Returns the groups it touched, and those that were given up to make room.
     /// `hear` is told of each tool call and each failure of one, once.
-    pub(super) fn apply(&mut self, sight: &Sight, now: u64, hear: &mut dyn FnMut(&Heard)) -> (Vec<u32>, Vec<Group>) {
-        let ids: Vec<KeyId> = sight.keys.iter().map(|key| key_id(&sight.account, key, &sight.keys)).collect();
+    pub(super) fn apply(&mut self, sight: &Sight, now: u64, hear: &mut dyn FnMut(Heard)) -> (Vec<u32>, Vec<Group>) {
+        let ids = key_ids(sight);
         let (mut touched, mut gone) = (HashSet::new(), Vec::new());
         self.batch += 1;
         for seen in &sight.items {
@@ -127,12 +149,13 @@ impl Store {
             let local = |at: u32| number(at).and_then(|key| self.index.get(key)).map_or(0, |(_, local)| *local);
             let numbers = Ids { trace: local(seen.trace), session: local(seen.session), run: local(seen.run) };
             let Some(Some(group)) = self.groups.get_mut(id as usize) else { continue };
+            let group = Arc::make_mut(group);
             let (before, received) = (group.weight(), group.received.max(sight.received));
             self.quiet.remove(&(group.batch, id));
             let before_tool = group.heard(seen);
             group.add(sight, seen, numbers, now);
             if let Some(heard) = Heard::of(before_tool, group, seen) {
-                hear(&heard);
+                hear(heard);
             }
             (group.received, group.batch) = (received, self.batch);
             self.quiet.insert((group.batch, id));
@@ -191,6 +214,7 @@ impl Store {
             let session = (key.within as usize).checked_sub(1).and_then(|at| ids.get(at));
             let within = session.and_then(|id| self.index.get(id)).map_or(0, |(_, local)| *local);
             let Some(Some(group)) = self.groups.get_mut(home as usize) else { continue };
+            let group = Arc::make_mut(group);
             let before = group.weight();
             let local = group.add_key(*id, key, within);
             self.units = (self.units + group.weight()).saturating_sub(before);
@@ -206,6 +230,7 @@ impl Store {
         let due = [keep, go].into_iter().filter_map(|id| self.due_at.get(&id).copied()).min();
         let Some(other) = self.remove(go) else { return keep };
         let Some(Some(group)) = self.groups.get_mut(keep as usize) else { return keep };
+        let group = Arc::make_mut(group);
         let before = group.weight();
         self.quiet.remove(&(group.batch, keep));
         let moved: Vec<KeyId> = other.keys.iter().map(|key| key.id).collect();
@@ -225,19 +250,20 @@ impl Store {
     }
 
     /// Takes in a whole group, whose keys no other has.
-    pub(super) fn insert(&mut self, group: Group) -> u32 {
+    pub(super) fn insert(&mut self, group: impl Into<Arc<Group>>) -> u32 {
+        let group: Arc<Group> = group.into();
         let id = self.free.pop().unwrap_or_else(|| {
             self.groups.push(None);
             u32::try_from(self.groups.len() - 1).unwrap_or(u32::MAX)
         });
-        for (local, key) in (1..).zip(&group.keys) {
+        for (local, key) in (1..).zip(&group.keys).filter(|(_, key)| key.kind != kind::NONE) {
             self.index.insert(key.id, (id, local));
         }
         self.quiet.insert((group.batch, id));
         self.batch = self.batch.max(group.batch);
         self.units += group.weight();
         if let Some(place) = self.groups.get_mut(id as usize) {
-            *place = Some(Box::new(group));
+            *place = Some(group);
         }
         id
     }
@@ -254,37 +280,25 @@ impl Store {
         }
         self.units = self.units.saturating_sub(group.weight());
         self.free.push(id);
-        Some(*group)
+        Some(Arc::unwrap_or_clone(group))
     }
 
-    /// Copies of the groups that a batch's keys are in, so that the batch can be added to them without changing
-    /// anything here. Beyond `most` units groups stay out, and the answer is false.
-    pub(super) fn copy_for(&self, sight: &Sight, most: usize) -> (Self, bool) {
-        let mut copy = Self::new(usize::MAX / UNITS_PER_RUN);
-        let (mut done, mut whole) = (HashSet::new(), true);
-        let ids = sight.keys.iter().map(|key| key_id(&sight.account, key, &sight.keys));
-        for (group, _) in ids.filter_map(|id| self.index.get(&id).copied()) {
-            let Some(group) = self.get(group).filter(|_| done.insert(group)) else { continue };
-            if copy.units + group.weight() <= most {
-                copy.insert(group.clone());
-            } else {
-                whole = false;
-            }
-        }
-        (copy, whole)
+    /// The groups that these keys are in.
+    pub(super) fn groups_of(&self, ids: &[KeyId]) -> Vec<Arc<Group>> {
+        let mut done = HashSet::new();
+        let places = ids.iter().filter_map(|id| self.index.get(id)).filter(|(group, _)| done.insert(*group));
+        places.filter_map(|(group, _)| self.snapshot(*group)).collect()
     }
 
-    /// The same for all keys, in their order.
-    pub(super) fn find_all(&self, sight: &Sight) -> Vec<Option<(u32, u32)>> {
-        let ids = sight.keys.iter().map(|key| key_id(&sight.account, key, &sight.keys));
-        ids.map(|id| self.index.get(&id).copied()).collect()
+    /// The group of a key, and the key's number in it.
+    pub(super) fn find(&self, id: &KeyId) -> Option<(u32, u32)> {
+        self.index.get(id).copied()
     }
+}
 
-    /// The group of a batch's key, and the key's number in it.
-    pub(super) fn find(&self, sight: &Sight, key: u32) -> Option<(u32, u32)> {
-        let seen = sight.keys.get((key as usize).checked_sub(1)?)?;
-        self.index.get(&key_id(&sight.account, seen, &sight.keys)).copied()
-    }
+/// What the index has for the keys of a batch, in their order.
+pub(super) fn key_ids(sight: &Sight) -> Vec<KeyId> {
+    sight.keys.iter().map(|key| key_id(&sight.account, key, &sight.keys)).collect()
 }
 
 fn key_id(account: &str, key: &KeySeen, keys: &[KeySeen]) -> KeyId {

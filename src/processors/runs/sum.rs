@@ -50,6 +50,7 @@ pub(super) fn add_up(resolved: &mut Resolved<'_>, items: &[Item<'_>], homes: &[O
     }
     state.finish(&mut resolved.runs);
     for run in &mut resolved.runs {
+        run.roots.sort_unstable();
         run.peaks = acts::tell(&mut run.acts, &mut run.totals, resolved.group, window);
     }
     iterations(resolved);
@@ -225,12 +226,12 @@ fn iterations(resolved: &mut Resolved<'_>) {
 
 /// The end of a session ends the runs that had begun by then.
 fn session_ends(resolved: &mut Resolved<'_>) {
-    let ends: Vec<(u32, u64)> = (resolved.group.marks.values())
-        .filter(|mark| mark.kind == mark::SESSION_END)
-        .map(|mark| (mark.session, mark.end))
-        .collect();
+    let mut ends: HashMap<u32, u64> = HashMap::new();
+    for mark in resolved.group.marks.values().filter(|mark| mark.kind == mark::SESSION_END) {
+        let latest = ends.entry(mark.session).or_default();
+        *latest = mark.end.max(*latest);
+    }
     for run in &mut resolved.runs {
-        let over = |(session, end): &(u32, u64)| *session == run.session_key && run.start <= *end;
-        run.ended |= run.session_key != 0 && ends.iter().any(over);
+        run.ended |= run.session_key != 0 && ends.get(&run.session_key).is_some_and(|end| run.start <= *end);
     }
 }

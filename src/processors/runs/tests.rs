@@ -2,6 +2,7 @@
 
 mod alerts;
 mod bounds;
+mod crowd;
 mod extras;
 mod golden;
 mod life;

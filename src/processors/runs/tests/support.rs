@@ -14,7 +14,7 @@ use crate::pipeline::{Batch, Effect, Origin, Processor, Trust};
 use crate::processors::runs::{Config, Runs, Settings};
 use crate::processors::{cost, normalize};
 use crate::pseudonym::{PlainIds, Pseudonymizer};
-use crate::runs::RunView;
+use crate::runs::{Board, RunView};
 use crate::secret::Secret;
 use crate::telemetry::Meter;
 use crate::testing::request;
@@ -117,9 +117,14 @@ impl Line {
         }
     }
 
+    /// How ids may be shown.
+    pub(super) fn ids(&self) -> PlainIds {
+        PlainIds::clone(&ids())
+    }
+
     /// Every run, in a fixed order.
     pub(super) fn views(&self) -> Vec<RunView> {
-        let mut views = self.runs.state.lock().all();
+        let mut views = self.runs.recent(usize::MAX);
         views.sort_by(|a, b| (&a.session, &a.run).cmp(&(&b.session, &b.run)));
         views
     }

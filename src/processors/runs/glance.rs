@@ -1,0 +1,128 @@
+//! **What**: what pages and the API are shown of runs: the latest ones ([`Glances::recent`]), one by its id ([`find`]). **Why**:
+//! it takes as long as what is shown is large, so the state is held only while snapshots are taken.
+//! **Invariants**: views of heavy groups are kept until the group changes; what is kept is bounded.
+//! **Not here**: what a view is (`view`).
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::pseudonym::IdPolicy;
+use crate::runs::{Detail, RunState, RunView};
+
+use super::group::Group;
+use super::look::{Seen, ended_state};
+use super::resolve::{Resolved, Run};
+use super::state::State;
+use super::store::KeyId;
+use super::view::Viewer;
+
+/// Groups of which a run with a pseudonym for an id is searched.
+const SEARCHED: usize = 200;
+/// Weight of a group whose views are kept, and how many views.
+const HEAVY: usize = 1000;
+const KEPT: usize = 4096;
+/// Least groups of one snapshot.
+const SLICE: usize = 128;
+
+/// What looking needs.
+#[derive(Clone, Copy)]
+pub(super) struct With<'a> {
+    pub(super) ids: &'a dyn IdPolicy,
+    /// Time in which calls of one tool are counted, ns.
+    pub(super) window: u64,
+}
+
+/// The latest runs of a group, as of a batch.
+#[derive(Clone)]
+struct Glance {
+    batch: u64,
+    /// Those are all.
+    whole: bool,
+    views: Arc<Vec<(RunView, u64)>>,
+}
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Glances(Mutex<HashMap<KeyId, Glance>>);
+
+impl Glances {
+    /// The latest runs, by their last event as the gateway saw it; those that are not over come first.
+    pub(super) fn recent(&self, state: &Mutex<State>, with: With<'_>, most: usize) -> Vec<RunView> {
+        let (mut views, mut kept, mut before) = (Vec::new(), HashMap::new(), None);
+        while views.len() < most {
+            let groups = state.lock().store.latest_before(before, most.clamp(1, SLICE));
+            let Some(last) = groups.last() else { break };
+            before = Some(last.batch);
+            for group in groups {
+                if views.len() >= most {
+                    break;
+                }
+                let glance = self.glance(&group, with, most.saturating_sub(views.len()), &mut kept);
+                views.extend(glance.views.iter().cloned());
+            }
+        }
+        *self.0.lock() = kept;
+        let state = state.lock();
+        for (view, digest) in &mut views {
+            view.judged = state.history.judged(*digest);
+        }
+        let mut views: Vec<RunView> = views.into_iter().map(|(view, _)| view).collect();
+        views.extend(state.history.recent.iter().rev().take(most.saturating_sub(views.len())).cloned());
+        views.truncate(most);
+        views
+    }
+
+    fn glance(&self, group: &Group, with: With<'_>, most: usize, kept: &mut HashMap<KeyId, Glance>) -> Glance {
+        let heavy = group.keys.first().filter(|_| group.weight() > HEAVY);
+        let known = heavy.and_then(|first| self.0.lock().get(&first.id).cloned());
+        let known = known.filter(|one| one.batch == group.batch && (one.whole || one.views.len() >= most));
+        let glance = known.unwrap_or_else(|| Glance::of(group, with, most));
+        let room = KEPT.saturating_sub(kept.values().map(|one| one.views.len()).sum());
+        if let Some(first) = heavy.filter(|_| glance.views.len() <= room) {
+            kept.insert(first.id, glance.clone());
+        }
+        glance
+    }
+}
+
+impl Glance {
+    fn of(group: &Group, with: With<'_>, most: usize) -> Self {
+        let resolved = Resolved::of(group, with.window);
+        let viewer = Viewer { ids: with.ids, resolved: &resolved };
+        let mut runs: Vec<&Run> = resolved.runs.iter().collect();
+        runs.sort_by_key(|run| Reverse((run.last, &run.text)));
+        let whole = runs.len() <= most;
+        let view = |run: &Run| {
+            let Seen { view, digest } = Seen::of(viewer.run(run, ended_state(run, RunState::Live)));
+            (view, digest)
+        };
+        let views = Arc::new(runs.into_iter().take(most).map(view).collect());
+        Self { batch: group.batch, whole, views }
+    }
+}
+
+/// One run; of several the latest.
+pub(super) fn find(state: &Mutex<State>, with: With<'_>, id: &str) -> Option<Detail> {
+    let names = |group: &&Arc<Group>| group.keys.iter().any(|key| id.starts_with(&*key.text));
+    let pseudonym = id.starts_with(crate::pseudonym::PREFIX);
+    let most = if pseudonym { SEARCHED } else { usize::MAX };
+    let fitting = |group: &&Arc<Group>| pseudonym || names(group);
+    let groups: Vec<Arc<Group>> = state.lock().store.latest().filter(fitting).take(most).cloned().collect();
+    for group in groups {
+        let resolved = Resolved::of(&group, with.window);
+        let viewer = Viewer { ids: with.ids, resolved: &resolved };
+        let of_id = |run: &&Run| with.ids.shown(&group.account, &run.text) == id;
+        if let Some(run) = resolved.runs.iter().filter(of_id).max_by_key(|run| run.last) {
+            let mut detail = viewer.detail(run, ended_state(run, RunState::Live));
+            let digest = super::observe::run_digest(&detail.view.account, &detail.view.run);
+            detail.view.judged = state.lock().history.judged(digest);
+            return Some(detail);
+        }
+    }
+    let view = state.lock().history.recent.iter().rev().find(|view| view.run == id)?.clone();
+    let step_count = view.totals.calls() + view.totals.failed_calls + view.totals.tool_calls();
+    Some(Detail { view, steps: None, step_count })
+}
