@@ -2,6 +2,7 @@
 //! configured; what a server says beyond its findings is neither followed nor logged; a call that is dropped at the deadline
 //! counts as one that failed. **Not here**: bodies (`answer`), when to rest (`breaker`).
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -11,7 +12,6 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use http::{HeaderValue, Request, StatusCode, header};
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
 
 use crate::clock::{Clock, within};
 use crate::net::client::{self, read, upload};
@@ -22,6 +22,7 @@ use crate::telemetry::{Counter, Histogram, Meter, names};
 
 use super::answer::{findings, question};
 use super::breaker::Breaker;
+use super::turns::Turns;
 use super::{Answers, OnError, Recognise, Settings};
 
 /// Largest answer that is read, bytes.
@@ -51,8 +52,11 @@ struct Inner {
     client: Client,
     tasks: Arc<dyn Spawn>,
     clock: Arc<dyn Clock>,
-    calls: Semaphore,
+    turns: Arc<Turns>,
+    /// Of what all accounts share: it can't be reached, or says that it can't now.
     breaker: Breaker,
+    /// Of accounts whose calls take too long: their texts may be why.
+    slow: Mutex<HashMap<Arc<str>, Arc<Breaker>>>,
     /// The last call was refused: said once.
     refused: AtomicBool,
     meter: Meter,
@@ -98,7 +102,12 @@ impl Fault {
 
     /// Whether others would fare alike, whatever their texts.
     fn is_general(self) -> bool {
-        matches!(self, Self::Unreachable | Self::TimedOut | Self::Unavailable)
+        matches!(self, Self::Unreachable | Self::Unavailable)
+    }
+
+    /// Whether each of several texts may still be answered by itself: the fault is one of them.
+    fn is_of_texts(self) -> bool {
+        matches!(self, Self::Failed | Self::BadAnswer)
     }
 }
 
@@ -113,8 +122,9 @@ impl Presidio {
         let labels = &[("processor", &*id)];
         let inner = Inner {
             client: Client::build(&way, proxies, Arc::clone(&tasks))?,
-            calls: Semaphore::new(settings.in_flight),
+            turns: Turns::new(settings.in_flight),
             breaker: Breaker::default(),
+            slow: Mutex::default(),
             refused: AtomicBool::new(false),
             texts: meter.counter(&names::RECOGNISER_TEXTS, labels),
             bytes: meter.counter(&names::RECOGNISER_BYTES, labels),
@@ -130,12 +140,14 @@ impl Presidio {
 }
 
 impl Recognise for Presidio {
-    fn ask(&self, texts: Vec<Arc<str>>) -> BoxFuture<'static, Answers> {
+    fn ask(&self, account: Arc<str>, texts: Vec<Arc<str>>) -> BoxFuture<'static, Answers> {
         let inner = Arc::clone(&self.0);
         Box::pin(async move {
             let answers = Mutex::new(Answers::default());
             let (batches, over) = (inner.batches(texts).into_iter(), AtomicBool::new(false));
-            let mut running: FuturesUnordered<_> = batches.map(|batch| inner.batch(batch, &answers, &over)).collect();
+            let asker = inner.asker(account);
+            let ask = |batch| inner.batch(batch, &asker, &answers, &over);
+            let mut running: FuturesUnordered<_> = batches.map(ask).collect();
             let all = async { while running.next().await.is_some() {} };
             // what came in time counts; who asks sees what is missing
             let _ = within(&*inner.clock, inner.settings.timeout, all).await;
@@ -145,7 +157,18 @@ impl Recognise for Presidio {
     }
 }
 
+/// Who asks, and whether its texts were too slow lately.
+struct Asker {
+    account: Arc<str>,
+    slow: Arc<Breaker>,
+}
+
 impl Inner {
+    fn asker(&self, account: Arc<str>) -> Asker {
+        let slow = Arc::clone(self.slow.lock().entry(Arc::clone(&account)).or_default());
+        Asker { account, slow }
+    }
+
     /// Texts in the order in which they came, as many a call as may be.
     fn batches(&self, texts: Vec<Arc<str>>) -> Vec<Vec<Arc<str>>> {
         let mut batches: Vec<Vec<Arc<str>>> = Vec::new();
@@ -165,14 +188,16 @@ impl Inner {
         batches
     }
 
-    /// Asks about these texts, in halves where they are too much at once. `over`: no more calls need be begun; those on
-    /// their way are let end, so that what became of them is known.
-    async fn batch(&self, texts: Vec<Arc<str>>, answers: &Mutex<Answers>, over: &AtomicBool) {
+    /// Asks about these texts, in halves where they are too much at once, or where one of them may spoil the answers of
+    /// the others. `over`: no more calls need be begun; those on their way are let end, so that what became of them is
+    /// known.
+    async fn batch(&self, texts: Vec<Arc<str>>, asker: &Asker, answers: &Mutex<Answers>, over: &AtomicBool) {
         let mut todo = vec![texts];
         while let Some(mut texts) = todo.pop() {
-            match self.call(&texts, over).await {
+            let alone = self.settings.on_error == OnError::Unscanned;
+            match self.call(&texts, asker, over).await {
                 Ok(found) => answers.lock().0.extend(texts.into_iter().zip(found)),
-                Err(Fault::TooLarge) if texts.len() > 1 => {
+                Err(fault) if texts.len() > 1 && (fault == Fault::TooLarge || alone && fault.is_of_texts()) => {
                     let second = texts.split_off(texts.len() / 2);
                     todo.extend([second, texts]);
                 }
@@ -183,16 +208,21 @@ impl Inner {
         }
     }
 
-    async fn call(&self, texts: &[Arc<str>], over: &AtomicBool) -> Result<Vec<Vec<Named>>, Fault> {
-        let Ok(_permit) = self.calls.acquire().await else { return Err(Fault::Resting) };
+    async fn call(&self, texts: &[Arc<str>], asker: &Asker, over: &AtomicBool) -> Result<Vec<Vec<Named>>, Fault> {
+        let Some(_turn) = self.turns.take(&asker.account).await else { return Err(Fault::Resting) };
         if over.load(Ordering::Relaxed) {
             return Err(Fault::Resting);
         }
-        if !self.breaker.may_call(self.clock.monotonic()) {
+        let now = self.clock.monotonic();
+        let own = asker.slow.may_call(now);
+        if !own || !self.breaker.may_call(now) {
+            if own {
+                asker.slow.forgotten();
+            }
             self.count("resting");
             return Err(Fault::Resting);
         }
-        let call = Call { inner: self, began: self.clock.monotonic(), ended: false };
+        let call = Call { inner: self, slow: &asker.slow, began: now, ended: false };
         self.texts.increment(texts.len() as u64);
         self.bytes.increment(texts.iter().map(|text| text.len() as u64).sum());
         let mut answered = self.exchange(texts).await;
@@ -249,6 +279,7 @@ impl Inner {
 /// A call on its way. Dropped before its end, it was too slow.
 struct Call<'i> {
     inner: &'i Inner,
+    slow: &'i Breaker,
     /// Monotonic.
     began: Duration,
     ended: bool,
@@ -267,13 +298,21 @@ impl Call<'_> {
         let told = match fault {
             None => {
                 inner.refused.store(false, Ordering::Relaxed);
-                if inner.breaker.succeeded() {
+                if self.slow.succeeded() | inner.breaker.succeeded() {
                     tracing::info!(processor = &*inner.id, "the external recogniser answers again");
                 }
                 None
             }
-            Some(fault) if fault.is_general() => inner.breaker.failed(now).then_some(fault),
+            Some(fault) if fault.is_general() => {
+                self.slow.forgotten();
+                inner.breaker.failed(now).then_some(fault)
+            }
+            Some(fault @ Fault::TimedOut) => {
+                inner.breaker.forgotten();
+                self.slow.failed(now).then_some(fault)
+            }
             Some(fault) => {
+                self.slow.forgotten();
                 inner.breaker.forgotten();
                 let first = fault == Fault::Refused && !inner.refused.swap(true, Ordering::Relaxed);
                 first.then_some(fault)

@@ -46,7 +46,7 @@ pub struct Config {
     pub batch_bytes: ByteSize,
     /// Longest text that is sent; longer ones become `[UNSCANNED]`.
     pub max_text_bytes: ByteSize,
-    /// Calls at once.
+    /// Calls at once; an account that has none on its way may always make one.
     pub in_flight: usize,
     /// Headers of every call.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -160,7 +160,7 @@ impl Settings {
 const TIMEOUT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
 const MOST_TEXTS: usize = 1000;
 const MOST_BYTES: u64 = 4 << 20;
-const MOST_CALLS: usize = 64;
+pub(super) const MOST_CALLS: usize = 64;
 const MOST_ENTITIES: usize = 200;
 
 impl Config {

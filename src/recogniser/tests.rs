@@ -8,6 +8,7 @@ use tokio::net::TcpListener;
 
 use super::breaker::Breaker;
 use super::config::Rules;
+use super::turns::Turns;
 use super::*;
 use crate::clock::{Clock, ManualClock, SystemClock, UnixNanos};
 use crate::config::Span;
@@ -66,7 +67,7 @@ async fn ask(
     let mut config = config(&format!("http://{}", sink.address));
     change(&mut config);
     let (presidio, meter) = build(bound(&config), system());
-    let answers = presidio.ask(texts(of)).await;
+    let answers = presidio.ask("a".into(), texts(of)).await;
     let found = of.iter().map(|text| answers.of(text).map(<[Named]>::to_vec)).collect();
     (found, meter.render(), sink)
 }
@@ -225,7 +226,7 @@ async fn a_silent_server_costs_the_deadline() {
     let change = Config { batch_texts: 1, in_flight: 1, timeout: Span::seconds(3), ..config("http://x") };
     let (presidio, meter) =
         build(bound(&Config { endpoint: format!("http://{}", sink.address), ..change }), clock.clone());
-    let mut asked = presidio.ask(texts(&["a b", "c d", "e f"]));
+    let mut asked = presidio.ask("a".into(), texts(&["a b", "c d", "e f"]));
     let mut seen = 0;
     until(|| {
         assert!((&mut asked).now_or_never().is_none());
@@ -260,7 +261,7 @@ async fn broken_connections_are_no_answers() {
         };
         let (presidio, meter) = build(bound(&config(&format!("http://{address}"))), system());
         let answers = tokio::select! {
-            answers = presidio.ask(texts(&["a b"])) => answers,
+            answers = presidio.ask("a".into(), texts(&["a b"])) => answers,
             () = serve => unreachable!(),
         };
         assert!(answers.of("a b").is_none());
@@ -286,7 +287,7 @@ async fn a_call_that_met_a_closed_connection_is_made_again() {
     };
     let (presidio, _) = build(bound(&config(&format!("http://{address}"))), system());
     let answers = tokio::select! {
-        answers = presidio.ask(texts(&["a b"])) => answers,
+        answers = presidio.ask("a".into(), texts(&["a b"])) => answers,
         () = serve => unreachable!(),
     };
     assert!(answers.of("a b").is_some());
@@ -322,7 +323,7 @@ async fn the_breaker_is_told_of_general_failures_alone() {
         let clock = ManualClock::at(UnixNanos(1));
         let (presidio, meter) = build(bound(&config(&format!("http://{}", sink.address))), clock);
         for _ in 0..6 {
-            presidio.ask(texts(&["a b"])).await;
+            presidio.ask("a".into(), texts(&["a b"])).await;
         }
         assert_eq!(sink.seen().len(), wanted);
         assert_eq!(calls(&meter.render(), "resting").unwrap_or(0), 6 - wanted as u64);
@@ -340,7 +341,7 @@ async fn tls_is_verified() {
         let endpoint = format!("https://localhost:{}", sink.address.port());
         let config = Config { tls: Tls { ca_file: Some(file) }, ..config(&endpoint) };
         let (presidio, _) = build(bound(&config), system());
-        let answers = presidio.ask(texts(&["a b"])).await;
+        let answers = presidio.ask("a".into(), texts(&["a b"])).await;
         assert_eq!((answers.of("a b").is_some(), sink.seen().len()), (known, usize::from(known)));
     }
 }
@@ -447,4 +448,72 @@ fn the_table_of_entities() {
     off.bind(|name| (name != "recogniser_location").then_some(3));
     let Rules { known, other } = &*off.rules;
     assert_eq!((known["GPE"], known["PER"], *other), (usize::MAX, 3, 3), "a rule that is off is nobody's");
+}
+
+/// An account without a call on its way must wait for nobody, free places must go round, and one that is given up come back.
+#[tokio::test]
+async fn places_go_round_among_accounts() {
+    let turns = Turns::new(2);
+    let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
+    let first = turns.take(&a).await.unwrap();
+    let second = turns.take(&a).await.unwrap();
+    let mut third = Box::pin(turns.take(&a));
+    assert!((&mut third).now_or_never().is_none(), "both places are taken");
+    let other = turns.take(&b).now_or_never().flatten().expect("the first call of another account");
+    let mut next = Box::pin(turns.take(&b));
+    assert!((&mut next).now_or_never().is_none());
+    let mut gone = Box::pin(turns.take(&a));
+    assert!((&mut gone).now_or_never().is_none());
+    drop(gone);
+    drop(first);
+    assert!((&mut third).now_or_never().is_none(), "three were on their way: one more than places");
+    drop(second);
+    let third = third.now_or_never().flatten().expect("the place of the one before");
+    drop((third, other));
+    let next = next.now_or_never().flatten().expect("a place is free");
+    drop(next);
+    for _ in 0..2 {
+        assert!(turns.take(&a).now_or_never().flatten().is_some(), "all places came back");
+    }
+}
+
+/// Texts of one account that take too long must not hold up another's, and not stop calls for it.
+#[tokio::test]
+async fn slow_texts_of_one_account_hold_up_no_other() {
+    let hang = || Answer { hang: true, ..Answer::http(200) };
+    let answers = [hang(), answer(&[vec![]]), hang(), hang(), answer(&[vec![]])];
+    let sink = Sink::new(None, answers).await;
+    let clock = ManualClock::at(UnixNanos(1));
+    let change = Config { in_flight: 1, timeout: Span::seconds(3), ..config("http://x") };
+    let (presidio, meter) =
+        build(bound(&Config { endpoint: format!("http://{}", sink.address), ..change }), clock.clone());
+    let mut seen = 0;
+    for round in 0..3 {
+        let mut slow = presidio.ask("slow".into(), texts(&["a b"]));
+        until(|| {
+            assert!((&mut slow).now_or_never().is_none());
+            seen += sink.seen().len();
+            seen == round + 1 + usize::from(round > 0)
+        })
+        .await;
+        if round == 0 {
+            assert!(presidio.ask("quick".into(), texts(&["c d"])).await.of("c d").is_some(), "while the other waits");
+            seen += sink.seen().len();
+        }
+        clock.advance(Duration::from_secs(3));
+        assert!(slow.await.of("a b").is_none());
+    }
+    assert!(presidio.ask("slow".into(), texts(&["a b"])).await.of("a b").is_none());
+    assert_eq!(calls(&meter.render(), "resting"), Some(1), "its own breaker is open");
+    assert!(presidio.ask("quick".into(), texts(&["c d"])).await.of("c d").is_some());
+}
+
+/// One text that the server fails on must not cost the others of its call their answers.
+#[tokio::test]
+async fn a_text_that_spoils_a_call_is_found() {
+    let empty = |count: usize| answer(&vec![Vec::new(); count]);
+    let unscanned = |config: &mut Config| (config.in_flight, config.on_error) = (1, OnError::Unscanned);
+    let order = vec![Answer::http(500), Answer::http(500), empty(1), Answer::http(500), empty(2)];
+    let (got, ..) = ask(order, unscanned, &["a b", "c d", "e f", "g h"]).await;
+    assert_eq!(got, [Some(vec![]), None, Some(vec![]), Some(vec![])]);
 }

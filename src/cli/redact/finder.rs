@@ -43,7 +43,7 @@ impl Finder {
         if text.is_empty() {
             return Ok(&[]);
         }
-        let answers = runtime.block_on(presidio.ask(vec![text.into()]));
+        let answers = runtime.block_on(presidio.ask("default".into(), vec![text.into()]));
         let named = answers.of(text).ok_or(SILENT)?;
         Ok(self.detector.find_with("", text, named, &mut self.scratch))
     }

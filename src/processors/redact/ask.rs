@@ -108,7 +108,8 @@ impl Redact {
         }
         // whoever only counts holds nothing up
         let hold = settings.on_error == OnError::Hold && self.settings.mode == Mode::Enforce;
-        let (answers, held) = (asking.recogniser.ask(texts.clone()), asking.held.clone());
+        let (answers, held) =
+            (asking.recogniser.ask(Arc::clone(&batch.origin.account), texts.clone()), asking.held.clone());
         Some(Box::pin(async move {
             let answers = answers.await;
             if hold && texts.iter().any(|text| answers.of(text).is_none()) {

@@ -18,7 +18,7 @@ struct Fake {
 }
 
 impl Recognise for Fake {
-    fn ask(&self, texts: Vec<Arc<str>>) -> BoxFuture<'static, Answers> {
+    fn ask(&self, _: Arc<str>, texts: Vec<Arc<str>>) -> BoxFuture<'static, Answers> {
         self.asked.lock().push(texts.iter().map(|text| text.to_string()).collect());
         let named = |text: &str| {
             let word = |at: usize| text[at + 4..].find([' ', '"', '.']).map_or(text.len(), |end| at + 4 + end);
