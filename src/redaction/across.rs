@@ -96,7 +96,7 @@ impl Detector {
             return &scratch.hits;
         }
         resolve(&mut hits, &|hit| self.rules.get(hit.rule).map(|rule| rule.class));
-        json::mend(text, &mut hits);
+        json::mend(text, &mut hits, &|name| self.is_placeholder(name));
         scratch.hits = hits;
         self.find_again(key, text, scratch);
         &scratch.hits

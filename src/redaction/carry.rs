@@ -137,7 +137,8 @@ fn is_apart(text: &str, range: &Range<usize>) -> bool {
         && (!part(behind.chars().next()) || !part(found.chars().next_back()))
 }
 
-/// Values by their first bytes.
+/// Values in order, none of which begins with another: at most one stands at a place, and a search by halves finds it,
+/// however alike they are.
 struct Needles<'t>(Vec<(u64, Seed<'t>)>);
 
 impl<'t> Needles<'t> {
@@ -145,7 +146,8 @@ impl<'t> Needles<'t> {
         let head = |seed: Seed<'t>| Some((u64::from_be_bytes(*seed.value.as_bytes().first_chunk()?), seed));
         let mut list: Vec<_> = seeds.filter_map(head).collect();
         list.sort_by(|(a, one), (b, other)| a.cmp(b).then(one.value.cmp(other.value)).then(one.rule.cmp(&other.rule)));
-        list.dedup_by(|(_, a), (_, b)| a.value == b.value);
+        // what begins with another is found by that
+        list.dedup_by(|(_, later), (_, kept)| later.value.starts_with(kept.value));
         Self(list)
     }
 
@@ -154,10 +156,12 @@ impl<'t> Needles<'t> {
         bytes.windows(8).enumerate().find_map(|(at, window)| {
             let window = u64::from_be_bytes(*window.first_chunk()?);
             let first = self.0.partition_point(|(head, _)| *head < window);
-            let alike = self.0.get(first..)?.iter().take_while(|(head, _)| *head == window);
+            self.0.get(first).filter(|(head, _)| *head == window)?;
+            // between a value and a text that begins with it only others that begin with it could stand
             let rest = bytes.get(at..)?;
-            let (_, seed) = alike.into_iter().find(|(_, seed)| rest.starts_with(seed.value.as_bytes()))?;
-            Some((at..at + seed.value.len(), seed.rule))
+            let behind = self.0.partition_point(|(_, seed)| seed.value.as_bytes() <= rest);
+            let (_, seed) = self.0.get(behind.checked_sub(1)?)?;
+            rest.starts_with(seed.value.as_bytes()).then(|| (at..at + seed.value.len(), seed.rule))
         })
     }
 }

@@ -2,10 +2,11 @@
 //! it are read; a name in front of an address stays. **Not here**: addresses in other spellings (views).
 
 use std::ops::Range;
+use std::sync::LazyLock;
 
 use super::rule::Family;
 use super::scan::{Claims, Scan};
-use super::sets::Bytes;
+use super::sets::{Bytes, Words};
 
 /// Longest local part and longest domain (RFC 5321 §4.5.3.1).
 const LOCAL: usize = 64;
@@ -17,59 +18,14 @@ const LABELS: usize = 6;
 const NO_HOSTS: &[&str] = &["openssh.com", "libssh.org"];
 
 /// Endings of files and units, where a top-level domain would stand.
-const NO_DOMAINS: &[&str] = &[
-    "png",
-    "jpg",
-    "jpeg",
-    "gif",
-    "svg",
-    "webp",
-    "ico",
-    "js",
-    "mjs",
-    "cjs",
-    "ts",
-    "tsx",
-    "jsx",
-    "vue",
-    "py",
-    "pyc",
-    "go",
-    "java",
-    "class",
-    "css",
-    "scss",
-    "html",
-    "htm",
-    "json",
-    "yaml",
-    "yml",
-    "toml",
-    "txt",
-    "lock",
-    "service",
-    "timer",
-    "socket",
-    "mount",
-    "target",
-    "localdomain",
-    "xml",
-    "csv",
-    "log",
-    "cpp",
-    "hpp",
-    "exe",
-    "dll",
-    "tar",
-    "gz",
-    "tgz",
-    "whl",
-    "jar",
-    "patch",
-    "diff",
-    "sql",
-    "pdf",
-];
+static NO_DOMAINS: LazyLock<Words> = LazyLock::new(|| {
+    Words::new(
+        "\
+    png jpg jpeg gif svg webp ico js mjs cjs ts tsx jsx vue py pyc go java class css scss html htm json yaml yml toml \
+    txt lock service timer socket mount target localdomain xml csv log cpp hpp exe dll tar gz tgz whl jar patch diff \
+    sql pdf",
+    )
+});
 
 /// Claims every address.
 pub(super) fn find(scan: &Scan<'_>, claims: &mut Claims) {
@@ -131,7 +87,7 @@ fn domain(scan: &Scan<'_>, from: usize) -> Option<usize> {
         if is_top(top) {
             let end = from + name.len();
             // a call such as `x@w.mean(…)`
-            let unit = NO_DOMAINS.iter().any(|no| no.eq_ignore_ascii_case(top));
+            let unit = NO_DOMAINS.has(top);
             return (!unit && scan.byte(end) != b'(' && !labels.is_empty()).then_some(end);
         }
         if !top.starts_with(char::is_alphabetic) {

@@ -77,6 +77,11 @@ impl Scratch {
         Self::default()
     }
 
+    /// Whether keys count as if everything beside them spoke for them.
+    pub(super) fn trust_keys(&mut self, trust: bool) {
+        self.levels.iter_mut().for_each(|level| level.names.trust_keys(trust));
+    }
+
     /// Bytes that patterns were run over in the last search, second looks included; a candidate that was none is read again from its second
     /// byte. Linear in the text.
     pub fn read(&self) -> usize {
@@ -132,7 +137,7 @@ impl Detector {
             hits.extend(carried);
         }
         resolve(hits, &|hit| self.rules.get(hit.rule).map(|rule| rule.class));
-        json::mend(text, hits);
+        json::mend(text, hits, &|name| self.is_placeholder(name));
     }
 
     /// What the key of a text says of it.

@@ -6,10 +6,10 @@
 
 use std::ops::Range;
 
-use super::resolve::Hit;
+use super::resolve::{Hit, is_placeholder};
 
-/// Parts hits that would break the document `text`; does nothing to other texts.
-pub(super) fn mend(text: &str, hits: &mut Vec<Hit>) {
+/// Parts hits that would break the document `text`; does nothing to other texts. `known`: names of placeholders.
+pub(super) fn mend(text: &str, hits: &mut Vec<Hit>, known: &dyn Fn(&str) -> bool) {
     let opens = text.trim_ascii_start().starts_with(['{', '[']);
     let whole = |hit: &Hit| hit.range.start == 0 && hit.range.end == text.len();
     if hits.is_empty() || !opens || hits.iter().any(whole) || fits(text, hits) {
@@ -23,7 +23,7 @@ pub(super) fn mend(text: &str, hits: &mut Vec<Hit>) {
     for hit in hits.drain(..) {
         while tokens.next_if(|token| token.range.end <= hit.range.start).is_some() {}
         while let Some(token) = tokens.peek().filter(|token| token.range.start < hit.range.end) {
-            part(text, &hit, token, &mut parted);
+            part(text, (&hit, token), known, &mut parted);
             // the next hit may lie in the same string
             if token.range.end > hit.range.end {
                 break;
@@ -35,7 +35,7 @@ pub(super) fn mend(text: &str, hits: &mut Vec<Hit>) {
 }
 
 /// Adds what of a token a hit covers.
-fn part(text: &str, hit: &Hit, token: &Token, out: &mut Vec<Hit>) {
+fn part(text: &str, (hit, token): (&Hit, &Token), known: &dyn Fn(&str) -> bool, out: &mut Vec<Hit>) {
     let found = text.get(token.range.clone()).unwrap_or_default();
     let (range, bare) = match token.string {
         true => {
@@ -47,7 +47,7 @@ fn part(text: &str, hit: &Hit, token: &Token, out: &mut Vec<Hit>) {
     };
     let constant = !token.string && matches!(found, "true" | "false" | "null");
     // a placeholder that came in stays
-    let held = range == token.range && found.starts_with('[') && found.ends_with(']') && !found.contains(' ');
+    let held = range == token.range && is_placeholder(found, known);
     let again = out.last().is_some_and(|last| last.range.end > range.start);
     if !range.is_empty() && !constant && !held && !again {
         out.push(Hit { range, rule: hit.rule, bare });

@@ -88,7 +88,7 @@ impl Detector {
         self.find_under(key, text, scratch);
         if !named.is_empty() {
             self.add_named(text, named, &mut scratch.hits);
-            json::mend(text, &mut scratch.hits);
+            json::mend(text, &mut scratch.hits, &|name| self.is_placeholder(name));
             self.find_again(key, text, scratch);
         }
         &scratch.hits

@@ -69,6 +69,11 @@ pub(super) fn reserved_at(
     }
 }
 
+/// Whether all of `text` is one placeholder.
+pub(super) fn is_placeholder(text: &str, known: &dyn Fn(&str) -> bool) -> bool {
+    placeholder_len(text, known) == Some(text.len())
+}
+
 /// Length of the placeholder that `text` starts with: `\[[A-Z][A-Z0-9_]{1,40}(?::h-[0-9a-f]{16})?\]`.
 fn placeholder_len(text: &str, known: &dyn Fn(&str) -> bool) -> Option<usize> {
     let body = text.strip_prefix('[')?;

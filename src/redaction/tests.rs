@@ -11,6 +11,7 @@ mod choices;
 mod differential;
 mod families;
 mod hostile;
+mod json;
 mod masks;
 mod numbers;
 mod pairs;

@@ -100,11 +100,13 @@ static FRENCH: LazyLock<List> = LazyLock::new(|| {
     )
 });
 /// Ends of street names that are one word, before their number.
-const ENDINGS: &str = "\
+const ENDINGS_TEXT: &str = "\
     straße strasse str. weg platz allee gasse ring damm ufer steig graben markt stieg laan straat gracht kade \
     plein dreef singel hof pad steeg dijk baan gatan vägen vej gade veien vegen gata gate katu tie kuja polku \
     utca útja stræde allé gränd väg stigen gården torget gt. str lunden tjernet bakken stykket vollen stien \
     jordet haugen toppen vang parken svingen kollen løkka ruds åsen grenda sletta skogen tunet weide hoek berg";
+
+static ENDINGS: LazyLock<Vec<&str>> = LazyLock::new(|| ENDINGS_TEXT.split(' ').collect());
 
 /// Words for a street in lower case that leave no doubt, and those that leave some.
 static LOWER: LazyLock<Words> = LazyLock::new(|| Words::new("street avenue boulevard road lane blvd ave"));
@@ -399,14 +401,14 @@ fn germanic(head: &str, last: &str) -> Option<usize> {
     }
     let mut room = [0; LONGEST_WORD];
     let lower = lowered(last, &mut room)?;
-    let ends = ENDINGS.split(' ').any(|end| lower.ends_with(end));
+    let ends = ENDINGS.iter().any(|end| lower.ends_with(end));
     let sure =
         ["straße", "strasse", "str.", "straat", "gracht", "platz", "allee", "gasse", "laan", "gatan", "vägen", "plein"];
     let known = || sure.iter().any(|end| lower.ends_with(end));
     if !ends || (!known() && (words::is_common(last) || last.len() < 6)) {
         return None;
     }
-    let alone = ENDINGS.split(' ').any(|end| lower == end);
+    let alone = ENDINGS.contains(&lower);
     let mut start = head.len() - last.len();
     // `Berliner Straße`, `Am Alten Markt`
     while let Some(before) = head.get(..start).and_then(|head| head.strip_suffix(' ')) {

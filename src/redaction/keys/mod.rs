@@ -24,6 +24,8 @@ use table::{Evidence, KeyTable, Match};
 #[derive(Default)]
 pub(super) struct KeyScratch {
     tree: Tree,
+    /// Keys count as if everything beside them spoke for them.
+    pub(super) trust: bool,
     /// Ranges of persons' names that keys gave: seeds of `names::carry`.
     pub(super) named: Vec<std::ops::Range<usize>>,
 }
@@ -35,7 +37,7 @@ pub(super) fn claim(scan: &Scan<'_>, scratch: &mut KeyScratch, claims: &mut Clai
     if table.is_empty() {
         return;
     }
-    let KeyScratch { tree, named } = scratch;
+    let KeyScratch { tree, named, trust } = scratch;
     match quoted_key(scan) {
         true => tree.walk(scan.text, table),
         false => tree.clear(),
@@ -51,6 +53,7 @@ pub(super) fn claim(scan: &Scan<'_>, scratch: &mut KeyScratch, claims: &mut Clai
             (Match::NONE, _) => continue,
             (found, _) => (found, tree.evidence(pair)),
         };
+        let beside = if *trust { Evidence::all() } else { beside };
         claim_value(scan, table, &Value { found, beside, range: pair.value.clone(), kind: pair.kind }, named, claims);
     }
     siblings(scan, tree, table, named, claims);
@@ -122,6 +125,11 @@ pub(super) fn under(table: &KeyTable, key: &str, text: &str) -> Option<(std::ops
 /// Keys whose value is the key of the pair beside them, and the keys of those.
 static NAMES: LazyLock<Words> = LazyLock::new(|| Words::new("key name field label column attribute id question k"));
 static VALUES: LazyLock<Words> = LazyLock::new(|| Words::new("value val answer v content text stringvalue"));
+
+/// Whether a key such as `value` says nothing, and another pair beside its own may say what it holds.
+pub(super) fn is_value_of_sibling(key: &[u8]) -> bool {
+    VALUES.has(key)
+}
 
 /// `{"key":"email","value":"x"}`: the value of one sibling is the key of the other.
 fn siblings(

@@ -3,9 +3,10 @@
 //! (`words`), names behind cues (`cues`).
 
 use std::ops::Range;
+use std::sync::LazyLock;
 
 use crate::redaction::scan::{Claims, Scan};
-use crate::redaction::sets::Bytes;
+use crate::redaction::sets::{Bytes, Words};
 
 use super::cues::{all_capitals, organisation};
 use super::shape::{self, Name};
@@ -157,6 +158,11 @@ const BEHIND: &[&str] = &[
     "met",
 ];
 
+/// What is named after people who are long public.
+static NAMED_AFTER: LazyLock<Words> = LazyLock::new(|| {
+    Words::new("algorithm algorithms theorem lemma equation inequality paradox razor conjecture transform sieve")
+});
+
 /// Words that make a place of the name behind them.
 const PLACES: &[&str] = &[
     "San", "Santa", "Santo", "São", "Port", "New", "Saint", "St", "Fort", "Mount", "Lake", "North", "South", "East",
@@ -213,7 +219,7 @@ pub(super) fn is_place(scan: &Scan<'_>, at: usize) -> bool {
 /// Whether what stands on either side of a single given name goes with persons.
 fn goes_with(scan: &Scan<'_>, name: &Name) -> bool {
     let Range { start, end } = name.range;
-    let behind = scan.part(end..scan.widen(end..scan.text.len().min(end + 16)).end);
+    let behind = scan.part(end..scan.widen(end..scan.text.len().min(end + 20)).end);
     // `Smith, Kelly and Sons` is a company, or a list of whatever
     let enumerated = scan.part(start.saturating_sub(2)..start) == ", "
         && (scan.before(start, 3).is_ascii_alphabetic() || scan.before(start, 3) == b']');
@@ -221,8 +227,9 @@ fn goes_with(scan: &Scan<'_>, name: &Name) -> bool {
         return false;
     }
     let is = |list: &[&str], word: &str| list.iter().any(|known| known.eq_ignore_ascii_case(word));
-    if behind.starts_with("'s ") || behind.starts_with("’s ") {
-        return true;
+    if let Some(rest) = behind.strip_prefix("'s ").or_else(|| behind.strip_prefix("’s ")) {
+        // what is named after somebody: `Johnson's algorithm`
+        return !NAMED_AFTER.has(rest.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or(""));
     }
     if let Some(rest) = behind.strip_prefix(' ') {
         let word = rest.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or("");
@@ -246,7 +253,7 @@ fn goes_with(scan: &Scan<'_>, name: &Name) -> bool {
     let head = scan.part(scan.widen(start.saturating_sub(16)..start).start..start);
     let Some(head) = head.strip_suffix(' ') else { return false };
     let word = head.rsplit(|c: char| !c.is_ascii_alphabetic() && c != '\'').next().unwrap_or("");
-    let ends = behind.is_empty() || !behind.starts_with(['-', '_', '/', '(', '=', ':']);
+    let ends = behind.is_empty() || !behind.starts_with(['-', '_', '/', '(', '=', ':', '+']);
     let next = behind.trim_start_matches(' ');
     let title_case = behind.starts_with(' ') && next.starts_with(|c: char| c.is_ascii_uppercase());
     if matches!(word, "and" | "or" | "&") {

@@ -33,6 +33,13 @@ pub(super) struct NameScratch {
     seeds: Vec<Range<usize>>,
 }
 
+impl NameScratch {
+    /// Whether keys count as if everything beside them spoke for them.
+    pub(super) fn trust_keys(&mut self, trust: bool) {
+        self.keys.trust = trust;
+    }
+}
+
 /// Claims by keys, cues, lists, and by what they found. E-mail addresses are claimed already.
 pub(super) fn claim(scan: &Scan<'_>, scratch: &mut NameScratch, claims: &mut Claims) {
     scratch.seeds.clear();

@@ -159,6 +159,46 @@ fn word(text: &str, at: usize) -> Option<Word<'_>> {
     if let Some(text) = plain(rest) {
         return (text.len() <= WORD).then_some(Word { text, initial: false });
     }
+    let letters = letters(rest)?;
+    let text = rest.get(..letters.end)?;
+    if letters.count == 1 {
+        let initial = rest.get(letters.end..).unwrap_or_default().starts_with('.') && text != "I";
+        return initial.then_some(Word { text, initial: true });
+    }
+    let Letters { upper, lower, inner, .. } = letters;
+    let prefixed =
+        ["Mc", "Mac", "De", "Di", "La", "Le", "Van", "Von", "Du", "Fitz", "Des", "Da", "El", "Al", "Ab", "O"];
+    // the inner capital stands right behind the prefix: `DeVito`, not `DejaVu`
+    let behind =
+        |prefix: &&str| text.strip_prefix(*prefix).is_some_and(|rest| rest.starts_with(|c: char| c.is_uppercase()));
+    if inner && !(upper == 2 && prefixed.iter().any(behind)) {
+        return None;
+    }
+    // `McX` aside, a mix such as `IDs` or `APIs` is no name
+    if lower > 0
+        && upper > 1
+        && !inner
+        && text.starts_with(|c: char| c.is_uppercase())
+        && !text.contains(['-', '\'', '’', '‐'])
+    {
+        return None;
+    }
+    Some(Word { text, initial: false })
+}
+
+/// The letters of a word, with what joins them.
+struct Letters {
+    /// Behind the last of them, bytes.
+    end: usize,
+    count: usize,
+    upper: usize,
+    lower: usize,
+    /// A capital stands behind a small letter.
+    inner: bool,
+}
+
+/// The letters that `rest` begins with, the first a capital; none where digits or signs of code are tied to them.
+fn letters(rest: &str) -> Option<Letters> {
     let mut chars = rest.char_indices().peekable();
     let (_, first) = chars.next()?;
     if !first.is_uppercase() {
@@ -189,7 +229,9 @@ fn word(text: &str, at: usize) -> Option<Word<'_>> {
         } else {
             // digits, underscores and signs of code make it something else
             let code = c.is_ascii_digit() || matches!(c, '_' | '/' | '\\' | '@' | '(' | '[' | '=' | '#' | '*' | '$');
-            let call = matches!(c, '(' | '[') && count > 0;
+            // `Bernstein[^1]` has a footnote
+            let note = c == '[' && chars.peek().is_some_and(|(_, next)| *next == '^');
+            let call = matches!(c, '(' | '[') && count > 0 && !note;
             let spaced = matches!(c, '*' | '\\' | '[' | '(') && !call;
             if code && !spaced && !matches!(c, '\\' | '*' | '@') {
                 return None;
@@ -207,28 +249,5 @@ fn word(text: &str, at: usize) -> Option<Word<'_>> {
             return None;
         }
     }
-    let text = rest.get(..end)?;
-    let behind = rest.get(end..).unwrap_or_default();
-    if count == 1 {
-        let initial = behind.starts_with('.') && first != 'I';
-        return initial.then_some(Word { text, initial: true });
-    }
-    let prefixed =
-        ["Mc", "Mac", "De", "Di", "La", "Le", "Van", "Von", "Du", "Fitz", "Des", "Da", "El", "Al", "Ab", "O"];
-    // the inner capital stands right behind the prefix: `DeVito`, not `DejaVu`
-    let behind =
-        |prefix: &&str| text.strip_prefix(*prefix).is_some_and(|rest| rest.starts_with(|c: char| c.is_uppercase()));
-    if inner && !(upper == 2 && prefixed.iter().any(behind)) {
-        return None;
-    }
-    // `McX` aside, a mix such as `IDs` or `APIs` is no name
-    if lower > 0
-        && upper > 1
-        && !inner
-        && text.starts_with(|c: char| c.is_uppercase())
-        && !text.contains(['-', '\'', '’', '‐'])
-    {
-        return None;
-    }
-    Some(Word { text, initial: false })
+    Some(Letters { end, count, upper, lower, inner })
 }

@@ -100,7 +100,12 @@ impl Walk<'_, '_> {
         if chain.count == 1 && chain.len(0) < 6 && !cue && self.listed_before(run.start).is_none() {
             return;
         }
-        self.chain(&chain, cue);
+        // dates, times, amounts: too few digits for anything that they tell by themselves
+        let nino = chain.len(0) == 2 && near == b' ';
+        let few = chain.count < 4 && !nino && chain.digits(0, chain.count.saturating_sub(1)) < 7;
+        if !(few && !cue && self.listed_before(run.start).is_none()) {
+            self.chain(&chain, cue);
+        }
     }
 
     /// Digits behind letters and a dash: the end of a longer id, if a word says so.
@@ -298,30 +303,41 @@ fn at(site: &Site<'_, '_>) -> Option<Found> {
     if !chain.is_free_before(first) || sep == b':' {
         return None;
     }
+    let few = is_few(site);
+    let rut = sep == b'.' && head <= 2 && chain.len(first + 1) == 3;
+    let grouped = || if few && !rut { None } else { shapes::grouped(site) };
+    let phone = || if few && head != 3 { None } else { phone::shaped(site) };
     let shaped = match head {
         _ if site.scan.before(site.start(), 1) == b'+' => phone::shaped(site),
-        4 if !single => card::shaped(site).or_else(|| shapes::grouped(site)).or_else(|| phone::shaped(site)),
+        4 if !single && !few => card::shaped(site).or_else(grouped).or_else(phone),
         12..=19 => card::shaped(site).or_else(|| shapes::bare(site)),
-        2 if !single && site.scan.before(site.start(), 1) == b' ' => letters::spaced_nino(site.scan, site.start())
-            .or_else(|| shapes::grouped(site))
-            .or_else(|| phone::shaped(site)),
-        3 if !single => shapes::grouped(site)
+        2 if !single && site.scan.before(site.start(), 1) == b' ' => {
+            letters::spaced_nino(site.scan, site.start()).or_else(grouped).or_else(phone)
+        }
+        3 if !single => grouped()
             .or_else(|| {
-                if site.is_bracketed(first) {
+                if few || site.is_bracketed(first) {
                     None
                 } else {
                     shapes::health(site).filter(|_| site.speaks_of(Family::MedicalCued))
                 }
             })
-            .or_else(|| phone::shaped(site))
-            .or_else(|| shapes::health(site)),
+            .or_else(phone)
+            .or_else(|| if few { None } else { shapes::health(site) }),
         6 | 8 if site.scan.byte(site.start() + head) == b'-' || site.scan.byte(site.start() + head) == b'+' => {
-            shapes::grouped(site).or_else(|| letters::tailed(site.scan, site.start())).or_else(|| phone::shaped(site))
+            grouped().or_else(|| letters::tailed(site.scan, site.start())).or_else(phone)
         }
-        1..=8 if !single => shapes::grouped(site).or_else(|| phone::shaped(site)),
+        1..=8 if !single => grouped().or_else(phone),
         _ => None,
     };
     shaped.or_else(|| if site.cued { cued::at_site(site) } else { None })
+}
+
+/// Whether too few digits follow for anything that groups tell but `555-0123` and `1.234.567-8`: most groups are of
+/// dates, versions and amounts. Eight digits are enough only behind a bracket or with a zero in front.
+fn is_few(site: &Site<'_, '_>) -> bool {
+    let digits = site.chain.digits(site.first, site.chain.count.saturating_sub(1));
+    digits < 8 || digits == 8 && site.scan.before(site.start(), 1) != b'(' && !site.part(site.first).starts_with(b"0")
 }
 
 /// Whether a range is a whole number of JSON without quotes: behind `"key":`, or in a list.

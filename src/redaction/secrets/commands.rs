@@ -139,7 +139,9 @@ fn add(scan: &Scan<'_>, at: usize, end: usize, takes: Takes, rules: &Rules, clai
         Some(quote) => *byte == quote || *byte == b'\\',
         None => byte.is_ascii_whitespace() || b"\"'`<>\\,)".contains(byte),
     };
-    let value = rest.get(..rest.iter().take_while(|byte| !ends(byte)).count()).unwrap_or_default();
+    let len = rest.iter().take_while(|byte| !ends(byte)).count();
+    let more = if takes == Takes::User { quoted_password(rest, len, quote) } else { 0 };
+    let value = rest.get(..len + more).unwrap_or_default();
     let parted = |mark: u8| value.iter().position(|byte| *byte == mark);
     let (rule, skip) = match takes {
         Takes::User | Takes::A if parted(b':').is_some() => (rules.basic, 0),
@@ -156,9 +158,32 @@ fn add(scan: &Scan<'_>, at: usize, end: usize, takes: Takes, rules: &Rules, clai
         .filter(|at| at + 1 < value.len() && rule == rules.basic)
         .and_then(|at| value.get(at + 1..))
         .unwrap_or(secret);
+    let behind = if more > 0 { trimmed(behind) } else { behind };
     let numbers = behind.iter().all(|byte| byte.is_ascii_digit() || *byte == b':') && takes != Takes::User;
     let upper = behind.iter().all(|byte| byte.is_ascii_uppercase() || *byte == b'_');
     if let Some(rule) = rule.filter(|_| !refused(behind) && behind.len() >= 3 && !numbers && !upper) {
         claims.add(scan, rule, start + skip..start + value.len());
     }
+}
+
+/// Bytes of a password in quotes of its own behind `user:` (with its quotes) or `"user":` (without the last one).
+fn quoted_password(rest: &[u8], len: usize, quote: Option<u8>) -> usize {
+    let behind = rest.get(len..).unwrap_or_default();
+    let open = match (quote, behind) {
+        (None, [b'"' | b'\'', ..]) if rest.get(..len).is_some_and(|user| user.ends_with(b":")) => 0,
+        (Some(_), [_, b':', b'"' | b'\'', ..]) => 2,
+        _ => return 0,
+    };
+    let Some((mark, inner)) = behind.get(open..).and_then(<[u8]>::split_first) else { return 0 };
+    match inner.iter().position(|byte| byte == mark) {
+        Some(close) => open + 1 + close + usize::from(quote.is_none()),
+        None => 0,
+    }
+}
+
+/// A password without the quotes around it.
+fn trimmed(password: &[u8]) -> &[u8] {
+    let from = password.iter().take_while(|byte| b"\"':".contains(byte)).count();
+    let to = password.len() - password.iter().rev().take_while(|byte| b"\"'".contains(byte)).count();
+    password.get(from..to).unwrap_or_default()
 }

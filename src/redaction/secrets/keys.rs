@@ -42,7 +42,7 @@ pub(super) const STEMS: &str = "\
     awssecretkey awssecretaccesskey accountkey sharedaccesskey sharedsecret masterkey encryptionkey \
     signingkey webhooksecret usertoken bottoken refreshtoken idtoken contrasena contraseña senha kennwort motdepasse \
     salt seed license code state x-amz-signature x-goog-signature identitytoken registrytoken pat sid \
-    basicauth smtppass smtppassword bindpw requirepass masterauth psk wpapsk passkey keyphrase \
+    basicauth iamapikey smtppass smtppassword bindpw requirepass masterauth psk wpapsk passkey keyphrase \
     secretaccesskey awsaccesskeyid";
 
 const PASSWORDS: &str = "\

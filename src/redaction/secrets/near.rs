@@ -21,7 +21,7 @@ pub(super) const PROVIDERS: &str = "\
     elastic etherscan etsy eventbrite facebook fastly fastspring figma finage finicity finnhub firebase \
     fireworks flickr flutterwave foursquare frameio freshbooks freshdesk fullstory geckoboard getresponse \
     giphy gitter gocardless gitea grafana gumroad hellosign helpscout heroku honeybadger honeycomb hotjar \
-    hubspot hunter infura instagram instana intercom ipgeolocation ipinfo ipstack jenkins jfrog jira \
+    ibmcloud ibm_cloud hubspot hunter infura instagram instana intercom ipgeolocation ipinfo ipstack jenkins jfrog jira \
     jumpcloud kakao klaviyo kraken kucoin launchdarkly lastfm leanplum linear linkedin lob locationiq logdna \
     logzio loggly looker mailchimp mailgun mailjet mandrill mapbox marketstack mattermost maxmind mediastack \
     meraki messagebird mistral mixpanel moesif moonpay nasa netlify newrelic new_relic newsapi nexmo \

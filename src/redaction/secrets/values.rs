@@ -212,6 +212,9 @@ const PLACEHOLDERS: &[&str] = &[
 pub(super) fn refused(value: &[u8]) -> bool {
     let value = value.trim_ascii();
     let (Some(first), Some(last)) = (value.first(), value.last()) else { return true };
+    if is_torn(value) {
+        return false;
+    }
     let alike = value.iter().all(|byte| byte == first);
     let starred = value.iter().filter(|byte| b"*xX".contains(byte)).count() * 2 > value.len() + 2;
     let within = |a: u8, b: u8| *first == a && *last == b;
@@ -242,6 +245,16 @@ pub(super) fn refused(value: &[u8]) -> bool {
         || is_word(value)
         || begins(value)
         || has_placeholder(value)
+}
+
+/// Whether what begins like a template is none: fewer braces close than opened, and more follows (`{{a)b}c…`).
+fn is_torn(value: &[u8]) -> bool {
+    let opened = value.iter().take_while(|byte| **byte == b'{').count();
+    let rest = value.get(opened..).unwrap_or_default();
+    let inner = rest.iter().take_while(|byte| **byte != b'}').count();
+    let closed = rest.iter().skip(inner).take_while(|byte| **byte == b'}').count();
+    let plain = !value.iter().any(|byte| byte.is_ascii_whitespace() || b"\"',".contains(byte));
+    opened > 1 && (1..opened).contains(&closed) && rest.len() >= inner + closed + 4 && plain
 }
 
 /// A word of prose or code.

@@ -1,0 +1,35 @@
+//! Hits in documents of JSON.
+
+use super::super::json::mend;
+use super::super::{Hit, Scratch, replace};
+use super::detector;
+
+/// A hit over several strings must take each of them but a placeholder that came in: `[x]` and `[OTHER_X]2` are none.
+#[test]
+fn only_placeholders_stay_of_what_a_hit_covers() {
+    let text = r#"["a b","[x]","[EMAIL]","[OTHER_X]2","[S3]",true,7]"#;
+    let mut hits = vec![Hit { range: 1..text.len() - 1, rule: 0, bare: None }];
+    mend(text, &mut hits, &|name| name == "EMAIL");
+    let new = replace(text, &hits, &mut |_, _, out| out.push('X'));
+    assert_eq!(new, r#"["X","X","[EMAIL]","X","X",true,"X"]"#);
+}
+
+/// A key that stands twice must have both of its values looked at, and a quote within one value change no other's key.
+#[test]
+fn keys_that_stand_twice_are_both_read() {
+    let (detector, mut scratch) = (detector(), Scratch::new());
+    for first in ["Jane Roe", "it's", r#"say \"hi"#, r"back\\", "'", r#"\""#, "{", "]", "a\\\\\\\"b"] {
+        for key in ["password", "first_name"] {
+            let value = if key == "password" { "hunter2!x9" } else { "Zebulon" };
+            for text in [
+                format!(r#"{{"{key}":"{first}","{key}":"{value}"}}"#),
+                format!(r#"{{"note":"{first}","{key}":"{value}","{key}":"{value}"}}"#),
+                format!(r#"{{"{key}":"{value}","note":"{first}","{key}":"{value}"}}"#),
+            ] {
+                let hits = detector.find(&text, &mut scratch).to_vec();
+                let new = replace(&text, &hits, &mut |_, _, out| out.push('X'));
+                assert!(!new.contains(value), "{text} became {new}");
+            }
+        }
+    }
+}
