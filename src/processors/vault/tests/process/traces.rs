@@ -86,7 +86,8 @@ fn input_is_told_apart() {
         "gen_ai.tool.call.arguments": "{\"a\":\"b c\"}"}});
     let out = bench.pass(&json!({ "items": [call, tool] }));
     let told = out.attributes(0);
-    let tokens: Vec<u64> = super::super::super::weigh::KEYS.iter().map(|key| told[*key].parse().expect("a number")).collect();
+    let tokens: Vec<u64> =
+        super::super::super::weigh::KEYS.iter().map(|key| told[*key].parse().expect("a number")).collect();
     assert_eq!(tokens.iter().sum::<u64>(), 1001, "{tokens:?}");
     assert!(tokens[0] > 200 && tokens[4] > 700 && tokens[1] + tokens[2] + tokens[3] == 0, "{tokens:?}");
     assert!(!out.attributes(1).keys().any(|key| key.starts_with("tollgate.input.")));
