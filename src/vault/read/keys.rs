@@ -76,37 +76,45 @@ impl Vault {
 }
 
 impl Opener<'_> {
-    /// The keys in a folder of key objects.
+    /// The keys in a folder of key objects. What was found is kept, also that there is none; what could not be asked is not.
     pub(super) async fn session_keys(&mut self, folder: &str) -> Result<&[Identity], Shut> {
         if !self.sessions.contains_key(folder) {
-            let names = self.vault.reader.list(ObjectKind::Key, folder).await;
-            let names = names.map_err(|error| Shut::Other(format!("{folder}: {error}")))?;
-            let vault = self.vault;
-            let mut objects =
-                stream::iter(names.clone()).map(async |name| (vault.key_object(&name).await, name)).buffered(AT_ONCE);
-            let mut keys = Vec::new();
-            while let Some((object, name)) = objects.next().await {
-                match object.map_err(|error| (error == StoreError::Archived, error.to_string())).and_then(|object| {
-                    open_named(&name, &object, &self.auditors).map_err(|why| (false, why.to_owned()))
-                }) {
-                    Ok(key) => keys.extend(key),
-                    Err((archived, why)) if self.bad.len() < MAX_TOLD => {
-                        self.bad.push(BadKey { name, why, archived });
-                    }
-                    Err(_) => {}
-                }
-            }
-            if keys.is_empty() {
-                return Err(match names.len() {
-                    0 => Shut::NoKey(format!(
-                        "{folder}: no key object; it was erased, or lies in another bucket (--keys)"
-                    )),
-                    _ => Shut::NoIdentity(format!("{folder}: no identity given here opens the session's key")),
-                });
-            }
-            self.sessions.insert(folder.to_owned(), keys);
+            let found = self.look_for_keys(folder).await?;
+            self.sessions.insert(folder.to_owned(), found);
         }
-        Ok(self.sessions.get(folder).map_or(&[], Vec::as_slice))
+        match self.sessions.get(folder) {
+            Some(Ok(keys)) => Ok(keys),
+            Some(Err(shut)) => Err(shut.clone()),
+            None => Ok(&[]), // it was put there just now
+        }
+    }
+
+    async fn look_for_keys(&mut self, folder: &str) -> Result<Result<Vec<Identity>, Shut>, Shut> {
+        let away = |error: StoreError| Shut::Other(format!("{folder}: {error}"));
+        let vault = self.vault;
+        let names = vault.reader.list(ObjectKind::Key, folder).await.map_err(away)?;
+        let count = names.len();
+        let mut objects = stream::iter(names).map(async |name| (vault.key_object(&name).await, name)).buffered(AT_ONCE);
+        let mut keys = Vec::new();
+        while let Some((object, name)) = objects.next().await {
+            let opened = match object {
+                Err(error @ StoreError::Unavailable(_)) => return Err(away(error)),
+                Err(error) => Err((error == StoreError::Archived, error.to_string())),
+                Ok(object) => open_named(&name, &object, &self.auditors).map_err(|why| (false, why.to_owned())),
+            };
+            match opened {
+                Ok(key) => keys.extend(key),
+                Err((archived, why)) if self.bad.len() < MAX_TOLD => self.bad.push(BadKey { name, why, archived }),
+                Err(_) => {}
+            }
+        }
+        Ok(match (keys.is_empty(), count) {
+            (false, _) => Ok(keys),
+            (true, 0) => {
+                Err(Shut::NoKey(format!("{folder}: no key object; it was erased, or lies in another bucket (--keys)")))
+            }
+            (true, _) => Err(Shut::NoIdentity(format!("{folder}: no identity given here opens the session's key"))),
+        })
     }
 
     /// What was among the keys and is none, since the last time.

@@ -258,7 +258,7 @@ pub struct Opener<'a> {
     vault: &'a Vault,
     auditors: Vec<age::x25519::Identity>,
     /// By the folder of the key objects.
-    sessions: HashMap<String, Vec<age::x25519::Identity>>,
+    sessions: HashMap<String, Result<Vec<age::x25519::Identity>, Shut>>,
     /// Among the key objects, and none.
     bad: Vec<BadKey>,
 }

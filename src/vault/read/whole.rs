@@ -67,7 +67,9 @@ impl Opener<'_> {
     /// Every fragment that the keys of these scopes open.
     fn all(&self, object: &ObjectName, scopes: &BTreeSet<&Scope>, bytes: &Bytes, mut room: u64) -> Vec<Stored> {
         let mut open = |one: &Bytes| {
-            let keys = |scope: &Scope| self.sessions.get(&object.keys(scope)).map_or(&[][..], Vec::as_slice);
+            let keys = |scope: &Scope| {
+                self.sessions.get(&object.keys(scope)).and_then(|keys| keys.as_deref().ok()).unwrap_or_default()
+            };
             let mut opened = scopes.iter().map(|scope| open_fragment(&object.file, scope, one, keys(scope), room));
             let plain = opened.find_map(Result::ok).ok_or_else(|| Shut::Other(String::new()));
             room = room.saturating_sub(plain.as_ref().map_or(0, |plain| plain.len() as u64));
