@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -86,9 +86,10 @@ impl Clock for SystemClock {
 
 /// A clock that moves only when told to, and its timers with it; for tests and simulations.
 pub struct ManualClock {
+    /// Monotonic time, from `start` on; timers go by it.
     now: AtomicU64,
-    /// How far the wall clock was set back.
-    back: AtomicU64,
+    /// How far the wall clock is ahead of it (behind it: a negative number).
+    skew: AtomicI64,
     start: u64,
     timers: Mutex<Timers>,
     this: Weak<ManualClock>,
@@ -106,7 +107,7 @@ impl ManualClock {
     pub fn at(now: UnixNanos) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
             now: AtomicU64::new(now.0),
-            back: AtomicU64::new(0),
+            skew: AtomicI64::new(0),
             start: now.0,
             timers: Mutex::default(),
             this: Weak::clone(this),
@@ -124,9 +125,14 @@ impl ManualClock {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// Sets the wall clock back; monotonic time stays.
+    /// Sets the wall clock back; monotonic time and timers stay.
     pub fn set_back(&self, by: Duration) {
-        self.back.fetch_add(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX), Ordering::SeqCst);
+        self.skew.fetch_sub(i64::try_from(by.as_nanos()).unwrap_or(i64::MAX), Ordering::SeqCst);
+    }
+
+    /// Sets the wall clock forward; monotonic time and timers stay.
+    pub fn set_forward(&self, by: Duration) {
+        self.skew.fetch_add(i64::try_from(by.as_nanos()).unwrap_or(i64::MAX), Ordering::SeqCst);
     }
 
     /// How long until the next timer; `None`: nobody sleeps.
@@ -139,7 +145,7 @@ impl ManualClock {
 
 impl Clock for ManualClock {
     fn now(&self) -> UnixNanos {
-        UnixNanos(self.now.load(Ordering::SeqCst).saturating_sub(self.back.load(Ordering::SeqCst)))
+        UnixNanos(self.now.load(Ordering::SeqCst).saturating_add_signed(self.skew.load(Ordering::SeqCst)))
     }
 
     fn monotonic(&self) -> Duration {
@@ -147,7 +153,7 @@ impl Clock for ManualClock {
     }
 
     fn sleep(&self, span: Duration) -> BoxFuture<'static, ()> {
-        let at = self.now().plus(span).0;
+        let at = UnixNanos(self.now.load(Ordering::SeqCst)).plus(span).0;
         let mut timers = self.timers.lock();
         timers.next += 1;
         let key = (at, timers.next);
@@ -167,7 +173,7 @@ impl Future for Sleep {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let Some(clock) = self.clock.upgrade() else { return Poll::Ready(()) };
-        if clock.now().0 >= self.key.0 {
+        if clock.now.load(Ordering::SeqCst) >= self.key.0 {
             return Poll::Ready(());
         }
         clock.timers.lock().sleeping.insert(self.key, Some(context.waker().clone()));

@@ -3,9 +3,11 @@
 # starting again loses nothing; a failure prints the seed that repeats it.
 #
 #   spool-sim   the spool on the simulated disk, round after round with new seeds
-#   engine-sim  the engine driven by a seeded simulation
+#   simulation  the whole engine in simulated time: back ends, disk, clocks and process fail as a seed has it; 10,000 seeds a round. A seed that
+#               finds something goes into src/pipeline/engine/tests/regressions.txt
 #   chain       vaults written through crashes verify with nothing to find, 1,000 a round
 #   crash       SIGKILL under load, 100 cycles a round
+#   faults      500 SIGKILLs under load and a million items (50 a round, each at the end of a life of two seconds), then five minutes of overload
 #   leak        the leak search over every recording
 #   canary      a million prompts with a marker through kills and outages, in rounds of 50,000; it must stand in the opened vault only
 #   tables      `vault compact` and `find --parquet` beside DuckDB over ten million lines; once, and goes on where it was stopped
@@ -13,12 +15,12 @@
 #   speed       what may not become slower (shares of the pipeline's time, the rate table's size), on a quiet machine; once
 #   instructions  what the redaction rules cost a byte, in instructions that valgrind counts: no load changes them. More than a tenth above
 #               benches/redact.counts fails; TOLLGATE_UPDATE=1 writes what is counted now. Once
-#   fuzz        each target of tests/fuzz for an equal share of the time; its corpus is kept under target/fuzz-corpus
+#   fuzz        the targets of tests/fuzz in turn, ten minutes each; the corpus is kept under target/fuzz-corpus
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # the simulations make workers panic on purpose
 export RUST_BACKTRACE=0
-part=${1:?usage: nightly.sh spool-sim|engine-sim|chain|crash|leak|canary|tables|vault-speed|speed|instructions|fuzz [MINUTES]}
+part=${1:?usage: nightly.sh spool-sim|simulation|chain|crash|faults|leak|canary|tables|vault-speed|speed|instructions|fuzz [MINUTES]}
 minutes=${2:-60}
 end=$(($(date +%s) + minutes * 60))
 left() { echo $((end - $(date +%s))); }
@@ -46,9 +48,24 @@ rounds() {
 
 case $part in
   spool-sim) TOLLGATE_SEEDS=2000 rounds 2000 cargo test --locked --lib spool::tests::simulation::seeds -- --nocapture ;;
-  engine-sim) rounds 100 bash -c 'TOLLGATE_SIM_SEED=$TOLLGATE_SEED TOLLGATE_SIM_SEEDS=100 cargo test --locked --lib engine::tests::nothing_accepted' ;;
+  simulation) rounds 10000 bash -c 'TOLLGATE_SIM_SEED=$TOLLGATE_SEED TOLLGATE_SIM_SEEDS=10000 cargo test --locked --lib engine::tests::simulation::every -- --nocapture' ;;
   chain) TOLLGATE_CHAIN_RUNS=1000 rounds 1000 cargo test --locked --lib verify::tests::clean ;;
   crash) rounds 1 bash -c 'tests/peers/run.sh crash --cycles 100 --seed "$TOLLGATE_SEED"' ;;
+  faults)
+    mark=target/nightly/faults.cycles
+    mkdir -p target/nightly
+    while [ "$(left)" -gt 0 ]; do
+      count=$(cat "$mark" 2>/dev/null || echo 0)
+      if [ "$count" -ge 500 ]; then
+        tests/peers/run.sh faults storm --overload 300
+        tests/peers/run.sh faults damage disk ends clocks recovery --restarts 50
+        rm "$mark"
+        echo "nightly: faults: 500 kills, more than a million items, five minutes of overload"
+        break
+      fi
+      tests/peers/run.sh faults kill --cycles 50 --items 110000 --life 2 --seed "$count" || { echo "nightly: faults: failed: run.sh faults kill --cycles 50 --items 110000 --life 2 --seed $count" >&2; exit 1; }
+      echo $((count + 50)) > "$mark"
+    done ;;
   leak) rounds 1 tests/peers/run.sh leak ;;
   canary)
     mark=target/nightly/canary.done
@@ -89,11 +106,19 @@ case $part in
   fuzz)
     cargo +nightly fuzz --version >/dev/null 2>&1 || cargo install cargo-fuzz --locked
     read -ra targets <<< "$(cargo +nightly fuzz list --fuzz-dir tests/fuzz | tr '\n' ' ')"
-    share=$(($(left) / ${#targets[@]}))
-    for target in "${targets[@]}"; do
+    mark=target/nightly/fuzz.next
+    mkdir -p target/nightly
+    # ten minutes each; the next night goes on with the next one
+    while [ "$(left)" -ge 60 ]; do
+      next=$(cat "$mark" 2>/dev/null || echo 0)
+      target=${targets[$((next % ${#targets[@]}))]}
       corpus=$PWD/target/fuzz-corpus/$target
       mkdir -p "$corpus"
-      cargo +nightly fuzz run -s none --fuzz-dir tests/fuzz "$target" "$corpus" -- -max_total_time="$share" -rss_limit_mb=2048
+      [ "$target" != config ] || cp -n config/default.yaml config/examples/*.yaml tests/cases/otelcol.yaml "$corpus"
+      share=$(($(left) < 600 ? $(left) : 600))
+      TOLLGATE_FUZZ_FOLDER=/dev/shm cargo +nightly fuzz run -s none --fuzz-dir tests/fuzz "$target" "$corpus" -- -max_total_time="$share" -rss_limit_mb=2048 -max_len=65536
+      echo $((next + 1)) > "$mark"
+      echo "nightly: fuzz: $target: $share s, $(find "$corpus" -type f | wc -l) inputs kept"
     done ;;
   *) echo "nightly: no part $part" >&2; exit 2 ;;
 esac

@@ -150,7 +150,10 @@ impl Step {
     pub fn picky(id: &str) -> Arc<Self> {
         Self::new(id, |batch| {
             let names = item_names(&batch.payload);
-            assert!(!names.iter().any(|name| name.starts_with("poison")), "poison");
+            if names.iter().any(|name| name.starts_with("poison")) {
+                // a panic like any other, but no hook writes a backtrace of it: simulations do this thousands of times
+                std::panic::resume_unwind(Box::new("poison"));
+            }
             if names.iter().any(|name| name.starts_with("keep")) { Err(Reason::SpoolFull) } else { Ok(()) }
         })
     }

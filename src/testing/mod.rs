@@ -1,6 +1,7 @@
 //! **What**: what unit tests of several rooms share. **Why**: one fake each. **Invariants**: compiled for tests only.
 //! **Not here**: fixtures of one room (its `tests.rs`).
 
+pub mod back_end;
 pub mod drive;
 pub mod engine;
 pub mod errands;

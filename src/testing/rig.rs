@@ -73,11 +73,16 @@ impl Parts {
 
     /// Opens the spool in `folder` and puts the engine together; state is rebuilt.
     pub fn open(self, folder: &Path) -> Rig {
+        self.try_open(folder).unwrap()
+    }
+
+    /// The same on a disk that may be sick.
+    pub fn try_open(self, folder: &Path) -> Result<Rig, String> {
         let (meter, rng) = (Meter::new(), Arc::new(SeededRng::new(self.seed)));
         let settings = Settings::new(folder.join("spool"), self.spool_bytes);
         let keys = [SpoolKey::from_bytes([3; 32])];
         let opened = Spool::open(Arc::clone(&self.disk), &settings, &keys, self.clock.clone(), rng.clone(), &meter);
-        let (spool, committer) = opened.unwrap();
+        let (spool, committer) = opened.map_err(|error| error.to_string())?;
         let plan = EnginePlan { pipelines: self.pipelines, limits: Limits::default() };
         let exporters = plan.exporters();
         let outlets: HashMap<_, _> =
@@ -95,9 +100,10 @@ impl Parts {
         let seams = Seams { disk: self.disk, clock: self.clock.clone(), rng, meter: meter.clone() };
         let applier = Arc::clone(&engine.applier);
         let state = folder.join("spool/state");
-        let checkpoints = Checkpoints::open(&seams, &state, &keys, Arc::clone(&spool), applier).unwrap();
-        checkpoints.restore().unwrap();
-        Rig { engine, spool, committer, clock: self.clock, meter, checkpoints }
+        let checkpoints = Checkpoints::open(&seams, &state, &keys, Arc::clone(&spool), applier);
+        let checkpoints = checkpoints.map_err(|error| error.to_string())?;
+        checkpoints.restore().map_err(|error| error.to_string())?;
+        Ok(Rig { engine, spool, committer, clock: self.clock, meter, checkpoints })
     }
 }
 

@@ -110,3 +110,17 @@ fn options() {
     let (_, err, code) = ended(demo(folder.path(), &["--config", "x.yaml"]));
     assert_eq!(code, Some(2), "{err}");
 }
+
+/// `--chaos`: killed, cut off, full, killed there, mended: ids in are ids out, in half a minute, and nothing is left behind.
+#[test]
+fn chaos() {
+    let folder = tempfile::tempdir().unwrap();
+    let (out, err, code) = ended(demo(folder.path(), &["--chaos"]));
+    assert_eq!(code, Some(0), "{out}\n{err}");
+    assert_eq!(err, "");
+    for wanted in ["SIGKILL under load, 5 times", "2MiB are full", "503", "killed there, too", "exit 0", "✓ ids in "] {
+        assert!(out.contains(wanted), "{wanted} is missing:\n{out}");
+    }
+    assert!(out.contains("lost 0") && out.contains("unknown 0"), "{out}");
+    assert_eq!(entries(folder.path()), 0);
+}

@@ -8,6 +8,7 @@ mod demo;
 mod echoes;
 mod explain;
 mod forward;
+mod fuzz;
 mod gateway;
 mod leak;
 mod memory;

@@ -115,10 +115,10 @@ def http(url, body=None, headers=None, timeout=30, method=None):
 class Sink:
     """sink.py as a process: keeps every body; can be told to misbehave."""
 
-    def __init__(self, directory, python=None):
+    def __init__(self, directory, *options, python=None):
         self.dir = directory
         os.makedirs(directory, exist_ok=True)
-        self.process = start([python or sys.executable, os.path.join(HERE, "sink.py"), "--dir", directory, "--grpc", "0", "--exit-with-stdin"],
+        self.process = start([python or sys.executable, os.path.join(HERE, "sink.py"), "--dir", directory, "--grpc", "0", "--exit-with-stdin", *options],
                              stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         ready = json.loads(self.process.stdout.readline())
         self.http, self.grpc = ready["http"], ready["grpc"]

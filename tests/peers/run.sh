@@ -21,12 +21,19 @@ debian() { # COMMAND PACKAGE: from Debian, if it is not there
 debian age age
 debian zstd zstd
 [ "$part" != alerts ] || debian prometheus prometheus
+[ "$part" != faults ] || debian faketime faketime
+[ "$part" != faults ] || debian mkfs.ext4 e2fsprogs
 [ "$part" != browser ] || debian chromium chromium
 [ "$part" != chain ] || command -v go >/dev/null || { echo "run.sh: Go 1.26 is missing" >&2; exit 1; }
 case $part in
   sdk)
     "$here/sdk/install.sh" >/dev/null
     [ "${1:-}" != go ] || "$here/sdk/install.sh" go >/dev/null
+    ;;
+  refusals)
+    command -v go >/dev/null || { echo "run.sh: Go 1.26 is missing" >&2; exit 1; }
+    "$here/sdk/install.sh" >/dev/null
+    "$here/sdk/install.sh" go >/dev/null
     ;;
   *) "$here/sdk/install.sh" python >/dev/null ;;
 esac

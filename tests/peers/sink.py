@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """An OTLP sink: takes what an exporter sends, keeps it, and can be told to misbehave.
 
-    sink.py --dir OUT [--http 0] [--grpc 0] [--host 127.0.0.1] [--tls-cert F --tls-key F]
+    sink.py --dir OUT [--http 0] [--grpc 0] [--host 127.0.0.1] [--tls-cert F --tls-key F] [--raw]
 
 HTTP needs the standard library only; --grpc needs grpcio (see sdk/install.sh); a body in zstd needs `zstandard`.
 Port 0 lets the system choose. The first line on stdout says where it listens:
@@ -150,8 +150,8 @@ def ids_json(signal, body):
 # ---- the store and what it was told to answer ---------------------------------------------------------------------
 
 class Sink:
-    def __init__(self, directory):
-        self.dir = directory
+    def __init__(self, directory, raw=False):
+        self.dir, self.raw = directory, raw
         os.makedirs(directory, exist_ok=True)
         self.lock = threading.Lock()
         self.start = time.monotonic()
@@ -189,7 +189,7 @@ class Sink:
             bad = None
             items = []
             refused = status != 200 or answer.get("reset") == "1"
-            if signal != "other" and not refused:
+            if signal != "other" and not refused and not self.raw:
                 try:
                     items = list((ids_json if encoding == "json" else ids_protobuf)(signal, body))
                 except (ValueError, IndexError, KeyError, AttributeError, struct.error) as e:
@@ -392,12 +392,13 @@ def main():
     p.add_argument("--host", default="127.0.0.1")
     p.add_argument("--http", type=int, default=0, metavar="PORT")
     p.add_argument("--grpc", type=int, metavar="PORT", help="0: any; without it no gRPC")
+    p.add_argument("--raw", action="store_true", help="answers at once: bodies are kept, items are not looked for (ids.jsonl stays empty)")
     p.add_argument("--tls-cert")
     p.add_argument("--tls-key")
     p.add_argument("--exit-with-stdin", action="store_true", help="end when stdin closes, so that no sink outlives its test")
     a = p.parse_args()
 
-    sink = Sink(a.dir)
+    sink = Sink(a.dir, a.raw)
     server = Server((a.host, a.http), handler(sink))
     if a.tls_cert:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -12,7 +12,9 @@
 //! | what came in and went out | `seen` |
 //! | what must hold | `check`, `search`, `costs`, `opened` |
 //! | how it looks | `story`, `screen` |
+//! | `--chaos` | `chaos` |
 
+mod chaos;
 mod check;
 mod costs;
 mod gateway;
@@ -65,6 +67,9 @@ pub(super) struct Options {
     /// Keeps the directory with vault, keys and what went out.
     #[arg(long)]
     keep: bool,
+    /// Kills a gateway, fills its disk, cuts its back end, and holds ids in against ids out.
+    #[arg(long)]
+    chaos: bool,
 }
 
 /// Runs the demo.
@@ -80,6 +85,7 @@ pub(super) fn run(common: &Common, options: &Options) -> Exit {
         Err(text) => return fail(&text),
     };
     match tasks::runtime(runtime_threads()) {
+        Ok(runtime) if options.chaos => tasks::run_to_end(runtime, GRACE, chaos::run(options, &scratch, seams)),
         Ok(runtime) => tasks::run_to_end(runtime, GRACE, demo(options, &scratch, seams)),
         Err(error) => fail(&format!("can't start: {error}")),
     }

@@ -100,10 +100,11 @@ impl Checkpoints {
     /// Brings the processors' state to where the spool stands. Call it once, before anything is admitted.
     ///
     /// # Errors
-    /// The spool can't be read.
+    /// The spool, or the file, can't be read now: to go on without it would lose for good what it says. A damaged file is no error.
     pub fn restore(&self) -> Result<Restored, ReadError> {
         let mut restored = Restored::default();
-        if let Some(mut snapshot) = self.read() {
+        self.spool.spare(0);
+        if let Some(mut snapshot) = self.read()? {
             if snapshot.applied.is_some_and(|applied| applied >= self.spool.status().next) {
                 // Another spool's position: its numbers mean nothing here.
                 snapshot.applied = None;
@@ -181,6 +182,8 @@ impl Checkpoints {
         let mut salt = [0; 32];
         self.rng.fill(&mut salt);
         let sealed = file::seal(key, &salt, snapshot).ok_or(io::ErrorKind::InvalidData)?;
+        // on a volume that fills up the next one must still fit beside this one: until it is written, effects hold the spool
+        self.spool.spare(2 * sealed.len() as u64);
         match self.directory.remove(DRAFT) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -194,13 +197,14 @@ impl Checkpoints {
         Ok(())
     }
 
-    fn read(&self) -> Option<Snapshot> {
+    fn read(&self) -> Result<Option<Snapshot>, ReadError> {
         let sealed = match self.read_file() {
-            Ok(sealed) => sealed?,
+            Ok(Some(sealed)) => sealed,
+            Ok(None) => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Vec::new(),
             Err(error) => {
-                tracing::error!(kind = %error.kind(), "the checkpoint can't be read; counts may be too low");
-                self.read_failures.increment(1);
-                return None;
+                let text = format!("its `{FILE}`: {error}; if that lasts, remove it (counts will be too low)");
+                return Err(ReadError::Io(io::Error::new(error.kind(), text)));
             }
         };
         let snapshot = file::open(&self.keys, &sealed);
@@ -208,7 +212,7 @@ impl Checkpoints {
             tracing::error!("the checkpoint is damaged, or its key is missing; counts may be too low");
             self.read_failures.increment(1);
         }
-        snapshot
+        Ok(snapshot)
     }
 
     fn read_file(&self) -> io::Result<Option<Vec<u8>>> {

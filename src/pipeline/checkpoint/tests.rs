@@ -5,6 +5,7 @@ use crate::pipeline::spool::{Record, Transaction};
 use crate::pipeline::{Exporter, Trust};
 use crate::testing::engine::{Sink, Tally, spans};
 use crate::testing::rig::{Parts, Rig};
+use crate::testing::sim_disk::{Fault, Op, SimDisk};
 
 fn open(folder: &Path) -> (Rig, Arc<Tally>) {
     let tally = Tally::new("tally");
@@ -56,6 +57,22 @@ fn an_idle_start_gives_up_what_the_checkpoint_covers() {
     assert!(rig.waiting(CHECKPOINT).is_empty(), "nothing to do, and nothing held");
     let held = rig.spool.status().consumers.into_iter().find(|consumer| &*consumer.name == CHECKPOINT).unwrap();
     assert_eq!((held.records, held.oldest), (0, None));
+}
+
+/// A file that can't be read for the moment must end the start: counts that begin at zero would be written over it.
+#[test]
+fn a_file_that_can_not_be_read_now_is_not_given_up() {
+    let disk = SimDisk::new();
+    let mut parts = Parts::new(vec![Tally::new("tally")], vec![Sink::open("x", Trust::Internal)]);
+    parts.disk = Arc::new(disk.clone());
+    let mut rig = parts.open(Path::new("/sim"));
+    rig.put(spans(&["a"]));
+    rig.checkpoints.write().unwrap();
+    disk.set_faults(Some(Box::new(|op| (op == Op::Other).then_some(Fault::Io))));
+    let failed = rig.checkpoints.restore().unwrap_err().to_string();
+    assert!(failed.contains(FILE), "{failed}");
+    disk.set_faults(None);
+    assert!(rig.checkpoints.restore().unwrap().file);
 }
 
 /// Effects of another version can't be counted; they must not be held for ever.

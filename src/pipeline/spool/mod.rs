@@ -297,6 +297,11 @@ impl Spool {
         }
     }
 
+    /// New data leaves `bytes` free on the volume, and a little in any case: what else is written there lets old data go.
+    pub fn spare(&self, bytes: u64) {
+        self.room.spare(bytes.max(2 * self.settings.cushion()));
+    }
+
     /// Everything that waits for `consumer` is given up (`spool drop`), up to and including `through` if given.
     /// Gives how many records. Durable after the committer's next sync of its progress, at the latest
     /// [`Committer::close`].

@@ -1,16 +1,18 @@
 //! **What**: [`Room`]: who may take how much of the disk. **Why**: a full disk is met before the ticket, never after
 //! it. **Invariants**: all files together stay within the limit; what is reserved fits into files whose room is
 //! already taken (twice over, since a segment's last bytes may be too few for the next transaction), or, where the
-//! file system can't take room ahead, into what the volume says is free. **Not here**: writing (`commit`).
+//! file system can't take room ahead, into what the volume says is free; new data never takes the volume's last bytes and files,
+//! which checkpoint and positions of chains need before old data can go. **Not here**: writing (`commit`).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use crate::clock::Clock;
 use crate::pipeline::Reason;
-use crate::pipeline::disk::{Directory, DiskFile, is_full};
+use crate::pipeline::disk::{Directory, DiskFile, Free, is_full};
 
 use super::config::MAX_SEGMENT;
 use super::record::SEGMENT_HEADER;
@@ -91,6 +93,8 @@ pub(super) struct Room {
     clock: Arc<dyn Clock>,
     limit: u64,
     segment: u64,
+    /// Bytes that new data leaves free on the volume.
+    spared: AtomicU64,
     inner: Mutex<Inner>,
 }
 
@@ -134,7 +138,13 @@ impl Inner {
 
 impl Room {
     pub(super) fn new(directory: Arc<dyn Directory>, clock: Arc<dyn Clock>, limit: u64, segment: u64) -> Arc<Self> {
-        Arc::new(Self { directory, clock, limit, segment, inner: Mutex::new(Inner::default()) })
+        let (spared, inner) = (AtomicU64::default(), Mutex::new(Inner::default()));
+        Arc::new(Self { directory, clock, limit, segment, spared, inner })
+    }
+
+    /// From now on new data leaves so many bytes free on the volume: others write there what lets old data go.
+    pub(super) fn spare(&self, bytes: u64) {
+        self.spared.store(bytes, Ordering::Relaxed);
     }
 
     /// Takes room for `bytes`.
@@ -164,7 +174,7 @@ impl Room {
     fn try_reserve(&self, inner: &mut Inner, bytes: u64, purpose: Purpose) -> Result<Option<Spare>, Reason> {
         let size = bytes + SEGMENT_HEADER as u64;
         if size > self.segment {
-            let spare = self.allocate(inner, size)?;
+            let spare = self.allocate(inner, size, purpose)?;
             inner.own += size;
             return Ok(Some(spare));
         }
@@ -175,7 +185,7 @@ impl Room {
         };
         let want = inner.reserved.saturating_add(bytes).saturating_mul(2).saturating_add(kept);
         while inner.taken() < want {
-            let spare = self.allocate(inner, self.segment)?;
+            let spare = self.allocate(inner, self.segment, purpose)?;
             inner.spares.push(spare);
         }
         match purpose {
@@ -187,7 +197,7 @@ impl Room {
     }
 
     /// Makes a file of `size` bytes.
-    fn allocate(&self, inner: &mut Inner, size: u64) -> Result<Spare, Reason> {
+    fn allocate(&self, inner: &mut Inner, size: u64, purpose: Purpose) -> Result<Spare, Reason> {
         if inner.total().saturating_add(size) > self.limit {
             return Err(Reason::SpoolFull);
         }
@@ -202,6 +212,11 @@ impl Room {
             reason
         };
         match self.directory.create(&name, size) {
+            Ok((_, true)) if purpose == Purpose::Accept && !self.leaves_enough() => {
+                // Best effort: what stays is swept at the next start.
+                let _ = self.directory.remove(&name);
+                Err(refuse(inner, Reason::SpoolFull))
+            }
             Ok((file, true)) => {
                 inner.again = None;
                 Ok(Spare { name, file, size })
@@ -223,6 +238,12 @@ impl Room {
                 Err(refuse(inner, Reason::SpoolFailed))
             }
         }
+    }
+
+    /// Whether the volume still has what others need to let old data go. One that does not tell counts as having it.
+    fn leaves_enough(&self) -> bool {
+        let enough = |free: Free| free.bytes >= self.spared.load(Ordering::Relaxed) && free.files >= LOW_FILES;
+        self.directory.free().map_or(true, enough)
     }
 
     /// Whether the volume has room for `more` and `on_top`, and for some files.
@@ -255,7 +276,7 @@ impl Room {
         if let Some((at, _)) = fits.min_by_key(|(_, spare)| spare.size) {
             return Ok(inner.spares.swap_remove(at));
         }
-        self.allocate(&mut inner, size.max(self.segment))
+        self.allocate(&mut inner, size.max(self.segment), Purpose::Drain)
     }
 
     /// The segment that is written to has `size` bytes, `free` of them left. The one before takes `closed` now.
@@ -320,7 +341,7 @@ impl Room {
         let ahead = if inner.active > 0 { 2 * self.kept() } else { 0 };
         let want = inner.reserved.saturating_mul(2).saturating_add(ahead);
         if inner.taken() < want && inner.refusing.is_none() {
-            if let Ok(spare) = self.allocate(&mut inner, self.segment) {
+            if let Ok(spare) = self.allocate(&mut inner, self.segment, Purpose::Accept) {
                 inner.spares.push(spare);
             }
             return;

@@ -197,6 +197,23 @@ fn a_full_volume_refuses_and_recovers() {
     }
 }
 
+/// New data leaves others their room: without it a checkpoint could never be written again, and the effects it covers would hold a full volume for
+/// ever. (Shown to fail: without `leaves_enough` nothing is left.)
+#[test]
+fn a_volume_is_never_filled_to_the_last_byte() {
+    let Rig { spool, mut committer, disk, clock, .. } = rig(64 << 20, |disk| disk.set_capacity(24 << 20));
+    spool.spare(5 << 20);
+    while send(&spool, "acme", body(300_000)).is_ok() {
+        clock.advance(Duration::from_millis(300));
+        assert_eq!(committer.step(STEP).committed, 1, "what was reserved has room");
+    }
+    let left = (24 << 20) - disk.used();
+    assert!(left >= 5 << 20, "{left}");
+    disk.set_capacity(32 << 20);
+    clock.advance(Duration::from_millis(300));
+    assert!(send(&spool, "acme", body(300_000)).is_ok(), "there is more");
+}
+
 /// On a disk that is full against all promises, transactions must wait in order, not fail, and go on with the room.
 #[test]
 fn transactions_wait_for_room() {

@@ -13,7 +13,7 @@ use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
 
 use super::super::{Echoing, Leave, Parts, Store, VaultProcessor};
-use crate::clock::{Clock, SystemClock, UnixNanos};
+use crate::clock::UnixNanos;
 use crate::echoes::Memory;
 use crate::genai::{Unlisted, Vocabulary};
 use crate::otlp::{Payload, PlaceKind, Signal, TextEdit, UnknownFields};

@@ -1,0 +1,100 @@
+//! **What**: [`BackEnd`]: takes spans over OTLP/HTTP and remembers their ids; can be cut off. **Invariants**: an id is remembered
+//! before its request is answered. **Not here**: what is made of the ids (the parent).
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::StatusCode;
+use axum::routing::post;
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use crate::app::listeners::serve_pages;
+use crate::config::Endpoint;
+use crate::net::{Spawn, listen};
+use crate::otlp::{Payload, Signal};
+use crate::telemetry::Meter;
+
+/// How long a connection may rest.
+const REST: Duration = Duration::from_secs(60);
+
+/// What arrived.
+#[derive(Default)]
+struct Arrived {
+    ids: BTreeSet<u64>,
+    count: u64,
+}
+
+/// See the module.
+pub(super) struct BackEnd {
+    arrived: Arc<Mutex<Arrived>>,
+    serving: Option<listen::Serving>,
+    address: SocketAddr,
+    meter: Meter,
+    tasks: Arc<dyn Spawn>,
+}
+
+impl BackEnd {
+    /// Listens on a port of the system's choice.
+    ///
+    /// # Errors
+    /// One line.
+    pub(super) async fn start(meter: &Meter, tasks: Arc<dyn Spawn>) -> Result<Self, String> {
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut this = Self { arrived: Arc::default(), serving: None, address, meter: meter.clone(), tasks };
+        this.mend().await?;
+        Ok(this)
+    }
+
+    /// Where it listens, or did.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Nobody listens any more; connections are closed.
+    pub(super) async fn cut(&mut self) {
+        if let Some(serving) = self.serving.take() {
+            serving.drain(Duration::ZERO).await;
+        }
+    }
+
+    /// Listens (again).
+    ///
+    /// # Errors
+    /// One line.
+    pub(super) async fn mend(&mut self) -> Result<(), String> {
+        let bound = listen::bind(&Endpoint::parse(&self.address.to_string())?).await?;
+        self.address = bound.address().ok_or("the back end does not listen")?;
+        let router = Router::new()
+            .route("/v1/traces", post(take))
+            .layer(DefaultBodyLimit::disable())
+            .with_state(Arc::clone(&self.arrived));
+        let tasks = Arc::clone(&self.tasks);
+        self.serving = Some(serve_pages(bound, router, "chaos", REST, &self.meter, tasks));
+        Ok(())
+    }
+
+    /// Spans that arrived, repeats too.
+    pub(super) fn count(&self) -> u64 {
+        self.arrived.lock().count
+    }
+
+    /// Ids that arrived.
+    pub(super) fn ids(&self) -> BTreeSet<u64> {
+        self.arrived.lock().ids.clone()
+    }
+}
+
+async fn take(State(arrived): State<Arc<Mutex<Arrived>>>, body: Bytes) -> StatusCode {
+    let Ok(payload) = Payload::parse(Signal::Traces, body) else { return StatusCode::BAD_REQUEST };
+    let id = |node| <[u8; 8]>::try_from(payload.span_id(node)).ok().map(u64::from_be_bytes);
+    let ids: Vec<u64> = payload.items().filter_map(id).collect();
+    let mut arrived = arrived.lock();
+    arrived.count += ids.len() as u64;
+    arrived.ids.extend(ids);
+    StatusCode::OK
+}

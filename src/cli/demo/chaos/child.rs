@@ -1,0 +1,141 @@
+//! **What**: [`Child`]: a gateway in a process of its own, life after life on the same ports and folder. **Invariants**: it ends with
+//! the value. **Not here**: what is done to it.
+
+use std::fs::File;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{self, Command, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
+
+use super::super::LOOK;
+use crate::clock::{Clock, within};
+
+/// See the module.
+pub(super) struct Child {
+    folder: PathBuf,
+    http: SocketAddr,
+    admin: SocketAddr,
+    process: Option<process::Child>,
+}
+
+impl Child {
+    /// Writes its configuration into `folder`; nothing is started.
+    ///
+    /// # Errors
+    /// One line.
+    pub(super) fn new(folder: &Path, back_end: SocketAddr, room: &str) -> Result<Self, String> {
+        let (http, admin) = (free()?, free()?);
+        let this = Self { folder: folder.to_path_buf(), http, admin, process: None };
+        let made = this.command(&["vault", "keygen", "--output"]).arg(folder.join("auditor.key")).output();
+        let recipient = made.map_err(|error| format!("can't run {}: {error}", "vault keygen"))?.stdout;
+        let recipient = String::from_utf8_lossy(&recipient).trim().to_owned();
+        let batch = json!({ "flush_timeout": "20ms", "max_size": "64KiB", "sizer": "bytes" });
+        let retry = json!({ "initial_interval": "100ms", "max_interval": "500ms" });
+        let exporter = json!({
+            "endpoint": format!("http://{back_end}"), "compression": "none", "sending_queue": { "batch": batch }, "retry_on_failure": retry,
+        });
+        let vault = json!({ "recipients": [recipient], "store": { "directory": folder.join("vault") },
+            "object_age": "1s", "index_interval": "1s" });
+        let pipeline = json!({
+            "receivers": ["otlp"], "exporters": ["otlp_http"], "processors": ["normalize", "cost", "vault", "redact"],
+        });
+        let config = json!({
+            "receivers": { "otlp": { "protocols": { "http": { "endpoint": http.to_string() } } } },
+            "processors": { "normalize": {}, "cost": {}, "vault": vault, "redact": {} },
+            "exporters": { "otlp_http": exporter },
+            "extensions": { "admin": { "endpoint": admin.to_string() } },
+            "spool": { "directory": folder.join("spool"), "max_size": room },
+            "service": { "extensions": ["admin"], "pipelines": { "traces": pipeline } },
+        });
+        std::fs::write(this.config(), config.to_string()).map_err(|error| format!("can't write: {error}"))?;
+        Ok(this)
+    }
+
+    fn config(&self) -> PathBuf {
+        self.folder.join("tollgate.yaml")
+    }
+
+    /// This program again.
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(std::env::current_exe().unwrap_or_else(|_| PathBuf::from("tollgate")));
+        command.args(words).current_dir(&self.folder).stdin(Stdio::null());
+        command
+    }
+
+    /// Where it takes telemetry.
+    pub(super) fn http(&self) -> SocketAddr {
+        self.http
+    }
+
+    /// A page that answers while it is alive.
+    pub(super) fn alive_at(&self) -> String {
+        format!("http://{}/livez", self.admin)
+    }
+
+    /// A life begins.
+    ///
+    /// # Errors
+    /// One line.
+    pub(super) fn start(&mut self) -> Result<(), String> {
+        let log = File::options().create(true).append(true).open(self.folder.join("tollgate.log"));
+        let log = log.map_err(|error| format!("can't write a log: {error}"))?;
+        let again = log.try_clone().map_err(|error| format!("can't write a log: {error}"))?;
+        let mut command = self.command(&["run", "--config"]);
+        let started = command.arg(self.config()).stdout(log).stderr(again).spawn();
+        self.process = Some(started.map_err(|error| format!("can't start a gateway: {error}"))?);
+        Ok(())
+    }
+
+    /// SIGKILL.
+    ///
+    /// # Errors
+    /// It had ended by itself.
+    pub(super) fn kill(&mut self) -> Result<(), String> {
+        let Some(mut process) = self.process.take() else { return Err("no gateway runs".to_owned()) };
+        if let Ok(Some(status)) = process.try_wait() {
+            return Err(format!("the gateway ended by itself: {status}"));
+        }
+        let killed = process.kill().and_then(|()| process.wait());
+        killed.map(drop).map_err(|error| format!("can't kill the gateway: {error}"))
+    }
+
+    /// SIGTERM; its exit code.
+    ///
+    /// # Errors
+    /// It does not end.
+    pub(super) async fn stop(&mut self, clock: &dyn Clock, patience: Duration) -> Result<i32, String> {
+        let Some(process) = &mut self.process else { return Err("no gateway runs".to_owned()) };
+        kill_process(Pid::from_child(process), Signal::TERM).map_err(|error| format!("can't end it: {error}"))?;
+        let ending = async {
+            loop {
+                match process.try_wait() {
+                    Ok(None) => clock.sleep(LOOK).await,
+                    Ok(Some(status)) => return Ok(status.code().unwrap_or(-1)),
+                    Err(error) => return Err(format!("can't wait for it: {error}")),
+                }
+            }
+        };
+        let code = within(clock, patience, ending).await.unwrap_or_else(|| Err("the gateway does not end".to_owned()));
+        self.process = None;
+        code
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            // Nobody is left to be told.
+            drop(process.kill());
+            drop(process.wait());
+        }
+    }
+}
+
+/// A port that nobody has.
+fn free() -> Result<SocketAddr, String> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+    listener.and_then(|listener| listener.local_addr()).map_err(|error| format!("no port is free: {error}"))
+}

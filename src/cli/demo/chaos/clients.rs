@@ -1,0 +1,175 @@
+//! **What**: [`Clients`]: some tasks that send spans until they are told to stop; a request without an OK comes again, the same bytes. **Invariants**:
+//! an id counts as in once its request was answered with OK in full. **Not here**: what becomes of them.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, StatusCode, header};
+use parking_lot::Mutex;
+
+use crate::app::build::Seams;
+use crate::clock::{Clock, within};
+use crate::net::client::{self, Client, Settings};
+use crate::net::{Proxies, Spawn};
+use crate::otlp::{Signal, json};
+
+/// Who sends at once.
+const CLIENTS: usize = 3;
+/// Spans of a request.
+const SPANS: u64 = 20;
+/// Until one comes again.
+const AGAIN: Duration = Duration::from_millis(50);
+/// Longest wait for an answer.
+const TIMEOUT: Duration = Duration::from_secs(20);
+/// Largest answer.
+const MAX_ANSWER: usize = 1 << 20;
+
+/// See the module.
+pub(super) struct Clients(Arc<Shared>);
+
+struct Shared {
+    client: Client,
+    clock: Arc<dyn Clock>,
+    uri: String,
+    sends: AtomicBool,
+    /// Clients that have no answer yet.
+    open: AtomicUsize,
+    next: AtomicU64,
+    refused: AtomicU64,
+    answered: Mutex<BTreeSet<u64>>,
+    said: Mutex<String>,
+}
+
+impl Clients {
+    /// They are there, and wait for a word.
+    ///
+    /// # Errors
+    /// One line.
+    pub(super) fn start(to: SocketAddr, seams: &Seams, tasks: Arc<dyn Spawn>) -> Result<Self, String> {
+        let client = Client::build(&Settings::default(), Arc::new(Proxies::none()), Arc::clone(&tasks))?;
+        let shared = Arc::new(Shared {
+            client,
+            clock: Arc::clone(&seams.clock),
+            uri: format!("http://{to}/v1/traces"),
+            sends: AtomicBool::new(false),
+            open: AtomicUsize::new(0),
+            next: AtomicU64::new(1),
+            refused: AtomicU64::new(0),
+            answered: Mutex::default(),
+            said: Mutex::default(),
+        });
+        for _ in 0..CLIENTS {
+            tasks.spawn("chaos client", Box::pin(Arc::clone(&shared).run()));
+        }
+        Ok(Self(shared))
+    }
+
+    /// From now on they send, or finish what they have begun.
+    pub(super) fn go(&self, on: bool) {
+        self.0.sends.store(on, Ordering::SeqCst);
+    }
+
+    /// Whether nobody waits for an answer.
+    pub(super) fn idle(&self) -> bool {
+        self.0.open.load(Ordering::SeqCst) == 0
+    }
+
+    /// Spans that were answered OK.
+    pub(super) fn count(&self) -> u64 {
+        self.0.answered.lock().len() as u64
+    }
+
+    /// Their ids.
+    pub(super) fn ids(&self) -> BTreeSet<u64> {
+        self.0.answered.lock().clone()
+    }
+
+    /// Ids of all spans that ever were.
+    pub(super) fn ids_made(&self) -> BTreeSet<u64> {
+        (1..self.0.next.load(Ordering::SeqCst)).collect()
+    }
+
+    /// Requests that were told to come again.
+    pub(super) fn refused(&self) -> u64 {
+        self.0.refused.load(Ordering::SeqCst)
+    }
+
+    /// How the last of them was told.
+    pub(super) fn last_refusal(&self) -> String {
+        self.0.said.lock().clone()
+    }
+
+    /// Whether this page says OK.
+    pub(super) async fn answers(&self, page: &str) -> bool {
+        matches!(self.0.ask(Method::GET, page, Bytes::new()).await, Ok((StatusCode::OK, _)))
+    }
+}
+
+impl Shared {
+    async fn run(self: Arc<Self>) {
+        loop {
+            // Counted before the look at the word, so that nobody is overlooked who is about to begin.
+            self.open.fetch_add(1, Ordering::SeqCst);
+            if self.sends.load(Ordering::SeqCst) {
+                self.one().await;
+            }
+            self.open.fetch_sub(1, Ordering::SeqCst);
+            self.clock.sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// One request until it is answered OK.
+    async fn one(&self) {
+        let first = self.next.fetch_add(SPANS, Ordering::SeqCst);
+        let Ok(body) = json::decode(Signal::Traces, spans(first).as_bytes()) else { return };
+        let body = Bytes::from(body);
+        loop {
+            match self.ask(Method::POST, &self.uri, body.clone()).await {
+                Ok((StatusCode::OK, answer)) if answer.is_empty() => {
+                    self.answered.lock().extend(first..first + SPANS);
+                    return;
+                }
+                Ok((status, _)) => {
+                    *self.said.lock() = status.to_string();
+                    self.refused.fetch_add(1, Ordering::SeqCst);
+                }
+                Err(()) => {}
+            }
+            self.clock.sleep(AGAIN).await;
+        }
+    }
+
+    async fn ask(&self, method: Method, uri: &str, body: Bytes) -> Result<(StatusCode, Bytes), ()> {
+        let request = Request::builder().method(method).uri(uri).header(header::CONTENT_TYPE, "application/x-protobuf");
+        let request = request.body(client::upload(Bytes::new(), body)).map_err(drop)?;
+        let answer = async {
+            let answer = self.client.send(request).await.map_err(drop)?;
+            let status = answer.status();
+            let (body, _) = client::read(answer.into_body(), MAX_ANSWER).await.map_err(drop)?;
+            Ok((status, body))
+        };
+        within(&*self.clock, TIMEOUT, answer).await.unwrap_or(Err(()))
+    }
+}
+
+/// A request of agents' spans with the ids from `first` on.
+fn spans(first: u64) -> String {
+    let mut out = String::from(
+        r#"{"resourceSpans":[{"resource":{"attributes":[{"key":"service.name","value":{"stringValue":"chaos"}}]},"scopeSpans":[{"spans":["#,
+    );
+    for id in first..first + SPANS {
+        let comma = if id == first { "" } else { "," };
+        let _ = write!(
+            out,
+            r#"{comma}{{"traceId":"{id:032x}","spanId":"{id:016x}","name":"chat","kind":3,"startTimeUnixNano":"1","endTimeUnixNano":"2","attributes":[{{"key":"gen_ai.conversation.id","value":{{"stringValue":"chaos-{}"}}}},{{"key":"gen_ai.operation.name","value":{{"stringValue":"chat"}}}},{{"key":"gen_ai.request.model","value":{{"stringValue":"claude-sonnet-4-5"}}}},{{"key":"gen_ai.input.messages","value":{{"stringValue":"what becomes of {id}?"}}}}]}}"#,
+            id % 4
+        );
+    }
+    out.push_str("]}]}]}");
+    out
+}

@@ -1,0 +1,194 @@
+//! **What**: `tollgate demo --chaos`: a gateway in a process of its own is killed, cut off from its back end and run out of room,
+//! while clients send; ids that went in are held against ids that came out. **Why**: who is to put this in front of everything
+//! wants to see it fall. **Invariants**: an id counts as in once its request was answered OK; exit 0 only if every one of them came out
+//! and nothing else did; nothing but the scratch folder is written to, and its spool has a bound, so no disk of yours fills up; the child ends
+//! with the demo. **Not here**: the same at length, with real full volumes (`tests/peers/run.sh crash`, `faults`).
+
+mod back_end;
+mod child;
+mod clients;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::scratch::Scratch;
+use super::screen::{Paint, Screen, Text};
+use super::{LOOK, Options};
+use crate::app::build::Seams;
+use crate::app::{process, tasks};
+use crate::cli::output::Exit;
+use crate::cli::run::fail;
+use crate::clock::{Clock, within};
+
+use back_end::BackEnd;
+use child::Child;
+use clients::Clients;
+
+/// How often the process is killed under load.
+const KILLS: u32 = 5;
+/// Longest wait for anything.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a life under load lasts.
+const LIFE: Duration = Duration::from_millis(700);
+/// What the spool may take: the disk of this gateway.
+const ROOM: &str = "2MiB";
+/// Requests that must be refused before the disk counts as full.
+const REFUSALS: u64 = 20;
+
+/// Runs until it is told or a signal comes.
+pub(super) async fn run(options: &Options, scratch: &Scratch, seams: Seams) -> Exit {
+    let stop = match process::stop_signal(1) {
+        Ok(stop) => stop,
+        Err(error) => return fail(&format!("can't handle signals: {error}")),
+    };
+    let mut screen = Screen::stdout();
+    let told = tokio::select! {
+        told = chaos(&mut screen, scratch, &seams) => told,
+        () = stop => return Exit::Failed,
+    };
+    if options.keep {
+        screen.say(0, &Text::plain(&format!("everything is kept in {}", scratch.path().display())));
+    }
+    match told {
+        Ok(true) => Exit::Fine,
+        Ok(false) => Exit::Failed,
+        Err(text) => fail(&text),
+    }
+}
+
+/// Everything that plays along.
+struct Stage<'a> {
+    screen: &'a mut Screen,
+    clock: Arc<dyn Clock>,
+    back_end: BackEnd,
+    child: Child,
+    clients: Clients,
+}
+
+async fn chaos(screen: &mut Screen, scratch: &Scratch, seams: &Seams) -> Result<bool, String> {
+    let title = format!("tollgate {} demo --chaos", env!("CARGO_PKG_VERSION"));
+    screen.say(0, &Text::of(Paint::Title, &title));
+    let what = "A gateway in a process of its own is killed, cut off from its back end and run out of room while clients \
+                send. Nothing leaves the machine.";
+    screen.say(0, &Text::of(Paint::Dim, what));
+    let spawn: Arc<dyn crate::net::Spawn> = tasks::Tasks::new(&seams.meter);
+    let back_end = BackEnd::start(&seams.meter, Arc::clone(&spawn)).await?;
+    let child = Child::new(scratch.path(), back_end.address(), ROOM)?;
+    let clients = Clients::start(child.http(), seams, spawn)?;
+    let mut stage = Stage { screen, clock: Arc::clone(&seams.clock), back_end, child, clients };
+    stage.well().await?;
+    stage.killed().await?;
+    stage.full().await?;
+    stage.mended().await?;
+    stage.counted()
+}
+
+impl Stage<'_> {
+    fn step(&mut self, text: &str) {
+        self.screen.gap();
+        self.screen.say(0, &Text::of(Paint::Title, text));
+    }
+
+    fn fact(&mut self, text: &str) {
+        self.screen.say(3, &Text::plain(text));
+    }
+
+    /// Waits until it holds.
+    async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) -> Result<(), String> {
+        let waiting = async {
+            while !holds(self) {
+                self.clock.sleep(LOOK).await;
+            }
+        };
+        within(&*self.clock, PATIENCE, waiting).await.ok_or_else(|| format!("{what}: not within {PATIENCE:?}"))
+    }
+
+    /// A life begins; how long it took until it answered.
+    async fn start(&mut self) -> Result<Duration, String> {
+        let began = self.clock.monotonic();
+        self.child.start()?;
+        let clients = &self.clients;
+        let page = self.child.alive_at();
+        let answering = async {
+            while !clients.answers(&page).await {
+                self.clock.sleep(LOOK).await;
+            }
+        };
+        within(&*self.clock, PATIENCE, answering).await.ok_or("the gateway does not start")?;
+        Ok(self.clock.monotonic().saturating_sub(began))
+    }
+
+    async fn well(&mut self) -> Result<(), String> {
+        self.step("1  All is well");
+        self.start().await?;
+        self.clients.go(true);
+        self.until("spans are delivered", |stage| stage.back_end.count() >= 500).await?;
+        self.fact(&format!("{} spans answered OK, {} arrived", self.clients.count(), self.back_end.count()));
+        Ok(())
+    }
+
+    async fn killed(&mut self) -> Result<(), String> {
+        self.step(&format!("2  SIGKILL under load, {KILLS} times"));
+        for _ in 0..KILLS {
+            self.clock.sleep(LIFE).await;
+            self.child.kill()?;
+            let (answered, arrived) = (self.clients.count(), self.back_end.count());
+            let took = self.start().await?;
+            self.fact(&format!(
+                "killed: {answered} answered OK, {arrived} arrived; answers again after {} ms",
+                took.as_millis()
+            ));
+        }
+        Ok(())
+    }
+
+    async fn full(&mut self) -> Result<(), String> {
+        self.step("3  The back end is cut off, the disk fills up");
+        self.back_end.cut().await;
+        let before = self.clients.refused();
+        self.until("the disk fills up", |stage| stage.clients.refused() >= before + REFUSALS).await?;
+        let waiting = self.clients.count().saturating_sub(self.back_end.count());
+        let said = self.clients.last_refusal();
+        self.fact(&format!("{ROOM} are full: {waiting} spans wait, clients are told: {said}"));
+        self.child.kill()?;
+        self.fact("killed there, too");
+        self.start().await?;
+        let before = self.clients.refused();
+        self.until("refusals", |stage| stage.clients.refused() > before).await?;
+        self.fact("alive, and still full: what was answered OK is kept, new data is refused");
+        Ok(())
+    }
+
+    async fn mended(&mut self) -> Result<(), String> {
+        self.step("4  The back end is back");
+        let (before, began) = (self.clients.count(), self.clock.monotonic());
+        self.back_end.mend().await?;
+        self.until("data is taken again", |stage| stage.clients.count() > before).await?;
+        let took = self.clock.monotonic().saturating_sub(began);
+        self.fact(&format!("data is taken again after {:.1} s", took.as_secs_f64()));
+        self.clients.go(false);
+        self.until("every client has its answer", |stage| stage.clients.idle()).await?;
+        self.until("everything arrives", |stage| stage.clients.ids().is_subset(&stage.back_end.ids())).await?;
+        let code = self.child.stop(&*self.clock, PATIENCE).await?;
+        self.fact(&format!("SIGTERM: exit {code}"));
+        if code == 0 { Ok(()) } else { Err("the gateway did not end in good order".to_owned()) }
+    }
+
+    fn counted(&mut self) -> Result<bool, String> {
+        let (in_, out, made): (BTreeSet<u64>, _, _) =
+            (self.clients.ids(), self.back_end.ids(), self.clients.ids_made());
+        let (lost, strange) = (in_.difference(&out).count(), out.difference(&made).count());
+        self.screen.gap();
+        let again = self.back_end.count().saturating_sub(out.len() as u64);
+        let (taken, arrived) = (in_.len(), out.intersection(&in_).count());
+        let fine = lost == 0 && strange == 0 && taken > 0;
+        let sign = if fine { '=' } else { '≠' };
+        let line = format!(
+            "ids in {taken} {sign} ids out {arrived}    lost {lost}    delivered again {again}    unknown {strange}"
+        );
+        let paint = if fine { Paint::Safe } else { Paint::Wrong };
+        self.screen.say(0, &Text::of(paint, &format!("{} {line}", if fine { '✓' } else { '✗' })));
+        Ok(fine)
+    }
+}

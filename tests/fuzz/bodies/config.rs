@@ -1,0 +1,30 @@
+//! Any text as a configuration: problems with places, or settings. What is valid is printed and read again as the same.
+
+use std::path::Path;
+
+use tollgate::app::resolve;
+use tollgate::config::env::Lookup;
+
+struct Nothing;
+
+impl Lookup for Nothing {
+    fn var(&self, name: &str) -> Option<String> {
+        (name.len() % 2 == 0).then(|| "/tmp/value".to_owned())
+    }
+
+    fn file(&self, path: &str) -> Result<String, String> {
+        if path.len() % 2 == 0 { Ok("value".to_owned()) } else { Err("No such file or directory".to_owned()) }
+    }
+}
+
+pub fn body(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let read = resolve::read("fuzz.yaml", text, &Nothing, Path::new("/tmp"));
+    match read.result {
+        Ok(_) => drop(read.source.render(&read.warnings, false)),
+        Err(problems) => {
+            assert!(!problems.is_empty(), "refused without a word");
+            assert!(!read.source.render(&problems, false).is_empty());
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! Any bytes in any coding, inflated in any steps: refused, or a body within the cap. First byte: coding; second: cap; third: size of a
+//! step; the rest is the body, in two pieces.
+
+use bytes::Bytes;
+use tollgate::net::Encoding;
+use tollgate::net::encoding::{Inflater, Step};
+use tollgate::net::rope::Rope;
+
+pub fn body(data: &[u8]) {
+    let Some((&[coding, cap, step], rest)) = data.split_first_chunk() else { return };
+    let codings = [Encoding::Identity, Encoding::Gzip, Encoding::Deflate, Encoding::Zstd];
+    let encoding = codings[usize::from(coding) % codings.len()];
+    let cap = 1 << (cap % 22);
+    let mut rope = Rope::default();
+    let (first, second) = rest.split_at(rest.len() / 2);
+    rope.push(Bytes::copy_from_slice(first));
+    rope.push(Bytes::copy_from_slice(second));
+    let Ok(mut inflater) = Inflater::new(encoding, rope, cap) else { return };
+    assert!(inflater.hint() <= cap);
+    loop {
+        let before = inflater.made();
+        let made = inflater.step(1 + usize::from(step) * 97);
+        assert!(inflater.made() <= cap + 1, "beyond the cap");
+        match made {
+            Ok(Step::More) => assert!(inflater.made() > before, "a step that makes nothing"),
+            Ok(Step::Done) => break assert!(inflater.into_bytes().len() <= cap),
+            Err(_) => break,
+        }
+    }
+}

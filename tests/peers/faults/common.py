@@ -1,0 +1,83 @@
+"""What the rows share: a gateway whose load is quick to make, and the count of what became of it."""
+import itertools
+import os
+import re
+
+from harness import Gateway, Sink, check, figure, until
+from load import Load, request
+
+# `test.id` in protobuf: the key, and the value's two heads, of which the second is its length
+ID = re.compile(rb"test\.id\x12.\n(.)", re.S)
+
+
+class Quiet(Sink):
+    """A sink that answers at once; what it took is looked at in the end."""
+
+    def __init__(self, directory):
+        super().__init__(directory, "--raw")
+
+    def ids(self, signals=()):
+        out = []
+        for line in self.requests():
+            if line["status"] == 200 and line["file"]:
+                with open(os.path.join(self.dir, line["file"]), "rb") as f:
+                    body = f.read()
+                out += [body[found.end():found.end() + found[1][0]].decode() for found in ID.finditer(body)]
+        return out
+
+    def taken(self):
+        """Requests that were taken."""
+        return sum(line["status"] == 200 for line in self.requests())
+
+
+def plain(work, sink, change=None, **options):
+    """A gateway with one exporter to `sink`, its own vault below `work`."""
+    exporters = {"otlp_http": {"endpoint": f"http://127.0.0.1:{sink.http}", "compression": "none", "retry_on_failure": {"initial_interval": "200ms", "max_interval": "1s"}}}
+    return Gateway(work, exporters, change=change, log=options.pop("log", "info"), **options)
+
+
+class Quick(Load):
+    """Many small items a request, few kinds of body: what is measured is the gateway, not the sender."""
+
+    def made(self):
+        number = next(self.counter)
+        signal = ("traces", "logs", "traces", "metrics")[number % 4]
+        ids = [f"{self.name}-{number:06}-{n}" for n in range(self.batch)]
+        return signal, ids, request(signal, ids, self.sessions, self.fill).SerializeToString()
+
+    def __init__(self, port, name="fault", **options):
+        self.name = name
+        super().__init__(port, **{"batch": 50, "fill": 0, **options})
+
+
+def accounted(what, sink, acked, bound=0.01):
+    """Every acknowledged item arrived; so few came again."""
+    ids = sink.ids()
+    got = set(ids)
+    lost = [one for one in acked if one not in got]
+    check(f"{what}: 0 of {len(acked)} acknowledged items lost", not lost, f"{len(lost)}: {lost[:3]}")
+    again = (len(ids) - len(got)) / max(1, len(got))
+    figure(f"{what}: delivered again", f"{len(ids) - len(got)} of {len(got)} ({again:.3%})")
+    if bound is not None:
+        check(f"{what}: at most {bound:.0%} delivered again", again <= bound, f"{again:.3%}")
+
+
+def drained(gateway, seconds=60):
+    try:
+        until("everything delivered", gateway.drained, seconds, 0.05)
+    except TimeoutError:
+        check(f"everything delivered within {seconds} s", False, str({k: v for k, v in gateway.metrics().items() if "pending_records" in k and v}))
+
+
+_numbers = itertools.count()
+
+
+def place(work, name):
+    """A fresh folder."""
+    path = os.path.join(work, f"{name}-{next(_numbers)}")
+    os.makedirs(path)
+    return path
+
+
+def sink_in(work, name):
+    return Quiet(os.path.join(work, f"sink-{name}"))

@@ -1,0 +1,81 @@
+"""SIGKILL at random moments under load, and how long a start with a gigabyte of spool takes."""
+import os
+import random
+import time
+
+from faults.common import Quick, accounted, drained, place, plain, sink_in
+from faults.storm import rss
+from harness import check, figure, until
+from load import request
+
+# never "taken, but nobody hears of it": what a kill alone makes come again is counted
+AWAY = ("status=503&keep=0", "ok=1", "status=429&retry_after=1&keep=0", "ok=1", "reset=1&keep=0")
+
+
+def run(work, options):
+    rng = random.Random(options.seed)
+    sink = sink_in(work, "kill")
+    # what comes again after a kill is what was on its way: small requests keep that small
+    small = {"batch": {"flush_timeout": "20ms", "max_size": "64KiB", "sizer": "bytes"}}
+    gateway = plain(place(work, "kill"), sink, change=lambda c: c["exporters"]["otlp_http"].update(sending_queue=small))
+    load = Quick(gateway.http, f"kill{options.seed}", threads=2)
+    slowest = 0
+    for cycle in range(options.cycles):
+        sink.tell(AWAY[cycle % len(AWAY)])
+        began = time.monotonic()
+        gateway.start()
+        slowest = max(slowest, time.monotonic() - began)
+        load.go()
+        wanted = options.items * (cycle + 1) // options.cycles
+        until("enough acknowledged", lambda: len(load.acked) >= wanted, 60, 0.005)
+        time.sleep(rng.uniform(0, 0.25) + options.life)
+        gateway.kill()
+        load.go(False)
+    sink.tell("ok=1")
+    gateway.start()
+    load.go()
+    time.sleep(0.3)
+    load.end()
+    drained(gateway, 120)
+    check("kill: a clean end", gateway.stop() == 0)
+    figure("kill: cycles, acknowledged items", f"{options.cycles}, {len(load.acked)}")
+    figure("kill: slowest start to ready", round(slowest, 2), "s")
+    # a life of a second is short beside the time of a request on a busy machine: one percent is asked of long lives (nightly)
+    accounted("kill", sink, load.acked, bound=0.01 if options.life >= 2 else 0.1)
+    check("kill: no panic", "panic" not in gateway.log())
+
+
+def recovery(work, options):
+    """A spool of so many MiB is read again within ten seconds."""
+    sink = sink_in(work, "recovery")
+    sink.tell("status=503&keep=0")
+
+    def change(config):
+        # nothing to strip: an exporter of one's own house, which takes everything as it comes
+        config["exporters"]["otlp_http"]["trust"] = "internal"
+        for pipeline in config["service"]["pipelines"].values():
+            pipeline["processors"] = []
+        config["processors"] = {}
+
+    gateway = plain(place(work, "recovery"), sink, change=change).start()
+    wanted, sent = options.recovery << 20, 0
+    fill = os.urandom(300_000).hex()
+    while sent < wanted:
+        out = request("traces", [f"recovery-{sent}-{n}" for n in range(4)])
+        for span in out.resource_spans[0].scope_spans[0].spans:
+            span.attributes.add(key="note").value.string_value = fill
+        body = out.SerializeToString()
+        status = gateway.post("traces", body)[0]
+        if status != 200:
+            raise AssertionError(f"{status} after {sent} bytes")
+        sent += len(body)
+    size = sum(os.path.getsize(os.path.join(gateway.config["spool"]["directory"], name)) for name in os.listdir(gateway.config["spool"]["directory"]))
+    gateway.kill()
+    began = time.monotonic()
+    gateway.start()
+    took = time.monotonic() - began
+    figure(f"recovery: {size / 2**20:.0f} MiB of spool, start to ready", round(took, 2), "s")
+    check("recovery: at most 10 s", took <= 10, f"{took:.1f} s")
+    check("recovery: all of it waits", gateway.metric("tollgate_spool_pending_records", consumer="otlp_http") > 0)
+    figure("recovery: memory", rss(gateway.process.pid) >> 20, "MiB")
+    gateway.kill()
