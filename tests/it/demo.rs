@@ -118,7 +118,8 @@ fn chaos() {
     let (out, err, code) = ended(demo(folder.path(), &["--chaos"]));
     assert_eq!(code, Some(0), "{out}\n{err}");
     assert_eq!(err, "");
-    for wanted in ["SIGKILL under load, 5 times", "2MiB are full", "503", "killed there, too", "exit 0", "✓ ids in "] {
+    for wanted in ["SIGKILL under load, 5 times", "24MiB are full", "503", "killed there, too", "exit 0", "✓ ids in "]
+    {
         assert!(out.contains(wanted), "{wanted} is missing:\n{out}");
     }
     assert!(out.contains("lost 0") && out.contains("unknown 0"), "{out}");

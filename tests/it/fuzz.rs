@@ -88,6 +88,6 @@ fn spools() {
     let (filled, scratch) = (folder.path().join("filled"), folder.path().join("scratch"));
     spool::fill(&filled);
     let examples: Vec<Vec<u8>> =
-        (0..16).map(|file| vec![file, file * 3, file * 41, file % 3, 0xff, 0, 1, file]).collect();
+        (0..16_u8).map(|file| vec![file, file * 3, file.wrapping_mul(41), file % 3, 0xff, 0, 1, file]).collect();
     smoke(400, &examples, |input| spool::body(&filled, &scratch, input));
 }

@@ -24,6 +24,8 @@ const CLIENTS: usize = 3;
 const SPANS: u64 = 20;
 /// Until one comes again.
 const AGAIN: Duration = Duration::from_millis(50);
+/// Between two requests of one.
+const REST: Duration = Duration::from_millis(40);
 /// Longest wait for an answer.
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// Largest answer.
@@ -119,7 +121,7 @@ impl Shared {
                 self.one().await;
             }
             self.open.fetch_sub(1, Ordering::SeqCst);
-            self.clock.sleep(Duration::from_millis(5)).await;
+            self.clock.sleep(REST).await;
         }
     }
 

@@ -28,11 +28,11 @@ use clients::Clients;
 /// How often the process is killed under load.
 const KILLS: u32 = 5;
 /// Longest wait for anything.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a life under load lasts.
-const LIFE: Duration = Duration::from_millis(700);
+const LIFE: Duration = Duration::from_millis(500);
 /// What the spool may take: the disk of this gateway.
-const ROOM: &str = "2MiB";
+const ROOM: &str = "24MiB";
 /// Requests that must be refused before the disk counts as full.
 const REFUSALS: u64 = 20;
 
