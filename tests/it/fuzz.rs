@@ -6,10 +6,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use tollgate::rng::{Rng as _, SeededRng};
 
+#[allow(unreachable_pub, reason = "shared with the fuzz targets")]
 #[path = "../fuzz/bodies/config.rs"]
 mod config;
+#[allow(unreachable_pub, reason = "shared with the fuzz targets")]
 #[path = "../fuzz/bodies/inflate.rs"]
 mod inflate;
+#[allow(unreachable_pub, reason = "shared with the fuzz targets")]
 #[path = "../fuzz/bodies/spool.rs"]
 mod spool;
 

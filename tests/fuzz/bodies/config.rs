@@ -9,11 +9,11 @@ struct Nothing;
 
 impl Lookup for Nothing {
     fn var(&self, name: &str) -> Option<String> {
-        (name.len() % 2 == 0).then(|| "/tmp/value".to_owned())
+        name.len().is_multiple_of(2).then(|| "/tmp/value".to_owned())
     }
 
     fn file(&self, path: &str) -> Result<String, String> {
-        if path.len() % 2 == 0 { Ok("value".to_owned()) } else { Err("No such file or directory".to_owned()) }
+        if path.len().is_multiple_of(2) { Ok("value".to_owned()) } else { Err("No such file or directory".to_owned()) }
     }
 }
 

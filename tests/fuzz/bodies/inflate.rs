@@ -23,7 +23,10 @@ pub fn body(data: &[u8]) {
         assert!(inflater.made() <= cap + 1, "beyond the cap");
         match made {
             Ok(Step::More) => assert!(inflater.made() > before, "a step that makes nothing"),
-            Ok(Step::Done) => break assert!(inflater.into_bytes().len() <= cap),
+            Ok(Step::Done) => {
+                assert!(inflater.into_bytes().len() <= cap);
+                break;
+            }
             Err(_) => break,
         }
     }

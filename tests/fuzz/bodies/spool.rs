@@ -46,7 +46,7 @@ pub fn body(filled: &Path, scratch: &Path, data: &[u8]) {
     for (at, path) in names.iter().enumerate() {
         let mut contents = std::fs::read(path).expect("readable");
         if at == usize::from(which) % names.len() {
-            let start = (usize::from(high) << 8 | usize::from(low)) % (contents.len() + 1);
+            let start = usize::from(u16::from_be_bytes([high, low])) % (contents.len() + 1);
             match bytes.split_first() {
                 Some((0, _)) => contents.truncate(start),
                 Some((_, with)) => {
