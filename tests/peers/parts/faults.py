@@ -34,7 +34,7 @@ def main():
     p.add_argument("--items", type=int, default=100_000, help="acknowledged at least, over all cycles")
     p.add_argument("--life", type=float, default=0, help="seconds under load before each kill, at least")
     p.add_argument("--overload", type=int, default=15, help="seconds")
-    p.add_argument("--flood", type=int, default=64, help="clients of the overload")
+    p.add_argument("--flood", type=int, default=128, help="clients of the overload: four times what may be in flight")
     p.add_argument("--recovery", type=int, default=1024, help="MiB of spool")
     p.add_argument("--restarts", type=int, default=10)
     p.add_argument("--seed", type=int, default=random.randrange(1 << 30))
