@@ -70,7 +70,8 @@ impl Anchors {
         self.facts = Facts::default();
         let mut masks = std::mem::take(&mut self.masks);
         let (before, seen, given) = (Masks::default(), Seen::default(), stems.given());
-        let mut walk = Walk { text, stems, given, out: self, before, seen, run: 0 };
+        let numeric = stems.numeric();
+        let mut walk = Walk { text, stems, given, numeric, out: self, before, seen, run: 0 };
         masks::each(text, &mut masks, &mut walk);
         self.facts = walk.seen.facts();
         self.masks = masks;
@@ -82,6 +83,8 @@ struct Walk<'a> {
     text: &'a [u8],
     stems: &'a Stems,
     given: Option<&'a Given>,
+    /// Whether a word may begin with a digit and go on with none or another.
+    numeric: bool,
     out: &'a mut Anchors,
     /// Masks of the block before.
     before: Masks,
@@ -139,7 +142,9 @@ impl masks::Read for Walk<'_> {
         let camel = now.upper & ((lower << 1) | (last_lower >> 63));
         // the letter of an escape such as \n is no part of the word behind it
         let escaped = now.alnum & ((now.backslash << 2) | (last.backslash >> 62));
-        self.words(base, starts | camel | escaped);
+        // digits begin a word only before a letter, but for users' words; behind the last byte anything may stand
+        let numeric = if self.numeric { 0 } else { now.digit & !(((now.alnum & !now.digit) >> 1) | (1 << 63)) };
+        self.words(base, (starts | camel | escaped) & !numeric);
         self.names(base, now, next, (starts | escaped) & now.upper);
         self.digits(base, now, next, starts);
         self.signs(base, now);
@@ -235,7 +240,8 @@ impl Walk<'_> {
             self.seen.soft |= u64::from(is_soft(self.text, base + rest.trailing_zeros() as usize));
             rest &= rest - 1;
         }
-        let mut rest = now.colon;
+        let slash = |on: u32| (now.joint >> on) | (u64::MAX << (64 - on));
+        let mut rest = now.colon & slash(1) & slash(2);
         while rest != 0 {
             let at = base + rest.trailing_zeros() as usize;
             rest &= rest - 1;

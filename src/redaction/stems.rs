@@ -79,6 +79,8 @@ pub(super) struct Stems {
     three: Filter<3>,
     /// Given names, if they are looked for; made when the first text comes.
     given: Option<LazyLock<Given>>,
+    /// A stem begins with a digit that no letter follows.
+    numeric: bool,
 }
 
 /// Stems by so many of their first bytes.
@@ -253,6 +255,8 @@ impl Stems {
     /// The table of `stems`; those shorter than two bytes are never found.
     pub(super) fn new(stems: Vec<Stem>) -> Self {
         let (mut six, mut four, mut three) = (Vec::new(), Vec::new(), Vec::new());
+        let numeric = |stem: &Stem| matches!(*stem.text, [first, next, ..] if first.is_ascii_digit() && !next.is_ascii_alphabetic());
+        let numeric = stems.iter().any(numeric);
         for stem in stems {
             match stem.text.len() {
                 0 | 1 => {}
@@ -263,12 +267,17 @@ impl Stems {
             }
         }
         let gate = Gate::new([&six, &four, &three].into_iter().flatten().map(|(begins, _)| *begins));
-        Self { gate, six: Filter::new(six), four: Filter::new(four), three: Filter::new(three), given: None }
+        Self { gate, six: Filter::new(six), four: Filter::new(four), three: Filter::new(three), given: None, numeric }
     }
 
     /// Looks for words with a capital letter that may be given names, too.
     pub(super) fn with_given(self) -> Self {
         Self { given: Some(LazyLock::new(|| Given::new(given_names()))), ..self }
+    }
+
+    /// Whether a stem begins with a digit that no letter follows.
+    pub(super) fn numeric(&self) -> bool {
+        self.numeric
     }
 
     /// Given names, if they are looked for.
