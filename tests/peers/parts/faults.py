@@ -7,6 +7,7 @@ Rows: kill recovery disk damage storm ends clocks (all without one).
 import argparse
 import os
 import random
+import subprocess
 import sys
 import time
 
@@ -20,11 +21,9 @@ OWN = "TOLLGATE_PEERS_NAMESPACE"
 
 def own_mounts():
     """Begins again in a mount namespace of its own: what is mounted there goes with the last process."""
-    if os.geteuid() == 0 and OWN not in os.environ:
-        try:
-            os.execvpe("unshare", ["unshare", "--mount", "--propagation", "private", sys.executable, *sys.argv], {**os.environ, OWN: "1"})
-        except OSError:
-            pass
+    apart = ["unshare", "--mount", "--propagation", "private"]
+    if os.geteuid() == 0 and OWN not in os.environ and subprocess.run([*apart, "true"], capture_output=True).returncode == 0:
+        os.execvpe(apart[0], [*apart, sys.executable, *sys.argv], {**os.environ, OWN: "1"})
 
 
 def main():
