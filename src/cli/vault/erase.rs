@@ -2,6 +2,8 @@
 //! that two of the given erasers signed; what stands in the vault for years holds nothing that redaction would take out.
 //! **Not here**: the work (`vault/erase`, `vault/rewrap`), rights (the store's).
 
+use std::collections::BTreeMap;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -24,6 +26,7 @@ use crate::vault::erase::{Asked, Executed, Ledger, Place, Request, Target, execu
 use crate::vault::names::rfc3339;
 use crate::vault::read::{clean, identities};
 use crate::vault::rewrap::{Which, rewrap};
+use crate::vault::row::Shredded;
 use crate::vault::seal::parse_recipient;
 
 /// The writer in whose name erasures are told.
@@ -74,6 +77,9 @@ pub(in crate::cli) struct Erase {
     /// The key that signs the chain of erasures (`vault keygen --signing`): no eraser's own, no gateway's.
     #[arg(long, value_name = "FILE")]
     sign_with: Option<PathBuf>,
+    /// Public key that signed the chain of erasures before `--sign-with` did, or a file that holds it.
+    #[arg(long, value_name = "KEY|FILE")]
+    before: Vec<String>,
     /// Name of the writer in whose chain erasures are told; no gateway's.
     #[arg(long, default_value = ERASER)]
     writer: String,
@@ -110,7 +116,7 @@ pub(super) fn run_erase(options: &Erase) -> Result<Exit, String> {
         return make(options);
     }
     let erasers = public_keys(&options.erasers)?;
-    let key = signing_key(options.sign_with.as_deref())?;
+    let (key, before) = (signing_key(options.sign_with.as_deref())?, public_keys(&options.before)?);
     if erasers.contains(key.public()) {
         return Err("--sign-with is an eraser's own key: the chain of erasures has one of its own".to_owned());
     }
@@ -122,29 +128,52 @@ pub(super) fn run_erase(options: &Erase) -> Result<Exit, String> {
     let mut done = None;
     block_on(async {
         let (place, store) = place(options)?;
-        let mut ledger = Ledger::read(&place, &key, &account, &options.writer).await?;
+        let mut ledger = Ledger::read(&place, &key, &before, &account, &options.writer).await?;
+        if let Some((first, count)) = ledger.strangers() {
+            warn(&format!(
+                "{count} objects in the chain's place are signed by no key given here, and count for nothing ({first}): they were \
+                 planted, or another key signed them before (--before)"
+            ));
+        }
         let now = SystemClock::new().now();
         done = match &file {
             Some(file) => Some(execute(&place, &mut ledger, file, &erasers, &store, now).await?),
             None => resume(&place, &mut ledger, &erasers, &store, now).await?,
         };
+        match ledger.unlocked().await {
+            Ok(None) => {}
+            Ok(Some(name)) => warn(&format!(
+                "what tells of this erasure is not locked and can be deleted ({name}): give --lock-days, or let the bucket lock by \
+                 default"
+            )),
+            Err(why) => warn(&format!("whether what tells of this erasure is locked can't be told: {why}")),
+        }
         Ok(())
     })?;
     let text = match done {
         None => "nothing was begun that is not finished\n".to_owned(),
-        Some(Executed { keys, objects, resumed }) => {
-            let again = if resumed { ", begun by an earlier run" } else { "" };
-            format!(
-                "{keys} keys are destroyed ({objects} objects now{again}); it stands in the chain of {}, signed by {}\n\
-                 Copies elsewhere are not reached: replicas and backups of the key store, auditors who keep session keys, \
-                 back ends. docs/vault.md has the list.\n",
-                options.writer,
-                key.public()
-            )
-        }
+        Some(done) => told(&done, &options.writer, &key),
     };
     output::print(&text)?;
     Ok(Exit::Fine)
+}
+
+/// What was done.
+fn told(done: &Executed, writer: &str, key: &SigningKey) -> String {
+    let Executed { keys, objects, resumed, left } = done;
+    let again = if *resumed { ", begun by an earlier run" } else { "" };
+    let left = match left {
+        0 => String::new(),
+        left => {
+            format!("{left} keys of these sessions are not in the request and still open content: make another one\n")
+        }
+    };
+    let public = key.public();
+    format!(
+        "{keys} keys are destroyed ({objects} objects now{again}); it stands in the chain of {writer}, signed by {public}\n{left}\
+         Copies elsewhere are not reached: replicas and backups of the key store, auditors who keep session keys, \
+         back ends. docs/vault.md has the list.\n"
+    )
 }
 
 fn place(options: &Erase) -> Result<(Place, String), String> {
@@ -199,23 +228,39 @@ fn make(options: &Erase) -> Result<Exit, String> {
     Ok(Exit::Fine)
 }
 
+/// What would go, each key by its object: who signs has nothing else to see what it is.
 fn summary(request: &Request) -> String {
-    let mut out = format!(
-        "account {}, {} sessions, {} keys; until {}\n{}: {}\n",
-        request.account,
-        request.sessions.len(),
-        request.keys.len(),
-        request.expires,
-        request.who,
-        request.why
-    );
+    let what = match &request.what {
+        Target::Session(session) => format!("session {session}"),
+        Target::User(user) => format!("every session of the user {user}"),
+    };
+    let (sessions, count) = (request.sessions.len(), request.keys.len());
+    let mut out = vec![
+        format!("{what} in {}", request.store),
+        format!("account {}, {sessions} sessions, {count} keys; until {}", request.account, request.expires),
+        format!("{}: {}", request.who, request.why),
+    ];
+    let mut keys: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for Shredded { folder, id } in &request.keys {
+        let mut parts = folder.trim_end_matches('/').rsplit('/');
+        // a request is one whose keys are those of its sessions
+        let (_day, session, tenant) =
+            (parts.next(), parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        keys.entry(format!("{tenant}/{session}")).or_default().push(format!("    {folder}{id}"));
+    }
     for session in &request.sessions {
-        out.push_str(&format!("  {session}\n"));
+        out.push(format!("  {session}"));
+        out.extend(keys.remove(session).unwrap_or_default());
     }
-    for held in &request.holds {
-        out.push_str(&format!("under legal hold: {held}\n"));
-    }
-    out.lines().map(|line| clean(line) + "\n").collect()
+    out.extend(request.holds.iter().map(|held| format!("under legal hold: {held}")));
+    // a line break within a text would look like another line of ours
+    out.iter().map(|line| clean(line) + "\n").collect()
+}
+
+/// Says something beside the result.
+fn warn(what: &str) {
+    // nobody listens on a closed stderr
+    drop(writeln!(io::stderr().lock(), "{}", clean(what)));
 }
 
 /// A text that will stand in objects that nobody can delete.
@@ -240,8 +285,9 @@ fn sign(path: &Path, key: Option<&Path>) -> Result<Exit, String> {
     let (request, _) = request::read(&file).map_err(say)?;
     request::timely(&request, SystemClock::new().now()).map_err(|why| say(&why))?;
     let signed = request::sign(&file, &key).map_err(say)?;
+    output::print(&summary(&request))?;
     files::replace(path, signed.as_bytes()).map_err(|error| format!("can't write {}: {error}", path.display()))?;
-    output::print(&format!("{}signed by {}\n", summary(&request), key.public()))?;
+    output::print(&format!("signed by {}\n", key.public()))?;
     Ok(Exit::Fine)
 }
 

@@ -1,5 +1,6 @@
 //! **What**: executes a request: says so, destroys, says that it is done. **Invariants**: nothing is destroyed before the digest that
-//! announces it is stored; what the request does not name stays; what is under legal hold stops everything.
+//! announces it is stored; what the request does not name stays, and what it names are keys of the sessions that its signers
+//! were shown; what is under legal hold stops everything.
 //! **Not here**: the chain (`ledger`), signatures (`request`).
 
 use std::collections::BTreeSet;
@@ -9,9 +10,10 @@ use crate::vault::chain::note::VerifyKey;
 use crate::vault::names::account_segment;
 use crate::vault::read::ReadError;
 use crate::vault::row::{Erasure, ErasureState, Shredded};
+use crate::vault::store::ObjectKind;
 
-use super::request::{self, Request};
-use super::resolve::{copies, holds};
+use super::request::{self, Request, Target};
+use super::resolve::{Asked, copies, holds, shredded, told};
 use super::{Ledger, Place};
 
 /// What was done.
@@ -23,6 +25,8 @@ pub struct Executed {
     pub objects: u64,
     /// An earlier run had begun it.
     pub resumed: bool,
+    /// Keys of its sessions that it does not name: what came later, or what was left out of it.
+    pub left: usize,
 }
 
 /// Executes a request that two of `erasers` signed; finishes it if an earlier run had begun it.
@@ -51,15 +55,42 @@ pub async fn execute(
     };
     if !resumed {
         request::timely(&request, now).map_err(|why| format!("the request {why}"))?;
+        users_own(place, &request).await?;
         unheld(place, &request, &keys).await?;
         let begun = Erasure { request: Some(file.to_owned()), ..said(&request, &signers, ErasureState::Begun) };
         ledger.append(begun, now).await?;
     }
-    finish(place, ledger, &request, &signers, &keys, now).await.map(|objects| Executed {
-        keys: keys.len(),
-        objects,
-        resumed,
-    })
+    let objects = finish(place, ledger, &request, &signers, &keys, now).await?;
+    // it is done, whatever can't be listed now
+    let left = others(place, &request, &keys).await.unwrap_or_default();
+    Ok(Executed { keys: keys.len(), objects, resumed, left })
+}
+
+/// How many keys its sessions have that it does not name.
+async fn others(place: &Place, request: &Request, keys: &BTreeSet<Shredded>) -> Result<usize, ReadError> {
+    let mut left = BTreeSet::new();
+    for session in &request.sessions {
+        let folder = format!("keys/{}/{session}/", account_segment(&request.account));
+        let names = place.vault.list(ObjectKind::Key, &folder).await?;
+        left.extend(names.iter().filter_map(|name| shredded(name)).filter(|key| !keys.contains(key)));
+    }
+    Ok(left.len())
+}
+
+/// Whether the sessions of a request for a user are that user's, as the index tells: those who signed saw a pseudonym and sessions,
+/// and can't know that they belong together.
+async fn users_own(place: &Place, request: &Request) -> Result<(), ReadError> {
+    let Target::User(_) = &request.what else { return Ok(()) };
+    let asked = Asked { what: request.what.clone(), account: Some(request.account.clone()), tenant: None };
+    let (own, _) = told(place, &asked).await?;
+    let own: BTreeSet<String> =
+        own.into_values().flatten().map(|(tenant, session)| format!("{tenant}/{session}")).collect();
+    match request.sessions.iter().find(|session| !own.contains(*session)) {
+        None => Ok(()),
+        Some(session) => {
+            Err(format!("the request names the session {session}, which no line of the index says is this user's"))
+        }
+    }
 }
 
 /// Finishes what an earlier run had begun, from what it had written; the signatures are checked again. `None`: nothing was.
@@ -87,8 +118,9 @@ fn judge(place: &Place, ledger: &Ledger<'_>, request: &Request, store: &str) -> 
         return Err("the request was executed: it stands in the chain as done".to_owned());
     }
     let start = place.vault.full(&format!("keys/{}/", account_segment(&request.account)));
-    if request.keys.is_empty() || !request.keys.iter().all(|key| key.folder.starts_with(&start)) {
-        return Err("the request names no keys, or keys of another account".to_owned());
+    // they are keys of its sessions (`request::read`) below the prefix in its own words: this is the vault's
+    if !request.keys.iter().all(|key| key.folder.starts_with(&start)) {
+        return Err("the request names keys of another vault, or of another account".to_owned());
     }
     Ok(request.keys.iter().cloned().collect())
 }

@@ -17,5 +17,6 @@ pub use super::place::Place;
 pub use execute::{Executed, execute, resume};
 pub use ledger::Ledger;
 pub use request::{Request, Target};
+use resolve::segment;
 pub use resolve::{Asked, Resolved, resolve};
 pub(super) use resolve::{Folder, sessions, shredded};

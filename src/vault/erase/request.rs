@@ -1,12 +1,14 @@
 //! **What**: [`Request`]: what is to be erased and why, as two people sign it. **Why**: destroying a key is the one thing that
 //! can't be undone, so that nobody does it alone, and everybody can read later what was signed.
 //! **Invariants**: a file is a C2SP signed note whose text is the request's JSON: what is signed is what is read; two
-//! signatures of one key count as one. **Not here**: which keys there are (`resolve`), destroying them (`execute`).
+//! signatures of one key count as one; whose keys they are is told by the sessions that it names, never by keys alone. **Not here**: which keys there are (`resolve`), destroying them (`execute`).
+
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
 use crate::vault::chain::note::{self, SigningKey, VerifyKey};
-use crate::vault::names::rfc3339;
+use crate::vault::names::{account_segment, rfc3339};
 use crate::vault::row::Shredded;
 
 /// The format.
@@ -65,9 +67,66 @@ impl Request {
 
     /// The format that is written.
     pub const VERSION: u8 = VERSION;
+
+    /// Start of all names in its vault: empty, or ends in `/`.
+    fn prefix(&self) -> String {
+        let below = self.store.strip_prefix("s3://").and_then(|rest| rest.split_once('/'));
+        match below.map_or("", |(_, prefix)| prefix.trim_matches('/')) {
+            "" => String::new(),
+            prefix => format!("{prefix}/"),
+        }
+    }
+
+    /// Whether its keys are those of its sessions, and these what it asks for: who signs is shown sessions, and what is destroyed
+    /// is keys. Which sessions a user has only the index knows (`execute` asks it).
+    ///
+    /// # Errors
+    /// What does not fit.
+    fn fits(&self) -> Result<(), &'static str> {
+        let mut sessions: BTreeSet<&str> = BTreeSet::new();
+        for one in &self.sessions {
+            let (tenant, session) = one.split_once('/').ok_or(ODD)?;
+            if ![tenant, session].into_iter().all(is_segment) || !sessions.insert(one) {
+                return Err(ODD);
+            }
+            if matches!(&self.what, Target::Session(id) if super::segment(id) != session) {
+                return Err("names another session than the one that it asks for");
+            }
+        }
+        let start = format!("{}keys/{}/", self.prefix(), account_segment(&self.account));
+        let own = |key: &Shredded| {
+            let below = key.folder.strip_prefix(&start).and_then(|rest| rest.strip_suffix('/'));
+            let session = below.and_then(|below| below.rsplit_once('/')).filter(|(_, day)| is_day(day));
+            session.is_some_and(|(session, _)| sessions.contains(session)) && is_key_id(&key.id)
+        };
+        if self.keys.is_empty() || self.keys.len() > MAX_KEYS || !self.keys.iter().all(own) {
+            return Err("names no keys, keys of sessions that it does not name, or of another account");
+        }
+        Ok(())
+    }
 }
 
-/// The request in a file, whoever signed it, and its text.
+/// What a request's sessions may be wrong with.
+const ODD: &str = "names a session that is none, or one twice";
+
+/// Whether a text can be a part of an object's name.
+fn is_segment(text: &str) -> bool {
+    !text.is_empty()
+        && !matches!(text, "." | "..")
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-%=".contains(&byte))
+}
+
+fn is_day(text: &str) -> bool {
+    let digit = |(at, byte): (usize, u8)| if matches!(at, 4 | 7) { byte == b'-' } else { byte.is_ascii_digit() };
+    text.len() == 10 && text.bytes().enumerate().all(digit)
+}
+
+/// Whether a text has the form of a session key's id.
+pub(super) fn is_key_id(id: &str) -> bool {
+    id.len() == 16 && id.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// The request in a file, whoever signed it, and its text: one whose keys are those of the sessions that it names.
 ///
 /// # Errors
 /// What is wrong.
@@ -85,6 +144,7 @@ pub fn read(file: &str) -> Result<(Request, &str), &'static str> {
     if request.text() != text {
         return Err("is a request that somebody has written anew: sign it as it was made");
     }
+    request.fits()?;
     Ok((request, text))
 }
 

@@ -12,7 +12,7 @@ use crate::vault::row::{Kind, Row, Shredded};
 use crate::vault::store::ObjectKind;
 
 use super::Place;
-use super::request::{MAX_KEYS, Target};
+use super::request::{MAX_KEYS, Target, is_key_id};
 
 /// Objects that are asked about at a time.
 const AT_ONCE: usize = 16;
@@ -75,8 +75,7 @@ pub async fn resolve(place: &Place, asked: &Asked) -> Result<Resolved, ReadError
 pub(in crate::vault) fn shredded(name: &str) -> Option<Shredded> {
     let (folder, file) = name.rsplit_once('/')?;
     let id = file.strip_suffix(".age")?.split('-').next()?;
-    (id.len() == 16 && id.bytes().all(|byte| byte.is_ascii_hexdigit()))
-        .then(|| Shredded { folder: format!("{folder}/"), id: id.to_owned() })
+    is_key_id(id).then(|| Shredded { folder: format!("{folder}/"), id: id.to_owned() })
 }
 
 /// Tenant and session in `…keys/account/tenant/session/day/key.age`.
@@ -90,8 +89,11 @@ fn session_of(name: &str, start: &str) -> Option<Folder> {
     Some((tenant.to_owned(), session.to_owned()))
 }
 
-/// The account, and the sessions as names have them.
-pub(in crate::vault) async fn sessions(place: &Place, asked: &Asked) -> Result<(String, BTreeSet<Folder>), ReadError> {
+/// Sessions by account, as lines of the index tell them, and what of the index could not be read.
+pub(super) async fn told(
+    place: &Place,
+    asked: &Asked,
+) -> Result<(BTreeMap<String, BTreeSet<Folder>>, Vec<String>), ReadError> {
     let mut found: BTreeMap<String, BTreeSet<Folder>> = BTreeMap::new();
     let mut each = |row: Row| {
         let tail = &row.tail;
@@ -111,6 +113,12 @@ pub(in crate::vault) async fn sessions(place: &Place, asked: &Asked) -> Result<(
         }
     };
     let closed = each_row(&place.vault, asked.account.as_deref(), &|_| true, &mut each).await?;
+    Ok((found, closed))
+}
+
+/// The account, and the sessions as names have them.
+pub(in crate::vault) async fn sessions(place: &Place, asked: &Asked) -> Result<(String, BTreeSet<Folder>), ReadError> {
+    let (mut found, closed) = told(place, asked).await?;
     if let (Target::User(_), Some(why)) = (&asked.what, closed.first()) {
         return Err(format!("sessions of the user may be missed, name them one by one: {why}"));
     }
@@ -135,7 +143,7 @@ pub(in crate::vault) async fn sessions(place: &Place, asked: &Asked) -> Result<(
 }
 
 /// An id as it stands in names.
-fn segment(id: &str) -> String {
+pub(super) fn segment(id: &str) -> String {
     let id = if id.is_empty() { UNATTRIBUTED } else { id };
     crate::pseudonym::segment(id).unwrap_or_else(|| id.to_owned())
 }

@@ -15,6 +15,7 @@ use crate::rng::SeededRng;
 use crate::vault::chain::note::{SigningKey, VerifyKey};
 use crate::vault::names::rfc3339;
 use crate::vault::read::{Filter, Opener, Vault, replay};
+use crate::vault::row::{Erasure, ErasureState};
 use crate::vault::store::{ObjectKind, Put, StoreError, VaultEraser, VaultReader, VaultStore};
 use crate::vault::uploader::tests::signing_key;
 use crate::vault::verify::tests::{Memory, Site};
@@ -83,6 +84,8 @@ pub(crate) struct Desk {
     pub(crate) store: Arc<Mortal>,
     pub(crate) place: Place,
     chain: SigningKey,
+    /// Who signed the chain before.
+    before: Vec<VerifyKey>,
     pub(crate) people: [SigningKey; 3],
 }
 
@@ -98,7 +101,7 @@ impl Desk {
         let (eraser, holder) = (store.clone(), Arc::new(crate::vault::store::DirectoryStore::new("unused")));
         let place = Place { vault: Vault::new(reader, "", None), store: store.clone(), eraser, holder };
         let people = [key("alice", 1), key("bob", 2), key("carol", 3)];
-        Self { store, place, chain: key("erase.test", 50), people }
+        Self { store, place, chain: key("erase.test", 50), before: Vec::new(), people }
     }
 
     pub(crate) fn erasers(&self) -> Vec<VerifyKey> {
@@ -130,8 +133,15 @@ impl Desk {
         request::sign(&once, &self.people[1]).expect("signed")
     }
 
+    /// Signed by two who do not look.
+    fn forged(&self, request: &Request) -> String {
+        let text = request.text();
+        let lines = self.people.iter().take(2).map(|person| person.note(&text)[text.len() + 1..].to_owned());
+        format!("{text}\n{}", lines.collect::<String>())
+    }
+
     pub(crate) async fn run(&self, site: &Site, file: &str) -> Result<super::Executed, String> {
-        let mut ledger = Ledger::read(&self.place, &self.chain, "default", "eraser").await?;
+        let mut ledger = Ledger::read(&self.place, &self.chain, &self.before, "default", "eraser").await?;
         execute(&self.place, &mut ledger, file, &self.erasers(), STORE, site.clock.now()).await
     }
 
@@ -216,7 +226,7 @@ async fn a_crash_anywhere_is_finished_and_never_leaves_keys_gone_without_a_word(
         site.clock.advance(Duration::from_secs(2 * 86_400)); // the request has expired by now: what was begun is finished
         let desk = Desk::of(&site, None);
         if told && !ended_well && n % 2 == 0 {
-            let mut ledger = Ledger::read(&desk.place, &desk.chain, "default", "eraser").await.expect("ledger");
+            let mut ledger = Ledger::read(&desk.place, &desk.chain, &[], "default", "eraser").await.expect("ledger");
             let done = resume(&desk.place, &mut ledger, &desk.erasers(), STORE, site.clock.now()).await;
             assert!(done.expect("finished").expect("something was begun").resumed);
         } else if ended_well {
@@ -276,6 +286,21 @@ async fn what_two_people_did_not_ask_for_is_refused() {
         .iter()
         .map(|key| crate::vault::row::Shredded { folder: key.folder.replace("/default/", "/team/"), ..key.clone() });
     let foreign = Request { keys: foreign.collect(), ..request.clone() };
+    // what its signers see is one session, what would be destroyed is another's
+    let neighbour = desk.request(&site, session("s1")).await;
+    let swapped = Request { keys: neighbour.keys.clone(), ..request.clone() };
+    let retold = Request { sessions: neighbour.sessions.clone(), ..neighbour.clone() };
+    let retold = Request { what: request.what.clone(), ..retold };
+    let more = Request { keys: [request.keys.clone(), neighbour.keys.clone()].concat(), ..request.clone() };
+    let whole = Request { sessions: vec!["acme".to_owned()], ..request.clone() };
+    let above = request
+        .keys
+        .iter()
+        .map(|key| crate::vault::row::Shredded { folder: key.folder.replace("/s0/", "/s0/../s1/"), ..key.clone() });
+    let above = Request { keys: above.collect(), ..request.clone() };
+    let no_key = request.keys.iter().map(|key| crate::vault::row::Shredded { id: String::new(), ..key.clone() });
+    let no_key = Request { keys: no_key.collect(), ..request.clone() };
+    let forged = |request: &Request| desk.forged(request);
     let early = Request { time: rfc3339(site.clock.now().plus(Duration::from_secs(60))), ..request.clone() };
     for (what, file, why) in [
         ("no signature", request.text(), "no signatures"),
@@ -284,13 +309,23 @@ async fn what_two_people_did_not_ask_for_is_refused() {
         ("another text", changed, "signed by 0"),
         ("the same in other letters", spaced, "written anew"),
         ("another vault", desk.signed(&elsewhere), "for the vault other"),
-        ("another account's keys", desk.signed(&foreign), "another account"),
+        ("another account's keys", forged(&foreign), "another account"),
+        ("another session's keys", forged(&swapped), "keys of sessions that it does not name"),
+        ("another session than it asks for", forged(&retold), "another session than"),
+        ("another session's keys too", forged(&more), "keys of sessions that it does not name"),
+        ("all sessions of a tenant", forged(&whole), "a session that is none"),
+        ("a way out of the folder", forged(&above), "keys of sessions that it does not name"),
+        ("no key's id", forged(&no_key), "names no keys"),
         ("from the future", desk.signed(&early), "future"),
         ("no request", "{}".to_owned(), "no request"),
         ("nothing", String::new(), "no request"),
     ] {
         let refused = desk.run(&site, &file).await.expect_err(what);
         assert!(refused.contains(why), "{what}: {refused}");
+        if what.contains("session") {
+            let signed = request::sign(&file, &desk.people[2]).expect_err("who signs is told too");
+            assert!(signed.contains(why), "{what}: {signed}");
+        }
     }
     site.clock.advance(Duration::from_secs(90_000));
     assert!(desk.run(&site, &all).await.expect_err("late").contains("expired"));
@@ -355,17 +390,170 @@ async fn a_false_erasure_is_found() {
     assert!(codes.contains(&"erasure") && codes.contains(&"key_missing"), "{}", report.text());
 }
 
+/// Erasers who sign what destroys another session's keys are no excuse: who verifies sees what was done, not what was said.
+#[tokio::test]
+async fn an_erasure_of_other_keys_is_found() {
+    for name in ["keys", "a user's", "sessions"] {
+        let site = site().await;
+        let desk = Desk::of(&site, None);
+        let request = desk.request(&site, session("s0")).await;
+        let Request { keys, sessions, .. } = desk.request(&site, session("s1")).await;
+        // an eraser's program of before did not look
+        let told = match name {
+            "keys" => Request { keys, ..request },
+            "sessions" => Request { keys, sessions, ..request },
+            _ => Request { keys, what: Target::User("h-default".to_owned()), ..request },
+        };
+        let mut ledger = Ledger::read(&desk.place, &desk.chain, &[], "default", "eraser").await.expect("ledger");
+        let line = |state, file: Option<String>| Erasure {
+            state,
+            nonce: told.nonce.clone(),
+            who: told.who.clone(),
+            why: told.why.clone(),
+            signers: vec!["alice".to_owned(), "bob".to_owned()],
+            sessions: told.sessions.clone(),
+            key_ids: told.keys.iter().map(|key| key.id.clone()).collect(),
+            destroyed: None,
+            request: file,
+        };
+        let now = site.clock.now();
+        ledger.append(line(ErasureState::Begun, Some(desk.forged(&told))), now).await.expect("begun");
+        site.store.0.lock().retain(|name, _| !name.starts_with("keys/default/acme/s1/"));
+        ledger.append(line(ErasureState::Done, None), now).await.expect("done");
+        for erasers in [desk.erasers(), Vec::new()] {
+            let keys = vec![signing_key().public().clone(), desk.chain.public().clone()];
+            let report = site.verify(Options { keys, erasers, ..Options::default() }).await;
+            let codes: Vec<_> = report.found.keys().copied().collect();
+            assert!(!report.verified && codes.contains(&"erasure"), "{name}: {}", report.text());
+            assert!(codes.contains(&"key_missing") && report.erased.is_empty(), "{name}: {}", report.text());
+        }
+    }
+}
+
+/// A request for a user names that user's sessions only, whoever signed it; a line that somebody planted unreadable stops nothing.
+#[tokio::test]
+async fn a_users_sessions_are_the_users() {
+    let site = site().await;
+    let desk = Desk::of(&site, None);
+    let request = desk.request(&site, Target::User("h-default".to_owned())).await;
+    site.store.0.lock().insert("index/v1/account=default/dt=2026-11-20/gw-Z-0000000000.ndjson.zst".into(), "x".into());
+    let other = Request { what: Target::User("h-team".to_owned()), ..request.clone() };
+    let refused = desk.run(&site, &desk.signed(&other)).await.expect_err("another user's");
+    assert!(refused.contains("this user's"), "{refused}");
+    let done = desk.run(&site, &desk.signed(&request)).await.expect("erased");
+    assert_eq!((done.keys, done.left), (2, 0));
+}
+
+/// Keys that came after the request was made are told, and stay.
+#[tokio::test]
+async fn what_came_later_is_told() {
+    let mut site = site().await;
+    let desk = Desk::of(&site, None);
+    let file = desk.signed(&desk.request(&site, session("s0")).await);
+    site.begin(1);
+    site.send("default", "s0", "later");
+    site.minutes(4).await;
+    let done = desk.run(&site, &file).await.expect("erased");
+    assert_eq!((done.keys, done.left), (1, 1));
+}
+
+/// Nobody who may only write stops an erasure, or makes one look executed: what no known key signed counts for nothing, and a name
+/// that was taken is left.
+#[tokio::test]
+async fn what_is_planted_in_the_chain_of_erasures_stops_nothing() {
+    let site = site().await;
+    let desk = Desk::of(&site, None);
+    let plant = |name: &str, bytes: &[u8]| drop(site.store.0.lock().insert(name.to_owned(), bytes.to_vec().into()));
+    let chain = "chain/default/eraser";
+    // garbage, before there is anything
+    plant(&format!("{chain}/000000000104GJQ6F3H7F2Q4ZV/0000000000.json"), b"x");
+    plant(&format!("{chain}/000000000104GJQ6F3H7F2Q4ZV/0000000000.json.sig"), b"x");
+    plant(&format!("{chain}/0/0000000007.json"), b"{}");
+    desk.erase(&site, "s0").await;
+    // a done that nobody did: another's digest and line, with the nonce of a request that is known
+    let request = desk.request(&site, session("s1")).await;
+    let file = desk.signed(&request);
+    let thief = Desk { chain: key("erase.test", 99), ..Desk::of(&site, None) };
+    let forged = Desk::of(&self::site().await, None);
+    {
+        let mut ledger = Ledger::read(&forged.place, &thief.chain, &[], "default", "eraser").await.expect("ledger");
+        let said = Erasure {
+            state: ErasureState::Done,
+            nonce: request.nonce.clone(),
+            who: String::new(),
+            why: String::new(),
+            signers: Vec::new(),
+            sessions: request.sessions.clone(),
+            key_ids: Vec::new(),
+            destroyed: Some(1),
+            request: None,
+        };
+        ledger.append(said, site.clock.now()).await.expect("forged");
+        assert!(ledger.is_done(&request.nonce));
+    }
+    for (name, bytes) in forged.store.store.0.lock().iter().filter(|(name, _)| name.contains("/eraser")) {
+        plant(name, bytes);
+    }
+    let ledger = Ledger::read(&desk.place, &desk.chain, &[], "default", "eraser").await.expect("read");
+    assert!(!ledger.is_done(&request.nonce) && ledger.strangers().is_some_and(|(_, count)| count == 3));
+    // killed behind its first object; then somebody who has seen that takes the names behind it
+    let dying = Desk::of(&site, Some(1));
+    assert!(dying.run(&site, &file).await.is_err());
+    let begun = {
+        let objects = site.store.0.lock();
+        let lines = objects.keys().filter(|name| name.starts_with("index/") && name.contains("/eraser-"));
+        let epochs: BTreeSet<String> = lines.map(|name| name.rsplit('-').nth(1).expect("epoch").to_owned()).collect();
+        let mut epochs =
+            epochs.into_iter().filter(|epoch| !objects.keys().any(|name| name.contains(&format!("{chain}/{epoch}/"))));
+        epochs.next().expect("an epoch without a digest")
+    };
+    plant(&format!("{chain}/{begun}/0000000000.json"), b"x");
+    let done = desk.run(&site, &file).await.expect("erased all the same");
+    assert_eq!((done.keys, done.resumed), (1, false));
+    assert!(desk.run(&site, &file).await.expect_err("once").contains("was executed"));
+    let report = desk.audit(&site).await;
+    assert!(!report.verified && report.erased.len() == 2, "what was planted is told: {}", report.text());
+    assert!(report.erased.iter().all(|erased| erased.done.is_some()), "{}", report.text());
+}
+
+/// Bytes that were planted beside an earlier run's line are not signed as if they were its own.
+#[tokio::test]
+async fn a_line_that_was_planted_is_not_signed() {
+    let site = site().await;
+    let file = Desk::of(&site, None).signed(&Desk::of(&site, None).request(&site, session("s0")).await);
+    assert!(Desk::of(&site, Some(1)).run(&site, &file).await.is_err());
+    let name = {
+        let objects = site.store.0.lock();
+        objects.keys().find(|name| name.contains("/eraser-")).expect("a line").clone()
+    };
+    let planted = name.replace("dt=2026-11-20", "dt=2026-11-19").replace("dt=2026-11-21", "dt=2026-11-19");
+    let line = {
+        let objects = site.store.0.lock();
+        let text = crate::vault::read::unpack_index("", &objects[&name]).expect("a line");
+        zstd::bulk::compress(text.replace("ticket 4711", "ticket 4712").as_bytes(), 3).expect("zstd")
+    };
+    assert_ne!(name, planted);
+    site.store.0.lock().insert(planted, line.into());
+    let desk = Desk::of(&site, None);
+    desk.run(&site, &file).await.expect("erased");
+    let report = desk.audit(&site).await;
+    assert_eq!((report.erased.len(), &*report.erased[0].why), (1, "ticket 4711"), "{}", report.text());
+}
+
 /// A writer's own name is refused: its chain is not one of erasures.
 #[tokio::test]
 async fn a_gateways_chain_is_left_alone() {
     let site = site().await;
     let desk = Desk::of(&site, None);
-    let refused = Ledger::read(&desk.place, &desk.chain, "default", "gw").await.err().expect("refused");
+    let refused = Ledger::read(&desk.place, &desk.chain, &[], "default", "gw").await.err().expect("refused");
     assert!(refused.contains("--writer"), "{refused}");
-    assert!(Ledger::read(&desk.place, &desk.chain, "default", "../x").await.is_err());
+    assert!(Ledger::read(&desk.place, &desk.chain, &[], "default", "../x").await.is_err());
     // another key goes on with the chain of the first; both are given to who verifies
     desk.erase(&site, "s0").await;
     let other = Desk { chain: key("erase.second", 51), ..Desk::of(&site, None) };
+    let refused = other.run(&site, &other.signed(&other.request(&site, session("s1")).await)).await;
+    assert!(refused.expect_err("nobody said who signed before").contains("--before"));
+    let other = Desk { before: vec![desk.chain.public().clone()], ..other };
     other.erase(&site, "s1").await;
     let keys = vec![signing_key().public().clone(), desk.chain.public().clone(), other.chain.public().clone()];
     let report = site.verify(Options { keys, erasers: desk.erasers(), ..Options::default() }).await;
@@ -393,7 +581,7 @@ async fn erasures_outlive_runs_and_lines() {
     let third = site.verify(options()).await;
     assert!(third.verified && third.erased.len() == 2, "{}", third.text());
     site.store.0.lock().retain(|name, _| !name.contains("/eraser-"));
-    let mut ledger = Ledger::read(&desk.place, &desk.chain, "default", "eraser").await.expect("goes on");
+    let mut ledger = Ledger::read(&desk.place, &desk.chain, &[], "default", "eraser").await.expect("goes on");
     assert!(ledger.begun().is_none());
     assert!(
         resume(&desk.place, &mut ledger, &desk.erasers(), STORE, site.clock.now()).await.expect("nothing").is_none()

@@ -99,22 +99,26 @@ impl Walk<'_> {
         if erasure.state == ErasureState::Done {
             let told = self.keys.erasures.get_mut(&erasure.nonce);
             let told = told.ok_or("it says that an erasure is done that no line before it begins")?;
-            if told.erased.key_ids != erasure.key_ids || told.erased.done.is_some() {
+            let same = (&told.erased.key_ids, &told.erased.sessions) == (&erasure.key_ids, &erasure.sessions);
+            if !same || told.erased.done.is_some() {
                 return Err("it says that another erasure is done than the one that was begun".to_owned());
             }
             told.erased.done = Some(ts.to_owned());
             return Ok(());
         }
         let file = erasure.request.as_deref().ok_or("it holds no request")?;
-        let request = match self.options.erasers.as_slice() {
-            [] => request::read(file).map(|(request, _)| request).map_err(str::to_owned),
-            erasers => request::open(file, erasers).map(|(request, _)| request),
+        // either refuses a request whose keys are not those of the sessions that it names
+        let opened = match self.options.erasers.as_slice() {
+            [] => request::read(file).map(|(request, _)| (request, erasure.signers.clone())).map_err(str::to_owned),
+            erasers => request::open(file, erasers),
         };
-        let request = request.map_err(|why| format!("its request {why}"))?;
+        let (request, signers) = opened.map_err(|why| format!("its request {why}"))?;
         let ids: Vec<&str> = request.keys.iter().map(|key| key.id.as_str()).collect();
         let start = self.vault.full(&format!("keys/{}/", account_segment(account)));
         let own = request.keys.iter().all(|key| key.folder.starts_with(&start));
-        if request.account != account || !own || request.nonce != erasure.nonce || ids != erasure.key_ids {
+        let said = (&request.nonce, &request.who, &request.why, &request.sessions);
+        let same = said == (&erasure.nonce, &erasure.who, &erasure.why, &erasure.sessions);
+        if request.account != account || !own || !same || ids != erasure.key_ids {
             return Err("it says something else than its request".to_owned());
         }
         if ts < request.time.as_str() || ts >= request.expires.as_str() {
@@ -125,7 +129,7 @@ impl Walk<'_> {
             nonce: erasure.nonce.clone(),
             who: request.who,
             why: request.why,
-            signers: erasure.signers.clone(),
+            signers,
             sessions: request.sessions,
             key_ids: erasure.key_ids.clone(),
             begun: ts.to_owned(),
