@@ -1,13 +1,16 @@
 //! **What**: `tollgate vault hold set|release|list`. **Not here**: the work (`vault/hold`), rights (the store's).
 
+use std::io::{self, Write as _};
+
 use clap::{Args, Subcommand};
 
 use super::super::output::Exit;
 use super::super::reach::{Reach, block_on};
 use super::print;
 use crate::clock::{Clock, SystemClock};
+use crate::rng::SystemRng;
 use crate::vault::erase::{Asked, Place, Target};
-use crate::vault::hold::{hold, holds};
+use crate::vault::hold::{hold, notes};
 use crate::vault::read::{Vault, clean};
 
 /// Subcommands of `vault hold`.
@@ -68,14 +71,16 @@ pub(in crate::cli) struct At {
 
 /// Runs `vault hold`.
 pub(super) fn run_hold(command: &Hold) -> Result<Exit, String> {
-    let mut out = String::new();
+    let (mut out, mut strange, mut whole) = (String::new(), Vec::new(), true);
     block_on(async {
         match command {
-            Hold::Set(touch) => out = touched(touch, true).await?,
-            Hold::Release(touch) => out = touched(touch, false).await?,
+            Hold::Set(touch) => (out, strange) = touched(touch, true).await?,
+            Hold::Release(touch) => (out, strange) = touched(touch, false).await?,
             Hold::List { account, at } => {
                 let vault = Vault::at(&at.reach.location(&at.store, at.keys.as_deref()))?;
-                for hold in holds(&vault, account.as_deref()).await? {
+                let notes = notes(&vault, account.as_deref()).await?;
+                strange = notes.strange;
+                for hold in notes.in_force {
                     let line = format!(
                         "{}/{}/{}  since {}  {}: {}",
                         hold.account, hold.tenant, hold.session, hold.at, hold.by, hold.why
@@ -84,13 +89,18 @@ pub(super) fn run_hold(command: &Hold) -> Result<Exit, String> {
                 }
             }
         }
+        whole = strange.is_empty() || matches!(command, Hold::List { .. });
         Ok(())
     })?;
     print(out.as_bytes())?;
-    Ok(Exit::Fine)
+    for why in &strange {
+        // nobody listens on a closed stderr
+        drop(writeln!(io::stderr().lock(), "{}", clean(why)));
+    }
+    Ok(if whole { Exit::Fine } else { Exit::Failed })
 }
 
-async fn touched(touch: &Touch, set: bool) -> Result<String, String> {
+async fn touched(touch: &Touch, set: bool) -> Result<(String, Vec<String>), String> {
     let what = match (&touch.session, &touch.user) {
         (Some(session), _) => Target::Session(session.clone()),
         (None, Some(user)) => Target::User(user.clone()),
@@ -98,7 +108,7 @@ async fn touched(touch: &Touch, set: bool) -> Result<String, String> {
     };
     let asked = Asked { what, account: touch.account.clone(), tenant: touch.tenant.clone() };
     let place = Place::at(&touch.at.reach.location(&touch.at.store, touch.at.keys.as_deref()), None)?;
-    let done = hold(&place, &asked, set, (&touch.who, &touch.why), SystemClock::new().now()).await?;
+    let done = hold(&place, &asked, set, (&touch.who, &touch.why), SystemClock::new().now(), &SystemRng).await?;
     let word = if set { "held" } else { "released" };
     let mut out: String = done.sessions.iter().map(|session| clean(session) + "\n").collect();
     out.push_str(&format!(
@@ -107,5 +117,6 @@ async fn touched(touch: &Touch, set: bool) -> Result<String, String> {
         done.objects,
         done.noted
     ));
-    Ok(out)
+    let missed = |why: String| format!("not read, so that packed objects may have been missed: {why}");
+    Ok((out, done.closed.into_iter().map(missed).collect()))
 }

@@ -28,7 +28,11 @@ fn a_writer_writes() {
     let policy = Policy::new(&settings).writer();
     let statements = policy["Statement"].as_array().expect("statements");
     let (allowed, denied): (Vec<&Value>, Vec<&Value>) = statements.iter().partition(|one| one["Effect"] == "Allow");
-    assert_eq!((allowed.len(), denied.len()), (2, 2));
+    assert_eq!((allowed.len(), denied.len()), (2, 3));
+    let theirs = denied[2]["Resource"].to_string();
+    for place in ["audit-keys/agent-sessions/holds/*", "agent-sessions/chain/*/eraser/*", "index/v1/*/eraser-*"] {
+        assert!(theirs.contains(place), "{place}");
+    }
     for (one, mode, bucket) in [(allowed[0], "COMPLIANCE", "audit-logs"), (allowed[1], "GOVERNANCE", "audit-keys")] {
         let folder = if bucket == "audit-keys" { "keys/" } else { "" };
         assert_eq!(one["Action"], json!(["s3:PutObject", "s3:PutObjectRetention"]));

@@ -167,7 +167,8 @@ async fn compare(path: &Path, bytes: &Bytes) -> Result<Option<Put>, StoreError> 
     Ok(Some(Put::Exists))
 }
 
-const NOT_A_FILE: &str = "not a regular file";
+/// Why what is no file is refused.
+pub(in crate::vault) const NOT_A_FILE: &str = "not a regular file";
 
 /// Opens a file that is one: who may write the folder can put a pipe, a device or a link where an object should be, and whoever
 /// opens a pipe waits for ever.

@@ -1,6 +1,7 @@
 //! **What**: [`VaultHolder`]: legal holds on objects; in a folder the notes of holds, read back. **Invariants**: every version of an
 //! object is held. **Not here**: which objects (`vault/hold`).
 
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
@@ -10,11 +11,8 @@ use futures_util::future::BoxFuture;
 use super::directory::{classify as io_error, read_regular};
 use super::s3::classify;
 use super::{DirectoryStore, ObjectKind, S3Store, StoreError};
-use crate::vault::hold::{FOLDER, Hold};
+use crate::vault::hold::{FOLDER, MAX_NOTE, bounded, in_force, number};
 use crate::vault::names::ObjectName;
-
-/// Largest note of a hold that is read, bytes.
-const MAX_NOTE: u64 = 1 << 20;
 
 /// Sets and releases legal holds.
 pub trait VaultHolder: Send + Sync {
@@ -63,21 +61,17 @@ impl DirectoryStore {
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
                 Err(error) => return Err(io_error(error)),
             };
-            let mut last: Option<PathBuf> = None;
+            let mut notes = BTreeMap::new();
             while let Some(entry) = entries.next_entry().await.map_err(io_error)? {
                 let path = entry.path();
                 if entry.file_type().await.map_err(io_error)?.is_dir() {
                     folders.push(path);
-                } else if path.extension().is_some_and(|extension| extension == "json") {
-                    last = last.max(Some(path));
+                } else if let Some(number) = path.file_name().and_then(|name| number(&name.to_string_lossy())) {
+                    // what can't be read holds
+                    notes.insert(number, bounded(read_regular(&path, MAX_NOTE).await.unwrap_or_default().into()));
                 }
             }
-            if let Some(path) = last {
-                // what can't be read holds
-                let note = read_regular(&path, MAX_NOTE).await.unwrap_or_default();
-                if serde_json::from_slice::<Hold>(&note).is_ok_and(|note| !note.set) {
-                    continue;
-                }
+            if !in_force(&notes).is_empty() {
                 return Ok(true);
             }
         }

@@ -9,8 +9,9 @@ use super::whole::{Gateway, NOON, files, gateway, gateway_with, tool, turn};
 use crate::clock::UnixNanos;
 use crate::config::{ByteSize, Span};
 use crate::processors::vault::config::{Retention, Store};
+use crate::rng::SystemRng;
 use crate::vault::erase::{Asked, Place, Target, resolve};
-use crate::vault::hold::{hold, holds, is_held};
+use crate::vault::hold::{hold, holds, is_held, notes};
 use crate::vault::read::Vault;
 use crate::vault::store::{DirectoryStore, Limits, StoreError, Swept};
 
@@ -55,8 +56,8 @@ async fn a_hold_is_set_and_released() {
     let vault = Vault::at(&gateway.location()).expect("a vault");
     let by = ("legal", "case 7");
     assert!(holds(&vault, None).await.expect("read").is_empty());
-    assert!(hold(&place, &session("none"), true, by, NOON).await.is_err());
-    let touched = hold(&place, &session("s-1"), true, by, NOON).await.expect("held");
+    assert!(hold(&place, &session("none"), true, by, NOON, &SystemRng).await.is_err());
+    let touched = hold(&place, &session("s-1"), true, by, NOON, &SystemRng).await.expect("held");
     assert_eq!((touched.sessions, touched.objects, touched.noted), (vec!["acme/s-1".to_owned()], 0, 2));
     let listed = holds(&vault, Some("default")).await.expect("read");
     assert_eq!((listed.len(), &*listed[0].session, &*listed[0].by, &*listed[0].why), (1, "s-1", "legal", "case 7"));
@@ -66,12 +67,53 @@ async fn a_hold_is_set_and_released() {
     assert_eq!(resolved.holds.len(), 2, "erasure is told of key and payload: {:?}", resolved.holds);
     assert!(resolve(&place, &session("s-2")).await.expect("resolved").holds.is_empty());
     // released by a clock that runs behind: still the last word
-    hold(&place, &session("s-1"), false, by, UnixNanos(5)).await.expect("released");
+    hold(&place, &session("s-1"), false, by, UnixNanos(5), &SystemRng).await.expect("released");
     assert!(holds(&vault, None).await.expect("read").is_empty());
     assert!(resolve(&place, &session("s-1")).await.expect("resolved").holds.is_empty());
-    hold(&place, &session("s-1"), true, by, NOON).await.expect("held");
+    hold(&place, &session("s-1"), true, by, NOON, &SystemRng).await.expect("held");
     assert!(is_held(&vault, "default", "acme", "s-1").await.expect("read"));
     assert_eq!(names(&gateway).iter().filter(|name| name.starts_with("holds/default/acme/s-1/")).count(), 3);
+}
+
+/// Nobody who can only write ends a hold: a note that is last, or has no number that can be, is told and counts for nothing. What
+/// can't be read holds until it is released.
+#[tokio::test]
+async fn a_planted_note_ends_no_hold() {
+    let mut gateway = gateway();
+    gateway.pass(&json!({"items": [turn(1, &[("user", "one")], "x"), of("s-2", 2)]}));
+    assert!(gateway.uploader.drain().await);
+    let place = Place::at(&gateway.location(), None).expect("a place");
+    let folder = gateway.folder.path().join("vault/holds/default/acme/s-1");
+    let by = ("legal", "case 7");
+    hold(&place, &session("s-1"), true, by, NOON, &SystemRng).await.expect("held");
+    let forged = json!({"v": 2, "account": "default", "tenant": "acme", "session": "s-1", "set": false, "by": "x", "why": "x", "at": "x",
+        "releases": ["00"]});
+    for name in ["99999999999999999999.json", "18446744073709551615.json", "18446744073709551614.json", "x.json"] {
+        std::fs::write(folder.join(name), forged.to_string()).expect("planted");
+    }
+    let held = async || {
+        let noted = notes(&place.vault, None).await.expect("read");
+        let erasable = resolve(&place, &session("s-1")).await.expect("resolved").holds.is_empty();
+        assert_eq!(erasable, !is_held(&place.vault, "default", "acme", "s-1").await.expect("read"));
+        (noted.in_force.len(), noted.strange.len(), erasable)
+    };
+    assert_eq!(held().await, (1, 2, false));
+    // another hold stands beside them, and both are released
+    hold(&place, &session("s-1"), true, ("legal", "case 8"), NOON, &SystemRng).await.expect("held");
+    assert_eq!(held().await, (2, 2, false));
+    std::fs::write(folder.join("00000000000000000001.json"), "x").expect("planted");
+    assert_eq!(held().await, (3, 3, false));
+    hold(&place, &session("s-1"), false, by, NOON, &SystemRng).await.expect("released");
+    assert_eq!(held().await, (0, 3, true));
+    // a release that is seen can't be used again
+    hold(&place, &session("s-1"), true, by, NOON, &SystemRng).await.expect("held");
+    assert_eq!(held().await, (1, 3, false));
+    // a note lies where it holds, whatever it says
+    let other = gateway.folder.path().join("vault/holds/default/acme/s-2");
+    std::fs::create_dir_all(&other).expect("folder");
+    std::fs::write(other.join("00000000000000000001.json"), forged.to_string().replace("false", "true"))
+        .expect("planted");
+    assert!(is_held(&place.vault, "default", "acme", "s-2").await.expect("read"));
 }
 
 /// All sessions of a user are held at once; in packed objects a held session holds what lies beside it.
@@ -92,7 +134,7 @@ async fn a_user_is_held_and_packed_objects_too() {
     .await
     .expect("lines");
     let asked = Asked { what: Target::User(users[0].clone()), account: None, tenant: None };
-    let touched = hold(&place, &asked, true, ("legal", "case"), NOON).await.expect("held");
+    let touched = hold(&place, &asked, true, ("legal", "case"), NOON, &SystemRng).await.expect("held");
     assert_eq!(touched.sessions, ["acme/s-1", "acme/s-2"]);
     let packed = names(&gateway).into_iter().find(|name| name.starts_with("packed/")).expect("an object");
     assert!(place.eraser.held(crate::vault::store::ObjectKind::Payload, &packed).await.expect("read"));
@@ -117,7 +159,7 @@ async fn a_folder_keeps_what_it_should() {
     gateway.pass(&json!({"items": [turn(1, &[("user", "one")], "x"), of("s-2", 2)]}));
     assert!(gateway.uploader.drain().await);
     let place = Place::at(&gateway.location(), None).expect("a place");
-    hold(&place, &session("s-2"), true, ("legal", "case"), NOON).await.expect("held");
+    hold(&place, &session("s-2"), true, ("legal", "case"), NOON, &SystemRng).await.expect("held");
     let count = |gateway: &Gateway, start: &str| names(gateway).iter().filter(|name| name.starts_with(start)).count();
     let counts =
         |gateway: &Gateway| ["default/", "keys/", "index/", "chain/", "holds/"].map(|start| count(gateway, start));
@@ -137,7 +179,7 @@ async fn a_folder_keeps_what_it_should() {
     assert!(count(&gateway, "default/acme/s-2/") == 1 && count(&gateway, "keys/default/acme/s-2/") == 1);
     assert!(counts(&gateway)[3] >= before[3] && counts(&gateway)[4] == 1);
     // no line tells of it any more; its note does
-    hold(&place, &session("s-2"), false, ("legal", "closed"), NOON).await.expect("released");
+    hold(&place, &session("s-2"), false, ("legal", "closed"), NOON, &SystemRng).await.expect("released");
     sweep(&mut gateway, 93).await;
     assert_eq!(counts(&gateway)[..3], [0, 0, 0]);
 }
