@@ -4,19 +4,23 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use std::time::Duration;
 
 use super::reach::{Reach, block_on};
-use super::vault::{Source, open, print};
+use super::vault::{Source, open, print, public_keys};
 use crate::clock::{Clock, SystemClock, UnixNanos};
 use crate::config::types::ByteSize;
+use crate::vault::chain::note::VerifyKey;
 use crate::vault::names::rfc3339;
 use crate::vault::read::{
-    Content, Filter, Format, Opener, Query, Replay, Vault, clean, escaped, find, find_in, replay, shown,
+    Content, Filter, Format, Found, Opener, Query, Replay, Vault, clean, escaped, find, find_in, find_signed, replay,
+    shown,
 };
 use crate::vault::row::Row;
+use crate::vault::signed::Signed;
 
 /// Options of `find`.
 #[derive(Args)]
@@ -66,7 +70,11 @@ pub(super) struct Find {
     /// The index lines themselves, one JSON object a line.
     #[arg(long)]
     json: bool,
-    /// The sessions only, one a line: what `replay` takes, a tab, and `--account`.
+    /// Public key of the writer's signer, or a file that holds it: lines of objects that no digest names, which it signed, are marked.
+    /// Needs read access to the chain too. Not for tables: those are held against it when they are made.
+    #[arg(long, value_name = "KEY|FILE", conflicts_with = "parquet")]
+    key: Vec<String>,
+    /// The sessions only, one a line: what `replay` takes, a tab, and `--account`; a tab and `UNSIGNED` where no signed line tells of it.
     #[arg(long, conflicts_with = "json")]
     sessions: bool,
     /// A folder, or `s3://bucket/prefix`.
@@ -93,6 +101,9 @@ pub(super) struct Session {
     /// The most content of the session, decompressed, that is read into memory: `256MiB`. A larger session is an error.
     #[arg(long, value_parser = size, default_value = "1GiB", value_name = "SIZE")]
     content: Content,
+    /// Public key of the writer's signer, or a file that holds it: lines of objects that no digest names, which it signed, are marked.
+    #[arg(long, value_name = "KEY|FILE")]
+    key: Vec<String>,
     #[command(flatten)]
     from: Source,
 }
@@ -169,6 +180,7 @@ pub(super) fn run_find(options: Find) -> Result<(), String> {
     let location = options.store.as_ref().map(|store| options.reach.location(store, None));
     let now = SystemClock::new().now();
     let Find { session, trace, span, user, tool, action, model, issue, commit, failed, account, tenant, .. } = options;
+    let keys = public_keys(&options.key)?;
     let (since, until) = (options.since.map(|at| at.text(now)), options.until.map(|at| at.text(now)));
     let query =
         Query { account, tenant, session, trace, span, user, tool, action, issue, commit, model, failed, since, until };
@@ -176,41 +188,79 @@ pub(super) fn run_find(options: Find) -> Result<(), String> {
         let vault = location.as_ref().map(Vault::at).transpose()?;
         let (mut out, terminal) = (Vec::new(), io::stdout().is_terminal());
         let mut broken = Ok(());
-        let mut each = |row: &Row| {
+        let mut each = |row: &Row, unsigned: bool| {
             if options.sessions || broken.is_err() {
                 return;
             }
-            let line = match options.json {
-                false => shown(row),
-                true => serde_json::to_string(row)
-                    .map(|json| if terminal { escaped(&json) } else { json })
-                    .unwrap_or_default(),
-            };
+            let line = if options.json { json_of(row, unsigned, terminal) } else { text_of(row, unsigned) };
             out.extend(line.as_bytes());
             out.push(b'\n');
             if out.len() > 1 << 16 {
                 broken = print(&std::mem::take(&mut out));
             }
         };
-        let found = match (&options.parquet, &vault) {
-            (Some(folder), vault) => find_in(folder, vault.as_ref(), &query, &mut each).await?,
-            (None, Some(vault)) => find(vault, &query, &mut each).await?,
+        let (found, others) = match (&options.parquet, &vault) {
+            (Some(folder), vault) => {
+                (find_in(folder, vault.as_ref(), &query, &mut |row| each(row, false)).await?, Found::default())
+            }
+            (None, Some(vault)) => match signed(vault, &keys, query.account.as_deref()).await? {
+                Some(signed) => find_signed(vault, &query, &signed, &mut each).await?,
+                None => (find(vault, &query, &mut |row| each(row, false)).await?, Found::default()),
+            },
             (None, None) => return Err("give --store or --parquet".to_owned()),
         };
         broken?;
-        for (session, account) in found.sessions.iter().filter(|_| options.sessions) {
-            out.extend(clean(&format!("{session}\t{account}")).as_bytes());
+        let own = found.sessions.iter().map(|one| (one, ""));
+        let planted = others.sessions.difference(&found.sessions).map(|one| (one, "\tUNSIGNED"));
+        for ((session, account), mark) in own.chain(planted).filter(|_| options.sessions) {
+            out.extend(clean(&format!("{session}\t{account}{mark}")).as_bytes());
             out.push(b'\n');
         }
         print(&out)?;
-        for why in &found.closed {
+        for why in found.closed.iter().chain(&others.closed) {
             drop(writeln!(io::stderr().lock(), "not read: {}", clean(why)));
         }
         if !options.json && !options.sessions {
-            eprintln_counts(found.lines, found.sessions.len());
+            eprintln_counts(found.lines + others.lines, found.sessions.union(&others.sessions).count());
         }
+        looked(keys.is_empty(), usize::try_from(others.lines).unwrap_or(usize::MAX));
         Ok(())
     })
+}
+
+fn text_of(row: &Row, unsigned: bool) -> String {
+    shown(row) + if unsigned { "  UNSIGNED: no digest names this line" } else { "" }
+}
+
+fn json_of(row: &Row, unsigned: bool, terminal: bool) -> String {
+    let mut json = serde_json::to_string(row).unwrap_or_default();
+    if unsigned && json.pop().is_some() {
+        json.push_str(",\"unsigned\":true}");
+    }
+    if terminal { escaped(&json) } else { json }
+}
+
+/// What digests name that these keys signed; `None`: no key was given.
+async fn signed(vault: &Vault, keys: &[VerifyKey], account: Option<&str>) -> Result<Option<Arc<Signed>>, String> {
+    if keys.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Arc::new(Signed::read(vault, keys, account).await?)))
+}
+
+/// Says, beside what is shown, whether anybody looked for signatures, and how many lines have none.
+fn looked(not: bool, unsigned: usize) {
+    let text = match (not, unsigned) {
+        (true, _) => "nobody looked whether these lines were signed: --key marks those that were not".to_owned(),
+        (false, 0) => return,
+        (false, count) => {
+            format!(
+                "UNSIGNED: {count} of these lines stand in objects that no digest names: planted, or about to be signed"
+            )
+        }
+    };
+    // nobody listens on a closed stderr
+    drop(writeln!(io::stderr().lock(), "{text}"));
 }
 
 /// How much was found, beside the lines themselves.
@@ -227,15 +277,18 @@ pub(super) fn run_session(
     tells: bool,
     write: impl FnOnce(&Replay, &mut Vec<u8>) -> Result<io::Result<()>, String>,
 ) -> Result<(), String> {
-    let Session { session, account, tenant, content, from } = session;
+    let Session { session, account, tenant, content, key, from } = session;
+    let keys = public_keys(&key)?;
     block_on(async {
         let (vault, auditors, log) = open(&from)?;
         log.note("session", &session)?;
         let mut opener = Opener::new(&vault, auditors);
-        let replay = replay(&vault, &mut opener, &session, &Filter { account, tenant, content }).await?;
+        let signed = signed(&vault, &keys, account.as_deref()).await?;
+        let replay = replay(&vault, &mut opener, &session, &Filter { account, tenant, content, signed }).await?;
         let mut text = Vec::new();
         write(&replay, &mut text)?.map_err(|error| error.to_string())?;
         print(&text)?;
+        looked(keys.is_empty(), replay.unsigned());
         match replay.closed() {
             [] => Ok(()),
             _ if tells && !replay.is_cut() => Ok(()),

@@ -1,7 +1,7 @@
 //! **What**: what a vault can tell an auditor of a period: [`Gathered`]: the population of sessions, what each was allowed to do and
 //! did (tools used, what was denied), digests, keys, erasures. **Why**: SOC 2 asks for complete populations, and for evidence
-//! that nobody can edit afterwards. **Invariants**: from the index and the chain, no content; every line of the period is counted
-//! in exactly one session or as one without; sums are exact. **Not here**: files and signatures (the command line), judging (`verify`).
+//! that nobody can edit afterwards. **Invariants**: from the index and the chain, no content, and only what signed digests name; every
+//! such line of the period is counted in exactly one session or as one without; sums are exact; what nobody signed is told apart. **Not here**: files and signatures (the command line), judging (`verify`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,10 +10,12 @@ use serde::{Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
 use super::chain::digest::Digest;
+use super::chain::note::VerifyKey;
 use super::erase::shredded;
-use super::names::account_segment;
-use super::read::{ReadError, Vault, each_row, is_denied};
+use super::names::{SIGNATURE, account_segment};
+use super::read::{ReadError, Vault, each_signed_row, each_unsigned_row, is_denied};
 use super::row::{Erasure, Kind, Row};
+use super::signed::Signed;
 use super::store::ObjectKind;
 use super::verify::{Options, chains};
 
@@ -183,6 +185,17 @@ pub struct Erased {
     pub erasure: Erasure,
 }
 
+/// An object that no key given signed, or whose digest nobody did: it counts for nothing here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Unsigned {
+    /// The object; null where only `why` names it.
+    pub name: Option<String>,
+    /// Lines of the period that are in it.
+    pub lines: u64,
+    /// What it is, in words.
+    pub why: String,
+}
+
 /// Everything of a period.
 #[derive(Default)]
 pub struct Gathered {
@@ -202,21 +215,46 @@ pub struct Gathered {
     pub keys: Vec<KeyOf>,
     /// Erasures, whatever period their content is of.
     pub erased: Vec<Erased>,
+    /// What nobody signed: planted, or about to be signed.
+    pub unsigned: Vec<Unsigned>,
+    /// What was signed and can't be read, a line each: the population is not complete.
+    pub closed: Vec<String>,
 }
 
-/// Gathers a period, of one account or of all.
+/// Gathers a period, of one account or of all: what digests name that one of `keys` signed.
 ///
 /// # Errors
-/// One line: the store fails, an index object is damaged, or there is too much for one bundle.
-pub async fn gather(vault: &Vault, period: &Period, account: Option<&str>) -> Result<Gathered, ReadError> {
+/// One line: the store fails, or there is too much for one bundle.
+pub async fn gather(
+    vault: &Vault,
+    period: &Period,
+    account: Option<&str>,
+    keys: &[VerifyKey],
+) -> Result<Gathered, ReadError> {
     let mut all = Gathered::default();
     let mut full = false;
     let mut each = |row: Row| full |= !all.take(&row, period);
-    each_row(vault, account, &|day| period.may_hold(day), &mut each).await?;
+    let (signed, day) = (Signed::read(vault, keys, account).await?, |day: &str| period.may_hold(day));
+    let closed = each_signed_row(vault, account, &day, &signed, &mut each).await?;
     if full {
         return Err(format!("more than {MAX_SESSIONS} sessions: make a bundle for each account, or shorter ones"));
     }
-    all.digests(vault, period, account).await?;
+    all.closed = closed;
+    let mut others: BTreeMap<String, u64> = BTreeMap::new();
+    let mut each = |object: &str, row: Row| {
+        if period.holds(&row) {
+            match others.get_mut(object) {
+                Some(lines) => *lines += 1,
+                None => drop(others.insert(object.to_owned(), 1)),
+            }
+        }
+    };
+    let strange = each_unsigned_row(vault, account, &day, &signed, &mut each).await?;
+    let why = "no digest that a key given here signed names it";
+    let others = others.into_iter().map(|(name, lines)| Unsigned { name: Some(name), lines, why: why.to_owned() });
+    let strange = strange.into_iter().map(|why| Unsigned { name: None, lines: 0, why });
+    all.unsigned = others.chain(strange).collect();
+    all.digests(vault, period, account, keys).await?;
     all.list_keys(vault, period, account).await?;
     Ok(all)
 }
@@ -279,15 +317,30 @@ impl Gathered {
         span(&mut times.first, &mut times.last, &tail.ts);
     }
 
-    async fn digests(&mut self, vault: &Vault, period: &Period, account: Option<&str>) -> Result<(), ReadError> {
+    async fn digests(
+        &mut self,
+        vault: &Vault,
+        period: &Period,
+        account: Option<&str>,
+        keys: &[VerifyKey],
+    ) -> Result<(), ReadError> {
         let wanted = Options { account: account.map(str::to_owned), ..Options::default() };
         for (line, epochs) in chains(vault, &wanted).await? {
             for (epoch, numbers) in epochs {
                 for n in numbers {
                     let name = vault.full(&format!("chain/{}/{}/{epoch}/{n:010}.json", line.account, line.writer));
                     let bytes = vault.fetch(ObjectKind::Chain, &name, None).await?;
-                    // what is no digest is verification's to tell
-                    let Ok(digest) = serde_json::from_slice::<Digest>(&bytes) else { continue };
+                    let signature = vault.fetch(ObjectKind::Chain, &format!("{name}{SIGNATURE}"), None).await;
+                    let signed = signature.is_ok_and(|signature| keys.iter().any(|key| key.signed(&bytes, &signature)));
+                    let digest = serde_json::from_slice::<Digest>(&bytes).ok().filter(|digest| {
+                        let here = (account_segment(&digest.account), &digest.writer, &digest.epoch, digest.n);
+                        signed && here == (line.account.clone(), &line.writer, &epoch, n)
+                    });
+                    let Some(digest) = digest else {
+                        let why = "no key given here signed this digest, or it belongs somewhere else".to_owned();
+                        self.unsigned.push(Unsigned { name: Some(name), lines: 0, why });
+                        continue;
+                    };
                     if digest.end < period.from || digest.start >= period.to {
                         continue;
                     }

@@ -36,6 +36,7 @@ pub mod row;
 pub mod schema;
 pub mod seal;
 pub mod sessions;
+pub mod signed;
 pub mod store;
 pub mod ticket;
 pub mod uploader;

@@ -246,7 +246,8 @@ async fn session(State(audit): State<Arc<Audit>>, Params(wanted): Params<Wanted>
         return (StatusCode::INTERNAL_SERVER_ERROR, format!("{why}\n")).into_response();
     }
     let mut opener = Opener::new(&audit.vault, audit.auditors.clone());
-    let filter = Filter { account: Some(wanted.account.clone()), tenant: None, content: Content(MAX_CONTENT) };
+    let filter =
+        Filter { account: Some(wanted.account.clone()), tenant: None, content: Content(MAX_CONTENT), signed: None };
     match replay(&audit.vault, &mut opener, &wanted.session, &filter).await {
         Err(why) => (StatusCode::NOT_FOUND, lines(&why) + "\n").into_response(),
         Ok(replay) => html(&shown(&audit, &wanted, &replay)),

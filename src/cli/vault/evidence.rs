@@ -100,14 +100,21 @@ pub(super) fn run_evidence(options: &Evidence) -> Result<Exit, String> {
             let log = OpeningLog::open(options.log.as_deref(), options.chains.store(), &wanted.auditors)?;
             log.note("evidence", &format!("every fragment from {} to {}", period.from, period.to))?;
         }
-        gathered = gather(&vault, &period, account).await?;
+        gathered = gather(&vault, &period, account, &wanted.keys).await?;
         report = verify(&vault, &wanted, &mut |_| {}).await?;
         Ok(())
     })?;
     let mut bundle = Bundle::begin(&options.output)?;
     write(&mut bundle, options, &period, &gathered, &report)?;
-    bundle.end(&period, &report, options.chains.store(), key.as_ref())?;
-    let verified = if report.verified { "verified" } else { "NOT VERIFIED: see verify.txt" };
+    let complete = gathered.closed.is_empty();
+    bundle.end(&period, (&report, complete), options.chains.store(), key.as_ref())?;
+    let mut verified = if report.verified { "verified" } else { "NOT VERIFIED: see verify.txt" }.to_owned();
+    if !complete {
+        verified.push_str("; NOT COMPLETE: see closed.ndjson");
+    }
+    if !gathered.unsigned.is_empty() {
+        verified.push_str("; left out what nobody signed: see unsigned.ndjson");
+    }
     output::print(&format!(
         "{} sessions, {} lines, {} digests, {} erasures; {verified}\n",
         gathered.sessions.len(),
@@ -115,7 +122,7 @@ pub(super) fn run_evidence(options: &Evidence) -> Result<Exit, String> {
         gathered.digests.len(),
         gathered.erased.len()
     ))?;
-    Ok(if report.verified { Exit::Fine } else { Exit::Failed })
+    Ok(if report.verified && complete { Exit::Fine } else { Exit::Failed })
 }
 
 fn write(
@@ -131,6 +138,8 @@ fn write(
     bundle.lines("digests.ndjson", &gathered.digests)?;
     bundle.lines("keys.ndjson", &gathered.keys)?;
     bundle.lines("erased.ndjson", &gathered.erased)?;
+    bundle.lines("unsigned.ndjson", &gathered.unsigned)?;
+    bundle.lines("closed.ndjson", &gathered.closed)?;
     let json = serde_json::to_string_pretty(report).unwrap_or_default(); // strings and numbers: can't fail
     bundle.file("verify.json", escaped(&json).as_bytes())?;
     let text = report.text() + "\n";
@@ -209,7 +218,13 @@ impl Bundle {
     }
 
     /// The manifest, `SHA256SUMS` for stock tools, and the signature.
-    fn end(self, period: &Period, report: &Report, store: &str, key: Option<&SigningKey>) -> Result<(), String> {
+    fn end(
+        self,
+        period: &Period,
+        (report, complete): (&Report, bool),
+        store: &str,
+        key: Option<&SigningKey>,
+    ) -> Result<(), String> {
         let manifest = json!({
             "v": 1,
             "period": period,
@@ -217,6 +232,7 @@ impl Bundle {
             "by": format!("tollgate {}", env!("CARGO_PKG_VERSION")),
             "store": store,
             "verified": report.verified,
+            "complete": complete,
             "heads": report.heads,
             "files": self.files,
         });
@@ -249,6 +265,8 @@ elsewhere).
 | `anchors/` | roots that were kept elsewhere | CC7.2 |
 | `keys.ndjson` | session keys that are there, how they are sealed | CC6.7, C1.1 |
 | `erased.ndjson` | what was erased, why, at whose request, signed by whom | C1.2 |
+| `unsigned.ndjson` | objects of index and chain that no key given signed: planted, or about to be signed. Nothing above counts them | CC7.2 |
+| `closed.ndjson` | what was signed and could not be read: empty where the population is complete | PI1.3 |
 | `attached/` | what the operator added: `vault doctor`, policies, drills, logs of openings | CC6.1, CC8.1, A1.2 |
 
 ";

@@ -104,6 +104,10 @@ impl Desk {
         Self { store, place, chain: key("erase.test", 50), before: Vec::new(), people }
     }
 
+    pub(crate) fn chain_key(&self) -> VerifyKey {
+        self.chain.public().clone()
+    }
+
     pub(crate) fn erasers(&self) -> Vec<VerifyKey> {
         self.people.iter().take(2).map(|person| person.public().clone()).collect()
     }

@@ -5,9 +5,51 @@ use crate::clock::Clock as _;
 use crate::vault::erase::tests::{Desk, site};
 use crate::vault::names::rfc3339;
 use crate::vault::row::Tail;
+use crate::vault::uploader::tests::signing_key;
 
 fn all() -> Period {
     Period { from: "2026-01-01T00:00:00.000000000Z".to_owned(), to: "2027-01-01T00:00:00.000000000Z".to_owned() }
+}
+
+/// The writers' key, and the erasers' chain's.
+fn keys(desk: &Desk) -> Vec<VerifyKey> {
+    vec![signing_key().public().clone(), desk.chain_key()]
+}
+
+/// Nobody who may only write gets a session into a population: what no signed digest names is told apart, what was signed and is
+/// not what it was is told to be missing.
+#[tokio::test]
+async fn what_nobody_signed_is_no_evidence() {
+    let site = site().await;
+    let desk = Desk::of(&site, None);
+    let vault = &desk.place.vault;
+    let honest = gather(vault, &all(), None, &keys(&desk)).await.expect("gathered");
+    assert!(honest.unsigned.is_empty() && honest.closed.is_empty(), "{:?}", honest.unsigned);
+    let mut row = line("tool", "Bash", Some("denied"), "ok");
+    (row.tail.writer, row.tail.epoch) = ("gw".to_owned(), "E9999".to_owned());
+    let text = format!("{}\n", serde_json::to_string(&row).expect("json"));
+    let forged = zstd::bulk::compress(text.as_bytes(), 3).expect("zstd");
+    let folder = "index/v1/account=default/dt=2026-11-20";
+    let plant = |name: String, bytes: &[u8]| drop(site.store.0.lock().insert(name, bytes.to_vec().into()));
+    plant(format!("{folder}/gw-E9999-0000000000.ndjson.zst"), &forged);
+    plant(format!("{folder}/gw-E9998-0000000000.ndjson.zst"), b"x");
+    plant("chain/default/gw/E9999/0000000000.json".to_owned(), b"{}");
+    let told = gather(vault, &all(), None, &keys(&desk)).await.expect("gathered");
+    assert_eq!((told.lines, told.sessions.len(), told.boundary.len()), (honest.lines, honest.sessions.len(), 0));
+    assert_eq!((told.digests.len(), told.closed.len()), (honest.digests.len(), 0));
+    assert_eq!(told.unsigned.iter().map(|one| one.lines).sum::<u64>(), 1);
+    assert_eq!(told.unsigned.len(), 3, "a line, garbage, a digest: {:?}", told.unsigned);
+    // who gives another key has nothing
+    let none = gather(vault, &all(), None, &[desk.chain_key()]).await.expect("gathered");
+    assert_eq!((none.lines, none.digests.len()), (0, 0));
+    // a signed object that was exchanged is missing, and said to be
+    let name = {
+        let objects = site.store.0.lock();
+        objects.keys().find(|name| name.starts_with(folder) && name.contains("gw-E0000")).expect("an object").clone()
+    };
+    plant(name, &forged);
+    let torn = gather(vault, &all(), None, &keys(&desk)).await.expect("gathered");
+    assert!(torn.lines < honest.lines && torn.closed.len() == 1, "{:?}", torn.closed);
 }
 
 /// Every line is in one session; halves of a period add up to the whole; an account's bundle holds no other's.
@@ -19,18 +61,18 @@ async fn a_population_is_complete() {
     let middle = rfc3339(site.clock.now());
     site.send("default", "s9", "later");
     site.minutes(4).await;
-    let whole = gather(vault, &all(), None).await.expect("gathered");
+    let whole = gather(vault, &all(), None, &keys(&desk)).await.expect("gathered");
     assert_eq!((whole.lines, whole.sessions.len(), whole.homeless, whole.gaps), (18, 4, 0, 0));
     assert_eq!(whole.sessions.values().map(|session| session.lines).sum::<u64>(), 18);
     assert_eq!((whole.keys.len(), whole.sessions.values().map(|session| session.with_content).sum::<u64>()), (4, 9));
-    let before = gather(vault, &Period { to: middle.clone(), ..all() }, None).await.expect("gathered");
-    let after = gather(vault, &Period { from: middle, ..all() }, None).await.expect("gathered");
+    let before = gather(vault, &Period { to: middle.clone(), ..all() }, None, &keys(&desk)).await.expect("gathered");
+    let after = gather(vault, &Period { from: middle, ..all() }, None, &keys(&desk)).await.expect("gathered");
     assert_eq!((before.lines, after.lines, after.sessions.len()), (16, 2, 1));
     assert!(before.digests.len() < whole.digests.len() && !after.digests.is_empty());
-    let own = gather(vault, &all(), Some("team")).await.expect("gathered");
+    let own = gather(vault, &all(), Some("team"), &keys(&desk)).await.expect("gathered");
     assert!(own.lines == 8 && own.sessions.keys().all(|(account, ..)| account == "team") && own.keys.len() == 1);
     desk.erase(&site, "s0").await;
-    let erased = gather(vault, &all(), None).await.expect("gathered").erased;
+    let erased = gather(vault, &all(), None, &keys(&desk)).await.expect("gathered").erased;
     assert_eq!(erased.len(), 2, "begun and done");
     assert!(erased.iter().all(|one| one.erasure.why == "ticket 4711" && one.erasure.request.is_none()));
 }

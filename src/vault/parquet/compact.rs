@@ -7,14 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
 
 use crate::vault::chain::note::VerifyKey;
 use crate::vault::names::account_segment;
 use crate::vault::read::{ReadError, Vault, unpack_index};
+use crate::vault::signed::Signed;
 use crate::vault::store::ObjectKind;
 
-use super::signed::signed;
 use super::sort::{Line, Sorter};
 use super::state::{Day, Part, State, short};
 use super::write::Table;
@@ -60,7 +59,7 @@ struct Run<'a> {
     vault: &'a Vault,
     options: &'a Options,
     /// Hashes that the chain tells, if keys were given.
-    signed: Option<BTreeMap<String, String>>,
+    signed: Option<Signed>,
     done: Compacted,
 }
 
@@ -75,7 +74,7 @@ pub async fn compact(vault: &Vault, options: &Options, show: &mut dyn FnMut(&str
     };
     let signed = match options.keys.is_empty() {
         true => None,
-        false => Some(signed(vault, &options.keys, options.account.as_ref()).await?),
+        false => Some(Signed::read(vault, &options.keys, options.account.as_deref()).await?),
     };
     let mut run = Run { vault, options, signed, done: Compacted::default() };
     let mut days: BTreeMap<Day, BTreeSet<String>> = BTreeMap::new();
@@ -104,7 +103,7 @@ impl Run<'_> {
         let mut new: BTreeSet<String> = BTreeSet::new();
         for object in objects.difference(&done) {
             match &self.signed {
-                Some(signed) if !signed.contains_key(&self.vault.full(object)) => {
+                Some(signed) if !signed.names(&self.vault.full(object)) => {
                     self.done.unsigned.push(object.clone());
                 }
                 _ => drop(new.insert(object.clone())),
@@ -180,8 +179,7 @@ impl Run<'_> {
     async fn lines(&mut self, object: &str) -> Result<String, ReadError> {
         let name = self.vault.full(object);
         let bytes = self.vault.fetch(ObjectKind::Index, &name, None).await?;
-        let signed = self.signed.as_ref().and_then(|signed| signed.get(&name));
-        if signed.is_some_and(|signed| *signed != crate::hex::encode(&Sha256::digest(&bytes))) {
+        if self.signed.as_ref().is_some_and(|signed| signed.names(&name) && !signed.is(&name, &bytes)) {
             return Err(format!("{name}: it is not what its digest says; `vault verify` tells more"));
         }
         self.done.objects += 1;

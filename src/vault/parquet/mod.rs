@@ -9,7 +9,6 @@ mod cells;
 mod columns;
 mod compact;
 pub mod read;
-mod signed;
 mod sort;
 mod state;
 mod write;

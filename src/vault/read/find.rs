@@ -9,9 +9,10 @@ use std::path::Path;
 use time::{Date, Month};
 
 use super::terminal::clean;
-use super::{ReadError, Vault, each_row, each_row_of};
+use super::{ReadError, Vault, each_row, each_row_of, each_signed_row, each_unsigned_row};
 use crate::vault::parquet::read::{Covered, Test, rows};
 use crate::vault::row::{Kind, Row};
+use crate::vault::signed::Signed;
 
 /// What is looked for: each that is given must hold.
 #[derive(Clone, Debug, Default)]
@@ -166,6 +167,26 @@ pub async fn find(vault: &Vault, query: &Query, visit: &mut (dyn FnMut(&Row) + S
     let closed = each_row(vault, query.account.as_deref(), &day, &mut |row| finder.row(&row)).await?;
     finder.found.closed = closed;
     Ok(finder.found)
+}
+
+/// As [`find`], with what `signed` says of a line's object: first the lines of objects that a digest names, then the others, with
+/// true. Gives both counts.
+///
+/// # Errors
+/// One line: the index can't be listed.
+pub async fn find_signed(
+    vault: &Vault,
+    query: &Query,
+    signed: &Signed,
+    visit: &mut (dyn FnMut(&Row, bool) + Send),
+) -> Result<(Found, Found), ReadError> {
+    let (day, account) = (|day: &str| query.may_hold(day), query.account.as_deref());
+    let mut own = Finder { query, found: Found::default(), visit: &mut |row| visit(row, false) };
+    let closed = each_signed_row(vault, account, &day, signed, &mut |row| own.row(&row)).await?;
+    let own = Found { closed, ..own.found };
+    let mut others = Finder { query, found: Found::default(), visit: &mut |row| visit(row, true) };
+    let closed = each_unsigned_row(vault, account, &day, signed, &mut |_, row| others.row(&row)).await?;
+    Ok((own, Found { closed, ..others.found }))
 }
 
 /// As [`find`], from the tables of `vault compact` below `folder`, in order of account, tenant, day and session; then, if the

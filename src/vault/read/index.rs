@@ -1,7 +1,7 @@
 //! **What**: every line of a vault's index, one after the other. **Why**: questions and proofs begin there.
 //! **Invariants**: needs no auditor's key; a line that was stored twice comes once; objects are fetched a few at a time and their
 //! lines come in order of names; anybody who may write may plant, so an object that is none of a gateway's, or can't be read, ends nothing: it is told.
-//! **Not here**: whether a line is what was signed (`vault/verify`).
+//! **Not here**: whether a line is what was signed (`vault/verify`; whose object is, [`Signed`] says).
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 
 use crate::vault::names::IndexName;
 use crate::vault::row::Row;
+use crate::vault::signed::Signed;
 use crate::vault::store::{ObjectKind, StoreError};
 
 use super::{ReadError, Vault};
@@ -51,6 +52,46 @@ pub async fn each_row_of(
     object: &(dyn Fn(&str) -> bool + Sync),
     visit: &mut (dyn FnMut(Row) + Send),
 ) -> Result<Vec<String>, ReadError> {
+    each(vault, account, day, object, None, &mut |_, row| visit(row)).await
+}
+
+/// As [`each_row`], of the index objects that signed digests name; one that is not what its digest says is not read.
+///
+/// # Errors
+/// As [`each_row`].
+pub async fn each_signed_row(
+    vault: &Vault,
+    account: Option<&str>,
+    day: &(dyn Fn(&str) -> bool + Sync),
+    signed: &Signed,
+    visit: &mut (dyn FnMut(Row) + Send),
+) -> Result<Vec<String>, ReadError> {
+    each(vault, account, day, &|name| signed.names(name), Some(signed), &mut |_, row| visit(row)).await
+}
+
+/// As [`each_row`], of the index objects that no signed digest names, each line with its object: what a gateway is about to sign, or
+/// somebody planted.
+///
+/// # Errors
+/// As [`each_row`].
+pub async fn each_unsigned_row(
+    vault: &Vault,
+    account: Option<&str>,
+    day: &(dyn Fn(&str) -> bool + Sync),
+    signed: &Signed,
+    visit: &mut (dyn FnMut(&str, Row) + Send),
+) -> Result<Vec<String>, ReadError> {
+    each(vault, account, day, &|name| !signed.names(name), None, visit).await
+}
+
+async fn each(
+    vault: &Vault,
+    account: Option<&str>,
+    day: &(dyn Fn(&str) -> bool + Sync),
+    object: &(dyn Fn(&str) -> bool + Sync),
+    signed: Option<&Signed>,
+    visit: &mut (dyn FnMut(&str, Row) + Send),
+) -> Result<Vec<String>, ReadError> {
     let folder = match account {
         Some(account) => format!("index/v1/account={}/", crate::vault::names::account_segment(account)),
         None => "index/v1/".to_owned(),
@@ -66,7 +107,13 @@ pub async fn each_row_of(
             closed.add(format!("{name}: no gateway gives an index object such a name; it was planted"));
             continue;
         };
-        let lines = bytes.map_err(|error| format!("{name}: {error}")).and_then(|bytes| unpack(&name, &bytes));
+        let bytes = bytes.map_err(|error| format!("{name}: {error}")).and_then(|bytes| match signed {
+            Some(signed) if !signed.is(&name, &bytes) => {
+                Err(format!("{name}: it is not what its digest says; `tollgate vault verify` tells more"))
+            }
+            _ => Ok(bytes),
+        });
+        let lines = bytes.and_then(|bytes| unpack(&name, &bytes));
         match lines {
             Ok(lines) => each_line(&name, &own, &lines, &mut seen, &mut closed, visit),
             Err(why) => closed.add(why),
@@ -82,14 +129,14 @@ fn each_line(
     lines: &str,
     seen: &mut Seen,
     closed: &mut Closed,
-    visit: &mut (dyn FnMut(Row) + Send),
+    visit: &mut (dyn FnMut(&str, Row) + Send),
 ) {
     let (mut strange, mut twice) = (0_u64, 0_u64);
     for line in lines.lines() {
         match serde_json::from_str::<Row>(line).ok().filter(|row| own.holds(row)) {
             None => strange += 1,
             Some(row) => match seen.take(&row, line) {
-                Taken::New => visit(row),
+                Taken::New => visit(name, row),
                 Taken::Again => {}
                 Taken::Another => twice += 1,
             },

@@ -37,9 +37,9 @@ use super::store::settings::S3Settings;
 use super::store::{DirectoryStore, Held, ObjectKind, S3Store, StoreError, VaultReader, Version, VersionPage};
 
 pub(super) use find::day_before;
-pub use find::{Found, Query, find, find_in, shown};
+pub use find::{Found, Query, find, find_in, find_signed, shown};
 pub use get::{Wanted, get};
-pub use index::{each_row, each_row_of};
+pub use index::{each_row, each_row_of, each_signed_row, each_unsigned_row};
 pub(super) use index::{inflate as inflate_index, unpack as unpack_index};
 pub(super) use keys::open_key;
 pub use keys::{BadKey, Shut};

@@ -5,8 +5,9 @@
 //! yet are found by their names, and what no index line knows is marked; what can't be read is said and hides nothing
 //! else. **Not here**: turns and what changed between them (`turns`), the tree of calls (`tree`), JSON (`report`), proofs.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use rust_decimal::Decimal;
 use serde::Serialize;
@@ -14,9 +15,10 @@ use serde::Serialize;
 use crate::vault::document::Item;
 use crate::vault::names::{ObjectName, Scope};
 use crate::vault::row::{ErasureState, Kind, Row};
+use crate::vault::signed::Signed;
 use crate::vault::store::ObjectKind;
 
-use super::index::each_row;
+use super::index::{each_row, each_signed_row, each_unsigned_row};
 use super::messages::{Said, said};
 use super::terminal::clean;
 use super::{Opened, Opener, Places, ReadError, Shut, Vault};
@@ -33,6 +35,8 @@ pub struct Filter {
     pub tenant: Option<String>,
     /// How much is read into memory.
     pub content: Content,
+    /// What digests name: lines of other objects are marked. `None`: nobody looked.
+    pub signed: Option<Arc<Signed>>,
 }
 
 /// The most content of a session, decompressed, that is read into memory, bytes.
@@ -77,6 +81,15 @@ pub struct Replay {
     closed: Vec<String>,
     /// It is larger than what may be read into memory: fragments and lines that are left out.
     left_out: u64,
+    /// Lines of objects that no signed digest names.
+    unsigned: BTreeSet<Line>,
+}
+
+/// A line's place: writer and epoch, number.
+type Line = (String, u64);
+
+fn line(row: &Row) -> Line {
+    (format!("{}/{}", row.tail.writer, row.tail.epoch), row.leaf)
 }
 
 /// Reads a session: its id as the index shows it (`trace-…` for records without one).
@@ -89,7 +102,7 @@ pub async fn replay(
     session: &str,
     filter: &Filter,
 ) -> Result<Replay, ReadError> {
-    let Indexed { rows, erasures, closed, left_out } = rows(vault, session, filter).await?;
+    let Indexed { rows, erasures, closed, left_out, unsigned } = rows(vault, session, filter).await?;
     let accounts: BTreeSet<&str> = rows.iter().map(|row| row.tail.account.as_str()).collect();
     if accounts.len() > 1 {
         let accounts: Vec<&str> = accounts.into_iter().collect();
@@ -117,6 +130,7 @@ pub async fn replay(
         erased,
         closed,
         left_out,
+        unsigned,
     };
     let mut by_item: HashMap<(String, u32), Row> = HashMap::new();
     for row in rows {
@@ -185,6 +199,7 @@ struct Indexed {
     closed: Vec<String>,
     /// Lines that there was no room for.
     left_out: u64,
+    unsigned: BTreeSet<Line>,
 }
 
 /// Erasures that name this session, in words; those of other accounts don't.
@@ -226,8 +241,33 @@ async fn rows(vault: &Vault, session: &str, filter: &Filter) -> Result<Indexed, 
             if rows.len() < most { rows.push(row) } else { left_out += 1 }
         }
     };
-    let closed = each_row(vault, filter.account.as_deref(), &|_| true, &mut visit).await?;
-    Ok(Indexed { rows, erasures, closed, left_out })
+    let account = filter.account.as_deref();
+    let Some(signed) = &filter.signed else {
+        let closed = each_row(vault, account, &|_| true, &mut visit).await?;
+        return Ok(Indexed { rows, erasures, closed, left_out, unsigned: BTreeSet::new() });
+    };
+    let mut closed = each_signed_row(vault, account, &|_| true, signed, &mut visit).await?;
+    let (mut unsigned, mut twice) = (BTreeSet::new(), 0_u64);
+    let known: HashSet<Line> = rows.iter().map(line).collect();
+    let mut visit = |_: &str, row: Row| {
+        // an erasure that nobody signed is none
+        if row.tail.kind == Some(Kind::Erasure) || !wanted(&row, session, filter) {
+            return;
+        }
+        match (known.contains(&line(&row)), rows.len() < most) {
+            (true, _) => twice += 1,
+            (false, true) => {
+                unsigned.insert(line(&row));
+                rows.push(row);
+            }
+            (false, false) => left_out += 1,
+        }
+    };
+    closed.extend(each_unsigned_row(vault, account, &|_| true, signed, &mut visit).await?);
+    if twice > 0 {
+        closed.push(format!("{twice} lines that nobody signed claim numbers of signed ones: they were planted"));
+    }
+    Ok(Indexed { rows, erasures, closed, left_out, unsigned })
 }
 
 /// Objects of the session by their names: those of the last minutes are not in the index yet.
@@ -272,7 +312,8 @@ impl Replay {
         let mut entries: Vec<Entry> = entries.collect();
         entries.sort_by(|a, b| (&a.at, a.leaf).cmp(&(&b.at, b.leaf)));
         let (accounts, erased, closed) = (BTreeSet::new(), Vec::new(), Vec::new());
-        Self { session: session.to_owned(), accounts, entries, erased, closed, left_out: 0 }
+        let unsigned = BTreeSet::new();
+        Self { session: session.to_owned(), accounts, entries, erased, closed, left_out: 0, unsigned }
     }
 
     /// Everything that happened, in order of time.
@@ -293,6 +334,16 @@ impl Replay {
     /// Erasures that concern it, in words. They count once they are verified.
     pub fn erased(&self) -> &[String] {
         &self.erased
+    }
+
+    /// How many of its lines stand in objects that no signed digest names; 0 if nobody looked.
+    pub fn unsigned(&self) -> usize {
+        self.unsigned.len()
+    }
+
+    /// Whether the entry's line is one of these.
+    pub(super) fn is_unsigned(&self, entry: &Entry) -> bool {
+        entry.row.as_ref().is_some_and(|row| self.unsigned.contains(&line(row)))
     }
 
     /// Something was left out because the session is too large.
@@ -320,7 +371,8 @@ impl Replay {
         let mut before: Vec<Said> = Vec::new();
         for entry in &self.entries {
             writeln!(out)?;
-            writeln!(out, "{}", clean(&headline(entry)))?;
+            let mark = if self.is_unsigned(entry) { "  UNSIGNED: no digest names this line" } else { "" };
+            writeln!(out, "{}{mark}", clean(&headline(entry)))?;
             if let Some(item) = &entry.item {
                 body(item, &mut before, out)?;
             }

@@ -36,6 +36,9 @@ struct Entry<'r> {
     line: Option<&'r Row>,
     /// What the vault holds of it; null where it had no content, or that could not be opened.
     item: Option<&'r Item>,
+    /// Its line stands in an object that no signed digest names; absent: it does, or nobody looked.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    unsigned: bool,
 }
 
 impl Replay {
@@ -52,7 +55,12 @@ impl Replay {
             erased: self.erased(),
             turns: self.tree(),
             entries: entries
-                .map(|entry| Entry { at: &entry.at, line: entry.row.as_ref(), item: entry.item.as_ref() })
+                .map(|entry| Entry {
+                    at: &entry.at,
+                    line: entry.row.as_ref(),
+                    item: entry.item.as_ref(),
+                    unsigned: self.is_unsigned(entry),
+                })
                 .collect(),
             total: self.total(),
             not_read: self.closed(),

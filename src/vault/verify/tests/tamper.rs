@@ -265,7 +265,8 @@ async fn planted_names_are_told() {
 /// number that a gateway's object holds is shown.
 #[tokio::test]
 async fn planted_objects_end_no_search() {
-    use crate::vault::read::{Query, find};
+    use crate::vault::read::{Filter, Opener, Query, find, find_signed, replay};
+    use crate::vault::signed::Signed;
     let s = site().await;
     let vault = Vault::new(s.store.clone(), "", None);
     let query = Query { session: Some("s0".to_owned()), ..Query::default() };
@@ -287,6 +288,28 @@ async fn planted_objects_end_no_search() {
     assert_eq!((found.lines, found.closed.len()), (whole.lines, 5), "{:?}", found.closed);
     let forged = Query { session: Some("forged".to_owned()), ..Query::default() };
     assert_eq!(find(&vault, &forged, &mut |_| {}).await.expect("found").lines, 0);
+    // who has the writer's key sees what is planted, and sees that it is
+    let keys = [signing_key().public().clone()];
+    let signed = Arc::new(Signed::read(&vault, &keys, None).await.expect("read"));
+    let mut marks = Vec::new();
+    let (own, others) =
+        find_signed(&vault, &forged, &signed, &mut |_, unsigned| marks.push(unsigned)).await.expect("found");
+    assert_eq!((own.lines, others.lines > 0, own.closed.len()), (0, true, 0));
+    assert!(marks.iter().all(|unsigned| *unsigned), "{marks:?}");
+    let (own, others) = find_signed(&vault, &query, &signed, &mut |_, _| {}).await.expect("found");
+    assert_eq!((own.lines, others.lines), (whole.lines, 0));
+    let none = Arc::new(Signed::read(&vault, &[], None).await.expect("read"));
+    assert_eq!(find_signed(&vault, &query, &none, &mut |_, _| {}).await.expect("found").0.lines, 0);
+    for (session, signed, marked) in [("forged", &signed, true), ("s0", &signed, false), ("s0", &none, true)] {
+        let filter = Filter { signed: Some(signed.clone()), account: Some("default".to_owned()), ..Filter::default() };
+        let mut opener = Opener::new(&vault, vec![s.auditor.clone()]);
+        let told = replay(&vault, &mut opener, session, &filter).await.expect("told");
+        let mut text = Vec::new();
+        told.write(&mut text).expect("written");
+        let text = String::from_utf8(text).expect("text");
+        assert_eq!((text.contains("UNSIGNED"), told.unsigned() > 0), (marked, marked), "{session}: {text}");
+        assert_eq!(told.json().expect("json").contains("\"unsigned\": true"), marked, "{session}");
+    }
 }
 
 /// A continuation that skips lines, and is signed, is found by where the tree before it ends.
