@@ -240,6 +240,7 @@ impl Assembly<'_> {
                 tasks: Arc::clone(&self.site.tasks),
                 clock: Arc::clone(&self.site.seams.clock),
                 proxies: Arc::clone(&self.proxies),
+                meter: meter.clone(),
             };
             let exporter = exporter(&id, what, deps)?;
             exporters.insert(id, exporter);

@@ -138,6 +138,7 @@ async fn back_ends(loaded: Loaded) -> Result<Vec<Tried>, String> {
         tasks: Tasks::new(&seams.meter),
         clock: Arc::clone(&seams.clock),
         proxies: Arc::new(Proxies::from_env(&env::var)?),
+        meter: seams.meter.clone(),
     };
     let pipelines = loaded.valid.pipelines;
     let signals = |id: &ComponentId| -> Vec<Signal> {

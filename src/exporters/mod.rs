@@ -2,6 +2,7 @@
 //! **Invariants**: exporters never import each other; what they get was cleared for their `trust`.
 //! **Not here**: cursors and retry (`pipeline/outlet`), clearance (`pipeline/clearance`).
 
+pub mod cumulative;
 pub mod debug;
 pub mod file;
 pub mod otlp;

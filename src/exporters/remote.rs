@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, Uri};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 
+use super::cumulative::{Cumulative, Pending, Turn};
 use super::stanza::{Common, Compression};
 use crate::clock::Clock;
 use crate::net::client::{self, ClientError, Upload};
@@ -19,7 +20,8 @@ use crate::net::encoding::compress;
 use crate::net::spawn::blocking;
 use crate::net::{Encoding, Proxies, Renewed, Spawn};
 use crate::otlp::Signal;
-use crate::pipeline::{Outcome, Reason};
+use crate::pipeline::{ExportRequest, Outcome, Reason};
+use crate::telemetry::Meter;
 
 /// Bodies over this are compressed off the reactor.
 const INLINE: usize = 64 * 1024;
@@ -33,6 +35,8 @@ pub struct Deps {
     pub clock: Arc<dyn Clock>,
     /// Ways out.
     pub proxies: Arc<Proxies>,
+    /// Metrics.
+    pub meter: Meter,
 }
 
 /// What both exporters hold while running.
@@ -47,6 +51,36 @@ pub struct Remote {
     pub deps: Deps,
     encoding: AtomicU8,
     complaint: Mutex<String>,
+    cumulative: Option<Cumulative>,
+}
+
+/// What goes on of a request.
+pub enum Sent<'r> {
+    /// Itself.
+    AsItIs,
+    /// Totals in place of deltas.
+    Totals(Totals<'r>),
+    /// Nothing now.
+    Not(Outcome),
+}
+
+/// A request of totals; the next one waits until this one has its outcome.
+pub struct Totals<'r> {
+    of: &'r Cumulative,
+    /// What to send; its body may be empty: then there is nothing to send.
+    pub request: ExportRequest,
+    pending: Pending,
+    _turn: Turn,
+}
+
+impl Totals<'_> {
+    /// Keeps the totals if they were delivered.
+    pub fn end(self, outcome: Outcome) -> Outcome {
+        if matches!(outcome, Outcome::Accepted | Outcome::Partial { .. }) {
+            self.of.delivered(self.pending);
+        }
+        outcome
+    }
 }
 
 impl Remote {
@@ -71,7 +105,9 @@ impl Remote {
             (Compression::None, _) => Encoding::Identity,
         };
         let encoding = AtomicU8::new(rank(first));
-        Ok(Self { id, common, client, deps, encoding, complaint: Mutex::default() })
+        let cumulative =
+            common.cumulative.map(|settings| Cumulative::new(settings, &id, Arc::clone(&deps.clock), &deps.meter));
+        Ok(Self { id, common, client, deps, encoding, complaint: Mutex::default(), cumulative })
     }
 
     /// Sends one request; its URI is absolute.
@@ -80,6 +116,24 @@ impl Remote {
     /// There was no answer.
     pub async fn send(&self, request: Request<Upload>) -> Result<Response<Incoming>, ClientError> {
         self.client.client(&self.id).await.send(request).await
+    }
+
+    /// What is sent in place of `request`.
+    pub async fn totals(&self, request: &ExportRequest) -> Sent<'_> {
+        let totals = self.cumulative.as_ref().filter(|_| request.signal == Signal::Metrics);
+        let Some(totals) = totals else { return Sent::AsItIs };
+        let turn = totals.turn().await;
+        let (own, account, body) = (totals.clone(), Arc::clone(&request.account), request.body.clone());
+        let convert = move || own.convert(&account, &body);
+        match blocking(&*self.deps.tasks, "totals", convert).await {
+            None => Sent::Not(Outcome::Retry { after: None, reason: Reason::Lost }),
+            Some(None) => Sent::AsItIs,
+            Some(Some((body, pending))) => {
+                let (signal, account, items) = (request.signal, Arc::clone(&request.account), request.items);
+                let request = ExportRequest { signal, account, body, items };
+                Sent::Totals(Totals { of: totals, request, pending, _turn: turn })
+            }
+        }
     }
 
     /// `attempt` within the exporter's `timeout`.

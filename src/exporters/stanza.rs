@@ -13,6 +13,8 @@ use rustls::pki_types::ServerName;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::cumulative;
+pub use super::cumulative::Config as Totals;
 use super::preset::{Asked, Preset, PresetHeader};
 use super::queue::{RetryOnFailure, SendingQueue};
 use crate::config::{ByteSize, FieldProblem, Span};
@@ -71,6 +73,8 @@ macro_rules! remote_config {
             pub sending_queue: $crate::exporters::queue::SendingQueue,
             /// How long to wait before a failed request is sent again. It is, until the back end takes or refuses it.
             pub retry_on_failure: $crate::exporters::queue::RetryOnFailure,
+            /// Metrics of deltas go on as totals, for back ends that take no deltas; `{}` for the defaults.
+            pub deltatocumulative: Option<$crate::exporters::stanza::Totals>,
             /// `third_party` gets only what is stripped and redacted; `internal` gets everything.
             pub trust: $crate::pipeline::Trust,
         }
@@ -96,6 +100,7 @@ macro_rules! remote_config {
                     ordered: false,
                     sending_queue: Default::default(),
                     retry_on_failure: Default::default(),
+                    deltatocumulative: None,
                     trust: Default::default(),
                 }
             }
@@ -125,6 +130,7 @@ macro_rules! remote_config {
                     ordered: self.ordered,
                     queue: &self.sending_queue,
                     retry: &self.retry_on_failure,
+                    deltatocumulative: self.deltatocumulative.as_ref(),
                 }
             }
         }
@@ -200,6 +206,8 @@ pub struct Written<'a> {
     pub queue: &'a SendingQueue,
     /// `retry_on_failure`
     pub retry: &'a RetryOnFailure,
+    /// `deltatocumulative`
+    pub deltatocumulative: Option<&'a cumulative::Config>,
 }
 
 /// What both exporters' settings have in common. Valid by construction.
@@ -227,6 +235,8 @@ pub struct Common {
     pub max_request_bytes: usize,
     /// How it is served from the spool.
     pub outlet: OutletSettings,
+    /// Deltas become totals.
+    pub cumulative: Option<cumulative::Settings>,
     /// What is valid, but served otherwise than the Collector would.
     pub notes: Vec<FieldProblem>,
 }
@@ -267,8 +277,10 @@ impl Written<'_> {
                 .push(FieldProblem::new("on_full", "`expire` gives up what `ack: delivered` promises: use `refuse`"));
         }
         let max_pending = self.max_pending.map(|bound| bound.0);
-        let outlet =
-            OutletSettings { ack: self.ack, max_pending, on_full: self.on_full, ordered: self.ordered, ..outlet };
+        let cumulative = self.deltatocumulative.map(|written| written.settings(problems));
+        // Totals hang on the order of deltas.
+        let ordered = self.ordered || cumulative.is_some();
+        let outlet = OutletSettings { ack: self.ack, max_pending, on_full: self.on_full, ordered, ..outlet };
         let size = self.max_request_size.map_or(preset.max_request_bytes, |size| size.0);
         let size = split.map_or(size, |split| split.min(size));
         if size < 1024 {
@@ -286,6 +298,7 @@ impl Written<'_> {
             tls_asked: self.tls.ca_file.is_some() || self.tls.cert_file.is_some() || self.tls.key_file.is_some(),
             max_request_bytes: usize::try_from(size).unwrap_or(usize::MAX),
             outlet,
+            cumulative,
             notes: [self.queue.notes(), self.retry.notes()].concat(),
         }
     }

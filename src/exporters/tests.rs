@@ -28,7 +28,7 @@ use crate::testing::tasks::TestTasks;
 pub(super) fn deps(env: &[(&str, String)]) -> Deps {
     let var = |name: &str| env.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
     let proxies = Arc::new(Proxies::from_env(&var).unwrap());
-    Deps { tasks: TestTasks::shared(), clock: ManualClock::at(NOW), proxies }
+    Deps { tasks: TestTasks::shared(), clock: ManualClock::at(NOW), proxies, meter: Meter::new() }
 }
 
 /// A request of `size` bytes that compresses well.

@@ -170,6 +170,12 @@ metrics_table! {
     HELD = "tollgate_exporter_held_batches", Kind::Gauge;
     /// Items that a back end refused and that are kept in the spool's quarantine (label: exporter).
     SET_ASIDE = "tollgate_exporter_quarantined_items_total", Kind::Counter;
+    /// Series whose totals an exporter with `deltatocumulative` remembers (label: exporter).
+    CUMULATIVE_STREAMS = "tollgate_exporter_cumulative_streams", Kind::Gauge;
+    /// Series that were forgotten because there were more than `max_streams` (label: exporter).
+    CUMULATIVE_EVICTED = "tollgate_exporter_cumulative_evicted_total", Kind::Counter;
+    /// Points of deltas that are in no total (labels: exporter; reason: `older` = a repeat or too late, `invalid`).
+    CUMULATIVE_DROPPED = "tollgate_exporter_cumulative_dropped_points_total", Kind::Counter;
     /// Times the spool could not be read for an exporter (label: exporter).
     READ_FAILURES = "tollgate_exporter_spool_read_failures_total", Kind::Counter;
 

@@ -23,3 +23,4 @@ mod reload;
 mod runs;
 mod spool;
 mod tidy;
+mod totals;

@@ -16,7 +16,7 @@ use hyper::body::Incoming;
 
 pub use config::{Config, Settings};
 
-use super::remote::{Deps, Remote};
+use super::remote::{Deps, Remote, Sent};
 use super::verdict::{self, MAX_ANSWER, UNREACHABLE};
 use crate::net::Encoding;
 use crate::net::client::{self, AnswerError, upload};
@@ -108,7 +108,17 @@ impl Exporter for OtlpHttp {
     }
 
     fn send<'a>(&'a self, request: &'a ExportRequest) -> BoxFuture<'a, Outcome> {
-        Box::pin(self.remote.timed(self.attempt(request)))
+        Box::pin(async move {
+            match self.remote.totals(request).await {
+                Sent::AsItIs => self.remote.timed(self.attempt(request)).await,
+                Sent::Not(outcome) => outcome,
+                Sent::Totals(totals) if totals.request.body.is_empty() => totals.end(Outcome::Accepted),
+                Sent::Totals(totals) => {
+                    let outcome = self.remote.timed(self.attempt(&totals.request)).await;
+                    totals.end(outcome)
+                }
+            }
+        })
     }
 }
 
