@@ -24,11 +24,11 @@ pub(super) struct Humans {
 }
 
 impl Judge for Humans {
-    fn judge<'a>(&'a self, id: &'a str, outcome: Outcome) -> BoxFuture<'a, Result<(), NotTaken>> {
+    fn judge<'a>(&'a self, account: &'a str, id: &'a str, outcome: Outcome) -> BoxFuture<'a, Result<(), NotTaken>> {
         Box::pin(async move {
             let now = self.clock.now();
-            let (account, effect) =
-                self.runs.iter().find_map(|runs| runs.judged(id, outcome, now)).ok_or(NotTaken::Unknown)?;
+            let mut effects = self.runs.iter().filter_map(|runs| runs.judged(account, id, outcome, now));
+            let effect = effects.next().ok_or(NotTaken::Unknown)?;
             let Some(inlet) = self.way.get() else { return Err(NotTaken::Later) };
             let submission = Submission {
                 signal: Signal::Logs,

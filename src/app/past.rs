@@ -4,12 +4,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use parking_lot::Mutex;
+
 use crate::app::build::{Companion, Site};
 use crate::app::remember::Remember;
 use crate::app::resolve::Valid;
 use crate::components::{ExtensionSettings, ProcessorSettings};
 use crate::files::folder_of;
-use crate::history::{Failures, History};
+use crate::history::{Failures, History, Write};
 use crate::pages::{Pages, Shelf};
 use crate::pipeline::spool::SpoolKey;
 use crate::processors::vault::StoreSettings;
@@ -97,6 +99,7 @@ impl Past {
             seams: site.seams.clone(),
             tasks: Arc::clone(&site.tasks),
             failing: AtomicBool::new(false),
+            owed: Mutex::new(Write::default()),
         })
     }
 }

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::app::build::{Companion, Seams};
@@ -30,6 +31,9 @@ const ASKED: usize = 32;
 /// Calls of one run that are written down.
 const STEPS: usize = 500;
 
+/// Runs, counts and samples that wait for a file that can be written.
+const OWED: usize = 4096;
+
 /// See the module.
 pub(super) struct Remember {
     pub(super) board: Arc<dyn Board>,
@@ -41,6 +45,8 @@ pub(super) struct Remember {
     pub(super) seams: Seams,
     pub(super) tasks: Arc<dyn Spawn>,
     pub(super) failing: AtomicBool,
+    /// What could not be written.
+    pub(super) owed: Mutex<Write>,
 }
 
 impl Remember {
@@ -86,12 +92,14 @@ impl Remember {
             (entry, detail.map(detail_text))
         };
         let runs = news.into_iter().map(with_detail).collect();
-        let write = Write { runs, counts, samples, before };
+        let owed = std::mem::take(&mut *self.owed.lock());
+        let write = Write { runs, counts, samples, before }.after(owed, OWED);
         let mut shelf = self.shelf.lock();
         let Some(store) = shelf.as_mut().filter(|_| !write.is_empty()) else { return };
         match store.write(&write, now) {
             Ok(()) => self.failing.store(false, Ordering::Relaxed),
             Err(error) => {
+                *self.owed.lock() = write;
                 if !self.failing.swap(true, Ordering::Relaxed) {
                     tracing::warn!("history can't be written; pages go on from memory: {error}");
                 }

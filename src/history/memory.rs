@@ -105,11 +105,17 @@ impl History {
         self.runs.read().values().map(|kept| Arc::clone(&kept.entry)).collect()
     }
 
-    /// One run by its id; of several accounts the latest.
-    pub fn find(&self, run: &str) -> Option<Arc<Entry>> {
+    /// One run by its id.
+    pub fn find_of(&self, account: &str, run: &str) -> Option<Arc<Entry>> {
         let runs = self.runs.read();
-        let found = runs.values().filter(|kept| &*kept.entry.run == run).max_by_key(|kept| kept.entry.at);
-        found.map(|kept| Arc::clone(&kept.entry))
+        let is_it = |kept: &&Kept| *kept.entry.run == *run && *kept.entry.account == *account;
+        runs.values().filter(is_it).max_by_key(|kept| kept.entry.at).map(|kept| Arc::clone(&kept.entry))
+    }
+
+    /// The accounts that have a run of this id.
+    pub fn accounts(&self, run: &str) -> Vec<String> {
+        let runs = self.runs.read();
+        runs.values().filter(|kept| *kept.entry.run == *run).map(|kept| kept.entry.account.to_string()).collect()
     }
 
     /// Whether this very entry is known.

@@ -81,6 +81,17 @@ pub struct Write {
 }
 
 impl Write {
+    /// This with what could not be written before, which goes first; of more than `most` of a kind the oldest are left out.
+    pub fn after(self, mut older: Self, most: usize) -> Self {
+        older.runs.extend(self.runs);
+        older.counts.extend(self.counts);
+        older.samples.extend(self.samples);
+        older.runs.drain(..older.runs.len().saturating_sub(most));
+        older.counts.drain(..older.counts.len().saturating_sub(most));
+        older.samples.drain(..older.samples.len().saturating_sub(most));
+        Self { before: self.before, ..older }
+    }
+
     /// Nothing to do.
     pub fn is_empty(&self) -> bool {
         self.runs.is_empty() && self.counts.is_empty() && self.samples.is_empty()

@@ -158,7 +158,7 @@ fn it_survives_a_restart() {
     assert!(again.samples.first() == Some(&sample(NOW)) && again.counts.first().map(|group| group.count) == Some(4));
     let restored = History::default();
     restored.restore(again.runs);
-    let entry = restored.find("a").expect("run");
+    let entry = restored.find_of("default", "a").expect("run");
     assert_eq!(entry.atto, i128::from(u64::MAX) * 9);
     assert_eq!(again.store.detail(&entry).as_deref(), Some("{\"id\":\"a\"}"));
     drop(again.store);
@@ -256,4 +256,34 @@ fn the_ticket_is_told() {
         assert!(comment.text.contains(part), "{part}: {}", comment.text);
     }
     assert_eq!(JiraComment::of("OPS-2", &history.all(), &link, &vault).runs, 0);
+}
+
+/// What could not be written goes with the next, before it: what is written last holds; too much does not grow for ever.
+#[test]
+fn what_could_not_be_written_waits() {
+    let count = |count: u64| Group { key: sample(NOW).key, slot: NOW, count };
+    let write = |counts: std::ops::Range<u64>, before: u64| Write {
+        counts: counts.map(count).collect(),
+        samples: vec![Arc::new(sample(before))],
+        before,
+        ..Write::default()
+    };
+    let all = write(3..5, 2).after(write(0..3, 1), 10);
+    assert_eq!(all.counts.iter().map(|group| group.count).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
+    assert_eq!((all.samples.len(), all.before), (2, 2));
+    let few = write(3..5, 2).after(write(0..3, 1), 3);
+    assert_eq!(few.counts.iter().map(|group| group.count).collect::<Vec<_>>(), [2, 3, 4]);
+}
+
+/// Texts that the vault step fills in later are in no sample; whose name is only like theirs is.
+#[test]
+fn slots_are_in_no_sample() {
+    for key in
+        ["gen_ai.payload.ref", "gen_ai.tool.call.arguments_ref", "gen_ai.input.messages_ref", "tollgate.content.shape"]
+    {
+        assert!(watch::is_slot(key), "{key}");
+    }
+    for key in ["gen_ai.tool.name", "tollgate.run.id", "customer_ref", "error.type"] {
+        assert!(!watch::is_slot(key), "{key}");
+    }
 }

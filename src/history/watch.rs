@@ -26,8 +26,10 @@ const MAX_VALUE: usize = 400;
 const MAX_WORD: usize = 120;
 /// Status code ERROR.
 const ERROR: i32 = 2;
-/// References into the vault: not fixed yet where this step stands.
-const REFERENCES: &str = "gen_ai.payload.";
+/// References into the vault and what is told of its content: not fixed yet where this step stands.
+const REFERENCES: [&str; 2] = ["gen_ai.payload.", "tollgate.content."];
+/// The end of the name of a reference to one part.
+const REFERENCE: &str = "_ref";
 
 /// See the module.
 pub struct Watch {
@@ -106,7 +108,7 @@ fn key(payload: &Payload, span: Node) -> Key {
 fn sample(payload: &Payload, span: Node, key: &Key, at: u64) -> Sample {
     let events = payload.children(span).filter(|child| payload.kind(*child) == NodeKind::Event);
     let nodes = std::iter::once(span).chain(events);
-    let attributes = nodes.flat_map(|node| payload.attributes(node)).filter(|one| !one.key.starts_with(REFERENCES));
+    let attributes = nodes.flat_map(|node| payload.attributes(node)).filter(|one| !is_slot(one.key));
     Sample {
         key: key.clone(),
         at,
@@ -118,6 +120,11 @@ fn sample(payload: &Payload, span: Node, key: &Key, at: u64) -> Sample {
             .map(|one| (Box::from(cut(one.key, MAX_WORD)), text(one.value).into_boxed_str()))
             .collect(),
     }
+}
+
+/// A text of the vault step that is filled in later.
+pub(super) fn is_slot(key: &str) -> bool {
+    REFERENCES.iter().any(|begin| key.starts_with(begin)) || (key.starts_with("gen_ai.") && key.ends_with(REFERENCE))
 }
 
 fn text(value: Value<'_>) -> String {

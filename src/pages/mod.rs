@@ -14,6 +14,7 @@ mod text;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use askama::Template;
@@ -88,6 +89,8 @@ struct Asked {
     model: Option<String>,
     state: Option<String>,
     session: Option<String>,
+    /// Whose run, where several accounts have one of the same id.
+    account: Option<String>,
     by: String,
     since: String,
     limit: Option<usize>,
@@ -141,15 +144,26 @@ async fn list(State(pages): Site, Query(asked): Query<Asked>, headers: HeaderMap
     .await
 }
 
-async fn run(State(pages): Site, Path(id): Path<String>, headers: HeaderMap) -> Response {
+async fn run(State(pages): Site, Path(id): Path<String>, Query(asked): Query<Asked>, headers: HeaderMap) -> Response {
     let program = wants_json(&headers);
-    made(&pages, move |pages| match pages.detail(&id) {
+    made(&pages, move |pages| match pages.whose(asked.account, &id).map(|account| pages.detail(&account?, &id)) {
+        Err(accounts) => {
+            let names: Vec<&str> = accounts.iter().map(String::as_str).collect();
+            let why = "several accounts have a run of this id: add ?account= and one of ";
+            refused(StatusCode::CONFLICT, &format!("{why}{}", names.join(", ")))
+        }
+        Ok(run) => shown(pages, run, program),
+    })
+    .await
+}
+
+fn shown(pages: &Pages, run: Option<Value>, program: bool) -> Response {
+    match run {
         None if program => refused(StatusCode::NOT_FOUND, "no run has this id"),
         None => (StatusCode::NOT_FOUND, page(&run::Unknown)).into_response(),
         Some(detail) if program => answer(&detail),
         Some(detail) => page(&run::Run::of(pages, &detail)),
-    })
-    .await
+    }
 }
 
 async fn changes(State(pages): Site, Query(asked): Query<Asked>, headers: HeaderMap) -> Response {
@@ -183,10 +197,20 @@ impl Pages {
         self.link.as_ref()?.url(&Target { trace: &run.trace, span: &span, start: run.start, end: run.at, service })
     }
 
+    /// Whose run is meant; the accounts if that is not told and there are several.
+    fn whose(&self, account: Option<String>, id: &str) -> Result<Option<String>, BTreeSet<String>> {
+        if account.is_some() {
+            return Ok(account);
+        }
+        let all = self.history.accounts(id).into_iter().chain(self.board.accounts(id));
+        let mut all: BTreeSet<String> = all.collect();
+        if all.len() > 1 { Err(all) } else { Ok(all.pop_first()) }
+    }
+
     /// A run with its calls, from the tracker or from the file.
-    fn detail(&self, id: &str) -> Option<Value> {
-        let kept = self.history.find(id);
-        let live = self.board.run(id);
+    fn detail(&self, account: &str, id: &str) -> Option<Value> {
+        let kept = self.history.find_of(account, id);
+        let live = self.board.run_of(account, id);
         let mut value = match live.filter(|detail| detail.steps.is_some() || kept.is_none()) {
             Some(detail) => crate::runs::json::detail(&detail),
             None => self.kept(kept.as_deref()?),

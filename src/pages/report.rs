@@ -75,6 +75,6 @@ pub(super) fn issue(pages: &Pages, id: &str, program: bool) -> Response {
 
 /// The folder of a session in the vault.
 fn scope(run: &Entry) -> String {
-    let account = crate::vault::names::account_segment(&run.account);
-    format!("{account}/{}/{}/", run.tenant.as_deref().unwrap_or("unattributed"), run.session)
+    let tenant = run.tenant.as_deref().unwrap_or("unattributed");
+    crate::vault::names::session_folder(&run.account, tenant, &run.session)
 }

@@ -60,7 +60,7 @@ impl Board for Tracker {
         Some(Detail { view: view.clone(), steps: Some(steps.clone()), step_count: steps.len() as u64 })
     }
 
-    fn budget(&self, _: &str) -> Option<Budget> {
+    fn budget(&self, _: &str, _: &str) -> Option<Budget> {
         None
     }
 

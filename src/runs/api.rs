@@ -105,12 +105,43 @@ async fn sessions(State(api): State<Api>, Query(wanted): Query<Wanted>) -> Respo
     Json(shape::sessions(&wanted.list(&*api.board))).into_response()
 }
 
-async fn run(State(api): State<Api>, Path(id): Path<String>) -> Response {
-    found(api.board.run(&id).as_ref().map(shape::detail))
+/// Whose run is meant, where several accounts have one of the same id.
+#[derive(Deserialize)]
+struct Whose {
+    account: Option<String>,
 }
 
-async fn budget(State(api): State<Api>, Path(id): Path<String>) -> Response {
-    found(api.board.budget(&id).as_ref().map(shape::budget))
+impl Whose {
+    /// The account; else the answer: there is none, or more than one.
+    fn of(self, api: &Api, id: &str) -> Result<String, Box<Response>> {
+        if let Some(account) = self.account {
+            return Ok(account);
+        }
+        let accounts = api.board.accounts(id);
+        match &*accounts {
+            [] => Err(Box::new(found(None))),
+            [only] => Ok(only.clone()),
+            _ => {
+                let why = "several accounts have a run of this id: add ?account=NAME";
+                let answer = Json(json!({"error": why, "accounts": accounts}));
+                Err(Box::new((StatusCode::CONFLICT, answer).into_response()))
+            }
+        }
+    }
+}
+
+async fn run(State(api): State<Api>, Path(id): Path<String>, Query(whose): Query<Whose>) -> Response {
+    match whose.of(&api, &id) {
+        Ok(account) => found(api.board.run_of(&account, &id).as_ref().map(shape::detail)),
+        Err(answer) => *answer,
+    }
+}
+
+async fn budget(State(api): State<Api>, Path(id): Path<String>, Query(whose): Query<Whose>) -> Response {
+    match whose.of(&api, &id) {
+        Ok(account) => found(api.board.budget(&account, &id).as_ref().map(shape::budget)),
+        Err(answer) => *answer,
+    }
 }
 
 async fn sums(State(api): State<Api>) -> Response {
@@ -158,12 +189,16 @@ impl Posted {
     }
 }
 
-async fn outcome(State(api): State<Api>, Path(id): Path<String>, body: Bytes) -> Response {
+async fn outcome(State(api): State<Api>, Path(id): Path<String>, Query(whose): Query<Whose>, body: Bytes) -> Response {
     let outcome = match Posted::read(&body) {
         Ok(outcome) => outcome,
         Err(what) => return problem(StatusCode::BAD_REQUEST, what),
     };
-    match api.judge.judge(&id, outcome).await {
+    let account = match whose.of(&api, &id) {
+        Ok(account) => account,
+        Err(answer) => return *answer,
+    };
+    match api.judge.judge(&account, &id, outcome).await {
         Ok(()) => Json(json!({"taken": true})).into_response(),
         Err(NotTaken::Unknown) => problem(StatusCode::NOT_FOUND, "no run has this id"),
         Err(NotTaken::Later) => {

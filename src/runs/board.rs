@@ -1,7 +1,7 @@
 //! **What**: [`Board`]: whom pages, commands and the API ask about runs; and what they are told besides runs: budgets,
 //! measures, alerts. **Not here**: HTTP ([`super::api`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
@@ -165,8 +165,16 @@ pub trait Board: Send + Sync {
     fn recent(&self, most: usize) -> Vec<RunView>;
     /// One run by its id; of several with one id the latest.
     fn run(&self, id: &str) -> Option<Detail>;
-    /// What a run may still do.
-    fn budget(&self, id: &str) -> Option<Budget>;
+    /// The same, of one account.
+    fn run_of(&self, account: &str, id: &str) -> Option<Detail> {
+        self.run(id).filter(|detail| detail.view.account == account)
+    }
+    /// The accounts that have a run of this id, each once.
+    fn accounts(&self, id: &str) -> Vec<String> {
+        self.run(id).map(|detail| detail.view.account).into_iter().collect()
+    }
+    /// What a run of an account may still do.
+    fn budget(&self, account: &str, id: &str) -> Option<Budget>;
     /// What ended runs add up to.
     fn sums(&self) -> RunSums;
     /// By agent type.
@@ -195,8 +203,17 @@ impl Board for Boards {
         self.0.iter().filter_map(|board| board.run(id)).max_by_key(|detail| detail.view.last)
     }
 
-    fn budget(&self, id: &str) -> Option<Budget> {
-        self.0.iter().filter_map(|board| board.budget(id)).max_by_key(|budget| budget.view.last)
+    fn run_of(&self, account: &str, id: &str) -> Option<Detail> {
+        self.0.iter().filter_map(|board| board.run_of(account, id)).max_by_key(|detail| detail.view.last)
+    }
+
+    fn accounts(&self, id: &str) -> Vec<String> {
+        let all: BTreeSet<String> = self.0.iter().flat_map(|board| board.accounts(id)).collect();
+        all.into_iter().collect()
+    }
+
+    fn budget(&self, account: &str, id: &str) -> Option<Budget> {
+        self.0.iter().filter_map(|board| board.budget(account, id)).max_by_key(|budget| budget.view.last)
     }
 
     fn sums(&self) -> RunSums {
@@ -228,6 +245,6 @@ impl Board for Boards {
 
 /// Who takes the words of humans in.
 pub trait Judge: Send + Sync {
-    /// Remembers what became of a run; the answer follows once that is durable.
-    fn judge<'a>(&'a self, id: &'a str, outcome: Outcome) -> BoxFuture<'a, Result<(), NotTaken>>;
+    /// Remembers what became of a run of an account; the answer follows once that is durable.
+    fn judge<'a>(&'a self, account: &'a str, id: &'a str, outcome: Outcome) -> BoxFuture<'a, Result<(), NotTaken>>;
 }

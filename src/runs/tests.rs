@@ -64,7 +64,15 @@ impl Board for One {
         (id == "run <1>").then(|| Detail { view: view(), steps: Some(vec![Step::default()]), step_count: 1 })
     }
 
-    fn budget(&self, id: &str) -> Option<Budget> {
+    fn accounts(&self, id: &str) -> Vec<String> {
+        match id {
+            "nobody" => Vec::new(),
+            "shared" => vec!["ours".into(), "theirs".into()],
+            _ => vec!["default".into()],
+        }
+    }
+
+    fn budget(&self, _: &str, id: &str) -> Option<Budget> {
         (id == "run <1>").then(|| Budget { view: view(), ceiling: 5, state: BudgetState::Warned })
     }
 
@@ -94,13 +102,14 @@ impl Board for One {
 struct Heard(Mutex<Vec<(String, Outcome)>>);
 
 impl Judge for Heard {
-    fn judge<'a>(&'a self, id: &'a str, outcome: Outcome) -> BoxFuture<'a, Result<(), NotTaken>> {
+    fn judge<'a>(&'a self, account: &'a str, id: &'a str, outcome: Outcome) -> BoxFuture<'a, Result<(), NotTaken>> {
         Box::pin(async move {
             match id {
                 "busy" => Err(NotTaken::Later),
                 "nobody" => Err(NotTaken::Unknown),
                 _ => {
-                    self.0.lock().push((id.to_owned(), outcome));
+                    let whose = if account == "default" { id.to_owned() } else { format!("{account}/{id}") };
+                    self.0.lock().push((whose, outcome));
                     Ok(())
                 }
             }
@@ -215,4 +224,22 @@ async fn outcomes() {
     let long = Body::from(vec![b' '; 5000]);
     let status = ask(&api, Request::post("/api/runs/r/outcome").body(long).unwrap()).await.0;
     assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
+}
+
+/// Two accounts have a run of one id: nobody's outcome goes to the other; who says whose gets it.
+#[tokio::test]
+async fn an_id_of_two_accounts() {
+    let (api, heard) = api();
+    for path in ["/api/runs/shared", "/api/runs/shared/budget"] {
+        let (status, answer) = get(&api, path).await;
+        assert_eq!((status, &answer["accounts"]), (StatusCode::CONFLICT, &json!(["ours", "theirs"])));
+        assert!(answer["error"].as_str().unwrap().contains("?account="), "{answer}");
+    }
+    let post = |path: &str| Request::post(path).body(Body::from(r#"{"outcome": "confirmed"}"#)).unwrap();
+    let (status, _) = ask(&api, post("/api/runs/shared/outcome")).await;
+    assert_eq!(status, StatusCode::CONFLICT);
+    assert!(heard.0.lock().is_empty());
+    let (status, _) = ask(&api, post("/api/runs/shared/outcome?account=theirs")).await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(heard.0.lock()[0].0, "theirs/shared");
 }

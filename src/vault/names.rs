@@ -111,6 +111,12 @@ pub enum SessionName<'a> {
     Trace(&'a [u8]),
 }
 
+/// The folder of a session, of ids as they are shown.
+pub fn session_folder(account: &str, tenant: &str, session: &str) -> String {
+    let name = |id: &str| crate::pseudonym::segment(id).unwrap_or_else(|| id.to_owned());
+    format!("{}/{}/{}/", account_segment(account), name(tenant), name(session))
+}
+
 /// An account's segment: accounts come from the configuration, not from clients, and are never pseudonyms.
 pub fn account_segment(account: &str) -> String {
     let segment = crate::pseudonym::segment(account).unwrap_or_else(|| account.to_owned());

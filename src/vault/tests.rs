@@ -326,3 +326,14 @@ fn a_key_that_looks_like_another_type_is_taken() {
     let key = keys.by_ref().take(100_000).find(|key| key.starts_with("age1pq")).expect("one in 1024 begins so");
     assert!(super::seal::parse_recipient(&key).is_ok());
 }
+
+/// A session's folder has the names that its objects have, whatever its ids are.
+#[test]
+fn a_session_is_in_one_folder() {
+    let ids = PlainIds(Pseudonymizer::new(&Secret::new("key".into())));
+    let (tenant, session) = ("acme/eu", "one two");
+    let scope = Scope::new(&ids, "default", Some(tenant), SessionName::Id(session), UnixNanos(0));
+    let folder = names::session_folder("default", tenant, session);
+    assert_eq!(folder, "default/acme%2Feu/one%20two/");
+    assert!(scope.path().starts_with(&folder), "{}", scope.path());
+}

@@ -16,12 +16,13 @@ use crate::runs::{Alert, RunState, RunView, SessionView, Severity, input};
 use super::codec::{Code, fields};
 use super::look::nanos;
 use super::resolve::Run;
+use super::share::{Used, victim};
 
-/// Alerts that hold at once; the oldest makes room.
+/// Alerts that hold at once; of the account with most the oldest makes room.
 const ACTIVE: usize = 1000;
 /// Alerts that ended and are still shown.
 const DONE: usize = 200;
-/// Features or tenants whose past is known.
+/// Features or tenants of all accounts whose past is known.
 const PASTS: usize = 200;
 /// Ended runs or sessions that make a past.
 const PAST: usize = 200;
@@ -179,6 +180,8 @@ pub(super) struct Alerts {
     tenants: BTreeMap<String, Past>,
     /// What follows from `features`, until they change.
     bounds: Option<Arc<Bounds>>,
+    used: Used,
+    used_by_tenant: Used,
 }
 
 /// What sessions of a feature may cost (USD) and take (seconds) before somebody should look.
@@ -248,6 +251,8 @@ impl Code for Alerts {
             features: Code::take(from)?,
             tenants: Code::take(from)?,
             bounds: None,
+            used: Used::default(),
+            used_by_tenant: Used::default(),
         })
     }
 }
@@ -323,15 +328,13 @@ impl Alerts {
         let tokens = view.totals.tokens();
         let tokens = input(&tokens).saturating_add(tokens.output) as f64;
         let mut moved: Vec<(usize, String, Option<f64>)> = Vec::new();
-        if let Some(feature) = &view.feature
-            && let Some(known) = entry(&mut self.features, &whose(&view.account, feature))
-        {
+        if let Some(feature) = &view.feature {
+            let known = self.used.entry(&mut self.features, &whose(&view.account, feature), PASTS);
             known.run_tokens.add(tokens);
             moved.push((TOKENS, feature.clone(), known.run_tokens.drift(least)));
         }
-        if let Some(tenant) = &view.tenant
-            && let Some(past) = entry(&mut self.tenants, &whose(&view.account, tenant))
-        {
+        if let Some(tenant) = &view.tenant {
+            let past = self.used_by_tenant.entry(&mut self.tenants, &whose(&view.account, tenant), PASTS);
             past.add(view.totals.atto_usd() as f64);
             moved.push((PER_RUN, tenant.clone(), past.drift(least)));
         }
@@ -394,10 +397,9 @@ impl Alerts {
         }
         if over {
             self.bounds = None;
-            if let Some(known) = entry(&mut self.features, &whose(&view.account, &feature)) {
-                known.session_cost.add(cost);
-                known.session_duration.add(seconds);
-            }
+            let known = self.used.entry(&mut self.features, &whose(&view.account, &feature), PASTS);
+            known.session_cost.add(cost);
+            known.session_duration.add(seconds);
             self.end(&view.account, &view.session, rule.now);
         }
         fired
@@ -438,8 +440,8 @@ impl Alerts {
         }
         let alert = Alert { rule, severity, value, threshold, ..about.clone() };
         if self.active.len() >= ACTIVE {
-            let oldest = self.active.iter().min_by_key(|(_, alert)| alert.since).map(|(key, _)| key.clone());
-            if let Some(oldest) = oldest {
+            let all = self.active.iter().map(|(key, alert)| (&*alert.account, alert.since, key));
+            if let Some(oldest) = victim(all).cloned() {
                 self.end_one(&oldest, about.since);
             }
         }
@@ -487,12 +489,4 @@ fn of_run(view: &RunView, now: u64, tool: &str) -> Alert {
         since: now,
         until: None,
     }
-}
-
-/// The entry of a name, of which there are not too many.
-fn entry<'m, T: Default>(map: &'m mut BTreeMap<String, T>, name: &str) -> Option<&'m mut T> {
-    if map.len() >= PASTS && !map.contains_key(name) {
-        return None;
-    }
-    Some(map.entry(name.to_owned()).or_default())
 }

@@ -4,7 +4,7 @@
 //! **Not here**: what a view is (`view`).
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -104,14 +104,12 @@ impl Glance {
     }
 }
 
-/// One run; of several the latest.
-pub(super) fn find(state: &Mutex<State>, with: With<'_>, id: &str) -> Option<Detail> {
-    let names = |group: &&Arc<Group>| group.keys.iter().any(|key| id.starts_with(&*key.text));
-    let pseudonym = id.starts_with(crate::pseudonym::PREFIX);
-    let most = if pseudonym { SEARCHED } else { usize::MAX };
-    let fitting = |group: &&Arc<Group>| pseudonym || names(group);
-    let groups: Vec<Arc<Group>> = state.lock().store.latest().filter(fitting).take(most).cloned().collect();
-    for group in groups {
+/// One run; of several the latest. `account`: whose, if that matters.
+pub(super) fn find(state: &Mutex<State>, with: With<'_>, account: Option<&str>, id: &str) -> Option<Detail> {
+    for group in candidates(state, id) {
+        if account.is_some_and(|account| *account != *group.account) {
+            continue;
+        }
         let resolved = Resolved::of(&group, with.window);
         let viewer = Viewer { ids: with.ids, resolved: &resolved };
         let of_id = |run: &&Run| with.ids.shown(&group.account, &run.text) == id;
@@ -122,7 +120,35 @@ pub(super) fn find(state: &Mutex<State>, with: With<'_>, id: &str) -> Option<Det
             return Some(detail);
         }
     }
-    let view = state.lock().history.recent.iter().rev().find(|view| view.run == id)?.clone();
+    let of_id = |view: &&RunView| view.run == id && account.is_none_or(|account| view.account == account);
+    let view = state.lock().history.recent.iter().rev().find(of_id)?.clone();
     let step_count = view.totals.calls() + view.totals.failed_calls + view.totals.tool_calls();
     Some(Detail { view, steps: None, step_count })
+}
+
+/// Whose runs have this id.
+pub(super) fn accounts(state: &Mutex<State>, with: With<'_>, id: &str) -> Vec<String> {
+    let mut accounts: BTreeSet<String> = {
+        let state = state.lock();
+        state.history.recent.iter().filter(|view| view.run == id).map(|view| view.account.clone()).collect()
+    };
+    for group in candidates(state, id) {
+        let has = |group: &Group| {
+            let resolved = Resolved::of(group, 0);
+            resolved.runs.iter().any(|run| with.ids.shown(&group.account, &run.text) == id)
+        };
+        if !accounts.contains(&*group.account) && has(&group) {
+            accounts.insert(group.account.to_string());
+        }
+    }
+    accounts.into_iter().collect()
+}
+
+/// Groups that may hold a run of this id, the latest first.
+fn candidates(state: &Mutex<State>, id: &str) -> Vec<Arc<Group>> {
+    let names = |group: &&Arc<Group>| group.keys.iter().any(|key| id.starts_with(&*key.text));
+    let pseudonym = id.starts_with(crate::pseudonym::PREFIX);
+    let most = if pseudonym { SEARCHED } else { usize::MAX };
+    let fitting = |group: &&Arc<Group>| pseudonym || names(group);
+    state.lock().store.latest().filter(fitting).take(most).cloned().collect()
 }

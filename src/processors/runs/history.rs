@@ -1,9 +1,9 @@
 //! **What**: [`History`]: runs that are over and still shown, what they add up to, what became of them, and the investigations
-//! they belong to. **Invariants**: bounded: 1,000 runs, 200 names of a kind, 1,000 users and sessions (the dearest), 10,000
+//! they belong to. **Invariants**: bounded: 1,000 runs, 200 names of a kind, 1,000 users and sessions (the dearest each), 10,000
 //! outcomes, 5,000 investigations; what makes room goes into `other`, or is forgotten, oldest first.
 //! **Not here**: when a run is over (`state`).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use crate::runs::{Investigations, Judged, OTHER, RunSums, RunView, Sum, Totals, Verdict};
 
@@ -57,6 +57,10 @@ pub(super) struct History {
     order: VecDeque<u64>,
     /// By account and incident.
     cases: BTreeMap<(String, String), Case>,
+    /// Which of them a run is in, by its digest.
+    case_of: HashMap<u64, (String, String)>,
+    /// Accounts and agent types whose figures changed.
+    stale: BTreeSet<(String, String)>,
     /// What is to be told of investigations; taken at once.
     pub(super) news: Vec<News>,
 }
@@ -95,15 +99,12 @@ impl Code for History {
     fn take(from: &mut &[u8]) -> Option<Self> {
         let recent: VecDeque<RunView> = Vec::take(from)?.into();
         let digests = recent.iter().map(|view| run_digest(&view.account, &view.run)).collect();
-        Some(Self {
-            recent,
-            digests,
-            sums: Code::take(from)?,
-            outcomes: Code::take(from)?,
-            order: Vec::take(from)?.into(),
-            cases: Code::take(from)?,
-            news: Vec::new(),
-        })
+        let (sums, outcomes, order) = (Code::take(from)?, Code::take(from)?, Vec::take(from)?.into());
+        let cases: BTreeMap<(String, String), Case> = Code::take(from)?;
+        let runs = cases.iter().flat_map(|(key, case)| case.runs.iter().map(|run| (*run, key.clone())));
+        let case_of = runs.collect();
+        let (stale, news) = (BTreeSet::new(), Vec::new());
+        Some(Self { recent, digests, sums, outcomes, order, cases, case_of, stale, news })
     }
 }
 
@@ -113,14 +114,14 @@ impl History {
         let name = |name: &Option<String>| name.clone().unwrap_or_else(|| UNATTRIBUTED.to_owned());
         let sums = &mut self.sums;
         sums.all.add_run(view);
-        sum_of(&mut sums.by_tenant, &name(&view.tenant)).add_run(view);
-        sum_of(&mut sums.by_feature, &name(&view.feature)).add_run(view);
+        dearest(&mut sums.by_tenant, &name(&view.tenant), SUMS).add_run(view);
+        dearest(&mut sums.by_feature, &name(&view.feature), SUMS).add_run(view);
         for (model, totals) in &view.totals.models {
             let part = Totals { models: [(model.clone(), *totals)].into(), ..Totals::default() };
-            sum_of(&mut sums.by_model, model).add_share(view, &part);
+            dearest(&mut sums.by_model, model, SUMS).add_share(view, &part);
         }
-        dearest(&mut sums.by_user, &name(&view.user)).add_run(view);
-        dearest(&mut sums.by_session, &view.session).add_run(view);
+        dearest(&mut sums.by_user, &name(&view.user), PEOPLE).add_run(view);
+        dearest(&mut sums.by_session, &view.session, PEOPLE).add_run(view);
         self.investigate(view, digest, recorder);
     }
 
@@ -158,8 +159,8 @@ impl History {
         let views = self.recent.iter_mut().zip(&self.digests).filter(|(_, digest)| **digest == seen.run);
         views.for_each(|(view, _)| view.judged = judged.clone());
         let named = (account.to_owned(), seen.incident.to_string());
-        let by_run = || self.cases.iter().find(|(key, case)| key.0 == account && case.runs.contains(&seen.run));
-        let key = if seen.incident.is_empty() { by_run().map(|(key, _)| key.clone()) } else { Some(named) };
+        let by_run = || self.case_of.get(&seen.run).filter(|key| key.0 == account).cloned();
+        let key = if seen.incident.is_empty() { by_run() } else { Some(named) };
         let Some(key) = key else { return };
         if let Some(case) = self.cases.get_mut(&key)
             && case.judge(&judged, recorder)
@@ -177,29 +178,39 @@ impl History {
             self.news.push(News::Investigation(key.0.clone(), kind.to_owned(), key.1.clone()));
             if self.cases.len() >= INVESTIGATIONS {
                 let oldest = self.cases.iter().min_by_key(|(_, case)| case.last).map(|(key, _)| key.clone());
-                oldest.and_then(|key| self.cases.remove(&key));
+                let gone = oldest.and_then(|key| self.cases.remove(&key));
+                gone.iter().flat_map(|case| &case.runs).for_each(|run| drop(self.case_of.remove(run)));
             }
         }
         let judged = self.judged(digest);
         let (account, incident) = key.clone();
-        let case = self.cases.entry(key).or_default();
+        let case = self.cases.entry(key.clone()).or_default();
         if case.kind.is_empty() {
             kind.clone_into(&mut case.kind);
         }
         if !case.runs.contains(&digest) && case.runs.len() < RUNS {
             case.runs.push(digest);
+            self.case_of.insert(digest, key);
         }
         case.tool_calls += view.totals.tool_calls();
         case.atto = case.atto.saturating_add(view.totals.atto_usd());
         case.last = case.last.max(view.start);
         let overridden = case.judge(&judged, recorder);
         let kind = case.kind.clone();
-        let p95 = self.p95(&kind);
-        recorder.tool_calls_p95(&kind, p95);
         if overridden {
             self.news.push(News::Overridden(account.clone(), kind.clone(), incident));
         }
-        self.news.push(News::ToolCalls(account, kind, p95));
+        self.stale.insert((account, kind));
+    }
+
+    /// Figures of investigations that changed: once for all runs that were added up before.
+    pub(super) fn figure(&mut self, recorder: &dyn Recorder) {
+        let mut known: BTreeMap<String, f64> = BTreeMap::new();
+        for (account, kind) in std::mem::take(&mut self.stale) {
+            let p95 = *known.entry(kind.clone()).or_insert_with(|| self.p95(&kind));
+            recorder.tool_calls_p95(&kind, p95);
+            self.news.push(News::ToolCalls(account, kind, p95));
+        }
     }
 
     fn p95(&self, kind: &str) -> f64 {
@@ -259,15 +270,9 @@ pub(super) fn percentile(mut values: Vec<u64>, share: f64) -> f64 {
     values.get(rank.saturating_sub(1)).map_or(0.0, |value| *value as f64)
 }
 
-/// The entry of a name, of which there are not too many.
-fn sum_of<'m>(sums: &'m mut BTreeMap<String, Sum>, name: &str) -> &'m mut Sum {
-    let name = if sums.len() < SUMS || sums.contains_key(name) { name } else { OTHER };
-    sums.entry(name.to_owned()).or_default()
-}
-
 /// The entry of a name; the cheapest one makes room for it.
-fn dearest<'m>(sums: &'m mut BTreeMap<String, Sum>, name: &str) -> &'m mut Sum {
-    if sums.len() >= PEOPLE && !sums.contains_key(name) {
+fn dearest<'m>(sums: &'m mut BTreeMap<String, Sum>, name: &str, most: usize) -> &'m mut Sum {
+    if sums.len() >= most && !sums.contains_key(name) {
         let cheapest = sums.iter().filter(|(name, _)| *name != OTHER).min_by_key(|(_, sum)| (sum.atto_usd, sum.runs));
         let cheapest = cheapest.map(|(name, _)| name.clone());
         if let Some(sum) = cheapest.and_then(|name| sums.remove(&name)) {

@@ -27,6 +27,7 @@ mod points;
 mod resolve;
 mod saved;
 mod seen;
+mod share;
 mod stamp;
 mod state;
 mod store;
@@ -103,9 +104,9 @@ impl Runs {
         Self { id, settings, vocabulary, ids, meters: Meters::new(meter), credit, glances, state }
     }
 
-    /// What is to be committed when somebody says what became of a run: its account, and the effect. None: no such run.
-    pub fn judged(&self, id: &str, outcome: Outcome, received: UnixNanos) -> Option<(String, Effect)> {
-        let view = self.run(id)?.view;
+    /// What is to be committed when somebody says what became of a run of an account. None: no such run.
+    pub fn judged(&self, account: &str, id: &str, outcome: Outcome, received: UnixNanos) -> Option<Effect> {
+        let view = self.run_of(account, id)?.view;
         let judged = Judged { outcome: Some(outcome), scores: Vec::new() };
         let incident = view.incident.as_deref().unwrap_or("").into();
         let seen = SeenOutcome { run: run_digest(&view.account, &view.run), incident, judged };
@@ -118,7 +119,7 @@ impl Runs {
             outcomes: vec![seen],
             measures: Vec::new(),
         };
-        Some((view.account, Effect::new(Arc::clone(&self.id), sight.encode())))
+        Some(Effect::new(Arc::clone(&self.id), sight.encode()))
     }
 
     fn sight(&self) -> glance::With<'_> {
@@ -141,11 +142,19 @@ impl Board for Runs {
     }
 
     fn run(&self, id: &str) -> Option<Detail> {
-        glance::find(&self.state, self.sight(), id)
+        glance::find(&self.state, self.sight(), None, id)
     }
 
-    fn budget(&self, id: &str) -> Option<Budget> {
-        let view = self.run(id)?.view;
+    fn run_of(&self, account: &str, id: &str) -> Option<Detail> {
+        glance::find(&self.state, self.sight(), Some(account), id)
+    }
+
+    fn accounts(&self, id: &str) -> Vec<String> {
+        glance::accounts(&self.state, self.sight(), id)
+    }
+
+    fn budget(&self, account: &str, id: &str) -> Option<Budget> {
+        let view = self.run_of(account, id)?.view;
         let ceiling = self.settings.ceiling(view.feature.as_deref());
         let state = match view.totals.iterations {
             used if used >= ceiling => BudgetState::Exceeded,

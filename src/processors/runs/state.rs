@@ -205,6 +205,7 @@ impl State {
                 Found::Outstanding(view) => alerts.extend(self.warn_of(&view, false)),
             }
         }
+        self.history.figure(recorder);
         alerts.iter().for_each(|alert| recorder.alert(alert));
         let alerts = alerts.into_iter().map(|alert| News::Alert(Box::new(alert)));
         let asked = self.outbox.is_asked();

@@ -1,6 +1,7 @@
 //! What one sender must not do to the others: requests that cost far more than their size, and time under the lock.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
@@ -10,11 +11,13 @@ use serde_json::{Value as Json, json};
 use super::support::*;
 use crate::pipeline::{Batch, Processor};
 use crate::processors::runs::Runs;
+use crate::processors::runs::alerts::{Alerts, Limits, Rule};
 use crate::processors::runs::look::Look;
+use crate::processors::runs::share::Used;
 use crate::processors::runs::timeline::tests::steps;
 use crate::pseudonym::{IdPolicy, PlainIds, Pseudonymizer};
 use crate::redaction::Ids;
-use crate::runs::{Board, RunState};
+use crate::runs::{Board, Outcome, RunState, SessionView, Totals, Verdict};
 use crate::secret::Secret;
 use crate::telemetry::Meter;
 use crate::testing::request;
@@ -260,4 +263,64 @@ fn a_batch_comes_while_somebody_looks() {
     assert!(!look_then_add(passed + 50, 2), "it woke up");
     assert_eq!(line.runs.state.lock().store.len(), 1);
     assert_eq!(line.views()[0].totals.calls(), 2);
+}
+
+/// One account that names hundreds takes nothing from one that names few.
+#[test]
+fn whoever_has_most_makes_room() {
+    let (mut map, mut used) = (BTreeMap::<String, u32>::new(), Used::default());
+    for (account, names) in [("few", 5), ("many", 500)] {
+        for n in 0..names {
+            *used.entry(&mut map, &format!("{account}\nname-{n}"), 20) = n;
+        }
+    }
+    assert_eq!(map.len(), 20);
+    assert_eq!(map.keys().filter(|name| name.starts_with("few\n")).count(), 5);
+    assert!(map.contains_key("many\nname-499") && !map.contains_key("many\nname-0"), "the latest stay");
+}
+
+/// What one account's sessions cost says nothing of another's, though they call their feature the same.
+#[test]
+fn medians_are_an_accounts_own() {
+    let session = |account: &str, usd: i128| {
+        let mut totals = Totals::default();
+        totals.add_call("m", Default::default(), Some(usd * 1_000_000_000_000_000_000));
+        let (account, session, feature) = (account.to_owned(), "s".to_owned(), Some("triage".to_owned()));
+        let (tenant, user) = (None, None);
+        SessionView { account, session, tenant, feature, user, runs: 1, failed: false, start: 1, duration: 1, totals }
+    };
+    let limits = Limits::default();
+    let rule = Rule { limits: &limits, ceiling: 50, now: 1 };
+    let mut alerts = Alerts::default();
+    for _ in 0..40 {
+        assert!(alerts.session(&session("ours", 1), true, rule).is_empty());
+        assert!(alerts.session(&session("theirs", 1000), true, rule).is_empty());
+    }
+    assert_eq!(alerts.session(&session("ours", 20), false, rule).len(), 1);
+    assert!(alerts.session(&session("theirs", 1500), false, rule).is_empty());
+    assert!(alerts.session(&session("others", 1_000_000), false, rule).is_empty(), "nothing is known of it");
+}
+
+/// Two accounts with a run of one id: both are told, and an outcome reaches the one that was meant.
+#[test]
+fn an_id_of_two_accounts() {
+    let line = Line::new(runs());
+    for account in ["a", "b"] {
+        let mut batch = batch(request::payload(&json!({"items": [span(1, 1, "invoke_agent")]})));
+        let mut origin = (*batch.origin).clone();
+        origin.account = account.into();
+        batch.origin = origin.into();
+        line.runs.process(&mut batch).unwrap();
+        batch.effects.iter().for_each(|effect| line.apply(effect));
+    }
+    let id = format!("{:032}", 1);
+    assert_eq!(line.runs.accounts(&id), ["a", "b"]);
+    let outcome = Outcome { verdict: Verdict::Overridden, confidence: None, resolved_in: None };
+    for account in ["b", "a"] {
+        line.apply(&line.runs.judged(account, &id, outcome, NOW).unwrap());
+        let judged = |account: &str| line.runs.run_of(account, &id).unwrap().view.judged.outcome.is_some();
+        assert_eq!((judged("a"), judged("b")), (account == "a", true));
+        assert_eq!(line.runs.budget(account, &id).unwrap().view.account, account);
+    }
+    assert!(line.runs.judged("c", &id, outcome, NOW).is_none());
 }

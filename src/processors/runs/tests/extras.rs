@@ -270,19 +270,18 @@ fn budgets() {
     let mut states = Vec::new();
     for n in 0..6 {
         line.play(request::payload(&json!({"items": [answered(1 + 2 * n, "m", 1)]})));
-        states.push(line.runs.budget(&id).unwrap().state);
+        states.push(line.runs.budget("default", &id).unwrap().state);
     }
     use BudgetState::{Exceeded, Ok, Warned};
     assert_eq!(states, [Ok, Ok, Ok, Warned, Exceeded, Exceeded]);
     line.play(request::payload(&json!({"items": [root(json!({"feature": "wide"}))]})));
-    let budget = line.runs.budget(&id).unwrap();
+    let budget = line.runs.budget("default", &id).unwrap();
     assert_eq!((budget.state, budget.ceiling), (Ok, 100));
-    assert!(line.runs.budget("nobody").is_none());
+    assert!(line.runs.budget("default", "nobody").is_none());
 }
 
 fn judge(line: &Line, run: &str, outcome: Outcome) {
-    let (account, effect) = line.runs.judged(run, outcome, NOW).unwrap();
-    assert_eq!(account, "default");
+    let effect = line.runs.judged("default", run, outcome, NOW).unwrap();
     line.apply(&effect);
 }
 
@@ -331,7 +330,9 @@ fn outcomes_and_investigations() {
     wait(&line.runs, now, Duration::from_secs(40 * 60));
     let view = line.runs.run(&run(1)).unwrap().view;
     assert!(view.judged.outcome.is_some_and(|outcome| outcome.verdict == Verdict::Overridden));
-    assert!(line.runs.judged("nobody", overridden, NOW).is_none());
+    assert!(line.runs.judged("default", "nobody", overridden, NOW).is_none());
+    assert!(line.runs.judged("another", &run(1), overridden, NOW).is_none(), "it is not that account's run");
+    assert_eq!(line.runs.accounts(&run(1)), ["default"]);
 }
 
 /// Measures of any span add up by service, tenant and commit; a span counts once, absurd numbers never.

@@ -315,7 +315,7 @@ fn alerts_and_overrides_are_told() {
     gate.wait(40);
     let outcome = Outcome { verdict: Verdict::Overridden, confidence: None, resolved_in: None };
     for _ in 0..2 {
-        let (_, effect) = gate.runs.judged(&format!("{:032}", 1), outcome, NOW).unwrap();
+        let effect = gate.runs.judged("default", &format!("{:032}", 1), outcome, NOW).unwrap();
         gate.rig.engine.applier.apply(&[effect], crate::pipeline::spool::Seq(u64::MAX / 2));
     }
     gate.tell();
