@@ -11,7 +11,7 @@ from faults.common import accounted, drained, place, plain, sink_in
 from harness import check, figure, until
 from load import request
 
-IN_FLIGHT = 96 << 20
+IN_FLIGHT = 128 << 20
 HEAD = b"POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-protobuf\r\ncontent-length: 100000\r\n\r\n"
 
 
