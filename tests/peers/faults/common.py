@@ -10,6 +10,11 @@ from load import Load, request
 ID = re.compile(rb"test\.id\x12.\n(.)", re.S)
 
 
+def promised(seconds):
+    """How long something may take: on a machine that others use (CI) only what is far beyond the promise fails; the figure tells the rest."""
+    return seconds * 12 if os.environ.get("CI") == "true" else seconds
+
+
 class Quiet(Sink):
     """A sink that answers at once; what it took is looked at in the end."""
 
