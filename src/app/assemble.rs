@@ -3,7 +3,7 @@
 //! (`keys`), the table (`components`), starting (`app`).
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use axum::Router;
@@ -18,6 +18,7 @@ use crate::app::humans::Humans;
 use crate::app::keys;
 use crate::app::listeners::{REST, Web};
 use crate::app::memory::{Limit, Share};
+use crate::app::notify::{self, Notify as Alerting};
 use crate::app::past::Past;
 use crate::app::rates::RatesTask;
 use crate::app::resolve::{Placed, Valid};
@@ -55,6 +56,9 @@ use crate::runs::{Board, Boards};
 use crate::telemetry::admin::{self, Admin};
 use crate::telemetry::names;
 use crate::vault::chain::note::SigningKey;
+
+/// What was sent of alerts, beside the spool.
+const ALERTS: &str = "alerts-sent.json";
 
 /// Wires valid settings.
 ///
@@ -265,12 +269,13 @@ impl Assembly<'_> {
         };
         let plan = EnginePlan { pipelines: pipelines.collect(), limits };
         let mut listeners: Vec<Box<dyn Listener>> = Vec::new();
+        let alerting = self.alerting(&valid.extensions, &known, folder.join(ALERTS))?;
         for Placed { id, what } in valid.receivers {
             let ReceiverSettings::Otlp(settings) = what;
             listeners.push(Box::new(otlp::Otlp::build(id_text(&id), settings).among(self.round.sockets.clone())));
         }
         for Placed { what, .. } in valid.extensions {
-            listeners.push(self.extension(what, &known));
+            listeners.push(self.extension(what, &known, alerting.clone()));
         }
         for vault in &vaults {
             let Some(waits) = &vault.waits else { continue };
@@ -296,6 +301,7 @@ impl Assembly<'_> {
         let connectors = valid.connectors.into_iter();
         companions.extend(connectors.filter_map(|placed| self.connector(placed, &valid.pipelines, &known)));
         companions.extend(self.past.shown.then(|| self.past.remember(self.site, known.board())));
+        companions.extend(alerting.map(|alerting| alerting as Arc<dyn Companion>));
         Ok(Built { plan, outlets, consumers, companions, listeners, way: known.way })
     }
 
@@ -387,7 +393,36 @@ impl Assembly<'_> {
         Ok(Arc::new(Presidio::build(id, settings, deps).map_err(|why| format!("{place}: {why}"))?))
     }
 
-    fn extension(&self, settings: ExtensionSettings, known: &Known) -> Box<dyn Listener> {
+    /// What sends alerts, where a webhook is configured.
+    fn alerting(
+        &self,
+        extensions: &[Placed<ExtensionSettings>],
+        known: &Known,
+        file: PathBuf,
+    ) -> Result<Option<Arc<Alerting>>, String> {
+        let asked = extensions.iter().find_map(|placed| match &placed.what {
+            ExtensionSettings::Admin(settings) => Some((settings.alerts.clone()?, settings.trace_link.clone())),
+            ExtensionSettings::HealthCheck(_) => None,
+        });
+        let Some((webhook, link)) = asked else { return Ok(None) };
+        let parts = notify::Parts {
+            board: known.board(),
+            ids: self.ids.clone(),
+            link,
+            seams: self.site.seams.clone(),
+            tasks: Arc::clone(&self.site.tasks),
+            proxies: Arc::clone(&self.proxies),
+            file,
+        };
+        Alerting::build(webhook, parts).map(|alerting| Some(Arc::new(alerting)))
+    }
+
+    fn extension(
+        &self,
+        settings: ExtensionSettings,
+        known: &Known,
+        alerting: Option<Arc<Alerting>>,
+    ) -> Box<dyn Listener> {
         let seams = &self.site.seams;
         let (name, endpoint, router, tls) = match settings {
             ExtensionSettings::Admin(settings) => {
@@ -396,12 +431,8 @@ impl Assembly<'_> {
                 let again = self.round.again.clone().map_or_else(Router::new, reload_route);
                 let more = pages::router(Arc::new(self.past.pages(self.site, known.board(), settings.trace_link)));
                 let tls = settings.tls.as_ref().map(server_tls::Settings::from);
-                (
-                    "admin",
-                    settings.endpoint,
-                    admin::router(Arc::new(pages), self.api(known).merge(again).merge(more)),
-                    tls,
-                )
+                let api = self.api(known).merge(notify::router(alerting)).merge(again).merge(more);
+                ("admin", settings.endpoint, admin::router(Arc::new(pages), api), tls)
             }
             ExtensionSettings::HealthCheck(settings) => {
                 ("health_check", settings.endpoint, admin::health_router(seams.health.clone()), None)

@@ -17,6 +17,7 @@ pub mod keys;
 mod life;
 pub mod listeners;
 pub mod memory;
+mod notify;
 mod past;
 pub mod process;
 mod rates;

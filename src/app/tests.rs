@@ -22,6 +22,7 @@ use crate::rng::SystemRng;
 use crate::telemetry::{Health, Meter};
 use crate::testing::engine::{Sink, Step, Tally, spans};
 
+mod notify;
 mod rates;
 
 fn seams() -> Seams {

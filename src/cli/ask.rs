@@ -75,6 +75,10 @@ impl Asker {
     }
 
     fn over(base: &str, tls: tls::Settings, authorization: Option<Secret>, proxies: Proxies) -> Result<Self, String> {
+        let authority = base.split("://").nth(1).and_then(|rest| rest.split(['/', '?', '#']).next());
+        if authority.is_some_and(|authority| authority.contains('@')) {
+            return Err("an address must not hold a user name or a password".to_owned());
+        }
         let tls = base.starts_with("https://").then_some(tls);
         let tasks: Arc<dyn Spawn> = Tasks::new(&Meter::new());
         let client = Client::build(&client::Settings { tls, http2_only: false }, Arc::new(proxies), tasks)?;
@@ -117,10 +121,24 @@ impl Asker {
             match status {
                 status if status.is_success() => Ok(text),
                 StatusCode::UNAUTHORIZED => Err(format!("{}: who asks is not known there", self.base)),
-                status => Err(format!("{url}: HTTP status {}: {}", status.as_u16(), reason(&text))),
+                status => Err(format!("{url}: HTTP status {}{}", status.as_u16(), self.said(&text))),
             }
         };
         tokio::time::timeout(TIMEOUT, asked).await.map_err(|_| format!("{}: no answer in time", self.base))?
+    }
+}
+
+impl Asker {
+    /// What an answer says is wrong; nothing where it repeats who asked, as some proxies do.
+    fn said(&self, text: &str) -> String {
+        let sent = self.authorization.as_ref().and_then(|sent| sent.expose().split_once(' ')).map(|(_, rest)| rest);
+        let plain = sent.and_then(|sent| String::from_utf8(STANDARD.decode(sent).ok()?).ok());
+        let password = plain.as_deref().and_then(|plain| plain.split_once(':')).map(|(_, password)| password);
+        let repeats = |secret: &str| secret.len() >= 4 && text.contains(secret);
+        if [sent, password].into_iter().flatten().any(repeats) {
+            return String::new();
+        }
+        format!(": {}", reason(text))
     }
 }
 

@@ -3,6 +3,7 @@
 //! written is no success; no command leaves its memory to a core dump or a panic's message.
 //! **Not here**: what a running gateway does (`app`).
 
+mod alerts;
 mod ask;
 mod audit;
 mod check;
@@ -98,6 +99,9 @@ enum Command {
     Redact(redact::Options),
     /// The failures of the last hours in groups with samples, or what agents did for an issue, from a running gateway.
     Report(report::Options),
+    /// Alerts that tollgate computes itself, from a running gateway.
+    #[command(subcommand)]
+    Alerts(alerts::Command),
     /// What the page shows, in a terminal, from a running gateway.
     Top(top::Options),
     /// What waits in the spool.
@@ -134,6 +138,7 @@ pub fn main() -> Exit {
         Command::Components => inspect::components(),
         Command::Explain(options) => explain::run(&common, &options),
         Command::Redact(options) => redact::run(&common, &options),
+        Command::Alerts(command) => alerts::run(&command),
         Command::Report(options) => report::run(&options),
         Command::Top(options) => top::run(&options),
         Command::Spool(command) => spool::run(&common, command),

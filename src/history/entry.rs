@@ -63,6 +63,9 @@ pub struct Entry {
     pub commit: Option<Arc<str>>,
     /// `work_tracker.issue_id`.
     pub issue: Option<Arc<str>>,
+    /// The prompt template.
+    #[serde(default)]
+    pub template: Option<Arc<str>>,
     /// `service.name`.
     pub service: Option<Arc<str>>,
     /// One of [`RunState::as_str`].
@@ -120,6 +123,7 @@ impl Entry {
             user: shared(&view.user),
             commit: shared(&view.commit),
             issue: shared(&view.issue),
+            template: shared(&view.template),
             service: shared(&view.service),
             state: view.state.as_str().into(),
             start: view.start.min(now),

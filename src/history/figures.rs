@@ -144,6 +144,10 @@ pub struct Stepped {
     pub from: String,
     /// The one that did.
     pub to: String,
+    /// For whom; "" = not told.
+    pub tenant: String,
+    /// The prompt template; "" = not told.
+    pub template: String,
     /// How often.
     pub count: u64,
 }
@@ -394,15 +398,20 @@ fn denials(runs: &[&Arc<Entry>]) -> Vec<Denied> {
 }
 
 fn fallbacks(runs: &[&Arc<Entry>]) -> Vec<Stepped> {
-    let mut sums: BTreeMap<[&str; 4], u64> = BTreeMap::new();
-    for (words, count) in runs.iter().flat_map(|run| &run.fallbacks) {
-        *sums.entry(words.each_ref().map(|word| &**word)).or_default() += count;
+    let mut sums: BTreeMap<[&str; 6], u64> = BTreeMap::new();
+    for run in runs {
+        let (tenant, template) = (run.tenant.as_deref().unwrap_or(""), run.template.as_deref().unwrap_or(""));
+        for ([reason, provider, from, to], count) in &run.fallbacks {
+            *sums.entry([reason, provider, from, to, tenant, template]).or_default() += count;
+        }
     }
-    let row = |([reason, provider, from, to], count): ([&str; 4], u64)| Stepped {
+    let row = |([reason, provider, from, to, tenant, template], count): ([&str; 6], u64)| Stepped {
         reason: reason.into(),
         provider: provider.into(),
         from: from.into(),
         to: to.into(),
+        tenant: tenant.into(),
+        template: template.into(),
         count,
     };
     let mut rows: Vec<Stepped> = sums.into_iter().map(row).collect();

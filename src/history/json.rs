@@ -72,7 +72,8 @@ pub fn figures(figures: &Figures) -> Value {
     let denials = figures.denials.iter();
     let denials = denials.map(|row| json!({"tool": row.tool, "source": row.source, "count": row.count}));
     let fallbacks = figures.fallbacks.iter().map(|row| {
-        json!({"reason": row.reason, "provider": row.provider, "from": row.from, "to": row.to, "count": row.count})
+        json!({"reason": row.reason, "provider": row.provider, "from": row.from, "to": row.to,
+            "tenant": row.tenant, "template": row.template, "count": row.count})
     });
     json!({
         "schema": SCHEMA,

@@ -8,10 +8,9 @@ use serde_json::{Value, json};
 
 use super::spark::Spark;
 use super::{Asked, Pages, text};
-use crate::history::{Entry, Figures, Number, Share, Window, figures, figures_json};
+use crate::history::{Entry, Figures, Number, Share, Stepped, Window, figures, figures_json};
 use crate::runs::{Alert, OTHER, json as shape};
 use crate::telemetry::names::{self, Def};
-use crate::telemetry::samples::{Sample, parse};
 
 /// Windows that can be chosen.
 const WINDOWS: [(&str, u64); 3] = [("1h", 1), ("6h", 6), ("24h", 24)];
@@ -203,7 +202,7 @@ impl Front {
             name: text::name(&row.reason),
             detail: format!("{}: {} → {}", text::name(&row.provider), text::name(&row.from), text::name(&row.to)),
             value: text::count(row.count),
-            note: String::new(),
+            note: whose(row),
         });
         Self {
             page: "overview",
@@ -235,6 +234,12 @@ impl Front {
             at: text::time(now),
         }
     }
+}
+
+/// For whom, and with which prompt template, a model stood in for another.
+fn whose(row: &Stepped) -> String {
+    let part = |word: &str, name: &str| (!name.is_empty()).then(|| format!("{word} {}", text::name(name)));
+    [part("tenant", &row.tenant), part("template", &row.template)].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 /// What is not in the figures, and why.
@@ -391,10 +396,8 @@ fn alerts(alerts: &[Alert], now: u64) -> Vec<AlertRow> {
 
 /// How the gateway itself does, in a few words; the rest is on its own page.
 fn vitals(pages: &Pages) -> Vec<Vital> {
-    let samples = parse(&pages.meter.render());
-    let of = |def: &'static Def| samples.iter().filter(move |sample| sample.name == def.name).map(Sample::number);
-    let sum = |def: &'static Def| of(def).sum::<f64>();
-    let most = |def: &'static Def| of(def).fold(0.0, f64::max);
+    let sum = |def: &'static Def| pages.meter.values(def).iter().sum::<f64>();
+    let most = |def: &'static Def| pages.meter.values(def).into_iter().fold(0.0, f64::max);
     let mib = |bytes: f64| format!("{:.1} MiB", bytes / 1_048_576.0);
     let whole = |number: f64| text::count(number.max(0.0) as u64);
     vec![

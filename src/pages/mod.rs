@@ -6,6 +6,7 @@
 
 mod front;
 mod list;
+pub mod notice;
 mod report;
 mod run;
 mod spark;

@@ -319,6 +319,8 @@ metrics_table! {
     MEASURE = "agent_measure", Kind::Histogram(MEASURES);
     /// Alerts that tollgate computes itself and that began to fire (labels: rule, tenant).
     ALERTS = "agent_alert_total", Kind::Counter;
+    /// Messages about alerts to the webhook (label: outcome = sent, failed, muted or repeated; of the last two nothing was sent).
+    ALERT_MESSAGES = "tollgate_alert_messages_total", Kind::Counter;
     /// Measures that were negative, not finite or above 1e15, and were left out.
     MEASURES_REFUSED = "tollgate_measures_refused_total", Kind::Counter;
     /// News of runs that connectors could not tell in time: the oldest had to go.

@@ -1,10 +1,15 @@
-//! Runs of a whole gateway: the API behind its guard, an outcome that survives a restart, a summary that reaches a third party.
+//! Runs of a whole gateway: the API behind its guard, an outcome that survives a restart, a summary that reaches a third party;
+//! and the commands that ask it: `top`, `report`, `alerts`, a comment on a ticket.
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::sync::Arc;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 use serde_json::{Value, json};
 use tollgate::app::build::Seams;
@@ -18,14 +23,15 @@ use tollgate::telemetry::{Health, Meter};
 const TOKEN: &str = "only for operators";
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 
-fn configuration(folder: &Path) -> String {
+fn configuration(folder: &Path, alerts: &Value) -> String {
     let steps = ["normalize", "cost", "runs", "vault", "redact"];
     json!({
         "receivers": { "otlp": { "protocols": { "http": { "endpoint": "127.0.0.1:0" } } } },
         "processors": { "normalize": {}, "cost": {}, "runs": { "settle": "1s" }, "redact": {}, "vault": { "store": "none" } },
         "connectors": { "runs/told": { "interval": "1s" } },
         "exporters": { "file": { "path": folder.join("outbound.jsonl").display().to_string() } },
-        "extensions": { "admin": { "endpoint": "127.0.0.1:0", "auth": { "bearer": TOKEN } } },
+        "extensions": { "admin": { "endpoint": "127.0.0.1:0", "auth": { "bearer": TOKEN }, "alerts": alerts,
+            "trace_link": { "back_end": "jaeger", "base": "https://jaeger.example" } } },
         "spool": { "directory": folder.join("data/spool").display().to_string(), "max_size": "64MiB" },
         "service": { "extensions": ["admin"], "pipelines": {
             "traces": { "receivers": ["otlp"], "processors": steps, "exporters": ["file", "runs/told"] },
@@ -37,8 +43,12 @@ fn configuration(folder: &Path) -> String {
 }
 
 async fn start(folder: &Path) -> (App, SocketAddr, SocketAddr) {
+    start_with(folder, &json!({})).await
+}
+
+async fn start_with(folder: &Path, alerts: &Value) -> (App, SocketAddr, SocketAddr) {
     fs::create_dir_all(folder.join("data")).unwrap();
-    let read = resolve::read("test", &configuration(folder), &Nothing, folder);
+    let read = resolve::read("test", &configuration(folder, alerts), &Nothing, folder);
     let (_, valid) = read.result.map_err(|problems| read.source.render(&problems, false)).unwrap();
     let seams = Seams {
         clock: Arc::new(SystemClock::new()),
@@ -94,7 +104,7 @@ fn request() -> String {
             "startTimeUnixNano": (now - 2_000_000_000).to_string(), "endTimeUnixNano": now.to_string(), "attributes": attributes})
     };
     let root = json!({"gen_ai.operation.name": "invoke_agent", "gen_ai.provider.name": "openai", "session.id": "s-1", "feature": "triage",
-        "user.id": "jane@example.com", "tenant.id": "acme"});
+        "user.id": "jane@example.com", "tenant.id": "acme", "work_tracker.issue_id": "OPS-7"});
     let call = json!({"gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai", "gen_ai.request.model": "gpt-5-mini",
         "gen_ai.usage.input_tokens": 1000, "gen_ai.usage.output_tokens": 50, "gen_ai.input.messages": "CANARY asks"});
     let spans = [
@@ -158,4 +168,139 @@ async fn a_run_from_its_spans_to_its_summary() {
     let text = outbound();
     assert_eq!(text.matches("\"eventName\":\"tollgate.run.summary\"").count(), 1, "{text}");
     assert!(!text.contains("CANARY") && !text.contains("jane"), "{text}");
+}
+
+/// Answers by method and path; keeps what came.
+struct Stub {
+    at: String,
+    came: Arc<Mutex<Vec<String>>>,
+}
+
+impl Stub {
+    fn new(answer: impl Fn(&str) -> (u16, String) + Send + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = format!("http://{}", listener.local_addr().unwrap());
+        let came: Arc<Mutex<Vec<String>>> = Arc::default();
+        let seen = Arc::clone(&came);
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let request = read_request(&mut stream);
+                let (status, body) = answer(&request);
+                seen.lock().unwrap().push(request);
+                let length = body.len();
+                let _ = write!(
+                    stream,
+                    "HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+                );
+            }
+        });
+        Self { at, came }
+    }
+
+    fn last(&self) -> String {
+        self.came.lock().unwrap().last().cloned().unwrap_or_default()
+    }
+}
+
+fn read_request(stream: &mut TcpStream) -> String {
+    let (mut text, mut part) = (Vec::new(), [0; 4096]);
+    loop {
+        let length = stream.read(&mut part).unwrap_or(0);
+        text.extend_from_slice(&part[..length]);
+        let all = String::from_utf8_lossy(&text).into_owned();
+        let wanted = |head: &str| {
+            let lower = head.to_lowercase();
+            lower
+                .split("content-length: ")
+                .nth(1)
+                .map_or(0, |rest| rest.split("\r\n").next().unwrap().parse::<usize>().unwrap())
+        };
+        if length == 0 || all.split_once("\r\n\r\n").is_some_and(|(head, body)| body.len() >= wanted(head)) {
+            return all;
+        }
+    }
+}
+
+/// Exit code, what it said, what it complained of.
+async fn tollgate(arguments: &[&str], environment: &[(&str, &str)]) -> (bool, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+    command.args(arguments).env_clear().envs(environment.iter().copied());
+    let done = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (done.status.success(), text(&done.stdout), text(&done.stderr))
+}
+
+/// `top`, `report` and `alerts` show what the gateway knows to whoever may ask, and nothing to others; a test message reaches
+/// the webhook, whose address is in no answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_ask_a_gateway() {
+    let folder = tempfile::tempdir().unwrap();
+    let hook = Stub::new(|_| (200, String::new()));
+    let url = format!("{}/services/secretpath", hook.at);
+    let alerts = json!({ "url": url, "signing_key": "a key of sixteen bytes", "mute": [{ "rule": "limit_hit", "tenant": "acme" }] });
+    let (app, otlp, admin) = start_with(folder.path(), &alerts).await;
+    assert_eq!(ask(otlp, "POST", "/v1/traces".into(), None, request()).await.0, 200);
+    let at = format!("http://{admin}");
+    let known: [(&str, &str); 2] = [("TOLLGATE_ADMIN", &at), ("TOLLGATE_ADMIN_TOKEN", TOKEN)];
+    let stranger: [(&str, &str); 2] = [("TOLLGATE_ADMIN", &at), ("TOLLGATE_ADMIN_TOKEN", "not the token at all")];
+    until("top shows the run's tenant and cost", async || {
+        let (fine, out, _) = tollgate(&["top", "--once"], &known).await;
+        fine && out.contains("acme") && out.contains("gpt-5-mini")
+    })
+    .await;
+    let (fine, out, _) = tollgate(&["report", "--format", "json"], &known).await;
+    let report: Value = serde_json::from_str(&out).unwrap();
+    assert!(fine && report["schema"] == json!(1) && report["groups"].is_array(), "{out}");
+    let (fine, out, _) = tollgate(&["report", "--issue", "OPS-7", "--jira"], &known).await;
+    assert!(fine && out.contains("0.00035") && out.contains(&format!("https://jaeger.example/trace/{TRACE}")), "{out}");
+    let (fine, out, _) = tollgate(&["alerts", "list"], &known).await;
+    assert!(fine && out.contains("no alerts") && out.contains("webhook: configured"), "{out}");
+    assert!(out.contains("muted: limit_hit tenant acme until -") && !out.contains("secretpath"), "{out}");
+    let (fine, out, complaint) = tollgate(&["alerts", "test"], &known).await;
+    assert!(fine, "{out}{complaint}");
+    let came = hook.last();
+    assert!(came.starts_with("POST /services/secretpath") && came.contains("x-tollgate-signature: v1="), "{came}");
+    for arguments in [&["top", "--once"][..], &["report"], &["alerts", "list"], &["alerts", "test"]] {
+        let (fine, out, complaint) = tollgate(arguments, &stranger).await;
+        assert!(!fine && out.is_empty() && complaint.contains("who asks is not known"), "{out}{complaint}");
+        assert!(!complaint.contains("not the token"), "{complaint}");
+    }
+    app.shutdown().await;
+}
+
+/// A comment goes to the ticket with the right login; what Jira answers instead is told without the login, also where the
+/// answer repeats it; what is missing is named.
+#[tokio::test]
+async fn a_comment_on_a_ticket() {
+    let gateway = Stub::new(|_| (200, json!({ "comment": "h3. what the agent did" }).to_string()));
+    let (user, token) = ("bot@example.com", "jira-secret-token");
+    let login = STANDARD.encode(format!("{user}:{token}"));
+    let post = async |jira: &str, token: Option<&str>| {
+        let mut environment =
+            vec![("TOLLGATE_ADMIN", gateway.at.as_str()), ("JIRA_BASE_URL", jira), ("JIRA_USER", user)];
+        environment.extend(token.map(|token| ("JIRA_API_TOKEN", token)));
+        tollgate(&["report", "--issue", "OPS-7", "--jira", "--post"], &environment).await
+    };
+    let jira = Stub::new(|_| (201, "{}".to_owned()));
+    let (fine, out, complaint) = post(&jira.at, Some(token)).await;
+    assert!(fine && out.contains("the comment is on OPS-7"), "{out}{complaint}");
+    let came = jira.last();
+    assert!(came.starts_with("POST /rest/api/2/issue/OPS%2D7/comment "), "{came}");
+    assert!(came.contains(&format!("authorization: Basic {login}\r\n")), "{came}");
+    assert!(came.ends_with(r#"{"body":"h3. what the agent did"}"#), "{came}");
+    for status in [401, 403, 404, 500] {
+        let (echo, plain) = (login.clone(), token.to_owned());
+        let jira = Stub::new(move |_| (status, format!("Basic {echo} or {plain} may not do this")));
+        let (fine, out, complaint) = post(&jira.at, Some(token)).await;
+        assert!(!fine && out.is_empty(), "{status}: {out}");
+        assert!(status == 401 || complaint.contains(&status.to_string()), "{complaint}");
+        assert!(!complaint.contains(&login) && !complaint.contains(token), "{complaint}");
+    }
+    let jira = Stub::new(|_| (400, r#"{"error": "the issue is closed"}"#.to_owned()));
+    assert!(post(&jira.at, Some(token)).await.2.contains("the issue is closed"));
+    let (fine, _, complaint) = post(&jira.at, None).await;
+    assert!(!fine && complaint.contains("JIRA_API_TOKEN is not set"), "{complaint}");
+    let (fine, _, complaint) = post("http://user:hunter22@127.0.0.1:1", Some(token)).await;
+    assert!(!fine && !complaint.contains("hunter22"), "{complaint}");
 }

@@ -39,6 +39,8 @@ pub(super) struct Act {
     pub(super) attempts: u8,
     /// Digest of a tool's arguments; 0 = not told.
     pub(super) args: u64,
+    /// It stands in for another model: why (see `seen::trouble`), and which.
+    pub(super) stands_in: Option<(u8, u16)>,
 }
 
 impl Act {
@@ -85,16 +87,20 @@ pub(super) fn trace_id(group: &Group, trace: u32) -> Option<[u8; 16]> {
 pub(super) fn tell(acts: &mut [Act], totals: &mut Totals, group: &Group, window: u64) -> Peaks {
     acts.sort_unstable_by_key(|act| (act.start, act.end, act.key));
     let (models, tools): (Vec<&Act>, Vec<&Act>) = acts.iter().partition(|act| !act.is_tool());
-    troubles(&models, totals, group);
+    let stand_ins = troubles(&models, totals, group);
     errors(acts, totals, group);
     tool_retries(&tools, totals, group);
-    Peaks {
+    let peaks = Peaks {
         slowest: most(acts, |act| act.duration()).map(|act| act.step(group)),
         dearest: most(acts, |act| act.atto.unwrap_or(0)).map(|act| act.step(group)),
         row: row(&tools, group),
         window: busiest(&tools, window, group),
         context: context(&models),
+    };
+    for act in acts.iter_mut().filter(|act| !act.is_tool()) {
+        act.stands_in = stand_ins.get(&act.key).copied();
     }
+    peaks
 }
 
 /// The first act of the highest value above nothing.
@@ -117,8 +123,10 @@ fn errors(acts: &[Act], totals: &mut Totals, group: &Group) {
     }
 }
 
-/// What became of model calls that were not answered as asked: made again, or another model took over.
-fn troubles(models: &[&Act], totals: &mut Totals, group: &Group) {
+/// What became of model calls that were not answered as asked: made again, or another model took over. Returns the calls that
+/// did, by key: why, and from which.
+fn troubles(models: &[&Act], totals: &mut Totals, group: &Group) -> HashMap<u64, (u8, u16)> {
+    let mut stand_ins = HashMap::new();
     let mut by_line: HashMap<(bool, bool, u64), &Act> = HashMap::new();
     for act in models {
         let name = group.name(act.name);
@@ -143,10 +151,12 @@ fn troubles(models: &[&Act], totals: &mut Totals, group: &Group) {
             let reason = if reason == trouble::NONE { trouble::OTHER } else { reason };
             let (provider, from) = changed.map_or((act.provider, act.asked), |one| (one.provider, one.name));
             totals.add_fallback([trouble::word(reason), group.name(provider), group.name(from), name], 1);
+            stand_ins.insert(act.key, (reason, from));
         } else if before.is_some_and(|before| before.failed) && act.attempts <= 1 {
             totals.retries += 1;
         }
     }
+    stand_ins
 }
 
 fn tool_retries(tools: &[&Act], totals: &mut Totals, group: &Group) {

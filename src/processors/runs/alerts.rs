@@ -89,7 +89,7 @@ impl Limits {
 }
 
 /// Every rule: name, how loud.
-pub(super) const RULES: [(&str, Severity); 12] = [
+pub const RULES: [(&str, Severity); 12] = [
     ("iteration_ceiling_near", Severity::Warning),
     ("iteration_ceiling", Severity::Critical),
     ("identical_tool_calls", Severity::Critical),

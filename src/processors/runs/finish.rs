@@ -54,7 +54,8 @@ pub(super) fn one_word(reason: &str) -> &str {
 }
 
 /// What kept a model call from being answered as asked.
-pub(super) fn trouble(item: &ItemFacts) -> u8 {
+/// `error`: the type of its error, as the item or its exception tells it.
+pub(super) fn trouble(item: &ItemFacts, error: Option<&str>) -> u8 {
     if matches!(item.finish.as_deref().map(one_word), Some("refusal" | "content_filter")) {
         return kind::REFUSAL;
     }
@@ -64,7 +65,7 @@ pub(super) fn trouble(item: &ItemFacts) -> u8 {
     match item.status {
         Some(429) => kind::RATE_LIMITED,
         Some(529) => kind::OVERLOADED,
-        _ => item.error.as_deref().map_or(kind::OTHER, reason),
+        _ => error.map_or(kind::OTHER, reason),
     }
 }
 

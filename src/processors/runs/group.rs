@@ -41,6 +41,7 @@ impl Group {
             batch: 0,
             open: 0,
             named: 0,
+            troubled: false,
         }
     }
 
@@ -284,6 +285,7 @@ impl Group {
     }
 
     fn add_call(&mut self, key: u64, new: Call) {
+        self.troubled |= new.trouble != trouble::NONE;
         let Some(known) = self.calls.remove(key) else {
             self.calls.insert(key, new);
             return;

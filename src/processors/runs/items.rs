@@ -30,6 +30,8 @@ record! {
         open: u32,
         /// Runs that the dialect names.
         named: u32,
+        /// A model call was not answered as asked: the next may stand in for it.
+        troubled: bool,
     }
 
     /// A session, a trace or a named run.

@@ -58,7 +58,7 @@ use crate::runs::{
 };
 use crate::telemetry::Meter;
 
-pub use alerts::Limits;
+pub use alerts::{Limits, RULES as ALERT_RULES};
 pub use config::{Config, Settings};
 
 use credit::Credit;

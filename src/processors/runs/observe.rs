@@ -313,7 +313,7 @@ impl<'a> Reader<'a> {
             atto,
             asked: self.name(item.request_model.as_deref().filter(|_| item.response_model.is_some())),
             provider: self.name(item.provider.as_deref()),
-            trouble: finish::trouble(item),
+            trouble: finish::trouble(item, self.error(item)),
             fallback: extras.fallback.map_or(trouble::NONE, finish::reason),
             attempts: extras.attempts,
         })

@@ -22,7 +22,7 @@ use super::store::{Heard, Store};
 
 /// A step of the clock counts for at most this long, ns.
 const MAX_STEP: u64 = 60_000_000_000;
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 /// Hears of what is over, and of what is counted at once.
 pub(super) trait Recorder {

@@ -105,6 +105,7 @@ fn add_tool(run: &mut Run, item: &Item<'_>, tool: &Tool, above: Option<u16>, gro
         fallback: trouble::NONE,
         attempts: 0,
         args: tool.args,
+        stands_in: None,
     });
 }
 
@@ -188,6 +189,7 @@ impl Latest {
             fallback: call.fallback,
             attempts: call.attempts,
             args: 0,
+            stands_in: None,
         });
         let latest = self.calls.entry(at).or_default();
         // of two at one time the answered one

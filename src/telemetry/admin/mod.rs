@@ -9,6 +9,7 @@ pub mod links;
 mod page;
 #[cfg(test)]
 mod tests;
+pub mod webhook;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -37,6 +38,8 @@ pub struct Config {
     pub auth: auth::Config,
     /// Where pages and reports link traces to.
     pub trace_link: links::Config,
+    /// Where the alerts that tollgate computes itself are sent.
+    pub alerts: webhook::Config,
     /// Certificate and key; plain text without. With `client_ca_file` browsers and scrapers show a certificate.
     pub tls: Option<PortTls>,
 }
@@ -48,6 +51,7 @@ impl Default for Config {
             allowed_hosts: Vec::new(),
             auth: auth::Config::default(),
             trace_link: links::Config::default(),
+            alerts: webhook::Config::default(),
             tls: None,
         }
     }
@@ -64,6 +68,8 @@ pub struct Settings {
     pub auth: Option<auth::Auth>,
     /// Makes addresses of traces; none: there are no links.
     pub trace_link: Option<links::TraceLink>,
+    /// Where alerts are sent; none: nowhere.
+    pub alerts: Option<webhook::Webhook>,
     /// See [`Config::tls`].
     pub tls: Option<PortTls>,
 }
@@ -83,11 +89,12 @@ impl Config {
             .collect();
         let auth = self.auth.settings(&mut problems);
         let trace_link = self.trace_link.settings(&mut problems);
+        let alerts = self.alerts.settings(&mut problems);
         self.tls.iter().for_each(|tls| tls.check("tls", &mut problems));
         match Endpoint::parse(&self.endpoint) {
             Ok(endpoint) if problems.is_empty() => {
                 let (allowed_hosts, tls) = (self.allowed_hosts.clone(), self.tls.clone());
-                return Ok(Settings { endpoint, allowed_hosts, auth, trace_link, tls });
+                return Ok(Settings { endpoint, allowed_hosts, auth, trace_link, alerts, tls });
             }
             Ok(_) => {}
             Err(what) => problems.push(FieldProblem::new("endpoint", what)),

@@ -154,3 +154,27 @@ fn bad_auth() {
     let paths: Vec<String> = config.settings().err().unwrap().into_iter().map(|problem| problem.path).collect();
     assert_eq!(paths, ["auth", "auth.username", "auth.bearer"]);
 }
+
+/// What a page reads directly is what `/metrics` says.
+#[test]
+fn values_are_those_of_metrics() {
+    let meter = Meter::new();
+    let sent = |exporter: &str| meter.counter(&names::SENT_SPANS, &[("exporter", exporter)]);
+    sent("a").increment(3);
+    sent("b").increment(4);
+    sent("a").increment(2);
+    meter.gauge(&names::QUEUE_SIZE, &[("exporter", "a")]).increment(5.0);
+    meter.gauge(&names::QUEUE_SIZE, &[("exporter", "a")]).decrement(1.5);
+    meter.gauge(&names::RSS, &[]).set(4096.0);
+    meter.counter(&names::RECEIVER_ACCEPTED_LOGS, &[]).increment(1);
+    let samples = parse(&meter.render());
+    for def in [&names::SENT_SPANS, &names::QUEUE_SIZE, &names::RSS] {
+        let mut said: Vec<f64> =
+            samples.iter().filter(|sample| sample.name == def.name).map(|one| one.number()).collect();
+        let mut values = meter.values(def);
+        said.sort_by(f64::total_cmp);
+        values.sort_by(f64::total_cmp);
+        assert!(!said.is_empty() && said == values, "{}: {said:?} {values:?}", def.name);
+    }
+    assert!(meter.values(&names::RECEIVER_ACCEPTED_LOGS).is_empty(), "not shown");
+}

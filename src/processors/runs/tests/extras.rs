@@ -421,3 +421,98 @@ fn runs_keyed(key: &str) -> Runs {
     let ids = PlainIds(Pseudonymizer::new(&crate::secret::Secret::new(key.into())));
     Runs::new("runs".into(), settings(), vocabulary(), std::sync::Arc::new(ids), &Meter::new())
 }
+
+/// The span of a model that stands in for another says why and for which, also where the failed call came in an earlier request;
+/// no other span says so.
+#[test]
+fn fallbacks_are_stamped() {
+    let line = Line::new(runs());
+    let words = |batch: &crate::pipeline::Batch| -> Vec<Vec<String>> {
+        let of = |node| {
+            let names = ["reason", "from", "to"].map(|name| format!("tollgate.fallback.{name}"));
+            names.iter().filter_map(|name| batch.payload.get_str(node, name).map(str::to_owned)).collect()
+        };
+        batch.payload.items().map(of).collect()
+    };
+    let none: Vec<Vec<String>> = vec![Vec::new()];
+    assert_eq!(words(&line.play(request::payload(&json!({"items": [failed(1, "big", 529)]})))), none);
+    let batch = line.play(request::payload(&json!({"items": [answered(3, "small", 10)]})));
+    assert_eq!(words(&batch), [["overloaded_529", "big", "small"]]);
+    assert_eq!(words(&line.play(request::payload(&json!({"items": [answered(5, "small", 10)]})))), none);
+    let both = line.play(request::payload(&json!({"items": [failed(7, "small", 429), answered(9, "other", 1)]})));
+    assert_eq!(words(&both), [vec![], ["rate_limited_429", "small", "other"].map(str::to_owned).to_vec()]);
+}
+
+/// Nobody who commits waits while runs are put together, redacted or looked through for somebody who asks.
+#[test]
+fn who_asks_holds_no_lock() {
+    use std::borrow::Cow;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::{Arc, OnceLock, Weak};
+
+    /// Counts names that were redacted, and those of them while the state was locked.
+    #[derive(Default)]
+    struct Prying {
+        runs: OnceLock<Weak<Runs>>,
+        asked: AtomicU64,
+        locked: AtomicU64,
+    }
+    impl Prying {
+        fn pry(&self) {
+            if let Some(runs) = self.runs.get().and_then(Weak::upgrade) {
+                self.asked.fetch_add(1, Ordering::Relaxed);
+                self.locked.fetch_add(u64::from(runs.state.try_lock().is_none()), Ordering::Relaxed);
+            }
+        }
+    }
+    impl crate::pseudonym::IdPolicy for Prying {
+        fn shown<'a>(&self, _: &str, id: &'a str) -> Cow<'a, str> {
+            self.pry();
+            id.into()
+        }
+        fn column<'a>(&self, _: &str, text: &'a str) -> Cow<'a, str> {
+            self.pry();
+            text.into()
+        }
+        fn pseudonym(&self, _: &str, id: &str) -> String {
+            format!("h-{id}")
+        }
+    }
+    let prying = Arc::new(Prying::default());
+    let runs = Runs::new("runs".into(), settings(), vocabulary(), Arc::clone(&prying) as _, &Meter::new());
+    let line = Line::new(runs);
+    line.play(request::payload(&json!({"items": [answered(1, "m", 1), root(json!({}))]})));
+    let runs = Arc::new(line.runs);
+    prying.runs.set(Arc::downgrade(&runs)).unwrap();
+    let id = runs.recent(10)[0].run.clone();
+    assert!(runs.run(&id).is_some() && runs.budget(&id).is_some() && runs.run("nobody").is_none());
+    assert!(prying.asked.load(Ordering::Relaxed) > 3);
+    assert_eq!(prying.locked.load(Ordering::Relaxed), 0);
+}
+
+/// Values that are no measures (negative, not finite, beyond all sense) are counted as refused and are in no sum.
+#[test]
+fn absurd_measures_are_refused() {
+    let meter = Meter::new();
+    let line = Line::new(runs_with(settings(), &meter));
+    let items: Vec<Json> = [json!(5), json!(-1), json!(1e300), json!(i64::MAX), json!("12"), json!(2.5)]
+        .into_iter()
+        .zip(1..)
+        .map(|(value, at)| span("query", at * 2, json!({"s3.bytes_scanned": value})))
+        .collect();
+    line.play(request::payload(&json!({"items": items})));
+    let measures = line.runs.measures();
+    assert_eq!((measures.len(), measures[0].sum, measures[0].count), (1, 7.5, 2));
+    assert!(meter.render().contains("tollgate_measures_refused_total 3"), "{}", meter.render());
+}
+
+/// A span that ends before it begins lasts no time, and its run does not last less than its other spans.
+#[test]
+fn ends_before_begins() {
+    let mut odd = answered(20, "m", 5);
+    odd["end"] = json!(T0 + 1);
+    let view = run(&[odd, answered(3, "m", 10), root(json!({}))]);
+    assert_eq!(view.totals.calls(), 2);
+    assert!(view.start <= view.last && view.duration < 3_600_000_000_000, "{}", show(&view));
+    assert!(view.peaks.slowest.is_some_and(|step| step.duration <= 1_000_000_000));
+}
