@@ -66,7 +66,7 @@ impl Board for Raised {
     fn run(&self, _: &str) -> Option<Detail> {
         None
     }
-    fn budget(&self, _: &str) -> Option<Budget> {
+    fn budget(&self, _: &str, _: &str) -> Option<Budget> {
         None
     }
     fn sums(&self) -> RunSums {

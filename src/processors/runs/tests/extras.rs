@@ -485,7 +485,7 @@ fn who_asks_holds_no_lock() {
     let runs = Arc::new(line.runs);
     prying.runs.set(Arc::downgrade(&runs)).unwrap();
     let id = runs.recent(10)[0].run.clone();
-    assert!(runs.run(&id).is_some() && runs.budget(&id).is_some() && runs.run("nobody").is_none());
+    assert!(runs.run(&id).is_some() && runs.budget("default", &id).is_some() && runs.run("nobody").is_none());
     assert!(prying.asked.load(Ordering::Relaxed) > 3);
     assert_eq!(prying.locked.load(Ordering::Relaxed), 0);
 }
