@@ -5,6 +5,7 @@
 #   spool-sim   the spool on the simulated disk, round after round with new seeds
 #   simulation  the whole engine in simulated time: back ends, disk, clocks and process fail as a seed has it; 10,000 seeds a round. A seed that
 #               finds something goes into src/pipeline/engine/tests/regressions.txt
+#   properties  the property tests of `cargo test` with other cases, a round for each seed
 #   chain       vaults written through crashes verify with nothing to find, 1,000 a round
 #   crash       SIGKILL under load, 100 cycles a round
 #   faults      500 SIGKILLs under load and a million items (50 a round, each at the end of a life of two seconds), then five minutes of overload
@@ -20,7 +21,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 # the simulations make workers panic on purpose
 export RUST_BACKTRACE=0
-part=${1:?usage: nightly.sh spool-sim|simulation|chain|crash|faults|leak|canary|tables|vault-speed|speed|instructions|fuzz [MINUTES]}
+part=${1:?usage: nightly.sh spool-sim|simulation|properties|chain|crash|faults|leak|canary|tables|vault-speed|speed|instructions|fuzz [MINUTES]}
 minutes=${2:-60}
 end=$(($(date +%s) + minutes * 60))
 left() { echo $((end - $(date +%s))); }
@@ -49,6 +50,7 @@ rounds() {
 case $part in
   spool-sim) TOLLGATE_SEEDS=2000 rounds 2000 cargo test --locked --lib spool::tests::simulation::seeds -- --nocapture ;;
   simulation) rounds 10000 bash -c 'TOLLGATE_SIM_SEED=$TOLLGATE_SEED TOLLGATE_SIM_SEEDS=10000 cargo test --locked --lib engine::tests::simulation::every -- --nocapture' ;;
+  properties) rounds 1 bash -c 'PROPTEST_RNG_SEED=$TOLLGATE_SEED cargo test --locked --lib' ;;
   chain) TOLLGATE_CHAIN_RUNS=1000 rounds 1000 cargo test --locked --lib verify::tests::clean ;;
   crash) rounds 1 bash -c 'tests/peers/run.sh crash --cycles 100 --seed "$TOLLGATE_SEED"' ;;
   faults)

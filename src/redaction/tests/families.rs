@@ -291,7 +291,10 @@ fn may_be(family: Family, found: &str, before: &str, behind: &str) -> bool {
         Family::AwsSecret => found.len() >= 20,
         Family::AzureKey => found.len() >= 16,
         Family::WebUserinfo | Family::Userinfo => behind.starts_with('@') || behind.starts_with("%40"),
-        Family::KeyBlock => found.contains("BEGIN") || found.contains("PuTTY"),
+        Family::KeyBlock => {
+            // of a PuTTY key file the private lines alone
+            found.contains("BEGIN") || found.contains("PuTTY") || before.contains("Private-Lines:")
+        }
         Family::ProviderValue => found.len() >= 16,
         Family::TelegramToken => found.contains(':') || found.contains('|') || found.contains("atlasv1"),
         Family::MailchimpKey => found.contains("-us"),
