@@ -93,13 +93,13 @@ impl Remember {
         };
         let runs = news.into_iter().map(with_detail).collect();
         let owed = std::mem::take(&mut *self.owed.lock());
-        let write = Write { runs, counts, samples, before }.after(owed, OWED);
+        let write = Write { runs, counts, samples, before }.after(owed);
         let mut shelf = self.shelf.lock();
         let Some(store) = shelf.as_mut().filter(|_| !write.is_empty()) else { return };
         match store.write(&write, now) {
             Ok(()) => self.failing.store(false, Ordering::Relaxed),
             Err(error) => {
-                *self.owed.lock() = write;
+                *self.owed.lock() = write.newest(OWED);
                 if !self.failing.swap(true, Ordering::Relaxed) {
                     tracing::warn!("history can't be written; pages go on from memory: {error}");
                 }

@@ -81,15 +81,20 @@ pub struct Write {
 }
 
 impl Write {
-    /// This with what could not be written before, which goes first; of more than `most` of a kind the oldest are left out.
-    pub fn after(self, mut older: Self, most: usize) -> Self {
+    /// This with what could not be written before, which goes first.
+    pub fn after(self, mut older: Self) -> Self {
         older.runs.extend(self.runs);
         older.counts.extend(self.counts);
         older.samples.extend(self.samples);
-        older.runs.drain(..older.runs.len().saturating_sub(most));
-        older.counts.drain(..older.counts.len().saturating_sub(most));
-        older.samples.drain(..older.samples.len().saturating_sub(most));
         Self { before: self.before, ..older }
+    }
+
+    /// What of it waits for a file that can be written: of each kind the newest `most`.
+    pub fn newest(mut self, most: usize) -> Self {
+        self.runs.drain(..self.runs.len().saturating_sub(most));
+        self.counts.drain(..self.counts.len().saturating_sub(most));
+        self.samples.drain(..self.samples.len().saturating_sub(most));
+        self
     }
 
     /// Nothing to do.
