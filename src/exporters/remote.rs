@@ -64,6 +64,29 @@ pub enum Sent<'r> {
     Not(Outcome),
 }
 
+impl Sent<'_> {
+    /// What to send for `request`, or what becomes of it unsent.
+    ///
+    /// # Errors
+    /// Its outcome: nothing can be sent now, or no total is left to send.
+    pub fn on_the_wire<'a>(&'a self, request: &'a ExportRequest) -> Result<&'a ExportRequest, Outcome> {
+        match self {
+            Self::AsItIs => Ok(request),
+            Self::Not(outcome) => Err(outcome.clone()),
+            Self::Totals(totals) if totals.request.body.is_empty() => Err(Outcome::Accepted),
+            Self::Totals(totals) => Ok(&totals.request),
+        }
+    }
+
+    /// Tells totals how it ended; what the engine is told.
+    pub fn end(self, outcome: Outcome) -> Outcome {
+        match self {
+            Self::Totals(totals) => totals.end(outcome),
+            Self::AsItIs | Self::Not(_) => outcome,
+        }
+    }
+}
+
 /// A request of totals; the next one waits until this one has its outcome.
 pub struct Totals<'r> {
     of: &'r Cumulative,

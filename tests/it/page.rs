@@ -4,18 +4,14 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tollgate::app::build::Seams;
-use tollgate::app::{App, assemble, resolve};
+use tollgate::app::App;
 use tollgate::clock::{Clock, SystemClock};
-use tollgate::config::env::Nothing;
-use tollgate::pipeline::RealDisk;
-use tollgate::rng::SystemRng;
 use tollgate::telemetry::samples::parse;
-use tollgate::telemetry::{Health, Meter};
+
+use crate::gateway;
 
 /// Runs of the test, of which every fourth fails, each with so many iterations.
 const RUNS: u64 = 12;
@@ -46,16 +42,7 @@ async fn start(folder: &Path) -> App {
     if !path.exists() {
         fs::write(&path, configuration(folder)).unwrap();
     }
-    let read = resolve::read("test", &fs::read_to_string(path).unwrap(), &Nothing, folder);
-    let (_, valid) = read.result.map_err(|problems| read.source.render(&problems, false)).unwrap();
-    let seams = Seams {
-        clock: Arc::new(SystemClock::new()),
-        rng: Arc::new(SystemRng),
-        disk: Arc::new(RealDisk),
-        meter: Meter::new(),
-        health: Health::new(),
-    };
-    App::start(assemble::blueprint(valid, &seams).unwrap(), seams).await.unwrap()
+    gateway::start(&fs::read_to_string(path).unwrap(), folder).await
 }
 
 fn ask(to: SocketAddr, request: &str, body: &[u8]) -> String {

@@ -15,7 +15,7 @@ use hyper::body::Incoming;
 
 pub use config::{Config, Settings};
 
-use super::remote::{Deps, Remote, Sent};
+use super::remote::{Deps, Remote};
 use super::stanza::with_path;
 use super::verdict::{self, MAX_ANSWER, UNREACHABLE};
 use crate::net::Encoding;
@@ -159,15 +159,12 @@ impl Exporter for Otlp {
 
     fn send<'a>(&'a self, request: &'a ExportRequest) -> BoxFuture<'a, Outcome> {
         Box::pin(async move {
-            match self.remote.totals(request).await {
-                Sent::AsItIs => self.remote.timed(self.attempt(request)).await,
-                Sent::Not(outcome) => outcome,
-                Sent::Totals(totals) if totals.request.body.is_empty() => totals.end(Outcome::Accepted),
-                Sent::Totals(totals) => {
-                    let outcome = self.remote.timed(self.attempt(&totals.request)).await;
-                    totals.end(outcome)
-                }
-            }
+            let sent = self.remote.totals(request).await;
+            let outcome = match sent.on_the_wire(request) {
+                Ok(request) => self.remote.timed(self.attempt(request)).await,
+                Err(outcome) => outcome,
+            };
+            sent.end(outcome)
         })
     }
 }
