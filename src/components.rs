@@ -92,6 +92,7 @@ macro_rules! table {
 
         /// Valid by construction.
         #[allow(clippy::large_enum_variant, reason = "one per component, made once")]
+        #[derive(Clone)]
         pub enum $settings { $($(#[$row])* $name($module::Settings),)* }
     };
 }
@@ -152,7 +153,7 @@ table! {
     /// Page and metrics.
     Admin = "admin", admin, "the first page, /metrics, /livez, /readyz";
     /// Probes alone.
-    HealthCheck = "health_check", health, "readiness alone, as the Collector's health_check";
+    HealthCheck = "health_check", health, "whether it runs and is ready, as the Collector's health_check";
 }
 
 impl ReceiverSettings {

@@ -12,16 +12,19 @@
 #   leak        the leak search over every recording
 #   canary      a million prompts with a marker through kills and outages, in rounds of 50,000; it must stand in the opened vault only
 #   tables      `vault compact` and `find --parquet` beside DuckDB over ten million lines; once, and goes on where it was stopped
-#   vault-speed acknowledgement beside fdatasync, `vault verify` beside sha256sum; the share of sealing is in `speed`. On a quiet machine; once
-#   speed       what may not become slower (shares of the pipeline's time, the rate table's size), on a quiet machine; once
+#   vault-speed acknowledgement beside fdatasync, `vault verify` beside sha256sum, `find --parquet` over a million lines beside DuckDB, the share
+#               of sealing, puts by layout, the size of a proof: a line each, in one run. On a quiet machine; once
+#   runs        100,000 live runs in 256 MiB, and a million runs of one span; once
+#   speed       what may not become slower (shares of the pipeline's time, tracking from 10 to 100,000 live runs, the rate table's size), on a quiet machine; once
 #   instructions  what the redaction rules cost a byte, in instructions that valgrind counts: no load changes them. More than a tenth above
 #               benches/redact.counts fails; TOLLGATE_UPDATE=1 writes what is counted now. Once
-#   fuzz        the targets of tests/fuzz in turn, ten minutes each; the corpus is kept under target/fuzz-corpus
+#   fuzz        the targets of tests/fuzz in turn, ten minutes each (FUZZ_SECONDS: other ones); the corpus is kept under target/fuzz-corpus, what
+#               made a target fail under target/fuzz-found
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # the simulations make workers panic on purpose
 export RUST_BACKTRACE=0
-part=${1:?usage: nightly.sh spool-sim|simulation|properties|chain|crash|faults|leak|canary|tables|vault-speed|speed|instructions|fuzz [MINUTES]}
+part=${1:?usage: nightly.sh spool-sim|simulation|properties|chain|crash|faults|leak|canary|tables|vault-speed|runs|speed|instructions|fuzz [MINUTES]}
 minutes=${2:-60}
 end=$(($(date +%s) + minutes * 60))
 left() { echo $((end - $(date +%s))); }
@@ -60,7 +63,7 @@ case $part in
       count=$(cat "$mark" 2>/dev/null || echo 0)
       if [ "$count" -ge 500 ]; then
         tests/peers/run.sh faults storm --overload 300
-        tests/peers/run.sh faults damage disk ends clocks recovery --restarts 50
+        tests/peers/run.sh faults damage disk ends clocks recovery flat --restarts 50
         rm "$mark"
         echo "nightly: faults: 500 kills, more than a million items, five minutes of overload"
         break
@@ -79,8 +82,25 @@ case $part in
       echo $((count + 50000)) > "$mark"
     done
     echo "nightly: canary: $(cat "$mark" 2>/dev/null || echo 0) prompts of the next million" ;;
-  tables) tests/peers/run.sh tables --rows 10000000 --keep target/nightly/tables ;;
-  vault-speed) tests/peers/run.sh vault_speed ;;
+  tables)
+    code=0
+    timeout "$((minutes * 60))" tests/peers/run.sh tables --rows 10000000 --keep target/nightly/tables || code=$?
+    [ $code != 124 ] || { echo "nightly: tables: time is up; the next run goes on"; code=0; }
+    exit $code ;;
+  vault-speed)
+    code=0
+    tests/peers/run.sh vault_speed || code=1
+    tests/peers/run.sh tables || code=1
+    cargo bench --locked --bench pipeline -- gates || code=1
+    cargo test --locked --lib -- --nocapture requests_per_million_spans proofs_are_short || code=1
+    exit $code ;;
+  runs)
+    # a process each: the first one reads what it holds
+    for figure in life::a_hundred_thousand_runs bounds::a_million_small_runs; do
+      said=$(timeout "$((minutes * 60))" cargo test --locked --release --lib "processors::runs::tests::$figure" -- --ignored --nocapture 2>&1) || { echo "$said" >&2; exit 1; }
+      grep -E 'MiB|^test .*ok$' <<< "$said"
+      grep -q '^test result: ok. 1 passed' <<< "$said" || { echo "nightly: runs: no test $figure" >&2; exit 1; }
+    done ;;
   speed)
     code=0
     for bench in cost pipeline; do cargo bench --locked --bench "$bench" -- gates || code=1; done
@@ -106,21 +126,31 @@ case $part in
     [ -z "${TOLLGATE_UPDATE:-}" ] || mv "$now" "$stored"
     exit $code ;;
   fuzz)
-    cargo +nightly fuzz --version >/dev/null 2>&1 || cargo install cargo-fuzz --locked
-    read -ra targets <<< "$(cargo +nightly fuzz list --fuzz-dir tests/fuzz | tr '\n' ' ')"
+    # the build takes minutes the first time; its time is not the targets'
+    folder=$(tests/fuzz/build.sh)
+    end=$(($(date +%s) + minutes * 60))
+    read -ra targets <<< "$(sed -n 's/^name = "\([a-z_]*\)"$/\1/p' tests/fuzz/Cargo.toml | tr '\n' ' ')"
     mark=target/nightly/fuzz.next
-    mkdir -p target/nightly
+    mkdir -p target/nightly target/fuzz-found
     # ten minutes each; the next night goes on with the next one
-    while [ "$(left)" -ge 60 ]; do
+    each=${FUZZ_SECONDS:-600}
+    while [ "$(left)" -ge 20 ]; do
       next=$(cat "$mark" 2>/dev/null || echo 0)
       target=${targets[$((next % ${#targets[@]}))]}
       corpus=$PWD/target/fuzz-corpus/$target
       mkdir -p "$corpus"
       [ "$target" != config ] || cp -n config/default.yaml config/examples/*.yaml tests/cases/otelcol.yaml "$corpus"
-      share=$(($(left) < 600 ? $(left) : 600))
-      TOLLGATE_FUZZ_FOLDER=/dev/shm cargo +nightly fuzz run -s none --fuzz-dir tests/fuzz "$target" "$corpus" -- -max_total_time="$share" -rss_limit_mb=2048 -max_len=65536
+      share=$(($(left) < each ? $(left) : each))
+      TOLLGATE_FUZZ_FOLDER=/dev/shm "$folder/$target" "$corpus" -artifact_prefix=target/fuzz-found/"$target"- \
+        -max_total_time="$share" -rss_limit_mb=2048 -max_len=65536 -timeout=20 -print_final_stats=1 2> target/nightly/fuzz-"$target".log || {
+        tail -40 target/nightly/fuzz-"$target".log >&2
+        echo "nightly: fuzz: $target failed: $folder/$target target/fuzz-found/$target-… repeats it" >&2
+        exit 1
+      }
       echo $((next + 1)) > "$mark"
-      echo "nightly: fuzz: $target: $share s, $(find "$corpus" -type f | wc -l) inputs kept"
+      runs=$(sed -n 's/^stat::number_of_executed_units: *//p' target/nightly/fuzz-"$target".log)
+      covered=$(sed -n 's/.* cov: \([0-9]*\) .*/\1/p' target/nightly/fuzz-"$target".log | tail -1)
+      echo "nightly: fuzz: $target: $share s, $runs runs, $covered edges, $(find "$corpus" -type f | wc -l) inputs kept, 0 crashes"
     done ;;
   *) echo "nightly: no part $part" >&2; exit 2 ;;
 esac

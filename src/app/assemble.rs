@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use axum::Router;
+use axum::middleware;
 use axum::routing::post;
 use http::StatusCode;
 use tokio::sync::Notify;
@@ -19,10 +20,12 @@ use crate::app::keys;
 use crate::app::listeners::{REST, Web};
 use crate::app::memory::{Limit, Share};
 use crate::app::notify::{self, Notify as Alerting};
+use crate::app::own;
 use crate::app::past::Past;
 use crate::app::rates::RatesTask;
 use crate::app::resolve::{Placed, Valid};
 use crate::app::vaults::{self, Vault};
+use crate::app::{strangers, tap};
 use crate::components::{
     ConnectorSettings, ExporterSettings, ExtensionSettings, ProcessorSettings, ReceiverSettings, id_text,
 };
@@ -104,6 +107,7 @@ pub fn blueprint_for(mut valid: Valid, seams: &Seams, round: Round) -> Result<Bl
 /// The limit of memory and what requests may take of it; receivers take nothing that could never fit.
 fn memory_of(valid: &mut Valid) -> (Option<Limit>, Share) {
     let limit = Limit::find(valid.limits.memory.map(|memory| memory.0));
+    let limit = limit.map(|limit| limit.part(valid.limits.memory_percentage.unwrap_or(100)));
     let share = Share::of(limit.as_ref(), valid.limits.in_flight.map(|in_flight| in_flight.0));
     let largest = usize::try_from(share.largest).unwrap_or(usize::MAX);
     let lowered = valid.receivers.iter_mut().filter_map(|placed| {
@@ -238,15 +242,15 @@ impl Assembly<'_> {
         }
         let mut exporters: HashMap<ComponentId, Arc<dyn Exporter>> = HashMap::new();
         let mut outlets = HashMap::new();
+        let deps = Deps {
+            tasks: Arc::clone(&self.site.tasks),
+            clock: Arc::clone(&self.site.seams.clock),
+            proxies: Arc::clone(&self.proxies),
+            meter: meter.clone(),
+        };
         for Placed { id, what } in valid.exporters {
             outlets.extend(what.outlet().map(|outlet| (id_text(&id), outlet.clone())));
-            let deps = Deps {
-                tasks: Arc::clone(&self.site.tasks),
-                clock: Arc::clone(&self.site.seams.clock),
-                proxies: Arc::clone(&self.proxies),
-                meter: meter.clone(),
-            };
-            let exporter = exporter(&id, what, deps)?;
+            let exporter = exporter(&id, what, deps.clone())?;
             exporters.insert(id, exporter);
         }
         let watch = || Arc::new(Watch::new(Arc::clone(&self.past.failures))) as Arc<dyn Processor>;
@@ -298,6 +302,7 @@ impl Assembly<'_> {
         let consumers = kept.flat_map(|vault| [Some(vault.id.clone()), vault.waits.clone()]).flatten().collect();
         let mut companions: Vec<Arc<dyn Companion>> = vaults.into_iter().filter_map(|vault| vault.uploader).collect();
         companions.append(&mut tables);
+        companions.extend(own::companions(valid.own_metrics, &deps, &*self.site.seams.rng)?);
         let connectors = valid.connectors.into_iter();
         companions.extend(connectors.filter_map(|placed| self.connector(placed, &valid.pipelines, &known)));
         companions.extend(self.past.shown.then(|| self.past.remember(self.site, known.board())));
@@ -431,7 +436,19 @@ impl Assembly<'_> {
                 let again = self.round.again.clone().map_or_else(Router::new, reload_route);
                 let more = pages::router(Arc::new(self.past.pages(self.site, known.board(), settings.trace_link)));
                 let tls = settings.tls.as_ref().map(server_tls::Settings::from);
-                let api = self.api(known).merge(notify::router(alerting)).merge(again).merge(more);
+                let looking = tap::Site {
+                    way: Arc::clone(&known.way),
+                    clock: Arc::clone(&seams.clock),
+                    tasks: Arc::clone(&self.site.tasks),
+                    guarded: pages.auth.is_some(),
+                };
+                let api = self
+                    .api(known)
+                    .merge(tap::router(looking))
+                    .merge(notify::routes::router(alerting))
+                    .merge(again)
+                    .merge(more)
+                    .layer(middleware::from_fn_with_state(pages.auth.is_some(), strangers::only_read));
                 ("admin", settings.endpoint, admin::router(Arc::new(pages), api), tls)
             }
             ExtensionSettings::HealthCheck(settings) => {

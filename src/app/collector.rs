@@ -3,6 +3,7 @@
 //! here is taken out; a processor that would change data is an unknown component, which is an error. **Not here**: keys of
 //! components that are the same (each component's `config`).
 
+use crate::app::{limiter, own};
 use crate::config::file::File;
 use crate::config::tree::Val;
 use crate::config::{ComponentId, Problem};
@@ -10,18 +11,18 @@ use crate::config::{ComponentId, Problem};
 /// Processors that do nothing here.
 const PROCESSORS: [(&str, &str); 2] = [
     ("batch", "is not used: exporters merge what waits (`sending_queue.batch`), and clients get their answer sooner"),
-    (
-        "memory_limiter",
-        "is not used: the cgroup's limit is known by itself (`limits.memory`), and clients are told when to come again",
-    ),
+    (LIMITER, ""),
 ];
+
+/// What becomes a limit of ours; processor or extension.
+const LIMITER: &str = "memory_limiter";
 
 /// Extensions that have no use here.
 const EXTENSIONS: [(&str, &str); 4] = [
     ("file_storage", "is not used: everything waits in the spool, which is sealed and synced"),
     ("zpages", "is not served: see the first page of `admin`"),
     ("pprof", "is not served"),
-    ("memory_limiter", "is not used: the cgroup's limit is known by itself (`limits.memory`)"),
+    (LIMITER, ""),
 ];
 
 /// Takes them out; a note for each.
@@ -32,6 +33,11 @@ pub(super) fn served_otherwise(file: &mut File) -> Vec<Problem> {
     {
         parts.retain(|part| {
             let Some(why) = told(&part.id, known) else { return true };
+            if part.id.kind == LIMITER {
+                let path = format!("{section}.{}", part.id);
+                notes.push(limiter::taken(path, part.at, &part.body, &mut file.limits));
+                return false;
+            }
             notes.push(Problem::warning(
                 Some(part.at),
                 format!("{section}.{}", part.id),
@@ -46,13 +52,15 @@ pub(super) fn served_otherwise(file: &mut File) -> Vec<Problem> {
     }
     if let Val::Map(entries) = &mut file.telemetry.value {
         entries.retain(|(key, _)| {
-            let ours = !["metrics", "traces", "resource"].contains(&key.name.as_str());
+            let ours = !["traces", "resource"].contains(&key.name.as_str());
             if !ours {
-                let what = "is not used: `/metrics` of the extension `admin` tells all";
+                let what = "is not used: tollgate sends no traces of itself, and names itself in what it sends";
                 notes.push(Problem::warning(Some(key.at), format!("service.telemetry.{}", key.name), what));
             }
             ours
         });
+        let metrics = entries.iter_mut().find(|(key, _)| key.name == "metrics");
+        metrics.into_iter().for_each(|(_, metrics)| own::served(metrics, &mut notes));
     }
     notes
 }

@@ -65,6 +65,12 @@ pub fn open_to_all(path: &Path) -> Result<bool, String> {
     Ok(metadata.mode() & 0o007 != 0)
 }
 
+/// A warning if others than its owner may use it. None also where there is no such file.
+pub fn loose(path: &Path) -> Option<String> {
+    let others = std::fs::metadata(path).ok()?.mode() & 0o077;
+    (others != 0).then(|| format!("others than its owner may use {}: set its mode to 0600", path.display()))
+}
+
 /// Reads `path`, or makes it with what `make` gives.
 ///
 /// # Errors

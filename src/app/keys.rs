@@ -97,6 +97,36 @@ fn beside(kind: &Kind, spool: &Path, make: impl FnOnce() -> Secret) -> Result<Se
         }
         return Ok(key);
     }
+    may_make(kind, spool)?;
+    let file = keyfile::ensure(&path, make).map_err(StartError::new)?;
+    if file.created {
+        tracing::warn!(path = %path.display(), "{}", kind.made);
+    }
+    Ok(file.key)
+}
+
+/// What is wrong with the key files beside the spool: the setting that stands for one, and a line. Makes nothing.
+pub fn trouble(valid: &Valid) -> Vec<(&'static str, String)> {
+    let spool = &valid.spool.directory;
+    let mut found = Vec::new();
+    let given = [(&SPOOL, !valid.spool_keys.is_empty()), (&PSEUDONYMS, valid.pseudonym_key.is_some())];
+    for (kind, _) in given.into_iter().filter(|(_, given)| !given) {
+        let path = place(kind, spool);
+        let judged = match keyfile::read(&path) {
+            Ok(None) => may_make(kind, spool).map_err(|error| error.text),
+            Ok(Some(key)) if kind.setting == SPOOL.setting => spool_key(valid, &key).map(drop),
+            Ok(Some(_)) => Ok(()),
+            Err(why) => Err(why),
+        };
+        found.extend(judged.err().map(|why| (kind.setting, why)));
+    }
+    found
+}
+
+/// Whether a key may be made beside the spool.
+fn may_make(kind: &Kind, spool: &Path) -> Result<(), StartError> {
+    let path = place(kind, spool);
+    let here = elsewhere(spool).map_err(|error| StartError::new(format!("{}: {error}", spool.display())));
     if used(spool).map_err(|error| StartError::new(format!("{}: {error}", spool.display())))? {
         return Err(StartError::config(format!(
             "the spool {} was used before, and the key file {} is missing: put it back, or set {}; a new key can't \
@@ -113,11 +143,7 @@ fn beside(kind: &Kind, spool: &Path, make: impl FnOnce() -> Secret) -> Result<Se
             kind.setting
         )));
     }
-    let file = keyfile::ensure(&path, make).map_err(StartError::new)?;
-    if file.created {
-        tracing::warn!(path = %path.display(), "{}", kind.made);
-    }
-    Ok(file.key)
+    Ok(())
 }
 
 /// Whether a gateway has written there.

@@ -135,6 +135,7 @@ pub fn serve_pages(
         max_connections: CONNECTIONS,
         first_request: rest,
         idle: rest,
+        tell_near: true,
         ..listen::Settings::default()
     };
     bound.serve(Arc::new(Pages(router)), settings, meters(meter, name), tasks)

@@ -29,7 +29,7 @@ const MOST_IN_FLIGHT: u64 = 768 << 20;
 /// A request of this size is always taken.
 const LEAST_REQUEST: u64 = 1 << 20;
 /// Percent of the limit at which memory is short, and where that ends.
-const SHORT: (u64, u64) = (80, 75);
+pub(super) const SHORT: (u64, u64) = (80, 75);
 /// The same for what little is left before the system kills.
 const CRITICAL: (u64, u64) = (92, 88);
 /// Limits of cgroup v1 from here on mean none.
@@ -79,16 +79,25 @@ pub struct Limit {
 }
 
 impl Limit {
-    /// `configured` wins; else the tightest limit of this process's cgroups; else the machine's memory. None where the system
-    /// tells nothing.
+    /// `configured`, unless the system gives less: then the kernel would kill before anything was short. Without it the
+    /// tightest limit of this process's cgroups, else the machine's memory. None where nobody tells anything.
     pub fn find(configured: Option<u64>) -> Option<Self> {
         Self::find_in(configured, Path::new("/proc"), Path::new("/sys/fs/cgroup"))
     }
 
     fn find_in(configured: Option<u64>, proc: &Path, cgroups: &Path) -> Option<Self> {
-        if let Some(bytes) = configured {
-            return Some(Self { bytes, origin: Origin::Configured, used: Used::Resident });
+        let given = Self::given(proc, cgroups);
+        let Some(bytes) = configured else { return given };
+        if let Some(given) = given.filter(|given| given.bytes < bytes) {
+            let (set_by, limit) = (given.origin.text(), given.bytes);
+            tracing::warn!(configured = bytes, limit, set_by, "`limits.memory` is more than there is; the limit holds");
+            return Some(given);
         }
+        Some(Self { bytes, origin: Origin::Configured, used: Used::Resident })
+    }
+
+    /// What the system gives.
+    fn given(proc: &Path, cgroups: &Path) -> Option<Self> {
         let machine = total(&fs::read_to_string(proc.join("meminfo")).unwrap_or_default());
         let own = fs::read_to_string(proc.join("self/cgroup")).unwrap_or_default();
         let groups = own.lines().filter_map(|line| {
@@ -111,6 +120,12 @@ impl Limit {
             }
             (_, machine) => Some(Self { bytes: machine?, origin: Origin::Machine, used: Used::Resident }),
         }
+    }
+
+    /// So many percent of it alone.
+    #[must_use]
+    pub fn part(self, percent: u64) -> Self {
+        Self { bytes: part(self.bytes, percent), ..self }
     }
 
     /// Bytes that are taken now and that the system can't take back.
@@ -146,7 +161,8 @@ impl Limit {
 }
 
 fn part(bytes: u64, percent: u64) -> u64 {
-    bytes / 100 * percent
+    let whole = u128::from(bytes) * u128::from(percent) / 100;
+    u64::try_from(whole).unwrap_or(u64::MAX)
 }
 
 /// Limits of the group at `path` and of all above it. A container often sees its own group as the root, under another

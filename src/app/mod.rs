@@ -15,16 +15,22 @@ mod humans;
 pub mod keyfile;
 pub mod keys;
 mod life;
+mod limiter;
+mod limits;
 pub mod listeners;
 pub mod memory;
 mod notify;
+pub mod outside;
+pub mod own;
 mod past;
 pub mod process;
 mod rates;
 mod remember;
 pub mod resolve;
 mod shutdown;
+mod strangers;
 mod supervise;
+mod tap;
 pub mod tasks;
 #[cfg(test)]
 mod tests;
@@ -48,7 +54,7 @@ use crate::pipeline::checkpoint::{self, Checkpoints};
 use crate::pipeline::engine::{Context, Engine};
 use crate::pipeline::spool::{Committer, Spool};
 use crate::pipeline::workers::{Queue, Workers};
-use crate::telemetry::names;
+use crate::telemetry::{GATEWAY, logging, names};
 
 use self::build::{Blueprint, BoundListener, Companion, Listener, Seams, Serve, ServingListener, Settings, Site};
 use self::tasks::{Group, Member, Tasks};
@@ -58,6 +64,8 @@ pub use self::shutdown::Ended;
 
 /// The folder of checkpoints in the spool's.
 const STATE: &str = "state";
+/// A checkpoint that could not be written is tried again after it.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
 /// How long the committer waits for work at a time.
 const COMMIT_IDLE: Duration = Duration::from_secs(1);
 
@@ -134,6 +142,7 @@ impl App {
     pub async fn start(blueprint: Blueprint, seams: Seams) -> Result<Self, StartError> {
         let Blueprint { spool: spool_settings, keys, settings, build } = blueprint;
         let tasks = Tasks::new(&seams.meter);
+        seams.health.begin();
         let spawn: Arc<dyn Spawn> = Arc::<Tasks>::clone(&tasks);
         let (spool, committer) = {
             let (seams, settings, keys) = (seams.clone(), spool_settings.clone(), keys.clone());
@@ -243,7 +252,7 @@ impl App {
             let serving = listener.serve(serve.clone()).await;
             if lasts { self.lasting.push(serving) } else { self.receivers.push(serving) }
         }
-        self.seams.health.set("gateway", None);
+        self.seams.health.set(GATEWAY, None);
         Ok(self)
     }
 
@@ -340,12 +349,15 @@ fn commit_until(mut committer: Committer, last: &AtomicBool, engine: &Engine) {
 /// Once a second: time for processors, gauges, readiness.
 async fn tick(engine: Arc<Engine>, spool: Arc<Spool>, seams: Seams) {
     let began = seams.clock.monotonic();
+    let cpu = seams.meter.gauge(&names::CPU, &[]);
     let (rss, uptime) = (seams.meter.gauge(&names::RSS, &[]), seams.meter.gauge(&names::UPTIME, &[]));
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
         engine.tick();
         seams.meter.upkeep();
         rss.set(process::resident_bytes().unwrap_or(0) as f64);
+        cpu.set(process::cpu_seconds().unwrap_or(0.0));
+        logging::upkeep();
         uptime.set(seams.clock.monotonic().saturating_sub(began).as_secs_f64());
         let status = spool.status();
         let trouble = status.poisoned.or(status.refusing).map(Reason::text);
@@ -353,16 +365,24 @@ async fn tick(engine: Arc<Engine>, spool: Arc<Spool>, seams: Seams) {
     }
 }
 
-/// Writes checkpoints; the larger they get, the rarer.
+/// Writes checkpoints; the larger they get, the rarer. After a failure it is tried again soon: until then effects hold the spool's segments.
 async fn save(checkpoints: Arc<Checkpoints>, clock: Arc<dyn Clock>, tasks: Arc<dyn Spawn>, every: Duration) {
-    let mut rest = every;
+    let (mut rest, mut failing) = (every, false);
     loop {
         tokio::time::sleep(rest).await;
         let began = clock.monotonic();
         let checkpoints = Arc::clone(&checkpoints);
-        if let Some(Err(error)) = blocking(&*tasks, "checkpoint", move || checkpoints.write()).await {
-            tracing::error!(kind = %error.kind(), "the checkpoint can't be written; effects stay in the spool");
+        let written = blocking(&*tasks, "checkpoint", move || checkpoints.write()).await;
+        let before = std::mem::replace(&mut failing, matches!(written, Some(Err(_))));
+        match written {
+            Some(Err(error)) if !before => tracing::error!(
+                kind = %error.kind(),
+                "the checkpoint can't be written; it is tried again every second, and until then nothing it would stand for leaves the spool"
+            ),
+            Some(Ok(())) if before => tracing::info!("the checkpoint is written again"),
+            _ => {}
         }
-        rest = every.max(clock.monotonic().saturating_sub(began) * 20);
+        rest = if failing { every.min(TRY_AGAIN) } else { every };
+        rest = rest.max(clock.monotonic().saturating_sub(began) * 20);
     }
 }

@@ -1,18 +1,16 @@
 //! **What**: [`Notify`]: sends the alerts that trackers raise to a webhook. **Why**: somebody must wake up also where no metrics
-//! store looks. **Invariants**: an alert that holds is sent once; one that comes again for the same subject within an hour is
-//! not; what was sent is on disk, so that a restart sends nothing twice, and what was not is sent after it; each message is
-//! tried five times; names pass the redaction rules once more; neither address nor key is ever logged or answered.
-//! **Not here**: which alerts there are (`processors/runs`), what a message says (`pages/notice`).
+//! store looks. **Invariants**: an alert that holds is sent once; one that comes again for the same subject within an hour of
+//! its message is not; what was sent is on disk before the next message, so that a restart sends nothing twice, and what was not
+//! is sent after it; each message is tried five times, then it comes again after a longer pause, for as long as its alert holds;
+//! the loud ones come first, and whoever raises many does not push out others'; nothing here holds up an end; names pass the redaction rules once more; neither address nor key is ever logged or answered.
+//! **Not here**: which alerts there are (`processors/runs`), what a message says (`pages/notice`), mutes (`mute`), HTTP (`routes`).
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use axum::Router;
-use axum::extract::State;
-use axum::response::{IntoResponse, Response as Answer};
-use axum::routing::{get, post};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use hmac::{Hmac, Mac};
@@ -23,19 +21,25 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
+mod mute;
+pub(super) mod routes;
+mod turns;
+
 use crate::app::build::{Companion, Seams};
 use crate::files;
+use crate::hex;
 use crate::net::client::{self, Client, read, upload};
 use crate::net::spawn::blocking;
 use crate::net::{Proxies, Spawn, tls};
 use crate::pages::notice;
-use crate::processors::runs::ALERT_RULES;
 use crate::pseudonym::IdPolicy;
 use crate::runs::{Alert, Board, Severity};
 use crate::telemetry::admin::links::TraceLink;
 use crate::telemetry::admin::webhook::{Least, Webhook};
 use crate::telemetry::names;
-use crate::{clock::UnixNanos, hex, vault::names::rfc3339};
+
+use mute::Mutes;
+use turns::in_turn;
 
 /// Between two looks.
 const EVERY: Duration = Duration::from_secs(2);
@@ -56,6 +60,11 @@ const REMEMBERED: u64 = 48 * REPEAT;
 const MOST: usize = 4096;
 /// Largest answer that is read, bytes.
 const ANSWER: usize = 4096;
+/// The pause after a message that failed, ns.
+const SHORTEST_REST: u64 = 60 * 1_000_000_000;
+const LONGEST_REST: u64 = 15 * SHORTEST_REST;
+/// Between two test messages, ns.
+const TESTS: u64 = 2_000_000_000;
 
 /// What is known of an alert that was sent.
 #[derive(Clone, Copy, Serialize, Deserialize)]
@@ -64,6 +73,12 @@ struct Sent {
     since: u64,
     /// When it was last seen, unix ns.
     at: u64,
+    /// When it was sent, unix ns; a mute is no message.
+    #[serde(default)]
+    told: u64,
+    /// Begin of a later one that came too soon and was counted as such, unix ns.
+    #[serde(default)]
+    soon: u64,
 }
 
 /// By digest of rule, account and subject.
@@ -82,10 +97,38 @@ enum Verdict {
 /// How a message ended.
 enum Sending {
     Done,
-    /// Why not: words of ours.
+    /// Why not: words of ours. It may go another time.
     Failed(String),
+    /// Why it will never be taken.
+    Refused(String),
     /// The gateway ends.
     Stopped,
+}
+
+/// Whether a message that failed is tried again.
+enum Again {
+    /// At once, but after this pause at least.
+    After(Duration),
+    /// With the next pause between all messages.
+    Later,
+    Never,
+}
+
+/// The pause after a message that failed.
+#[derive(Default)]
+struct Rest {
+    /// Unix ns.
+    until: u64,
+    pause: u64,
+}
+
+impl Rest {
+    /// The next pause: a minute, then twice as long each time, up to a quarter of an hour; ns.
+    fn longer(&mut self, now: u64) -> u64 {
+        self.pause = self.pause.saturating_mul(2).clamp(SHORTEST_REST, LONGEST_REST);
+        self.until = now.saturating_add(self.pause);
+        self.pause
+    }
 }
 
 /// Whom to ask and what to use.
@@ -105,7 +148,13 @@ pub(super) struct Notify {
     parts: Parts,
     webhook: Webhook,
     client: Client,
+    mutes: Mutes,
     told: Mutex<Told>,
+    rest: Mutex<Rest>,
+    /// `told` is not on disk as it is.
+    unsaved: AtomicBool,
+    /// When a test message was sent, unix ns.
+    tested: AtomicU64,
 }
 
 impl Notify {
@@ -114,19 +163,12 @@ impl Notify {
     /// # Errors
     /// One line: TLS, or a mute of a rule that there is not.
     pub(super) fn build(webhook: Webhook, parts: Parts) -> Result<Self, String> {
-        let known = |rule: &str| rule == "*" || ALERT_RULES.iter().any(|(name, _)| *name == rule);
-        if let Some(mute) = webhook.mutes.iter().find(|mute| !known(&mute.rule)) {
-            let names: Vec<&str> = ALERT_RULES.iter().map(|(name, _)| *name).collect();
-            return Err(format!(
-                "extensions.admin.alerts.mute: no rule is called `{}`: {}",
-                mute.rule,
-                names.join(", ")
-            ));
-        }
+        let mutes = Mutes::new(webhook.mutes.clone(), &parts.file)?;
         let tls = webhook.url.expose().starts_with("https://").then(tls::Settings::default);
         let settings = client::Settings { tls, http2_only: false };
         let client = Client::build(&settings, Arc::clone(&parts.proxies), Arc::clone(&parts.tasks))?;
-        Ok(Self { parts, webhook, client, told: Mutex::default() })
+        let (told, rest, unsaved, tested) = Default::default();
+        Ok(Self { parts, webhook, client, mutes, told, rest, unsaved, tested })
     }
 
     fn now(&self) -> u64 {
@@ -135,48 +177,50 @@ impl Notify {
 
     /// What becomes of an alert; what was sent and still holds stays remembered.
     fn judge(&self, told: &mut Told, alert: &Alert, now: u64) -> Verdict {
-        let holds = alert.until.is_none();
         if let Some(sent) = told.get_mut(&key(alert)) {
-            let again = alert.since > sent.since;
-            let soon = now.saturating_sub(sent.at) < REPEAT;
-            if holds || (again && soon) {
+            if alert.until.is_none() {
                 sent.at = now;
             }
-            if !again {
+            if alert.since <= sent.since {
                 return Verdict::Quiet;
             }
-            if soon {
-                sent.since = alert.since;
-                return Verdict::Repeated;
+            if now.abs_diff(sent.told) < REPEAT {
+                // if it still holds once the time is over, it is told
+                let counted = std::mem::replace(&mut sent.soon, alert.since) == alert.since;
+                return if counted { Verdict::Quiet } else { Verdict::Repeated };
             }
         }
         let old = alert.until.is_some_and(|until| now.saturating_sub(until) > OLD);
         if old || (self.webhook.least == Least::Critical && alert.severity != Severity::Critical) {
             return Verdict::Quiet;
         }
-        let muted = self.webhook.mutes.iter().any(|mute| mute.mutes(alert.rule, alert.tenant.as_deref(), now));
-        if muted { Verdict::Muted } else { Verdict::Send }
+        if self.mutes.holds(alert, now) { Verdict::Muted } else { Verdict::Send }
     }
 
-    /// It was sent, or nobody wants it.
-    fn mark(&self, alert: &Alert, now: u64) {
-        self.told.lock().insert(key(alert), Sent { since: alert.since, at: now });
+    /// It was sent (at `sent`), or nobody wants it (0).
+    fn mark(&self, alert: &Alert, now: u64, sent: u64) {
+        self.told.lock().insert(key(alert), Sent { since: alert.since, at: now, told: sent, soon: 0 });
+        self.unsaved.store(true, Ordering::Relaxed);
     }
 
-    /// Alerts that are to be sent, the oldest first.
+    /// Alerts that are to be sent, in the order in which they are told of.
     fn news(&self) -> Vec<Alert> {
         let (now, alerts) = (self.now(), self.parts.board.alerts());
         let mut told = self.told.lock();
+        // what a clock said that was ahead keeps nothing quiet
+        told.retain(|_, sent| now.abs_diff(sent.at) < REMEMBERED && sent.since <= now.saturating_add(REPEAT));
         let (mut news, mut muted) = (Vec::new(), Vec::new());
         for alert in alerts {
             match self.judge(&mut told, &alert, now) {
                 Verdict::Send => news.push(alert),
                 Verdict::Muted => muted.push(alert),
-                Verdict::Repeated => self.count("repeated"),
+                Verdict::Repeated => {
+                    self.count("repeated");
+                    self.unsaved.store(true, Ordering::Relaxed);
+                }
                 Verdict::Quiet => {}
             }
         }
-        told.retain(|_, sent| now.saturating_sub(sent.at) < REMEMBERED);
         while told.len() > MOST {
             let oldest = told.iter().min_by_key(|(_, sent)| sent.at).map(|(key, _)| key.clone());
             oldest.and_then(|key| told.remove(&key));
@@ -184,10 +228,9 @@ impl Notify {
         drop(told);
         for alert in &muted {
             self.count("muted");
-            self.mark(alert, now);
+            self.mark(alert, now, 0);
         }
-        news.sort_by_key(|alert| alert.since);
-        news
+        in_turn(news)
     }
 
     fn count(&self, outcome: &'static str) {
@@ -197,45 +240,69 @@ impl Notify {
     /// One look. False: the gateway ends.
     pub(super) async fn look(&self, stop: &mut watch::Receiver<bool>) -> bool {
         let news = self.news();
-        if news.is_empty() {
-            return true;
-        }
-        let (first, rest) = news.split_at(news.len().min(MESSAGES));
-        for alert in first {
-            let message = notice::message(&self.redacted(alert), self.parts.link.as_ref());
-            if !self.deliver(&message, std::slice::from_ref(alert), stop).await {
+        let (first, rest) = news.split_at_checked(MESSAGES).unwrap_or((&news, &[]));
+        if self.now() >= self.rest.lock().until {
+            for alert in first {
+                let message = notice::message(&self.redacted(alert), self.parts.link.as_ref());
+                match self.deliver(&message, std::slice::from_ref(alert), stop).await {
+                    Sending::Stopped => return false,
+                    // the others come again with it
+                    Sending::Failed(_) => return true,
+                    Sending::Done | Sending::Refused(_) => {}
+                }
+            }
+            if !rest.is_empty() && matches!(self.deliver(&notice::more(rest), rest, stop).await, Sending::Stopped) {
                 return false;
             }
-        }
-        if !rest.is_empty() && !self.deliver(&notice::more(rest.len()), rest, stop).await {
-            return false;
         }
         self.save().await;
         true
     }
 
-    /// Sends one message about some alerts. False: the gateway ends.
-    async fn deliver(&self, message: &Value, about: &[Alert], stop: &mut watch::Receiver<bool>) -> bool {
-        match self.send(message, stop).await {
-            Sending::Stopped => return false,
-            Sending::Done => self.count("sent"),
+    /// Sends one message about some alerts. What failed is no more sent than before.
+    async fn deliver(&self, message: &Value, about: &[Alert], stop: &mut watch::Receiver<bool>) -> Sending {
+        let sending = self.send(message, about, stop).await;
+        let now = self.now();
+        match &sending {
+            Sending::Stopped => {}
+            Sending::Done => {
+                self.count("sent");
+                *self.rest.lock() = Rest::default();
+            }
             Sending::Failed(why) => {
                 self.count("failed");
-                tracing::warn!(alerts = about.len(), "alerts could not be sent to the webhook: {why}");
+                let pause = self.rest.lock().longer(now);
+                let pause = pause / 1_000_000_000;
+                tracing::warn!(
+                    alerts = about.len(),
+                    "an alert could not be sent to the webhook: {why}; again in {pause} s while it holds"
+                );
+            }
+            Sending::Refused(why) => {
+                self.count("failed");
+                tracing::warn!(alerts = about.len(), "the webhook does not take an alert: {why}");
             }
         }
-        let now = self.now();
-        about.iter().for_each(|alert| self.mark(alert, now));
-        true
+        if matches!(sending, Sending::Done | Sending::Refused(_)) {
+            about.iter().for_each(|alert| self.mark(alert, now, now));
+        }
+        self.save().await;
+        sending
     }
 
-    async fn send(&self, message: &Value, stop: &mut watch::Receiver<bool>) -> Sending {
-        let mut pause = PAUSE;
+    async fn send(&self, message: &Value, about: &[Alert], stop: &mut watch::Receiver<bool>) -> Sending {
+        let (delivery, mut pause) = (delivery(about), PAUSE);
         for attempt in 1..=ATTEMPTS {
-            let why = match self.attempt(message).await {
+            let answer = tokio::select! {
+                biased;
+                answer = self.attempt(message, &delivery) => answer,
+                _ = stop.wait_for(|stop| *stop) => return Sending::Stopped,
+            };
+            let why = match answer {
                 Ok(()) => return Sending::Done,
-                Err((why, None)) => return Sending::Failed(why),
-                Err((why, Some(wanted))) => {
+                Err((why, Again::Never)) => return Sending::Refused(why),
+                Err((why, Again::Later)) => return Sending::Failed(why),
+                Err((why, Again::After(wanted))) => {
                     pause = pause.max(wanted).min(LONGEST_PAUSE);
                     why
                 }
@@ -256,20 +323,21 @@ impl Notify {
         Sending::Stopped
     }
 
-    /// One attempt. What went wrong, and whether to come again: after how long at least.
-    async fn attempt(&self, message: &Value) -> Result<(), (String, Option<Duration>)> {
-        let again = |why: &str| (why.to_owned(), Some(Duration::ZERO));
+    /// One attempt. What went wrong, and whether to come again.
+    async fn attempt(&self, message: &Value, delivery: &str) -> Result<(), (String, Again)> {
+        let again = |why: &str| (why.to_owned(), Again::After(Duration::ZERO));
         let body = message.to_string();
         let timestamp = (self.now() / 1_000_000_000).to_string();
         let mut request = Request::post(self.webhook.url.expose())
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::USER_AGENT, concat!("tollgate/", env!("CARGO_PKG_VERSION")))
+            .header("x-tollgate-delivery", delivery)
             .header("x-tollgate-timestamp", &timestamp);
         if let Some(key) = &self.webhook.key {
             request = request.header("x-tollgate-signature", signature(key.expose(), &timestamp, &body));
         }
         let request = request.body(upload(Bytes::new(), body.into()));
-        let request = request.map_err(|_| ("the address is none".to_owned(), None))?;
+        let request = request.map_err(|_| ("the address is none".to_owned(), Again::Later))?;
         let asked = async {
             // what the client says of a failure may name the address
             let answer = self.client.send(request).await.map_err(|_| again("no connection"))?;
@@ -278,9 +346,16 @@ impl Notify {
             if status.is_success() {
                 return Ok(());
             }
-            let come_again = status.is_server_error()
-                || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT);
-            Err((format!("it answered {}", status.as_u16()), come_again.then(|| wait.unwrap_or(Duration::ZERO))))
+            let again = match status {
+                _ if status.is_server_error() => Again::After(wait.unwrap_or_default()),
+                StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => Again::After(wait.unwrap_or_default()),
+                // it is this very message that it does not take
+                StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY => {
+                    Again::Never
+                }
+                _ => Again::Later,
+            };
+            Err((format!("it answered {}", status.as_u16()), again))
         };
         let late = self.parts.seams.clock.sleep(TIMEOUT);
         tokio::select! {
@@ -304,6 +379,9 @@ impl Notify {
     }
 
     async fn save(&self) {
+        if !self.unsaved.swap(false, Ordering::Relaxed) {
+            return;
+        }
         let text = serde_json::to_vec(&*self.told.lock()).unwrap_or_default();
         let file = self.parts.file.clone();
         let saved = blocking(&*self.parts.tasks, "alerts", move || files::replace(&file, &text)).await;
@@ -314,14 +392,15 @@ impl Notify {
 
     /// What is configured, without secrets.
     fn settings(&self) -> Value {
-        let mute = |mute: &crate::telemetry::admin::webhook::Muted| json!({"rule": mute.rule, "tenant": mute.tenant, "until": mute.until.map(|at| rfc3339(UnixNanos(at)))});
-        let muted: Vec<Value> = self.webhook.mutes.iter().map(mute).collect();
-        json!({"configured": true, "signed": self.webhook.key.is_some(), "mute": muted})
+        json!({"configured": true, "signed": self.webhook.key.is_some(), "mute": self.mutes.shown(self.now())})
     }
 
     /// Sends a message that says that it is a test.
     async fn test(&self) -> Result<(), String> {
         let now = self.now();
+        if now.abs_diff(self.tested.swap(now, Ordering::Relaxed)) < TESTS {
+            return Err("one was sent within the last seconds".to_owned());
+        }
         let alert = Alert {
             rule: "test",
             severity: Severity::Warning,
@@ -337,7 +416,7 @@ impl Notify {
             since: now,
             until: None,
         };
-        self.attempt(&notice::message(&alert, None)).await.map_err(|(why, _)| why)
+        self.attempt(&notice::message(&alert, None), &delivery(&[alert])).await.map_err(|(why, _)| why)
     }
 }
 
@@ -355,6 +434,16 @@ fn key(alert: &Alert) -> String {
     for part in [alert.rule, &alert.account].into_iter().chain(subject).chain(whose) {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part.as_bytes());
+    }
+    hex::encode(hash.finalize().get(..16).unwrap_or(&[]))
+}
+
+/// The same for each attempt of a message, so that whoever takes it can tell a second one.
+fn delivery(about: &[Alert]) -> String {
+    let mut hash = Sha256::new();
+    for alert in about {
+        hash.update(key(alert));
+        hash.update(alert.since.to_le_bytes());
     }
     hex::encode(hash.finalize().get(..16).unwrap_or(&[]))
 }
@@ -383,6 +472,7 @@ impl Companion for Notify {
                 Err(_) => tracing::warn!("what was sent of alerts is unreadable: some may be sent again"),
             }
         }
+        self.mutes.restore(self.now());
         Ok(())
     }
 
@@ -400,30 +490,5 @@ impl Companion for Notify {
                 }
             }
         })
-    }
-}
-
-/// `/api/alerts/webhook` and `/api/alerts/test`.
-pub(super) fn router(notify: Option<Arc<Notify>>) -> Router {
-    Router::new().route("/api/alerts/webhook", get(settings)).route("/api/alerts/test", post(test)).with_state(notify)
-}
-
-type Site = State<Option<Arc<Notify>>>;
-
-fn answer(status: StatusCode, body: &Value) -> Answer {
-    (status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
-}
-
-async fn settings(State(notify): Site) -> Answer {
-    answer(StatusCode::OK, &notify.map_or_else(|| json!({"configured": false, "mute": []}), |notify| notify.settings()))
-}
-
-async fn test(State(notify): Site) -> Answer {
-    let Some(notify) = notify else {
-        return answer(StatusCode::NOT_FOUND, &json!({"error": "no `extensions.admin.alerts.url` is configured"}));
-    };
-    match notify.test().await {
-        Ok(()) => answer(StatusCode::OK, &json!({"sent": true})),
-        Err(why) => answer(StatusCode::BAD_GATEWAY, &json!({"error": format!("the webhook did not take it: {why}")})),
     }
 }

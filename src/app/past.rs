@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use parking_lot::Mutex;
 
@@ -84,6 +84,7 @@ impl Past {
             health: seams.health.clone(),
             clock: Arc::clone(&seams.clock),
             tasks: Arc::clone(&site.tasks),
+            several: AtomicBool::new(false),
         }
     }
 
@@ -100,6 +101,7 @@ impl Past {
             tasks: Arc::clone(&site.tasks),
             failing: AtomicBool::new(false),
             owed: Mutex::new(Write::default()),
+            again: AtomicU64::new(0),
         })
     }
 }

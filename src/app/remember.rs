@@ -1,11 +1,13 @@
 //! **What**: [`Remember`]: keeps history: looks at the tracker every few seconds, writes down what changed. **Why**: pages and
 //! reports must neither hold up commits nor be lost in a restart. **Invariants**: it asks the tracker for few runs at a time, for
-//! more only if all of those were news; files are touched off the async threads; a failure to write is told once until it
-//! works again, and changes nothing else. **Not here**: what is kept (`history`).
+//! more only if all of those were news; whose details are fetched, and whose news wait, is shared out by account; files are
+//! touched off the async threads; a file that can't be opened is tried again, a failure to write is told once until it works
+//! again, and both change nothing else. **Not here**: what is kept (`history`).
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -17,6 +19,7 @@ use crate::history::{Entry, Failures, History, Store, Write};
 use crate::net::{Spawn, spawn::blocking};
 use crate::pages::Shelf;
 use crate::pipeline::spool::SpoolKey;
+use crate::runs::share::fair;
 use crate::runs::{Board, Detail, json as shape};
 
 /// Between two looks.
@@ -30,6 +33,11 @@ const PATIENCE: u64 = 120_000_000_000;
 const ASKED: usize = 32;
 /// Calls of one run that are written down.
 const STEPS: usize = 500;
+
+/// JSON of runs that is fetched in one look, bytes.
+const DETAILS: usize = 16 << 20;
+/// Between two tries to open the file, ns.
+const AGAIN: u64 = 60_000_000_000;
 
 /// Runs, counts and samples that wait for a file that can be written.
 const OWED: usize = 4096;
@@ -47,6 +55,8 @@ pub(super) struct Remember {
     pub(super) failing: AtomicBool,
     /// What could not be written.
     pub(super) owed: Mutex<Write>,
+    /// When a file that could not be opened is tried again, unix ns; 0 = never.
+    pub(super) again: AtomicU64,
 }
 
 impl Remember {
@@ -67,8 +77,7 @@ impl Remember {
         };
         let mut news = self.history.note(&views, now);
         for unseen in self.history.unseen(now, PATIENCE, ASKED) {
-            match self.board.run(&unseen.run).map(|detail| detail.view).filter(|view| *view.account == *unseen.account)
-            {
+            match self.board.run_of(&unseen.account, &unseen.run).map(|detail| detail.view) {
                 Some(view) => news.extend(self.history.note([&view], now)),
                 None => news.push(self.history.lost(&unseen, now)),
             }
@@ -76,26 +85,41 @@ impl Remember {
         news
     }
 
+    /// Some runs that are over, with their calls.
+    fn details(&self, news: &[Arc<Entry>]) -> HashMap<usize, String> {
+        let over = (0..).zip(news).filter(|(_, entry)| !entry.live());
+        let over = over.map(|(place, entry)| (&*entry.account, (entry.at, place), 1, (place, entry)));
+        let (mut details, mut left) = (HashMap::new(), DETAILS);
+        for (place, entry) in fair(over, ASKED).0 {
+            let detail = self.board.run_of(&entry.account, &entry.run).filter(|detail| detail.steps.is_some());
+            let Some(text) = detail.map(detail_text) else { continue };
+            let Some(rest) = left.checked_sub(text.len()) else { continue };
+            left = rest;
+            details.insert(place, text);
+        }
+        details
+    }
+
     /// One look.
-    fn look(&self) {
+    pub(super) fn look(&self) {
         let now = self.now();
+        self.try_again(now);
         let news = self.news(now);
-        let before = self.history.forget(now);
+        self.history.forget(now);
         self.failures.forget(now);
         let (counts, samples) = self.failures.changed();
-        let mut asked = 0;
-        let with_detail = |entry: Arc<Entry>| {
-            let over = !entry.live() && asked < ASKED;
-            asked += usize::from(over);
-            let detail = if over { self.board.run(&entry.run) } else { None };
-            let detail = detail.filter(|detail| detail.steps.is_some() && *detail.view.account == *entry.account);
-            (entry, detail.map(detail_text))
-        };
-        let runs = news.into_iter().map(with_detail).collect();
+        let mut details = self.details(&news);
+        let runs = (0..).zip(news).map(|(place, entry)| (entry, details.remove(&place))).collect();
         let owed = std::mem::take(&mut *self.owed.lock());
-        let write = Write { runs, counts, samples, before }.after(owed);
+        let write = Write { runs, counts, samples }.after(owed);
+        if write.is_empty() {
+            return;
+        }
         let mut shelf = self.shelf.lock();
-        let Some(store) = shelf.as_mut().filter(|_| !write.is_empty()) else { return };
+        let Some(store) = shelf.as_mut() else {
+            *self.owed.lock() = write.newest(OWED);
+            return;
+        };
         match store.write(&write, now) {
             Ok(()) => self.failing.store(false, Ordering::Relaxed),
             Err(error) => {
@@ -104,6 +128,27 @@ impl Remember {
                     tracing::warn!("history can't be written; pages go on from memory: {error}");
                 }
             }
+        }
+    }
+
+    /// Reads what was written before.
+    fn open(&self, now: u64) -> Result<(), String> {
+        let opened = Store::open(&self.file, &self.keys, &self.seams.rng, now);
+        self.again.store(if opened.is_ok() { 0 } else { now.saturating_add(AGAIN) }, Ordering::Relaxed);
+        let opened = opened?;
+        if let Some(aside) = &opened.aside {
+            tracing::warn!(moved_to = %aside.display(), "the history file was damaged or of another version: a new one begins");
+        }
+        self.history.restore(opened.runs);
+        self.failures.restore(opened.counts, opened.samples);
+        *self.shelf.lock() = Some(opened.store);
+        Ok(())
+    }
+
+    fn try_again(&self, now: u64) {
+        let again = self.again.load(Ordering::Relaxed);
+        if again != 0 && now >= again && self.open(now).is_ok() {
+            tracing::info!("history survives a restart again");
         }
     }
 }
@@ -122,16 +167,8 @@ impl Companion for Remember {
 
     /// Reads what was written before. A file that can't be used costs the past, never the start.
     fn prepare(&self) -> Result<(), String> {
-        match Store::open(&self.file, &self.keys, &self.seams.rng, self.now()) {
-            Ok(opened) => {
-                if let Some(aside) = &opened.aside {
-                    tracing::warn!(moved_to = %aside.display(), "the history file was damaged or of another version: a new one begins");
-                }
-                self.history.restore(opened.runs);
-                self.failures.restore(opened.counts, opened.samples);
-                *self.shelf.lock() = Some(opened.store);
-            }
-            Err(error) => tracing::warn!("history does not survive a restart: {error}"),
+        if let Err(error) = self.open(self.now()) {
+            tracing::warn!("history does not survive a restart until this works: {error}");
         }
         Ok(())
     }
@@ -149,6 +186,7 @@ impl Companion for Remember {
                 if ended {
                     // a gateway that begins again opens the file anew
                     *self.shelf.lock() = None;
+                    self.again.store(0, Ordering::Relaxed);
                     return;
                 }
             }

@@ -2,13 +2,13 @@
 //! `print-config` and `run` see the same thing. **Invariants**: no I/O but `${file:…}`; every problem of a stage is
 //! collected before the next one starts. **Not here**: opening anything (`assemble`).
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::app::collector;
+use crate::app::{collector, own};
 use crate::components::{
     ConnectorConfig, ConnectorKind, ConnectorSettings, ExporterConfig, ExporterKind, ExporterSettings, ExtensionConfig,
     ExtensionKind, ExtensionSettings, ProcessorConfig, ProcessorKind, ProcessorSettings, ReceiverConfig, ReceiverKind,
@@ -19,16 +19,14 @@ use crate::config::file::{self, File, Pipeline, Reading, Section};
 use crate::config::graph::{self, Known};
 use crate::config::problem::nearest;
 use crate::config::tree::{Node, Val};
-use crate::config::{At, ByteSize, ComponentId, FieldProblem, Gravity, Problem, Source, Span, de};
+use crate::config::{At, ComponentId, FieldProblem, Gravity, Problem, Source, de};
 use crate::connectors::forward;
 use crate::otlp::Signal;
-use crate::pipeline::plan::{INFLATING, WORKING_FACTOR};
-use crate::pipeline::{Trust, accounts, spool};
+use crate::pipeline::{Trust, spool};
 use crate::secret::Secret;
 use crate::telemetry::logging;
 
-/// Less can't hold the gateway itself and one request.
-const LEAST_MEMORY: ByteSize = ByteSize::mib(128);
+pub use super::limits::{AccountRate, Limits};
 
 /// `pseudonyms:`
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -38,128 +36,14 @@ pub struct Pseudonyms {
     pub key: Option<Secret>,
 }
 
-/// `limits:`
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Limits {
-    /// Memory that the process may take; requests are refused in time before it. Without it the cgroup's limit, else the machine's.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub memory: Option<ByteSize>,
-    /// Memory that requests in flight may take; without it 40 % of `memory`, at most 768 MiB.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub in_flight: Option<ByteSize>,
-    /// How long a request waits for room before it is told to come back.
-    pub admission_wait: Span,
-    /// Time that requests in hand get at shutdown, and exporters after them.
-    pub shutdown: Span,
-    /// Largest span, log record or data point as sent; larger ones are refused one by one (`partial_success`).
-    pub max_item_size: ByteSize,
-    /// What each account may send; no limit without it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub per_account: Option<AccountRate>,
-    /// What single accounts may send instead.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub accounts: BTreeMap<String, AccountRate>,
-}
-
-/// What an account may send. More is refused with the time after which it may come (429, RESOURCE_EXHAUSTED).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct AccountRate {
-    /// Requests a second.
-    pub requests_per_second: Option<f64>,
-    /// Bytes a second, decompressed.
-    pub bytes_per_second: Option<ByteSize>,
-    /// For how long what was not sent may be sent later.
-    pub burst: Span,
-}
-
-impl Default for AccountRate {
-    fn default() -> Self {
-        Self { requests_per_second: None, bytes_per_second: None, burst: Span::seconds(2) }
-    }
-}
-
-impl AccountRate {
-    fn check(&self, path: &str, problems: &mut Vec<FieldProblem>) {
-        let mut problem = |key: &str, what: &str| problems.push(FieldProblem::new(format!("{path}{key}"), what));
-        if self.requests_per_second.is_some_and(|rate| !rate.is_finite() || rate <= 0.0) {
-            problem(".requests_per_second", "must be more than zero");
-        }
-        if self.bytes_per_second.is_some_and(|rate| rate.0 == 0) {
-            problem(".bytes_per_second", "must be more than zero");
-        }
-        if self.burst.0.is_zero() {
-            problem(".burst", "must be more than zero");
-        }
-        if self.requests_per_second.is_none() && self.bytes_per_second.is_none() {
-            problem("", "limits nothing: give `requests_per_second`, `bytes_per_second` or both");
-        }
-    }
-
-    fn rate(&self) -> accounts::Rate {
-        let bytes = self.bytes_per_second.map(|bytes| bytes.0 as f64);
-        accounts::Rate { requests: self.requests_per_second, bytes, burst: self.burst.0 }
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            memory: None,
-            in_flight: None,
-            admission_wait: Span::seconds(2),
-            shutdown: Span::seconds(10),
-            max_item_size: ByteSize::mib(32),
-            per_account: None,
-            accounts: BTreeMap::new(),
-        }
-    }
-}
-
-impl Limits {
-    /// Every request that a receiver takes must fit, or its client would be told to come again for ever.
-    fn check(&self, receivers: &[Placed<ReceiverSettings>]) -> Result<(), Vec<FieldProblem>> {
-        let largest = receivers.iter().map(|placed| placed.what.largest_request()).max().unwrap_or(0) as u64;
-        let mut problems = Vec::new();
-        if self.max_item_size.0 == 0 {
-            problems.push(FieldProblem::new("max_item_size", "must be more than zero"));
-        }
-        if let Some(rate) = &self.per_account {
-            rate.check("per_account", &mut problems);
-        }
-        self.accounts.iter().for_each(|(account, rate)| rate.check(&format!("accounts.{account}"), &mut problems));
-        // Twice: as it came and as it is read. Besides, what inflating takes.
-        let needed = largest.saturating_mul(2).saturating_add(INFLATING).saturating_mul(WORKING_FACTOR as u64);
-        if self.memory.is_some_and(|memory| memory < LEAST_MEMORY) {
-            problems.push(FieldProblem::new("memory", format!("must be at least {LEAST_MEMORY}")));
-        }
-        // By itself it is made to fit when the gateway starts.
-        if self.in_flight.is_none_or(|in_flight| in_flight.0 >= needed) {
-            return if problems.is_empty() { Ok(()) } else { Err(problems) };
-        }
-        let (needed, largest) = (ByteSize(needed.next_multiple_of(1 << 20)), ByteSize(largest));
-        let what = format!(
-            "too small for requests of {largest}, which the receivers take: at least {needed}, or lower their \
-             `max_recv_msg_size_mib`, `max_request_body_size` and `max_wire_size`"
-        );
-        problems.push(FieldProblem::new("in_flight", what));
-        Err(problems)
-    }
-
-    /// What accounts may send.
-    pub fn rates(&self) -> accounts::Rates {
-        let named = self.accounts.iter().map(|(account, rate)| (account.as_str().into(), rate.rate()));
-        accounts::Rates { others: self.per_account.as_ref().map(AccountRate::rate), named: named.collect() }
-    }
-}
-
 /// `service.telemetry:`
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Telemetry {
     /// tollgate's own log.
     pub logs: Logs,
+    /// tollgate's own metrics.
+    pub metrics: own::Metrics,
 }
 
 /// `service.telemetry.logs:`
@@ -171,6 +55,7 @@ pub struct Logs {
 }
 
 /// A component with its place in the file.
+#[derive(Clone)]
 pub struct Placed<T> {
     /// Its id.
     pub id: ComponentId,
@@ -203,6 +88,7 @@ pub struct Typed {
 }
 
 /// Valid settings of everything.
+#[derive(Clone)]
 pub struct Valid {
     /// Receivers that pipelines use.
     pub receivers: Vec<Placed<ReceiverSettings>>,
@@ -224,6 +110,8 @@ pub struct Valid {
     pub limits: Limits,
     /// Own log level.
     pub log_level: logging::Level,
+    /// Who is sent own metrics.
+    pub own_metrics: Vec<own::Reading>,
     /// Pipelines.
     pub pipelines: Vec<Pipeline>,
 }
@@ -236,6 +124,8 @@ pub struct Read {
     pub warnings: Vec<Problem>,
     /// The typed file and its settings, or all problems.
     pub result: Result<(Typed, Valid), Vec<Problem>>,
+    /// Where there are problems: what could be made of the file all the same.
+    pub faulty: Option<Box<(Typed, Valid)>>,
 }
 
 /// Reads a configuration. `data_dir` is where the spool goes when the file does not say.
@@ -256,8 +146,8 @@ pub fn read(name: &str, text: &str, lookup: &dyn Lookup, data_dir: &Path) -> Rea
     });
     let errors = problems.iter().any(|problem| problem.gravity == Gravity::Error);
     match found {
-        Some(found) if !errors => Read { source, warnings: problems, result: Ok(found) },
-        _ => Read { source, warnings: Vec::new(), result: Err(problems) },
+        Some(found) if !errors => Read { source, warnings: problems, result: Ok(found), faulty: None },
+        found => Read { source, warnings: Vec::new(), result: Err(problems), faulty: found.map(Box::new) },
     }
 }
 
@@ -349,6 +239,7 @@ fn validate(typed: &Typed, data_dir: &Path, problems: &mut Vec<Problem>) -> Opti
         let empty = FieldProblem::new("key", "is empty: anyone could make these pseudonyms");
         settings.place(Gravity::Error, "pseudonyms", &file.pseudonyms, file.pseudonyms.at, vec![empty]);
     }
+    let own_metrics = settings.one("service.telemetry", &file.telemetry, typed.telemetry.metrics.settings());
     let in_flight = typed.limits.check(&receivers);
     settings.one("limits", &file.limits, in_flight);
     let step = |section: &Section| Some((section.id.clone(), ProcessorKind::parse(&section.id.kind)?.step()));
@@ -407,6 +298,7 @@ fn validate(typed: &Typed, data_dir: &Path, problems: &mut Vec<Problem>) -> Opti
         pseudonym_key: typed.pseudonyms.key.clone(),
         limits: typed.limits.clone(),
         log_level: typed.telemetry.logs.level,
+        own_metrics: own_metrics?,
         pipelines: joined,
     })
 }

@@ -10,6 +10,7 @@ use futures_util::future::join_all;
 
 use crate::net::spawn::blocking;
 use crate::pipeline::Reason;
+use crate::telemetry::GATEWAY;
 
 use super::App;
 
@@ -48,7 +49,7 @@ impl App {
     /// Ends in good order.
     pub async fn shutdown(mut self) -> Ended {
         tracing::info!("shutting down");
-        self.seams.health.set("gateway", Some(Reason::ShuttingDown.text()));
+        self.seams.health.set(GATEWAY, Some(Reason::ShuttingDown.text()));
         let failed = self.engine.sequencer.failed().borrow().is_some();
         let grace = |usual: Duration| if failed { Duration::ZERO } else { usual };
         let (requests, outlets) = (grace(self.settings.drain_requests), grace(self.settings.drain_outlets));
@@ -68,6 +69,8 @@ impl App {
         self.spool.wake();
         let committer = self.committer.take();
         self.join(committer, self.settings.drain_requests).await;
+        // Who looks on must not hold up the end.
+        self.engine.sequencer.tap().close();
         let lasting = std::mem::take(&mut self.lasting);
         join_all(lasting.into_iter().map(|listener| listener.drain(LAST_WORD))).await;
         let (ended, tasks) = (self.report(), Arc::clone(&self.tasks));

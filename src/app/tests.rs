@@ -24,6 +24,8 @@ use crate::testing::engine::{Sink, Step, Tally, spans};
 
 mod notify;
 mod rates;
+mod remember;
+mod tap;
 
 fn seams() -> Seams {
     Seams {

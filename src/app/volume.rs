@@ -3,6 +3,8 @@
 
 use std::path::Path;
 
+use rustix::fs::Access;
+
 /// `f_type` of file systems that lie in memory: tmpfs, ramfs.
 const IN_MEMORY: [i128; 2] = [0x0102_1994, 0x8584_58f6];
 
@@ -14,6 +16,17 @@ pub fn warning(directory: &Path) -> Option<String> {
             directory.display()
         )
     })
+}
+
+/// Why files can't be made in `directory`, which may not be there yet; None where they can. Makes nothing.
+pub fn unusable(directory: &Path) -> Option<String> {
+    let here = |path: &Path| if path.as_os_str().is_empty() { Path::new(".").to_owned() } else { path.to_owned() };
+    let nearest = directory.ancestors().map(here).find(|path| path.symlink_metadata().is_ok())?;
+    if !nearest.is_dir() {
+        return Some(format!("{} is no folder", nearest.display()));
+    }
+    let wanted = Access::WRITE_OK | Access::EXEC_OK;
+    rustix::fs::access(&nearest, wanted).err().map(|error| format!("can't write in {}: {error}", nearest.display()))
 }
 
 /// Bytes that an ordinary user may still take on the volume of `directory`; None where the system does not tell.

@@ -1,15 +1,16 @@
-//! **What**: the commands `tollgate alerts list` and `test`: what fires, and whether the webhook takes a message, from a running
-//! gateway. **Invariants**: names lose what acts on a terminal; no address and no key is printed. **Not here**: sending
+//! **What**: the commands `tollgate alerts list`, `test`, `mute` and `unmute`: what fires, whether the webhook takes a message,
+//! and what it is spared for a while, of a running gateway. **Invariants**: names lose what acts on a terminal; no address and no key is printed. **Not here**: sending
 //! (`app/notify`).
 
 use std::fmt::Write as _;
 
 use clap::{Args, Subcommand};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::ask::{Asker, Where};
+use super::ask::{Asker, Where, parsed, part};
 use super::output::{self, Exit};
 use super::reach::block_on;
+use super::run::ended;
 use crate::vault::read::clean;
 
 /// What is asked.
@@ -19,6 +20,10 @@ pub(super) enum Command {
     List(List),
     /// Sends a message that says that it is a test to the webhook of `extensions.admin.alerts`.
     Test(Test),
+    /// Sends no messages of a rule to the webhook for a while; they are counted and shown all the same.
+    Mute(Mute),
+    /// Ends such a mute.
+    Unmute(Unmute),
 }
 
 /// Options of `list`.
@@ -38,37 +43,88 @@ pub(super) struct Test {
     at: Where,
 }
 
+/// Options of `mute`.
+#[derive(Args)]
+pub(super) struct Mute {
+    /// The rule (docs/runs.md), or `*`.
+    rule: String,
+    /// How long: 30m, 2h, 1d; 30d at most.
+    #[arg(long, value_name = "TIME", default_value = "1h")]
+    r#for: String,
+    /// For this tenant alone.
+    #[arg(long)]
+    tenant: Option<String>,
+    #[command(flatten)]
+    at: Where,
+}
+
+/// Options of `unmute`.
+#[derive(Args)]
+pub(super) struct Unmute {
+    /// The rule, or `*`.
+    rule: String,
+    /// The mute of this tenant.
+    #[arg(long)]
+    tenant: Option<String>,
+    #[command(flatten)]
+    at: Where,
+}
+
 /// Runs it.
 pub(super) fn run(command: &Command) -> Exit {
-    let done = match command {
+    ended(match command {
         Command::List(options) => block_on(list(options)),
         Command::Test(options) => block_on(test(options)),
-    };
-    match done {
-        Ok(()) => Exit::Fine,
-        Err(why) => {
-            output::complain(&format!("error: {why}"));
-            Exit::Failed
-        }
-    }
+        Command::Mute(options) => block_on(mute(options)),
+        Command::Unmute(options) => block_on(unmute(options)),
+    })
 }
 
 async fn list(options: &List) -> Result<(), String> {
     let gateway = Asker::gateway(&options.at)?;
     let answer = gateway.get("/api/alerts", "application/json").await?;
     if options.json {
-        return output::print(&format!("{answer}\n"));
+        return output::print_json(&answer);
     }
     let webhook = gateway.get("/api/alerts/webhook", "application/json").await?;
-    let parse = |text: &str| serde_json::from_str(text).map_err(|_| "the gateway's answer is no JSON".to_owned());
-    let (answer, webhook): (Value, Value) = (parse(&answer)?, parse(&webhook)?);
-    output::print(&screen(&answer, &webhook))
+    output::print(&screen(&parsed(&answer)?, &parsed(&webhook)?))
 }
 
 async fn test(options: &Test) -> Result<(), String> {
     let gateway = Asker::gateway(&options.at)?;
     gateway.post("/api/alerts/test", String::new()).await?;
     output::print("the webhook took a test message\n")
+}
+
+async fn mute(options: &Mute) -> Result<(), String> {
+    let gateway = Asker::gateway(&options.at)?;
+    let asked = json!({"for": options.r#for, "tenant": options.tenant});
+    let answer = gateway.post(&place(&options.rule), asked.to_string()).await?;
+    shown(&answer)
+}
+
+async fn unmute(options: &Unmute) -> Result<(), String> {
+    let gateway = Asker::gateway(&options.at)?;
+    let tenant = options.tenant.as_deref().map(|tenant| format!("?tenant={}", part(tenant))).unwrap_or_default();
+    shown(&gateway.delete(&format!("{}{tenant}", place(&options.rule))).await?)
+}
+
+fn place(rule: &str) -> String {
+    format!("/api/alerts/{}/mute", part(rule))
+}
+
+/// What is muted now.
+fn shown(webhook: &str) -> Result<(), String> {
+    let mut out = String::new();
+    muted(&mut out, &parsed(webhook)?);
+    output::print(if out.is_empty() { "nothing is muted\n" } else { &out })
+}
+
+fn muted(out: &mut String, webhook: &Value) {
+    for mute in rows(webhook.get("mute")) {
+        let field = |name: &str| word(mute.get(name).unwrap_or(&Value::Null));
+        let _ = writeln!(out, "muted: {} tenant {} until {}", field("rule"), field("tenant"), field("until"));
+    }
 }
 
 fn word(value: &Value) -> String {
@@ -111,9 +167,6 @@ fn screen(answer: &Value, webhook: &Value) -> String {
     }
     let configured = webhook.get("configured") == Some(&Value::Bool(true));
     out.push_str(if configured { "webhook: configured\n" } else { "webhook: none\n" });
-    for mute in rows(webhook.get("mute")) {
-        let field = |name: &str| word(mute.get(name).unwrap_or(&Value::Null));
-        let _ = writeln!(out, "muted: {} tenant {} until {}", field("rule"), field("tenant"), field("until"));
-    }
+    muted(&mut out, webhook);
     out
 }

@@ -10,6 +10,9 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use clap::Args;
 use http::{Method, Request, StatusCode, header};
+use http_body_util::BodyExt;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::Value;
 
 use crate::app::tasks::Tasks;
 use crate::config::env;
@@ -43,6 +46,19 @@ pub(super) struct Where {
 /// What is sent as `Authorization`.
 pub(super) fn basic(user: &str, password: &str) -> Secret {
     Secret::new(format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))))
+}
+
+/// A word as a part of a path or a query.
+pub(super) fn part(text: &str) -> String {
+    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
+}
+
+/// What the gateway answered, read.
+///
+/// # Errors
+/// It is no JSON.
+pub(super) fn parsed(answer: &str) -> Result<Value, String> {
+    serde_json::from_str(answer).map_err(|_| "the gateway's answer is no JSON".to_owned())
 }
 
 /// See the module.
@@ -101,7 +117,56 @@ impl Asker {
         self.send(Method::POST, path, "application/json", Some(json)).await
     }
 
-    async fn send(&self, method: Method, path: &str, accept: &str, json: Option<String>) -> Result<String, String> {
+    /// Ends what stands at `path`.
+    ///
+    /// # Errors
+    /// As [`Asker::get`].
+    pub(super) async fn delete(&self, path: &str) -> Result<String, String> {
+        self.send(Method::DELETE, path, "application/json", None).await
+    }
+
+    /// Hands on what stands at `path` line by line, for as long as it comes.
+    ///
+    /// # Errors
+    /// As [`Asker::get`]; or what `each` says, which ends it.
+    pub(super) async fn follow(
+        &self,
+        path: &str,
+        accept: &str,
+        each: impl Fn(&str) -> Result<(), String>,
+    ) -> Result<(), String> {
+        let asked = self.client.send(self.request(Method::GET, path, accept, None)?);
+        let answer = tokio::time::timeout(TIMEOUT, asked).await;
+        let answer = answer.map_err(|_| format!("{}: no answer in time", self.base))?;
+        let answer = answer.map_err(|error| format!("{}: {error}", self.base))?;
+        let status = answer.status();
+        let mut body = answer.into_body();
+        if !status.is_success() {
+            let said = tokio::time::timeout(TIMEOUT, read(body, MAX_BYTES)).await.ok().and_then(Result::ok);
+            let text = said.map(|(bytes, _)| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+            return Err(self.refused(status, path, &text));
+        }
+        let mut rest: Vec<u8> = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|_| format!("{}: the connection was cut off", self.base))?;
+            rest.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
+            let whole = rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+            let lines: Vec<u8> = rest.drain(..whole).collect();
+            each(&String::from_utf8_lossy(&lines))?;
+            if rest.len() > MAX_BYTES {
+                return Err(format!("{}{path}: a line is too large", self.base));
+            }
+        }
+        Ok(())
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        accept: &str,
+        json: Option<String>,
+    ) -> Result<Request<client::Upload>, String> {
         let url = format!("{}{path}", self.base);
         let mut request = Request::builder().method(method).uri(&url).header(header::ACCEPT, accept);
         if let Some(authorization) = &self.authorization {
@@ -111,18 +176,26 @@ impl Asker {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
         let body = upload(Bytes::new(), json.map_or_else(Bytes::new, Bytes::from));
-        let request = request.body(body).map_err(|_| format!("{url} is no address"))?;
+        request.body(body).map_err(|_| format!("{url} is no address"))
+    }
+
+    fn refused(&self, status: StatusCode, path: &str, text: &str) -> String {
+        match status {
+            StatusCode::UNAUTHORIZED => format!("{}: who asks is not known there", self.base),
+            status => format!("{}{path}: HTTP status {}{}", self.base, status.as_u16(), self.said(text)),
+        }
+    }
+
+    async fn send(&self, method: Method, path: &str, accept: &str, json: Option<String>) -> Result<String, String> {
+        let request = self.request(method, path, accept, json)?;
         let asked = async {
             let answer = self.client.send(request).await.map_err(|error| format!("{}: {error}", self.base))?;
             let status = answer.status();
-            let (bytes, _) =
-                read(answer.into_body(), MAX_BYTES).await.map_err(|_| format!("{url}: too large, or cut off"))?;
+            let (bytes, _) = read(answer.into_body(), MAX_BYTES)
+                .await
+                .map_err(|_| format!("{}{path}: too large, or cut off", self.base))?;
             let text = String::from_utf8_lossy(&bytes).into_owned();
-            match status {
-                status if status.is_success() => Ok(text),
-                StatusCode::UNAUTHORIZED => Err(format!("{}: who asks is not known there", self.base)),
-                status => Err(format!("{url}: HTTP status {}{}", status.as_u16(), self.said(&text))),
-            }
+            if status.is_success() { Ok(text) } else { Err(self.refused(status, path, &text)) }
         };
         tokio::time::timeout(TIMEOUT, asked).await.map_err(|_| format!("{}: no answer in time", self.base))?
     }
@@ -144,7 +217,7 @@ impl Asker {
 
 /// What an answer says is wrong.
 fn reason(text: &str) -> String {
-    let said = serde_json::from_str::<serde_json::Value>(text).ok();
+    let said = serde_json::from_str::<Value>(text).ok();
     let said = said.and_then(|value| value.get("error")?.as_str().map(str::to_owned));
     let said = said.unwrap_or_else(|| text.lines().next().unwrap_or("").to_owned());
     crate::vault::read::clean(said.get(..said.floor_char_boundary(300)).unwrap_or(""))

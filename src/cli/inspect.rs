@@ -1,17 +1,33 @@
 //! **What**: `validate`, `print-config`, `components`: what a user may ask without a running gateway.
 //! **Invariants**: nothing is made, bound or connected; secrets print as `[redacted]`. **Not here**: checking (`app/resolve`).
 
+use clap::Args;
+
 use super::Common;
 use super::output::{Exit, complain, out};
-use super::source::{Make, load};
-use crate::app::volume;
+use super::source::{Make, load, load_with};
+use crate::app::{outside, volume};
+use crate::clock::{Clock, SystemClock};
 use crate::components::{ConnectorKind, ExporterKind, ExtensionKind, ProcessorKind, ReceiverKind};
 use crate::config::ComponentId;
 use crate::config::schema::Documented;
 
-/// Says that a configuration is fine, or everything that is wrong with it.
-pub(super) fn validate(common: &Common) -> Exit {
-    match load(common, Make::Nothing) {
+/// Options of `validate`.
+#[derive(Args, Clone, Copy)]
+pub(super) struct ValidateOptions {
+    /// The file alone: no certificate, key or folder that it names, as on another machine than the one it is for.
+    #[arg(long)]
+    file_only: bool,
+}
+
+/// Says that a configuration is fine, or everything that is wrong with it and with what it names.
+pub(super) fn validate(common: &Common, options: ValidateOptions) -> Exit {
+    let loaded = if options.file_only {
+        load(common, Make::Nothing)
+    } else {
+        load_with(common, |typed, valid| outside::problems(&typed.file, valid, SystemClock::new().now()))
+    };
+    match loaded {
         Err(exit) => exit,
         Ok(loaded) => {
             if let Some(warning) = volume::warning(&loaded.valid.spool.directory) {

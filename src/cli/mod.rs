@@ -26,6 +26,7 @@ mod sessions;
 mod source;
 mod spool;
 mod spool_move;
+mod tap;
 mod top;
 mod vault;
 
@@ -49,11 +50,17 @@ pub struct Cli {
 }
 
 /// Options of every command that reads a configuration.
-#[derive(Args, Clone)]
+#[derive(Args, Clone, Default)]
 pub struct Common {
     /// Configuration file; without one an embedded default runs under the data directory.
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", value_parser = file)]
     pub config: Option<PathBuf>,
+    /// Of a Collector; there are none here.
+    #[arg(long, global = true, hide = true, value_name = "GATES", value_delimiter = ',', allow_hyphen_values = true)]
+    pub feature_gates: Vec<String>,
+    /// Of a Collector; not taken here.
+    #[arg(long, global = true, hide = true, value_name = "KEY=VALUE", value_parser = no_setting)]
+    pub set: Vec<String>,
     /// Where the embedded default keeps its vault, spool and keys [default: the XDG state directory].
     #[arg(long, global = true, env = "TOLLGATE_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
@@ -68,9 +75,11 @@ enum Command {
     /// Everything lies in a fresh directory, below `--data-dir` or the system's folder for temporary files, and is
     /// removed at the end.
     Demo(demo::Options),
-    /// Checks a configuration: every error at once, with file, line and column.
-    Validate,
-    /// Tries out what a configuration needs: back ends, volumes, certificates. Sends an empty request to each back end.
+    /// Checks a configuration and the certificates, keys and folders it names: every error at once, with file, line and column.
+    Validate(inspect::ValidateOptions),
+    /// Tries out what a configuration needs: back ends, S3, volumes, certificates, the clock.
+    ///
+    /// Sends an empty request to each back end, and writes a probe object of 22 bytes to each bucket, locked like evidence.
     Check(check::Options),
     /// Prints the JSON schema of a configuration, for editors.
     Schema,
@@ -104,6 +113,11 @@ enum Command {
     Alerts(alerts::Command),
     /// What the page shows, in a terminal, from a running gateway.
     Top(top::Options),
+    /// What passes a running gateway, as it passes: only what third parties may see, after redaction.
+    ///
+    /// Never holds the gateway up: what comes faster than it is read is left out and counted. From this machine, or with
+    /// the credentials of the admin port.
+    Tap(tap::Options),
     /// What waits in the spool.
     #[command(subcommand)]
     Spool(spool::Command),
@@ -120,6 +134,20 @@ enum Command {
     Vault(vault::Command),
 }
 
+/// A file as the Collector's operator names it, too: `file:/path`.
+fn file(text: &str) -> Result<PathBuf, String> {
+    let other = ["env:", "yaml:", "http:", "https:"].iter().any(|scheme| text.starts_with(scheme));
+    if other {
+        return Err("only a file is read, `FILE` or `file:FILE`".to_owned());
+    }
+    Ok(PathBuf::from(text.strip_prefix("file:").unwrap_or(text)))
+}
+
+/// Left out without a word it would change what runs.
+fn no_setting(_: &str) -> Result<String, String> {
+    Err("is not taken here: write it into the configuration".to_owned())
+}
+
 /// Runs the command line.
 pub fn main() -> Exit {
     // Before anything is read: it may be a key.
@@ -127,10 +155,13 @@ pub fn main() -> Exit {
         complain(&format!("warning: core dumps could not be switched off: {error}"));
     }
     let Cli { command, common } = Cli::parse();
+    if !common.feature_gates.is_empty() {
+        complain("note: --feature-gates is a Collector's, and changes nothing here");
+    }
     match command.unwrap_or(Command::Run(run::Options::default())) {
         Command::Run(options) => run::run(&common, options),
         Command::Demo(options) => demo::run(&common, &options),
-        Command::Validate => inspect::validate(&common),
+        Command::Validate(options) => inspect::validate(&common, options),
         Command::Check(options) => check::run(&common, &options),
         Command::Schema => output::out(&schema::text()),
         Command::Completions { shell } => completions(shell),
@@ -141,6 +172,7 @@ pub fn main() -> Exit {
         Command::Alerts(command) => alerts::run(&command),
         Command::Report(options) => report::run(&options),
         Command::Top(options) => top::run(&options),
+        Command::Tap(options) => tap::run(&options),
         Command::Spool(command) => spool::run(&common, command),
         Command::Rates(command) => rates::run(command),
         Command::Test(options) => fixtures::run(&common, &options),

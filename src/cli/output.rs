@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use crate::config::env;
+use crate::vault::read::escaped;
 
 /// How a command ended, by its exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +50,14 @@ pub(super) fn out(text: &str) -> Exit {
 /// One line.
 pub(super) fn print(text: &str) -> Result<(), String> {
     emit(io::stdout().lock(), text)
+}
+
+/// JSON with a line end. What a terminal might act on in a client's text stands there as `\uXXXX`, which is the same JSON.
+///
+/// # Errors
+/// As [`print`].
+pub(super) fn print_json(json: &str) -> Result<(), String> {
+    print(&format!("{}\n", escaped(json.trim_end())))
 }
 
 /// Writes a line to stderr.

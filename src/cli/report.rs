@@ -2,12 +2,12 @@
 //! **Invariants**: nothing is sent anywhere but with `--post`; a token is never printed. **Not here**: how it is made (`history/report`).
 
 use clap::{Args, ValueEnum};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
-use super::ask::{Asker, Where, basic};
+use super::ask::{Asker, Where, basic, parsed, part};
 use super::output::{self, Exit};
 use super::reach::block_on;
+use super::run::ended;
 use crate::config::env;
 use crate::net::Proxies;
 
@@ -52,19 +52,9 @@ pub(super) struct Options {
     post: bool,
 }
 
-fn part(text: &str) -> String {
-    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
-}
-
 /// Runs it.
 pub(super) fn run(options: &Options) -> Exit {
-    match block_on(show(options)) {
-        Ok(()) => Exit::Fine,
-        Err(why) => {
-            output::complain(&format!("error: {why}"));
-            Exit::Failed
-        }
-    }
+    ended(block_on(show(options)))
 }
 
 async fn show(options: &Options) -> Result<(), String> {
@@ -74,20 +64,22 @@ async fn show(options: &Options) -> Result<(), String> {
     }
     let Options { since, limit, samples, by, .. } = options;
     let path = format!("/report?since={}&limit={limit}&samples={samples}&by={}", part(since), part(by));
-    let accept = if options.format == Format::Json { "application/json" } else { "text/markdown" };
-    output::print(&gateway.get(&path, accept).await?)
+    match options.format {
+        Format::Json => output::print_json(&gateway.get(&path, "application/json").await?),
+        Format::Markdown => output::print(&gateway.get(&path, "text/markdown").await?),
+    }
 }
 
 async fn comment(gateway: &Asker, options: &Options, issue: &str) -> Result<(), String> {
     let path = format!("/report/issue/{}", part(issue));
     let answer = gateway.get(&path, "application/json").await?;
-    let answer: Value = serde_json::from_str(&answer).map_err(|_| "the gateway's answer is no JSON".to_owned())?;
+    let answer = parsed(&answer)?;
     let text = answer.get("comment").and_then(Value::as_str).ok_or("the gateway's answer has no comment")?;
     if options.post {
         send(issue, text).await?;
         return output::print(&format!("the comment is on {issue}\n"));
     }
-    if options.format == Format::Json { output::print(&format!("{answer}\n")) } else { output::print(text) }
+    if options.format == Format::Json { output::print_json(&answer.to_string()) } else { output::print(text) }
 }
 
 /// Puts the comment on the ticket.

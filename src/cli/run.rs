@@ -16,9 +16,10 @@ use tokio::sync::Notify;
 use super::Common;
 use super::output::{Exit, complain};
 use super::reload::Reloads;
-use super::source::{Loaded, Make, TRYOUT_KEY, load, load_text};
+use super::source::{Loaded, Make, TRYOUT_KEY, load};
 use crate::app::assemble::Round;
 use crate::app::build::Seams;
+use crate::app::resolve::Valid;
 use crate::app::{App, Life, assemble, process, tasks, volume};
 use crate::clock::SystemClock;
 use crate::net::Sockets;
@@ -80,7 +81,8 @@ async fn serve(common: Common, options: Options, loaded: Loaded) -> Exit {
     let round = Round { sockets: Some(Sockets::default()), again: Some(reloads.asked()) };
     let sockets = round.sockets.clone().unwrap_or_default();
     let seams = seams();
-    let (mut loaded, mut before) = (loaded, None::<String>);
+    // What ran last stays resolved: the files and variables that it names may have gone since.
+    let (mut loaded, mut before) = (loaded, None::<(Valid, String)>);
     loop {
         let embedded = loaded.embedded;
         let spool = loaded.valid.spool.directory.clone();
@@ -88,7 +90,7 @@ async fn serve(common: Common, options: Options, loaded: Loaded) -> Exit {
             tracing::warn!("{warning}");
         }
         sockets.begin();
-        let text = loaded.text.clone();
+        let (text, running) = (loaded.text.clone(), loaded.valid.clone());
         let started = match assemble::blueprint_for(loaded.valid, &seams, round.clone()) {
             Ok(blueprint) => {
                 // A round that starts holds the spool already: only a signal to stop ends it before it runs.
@@ -118,19 +120,16 @@ async fn serve(common: Common, options: Options, loaded: Loaded) -> Exit {
         };
         match (started, before.take()) {
             (Ok((Life::Whole(ended), Some(next))), _) if ended.failed.is_none() => {
-                before = Some(text);
+                before = Some((running, text));
                 loaded = next;
             }
             (Ok((Life::Whole(ended), None)), _) if ended.failed.is_none() => return Exit::Fine,
             (Ok((Life::Unborn, _)), _) => return Exit::Fine,
             (Ok(_), _) => return Exit::Failed,
             // The new configuration can't be run: the one before could.
-            (Err(error), Some(text)) => {
+            (Err(error), Some((valid, text))) => {
                 tracing::error!(error = error.text, "the new configuration can't be run; the one before is run again");
-                loaded = match load_text(&common, text, Make::Keys) {
-                    Ok(loaded) => loaded,
-                    Err(exit) => return exit,
-                };
+                loaded = Loaded { valid, text, ..loaded };
             }
             (Err(error), None) => return fail_with(&error.text, error.exit),
         }
@@ -148,6 +147,11 @@ fn tell(app: &App, embedded: bool, spool: &Path) {
             "the embedded default: content goes to a vault here, sealed to a try-out auditor ({TRYOUT_KEY}); use --config in production"
         );
     }
+}
+
+/// How a command ended that has nothing more to say than what went wrong.
+pub(super) fn ended(done: Result<(), String>) -> Exit {
+    done.map_or_else(|why| fail(&why), |()| Exit::Fine)
 }
 
 /// One line to stderr, and exit code 1.

@@ -16,8 +16,8 @@ use crate::config::types::ByteSize;
 use crate::vault::chain::note::VerifyKey;
 use crate::vault::names::rfc3339;
 use crate::vault::read::{
-    Content, Filter, Format, Found, Opener, Query, Replay, Vault, clean, escaped, find, find_in, find_signed, replay,
-    shown,
+    Content, Filter, Format, Found, Opener, Query, Replay, Vault, clean, escaped, find, find_in, find_in_signed,
+    find_signed, replay, shown,
 };
 use crate::vault::row::Row;
 use crate::vault::signed::Signed;
@@ -71,8 +71,9 @@ pub(super) struct Find {
     #[arg(long)]
     json: bool,
     /// Public key of the writer's signer, or a file that holds it: lines of objects that no digest names, which it signed, are marked.
-    /// Needs read access to the chain too. Not for tables: those are held against it when they are made.
-    #[arg(long, value_name = "KEY|FILE", conflicts_with = "parquet")]
+    /// Needs read access to the chain too. Of tables only those are read in which nothing stands but what was signed; other lines
+    /// come from the index.
+    #[arg(long, value_name = "KEY|FILE", requires = "store")]
     key: Vec<String>,
     /// The sessions only, one a line: what `replay` takes, a tab, and `--account`; a tab and `UNSIGNED` where no signed line tells of it.
     #[arg(long, conflicts_with = "json")]
@@ -80,6 +81,9 @@ pub(super) struct Find {
     /// A folder, or `s3://bucket/prefix`.
     #[arg(long, value_name = "DIR|s3://BUCKET/PREFIX", required_unless_present = "parquet")]
     store: Option<String>,
+    /// Bucket of the key objects; not needed here, taken so that one set of options is right for every command.
+    #[arg(long, value_name = "s3://BUCKET")]
+    keys: Option<String>,
     /// Tables that `vault compact` made: what stands there is not read from the index. Without `--store`, nothing else is.
     #[arg(long, value_name = "DIR")]
     parquet: Option<PathBuf>,
@@ -177,7 +181,7 @@ impl Moment {
 
 /// Runs `find`.
 pub(super) fn run_find(options: Find) -> Result<(), String> {
-    let location = options.store.as_ref().map(|store| options.reach.location(store, None));
+    let location = options.store.as_ref().map(|store| options.reach.location(store, options.keys.as_deref()));
     let now = SystemClock::new().now();
     let Find { session, trace, span, user, tool, action, model, issue, commit, failed, account, tenant, .. } = options;
     let keys = public_keys(&options.key)?;
@@ -199,15 +203,19 @@ pub(super) fn run_find(options: Find) -> Result<(), String> {
                 broken = print(&std::mem::take(&mut out));
             }
         };
-        let (found, others) = match (&options.parquet, &vault) {
-            (Some(folder), vault) => {
-                (find_in(folder, vault.as_ref(), &query, &mut |row| each(row, false)).await?, Found::default())
+        let signed = match &vault {
+            Some(vault) => signed(vault, &keys, query.account.as_deref()).await?,
+            None => None,
+        };
+        let mut alone = |row: &Row| each(row, false);
+        let (found, others) = match (&options.parquet, &vault, &signed) {
+            (Some(folder), Some(vault), Some(signed)) => {
+                find_in_signed(folder, vault, &query, signed, &mut each).await?
             }
-            (None, Some(vault)) => match signed(vault, &keys, query.account.as_deref()).await? {
-                Some(signed) => find_signed(vault, &query, &signed, &mut each).await?,
-                None => (find(vault, &query, &mut |row| each(row, false)).await?, Found::default()),
-            },
-            (None, None) => return Err("give --store or --parquet".to_owned()),
+            (Some(folder), vault, _) => (find_in(folder, vault.as_ref(), &query, &mut alone).await?, Found::default()),
+            (None, Some(vault), Some(signed)) => find_signed(vault, &query, signed, &mut each).await?,
+            (None, Some(vault), None) => (find(vault, &query, &mut alone).await?, Found::default()),
+            (None, None, _) => return Err("give --store or --parquet".to_owned()),
         };
         broken?;
         let own = found.sessions.iter().map(|one| (one, ""));
@@ -275,7 +283,7 @@ fn eprintln_counts(lines: u64, sessions: usize) {
 pub(super) fn run_session(
     session: Session,
     tells: bool,
-    write: impl FnOnce(&Replay, &mut Vec<u8>) -> Result<io::Result<()>, String>,
+    write: impl FnOnce(&mut Replay, &mut Vec<u8>) -> Result<io::Result<()>, String>,
 ) -> Result<(), String> {
     let Session { session, account, tenant, content, key, from } = session;
     let keys = public_keys(&key)?;
@@ -284,9 +292,9 @@ pub(super) fn run_session(
         log.note("session", &session)?;
         let mut opener = Opener::new(&vault, auditors);
         let signed = signed(&vault, &keys, account.as_deref()).await?;
-        let replay = replay(&vault, &mut opener, &session, &Filter { account, tenant, content, signed }).await?;
+        let mut replay = replay(&vault, &mut opener, &session, &Filter { account, tenant, content, signed }).await?;
         let mut text = Vec::new();
-        write(&replay, &mut text)?.map_err(|error| error.to_string())?;
+        write(&mut replay, &mut text)?.map_err(|error| error.to_string())?;
         print(&text)?;
         looked(keys.is_empty(), replay.unsigned());
         match replay.closed() {

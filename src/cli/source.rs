@@ -12,6 +12,7 @@ use crate::app::defaults::{DATA_DIR, TEXT, TRYOUT_RECIPIENT};
 use crate::app::keyfile;
 use crate::app::resolve::{Read, Typed, Valid, read};
 use crate::config::env::{Lookup, Process};
+use crate::config::{Gravity, Problem};
 use crate::secret::Secret;
 
 /// The try-out auditor's key in the data directory.
@@ -59,7 +60,23 @@ pub(super) fn load(common: &Common, make: Make) -> Result<Loaded, Exit> {
 }
 
 /// The same from a text that was read.
-pub(super) fn load_text(common: &Common, text: String, make: Make) -> Result<Loaded, Exit> {
+fn load_text(common: &Common, text: String, make: Make) -> Result<Loaded, Exit> {
+    checked(common, text, make, |_, _| Vec::new())
+}
+
+/// What else is looked at, once a file could be read.
+type Look = fn(&Typed, &Valid) -> Vec<Problem>;
+
+/// The same with another look; all problems are told at once.
+pub(super) fn load_with(common: &Common, look: Look) -> Result<Loaded, Exit> {
+    let text = text_of(common).map_err(|text| {
+        complain(&format!("error: {text}"));
+        Exit::Config
+    })?;
+    checked(common, text, Make::Nothing, look)
+}
+
+fn checked(common: &Common, text: String, make: Make, look: Look) -> Result<Loaded, Exit> {
     let failed = |text: String| {
         complain(&format!("error: {text}"));
         Exit::Config
@@ -72,7 +89,18 @@ pub(super) fn load_text(common: &Common, text: String, make: Make) -> Result<Loa
         if embedded { directory.map_err(failed)? } else { directory.unwrap_or_else(|_| PathBuf::from(".")) };
     let tryout = if embedded { Some(tryout_recipient(&directory, make).map_err(failed)?) } else { None };
     let lookup = Defaults { directory: &directory, tryout };
-    let Read { source, warnings, result } = read(&name, &text, &lookup, &directory);
+    let Read { source, mut warnings, result, faulty } = read(&name, &text, &lookup, &directory);
+    let seen = result.as_ref().ok().or(faulty.as_deref()).map(|(typed, valid)| look(typed, valid)).unwrap_or_default();
+    let (errors, more): (Vec<_>, Vec<_>) = seen.into_iter().partition(|problem| problem.gravity == Gravity::Error);
+    warnings.extend(more);
+    let result = match result {
+        Ok(found) if errors.is_empty() => Ok(found),
+        Ok(_) => Err(errors),
+        Err(mut problems) => {
+            problems.extend(errors);
+            Err(problems)
+        }
+    };
     match result {
         Ok((typed, valid)) => {
             if !warnings.is_empty() && !embedded {

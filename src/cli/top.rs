@@ -8,9 +8,10 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::Value;
 
-use super::ask::{Asker, Where};
+use super::ask::{Asker, Where, parsed};
 use super::output::{self, Exit, colour_out};
 use super::reach::block_on;
+use super::run::ended;
 use crate::clock::{Clock, SystemClock};
 use crate::vault::read::clean;
 
@@ -39,13 +40,7 @@ pub(super) struct Options {
 
 /// Runs it.
 pub(super) fn run(options: &Options) -> Exit {
-    match block_on(watch(options)) {
-        Ok(()) => Exit::Fine,
-        Err(why) => {
-            output::complain(&format!("error: {why}"));
-            Exit::Failed
-        }
-    }
+    ended(block_on(watch(options)))
 }
 
 async fn watch(options: &Options) -> Result<(), String> {
@@ -54,10 +49,7 @@ async fn watch(options: &Options) -> Result<(), String> {
     loop {
         let answer = gateway.get(&format!("/?window={}", options.window), "application/json").await;
         let shown = match answer {
-            Ok(text) => {
-                let value = serde_json::from_str(&text).map_err(|_| "the gateway's answer is no JSON".to_owned())?;
-                screen(&value, colour)
-            }
+            Ok(text) => screen(&parsed(&text)?, colour),
             Err(why) if options.once => return Err(why),
             Err(why) => format!("{why}\n"),
         };

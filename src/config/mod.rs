@@ -20,7 +20,7 @@ pub use endpoint::Endpoint;
 pub use id::ComponentId;
 pub use port_tls::PortTls;
 pub use problem::{At, FieldProblem, Gravity, Problem, Source};
-pub use types::{ByteSize, Span};
+pub use types::{ByteSize, Millis, Span};
 
 #[cfg(test)]
 mod tests;

@@ -112,6 +112,24 @@ impl fmt::Display for Span {
     }
 }
 
+/// A time span of which the Collector writes milliseconds: `60000`, `60s`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Millis(pub Duration);
+
+impl Millis {
+    /// From text, as a user writes it.
+    pub fn parse(text: &str) -> Option<Self> {
+        let number = text.trim().parse().ok().map(Duration::from_millis);
+        number.or_else(|| Span::parse(text).map(|span| span.0)).map(Self)
+    }
+}
+
+impl fmt::Display for Millis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Span(self.0).fmt(f)
+    }
+}
+
 macro_rules! scalar {
     ($name:ident, $expecting:literal, $number:expr) => {
         impl Serialize for $name {
@@ -156,3 +174,4 @@ macro_rules! scalar {
 
 scalar!(ByteSize, "a size such as `64MiB` or a number of bytes", |n| Some(ByteSize(n)));
 scalar!(Span, "a time span such as `30s`, `200ms` or `5m`", |n| (n == 0).then_some(Span(Duration::ZERO)));
+scalar!(Millis, "a number of milliseconds, or a time span such as `60s`", |n| Some(Millis(Duration::from_millis(n))));

@@ -117,13 +117,18 @@ fn unread(error: AnswerError) -> Outcome {
     }
 }
 
+/// A date as HTTP writes it.
+pub fn date(text: &str) -> Option<OffsetDateTime> {
+    Some(time::PrimitiveDateTime::parse(text.trim(), HTTP_DATE).ok()?.assume_utc())
+}
+
 /// Retry-After: seconds, or a date.
 fn retry_after(headers: &HeaderMap, now: UnixNanos) -> Option<Duration> {
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
     let after = match text.parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),
         Err(_) => {
-            let date = time::PrimitiveDateTime::parse(text, HTTP_DATE).ok()?.assume_utc();
+            let date = date(text)?;
             let now = OffsetDateTime::from_unix_timestamp(i64::try_from(now.seconds()).ok()?).ok()?;
             Duration::try_from(date - now).unwrap_or_default()
         }

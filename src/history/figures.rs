@@ -76,6 +76,8 @@ impl Number {
 /// What one tenant, model or feature took.
 #[derive(Clone, Default)]
 pub struct Share {
+    /// Whose it is: of tenants and features, which are an account's own; "" for what all accounts share.
+    pub account: String,
     /// Its name.
     pub name: String,
     /// How many names this row stands for.
@@ -315,6 +317,7 @@ fn first<K: Ord>(runs: &[&Arc<Entry>], by: impl Fn(&Entry) -> K) -> Vec<Arc<Entr
 
 fn whole(run: &Entry, name: &Option<Arc<str>>) -> Share {
     Share {
+        account: if name.is_some() { run.account.to_string() } else { String::new() },
         name: name.as_deref().unwrap_or(UNATTRIBUTED).to_owned(),
         names: 1,
         runs: 1,
@@ -329,6 +332,7 @@ fn whole(run: &Entry, name: &Option<Arc<str>>) -> Share {
 
 fn models(run: &Entry) -> impl Iterator<Item = Share> + '_ {
     run.models.iter().map(|model| Share {
+        account: String::new(),
         name: model.name.to_string(),
         names: 1,
         runs: 1,
@@ -343,25 +347,28 @@ fn models(run: &Entry) -> impl Iterator<Item = Share> + '_ {
 
 /// By name, dearest first; what is beyond ten is `other`; what has no name comes last.
 fn top(shares: impl Iterator<Item = Share>) -> Vec<Share> {
-    let mut by_name: HashMap<String, Share> = HashMap::new();
+    let mut by_name: HashMap<(String, String), Share> = HashMap::new();
+    // what the tracker had to give up naming goes with what is left out here
+    let mut other = Share { name: crate::runs::OTHER.to_owned(), ..Share::default() };
     for share in shares {
-        match by_name.get_mut(&share.name) {
+        let given_up = share.name == crate::runs::OTHER;
+        let key = if given_up { Default::default() } else { (share.account.clone(), share.name.clone()) };
+        match by_name.get_mut(&key) {
             Some(sum) => {
                 sum.add(&share);
                 sum.names = 1;
             }
             None => {
-                by_name.insert(share.name.clone(), share);
+                by_name.insert(key, share);
             }
         }
     }
-    let unnamed = by_name.remove(UNATTRIBUTED);
-    // what the tracker had to give up naming goes with what is left out here
-    let given_up = by_name.remove(crate::runs::OTHER);
+    let unnamed = by_name.remove(&(String::new(), UNATTRIBUTED.to_owned()));
+    let given_up = by_name.remove(&Default::default());
     let mut rows: Vec<Share> = by_name.into_values().collect();
-    rows.sort_by(|a, b| (Reverse(a.atto), Reverse(a.runs), &a.name).cmp(&(Reverse(b.atto), Reverse(b.runs), &b.name)));
+    let place = |share: &Share| (Reverse(share.atto), Reverse(share.runs));
+    rows.sort_by(|a, b| (place(a), &a.name, &a.account).cmp(&(place(b), &b.name, &b.account)));
     let rest = rows.split_off(rows.len().min(TOP));
-    let mut other = Share { name: crate::runs::OTHER.to_owned(), ..Share::default() };
     rest.iter().chain(&given_up).for_each(|share| other.add(share));
     rows.extend((other.names > 0).then_some(other));
     rows.extend(unnamed);

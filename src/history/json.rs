@@ -24,7 +24,8 @@ fn number(number: &Number) -> Value {
 
 fn shares(shares: &[Share]) -> Vec<Value> {
     let one = |share: &Share| {
-        json!({"name": share.name, "names": share.names, "runs": share.runs, "failed": share.failed, "model_calls": share.calls,
+        let account = Some(&share.account).filter(|account| !account.is_empty());
+        json!({"name": share.name, "account": account, "names": share.names, "runs": share.runs, "failed": share.failed, "model_calls": share.calls,
             "input_tokens": share.input, "output_tokens": share.output, "cost_usd": usd(share.atto),
             "unpriced_calls": share.unpriced})
     };

@@ -1,7 +1,8 @@
-//! **What**: [`History`]: the runs of the last 48 hours in memory. **Invariants**: at most [`MAX_RUNS`], the latest ones; one
-//! entry a run, that of the last look; runs whose own clock is further back are counted, not kept.
+//! **What**: [`History`]: the runs of the last 48 hours in memory. **Invariants**: at most [`MAX_RUNS`]: the account that has
+//! most gives way, oldest first; one entry a run, that of the last look; runs whose own clock is further back are counted, not kept.
 //! **Not here**: sums (`figures`), the file (`store`).
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::RwLock;
 
 use super::Entry;
+use crate::runs::share::fair;
 use crate::runs::{RunState, RunView};
 
 /// How far back it goes, ns.
@@ -20,12 +22,15 @@ struct Kept {
     entry: Arc<Entry>,
     /// When it was last shown by the tracker, unix ns; 0 = before this start.
     seen: u64,
+    /// Which of those with one time came first.
+    order: u64,
 }
 
 /// See the module.
 #[derive(Default)]
 pub struct History {
     runs: RwLock<HashMap<String, Kept>>,
+    orders: AtomicU64,
     crowded: AtomicU64,
     old: AtomicU64,
 }
@@ -42,7 +47,9 @@ impl History {
                 continue;
             }
             let key = entry.key();
+            let mut order = None;
             if let Some(known) = runs.get_mut(&key) {
+                order = Some(known.order);
                 if view.last > now {
                     // its clock is ahead: it does not change just because ours goes on
                     (entry.at, entry.start) = (known.entry.at, known.entry.start);
@@ -54,49 +61,53 @@ impl History {
             }
             let entry = Arc::new(entry);
             changed.push(Arc::clone(&entry));
-            runs.insert(key, Kept { entry, seen: now });
+            let order = order.unwrap_or_else(|| self.order());
+            runs.insert(key, Kept { entry, seen: now, order });
         }
         drop(runs);
         self.old.fetch_max(old, Ordering::Relaxed);
         changed
     }
 
+    fn order(&self) -> u64 {
+        self.orders.fetch_add(1, Ordering::Relaxed)
+    }
+
     /// Takes in what was written down before the start.
     pub fn restore(&self, entries: Vec<Entry>) {
         let mut runs = self.runs.write();
         for entry in entries {
-            runs.entry(entry.key()).or_insert_with(|| Kept { entry: Arc::new(entry), seen: 0 });
+            let key = entry.key();
+            runs.entry(key).or_insert_with(|| Kept { entry: Arc::new(entry), seen: 0, order: self.order() });
         }
     }
 
-    /// Forgets what is older than 48 hours, and the oldest if there are too many. Returns before when all is forgotten.
-    pub fn forget(&self, now: u64) -> u64 {
-        let mut before = now.saturating_sub(KEEP);
+    /// Forgets what is older than 48 hours, and what is too much.
+    pub fn forget(&self, now: u64) {
+        let before = now.saturating_sub(KEEP);
         let mut runs = self.runs.write();
-        if runs.len() > MAX_RUNS {
-            let mut times: Vec<u64> = runs.values().map(|kept| kept.entry.at).collect();
-            let excess = times.len() - MAX_RUNS;
-            let (_, at, _) = times.select_nth_unstable(excess);
-            before = before.max(*at);
-        }
-        let had = runs.len();
         runs.retain(|_, kept| kept.entry.at >= before);
-        let crowded = if before > now.saturating_sub(KEEP) { had - runs.len() } else { 0 };
-        self.crowded.fetch_add(crowded as u64, Ordering::Relaxed);
-        before
+        if runs.len() <= MAX_RUNS {
+            return;
+        }
+        let all = runs.iter().map(|(key, kept)| (&*kept.entry.account, (kept.entry.at, kept.order), 1, key));
+        let gone: Vec<String> = fair(all, MAX_RUNS).1.into_iter().cloned().collect();
+        gone.iter().for_each(|key| drop(runs.remove(key)));
+        self.crowded.fetch_add(gone.len() as u64, Ordering::Relaxed);
     }
 
-    /// Live runs that the tracker did not show for `patience` ns: account and id, at most `most`.
+    /// Live runs that the tracker did not show for `patience` ns, at most `most`: of each account those unseen longest.
     pub fn unseen(&self, now: u64, patience: u64, most: usize) -> Vec<Arc<Entry>> {
         let runs = self.runs.read();
         let unseen = runs.values().filter(|kept| kept.entry.live() && kept.seen.saturating_add(patience) < now);
-        unseen.take(most).map(|kept| Arc::clone(&kept.entry)).collect()
+        let unseen = unseen.map(|kept| (&*kept.entry.account, Reverse((kept.seen, kept.order)), 1, kept));
+        fair(unseen, most).0.into_iter().map(|kept| Arc::clone(&kept.entry)).collect()
     }
 
     /// The tracker does not know a live run any more.
     pub fn lost(&self, entry: &Entry, now: u64) -> Arc<Entry> {
         let lost = Arc::new(Entry { state: RunState::Evicted.as_str().into(), ..entry.clone() });
-        self.runs.write().insert(lost.key(), Kept { entry: Arc::clone(&lost), seen: now });
+        self.runs.write().insert(lost.key(), Kept { entry: Arc::clone(&lost), seen: now, order: self.order() });
         lost
     }
 

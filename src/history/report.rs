@@ -160,6 +160,11 @@ fn plain(text: &str) -> String {
                 out.push(c);
             }
             c if c.is_control() || is_direction(c) => {}
+            '/' if out.ends_with(":/") => {
+                // an address, and a mention below, are text behind a space of no width
+                out.push_str("\u{200b}/");
+            }
+            '@' => out.push_str("@\u{200b}"),
             c => out.push(c),
         }
     }

@@ -4,47 +4,21 @@ use std::sync::Arc;
 
 use super::figures::UNATTRIBUTED;
 use super::*;
+
+mod crowd;
+mod file;
 use crate::pipeline::spool::SpoolKey;
 use crate::rng::{Rng, SystemRng};
-use crate::runs::{Judged, Peaks, RunState, RunView, Totals};
-
-const MINUTE: u64 = 60_000_000_000;
-const NOW: u64 = 1_800_000_000 * 1_000_000_000;
+use crate::runs::{RunState, RunView};
+use crate::testing::runs::{self, MINUTE, NOW};
 
 /// A run that ended `ago` minutes before now, and took `minutes`.
 pub(crate) fn view(run: &str, ago: u64, minutes: u64, state: RunState, tenant: Option<&str>, atto: i128) -> RunView {
-    let mut totals = Totals { iterations: minutes, ..Totals::default() };
-    totals.add_call(
-        "claude-sonnet-4-5",
-        crate::genai::Buckets { input: 10, output: 1, ..Default::default() },
-        Some(atto),
-    );
-    totals.tool("Bash").ok = 3;
-    totals.tool("Bash").failed = 1;
+    let mut one = runs::ended(run, minutes, atto);
+    (one.totals.tool("Bash").ok, one.totals.tool("Bash").failed) = (3, 1);
+    let (tenant, feature, failed) = (tenant.map(str::to_owned), Some("review".into()), state == RunState::Failed);
     let last = NOW - ago * MINUTE;
-    RunView {
-        account: "default".into(),
-        run: run.into(),
-        session: format!("session-of-{run}"),
-        trace: "0af7651916cd43dd8448eb211c80319c".into(),
-        root: [7; 8],
-        tenant: tenant.map(str::to_owned),
-        feature: Some("review".into()),
-        user: None,
-        template: None,
-        incident: None,
-        commit: Some("c0ffee".into()),
-        issue: Some("OPS-1".into()),
-        service: Some("agents".into()),
-        state,
-        failed: state == RunState::Failed,
-        start: last - minutes * MINUTE,
-        last,
-        duration: minutes * MINUTE,
-        totals,
-        peaks: Peaks::default(),
-        judged: Judged::default(),
-    }
+    RunView { tenant, feature, state, failed, last, start: last - minutes * MINUTE, ..one }
 }
 
 fn day(history: &History) -> Figures {
@@ -135,7 +109,20 @@ fn open(path: &std::path::Path, key: &SpoolKey) -> Opened {
 fn sample(at: u64) -> Sample {
     let key: Key = ["timeout-1", "c0ffee", "agents", "Timeout", "chat", "acme", "OPS-1"].map(Arc::from);
     let attributes = vec![("error.type".into(), "CANARY-sealed".into())];
-    Sample { key, at, trace: "0a".into(), span: "0b".into(), duration: 5, status: "timed out".into(), attributes }
+    Sample {
+        account: "default".into(),
+        key,
+        at,
+        trace: "0a".into(),
+        span: "0b".into(),
+        duration: 5,
+        status: "timed out".into(),
+        attributes,
+    }
+}
+
+fn group(slot: u64, count: u64) -> Group {
+    Group { account: "default".into(), key: sample(NOW).key, slot, count }
 }
 
 /// What was written is there again; samples are sealed; another key opens none and harms nothing else.
@@ -146,9 +133,9 @@ fn it_survives_a_restart() {
     let history = History::default();
     let news = history.note(&[view("a", 10, 2, RunState::Ended, Some("acme"), i128::from(u64::MAX) * 9)], NOW);
     let runs = news.into_iter().map(|entry| (entry, Some("{\"id\":\"a\"}".to_owned()))).collect();
-    let (counts, samples) = (vec![Group { key: sample(NOW).key, slot: NOW, count: 4 }], vec![Arc::new(sample(NOW))]);
+    let (counts, samples) = (vec![group(NOW, 4)], vec![Arc::new(sample(NOW))]);
     let mut opened = open(&path, &key);
-    opened.store.write(&Write { runs, counts, samples, before: 0 }, NOW).expect("write");
+    opened.store.write(&Write { runs, counts, samples }, NOW).expect("write");
     drop(opened);
     let mut bytes = std::fs::read(&path).expect("file");
     bytes.extend(std::fs::read(folder.path().join("h.sqlite-wal")).unwrap_or_default());
@@ -199,6 +186,7 @@ fn a_file_that_is_wrong_is_moved_aside() {
 fn the_report_groups() {
     let failures = Failures::default();
     let noticed = |batch: u8, at: u64, count: u64| failures::Noticed {
+        account: "default".into(),
         batch: [batch; 16],
         at,
         counts: [(sample(at).key, count)].into(),
@@ -228,12 +216,13 @@ fn the_report_groups() {
 fn markdown_means_nothing() {
     let failures = Failures::default();
     let mut hostile = sample(NOW);
-    hostile.status = "](javascript:x) <b>\u{202e}|\n# Title".into();
+    hostile.status = "](javascript:x) <b>\u{202e}|\n# Title https://evil.example @team".into();
     let key = hostile.key.clone();
-    failures.take(&failures::Noticed { batch: [9; 16], at: NOW, counts: [(key, 1)].into(), samples: vec![hostile] });
+    let (account, counts) = ("default".into(), [(key, 1)].into());
+    failures.take(&failures::Noticed { account, batch: [9; 16], at: NOW, counts, samples: vec![hostile] });
     let text = markdown(&report(&failures, Asked::usual(), NOW), &|_| None);
     assert!(text.contains("\\]\u{28}javascript:x) \\<b\\>\\| \\# Title"), "{text}");
-    assert!(!text.contains('\u{202e}'));
+    assert!(!text.contains('\u{202e}') && !text.contains("https://evil") && !text.contains("@team"), "{text}");
 }
 
 /// The comment has what the ticket needs, per session.
@@ -262,18 +251,16 @@ fn the_ticket_is_told() {
 /// (A look's own news are never cut: a bound on both lost runs that came in a crowd.)
 #[test]
 fn what_could_not_be_written_waits() {
-    let count = |count: u64| Group { key: sample(NOW).key, slot: NOW, count };
-    let write = |counts: std::ops::Range<u64>, before: u64| Write {
-        counts: counts.map(count).collect(),
-        samples: vec![Arc::new(sample(before))],
-        before,
+    let write = |slots: std::ops::Range<u64>, count: u64| Write {
+        counts: slots.map(|slot| group(slot, count)).collect(),
+        samples: vec![Arc::new(sample(count))],
         ..Write::default()
     };
-    let all = write(3..5, 2).after(write(0..3, 1));
-    assert_eq!(all.counts.iter().map(|group| group.count).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
-    assert_eq!((all.samples.len(), all.before), (2, 2));
-    let few = all.newest(3);
-    assert_eq!(few.counts.iter().map(|group| group.count).collect::<Vec<_>>(), [2, 3, 4]);
+    let all = write(2..5, 2).after(write(0..3, 1));
+    let told = |write: &Write| write.counts.iter().map(|group| (group.slot, group.count)).collect::<Vec<_>>();
+    assert_eq!(told(&all), [(0, 1), (1, 1), (2, 2), (3, 2), (4, 2)]);
+    assert_eq!(all.samples.len(), 2);
+    assert_eq!(told(&all.newest(3)), [(2, 2), (3, 2), (4, 2)]);
 }
 
 /// Texts that the vault step fills in later are in no sample; whose name is only like theirs is.

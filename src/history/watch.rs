@@ -59,14 +59,16 @@ impl Processor for Watch {
         for span in batch.payload.items().filter(|span| failed(&batch.payload, *span)) {
             let key = key(&batch.payload, span);
             if samples.len() < MAX_SAMPLES {
-                samples.push(sample(&batch.payload, span, &key, at));
+                let account = Arc::clone(&batch.origin.account);
+                samples.push(sample(&batch.payload, span, account, &key, at));
             }
             if counts.len() < MAX_KINDS || counts.contains_key(&key) {
                 *counts.entry(key).or_insert(0) += 1;
             }
         }
         if !counts.is_empty() {
-            let noticed = Noticed { batch: batch.origin.id, at, counts, samples };
+            let account = Arc::clone(&batch.origin.account);
+            let noticed = Noticed { account, batch: batch.origin.id, at, counts, samples };
             batch.effects.push(Effect { processor: self.id.clone(), body: Vec::new(), aside: Some(Arc::new(noticed)) });
         }
         Ok(())
@@ -105,11 +107,12 @@ fn key(payload: &Payload, span: Node) -> Key {
     ]
 }
 
-fn sample(payload: &Payload, span: Node, key: &Key, at: u64) -> Sample {
+fn sample(payload: &Payload, span: Node, account: Arc<str>, key: &Key, at: u64) -> Sample {
     let events = payload.children(span).filter(|child| payload.kind(*child) == NodeKind::Event);
     let nodes = std::iter::once(span).chain(events);
     let attributes = nodes.flat_map(|node| payload.attributes(node)).filter(|one| !is_slot(one.key));
     Sample {
+        account,
         key: key.clone(),
         at,
         trace: hex::encode(payload.trace_id(span)).into(),

@@ -73,6 +73,10 @@ pub const fn unread_bound(connections: usize) -> usize {
 /// A body of an answer.
 pub type ReplyBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
+/// Among the extensions of a request whose client is on this machine, where [`Settings::tell_near`] says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Near;
+
 /// Answers requests. Shared by all connections of a port.
 pub trait Handler: Send + Sync + 'static {
     /// The answer to one request. Dropped when the client goes away.
@@ -96,6 +100,8 @@ pub struct Settings {
     /// Longest life of a connection, give or take a tenth, and how long requests in hand may still take then; so that
     /// clients spread over gateways that came later.
     pub age: Option<(Duration, Duration)>,
+    /// Whether requests of clients on this machine (loopback, unix socket) carry [`Near`].
+    pub tell_near: bool,
 }
 
 impl Default for Settings {
@@ -107,6 +113,7 @@ impl Default for Settings {
             idle: Duration::from_secs(180),
             ping: (Duration::from_secs(30), Duration::from_secs(20)),
             age: None,
+            tell_near: false,
         }
     }
 }
@@ -306,8 +313,9 @@ async fn connection<H: Handler>(
 ) {
     port.meters.open.increment(1.0);
     let mut kill = phase.clone();
+    let near = port.settings.tell_near && socket.is_near();
     let served = async {
-        let Some(tls) = &port.tls else { return serve(&port, socket, None, phase).await };
+        let Some(tls) = &port.tls else { return serve(&port, socket, (None, near), phase).await };
         let shaken = tokio::select! {
             shaken = tokio::time::timeout(port.settings.first_request, tls.acceptor().accept(socket)) => shaken,
             () = async {
@@ -318,7 +326,7 @@ async fn connection<H: Handler>(
         match shaken {
             Ok(Ok(stream)) => {
                 let peer = Peer::of(stream.get_ref().1).map(Arc::new);
-                serve(&port, stream, peer, phase).await;
+                serve(&port, stream, (peer, near), phase).await;
             }
             _ => port.meters.handshake.increment(1),
         }
@@ -334,7 +342,7 @@ async fn connection<H: Handler>(
 async fn serve<H: Handler, S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     port: &Port<H>,
     stream: S,
-    peer: Option<Arc<Peer>>,
+    (peer, near): (Option<Arc<Peer>>, bool),
     mut phase: watch::Receiver<Phase>,
 ) {
     let wide = Arc::clone(&port.wide_slots).try_acquire_owned().ok();
@@ -346,6 +354,9 @@ async fn serve<H: Handler, S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
             let begun = activity.begin();
             if let Some(peer) = &peer {
                 request.extensions_mut().insert(Arc::clone(peer));
+            }
+            if near {
+                request.extensions_mut().insert(Near);
             }
             let reply = Arc::clone(&handler).handle(request);
             async move { Ok::<_, std::convert::Infallible>(begun.sending(reply.await)) }

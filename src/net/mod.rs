@@ -6,6 +6,7 @@
 mod activity;
 pub mod client;
 pub mod collect;
+mod dates;
 pub mod encoding;
 pub mod listen;
 mod pem;

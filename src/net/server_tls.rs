@@ -12,7 +12,9 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{ServerConfig, ServerConnection};
 use tokio_rustls::TlsAcceptor;
 
+use super::dates;
 use super::pem::Files;
+use super::tls::by_key;
 use crate::config::PortTls;
 
 /// A server's TLS, valid by construction but for the files.
@@ -110,6 +112,14 @@ impl Peer {
 }
 
 impl Settings {
+    /// What is wrong with the files as of `now` (unix seconds): the key that names one, and a line.
+    pub fn trouble(&self, now: u64) -> Vec<(&'static str, String)> {
+        let files = self.files();
+        let mut found = dates::wrong(&files, &["cert_file", "client_ca_file"], now);
+        found.extend(build(&files, Inside::Http).err().map(by_key));
+        found
+    }
+
     fn files(&self) -> Files {
         let Self { cert_file, key_file, client_ca_file, crl_file, .. } = self;
         let given = [("cert_file", Some(cert_file)), ("key_file", Some(key_file))];

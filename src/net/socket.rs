@@ -95,6 +95,16 @@ pub(super) enum Stream {
     Unix(UnixStream),
 }
 
+impl Stream {
+    /// Whether the other end is on this machine.
+    pub(super) fn is_near(&self) -> bool {
+        match self {
+            Self::Tcp(stream) => stream.peer_addr().is_ok_and(|peer| peer.ip().to_canonical().is_loopback()),
+            Self::Unix(_) => true,
+        }
+    }
+}
+
 impl Socket {
     fn doubled(self) -> io::Result<(Self, Second)> {
         let second = match self {

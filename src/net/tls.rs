@@ -9,6 +9,7 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 
+use super::dates;
 use super::pem::Files;
 
 /// A client's TLS, valid by construction but for the files.
@@ -44,11 +45,30 @@ impl Settings {
         self.ca_file.is_some() || self.identity.is_some()
     }
 
+    /// What is wrong with the files as of `now` (unix seconds): the key that names one, and a line. Empty without files.
+    pub fn trouble(&self, now: u64) -> Vec<(&'static str, String)> {
+        if !self.has_files() {
+            return Vec::new();
+        }
+        let files = self.files();
+        let mut found = dates::wrong(&files, &["ca_file", "cert_file"], now);
+        found.extend(client_of(self, &files).err().map(by_key));
+        found
+    }
+
     /// Reads them.
     pub(super) fn files(&self) -> Files {
         let (cert, key) = self.identity.as_ref().map(|(cert, key)| (cert, key)).unzip();
         Files::read([("ca_file", self.ca_file.as_ref()), ("cert_file", cert), ("key_file", key)])
     }
+}
+
+/// A line that begins with `tls.KEY: `, by its key.
+pub(super) fn by_key(line: String) -> (&'static str, String) {
+    let keys = ["ca_file", "cert_file", "key_file", "client_ca_file", "crl_file"];
+    let rest = |key: &&str| line.strip_prefix("tls.")?.strip_prefix(*key)?.strip_prefix(": ").map(str::to_owned);
+    let found = keys.into_iter().find_map(|key| Some((key, rest(&key)?)));
+    found.unwrap_or(("", line))
 }
 
 /// What the files say.

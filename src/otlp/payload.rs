@@ -7,7 +7,7 @@
 use bytes::Bytes;
 
 use super::check::Shape;
-use super::index::{AttrRec, Index, NONE, State, is_item};
+use super::index::{AttrRec, FieldRec, Index, NONE, State, is_item};
 use super::schema::Slot;
 use super::wire::{self, Span};
 use super::{Malformed, Signal, Value, walk};
@@ -297,5 +297,12 @@ impl Payload {
     /// A log record's body; None when it has none.
     pub fn body(&self, node: Node) -> Option<Value<'_>> {
         self.field(node, Slot::Body).map(Value::read)
+    }
+
+    /// How often a log record's body stands on the wire: protobuf lets a field come again, and [`Payload::body`] is the
+    /// last.
+    pub fn bodies(&self, node: Node) -> usize {
+        let live = |field: &FieldRec| field.slot == Slot::Body && field.state != State::Removed;
+        self.index.node_fields(node.0).filter(|(_, field)| live(field)).count()
     }
 }

@@ -19,6 +19,9 @@ pub struct Place<'a> {
     pub node: Node,
     /// What it is.
     pub kind: PlaceKind,
+    /// The occurrence of an attribute that it stands in: a node may hold one key several times. None for fields and
+    /// bodies.
+    pub attribute: Option<AttrId>,
     /// Top-level attribute key (or "" for fields and bodies); nested map keys are in `path_key`. The key as it was
     /// before this visit, also when the visitor has just replaced it.
     pub key: &'a str,
@@ -130,7 +133,7 @@ impl Payload {
         if text.is_empty() {
             return;
         }
-        let edit = visit(&Place { node, kind, key: "", path_key: "", bytes: &[] }, text);
+        let edit = visit(&Place { node, kind, attribute: None, key: "", path_key: "", bytes: &[] }, text);
         match edit {
             TextEdit::Keep => {}
             TextEdit::Replace(new) => self.index.store_field(index, new.as_bytes()),
@@ -148,7 +151,7 @@ impl Payload {
         let span = Span::new(0, body.len());
         let mut patcher = Patcher::new(body, false, |inside, path_key, text: &str| {
             let (kind, bytes) = kind_of(inside, PlaceKind::Body);
-            visit(&Place { node, kind, key: "", path_key, bytes }, text)
+            visit(&Place { node, kind, attribute: None, key: "", path_key, bytes }, text)
         });
         patcher.message(Msg::AnyValue, span, "");
         if !patcher.patches.is_empty() {
@@ -168,8 +171,8 @@ impl Payload {
         }
         let mut attr = *attr;
         let new = match attr.shape {
-            Shape::Any => self.rewritten(&attr, visit),
-            Shape::Text | Shape::Number => self.plain_rewritten(&attr, visit),
+            Shape::Any => self.rewritten(AttrId(index), &attr, visit),
+            Shape::Text | Shape::Number => self.plain_rewritten(AttrId(index), &attr, visit),
         };
         if let Some(new) = new {
             let number = u32::from(self.index.node(attr.node).attributes_number);
@@ -179,13 +182,13 @@ impl Payload {
     }
 
     /// The new KeyValue of an attribute of a usual shape; None if nothing changes.
-    fn plain_rewritten<F>(&self, attr: &AttrRec, visit: &mut F) -> Option<Vec<u8>>
+    fn plain_rewritten<F>(&self, id: AttrId, attr: &AttrRec, visit: &mut F) -> Option<Vec<u8>>
     where
         F: FnMut(&Place<'_>, &str) -> TextEdit,
     {
         let (key, read) = self.key_and_value(attr);
         let mut show = |kind: PlaceKind, text: &str| {
-            let place = Place { node: Node(attr.node), kind, key, path_key: key, bytes: &[] };
+            let place = Place { node: Node(attr.node), kind, attribute: Some(id), key, path_key: key, bytes: &[] };
             if text.is_empty() { TextEdit::Keep } else { visit(&place, text) }
         };
         let new_key = show(PlaceKind::Key, key);
@@ -212,7 +215,7 @@ impl Payload {
     }
 
     /// The new KeyValue of any attribute; None if nothing changes.
-    fn rewritten<F>(&self, attr: &AttrRec, visit: &mut F) -> Option<Vec<u8>>
+    fn rewritten<F>(&self, id: AttrId, attr: &AttrRec, visit: &mut F) -> Option<Vec<u8>>
     where
         F: FnMut(&Place<'_>, &str) -> TextEdit,
     {
@@ -222,7 +225,7 @@ impl Payload {
         let key = wire::text(self.bytes(attr.state, attr.key));
         let mut patcher = Patcher::new(field, false, |inside, path_key, text: &str| {
             let (kind, bytes) = kind_of(inside, PlaceKind::Value);
-            visit(&Place { node, kind, key, path_key, bytes }, text)
+            visit(&Place { node, kind, attribute: Some(id), key, path_key, bytes }, text)
         });
         patcher.message(Msg::KeyValue, head.span(), key);
         (!patcher.patches.is_empty()).then(|| {

@@ -108,7 +108,7 @@ impl RunRow {
         let or_none = |name: &Option<Arc<str>>| name.as_deref().map_or_else(|| "–".to_owned(), text::name);
         let model = run.models.iter().max_by_key(|model| (model.atto, model.calls));
         Self {
-            href: format!("/runs/{}", text::part(&run.run)),
+            href: pages.href(&run.account, &run.run),
             id: text::name(&run.run),
             state: run.state.to_string(),
             live: run.live(),
@@ -185,6 +185,7 @@ impl Front {
         let now = pages.now();
         let (word, length) = window(asked);
         let figures = figures(&pages.history.all(), Window::last(length, now));
+        let several = pages.several();
         let rows = |runs: &[Arc<Entry>]| runs.iter().map(|run| RunRow::of(pages, run, now)).collect();
         let tools = figures.tools.iter().map(|tool| Row {
             name: text::name(&tool.name),
@@ -217,13 +218,13 @@ impl Front {
             exact: text::exact(figures.atto),
             unpriced: figures.unpriced,
             cards: cards(&figures, pages.ceiling, word),
-            alerts: alerts(&pages.board.alerts(), now),
+            alerts: alerts(pages, &pages.board.alerts(), now),
             dearest: rows(&figures.dearest),
             longest: rows(&figures.longest),
             costs: vec![
-                ("tenant", costs(&figures.by_tenant, "tenant", word)),
-                ("model", costs(&figures.by_model, "model", word)),
-                ("feature", costs(&figures.by_feature, "feature", word)),
+                ("tenant", costs(&figures.by_tenant, "tenant", word, several)),
+                ("model", costs(&figures.by_model, "model", word, several)),
+                ("feature", costs(&figures.by_feature, "feature", word, several)),
             ],
             tools: tools.collect(),
             denials: denials.collect(),
@@ -359,14 +360,20 @@ fn card(number: &Number, look: Look, word: &str) -> Card {
     }
 }
 
-fn costs(shares: &[Share], kind: &str, word: &str) -> Vec<Cost> {
+fn costs(shares: &[Share], kind: &str, word: &str, several: bool) -> Vec<Cost> {
     let most = shares.iter().map(|share| share.atto).max().unwrap_or(0).max(1);
     let row = |share: &Share| {
         let named = share.name != OTHER && share.name != crate::history::UNATTRIBUTED;
-        let several = if share.names > 1 { format!(" ({} more)", text::count(share.names)) } else { String::new() };
+        let several = several && named && !share.account.is_empty();
+        let note = match share.names {
+            more if more > 1 => format!(" ({} more)", text::count(more)),
+            _ if several => format!(" · {}", text::name(&share.account)),
+            _ => String::new(),
+        };
+        let account = if several { format!("&account={}", text::part(&share.account)) } else { String::new() };
         Cost {
-            name: format!("{}{several}", text::name(&share.name)),
-            href: named.then(|| format!("/runs?sort=cost&window={word}&{kind}={}", text::part(&share.name))),
+            name: format!("{}{note}", text::name(&share.name)),
+            href: named.then(|| format!("/runs?sort=cost&window={word}&{kind}={}{account}", text::part(&share.name))),
             runs: text::runs(share.runs),
             tokens: text::tokens(share.input.saturating_add(share.output)),
             cost: text::usd(share.atto),
@@ -378,7 +385,7 @@ fn costs(shares: &[Share], kind: &str, word: &str) -> Vec<Cost> {
     shares.iter().map(row).collect()
 }
 
-fn alerts(alerts: &[Alert], now: u64) -> Vec<AlertRow> {
+fn alerts(pages: &Pages, alerts: &[Alert], now: u64) -> Vec<AlertRow> {
     let row = |alert: &Alert| {
         let names =
             [alert.tenant.as_deref(), alert.feature.as_deref(), Some(&*alert.tool).filter(|tool| !tool.is_empty())];
@@ -388,7 +395,7 @@ fn alerts(alerts: &[Alert], now: u64) -> Vec<AlertRow> {
             about: names.into_iter().flatten().map(text::name).collect::<Vec<_>>().join(" · "),
             what: format!("{} (threshold {})", text::decimal(alert.value), text::decimal(alert.threshold)),
             since: text::ago(alert.since, now),
-            href: (!alert.run.is_empty()).then(|| format!("/runs/{}", text::part(&alert.run))),
+            href: (!alert.run.is_empty()).then(|| pages.href(&alert.account, &alert.run)),
         }
     };
     alerts.iter().filter(|alert| alert.until.is_none()).take(ALERTS).map(row).collect()

@@ -61,6 +61,7 @@ impl List {
             ("model", &asked.model),
             ("state", &asked.state),
             ("session", &asked.session),
+            ("account", &asked.account),
         ];
         let chosen = filters.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?)));
         let kept: String = chosen.clone().map(|(name, value)| format!("&{name}={}", text::part(value))).collect();
@@ -117,6 +118,7 @@ fn fits(run: &Entry, asked: &Asked) -> bool {
         && named(&asked.feature, run.feature.as_deref())
         && named(&asked.state, Some(&run.state))
         && named(&asked.session, Some(&run.session))
+        && named(&asked.account, Some(&run.account))
         && asked.model.as_deref().is_none_or(|model| run.models.iter().any(|part| &*part.name == model))
 }
 

@@ -17,6 +17,7 @@ mod tests;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use askama::Template;
 use axum::Router;
@@ -65,6 +66,8 @@ pub struct Pages {
     pub clock: Arc<dyn Clock>,
     /// For work that takes a while.
     pub tasks: Arc<dyn Spawn>,
+    /// Runs of more than one account were seen: then an id alone may name two.
+    pub several: AtomicBool,
 }
 
 /// The routes; they go behind the admin port's guard.
@@ -123,7 +126,11 @@ type Site = State<Arc<Pages>>;
 /// Pages are made where they hold up no socket.
 async fn made(pages: &Arc<Pages>, make: impl FnOnce(&Pages) -> Response + Send + 'static) -> Response {
     let site = Arc::clone(pages);
-    let made = blocking(&*pages.tasks, "page", move || make(&site)).await;
+    let make = move || {
+        site.count_accounts();
+        make(&site)
+    };
+    let made = blocking(&*pages.tasks, "page", make).await;
     made.unwrap_or_else(|| StatusCode::SERVICE_UNAVAILABLE.into_response())
 }
 
@@ -148,6 +155,9 @@ async fn list(State(pages): Site, Query(asked): Query<Asked>, headers: HeaderMap
 async fn run(State(pages): Site, Path(id): Path<String>, Query(asked): Query<Asked>, headers: HeaderMap) -> Response {
     let program = wants_json(&headers);
     made(&pages, move |pages| match pages.whose(asked.account, &id).map(|account| pages.detail(&account?, &id)) {
+        Err(accounts) if !program => {
+            (StatusCode::CONFLICT, page(&run::Whose::of(pages, &id, &accounts))).into_response()
+        }
         Err(accounts) => {
             let names: Vec<&str> = accounts.iter().map(String::as_str).collect();
             let why = "several accounts have a run of this id: add ?account= and one of ";
@@ -196,6 +206,26 @@ impl Pages {
         let span = if run.root == [0; 8] { String::new() } else { hex::encode(&run.root) };
         let service = run.service.as_deref().unwrap_or("");
         self.link.as_ref()?.url(&Target { trace: &run.trace, span: &span, start: run.start, end: run.at, service })
+    }
+
+    /// Whether there is more than one account, as far as history knows.
+    fn several(&self) -> bool {
+        self.several.load(Ordering::Relaxed)
+    }
+
+    /// Looks whether there is: once there is, it stays so.
+    fn count_accounts(&self) {
+        if !self.several() {
+            let all = self.history.all();
+            let first = all.first().map(|run| &run.account);
+            self.several.store(all.iter().any(|run| Some(&run.account) != first), Ordering::Relaxed);
+        }
+    }
+
+    /// The page of a run.
+    fn href(&self, account: &str, run: &str) -> String {
+        let whose = if self.several() { format!("?account={}", text::part(account)) } else { String::new() };
+        format!("/runs/{}{whose}", text::part(run))
     }
 
     /// Whose run is meant; the accounts if that is not told and there are several.

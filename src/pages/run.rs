@@ -1,7 +1,7 @@
 //! **What**: one run: what it did, the turns of its session, the tree of its calls. **Invariants**: made from the JSON of the run
 //! alone, whether it comes from the tracker or from the file; cyclic or foreign parents end at the top; no content.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use askama::Template;
 use serde_json::Value;
@@ -21,6 +21,25 @@ pub(super) struct Unknown;
 impl Unknown {
     const PAGE: &'static str = "runs";
     const VERSION: &'static str = env!("CARGO_PKG_VERSION");
+}
+
+/// Several accounts have a run of this id.
+#[derive(Template)]
+#[template(path = "board_whose.html")]
+pub(super) struct Whose {
+    page: &'static str,
+    version: &'static str,
+    id: String,
+    /// Account and address of its run.
+    runs: Vec<(String, String)>,
+}
+
+impl Whose {
+    pub(super) fn of(pages: &Pages, id: &str, accounts: &BTreeSet<String>) -> Self {
+        let run = |account: &String| (text::name(account), pages.href(account, id));
+        let runs = accounts.iter().map(run).collect();
+        Self { page: "runs", version: env!("CARGO_PKG_VERSION"), id: text::name(id), runs }
+    }
 }
 
 /// A call.
@@ -93,6 +112,7 @@ impl Run {
         let totals = if run["totals"].is_object() { &run["totals"] } else { run };
         let state = run["state"].as_str().unwrap_or("").to_owned();
         let (calls, known) = run["steps"].as_array().map_or((Vec::new(), false), |steps| (tree(steps, run), true));
+        let several = pages.several().then_some(("Account", "account"));
         let facts = [
             ("Session", "session_id"),
             ("Tenant", "tenant"),
@@ -105,7 +125,7 @@ impl Run {
             ("Prompt template", "prompt_template"),
         ];
         let mut facts: Vec<(&'static str, String)> =
-            facts.into_iter().filter_map(|(what, key)| Some((what, named(key)?))).collect();
+            facts.into_iter().chain(several).filter_map(|(what, key)| Some((what, named(key)?))).collect();
         let start = ns(&run["start"]).unwrap_or(0);
         facts.push(("Began (UTC)", text::time(start)));
         let elapsed = run["duration_seconds"].as_f64().unwrap_or(0.0);
@@ -124,7 +144,7 @@ impl Run {
             facts,
             numbers: numbers(run, totals, elapsed),
             tokens: tokens(run, totals),
-            turns: turns(run),
+            turns: turns(pages, run),
             left: number(&run["step_count"]).saturating_sub(calls.len() as u64),
             calls,
             known,
@@ -181,13 +201,13 @@ fn tokens(run: &Value, totals: &Value) -> Vec<(&'static str, String)> {
     shown.into_iter().chain(context).collect()
 }
 
-fn turns(run: &Value) -> Vec<Turn> {
+fn turns(pages: &Pages, run: &Value) -> Vec<Turn> {
     let all = run["session_runs"].as_array().map(Vec::as_slice).unwrap_or_default();
     let turn = |(number_of, one): (usize, &Value)| {
         let (id, state) = (one["id"].as_str().unwrap_or(""), one["state"].as_str().unwrap_or(""));
         Turn {
             number: number_of + 1,
-            href: format!("/runs/{}", text::part(id)),
+            href: pages.href(one["account"].as_str().unwrap_or(""), id),
             current: run["id"].as_str() == Some(id),
             state: state.to_owned(),
             bad: matches!(state, "failed" | "killed"),

@@ -1,6 +1,5 @@
 //! Tests of the pages without sockets.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -12,15 +11,10 @@ use tower::ServiceExt;
 use super::{Pages, router};
 use crate::clock::{Clock, UnixNanos};
 use crate::history::{Failures, History};
-use crate::runs::{
-    Alert, Board, Budget, Detail, Investigations, Judged, Measure, Peaks, RunState, RunSums, RunView, Severity, Step,
-    StepKind, Totals,
-};
+use crate::runs::{Alert, Board, RunState, RunView, Step, StepKind};
 use crate::telemetry::admin::{self, Admin, Config};
 use crate::telemetry::{Health, Meter};
-
-const NOW: u64 = 1_800_000_000 * 1_000_000_000;
-const MINUTE: u64 = 60_000_000_000;
+use crate::testing::runs::{self, MINUTE, Made, NOW};
 
 struct Still;
 
@@ -44,76 +38,19 @@ impl crate::net::Spawn for Here {
     }
 }
 
-#[derive(Default)]
-struct Tracker {
-    details: Vec<(RunView, Vec<Step>)>,
-    alerts: Vec<Alert>,
-}
-
-impl Board for Tracker {
-    fn recent(&self, most: usize) -> Vec<RunView> {
-        self.details.iter().take(most).map(|(view, _)| view.clone()).collect()
-    }
-
-    fn run(&self, id: &str) -> Option<Detail> {
-        let (view, steps) = self.details.iter().find(|(view, _)| view.run == id)?;
-        Some(Detail { view: view.clone(), steps: Some(steps.clone()), step_count: steps.len() as u64 })
-    }
-
-    fn budget(&self, _: &str, _: &str) -> Option<Budget> {
-        None
-    }
-
-    fn sums(&self) -> RunSums {
-        RunSums::default()
-    }
-
-    fn investigations(&self) -> BTreeMap<String, Investigations> {
-        BTreeMap::new()
-    }
-
-    fn measures(&self) -> Vec<Measure> {
-        Vec::new()
-    }
-
-    fn alerts(&self) -> Vec<Alert> {
-        self.alerts.clone()
-    }
-}
-
+/// The calls of a run, its failures, denials and fallbacks are on every page.
 fn run(id: &str, tenant: &str, state: RunState, atto: i128) -> RunView {
-    let mut totals = Totals { iterations: 2, ..Totals::default() };
-    totals.add_call(
-        "claude-sonnet-4-5",
-        crate::genai::Buckets { input: 1200, output: 34, ..Default::default() },
-        Some(atto),
-    );
-    totals.tool("Bash").failed = 1;
-    totals.add_denial("Edit", "user_reject", 2);
-    totals.add_fallback(["overloaded_529", "anthropic", "claude-opus-4-5", "claude-sonnet-4-5"], 1);
-    RunView {
-        account: "default".into(),
-        run: id.into(),
-        session: "s".into(),
-        trace: "0af7651916cd43dd8448eb211c80319c".into(),
-        root: [7; 8],
-        tenant: Some(tenant.into()),
-        feature: None,
-        user: None,
-        template: None,
-        incident: None,
-        commit: Some("c0ffee".into()),
-        issue: Some("OPS-1".into()),
-        service: Some("agents".into()),
-        state,
-        failed: state == RunState::Failed,
-        start: NOW - 12 * MINUTE,
-        last: NOW - 10 * MINUTE,
-        duration: 2 * MINUTE,
-        totals,
-        peaks: Peaks::default(),
-        judged: Judged::default(),
-    }
+    let mut one = runs::ended(id, 2, atto);
+    one.totals.tool("Bash").failed = 1;
+    one.totals.add_denial("Edit", "user_reject", 2);
+    one.totals.add_fallback(["overloaded_529", "anthropic", "claude-opus-4-5", "claude-sonnet-4-5"], 1);
+    let failed = state == RunState::Failed;
+    let (start, last) = (NOW - 12 * MINUTE, NOW - 10 * MINUTE);
+    RunView { session: "s".into(), tenant: Some(tenant.into()), state, failed, start, last, ..one }
+}
+
+fn made(runs: Vec<(RunView, Vec<Step>)>) -> Made {
+    Made { runs, ..Made::default() }
 }
 
 fn step(name: &str, span: u8, parent: u8, kind: StepKind) -> Step {
@@ -128,7 +65,7 @@ fn step(name: &str, span: u8, parent: u8, kind: StepKind) -> Step {
     }
 }
 
-fn pages(tracker: Tracker, link: &str) -> (axum::Router, Meter) {
+fn pages(tracker: Made, link: &str) -> (axum::Router, Meter) {
     let (meter, health, history) = (Meter::new(), Health::new(), Arc::new(History::default()));
     history.note(&tracker.recent(usize::MAX), NOW);
     let config = Config {
@@ -149,6 +86,7 @@ fn pages(tracker: Tracker, link: &str) -> (axum::Router, Meter) {
         health: health.clone(),
         clock: Arc::new(Still),
         tasks: Arc::new(Here),
+        several: Default::default(),
     };
     let guard = Admin { meter: meter.clone(), health, allowed_hosts: Vec::new(), auth: None };
     (admin::router(Arc::new(guard), router(Arc::new(pages))), meter)
@@ -172,7 +110,7 @@ const LINK: &str = "https://back.example/t/{trace_id}?span={span_id}&from={start
 async fn two_clicks_from_a_number_to_the_trace() {
     let details =
         vec![(run("cheap", "acme", RunState::Ended, 1), vec![]), (run("dear", "acme", RunState::Ended, 9), vec![])];
-    let (router, _) = pages(Tracker { details, alerts: Vec::new() }, LINK);
+    let (router, _) = pages(made(details), LINK);
     let (status, front) = ask(&router, "/", HTML).await;
     assert_eq!(status, StatusCode::OK);
     let card = front.split("<a class=\"card").find(|card| card.contains("Cost per run")).expect("card");
@@ -196,7 +134,7 @@ async fn programs_get_json() {
         (run("a", "acme", RunState::Ended, 250_000_000_000_000_000), vec![]),
         (run("b", "acme", RunState::Failed, 500_000_000_000_000_000), vec![]),
     ];
-    let (router, _) = pages(Tracker { details, alerts: Vec::new() }, LINK);
+    let (router, _) = pages(made(details), LINK);
     let (_, text) = ask(&router, "/?window=1h", "application/json").await;
     let value: Value = serde_json::from_str(&text).expect("JSON");
     assert_eq!(
@@ -234,7 +172,7 @@ async fn hostile_names_do_nothing() {
         })
         .collect();
     let ids: Vec<String> = details.iter().map(|(view, _)| format!("/runs/{}", super::text::part(&view.run))).collect();
-    let (router, _) = pages(Tracker { details, alerts: Vec::new() }, "https://back.example/{trace_id}/{service}");
+    let (router, _) = pages(made(details), "https://back.example/{trace_id}/{service}");
     let fixed = ["/", "/runs", "/changes", "/changes?by=issue"].map(str::to_owned);
     for path in fixed.into_iter().chain(ids) {
         let (status, html) = ask(&router, &path, HTML).await;
@@ -261,8 +199,7 @@ async fn a_run_is_a_tree_whatever_it_says() {
         step("foreign", 4, 99, StepKind::Model),
         Step { failed: true, duration: u64::MAX, start: 0, ..step("odd", 5, 4, StepKind::Tool) },
     ];
-    let (router, _) =
-        pages(Tracker { details: vec![(run("a", "acme", RunState::Ended, 1), steps)], alerts: Vec::new() }, LINK);
+    let (router, _) = pages(made(vec![(run("a", "acme", RunState::Ended, 1), steps)]), LINK);
     let (status, html) = ask(&router, "/runs/a", HTML).await;
     assert_eq!(status, StatusCode::OK);
     for name in ["first", "second", "self", "foreign", "odd"] {
@@ -274,26 +211,45 @@ async fn a_run_is_a_tree_whatever_it_says() {
 /// An alert that holds is shown with its run; one that ended is not.
 #[tokio::test]
 async fn alerts_that_hold_are_shown() {
-    let alert = |rule, until| Alert {
-        rule,
-        severity: Severity::Critical,
-        account: "default".into(),
-        run: "a".into(),
-        session: "s".into(),
-        trace: String::new(),
-        tenant: Some("acme".into()),
-        feature: None,
-        tool: "Bash".into(),
-        value: 51.0,
-        threshold: 50.0,
-        since: NOW - MINUTE,
-        until,
-    };
+    let alert = |rule, until| Alert { until, ..runs::alert(rule, "a", NOW - MINUTE) };
     let alerts = vec![alert("iteration_ceiling", None), alert("tool_loop", Some(NOW))];
-    let (router, _) = pages(Tracker { details: Vec::new(), alerts }, LINK);
+    let (router, _) = pages(Made { alerts: alerts.into(), ..Made::default() }, LINK);
     let (_, html) = ask(&router, "/", HTML).await;
     assert!(html.contains("iteration_ceiling") && html.contains("/runs/a") && !html.contains("tool_loop"));
     assert!(html.contains("No runs yet"));
+}
+
+/// Two accounts with a run of one id: each link says whose, an address without it asks, and tenants of one name are two.
+#[tokio::test]
+async fn an_id_of_two_accounts() {
+    let of =
+        |account: &str, atto: i128| RunView { account: account.into(), ..run("same", "acme", RunState::Ended, atto) };
+    let details = vec![(of("ours", 9), vec![step("mine", 1, 0, StepKind::Tool)]), (of("theirs", 5), vec![])];
+    let tracker = made(details);
+    tracker.alerts.lock().push(Alert { account: "theirs".into(), ..runs::alert("limit_hit", "same", NOW) });
+    let (router, _) = pages(tracker, LINK);
+    let (_, front) = ask(&router, "/", HTML).await;
+    for link in
+        ["/runs/same?account=ours", "/runs/same?account=theirs", "tenant=acme&#38;account=ours", "acme · theirs"]
+    {
+        assert!(front.contains(link), "{link}: {front}");
+    }
+    assert!(!front.contains("\"/runs/same\""), "a link that leads to two");
+    let (status, whose) = ask(&router, "/runs/same", HTML).await;
+    assert!(status == StatusCode::CONFLICT && whose.contains("/runs/same?account=theirs"), "{whose}");
+    let (status, text) = ask(&router, "/runs/same", "application/json").await;
+    assert!(status == StatusCode::CONFLICT && text.contains("add ?account="), "{text}");
+    let (status, html) = ask(&router, "/runs/same?account=ours", HTML).await;
+    assert!(status == StatusCode::OK && html.contains("mine"), "{html}");
+    let (_, text) = ask(&router, "/runs?account=theirs", "application/json").await;
+    let value: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(
+        (value["runs"].as_array().map(Vec::len), value["runs"][0]["account"].as_str()),
+        (Some(1), Some("theirs"))
+    );
+    let (_, text) = ask(&router, "/", "application/json").await;
+    let value: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(value["by_tenant"].as_array().map(Vec::len), Some(2), "{text}");
 }
 
 /// A link leads to the back end only, whatever an id says; what can't be an address is refused with its field.

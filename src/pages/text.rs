@@ -10,13 +10,15 @@ use crate::vault::names::rfc3339;
 /// Longest name that is shown, characters.
 const LONGEST: usize = 60;
 
+/// Control characters, marks that turn the direction of a text, and what nobody sees.
+pub(super) fn unseen(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{061c}' | '\u{feff}' | '\u{180e}' | '\u{fff9}'..='\u{fffb}')
+}
+
 /// A name.
 pub(super) fn name(text: &str) -> String {
-    let unseen = |c: &char| {
-        c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{061c}' | '\u{feff}' | '\u{180e}' | '\u{fff9}'..='\u{fffb}')
-    };
-    let mut shown: String = text.chars().filter(|c| !unseen(c)).take(LONGEST + 1).collect();
+    let mut shown: String = text.chars().filter(|c| !unseen(*c)).take(LONGEST + 1).collect();
     if shown.chars().count() > LONGEST {
         shown.pop();
         shown.pop();

@@ -28,6 +28,7 @@ pub mod repeats;
 pub mod route;
 pub mod sequencer;
 pub mod spool;
+pub mod tap;
 pub mod worker;
 pub mod workers;
 

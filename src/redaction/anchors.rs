@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use super::masks::{self, Masks};
 use super::sets::Bytes;
-use super::stems::{Given, Stems, WordAt};
+use super::stems::{self, Given, Stems, WordAt};
 use super::views::{is_entity, is_soft};
 
 /// What kinds of bytes a text holds: says which views are worth a look.
@@ -37,7 +37,7 @@ pub(super) struct Anchors {
     /// Known words that begin here, at a border of a word or within camelCase.
     pub(super) words: Vec<WordAt>,
     /// Runs of letters and digits that hold a digit.
-    pub(super) numbers: Vec<Range<usize>>,
+    pub(super) numbers: Vec<Number>,
     /// `@`.
     pub(super) ats: Vec<usize>,
     /// `[` before a capital letter.
@@ -54,10 +54,52 @@ pub(super) struct Anchors {
     masks: Vec<Masks>,
 }
 
+/// A run of letters and digits that holds a digit, with what most of them are refused by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Number {
+    pub(super) start: usize,
+    pub(super) end: usize,
+    /// The bytes on both sides, line ends where there are none.
+    pub(super) before: u8,
+    pub(super) behind: u8,
+    /// Digits at its start, no more than [`DIGITS`].
+    pub(super) digits: u8,
+}
+
+impl Number {
+    pub(super) fn range(&self) -> Range<usize> {
+        self.start..self.end
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    #[inline(always)]
+    fn of(text: &[u8], start: usize, end: usize, digits: usize) -> Self {
+        let byte = |at: usize| text.get(at).copied().unwrap_or(b'\n');
+        Self { start, end, before: byte(start.wrapping_sub(1)), behind: byte(end), digits: digits.min(DIGITS) as u8 }
+    }
+}
+
+/// Most digits at the start of a run that are counted: no kind of number has as many.
+const DIGITS: usize = 33;
+/// A block, and the eight bytes from its last one on.
+const WINDOW: usize = 64 + 8;
 /// Shortest run that may be a text in base64.
 const LONG_RUN: usize = 40;
 
 impl Anchors {
+    /// Whether nothing private could begin anywhere, nor in what escapes say.
+    pub(super) fn is_empty(&self) -> bool {
+        let Facts { backslash, percent, ampersand, equals, soft: _, high, digit: _, escape } = self.facts;
+        let nothing = self.words.is_empty() && self.numbers.is_empty() && self.ats.is_empty() && self.names.is_empty();
+        nothing
+            && self.schemes.is_empty()
+            && self.runs.is_empty()
+            && !(backslash | percent | ampersand | equals | high | escape)
+    }
+
     /// Anchors of `text`; what was here before is gone.
     pub(super) fn find(&mut self, text: &[u8], stems: &Stems) {
         self.words.clear();
@@ -157,11 +199,23 @@ impl masks::Read for Walk<'_> {
 impl Walk<'_> {
     #[inline(always)]
     fn words(&mut self, base: usize, starts: u64) {
+        let behind = self.text.get(base..).unwrap_or_default();
+        let end;
+        let window: &[u8; WINDOW] = match behind.first_chunk() {
+            Some(window) => window,
+            None => {
+                end = stems::padded(behind);
+                &end
+            }
+        };
         let mut rest = starts;
         while rest != 0 {
-            let at = base + rest.trailing_zeros() as usize;
+            // never more than 63, which saves the look whether the window goes so far
+            let bit = (rest.trailing_zeros() & 63) as usize;
             rest &= rest - 1;
-            self.stems.at(self.text, at, &mut self.out.words);
+            let bytes =
+                window.get(bit..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| u64::from_le_bytes(*bytes));
+            self.stems.at(bytes, self.text, base + bit, &mut self.out.words);
         }
     }
 
@@ -188,19 +242,37 @@ impl Walk<'_> {
         // a run that goes on from the block before was seen there, if it had a digit by then
         let goes_on = now.alnum & 1 == 1 && starts & 1 == 0;
         let seen = goes_on && self.out.numbers.last().is_some_and(|last| last.end > base);
-        let mut rest = if seen { now.digit & behind(now.alnum.trailing_ones()) } else { now.digit };
+        let begun = if goes_on && !seen { starts | 1 } else { starts };
+        // each run's first digit: what is added where a run starts is carried over its letters
+        let letters = now.alnum & !now.digit;
+        let carried = letters.wrapping_add(begun & letters) & !letters;
+        let mut rest = (carried | begun) & now.digit;
         while rest != 0 {
             let bit = rest.trailing_zeros();
-            let upto = starts & (u64::MAX >> (63 - bit));
-            let start = if upto == 0 { self.run } else { base + 63 - upto.leading_zeros() as usize };
+            let upto = starts & (rest ^ (rest - 1));
+            rest &= rest - 1;
             let ends = bit + (now.alnum >> bit).trailing_ones();
-            let end = if ends < 64 { base + ends as usize } else { self.end(base, next) };
-            self.out.numbers.push(start..end);
-            rest &= behind(ends);
+            let number = if upto != 0 && ends < 64 {
+                let start = 63 - upto.leading_zeros();
+                let digits = (now.digit >> start).trailing_ones();
+                Number::of(self.text, base + start as usize, base + ends as usize, digits as usize)
+            } else {
+                self.across(base, (upto, ends), next)
+            };
+            self.out.numbers.push(number);
         }
         if now.alnum >> 63 == 1 && starts != 0 {
             self.run = base + 63 - starts.leading_zeros() as usize;
         }
+    }
+
+    /// A run with a digit that began before the block at `base`, or goes on behind it. `upto`: starts up to its digit.
+    #[inline(never)]
+    fn across(&self, base: usize, (upto, ends): (u64, u32), next: u64) -> Number {
+        let start = if upto == 0 { self.run } else { base + 63 - upto.leading_zeros() as usize };
+        let end = if ends < 64 { base + ends as usize } else { self.end(base, next) };
+        let run = self.text.get(start..end.min(start + DIGITS)).unwrap_or_default();
+        Number::of(self.text, start, end, run.iter().take_while(|byte| byte.is_ascii_digit()).count())
     }
 
     /// Where a run of letters and digits ends that goes on behind the block at `base`.
@@ -294,10 +366,4 @@ pub(super) fn end_of(text: &[u8], at: usize, like: impl Fn(&u8) -> bool) -> usiz
 /// Where the stretch of `like` bytes before `at` starts.
 pub(super) fn start_of(text: &[u8], at: usize, like: impl Fn(&u8) -> bool) -> usize {
     at - text.get(..at).unwrap_or_default().iter().rev().take_while(|byte| like(byte)).count()
-}
-
-/// Bits from `bit` on; none from 64 on.
-#[inline(always)]
-fn behind(bit: u32) -> u64 {
-    u64::MAX.checked_shl(bit).unwrap_or(0)
 }

@@ -91,6 +91,8 @@ pub struct Detector {
     pub(super) stems: Stems,
     /// Words that users' patterns begin with.
     pub(super) users: Literals,
+    /// Context of families of numbers in scripts that have no capital letters or no blanks: found only right before a number.
+    pub(super) foreign: Vec<(Box<str>, Family)>,
     /// The rules that code finds.
     pub(super) families: Families,
     /// Those of secrets.
@@ -167,6 +169,7 @@ impl Detector {
             rules: made.rules,
             users,
             stems,
+            foreign: made.foreign,
             families: made.families,
             keys: made.keys,
             choices: Choices::default(),
@@ -198,6 +201,7 @@ struct Parts {
     errors: Vec<RuleError>,
     stems: Vec<Stem>,
     users_words: Vec<(Vec<u8>, u16)>,
+    foreign: Vec<(Box<str>, Family)>,
     families: Families,
     keys: KeyTable,
     /// Words of keys that are stems already.
@@ -210,6 +214,11 @@ impl Parts {
         if let Err(what) = self.keys.add(rule, index) {
             self.errors.push(RuleError { rule: rule.name.clone(), what });
         }
+        // words begin at ASCII letters; others are looked for from the number
+        let foreign = rule.context.iter().filter(|word| !word.starts_with(|c: char| c.is_ascii()));
+        self.foreign.extend(
+            rule.family.into_iter().flat_map(|family| foreign.clone().map(move |word| (word.as_str().into(), family))),
+        );
         for cue in &rule.cues {
             let action = Action::Cue(index);
             self.stems.push(Stem { text: cue.as_bytes().into(), exact: false, whole: true, action });

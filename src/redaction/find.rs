@@ -122,6 +122,9 @@ impl Detector {
             work.state.resize_with(self.rules.len(), || None);
         }
         self.level(text, Origin::default(), work, levels);
+        if key.is_empty() && levels.first().is_none_or(|level| level.claims.list.is_empty()) {
+            return;
+        }
         let claims = levels.first_mut().map(|level| level.claims.list.drain(..));
         hits.extend(claims.into_iter().flatten().map(|claim| Hit {
             range: claim.range,
@@ -160,6 +163,9 @@ impl Detector {
             return;
         }
         level.anchors.find(text.as_bytes(), &self.stems);
+        if level.anchors.is_empty() && self.needs_anchors() {
+            return;
+        }
         let starts = level.anchors.brackets.iter().copied();
         reserved_at(text, starts, &|name| self.is_placeholder(name), &mut level.reserved);
         if !level.reserved.is_empty() {
@@ -229,10 +235,26 @@ impl Detector {
         }
         self.level(view.text(), origin, work, deeper);
         let below = deeper.first_mut().map(|below| below.claims.list.drain(..));
-        for claim in below.into_iter().flatten().filter_map(|claim| kind.map(view, claim)) {
+        let below = below.into_iter().flatten();
+        if kind == Kind::Joints {
+            // what was cut has a shape that leaves no doubt, or is none
+            for claim in below.filter(|claim| self.is_sure(claim.rule)) {
+                for range in view.pieces(&claim.range) {
+                    claims.add(scan, claim.rule, range);
+                }
+            }
+            return true;
+        }
+        for claim in below.filter_map(|claim| kind.map(view, claim)) {
             claims.put(scan, claim);
         }
         true
+    }
+
+    /// Whether a rule finds tokens with a prefix, or addresses.
+    fn is_sure(&self, rule: u16) -> bool {
+        let rule = self.rules.get(usize::from(rule));
+        rule.is_some_and(|rule| rule.class == Class::Secret || rule.family == Some(Family::Email))
     }
 
     /// Where patterns are tried because of a word: for the test against a naive search.
@@ -242,6 +264,11 @@ impl Detector {
         anchors.find(text.as_bytes(), &self.stems);
         let tried = anchors.words.iter().filter(|word| matches!(word.action, Action::Pattern(_)));
         tried.map(|word| word.at).chain((0..text.len()).filter(|_| self.is_loose())).collect()
+    }
+
+    /// Whether nothing is found but at anchors.
+    fn needs_anchors(&self) -> bool {
+        self.loose.is_empty() && self.users.is_empty() && !self.choices.spelled_emails
     }
 
     /// Whether any pattern is tried everywhere.

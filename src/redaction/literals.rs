@@ -48,6 +48,11 @@ impl Literals {
         (made, left)
     }
 
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.searchers.is_empty()
+    }
+
     /// Each place of a word, and the rules to try there.
     pub(super) fn each(&self, text: &str, mut visit: impl FnMut(usize, &[u16])) {
         for (searcher, rules) in &self.searchers {

@@ -163,6 +163,7 @@ impl Cursor<'_> {
     /// The separator at the cursor, which then stands behind it.
     fn separator(&mut self, key: &Range<usize>, quoted_key: Option<u8>) -> Option<Sep> {
         self.skip(|byte| byte == b'*' || byte == b'?' || byte == b'!' || byte == b']');
+        self.at += if (self.byte(0), self.byte(1)) == (b'[', b']') { 2 } else { 0 };
         let called = quoted_key.is_none() && self.byte(0) == b'(';
         let blanks = self.skip(|byte| byte == b' ' || byte == b'\t');
         let start = self.at;
@@ -282,6 +283,7 @@ impl Cursor<'_> {
                 }
                 return Some((None, value));
             }
+            Sep::Colon => self.skip_block(),
             _ => {}
         }
         self.skip_prefix();
@@ -292,6 +294,17 @@ impl Cursor<'_> {
             return Some((Some(mark), self.quoted(escapes, mark)));
         }
         (!matches!(sep, Sep::Call | Sep::Comma)).then(|| (None, self.bare()))
+    }
+
+    /// YAML's `|` or `>`: the value stands on the next line.
+    fn skip_block(&mut self) {
+        let rest = self.rest();
+        let marks = rest.iter().take(3).take_while(|byte| b"|>-+".contains(byte)).count();
+        let line = rest.get(marks..).unwrap_or_default();
+        if matches!(rest.first(), Some(b'|' | b'>')) && (line.starts_with(b"\n") || line.starts_with(b"\r\n")) {
+            self.at += marks;
+            self.skip(|byte| byte.is_ascii_whitespace());
+        }
     }
 
     /// What may stand before a string: `b"`, `r"`, `f"`, `@"`, `new String("`, `Secret("`, `[]byte("`.
@@ -363,6 +376,7 @@ impl Cursor<'_> {
                     false
                 }
                 b'&' => rest.get(on + 1..).is_some_and(begins_parameter),
+                b'>' => next <= b' ' || b"\"'`,;<)".contains(&next),
                 byte => byte <= b' ' || b"\"'`,;)]}<>|".contains(&byte) && !(on == 0 && byte == b'<'),
             };
             if ends {

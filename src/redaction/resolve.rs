@@ -74,6 +74,9 @@ pub(super) fn is_placeholder(text: &str, known: &dyn Fn(&str) -> bool) -> bool {
     placeholder_len(text, known) == Some(text.len())
 }
 
+/// Levels of logs, which stand in square brackets too.
+const LEVELS: [&str; 9] = ["DEBUG", "INFO", "WARN", "WARNING", "ERROR", "TRACE", "FATAL", "NOTICE", "CRITICAL"];
+
 /// Length of the placeholder that `text` starts with: `\[[A-Z][A-Z0-9_]{1,40}(?::h-[0-9a-f]{16})?\]`.
 fn placeholder_len(text: &str, known: &dyn Fn(&str) -> bool) -> Option<usize> {
     let body = text.strip_prefix('[')?;
@@ -82,7 +85,8 @@ fn placeholder_len(text: &str, known: &dyn Fn(&str) -> bool) -> Option<usize> {
         return None;
     }
     let (name_text, rest) = body.split_at_checked(name)?;
-    if name_text.bytes().any(|byte| byte.is_ascii_digit()) && !known(name_text) {
+    let digit = || name_text.bytes().any(|byte| byte.is_ascii_digit());
+    if (LEVELS.contains(&name_text) || digit()) && !known(name_text) {
         return None;
     }
     if rest.starts_with(']') {

@@ -252,6 +252,8 @@ pub enum Family {
     PasswordHash,
     /// Webhooks whose host has a name of the customer's.
     HostedWebhook,
+    /// Words that a wallet's keys are made from.
+    SeedPhrase,
     /// Random tokens beside words such as "API key" in prose.
     Entropy,
     /// What an external recogniser names; searched for by nobody here.

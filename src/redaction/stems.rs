@@ -38,19 +38,16 @@ const BITS: usize = 1 << 16;
 /// Shortest stem.
 pub(super) const SHORTEST: usize = 2;
 /// What may follow a stem of two letters.
-const BEHIND: &[u8] = b" \t\n\r.,:;=_-/\"'`|)]}>\\*&";
+const BEHIND: &[u8] = b" \t\n\r.,:;=_-/\"'`|)]}>\\*&#";
 
-/// Bits of [`Gate`].
-const GATE_BITS: usize = 1 << 15;
+/// Stems by so many of their first bytes, as bits: most words are refused here, by tables that stay in the first cache.
+struct Gate<const BYTES: u32, const WORDS: usize>(Box<[u64; WORDS]>);
 
-/// The first three bytes of all stems: most words are refused here, by a table that stays in the first cache.
-struct Gate(Box<[u64; GATE_BITS / 64]>);
-
-impl Gate {
-    fn new(begins: impl Iterator<Item = u64>) -> Self {
-        let mut bits = Box::new([0; GATE_BITS / 64]);
-        for begins in begins {
-            let slot = Self::slot(begins);
+impl<const BYTES: u32, const WORDS: usize> Gate<BYTES, WORDS> {
+    fn new<'s>(stems: impl Iterator<Item = &'s (u64, Stem)>) -> Self {
+        let mut bits = Box::new([0; WORDS]);
+        for (begins, _) in stems {
+            let slot = Self::slot(*begins);
             if let Some(word) = bits.get_mut(slot / 64) {
                 *word |= 1 << (slot % 64);
             }
@@ -60,19 +57,23 @@ impl Gate {
 
     #[inline(always)]
     fn slot(begins: u64) -> usize {
-        ((begins as u32 & 0xFF_FFFF).wrapping_mul(0x9E37_79B1) >> 17) as usize
+        let key = begins as u32 & (u32::MAX >> (32 - 8 * BYTES));
+        (key.wrapping_mul(0x9E37_79B1) >> (26 - WORDS.ilog2())) as usize
     }
 
+    /// Whether any stem begins so, in the lowest bit.
     #[inline(always)]
-    fn may(&self, begins: u64) -> bool {
+    fn may(&self, begins: u64) -> u64 {
         let slot = Self::slot(begins);
-        self.0.get(slot / 64).is_some_and(|word| word >> (slot % 64) & 1 == 1)
+        self.0.get(slot / 64).map_or(0, |word| word >> (slot % 64))
     }
 }
 
 /// All stems.
 pub(super) struct Stems {
-    gate: Gate,
+    /// Stems of four bytes and more, and those that are shorter.
+    long: Gate<4, 1024>,
+    short: Gate<3, 512>,
     /// By the first six bytes, and by the first four and three of those that are shorter.
     six: Filter<6>,
     four: Filter<4>,
@@ -245,7 +246,8 @@ fn head(text: &[u8], at: usize) -> u64 {
 /// The bit that tells small letters from capitals, in each byte.
 const LOWER: u64 = 0x2020_2020_2020_2020;
 
-fn padded<const N: usize>(rest: &[u8]) -> [u8; N] {
+/// Bytes, with blanks behind their end.
+pub(super) fn padded<const N: usize>(rest: &[u8]) -> [u8; N] {
     let mut bytes = [b' '; N];
     bytes.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
     bytes
@@ -266,8 +268,9 @@ impl Stems {
                 _ => six.push((head(&stem.text, 0), stem)),
             }
         }
-        let gate = Gate::new([&six, &four, &three].into_iter().flatten().map(|(begins, _)| *begins));
-        Self { gate, six: Filter::new(six), four: Filter::new(four), three: Filter::new(three), given: None, numeric }
+        let (long, short) = (Gate::new(six.iter().chain(&four)), Gate::new(three.iter()));
+        let (six, four, three) = (Filter::new(six), Filter::new(four), Filter::new(three));
+        Self { long, short, six, four, three, given: None, numeric }
     }
 
     /// Looks for words with a capital letter that may be given names, too.
@@ -285,25 +288,23 @@ impl Stems {
         self.given.as_deref()
     }
 
-    /// Adds the stems that begin at `at`.
+    /// Adds the stems that begin at `at`, where these eight bytes stand.
     #[inline(always)]
-    pub(super) fn at(&self, text: &[u8], at: usize, out: &mut Vec<WordAt>) {
-        let bytes = raw(text, at);
+    pub(super) fn at(&self, bytes: u64, text: &[u8], at: usize, out: &mut Vec<WordAt>) {
         let begins = bytes | LOWER;
-        if !self.gate.may(begins) {
+        let (long, short) = (self.long.may(begins), self.short.may(begins));
+        if (long | short) & 1 == 0 {
             return;
         }
-        let (six, four, three) = (self.six.may(begins), self.four.may(begins), self.three.may(begins));
-        if (six | four | three) & 1 == 0 {
-            return;
+        if long & 1 == 1 {
+            if self.six.may(begins) & 1 == 1 {
+                self.six.at((bytes, begins), text, at, out);
+            }
+            if self.four.may(begins) & 1 == 1 {
+                self.four.at((bytes, begins), text, at, out);
+            }
         }
-        if six & 1 == 1 {
-            self.six.at((bytes, begins), text, at, out);
-        }
-        if four & 1 == 1 {
-            self.four.at((bytes, begins), text, at, out);
-        }
-        if three & 1 == 1 {
+        if short & 1 == 1 && self.three.may(begins) & 1 == 1 {
             self.three.at((bytes, begins), text, at, out);
         }
     }

@@ -202,11 +202,20 @@ fn sum(sum: &Sum) -> Value {
 
 /// What ended runs add up to.
 pub fn sums(sums: &RunSums) -> Value {
+    let accounts: Map<String, Value> = sums.by_account.iter().map(|(name, one)| (name.clone(), sums_of(one))).collect();
+    let mut all = sums_of(sums);
+    if let Value::Object(fields) = &mut all {
+        fields.insert("schema".into(), SCHEMA.into());
+        fields.insert("by_account".into(), accounts.into());
+    }
+    all
+}
+
+fn sums_of(sums: &RunSums) -> Value {
     let map = |map: &BTreeMap<String, Sum>| -> Map<String, Value> {
         map.iter().map(|(name, one)| (name.clone(), sum(one))).collect()
     };
     json!({
-        "schema": SCHEMA,
         "all": sum(&sums.all),
         "by_tenant": map(&sums.by_tenant),
         "by_feature": map(&sums.by_feature),

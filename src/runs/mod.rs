@@ -8,6 +8,7 @@
 pub mod api;
 mod board;
 pub mod json;
+pub(crate) mod share;
 mod sums;
 mod totals;
 mod view;

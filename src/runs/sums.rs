@@ -80,7 +80,7 @@ impl Sum {
 pub struct RunSums {
     /// All of them.
     pub all: Sum,
-    /// By tenant; `unattributed` without one, `other` beyond 200.
+    /// By tenant (of one name in all accounts); `unattributed` without one, `other` beyond 200.
     pub by_tenant: BTreeMap<String, Sum>,
     /// By feature, likewise.
     pub by_feature: BTreeMap<String, Sum>,
@@ -90,6 +90,8 @@ pub struct RunSums {
     pub by_user: BTreeMap<String, Sum>,
     /// By session, likewise.
     pub by_session: BTreeMap<String, Sum>,
+    /// The same of each account, whose names are its own; empty in these.
+    pub by_account: BTreeMap<String, RunSums>,
 }
 
 impl RunSums {
@@ -105,6 +107,9 @@ impl RunSums {
         ];
         for (mine, theirs) in maps {
             theirs.iter().for_each(|(name, sum)| mine.entry(name.clone()).or_default().add(sum));
+        }
+        for (account, sums) in &other.by_account {
+            self.by_account.entry(account.clone()).or_default().add(sums);
         }
     }
 }

@@ -44,6 +44,9 @@ impl Config {
     }
 }
 
+/// The part that is the gateway as a whole: it starts, runs or shuts down.
+pub const GATEWAY: &str = "gateway";
+
 /// Shared readiness. Clones share it.
 #[derive(Clone)]
 pub struct Health {
@@ -72,10 +75,21 @@ impl Health {
         self.ready.send_if_modified(|now| std::mem::replace(now, ready) != ready);
     }
 
+    /// A round of the gateway begins, and what was wrong with parts of the one before says nothing of it. Not ready
+    /// before the next [`Health::set`].
+    pub fn begin(&self) {
+        self.parts.lock().retain(|part, trouble| trouble.is_none() || part == GATEWAY);
+    }
+
     /// Parts that are not fine, with their reasons.
     pub fn troubles(&self) -> Vec<(String, &'static str)> {
         let parts = self.parts.lock();
         parts.iter().filter_map(|(part, trouble)| trouble.map(|why| (part.clone(), why))).collect()
+    }
+
+    /// Whether it runs: it started, and does not end. What keeps it from taking more for a while (a full spool) is no matter here.
+    pub fn runs(&self) -> bool {
+        self.parts.lock().get(GATEWAY).is_some_and(Option::is_none)
     }
 
     /// Whether all parts are fine.

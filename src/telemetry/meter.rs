@@ -3,8 +3,8 @@
 //! time, so that a page needs not write and read all of `/metrics`. **Not here**: the HTTP answer (`admin`).
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use metrics::{
     Counter, CounterFn, Gauge, GaugeFn, Histogram, Key, KeyName, Label, Level, Metadata, Recorder, SharedString,
@@ -13,6 +13,9 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, 
 
 use parking_lot::Mutex;
 
+use crate::clock::UnixNanos;
+
+use super::labels::Values;
 use super::names::{self, ALL, Def, Kind};
 
 static METADATA: Metadata<'static> = Metadata::new("tollgate", Level::INFO, None);
@@ -88,6 +91,9 @@ pub struct Meter {
     recorder: Arc<PrometheusRecorder>,
     handle: PrometheusHandle,
     shown: Arc<Mutex<Series>>,
+    /// When its totals began.
+    began: Arc<OnceLock<UnixNanos>>,
+    values: Arc<Mutex<HashMap<&'static str, Arc<Values>>>>,
 }
 
 impl Meter {
@@ -109,11 +115,17 @@ impl Meter {
             let (name, help) = (KeyName::from_const_str(def.name), SharedString::const_str(def.help));
             match def.kind {
                 Kind::Counter => recorder.describe_counter(name, None, help),
-                Kind::Gauge => recorder.describe_gauge(name, None, help),
+                Kind::Gauge | Kind::Sum => recorder.describe_gauge(name, None, help),
                 Kind::Histogram(_) => recorder.describe_histogram(name, None, help),
             }
         }
-        Self { recorder: Arc::new(recorder), handle, shown: Arc::default() }
+        Self {
+            recorder: Arc::new(recorder),
+            handle,
+            shown: Arc::default(),
+            began: Arc::default(),
+            values: Arc::default(),
+        }
     }
 
     fn key(def: &Def, labels: &[(&'static str, &str)]) -> Key {
@@ -161,9 +173,23 @@ impl Meter {
         counters.chain(gauges).collect()
     }
 
+    /// When its totals began: `now`, the first time it is asked.
+    pub fn began(&self, now: UnixNanos) -> UnixNanos {
+        *self.began.get_or_init(|| now)
+    }
+
+    /// The values of a label that comes from telemetry: one for all who use the label, as long as the series live.
+    pub fn label(&self, name: &'static str) -> Arc<Values> {
+        Arc::clone(self.values.lock().entry(name).or_default())
+    }
+
     /// The text of `/metrics`.
     pub fn render(&self) -> String {
-        self.handle.render()
+        let mut text = self.handle.render();
+        for def in ALL.iter().filter(|def| def.kind == Kind::Sum) {
+            text = text.replacen(&format!("# TYPE {} gauge\n", def.name), &format!("# TYPE {} counter\n", def.name), 1);
+        }
+        text
     }
 
     /// Moves histogram samples into buckets; call it every few seconds.

@@ -4,11 +4,13 @@
 
 pub mod admin;
 pub mod health;
+pub mod labels;
 pub mod logging;
 pub mod meter;
 pub mod names;
+mod quiet;
 pub mod samples;
 
-pub use health::Health;
+pub use health::{GATEWAY, Health};
 pub use meter::Meter;
 pub use metrics::{Counter, Gauge, Histogram};

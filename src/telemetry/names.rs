@@ -8,6 +8,8 @@ pub enum Kind {
     Counter,
     /// Goes up and down.
     Gauge,
+    /// Only grows, by fractions too: kept as the recorder's gauge, told as a counter.
+    Sum,
     /// Distribution, with its bucket bounds.
     Histogram(&'static [f64]),
 }
@@ -123,6 +125,10 @@ metrics_table! {
     FILTERED_ITEMS = "tollgate_filtered_items_total", Kind::Counter;
     /// Fields that the OTLP schema does not know and that copies for third parties do without (label: signal).
     UNKNOWN_DROPPED = "tollgate_unknown_fields_dropped_total", Kind::Counter;
+    /// Who looks on with `tollgate tap` at the moment.
+    TAP_LOOKERS = "tollgate_tap_lookers", Kind::Gauge;
+    /// Requests that were not shown to one who looks on, because they did not fit in its queue.
+    TAP_LEFT_OUT = "tollgate_tap_left_out_requests_total", Kind::Counter;
     /// References that no ticket filled in. Always 0, or there is a bug.
     SLOTS_UNFILLED = "tollgate_references_unfilled_total", Kind::Counter;
     /// Time it takes to write a checkpoint of the processors' state.
@@ -232,7 +238,7 @@ metrics_table! {
 
     // --- cost and rates ---
     /// Cost of priced calls, USD; only grows (labels: tenant, model, provider).
-    COST_USD = "tollgate_cost_usd_total", Kind::Gauge;
+    COST_USD = "tollgate_cost_usd_total", Kind::Sum;
     /// Records of model calls by what became of them (label: status).
     COST_CALLS = "tollgate_cost_calls_total", Kind::Counter;
     /// Calls that should have a price and have none (labels: provider, model, reason, nearest = the listed id most like it).
@@ -305,7 +311,7 @@ metrics_table! {
     RUN_ERRORS = "agent_errors_total", Kind::Counter;
     /// Model calls that were refused, rate limited, overloaded or failed (labels: reason, provider, tenant, template).
     MODEL_TROUBLES = "agent_model_troubles_total", Kind::Counter;
-    /// Changes to another model (labels: reason = refusal, rate_limited_429, overloaded_529 or other; provider, tenant).
+    /// Changes to another model (labels: reason = refusal, rate_limited_429, overloaded_529 or other; provider, tenant, template).
     FALLBACKS = "agent_fallback_total", Kind::Counter;
     /// Permissions that were denied (labels: tool, source).
     PERMISSION_DENIALS = "agent_permission_denials_total", Kind::Counter;
@@ -374,6 +380,10 @@ metrics_table! {
     MEMORY_USED = "tollgate_memory_used_bytes", Kind::Gauge;
     /// How short memory is: 0 not, 1 new requests come again, 2 one request at a time.
     MEMORY_PRESSURE = "tollgate_memory_pressure", Kind::Gauge;
+    /// Exports of tollgate's own metrics (label: outcome = sent or failed).
+    OWN_EXPORTS = "tollgate_own_metrics_exports_total", Kind::Counter;
+    /// Processor time of this process, user and system.
+    CPU = "otelcol_process_cpu_seconds_total", Kind::Sum;
     /// Seconds since this process started.
     UPTIME = "otelcol_process_uptime", Kind::Gauge;
 }

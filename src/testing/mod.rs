@@ -10,6 +10,7 @@ pub mod guard;
 pub mod raw;
 pub mod request;
 pub mod rig;
+pub mod runs;
 pub mod sim_disk;
 pub mod sink;
 pub mod tasks;

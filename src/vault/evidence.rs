@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
 use rust_decimal::Decimal;
 use serde::{Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
@@ -15,7 +16,7 @@ use super::erase::shredded;
 use super::names::{SIGNATURE, account_segment};
 use super::read::{ReadError, Vault, each_signed_row, each_unsigned_row, is_denied};
 use super::row::{Erasure, Kind, Row};
-use super::signed::Signed;
+use super::signed::{Signed, there};
 use super::store::ObjectKind;
 use super::verify::{Options, chains};
 
@@ -329,15 +330,17 @@ impl Gathered {
             for (epoch, numbers) in epochs {
                 for n in numbers {
                     let name = vault.full(&format!("chain/{}/{}/{epoch}/{n:010}.json", line.account, line.writer));
-                    let bytes = vault.fetch(ObjectKind::Chain, &name, None).await?;
-                    let signature = vault.fetch(ObjectKind::Chain, &format!("{name}{SIGNATURE}"), None).await;
-                    let signed = signature.is_ok_and(|signature| keys.iter().any(|key| key.signed(&bytes, &signature)));
+                    let (bytes, signed) = match signed_by(vault, &name, keys).await? {
+                        Some(signed) => signed,
+                        None => (Bytes::new(), false),
+                    };
                     let digest = serde_json::from_slice::<Digest>(&bytes).ok().filter(|digest| {
                         let here = (account_segment(&digest.account), &digest.writer, &digest.epoch, digest.n);
                         signed && here == (line.account.clone(), &line.writer, &epoch, n)
                     });
                     let Some(digest) = digest else {
-                        let why = "no key given here signed this digest, or it belongs somewhere else".to_owned();
+                        let why =
+                            "no key given here signed this digest, or it belongs somewhere else, or is none".to_owned();
                         self.unsigned.push(Unsigned { name: Some(name), lines: 0, why });
                         continue;
                     };
@@ -407,6 +410,14 @@ impl Session {
         }
         span(&mut self.first, &mut self.last, &tail.ts);
     }
+}
+
+/// A digest's bytes, and whether one of the keys signed them. `None`: it, or its signature, is not there, or larger than one can be.
+async fn signed_by(vault: &Vault, name: &str, keys: &[VerifyKey]) -> Result<Option<(Bytes, bool)>, ReadError> {
+    let Some(bytes) = there(vault, name).await? else { return Ok(None) };
+    let signature = there(vault, &format!("{name}{SIGNATURE}")).await?;
+    let signed = signature.is_some_and(|signature| keys.iter().any(|key| key.signed(&bytes, &signature)));
+    Ok(Some((bytes, signed)))
 }
 
 /// A sum as index lines have it.

@@ -282,6 +282,11 @@ pub async fn holds(vault: &Vault, account: Option<&str>) -> Result<Vec<Hold>, Re
     Ok(notes(vault, account).await?.in_force)
 }
 
+/// Whether a session, all as names have it, is under hold.
+pub(super) async fn is_noted(vault: &Vault, account: &str, tenant: &str, session: &str) -> Result<bool, ReadError> {
+    Ok(!in_force(&read(vault, &format!("{FOLDER}{account}/{tenant}/{session}/")).await?.0).is_empty())
+}
+
 /// Whether a session (as the index shows it, `trace-…` for records without one) is under hold.
 ///
 /// # Errors

@@ -296,7 +296,16 @@ pub struct IndexName {
 impl IndexName {
     /// Takes the name of an index object apart, without the vault's prefix. `None`: no gateway gives such a name.
     pub fn parse(name: &str) -> Option<Self> {
-        let mut parts = name.strip_prefix("index/v1/account=")?.split('/');
+        Self::below("index/v1/account=", name)
+    }
+
+    /// The same of an object with lines of sessions; `first` is the number of its digest.
+    pub fn parse_sessions(name: &str) -> Option<Self> {
+        Self::below("sessions/v1/account=", name)
+    }
+
+    fn below(start: &str, name: &str) -> Option<Self> {
+        let mut parts = name.strip_prefix(start)?.split('/');
         let (account, day, file) = (parts.next()?, parts.next()?.strip_prefix("dt=")?, parts.next()?);
         let (writer, epoch, first) = file_parts(file.strip_suffix(".ndjson.zst")?)?;
         (parts.next().is_none() && !account.is_empty() && is_day(day)).then(|| Self {

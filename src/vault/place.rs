@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::chain::note::VerifyKey;
 use super::read::{Location, ReadError, Site, Vault};
 use super::store::settings::{Lock, LockMode};
 use super::store::{DirectoryStore, S3Store, VaultEraser, VaultHolder, VaultStore};
@@ -18,6 +19,8 @@ pub struct Place {
     pub eraser: Arc<dyn VaultEraser>,
     /// What sets legal holds.
     pub holder: Arc<dyn VaultHolder>,
+    /// Public keys of the writers' signers: only what they signed tells which sessions a user has.
+    pub keys: Vec<VerifyKey>,
 }
 
 impl Place {
@@ -34,6 +37,7 @@ impl Place {
                     store: store.clone(),
                     eraser: store.clone(),
                     holder: store,
+                    keys: Vec::new(),
                 }
             }
             Site::S3 { mut settings, prefix } => {
@@ -46,6 +50,7 @@ impl Place {
                     store: store.clone(),
                     eraser: store.clone(),
                     holder: store,
+                    keys: Vec::new(),
                 }
             }
         })

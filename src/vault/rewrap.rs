@@ -81,20 +81,24 @@ pub async fn rewrap(
     for (key, copies) in keys {
         done.keys += 1;
         let stem = format!("{}{}", key.folder, key.id);
-        let name = format!("{stem}-{}.age", tag(recipients));
-        if copies.contains(&name) {
-            done.there += 1;
-            continue;
-        }
-        let mut secret = None;
+        let start = format!("{stem}-{}", tag(recipients));
+        let (mut secret, mut there, mut taken) = (None, false, None);
         for copy in &copies {
             match place.vault.key_object(copy).await {
-                Ok(object) => secret = secret.or_else(|| open_key(&object, auditors).ok().flatten()),
+                Ok(object) if copy.starts_with(&start) && is_for(&object, recipients) => there = true,
+                Ok(object) => {
+                    taken = taken.or_else(|| (*copy == format!("{start}.age")).then(|| copy.clone()));
+                    secret = secret.or_else(|| open_key(&object, auditors).ok().flatten());
+                }
                 Err(error @ (StoreError::TooLarge | StoreError::Archived)) => {
                     done.closed.push(format!("{copy}: {error}"))
                 }
                 Err(error) => return Err(format!("{copy}: {error}")),
             }
+        }
+        if there {
+            done.there += 1;
+            continue;
         }
         let Some(secret) = secret else {
             done.closed.push(format!("{stem}.age: no identity given here opens it"));
@@ -105,13 +109,34 @@ pub async fn rewrap(
             continue;
         }
         let object = seal_identity(&secret, recipients).map_err(|_| format!("{stem}: the key can't be sealed"))?;
-        let put = place.store.put_once(ObjectKind::Key, &name, object.into(), now).await;
+        // beside what somebody put where the copy would be; sealing is random, so nobody knows this name before
+        let own = crate::hex::encode(Sha256::digest(&object).get(..4).unwrap_or_default());
+        let mut name = format!("{start}.age");
+        let mut put = Ok(Put::Exists);
+        if taken.is_none() {
+            put = place.store.put_once(ObjectKind::Key, &name, object.clone().into(), now).await;
+        }
+        if matches!(put, Ok(Put::Exists) | Err(StoreError::Differs)) {
+            done.closed.push(format!(
+                "{name}: what is there is no copy for these recipients, and was planted; one is written beside it"
+            ));
+            name = format!("{start}{own}.age");
+            put = place.store.put_once(ObjectKind::Key, &name, object.into(), now).await;
+        }
         match put.map_err(|error| format!("{name}: {error}"))? {
             Put::Written => done.written += 1,
-            Put::Exists => done.there += 1,
+            Put::Exists => done.closed.push(format!("{name}: the name is taken; try again")),
         }
     }
     Ok(done)
+}
+
+/// Whether a key object is an age file with a stanza for each recipient. Whose they are nobody can tell who is none of them.
+fn is_for(object: &[u8], recipients: &[age::x25519::Recipient]) -> bool {
+    let text = object.strip_prefix(b"age-encryption.org/v1\n").unwrap_or_default();
+    let head = text.split(|byte| *byte == b'\n').take_while(|line| !line.starts_with(b"---"));
+    let count: BTreeSet<_> = recipients.iter().map(ToString::to_string).collect();
+    !text.is_empty() && head.filter(|line| line.starts_with(b"-> X25519 ")).count() == count.len()
 }
 
 /// Which recipients a copy is for: 8 hex digits, the same in any order.

@@ -2,8 +2,9 @@
 //! lines that somebody planted would lie with a straight face. **Invariants**: only digests that a given key signed count. **Not here**: whether the chain is
 //! whole (`vault verify`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use sha2::{Digest as _, Sha256};
 
@@ -11,64 +12,89 @@ use crate::vault::chain::digest::Digest;
 use crate::vault::chain::note::VerifyKey;
 use crate::vault::names::SIGNATURE;
 use crate::vault::read::{ReadError, Vault};
-use crate::vault::store::ObjectKind;
+use crate::vault::store::StoreError;
+use crate::vault::store::directory::NOT_A_FILE;
 use crate::vault::verify;
 
 /// Digests that are fetched at a time.
 const AT_ONCE: usize = 16;
 
 /// Index objects that signed digests name: SHA-256 in hex, by full name.
-#[derive(Debug, Default)]
-pub struct Signed(BTreeMap<String, String>);
+#[derive(Clone, Debug, Default)]
+pub struct Signed {
+    objects: BTreeMap<String, String>,
+    /// Digests that were read and are signed, by full name.
+    digests: BTreeSet<String>,
+}
 
 impl Signed {
     /// What digests name that one of `keys` signed, of one account or of all.
     ///
     /// # Errors
-    /// The chains can't be listed.
+    /// The chains can't be listed, or a digest can't be read now: what it names is not unsigned.
     pub async fn read(vault: &Vault, keys: &[VerifyKey], account: Option<&str>) -> Result<Self, ReadError> {
-        Ok(Self(signed(vault, keys, account).await?))
+        let mut signed = Self::default();
+        signed.more(vault, keys, account).await?;
+        Ok(signed)
+    }
+
+    /// Reads what came since: digests that are known are not read again.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub async fn more(&mut self, vault: &Vault, keys: &[VerifyKey], account: Option<&str>) -> Result<(), ReadError> {
+        let options = verify::Options { account: account.map(str::to_owned), ..verify::Options::default() };
+        let chains = verify::chains(vault, &options).await?;
+        let digests = chains.iter().flat_map(|(line, epochs)| {
+            epochs.iter().flat_map(move |(epoch, numbers)| {
+                let folder = format!("chain/{}/{}/{epoch}", line.account, line.writer);
+                numbers.iter().map(move |n| vault.full(&format!("{folder}/{n:010}.json")))
+            })
+        });
+        let new: Vec<String> = digests.filter(|name| !self.digests.contains(name)).collect();
+        let fetched = stream::iter(new).map(|name| async move {
+            let json = there(vault, &name).await?;
+            let signature = there(vault, &format!("{name}{SIGNATURE}")).await?;
+            Ok::<_, ReadError>((name, json, signature))
+        });
+        let mut fetched = fetched.buffer_unordered(AT_ONCE);
+        while let Some(fetched) = fetched.next().await {
+            let (name, json, signature) = fetched?;
+            // one that is missing or unsigned names nothing: `vault verify` says so
+            let (Some(json), Some(signature)) = (json, signature) else { continue };
+            if keys.iter().any(|key| key.signed(&json, &signature))
+                && let Ok(digest) = serde_json::from_slice::<Digest>(&json)
+            {
+                self.objects.extend(digest.index.map(|index| (index.key, index.sha256)));
+                self.digests.insert(name);
+            }
+        }
+        Ok(())
     }
 
     /// Whether a digest names the object.
     pub fn names(&self, object: &str) -> bool {
-        self.0.contains_key(object)
+        self.objects.contains_key(object)
     }
 
     /// Whether these are the bytes that the digest means.
     pub fn is(&self, object: &str, bytes: &[u8]) -> bool {
-        self.0.get(object).is_some_and(|sha256| *sha256 == crate::hex::encode(&Sha256::digest(bytes)))
+        self.hash_is(object, &crate::hex::encode(&Sha256::digest(bytes)))
+    }
+
+    /// Whether the digest means bytes of this SHA-256 (hex).
+    pub fn hash_is(&self, object: &str, sha256: &str) -> bool {
+        self.objects.get(object).is_some_and(|known| known == sha256)
     }
 }
 
-async fn signed(
-    vault: &Vault,
-    keys: &[VerifyKey],
-    account: Option<&str>,
-) -> Result<BTreeMap<String, String>, ReadError> {
-    let options = verify::Options { account: account.map(str::to_owned), ..verify::Options::default() };
-    let chains = verify::chains(vault, &options).await?;
-    let digests = chains.iter().flat_map(|(line, epochs)| {
-        epochs.iter().flat_map(move |(epoch, numbers)| {
-            let folder = format!("chain/{}/{}/{epoch}", line.account, line.writer);
-            numbers.iter().map(move |n| format!("{folder}/{n:010}.json"))
-        })
-    });
-    let fetched = stream::iter(digests).map(|name| async move {
-        let (name, signature) = (vault.full(&name), vault.full(&format!("{name}{SIGNATURE}")));
-        let json = vault.fetch(ObjectKind::Chain, &name, None).await;
-        (json, vault.fetch(ObjectKind::Chain, &signature, None).await)
-    });
-    let mut fetched = fetched.buffer_unordered(AT_ONCE);
-    let mut found = BTreeMap::new();
-    while let Some((json, signature)) = fetched.next().await {
-        // one that is missing or unsigned names nothing: `vault verify` says so
-        let (Ok(json), Ok(signature)) = (json, signature) else { continue };
-        if keys.iter().any(|key| key.signed(&json, &signature))
-            && let Ok(digest) = serde_json::from_slice::<Digest>(&json)
-        {
-            found.extend(digest.index.map(|index| (index.key, index.sha256)));
-        }
+/// A digest or a signature. `None`: it is not there, or is none by its size: planted.
+pub(super) async fn there(vault: &Vault, name: &str) -> Result<Option<Bytes>, ReadError> {
+    match vault.chain_object(name).await {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(StoreError::Missing | StoreError::TooLarge) => Ok(None),
+        // in a folder: a pipe, a link, a folder in its place
+        Err(StoreError::Denied(why)) if why == NOT_A_FILE => Ok(None),
+        Err(error) => Err(format!("{name}: {error}")),
     }
-    Ok(found)
 }

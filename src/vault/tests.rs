@@ -1,5 +1,8 @@
 use std::io::Read;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
 
 use crate::clock::UnixNanos;
 use crate::otlp::SlotId;
@@ -9,12 +12,12 @@ use crate::pseudonym::{PlainIds, Pseudonymizer};
 use crate::rng::SeededRng;
 use crate::secret::Secret;
 
-use super::books::Writer;
-use super::keys::{IDLE, KeyRing};
+use super::books::{MAX_OPEN, Writer};
+use super::keys::{IDLE, KeyRing, LIMIT};
 use super::names::{self, Names, ObjectName, Scope, SessionName};
 use super::record::{self, FragmentHeader, KeyHeader, LeafHeader};
 use super::row::{Kind, Row, Tail, Unnumbered};
-use super::seal::{AgeSealer, Sealer, key_id, parse_recipient};
+use super::seal::{AgeSealer, NewSession, SealFailed, Sealer, SessionSeal, key_id, parse_recipient};
 use super::ticket::{Fragment, Group, UriBase, VaultDraft, VaultTicketer};
 
 /// 2026-11-20T10:00:00Z.
@@ -197,6 +200,52 @@ fn draft(writer: &Writer, ring: &KeyRing, session: &str, plain: &[u8]) -> VaultD
         leaf_slots: vec![Some(SlotId(3)), None],
     };
     VaultDraft { account: "default".into(), groups: vec![group] }
+}
+
+/// Seals nothing, and costs nothing.
+struct Plain(AtomicU64);
+struct PlainSession(String);
+
+impl Sealer for Plain {
+    fn new_session(&self) -> Result<NewSession, SealFailed> {
+        let id = format!("{:016x}", self.0.fetch_add(1, Ordering::Relaxed));
+        Ok(NewSession { seal: Box::new(PlainSession(id)), object: Bytes::from_static(b"key") })
+    }
+}
+
+impl SessionSeal for PlainSession {
+    fn key_id(&self) -> &str {
+        &self.0
+    }
+
+    fn seal(&self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), SealFailed> {
+        out.extend_from_slice(plain);
+        Ok(())
+    }
+}
+
+/// A million sessions of one fragment each, within a minute: keys and open objects stay within their bounds, each fragment has an
+/// object to itself, no number is given twice, and all of it goes with time.
+#[test]
+fn a_million_sessions() {
+    let (writer, ring) = (writer(), KeyRing::new(Arc::new(Plain(AtomicU64::new(0))), LIMIT));
+    let (account, base): (Arc<str>, _) = ("default".into(), (*scope("s")).clone());
+    let count = 1_000_000_u64;
+    for n in 0..count {
+        let (now, scope) = (UnixNanos(NOON.0 + n * 60_000), Arc::new(Scope { session: n.to_string(), ..base.clone() }));
+        let first = ring.key(&scope, now).expect("key");
+        assert!(first.id() == format!("{n:016x}"), "a key of its own");
+        let placed = writer.place(&writer.names().spot(&scope, now, None), 100, now, false, None);
+        assert_eq!((placed.n, placed.offset, placed.last), (n, 0, n >= MAX_OPEN as u64));
+        assert_eq!(writer.leaves(&account, 1), n);
+        if n % 100_000 == 99_999 {
+            assert!(ring.len() <= LIMIT && writer.open() <= MAX_OPEN, "{} {}", ring.len(), writer.open());
+        }
+    }
+    let later = UnixNanos(NOON.0 + count * 60_000).plus(IDLE).plus(std::time::Duration::from_secs(1));
+    assert_eq!(writer.close(later, std::time::Duration::from_secs(120)).len(), MAX_OPEN);
+    ring.sweep(later);
+    assert!(ring.is_empty() && writer.open() == 0);
 }
 
 /// What a ticket gives: the key once and first, the fragment, its leaves, and slot texts that agree with them.

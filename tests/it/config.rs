@@ -167,13 +167,52 @@ fn a_collectors_file_loads_with_notes() {
             "receivers.otlp.protocols.grpc.keepalive.enforcement_policy",
             "receivers.otlp.protocols.http.endpoint",
             "receivers.otlp.protocols.http.include_metadata",
-            "service.telemetry.metrics",
+            "service.telemetry.metrics.address",
+            "service.telemetry.metrics.level",
         ]
     );
     assert_eq!(typed.processors.len(), 3);
     let processors =
         |at: usize| valid.pipelines[at].processors.iter().map(|(id, _)| id.to_string()).collect::<Vec<_>>();
     assert_eq!(processors(0), ["redact", "resource", "attributes/team"]);
+}
+
+/// A Collector's `memory_limiter` must become a limit that refuses no later than the Collector's soft limit, and be told; what
+/// `limits` says itself wins.
+#[test]
+fn a_memory_limiter_becomes_a_limit() {
+    let limits = |body: &str, more: &str| {
+        let text = format!(
+            "receivers: {{ otlp: }}\nprocessors: {{ memory_limiter: {{ {body} }} }}\nexporters: {{ debug: {{ trust: internal }} }}\n{more}\nservice: {{ pipelines: {{ logs: {{ receivers: [otlp], processors: [memory_limiter], exporters: [debug] }} }} }}\n"
+        );
+        let read = resolve::read("c", &text, &Everything, Path::new("/tmp/data"));
+        let (_, valid) = read.result.map_err(|problems| read.source.render(&problems, false)).unwrap();
+        let told: String = read.warnings.iter().map(|note| note.what.as_str()).collect();
+        (valid.limits.memory.map(|size| size.to_string()), valid.limits.memory_percentage, told)
+    };
+    for (body, memory, percent) in [
+        ("check_interval: 1s, limit_mib: 2000", Some("2000MiB"), None),
+        ("limit_mib: 2000, spike_limit_mib: 100", Some("2000MiB"), None),
+        ("limit_mib: 2000, spike_limit_mib: 800", Some("1500MiB"), None),
+        ("limit_mib: '${env:UNSET:-1000}'", Some("1000MiB"), None),
+        ("limit_mib: 50", Some("128MiB"), None),
+        ("limit_mib: 2000, limit_percentage: 10", Some("2000MiB"), None),
+        ("limit_percentage: 80", None, Some(80)),
+        ("limit_percentage: 80, spike_limit_percentage: 20", None, Some(75)),
+        ("limit_percentage: 50, spike_limit_percentage: 5", None, Some(50)),
+        ("check_interval: 1s", None, None),
+    ] {
+        let (found, percentage, told) = limits(body, "");
+        assert_eq!((found.as_deref(), percentage), (memory, percent), "{body}");
+        assert!(
+            told.contains("`memory_limiter`")
+                && (told.contains("became `limits.memory") || percent.or(memory.map(|_| 0)).is_none()),
+            "{told}"
+        );
+    }
+    let (memory, _, told) = limits("limit_mib: 2000", "limits: { memory: 1GiB }");
+    assert_eq!(memory.as_deref(), Some("1GiB"));
+    assert!(told.contains("is not used"), "{told}");
 }
 
 /// What changes or drops items stands behind what must see all of them.

@@ -54,6 +54,21 @@ fn after(request: &Json) -> String {
         .join("\n")
 }
 
+/// Its JSON drives no terminal: what a client wrote stands there escaped, and reads the same.
+#[test]
+fn json_drives_no_terminal() {
+    let (folder, name) = (tempfile::tempdir().unwrap(), "a\u{9b}2J\u{202e}b");
+    let span = format!(
+        r#"{{"name":"{name}","traceId":"0af7651916cd43dd8448eb211c80319c","spanId":"0000000000000001","startTimeUnixNano":"1","endTimeUnixNano":"2"}}"#
+    );
+    let request = format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{span}]}}]}}]}}"#);
+    let (out, err, code) = explain(folder.path(), &["--json", "-"], request.as_bytes());
+    assert_eq!(code, Some(0), "{err}");
+    assert!(!out.contains(['\u{9b}', '\u{202e}']), "{out:?}");
+    let said: Json = serde_json::from_str(&out).unwrap();
+    assert!(said.to_string().contains(name), "{out}");
+}
+
 /// What it says of a recorded request: dialect and why, content by rule, buckets, row and an arithmetic that adds up.
 #[test]
 fn says_why() {

@@ -234,3 +234,108 @@ async fn the_search_finds_what_an_unsealed_spool_leaves() {
     let seen = played(Off { spool: true, ..Off::default() }).await;
     assert_ne!(search(&seen, "/spool/"), BTreeSet::new());
 }
+
+/// A back end that refuses with what it was sent.
+fn parrot() -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut head = vec![0; 1 << 20];
+            let read = stream.read(&mut head).unwrap_or(0);
+            let said = format!("HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: {read}\r\n\r\n");
+            let _ = stream.write_all(said.as_bytes());
+            let _ = stream.write_all(&head[..read]);
+        }
+    });
+    address
+}
+
+/// The log at its most talkative, of a whole process: a replayed session, a back end that repeats what it refuses, and requests that
+/// are wrong in every way, with canaries in each part. Nothing of them may be in it, nor a credential.
+#[test]
+fn the_log_at_debug_holds_no_canary() {
+    const TOKEN: &str = "canary-of-a-credential-4711";
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir_all(folder.path().join("data")).unwrap();
+    let mut config: serde_json::Value = serde_json::from_str(&configuration(folder.path())).unwrap();
+    config["service"]["telemetry"] = serde_json::json!({ "logs": { "level": "debug" } });
+    config["receivers"]["otlp"]["auth"] = serde_json::json!({ "tokens": { "acme": [TOKEN] } });
+    config["exporters"]["otlp_http/house"]["endpoint"] = format!("http://{}", parrot()).into();
+    let path = folder.path().join("config.yaml");
+    fs::write(&path, config.to_string()).unwrap();
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_tollgate"))
+        .arg(format!("--config={}", path.display()))
+        .env_clear()
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stderr.take().unwrap()));
+    let mut log = String::new();
+    let mut address = |what: &str| loop {
+        let line = lines.next().unwrap().unwrap();
+        log.push_str(&line);
+        log.push('\n');
+        // what is told before the log begins is no JSON
+        let line: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
+        if line["message"] == format!("listening: {what}") {
+            break line["address"].as_str().unwrap().parse::<SocketAddr>().unwrap();
+        }
+    };
+    let (otlp, admin) = (address("otlp http"), address("admin"));
+    let canaries = canaries();
+    let canary = canaries.first().unwrap();
+    let known = format!("authorization: Bearer {TOKEN}");
+    let send = |to: SocketAddr, target: &str, head: &str, body: &[u8]| {
+        let mut stream = TcpStream::connect(to).unwrap();
+        let length = body.len();
+        write!(
+            stream,
+            "{target} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{head}\r\ncontent-length: {length}\r\n\r\n"
+        )
+        .unwrap();
+        let _ = stream.write_all(body);
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        String::from_utf8_lossy(&answer).into_owned()
+    };
+    for entry in fs::read_dir(root().join(RECORDING).join(SESSION)).unwrap().map(Result::unwrap) {
+        let name = entry.file_name().into_string().unwrap();
+        let Some(signal) = name.strip_suffix(".pb").and_then(|name| name.split('-').nth(1)) else { continue };
+        let head = format!("{known}\r\ncontent-type: application/x-protobuf");
+        let answer = send(otlp, &format!("POST /v1/{signal}"), &head, &fs::read(entry.path()).unwrap());
+        assert!(answer.starts_with("HTTP/1.1 200"), "{name}: {answer}");
+    }
+    let body = canary.as_bytes();
+    for (target, head, status) in [
+        ("POST /v1/traces".to_owned(), format!("{known}\r\ncontent-type: application/x-protobuf"), "400"),
+        ("POST /v1/logs".to_owned(), format!("{known}\r\ncontent-type: application/json"), "400"),
+        (
+            "POST /v1/traces".to_owned(),
+            format!("{known}\r\ncontent-type: application/json\r\ncontent-encoding: gzip"),
+            "400",
+        ),
+        ("POST /v1/traces".to_owned(), format!("{known}\r\ncontent-type: text/{TOKEN}"), "415"),
+        (format!("POST /v1/{TOKEN}"), format!("{known}\r\ncontent-type: application/json"), "404"),
+        (
+            "POST /v1/traces".to_owned(),
+            format!("authorization: Bearer {TOKEN}-not\r\ncontent-type: application/json"),
+            "401",
+        ),
+    ] {
+        let answer = send(otlp, &target, &head, body);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{target} {head}: {answer}");
+    }
+    let refused = "tollgate_exporter_quarantined_items_total{exporter=\"otlp_http/house\"} ";
+    let is_told = |page: &str| page.lines().any(|line| line.strip_prefix(refused).is_some_and(|count| count != "0"));
+    while !is_told(&send(admin, "GET /metrics", &known, b"")) {}
+    send(admin, &format!("GET /api/runs/{TOKEN}?account={TOKEN}"), &known, b"");
+    send(admin, &format!("GET /{TOKEN}"), &known, b"");
+    assert!(std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+    log.extend(lines.map(|line| line.unwrap() + "\n"));
+    assert!(child.wait().unwrap().success(), "{log}");
+    assert!(log.contains("shutting down") && log.contains("refused items for good"), "what must be there: {log}");
+    assert_eq!(found(&canaries, log.as_bytes(), 1), BTreeSet::new(), "{log}");
+    assert!(!log.contains("canary-of-a-credential"), "{log}");
+}

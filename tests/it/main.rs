@@ -2,6 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 #![allow(clippy::disallowed_methods, reason = "tests spawn and read time as they like")]
 
+#[allow(dead_code, unreachable_pub, reason = "shared with the library's own tests")]
+#[path = "../../src/testing/tls.rs"]
+mod authority;
 mod cli;
 mod config;
 mod demo;
@@ -20,7 +23,9 @@ mod rates;
 mod recogniser;
 mod redaction;
 mod reload;
+mod requirements;
 mod runs;
 mod spool;
+mod tap;
 mod tidy;
 mod totals;

@@ -96,6 +96,36 @@ fn completions_know_the_commands() {
     assert_eq!(tollgate(&["completions", "cmd"]).0, Some(2));
 }
 
+/// How the Collector's operator and its users start it: one file, named in either way; gates are noted; what would change the
+/// configuration past the file, or a second file, is an error and not left out without a word.
+#[test]
+fn it_starts_as_a_collector_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = configuration(folder.path(), "debug: { trust: internal }");
+    for arguments in [
+        vec!["validate".to_owned(), format!("--config={config}")],
+        vec![format!("--config=file:{config}"), "validate".to_owned()],
+    ] {
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let (code, shown, said) = tollgate(&arguments);
+        assert!(code == Some(0) && shown.contains("is valid") && !said.contains("note"), "{shown}{said}");
+    }
+    let named = format!("--config={config}");
+    for gates in ["--feature-gates=-component.UseLocalHostAsDefaultHost", "--feature-gates=a,b"] {
+        let (code, _, said) = tollgate(&["validate", &named, gates]);
+        assert!(code == Some(0) && said.contains("--feature-gates is a Collector's"), "{said}");
+    }
+    for (wrong, why) in [
+        ("--set=exporters.debug.verbosity=detailed", "write it into the configuration"),
+        ("--config=other.yaml", "cannot be used multiple times"),
+    ] {
+        let (code, _, said) = tollgate(&["validate", &named, wrong]);
+        assert!(code == Some(2) && said.contains(why), "{wrong}: {said}");
+    }
+    let (code, _, said) = tollgate(&["validate", "--config=yaml:receivers: {}"]);
+    assert!(code == Some(2) && said.contains("only a file is read"), "{said}");
+}
+
 fn configuration(folder: &Path, exporter: &str) -> String {
     let path = folder.join("config.yaml");
     let (spool, id) = (folder.join("data/spool"), exporter.split(':').next().unwrap().trim());
@@ -141,11 +171,16 @@ fn check_tries_for_real() {
     assert_eq!(code, Some(0), "{shown}{said}");
     assert!(shown.contains("√ `otlp_http` takes traces"), "{shown}");
     assert!(shown.contains("√ the spool's folder "), "{shown}");
+    assert!(shown.contains("the spool's volume syncs 4 KiB in "), "{shown}");
+    assert!(!shown.contains("the clock agrees"), "who tells no date is not judged by: {shown}");
     assert!(!folder.path().join("data/spool").exists(), "nothing is made");
     let (code, shown, said) = check(back_end("401 Unauthorized"));
     assert_eq!(code, Some(1), "{shown}");
     assert!(shown.contains("× `otlp_http` takes traces") && shown.contains("check the key"), "{shown}");
     assert!(said.contains("1 of "), "{said}");
+    let (code, shown, _) = check(back_end("200 OK\r\ndate: Sun, 06 Nov 1994 08:49:37 GMT"));
+    assert!(code == Some(1) && shown.contains("× the clock agrees with that of `otlp_http`"), "{shown}");
+    assert!(shown.contains(" s ahead)") && shown.contains("NTP"), "{shown}");
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let (code, shown, _) = check(closed);
     assert_eq!(code, Some(1));

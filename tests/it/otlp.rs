@@ -62,6 +62,9 @@ fn receiver(folder: &Path) -> serde_json::Value {
             "protocols": { "grpc": { "endpoint": "127.0.0.1:0" }, "http": { "endpoint": "127.0.0.1:0" } },
             "auth": { "tokens": { "acme": [TOKEN] }, "basic": { "langfuse": ["pk-lf-0123:sk-lf-0123456789abcdef"] } },
         },
+        "otlp/all": {
+            "protocols": { "grpc": { "endpoint": "127.0.0.1:0" }, "http": { "endpoint": "127.0.0.1:0" } },
+        },
         "otlp/local": { "protocols": {
             "grpc": { "endpoint": folder.join("grpc.sock"), "transport": "unix" }, "http": { "endpoint": at("http.sock") },
         } },
@@ -70,11 +73,16 @@ fn receiver(folder: &Path) -> serde_json::Value {
 
 impl Gateway {
     async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    /// The same with another configuration.
+    async fn start_with(change: impl FnOnce(&mut serde_json::Value)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(folder.path().join("data")).unwrap();
         let at = |name: &str| folder.path().join(name).display().to_string();
-        let receivers = ["otlp", "otlp/known", "otlp/local"];
-        let configuration = serde_json::json!({
+        let receivers = ["otlp", "otlp/known", "otlp/local", "otlp/all"];
+        let mut configuration = serde_json::json!({
             "receivers": receiver(folder.path()),
             "exporters": { "file": { "path": at("outbound.jsonl"), "trust": "internal" } },
             "spool": { "directory": at("data/spool"), "max_size": "64MiB" },
@@ -82,8 +90,13 @@ impl Gateway {
                 "shutdown": "10s", "max_item_size": "20KiB",
                 "accounts": { "acme": { "requests_per_second": 0.01, "burst": "100s" } },
             },
-            "service": { "pipelines": { "traces": { "receivers": receivers, "exporters": ["file"] } } },
+            "service": { "pipelines": {
+                "traces": { "receivers": receivers, "exporters": ["file"] },
+                "logs": { "receivers": ["otlp/all"], "exporters": ["file"] },
+                "metrics": { "receivers": ["otlp/all"], "exporters": ["file"] },
+            } },
         });
+        change(&mut configuration);
         let read = resolve::read("test", &configuration.to_string(), &Everything, folder.path());
         let (_, valid) = read.result.map_err(|problems| read.source.render(&problems, false)).unwrap();
         let seams = Seams {
@@ -116,6 +129,8 @@ impl Gateway {
 
 const TRACE: &str = "5B8EFFF798038103D269B633813FC60C";
 
+const OTHER_IDS: &str = r#","parentSpanId":"0102030405060708","links":[{"traceId":"5b8efff798038103d269b633813fc60c","spanId":"EEE19B7EC3C1B174"}]"#;
+
 /// One span in JSON, with ids, its name and more members.
 fn span(name: &str, more: &str) -> String {
     span_of(TRACE, "eee19b7ec3c1b174", name, more)
@@ -131,8 +146,11 @@ fn request(spans: &[String]) -> String {
 
 /// What one row sends.
 struct Ask {
+    signal: Signal,
     /// The request as JSON; sent as protobuf the other ways.
     json: String,
+    /// More headers.
+    headers: &'static [(&'static str, &'static str)],
     /// Instead of it, byte for byte.
     raw: Option<Vec<u8>>,
     encoding: Option<&'static str>,
@@ -149,7 +167,9 @@ struct Ask {
 impl Default for Ask {
     fn default() -> Self {
         Self {
+            signal: Signal::Traces,
             json: request(&[span("one", "")]),
+            headers: &[],
             raw: None,
             encoding: None,
             path: None,
@@ -188,21 +208,31 @@ impl Answer {
 fn usual(way: Way, ask: &Ask) -> Request<Full<Bytes>> {
     let mut body = ask.raw.clone().unwrap_or_else(|| match way {
         Json => ask.json.clone().into_bytes(),
-        Grpc | Proto => json::decode(Signal::Traces, ask.json.as_bytes()).unwrap(),
+        Grpc | Proto => json::decode(ask.signal, ask.json.as_bytes()).unwrap(),
     });
     if let Some(encoding) = ask.encoding.and_then(Encoding::parse) {
         body = compress(encoding, &Bytes::from(body)).unwrap().to_vec();
     }
-    let path = ask.path.unwrap_or(match way {
-        Grpc => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
-        Proto | Json => "/v1/traces",
+    let path = ask.path.unwrap_or(match (way, ask.signal) {
+        (Grpc, Signal::Traces) => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+        (Grpc, Signal::Metrics) => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+        (Grpc, Signal::Logs) => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+        (Proto | Json, Signal::Traces) => "/v1/traces",
+        (Proto | Json, Signal::Metrics) => "/v1/metrics",
+        (Proto | Json, Signal::Logs) => "/v1/logs",
     });
     let content_type = ask.content_type.unwrap_or(match way {
         Grpc => "application/grpc",
         Proto => "application/x-protobuf",
         Json => "application/json",
     });
-    let mut request = Request::builder().method(ask.method).header("content-type", content_type);
+    let mut request = Request::builder().method(ask.method);
+    if !content_type.is_empty() {
+        request = request.header("content-type", content_type);
+    }
+    for (name, value) in ask.headers {
+        request = request.header(*name, *value);
+    }
     if way == Grpc {
         let flag = u8::from(ask.encoding.is_some_and(|encoding| encoding != "identity"));
         body = [&[flag], &u32::try_from(body.len()).unwrap().to_be_bytes()[..], &body].concat();
@@ -255,12 +285,17 @@ async fn ask(gateway: &Gateway, way: Way, ask: &Ask) -> Answer {
     send(stream, version(way), usual(way, ask)).await
 }
 
-/// `None`: fully accepted; else how many were rejected and why.
-fn partial(way: Way, answer: &Answer) -> Option<(i64, String)> {
+/// `None`: fully accepted; else how many were rejected and why. The three signals' protobuf answers have the same shape.
+fn partial(way: Way, signal: Signal, answer: &Answer) -> Option<(i64, String)> {
     if way == Json {
         let body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
         let partial = body.get("partialSuccess")?;
-        let rejected = partial["rejectedSpans"].as_str().unwrap().parse().unwrap();
+        let name = match signal {
+            Signal::Traces => "rejectedSpans",
+            Signal::Metrics => "rejectedDataPoints",
+            Signal::Logs => "rejectedLogRecords",
+        };
+        let rejected = partial[name].as_str().unwrap().parse().unwrap();
         return Some((rejected, partial["errorMessage"].as_str().unwrap().to_owned()));
     }
     let message = if way == Grpc { answer.body.slice(5..) } else { answer.body.clone() };
@@ -268,13 +303,27 @@ fn partial(way: Way, answer: &Answer) -> Option<(i64, String)> {
     Some((partial.rejected_spans, partial.error_message))
 }
 
-fn check(row: &str, way: Way, answer: &Answer, want: Want) {
+/// What the request was: an answer has its content type.
+fn kind(way: Way, ask: &Ask) -> &'static str {
+    match (way, ask.content_type) {
+        (Grpc, _) => "application/grpc",
+        (Proto, Some("application/protobuf")) => "application/protobuf",
+        (Proto, _) | (Json, Some("text/plain" | "")) => "application/x-protobuf",
+        (Json, _) => "application/json",
+    }
+}
+
+fn check(row: &str, way: Way, asked: &Ask, answer: &Answer, want: Want) {
     let name = format!("{row}, {way:?}");
+    let content_type = kind(way, asked);
+    assert_eq!(answer.header("content-encoding"), "", "{name}: never compressed, so never against the client's wish");
+    assert!(answer.body.len() < 4 << 10, "{name}: an answer of {} bytes", answer.body.len());
     let (code, http, again, says) = match want {
         Whole | Partial(..) => {
             assert_eq!(answer.status, 200, "{name}: {:?}", answer.body);
             assert!(way != Grpc || answer.header("grpc-status") == "0", "{name}: {}", answer.header("grpc-message"));
-            let found = partial(way, answer);
+            assert_eq!(answer.header("content-type"), content_type, "{name}");
+            let found = partial(way, asked.signal, answer);
             match want {
                 Partial(rejected, says) => {
                     let (found, message) = found.unwrap_or_else(|| panic!("{name}: nothing was rejected"));
@@ -295,16 +344,19 @@ fn check(row: &str, way: Way, answer: &Answer, want: Want) {
     } else {
         assert_eq!(answer.status.as_u16(), http, "{name}: {:?}", answer.body);
         assert_eq!(!answer.header("retry-after").is_empty(), again, "{name}: Retry-After");
-        if way == Json {
-            assert_eq!(answer.header("content-type"), "application/json", "{name}");
+        assert_eq!(answer.header("content-type"), content_type, "{name}");
+        let (status, details) = if content_type == "application/json" {
             let status: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
             let code = i32::try_from(status["code"].as_i64().unwrap()).unwrap();
-            (code.into(), status["message"].as_str().unwrap().to_owned())
+            let details = status["details"].to_string();
+            ((code.into(), status["message"].as_str().unwrap().to_owned()), details)
         } else {
-            assert_eq!(answer.header("content-type"), "application/x-protobuf", "{name}");
             let status = tonic_types::pb::Status::decode(answer.body.clone()).unwrap();
-            (status.code.into(), status.message)
-        }
+            let details = status.details.iter().map(|detail| &*detail.type_url).collect();
+            ((status.code.into(), status.message), details)
+        };
+        assert_eq!(details.contains("google.rpc.BadRequest"), http == 400, "{name}: BadRequest in {details}");
+        status
     };
     assert_eq!(status.0, code, "{name}: {}", status.1);
     assert!(status.1.contains(says), "{name}: {}", status.1);
@@ -319,8 +371,13 @@ fn boxes_of_requests() -> Vec<Row> {
     let bomb = Ask { json: request(&[span(&"n".repeat(2 << 20), "")]), ..encoded("gzip") };
     let kind = |kind: &str| Ask { json: request(&[span("one", &format!(r#","kind":{kind}"#))]), ..Ask::default() };
     let json = |more: &str| Ask { json: request(&[span("one", more)]), ..Ask::default() };
+    let attribute = |value: &str| format!(r#","attributes":[{{"key":"k","value":{value}}}]"#);
+    let base64 = span_of("W47/95gDgQPSabYzgT/GDA==", "7uGbfsPBsXQ=", "one", "");
     let typed = |content_type| Ask { content_type: Some(content_type), ..Ask::default() };
     let invalid = |says| Refused(tonic::Code::InvalidArgument, 400, false, says);
+    let mut unknown_field = json::decode(Signal::Traces, request(&[span("one", "")]).as_bytes()).unwrap();
+    // field 1000, four bytes
+    unknown_field.extend_from_slice(b"\xc2\x3e\x04what");
     let too_large = Refused(tonic::Code::ResourceExhausted, 413, false, "larger than the limit");
     vec![
         ("full success", ALL, Ask::default(), Whole),
@@ -339,6 +396,13 @@ fn boxes_of_requests() -> Vec<Row> {
             invalid(""),
         ),
         ("parameters of a content type", &[Json], typed("application/json; charset=utf-8"), Whole),
+        ("parameters of a content type", &[Proto], typed("application/x-protobuf; proto=1"), Whole),
+        ("the content type's other name", &[Proto], typed("application/protobuf"), Whole),
+        ("a content type in any case", &[Json], typed("Application/JSON"), Whole),
+        ("compressed answers wanted", ALL, Ask { headers: &[("accept-encoding", "gzip")], ..Ask::default() }, Whole),
+        ("envelopes without items", ALL, Ask { json: request(&[]), ..Ask::default() }, Whole),
+        ("no envelope's content", ALL, Ask { json: r#"{"resourceSpans":[{}]}"#.to_owned(), ..Ask::default() }, Whole),
+        ("unknown fields of protobuf", &[Grpc, Proto], Ask { raw: Some(unknown_field), ..Ask::default() }, Whole),
         ("gRPC's other content type", &[Grpc], typed("application/grpc+proto"), Whole),
         ("a prefix of other clients", HTTP, Ask { path: Some("/api/public/otel/v1/traces"), ..Ask::default() }, Whole),
         (
@@ -347,6 +411,12 @@ fn boxes_of_requests() -> Vec<Row> {
             Ask { json: request(&[span_of(&TRACE.to_lowercase(), "EEE19B7EC3C1B174", "one", "")]), ..Ask::default() },
             Whole,
         ),
+        ("other ids in hex", &[Json], json(OTHER_IDS), Whole),
+        ("ids in base64 are none", &[Json], Ask { json: request(&[base64]), ..Ask::default() }, invalid("")),
+        ("base64 of bytes", &[Json], json(&attribute(r#"{"bytesValue":"aGVsbG8="}"#)), Whole),
+        ("bytes that are no base64", &[Json], json(&attribute(r#"{"bytesValue":"?"}"#)), invalid("")),
+        ("`null` is absent", &[Json], json(r#","kind":null,"attributes":null"#), Whole),
+        ("doubles that JSON has no number for", &[Json], json(&attribute(r#"{"doubleValue":"-Infinity"}"#)), Whole),
         ("enums are integers", &[Json], kind("2"), Whole),
         ("names of enums are no values", &[Json], kind("\"SPAN_KIND_SERVER\""), invalid("")),
         ("unknown names are ignored", &[Json], json(r#","nobodyKnows":{"a":[1]}"#), Whole),
@@ -364,14 +434,10 @@ fn boxes_of_answers() -> Vec<Row> {
     let large = span(&"l".repeat(30 << 10), "");
     let path = |path| Ask { path: Some(path), ..Ask::default() };
     let known = |authorization| Ask { receiver: "otlp/known", authorization, ..Ask::default() };
-    let metrics = |way| Ask {
-        path: Some(if way == Grpc {
-            "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
-        } else {
-            "/v1/metrics"
-        }),
-        ..Ask::default()
-    };
+    let metrics = || Ask { signal: Signal::Metrics, json: "{}".to_owned(), ..Ask::default() };
+    let many: Vec<_> = (0..900).map(|_| span_of("ab", "cd", "short", "")).collect();
+    let typed = |content_type| Ask { content_type: Some(content_type), ..Ask::default() };
+    let wrong_type = Refused(tonic::Code::InvalidArgument, 415, false, "application/json");
     let unimplemented = |http, says| Refused(tonic::Code::Unimplemented, http, false, says);
     let unknown = Refused(tonic::Code::Unauthenticated, 401, false, "");
     vec![
@@ -379,11 +445,13 @@ fn boxes_of_answers() -> Vec<Row> {
         ("sizes are refused one by one", ALL, spans(&[large.clone(), span("kept", "")]), Partial(1, "max_item_size")),
         ("several reasons at once", ALL, spans(&[large, span("kept", ""), short.clone()]), Partial(2, "larger")),
         ("all are refused", ALL, spans(&[short, zero]), Partial(2, "ids")),
-        ("a signal that nobody takes", &[Grpc], metrics(Grpc), unimplemented(404, "no pipeline")),
-        ("a signal that nobody takes", HTTP, metrics(Proto), unimplemented(404, "no pipeline")),
+        ("however many are refused, the answer is small", ALL, spans(&many), Partial(900, "ids")),
+        ("a signal that nobody takes", ALL, metrics(), unimplemented(404, "no pipeline")),
         ("an unknown service", &[Grpc], path("/a.B/Export"), unimplemented(0, "unknown service")),
         ("an unknown path", HTTP, path("/v2/traces"), Refused(tonic::Code::NotFound, 404, false, "/v1/traces")),
         ("another method", HTTP, Ask { method: "PUT", ..Ask::default() }, unimplemented(405, "POST")),
+        ("an unknown content type", &[Json], typed("text/plain"), wrong_type),
+        ("no content type", &[Json], typed(""), wrong_type),
         (
             "gRPC at the HTTP port",
             &[Grpc],
@@ -432,12 +500,12 @@ async fn each_box_of_the_checklist() {
     assert!(rows.len() >= 35, "{}", rows.len());
     for (row, ways, what, want) in &rows {
         for way in *ways {
-            check(row, *way, &ask(&gateway, *way, what).await, *want);
+            check(row, *way, what, &ask(&gateway, *way, what).await, *want);
         }
     }
     let text = gateway.meter.render();
     for line in [
-        r#"tollgate_dropped_items_total{signal="traces",reason="bad_ids"} 15"#,
+        r#"tollgate_dropped_items_total{signal="traces",reason="bad_ids"} 2715"#,
         r#"tollgate_dropped_items_total{signal="traces",reason="item_too_large"} 6"#,
         r#"tollgate_account_limited_requests_total{account="acme"} 3"#,
     ] {
@@ -455,10 +523,11 @@ async fn unix_sockets_serve_all_ways() {
     let path = |way| gateway.folder.path().join(if way == Grpc { "grpc.sock" } else { "http.sock" });
     for way in [Grpc, Proto, Json] {
         let stream = UnixStream::connect(path(way)).await.unwrap();
-        check("unix", way, &send(stream, version(way), usual(way, &Ask::default())).await, Whole);
+        let ask = Ask::default();
+        check("unix", way, &ask, &send(stream, version(way), usual(way, &ask)).await, Whole);
     }
     let stream = UnixStream::connect(path(Proto)).await.unwrap();
-    check("h2c", Proto, &send(stream, Version::HTTP_2, h2(Proto)).await, Whole);
+    check("h2c", Proto, &Ask::default(), &send(stream, Version::HTTP_2, h2(Proto)).await, Whole);
     let paths = [path(Grpc), path(Proto)];
     assert_eq!(gateway.forwarded().await.len(), 4);
     assert!(paths.iter().all(|path| !path.exists()));
@@ -534,4 +603,91 @@ async fn pages_of_allowed_origins_may_send() {
     let none = to("otlp/known", from(good, "OPTIONS")).await;
     assert_eq!((none.status.as_u16(), none.header("access-control-allow-origin")), (405, ""));
     gateway.forwarded().await;
+}
+
+/// The same request in three signals, of two items; one of them too large where `large`.
+fn of_signal(signal: Signal, large: bool) -> Ask {
+    let text = if large { "l".repeat(30 << 10) } else { "small".to_owned() };
+    let json = match signal {
+        Signal::Traces => request(&[span("one", ""), span(&text, "")]),
+        Signal::Logs => format!(
+            r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{{"body":{{"stringValue":"one"}}}},{{"body":{{"stringValue":"{text}"}}}}]}}]}}]}}"#
+        ),
+        Signal::Metrics => format!(
+            r#"{{"resourceMetrics":[{{"scopeMetrics":[{{"metrics":[{{"name":"m","gauge":{{"dataPoints":[{{"asInt":"1"}},{{"asInt":"2","attributes":[{{"key":"k","value":{{"stringValue":"{text}"}}}}]}}]}}}}]}}]}}]}}"#
+        ),
+    };
+    Ask { signal, json, receiver: "otlp/all", ..Ask::default() }
+}
+
+/// Each signal has its service, its path and its own word for what was rejected.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_signal_counts_its_own_kind() {
+    let gateway = Gateway::start().await;
+    for signal in Signal::ALL {
+        for way in ALL {
+            let (small, large) = (of_signal(signal, false), of_signal(signal, true));
+            check("all is taken", *way, &small, &ask(&gateway, *way, &small).await, Whole);
+            let want = Partial(1, "max_item_size");
+            check("one is rejected", *way, &large, &ask(&gateway, *way, &large).await, want);
+        }
+    }
+    gateway.app.shutdown().await;
+}
+
+/// Back-pressure is retryable and says when to come again, in every way: 503 with Retry-After, UNAVAILABLE with RetryInfo; never 500.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_spool_says_when_to_come_again() {
+    let gateway = Gateway::start_with(|configuration| {
+        configuration["exporters"] = serde_json::json!({ "otlp_http": { "endpoint": "http://127.0.0.1:9" } });
+        configuration["exporters"]["otlp_http"]["trust"] = "internal".into();
+        for pipeline in ["traces", "logs", "metrics"] {
+            configuration["service"]["pipelines"][pipeline]["exporters"] = serde_json::json!(["otlp_http"]);
+        }
+        configuration["spool"]["max_size"] = "8MiB".into();
+        configuration["limits"] = serde_json::json!({ "shutdown": "1s" });
+    })
+    .await;
+    // text that nothing makes small
+    let text: String = (0_u32..60_000).map(|n| char::from(b'a' + u8::try_from((n * n / 7) % 26).unwrap())).collect();
+    let large = Ask { json: request(&[span(&text, "")]), ..Ask::default() };
+    let mut sent = 0;
+    while ask(&gateway, Proto, &large).await.status == 200 {
+        sent += 1;
+        assert!(sent < 400, "it never filled up");
+    }
+    for way in ALL {
+        let want = Refused(tonic::Code::Unavailable, 503, true, "spool is full");
+        check("a full spool", *way, &large, &ask(&gateway, *way, &large).await, want);
+    }
+    gateway.app.shutdown().await;
+}
+
+/// Several calls at once on one gRPC connection do not wait for each other, either.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_grpc_connection_carries_several_calls_at_once() {
+    let gateway = Gateway::start().await;
+    let stream = TcpStream::connect(gateway.at("otlp", Grpc)).await.unwrap();
+    let (mut client, conn) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(conn);
+    let (parts, body) = usual(Grpc, &Ask::default()).into_parts();
+    let whole = body.collect().await.unwrap().to_bytes();
+    let (slow, arriving) = tokio::sync::mpsc::channel::<Bytes>(4);
+    let frames = futures_util::stream::unfold(arriving, |mut arriving| async {
+        let data = arriving.recv().await?;
+        Some((Ok::<_, std::convert::Infallible>(http_body::Frame::data(data)), arriving))
+    });
+    let body = http_body_util::StreamBody::new(frames);
+    let first = tokio::spawn(client.send_request(Request::from_parts(parts, BodyExt::boxed_unsync(body))));
+    slow.send(whole.slice(..7)).await.unwrap();
+    let second = client.send_request(usual(Grpc, &Ask::default()).map(|body| body.boxed_unsync()));
+    let second = second.await.unwrap().into_body().collect().await.unwrap();
+    assert_eq!(second.trailers().unwrap()["grpc-status"], "0", "the one that is whole is answered first");
+    assert!(!first.is_finished());
+    slow.send(whole.slice(7..)).await.unwrap();
+    drop(slow);
+    let first = first.await.unwrap().unwrap().into_body().collect().await.unwrap();
+    assert_eq!(first.trailers().unwrap()["grpc-status"], "0");
+    assert_eq!(gateway.forwarded().await.len(), 2);
 }

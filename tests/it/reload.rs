@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use tollgate::otlp::{Signal, json};
 
+mod sockets;
+
 /// A gateway as a process, and its log line by line.
 pub(crate) struct Running {
     pub(crate) child: Child,

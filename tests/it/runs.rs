@@ -304,3 +304,22 @@ async fn a_comment_on_a_ticket() {
     let (fine, _, complaint) = post("http://user:hunter22@127.0.0.1:1", Some(token)).await;
     assert!(!fine && !complaint.contains("hunter22"), "{complaint}");
 }
+
+/// JSON of `report` and `alerts` drives no terminal: what a client wrote stands there as `\uXXXX`, which reads the same.
+#[tokio::test]
+async fn json_of_commands_drives_no_terminal() {
+    let said = json!({ "comment": "plain", "alerts": [], "status_message": "\u{9b}2J\u{202e}\u{7f}\u{2066} ok" });
+    let body = said.to_string();
+    assert!(body.contains('\u{9b}'), "it comes raw");
+    let gateway = Stub::new(move |_| (200, body.clone()));
+    for arguments in [
+        &["report", "--format", "json"][..],
+        &["report", "--issue", "X-1", "--format", "json"],
+        &["alerts", "list", "--json"],
+    ] {
+        let (fine, out, complaint) = tollgate(arguments, &[("TOLLGATE_ADMIN", &gateway.at)]).await;
+        assert!(fine, "{complaint}");
+        assert!(out.is_ascii() && !out.contains('\u{7f}'), "{arguments:?}: {out:?}");
+        assert_eq!(serde_json::from_str::<Value>(&out).unwrap(), said, "{arguments:?}");
+    }
+}

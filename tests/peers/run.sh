@@ -49,6 +49,10 @@ case $part in
       python3 -m venv "$PEERS_CACHE/venv-aws"
       "$PEERS_CACHE/venv-aws/bin/pip" install --quiet --disable-pip-version-check awscli==1.46.2 >&2
     fi
+    if [ "${1:-}" = --kms ] && ! [ -x "$PEERS_CACHE/venv-kms/bin/moto_server" ]; then
+      python3 -m venv "$PEERS_CACHE/venv-kms"
+      "$PEERS_CACHE/venv-kms/bin/pip" install --quiet --disable-pip-version-check 'moto[server,kms]==5.2.5' awscli==1.46.2 >&2
+    fi
     ;;
   page) debian chromium chromium && "$here/page/install.sh" >/dev/null ;;
 esac

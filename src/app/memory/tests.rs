@@ -120,6 +120,13 @@ fn the_cgroups_limit_is_found() {
     let configured = Limit::find(Some(7)).unwrap();
     assert_eq!((configured.bytes, configured.origin), (7, Origin::Configured));
     assert!(configured.used().unwrap() > MIB, "this process");
+    // a container of 2 MiB does not become larger by a file's word
+    let folder = tempfile::tempdir().unwrap();
+    put(folder.path(), &[("proc/self/cgroup", "0::/a\n"), ("cgroup/a/memory.max", "2097152\n")]);
+    let within =
+        |bytes| Limit::find_in(Some(bytes), &folder.path().join("proc"), &folder.path().join("cgroup")).unwrap();
+    assert_eq!((within(4 * MIB).bytes, within(4 * MIB).origin), (2 * MIB, Origin::Cgroup));
+    assert_eq!((within(MIB).bytes, within(MIB).origin), (MIB, Origin::Configured));
 }
 
 /// Short begins later than it ends, so that it does not flicker; a figure exactly on the mark counts.
@@ -139,7 +146,8 @@ fn levels_have_two_marks() {
 /// 40 % of the limit and not more than before; a request of the largest size fits, one more byte of it does not.
 #[test]
 fn a_share_of_the_limit() {
-    let of = |mib: u64| Share::of(Limit::find(Some(mib * MIB)).as_ref(), None);
+    let nowhere = Path::new("/nowhere");
+    let of = |mib: u64| Share::of(Limit::find_in(Some(mib * MIB), nowhere, nowhere).as_ref(), None);
     assert_eq!(of(1000).in_flight, 400 * MIB, "40 %");
     assert_eq!(of(64_000).in_flight, 768 * MIB);
     assert_eq!(Share::of(None, None).in_flight, 768 * MIB);

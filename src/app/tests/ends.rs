@@ -193,6 +193,11 @@ async fn a_companion_that_panics_is_told() {
     }
     assert_eq!((app.seams.health.troubles()[0].0.as_str(), app.seams.health.ready()), ("broken", false));
     assert!(app.seams.meter.render().contains("tollgate_panics_total{place=\"broken\"} 1"));
+    let seams = app.seams.clone();
+    app.shutdown().await;
+    // a round after it, as after a reload, is built anew and works
+    let app = App::start(blueprint(folder.path(), &sink, Extras::default()), seams).await.unwrap();
+    assert!(app.seams.health.ready(), "{:?}", app.seams.health.troubles());
     app.shutdown().await;
 }
 

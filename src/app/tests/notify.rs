@@ -1,6 +1,6 @@
 //! Alerts to a webhook: once each, signed, redacted, muted, tried again, remembered.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::watch;
 
 use super::super::build::{Companion as _, Seams};
-use super::super::notify::{Notify, Parts};
+use super::super::notify::{Notify, Parts, routes};
 use super::super::tasks::Tasks;
 use super::seams;
 use crate::clock::{Clock, UnixNanos};
@@ -22,12 +22,11 @@ use crate::net::Proxies;
 use crate::processors::redact;
 use crate::pseudonym::Pseudonymizer;
 use crate::redaction::Ids;
-use crate::runs::{Alert, Board, Budget, Detail, Investigations, Measure, RunSums, RunView, Severity};
+use crate::runs::{Alert, Board, Severity};
 use crate::secret::Secret;
 use crate::telemetry::admin::{self, links, webhook};
+use crate::testing::runs::{MINUTE, Made, NOW as START, alert};
 
-const MINUTE: u64 = 60_000_000_000;
-const START: u64 = 1_800_000_000_000_000_000;
 const KEY: &str = "a key of the receiver";
 
 /// Pauses pass at once and are added to the time; deadlines never come.
@@ -56,45 +55,18 @@ impl Clock for Quick {
     }
 }
 
-#[derive(Default)]
-struct Raised(Mutex<Vec<Alert>>);
-
-impl Board for Raised {
-    fn recent(&self, _: usize) -> Vec<RunView> {
-        Vec::new()
-    }
-    fn run(&self, _: &str) -> Option<Detail> {
-        None
-    }
-    fn budget(&self, _: &str, _: &str) -> Option<Budget> {
-        None
-    }
-    fn sums(&self) -> RunSums {
-        RunSums::default()
-    }
-    fn investigations(&self) -> BTreeMap<String, Investigations> {
-        BTreeMap::new()
-    }
-    fn measures(&self) -> Vec<Measure> {
-        Vec::new()
-    }
-    fn alerts(&self) -> Vec<Alert> {
-        self.0.lock().clone()
-    }
-}
-
 /// What came: head and body.
 type Came = Arc<Mutex<Vec<(String, String)>>>;
 
-/// Answers with these, then with 200.
+/// Answers with these (`hang`: never), then with 200.
 async fn stub(answers: &[&'static str]) -> (String, Came) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let came: Came = Came::default();
-    let (seen, mut answers) = (Arc::clone(&came), VecDeque::from(answers.to_vec()));
+    let (seen, mut answers, mut held) = (Arc::clone(&came), VecDeque::from(answers.to_vec()), Vec::new());
     #[expect(clippy::disallowed_methods, reason = "a back end of this test, not a task of the product")]
     tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
+        'next: while let Ok((mut stream, _)) = listener.accept().await {
             let (mut text, mut part) = (Vec::new(), [0; 4096]);
             let (head, body) = loop {
                 let length = stream.read(&mut part).await.unwrap_or(0);
@@ -111,10 +83,17 @@ async fn stub(answers: &[&'static str]) -> (String, Came) {
                 if let Some((head, body)) = whole {
                     break (head.to_owned(), body.to_owned());
                 }
-                assert!(length > 0, "{all}");
+                if length == 0 {
+                    // whoever connected went away
+                    continue 'next;
+                }
             };
             seen.lock().push((head, body));
             let status = answers.pop_front().unwrap_or("200 OK");
+            if status == "hang" {
+                held.push(stream);
+                continue;
+            }
             let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
             stream.write_all(answer.as_bytes()).await.unwrap();
         }
@@ -124,7 +103,7 @@ async fn stub(answers: &[&'static str]) -> (String, Came) {
 
 struct Scene {
     notify: Arc<Notify>,
-    board: Arc<Raised>,
+    board: Arc<Made>,
     clock: Arc<Quick>,
     seams: Seams,
     stop: watch::Sender<bool>,
@@ -137,7 +116,7 @@ fn scene(folder: &Path, config: Value) -> Scene {
     .unwrap();
     let settings = config.settings().unwrap_or_else(|problems| panic!("{}", problems[0].what));
     let (webhook, link): (webhook::Webhook, Option<links::TraceLink>) = (settings.alerts.unwrap(), settings.trace_link);
-    let (board, clock): (Arc<Raised>, Arc<Quick>) = Default::default();
+    let (board, clock): (Arc<Made>, Arc<Quick>) = Default::default();
     let seams = Seams { clock: Arc::clone(&clock) as Arc<dyn Clock>, ..seams() };
     let detector = redact::Config::default().settings().unwrap_or_else(|_| panic!("valid")).detector;
     let ids = Ids::new(vec![detector], Pseudonymizer::new(&Secret::new("key".into())));
@@ -161,30 +140,12 @@ impl Scene {
     }
 
     fn raise(&self, alert: Alert) {
-        self.board.0.lock().push(alert);
+        self.board.alerts.lock().push(alert);
     }
 
     fn counted(&self, outcome: &str, times: u64) {
         let line = format!("tollgate_alert_messages_total{{outcome=\"{outcome}\"}} {times}");
         assert!(self.seams.meter.render().contains(&line), "{line}");
-    }
-}
-
-fn alert(rule: &'static str, run: &str, since: u64) -> Alert {
-    Alert {
-        rule,
-        severity: Severity::Critical,
-        account: "default".into(),
-        run: run.into(),
-        session: "s-1".into(),
-        trace: "0af7651916cd43dd8448eb211c80319c".into(),
-        tenant: Some("acme".into()),
-        feature: Some("triage".into()),
-        tool: "Bash".into(),
-        value: 7.0,
-        threshold: 5.0,
-        since,
-        until: None,
     }
 }
 
@@ -225,7 +186,7 @@ async fn told_once_signed_and_redacted() {
     assert_eq!(came.lock().len(), 1, "sent twice");
     // again within the hour, then after it
     let raise = |since: u64| {
-        let mut alerts = second.board.0.lock();
+        let mut alerts = second.board.alerts.lock();
         alerts[0].since = since;
         alerts[0].until = Some(since);
     };
@@ -267,8 +228,8 @@ async fn mutes() {
     assert_eq!(came.lock().len(), 1);
 }
 
-/// A webhook that is down is asked five times with growing pauses, or as it says; one that refuses is asked once. Either way
-/// what it was told of is counted, and is not told again.
+/// A webhook that is down is asked five times with growing pauses, or as it says; one that refuses is asked once; then there is a
+/// longer pause.
 #[tokio::test]
 async fn attempts_are_bounded() {
     let folder = tempfile::tempdir().unwrap();
@@ -301,7 +262,222 @@ async fn a_flood_is_summed_up() {
     (0..500).for_each(|n| scene.raise(alert("limit_hit", &format!("r-{n}"), START + n)));
     assert!(scene.look().await && scene.look().await);
     assert_eq!(came.lock().len(), 11);
-    assert!(came.lock()[10].1.contains("490 more alerts"), "{}", came.lock()[10].1);
+    assert!(came.lock()[10].1.contains("490 more alerts: 490 critical limit_hit"), "{}", came.lock()[10].1);
+}
+
+/// Who raises hundreds hides nobody else's: the loud ones come first, accounts and kinds take turns; the rest is counted by
+/// severity and rule.
+#[tokio::test]
+async fn a_flood_hides_nobody_elses() {
+    let folder = tempfile::tempdir().unwrap();
+    let (url, came) = stub(&[]).await;
+    let scene = scene(folder.path(), json!({"url": url}));
+    let quiet = |account: &str, severity, one: Alert| Alert { account: account.into(), severity, ..one };
+    for n in 0..300 {
+        scene.raise(quiet("flood", Severity::Warning, alert("run_unended", &format!("warned-{n}"), START + n)));
+        scene.raise(alert("limit_hit", &format!("noise-{n}"), START + n));
+    }
+    let late = |rule, run| alert(rule, run, START + MINUTE);
+    scene.raise(quiet("other", Severity::Critical, late("limit_hit", "quiet-1")));
+    scene.raise(Alert { tenant: Some("globex".into()), ..late("iteration_ceiling", "quiet-2") });
+    assert!(scene.look().await);
+    let came = came.lock();
+    let place = |run: &str| came.iter().position(|(_, body)| body.contains(run));
+    assert_eq!(["noise-0 ", "quiet-1", "quiet-2", "noise-1 "].map(|run| place(run).unwrap()), [0, 1, 2, 3]);
+    assert!(came[1].1.contains("account other") && !came[0].1.contains("account"));
+    let rest = &came[10].1;
+    assert!(
+        rest.contains(":rotating_light: 592 more alerts: 292 critical limit_hit, 300 warning run_unended"),
+        "{rest}"
+    );
+}
+
+/// One that comes back within the hour and stays is told when the hour is over, not never.
+#[tokio::test]
+async fn what_came_back_and_stays_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let (url, came) = stub(&[]).await;
+    let scene = scene(folder.path(), json!({"url": url}));
+    scene.raise(alert("session_cost", "", START));
+    assert!(scene.look().await);
+    scene.board.alerts.lock()[0].since = START + 10 * MINUTE;
+    for minute in [10, 30, 59] {
+        scene.clock.now.store(minute * MINUTE, Ordering::Relaxed);
+        assert!(scene.look().await);
+    }
+    scene.counted("repeated", 1);
+    assert_eq!(came.lock().len(), 1);
+    scene.clock.now.store(61 * MINUTE, Ordering::Relaxed);
+    assert!(scene.look().await && scene.look().await);
+    assert_eq!(came.lock().len(), 2);
+}
+
+/// An alert that comes and goes all the time is told once an hour, not never again.
+#[tokio::test]
+async fn what_comes_and_goes_is_told_each_hour() {
+    let folder = tempfile::tempdir().unwrap();
+    let (url, came) = stub(&[]).await;
+    let scene = scene(folder.path(), json!({"url": url}));
+    for minute in (0..180).step_by(20) {
+        let now = START + minute * MINUTE;
+        scene.clock.now.store(minute * MINUTE, Ordering::Relaxed);
+        *scene.board.alerts.lock() = vec![Alert { until: Some(now), ..alert("cost_per_run_drift", "", now) }];
+        assert!(scene.look().await);
+    }
+    assert_eq!(came.lock().len(), 3);
+}
+
+/// A clock that was ahead for a while keeps nothing quiet afterwards.
+#[tokio::test]
+async fn a_clock_that_was_ahead() {
+    let folder = tempfile::tempdir().unwrap();
+    let (url, came) = stub(&[]).await;
+    let scene = scene(folder.path(), json!({"url": url}));
+    scene.clock.now.store(100 * 24 * 60 * MINUTE, Ordering::Relaxed);
+    scene.raise(alert("limit_hit", "r-1", START + 100 * 24 * 60 * MINUTE));
+    assert!(scene.look().await);
+    scene.clock.now.store(0, Ordering::Relaxed);
+    scene.board.alerts.lock()[0].since = START;
+    assert!(scene.look().await && scene.look().await);
+    assert_eq!(came.lock().len(), 2);
+}
+
+/// A webhook that is down is no end of an alert: it comes again after longer and longer pauses, with the same number, as long as
+/// it holds; what is behind it waits, and is told then.
+#[tokio::test]
+async fn what_failed_comes_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (url, came) = stub(&["500 X"; 10]).await;
+    let scene = scene(folder.path(), json!({"url": url}));
+    (0..12).for_each(|n| scene.raise(alert("limit_hit", &format!("r-{n}"), START + n)));
+    let later = async |seconds: u64| {
+        scene.clock.now.fetch_add(seconds * 1_000_000_000, Ordering::Relaxed);
+        assert!(scene.look().await);
+        came.lock().len()
+    };
+    assert_eq!([later(0).await, later(50).await, later(20).await, later(70).await], [5, 5, 10, 10]);
+    assert_eq!(later(60).await, 21, "ten, and one for the rest");
+    let numbers: Vec<String> = (came.lock().iter())
+        .map(|(head, _)| head.lines().find(|line| line.starts_with("x-tollgate-delivery: ")).unwrap().to_owned())
+        .collect();
+    assert!(numbers[..11].iter().all(|one| *one == numbers[0]), "one message, eleven attempts");
+    assert!(numbers[11..].iter().all(|one| *one != numbers[0]));
+    scene.counted("failed", 2);
+    scene.counted("sent", 11);
+    // one that it will never take does not stand in the way of the next
+    let (url, came) = stub(&["400 X"]).await;
+    let odd = self::scene(folder.path(), json!({"url": url}));
+    (20..22).for_each(|n| odd.raise(alert("limit_hit", &format!("r-{n}"), START + n)));
+    assert!(odd.look().await && odd.look().await);
+    assert_eq!(came.lock().len(), 2);
+}
+
+/// What was sent is on disk before the next message is; an end waits for no webhook that hangs, and what hung is sent again.
+#[tokio::test]
+async fn each_message_is_noted_before_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let (url, came) = stub(&["200 OK", "hang"]).await;
+    let config = json!({"url": url});
+    let first = scene(folder.path(), config.clone());
+    (0..2).for_each(|n| first.raise(alert("limit_hit", &format!("r-{n}"), START + n)));
+    let mut stop = first.stop.subscribe();
+    let end = async {
+        while came.lock().len() < 2 {
+            tokio::task::yield_now().await;
+        }
+        first.stop.send_replace(true);
+    };
+    let (goes_on, ()) = tokio::join!(first.notify.look(&mut stop), end);
+    assert!(!goes_on);
+    let second = scene(folder.path(), config);
+    (0..2).for_each(|n| second.raise(alert("limit_hit", &format!("r-{n}"), START + n)));
+    assert!(second.look().await);
+    let runs: Vec<bool> = came.lock().iter().map(|(_, body)| body.contains("run r-0")).collect();
+    assert_eq!(runs, [true, false, false]);
+}
+
+async fn asked(scene: &Scene, method: &str, path: &str, body: &str) -> (u16, Value) {
+    let router = routes::router(Some(Arc::clone(&scene.notify)));
+    let request = http::Request::builder().method(method).uri(path).body(axum::body::Body::from(body.to_owned()));
+    let answer = tower::ServiceExt::oneshot(router, request.unwrap()).await.unwrap();
+    let status = answer.status().as_u16();
+    let bytes = http_body_util::BodyExt::collect(answer.into_body()).await.unwrap().to_bytes();
+    (status, serde_json::from_slice(&bytes).unwrap_or_default())
+}
+
+/// Whoever was woken asks for quiet: for a rule, a tenant, a while; it survives a restart, ends by itself or on request; what
+/// can't be meant is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn quiet_for_a_while() {
+    let folder = tempfile::tempdir().unwrap();
+    let (url, came) = stub(&[]).await;
+    let config = json!({"url": url});
+    let first = scene(folder.path(), config.clone());
+    let place = "/api/alerts/limit_hit/mute";
+    let (status, now) = asked(&first, "POST", place, r#"{"for": "2h", "tenant": "acme"}"#).await;
+    assert_eq!((status, now["mute"][0]["tenant"].as_str()), (200, Some("acme")), "{now}");
+    for (path, body) in [
+        ("/api/alerts/nonsense/mute", r#"{"for": "2h"}"#),
+        (place, r#"{"for": "31d"}"#),
+        (place, r#"{"for": "0s"}"#),
+        (place, r#"{"for": "long"}"#),
+        (place, r#"{"tenant": "acme"}"#),
+        (place, r#"{"for": "2h", "tenant": ""}"#),
+        (place, ""),
+    ] {
+        assert_eq!(asked(&first, "POST", path, body).await.0, 400, "{path} {body}");
+    }
+    first.raise(alert("limit_hit", "r-1", START));
+    assert!(first.look().await);
+    first.counted("muted", 1);
+    let second = scene(folder.path(), config);
+    second.raise(alert("limit_hit", "r-2", START + 1));
+    second.raise(Alert { tenant: Some("globex".into()), ..alert("limit_hit", "r-3", START + 1) });
+    assert!(second.look().await);
+    second.counted("muted", 1);
+    assert_eq!(came.lock().len(), 1);
+    assert_eq!(asked(&second, "DELETE", place, "").await.0, 400, "that of a tenant is ended with its name");
+    assert_eq!(asked(&second, "DELETE", "/api/alerts/limit_hit/mute?tenant=acme", "").await.1["mute"], json!([]));
+    assert_eq!(asked(&second, "POST", "/api/alerts/*/mute", r#"{"for": "1h"}"#).await.0, 200);
+    second.raise(alert("iteration_ceiling", "r-4", START + 2));
+    assert!(second.look().await);
+    second.counted("muted", 2);
+    second.clock.now.store(61 * MINUTE, Ordering::Relaxed);
+    second.raise(alert("iteration_ceiling", "r-5", START + 61 * MINUTE));
+    assert!(second.look().await);
+    assert_eq!(came.lock().len(), 2, "it ended by itself");
+}
+
+/// Test messages are not a way to flood a chat.
+#[tokio::test]
+async fn a_test_in_two_seconds() {
+    let folder = tempfile::tempdir().unwrap();
+    let (url, came) = stub(&[]).await;
+    let scene = scene(folder.path(), json!({"url": url}));
+    assert_eq!(asked(&scene, "POST", "/api/alerts/test", "").await.0, 200);
+    assert_eq!(asked(&scene, "POST", "/api/alerts/test", "").await.0, 502);
+    scene.clock.now.store(3_000_000_000, Ordering::Relaxed);
+    assert_eq!(asked(&scene, "POST", "/api/alerts/test", "").await.0, 200);
+    assert_eq!(came.lock().len(), 2);
+}
+
+/// No name becomes a mention, a link or markup, in Slack or in chats that take Markdown; no preview is fetched.
+#[test]
+fn names_are_text() {
+    let evil = Alert {
+        tool: "<!channel> @channel @all https://evil.example [x](https://evil.example) |y #room".into(),
+        tenant: Some("\u{200f}\u{202e}*b* _i_ `c`\n".into()),
+        ..alert("limit_hit", "r-1", START)
+    };
+    let message = crate::pages::notice::message(&evil, None);
+    let text = message["text"].as_str().unwrap();
+    for dead in ["<!", "@channel", "@all", "https://", "](", "*b*", "_i_", "`c`", "#room", "\u{200f}", "\u{202e}"] {
+        assert!(!text.contains(dead), "{dead}: {text}");
+    }
+    assert_eq!(text.lines().count(), 2);
+    let told = [&message["parse"], &message["link_names"], &message["unfurl_links"], &message["unfurl_media"]];
+    assert_eq!(told, [&json!("none"), &json!(false), &json!(false), &json!(false)]);
+    assert_eq!(message["blocks"][0]["text"]["verbatim"], true);
 }
 
 /// A gateway that ends while the webhook is down sends it after the next start.
@@ -334,6 +510,7 @@ fn settings_are_checked() {
     for (alerts, wanted) in [
         (json!({"url": "hooks.example/x"}), "alerts.url"),
         (json!({"url": "ftp://hooks.example/x"}), "alerts.url"),
+        (json!({"url": "https://user:word@hooks.example/x"}), "alerts.url"),
         (json!({"url": "https://h.example/x", "signing_key": "short"}), "alerts.signing_key"),
         (json!({"signing_key": "long enough for a key"}), "alerts.signing_key"),
         (json!({"mute": [{"rule": ""}]}), "alerts.mute[0].rule"),

@@ -21,8 +21,12 @@ use axum::routing::get;
 use parking_lot::Mutex;
 use serde::Deserialize;
 
-use crate::vault::read::{Content, Filter, Found, Opener, Query, Replay, Vault, clean, find, replay};
+use crate::vault::chain::note::VerifyKey;
+use crate::vault::read::{
+    Content, Filter, Found, Opener, Query, ReadError, Replay, Vault, clean, find, find_signed, replay, unclean,
+};
 use crate::vault::row::Row;
+use crate::vault::signed::Signed;
 use crate::vault::verify::Report;
 
 use self::page::{Banner, Front, Line, Session, Turn, Verification};
@@ -55,6 +59,10 @@ pub(super) struct Audit {
     pub(super) auditors: Vec<age::x25519::Identity>,
     pub(super) verified: Mutex<Verified>,
     pub(super) log: OpeningLog,
+    /// Public keys of the writers' signers; none: nobody looks for signatures.
+    keys: Vec<VerifyKey>,
+    /// What digests name that these signed, as far as it was read.
+    signed: tokio::sync::Mutex<Arc<Signed>>,
     /// Of the printed address; gone once it was used.
     token: Mutex<Option<String>>,
     cookie: Cookie,
@@ -77,17 +85,29 @@ impl Audit {
         vault: Vault,
         auditors: Vec<age::x25519::Identity>,
         log: OpeningLog,
+        keys: Vec<VerifyKey>,
         [token, cookie, path]: [String; 3],
         port: u16,
     ) -> Self {
         let hosts = ["127.0.0.1", "localhost"].map(|host| format!("{host}:{port}"));
         let cookie = Cookie { name: format!("audit-{port}"), value: cookie, path: format!("/{path}/") };
-        Self { vault, auditors, verified: Mutex::default(), log, token: Mutex::new(Some(token)), cookie, hosts }
+        let (verified, signed, token) = (Mutex::default(), tokio::sync::Mutex::default(), Mutex::new(Some(token)));
+        Self { vault, auditors, verified, log, keys, signed, token, cookie, hosts }
     }
 
     /// Where it lies, with its slashes.
     pub(super) fn path(&self) -> &str {
         &self.cookie.path
+    }
+
+    /// What digests name by now; `None`: nobody gave keys.
+    async fn signed(&self) -> Result<Option<Arc<Signed>>, ReadError> {
+        if self.keys.is_empty() {
+            return Ok(None);
+        }
+        let mut signed = self.signed.lock().await;
+        Arc::make_mut(&mut signed).more(&self.vault, &self.keys, None).await?;
+        Ok(Some(Arc::clone(&signed)))
     }
 
     fn banner(&self) -> Banner {
@@ -192,7 +212,7 @@ pub(super) struct Search {
 
 impl Search {
     fn query(&self) -> Query {
-        let told = |text: &str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
+        let told = |text: &str| Some(unclean(text.trim())).filter(|text| !text.is_empty());
         Query {
             session: told(&self.session),
             user: told(&self.user),
@@ -204,23 +224,32 @@ impl Search {
             ..Query::default()
         }
     }
+
+    /// As the form shows it again: nothing in it that a reader can't see.
+    fn shown(&self) -> Self {
+        let [session, user, tool, action, issue, since, failed] =
+            [&self.session, &self.user, &self.tool, &self.action, &self.issue, &self.since, &self.failed]
+                .map(|text| clean(text));
+        Self { session, user, tool, action, issue, since, failed }
+    }
 }
 
 async fn front(State(audit): State<Arc<Audit>>, Params(search): Params<Search>) -> Response {
     let mut sessions: BTreeMap<(String, String), Line> = BTreeMap::new();
     let mut left_out = false;
-    let mut each = |row: &Row| {
+    let mut each = |row: &Row, unsigned: bool| {
         let trace = || row.tail.trace_id.as_ref().map(|trace| format!("trace-{trace}"));
         let Some(id) = row.tail.session_id.clone().or_else(trace) else { return };
         let key = (id, row.tail.account.clone());
         // more are collected than shown, so that the latest are
         if sessions.contains_key(&key) || sessions.len() < 50 * MAX_SESSIONS {
-            sessions.entry(key).or_insert_with_key(|(session, account)| Line::new(session, account)).add(row);
+            let line = sessions.entry(key).or_insert_with_key(|(session, account)| Line::new(session, account));
+            line.add(row, unsigned);
         } else {
             left_out = true;
         }
     };
-    let found = find(&audit.vault, &search.query(), &mut each).await;
+    let found = found(&audit, &search.query(), &mut each).await;
     let mut lines: Vec<Line> = sessions.into_values().collect();
     lines.sort_by(|a, b| b.last.cmp(&a.last));
     left_out |= lines.len() > MAX_SESSIONS;
@@ -228,7 +257,17 @@ async fn front(State(audit): State<Arc<Audit>>, Params(search): Params<Search>) 
     let closed = |found: &Found| (!found.closed.is_empty()).then(|| format!("not read: {}", found.closed.join("; ")));
     let problem = found.as_ref().map_or_else(|why| Some(why.clone()), closed).map(|why| clean(&why));
     let count = found.map_or(0, |found| found.lines);
-    html(&Front { banner: audit.banner(), search: &search, lines, count, problem, left_out })
+    html(&Front { banner: audit.banner(), search: search.shown(), lines, count, problem, left_out })
+}
+
+/// Looks for lines; those that nobody signed come last, with true, if there are keys to tell.
+async fn found(audit: &Audit, query: &Query, each: &mut (dyn FnMut(&Row, bool) + Send)) -> Result<Found, ReadError> {
+    let Some(signed) = audit.signed().await? else {
+        return find(&audit.vault, query, &mut |row| each(row, false)).await;
+    };
+    let (own, others) = find_signed(&audit.vault, query, &signed, each).await?;
+    let closed = [own.closed, others.closed].concat();
+    Ok(Found { lines: own.lines + others.lines, closed, ..Found::default() })
 }
 
 /// Which session, which turn.
@@ -246,8 +285,11 @@ async fn session(State(audit): State<Arc<Audit>>, Params(wanted): Params<Wanted>
         return (StatusCode::INTERNAL_SERVER_ERROR, format!("{why}\n")).into_response();
     }
     let mut opener = Opener::new(&audit.vault, audit.auditors.clone());
-    let filter =
-        Filter { account: Some(wanted.account.clone()), tenant: None, content: Content(MAX_CONTENT), signed: None };
+    let signed = match audit.signed().await {
+        Ok(signed) => signed,
+        Err(why) => return (StatusCode::BAD_GATEWAY, lines(&why) + "\n").into_response(),
+    };
+    let filter = Filter { account: Some(wanted.account.clone()), tenant: None, content: Content(MAX_CONTENT), signed };
     match replay(&audit.vault, &mut opener, &wanted.session, &filter).await {
         Err(why) => (StatusCode::NOT_FOUND, lines(&why) + "\n").into_response(),
         Ok(replay) => html(&shown(&audit, &wanted, &replay)),
@@ -296,6 +338,7 @@ fn shown(audit: &Audit, wanted: &Wanted, replay: &Replay) -> Session {
         body: body.unwrap_or_else(|| "there is no such turn".to_owned()),
         change,
         concerned,
+        unsigned: replay.unsigned(),
         closed: replay.closed().iter().map(|why| clean(why)).collect(),
     }
 }

@@ -53,6 +53,8 @@ pub(super) struct Line {
     tools: u64,
     failed: u64,
     usd: Option<Decimal>,
+    /// Lines of objects that no signed digest names.
+    unsigned: u64,
 }
 
 impl Line {
@@ -69,10 +71,12 @@ impl Line {
             tools: 0,
             failed: 0,
             usd: Some(Decimal::ZERO),
+            unsigned: 0,
         }
     }
 
-    pub(super) fn add(&mut self, row: &Row) {
+    /// What nobody signed is counted apart, and tells nothing but that and when.
+    pub(super) fn add(&mut self, row: &Row, unsigned: bool) {
         let tail = &row.tail;
         let time = clean(tail.ts.get(..19).unwrap_or(&tail.ts)).replace('T', " ");
         if self.first.is_empty() || time < self.first {
@@ -80,6 +84,10 @@ impl Line {
         }
         if time > self.last {
             self.last = time;
+        }
+        if unsigned {
+            self.unsigned += 1;
+            return;
         }
         self.tenant = clean(&tail.tenant);
         if let Some(actor) = tail.actor.as_ref().filter(|_| self.actors.is_empty()) {
@@ -112,13 +120,19 @@ fn link((session, account): &(String, String), turn: Option<usize>) -> String {
 
 #[derive(Template)]
 #[template(path = "audit_front.html")]
-pub(super) struct Front<'a> {
+pub(super) struct Front {
     pub(super) banner: Banner,
-    pub(super) search: &'a Search,
+    pub(super) search: Search,
     pub(super) lines: Vec<Line>,
     pub(super) count: u64,
     pub(super) problem: Option<String>,
     pub(super) left_out: bool,
+}
+
+impl Front {
+    fn has_unsigned(&self) -> bool {
+        self.lines.iter().any(|line| line.unsigned > 0)
+    }
 }
 
 /// A turn in the list.
@@ -147,6 +161,8 @@ pub(super) struct Session {
     pub(super) body: String,
     pub(super) change: Option<String>,
     pub(super) concerned: Vec<String>,
+    /// Lines of it that no signed digest covers.
+    pub(super) unsigned: usize,
     pub(super) closed: Vec<String>,
 }
 

@@ -53,7 +53,7 @@ pub(in crate::cli) fn run_serve(options: &Serve) -> Result<(), String> {
         if !keys.is_empty() {
             log.note("serve", "every fragment, to verify what is shown")?;
         }
-        let audit = Arc::new(Audit::new(vault, auditors.clone(), log, [token, cookie, path], port));
+        let audit = Arc::new(Audit::new(vault, auditors.clone(), log, keys.clone(), [token, cookie, path], port));
         let (meter, second) = (Meter::new(), open_vault(options)?);
         let tasks: Arc<dyn Spawn> = Tasks::new(&meter);
         let serving = serve_pages(bound, router(Arc::clone(&audit)), "audit", REST, &meter, tasks);

@@ -1,5 +1,6 @@
 //! Who may see the page; that it shows nothing it should not act on.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -9,13 +10,19 @@ use tower::ServiceExt as _;
 
 use super::{Audit, Verified, router};
 use crate::cli::opening_log::OpeningLog;
+use crate::vault::chain::note::VerifyKey;
 use crate::vault::read::{Location, Vault};
+use crate::vault::uploader::tests::signing_key;
 
 fn audit(folder: &std::path::Path) -> Arc<Audit> {
+    audit_by(folder, Vec::new())
+}
+
+fn audit_by(folder: &std::path::Path, keys: Vec<VerifyKey>) -> Arc<Audit> {
     let store = folder.display().to_string();
     let vault = Vault::at(&Location { store: store.clone(), ..Location::default() }).expect("a vault");
     let log = OpeningLog::open(Some(&folder.join("openings.jsonl")), &store, &[]).expect("a log");
-    Arc::new(Audit::new(vault, Vec::new(), log, ["token", "cookie", "path"].map(str::to_owned), 8898))
+    Arc::new(Audit::new(vault, Vec::new(), log, keys, ["token", "cookie", "path"].map(str::to_owned), 8898))
 }
 
 async fn ask(
@@ -88,6 +95,13 @@ async fn hostile_names_are_text() {
     assert!(page.contains("no connection") && !page.contains("<b>"), "{page}");
 }
 
+/// An object of a vault, in a folder.
+fn put(folder: &Path, name: &str, bytes: &[u8]) {
+    let path = folder.join(name);
+    std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+    std::fs::write(path, bytes).expect("written");
+}
+
 /// Marks that turn the direction of writing, and control characters, of a session's id are shown, not obeyed: in the list, in
 /// the session, in what was found.
 #[tokio::test]
@@ -96,11 +110,7 @@ async fn marks_are_shown() {
     let mut site = crate::vault::verify::tests::Site::new(31);
     site.send("default", "s\u{202e}x\u{9b}", "what was said");
     site.minutes(4).await;
-    for (name, bytes) in &*site.store.0.lock() {
-        let path = folder.path().join(name);
-        std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
-        std::fs::write(path, bytes).expect("written");
-    }
+    site.store.0.lock().iter().for_each(|(name, bytes)| put(folder.path(), name, bytes));
     let audit = audit(folder.path());
     let mut report = crate::vault::verify::Report::default();
     report.fail("stray", "default/acme/s%E2%80%AEx%C2%9B/1", "planted \u{202e}");
@@ -115,4 +125,64 @@ async fn marks_are_shown() {
     assert!(status == StatusCode::OK && page.contains("This session: planted"), "{page}");
     let (_, _, front) = ask(&audit, "/path/", HOST, Some("audit-8898=cookie")).await;
     assert!(front.contains("href=\"session?session=s%E2%80%AEx%C2%9B&#38;account=default"), "{front}");
+    // the form shows what was searched, and what it shows is searched again
+    for typed in ["s%E2%80%AEx%C2%9B", "s%5Cu%7B202e%7Dx%5Cu%7B9b%7D"] {
+        let (_, _, page) = ask(&audit, &format!("/path/?session={typed}"), HOST, Some("audit-8898=cookie")).await;
+        assert!(!page.contains(['\u{202e}', '\u{9b}']), "{page}");
+        assert!(page.contains("value=\"s\\u{202e}x\\u{9b}\"") && page.contains("1 sessions"), "{typed}: {page}");
+    }
+}
+
+/// What was planted in the index is marked, in the list and in the session, and no sum counts it, where the writers' public key is
+/// given; a line that was signed since is not.
+#[tokio::test]
+async fn planted_lines_are_marked() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut site = crate::vault::verify::tests::Site::new(32);
+    site.send("default", "s", "what was said");
+    site.minutes(4).await;
+    let objects = site.store.0.lock().clone();
+    objects.iter().for_each(|(name, bytes)| put(folder.path(), name, bytes));
+    let name = objects.keys().find(|name| name.starts_with("index/")).expect("lines");
+    let lines = zstd::decode_all(&objects[name][..]).expect("zstd");
+    let line: &str = std::str::from_utf8(&lines).expect("text").lines().next().expect("a line");
+    let first = |text: &str| text.replace("\"leaf\":0", "\"leaf\":900");
+    assert!(line != first(line));
+    let (head, _) = name.rsplit_once('-').expect("a number");
+    let planted = first(line) + "\n" + &first(line).replace("900", "901").replace("\"s\"", "\"planted\"") + "\n";
+    put(
+        folder.path(),
+        &format!("{head}-0000000900.ndjson.zst"),
+        &zstd::bulk::compress(planted.as_bytes(), 3).expect("zstd"),
+    );
+
+    let cookie = Some("audit-8898=cookie");
+    let (_, _, blind) = ask(&audit(folder.path()), "/path/", HOST, cookie).await;
+    assert!(!blind.contains("unsigned") && blind.contains("not verified"), "{blind}");
+    let audit = audit_by(folder.path(), vec![signing_key().public().clone()]);
+    let (_, _, page) = ask(&audit, "/path/", HOST, cookie).await;
+    assert_eq!(page.matches("1 unsigned").count(), 2, "{page}");
+    let sums = |page: &str| {
+        page.split("<tr><td>")
+            .find(|row| row.contains("session=s&"))
+            .map(|row| row.split("</td>").skip(6).collect::<String>())
+    };
+    let clean = tempfile::tempdir().expect("a folder");
+    objects.iter().for_each(|(name, bytes)| put(clean.path(), name, bytes));
+    let (_, _, without) =
+        ask(&audit_by(clean.path(), vec![signing_key().public().clone()]), "/path/", HOST, cookie).await;
+    assert!(!without.contains("unsigned") && sums(&without).is_some(), "{without}");
+    assert_eq!(sums(&page), sums(&without));
+    let (_, _, page) = ask(&audit, "/path/session?session=s&account=default", HOST, cookie).await;
+    assert!(page.contains("UNSIGNED: 1 of its lines") && page.contains("UNSIGNED: no digest"), "{page}");
+    let (_, _, page) = ask(&audit, "/path/session?session=planted&account=default", HOST, cookie).await;
+    assert!(page.contains("UNSIGNED: 1 of its lines"), "{page}");
+    // the planted lines' own chain grows no signature; what the gateway signs next is read without a new start
+    site.send("default", "later", "more");
+    site.minutes(4).await;
+    for (name, bytes) in &*site.store.0.lock() {
+        put(folder.path(), name, bytes);
+    }
+    let (_, _, page) = ask(&audit, "/path/?session=later", HOST, cookie).await;
+    assert!(page.contains("1 sessions") && !page.contains("unsigned"), "{page}");
 }

@@ -69,7 +69,7 @@ pub(super) async fn start(directory: &Path, seams: Seams) -> Result<Gateway, Str
 }
 
 async fn start_on(directory: &Path, seams: Seams, ports: Ports) -> Result<Gateway, StartError> {
-    let common = Common { config: None, data_dir: Some(directory.to_path_buf()) };
+    let common = Common { data_dir: Some(directory.to_path_buf()), ..Common::default() };
     let loaded = load(&common, Make::Keys).map_err(|_| "the embedded default can't be used".to_owned())?;
     let outbound = directory.join("outbound.jsonl");
     let valid = changed(loaded.valid, &outbound, ports)?;

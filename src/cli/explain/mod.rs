@@ -18,6 +18,7 @@ use super::run::{fail, seams};
 use super::source::{Make, load};
 use crate::app::dry::Dry;
 use crate::otlp::Signal;
+use crate::vault::read::escaped;
 use look::Request;
 
 /// Options of `explain`.
@@ -67,7 +68,7 @@ pub(super) fn run(common: &Common, options: &Options) -> Exit {
     }
     if options.json {
         return match serde_json::to_string_pretty(&serde_json::json!({ "requests": shown })) {
-            Ok(text) => out(&format!("{text}\n")),
+            Ok(text) => out(&format!("{}\n", escaped(&text))),
             Err(_) => fail("it can't be written as JSON"),
         };
     }

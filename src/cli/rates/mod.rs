@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use serde_json::json;
 
-use super::output::{Exit, complain, print};
+use super::output::{Exit, complain, print, print_json};
 use super::run::fail;
 use crate::clock::{Clock as _, SystemClock};
 use crate::rates::import::{Format, import};
@@ -118,9 +118,7 @@ fn source(name: &str) -> Result<Source, String> {
 }
 
 fn pretty(value: &serde_json::Value) -> Result<(), String> {
-    let mut text = serde_json::to_string_pretty(value).unwrap_or_default();
-    text.push('\n');
-    print(&text)
+    print_json(&serde_json::to_string_pretty(value).unwrap_or_default())
 }
 
 fn show(model: Option<&str>, rates: &str, as_json: bool) -> Result<Exit, String> {

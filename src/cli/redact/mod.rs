@@ -18,11 +18,12 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::Common;
-use super::output::{Exit, complain, print};
+use super::output::{Exit, complain, print, print_json};
 use super::run::fail;
 use super::source::{Make, load};
 use crate::components::ProcessorSettings;
 use crate::processors::redact;
+use crate::redaction::Detector;
 use crate::redaction::score::{Case, Score};
 use finder::Finder;
 use lines::{Lines, Record};
@@ -63,19 +64,28 @@ pub(super) fn run(common: &Common, options: &Options) -> Exit {
 }
 
 /// The rules (and the recogniser) of the configuration's first `redact` processor; without a configuration, the default ones.
-fn finder(common: &Common) -> Result<Finder, Exit> {
+fn settings(common: &Common) -> Result<redact::Settings, Exit> {
     if common.config.is_none() {
-        let settings = redact::Config::default().settings();
-        let settings = settings.map_err(|_| fail("the built-in rules can't be used"))?;
-        return Finder::new(settings).map_err(|why| fail(&why));
+        return redact::Config::default().settings().map_err(|_| fail("the built-in rules can't be used"));
     }
     let processors = load(common, Make::Nothing)?.valid.processors;
     let found = processors.into_iter().find_map(|placed| match placed.what {
         ProcessorSettings::Redact(settings) => Some(settings),
         _ => None,
     });
-    let settings = found.ok_or_else(|| fail("no pipeline of the configuration has a `redact` processor"))?;
-    Finder::new(settings).map_err(|why| fail(&why))
+    found.ok_or_else(|| fail("no pipeline of the configuration has a `redact` processor"))
+}
+
+/// The rules alone.
+///
+/// # Errors
+/// It was said: the configuration has none, or is none.
+pub(super) fn rules(common: &Common) -> Result<Arc<Detector>, Exit> {
+    settings(common).map(|settings| settings.detector)
+}
+
+fn finder(common: &Common) -> Result<Finder, Exit> {
+    Finder::new(settings(common)?).map_err(|why| fail(&why))
 }
 
 fn is_dash(path: &Path) -> bool {
@@ -138,7 +148,7 @@ fn score(finder: &mut Finder, file: &Path, as_json: bool) -> Result<(), String> 
         progress.tell(lines.number());
     }
     progress.end();
-    if as_json { print(&report::as_json(&score)) } else { print(&report::as_text(&score)) }
+    if as_json { print_json(&report::as_json(&score)) } else { print(&report::as_text(&score)) }
 }
 
 /// The mark that keeps secret scanners from labelled files: it stands inside values and is no part of them.

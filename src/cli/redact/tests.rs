@@ -11,7 +11,7 @@ use crate::cli::Common;
 use crate::redaction::score::{Case, Marked, Score};
 
 fn rules() -> Finder {
-    finder(&Common { config: None, data_dir: None }).unwrap_or_else(|_| panic!("the default rules"))
+    finder(&Common::default()).unwrap_or_else(|_| panic!("the default rules"))
 }
 
 fn rewritten(input: &str) -> Result<String, String> {

@@ -34,6 +34,9 @@ pub(in crate::cli) struct Compact {
     /// A folder, or `s3://bucket/prefix`.
     #[arg(long, value_name = "DIR|s3://BUCKET/PREFIX")]
     store: String,
+    /// Bucket of the key objects; not needed here, taken so that one set of options is right for every command.
+    #[arg(long, value_name = "s3://BUCKET")]
+    keys: Option<String>,
     #[command(flatten)]
     reach: Reach,
 }
@@ -46,7 +49,7 @@ pub(super) fn run_compact(options: &Compact) -> Result<(), String> {
         keys: public_keys(&options.key)?,
         prune: options.prune,
     };
-    let location = options.reach.location(&options.store, None);
+    let location = options.reach.location(&options.store, options.keys.as_deref());
     let mut done = Compacted::default();
     block_on(async {
         let terminal = io::stderr().is_terminal();

@@ -42,7 +42,7 @@ pub(in crate::cli) struct Erase {
     #[arg(requires = "request", conflicts_with = "user")]
     session: Option<String>,
     /// Every session of this user, by the pseudonym that spans show.
-    #[arg(long, value_name = "h-…", requires = "request")]
+    #[arg(long, value_name = "h-…", requires_all = ["request", "gateway_key"])]
     user: Option<String>,
     /// 1: makes a request, which says what would be destroyed.
     #[arg(long, requires_all = ["who", "why", "output", "store"])]
@@ -80,6 +80,9 @@ pub(in crate::cli) struct Erase {
     /// Public key that signed the chain of erasures before `--sign-with` did, or a file that holds it.
     #[arg(long, value_name = "KEY|FILE")]
     before: Vec<String>,
+    /// Public key of the gateways' signer, or a file that holds it: which sessions a `--user` has is told by what it signed.
+    #[arg(long, value_name = "KEY|FILE")]
+    gateway_key: Vec<String>,
     /// Name of the writer in whose chain erasures are told; no gateway's.
     #[arg(long, default_value = ERASER)]
     writer: String,
@@ -179,7 +182,9 @@ fn told(done: &Executed, writer: &str, key: &SigningKey) -> String {
 fn place(options: &Erase) -> Result<(Place, String), String> {
     let store = options.store.clone().unwrap_or_default();
     let location = options.reach.location(&store, options.keys.as_deref());
-    Ok((Place::at(&location, options.lock_days)?, store.trim_end_matches('/').to_owned()))
+    let keys = public_keys(&options.gateway_key)?;
+    let place = Place { keys, ..Place::at(&location, options.lock_days)? };
+    Ok((place, store.trim_end_matches('/').to_owned()))
 }
 
 fn signing_key(path: Option<&Path>) -> Result<SigningKey, String> {

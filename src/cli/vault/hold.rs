@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 
 use super::super::output::Exit;
 use super::super::reach::{Reach, block_on};
+use super::chain::public_keys;
 use super::print;
 use crate::clock::{Clock, SystemClock};
 use crate::rng::SystemRng;
@@ -38,8 +39,11 @@ pub(in crate::cli) struct Touch {
     #[arg(required_unless_present = "user", conflicts_with = "user")]
     session: Option<String>,
     /// Every session of this user, by the pseudonym that spans show.
-    #[arg(long, value_name = "h-…")]
+    #[arg(long, value_name = "h-…", requires = "key")]
     user: Option<String>,
+    /// Public key of the gateways' signer, or a file that holds it: which sessions a `--user` has is told by what it signed.
+    #[arg(long, value_name = "KEY|FILE")]
+    key: Vec<String>,
     /// Who does it: a role, or a name that may stand in the vault.
     #[arg(long)]
     who: String,
@@ -107,7 +111,8 @@ async fn touched(touch: &Touch, set: bool) -> Result<(String, Vec<String>), Stri
         (None, None) => return Err("give a session, or --user".to_owned()),
     };
     let asked = Asked { what, account: touch.account.clone(), tenant: touch.tenant.clone() };
-    let place = Place::at(&touch.at.reach.location(&touch.at.store, touch.at.keys.as_deref()), None)?;
+    let location = touch.at.reach.location(&touch.at.store, touch.at.keys.as_deref());
+    let place = Place { keys: public_keys(&touch.key)?, ..Place::at(&location, None)? };
     let done = hold(&place, &asked, set, (&touch.who, &touch.why), SystemClock::new().now(), &SystemRng).await?;
     let word = if set { "held" } else { "released" };
     let mut out: String = done.sessions.iter().map(|session| clean(session) + "\n").collect();

@@ -3,7 +3,7 @@
 //! **Invariants**: reads only (but `keygen`, which makes one new file, and `erase` and `rewrap`, which say so); what is printed was opened with the caller's own
 //! keys. **Not here**: opening (`vault/read`), stock tools that do the same (`vault` module's head).
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -13,6 +13,7 @@ mod compact;
 mod erase;
 mod evidence;
 mod hold;
+mod opened;
 mod proof;
 
 pub(super) use chain::public_keys;
@@ -23,12 +24,14 @@ use super::audit::{Serve, run_serve};
 use super::doctor::{Doctor, PolicyOptions, run_doctor, run_policy};
 use super::opening_log::OpeningLog;
 use super::output::{self, Exit};
-use super::reach::{Reach, block_on};
+use super::reach::Reach;
+use super::redact;
 use super::run::fail;
 use super::sessions::{As, Find, Session, run_find, run_session};
+use crate::redaction::Scratch;
 use crate::rng::SystemRng;
 use crate::vault::keygen::{keygen, signing_key};
-use crate::vault::read::{Opener, Vault, Wanted, clean, escaped, get, identities};
+use crate::vault::read::{Replay, Vault, clean, escaped, identities};
 
 /// Subcommands of `vault`.
 #[derive(Subcommand)]
@@ -57,16 +60,10 @@ pub(super) enum Command {
     /// Signs the newest digest of every writer into a file, to be kept where the writers can't reach it.
     Anchor(Box<chain::Anchor>),
     /// Opens what a reference (`gen_ai.payload.s3_uri`) leads to; prints one JSON document a line.
-    Get {
-        /// `s3://bucket/name`, `file:///name`, or the object's name.
-        uri: String,
-        /// The range attribute (`gen_ai.payload.range`); without it every fragment of the object.
-        #[arg(long, value_name = "bytes=FIRST-LAST")]
-        range: Option<String>,
-        #[command(flatten)]
-        from: Source,
-    },
-    /// Prints a session in order of time: what was asked, answered, called, and what it cost.
+    Get(Box<opened::Get>),
+    /// Prints a session in order of time: what was asked, answered, called, what it cost, and what of it is redacted downstream.
+    ///
+    /// Which that is, the rules of `--config` say (default: the built-in ones), as they are now.
     Replay {
         #[command(flatten)]
         session: Session,
@@ -159,26 +156,21 @@ pub(super) fn run(common: &Common, command: Command) -> Exit {
         Command::Prove(options) => return ended(proof::run_prove(&options)),
         Command::CheckProof(options) => return ended(proof::run_check(&options)),
         Command::Anchor(options) => return ended(chain::run_anchor(&options)),
-        Command::Get { uri, range, from } => block_on(async {
-            let (vault, auditors, log) = open(&from)?;
-            log.note("get", &uri)?;
-            let (mut opener, mut text) = (Opener::new(&vault, auditors), Vec::new());
-            let wanted = Wanted { uri, range };
-            let got = get(&vault, &mut opener, &wanted, &mut text).await;
-            // what did open is printed, whatever else is wrong
-            print(&for_terminal(text))?;
-            got?.map_err(|error| error.to_string())
-        }),
+        Command::Get(options) => opened::run_get(&options),
         Command::Replay { session, turn: Some(turn), .. } => {
             run_session(session, false, |replay, out| replay.write_turn(turn, out))
         }
         Command::Replay { session, json: true, .. } => {
-            run_session(session, true, |replay, out| Ok(writeln!(out, "{}", escaped(&replay.json()?))))
+            return ended(read_through(common, session, |replay, out| {
+                Ok(writeln!(out, "{}", escaped(&replay.json()?)))
+            }));
         }
         Command::Replay { session, tree: true, mermaid, .. } => run_session(session, !mermaid, |replay, out| {
             Ok(if mermaid { replay.write_mermaid(out) } else { replay.write_tree(out) })
         }),
-        Command::Replay { session, .. } => run_session(session, true, |replay, out| Ok(replay.write(out))),
+        Command::Replay { session, .. } => {
+            return ended(read_through(common, session, |replay, out| Ok(replay.write(out))));
+        }
         Command::Erase(options) => return ended(erase::run_erase(&options)),
         Command::Evidence(options) => return ended(evidence::run_evidence(&options)),
         Command::Schema => output::print(&crate::vault::schema::text()),
@@ -199,6 +191,27 @@ pub(super) fn run(common: &Common, command: Command) -> Exit {
     ended(result.map(|()| Exit::Fine))
 }
 
+/// A session with what the rules hide of it.
+fn read_through(
+    common: &Common,
+    session: Session,
+    write: impl FnOnce(&Replay, &mut Vec<u8>) -> Result<io::Result<()>, String>,
+) -> Result<Exit, String> {
+    let rules = match redact::rules(common) {
+        Ok(rules) => rules,
+        Err(exit) => return Ok(exit),
+    };
+    let read = run_session(session, true, |replay, out| {
+        let mut scratch = Scratch::new();
+        replay.look_for_private(&mut |key, text| {
+            let hits = rules.find_under(key, text, &mut scratch);
+            hits.iter().map(|hit| rules.placeholder(hit).trim_matches(['[', ']']).to_owned()).collect()
+        });
+        write(replay, out)
+    });
+    read.map(|()| Exit::Fine)
+}
+
 fn ended(result: Result<Exit, String>) -> Exit {
     match result {
         Ok(exit) => exit,
@@ -211,14 +224,6 @@ pub(super) fn open(from: &Source) -> Result<(Vault, Vec<age::x25519::Identity>, 
     let (vault, auditors) = (Vault::at(&location)?, identities(&from.identity)?);
     let log = OpeningLog::open(from.log.as_deref(), &from.store, &auditors)?;
     Ok((vault, auditors, log))
-}
-
-/// Into a file or a pipe the bytes go as they are; on a terminal what it might act on is escaped, which is the same JSON.
-fn for_terminal(json: Vec<u8>) -> Vec<u8> {
-    if !io::stdout().is_terminal() {
-        return json;
-    }
-    escaped(&String::from_utf8_lossy(&json)).into_bytes()
 }
 
 pub(super) fn print(bytes: &[u8]) -> Result<(), String> {

@@ -35,6 +35,9 @@ pub(in crate::cli) struct Prove {
     /// A folder, or `s3://bucket/prefix`.
     #[arg(long, value_name = "DIR|s3://BUCKET/PREFIX")]
     store: String,
+    /// Bucket of the key objects; not needed here, taken so that one set of options is right for every command.
+    #[arg(long, value_name = "s3://BUCKET")]
+    keys: Option<String>,
     /// Public key of the writer's signer, or a file that holds it.
     #[arg(long, required = true, value_name = "KEY|FILE")]
     key: Vec<String>,
@@ -67,7 +70,7 @@ pub(super) fn run_prove(options: &Prove) -> Result<Exit, String> {
     };
     let mut made = None;
     block_on(async {
-        let vault = Vault::at(&options.reach.location(&options.store, None))?;
+        let vault = Vault::at(&options.reach.location(&options.store, options.keys.as_deref()))?;
         made = Some(prove(&vault, &wanted, &keys).await?);
         Ok(())
     })?;

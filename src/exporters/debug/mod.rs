@@ -46,6 +46,11 @@ pub fn build(id: &ComponentId, settings: Settings) -> Debug {
     with_sink(id, settings, sink)
 }
 
+/// A request as the exporter prints it, a line per item; none if it is not one.
+pub fn text(request: &ExportRequest) -> Option<String> {
+    render::request(request, Verbosity::Normal)
+}
+
 fn with_sink(id: &ComponentId, settings: Settings, sink: Option<Sink>) -> Debug {
     Debug { id: id.to_string().into(), settings, sink: Mutex::new(sink) }
 }

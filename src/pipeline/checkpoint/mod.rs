@@ -188,13 +188,21 @@ impl Checkpoints {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let (draft, _) = self.directory.create(DRAFT, 0)?;
-        write_all(&*draft, &sealed)?;
-        draft.sync_data()?;
+        if let Err(error) = self.draft(&sealed) {
+            // Best effort: half of a draft would take the last bytes of a full volume.
+            let _ = self.directory.remove(DRAFT);
+            return Err(error);
+        }
         self.directory.rename(DRAFT, FILE)?;
         self.directory.sync()?;
         self.bytes.set(sealed.len() as f64);
         Ok(())
+    }
+
+    fn draft(&self, sealed: &[u8]) -> io::Result<()> {
+        let (draft, _) = self.directory.create(DRAFT, 0)?;
+        write_all(&*draft, sealed)?;
+        draft.sync_data()
     }
 
     fn read(&self) -> Result<Option<Snapshot>, ReadError> {

@@ -75,6 +75,44 @@ fn a_file_that_can_not_be_read_now_is_not_given_up() {
     assert!(rig.checkpoints.restore().unwrap().file);
 }
 
+/// A volume that somebody else fills to the last byte: the checkpoint fails, is counted, leaves nothing behind and covers nothing; what was
+/// delivered meanwhile is remembered; with the first room all goes on. (Without the removal in `replace` half of a draft stays.)
+#[test]
+fn a_volume_filled_by_others_is_outlived() {
+    let disk = SimDisk::new();
+    let (tally, sink) = (Tally::new("tally"), Sink::open("x", Trust::Internal));
+    let mut parts = Parts::new(vec![tally.clone()], vec![sink.clone()]);
+    let _ = sink.clock.set(parts.clock.clone());
+    parts.disk = Arc::new(disk.clone());
+    let mut rig = parts.open(Path::new("/sim"));
+    rig.put(spans(&["a"]));
+    // so much room that a draft can be begun and not ended
+    disk.set_capacity(disk.used() + 20);
+    assert_eq!(rig.checkpoints.write().unwrap_err().kind(), io::ErrorKind::StorageFull);
+    assert!(!disk.names().iter().any(|name| name == DRAFT), "{:?}", disk.names());
+    assert!(rig.meter.render().contains("tollgate_checkpoint_failures_total{step=\"write\"} 1"));
+    assert_eq!(rig.waiting(CHECKPOINT).len(), 1, "its effects are still there");
+    disk.set_capacity(disk.used());
+    assert!(rig.checkpoints.write().is_err());
+    rig.run_outlet(std::time::Duration::from_secs(1), &tokio::sync::watch::Sender::new(false));
+    assert_eq!(sink.all(), ["a"]);
+    drop(rig);
+    disk.kill();
+    let again = |disk: &SimDisk| {
+        let mut parts = Parts::new(vec![tally.clone()], vec![sink.clone() as Arc<dyn Exporter>]);
+        parts.disk = Arc::new(disk.clone());
+        parts.open(Path::new("/sim"))
+    };
+    let mut rig = again(&disk);
+    assert!(rig.waiting("x").is_empty(), "delivered on the full volume, and known after a kill");
+    assert_eq!(rig.waiting(CHECKPOINT).len(), 1);
+    disk.set_capacity(u64::MAX);
+    rig.checkpoints.write().unwrap();
+    rig.commit();
+    assert!(rig.waiting(CHECKPOINT).is_empty());
+    assert_eq!(rig.put(spans(&["b"])), crate::pipeline::Outcome::Accepted);
+}
+
 /// Effects of another version can't be counted; they must not be held for ever.
 #[test]
 fn effects_of_another_version_are_passed_by() {

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use crate::clock::Clock;
 use crate::otlp::Signal;
 use crate::pipeline::accounts::Limiter;
+use crate::pipeline::tap::Tap;
 use crate::pipeline::worker::{Request, Worker};
 use crate::pipeline::workers::Workers;
 use crate::pipeline::{Admission, ByteBudget, BytePermit, Made, Outcome, Reason, Submission};
@@ -50,6 +51,11 @@ impl Inlet {
     /// Ends when everything that was admitted is answered.
     pub async fn drained(&self) {
         self.worker.desk.drained().await;
+    }
+
+    /// Shows what is committed.
+    pub fn tap(&self) -> &Tap {
+        self.worker.sequencer.tap()
     }
 
     /// The byte budget.

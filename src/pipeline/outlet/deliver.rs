@@ -1,7 +1,9 @@
 //! **What**: the delivery of one parcel: merge, attempt, wait, halve, set aside; then its records are done.
 //! **Invariants**: ends only with a verdict for every item, or because the gateway stops (then nothing is done, and all
-//! of it is delivered again after the start). A refused item is kept in the spool's quarantine before its record is done.
+//! of it is delivered again after the start). A refused item is kept in the spool's quarantine before its record is done; however many
+//! there are, those beside them are delivered, unless it looks as if the back end took nothing at all ([`ALL_REFUSED`]).
 
+use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +16,7 @@ use crate::clock::within;
 use crate::otlp::{Payload, Signal, UnknownFields, count_items, merge, split};
 use crate::pipeline::forward::Label;
 use crate::pipeline::offload::offload;
-use crate::pipeline::spool::{Record, RecordKind, Transaction, room_for};
+use crate::pipeline::spool::{Record, RecordKind, Seq, Transaction, room_for};
 use crate::pipeline::{ExportRequest, Outcome, Reason};
 
 use super::backoff::Backoff;
@@ -23,8 +25,9 @@ use super::{Condition, Outlet, QUARANTINE};
 
 /// Exporters have their own, shorter limits; this is the net below them.
 const LONGEST_ATTEMPT: Duration = Duration::from_secs(300);
-/// Refused pieces of one parcel that are halved; beyond it they are set aside as they are.
-const HALVINGS: usize = 64;
+/// So many items of a parcel, from all over it, refused one by one, and nothing taken: the back end refuses everything, and what is left
+/// is set aside in the pieces it is in. While anything is taken each refused piece is halved down to the item.
+const ALL_REFUSED: usize = 16;
 
 /// How a delivery ended.
 pub(super) struct Delivered {
@@ -42,6 +45,39 @@ struct Piece {
     items: u64,
 }
 
+/// What is known of a back end that refuses a parcel's pieces.
+#[derive(Default)]
+struct Evidence {
+    /// The order of items is kept.
+    ordered: bool,
+    /// It took something of this parcel.
+    taken: bool,
+    /// Items that it refused one by one.
+    refused: usize,
+    /// The last piece was such an item.
+    elsewhere: bool,
+}
+
+impl Evidence {
+    /// The next piece: the last one, so that halves of halves come first; while nothing was taken, after each refused item one of the
+    /// largest, so that the next refused item lies elsewhere.
+    fn next(&mut self, pieces: &mut VecDeque<Piece>) -> Option<Piece> {
+        let elsewhere = std::mem::take(&mut self.elsewhere) && !self.taken && !self.ordered;
+        if elsewhere { pieces.pop_front() } else { pieces.pop_back() }
+    }
+
+    /// Whether a refused piece is worth the requests for its halves.
+    fn halves(&self) -> bool {
+        self.taken || self.ordered || self.refused < ALL_REFUSED
+    }
+
+    /// A piece can't be halved; `asked`: by the back end's word, not our own measure.
+    fn alone(&mut self, asked: bool) {
+        self.refused += usize::from(asked);
+        self.elsewhere = asked;
+    }
+}
+
 /// How one piece ended.
 enum Verdict {
     /// But for so many items.
@@ -55,31 +91,32 @@ impl Outlet {
     pub(super) async fn deliver(self: Arc<Self>, parcel: Parcel, mut stop: watch::Receiver<bool>) -> Delivered {
         let limit = self.exporter.max_request_bytes();
         let mut pieces = self.pieces(&parcel, limit).await;
-        let mut halvings = HALVINGS;
+        let mut evidence = Evidence { ordered: self.settings.ordered, ..Evidence::default() };
         let end = |left| Delivered { lane: parcel.lane, bytes: parcel.bytes, left };
         let mut rejected: Option<(u64, Reason)> = None;
         let mut reject = |items: u64, reason| {
             rejected = Some((rejected.map_or(0, |(known, _)| known).saturating_add(items), reason));
         };
-        while let Some(piece) = pieces.pop() {
+        while let Some(piece) = evidence.next(&mut pieces) {
             // What is too large by our own measure costs no attempt.
             let fits = piece.body.len() <= limit;
             let verdict =
                 if fits { self.send(&parcel, &piece, &mut stop).await } else { Verdict::Refused(Reason::TooLarge) };
             let reason = match verdict {
                 Verdict::Taken(but) => {
+                    evidence.taken = true;
                     but.into_iter().for_each(|(items, reason)| reject(items, reason));
                     continue;
                 }
                 Verdict::Left => return self.left(&parcel, end(true)),
                 Verdict::Refused(reason) => reason,
             };
-            if !fits || halvings > 0 {
-                halvings -= usize::from(fits);
+            if !fits || evidence.halves() {
                 if let Some((first, second)) = self.halve(parcel.signal, piece.body.clone()).await {
                     pieces.extend([second, first]);
                     continue;
                 }
+                evidence.alone(fits);
             }
             reject(piece.items, reason);
             if !self.set_aside(&parcel, piece, reason, &mut stop).await {
@@ -87,7 +124,7 @@ impl Outlet {
             }
         }
         if self.offers.is_none() {
-            self.shared.spool.done(self.id(), &parcel.seqs);
+            self.done(&parcel.seqs).await;
         }
         let verdict = match rejected {
             None => Outcome::Accepted,
@@ -96,6 +133,14 @@ impl Outlet {
         };
         self.shared.delivery.settle(self.id(), &parcel.seqs, &verdict);
         end(false)
+    }
+
+    async fn done(&self, seqs: &[Seq]) {
+        let (spool, id, theirs) = (Arc::clone(&self.shared.spool), Arc::clone(self.id()), seqs.to_vec());
+        let work = move || spool.done_and_kept(&id, &theirs);
+        if offload(&*self.shared.offload, "done", work).await.is_none() {
+            self.shared.spool.done(self.id(), seqs);
+        }
     }
 
     /// What was offered is lost with its parcel; all else stays in the spool.
@@ -107,20 +152,20 @@ impl Outlet {
     }
 
     /// What goes in one request each, last first.
-    async fn pieces(&self, parcel: &Parcel, limit: usize) -> Vec<Piece> {
+    async fn pieces(&self, parcel: &Parcel, limit: usize) -> VecDeque<Piece> {
         let (signal, items, bodies) = (parcel.signal, parcel.items, parcel.bodies.clone());
         if parcel.bytes <= limit {
-            return vec![Piece { body: merge(&bodies), items }];
+            return [Piece { body: merge(&bodies), items }].into();
         }
         let work = move || {
             let whole = merge(&bodies);
-            let Ok(mut parts) = split(signal, &whole, limit) else { return vec![Piece { body: whole, items }] };
+            let Ok(mut parts) = split(signal, &whole, limit) else { return [Piece { body: whole, items }].into() };
             parts.reverse();
             parts.into_iter().map(|body| Piece { items: count_items(signal, &body).unwrap_or(0), body }).collect()
         };
         let pieces = offload(&*self.shared.offload, "split", work).await;
         // Work that vanished must not make a parcel vanish.
-        pieces.unwrap_or_else(|| vec![Piece { body: merge(&parcel.bodies), items }])
+        pieces.unwrap_or_else(|| [Piece { body: merge(&parcel.bodies), items }].into())
     }
 
     /// Attempts until there is a verdict.

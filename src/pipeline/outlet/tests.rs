@@ -173,6 +173,44 @@ fn refused_items_are_quarantined() {
     assert!(metrics.contains("tollgate_exporter_quarantined_items_total{exporter=\"x\"} 2"));
 }
 
+/// However many refused items a request holds, and wherever they are, each is set aside alone and all others are delivered. (With 64
+/// halvings a parcel, as it once was, good items go to the quarantine with their neighbours.)
+#[test]
+fn many_refused_items_cost_their_neighbours_nothing() {
+    let every_third: fn(usize) -> bool = |n| n.is_multiple_of(3);
+    let first_hundred: fn(usize) -> bool = |n| n < 100;
+    let all_but_the_last: fn(usize) -> bool = |n| n < 15;
+    for (bad, count) in [(every_third, 600), (first_hundred, 600), (all_but_the_last, 16)] {
+        for ordered in [false, true] {
+            let sink = Sink::new("x", Trust::ThirdParty, 1 << 20, |request| {
+                let bad = names(&request.body).iter().any(|name| name.starts_with("bad"));
+                (Duration::ZERO, if bad { Outcome::Refused { reason: Reason::BadData } } else { Outcome::Accepted })
+            });
+            let settings = OutletSettings { ordered, ..OutletSettings::default() };
+            let (mut rig, _folder) = with(&sink, vec![Step::clear("clear")], settings);
+            let all: Vec<String> =
+                (0..count).map(|n| format!("{}{n:03}", if bad(n) { "bad" } else { "good" })).collect();
+            rig.put(spans(&all));
+            rig.run_outlet(600 * SECOND, &going());
+            let aside = quarantined(&rig);
+            assert!(aside.iter().all(|(label, names)| label.items == 1 && names.len() == 1));
+            let mut found = [sink.all(), aside.into_iter().flat_map(|(_, names)| names).collect()].concat();
+            found.sort();
+            let mut wanted = all.clone();
+            wanted.sort();
+            assert_eq!(found, wanted);
+            let good: Vec<_> = all.iter().filter(|name| name.starts_with("good")).cloned().collect();
+            let mut taken = sink.all();
+            assert!(!ordered || taken == good, "in order");
+            taken.sort();
+            let mut good = good;
+            good.sort();
+            assert_eq!(taken, good);
+            assert!(rig.waiting("x").is_empty());
+        }
+    }
+}
+
 /// A back end that refuses everything must not be asked for every single item, and nothing may vanish.
 #[test]
 fn halving_is_bounded() {

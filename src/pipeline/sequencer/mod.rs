@@ -23,6 +23,7 @@ use super::effects::{self, Applier};
 use super::receipt::Receipt;
 use super::route::{ForwardCopy, Holders, Product};
 use super::spool::{MAX_HOLDERS, OnCommit, Record, RecordKind, Seq, Spool, Transaction, room_for};
+use super::tap::Tap;
 use super::{Effect, Origin, Outcome, Processor, Reason, Ticketer};
 
 #[cfg(test)]
@@ -57,6 +58,7 @@ pub struct Sequencer {
     drafters: HashSet<Arc<str>>,
     /// Set once: nothing can be committed any more.
     failed: watch::Sender<Option<Reason>>,
+    tap: Tap,
     unfilled: Counter,
     commit_seconds: Histogram,
 }
@@ -82,6 +84,7 @@ impl Sequencer {
             drafters: tickets.keys().cloned().collect(),
             tickets: Mutex::new(tickets),
             failed: watch::Sender::new(None),
+            tap: Tap::new(meter),
             unfilled: meter.counter(&names::SLOTS_UNFILLED, &[]),
             commit_seconds: meter.histogram(&names::COMMIT_SECONDS, &[]),
         })
@@ -95,6 +98,11 @@ impl Sequencer {
     /// Nothing can be committed any more.
     pub fn fail(&self, reason: Reason) {
         self.failed.send_if_modified(|failed| failed.replace(reason).is_none());
+    }
+
+    /// Shows what is committed.
+    pub fn tap(&self) -> &Tap {
+        &self.tap
     }
 
     /// Queues the batch for its commit; its receipt is answered after that, or now if there is no room.
@@ -127,7 +135,16 @@ impl Sequencer {
         };
         let items = product.copies.iter().map(|copy| copy.items).max().unwrap_or(0);
         let began = self.clock.monotonic();
-        let mut pending = Pending { effects, answer, receipt, began, effects_at: None, awaited: Vec::new(), items };
+        let mut pending = Pending {
+            effects,
+            answer,
+            receipt,
+            began,
+            effects_at: None,
+            awaited: Vec::new(),
+            items,
+            tapped: Vec::new(),
+        };
         let mut tickets = self.tickets.lock();
         let ticketed = catch_unwind(AssertUnwindSafe(|| self.ticket(&mut tickets, product)));
         let Ok((mut records, texts)) = ticketed else {
@@ -142,7 +159,10 @@ impl Sequencer {
             records.push(Record { kind: RecordKind::Effects, holders, body: effects_body });
         }
         pending.awaited = self.awaited(&records);
-        let offers = offered.into_iter().map(|copy| self.patched(copy, &texts)).collect();
+        let offers: Vec<_> = offered.into_iter().map(|copy| self.patched(copy, &texts)).collect();
+        if self.tap.on() {
+            pending.tapped = forwarded(&records).chain(offers.iter().map(|(_, body)| body)).cloned().collect();
+        }
         let transaction = Transaction { account: Arc::clone(&origin.account), records };
         self.spool.enqueue(transaction, reservation, self.on_commit(origin, pending, offers));
     }
@@ -202,7 +222,11 @@ impl Sequencer {
     }
 
     fn offer(&self, origin: &Origin, offered: Vec<ForwardCopy>, texts: &Texts) {
-        let patched = offered.into_iter().map(|copy| self.patched(copy, texts)).collect();
+        let patched: Vec<_> = offered.into_iter().map(|copy| self.patched(copy, texts)).collect();
+        if self.tap.on() {
+            let bodies: Vec<Bytes> = patched.iter().map(|(_, body)| body.clone()).collect();
+            self.tap.show(&origin.account, &bodies);
+        }
         self.push_offers(origin, patched);
     }
 
@@ -229,6 +253,9 @@ impl Sequencer {
         let sequencer = Arc::clone(self);
         Box::new(move |committed| match committed {
             Ok(seqs) => {
+                if !pending.tapped.is_empty() {
+                    sequencer.tap.show(&origin.account, &pending.tapped);
+                }
                 sequencer.push_offers(&origin, offers);
                 sequencer.committed(pending, seqs);
             }
@@ -266,6 +293,13 @@ struct Pending {
     /// Whose verdicts the client waits for, by place in the transaction.
     awaited: Vec<(usize, Arc<str>)>,
     items: u64,
+    /// Copies to be shown, if somebody looks on.
+    tapped: Vec<Bytes>,
+}
+
+/// Bodies of copies for exporters.
+fn forwarded(records: &[Record]) -> impl Iterator<Item = &Bytes> {
+    records.iter().filter(|record| record.kind == RecordKind::Forward).map(|record| &record.body)
 }
 
 /// What slots are filled with.

@@ -13,7 +13,7 @@ use crate::pipeline::disk::{Directory, DiskFile, is_full};
 use super::cipher::Cipher;
 use super::encode::{Encoded, Encoder, Stamp, Unsealable};
 use super::key::SpoolKey;
-use super::progress::{Lines, Progress};
+use super::progress::Lines;
 use super::queue::Queued;
 use super::record::{COMMIT_SIZE, KIND_COMMIT, MAX_NAME, SEGMENT_HEADER, SegmentHeader, record_size, segment_name};
 use super::room::Spare;
@@ -49,7 +49,6 @@ pub struct Committer {
     stalled: bool,
     /// Steps in a row that could not make a file, though the disk is not full.
     sick: u32,
-    pub(super) progress: Progress,
     pub(super) lines: Lines,
     pub(super) removed: BTreeSet<u64>,
     pub(super) clean: super::upkeep::Clean,
@@ -93,7 +92,6 @@ impl Committer {
         directory: Arc<dyn Directory>,
         key: SpoolKey,
         lock: Box<dyn Send + Sync>,
-        progress: Progress,
     ) -> Self {
         Self {
             spool,
@@ -106,7 +104,6 @@ impl Committer {
             buffer: Vec::new(),
             stalled: false,
             sick: 0,
-            progress,
             lines: Lines::default(),
             removed: BTreeSet::new(),
             clean: super::upkeep::Clean::default(),
@@ -394,6 +391,8 @@ impl Committer {
 impl Drop for Committer {
     fn drop(&mut self) {
         self.spool.queue.close();
+        // Before the lock: whoever opens the folder next has the file for itself.
+        self.spool.progress.lock().close();
     }
 }
 

@@ -45,6 +45,7 @@ pub use status::{ConsumerStatus, OpenError, ReadError, Status, Step};
 
 use index::Index;
 use meters::Meters;
+use progress::{Lines, Progress};
 use queue::{Queue, Queued};
 use room::{Purpose, Room};
 
@@ -119,9 +120,12 @@ pub fn room_for(records: usize, body_bytes: u64) -> u64 {
     body_bytes.saturating_add((records as u64).saturating_mul(56)).saturating_add(512)
 }
 
-/// The queue. Shared by all; nothing but [`Spool::read`] and (rarely) [`Spool::reserve`] touches the disk here.
+/// The queue. Shared by all; nothing but [`Spool::read`], [`Spool::done_and_kept`] and (rarely) [`Spool::reserve`] touches the
+/// disk here.
 pub struct Spool {
     settings: Settings,
+    /// Locked before the index, where both are.
+    progress: Mutex<Progress>,
     index: Mutex<Index>,
     queue: Queue,
     room: Arc<Room>,
@@ -167,6 +171,7 @@ impl Spool {
         rng: Arc<dyn Rng>,
     ) -> Self {
         Self {
+            progress: Mutex::new(Progress::new(settings.progress_size())),
             settings,
             index: Mutex::new(index),
             queue: Queue::default(),
@@ -266,6 +271,20 @@ impl Spool {
         if news > 0 {
             self.queue.hint();
         }
+    }
+
+    /// As [`Spool::done`], and told to the progress file at once where the committer is not at it: what a process that is killed the moment
+    /// after has delivered already is then not delivered again. Writes, does not sync: call it off the async threads.
+    pub fn done_and_kept(&self, consumer: &str, seqs: &[Seq]) {
+        self.done(consumer, seqs);
+        let Some(mut progress) = self.progress.try_lock() else { return };
+        if progress.wants_rewrite() || self.poisoned().is_some() {
+            return;
+        }
+        let mut lines = Lines::default();
+        upkeep::take_done(&mut self.index.lock(), &mut lines);
+        // An error leaves the file to be written anew, by the committer.
+        let _ = progress.append(&lines);
     }
 
     /// Changes whenever records for `consumer` are committed. Subscribe first, then read.

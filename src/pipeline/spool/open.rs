@@ -13,7 +13,6 @@ use super::commit::Committer;
 use super::config::Settings;
 use super::key::SpoolKey;
 use super::meters::Meters;
-use super::progress::Progress;
 use super::recover::{Found, survey};
 use super::room::{CUSHION, Room};
 use super::status::OpenError;
@@ -57,13 +56,12 @@ pub(super) fn open(
     room.active(0, 0, found.bytes);
     let meters = Meters::new(meter, settings.max_size);
     let spool = Arc::new(Spool::new(settings.clone(), found.index, room, meters, clock, rng));
-    let progress = Progress::new(settings.progress_size());
-    let mut committer = Committer::new(Arc::clone(&spool), directory, key, lock, progress);
+    let mut committer = Committer::new(Arc::clone(&spool), directory, key, lock);
     committer.newest = (found.highest, found.newest_len);
     committer.removed = found.removed;
     committer.clean = Clean::with_cushion(cushion);
     committer.upkeep();
-    if !committer.progress.usable() && !spool.room.resting() {
+    if !spool.progress.lock().usable() && !spool.room.resting() {
         tracing::warn!("the spool starts without a progress file");
     }
     Ok((spool, committer))

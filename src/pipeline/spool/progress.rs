@@ -260,6 +260,11 @@ impl Progress {
         result
     }
 
+    /// Nothing more is written.
+    pub(super) fn close(&mut self) {
+        self.file = None;
+    }
+
     /// Replaces the file by one that says `lines`, durably.
     pub(super) fn rewrite(&mut self, directory: &dyn Directory, lines: &Lines) -> io::Result<()> {
         self.file = None;

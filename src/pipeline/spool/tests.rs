@@ -109,6 +109,24 @@ fn records_come_back_to_their_holders() {
     assert_eq!(spool.status().segments, 1, "finished segments are unlinked");
 }
 
+/// What a back end took is told to the progress file before the committer's next step, so that a kill in between brings nothing again. (With
+/// `done` alone the record waits again.)
+#[test]
+fn what_is_done_outlives_a_kill_at_once() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (spool, mut committer) = open(scratch.path(), 4 << 20, &[key(1)]).unwrap();
+    let records = vec![record(RecordKind::Forward, &["a", "b"], "one"), record(RecordKind::Forward, &["a"], "two")];
+    let answer = send(&spool, "acme", records).unwrap();
+    committer.step(STEP);
+    spool.done_and_kept("a", &seqs(&answer)[..1]);
+    drop(committer);
+    spool.done_and_kept("a", &seqs(&answer));
+    drop(spool);
+    let (spool, _committer) = open(scratch.path(), 4 << 20, &[key(1)]).unwrap();
+    assert_eq!(bodies(&spool, "a"), ["two"], "what was done after the lock was given back is not told");
+    assert_eq!(bodies(&spool, "b"), ["one"]);
+}
+
 /// Keys come as base64 or hex, say their id, and never show themselves.
 #[test]
 fn keys() {

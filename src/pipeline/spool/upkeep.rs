@@ -3,13 +3,15 @@
 //! file is written anew from memory and blocks reclaiming, nothing else. **Not here**: commits (`commit`).
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::pipeline::Reason;
 use crate::pipeline::disk::{DiskFile, is_full};
 
 use super::commit::Committer;
-use super::progress::Lines;
+use super::index::Index;
+use super::progress::{Lines, Progress};
 use super::record::segment_name;
 use super::room::CUSHION;
 
@@ -41,6 +43,12 @@ impl Clean {
     }
 }
 
+/// What is done since somebody last looked, as lines.
+pub(super) fn take_done(index: &mut Index, lines: &mut Lines) {
+    let log = index.take_done_log();
+    lines.done(log.iter().filter_map(|(who, first, count)| Some((index.name(*who)?, *first, *count))));
+}
+
 impl Committer {
     pub(super) fn upkeep(&mut self) {
         let now = self.spool.clock.monotonic();
@@ -65,12 +73,16 @@ impl Committer {
     /// At the end: everything durable, if that can be.
     pub(super) fn finish(&mut self) -> bool {
         self.write_progress();
-        if !self.progress.synced() && self.progress.sync().is_err() {
+        let failed = {
+            let mut progress = self.spool.progress.lock();
+            !progress.synced() && progress.sync().is_err()
+        };
+        if failed {
             self.write_progress();
         }
         self.reclaim();
         self.show();
-        self.progress.synced() && self.spool.poisoned().is_none()
+        self.spool.progress.lock().synced() && self.spool.poisoned().is_none()
     }
 
     fn show(&self) {
@@ -91,29 +103,27 @@ impl Committer {
         let due = now.saturating_sub(self.clean.synced) >= SYNC_EVERY;
         if due {
             self.clean.synced = now;
-            if !self.progress.synced() {
+            let mut progress = self.spool.progress.lock();
+            if !progress.synced() {
                 // An error leaves the file to be written anew, at the next step.
-                let _ = self.progress.sync();
+                let _ = progress.sync();
             }
         }
         self.reclaim();
-        self.clean.failed = if self.progress.usable() { None } else { Some(now) };
+        self.clean.failed = if self.spool.progress.lock().usable() { None } else { Some(now) };
     }
 
     /// Brings the progress file up to what is in memory (not yet durable, unless it is written anew).
     fn write_progress(&mut self) {
-        {
-            let mut index = self.spool.index.lock();
-            let log = index.take_done_log();
-            self.lines.done(log.iter().filter_map(|(who, first, count)| Some((index.name(*who)?, *first, *count))));
-        }
+        let spool = Arc::clone(&self.spool);
+        let mut progress = spool.progress.lock();
+        take_done(&mut spool.index.lock(), &mut self.lines);
         self.tell_synced();
         let lines = std::mem::take(&mut self.lines);
-        if !self.progress.wants_rewrite() && self.progress.append(&lines).is_ok() {
-            return self.tell_room();
+        if progress.wants_rewrite() || progress.append(&lines).is_err() {
+            self.rewrite_progress(&mut progress);
         }
-        self.rewrite_progress();
-        self.tell_room();
+        spool.room.other(progress.len() + self.clean.cushion);
     }
 
     /// Says how much of the active segment was synced, so that damage in its last group is not taken for a torn tail.
@@ -127,13 +137,13 @@ impl Committer {
         }
     }
 
-    fn rewrite_progress(&mut self) {
+    fn rewrite_progress(&mut self, progress: &mut Progress) {
         let snapshot = self.snapshot();
-        let Err(error) = self.progress.rewrite(&*self.directory, &snapshot) else { return };
+        let Err(error) = progress.rewrite(&*self.directory, &snapshot) else { return };
         let full = is_full(&error);
         if full && self.clean.cushion > 0 && self.directory.remove(CUSHION).is_ok() {
             self.clean.cushion = 0;
-            if self.progress.rewrite(&*self.directory, &snapshot).is_ok() {
+            if progress.rewrite(&*self.directory, &snapshot).is_ok() {
                 return;
             }
         }
@@ -141,7 +151,7 @@ impl Committer {
     }
 
     fn tell_room(&self) {
-        self.spool.room.other(self.progress.len() + self.clean.cushion);
+        self.spool.room.other(self.spool.progress.lock().len() + self.clean.cushion);
     }
 
     /// Everything that a progress file must say.
@@ -173,7 +183,7 @@ impl Committer {
         };
         let now = self.spool.clock.monotonic();
         let stuck = self.clean.stuck.is_some_and(|stuck| now.saturating_sub(stuck) < TRY_AGAIN);
-        if gone.is_empty() || stuck || !self.progress.usable() {
+        if gone.is_empty() || stuck {
             return;
         }
         let lowest = {
@@ -186,8 +196,11 @@ impl Committer {
         for number in &gone {
             lines.removed(*number);
         }
-        if self.progress.append(&lines).is_err() || self.progress.sync().is_err() {
-            return;
+        {
+            let mut progress = self.spool.progress.lock();
+            if progress.append(&lines).is_err() || progress.sync().is_err() {
+                return;
+            }
         }
         self.removed.extend(gone.iter().copied());
         let (mut unlinked, tried) = (Vec::new(), gone.len());

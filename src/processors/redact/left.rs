@@ -13,8 +13,9 @@ use crate::pipeline::{Batch, Content};
 use super::policy::{Treatment, cap};
 use super::{Redact, Visit, Worker};
 
-/// Places that were redacted as structure: node and attribute key, "" for a body.
-pub(super) type Done = HashSet<(Node, Box<str>)>;
+/// Places that were redacted as structure: one occurrence of an attribute, or a body. Not its key: a node may hold that
+/// several times, and what stands beside must be looked at.
+pub(super) type Done = HashSet<(Node, Option<AttrId>)>;
 
 /// Digits of a number that could be somebody's.
 const DIGITS: usize = 6;
@@ -46,18 +47,18 @@ impl Redact {
         for (node, attribute) in places {
             let lengths = self.settings.record_lengths.then_some(node);
             let visit = &Visit { node: lengths, tells: Some(node), ..*visit };
-            let Some((key, new)) = self.leaves(&batch.payload, node, attribute, visit, worker) else { continue };
+            let Some(new) = self.leaves(&batch.payload, node, attribute, visit, worker) else { continue };
             match (new, attribute) {
                 (Some(new), Some(id)) => batch.payload.replace_attribute(id, new),
                 (Some(new), None) => batch.payload.set_body(node, new),
                 (None, _) => {}
             }
-            done.insert((node, key));
+            done.insert((node, attribute));
         }
         done
     }
 
-    /// The key of a place that holds structure, and its new value if that changes.
+    /// The new value of a place that holds structure, if that changes; None: it holds none.
     fn leaves(
         &self,
         payload: &Payload,
@@ -65,12 +66,13 @@ impl Redact {
         attribute: Option<AttrId>,
         visit: &Visit<'_>,
         worker: &mut Worker,
-    ) -> Option<(Box<str>, Option<OwnedValue>)> {
-        let (key, value) = match attribute {
-            Some(id) => payload.attribute(id).map(|attribute| (attribute.key, attribute.value))?,
-            None => ("", payload.body(node)?),
+    ) -> Option<Option<OwnedValue>> {
+        let value = match attribute {
+            Some(id) => payload.attribute(id)?.value,
+            None if payload.bodies(node) > 1 => return None,
+            None => payload.body(node)?,
         };
-        let new = match value {
+        Some(match value {
             Value::Str(text) if is_structured(text) => self.structure(text, visit, worker)?.map(OwnedValue::Str),
             Value::Map(_) | Value::List(_) => {
                 let mut json = String::new();
@@ -81,8 +83,7 @@ impl Redact {
                 }
             }
             _ => return None,
-        };
-        Some((key.into(), new))
+        })
     }
 
     /// None: it is no structure. Else what it becomes, if it changes.

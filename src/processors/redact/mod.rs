@@ -422,7 +422,7 @@ impl Redact {
 /// Whether a place is inside of structure that was redacted as such.
 fn is_done(done: &left::Done, place: &Place<'_>) -> bool {
     let inside = !matches!(place.kind, PlaceKind::Field(_) | PlaceKind::Other);
-    inside && done.contains(&(place.node, place.key.into()))
+    inside && done.contains(&(place.node, place.attribute))
 }
 
 /// What the step that took the content out says about texts that repeat it.

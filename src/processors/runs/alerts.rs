@@ -11,12 +11,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{FieldProblem, Span};
+use crate::runs::share::{Owned, Queue, Used, victim};
 use crate::runs::{Alert, RunState, RunView, SessionView, Severity, input};
 
 use super::codec::{Code, fields};
 use super::look::nanos;
 use super::resolve::Run;
-use super::share::{Used, victim};
 
 /// Alerts that hold at once; of the account with most the oldest makes room.
 const ACTIVE: usize = 1000;
@@ -175,7 +175,7 @@ type Key = (usize, (String, String));
 #[derive(Clone, Default)]
 pub(super) struct Alerts {
     active: BTreeMap<Key, Alert>,
-    done: VecDeque<Alert>,
+    done: Queue<Alert>,
     features: BTreeMap<String, Known>,
     tenants: BTreeMap<String, Past>,
     /// What follows from `features`, until they change.
@@ -197,6 +197,12 @@ impl Bounds {
 /// A name of an account: what another calls the same is another's.
 fn whose(account: &str, name: &str) -> String {
     format!("{account}\n{name}")
+}
+
+impl Owned for Alert {
+    fn account(&self) -> &str {
+        &self.account
+    }
 }
 
 impl Code for Alert {
@@ -247,7 +253,7 @@ impl Code for Alerts {
     fn take(from: &mut &[u8]) -> Option<Self> {
         Some(Self {
             active: Code::take(from)?,
-            done: Vec::take(from)?.into(),
+            done: Vec::take(from)?.into_iter().collect(),
             features: Code::take(from)?,
             tenants: Code::take(from)?,
             bounds: None,
@@ -459,8 +465,7 @@ impl Alerts {
     fn end_one(&mut self, key: &Key, now: u64) {
         let Some(mut alert) = self.active.remove(key) else { return };
         alert.until = Some(now.max(alert.since));
-        self.done.push_back(alert);
-        self.done.drain(..self.done.len().saturating_sub(DONE));
+        self.done.push(alert, DONE);
     }
 
     /// What holds, the latest first; then what ended, the latest first.

@@ -19,8 +19,10 @@ use super::state::State;
 use super::store::KeyId;
 use super::view::Viewer;
 
-/// Groups of which a run with a pseudonym for an id is searched.
-const SEARCHED: usize = 200;
+/// Groups among which a run with a pseudonym for an id is searched, the latest: each id there has to be made one.
+const SEARCHED: usize = 20_000;
+/// Of these so many are looked into whatever their ids.
+const NEAR: usize = 200;
 /// Weight of a group whose views are kept, and how many views.
 const HEAVY: usize = 1000;
 const KEPT: usize = 4096;
@@ -70,7 +72,7 @@ impl Glances {
             view.judged = state.history.judged(*digest);
         }
         let mut views: Vec<RunView> = views.into_iter().map(|(view, _)| view).collect();
-        views.extend(state.history.recent.iter().rev().take(most.saturating_sub(views.len())).cloned());
+        views.extend(state.history.recent().rev().take(most.saturating_sub(views.len())).cloned());
         views.truncate(most);
         views
     }
@@ -106,7 +108,7 @@ impl Glance {
 
 /// One run; of several the latest. `account`: whose, if that matters.
 pub(super) fn find(state: &Mutex<State>, with: With<'_>, account: Option<&str>, id: &str) -> Option<Detail> {
-    for group in candidates(state, id) {
+    for group in candidates(state, with, id) {
         if account.is_some_and(|account| *account != *group.account) {
             continue;
         }
@@ -121,7 +123,7 @@ pub(super) fn find(state: &Mutex<State>, with: With<'_>, account: Option<&str>, 
         }
     }
     let of_id = |view: &&RunView| view.run == id && account.is_none_or(|account| view.account == account);
-    let view = state.lock().history.recent.iter().rev().find(of_id)?.clone();
+    let view = state.lock().history.recent().rev().find(of_id)?.clone();
     let step_count = view.totals.calls() + view.totals.failed_calls + view.totals.tool_calls();
     Some(Detail { view, steps: None, step_count })
 }
@@ -130,9 +132,9 @@ pub(super) fn find(state: &Mutex<State>, with: With<'_>, account: Option<&str>, 
 pub(super) fn accounts(state: &Mutex<State>, with: With<'_>, id: &str) -> Vec<String> {
     let mut accounts: BTreeSet<String> = {
         let state = state.lock();
-        state.history.recent.iter().filter(|view| view.run == id).map(|view| view.account.clone()).collect()
+        state.history.recent().filter(|view| view.run == id).map(|view| view.account.clone()).collect()
     };
-    for group in candidates(state, id) {
+    for group in candidates(state, with, id) {
         let has = |group: &Group| {
             let resolved = Resolved::of(group, 0);
             resolved.runs.iter().any(|run| with.ids.shown(&group.account, &run.text) == id)
@@ -144,11 +146,25 @@ pub(super) fn accounts(state: &Mutex<State>, with: With<'_>, id: &str) -> Vec<St
     accounts.into_iter().collect()
 }
 
-/// Groups that may hold a run of this id, the latest first.
-fn candidates(state: &Mutex<State>, id: &str) -> Vec<Arc<Group>> {
-    let names = |group: &&Arc<Group>| group.keys.iter().any(|key| id.starts_with(&*key.text));
+/// Groups that may hold a run of this id, the latest first. All are looked through, some at a time: others use the state in
+/// between.
+fn candidates(state: &Mutex<State>, with: With<'_>, id: &str) -> Vec<Arc<Group>> {
     let pseudonym = id.starts_with(crate::pseudonym::PREFIX);
+    let names = |group: &Group| {
+        let is_it =
+            |text: &str| id.starts_with(text) || (pseudonym && id.starts_with(&*with.ids.shown(&group.account, text)));
+        group.keys.iter().filter(|key| !key.text.is_empty()).any(|key| is_it(&key.text))
+    };
     let most = if pseudonym { SEARCHED } else { usize::MAX };
-    let fitting = |group: &&Arc<Group>| pseudonym || names(group);
-    state.lock().store.latest().filter(fitting).take(most).cloned().collect()
+    let (mut fitting, mut before, mut searched) = (Vec::new(), None, 0);
+    while searched < most {
+        let groups = state.lock().store.latest_before(before, SLICE);
+        let Some(last) = groups.last() else { break };
+        before = Some(last.batch);
+        // an id made of a trace and a span may be a pseudonym as a whole: of the latest all are looked into
+        let near = pseudonym && searched < NEAR;
+        searched += groups.len();
+        fitting.extend(groups.into_iter().filter(|group| near || names(group)));
+    }
+    fitting
 }

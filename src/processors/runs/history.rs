@@ -1,10 +1,11 @@
 //! **What**: [`History`]: runs that are over and still shown, what they add up to, what became of them, and the investigations
 //! they belong to. **Invariants**: bounded: 1,000 runs, 200 names of a kind, 1,000 users and sessions (the dearest each), 10,000
-//! outcomes, 5,000 investigations; what makes room goes into `other`, or is forgotten, oldest first.
+//! outcomes, 5,000 investigations; whose account has most makes room: what goes is added to its `other`, or forgotten.
 //! **Not here**: when a run is over (`state`).
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use crate::runs::share::{Owned, Queue, victim};
 use crate::runs::{Investigations, Judged, OTHER, RunSums, RunView, Sum, Totals, Verdict};
 
 use super::codec::{Code, fields};
@@ -45,16 +46,41 @@ pub(super) struct Case {
 
 fields!(Case { kind, runs, tool_calls, atto, overridden, judged, confidence, resolved_in, last });
 
+/// A run that is over, and its digest.
+struct Retired {
+    view: RunView,
+    digest: u64,
+}
+
+impl Owned for Retired {
+    fn account(&self) -> &str {
+        &self.view.account
+    }
+}
+
+/// Whose outcome of which run.
+struct Told {
+    account: String,
+    run: u64,
+}
+
+fields!(Told { account, run });
+
+impl Owned for Told {
+    fn account(&self) -> &str {
+        &self.account
+    }
+}
+
 /// See the module.
 #[derive(Default)]
 pub(super) struct History {
-    pub(super) recent: VecDeque<RunView>,
-    /// Their digests, in their order.
-    digests: VecDeque<u64>,
-    pub(super) sums: RunSums,
+    recent: Queue<Retired>,
+    /// By account.
+    sums: BTreeMap<String, RunSums>,
     outcomes: BTreeMap<u64, Judged>,
     /// Keys of outcomes in the order they came.
-    order: VecDeque<u64>,
+    order: Queue<Told>,
     /// By account and incident.
     cases: BTreeMap<(String, String), Case>,
     /// Which of them a run is in, by its digest.
@@ -81,6 +107,7 @@ impl Code for RunSums {
             by_model: Code::take(from)?,
             by_user: Code::take(from)?,
             by_session: Code::take(from)?,
+            by_account: BTreeMap::new(),
         })
     }
 }
@@ -88,7 +115,7 @@ impl Code for RunSums {
 impl Code for History {
     fn put(&self, out: &mut Vec<u8>) {
         self.recent.len().put(out);
-        self.recent.iter().for_each(|view| view.put(out));
+        self.recent().for_each(|view| view.put(out));
         self.sums.put(out);
         self.outcomes.put(out);
         self.order.len().put(out);
@@ -97,14 +124,15 @@ impl Code for History {
     }
 
     fn take(from: &mut &[u8]) -> Option<Self> {
-        let recent: VecDeque<RunView> = Vec::take(from)?.into();
-        let digests = recent.iter().map(|view| run_digest(&view.account, &view.run)).collect();
-        let (sums, outcomes, order) = (Code::take(from)?, Code::take(from)?, Vec::take(from)?.into());
+        let retired = |view: RunView| Retired { digest: run_digest(&view.account, &view.run), view };
+        let recent = Vec::take(from)?.into_iter().map(retired).collect();
+        let (sums, outcomes) = (Code::take(from)?, Code::take(from)?);
+        let order = Vec::take(from)?.into_iter().collect();
         let cases: BTreeMap<(String, String), Case> = Code::take(from)?;
         let runs = cases.iter().flat_map(|(key, case)| case.runs.iter().map(|run| (*run, key.clone())));
         let case_of = runs.collect();
         let (stale, news) = (BTreeSet::new(), Vec::new());
-        Some(Self { recent, digests, sums, outcomes, order, cases, case_of, stale, news })
+        Some(Self { recent, sums, outcomes, order, cases, case_of, stale, news })
     }
 }
 
@@ -112,25 +140,34 @@ impl History {
     /// A run is over: it counts.
     pub(super) fn add_up(&mut self, view: &RunView, digest: u64, recorder: &dyn Recorder) {
         let name = |name: &Option<String>| name.clone().unwrap_or_else(|| UNATTRIBUTED.to_owned());
-        let sums = &mut self.sums;
-        sums.all.add_run(view);
-        dearest(&mut sums.by_tenant, &name(&view.tenant), SUMS).add_run(view);
-        dearest(&mut sums.by_feature, &name(&view.feature), SUMS).add_run(view);
+        let (all, account) = (&mut self.sums, &*view.account);
+        all.entry(account.to_owned()).or_default().all.add_run(view);
+        dearest(all, |sums| &mut sums.by_tenant, [account, &name(&view.tenant)], SUMS).add_run(view);
+        dearest(all, |sums| &mut sums.by_feature, [account, &name(&view.feature)], SUMS).add_run(view);
         for (model, totals) in &view.totals.models {
             let part = Totals { models: [(model.clone(), *totals)].into(), ..Totals::default() };
-            dearest(&mut sums.by_model, model, SUMS).add_share(view, &part);
+            dearest(all, |sums| &mut sums.by_model, [account, model], SUMS).add_share(view, &part);
         }
-        dearest(&mut sums.by_user, &name(&view.user), PEOPLE).add_run(view);
-        dearest(&mut sums.by_session, &view.session, PEOPLE).add_run(view);
+        dearest(all, |sums| &mut sums.by_user, [account, &name(&view.user)], PEOPLE).add_run(view);
+        dearest(all, |sums| &mut sums.by_session, [account, &view.session], PEOPLE).add_run(view);
         self.investigate(view, digest, recorder);
+    }
+
+    /// What ended runs add up to.
+    pub(super) fn sums(&self) -> RunSums {
+        let mut sums = RunSums::default();
+        self.sums.values().for_each(|one| sums.add(one));
+        RunSums { by_account: self.sums.clone(), ..sums }
+    }
+
+    /// Runs that are over, the oldest first.
+    pub(super) fn recent(&self) -> impl DoubleEndedIterator<Item = &RunView> {
+        self.recent.iter().map(|one| &one.view)
     }
 
     /// A run goes into the list of those that are over.
     pub(super) fn retire(&mut self, view: RunView, digest: u64) {
-        self.recent.push_back(view);
-        self.digests.push_back(digest);
-        self.recent.drain(..self.recent.len().saturating_sub(RECENT));
-        self.digests.drain(..self.digests.len().saturating_sub(RECENT));
+        self.recent.push(Retired { view, digest }, RECENT);
     }
 
     /// What became of a run, by its digest.
@@ -141,12 +178,8 @@ impl History {
     /// Somebody said what became of a run.
     pub(super) fn judge(&mut self, account: &str, seen: &SeenOutcome, recorder: &dyn Recorder) {
         if !self.outcomes.contains_key(&seen.run) {
-            self.order.push_back(seen.run);
-            while self.order.len() > OUTCOMES {
-                if let Some(oldest) = self.order.pop_front() {
-                    self.outcomes.remove(&oldest);
-                }
-            }
+            let gone = self.order.push(Told { account: account.to_owned(), run: seen.run }, OUTCOMES);
+            gone.and_then(|gone| self.outcomes.remove(&gone.run));
         }
         let known = self.outcomes.entry(seen.run).or_default();
         known.outcome = seen.judged.outcome.or(known.outcome);
@@ -156,14 +189,14 @@ impl History {
         }
         known.scores.drain(..known.scores.len().saturating_sub(SCORES));
         let judged = known.clone();
-        let views = self.recent.iter_mut().zip(&self.digests).filter(|(_, digest)| **digest == seen.run);
-        views.for_each(|(view, _)| view.judged = judged.clone());
+        let views = self.recent.iter_mut().filter(|one| one.digest == seen.run);
+        views.for_each(|one| one.view.judged = judged.clone());
         let named = (account.to_owned(), seen.incident.to_string());
         let by_run = || self.case_of.get(&seen.run).filter(|key| key.0 == account).cloned();
         let key = if seen.incident.is_empty() { by_run() } else { Some(named) };
         let Some(key) = key else { return };
         if let Some(case) = self.cases.get_mut(&key)
-            && case.judge(&judged, recorder)
+            && case.judge(account, &judged, recorder)
         {
             self.news.push(News::Overridden(key.0, case.kind.clone(), key.1));
         }
@@ -174,10 +207,11 @@ impl History {
         let kind = view.feature.as_deref().unwrap_or(UNATTRIBUTED);
         let key = (view.account.clone(), incident.clone());
         if !self.cases.contains_key(&key) {
-            recorder.investigation(kind);
+            recorder.investigation(&key.0, kind);
             self.news.push(News::Investigation(key.0.clone(), kind.to_owned(), key.1.clone()));
             if self.cases.len() >= INVESTIGATIONS {
-                let oldest = self.cases.iter().min_by_key(|(_, case)| case.last).map(|(key, _)| key.clone());
+                let all = self.cases.iter().map(|(key, case)| (&*key.0, case.last, key));
+                let oldest = victim(all).cloned();
                 let gone = oldest.and_then(|key| self.cases.remove(&key));
                 gone.iter().flat_map(|case| &case.runs).for_each(|run| drop(self.case_of.remove(run)));
             }
@@ -195,7 +229,7 @@ impl History {
         case.tool_calls += view.totals.tool_calls();
         case.atto = case.atto.saturating_add(view.totals.atto_usd());
         case.last = case.last.max(view.start);
-        let overridden = case.judge(&judged, recorder);
+        let overridden = case.judge(&account, &judged, recorder);
         let kind = case.kind.clone();
         if overridden {
             self.news.push(News::Overridden(account.clone(), kind.clone(), incident));
@@ -203,18 +237,20 @@ impl History {
         self.stale.insert((account, kind));
     }
 
-    /// Figures of investigations that changed: once for all runs that were added up before.
+    /// Figures of investigations that changed: once for all runs that were added up before. An account is told its own.
     pub(super) fn figure(&mut self, recorder: &dyn Recorder) {
         let mut known: BTreeMap<String, f64> = BTreeMap::new();
         for (account, kind) in std::mem::take(&mut self.stale) {
-            let p95 = *known.entry(kind.clone()).or_insert_with(|| self.p95(&kind));
-            recorder.tool_calls_p95(&kind, p95);
-            self.news.push(News::ToolCalls(account, kind, p95));
+            let all = *known.entry(kind.clone()).or_insert_with(|| self.p95(None, &kind));
+            recorder.tool_calls_p95(&account, &kind, all);
+            let own = self.p95(Some(&account), &kind);
+            self.news.push(News::ToolCalls(account, kind, own));
         }
     }
 
-    fn p95(&self, kind: &str) -> f64 {
-        let calls = self.cases.values().filter(|case| case.kind == kind).map(|case| case.tool_calls);
+    fn p95(&self, account: Option<&str>, kind: &str) -> f64 {
+        let cases = self.cases.iter().filter(|(key, _)| account.is_none_or(|account| key.0 == account));
+        let calls = cases.filter(|(_, case)| case.kind == kind).map(|(_, case)| case.tool_calls);
         percentile(calls.collect(), 0.95)
     }
 
@@ -247,7 +283,7 @@ impl History {
 
 impl Case {
     /// Whether it is overridden now and was not before.
-    fn judge(&mut self, judged: &Judged, recorder: &dyn Recorder) -> bool {
+    fn judge(&mut self, account: &str, judged: &Judged, recorder: &dyn Recorder) -> bool {
         let Some(outcome) = judged.outcome else { return false };
         self.confidence = outcome.confidence.or(self.confidence);
         self.resolved_in = outcome.resolved_in.or(self.resolved_in);
@@ -255,7 +291,7 @@ impl Case {
         // Who overrode once has: a later word does not undo it, and no override counts twice.
         let new = overridden && !self.overridden;
         if new {
-            recorder.overridden(&self.kind);
+            recorder.overridden(account, &self.kind);
         }
         self.overridden |= overridden;
         self.judged = true;
@@ -270,14 +306,27 @@ pub(super) fn percentile(mut values: Vec<u64>, share: f64) -> f64 {
     values.get(rank.saturating_sub(1)).map_or(0.0, |value| *value as f64)
 }
 
-/// The entry of a name; the cheapest one makes room for it.
-fn dearest<'m>(sums: &'m mut BTreeMap<String, Sum>, name: &str, most: usize) -> &'m mut Sum {
-    if sums.len() >= most && !sums.contains_key(name) {
-        let cheapest = sums.iter().filter(|(name, _)| *name != OTHER).min_by_key(|(_, sum)| (sum.atto_usd, sum.runs));
-        let cheapest = cheapest.map(|(name, _)| name.clone());
-        if let Some(sum) = cheapest.and_then(|name| sums.remove(&name)) {
-            sums.entry(OTHER.to_owned()).or_default().add(&sum);
-        }
+/// The entry of a name of an account; of the account with most names the cheapest makes room for it.
+fn dearest<'m>(
+    all: &'m mut BTreeMap<String, RunSums>,
+    of: impl Fn(&mut RunSums) -> &mut BTreeMap<String, Sum>,
+    [account, name]: [&str; 2],
+    most: usize,
+) -> &'m mut Sum {
+    let known = of(all.entry(account.to_owned()).or_default()).contains_key(name);
+    let count = |sums: &mut RunSums| of(sums).keys().filter(|name| *name != OTHER).count();
+    if !known && all.values_mut().map(count).sum::<usize>() >= most {
+        let fullest = all.iter_mut().map(|(account, sums)| (of(sums).len(), account)).max();
+        let fullest = fullest.map(|(_, account)| account.clone());
+        fullest.and_then(|account| all.get_mut(&account)).into_iter().for_each(|sums| drop_cheapest(of(sums)));
     }
-    sums.entry(name.to_owned()).or_default()
+    of(all.entry(account.to_owned()).or_default()).entry(name.to_owned()).or_default()
+}
+
+fn drop_cheapest(sums: &mut BTreeMap<String, Sum>) {
+    let cheapest = sums.iter().filter(|(name, _)| *name != OTHER).min_by_key(|(_, sum)| (sum.atto_usd, sum.runs));
+    let cheapest = cheapest.map(|(name, _)| name.clone());
+    if let Some(sum) = cheapest.and_then(|name| sums.remove(&name)) {
+        sums.entry(OTHER.to_owned()).or_default().add(&sum);
+    }
 }

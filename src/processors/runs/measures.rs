@@ -71,7 +71,7 @@ impl Measures {
             }
             let text = |at: u32| shown.get(&at).map_or_else(|| UNATTRIBUTED.to_owned(), Clone::clone);
             let [service, tenant, commit] = [seen.service, seen.tenant, seen.commit].map(text);
-            recorder.measure([name, &service, &tenant, &commit], seen.value);
+            recorder.measure(&sight.account, [name, &service, &tenant, &commit], seen.value);
             let series = self.series(name, service, tenant, commit);
             series.count += 1;
             series.sum += seen.value;

@@ -27,7 +27,6 @@ mod points;
 mod resolve;
 mod saved;
 mod seen;
-mod share;
 mod stamp;
 mod state;
 mod store;
@@ -131,7 +130,7 @@ impl Runs {
         let mut shown: HashMap<&str, String> = HashMap::new();
         for heard in heard {
             let name = shown.entry(&heard.tool).or_insert_with(|| self.ids.column(account, &heard.tool).into_owned());
-            self.meters.tool(name, heard);
+            self.meters.tool(account, name, heard);
         }
     }
 }
@@ -165,7 +164,7 @@ impl Board for Runs {
     }
 
     fn sums(&self) -> RunSums {
-        self.state.lock().history.sums.clone()
+        self.state.lock().history.sums()
     }
 
     fn investigations(&self) -> BTreeMap<String, Investigations> {

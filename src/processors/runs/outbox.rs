@@ -1,13 +1,14 @@
 //! **What**: [`Outbox`]: what connectors are still to tell: runs and sessions that are over, alerts, overrides. **Why**: it is
 //! part of the state, so a crash between the end of a run and its telling loses nothing; what was told is taken out by an
 //! effect of the very transaction that tells it, so nothing is told twice either.
-//! **Invariants**: at most 20,000 entries, then the oldest are dropped and counted; empty while no connector asks; what
+//! **Invariants**: at most 20,000 entries, then the oldest of the account with most are dropped and counted; empty while no connector asks; what
 //! the spool says was told before the state knows of it again (a crash) is not told again.
 //! **Not here**: the forms (`summary`, `points`), sending (`connectors/runs`).
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 
 use crate::otlp::Signal;
+use crate::runs::share::{Owned, Queue};
 use crate::runs::{Alert, RunView, SessionView};
 
 use super::codec::Code;
@@ -98,10 +99,16 @@ struct Entry {
     pending: u8,
 }
 
+impl Owned for Entry {
+    fn account(&self) -> &str {
+        self.news.account()
+    }
+}
+
 /// See the module.
 #[derive(Default)]
 pub(super) struct Outbox {
-    entries: VecDeque<Entry>,
+    entries: Queue<Entry>,
     /// What was told before it was known.
     foretold: HashMap<u64, u8>,
     /// Signals that connectors ask for.
@@ -137,7 +144,7 @@ impl Outbox {
         if let News::ToolCalls(account, kind, _) = &news {
             // The latest says it all.
             let same = |one: &News| matches!(one, News::ToolCalls(a, k, _) if a == account && k == kind);
-            self.entries.retain(|entry| !same(&entry.news));
+            self.entries.retain_mut(|entry| !same(&entry.news));
         }
         let number = news.number();
         let told = self.foretold.remove(&number).unwrap_or(0);
@@ -145,11 +152,9 @@ impl Outbox {
         if pending == 0 {
             return 0;
         }
-        self.entries.push_back(Entry { number, news, pending });
-        let over = self.entries.len().saturating_sub(ENTRIES);
-        self.entries.drain(..over);
-        self.dropped += over as u64;
-        over as u64
+        let over = u64::from(self.entries.push(Entry { number, news, pending }, ENTRIES).is_some());
+        self.dropped += over;
+        over
     }
 
     /// The next request of `signal`, which is told at `now`; the same again until it was told.
@@ -191,6 +196,12 @@ impl Outbox {
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// What waits, the oldest first.
+    #[cfg(test)]
+    pub(super) fn news(&self) -> impl Iterator<Item = &News> {
+        self.entries.iter().map(|entry| &entry.news)
     }
 
     /// Takes over who asks from the state before a restored one; nobody asks for signals that are not configured any more.
@@ -252,7 +263,7 @@ impl Code for News {
 impl Code for Outbox {
     fn put(&self, out: &mut Vec<u8>) {
         self.entries.len().put(out);
-        for entry in &self.entries {
+        for entry in self.entries.iter() {
             entry.number.put(out);
             entry.pending.put(out);
             entry.news.put(out);
@@ -267,7 +278,7 @@ impl Code for Outbox {
         let mut outbox = Self::default();
         for _ in 0..count {
             let (number, pending, news) = (Code::take(from)?, Code::take(from)?, Code::take(from)?);
-            outbox.entries.push_back(Entry { number, news, pending });
+            outbox.entries.push(Entry { number, news, pending }, ENTRIES);
         }
         outbox.foretold = Code::take(from)?;
         outbox.told = Code::take(from)?;

@@ -76,24 +76,24 @@ pub(super) fn request(news: &[&News], labels: &Labels, since: u64, now: u64) -> 
             News::Run(view, _) => points.run(view),
             News::Session(view) => points.session(view),
             News::Alert(alert) => {
-                let tenant = points.labels.tenants.value(alert.tenant.as_deref()).to_owned();
+                let tenant = points.labels.tenants.value(&alert.account, alert.tenant.as_deref()).to_owned();
                 points.count(
                     name("agent.alerts", "{alert}"),
                     vec![("rule", alert.rule.to_owned()), ("tenant", tenant)],
                     1,
                 );
             }
-            News::Investigation(_, kind, _) => {
-                let kind = points.kind(kind);
+            News::Investigation(account, kind, _) => {
+                let kind = points.kind(account, kind);
                 points.count(name("agent.human_override_count", "{investigation}"), kind.clone(), 0);
                 points.count(name("agent.investigations", "{investigation}"), kind, 1);
             }
-            News::Overridden(_, kind, _) => {
-                let kind = points.kind(kind);
+            News::Overridden(account, kind, _) => {
+                let kind = points.kind(account, kind);
                 points.count(name("agent.human_override_count", "{investigation}"), kind, 1);
             }
-            News::ToolCalls(_, kind, calls) => {
-                let kind = points.kind(kind);
+            News::ToolCalls(account, kind, calls) => {
+                let kind = points.kind(account, kind);
                 points.gauges.insert((name("agent.tool_calls_per_investigation_p95", "{call}"), kind), *calls);
             }
         }
@@ -103,8 +103,8 @@ pub(super) fn request(news: &[&News], labels: &Labels, since: u64, now: u64) -> 
 }
 
 impl Points<'_> {
-    fn kind(&self, kind: &str) -> Attributes {
-        vec![("agent.type", self.labels.features.value(Some(kind)).to_owned())]
+    fn kind(&self, account: &str, kind: &str) -> Attributes {
+        vec![("agent.type", self.labels.features.value(account, Some(kind)).to_owned())]
     }
 
     fn spread(&mut self, name: Name, def: &Def, attributes: Attributes, value: f64) {
@@ -116,9 +116,9 @@ impl Points<'_> {
     }
 
     fn run(&mut self, view: &RunView) {
-        let (labels, totals) = (self.labels, &view.totals);
-        let tenant = labels.tenants.value(view.tenant.as_deref()).to_owned();
-        let feature = labels.features.value(view.feature.as_deref()).to_owned();
+        let (labels, totals, account) = (self.labels, &view.totals, &*view.account);
+        let tenant = labels.tenants.value(account, view.tenant.as_deref()).to_owned();
+        let feature = labels.features.value(account, view.feature.as_deref()).to_owned();
         let whose = vec![("tenant", tenant.clone()), ("feature", feature.clone())];
         let seconds = view.duration as f64 / NANOS;
         self.spread(
@@ -132,32 +132,34 @@ impl Points<'_> {
         let mut state = vec![("state", view.state.as_str().to_owned())];
         state.extend(whose);
         self.count(name("agent.runs", "{run}"), state, 1);
-        let kind = self.kind(&feature);
+        let kind = self.kind(account, &feature);
         *self.sums.entry((name("agent.estimated_cost_usd", "USD"), kind)).or_default() += usd(totals.atto_usd());
         for (model, sum) in &totals.models {
-            let model = vec![("model", labels.models.value(Some(model)).to_owned())];
+            let model = vec![("model", labels.models.value(account, Some(model)).to_owned())];
             let size = input(&sum.tokens) as f64;
             self.spread(name("agent.turn.input_tokens", "{token}"), &names::TURN_INPUT_TOKENS, model.clone(), size);
             let output = sum.tokens.output as f64;
             self.spread(name("agent.turn.output_tokens", "{token}"), &names::TURN_OUTPUT_TOKENS, model, output);
         }
+        let template = labels.templates.value(account, view.template.as_deref());
         for (fallback, count) in &totals.fallbacks {
-            let provider = labels.providers.value(Some(&fallback.provider)).to_owned();
-            let all = vec![("reason", fallback.reason.clone()), ("provider", provider), ("tenant", tenant.clone())];
+            let provider = labels.providers.value(account, Some(&fallback.provider)).to_owned();
+            let why = [("reason", fallback.reason.clone()), ("provider", provider)];
+            let all = why.into_iter().chain([("tenant", tenant.clone()), ("template", template.to_owned())]).collect();
             self.count(name("agent.fallbacks", "{fallback}"), all, *count);
         }
         for (denial, count) in &totals.denials {
-            let tool = labels.tools.value(Some(&denial.tool)).to_owned();
-            let source = labels.sources.value(Some(&denial.source)).to_owned();
+            let tool = labels.tools.value(account, Some(&denial.tool)).to_owned();
+            let source = labels.sources.value(account, Some(&denial.source)).to_owned();
             self.count(name("agent.permission_denials", "{denial}"), vec![("tool", tool), ("source", source)], *count);
         }
     }
 
     fn session(&mut self, view: &SessionView) {
-        let (labels, totals) = (self.labels, &view.totals);
-        let feature = ("feature", labels.features.value(view.feature.as_deref()).to_owned());
-        let tenant = labels.tenants.value(view.tenant.as_deref()).to_owned();
-        let model = labels.models.value(totals.main_model()).to_owned();
+        let (labels, totals, account) = (self.labels, &view.totals, &*view.account);
+        let feature = ("feature", labels.features.value(account, view.feature.as_deref()).to_owned());
+        let tenant = labels.tenants.value(account, view.tenant.as_deref()).to_owned();
+        let model = labels.models.value(account, totals.main_model()).to_owned();
         let by_feature = vec![feature.clone()];
         let seconds = view.duration as f64 / NANOS;
         let with = |more: (&'static str, String)| vec![feature.clone(), more];
@@ -175,7 +177,7 @@ impl Points<'_> {
             calls,
         );
         for (tool, sum) in &totals.tools {
-            let tool = with(("tool_name", labels.tools.value(Some(tool)).to_owned()));
+            let tool = with(("tool_name", labels.tools.value(account, Some(tool)).to_owned()));
             let calls = (sum.ok + sum.failed + sum.denied) as f64;
             self.spread(name("agent.session.tool_calls_total", "{call}"), &names::SESSION_TOOL_CALLS, tool, calls);
         }

@@ -22,7 +22,7 @@ use super::store::{Heard, Store};
 
 /// A step of the clock counts for at most this long, ns.
 const MAX_STEP: u64 = 60_000_000_000;
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 
 /// Hears of what is over, and of what is counted at once.
 pub(super) trait Recorder {
@@ -32,18 +32,18 @@ pub(super) trait Recorder {
     fn session(&self, session: &SessionView);
     /// Runs were given up that were not over.
     fn evicted(&self, runs: u64);
-    /// A numeric attribute: measure, service, tenant, commit.
-    fn measure(&self, labels: [&str; 4], value: f64);
+    /// A numeric attribute of an account: measure, service, tenant, commit.
+    fn measure(&self, account: &str, labels: [&str; 4], value: f64);
     /// The first run of an incident is over.
-    fn investigation(&self, kind: &str);
+    fn investigation(&self, account: &str, kind: &str);
     /// News that no connector told in time.
     fn untold(&self, news: u64);
     /// An alert fires.
     fn alert(&self, alert: &Alert);
     /// A human decided otherwise.
-    fn overridden(&self, kind: &str);
-    /// Tool calls per investigation.
-    fn tool_calls_p95(&self, kind: &str, calls: f64);
+    fn overridden(&self, account: &str, kind: &str);
+    /// Tool calls per investigation; the last one who ran such was of this account.
+    fn tool_calls_p95(&self, account: &str, kind: &str, calls: f64);
 }
 
 /// Everything.
@@ -307,10 +307,10 @@ impl Recorder for Silent {
     fn run(&self, _: &RunView) {}
     fn session(&self, _: &SessionView) {}
     fn evicted(&self, _: u64) {}
-    fn measure(&self, _: [&str; 4], _: f64) {}
+    fn measure(&self, _: &str, _: [&str; 4], _: f64) {}
     fn untold(&self, _: u64) {}
     fn alert(&self, _: &Alert) {}
-    fn investigation(&self, _: &str) {}
-    fn overridden(&self, _: &str) {}
-    fn tool_calls_p95(&self, _: &str, _: f64) {}
+    fn investigation(&self, _: &str, _: &str) {}
+    fn overridden(&self, _: &str, _: &str) {}
+    fn tool_calls_p95(&self, _: &str, _: &str, _: f64) {}
 }

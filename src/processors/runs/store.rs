@@ -1,9 +1,10 @@
 //! **What**: [`Store`]: all groups, found by their keys, by how long they were quiet, and by when to look at them again.
 //! A group that somebody still looks at is copied when it changes, so that nobody has to look at it under a lock.
-//! **Invariants**: at most the configured number of groups and a memory to match; the one that was quiet longest goes
-//! first; a group that grows too large is given up too. **Not here**: what is done with a group that goes (`ends`).
+//! **Invariants**: at most the configured number of groups and a memory to match; of the account that has most the one that
+//! was quiet longest goes first; a group that grows too large is given up too.
+//! **Not here**: what is done with a group that goes (`state`).
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::pipeline::claims::ClaimKey;
@@ -39,14 +40,23 @@ impl Heard {
     }
 }
 
+/// The groups of one account.
+#[derive(Default)]
+struct Owned {
+    /// By the number of the last batch.
+    quiet: BTreeSet<(u64, u32)>,
+    units: usize,
+}
+
 /// All groups.
 pub(super) struct Store {
     groups: Vec<Option<Arc<Group>>>,
     free: Vec<u32>,
     /// Group and number in the group.
     index: HashMap<KeyId, (u32, u32)>,
-    /// By the number of the last batch.
-    quiet: BTreeSet<(u64, u32)>,
+    accounts: BTreeMap<Box<str>, Owned>,
+    /// How many groups.
+    count: usize,
     /// By the running time at which to look.
     due: BTreeSet<(u64, u32)>,
     due_at: HashMap<u32, u64>,
@@ -62,7 +72,8 @@ impl Store {
             groups: Vec::new(),
             free: Vec::new(),
             index: HashMap::new(),
-            quiet: BTreeSet::new(),
+            accounts: BTreeMap::new(),
+            count: 0,
             due: BTreeSet::new(),
             due_at: HashMap::new(),
             units: 0,
@@ -73,7 +84,7 @@ impl Store {
 
     /// Number of groups.
     pub(super) fn len(&self) -> usize {
-        self.quiet.len()
+        self.count
     }
 
     pub(super) fn get(&self, id: u32) -> Option<&Group> {
@@ -89,15 +100,21 @@ impl Store {
         self.groups.iter().filter_map(|group| group.as_deref())
     }
 
-    /// The groups by their last batch, the latest first.
-    pub(super) fn latest(&self) -> impl Iterator<Item = &Arc<Group>> {
-        self.quiet.iter().rev().filter_map(|(_, id)| self.groups.get(*id as usize)?.as_ref())
+    /// Numbers of groups by their last batch, the latest first; `before`: of those whose last batch was earlier.
+    fn by_batch(&self, before: Option<u64>) -> impl Iterator<Item = u32> {
+        let before = (before.unwrap_or(u64::MAX), 0);
+        let mut accounts: Vec<_> =
+            self.accounts.values().map(|owned| owned.quiet.range(..before).rev().peekable()).collect();
+        std::iter::from_fn(move || {
+            let next = accounts.iter_mut().enumerate().filter_map(|(at, groups)| Some((**groups.peek()?, at)));
+            let (_, at) = next.max()?;
+            accounts.get_mut(at)?.next().map(|(_, id)| *id)
+        })
     }
 
     /// Some of those whose last batch was earlier; `None`: the latest.
     pub(super) fn latest_before(&self, batch: Option<u64>, most: usize) -> Vec<Arc<Group>> {
-        let earlier = self.quiet.range(..(batch.unwrap_or(u64::MAX), 0)).rev();
-        let groups = earlier.filter_map(|(_, id)| self.snapshot(*id));
+        let groups = self.by_batch(batch).filter_map(|id| self.snapshot(id));
         let mut chosen: Vec<Arc<Group>> = Vec::new();
         for group in groups {
             // those of one batch stay together
@@ -107,6 +124,18 @@ impl Store {
             chosen.push(group);
         }
         chosen
+    }
+
+    /// A group was quiet since one batch and is since another; its weight changed.
+    fn moved(&mut self, id: u32, account: &str, [before, after]: [u64; 2], [lighter, heavier]: [usize; 2]) {
+        self.units = (self.units + heavier).saturating_sub(lighter);
+        let Some(owned) = self.accounts.get_mut(account) else { return };
+        owned.units = (owned.units + heavier).saturating_sub(lighter);
+        // the items of one batch mostly go into one group
+        if before != after {
+            owned.quiet.remove(&(before, id));
+            owned.quiet.insert((after, id));
+        }
     }
 
     /// Changes a group in place (its keys stay).
@@ -151,16 +180,15 @@ impl Store {
             let Some(Some(group)) = self.groups.get_mut(id as usize) else { continue };
             let group = Arc::make_mut(group);
             let (before, received) = (group.weight(), group.received.max(sight.received));
-            self.quiet.remove(&(group.batch, id));
+            let last = std::mem::replace(&mut group.batch, self.batch);
             let before_tool = group.heard(seen);
             group.add(sight, seen, numbers, now);
             if let Some(heard) = Heard::of(before_tool, group, seen) {
                 hear(heard);
             }
-            (group.received, group.batch) = (received, self.batch);
-            self.quiet.insert((group.batch, id));
+            group.received = received;
             let after = group.weight();
-            self.units = (self.units + after).saturating_sub(before);
+            self.moved(id, &sight.account, [last, self.batch], [before, after]);
             touched.insert(id);
             if after > MAX_GROUP {
                 touched.remove(&id);
@@ -177,7 +205,10 @@ impl Store {
         let mut gone = Vec::new();
         let most = self.limit.saturating_mul(UNITS_PER_RUN).max(MAX_GROUP);
         while self.len() > self.limit || self.units > most {
-            let Some(&(_, id)) = self.quiet.first() else { break };
+            let many = self.len() > self.limit;
+            let size = |owned: &&Owned| if many { owned.quiet.len() } else { owned.units };
+            let fullest = self.accounts.values().max_by_key(size);
+            let Some(&(_, id)) = fullest.and_then(|owned| owned.quiet.first()) else { break };
             touched.remove(&id);
             gone.extend(self.remove(id));
         }
@@ -217,7 +248,8 @@ impl Store {
             let group = Arc::make_mut(group);
             let before = group.weight();
             let local = group.add_key(*id, key, within);
-            self.units = (self.units + group.weight()).saturating_sub(before);
+            let (batch, weights) = (group.batch, [before, group.weight()]);
+            self.moved(home, &sight.account, [batch, batch], weights);
             self.index.insert(*id, (home, local));
         }
         Some(home)
@@ -231,15 +263,15 @@ impl Store {
         let Some(other) = self.remove(go) else { return keep };
         let Some(Some(group)) = self.groups.get_mut(keep as usize) else { return keep };
         let group = Arc::make_mut(group);
-        let before = group.weight();
-        self.quiet.remove(&(group.batch, keep));
+        let (before, last) = (group.weight(), group.batch);
         let moved: Vec<KeyId> = other.keys.iter().map(|key| key.id).collect();
         let shift = group.absorb(other);
         for (local, id) in (shift.saturating_add(1)..).zip(moved) {
             self.index.insert(id, (keep, local));
         }
-        self.quiet.insert((group.batch, keep));
-        self.units = (self.units + group.weight()).saturating_sub(before);
+        let (account, batches) = (group.account.clone(), [last, group.batch]);
+        let weights = [before, group.weight()];
+        self.moved(keep, &account, batches, weights);
         if touched.remove(&go) {
             touched.insert(keep);
         }
@@ -259,7 +291,14 @@ impl Store {
         for (local, key) in (1..).zip(&group.keys).filter(|(_, key)| key.kind != kind::NONE) {
             self.index.insert(key.id, (id, local));
         }
-        self.quiet.insert((group.batch, id));
+        if !self.accounts.contains_key(&*group.account) {
+            self.accounts.insert((*group.account).into(), Owned::default());
+        }
+        if let Some(owned) = self.accounts.get_mut(&*group.account) {
+            owned.quiet.insert((group.batch, id));
+            owned.units += group.weight();
+        }
+        self.count += 1;
         self.batch = self.batch.max(group.batch);
         self.units += group.weight();
         if let Some(place) = self.groups.get_mut(id as usize) {
@@ -274,7 +313,14 @@ impl Store {
         for key in &group.keys {
             self.index.remove(&key.id);
         }
-        self.quiet.remove(&(group.batch, id));
+        if let Some(owned) = self.accounts.get_mut(&*group.account) {
+            owned.quiet.remove(&(group.batch, id));
+            owned.units = owned.units.saturating_sub(group.weight());
+            if owned.quiet.is_empty() {
+                self.accounts.remove(&*group.account);
+            }
+        }
+        self.count = self.count.saturating_sub(1);
         if let Some(at) = self.due_at.remove(&id) {
             self.due.remove(&(at, id));
         }

@@ -11,3 +11,4 @@ mod recordings;
 mod shapes;
 mod support;
 mod told;
+mod whose;

@@ -51,6 +51,16 @@ pub struct Otlp {
     sockets: Option<Sockets>,
 }
 
+impl Settings {
+    /// Reads the tokens file, if there is one, as a start would.
+    ///
+    /// # Errors
+    /// One line: the key, the file, the reason.
+    pub fn read_clients(&self) -> Result<(), String> {
+        Clients::read(self.auth.clone()).map(drop)
+    }
+}
+
 impl Otlp {
     /// A receiver with component id `id`. Takes no port.
     pub fn build(id: Arc<str>, settings: Settings) -> Self {

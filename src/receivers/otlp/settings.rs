@@ -266,6 +266,7 @@ fn grpc_settings(grpc: &Grpc, problems: &mut Problems) -> Option<GrpcSettings> {
             keepalive.max_connection_age,
             keepalive.max_connection_age_grace,
         ),
+        tell_near: false,
     };
     let limits = Limits { wire, inflated, idle: BODY_IDLE.min(total), total };
     let tls = grpc.tls.as_ref().map(|tls| problems.tls("protocols.grpc.tls", tls));

@@ -16,12 +16,10 @@ pub(super) fn claim(scan: &Scan<'_>, claims: &mut Claims) {
     if let Some(rule) = scan.rule(Family::Street) {
         let mut upto = 0;
         for number in &scan.anchors.numbers {
-            // a blank stands between a number and its street
-            let parted = matches!(scan.byte(number.end), b' ' | b',' | b'-') || scan.before(number.start, 1) == b' ';
-            if number.start < upto || number.len() > 9 || !parted {
+            if number.start < upto || !street::may_be(scan, number) {
                 continue;
             }
-            if let Some(found) = street::at(scan, number) {
+            if let Some(found) = street::at(scan, &number.range()) {
                 let end = tail::behind(scan, found.end);
                 upto = end;
                 claims.add(scan, rule, found.start..end);

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::LazyLock;
 
+use crate::redaction::anchors::Number;
 use crate::redaction::names::words::{self, List};
 use crate::redaction::scan::Scan;
 use crate::redaction::sets::{Bytes, Words};
@@ -33,7 +34,7 @@ static MAYBE: LazyLock<List> = LazyLock::new(|| {
     river roads route row rue run shoal shoals shore shores skyway spring springs spur spurs squares station \
     stravenue stream streets summit throughway trace track trafficway trailer tunnel underpass union unions \
     valley valleys via viaduct view views village villages ville vista walk walks wall ways well wells wharf \
-    yard end parade esplanade gdns pde hts xing",
+    yard end parade esplanade gdns pde hts xing marg nagar chowk zila sarani salai gali vihar colony enclave",
     )
 });
 /// What says that a number before a doubtful street is a house number.
@@ -48,6 +49,8 @@ const NEAR: &[&str] = &[
     "deliver",
     "send",
     "sent",
+    "goes to",
+    "parcel",
     "mail",
     "moved",
     "move to",
@@ -123,17 +126,26 @@ static GERMANIC_PARTICLES: LazyLock<Words> =
 /// What words that end as [`ENDINGS`] do end with.
 static LAST_LETTERS: Bytes = Bytes::of(b"adefgjklmnrstuz.").and_high();
 
-/// The street line around a number.
+/// Bytes before a number that make it another thing than a house number.
+static TIED: Bytes = Bytes::of(b"#$_/=@%+.-");
+
+/// Whether a street may stand beside a number, as far as the bytes on both sides tell: a blank parts them.
+#[inline]
+pub(super) fn may_be(scan: &Scan<'_>, number: &Number) -> bool {
+    let digits = usize::from(number.digits);
+    if !(1..7).contains(&digits) || number.len() > digits + 1 || TIED.has(number.before) {
+        return false;
+    }
+    let begins = |byte: u8| byte.is_ascii_alphanumeric() || !byte.is_ascii();
+    let first = match number.behind {
+        b' ' => begins(scan.byte(number.end + 1)),
+        byte => matches!(byte, b',' | b'-'),
+    };
+    first || number.before == b' '
+}
+
+/// The street line around a number, where it may be ([`may_be`]).
 pub(super) fn at(scan: &Scan<'_>, number: &Range<usize>) -> Option<Range<usize>> {
-    let digits = scan.bytes(number.clone()).iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let letters = number.len() - digits;
-    if digits == 0 || digits > 6 || letters > 1 {
-        return None;
-    }
-    let before = scan.before(number.start, 1);
-    if b"#$_/=@%+.-".contains(&before) && !scan.escaped(number.start) {
-        return None;
-    }
     number_first(scan, number).or_else(|| number_last(scan, number))
 }
 

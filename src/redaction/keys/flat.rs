@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use super::json::Kind;
-use super::table::{Evidence, KeyRule, Match};
+use super::table::{Evidence, KeyRule, Known, Match};
 use super::{Value, claim_value, values};
 use crate::redaction::find::Action;
 use crate::redaction::names::shape;
@@ -12,12 +12,19 @@ use crate::redaction::pairs::{self, Sep};
 use crate::redaction::rule;
 use crate::redaction::scan::{Claims, Scan};
 use crate::redaction::sets::Bytes;
+use crate::redaction::validate::dates;
 
 /// Most words before a key's last one that are part of it (`Date of Birth`).
 const WORDS: usize = 3;
 
 /// Claims the values of keys that stand in no object. `seen`: where keys were found in objects, in order.
-pub(super) fn claim(scan: &Scan<'_>, seen: &[usize], named: &mut Vec<Range<usize>>, claims: &mut Claims) {
+pub(super) fn claim(
+    scan: &Scan<'_>,
+    seen: &[usize],
+    memory: &mut Known,
+    named: &mut Vec<Range<usize>>,
+    claims: &mut Claims,
+) {
     let text = scan.text.as_bytes();
     let (mut last, mut seen) = (0..0, seen.iter().peekable());
     for word in scan.anchors.words.iter().filter(|word| word.action == Action::Key) {
@@ -36,7 +43,7 @@ pub(super) fn claim(scan: &Scan<'_>, seen: &[usize], named: &mut Vec<Range<usize
         // keys come in order as words do
         while seen.next_if(|seen| **seen < key.start).is_some() {}
         if seen.peek() != Some(&&key.start)
-            && let Some((key, found)) = known(scan, key)
+            && let Some((key, found)) = known(scan, key, memory)
         {
             one(scan, key, found, named, claims);
         }
@@ -52,10 +59,10 @@ fn separated(scan: &Scan<'_>, end: usize) -> bool {
 }
 
 /// The key with the words of its line before it, or alone, where a rule may count.
-fn known(scan: &Scan<'_>, key: Range<usize>) -> Option<(Range<usize>, Match)> {
+fn known(scan: &Scan<'_>, key: Range<usize>, memory: &mut Known) -> Option<(Range<usize>, Match)> {
     let table = &scan.detector.keys;
-    let find = |key: &Range<usize>| {
-        let found = table.find(scan.bytes(key.clone())).0;
+    let mut find = |key: &Range<usize>| {
+        let found = memory.find(table, scan.bytes(key.clone())).0;
         table.rules(found).iter().any(|rule| rule.allowed(found, Evidence::all())).then_some(found)
     };
     let whole = with_words(scan, &key);
@@ -138,6 +145,7 @@ fn one(
             _ => !doubtful,
         };
         if wanted {
+            let range = if unquoted { range.start..range.start + own_len(text, rule.value) } else { range };
             let value = Value { found, beside: Evidence::all(), range, kind };
             claim_value(scan, &scan.detector.keys, &value, named, claims);
             return Some(());
@@ -176,6 +184,35 @@ fn line(scan: &Scan<'_>, pair: &pairs::Pair) -> Option<Range<usize>> {
     let end = comma.map_or(end, |comma| comma.min(end));
     let text = line.get(..end)?.trim_end_matches([' ', ',', '.', ';', '*']);
     (!text.is_empty()).then(|| start..start + text.len())
+}
+
+/// How much of a line belongs to its first key, by what the kind of value allows: `04/12/1987, MRN 00482913` goes on with something else.
+fn own_len(line: &str, value: rule::KeyValue) -> usize {
+    use rule::KeyValue::{Code, Date, Digits, Phone};
+    if !matches!(value, Code | Date | Digits | Phone) {
+        return line.len();
+    }
+    let (mut digits, mut start, mut end) = (0, 0, 0);
+    for word in line.split(' ') {
+        let bare = word.trim_matches(|c: char| !c.is_alphanumeric());
+        let own = word.bytes().filter(u8::is_ascii_digit).count();
+        let goes_on = match value {
+            Date => dates::month(bare).is_some() || ["of", "de", "den", "the"].contains(&bare),
+            Phone => ["ext", "x", "extension"].contains(&bare),
+            _ => bare.len() < 4 && bare.bytes().all(|byte| byte.is_ascii_uppercase()),
+        };
+        if own == 0 && !goes_on && digits > 0 {
+            break;
+        }
+        digits += own;
+        end = start + word.len();
+        start = end + 1;
+        let listed = word.ends_with([',', ';']) && value != Date;
+        if (value == Date && digits >= 6) || (listed && digits > 0) {
+            break;
+        }
+    }
+    line.get(..end).map_or(line.len(), |own| own.trim_end_matches([',', ';', ' ', '.']).len())
 }
 
 /// Where something else begins on a line.

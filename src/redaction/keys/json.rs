@@ -9,7 +9,7 @@ use memchr::{memchr, memchr2};
 
 use crate::redaction::sets::Bytes;
 
-use super::table::{Evidence, KeyTable, LONGEST, Match};
+use super::table::{Evidence, KeyTable, Known, LONGEST, Match};
 
 /// Deepest nesting that is followed.
 const DEPTH: usize = 64;
@@ -63,27 +63,6 @@ pub(in crate::redaction) struct Tree {
     stack: Vec<Frame>,
     nested: Vec<Task>,
     starts: Vec<usize>,
-    known: Known,
-}
-
-/// Pairs by the hash of their key: the objects of one text have the same keys again and again. What stands here may be of a text
-/// before; the key itself is compared.
-struct Known([u32; 128]);
-
-impl Default for Known {
-    fn default() -> Self {
-        Self([NONE; 128])
-    }
-}
-
-impl Known {
-    /// The slot of a key: by its first and last bytes and its length.
-    fn slot(&mut self, key: &[u8]) -> Option<&mut u32> {
-        let head: [u8; 4] = key.first_chunk().copied().unwrap_or_else(|| [0, 0, 0, key.first().copied().unwrap_or(0)]);
-        let tail: [u8; 4] = key.last_chunk().copied().unwrap_or_else(|| [0, 0, 0, key.last().copied().unwrap_or(0)]);
-        let mixed = u32::from_le_bytes(head) ^ u32::from_le_bytes(tail).rotate_left(9) ^ key.len() as u32;
-        self.0.get_mut((mixed.wrapping_mul(0x9E37_79B1) >> 25) as usize)
-    }
 }
 
 /// What a key without quotes is made of.
@@ -118,7 +97,7 @@ impl Tree {
     }
 
     /// Walks `text`; what was here before is gone.
-    pub(in crate::redaction) fn walk(&mut self, text: &str, table: &KeyTable) {
+    pub(in crate::redaction) fn walk(&mut self, text: &str, table: &KeyTable, known: &mut Known) {
         self.pairs.clear();
         self.holders.clear();
         self.nested.clear();
@@ -126,7 +105,7 @@ impl Tree {
         while let Some(task) = self.nested.pop() {
             self.stack.clear();
             let bytes = text.as_bytes().get(..task.range.end).unwrap_or_default();
-            Walk { text: bytes, at: task.range.start, slashes: 0, table, tree: self, task }.run();
+            Walk { text: bytes, at: task.range.start, slashes: 0, table, known, tree: self, task }.run();
         }
         self.starts.clear();
         self.starts.extend(self.pairs.iter().filter(|pair| pair.found != Match::NONE).map(|pair| pair.key.start));
@@ -186,6 +165,7 @@ struct Walk<'a> {
     /// Backslashes before each quote of this structure.
     slashes: usize,
     table: &'a KeyTable,
+    known: &'a mut Known,
     tree: &'a mut Tree,
     task: Task,
 }
@@ -196,6 +176,24 @@ struct Quoted {
     range: Range<usize>,
     /// Behind the closing quote.
     behind: usize,
+}
+
+/// Where the first of two bytes stands in the 24 bytes that `rest` begins with, which most keys end in; none where that is
+/// further on or not told.
+#[inline(always)]
+fn near(rest: &[u8], one: u8, other: u8) -> Option<Option<usize>> {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    let (ones, others) = (EACH * u64::from(one), EACH * u64::from(other));
+    for (index, eight) in rest.as_chunks::<8>().0.iter().take(3).enumerate() {
+        let bytes = u64::from_le_bytes(*eight);
+        // the highest bit of each that is zero; what is borrowed comes behind the first of them
+        let zero = |bytes: u64| bytes.wrapping_sub(EACH) & !bytes & (EACH << 7);
+        let found = zero(bytes ^ ones) | zero(bytes ^ others);
+        if found != 0 {
+            return Some(Some(8 * index + (found.trailing_zeros() / 8) as usize));
+        }
+    }
+    None
 }
 
 impl Walk<'_> {
@@ -321,8 +319,8 @@ impl Walk<'_> {
         loop {
             let rest = text.get(at..)?;
             let next = match slashes {
-                0 => memchr2(quote, b'\\', rest),
-                _ => memchr(quote, rest),
+                0 => near(rest, quote, b'\\').unwrap_or_else(|| memchr2(quote, b'\\', rest)),
+                _ => near(rest, quote, quote).unwrap_or_else(|| memchr(quote, rest)),
             };
             let Some(next) = next else {
                 let end = self.text.len();
@@ -350,15 +348,7 @@ impl Walk<'_> {
         if key.is_empty() {
             return Some((Match::NONE, Evidence::default()));
         }
-        let pairs = &self.tree.pairs;
-        let slot = self.tree.known.slot(key)?;
-        if let Some(pair) = pairs.get(*slot as usize)
-            && self.text.get(pair.key.clone()) == Some(key)
-        {
-            return Some((pair.found, pair.says));
-        }
-        *slot = u32::try_from(pairs.len()).unwrap_or(NONE);
-        Some(self.table.find(key))
+        Some(self.known.find(self.table, key))
     }
 
     fn value(&mut self, key: Range<usize>, frame: Frame) -> Option<()> {

@@ -18,12 +18,13 @@ use super::rule;
 use super::scan::{Claims, Scan};
 use super::sets::{Bytes, Words};
 use json::{Kind, Tree};
-use table::{Evidence, KeyTable, Match};
+use table::{Evidence, KeyTable, Known, Match};
 
 /// Reused memory of key rules.
 #[derive(Default)]
 pub(super) struct KeyScratch {
     tree: Tree,
+    known: Known,
     /// Keys count as if everything beside them spoke for them.
     pub(super) trust: bool,
     /// Ranges of persons' names that keys gave: seeds of `names::carry`.
@@ -37,9 +38,9 @@ pub(super) fn claim(scan: &Scan<'_>, scratch: &mut KeyScratch, claims: &mut Clai
     if table.is_empty() {
         return;
     }
-    let KeyScratch { tree, named, trust } = scratch;
+    let KeyScratch { tree, named, trust, known } = scratch;
     match quoted_key(scan) {
-        true => tree.walk(scan.text, table),
+        true => tree.walk(scan.text, table, known),
         false => tree.clear(),
     }
     for (at, pair) in tree.pairs.iter().enumerate() {
@@ -58,7 +59,7 @@ pub(super) fn claim(scan: &Scan<'_>, scratch: &mut KeyScratch, claims: &mut Clai
     }
     siblings(scan, tree, table, named, claims);
     columns::claim(scan, named, claims);
-    flat::claim(scan, tree.starts(), named, claims);
+    flat::claim(scan, tree.starts(), known, named, claims);
 }
 
 /// A value and what is known of its key.

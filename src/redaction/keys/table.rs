@@ -2,6 +2,8 @@
 //! takes time linear in the key, reads at most [`LONGEST`] bytes of it and allocates nothing. **Not here**: where keys
 //! stand (`json`, `flat`), what values look like (`values`).
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use crate::redaction::rule::{Class, KeyValue, RuleData};
 use crate::redaction::sets::{Bytes, hash};
 
@@ -93,9 +95,13 @@ struct Entry {
     says: Evidence,
 }
 
+/// Tables that were made.
+static TABLES: AtomicU64 = AtomicU64::new(1);
+
 /// All keys.
-#[derive(Default)]
 pub(in crate::redaction) struct KeyTable {
+    /// No other table has it.
+    id: u64,
     entries: Vec<Entry>,
     /// Entries by the hash of their name, one more than their place; 0 is free. At least half of them are.
     slots: Vec<u16>,
@@ -104,6 +110,61 @@ pub(in crate::redaction) struct KeyTable {
     /// The last three bytes of names, as bits: asked before that.
     ends: Vec<u64>,
     bits: u32,
+}
+
+impl Default for KeyTable {
+    fn default() -> Self {
+        let id = TABLES.fetch_add(1, Ordering::Relaxed);
+        Self { id, entries: Vec::new(), slots: Vec::new(), tails: Vec::new(), ends: Vec::new(), bits: 0 }
+    }
+}
+
+/// Longest key that is remembered.
+const SHORT: usize = 24;
+
+/// Keys that were looked up, by their first and last bytes and their length: objects have the same keys again and again.
+/// Of one table at a time; made for the first key.
+#[derive(Default)]
+pub(in crate::redaction) struct Known {
+    table: u64,
+    slots: Vec<Slot>,
+}
+
+/// A key and what it is.
+#[derive(Clone)]
+struct Slot {
+    key: [u8; SHORT],
+    len: u8,
+    found: Match,
+    says: Evidence,
+}
+
+impl Known {
+    /// As [`KeyTable::find`].
+    pub(in crate::redaction) fn find(&mut self, table: &KeyTable, key: &[u8]) -> (Match, Evidence) {
+        if self.table != table.id {
+            self.table = table.id;
+            self.slots.clear();
+            // no key has this length
+            let none = Slot { key: [0; SHORT], len: u8::MAX, found: Match::NONE, says: Evidence::default() };
+            self.slots.resize(128, none);
+        }
+        let head: [u8; 4] = key.first_chunk().copied().unwrap_or_else(|| [0, 0, 0, key.first().copied().unwrap_or(0)]);
+        let tail: [u8; 4] = key.last_chunk().copied().unwrap_or_else(|| [0, 0, 0, key.last().copied().unwrap_or(0)]);
+        let mixed = u32::from_le_bytes(head) ^ u32::from_le_bytes(tail).rotate_left(9) ^ key.len() as u32;
+        let Some(slot) = self.slots.get_mut((mixed.wrapping_mul(0x9E37_79B1) >> 25) as usize) else {
+            return table.find(key);
+        };
+        if slot.key.get(..usize::from(slot.len)) == Some(key) {
+            return (slot.found, slot.says);
+        }
+        let (found, says) = table.find(key);
+        if let Some(kept) = slot.key.get_mut(..key.len()) {
+            kept.copy_from_slice(key);
+            (slot.len, slot.found, slot.says) = (key.len() as u8, found, says);
+        }
+        (found, says)
+    }
 }
 
 impl KeyTable {

@@ -1,12 +1,13 @@
 //! Tests of key rules: where keys and values stand, what counts as a value, what attributes' keys do.
 
 use super::json::{Kind, Tree};
+use super::table::{Evidence, KeyTable, Known, Match};
 use crate::redaction::tests::{redact, shared};
 use crate::redaction::{Scratch, replace};
 
 fn pairs(text: &str) -> Vec<(String, String)> {
     let mut tree = Tree::default();
-    tree.walk(text, &shared().keys);
+    tree.walk(text, &shared().keys, &mut Known::default());
     let pairs = tree.pairs.iter().filter(|pair| pair.kind != Kind::Container);
     pairs.map(|pair| (text[pair.key.clone()].to_owned(), text[pair.value.clone()].to_owned())).collect()
 }
@@ -33,6 +34,20 @@ fn structures_are_read() {
     assert_eq!(pairs(r#"{"a":"say \"hi\"","first_name":"Ann"}"#)[1], two("first_name", "Ann"));
     let nested = pairs(r#"{"arguments": "{\"first_name\": \"Ann\"}"}"#);
     assert_eq!(nested[1], two("first_name", "Ann"));
+}
+
+/// What was looked up is remembered of its own table only, and no other key is taken for it.
+#[test]
+fn remembered_keys_are_of_their_table() {
+    let (mut known, table, empty) = (Known::default(), &shared().keys, KeyTable::default());
+    let long = format!("{}_first_name", "x".repeat(40));
+    for key in ["email", "first_name", "fire_shame", "customer.first_name", "nothing", "e", "", &long] {
+        for _ in 0..2 {
+            assert_eq!(known.find(table, key.as_bytes()), table.find(key.as_bytes()), "{key}");
+        }
+        assert_eq!(known.find(&empty, key.as_bytes()), (Match::NONE, Evidence::default()), "{key}");
+    }
+    assert_ne!(table.find(b"first_name").0, Match::NONE);
 }
 
 /// The walk ends, in bounded depth, on what is hostile: deep nesting, open strings, brackets without end.

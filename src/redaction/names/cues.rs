@@ -14,11 +14,24 @@ use super::words;
 pub(super) fn introduced(scan: &Scan<'_>, cue: &WordAt) -> Option<Name> {
     let at = skip(scan, cue.end, b" :*\"'`\t.?", 6)?;
     let at = title(scan, at);
-    let lower = || lowercase(scan, at);
-    let Some(name) = shape::read(scan.text, at) else { return lower() };
+    let Some(name) = shape::read(scan.text, at).or_else(|| shape::behind_particles(scan.text, at)) else {
+        return lowercase(scan, at);
+    };
     // `MR SL SN`: codes in a row
     let short = all_capitals(scan, &name) && scan.part(name.range.clone()).split(' ').all(|word| word.len() < 4);
-    (name.given || !(name.common || short)).then_some(name)
+    let surely = name.given || !(name.common || short);
+    (surely || is_common_name(scan, cue, &name)).then_some(name)
+}
+
+/// `my name is Max de Graaf`, `Ms. Fields`: what is a common word elsewhere is a name before a word that is none, and behind a title.
+fn is_common_name(scan: &Scan<'_>, cue: &WordAt, name: &Name) -> bool {
+    let text = scan.part(name.range.clone());
+    let last = text.rsplit(' ').next().unwrap_or("");
+    let titled = ["mr", "mrs", "ms"].iter().any(|title| scan.part(cue.at..cue.end).eq_ignore_ascii_case(title));
+    let dotted = scan.byte(cue.end) == b'.';
+    !all_capitals(scan, name)
+        && !organisation(scan, name)
+        && (name.words > 1 && !words::is_common(last) || name.words == 1 && titled && dotted)
 }
 
 /// A name behind words that may announce other things too: a listed name, or two words that are not common.

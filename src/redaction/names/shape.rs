@@ -85,6 +85,15 @@ pub(in crate::redaction) fn read(text: &str, at: usize) -> Option<Name> {
     Some(name)
 }
 
+/// The name that starts with particles at `at`: `van den Berg`.
+pub(in crate::redaction) fn behind_particles(text: &str, at: usize) -> Option<Name> {
+    let begins = text.get(at..)?.bytes().take(4).take_while(u8::is_ascii_lowercase).count();
+    let first = text.get(at..at + begins).filter(|word| PARTICLES.contains(word) && word.len() > 1)?;
+    let (from, _) = next(text, at + first.len(), false)?;
+    let name = read(text, from).filter(|name| !name.common)?;
+    Some(Name { range: at..name.range.end, ..name })
+}
+
 /// `, Jr.` and the like belong to a name.
 fn suffix(text: &str, name: &mut Name) {
     let rest = text.get(name.range.end..).unwrap_or_default();

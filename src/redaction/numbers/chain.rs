@@ -47,9 +47,7 @@ impl Chain {
         let mut chain = Self { start: at, groups: [Packed::default(); MOST], count: 0, end: at };
         let mut from = at;
         while let Some(group) = chain.groups.get_mut(chain.count) {
-            let len =
-                text.get(from..).unwrap_or_default().iter().take(LONGEST).take_while(|byte| byte.is_ascii_digit());
-            let len = len.count();
+            let len = digits(text.get(from..).unwrap_or_default());
             // sixteen groups of 32 digits: neither is cut
             *group = Packed { offset: (from - at) as u16, len: len as u8, sep: 0 };
             chain.count += 1;
@@ -80,7 +78,8 @@ impl Chain {
     }
 
     /// What stands behind group `index`, 0 where there is none.
-    fn sep(&self, index: usize) -> u8 {
+    #[inline]
+    pub(super) fn sep(&self, index: usize) -> u8 {
         self.groups.get(index).map_or(0, |group| group.sep)
     }
 
@@ -134,6 +133,24 @@ impl Chain {
     pub(super) fn is_alone(&self, first: usize, last: usize) -> bool {
         first == 0 && last + 1 == self.count
     }
+}
+
+/// How many digits `rest` begins with, [`LONGEST`] at most: eight bytes are asked at once.
+fn digits(rest: &[u8]) -> usize {
+    let mut len = 0;
+    while len < LONGEST {
+        let Some(eight) = rest.get(len..).and_then(<[u8]>::first_chunk) else {
+            return len + rest.iter().skip(len).take(LONGEST - len).take_while(|byte| byte.is_ascii_digit()).count();
+        };
+        let values = u64::from_le_bytes(*eight) ^ 0x3030_3030_3030_3030;
+        // the highest bit of each that is above nine; what carries over comes behind the first of them
+        let others = (values.wrapping_add(0x7676_7676_7676_7676) | values) & 0x8080_8080_8080_8080;
+        if others != 0 {
+            return len + (others.trailing_zeros() / 8) as usize;
+        }
+        len += 8;
+    }
+    len
 }
 
 /// The separator at the start of `rest` and its width, if a digit follows.

@@ -85,7 +85,7 @@ pub(super) fn at_site(site: &Site<'_, '_>) -> Option<Found> {
         return None;
     }
     for (family, grade) in site.cues().best() {
-        let found = match family {
+        let found = spaced(site, family, grade).or_else(|| match family {
             Family::PhoneCued => phone::cued(site, grade),
             Family::CardCued => card::cued(site, grade),
             Family::CardCode => card::code(site, grade),
@@ -98,12 +98,27 @@ pub(super) fn at_site(site: &Site<'_, '_>) -> Option<Found> {
                 let token = Token::around(site.scan, &run).filter(|_| site.is_free())?;
                 token_of(site.scan, &token, family, grade)
             }),
-        };
+        });
         if found.is_some() {
             return found;
         }
     }
     None
+}
+
+/// Digits one by one, `4 1 1 1 …`, as many as their kind has.
+fn spaced(site: &Site<'_, '_>, family: Family, grade: Grade) -> Option<Found> {
+    let (chain, first) = (site.chain, site.first);
+    let count = match family {
+        Family::PhoneCued => 10..=11,
+        Family::CardCued => 13..=16,
+        Family::SsnCued => 9..=9,
+        _ => return None,
+    };
+    let last = chain.count.checked_sub(1)?;
+    let single = first == 0 && chain.len(0) == 1 && (0..=last).all(|index| chain.len(index) == 1);
+    (single && grade != Grade::Near && count.contains(&chain.count) && site.ends_well(last))
+        .then(|| Found { family, range: chain.range(first, last) })
 }
 
 /// What the words before a run with letters say that it is.
@@ -157,6 +172,10 @@ fn grouped(site: &Site<'_, '_>, family: Family, grade: Grade) -> Option<Found> {
     let mut last = first;
     while last + 1 < chain.count && chain.group(last).sep == sep && last < first + 6 {
         last += 1;
+    }
+    // a fraction is no id
+    if sep == b'.' && last < first + 2 {
+        return None;
     }
     let digits = chain.digits(first, last);
     let sizes =

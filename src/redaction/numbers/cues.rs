@@ -47,10 +47,14 @@ impl Cues {
 
     /// Words around `value`.
     pub(super) fn of(scan: &Scan<'_>, value: &Range<usize>) -> Self {
-        if !is_near_word(scan, value) {
+        let foreign = foreign(scan, value.start);
+        if foreign.is_none() && !is_near_word(scan, value) {
             return Self::NONE;
         }
         let mut cues = Self { key: own_key(scan, value.start), ..Self::NONE };
+        if let Some(family) = foreign {
+            cues.push(family, Grade::Close);
+        }
         let mute = cues.key.clone().is_none_or(|key| says_nothing(scan.bytes(key)));
         let words = &scan.anchors.words;
         let upto = words.partition_point(|word| word.at < value.start);
@@ -136,6 +140,32 @@ impl Cues {
     pub(super) fn is_empty(&self) -> bool {
         self.count == 0
     }
+}
+
+/// Marks and small words of scripts without blanks, between a word and its number.
+const BETWEEN: &[char] = &[
+    ' ', ':', '：', '=', '\u{3000}', '是', '为', '為', '号', '號', 'は', '는', '은', '（', '(', '「', '"', '\'', '.',
+    '，', '、', '*',
+];
+
+/// The kind that a word of another script right before `at` speaks of (`电话`, `телефон`): such words begin no word of ASCII.
+pub(super) fn foreign(scan: &Scan<'_>, at: usize) -> Option<Family> {
+    let marks =
+        scan.bytes(at.saturating_sub(6)..at).iter().rev().take_while(|byte| b" :=.('\"*".contains(byte)).count();
+    if scan.before(at, marks + 1).is_ascii() {
+        return None;
+    }
+    let mut from = at.saturating_sub(64);
+    while !scan.text.is_char_boundary(from) {
+        from += 1;
+    }
+    let head = scan.part(from..at).trim_end_matches(BETWEEN);
+    let ends = |word: &str| {
+        let mut near = head.chars().rev();
+        word.chars().rev().all(|c| near.next().is_some_and(|near| near == c || near.to_lowercase().next() == Some(c)))
+    };
+    let words = scan.detector.foreign.iter().filter(|(word, _)| ends(word));
+    words.max_by_key(|(word, _)| word.len()).map(|(_, family)| *family)
 }
 
 /// Whether any word of numbers stands where it could matter.

@@ -11,7 +11,9 @@ use super::site::{Found, Site};
 
 /// A date at a site that a word announces.
 pub(super) fn cued(site: &Site<'_, '_>, _: Grade) -> Option<Found> {
-    let range = numeric(site).or_else(|| spelt(site.scan, site.start(), site.chain.group(site.first).len))?;
+    let range = numeric(site)
+        .or_else(|| eastern(site))
+        .or_else(|| spelt(site.scan, site.start(), site.chain.group(site.first).len))?;
     Some(Found { family: Family::Birth, range })
 }
 
@@ -52,6 +54,21 @@ fn numeric(site: &Site<'_, '_>) -> Option<Range<usize>> {
     }
     let range = chain.range(first, first + 2);
     Some(range.start..time(site.scan, range.end))
+}
+
+/// `1987年4月12日`.
+fn eastern(site: &Site<'_, '_>) -> Option<Range<usize>> {
+    let start = site.start();
+    let number = |at: usize, mark: &str| {
+        let digits = site.scan.bytes(at..at + 5).iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let end = at + digits;
+        let marked = site.scan.bytes(end..end + mark.len()) == mark.as_bytes();
+        (digits > 0 && marked).then(|| (value(site.scan.bytes(at..end)), end + mark.len()))
+    };
+    let (year, behind) = number(start, "年")?;
+    let (month, behind) = number(behind, "月")?;
+    let (day, end) = number(behind, "日")?;
+    is_day(year, month, day).then_some(start..end)
 }
 
 /// Behind a time that is tied to a date by `T`, and its zone; else `end`.

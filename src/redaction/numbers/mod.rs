@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 
+use super::anchors::Number;
 use super::find::Action;
 use super::rule::Family;
 use super::scan::{Claims, Scan};
@@ -30,10 +31,11 @@ const REACH: usize = 96;
 /// Claims all that digits tell.
 pub(super) fn find(scan: &Scan<'_>, claims: &mut Claims) {
     let cued = scan.anchors.words.iter().any(|word| is_cue(word.action));
-    let mut walk = Walk { scan, claims, cued, word: 0, done: 0, claimed: 0, listed: None };
+    let foreign = scan.anchors.facts.high && !scan.detector.foreign.is_empty();
+    let mut walk = Walk { scan, claims, cued, foreign, word: 0, done: 0, claimed: 0, listed: None };
     walk.ahead();
     for run in &scan.anchors.numbers {
-        if run.start >= walk.done {
+        if run.start >= walk.done && !walk.is_dull(run) {
             walk.run(run);
         }
     }
@@ -45,6 +47,8 @@ struct Walk<'a, 't> {
     claims: &'a mut Claims,
     /// Whether any cue stands in the text.
     cued: bool,
+    /// Whether words of other scripts may announce a number.
+    foreign: bool,
     /// The first word behind the last run.
     word: usize,
     /// What is before this is settled.
@@ -56,11 +60,25 @@ struct Walk<'a, 't> {
 }
 
 impl Walk<'_, '_> {
+    /// Whether a run is nothing, as its length and the bytes beside it tell where no word speaks of it: most numbers of logs.
+    #[inline]
+    fn is_dull(&self, number: &Number) -> bool {
+        if self.cued || self.foreign || number.len() > 8 || is_joined(number) {
+            return false;
+        }
+        match usize::from(number.digits) == number.len() {
+            true => {
+                number.len() < 8 && !(matches!(number.behind, b' ' | b'/' | b'(' | b')') && self.goes_on(number.end))
+            }
+            // all that is as short begins with two letters
+            false => number.digits > 0 || number.len() < 4,
+        }
+    }
+
     /// One run of letters and digits with all that is chained to it.
-    fn run(&mut self, run: &Range<usize>) {
-        let scan = self.scan;
-        let hexes = run.len() <= 4 && self.may_be_address(run);
-        if hexes {
+    fn run(&mut self, number: &Number) {
+        let (scan, run) = (self.scan, &number.range());
+        if run.len() <= 4 && is_joined(number) && self.may_be_address(run) {
             let (found, end) = net::around(scan, run);
             if let Some(found) = found {
                 self.done = found.range.end.max(end);
@@ -73,22 +91,21 @@ impl Walk<'_, '_> {
                 return;
             }
         }
-        let digits =
-            scan.bytes(run.start..run.end.min(run.start + 33)).iter().take_while(|byte| byte.is_ascii_digit()).count();
-        if digits < run.len() {
-            return self.mixed(run, digits);
+        if usize::from(number.digits) < run.len() {
+            return self.mixed(number);
         }
-        let (near, next) = (scan.before(run.start, 1), scan.before(run.start, 2));
+        let near = number.before;
+        let next = || scan.before(run.start, 2);
         // the rest of a time, version or name
-        let tied = near == b'_' || (b".:".contains(&near) && next.is_ascii_digit());
-        if tied && !(near == b':' && scan.byte(run.end) == b'.') {
+        let tied = near == b'_' || (matches!(near, b'.' | b':') && next().is_ascii_digit());
+        if tied && !(near == b':' && number.behind == b'.') {
             self.done = run.end;
             return;
         }
-        if near == b'-' && next.is_ascii_alphabetic() {
+        if near == b'-' && next().is_ascii_alphabetic() {
             return self.joined(run);
         }
-        let single = !b" .-/()".contains(&scan.byte(run.end)) || !self.goes_on(run.end);
+        let single = !matches!(number.behind, b' ' | b'.' | b'-' | b'/' | b'(' | b')') || !self.goes_on(run.end);
         let cue = self.cue_near(run);
         if single && run.len() < 8 && !cue {
             self.done = run.end;
@@ -162,13 +179,13 @@ impl Walk<'_, '_> {
         }
     }
 
-    /// A run with letters; `digits` stand at its start.
-    fn mixed(&mut self, run: &Range<usize>, digits: usize) {
-        let scan = self.scan;
+    /// A run with letters.
+    fn mixed(&mut self, number: &Number) {
+        let (scan, run) = (self.scan, &number.range());
         self.done = run.end;
         let cue = self.cue_near(run);
         let shaped = if run.len() >= 4 { letters::find(scan, run, cue) } else { None };
-        let shaped = shaped.or_else(|| match (run.len(), scan.byte(run.end)) {
+        let shaped = shaped.or_else(|| match (run.len(), number.behind) {
             (4, b'-') => letters::dashed_mbi(scan, run),
             (20.., _) => letters::passport_line(scan, run),
             _ => None,
@@ -178,7 +195,7 @@ impl Walk<'_, '_> {
                 return None;
             }
             // 15th June 1991
-            if matches!(digits, 1 | 2) && run.len() <= 4 {
+            if matches!(number.digits, 1 | 2) && run.len() <= 4 {
                 let chain = Chain::read(scan.text.as_bytes(), run.start);
                 let site = Site::new(scan, &chain, 0, true, None);
                 return site.cues().grade(Family::Birth).and_then(|grade| date::cued(&site, grade));
@@ -195,6 +212,10 @@ impl Walk<'_, '_> {
     fn chain(&mut self, chain: &Chain, cue: bool) {
         let mut index = 0;
         while index < chain.count {
+            if !may_begin(chain, index) {
+                index += 1;
+                continue;
+            }
             let listed = self.listed_before(chain.group(index).at);
             let mut site = Site::new(self.scan, chain, index, cue || listed.is_some(), listed);
             site.claimed = self.claimed;
@@ -222,6 +243,9 @@ impl Walk<'_, '_> {
 
     /// Whether a cue begins near a run, or right behind it.
     fn cue_near(&mut self, run: &Range<usize>) -> bool {
+        if self.foreign && cues::foreign(self.scan, run.start).is_some() {
+            return true;
+        }
         if !self.cued {
             return false;
         }
@@ -289,6 +313,19 @@ fn is_cue(action: Action) -> bool {
     }
 }
 
+/// Whether colons, dashes or dots stand beside a run, as in addresses of networks and devices.
+#[inline]
+fn is_joined(number: &Number) -> bool {
+    matches!(number.before, b':' | b'-' | b'.') || matches!(number.behind, b':' | b'-' | b'.')
+}
+
+/// Whether a group of a chain is one where [`at`] could find anything: the groups of dates, times and versions are none.
+fn may_begin(chain: &Chain, index: usize) -> bool {
+    let sep = chain.sep(index);
+    let dotted = || chain.len(index) <= 3 && chain.sep(index + 1) == b'.' && chain.sep(index + 2) == b'.';
+    (sep != b':' && chain.is_free_before(index)) || (sep == b'.' && dotted())
+}
+
 /// What starts at a site, if anything: shapes first, then what a word tells.
 fn at(site: &Site<'_, '_>) -> Option<Found> {
     let (chain, first) = (site.chain, site.first);
@@ -306,7 +343,12 @@ fn at(site: &Site<'_, '_>) -> Option<Found> {
     let few = is_few(site);
     let rut = sep == b'.' && head <= 2 && chain.len(first + 1) == 3;
     let grouped = || if few && !rut { None } else { shapes::grouped(site) };
-    let phone = || if few && head != 3 { None } else { phone::shaped(site) };
+    let phone = || match few && head != 3 {
+        true => None,
+        // a word that says what it is leaves a phone's shape no say
+        false if is_told(site) => cued::at_site(site).or_else(|| phone::shaped(site)),
+        false => phone::shaped(site),
+    };
     let shaped = match head {
         _ if site.scan.before(site.start(), 1) == b'+' => phone::shaped(site),
         4 if !single && !few => card::shaped(site).or_else(grouped).or_else(phone),
@@ -331,6 +373,15 @@ fn at(site: &Site<'_, '_>) -> Option<Found> {
         _ => None,
     };
     shaped.or_else(|| if site.cued { cued::at_site(site) } else { None })
+}
+
+/// Whether a word or key right before a site says that it is an id, and none that it is a phone number.
+fn is_told(site: &Site<'_, '_>) -> bool {
+    const IDS: [Family; 4] = [Family::NationalCued, Family::TaxCued, Family::SsnCued, Family::Passport];
+    site.cued && {
+        let close = |family: Family| site.cues().grade(family).is_some_and(|grade| grade != cues::Grade::Near);
+        !close(Family::PhoneCued) && IDS.iter().any(|family| close(*family))
+    }
 }
 
 /// Whether too few digits follow for anything that groups tell but `555-0123` and `1.234.567-8`: most groups are of

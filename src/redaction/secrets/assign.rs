@@ -8,7 +8,7 @@ use super::super::pairs::{Pair, Sep, key_around, pair};
 use super::super::scan::{Claims, Scan};
 use super::super::stems::WordAt;
 use super::keys::{Kind, kind};
-use super::values::{Look, contains, is_talk, path, random, refused, uuid, wordy};
+use super::values::{Look, contains, is_talk, is_torn, path, random, refused, uuid, wordy};
 use super::{Rules, ahead, headers, near};
 
 /// Looks at the key around `word`; gives the place up to which nothing needs another look.
@@ -22,14 +22,12 @@ pub(super) fn look(scan: &Scan<'_>, word: &WordAt, rules: &Rules, claims: &mut C
     let Some((kind, start)) = kind_of(scan, &key) else { return key.end };
     let parameter = matches!(scan.before(key.start, 1), b'?' | b'&')
         || scan.bytes(key.start.saturating_sub(5)..key.start) == b"&amp;";
-    if kind == Kind::Parameter && !parameter {
-        in_prose(scan, word, rules, claims);
-        return key.end;
-    }
-    let Some(mut pair) = pair(text, key.clone()) else {
+    let found = pair(text, key.clone()).filter(|pair| kind != Kind::Parameter || parameter || is_titled(scan, pair));
+    let Some(mut pair) = found else {
         in_prose(scan, word, rules, claims);
         return key.end;
     };
+    let kind = if kind == Kind::Parameter && !parameter { Kind::Weak } else { kind };
     pair.key.start = start;
     let place = Place::of(scan, &pair, parameter);
     if matches!(kind, Kind::Header | Kind::Cookie) {
@@ -47,6 +45,12 @@ pub(super) fn look(scan: &Scan<'_>, word: &WordAt, rules: &Rules, claims: &mut C
         false => claims.add(scan, rule, value),
     };
     if added { end } else { pair.value.start }
+}
+
+/// `Key=…` with a capital letter: logs write credentials so, and small letters what is looked up.
+fn is_titled(scan: &Scan<'_>, pair: &Pair) -> bool {
+    let key = scan.bytes(pair.key.clone());
+    (key == b"Key" || key == b"KEY") && pair.sep == Sep::Equals && !pair.json_key
 }
 
 /// A word of prose: a random token may stand near.
@@ -174,7 +178,7 @@ impl Place {
             && self.line_start
             && !pair.json_key;
         if !yaml {
-            return pair.value.clone();
+            return if pair.sep == Sep::Element { unwrapped(scan, pair.value.clone()) } else { pair.value.clone() };
         }
         let line = pair.line(scan.text.as_bytes());
         let words = scan.bytes(line.clone()).split(|byte| *byte == b' ').count();
@@ -185,6 +189,15 @@ impl Place {
             false => pair.value.clone(),
         }
     }
+}
+
+/// What Jenkins keeps in braces, `<secret>{AQAAABAAA…}</secret>`: the last word in them.
+fn unwrapped(scan: &Scan<'_>, value: Range<usize>) -> Range<usize> {
+    let Some(inner) = scan.bytes(value.clone()).strip_prefix(b"{").and_then(|rest| rest.strip_suffix(b"}")) else {
+        return value;
+    };
+    let word = inner.iter().rev().take_while(|byte| !byte.is_ascii_whitespace()).count();
+    value.end - 1 - word..value.end - 1
 }
 
 /// A sentence rather than a passphrase.
@@ -243,7 +256,10 @@ fn judge(kind: Kind, value: &[u8], pair: &Pair, place: &Place) -> bool {
     let strict = matches!(pair.sep, Sep::Comma | Sep::Compare) || (pair.sep == Sep::Cell && look.blanks > 0);
     match kind {
         Kind::Password if !strict => password(value, &look, pair, place),
-        Kind::Pass if strict || matches!(pair.sep, Sep::Space | Sep::Is | Sep::Call) && !place.flag => false,
+        // `bind '…' pass '…'`: what is in quotes and full of marks is no test's result
+        Kind::Pass if strict || matches!(pair.sep, Sep::Space | Sep::Is | Sep::Call) && !place.flag => {
+            pair.quote.is_some() && look.blanks == 0 && look.digits > 0 && look.marks > look.joints + 2
+        }
         Kind::Pass => {
             let quiet = pair.sep == Sep::Colon && pair.quote.is_none();
             (!quiet || (look.digits > 0 && look.letters() > 0 && !place.upper)) && password(value, &look, pair, place)
@@ -269,7 +285,7 @@ fn judge(kind: Kind, value: &[u8], pair: &Pair, place: &Place) -> bool {
 
 /// `{`, `[`: an object or array, not a value.
 fn is_bracket(value: &[u8], pair: &Pair) -> bool {
-    pair.quote.is_none() && value.first().is_some_and(|byte| b"{[(|>&*!@".contains(byte))
+    pair.quote.is_none() && value.first().is_some_and(|byte| b"{[(|>&*!@".contains(byte)) && !is_torn(value)
 }
 
 /// The bracket of a call, if code stands where a value would: `f(x)`, `a[0]`.
@@ -368,6 +384,9 @@ fn secret(kind: Kind, value: &[u8], look: &Look, pair: &Pair, place: &Place) -> 
     if words && look.blanks > 0 && kind == Kind::Secret {
         let named = [&b"key"[..], b"token", b"secret", b"pass"].iter().any(|word| contains(value, word));
         return !prose(value) && !named && matches!(pair.sep, Sep::Colon | Sep::Equals | Sep::Arrow);
+    }
+    if is_torn(value) {
+        return true;
     }
     if value.len() < 8 || look.blanks > 0 || calls(value, pair).is_some() || path(value) || example(value) {
         return false;

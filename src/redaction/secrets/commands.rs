@@ -57,7 +57,9 @@ pub(super) const COMMANDS: &[(&str, Takes)] = &[
     ("smbclient", Takes::Percent),
     ("rpcclient", Takes::Percent),
     ("psexec", Takes::P),
-    ("psexec.exe", Takes::P),
+    ("PSEXEC", Takes::P),
+    ("PsExec", Takes::P),
+    ("psExec", Takes::P),
     ("cypher-shell", Takes::P),
     ("clickhouse-client", Takes::P),
     ("wget", Takes::User),
@@ -66,6 +68,8 @@ pub(super) const COMMANDS: &[(&str, Takes)] = &[
 
 /// Looks at the command behind its name, which ends at `at`; gives where its line ends.
 pub(super) fn look(scan: &Scan<'_>, at: usize, takes: Takes, rules: &Rules, claims: &mut Claims) -> usize {
+    let exe = scan.bytes(at..at + 4).eq_ignore_ascii_case(b".exe");
+    let at = if exe { at + 4 } else { at };
     let rest = ahead(scan, at, MOST);
     if rest.first().is_none_or(|byte| !b" \t\"',".contains(byte)) {
         return at;

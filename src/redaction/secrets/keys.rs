@@ -43,7 +43,7 @@ pub(super) const STEMS: &str = "\
     signingkey webhooksecret usertoken bottoken refreshtoken idtoken contrasena contraseña senha kennwort motdepasse \
     salt seed license code state x-amz-signature x-goog-signature identitytoken registrytoken pat sid \
     basicauth iamapikey smtppass smtppassword bindpw requirepass masterauth psk wpapsk passkey keyphrase \
-    secretaccesskey awsaccesskeyid";
+    secretaccesskey awsaccesskeyid theapikey myapikey";
 
 const PASSWORDS: &str = "\
     password passwort passwd passphrase passcode pwd psw pw passwords contrasena contraseña senha kennwort motdepasse \
@@ -95,7 +95,8 @@ const ABOUT: &str = "\
     address user username host port info list request response flow server grant duration seconds minutes \
     hours days date time description desc bytes bits rate cost price kind space map details level issuer \
     audience realm location position offset start end left state word words board pad code up down press \
-    event events frame stroke vault metadata fingerprint thumbprint";
+    event events frame stroke vault metadata fingerprint thumbprint changed modified attempts retries failures \
+    history expired verified complexity rules requirements minimum maximum question questions settings on";
 
 /// Last words that add nothing: the words before them count.
 const NEUTRAL: &str = "\
@@ -208,7 +209,7 @@ pub(super) fn kind(key: &[u8]) -> Option<Kind> {
         }
         (rest, last) = split_last(rest);
         match of_word(rest, last, lists(last)) {
-            Some(Kind::Password) => return Some(Kind::Weak),
+            Some(Kind::Password) => return Some(Kind::Pass),
             Some(Kind::Secret | Kind::Token) => return Some(Kind::Weak),
             _ => {}
         }

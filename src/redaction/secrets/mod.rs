@@ -6,10 +6,12 @@
 
 mod assign;
 mod blocks;
+mod calls;
 mod commands;
 mod headers;
 mod keys;
 mod near;
+mod phrases;
 mod urls;
 mod values;
 mod words;
@@ -41,6 +43,10 @@ pub(super) enum Cue {
     Aws,
     /// `atlasv1` within a token of Terraform's cloud.
     Atlas,
+    /// A call that takes a password as argument number so and so.
+    Call(usize),
+    /// A seed phrase may follow.
+    Phrase,
 }
 
 /// The rules of the family that are on.
@@ -59,6 +65,7 @@ pub(super) struct Rules {
     provider: Option<u16>,
     entropy: Option<u16>,
     webhook: Option<u16>,
+    phrase: Option<u16>,
     shapes: near::Shapes,
 }
 
@@ -80,6 +87,7 @@ impl Rules {
             provider: of(Family::ProviderValue),
             entropy: of(Family::Entropy),
             webhook: of(Family::HostedWebhook),
+            phrase: of(Family::SeedPhrase),
             shapes: near::Shapes {
                 telegram: of(Family::TelegramToken),
                 mailchimp: of(Family::MailchimpKey),
@@ -130,8 +138,12 @@ pub(super) fn stems(rules: &Rules) -> Vec<Stem> {
         ("ASIA", Cue::Akia),
         ("atlasv1", Cue::Atlas),
     ];
+    let calls = calls::CALLS.iter().map(|(text, wanted)| stem(text, false, true, Cue::Call(*wanted)));
+    let phrases = phrases::CUES.split_ascii_whitespace().map(|text| stem(text, false, true, Cue::Phrase));
     keys.chain(providers)
         .chain(aws)
+        .chain(calls)
+        .chain(phrases)
         .chain(commands)
         .chain(exact.map(|(text, cue)| stem(text, true, false, cue)))
         .collect()
@@ -160,6 +172,7 @@ struct Done {
     commands: usize,
     blocks: usize,
     providers: usize,
+    phrases: usize,
 }
 
 fn one(scan: &Scan<'_>, word: &WordAt, cue: Cue, rules: &Rules, done: &mut Done, claims: &mut Claims) {
@@ -180,6 +193,12 @@ fn one(scan: &Scan<'_>, word: &WordAt, cue: Cue, rules: &Rules, done: &mut Done,
         (Cue::Atlas, ..) => {
             if let Some(rule) = rules.shapes.telegram {
                 near::atlas(scan, word.at, word.end, rule, claims);
+            }
+        }
+        (Cue::Call(wanted), ..) => calls::look(scan, word.end, wanted, rules, claims),
+        (Cue::Phrase, ..) if word.at >= done.phrases => {
+            if let Some(rule) = rules.phrase {
+                done.phrases = phrases::look(scan, word.end, rule, claims);
             }
         }
         (Cue::Aws, _, _, Some(rule)) => near::aws_secret(scan, word.end, (0, 64), rule, claims),

@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use super::super::anchors::Number;
 use super::super::scan::{Claims, Scan};
 use super::ahead;
 use super::values::{Look, contains, entropy as entropy_of, path, refused, uuid, wordy};
@@ -35,7 +36,44 @@ pub(super) const PROVIDERS: &str = "\
     twitter typeform uplead uptimerobot urlscan vercel virustotal vonage vultr wakatime wandb weatherapi \
     weatherbit weatherstack webex webflow wepay worldweather wrike yandex yelp youtube zapier zendesk \
     zenrows zeplin zerobounce zoho zoom privateai authress infracost freemius clojars scalingo \
-    definednetworking dnkey duffel kubernetes azuredevops";
+    definednetworking dnkey duffel kubernetes azuredevops \
+    abyssale accuweather adzuna aeroworkflow alconost alegra aletheiaapi alienvault allsports anypoint apacta \
+    api2cart apideck apiflash apifonica apilayer apimatic apimetrics apitemplate appoptics appsynergy apptivo artsy \
+    atera audd autoklose avazapersonal aweber axonaut aylien ayrshare bannerbear baremetrics beebole besnappy \
+    besttime billomat bitbar bitcoinaverage blitapp bombbomb boostnote borgbase brandfetch browshot bscscan budibase \
+    bugherd bulbul bulksms buttercms caflou calorieninja calorieninjas campayn cannyio capsulecrm captaindata \
+    carboninterface caspio cexio chatfuel checklyhq checkvist cicero clickhelp clicksend clientary clinchpad \
+    clockworksms cloudconvert cloudelements cloudimage cloudmersive cloudplan cloudsmith cloverly clustdoc codequiry \
+    coinapi coinlayer coinlib commercejs companyhub countrylayer craftmypdf currencycloud currencyfreaks \
+    agora currencyscoop customerguru d7network dailyco databox datagov deepai dfuse diffbot diggernaut disqus docparser \
+    documo dotdigital dotmailer dovico dronahq dynalist dyspatch eagleeyenetworks edamam edenai eightxeight \
+    elasticemail enablex endorlabs envoyapi etsyapi everhour exchangerate exportsdk extractorapi faceplusplus facepp \
+    fibery fileio fixerio flatio fleetbase flexport flightapi flightlabs flightstats flowflu fmfw formbucket \
+    formcraft formsite fulcrum fxmarket geoapify geocodify geocodio geoipifi getemail getemails getgeoapi getgist \
+    glassnode glitterly gocanvas goodday graphcms graphhopper groovehq gtmetrix gyazo happyscribe healthchecksio \
+    helpcrunch hereapi hiveage holidayapi html2pdf hubstaff hybiscus hypertrack iconfinder iexapis iexcloud imagekit \
+    imagga insightly intrinio invoiceocean ipapi ipinfodb ipquality iterable juro kanbantool karmacrm kickbox \
+    kontent kylas langfuse langsmith lemlist lendflow lessannoyingcrm lexigram linearb linenotify linkpreview \
+    liveagent livechat livestorm lokalise loyverse luno madkudu magicbell mailboxlayer mailerlite mailmodo mailsac \
+    meaningcloud meistertask memberstack metaapi metrilo mindmeister miro mixmax mockaroo monkeylearn moosend \
+    moralis mrticktock myfreshworks myintervals nethunt netsuite neutrinoapi newscatcher nftport nicereply nocrm \
+    nozbe numverify nutritionix nylas onbuka onedesk onelogin onepagecrm onwater oopspam openrouter openuv paperform \
+    paralleldots parsehub parseur partnerstack passbase paydirtapp paymo paymongo pdflayer pdfshift peopledatalabs \
+    pepipost photoroom pivotaltracker pixabay planview planyo podio poloniex polygonio positionstack postageapp \
+    powrbot privacycloud prodpad prospectcrm protocolsio proxycrawl purestake qase qualaroo qubole rawg realgeeks \
+    rebrandly rentman repairshopr requestfinance restpack revampcrm ringcentral ritekit rocketreach rockset route4me \
+    rownd runrunit salesblink salescookie salesflare salesmate satismeter satuspdf scalr scrapeowl scraperapi \
+    scraperbox scrapersite scrapestack screenshotapi screenshotlayer scrutinizerci selectpdf semantria serphouse \
+    shipday signaturit signupgenius sigopt simfin simplesat simplynoted simvoly sinchmessage sirv siteleaf skrappio \
+    skybiometry slideroom smartsheet smartystreets smooch snipcart sparkpost spoonacular sportradar sportsmonk \
+    sportsmonks spotinst sqreen statuscake statuspal stitchdata stockdata stormboard stormglass stripo subscribi \
+    sugester supernotes survicate swiftype swiggy tallyfy tatumio taxjar teamgate technicalanalysisapi telnyx \
+    textmagic thousandeyes ticketmaster tickettailor timecamp timezoneapi tineswebhook tmetric tokeet tomorrowio \
+    tomtom tradier transferwise travelpayouts trufflehog tyntec typetalk uberall ubidots unifyid unplugg unsplash \
+    upcdatabase uploadcare upwave userflow userstack vagrantcloud vatlayer verimail veriphone versioneye viewneo \
+    visualcrossing voicegain voodoosms vouchery vpnapi vyte walkscore webscraper webscraping whoxy wistia wordcloud \
+    worksnaps workstack xendit yousign zenkitapi zenscrape zenserp zipapi zipbooks zipcodeapi zonkafeedback \
+    zulipchat";
 
 /// How far behind a provider's name a value may begin.
 const REACH: usize = 56;
@@ -79,13 +117,14 @@ pub(super) fn look(scan: &Scan<'_>, end: usize, rule: u16, claims: &mut Claims) 
         return end;
     }
     let mut at = 0;
-    let mut parted = false;
+    let (mut parted, mut lines) = (false, 0);
     while at < REACH {
         let Some(byte) = rest.get(at) else { break };
         if !in_value(*byte) {
             parted = true;
             let line = *byte == b'\n' && !rest.get(..at).unwrap_or_default().ends_with(b">");
-            if line || b"(){}".contains(byte) && at > 40 {
+            lines += usize::from(line);
+            if lines > 1 || b"(){}".contains(byte) && at > 40 {
                 break;
             }
             at += 1;
@@ -100,7 +139,8 @@ pub(super) fn look(scan: &Scan<'_>, end: usize, rule: u16, claims: &mut Claims) 
                 .split(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_')
                 .filter(|word| !word.is_empty())
                 .count();
-            if !told && words <= 4 && !names_id(between) && !is_call(value) {
+            let keyed = lines == 0 || is_keyed(between);
+            if !told && words <= 4 && keyed && !names_id(between) && !is_call(value) {
                 let added = claims.add(scan, rule, end + from..end + from + value.len());
                 return if added { end + from + value.len() } else { end };
             }
@@ -122,6 +162,20 @@ fn unkeyed(at: usize, token: &[u8]) -> (usize, &[u8]) {
     let value = token.get(from..).unwrap_or_default();
     let dots = value.iter().rev().take_while(|byte| **byte == b'.').count();
     (at + from, value.get(..value.len() - dots).unwrap_or_default())
+}
+
+/// Whether what stands before a value ends in a key that may be a secret's, and a separator: so that the value counts on the line
+/// below the name, too.
+fn is_keyed(between: &[u8]) -> bool {
+    let Some((last, before)) = between.trim_ascii_end().split_last() else { return false };
+    b"=:".contains(last)
+        && ["key", "token", "secret"].iter().any(|word| {
+            before
+                .len()
+                .checked_sub(word.len())
+                .and_then(|from| before.get(from..))
+                .is_some_and(|end| end.eq_ignore_ascii_case(word.as_bytes()))
+        })
 }
 
 /// An id of a call or message: a short word in lower case before `_` or `-`.
@@ -212,8 +266,9 @@ pub(super) fn aws_secret(scan: &Scan<'_>, at: usize, (back, on): (usize, usize),
 /// The random token in the prose around a word such as `key` at `word`: no id, digest or part of a path.
 pub(super) fn entropy(scan: &Scan<'_>, word: &Range<usize>, rule: u16, claims: &mut Claims) {
     let numbers = &scan.anchors.numbers;
+    let told = announces(scan, word);
     let first = numbers.partition_point(|run| run.end + 24 < word.start);
-    for run in numbers.iter().skip(first).take_while(|run| run.start < word.end + 56).take(6) {
+    for run in numbers.iter().skip(first).map(Number::range).take_while(|run| run.start < word.end + 56).take(6) {
         let between = scan.bytes(run.end.min(word.end)..run.start.max(word.start));
         let apart = |byte: u8| byte.is_ascii_whitespace() || b"\"'`,:;()".contains(&byte);
         let alone = apart(scan.before(run.start, 1)) && (apart(scan.byte(run.end)) || scan.byte(run.end) == b'.');
@@ -222,11 +277,29 @@ pub(super) fn entropy(scan: &Scan<'_>, word: &Range<usize>, rule: u16, claims: &
             && between.contains(&b' ')
             && !between.contains(&b'\n')
             && !scan.holds_placeholder(&(run.end.min(word.end)..run.start.max(word.start)))
-            && is_random(scan.bytes(run.clone()))
+            && (is_random(scan.bytes(run.clone()))
+                || told && run.start == word.end + 1 && is_mixed(scan.bytes(run.clone())))
         {
             claims.add(scan, rule, run.clone());
         }
     }
+}
+
+/// Whether a word leaves no doubt of what stands right behind it: `secret 0f1e…`, but no `next token 0f1e…`.
+fn announces(scan: &Scan<'_>, word: &Range<usize>) -> bool {
+    let text = scan.bytes(word.clone());
+    if !text.eq_ignore_ascii_case(b"secret") && !text.eq_ignore_ascii_case(b"token") {
+        return false;
+    }
+    let head = scan.bytes(word.start.saturating_sub(24)..word.start.saturating_sub(1));
+    let before = head.iter().rev().take_while(|byte| byte.is_ascii_alphabetic()).count();
+    super::keys::kind(scan.bytes(word.start.saturating_sub(1 + before)..word.end)).is_some()
+}
+
+/// Letters and digits mixed, of one case.
+fn is_mixed(value: &[u8]) -> bool {
+    let look = Look::at(value);
+    look.digits >= 4 && look.letters() >= 4 && look.distinct >= 9 && !wordy(value)
 }
 
 fn is_random(value: &[u8]) -> bool {
@@ -251,16 +324,17 @@ pub(crate) struct Shapes {
 
 /// Looks at a run of letters and digits: a few bytes behind it say that it is none.
 #[inline]
-pub(super) fn shapes(scan: &Scan<'_>, run: &Range<usize>, shapes: &Shapes, claims: &mut Claims) {
-    match scan.byte(run.end) {
-        b':' if (8..=12).contains(&run.len()) => telegram(scan, run, shapes.telegram, claims),
-        b'|' if (14..=17).contains(&run.len()) => facebook(scan, run, shapes.telegram, claims),
-        b'-' if run.len() == 32 => mailchimp(scan, run, shapes.mailchimp, claims),
-        b'.' if (23..=28).contains(&run.len()) && b"MNO".contains(&scan.byte(run.start)) => {
-            discord(scan, run, shapes.discord, claims)
+pub(super) fn shapes(scan: &Scan<'_>, run: &Number, shapes: &Shapes, claims: &mut Claims) {
+    match (run.behind, run.len()) {
+        (b':', 8..=12) => telegram(scan, &run.range(), shapes.telegram, claims),
+        (b'|', 14..=17) => facebook(scan, &run.range(), shapes.telegram, claims),
+        (b'-', 32) => mailchimp(scan, &run.range(), shapes.mailchimp, claims),
+        (b'.', 23..=28) if b"MNO".contains(&scan.byte(run.start)) => {
+            discord(scan, &run.range(), shapes.discord, claims)
         }
-        b'$' if run.len() <= 4 && scan.before(run.start, 1) == b'$' => hash(scan, run, shapes.hash, claims),
-        b'~' if scan.before(run.end, 1) == b'Q' => azure(scan, run, shapes.azure, claims),
+        (b'$', ..=8) => hash(scan, &run.range(), shapes.hash, claims),
+        (_, 40) if run.before == b'*' => mysql_hash(scan, &run.range(), shapes.hash, claims),
+        (b'~', _) if scan.before(run.end, 1) == b'Q' => azure(scan, &run.range(), shapes.azure, claims),
         _ => {}
     }
 }
@@ -311,16 +385,47 @@ pub(super) fn atlas(scan: &Scan<'_>, at: usize, end: usize, rule: u16, claims: &
     }
 }
 
-/// Hashes of passwords as crypt writes them: `$2y$10$…`, `$6$salt$…`, `$apr1$…`.
+/// Hashes of passwords as crypt writes them: `$2y$10$…`, `$6$salt$…`, `$apr1$…`, `$argon2id$…`, and Django's `pbkdf2_sha256$…`.
 fn hash(scan: &Scan<'_>, run: &Range<usize>, rule: Option<u16>, claims: &mut Claims) {
+    const CRYPT: [&[u8]; 16] = [
+        b"2a",
+        b"2b",
+        b"2y",
+        b"2x",
+        b"1",
+        b"5",
+        b"6",
+        b"7",
+        b"8",
+        b"9",
+        b"y",
+        b"apr1",
+        b"md5",
+        b"argon2id",
+        b"argon2i",
+        b"argon2d",
+    ];
     let scheme = scan.bytes(run.clone());
-    let known = [&b"2a"[..], b"2b", b"2y", b"2x", b"1", b"5", b"6", b"y", b"apr1"].contains(&scheme);
+    let named = scan.bytes(run.start.saturating_sub(7)..run.start) == b"pbkdf2_" && scheme.starts_with(b"sha");
+    let crypt = scan.before(run.start, 1) == b'$' && CRYPT.contains(&scheme);
+    if !named && !crypt {
+        return;
+    }
     let rest = ahead(scan, run.end, 160);
-    let len = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || b"./$=,-".contains(byte)).count();
+    let len = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || b"./$=,+-".contains(byte)).count();
     let parts = rest.get(..len).unwrap_or_default().split(|byte| *byte == b'$');
     let longest = parts.map(<[u8]>::len).max().unwrap_or(0);
-    if let Some(rule) = rule.filter(|_| known && longest >= 18) {
-        claims.add(scan, rule, run.start - 1..run.end + len);
+    let start = run.start - if named { 7 } else { 1 };
+    if let Some(rule) = rule.filter(|_| longest >= 18) {
+        claims.add(scan, rule, start..run.end + len);
+    }
+}
+
+/// MySQL's: `*` and 40 digits in hex, in capitals.
+fn mysql_hash(scan: &Scan<'_>, run: &Range<usize>, rule: Option<u16>, claims: &mut Claims) {
+    let upper = |byte: &u8| byte.is_ascii_digit() || (b'A'..=b'F').contains(byte);
+    if let Some(rule) = rule.filter(|_| scan.bytes(run.clone()).iter().all(upper)) {
+        claims.add(scan, rule, run.start - 1..run.end);
     }
 }
 

@@ -235,7 +235,13 @@ pub(super) fn refused(value: &[u8]) -> bool {
             rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_' || **byte == b'.').count();
         name > 1 && rest.get(name) == Some(&b'}') && rest.first().is_some_and(u8::is_ascii_alphabetic)
     });
+    // `"password: " + x + ","`: what stands between two strings
+    let concatenated = value.starts_with(b"+ ") || value.ends_with(b" +");
+    // '"'$PASSWORD'"'
+    let shell = value.starts_with(b"'$");
     alike
+        || concatenated
+        || shell
         || filled
         || starred
         || variable
@@ -248,7 +254,7 @@ pub(super) fn refused(value: &[u8]) -> bool {
 }
 
 /// Whether what begins like a template is none: fewer braces close than opened, and more follows (`{{a)b}c…`).
-fn is_torn(value: &[u8]) -> bool {
+pub(super) fn is_torn(value: &[u8]) -> bool {
     let opened = value.iter().take_while(|byte| **byte == b'{').count();
     let rest = value.get(opened..).unwrap_or_default();
     let inner = rest.iter().take_while(|byte| **byte != b'}').count();

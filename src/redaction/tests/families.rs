@@ -222,6 +222,10 @@ fn made(family: Family, random: &mut Random) -> (String, String, String) {
         Family::HostedWebhook => {
             of("post to ", format!("https://acme.webhook.office.com/webhookb2/{}", token(random, 30)), "")
         }
+        Family::SeedPhrase => {
+            let word = |random: &mut Random| format!("{}ry", some(random, 3, "bcdfgklmnp"));
+            of("seed phrase: ", (0..12).map(|_| word(random)).collect::<Vec<_>>().join(" "), "")
+        }
         Family::Entropy => of("here is my API key ", token(random, 25), " thanks"),
         Family::Recognised => unreachable!("nobody here searches for it"),
     }
@@ -244,7 +248,10 @@ fn may_be(family: Family, found: &str, before: &str, behind: &str) -> bool {
     let compact: String = found.chars().filter(|c| c.is_alphanumeric()).collect();
     let within = |range: std::ops::RangeInclusive<usize>| range.contains(&digits.len());
     match family {
-        Family::Email => found.contains('@') || found.contains('＠'),
+        // the second item of a list that an address was cut into
+        Family::Email => {
+            found.contains('@') || found.contains('＠') || (before.contains('@') && before.ends_with(['"', '\'']))
+        }
         Family::NameIntroduced
         | Family::NameCued
         | Family::NameGreeted
@@ -299,7 +306,8 @@ fn may_be(family: Family, found: &str, before: &str, behind: &str) -> bool {
         Family::TelegramToken => found.contains(':') || found.contains('|') || found.contains("atlasv1"),
         Family::MailchimpKey => found.contains("-us"),
         Family::DiscordToken => found.matches('.').count() == 2,
-        Family::PasswordHash => found.starts_with('$'),
+        Family::PasswordHash => found.starts_with(['$', '*']) || found.starts_with("pbkdf2_"),
+        Family::SeedPhrase => found.split_whitespace().count() >= 12,
         Family::HostedWebhook => found.contains("://"),
         Family::Entropy => found.len() >= 20,
         Family::Recognised => false,

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::super::anchors::Anchors;
+use super::super::anchors::{Anchors, Number};
 use super::super::find::Action;
 use super::super::masks::{Masks, Read, each, portable};
 use super::super::stems::{Stem, Stems};
@@ -49,7 +49,14 @@ proptest! {
             }
             at = end.max(at + 1);
         }
-        prop_assert_eq!(&anchors.numbers, &runs);
+        let found: Vec<_> = anchors.numbers.iter().map(Number::range).collect();
+        prop_assert_eq!(&found, &runs);
+        for number in &anchors.numbers {
+            let byte = |at: usize| bytes.get(at).copied().unwrap_or(b'\n');
+            prop_assert_eq!((number.before, number.behind), (byte(number.start.wrapping_sub(1)), byte(number.end)));
+            let digits = bytes[number.range()].iter().take_while(|byte| byte.is_ascii_digit()).count();
+            prop_assert_eq!(usize::from(number.digits), digits.min(33));
+        }
         let words: Vec<usize> = (0..bytes.len())
             .filter(|at| {
                 let before = at.checked_sub(1).map_or(b' ', |at| bytes[at]);

@@ -86,7 +86,7 @@ const MONTHS: &[(&str, u32)] = &[
 ];
 
 /// The month that a word names, in full or by three or four letters.
-pub(in super::super) fn month(word: &str) -> Option<u32> {
+pub(in crate::redaction) fn month(word: &str) -> Option<u32> {
     let short = (3..=4).contains(&word.chars().count());
     let names = |name: &str| {
         let mut letters = name.chars();

@@ -5,13 +5,15 @@
 use std::io::Read;
 use std::ops::Range;
 
-use super::super::anchors::end_of;
+use super::super::anchors::{Number, end_of};
 use super::super::scan::{Claims, Scan};
 use super::View;
 use super::percent::hex;
 
 /// Lines of wrapped base64 are so long.
 const LINE: Range<usize> = 40..121;
+/// Lengths of what is decoded though it is shorter than a line.
+const SHORT: Range<usize> = 22..40;
 /// Characters that are decoded first, to see whether the rest is worth it.
 const PROBE: usize = 32;
 /// Most control characters and wrong bytes, in hundredths.
@@ -37,10 +39,37 @@ pub(super) fn windows(
             out.push(window);
         }
     }
+    let long = out.len();
+    for run in scan.anchors.numbers.iter().filter(|run| is_short(scan, run)) {
+        // the last line of a blob is as short
+        let before = out.get(..long).unwrap_or_default().partition_point(|window| window.start <= run.start);
+        if before.checked_sub(1).and_then(|last| out.get(last)).is_some_and(|window| window.end > run.start) {
+            continue;
+        }
+        let padding = bytes.get(run.end..).unwrap_or_default().iter().take(2).take_while(|byte| **byte == b'=').count();
+        let window = run.start..run.end + padding;
+        let known = known.get_or_insert_with(|| sorted(claims));
+        if fresh(window.clone()) && !holds(known, &window) {
+            out.push(window);
+        }
+    }
+    out.sort_by_key(|window| window.start);
+}
+
+/// A stretch too short for the runs of `anchors` that may be base64 of a few words: letters of both cases and digits that say nothing
+/// but ASCII's graphic characters, which no id does.
+pub(super) fn is_short(scan: &Scan<'_>, run: &Number) -> bool {
+    if !SHORT.contains(&run.len()) || run.len() % 4 == 1 || in_blob(&run.before) || in_blob(&run.behind) {
+        return false;
+    }
+    let blob = scan.bytes(run.range());
+    blob.iter().any(u8::is_ascii_uppercase)
+        && blob.iter().any(u8::is_ascii_lowercase)
+        && base64_bytes(blob).all(|byte| matches!(byte, b' '..=b'~' | b'\n'))
 }
 
 /// The claims' ranges in order.
-fn sorted(claims: &Claims) -> Vec<Range<usize>> {
+pub(super) fn sorted(claims: &Claims) -> Vec<Range<usize>> {
     let mut ranges: Vec<Range<usize>> = claims.list.iter().map(|claim| claim.range.clone()).collect();
     ranges.sort_by_key(|range| (range.start, range.end));
     ranges

@@ -93,7 +93,12 @@ fn hides(bytes: &[u8], at: usize, next: usize) -> bool {
         Some(b'u') => code(4).is_some_and(|code| is_told(code, bytes, at, next)),
         Some(b'U') => code(8).is_some(),
         Some(b'x') => code(2).is_some(),
-        Some(b'0' | b'e') => terminal(bytes.get(next..).unwrap_or_default()).is_some(),
+        Some(b'0' | b'e') if terminal(bytes.get(next..).unwrap_or_default()).is_some() => true,
+        // one alone is a reference of a pattern
+        Some(b'0' | b'1') => {
+            let octal = |from: usize| octal(bytes.get(from..).unwrap_or_default()).is_some();
+            next == at + 1 && octal(at) && octal(at + 4)
+        }
         Some(b'/') => true,
         Some(byte) if is_mark(*byte) => {
             let before = at.checked_sub(1).and_then(|at| bytes.get(at));
@@ -169,9 +174,18 @@ fn escape(bytes: &[u8]) -> Option<(usize, char)> {
         b'u' => wide(bytes),
         b'U' => Some((10, char::from_u32(code(2, 10)?)?)),
         b'x' => by_bytes(bytes),
-        b'0' | b'e' => Some((1 + terminal(bytes.get(1..)?)?, '\u{1b}')),
+        b'0' | b'e' if terminal(bytes.get(1..)?).is_some() => Some((1 + terminal(bytes.get(1..)?)?, '\u{1b}')),
+        b'0' | b'1' => Some((4, octal(bytes)?)),
         _ => None,
     }
+}
+
+/// `\152`: a graphic character or blank of ASCII.
+fn octal(bytes: &[u8]) -> Option<char> {
+    let (escape, digits) = bytes.get(..4)?.split_first()?;
+    let whole = *escape == b'\\' && digits.iter().all(|digit| (b'0'..=b'7').contains(digit));
+    let code = digits.iter().fold(0_u32, |code, digit| code * 8 + u32::from(digit & 7));
+    char::from_u32(code).filter(|char| whole && (' '..='~').contains(char))
 }
 
 /// `\uXXXX`, or two of them that are one character.

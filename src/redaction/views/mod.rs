@@ -9,6 +9,7 @@ mod blobs;
 mod controls;
 mod escapes;
 mod html;
+mod joints;
 mod percent;
 mod quoted;
 #[cfg(test)]
@@ -24,6 +25,7 @@ pub(super) use percent::byte_at as percent_byte;
 pub(super) use quoted::is_soft;
 
 use super::anchors::Facts;
+use super::find::Action;
 use super::scan::{Claim, Claims, Scan};
 
 /// Views of views of a text: more than the depth that users choose, as ways of writing side by side are decoded one after the other.
@@ -53,18 +55,39 @@ pub(super) enum Kind {
     Unicode,
     /// Base64, gzip in it, hex.
     Blobs,
+    /// Items of a list that one value was cut into.
+    Joints,
 }
 
 impl Kind {
     /// All, in order.
-    pub(super) const ALL: [Self; 7] =
-        [Self::Escapes, Self::Html, Self::Percent, Self::Quoted, Self::Controls, Self::Unicode, Self::Blobs];
+    pub(super) const ALL: [Self; 8] = [
+        Self::Escapes,
+        Self::Html,
+        Self::Percent,
+        Self::Quoted,
+        Self::Controls,
+        Self::Unicode,
+        Self::Blobs,
+        Self::Joints,
+    ];
 
     /// Whether any could have a window; most short texts hold nothing that one begins with.
     pub(super) fn any(scan: &Scan<'_>) -> bool {
         let Facts { backslash, percent, ampersand, equals, high, escape, soft: _, digit: _ } = scan.anchors.facts;
-        let runs = !scan.anchors.runs.is_empty() || !scan.anchors.ats.is_empty();
+        let runs = !scan.anchors.runs.is_empty()
+            || !scan.anchors.ats.is_empty()
+            || Self::has_short(scan)
+            || Self::has_token(scan);
         backslash | percent | ampersand | equals | high | escape | runs
+    }
+
+    fn has_short(scan: &Scan<'_>) -> bool {
+        scan.anchors.numbers.iter().any(|run| blobs::is_short(scan, run))
+    }
+
+    fn has_token(scan: &Scan<'_>) -> bool {
+        scan.anchors.words.iter().any(|word| matches!(word.action, Action::Pattern(_)))
     }
 
     fn may(self, scan: &Scan<'_>) -> bool {
@@ -76,7 +99,8 @@ impl Kind {
             Self::Quoted => facts.equals,
             Self::Controls => facts.escape || !scan.anchors.ats.is_empty(),
             Self::Unicode => facts.high,
-            Self::Blobs => !scan.anchors.runs.is_empty(),
+            Self::Blobs => !scan.anchors.runs.is_empty() || Self::has_short(scan),
+            Self::Joints => !scan.anchors.ats.is_empty() || Self::has_token(scan),
         }
     }
 
@@ -94,6 +118,7 @@ impl Kind {
             Self::Controls => controls::windows(scan, &fresh, out),
             Self::Unicode => unicode::windows(scan, &fresh, out),
             Self::Blobs => blobs::windows(scan, &fresh, claims, out),
+            Self::Joints => joints::windows(scan, &fresh, claims, out),
         }
     }
 
@@ -116,6 +141,7 @@ impl Kind {
             Self::Controls => controls::decode(text, view),
             Self::Unicode => unicode::decode(text, view),
             Self::Blobs => blobs::decode(text, window, most, view),
+            Self::Joints => joints::decode(text, view),
         }
         view.whole.is_some() || !view.marks.is_empty()
     }
@@ -233,6 +259,21 @@ impl View {
             None => self.base + range.end,
         };
         start..end.max(start)
+    }
+
+    /// The stretches of the text that a range of the view stands for, without what was left out between them; none where nothing was.
+    pub(super) fn pieces(&self, range: &Range<usize>) -> Vec<Range<usize>> {
+        let within = self.marks.iter().filter(|mark| range.start < mark.at && mark.at < range.end);
+        let whole = self.map(range);
+        let (mut pieces, mut from) = (Vec::new(), whole.start);
+        for mark in within {
+            pieces.push(from..mark.raw);
+            from = mark.raw + usize::from(mark.raw_len);
+        }
+        if !pieces.is_empty() {
+            pieces.push(from..whole.end);
+        }
+        pieces
     }
 
     /// Whether something was decoded within or beside `range`.

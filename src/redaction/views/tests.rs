@@ -246,3 +246,37 @@ proptest! {
         }
     }
 }
+
+/// A token that was cut into items of a list goes from each of them, quotes and JSON stay; items that make none are left apart.
+#[test]
+fn what_was_cut_into_items_goes_from_each() {
+    let detector = detector();
+    let token = "ghp_16C7e42F292c6912E7710c838347Ae178B4a";
+    for cut in [8, 20, 30] {
+        let (head, tail) = token.split_at(cut);
+        for (text, wanted) in [
+            (format!(r#"["{head}","{tail}"]"#), r#"["[GITHUB_TOKEN]","[GITHUB_TOKEN]"]"#),
+            (format!("['{head}',\n '{tail}']"), "['[GITHUB_TOKEN]',\n '[GITHUB_TOKEN]']"),
+            (format!(r#"{{"a":"[\"{head}\",\"{tail}\"]"}}"#), r#"{"a":"[\"[GITHUB_TOKEN]\",\"[GITHUB_TOKEN]\"]"}"#),
+        ] {
+            assert_eq!(redact(&detector, &text), wanted);
+        }
+    }
+    for text in [r#"["ghp_16C7","and","more","words"]"#, r#"["AKIA", "is a prefix"]"#, r#"["user@host","admin"]"#] {
+        assert_eq!(redact(&detector, text), text);
+    }
+}
+
+/// Base64 of a few words is decoded where all that it says is text; an id as long stays.
+#[test]
+fn short_blobs_are_read() {
+    let detector = detector();
+    assert_eq!(redact(&detector, r#"{"e":"amFuZS5yb2VAZXhhbXBsZS5vcmc="}"#), r#"{"e":"[EMAIL]"}"#);
+    assert_eq!(
+        redact(&detector, "data:text/plain;base64,cGhvbmU6ICsxIDQxNSA1NTUgMDEzMg=="),
+        "data:text/plain;base64,[PHONE]"
+    );
+    for text in ["id 0aB3dE6gH9jK2mN5pQ8rS1tU", "call_8Zq3kX1mPv7LwR2tYb5NcD9e", "etag d41d8cd98f00b204e9800998"] {
+        assert_eq!(redact(&detector, text), text);
+    }
+}

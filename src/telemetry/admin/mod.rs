@@ -127,9 +127,10 @@ pub fn router(admin: Arc<Admin>, more: Router) -> Router {
         .layer(middleware::from_fn_with_state(admin, guard))
 }
 
-/// The `health_check` extension's routes: the same answer at `/`, as the Collector's.
+/// The `health_check` extension's routes. `/` is what the Collector's says, and what its operator takes for liveness: whether it
+/// runs, also while its spool is full, so that a sidecar takes no pod out of service.
 pub fn health_router(health: Health) -> Router {
-    Router::new().route("/", get(readyz)).route("/livez", get(livez)).route("/readyz", get(readyz)).with_state(health)
+    Router::new().route("/", get(runs)).route("/livez", get(livez)).route("/readyz", get(readyz)).with_state(health)
 }
 
 async fn front(State(admin): State<Arc<Admin>>) -> Response {
@@ -145,6 +146,13 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
 
 async fn livez() -> &'static str {
     "ok\n"
+}
+
+async fn runs(State(health): State<Health>) -> Response {
+    if health.runs() {
+        return "ok\n".into_response();
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, "starting, or ending\n").into_response()
 }
 
 async fn readyz(State(health): State<Health>) -> Response {

@@ -95,7 +95,8 @@ async fn the_page_says_what_metrics_say() {
     assert!(shown >= 3 && page.contains("1234") && page.contains("77") && page.contains("4096"));
 }
 
-/// The `health_check` port follows readiness at `/` and `/readyz`, under any host name, and shows nothing else.
+/// The `health_check` port says at `/` whether the gateway runs, at `/readyz` whether it takes more, under any host name, and shows
+/// nothing else. A full spool must not make `/` fail: an operator's liveness probe would restart the pod, over and over.
 #[tokio::test]
 async fn the_health_port_is_readiness_alone() {
     let health = Health::new();
@@ -105,7 +106,13 @@ async fn the_health_port_is_readiness_alone() {
     };
     assert_eq!((ask("/").await, ask("/livez").await), (StatusCode::SERVICE_UNAVAILABLE, StatusCode::OK));
     health.set("spool", None);
+    health.set("gateway", None);
     assert_eq!((ask("/").await, ask("/readyz").await), (StatusCode::OK, StatusCode::OK));
+    health.set("spool", Some("the spool is full"));
+    assert_eq!((ask("/").await, ask("/readyz").await), (StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE));
+    health.set("spool", None);
+    health.set("gateway", Some("shutting down"));
+    assert_eq!((ask("/").await, ask("/livez").await), (StatusCode::SERVICE_UNAVAILABLE, StatusCode::OK));
     assert_eq!(ask("/metrics").await, StatusCode::NOT_FOUND);
 }
 

@@ -111,7 +111,9 @@ impl Config {
         match &self.url {
             None if self.signing_key.is_some() => bad("signing_key", "signs nothing without `url`"),
             None => {}
-            Some(url) if !is_address(url.expose()) => bad("url", "must begin with https:// or http:// and a host"),
+            Some(url) if !is_address(url.expose()) => {
+                bad("url", "must begin with https:// or http:// and a host, and hold no user name or password")
+            }
             Some(_) => {}
         }
         let (url, key) = (self.url.clone()?, self.signing_key.clone());
@@ -122,7 +124,9 @@ impl Config {
 fn is_address(text: &str) -> bool {
     let known = text.parse::<axum::http::Uri>().ok();
     known.is_some_and(|uri| {
-        matches!(uri.scheme_str(), Some("https" | "http")) && uri.host().is_some_and(|host| !host.is_empty())
+        matches!(uri.scheme_str(), Some("https" | "http"))
+            && uri.host().is_some_and(|host| !host.is_empty())
+            && uri.authority().is_some_and(|authority| !authority.as_str().contains('@'))
     })
 }
 

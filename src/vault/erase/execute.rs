@@ -7,13 +7,14 @@ use std::collections::BTreeSet;
 
 use crate::clock::UnixNanos;
 use crate::vault::chain::note::VerifyKey;
+use crate::vault::hold::is_noted;
 use crate::vault::names::account_segment;
 use crate::vault::read::ReadError;
 use crate::vault::row::{Erasure, ErasureState, Shredded};
 use crate::vault::store::ObjectKind;
 
 use super::request::{self, Request, Target};
-use super::resolve::{Asked, copies, holds, shredded, told};
+use super::resolve::{Asked, Folder, copies, holds, session_of, shredded, told};
 use super::{Ledger, Place};
 
 /// What was done.
@@ -56,7 +57,9 @@ pub async fn execute(
     if !resumed {
         request::timely(&request, now).map_err(|why| format!("the request {why}"))?;
         users_own(place, &request).await?;
-        unheld(place, &request, &keys).await?;
+    }
+    unheld(place, &request, &keys).await?;
+    if !resumed {
         let begun = Erasure { request: Some(file.to_owned()), ..said(&request, &signers, ErasureState::Begun) };
         ledger.append(begun, now).await?;
     }
@@ -128,11 +131,22 @@ fn judge(place: &Place, ledger: &Ledger<'_>, request: &Request, store: &str) -> 
 /// A legal hold freezes everything.
 async fn unheld(place: &Place, request: &Request, keys: &BTreeSet<Shredded>) -> Result<(), ReadError> {
     let session = |session: &String| session.split_once('/').map(|(t, s)| (t.to_owned(), s.to_owned()));
-    let folders = request.sessions.iter().filter_map(session).collect();
+    let folders: BTreeSet<_> = request.sessions.iter().filter_map(session).collect();
+    for folder in &folders {
+        unnoted(place, request, folder).await?;
+    }
     let held = holds(place, &account_segment(&request.account), &folders, keys).await?;
     match held.first() {
         None => Ok(()),
         Some(first) => Err(format!("{} objects are under legal hold, {first} is one: release it first", held.len())),
+    }
+}
+
+/// A note of a hold freezes its session, also what of it no object tells: packed content, keys that were not there.
+async fn unnoted(place: &Place, request: &Request, (tenant, session): &Folder) -> Result<(), ReadError> {
+    match is_noted(&place.vault, &account_segment(&request.account), tenant, session).await? {
+        false => Ok(()),
+        true => Err(format!("the session {tenant}/{session} is under legal hold: release it first")),
     }
 }
 
@@ -161,8 +175,13 @@ async fn finish(
 ) -> Result<u64, ReadError> {
     let again = |why: String| format!("{why}\nthe erasure has begun and is not finished: run it again");
     let mut gone = 0;
+    let start = place.vault.full(&format!("keys/{}/", account_segment(&request.account)));
     for key in keys {
         let stem = format!("{}{}", key.folder, key.id);
+        // a hold may have been set since
+        if let Some(folder) = session_of(&format!("{stem}.age"), &start) {
+            unnoted(place, request, &folder).await.map_err(again)?;
+        }
         gone += place.eraser.destroy(&stem).await.map_err(|error| again(format!("{stem}: {error}")))?;
     }
     let left = copies(place, keys).await.map_err(again)?;

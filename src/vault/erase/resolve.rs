@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::vault::names::{UNATTRIBUTED, account_segment};
-use crate::vault::read::{ReadError, each_row};
+use crate::vault::read::{ReadError, each_row, each_signed_row};
 use crate::vault::row::{Kind, Row, Shredded};
+use crate::vault::signed::Signed;
 use crate::vault::store::ObjectKind;
 
 use super::Place;
@@ -79,7 +80,7 @@ pub(in crate::vault) fn shredded(name: &str) -> Option<Shredded> {
 }
 
 /// Tenant and session in `…keys/account/tenant/session/day/key.age`.
-fn session_of(name: &str, start: &str) -> Option<Folder> {
+pub(super) fn session_of(name: &str, start: &str) -> Option<Folder> {
     let mut parts = name.strip_prefix(start)?.split('/');
     let (tenant, session, _day, _file, None) =
         (parts.next()?, parts.next()?, parts.next()?, parts.next()?, parts.next())
@@ -112,7 +113,22 @@ pub(super) async fn told(
             found.entry(tail.account.clone()).or_default().insert(folder);
         }
     };
-    let closed = each_row(&place.vault, asked.account.as_deref(), &|_| true, &mut each).await?;
+    let account = asked.account.as_deref();
+    let closed = match &asked.what {
+        Target::Session(_) => each_row(&place.vault, account, &|_| true, &mut each).await?,
+        // who may only write must not say whose a session is, nor be in the way of who may ask
+        Target::User(_) if place.keys.is_empty() => {
+            return Err(
+                "which sessions a user has is told by signed lines alone: give the public key of the gateway's \
+                        signer"
+                    .to_owned(),
+            );
+        }
+        Target::User(_) => {
+            let signed = Signed::read(&place.vault, &place.keys, account).await?;
+            each_signed_row(&place.vault, account, &|_| true, &signed, &mut each).await?
+        }
+    };
     Ok((found, closed))
 }
 

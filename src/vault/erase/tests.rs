@@ -16,7 +16,10 @@ use crate::vault::chain::note::{SigningKey, VerifyKey};
 use crate::vault::names::rfc3339;
 use crate::vault::read::{Filter, Opener, Vault, replay};
 use crate::vault::row::{Erasure, ErasureState};
-use crate::vault::store::{ObjectKind, Put, StoreError, VaultEraser, VaultReader, VaultStore};
+use crate::vault::store::settings::LockMode;
+use crate::vault::store::{
+    Held, ObjectKind, Put, StoreError, VaultEraser, VaultReader, VaultStore, Version, VersionPage,
+};
 use crate::vault::uploader::tests::signing_key;
 use crate::vault::verify::tests::{Memory, Site};
 use crate::vault::verify::{Options, Report};
@@ -99,7 +102,8 @@ impl Desk {
         let store = Mortal::new(site.store.clone(), left);
         let reader: Arc<dyn VaultReader> = site.store.clone();
         let (eraser, holder) = (store.clone(), Arc::new(crate::vault::store::DirectoryStore::new("unused")));
-        let place = Place { vault: Vault::new(reader, "", None), store: store.clone(), eraser, holder };
+        let keys = vec![signing_key().public().clone()];
+        let place = Place { vault: Vault::new(reader, "", None), store: store.clone(), eraser, holder, keys };
         let people = [key("alice", 1), key("bob", 2), key("carol", 3)];
         Self { store, place, chain: key("erase.test", 50), before: Vec::new(), people }
     }
@@ -620,4 +624,161 @@ async fn a_later_auditor_opens_what_was_written_before() {
     let one = Which { session: Some("s0".to_owned()), since: Some("2027-01-01".to_owned()), ..Which::default() };
     assert_eq!(rewrap(&desk.place, &[new], &recipients, &one, now).await.expect("none").keys, 0);
     assert_eq!(desk.erase(&site, "s0").await.objects, 2);
+}
+
+/// Junk in a copy's place is not taken for the copy: one is written beside it, it is told, and the next run finds it.
+#[tokio::test]
+async fn junk_in_a_copys_place_is_told() {
+    use crate::vault::rewrap::{Rewrapped, Which, rewrap};
+    let site = site().await;
+    let desk = Desk::of(&site, None);
+    let new = age::x25519::Identity::generate();
+    let which = Which { account: Some("default".to_owned()), session: Some("s0".to_owned()), ..Which::default() };
+    let run = async || {
+        let (auditors, now) = ([site.auditor.clone()], site.clock.now());
+        rewrap(&desk.place, &auditors, &[new.to_public()], &which, now).await.expect("done")
+    };
+    assert_eq!(run().await.written, 1);
+    let copy = site
+        .store
+        .0
+        .lock()
+        .keys()
+        .find(|name| {
+            name.starts_with("keys/default/acme/s0/") && name.rsplit('/').next().is_some_and(|file| file.contains('-'))
+        })
+        .expect("a copy")
+        .clone();
+    site.store.0.lock().insert(copy.clone(), Bytes::from_static(b"junk"));
+    let done = run().await;
+    assert_eq!((done.written, done.there, done.closed.len()), (1, 0, 1), "{:?}", done.closed);
+    assert!(done.closed[0].starts_with(&copy), "{:?}", done.closed);
+    assert_eq!(run().await, Rewrapped { keys: 1, there: 1, ..Rewrapped::default() });
+    let vault = Vault::new(site.store.clone(), "", None);
+    let filter = Filter { account: Some("default".into()), ..Filter::default() };
+    let read = replay(&vault, &mut Opener::new(&vault, vec![new.clone()]), "s0", &filter).await.expect("read");
+    let mut text = Vec::new();
+    read.write(&mut text).expect("written");
+    assert!(String::from_utf8_lossy(&text).contains("text 0"), "the copy beside it opens");
+}
+
+/// A line that somebody planted says nothing of whose a session is: neither a request for a user, nor one that two signed, takes it
+/// in; and without the writers' public key nobody is asked.
+#[tokio::test]
+async fn a_planted_line_makes_no_session_a_users() {
+    let site = site().await;
+    let mut desk = Desk::of(&site, None);
+    let index = |name: &&String| name.starts_with("index/v1/account=default/");
+    let name = site.store.0.lock().keys().find(index).expect("lines").clone();
+    let bytes = site.store.0.lock().get(&name).cloned().expect("lines");
+    let lines = String::from_utf8(zstd::decode_all(&bytes[..]).expect("zstd")).expect("text");
+    let line = lines.lines().next().expect("a line").replacen("\"leaf\":0", "\"leaf\":900", 1);
+    let planted = line.replace("h-default", "h-planted") + "\n";
+    assert!(planted.contains("h-planted") && planted.contains("900"), "{planted}");
+    let (head, _) = name.rsplit_once('-').expect("a number");
+    let object = zstd::bulk::compress(planted.as_bytes(), 3).expect("zstd");
+    site.store.0.lock().insert(format!("{head}-0000000900.ndjson.zst"), object.into());
+    let user = || Target::User("h-planted".to_owned());
+    let asked = Asked { what: user(), account: Some("default".to_owned()), tenant: None };
+    let none = resolve(&desk.place, &asked).await.expect_err("nobody signed it");
+    assert!(none.contains("no line of the index tells of this user"), "{none}");
+    let own = desk.request(&site, session("s0")).await;
+    let refused = desk.run(&site, &desk.signed(&Request { what: user(), ..own })).await.expect_err("refused");
+    assert!(refused.contains("this user's"), "{refused}");
+    // nor is it in the way of who may ask
+    desk.request(&site, Target::User("h-default".to_owned())).await;
+    desk.place.keys.clear();
+    let asked = Asked { what: Target::User("h-default".to_owned()), ..asked };
+    assert!(resolve(&desk.place, &asked).await.expect_err("no key").contains("public key"));
+}
+
+/// A hold that is set after an erasure was announced stops it where it stands; released, it is finished.
+#[tokio::test]
+async fn a_hold_stops_an_erasure_that_has_begun() {
+    let mut begun = 0;
+    for n in 0..8 {
+        let site = site().await;
+        let request = Desk::of(&site, None).request(&site, session("s0")).await;
+        let desk = Desk::of(&site, Some(n));
+        let file = desk.signed(&request);
+        if desk.run(&site, &file).await.is_ok() {
+            break;
+        }
+        let desk = Desk::of(&site, None);
+        let ledger = Ledger::read(&desk.place, &desk.chain, &[], "default", "eraser").await.expect("a ledger");
+        begun += usize::from(ledger.begun().is_some());
+        let keys = || site.store.0.lock().keys().filter(|name| name.starts_with("keys/default/acme/s0/")).count();
+        let before = keys();
+        let note = format!("holds/default/acme/s0/{:020}.json", 7);
+        site.store.0.lock().insert(note.clone(), Bytes::from_static(b"a note that nobody can read holds"));
+        let refused = desk.run(&site, &file).await.expect_err("held");
+        assert!(refused.contains("legal hold") && keys() == before, "{n}: {refused}");
+        site.store.0.lock().remove(&note);
+        desk.run(&site, &file).await.expect("finished");
+        assert_eq!(keys(), 0);
+    }
+    assert!(begun > 0, "no run ended between announcement and deed");
+}
+
+/// A reader that tells of locks, as a bucket does.
+struct Locked {
+    store: Arc<Memory>,
+    /// Whether what tells of erasures is locked; `None`: the store can't lock.
+    locked: Option<bool>,
+}
+
+impl VaultReader for Locked {
+    fn get<'a>(
+        &'a self,
+        kind: ObjectKind,
+        name: &'a str,
+        range: Option<(u64, u64)>,
+    ) -> BoxFuture<'a, Result<Bytes, StoreError>> {
+        self.store.get(kind, name, range)
+    }
+
+    fn list<'a>(&'a self, kind: ObjectKind, prefix: &'a str) -> BoxFuture<'a, Result<Vec<String>, StoreError>> {
+        self.store.list(kind, prefix)
+    }
+
+    fn versions<'a>(
+        &'a self,
+        kind: ObjectKind,
+        prefix: &'a str,
+        _: Option<(String, String)>,
+    ) -> BoxFuture<'a, Result<Option<VersionPage>, StoreError>> {
+        Box::pin(async move {
+            let names = self.list(kind, prefix).await?.into_iter();
+            let versions = names.map(|name| Version { name, id: "1".to_owned(), marker: false }).collect();
+            Ok(self.locked.map(|_| VersionPage { versions, next: None }))
+        })
+    }
+
+    fn held<'a>(&'a self, _: ObjectKind, version: &'a Version) -> BoxFuture<'a, Result<Option<Held>, StoreError>> {
+        let lock = |locked: bool| {
+            (locked || version.name.ends_with(".sig")).then_some((LockMode::Compliance, UnixNanos(u64::MAX)))
+        };
+        let held = self.locked.map(|locked| Held { written: UnixNanos(0), lock: lock(locked) });
+        Box::pin(async move { Ok(held) })
+    }
+}
+
+/// Where what tells of an erasure can be deleted, because the bucket locked it not, who erases is told by name; where it is
+/// locked, or nothing is to be locked, nobody is alarmed.
+#[tokio::test]
+async fn an_erasure_that_could_be_deleted_is_told() {
+    for (locked, told) in [(Some(false), true), (Some(true), false), (None, false)] {
+        let site = site().await;
+        let mut desk = Desk::of(&site, None);
+        desk.place.vault = Vault::new(Arc::new(Locked { store: site.store.clone(), locked }), "", None);
+        let request = desk.request(&site, session("s0")).await;
+        let mut ledger = Ledger::read(&desk.place, &desk.chain, &[], "default", "eraser").await.expect("a ledger");
+        assert_eq!(ledger.unlocked().await, Ok(None), "nothing is written yet");
+        let file = desk.signed(&request);
+        execute(&desk.place, &mut ledger, &file, &desk.erasers(), STORE, site.clock.now()).await.expect("erased");
+        let name = ledger.unlocked().await.expect("asked");
+        let of_its_chain = |name: &String| name.starts_with("chain/default/eraser/") && name.ends_with(".json");
+        assert_eq!(name.as_ref().is_some_and(of_its_chain), told, "{locked:?}: {name:?}");
+        assert_eq!(name.is_some(), told);
+    }
 }

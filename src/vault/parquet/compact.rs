@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
 
 use crate::vault::chain::note::VerifyKey;
 use crate::vault::names::account_segment;
@@ -139,8 +140,11 @@ impl Run<'_> {
     /// Writes the lines of these objects.
     async fn write(&mut self, day: &Day, objects: BTreeSet<String>) -> Result<Part, ReadError> {
         let mut sorter = Sorter::new(&self.options.folder);
+        let mut hashes = BTreeMap::new();
         for object in &objects {
-            for text in self.lines(object).await?.lines() {
+            let (lines, sha256) = self.lines(object).await?;
+            hashes.insert(object.clone(), sha256);
+            for text in lines.lines() {
                 if !sorter.push(text)? {
                     return Err(format!("{object}: a line is not an index line"));
                 }
@@ -172,18 +176,18 @@ impl Run<'_> {
         self.done.lines += lines;
         self.done.files += files.len() as u64;
         self.done.bytes += bytes;
-        Ok(Part { objects, files, lines })
+        Ok(Part { objects: hashes, files, lines })
     }
 
-    /// The lines of an index object.
-    async fn lines(&mut self, object: &str) -> Result<String, ReadError> {
+    /// The lines of an index object, and the SHA-256 of its bytes.
+    async fn lines(&mut self, object: &str) -> Result<(String, String), ReadError> {
         let name = self.vault.full(object);
         let bytes = self.vault.fetch(ObjectKind::Index, &name, None).await?;
         if self.signed.as_ref().is_some_and(|signed| signed.names(&name) && !signed.is(&name, &bytes)) {
             return Err(format!("{name}: it is not what its digest says; `vault verify` tells more"));
         }
         self.done.objects += 1;
-        unpack_index(&name, &bytes)
+        Ok((unpack_index(&name, &bytes)?, crate::hex::encode(&Sha256::digest(&bytes))))
     }
 
     /// Removes what was made of days that the index has no more.

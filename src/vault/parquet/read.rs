@@ -17,7 +17,7 @@ use crate::vault::row::Row;
 
 use super::cells::Cursor;
 use super::columns::{COLUMNS, Form, leaves, line, position};
-use super::state::State;
+use super::state::{Part, State};
 use super::{STATES, TABLES, part};
 
 /// Rows that are put together at a time.
@@ -72,17 +72,21 @@ impl Test<'_> {
 }
 
 /// Calls `visit` with each line of the tables below `folder` for which every test holds, of the days of arrival that `day` says
-/// yes to.
+/// yes to, and of the files that `covered` lets in.
 ///
 /// # Errors
 /// One line: a file can't be read, or is damaged.
 pub fn rows(
     folder: &Path,
+    covered: &Covered,
     tests: &[Test<'_>],
     day: &dyn Fn(&str) -> bool,
     visit: &mut dyn FnMut(Row),
 ) -> std::result::Result<(), String> {
     for path in files(folder, tests, day)? {
+        if !covered.lets_in(path.strip_prefix(folder).unwrap_or(&path)) {
+            continue;
+        }
         let told = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
         let file = File::open(&path).map_err(|error| told(&error))?;
         let mut each = |line: Map<String, Value>| {
@@ -238,7 +242,13 @@ fn pieces(rows: &[Range<usize>]) -> Vec<(Range<usize>, BTreeSet<usize>)> {
 
 /// Index objects whose lines stand in the tables.
 #[derive(Default)]
-pub struct Covered(BTreeSet<String>);
+pub struct Covered {
+    objects: BTreeSet<String>,
+    /// The files to read; `None`: all.
+    files: Option<BTreeSet<String>>,
+    /// Objects whose lines stand in files that are not read.
+    left: usize,
+}
 
 impl Covered {
     /// What the states below `folder` say.
@@ -246,7 +256,31 @@ impl Covered {
     /// # Errors
     /// One line: a state can't be read.
     pub fn read(folder: &Path) -> std::result::Result<Self, String> {
-        let mut covered = BTreeSet::new();
+        let mut covered = Self::default();
+        Self::parts(folder, &mut |part| covered.objects.extend(part.objects.into_keys()))?;
+        Ok(covered)
+    }
+
+    /// As [`Self::read`], of files alone in which nothing stands but objects (their names, the SHA-256 of what was read) that
+    /// `signed` says yes to.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn signed(folder: &Path, signed: &dyn Fn(&str, &str) -> bool) -> std::result::Result<Self, String> {
+        let (mut objects, mut files, mut left) = (BTreeSet::new(), BTreeSet::new(), 0);
+        Self::parts(folder, &mut |part| {
+            if part.objects.iter().all(|(name, sha256)| signed(name, sha256)) {
+                objects.extend(part.objects.into_keys());
+                files.extend(part.files);
+            } else {
+                left += part.objects.len();
+            }
+        })?;
+        Ok(Self { objects, files: Some(files), left })
+    }
+
+    /// Calls `each` with what the states below `folder` tell of.
+    fn parts(folder: &Path, each: &mut dyn FnMut(Part)) -> std::result::Result<(), String> {
         let accounts = std::fs::read_dir(folder.join(STATES));
         let accounts =
             accounts.map_err(|error| format!("{} holds no tables of `vault compact`: {error}", folder.display()))?;
@@ -254,15 +288,24 @@ impl Covered {
             for state in std::fs::read_dir(account.path()).into_iter().flatten().flatten() {
                 let path = state.path();
                 if path.extension().is_some_and(|extension| extension == "json") {
-                    covered.extend(State::read(&path)?.objects().into_iter().map(str::to_owned));
+                    State::read(&path)?.parts.into_iter().for_each(&mut *each);
                 }
             }
         }
-        Ok(Self(covered))
+        Ok(())
+    }
+
+    fn lets_in(&self, file: &Path) -> bool {
+        self.files.as_ref().is_none_or(|files| file.to_str().is_some_and(|file| files.contains(file)))
+    }
+
+    /// Objects whose lines stand in files that are not read, because not all that stands there was signed.
+    pub fn left(&self) -> usize {
+        self.left
     }
 
     /// Whether this one (without the vault's prefix) does.
     pub fn has(&self, object: &str) -> bool {
-        self.0.contains(object)
+        self.objects.contains(object)
     }
 }

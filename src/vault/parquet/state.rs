@@ -1,10 +1,10 @@
 //! **What**: what was made of one day of one account: which index objects stand in which files. **Invariants**: replaced as a
 //! whole; says only what is durable. **Not here**: when a day is written anew (`compact`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::columns::schema;
@@ -62,11 +62,25 @@ pub(super) fn short(texts: &[&str]) -> String {
 /// Files that were written at one time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Part {
-    /// Index objects, without the vault's prefix.
-    pub(super) objects: BTreeSet<String>,
+    /// Index objects, without the vault's prefix, and the SHA-256 (hex) of what was read; empty in states that only listed names.
+    #[serde(deserialize_with = "objects")]
+    pub(super) objects: BTreeMap<String, String>,
     /// Files, below the folder.
     pub(super) files: Vec<String>,
     pub(super) lines: u64,
+}
+
+fn objects<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Either {
+        Hashed(BTreeMap<String, String>),
+        Named(BTreeSet<String>),
+    }
+    Ok(match Either::deserialize(from)? {
+        Either::Hashed(objects) => objects,
+        Either::Named(names) => names.into_iter().map(|name| (name, String::new())).collect(),
+    })
 }
 
 /// What was made of a day.
@@ -104,7 +118,7 @@ impl State {
     }
 
     pub(super) fn objects(&self) -> BTreeSet<&str> {
-        self.parts.iter().flat_map(|part| part.objects.iter().map(String::as_str)).collect()
+        self.parts.iter().flat_map(|part| part.objects.keys().map(String::as_str)).collect()
     }
 
     pub(super) fn files(&self) -> BTreeSet<&str> {

@@ -6,13 +6,14 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::columns::{COLUMNS, Form, position};
-use super::read::{Test, rows, table};
+use super::read::{Covered, Test, rows, table};
 use super::sort::Sorter;
 use super::write::Table;
 use super::*;
 use crate::rng::SeededRng;
-use crate::vault::read::{Query, Vault, find, find_in};
+use crate::vault::read::{Query, Vault, find, find_in, find_in_signed, find_signed};
 use crate::vault::row::{Buckets, Row, Tail};
+use crate::vault::signed::Signed;
 use crate::vault::uploader::tests::signing_key;
 use crate::vault::verify::tests::{Memory, Site};
 
@@ -270,6 +271,59 @@ async fn planted_lines_are_left_out() {
     assert!(told.contains("not what its digest says"), "{told}");
 }
 
+/// With a key a table is read only if nothing stands in it but what was signed, as it was signed: the answer is that of the index,
+/// planted lines marked, whoever made the tables and however.
+#[tokio::test]
+async fn tables_with_planted_lines_are_not_read() {
+    let folder = tempfile::tempdir().expect("scratch");
+    let mut site = Site::new(3);
+    site.send("default", "s", "text");
+    site.minutes(4).await;
+    run(&site.store, folder.path()).await;
+    let first: Vec<String> = site.store.0.lock().keys().filter(|name| name.starts_with("index/")).cloned().collect();
+    site.send("default", "later", "more");
+    site.minutes(4).await;
+    put(&site.store, "default", "2026-11-20", 0, &some(1, 0, 5));
+    run(&site.store, folder.path()).await;
+    let vault = vault(&site.store);
+    let signed = Signed::read(&vault, &[signing_key().public().clone()], None).await.expect("read");
+    let ask = async || {
+        let (mut lines, query) = (BTreeSet::new(), Query::default());
+        let mut each = |row: &Row, unsigned| lines.extend([(serde_json::to_string(row).expect("json"), unsigned)]);
+        let found = find_in_signed(folder.path(), &vault, &query, &signed, &mut each).await.expect("found");
+        (lines, found)
+    };
+    let (lines, (own, others)) = ask().await;
+    assert_eq!((own.lines, others.lines), (4, 5));
+    assert!(own.closed.len() == 1 && own.closed[0].contains("tables that hold lines of"), "{:?}", own.closed);
+    let mut index = BTreeSet::new();
+    let mut each = |row: &Row, unsigned| index.extend([(serde_json::to_string(row).expect("json"), unsigned)]);
+    find_signed(&vault, &Query::default(), &signed, &mut each).await.expect("found");
+    assert_eq!(lines, index);
+    // what was signed is read from its table
+    let kept = site.store.0.lock().remove(&first[0]).expect("there");
+    assert_eq!(ask().await.0, index);
+    // a table whose object was another than its digest says, or of which nobody knows what was read, is not
+    let state = files(folder.path()).into_keys().find(|name| name.ends_with(".json")).expect("a state");
+    let path = folder.path().join(state);
+    let whole: Value = serde_json::from_slice(&std::fs::read(&path).expect("there")).expect("json");
+    let mut named = whole.clone();
+    for part in named["parts"].as_array_mut().expect("parts") {
+        let names: Vec<String> = part["objects"].as_object().expect("a map").keys().cloned().collect();
+        part["objects"] = json!(names);
+    }
+    let mut changed = whole.clone();
+    changed["parts"][0]["objects"][&first[0]] = json!("00".repeat(32));
+    for state in [named, changed] {
+        std::fs::write(&path, state.to_string()).expect("written");
+        let (lines, (own, _)) = ask().await;
+        assert_eq!((own.lines, lines.len()), (2, 7), "the signed table is gone too");
+    }
+    site.store.0.lock().insert(first[0].clone(), kept);
+    assert_eq!(ask().await.0, index);
+    find_in(folder.path(), None, &Query::default(), &mut |_| {}).await.expect("a state of names alone is one");
+}
+
 /// A key that signed nothing here.
 fn other_key() -> crate::vault::chain::note::VerifyKey {
     let folder = tempfile::tempdir().expect("scratch");
@@ -340,7 +394,8 @@ fn tests_are_asked_of_single_columns() {
     one.finish().expect("finished");
     let count = |tests: &[Test<'_>]| {
         let mut count = 0;
-        rows(folder.path(), tests, &|_| true, &mut |_| count += 1).expect("read");
+        let all = Covered::default();
+        rows(folder.path(), &all, tests, &|_| true, &mut |_| count += 1).expect("read");
         count
     };
     let by = |holds: &dyn Fn(&Map<String, Value>) -> bool| {

@@ -262,8 +262,8 @@ impl Epoch<'_> {
     async fn digest(&mut self, n: u64) -> Result<Digest, ReadError> {
         let Line { account, writer } = self.line;
         let name = self.vault.full(&format!("chain/{account}/{writer}/{}/{n:010}.json", self.name));
-        let bytes = self.vault.fetch(ObjectKind::Chain, &name, None).await?;
-        let signature = self.vault.fetch(ObjectKind::Chain, &format!("{name}{SIGNATURE}"), None).await?;
+        let bytes = self.vault.fetch_chain(&name).await?;
+        let signature = self.vault.fetch_chain(&format!("{name}{SIGNATURE}")).await?;
         if !self.keys.iter().any(|key| key.signed(&bytes, &signature)) {
             return Err(format!("{name}: none of the keys given here signed it"));
         }

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use time::{Date, Month};
 
+use super::index::each_signed_row_of;
 use super::terminal::clean;
 use super::{ReadError, Vault, each_row, each_row_of, each_signed_row, each_unsigned_row};
 use crate::vault::parquet::read::{Covered, Test, rows};
@@ -202,21 +203,69 @@ pub async fn find_in(
 ) -> Result<Found, ReadError> {
     let mut finder = Finder { query, found: Found::default(), visit };
     let covered = Covered::read(folder)?;
-    // a line that was stored twice may stand in two tables
-    let mut seen: HashSet<(String, String, u64)> = HashSet::new();
+    let mut seen = Seen::default();
     let mut once = |row: &Row| {
-        let tail = &row.tail;
-        if seen.insert((tail.writer.clone(), format!("{}/{}", tail.epoch, tail.account), row.leaf)) {
+        if seen.is_new(row) {
             finder.row(row);
         }
     };
     let day = |day: &str| query.may_hold(day);
-    rows(folder, &query.tests(), &day, &mut |row| once(&row))?;
+    rows(folder, &covered, &query.tests(), &day, &mut |row| once(&row))?;
     if let Some(vault) = vault {
         let new = |name: &str| vault.relative(name).is_none_or(|object| !covered.has(object));
         finder.found.closed = each_row_of(vault, query.account.as_deref(), &day, &new, &mut |row| once(&row)).await?;
     }
     Ok(finder.found)
+}
+
+/// As [`find_in`], with what `signed` says of the objects that a line came from, as [`find_signed`] tells it. A table in which
+/// a line stands that was not signed is not read: its lines come from the index.
+///
+/// # Errors
+/// One line: a table or the store can't be read.
+pub async fn find_in_signed(
+    folder: &Path,
+    vault: &Vault,
+    query: &Query,
+    signed: &Signed,
+    visit: &mut (dyn FnMut(&Row, bool) + Send),
+) -> Result<(Found, Found), ReadError> {
+    let covered = Covered::signed(folder, &|object, sha256| signed.hash_is(&vault.full(object), sha256))?;
+    let (day, account, mut seen) = (|day: &str| query.may_hold(day), query.account.as_deref(), Seen::default());
+    let mut own = Finder { query, found: Found::default(), visit: &mut |row| visit(row, false) };
+    rows(folder, &covered, &query.tests(), &day, &mut |row| {
+        if seen.is_new(&row) {
+            own.row(&row);
+        }
+    })?;
+    let new = |name: &str| vault.relative(name).is_none_or(|object| !covered.has(object));
+    let mut each = |row: Row| {
+        if seen.is_new(&row) {
+            own.row(&row);
+        }
+    };
+    let mut closed = each_signed_row_of(vault, account, &day, &new, signed, &mut each).await?;
+    if covered.left() > 0 {
+        closed.push(format!(
+            "tables that hold lines of {} index objects: not all of them were signed; what the index still has was read from there",
+            covered.left()
+        ));
+    }
+    let own = Found { closed, ..own.found };
+    let mut others = Finder { query, found: Found::default(), visit: &mut |row| visit(row, true) };
+    let closed = each_unsigned_row(vault, account, &day, signed, &mut |_, row| others.row(&row)).await?;
+    Ok((own, Found { closed, ..others.found }))
+}
+
+/// Lines that came: one that was stored twice may stand in two tables.
+#[derive(Default)]
+struct Seen(HashSet<(String, String, u64)>);
+
+impl Seen {
+    fn is_new(&mut self, row: &Row) -> bool {
+        let tail = &row.tail;
+        self.0.insert((tail.writer.clone(), format!("{}/{}", tail.epoch, tail.account), row.leaf))
+    }
 }
 
 /// What `replay` calls the session of a line.

@@ -1,12 +1,13 @@
 //! **What**: `vault get`: what a reference leads to, as JSON. **Not here**: opening (`read`), the command line.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use crate::vault::names::{ObjectName, Scope};
 use crate::vault::row::Row;
 use crate::vault::store::ObjectKind;
 
-use super::{Content, Opener, Places, ReadError, Vault, each_row};
+use super::{Content, Opener, Places, Query, ReadError, Vault, each_row, find};
 
 /// What is wanted.
 #[derive(Clone, Debug, Default)]
@@ -29,20 +30,107 @@ pub async fn get(
 ) -> Result<io::Result<()>, ReadError> {
     let name = vault.name(&wanted.uri)?;
     let range = wanted.range.as_deref().map(parse_range).transpose()?;
-    let bytes = vault.fetch(ObjectKind::Payload, name, range).await?;
     let (mut closed, mut room) = (Vec::new(), Content::default().0);
     let known = places(vault, name, range.unwrap_or((0, u64::MAX))).await?;
-    for opened in opener.documents(name, &bytes, &known, &mut room).await? {
-        match opened {
-            Err(why) => closed.push(ReadError::from(why)),
-            Ok(opened) => {
-                if let Err(error) = out.write_all(&opened.plain).and_then(|()| out.write_all(b"\n")) {
-                    return Ok(Err(error));
+    let written = opened(vault, opener, (name, range), &known, &mut room, &mut closed, out).await;
+    if closed.is_empty() { Ok(written) } else { Err(closed.join("\n")) }
+}
+
+/// A line of the index, as spans name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leaf {
+    writer: String,
+    epoch: String,
+    number: u64,
+}
+
+impl Leaf {
+    /// Of `writer/epoch/number`.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn parse(text: &str) -> Result<Self, ReadError> {
+        let mut parts = text.rsplitn(3, '/');
+        let number = parts.next().and_then(|number| number.parse().ok());
+        let (epoch, writer) = (parts.next(), parts.next());
+        let found = number.zip(epoch).zip(writer).filter(|(_, writer)| !writer.is_empty());
+        let ((number, epoch), writer) = found.ok_or_else(|| format!("{text} is no `writer/epoch/number`"))?;
+        Ok(Self { writer: writer.to_owned(), epoch: epoch.to_owned(), number })
+    }
+
+    fn is(&self, row: &Row) -> bool {
+        row.leaf == self.number && row.tail.writer == self.writer && row.tail.epoch == self.epoch
+    }
+}
+
+/// Opens what index lines name for which `query` holds (and of these `leaf`'s, if it is given), each fragment once, and writes it
+/// as [`get`] does.
+///
+/// # Errors
+/// One line for each fragment that did not open; there is no such line, or none that names content.
+pub async fn get_lines(
+    vault: &Vault,
+    opener: &mut Opener<'_>,
+    query: &Query,
+    leaf: Option<&Leaf>,
+    out: &mut (dyn Write + Send),
+) -> Result<io::Result<()>, ReadError> {
+    let (mut lines, mut found) = (0_u64, BTreeMap::<(String, u64, u64), Scope>::new());
+    let mut visit = |row: &Row| {
+        if leaf.is_none_or(|leaf| leaf.is(row)) {
+            lines += 1;
+            let place = row.object_key.clone().zip(row.off).zip(row.tail.len);
+            found.extend(place.map(|((object, off), len)| ((object, off, len), Scope::of(&row.tail))));
+        }
+    };
+    let unread = find(vault, query, &mut visit).await?.closed;
+    if found.is_empty() {
+        let what = match lines {
+            0 => {
+                "no index line says this; those of the last minute are not written yet: give the reference of the span"
+            }
+            _ => "what the index tells of it has no content",
+        };
+        let unread = unread.iter().map(|why| format!("not read: {why}"));
+        return Err(std::iter::once(what.to_owned()).chain(unread).collect::<Vec<_>>().join("\n"));
+    }
+    let (mut closed, mut room) = (Vec::new(), Content::default().0);
+    for ((object, off, len), scope) in found {
+        let known = Places::from([((0, len), scope)]);
+        let written = opened(vault, opener, (&object, Some((off, len))), &known, &mut room, &mut closed, out).await;
+        if written.is_err() {
+            return Ok(written);
+        }
+    }
+    if closed.is_empty() { Ok(Ok(())) } else { Err(closed.join("\n")) }
+}
+
+/// Writes what opens of a range of an object; what does not goes to `closed`, a line each.
+async fn opened(
+    vault: &Vault,
+    opener: &mut Opener<'_>,
+    (name, range): (&str, Option<(u64, u64)>),
+    known: &Places,
+    room: &mut u64,
+    closed: &mut Vec<ReadError>,
+    out: &mut (dyn Write + Send),
+) -> io::Result<()> {
+    let documents = match vault.fetch(ObjectKind::Payload, name, range).await {
+        Ok(bytes) => opener.documents(name, &bytes, known, room).await.map_err(ReadError::from),
+        Err(why) => Err(why),
+    };
+    match documents {
+        Err(why) => closed.push(why),
+        Ok(documents) => {
+            for document in documents {
+                match document {
+                    Err(why) => closed.push(why.into()),
+                    Ok(opened) => out.write_all(&opened.plain).and_then(|()| out.write_all(b"\n"))?,
                 }
             }
         }
     }
-    if closed.is_empty() { Ok(Ok(())) } else { Err(closed.join("\n")) }
+    Ok(())
 }
 
 /// Whose the fragments of a packed object in a range are, by offsets from its start; of other objects the name tells.

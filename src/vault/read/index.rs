@@ -66,7 +66,23 @@ pub async fn each_signed_row(
     signed: &Signed,
     visit: &mut (dyn FnMut(Row) + Send),
 ) -> Result<Vec<String>, ReadError> {
-    each(vault, account, day, &|name| signed.names(name), Some(signed), &mut |_, row| visit(row)).await
+    each_signed_row_of(vault, account, day, &|_| true, signed, visit).await
+}
+
+/// As [`each_signed_row`], of the objects whose names `object` says yes to.
+///
+/// # Errors
+/// As [`each_row`].
+pub(super) async fn each_signed_row_of(
+    vault: &Vault,
+    account: Option<&str>,
+    day: &(dyn Fn(&str) -> bool + Sync),
+    object: &(dyn Fn(&str) -> bool + Sync),
+    signed: &Signed,
+    visit: &mut (dyn FnMut(Row) + Send),
+) -> Result<Vec<String>, ReadError> {
+    let object = |name: &str| signed.names(name) && object(name);
+    each(vault, account, day, &object, Some(signed), &mut |_, row| visit(row)).await
 }
 
 /// As [`each_row`], of the index objects that no signed digest names, each line with its object: what a gateway is about to sign, or

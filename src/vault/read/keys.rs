@@ -98,7 +98,7 @@ impl Opener<'_> {
         let mut keys = Vec::new();
         while let Some((object, name)) = objects.next().await {
             let opened = match object {
-                Err(error @ StoreError::Unavailable(_)) => return Err(away(error)),
+                Err(error @ (StoreError::Unavailable(_) | StoreError::Busy(_))) => return Err(away(error)),
                 Err(error) => Err((error == StoreError::Archived, error.to_string())),
                 Ok(object) => open_named(&name, &object, &self.auditors).map_err(|why| (false, why.to_owned())),
             };

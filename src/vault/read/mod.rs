@@ -7,8 +7,10 @@
 mod find;
 mod fragments;
 mod get;
+mod hidden;
 mod index;
 mod keys;
+mod lines;
 mod messages;
 mod replay;
 mod report;
@@ -32,24 +34,29 @@ use zeroize::Zeroizing;
 use crate::pseudonym::PREFIX;
 
 use super::document::{Document, Head};
-use super::names::{ObjectName, Scope, UNATTRIBUTED, account_segment};
+use super::names::{ObjectName, SIGNATURE, Scope, UNATTRIBUTED, account_segment};
 use super::store::settings::S3Settings;
 use super::store::{DirectoryStore, Held, ObjectKind, S3Store, StoreError, VaultReader, Version, VersionPage};
 
 pub(super) use find::day_before;
-pub use find::{Found, Query, find, find_in, find_signed, shown};
-pub use get::{Wanted, get};
+pub use find::{Found, Query, find, find_in, find_in_signed, find_signed, shown};
+pub use get::{Leaf, Wanted, get, get_lines};
+pub use hidden::Finds;
 pub use index::{each_row, each_row_of, each_signed_row, each_unsigned_row};
 pub(super) use index::{inflate as inflate_index, unpack as unpack_index};
 pub(super) use keys::open_key;
 pub use keys::{BadKey, Shut};
 pub use replay::{Content, Filter, Replay, Total, replay};
-pub use terminal::{clean, escaped};
+pub use terminal::{clean, escaped, unclean};
 pub use tree::{Call, TurnOf, is_denied};
 pub use turns::{Format, Turn};
 
 /// Largest identity file, bytes.
 const MAX_IDENTITY_FILE: u64 = 1 << 20;
+/// Largest digest, bytes: a gateway's names the objects of 4 MiB of lines.
+const MAX_DIGEST: u64 = 16 << 20;
+/// Largest signature, bytes: a gateway's has 64.
+const MAX_SIGNATURE: u64 = 4 << 10;
 /// Largest plaintext of a fragment, bytes; a request of 64 MiB gives at most about 140 MiB.
 const MAX_PLAIN: usize = 256 << 20;
 
@@ -183,6 +190,21 @@ impl Vault {
     /// The start of all names, without its slash.
     pub(super) fn prefix(&self) -> &str {
         self.prefix.strip_suffix('/').unwrap_or(&self.prefix)
+    }
+
+    /// A digest or a signature; no more than one can have.
+    pub(super) async fn chain_object(&self, name: &str) -> Result<Bytes, StoreError> {
+        let most = if name.ends_with(SIGNATURE) { MAX_SIGNATURE } else { MAX_DIGEST };
+        let bytes = self.reader.get(ObjectKind::Chain, name, Some((0, most + 1))).await?;
+        if bytes.len() as u64 > most { Err(StoreError::TooLarge) } else { Ok(bytes) }
+    }
+
+    /// As [`Self::chain_object`], with what was wrong in words.
+    pub(super) async fn fetch_chain(&self, name: &str) -> Result<Bytes, ReadError> {
+        self.chain_object(name).await.map_err(|error| match error {
+            StoreError::Missing => format!("{name}: no such object"),
+            error => format!("{name}: {error}"),
+        })
     }
 
     /// As [`Self::fetch`] of a whole object, for who must know why it failed.

@@ -5,7 +5,7 @@
 //! yet are found by their names, and what no index line knows is marked; what can't be read is said and hides nothing
 //! else. **Not here**: turns and what changed between them (`turns`), the tree of calls (`tree`), JSON (`report`), proofs.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, Write};
 use std::sync::Arc;
 
@@ -13,18 +13,16 @@ use rust_decimal::Decimal;
 use serde::Serialize;
 
 use crate::vault::document::Item;
-use crate::vault::names::{ObjectName, Scope};
-use crate::vault::row::{ErasureState, Kind, Row};
+use crate::vault::names::Scope;
+use crate::vault::row::Row;
 use crate::vault::signed::Signed;
 use crate::vault::store::ObjectKind;
 
-use super::index::{each_row, each_signed_row, each_unsigned_row};
+use super::hidden::{Hidden, words};
+use super::lines::{Indexed, Line, erased, line, rows, unindexed};
 use super::messages::{Said, said};
 use super::terminal::clean;
 use super::{Opened, Opener, Places, ReadError, Shut, Vault};
-
-/// What an index line is taken to need in memory, bytes.
-const LINE: u64 = 1024;
 
 /// Narrows the search.
 #[derive(Clone, Debug, Default)]
@@ -55,6 +53,8 @@ pub(super) struct Entry {
     leaf: u64,
     pub(super) row: Option<Row>,
     pub(super) item: Option<Item>,
+    /// What the rules hide of its content downstream; `None`: it has none, or nobody looked.
+    pub(super) hidden: Option<Hidden>,
 }
 
 /// Sums of a session.
@@ -83,13 +83,6 @@ pub struct Replay {
     left_out: u64,
     /// Lines of objects that no signed digest names.
     unsigned: BTreeSet<Line>,
-}
-
-/// A line's place: writer and epoch, number.
-type Line = (String, u64);
-
-fn line(row: &Row) -> Line {
-    (format!("{}/{}", row.tail.writer, row.tail.epoch), row.leaf)
 }
 
 /// Reads a session: its id as the index shows it (`trace-…` for records without one).
@@ -132,14 +125,7 @@ pub async fn replay(
         left_out,
         unsigned,
     };
-    let mut by_item: HashMap<(String, u32), Row> = HashMap::new();
-    for row in rows {
-        replay.accounts.insert(format!("account {} · tenant {}", row.tail.account, row.tail.tenant));
-        match (&row.tail.fragment, row.tail.item) {
-            (Some(fragment), Some(item)) => drop(by_item.insert((fragment.clone(), item), row)),
-            _ => replay.entries.push(Entry { at: row.tail.ts.clone(), leaf: row.leaf, row: Some(row), item: None }),
-        }
-    }
+    let mut by_item = replay.take(rows);
     let mut room = filter.content.0;
     for (name, known) in &objects {
         let opened = match vault.fetch(ObjectKind::Payload, name, None).await {
@@ -162,6 +148,7 @@ pub async fn replay(
         leaf: row.leaf,
         row: Some(row),
         item: None,
+        hidden: None,
     }));
     if replay.entries.is_empty() {
         let none = format!("no session {session:?} in this vault (private ids stand there as h-…)");
@@ -179,123 +166,35 @@ pub async fn replay(
     Ok(replay)
 }
 
-fn wanted(row: &Row, session: &str, filter: &Filter) -> bool {
-    let same = match (&row.tail.session_id, &row.tail.trace_id) {
-        (Some(id), _) => id == session,
-        (None, Some(trace)) => session.strip_prefix("trace-") == Some(trace),
-        (None, None) => session == "trace-none",
-    };
-    same && !matches!(row.tail.kind, Some(Kind::Quarantine | Kind::Gap))
-        && filter.account.as_ref().is_none_or(|account| *account == row.tail.account)
-        && filter.tenant.as_ref().is_none_or(|tenant| *tenant == row.tail.tenant)
-}
-
-/// What the index tells of a session.
-struct Indexed {
-    rows: Vec<Row>,
-    /// Lines of erasures, whosever.
-    erasures: Vec<Row>,
-    /// What of the index could not be read: one strange object must not end every replay.
-    closed: Vec<String>,
-    /// Lines that there was no room for.
-    left_out: u64,
-    unsigned: BTreeSet<Line>,
-}
-
-/// Erasures that name this session, in words; those of other accounts don't.
-fn erased(erasures: &[Row], session: &str, rows: &[Row]) -> Vec<String> {
-    let segment = crate::pseudonym::segment(session).unwrap_or_else(|| session.to_owned());
-    let account = rows.first().map(|row| row.tail.account.as_str());
-    let concerned = erasures.iter().filter(|row| account.is_none_or(|account| account == row.tail.account));
-    let erasures = concerned.filter_map(|row| Some((row, row.tail.erasure.as_ref()?)));
-    let mut said: BTreeMap<&str, (ErasureState, String)> = BTreeMap::new();
-    for (row, erasure) in erasures {
-        if !erasure.sessions.iter().any(|one| one.split_once('/').is_some_and(|(_, one)| one == segment)) {
-            continue;
-        }
-        let state = if erasure.state == ErasureState::Done { "erased" } else { "being erased since" };
-        let text = format!(
-            "{state} {} at the request of {} ({}), signed by {}: {} keys destroyed",
-            row.tail.ts,
-            erasure.who,
-            erasure.why,
-            erasure.signers.join(", "),
-            erasure.key_ids.len()
-        );
-        let known = said.get(erasure.nonce.as_str()).is_some_and(|(state, _)| *state == ErasureState::Done);
-        if !known {
-            said.insert(&erasure.nonce, (erasure.state, text));
-        }
-    }
-    said.into_values().map(|(_, text)| text).collect()
-}
-
-/// The lines of a session.
-async fn rows(vault: &Vault, session: &str, filter: &Filter) -> Result<Indexed, ReadError> {
-    let (mut rows, mut erasures, mut left_out) = (Vec::new(), Vec::new(), 0_u64);
-    let most = usize::try_from(filter.content.0 / LINE).unwrap_or(usize::MAX);
-    let mut visit = |row: Row| {
-        if row.tail.kind == Some(Kind::Erasure) {
-            erasures.push(row);
-        } else if wanted(&row, session, filter) {
-            if rows.len() < most { rows.push(row) } else { left_out += 1 }
-        }
-    };
-    let account = filter.account.as_deref();
-    let Some(signed) = &filter.signed else {
-        let closed = each_row(vault, account, &|_| true, &mut visit).await?;
-        return Ok(Indexed { rows, erasures, closed, left_out, unsigned: BTreeSet::new() });
-    };
-    let mut closed = each_signed_row(vault, account, &|_| true, signed, &mut visit).await?;
-    let (mut unsigned, mut twice) = (BTreeSet::new(), 0_u64);
-    let known: HashSet<Line> = rows.iter().map(line).collect();
-    let mut visit = |_: &str, row: Row| {
-        // an erasure that nobody signed is none
-        if row.tail.kind == Some(Kind::Erasure) || !wanted(&row, session, filter) {
-            return;
-        }
-        match (known.contains(&line(&row)), rows.len() < most) {
-            (true, _) => twice += 1,
-            (false, true) => {
-                unsigned.insert(line(&row));
-                rows.push(row);
-            }
-            (false, false) => left_out += 1,
-        }
-    };
-    closed.extend(each_unsigned_row(vault, account, &|_| true, signed, &mut visit).await?);
-    if twice > 0 {
-        closed.push(format!("{twice} lines that nobody signed claim numbers of signed ones: they were planted"));
-    }
-    Ok(Indexed { rows, erasures, closed, left_out, unsigned })
-}
-
-/// Objects of the session by their names: those of the last minutes are not in the index yet.
-async fn unindexed(vault: &Vault, session: &str, filter: &Filter) -> Result<Vec<String>, ReadError> {
-    let segment = crate::pseudonym::segment(session);
-    let segment = segment.as_deref().unwrap_or(session);
-    let tenant = filter.tenant.as_deref().map(|tenant| crate::pseudonym::segment(tenant).unwrap_or(tenant.to_owned()));
-    let folder = match (filter.account.as_deref().map(crate::vault::names::account_segment), &tenant) {
-        (Some(account), Some(tenant)) => format!("{account}/{tenant}/{segment}/"),
-        (Some(account), None) => format!("{account}/"),
-        (None, _) => String::new(),
-    };
-    let mine = |name: &String| {
-        ObjectName::parse(name).and_then(|object| object.scope).is_some_and(|scope| {
-            scope.session == segment && tenant.as_ref().is_none_or(|tenant| *tenant == scope.tenant)
-        })
-    };
-    Ok(vault.list(ObjectKind::Payload, &folder).await?.into_iter().filter(mine).collect())
-}
-
 impl Replay {
+    /// Takes the session's lines: entries, or what waits for its content, by fragment and item.
+    fn take(&mut self, rows: Vec<Row>) -> HashMap<(String, u32), Row> {
+        let mut by_item: HashMap<(String, u32), Row> = HashMap::new();
+        for row in rows {
+            self.accounts.insert(format!("account {} · tenant {}", row.tail.account, row.tail.tenant));
+            let planted = self.unsigned.contains(&line(&row));
+            match row.tail.fragment.clone().zip(row.tail.item) {
+                // what nobody signed takes no signed line's content
+                Some(place) if !planted || !by_item.contains_key(&place) => drop(by_item.insert(place, row)),
+                _ => self.entries.push(Entry {
+                    at: row.tail.ts.clone(),
+                    leaf: row.leaf,
+                    row: Some(row),
+                    item: None,
+                    hidden: None,
+                }),
+            }
+        }
+        by_item
+    }
+
     fn add(&mut self, opened: Opened, by_item: &mut HashMap<(String, u32), Row>) {
         let head = &opened.document.head;
         self.accounts.insert(format!("account {} · tenant {}", head.account, head.tenant));
         for (position, item) in (0..).zip(opened.document.items) {
             let row = by_item.remove(&(head.fragment.to_string(), position));
             let leaf = row.as_ref().map_or(u64::MAX, |row| row.leaf);
-            self.entries.push(Entry { at: item.head.start.clone(), leaf, row, item: Some(item) });
+            self.entries.push(Entry { at: item.head.start.clone(), leaf, row, item: Some(item), hidden: None });
         }
     }
 
@@ -307,8 +206,13 @@ impl Replay {
     /// A session of these lines, whose content nobody opened.
     #[cfg(test)]
     pub(super) fn of_rows(session: &str, rows: Vec<Row>) -> Self {
-        let entries =
-            rows.into_iter().map(|row| Entry { at: row.tail.ts.clone(), leaf: row.leaf, row: Some(row), item: None });
+        let entries = rows.into_iter().map(|row| Entry {
+            at: row.tail.ts.clone(),
+            leaf: row.leaf,
+            row: Some(row),
+            item: None,
+            hidden: None,
+        });
         let mut entries: Vec<Entry> = entries.collect();
         entries.sort_by(|a, b| (&a.at, a.leaf).cmp(&(&b.at, b.leaf)));
         let (accounts, erased, closed) = (BTreeSet::new(), Vec::new(), Vec::new());
@@ -319,6 +223,11 @@ impl Replay {
     /// Everything that happened, in order of time.
     pub(super) fn entries(&self) -> &[Entry] {
         &self.entries
+    }
+
+    /// The same, to be marked.
+    pub(super) fn entries_mut(&mut self) -> &mut [Entry] {
+        &mut self.entries
     }
 
     /// The session's id as it was asked for.
@@ -375,6 +284,9 @@ impl Replay {
             writeln!(out, "{}{mark}", clean(&headline(entry)))?;
             if let Some(item) = &entry.item {
                 body(item, &mut before, out)?;
+            }
+            if let Some(words) = entry.hidden.as_ref().and_then(words) {
+                writeln!(out, "  {:<11} {}", "redacted", clean(&words))?;
             }
         }
         for why in &self.closed {

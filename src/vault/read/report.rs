@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::vault::document::Item;
 use crate::vault::row::Row;
 
+use super::hidden::Hidden;
 use super::replay::{Replay, Total};
 use super::tree::TurnOf;
 
@@ -39,6 +40,9 @@ struct Entry<'r> {
     /// Its line stands in an object that no signed digest names; absent: it does, or nobody looked.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     unsigned: bool,
+    /// What the rules hide of it downstream, by placeholder; absent: there is no content, or nobody looked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    redacted: Option<&'r Hidden>,
 }
 
 impl Replay {
@@ -60,6 +64,7 @@ impl Replay {
                     line: entry.row.as_ref(),
                     item: entry.item.as_ref(),
                     unsigned: self.is_unsigned(entry),
+                    redacted: entry.hidden.as_ref(),
                 })
                 .collect(),
             total: self.total(),

@@ -18,6 +18,29 @@ pub fn clean(text: &str) -> String {
         .collect()
 }
 
+/// What [`clean`] made such a text of, for who copied what was shown: only what it escapes is taken back.
+pub fn unclean(text: &str) -> String {
+    let (mut out, mut rest) = (String::with_capacity(text.len()), text);
+    while let Some((before, behind)) = rest.split_once("\\u{") {
+        let shown = behind.split_once('}').and_then(|(digits, behind)| {
+            let c = u32::from_str_radix(digits, 16).ok().and_then(char::from_u32)?;
+            acts(c).then_some((c, behind))
+        });
+        out.push_str(before);
+        rest = match shown {
+            Some((c, behind)) => {
+                out.push(c);
+                behind
+            }
+            None => {
+                out.push_str("\\u{");
+                behind
+            }
+        };
+    }
+    out + rest
+}
+
 /// The same JSON (lines of it) with such characters as `\uXXXX`.
 pub fn escaped(json: &str) -> String {
     use std::fmt::Write as _;

@@ -3,6 +3,7 @@
 mod faults;
 
 use super::{Replay, clean, escaped};
+use crate::vault::document::{Item, ItemHead};
 use crate::vault::row::{Row, Tail};
 
 /// No control character of any plane reaches the terminal; JSON stays the same JSON.
@@ -35,6 +36,35 @@ fn row(second: u32, call: &str, (span, parent): (&str, &str), name: &str, decisi
         ..Tail::default()
     };
     Row { v: 1, leaf: u64::from(second), object_key: None, off: None, of: None, tail }
+}
+
+/// A replay says of each entry what the rules hide of its content, by placeholder, in text and JSON; and nothing where they hide nothing.
+#[test]
+fn a_replay_tells_what_is_redacted() {
+    let item = |text: serde_json::Value| {
+        let mut item = serde_json::to_value(ItemHead::default()).expect("json");
+        item["content"] = serde_json::json!([{ "part": "input", "on": "span", "key": "k", "value": text }]);
+        item["content_sha256"] = "".into();
+        item["salt"] = "".into();
+        serde_json::from_value::<Item>(item).expect("an item")
+    };
+    let mut replay = Replay::of_rows("s", (1..=3).map(|n| row(n, "model", ("m", ""), "gpt", None)).collect());
+    let texts = ["x and x, y".into(), serde_json::json!({ "a": ["x"] }), "nothing".into()];
+    replay.entries_mut().iter_mut().zip(texts).for_each(|(entry, text)| entry.item = Some(item(text)));
+    replay.look_for_private(&mut |key, text| {
+        assert_eq!(key, "k");
+        let of = |what: char| text.matches(what).map(move |_| what.to_uppercase().to_string());
+        of('x').chain(of('y')).collect()
+    });
+    let mut out = Vec::new();
+    replay.write(&mut out).expect("written");
+    let text = String::from_utf8(out).expect("text");
+    let told: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("  redacted    ")).collect();
+    assert_eq!(told, ["2 X, 1 Y", "1 X"], "{text}");
+    let json: serde_json::Value = serde_json::from_str(&replay.json().expect("json")).expect("json");
+    let told: Vec<_> =
+        json["entries"].as_array().into_iter().flatten().map(|entry| entry["redacted"].clone()).collect();
+    assert_eq!(told, [serde_json::json!({ "X": 2, "Y": 1 }), serde_json::json!({ "X": 1 }), serde_json::json!({})]);
 }
 
 fn told(rows: Vec<Row>) -> String {

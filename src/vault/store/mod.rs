@@ -69,8 +69,10 @@ pub enum Put {
 /// Why a put or a read failed. Texts are fixed or from the store's error codes, never payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreError {
-    /// Not now: network, 5xx, throttling, 409, a full disk.
+    /// Not now: network, 5xx, a full disk. What an attempt wrote is not known.
     Unavailable(String),
+    /// Not now, and this attempt has written nothing: the store said so (409, 429, 503 SlowDown).
+    Busy(String),
     /// The store refuses: credential, bucket, policy, lock settings. Someone has to change something.
     Denied(String),
     /// The store received other bytes than we sent (or have other bytes than before): look at memory and disk.
@@ -91,7 +93,7 @@ impl StoreError {
     /// The metric label.
     pub fn label(&self) -> &'static str {
         match self {
-            Self::Unavailable(_) => "retry",
+            Self::Unavailable(_) | Self::Busy(_) => "retry",
             Self::Denied(_) => "denied",
             Self::Corrupt(_) => "corrupt",
             Self::Differs => "differs",
@@ -106,7 +108,7 @@ impl StoreError {
 impl std::fmt::Display for StoreError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Unavailable(why) => write!(f, "the store is not available: {why}"),
+            Self::Unavailable(why) | Self::Busy(why) => write!(f, "the store is not available: {why}"),
             Self::Denied(why) => write!(f, "the store refuses: {why}"),
             Self::Corrupt(why) => write!(f, "the store received other bytes than were sent: {why}"),
             Self::Differs => f.write_str("the object exists with other bytes"),

@@ -84,12 +84,23 @@ impl Answer {
     }
 }
 
+/// What the first try is for.
+const WRITES: &str = "the writer may write a locked object";
 /// Body of a probe object.
 const BODY: &[u8] = b"tollgate vault doctor\n";
 /// A retention that a policy refuses for evidence.
 const SHORT: Duration = Duration::from_secs(86_400);
 /// So much longer than asked for is refused too.
 const LONGER: Duration = Duration::from_secs(30 * 86_400);
+
+impl From<LockMode> for ObjectLockMode {
+    fn from(mode: LockMode) -> Self {
+        match mode {
+            LockMode::Compliance => Self::Compliance,
+            LockMode::Governance => Self::Governance,
+        }
+    }
+}
 
 /// Tries out what a writer should and should not be able to do. `id` makes names that nobody used.
 ///
@@ -100,10 +111,7 @@ pub async fn probe(store: &S3Store, id: &str, now: UnixNanos) -> Result<Vec<Chec
     let settings = store.settings();
     let prefix = if settings.prefix.is_empty() { String::new() } else { format!("{}/", settings.prefix) };
     let mut out = Vec::new();
-    let mode = settings.lock.map(|lock| match lock.mode {
-        LockMode::Compliance => ObjectLockMode::Compliance,
-        LockMode::Governance => ObjectLockMode::Governance,
-    });
+    let mode = settings.lock.map(|lock| lock.mode.into());
     let retention = settings.lock.map(|lock| lock.retention);
     let mut bucket =
         Bucket { client, name: &settings.bucket, object: format!("{prefix}doctor/{id}"), now, out: &mut out };
@@ -112,6 +120,32 @@ pub async fn probe(store: &S3Store, id: &str, now: UnixNanos) -> Result<Vec<Chec
     let mut bucket =
         Bucket { client, name: &settings.key_bucket, object: format!("{prefix}keys/doctor/{id}"), now, out: &mut out };
     bucket.all(keys, retention).await;
+    Ok(out)
+}
+
+/// Whether a writer may write, and nothing more: one locked object in each bucket. `id` makes names that nobody used.
+///
+/// # Errors
+/// The client can't be made.
+pub async fn writes(store: &S3Store, id: &str, now: UnixNanos) -> Result<Vec<Check>, StoreError> {
+    let client = store.client().await?;
+    let settings = store.settings();
+    let prefix = if settings.prefix.is_empty() { String::new() } else { format!("{}/", settings.prefix) };
+    let mut out = Vec::new();
+    let payload = settings.lock.map(|lock| (lock.mode.into(), lock.retention));
+    // keys are under governance, so that they can be erased
+    let keys = settings.lock.map(|lock| (ObjectLockMode::Governance, lock.retention));
+    for (name, object, lock) in [
+        (&settings.bucket, format!("{prefix}doctor/{id}"), payload),
+        (&settings.key_bucket, format!("{prefix}keys/doctor/{id}"), keys),
+    ] {
+        let mut bucket = Bucket { client, name, object: object.clone(), now, out: &mut out };
+        let answer = bucket.put(&object, lock).await;
+        match answer {
+            Answer::Done(_) => bucket.tell(WRITES, Verdict::Holds, &answer, ""),
+            _ => bucket.cannot_write(&answer),
+        }
+    }
     Ok(out)
 }
 
@@ -130,7 +164,7 @@ impl Bucket<'_> {
         let lock = mode.clone().zip(retention);
         let first = self.put(&name, lock.clone()).await;
         let Answer::Done(version) = &first else { return self.cannot_write(&first) };
-        self.tell("the writer may write a locked object", Verdict::Holds, &first, "");
+        self.tell(WRITES, Verdict::Holds, &first, "");
         self.overwriting(&name, lock).await;
         self.reading(&name).await;
         self.deleting(&name, version.as_deref()).await;
@@ -162,7 +196,7 @@ impl Bucket<'_> {
             Answer::Refused(..) => "look the code up in the store's manual",
             Answer::Done(_) | Answer::None(_) => "look at endpoint, region and credentials",
         };
-        self.tell("the writer may write a locked object", Verdict::Fails, answer, remedy);
+        self.tell(WRITES, Verdict::Fails, answer, remedy);
     }
 
     async fn put(&self, name: &str, lock: Option<(ObjectLockMode, Duration)>) -> Answer {

@@ -127,12 +127,18 @@ impl S3Store {
     }
 
     async fn read(&self, kind: ObjectKind, name: &str, range: Option<(u64, u64)>) -> Result<Bytes, StoreError> {
+        let from_start = range.is_some_and(|(first, _)| first == 0);
         let range =
             range.map(|(first, length)| format!("bytes={first}-{}", first.saturating_add(length).saturating_sub(1)));
         let version = if self.oldest { Some(self.first_version(kind, name).await?) } else { None };
         let get = self.client().await?.get_object().bucket(self.bucket(kind)).key(name).set_range(range);
         let get = get.set_version_id(version);
-        let mut body = get.send().await.map_err(|error| classify(&error).error())?.body;
+        let mut body = match get.send().await.map_err(|error| classify(&error).error()) {
+            Ok(object) => object.body,
+            // an empty object has no first byte
+            Err(StoreError::Denied(why)) if why.starts_with("416") && from_start => return Ok(Bytes::new()),
+            Err(error) => return Err(error),
+        };
         let mut out = BytesMut::new();
         loop {
             let next = tokio::time::timeout(SILENCE, body.next()).await;
@@ -324,7 +330,8 @@ fn classify_answer(status: u16, code: &str) -> Failed {
         (400, _) if checksum => StoreError::Corrupt(text),
         (404, "NoSuchKey") => StoreError::Missing,
         (403, "InvalidObjectState") => StoreError::Archived,
-        (400, "RequestTimeout") | (408 | 409 | 429, _) | (500.., _) => StoreError::Unavailable(text),
+        (409 | 429, _) | (503, "SlowDown") => StoreError::Busy(text),
+        (400, "RequestTimeout") | (408, _) | (500.., _) => StoreError::Unavailable(text),
         _ => StoreError::Denied(text),
     })
 }

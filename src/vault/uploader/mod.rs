@@ -416,8 +416,8 @@ impl Uploader {
 
     fn failed(&mut self, mut item: Item, error: &StoreError) {
         let monotonic = self.parts.clock.monotonic();
-        // an attempt whose answer was lost may have written it
-        item.fresh &= item.kind == ObjectKind::Chain;
+        // an attempt whose answer was lost may have written it; one that the store turned away has not
+        item.fresh &= item.kind == ObjectKind::Chain || matches!(error, StoreError::Busy(_) | StoreError::Denied(_));
         // these are about one object: the others go on
         let own = matches!(error, StoreError::Differs | StoreError::Corrupt(_));
         let say = if own {

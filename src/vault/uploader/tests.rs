@@ -573,12 +573,8 @@ async fn dropped_records_do_not_move_others() {
     assert!(object.ends_with(b"<00000001:xxxxxxxxxx>") && object.starts_with(b"\0\0"));
 }
 
-/// Over real HTTP: conflicts, throttling, lost answers, a refused credential, a crash; every object is written once,
-/// with the same bytes, and the writer asks for nothing but puts.
-#[tokio::test]
-async fn s3_faults_lose_nothing() {
-    use crate::testing::fake_s3::{FakeS3, Fault as S3Fault, KEYS};
-    let fake = FakeS3::start(false).await;
+/// A store over HTTP.
+async fn s3(fake: &crate::testing::fake_s3::FakeS3) -> Arc<crate::vault::store::S3Store> {
     let settings = crate::vault::store::settings::S3Settings {
         bucket: "audit-logs".into(),
         key_bucket: "audit-logs".into(),
@@ -589,9 +585,20 @@ async fn s3_faults_lose_nothing() {
         lock: None,
         ca_file: None,
     };
-    let secret = crate::secret::Secret::new(KEYS.1.into());
-    let store = crate::vault::store::S3Store::with_credentials(settings, KEYS.0, &secret).await.expect("store");
-    let store = Arc::new(store);
+    let secret = crate::secret::Secret::new(crate::testing::fake_s3::KEYS.1.into());
+    let store = crate::vault::store::S3Store::with_credentials(settings, crate::testing::fake_s3::KEYS.0, &secret)
+        .await
+        .expect("store");
+    Arc::new(store)
+}
+
+/// Over real HTTP: conflicts, throttling, lost answers, a refused credential, a crash; every object is written once,
+/// with the same bytes, and the writer asks for nothing but puts.
+#[tokio::test]
+async fn s3_faults_lose_nothing() {
+    use crate::testing::fake_s3::{FakeS3, Fault as S3Fault};
+    let fake = FakeS3::start(false).await;
+    let store = s3(&fake).await;
     let mut world = World::new(11);
     for round in 0..3 {
         (world.writer, world.ticketer, world.uploader) =
@@ -621,4 +628,50 @@ async fn s3_faults_lose_nothing() {
         assert_eq!(object.bytes.slice(start..start + rest.len()), rest);
     }
     assert!(state.log.iter().all(|line| line.starts_with("PutObject ")));
+}
+
+/// Whoever throttles the store and takes a name before the attempt is repeated loses nobody a key or content: an attempt that the
+/// store turned away has written nothing, so what is there then is somebody else's.
+#[tokio::test]
+async fn a_name_taken_behind_a_throttled_attempt_loses_nothing() {
+    use crate::testing::fake_s3::{FakeS3, Fault as S3Fault, Stored as InS3};
+    let fake = FakeS3::start(false).await;
+    let store = s3(&fake).await;
+    let mut world = World::new(12);
+    (world.writer, world.ticketer, world.uploader) = process(&world.journal, &store, &world.clock, 0, &world.meter);
+    world.send("a", 10, true);
+    let mut taken = Vec::new();
+    for kind in ["/keys/", ".agev"] {
+        if kind == ".agev" {
+            // the key, under its other name
+            world.uploader.step().await;
+        }
+        fake.state.lock().faults.push_back(S3Fault::SlowDown);
+        for _ in 0..20 {
+            world.uploader.step().await;
+            let name = fake.state.lock().log.last().cloned().filter(|line| line.contains(kind));
+            let Some(name) = name else { continue };
+            let key = name.strip_prefix("PutObject audit-logs ").expect("a put").to_owned();
+            let junk = Bytes::from_static(b"planted");
+            let planted = InS3 { bytes: junk, lock: None, until: None, written: 0, archived: false };
+            fake.state.lock().objects.insert(("audit-logs".to_owned(), key.clone()), planted);
+            taken.push(key);
+            break;
+        }
+        assert!(fake.state.lock().faults.is_empty(), "{kind}: nothing was turned away");
+        world.clock.advance(Duration::from_secs(2));
+        world.uploader.step().await;
+    }
+    assert_eq!(taken.len(), 2, "{:?}", fake.state.lock().log);
+    world.settle().await;
+    assert!(world.journal.left().is_empty());
+    let state = fake.state.lock();
+    for name in &taken {
+        let there = |key: &str| state.objects[&("audit-logs".to_owned(), key.to_owned())].bytes.clone();
+        assert_eq!(&there(name)[..], b"planted");
+        let stem = name.rsplit_once('.').expect("an ending").0;
+        let beside: Vec<_> = state.objects.keys().filter(|(_, key)| key.starts_with(stem) && key != name).collect();
+        assert_eq!(beside.len(), 1, "{name}: {:?}", state.objects.keys());
+        assert_ne!(&there(&beside[0].1)[..], b"planted");
+    }
 }

@@ -140,6 +140,7 @@ impl Walk<'_> {
     /// The object with lines of sessions: it outlives index and payload.
     async fn sessions(&mut self, digest: &Digest) {
         let Some(sessions) = &digest.sessions else { return };
+        self.referenced.add(&sessions.key);
         match self.vault.try_fetch(ObjectKind::Index, &sessions.key).await {
             Err(StoreError::Archived) => self.report.counts.archived += 1,
             Err(why) => self.report.fail("sessions_missing", &sessions.key, why.to_string()),

@@ -81,10 +81,7 @@ struct One {
 async fn fetch(vault: &Vault, folder: &str, n: u64, index: bool) -> One {
     let name = vault.full(&format!("{folder}{n:010}.json"));
     let signature_name = format!("{name}{SIGNATURE}");
-    let (json, signature) = futures_util::join!(
-        vault.fetch(ObjectKind::Chain, &name, None),
-        vault.fetch(ObjectKind::Chain, &signature_name, None)
-    );
+    let (json, signature) = futures_util::join!(vault.fetch_chain(&name), vault.fetch_chain(&signature_name));
     let digest: Option<Box<Digest>> = json.as_ref().ok().and_then(|json| serde_json::from_slice(json).ok());
     let key = digest.as_ref().and_then(|digest| digest.index.as_ref()).filter(|_| index);
     let index = match key {

@@ -37,7 +37,17 @@ struct Covered {
     over: bool,
     /// The next line.
     next: u64,
+    /// The next digest.
+    digest: u64,
     lost: bool,
+}
+
+/// What an object is, by where it lies.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum What {
+    Index,
+    Sessions,
+    Payload,
 }
 
 impl Walk<'_> {
@@ -58,10 +68,12 @@ impl Walk<'_> {
                     || epochs.iter().any(|other| other.prev.as_ref().is_some_and(|prev| prev.epoch == epoch.name));
                 let lost = epoch.gaps > 0 || epoch.damaged;
                 for name in [&epoch.name, &epoch.of] {
-                    let one = Covered { over, next: epoch.base + size, lost };
+                    let digest = epoch.last.as_ref().map_or(0, |last| last.n + 1);
+                    let one = Covered { over, next: epoch.base + size, digest, lost };
                     let known = covered.entry((line.writer.clone(), name.clone())).or_insert(one);
                     known.over &= over;
                     known.next = known.next.max(epoch.base + size);
+                    known.digest = known.digest.max(digest);
                     known.lost |= lost;
                 }
             }
@@ -73,15 +85,19 @@ impl Walk<'_> {
         let lossy: HashSet<String> = lines.iter().filter_map(lossy).collect();
         let now = self.options.now.0 / 1_000_000;
         let mut waiting = 0_u64;
-        for (kind, prefix) in [(ObjectKind::Index, "index/"), (ObjectKind::Payload, "")] {
+        for (what, kind, prefix) in [
+            (What::Index, ObjectKind::Index, "index/"),
+            (What::Sessions, ObjectKind::Index, "sessions/"),
+            (What::Payload, ObjectKind::Payload, ""),
+        ] {
             for name in self.vault.list(kind, prefix).await? {
                 let own = self.vault.relative(&name).unwrap_or(&name);
-                let ours = kind == ObjectKind::Index || is_payload(&name);
+                let ours = what != What::Payload || is_payload(&name);
                 if !ours || self.referenced.has(&name) {
                     continue;
                 }
                 let at = name.clone();
-                match explained(own, kind, &covered, &lossy, now) {
+                match explained(own, what, &covered, &lossy, now) {
                     Explained::Coming => waiting += 1,
                     Explained::Unknown => {
                         let what =
@@ -127,16 +143,20 @@ const SKEW: u64 = 15 * 60 * 1000;
 /// What explains an object, by its name.
 fn explained(
     name: &str,
-    kind: ObjectKind,
+    what: What,
     covered: &BTreeMap<(String, String), Covered>,
     lossy: &HashSet<String>,
     now: u64,
 ) -> Explained {
-    let index = IndexName::parse(name).map(|one| (one.writer, one.epoch, one.first));
+    let index = |one: IndexName| (one.writer, one.epoch, one.first);
     let file = ObjectName::parse(name).map(|object| object.file);
     let parts = |file: &str| file_parts(file).map(|(writer, epoch, n)| (writer.to_owned(), epoch.to_owned(), n));
     let payload = || file.as_deref().and_then(parts);
-    let parts = if kind == ObjectKind::Index { index } else { payload() };
+    let parts = match what {
+        What::Index => IndexName::parse(name).map(index),
+        What::Sessions => IndexName::parse_sessions(name).map(index),
+        What::Payload => payload(),
+    };
     let Some((writer, epoch, number)) = parts else { return Explained::Not };
     let Some(known) = covered.get(&(writer.clone(), epoch.clone())) else {
         // an epoch that began before one of the same writer that has digests would have digests too
@@ -149,9 +169,10 @@ fn explained(
             (false, false) => Explained::Not,
         };
     };
-    let open = match kind {
-        ObjectKind::Index => !known.over && number >= known.next,
-        _ => !known.over,
+    let open = match what {
+        What::Index => !known.over && number >= known.next,
+        What::Sessions => !known.over && number >= known.digest,
+        What::Payload => !known.over,
     };
     match (open, known.lost) {
         (true, _) => Explained::Coming,

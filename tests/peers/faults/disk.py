@@ -127,6 +127,76 @@ def volume(name, work, make, inodes=False):
     command("umount", folder)
 
 
+def outside(work):
+    """Others fill the volume to the last byte while the back end is well: positions and checkpoints can't be written. It says so, lives, and goes on
+    by itself; a kill in between loses nothing."""
+    name = "outside"
+    folder = place(work, name)
+    ext4(folder, 64 * MIB)
+    sink = sink_in(work, name)
+    gateway = plain(place(work, name + "-home"), sink, change=lambda c: c["spool"].update(directory=os.path.join(folder, "spool"), max_size="1GiB", segment_size="4MiB", keys=[os.urandom(32).hex()]))
+    gateway.start()
+    acked = []
+
+    def send(tries):
+        for _ in range(tries):
+            one = f"{name}-{len(acked)}"
+            if gateway.post("traces", request("traces", [one]).SerializeToString())[0] == 200:
+                acked.append(one)
+
+    send(50)
+    drained(gateway)
+    ballast = os.path.join(folder, "ballast")
+    to_the_brim(ballast)
+    send(300)
+    figure("outside: acknowledged on a volume without a byte left, of 300", len(acked) - 50)
+
+    def told():
+        # a gateway that starts gives back what it had reserved for the open segment, and one that goes on gives back whole segments: the others take that too
+        to_the_brim(ballast)
+        send(5)
+        return gateway.metric("tollgate_checkpoint_failures_total", step="write") > 0
+
+    until("the checkpoint fails and is counted", told, 60, 0.2)
+    check("outside: it says so", "the checkpoint can't be written" in gateway.log())
+    check("outside: alive", gateway.alive() and http(f"http://127.0.0.1:{gateway.admin}/livez")[0] == 200)
+    gateway.kill()
+    gateway.start(wait=False)
+    until("alive", lambda: answers(gateway), 30)
+    check("outside: it starts on the full volume", True)
+    send(5)
+    until("told again", told, 60, 0.2)
+    os.remove(ballast)
+    began = time.monotonic()
+    before = len(acked)
+
+    def well():
+        send(1)
+        return len(acked) > before and gateway.metric("tollgate_spool_pending_records", consumer="checkpoint") <= len(acked) - before
+
+    until("all is written again", well, 60, 0.1)
+    took = time.monotonic() - began
+    figure("outside: checkpoint and data are taken again after", round(took, 2), "s")
+    check(f"outside: within {promised(5)} s", took <= promised(5), f"{took:.1f} s")
+    check("outside: it says so, too", "the checkpoint is written again" in gateway.log())
+    drained(gateway)
+    check("outside: a clean end", gateway.stop() == 0)
+    accounted(name, sink, acked, bound=None)
+    check("outside: no panic", "panic" not in gateway.log())
+    command("umount", folder)
+
+
+def to_the_brim(ballast):
+    """Adds to a file until no byte is left on its volume."""
+    with open(ballast, "ab", buffering=0) as f:
+        for size in (MIB, 4096, 1):
+            try:
+                while f.write(bytes(size)) == size:
+                    pass
+            except OSError:
+                pass
+
+
 def answers(gateway):
     try:
         return http(f"http://127.0.0.1:{gateway.admin}/livez", timeout=2)[0] == 200
@@ -144,6 +214,7 @@ def run(work, options):
     volume("ext4", work, lambda folder: ext4(folder, 64 * MIB))
     volume("tmpfs", work, lambda folder: tmpfs(folder, 48 * MIB))
     volume("inodes", work, lambda folder: ext4(folder, 64 * MIB, "-N", "64"), inodes=True)
+    outside(work)
 
 
 def can_mount(work):

@@ -1,17 +1,19 @@
 """What an auditor does, with stock tools and with the product's own: docs/auditors-guide.md word for word, erasure, copies of keys, evidence.
 
     audit.py [--s3]     with --s3 the vault is in radosgw, and the guide fetches it with the AWS command line
+    audit.py --kms      the signing key and an auditor's lie encrypted under a KMS (moto's): the documented commands bring them back
 """
 import argparse
 import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from harness import BINARY, CACHE, HERE, RECORDINGS, REPO, Gateway, Sink, Stock, check, figure, finish, keygen, say, until, workdir  # noqa: E402
+from harness import BINARY, CACHE, HERE, RECORDINGS, REPO, Gateway, Sink, Stock, check, figure, finish, keygen, say, start, until, workdir  # noqa: E402
 
 GUIDE = os.path.join(REPO, "docs", "auditors-guide.md")
 
@@ -71,6 +73,26 @@ def guided(work, env, s3=False):
     check("it counts fragments, commitments, digests; a root is compared", out.count("the root is theirs") >= 1 and not re.search(r"^0$", out, re.M), out[-600:])
 
 
+def readme(gateway, key, place, env=None):
+    """README's lines for the auditor, word for word but for names; each ends well, and the replay shows what was said."""
+    with open(os.path.join(REPO, "README.md")) as f:
+        block = f.read().split("## Open a vault object")[1].split("```sh")[1].split("```")[0]
+    lines = [line.split("  #")[0].strip() for line in block.splitlines() if re.match(r"tollgate vault (find|verify|replay) ", line)]
+    check("README: find, verify, replay", [line.split()[2] for line in lines] == ["find", "verify", "replay"], str(lines))
+    one = session("plain")
+    users = [row["user_key"] for row in Stock(gateway.store, gateway.identity).rows() if row["user_key"]] if env is None else []
+    user = users[0] if users else None
+    where = place if "--keys" in place else [*place, "--keys", "s3://unused"]
+    for line in lines:
+        line = line.replace("30d", "3650d").replace("SESSION", one["session_ids"][0]).replace("auditor.key", gateway.identity).replace("openings.jsonl", os.path.join(gateway.work, "readme.jsonl"))
+        line = re.sub(r"vault\.example\+\S+", key, line)
+        line = line.replace("h-…", user) if user else line.replace("--user h-… ", "")
+        words = [word for part in line.split()[2:] for word in (where if part == "$V" else [part])]
+        code, out, why = run(*words, env=env)
+        said = words[0] != "replay" or all(c in out for c in canaries(one))
+        check(f"README, as it stands: {words[0]}", code == 0 and out.strip() and said, f"exit {code}: {out[-300:]} {why}")
+
+
 def tampered(work, env):
     """Each change makes one of the guide's commands fail: a check that can't fail is none."""
     def flip(path, at):
@@ -90,6 +112,7 @@ def tampered(work, env):
         "a signature": lambda v: flip(pick(v, "chain", ".sig", -1), 5),
         "a digest removed": lambda v: os.remove(pick(v, "chain", ".json", 0)),
         "a byte of the index": lambda v: flip(pick(v, "index", ".zst"), -9),
+        "an index object planted": lambda v: shutil.copy(pick(v, "index", ".zst"), pick(v, "index", ".zst").replace("-00000", "-90000")),
     }
     for number, (what, change) in enumerate(changes.items()):
         copy = os.path.join(work, f"tampered-{number}")
@@ -235,6 +258,7 @@ def folder(work):
     env = {"AUDITOR": gateway.identity, "KEY": key, "VAULT": gateway.store, "KEYS": gateway.store, "PREFIX": "", "SESSION": session("plain")["session_ids"][0]}
     guided(work, env)
     tampered(work, env)
+    readme(gateway, key, place)
     reading(gateway, place)
     evidence(work, gateway, key, place)
     rewrapped(work, gateway, place, key)
@@ -265,6 +289,7 @@ def s3(work):
                "KEY": key, "BUCKET": bucket, "KEY_BUCKET": keys, "PREFIX": "agent-sessions/", "SESSION": session("plain")["session_ids"][0],
                "VAULT": os.path.join(work, "fetched"), "KEYS": os.path.join(work, "fetched-keys")}
         guided(work, env, s3=True)
+        readme(gateway, key, place, admin)
         reading(gateway, place, admin)
         evidence(work, gateway, key, place, admin)
         rewrapped(work, gateway, place, key, admin)
@@ -273,14 +298,61 @@ def s3(work):
         subprocess.run([os.path.join(HERE, "radosgw", "stop.sh"), rgw], capture_output=True)
 
 
+def kms(work):
+    """Keys that lie as ciphertext: decrypted as documented, a gateway signs with one, an auditor opens with the other."""
+    tools, keys = os.path.join(CACHE, "venv-kms", "bin"), os.path.join(work, "keys")
+    os.makedirs(os.path.join(keys, "run"))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    start([os.path.join(tools, "moto_server"), "-H", "127.0.0.1", "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def listens():
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            return False
+        return True
+    until("moto listens", listens, 60, 0.2)
+    env = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}", "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "AWS_REGION": "us-east-1",
+           "AWS_DEFAULT_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"}
+
+    def shell(command):
+        return subprocess.run(["bash", "-euo", "pipefail", "-c", command], cwd=keys, env=env, capture_output=True, text=True)
+    made = shell("aws kms create-key --query KeyMetadata.KeyId --output text")
+    check("the KMS makes a key", made.returncode == 0, made.stderr)
+    key = run("keygen", "--signing", "--name", "peer.example", "--output", os.path.join(keys, "signing.key"))[1].strip()
+    recipient = keygen(os.path.join(keys, "auditor.key"))
+    for name, page in (("auditor.key", "auditors-guide.md"), ("signing.key", "vault.md")):
+        path = os.path.join(keys, name)
+        with open(path, "rb") as f:
+            plain = f.read()
+        done = shell(f"aws kms encrypt --key-id {made.stdout.strip()} --plaintext fileb://{name} --query CiphertextBlob --output text | base64 -d > {name}.kms")
+        os.remove(path)
+        with open(f"{path}.kms", "rb") as f:
+            check(f"{name}: lies as ciphertext", done.returncode == 0 and plain.splitlines()[-1] not in f.read(), done.stderr)
+        with open(os.path.join(REPO, "docs", page)) as f:
+            command = next(line for line in f if "aws kms decrypt" in line).replace("/run/tollgate/", f"{keys}/run/").strip()
+        done = shell(command)
+        back = os.path.join(keys, "run", name) if "/run/" in command else path
+        with open(back, "rb") as f:
+            check(f"{name}: docs/{page}'s command brings it back", done.returncode == 0 and f.read() == plain, done.stderr)
+    signing, auditor = os.path.join(keys, "run", "signing.key"), os.path.join(keys, "auditor.key")
+    check("the signing key is nobody else's to read", os.stat(signing).st_mode & 0o077 == 0)
+    gateway, _ = filled(work, {"signing_key": signing, "recipients": [recipient]})
+    code, out, why = run("verify", "--store", gateway.store, "--key", key, "--identity", auditor)
+    check("what the gateway signed with it verifies", code == 0, out[-600:] + why)
+
+
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("--s3", action="store_true")
+    p.add_argument("--kms", action="store_true")
     a = p.parse_args()
-    say(f"audit: the auditor's side, {'radosgw' if a.s3 else 'a folder'}")
+    say(f"audit: the auditor's side, {'radosgw' if a.s3 else 'a KMS' if a.kms else 'a folder'}")
     work = workdir("audit")
     figure("blocks of the guide", len(blocks(a.s3)))
-    s3(work) if a.s3 else folder(work)
+    (s3 if a.s3 else kms if a.kms else folder)(work)
     finish(work)
 
 

@@ -2,7 +2,7 @@
 
     faults.py [ROW …] [--cycles 50] [--items 100000] [--life 0] [--overload 15] [--recovery 1024] [--seed N]
 
-Rows: kill recovery disk damage storm ends clocks (all without one).
+Rows: kill recovery flat disk damage storm ends clocks (all without one).
 """
 import argparse
 import os
@@ -15,7 +15,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from faults import damage, disk, ends, kill, storm  # noqa: E402
 from harness import figure, finish, say, workdir  # noqa: E402
 
-ROWS = {"damage": damage.run, "disk": disk.run, "ends": ends.run, "clocks": ends.clocks, "kill": kill.run, "storm": storm.run, "recovery": kill.recovery}
+ROWS = {"damage": damage.run, "disk": disk.run, "ends": ends.run, "clocks": ends.clocks, "kill": kill.run, "storm": storm.run, "recovery": kill.recovery, "flat": kill.flat}
 OWN = "TOLLGATE_PEERS_NAMESPACE"
 
 

@@ -1,8 +1,11 @@
 """`vault compact` and `find --parquet` against DuckDB: the same lines, the documentation's statements run as they stand, times side by side.
+ClickHouse's statement runs in ClickHouse over the same files; Athena's are parsed as such, their columns held against the files, and the query
+run in its DuckDB form, as there is no Athena outside of AWS.
 
     tables.py [--rows 1000000] [--keep FOLDER]     a run with --keep that was stopped goes on where it was
 """
 import argparse
+import decimal
 import json
 import os
 import random
@@ -26,8 +29,8 @@ class Duck:
         python = os.path.join(CACHE, "tables", "venv", "bin", "python")
         self.process = start([python, os.path.join(HERE, "tables", "ask.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
-    def ask(self, sql, times=1):
-        self.process.stdin.write(json.dumps({"sql": sql, "folder": self.folder, "times": times}) + "\n")
+    def ask(self, sql, times=1, **more):
+        self.process.stdin.write(json.dumps({"sql": sql, "folder": self.folder, "times": times, **more}) + "\n")
         self.process.stdin.flush()
         answer = json.loads(self.process.stdout.readline())
         if "error" in answer:
@@ -40,10 +43,10 @@ def run(*command):
     return done.returncode, done.stdout, done.stderr
 
 
-def documented():
-    """The DuckDB statements of docs/vault.md."""
+def documented(engine):
+    """The statements of docs/vault.md for an engine."""
     with open(os.path.join(REPO, "docs", "vault.md")) as f:
-        blocks = re.findall(r"```sql\n-- DuckDB\n(.*?)```", f.read(), re.S)
+        blocks = re.findall(rf"```sql\n-- {engine}\n(.*?)```", f.read(), re.S)
     return [statement.strip() for block in blocks for statement in block.split(";\n") if statement.strip()]
 
 
@@ -79,6 +82,33 @@ def beside(duck, tables, what, options, where):
     check(f"{what}: find has the lines that DuckDB has", same, f"{len(lines)} and {len(rows)} {why}")
     figure(f"{what}, {len(lines)} lines: find", round(statistics.median(ours), 1), f"ms, DuckDB {round(statistics.median(theirs), 1)} ms, ratio {round(ratio, 2)}")
     check(f"{what}: find takes at most 5 times DuckDB's own scan", ratio <= 5, f"{ratio:.2f}")
+
+
+def elsewhere(duck):
+    """The documented statements of ClickHouse and Athena."""
+    sums = "SELECT tenant, model, sum(cost_usd::DECIMAL(18, 9)) FROM {} WHERE {} GROUP BY ALL"
+
+    def same(ours, theirs):
+        exact = lambda rows: sorted((tenant, model or "", decimal.Decimal(usd or 0)) for tenant, model, usd in rows)  # noqa: E731
+        return exact(ours) == exact(theirs) != []
+    for statement in documented("ClickHouse"):
+        local, count = re.subn(r"s3\('https://TABLES[^/]*/([^']*)'", lambda found: f"file('{duck.folder}/{found[1]}'", statement)
+        check("ClickHouse's statement reads the tables from S3", count == 1, statement)
+        rows, ms = duck.ask(local, engine="clickhouse")
+        wanted, _ = duck.ask(sums.format(TABLES, "cost_usd IS NOT NULL AND ts >= '2026-11-18'"))
+        check("documented, runs in ClickHouse, and finds the sums that DuckDB finds", same(rows, wanted), str([rows[:2], wanted[:2]]))
+        figure("it took", round(ms), "ms")
+    text = TABLES.replace("DATE", "VARCHAR")
+    parsed, _ = duck.ask(";\n".join(documented("Athena")), engine="athena")
+    columns = {row[1]: row[2].replace("TEXT", "VARCHAR") for row in parsed if row[0] == "column"}
+    types, _ = duck.ask(f"DESCRIBE SELECT {', '.join(columns)} FROM {text}")
+    check("Athena's columns are those of the files, of their types", len(columns) > 15 and columns == {row[0]: row[1] for row in types}, str([columns, types]))
+    selects = [row[1] for row in parsed if row[0] == "select"]
+    check("Athena's statements are a table, its partitions, and a query", [row[1] for row in parsed if row[0] == "other"] == ["MSCK REPAIR TABLE vault_lines"] and len(selects) == 1, str(parsed))
+    for select in selects:
+        rows, _ = duck.ask(f"WITH vault_lines AS (SELECT * FROM {text}) {select}")
+        wanted, _ = duck.ask(sums.format(text, "dt >= '2026-11-18'"))
+        check("its query, in DuckDB's form, finds the sums", same(rows, wanted), str([rows[:2], wanted[:2]]))
 
 
 def main():
@@ -146,7 +176,8 @@ def main():
     key = lambda row: row["leaf"]  # noqa: E731
     check("find gives the same lines from tables as from the index, field for field", code == code_too == 0 and sorted(one, key=key) == sorted(two, key=key) != [], why + why_too)
 
-    statements = documented()
+    elsewhere(duck)
+    statements = documented("DuckDB")
     check("the documentation has statements", len(statements) >= 3, len(statements))
     for statement in statements:
         rows, ms = duck.ask(statement.replace("SESSION", session))

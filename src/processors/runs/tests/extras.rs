@@ -1,19 +1,16 @@
-//! What runs tell beyond calls and cost: limits, retries, fallbacks, denials, loops, users, incidents, outcomes, measures.
-
-use std::time::Duration;
+//! What runs tell beyond calls and cost: limits, retries, fallbacks, loops, steps that stand out; nobody waits for who asks.
 
 use serde_json::{Value as Json, json};
 
 use super::support::*;
-use crate::processors::runs::{Config, Runs, Settings, seen};
-use crate::pseudonym::PREFIX;
-use crate::runs::{Board, BudgetState, Outcome, RunState, RunView, StepKind, Verdict};
+use crate::processors::runs::{Runs, seen};
+use crate::runs::{Board, RunState, RunView, StepKind};
 use crate::telemetry::Meter;
 use crate::testing::request;
 
 const T0: u64 = 1_795_166_000;
 
-fn span(name: &str, at: u64, attributes: Json) -> Json {
+pub(super) fn span(name: &str, at: u64, attributes: Json) -> Json {
     json!({"name": name, "trace": 1, "span": at + 1, "parent": 1, "start": T0 + at, "end": T0 + at + 1, "attributes": attributes})
 }
 
@@ -24,7 +21,7 @@ fn chat(at: u64, model: &str, more: Json) -> Json {
     span("chat", at, attributes)
 }
 
-fn answered(at: u64, model: &str, input: u64) -> Json {
+pub(super) fn answered(at: u64, model: &str, input: u64) -> Json {
     chat(at, model, json!({"gen_ai.usage.input_tokens": input, "gen_ai.usage.output_tokens": 1}))
 }
 
@@ -34,7 +31,7 @@ fn failed(at: u64, model: &str, status: u64) -> Json {
     item
 }
 
-fn tool(at: u64, name: &str, args: &str, more: Json) -> Json {
+pub(super) fn tool(at: u64, name: &str, args: &str, more: Json) -> Json {
     let mut attributes = json!({"gen_ai.provider.name": "openai", "gen_ai.operation.name": "execute_tool",
         "gen_ai.tool.name": name, "gen_ai.tool.call.arguments": args});
     merge(&mut attributes, &more);
@@ -47,14 +44,14 @@ fn merge(into: &mut Json, more: &Json) {
     }
 }
 
-fn root(attributes: Json) -> Json {
+pub(super) fn root(attributes: Json) -> Json {
     let mut all = json!({"gen_ai.provider.name": "openai", "gen_ai.operation.name": "invoke_agent"});
     merge(&mut all, &attributes);
     json!({"name": "invoke_agent a", "trace": 1, "span": 1, "start": T0, "end": T0 + 500, "attributes": all})
 }
 
 /// The one run of these items, the same forwards and backwards.
-fn run(items: &[Json]) -> RunView {
+pub(super) fn run(items: &[Json]) -> RunView {
     let play = |items: &[&Json]| {
         let line = Line::new(runs());
         items.iter().for_each(|item| drop(line.play(request::payload(&json!({"items": [item]})))));
@@ -213,162 +210,6 @@ fn changed_models() {
     assert_eq!(view.totals.swapped, 1);
 }
 
-/// Users are pseudonyms everywhere; incident, template, commit and issue are the run's own.
-#[test]
-fn whose_run_it_is() {
-    let mut items = vec![
-        answered(1, "m", 1),
-        root(json!({"user.id": "jane@example.com", "incident.id": "INC-7", "prompt.template": "triage-v2",
-            "build.commit_sha": "abc123", "work_tracker.issue_id": "OPS-9", "session.id": "s"})),
-    ];
-    let view = run(&items);
-    assert!(view.user.as_deref().is_some_and(|user| user.starts_with(PREFIX)));
-    let told = [&view.incident, &view.template, &view.commit, &view.issue].map(|text| text.as_deref().unwrap_or(""));
-    assert_eq!(told, ["INC-7", "triage-v2", "abc123", "OPS-9"]);
-    // another run of the session belongs to no incident
-    items.push(json!({"name": "invoke_agent b", "trace": 2, "span": 1, "start": T0, "end": T0 + 5,
-        "attributes": {"gen_ai.provider.name": "openai", "gen_ai.operation.name": "invoke_agent", "session.id": "s"}}));
-    let line = Line::new(runs());
-    line.play(request::payload(&json!({"items": items})));
-    let incidents: Vec<_> = line.views().into_iter().map(|view| view.incident).collect();
-    assert_eq!(incidents.iter().filter(|incident| incident.is_some()).count(), 1);
-}
-
-fn with(change: impl FnOnce(&mut Config)) -> Settings {
-    let mut config = Config::default();
-    change(&mut config);
-    config.settings().unwrap_or_else(|_| panic!("valid"))
-}
-
-/// The feature comes from where the user says, in his order, on the item, else on its resource.
-#[test]
-fn where_features_stand() {
-    let settings = with(|config| config.feature_from = vec!["team".into(), "feature".into()]);
-    let line = Line::new(runs_with(settings, &Meter::new()));
-    line.play(request::payload(
-        &json!({"resource": {"team": "search"}, "items": [answered(1, "m", 1), root(json!({"feature": "triage"}))]}),
-    ));
-    assert_eq!(line.views()[0].feature.as_deref(), Some("triage"), "the item's own comes first");
-    line.play(request::payload(&json!({"resource": {"team": "search"}, "items": [
-        {"name": "invoke_agent b", "trace": 2, "span": 1, "start": T0, "end": T0 + 5,
-         "attributes": {"gen_ai.provider.name": "openai", "gen_ai.operation.name": "invoke_agent"}}, {"name": "chat", "trace": 2, "span": 3, "parent": 1,
-         "start": T0, "end": T0 + 1, "attributes": {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai",
-         "gen_ai.usage.input_tokens": 1, "gen_ai.usage.output_tokens": 1}}]})));
-    let features: Vec<_> = line.views().into_iter().map(|view| view.feature).collect();
-    assert!(features.contains(&Some("search".to_owned())), "{features:?}");
-}
-
-/// A budget warns at 80 % and says stop at 100 %; a feature may have its own.
-#[test]
-fn budgets() {
-    let settings = with(|config| {
-        config.iteration_ceiling = 5;
-        config.iteration_ceilings.insert("wide".into(), 100);
-    });
-    let line = Line::new(runs_with(settings, &Meter::new()));
-    let id = format!("{:032}", 1);
-    let mut states = Vec::new();
-    for n in 0..6 {
-        line.play(request::payload(&json!({"items": [answered(1 + 2 * n, "m", 1)]})));
-        states.push(line.runs.budget("default", &id).unwrap().state);
-    }
-    use BudgetState::{Exceeded, Ok, Warned};
-    assert_eq!(states, [Ok, Ok, Ok, Warned, Exceeded, Exceeded]);
-    line.play(request::payload(&json!({"items": [root(json!({"feature": "wide"}))]})));
-    let budget = line.runs.budget("default", &id).unwrap();
-    assert_eq!((budget.state, budget.ceiling), (Ok, 100));
-    assert!(line.runs.budget("default", "nobody").is_none());
-}
-
-fn judge(line: &Line, run: &str, outcome: Outcome) {
-    let effect = line.runs.judged("default", run, outcome, NOW).unwrap();
-    line.apply(&effect);
-}
-
-/// Outcomes over the API and over OTLP reach the run and its investigation; an override counts once.
-#[test]
-fn outcomes_and_investigations() {
-    let meter = Meter::new();
-    let line = Line::new(runs_with(settings(), &meter));
-    line.runs.tick_now(NOW);
-    let of = |trace: u64, tools: u64, incident: &str| -> Vec<Json> {
-        let mut items: Vec<Json> = (0..tools).map(|n| tool(10 + n, "grep", "", json!({}))).collect();
-        items.push(root(json!({"incident.id": incident, "agent.type": "sre"})));
-        items.iter_mut().for_each(|item| item["trace"] = json!(trace));
-        items
-    };
-    line.play(request::payload(&json!({"items": of(1, 10, "INC-1")})));
-    line.play(request::payload(&json!({"items": of(2, 25, "INC-1")})));
-    line.play(request::payload(&json!({"items": of(3, 4, "INC-2")})));
-    let now = wait(&line.runs, NOW, Duration::from_secs(120));
-    let sre = |line: &Line| line.runs.investigations().remove("sre").unwrap();
-    assert_eq!((sre(&line).count, sre(&line).judged), (2, 0));
-    assert!((sre(&line).tool_calls_p95 - 35.0).abs() < 1e-9);
-    let run = |n: u64| format!("{n:032}");
-    let overridden = Outcome { verdict: Verdict::Overridden, confidence: Some(0.85), resolved_in: Some(600.0) };
-    judge(&line, &run(1), overridden);
-    judge(&line, &run(2), overridden);
-    // over OTLP, as an attribute and as an evaluation
-    line.play(request::payload(&json!({"signal": "logs", "items": [{"event_name": "gen_ai.evaluation.result", "trace": 3, "span": 1,
-        "attributes": {"gen_ai.evaluation.name": "outcome", "gen_ai.evaluation.score.label": "confirmed",
-            "gen_ai.evaluation.score.value": 0.9, "gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai"}}]})));
-    let known = sre(&line);
-    assert_eq!((known.judged, known.overridden), (2, 1));
-    assert_eq!(known.resolution[8], (1, 600.0));
-    let text = meter.render();
-    for line in [
-        "agent_investigations_total{agent_type=\"sre\"} 2",
-        "agent_human_override_count{agent_type=\"sre\"} 1",
-        "agent_tool_calls_per_investigation_p95{agent_type=\"sre\"} 35",
-    ] {
-        assert!(text.contains(line), "{line} is not in\n{text}");
-    }
-    let view = line.views().into_iter().find(|view| view.run == run(3)).unwrap();
-    assert!(view.judged.outcome.is_some_and(|outcome| outcome.verdict == Verdict::Confirmed));
-    assert_eq!(view.judged.scores.len(), 1);
-    // and stays when the run is but remembered
-    wait(&line.runs, now, Duration::from_secs(40 * 60));
-    let view = line.runs.run(&run(1)).unwrap().view;
-    assert!(view.judged.outcome.is_some_and(|outcome| outcome.verdict == Verdict::Overridden));
-    assert!(line.runs.judged("default", "nobody", overridden, NOW).is_none());
-    assert!(line.runs.judged("another", &run(1), overridden, NOW).is_none(), "it is not that account's run");
-    assert_eq!(line.runs.accounts(&run(1)), ["default"]);
-}
-
-/// Measures of any span add up by service, tenant and commit; a span counts once, absurd numbers never.
-#[test]
-fn measures_add_up() {
-    let meter = Meter::new();
-    let line = Line::new(runs_with(settings(), &meter));
-    line.runs.tick_now(NOW);
-    let query = |at: u64, cost: Json, tenant: &str| {
-        json!({"name": "SELECT", "trace": 7, "span": at, "start": T0, "end": T0 + 1,
-            "attributes": {"athena.query_cost": cost, "tenant.id": tenant}})
-    };
-    let mut items: Vec<Json> = (1..=100).map(|n| query(n, json!(n), "acme")).collect();
-    items.push(query(200, json!(-1), "acme"));
-    items.push(query(201, json!(1e300), "acme"));
-    items.push(query(202, json!("much"), "acme"));
-    items.push(query(203, json!(0.5), "globex"));
-    let payload = json!({"resource": {"service.name": "billing", "build.commit_sha": "abc"}, "items": items});
-    line.play(request::payload(&payload));
-    line.play(request::payload(&payload));
-    let all = line.runs.measures();
-    assert_eq!(all.len(), 2);
-    let acme = &all[0];
-    assert_eq!((&*acme.service, &*acme.tenant, &*acme.commit, acme.count), ("billing", "acme", "abc", 100));
-    assert!((acme.sum - 5050.0).abs() < 1e-6 && (acme.p95 / 95.0 - 1.0).abs() < 0.011, "{} {}", acme.sum, acme.p95);
-    assert!(line.views().is_empty(), "a query is no run");
-    let text = meter.render();
-    assert!(text.contains("tollgate_measures_refused_total 4"), "{text}");
-    assert!(
-        text.contains(
-            "agent_measure_sum{measure=\"athena.query_cost\",service=\"billing\",tenant=\"acme\",commit=\"abc\"} 5050"
-        ),
-        "{text}"
-    );
-}
-
 /// Tool calls count as they come, once each, whatever records tell of them, and not again when they are read back.
 #[test]
 fn tools_count_at_once() {
@@ -393,27 +234,6 @@ fn places_are_spans() {
         let (trace, span) = ((u128::from(n) * 77 + 1).to_be_bytes(), (n * 31 + 1).to_be_bytes());
         assert_eq!(seen::span_at(trace, seen::place(trace, span)), span);
     }
-}
-
-/// Who asks is added up by pseudonym, the dearest thousand apart.
-#[test]
-fn users_and_sessions_are_capped() {
-    let line = Line::new(runs());
-    let mut items = Vec::new();
-    for n in 0..1100_u64 {
-        let mut one = answered(1, "m", 1);
-        one["trace"] = json!(n + 1);
-        one["attributes"]["user.id"] = json!(format!("user-{n}"));
-        one["attributes"]["session.id"] = json!(format!("session-{n}"));
-        items.push(one);
-    }
-    line.play(request::payload(&json!({"items": items})));
-    wait(&line.runs, NOW, Duration::from_secs(40 * 60));
-    let sums = line.runs.sums();
-    assert_eq!(sums.all.runs, 1100);
-    assert!(sums.by_user.len() <= 1001 && sums.by_session.len() <= 1001, "{}", sums.by_user.len());
-    assert!(sums.by_user.keys().all(|user| user.starts_with(PREFIX) || user == "other"));
-    assert_eq!(sums.by_user.values().map(|sum| sum.runs).sum::<u64>(), 1100);
 }
 
 fn runs_keyed(key: &str) -> Runs {
@@ -488,22 +308,6 @@ fn who_asks_holds_no_lock() {
     assert!(runs.run(&id).is_some() && runs.budget("default", &id).is_some() && runs.run("nobody").is_none());
     assert!(prying.asked.load(Ordering::Relaxed) > 3);
     assert_eq!(prying.locked.load(Ordering::Relaxed), 0);
-}
-
-/// Values that are no measures (negative, not finite, beyond all sense) are counted as refused and are in no sum.
-#[test]
-fn absurd_measures_are_refused() {
-    let meter = Meter::new();
-    let line = Line::new(runs_with(settings(), &meter));
-    let items: Vec<Json> = [json!(5), json!(-1), json!(1e300), json!(i64::MAX), json!("12"), json!(2.5)]
-        .into_iter()
-        .zip(1..)
-        .map(|(value, at)| span("query", at * 2, json!({"s3.bytes_scanned": value})))
-        .collect();
-    line.play(request::payload(&json!({"items": items})));
-    let measures = line.runs.measures();
-    assert_eq!((measures.len(), measures[0].sum, measures[0].count), (1, 7.5, 2));
-    assert!(meter.render().contains("tollgate_measures_refused_total 3"), "{}", meter.render());
 }
 
 /// A span that ends before it begins lasts no time, and its run does not last less than its other spans.

@@ -309,7 +309,8 @@ fn labels_are_capped() {
     }
     wait(&line.runs, NOW, 32 * MINUTE);
     let text = meter.render();
-    assert!(text.contains("agent_run_iterations_count{tenant=\"other\",feature=\"sre\"} 50"), "{text}");
+    // a hundred at once; of the others none came often enough
+    assert!(text.contains("agent_run_iterations_count{tenant=\"other\",feature=\"sre\"} 150"), "{text}");
     assert!(text.contains("tool_name=\"other\""));
     assert!(!text.contains("\"s1\"") && !text.contains("000000000001"));
     assert_eq!(line.runs.sums().by_tenant.len(), 201);

@@ -126,7 +126,8 @@ async fn a_user_is_held_and_packed_objects_too() {
         gateway.pass(&json!({"items": [item]}));
     }
     assert!(gateway.uploader.drain().await);
-    let place = Place::at(&gateway.location(), None).expect("a place");
+    let keys = vec![crate::vault::uploader::tests::signing_key().public().clone()];
+    let place = Place { keys, ..Place::at(&gateway.location(), None).expect("a place") };
     let mut users = Vec::new();
     crate::vault::read::each_row(&place.vault, None, &|_| true, &mut |row| {
         users.push(row.tail.user_key.expect("user"))

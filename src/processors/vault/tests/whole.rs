@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
 
+use super::super::options::Layout;
 use super::super::{Built, Config, Echoing, Site, build, config::Store};
 use crate::clock::{Clock, ManualClock, UnixNanos};
 use crate::echoes::Memory;
@@ -16,7 +17,10 @@ use crate::secret::Secret;
 use crate::telemetry::Meter;
 use crate::testing::request;
 use crate::vault::keygen::keygen;
-use crate::vault::read::{Filter, Location, Opener, Vault, Wanted, get, identities, replay};
+use crate::vault::read::{
+    Filter, Leaf, Location, Opener, Query, Vault, Wanted, each_row, get, get_lines, identities, replay,
+};
+use crate::vault::row::Row;
 use crate::vault::uploader::Uploader;
 use crate::vault::uploader::tests::{FakeJournal, signing_key};
 use crate::vault::verify::{Options, verify};
@@ -218,6 +222,44 @@ async fn a_reference_is_opened() {
     {
         let wanted = Wanted { uri: uri.to_owned(), range: range.map(str::to_owned) };
         assert!(get(&vault, &mut opener, &wanted, &mut Vec::new()).await.is_err(), "{uri} {range:?}");
+    }
+}
+
+/// What a trace, a span or a line of the index names is opened, each fragment once, in every layout; what has no line, or no
+/// content, says so.
+#[tokio::test]
+async fn lines_are_opened() {
+    for layout in [Layout::Session, Layout::Packed, Layout::Turn] {
+        let mut gateway = gateway_with(|config| config.layout = layout);
+        gateway.send(&json!({"items": [turn(1, &[("user", "CANARY one")], "x"), tool(2)]}));
+        let mut other = turn(3, &[("user", "CANARY three")], "y");
+        other["trace"] = json!(2);
+        gateway.send(&json!({"items": [other]}));
+        assert!(gateway.uploader.drain().await);
+        let vault = Vault::at(&gateway.location()).expect("vault");
+        let mut rows = Vec::new();
+        each_row(&vault, None, &|_| true, &mut |row| rows.push(row)).await.expect("lines");
+        let [one, two, three] = &rows[..] else { panic!("{} lines", rows.len()) };
+        let ask = async |query: Query, leaf: Option<&str>| {
+            let leaf = leaf.map(|leaf| Leaf::parse(leaf).expect("a leaf"));
+            let (mut opener, mut out) = (Opener::new(&vault, gateway.auditors()), Vec::new());
+            let got = get_lines(&vault, &mut opener, &query, leaf.as_ref(), &mut out).await;
+            got.map(|written| written.map(|()| String::from_utf8(out).expect("text")).expect("written"))
+        };
+        let (trace, span) = (|row: &Row| row.tail.trace_id.clone(), |row: &Row| row.tail.span_id.clone());
+        let text = ask(Query { trace: trace(one), ..Query::default() }, None).await.expect("opened");
+        assert_eq!(text.lines().count(), 1, "{layout:?}: each fragment once: {text}");
+        assert!(text.contains("CANARY one") && text.contains("/CANARY") && !text.contains("CANARY three"), "{text}");
+        let text = ask(Query { span: span(two), ..Query::default() }, None).await.expect("opened");
+        assert!(text.lines().count() == 1 && text.contains("/CANARY"), "{layout:?}: {text}");
+        let leaf = format!("{}/{}/{:012}", three.tail.writer, three.tail.epoch, three.leaf);
+        let text = ask(Query::default(), Some(&leaf)).await.expect("opened");
+        assert!(text.lines().count() == 1 && text.contains("CANARY three"), "{layout:?}: {text}");
+        let none = ask(Query { trace: Some("00".into()), ..Query::default() }, None).await.expect_err("no line");
+        assert!(none.contains("no index line"), "{none}");
+        let none = ask(Query { account: Some("team".into()), ..Query::default() }, Some(&leaf)).await;
+        assert!(none.expect_err("another account's").contains("no index line"));
+        assert!(Leaf::parse("gw/5").is_err() && Leaf::parse("gw/E/x").is_err() && Leaf::parse("/E/1").is_err());
     }
 }
 

@@ -1,8 +1,9 @@
 //! What the vault's own lifecycle does to it, and what only looks like that.
 
-use super::locks::{WANTED, bucket, change, codes, look, look_at};
+use super::locks::{WANTED, bucket, change, codes, look, look_at, vault_of};
 use super::*;
 use crate::testing::fake_s3::{FakeS3, Planted};
+use crate::vault::read::{Filter, Opener, Wanted, get, replay};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -98,6 +99,41 @@ async fn archived_objects_are_counted() {
     assert!(report.verified && report.findings.is_empty(), "{}", report.text());
 }
 
+/// Who replays or opens what is archived is told so, and how to have it back; lines are shown, and once it is back everything is.
+#[tokio::test]
+async fn archived_content_says_what_to_do() {
+    let (site, fake) = bucket().await;
+    let archive = |on: bool| {
+        let mut state = fake.state.lock();
+        let payload = state.objects.iter_mut().filter(|((_, name), _)| name.ends_with(".agev"));
+        payload.for_each(|(_, object)| object.archived = on);
+    };
+    let vault = vault_of(&fake, false).await;
+    let read = async || {
+        let mut opener = Opener::new(&vault, vec![site.auditor.clone()]);
+        let replay = replay(&vault, &mut opener, "s0", &Filter::default()).await.expect("its lines");
+        let mut text = Vec::new();
+        replay.write(&mut text).expect("written");
+        (String::from_utf8(text).expect("text"), replay.closed().join("\n"))
+    };
+    let uri = site.name(&["default/acme/s0/", ".agev"]);
+    let open = async || {
+        let (mut opener, mut out) = (Opener::new(&vault, vec![site.auditor.clone()]), Vec::new());
+        let wanted = Wanted { uri: uri.clone(), range: None };
+        get(&vault, &mut opener, &wanted, &mut out).await.map(|_| out.len())
+    };
+    archive(true);
+    let (text, closed) = read().await;
+    assert!(text.contains("session s0") && !text.contains("input"), "{text}");
+    assert!(closed.contains(&uri) && closed.contains("restore-object"), "{closed}");
+    let why = open().await.expect_err("archived");
+    assert!(why.contains(&uri) && why.contains("restore-object"), "{why}");
+    archive(false);
+    let (text, closed) = read().await;
+    assert!(closed.is_empty() && text.contains("text"), "{text}{closed}");
+    assert!(open().await.expect("opened") > 0);
+}
+
 /// A store that refuses one object.
 struct Refusing {
     store: Arc<Memory>,
@@ -120,6 +156,30 @@ impl VaultReader for Refusing {
     fn list<'a>(&'a self, kind: ObjectKind, prefix: &'a str) -> BoxFuture<'a, Result<Vec<String>, StoreError>> {
         self.store.list(kind, prefix)
     }
+}
+
+/// A store that does not answer makes nothing unsigned: whoever asks what was signed is told. What is planted in the chain, of any
+/// size, is passed over.
+#[tokio::test]
+async fn what_was_signed_is_told_whole_or_not_at_all() {
+    use crate::vault::signed::Signed;
+    let mut site = Site::new(3);
+    site.send("default", "s0", "text");
+    site.minutes(4).await;
+    let keys = [signing_key().public().clone()];
+    let index = site.name(&["index/"]);
+    for name in [site.name(&["chain/", ".json"]), site.name(&["chain/", ".sig"])] {
+        let reader = Refusing { store: site.store.clone(), name };
+        let told = Signed::read(&Vault::new(Arc::new(reader), "", None), &keys, None).await;
+        assert!(told.expect_err("refused").contains("403"));
+    }
+    let epoch = site.name(&["chain/", ".json"]).rsplit_once('/').expect("a folder").0.to_owned();
+    let large = |bytes: usize| Bytes::from(vec![b' '; bytes]);
+    site.store.0.lock().insert(format!("{epoch}/0000000900.json"), large((16 << 20) + 1));
+    site.store.0.lock().insert(format!("{epoch}/0000000901.json"), Bytes::new());
+    site.store.0.lock().insert(format!("{epoch}/0000000901.json.sig"), large((4 << 10) + 1));
+    let signed = Signed::read(&Vault::new(site.store.clone(), "", None), &keys, None).await.expect("read");
+    assert!(signed.names(&index));
 }
 
 /// Only what is not there counts as expired: an answer that hides something does not.

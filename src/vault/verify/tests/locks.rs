@@ -35,6 +35,13 @@ pub(super) async fn look(site: &Site, fake: &FakeS3, options: Options) -> Report
 
 /// As [`look`], of the newest versions or the oldest.
 pub(super) async fn look_at(site: &Site, fake: &FakeS3, options: Options, oldest: bool) -> Report {
+    let vault = vault_of(fake, oldest).await;
+    let options = Options { keys: vec![signing_key().public().clone()], now: site.clock.now(), ..options };
+    verify(&vault, &options, &mut |_| {}).await.expect("verified")
+}
+
+/// The vault as an auditor reaches it.
+pub(super) async fn vault_of(fake: &FakeS3, oldest: bool) -> Vault {
     let settings = S3Settings {
         bucket: "vault".into(),
         key_bucket: "keys".into(),
@@ -46,9 +53,7 @@ pub(super) async fn look_at(site: &Site, fake: &FakeS3, options: Options, oldest
         ca_file: None,
     };
     let store = S3Store::with_credentials(settings, KEYS.0, &Secret::new(KEYS.1.into())).await.expect("store");
-    let vault = Vault::new(Arc::new(store.oldest(oldest)), "", Some("vault".into()));
-    let options = Options { keys: vec![signing_key().public().clone()], now: site.clock.now(), ..options };
-    verify(&vault, &options, &mut |_| {}).await.expect("verified")
+    Vault::new(Arc::new(store.oldest(oldest)), "", Some("vault".into()))
 }
 
 fn wanted() -> Options {

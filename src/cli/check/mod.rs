@@ -1,7 +1,10 @@
-//! **What**: `tollgate check`: tries out what a configuration needs: back ends, the spool's volume, certificates, stores. **Why**: most
-//! of what goes wrong on the first day is outside of the file. **Invariants**: sends an empty request to each back end and
-//! nothing else; makes no file that stays; every failure has a remedy; exit 1 where anything fails. **Not here**: what can be
-//! known from the file (`validate`), the rights of a writer in S3 (`vault doctor`).
+//! **What**: `tollgate check`: tries out what a configuration needs: back ends, S3, the spool's volume, certificates, the clock.
+//! **Why**: most of what goes wrong on the first day is outside of the file. **Invariants**: back ends get an empty request of each
+//! signal and are asked for the time; S3 gets a probe object in each bucket, and nothing is read there; no file stays; every failure
+//! has a remedy; exit 1 where anything fails. **Not here**: what can be known by looking (`validate`), the rights of a writer in S3
+//! (`vault doctor`).
+
+mod machine;
 
 use std::io::IsTerminal;
 use std::path::Path;
@@ -17,9 +20,10 @@ use super::reach::block_on;
 use super::run::{fail, seams};
 use super::source::{Loaded, Make, load};
 use crate::app::tasks::Tasks;
-use crate::app::{assemble, volume};
+use crate::app::{assemble, outside, volume};
+use crate::clock::{Clock, SystemClock};
 use crate::components::{ExporterSettings, ProcessorSettings, ReceiverSettings};
-use crate::config::{ByteSize, ComponentId, env};
+use crate::config::{ByteSize, ComponentId, Gravity, Problem, env};
 use crate::exporters::remote::Deps;
 use crate::net::server_tls::Inside;
 use crate::net::{Proxies, ServerTls};
@@ -56,8 +60,12 @@ pub(super) fn run(common: &Common, options: &Options) -> Exit {
     };
     let mut tried = vec![Tried::new("the configuration is valid", Ok(()))];
     tried.extend(volumes(&loaded));
+    tried.extend(machine::syncs(&loaded.valid.spool.directory));
     tried.extend(certificates(&loaded));
+    tried.extend(outside(&loaded));
     let asked = block_on(async {
+        tried.extend(machine::stores(&loaded.valid).await);
+        tried.extend(machine::clocks(&loaded.valid).await);
         tried.extend(back_ends(loaded).await?);
         Ok(())
     });
@@ -129,6 +137,19 @@ fn certificates(loaded: &Loaded) -> Vec<Tried> {
         }
     }
     tried
+}
+
+/// What `validate` finds wrong with certificates, keys and tables, and is not tried here.
+fn outside(loaded: &Loaded) -> Vec<Tried> {
+    let found = outside::problems(&loaded.typed.file, &loaded.valid, SystemClock::new().now());
+    let own = |problem: &Problem| {
+        let tried = ["spool.directory", "spool.max_size"].contains(&&*problem.path);
+        !tried && !problem.path.ends_with(".store.directory")
+    };
+    let remedy = "mend it, or the path in the configuration; `tollgate validate` shows the place".to_owned();
+    let as_tried =
+        |problem: Problem| Tried::new(format!("`{}` holds", problem.path), Err((problem.what, remedy.clone())));
+    found.into_iter().filter(|problem| problem.gravity == Gravity::Error).filter(own).map(as_tried).collect()
 }
 
 /// Each back end, with an empty request of each signal that it gets.

@@ -1,0 +1,159 @@
+//! What a client waits for its acknowledgement: a sender and a back end in one small program that takes next to nothing of the processor, so that what
+//! is measured is the gateway. `vault_speed.py` starts a gateway between the two.
+//!
+//! ```text
+//! ack sink                                          a back end that answers 200; prints its port
+//! ack load PORT FILE MARK SECONDS CONNECTIONS [RATE] posts FILE to /v1/traces, its MARK (16 bytes) replaced each time; at RATE requests a
+//!                                                   second, or as fast as answers come; prints "requests-a-second p50 p99 max", in milliseconds
+//! ```
+
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    clippy::indexing_slicing,
+    missing_docs,
+    reason = "a bench"
+)]
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// The head's first line, and the body, read to its end.
+fn message(from: &mut BufReader<TcpStream>, body: &mut Vec<u8>) -> Option<String> {
+    let mut first = String::new();
+    let mut length = 0;
+    let mut line = String::new();
+    loop {
+        line.clear();
+        if from.read_line(&mut line).ok()? == 0 {
+            return None;
+        }
+        if let Some(said) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+            length = said.trim().parse().ok()?;
+        }
+        if first.is_empty() {
+            first.clone_from(&line);
+        }
+        if line == "\r\n" {
+            break;
+        }
+    }
+    body.resize(length, 0);
+    from.read_exact(body).ok()?;
+    Some(first)
+}
+
+fn sink() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    println!("{}", listener.local_addr().unwrap().port());
+    for stream in listener.incoming().map_while(Result::ok) {
+        thread::spawn(move || {
+            stream.set_nodelay(true).unwrap();
+            let (mut reader, mut writer, mut body) = (BufReader::new(stream.try_clone().unwrap()), stream, Vec::new());
+            while message(&mut reader, &mut body).is_some() {
+                if writer
+                    .write_all(b"HTTP/1.1 200 OK\r\ncontent-type: application/x-protobuf\r\ncontent-length: 0\r\n\r\n")
+                    .is_err()
+                {
+                    return;
+                }
+            }
+        });
+    }
+}
+
+struct Load {
+    port: u16,
+    body: Vec<u8>,
+    places: Vec<usize>,
+    began: Instant,
+    end: Instant,
+    rate: Option<f64>,
+    sent: AtomicU64,
+    latencies: Mutex<Vec<f64>>,
+}
+
+impl Load {
+    fn one_connection(&self) {
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        let (mut reader, mut writer) = (BufReader::new(stream.try_clone().unwrap()), stream);
+        let head = format!(
+            "POST /v1/traces HTTP/1.1\r\nhost: gateway\r\ncontent-type: application/x-protobuf\r\ncontent-length: {}\r\n\r\n",
+            self.body.len()
+        );
+        let mut request = [head.as_bytes(), &self.body].concat();
+        let (mut answer, mut mine) = (Vec::new(), Vec::new());
+        loop {
+            let number = self.sent.fetch_add(1, Ordering::Relaxed);
+            let due =
+                self.rate.map_or_else(Instant::now, |rate| self.began + Duration::from_secs_f64(number as f64 / rate));
+            if due >= self.end {
+                break;
+            }
+            thread::sleep(due.saturating_duration_since(Instant::now()));
+            let id = (number + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            for place in &self.places {
+                let at = head.len() + place;
+                request[at..at + 8].copy_from_slice(&id.to_le_bytes());
+                request[at + 8..at + 16].copy_from_slice(&(id ^ std::process::id() as u64).to_le_bytes());
+            }
+            // from when it was due: waiting for a free connection is the gateway's time
+            writer.write_all(&request).unwrap();
+            let first = message(&mut reader, &mut answer).expect("an answer");
+            assert!(first.starts_with("HTTP/1.1 200"), "{first}");
+            mine.push(due.elapsed().as_secs_f64() * 1e3);
+        }
+        self.latencies.lock().unwrap().append(&mut mine);
+    }
+}
+
+fn load(arguments: &[String]) {
+    let [port, file, mark, seconds, connections, rate @ ..] = arguments else {
+        panic!("ack load PORT FILE MARK SECONDS CONNECTIONS [RATE]")
+    };
+    let body = std::fs::read(file).unwrap();
+    let mark = mark.as_bytes();
+    assert_eq!(mark.len(), 16, "a trace id has 16 bytes");
+    let places: Vec<usize> =
+        body.windows(16).enumerate().filter(|(_, at)| *at == mark).map(|(place, _)| place).collect();
+    assert!(!places.is_empty(), "the mark is not in the file");
+    let began = Instant::now();
+    let load = Arc::new(Load {
+        port: port.parse().unwrap(),
+        body,
+        places,
+        began,
+        end: began + Duration::from_secs_f64(seconds.parse().unwrap()),
+        rate: rate.first().map(|rate| rate.parse().unwrap()),
+        sent: AtomicU64::new(0),
+        latencies: Mutex::new(Vec::new()),
+    });
+    let threads: Vec<_> = (0..connections.parse().unwrap())
+        .map(|_| {
+            let load = Arc::clone(&load);
+            thread::spawn(move || load.one_connection())
+        })
+        .collect();
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    let took = began.elapsed().as_secs_f64();
+    let mut all = load.latencies.lock().unwrap();
+    all.sort_by(f64::total_cmp);
+    let (many, last) = (all.len(), all.len() - 1);
+    println!("{:.1} {:.3} {:.3} {:.3}", many as f64 / took, all[many / 2], all[(many * 99 / 100).min(last)], all[last]);
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    match arguments.split_first() {
+        Some((what, _)) if what == "sink" => sink(),
+        Some((what, rest)) if what == "load" => load(rest),
+        _ => println!("ack: sink or load; see vault_speed.py"),
+    }
+}

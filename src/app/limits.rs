@@ -1,0 +1,143 @@
+//! **What**: `limits:` as a user writes it, and what can be checked of it before anything is looked at. **Not here**: what memory
+//! there is (`memory`), what is refused (`pipeline/inlet`).
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::components::ReceiverSettings;
+use crate::config::{ByteSize, FieldProblem, Span};
+use crate::pipeline::accounts;
+use crate::pipeline::plan::{INFLATING, WORKING_FACTOR};
+
+use super::resolve::Placed;
+
+/// Less can't hold the gateway itself and one request.
+pub(super) const LEAST_MEMORY: ByteSize = ByteSize::mib(128);
+
+/// `limits:`
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Memory that the process may take; requests are refused in time before it. Without it the cgroup's limit, else the machine's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<ByteSize>,
+    /// So many percent of the cgroup's limit, or of the machine's memory, in place of `memory`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_percentage: Option<u64>,
+    /// Memory that requests in flight may take; without it 40 % of `memory`, at most 768 MiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub in_flight: Option<ByteSize>,
+    /// How long a request waits for room before it is told to come back.
+    pub admission_wait: Span,
+    /// Time that requests in hand get at shutdown, and exporters after them.
+    pub shutdown: Span,
+    /// Largest span, log record or data point as sent; larger ones are refused one by one (`partial_success`).
+    pub max_item_size: ByteSize,
+    /// What each account may send; no limit without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub per_account: Option<AccountRate>,
+    /// What single accounts may send instead.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub accounts: BTreeMap<String, AccountRate>,
+}
+
+/// What an account may send. More is refused with the time after which it may come (429, RESOURCE_EXHAUSTED).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AccountRate {
+    /// Requests a second.
+    pub requests_per_second: Option<f64>,
+    /// Bytes a second, decompressed.
+    pub bytes_per_second: Option<ByteSize>,
+    /// For how long what was not sent may be sent later.
+    pub burst: Span,
+}
+
+impl Default for AccountRate {
+    fn default() -> Self {
+        Self { requests_per_second: None, bytes_per_second: None, burst: Span::seconds(2) }
+    }
+}
+
+impl AccountRate {
+    fn check(&self, path: &str, problems: &mut Vec<FieldProblem>) {
+        let mut problem = |key: &str, what: &str| problems.push(FieldProblem::new(format!("{path}{key}"), what));
+        if self.requests_per_second.is_some_and(|rate| !rate.is_finite() || rate <= 0.0) {
+            problem(".requests_per_second", "must be more than zero");
+        }
+        if self.bytes_per_second.is_some_and(|rate| rate.0 == 0) {
+            problem(".bytes_per_second", "must be more than zero");
+        }
+        if self.burst.0.is_zero() {
+            problem(".burst", "must be more than zero");
+        }
+        if self.requests_per_second.is_none() && self.bytes_per_second.is_none() {
+            problem("", "limits nothing: give `requests_per_second`, `bytes_per_second` or both");
+        }
+    }
+
+    fn rate(&self) -> accounts::Rate {
+        let bytes = self.bytes_per_second.map(|bytes| bytes.0 as f64);
+        accounts::Rate { requests: self.requests_per_second, bytes, burst: self.burst.0 }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            memory: None,
+            memory_percentage: None,
+            in_flight: None,
+            admission_wait: Span::seconds(2),
+            shutdown: Span::seconds(10),
+            max_item_size: ByteSize::mib(32),
+            per_account: None,
+            accounts: BTreeMap::new(),
+        }
+    }
+}
+
+impl Limits {
+    /// Every request that a receiver takes must fit, or its client would be told to come again for ever.
+    pub(super) fn check(&self, receivers: &[Placed<ReceiverSettings>]) -> Result<(), Vec<FieldProblem>> {
+        let largest = receivers.iter().map(|placed| placed.what.largest_request()).max().unwrap_or(0) as u64;
+        let mut problems = Vec::new();
+        if self.max_item_size.0 == 0 {
+            problems.push(FieldProblem::new("max_item_size", "must be more than zero"));
+        }
+        if let Some(rate) = &self.per_account {
+            rate.check("per_account", &mut problems);
+        }
+        self.accounts.iter().for_each(|(account, rate)| rate.check(&format!("accounts.{account}"), &mut problems));
+        // Twice: as it came and as it is read. Besides, what inflating takes.
+        let needed = largest.saturating_mul(2).saturating_add(INFLATING).saturating_mul(WORKING_FACTOR as u64);
+        if self.memory.is_some_and(|memory| memory < LEAST_MEMORY) {
+            problems.push(FieldProblem::new("memory", format!("must be at least {LEAST_MEMORY}")));
+        }
+        if self.memory_percentage.is_some_and(|percent| !(1..=100).contains(&percent)) {
+            problems.push(FieldProblem::new("memory_percentage", "must be between 1 and 100"));
+        }
+        if self.memory.is_some() && self.memory_percentage.is_some() {
+            problems.push(FieldProblem::new("memory_percentage", "stands in place of `memory`: give one of them"));
+        }
+        // By itself it is made to fit when the gateway starts.
+        if self.in_flight.is_none_or(|in_flight| in_flight.0 >= needed) {
+            return if problems.is_empty() { Ok(()) } else { Err(problems) };
+        }
+        let (needed, largest) = (ByteSize(needed.next_multiple_of(1 << 20)), ByteSize(largest));
+        let what = format!(
+            "too small for requests of {largest}, which the receivers take: at least {needed}, or lower their \
+             `max_recv_msg_size_mib`, `max_request_body_size` and `max_wire_size`"
+        );
+        problems.push(FieldProblem::new("in_flight", what));
+        Err(problems)
+    }
+
+    /// What accounts may send.
+    pub fn rates(&self) -> accounts::Rates {
+        let named = self.accounts.iter().map(|(account, rate)| (account.as_str().into(), rate.rate()));
+        accounts::Rates { others: self.per_account.as_ref().map(AccountRate::rate), named: named.collect() }
+    }
+}

@@ -1,0 +1,85 @@
+//! **What**: what people ask of the webhook on the admin port: what is muted, a test message, a mute and its end.
+//! **Invariants**: an answer follows once a mute is on disk; bodies are at most 4 KiB. **Not here**: who may ask (the admin port's guard).
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response as Answer};
+use axum::routing::{get, post};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::mute::Saved;
+use super::{ANSWER, Notify};
+use crate::net::spawn::blocking;
+
+/// Of which tenant's mute an end is asked.
+#[derive(Deserialize)]
+struct Whose {
+    tenant: Option<String>,
+}
+
+/// `/api/alerts/webhook`, `/api/alerts/test`, `/api/alerts/{rule}/mute`.
+pub(in crate::app) fn router(notify: Option<Arc<Notify>>) -> Router {
+    Router::new()
+        .route("/api/alerts/webhook", get(settings))
+        .route("/api/alerts/test", post(test))
+        .route("/api/alerts/{rule}/mute", post(mute).delete(unmute))
+        .layer(DefaultBodyLimit::max(ANSWER))
+        .with_state(notify)
+}
+
+type Site = State<Option<Arc<Notify>>>;
+
+fn answer(status: StatusCode, body: &Value) -> Answer {
+    (status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
+}
+
+fn nowhere() -> Answer {
+    answer(StatusCode::NOT_FOUND, &json!({"error": "no `extensions.admin.alerts.url` is configured"}))
+}
+
+async fn settings(State(notify): Site) -> Answer {
+    answer(StatusCode::OK, &notify.map_or_else(|| json!({"configured": false, "mute": []}), |notify| notify.settings()))
+}
+
+async fn test(State(notify): Site) -> Answer {
+    let Some(notify) = notify else { return nowhere() };
+    match notify.test().await {
+        Ok(()) => answer(StatusCode::OK, &json!({"sent": true})),
+        Err(why) => answer(StatusCode::BAD_GATEWAY, &json!({"error": format!("the webhook did not take it: {why}")})),
+    }
+}
+
+async fn mute(State(notify): Site, Path(rule): Path<String>, body: Bytes) -> Answer {
+    let Some(notify) = notify else { return nowhere() };
+    let asked = serde_json::from_slice(&body).map_err(|_| "expected {\"for\": \"2h\", \"tenant\": …}".to_owned());
+    let muted = asked.and_then(|asked| notify.mutes.add(&rule, asked, notify.now()));
+    notify.told_of(muted).await
+}
+
+async fn unmute(State(notify): Site, Path(rule): Path<String>, Query(whose): Query<Whose>) -> Answer {
+    let Some(notify) = notify else { return nowhere() };
+    let ended = notify.mutes.end(&rule, whose.tenant.as_deref(), notify.now());
+    notify.told_of(ended).await
+}
+
+impl Notify {
+    /// Answers with what is muted now, once that is on disk.
+    async fn told_of(&self, changed: Result<Saved, String>) -> Answer {
+        let saved = match changed {
+            Ok(saved) => saved,
+            Err(why) => return answer(StatusCode::BAD_REQUEST, &json!({ "error": why })),
+        };
+        match blocking(&*self.parts.tasks, "alerts", move || saved.write()).await {
+            Some(Ok(())) => answer(StatusCode::OK, &self.settings()),
+            _ => answer(
+                StatusCode::SERVICE_UNAVAILABLE,
+                &json!({"error": "it holds now, but can't be kept over a restart"}),
+            ),
+        }
+    }
+}

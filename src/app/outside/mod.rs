@@ -1,0 +1,177 @@
+//! **What**: what a configuration names outside of itself (certificates, keys, folders, tables), looked at. **Why**: `validate` tells
+//! what would keep a gateway from starting, or make it useless the day after. **Invariants**: looks only: makes, binds and connects
+//! nothing; everything that is wrong is told at once, at its place in the file. **Not here**: trying out (`check`).
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::clock::UnixNanos;
+use crate::components::{ExporterSettings, ExtensionSettings, ProcessorSettings, ReceiverSettings, id_text};
+use crate::config::file::{File, Section};
+use crate::config::{ByteSize, ComponentId, Problem};
+use crate::files::folder_of;
+use crate::genai::Vocabulary;
+use crate::net::{server_tls, tls};
+use crate::processors::cost::Cost;
+use crate::processors::vault::{self, StoreSettings};
+use crate::rng::SystemRng;
+use crate::telemetry::Meter;
+
+use super::resolve::{Placed, Valid};
+use super::{keyfile, keys, volume};
+
+#[cfg(test)]
+mod tests;
+
+/// All that is wrong outside; places are those in `file`.
+pub fn problems(file: &File, valid: &Valid, now: UnixNanos) -> Vec<Problem> {
+    let mut found = Found { file, now: now.seconds(), problems: Vec::new() };
+    found.receivers(valid);
+    found.processors(valid);
+    found.exporters(valid);
+    for Placed { id, what } in &valid.extensions {
+        if let ExtensionSettings::Admin(admin) = what
+            && let Some(port) = &admin.tls
+        {
+            found.port(("extensions", id), "tls", &server_tls::Settings::from(port));
+        }
+    }
+    found.spool(valid);
+    found.problems
+}
+
+struct Found<'f> {
+    file: &'f File,
+    /// Unix seconds.
+    now: u64,
+    problems: Vec<Problem>,
+}
+
+impl Found<'_> {
+    /// A problem of a component.
+    fn error(&mut self, (section, id): (&str, &ComponentId), field: &str, what: String) {
+        let sections = match section {
+            "receivers" => &self.file.receivers,
+            "processors" => &self.file.processors,
+            "exporters" => &self.file.exporters,
+            _ => &self.file.extensions,
+        };
+        let written = sections.iter().find(|known: &&Section| known.id == *id);
+        let at =
+            written.map(|known| if known.body.entries().is_empty() { known.at } else { known.body.nearest(field) });
+        self.problems.push(Problem::error(at, format!("{section}.{id}.{field}"), what));
+    }
+
+    fn port(&mut self, of: (&str, &ComponentId), path: &str, tls: &server_tls::Settings) {
+        for (key, what) in tls.trouble(self.now) {
+            self.error(of, format!("{path}.{key}").trim_end_matches('.'), what);
+        }
+    }
+
+    fn receivers(&mut self, valid: &Valid) {
+        for Placed { id, what } in &valid.receivers {
+            let ReceiverSettings::Otlp(otlp) = what;
+            let of = ("receivers", id);
+            let grpc = otlp.grpc.as_ref().and_then(|grpc| grpc.tls.clone());
+            let http = otlp.http.as_ref().and_then(|http| http.tls.clone());
+            for (name, tls) in [("grpc", grpc), ("http", http)] {
+                tls.iter().for_each(|tls| self.port(of, &format!("protocols.{name}.tls"), tls));
+            }
+            if let Err(why) = otlp.read_clients() {
+                let (field, what) = why.split_once(": ").unwrap_or(("auth", &why));
+                self.error(of, field, what.to_owned());
+            }
+        }
+    }
+
+    fn processors(&mut self, valid: &Valid) {
+        for Placed { id, what } in &valid.processors {
+            let of = ("processors", id);
+            match what {
+                ProcessorSettings::Vault(settings) => self.vault(of, settings, &valid.spool.directory),
+                ProcessorSettings::Cost(settings) => {
+                    let made = Vocabulary::builtin().map_err(|error| error.0).and_then(|words| {
+                        Cost::new(id_text(id), settings, Arc::new(words), &Meter::new())
+                            .map(drop)
+                            .map_err(|error| error.0)
+                    });
+                    if let Err(why) = made {
+                        self.error(of, "rates", why);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn vault(&mut self, of: (&str, &ComponentId), settings: &vault::Settings, spool: &Path) {
+        match &settings.store {
+            StoreSettings::None => return,
+            StoreSettings::Directory(path) => {
+                if let Some(why) = volume::unusable(path) {
+                    self.error(of, "store.directory", why);
+                }
+            }
+            StoreSettings::S3(s3) => {
+                let tls = tls::Settings { ca_file: s3.ca_file.clone(), ..tls::Settings::default() };
+                for (key, what) in tls.trouble(self.now) {
+                    self.error(of, &format!("store.s3.{key}"), what);
+                }
+            }
+        }
+        let beside = folder_of(spool).join("signing.key");
+        if settings.signing_key.is_some() || beside.exists() {
+            let read = keys::signing(settings, spool, &SystemRng);
+            read.err().into_iter().for_each(|error| self.error(of, "signing_key", error.text));
+        }
+    }
+
+    fn exporters(&mut self, valid: &Valid) {
+        for Placed { id, what } in &valid.exporters {
+            let of = ("exporters", id);
+            let tls = match what {
+                ExporterSettings::Otlp(settings) => &settings.common.tls,
+                ExporterSettings::OtlpHttp(settings) => &settings.common.tls,
+                ExporterSettings::File(settings) => {
+                    let folder = folder_of(&settings.path);
+                    let missing =
+                        || (!folder.is_dir()).then(|| format!("the folder {} does not exist", folder.display()));
+                    if let Some(why) = missing().or_else(|| volume::unusable(folder)) {
+                        self.error(of, "path", why);
+                    }
+                    continue;
+                }
+                ExporterSettings::Debug(_) => continue,
+            };
+            for (key, what) in tls.trouble(self.now) {
+                self.error(of, format!("tls.{key}").trim_end_matches('.'), what);
+            }
+        }
+    }
+
+    fn spool(&mut self, valid: &Valid) {
+        let directory = &valid.spool.directory;
+        let at = |path: &str| Some(self.file.spool.nearest(path)).filter(|at| at.line > 0);
+        let mut found = Vec::new();
+        if let Some(why) = volume::unusable(directory) {
+            found.push(Problem::error(at("directory"), "spool.directory", why));
+        }
+        let needed = valid.spool.max_size.saturating_sub(volume::taken(directory));
+        if let Some(free) = volume::free(directory).filter(|free| *free < needed) {
+            let what = format!("{} are free on its volume, {} may be needed", ByteSize(free), ByteSize(needed));
+            found.push(Problem::warning(at("max_size"), "spool.max_size", what));
+        }
+        for (setting, why) in keys::trouble(valid) {
+            found.push(Problem::error(at("keys"), setting, why));
+        }
+        let files = ["spool.key", "pseudonym.key", "signing.key"].map(|name| folder_of(directory).join(name));
+        let configured = valid.processors.iter().filter_map(|placed| match &placed.what {
+            ProcessorSettings::Vault(settings) => settings.signing_key.clone(),
+            _ => None,
+        });
+        for path in files.into_iter().chain(configured).collect::<Vec<PathBuf>>() {
+            found.extend(keyfile::loose(&path).map(|why| Problem::warning(None, "", why)));
+        }
+        self.problems.append(&mut found);
+    }
+}

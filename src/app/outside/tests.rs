@@ -1,0 +1,116 @@
+use std::os::unix::fs::PermissionsExt as _;
+
+use super::*;
+use crate::app::resolve;
+use crate::config::Gravity;
+use crate::config::env::Process;
+use crate::testing::tls::{Authority, Certified, pem_file};
+
+const NOW: u64 = 1_800_000_000;
+const IN_2050: u64 = 2_540_000_000;
+const IN_2019: u64 = 1_570_000_000;
+
+/// `error: path: what` of all that is wrong.
+fn told(text: &str, folder: &Path, now: u64) -> Vec<String> {
+    let read = resolve::read("t.yaml", text, &Process, folder);
+    let (typed, valid) =
+        read.result.map_err(|problems| read.source.render(&problems, false)).unwrap_or_else(|why| panic!("{why}"));
+    let found = problems(&typed.file, &valid, UnixNanos(now * 1_000_000_000));
+    let line = |problem: &Problem| {
+        let word = if problem.gravity == Gravity::Error { "error" } else { "warning" };
+        assert!(
+            problem.path.is_empty() || problem.at.is_some() || problem.path.starts_with("spool"),
+            "{}",
+            problem.path
+        );
+        format!("{word}: {}: {}", problem.path, problem.what)
+    };
+    found.iter().map(line).collect()
+}
+
+struct Tls {
+    folder: tempfile::TempDir,
+    cert: PathBuf,
+    key: PathBuf,
+    other: PathBuf,
+}
+
+fn tls() -> Tls {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new();
+    let (Certified { certificate, key, .. }, other) = (authority.issue("localhost"), authority.issue("localhost"));
+    let cert = pem_file(&folder, "cert.pem", "CERTIFICATE", &certificate);
+    let key = pem_file(&folder, "key.pem", "PRIVATE KEY", &key);
+    let other = pem_file(&folder, "other.pem", "PRIVATE KEY", &other.key);
+    Tls { cert, key, other, folder }
+}
+
+fn configuration(tls: &Tls, key: &Path, more: &str) -> String {
+    let (cert, key, spool) = (tls.cert.display(), key.display(), tls.folder.path().join("spool"));
+    format!(
+        "receivers: {{ otlp: {{ protocols: {{ http: {{ endpoint: '127.0.0.1:0', tls: {{ cert_file: '{cert}', key_file: '{key}' }} }} }} }} }}\n\
+         exporters:\n  otlp_http: {{ endpoint: 'https://127.0.0.1:1', trust: internal, tls: {{ ca_file: '{cert}' }} }}\n{more}\
+         spool: {{ directory: '{}', max_size: 64MiB }}\n\
+         service: {{ pipelines: {{ logs: {{ receivers: [otlp], exporters: [otlp_http] }} }} }}\n",
+        spool.display()
+    )
+}
+
+/// Nothing is said of what is right; a certificate that is over, or not yet, or has another's key, is told at its place.
+#[test]
+fn certificates_hold_today_and_fit_their_keys() {
+    let tls = tls();
+    let folder = tls.folder.path();
+    let right = configuration(&tls, &tls.key, "");
+    assert_eq!(told(&right, folder, NOW), [""; 0]);
+    let over = told(&right, folder, IN_2050).join("\n");
+    assert!(
+        over.contains("error: receivers.otlp.protocols.http.tls.cert_file: ") && over.contains("expired on 2049-12-31"),
+        "{over}"
+    );
+    assert!(over.contains("error: exporters.otlp_http.tls.ca_file: "), "{over}");
+    let early = told(&right, folder, IN_2019).join("\n");
+    assert!(early.contains("does not hold before 2020-01-01"), "{early}");
+    let mixed = told(&configuration(&tls, &tls.other, ""), folder, NOW).join("\n");
+    assert!(
+        mixed.contains("error: receivers.otlp.protocols.http.tls.key_file: ") && mixed.contains("is not the key of"),
+        "{mixed}"
+    );
+}
+
+/// Everything that is wrong is told at once: folders that can't be made, keys that are open, missing or no keys, tables that are not there.
+#[test]
+fn keys_folders_and_tables_are_looked_at() {
+    let tls = tls();
+    let folder = tls.folder.path();
+    let recipient = crate::vault::keygen::keygen(&folder.join("auditor.key")).unwrap();
+    let (open, cert) = (folder.join("signing.pem"), tls.cert.display());
+    std::fs::write(&open, "not a key\n").unwrap();
+    std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o644)).unwrap();
+    std::fs::create_dir(folder.join("spool")).unwrap();
+    std::fs::write(folder.join("spool/seg-0000000001.spool"), "x").unwrap();
+    let text = format!(
+        "receivers: {{ otlp: {{ auth: {{ tokens_file: '{cert}/tokens' }} }} }}\n\
+         processors:\n  cost: {{ rates: '{cert}/rates.yaml' }}\n  redact: {{}}\n  vault: {{ recipients: ['{recipient}'], writer: t, signing_key: '{}', store: {{ directory: '{cert}/vault' }} }}\n\
+         exporters: {{ file: {{ path: '{}/not-here/out.jsonl' }} }}\n\
+         spool: {{ directory: '{}', max_size: 64MiB }}\n\
+         service: {{ pipelines: {{ logs: {{ receivers: [otlp], processors: [cost, vault, redact], exporters: [file] }} }} }}\n",
+        open.display(),
+        folder.display(),
+        folder.join("spool").display()
+    );
+    let all = told(&text, folder, NOW).join("\n");
+    for (path, what) in [
+        ("error: receivers.otlp.auth.tokens_file: ", "can't read"),
+        ("error: processors.cost.rates: ", ""),
+        ("error: processors.vault.store.directory: ", "is no folder"),
+        ("error: processors.vault.signing_key: ", "everybody may read it"),
+        ("error: exporters.file.path: ", "does not exist"),
+        ("error: spool.keys: ", "spool.key is missing"),
+        ("warning: : ", "set its mode to 0600"),
+    ] {
+        assert!(all.lines().any(|line| line.starts_with(path) && line.contains(what)), "{path}{what} is not in\n{all}");
+    }
+    assert!(!all.contains("not a key"), "no content of files: {all}");
+    assert!(!folder.join("spool.key").exists() && !folder.join("not-here").exists(), "nothing is made");
+}

@@ -1,0 +1,174 @@
+//! **What**: `service.telemetry.metrics` as a user writes it, in the Collector's spelling. **Not here**: what the Collector's file may
+//! say besides (`written`).
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::components::ExporterSettings;
+use crate::config::{FieldProblem, Millis, Span};
+use crate::exporters::stanza::{Compression, Tls};
+use crate::exporters::{otlp, otlp_http};
+use crate::pipeline::Trust;
+use crate::secret::Secret;
+
+/// `service.telemetry.metrics:`
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Metrics {
+    /// Who is sent tollgate's own metrics, as `- periodic: { interval: 60s, exporter: { otlp: { protocol: http/protobuf, endpoint: … } } }`.
+    /// `/metrics` of the extension `admin` tells them with and without.
+    pub readers: Vec<Reader>,
+}
+
+/// One of them.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Reader {
+    /// At intervals.
+    pub periodic: Periodic,
+}
+
+/// `periodic:`
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Periodic {
+    /// Time between two exports: `60s`, or milliseconds.
+    pub interval: Millis,
+    /// From sending to the whole answer: `30s`, or milliseconds.
+    pub timeout: Millis,
+    /// To whom.
+    pub exporter: To,
+}
+
+impl Default for Periodic {
+    fn default() -> Self {
+        Self {
+            interval: Millis(Duration::from_secs(60)),
+            timeout: Millis(Duration::from_secs(30)),
+            exporter: To::default(),
+        }
+    }
+}
+
+/// `exporter:`
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct To {
+    /// An OTLP back end.
+    pub otlp: Otlp,
+}
+
+/// How OTLP is spoken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Protocol {
+    /// Protobuf over HTTP.
+    #[default]
+    #[serde(rename = "http/protobuf")]
+    Http,
+    /// gRPC.
+    #[serde(rename = "grpc")]
+    Grpc,
+}
+
+/// `otlp:`
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Otlp {
+    /// `http/protobuf` or `grpc`.
+    pub protocol: Protocol,
+    /// URL (without a path: `/v1/metrics` is put after it), or `host:port` for gRPC.
+    pub endpoint: Option<String>,
+    /// Headers of every request.
+    pub headers: BTreeMap<String, Secret>,
+    /// Compression of requests.
+    pub compression: Compression,
+    /// Plain text instead of TLS, for an endpoint without a scheme.
+    pub insecure: bool,
+    /// PEM file of the certificates to trust, instead of the system's.
+    pub certificate: Option<PathBuf>,
+    /// PEM file of the client's certificate chain.
+    pub client_certificate: Option<PathBuf>,
+    /// PEM file of the client's key.
+    pub client_key: Option<PathBuf>,
+}
+
+/// A reader's settings. Valid by construction.
+#[derive(Clone)]
+pub struct Reading {
+    /// Time between two exports.
+    pub every: Duration,
+    /// To whom.
+    pub exporter: ExporterSettings,
+}
+
+impl Metrics {
+    /// Checks what was written.
+    ///
+    /// # Errors
+    /// Every problem, with its path below `service.telemetry`.
+    pub fn settings(&self) -> Result<Vec<Reading>, Vec<FieldProblem>> {
+        let (mut readings, mut problems) = (Vec::new(), Vec::new());
+        for (at, Reader { periodic }) in self.readers.iter().enumerate() {
+            let path = format!("metrics.readers[{at}].periodic");
+            if periodic.interval.0 < Duration::from_millis(100) {
+                problems.push(FieldProblem::new(format!("{path}.interval"), "must be at least 100 ms"));
+            }
+            if periodic.timeout.0.is_zero() {
+                problems.push(FieldProblem::new(format!("{path}.timeout"), "must be more than zero"));
+            }
+            match periodic.exporter.otlp.exporter(Span(periodic.timeout.0)) {
+                Ok(exporter) => readings.push(Reading { every: periodic.interval.0, exporter }),
+                Err(found) => problems.extend(found.into_iter().map(|problem| {
+                    let field = match problem.path.as_str() {
+                        "metrics_endpoint" => "endpoint",
+                        "tls.ca_file" => "certificate",
+                        "tls.cert_file" => "client_certificate",
+                        "tls.key_file" => "client_key",
+                        "tls.insecure" => "insecure",
+                        other => other,
+                    };
+                    FieldProblem::new(format!("{path}.exporter.otlp.{field}"), problem.what)
+                })),
+            }
+        }
+        if problems.is_empty() { Ok(readings) } else { Err(problems) }
+    }
+}
+
+impl Otlp {
+    fn exporter(&self, timeout: Span) -> Result<ExporterSettings, Vec<FieldProblem>> {
+        let tls = Tls {
+            insecure: self.insecure,
+            ca_file: self.certificate.clone(),
+            cert_file: self.client_certificate.clone(),
+            key_file: self.client_key.clone(),
+            ..Tls::default()
+        };
+        let (headers, compression, trust) = (self.headers.clone(), self.compression, Trust::Internal);
+        if self.protocol == Protocol::Grpc {
+            let endpoint = self.endpoint.clone();
+            let config =
+                otlp::Config { endpoint, headers, compression, timeout, tls, trust, ..otlp::Config::default() };
+            return config.settings().map(ExporterSettings::Otlp);
+        }
+        let rest = self.endpoint.as_deref().map(|text| text.split_once("://").map_or(text, |(_, rest)| rest));
+        let whole = rest.and_then(|rest| rest.split_once('/')).is_some_and(|(_, path)| !path.is_empty());
+        let (metrics_endpoint, endpoint) =
+            if whole { (self.endpoint.clone(), None) } else { (None, self.endpoint.clone()) };
+        let config = otlp_http::Config {
+            endpoint,
+            metrics_endpoint,
+            headers,
+            compression,
+            timeout,
+            tls,
+            trust,
+            ..otlp_http::Config::default()
+        };
+        config.settings().map(ExporterSettings::OtlpHttp)
+    }
+}

@@ -1,0 +1,124 @@
+//! **What**: tollgate's own metrics, sent to OTLP back ends at intervals (`Own`). **Why**: where nobody scrapes, they go the way that
+//! everything else goes. **Invariants**: off unless configured; what is sent is what `/metrics` says, as totals since the start, so
+//! an export that fails is made good by the next; nothing of it is spooled, and no pipeline waits for it.
+//! **Not here**: the exporters' client code (`exporters/`), the text of `/metrics` (`telemetry/meter`).
+
+mod config;
+mod points;
+#[cfg(test)]
+mod tests;
+mod written;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use tokio::sync::watch;
+
+use crate::clock::{Clock, UnixNanos};
+use crate::components::ExporterSettings;
+use crate::config::ComponentId;
+use crate::exporters::remote::Deps;
+use crate::hex;
+use crate::net::Spawn;
+use crate::net::spawn::blocking;
+use crate::otlp::Signal;
+use crate::pipeline::{ExportRequest, Exporter, Outcome};
+use crate::rng::Rng;
+use crate::telemetry::{Counter, Meter, names};
+
+use super::assemble::exporter;
+use super::build::Companion;
+
+pub use config::{Metrics, Reading};
+pub(super) use written::served;
+
+/// See the module.
+pub(super) struct Own {
+    every: Duration,
+    exporter: Arc<dyn Exporter>,
+    resource: points::Resource,
+    began: UnixNanos,
+    meter: Meter,
+    clock: Arc<dyn Clock>,
+    tasks: Arc<dyn Spawn>,
+    sent: Counter,
+    failed: Counter,
+}
+
+/// One for each reader.
+///
+/// # Errors
+/// One line about a TLS file.
+pub(super) fn companions(
+    readings: Vec<Reading>,
+    deps: &Deps,
+    rng: &dyn Rng,
+) -> Result<Vec<Arc<dyn Companion>>, String> {
+    let instance = hex::encode(&rng.id());
+    let build = |(at, reading): (usize, Reading)| {
+        let kind = match &reading.exporter {
+            ExporterSettings::Otlp(_) => "otlp",
+            _ => "otlp_http",
+        };
+        let id = ComponentId { kind: kind.to_owned(), name: format!("own-metrics-{at}") };
+        let outcome = |outcome| deps.meter.counter(&names::OWN_EXPORTS, &[("outcome", outcome)]);
+        let own = Own {
+            every: reading.every,
+            exporter: exporter(&id, reading.exporter, deps.clone())?,
+            resource: points::Resource::new(&instance),
+            began: deps.meter.began(deps.clock.now()),
+            meter: deps.meter.clone(),
+            clock: Arc::clone(&deps.clock),
+            tasks: Arc::clone(&deps.tasks),
+            sent: outcome("sent"),
+            failed: outcome("failed"),
+        };
+        Ok(Arc::new(own) as Arc<dyn Companion>)
+    };
+    readings.into_iter().enumerate().map(build).collect()
+}
+
+impl Own {
+    async fn export(&self) {
+        let (meter, resource) = (self.meter.clone(), self.resource.clone());
+        let (began, now) = (self.began, self.clock.now());
+        let made =
+            blocking(&*self.tasks, "own metrics", move || points::request(&meter.render(), &resource, began, now));
+        let Some(Some((body, items))) = made.await else { return };
+        let request =
+            ExportRequest { signal: Signal::Metrics, account: "default".into(), body: Bytes::from(body), items };
+        let reason = match self.exporter.send(&request).await {
+            Outcome::Accepted => return self.sent.increment(1),
+            Outcome::Partial { reason, .. } | Outcome::Retry { reason, .. } | Outcome::Refused { reason } => reason,
+        };
+        self.failed.increment(1);
+        tracing::warn!(
+            exporter = &**self.exporter.id(),
+            reason = reason.label(),
+            "own metrics could not be sent; the next export makes it good"
+        );
+    }
+}
+
+impl Companion for Own {
+    fn name(&self) -> &'static str {
+        "own metrics"
+    }
+
+    fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            loop {
+                let last = tokio::select! {
+                    () = self.clock.sleep(self.every) => false,
+                    _ = stop.wait_for(|stop| *stop) => true,
+                };
+                self.export().await;
+                if last {
+                    return;
+                }
+            }
+        })
+    }
+}

@@ -1,0 +1,172 @@
+//! **What**: `/api/tap` on the admin port: what passes, as it passes, until the client goes away. **Invariants**: only for clients on
+//! this machine, or ones that showed a password, a token or a certificate; only what third parties may see, without fields that
+//! the schema does not know; work is done off the sockets' threads; what is left out is told in the stream.
+//! **Not here**: queues (`pipeline/tap`), the guard before all pages (`telemetry/admin`).
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Query, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use bytes::Bytes;
+use futures_util::stream;
+use serde::Deserialize;
+use serde_json::json;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::app::build::Way;
+use crate::app::strangers::is_known;
+use crate::clock::Clock;
+use crate::exporters::debug;
+use crate::net::Spawn;
+use crate::net::spawn::blocking;
+use crate::otlp::{Payload, Signal, UnknownFields, json as otlp_json};
+use crate::pipeline::ExportRequest;
+use crate::pipeline::tap::{LeftOut, Look, Tapped, Wanted};
+
+/// What the route needs.
+#[derive(Clone)]
+pub(super) struct Site {
+    /// The engine, once it is there.
+    pub way: Way,
+    /// When something passed.
+    pub clock: Arc<dyn Clock>,
+    /// Where text is written.
+    pub tasks: Arc<dyn Spawn>,
+    /// Whether the port asks who is there.
+    pub guarded: bool,
+}
+
+/// What is asked for.
+#[derive(Clone, Default, Deserialize)]
+struct Asked {
+    pipeline: Option<String>,
+    signal: Option<String>,
+    service: Option<String>,
+    /// Requests at most.
+    limit: Option<u64>,
+}
+
+/// The route.
+pub(super) fn router(site: Site) -> Router {
+    Router::new().route("/api/tap", get(tap)).with_state(site)
+}
+
+async fn tap(State(site): State<Site>, Query(asked): Query<Asked>, request: Request) -> Response {
+    if !is_known(site.guarded, request.extensions()) {
+        let text = "only clients on this machine may look: set `extensions.admin.auth`, or `tls.client_ca_file`\n";
+        return (StatusCode::FORBIDDEN, text).into_response();
+    }
+    let signal =
+        match asked.signal.as_deref().map(|name| (name, Signal::ALL.into_iter().find(|one| one.as_str() == name))) {
+            Some((_, None)) => {
+                return (StatusCode::BAD_REQUEST, "`signal` is traces, metrics or logs\n").into_response();
+            }
+            found => found.and_then(|(_, signal)| signal),
+        };
+    let wanted = Wanted { pipeline: asked.pipeline.clone(), signal };
+    let Some(inlet) = site.way.get() else {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the gateway starts\n").into_response();
+    };
+    let Some(look) = inlet.tap().look(wanted) else {
+        return (StatusCode::TOO_MANY_REQUESTS, "as many look as may\n").into_response();
+    };
+    let lines = wants_json(request.headers());
+    let kind = if lines { "application/x-ndjson" } else { "text/plain; charset=utf-8" };
+    let left = asked.limit.unwrap_or(u64::MAX);
+    let view = View { site, look, service: asked.service, lines, left };
+    let parts = stream::unfold(view, |mut view| async move {
+        let part = view.next().await?;
+        Some((Ok::<_, Infallible>(part), view))
+    });
+    ([(header::CONTENT_TYPE, kind)], Body::from_stream(parts)).into_response()
+}
+
+fn wants_json(headers: &HeaderMap) -> bool {
+    headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).is_some_and(|accept| accept.contains("json"))
+}
+
+/// One client's look.
+struct View {
+    site: Site,
+    look: Look,
+    service: Option<String>,
+    /// JSON lines, else text.
+    lines: bool,
+    /// Requests still to be shown.
+    left: u64,
+}
+
+impl View {
+    /// The next part of the stream.
+    async fn next(&mut self) -> Option<Bytes> {
+        while self.left > 0 {
+            let tapped = self.look.next().await?;
+            let left_out = self.look.left_out();
+            let now = OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.site.clock.now().0));
+            let time = now.ok().and_then(|now| now.format(&Rfc3339).ok()).unwrap_or_default();
+            let (service, lines) = (self.service.clone(), self.lines);
+            let write = move || write(&tapped, service.as_deref(), &time, lines);
+            let shown = blocking(&*self.site.tasks, "tap", write).await?;
+            self.left = self.left.saturating_sub(u64::from(shown.is_some()));
+            let mut text = told(left_out, self.lines);
+            text.push_str(&shown.unwrap_or_default());
+            if !text.is_empty() {
+                return Some(text.into());
+            }
+        }
+        None
+    }
+}
+
+/// One request; none if nothing of it is wanted.
+fn write(tapped: &Tapped, service: Option<&str>, time: &str, lines: bool) -> Option<String> {
+    let (signal, pipeline, account) = (tapped.label.signal, &tapped.label.pipeline, &tapped.account);
+    let whole = Payload::parse(signal, tapped.body.clone()).ok()?;
+    let payload = match service {
+        None => whole,
+        Some(service) => {
+            let of = |node| whole.get_str(whole.resource(node), "service.name") == Some(service);
+            let keep: Vec<bool> = whole.items().map(of).collect();
+            whole.subset(&|item| keep.get(item) == Some(&true))
+        }
+    };
+    let items = payload.item_count() as u64;
+    if items == 0 {
+        return None;
+    }
+    let body = Bytes::from(payload.encode(UnknownFields::Drop).ok()?.bytes);
+    if !lines {
+        let request = ExportRequest { signal, account: Arc::clone(account), body, items };
+        return Some(format!("{time} {pipeline} account={account} {}", debug::text(&request)?));
+    }
+    let mut request = String::new();
+    otlp_json::encode(signal, &body, &mut request).ok()?;
+    let head =
+        json!({"time": time, "pipeline": pipeline, "account": &**account, "signal": signal.as_str(), "items": items});
+    let head = head.to_string();
+    Some(format!("{},\"request\":{request}}}\n", head.strip_suffix('}')?))
+}
+
+/// What was not shown.
+fn told(LeftOut { slow, withheld }: LeftOut, lines: bool) -> String {
+    if (slow, withheld) == (0, 0) {
+        return String::new();
+    }
+    if lines {
+        return format!("{}\n", json!({"left_out": slow, "withheld": withheld}));
+    }
+    let mut text = String::new();
+    if slow > 0 {
+        text.push_str(&format!("-- {slow} requests left out: more passes than is read here\n"));
+    }
+    if withheld > 0 {
+        text.push_str(&format!("-- {withheld} requests withheld: their pipelines do not redact\n"));
+    }
+    text
+}

@@ -1,0 +1,159 @@
+//! What keeps history: a file that comes late, details for all accounts, runs that share an id.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::super::build::{Companion as _, Seams};
+use super::super::remember::Remember;
+use super::super::tasks::Tasks;
+use super::seams;
+use crate::clock::{Clock, UnixNanos};
+use crate::history::tests::view;
+use crate::history::{Failures, History, Write};
+use crate::pages::Shelf;
+use crate::pipeline::spool::SpoolKey;
+use crate::runs::{Board, Budget, Detail, Investigations, Measure, RunState, RunSums, RunView, Step};
+
+const MINUTE: u64 = 60_000_000_000;
+const START: u64 = 1_800_000_000_000_000_000;
+
+struct Hand(AtomicU64);
+
+impl Clock for Hand {
+    fn now(&self) -> UnixNanos {
+        UnixNanos(self.0.load(Ordering::Relaxed))
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+/// Shows what it holds; of runs with one id the first.
+#[derive(Default)]
+struct Shown(Mutex<Vec<RunView>>);
+
+impl Board for Shown {
+    fn recent(&self, most: usize) -> Vec<RunView> {
+        self.0.lock().iter().take(most).cloned().collect()
+    }
+    fn run(&self, id: &str) -> Option<Detail> {
+        let view = self.0.lock().iter().find(|view| view.run == id).cloned()?;
+        Some(Detail { view, steps: Some(vec![Step::default()]), step_count: 1 })
+    }
+    fn run_of(&self, account: &str, id: &str) -> Option<Detail> {
+        let view = self.0.lock().iter().find(|view| view.run == id && view.account == account).cloned()?;
+        Some(Detail { view, steps: Some(vec![Step::default()]), step_count: 1 })
+    }
+    fn budget(&self, _: &str, _: &str) -> Option<Budget> {
+        None
+    }
+    fn sums(&self) -> RunSums {
+        RunSums::default()
+    }
+    fn investigations(&self) -> BTreeMap<String, Investigations> {
+        BTreeMap::new()
+    }
+    fn measures(&self) -> Vec<Measure> {
+        Vec::new()
+    }
+    fn alerts(&self) -> Vec<crate::runs::Alert> {
+        Vec::new()
+    }
+}
+
+struct Bench {
+    clock: Arc<Hand>,
+    board: Arc<Shown>,
+    remember: Remember,
+}
+
+fn bench(folder: &std::path::Path) -> Bench {
+    let (clock, board) = (Arc::new(Hand(AtomicU64::new(START))), Arc::new(Shown::default()));
+    let seams = Seams { clock: Arc::clone(&clock) as Arc<dyn Clock>, ..seams() };
+    let remember = Remember {
+        board: Arc::clone(&board) as Arc<dyn Board>,
+        history: Arc::<History>::default(),
+        failures: Arc::<Failures>::default(),
+        shelf: Shelf::default(),
+        file: folder.join("history.sqlite"),
+        keys: vec![SpoolKey::from_bytes([1; 32])],
+        tasks: Tasks::new(&seams.meter),
+        seams,
+        failing: AtomicBool::new(false),
+        owed: Mutex::new(Write::default()),
+        again: AtomicU64::new(0),
+    };
+    Bench { clock, board, remember }
+}
+
+fn ended(account: &str, run: &str) -> RunView {
+    RunView { account: account.into(), ..view(run, 5, 1, RunState::Ended, None, 1) }
+}
+
+/// A file that can't be opened is tried again: then the past is there, and what happened meanwhile is written.
+#[test]
+fn a_file_is_tried_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = bench(folder.path());
+    first.remember.prepare().unwrap();
+    first.board.0.lock().push(ended("default", "past"));
+    first.remember.look();
+    drop(first);
+    let log = folder.path().join("history.sqlite-wal");
+    std::fs::remove_file(&log).ok();
+    std::fs::create_dir(&log).unwrap();
+    let later = bench(folder.path());
+    later.remember.prepare().unwrap();
+    later.board.0.lock().push(ended("default", "meanwhile"));
+    later.remember.look();
+    assert!(later.remember.shelf.lock().is_none() && later.remember.history.all().len() == 1);
+    std::fs::remove_dir(&log).unwrap();
+    later.clock.0.fetch_add(MINUTE, Ordering::Relaxed);
+    later.remember.look();
+    assert!(later.remember.history.find_of("default", "past").is_some());
+    drop(later);
+    let again = bench(folder.path());
+    again.remember.prepare().unwrap();
+    assert_eq!(again.remember.history.all().len(), 2);
+}
+
+/// One account's many runs that end at once leave details for the runs of others; so does a run of theirs with the same id.
+#[test]
+fn runs_of_all_accounts_have_details() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = bench(folder.path());
+    bench.remember.prepare().unwrap();
+    let flood = (0..100).map(|run| ended("flood", &format!("r{run}")));
+    bench.board.0.lock().extend(flood.chain([ended("quiet", "r0"), ended("quiet", "own")]));
+    bench.remember.look();
+    let shelf = bench.remember.shelf.lock();
+    let store = shelf.as_ref().unwrap();
+    for run in ["r0", "own"] {
+        let entry = bench.remember.history.find_of("quiet", run).unwrap();
+        assert!(store.detail(&entry).is_some(), "{run}");
+    }
+}
+
+/// A live run that was not shown for long is asked for as its account's: another account's run of this id does not end it.
+#[test]
+fn a_shared_id_ends_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = bench(folder.path());
+    bench.remember.prepare().unwrap();
+    let live = |account: &str| RunView { account: account.into(), ..view("shared", 5, 1, RunState::Live, None, 1) };
+    bench.board.0.lock().push(live("quiet"));
+    bench.remember.look();
+    // many runs of others hide it from the next looks
+    let others = (0..200).map(|run| ended("flood", &format!("r{run}")));
+    *bench.board.0.lock() = [live("flood")].into_iter().chain(others).chain([live("quiet")]).collect();
+    bench.remember.look();
+    bench.clock.0.fetch_add(3 * MINUTE, Ordering::Relaxed);
+    bench.remember.look();
+    let entry = bench.remember.history.find_of("quiet", "shared").unwrap();
+    assert!(entry.live(), "{}", entry.state);
+}

@@ -1,0 +1,59 @@
+//! Who may look at what passes, and who may change anything. (What is shown: `tests/it/tap.rs`.)
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Method, Request, StatusCode};
+use axum::middleware::from_fn_with_state;
+use axum::routing::any;
+use tower::ServiceExt as _;
+
+use crate::app::build::Way;
+use crate::app::strangers::only_read;
+use crate::app::tap::{Site, router};
+use crate::app::tasks::Tasks;
+use crate::clock::SystemClock;
+use crate::net::Peer;
+use crate::net::listen::Near;
+use crate::telemetry::Meter;
+
+/// A client of another machine must not look where the port asks nobody who is there; one on this machine, one that the port's
+/// guard let through, and one with a certificate may.
+#[tokio::test]
+async fn strangers_do_not_look() {
+    let ask = async |guarded: bool, mark: fn(&mut Request<Body>)| {
+        let tasks = Tasks::new(&Meter::new());
+        let site = Site { way: Way::default(), clock: Arc::new(SystemClock::new()), tasks, guarded };
+        let mut request = Request::get("/api/tap?limit=1").body(Body::empty()).unwrap();
+        mark(&mut request);
+        router(site).oneshot(request).await.unwrap().status()
+    };
+    assert_eq!(ask(false, |_| {}).await, StatusCode::FORBIDDEN);
+    // there is no engine behind it
+    let may = StatusCode::SERVICE_UNAVAILABLE;
+    assert_eq!(ask(true, |_| {}).await, may);
+    assert_eq!(ask(false, |request| _ = request.extensions_mut().insert(Near)).await, may);
+    assert_eq!(ask(false, |request| _ = request.extensions_mut().insert(Arc::new(Peer::default()))).await, may);
+}
+
+/// Where the port asks nobody who is there, strangers read and change nothing: a scraper's port must not let a neighbour reload,
+/// mute or judge.
+#[tokio::test]
+async fn strangers_change_nothing() {
+    let ask = async |method: Method, guarded: bool, mark: fn(&mut Request<Body>)| {
+        let routes = Router::new().route("/-/reload", any(async || "done"));
+        let mut request = Request::builder().method(method).uri("/-/reload").body(Body::empty()).unwrap();
+        mark(&mut request);
+        routes.layer(from_fn_with_state(guarded, only_read)).oneshot(request).await.unwrap().status()
+    };
+    assert_eq!(ask(Method::GET, false, |_| {}).await, StatusCode::OK);
+    for method in [Method::POST, Method::DELETE, Method::PUT] {
+        assert_eq!(ask(method.clone(), false, |_| {}).await, StatusCode::FORBIDDEN, "{method}");
+        assert_eq!(ask(method.clone(), true, |_| {}).await, StatusCode::OK);
+        assert_eq!(
+            ask(method.clone(), false, |request| _ = request.extensions_mut().insert(Near)).await,
+            StatusCode::OK
+        );
+    }
+}

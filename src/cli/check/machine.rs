@@ -1,0 +1,154 @@
+//! **What**: what `check` tries of the machine and of S3: how fast the spool's volume syncs, whether the clock is right, whether the
+//! vault's writer may write. **Invariants**: files are removed again; objects are probes of its own, written and never read; dates come
+//! from whom the configuration sends to, and nobody else.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Uri, header};
+use time::OffsetDateTime;
+
+use super::Tried;
+use crate::app::resolve::Valid;
+use crate::app::tasks::Tasks;
+use crate::clock::{Clock, SystemClock};
+use crate::components::{ExporterSettings, ProcessorSettings};
+use crate::config::env;
+use crate::exporters::verdict;
+use crate::net::client::{self, Client, upload};
+use crate::net::{Proxies, tls};
+use crate::processors::vault::StoreSettings;
+use crate::rng::{Rng, SystemRng};
+use crate::telemetry::Meter;
+use crate::vault::store::S3Store;
+use crate::vault::store::probe::{Verdict, writes};
+
+/// Syncs that are timed.
+const SYNCS: usize = 16;
+/// A slower one holds every client up.
+const SLOW: Duration = Duration::from_millis(200);
+/// S3 refuses at 15 minutes; prices, retention and waits that back ends ask for go wrong long before.
+const SKEW: Duration = Duration::from_secs(30);
+/// For an answer with a date.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a sync takes in `directory`, or in the nearest folder above it that exists; nothing where no file can be made.
+pub(super) fn syncs(directory: &Path) -> Option<Tried> {
+    let here = directory.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("."));
+    let path = here.join(format!(".tollgate-check-sync-{}", std::process::id()));
+    let mut file = File::create_new(&path).ok()?;
+    let usual = usual(&mut file);
+    drop(std::fs::remove_file(&path));
+    let what =
+        |took: Duration| format!("the spool's volume syncs 4 KiB in {} ms (median of {SYNCS})", took.as_millis());
+    Some(match usual {
+        Ok(took) if took <= SLOW => Tried::new(what(took), Ok(())),
+        Ok(took) => {
+            let answer = format!("more than {} ms: each OK to a client waits for a sync", SLOW.as_millis());
+            Tried::new(
+                what(took),
+                Err((answer, "put `spool.directory` on a faster volume (SSD, not network)".to_owned())),
+            )
+        }
+        Err(error) => {
+            let remedy = "look at the volume: nothing can be accepted where a sync fails".to_owned();
+            Tried::new("the spool's volume syncs", Err((error.to_string(), remedy)))
+        }
+    })
+}
+
+/// The median: one that waits for somebody else's writes says nothing of the volume.
+fn usual(file: &mut File) -> std::io::Result<Duration> {
+    let clock = SystemClock::new();
+    let mut took = Vec::with_capacity(SYNCS);
+    for _ in 0..SYNCS {
+        let began = clock.monotonic();
+        file.write_all(&[0; 4096])?;
+        rustix::fs::fdatasync(&*file)?;
+        took.push(clock.monotonic().saturating_sub(began));
+    }
+    took.sort_unstable();
+    Ok(took.get(SYNCS / 2).copied().unwrap_or_default())
+}
+
+/// Whether each vault in S3 may be written to: one small locked object in each bucket.
+pub(super) async fn stores(valid: &Valid) -> Vec<Tried> {
+    let mut tried = Vec::new();
+    for placed in &valid.processors {
+        let ProcessorSettings::Vault(vault) = &placed.what else { continue };
+        let StoreSettings::S3(s3) = &vault.store else { continue };
+        let store = S3Store::new(s3.clone());
+        let name = crate::hex::encode(&SystemRng.id());
+        match writes(&store, &name, SystemClock::new().now()).await {
+            Ok(checks) => tried.extend(checks.into_iter().map(|check| {
+                let held = if check.verdict == Verdict::Holds { Ok(()) } else { Err((check.answer, check.remedy)) };
+                Tried::new(format!("`{}` in S3, {}", placed.id, check.what), held)
+            })),
+            Err(error) => {
+                let remedy = "look at `store.s3`: endpoint, ca_file, credentials".to_owned();
+                tried.push(Tried::new(format!("`{}` reaches S3", placed.id), Err((error.to_string(), remedy))));
+            }
+        }
+    }
+    tried
+}
+
+/// Whether this machine's clock agrees with those of whom the configuration sends to.
+pub(super) async fn clocks(valid: &Valid) -> Vec<Tried> {
+    let mut tried = Vec::new();
+    for (whose, uri, tls) in addresses(valid) {
+        let Some(theirs) = date_of(uri, tls).await else { continue };
+        let ours = OffsetDateTime::from_unix_timestamp_nanos(i128::from(SystemClock::new().now().0));
+        let Ok(ours) = ours else { continue };
+        let apart = (ours - theirs).unsigned_abs();
+        let what = format!("the clock agrees with that of {whose} to {} s", SKEW.as_secs());
+        let held = if apart <= SKEW {
+            Ok(())
+        } else {
+            let way = if ours > theirs { "ahead" } else { "behind" };
+            let remedy = "keep time by NTP: S3 refuses requests, prices and retention go by the wrong day".to_owned();
+            Err((format!("this machine is {} s {way}", apart.as_secs()), remedy))
+        };
+        tried.push(Tried::new(what, held));
+    }
+    tried
+}
+
+/// Who answers in HTTP/1.1, where, and how it is trusted.
+fn addresses(valid: &Valid) -> Vec<(String, Uri, tls::Settings)> {
+    let exporters = valid.exporters.iter().filter_map(|placed| match &placed.what {
+        ExporterSettings::OtlpHttp(settings) => {
+            let (_, uri) = settings.urls.first()?;
+            Some((format!("`{}`", placed.id), uri.clone(), settings.common.tls.clone()))
+        }
+        _ => None,
+    });
+    let stores = valid.processors.iter().filter_map(|placed| match &placed.what {
+        ProcessorSettings::Vault(vault) => match &vault.store {
+            StoreSettings::S3(s3) => {
+                let aws = || format!("https://s3.{}.amazonaws.com/", s3.region);
+                let uri = s3.endpoint.clone().unwrap_or_else(aws).parse().ok()?;
+                let tls = tls::Settings { ca_file: s3.ca_file.clone(), ..tls::Settings::default() };
+                Some((format!("S3 of `{}`", placed.id), uri, tls))
+            }
+            StoreSettings::Directory(_) | StoreSettings::None => None,
+        },
+        _ => None,
+    });
+    exporters.chain(stores).collect()
+}
+
+/// The date of an answer, whatever else it says; none without one.
+async fn date_of(uri: Uri, tls: tls::Settings) -> Option<OffsetDateTime> {
+    let secure = uri.scheme_str() == Some("https");
+    let settings = client::Settings { tls: secure.then_some(tls), http2_only: false };
+    let proxies = Arc::new(Proxies::from_env(&env::var).ok()?);
+    let client = Client::build(&settings, proxies, Tasks::new(&Meter::new())).ok()?;
+    let request = Request::head(uri).body(upload(Bytes::new(), Bytes::new())).ok()?;
+    let answer = tokio::time::timeout(TIMEOUT, client.send(request)).await.ok()?.ok()?;
+    verdict::date(answer.headers().get(header::DATE)?.to_str().ok()?)
+}

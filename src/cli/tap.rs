@@ -1,0 +1,61 @@
+//! **What**: the command `tollgate tap`: what passes a running gateway, as it passes. **Invariants**: shows what the gateway says
+//! third parties may see, and nothing else; a reader that goes away ends it quietly.
+//! **Not here**: what is shown and to whom (`app/tap`).
+
+use clap::Args;
+
+use super::ask::{Asker, Where, part};
+use super::output::{self, Exit};
+use super::reach::block_on;
+use super::run::ended;
+
+/// Options of `tap`.
+#[derive(Args)]
+pub(super) struct Options {
+    #[command(flatten)]
+    at: Where,
+    /// Only what passed this pipeline, e.g. `traces/agents`.
+    #[arg(long, value_name = "ID")]
+    pipeline: Option<String>,
+    /// Only `traces`, `metrics` or `logs`.
+    #[arg(long, value_parser = ["traces", "metrics", "logs"])]
+    signal: Option<String>,
+    /// Only items of this service (`service.name` of their resource).
+    #[arg(long, value_name = "NAME")]
+    service: Option<String>,
+    /// Ends after so many requests.
+    #[arg(long, value_name = "N")]
+    limit: Option<u64>,
+    /// JSON lines, the request as OTLP/JSON in `request`.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs it.
+pub(super) fn run(options: &Options) -> Exit {
+    ended(block_on(watch(options)))
+}
+
+async fn watch(options: &Options) -> Result<(), String> {
+    let gateway = Asker::gateway(&options.at)?;
+    let limit = options.limit.map(|limit| limit.to_string());
+    let asked = [
+        ("pipeline", &options.pipeline),
+        ("signal", &options.signal),
+        ("service", &options.service),
+        ("limit", &limit),
+    ];
+    let asked = asked.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
+    let asked: Vec<String> = asked.map(|(name, value)| format!("{name}={}", part(value))).collect();
+    let accept = if options.json { "application/x-ndjson" } else { "text/plain" };
+    let path = format!("/api/tap?{}", asked.join("&"));
+    let shown = gateway.follow(&path, accept, output::print);
+    tokio::select! {
+        shown = shown => shown,
+        _ = tokio::signal::ctrl_c() => return Ok(()),
+    }?;
+    if options.limit.is_none() {
+        output::complain("the gateway ended it: it stops, or began again with another configuration");
+    }
+    Ok(())
+}

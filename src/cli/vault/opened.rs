@@ -1,0 +1,69 @@
+//! **What**: `tollgate vault get`: fragments by a reference, or by what the index says of a trace, a span, a leaf. **Invariants**: what
+//! opens is printed, whatever else is wrong; each opening is noted before it happens. **Not here**: opening (`vault/read`).
+
+use std::io::{self, IsTerminal};
+
+use clap::Args;
+
+use super::super::reach::block_on;
+use super::{Source, open, print};
+use crate::vault::read::{Leaf, Opener, Query, Wanted, escaped, get, get_lines};
+
+/// Options of `vault get`: one of the four that say what.
+#[derive(Args)]
+pub(in crate::cli) struct Get {
+    /// `s3://bucket/name`, `file:///name`, or the object's name.
+    #[arg(required_unless_present_any = ["trace", "span", "leaf"])]
+    uri: Option<String>,
+    /// The range attribute (`gen_ai.payload.range`); without it every fragment of the object.
+    #[arg(long, value_name = "bytes=FIRST-LAST", requires = "uri")]
+    range: Option<String>,
+    /// Every fragment that index lines of this trace name.
+    #[arg(long, value_name = "ID", conflicts_with_all = ["uri", "leaf"])]
+    trace: Option<String>,
+    /// Every fragment that index lines of this span name.
+    #[arg(long, value_name = "ID", conflicts_with_all = ["uri", "leaf"])]
+    span: Option<String>,
+    /// The fragment that this line names, as spans tell it (`gen_ai.payload.leaf`).
+    #[arg(long, value_name = "WRITER/EPOCH/NUMBER", conflicts_with = "uri")]
+    leaf: Option<String>,
+    /// Of lines: only this account's.
+    #[arg(long, conflicts_with = "uri")]
+    account: Option<String>,
+    #[command(flatten)]
+    from: Source,
+}
+
+/// Runs `vault get`.
+pub(super) fn run_get(options: &Get) -> Result<(), String> {
+    let Get { uri, range, trace, span, leaf, account, from } = options;
+    block_on(async {
+        let leaf = leaf.as_deref().map(Leaf::parse).transpose()?;
+        let (vault, auditors, log) = open(from)?;
+        let what = [uri, trace, span, &options.leaf].into_iter().flatten().cloned().collect::<Vec<_>>().join(" ");
+        log.note("get", &what)?;
+        let (mut opener, mut text) = (Opener::new(&vault, auditors), Vec::new());
+        let got = match uri {
+            Some(uri) => {
+                let wanted = Wanted { uri: uri.clone(), range: range.clone() };
+                get(&vault, &mut opener, &wanted, &mut text).await
+            }
+            None => {
+                let (account, trace, span) = (account.clone(), trace.clone(), span.clone());
+                let query = Query { account, trace, span, ..Query::default() };
+                get_lines(&vault, &mut opener, &query, leaf.as_ref(), &mut text).await
+            }
+        };
+        // what did open is printed, whatever else is wrong
+        print(&for_terminal(text))?;
+        got?.map_err(|error| error.to_string())
+    })
+}
+
+/// Into a file or a pipe the bytes go as they are; on a terminal what it might act on is escaped, which is the same JSON.
+fn for_terminal(json: Vec<u8>) -> Vec<u8> {
+    if !io::stdout().is_terminal() {
+        return json;
+    }
+    escaped(&String::from_utf8_lossy(&json)).into_bytes()
+}

@@ -1,0 +1,101 @@
+//! **What**: values that were cut into items of a list that stand side by side: `["ghp_16C7e42F", "292c6912E7…"]`. **Why**: streams and
+//! splitters cut texts where they like. **Invariants**: looked for only where a token with a prefix or an `@` stands in a string that ends
+//! within it and is no finding by itself; what is found is replaced in each string, its quotes stay. **Not here**: pieces that keys or
+//! objects part.
+
+use std::ops::Range;
+
+use super::super::find::Action;
+use super::super::scan::{Claims, Scan};
+use super::View;
+use super::blobs::sorted;
+use crate::redaction::sets::Bytes;
+
+/// Most bytes of a value on either side of its beginning.
+const MOST: usize = 256;
+/// Least bytes of a piece.
+const LEAST: usize = 4;
+
+/// What tokens and addresses are made of.
+static IN_TOKEN: Bytes = Bytes::of(b"-_.+/=@~").and_alnum();
+
+pub(super) fn windows(
+    scan: &Scan<'_>,
+    fresh: &dyn Fn(Range<usize>) -> bool,
+    claims: &Claims,
+    out: &mut Vec<Range<usize>>,
+) {
+    let words = scan.anchors.words.iter().filter(|word| matches!(word.action, Action::Pattern(_))).map(|word| word.at);
+    let mut known: Option<Vec<Range<usize>>> = None;
+    let mut each = |begins: &mut dyn Iterator<Item = usize>| {
+        let mut done = 0;
+        for at in begins {
+            // each string is read once
+            let Some(window) = Some(at).filter(|at| *at >= done).and_then(|at| around(scan, at)) else { continue };
+            done = window.end;
+            let known = known.get_or_insert_with(|| sorted(claims));
+            let upto = known.partition_point(|range| range.start <= at);
+            let found = known.get(upto.saturating_sub(4)..upto).unwrap_or_default().iter().any(|range| range.end > at);
+            if !found && fresh(window.clone()) {
+                out.push(window);
+            }
+        }
+    };
+    each(&mut words.into_iter());
+    each(&mut scan.anchors.ats.iter().copied());
+    out.sort_by_key(|window| window.start);
+    out.dedup_by(|next, last| next.start < last.end);
+}
+
+/// The strings around what begins at `at`, if it goes on in the next one, or began in the one before.
+fn around(scan: &Scan<'_>, at: usize) -> Option<Range<usize>> {
+    let bytes = scan.text.as_bytes();
+    let token =
+        |from: usize| from + IN_TOKEN.leading(bytes.get(from..bytes.len().min(from + MOST)).unwrap_or_default());
+    let start = at - IN_TOKEN.trailing(bytes.get(at.saturating_sub(MOST)..at).unwrap_or_default());
+    let mut end = token(at);
+    let mut joined = 0;
+    while let Some(next) = joint(bytes, end).filter(|_| joined < 8) {
+        let behind = token(next);
+        if behind < next + LEAST {
+            break;
+        }
+        end = behind;
+        joined += 1;
+    }
+    (joined > 0 && end > start + 2 * LEAST).then_some(start..end)
+}
+
+/// Behind `", "` at `at`: where the next string of a list begins.
+fn joint(bytes: &[u8], at: usize) -> Option<usize> {
+    let quote = *bytes.get(at).filter(|byte| b"\"'".contains(byte))?;
+    let rest = bytes.get(at + 1..bytes.len().min(at + 34))?;
+    let blanks =
+        |from: usize| rest.get(from..).unwrap_or_default().iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+    let comma = blanks(0);
+    if rest.get(comma) != Some(&b',') {
+        return None;
+    }
+    let next = comma + 1 + blanks(comma + 1);
+    (rest.get(next) == Some(&quote)).then_some(at + 2 + next)
+}
+
+/// Leaves out what parts the strings.
+pub(super) fn decode(text: &str, view: &mut View) {
+    let mut from = 0;
+    while let Some(found) = memchr::memchr2(b'"', b'\'', text.as_bytes().get(from..).unwrap_or_default()) {
+        let at = from + found;
+        view.copy(text.get(from..at).unwrap_or_default());
+        match joint(text.as_bytes(), at) {
+            Some(next) => {
+                view.put(next - at, None);
+                from = next;
+            }
+            None => {
+                view.copy(text.get(at..at + 1).unwrap_or_default());
+                from = at + 1;
+            }
+        }
+    }
+    view.copy(text.get(from..).unwrap_or_default());
+}

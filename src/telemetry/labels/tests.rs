@@ -1,0 +1,44 @@
+//! Labels: nobody takes what others need.
+
+use super::*;
+
+/// An account that names thousands leaves room for the next ones, whose names are shown.
+#[test]
+fn one_account_leaves_room_for_the_next() {
+    let values = Values::default();
+    for name in (0..5000).map(|n| format!("noise-{n}")) {
+        for _ in 0..AGAIN {
+            values.value("noisy", Some(&name));
+        }
+    }
+    let shown = |account: &str, count: usize| {
+        let names = (0..count).map(|n| format!("{account}-{n}"));
+        names.filter(|name| values.value(account, Some(name)) != OTHER).count()
+    };
+    assert_eq!(values.0.lock().shown.len(), 210, "three quarters at most");
+    assert_eq!((shown("second", 40), shown("third", 10), shown("fourth", 3)), (40, 10, 3));
+    assert!(values.0.lock().shown.len() <= MOST);
+    assert_eq!(values.value("second", Some("noise-1")), "noise-1", "what is shown is shown for all");
+}
+
+/// Within an account names that come once do not keep out those that come again.
+#[test]
+fn names_that_come_once_do_not_keep_out_others() {
+    let values = Values::default();
+    for n in 0..3000 {
+        values.value("a", Some(&format!("noise-{n}")));
+    }
+    assert_eq!(values.0.lock().shown.len(), AT_ONCE);
+    let seen: Vec<&str> = (0..AGAIN).map(|_| values.value("a", Some("acme"))).collect();
+    assert_eq!((seen[0], seen[usize::from(AGAIN) - 1], values.value("a", Some("acme"))), (OTHER, "acme", "acme"));
+}
+
+/// What is no name, and what is missing, has a word of its own.
+#[test]
+fn only_names_are_values() {
+    let values = Values::default();
+    for text in ["jane@example.com", "move the money", "\"} 1", &"x".repeat(200)] {
+        assert_eq!(values.value("a", Some(text)), OTHER);
+    }
+    assert_eq!((values.value("a", None), values.value("a", Some(""))), (UNATTRIBUTED, UNATTRIBUTED));
+}

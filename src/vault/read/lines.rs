@@ -1,0 +1,131 @@
+//! **What**: what the index tells of one session: its lines, erasures that name it, objects that no line knows yet. **Invariants**: what
+//! is planted hides nothing and is marked, where somebody looked for signatures. **Not here**: content (`replay`).
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use crate::vault::names::ObjectName;
+use crate::vault::row::{ErasureState, Kind, Row};
+use crate::vault::store::ObjectKind;
+
+use super::index::{each_row, each_signed_row, each_unsigned_row};
+use super::replay::Filter;
+use super::{ReadError, Vault};
+
+/// What an index line is taken to need in memory, bytes.
+const LINE: u64 = 1024;
+
+/// A line's place: writer and epoch, number.
+pub(super) type Line = (String, u64);
+
+pub(super) fn line(row: &Row) -> Line {
+    (format!("{}/{}", row.tail.writer, row.tail.epoch), row.leaf)
+}
+
+fn wanted(row: &Row, session: &str, filter: &Filter) -> bool {
+    let same = match (&row.tail.session_id, &row.tail.trace_id) {
+        (Some(id), _) => id == session,
+        (None, Some(trace)) => session.strip_prefix("trace-") == Some(trace),
+        (None, None) => session == "trace-none",
+    };
+    same && !matches!(row.tail.kind, Some(Kind::Quarantine | Kind::Gap))
+        && filter.account.as_ref().is_none_or(|account| *account == row.tail.account)
+        && filter.tenant.as_ref().is_none_or(|tenant| *tenant == row.tail.tenant)
+}
+
+/// What the index tells of a session.
+pub(super) struct Indexed {
+    pub(super) rows: Vec<Row>,
+    /// Lines of erasures, whosever.
+    pub(super) erasures: Vec<Row>,
+    /// What of the index could not be read: one strange object must not end every replay.
+    pub(super) closed: Vec<String>,
+    /// Lines that there was no room for.
+    pub(super) left_out: u64,
+    pub(super) unsigned: BTreeSet<Line>,
+}
+
+/// Erasures that name this session, in words; those of other accounts don't.
+pub(super) fn erased(erasures: &[Row], session: &str, rows: &[Row]) -> Vec<String> {
+    let segment = crate::pseudonym::segment(session).unwrap_or_else(|| session.to_owned());
+    let account = rows.first().map(|row| row.tail.account.as_str());
+    let concerned = erasures.iter().filter(|row| account.is_none_or(|account| account == row.tail.account));
+    let erasures = concerned.filter_map(|row| Some((row, row.tail.erasure.as_ref()?)));
+    let mut said: BTreeMap<&str, (ErasureState, String)> = BTreeMap::new();
+    for (row, erasure) in erasures {
+        if !erasure.sessions.iter().any(|one| one.split_once('/').is_some_and(|(_, one)| one == segment)) {
+            continue;
+        }
+        let state = if erasure.state == ErasureState::Done { "erased" } else { "being erased since" };
+        let text = format!(
+            "{state} {} at the request of {} ({}), signed by {}: {} keys destroyed",
+            row.tail.ts,
+            erasure.who,
+            erasure.why,
+            erasure.signers.join(", "),
+            erasure.key_ids.len()
+        );
+        let known = said.get(erasure.nonce.as_str()).is_some_and(|(state, _)| *state == ErasureState::Done);
+        if !known {
+            said.insert(&erasure.nonce, (erasure.state, text));
+        }
+    }
+    said.into_values().map(|(_, text)| text).collect()
+}
+
+/// The lines of a session.
+pub(super) async fn rows(vault: &Vault, session: &str, filter: &Filter) -> Result<Indexed, ReadError> {
+    let (mut rows, mut erasures, mut left_out) = (Vec::new(), Vec::new(), 0_u64);
+    let most = usize::try_from(filter.content.0 / LINE).unwrap_or(usize::MAX);
+    let mut visit = |row: Row| {
+        if row.tail.kind == Some(Kind::Erasure) {
+            erasures.push(row);
+        } else if wanted(&row, session, filter) {
+            if rows.len() < most { rows.push(row) } else { left_out += 1 }
+        }
+    };
+    let account = filter.account.as_deref();
+    let Some(signed) = &filter.signed else {
+        let closed = each_row(vault, account, &|_| true, &mut visit).await?;
+        return Ok(Indexed { rows, erasures, closed, left_out, unsigned: BTreeSet::new() });
+    };
+    let mut closed = each_signed_row(vault, account, &|_| true, signed, &mut visit).await?;
+    let (mut unsigned, mut twice) = (BTreeSet::new(), 0_u64);
+    let known: HashSet<Line> = rows.iter().map(line).collect();
+    let mut visit = |_: &str, row: Row| {
+        // an erasure that nobody signed is none
+        if row.tail.kind == Some(Kind::Erasure) || !wanted(&row, session, filter) {
+            return;
+        }
+        match (known.contains(&line(&row)), rows.len() < most) {
+            (true, _) => twice += 1,
+            (false, true) => {
+                unsigned.insert(line(&row));
+                rows.push(row);
+            }
+            (false, false) => left_out += 1,
+        }
+    };
+    closed.extend(each_unsigned_row(vault, account, &|_| true, signed, &mut visit).await?);
+    if twice > 0 {
+        closed.push(format!("{twice} lines that nobody signed claim numbers of signed ones: they were planted"));
+    }
+    Ok(Indexed { rows, erasures, closed, left_out, unsigned })
+}
+
+/// Objects of the session by their names: those of the last minutes are not in the index yet.
+pub(super) async fn unindexed(vault: &Vault, session: &str, filter: &Filter) -> Result<Vec<String>, ReadError> {
+    let segment = crate::pseudonym::segment(session);
+    let segment = segment.as_deref().unwrap_or(session);
+    let tenant = filter.tenant.as_deref().map(|tenant| crate::pseudonym::segment(tenant).unwrap_or(tenant.to_owned()));
+    let folder = match (filter.account.as_deref().map(crate::vault::names::account_segment), &tenant) {
+        (Some(account), Some(tenant)) => format!("{account}/{tenant}/{segment}/"),
+        (Some(account), None) => format!("{account}/"),
+        (None, _) => String::new(),
+    };
+    let mine = |name: &String| {
+        ObjectName::parse(name).and_then(|object| object.scope).is_some_and(|scope| {
+            scope.session == segment && tenant.as_ref().is_none_or(|tenant| *tenant == scope.tenant)
+        })
+    };
+    Ok(vault.list(ObjectKind::Payload, &folder).await?.into_iter().filter(mine).collect())
+}

@@ -1,0 +1,237 @@
+//! What a reload does to sockets that stay: a change of certificates or of connections' settings alone closes none of them, ports or unix
+//! sockets, and cuts no request.
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use tollgate::otlp::{Signal, json};
+
+use super::{Running, names};
+use crate::authority::{Authority, pem_file};
+
+trait Both: Read + Write {}
+impl<T: Read + Write> Both for T {}
+
+/// How a client gets a connection.
+type Connect = Arc<dyn Fn() -> io::Result<Box<dyn Both>> + Send + Sync>;
+
+/// A gateway's configuration: what stands in `http:`, and the same for `grpc:`.
+fn configuration(folder: &Path, http: &str, grpc: &str) -> String {
+    let at = |name: &str| folder.join(name).display().to_string();
+    format!(
+        "receivers: {{ otlp: {{ protocols: {{ http: {{ {http} }}, grpc: {{ {grpc} }} }} }} }}\n\
+         exporters: {{ file: {{ path: '{}', trust: internal }} }}\n\
+         spool: {{ directory: '{}', max_size: 64MiB }}\n\
+         service: {{ pipelines: {{ traces: {{ receivers: [otlp], exporters: [file] }} }} }}\n",
+        at("out.jsonl"),
+        at("data/spool")
+    )
+}
+
+/// One request on a connection that stays; the answer's head.
+fn exchange(stream: &mut dyn Both, name: &str) -> io::Result<String> {
+    let text = format!(
+        r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{{"traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174","name":"{name}"}}]}}]}}]}}"#
+    );
+    let body = json::decode(Signal::Traces, text.as_bytes()).unwrap();
+    let head = format!(
+        "POST /v1/traces HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-protobuf\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(&[head.as_bytes(), &body].concat())?;
+    stream.flush()?;
+    let (mut answer, mut byte) = (Vec::new(), [0]);
+    while !answer.ends_with(b"\r\n\r\n") {
+        if stream.read(&mut byte)? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        answer.push(byte[0]);
+    }
+    let head = String::from_utf8(answer).unwrap().to_lowercase();
+    let length = head.split("content-length: ").nth(1).and_then(|rest| rest.split("\r\n").next()).map_or("0", |n| n);
+    stream.read_exact(&mut vec![0; length.parse().unwrap()])?;
+    Ok(head)
+}
+
+/// Clients that send until they are told to end.
+struct Clients {
+    over: Arc<AtomicBool>,
+    count: Arc<AtomicUsize>,
+    threads: Vec<std::thread::JoinHandle<()>>,
+}
+
+impl Clients {
+    /// One that connects for each request, and one that keeps its connection until the gateway closes it: what it sends into a connection
+    /// that is being closed was not read, and goes again on the next.
+    fn start(connect: &Connect) -> Self {
+        let (over, count) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
+        let client = |keeps: bool| {
+            let (over, count, connect) = (Arc::clone(&over), Arc::clone(&count), Arc::clone(connect));
+            std::thread::spawn(move || {
+                let mut kept: Option<Box<dyn Both>> = None;
+                while !over.load(Ordering::SeqCst) {
+                    let name = format!("r{}", count.fetch_add(1, Ordering::SeqCst));
+                    let head = loop {
+                        let used = kept.is_some();
+                        let mut stream = kept.take().unwrap_or_else(|| connect().expect("the socket is never closed"));
+                        match exchange(&mut *stream, &name) {
+                            Ok(head) => {
+                                kept = (keeps && !head.contains("connection: close")).then_some(stream);
+                                break head;
+                            }
+                            Err(error) => assert!(used, "{name} on a fresh connection: {error}"),
+                        }
+                    };
+                    assert!(head.starts_with("http/1.1 200"), "{name}: {head}");
+                }
+            })
+        };
+        let threads = vec![client(false), client(true), client(true)];
+        Self { over, count, threads }
+    }
+
+    fn some_more(&self) {
+        let until = self.count.load(Ordering::SeqCst) + 30;
+        while self.count.load(Ordering::SeqCst) < until {
+            assert!(!self.threads.iter().any(std::thread::JoinHandle::is_finished), "a client failed");
+            std::thread::yield_now();
+        }
+    }
+
+    /// Ends them; how many requests they sent.
+    fn end(self) -> usize {
+        self.over.store(true, Ordering::SeqCst);
+        self.threads.into_iter().for_each(|thread| thread.join().unwrap());
+        self.count.load(Ordering::SeqCst)
+    }
+}
+
+fn each_once(folder: &Path, count: usize) {
+    let mut all: Vec<usize> = names(folder, "out.jsonl").iter().map(|name| name.parse().unwrap()).collect();
+    all.sort_unstable();
+    assert_eq!(all, (0..count).collect::<Vec<_>>(), "each once");
+}
+
+/// A client that trusts these authorities, and what it was shown last.
+fn over_tls(to: SocketAddr, trusted: &[&Authority], shown: &Arc<Mutex<Vec<u8>>>) -> Connect {
+    let mut roots = RootCertStore::empty();
+    for authority in trusted {
+        roots.add(CertificateDer::from(authority.certificate.clone())).unwrap();
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = Arc::new(builder.with_root_certificates(roots).with_no_client_auth());
+    let shown = Arc::clone(shown);
+    Arc::new(move || {
+        let mut socket = TcpStream::connect(to)?;
+        socket.set_read_timeout(Some(Duration::from_secs(60)))?;
+        let name = ServerName::try_from("localhost").unwrap();
+        let mut client = ClientConnection::new(Arc::clone(&config), name).map_err(io::Error::other)?;
+        while client.is_handshaking() {
+            client.complete_io(&mut socket)?;
+        }
+        *shown.lock().unwrap() = client.peer_certificates().unwrap()[0].to_vec();
+        Ok(Box::new(StreamOwned::new(client, socket)))
+    })
+}
+
+/// Another certificate, and nothing else: the port stays, clients go on, the new certificate is shown from then on; so it is when the port's
+/// TLS gets other settings, and a certificate that can't be used changes nothing.
+#[test]
+fn a_change_of_certificates_alone_closes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir_all(folder.path().join("data")).unwrap();
+    let (one, two) = (Authority::new(), Authority::new());
+    let mut certificates = Vec::new();
+    for (name, authority) in [("one", &one), ("two", &two)] {
+        let made = authority.issue("localhost");
+        pem_file(&folder, &format!("{name}.key"), "PRIVATE KEY", &made.key);
+        pem_file(&folder, &format!("{name}.pem"), "CERTIFICATE", &made.certificate);
+        certificates.push(made.certificate);
+    }
+    let config = folder.path().join("config.yaml");
+    let write = |name: &str, more: &str| {
+        let at = |ending: &str| folder.path().join(format!("{name}.{ending}")).display().to_string();
+        let tls = format!("tls: {{ cert_file: '{}', key_file: '{}'{more} }}", at("pem"), at("key"));
+        let http = format!("endpoint: 'localhost:0', {tls}");
+        fs::write(&config, configuration(folder.path(), &http, "endpoint: '127.0.0.1:0'")).unwrap();
+    };
+    write("one", "");
+    let gateway = Running::start(&config, &[]);
+    let (grpc, http) = (gateway.address("otlp grpc"), gateway.address("otlp http"));
+    let shown = Arc::default();
+    let clients = Clients::start(&over_tls(http, &[&one, &two], &shown));
+    clients.some_more();
+    assert_eq!(*shown.lock().unwrap(), certificates[0]);
+    write("two", "");
+    gateway.signal("HUP");
+    assert_eq!((gateway.address("otlp grpc"), gateway.address("otlp http")), (grpc, http), "the same ports");
+    clients.some_more();
+    assert_eq!(*shown.lock().unwrap(), certificates[1]);
+    write("two", ", reload_interval: 1h");
+    gateway.signal("HUP");
+    assert_eq!((gateway.address("otlp grpc"), gateway.address("otlp http")), (grpc, http));
+    clients.some_more();
+    write("nowhere", "");
+    gateway.signal("HUP");
+    gateway.line("the one before");
+    clients.some_more();
+    let count = clients.end();
+    assert_eq!(gateway.end(), Some(0));
+    each_once(folder.path(), count);
+}
+
+/// Connections' settings, and nothing else, of a unix socket: its file stays the same one, clients go on; it goes with the gateway.
+#[test]
+fn a_unix_socket_stays_over_reloads() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir_all(folder.path().join("data")).unwrap();
+    let config = folder.path().join("config.yaml");
+    let socket = folder.path().join("http.sock");
+    let write = |http: &str, grpc: &str| {
+        let http = format!("endpoint: 'unix:{}'{http}", socket.display());
+        let grpc = format!("endpoint: '127.0.0.1:0'{grpc}");
+        fs::write(&config, configuration(folder.path(), &http, &grpc)).unwrap();
+    };
+    write("", "");
+    let gateway = Running::start(&config, &[]);
+    let grpc = gateway.address("otlp grpc");
+    let file = fs::symlink_metadata(&socket).unwrap();
+    let path = socket.clone();
+    let clients = Clients::start(
+        &(Arc::new(move || {
+            let stream = UnixStream::connect(&path)?;
+            stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+            Ok(Box::new(stream) as Box<dyn Both>)
+        }) as Connect),
+    );
+    clients.some_more();
+    for (http, grpc_too) in [
+        (", idle_timeout: 20s, read_header_timeout: 5s, max_concurrent_streams: 7", ""),
+        (
+            ", max_connection_age: 30s",
+            ", keepalive: { server_parameters: { max_connection_idle: 11s, time: 9s, timeout: 3s } }",
+        ),
+        (", max_connections: 50", ", max_connections: 60"),
+    ] {
+        write(http, grpc_too);
+        gateway.signal("HUP");
+        assert_eq!(gateway.address("otlp grpc"), grpc, "the same port");
+        clients.some_more();
+        let now = fs::symlink_metadata(&socket).unwrap();
+        assert_eq!((now.dev(), now.ino()), (file.dev(), file.ino()), "the same socket");
+    }
+    let count = clients.end();
+    assert_eq!(gateway.end(), Some(0));
+    each_once(folder.path(), count);
+    assert!(!socket.exists());
+}

@@ -1,0 +1,205 @@
+//! `tollgate tap` beside a whole gateway.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, Stdio};
+
+use tollgate::app::App;
+use tollgate::otlp::{Signal, json};
+
+use super::gateway;
+
+/// A pipeline for third parties and one that does not redact; an admin port.
+async fn started(folder: &std::path::Path, admin: serde_json::Value) -> App {
+    let public = tollgate::vault::keygen::keygen(&folder.join("auditor.key")).unwrap();
+    let at = |name: &str| folder.join(name).display().to_string();
+    std::fs::create_dir_all(folder.join("data")).unwrap();
+    let configuration = serde_json::json!({
+        "receivers": { "otlp": { "protocols": { "http": { "endpoint": "127.0.0.1:0" } } } },
+        "processors": {
+            "redact": {},
+            "vault": { "recipients": [public], "store": { "directory": at("vault") }, "writer": "test" },
+        },
+        "exporters": {
+            "file": { "path": at("out.jsonl") },
+            "file/inside": { "path": at("inside.jsonl"), "trust": "internal" },
+        },
+        "extensions": { "admin": admin },
+        "spool": { "directory": at("data/spool"), "max_size": "64MiB" },
+        "limits": { "shutdown": "10s" },
+        "service": { "extensions": ["admin"], "pipelines": {
+            "traces": { "receivers": ["otlp"], "processors": ["vault", "redact"], "exporters": ["file"] },
+            "traces/inside": { "receivers": ["otlp"], "processors": ["vault"], "exporters": ["file/inside"] },
+        } },
+    });
+    gateway::start(&configuration.to_string(), folder).await
+}
+
+fn address(app: &App, of: &str) -> SocketAddr {
+    app.addresses().iter().find(|(what, _)| what == of).unwrap().1
+}
+
+fn tap(admin: SocketAddr, arguments: &[&str], token: Option<&str>) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+    command.args(["tap", "--admin", &format!("http://{admin}")]).args(arguments).env_clear();
+    command.envs(token.map(|token| ("TOLLGATE_ADMIN_TOKEN", token)));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+fn ask(admin: SocketAddr, path: &str, more: &str) -> String {
+    let mut stream = TcpStream::connect(admin).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{more}\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+fn until_looking(admin: SocketAddr, lookers: &str, more: &str) {
+    while !ask(admin, "/metrics", more).contains(&format!("\ntollgate_tap_lookers {lookers}\n")) {}
+}
+
+fn span(service: &str, name: &str) -> Vec<u8> {
+    let text = serde_json::json!({ "resourceSpans": [{
+        "resource": { "attributes": [{ "key": "service.name", "value": { "stringValue": service } }] },
+        "scopeSpans": [{ "spans": [{
+            "traceId": "5b8efff798038103d269b633813fc60c", "spanId": "eee19b7ec3c1b174", "name": name,
+            "attributes": [
+                { "key": "gen_ai.operation.name", "value": { "stringValue": "chat" } },
+                { "key": "gen_ai.request.model", "value": { "stringValue": "gpt-4o" } },
+                { "key": "gen_ai.input.messages", "value": { "stringValue": "[{\"role\":\"user\",\"content\":\"the secret of the canary\"}]" } },
+            ],
+        }] }],
+    }] });
+    json::decode(Signal::Traces, text.to_string().as_bytes()).unwrap()
+}
+
+/// What passes is shown as it leaves: redacted, content gone, references filled in; what is not for third parties is withheld and
+/// told; other services are left out; `--limit` ends it.
+#[tokio::test(flavor = "multi_thread")]
+async fn tap_shows_what_leaves() {
+    let folder = tempfile::tempdir().unwrap();
+    let app = started(folder.path(), serde_json::json!({ "endpoint": "127.0.0.1:0" })).await;
+    let (admin, otlp) = (address(&app, "admin"), address(&app, "otlp http"));
+    let shown = tokio::task::spawn_blocking(move || {
+        let lines = tap(admin, &["--json", "--service", "agents", "--limit", "2"], None);
+        let text = tap(admin, &["--pipeline", "traces", "--limit", "3"], None);
+        until_looking(admin, "2", "");
+        for (service, name) in [("agents", "ask anna@example.com"), ("others", "x"), ("agents", "second")] {
+            gateway::post(otlp, Signal::Traces, &span(service, name));
+        }
+        [lines, text].map(|child| child.wait_with_output().unwrap())
+    });
+    let [lines, text] = shown.await.unwrap().map(|output| {
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    });
+    for secret in ["canary", "anna@", "\"others\""] {
+        assert!(!lines.contains(secret), "{secret}: {lines}");
+    }
+    let all: Vec<serde_json::Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let requests: Vec<_> = all.iter().filter(|line| line["request"].is_object()).collect();
+    assert_eq!(requests.len(), 2, "{lines}");
+    assert!(all.iter().any(|line| line["withheld"].as_u64() > Some(0)), "{lines}");
+    let first = requests[0];
+    assert_eq!([&first["pipeline"], &first["account"], &first["signal"]], ["traces", "default", "traces"]);
+    assert_eq!(first["items"], 1);
+    let spans = first["request"]["resourceSpans"][0]["scopeSpans"][0]["spans"][0].to_string();
+    assert!(spans.contains("[EMAIL]") && spans.contains("gen_ai.payload.s3_uri"), "{spans}");
+    assert!(spans.contains("file://"), "references are filled in: {spans}");
+    assert!(text.contains(" traces account=default traces: 1 spans") && text.contains("[EMAIL]"), "{text}");
+    assert!(text.contains("others") && !text.contains("canary") && !text.contains("anna@"), "{text}");
+    app.shutdown().await;
+}
+
+/// Who is not known sees nothing; a gateway that ends is not held up by who looks on, and says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn tap_needs_the_ports_credentials_and_holds_nothing_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let token = "a-long-enough-token";
+    let admin = serde_json::json!({ "endpoint": "127.0.0.1:0", "auth": { "bearer": token } });
+    let app = started(folder.path(), admin).await;
+    let admin = address(&app, "admin");
+    let (refused, mut looking) = tokio::task::spawn_blocking(move || {
+        let refused = tap(admin, &[], None).wait_with_output().unwrap();
+        let looking = tap(admin, &[], Some(token));
+        until_looking(admin, "1", &format!("authorization: Bearer {token}\r\n"));
+        (refused, looking)
+    })
+    .await
+    .unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("who asks is not known"), "{refused:?}");
+    app.shutdown().await;
+    let said = tokio::task::spawn_blocking(move || {
+        let mut said = String::new();
+        BufReader::new(looking.stderr.take().unwrap()).read_line(&mut said).unwrap();
+        (looking.wait().unwrap().code(), said)
+    });
+    let (code, said) = said.await.unwrap();
+    assert!(code == Some(0) && said.contains("the gateway ended it"), "{code:?} {said}");
+}
+
+/// Whether `line` is what `pattern` says, in which `…` stands for anything.
+fn says(pattern: &str, line: &str) -> bool {
+    let mut parts = pattern.split('…');
+    let Some(mut rest) = line.strip_prefix(parts.next().unwrap()) else { return false };
+    let parts: Vec<&str> = parts.collect();
+    let Some((last, between)) = parts.split_last() else { return rest.is_empty() };
+    for part in between {
+        let Some(at) = rest.find(part) else { return false };
+        rest = &rest[at + part.len()..];
+    }
+    rest.ends_with(last)
+}
+
+/// What docs/operations.md shows of commands is what they do.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_manuals_examples_run() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(root.join("docs/operations.md")).unwrap();
+    let block = text.split("```console\n").nth(1).unwrap().split("```").next().unwrap();
+    let examples: Vec<(&str, Vec<&str>)> = block
+        .split("$ tollgate ")
+        .skip(1)
+        .map(|example| {
+            let mut lines = example.lines();
+            (lines.next().unwrap(), lines.collect())
+        })
+        .collect();
+    for wanted in ["tap ", "schema", "completions ", "explain ", "test "] {
+        assert!(
+            examples.iter().any(|(command, _)| format!("{command} ").starts_with(wanted)),
+            "no example of {wanted}"
+        );
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let app = started(folder.path(), serde_json::json!({ "endpoint": "127.0.0.1:0" })).await;
+    let (admin, otlp) = (address(&app, "admin"), address(&app, "otlp http"));
+    for (command, expected) in examples {
+        let arguments: Vec<String> = command.split_whitespace().map(str::to_owned).collect();
+        let home = folder.path().to_owned();
+        let run = move || {
+            let mut run = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+            run.args(&arguments).current_dir(root).env_clear().env("HOME", home);
+            let child = run.env("TOLLGATE_ADMIN", format!("http://{admin}")).stdout(Stdio::piped()).spawn().unwrap();
+            if arguments[0] == "tap" {
+                until_looking(admin, "1", "");
+                gateway::post(otlp, Signal::Traces, &span("agents", "ask anna@example.com"));
+            }
+            let output = child.wait_with_output().unwrap();
+            if arguments[0] == "tap" {
+                // or the next one would be taken to look before it does
+                until_looking(admin, "0", "");
+            }
+            output
+        };
+        let output = tokio::task::spawn_blocking(run).await.unwrap();
+        let shown = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success(), "{command}: {shown}");
+        let mut lines = shown.lines();
+        for pattern in expected.iter().filter(|pattern| **pattern != "…") {
+            assert!(lines.any(|line| says(pattern, line)), "{command}: no line `{pattern}` in\n{shown}");
+        }
+    }
+    app.shutdown().await;
+}
