@@ -30,8 +30,10 @@ const LEVEL: i32 = 3;
 /// Largest detail, bytes of JSON.
 const MAX_DETAIL: usize = 4 << 20;
 
+/// Before anything is read: else the log's index is a mapped file, and a mapped file on a full disk ends the process (SIGBUS).
+/// <https://www.sqlite.org/wal.html#use_of_wal_without_shared_memory>
+const ALONE: &str = "PRAGMA locking_mode = EXCLUSIVE";
 const SETUP: &str = "
-    PRAGMA locking_mode = EXCLUSIVE;
     PRAGMA journal_mode = WAL;
     PRAGMA synchronous = NORMAL;
     PRAGMA temp_store = MEMORY;
@@ -331,6 +333,7 @@ fn checked(path: &Path) -> Result<Connection, rusqlite::Error> {
     // what is inside is for whoever runs the gateway
     drop(fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path));
     let db = Connection::open(path)?;
+    db.execute_batch(ALONE)?;
     let number = |what: &str| db.query_row(&format!("PRAGMA {what}"), [], |row| row.get::<_, i64>(0));
     let (application, version) = (number("application_id")?, number("user_version")?);
     let tables: i64 = db.query_row("SELECT COUNT(*) FROM sqlite_master", [], |row| row.get(0))?;

@@ -42,6 +42,18 @@ fn a_file_that_cant_be_opened_now_stays() {
     assert!(!names.into_iter().any(|name| name.to_string_lossy().contains("aside")));
 }
 
+/// No index of the log is mapped into memory, in a file that was there before neither: where the disk is full, touching it ends the process.
+#[test]
+fn nothing_is_mapped() {
+    let folder = tempfile::tempdir().expect("folder");
+    let (path, key) = (folder.path().join("h.sqlite"), SpoolKey::from_bytes([1; 32]));
+    for _ in 0..2 {
+        let mut opened = open(&path, &key);
+        opened.store.write(&runs("default", 0..3, 5, 0), NOW).expect("write");
+        assert!(path.with_extension("sqlite-wal").exists() && !path.with_extension("sqlite-shm").exists());
+    }
+}
+
 /// Only what says that the file itself is wrong moves it aside; what could not be read does not.
 #[test]
 fn only_damage_moves_aside() {

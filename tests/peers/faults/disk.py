@@ -161,6 +161,7 @@ def outside(work):
     check("outside: it says so", "the checkpoint can't be written" in gateway.log())
     check("outside: alive", gateway.alive() and http(f"http://127.0.0.1:{gateway.admin}/livez")[0] == 200)
     gateway.kill()
+    to_the_brim(ballast)
     gateway.start(wait=False)
     until("alive", lambda: answers(gateway), 30)
     check("outside: it starts on the full volume", True)
