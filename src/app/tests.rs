@@ -21,6 +21,7 @@ use crate::pipeline::{
 use crate::rng::SystemRng;
 use crate::telemetry::{Health, Meter};
 use crate::testing::engine::{Sink, Step, Tally, spans};
+use crate::testing::until::until;
 
 mod notify;
 mod rates;
@@ -279,9 +280,7 @@ async fn requests_in_hand_are_answered() {
     });
     let app = start(folder.path(), &sink, Extras { processors: vec![slow], ..Extras::default() }).await;
     let answers: Vec<_> = (0..4).map(|n| submit(&app.engine().inlet, spans(&[format!("item{n}")]))).collect();
-    while begun.load(Ordering::SeqCst) < 2 {
-        tokio::task::yield_now().await;
-    }
+    until(|| begun.load(Ordering::SeqCst) >= 2).await;
     let shutdown = app.shutdown();
     gate.store(true, Ordering::SeqCst);
     assert_eq!(shutdown.await.left, 0);

@@ -18,6 +18,7 @@ use crate::telemetry::Meter;
 use crate::testing::sink::{Answer, Sink};
 use crate::testing::tasks::TestTasks;
 use crate::testing::tls::{Authority, pem_file};
+use crate::testing::until::until;
 
 fn config(endpoint: &str) -> Config {
     Config { endpoint: endpoint.to_owned(), trust: Some(Trust::Internal), ..Config::default() }
@@ -209,12 +210,6 @@ async fn a_failure_counts_once() {
         (calls(&metrics, "failed"), calls(&metrics, "answered"), calls(&metrics, "timed_out")),
         (Some(1), Some(1), None)
     );
-}
-
-async fn until(mut is: impl FnMut() -> bool) {
-    while !is() {
-        tokio::task::yield_now().await;
-    }
 }
 
 /// A server that never answers must cost the deadline and no more; what came before it counts.

@@ -15,3 +15,4 @@ pub mod sim_disk;
 pub mod sink;
 pub mod tasks;
 pub mod tls;
+pub mod until;

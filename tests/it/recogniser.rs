@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
 use tollgate::app::build::Seams;
@@ -56,6 +57,15 @@ impl Analyzer {
 
     fn asked(&self) -> Vec<String> {
         std::mem::take(&mut self.asked.lock().unwrap())
+    }
+
+    /// Waits, a minute at most, until it is asked.
+    fn until_asked(&self) {
+        let began = Instant::now();
+        while self.asked().is_empty() {
+            assert!(began.elapsed() < Duration::from_secs(60), "it was not asked");
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 }
 
@@ -238,9 +248,7 @@ async fn an_end_does_not_wait_for_ever() {
     analyzer.does(Does::Hang);
     analyzer.asked();
     let waits = thread::spawn(move || post(otlp, &request(2)));
-    while analyzer.asked().is_empty() {
-        tokio::task::yield_now().await;
-    }
+    analyzer.until_asked();
     app.shutdown().await;
     let told = waits.join().unwrap();
     assert!(told.is_empty() || told.starts_with("HTTP/1.1 503"), "{told}");
@@ -263,9 +271,7 @@ async fn a_client_that_goes_away_loses_nothing() {
         )
         .unwrap();
         stream.write_all(&body).unwrap();
-        while analyzer.asked().is_empty() {
-            thread::yield_now();
-        }
+        analyzer.until_asked();
         drop(stream);
         assert!(post(otlp, &body).starts_with("HTTP/1.1 200"));
         assert!(analyzer.asked().is_empty(), "the same request is not asked about twice");

@@ -173,9 +173,7 @@ async fn an_outlet_that_panics_begins_again() {
     let odd = Odd(Arc::clone(&sink), Box::new(move || assert!(!first.swap(false, Ordering::SeqCst), "in an outlet")));
     let app = App::start(with_exporter(folder.path(), |_| Arc::new(odd)), seams()).await.unwrap();
     assert_eq!(submit(&app.engine().inlet, spans(&["a"])).await, Outcome::Accepted);
-    while app.spool().status().consumers.iter().any(|consumer| consumer.records > 0) {
-        tokio::task::yield_now().await;
-    }
+    until(|| app.spool().status().consumers.iter().all(|consumer| consumer.records == 0)).await;
     assert_eq!(sink.all(), ["a"]);
     let metrics = app.seams.meter.render();
     assert!(metrics.contains("tollgate_panics_total{place=\"outlet\"} 1"), "{metrics}");
@@ -188,9 +186,7 @@ async fn a_companion_that_panics_is_told() {
     let (folder, sink) = (tempfile::tempdir().unwrap(), Sink::open("x", Trust::Internal));
     let extras = Extras { companions: vec![Arc::new(Broken)], ..Extras::default() };
     let app = start(folder.path(), &sink, extras).await;
-    while app.seams.health.troubles().is_empty() {
-        tokio::task::yield_now().await;
-    }
+    until(|| !app.seams.health.troubles().is_empty()).await;
     assert_eq!((app.seams.health.troubles()[0].0.as_str(), app.seams.health.ready()), ("broken", false));
     assert!(app.seams.meter.render().contains("tollgate_panics_total{place=\"broken\"} 1"));
     let seams = app.seams.clone();

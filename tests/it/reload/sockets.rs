@@ -7,8 +7,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -92,6 +92,8 @@ impl Clients {
                         }
                     };
                     assert!(head.starts_with("http/1.1 200"), "{name}: {head}");
+                    // what reloads wants some of the machine
+                    std::thread::sleep(Duration::from_millis(1));
                 }
             })
         };
@@ -103,7 +105,7 @@ impl Clients {
         let until = self.count.load(Ordering::SeqCst) + 30;
         while self.count.load(Ordering::SeqCst) < until {
             assert!(!self.threads.iter().any(std::thread::JoinHandle::is_finished), "a client failed");
-            std::thread::yield_now();
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
 
@@ -121,27 +123,26 @@ fn each_once(folder: &Path, count: usize) {
     assert_eq!(all, (0..count).collect::<Vec<_>>(), "each once");
 }
 
-/// A client that trusts these authorities, and what it was shown last.
-fn over_tls(to: SocketAddr, trusted: &[&Authority], shown: &Arc<Mutex<Vec<u8>>>) -> Connect {
+/// A client that trusts these authorities.
+fn trusting(trusted: &[&Authority]) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     for authority in trusted {
         roots.add(CertificateDer::from(authority.certificate.clone())).unwrap();
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let config = Arc::new(builder.with_root_certificates(roots).with_no_client_auth());
-    let shown = Arc::clone(shown);
-    Arc::new(move || {
-        let mut socket = TcpStream::connect(to)?;
-        socket.set_read_timeout(Some(Duration::from_secs(60)))?;
-        let name = ServerName::try_from("localhost").unwrap();
-        let mut client = ClientConnection::new(Arc::clone(&config), name).map_err(io::Error::other)?;
-        while client.is_handshaking() {
-            client.complete_io(&mut socket)?;
-        }
-        *shown.lock().unwrap() = client.peer_certificates().unwrap()[0].to_vec();
-        Ok(Box::new(StreamOwned::new(client, socket)))
-    })
+    Arc::new(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
+fn over_tls(to: SocketAddr, config: &Arc<ClientConfig>) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
+    let mut socket = TcpStream::connect(to)?;
+    socket.set_read_timeout(Some(Duration::from_secs(60)))?;
+    let name = ServerName::try_from("localhost").unwrap();
+    let mut client = ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other)?;
+    while client.is_handshaking() {
+        client.complete_io(&mut socket)?;
+    }
+    Ok(StreamOwned::new(client, socket))
 }
 
 /// Another certificate, and nothing else: the port stays, clients go on, the new certificate is shown from then on; so it is when the port's
@@ -168,15 +169,20 @@ fn a_change_of_certificates_alone_closes_nothing() {
     write("one", "");
     let gateway = Running::start(&config, &[]);
     let (grpc, http) = (gateway.address("otlp grpc"), gateway.address("otlp http"));
-    let shown = Arc::default();
-    let clients = Clients::start(&over_tls(http, &[&one, &two], &shown));
+    let trusting = trusting(&[&one, &two]);
+    // on a connection that begins now: what a client was shown last may be of before
+    let shown = || over_tls(http, &trusting).unwrap().conn.peer_certificates().unwrap()[0].to_vec();
+    let config_of_clients = Arc::clone(&trusting);
+    let clients = Clients::start(
+        &(Arc::new(move || Ok(Box::new(over_tls(http, &config_of_clients)?) as Box<dyn Both>)) as Connect),
+    );
     clients.some_more();
-    assert_eq!(*shown.lock().unwrap(), certificates[0]);
+    assert_eq!(shown(), certificates[0]);
     write("two", "");
     gateway.signal("HUP");
     assert_eq!((gateway.address("otlp grpc"), gateway.address("otlp http")), (grpc, http), "the same ports");
     clients.some_more();
-    assert_eq!(*shown.lock().unwrap(), certificates[1]);
+    assert_eq!(shown(), certificates[1]);
     write("two", ", reload_interval: 1h");
     gateway.signal("HUP");
     assert_eq!((gateway.address("otlp grpc"), gateway.address("otlp http")), (grpc, http));

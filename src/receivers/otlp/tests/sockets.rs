@@ -22,6 +22,7 @@ use crate::net::Endpoint;
 use crate::net::listen::Settings;
 use crate::pipeline::{Outcome, Reason};
 use crate::testing::raw::Raw;
+use crate::testing::until::until;
 
 const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -144,9 +145,7 @@ async fn an_old_connection_is_closed_in_order() {
     let told = async {
         rig.door.arrived.acquire().await.expect("open").forget();
         // Longer than any age: the connection is told to go meanwhile.
-        while !rig.meter.render().contains(r#"reason="age"} 1"#) {
-            tokio::task::yield_now().await;
-        }
+        until(|| rig.meter.render().contains(r#"reason="age"} 1"#)).await;
         gate.add_permits(1);
     };
     // Its end may be seen in the same moment as the answer, which came before.
