@@ -1,7 +1,8 @@
 //! **What**: the delivery of one parcel: merge, attempt, wait, halve, set aside; then its records are done.
 //! **Invariants**: ends only with a verdict for every item, or because the gateway stops (then nothing is done, and all
-//! of it is delivered again after the start). A refused item is kept in the spool's quarantine before its record is done; however many
-//! there are, those beside them are delivered, unless it looks as if the back end took nothing at all ([`ALL_REFUSED`]).
+//! of it is delivered again after the start). A refused item is kept in the spool's quarantine before its record is done; those beside
+//! it are delivered, unless it looks as if the back end took nothing at all ([`ALL_REFUSED`]), or to find them all would hold up
+//! what waits behind the parcel ([`MOST_REFUSALS`], [`LONGEST_SEARCH`]): then what is left goes in the pieces it is in.
 
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
@@ -26,8 +27,14 @@ use super::{Condition, Outlet, QUARANTINE};
 /// Exporters have their own, shorter limits; this is the net below them.
 const LONGEST_ATTEMPT: Duration = Duration::from_secs(300);
 /// So many items of a parcel, from all over it, refused one by one, and nothing taken: the back end refuses everything, and what is left
-/// is set aside in the pieces it is in. While anything is taken each refused piece is halved down to the item.
+/// is set aside in the pieces it is in. While anything is taken refused pieces are halved down to the item.
 const ALL_REFUSED: usize = 16;
+/// The same where items stay in their order: all are from the parcel's beginning, which says less of its end.
+const ALL_REFUSED_IN_ORDER: usize = 128;
+/// So many refused requests of a parcel, or so much time in its requests since the first of them, and no piece is halved any more: one
+/// parcel of many tiny items must not keep the exporter from everybody else's for hours. (As many again are taken, at most.)
+const MOST_REFUSALS: usize = 1_000;
+const LONGEST_SEARCH: Duration = Duration::from_secs(60);
 
 /// How a delivery ended.
 pub(super) struct Delivered {
@@ -56,6 +63,10 @@ struct Evidence {
     refused: usize,
     /// The last piece was such an item.
     elsewhere: bool,
+    /// Requests that it refused.
+    refusals: usize,
+    /// In requests with a verdict, from the first refused one on; pauses and outages do not count.
+    spent: Duration,
 }
 
 impl Evidence {
@@ -68,7 +79,17 @@ impl Evidence {
 
     /// Whether a refused piece is worth the requests for its halves.
     fn halves(&self) -> bool {
-        self.taken || self.ordered || self.refused < ALL_REFUSED
+        let all = if self.ordered { ALL_REFUSED_IN_ORDER } else { ALL_REFUSED };
+        (self.taken || self.refused < all) && self.refusals < MOST_REFUSALS && self.spent < LONGEST_SEARCH
+    }
+
+    /// A request had a verdict after this time.
+    fn asked(&mut self, verdict: &Verdict, took: Duration) {
+        self.refusals += usize::from(matches!(verdict, Verdict::Refused(_)));
+        self.taken |= matches!(verdict, Verdict::Taken(_));
+        if self.refusals > 0 {
+            self.spent = self.spent.saturating_add(took);
+        }
     }
 
     /// A piece can't be halved; `asked`: by the back end's word, not our own measure.
@@ -100,11 +121,13 @@ impl Outlet {
         while let Some(piece) = evidence.next(&mut pieces) {
             // What is too large by our own measure costs no attempt.
             let fits = piece.body.len() <= limit;
-            let verdict =
-                if fits { self.send(&parcel, &piece, &mut stop).await } else { Verdict::Refused(Reason::TooLarge) };
+            let verdict = if fits {
+                self.send(&parcel, &piece, &mut evidence, &mut stop).await
+            } else {
+                Verdict::Refused(Reason::TooLarge)
+            };
             let reason = match verdict {
                 Verdict::Taken(but) => {
-                    evidence.taken = true;
                     but.into_iter().for_each(|(items, reason)| reject(items, reason));
                     continue;
                 }
@@ -169,28 +192,23 @@ impl Outlet {
     }
 
     /// Attempts until there is a verdict.
-    async fn send(&self, parcel: &Parcel, piece: &Piece, stop: &mut watch::Receiver<bool>) -> Verdict {
+    async fn send(
+        &self,
+        parcel: &Parcel,
+        piece: &Piece,
+        evidence: &mut Evidence,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Verdict {
         let mut backoff = Backoff::new(&self.settings);
         loop {
-            let (wish, reason) = match self.attempt(parcel, piece).await {
-                Outcome::Accepted => {
-                    self.gauges.sent(parcel.signal, piece.items);
-                    self.is(Condition::Well, None);
-                    return Verdict::Taken(None);
+            let began = self.shared.clock.monotonic();
+            let outcome = self.attempt(parcel, piece).await;
+            let (wish, reason) = match self.verdict(parcel, piece, outcome) {
+                Ok(verdict) => {
+                    evidence.asked(&verdict, self.shared.clock.monotonic().saturating_sub(began));
+                    return verdict;
                 }
-                Outcome::Partial { rejected, reason } => {
-                    let rejected = rejected.min(piece.items);
-                    self.gauges.sent(parcel.signal, piece.items - rejected);
-                    self.gauges.failed(parcel.signal, rejected);
-                    self.is(Condition::Well, None);
-                    tracing::warn!(exporter = &**self.id(), rejected, reason = reason.label(), "items were refused");
-                    return Verdict::Taken((rejected > 0).then_some((rejected, reason)));
-                }
-                Outcome::Refused { reason: reason @ (Reason::BadData | Reason::TooLarge | Reason::Malformed) } => {
-                    return Verdict::Refused(reason);
-                }
-                Outcome::Refused { reason } => (None, reason),
-                Outcome::Retry { after, reason } => (after, reason),
+                Err(again) => again,
             };
             self.gauges.retry(reason);
             let denied = reason == Reason::Denied;
@@ -199,6 +217,30 @@ impl Outlet {
             if !self.pause(wait, stop).await {
                 return Verdict::Left;
             }
+        }
+    }
+
+    /// What an answer says of a piece; `Err`: it is to come again, after what time, and why.
+    fn verdict(&self, parcel: &Parcel, piece: &Piece, outcome: Outcome) -> Result<Verdict, (Option<Duration>, Reason)> {
+        match outcome {
+            Outcome::Accepted => {
+                self.gauges.sent(parcel.signal, piece.items);
+                self.is(Condition::Well, None);
+                Ok(Verdict::Taken(None))
+            }
+            Outcome::Partial { rejected, reason } => {
+                let rejected = rejected.min(piece.items);
+                self.gauges.sent(parcel.signal, piece.items - rejected);
+                self.gauges.failed(parcel.signal, rejected);
+                self.is(Condition::Well, None);
+                tracing::warn!(exporter = &**self.id(), rejected, reason = reason.label(), "items were refused");
+                Ok(Verdict::Taken((rejected > 0).then_some((rejected, reason))))
+            }
+            Outcome::Refused { reason: reason @ (Reason::BadData | Reason::TooLarge | Reason::Malformed) } => {
+                Ok(Verdict::Refused(reason))
+            }
+            Outcome::Refused { reason } => Err((None, reason)),
+            Outcome::Retry { after, reason } => Err((after, reason)),
         }
     }
 

@@ -214,17 +214,67 @@ fn many_refused_items_cost_their_neighbours_nothing() {
 /// A back end that refuses everything must not be asked for every single item, and nothing may vanish.
 #[test]
 fn halving_is_bounded() {
-    let sink =
-        Sink::new("x", Trust::ThirdParty, 1 << 20, |_| (Duration::ZERO, Outcome::Refused { reason: Reason::BadData }));
+    for (ordered, most) in [(false, 200), (true, 400)] {
+        let refused = |_: &ExportRequest| (Duration::ZERO, Outcome::Refused { reason: Reason::BadData });
+        let sink = Sink::new("x", Trust::ThirdParty, 1 << 20, refused);
+        let settings = OutletSettings { ordered, ..OutletSettings::default() };
+        let (mut rig, _folder) = with(&sink, vec![Step::clear("clear")], settings);
+        let all: Vec<String> = (0..1000).map(|n| format!("item{n:03}")).collect();
+        rig.put(spans(&all));
+        rig.run_outlet(60 * SECOND, &going());
+        let requests = sink.requests.lock().len();
+        assert!(requests < most, "{requests}");
+        let mut found: Vec<_> = quarantined(&rig).into_iter().flat_map(|(_, names)| names).collect();
+        assert!(!ordered || found == all, "in order");
+        found.sort();
+        assert_eq!(found, all);
+        assert!(rig.waiting("x").is_empty());
+    }
+}
+
+/// A parcel of many tiny items of which every second one is refused must end within bounds, of requests and of time, or it keeps the
+/// exporter from everybody else's; nothing of it may vanish or be sent again.
+#[test]
+fn a_search_for_refused_items_ends() {
+    for (each, count, most) in [(Duration::ZERO, 6_000, 2_100), (SECOND / 2, 1_000, 200)] {
+        let sink = Sink::new("x", Trust::ThirdParty, 1 << 20, move |request| {
+            let bad = names(&request.body).iter().any(|name| name.starts_with("bad"));
+            (each, if bad { Outcome::Refused { reason: Reason::BadData } } else { Outcome::Accepted })
+        });
+        let (mut rig, _folder) = rig(&sink);
+        let all: Vec<String> = (0..count).map(|n| format!("{}{n:04}", ["bad", "good"][n % 2])).collect();
+        rig.put(spans(&all));
+        rig.run_outlet(200 * SECOND, &going());
+        assert!(rig.waiting("x").is_empty());
+        let requests = sink.requests.lock().len();
+        assert!(requests < most, "{requests}");
+        let aside = quarantined(&rig).into_iter().flat_map(|(_, names)| names).collect();
+        let mut found = [sink.all(), aside].concat();
+        found.sort();
+        let mut wanted = all;
+        wanted.sort();
+        assert_eq!(found, wanted);
+    }
+}
+
+/// An outage in the middle of a search is none of its time: what is good is still found beside what is refused.
+#[test]
+fn an_outage_is_no_part_of_a_search() {
+    let asked = AtomicUsize::new(0);
+    let sink = Sink::new("x", Trust::ThirdParty, 1 << 20, move |request: &ExportRequest| {
+        if (3..20).contains(&asked.fetch_add(1, Ordering::SeqCst)) {
+            return (10 * SECOND, retry(None, Reason::Unavailable));
+        }
+        let bad = names(&request.body).iter().any(|name| name.starts_with("bad"));
+        (Duration::ZERO, if bad { Outcome::Refused { reason: Reason::BadData } } else { Outcome::Accepted })
+    });
     let (mut rig, _folder) = rig(&sink);
-    let all: Vec<String> = (0..1000).map(|n| format!("item{n:03}")).collect();
-    rig.put(spans(&all));
-    rig.run_outlet(60 * SECOND, &going());
-    assert!(sink.requests.lock().len() < 200);
-    let mut found: Vec<_> = quarantined(&rig).into_iter().flat_map(|(_, names)| names).collect();
-    found.sort();
-    assert_eq!(found, all);
-    assert!(rig.waiting("x").is_empty());
+    rig.put(spans(&["a", "bad1", "b", "c", "d", "bad2", "e", "f"]));
+    rig.run_outlet(3_000 * SECOND, &going());
+    let mut taken = sink.all();
+    taken.sort();
+    assert_eq!(taken, ["a", "b", "c", "d", "e", "f"]);
+    assert_eq!(quarantined(&rig).len(), 2);
 }
 
 /// One item above the limit must be set aside without an attempt.
