@@ -1,9 +1,10 @@
 //! **What**: [`Notify`]: sends the alerts that trackers raise to a webhook. **Why**: somebody must wake up also where no metrics
 //! store looks. **Invariants**: an alert that holds is sent once; one that comes again for the same subject within an hour of
 //! its message is not; what was sent is on disk before the next message, so that a restart sends nothing twice, and what was not
-//! is sent after it; each message is tried five times, then it comes again after a longer pause, for as long as its alert holds;
+//! is sent after it; each message is tried five times, then it comes again after a longer pause, for as long as its alert holds, and the others go meanwhile;
 //! the loud ones come first, and whoever raises many does not push out others'; nothing here holds up an end; names pass the redaction rules once more; neither address nor key is ever logged or answered.
-//! **Not here**: which alerts there are (`processors/runs`), what a message says (`pages/notice`), mutes (`mute`), HTTP (`routes`).
+//! **Not here**: which alerts there are (`processors/runs`), what a message says (`pages/notice`), mutes (`mute`), pauses (`rests`),
+//! HTTP and test messages (`routes`).
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -22,6 +23,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
 mod mute;
+mod rests;
 pub(super) mod routes;
 mod turns;
 
@@ -39,6 +41,7 @@ use crate::telemetry::admin::webhook::{Least, Webhook};
 use crate::telemetry::names;
 
 use mute::Mutes;
+use rests::Rests;
 use turns::in_turn;
 
 /// Between two looks.
@@ -60,11 +63,6 @@ const REMEMBERED: u64 = 48 * REPEAT;
 const MOST: usize = 4096;
 /// Largest answer that is read, bytes.
 const ANSWER: usize = 4096;
-/// The pause after a message that failed, ns.
-const SHORTEST_REST: u64 = 60 * 1_000_000_000;
-const LONGEST_REST: u64 = 15 * SHORTEST_REST;
-/// Between two test messages, ns.
-const TESTS: u64 = 2_000_000_000;
 
 /// What is known of an alert that was sent.
 #[derive(Clone, Copy, Serialize, Deserialize)]
@@ -97,8 +95,8 @@ enum Verdict {
 /// How a message ended.
 enum Sending {
     Done,
-    /// Why not: words of ours. It may go another time.
-    Failed(String),
+    /// Why not: words of ours. It may go another time. Whether it is the webhook, not this message.
+    Failed(String, bool),
     /// Why it will never be taken.
     Refused(String),
     /// The gateway ends.
@@ -109,25 +107,23 @@ enum Sending {
 enum Again {
     /// At once, but after this pause at least.
     After(Duration),
-    /// With the next pause between all messages.
+    /// With the next look that it may go with.
     Later,
     Never,
 }
 
-/// The pause after a message that failed.
-#[derive(Default)]
-struct Rest {
-    /// Unix ns.
-    until: u64,
-    pause: u64,
+/// An attempt that failed.
+struct Trouble {
+    /// Words of ours.
+    why: String,
+    again: Again,
+    /// Any other message would have failed as well.
+    whole: bool,
 }
 
-impl Rest {
-    /// The next pause: a minute, then twice as long each time, up to a quarter of an hour; ns.
-    fn longer(&mut self, now: u64) -> u64 {
-        self.pause = self.pause.saturating_mul(2).clamp(SHORTEST_REST, LONGEST_REST);
-        self.until = now.saturating_add(self.pause);
-        self.pause
+impl Trouble {
+    fn of_all(why: &str) -> Self {
+        Self { why: why.to_owned(), again: Again::After(Duration::ZERO), whole: true }
     }
 }
 
@@ -150,7 +146,7 @@ pub(super) struct Notify {
     client: Client,
     mutes: Mutes,
     told: Mutex<Told>,
-    rest: Mutex<Rest>,
+    rests: Mutex<Rests>,
     /// `told` is not on disk as it is.
     unsaved: AtomicBool,
     /// When a test message was sent, unix ns.
@@ -167,8 +163,8 @@ impl Notify {
         let tls = webhook.url.expose().starts_with("https://").then(tls::Settings::default);
         let settings = client::Settings { tls, http2_only: false };
         let client = Client::build(&settings, Arc::clone(&parts.proxies), Arc::clone(&parts.tasks))?;
-        let (told, rest, unsaved, tested) = Default::default();
-        Ok(Self { parts, webhook, client, mutes, told, rest, unsaved, tested })
+        let (told, rests, unsaved, tested) = Default::default();
+        Ok(Self { parts, webhook, client, mutes, told, rests, unsaved, tested })
     }
 
     fn now(&self) -> u64 {
@@ -240,20 +236,20 @@ impl Notify {
     /// One look. False: the gateway ends.
     pub(super) async fn look(&self, stop: &mut watch::Receiver<bool>) -> bool {
         let news = self.news();
+        let news = self.rests.lock().due(news, self.now());
         let (first, rest) = news.split_at_checked(MESSAGES).unwrap_or((&news, &[]));
-        if self.now() >= self.rest.lock().until {
-            for alert in first {
-                let message = notice::message(&self.redacted(alert), self.parts.link.as_ref());
-                match self.deliver(&message, std::slice::from_ref(alert), stop).await {
-                    Sending::Stopped => return false,
-                    // the others come again with it
-                    Sending::Failed(_) => return true,
-                    Sending::Done | Sending::Refused(_) => {}
-                }
-            }
-            if !rest.is_empty() && matches!(self.deliver(&notice::more(rest), rest, stop).await, Sending::Stopped) {
+        for alert in first {
+            let message = notice::message(&self.redacted(alert), self.parts.link.as_ref());
+            if matches!(self.deliver(&message, std::slice::from_ref(alert), stop).await, Sending::Stopped) {
                 return false;
             }
+            if self.rests.lock().all(self.now()) {
+                // the others come again with it
+                return true;
+            }
+        }
+        if !rest.is_empty() && matches!(self.deliver(&notice::more(rest), rest, stop).await, Sending::Stopped) {
+            return false;
         }
         self.save().await;
         true
@@ -267,12 +263,11 @@ impl Notify {
             Sending::Stopped => {}
             Sending::Done => {
                 self.count("sent");
-                *self.rest.lock() = Rest::default();
+                self.rests.lock().sent();
             }
-            Sending::Failed(why) => {
+            Sending::Failed(why, whole) => {
                 self.count("failed");
-                let pause = self.rest.lock().longer(now);
-                let pause = pause / 1_000_000_000;
+                let pause = self.rests.lock().failed(about, *whole, now) / 1_000_000_000;
                 tracing::warn!(
                     alerts = about.len(),
                     "an alert could not be sent to the webhook: {why}; again in {pause} s while it holds"
@@ -298,17 +293,14 @@ impl Notify {
                 answer = self.attempt(message, &delivery) => answer,
                 _ = stop.wait_for(|stop| *stop) => return Sending::Stopped,
             };
-            let why = match answer {
-                Ok(()) => return Sending::Done,
-                Err((why, Again::Never)) => return Sending::Refused(why),
-                Err((why, Again::Later)) => return Sending::Failed(why),
-                Err((why, Again::After(wanted))) => {
-                    pause = pause.max(wanted).min(LONGEST_PAUSE);
-                    why
-                }
-            };
+            let Err(Trouble { why, again, whole }) = answer else { return Sending::Done };
+            match again {
+                Again::Never => return Sending::Refused(why),
+                Again::Later => return Sending::Failed(why, whole),
+                Again::After(wanted) => pause = pause.max(wanted).min(LONGEST_PAUSE),
+            }
             if attempt == ATTEMPTS {
-                return Sending::Failed(format!("{why}, {ATTEMPTS} times"));
+                return Sending::Failed(format!("{why}, {ATTEMPTS} times"), whole);
             }
             let stopped = tokio::select! {
                 biased;
@@ -323,9 +315,8 @@ impl Notify {
         Sending::Stopped
     }
 
-    /// One attempt. What went wrong, and whether to come again.
-    async fn attempt(&self, message: &Value, delivery: &str) -> Result<(), (String, Again)> {
-        let again = |why: &str| (why.to_owned(), Again::After(Duration::ZERO));
+    /// One attempt.
+    async fn attempt(&self, message: &Value, delivery: &str) -> Result<(), Trouble> {
         let body = message.to_string();
         let timestamp = (self.now() / 1_000_000_000).to_string();
         let mut request = Request::post(self.webhook.url.expose())
@@ -337,10 +328,10 @@ impl Notify {
             request = request.header("x-tollgate-signature", signature(key.expose(), &timestamp, &body));
         }
         let request = request.body(upload(Bytes::new(), body.into()));
-        let request = request.map_err(|_| ("the address is none".to_owned(), Again::Later))?;
+        let request = request.map_err(|_| Trouble { again: Again::Later, ..Trouble::of_all("the address is none") })?;
         let asked = async {
             // what the client says of a failure may name the address
-            let answer = self.client.send(request).await.map_err(|_| again("no connection"))?;
+            let answer = self.client.send(request).await.map_err(|_| Trouble::of_all("no connection"))?;
             let (status, wait) = (answer.status(), retry_after(answer.headers()));
             let _ = read(answer.into_body(), ANSWER).await;
             if status.is_success() {
@@ -355,12 +346,14 @@ impl Notify {
                 }
                 _ => Again::Later,
             };
-            Err((format!("it answered {}", status.as_u16()), again))
+            // how many come is not about one message
+            let whole = status == StatusCode::TOO_MANY_REQUESTS;
+            Err(Trouble { why: format!("it answered {}", status.as_u16()), again, whole })
         };
         let late = self.parts.seams.clock.sleep(TIMEOUT);
         tokio::select! {
             answer = asked => answer,
-            () = late => Err(again("no answer in time")),
+            () = late => Err(Trouble::of_all("no answer in time")),
         }
     }
 
@@ -393,30 +386,6 @@ impl Notify {
     /// What is configured, without secrets.
     fn settings(&self) -> Value {
         json!({"configured": true, "signed": self.webhook.key.is_some(), "mute": self.mutes.shown(self.now())})
-    }
-
-    /// Sends a message that says that it is a test.
-    async fn test(&self) -> Result<(), String> {
-        let now = self.now();
-        if now.abs_diff(self.tested.swap(now, Ordering::Relaxed)) < TESTS {
-            return Err("one was sent within the last seconds".to_owned());
-        }
-        let alert = Alert {
-            rule: "test",
-            severity: Severity::Warning,
-            account: String::new(),
-            run: String::new(),
-            session: String::new(),
-            trace: String::new(),
-            tenant: None,
-            feature: None,
-            tool: String::new(),
-            value: 1.0,
-            threshold: 0.0,
-            since: now,
-            until: None,
-        };
-        self.attempt(&notice::message(&alert, None), &delivery(&[alert])).await.map_err(|(why, _)| why)
     }
 }
 

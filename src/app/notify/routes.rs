@@ -2,19 +2,32 @@
 //! **Invariants**: an answer follows once a mute is on disk; bodies are at most 4 KiB. **Not here**: who may ask (the admin port's guard).
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response as Answer};
 use axum::routing::{get, post};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::mute::Saved;
-use super::{ANSWER, Notify};
+use super::{ANSWER, Notify, delivery};
 use crate::net::spawn::blocking;
+use crate::pages::notice;
+use crate::runs::{Alert, Severity};
+
+/// Between two test messages, ns.
+const TESTS: u64 = 2_000_000_000;
+
+/// Why a test message was not sent.
+enum Untold {
+    TooSoon,
+    /// Words of ours.
+    Failed(String),
+}
 
 /// Of which tenant's mute an end is asked.
 #[derive(Deserialize)]
@@ -50,7 +63,15 @@ async fn test(State(notify): Site) -> Answer {
     let Some(notify) = notify else { return nowhere() };
     match notify.test().await {
         Ok(()) => answer(StatusCode::OK, &json!({"sent": true})),
-        Err(why) => answer(StatusCode::BAD_GATEWAY, &json!({"error": format!("the webhook did not take it: {why}")})),
+        Err(Untold::TooSoon) => {
+            let told = json!({"error": "a test message was sent within the last two seconds"});
+            let mut told = answer(StatusCode::TOO_MANY_REQUESTS, &told);
+            told.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(TESTS / 1_000_000_000));
+            told
+        }
+        Err(Untold::Failed(why)) => {
+            answer(StatusCode::BAD_GATEWAY, &json!({"error": format!("the webhook did not take it: {why}")}))
+        }
     }
 }
 
@@ -68,6 +89,34 @@ async fn unmute(State(notify): Site, Path(rule): Path<String>, Query(whose): Que
 }
 
 impl Notify {
+    /// Sends a message that says that it is a test. One that was not taken puts off no other.
+    async fn test(&self) -> Result<(), Untold> {
+        let now = self.now();
+        let begins = |last: u64| (now.abs_diff(last) >= TESTS).then_some(now);
+        let before = self.tested.fetch_update(Ordering::Relaxed, Ordering::Relaxed, begins);
+        let before = before.map_err(|_| Untold::TooSoon)?;
+        let alert = Alert {
+            rule: "test",
+            severity: Severity::Warning,
+            account: String::new(),
+            run: String::new(),
+            session: String::new(),
+            trace: String::new(),
+            tenant: None,
+            feature: None,
+            tool: String::new(),
+            value: 1.0,
+            threshold: 0.0,
+            since: now,
+            until: None,
+        };
+        let sent = self.attempt(&notice::message(&alert, None), &delivery(&[alert])).await;
+        sent.map_err(|trouble| {
+            let _ = self.tested.compare_exchange(now, before, Ordering::Relaxed, Ordering::Relaxed);
+            Untold::Failed(trouble.why)
+        })
+    }
+
     /// Answers with what is muted now, once that is on disk.
     async fn told_of(&self, changed: Result<Saved, String>) -> Answer {
         let saved = match changed {

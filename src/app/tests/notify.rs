@@ -26,6 +26,7 @@ use crate::runs::{Alert, Board, Severity};
 use crate::secret::Secret;
 use crate::telemetry::admin::{self, links, webhook};
 use crate::testing::runs::{MINUTE, Made, NOW as START, alert};
+use crate::testing::until::until;
 
 const KEY: &str = "a key of the receiver";
 
@@ -347,7 +348,7 @@ async fn a_clock_that_was_ahead() {
 #[tokio::test]
 async fn what_failed_comes_again() {
     let folder = tempfile::tempdir().unwrap();
-    let (url, came) = stub(&["500 X"; 10]).await;
+    let (url, came) = stub(&["429 X"; 10]).await;
     let scene = scene(folder.path(), json!({"url": url}));
     (0..12).for_each(|n| scene.raise(alert("limit_hit", &format!("r-{n}"), START + n)));
     let later = async |seconds: u64| {
@@ -372,6 +373,37 @@ async fn what_failed_comes_again() {
     assert_eq!(came.lock().len(), 2);
 }
 
+/// A message that a webhook never takes (a firewall's 403, a 500) must not keep the others from it, nor what comes later; where two
+/// fail all rest for a minute, and what did not fail yet comes first then.
+#[tokio::test]
+async fn one_that_is_never_taken_holds_up_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let (url, came) = stub(&["403 X", "200 OK", "200 OK", "200 OK", "500 X", "500 X", "500 X", "500 X", "500 X"]).await;
+    let scene = scene(folder.path(), json!({"url": url}));
+    (0..3).for_each(|n| scene.raise(alert("limit_hit", &format!("r-{n}"), START + n)));
+    assert!(scene.look().await && scene.look().await);
+    scene.counted("sent", 2);
+    assert_eq!(came.lock().len(), 3, "it rests for itself");
+    scene.clock.now.fetch_add(61_000_000_000, Ordering::Relaxed);
+    scene.raise(alert("limit_hit", "r-3", START + 3));
+    assert!(scene.look().await);
+    scene.counted("sent", 3);
+    let again = |body: &str| body.contains("run r-0");
+    let whose: Vec<bool> = came.lock().iter().map(|(_, body)| again(body)).collect();
+    assert_eq!(whose, [true, false, false, false, true, true, true, true, true]);
+    // all are refused
+    let (url, came) = stub(&["403 X", "403 X"]).await;
+    let down = self::scene(folder.path(), json!({"url": url}));
+    (10..15).for_each(|n| down.raise(alert("limit_hit", &format!("r-{n}"), START + n)));
+    assert!(down.look().await && down.look().await);
+    assert_eq!(came.lock().len(), 2, "two are enough to tell");
+    down.clock.now.fetch_add(61_000_000_000, Ordering::Relaxed);
+    assert!(down.look().await);
+    let runs: Vec<bool> =
+        came.lock()[2..].iter().map(|(_, body)| body.contains("r-10") || body.contains("r-11")).collect();
+    assert_eq!(runs, [false, false, false, true, true]);
+}
+
 /// What was sent is on disk before the next message is; an end waits for no webhook that hangs, and what hung is sent again.
 #[tokio::test]
 async fn each_message_is_noted_before_the_next() {
@@ -382,9 +414,7 @@ async fn each_message_is_noted_before_the_next() {
     (0..2).for_each(|n| first.raise(alert("limit_hit", &format!("r-{n}"), START + n)));
     let mut stop = first.stop.subscribe();
     let end = async {
-        while came.lock().len() < 2 {
-            tokio::task::yield_now().await;
-        }
+        until(|| came.lock().len() == 2).await;
         first.stop.send_replace(true);
     };
     let (goes_on, ()) = tokio::join!(first.notify.look(&mut stop), end);
@@ -455,10 +485,15 @@ async fn a_test_in_two_seconds() {
     let (url, came) = stub(&[]).await;
     let scene = scene(folder.path(), json!({"url": url}));
     assert_eq!(asked(&scene, "POST", "/api/alerts/test", "").await.0, 200);
-    assert_eq!(asked(&scene, "POST", "/api/alerts/test", "").await.0, 502);
+    assert_eq!(asked(&scene, "POST", "/api/alerts/test", "").await.0, 429);
     scene.clock.now.store(3_000_000_000, Ordering::Relaxed);
     assert_eq!(asked(&scene, "POST", "/api/alerts/test", "").await.0, 200);
     assert_eq!(came.lock().len(), 2);
+    // whoever mends the address may try at once
+    let (url, _) = stub(&["404 X"]).await;
+    let mended = self::scene(folder.path(), json!({"url": url}));
+    assert_eq!(asked(&mended, "POST", "/api/alerts/test", "").await.0, 502);
+    assert_eq!(asked(&mended, "POST", "/api/alerts/test", "").await.0, 200);
 }
 
 /// No name becomes a mention, a link or markup, in Slack or in chats that take Markdown; no preview is fetched.
