@@ -142,6 +142,8 @@ impl App {
     pub async fn start(blueprint: Blueprint, seams: Seams) -> Result<Self, StartError> {
         let Blueprint { spool: spool_settings, keys, settings, build } = blueprint;
         let tasks = Tasks::new(&seams.meter);
+        // by the first round: totals go on over reloads
+        seams.meter.began(seams.clock.now());
         seams.health.begin();
         let spawn: Arc<dyn Spawn> = Arc::<Tasks>::clone(&tasks);
         let (spool, committer) = {

@@ -93,6 +93,8 @@ pub struct Meter {
     shown: Arc<Mutex<Series>>,
     /// When its totals began.
     began: Arc<OnceLock<UnixNanos>>,
+    /// Whose totals they are.
+    instance: Arc<OnceLock<String>>,
     values: Arc<Mutex<HashMap<&'static str, Arc<Values>>>>,
 }
 
@@ -124,6 +126,7 @@ impl Meter {
             handle,
             shown: Arc::default(),
             began: Arc::default(),
+            instance: Arc::default(),
             values: Arc::default(),
         }
     }
@@ -176,6 +179,12 @@ impl Meter {
     /// When its totals began: `now`, the first time it is asked.
     pub fn began(&self, now: UnixNanos) -> UnixNanos {
         *self.began.get_or_init(|| now)
+    }
+
+    /// The name of who has these totals: what `made` gives, the first time it is asked. Totals go on over reloads, and so must it: under a
+    /// second name they would count twice.
+    pub fn instance(&self, made: impl FnOnce() -> String) -> &str {
+        self.instance.get_or_init(made)
     }
 
     /// The values of a label that comes from telemetry: one for all who use the label, as long as the series live.

@@ -9,11 +9,12 @@ mod points;
 mod tests;
 mod written;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, Either, select};
 use tokio::sync::watch;
 
 use crate::clock::{Clock, UnixNanos};
@@ -33,6 +34,9 @@ use super::build::Companion;
 
 pub use config::{Metrics, Reading};
 pub(super) use written::served;
+
+/// What an export may take of an end: a back end that hangs must not cost a reload all of its time.
+const LAST: Duration = Duration::from_secs(2);
 
 /// See the module.
 pub(super) struct Own {
@@ -56,7 +60,7 @@ pub(super) fn companions(
     deps: &Deps,
     rng: &dyn Rng,
 ) -> Result<Vec<Arc<dyn Companion>>, String> {
-    let instance = hex::encode(&rng.id());
+    let instance = deps.meter.instance(|| hex::encode(&rng.id()));
     let build = |(at, reading): (usize, Reading)| {
         let kind = match &reading.exporter {
             ExporterSettings::Otlp(_) => "otlp",
@@ -67,7 +71,7 @@ pub(super) fn companions(
         let own = Own {
             every: reading.every,
             exporter: exporter(&id, reading.exporter, deps.clone())?,
-            resource: points::Resource::new(&instance),
+            resource: points::Resource::new(instance),
             began: deps.meter.began(deps.clock.now()),
             meter: deps.meter.clone(),
             clock: Arc::clone(&deps.clock),
@@ -114,8 +118,13 @@ impl Companion for Own {
                     () = self.clock.sleep(self.every) => false,
                     _ = stop.wait_for(|stop| *stop) => true,
                 };
-                self.export().await;
-                if last {
+                let export = pin!(self.export());
+                let cut = pin!(async {
+                    let _ = stop.wait_for(|stop| *stop).await;
+                    self.clock.sleep(LAST).await;
+                });
+                let cut = matches!(select(export, cut).await, Either::Right(_));
+                if last || cut {
                     return;
                 }
             }

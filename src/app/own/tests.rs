@@ -8,6 +8,7 @@ use crate::otlp::Payload;
 use crate::otlp::json::encode;
 use crate::rng::SystemRng;
 use crate::testing::sink::{Answer, Sink};
+use crate::testing::until::until;
 
 fn told(text: &str) -> (serde_json::Value, u64) {
     let (began, now) = (UnixNanos(5_000_000_000), UnixNanos(9_000_000_000));
@@ -102,6 +103,57 @@ fn the_collectors_spellings() {
     assert!(valid("{ logs: { level: debug } }").unwrap().0.is_empty(), "off unless it is asked for");
 }
 
+/// A reader that sends to `sink`, and the clock and totals that it goes by.
+fn to(sink: &Sink, clock: Arc<dyn Clock>, meter: &Meter) -> Arc<dyn Companion> {
+    let text = format!(
+        "{{ metrics: {{ readers: [{{ periodic: {{ interval: 60000, exporter: {{ otlp: {{ endpoint: 'http://{}', compression: none }} }} }} }}] }} }}",
+        sink.address
+    );
+    let deps = Deps {
+        tasks: crate::app::tasks::Tasks::new(meter),
+        clock,
+        proxies: Arc::new(crate::net::Proxies::none()),
+        meter: meter.clone(),
+    };
+    companions(valid(&text).unwrap().0, &deps, &SystemRng).unwrap().remove(0)
+}
+
+/// Totals go on over a reload, so their instance and their beginning must stay: under another one they would count twice.
+#[tokio::test]
+async fn a_reload_is_no_second_instance() {
+    let (sink, meter) = (Sink::new(None, []).await, Meter::new());
+    let clock = crate::clock::ManualClock::at(UnixNanos(7_000_000_000));
+    meter.counter(&names::RECEIVER_ACCEPTED_SPANS, &[("receiver", "otlp"), ("transport", "grpc")]).increment(7);
+    let mut told = Vec::new();
+    for _ in 0..2 {
+        to(&sink, clock.clone(), &meter).run(watch::channel(true).1).await;
+        let (seen, mut json) = (sink.seen(), String::new());
+        encode(Signal::Metrics, &seen[0].body, &mut json).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        let all = &json["resourceMetrics"][0];
+        let sums = all["scopeMetrics"][0]["metrics"].as_array().unwrap();
+        let spans = sums.iter().find(|one| one["name"] == "otelcol_receiver_accepted_spans").unwrap();
+        told.push((all["resource"].clone(), spans["sum"]["dataPoints"][0]["startTimeUnixNano"].clone()));
+        clock.advance(Duration::from_secs(3600));
+    }
+    assert_eq!(told[0], told[1]);
+    assert!(told[0].0.to_string().contains("service.instance.id"), "{}", told[0].0);
+}
+
+/// A back end that hangs must not cost an end, or a reload, more than two seconds.
+#[tokio::test]
+async fn a_back_end_that_hangs_holds_up_no_end() {
+    let (sink, meter) = (Sink::new(None, [Answer { hang: true, ..Answer::http(200) }]).await, Meter::new());
+    let clock = crate::clock::ManualClock::at(UnixNanos(7_000_000_000));
+    let own = to(&sink, clock.clone(), &meter);
+    let asked = async {
+        until(|| !sink.seen().is_empty()).await;
+        clock.advance(LAST);
+    };
+    let both = async { tokio::join!(own.run(watch::channel(true).1), asked) };
+    assert!(tokio::time::timeout(Duration::from_secs(60), both).await.is_ok(), "it waits for the back end");
+}
+
 /// A real receiver gets them at each interval and once more at the end; one that refuses is counted and changes nothing.
 #[tokio::test]
 async fn exports_reach_a_receiver() {
@@ -134,9 +186,7 @@ async fn exports_reach_a_receiver() {
                 .unwrap_or(0)
         };
         let counted = async {
-            while count() < 2 {
-                tokio::task::yield_now().await;
-            }
+            until(|| count() >= 2).await;
             stop.send_replace(true);
         };
         tokio::join!(own.run(stopped), counted);
