@@ -21,6 +21,7 @@ pub mod tls;
 pub use crate::config::Endpoint;
 pub use client::Client;
 pub use collect::{Collected, Intake, Limits};
+pub use dates::Trouble;
 pub use encoding::Encoding;
 pub use proxy::Proxies;
 pub use renewed::Renewed;

@@ -12,7 +12,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{ServerConfig, ServerConnection};
 use tokio_rustls::TlsAcceptor;
 
-use super::dates;
+use super::dates::{self, Trouble};
 use super::pem::Files;
 use super::tls::by_key;
 use crate::config::PortTls;
@@ -112,11 +112,11 @@ impl Peer {
 }
 
 impl Settings {
-    /// What is wrong with the files as of `now` (unix seconds): the key that names one, and a line.
-    pub fn trouble(&self, now: u64) -> Vec<(&'static str, String)> {
+    /// What is wrong with the files as of `now` (unix seconds).
+    pub fn trouble(&self, now: u64) -> Vec<Trouble> {
         let files = self.files();
-        let mut found = dates::wrong(&files, &["cert_file", "client_ca_file"], now);
-        found.extend(build(&files, Inside::Http).err().map(by_key));
+        let mut found = dates::wrong(&files, "cert_file", "client_ca_file", now);
+        found.extend(build(&files, Inside::Http).err().map(by_key).map(Trouble::error));
         found
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 
-use super::dates;
+use super::dates::{self, Trouble};
 use super::pem::Files;
 
 /// A client's TLS, valid by construction but for the files.
@@ -45,14 +45,14 @@ impl Settings {
         self.ca_file.is_some() || self.identity.is_some()
     }
 
-    /// What is wrong with the files as of `now` (unix seconds): the key that names one, and a line. Empty without files.
-    pub fn trouble(&self, now: u64) -> Vec<(&'static str, String)> {
+    /// What is wrong with the files as of `now` (unix seconds). Empty without files.
+    pub fn trouble(&self, now: u64) -> Vec<Trouble> {
         if !self.has_files() {
             return Vec::new();
         }
         let files = self.files();
-        let mut found = dates::wrong(&files, &["ca_file", "cert_file"], now);
-        found.extend(client_of(self, &files).err().map(by_key));
+        let mut found = dates::wrong(&files, "cert_file", "ca_file", now);
+        found.extend(client_of(self, &files).err().map(by_key).map(Trouble::error));
         found
     }
 

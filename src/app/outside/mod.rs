@@ -8,10 +8,10 @@ use std::sync::Arc;
 use crate::clock::UnixNanos;
 use crate::components::{ExporterSettings, ExtensionSettings, ProcessorSettings, ReceiverSettings, id_text};
 use crate::config::file::{File, Section};
-use crate::config::{ByteSize, ComponentId, Problem};
+use crate::config::{ByteSize, ComponentId, Gravity, Problem};
 use crate::files::folder_of;
 use crate::genai::Vocabulary;
-use crate::net::{server_tls, tls};
+use crate::net::{Trouble, server_tls, tls};
 use crate::processors::cost::Cost;
 use crate::processors::vault::{self, StoreSettings};
 use crate::rng::SystemRng;
@@ -49,7 +49,11 @@ struct Found<'f> {
 
 impl Found<'_> {
     /// A problem of a component.
-    fn error(&mut self, (section, id): (&str, &ComponentId), field: &str, what: String) {
+    fn error(&mut self, of: (&str, &ComponentId), field: &str, what: String) {
+        self.found(Gravity::Error, of, field, what);
+    }
+
+    fn found(&mut self, gravity: Gravity, (section, id): (&str, &ComponentId), field: &str, what: String) {
         let sections = match section {
             "receivers" => &self.file.receivers,
             "processors" => &self.file.processors,
@@ -59,12 +63,16 @@ impl Found<'_> {
         let written = sections.iter().find(|known: &&Section| known.id == *id);
         let at =
             written.map(|known| if known.body.entries().is_empty() { known.at } else { known.body.nearest(field) });
-        self.problems.push(Problem::error(at, format!("{section}.{id}.{field}"), what));
+        self.problems.push(Problem { gravity, ..Problem::error(at, format!("{section}.{id}.{field}"), what) });
     }
 
     fn port(&mut self, of: (&str, &ComponentId), path: &str, tls: &server_tls::Settings) {
-        for (key, what) in tls.trouble(self.now) {
-            self.error(of, format!("{path}.{key}").trim_end_matches('.'), what);
+        self.certificates(of, path, tls.trouble(self.now));
+    }
+
+    fn certificates(&mut self, of: (&str, &ComponentId), path: &str, troubles: Vec<Trouble>) {
+        for Trouble { key, what, gravity } in troubles {
+            self.found(gravity, of, format!("{path}.{key}").trim_end_matches('.'), what);
         }
     }
 
@@ -114,9 +122,7 @@ impl Found<'_> {
             }
             StoreSettings::S3(s3) => {
                 let tls = tls::Settings { ca_file: s3.ca_file.clone(), ..tls::Settings::default() };
-                for (key, what) in tls.trouble(self.now) {
-                    self.error(of, &format!("store.s3.{key}"), what);
-                }
+                self.certificates(of, "store.s3", tls.trouble(self.now));
             }
         }
         let beside = folder_of(spool).join("signing.key");
@@ -143,9 +149,7 @@ impl Found<'_> {
                 }
                 ExporterSettings::Debug(_) => continue,
             };
-            for (key, what) in tls.trouble(self.now) {
-                self.error(of, format!("tls.{key}").trim_end_matches('.'), what);
-            }
+            self.certificates(of, "tls", tls.trouble(self.now));
         }
     }
 

@@ -68,13 +68,49 @@ fn certificates_hold_today_and_fit_their_keys() {
         over.contains("error: receivers.otlp.protocols.http.tls.cert_file: ") && over.contains("expired on 2049-12-31"),
         "{over}"
     );
-    assert!(over.contains("error: exporters.otlp_http.tls.ca_file: "), "{over}");
+    assert!(over.contains("warning: exporters.otlp_http.tls.ca_file: "), "{over}");
     let early = told(&right, folder, IN_2019).join("\n");
     assert!(early.contains("does not hold before 2020-01-01"), "{early}");
     let mixed = told(&configuration(&tls, &tls.other, ""), folder, NOW).join("\n");
     assert!(
         mixed.contains("error: receivers.otlp.protocols.http.tls.key_file: ") && mixed.contains("is not the key of"),
         "{mixed}"
+    );
+}
+
+/// A root of X.509 version 1, as old authorities have.
+const OF_VERSION_1: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBIDCBxwIUDgSVkVddbZwii8BDAKPcbE3kJQswCgYIKoZIzj0EAwIwEjEQMA4G
+A1UEAwwHdjEgcm9vdDAgFw0yNjExMjEwOTMxMTRaGA8yMDUxMDcxMzA5MzExNFow
+EjEQMA4GA1UEAwwHdjEgcm9vdDBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABDQj
++3+2OUDI5Pp+IaSStow9+oZnYIEOeZ22Rrg35M4d5yedm+TppA7yjqFIGIs0Tu5T
+cMdtiqlo+v0iegPhejYwCgYIKoZIzj0EAwIDSAAwRQIhAN0YntdOnWMNhYT4tdtE
+wbAQ09fWX6QrGXgVxHscNCAoAiBYxO3fbzEZoLGxviy1dqKN8641uIgSFkuzKXW+
+GUmXZg==
+-----END CERTIFICATE-----
+";
+
+/// What is trusted is asked for no dates when a peer is checked: a bundle with some roots that are over, or of the first version,
+/// works, and must not keep anybody from rolling out.
+#[test]
+fn a_bundle_of_roots_may_be_old() {
+    let tls = tls();
+    let bundle = tls.folder.path().join("bundle.pem");
+    let text = configuration(&tls, &tls.key, "")
+        .replace(&format!("ca_file: '{}'", tls.cert.display()), &format!("ca_file: '{}'", bundle.display()));
+    let of_roots = |pem: &str, now: u64| {
+        std::fs::write(&bundle, pem).unwrap();
+        let all = told(&text, tls.folder.path(), now);
+        all.into_iter().filter(|line| line.contains("ca_file")).collect::<Vec<_>>()
+    };
+    let ends_in_2049 = std::fs::read_to_string(&tls.cert).unwrap();
+    assert_eq!(of_roots(OF_VERSION_1, NOW), [""; 0]);
+    assert_eq!(of_roots(&format!("{ends_in_2049}{OF_VERSION_1}"), IN_2050), [""; 0]);
+    let over = of_roots(&ends_in_2049, IN_2050);
+    assert!(
+        over.len() == 1 && over[0].starts_with("warning: ") && over[0].contains("no other of it holds"),
+        "{over:?}"
     );
 }
 
