@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -100,7 +100,7 @@ pub struct Settings {
     /// Longest life of a connection, give or take a tenth, and how long requests in hand may still take then; so that
     /// clients spread over gateways that came later.
     pub age: Option<(Duration, Duration)>,
-    /// Whether requests of clients on this machine (loopback, unix socket) carry [`Near`].
+    /// Whether requests of clients on this machine (loopback, unix socket; not what a proxy hands on) carry [`Near`].
     pub tell_near: bool,
 }
 
@@ -339,6 +339,16 @@ async fn connection<H: Handler>(
     drop(slot);
 }
 
+/// Whether a proxy says that it hands a request on: then the client is not who connected.
+fn is_handed_on(headers: &HeaderMap) -> bool {
+    let by_proxies = |name: &str| {
+        matches!(name, "forwarded" | "via" | "x-real-ip")
+            || name.starts_with("x-forwarded-")
+            || name.starts_with("x-envoy-")
+    };
+    headers.keys().any(|name| by_proxies(name.as_str()))
+}
+
 async fn serve<H: Handler, S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     port: &Port<H>,
     stream: S,
@@ -355,7 +365,7 @@ async fn serve<H: Handler, S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
             if let Some(peer) = &peer {
                 request.extensions_mut().insert(Arc::clone(peer));
             }
-            if near {
+            if near && !is_handed_on(request.headers()) {
                 request.extensions_mut().insert(Near);
             }
             let reply = Arc::clone(&handler).handle(request);

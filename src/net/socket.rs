@@ -3,7 +3,7 @@
 //! a crash) is replaced, any other file is left alone; the file goes with the socket. **Not here**: the accept loop (`listen`).
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -96,10 +96,11 @@ pub(super) enum Stream {
 }
 
 impl Stream {
-    /// Whether the other end is on this machine.
+    /// Whether the other end is on this machine. Sidecars hand on what comes from elsewhere with other addresses of 127/8.
     pub(super) fn is_near(&self) -> bool {
+        let near = |ip: IpAddr| ip == Ipv4Addr::LOCALHOST || ip == Ipv6Addr::LOCALHOST;
         match self {
-            Self::Tcp(stream) => stream.peer_addr().is_ok_and(|peer| peer.ip().to_canonical().is_loopback()),
+            Self::Tcp(stream) => stream.peer_addr().is_ok_and(|peer| near(peer.ip().to_canonical())),
             Self::Unix(_) => true,
         }
     }

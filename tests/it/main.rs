@@ -26,6 +26,7 @@ mod reload;
 mod requirements;
 mod runs;
 mod spool;
+mod strangers;
 mod tap;
 mod tidy;
 mod totals;
