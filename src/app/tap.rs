@@ -5,6 +5,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -28,6 +29,9 @@ use crate::net::spawn::blocking;
 use crate::otlp::{Payload, Signal, UnknownFields, json as otlp_json};
 use crate::pipeline::ExportRequest;
 use crate::pipeline::tap::{LeftOut, Look, Tapped, Wanted};
+
+/// So long after it, it is told what was left out, if nothing is shown meanwhile.
+const TOLD: Duration = Duration::from_secs(1);
 
 /// What the route needs.
 #[derive(Clone)]
@@ -106,7 +110,18 @@ impl View {
     /// The next part of the stream.
     async fn next(&mut self) -> Option<Bytes> {
         while self.left > 0 {
-            let tapped = self.look.next().await?;
+            let tapped = tokio::select! {
+                biased;
+                tapped = self.look.next() => tapped?,
+                () = self.site.clock.sleep(TOLD) => {
+                    // also where nothing at all is shown
+                    let text = told(self.look.left_out(), self.lines);
+                    if text.is_empty() {
+                        continue;
+                    }
+                    return Some(text.into());
+                }
+            };
             let left_out = self.look.left_out();
             let now = OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.site.clock.now().0));
             let time = now.ok().and_then(|now| now.format(&Rfc3339).ok()).unwrap_or_default();

@@ -3,6 +3,8 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 use tollgate::app::App;
 use tollgate::otlp::{Signal, json};
@@ -54,8 +56,14 @@ fn ask(admin: SocketAddr, path: &str, more: &str) -> String {
     answer
 }
 
-fn until_looking(admin: SocketAddr, lookers: &str, more: &str) {
-    while !ask(admin, "/metrics", more).contains(&format!("\ntollgate_tap_lookers {lookers}\n")) {}
+/// Waits, a minute at most, until so many look on; `taps`, which are those, must go on meanwhile.
+fn until_looking(admin: SocketAddr, lookers: &str, more: &str, taps: &mut [&mut Child]) {
+    let began = Instant::now();
+    while !ask(admin, "/metrics", more).contains(&format!("\ntollgate_tap_lookers {lookers}\n")) {
+        assert!(taps.iter_mut().all(|tap| tap.try_wait().unwrap().is_none()), "a tap ended before it looked");
+        assert!(began.elapsed() < Duration::from_secs(60), "not {lookers} look on");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 fn span(service: &str, name: &str) -> Vec<u8> {
@@ -81,9 +89,9 @@ async fn tap_shows_what_leaves() {
     let app = started(folder.path(), serde_json::json!({ "endpoint": "127.0.0.1:0" })).await;
     let (admin, otlp) = (address(&app, "admin"), address(&app, "otlp http"));
     let shown = tokio::task::spawn_blocking(move || {
-        let lines = tap(admin, &["--json", "--service", "agents", "--limit", "2"], None);
-        let text = tap(admin, &["--pipeline", "traces", "--limit", "3"], None);
-        until_looking(admin, "2", "");
+        let mut lines = tap(admin, &["--json", "--service", "agents", "--limit", "2"], None);
+        let mut text = tap(admin, &["--pipeline", "traces", "--limit", "3"], None);
+        until_looking(admin, "2", "", &mut [&mut lines, &mut text]);
         for (service, name) in [("agents", "ask anna@example.com"), ("others", "x"), ("agents", "second")] {
             gateway::post(otlp, Signal::Traces, &span(service, name));
         }
@@ -121,8 +129,8 @@ async fn tap_needs_the_ports_credentials_and_holds_nothing_up() {
     let admin = address(&app, "admin");
     let (refused, mut looking) = tokio::task::spawn_blocking(move || {
         let refused = tap(admin, &[], None).wait_with_output().unwrap();
-        let looking = tap(admin, &[], Some(token));
-        until_looking(admin, "1", &format!("authorization: Bearer {token}\r\n"));
+        let mut looking = tap(admin, &[], Some(token));
+        until_looking(admin, "1", &format!("authorization: Bearer {token}\r\n"), &mut [&mut looking]);
         (refused, looking)
     })
     .await
@@ -137,6 +145,29 @@ async fn tap_needs_the_ports_credentials_and_holds_nothing_up() {
     });
     let (code, said) = said.await.unwrap();
     assert!(code == Some(0) && said.contains("the gateway ended it"), "{code:?} {said}");
+}
+
+/// Where nothing at all may be shown, that must be told: silence would say that nothing passes.
+#[tokio::test(flavor = "multi_thread")]
+async fn tap_tells_what_is_withheld() {
+    let folder = tempfile::tempdir().unwrap();
+    let app = started(folder.path(), serde_json::json!({ "endpoint": "127.0.0.1:0" })).await;
+    let (admin, otlp) = (address(&app, "admin"), address(&app, "otlp http"));
+    let line = tokio::task::spawn_blocking(move || {
+        let mut child = tap(admin, &["--json", "--pipeline", "traces/inside"], None);
+        until_looking(admin, "1", "", &mut [&mut child]);
+        gateway::post(otlp, Signal::Traces, &span("agents", "x"));
+        let out = BufReader::new(child.stdout.take().unwrap());
+        let (tell, lines) = mpsc::channel();
+        std::thread::spawn(move || out.lines().map_while(Result::ok).for_each(|line| drop(tell.send(line))));
+        let line = lines.recv_timeout(Duration::from_secs(60));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        line.expect("nothing is told")
+    });
+    let line: serde_json::Value = serde_json::from_str(&line.await.unwrap()).unwrap();
+    assert_eq!(line, serde_json::json!({ "left_out": 0, "withheld": 1 }));
+    app.shutdown().await;
 }
 
 /// Whether `line` is what `pattern` says, in which `…` stands for anything.
@@ -181,15 +212,16 @@ async fn the_manuals_examples_run() {
         let run = move || {
             let mut run = Command::new(env!("CARGO_BIN_EXE_tollgate"));
             run.args(&arguments).current_dir(root).env_clear().env("HOME", home);
-            let child = run.env("TOLLGATE_ADMIN", format!("http://{admin}")).stdout(Stdio::piped()).spawn().unwrap();
+            let mut child =
+                run.env("TOLLGATE_ADMIN", format!("http://{admin}")).stdout(Stdio::piped()).spawn().unwrap();
             if arguments[0] == "tap" {
-                until_looking(admin, "1", "");
+                until_looking(admin, "1", "", &mut [&mut child]);
                 gateway::post(otlp, Signal::Traces, &span("agents", "ask anna@example.com"));
             }
             let output = child.wait_with_output().unwrap();
             if arguments[0] == "tap" {
                 // or the next one would be taken to look before it does
-                until_looking(admin, "0", "");
+                until_looking(admin, "0", "", &mut []);
             }
             output
         };

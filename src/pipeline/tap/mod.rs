@@ -25,7 +25,7 @@ mod tests;
 const LOOKERS: usize = 4;
 /// Requests that wait for one looker.
 const WAITING: usize = 256;
-/// Bytes of them.
+/// Bytes of them, where it is more than one.
 const WAITING_BYTES: usize = 8 << 20;
 
 /// See the module.
@@ -165,7 +165,9 @@ impl Looker {
             self.shared.withheld.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        let fits = self.shared.bytes.load(Ordering::Relaxed).saturating_add(body.len()) <= WAITING_BYTES;
+        let waits = self.shared.bytes.load(Ordering::Relaxed);
+        // one alone always fits, or large ones would never be seen
+        let fits = waits == 0 || waits.saturating_add(body.len()) <= WAITING_BYTES;
         let tapped = || Tapped { label: label.clone(), account: Arc::clone(account), body: body.clone() };
         self.shared.bytes.fetch_add(body.len(), Ordering::Relaxed);
         if !fits || self.queue.try_send(tapped()).is_err() {

@@ -72,6 +72,11 @@ fn a_slow_looker_misses_some() {
     }
     assert_eq!(look.left_out().slow, 5, "requests are bounded");
     assert_eq!(seen(&mut look).len(), WAITING);
+    // a request that is larger than all that may wait is seen all the same, one at a time
+    for _ in 0..2 {
+        tap.show(&"a".into(), &[body("traces", Signal::Traces, CLEARED, WAITING_BYTES + 1)]);
+    }
+    assert_eq!((seen(&mut look).len(), look.left_out().slow), (1, 1));
 }
 
 /// Lookers are bounded, those that went away make room, and at the end all looks end.
