@@ -17,6 +17,7 @@ use crate::app::build::{Blueprint, Built, Companion, Listener, Seams, Settings, 
 use crate::app::connect::Telling;
 use crate::app::humans::Humans;
 use crate::app::keys;
+use crate::app::limits::LEAST_MEMORY;
 use crate::app::listeners::{REST, Web};
 use crate::app::memory::{Limit, Share};
 use crate::app::notify::{self, Notify as Alerting};
@@ -107,7 +108,8 @@ pub fn blueprint_for(mut valid: Valid, seams: &Seams, round: Round) -> Result<Bl
 /// The limit of memory and what requests may take of it; receivers take nothing that could never fit.
 fn memory_of(valid: &mut Valid) -> (Option<Limit>, Share) {
     let limit = Limit::find(valid.limits.memory.map(|memory| memory.0));
-    let limit = limit.map(|limit| limit.part(valid.limits.memory_percentage.unwrap_or(100)));
+    let percent = valid.limits.memory_percentage.unwrap_or(100);
+    let limit = limit.map(|limit| limit.part(percent, LEAST_MEMORY.0));
     let share = Share::of(limit.as_ref(), valid.limits.in_flight.map(|in_flight| in_flight.0));
     let largest = usize::try_from(share.largest).unwrap_or(usize::MAX);
     let lowered = valid.receivers.iter_mut().filter_map(|placed| {
@@ -462,7 +464,8 @@ impl Assembly<'_> {
     fn api(&self, known: &Known) -> axum::Router {
         let (way, runs) = (Arc::clone(&known.way), known.runs.iter().map(|(_, runs)| Arc::clone(runs)).collect());
         let humans = Humans { runs, way, clock: Arc::clone(&self.site.seams.clock) };
-        crate::runs::api::router(Api { board: known.board(), judge: Arc::new(humans) })
+        let tasks = Arc::clone(&self.site.tasks);
+        crate::runs::api::router(Api { board: known.board(), judge: Arc::new(humans), tasks })
     }
 }
 

@@ -14,6 +14,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Board, Judge, NotTaken, Outcome, Verdict, json as shape};
+use crate::net::{Spawn, spawn::blocking};
 
 /// Runs that one answer holds, unless asked for fewer; and at most.
 const RUNS: usize = 100;
@@ -28,6 +29,8 @@ pub struct Api {
     pub board: Arc<dyn Board>,
     /// For outcomes.
     pub judge: Arc<dyn Judge>,
+    /// Where answers are made: one may look through all live runs.
+    pub tasks: Arc<dyn Spawn>,
 }
 
 /// The routes.
@@ -97,12 +100,19 @@ fn found(answer: Option<Value>) -> Response {
     }
 }
 
+/// Makes an answer off the threads of the sockets.
+async fn made(api: Api, make: impl FnOnce(&Api) -> Response + Send + 'static) -> Response {
+    let tasks = Arc::clone(&api.tasks);
+    let made = blocking(&*tasks, "runs", move || make(&api)).await;
+    made.unwrap_or_else(|| StatusCode::SERVICE_UNAVAILABLE.into_response())
+}
+
 async fn runs(State(api): State<Api>, Query(wanted): Query<Wanted>) -> Response {
-    Json(shape::runs(&wanted.list(&*api.board))).into_response()
+    made(api, move |api| Json(shape::runs(&wanted.list(&*api.board))).into_response()).await
 }
 
 async fn sessions(State(api): State<Api>, Query(wanted): Query<Wanted>) -> Response {
-    Json(shape::sessions(&wanted.list(&*api.board))).into_response()
+    made(api, move |api| Json(shape::sessions(&wanted.list(&*api.board))).into_response()).await
 }
 
 /// Whose run is meant, where several accounts have one of the same id.
@@ -131,17 +141,19 @@ impl Whose {
 }
 
 async fn run(State(api): State<Api>, Path(id): Path<String>, Query(whose): Query<Whose>) -> Response {
-    match whose.of(&api, &id) {
+    let look = move |api: &Api| match whose.of(api, &id) {
         Ok(account) => found(api.board.run_of(&account, &id).as_ref().map(shape::detail)),
         Err(answer) => *answer,
-    }
+    };
+    made(api, look).await
 }
 
 async fn budget(State(api): State<Api>, Path(id): Path<String>, Query(whose): Query<Whose>) -> Response {
-    match whose.of(&api, &id) {
+    let look = move |api: &Api| match whose.of(api, &id) {
         Ok(account) => found(api.board.budget(&account, &id).as_ref().map(shape::budget)),
         Err(answer) => *answer,
-    }
+    };
+    made(api, look).await
 }
 
 async fn sums(State(api): State<Api>) -> Response {
@@ -194,9 +206,11 @@ async fn outcome(State(api): State<Api>, Path(id): Path<String>, Query(whose): Q
         Ok(outcome) => outcome,
         Err(what) => return problem(StatusCode::BAD_REQUEST, what),
     };
-    let account = match whose.of(&api, &id) {
-        Ok(account) => account,
-        Err(answer) => return *answer,
+    let (asked, run) = (api.clone(), id.clone());
+    let account = match blocking(&*api.tasks, "runs", move || whose.of(&asked, &run)).await {
+        Some(Ok(account)) => account,
+        Some(Err(answer)) => return *answer,
+        None => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
     };
     match api.judge.judge(&account, &id, outcome).await {
         Ok(()) => Json(json!({"taken": true})).into_response(),

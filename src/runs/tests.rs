@@ -119,7 +119,8 @@ impl Judge for Heard {
 
 fn api() -> (Router, Arc<Heard>) {
     let heard = Arc::<Heard>::default();
-    (router(Api { board: Arc::new(One), judge: Arc::<Heard>::clone(&heard) }), heard)
+    let tasks = crate::testing::tasks::TestTasks::shared();
+    (router(Api { board: Arc::new(One), judge: Arc::<Heard>::clone(&heard), tasks }), heard)
 }
 
 async fn ask(router: &Router, request: Request<Body>) -> (StatusCode, Value) {

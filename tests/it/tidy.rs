@@ -19,7 +19,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("redaction", &["config", "pseudonym"]),
     ("recogniser", &["clock", "config", "net", "pipeline", "redaction", "secret", "telemetry"]),
     ("rates", &["config", "clock", "hex"]),
-    ("runs", &["clock", "genai", "hex", "rates", "vault"]),
+    ("runs", &["clock", "genai", "hex", "net", "rates", "vault"]),
     ("history", &["clock", "hex", "otlp", "pipeline", "rates", "rng", "runs", "vault"]),
     ("pages", &["clock", "hex", "history", "net", "rates", "runs", "telemetry", "vault"]),
     ("genai", &["config", "otlp", "pipeline", "hex"]),

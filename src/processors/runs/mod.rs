@@ -141,15 +141,15 @@ impl Board for Runs {
     }
 
     fn run(&self, id: &str) -> Option<Detail> {
-        glance::find(&self.state, self.sight(), None, id)
+        self.glances.find(&self.state, self.sight(), None, id)
     }
 
     fn run_of(&self, account: &str, id: &str) -> Option<Detail> {
-        glance::find(&self.state, self.sight(), Some(account), id)
+        self.glances.find(&self.state, self.sight(), Some(account), id)
     }
 
     fn accounts(&self, id: &str) -> Vec<String> {
-        glance::accounts(&self.state, self.sight(), id)
+        self.glances.accounts(&self.state, self.sight(), id)
     }
 
     fn budget(&self, account: &str, id: &str) -> Option<Budget> {

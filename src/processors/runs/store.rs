@@ -101,10 +101,12 @@ impl Store {
     }
 
     /// Numbers of groups by their last batch, the latest first; `before`: of those whose last batch was earlier.
-    fn by_batch(&self, before: Option<u64>) -> impl Iterator<Item = u32> {
+    fn by_batch(&self, account: Option<&str>, before: Option<u64>) -> impl Iterator<Item = u32> {
         let before = (before.unwrap_or(u64::MAX), 0);
-        let mut accounts: Vec<_> =
-            self.accounts.values().map(|owned| owned.quiet.range(..before).rev().peekable()).collect();
+        let one = account.map(|account| self.accounts.get(account).into_iter());
+        let all = account.is_none().then(|| self.accounts.values());
+        let owned = one.into_iter().flatten().chain(all.into_iter().flatten());
+        let mut accounts: Vec<_> = owned.map(|owned| owned.quiet.range(..before).rev().peekable()).collect();
         std::iter::from_fn(move || {
             let next = accounts.iter_mut().enumerate().filter_map(|(at, groups)| Some((**groups.peek()?, at)));
             let (_, at) = next.max()?;
@@ -112,9 +114,9 @@ impl Store {
         })
     }
 
-    /// Some of those whose last batch was earlier; `None`: the latest.
-    pub(super) fn latest_before(&self, batch: Option<u64>, most: usize) -> Vec<Arc<Group>> {
-        let groups = self.by_batch(batch).filter_map(|id| self.snapshot(id));
+    /// Some of those whose last batch was earlier; `None`: the latest; of an account, or of all.
+    pub(super) fn latest_before(&self, account: Option<&str>, batch: Option<u64>, most: usize) -> Vec<Arc<Group>> {
+        let groups = self.by_batch(account, batch).filter_map(|id| self.snapshot(id));
         let mut chosen: Vec<Arc<Group>> = Vec::new();
         for group in groups {
             // those of one batch stay together

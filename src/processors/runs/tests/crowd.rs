@@ -191,6 +191,41 @@ impl IdPolicy for Listener {
     }
 }
 
+/// A look for a run whose id is a pseudonym must not make one of every id that others sent, nor of its own account's each time: that
+/// takes seconds with 20,000 groups. (By counts: a time would depend on the machine.)
+#[test]
+fn a_pseudonym_is_looked_up_among_its_own() {
+    let ids = PlainIds(Pseudonymizer::new(&Secret::new("key".into())));
+    let zero = || AtomicU64::new(0);
+    let listener = Arc::new(Listener { ids, runs: Mutex::new(Weak::new()), asked: zero(), held: zero() });
+    let policy: Arc<dyn IdPolicy> = Arc::<Listener>::clone(&listener);
+    let runs = Arc::new(Runs::new("runs".into(), settings(), vocabulary(), policy, &Meter::new()));
+    *listener.runs.lock().unwrap() = Arc::downgrade(&runs);
+    runs.tick(NOW);
+    for (account, count) in [("few", 5_u64), ("many", 400)] {
+        for trace in 1..=count {
+            let mut root = span(trace, 1, "invoke_agent");
+            root["attributes"]["session.id"] = json!(format!("s{trace}"));
+            let mut batch = batch(request::payload(&json!({"items": [root]})));
+            let mut origin = (*batch.origin).clone();
+            origin.account = account.into();
+            batch.origin = origin.into();
+            runs.process(&mut batch).unwrap();
+            batch.effects.iter().for_each(|effect| runs.apply(effect));
+        }
+    }
+    let asked = |account: &str| {
+        let before = listener.asked.load(Ordering::Relaxed);
+        assert!(runs.run_of(account, "h-00000000000000000000000000000000").is_none());
+        listener.asked.load(Ordering::Relaxed) - before
+    };
+    let few = asked("few");
+    assert!(few < 60, "{few} ids of others");
+    let (first, again) = (asked("many"), asked("many"));
+    // the ids of the latest groups are looked at in any case
+    assert!(first >= again + 144, "{first}, then {again}: they are made anew each time");
+}
+
 /// Looks, pages, tool calls, measures and groups that make room: none works with names while others wait for the state.
 #[test]
 fn nobody_waits_for_a_look() {
