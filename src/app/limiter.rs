@@ -1,6 +1,6 @@
 //! **What**: a Collector's `memory_limiter` as limits of ours. **Why**: who had a limit must not lose it by changing over.
-//! **Invariants**: refusing begins at the figure at which the Collector's soft limit stands, or before; what the file says itself
-//! under `limits` wins. **Not here**: what the guard does (`memory`), other parts of a Collector (`collector`).
+//! **Invariants**: refusing begins at the figure at which the Collector's soft limit stands, or before, unless that can't hold a gateway
+//! (it is told then); what the file says itself under `limits` wins. **Not here**: what the guard does (`memory`), other parts of a Collector (`collector`).
 
 use crate::config::tree::{Key, Node, Val};
 use crate::config::{At, ByteSize, Problem};
@@ -23,7 +23,7 @@ pub(super) fn taken(path: String, at: At, body: &Node, limits: &mut Node) -> Pro
     let meant = match (number("limit_mib"), number("limit_percentage")) {
         (Some(limit), _) => {
             let spike = number("spike_limit_mib").unwrap_or(limit * SPIKE / 100);
-            Some(Meant::Memory(ByteSize::mib(ours(limit, spike)).max(LEAST_MEMORY)))
+            Some(Meant::Memory(ByteSize::mib(ours(limit, spike))))
         }
         (None, Some(limit)) => {
             let spike = number("spike_limit_percentage").unwrap_or(limit * SPIKE / 100);
@@ -38,8 +38,12 @@ pub(super) fn taken(path: String, at: At, body: &Node, limits: &mut Node) -> Pro
     if ["memory", "memory_percentage"].iter().any(|key| limits.get(key).is_some()) {
         return told("`memory_limiter` is not used: `limits` says what memory may be taken".to_owned());
     }
+    let raised = matches!(meant, Meant::Memory(size) if size < LEAST_MEMORY);
     let (key, value, shown) = match meant {
-        Meant::Memory(size) => ("memory", Val::Str(size.to_string()), size.to_string()),
+        Meant::Memory(size) => {
+            let size = size.max(LEAST_MEMORY).to_string();
+            ("memory", Val::Str(size.clone()), size)
+        }
         Meant::Percent(percent) => ("memory_percentage", Val::UInt(percent), percent.to_string()),
     };
     let node = Node { value, ..Node::null(at) };
@@ -48,8 +52,9 @@ pub(super) fn taken(path: String, at: At, body: &Node, limits: &mut Node) -> Pro
         Val::Map(entries) => entries.push(entry),
         value => *value = Val::Map(vec![entry]),
     }
+    let raised = if raised { ", the least that can hold the gateway" } else { "" };
     told(format!(
-        "`memory_limiter` became `limits.{key}: {shown}`: from {} % of it on clients are told when to come again",
+        "`memory_limiter` became `limits.{key}: {shown}`{raised}: from {} % of it on clients are told when to come again",
         SHORT.0
     ))
 }

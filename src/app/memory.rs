@@ -122,10 +122,21 @@ impl Limit {
         }
     }
 
-    /// So many percent of it alone.
+    /// So many percent of it alone, but `least` bytes at least, as far as there are: with less memory would be short for ever.
     #[must_use]
-    pub fn part(self, percent: u64) -> Self {
-        Self { bytes: part(self.bytes, percent), ..self }
+    pub fn part(self, percent: u64, least: u64) -> Self {
+        let (wanted, least) = (part(self.bytes, percent), least.min(self.bytes));
+        if wanted < least {
+            let set_by = self.origin.text();
+            tracing::warn!(
+                percent,
+                of = self.bytes,
+                set_by,
+                least,
+                "so little of the memory can't hold the gateway; more is taken"
+            );
+        }
+        Self { bytes: wanted.max(least), ..self }
     }
 
     /// Bytes that are taken now and that the system can't take back.

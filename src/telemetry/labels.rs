@@ -17,7 +17,7 @@ const SHARE: usize = 3;
 const AT_ONCE: usize = 100;
 /// How often a later one must have come: a name that somebody makes up for each run never does.
 const AGAIN: u8 = 8;
-/// Names that are watched for it.
+/// Names of an account that are watched for it.
 const WATCHED: usize = 1024;
 /// Longest value, bytes.
 const LONGEST: usize = 128;
@@ -30,7 +30,8 @@ const UNATTRIBUTED: &str = "unattributed";
 struct Known {
     shown: HashSet<Box<str>>,
     brought: HashMap<Box<str>, usize>,
-    watched: HashMap<u64, u8>,
+    /// By account: what one makes up must not cost another its counts. Only accounts that brought [`AT_ONCE`] have one.
+    watched: HashMap<Box<str>, HashMap<u64, u8>>,
 }
 
 /// See the module.
@@ -53,7 +54,7 @@ impl Known {
     fn admits(&mut self, account: &str, text: &str) -> bool {
         let own = self.brought.get(account).copied().unwrap_or(0);
         let left = MOST.saturating_sub(self.shown.len());
-        if own >= left.saturating_mul(SHARE) || (own >= AT_ONCE && !self.came_again(text)) {
+        if own >= left.saturating_mul(SHARE) || (own >= AT_ONCE && !self.came_again(account, text)) {
             return false;
         }
         self.shown.insert(text.into());
@@ -61,19 +62,23 @@ impl Known {
         true
     }
 
-    fn came_again(&mut self, text: &str) -> bool {
+    fn came_again(&mut self, account: &str, text: &str) -> bool {
         let mut hasher = DefaultHasher::new();
         text.hash(&mut hasher);
         let digest = hasher.finish();
-        if self.watched.len() >= WATCHED && !self.watched.contains_key(&digest) {
+        let watched = match self.watched.get_mut(account) {
+            Some(watched) => watched,
+            None => self.watched.entry(account.into()).or_default(),
+        };
+        if watched.len() >= WATCHED && !watched.contains_key(&digest) {
             // what comes often is soon watched again
-            self.watched.clear();
+            watched.clear();
         }
-        let times = self.watched.entry(digest).or_default();
+        let times = watched.entry(digest).or_default();
         *times = times.saturating_add(1);
         let enough = *times >= AGAIN;
         if enough {
-            self.watched.remove(&digest);
+            watched.remove(&digest);
         }
         enough
     }

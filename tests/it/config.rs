@@ -210,6 +210,9 @@ fn a_memory_limiter_becomes_a_limit() {
             "{told}"
         );
     }
+    // above the Collector's own limit, which must be told
+    assert!(limits("limit_mib: 100", "").2.contains("128MiB`, the least that can hold the gateway"));
+    assert!(!limits("limit_mib: 2000", "").2.contains("the least"));
     let (memory, _, told) = limits("limit_mib: 2000", "limits: { memory: 1GiB }");
     assert_eq!(memory.as_deref(), Some("1GiB"));
     assert!(told.contains("is not used"), "{told}");

@@ -27,6 +27,17 @@ fn find(files: &[(&str, &str)]) -> Option<Limit> {
     found
 }
 
+/// A part of a small limit that can't hold the gateway is no limit that it could run in.
+#[test]
+fn a_part_has_a_floor() {
+    let limit = |mib: u64| {
+        let meminfo = format!("MemTotal: {} kB\n", mib << 10);
+        find(&[("proc/meminfo", &meminfo)]).unwrap()
+    };
+    let part = |mib: u64, percent: u64| limit(mib).part(percent, 128 * MIB).bytes / MIB;
+    assert_eq!([part(4096, 50), part(512, 10), part(100, 50), part(100, 100)], [2048, 128, 100, 100]);
+}
+
 /// What it is, files, the limit, whose it is.
 type Case = (&'static str, &'static [(&'static str, &'static str)], u64, Origin);
 

@@ -33,6 +33,24 @@ fn names_that_come_once_do_not_keep_out_others() {
     assert_eq!((seen[0], seen[usize::from(AGAIN) - 1], values.value("a", Some("acme"))), (OTHER, "acme", "acme"));
 }
 
+/// What one account makes up does not cost another its counts: a name that comes again is shown, whatever comes in between.
+#[test]
+fn names_that_one_makes_up_cost_another_nothing() {
+    let values = Values::default();
+    for n in 0..AT_ONCE {
+        values.value("noisy", Some(&format!("noisy-{n}")));
+        values.value("quiet", Some(&format!("quiet-{n}")));
+    }
+    let mut seen = "";
+    for round in 0..AGAIN {
+        for n in 0..WATCHED + 100 {
+            values.value("noisy", Some(&format!("made-up-{round}-{n}")));
+        }
+        seen = values.value("quiet", Some("acme"));
+    }
+    assert_eq!(seen, "acme");
+}
+
 /// What is no name, and what is missing, has a word of its own.
 #[test]
 fn only_names_are_values() {
