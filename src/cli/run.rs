@@ -112,6 +112,8 @@ async fn serve(common: Common, options: Options, loaded: Loaded) -> Exit {
                     }
                     if next.lock().is_none() {
                         sockets.close();
+                    } else {
+                        seams.health.goes_on();
                     }
                 };
                 App::live(blueprint, seams.clone(), ready, ended, &mut now).await.map(|life| (life, next.into_inner()))

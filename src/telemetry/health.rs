@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use schemars::JsonSchema;
@@ -52,6 +53,8 @@ pub const GATEWAY: &str = "gateway";
 pub struct Health {
     parts: Arc<Mutex<BTreeMap<String, Option<&'static str>>>>,
     ready: Arc<watch::Sender<bool>>,
+    /// A round ends and another one follows.
+    again: Arc<AtomicBool>,
 }
 
 impl Default for Health {
@@ -63,13 +66,16 @@ impl Default for Health {
 impl Health {
     /// Nothing is expected yet: not ready until [`Health::set`] said so of at least one part.
     pub fn new() -> Self {
-        Self { parts: Arc::default(), ready: Arc::new(watch::Sender::new(false)) }
+        Self { parts: Arc::default(), ready: Arc::new(watch::Sender::new(false)), again: Arc::default() }
     }
 
     /// A part is fine (`None`) or is not, with a fixed reason.
     pub fn set(&self, part: &str, trouble: Option<&'static str>) {
         let mut parts = self.parts.lock();
         parts.insert(part.to_owned(), trouble);
+        if part == GATEWAY && trouble.is_none() {
+            self.again.store(false, Ordering::Relaxed);
+        }
         let ready = parts.values().all(Option::is_none);
         // Still under the lock: what two callers find out must be told in the order in which they found it out.
         self.ready.send_if_modified(|now| std::mem::replace(now, ready) != ready);
@@ -87,9 +93,15 @@ impl Health {
         parts.iter().filter_map(|(part, trouble)| trouble.map(|why| (part.clone(), why))).collect()
     }
 
-    /// Whether it runs: it started, and does not end. What keeps it from taking more for a while (a full spool) is no matter here.
+    /// The round that ends is not the last: until the next one runs, the gateway is as alive as before.
+    pub fn goes_on(&self) {
+        self.again.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it runs: it started, and does not end but for a reload. What keeps it from taking more for a while (a full spool) is no
+    /// matter here.
     pub fn runs(&self) -> bool {
-        self.parts.lock().get(GATEWAY).is_some_and(Option::is_none)
+        self.again.load(Ordering::Relaxed) || self.parts.lock().get(GATEWAY).is_some_and(Option::is_none)
     }
 
     /// Whether all parts are fine.

@@ -120,6 +120,8 @@ fn no_request_is_lost_while_the_configuration_changes() {
             std::thread::spawn(move || {
                 while !over.load(Ordering::SeqCst) {
                     send(http, &format!("r{}", count.fetch_add(1, Ordering::SeqCst)));
+                    // what reloads wants some of the machine
+                    std::thread::sleep(Duration::from_millis(1));
                 }
             })
         })
@@ -127,7 +129,8 @@ fn no_request_is_lost_while_the_configuration_changes() {
     let some_more = || {
         let until = count.load(Ordering::SeqCst) + 40;
         while count.load(Ordering::SeqCst) < until {
-            std::thread::yield_now();
+            assert!(!clients.iter().any(std::thread::JoinHandle::is_finished), "a client failed");
+            std::thread::sleep(Duration::from_millis(5));
         }
     };
     some_more();
@@ -178,6 +181,48 @@ fn reloads_in_a_burst_end_nothing() {
     }
     assert_eq!(gateway.end(), Some(0));
     assert_eq!(names(folder.path(), "one.jsonl").len(), 12);
+}
+
+/// While a reload waits for a request in hand the health port says that the gateway runs: who takes that for liveness must not kill it.
+#[test]
+fn a_reload_is_no_end_of_life() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir_all(folder.path().join("data")).unwrap();
+    let config = folder.path().join("config.yaml");
+    let text = configuration(folder.path(), "one.jsonl", false);
+    let text = text.replace("extensions: { admin:", "extensions: { health_check: { endpoint: '127.0.0.1:0' }, admin:");
+    let text = text.replace("extensions: [admin]", "extensions: [admin, health_check]");
+    fs::write(&config, text + "limits: { shutdown: 30s }\n").unwrap();
+    let gateway = Running::start(&config, &[]);
+    let (http, health) = (gateway.address("otlp http"), gateway.address("health_check"));
+    let ask = || {
+        let mut stream = TcpStream::connect(health).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    assert!(ask().starts_with("HTTP/1.1 200"));
+    let mut waits = TcpStream::connect(http).unwrap();
+    waits.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let head = "POST /v1/traces HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{";
+    waits.write_all(head.as_bytes()).unwrap();
+    // its head is read before the round ends
+    send(http, "r1");
+    gateway.signal("HUP");
+    gateway.line("shutting down");
+    for _ in 0..20 {
+        let answer = ask();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+    waits.write_all(b"}").unwrap();
+    let mut answer = String::new();
+    waits.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert_eq!(gateway.address("otlp http"), http);
+    assert!(ask().starts_with("HTTP/1.1 200"));
+    assert_eq!(gateway.end(), Some(0));
 }
 
 /// A ConfigMap's folder is swapped by way of links: the file is seen to change, and a broken one changes nothing.

@@ -111,6 +111,13 @@ async fn the_health_port_is_readiness_alone() {
     health.set("spool", Some("the spool is full"));
     assert_eq!((ask("/").await, ask("/readyz").await), (StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE));
     health.set("spool", None);
+    // a reload is no end, and the next end is one
+    health.goes_on();
+    health.set("gateway", Some("shutting down"));
+    assert_eq!((ask("/").await, ask("/readyz").await), (StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE));
+    health.begin();
+    assert_eq!(ask("/").await, StatusCode::OK);
+    health.set("gateway", None);
     health.set("gateway", Some("shutting down"));
     assert_eq!((ask("/").await, ask("/livez").await), (StatusCode::SERVICE_UNAVAILABLE, StatusCode::OK));
     assert_eq!(ask("/metrics").await, StatusCode::NOT_FOUND);
