@@ -145,7 +145,7 @@ fn one(
             _ => !doubtful,
         };
         if wanted {
-            let range = if unquoted { range.start..range.start + own_len(text, rule.value) } else { range };
+            let range = if unquoted { own(scan, range, rule.value, kind) } else { range };
             let value = Value { found, beside: Evidence::all(), range, kind };
             claim_value(scan, &scan.detector.keys, &value, named, claims);
             return Some(());
@@ -186,33 +186,89 @@ fn line(scan: &Scan<'_>, pair: &pairs::Pair) -> Option<Range<usize>> {
     (!text.is_empty()).then(|| start..start + text.len())
 }
 
+/// What of a line is its first key's value: all of it where what would be cut out is none.
+fn own(scan: &Scan<'_>, line: Range<usize>, value: rule::KeyValue, kind: Kind) -> Range<usize> {
+    let cut = line.start..line.start + own_len(scan.part(line.clone()), value);
+    let is_value = cut == line || values::private(scan.text, cut.clone(), value, kind, Evidence::all()).is_some();
+    if is_value { cut } else { line }
+}
+
 /// How much of a line belongs to its first key, by what the kind of value allows: `04/12/1987, MRN 00482913` goes on with something else.
 fn own_len(line: &str, value: rule::KeyValue) -> usize {
     use rule::KeyValue::{Code, Date, Digits, Phone};
     if !matches!(value, Code | Date | Digits | Phone) {
         return line.len();
     }
-    let (mut digits, mut start, mut end) = (0, 0, 0);
-    for word in line.split(' ') {
-        let bare = word.trim_matches(|c: char| !c.is_alphanumeric());
-        let own = word.bytes().filter(u8::is_ascii_digit).count();
-        let goes_on = match value {
-            Date => dates::month(bare).is_some() || ["of", "de", "den", "the"].contains(&bare),
-            Phone => ["ext", "x", "extension"].contains(&bare),
-            _ => bare.len() < 4 && bare.bytes().all(|byte| byte.is_ascii_uppercase()),
-        };
-        if own == 0 && !goes_on && digits > 0 {
+    let (mut own, mut start, mut end) = (Own::default(), 0, 0);
+    let mut words = line.split(' ').peekable();
+    while let Some(word) = words.next() {
+        let bare = bare(word);
+        let digits = digits(word);
+        let behind = words.peek().copied().unwrap_or("");
+        let goes_on = bare.is_empty()
+            || match value {
+                Date => own.date_goes_on(bare, behind),
+                Phone => ["ext", "x", "extension"].contains(&bare),
+                _ => is_part_of_code(word, bare, behind),
+            };
+        if digits == 0 && !goes_on && own.digits > 0 {
             break;
         }
-        digits += own;
-        end = start + word.len();
-        start = end + 1;
+        own.add(digits);
+        // a dash or a slash counts with what stands behind it
+        end = if bare.is_empty() { end } else { start + word.len() };
+        start += word.len() + 1;
         let listed = word.ends_with([',', ';']) && value != Date;
-        if (value == Date && digits >= 6) || (listed && digits > 0) {
+        if (value == Date && own.digits >= 6) || (listed && own.digits > 0) {
             break;
         }
     }
     line.get(..end).map_or(line.len(), |own| own.trim_end_matches([',', ';', ' ', '.']).len())
+}
+
+/// A word without the punctuation around it.
+fn bare(word: &str) -> &str {
+    word.trim_matches(|c: char| !c.is_alphanumeric())
+}
+
+fn digits(word: &str) -> usize {
+    word.bytes().filter(u8::is_ascii_digit).count()
+}
+
+/// What was read of a value.
+#[derive(Default)]
+struct Own {
+    digits: usize,
+    /// Words with digits.
+    numbers: usize,
+    year: bool,
+    month: bool,
+}
+
+impl Own {
+    fn add(&mut self, digits: usize) {
+        self.digits += digits;
+        self.numbers += usize::from(digits > 0);
+        self.year |= digits == 4;
+    }
+
+    /// Whether a word without digits is part of a date: a month, or, where no date is whole yet, whatever one word stands between two
+    /// of its numbers: no list has the months of every language.
+    fn date_goes_on(&mut self, bare: &str, behind: &str) -> bool {
+        if dates::month(bare).is_some() {
+            self.month = true;
+            return true;
+        }
+        let whole = self.year && (self.month || self.numbers > 1);
+        let between = || (1..=4).contains(&digits(behind)) && bare.chars().all(char::is_alphabetic);
+        ["of", "de", "del", "den", "the"].contains(&bare) || (!whole && between())
+    }
+}
+
+/// Whether a word without digits is part of a code: a few capitals; where they could be a word, only before digits.
+fn is_part_of_code(word: &str, bare: &str, behind: &str) -> bool {
+    let longest = if digits(behind) > 0 { 5 } else { 3 };
+    bare.len() <= longest && bare.bytes().all(|byte| byte.is_ascii_uppercase()) && !word.ends_with(':')
 }
 
 /// Where something else begins on a line.

@@ -105,6 +105,26 @@ fn columns_are_keys() {
     }
 }
 
+/// A line's value is its first key's alone, and goes whole: months of any language, dashes and slashes between numbers, capitals in a code.
+#[test]
+fn values_of_lines_go_whole() {
+    for (text, wanted) in [
+        ("date_of_birth: 12 kwietnia 1987", "date_of_birth: [DATE_OF_BIRTH]"),
+        ("date_of_birth: 12 tháng 4 năm 1987", "date_of_birth: [DATE_OF_BIRTH]"),
+        ("date_of_birth: 12 de abril del 1987", "date_of_birth: [DATE_OF_BIRTH]"),
+        ("dob: 1 April 1987 MRN ward 7", "dob: [DATE_OF_BIRTH] MRN ward 7"),
+        ("dob: 1 April 1987 ward 7", "dob: [DATE_OF_BIRTH] ward 7"),
+        ("telefon: 089 / 12345", "telefon: [PHONE]"),
+        ("telefon: 089 12345 / bitte", "telefon: [PHONE] / bitte"),
+        ("telefon: 089 oder 12345", "telefon: [PHONE]"),
+        ("passport_number: 12 ABCD 345678", "passport_number: [PASSPORT]"),
+        ("passport_number: X30532459 VALID", "passport_number: [PASSPORT] VALID"),
+        ("passport_number: X30532459 until May", "passport_number: [PASSPORT] until May"),
+    ] {
+        assert_eq!(redact(shared(), text), wanted);
+    }
+}
+
 /// Attributes' keys: whole values, ids never, placeholders never again.
 #[test]
 fn attribute_keys() {

@@ -277,6 +277,11 @@ fn judge(kind: Kind, value: &[u8], pair: &Pair, place: &Place) -> bool {
             false
         }
         Kind::Weak => random(value) && !uuid(value) && calls(value, pair).is_none(),
+        // no number, date, or word: they tell of passwords
+        Kind::Doubtful => {
+            let mixed = look.digits > 0 && look.upper > 0 && look.lower > 0 && look.marks > look.joints;
+            look.blanks == 0 && calls(value, pair).is_none() && !uuid(value) && (mixed || random(value))
+        }
         Kind::Password => look.blanks == 0 && look.classes() >= 2 && !wordy(value),
         Kind::Secret | Kind::Token => secret(kind, value, &look, pair, place),
         Kind::Header | Kind::Cookie => false,

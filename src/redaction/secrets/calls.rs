@@ -1,5 +1,5 @@
 //! **What**: passwords that stand in a call without a key: `new NetworkCredential("user", "password")`. **Invariants**: at most [`MOST`]
-//! bytes are read behind the call's name; only a quoted argument counts. **Not here**: arguments with a name (`assign`).
+//! bytes are read behind the call's name; only a quoted argument counts, whatever stands before it. **Not here**: arguments with a name (`assign`).
 
 use std::ops::Range;
 
@@ -32,26 +32,63 @@ pub(super) fn look(scan: &Scan<'_>, end: usize, wanted: usize, rules: &Rules, cl
     let rest = ahead(scan, end, MOST);
     let Some(rule) = rules.password.filter(|_| rest.first() == Some(&b'(')) else { return };
     let mut at = 1;
-    for index in 0..=wanted {
-        let Some(argument) = quoted(rest, at) else { return };
-        let value = rest.get(argument.clone()).unwrap_or_default();
-        if index == wanted && value.len() >= 4 && Look::at(value).blanks == 0 && !refused(value) {
-            claims.add(scan, rule, end + argument.start..end + argument.end);
-        }
-        let behind = rest.get(argument.end..).unwrap_or_default();
-        let Some(comma) = behind.iter().take(8).position(|byte| *byte == b',') else { return };
-        at = argument.end + comma + 1;
+    for _ in 0..wanted {
+        let Some(next) = next_argument(rest, at) else { return };
+        at = next;
+    }
+    let Some(argument) = quoted(rest, at) else { return };
+    let value = rest.get(argument.clone()).unwrap_or_default();
+    if value.len() >= 4 && Look::at(value).blanks == 0 && !refused(value) {
+        claims.add(scan, rule, end + argument.start..end + argument.end);
     }
 }
 
-/// The quoted argument at `at`, without its quotes, which may be escaped.
+/// Behind the comma that ends the argument at `at`, whatever it is: a string, a name, a call.
+fn next_argument(rest: &[u8], mut at: usize) -> Option<usize> {
+    let mut depth = 0_usize;
+    loop {
+        match rest.get(at)? {
+            b',' if depth == 0 => return Some(at + 1),
+            b'"' | b'\'' => at = string(rest, at)?.1,
+            b'(' | b'[' | b'{' => depth += 1,
+            b')' | b']' | b'}' => depth = depth.checked_sub(1)?,
+            b';' => return None,
+            _ => {}
+        }
+        at += 1;
+    }
+}
+
+/// The quoted argument at `at`, without its quotes, which may be escaped, and have a letter or mark before them (`@"…"`, `r'…'`).
 fn quoted(rest: &[u8], at: usize) -> Option<Range<usize>> {
     let rest_at = rest.get(at..)?;
     let blanks = rest_at.iter().take(64).take_while(|byte| byte.is_ascii_whitespace()).count();
-    let escapes = rest_at.iter().skip(blanks).take(8).take_while(|byte| **byte == b'\\').count();
-    let mark = *rest_at.get(blanks + escapes).filter(|byte| b"\"'".contains(byte))?;
-    let start = at + blanks + escapes + 1;
-    let len = rest.get(start..)?.iter().position(|byte| *byte == mark || *byte == b'\n')?;
-    let own = rest.get(start..start + len)?.iter().rev().take_while(|byte| **byte == b'\\').count();
-    (rest.get(start + len) == Some(&mark)).then_some(start..start + len - own.min(escapes))
+    let prefix = rest_at.iter().skip(blanks).take(2).take_while(|byte| b"@$bBfFrRuU".contains(byte)).count();
+    let escapes = rest_at.iter().skip(blanks + prefix).take(8).take_while(|byte| **byte == b'\\').count();
+    let mark = at + blanks + prefix + escapes;
+    rest.get(mark).filter(|byte| b"\"'".contains(byte))?;
+    Some(string(rest, mark)?.0)
+}
+
+/// What is in the string whose quote stands at `at`, perhaps behind backslashes, and where its other quote stands; one within it has
+/// more backslashes.
+fn string(rest: &[u8], at: usize) -> Option<(Range<usize>, usize)> {
+    let backslashes =
+        |at: usize| rest.get(..at).unwrap_or_default().iter().rev().take(16).take_while(|byte| **byte == b'\\').count();
+    let mark = *rest.get(at)?;
+    let (start, escapes) = (at + 1, backslashes(at));
+    // C#'s `@"C:\"`: a backslash is one
+    let verbatim = rest.get(..at - escapes)?.ends_with(b"@");
+    let mut end = start;
+    loop {
+        end += rest.get(end..)?.iter().position(|byte| *byte == mark || *byte == b'\n')?;
+        if rest.get(end) == Some(&b'\n') {
+            return None;
+        }
+        let own = backslashes(end).min(end - start);
+        if verbatim || (own.saturating_sub(escapes) / (escapes + 1)).is_multiple_of(2) {
+            return Some((start..end - own.min(escapes), end));
+        }
+        end += 1;
+    }
 }

@@ -21,6 +21,8 @@ pub(super) enum Kind {
     Token,
     /// Often no secret: the value must be random.
     Weak,
+    /// `password_history`: passwords, or what is told of them.
+    Doubtful,
     /// A few digits.
     Pin,
     /// Credentials with a scheme: `Bearer …`.
@@ -96,7 +98,10 @@ const ABOUT: &str = "\
     hours days date time description desc bytes bits rate cost price kind space map details level issuer \
     audience realm location position offset start end left state word words board pad code up down press \
     event events frame stroke vault metadata fingerprint thumbprint changed modified attempts retries failures \
-    history expired verified complexity rules requirements minimum maximum question questions settings on";
+    expired verified complexity rules requirements minimum maximum question questions";
+
+/// Last words of keys that talk about a secret or hold it: only what is random counts.
+const DOUBTFUL: &str = "history settings on";
 
 /// Last words that add nothing: the words before them count.
 const NEUTRAL: &str = "\
@@ -130,6 +135,7 @@ static WORDS: LazyLock<Map<u16>> = LazyLock::new(|| {
         (List::KeyNot, KEY_NOT),
         (List::TokenNot, TOKEN_NOT),
         (List::About, ABOUT),
+        (List::Doubtful, DOUBTFUL),
         (List::Neutral, NEUTRAL),
     ])
 });
@@ -183,7 +189,7 @@ fn ends_in(word: &[u8], list: &[&str]) -> bool {
 /// What the key announces; none where it announces nothing.
 pub(super) fn kind(key: &[u8]) -> Option<Kind> {
     let (mut rest, mut last) = split_last(key);
-    let mut weak = false;
+    let (mut weak, mut doubtful) = (false, false);
     for _ in 0..6 {
         let lists = lists(last);
         if let Some(kind) = of_word(rest, last, lists) {
@@ -197,6 +203,7 @@ pub(super) fn kind(key: &[u8]) -> Option<Kind> {
             return None;
         }
         if !List::Neutral.is_in(lists) {
+            doubtful = List::Doubtful.is_in(lists);
             break;
         }
         weak = true;
@@ -209,6 +216,7 @@ pub(super) fn kind(key: &[u8]) -> Option<Kind> {
         }
         (rest, last) = split_last(rest);
         match of_word(rest, last, lists(last)) {
+            Some(Kind::Password) if doubtful => return Some(Kind::Doubtful),
             Some(Kind::Password) => return Some(Kind::Pass),
             Some(Kind::Secret | Kind::Token) => return Some(Kind::Weak),
             _ => {}

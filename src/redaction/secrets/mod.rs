@@ -104,7 +104,7 @@ impl Rules {
         let aws = (has(b"aws") || (has(b"access") && has(b"secret"))) && !has(b"session");
         let azure = has(b"accountkey") || has(b"sharedaccess") || has(b"azure");
         match kind {
-            keys::Kind::Password | keys::Kind::Pass | keys::Kind::Pin => self.password,
+            keys::Kind::Password | keys::Kind::Pass | keys::Kind::Pin | keys::Kind::Doubtful => self.password,
             _ if aws && has(b"secret") => self.aws.or(self.value),
             _ if azure => self.azure.or(self.value),
             _ => self.value,
@@ -196,9 +196,9 @@ fn one(scan: &Scan<'_>, word: &WordAt, cue: Cue, rules: &Rules, done: &mut Done,
             }
         }
         (Cue::Call(wanted), ..) => calls::look(scan, word.end, wanted, rules, claims),
-        (Cue::Phrase, ..) if word.at >= done.phrases => {
+        (Cue::Phrase, ..) => {
             if let Some(rule) = rules.phrase {
-                done.phrases = phrases::look(scan, word.end, rule, claims);
+                done.phrases = phrases::look(scan, word.end, done.phrases, rule, claims);
             }
         }
         (Cue::Aws, _, _, Some(rule)) => near::aws_secret(scan, word.end, (0, 64), rule, claims),

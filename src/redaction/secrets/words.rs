@@ -32,6 +32,8 @@ pub(super) enum List {
     TokenNot,
     /// Last words of keys that only talk about a secret.
     About,
+    /// Last words of keys that talk about a secret or hold it.
+    Doubtful,
     /// Last words that add nothing.
     Neutral,
 }

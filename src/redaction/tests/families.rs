@@ -223,8 +223,12 @@ fn made(family: Family, random: &mut Random) -> (String, String, String) {
             of("post to ", format!("https://acme.webhook.office.com/webhookb2/{}", token(random, 30)), "")
         }
         Family::SeedPhrase => {
-            let word = |random: &mut Random| format!("{}ry", some(random, 3, "bcdfgklmnp"));
-            of("seed phrase: ", (0..12).map(|_| word(random)).collect::<Vec<_>>().join(" "), "")
+            // wallets' words that prose uses, too
+            let own =
+                ["all", "between", "can", "more", "must", "other", "used", "use", "very", "where", "zoo", "sausage"];
+            let joint = [" ", ", ", "\n", "', '", "',\n      '"][random.below(5)];
+            let words = (0..[12, 18, 24, 36][random.below(4)]).map(|_| own[random.below(own.len())]);
+            of("seed phrase: '", words.collect::<Vec<_>>().join(joint), "'")
         }
         Family::Entropy => of("here is my API key ", token(random, 25), " thanks"),
         Family::Recognised => unreachable!("nobody here searches for it"),
@@ -307,7 +311,7 @@ fn may_be(family: Family, found: &str, before: &str, behind: &str) -> bool {
         Family::MailchimpKey => found.contains("-us"),
         Family::DiscordToken => found.matches('.').count() == 2,
         Family::PasswordHash => found.starts_with(['$', '*']) || found.starts_with("pbkdf2_"),
-        Family::SeedPhrase => found.split_whitespace().count() >= 12,
+        Family::SeedPhrase => found.split(|c: char| !c.is_alphabetic()).filter(|word| !word.is_empty()).count() >= 12,
         Family::HostedWebhook => found.contains("://"),
         Family::Entropy => found.len() >= 20,
         Family::Recognised => false,

@@ -47,7 +47,8 @@ pub(super) fn windows(
     out.dedup_by(|next, last| next.start < last.end);
 }
 
-/// The strings around what begins at `at`, if it goes on in the next one, or began in the one before.
+/// The strings around what begins at `at`, if it goes on in the next one. One that began in the string before is not looked for:
+/// `["import", "@pytest.fixture"]` and `["admin", "bob@example.com"]` would each be one address.
 fn around(scan: &Scan<'_>, at: usize) -> Option<Range<usize>> {
     let bytes = scan.text.as_bytes();
     let token =
