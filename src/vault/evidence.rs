@@ -236,7 +236,8 @@ pub async fn gather(
     let mut full = false;
     let mut each = |row: Row| full |= !all.take(&row, period);
     let (signed, day) = (Signed::read(vault, keys, account).await?, |day: &str| period.may_hold(day));
-    let closed = each_signed_row(vault, account, &day, &signed, &mut each).await?;
+    let mut closed = each_signed_row(vault, account, &day, &signed, &mut each).await?;
+    closed.extend_from_slice(signed.closed());
     if full {
         return Err(format!("more than {MAX_SESSIONS} sessions: make a bundle for each account, or shorter ones"));
     }
@@ -412,7 +413,7 @@ impl Session {
     }
 }
 
-/// A digest's bytes, and whether one of the keys signed them. `None`: it, or its signature, is not there, or larger than one can be.
+/// A digest's bytes, and whether one of the keys signed them. `None`: it is not there, is larger than one can be, or nobody can read it.
 async fn signed_by(vault: &Vault, name: &str, keys: &[VerifyKey]) -> Result<Option<(Bytes, bool)>, ReadError> {
     let Some(bytes) = there(vault, name).await? else { return Ok(None) };
     let signature = there(vault, &format!("{name}{SIGNATURE}")).await?;

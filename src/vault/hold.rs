@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 use crate::clock::UnixNanos;
 use crate::rng::Rng;
 
-use super::erase::{Asked, Folder, Target, sessions};
+use super::erase::{Asked, Folder, Target, all_sessions, sessions};
 use super::names::{ObjectName, Scope, account_segment, rfc3339};
 use super::place::Place;
 use super::read::{ReadError, Vault, each_row};
@@ -73,10 +73,13 @@ pub struct Touched {
     pub noted: u64,
     /// What of the index could not be read, so that packed objects may have been missed.
     pub closed: Vec<String>,
+    /// What lines say of the user that none of the given keys signed, and was left out.
+    pub left_out: Vec<String>,
 }
 
 /// Sets a hold on what `asked` names, or releases it. Content that comes later is protected from erasure and sweeps by the note; in
-/// S3 the hold itself is set on it by doing this again.
+/// S3 the hold itself is set on it by doing this again. Of a user sessions are held that only lines tell of which nobody signed: to hold
+/// too much is safe; to release it is not.
 ///
 /// # Errors
 /// One line: the store fails, or there is no such session.
@@ -88,17 +91,22 @@ pub async fn hold(
     now: UnixNanos,
     rng: &dyn Rng,
 ) -> Result<Touched, ReadError> {
+    let mut touched = Touched::default();
     let (segment, folders) = match (&asked.what, set) {
         (Target::Session(session), false) => noted(place, asked, session).await?,
-        _ => {
-            let (account, folders) = sessions(place, asked).await?;
-            (account_segment(&account), folders)
+        (what, set) => {
+            let told =
+                if set { all_sessions(place, asked).await?.with_unsigned() } else { sessions(place, asked).await? };
+            if told.folders.is_empty() && matches!(what, Target::User(_)) {
+                return Err(told.nobody());
+            }
+            touched.left_out = told.left_out();
+            (account_segment(&told.account), told.folders)
         }
     };
     if folders.is_empty() {
         return Err("there is no such session".to_owned());
     }
-    let mut touched = Touched::default();
     for (tenant, session) in &folders {
         let folder = format!("{FOLDER}{segment}/{tenant}/{session}/");
         let before = in_force(&read(&place.vault, &folder).await?.0);

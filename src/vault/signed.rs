@@ -25,13 +25,15 @@ pub struct Signed {
     objects: BTreeMap<String, String>,
     /// Digests that were read and are signed, by full name.
     digests: BTreeSet<String>,
+    /// What of the chains nobody can read, a line each.
+    closed: Vec<String>,
 }
 
 impl Signed {
     /// What digests name that one of `keys` signed, of one account or of all.
     ///
     /// # Errors
-    /// The chains can't be listed, or a digest can't be read now: what it names is not unsigned.
+    /// The chains can't be listed, nothing of them may be read, or a digest can't be read now: what it names is not unsigned.
     pub async fn read(vault: &Vault, keys: &[VerifyKey], account: Option<&str>) -> Result<Self, ReadError> {
         let mut signed = Self::default();
         signed.more(vault, keys, account).await?;
@@ -53,15 +55,27 @@ impl Signed {
         });
         let new: Vec<String> = digests.filter(|name| !self.digests.contains(name)).collect();
         let fetched = stream::iter(new).map(|name| async move {
-            let json = there(vault, &name).await?;
-            let signature = there(vault, &format!("{name}{SIGNATURE}")).await?;
+            let json = look(vault, &name).await?;
+            let signature = look(vault, &format!("{name}{SIGNATURE}")).await?;
             Ok::<_, ReadError>((name, json, signature))
         });
         let mut fetched = fetched.buffer_unordered(AT_ONCE);
+        let (mut closed, mut denied, mut may_read) = (Vec::new(), None, !self.digests.is_empty());
         while let Some(fetched) = fetched.next().await {
             let (name, json, signature) = fetched?;
+            for look in [&json, &signature] {
+                match look {
+                    Look::Bytes(_) => may_read = true,
+                    Look::None => {}
+                    Look::Archived(why) => closed.push(why.clone()),
+                    Look::Denied(why) => {
+                        denied = denied.or_else(|| Some(why.clone()));
+                        closed.push(why.clone());
+                    }
+                }
+            }
             // one that is missing or unsigned names nothing: `vault verify` says so
-            let (Some(json), Some(signature)) = (json, signature) else { continue };
+            let (Look::Bytes(json), Look::Bytes(signature)) = (json, signature) else { continue };
             if keys.iter().any(|key| key.signed(&json, &signature))
                 && let Ok(digest) = serde_json::from_slice::<Digest>(&json)
             {
@@ -69,7 +83,18 @@ impl Signed {
                 self.digests.insert(name);
             }
         }
+        // no right to read, rather than one object that somebody put there
+        if let Some(why) = denied.filter(|_| !may_read) {
+            return Err(why);
+        }
+        closed.sort_unstable();
+        self.closed = closed;
         Ok(())
+    }
+
+    /// What of the chains nobody can read (archived, or encrypted with somebody's own key), a line each: it signs nothing.
+    pub fn closed(&self) -> &[String] {
+        &self.closed
     }
 
     /// Whether a digest names the object.
@@ -88,13 +113,33 @@ impl Signed {
     }
 }
 
-/// A digest or a signature. `None`: it is not there, or is none by its size: planted.
-pub(super) async fn there(vault: &Vault, name: &str) -> Result<Option<Bytes>, ReadError> {
-    match vault.chain_object(name).await {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(StoreError::Missing | StoreError::TooLarge) => Ok(None),
+/// What is found in a digest's place, or a signature's.
+enum Look {
+    Bytes(Bytes),
+    /// It is not there, or is none by its size: planted.
+    None,
+    Archived(String),
+    /// The store refuses this object, or every one.
+    Denied(String),
+}
+
+async fn look(vault: &Vault, name: &str) -> Result<Look, ReadError> {
+    let say = |error: &StoreError| format!("{name}: {error}; what it signed counts as unsigned");
+    Ok(match vault.chain_object(name).await {
+        Ok(bytes) => Look::Bytes(bytes),
+        Err(StoreError::Missing | StoreError::TooLarge) => Look::None,
         // in a folder: a pipe, a link, a folder in its place
-        Err(StoreError::Denied(why)) if why == NOT_A_FILE => Ok(None),
-        Err(error) => Err(format!("{name}: {error}")),
-    }
+        Err(StoreError::Denied(why)) if why == NOT_A_FILE => Look::None,
+        Err(error @ StoreError::Archived) => Look::Archived(say(&error)),
+        Err(error @ StoreError::Denied(_)) => Look::Denied(say(&error)),
+        Err(error) => return Err(format!("{name}: {error}")),
+    })
+}
+
+/// A digest or a signature that can be read. `None`: there is none that can.
+pub(super) async fn there(vault: &Vault, name: &str) -> Result<Option<Bytes>, ReadError> {
+    Ok(match look(vault, name).await? {
+        Look::Bytes(bytes) => Some(bytes),
+        Look::None | Look::Archived(_) | Look::Denied(_) => None,
+    })
 }

@@ -251,7 +251,8 @@ async fn front(State(audit): State<Arc<Audit>>, Params(search): Params<Search>) 
     };
     let found = found(&audit, &search.query(), &mut each).await;
     let mut lines: Vec<Line> = sessions.into_values().collect();
-    lines.sort_by(|a, b| b.last.cmp(&a.last));
+    // what was planted, with whatever time, takes no place of what was signed
+    lines.sort_by(|a, b| (b.signed, &b.last).cmp(&(a.signed, &a.last)));
     left_out |= lines.len() > MAX_SESSIONS;
     lines.truncate(MAX_SESSIONS);
     let closed = |found: &Found| (!found.closed.is_empty()).then(|| format!("not read: {}", found.closed.join("; ")));

@@ -55,6 +55,8 @@ pub(super) struct Line {
     usd: Option<Decimal>,
     /// Lines of objects that no signed digest names.
     unsigned: u64,
+    /// A signed line tells of it, or nobody looks for signatures.
+    pub(super) signed: bool,
 }
 
 impl Line {
@@ -72,12 +74,17 @@ impl Line {
             failed: 0,
             usd: Some(Decimal::ZERO),
             unsigned: 0,
+            signed: false,
         }
     }
 
-    /// What nobody signed is counted apart, and tells nothing but that and when.
+    /// What nobody signed is counted apart, and tells nothing but that, and when where no signed line does; those come first.
     pub(super) fn add(&mut self, row: &Row, unsigned: bool) {
         let tail = &row.tail;
+        self.unsigned += u64::from(unsigned);
+        if unsigned && self.signed {
+            return;
+        }
         let time = clean(tail.ts.get(..19).unwrap_or(&tail.ts)).replace('T', " ");
         if self.first.is_empty() || time < self.first {
             self.first.clone_from(&time);
@@ -86,9 +93,9 @@ impl Line {
             self.last = time;
         }
         if unsigned {
-            self.unsigned += 1;
             return;
         }
+        self.signed = true;
         self.tenant = clean(&tail.tenant);
         if let Some(actor) = tail.actor.as_ref().filter(|_| self.actors.is_empty()) {
             self.actors = clean(actor);

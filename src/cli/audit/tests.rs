@@ -149,6 +149,10 @@ async fn planted_lines_are_marked() {
     let first = |text: &str| text.replace("\"leaf\":0", "\"leaf\":900");
     assert!(line != first(line));
     let (head, _) = name.rsplit_once('-').expect("a number");
+    // in a time that comes last, so that a list by time would begin with it
+    let late = |text: &str| text.replacen("\"ts\":\"2026", "\"ts\":\"9999", 1);
+    assert!(late(line) != line);
+    let line = &late(line);
     let planted = first(line) + "\n" + &first(line).replace("900", "901").replace("\"s\"", "\"planted\"") + "\n";
     put(
         folder.path(),
@@ -162,10 +166,13 @@ async fn planted_lines_are_marked() {
     let audit = audit_by(folder.path(), vec![signing_key().public().clone()]);
     let (_, _, page) = ask(&audit, "/path/", HOST, cookie).await;
     assert_eq!(page.matches("1 unsigned").count(), 2, "{page}");
+    // it takes neither the place of what was signed nor its time
+    let place = |session: &str| page.find(&format!("session={session}&")).expect("listed");
+    assert!(place("s") < place("planted") && page.matches("9999-").count() == 2, "{page}");
     let sums = |page: &str| {
         page.split("<tr><td>")
             .find(|row| row.contains("session=s&"))
-            .map(|row| row.split("</td>").skip(6).collect::<String>())
+            .map(|row| row.split("</td>").skip(6).take(4).collect::<String>())
     };
     let clean = tempfile::tempdir().expect("a folder");
     objects.iter().for_each(|(name, bytes)| put(clean.path(), name, bytes));

@@ -227,6 +227,10 @@ fn make(options: &Erase) -> Result<Exit, String> {
         files::write_new(path, request.text().as_bytes())
             .map_err(|error| format!("can't write {}: {error}", path.display()))?;
         text = summary(&request);
+        for why in &found.left_out {
+            warn(why);
+            text.push_str(&(clean(why) + "\n"));
+        }
         Ok(())
     })?;
     output::print(&text)?;

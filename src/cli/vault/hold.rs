@@ -122,6 +122,9 @@ async fn touched(touch: &Touch, set: bool) -> Result<(String, Vec<String>), Stri
         done.objects,
         done.noted
     ));
+    for why in &done.left_out {
+        drop(writeln!(io::stderr().lock(), "{}", clean(why)));
+    }
     let missed = |why: String| format!("not read, so that packed objects may have been missed: {why}");
     Ok((out, done.closed.into_iter().map(missed).collect()))
 }

@@ -6,8 +6,9 @@ use std::io::{self, IsTerminal};
 use clap::Args;
 
 use super::super::reach::block_on;
+use super::chain::public_keys;
 use super::{Source, open, print};
-use crate::vault::read::{Leaf, Opener, Query, Wanted, escaped, get, get_lines};
+use crate::vault::read::{Leaf, Lines, Opener, Query, Wanted, escaped, get, get_lines};
 
 /// Options of `vault get`: one of the four that say what.
 #[derive(Args)]
@@ -30,15 +31,19 @@ pub(in crate::cli) struct Get {
     /// Of lines: only this account's.
     #[arg(long, conflicts_with = "uri")]
     account: Option<String>,
+    /// Of lines: public key of the writer's signer, or a file that holds it. Only what it signed leads anywhere; without it, whoever may
+    /// write to the index may answer for a line. Needs read access to the chain too.
+    #[arg(long, value_name = "KEY|FILE", conflicts_with = "uri")]
+    key: Vec<String>,
     #[command(flatten)]
     from: Source,
 }
 
 /// Runs `vault get`.
 pub(super) fn run_get(options: &Get) -> Result<(), String> {
-    let Get { uri, range, trace, span, leaf, account, from } = options;
+    let Get { uri, range, trace, span, leaf, account, key, from } = options;
     block_on(async {
-        let leaf = leaf.as_deref().map(Leaf::parse).transpose()?;
+        let (leaf, keys) = (leaf.as_deref().map(Leaf::parse).transpose()?, public_keys(key)?);
         let (vault, auditors, log) = open(from)?;
         let what = [uri, trace, span, &options.leaf].into_iter().flatten().cloned().collect::<Vec<_>>().join(" ");
         log.note("get", &what)?;
@@ -51,7 +56,7 @@ pub(super) fn run_get(options: &Get) -> Result<(), String> {
             None => {
                 let (account, trace, span) = (account.clone(), trace.clone(), span.clone());
                 let query = Query { account, trace, span, ..Query::default() };
-                get_lines(&vault, &mut opener, &query, leaf.as_ref(), &mut text).await
+                get_lines(&vault, &mut opener, &Lines { query, leaf, keys }, &mut text).await
             }
         };
         // what did open is printed, whatever else is wrong

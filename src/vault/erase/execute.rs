@@ -85,7 +85,7 @@ async fn others(place: &Place, request: &Request, keys: &BTreeSet<Shredded>) -> 
 async fn users_own(place: &Place, request: &Request) -> Result<(), ReadError> {
     let Target::User(_) = &request.what else { return Ok(()) };
     let asked = Asked { what: request.what.clone(), account: Some(request.account.clone()), tenant: None };
-    let (own, _) = told(place, &asked).await?;
+    let own = told(place, &asked).await?.found;
     let own: BTreeSet<String> =
         own.into_values().flatten().map(|(tenant, session)| format!("{tenant}/{session}")).collect();
     match request.sessions.iter().find(|session| !own.contains(*session)) {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::vault::names::{UNATTRIBUTED, account_segment};
-use crate::vault::read::{ReadError, each_row, each_signed_row};
+use crate::vault::read::{ReadError, each_row, each_signed_row, each_unsigned_row};
 use crate::vault::row::{Kind, Row, Shredded};
 use crate::vault::signed::Signed;
 use crate::vault::store::ObjectKind;
@@ -17,6 +17,8 @@ use super::request::{MAX_KEYS, Target, is_key_id};
 
 /// Objects that are asked about at a time.
 const AT_ONCE: usize = 16;
+/// Sessions that nobody signed, and are named.
+const MAX_UNSIGNED: usize = 100;
 
 /// What is looked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +42,8 @@ pub struct Resolved {
     pub keys: Vec<Shredded>,
     /// Objects of theirs that are under legal hold.
     pub holds: Vec<String>,
+    /// What lines say of the user that none of the given keys signed, and what of the chains can't be read: it is not included.
+    pub left_out: Vec<String>,
 }
 
 /// A session as names have it: tenant, session.
@@ -50,7 +54,9 @@ pub(in crate::vault) type Folder = (String, String);
 /// # Errors
 /// One line: the store fails, or there is nothing to destroy.
 pub async fn resolve(place: &Place, asked: &Asked) -> Result<Resolved, ReadError> {
-    let (account, folders) = sessions(place, asked).await?;
+    let told = sessions(place, asked).await?;
+    let left_out = told.left_out();
+    let Sessions { account, folders, .. } = told;
     let segment = account_segment(&account);
     let start = place.vault.full(&format!("keys/{segment}/"));
     let names = place.vault.list(ObjectKind::Key, &format!("keys/{segment}/")).await?;
@@ -69,7 +75,7 @@ pub async fn resolve(place: &Place, asked: &Asked) -> Result<Resolved, ReadError
     }
     let holds = holds(place, &segment, &folders, &keys).await?;
     let sessions = folders.iter().map(|(tenant, session)| format!("{tenant}/{session}")).collect();
-    Ok(Resolved { account, sessions, keys: keys.into_iter().collect(), holds })
+    Ok(Resolved { account, sessions, keys: keys.into_iter().collect(), holds, left_out })
 }
 
 /// The key that a key object is a copy of: those of `rewrap` have more behind the id.
@@ -90,21 +96,62 @@ pub(super) fn session_of(name: &str, start: &str) -> Option<Folder> {
     Some((tenant.to_owned(), session.to_owned()))
 }
 
-/// Sessions by account, as lines of the index tell them, and what of the index could not be read.
-pub(super) async fn told(
-    place: &Place,
-    asked: &Asked,
-) -> Result<(BTreeMap<String, BTreeSet<Folder>>, Vec<String>), ReadError> {
-    let mut found: BTreeMap<String, BTreeSet<Folder>> = BTreeMap::new();
-    let mut each = |row: Row| {
+/// Sessions by account.
+pub(super) type Accounts = BTreeMap<String, BTreeSet<Folder>>;
+
+/// What lines of the index tell of who is asked for.
+#[derive(Default)]
+pub(super) struct Told {
+    pub(super) found: Accounts,
+    /// Of a user: sessions that only lines tell of which none of the given keys signed.
+    unsigned: Accounts,
+    /// What of the index could not be read.
+    closed: Vec<String>,
+    /// What of the chains can't be read.
+    unread: Vec<String>,
+}
+
+pub(super) async fn told(place: &Place, asked: &Asked) -> Result<Told, ReadError> {
+    let mut told = Told::default();
+    let account = asked.account.as_deref();
+    let Target::User(_) = &asked.what else {
+        let mut each = |row: Row| asked.takes(&row, &mut told.found);
+        told.closed = each_row(&place.vault, account, &|_| true, &mut each).await?;
+        return Ok(told);
+    };
+    // who may only write must not say whose a session is, nor be in the way of who may ask
+    if place.keys.is_empty() {
+        return Err("which sessions a user has is told by signed lines alone: give the public key of the gateway's \
+                    signer"
+            .to_owned());
+    }
+    let signed = Signed::read(&place.vault, &place.keys, account).await?;
+    let mut each = |row: Row| asked.takes(&row, &mut told.found);
+    told.closed = each_signed_row(&place.vault, account, &|_| true, &signed, &mut each).await?;
+    let mut each = |_: &str, row: Row| asked.takes(&row, &mut told.unsigned);
+    // what can't be read of these says nothing: anybody may have put it there
+    each_unsigned_row(&place.vault, account, &|_| true, &signed, &mut each).await?;
+    for (account, folders) in &told.found {
+        if let Some(unsigned) = told.unsigned.get_mut(account) {
+            unsigned.retain(|folder| !folders.contains(folder));
+        }
+    }
+    told.unsigned.retain(|_, folders| !folders.is_empty());
+    told.unread = signed.closed().to_vec();
+    Ok(told)
+}
+
+impl Asked {
+    /// Adds the session of a line that tells of who is asked for.
+    fn takes(&self, row: &Row, found: &mut Accounts) {
         let tail = &row.tail;
-        let elsewhere = asked.tenant.as_ref().is_some_and(|tenant| *tenant != tail.tenant);
+        let elsewhere = self.tenant.as_ref().is_some_and(|tenant| *tenant != tail.tenant);
         if elsewhere || matches!(tail.kind, Some(Kind::Erasure | Kind::Gap)) {
             return;
         }
         let trace = || tail.trace_id.as_ref().map(|trace| format!("trace-{trace}"));
         let Some(session) = tail.session_id.clone().or_else(trace) else { return };
-        let wanted = match &asked.what {
+        let wanted = match &self.what {
             Target::Session(wanted) => *wanted == session,
             Target::User(user) => tail.user_key.as_ref() == Some(user),
         };
@@ -112,37 +159,68 @@ pub(super) async fn told(
             let folder = (segment(&tail.tenant), segment(&session));
             found.entry(tail.account.clone()).or_default().insert(folder);
         }
-    };
-    let account = asked.account.as_deref();
-    let closed = match &asked.what {
-        Target::Session(_) => each_row(&place.vault, account, &|_| true, &mut each).await?,
-        // who may only write must not say whose a session is, nor be in the way of who may ask
-        Target::User(_) if place.keys.is_empty() => {
-            return Err(
-                "which sessions a user has is told by signed lines alone: give the public key of the gateway's \
-                        signer"
-                    .to_owned(),
-            );
-        }
-        Target::User(_) => {
-            let signed = Signed::read(&place.vault, &place.keys, account).await?;
-            each_signed_row(&place.vault, account, &|_| true, &signed, &mut each).await?
-        }
-    };
-    Ok((found, closed))
+    }
 }
 
-/// The account, and the sessions as names have them.
-pub(in crate::vault) async fn sessions(place: &Place, asked: &Asked) -> Result<(String, BTreeSet<Folder>), ReadError> {
-    let (mut found, closed) = told(place, asked).await?;
+/// The sessions that are meant, of one account.
+#[derive(Default)]
+pub(in crate::vault) struct Sessions {
+    pub(in crate::vault) account: String,
+    pub(in crate::vault) folders: BTreeSet<Folder>,
+    /// Of a user, by account: sessions that only lines tell of which none of the given keys signed.
+    unsigned: Accounts,
+    unread: Vec<String>,
+}
+
+impl Sessions {
+    /// Takes in what nobody signed of this account: where too much does no harm.
+    pub(in crate::vault) fn with_unsigned(mut self) -> Self {
+        if self.account.is_empty() && self.unsigned.len() == 1 {
+            self.account = self.unsigned.keys().next().cloned().unwrap_or_default();
+        }
+        self.folders.extend(self.unsigned.remove(&self.account).unwrap_or_default());
+        self
+    }
+
+    /// That no signed line tells of the user, and what the others say.
+    pub(in crate::vault) fn nobody(&self) -> ReadError {
+        let none = "no line of the index tells of this user (`h-…`, as spans show it)".to_owned();
+        std::iter::once(none).chain(self.left_out()).collect::<Vec<_>>().join("\n")
+    }
+
+    /// What is not included, a line each.
+    pub(in crate::vault) fn left_out(&self) -> Vec<String> {
+        let each = |(account, folders): (&String, &BTreeSet<Folder>)| {
+            let say = |(tenant, session): &Folder| {
+                format!(
+                    "not included: {tenant}/{session} of account {account}: no signature of the given keys: another \
+                     signer's, not signed yet, or planted"
+                )
+            };
+            folders.iter().map(say).collect::<Vec<_>>()
+        };
+        let all = self.unsigned.iter().flat_map(each);
+        let count = self.unsigned.values().map(BTreeSet::len).sum::<usize>();
+        let more = count.checked_sub(MAX_UNSIGNED).filter(|more| *more > 0);
+        let more = more.map(|more| format!("not included: {more} more sessions without a signature of the given keys"));
+        all.take(MAX_UNSIGNED).chain(more).chain(self.unread.iter().cloned()).collect()
+    }
+}
+
+/// The account, and the sessions as names have them. Of a user of whom only lines tell that nobody signed: without an account.
+///
+/// # Errors
+/// One line: the store fails, nobody tells of it, or several accounts have it.
+pub(in crate::vault) async fn all_sessions(place: &Place, asked: &Asked) -> Result<Sessions, ReadError> {
+    let Told { mut found, unsigned, closed, unread } = told(place, asked).await?;
     if let (Target::User(_), Some(why)) = (&asked.what, closed.first()) {
         return Err(format!("sessions of the user may be missed, name them one by one: {why}"));
     }
     let count = found.len();
-    match (found.pop_first(), &asked.what) {
-        (Some(one), _) if count == 1 => Ok(one),
-        (Some(_), _) => Err(format!("{count} accounts have such a session; give --account")),
-        (None, Target::User(_)) => Err("no line of the index tells of this user (`h-…`, as spans show it)".to_owned()),
+    let (account, folders) = match (found.pop_first(), &asked.what) {
+        (Some(one), _) if count == 1 => one,
+        (Some(_), _) => return Err(format!("{count} accounts have such a session; give --account")),
+        (None, Target::User(_)) => Default::default(),
         (None, Target::Session(session)) => {
             // what came in the last minutes is in no line yet
             let account =
@@ -153,9 +231,22 @@ pub(in crate::vault) async fn sessions(place: &Place, asked: &Asked) -> Result<(
             let folders = names.iter().filter_map(|name| session_of(name, &start));
             let session = segment(session);
             let same = |(t, s): &Folder| *s == session && tenant.as_ref().is_none_or(|tenant| tenant == t);
-            Ok((account, folders.filter(same).collect()))
+            (account, folders.filter(same).collect())
         }
+    };
+    Ok(Sessions { account, folders, unsigned, unread })
+}
+
+/// As [`all_sessions`], and of a user some that are signed.
+///
+/// # Errors
+/// As [`all_sessions`]; no signed line tells of the user.
+pub(in crate::vault) async fn sessions(place: &Place, asked: &Asked) -> Result<Sessions, ReadError> {
+    let told = all_sessions(place, asked).await?;
+    if told.folders.is_empty() && matches!(asked.what, Target::User(_)) {
+        return Err(told.nobody());
     }
+    Ok(told)
 }
 
 /// An id as it stands in names.

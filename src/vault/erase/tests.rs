@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 
 use super::request::{self, Request, Target};
-use super::{Asked, Ledger, Place, execute, resolve, resume};
+use super::{Asked, Ledger, Place, all_sessions, execute, resolve, resume, sessions};
 use crate::clock::{Clock, UnixNanos};
 use crate::rng::SeededRng;
 use crate::vault::chain::note::{SigningKey, VerifyKey};
@@ -682,6 +682,7 @@ async fn a_planted_line_makes_no_session_a_users() {
     let asked = Asked { what: user(), account: Some("default".to_owned()), tenant: None };
     let none = resolve(&desk.place, &asked).await.expect_err("nobody signed it");
     assert!(none.contains("no line of the index tells of this user"), "{none}");
+    assert!(none.contains("not included: acme/s0 of account default"), "{none}");
     let own = desk.request(&site, session("s0")).await;
     let refused = desk.run(&site, &desk.signed(&Request { what: user(), ..own })).await.expect_err("refused");
     assert!(refused.contains("this user's"), "{refused}");
@@ -690,6 +691,30 @@ async fn a_planted_line_makes_no_session_a_users() {
     desk.place.keys.clear();
     let asked = Asked { what: Target::User("h-default".to_owned()), ..asked };
     assert!(resolve(&desk.place, &asked).await.expect_err("no key").contains("public key"));
+}
+
+/// Sessions of a user that another signer's lines tell of, or such as are not signed yet, are in no request, and told; a hold takes them in.
+#[tokio::test]
+async fn what_other_signers_tell_of_a_user_is_not_passed_over_in_silence() {
+    let mut site = site().await;
+    let desk = Desk::of(&site, None);
+    let user = Asked { what: Target::User("h-default".to_owned()), account: None, tenant: None };
+    let before = resolve(&desk.place, &user).await.expect("resolved");
+    assert!(before.left_out.is_empty(), "{:?}", before.left_out);
+    let signed: Vec<String> = site.store.0.lock().keys().filter(|name| name.starts_with("chain/")).cloned().collect();
+    site.send("default", "s-new", "text");
+    site.minutes(4).await;
+    // the digest of what came is not there
+    site.store.0.lock().retain(|name, _| !name.starts_with("chain/") || signed.contains(name));
+    let found = resolve(&desk.place, &user).await.expect("resolved");
+    assert_eq!(found.sessions, before.sessions);
+    let [why] = &found.left_out[..] else { panic!("{:?}", found.left_out) };
+    assert!(why.contains("acme/s-new of account default: no signature of the given keys"), "{why}");
+    let told = all_sessions(&desk.place, &user).await.expect("told").with_unsigned();
+    assert!(told.folders.contains(&("acme".to_owned(), "s-new".to_owned())) && told.left_out().is_empty());
+    assert_eq!(told.folders.len(), found.sessions.len() + 1);
+    // who releases a hold goes by what was signed
+    assert_eq!(sessions(&desk.place, &user).await.expect("told").folders.len(), found.sessions.len());
 }
 
 /// A hold that is set after an erasure was announced stops it where it stands; released, it is finished.

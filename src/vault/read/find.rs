@@ -183,7 +183,8 @@ pub async fn find_signed(
 ) -> Result<(Found, Found), ReadError> {
     let (day, account) = (|day: &str| query.may_hold(day), query.account.as_deref());
     let mut own = Finder { query, found: Found::default(), visit: &mut |row| visit(row, false) };
-    let closed = each_signed_row(vault, account, &day, signed, &mut |row| own.row(&row)).await?;
+    let mut closed = each_signed_row(vault, account, &day, signed, &mut |row| own.row(&row)).await?;
+    closed.extend_from_slice(signed.closed());
     let own = Found { closed, ..own.found };
     let mut others = Finder { query, found: Found::default(), visit: &mut |row| visit(row, true) };
     let closed = each_unsigned_row(vault, account, &day, signed, &mut |_, row| others.row(&row)).await?;
@@ -245,6 +246,7 @@ pub async fn find_in_signed(
         }
     };
     let mut closed = each_signed_row_of(vault, account, &day, &new, signed, &mut each).await?;
+    closed.extend_from_slice(signed.closed());
     if covered.left() > 0 {
         closed.push(format!(
             "tables that hold lines of {} index objects: not all of them were signed; what the index still has was read from there",

@@ -1,13 +1,15 @@
 //! **What**: `vault get`: what a reference leads to, as JSON. **Not here**: opening (`read`), the command line.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
+use crate::vault::chain::note::VerifyKey;
 use crate::vault::names::{ObjectName, Scope};
 use crate::vault::row::Row;
+use crate::vault::signed::Signed;
 use crate::vault::store::ObjectKind;
 
-use super::{Content, Opener, Places, Query, ReadError, Vault, each_row, find};
+use super::{Content, Opener, Places, Query, ReadError, Vault, each_row, find, find_signed};
 
 /// What is wanted.
 #[derive(Clone, Debug, Default)]
@@ -63,44 +65,113 @@ impl Leaf {
     }
 }
 
-/// Opens what index lines name for which `query` holds (and of these `leaf`'s, if it is given), each fragment once, and writes it
-/// as [`get`] does.
+/// Lines that are asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Lines {
+    /// What holds for them.
+    pub query: Query,
+    /// Of these one alone.
+    pub leaf: Option<Leaf>,
+    /// Public keys of the writers' signers: only lines that they signed count. None: every line does, whoever wrote it.
+    pub keys: Vec<VerifyKey>,
+}
+
+/// What lines name.
+#[derive(Default)]
+struct Named {
+    /// Lines that were found, and those of them that were passed over: nobody signed them.
+    lines: u64,
+    unsigned: u64,
+    /// Fragments (object, first byte, length), and whose they are: lines that were planted say so, too.
+    fragments: BTreeMap<(String, u64, u64), BTreeSet<Scope>>,
+    /// What of the index could not be read.
+    unread: Vec<String>,
+}
+
+impl Named {
+    async fn read(vault: &Vault, wanted: &Lines) -> Result<Self, ReadError> {
+        let (query, mut named) = (&wanted.query, Self::default());
+        let mut visit = |row: &Row, unsigned: bool| {
+            if wanted.leaf.as_ref().is_none_or(|leaf| leaf.is(row)) {
+                named.add(row, unsigned);
+            }
+        };
+        let unread = if wanted.keys.is_empty() {
+            find(vault, query, &mut |row| visit(row, false)).await?.closed
+        } else {
+            let signed = Signed::read(vault, &wanted.keys, query.account.as_deref()).await?;
+            // what was planted besides is not read for an answer
+            find_signed(vault, query, &signed, &mut visit).await?.0.closed
+        };
+        named.unread = unread.iter().map(|why| format!("not read: {why}")).collect();
+        Ok(named)
+    }
+
+    fn add(&mut self, row: &Row, unsigned: bool) {
+        let place = row.object_key.clone().zip(row.off).zip(row.tail.len);
+        let place = place.map(|((object, off), len)| (object, off, len));
+        let scope = Scope::of(&row.tail);
+        if unsigned {
+            // signed lines come first: one that says the same is stored twice
+            let new = |place| self.fragments.get(&place).is_none_or(|scopes| !scopes.contains(&scope));
+            self.unsigned += u64::from(place.is_some_and(new));
+            return;
+        }
+        self.lines += 1;
+        if let Some(place) = place {
+            self.fragments.entry(place).or_default().insert(scope);
+        }
+    }
+
+    /// What is to be said beside what opens.
+    fn told(&mut self) -> Vec<ReadError> {
+        let none = match (self.fragments.is_empty(), self.lines) {
+            (false, _) => None,
+            (true, 0) => Some(
+                "no index line says this; those of the last minute are not written yet: give the reference of the span"
+                    .to_owned(),
+            ),
+            (true, _) => Some("what the index tells of it has no content".to_owned()),
+        };
+        let passed = (self.unsigned > 0).then(|| {
+            format!(
+                "not opened: what {} lines name that none of the given keys signed: another signer's, not signed yet, or planted",
+                self.unsigned
+            )
+        });
+        none.into_iter().chain(passed).chain(std::mem::take(&mut self.unread)).collect()
+    }
+}
+
+/// Opens what index lines name, each fragment once, and writes it as [`get`] does.
 ///
 /// # Errors
-/// One line for each fragment that did not open; there is no such line, or none that names content.
+/// One line for each fragment that did not open and each part of the index that was not read, after what opened was written; there is no
+/// such line, or none that names content.
 pub async fn get_lines(
     vault: &Vault,
     opener: &mut Opener<'_>,
-    query: &Query,
-    leaf: Option<&Leaf>,
+    wanted: &Lines,
     out: &mut (dyn Write + Send),
 ) -> Result<io::Result<()>, ReadError> {
-    let (mut lines, mut found) = (0_u64, BTreeMap::<(String, u64, u64), Scope>::new());
-    let mut visit = |row: &Row| {
-        if leaf.is_none_or(|leaf| leaf.is(row)) {
-            lines += 1;
-            let place = row.object_key.clone().zip(row.off).zip(row.tail.len);
-            found.extend(place.map(|((object, off), len)| ((object, off, len), Scope::of(&row.tail))));
-        }
-    };
-    let unread = find(vault, query, &mut visit).await?.closed;
-    if found.is_empty() {
-        let what = match lines {
-            0 => {
-                "no index line says this; those of the last minute are not written yet: give the reference of the span"
+    let mut named = Named::read(vault, wanted).await?;
+    let (mut closed, mut room) = (named.told(), Content::default().0);
+    for ((object, off, len), scopes) in named.fragments {
+        let mut refused = Vec::new();
+        for scope in scopes {
+            let (known, before) = (Places::from([((0, len), scope)]), refused.len());
+            let written =
+                opened(vault, opener, (&object, Some((off, len))), &known, &mut room, &mut refused, out).await;
+            if written.is_err() {
+                return Ok(written);
             }
-            _ => "what the index tells of it has no content",
-        };
-        let unread = unread.iter().map(|why| format!("not read: {why}"));
-        return Err(std::iter::once(what.to_owned()).chain(unread).collect::<Vec<_>>().join("\n"));
-    }
-    let (mut closed, mut room) = (Vec::new(), Content::default().0);
-    for ((object, off, len), scope) in found {
-        let known = Places::from([((0, len), scope)]);
-        let written = opened(vault, opener, (&object, Some((off, len))), &known, &mut room, &mut closed, out).await;
-        if written.is_err() {
-            return Ok(written);
+            // another line said that it is somebody else's
+            if refused.len() == before {
+                break;
+            }
         }
+        refused.dedup();
+        closed.extend(refused);
     }
     if closed.is_empty() { Ok(Ok(())) } else { Err(closed.join("\n")) }
 }

@@ -89,6 +89,7 @@ pub(super) async fn rows(vault: &Vault, session: &str, filter: &Filter) -> Resul
         return Ok(Indexed { rows, erasures, closed, left_out, unsigned: BTreeSet::new() });
     };
     let mut closed = each_signed_row(vault, account, &|_| true, signed, &mut visit).await?;
+    closed.extend_from_slice(signed.closed());
     let (mut unsigned, mut twice) = (BTreeSet::new(), 0_u64);
     let known: HashSet<Line> = rows.iter().map(line).collect();
     let mut visit = |_: &str, row: Row| {

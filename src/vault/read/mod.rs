@@ -40,7 +40,7 @@ use super::store::{DirectoryStore, Held, ObjectKind, S3Store, StoreError, VaultR
 
 pub(super) use find::day_before;
 pub use find::{Found, Query, find, find_in, find_in_signed, find_signed, shown};
-pub use get::{Leaf, Wanted, get, get_lines};
+pub use get::{Leaf, Lines, Wanted, get, get_lines};
 pub use hidden::Finds;
 pub use index::{each_row, each_row_of, each_signed_row, each_unsigned_row};
 pub(super) use index::{inflate as inflate_index, unpack as unpack_index};

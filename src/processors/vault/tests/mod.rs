@@ -4,6 +4,7 @@ mod hostile;
 mod inside;
 mod keeping;
 mod layouts;
+mod planted;
 mod process;
 mod schema;
 mod sessions;

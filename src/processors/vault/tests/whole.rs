@@ -18,7 +18,7 @@ use crate::telemetry::Meter;
 use crate::testing::request;
 use crate::vault::keygen::keygen;
 use crate::vault::read::{
-    Filter, Leaf, Location, Opener, Query, Vault, Wanted, each_row, get, get_lines, identities, replay,
+    Filter, Leaf, Lines, Location, Opener, Query, Vault, Wanted, each_row, get, get_lines, identities, replay,
 };
 use crate::vault::row::Row;
 use crate::vault::uploader::Uploader;
@@ -243,7 +243,8 @@ async fn lines_are_opened() {
         let ask = async |query: Query, leaf: Option<&str>| {
             let leaf = leaf.map(|leaf| Leaf::parse(leaf).expect("a leaf"));
             let (mut opener, mut out) = (Opener::new(&vault, gateway.auditors()), Vec::new());
-            let got = get_lines(&vault, &mut opener, &query, leaf.as_ref(), &mut out).await;
+            let wanted = Lines { query, leaf, keys: Vec::new() };
+            let got = get_lines(&vault, &mut opener, &wanted, &mut out).await;
             got.map(|written| written.map(|()| String::from_utf8(out).expect("text")).expect("written"))
         };
         let (trace, span) = (|row: &Row| row.tail.trace_id.clone(), |row: &Row| row.tail.span_id.clone());

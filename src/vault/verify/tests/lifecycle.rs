@@ -134,21 +134,22 @@ async fn archived_content_says_what_to_do() {
     assert!(open().await.expect("opened") > 0);
 }
 
-/// A store that refuses one object.
-struct Refusing {
+/// A store that refuses the objects that `names` says yes to, with an error.
+struct Refusing<F> {
     store: Arc<Memory>,
-    name: String,
+    names: F,
+    error: StoreError,
 }
 
-impl VaultReader for Refusing {
+impl<F: Fn(&str) -> bool + Send + Sync> VaultReader for Refusing<F> {
     fn get<'a>(
         &'a self,
         kind: ObjectKind,
         name: &'a str,
         range: Option<(u64, u64)>,
     ) -> BoxFuture<'a, Result<Bytes, StoreError>> {
-        if name == self.name {
-            return Box::pin(async { Err(StoreError::Denied("403".to_owned())) });
+        if (self.names)(name) {
+            return Box::pin(async { Err(self.error.clone()) });
         }
         self.store.get(kind, name, range)
     }
@@ -158,8 +159,8 @@ impl VaultReader for Refusing {
     }
 }
 
-/// A store that does not answer makes nothing unsigned: whoever asks what was signed is told. What is planted in the chain, of any
-/// size, is passed over.
+/// A store that does not answer, or lets nobody read the chain, makes nothing unsigned: whoever asks what was signed is told. What is
+/// planted in the chain, of any size, archived, or encrypted with somebody's own key, ends no answer.
 #[tokio::test]
 async fn what_was_signed_is_told_whole_or_not_at_all() {
     use crate::vault::signed::Signed;
@@ -168,18 +169,30 @@ async fn what_was_signed_is_told_whole_or_not_at_all() {
     site.minutes(4).await;
     let keys = [signing_key().public().clone()];
     let index = site.name(&["index/"]);
-    for name in [site.name(&["chain/", ".json"]), site.name(&["chain/", ".sig"])] {
-        let reader = Refusing { store: site.store.clone(), name };
-        let told = Signed::read(&Vault::new(Arc::new(reader), "", None), &keys, None).await;
-        assert!(told.expect_err("refused").contains("403"));
+    let (denied, down) = (StoreError::Denied("403".to_owned()), StoreError::Unavailable("503".to_owned()));
+    let store = || site.store.clone();
+    let read = async |reader: Arc<dyn VaultReader>| Signed::read(&Vault::new(reader, "", None), &keys, None).await;
+    for own in [site.name(&["chain/", ".json"]), site.name(&["chain/", ".sig"])] {
+        let names = move |name: &str| name == own;
+        let told = read(Arc::new(Refusing { store: store(), names, error: down.clone() })).await;
+        assert!(told.expect_err("down").contains("503"));
     }
+    let names = |name: &str| name.starts_with("chain/");
+    let told = read(Arc::new(Refusing { store: store(), names, error: denied.clone() })).await;
+    assert!(told.expect_err("refused").contains("403"));
     let epoch = site.name(&["chain/", ".json"]).rsplit_once('/').expect("a folder").0.to_owned();
     let large = |bytes: usize| Bytes::from(vec![b' '; bytes]);
     site.store.0.lock().insert(format!("{epoch}/0000000900.json"), large((16 << 20) + 1));
     site.store.0.lock().insert(format!("{epoch}/0000000901.json"), Bytes::new());
     site.store.0.lock().insert(format!("{epoch}/0000000901.json.sig"), large((4 << 10) + 1));
     let signed = Signed::read(&Vault::new(site.store.clone(), "", None), &keys, None).await.expect("read");
-    assert!(signed.names(&index));
+    assert!(signed.names(&index) && signed.closed().is_empty());
+    for error in [denied, StoreError::Archived] {
+        let names = |name: &str| name.contains("0000000901.json");
+        let signed = read(Arc::new(Refusing { store: store(), names, error })).await.expect("the others can be read");
+        assert!(signed.names(&index) && signed.closed().len() == 2, "{:?}", signed.closed());
+        assert!(signed.closed().iter().all(|why| why.contains("0000000901.json")), "{:?}", signed.closed());
+    }
 }
 
 /// Only what is not there counts as expired: an answer that hides something does not.
@@ -190,7 +203,8 @@ async fn a_refusal_is_not_expiry() {
     site.minutes(4).await;
     for (parts, code) in [(["index/", ".ndjson"], "index_unread"), (["default/acme/", ".agev"], "object_unread")] {
         let name = site.name(&parts);
-        let vault = Vault::new(Arc::new(Refusing { store: site.store.clone(), name }), "", None);
+        let (names, error) = (move |asked: &str| asked == name, StoreError::Denied("403".to_owned()));
+        let vault = Vault::new(Arc::new(Refusing { store: site.store.clone(), names, error }), "", None);
         let options = Options {
             keys: vec![signing_key().public().clone()],
             now: site.clock.now(),
