@@ -149,8 +149,10 @@ impl Asker {
         let mut rest: Vec<u8> = Vec::new();
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|_| format!("{}: the connection was cut off", self.base))?;
-            rest.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
-            let whole = rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+            let new = frame.data_ref().map_or(&[][..], |data| data);
+            // what was there has no line's end
+            let whole = memchr::memrchr(b'\n', new).map_or(0, |at| rest.len() + at + 1);
+            rest.extend_from_slice(new);
             let lines: Vec<u8> = rest.drain(..whole).collect();
             each(&String::from_utf8_lossy(&lines))?;
             if rest.len() > MAX_BYTES {

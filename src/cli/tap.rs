@@ -2,12 +2,17 @@
 //! third parties may see, and nothing else; a reader that goes away ends it quietly.
 //! **Not here**: what is shown and to whom (`app/tap`).
 
+use std::borrow::Cow;
+use std::cell::Cell;
+use std::io::{self, IsTerminal};
+
 use clap::Args;
 
 use super::ask::{Asker, Where, part};
 use super::output::{self, Exit};
 use super::reach::block_on;
 use super::run::ended;
+use crate::vault::read::escaped;
 
 /// Options of `tap`.
 #[derive(Args)]
@@ -49,13 +54,60 @@ async fn watch(options: &Options) -> Result<(), String> {
     let asked: Vec<String> = asked.map(|(name, value)| format!("{name}={}", part(value))).collect();
     let accept = if options.json { "application/x-ndjson" } else { "text/plain" };
     let path = format!("/api/tap?{}", asked.join("&"));
-    let shown = gateway.follow(&path, accept, output::print);
+    let (requests, terminal) = (Cell::new(0), io::stdout().is_terminal());
+    let each = |lines: &str| {
+        requests.set(requests.get() + lines.lines().filter(|line| begins(line)).count() as u64);
+        output::print(&for_terminal(lines, options.json && terminal))
+    };
+    let shown = gateway.follow(&path, accept, each);
     tokio::select! {
         shown = shown => shown,
         _ = tokio::signal::ctrl_c() => return Ok(()),
     }?;
-    if options.limit.is_none() {
+    if options.limit.is_none_or(|limit| requests.get() < limit) {
         output::complain("the gateway ended it: it stops, or began again with another configuration");
     }
     Ok(())
+}
+
+/// Whether a request begins with a line, rather than that it goes on, or that something was left out.
+fn begins(line: &str) -> bool {
+    let mut words = line.split(' ');
+    let text = line.starts_with(|first: char| first.is_ascii_digit())
+        && words.nth(2).is_some_and(|account| account.starts_with("account="));
+    text || (line.starts_with('{') && !line.starts_with("{\"left_out\""))
+}
+
+/// What clients wrote does nothing to a terminal; the text is made safe where it is made, JSON here: escaped, which is the same JSON.
+fn for_terminal(lines: &str, escapes: bool) -> Cow<'_, str> {
+    if escapes { escaped(lines).into() } else { lines.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{begins, for_terminal};
+
+    /// Only first lines of requests count for `--limit`.
+    #[test]
+    fn requests_are_counted() {
+        let lines = [
+            "2026-11-20T10:00:00Z traces/a account=default 3 spans",
+            "  name: x account=default",
+            "-- 3 requests left out: more passes than is read here",
+            r#"{"account":"default","items":1,"request":{}}"#,
+            r#"{"left_out":3,"withheld":0}"#,
+        ];
+        assert_eq!(lines.map(begins), [true, false, false, true, false]);
+    }
+
+    /// JSON on a terminal is the same JSON, and moves no cursor.
+    #[test]
+    fn a_terminal_obeys_no_client() {
+        let json = "{\"body\":\"\u{9b}31m \u{202e}\"}\n";
+        let shown = for_terminal(json, true);
+        assert!(!shown.contains(['\u{9b}', '\u{202e}']) && shown.ends_with('\n'), "{shown}");
+        let same = |text: &str| serde_json::from_str::<serde_json::Value>(text).expect("JSON");
+        assert_eq!(same(&shown), same(json));
+        assert_eq!(for_terminal(json, false), json);
+    }
 }
