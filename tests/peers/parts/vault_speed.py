@@ -20,16 +20,17 @@ from load import request  # noqa: E402
 TRACE = b"TRACE-TRACE-TRAC"
 
 
-def fdatasyncs(folder, count=200, size=16 << 10):
-    """Milliseconds of so many appends with an fdatasync each, on the volume of `folder`."""
-    took = []
+def fdatasyncs(folder, seconds, size=16 << 10):
+    """Milliseconds of appends with an fdatasync each, on the volume of `folder`: fifty a second, sorted."""
+    took, end = [], time.perf_counter() + seconds
     with tempfile.TemporaryFile(dir=folder) as f:
-        for _ in range(count):
+        while time.perf_counter() < end:
             os.write(f.fileno(), os.urandom(size))
             began = time.perf_counter()
             os.fdatasync(f.fileno())
             took.append((time.perf_counter() - began) * 1000)
-    return took
+            time.sleep(0.02)
+    return sorted(took)
 
 
 def template():
@@ -72,12 +73,14 @@ def ack(work, seconds):
     figure("most requests of ten calls", round(most), f"a second to their end; {round(taken)} are acknowledged in a second meanwhile")
     # both while the same gateway works at the same rate
     syncs = []
-    other = threading.Thread(target=lambda: syncs.extend(fdatasyncs(gateway.data, count=100)))
+    other = threading.Thread(target=lambda: syncs.extend(fdatasyncs(gateway.data, seconds - 1)))
     other.start()
     rate, p50, p99, longest = load.run(gateway.http, seconds, most / 2)
     other.join()
-    sync = statistics.median(syncs)
-    figure("at half of it", round(rate), f"a second; acknowledged p50 {p50:.1f} ms, p99 {p99:.1f} ms, longest {longest:.1f} ms; fdatasync median {sync:.2f} ms")
+    sync, own = statistics.median(syncs), syncs[len(syncs) * 99 // 100]
+    figure("at half of it", round(rate), f"a second; acknowledged p50 {p50:.1f} ms, p99 {p99:.1f} ms, longest {longest:.1f} ms")
+    # where the disk's own p99 is above the bound, the check says more of the disk than of the gateway
+    figure("fdatasync beside it, median", round(sync, 2), f"ms, p99 {own:.2f} ms ({own / sync:.1f} times the median), longest {syncs[-1]:.1f} ms")
     check("ack p99 <= 6 times the median fdatasync of the same disk, at half of the maximum rate", p99 <= 6 * sync, f"{p99 / sync:.1f} times")
     figure("ack p99 in fdatasyncs", round(p99 / sync, 2))
     load.back_end.kill()
