@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 use crate::clock::UnixNanos;
 use crate::rng::Rng;
 
-use super::erase::{Asked, Folder, Target, all_sessions, sessions};
+use super::erase::{Asked, Folder, Target, sessions, sessions_with_unsigned};
 use super::names::{ObjectName, Scope, account_segment, rfc3339};
 use super::place::Place;
 use super::read::{ReadError, Vault, each_row};
@@ -94,12 +94,8 @@ pub async fn hold(
     let mut touched = Touched::default();
     let (segment, folders) = match (&asked.what, set) {
         (Target::Session(session), false) => noted(place, asked, session).await?,
-        (what, set) => {
-            let told =
-                if set { all_sessions(place, asked).await?.with_unsigned() } else { sessions(place, asked).await? };
-            if told.folders.is_empty() && matches!(what, Target::User(_)) {
-                return Err(told.nobody());
-            }
+        (_, set) => {
+            let told = if set { sessions_with_unsigned(place, asked).await? } else { sessions(place, asked).await? };
             touched.left_out = told.left_out();
             (account_segment(&told.account), told.folders)
         }

@@ -19,6 +19,9 @@ use crate::vault::verify;
 /// Digests that are fetched at a time.
 const AT_ONCE: usize = 16;
 
+/// Objects that can't be read and are named.
+const MAX_CLOSED: usize = 100;
+
 /// Index objects that signed digests name: SHA-256 in hex, by full name.
 #[derive(Clone, Debug, Default)]
 pub struct Signed {
@@ -63,10 +66,10 @@ impl Signed {
         let (mut closed, mut denied, mut may_read) = (Vec::new(), None, !self.digests.is_empty());
         while let Some(fetched) = fetched.next().await {
             let (name, json, signature) = fetched?;
+            may_read |= matches!(signature, Look::Bytes(_));
             for look in [&json, &signature] {
                 match look {
-                    Look::Bytes(_) => may_read = true,
-                    Look::None => {}
+                    Look::Bytes(_) | Look::None => {}
                     Look::Archived(why) => closed.push(why.clone()),
                     Look::Denied(why) => {
                         denied = denied.or_else(|| Some(why.clone()));
@@ -88,6 +91,9 @@ impl Signed {
             return Err(why);
         }
         closed.sort_unstable();
+        let more = closed.len().saturating_sub(MAX_CLOSED);
+        closed.truncate(MAX_CLOSED);
+        closed.extend((more > 0).then(|| format!("and {more} more objects of the chains")));
         self.closed = closed;
         Ok(())
     }

@@ -215,8 +215,9 @@ fn own_len(line: &str, value: rule::KeyValue) -> usize {
             break;
         }
         own.add(digits);
-        // a dash or a slash counts with what stands behind it
-        end = if bare.is_empty() { end } else { start + word.len() };
+        // a slash, or what stands between the numbers of a date, counts with what stands behind it
+        let joins = bare.is_empty() || (value == Date && digits == 0 && dates::month(bare).is_none());
+        end = if joins { end } else { start + word.len() };
         start += word.len() + 1;
         let listed = word.ends_with([',', ';']) && value != Date;
         if (value == Date && own.digits >= 6) || (listed && own.digits > 0) {

@@ -114,6 +114,7 @@ fn values_of_lines_go_whole() {
         ("date_of_birth: 12 de abril del 1987", "date_of_birth: [DATE_OF_BIRTH]"),
         ("dob: 1 April 1987 MRN ward 7", "dob: [DATE_OF_BIRTH] MRN ward 7"),
         ("dob: 1 April 1987 ward 7", "dob: [DATE_OF_BIRTH] ward 7"),
+        ("dob: 5 May 87 the patient left", "dob: [DATE_OF_BIRTH] the patient left"),
         ("telefon: 089 / 12345", "telefon: [PHONE]"),
         ("telefon: 089 12345 / bitte", "telefon: [PHONE] / bitte"),
         ("telefon: 089 oder 12345", "telefon: [PHONE]"),

@@ -19,4 +19,4 @@ pub use ledger::Ledger;
 pub use request::{Request, Target};
 use resolve::segment;
 pub use resolve::{Asked, Resolved, resolve};
-pub(super) use resolve::{Folder, all_sessions, sessions, shredded};
+pub(super) use resolve::{Folder, sessions, sessions_with_unsigned, shredded};

@@ -173,17 +173,8 @@ pub(in crate::vault) struct Sessions {
 }
 
 impl Sessions {
-    /// Takes in what nobody signed of this account: where too much does no harm.
-    pub(in crate::vault) fn with_unsigned(mut self) -> Self {
-        if self.account.is_empty() && self.unsigned.len() == 1 {
-            self.account = self.unsigned.keys().next().cloned().unwrap_or_default();
-        }
-        self.folders.extend(self.unsigned.remove(&self.account).unwrap_or_default());
-        self
-    }
-
     /// That no signed line tells of the user, and what the others say.
-    pub(in crate::vault) fn nobody(&self) -> ReadError {
+    fn nobody(&self) -> ReadError {
         let none = "no line of the index tells of this user (`h-…`, as spans show it)".to_owned();
         std::iter::once(none).chain(self.left_out()).collect::<Vec<_>>().join("\n")
     }
@@ -211,7 +202,7 @@ impl Sessions {
 ///
 /// # Errors
 /// One line: the store fails, nobody tells of it, or several accounts have it.
-pub(in crate::vault) async fn all_sessions(place: &Place, asked: &Asked) -> Result<Sessions, ReadError> {
+async fn all_sessions(place: &Place, asked: &Asked) -> Result<Sessions, ReadError> {
     let Told { mut found, unsigned, closed, unread } = told(place, asked).await?;
     if let (Target::User(_), Some(why)) = (&asked.what, closed.first()) {
         return Err(format!("sessions of the user may be missed, name them one by one: {why}"));
@@ -235,6 +226,28 @@ pub(in crate::vault) async fn all_sessions(place: &Place, asked: &Asked) -> Resu
         }
     };
     Ok(Sessions { account, folders, unsigned, unread })
+}
+
+/// As [`all_sessions`], and of a user also those that nobody signed, if they have keys: where too much does no harm.
+///
+/// # Errors
+/// As [`all_sessions`]; no line tells of the user.
+pub(in crate::vault) async fn sessions_with_unsigned(place: &Place, asked: &Asked) -> Result<Sessions, ReadError> {
+    let mut told = all_sessions(place, asked).await?;
+    if told.account.is_empty() && told.unsigned.len() == 1 {
+        told.account = told.unsigned.keys().next().cloned().unwrap_or_default();
+    }
+    if let Some(unsigned) = told.unsigned.get_mut(&told.account) {
+        // whoever plants lines by the thousand makes nobody write as many notes
+        let below = format!("keys/{}/", account_segment(&told.account));
+        let (start, names) = (place.vault.full(&below), place.vault.list(ObjectKind::Key, &below).await?);
+        let stored: BTreeSet<Folder> = names.iter().filter_map(|name| session_of(name, &start)).collect();
+        told.folders.extend(unsigned.extract_if(.., |folder| stored.contains(folder)));
+    }
+    if told.folders.is_empty() && matches!(asked.what, Target::User(_)) {
+        return Err(told.nobody());
+    }
+    Ok(told)
 }
 
 /// As [`all_sessions`], and of a user some that are signed.

@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 
 use super::request::{self, Request, Target};
-use super::{Asked, Ledger, Place, all_sessions, execute, resolve, resume, sessions};
+use super::{Asked, Ledger, Place, execute, resolve, resume, sessions, sessions_with_unsigned};
 use crate::clock::{Clock, UnixNanos};
 use crate::rng::SeededRng;
 use crate::vault::chain::note::{SigningKey, VerifyKey};
@@ -710,11 +710,15 @@ async fn what_other_signers_tell_of_a_user_is_not_passed_over_in_silence() {
     assert_eq!(found.sessions, before.sessions);
     let [why] = &found.left_out[..] else { panic!("{:?}", found.left_out) };
     assert!(why.contains("acme/s-new of account default: no signature of the given keys"), "{why}");
-    let told = all_sessions(&desk.place, &user).await.expect("told").with_unsigned();
+    let told = sessions_with_unsigned(&desk.place, &user).await.expect("told");
     assert!(told.folders.contains(&("acme".to_owned(), "s-new".to_owned())) && told.left_out().is_empty());
     assert_eq!(told.folders.len(), found.sessions.len() + 1);
     // who releases a hold goes by what was signed
     assert_eq!(sessions(&desk.place, &user).await.expect("told").folders.len(), found.sessions.len());
+    // what has no keys was planted, or is empty: there is nothing to hold
+    site.store.0.lock().retain(|name, _| !name.starts_with("keys/default/acme/s-new/"));
+    let told = sessions_with_unsigned(&desk.place, &user).await.expect("told");
+    assert!(told.folders.len() == found.sessions.len() && told.left_out().len() == 1, "{:?}", told.left_out());
 }
 
 /// A hold that is set after an erasure was announced stops it where it stands; released, it is finished.
