@@ -92,17 +92,19 @@ pub(crate) trait Owned {
     fn account(&self) -> &str;
 }
 
-/// Entries in the order they came.
+/// Entries in the order they came. Making room takes no longer the more there are.
 #[derive(Clone)]
 pub(crate) struct Queue<T> {
-    all: VecDeque<T>,
-    /// How many of each account.
-    of: HashMap<Box<str>, usize>,
+    /// By number.
+    all: BTreeMap<u64, T>,
+    next: u64,
+    /// Those of each account, the oldest first.
+    of: HashMap<Box<str>, VecDeque<u64>>,
 }
 
 impl<T> Default for Queue<T> {
     fn default() -> Self {
-        Self { all: VecDeque::new(), of: HashMap::new() }
+        Self { all: BTreeMap::new(), next: 0, of: HashMap::new() }
     }
 }
 
@@ -110,50 +112,42 @@ impl<T: Owned> Queue<T> {
     /// Adds one. Beyond `most` the oldest of the account with most goes: it is returned.
     pub(crate) fn push(&mut self, one: T, most: usize) -> Option<T> {
         match self.of.get_mut(one.account()) {
-            Some(count) => *count += 1,
+            Some(own) => own.push_back(self.next),
             None => {
-                self.of.insert(one.account().into(), 1);
+                self.of.insert(one.account().into(), VecDeque::from([self.next]));
             }
         }
-        self.all.push_back(one);
+        self.all.insert(self.next, one);
+        self.next += 1;
         if self.all.len() <= most {
             return None;
         }
-        let (account, _) = self.of.iter().max_by_key(|(account, count)| (**count, *account))?;
-        let at = self.all.iter().position(|one| one.account() == &**account)?;
-        let gone = self.all.remove(at)?;
-        self.count_down(gone.account());
+        let (_, own) = self.of.iter_mut().max_by(|(a, own), (b, other)| (own.len(), a).cmp(&(other.len(), b)))?;
+        let gone = self.all.remove(&own.pop_front()?)?;
+        if own.is_empty() {
+            self.of.remove(gone.account());
+        }
         Some(gone)
     }
 
-    fn count_down(&mut self, account: &str) {
-        let Some(count) = self.of.get_mut(account) else { return };
-        *count = count.saturating_sub(1);
-        if *count == 0 {
-            self.of.remove(account);
-        }
-    }
-
     /// Keeps what `keep` says.
-    pub(crate) fn retain_mut(&mut self, keep: impl FnMut(&mut T) -> bool) {
+    pub(crate) fn retain_mut(&mut self, mut keep: impl FnMut(&mut T) -> bool) {
         let before = self.all.len();
-        self.all.retain_mut(keep);
+        self.all.retain(|_, one| keep(one));
         if self.all.len() < before {
-            self.of.clear();
-            for one in &self.all {
-                *self.of.entry(one.account().into()).or_default() += 1;
-            }
+            self.of.values_mut().for_each(|own| own.retain(|number| self.all.contains_key(number)));
+            self.of.retain(|_, own| !own.is_empty());
         }
     }
 
     /// The oldest first.
     pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = &T> {
-        self.all.iter()
+        self.all.values()
     }
 
     /// The same, to be changed; not whose they are.
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        self.all.iter_mut()
+        self.all.values_mut()
     }
 
     /// How many.

@@ -239,19 +239,22 @@ impl History {
 
     /// Figures of investigations that changed: once for all runs that were added up before. An account is told its own.
     pub(super) fn figure(&mut self, recorder: &dyn Recorder) {
-        let mut known: BTreeMap<String, f64> = BTreeMap::new();
-        for (account, kind) in std::mem::take(&mut self.stale) {
-            let all = *known.entry(kind.clone()).or_insert_with(|| self.p95(None, &kind));
-            recorder.tool_calls_p95(&account, &kind, all);
-            let own = self.p95(Some(&account), &kind);
-            self.news.push(News::ToolCalls(account, kind, own));
+        let stale = std::mem::take(&mut self.stale);
+        if stale.is_empty() {
+            return;
         }
-    }
-
-    fn p95(&self, account: Option<&str>, kind: &str) -> f64 {
-        let cases = self.cases.iter().filter(|(key, _)| account.is_none_or(|account| key.0 == account));
-        let calls = cases.filter(|(_, case)| case.kind == kind).map(|(_, case)| case.tool_calls);
-        percentile(calls.collect(), 0.95)
+        // one walk for all that changed
+        let (mut all, mut own) = (BTreeMap::<&str, Vec<u64>>::new(), BTreeMap::<[&str; 2], Vec<u64>>::new());
+        for ((account, _), case) in &self.cases {
+            all.entry(&case.kind).or_default().push(case.tool_calls);
+            own.entry([account, &case.kind]).or_default().push(case.tool_calls);
+        }
+        let all: BTreeMap<&str, f64> = all.into_iter().map(|(kind, calls)| (kind, percentile(calls, 0.95))).collect();
+        for (account, kind) in &stale {
+            recorder.tool_calls_p95(account, kind, all.get(&**kind).copied().unwrap_or(0.0));
+            let own = percentile(own.remove(&[&**account, &**kind]).unwrap_or_default(), 0.95);
+            self.news.push(News::ToolCalls(account.clone(), kind.clone(), own));
+        }
     }
 
     /// Investigations by agent type.

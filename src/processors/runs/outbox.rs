@@ -70,6 +70,14 @@ impl News {
         }
     }
 
+    /// What it is the latest value of, if it is one.
+    fn figure(&self) -> Option<u64> {
+        match self {
+            Self::ToolCalls(account, kind, _) => Some(digest(&["calls", account, kind])),
+            _ => None,
+        }
+    }
+
     /// Which signals tell it.
     fn signals(&self) -> u8 {
         match self {
@@ -140,12 +148,22 @@ impl Outbox {
     }
 
     /// There are news. Returns how many older ones had to go.
-    pub(super) fn put_in(&mut self, news: News) -> u64 {
-        if let News::ToolCalls(account, kind, _) = &news {
-            // The latest says it all.
-            let same = |one: &News| matches!(one, News::ToolCalls(a, k, _) if a == account && k == kind);
-            self.entries.retain_mut(|entry| !same(&entry.news));
+    pub(super) fn put_in(&mut self, all: Vec<News>) -> u64 {
+        // Of a figure the latest says it all. What waits is walked once for all of them.
+        let mut latest = HashMap::new();
+        for (at, news) in all.iter().enumerate() {
+            latest.extend(news.figure().map(|figure| (figure, at)));
         }
+        if !latest.is_empty() {
+            self.entries.retain_mut(|entry| entry.news.figure().is_none_or(|figure| !latest.contains_key(&figure)));
+        }
+        let is_latest = |(at, news): &(usize, News)| {
+            news.figure().is_none_or(|figure| latest.get(&figure).is_none_or(|latest| latest == at))
+        };
+        all.into_iter().enumerate().filter(is_latest).map(|(_, news)| self.put(news)).sum()
+    }
+
+    fn put(&mut self, news: News) -> u64 {
         let number = news.number();
         let told = self.foretold.remove(&number).unwrap_or(0);
         let pending = news.signals() & self.asked & !told;

@@ -16,7 +16,7 @@ use crate::processors::runs::look::Look;
 use crate::processors::runs::timeline::tests::steps;
 use crate::pseudonym::{IdPolicy, PlainIds, Pseudonymizer};
 use crate::redaction::Ids;
-use crate::runs::share::Used;
+use crate::runs::share::{Owned, Queue, Used};
 use crate::runs::{Board, Outcome, RunState, SessionView, Totals, Verdict};
 use crate::secret::Secret;
 use crate::telemetry::Meter;
@@ -224,6 +224,31 @@ fn a_pseudonym_is_looked_up_among_its_own() {
     let (first, again) = (asked("many"), asked("many"));
     // the ids of the latest groups are looked at in any case
     assert!(first >= again + 144, "{first}, then {again}: they are made anew each time");
+}
+
+/// Who owns an entry, and how often that was asked.
+struct Asked<'a>(&'a str, &'a AtomicU64);
+
+impl Owned for Asked<'_> {
+    fn account(&self) -> &str {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        self.0
+    }
+}
+
+/// A full queue must not be walked for each entry that comes: it is under the tracker's lock. (By counts.)
+#[test]
+fn making_room_does_not_walk_the_queue() {
+    let asked = AtomicU64::new(0);
+    let mut queue = Queue::default();
+    for account in ["few", "many"] {
+        (0..1000).for_each(|_| assert!(queue.push(Asked(account, &asked), 2000).is_none()));
+    }
+    asked.store(0, Ordering::Relaxed);
+    for _ in 0..100 {
+        assert_eq!(queue.push(Asked("many", &asked), 2000).unwrap().0, "many");
+    }
+    assert!(asked.load(Ordering::Relaxed) < 1000, "{}", asked.load(Ordering::Relaxed));
 }
 
 /// Looks, pages, tool calls, measures and groups that make room: none works with names while others wait for the state.

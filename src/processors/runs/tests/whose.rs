@@ -278,10 +278,22 @@ fn one_account_does_not_crowd_out_anothers_news() {
     let mut outbox = Outbox::default();
     outbox.ask(&[crate::otlp::Signal::Metrics]);
     let news = |account: &str, n: u64| News::Investigation(account.into(), "sre".into(), format!("INC-{n}"));
-    (0..10).for_each(|n| assert_eq!(outbox.put_in(news("few", n)), 0));
-    let dropped: u64 = (0..25_000).map(|n| outbox.put_in(news("many", n))).sum();
+    (0..10).for_each(|n| assert_eq!(outbox.put_in(vec![news("few", n)]), 0));
+    let dropped: u64 = (0..25_000).map(|n| outbox.put_in(vec![news("many", n)])).sum();
     assert_eq!((dropped, outbox.len()), (5010, 20_000));
     assert_eq!(outbox.news().filter(|news| news.account() == "few").count(), 10);
+}
+
+/// Of a figure the latest alone waits, also where several of it come at once.
+#[test]
+fn the_latest_figure_is_told() {
+    let mut outbox = Outbox::default();
+    outbox.ask(&[crate::otlp::Signal::Metrics]);
+    let calls = |kind: &str, value: f64| News::ToolCalls("a".into(), kind.into(), value);
+    assert_eq!(outbox.put_in(vec![calls("sre", 1.0), calls("sre", 2.0), calls("dev", 7.0)]), 0);
+    assert_eq!(outbox.put_in(vec![calls("sre", 3.0)]), 0);
+    let told = outbox.news().map(|news| if let News::ToolCalls(.., value) = news { *value } else { 0.0 });
+    assert_eq!(told.collect::<Vec<_>>(), [7.0, 3.0]);
 }
 
 /// A fallback says for whom and with which prompt template, on `/metrics` and over OTLP.
