@@ -106,7 +106,7 @@ fn the_collectors_spellings() {
 /// A reader that sends to `sink`, and the clock and totals that it goes by.
 fn to(sink: &Sink, clock: Arc<dyn Clock>, meter: &Meter) -> Arc<dyn Companion> {
     let text = format!(
-        "{{ metrics: {{ readers: [{{ periodic: {{ interval: 60000, exporter: {{ otlp: {{ endpoint: 'http://{}', compression: none }} }} }} }}] }} }}",
+        "{{ metrics: {{ readers: [{{ periodic: {{ interval: 60000, timeout: 600000, exporter: {{ otlp: {{ endpoint: 'http://{}', compression: none }} }} }} }}] }} }}",
         sink.address
     );
     let deps = Deps {
