@@ -1,0 +1,27 @@
+//! Tests of `tap`: what is counted, what a terminal is shown.
+
+use super::{begins, for_terminal};
+
+/// Only first lines of requests count for `--limit`.
+#[test]
+fn requests_are_counted() {
+    let lines = [
+        "2026-11-20T10:00:00Z traces/a account=default 3 spans",
+        "  name: x account=default",
+        "-- 3 requests left out: more passes than is read here",
+        r#"{"account":"default","items":1,"request":{}}"#,
+        r#"{"left_out":3,"withheld":0}"#,
+    ];
+    assert_eq!(lines.map(begins), [true, false, false, true, false]);
+}
+
+/// JSON on a terminal is the same JSON, and moves no cursor.
+#[test]
+fn a_terminal_obeys_no_client() {
+    let json = "{\"body\":\"\u{9b}31m \u{202e}\"}\n";
+    let shown = for_terminal(json, true);
+    assert!(!shown.contains(['\u{9b}', '\u{202e}']) && shown.ends_with('\n'), "{shown}");
+    let same = |text: &str| serde_json::from_str::<serde_json::Value>(text).expect("JSON");
+    assert_eq!(same(&shown), same(json));
+    assert_eq!(for_terminal(json, false), json);
+}
