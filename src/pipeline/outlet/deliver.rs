@@ -31,10 +31,12 @@ const LONGEST_ATTEMPT: Duration = Duration::from_secs(300);
 const ALL_REFUSED: usize = 16;
 /// The same where items stay in their order: all are from the parcel's beginning, which says less of its end.
 const ALL_REFUSED_IN_ORDER: usize = 128;
-/// So many refused requests of a parcel, or so much time in its requests since the first of them, and no piece is halved any more: one
+/// So many refused requests of a parcel, or so much time in its requests since the first of them (but see [`FEW_REFUSALS`]), and no piece is halved any more: one
 /// parcel of many tiny items must not keep the exporter from everybody else's for hours. (As many again are taken, at most.)
 const MOST_REFUSALS: usize = 1_000;
 const LONGEST_SEARCH: Duration = Duration::from_secs(60);
+/// So many refused requests are always allowed, however slow the answers: a few items, or one among thousands, are found with them.
+const FEW_REFUSALS: usize = 64;
 
 /// How a delivery ended.
 pub(super) struct Delivered {
@@ -80,7 +82,12 @@ impl Evidence {
     /// Whether a refused piece is worth the requests for its halves.
     fn halves(&self) -> bool {
         let all = if self.ordered { ALL_REFUSED_IN_ORDER } else { ALL_REFUSED };
-        (self.taken || self.refused < all) && self.refusals < MOST_REFUSALS && self.spent < LONGEST_SEARCH
+        let goes_on = match self.refusals {
+            ..FEW_REFUSALS => true,
+            FEW_REFUSALS..MOST_REFUSALS => self.spent < LONGEST_SEARCH,
+            _ => false,
+        };
+        (self.taken || self.refused < all) && goes_on
     }
 
     /// A request had a verdict after this time.
