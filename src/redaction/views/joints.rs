@@ -28,10 +28,14 @@ pub(super) fn windows(
     let words = scan.anchors.words.iter().filter(|word| matches!(word.action, Action::Pattern(_))).map(|word| word.at);
     let mut known: Option<Vec<Range<usize>>> = None;
     let mut each = |begins: &mut dyn Iterator<Item = usize>| {
-        let mut done = 0;
+        let (mut done, mut run) = (0, 0);
         for at in begins {
-            // each string is read once
-            let Some(window) = Some(at).filter(|at| *at >= done).and_then(|at| around(scan, at)) else { continue };
+            // each string is read once, and of a run without an end each byte
+            if at < done {
+                continue;
+            }
+            run = token(scan, at, at.max(run));
+            let Some(window) = around(scan, at, run) else { continue };
             done = window.end;
             let known = known.get_or_insert_with(|| sorted(claims));
             let upto = known.partition_point(|range| range.start <= at);
@@ -47,24 +51,30 @@ pub(super) fn windows(
     out.dedup_by(|next, last| next.start < last.end);
 }
 
-/// The strings around what begins at `at`, if it goes on in the next one. One that began in the string before is not looked for:
-/// `["import", "@pytest.fixture"]` and `["admin", "bob@example.com"]` would each be one address.
-fn around(scan: &Scan<'_>, at: usize) -> Option<Range<usize>> {
+/// Where what is a token from `at` up to `from` ends, or is longer than is looked at.
+fn token(scan: &Scan<'_>, at: usize, from: usize) -> usize {
     let bytes = scan.text.as_bytes();
-    let token =
-        |from: usize| from + IN_TOKEN.leading(bytes.get(from..bytes.len().min(from + MOST)).unwrap_or_default());
-    let start = at - IN_TOKEN.trailing(bytes.get(at.saturating_sub(MOST)..at).unwrap_or_default());
-    let mut end = token(at);
+    from + IN_TOKEN.leading(bytes.get(from..bytes.len().min(at + MOST)).unwrap_or_default())
+}
+
+/// The strings around what begins at `at` and ends at `end`, if it goes on in the next one. One that began in the string before is not
+/// looked for: `["import", "@pytest.fixture"]` and `["admin", "bob@example.com"]` would each be one address.
+fn around(scan: &Scan<'_>, at: usize, mut end: usize) -> Option<Range<usize>> {
+    let bytes = scan.text.as_bytes();
     let mut joined = 0;
     while let Some(next) = joint(bytes, end).filter(|_| joined < 8) {
-        let behind = token(next);
+        let behind = token(scan, next, next);
         if behind < next + LEAST {
             break;
         }
         end = behind;
         joined += 1;
     }
-    (joined > 0 && end > start + 2 * LEAST).then_some(start..end)
+    if joined == 0 {
+        return None;
+    }
+    let start = at - IN_TOKEN.trailing(bytes.get(at.saturating_sub(MOST)..at).unwrap_or_default());
+    (end > start + 2 * LEAST).then_some(start..end)
 }
 
 /// Behind `", "` at `at`: where the next string of a list begins.
