@@ -125,7 +125,7 @@ fn simulate(seed: u64, prepare: impl FnOnce(&mut World)) -> Found {
         let Some(life) = world.start() else { break };
         world.live(life);
     }
-    match world.start() {
+    match world.start_for_good() {
         Some(mut life) => {
             world.settle(&mut life);
             judge(&mut world, &life)

@@ -334,6 +334,19 @@ impl World {
         self.power(crashed);
     }
 
+    /// The last start, after which all settles. A process whose spool was poisoned as it started ends, and is started again.
+    pub(super) fn start_for_good(&mut self) -> Option<Life> {
+        let life = self.start()?;
+        if life.rig.spool.poisoned().is_none() {
+            return Some(life);
+        }
+        self.count("a spool poisoned by its start");
+        drop(life);
+        self.power(false);
+        self.heal_disk();
+        self.start()
+    }
+
     /// Everything is well from now on: clients send until they are answered, back ends take everything.
     pub(super) fn settle(&mut self, life: &mut Life) {
         self.heal_disk();
