@@ -39,19 +39,9 @@ impl From<&PortTls> for Settings {
     }
 }
 
-/// What is spoken inside, most wanted first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Inside {
-    /// HTTP/2 alone.
-    Grpc,
-    /// HTTP/2 and HTTP/1.1.
-    Http,
-}
-
 /// A port's TLS.
 pub struct ServerTls {
     settings: Settings,
-    inside: Inside,
     current: RwLock<Arc<ServerConfig>>,
     /// SHA-256 over the files in use, as they were read for it.
     seen: Mutex<[u8; 32]>,
@@ -62,10 +52,10 @@ impl ServerTls {
     ///
     /// # Errors
     /// One line: the key, the file, the reason.
-    pub fn read(settings: Settings, inside: Inside) -> Result<Self, String> {
+    pub fn read(settings: Settings) -> Result<Self, String> {
         let files = settings.files();
-        let (current, seen) = (RwLock::new(build(&files, inside)?), Mutex::new(files.digest()));
-        Ok(Self { settings, inside, current, seen })
+        let (current, seen) = (RwLock::new(build(&files)?), Mutex::new(files.digest()));
+        Ok(Self { settings, current, seen })
     }
 
     /// Reads the files again where they changed; whether they did.
@@ -78,7 +68,7 @@ impl ServerTls {
         if *self.seen.lock() == now {
             return Ok(false);
         }
-        let config = build(&files, self.inside)?;
+        let config = build(&files)?;
         *self.current.write() = config;
         *self.seen.lock() = now;
         Ok(true)
@@ -116,7 +106,7 @@ impl Settings {
     pub fn trouble(&self, now: u64) -> Vec<Trouble> {
         let files = self.files();
         let mut found = dates::wrong(&files, "cert_file", "client_ca_file", now);
-        found.extend(build(&files, Inside::Http).err().map(by_key).map(Trouble::error));
+        found.extend(build(&files).err().map(by_key).map(Trouble::error));
         found
     }
 
@@ -129,7 +119,7 @@ impl Settings {
     }
 }
 
-fn build(files: &Files, inside: Inside) -> Result<Arc<ServerConfig>, String> {
+fn build(files: &Files) -> Result<Arc<ServerConfig>, String> {
     let chain = files.certificates("cert_file")?.unwrap_or_default();
     let key = files.private("key_file")?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -151,9 +141,7 @@ fn build(files: &Files, inside: Inside) -> Result<Arc<ServerConfig>, String> {
         let (key, chain) = (files.path("key_file"), files.path("cert_file"));
         format!("tls.key_file: {} is not the key of {}", key.display(), chain.display())
     })?;
-    config.alpn_protocols = match inside {
-        Inside::Grpc => vec![b"h2".to_vec()],
-        Inside::Http => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
-    };
+    // Most wanted first; also on the gRPC port, which tells who speaks HTTP/1.1 where to go.
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }

@@ -25,7 +25,6 @@ use crate::clock::{Clock, SystemClock};
 use crate::components::{ExporterSettings, ProcessorSettings, ReceiverSettings};
 use crate::config::{ByteSize, ComponentId, Gravity, Problem, env};
 use crate::exporters::remote::Deps;
-use crate::net::server_tls::Inside;
 use crate::net::{Proxies, ServerTls};
 use crate::otlp::Signal;
 use crate::pipeline::{ExportRequest, Exporter, Outcome, Reason};
@@ -126,13 +125,13 @@ fn certificates(loaded: &Loaded) -> Vec<Tried> {
     for placed in &loaded.valid.receivers {
         let ReceiverSettings::Otlp(otlp) = &placed.what;
         let ports = [
-            ("grpc", otlp.grpc.as_ref().and_then(|grpc| grpc.tls.clone()), Inside::Grpc),
-            ("http", otlp.http.as_ref().and_then(|http| http.tls.clone()), Inside::Http),
+            ("grpc", otlp.grpc.as_ref().and_then(|grpc| grpc.tls.clone())),
+            ("http", otlp.http.as_ref().and_then(|http| http.tls.clone())),
         ];
-        for (name, tls, inside) in ports {
+        for (name, tls) in ports {
             let Some(tls) = tls else { continue };
             let remedy = "give a PEM chain and its own key, readable by the user that runs tollgate".to_owned();
-            let read = ServerTls::read(tls, inside).map(drop).map_err(|what| (what, remedy));
+            let read = ServerTls::read(tls).map(drop).map_err(|what| (what, remedy));
             tried.push(Tried::new(format!("certificate and key of `{}` {name} fit", placed.id), read));
         }
     }

@@ -1,7 +1,7 @@
-//! **What**: the gRPC port: one unary message per request, read by hand; `grpc.health.v1` beside it. **Why**: tonic
+//! **What**: the gRPC port: one unary message per request, read by hand. **Why**: tonic
 //! can bound a message but not charge it while it arrives, knows one limit where OTLP needs two, and answers an
 //! oversize so that clients loop. **Invariants**: nothing is handed in unless the message was whole; the client's
-//! `grpc-timeout` ends the wait, not the work. **Not here**: statuses (`reply`).
+//! `grpc-timeout` ends the wait, not the work. **Not here**: statuses (`reply`), `grpc.health.v1` (`health`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,9 +10,8 @@ use futures_util::future::BoxFuture;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
-use tower::ServiceExt as _;
-use tower::util::BoxCloneSyncService;
 
+use super::health::{self, HealthDoor};
 use super::port::{Partial, Port};
 use super::reply::{self, Format, Refusal};
 use crate::net::Encoding;
@@ -25,15 +24,13 @@ use crate::pipeline::{BytePermit, Outcome, Reason};
 
 /// Flag and length before each message.
 pub(super) const PREFIX: usize = 5;
-/// The health service's requests.
-pub(super) type Health = BoxCloneSyncService<Request<Incoming>, Response<tonic::body::Body>, std::convert::Infallible>;
 /// Longest read of a request that came to the wrong port, so that the answer arrives.
 const WRONG_PORT_READ: (usize, Duration) = (1 << 20, Duration::from_secs(2));
 
 /// Answers on the gRPC port.
 pub(super) struct GrpcPort {
     pub(super) port: Port,
-    pub(super) health: Health,
+    pub(super) health: HealthDoor,
 }
 
 /// Full name of a signal's service.
@@ -51,11 +48,11 @@ impl Handler for GrpcPort {
             if request.version() != Version::HTTP_2 || !is_grpc(request.headers()) {
                 return self.wrong_port(request).await;
             }
-            if request.uri().path().starts_with("/grpc.health.v1.Health/") {
-                return match self.health.clone().oneshot(request).await {
-                    Ok(response) => response.map(reply::boxed),
-                    Err(never) => match never {},
-                };
+            if health::asked(request.uri().path()) {
+                return self.health.answer(request, &self.port.limits).await.unwrap_or_else(|refusal| {
+                    self.port.meters.refusal(refusal.label);
+                    refusal.grpc()
+                });
             }
             match self.export(request).await {
                 Ok(partial) => {

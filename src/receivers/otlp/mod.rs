@@ -10,6 +10,7 @@ mod auth;
 mod config;
 mod cors;
 mod grpc;
+mod health;
 mod http;
 mod meters;
 mod port;
@@ -24,7 +25,6 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
-use tower::util::BoxCloneSyncService;
 
 pub use config::{
     Auth, Config, Cors, EnforcementPolicy, Grpc, Http, Keepalive, Protocols, ServerParameters, Tls, Transport,
@@ -33,12 +33,13 @@ pub use settings::{GrpcSettings, HttpSettings, Settings};
 
 use self::auth::Clients;
 use self::grpc::GrpcPort;
+use self::health::HealthDoor;
 use self::http::HttpPort;
 use self::meters::Meters;
 use self::port::{Door, Port};
 use self::reload::Files;
 use crate::net::listen::{self, Serving};
-use crate::net::server_tls::{self, Inside};
+use crate::net::server_tls;
 use crate::net::{Limits, ServerTls, Sockets, Spawn};
 use crate::otlp::Signal;
 use crate::pipeline::Admission;
@@ -79,12 +80,12 @@ impl Otlp {
     /// One line with the address or the file, and the reason.
     pub async fn bind(self) -> Result<Bound, String> {
         let clients = Arc::new(Clients::read(self.settings.auth.clone())?);
-        let tls = |settings: Option<server_tls::Settings>, inside| {
-            settings.map(|settings| ServerTls::read(settings, inside).map(Arc::new)).transpose()
+        let tls = |settings: Option<server_tls::Settings>| {
+            settings.map(|settings| ServerTls::read(settings).map(Arc::new)).transpose()
         };
         let tls = [
-            tls(self.settings.grpc.as_ref().and_then(|grpc| grpc.tls.clone()), Inside::Grpc)?,
-            tls(self.settings.http.as_ref().and_then(|http| http.tls.clone()), Inside::Http)?,
+            tls(self.settings.grpc.as_ref().and_then(|grpc| grpc.tls.clone()))?,
+            tls(self.settings.http.as_ref().and_then(|http| http.tls.clone()))?,
         ];
         let grpc = match &self.settings.grpc {
             Some(grpc) => Some(listen::bind_among(self.sockets.as_ref(), &grpc.endpoint).await?),
@@ -156,7 +157,7 @@ impl Bound {
             let wire = settings.limits.wire.saturating_add(grpc::PREFIX);
             let port = port("grpc", Limits { wire, ..settings.limits }, http_port);
             let connections = port.meters.connections();
-            let handler = GrpcPort { port, health: BoxCloneSyncService::new(server) };
+            let handler = GrpcPort { port, health: HealthDoor::new(server) };
             bound.serve(Arc::new(handler), settings.connections, connections, Arc::clone(&tasks))
         });
         let http = self.http.zip(self.settings.http).map(|(bound, settings)| {

@@ -2,6 +2,7 @@
 
 mod clients;
 mod config;
+mod health;
 mod sockets;
 mod support;
 

@@ -243,6 +243,12 @@ async fn tls_and_renewal() {
             assert_eq!(answer.grpc().code(), Code::Ok);
         }
     }
+    // A client of the other protocol gets that far, and is told where to go. (Shown to fail: with `h2` alone the handshake ends it.)
+    let stream = shake(rig.grpc(), &pki.authority, None, b"http/1.1").await.expect("a handshake");
+    let lost = send_over(stream, Version::HTTP_11, with(Way::Json, &[]), vec![span(Way::Json, 5)]).await;
+    let lost = lost.expect("an answer");
+    assert_eq!(lost.status, 415);
+    assert!(String::from_utf8_lossy(&lost.body).contains("this is the OTLP/gRPC port"));
     let plain = TcpStream::connect(rig.http()).await.expect("connects");
     assert!(send_over(plain, Version::HTTP_11, with(Way::Json, &[]), vec![span(Way::Json, 5)]).await.is_none());
     let other = Authority::new();
