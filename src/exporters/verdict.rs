@@ -13,12 +13,10 @@ use time::macros::format_description;
 use crate::clock::UnixNanos;
 use crate::net::client::AnswerError;
 use crate::otlp::status::{Code, Retry, http_retry, read_response, read_retry_info};
-use crate::pipeline::{Outcome, Reason};
+use crate::pipeline::{LONGEST_WISH, Outcome, Reason};
 
 /// Largest answer that is read, bytes (OTLP's recommendation).
 pub const MAX_ANSWER: usize = 4 << 20;
-/// A back end that asks for more is asked again after this.
-const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 /// `Sun, 06 Nov 1994 08:49:37 GMT`
 const HTTP_DATE: &[BorrowedFormatItem<'static>] =
     format_description!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT");
@@ -69,7 +67,7 @@ pub fn grpc(status: StatusCode, end: Option<&tonic::Status>, message: Result<&[u
 }
 
 fn code(code: Code, retry_info: Option<Duration>) -> Outcome {
-    let after = retry_info.map(|after| after.min(LONGEST_WAIT));
+    let after = retry_info.map(|after| after.min(LONGEST_WISH));
     match (code.retry(), code) {
         (Retry::Yes, _) => Outcome::Retry { after, reason: Reason::Unavailable },
         (Retry::WithRetryInfo, _) if after.is_some() => Outcome::Retry { after, reason: Reason::Unavailable },
@@ -133,5 +131,5 @@ fn retry_after(headers: &HeaderMap, now: UnixNanos) -> Option<Duration> {
             Duration::try_from(date - now).unwrap_or_default()
         }
     };
-    Some(after.min(LONGEST_WAIT))
+    Some(after.min(LONGEST_WISH))
 }

@@ -39,6 +39,6 @@ pub use component::{ExportRequest, Exporter, Portion, Processor, Quarantine, Rec
 pub use disk::{Directory, Disk, DiskFile, RealDisk};
 pub use inlet::{Admission, ByteBudget, BytePermit, Inlet, Made, Submission};
 pub use inquiry::{Answer, Inquiry};
-pub use outcome::{Outcome, Reason};
+pub use outcome::{LONGEST_WISH, Outcome, Reason};
 pub use plan::{Ack, EnginePlan, Limits, OnFull, OutletSettings, PipelinePlan};
 pub use pressure::{Level, Pressure};

@@ -4,6 +4,9 @@
 
 use std::time::Duration;
 
+/// A back end that asks for more time is asked again after this.
+pub const LONGEST_WISH: Duration = Duration::from_secs(3600);
+
 /// What became of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {

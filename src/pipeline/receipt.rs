@@ -76,14 +76,19 @@ pub struct Receipt {
     fingerprint: Fingerprint,
     answered: bool,
     // In the order in which they go: bytes return before the request counts as ended.
-    _permit: BytePermit,
+    permit: BytePermit,
     _open: Open,
 }
 
 impl Receipt {
     /// For the request that entered under `fingerprint`.
     pub fn new(desk: &Arc<Desk>, fingerprint: Fingerprint, permit: BytePermit, open: Open) -> Self {
-        Self { desk: Arc::clone(desk), fingerprint, answered: false, _permit: permit, _open: open }
+        Self { desk: Arc::clone(desk), fingerprint, answered: false, permit, _open: open }
+    }
+
+    /// Gives the bytes back before the answer: the request is on disk and nowhere else.
+    pub fn release(&mut self) {
+        drop(std::mem::take(&mut self.permit));
     }
 
     /// Answers. `committed`: the data is safe, whatever the answer says.

@@ -1,7 +1,8 @@
 //! **What**: [`Delivery`]: exporters that ask for more than the spool's word (`ack: delivered`), for less (`ack: offered`), or that
 //! may have only so much waiting (`max_pending`). **Why**: some owners want to hear of a back end's refusal, others must not be
 //! held up by one back end. **Invariants**: what is answered late is committed already, so that a client that comes again is
-//! answered by its first request's end; whoever waits has an end; memory of offers is bounded.
+//! answered by its first request's end; whoever waits has an end, holds no bytes of the budget, and is one of [`MOST_WAITING`] at most;
+//! memory of offers is bounded.
 //! **Not here**: sending (`outlet/`), order of commits (`sequencer`).
 
 use std::collections::{HashMap, HashSet};
@@ -26,6 +27,9 @@ pub use offers::Offers;
 
 /// Longest wait for a verdict: shorter than most clients' own deadline would be of no use, much longer holds memory.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// Answers that wait at once. Each is a few kilobytes of a connection, a stream and an entry here; one more is told to come again
+/// at once, as those are that waited for too long.
+const MOST_WAITING: usize = 4096;
 /// Memory of offers of one exporter without `max_pending`, bytes.
 const OFFERS: u64 = 64 << 20;
 
@@ -122,8 +126,9 @@ impl Delivery {
         awaited: Vec<(usize, Arc<str>)>,
         items: u64,
         answer: Outcome,
-        receipt: Receipt,
+        mut receipt: Receipt,
     ) {
+        receipt.release();
         let mut inner = self.inner.lock();
         inner.told = seqs.last().map_or(inner.told, |last| inner.told.max(last.0));
         let (mut known, mut open) = (None, Vec::new());
@@ -140,6 +145,10 @@ impl Delivery {
         if open.is_empty() {
             drop(inner);
             return receipt.resolve(&whole(answer, known, items), true);
+        }
+        if inner.entries.len() >= MOST_WAITING {
+            drop(inner);
+            return receipt.resolve(&Outcome::Retry { after: None, reason: Reason::Overloaded }, true);
         }
         let (id, left) = (inner.next, open.len());
         inner.next = id.wrapping_add(1);

@@ -10,8 +10,9 @@ use tokio::sync::watch;
 
 use super::Delivery;
 use crate::clock::{ManualClock, UnixNanos};
+use crate::otlp::Signal;
 use crate::pipeline::spool::Seq;
-use crate::pipeline::{Ack, OnFull, Outcome, OutletSettings, Processor, Reason, Trust};
+use crate::pipeline::{Ack, BytePermit, OnFull, Outcome, OutletSettings, Processor, Reason, Submission, Trust};
 use crate::telemetry::Meter;
 use crate::testing::engine::{Sink, Step, padded, spans};
 use crate::testing::rig::{Parts, Rig};
@@ -122,6 +123,52 @@ fn who_waited_too_long_comes_again_and_doubles_nothing() {
     rig.commit();
     rig.engine.delivery.close();
     assert_eq!(waits.now_or_never(), Some(retry(None, Reason::ShuttingDown)));
+}
+
+/// Who waits for a verdict holds nothing of the budget: a dead back end must not take the memory of those who don't. (Shown to fail:
+/// with the permit in the receipt the second request finds no room.)
+#[test]
+fn who_waits_holds_no_bytes() {
+    let sink = scripted(vec![retry(None, Reason::Unavailable)]);
+    let (mut rig, _folder) = rig(&sink, OutletSettings { ack: Ack::Delivered, ..OutletSettings::default() });
+    let door = rig.engine.inlet.door("otlp");
+    let all = rig.engine.inlet.budget().size();
+    let submit = |name: &str| {
+        let (mut permit, wire) = (BytePermit::new(), spans(&[name]));
+        door.charge(&mut permit, all).now_or_never().expect("there is room").expect("taken");
+        door.submit(Submission {
+            signal: Signal::Traces,
+            wire,
+            permit,
+            account: "default".into(),
+            receiver: "otlp".into(),
+            transport: "grpc",
+            trust: Trust::ThirdParty,
+        })
+    };
+    let mut first = submit("a");
+    assert_eq!(rig.engine.inlet.budget().in_use(), all, "until it is safe");
+    rig.commit();
+    assert!((&mut first).now_or_never().is_none(), "it waits");
+    assert_eq!(rig.engine.inlet.budget().in_use(), 0);
+    let mut second = submit("b");
+    rig.commit();
+    assert!((&mut second).now_or_never().is_none());
+    assert_eq!(rig.engine.inlet.budget().in_use(), 0);
+}
+
+/// Answers that wait are memory too: of so many, one more is told to come again at once, and doubles nothing when it does. (Shown to
+/// fail: without the bound it waits like the others.)
+#[test]
+fn only_so_many_wait() {
+    let sink = scripted(vec![retry(None, Reason::Unavailable)]);
+    let (mut rig, _folder) = rig(&sink, OutletSettings { ack: Ack::Delivered, ..OutletSettings::default() });
+    let mut waiting: Vec<_> = (0..super::MOST_WAITING).map(|n| rig.submit(spans(&[format!("item{n}")]))).collect();
+    while rig.commit().committed > 0 {}
+    assert!(waiting.iter_mut().all(|answer| answer.now_or_never().is_none()));
+    assert_eq!(rig.put(spans(&["one more"])), retry(None, Reason::Overloaded));
+    assert_eq!(rig.put(spans(&["one more"])), accepted(), "the first request's data is safe");
+    assert_eq!(rig.forwarded("x").iter().filter(|name| *name == "one more").count(), 1);
 }
 
 /// What an earlier run left is delivered without a word to anybody: verdicts on it are not kept, however many. (Shown to fail:

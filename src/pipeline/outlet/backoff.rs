@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use crate::pipeline::OutletSettings;
+use crate::pipeline::{LONGEST_WISH, OutletSettings};
 use crate::rng::Rng;
 
-/// A back end's own wish is honoured up to this.
-const LONGEST_WISH: Duration = Duration::from_secs(900);
 const SHORTEST: Duration = Duration::from_millis(100);
 
 /// Grows by half from attempt to attempt, up to a bound, with a quarter of jitter either way.

@@ -128,6 +128,12 @@ fn retry_after_wins() {
     rig.run_outlet(100 * SECOND, &going());
     let gaps = gaps(&sink);
     assert!((60.0..=66.1).contains(&gaps[0]) && (1.0..=1.2).contains(&gaps[1]), "{gaps:?}");
+    // up to an hour (shown to fail: a second bound cut it to a quarter of one)
+    let sink = scripted(vec![retry(Some(50_000), Reason::Unavailable), Outcome::Accepted]);
+    let (mut rig, _folder) = self::rig(&sink);
+    rig.put(spans(&["a"]));
+    rig.run_outlet(4000 * SECOND, &going());
+    assert!((3600.0..=3960.1).contains(&self::gaps(&sink)[0]), "{:?}", self::gaps(&sink));
 }
 
 /// A refused credential must not lose data: it is tried again, and alarms until it works.

@@ -27,7 +27,7 @@ def run(work, options):
     sink.tell("delay_ms=60000")
     gateway.start()
     load.go()
-    until("a request on its way", lambda: gateway.metric("tollgate_exporter_requests_in_flight") > 0 or len(load.acked) > 0, 10)
+    until("a request on its way", lambda: gateway.metric("otelcol_exporter_in_flight_requests") > 0 or len(load.acked) > 0, 10)
     time.sleep(0.5)
     began = time.monotonic()
     gateway.process.terminate()
