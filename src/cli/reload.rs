@@ -1,7 +1,7 @@
 //! **What**: [`Reloads`]: when a running gateway's configuration is to be read again, and what it then says. **Why**: SIGHUP, a file
 //! that changes and the admin port mean the same. **Invariants**: a configuration with problems is told and forgotten; one that
-//! came by a changed file is taken when it has been the same for a moment: half of a copy is none. **Not here**: what becomes of
-//! it (`run`).
+//! came by a changed file is taken when it has been the same for a moment: half of a copy is none; a watched file is taken once for each
+//! change, whatever became of it, and not when it says again what runs. **Not here**: what becomes of it (`run`).
 
 use std::io;
 use std::sync::Arc;
@@ -22,6 +22,8 @@ pub(super) struct Reloads {
     watch: bool,
     hang_up: Signal,
     asked: Arc<Notify>,
+    /// What the file said when it was read last, also where that could not be used, or not be run.
+    seen: Option<String>,
 }
 
 impl Reloads {
@@ -30,7 +32,7 @@ impl Reloads {
     /// # Errors
     /// The operating system refuses the handler.
     pub(super) fn new(common: Common, watch: bool) -> io::Result<Self> {
-        Ok(Self { common, watch, hang_up: signal(SignalKind::hangup())?, asked: Arc::default() })
+        Ok(Self { common, watch, hang_up: signal(SignalKind::hangup())?, asked: Arc::default(), seen: None })
     }
 
     /// Who is told when the admin port is asked.
@@ -40,15 +42,22 @@ impl Reloads {
 
     /// Ends with the next configuration that can be used; `running` is the text of the one that runs.
     pub(super) async fn next(&mut self, running: &str) -> Loaded {
-        let mut refused = running.to_owned();
         loop {
-            let watched = watched(&self.common, self.watch, &refused);
+            let known = self.seen.as_deref().unwrap_or(running);
+            let watched = watched(&self.common, self.watch, known);
             tokio::select! {
                 _ = self.hang_up.recv() => tracing::info!("SIGHUP: the configuration is read again"),
                 () = self.asked.notified() => tracing::info!("asked by the admin port: the configuration is read again"),
-                () = watched => tracing::info!("the file changed: the configuration is read again"),
+                text = watched => {
+                    if text == running {
+                        self.seen = Some(text);
+                        tracing::info!("the file says again what runs: nothing changes");
+                        continue;
+                    }
+                    tracing::info!("the file changed: the configuration is read again");
+                }
             }
-            refused = text_of(&self.common).unwrap_or_default();
+            self.seen = Some(text_of(&self.common).unwrap_or_default());
             match load(&self.common, Make::Keys) {
                 Ok(loaded) => return loaded,
                 Err(_) => tracing::error!("the configuration can't be used; the one before goes on"),
@@ -57,8 +66,8 @@ impl Reloads {
     }
 }
 
-/// Ends when the file has another text than `known`, twice in a row the same.
-async fn watched(common: &Common, watch: bool, known: &str) {
+/// Ends when the file has another text than `known`, twice in a row the same, with that text.
+async fn watched(common: &Common, watch: bool, known: &str) -> String {
     if !watch {
         return std::future::pending().await;
     }
@@ -66,9 +75,9 @@ async fn watched(common: &Common, watch: bool, known: &str) {
     loop {
         tokio::time::sleep(LOOK).await;
         let now = text_of(common).ok().filter(|text| text != known);
-        if now.is_some() && now == last {
-            return;
+        match (now, last) {
+            (Some(now), Some(before)) if now == before => return now,
+            (now, _) => last = now,
         }
-        last = now;
     }
 }

@@ -1,6 +1,6 @@
 //! **What**: [`Socket`]: what is listened on, TCP or a unix socket, and [`Stream`], a connection of either. **Why**: a sidecar
 //! needs no port. **Invariants**: a socket that somebody listens on is never taken away from them; one that nobody does (left by
-//! a crash) is replaced, any other file is left alone; the file goes with the socket. **Not here**: the accept loop (`listen`).
+//! a crash) is replaced, any other file is left alone; the file goes with the socket; a kept port that is in the way of a wanted one is closed. **Not here**: the accept loop (`listen`).
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -59,20 +59,54 @@ impl Sockets {
     /// The kept socket of `endpoint`, or a new one.
     pub(super) async fn bind(&self, endpoint: &Endpoint) -> Result<Socket, String> {
         let failed = |error: io::Error| format!("can't listen on {endpoint}: {}", reason(&error));
-        let mut known = self.0.lock().iter_mut().find(|kept| !kept.used && kept.endpoint == *endpoint).map(|kept| {
+        let mut known = self.0.lock().iter_mut().find(|kept| !kept.used && kept.is(endpoint)).map(|kept| {
             kept.used = true;
             kept.socket.again()
         });
         if let Some(known) = known.take() {
             return known.map_err(failed);
         }
-        let (socket, second) = Socket::bind(endpoint).await?.doubled().map_err(failed)?;
+        let bound = match Socket::listen(endpoint).await {
+            // The same port at another address of ours, of the round before.
+            Err((io::ErrorKind::AddrInUse, _)) if self.make_room(endpoint) => Socket::listen(endpoint).await,
+            bound => bound,
+        };
+        let (socket, second) = bound.map_err(|(_, what)| what)?.doubled().map_err(failed)?;
         self.0.lock().push(Kept { endpoint: endpoint.clone(), socket: second, used: true });
         Ok(socket)
+    }
+
+    /// Closes what is kept of this port and nobody listens on now (whoever wants it later in this round gets a new one); whether there
+    /// was such a socket.
+    fn make_room(&self, endpoint: &Endpoint) -> bool {
+        let mut kept = self.0.lock();
+        let before = kept.len();
+        kept.retain(|kept| kept.used || kept.socket.port().is_none_or(|port| port != endpoint.port()));
+        kept.len() < before
+    }
+}
+
+impl Kept {
+    /// Whether it is what `endpoint` asks for, perhaps in other words.
+    fn is(&self, endpoint: &Endpoint) -> bool {
+        let same_address = match &self.socket {
+            Second::Tcp(listener) => {
+                endpoint.literal().is_some_and(|at| listener.local_addr().is_ok_and(|own| own == at))
+            }
+            Second::Unix(..) => false,
+        };
+        self.endpoint == *endpoint || same_address
     }
 }
 
 impl Second {
+    fn port(&self) -> Option<u16> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().ok().map(|at| at.port()),
+            Self::Unix(..) => None,
+        }
+    }
+
     fn again(&self) -> io::Result<Socket> {
         Ok(match self {
             Self::Tcp(listener) => Socket::Tcp(TcpListener::from_std(listener.try_clone()?)?),
@@ -116,11 +150,16 @@ impl Socket {
     }
 
     pub(super) async fn bind(endpoint: &Endpoint) -> Result<Self, String> {
-        let failed = |error: io::Error| format!("can't listen on {endpoint}: {}", reason(&error));
+        Self::listen(endpoint).await.map_err(|(_, what)| what)
+    }
+
+    async fn listen(endpoint: &Endpoint) -> Result<Self, (io::ErrorKind, String)> {
+        let told = |kind, what: &str| (kind, format!("can't listen on {endpoint}: {what}"));
+        let failed = |error: io::Error| told(error.kind(), &reason(&error));
         if let Some(path) = endpoint.socket() {
             let listener = match UnixListener::bind(path) {
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                    abandoned(path).await.map_err(|what| format!("can't listen on {endpoint}: {what}"))?;
+                    abandoned(path).await.map_err(|what| told(error.kind(), &what))?;
                     UnixListener::bind(path)
                 }
                 bound => bound,

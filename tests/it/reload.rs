@@ -3,13 +3,13 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tollgate::otlp::{Signal, json};
 
@@ -41,6 +41,14 @@ impl Running {
             if line.contains(text) {
                 return line;
             }
+        }
+    }
+
+    /// That no line holds `text` for `time`.
+    pub(crate) fn silent(&self, text: &str, time: Duration) {
+        let end = Instant::now() + time;
+        while let Ok(line) = self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            assert!(!line.contains(text), "{line}");
         }
     }
 
@@ -258,4 +266,38 @@ fn a_watched_file_is_followed_through_links() {
     assert_eq!(gateway.end(), Some(0));
     let files = ["one.jsonl", "two.jsonl", "four.jsonl"].map(|file| names(folder.path(), file));
     assert_eq!(files, [vec!["1"], vec!["2", "3"], vec!["4"]]);
+}
+
+/// A watched file with a valid configuration that can't be run: it is tried once, not for ever, and the file that says again what runs is
+/// no reason to begin anew. (Shown to fail: a round ended and began every two seconds.)
+#[test]
+fn a_watched_file_that_cannot_be_run_is_tried_once() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir_all(folder.path().join("data")).unwrap();
+    let config = folder.path().join("config.yaml");
+    let good = configuration(folder.path(), "one.jsonl", false);
+    fs::write(&config, &good).unwrap();
+    let gateway = Running::start(&config, &["--watch"]);
+    let http = gateway.address("otlp http");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = taken.local_addr().unwrap().to_string();
+    fs::write(&config, configuration(folder.path(), "two.jsonl", true).replace("127.0.0.1:0", &at)).unwrap();
+    gateway.line("the new configuration can't be run");
+    assert_eq!(gateway.address("otlp http"), http);
+    gateway.silent("shutting down", Duration::from_secs(5));
+    send(http, "r1");
+    fs::write(&config, &good).unwrap();
+    gateway.line("says again what runs");
+    gateway.silent("shutting down", Duration::from_secs(3));
+    fs::write(&config, "receivers: nonsense\n").unwrap();
+    gateway.line("can't be used; the one before goes on");
+    fs::write(&config, &good).unwrap();
+    gateway.silent("shutting down", Duration::from_secs(4));
+    send(http, "r2");
+    fs::write(&config, configuration(folder.path(), "three.jsonl", false)).unwrap();
+    assert_eq!(gateway.address("otlp http"), http);
+    send(http, "r3");
+    assert_eq!(gateway.end(), Some(0));
+    let files = ["one.jsonl", "three.jsonl"].map(|file| names(folder.path(), file));
+    assert_eq!(files, [vec!["1", "2"], vec!["3"]]);
 }
