@@ -4,17 +4,15 @@
 //! and more that no word is; bounded in number; linear; a text without a finding costs nothing.
 //! **Not here**: names (`names/carry`), longer blobs and what they say (`views`).
 
-use std::cell::LazyCell;
-use std::ops::{Deref, Range};
-
-use aho_corasick::packed::{Config, MatchKind};
+use std::cell::OnceCell;
+use std::ops::Range;
 
 use super::compile::{Detector, Rule};
 use super::resolve::Hit;
 use super::rule::{Class, Family};
 use super::secrets::wordy;
 use super::sets::Bytes;
-use super::views::{base64_bytes, from_base64, from_hex, hex_bytes, percent_byte};
+use super::views::{base64_head, from_base64, from_hex, hex_bytes, percent_byte};
 
 /// Shortest and longest value that is looked for.
 const LENGTH: Range<usize> = 8..257;
@@ -22,8 +20,6 @@ const LENGTH: Range<usize> = 8..257;
 const MOST: usize = 64;
 /// Most values that are looked for in other forms.
 const MOST_CODED: usize = 512;
-/// Texts in which few values are looked for one by one, bytes.
-const SHORT: usize = 4 << 10;
 /// Shortest blob: eight bytes in base64.
 const BLOB: usize = 11;
 /// Most bytes around an escape that are decoded with it.
@@ -42,13 +38,13 @@ impl Detector {
         let found = |hit: &Hit| Seed { value: text.get(hit.range.clone()).unwrap_or_default(), rule: hit.rule };
         let told = |seed: &Seed<'_>| self.rules.get(seed.rule).is_some_and(|rule| is_seed(rule, seed.value));
         let mut plain: Vec<Seed<'_>> = hits.iter().map(found).filter(told).take(MOST).collect();
-        plain.sort_by(|a, b| b.value.len().cmp(&a.value.len()).then(a.value.cmp(b.value)).then(a.rule.cmp(&b.rule)));
-        plain.dedup_by(|a, b| a.value == b.value);
+        plain.sort_unstable_by_key(|seed| (seed.value, seed.rule));
+        plain.dedup_by_key(|seed| seed.value);
         let usable = |seed: &Seed<'_>| LENGTH.contains(&seed.value.len());
         self.repeated(text, reserved, &plain, hits.iter().map(found).filter(usable))
     }
 
-    /// Where `text` has values as they are, or `coded` ones in base64, hex or percent form.
+    /// Where `text` has `plain` values, each once, as they are, or `coded` ones in base64, hex or percent form.
     pub(super) fn repeated<'t>(
         &self,
         text: &str,
@@ -57,10 +53,11 @@ impl Detector {
         coded: impl Iterator<Item = Seed<'t>> + Clone,
     ) -> Vec<Hit> {
         let mut out = Vec::new();
-        as_they_are(text, plain, &mut out);
+        if !plain.is_empty() {
+            as_they_are(text, plain, &mut out);
+        }
         if coded.clone().next().is_some() {
-            // most texts hold neither
-            let needles = LazyCell::new(|| Needles::of(coded.take(MOST_CODED)));
+            let needles = Needles::of(coded.take(MOST_CODED));
             in_blobs(text, &needles, &mut out);
             in_percents(text, &needles, &mut out);
         }
@@ -87,6 +84,7 @@ fn is_told(rule: &Rule) -> bool {
                 | Family::AwsSecret
                 | Family::AzureKey
                 | Family::ProviderValue
+                | Family::KeyBlock
         )
     );
     secret || matches!(rule.class, Class::Key | Class::Cued)
@@ -101,29 +99,86 @@ fn is_distinct(value: &str) -> bool {
 }
 
 fn as_they_are(text: &str, seeds: &[Seed<'_>], out: &mut Vec<Hit>) {
-    let mut put = |range: Range<usize>, rule: usize| {
-        if is_apart(text, &range) {
-            out.push(Hit { range, rule, bare: None });
+    let places = Places::of(seeds);
+    let bytes = text.as_bytes();
+    // a value of eight bytes or more holds a whole stretch from one of these places on
+    for at in (0..bytes.len().saturating_sub(STRETCH - 1)).step_by(STEP).filter(|at| places.may_hold(bytes, *at)) {
+        for start in at.saturating_sub(STEP - 1)..=at {
+            let rest = bytes.get(start..).unwrap_or_default();
+            if !places.may_begin(rest) {
+                continue;
+            }
+            let fits = |seed: &&Seed<'_>| {
+                rest.starts_with(seed.value.as_bytes()) && is_apart(text, &(start..start + seed.value.len()))
+            };
+            // the longest of them
+            if let Some(seed) = places.candidates(seeds, rest).find(fits) {
+                out.push(Hit { range: start..start + seed.value.len(), rule: seed.rule, bare: None });
+            }
         }
-    };
-    let values = seeds.iter().map(|seed| seed.value);
-    let searcher = match seeds.len() {
-        0 => return,
-        // making a searcher would cost more
-        1..=4 if text.len() < SHORT => None,
-        _ => Config::new().match_kind(MatchKind::LeftmostFirst).builder().extend(values).build(),
-    };
-    match searcher {
-        Some(searcher) => searcher.find_iter(text).for_each(|found| {
-            let seed = seeds.get(found.pattern().as_usize());
-            seed.into_iter().for_each(|seed| put(found.start()..found.end(), seed.rule));
-        }),
-        // or where no vector search can be had
-        None => seeds.iter().for_each(|seed| {
-            let places = memchr::memmem::find_iter(text.as_bytes(), seed.value);
-            places.for_each(|at| put(at..at + seed.value.len(), seed.rule));
-        }),
     }
+}
+
+/// Bytes of the stretches of a value by which it is found, and how far apart a text is asked for them: the first stretches of eight
+/// bytes begin at each of so many places.
+const STRETCH: usize = 4;
+const STEP: usize = 5;
+
+/// Where values in order may begin.
+struct Places {
+    /// Which stretches they have at their beginning, and which eight bytes they begin with: one bit each, which others share.
+    stretches: [u64; 256],
+    heads: [u64; 64],
+    /// The longest value that each one begins with, if any.
+    shorter: Vec<Option<usize>>,
+}
+
+impl Places {
+    fn of(seeds: &[Seed<'_>]) -> Self {
+        let (mut stretches, mut heads, mut shorter) = ([0; 256], [0; 64], Vec::with_capacity(seeds.len()));
+        for (index, seed) in seeds.iter().enumerate() {
+            let value = seed.value.as_bytes();
+            let first = value.windows(STRETCH).take(STEP).filter_map(|stretch| stretch.first_chunk());
+            first.for_each(|stretch| set(&mut stretches, of_stretch(*stretch)));
+            value.first_chunk().into_iter().for_each(|head| set(&mut heads, of_head(u64::from_be_bytes(*head))));
+            let above = std::iter::successors(index.checked_sub(1), |above| shorter.get(*above).copied().flatten());
+            let begins = |above: &usize| seeds.get(*above).is_some_and(|above| seed.value.starts_with(above.value));
+            let found = { above }.find(begins);
+            shorter.push(found);
+        }
+        Self { stretches, heads, shorter }
+    }
+
+    fn may_hold(&self, bytes: &[u8], at: usize) -> bool {
+        let stretch = bytes.get(at..).and_then(<[u8]>::first_chunk);
+        stretch.is_some_and(|stretch| is_set(&self.stretches, of_stretch(*stretch)))
+    }
+
+    fn may_begin(&self, rest: &[u8]) -> bool {
+        rest.first_chunk().is_some_and(|head| is_set(&self.heads, of_head(u64::from_be_bytes(*head))))
+    }
+
+    /// All that `rest` may begin with, the longest first: the last one that does not come behind it, and what that begins with.
+    fn candidates<'s, 't>(&'s self, seeds: &'s [Seed<'t>], rest: &[u8]) -> impl Iterator<Item = &'s Seed<'t>> {
+        let last = seeds.partition_point(|seed| seed.value.as_bytes() <= rest).checked_sub(1);
+        let all = std::iter::successors(last, |last| self.shorter.get(*last).copied().flatten());
+        all.filter_map(|index| seeds.get(index))
+    }
+}
+
+fn of_stretch(stretch: [u8; STRETCH]) -> u64 {
+    u64::from(u32::from_le_bytes(stretch)).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
+
+/// Sets the bit that the highest bits of `hash` tell.
+fn set<const WORDS: usize>(bits: &mut [u64; WORDS], hash: u64) {
+    let (word, bit) = ((hash >> 48) as usize % WORDS, hash >> 42 & 63);
+    bits.get_mut(word).into_iter().for_each(|word| *word |= 1 << bit);
+}
+
+fn is_set<const WORDS: usize>(bits: &[u64; WORDS], hash: u64) -> bool {
+    let (word, bit) = ((hash >> 48) as usize % WORDS, hash >> 42 & 63);
+    bits.get(word).is_some_and(|word| word >> bit & 1 == 1)
 }
 
 /// Whether no word goes on beside a range.
@@ -137,40 +192,63 @@ fn is_apart(text: &str, range: &Range<usize>) -> bool {
         && (!part(behind.chars().next()) || !part(found.chars().next_back()))
 }
 
-/// Values in order, none of which begins with another: at most one stands at a place, and a search by halves finds it,
-/// however alike they are.
-struct Needles<'t>(Vec<(u64, Seed<'t>)>);
+/// Values that are looked for in what blobs and escapes say.
+struct Needles<'t, I> {
+    seeds: I,
+    /// Which values may begin with eight bytes: one bit each, which others share. Most texts hold none.
+    heads: [u64; 64],
+    /// In order, none of which begins with another: at most one stands at a place, and a search by halves finds it,
+    /// however alike they are.
+    list: OnceCell<Vec<(u64, Seed<'t>)>>,
+}
 
-impl<'t> Needles<'t> {
-    fn of(seeds: impl Iterator<Item = Seed<'t>>) -> Self {
-        let head = |seed: Seed<'t>| Some((u64::from_be_bytes(*seed.value.as_bytes().first_chunk()?), seed));
-        let mut list: Vec<_> = seeds.filter_map(head).collect();
-        list.sort_by(|(a, one), (b, other)| a.cmp(b).then(one.value.cmp(other.value)).then(one.rule.cmp(&other.rule)));
-        // what begins with another is found by that
-        list.dedup_by(|(_, later), (_, kept)| later.value.starts_with(kept.value));
-        Self(list)
+impl<'t, I: Iterator<Item = Seed<'t>> + Clone> Needles<'t, I> {
+    fn of(seeds: I) -> Self {
+        let mut heads = [0; 64];
+        let first = |seed: Seed<'t>| Some(u64::from_be_bytes(*seed.value.as_bytes().first_chunk()?));
+        seeds.clone().filter_map(first).for_each(|head| set(&mut heads, of_head(head)));
+        Self { seeds, heads, list: OnceCell::new() }
+    }
+
+    fn list(&self) -> &[(u64, Seed<'t>)] {
+        self.list.get_or_init(|| {
+            let head = |seed: Seed<'t>| Some((u64::from_be_bytes(*seed.value.as_bytes().first_chunk()?), seed));
+            let mut list: Vec<_> = self.seeds.clone().filter_map(head).collect();
+            list.sort_unstable_by_key(|(head, seed)| (*head, seed.value, seed.rule));
+            // what begins with another is found by that
+            list.dedup_by(|(_, later), (_, kept)| later.value.starts_with(kept.value));
+            list
+        })
     }
 
     /// The first place of any value in `bytes`.
     fn find(&self, bytes: &[u8]) -> Option<(Range<usize>, usize)> {
         bytes.windows(8).enumerate().find_map(|(at, window)| {
             let window = u64::from_be_bytes(*window.first_chunk()?);
-            let first = self.0.partition_point(|(head, _)| *head < window);
-            self.0.get(first).filter(|(head, _)| *head == window)?;
+            if !is_set(&self.heads, of_head(window)) {
+                return None;
+            }
+            let list = self.list();
+            let first = list.partition_point(|(head, _)| *head < window);
+            list.get(first).filter(|(head, _)| *head == window)?;
             // between a value and a text that begins with it only others that begin with it could stand
             let rest = bytes.get(at..)?;
-            let behind = self.0.partition_point(|(_, seed)| seed.value.as_bytes() <= rest);
-            let (_, seed) = self.0.get(behind.checked_sub(1)?)?;
+            let behind = list.partition_point(|(_, seed)| seed.value.as_bytes() <= rest);
+            let (_, seed) = list.get(behind.checked_sub(1)?)?;
             rest.starts_with(seed.value.as_bytes()).then(|| (at..at + seed.value.len(), seed.rule))
         })
     }
+}
+
+fn of_head(head: u64) -> u64 {
+    head.wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
 /// The alphabets of base64.
 static IN_BLOB: Bytes = Bytes::of(b"+/-_").and_alnum();
 
 /// Blobs of base64 and hex that say a value go whole.
-fn in_blobs<'t>(text: &str, needles: &impl Deref<Target = Needles<'t>>, out: &mut Vec<Hit>) {
+fn in_blobs<'t>(text: &str, needles: &Needles<'t, impl Iterator<Item = Seed<'t>> + Clone>, out: &mut Vec<Hit>) {
     let bytes = text.as_bytes();
     let (mut at, mut floor) = (BLOB - 1, 0);
     // nothing shorter than a blob is looked at: every eleventh byte tells
@@ -186,10 +264,10 @@ fn in_blobs<'t>(text: &str, needles: &impl Deref<Target = Needles<'t>>, out: &mu
             (at, floor) = (end + BLOB, end);
             continue;
         }
-        let joints = blob.iter().take(24).enumerate().filter(|(_, byte)| b"/-_".contains(byte)).map(|(at, _)| at + 1);
-        if let Some((from, rule)) =
-            std::iter::once(0).chain(joints).find_map(|from| Some((from, said(blob.get(from..)?, needles)?)))
-        {
+        let joint = |(at, byte): (usize, &u8)| matches!(byte, b'/' | b'-' | b'_').then_some(at + 1);
+        let mut joints = blob.iter().take(24).enumerate().filter_map(joint);
+        let behind = |from: usize| Some((from, said(blob.get(from..)?, needles)?));
+        if let Some((from, rule)) = behind(0).or_else(|| joints.find_map(behind)) {
             let padding = bytes.get(end..).unwrap_or_default().iter().take(2).take_while(|byte| **byte == b'=').count();
             out.push(Hit { range: start + from..end + padding, rule, bare: None });
         }
@@ -198,9 +276,9 @@ fn in_blobs<'t>(text: &str, needles: &impl Deref<Target = Needles<'t>>, out: &mu
 }
 
 /// The rule of the value that a blob says, if any.
-fn said<'t>(blob: &[u8], needles: &impl Deref<Target = Needles<'t>>) -> Option<usize> {
+fn said<'t>(blob: &[u8], needles: &Needles<'t, impl Iterator<Item = Seed<'t>> + Clone>) -> Option<usize> {
     let find = |bytes: Vec<u8>| needles.find(&bytes).map(|(_, rule)| rule);
-    let head = blob.get(..8)?;
+    let head = blob.first_chunk::<8>()?;
     if blob.len() >= 16
         && blob.len().is_multiple_of(2)
         && blob.iter().all(u8::is_ascii_hexdigit)
@@ -209,12 +287,15 @@ fn said<'t>(blob: &[u8], needles: &impl Deref<Target = Needles<'t>>) -> Option<u
         return find(from_hex(blob));
     }
     // of words in base64 nearly none says text: of six bytes one may be none
-    let odd = |byte: &u8| !byte.is_ascii_graphic() && *byte != b' ';
-    (blob.len() >= BLOB && base64_bytes(head).filter(odd).nth(1).is_none()).then(|| find(from_base64(blob)))?
+    let six = base64_head(*head);
+    let odd = |byte: &&u8| !byte.is_ascii_graphic() && **byte != b' ';
+    let says_text = (six & 0x8080_8080_8080).count_ones() < 2
+        && six.to_be_bytes().get(2..).unwrap_or_default().iter().filter(odd).count() < 2;
+    (blob.len() >= BLOB && says_text).then(|| find(from_base64(blob)))?
 }
 
 /// Stretches with percent-encoding that say a value: as much of them as says it.
-fn in_percents<'t>(text: &str, needles: &impl Deref<Target = Needles<'t>>, out: &mut Vec<Hit>) {
+fn in_percents<'t>(text: &str, needles: &Needles<'t, impl Iterator<Item = Seed<'t>> + Clone>, out: &mut Vec<Hit>) {
     let bytes = text.as_bytes();
     let mut floor = 0;
     for escape in memchr::memchr_iter(b'%', bytes) {

@@ -29,23 +29,22 @@ pub(super) fn resolve(hits: &mut Vec<Hit>, class: &dyn Fn(&Hit) -> Option<Class>
     if hits.is_sorted_by(|a, b| a.range.end <= b.range.start) {
         return;
     }
-    hits.sort_by(|a, b| a.range.start.cmp(&b.range.start).then(b.range.end.cmp(&a.range.end)));
-    let mut kept: Vec<Hit> = Vec::with_capacity(hits.len());
-    for hit in hits.drain(..) {
-        match kept.last_mut() {
-            Some(last) if hit.range.start < last.range.end => {
-                let union = last.range.start..last.range.end.max(hit.range.end);
-                let rank = |hit: &Hit| (class(hit), std::cmp::Reverse(hit.range.len()), hit.range.start, hit.rule);
-                let winner = if rank(&hit) < rank(last) { hit.rule } else { last.rule };
-                // quotes belong around what is bare as a whole only
-                let of = |hit: &Hit| hit.bare.filter(|_| hit.range == union);
-                let bare = of(last).or(of(&hit));
-                *last = Hit { range: union, rule: winner, bare };
-            }
-            _ => kept.push(hit),
+    let place = |hit: &Hit| (hit.range.start, usize::MAX - hit.range.end, hit.rule);
+    // families come one behind the other, each in order: the stable sort knows such runs
+    hits.sort_by_key(place);
+    hits.dedup_by(|hit, last| {
+        let overlaps = hit.range.start < last.range.end;
+        if overlaps {
+            let union = last.range.start..last.range.end.max(hit.range.end);
+            let rank = |hit: &Hit| (class(hit), std::cmp::Reverse(hit.range.len()), hit.range.start, hit.rule);
+            let winner = if rank(hit) < rank(last) { hit.rule } else { last.rule };
+            // quotes belong around what is bare as a whole only
+            let of = |hit: &Hit| hit.bare.filter(|_| hit.range == union);
+            let bare = of(last).or(of(hit));
+            *last = Hit { range: union, rule: winner, bare };
         }
-    }
-    *hits = kept;
+        overlaps
+    });
 }
 
 /// Placeholders already in the text: `[TYPE]` or `[TYPE:h-…]`, in order, without overlap. A type with digits must be

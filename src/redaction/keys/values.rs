@@ -302,22 +302,25 @@ fn is_street(text: &str, _beside: Evidence) -> bool {
 
 /// Whether a text may be an id: four letters or digits at least, one of them a digit, in one or few words.
 fn is_code(text: &str) -> bool {
-    if text.len() > 64 || text.bytes().any(|byte| IN_CALL.has(byte)) {
+    if text.len() > 64 || IN_CODE.leading(text.as_bytes()) < text.len() {
         return false;
     }
-    let (mut ascii, mut digit) = (0, false);
+    let (mut ascii, mut digit, mut mask, mut blank, mut high) = (0, false, false, false, false);
     for byte in text.bytes() {
         ascii += usize::from(byte.is_ascii_alphanumeric());
         digit |= byte.is_ascii_digit();
+        mask |= byte == b'*' || byte == b'X';
+        blank |= byte.is_ascii_whitespace();
+        high |= !byte.is_ascii();
     }
     let wide = || text.chars().filter(|c| !c.is_ascii() && c.is_alphanumeric()).count();
-    let alnum = if text.is_ascii() { ascii } else { ascii + wide() };
-    let masked = text.bytes().any(|byte| b"*X".contains(&byte)) && (text.contains("**") || text.contains("XXX"));
-    alnum >= if masked { 3 } else { 5 } && (digit || masked) && text.split_ascii_whitespace().count() <= 8
+    let alnum = if high { ascii + wide() } else { ascii };
+    let masked = mask && (text.contains("**") || text.contains("XXX"));
+    alnum >= if masked { 3 } else { 5 } && (digit || masked) && (!blank || text.split_ascii_whitespace().count() <= 8)
 }
 
-/// What code has and ids have not.
-static IN_CALL: Bytes = Bytes::of(b"(={<");
+/// What ids have: no marks of code.
+static IN_CODE: Bytes = Bytes::of(b"(={<").others();
 
 /// Whether a text may be a date: digits, or a month's name with digits.
 fn is_date(text: &str) -> bool {

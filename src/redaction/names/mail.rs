@@ -38,6 +38,10 @@ enum Set {
     Loose,
 }
 
+/// What stands between a name and its address.
+static LOOSE: Bytes = Bytes::of(b" \t,:;|-\"'*");
+static SET_OFF: Bytes = Bytes::of(b" \t\"'\\*");
+
 fn before(scan: &Scan<'_>, mail: &Range<usize>) -> Option<Name> {
     let mut at = mail.start;
     if scan.part(at.saturating_sub(7)..at).eq_ignore_ascii_case("mailto:") {
@@ -50,8 +54,7 @@ fn before(scan: &Scan<'_>, mail: &Range<usize>) -> Option<Name> {
     };
     at -= usize::from(set != Set::Loose && at > 0);
     let head = scan.bytes(at.saturating_sub(12)..at);
-    let filling: &[u8] = if set == Set::Loose { b" \t,:;|-\"'*" } else { b" \t\"'\\*" };
-    let filled = head.iter().rev().take_while(|byte| filling.contains(byte)).count();
+    let filled = if set == Set::Loose { &LOOSE } else { &SET_OFF }.trailing(head);
     let end = at - filled;
     let name = ending_at(scan, end)?;
     let fits = match set {
@@ -81,14 +84,14 @@ fn behind(scan: &Scan<'_>, mail: &Range<usize>) -> Option<Name> {
     (in_address(scan, &name, mail) || (round && name.given)).then_some(name)
 }
 
-/// What a name before an address does not go beyond.
-static ENDS: Bytes = Bytes::of(b"\n\"<>:;,()=|\t{[");
+/// What a name before an address goes over.
+static WITHIN: Bytes = Bytes::of(b"\n\"<>:;,()=|\t{[").others();
 
 /// The longest name that ends at `end`.
 fn ending_at(scan: &Scan<'_>, end: usize) -> Option<Name> {
     let start = scan.widen(end.saturating_sub(60)..end).start;
     let head = scan.part(start..end);
-    let line = head.bytes().rposition(|byte| ENDS.has(byte)).map_or(0, |at| at + 1);
+    let line = head.len() - WITHIN.trailing(head.as_bytes());
     let mut best = None;
     let part = head.get(line..)?;
     if !part.bytes().any(|byte| byte.is_ascii_uppercase() || !byte.is_ascii()) {

@@ -6,7 +6,7 @@
 use std::ops::Range;
 use std::sync::LazyLock;
 
-use crate::redaction::sets::Words;
+use crate::redaction::sets::{Bytes, Words};
 
 use super::super::find::Action;
 use super::super::rule::Family;
@@ -148,10 +148,12 @@ const BETWEEN: &[char] = &[
     '，', '、', '*',
 ];
 
+/// Marks of ASCII there.
+static MARKS: Bytes = Bytes::of(b" :=.('\"*");
+
 /// The kind that a word of another script right before `at` speaks of (`电话`, `телефон`): such words begin no word of ASCII.
 pub(super) fn foreign(scan: &Scan<'_>, at: usize) -> Option<Family> {
-    let marks =
-        scan.bytes(at.saturating_sub(6)..at).iter().rev().take_while(|byte| b" :=.('\"*".contains(byte)).count();
+    let marks = MARKS.trailing(scan.bytes(at.saturating_sub(6)..at));
     if scan.before(at, marks + 1).is_ascii() {
         return None;
     }
@@ -231,24 +233,29 @@ fn says_nothing(key: &[u8]) -> bool {
     numeric || MUTE.has(last)
 }
 
+/// What stands between a key and its value, from the value on, and what keys are made of.
+static OPENING: Bytes = Bytes::of(b" \t\"'`\\[({<*+$#_");
+static SEPARATORS: Bytes = Bytes::of(b":=>");
+static BLANK: Bytes = Bytes::of(b" ");
+static CLOSING: Bytes = Bytes::of(b"\"'`\\])*_");
+static IN_KEY: Bytes = Bytes::of(b"_-. #()'/").and_alnum().and_high();
+static IN_QUOTES: Bytes = Bytes::of(b"\"\\\n{").others();
+
 /// The key of the value at `start`: what stands before `:`, `=` or `>`, on one line.
 pub(super) fn own_key(scan: &Scan<'_>, start: usize) -> Option<Range<usize>> {
     let floor = start.saturating_sub(KEY);
-    let back = |from: usize, like: &dyn Fn(u8) -> bool, most: usize| {
-        scan.bytes(floor..from).iter().rev().take(most).take_while(|byte| like(**byte)).count()
-    };
-    let mut at = start - back(start, &|byte| b" \t\"'`\\[({<*+$#_".contains(&byte), 12);
-    let seps = back(at, &|byte| b":=>".contains(&byte), 3);
+    let back =
+        |from: usize, like: &Bytes, most: usize| like.trailing(scan.bytes(floor.max(from.saturating_sub(most))..from));
+    let mut at = start - back(start, &OPENING, 12);
+    let seps = back(at, &SEPARATORS, 3);
     if seps == 0 || scan.bytes(at - seps..at) == b"::" {
         return None;
     }
     at -= seps;
-    at -= back(at, &|byte| byte == b' ', 4);
-    let quotes = back(at, &|byte| b"\"'`\\])*_".contains(&byte), 8);
+    at -= back(at, &BLANK, 4);
+    let quotes = back(at, &CLOSING, 8);
     at -= quotes;
-    let quoted = quotes > 0 && b"\"'".contains(&scan.byte(at + quotes - 1));
-    let in_key = |byte: u8| byte.is_ascii_alphanumeric() || b"_-. #()'/".contains(&byte) || !byte.is_ascii();
-    let in_quotes = |byte: u8| byte != b'"' && byte != b'\\' && byte != b'\n' && byte != b'{';
-    let length = if quoted { back(at, &in_quotes, KEY) } else { back(at, &in_key, KEY) };
+    let quoted = quotes > 0 && matches!(scan.byte(at + quotes - 1), b'"' | b'\'');
+    let length = back(at, if quoted { &IN_QUOTES } else { &IN_KEY }, KEY);
     (length > 0).then_some(at - length..at)
 }

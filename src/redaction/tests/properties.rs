@@ -357,6 +357,16 @@ fn values_are_carried() {
         ("to jane@example.com 6a616e65406578616d706c652e636f6d", "to [EMAIL] [EMAIL]"),
         ("DB_PASSWORD=tr0ub4dor3xyz ?p=a%74r0ub4dor%33xyz", "DB_PASSWORD=[PASSWORD] ?p=a[PASSWORD]"),
         ("password: production in production", "password: production in production"),
+        // what a key's header takes from the rule that would have told
+        (
+            "-----BEGIN PRIVATE KEY--\n\"api_key\": \"Zccba6gGAVBfCKDEmcDxtHfkMpXT9Uk3\"\nthen Zccba6gGAVBfCKDEmcDxtHfkMpXT9Uk3 .",
+            "-----BEGIN PRIVATE KEY--\n\"api_key\": \"[PRIVATE_KEY]\"\nthen [PRIVATE_KEY] .",
+        ),
+        // a value that begins with another, and one that stands a byte further in
+        (
+            "password=zaq1xsw2cd token=zaq1xsw2cdE9 then zaq1xsw2cdE9 or zaq1xsw2cd.",
+            "password=[PASSWORD] token=[API_KEY] then [API_KEY] or [PASSWORD].",
+        ),
     ] {
         assert_eq!(once(&detector, "", text, &mut scratch), wanted);
     }

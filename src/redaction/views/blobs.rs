@@ -244,20 +244,35 @@ pub(in super::super) fn from_base64(blob: &[u8]) -> Vec<u8> {
     out
 }
 
-pub(in super::super) fn base64_bytes(blob: &[u8]) -> impl Iterator<Item = u8> + '_ {
+/// The six bytes that eight characters say, the last one in the lowest bits.
+pub(in super::super) fn base64_head(head: [u8; 8]) -> u64 {
+    let sextet = |byte: u8| SEXTETS.get(usize::from(byte)).map_or(0, |sextet| u64::from(*sextet));
+    head.into_iter().fold(0, |bits, byte| bits << 6 | sextet(byte))
+}
+
+fn base64_bytes(blob: &[u8]) -> impl Iterator<Item = u8> + '_ {
     blob.chunks(4).flat_map(|group| {
+        let sextet = |byte: u8| SEXTETS.get(usize::from(byte)).map_or(0, |sextet| u32::from(*sextet));
         let bits = group.iter().fold(0_u32, |bits, byte| bits << 6 | sextet(*byte));
         let bytes = (bits << (6 * (4 - group.len()))).to_be_bytes();
         bytes.into_iter().skip(1).take(group.len().saturating_sub(1))
     })
 }
 
-fn sextet(byte: u8) -> u32 {
-    u32::from(match byte {
-        b'A'..=b'Z' => byte - b'A',
-        b'a'..=b'z' => byte - b'a' + 26,
-        b'0'..=b'9' => byte - b'0' + 52,
-        b'+' | b'-' => 62,
-        _ => 63,
-    })
-}
+/// What each character of both alphabets stands for.
+static SEXTETS: [u8; 256] = {
+    let mut table = [0; 256];
+    let (mut slots, mut byte): (&mut [u8], u8) = (&mut table, 0);
+    while let [slot, rest @ ..] = slots {
+        *slot = match byte {
+            b'A'..=b'Z' => byte - b'A',
+            b'a'..=b'z' => byte - b'a' + 26,
+            b'0'..=b'9' => byte - b'0' + 52,
+            b'+' | b'-' => 62,
+            _ => 63,
+        };
+        slots = rest;
+        byte = byte.wrapping_add(1);
+    }
+    table
+};

@@ -35,14 +35,16 @@ static IN_MARKED: Bytes = Bytes::of(b".-_+*`").and_alnum();
 
 /// Whether emphasis stands within the address around an `@`.
 fn is_marked(bytes: &[u8], at: usize) -> bool {
-    let part = |byte: &&u8| IN_MARKED.has(**byte);
     let before = bytes.get(at.saturating_sub(ADDRESS)..at).unwrap_or_default();
-    let behind = bytes.get(at + 1..).unwrap_or_default();
+    let before = before.get(before.len() - IN_MARKED.trailing(before)..).unwrap_or_default();
+    let behind = bytes.get(at + 1..bytes.len().min(at + 1 + ADDRESS)).unwrap_or_default();
+    let behind = behind.get(..IN_MARKED.leading(behind)).unwrap_or_default();
     let marks = |byte: &u8| matches!(byte, b'*' | b'`');
-    let mut inner = before.iter().rev().take_while(part).skip_while(|byte| !marks(byte));
     // a mark before the whole address is no part of it
-    inner.any(|byte| !marks(byte))
-        || behind.iter().take(ADDRESS).take_while(part).skip_while(|byte| !marks(byte)).any(|byte| !marks(byte))
+    let inner =
+        |outward: &mut dyn Iterator<Item = &u8>| outward.skip_while(|byte| !marks(byte)).any(|byte| !marks(byte));
+    memchr::memrchr2(b'*', b'`', before).is_some_and(|_| inner(&mut before.iter().rev()))
+        || memchr::memchr2(b'*', b'`', behind).is_some_and(|_| inner(&mut behind.iter()))
 }
 
 pub(super) fn decode(text: &str, view: &mut View) {

@@ -19,7 +19,7 @@ mod windows;
 
 use std::ops::Range;
 
-pub(super) use blobs::{base64_bytes, from_base64, from_hex, hex_bytes};
+pub(super) use blobs::{base64_head, from_base64, from_hex, hex_bytes};
 pub(super) use html::is_entity;
 pub(super) use percent::byte_at as percent_byte;
 pub(super) use quoted::is_soft;
