@@ -88,7 +88,7 @@ impl Listener for Web {
     fn bind(self: Box<Self>) -> BoxFuture<'static, Result<Box<dyn BoundListener>, String>> {
         Box::pin(async move {
             let Self { name, endpoint, router, rest, sockets, tls } = *self;
-            let tls = tls.map(|tls| ServerTls::read(tls)).transpose();
+            let tls = tls.map(ServerTls::read).transpose();
             let tls = tls.map_err(|why| format!("extensions.{name}.{why}"))?.map(Arc::new);
             let bound = listen::bind_among(sockets.as_ref(), &endpoint).await?.with_tls(tls.clone());
             Ok(Box::new(WebPort { name, router, rest, bound, tls }) as Box<dyn BoundListener>)

@@ -21,7 +21,8 @@ use crate::pipeline::spool::{Record, RecordKind, Seq, Transaction, room_for};
 use crate::pipeline::{ExportRequest, Outcome, Reason};
 
 use super::backoff::Backoff;
-use super::gather::Parcel;
+use super::gather::{Group, Parcel};
+use super::slots::Slot;
 use super::{Condition, Outlet, QUARANTINE};
 
 /// Exporters have their own, shorter limits; this is the net below them.
@@ -42,6 +43,8 @@ const FEW_REFUSALS: usize = 64;
 pub(super) struct Delivered {
     /// Which lane it came by.
     pub(super) lane: u64,
+    /// Whose it was.
+    pub(super) group: Group,
     /// Bytes it held of the window.
     pub(super) bytes: usize,
     /// Something was left because the gateway stops.
@@ -116,11 +119,16 @@ enum Verdict {
 }
 
 impl Outlet {
-    pub(super) async fn deliver(self: Arc<Self>, parcel: Parcel, mut stop: watch::Receiver<bool>) -> Delivered {
+    pub(super) async fn deliver(
+        self: Arc<Self>,
+        parcel: Parcel,
+        mut slot: Slot,
+        mut stop: watch::Receiver<bool>,
+    ) -> Delivered {
         let limit = self.exporter.max_request_bytes();
         let mut pieces = self.pieces(&parcel, limit).await;
         let mut evidence = Evidence { ordered: self.settings.ordered, ..Evidence::default() };
-        let end = |left| Delivered { lane: parcel.lane, bytes: parcel.bytes, left };
+        let end = |left| Delivered { lane: parcel.lane, group: parcel.group(), bytes: parcel.bytes, left };
         let mut rejected: Option<(u64, Reason)> = None;
         let mut reject = |items: u64, reason| {
             rejected = Some((rejected.map_or(0, |(known, _)| known).saturating_add(items), reason));
@@ -129,7 +137,7 @@ impl Outlet {
             // What is too large by our own measure costs no attempt.
             let fits = piece.body.len() <= limit;
             let verdict = if fits {
-                self.send(&parcel, &piece, &mut evidence, &mut stop).await
+                self.send(&parcel, &piece, &mut evidence, (&mut slot, &mut stop)).await
             } else {
                 Verdict::Refused(Reason::TooLarge)
             };
@@ -204,7 +212,7 @@ impl Outlet {
         parcel: &Parcel,
         piece: &Piece,
         evidence: &mut Evidence,
-        stop: &mut watch::Receiver<bool>,
+        (slot, stop): (&mut Slot, &mut watch::Receiver<bool>),
     ) -> Verdict {
         let mut backoff = Backoff::new(&self.settings);
         loop {
@@ -221,9 +229,11 @@ impl Outlet {
             let denied = reason == Reason::Denied;
             self.is(if denied { Condition::Denied } else { Condition::Failing }, Some(reason));
             let wait = backoff.wait(wish, &*self.shared.rng);
+            slot.stand_aside();
             if !self.pause(wait, stop).await {
                 return Verdict::Left;
             }
+            slot.come_back().await;
         }
     }
 

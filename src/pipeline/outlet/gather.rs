@@ -12,6 +12,9 @@ use crate::pipeline::forward::Label;
 use crate::pipeline::spool::{RecordKind, Seq, Stored};
 use crate::pipeline::{Clearance, Trust};
 
+/// What goes together: a signal of an account.
+pub(super) type Group = (Signal, Arc<str>);
+
 /// One batch to deliver.
 pub(super) struct Part {
     pub(super) seq: Seq,
@@ -88,10 +91,10 @@ pub(super) struct Parcel {
 pub(super) struct Gatherer {
     target: usize,
     /// In the order of their oldest part.
-    groups: VecDeque<Group>,
+    groups: VecDeque<Gathered>,
 }
 
-struct Group {
+struct Gathered {
     signal: Signal,
     account: Arc<str>,
     parts: VecDeque<Part>,
@@ -110,14 +113,14 @@ impl Gatherer {
     }
 
     pub(super) fn add(&mut self, part: Part) {
-        let same = |group: &&mut Group| group.signal == part.label.signal && group.account == part.account;
+        let same = |group: &&mut Gathered| group.signal == part.label.signal && group.account == part.account;
         if let Some(group) = self.groups.iter_mut().find(same) {
             group.bytes += part.body.len();
             group.parts.push_back(part);
             return;
         }
         let (signal, account, bytes) = (part.label.signal, Arc::clone(&part.account), part.body.len());
-        self.groups.push_back(Group { signal, account, parts: VecDeque::from([part]), bytes, due: false });
+        self.groups.push_back(Gathered { signal, account, parts: VecDeque::from([part]), bytes, due: false });
     }
 
     /// Whether something is neither full nor has waited long enough.
@@ -132,9 +135,10 @@ impl Gatherer {
         }
     }
 
-    /// The next parcel that is full or has waited long enough; any with `now`.
-    pub(super) fn take(&mut self, now: bool) -> Option<Parcel> {
-        let ready = |group: &Group| now || group.due || group.bytes >= self.target;
+    /// The next parcel that is full or has waited long enough, any with `now`, of those groups that `may` go.
+    pub(super) fn take(&mut self, now: bool, may: impl Fn(Signal, &Arc<str>) -> bool) -> Option<Parcel> {
+        let ready =
+            |group: &Gathered| (now || group.due || group.bytes >= self.target) && may(group.signal, &group.account);
         let at = self.groups.iter().position(ready)?;
         let mut group = self.groups.remove(at)?;
         let mut parcel = Parcel::of(group.parts.pop_front()?);
@@ -164,6 +168,10 @@ impl Parcel {
             bytes: part.body.len(),
             bodies: vec![part.body],
         }
+    }
+
+    pub(super) fn group(&self) -> Group {
+        (self.signal, Arc::clone(&self.account))
     }
 
     fn add(&mut self, part: Part) {

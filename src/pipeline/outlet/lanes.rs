@@ -1,18 +1,24 @@
 //! **What**: [`Lanes`]: what an outlet has read, in one line or, after an outage, in two: old and fresh. **Why**: hours of backlog
 //! must not hold up what comes now, nor the other way round. **Invariants**: lanes take turns, parcel by parcel; the old one
-//! ends where the fresh one began; each has its share of the window. **Not here**: reading and sending (the parent).
+//! ends where the fresh one began; each has its share of the window; of one signal and account no more parcels are open (on their way, or
+//! waiting for another attempt) than may be on their way at once. **Not here**: reading and sending (the parent).
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
+use crate::otlp::Signal;
 use crate::pipeline::spool::Seq;
 
-use super::gather::{Gatherer, Parcel, Part};
+use super::gather::{Gatherer, Group, Parcel, Part};
 
 /// See the module. Never empty.
 pub(super) struct Lanes {
     target: usize,
     window: usize,
     next: u64,
+    /// Parcels that were taken and are not delivered.
+    open: HashMap<Group, usize>,
+    most_open: usize,
     /// The one whose turn it is first.
     all: VecDeque<Lane>,
 }
@@ -41,9 +47,9 @@ pub(super) struct Wanted {
 }
 
 impl Lanes {
-    /// One, from the beginning. Parcels of `target` bytes, `window` bytes at once.
-    pub(super) fn new(target: usize, window: usize) -> Self {
-        let mut lanes = Self { target, window, next: 0, all: VecDeque::new() };
+    /// One, from the beginning. Parcels of `target` bytes, `window` bytes at once, `most_open` parcels of a group.
+    pub(super) fn new(target: usize, window: usize, most_open: usize) -> Self {
+        let mut lanes = Self { target, window, next: 0, open: HashMap::new(), most_open, all: VecDeque::new() };
         lanes.open(None);
         lanes
     }
@@ -71,11 +77,16 @@ impl Lanes {
     /// The next parcel; lanes take turns.
     pub(super) fn take(&mut self, now: bool) -> Option<Parcel> {
         for _ in 0..self.all.len() {
+            let (open, most) = (&self.open, self.most_open);
+            let may = |signal: Signal, account: &Arc<str>| {
+                open.get(&(signal, Arc::clone(account))).is_none_or(|open| *open < most)
+            };
             let taken =
-                self.all.front_mut().and_then(|lane| Some(Parcel { lane: lane.id, ..lane.gatherer.take(now)? }));
+                self.all.front_mut().and_then(|lane| Some(Parcel { lane: lane.id, ..lane.gatherer.take(now, may)? }));
             self.all.rotate_left(1);
-            if taken.is_some() {
-                return taken;
+            if let Some(parcel) = taken {
+                *self.open.entry(parcel.group()).or_default() += 1;
+                return Some(parcel);
             }
         }
         None
@@ -114,7 +125,13 @@ impl Lanes {
         }
     }
 
-    pub(super) fn delivered(&mut self, id: u64, bytes: usize) {
+    pub(super) fn delivered(&mut self, id: u64, group: &Group, bytes: usize) {
+        if let Some(open) = self.open.get_mut(group) {
+            *open = open.saturating_sub(1);
+            if *open == 0 {
+                self.open.remove(group);
+            }
+        }
         if let Some(lane) = self.lane(id) {
             lane.bytes = lane.bytes.saturating_sub(bytes);
         }

@@ -2,7 +2,7 @@
 //! several at once, retries without end. **Why**: exporters only know one attempt; what is lost or doubled is decided
 //! here. **Invariants**: a record is done only after its back end's verdict; its clearance is checked against the
 //! exporter as it is configured now; where it waits for others ([`OutletSettings::waits_for`]), nothing goes before they are
-//! done with what stands before it; no request mixes accounts or signals; memory is bounded by the window; a record
+//! done with what stands before it; what waits for another attempt takes no slot from other signals and accounts; no request mixes accounts or signals; memory is bounded by the window; a record
 //! that may not go is held and counted, never dropped.
 //! **Not here**: protocols (`exporters/`), durability (`spool/`), tasks (`app/tasks`).
 
@@ -11,6 +11,7 @@ mod deliver;
 mod gather;
 mod gauges;
 mod lanes;
+mod slots;
 #[cfg(test)]
 mod tests;
 
@@ -32,6 +33,7 @@ use self::deliver::Delivered;
 use self::gather::Intake;
 use self::gauges::Gauges;
 use self::lanes::Lanes;
+use self::slots::Slots;
 use super::delivery::{Delivery, Offers};
 use super::offload::{Offload, offload};
 use super::spool::{ReadError, Spool};
@@ -140,8 +142,10 @@ impl Outlet {
             None => self.shared.spool.changed(self.id()),
         };
         let mut sending = FuturesUnordered::new();
+        let at_once = if self.settings.ordered { 1 } else { self.settings.consumers.max(1) };
+        let slots = Slots::new(at_once, self.settings.ordered);
         let mut run = Run {
-            lanes: Lanes::new(self.merge_target(), self.settings.window_bytes.max(1)),
+            lanes: Lanes::new(self.merge_target(), self.settings.window_bytes.max(1), at_once),
             held: 0,
             stopping: *stop.borrow(),
             given_up: false,
@@ -149,11 +153,12 @@ impl Outlet {
             linger: Waiting(None),
             pause: Waiting(None),
         };
-        let at_once = if self.settings.ordered { 1 } else { self.settings.consumers.max(1) };
         loop {
-            while sending.len() < at_once && !run.given_up {
-                let Some(parcel) = run.lanes.take(run.stopping) else { break };
-                sending.push(Arc::clone(&self).deliver(parcel, stop.clone()));
+            while !run.given_up
+                && let Some(slot) = slots.take()
+                && let Some(parcel) = run.lanes.take(run.stopping)
+            {
+                sending.push(Arc::clone(&self).deliver(parcel, slot, stop.clone()));
             }
             self.gauges.in_flight(sending.len());
             self.read_ahead(&mut run);
@@ -164,6 +169,7 @@ impl Outlet {
             tokio::select! {
                 biased;
                 Some(delivered) = sending.next(), if !sending.is_empty() => run.delivered(&delivered),
+                () = slots.rested() => {}
                 (lane, read) = run.reading.end() => self.take_in(&mut run, lane, read),
                 () = run.linger.end() => run.lanes.force(),
                 () = run.pause.end() => run.lanes.more(),
@@ -271,7 +277,7 @@ impl Outlet {
 
 impl Run {
     fn delivered(&mut self, delivered: &Delivered) {
-        self.lanes.delivered(delivered.lane, delivered.bytes);
+        self.lanes.delivered(delivered.lane, &delivered.group, delivered.bytes);
         self.given_up |= self.stopping && delivered.left;
     }
 }

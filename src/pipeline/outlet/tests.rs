@@ -1,3 +1,5 @@
+mod aside;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::FutureExt;
