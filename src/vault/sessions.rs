@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
+use super::read::is_denied;
 use super::row::{Buckets, Kind, Row};
 
 /// Models and rate tables that are named.
@@ -132,8 +133,7 @@ impl SessionLine {
             "tool" => self.tool_calls += 1,
             _ => {}
         }
-        let refused = |decision: &str| ["den", "reject", "block", "abort"].iter().any(|word| decision.contains(word));
-        self.denials += u64::from(tail.decision.as_deref().is_some_and(refused));
+        self.denials += u64::from(tail.decision.as_deref().is_some_and(is_denied));
         if let Some(model) = tail.model.as_ref().filter(|_| tail.call == "model" && self.models.len() < NAMED) {
             self.models.insert(model.clone());
         }
@@ -170,6 +170,35 @@ impl SessionLine {
         }
         if let Some(rates) = tail.rates.as_ref().filter(|_| self.rates.len() < NAMED) {
             self.rates.insert(rates.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vault::row::Tail;
+
+    /// A session's line counts as denied what evidence and replay do, by the same words.
+    #[test]
+    fn denials_are_what_evidence_counts() {
+        let denials = |decision: &str| {
+            let tail = Tail { call: "permission".into(), decision: Some(decision.to_owned()), ..Tail::default() };
+            let mut line = SessionLine::default();
+            line.add(&Row { v: 1, leaf: 0, object_key: None, off: None, of: None, tail });
+            line.denials
+        };
+        for (decision, count) in [
+            ("unblocked", 0),
+            ("accept", 0),
+            ("hidden", 0),
+            ("cancelled", 1),
+            ("refused", 1),
+            ("forbidden", 1),
+            ("Denied", 1),
+            ("no", 1),
+        ] {
+            assert_eq!(denials(decision), count, "{decision}");
         }
     }
 }

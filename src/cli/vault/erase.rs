@@ -175,7 +175,7 @@ fn told(done: &Executed, writer: &str, key: &SigningKey) -> String {
     format!(
         "{keys} keys are destroyed ({objects} objects now{again}); it stands in the chain of {writer}, signed by {public}\n{left}\
          Copies elsewhere are not reached: replicas and backups of the key store, auditors who keep session keys, \
-         back ends. docs/vault.md has the list.\n"
+         back ends. docs/erasure.md has the list.\n"
     )
 }
 

@@ -83,7 +83,7 @@ pub(super) enum Command {
     /// Destroys the keys of a session, or of all sessions of a user, so that nobody can open them any more: a request, two
     /// signatures, the deed.
     ///
-    /// Needs rights that neither gateway nor auditor has (`vault policy --format eraser`). docs/vault.md has the steps, and
+    /// Needs rights that neither gateway nor auditor has (`vault policy --format eraser`). docs/erasure.md has the steps, and
     /// what erasure does not reach.
     Erase(Box<erase::Erase>),
     /// Makes a folder of evidence for a period: sessions, what was denied, verification, digests, keys, erasures, a manifest.

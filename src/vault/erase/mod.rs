@@ -4,7 +4,7 @@
 //! **Invariants**: what is about to be destroyed stands in a signed digest before the first key goes, that it is done after
 //! the last; a run that ended anywhere is finished by the next one, with the same bytes under the same names; nothing
 //! under legal hold is touched; a request is executed once. **Not here**: who may delete (the store's rights), what else
-//! remembers (docs/vault.md says what erasure does not reach), judging erasures (`verify`).
+//! remembers (docs/erasure.md says what erasure does not reach), judging erasures (`verify`).
 
 mod execute;
 mod ledger;
