@@ -197,13 +197,14 @@ pub(super) fn run_verify(options: &Verify) -> Result<Exit, String> {
     Ok(if report.verified { Exit::Fine } else { Exit::Failed })
 }
 
-/// Runs `vault anchor`: the chain and the index are verified before anything is signed.
+/// Runs `vault anchor`: the chain is verified before anything is signed. What somebody planted beside it must not be in the way
+/// of an anchor as long as its lock lasts; `vault verify` tells of it.
 pub(super) fn run_anchor(options: &Anchor) -> Result<Exit, String> {
     let key = SigningKey::from_secret(&Secret::new(read(&options.sign_with)?));
     let key = key.map_err(|why| format!("{} {why}", options.sign_with.display()))?;
     let mut report = Report::default();
     block_on(async {
-        let wanted = Options { no_payload: true, ..options.chains.options()? };
+        let wanted = Options { chain_only: true, ..options.chains.options()? };
         let mut bar = Bar::new();
         report = verify(&options.chains.vault()?, &wanted, &mut |progress| bar.show(progress)).await?;
         bar.end();

@@ -49,6 +49,8 @@ pub(super) struct Epoch {
     pub(super) unread: u64,
     /// Everything to the end holds.
     pub(super) whole: bool,
+    /// Something was found, or could not be read, that the next run must tell, too.
+    told_of: bool,
     /// Every line from the first on is there, so that roots can be computed: none expired, none is archived.
     pub(super) rooted: bool,
     pub(super) tree: Frontier,
@@ -101,49 +103,72 @@ impl Walk<'_> {
         show: &mut (dyn FnMut(Progress) + Send),
     ) -> Result<Epoch, ReadError> {
         let (vault, folder) = (self.vault, folder(line, name));
-        let stand = self.resume.stand(&folder).cloned();
+        // without the digest that it ends with it is worth nothing
+        let stand = self.resume.stand(&folder).filter(|stand| numbers.contains(&stand.n)).cloned();
         let known = |n: u64| stand.as_ref().is_some_and(|stand| n <= stand.n);
-        let mut epoch = Epoch::new(name);
+        let (chain_only, mut epoch) = (self.options.chain_only, Epoch::new(name));
         self.report.counts.epochs += u64::from(stand.is_none());
         let folder_of = folder.as_str();
-        let mut ones =
-            stream::iter(numbers.iter().copied()).map(|n| fetch(vault, folder_of, n, !known(n))).buffered(AT_ONCE);
+        let mut ones = stream::iter(numbers.iter().copied())
+            .map(|n| fetch(vault, folder_of, n, !known(n) && !chain_only))
+            .buffered(AT_ONCE);
         while let Some(one) = ones.next().await {
             let n = one.n;
             let sound = self.digest(line, &mut epoch, &one, known(n));
-            if let (Some(digest), false) = (sound, known(n)) {
+            if let (Some(digest), false) = (sound, known(n) || chain_only) {
+                let before = self.told();
                 self.content(line, &mut epoch, digest, &one.name, one.index).await;
+                epoch.told_of |= self.told() != before;
                 self.remember(&folder, &mut epoch, n, numbers.last() == Some(&n))?;
             }
             if let Some(stand) = stand.as_ref().filter(|stand| stand.n == n) {
-                self.take_up(&mut epoch, stand, &one.name);
+                take_up(&mut epoch, stand);
             }
             self.progress.done += 1;
             self.progress.bytes = self.report.counts.bytes;
             show(self.progress);
         }
         self.tiles(&mut epoch);
+        self.seen_before(&folder, &epoch);
         Ok(epoch)
     }
 
-    fn remember(&mut self, folder: &str, epoch: &mut Epoch, n: u64, now: bool) -> Result<(), ReadError> {
-        let Some(sha256) = epoch.digests.get(&n).filter(|_| epoch.whole && epoch.rooted && epoch.tiles.is_empty())
-        else {
-            return Ok(());
-        };
-        let stand = Stand { n, sha256: crate::hex::encode(sha256), tree: epoch.tree.clone(), gaps: epoch.gaps };
-        self.resume.keep(folder, stand, std::mem::take(&mut epoch.told), &self.report.counts, now)
+    /// How much a run has to tell so far beside what it counts: what a later run would not find again is not kept as done.
+    fn told(&self) -> u64 {
+        self.report.found.values().sum::<u64>() + self.report.counts.archived + self.keys.fragments()
     }
 
-    /// What an earlier run found right still is the same.
-    fn take_up(&mut self, epoch: &mut Epoch, stand: &Stand, name: &str) {
-        let same = epoch.digests.get(&stand.n).is_some_and(|sha256| crate::hex::encode(sha256) == stand.sha256);
-        if same {
-            (epoch.tree, epoch.gaps) = (stand.tree.clone(), stand.gaps);
-        } else {
-            epoch.whole = false;
-            self.report.fail("changed", name, "this digest is another than an earlier verification saw");
+    /// What any earlier run found right still is the same.
+    fn seen_before(&mut self, folder: &str, epoch: &Epoch) {
+        let Some(seen) = self.seen.remove(folder) else { return };
+        let now = epoch.digests.get(&seen.n).map(|sha256| crate::hex::encode(sha256));
+        if now.as_ref() != Some(&seen.sha256) {
+            let what = "this digest, which an earlier verification saw, is missing or another one";
+            self.report.fail("changed", format!("{folder}{:010}.json", seen.n), what);
         }
+    }
+
+    /// Epochs of which nothing is left.
+    pub(super) fn gone_since(&mut self) {
+        let account = self.options.account.as_deref().map(account_segment);
+        for (folder, seen) in std::mem::take(&mut self.seen) {
+            let mut parts = folder.split('/').skip(1);
+            let (of, writer) = (parts.next(), parts.next());
+            let elsewhere = account.as_deref().is_some_and(|account| of != Some(account))
+                || self.options.writer.as_deref().is_some_and(|wanted| writer != Some(wanted));
+            if !elsewhere {
+                let what = "an earlier verification saw digests of this epoch, and none is there";
+                self.report.fail("changed", format!("{folder}{:010}.json", seen.n), what);
+            }
+        }
+    }
+
+    fn remember(&mut self, folder: &str, epoch: &mut Epoch, n: u64, now: bool) -> Result<(), ReadError> {
+        let done = epoch.whole && epoch.rooted && !epoch.told_of && epoch.tiles.is_empty();
+        let Some(sha256) = epoch.digests.get(&n).filter(|_| done) else { return Ok(()) };
+        let (sha256, tree) = (crate::hex::encode(sha256), epoch.tree.clone());
+        let stand = Stand { n, sha256, tree, gaps: epoch.gaps, unread: epoch.unread };
+        self.resume.keep(folder, stand, std::mem::take(&mut epoch.told), &self.report.counts, now)
     }
 
     /// Judges a digest by itself and by the one before; gives it if its content can be judged.
@@ -246,6 +271,15 @@ impl Walk<'_> {
     }
 }
 
+/// Goes on where an earlier run ended, if the digest is the one that it saw.
+fn take_up(epoch: &mut Epoch, stand: &Stand) {
+    let same = epoch.digests.get(&stand.n).is_some_and(|sha256| crate::hex::encode(sha256) == stand.sha256);
+    if same {
+        (epoch.tree, epoch.gaps, epoch.unread) = (stand.tree.clone(), stand.gaps, stand.unread);
+    }
+    epoch.whole &= same; // that it is another is told in the end
+}
+
 impl Epoch {
     fn new(name: &str) -> Self {
         Self {
@@ -263,6 +297,7 @@ impl Epoch {
             told: Vec::new(),
             unread: 0,
             whole: true,
+            told_of: false,
             rooted: true,
             tree: Frontier::default(),
             tiles: Tiles::default(),

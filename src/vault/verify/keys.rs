@@ -23,6 +23,8 @@ pub(super) struct Keys {
     there: Option<HashSet<Shredded>>,
     /// Those that lines name and that are not there.
     missing: BTreeMap<Shredded, Missing>,
+    /// Fragments that they would open.
+    fragments: u64,
     /// Erasures that stand in the chain, by nonce.
     erasures: BTreeMap<String, Told>,
 }
@@ -41,10 +43,22 @@ struct Told {
     keys: Vec<Shredded>,
 }
 
+impl Keys {
+    /// Whether it is known which are there.
+    pub(super) fn are_listed(&self) -> bool {
+        self.there.is_some()
+    }
+
+    /// Fragments so far whose keys are not there.
+    pub(super) fn fragments(&self) -> u64 {
+        self.fragments
+    }
+}
+
 impl Walk<'_> {
     /// Lists the keys that are there.
     pub(super) async fn list_keys(&mut self) {
-        if self.options.no_payload {
+        if self.options.no_payload || self.options.chain_only {
             return;
         }
         match self.vault.list(ObjectKind::Key, "keys/").await {
@@ -69,6 +83,7 @@ impl Walk<'_> {
             if !there.contains(&key) && out.insert(off) {
                 let missing = self.keys.missing.entry(key);
                 missing.or_insert_with(|| Missing { fragments: 0, at: name.to_owned() }).fragments += 1;
+                self.keys.fragments += 1;
             }
         }
         out
@@ -144,7 +159,7 @@ impl Walk<'_> {
 
     /// Settles what is missing against what was erased.
     pub(super) fn settle_keys(&mut self) {
-        let Keys { there, mut missing, erasures } = std::mem::take(&mut self.keys);
+        let Keys { there, mut missing, erasures, .. } = std::mem::take(&mut self.keys);
         for Told { mut erased, keys } in erasures.into_values() {
             let back = keys.iter().filter(|key| there.as_ref().is_some_and(|there| there.contains(key))).count();
             if erased.done.is_some() && back > 0 {

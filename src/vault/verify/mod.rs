@@ -48,6 +48,8 @@ pub struct Options {
     pub to: Option<String>,
     /// Chain and index only.
     pub no_payload: bool,
+    /// The chain alone: signatures, links, what was cut off, forks. Neither what digests name nor what nobody names is looked at.
+    pub chain_only: bool,
     /// What digests that end before this (RFC 3339) name may be gone or hidden: its retention is over.
     pub expired: Option<String>,
     /// Secret keys of an auditor.
@@ -64,7 +66,7 @@ pub struct Options {
     pub retention: Option<Retention>,
     /// Locks are not looked at.
     pub no_locks: bool,
-    /// Where to keep what was verified, so that a run that ended early goes on.
+    /// Where to keep what was verified, so that a run that ended early goes on, and digests that were seen.
     pub resume: Option<PathBuf>,
     /// Now, to tell a chain that is silent.
     pub now: UnixNanos,
@@ -88,6 +90,8 @@ struct Walk<'a> {
     opener: Option<Opener<'a>>,
     report: Report,
     resume: resume::Resume,
+    /// Digests of earlier runs that were not met yet.
+    seen: BTreeMap<String, resume::Seen>,
     turns: content::Turns,
     keys: keys::Keys,
     /// Objects behind delete markers whose retention is over.
@@ -128,17 +132,17 @@ pub async fn verify(
         options,
         opener,
         report: Report { v: 1, verified: true, ..Report::default() },
-        resume: resume::Resume::read(options.resume.as_deref())?,
+        resume: resume::Resume::default(),
+        seen: BTreeMap::new(),
         turns: content::Turns::default(),
         keys: keys::Keys::default(),
         hidden: 0,
         referenced: strays::Referenced::default(),
         progress: Progress { done: 0, all, bytes: 0 },
     };
-    walk.report.counts = walk.resume.counts();
     walk.strange(&found);
     walk.list_keys().await;
-    walk.erasures_before();
+    walk.take_up()?;
     let mut lines: Vec<(Line, Vec<Epoch>)> = Vec::new();
     for (line, epochs) in &found.lines {
         let mut judged = Vec::new();
@@ -148,20 +152,36 @@ pub async fn verify(
         walk.links(line, &judged);
         lines.push((line.clone(), judged));
     }
+    walk.gone_since();
     walk.settle_keys();
     walk.anchors(&lines);
     walk.leaves(&lines);
-    walk.strays(&lines).await?;
-    walk.versions().await;
+    if !options.chain_only {
+        walk.strays(&lines).await?;
+        walk.versions().await;
+    }
     walk.report.turn_gaps = walk.turns.gaps();
     walk.limits(&lines);
+    walk.resume.end()?;
     Ok(walk.report)
 }
 
 impl Walk<'_> {
+    /// What an earlier run that ended early had done.
+    fn take_up(&mut self) -> Result<(), ReadError> {
+        self.resume = resume::Resume::read(self.options, self.keys.are_listed())?;
+        (self.report.counts, self.seen) = (self.resume.counts(), self.resume.seen());
+        self.erasures_before();
+        Ok(())
+    }
+
     fn strange(&mut self, found: &Found) {
         for name in &found.strange {
-            self.report.fail("stray", name, "nothing of a chain has such a name");
+            let what = "nothing of a chain has such a name";
+            match self.options.chain_only {
+                true => self.report.warn("stray", name, what),
+                false => self.report.fail("stray", name, what),
+            }
         }
         if found.lines.is_empty() {
             self.report.fail("empty", "chain/", "no digest: nothing of this vault can be verified");
@@ -174,7 +194,9 @@ impl Walk<'_> {
         if self.options.auditors.is_empty() {
             not.push("what fragments say inside: no auditor's key was given (--identity); their bytes have the hashes of their lines".to_owned());
         }
-        if self.options.no_payload {
+        if self.options.chain_only {
+            not.push("index, payload, and what nobody names: the chain alone was looked at".to_owned());
+        } else if self.options.no_payload {
             not.push("payload objects (--no-payload)".to_owned());
         }
         if self.options.from.is_some() || self.options.to.is_some() {

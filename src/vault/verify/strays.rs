@@ -53,7 +53,7 @@ enum What {
 impl Walk<'_> {
     /// Lists what is there and looks for what nobody named.
     pub(super) async fn strays(&mut self, lines: &[(Line, Vec<Epoch>)]) -> Result<(), ReadError> {
-        let partly = self.options.account.is_some() || self.options.writer.is_some() || self.options.resume.is_some();
+        let partly = self.options.account.is_some() || self.options.writer.is_some() || self.resume.goes_on();
         if partly {
             self.report
                 .not_verified

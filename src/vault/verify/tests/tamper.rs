@@ -202,3 +202,114 @@ async fn a_run_goes_on() {
     s.resign(&s.name(&FIRST), &signing_key(), |digest| digest.counters.acked = 99);
     assert!(!s.verify(options()).await.verified);
 }
+
+/// A store that fails when payload is listed: a run ends early, behind its walk along the chains.
+struct Breaking(Arc<Memory>);
+
+impl VaultReader for Breaking {
+    fn get<'a>(
+        &'a self,
+        kind: ObjectKind,
+        name: &'a str,
+        range: Option<(u64, u64)>,
+    ) -> BoxFuture<'a, Result<Bytes, StoreError>> {
+        self.0.get(kind, name, range)
+    }
+
+    fn list<'a>(&'a self, kind: ObjectKind, prefix: &'a str) -> BoxFuture<'a, Result<Vec<String>, StoreError>> {
+        match kind {
+            ObjectKind::Payload => Box::pin(async { Err(StoreError::Unavailable("503".to_owned())) }),
+            kind => self.0.list(kind, prefix),
+        }
+    }
+}
+
+/// A run that ends early, with these options.
+async fn broken_off(s: &Site, options: Options) {
+    let vault = Vault::new(Arc::new(Breaking(s.store.clone())), "", None);
+    let options = Options { keys: vec![signing_key().public().clone()], now: s.clock.now(), ..options };
+    verify(&vault, &options, &mut |_| {}).await.expect_err("the store failed");
+}
+
+/// What one run did not look at is no reason for the next not to: a file of positions counts only for who asks for the same. What was
+/// changed before a run that went on is its own; a run that came to its end leaves no positions.
+#[tokio::test]
+async fn a_run_that_looked_at_less_is_not_taken_up() {
+    let folder = tempfile::tempdir().expect("scratch");
+    let path = folder.path().join("resume.json");
+    let options = || Options { resume: Some(path.clone()), ..Options::default() };
+    let s = site().await;
+    let auditors = || vec![s.auditor.clone()];
+    let far = || Some("2099-01-01T00:00:00.000000000Z".to_owned());
+    // taken up where the same is asked for, to the same counts
+    broken_off(&s, Options { auditors: auditors(), ..options() }).await;
+    let before = std::fs::read(&path).expect("positions");
+    let went_on = s.verify(Options { auditors: auditors(), ..options() }).await;
+    assert!(went_on.verified, "{}", went_on.text());
+    assert_eq!(went_on.counts, s.audit().await.counts);
+    assert!(went_on.not_verified.iter().any(|what| what.contains("a part of the chain")), "{}", went_on.text());
+    let payload = s.name(&["default/acme/", ".agev"]);
+    s.change(&payload, |bytes| bytes.iter_mut().for_each(|byte| *byte ^= 1));
+    for less in [
+        Options { no_payload: true, ..options() },
+        Options { to: Some("2020".to_owned()), ..options() },
+        Options { from: far(), ..options() },
+    ] {
+        broken_off(&s, less).await;
+        let report = s.verify(options()).await;
+        assert!(!report.verified, "{}", report.text());
+    }
+    // what is there but gone for this run: an earlier one with a wider `expired` let it be
+    s.remove(&payload);
+    broken_off(&s, Options { expired: far(), ..options() }).await;
+    let report = s.verify(options()).await;
+    assert!(report.found.contains_key("object_missing"), "{}", report.text());
+    // a run that came to its end: the next reads all anew, and knows which digests it saw
+    std::fs::write(&path, before).expect("written");
+    let done = s.verify(options()).await;
+    assert!(!done.verified, "other auditors: {}", done.text());
+    let last = s.name(&["chain/team/gw/E0000/", "0.json"]);
+    let epoch = last.rsplit_once('/').expect("a folder").0.to_owned();
+    s.store.0.lock().retain(|name, _| !name.starts_with(&epoch));
+    let report = s.verify(options()).await;
+    let gone = |one: &super::super::Finding| one.code == "changed" && one.at.starts_with(&epoch);
+    assert!(report.findings.iter().any(gone), "{}", report.text());
+}
+
+/// A completed run's file hides nothing that is changed later.
+#[tokio::test]
+async fn a_completed_run_is_begun_anew() {
+    let folder = tempfile::tempdir().expect("scratch");
+    let options = || Options { resume: Some(folder.path().join("resume.json")), ..Options::default() };
+    let s = site().await;
+    for parts in [["index/", "account=default"], ["default/acme/", ".agev"]] {
+        assert!(s.verify(options()).await.verified);
+        let (name, mut kept) = (s.name(&parts), Vec::new());
+        s.change(&name, |bytes| {
+            kept.clone_from(bytes);
+            bytes.truncate(bytes.len() / 2);
+        });
+        let report = s.verify(options()).await;
+        assert!(!report.verified, "{name}: {}", report.text());
+        s.change(&name, |bytes| *bytes = kept);
+    }
+}
+
+/// Nothing that somebody plants beside the chain is in the way of an anchor; a broken chain is.
+#[tokio::test]
+async fn an_anchor_looks_at_the_chain_alone() {
+    let s = site().await;
+    let plant = |name: &str| drop(s.store.0.lock().insert(name.to_owned(), Bytes::from_static(b"junk")));
+    let payload = s.name(&["default/acme/", ".agev"]);
+    plant(&payload.replace("gw-E0000", "gw-E0000-9"));
+    plant("index/v1/account=default/dt=2026-11-20/gw-E0000-0000099999.ndjson.zst");
+    plant("sessions/junk");
+    plant("chain/junk");
+    let chain = || Options { chain_only: true, ..Options::default() };
+    assert!(!s.verify(Options { no_payload: true, ..Options::default() }).await.verified, "that they are strays");
+    let report = s.verify(chain()).await;
+    assert!(report.verified && !report.heads.is_empty(), "{}", report.text());
+    s.resign(&s.name(&FIRST), &signing_key(), |digest| digest.counters.acked = 99);
+    let report = s.verify(chain()).await;
+    assert!(!report.verified && report.found.contains_key("link"), "{}", report.text());
+}
