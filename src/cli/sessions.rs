@@ -225,7 +225,7 @@ pub(super) fn run_find(options: Find) -> Result<(), String> {
             out.push(b'\n');
         }
         print(&out)?;
-        for why in found.closed.iter().chain(&others.closed) {
+        for why in found.closed.iter().chain(&others.closed).chain(&found.older) {
             drop(writeln!(io::stderr().lock(), "not read: {}", clean(why)));
         }
         if !options.json && !options.sessions {
@@ -297,6 +297,9 @@ pub(super) fn run_session(
         write(&mut replay, &mut text)?.map_err(|error| error.to_string())?;
         print(&text)?;
         looked(keys.is_empty(), replay.unsigned());
+        if let Some(older) = replay.older() {
+            drop(writeln!(io::stderr().lock(), "not read: {}", clean(older)));
+        }
         match replay.closed() {
             [] => Ok(()),
             _ if tells && !replay.is_cut() => Ok(()),

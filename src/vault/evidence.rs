@@ -14,7 +14,7 @@ use super::chain::digest::Digest;
 use super::chain::note::VerifyKey;
 use super::erase::shredded;
 use super::names::{SIGNATURE, account_segment};
-use super::read::{ReadError, Vault, each_signed_row, each_unsigned_row, is_denied};
+use super::read::{Missed, ReadError, Vault, each_signed_row, each_unsigned_row, is_denied};
 use super::row::{Erasure, Kind, Row};
 use super::signed::{Signed, there};
 use super::store::ObjectKind;
@@ -236,7 +236,8 @@ pub async fn gather(
     let mut full = false;
     let mut each = |row: Row| full |= !all.take(&row, period);
     let (signed, day) = (Signed::read(vault, keys, account).await?, |day: &str| period.may_hold(day));
-    let mut closed = each_signed_row(vault, account, &day, &signed, &mut each).await?;
+    let Missed { mut closed, older } = each_signed_row(vault, account, &day, &signed, &mut each).await?;
+    closed.extend(older);
     closed.extend_from_slice(signed.closed());
     if full {
         return Err(format!("more than {MAX_SESSIONS} sessions: make a bundle for each account, or shorter ones"));

@@ -2,7 +2,7 @@
 //! lines that somebody planted would lie with a straight face. **Invariants**: only digests that a given key signed count. **Not here**: whether the chain is
 //! whole (`vault verify`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::vault::chain::digest::Digest;
 use crate::vault::chain::note::VerifyKey;
-use crate::vault::names::SIGNATURE;
+use crate::vault::names::{IndexName, SIGNATURE};
 use crate::vault::read::{ReadError, Vault};
 use crate::vault::store::StoreError;
 use crate::vault::store::directory::NOT_A_FILE;
@@ -108,6 +108,11 @@ impl Signed {
         self.objects.contains_key(object)
     }
 
+    /// The objects that digests name.
+    pub(in crate::vault) fn objects(&self) -> impl Iterator<Item = &str> {
+        self.objects.keys().map(String::as_str)
+    }
+
     /// Whether these are the bytes that the digest means.
     pub fn is(&self, object: &str, bytes: &[u8]) -> bool {
         self.hash_is(object, &crate::hex::encode(&Sha256::digest(bytes)))
@@ -117,6 +122,65 @@ impl Signed {
     pub fn hash_is(&self, object: &str, sha256: &str) -> bool {
         self.objects.get(object).is_some_and(|known| known == sha256)
     }
+}
+
+/// Index objects that signed digests name and that are not there.
+#[derive(Debug, Default)]
+pub(in crate::vault) struct Absent {
+    /// Though older ones of the account are there: a line for each day.
+    pub(in crate::vault) holes: Vec<String>,
+    /// Those of days before the oldest that is there: in a line.
+    pub(in crate::vault) older: Option<String>,
+}
+
+impl Signed {
+    /// Of the signed objects that `asked` says yes to, those that are not in `listed`: every name of the index, or of an account's.
+    pub(in crate::vault) fn absent(&self, vault: &Vault, listed: &[String], asked: &dyn Fn(&str) -> bool) -> Absent {
+        let there: HashSet<&str> = listed.iter().map(String::as_str).collect();
+        // what somebody planted must not make the rest look old
+        let mut oldest: BTreeMap<String, &str> = BTreeMap::new();
+        for name in listed.iter().filter(|name| self.names(name)) {
+            let Some((account, day)) = place(vault, name) else { continue };
+            let known = oldest.entry(account).or_insert(day);
+            *known = day.min(*known);
+        }
+        // one that sends no more has nothing left some day
+        let first = oldest.values().min().copied();
+        let (mut holes, mut older): (BTreeMap<(String, &str), Vec<&str>>, BTreeSet<&str>) = Default::default();
+        let mut olds = 0_u64;
+        for name in self.objects.keys().filter(|name| !there.contains(name.as_str()) && asked(name)) {
+            let Some((account, day)) = place(vault, name) else { continue };
+            if oldest.get(&account).copied().or(first).is_some_and(|oldest| day < oldest) {
+                olds += 1;
+                older.insert(day);
+            } else {
+                holes.entry((account, day)).or_default().push(name);
+            }
+        }
+        let hole = |names: Vec<&str>| {
+            let more = match names.len() {
+                0 | 1 => String::new(),
+                count => format!(" (and {} more of that day)", count - 1),
+            };
+            let name = names.first().copied().unwrap_or_default();
+            format!(
+                "{name}{more}: a signed digest names it, and it is not there: it was deleted, or its retention is over"
+            )
+        };
+        let older = older.first().zip(older.last()).map(|(first, last)| {
+            format!(
+                "{olds} index objects of {first} to {last} that signed digests name are not there, nor any that is older: \
+                 their retention is over, or they were deleted"
+            )
+        });
+        Absent { holes: holes.into_values().map(hole).collect(), older }
+    }
+}
+
+/// Account, as names have it, and day of an index object.
+fn place<'n>(vault: &Vault, name: &'n str) -> Option<(String, &'n str)> {
+    let account = IndexName::parse(vault.relative(name)?)?.account;
+    Some((account, name.split('/').find_map(|part| part.strip_prefix("dt="))?))
 }
 
 /// What is found in a digest's place, or a signature's.

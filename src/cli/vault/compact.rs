@@ -12,6 +12,9 @@ use super::chain::public_keys;
 use crate::vault::parquet::{Compacted, Options, compact};
 use crate::vault::read::{Vault, clean};
 
+/// Objects that could not be read and are named.
+const MAX_TOLD: usize = 100;
+
 /// Options of `vault compact`.
 #[derive(Args)]
 pub(in crate::cli) struct Compact {
@@ -22,7 +25,7 @@ pub(in crate::cli) struct Compact {
     #[arg(long)]
     account: Option<String>,
     /// Public key of the writer's signer, or a file that holds it: only lines are taken whose object a signed digest names,
-    /// with its hash. Needs read access to the chain too.
+    /// with its hash, as it should be. Needs read access to the chain too. Without it, lines that somebody planted are taken.
     #[arg(long, value_name = "KEY|FILE")]
     key: Vec<String>,
     /// Removes days that the index has no more, because its retention is over.
@@ -63,11 +66,15 @@ pub(super) fn run_compact(options: &Compact) -> Result<(), String> {
         show("");
         Ok(())
     })?;
-    let Compacted { objects, lines, files, bytes, days, pruned, unsigned } = &done;
+    let Compacted { objects, lines, files, bytes, days, pruned, unsigned, unread, older } = &done;
     if options.json {
         let json = serde_json::json!({"objects": objects, "lines": lines, "files": files, "bytes": bytes, "days": days,
-            "pruned": pruned, "unsigned": unsigned});
-        return output::print(&format!("{json}\n"));
+            "pruned": pruned, "unsigned": unsigned, "unread": unread, "older": older});
+        output::print(&format!("{json}\n"))?;
+        return whole(unread);
+    }
+    for older in older {
+        output::print(&format!("left out: {}\n", clean(older)))?;
     }
     for object in unsigned {
         output::print(&format!("left out, no signed digest names it yet: {}\n", clean(object)))?;
@@ -75,5 +82,14 @@ pub(super) fn run_compact(options: &Compact) -> Result<(), String> {
     let pruned = if *pruned > 0 { format!(", {pruned} days removed") } else { String::new() };
     output::print(&format!(
         "{lines} lines of {objects} index objects written: {files} files, {bytes} bytes, {days} days{pruned}\n"
-    ))
+    ))?;
+    whole(unread)
+}
+
+/// What was left out and should be there is an error in the end.
+fn whole(unread: &[String]) -> Result<(), String> {
+    let told = unread.iter().take(MAX_TOLD).map(|why| format!("not read, left out: {why}"));
+    let more = unread.len().checked_sub(MAX_TOLD).filter(|more| *more > 0);
+    let told: Vec<String> = told.chain(more.map(|more| format!("and {more} more objects"))).collect();
+    if told.is_empty() { Ok(()) } else { Err(told.join("\n")) }
 }

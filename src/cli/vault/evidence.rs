@@ -266,7 +266,7 @@ elsewhere).
 | `keys.ndjson` | session keys that are there, how they are sealed | CC6.7, C1.1 |
 | `erased.ndjson` | what was erased, why, at whose request, signed by whom | C1.2 |
 | `unsigned.ndjson` | objects of index and chain that no key given signed: planted, or about to be signed. Nothing above counts them | CC7.2 |
-| `closed.ndjson` | what was signed and could not be read: empty where the population is complete | PI1.3 |
+| `closed.ndjson` | what was signed and could not be read, or is not there: empty where the population is complete | PI1.3 |
 | `attached/` | what the operator added: `vault doctor`, policies, drills, logs of openings | CC6.1, CC8.1, A1.2 |
 
 ";

@@ -127,7 +127,8 @@ pub(super) async fn told(place: &Place, asked: &Asked) -> Result<Told, ReadError
     }
     let signed = Signed::read(&place.vault, &place.keys, account).await?;
     let mut each = |row: Row| asked.takes(&row, &mut told.found);
-    told.closed = each_signed_row(&place.vault, account, &|_| true, &signed, &mut each).await?;
+    let missed = each_signed_row(&place.vault, account, &|_| true, &signed, &mut each).await?;
+    told.closed = missed.closed;
     let mut each = |_: &str, row: Row| asked.takes(&row, &mut told.unsigned);
     // what can't be read of these says nothing: anybody may have put it there
     each_unsigned_row(&place.vault, account, &|_| true, &signed, &mut each).await?;
@@ -137,7 +138,7 @@ pub(super) async fn told(place: &Place, asked: &Asked) -> Result<Told, ReadError
         }
     }
     told.unsigned.retain(|_, folders| !folders.is_empty());
-    told.unread = signed.closed().to_vec();
+    told.unread = signed.closed().iter().cloned().chain(missed.older).collect();
     Ok(told)
 }
 

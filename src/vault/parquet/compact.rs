@@ -3,7 +3,7 @@
 //! reader that looks at all files while a day is written anew may see its lines twice; never too few. **Not here**: columns,
 //! files.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
 
 use serde_json::{Map, Value};
@@ -13,9 +13,9 @@ use crate::vault::chain::note::VerifyKey;
 use crate::vault::names::account_segment;
 use crate::vault::read::{ReadError, Vault, unpack_index};
 use crate::vault::signed::Signed;
-use crate::vault::store::ObjectKind;
+use crate::vault::store::{ObjectKind, StoreError};
 
-use super::sort::{Line, Sorter};
+use super::sort::{Line, Sorter, is_line};
 use super::state::{Day, Part, State, short};
 use super::write::Table;
 
@@ -54,6 +54,10 @@ pub struct Compacted {
     pub pruned: u64,
     /// Index objects that no signed digest names (yet): left out.
     pub unsigned: Vec<String>,
+    /// Index objects that can't be read, or that a signed digest names and that are not there: left out.
+    pub unread: Vec<String>,
+    /// Signed ones that are not there, and older than any that is.
+    pub older: Option<String>,
 }
 
 struct Run<'a> {
@@ -67,7 +71,8 @@ struct Run<'a> {
 /// Brings the tables up to the index.
 ///
 /// # Errors
-/// One line: the store or the folder fails, an index object is damaged or is not what its digest says.
+/// One line: the store or the folder fails, a signed index object is damaged or is not what its digest says, or one that tables hold
+/// can't be read any more to write them anew.
 pub async fn compact(vault: &Vault, options: &Options, show: &mut dyn FnMut(&str)) -> Result<Compacted, ReadError> {
     let prefix = match &options.account {
         Some(account) => format!("index/v1/account={}/", account_segment(account)),
@@ -79,8 +84,9 @@ pub async fn compact(vault: &Vault, options: &Options, show: &mut dyn FnMut(&str
     };
     let mut run = Run { vault, options, signed, done: Compacted::default() };
     let mut days: BTreeMap<Day, BTreeSet<String>> = BTreeMap::new();
-    for name in vault.list(ObjectKind::Index, &prefix).await? {
-        let object = vault.relative(&name).filter(|name| name.ends_with(".ndjson.zst"));
+    let listed = vault.list(ObjectKind::Index, &prefix).await?;
+    for name in &listed {
+        let object = vault.relative(name).filter(|name| name.ends_with(".ndjson.zst"));
         if let Some((day, object)) = object.and_then(|object| Some((Day::of(object)?, object))) {
             days.entry(day).or_default().insert(object.to_owned());
         }
@@ -89,6 +95,7 @@ pub async fn compact(vault: &Vault, options: &Options, show: &mut dyn FnMut(&str
         show(&format!("{} {}", day.account, day.day));
         run.day(day, objects).await?;
     }
+    run.absent(&listed)?;
     if options.prune {
         run.prune(&days)?;
     }
@@ -122,9 +129,9 @@ impl Run<'_> {
             ));
         }
         if other || (state.parts.len() >= PARTS && whole) {
-            (new, state) = (new.into_iter().chain(done).collect(), State::default());
+            (new, state) = (new.into_iter().chain(done.iter().cloned()).collect(), State::default());
         }
-        let part = self.write(day, new).await?;
+        let Some(part) = self.write(day, new, &done).await? else { return Ok(()) };
         self.done.days += 1;
         state.parts.push(part);
         state.write(&path)?;
@@ -137,12 +144,47 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Writes the lines of these objects.
-    async fn write(&mut self, day: &Day, objects: BTreeSet<String>) -> Result<Part, ReadError> {
+    /// Tells of signed objects that are in no table and not there.
+    fn absent(&mut self, listed: &[String]) -> Result<(), ReadError> {
+        let Some(signed) = &self.signed else { return Ok(()) };
+        let there: HashSet<&str> = listed.iter().map(String::as_str).collect();
+        let gone = signed.objects().filter(|name| !there.contains(name));
+        let days: BTreeSet<Day> = gone.filter_map(|name| Day::of(self.vault.relative(name)?)).collect();
+        let mut held: BTreeSet<String> = BTreeSet::new();
+        for day in days {
+            let state = State::read(&day.state(&self.options.folder))?;
+            held.extend(state.objects().into_iter().map(|object| self.vault.full(object)));
+        }
+        let wanted = self.options.account.as_deref().map(account_segment);
+        let asked = |name: &str| {
+            let account = wanted.as_deref().is_none_or(|wanted| Day::of(name).is_some_and(|day| day.account == wanted));
+            account && !held.contains(name)
+        };
+        let absent = signed.absent(self.vault, listed, &asked);
+        self.done.unread.extend(absent.holes);
+        self.done.older = absent.older;
+        Ok(())
+    }
+
+    /// Writes the lines of these objects; `None`: not one of them can be read. Those in `held` stand in tables that go.
+    async fn write(
+        &mut self,
+        day: &Day,
+        objects: BTreeSet<String>,
+        held: &BTreeSet<String>,
+    ) -> Result<Option<Part>, ReadError> {
         let mut sorter = Sorter::new(&self.options.folder);
         let mut hashes = BTreeMap::new();
         for object in &objects {
-            let (lines, sha256) = self.lines(object).await?;
+            let (lines, sha256) = match self.lines(object).await? {
+                Ok(lines) => lines,
+                // who may only write must not end every run
+                Err(why) if self.signed.is_none() && !held.contains(object) => {
+                    self.done.unread.push(why);
+                    continue;
+                }
+                Err(why) => return Err(why),
+            };
             hashes.insert(object.clone(), sha256);
             for text in lines.lines() {
                 if !sorter.push(text)? {
@@ -150,7 +192,10 @@ impl Run<'_> {
                 }
             }
         }
-        let names: Vec<&str> = objects.iter().map(String::as_str).collect();
+        if hashes.is_empty() {
+            return Ok(None);
+        }
+        let names: Vec<&str> = hashes.keys().map(String::as_str).collect();
         let id = short(&names);
         let folder = &self.options.folder;
         let (mut files, mut lines, mut bytes) = (Vec::new(), 0, 0);
@@ -176,18 +221,27 @@ impl Run<'_> {
         self.done.lines += lines;
         self.done.files += files.len() as u64;
         self.done.bytes += bytes;
-        Ok(Part { objects: hashes, files, lines })
+        Ok(Some(Part { objects: hashes, files, lines }))
     }
 
-    /// The lines of an index object, and the SHA-256 of its bytes.
-    async fn lines(&mut self, object: &str) -> Result<(String, String), ReadError> {
+    /// The lines of an index object, and the SHA-256 of its bytes; else what is wrong with it.
+    async fn lines(&mut self, object: &str) -> Result<Result<(String, String), ReadError>, ReadError> {
         let name = self.vault.full(object);
-        let bytes = self.vault.fetch(ObjectKind::Index, &name, None).await?;
+        let bytes = match self.vault.index_object(&name).await {
+            Ok(bytes) => bytes,
+            Err(error @ (StoreError::Unavailable(_) | StoreError::Busy(_))) => return Err(format!("{name}: {error}")),
+            Err(error) => return Ok(Err(format!("{name}: {error}"))),
+        };
         if self.signed.as_ref().is_some_and(|signed| signed.names(&name) && !signed.is(&name, &bytes)) {
-            return Err(format!("{name}: it is not what its digest says; `vault verify` tells more"));
+            return Ok(Err(format!("{name}: it is not what its digest says; `vault verify` tells more")));
         }
+        let lines = match unpack_index(&name, &bytes) {
+            Ok(lines) if lines.lines().all(is_line) => lines,
+            Ok(_) => return Ok(Err(format!("{object}: a line is not an index line"))),
+            Err(why) => return Ok(Err(why)),
+        };
         self.done.objects += 1;
-        Ok((unpack_index(&name, &bytes)?, crate::hex::encode(&Sha256::digest(&bytes))))
+        Ok(Ok((lines, crate::hex::encode(&Sha256::digest(&bytes)))))
     }
 
     /// Removes what was made of days that the index has no more.

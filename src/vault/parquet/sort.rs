@@ -11,6 +11,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 /// Lines that are in memory, bytes.
 const IN_MEMORY: usize = 128 << 20;
@@ -42,6 +43,12 @@ struct Place<'l> {
 pub(super) struct Line {
     key: String,
     pub(super) text: String,
+}
+
+/// Whether a text is an index line.
+pub(super) fn is_line(text: &str) -> bool {
+    // a table's columns are taken from its fields
+    Line::parse(text).is_some() && serde_json::from_str::<Map<String, Value>>(text).is_ok()
 }
 
 impl Line {

@@ -419,3 +419,22 @@ fn tests_are_asked_of_single_columns() {
     .expect("read");
     assert_eq!(far, 0);
 }
+
+/// Without a key an object that is none ends no run: it is left out and told, what else is new comes into the tables, every time.
+#[tokio::test]
+async fn a_planted_object_ends_no_run() {
+    let (store, folder) = (Arc::new(Memory::default()), tempfile::tempdir().expect("scratch"));
+    put(&store, "default", "2026-11-20", 20, &some(2, 20, 20));
+    let day = "index/v1/account=default/dt=2026-11-20";
+    let plant = |name: &str, bytes: Vec<u8>| drop(store.0.lock().insert(format!("{day}/{name}"), bytes.into()));
+    plant("gw-E1-0000000500.ndjson.zst", b"junk".to_vec());
+    let lines = format!("{}\n{{}}\n", some(3, 600, 1)[0]);
+    plant("gw-E1-0000000600.ndjson.zst", zstd::bulk::compress(lines.as_bytes(), 3).expect("zstd"));
+    let first = run(&store, folder.path()).await;
+    assert_eq!((first.objects, first.lines, first.unread.len()), (1, 20, 2), "{:?}", first.unread);
+    let again = run(&store, folder.path()).await;
+    assert_eq!((again.objects, again.lines, again.unread.len()), (0, 0, 2), "{:?}", again.unread);
+    put(&store, "default", "2026-11-20", 40, &some(4, 40, 20));
+    let more = run(&store, folder.path()).await;
+    assert_eq!((more.objects, more.lines, more.unread.len()), (1, 20, 2), "{:?}", more.unread);
+}

@@ -10,7 +10,7 @@ use time::{Date, Month};
 
 use super::index::each_signed_row_of;
 use super::terminal::clean;
-use super::{ReadError, Vault, each_row, each_row_of, each_signed_row, each_unsigned_row};
+use super::{Missed, ReadError, Vault, each_row, each_row_of, each_signed_row, each_unsigned_row};
 use crate::vault::parquet::read::{Covered, Test, rows};
 use crate::vault::row::{Kind, Row};
 use crate::vault::signed::Signed;
@@ -139,6 +139,8 @@ pub struct Found {
     pub sessions: BTreeSet<(String, String)>,
     /// What of the index could not be read, a line each.
     pub closed: Vec<String>,
+    /// Signed objects that are not there, and older than any that is.
+    pub older: Option<String>,
 }
 
 /// What was found so far.
@@ -183,9 +185,9 @@ pub async fn find_signed(
 ) -> Result<(Found, Found), ReadError> {
     let (day, account) = (|day: &str| query.may_hold(day), query.account.as_deref());
     let mut own = Finder { query, found: Found::default(), visit: &mut |row| visit(row, false) };
-    let mut closed = each_signed_row(vault, account, &day, signed, &mut |row| own.row(&row)).await?;
+    let Missed { mut closed, older } = each_signed_row(vault, account, &day, signed, &mut |row| own.row(&row)).await?;
     closed.extend_from_slice(signed.closed());
-    let own = Found { closed, ..own.found };
+    let own = Found { closed, older, ..own.found };
     let mut others = Finder { query, found: Found::default(), visit: &mut |row| visit(row, true) };
     let closed = each_unsigned_row(vault, account, &day, signed, &mut |_, row| others.row(&row)).await?;
     Ok((own, Found { closed, ..others.found }))
@@ -245,7 +247,7 @@ pub async fn find_in_signed(
             own.row(&row);
         }
     };
-    let mut closed = each_signed_row_of(vault, account, &day, &new, signed, &mut each).await?;
+    let Missed { mut closed, older } = each_signed_row_of(vault, account, &day, &new, signed, &mut each).await?;
     closed.extend_from_slice(signed.closed());
     if covered.left() > 0 {
         closed.push(format!(
@@ -253,7 +255,7 @@ pub async fn find_in_signed(
             covered.left()
         ));
     }
-    let own = Found { closed, ..own.found };
+    let own = Found { closed, older, ..own.found };
     let mut others = Finder { query, found: Found::default(), visit: &mut |row| visit(row, true) };
     let closed = each_unsigned_row(vault, account, &day, signed, &mut |_, row| others.row(&row)).await?;
     Ok((own, Found { closed, ..others.found }))

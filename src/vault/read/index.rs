@@ -52,10 +52,11 @@ pub async fn each_row_of(
     object: &(dyn Fn(&str) -> bool + Sync),
     visit: &mut (dyn FnMut(Row) + Send),
 ) -> Result<Vec<String>, ReadError> {
-    each(vault, account, day, object, None, &mut |_, row| visit(row)).await
+    Ok(each(vault, account, day, object, None, &mut |_, row| visit(row)).await?.closed)
 }
 
-/// As [`each_row`], of the index objects that signed digests name; one that is not what its digest says is not read.
+/// As [`each_row`], of the index objects that signed digests name; one that is not what its digest says is not
+/// read, one that is not there is told.
 ///
 /// # Errors
 /// As [`each_row`].
@@ -65,7 +66,7 @@ pub async fn each_signed_row(
     day: &(dyn Fn(&str) -> bool + Sync),
     signed: &Signed,
     visit: &mut (dyn FnMut(Row) + Send),
-) -> Result<Vec<String>, ReadError> {
+) -> Result<Missed, ReadError> {
     each_signed_row_of(vault, account, day, &|_| true, signed, visit).await
 }
 
@@ -80,7 +81,7 @@ pub(super) async fn each_signed_row_of(
     object: &(dyn Fn(&str) -> bool + Sync),
     signed: &Signed,
     visit: &mut (dyn FnMut(Row) + Send),
-) -> Result<Vec<String>, ReadError> {
+) -> Result<Missed, ReadError> {
     let object = |name: &str| signed.names(name) && object(name);
     each(vault, account, day, &object, Some(signed), &mut |_, row| visit(row)).await
 }
@@ -97,7 +98,7 @@ pub async fn each_unsigned_row(
     signed: &Signed,
     visit: &mut (dyn FnMut(&str, Row) + Send),
 ) -> Result<Vec<String>, ReadError> {
-    each(vault, account, day, &|name| !signed.names(name), None, visit).await
+    Ok(each(vault, account, day, &|name| !signed.names(name), None, visit).await?.closed)
 }
 
 async fn each(
@@ -107,7 +108,7 @@ async fn each(
     object: &(dyn Fn(&str) -> bool + Sync),
     signed: Option<&Signed>,
     visit: &mut (dyn FnMut(&str, Row) + Send),
-) -> Result<Vec<String>, ReadError> {
+) -> Result<Missed, ReadError> {
     let folder = match account {
         Some(account) => format!("index/v1/account={}/", crate::vault::names::account_segment(account)),
         None => "index/v1/".to_owned(),
@@ -115,7 +116,11 @@ async fn each(
     let mut closed = Closed::default();
     let mut seen = Seen::default();
     let day_of = |name: &str| name.split('/').find_map(|part| part.strip_prefix("dt=")).is_none_or(day);
-    let names = vault.list(ObjectKind::Index, &folder).await?.into_iter().filter(|name| day_of(name) && object(name));
+    let listed = vault.list(ObjectKind::Index, &folder).await?;
+    let start = vault.full(&folder);
+    let asked = |name: &str| name.starts_with(&start) && day_of(name) && object(name);
+    let absent = signed.map(|signed| signed.absent(vault, &listed, &asked)).unwrap_or_default();
+    let names = listed.into_iter().filter(|name| day_of(name) && object(name));
     let names: Vec<String> = names.collect();
     let mut objects = stream::iter(names).map(async |name| (vault.index_object(&name).await, name)).buffered(AT_ONCE);
     while let Some((bytes, name)) = objects.next().await {
@@ -135,7 +140,17 @@ async fn each(
             Err(why) => closed.add(why),
         }
     }
-    Ok(closed.list())
+    absent.holes.into_iter().for_each(|why| closed.add(why));
+    Ok(Missed { closed: closed.list(), older: absent.older })
+}
+
+/// What of the index was not read.
+#[derive(Debug, Default)]
+pub struct Missed {
+    /// What can't be read, and signed objects that are not there though older ones are, a line each.
+    pub closed: Vec<String>,
+    /// Signed objects that are not there, and older than any that is: their retention is over, or they were deleted.
+    pub older: Option<String>,
 }
 
 /// Takes the lines of one object.
@@ -205,7 +220,7 @@ impl Seen {
 
 impl Vault {
     /// An index object's bytes; no more than one can have.
-    async fn index_object(&self, name: &str) -> Result<Bytes, StoreError> {
+    pub(in crate::vault) async fn index_object(&self, name: &str) -> Result<Bytes, StoreError> {
         let bytes = self.reader.get(ObjectKind::Index, name, Some((0, MAX_STORED + 1))).await?;
         if bytes.len() as u64 > MAX_STORED { Err(StoreError::TooLarge) } else { Ok(bytes) }
     }

@@ -9,7 +9,7 @@ use crate::vault::store::ObjectKind;
 
 use super::index::{each_row, each_signed_row, each_unsigned_row};
 use super::replay::Filter;
-use super::{ReadError, Vault};
+use super::{Missed, ReadError, Vault};
 
 /// What an index line is taken to need in memory, bytes.
 const LINE: u64 = 1024;
@@ -39,6 +39,8 @@ pub(super) struct Indexed {
     pub(super) erasures: Vec<Row>,
     /// What of the index could not be read: one strange object must not end every replay.
     pub(super) closed: Vec<String>,
+    /// Signed objects that are not there, and older than any that is.
+    pub(super) older: Option<String>,
     /// Lines that there was no room for.
     pub(super) left_out: u64,
     pub(super) unsigned: BTreeSet<Line>,
@@ -86,9 +88,9 @@ pub(super) async fn rows(vault: &Vault, session: &str, filter: &Filter) -> Resul
     let account = filter.account.as_deref();
     let Some(signed) = &filter.signed else {
         let closed = each_row(vault, account, &|_| true, &mut visit).await?;
-        return Ok(Indexed { rows, erasures, closed, left_out, unsigned: BTreeSet::new() });
+        return Ok(Indexed { rows, erasures, closed, older: None, left_out, unsigned: BTreeSet::new() });
     };
-    let mut closed = each_signed_row(vault, account, &|_| true, signed, &mut visit).await?;
+    let Missed { mut closed, older } = each_signed_row(vault, account, &|_| true, signed, &mut visit).await?;
     closed.extend_from_slice(signed.closed());
     let (mut unsigned, mut twice) = (BTreeSet::new(), 0_u64);
     let known: HashSet<Line> = rows.iter().map(line).collect();
@@ -110,7 +112,7 @@ pub(super) async fn rows(vault: &Vault, session: &str, filter: &Filter) -> Resul
     if twice > 0 {
         closed.push(format!("{twice} lines that nobody signed claim numbers of signed ones: they were planted"));
     }
-    Ok(Indexed { rows, erasures, closed, left_out, unsigned })
+    Ok(Indexed { rows, erasures, closed, older, left_out, unsigned })
 }
 
 /// Objects of the session by their names: those of the last minutes are not in the index yet.

@@ -42,7 +42,7 @@ pub(super) use find::day_before;
 pub use find::{Found, Query, find, find_in, find_in_signed, find_signed, shown};
 pub use get::{Leaf, Lines, Wanted, get, get_lines};
 pub use hidden::Finds;
-pub use index::{each_row, each_row_of, each_signed_row, each_unsigned_row};
+pub use index::{Missed, each_row, each_row_of, each_signed_row, each_unsigned_row};
 pub(super) use index::{inflate as inflate_index, unpack as unpack_index};
 pub(super) use keys::open_key;
 pub use keys::{BadKey, Shut};

@@ -79,6 +79,8 @@ pub struct Replay {
     erased: Vec<String>,
     /// Objects and fragments that could not be read, and why.
     closed: Vec<String>,
+    /// Signed index objects that are not there, and older than any that is.
+    older: Option<String>,
     /// It is larger than what may be read into memory: fragments and lines that are left out.
     left_out: u64,
     /// Lines of objects that no signed digest names.
@@ -95,7 +97,7 @@ pub async fn replay(
     session: &str,
     filter: &Filter,
 ) -> Result<Replay, ReadError> {
-    let Indexed { rows, erasures, closed, left_out, unsigned } = rows(vault, session, filter).await?;
+    let Indexed { rows, erasures, closed, older, left_out, unsigned } = rows(vault, session, filter).await?;
     let accounts: BTreeSet<&str> = rows.iter().map(|row| row.tail.account.as_str()).collect();
     if accounts.len() > 1 {
         let accounts: Vec<&str> = accounts.into_iter().collect();
@@ -122,6 +124,7 @@ pub async fn replay(
         entries: Vec::new(),
         erased,
         closed,
+        older,
         left_out,
         unsigned,
     };
@@ -152,7 +155,7 @@ pub async fn replay(
     }));
     if replay.entries.is_empty() {
         let none = format!("no session {session:?} in this vault (private ids stand there as h-…)");
-        let closed = replay.closed.iter().map(|why| clean(why));
+        let closed = replay.closed.iter().chain(&replay.older).map(|why| clean(why));
         return Err(std::iter::once(none).chain(closed).collect::<Vec<_>>().join("\nnot read: "));
     }
     if replay.left_out > 0 {
@@ -217,7 +220,7 @@ impl Replay {
         entries.sort_by(|a, b| (&a.at, a.leaf).cmp(&(&b.at, b.leaf)));
         let (accounts, erased, closed) = (BTreeSet::new(), Vec::new(), Vec::new());
         let unsigned = BTreeSet::new();
-        Self { session: session.to_owned(), accounts, entries, erased, closed, left_out: 0, unsigned }
+        Self { session: session.to_owned(), accounts, entries, erased, closed, older: None, left_out: 0, unsigned }
     }
 
     /// Everything that happened, in order of time.
@@ -263,6 +266,11 @@ impl Replay {
     /// Objects and fragments that could not be read, and why.
     pub fn closed(&self) -> &[String] {
         &self.closed
+    }
+
+    /// That signed index objects are not there, which are older than any that is: what they told of it is missing.
+    pub fn older(&self) -> Option<&str> {
+        self.older.as_deref()
     }
 
     /// Writes it as text.

@@ -257,3 +257,62 @@ fn names_forge_no_lines() {
     assert_eq!(text.lines().filter(|line| *line == "verified").count(), 0, "{text}");
     assert!(text.ends_with("\nNOT VERIFIED") && !text.contains(['\u{9b}', '\u{202e}']), "{text}");
 }
+
+/// Signed lines that are not there are told by whoever asks for signed ones: as missing where older ones are there, as what may have
+/// expired where none is. Else an answer without them would pass for whole.
+#[tokio::test]
+async fn signed_lines_that_are_gone_are_told() {
+    use crate::vault::evidence::{Period, gather};
+    use crate::vault::parquet::{Options as Tables, compact};
+    use crate::vault::read::{Query, find_signed};
+    use crate::vault::signed::Signed;
+    let mut site = Site::new(3);
+    for _ in 0..3 {
+        site.send("default", "s0", "text");
+        site.minutes(4).await;
+        site.clock.advance(DAY);
+    }
+    let (keys, vault) = ([signing_key().public().clone()], Vault::new(site.store.clone(), "", None));
+    let names: Vec<String> = site.store.0.lock().keys().filter(|name| name.starts_with("index/")).cloned().collect();
+    assert_eq!(names.len(), 3, "{names:?}");
+    let whole = site.store.0.lock().clone();
+    let signed = Arc::new(Signed::read(&vault, &keys, None).await.expect("signed"));
+    let found = async || find_signed(&vault, &Query::default(), &signed, &mut |_, _| {}).await.expect("found").0;
+    let period = Period { from: "2026-01-01T00:00:00.000000000Z".into(), to: "2027-01-01T00:00:00.000000000Z".into() };
+    let closed = async || gather(&vault, &period, None, &keys).await.expect("gathered").closed;
+    let seen = async || {
+        let mut opener = Opener::new(&vault, vec![site.auditor.clone()]);
+        let filter = Filter { signed: Some(signed.clone()), ..Filter::default() };
+        replay(&vault, &mut opener, "s0", &filter).await.expect("its lines")
+    };
+    let tables = async || {
+        let folder = tempfile::tempdir().expect("scratch");
+        let options = Tables { folder: folder.path().to_owned(), keys: keys.to_vec(), ..Tables::default() };
+        compact(&vault, &options, &mut |_| {}).await.expect("compacted")
+    };
+    assert!(found().await.closed.is_empty() && closed().await.is_empty() && tables().await.unread.is_empty());
+    // one in the middle, and the newest
+    for name in names.get(1..).expect("two") {
+        site.remove(name);
+        assert!(found().await.closed.iter().any(|why| why.contains(name)), "{name}");
+        assert!(closed().await.iter().any(|why| why.contains(name)), "{name}");
+        assert!(seen().await.closed().iter().any(|why| why.contains(name)), "{name}");
+        assert!(tables().await.unread.iter().any(|why| why.contains(name)), "{name}");
+    }
+    // all of them: no answer is whole
+    site.remove(&names[0]);
+    assert_eq!((closed().await.len(), found().await.closed.len()), (3, 3));
+    // the oldest: its retention may be over, which ends nothing, but a population is not complete
+    *site.store.0.lock() = whole;
+    site.remove(&names[0]);
+    let told = found().await;
+    assert!(
+        told.closed.is_empty() && told.older.is_some_and(|older| older.contains("2026-11-20")),
+        "{:?}",
+        told.closed
+    );
+    assert!(seen().await.closed().is_empty() && seen().await.older().is_some());
+    let tables = tables().await;
+    assert!(tables.unread.is_empty() && tables.older.is_some(), "{:?}", tables.unread);
+    assert_eq!(closed().await.len(), 1);
+}
