@@ -73,7 +73,7 @@ pub(super) fn run_compact(options: &Compact) -> Result<(), String> {
         output::print(&format!("{json}\n"))?;
         return whole(unread);
     }
-    for older in older {
+    if let Some(older) = older {
         output::print(&format!("left out: {}\n", clean(older)))?;
     }
     for object in unsigned {
