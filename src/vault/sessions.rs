@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 use super::read::is_denied;
 use super::row::{Buckets, Kind, Row};
 
+#[cfg(test)]
+mod tests;
+
 /// Models and rate tables that are named.
 const NAMED: usize = 8;
 
@@ -170,35 +173,6 @@ impl SessionLine {
         }
         if let Some(rates) = tail.rates.as_ref().filter(|_| self.rates.len() < NAMED) {
             self.rates.insert(rates.clone());
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::vault::row::Tail;
-
-    /// A session's line counts as denied what evidence and replay do, by the same words.
-    #[test]
-    fn denials_are_what_evidence_counts() {
-        let denials = |decision: &str| {
-            let tail = Tail { call: "permission".into(), decision: Some(decision.to_owned()), ..Tail::default() };
-            let mut line = SessionLine::default();
-            line.add(&Row { v: 1, leaf: 0, object_key: None, off: None, of: None, tail });
-            line.denials
-        };
-        for (decision, count) in [
-            ("unblocked", 0),
-            ("accept", 0),
-            ("hidden", 0),
-            ("cancelled", 1),
-            ("refused", 1),
-            ("forbidden", 1),
-            ("Denied", 1),
-            ("no", 1),
-        ] {
-            assert_eq!(denials(decision), count, "{decision}");
         }
     }
 }
