@@ -146,8 +146,8 @@ impl Signed {
         }
         // one that sends no more has nothing left some day
         let first = oldest.values().min().copied();
-        let (mut holes, mut older): (BTreeMap<(String, &str), Vec<&str>>, BTreeSet<&str>) = Default::default();
-        let mut olds = 0_u64;
+        let mut holes: BTreeMap<_, Vec<&str>> = BTreeMap::new();
+        let (mut older, mut olds) = (BTreeSet::new(), 0_u64);
         for name in self.objects.keys().filter(|name| !there.contains(name.as_str()) && asked(name)) {
             let Some((account, day)) = place(vault, name) else { continue };
             if oldest.get(&account).copied().or(first).is_some_and(|oldest| day < oldest) {
