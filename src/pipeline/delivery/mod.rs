@@ -1,7 +1,7 @@
 //! **What**: [`Delivery`]: exporters that ask for more than the spool's word (`ack: delivered`), for less (`ack: offered`), or that
 //! may have only so much waiting (`max_pending`). **Why**: some owners want to hear of a back end's refusal, others must not be
 //! held up by one back end. **Invariants**: what is answered late is committed already, so that a client that comes again is
-//! answered by its first request's end; whoever waits has an end, holds no bytes of the budget, and is one of [`MOST_WAITING`] at most;
+//! answered by its first request's end; whoever waits has an end, holds no bytes of the budget, and is one of `MOST_WAITING` at most;
 //! memory of offers is bounded.
 //! **Not here**: sending (`outlet/`), order of commits (`sequencer`).
 
