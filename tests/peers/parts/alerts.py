@@ -237,9 +237,13 @@ class Prometheus:
         except OSError:
             return False
 
+    def firing(self):
+        """Each that fires; one name may stand here once for each set of labels."""
+        return [alert for alert in self.ask("api/v1/alerts")["alerts"] if alert["state"] == "firing"]
+
     def alerts(self):
-        """{alert: its labels}, those that fire."""
-        return {alert["labels"]["alertname"]: alert for alert in self.ask("api/v1/alerts")["alerts"] if alert["state"] == "firing"}
+        """{alert's name: one that fires}."""
+        return {alert["labels"]["alertname"]: alert for alert in self.firing()}
 
     def unhealthy(self):
         groups = self.ask("api/v1/rules")["groups"]
@@ -296,11 +300,13 @@ def live(found, work):
     until("once it was scraped, TollgateAbsent ends", lambda: "TollgateAbsent" not in prometheus.alerts(), 30, 0.2)
 
     def tool_alert():
+        # Tools of the recorded sessions fail too, and may fire beside it.
         failing_tool(gateway)
-        return prometheus.alerts().get("AgentToolErrorRate")
+        return "deploy" in {alert["labels"].get("tool_name") for alert in prometheus.firing()
+                            if alert["labels"]["alertname"] == "AgentToolErrorRate"}
 
-    alert = until("AgentToolErrorRate fires", tool_alert, 60, 0.5)
-    check("AgentToolErrorRate fires for a tool whose calls fail, and names it", alert["labels"].get("tool_name") == "deploy", alert["labels"])
+    until("AgentToolErrorRate fires for a tool whose calls fail, and names it", tool_alert, 60, 0.5)
+    check("AgentToolErrorRate fires for a tool whose calls fail, and names it", True)
     sink.tell("status=401&count=1000000")
     replay(gateway, CLIENTS[2:3])
     alert = until("TollgateExporterDenied fires", lambda: prometheus.alerts().get("TollgateExporterDenied"), 60, 0.2)
