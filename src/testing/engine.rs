@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt};
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use parking_lot::Mutex;
 use prost::Message;
@@ -62,23 +64,38 @@ pub fn with_unknown_field(name: &str) -> Bytes {
     bytes.into()
 }
 
-/// Names of the spans in a trace request.
-pub fn names(request: &[u8]) -> Vec<String> {
-    let request = ExportTraceServiceRequest::decode(request).unwrap();
-    let scopes = request.resource_spans.into_iter().flat_map(|resource| resource.scope_spans);
-    scopes.flat_map(|scope| scope.spans).map(|span| span.name).collect()
+/// A logs request with one record for each name.
+pub fn logs<S: AsRef<str>>(names: &[S]) -> Bytes {
+    let record =
+        |name: &S| LogRecord { event_name: name.as_ref().to_owned(), observed_time_unix_nano: 1, ..Default::default() };
+    let scope = ScopeLogs { log_records: names.iter().map(record).collect(), ..Default::default() };
+    let request = ExportLogsServiceRequest {
+        resource_logs: vec![ResourceLogs { scope_logs: vec![scope], ..Default::default() }],
+    };
+    request.encode_to_vec().into()
 }
 
-/// Names of the spans in a trace request, each with one attribute's text.
+/// Names of the items of a request of [`spans`] or [`logs`], which no reader of the other takes.
+pub fn names(request: &[u8]) -> Vec<String> {
+    names_with(request, "").into_iter().map(|(name, _)| name).collect()
+}
+
+/// The same, each with one attribute's text.
 pub fn names_with(request: &[u8], key: &str) -> Vec<(String, String)> {
-    use opentelemetry_proto::tonic::common::v1::any_value::Value;
-    let request = ExportTraceServiceRequest::decode(request).unwrap();
-    let scopes = request.resource_spans.into_iter().flat_map(|resource| resource.scope_spans);
-    let text = |span: &Span| {
-        let value = span.attributes.iter().find(|pair| pair.key == key)?.value.clone()?.value?;
+    use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
+    let text = |attributes: Vec<KeyValue>| {
+        let value = attributes.into_iter().find(|pair| pair.key == key)?.value?.value?;
         if let Value::StringValue(text) = value { Some(text) } else { None }
     };
-    scopes.flat_map(|scope| scope.spans).map(|span| (span.name.clone(), text(&span).unwrap_or_default())).collect()
+    if let Ok(request) = ExportTraceServiceRequest::decode(request) {
+        let spans = request.resource_spans.into_iter().flat_map(|resource| resource.scope_spans);
+        let spans = spans.flat_map(|scope| scope.spans);
+        return spans.map(|span| (span.name, text(span.attributes).unwrap_or_default())).collect();
+    }
+    let request = ExportLogsServiceRequest::decode(request).unwrap();
+    let records = request.resource_logs.into_iter().flat_map(|resource| resource.scope_logs);
+    let records = records.flat_map(|scope| scope.log_records);
+    records.map(|record| (record.event_name, text(record.attributes).unwrap_or_default())).collect()
 }
 
 /// The attributes of the first span.
@@ -96,7 +113,8 @@ pub fn attributes(request: &[u8]) -> BTreeMap<String, String> {
 
 /// Names of the items of a payload.
 pub fn item_names(payload: &Payload) -> Vec<String> {
-    payload.items().map(|item| payload.text(item, Field::Name).to_owned()).collect()
+    let field = if payload.signal() == Signal::Logs { Field::EventName } else { Field::Name };
+    payload.items().map(|item| payload.text(item, field).to_owned()).collect()
 }
 
 /// Where test batches come from.

@@ -46,6 +46,8 @@ pub struct Parts {
     pub seed: u64,
     pub pipelines: Vec<PipelinePlan>,
     pub outlets: OutletSettings,
+    /// Exporters that have others.
+    pub others: HashMap<Arc<str>, OutletSettings>,
     pub spool_bytes: u64,
     pub errands: Arc<dyn Errands>,
 }
@@ -66,6 +68,7 @@ impl Parts {
             seed: 1,
             pipelines: vec![pipeline],
             outlets: OutletSettings::default(),
+            others: HashMap::new(),
             spool_bytes: 16 << 20,
             errands: Arc::new(inquiry::Inline),
         }
@@ -85,8 +88,9 @@ impl Parts {
         let (spool, committer) = opened.map_err(|error| error.to_string())?;
         let plan = EnginePlan { pipelines: self.pipelines, limits: Limits::default() };
         let exporters = plan.exporters();
-        let outlets: HashMap<_, _> =
+        let mut outlets: HashMap<_, _> =
             exporters.iter().map(|exporter| (Arc::clone(exporter.id()), self.outlets.clone())).collect();
+        outlets.extend(self.others);
         let context = Context {
             spool: Arc::clone(&spool),
             clock: self.clock.clone(),
@@ -107,6 +111,19 @@ impl Parts {
     }
 }
 
+/// A trace request as the receiver `otlp` hands it in, with what it holds of the budget.
+pub fn submission(wire: Bytes, permit: BytePermit) -> Submission {
+    Submission {
+        signal: Signal::Traces,
+        wire,
+        permit,
+        account: "default".into(),
+        receiver: "otlp".into(),
+        transport: "grpc",
+        trust: Trust::ThirdParty,
+    }
+}
+
 impl Rig {
     /// Hands a trace request in; the answer comes with a commit.
     pub fn submit(&self, wire: Bytes) -> BoxFuture<'static, Outcome> {
@@ -115,15 +132,12 @@ impl Rig {
 
     /// The same for an account.
     pub fn submit_as(&self, account: &str, wire: Bytes) -> BoxFuture<'static, Outcome> {
-        let submission = Submission {
-            signal: Signal::Traces,
-            wire,
-            permit: BytePermit::new(),
-            account: account.into(),
-            receiver: "otlp".into(),
-            transport: "grpc",
-            trust: Trust::ThirdParty,
-        };
+        self.submit_signal(account, Signal::Traces, wire)
+    }
+
+    /// The same of any signal.
+    pub fn submit_signal(&self, account: &str, signal: Signal, wire: Bytes) -> BoxFuture<'static, Outcome> {
+        let submission = Submission { account: account.into(), signal, ..submission(wire, BytePermit::new()) };
         self.engine.inlet.door("otlp").submit(submission)
     }
 

@@ -10,12 +10,11 @@ use tokio::sync::watch;
 
 use super::Delivery;
 use crate::clock::{ManualClock, UnixNanos};
-use crate::otlp::Signal;
 use crate::pipeline::spool::Seq;
-use crate::pipeline::{Ack, BytePermit, OnFull, Outcome, OutletSettings, Processor, Reason, Submission, Trust};
+use crate::pipeline::{Ack, BytePermit, OnFull, Outcome, OutletSettings, Processor, Reason, Trust};
 use crate::telemetry::Meter;
 use crate::testing::engine::{Sink, Step, padded, spans};
-use crate::testing::rig::{Parts, Rig};
+use crate::testing::rig::{Parts, Rig, submission};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -136,15 +135,7 @@ fn who_waits_holds_no_bytes() {
     let submit = |name: &str| {
         let (mut permit, wire) = (BytePermit::new(), spans(&[name]));
         door.charge(&mut permit, all).now_or_never().expect("there is room").expect("taken");
-        door.submit(Submission {
-            signal: Signal::Traces,
-            wire,
-            permit,
-            account: "default".into(),
-            receiver: "otlp".into(),
-            transport: "grpc",
-            trust: Trust::ThirdParty,
-        })
+        door.submit(submission(wire, permit))
     };
     let mut first = submit("a");
     assert_eq!(rig.engine.inlet.budget().in_use(), all, "until it is safe");

@@ -6,10 +6,10 @@ use futures_util::FutureExt;
 
 use crate::otlp::Signal;
 use crate::pipeline::forward::Label;
-use crate::pipeline::{BytePermit, Exporter, Outcome, PipelinePlan, Processor, Reason, Submission, Trust};
+use crate::pipeline::{BytePermit, Exporter, Outcome, PipelinePlan, Processor, Reason, Trust};
 use crate::testing::engine::{Drafter, Sink, Step, Tally, attributes, spans};
 use crate::testing::errands::{Asker, Later};
-use crate::testing::rig::{Parts, Rig};
+use crate::testing::rig::{Parts, Rig, submission};
 
 fn rig(processors: Vec<Arc<dyn Processor>>) -> (Rig, Arc<Later>, tempfile::TempDir) {
     let (folder, later) = (tempfile::tempdir().unwrap(), Arc::new(Later::default()));
@@ -89,17 +89,7 @@ async fn a_question_that_vanishes_gives_everything_back() {
     let asker = Asker::new("asker");
     let (rig, later, _folder) = rig(vec![asker.clone()]);
     let (door, wire) = (rig.engine.inlet.door("otlp"), spans(&["a"]));
-    let hand_in = |permit: BytePermit, wire: Bytes| {
-        door.submit(Submission {
-            signal: Signal::Traces,
-            wire,
-            permit,
-            account: "default".into(),
-            receiver: "otlp".into(),
-            transport: "grpc",
-            trust: Trust::ThirdParty,
-        })
-    };
+    let hand_in = |permit: BytePermit, wire: Bytes| door.submit(submission(wire, permit));
     let mut permit = BytePermit::new();
     door.charge(&mut permit, wire.len()).await.unwrap();
     let (one, two) = (hand_in(permit, wire.clone()), hand_in(BytePermit::new(), wire.clone()));

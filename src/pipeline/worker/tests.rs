@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::pipeline::{Exporter, Processor, Trust};
 use crate::testing::engine::{Drafter, Sink, Step, Tally, attributes, names, spans};
-use crate::testing::rig::{Parts, Rig};
+use crate::testing::rig::{Parts, Rig, submission};
 
 fn rig(processors: Vec<Arc<dyn Processor>>) -> (Rig, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
@@ -44,17 +44,10 @@ fn some_answers_need_no_commit() {
     assert_eq!(now(Bytes::new()), Some(Outcome::Accepted));
     assert_eq!(now(Bytes::from_static(b"\xff\xff")), Some(Outcome::Refused { reason: Reason::Malformed }));
     let door = rig.engine.inlet.door("otlp/other");
-    let submission = Submission {
-        signal: Signal::Traces,
-        wire: spans(&["a"]),
-        permit: BytePermit::new(),
-        account: "default".into(),
-        receiver: "otlp/other".into(),
-        transport: "http",
-        trust: Trust::ThirdParty,
-    };
+    let other = submission(spans(&["a"]), BytePermit::new());
+    let other = Submission { receiver: "otlp/other".into(), transport: "http", ..other };
     assert!(!door.takes(Signal::Traces));
-    assert_eq!(door.submit(submission).now_or_never(), Some(Outcome::Refused { reason: Reason::NoPipeline }));
+    assert_eq!(door.submit(other).now_or_never(), Some(Outcome::Refused { reason: Reason::NoPipeline }));
 }
 
 /// A processor's refusal must keep the batch back: *retry*, nothing stored, claims free.
