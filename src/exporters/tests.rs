@@ -113,7 +113,7 @@ fn partial_success_ends_a_delivery_and_a_warning_is_success() {
     assert_eq!(verdict::grpc(StatusCode::OK, None, Err(AnswerError::TooLarge)), unreadable);
 }
 
-/// OTLP/gRPC: the specification's table, RESOURCE_EXHAUSTED only with RetryInfo.
+/// OTLP/gRPC: the specification's table; RESOURCE_EXHAUSTED without RetryInfo is the outlet's to find out about.
 #[test]
 fn each_grpc_code_has_one_outcome() {
     for number in 0..=17 {
@@ -122,7 +122,7 @@ fn each_grpc_code_has_one_outcome() {
             0 => Outcome::Accepted,
             1 | 4 | 10 | 11 | 14 | 15 => retry(after, Reason::Unavailable),
             8 if after.is_some() => retry(after, Reason::Unavailable),
-            8 => Outcome::Refused { reason: Reason::TooLarge },
+            8 => retry(None, Reason::TooLarge),
             5 | 7 | 12 | 16 => retry(after, Reason::Denied),
             _ => Outcome::Refused { reason: Reason::BadData },
         };

@@ -71,7 +71,8 @@ fn code(code: Code, retry_info: Option<Duration>) -> Outcome {
     match (code.retry(), code) {
         (Retry::Yes, _) => Outcome::Retry { after, reason: Reason::Unavailable },
         (Retry::WithRetryInfo, _) if after.is_some() => Outcome::Retry { after, reason: Reason::Unavailable },
-        (Retry::WithRetryInfo, _) => Outcome::Refused { reason: Reason::TooLarge },
+        // Too large for it, as servers of gRPC say it, or no room for anything now: the outlet finds out.
+        (Retry::WithRetryInfo, _) => Outcome::Retry { after: None, reason: Reason::TooLarge },
         (_, Code::Unauthenticated | Code::PermissionDenied | Code::NotFound | Code::Unimplemented) => {
             Outcome::Retry { after, reason: Reason::Denied }
         }

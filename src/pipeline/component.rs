@@ -104,7 +104,8 @@ pub trait Exporter: Send + Sync {
     /// Largest request body before compression, bytes; the outlet merges up to it and splits above it.
     fn max_request_bytes(&self) -> usize;
     /// Sends one request. `Partial` and `Accepted` end the delivery; `Retry` repeats it; `Refused` with
-    /// [`Reason::BadData`] or [`Reason::TooLarge`] is halved, then quarantined; `Denied` keeps retrying and alarms.
+    /// [`Reason::BadData`] or [`Reason::TooLarge`] is halved, then quarantined; `Denied` keeps retrying and alarms; `Retry` with
+    /// `TooLarge` means that nobody can tell the size from want of room: halved, then asked again for a while, then quarantined.
     fn send<'a>(&'a self, request: &'a ExportRequest) -> BoxFuture<'a, Outcome>;
 }
 

@@ -77,7 +77,7 @@ async fn answers_become_outcomes_by_the_table() {
         (Answer::grpc(14, b""), AGAIN),
         (detailed(14), retry(delay, Reason::Unavailable)),
         (detailed(8), retry(delay, Reason::Unavailable)),
-        (Answer::grpc_failure(8), refused(Reason::TooLarge)),
+        (Answer::grpc_failure(8), Outcome::Retry { after: None, reason: Reason::TooLarge }),
         (Answer::grpc_failure(3), refused(Reason::BadData)),
         (Answer::grpc_failure(16), retry(None, Reason::Denied)),
         (Answer::http(503), AGAIN),

@@ -1,8 +1,8 @@
 //! **What**: the delivery of one parcel: merge, attempt, wait, halve, set aside; then its records are done.
 //! **Invariants**: ends only with a verdict for every item, or because the gateway stops (then nothing is done, and all
 //! of it is delivered again after the start). A refused item is kept in the spool's quarantine before its record is done; those beside
-//! it are delivered, unless it looks as if the back end took nothing at all ([`ALL_REFUSED`]), or to find them all would hold up
-//! what waits behind the parcel ([`MOST_REFUSALS`], [`LONGEST_SEARCH`]): then what is left goes in the pieces it is in.
+//! it are delivered, unless it looks as if the back end took nothing at all, or to find them all would hold up
+//! what waits behind the parcel (`evidence`): then what is left goes in the pieces it is in.
 
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
@@ -21,91 +21,66 @@ use crate::pipeline::spool::{Record, RecordKind, Seq, Transaction, room_for};
 use crate::pipeline::{ExportRequest, Outcome, Reason};
 
 use super::backoff::Backoff;
-use super::gather::{Group, Parcel};
+use super::evidence::{Evidence, Piece};
+use super::gather::{Group, Intake, Parcel};
 use super::slots::Slot;
-use super::{Condition, Outlet, QUARANTINE};
+use super::{Condition, Outlet, QUARANTINE, READ_RETRY};
 
 /// Exporters have their own, shorter limits; this is the net below them.
 const LONGEST_ATTEMPT: Duration = Duration::from_secs(300);
-/// So many items of a parcel, from all over it, refused one by one, and nothing taken: the back end refuses everything, and what is left
-/// is set aside in the pieces it is in. While anything is taken refused pieces are halved down to the item.
-const ALL_REFUSED: usize = 16;
-/// The same where items stay in their order: all are from the parcel's beginning, which says less of its end.
-const ALL_REFUSED_IN_ORDER: usize = 128;
-/// So many refused requests of a parcel, or so much time in its requests since the first of them (but see [`FEW_REFUSALS`]), and no piece is halved any more: one
-/// parcel of many tiny items must not keep the exporter from everybody else's for hours. (As many again are taken, at most.)
-const MOST_REFUSALS: usize = 1_000;
-const LONGEST_SEARCH: Duration = Duration::from_secs(60);
-/// So many refused requests are always allowed, however slow the answers: a few items, or one among thousands, are found with them.
-const FEW_REFUSALS: usize = 64;
+/// A back end that takes nothing of a parcel, not even one item alone, and says that it is the size or that it has no room (gRPC has one
+/// word for both), may be overloaded: so long it is asked again before the size is believed.
+const LONGEST_PATIENCE: Duration = Duration::from_secs(300);
+/// The same where nothing else of its signal and account can go meanwhile.
+const LONGEST_PATIENCE_ALONE: Duration = Duration::from_secs(30);
 
 /// How a delivery ended.
 pub(super) struct Delivered {
-    /// Which lane it came by.
-    pub(super) lane: u64,
     /// Whose it was.
     pub(super) group: Group,
-    /// Bytes it held of the window.
-    pub(super) bytes: usize,
+    /// What it was of them.
+    pub(super) range: (Seq, Seq),
     /// Something was left because the gateway stops.
     pub(super) left: bool,
 }
 
-/// A part of a parcel that goes in one request.
-struct Piece {
-    body: Bytes,
-    items: u64,
+/// A parcel on its way.
+struct Load {
+    parcel: Parcel,
+    /// What is left of it.
+    pieces: VecDeque<Piece>,
+    evidence: Evidence,
+    /// There was a verdict on some of it: it is not what the spool has any more.
+    touched: bool,
+    patience: Option<Patience>,
 }
 
-/// What is known of a back end that refuses a parcel's pieces.
-#[derive(Default)]
-struct Evidence {
-    /// The order of items is kept.
-    ordered: bool,
-    /// It took something of this parcel.
-    taken: bool,
-    /// Items that it refused one by one.
-    refused: usize,
-    /// The last piece was such an item.
-    elsewhere: bool,
-    /// Requests that it refused.
-    refusals: usize,
-    /// In requests with a verdict, from the first refused one on; pauses and outages do not count.
-    spent: Duration,
+/// How long an item is asked for that was refused for its size, or for want of room.
+struct Patience {
+    backoff: Backoff,
+    /// Then it is the size.
+    until: Duration,
+    /// Requests of the group that were taken before; one more, and there is room.
+    taken: u64,
 }
 
-impl Evidence {
-    /// The next piece: the last one, so that halves of halves come first; while nothing was taken, after each refused item one of the
-    /// largest, so that the next refused item lies elsewhere.
-    fn next(&mut self, pieces: &mut VecDeque<Piece>) -> Option<Piece> {
-        let elsewhere = std::mem::take(&mut self.elsewhere) && !self.taken && !self.ordered;
-        if elsewhere { pieces.pop_front() } else { pieces.pop_back() }
-    }
+/// What waits can't be read again now.
+struct Unread;
 
-    /// Whether a refused piece is worth the requests for its halves.
-    fn halves(&self) -> bool {
-        let all = if self.ordered { ALL_REFUSED_IN_ORDER } else { ALL_REFUSED };
-        let goes_on = match self.refusals {
-            ..FEW_REFUSALS => true,
-            FEW_REFUSALS..MOST_REFUSALS => self.spent < LONGEST_SEARCH,
-            _ => false,
-        };
-        (self.taken || self.refused < all) && goes_on
-    }
+/// What becomes of an item that was refused for its size, or for want of room.
+enum Room {
+    /// It is asked again.
+    Perhaps,
+    /// It is the size.
+    Never,
+    /// The gateway stops.
+    Left,
+}
 
-    /// A request had a verdict after this time.
-    fn asked(&mut self, verdict: &Verdict, took: Duration) {
-        self.refusals += usize::from(matches!(verdict, Verdict::Refused(_)));
-        self.taken |= matches!(verdict, Verdict::Taken(_));
-        if self.refusals > 0 {
-            self.spent = self.spent.saturating_add(took);
-        }
-    }
-
-    /// A piece can't be halved; `asked`: by the back end's word, not our own measure.
-    fn alone(&mut self, asked: bool) {
-        self.refused += usize::from(asked);
-        self.elsewhere = asked;
+impl Load {
+    fn lighten(&mut self) {
+        self.pieces = VecDeque::new();
+        self.parcel.lighten();
     }
 }
 
@@ -113,7 +88,10 @@ impl Evidence {
 enum Verdict {
     /// But for so many items.
     Taken(Option<(u64, Reason)>),
-    Refused(Reason),
+    /// Why; whether it may be for want of room only.
+    Refused(Reason, bool),
+    /// Nobody needs it any more: it was given up meanwhile.
+    Gone,
     /// The gateway stops.
     Left,
 }
@@ -121,46 +99,64 @@ enum Verdict {
 impl Outlet {
     pub(super) async fn deliver(
         self: Arc<Self>,
-        parcel: Parcel,
+        mut parcel: Parcel,
         mut slot: Slot,
         mut stop: watch::Receiver<bool>,
     ) -> Delivered {
         let limit = self.exporter.max_request_bytes();
-        let mut pieces = self.pieces(&parcel, limit).await;
-        let mut evidence = Evidence { ordered: self.settings.ordered, ..Evidence::default() };
-        let end = |left| Delivered { lane: parcel.lane, group: parcel.group(), bytes: parcel.bytes, left };
+        slot.serve(parcel.group());
+        let end = {
+            let (group, range) = (parcel.group(), parcel.range);
+            move |left| Delivered { group: group.clone(), range, left }
+        };
+        let pieces = self.pieces(&mut parcel, limit).await;
+        let evidence = Evidence::new(self.settings.ordered);
+        let mut load = Load { parcel, pieces, evidence, touched: false, patience: None };
         let mut rejected: Option<(u64, Reason)> = None;
         let mut reject = |items: u64, reason| {
             rejected = Some((rejected.map_or(0, |(known, _)| known).saturating_add(items), reason));
         };
-        while let Some(piece) = evidence.next(&mut pieces) {
+        while let Some(piece) = load.evidence.next(&mut load.pieces) {
             // What is too large by our own measure costs no attempt.
             let fits = piece.body.len() <= limit;
-            let verdict = if fits {
-                self.send(&parcel, &piece, &mut evidence, (&mut slot, &mut stop)).await
+            let (piece, verdict) = if fits {
+                self.send(&mut load, piece, (&mut slot, &mut stop)).await
             } else {
-                Verdict::Refused(Reason::TooLarge)
+                (piece, Verdict::Refused(Reason::TooLarge, false))
             };
-            let reason = match verdict {
+            load.touched = true;
+            let (reason, room) = match verdict {
                 Verdict::Taken(but) => {
                     but.into_iter().for_each(|(items, reason)| reject(items, reason));
                     continue;
                 }
-                Verdict::Left => return self.left(&parcel, end(true)),
-                Verdict::Refused(reason) => reason,
+                Verdict::Left => return self.left(&load.parcel, end(true)),
+                Verdict::Gone => return end(false),
+                Verdict::Refused(reason, room) => (reason, room),
             };
-            if !fits || evidence.halves() {
-                if let Some((first, second)) = self.halve(parcel.signal, piece.body.clone()).await {
-                    pieces.extend([second, first]);
+            if !fits || load.evidence.halves() {
+                if let Some((first, second)) = self.halve(load.parcel.signal, piece.body.clone()).await {
+                    load.pieces.extend([second, first]);
                     continue;
                 }
-                evidence.alone(fits);
+                if room {
+                    match self.wait_for_room(&mut load, &mut slot, &mut stop).await {
+                        Room::Perhaps => {
+                            load.pieces.push_back(piece);
+                            continue;
+                        }
+                        Room::Left => return self.left(&load.parcel, end(true)),
+                        Room::Never => {}
+                    }
+                }
+                load.evidence.alone(fits);
             }
             reject(piece.items, reason);
-            if !self.set_aside(&parcel, piece, reason, &mut stop).await {
-                return self.left(&parcel, end(true));
+            if !self.set_aside(&load.parcel, piece, reason, &mut stop).await {
+                return self.left(&load.parcel, end(true));
             }
         }
+        let parcel = load.parcel;
         if self.offers.is_none() {
             self.done(&parcel.seqs).await;
         }
@@ -189,52 +185,122 @@ impl Outlet {
         delivered
     }
 
-    /// What goes in one request each, last first.
-    async fn pieces(&self, parcel: &Parcel, limit: usize) -> VecDeque<Piece> {
-        let (signal, items, bodies) = (parcel.signal, parcel.items, parcel.bodies.clone());
+    /// What goes in one request each, last first; only they hold the parcel's bytes then.
+    async fn pieces(&self, parcel: &mut Parcel, limit: usize) -> VecDeque<Piece> {
+        let (signal, items, bodies) = (parcel.signal, parcel.items, std::mem::take(&mut parcel.bodies));
         if parcel.bytes <= limit {
             return [Piece { body: merge(&bodies), items }].into();
         }
+        let theirs = bodies.clone();
         let work = move || {
-            let whole = merge(&bodies);
+            let whole = merge(&theirs);
             let Ok(mut parts) = split(signal, &whole, limit) else { return [Piece { body: whole, items }].into() };
             parts.reverse();
             parts.into_iter().map(|body| Piece { items: count_items(signal, &body).unwrap_or(0), body }).collect()
         };
         let pieces = offload(&*self.shared.offload, "split", work).await;
         // Work that vanished must not make a parcel vanish.
-        pieces.unwrap_or_else(|| [Piece { body: merge(&parcel.bodies), items }].into())
+        pieces.unwrap_or_else(|| [Piece { body: merge(&bodies), items }].into())
     }
 
-    /// Attempts until there is a verdict.
+    /// Attempts until there is a verdict, and on what: while all of the parcel is to come again, and stands aside, it holds no bytes.
     async fn send(
         &self,
-        parcel: &Parcel,
-        piece: &Piece,
-        evidence: &mut Evidence,
+        load: &mut Load,
+        mut piece: Piece,
         (slot, stop): (&mut Slot, &mut watch::Receiver<bool>),
-    ) -> Verdict {
+    ) -> (Piece, Verdict) {
         let mut backoff = Backoff::new(&self.settings);
         loop {
             let began = self.shared.clock.monotonic();
-            let outcome = self.attempt(parcel, piece).await;
-            let (wish, reason) = match self.verdict(parcel, piece, outcome) {
+            let outcome = self.attempt(&load.parcel, &piece).await;
+            let (wish, reason) = match self.verdict(&load.parcel, &piece, outcome) {
                 Ok(verdict) => {
-                    evidence.asked(&verdict, self.shared.clock.monotonic().saturating_sub(began));
-                    return verdict;
+                    let taken = matches!(verdict, Verdict::Taken(_));
+                    load.evidence.asked(taken, self.shared.clock.monotonic().saturating_sub(began));
+                    slot.heard(taken);
+                    return (piece, verdict);
                 }
                 Err(again) => again,
             };
             self.gauges.retry(reason);
             let denied = reason == Reason::Denied;
             self.is(if denied { Condition::Denied } else { Condition::Failing }, Some(reason));
-            let wait = backoff.wait(wish, &*self.shared.rng);
-            slot.stand_aside();
-            if !self.pause(wait, stop).await {
-                return Verdict::Left;
+            let mut wait = backoff.wait(wish, &*self.shared.rng);
+            let aside = slot.stand_aside();
+            let light = aside && !load.touched && self.offers.is_none();
+            if light {
+                load.lighten();
+                piece = Piece { body: Bytes::new(), items: 0 };
+            } else if aside && self.offers.is_none() && slot.waits_begun() {
+                load.parcel.held.set(0);
             }
-            slot.come_back().await;
+            loop {
+                if !self.pause(wait, stop).await {
+                    return (piece, Verdict::Left);
+                }
+                slot.come_back().await;
+                if !light {
+                    load.parcel.held.set(load.parcel.bytes);
+                    break;
+                }
+                match self.reload(load).await {
+                    Ok(Some(again)) => {
+                        piece = again;
+                        break;
+                    }
+                    Ok(None) => return (piece, Verdict::Gone),
+                    Err(Unread) => {
+                        slot.stand_aside();
+                        wait = READ_RETRY;
+                    }
+                }
+            }
         }
+    }
+
+    /// One item alone was refused for its size, or because the back end has no room, and it took nothing else of the parcel: unless it
+    /// takes others of the group meanwhile, it is asked again for a while before it is said to be the size.
+    async fn wait_for_room(&self, load: &mut Load, slot: &mut Slot, stop: &mut watch::Receiver<bool>) -> Room {
+        let (now, taken) = (self.shared.clock.monotonic(), slot.taken());
+        let patience = load.patience.get_or_insert_with(|| {
+            let most = if slot.is_the_only_one() { LONGEST_PATIENCE_ALONE } else { LONGEST_PATIENCE };
+            Patience { backoff: Backoff::new(&self.settings), until: now + most, taken }
+        });
+        if load.evidence.taken || now >= patience.until || taken != patience.taken {
+            return Room::Never;
+        }
+        self.gauges.retry(Reason::TooLarge);
+        self.is(Condition::Failing, Some(Reason::TooLarge));
+        let wait = patience.backoff.wait(None, &*self.shared.rng);
+        slot.stand_aside();
+        if !self.pause(wait, stop).await {
+            return Room::Left;
+        }
+        slot.come_back().await;
+        Room::Perhaps
+    }
+
+    /// The parcel's bytes again, from the spool: its next piece; none if nobody needs them any more.
+    async fn reload(&self, load: &mut Load) -> Result<Option<Piece>, Unread> {
+        let (spool, id, seqs) = (Arc::clone(&self.shared.spool), Arc::clone(self.id()), load.parcel.seqs.clone());
+        let trust = self.exporter.trust();
+        let work = move || spool.read_these(&id, &seqs).map(|records| Intake::sort(records, trust));
+        let intake = match offload(&*self.shared.offload, "spool-read", work).await {
+            Some(Ok(intake)) => intake,
+            failed => {
+                if let Some(Err(error)) = failed {
+                    tracing::error!(exporter = &**self.id(), %error, "what waits can't be read again");
+                }
+                self.gauges.read_failed();
+                return Err(Unread);
+            }
+        };
+        if !load.parcel.fill(intake.parts) {
+            return Ok(None);
+        }
+        load.pieces = self.pieces(&mut load.parcel, self.exporter.max_request_bytes()).await;
+        Ok(load.evidence.next(&mut load.pieces))
     }
 
     /// What an answer says of a piece; `Err`: it is to come again, after what time, and why.
@@ -254,8 +320,9 @@ impl Outlet {
                 Ok(Verdict::Taken((rejected > 0).then_some((rejected, reason))))
             }
             Outcome::Refused { reason: reason @ (Reason::BadData | Reason::TooLarge | Reason::Malformed) } => {
-                Ok(Verdict::Refused(reason))
+                Ok(Verdict::Refused(reason, false))
             }
+            Outcome::Retry { reason: reason @ Reason::TooLarge, .. } => Ok(Verdict::Refused(reason, true)),
             Outcome::Refused { reason } => Err((None, reason)),
             Outcome::Retry { after, reason } => Err((after, reason)),
         }

@@ -1,8 +1,9 @@
 //! **What**: what was read from the spool, sorted out ([`Intake`]) and gathered into parcels ([`Gatherer`]).
-//! **Invariants**: a parcel holds one signal and one account; only what may go gets this far.
+//! **Invariants**: a parcel holds one signal and one account, of these a run without gaps of what was read; only what may go gets this far.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 
@@ -22,6 +23,15 @@ pub(super) struct Part {
     pub(super) label: Label,
     pub(super) body: Bytes,
 }
+
+impl Part {
+    pub(super) fn group(&self) -> Group {
+        (self.label.signal, Arc::clone(&self.account))
+    }
+}
+
+/// Batches of a parcel: what it remembers of each while it waits is bounded.
+const MOST_PARTS: usize = 4096;
 
 /// Records that were read.
 #[derive(Default)]
@@ -73,8 +83,10 @@ fn part(record: Stored, trust: Trust) -> Option<Part> {
 
 /// Batches that go together.
 pub(super) struct Parcel {
-    /// Which lane it came by.
-    pub(super) lane: u64,
+    /// From its first part to its last, when it was put together.
+    pub(super) range: (Seq, Seq),
+    /// Its bytes as the outlet's window counts them.
+    pub(super) held: Held,
     pub(super) signal: Signal,
     pub(super) account: Arc<str>,
     pub(super) pipeline: String,
@@ -112,6 +124,18 @@ impl Gatherer {
         self.groups.is_empty()
     }
 
+    /// Whose parts are here.
+    pub(super) fn groups(&self) -> impl Iterator<Item = Group> {
+        self.groups.iter().map(|group| (group.signal, Arc::clone(&group.account)))
+    }
+
+    /// Forgets what is here of this group: its first part, and the bytes of all.
+    pub(super) fn shed(&mut self, (signal, account): &Group) -> Option<(Seq, usize)> {
+        let at = self.groups.iter().position(|group| group.signal == *signal && group.account == *account)?;
+        let group = self.groups.remove(at)?;
+        group.parts.front().map(|part| (part.seq, group.bytes))
+    }
+
     pub(super) fn add(&mut self, part: Part) {
         let same = |group: &&mut Gathered| group.signal == part.label.signal && group.account == part.account;
         if let Some(group) = self.groups.iter_mut().find(same) {
@@ -142,7 +166,9 @@ impl Gatherer {
         let at = self.groups.iter().position(ready)?;
         let mut group = self.groups.remove(at)?;
         let mut parcel = Parcel::of(group.parts.pop_front()?);
-        while let Some(part) = group.parts.pop_front_if(|part| parcel.bytes + part.body.len() <= self.target) {
+        while parcel.seqs.len() < MOST_PARTS
+            && let Some(part) = group.parts.pop_front_if(|part| parcel.bytes + part.body.len() <= self.target)
+        {
             parcel.add(part);
         }
         if !group.parts.is_empty() {
@@ -154,10 +180,37 @@ impl Gatherer {
     }
 }
 
+/// Bytes of a lane that a parcel holds; given back when dropped.
+#[derive(Default)]
+pub(super) struct Held {
+    lane: Arc<AtomicUsize>,
+    bytes: usize,
+}
+
+impl Held {
+    /// Of what this lane counts already.
+    pub(super) fn of(lane: &Arc<AtomicUsize>, bytes: usize) -> Self {
+        Self { lane: Arc::clone(lane), bytes }
+    }
+
+    /// From now on so many.
+    pub(super) fn set(&mut self, bytes: usize) {
+        self.lane.fetch_add(bytes, Ordering::Relaxed);
+        self.lane.fetch_sub(std::mem::replace(&mut self.bytes, bytes), Ordering::Relaxed);
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.set(0);
+    }
+}
+
 impl Parcel {
     fn of(part: Part) -> Self {
         Self {
-            lane: 0,
+            range: (part.seq, part.seq),
+            held: Held::default(),
             signal: part.label.signal,
             account: part.account,
             pipeline: part.label.pipeline,
@@ -174,7 +227,26 @@ impl Parcel {
         (self.signal, Arc::clone(&self.account))
     }
 
+    /// Forgets the bytes: they are read again.
+    pub(super) fn lighten(&mut self) {
+        self.bodies = Vec::new();
+        self.held.set(0);
+    }
+
+    /// The same parcel of what was read again: of its parts, those that are still needed. False: there are none, or not yet.
+    pub(super) fn fill(&mut self, parts: Vec<Part>) -> bool {
+        let mut parts = parts.into_iter();
+        let Some(first) = parts.next() else { return false };
+        let mut held = std::mem::take(&mut self.held);
+        *self = Self { range: self.range, ..Self::of(first) };
+        parts.for_each(|part| self.add(part));
+        held.set(self.bytes);
+        self.held = held;
+        true
+    }
+
     fn add(&mut self, part: Part) {
+        self.range.1 = self.range.1.max(part.seq);
         self.clearance = self.clearance.and(part.label.clearance);
         if part.label.unknown == UnknownFields::Keep {
             self.unknown = UnknownFields::Keep;

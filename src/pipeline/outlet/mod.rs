@@ -2,12 +2,14 @@
 //! several at once, retries without end. **Why**: exporters only know one attempt; what is lost or doubled is decided
 //! here. **Invariants**: a record is done only after its back end's verdict; its clearance is checked against the
 //! exporter as it is configured now; where it waits for others ([`OutletSettings::waits_for`]), nothing goes before they are
-//! done with what stands before it; what waits for another attempt takes no slot from other signals and accounts; no request mixes accounts or signals; memory is bounded by the window; a record
-//! that may not go is held and counted, never dropped.
+//! done with what stands before it; what waits for another attempt takes no slot from other signals and accounts, and (unless all is kept
+//! in order, or in memory alone) no place in the window; no request mixes accounts or signals; memory is bounded by the window and what is
+//! on its way; a record that may not go is held and counted, never dropped.
 //! **Not here**: protocols (`exporters/`), durability (`spool/`), tasks (`app/tasks`).
 
 mod backoff;
 mod deliver;
+mod evidence;
 mod gather;
 mod gauges;
 mod lanes;
@@ -30,10 +32,10 @@ use crate::rng::Rng;
 use crate::telemetry::Meter;
 
 use self::deliver::Delivered;
-use self::gather::Intake;
+use self::gather::{Group, Intake};
 use self::gauges::Gauges;
 use self::lanes::Lanes;
-use self::slots::Slots;
+use self::slots::{Aside, Slots};
 use super::delivery::{Delivery, Offers};
 use super::offload::{Offload, offload};
 use super::spool::{ReadError, Spool};
@@ -143,7 +145,7 @@ impl Outlet {
         };
         let mut sending = FuturesUnordered::new();
         let at_once = if self.settings.ordered { 1 } else { self.settings.consumers.max(1) };
-        let slots = Slots::new(at_once, self.settings.ordered);
+        let slots = Slots::new(at_once, self.aside());
         let mut run = Run {
             lanes: Lanes::new(self.merge_target(), self.settings.window_bytes.max(1), at_once),
             held: 0,
@@ -161,7 +163,7 @@ impl Outlet {
                 sending.push(Arc::clone(&self).deliver(parcel, slot, stop.clone()));
             }
             self.gauges.in_flight(sending.len());
-            self.read_ahead(&mut run);
+            self.read_ahead(&mut run, &slots);
             let idle = sending.is_empty() && !run.reading.busy();
             if run.stopping && idle && (run.given_up || run.lanes.is_done()) {
                 return self.forget_offers();
@@ -187,18 +189,31 @@ impl Outlet {
         self.settings.merge_bytes.min(self.exporter.max_request_bytes())
     }
 
-    fn read_ahead(&self, run: &mut Run) {
+    /// Where parcels wait for their next attempt.
+    fn aside(&self) -> Aside {
+        match (self.settings.ordered, &self.offers) {
+            (true, _) => Aside::Never,
+            (false, Some(_)) => Aside::InMemory,
+            (false, None) => Aside::InSpool,
+        }
+    }
+
+    fn read_ahead(&self, run: &mut Run, slots: &Slots) {
         let free = !run.reading.busy() && !run.pause.busy() && !run.given_up;
-        if free && let Some(wanted) = run.lanes.wanted() {
+        // what is in memory alone can't be read again
+        let stuck = |group: &Group| self.offers.is_none() && slots.stuck(group);
+        if free && let Some(wanted) = run.lanes.wanted(stuck) {
             let (spool, exporter, offers) =
                 (Arc::clone(&self.shared.spool), Arc::clone(&self.exporter), self.offers.clone());
             let threads = Arc::clone(&self.shared.offload);
             let waits_for = self.settings.waits_for.clone();
             run.reading.begin(async move {
                 let read = move || {
-                    let mut records = match offers {
-                        Some(offers) => offers.take(wanted.room),
-                        None => spool.read(exporter.id(), wanted.after, wanted.room, RECORDS_AT_ONCE)?,
+                    let (after, room, most) = (wanted.after, wanted.room, RECORDS_AT_ONCE);
+                    let mut records = match (offers, &wanted.account) {
+                        (Some(offers), _) => offers.take(room),
+                        (None, Some(account)) => spool.read_of(exporter.id(), account, after, room, most)?,
+                        (None, None) => spool.read(exporter.id(), after, room, most)?,
                     };
                     records.retain(|record| wanted.until.is_none_or(|until| record.seq <= until));
                     // after the read: whoever stands before a record that is seen is seen too
@@ -234,6 +249,9 @@ impl Outlet {
     fn take_in(&self, run: &mut Run, lane: u64, read: Option<Result<Intake, ReadError>>) {
         match read {
             Some(Ok(intake)) => {
+                let common = run.lanes.is_common(lane);
+                // before what was read is known to be read
+                intake.parts.into_iter().for_each(|part| run.lanes.add(lane, part));
                 if intake.waits {
                     // no end: there is more to read
                     run.lanes.failed(lane);
@@ -243,7 +261,8 @@ impl Outlet {
                 if !intake.waits || intake.last.is_some() {
                     run.lanes.read(lane, intake.last);
                 }
-                if intake.held > 0 {
+                // what is read again was held before
+                if common && intake.held > 0 {
                     run.held += intake.held;
                     self.gauges.held(run.held);
                     tracing::error!(
@@ -252,8 +271,9 @@ impl Outlet {
                         "batches may not go to this exporter"
                     );
                 }
-                intake.parts.into_iter().for_each(|part| run.lanes.add(lane, part));
-                self.part_fresh_from_old(run, intake.committed);
+                if common {
+                    self.part_fresh_from_old(run, intake.committed);
+                }
                 return;
             }
             Some(Err(ReadError::Damaged(seq))) => {
@@ -277,7 +297,7 @@ impl Outlet {
 
 impl Run {
     fn delivered(&mut self, delivered: &Delivered) {
-        self.lanes.delivered(delivered.lane, &delivered.group, delivered.bytes);
+        self.lanes.delivered(&delivered.group, delivered.range);
         self.given_up |= self.stopping && delivered.left;
     }
 }

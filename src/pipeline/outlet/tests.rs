@@ -6,9 +6,10 @@ use futures_util::FutureExt;
 use proptest::prelude::*;
 
 use super::*;
+use crate::otlp::Signal;
 use crate::pipeline::forward::Label;
-use crate::pipeline::{ExportRequest, Outcome, Processor, Reason, Trust};
-use crate::testing::engine::{Sink, Step, names, padded, spans, with_unknown_field};
+use crate::pipeline::{ExportRequest, Outcome, PipelinePlan, Processor, Reason, Trust};
+use crate::testing::engine::{Sink, Step, logs, names, padded, spans, with_unknown_field};
 use crate::testing::rig::{Parts, Rig};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -217,6 +218,43 @@ fn many_refused_items_cost_their_neighbours_nothing() {
             assert!(rig.waiting("x").is_empty());
         }
     }
+}
+
+/// gRPC has one word for "too large" and "no room now". A back end without room for some minutes must cost nothing of a parcel, not even
+/// where one item is all there is; an item that stays refused is set aside after some minutes, and what stood beside it was delivered
+/// before. (Shown to fail: each item went to the quarantine at once.)
+#[test]
+fn no_room_now_is_not_too_large() {
+    let word = || retry(None, Reason::TooLarge);
+    let clock: Arc<std::sync::OnceLock<Arc<dyn crate::clock::Clock>>> = Arc::default();
+    let theirs = Arc::clone(&clock);
+    let sink = Sink::new("x", Trust::ThirdParty, 1 << 20, move |request: &ExportRequest| {
+        let full = theirs.get().unwrap().monotonic() < 200 * SECOND;
+        let large = request.body.len() > 1_000;
+        (Duration::ZERO, if full || large { word() } else { Outcome::Accepted })
+    });
+    let (mut rig, _folder) = rig(&sink);
+    let _ = clock.set(rig.clock.clone());
+    rig.put(spans(&["a", "b", "c", "d"]));
+    rig.run_outlet(400 * SECOND, &going());
+    let mut taken = sink.all();
+    taken.sort();
+    assert_eq!(taken, ["a", "b", "c", "d"]);
+    assert!(quarantined(&rig).is_empty() && sink.requests.lock().len() < 30);
+    rig.put(padded(&["large"], 2_000));
+    rig.run_outlet(200 * SECOND, &going());
+    assert!(quarantined(&rig).is_empty(), "not believed yet");
+    rig.run_outlet(400 * SECOND, &going());
+    assert_eq!(quarantined(&rig)[0].1, ["large"]);
+    // where others are taken meanwhile there is room
+    rig.put(padded(&["larger"], 3_000));
+    let (outlet, stop) = (Arc::clone(&rig.engine.outlets[0]), going());
+    let mut run = Box::pin(outlet.run(stop.subscribe()));
+    rig.run(SECOND, &mut run);
+    rig.put(spans(&["small"]));
+    rig.run(30 * SECOND, &mut run);
+    assert_eq!(quarantined(&rig)[1].1, ["larger"]);
+    assert!(rig.waiting("x").is_empty());
 }
 
 /// A back end that refuses everything must not be asked for every single item, and nothing may vanish.

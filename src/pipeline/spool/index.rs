@@ -34,6 +34,15 @@ pub(super) struct Planned {
     pub(super) size: u64,
 }
 
+impl Planned {
+    fn of(segment: &Segment, record: u32) -> Option<Self> {
+        let ((offset, size), account) = (segment.place(record)?, Arc::clone(segment.account(record)?));
+        let (file, cipher) = segment.reader();
+        let seq = Seq(segment.first.saturating_add(u64::from(record)));
+        Some(Self { seq, file, cipher, account, record, offset, size })
+    }
+}
+
 /// Positions that a consumer is done with: its number, the first, how many.
 pub(super) type DoneRun = (usize, u64, u32);
 
@@ -281,35 +290,46 @@ impl Index {
         runs
     }
 
-    /// What `consumer` may read next.
+    /// What `consumer` may read next, of one account or of all; `most`: bytes and records.
     pub(super) fn plan(
         &self,
         consumer: &str,
+        of: Option<&str>,
         after: Option<Seq>,
-        max_bytes: usize,
-        max_records: usize,
+        most: (usize, usize),
     ) -> Vec<Planned> {
         let mut plan = Vec::new();
         let Some(consumer) = self.by_name.get(consumer).copied() else { return plan };
         let start = after.map_or(0, |after| after.0.saturating_add(1));
         let skip = self.segments.partition_point(|segment| segment.next() <= start);
-        let mut room = max_bytes as u64;
+        let mut room = most.0 as u64;
         for segment in self.segments.iter().skip(skip) {
             let from = u32::try_from(start.saturating_sub(segment.first)).unwrap_or(u32::MAX);
             for record in segment.waiting(consumer, from) {
-                let (Some((offset, size)), Some(account)) = (segment.place(record), segment.account(record)) else {
+                if of.is_some_and(|of| segment.account(record).is_some_and(|account| **account != *of)) {
                     continue;
-                };
-                if plan.len() >= max_records || (size > room && !plan.is_empty()) {
+                }
+                let Some(planned) = Planned::of(segment, record) else { continue };
+                if plan.len() >= most.1 || (planned.size > room && !plan.is_empty()) {
                     return plan;
                 }
-                room = room.saturating_sub(size);
-                let (file, cipher) = segment.reader();
-                let seq = Seq(segment.first.saturating_add(u64::from(record)));
-                plan.push(Planned { seq, file, cipher, account: Arc::clone(account), record, offset, size });
+                room = room.saturating_sub(planned.size);
+                plan.push(planned);
             }
         }
         plan
+    }
+
+    /// Those of `seqs` that wait for `consumer`.
+    pub(super) fn plan_these(&self, consumer: &str, seqs: &[Seq]) -> Vec<Planned> {
+        let Some(consumer) = self.by_name.get(consumer).copied() else { return Vec::new() };
+        let planned = seqs.iter().filter_map(|seq| {
+            let at = self.segments.partition_point(|segment| segment.next() <= seq.0);
+            let segment = self.segments.get(at)?;
+            let record = u32::try_from(seq.0.checked_sub(segment.first)?).ok()?;
+            if segment.waits(consumer, record) { Planned::of(segment, record) } else { None }
+        });
+        planned.collect()
     }
 
     /// The first record that `consumer` needs.

@@ -43,7 +43,7 @@ pub use key::SpoolKey;
 pub use room::Reservation;
 pub use status::{ConsumerStatus, OpenError, ReadError, Status, Step};
 
-use index::Index;
+use index::{Index, Planned};
 use meters::Meters;
 use progress::{Lines, Progress};
 use queue::{Queue, Queued};
@@ -120,7 +120,7 @@ pub fn room_for(records: usize, body_bytes: u64) -> u64 {
     body_bytes.saturating_add((records as u64).saturating_mul(56)).saturating_add(512)
 }
 
-/// The queue. Shared by all; nothing but [`Spool::read`], [`Spool::done_and_kept`] and (rarely) [`Spool::reserve`] touches the
+/// The queue. Shared by all; nothing but [`Spool::read`] and its likes, [`Spool::done_and_kept`] and (rarely) [`Spool::reserve`] touches the
 /// disk here.
 pub struct Spool {
     settings: Settings,
@@ -245,9 +245,46 @@ impl Spool {
         max_bytes: usize,
         max_records: usize,
     ) -> Result<Vec<Stored>, ReadError> {
-        let plan = self.index.lock().plan(consumer, after, max_bytes, max_records);
+        let plan = self.index.lock().plan(consumer, None, after, (max_bytes, max_records));
+        Self::open_all(&plan)
+    }
+
+    /// The same, only of this account.
+    ///
+    /// # Errors
+    /// As [`Spool::read`].
+    pub fn read_of(
+        &self,
+        consumer: &str,
+        account: &str,
+        after: Option<Seq>,
+        max_bytes: usize,
+        max_records: usize,
+    ) -> Result<Vec<Stored>, ReadError> {
+        let plan = self.index.lock().plan(consumer, Some(account), after, (max_bytes, max_records));
+        Self::open_all(&plan)
+    }
+
+    /// Those of `seqs` that `consumer` still needs, in that order. One that is damaged is left out.
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub fn read_these(&self, consumer: &str, seqs: &[Seq]) -> Result<Vec<Stored>, ReadError> {
+        let plan = self.index.lock().plan_these(consumer, seqs);
         let mut records = Vec::with_capacity(plan.len());
         for planned in &plan {
+            match read::read(planned) {
+                Ok(record) => records.push(record),
+                Err(ReadError::Damaged(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(records)
+    }
+
+    fn open_all(plan: &[Planned]) -> Result<Vec<Stored>, ReadError> {
+        let mut records = Vec::with_capacity(plan.len());
+        for planned in plan {
             match read::read(planned) {
                 Ok(record) => records.push(record),
                 // What is good before it is given out; the next read names it.

@@ -224,6 +224,15 @@ impl Segment {
         })
     }
 
+    /// Whether this record waits for `consumer`.
+    pub(super) fn waits(&self, consumer: usize, record: u32) -> bool {
+        let bit = |entry: &Entry| {
+            let at = self.sets.get(usize::from(entry.set))?.iter().position(|member| *member == consumer)?;
+            Some(entry.pending & (1 << (at as u32 % 32)) != 0)
+        };
+        self.entries.get(record as usize).and_then(bit).unwrap_or(false)
+    }
+
     /// The first record that waits for `consumer`; remembers where it is.
     pub(super) fn first_waiting(&mut self, consumer: usize) -> Option<u32> {
         let first = self.waiting(consumer, 0).next()?;
