@@ -5,8 +5,8 @@
 #![allow(missing_docs, reason = "test support")]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use crate::clock::{Clock, ManualClock, within};
 use crate::exporters::verdict::{self, UNREACHABLE};
 use crate::net::client::AnswerError;
+use crate::otlp::Signal;
 use crate::otlp::status::{Code, PartialSuccess, Status, response_to_protobuf};
 use crate::pipeline::{ExportRequest, Exporter, Outcome, Reason, Trust};
 use crate::rng::SeededRng;
@@ -108,6 +109,8 @@ pub struct BackEnd {
     most: usize,
     clock: Arc<ManualClock>,
     rng: Arc<SeededRng>,
+    /// It has no place for this signal, until it is well.
+    without: OnceLock<Signal>,
     /// From here on it is well.
     healed: AtomicBool,
     state: Mutex<State>,
@@ -133,6 +136,7 @@ impl BackEnd {
             most: 3 + usize::try_from(rng.next() % 20).unwrap(),
             clock: Arc::clone(clock),
             rng: Arc::clone(rng),
+            without: OnceLock::new(),
             healed: AtomicBool::new(false),
             state: Mutex::default(),
             under_way: AtomicUsize::new(0),
@@ -143,6 +147,11 @@ impl BackEnd {
     /// All is well from now on.
     pub fn heal(&self) {
         self.healed.store(true, Ordering::SeqCst);
+    }
+
+    /// It answers 404 to this signal until all is well.
+    pub fn refuse(&self, signal: Signal) {
+        let _ = self.without.set(signal);
     }
 
     /// One weather for so long.
@@ -243,7 +252,8 @@ impl BackEnd {
         self.clock.sleep(there).await;
         let items = names_with(&request.body, REFERENCE);
         assert_eq!(items.len() as u64, request.items, "what is counted is what is sent");
-        let reply = self.reply(weather, &items);
+        let refuses = self.without.get() == Some(&request.signal) && !self.healed.load(Ordering::SeqCst);
+        let reply = if refuses { Reply::Later(404, None) } else { self.reply(weather, &items) };
         self.remember(weather, &reply, there + back < TIMEOUT, items);
         self.clock.sleep(if matches!(reply, Reply::Silence) { EVER } else { back }).await;
         if self.grpc { Self::grpc(&reply) } else { self.http(&reply) }
@@ -291,6 +301,7 @@ impl BackEnd {
                 let code = match (status, when) {
                     (401, _) => tonic::Code::Unauthenticated,
                     (403, _) => tonic::Code::PermissionDenied,
+                    (404, _) => tonic::Code::Unimplemented,
                     // without a time this one is final
                     (429, Some(_)) => tonic::Code::ResourceExhausted,
                     _ => tonic::Code::Unavailable,

@@ -64,6 +64,11 @@ impl Offers {
         taken
     }
 
+    /// Bytes that wait.
+    pub fn bytes(&self) -> u64 {
+        self.inner.lock().bytes
+    }
+
     /// Given up by its outlet.
     pub fn lost(&self, batches: u64) {
         self.dropped.increment(batches);

@@ -9,12 +9,14 @@ use futures_util::future::join_all;
 use tokio::sync::watch;
 
 use crate::clock::{Clock, ManualClock, UnixNanos};
-use crate::pipeline::{Exporter, LONGEST_WISH, Outcome, OutletSettings, Processor};
+use crate::otlp::Signal;
+use crate::pipeline::{Ack, Exporter, LONGEST_WISH, Outcome, OutletSettings, PipelinePlan, Processor};
 use crate::rng::SeededRng;
 use crate::testing::back_end::{BackEnd, Weather};
 use crate::testing::drive::drive;
-use crate::testing::engine::{Step, padded};
+use crate::testing::engine::{Step, logs, padded, spans};
 use crate::testing::rig::{Parts, Rig};
+use crate::testing::sim_disk::SimDisk;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -61,5 +63,60 @@ fn a_dead_back_end_holds_up_nobody() {
             minute(&mut rig, None);
         }
         assert!(names.iter().all(|name| sick.fate(name).taken == 1), "each once");
+    }
+}
+
+/// A back end has no place for logs (404) for six hours, while far more of them come than is read ahead: each trace arrives within its
+/// minute, however the exporter is served; when logs are taken, all that waited arrive, each once, in minutes, and traces still do.
+#[test]
+fn a_signal_that_is_refused_holds_up_no_other() {
+    for seed in 0..24 {
+        let clock = ManualClock::at(UnixNanos(1_700_000_000_000_000_000));
+        let rng = Arc::new(SeededRng::new(seed));
+        let pick = |below: u64| rng.next() % below;
+        let one = BackEnd::new("x", pick(2) == 0, &clock, &rng);
+        one.set(Weather::Well, 24 * 60 * MINUTE);
+        one.refuse(Signal::Logs);
+        let clear: Arc<dyn Processor> = Step::clear("clear");
+        let mut parts = Parts::new(vec![clear], vec![one.clone()]);
+        let traces = parts.pipelines[0].clone();
+        parts.pipelines.push(PipelinePlan { id: "logs".into(), signal: Signal::Logs, ..traces });
+        parts.clock = Arc::clone(&clock);
+        parts.disk = Arc::new(SimDisk::new());
+        parts.outlets = OutletSettings {
+            consumers: 1 + usize::try_from(pick(4)).unwrap(),
+            window_bytes: 1 + usize::try_from(pick(20_000)).unwrap(),
+            merge_bytes: 1 + usize::try_from(pick(3_000)).unwrap(),
+            ack: [Ack::Spooled, Ack::Spooled, Ack::Delivered][usize::try_from(pick(3)).unwrap()],
+            max_pending: (pick(3) == 0).then_some(8 << 20),
+            ..OutletSettings::default()
+        };
+        let mut rig = parts.open(std::path::Path::new("/sim"));
+        let stop = watch::Sender::new(false);
+        let mut run = Arc::clone(&rig.engine.outlets[0]).run(stop.subscribe()).boxed();
+        let (mut all, mut turn) = (Vec::new(), 0);
+        let mut minute = |rig: &mut Rig, all: &mut Vec<String>, many: u64| {
+            turn += 1;
+            for n in 0..many {
+                let name = format!("log-{turn}-{n}");
+                drop(rig.submit_signal("default", Signal::Logs, logs(&[&name])));
+                all.push(name);
+            }
+            let name = format!("trace-{turn}");
+            drop(rig.submit(spans(&[&name])));
+            drive(&clock, MINUTE, &mut run, || rig.commit().committed > 0);
+            assert_eq!(one.fate(&name).taken, 1, "minute {turn} of seed {seed}");
+            all.push(name);
+        };
+        for _ in 0..360 {
+            minute(&mut rig, &mut all, 1 + rng.next() % 6);
+        }
+        assert!(rig.spool.pending_bytes("x") > 50_000, "logs wait");
+        one.heal();
+        for _ in 0..20 {
+            minute(&mut rig, &mut all, 1);
+        }
+        assert_eq!(rig.spool.pending_bytes("x"), 0, "seed {seed}");
+        assert!(all.iter().all(|name| one.fate(name).taken == 1), "each once");
     }
 }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::world::{Life, World};
-use crate::pipeline::{Exporter, Reason};
+use crate::pipeline::{Ack, Exporter, OnFull, OutletSettings, Reason};
 use crate::testing::back_end::BackEnd;
 
 /// `reason seed`, one a line.
@@ -70,23 +70,34 @@ fn judge_inside(world: &mut World, life: &Life) {
     world.wrong.append(&mut wrong);
 }
 
-/// What must have become of one item at one back end, or what is wrong.
-fn judge_item(name: &str, lives: u64, one: &BackEnd, kept: &BTreeSet<(String, &'static str)>) -> Option<String> {
+/// What must have become of one item at one back end that is served so, or what is wrong.
+fn judge_item(
+    name: &str,
+    lives: u64,
+    (one, served): (&BackEnd, &OutletSettings),
+    kept: &BTreeSet<(String, &'static str)>,
+) -> Option<String> {
     let fate = one.fate(name);
     let aside: Vec<&str> = kept.iter().filter(|(other, _)| other == name).map(|(_, reason)| *reason).collect();
+    let (offered, expires) = (served.ack == Ack::Offered, served.on_full == OnFull::Expire);
+    // memory alone has it, or it may be given up
+    let may_go = offered || expires;
+    // a copy for each life in which it could be committed, each of which may be delivered once in every later one
+    let most = if offered { lives } else { lives * (lives + 1) / 2 };
     let said = |what: &str| Some(format!("{name} at {}: {what}: {fate:?}, aside {aside:?}", one.id()));
     match name.split('-').next().unwrap_or_default() {
         "poison" if fate.taken + fate.refused > 0 || !aside.is_empty() => said("a poisoned item went out"),
         "poison" => None,
         "sour" | "fat" if fate.taken + fate.refused > 0 => said("a back end took what it refuses"),
+        _ if offered && !aside.is_empty() => said("what was offered only is in the quarantine"),
+        "sour" | "fat" if may_go && aside.is_empty() => None,
         "sour" if aside != [Reason::BadData.label()] => said("not in the quarantine with its reason"),
         // with a sour one in the same request the other reason comes first
         "fat" if aside.is_empty() => said("not in the quarantine"),
         "sour" | "fat" => None,
         _ if !aside.is_empty() => said("in the quarantine beside a bad one"),
-        _ if fate.taken + fate.refused == 0 => said("was answered and did not arrive"),
-        // a copy for each life in which it could be committed, each of which may be delivered once in every later one
-        _ if fate.taken + fate.refused > lives * (lives + 1) / 2 + fate.unheard => said("came too often"),
+        _ if fate.taken + fate.refused == 0 && !may_go => said("was answered and did not arrive"),
+        _ if fate.taken + fate.refused > most + fate.unheard => said("came too often"),
         _ => None,
     }
 }
@@ -95,6 +106,7 @@ fn judge(world: &mut World, life: &Life) -> Found {
     judge_inside(world, life);
     let kept = World::quarantine(life);
     let mut found = Found { hours: world.age().as_secs() / 3600, ..Found::default() };
+    let mut wrong = Vec::new();
     for one in &world.back_ends {
         let empty = BTreeSet::new();
         let kept = kept.get(&**one.id()).unwrap_or(&empty);
@@ -102,10 +114,12 @@ fn judge(world: &mut World, life: &Life) -> Found {
             let fate = one.fate(name);
             found.deliveries += fate.taken;
             found.twice += fate.taken.saturating_sub(1);
-            world.wrong.extend(judge_item(name, world.lives, one, kept));
+            let served = world.served(one.id());
+            wrong.extend(judge_item(name, world.lives, (one, served), kept));
         }
         found.seen.extend(one.seen().into_iter().map(|(weather, times)| (format!("{weather:?}"), times)));
     }
+    world.wrong.append(&mut wrong);
     let (status, kept) = (life.rig.spool.status(), life.rig.waiting(crate::pipeline::outlet::QUARANTINE).len());
     if status.segments > 4 + kept as u64 {
         world.wrong.push(format!("{} segments stayed for {kept} records", status.segments));
@@ -165,8 +179,8 @@ fn part(part: u64) {
     );
 }
 
-/// Whatever happens when: what was answered reaches every back end, or is kept aside with the reason if it is refused for good,
-/// or sealed if no step can work on it; is counted exactly once; comes again only where nobody can know better; nothing grows;
+/// Whatever happens when: what was answered reaches every back end (that is not only offered it, or may give up what is too much), or is
+/// kept aside with the reason if it is refused for good, or sealed if no step can work on it; is counted exactly once; comes again only where nobody can know better; nothing grows;
 /// it ends.
 #[test]
 fn every_item_is_accounted_for_0() {

@@ -1,7 +1,7 @@
 //! The world of a simulation: what does not end with the process (clients, clock, disk, back ends, the vault's store), and one
 //! life of the process in it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,12 +12,13 @@ use futures_util::future::{BoxFuture, join_all};
 use tokio::sync::watch;
 
 use crate::clock::{Clock, ManualClock, UnixNanos};
+use crate::otlp::Signal;
 use crate::pipeline::outlet::QUARANTINE;
-use crate::pipeline::{Ack, Exporter, Outcome, OutletSettings, Processor};
+use crate::pipeline::{Ack, Exporter, OnFull, Outcome, OutletSettings, PipelinePlan, Processor};
 use crate::rng::SeededRng;
 use crate::testing::back_end::BackEnd;
 use crate::testing::drive::drive;
-use crate::testing::engine::{Drafter, Step, Tally, spans};
+use crate::testing::engine::{Drafter, Step, Tally, logs, spans};
 use crate::testing::rig::{Parts, Rig};
 use crate::testing::sim_disk::{Fault, Op, SimDisk};
 
@@ -30,6 +31,7 @@ const SPOOL: u64 = 512 << 10;
 pub(super) struct Sent {
     pub(super) names: Vec<String>,
     pub(super) account: &'static str,
+    signal: Signal,
     pub(super) wire: Bytes,
     pub(super) answer: Option<BoxFuture<'static, Outcome>>,
     /// What was said in the end: not "come again".
@@ -49,6 +51,10 @@ pub(super) struct World {
     /// Nothing that was not synced outlives a crash.
     pub(super) loses_unsynced: bool,
     pub(super) settings: OutletSettings,
+    /// Exporters that are served otherwise.
+    pub(super) others: HashMap<Arc<str>, OutletSettings>,
+    /// Logs come too.
+    logs: bool,
     pub(super) wrong: Vec<String>,
     /// How often what happened.
     pub(super) seen: BTreeMap<&'static str, u64>,
@@ -78,7 +84,7 @@ impl World {
             ordered: pick(4) == 0,
             ..OutletSettings::default()
         };
-        Self {
+        let mut world = Self {
             disk: SimDisk::new(),
             clock,
             back_ends,
@@ -87,10 +93,49 @@ impl World {
             lives: 0,
             loses_unsynced: false,
             settings,
+            others: HashMap::new(),
+            logs: false,
             wrong: Vec::new(),
             seen: BTreeMap::new(),
             rng,
+        };
+        // three seeds of five: the others have the worlds that they had before there was this
+        if matches!(seed % 5, 1..=3) {
+            world.widen(&SeededRng::new(seed.rotate_left(20)));
         }
+        world
+    }
+
+    /// Logs beside traces, a back end that has no place for one of them, one that is only offered what comes, one that may have only so
+    /// much waiting.
+    fn widen(&mut self, dice: &SeededRng) {
+        let pick = |below: u64| dice.next() % below;
+        self.logs = pick(4) > 0;
+        if self.logs && pick(2) == 0 {
+            let signal = if pick(2) == 0 { Signal::Logs } else { Signal::Traces };
+            self.back_ends[usize::try_from(pick(2)).unwrap()].refuse(signal);
+            self.count("a back end without a signal");
+        }
+        if pick(2) == 0 {
+            let one = BackEnd::new("z", pick(2) == 0, &self.clock, &self.rng);
+            let (ack, max_pending) = (Ack::Offered, Some(500 + pick(20_000)));
+            let settings = OutletSettings { ack, max_pending, ..self.settings.clone() };
+            self.others.insert(Arc::clone(one.id()), settings);
+            self.back_ends.push(one);
+            self.count("an exporter that is offered");
+        }
+        if pick(2) == 0 {
+            let (max_pending, refuses) = (Some(500 + pick(40_000)), pick(2) == 0);
+            let on_full = if refuses { OnFull::Refuse } else { OnFull::Expire };
+            let settings = OutletSettings { max_pending, on_full, ..self.settings.clone() };
+            self.others.insert("y".into(), settings);
+            self.count(if refuses { "a bound that refuses" } else { "a bound that gives up" });
+        }
+    }
+
+    /// How an exporter is served.
+    pub(super) fn served(&self, id: &str) -> &OutletSettings {
+        self.others.get(id).unwrap_or(&self.settings)
     }
 
     pub(super) fn pick(&self, below: u64) -> u64 {
@@ -137,6 +182,9 @@ impl World {
         parts.clock = Arc::clone(&self.clock);
         parts.seed = self.rng.next();
         parts.outlets = self.settings.clone();
+        parts.others = self.others.clone();
+        let traces = parts.pipelines[0].clone();
+        parts.pipelines.push(PipelinePlan { id: "logs".into(), signal: Signal::Logs, ..traces });
         parts.spool_bytes = SPOOL;
         let rig = parts.try_open(Path::new("/sim"))?;
         let stop = watch::Sender::new(false);
@@ -156,10 +204,11 @@ impl World {
             format!("{kind}-{batch}-{n}")
         });
         let names: Vec<String> = names.collect();
-        let wire = spans(&names);
         let account = if self.pick(5) == 0 { "acme" } else { "default" };
-        let answer = Some(life.rig.submit_as(account, wire.clone()));
-        self.sent.push(Sent { names, account, wire, answer, told: None });
+        let log = self.logs && self.pick(3) == 0;
+        let (signal, wire) = if log { (Signal::Logs, logs(&names)) } else { (Signal::Traces, spans(&names)) };
+        let answer = Some(life.rig.submit_signal(account, signal, wire.clone()));
+        self.sent.push(Sent { names, account, signal, wire, answer, told: None });
     }
 
     /// A client that has no answer sends again: the same bytes.
@@ -167,7 +216,7 @@ impl World {
         let open: Vec<usize> = (0..self.sent.len()).filter(|at| self.sent[*at].told.is_none()).collect();
         if let Some(at) = open.get(usize::try_from(self.pick(open.len().max(1) as u64)).unwrap()) {
             let one = &mut self.sent[*at];
-            one.answer = Some(life.rig.submit_as(one.account, one.wire.clone()));
+            one.answer = Some(life.rig.submit_signal(one.account, one.signal, one.wire.clone()));
         }
     }
 
@@ -272,6 +321,12 @@ impl World {
             if peak > most {
                 self.wrong.push(format!("{peak} requests at once to {}, at most {most}", one.id()));
             }
+            let (served, held) = (self.served(one.id()), life.rig.engine.delivery.offers(one.id()));
+            let most = served.max_pending.unwrap_or(u64::MAX);
+            let offered = held.map_or(0, |offers| offers.bytes());
+            if offered > most {
+                self.wrong.push(format!("{offered} bytes are offered to {}, at most {most}", one.id()));
+            }
         }
     }
 
@@ -355,7 +410,7 @@ impl World {
             life.rig.commit();
             self.listen();
             for one in self.sent.iter_mut().filter(|one| one.told.is_none() && one.answer.is_none()) {
-                one.answer = Some(life.rig.submit_as(one.account, one.wire.clone()));
+                one.answer = Some(life.rig.submit_signal(one.account, one.signal, one.wire.clone()));
             }
             let Life { rig, outlets, .. } = &mut *life;
             drive(&self.clock, Duration::from_secs(60), outlets, || rig.commit().committed > 0);
@@ -363,7 +418,14 @@ impl World {
             self.listen();
             self.upload(life);
             self.bounded(life);
-            let waiting = |name: &str| life.rig.spool.pending_bytes(name) > 0;
+            for (id, served) in self.others.iter().filter(|(_, served)| served.on_full == OnFull::Expire) {
+                let pending = life.rig.spool.pending_bytes(id);
+                if pending > served.max_pending.unwrap_or(u64::MAX) {
+                    self.wrong.push(format!("{pending} bytes wait for {id}"));
+                }
+            }
+            let offered = |name: &str| life.rig.engine.delivery.offers(name).is_some_and(|offers| offers.bytes() > 0);
+            let waiting = |name: &str| life.rig.spool.pending_bytes(name) > 0 || offered(name);
             let left = waiting("vault") || self.back_ends.iter().any(|one| waiting(one.id()));
             if !left && self.sent.iter().all(|one| one.told.is_some()) {
                 return;
