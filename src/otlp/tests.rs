@@ -2,6 +2,7 @@
 
 pub(crate) mod completeness;
 mod edits;
+mod fuzz;
 mod generated;
 mod hostile;
 mod oracle;

@@ -1,10 +1,9 @@
 //! The bodies of fuzz targets (`tests/fuzz/bodies`) over inputs that a seed has changed: short enough for every run. What is searched at
-//! length is the nightly part `fuzz`.
+//! length is the nightly part `fuzz`; the data plane's targets are run by `src/otlp/tests/fuzz.rs`.
 
 use std::io::Write as _;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use tollgate::rng::{Rng as _, SeededRng};
+use tollgate::rng::{Rng, SeededRng};
 
 #[allow(unreachable_pub, reason = "shared with the fuzz targets")]
 #[path = "../fuzz/bodies/config.rs"]
@@ -12,46 +11,14 @@ mod config;
 #[allow(unreachable_pub, reason = "shared with the fuzz targets")]
 #[path = "../fuzz/bodies/inflate.rs"]
 mod inflate;
+#[allow(unreachable_pub, reason = "shared with the library's own")]
+#[path = "../fuzz/bodies/smoke.rs"]
+mod smoke;
 #[allow(unreachable_pub, reason = "shared with the fuzz targets")]
 #[path = "../fuzz/bodies/spool.rs"]
 mod spool;
 
-/// One of the examples, changed in some places.
-fn changed(dice: &SeededRng, examples: &[Vec<u8>]) -> Vec<u8> {
-    let below = |n: usize| usize::try_from(dice.next() % n.max(1) as u64).unwrap();
-    let mut out = examples[below(examples.len())].clone();
-    for _ in 0..1 + below(4) {
-        let (at, len) = (below(out.len()), 1 + below(12));
-        let end = out.len().min(at + len);
-        match dice.next() % 6 {
-            0 => out.truncate(at),
-            1 if at < out.len() => out[at] ^= 1 << (dice.next() % 8),
-            2 => dice.fill(&mut out[at..end]),
-            3 => drop(out.drain(at..end)),
-            4 => {
-                let piece = out[at..end].to_vec();
-                let to = below(out.len());
-                out.splice(to..to, piece);
-            }
-            _ => {
-                let other = &examples[below(examples.len())];
-                let from = below(other.len());
-                let piece = other[from..other.len().min(from + 40)].to_vec();
-                out.splice(at..end, piece);
-            }
-        }
-    }
-    out
-}
-
-/// Runs a body over so many inputs; the number of the one that fails is told.
-fn smoke(count: u64, examples: &[Vec<u8>], body: impl Fn(&[u8])) {
-    for seed in 0..count {
-        let input = changed(&SeededRng::new(seed), examples);
-        let run = catch_unwind(AssertUnwindSafe(|| body(&input)));
-        assert!(run.is_ok(), "seed {seed}: {:?}", String::from_utf8_lossy(&input));
-    }
-}
+use smoke::smoke;
 
 /// Bodies in every coding, cut, flipped and spliced: no panic, never more than the cap.
 #[test]

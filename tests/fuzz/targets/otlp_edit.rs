@@ -1,19 +1,11 @@
-//! Any edits of any request: what the payload says is what a reader of its bytes sees. First byte: signal and number of
-//! edits; four bytes an edit; the rest is the request.
 #![no_main]
 #![allow(dead_code, unused_imports, unreachable_pub)]
 
+#[path = "../bodies/otlp_edit.rs"]
+mod body;
 #[path = "../../../src/otlp/tests/oracle.rs"]
 mod oracle;
 #[path = "../../../src/otlp/mod.rs"]
 mod otlp;
 
-use otlp::Signal;
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    let Some((pick, rest)) = data.split_first() else { return };
-    let signal = Signal::ALL[usize::from(pick % 3)];
-    let Some((steps, bytes)) = rest.split_at_checked(usize::from(pick / 3 % 32) * 4) else { return };
-    let steps: Vec<_> = steps.chunks_exact(4).map(|step| oracle::Step([step[0], step[1], step[2], step[3]])).collect();
-    oracle::edited(signal, bytes, &steps);
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| body::body(data));

@@ -1,21 +1,9 @@
-//! Any text as OTLP/JSON: refused, or a request that parses, and whose JSON leads to the same JSON again (the order of
-//! fields may differ from that of the text). The first byte picks the signal.
 #![no_main]
 #![allow(dead_code, unused_imports, unreachable_pub)]
 
+#[path = "../bodies/otlp_json.rs"]
+mod body;
 #[path = "../../../src/otlp/mod.rs"]
 mod otlp;
 
-use otlp::{Payload, Signal, json};
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    let Some((pick, text)) = data.split_first() else { return };
-    let signal = Signal::ALL[usize::from(pick % 3)];
-    let Ok(wire) = json::decode(signal, text) else { return };
-    assert!(Payload::parse(signal, wire.clone().into()).is_ok());
-    let (mut once, mut twice) = (String::new(), String::new());
-    json::encode(signal, &wire, &mut once).expect("encodes");
-    let wire = json::decode(signal, once.as_bytes()).expect("decodes");
-    json::encode(signal, &wire, &mut twice).expect("encodes");
-    assert!(once == twice);
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| body::body(data));

@@ -1,22 +1,11 @@
-//! Any bytes as a request: refused, or the same to us as to prost. The first byte picks the signal.
 #![no_main]
 #![allow(dead_code, unused_imports, unreachable_pub)]
 
+#[path = "../bodies/otlp_parse.rs"]
+mod body;
 #[path = "../../../src/otlp/tests/oracle.rs"]
 mod oracle;
 #[path = "../../../src/otlp/mod.rs"]
 mod otlp;
 
-use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
-use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use otlp::Signal;
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    let Some((pick, bytes)) = data.split_first() else { return };
-    match pick % 3 {
-        0 => oracle::against_prost::<ExportTraceServiceRequest>(Signal::Traces, bytes),
-        1 => oracle::against_prost::<ExportMetricsServiceRequest>(Signal::Metrics, bytes),
-        _ => oracle::against_prost::<ExportLogsServiceRequest>(Signal::Logs, bytes),
-    }
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| body::body(data));

@@ -1,24 +1,9 @@
-//! Any request is split at any limit: no item lost, the parts count what the whole counts. First byte: signal; two
-//! bytes: limit.
 #![no_main]
 #![allow(dead_code, unused_imports, unreachable_pub)]
 
+#[path = "../bodies/otlp_requests.rs"]
+mod body;
 #[path = "../../../src/otlp/mod.rs"]
 mod otlp;
 
-use bytes::Bytes;
-use otlp::{Payload, Signal, count_items, merge, split};
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    let Some(([pick, low, high], bytes)) = data.split_first_chunk() else { return };
-    let signal = Signal::ALL[usize::from(pick % 3)];
-    let bytes = Bytes::copy_from_slice(bytes);
-    let limit = usize::from(u16::from_le_bytes([*low, *high]));
-    let _ = count_items(signal, &bytes);
-    let parts = split(signal, &bytes, limit);
-    let Ok(payload) = Payload::parse(signal, bytes) else { return };
-    let parts = parts.expect("what parses splits");
-    let count = |part: &Bytes| Payload::parse(signal, part.clone()).expect("parses").item_count();
-    assert_eq!(parts.iter().map(count).sum::<usize>(), payload.item_count());
-    assert_eq!(count(&merge(&parts)), payload.item_count());
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| body::body(data));
