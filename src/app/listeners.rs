@@ -211,6 +211,7 @@ fn meters(meter: &Meter, name: &'static str) -> Meters {
     Meters {
         open: meter.gauge(&names::RECEIVER_CONNECTIONS, &[("receiver", name), ("transport", "http")]),
         over_limit: closed("limit"),
+        crowded: closed("crowded"),
         silent: closed("silent"),
         idle: closed("idle"),
         aged: closed("age"),

@@ -1,34 +1,78 @@
-//! **What**: whether a connection has work in hand ([`Activity`]) and when it has rested too long ([`Resting`]).
+//! **What**: whether a connection has work in hand ([`Activity`]), when it has rested too long ([`Resting`]), and which of a port's have
+//! rested longest ([`Room`]).
 //! **Why**: hyper pings silent peers, but one that answers may stay for ever. **Invariants**: a request is work from its
-//! head until its answer was taken; an answer that the client does not take is the client's rest, not our work.
+//! head until its answer was taken; an answer that the client does not take is the client's rest, not our work; nobody with work
+//! in hand is told to leave.
 //! **Not here**: closing (`listen`).
 
+use std::collections::HashMap;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::Response;
 use http_body::{Body, Frame, SizeHint};
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::listen::ReplyBody;
+
+/// Connections that are told to leave at once, at most.
+const LEAVING: usize = 32;
 
 /// Requests begun and requests in hand.
 #[derive(Clone, Copy, Default)]
 struct Work {
     begun: bool,
     hands: usize,
+    /// When it began to rest, in the order of its port.
+    rested: u64,
+    /// Whether it is to make room.
+    leave: bool,
+}
+
+/// The connections of a port.
+#[derive(Default)]
+pub(super) struct Room {
+    /// Counts who comes and who begins to rest.
+    order: AtomicU64,
+    all: Mutex<HashMap<u64, Activity>>,
+}
+
+impl Room {
+    fn next(&self) -> u64 {
+        self.order.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Tells an eighth of those that rest to leave, those that have rested longest. False: none rests, and none is leaving.
+    pub(super) fn make(&self) -> bool {
+        let all = self.all.lock();
+        let works = all.values().map(|one| (*one.work.borrow(), one));
+        let (leaving, staying): (Vec<_>, Vec<_>) = works.partition(|(work, _)| work.leave);
+        let mut resting: Vec<_> = staying.into_iter().filter(|(work, _)| work.hands == 0).collect();
+        resting.sort_unstable_by_key(|(work, _)| work.rested);
+        let many = (resting.len() / 8).clamp(1, LEAVING);
+        let told = resting.iter().take(many).filter(|(_, one)| one.leave()).count();
+        told + leaving.len() > 0
+    }
 }
 
 /// The side that works.
 #[derive(Clone)]
-pub(super) struct Activity(watch::Sender<Work>);
+pub(super) struct Activity {
+    work: watch::Sender<Work>,
+    room: Arc<Room>,
+}
 
 /// The side that waits. It holds the other one, so that a connection that is going away does not look idle.
 pub(super) struct Resting {
     work: watch::Receiver<Work>,
-    _held: Activity,
+    held: Activity,
+    /// Its name in the room.
+    name: u64,
 }
 
 /// Why a connection is over.
@@ -38,28 +82,40 @@ pub(super) enum Rest {
     Silent,
     /// Too long without one.
     Idle,
+    /// Longest without one, when another wanted its place.
+    Crowded,
 }
 
-/// Both sides of one connection.
-pub(super) fn new() -> (Activity, Resting) {
-    let (work, watched) = watch::channel(Work::default());
-    let activity = Activity(work);
-    (activity.clone(), Resting { work: watched, _held: activity })
+/// Both sides of one connection, which begins to rest.
+pub(super) fn new(room: &Arc<Room>) -> (Activity, Resting) {
+    let name = room.next();
+    let (work, watched) = watch::channel(Work { rested: name, ..Work::default() });
+    let activity = Activity { work, room: Arc::clone(room) };
+    room.all.lock().insert(name, activity.clone());
+    (activity.clone(), Resting { work: watched, held: activity, name })
 }
 
 impl Activity {
     /// A request came.
     pub(super) fn begin(&self) -> InHand {
-        self.0.send_modify(|work| work.begun = true);
-        let mut hand = InHand { work: self.0.clone(), held: false };
+        self.work.send_modify(|work| work.begun = true);
+        let mut hand = InHand { of: self.clone(), held: false };
         hand.hold(true);
         hand
+    }
+
+    /// Whether it was told to: not if it has work in hand.
+    fn leave(&self) -> bool {
+        self.work.send_if_modified(|work| {
+            work.leave = work.hands == 0;
+            work.leave
+        })
     }
 }
 
 /// One request in hand; let go when dropped.
 pub(super) struct InHand {
-    work: watch::Sender<Work>,
+    of: Activity,
     held: bool,
 }
 
@@ -68,7 +124,12 @@ impl InHand {
         if self.held != held {
             self.held = held;
             let change = |hands: usize| if held { hands.saturating_add(1) } else { hands.saturating_sub(1) };
-            self.work.send_modify(|work| work.hands = change(work.hands));
+            self.of.work.send_modify(|work| {
+                work.hands = change(work.hands);
+                if work.hands == 0 {
+                    work.rested = self.of.room.next();
+                }
+            });
         }
     }
 
@@ -114,13 +175,25 @@ impl Body for Sending {
 }
 
 impl Resting {
-    /// Ends when there was no request by `first`, or nothing in hand for `idle` after one.
+    /// Ends when there was no request by `first`, or nothing in hand for `idle` after one, or it is to leave.
     pub(super) async fn over(&mut self, first: Duration, idle: Duration) -> Rest {
-        if tokio::time::timeout(first, self.work.wait_for(|work| work.begun)).await.is_err() {
-            return Rest::Silent;
+        let mut told = self.work.clone();
+        let rested = async {
+            if tokio::time::timeout(first, self.work.wait_for(|work| work.begun)).await.is_err() {
+                return Rest::Silent;
+            }
+            self.quiet(idle).await;
+            Rest::Idle
+        };
+        tokio::select! {
+            rest = rested => rest,
+            _ = told.wait_for(|work| work.leave) => Rest::Crowded,
         }
-        self.quiet(idle).await;
-        Rest::Idle
+    }
+
+    /// Ends when it is to leave.
+    pub(super) async fn crowded(&mut self) {
+        let _ = self.work.wait_for(|work| work.leave).await;
     }
 
     /// Ends when there was a request.
@@ -145,5 +218,11 @@ impl Resting {
                 return;
             }
         }
+    }
+}
+
+impl Drop for Resting {
+    fn drop(&mut self) {
+        self.held.room.all.lock().remove(&self.name);
     }
 }

@@ -1,7 +1,8 @@
 //! **What**: the one way a request body comes in: collect, charge, inflate with a cap. **Why**: bytes are charged
 //! while they arrive and while they inflate, so that memory is bounded before anyone knows what was sent.
 //! **Invariants**: the limits before and after inflation are two numbers; the permit covers what is held at any
-//! moment; a body that was not whole is never handed on. **Not here**: gRPC's prefix (`receivers/otlp/grpc`).
+//! moment; a body that was not whole is never handed on; one that trickles in gives back what it holds while somebody waits
+//! for room. **Not here**: gRPC's prefix (`receivers/otlp/grpc`), how slow is too slow (`pace`).
 
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use http_body::Body;
 use http_body_util::BodyExt as _;
 
 use super::encoding::{Encoding, InflateError, Inflater, Step, ZSTD_WINDOW};
+use super::pace::Pace;
 use super::rope::Rope;
 use super::spawn::{Spawn, blocking};
 use crate::pipeline::{Admission, BytePermit, Outcome, Reason};
@@ -73,26 +75,15 @@ impl Intake<'_> {
             return Err(TOO_LARGE);
         }
         let read = async {
-            let (mut rope, mut seen) = (Rope::default(), 0_usize);
-            loop {
-                let frame = tokio::time::timeout(self.limits.idle, body.frame());
-                let Ok(frame) = frame.await else { return Err(retry(Reason::TimedOut)) };
-                let Some(frame) = frame else { return Ok(rope) };
-                let Ok(frame) = frame else { return Err(retry(Reason::Disconnected)) };
-                let Ok(data) = frame.into_data() else { continue };
-                seen = seen.saturating_add(data.len());
-                if seen > self.limits.wire {
-                    return Err(TOO_LARGE);
-                }
-                self.admission.charge(permit, data.len()).await?;
+            let (mut rope, mut frames) = (Rope::default(), Frames::of(body, self.limits));
+            while let Some(data) = frames.next(|| self.admission.crowded()).await? {
+                frames.stands(self.admission.charge(permit, data.len())).await?;
                 rope.push(data);
                 check(&mut rope)?;
             }
+            Ok(rope)
         };
-        match tokio::time::timeout(self.limits.total, read).await {
-            Ok(result) => result,
-            Err(_) => Err(retry(Reason::TimedOut)),
-        }
+        self.limits.within(read).await
     }
 
     /// Inflates what was gathered. `permit` holds the charge of `rope` and comes back holding the result's.
@@ -153,6 +144,59 @@ fn refusal(error: InflateError) -> Outcome {
     match error {
         InflateError::Damaged => MALFORMED,
         InflateError::TooLarge => TOO_LARGE,
+    }
+}
+
+impl Limits {
+    /// What `read` gives within the time that a whole body has.
+    ///
+    /// # Errors
+    /// `TimedOut`, or what `read` says.
+    pub async fn within<T>(&self, read: impl Future<Output = Result<T, Outcome>>) -> Result<T, Outcome> {
+        tokio::time::timeout(self.total, read).await.unwrap_or_else(|_| Err(retry(Reason::TimedOut)))
+    }
+}
+
+/// A body, piece by piece, within the limits of what is sent and of silence.
+pub struct Frames<'a, B> {
+    body: &'a mut B,
+    limits: &'a Limits,
+    seen: usize,
+    pace: Pace,
+}
+
+impl<'a, B: Body<Data = Bytes> + Unpin> Frames<'a, B> {
+    /// Of a body that begins now.
+    pub fn of(body: &'a mut B, limits: &'a Limits) -> Self {
+        Self { body, limits, seen: 0, pace: Pace::begin() }
+    }
+
+    /// The next piece; None: that was all. What comes slowly is ended while `crowded` says that somebody waits for what it holds.
+    ///
+    /// # Errors
+    /// `TooLarge` over the wire limit, `TimedOut`, `Disconnected`.
+    pub async fn next(&mut self, crowded: impl Fn() -> bool) -> Result<Option<Bytes>, Outcome> {
+        let holds = self.seen > 0;
+        loop {
+            let next = self.pace.keeps(self.body.frame(), || holds && crowded());
+            let Ok(Some(frame)) = tokio::time::timeout(self.limits.idle, next).await else {
+                return Err(retry(Reason::TimedOut));
+            };
+            let Some(frame) = frame else { return Ok(None) };
+            let Ok(frame) = frame else { return Err(retry(Reason::Disconnected)) };
+            let Ok(data) = frame.into_data() else { continue };
+            self.seen = self.seen.saturating_add(data.len());
+            if self.seen > self.limits.wire {
+                return Err(TOO_LARGE);
+            }
+            self.pace.came(data.len());
+            return Ok(Some(data));
+        }
+    }
+
+    /// Does `work`; the time that it has to wait is not the client's.
+    pub async fn stands<F: Future>(&mut self, work: F) -> F::Output {
+        self.pace.stands(work).await
     }
 }
 

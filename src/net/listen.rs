@@ -1,6 +1,7 @@
 //! **What**: one accept loop for every server of ours: bind, accept, serve HTTP/1.1 and HTTP/2 on one socket, drain.
 //! **Why**: neither hyper nor tonic closes a client that connects and stays silent, and both ports must behave alike.
-//! **Invariants**: at most [`Settings::max_connections`] at once; a connection without a first request is closed at
+//! **Invariants**: at most [`Settings::max_connections`] at once; when all places are taken, those that have rested longest make room
+//! for who comes; a connection without a first request is closed at
 //! the deadline, whatever it sent, and so is one that rests longer than [`Settings::idle`] between requests, pings
 //! answered or not; after [`Serving::drain`] none is left. What clients may send before anybody reads it is bounded
 //! ([`unread_bound`]): it is outside the byte budget, which is charged as bodies are read.
@@ -22,7 +23,7 @@ use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use super::activity::{self, Rest};
+use super::activity::{self, Activity, Rest, Resting, Room};
 use super::server_tls::{Peer, ServerTls};
 use super::socket::{Socket, Sockets, Stream};
 use super::spawn::{HyperTasks, Spawn};
@@ -56,6 +57,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const CLOSE_WAIT: Duration = Duration::from_millis(200);
 /// Time for a client that has connected to say its first word, when the port drains: it may be on its way.
 const FIRST_WORD: Duration = Duration::from_millis(500);
+/// Time for a place to come back from those that were told to make room.
+const ROOM_WAIT: Duration = Duration::from_millis(500);
 /// Time for the peer of an idle HTTP/2 connection to answer the GOAWAY; requests that crossed it are answered first.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -86,7 +89,7 @@ pub trait Handler: Send + Sync + 'static {
 /// How connections are treated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Connections at once; one more is closed at once.
+    /// Connections at once; one more takes the place of one that rests, and is closed at once where none does.
     pub max_connections: usize,
     /// Streams at once on one HTTP/2 connection.
     pub max_streams: u32,
@@ -123,8 +126,10 @@ impl Default for Settings {
 pub struct Meters {
     /// Open connections.
     pub open: Gauge,
-    /// Closed at once: too many.
+    /// Closed at once: too many, and none of them rested.
     pub over_limit: Counter,
+    /// Closed to make room: of too many they had rested longest.
+    pub crowded: Counter,
     /// Closed at the first-request deadline.
     pub silent: Counter,
     /// Closed because they rested too long between requests.
@@ -206,6 +211,7 @@ struct Port<H> {
     wide: auto::Builder<HyperTasks>,
     narrow: auto::Builder<HyperTasks>,
     slots: Arc<Semaphore>,
+    room: Arc<Room>,
     wide_slots: Arc<Semaphore>,
     /// Connections so far: spreads their ages.
     accepted: AtomicU32,
@@ -244,6 +250,7 @@ impl Bound {
             meters,
             tasks: Arc::clone(&tasks),
             slots: Arc::clone(&slots),
+            room: Arc::default(),
             wide_slots: Arc::new(Semaphore::new(WIDE_CONNECTIONS)),
             accepted: AtomicU32::new(0),
         };
@@ -291,11 +298,12 @@ async fn accept<H: Handler>(port: Arc<Port<H>>, socket: Socket, mut phase: watch
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        let Ok(slot) = Arc::clone(&port.slots).try_acquire_owned() else {
+        let Some(slot) = port.slot().await else {
             port.meters.over_limit.increment(1);
             continue;
         };
-        let connection = connection(Arc::clone(&port), stream, phase.clone(), slot);
+        let seat = activity::new(&port.room);
+        let connection = connection(Arc::clone(&port), stream, phase.clone(), (slot, seat));
         port.tasks.spawn("connection", Box::pin(connection));
     }
 }
@@ -309,15 +317,19 @@ async fn connection<H: Handler>(
     port: Arc<Port<H>>,
     socket: Stream,
     mut phase: watch::Receiver<Phase>,
-    slot: OwnedSemaphorePermit,
+    (slot, (activity, mut rest)): (OwnedSemaphorePermit, (Activity, Resting)),
 ) {
     port.meters.open.increment(1.0);
     let mut kill = phase.clone();
     let near = port.settings.tell_near && socket.is_near();
     let served = async {
-        let Some(tls) = &port.tls else { return serve(&port, socket, (None, near), phase).await };
+        let Some(tls) = &port.tls else { return serve(&port, socket, (None, near), (activity, rest), phase).await };
         let shaken = tokio::select! {
             shaken = tokio::time::timeout(port.settings.first_request, tls.acceptor().accept(socket)) => shaken,
+            () = rest.crowded() => {
+                port.meters.crowded.increment(1);
+                return;
+            }
             () = async {
                 ended(&mut phase, Phase::Drain).await;
                 tokio::time::sleep(FIRST_WORD).await;
@@ -326,7 +338,7 @@ async fn connection<H: Handler>(
         match shaken {
             Ok(Ok(stream)) => {
                 let peer = Peer::of(stream.get_ref().1).map(Arc::new);
-                serve(&port, stream, (peer, near), phase).await;
+                serve(&port, stream, (peer, near), (activity, rest), phase).await;
             }
             _ => port.meters.handshake.increment(1),
         }
@@ -353,11 +365,11 @@ async fn serve<H: Handler, S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     port: &Port<H>,
     stream: S,
     (peer, near): (Option<Arc<Peer>>, bool),
+    (activity, mut rest): (Activity, Resting),
     mut phase: watch::Receiver<Phase>,
 ) {
     let wide = Arc::clone(&port.wide_slots).try_acquire_owned().ok();
     let builder = if wide.is_some() { &port.wide } else { &port.narrow };
-    let (activity, mut rest) = activity::new();
     let service = {
         let handler = Arc::clone(&port.handler);
         hyper::service::service_fn(move |mut request: Request<Incoming>| {
@@ -406,10 +418,29 @@ async fn serve<H: Handler, S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
                 () = rest.quiet(FAREWELL.min(idle)) => {}
             }
         }
+        Rest::Crowded => {
+            port.meters.crowded.increment(1);
+            // A request that crossed it is answered first.
+            tokio::select! {
+                _ = conn => {}
+                () = rest.quiet(CLOSE_WAIT) => {}
+            }
+        }
     }
 }
 
 impl<H> Port<H> {
+    /// A place for one more connection. None: all are taken, and whoever has one uses it.
+    async fn slot(&self) -> Option<OwnedSemaphorePermit> {
+        if let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() {
+            return Some(slot);
+        }
+        if !self.room.make() {
+            return None;
+        }
+        tokio::time::timeout(ROOM_WAIT, Arc::clone(&self.slots).acquire_owned()).await.ok()?.ok()
+    }
+
     /// Ends when a connection that begins now is old; what requests in hand may still take.
     async fn old(&self) -> Duration {
         let Some((age, grace)) = self.settings.age else { return std::future::pending().await };

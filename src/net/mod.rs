@@ -9,6 +9,7 @@ pub mod collect;
 mod dates;
 pub mod encoding;
 pub mod listen;
+mod pace;
 mod pem;
 pub mod proxy;
 pub mod renewed;

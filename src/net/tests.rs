@@ -92,7 +92,7 @@ fn a_connection_rests_when_it_is_the_clients_turn() {
     use http_body::{Body, Frame};
     use http_body_util::{BodyExt as _, StreamBody};
 
-    let (activity, mut rest) = super::activity::new();
+    let (activity, mut rest) = super::activity::new(&Arc::default());
     assert!(rest.resting());
     let (first, second) = (activity.begin(), activity.begin());
     drop(first);
@@ -262,4 +262,23 @@ async fn empty_members_are_not_inflated_on_a_sockets_thread() {
             assert_eq!(tasks.0.load(Ordering::Relaxed), away, "{members} members of {}", encoding.as_str());
         }
     }
+}
+
+/// While we take what came, the client can't send: that time must not make it slow, or a crowd would end those who came first.
+#[tokio::test]
+async fn what_we_take_long_for_is_not_the_clients_slowness() {
+    let limits =
+        Limits { wire: 1 << 24, inflated: 1 << 24, idle: Duration::from_secs(9), total: Duration::from_secs(60) };
+    // Each piece lets others go first, as one that comes from a socket does.
+    let pieces = futures_util::stream::unfold(0, |n| async move {
+        tokio::task::yield_now().await;
+        (n < 30).then(|| (Ok::<_, std::io::Error>(http_body::Frame::data(Bytes::from_static(&[7; 1024]))), n + 1))
+    });
+    let mut body = http_body_util::StreamBody::new(Box::pin(pieces));
+    let (mut taken, mut frames) = (0, collect::Frames::of(&mut body, &limits));
+    while let Some(data) = frames.next(|| true).await.expect("not ended") {
+        frames.stands(tokio::time::sleep(Duration::from_millis(120))).await;
+        taken += data.len();
+    }
+    assert_eq!(taken, 30 * 1024);
 }

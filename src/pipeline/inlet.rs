@@ -6,6 +6,7 @@
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -38,6 +39,14 @@ pub trait Admission: Send + Sync {
     /// # Errors
     /// `Retry` with [`Reason::Overloaded`], [`Reason::LowMemory`] or [`Reason::ShuttingDown`]: to be answered as it is.
     fn charge<'a>(&'a self, permit: &'a mut BytePermit, n: usize) -> BoxFuture<'a, Result<(), Outcome>>;
+    /// Whether somebody waits for room at the moment.
+    fn crowded(&self) -> bool {
+        false
+    }
+    /// Counts bytes of `account` that came and were refused: whoever sends only such has used up its rate all the same.
+    fn spend(&self, account: &Arc<str>, bytes: usize) {
+        let _ = (account, bytes);
+    }
     /// Hands in one whole request. The work goes on when the returned future is dropped; the outcome is then lost.
     fn submit(&self, submission: Submission) -> BoxFuture<'static, Outcome>;
 }
@@ -111,6 +120,24 @@ pub struct ByteBudget {
     pressure: Arc<Pressure>,
     /// Held by the one that gives up.
     giving_up: Arc<Semaphore>,
+    /// Charges that wait for room.
+    waiting: Arc<AtomicUsize>,
+}
+
+/// One of them.
+struct Waits<'a>(&'a AtomicUsize);
+
+impl<'a> Waits<'a> {
+    fn begin(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl ByteBudget {
@@ -123,6 +150,7 @@ impl ByteBudget {
             wait,
             pressure: Arc::default(),
             giving_up: Arc::new(Semaphore::new(1)),
+            waiting: Arc::default(),
         }
     }
 
@@ -152,6 +180,11 @@ impl ByteBudget {
         self.size
     }
 
+    /// Whether a charge waits for room at the moment.
+    pub fn crowded(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+
     /// Bytes held at the moment.
     pub fn in_use(&self) -> usize {
         self.size.saturating_sub(self.free.available_permits())
@@ -177,6 +210,7 @@ impl ByteBudget {
             permit.add(more);
             return Ok(());
         }
+        let _waits = Waits::begin(&self.waiting);
         let granted = pin!(Arc::clone(&self.free).acquire_many_owned(n));
         let more = if permit.bytes() == 0 {
             // Holds nothing, and stands in nobody's way.

@@ -90,7 +90,8 @@ metrics_table! {
     RECEIVER_REJECTIONS = "tollgate_receiver_rejections_total", Kind::Counter;
     /// Open connections of a receiver's port.
     RECEIVER_CONNECTIONS = "tollgate_receiver_connections", Kind::Gauge;
-    /// Connections closed unasked, by reason: limit, silent, idle, age, handshake.
+    /// Connections closed unasked, by reason: limit, crowded (it rested, and another came), silent, idle,
+    /// age, handshake.
     RECEIVER_CONNECTIONS_CLOSED = "tollgate_receiver_connections_closed_total", Kind::Counter;
     /// Times that a changed certificate, key or tokens file could not be taken: the last good one is in use.
     RECEIVER_RELOAD_FAILURES = "tollgate_receiver_reload_failures_total", Kind::Counter;

@@ -112,6 +112,14 @@ impl Admission for Door {
         })
     }
 
+    fn crowded(&self) -> bool {
+        self.inlet.budget.crowded()
+    }
+
+    fn spend(&self, account: &Arc<str>, bytes: usize) {
+        self.inlet.limiter.charge(account, bytes);
+    }
+
     fn submit(&self, submission: Submission) -> BoxFuture<'static, Outcome> {
         reply(self.inlet.submit(submission, None))
     }

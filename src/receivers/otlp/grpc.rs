@@ -12,12 +12,12 @@ use http::{HeaderMap, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
 use super::health::{self, HealthDoor};
-use super::port::{Partial, Port};
+use super::port::{Partial, Port, Tally};
 use super::reply::{self, Format, Refusal};
-use crate::net::Encoding;
 use crate::net::collect::discard;
 use crate::net::listen::{Handler, ReplyBody};
 use crate::net::rope::Rope;
+use crate::net::{Collected, Encoding};
 use crate::otlp::Signal;
 use crate::otlp::status::Code;
 use crate::pipeline::{BytePermit, Outcome, Reason};
@@ -110,10 +110,18 @@ impl GrpcPort {
         encoding: Encoding,
         mut body: Incoming,
     ) -> Result<Partial, Refusal> {
-        let intake = self.port.intake();
+        let tally = self.port.tally();
+        let whole = self.collect(&tally, encoding, &mut body).await;
+        let whole = whole.map_err(|refusal| self.port.refused(&account, &tally, refusal))?;
+        self.port.submit(signal, account, whole).await
+    }
+
+    /// The one message of a request.
+    async fn collect(&self, tally: &Tally<'_>, encoding: Encoding, body: &mut Incoming) -> Result<Collected, Refusal> {
+        let intake = self.port.intake(tally);
         let mut head = Head { limit: intake.limits.wire, found: None };
         let mut permit = BytePermit::new();
-        let gathered = intake.gather(&mut body, &mut permit, |rope| head.check(rope)).await;
+        let gathered = intake.gather(body, &mut permit, |rope| head.check(rope)).await;
         let rope = gathered.map_err(|outcome| Refusal::of(&outcome))?;
         let Some((compressed, length)) = head.found else {
             return Err(Refusal::malformed("the request has no message".to_owned()));
@@ -125,8 +133,7 @@ impl GrpcPort {
             return Err(Refusal::malformed("the message is marked compressed without a grpc-encoding".to_owned()));
         }
         let encoding = if compressed { encoding } else { Encoding::Identity };
-        let whole = intake.inflate(encoding, rope, permit).await.map_err(|outcome| Refusal::of(&outcome))?;
-        self.port.submit(signal, account, whole).await
+        intake.inflate(encoding, rope, permit).await.map_err(|outcome| Refusal::of(&outcome))
     }
 }
 

@@ -12,12 +12,12 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Versio
 use hyper::body::{Body as _, Incoming};
 
 use super::cors;
-use super::port::{Partial, Port};
+use super::port::{Partial, Port, Tally};
 use super::reply::{self, Format, Refusal};
 use crate::net::collect::discard;
 use crate::net::listen::{Handler, ReplyBody};
 use crate::net::spawn::blocking;
-use crate::net::{Collected, Encoding};
+use crate::net::{Collected, Encoding, Intake};
 use crate::otlp::status::Code;
 use crate::otlp::{Signal, json};
 use crate::pipeline::{BytePermit, Outcome, Reason};
@@ -84,15 +84,25 @@ impl HttpPort {
             Refusal::new(Code::InvalidArgument, StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type", message)
         })?;
         let encoding = encoding(&parts.headers)?;
-        let intake = self.port.intake();
+        let tally = self.port.tally();
+        let whole = self.collect(&tally, (signal, format, encoding), body).await;
+        let whole = whole.map_err(|refusal| self.port.refused(&account, &tally, refusal))?;
+        Ok((signal, format, self.port.submit(signal, account, whole).await?))
+    }
+
+    /// A body as protobuf.
+    async fn collect(
+        &self,
+        tally: &Tally<'_>,
+        (signal, format, encoding): (Signal, Format, Encoding),
+        body: &mut Incoming,
+    ) -> Result<Collected, Refusal> {
+        let intake = self.port.intake(tally);
         let mut permit = BytePermit::new();
         let refused = |outcome: Outcome| Refusal::of(&outcome);
         let rope = intake.gather(body, &mut permit, |_| Ok(())).await.map_err(refused)?;
-        let mut whole = intake.inflate(encoding, rope, permit).await.map_err(refused)?;
-        if format == Format::Json {
-            whole = self.transcode(signal, whole).await?;
-        }
-        Ok((signal, format, self.port.submit(signal, account, whole).await?))
+        let whole = intake.inflate(encoding, rope, permit).await.map_err(refused)?;
+        if format == Format::Json { self.transcode(&intake, signal, whole).await } else { Ok(whole) }
     }
 
     fn signal_of(&self, path: &str) -> Result<Signal, Refusal> {
@@ -105,9 +115,8 @@ impl HttpPort {
 
     /// JSON to protobuf, no more of it than a request may have. The text stays charged while both are held. No text at
     /// all is no JSON; an empty protobuf message is one.
-    async fn transcode(&self, signal: Signal, text: Collected) -> Result<Collected, Refusal> {
+    async fn transcode(&self, intake: &Intake<'_>, signal: Signal, text: Collected) -> Result<Collected, Refusal> {
         let Collected { bytes, mut permit } = text;
-        let intake = self.port.intake();
         let refused = |outcome: Outcome| Refusal::of(&outcome);
         let size = bytes.len();
         intake.admission.charge(&mut permit, size).await.map_err(refused)?;

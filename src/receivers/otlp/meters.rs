@@ -94,6 +94,7 @@ impl Meters {
         listen::Meters {
             open: self.meter.gauge(&names::RECEIVER_CONNECTIONS, &labels),
             over_limit: closed("limit"),
+            crowded: closed("crowded"),
             silent: closed("silent"),
             idle: closed("idle"),
             aged: closed("age"),

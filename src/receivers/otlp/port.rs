@@ -2,8 +2,10 @@
 //! **Not here**: framing (`grpc`), paths and content types (`http`).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 
 use super::auth::Clients;
 use super::meters::Meters;
@@ -12,7 +14,7 @@ use crate::net::spawn::blocking;
 use crate::net::{Collected, Intake, Limits, Spawn};
 use crate::otlp::status::PartialSuccess;
 use crate::otlp::{Signal, count_items};
-use crate::pipeline::{Admission, Outcome, Reason, Submission, Trust};
+use crate::pipeline::{Admission, BytePermit, Outcome, Reason, Submission, Trust};
 
 /// Requests up to this are counted where they were read: a large one may be nothing but items of a few bytes.
 const INLINE_COUNT: usize = 1 << 20;
@@ -48,10 +50,49 @@ pub(super) struct Port {
 /// What an OK says besides: rejected items and why.
 pub(super) type Partial = Option<PartialSuccess>;
 
+/// The engine's door, and how many bytes one request was charged: as sent, and inflated.
+pub(super) struct Tally<'a> {
+    admission: &'a dyn Admission,
+    bytes: AtomicUsize,
+}
+
+impl Admission for Tally<'_> {
+    fn takes(&self, signal: Signal) -> bool {
+        self.admission.takes(signal)
+    }
+
+    fn charge<'a>(&'a self, permit: &'a mut BytePermit, n: usize) -> BoxFuture<'a, Result<(), Outcome>> {
+        self.bytes.fetch_add(n, Ordering::Relaxed);
+        self.admission.charge(permit, n)
+    }
+
+    fn crowded(&self) -> bool {
+        self.admission.crowded()
+    }
+
+    fn submit(&self, submission: Submission) -> BoxFuture<'static, Outcome> {
+        self.admission.submit(submission)
+    }
+}
+
 impl Port {
+    /// What one request's body is collected through.
+    pub(super) fn tally(&self) -> Tally<'_> {
+        Tally { admission: &*self.door.admission, bytes: AtomicUsize::new(0) }
+    }
+
     /// What bodies are collected with.
-    pub(super) fn intake(&self) -> Intake<'_> {
-        Intake { admission: &*self.door.admission, tasks: &*self.door.tasks, limits: &self.limits }
+    pub(super) fn intake<'a>(&'a self, tally: &'a Tally<'a>) -> Intake<'a> {
+        Intake { admission: tally, tasks: &*self.door.tasks, limits: &self.limits }
+    }
+
+    /// A body was refused. What is wrong for good is paid for as if it had been taken in: it cost as much, and nobody else is
+    /// to pay. (What may come again pays when it is taken in.)
+    pub(super) fn refused(&self, account: &Arc<str>, tally: &Tally<'_>, refusal: Refusal) -> Refusal {
+        if refusal.after.is_none() {
+            self.door.admission.spend(account, tally.bytes.load(Ordering::Relaxed));
+        }
+        refusal
     }
 
     /// Refuses a signal that no pipeline takes before its body is read.

@@ -3,6 +3,7 @@
 mod clients;
 mod config;
 mod health;
+mod slow;
 mod sockets;
 mod support;
 

@@ -13,9 +13,10 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use tonic::Code;
 
 use super::super::auth;
-use super::support::{Answer, Knobs, Rig, send, send_over};
+use super::support::{Answer, INFLATED, Knobs, Rig, send, send_over};
 use super::{Refused, WAYS, Way, check_refused, frame, request, span};
-use crate::net::server_tls;
+use crate::net::encoding::compress;
+use crate::net::{Encoding, server_tls};
 use crate::otlp::Signal;
 use crate::secret::Secret;
 use crate::testing::tls::{Authority, Certified, pem_file};
@@ -99,6 +100,35 @@ async fn bearer_tokens() {
     ask(&open, Way::Json, &[&right]).await;
     ask(&open, Way::Json, &[]).await;
     assert_eq!(*open.door.accounts.lock(), ["default"; 2]);
+}
+
+/// Who sends only what is refused pays for it all the same, or others would: damaged, too large once inflated, no JSON. What is taken in
+/// the engine counts; what may come again pays then. (Shown to fail: only whole requests were counted.)
+#[tokio::test]
+async fn refused_bodies_are_paid_for() {
+    let rig = Rig::with(knobs(tokens())).await;
+    let header = format!("Bearer {ACME}");
+    let post = async |way: Way, encoding: Option<&str>, body: Vec<u8>| {
+        let mut request = request(way, Signal::Traces, encoding);
+        request.headers_mut().append("authorization", header.parse().expect("a header"));
+        let (at, version) =
+            if way == Way::Grpc { (rig.grpc(), Version::HTTP_2) } else { (rig.http(), Version::HTTP_11) };
+        send(at, version, request, vec![body.into()]).await;
+        std::mem::take(&mut *rig.door.spent.lock())
+    };
+    let bomb = compress(Encoding::Gzip, &Bytes::from(vec![0; INFLATED + 1])).expect("compresses");
+    for (way, encoding, body, least) in [
+        (Way::Json, None, vec![b'{'; 5000], 5000),
+        (Way::Proto, Some("gzip"), vec![7; 5000], 5000),
+        (Way::Proto, Some("gzip"), bomb.to_vec(), INFLATED),
+        (Way::Grpc, Some("gzip"), frame(1, &bomb).to_vec(), INFLATED),
+        (Way::Grpc, None, frame(0, &[0; 5000]).iter().chain(&[0; 9]).copied().collect(), 5000),
+    ] {
+        let spent = post(way, encoding, body).await;
+        let [(account, bytes)] = &spent[..] else { panic!("{way:?}: {spent:?}") };
+        assert!(account == "acme" && *bytes >= least, "{way:?}: {spent:?}");
+    }
+    assert!(post(Way::Proto, None, span(Way::Proto, 5).to_vec()).await.is_empty(), "the engine counts it");
 }
 
 /// Tokens are rotated in a file while the receiver runs; a file that can't be used changes nothing, and is counted.

@@ -55,32 +55,27 @@ async fn a_health_request_is_small_and_comes_in_time() {
     }
 }
 
-/// Each watch is a connection that never rests: there are only so many, and a check is answered all the same. (Shown to fail: without the
-/// bound each of any number is begun.)
+/// Each watch is a connection that never rests: there are only so many, and one more takes the place of the oldest, so that strangers lock
+/// nobody out. (Shown to fail: without the bound each of any number is begun; with a bound that refuses, the last one is.)
 #[tokio::test]
-async fn only_so_many_watch_health() {
+async fn only_so_many_watch_health_and_the_oldest_goes() {
     let rig = Rig::new().await;
     let client = async || {
         let channel = tonic::transport::Endpoint::from_shared(format!("http://{}", rig.grpc())).expect("a URL");
         HealthClient::new(channel.connect().await.expect("connects"))
     };
     let request = || HealthCheckRequest { service: String::new() };
-    let mut watching = Vec::new();
-    for _ in 0..32 {
+    let mut watching = std::collections::VecDeque::new();
+    for _ in 0..33 {
         let mut client = client().await;
         let mut told = client.watch(request()).await.expect("watches").into_inner();
         assert_eq!(told.message().await.expect("told").map(|answer| answer.status), Some(1));
-        watching.push((client, told));
+        watching.push_back((client, told));
     }
-    let mut late = client().await;
-    let refused = late.watch(request()).await.map(drop).map_err(|status| status.code());
-    assert_eq!(refused, Err(Code::ResourceExhausted));
-    assert_eq!(late.check(request()).await.expect("answered").into_inner().status, 1);
-    drop(watching.pop());
-    let again = async {
-        while late.watch(request()).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), again).await.expect("a place comes back");
+    let (mut oldest, mut told) = watching.pop_front().expect("the first");
+    let end = tokio::time::timeout(Duration::from_secs(20), told.message()).await.expect("ended");
+    assert_eq!(end.map(drop).map_err(|status| status.code()), Err(Code::Unavailable));
+    assert_eq!(oldest.check(request()).await.expect("answered").into_inner().status, 1);
+    let (_, next) = watching.front_mut().expect("the second");
+    assert!(tokio::time::timeout(Duration::from_millis(300), next.message()).await.is_err(), "it goes on");
 }

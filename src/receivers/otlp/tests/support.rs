@@ -35,6 +35,8 @@ pub(super) struct Door {
     pub(super) takes: Mutex<Vec<Signal>>,
     /// Whose each submission was.
     pub(super) accounts: Mutex<Vec<String>>,
+    /// What accounts paid for bodies that were refused.
+    pub(super) spent: Mutex<Vec<(String, usize)>>,
     /// Submissions wait for this many permits before they are answered.
     pub(super) gate: Option<Arc<tokio::sync::Semaphore>>,
     /// One permit for each charge that was made.
@@ -51,6 +53,7 @@ impl Door {
             submitted: Mutex::default(),
             takes: Mutex::new(Signal::ALL.to_vec()),
             accounts: Mutex::default(),
+            spent: Mutex::default(),
             gate,
             charged: tokio::sync::Semaphore::new(0),
             arrived: tokio::sync::Semaphore::new(0),
@@ -81,6 +84,14 @@ impl Admission for Door {
             self.charged.add_permits(1);
             charged
         })
+    }
+
+    fn crowded(&self) -> bool {
+        self.budget.crowded()
+    }
+
+    fn spend(&self, account: &Arc<str>, bytes: usize) {
+        self.spent.lock().push((account.to_string(), bytes));
     }
 
     fn submit(&self, submission: Submission) -> BoxFuture<'static, Outcome> {
