@@ -59,3 +59,26 @@ fn the_same_line_is_written_a_few_times_and_counted() {
         assert_eq!(written.lines("left_out=2"), 1, "what was left out before a window began anew is told, too");
     });
 }
+
+/// One exporter's noise must not hide another's trouble; a name that anybody may choose must not take memory without end.
+#[test]
+fn each_component_has_lines_of_its_own() {
+    let (clock, written) = (ManualClock::at(UnixNanos(0)), Written::default());
+    let quiet = Quiet::new(Arc::clone(&clock) as Arc<dyn Clock>);
+    let to = written.clone();
+    let layer = fmt::layer().with_ansi(false).with_writer(move || to.clone());
+    let subscriber = tracing_subscriber::registry().with(quiet.clone()).with(layer);
+    let warn = |exporter: &str| tracing::warn!(exporter, "the back end does not take requests");
+    tracing::subscriber::with_default(subscriber, || {
+        (0..100).for_each(|_| warn("otlp/noisy"));
+        warn("otlp/other");
+        assert_eq!(written.lines("exporter=\"otlp/noisy\""), LINES as usize);
+        assert_eq!(written.lines("exporter=\"otlp/other\""), 1);
+        (0..2 * PLACES).for_each(|n| warn(&format!("otlp/{n}")));
+        assert!(quiet.places.lock().len() <= PLACES + 1);
+        clock.advance(WINDOW);
+        quiet.upkeep();
+        assert_eq!(written.lines("left_out=90"), 1);
+        assert_eq!(written.lines("component=\"otlp/noisy\""), 1, "it is told whose lines they were");
+    });
+}
