@@ -4,7 +4,8 @@
 //! **Not here**: what a user writes (`stanza`), framing (each exporter), statuses (`verdict`).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::uri::Scheme;
@@ -25,6 +26,8 @@ use crate::telemetry::Meter;
 
 /// Bodies over this are compressed off the reactor.
 const INLINE: usize = 64 * 1024;
+/// After this long an encoding that the back end refused is tried again: it may have been a proxy's bad day.
+const AGAIN: Duration = Duration::from_secs(3600);
 
 /// What exporters are built with.
 #[derive(Clone)]
@@ -49,7 +52,11 @@ pub struct Remote {
     client: Arc<Renewed>,
     /// What they were built with.
     pub deps: Deps,
+    /// What is begun with.
+    first: Encoding,
     encoding: AtomicU8,
+    /// When the back end last refused an encoding, seconds of the monotonic clock; `u64::MAX`: it takes what was begun with.
+    refused: AtomicU64,
     complaint: Mutex<String>,
     cumulative: Option<Cumulative>,
 }
@@ -130,7 +137,8 @@ impl Remote {
         let encoding = AtomicU8::new(rank(first));
         let cumulative =
             common.cumulative.map(|settings| Cumulative::new(settings, &id, Arc::clone(&deps.clock), &deps.meter));
-        Ok(Self { id, common, client, deps, encoding, complaint: Mutex::default(), cumulative })
+        let refused = AtomicU64::new(u64::MAX);
+        Ok(Self { id, common, client, deps, first, encoding, refused, complaint: Mutex::default(), cumulative })
     }
 
     /// Sends one request; its URI is absolute.
@@ -172,6 +180,12 @@ impl Remote {
 
     /// The encoding to use now.
     pub fn encoding(&self) -> Encoding {
+        let refused = self.refused.load(Ordering::Relaxed);
+        if self.deps.clock.monotonic().as_secs() >= refused.saturating_add(AGAIN.as_secs())
+            && self.refused.compare_exchange(refused, u64::MAX, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        {
+            self.encoding.fetch_max(rank(self.first), Ordering::Relaxed);
+        }
         match self.encoding.load(Ordering::Relaxed) {
             2 => Encoding::Zstd,
             1 => Encoding::Gzip,
@@ -179,13 +193,15 @@ impl Remote {
         }
     }
 
-    /// The back end refused `used`: true if another encoding will be tried (only with `compression: auto`).
+    /// The back end refused `used`: true if another encoding will be tried (only with `compression: auto`), for an hour.
     pub fn step_down(&self, used: Encoding) -> bool {
         if self.common.compression != Compression::Auto || used == Encoding::Identity {
             return false;
         }
         let (from, to) = (rank(used), rank(used).saturating_sub(1));
-        let _ = self.encoding.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed);
+        if self.encoding.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            self.refused.store(self.deps.clock.monotonic().as_secs(), Ordering::Relaxed);
+        }
         true
     }
 

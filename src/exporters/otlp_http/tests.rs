@@ -1,6 +1,7 @@
 //! The exporter against servers in this process.
 
 use super::*;
+use crate::clock::{Clock, ManualClock, UnixNanos};
 use crate::exporters::tests::{deps, inflated, request};
 use crate::otlp::status::{PartialSuccess, response_to_protobuf};
 use crate::testing::sink::{Answer, Proxy, Seen, Sink};
@@ -103,7 +104,10 @@ async fn compression_follows_what_the_back_end_says() {
     };
     let now = Outcome::Retry { after: Some(Duration::ZERO), reason: Reason::Unavailable };
     let sink = Sink::new(None, [Answer::http(200).with("accept-encoding", "gzip, zstd")]).await;
-    let exporter = plain(&sink);
+    let clock = ManualClock::at(UnixNanos(1_700_000_000_000_000_000));
+    let settings = config(serde_json::json!({ "endpoint": format!("http://{}", sink.address) })).settings().unwrap();
+    let deps = Deps { clock: Arc::clone(&clock) as Arc<dyn Clock>, ..deps(&[]) };
+    let exporter = OtlpHttp::build(Arc::from("otlp_http/test"), settings, deps).unwrap();
     for _ in 0..2 {
         assert_eq!(exporter.send(&request(Signal::Traces, 1000)).await, Outcome::Accepted);
     }
@@ -116,6 +120,12 @@ async fn compression_follows_what_the_back_end_says() {
     let refused = Outcome::Refused { reason: Reason::BadData };
     assert_eq!(exporter.send(&request(Signal::Traces, 1000)).await, refused, "it was not the compression");
     assert_eq!(tokens(sink.seen()), ["zstd", "gzip", "none"]);
+    // What refused it may have gone: after an hour it is tried again. (Shown to fail: it was plain until the next reload.)
+    for seconds in [3599, 1] {
+        clock.advance(Duration::from_secs(seconds));
+        assert_eq!(exporter.send(&request(Signal::Traces, 1000)).await, Outcome::Accepted);
+    }
+    assert_eq!(tokens(sink.seen()), ["none", "gzip"]);
 }
 
 #[tokio::test]
