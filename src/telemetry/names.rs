@@ -122,6 +122,10 @@ metrics_table! {
     /// Items that could not be processed, or were refused one by one, and were dropped (labels: signal; reason: `no_vault`, `not_sealed`,
     /// `bad_ids`, `item_too_large`).
     DROPPED_ITEMS = "tollgate_dropped_items_total", Kind::Counter;
+    /// Items that came to a processor, those of requests that had to come again too (labels: processor, otel_signal).
+    PROCESSOR_INCOMING = "otelcol_processor_incoming_items_total", Kind::Counter;
+    /// Items that went on from it (labels: processor, otel_signal).
+    PROCESSOR_OUTGOING = "otelcol_processor_outgoing_items_total", Kind::Counter;
     /// Items that a `filter` step dropped (labels: processor, rule, signal).
     FILTERED_ITEMS = "tollgate_filtered_items_total", Kind::Counter;
     /// Fields that the OTLP schema does not know and that copies for third parties do without (label: signal).
@@ -150,6 +154,12 @@ metrics_table! {
     FAILED_LOGS = "otelcol_exporter_send_failed_log_records_total", Kind::Counter;
     /// Metric points that a back end refused for good (label: exporter).
     FAILED_POINTS = "otelcol_exporter_send_failed_metric_points_total", Kind::Counter;
+    /// Spans that the spool did not take for an exporter: clients were told to come again (label: exporter).
+    NOT_QUEUED_SPANS = "otelcol_exporter_enqueue_failed_spans_total", Kind::Counter;
+    /// Log records that the spool did not take for an exporter: clients were told to come again (label: exporter).
+    NOT_QUEUED_LOGS = "otelcol_exporter_enqueue_failed_log_records_total", Kind::Counter;
+    /// Metric points that the spool did not take for an exporter: clients were told to come again (label: exporter).
+    NOT_QUEUED_POINTS = "otelcol_exporter_enqueue_failed_metric_points_total", Kind::Counter;
     /// Batches that wait in the spool (label: exporter).
     QUEUE_SIZE = "otelcol_exporter_queue_size", Kind::Gauge;
     /// Batches that could wait in the spool: those that do, and as many of their mean size as the spool still has room

@@ -84,7 +84,7 @@ impl Engine {
         let sequencer = Sequencer::new(spool_too, applier_too, &processors, Arc::clone(&delivery), clock_too, meter);
         let desk = Arc::new(Desk::new(Repeats::new(plan.limits.repeats), Arc::clone(clock), meter));
         let worker = Worker {
-            routes: Routes::new(plan),
+            routes: Routes::new(plan, meter),
             sequencer: Arc::clone(&sequencer),
             applier: Arc::clone(&applier),
             desk,

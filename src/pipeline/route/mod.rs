@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::otlp::{Malformed, Signal, SlotRange, UnknownFields};
+use crate::telemetry::{Counter, Meter, names};
 
 use super::forward::Label;
 use super::{Batch, Draft, Effect, EnginePlan, PipelinePlan, Processor, Quarantine, Reason, Trust};
@@ -29,9 +30,32 @@ pub struct Routes {
 /// A part of the tree: steps all pipelines below share, then where pipelines end, then where they part.
 #[derive(Default)]
 pub struct Route {
-    steps: Vec<Arc<dyn Processor>>,
+    steps: Vec<Step>,
     ends: Vec<End>,
     forks: Vec<Arc<Route>>,
+}
+
+/// A step, and how many items come to it and go on.
+struct Step {
+    processor: Arc<dyn Processor>,
+    incoming: Counter,
+    outgoing: Counter,
+}
+
+impl Step {
+    fn new(processor: Arc<dyn Processor>, signal: Signal, meter: &Meter) -> Self {
+        let labels = [("processor", &**processor.id()), ("otel_signal", signal.as_str())];
+        let count = |def| meter.counter(def, &labels);
+        let (incoming, outgoing) = (count(&names::PROCESSOR_INCOMING), count(&names::PROCESSOR_OUTGOING));
+        Self { processor, incoming, outgoing }
+    }
+
+    fn process(&self, batch: &mut Batch) -> Result<(), Reason> {
+        self.incoming.increment(batch.payload.item_count() as u64);
+        self.processor.process(batch)?;
+        self.outgoing.increment(batch.payload.item_count() as u64);
+        Ok(())
+    }
 }
 
 /// A pipeline's end.
@@ -62,7 +86,9 @@ pub struct ForwardCopy {
     pub body: Vec<u8>,
     /// Texts to be filled in after the ticket.
     pub slots: Vec<SlotRange>,
-    /// Spans, records or points inside.
+    /// What is inside.
+    pub signal: Signal,
+    /// How many of them.
     pub items: u64,
 }
 
@@ -83,7 +109,7 @@ impl From<Malformed> for Failure {
 
 impl Routes {
     /// The routes of `plan`.
-    pub fn new(plan: &EnginePlan) -> Self {
+    pub fn new(plan: &EnginePlan, meter: &Meter) -> Self {
         let mut grouped: HashMap<Arc<str>, HashMap<Signal, Vec<&PipelinePlan>>> = HashMap::new();
         for pipeline in &plan.pipelines {
             for receiver in &pipeline.receivers {
@@ -92,7 +118,8 @@ impl Routes {
             }
         }
         let tree = |signals: HashMap<Signal, Vec<&PipelinePlan>>| {
-            signals.into_iter().map(|(signal, pipelines)| (signal, Arc::new(Route::new(&pipelines, 0)))).collect()
+            let route = |signal, pipelines: &[&PipelinePlan]| Arc::new(Route::new(pipelines, 0, (signal, meter)));
+            signals.into_iter().map(|(signal, pipelines)| (signal, route(signal, &pipelines))).collect()
         };
         Self { by_receiver: grouped.into_iter().map(|(receiver, signals)| (receiver, tree(signals))).collect() }
     }
@@ -104,11 +131,11 @@ impl Routes {
 }
 
 impl Route {
-    fn new(pipelines: &[&PipelinePlan], depth: usize) -> Self {
+    fn new(pipelines: &[&PipelinePlan], depth: usize, (signal, meter): (Signal, &Meter)) -> Self {
         let mut route = Self::default();
         let mut depth = depth;
         while let Some(step) = common_step(pipelines, depth) {
-            route.steps.push(step);
+            route.steps.push(Step::new(step, signal, meter));
             depth += 1;
         }
         let mut groups: Vec<(&Arc<dyn Processor>, Vec<&PipelinePlan>)> = Vec::new();
@@ -121,14 +148,15 @@ impl Route {
                 },
             }
         }
-        route.forks = groups.into_iter().map(|(_, group)| Arc::new(Self::new(&group, depth))).collect();
+        route.forks =
+            groups.into_iter().map(|(_, group)| Arc::new(Self::new(&group, depth, (signal, meter)))).collect();
         route
     }
 
     /// Who seals what these pipelines can't process: the vault of one of them. (Pipelines that share a receiver and a
     /// signal share their vault: `config/graph`.) None: no pipeline of the route keeps anything.
     pub fn quarantine(&self) -> Option<&dyn Quarantine> {
-        let own = self.steps.iter().find_map(|step| step.quarantine());
+        let own = self.steps.iter().find_map(|step| step.processor.quarantine());
         own.or_else(|| self.forks.iter().find_map(|fork| fork.quarantine()))
     }
 }
@@ -207,7 +235,7 @@ impl ForwardCopy {
         let mut body = encoded.bytes;
         body.reserve_exact(Label::room(&label.pipeline));
         label.append_to(&mut body);
-        Self { holders, body, slots: encoded.slots, items: label.items }
+        Self { holders, body, slots: encoded.slots, signal: label.signal, items: label.items }
     }
 
     /// Fills the texts of the ticket in. Returns how many slots got none of their width.

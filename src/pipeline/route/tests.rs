@@ -13,7 +13,7 @@ fn plan(pipelines: Vec<PipelinePlan>) -> EnginePlan {
 }
 
 fn run(pipelines: Vec<PipelinePlan>, wire: bytes::Bytes) -> Result<Product, Failure> {
-    let routes = Routes::new(&plan(pipelines));
+    let routes = Routes::new(&plan(pipelines), &Meter::new());
     let route = routes.find("otlp", Signal::Traces).unwrap();
     Walk::begin(route, Batch::new(origin(), Payload::parse(Signal::Traces, wire).unwrap())).to_end()
 }
@@ -135,7 +135,7 @@ fn slots_are_patched_in_place() {
 /// Signals and receivers that no pipeline names must have no route.
 #[test]
 fn only_named_receivers_have_routes() {
-    let routes = Routes::new(&plan(vec![pipeline("traces", vec![], &[("x", Trust::Internal)])]));
+    let routes = Routes::new(&plan(vec![pipeline("traces", vec![], &[("x", Trust::Internal)])]), &Meter::new());
     assert!(routes.find("otlp", Signal::Traces).is_some());
     assert!(routes.find("otlp", Signal::Logs).is_none());
     assert!(routes.find("otlp/other", Signal::Traces).is_none());

@@ -86,7 +86,7 @@ impl Leg {
         while let Some(step) = self.route.steps.get(self.step) {
             if ask
                 && !std::mem::replace(&mut self.asked, true)
-                && let Some(inquiry) = step.inquire(batch)
+                && let Some(inquiry) = step.processor.inquire(batch)
             {
                 return Ok(Some(inquiry));
             }

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::clock::Clock;
-use crate::otlp::SlotId;
+use crate::otlp::{Signal, SlotId};
 use crate::telemetry::{Counter, Histogram, Meter, names};
 
 use super::delivery::Delivery;
@@ -59,6 +59,7 @@ pub struct Sequencer {
     /// Set once: nothing can be committed any more.
     failed: watch::Sender<Option<Reason>>,
     tap: Tap,
+    meter: Meter,
     unfilled: Counter,
     commit_seconds: Histogram,
 }
@@ -85,6 +86,7 @@ impl Sequencer {
             tickets: Mutex::new(tickets),
             failed: watch::Sender::new(None),
             tap: Tap::new(meter),
+            meter: meter.clone(),
             unfilled: meter.counter(&names::SLOTS_UNFILLED, &[]),
             commit_seconds: meter.histogram(&names::COMMIT_SECONDS, &[]),
         })
@@ -127,11 +129,15 @@ impl Sequencer {
             return receipt.resolve(&answer, false);
         }
         if let Some(reason) = self.delivery.full(&self.spool, &product) {
+            self.not_queued(&product);
             return self.refuse(&origin, receipt, reason);
         }
         let reservation = match self.spool.reserve(room(&product, &effects_body)) {
             Ok(reservation) => reservation,
-            Err(reason) => return self.refuse(&origin, receipt, reason),
+            Err(reason) => {
+                self.not_queued(&product);
+                return self.refuse(&origin, receipt, reason);
+            }
         };
         let items = product.copies.iter().map(|copy| copy.items).max().unwrap_or(0);
         let began = self.clock.monotonic();
@@ -214,7 +220,7 @@ impl Sequencer {
                 true => (std::mem::take(&mut copy.body), std::mem::take(&mut copy.slots)),
                 false => (copy.body.clone(), copy.slots.clone()),
             };
-            offered.push(ForwardCopy { holders: memory.into(), body, slots, items: copy.items });
+            offered.push(ForwardCopy { holders: memory.into(), body, slots, signal: copy.signal, items: copy.items });
             copy.holders = spool.into();
             !copy.holders.is_empty()
         });
@@ -273,6 +279,20 @@ impl Sequencer {
         }
         let Pending { awaited, items, answer, receipt, .. } = pending;
         self.delivery.committed(seqs, awaited, items, answer, receipt);
+    }
+
+    /// Counts, for each exporter, what the spool does not take for it.
+    fn not_queued(&self, product: &Product) {
+        for copy in &product.copies {
+            let def = match copy.signal {
+                Signal::Traces => &names::NOT_QUEUED_SPANS,
+                Signal::Logs => &names::NOT_QUEUED_LOGS,
+                Signal::Metrics => &names::NOT_QUEUED_POINTS,
+            };
+            for holder in copy.holders.iter() {
+                self.meter.counter(def, &[("exporter", holder)]).increment(copy.items);
+            }
+        }
     }
 
     fn refuse(&self, origin: &Origin, receipt: Receipt, reason: Reason) {

@@ -60,6 +60,8 @@ fn a_full_spool_is_told() {
         accepted.push(many);
         assert!(accepted.len() < 1000, "the bound holds");
     };
+    let line = r#"otelcol_exporter_enqueue_failed_spans_total{exporter="x"} 100"#;
+    assert!(rig.meter.render().contains(line), "{}", rig.meter.render());
     assert_eq!(rig.waiting("vault").len(), accepted.len());
     assert!(refused.iter().all(|name| !tally.counted().contains_key(name)));
     rig.spool.drop_pending("x", None);
