@@ -1,6 +1,6 @@
 //! **What**: [`Reloads`]: when a running gateway's configuration is to be read again, and what it then says. **Why**: SIGHUP, a file
 //! that changes and the admin port mean the same. **Invariants**: a configuration with problems is told and forgotten; one that
-//! came by a changed file is taken when it has been the same for a moment: half of a copy is none; a watched file is taken once for each
+//! came by a changed file (its own, or one that it names by `${file:…}`) is taken when it has been the same for a moment: half of a copy is none; a watched file is taken once for each
 //! change, whatever became of it, and not when it says again what runs. **Not here**: what becomes of it (`run`).
 
 use std::io;
@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
 use super::Common;
-use super::source::{Loaded, Make, load, text_of};
+use super::source::{Loaded, Make, Said, load, said_by};
 
 /// How often a watched file is looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -22,8 +22,8 @@ pub(super) struct Reloads {
     watch: bool,
     hang_up: Signal,
     asked: Arc<Notify>,
-    /// What the file said when it was read last, also where that could not be used, or not be run.
-    seen: Option<String>,
+    /// What the file said when it was read last, also where that could not be used, or not be run. None: it could not be read.
+    seen: Option<Said>,
 }
 
 impl Reloads {
@@ -40,24 +40,24 @@ impl Reloads {
         Arc::clone(&self.asked)
     }
 
-    /// Ends with the next configuration that can be used; `running` is the text of the one that runs.
-    pub(super) async fn next(&mut self, running: &str) -> Loaded {
+    /// Ends with the next configuration that can be used; `running` is what the one that runs says.
+    pub(super) async fn next(&mut self, running: &Said) -> Loaded {
         loop {
-            let known = self.seen.as_deref().unwrap_or(running);
+            let known = self.seen.as_ref().unwrap_or(running);
             let watched = watched(&self.common, self.watch, known);
             tokio::select! {
                 _ = self.hang_up.recv() => tracing::info!("SIGHUP: the configuration is read again"),
                 () = self.asked.notified() => tracing::info!("asked by the admin port: the configuration is read again"),
-                text = watched => {
-                    if text == running {
-                        self.seen = Some(text);
+                said = watched => {
+                    if said == *running {
+                        self.seen = Some(said);
                         tracing::info!("the file says again what runs: nothing changes");
                         continue;
                     }
                     tracing::info!("the file changed: the configuration is read again");
                 }
             }
-            self.seen = Some(text_of(&self.common).unwrap_or_default());
+            self.seen = said_by(&self.common).ok();
             match load(&self.common, Make::Keys) {
                 Ok(loaded) => return loaded,
                 Err(_) => tracing::error!("the configuration can't be used; the one before goes on"),
@@ -66,15 +66,15 @@ impl Reloads {
     }
 }
 
-/// Ends when the file has another text than `known`, twice in a row the same, with that text.
-async fn watched(common: &Common, watch: bool, known: &str) -> String {
+/// Ends when the file, or one that it names, says something else than `known`, twice in a row the same, with that.
+async fn watched(common: &Common, watch: bool, known: &Said) -> Said {
     if !watch {
         return std::future::pending().await;
     }
     let mut last = None;
     loop {
         tokio::time::sleep(LOOK).await;
-        let now = text_of(common).ok().filter(|text| text != known);
+        let now = said_by(common).ok().filter(|said| said != known);
         match (now, last) {
             (Some(now), Some(before)) if now == before => return now,
             (now, _) => last = now,

@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use super::Common;
 use super::output::{Exit, complain};
 use super::reload::Reloads;
-use super::source::{Loaded, Make, TRYOUT_KEY, load};
+use super::source::{Loaded, Make, Said, TRYOUT_KEY, load};
 use crate::app::assemble::Round;
 use crate::app::build::Seams;
 use crate::app::resolve::Valid;
@@ -33,7 +33,7 @@ pub(super) const GRACE: Duration = Duration::from_secs(2);
 /// Options of `run`.
 #[derive(Args, Clone, Copy, Default)]
 pub(super) struct Options {
-    /// Reads the configuration file again when it changes (also by way of links, as ConfigMaps do).
+    /// Reads the configuration again when its file, or one that it names by `${file:…}`, changes (also by way of links, as ConfigMaps do).
     #[arg(long)]
     watch: bool,
 }
@@ -82,7 +82,7 @@ async fn serve(common: Common, options: Options, loaded: Loaded) -> Exit {
     let sockets = round.sockets.clone().unwrap_or_default();
     let seams = seams();
     // What ran last stays resolved: the files and variables that it names may have gone since.
-    let (mut loaded, mut before) = (loaded, None::<(Valid, String)>);
+    let (mut loaded, mut before) = (loaded, None::<(Valid, Said)>);
     loop {
         let embedded = loaded.embedded;
         let spool = loaded.valid.spool.directory.clone();
@@ -90,7 +90,7 @@ async fn serve(common: Common, options: Options, loaded: Loaded) -> Exit {
             tracing::warn!("{warning}");
         }
         sockets.begin();
-        let (text, running) = (loaded.text.clone(), loaded.valid.clone());
+        let (said, running) = (loaded.said.clone(), loaded.valid.clone());
         let started = match assemble::blueprint_for(loaded.valid, &seams, round.clone()) {
             Ok(blueprint) => {
                 // A round that starts holds the spool already: only a signal to stop ends it before it runs.
@@ -104,7 +104,7 @@ async fn serve(common: Common, options: Options, loaded: Loaded) -> Exit {
                 let ended = async {
                     let found = async {
                         runs.notified().await;
-                        reloads.next(&text).await
+                        reloads.next(&said).await
                     };
                     tokio::select! {
                         () = &mut stop => {}
@@ -122,16 +122,16 @@ async fn serve(common: Common, options: Options, loaded: Loaded) -> Exit {
         };
         match (started, before.take()) {
             (Ok((Life::Whole(ended), Some(next))), _) if ended.failed.is_none() => {
-                before = Some((running, text));
+                before = Some((running, said));
                 loaded = next;
             }
             (Ok((Life::Whole(ended), None)), _) if ended.failed.is_none() => return Exit::Fine,
             (Ok((Life::Unborn, _)), _) => return Exit::Fine,
             (Ok(_), _) => return Exit::Failed,
             // The new configuration can't be run: the one before could.
-            (Err(error), Some((valid, text))) => {
+            (Err(error), Some((valid, said))) => {
                 tracing::error!(error = error.text, "the new configuration can't be run; the one before is run again");
-                loaded = Loaded { valid, text, ..loaded };
+                loaded = Loaded { valid, said, ..loaded };
             }
             (Err(error), None) => return fail_with(&error.text, error.exit),
         }

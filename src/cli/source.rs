@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use age::secrecy::ExposeSecret;
+use sha2::{Digest as _, Sha256};
 
 use super::output::{Exit, colour_err, complain};
 use super::{Common, data_dir};
@@ -26,8 +27,33 @@ pub(super) struct Loaded {
     pub(super) valid: Valid,
     /// Whether it is the embedded default.
     pub(super) embedded: bool,
-    /// The file.
-    pub(super) text: String,
+    /// What it says, with what it names.
+    pub(super) said: Said,
+}
+
+/// What a configuration says: its text, and digests of the files that it names by `${file:…}`. Two that are equal mean the same. No `Debug`.
+#[derive(Clone, PartialEq)]
+pub(super) struct Said {
+    text: String,
+    files: Vec<Option<[u8; 32]>>,
+}
+
+impl Said {
+    fn of(text: String) -> Self {
+        // Where one is named in a comment it is looked at in vain.
+        let named = text.split("${file:").skip(1).filter_map(|rest| rest.split_once('}'));
+        let files = named.map(|(path, _)| digest(path)).collect();
+        Self { text, files }
+    }
+}
+
+/// Of a file's text, where it is a file: what can be read once only (a pipe) says what it said.
+fn digest(path: &str) -> Option<[u8; 32]> {
+    if !std::fs::metadata(path).is_ok_and(|meta| meta.is_file()) {
+        return None;
+    }
+    let text = Secret::new(Process.file(path).ok()?);
+    Some(Sha256::digest(text.expose()).into())
 }
 
 /// Whether a command may make files (keys of the embedded default).
@@ -39,11 +65,15 @@ pub(super) enum Make {
     Nothing,
 }
 
-/// The text of the configuration.
+/// What the configuration says now.
 ///
 /// # Errors
 /// The file can't be read.
-pub(super) fn text_of(common: &Common) -> Result<String, String> {
+pub(super) fn said_by(common: &Common) -> Result<Said, String> {
+    text_of(common).map(Said::of)
+}
+
+fn text_of(common: &Common) -> Result<String, String> {
     match &common.config {
         Some(path) => std::fs::read_to_string(path).map_err(|error| format!("can't read {}: {error}", path.display())),
         None => Ok(TEXT.to_owned()),
@@ -87,9 +117,12 @@ fn checked(common: &Common, text: String, make: Make, look: Look) -> Result<Load
     let directory = data_dir::resolve(common.data_dir.as_deref());
     let directory =
         if embedded { directory.map_err(failed)? } else { directory.unwrap_or_else(|_| PathBuf::from(".")) };
+    // Before it is read: what changes meanwhile counts as a change.
+    let said = Said::of(text);
+    let text = &said.text;
     let tryout = if embedded { Some(tryout_recipient(&directory, make).map_err(failed)?) } else { None };
     let lookup = Defaults { directory: &directory, tryout };
-    let Read { source, mut warnings, result, faulty } = read(&name, &text, &lookup, &directory);
+    let Read { source, mut warnings, result, faulty } = read(&name, text, &lookup, &directory);
     let seen = result.as_ref().ok().or(faulty.as_deref()).map(|(typed, valid)| look(typed, valid)).unwrap_or_default();
     let (errors, more): (Vec<_>, Vec<_>) = seen.into_iter().partition(|problem| problem.gravity == Gravity::Error);
     warnings.extend(more);
@@ -106,7 +139,7 @@ fn checked(common: &Common, text: String, make: Make, look: Look) -> Result<Load
             if !warnings.is_empty() && !embedded {
                 complain(source.render(&warnings, colour_err()).trim_end());
             }
-            Ok(Loaded { typed, valid, embedded, text })
+            Ok(Loaded { typed, valid, embedded, said })
         }
         Err(problems) => {
             complain(source.render(&problems, colour_err()).trim_end());

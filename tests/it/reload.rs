@@ -268,6 +268,36 @@ fn a_watched_file_is_followed_through_links() {
     assert_eq!(files, [vec!["1"], vec!["2", "3"], vec!["4"]]);
 }
 
+/// A file that the configuration names is watched like the configuration: a key that was changed is used, one that is missing for a while
+/// changes nothing, and what it says stands in no log. (Shown to fail: the old value was used until the next reload.)
+#[test]
+fn a_named_file_is_watched_too() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir_all(folder.path().join("data")).unwrap();
+    let (config, named) = (folder.path().join("config.yaml"), folder.path().join("where"));
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let text = configuration(folder.path(), "one.jsonl", false);
+    fs::write(&config, text.replace(&at("one.jsonl"), &format!("${{file:{}}}", named.display()))).unwrap();
+    fs::write(&named, at("CANARY-one.jsonl")).unwrap();
+    let gateway = Running::start(&config, &["--watch"]);
+    let http = gateway.address("otlp http");
+    send(http, "r1");
+    fs::remove_file(&named).unwrap();
+    gateway.line("can't be used; the one before goes on");
+    send(http, "r2");
+    fs::write(&named, at("CANARY-one.jsonl")).unwrap();
+    gateway.line("says again what runs");
+    fs::write(&named, at("CANARY-two.jsonl")).unwrap();
+    let line = gateway.line("the configuration is read again");
+    assert!(!line.contains("CANARY"), "{line}");
+    assert_eq!(gateway.address("otlp http"), http);
+    send(http, "r3");
+    gateway.silent("CANARY", Duration::from_secs(1));
+    assert_eq!(gateway.end(), Some(0));
+    let files = ["CANARY-one.jsonl", "CANARY-two.jsonl"].map(|file| names(folder.path(), file));
+    assert_eq!(files, [vec!["1", "2"], vec!["3"]]);
+}
+
 /// A watched file with a valid configuration that can't be run: it is tried once, not for ever, and the file that says again what runs is
 /// no reason to begin anew. (Shown to fail: a round ended and began every two seconds.)
 #[test]
