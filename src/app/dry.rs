@@ -23,6 +23,7 @@ use crate::otlp::{Payload, Signal, SlotId, UnknownFields};
 use crate::pipeline::{Answer, Batch, Origin, Processor, Reason, Ticketer, Trust};
 use crate::processors::attributes::Attributes;
 use crate::processors::cost::Cost;
+use crate::processors::filter::Filter;
 use crate::processors::normalize::Normalize;
 use crate::processors::redact::Redact;
 use crate::processors::resource::ResourceAttributes;
@@ -34,11 +35,37 @@ use crate::redaction::{Detector, Ids};
 
 use super::assemble::{detectors, error_text, scan};
 
+/// One step of a pipeline.
+#[derive(Clone)]
+enum Step {
+    Does(Arc<dyn Processor>),
+    /// What it drops is shown as it would go, with the rule: items before and after are looked at side by side.
+    Drops(Arc<str>, Arc<Filter>),
+}
+
+impl Step {
+    fn id(&self) -> &Arc<str> {
+        match self {
+            Self::Does(step) => step.id(),
+            Self::Drops(id, _) => id,
+        }
+    }
+}
+
+/// What drops an item.
+#[derive(Clone)]
+pub struct Verdict {
+    /// The processor.
+    pub by: Arc<str>,
+    /// Its rule.
+    pub rule: String,
+}
+
 /// One pipeline.
 struct Line {
     id: Arc<str>,
     signal: Signal,
-    steps: Vec<Arc<dyn Processor>>,
+    steps: Vec<Step>,
     /// The rules of its `redact` step.
     rules: Option<Arc<Detector>>,
 }
@@ -61,8 +88,10 @@ pub struct Passed {
     pub steps: Vec<Arc<str>>,
     /// As it came.
     pub before: Payload,
-    /// As it goes on.
+    /// As it goes on; what a filter drops is still there.
     pub after: Payload,
+    /// For each item, in order, what drops it; none at all where nothing does.
+    pub dropped: Vec<Option<Verdict>>,
     /// What was read in it, with prices.
     pub facts: Option<Arc<Facts>>,
     /// The rules that texts went through.
@@ -84,7 +113,7 @@ impl Dry {
         let echoing =
             Echoing { memory: Arc::new(Memory::new(&*seams.rng)), error_text: error_text(&valid), scan: scan(&valid) };
         let mut outside = None;
-        let mut made: HashMap<ComponentId, Arc<dyn Processor>> = HashMap::new();
+        let mut made: HashMap<ComponentId, Step> = HashMap::new();
         let mut rules: HashMap<ComponentId, Arc<Detector>> = HashMap::new();
         for Placed { id, what } in valid.processors {
             let (name, meter, words) = (id_text(&id), &seams.meter, Arc::clone(&vocabulary));
@@ -110,8 +139,11 @@ impl Dry {
                 }
                 ProcessorSettings::Attributes(settings) => Arc::new(Attributes::new(name, settings)),
                 ProcessorSettings::Resource(settings) => Arc::new(ResourceAttributes::new(name, settings)),
-                // What is dropped is shown as it would go: items before and after are looked at side by side.
-                ProcessorSettings::Filter(_) => continue,
+                ProcessorSettings::Filter(settings) => {
+                    let filter = Filter::new(Arc::clone(&name), settings, meter);
+                    made.insert(id, Step::Drops(name, Arc::new(filter)));
+                    continue;
+                }
                 ProcessorSettings::Redact(settings) => {
                     rules.insert(id.clone(), Arc::clone(&settings.detector));
                     let asks = settings.recogniser.clone();
@@ -125,7 +157,7 @@ impl Dry {
                     }
                 }
             };
-            made.insert(id, processor);
+            made.insert(id, Step::Does(processor));
         }
         let lines: Vec<Line> = (valid.pipelines.iter())
             .map(|line| Line {
@@ -135,7 +167,11 @@ impl Dry {
                 rules: line.processors.iter().find_map(|(id, _)| rules.get(id).cloned()),
             })
             .collect();
-        let tickets = made.values().filter_map(|step| Some((Arc::clone(step.id()), step.ticketer()?))).collect();
+        let ticketer = |step: &Step| match step {
+            Step::Does(step) => step.ticketer(),
+            Step::Drops(..) => None,
+        };
+        let tickets = made.values().filter_map(|step| Some((Arc::clone(step.id()), ticketer(step)?))).collect();
         Ok(Self { lines, tickets, vocabulary, seams, outside })
     }
 
@@ -164,7 +200,15 @@ impl Dry {
         };
         let mut batch = Batch::new(Arc::new(origin), payload.clone());
         let mut answers: Option<Answer> = None;
+        let mut dropped: Vec<Option<Verdict>> = Vec::new();
         for step in &line.steps {
+            let step = match step {
+                Step::Does(step) => step,
+                Step::Drops(id, filter) => {
+                    note(&mut dropped, id, &filter.verdicts(&mut batch.payload));
+                    continue;
+                }
+            };
             let kept_back = |reason: Reason| format!("`{}` keeps it back: {}", step.id(), reason.text());
             if let Some(outside) = &self.outside
                 && let Some(inquiry) = step.inquire(&mut batch)
@@ -175,7 +219,12 @@ impl Dry {
             step.process(&mut batch).map_err(kept_back)?;
         }
         for effect in &batch.effects {
-            line.steps.iter().filter(|step| *step.id() == effect.processor).for_each(|step| step.apply(effect));
+            for step in &line.steps {
+                match step {
+                    Step::Does(step) if *step.id() == effect.processor => step.apply(effect),
+                    _ => {}
+                }
+            }
         }
         let mut slots: HashMap<SlotId, String> = HashMap::new();
         for draft in batch.drafts {
@@ -197,10 +246,21 @@ impl Dry {
             steps: line.steps.iter().map(|step| Arc::clone(step.id())).collect(),
             before: payload,
             after,
+            dropped,
             rules: line.rules.clone(),
             answers: answers.and_then(|answers| answers.downcast::<Answers>().ok()),
             facts: batch.facts.and_then(|facts| facts.downcast::<Facts>().ok()),
         })
+    }
+}
+
+/// Adds what one filter drops; what an earlier one drops it does not see.
+fn note(dropped: &mut Vec<Option<Verdict>>, by: &Arc<str>, verdicts: &[Option<&str>]) {
+    dropped.resize(dropped.len().max(verdicts.len()), None);
+    for (one, rule) in dropped.iter_mut().zip(verdicts) {
+        if let (None, Some(rule)) = (&one, rule) {
+            *one = Some(Verdict { by: Arc::clone(by), rule: (*rule).to_owned() });
+        }
     }
 }
 

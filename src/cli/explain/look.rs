@@ -7,7 +7,7 @@ use rust_decimal::Decimal;
 use serde::Serialize;
 use serde_json::Value as Json;
 
-use crate::app::dry::Passed;
+use crate::app::dry::{Passed, Verdict};
 use crate::genai::usage::split;
 use crate::genai::{
     Buckets, Call, ContentAt, ContentPlace, Facts, Inside, ItemFacts, Usage, Vocabulary, Why, missing, why,
@@ -47,9 +47,19 @@ pub(super) struct Item {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) price: Option<Price>,
     pub(super) vault: Vec<Vaulted>,
+    /// The filter and its rule, where it goes nowhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) dropped: Option<Dropped>,
     /// Attributes that the conventions require, and that are not there even now.
     pub(super) missing: Vec<&'static str>,
     pub(super) parts: Vec<Part>,
+}
+
+/// What a filter does not send.
+#[derive(Serialize)]
+pub(super) struct Dropped {
+    pub(super) by: String,
+    pub(super) rule: String,
 }
 
 /// The item itself, one of its events, a resource, a scope.
@@ -132,7 +142,11 @@ pub(super) fn request(vocabulary: &Vocabulary, passed: &Passed) -> Request {
     let none = Facts { items: Vec::new(), agent: false, late: Vec::new() };
     let facts = passed.facts.as_deref().unwrap_or(&none);
     let items = before.items().zip(after.items()).zip(why(vocabulary, before)).enumerate();
-    let items = items.map(|(at, ((was, is), why))| item(passed, facts.items.get(at), was, is, why)).collect();
+    let items = items.map(|(at, ((was, is), why))| Item {
+        dropped: passed.dropped.get(at).and_then(Option::as_ref).map(dropped),
+        ..item(passed, facts.items.get(at), was, is, why)
+    });
+    let items = items.collect();
     let outer = |node: &Node, payload: &Payload| matches!(payload.kind(*node), NodeKind::Resource | NodeKind::Scope);
     let shared = before.nodes().filter(|node| outer(node, before)).zip(after.nodes().filter(|node| outer(node, after)));
     let all: Vec<ContentPlace> = facts.items.iter().flat_map(|item| item.content.iter().copied()).collect();
@@ -164,9 +178,14 @@ fn item(passed: &Passed, facts: Option<&ItemFacts>, was: Node, is: Node, why: Wh
         tokens: facts.filter(|facts| facts.usage.reported()).map(tokens),
         price: facts.and_then(|facts| price(facts, after, is)),
         vault: content.iter().filter_map(|place| vaulted(before, place, facts?.inside.as_deref())).collect(),
+        dropped: None,
         missing: facts.map(|facts| missing(after, is, facts)).unwrap_or_default(),
         parts,
     }
+}
+
+fn dropped(what: &Verdict) -> Dropped {
+    Dropped { by: what.by.to_string(), rule: what.rule.clone() }
 }
 
 fn name(payload: &Payload, node: Node) -> String {

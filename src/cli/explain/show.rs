@@ -69,6 +69,9 @@ fn item(item: &Item, look: Look, out: &mut String) {
     if item.vault.len() > most {
         row("", format!("… and {} more", item.vault.len() - most));
     }
+    if let Some(dropped) = &item.dropped {
+        row("dropped", paint(look, "31", &format!("by {}: rule {}", safe(&dropped.by), safe(&dropped.rule))));
+    }
     if !item.missing.is_empty() {
         row("missing", item.missing.join(", "));
     }

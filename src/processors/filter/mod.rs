@@ -13,7 +13,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::otlp::{Node, OwnedValue, Signal};
+use crate::otlp::{Node, OwnedValue, Payload, Signal};
 use crate::pipeline::{Batch, Effect, Processor, Reason};
 use crate::telemetry::{Meter, names};
 
@@ -42,6 +42,32 @@ impl Filter {
         let known = rule == SAMPLED || self.settings.rules.iter().any(|known| known.name == rule);
         if known { rule } else { OTHER }
     }
+
+    /// For each item, in order, the rule that drops it; those that stay of a sampled part say so.
+    pub fn verdicts(&self, payload: &mut Payload) -> Vec<Option<&str>> {
+        let signal = payload.signal();
+        let rules: Vec<&Rule> = self.settings.rules.iter().filter(|rule| rule.of(signal)).collect();
+        let ratio = self.settings.ratio.filter(|_| signal != Signal::Metrics);
+        if rules.is_empty() && ratio.is_none() {
+            return Vec::new();
+        }
+        let items: Vec<Node> = payload.items().collect();
+        let verdict = |item: Node| {
+            let rule = rules.iter().find(|rule| matching::drops(rule, payload, item)).map(|rule| rule.name.as_str());
+            if rule.is_some() {
+                return rule;
+            }
+            let ratio = ratio?;
+            if !matching::sampled(payload.trace_id(item), ratio) {
+                return Some(SAMPLED);
+            }
+            if !payload.trace_id(item).is_empty() {
+                payload.set(item, RATIO, OwnedValue::Double(ratio));
+            }
+            None
+        };
+        items.into_iter().map(verdict).collect()
+    }
 }
 
 impl Processor for Filter {
@@ -52,28 +78,12 @@ impl Processor for Filter {
     fn process(&self, batch: &mut Batch) -> Result<(), Reason> {
         let payload = &mut batch.payload;
         let signal = payload.signal();
-        let rules: Vec<&Rule> = self.settings.rules.iter().filter(|rule| rule.of(signal)).collect();
-        let ratio = self.settings.ratio.filter(|_| signal != Signal::Metrics);
-        if rules.is_empty() && ratio.is_none() {
-            return Ok(());
-        }
         let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
         let items: Vec<Node> = payload.items().collect();
-        for item in items {
-            let rule = rules.iter().find(|rule| matching::drops(rule, payload, item)).map(|rule| rule.name.as_str());
-            let rule = rule.or_else(|| {
-                let out = ratio.is_some_and(|ratio| !matching::sampled(payload.trace_id(item), ratio));
-                out.then_some(SAMPLED)
-            });
-            match (rule, ratio) {
-                (Some(rule), _) => {
-                    payload.remove_node(item);
-                    *counts.entry(rule).or_default() += 1;
-                }
-                (None, Some(ratio)) if !payload.trace_id(item).is_empty() => {
-                    payload.set(item, RATIO, OwnedValue::Double(ratio));
-                }
-                _ => {}
+        for (item, rule) in items.into_iter().zip(self.verdicts(payload)) {
+            if let Some(rule) = rule {
+                payload.remove_node(item);
+                *counts.entry(rule).or_default() += 1;
             }
         }
         if !counts.is_empty() {
