@@ -35,12 +35,12 @@ impl Detector {
     /// Adds to the hits of `text` what is found once they are placeholders.
     pub(super) fn find_again(&self, key: &str, text: &str, scratch: &mut Scratch) {
         for _ in 0..ROUNDS {
-            if scratch.hits.is_empty() || (key.is_empty() && all_quiet(text, &scratch.hits)) {
+            let places = self.places(text, &scratch.hits);
+            if places.is_empty() || (key.is_empty() && places.iter().all(|place| place.quiet)) {
                 return;
             }
             let hits = std::mem::take(&mut scratch.hits);
             let replaced = replace(text, &hits, &mut |hit, _, out| out.push_str(self.placeholder(hit)));
-            let places = self.places(text, &hits);
             match self.is_suspect(key, &replaced, &places, scratch) {
                 true => self.find_once(key, &replaced, scratch),
                 false => scratch.hits.clear(),
@@ -110,10 +110,6 @@ impl Detector {
 /// What a value is made of that no notation reads.
 static PLAIN: Bytes = Bytes::of(b" @._-+:()/#").and_alnum();
 
-fn all_quiet(text: &str, hits: &[Hit]) -> bool {
-    (0..hits.len()).all(|index| is_quiet(text, hits, index))
-}
-
 /// Whether a hit is all of a string behind its key, `"key":"hit",`, and held no mark of a notation: the quotes stay where
 /// they were, so that nothing else is read differently, no word reaches over a placeholder, and the string itself
 /// then is one.
@@ -143,7 +139,7 @@ fn string_around(text: &str, placed: &Range<usize>) -> Option<Range<usize>> {
     let opened = start.checked_sub(1).filter(|open| bytes.get(*open) == Some(&b'"'))?;
     let rest = bytes.get(placed.end..bytes.len().min(placed.end + STRING))?;
     let end = placed.end + memchr::memchr(b'"', rest)? + 1;
-    let plain = !bytes.get(quote..end)?.iter().any(|byte| matches!(byte, b'\\' | b'\n' | b'|'));
+    let plain = memchr::memchr3(b'\\', b'\n', b'|', bytes.get(quote..end)?).is_none();
     // a value that has its key beside it is read with that
     (plain && !keys::is_value_of_sibling(key) && matches!(bytes.get(end), Some(b',' | b'}'))).then_some(opened..end)
 }

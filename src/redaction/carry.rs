@@ -105,9 +105,6 @@ fn as_they_are(text: &str, seeds: &[Seed<'_>], out: &mut Vec<Hit>) {
     for at in (0..bytes.len().saturating_sub(STRETCH - 1)).step_by(STEP).filter(|at| places.may_hold(bytes, *at)) {
         for start in at.saturating_sub(STEP - 1)..=at {
             let rest = bytes.get(start..).unwrap_or_default();
-            if !places.may_begin(rest) {
-                continue;
-            }
             let fits = |seed: &&Seed<'_>| {
                 rest.starts_with(seed.value.as_bytes()) && is_apart(text, &(start..start + seed.value.len()))
             };
@@ -124,61 +121,88 @@ fn as_they_are(text: &str, seeds: &[Seed<'_>], out: &mut Vec<Hit>) {
 const STRETCH: usize = 4;
 const STEP: usize = 5;
 
+/// The first eight bytes, as a number: these numbers are in the order of the texts.
+fn head(bytes: &[u8]) -> Option<u64> {
+    bytes.first_chunk().map(|head| u64::from_be_bytes(*head))
+}
+
+/// Numbers that are in a set, one bit each, which others share.
+struct Bits<const WORDS: usize>([u64; WORDS]);
+
+impl<const WORDS: usize> Bits<WORDS> {
+    fn of(numbers: impl Iterator<Item = u64>) -> Self {
+        let mut bits = [0; WORDS];
+        for (word, bit) in numbers.map(Self::place) {
+            bits.get_mut(word).into_iter().for_each(|word| *word |= 1 << bit);
+        }
+        Self(bits)
+    }
+
+    /// The word and the bit of a number: the highest bits of its hash.
+    fn place(number: u64) -> (usize, u64) {
+        let hash = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        ((hash >> 48) as usize % WORDS, hash >> 42 & 63)
+    }
+
+    fn may_have(&self, number: u64) -> bool {
+        let (word, bit) = Self::place(number);
+        self.0.get(word).is_some_and(|word| word >> bit & 1 == 1)
+    }
+}
+
 /// Where values in order may begin.
 struct Places {
-    /// Which stretches they have at their beginning, and which eight bytes they begin with: one bit each, which others share.
-    stretches: [u64; 256],
-    heads: [u64; 64],
+    /// Which stretches they have at their beginning, and which eight bytes they begin with.
+    stretches: Bits<256>,
+    begins: Bits<64>,
+    heads: Vec<u64>,
     /// The longest value that each one begins with, if any.
     shorter: Vec<Option<usize>>,
 }
 
 impl Places {
     fn of(seeds: &[Seed<'_>]) -> Self {
-        let (mut stretches, mut heads, mut shorter) = ([0; 256], [0; 64], Vec::with_capacity(seeds.len()));
+        let values = || seeds.iter().map(|seed| seed.value.as_bytes());
+        let heads: Vec<u64> = values().map(|value| head(value).unwrap_or_default()).collect();
+        let stretches = Bits::of(values().flat_map(|value| value.windows(STRETCH).take(STEP)).filter_map(stretch));
+        let mut shorter: Vec<Option<usize>> = Vec::with_capacity(seeds.len());
         for (index, seed) in seeds.iter().enumerate() {
-            let value = seed.value.as_bytes();
-            let first = value.windows(STRETCH).take(STEP).filter_map(|stretch| stretch.first_chunk());
-            first.for_each(|stretch| set(&mut stretches, of_stretch(*stretch)));
-            value.first_chunk().into_iter().for_each(|head| set(&mut heads, of_head(u64::from_be_bytes(*head))));
             let above = std::iter::successors(index.checked_sub(1), |above| shorter.get(*above).copied().flatten());
             let begins = |above: &usize| seeds.get(*above).is_some_and(|above| seed.value.starts_with(above.value));
             let found = { above }.find(begins);
             shorter.push(found);
         }
-        Self { stretches, heads, shorter }
+        Self { stretches, begins: Bits::of(heads.iter().copied()), heads, shorter }
     }
 
     fn may_hold(&self, bytes: &[u8], at: usize) -> bool {
-        let stretch = bytes.get(at..).and_then(<[u8]>::first_chunk);
-        stretch.is_some_and(|stretch| is_set(&self.stretches, of_stretch(*stretch)))
+        bytes.get(at..).and_then(stretch).is_some_and(|stretch| self.stretches.may_have(stretch))
     }
 
-    fn may_begin(&self, rest: &[u8]) -> bool {
-        rest.first_chunk().is_some_and(|head| is_set(&self.heads, of_head(u64::from_be_bytes(*head))))
-    }
-
-    /// All that `rest` may begin with, the longest first: the last one that does not come behind it, and what that begins with.
+    /// All that `rest` may begin with, the longest first: of those with its first eight bytes the last one that does not come behind it,
+    /// and what that begins with.
     fn candidates<'s, 't>(&'s self, seeds: &'s [Seed<'t>], rest: &[u8]) -> impl Iterator<Item = &'s Seed<'t>> {
-        let last = seeds.partition_point(|seed| seed.value.as_bytes() <= rest).checked_sub(1);
+        let last = head(rest).filter(|head| self.begins.may_have(*head)).and_then(|head| self.last(seeds, head, rest));
         let all = std::iter::successors(last, |last| self.shorter.get(*last).copied().flatten());
         all.filter_map(|index| seeds.get(index))
     }
+
+    fn last(&self, seeds: &[Seed<'_>], head: u64, rest: &[u8]) -> Option<usize> {
+        let first = self.heads.partition_point(|known| *known < head);
+        let alike = self.heads.iter().skip(first).take_while(|known| **known == head).count();
+        let alike = seeds.get(first..first + alike)?;
+        let upto = match alike {
+            // whether it stands there is asked anyway
+            [_] => 1,
+            _ => alike.partition_point(|seed| seed.value.as_bytes() <= rest),
+        };
+        upto.checked_sub(1).map(|last| first + last)
+    }
 }
 
-fn of_stretch(stretch: [u8; STRETCH]) -> u64 {
-    u64::from(u32::from_le_bytes(stretch)).wrapping_mul(0x9E37_79B9_7F4A_7C15)
-}
-
-/// Sets the bit that the highest bits of `hash` tell.
-fn set<const WORDS: usize>(bits: &mut [u64; WORDS], hash: u64) {
-    let (word, bit) = ((hash >> 48) as usize % WORDS, hash >> 42 & 63);
-    bits.get_mut(word).into_iter().for_each(|word| *word |= 1 << bit);
-}
-
-fn is_set<const WORDS: usize>(bits: &[u64; WORDS], hash: u64) -> bool {
-    let (word, bit) = ((hash >> 48) as usize % WORDS, hash >> 42 & 63);
-    bits.get(word).is_some_and(|word| word >> bit & 1 == 1)
+/// The stretch that some bytes begin with, as a number.
+fn stretch(bytes: &[u8]) -> Option<u64> {
+    bytes.first_chunk::<STRETCH>().map(|stretch| u64::from(u32::from_le_bytes(*stretch)))
 }
 
 /// Whether no word goes on beside a range.
@@ -195,8 +219,8 @@ fn is_apart(text: &str, range: &Range<usize>) -> bool {
 /// Values that are looked for in what blobs and escapes say.
 struct Needles<'t, I> {
     seeds: I,
-    /// Which values may begin with eight bytes: one bit each, which others share. Most texts hold none.
-    heads: [u64; 64],
+    /// Which eight bytes they begin with. Most texts hold none.
+    begins: Bits<64>,
     /// In order, none of which begins with another: at most one stands at a place, and a search by halves finds it,
     /// however alike they are.
     list: OnceCell<Vec<(u64, Seed<'t>)>>,
@@ -204,16 +228,14 @@ struct Needles<'t, I> {
 
 impl<'t, I: Iterator<Item = Seed<'t>> + Clone> Needles<'t, I> {
     fn of(seeds: I) -> Self {
-        let mut heads = [0; 64];
-        let first = |seed: Seed<'t>| Some(u64::from_be_bytes(*seed.value.as_bytes().first_chunk()?));
-        seeds.clone().filter_map(first).for_each(|head| set(&mut heads, of_head(head)));
-        Self { seeds, heads, list: OnceCell::new() }
+        let begins = Bits::of(seeds.clone().filter_map(|seed| head(seed.value.as_bytes())));
+        Self { seeds, begins, list: OnceCell::new() }
     }
 
     fn list(&self) -> &[(u64, Seed<'t>)] {
         self.list.get_or_init(|| {
-            let head = |seed: Seed<'t>| Some((u64::from_be_bytes(*seed.value.as_bytes().first_chunk()?), seed));
-            let mut list: Vec<_> = self.seeds.clone().filter_map(head).collect();
+            let begins = |seed: Seed<'t>| Some((head(seed.value.as_bytes())?, seed));
+            let mut list: Vec<_> = self.seeds.clone().filter_map(begins).collect();
             list.sort_unstable_by_key(|(head, seed)| (*head, seed.value, seed.rule));
             // what begins with another is found by that
             list.dedup_by(|(_, later), (_, kept)| later.value.starts_with(kept.value));
@@ -224,10 +246,7 @@ impl<'t, I: Iterator<Item = Seed<'t>> + Clone> Needles<'t, I> {
     /// The first place of any value in `bytes`.
     fn find(&self, bytes: &[u8]) -> Option<(Range<usize>, usize)> {
         bytes.windows(8).enumerate().find_map(|(at, window)| {
-            let window = u64::from_be_bytes(*window.first_chunk()?);
-            if !is_set(&self.heads, of_head(window)) {
-                return None;
-            }
+            let window = head(window).filter(|window| self.begins.may_have(*window))?;
             let list = self.list();
             let first = list.partition_point(|(head, _)| *head < window);
             list.get(first).filter(|(head, _)| *head == window)?;
@@ -238,10 +257,6 @@ impl<'t, I: Iterator<Item = Seed<'t>> + Clone> Needles<'t, I> {
             rest.starts_with(seed.value.as_bytes()).then(|| (at..at + seed.value.len(), seed.rule))
         })
     }
-}
-
-fn of_head(head: u64) -> u64 {
-    head.wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
 /// The alphabets of base64.
@@ -264,8 +279,9 @@ fn in_blobs<'t>(text: &str, needles: &Needles<'t, impl Iterator<Item = Seed<'t>>
             (at, floor) = (end + BLOB, end);
             continue;
         }
+        // behind each a whole blob is left
         let joint = |(at, byte): (usize, &u8)| matches!(byte, b'/' | b'-' | b'_').then_some(at + 1);
-        let mut joints = blob.iter().take(24).enumerate().filter_map(joint);
+        let mut joints = blob.iter().take(24.min(blob.len() - BLOB)).enumerate().filter_map(joint);
         let behind = |from: usize| Some((from, said(blob.get(from..)?, needles)?));
         if let Some((from, rule)) = behind(0).or_else(|| joints.find_map(behind)) {
             let padding = bytes.get(end..).unwrap_or_default().iter().take(2).take_while(|byte| **byte == b'=').count();

@@ -119,7 +119,7 @@ impl Entry {
         }
         let end = at + self.stem.text.len();
         // blanks behind the text's end are none of it
-        if end <= text.len() && (self.stem.text.len() <= 8 || self.stem.is_at(text, at..end)) {
+        if end <= text.len() && (self.stem.text.len() <= 8 || self.stem.goes_on(text, at + 8..end)) {
             let next = || text.get(end).is_some_and(u8::is_ascii_alphanumeric);
             if !(self.stem.whole && next()) {
                 out.push(WordAt { at, end, action: self.stem.action });
@@ -129,10 +129,10 @@ impl Entry {
 }
 
 impl Stem {
-    fn is_at(&self, text: &[u8], range: Range<usize>) -> bool {
-        let found = text.get(range);
-        found
-            .is_some_and(|found| if self.exact { found == &*self.text } else { found.eq_ignore_ascii_case(&self.text) })
+    /// Whether what it has behind its first eight bytes stands there: many begin alike (`customer_…`).
+    fn goes_on(&self, text: &[u8], range: Range<usize>) -> bool {
+        let (Some(found), Some(wanted)) = (text.get(range), self.text.get(8..)) else { return false };
+        if self.exact { found == wanted } else { found.eq_ignore_ascii_case(wanted) }
     }
 }
 

@@ -236,8 +236,9 @@ fn is_words(text: &str) -> bool {
 
 /// Whether all of a text is one person's name, by its looks; `listed`: the first word must be a given name.
 fn is_name(text: &str, listed: bool) -> bool {
-    // `Family, Given`
-    let (text, turned) = match text.split_once(", ") {
+    // `Family, Given`; most have no comma, and looking for one byte costs less
+    let comma = text.contains(',').then(|| text.split_once(", ")).flatten();
+    let (text, turned) = match comma {
         Some((family, given)) => match (shape::read(family, 0), shape::read(given, 0)) {
             (Some(_), Some(given_name)) if given_name.given => (family, true),
             _ => return false,
@@ -300,27 +301,63 @@ fn is_street(text: &str, _beside: Evidence) -> bool {
     !code && letters >= 2 && blank && !describes(text) && (digit || capital > 1 || !text.is_ascii())
 }
 
-/// Whether a text may be an id: four letters or digits at least, one of them a digit, in one or few words.
-fn is_code(text: &str) -> bool {
-    if text.len() > 64 || IN_CODE.leading(text.as_bytes()) < text.len() {
-        return false;
+/// What the bytes of an id are, as bits: one look-up each.
+mod class {
+    pub(super) const ALNUM: u8 = 1;
+    pub(super) const DIGIT: u8 = 2;
+    pub(super) const MASK: u8 = 4;
+    pub(super) const BLANK: u8 = 8;
+    pub(super) const HIGH: u8 = 16;
+    /// Marks of code, which no id has.
+    pub(super) const CODE: u8 = 32;
+
+    pub(super) static OF: [u8; 256] = all();
+
+    const fn all() -> [u8; 256] {
+        let mut classes = [0; 256];
+        let (mut slots, mut byte): (&mut [u8], u8) = (&mut classes, 0);
+        while let [slot, rest @ ..] = slots {
+            *slot = of(byte);
+            slots = rest;
+            byte = byte.wrapping_add(1);
+        }
+        classes
     }
-    let (mut ascii, mut digit, mut mask, mut blank, mut high) = (0, false, false, false, false);
-    for byte in text.bytes() {
-        ascii += usize::from(byte.is_ascii_alphanumeric());
-        digit |= byte.is_ascii_digit();
-        mask |= byte == b'*' || byte == b'X';
-        blank |= byte.is_ascii_whitespace();
-        high |= !byte.is_ascii();
+
+    const fn of(byte: u8) -> u8 {
+        let digit = if byte.is_ascii_digit() { DIGIT } else { 0 };
+        let alnum = if byte.is_ascii_alphanumeric() { ALNUM } else { 0 };
+        let other = match byte {
+            b'*' | b'X' => MASK,
+            b'(' | b'=' | b'{' | b'<' => CODE,
+            _ if byte.is_ascii_whitespace() => BLANK,
+            _ if !byte.is_ascii() => HIGH,
+            _ => 0,
+        };
+        digit | alnum | other
     }
-    let wide = || text.chars().filter(|c| !c.is_ascii() && c.is_alphanumeric()).count();
-    let alnum = if high { ascii + wide() } else { ascii };
-    let masked = mask && (text.contains("**") || text.contains("XXX"));
-    alnum >= if masked { 3 } else { 5 } && (digit || masked) && (!blank || text.split_ascii_whitespace().count() <= 8)
 }
 
-/// What ids have: no marks of code.
-static IN_CODE: Bytes = Bytes::of(b"(={<").others();
+/// Whether a text may be an id: four letters or digits at least, one of them a digit, in one or few words.
+fn is_code(text: &str) -> bool {
+    if text.len() > 64 {
+        return false;
+    }
+    let (mut ascii, mut seen) = (0, 0);
+    for byte in text.bytes() {
+        let class = class::OF.get(usize::from(byte)).copied().unwrap_or_default();
+        ascii += usize::from(class & class::ALNUM);
+        seen |= class;
+    }
+    let has = |class: u8| seen & class != 0;
+    let wide = || text.chars().filter(|c| !c.is_ascii() && c.is_alphanumeric()).count();
+    let alnum = if has(class::HIGH) { ascii + wide() } else { ascii };
+    let masked = has(class::MASK) && (text.contains("**") || text.contains("XXX"));
+    !has(class::CODE)
+        && alnum >= if masked { 3 } else { 5 }
+        && (has(class::DIGIT) || masked)
+        && (!has(class::BLANK) || text.split_ascii_whitespace().count() <= 8)
+}
 
 /// Whether a text may be a date: digits, or a month's name with digits.
 fn is_date(text: &str) -> bool {

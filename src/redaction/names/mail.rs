@@ -41,6 +41,8 @@ enum Set {
 /// What stands between a name and its address.
 static LOOSE: Bytes = Bytes::of(b" \t,:;|-\"'*");
 static SET_OFF: Bytes = Bytes::of(b" \t\"'\\*");
+/// What stands between an address and a name behind it.
+static BEHIND: Bytes = Bytes::of(b" \t,;|(>-\"");
 
 fn before(scan: &Scan<'_>, mail: &Range<usize>) -> Option<Name> {
     let mut at = mail.start;
@@ -78,7 +80,7 @@ fn likely(scan: &Scan<'_>, name: &Name) -> bool {
 
 fn behind(scan: &Scan<'_>, mail: &Range<usize>) -> Option<Name> {
     let rest = scan.bytes(mail.end..scan.text.len().min(mail.end + 6));
-    let filled = rest.iter().take_while(|byte| b" \t,;|(>-\"".contains(byte)).count();
+    let filled = BEHIND.leading(rest);
     let name = (filled > 0).then(|| shape::read(scan.text, mail.end + filled)).flatten()?;
     let round = rest.get(..filled).is_some_and(|rest| rest.contains(&b'(')) && scan.byte(name.range.end) == b')';
     (in_address(scan, &name, mail) || (round && name.given)).then_some(name)

@@ -52,13 +52,14 @@ fn groups(site: &Site<'_, '_>) -> Option<usize> {
     if !matches!(sep, b' ' | b'-' | b'.') {
         return None;
     }
-    let shapes: [&[usize]; 7] =
-        [&[4, 4, 4, 4, 3], &[4, 4, 4, 4, 2], &[4, 4, 4, 4], &[4, 6, 5], &[4, 6, 4], &[4, 4, 5], &[4, 4, 4, 1]];
-    let fits = |shape: &&&[usize]| {
-        shape.iter().enumerate().all(|(index, len)| chain.len(first + index) == *len)
-            && (0..shape.len() - 1).all(|index| chain.group(first + index).sep == sep)
+    let same = |last: usize| (first + 1..first + last).all(|index| chain.sep(index) == sep);
+    let behind = match [1, 2, 3, 4].map(|index| chain.len(first + index)) {
+        [4, 4, 4, 2 | 3] if same(4) => 4,
+        [4, 4, 4 | 1, _] if same(3) => 3,
+        [6, 4 | 5, ..] | [4, 5, ..] if same(2) => 2,
+        _ => return None,
     };
-    shapes.iter().find(fits).map(|shape| first + shape.len() - 1)
+    Some(first + behind)
 }
 
 /// A card that a word announces: its sum may be wrong.

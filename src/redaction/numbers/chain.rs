@@ -123,6 +123,16 @@ impl Chain {
         (first..=last).map(|index| self.len(index)).sum()
     }
 
+    /// Whether group `first` and those behind it have so many digits: no more of them are read than that takes.
+    pub(super) fn reaches(&self, first: usize, digits: usize) -> bool {
+        let rest = self.groups.get(first..self.count).unwrap_or_default();
+        let mut left = digits;
+        rest.iter().any(|group| {
+            left = left.saturating_sub(usize::from(group.len));
+            left == 0
+        })
+    }
+
     /// The range of groups `first..=last`.
     pub(super) fn range(&self, first: usize, last: usize) -> Range<usize> {
         let end = self.group(last);

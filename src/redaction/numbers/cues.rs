@@ -48,7 +48,9 @@ impl Cues {
     /// Words around `value`.
     pub(super) fn of(scan: &Scan<'_>, value: &Range<usize>) -> Self {
         let foreign = foreign(scan, value.start);
-        if foreign.is_none() && !is_near_word(scan, value) {
+        let words = &scan.anchors.words;
+        let upto = words.partition_point(|word| word.at < value.start);
+        if foreign.is_none() && !is_near_word(scan, value, upto) {
             return Self::NONE;
         }
         let mut cues = Self { key: own_key(scan, value.start), ..Self::NONE };
@@ -56,8 +58,6 @@ impl Cues {
             cues.push(family, Grade::Close);
         }
         let mute = cues.key.clone().is_none_or(|key| says_nothing(scan.bytes(key)));
-        let words = &scan.anchors.words;
-        let upto = words.partition_point(|word| word.at < value.start);
         let far = cues.key.as_ref().map_or(value.start, |key| key.start).saturating_sub(FAR);
         for word in words.get(..upto).unwrap_or_default().iter().rev().take_while(|word| word.at >= far) {
             let (family, prose) = match word.action {
@@ -170,12 +170,12 @@ pub(super) fn foreign(scan: &Scan<'_>, at: usize) -> Option<Family> {
     words.max_by_key(|(word, _)| word.len()).map(|(_, family)| *family)
 }
 
-/// Whether any word of numbers stands where it could matter.
-fn is_near_word(scan: &Scan<'_>, value: &Range<usize>) -> bool {
-    let words = &scan.anchors.words;
-    let first = words.partition_point(|word| word.at + FAR + KEY < value.start);
-    let near = words.iter().skip(first).take_while(|word| word.at <= value.end + BEHIND);
-    near.into_iter().any(|word| matches!(word.action, Action::Number(_) | Action::NumberProse(_)))
+/// Whether any word of numbers stands where it could matter; `upto` of the words begin before the value.
+fn is_near_word(scan: &Scan<'_>, value: &Range<usize>, upto: usize) -> bool {
+    let (before, behind) = scan.anchors.words.split_at_checked(upto).unwrap_or_default();
+    let before = before.iter().rev().take_while(|word| word.at + FAR + KEY >= value.start);
+    let behind = behind.iter().take_while(|word| word.at <= value.end + BEHIND);
+    before.chain(behind).any(|word| matches!(word.action, Action::Number(_) | Action::NumberProse(_)))
 }
 
 /// Whether a word is part of a longer name: `call_id`, `re-call`.

@@ -387,8 +387,8 @@ fn is_told(site: &Site<'_, '_>) -> bool {
 /// Whether too few digits follow for anything that groups tell but `555-0123` and `1.234.567-8`: most groups are of
 /// dates, versions and amounts. Eight digits are enough only behind a bracket or with a zero in front.
 fn is_few(site: &Site<'_, '_>) -> bool {
-    let digits = site.chain.digits(site.first, site.chain.count.saturating_sub(1));
-    digits < 8 || digits == 8 && site.scan.before(site.start(), 1) != b'(' && !site.part(site.first).starts_with(b"0")
+    let eight = || site.scan.before(site.start(), 1) == b'(' || site.part(site.first).starts_with(b"0");
+    !site.chain.reaches(site.first, 9) && !(site.chain.reaches(site.first, 8) && eight())
 }
 
 /// Whether a range is a whole number of JSON without quotes: behind `"key":`, or in a list.

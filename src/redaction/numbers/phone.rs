@@ -89,7 +89,7 @@ fn is_upper(site: &Site<'_, '_>) -> bool {
 
 /// The longest number of a plan in the groups of the site, after `skip` zeros: its range, and how many groups it has.
 fn planned(site: &Site<'_, '_>, skip: usize) -> Option<(Range<usize>, usize)> {
-    if site.chain.digits(site.first, site.chain.count.saturating_sub(1)) < LEAST {
+    if !site.chain.reaches(site.first, LEAST) {
         return None;
     }
     let (mut number, mut best) = (Number::default(), None);

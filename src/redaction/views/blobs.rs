@@ -246,17 +246,20 @@ pub(in super::super) fn from_base64(blob: &[u8]) -> Vec<u8> {
 
 /// The six bytes that eight characters say, the last one in the lowest bits.
 pub(in super::super) fn base64_head(head: [u8; 8]) -> u64 {
-    let sextet = |byte: u8| SEXTETS.get(usize::from(byte)).map_or(0, |sextet| u64::from(*sextet));
-    head.into_iter().fold(0, |bits, byte| bits << 6 | sextet(byte))
+    head.into_iter().fold(0, |bits, byte| bits << 6 | u64::from(sextet(byte)))
 }
 
 fn base64_bytes(blob: &[u8]) -> impl Iterator<Item = u8> + '_ {
     blob.chunks(4).flat_map(|group| {
-        let sextet = |byte: u8| SEXTETS.get(usize::from(byte)).map_or(0, |sextet| u32::from(*sextet));
-        let bits = group.iter().fold(0_u32, |bits, byte| bits << 6 | sextet(*byte));
+        let bits = group.iter().fold(0, |bits, byte| bits << 6 | u32::from(sextet(*byte)));
         let bytes = (bits << (6 * (4 - group.len()))).to_be_bytes();
         bytes.into_iter().skip(1).take(group.len().saturating_sub(1))
     })
+}
+
+/// The six bits that a character says, 0 where it is of neither alphabet.
+fn sextet(byte: u8) -> u8 {
+    SEXTETS.get(usize::from(byte)).copied().unwrap_or_default()
 }
 
 /// What each character of both alphabets stands for.
