@@ -43,10 +43,13 @@ pub(super) fn cued(scan: &Scan<'_>, cue: &WordAt) -> Option<Name> {
     (unlisted || name.given && !is_product(scan.part(name.range.clone()))).then_some(name)
 }
 
-/// A name behind a greeting, set off from what follows.
-pub(super) fn greeted(scan: &Scan<'_>, cue: &WordAt) -> Option<Name> {
+/// A name behind a greeting, set off from what follows; none where another greeting begins there. `further`: the words behind it.
+pub(super) fn greeted(scan: &Scan<'_>, cue: &WordAt, further: &[WordAt]) -> Option<Name> {
     let behind = scan.byte(cue.end);
     let at = skip(scan, cue.end, b" ,\t", 2)?;
+    if further.iter().take_while(|word| word.at <= at).any(|word| word.at == at && word.action == cue.action) {
+        return None;
+    }
     let at = title(scan, at);
     let name = shape::read(scan.text, at)?;
     if name.given {
@@ -56,8 +59,8 @@ pub(super) fn greeted(scan: &Scan<'_>, cue: &WordAt) -> Option<Name> {
     let ends =
         next.is_empty() || next.starts_with([',', '!', '.', '\n', '\r', ';', '?', '"', ':', '<', '\\', '–', '—']);
     let greeting = behind == b',' || scan.part(cue.at..cue.end).len() <= 5 || next.starts_with([',', '!']);
-    let maybe = name.words == 1 && words::may_be_given(scan.part(name.range.clone()));
-    (ends && greeting && (maybe || !name.common) && !organisation(scan, &name) && !all_capitals(scan, &name))
+    let maybe = || name.words == 1 && words::may_be_given(scan.part(name.range.clone()));
+    (ends && greeting && (!name.common || maybe()) && !organisation(scan, &name) && !all_capitals(scan, &name))
         .then_some(name)
 }
 

@@ -46,12 +46,14 @@ pub(super) fn claim(scan: &Scan<'_>, scratch: &mut NameScratch, claims: &mut Cla
     keys::claim(scan, &mut scratch.keys, claims);
     mail::claim(scan, &mut scratch.seeds, claims);
     addresses::claim(scan, claims);
-    for word in &scan.anchors.words {
+    for (index, word) in scan.anchors.words.iter().enumerate() {
         let Action::Cue(rule) = word.action else { continue };
         let found = match scan.family(rule) {
             Some(Family::NameIntroduced) => cues::introduced(scan, word),
             Some(Family::NameCued) => cues::cued(scan, word),
-            Some(Family::NameGreeted) => cues::greeted(scan, word),
+            Some(Family::NameGreeted) => {
+                cues::greeted(scan, word, scan.anchors.words.get(index + 1..).unwrap_or_default())
+            }
             Some(Family::NameSigned) => cues::signed(scan, word),
             _ => None,
         };

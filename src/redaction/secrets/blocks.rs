@@ -3,6 +3,9 @@
 //! 64 KiB of a block is read, and none twice. **Not here**: certificates and public keys, which stay.
 
 use std::ops::Range;
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 
 use super::super::scan::{Claims, Scan};
 use super::ahead;
@@ -10,6 +13,11 @@ use super::values::contains;
 
 /// Most bytes of a block.
 const MOST: usize = 64 << 10;
+
+/// Where a block ends, where the next one begins, and what stands around their titles: made once, as making them costs more than a look.
+static END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("END "));
+static NEXT: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("-----BEGIN "));
+static DASHES: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("----"));
 
 /// A PEM block whose `BEGIN` is at `at`; gives where it ends.
 pub(super) fn pem(scan: &Scan<'_>, at: usize, rule: u16, claims: &mut Claims) -> usize {
@@ -26,9 +34,9 @@ pub(super) fn pem(scan: &Scan<'_>, at: usize, rule: u16, claims: &mut Claims) ->
     let from = at + title_end;
     let rest = ahead(scan, from, MOST);
     // one that was cut ends where the next begins: its end is not this one's
-    let rest = memchr::memmem::find(rest, b"-----BEGIN ").and_then(|next| rest.get(..next)).unwrap_or(rest);
+    let rest = NEXT.find(rest).and_then(|next| rest.get(..next)).unwrap_or(rest);
     let behind = from + rest.iter().take_while(|byte| **byte == b'-').count();
-    let end = memchr::memmem::find(rest, b"END ").and_then(|end| {
+    let end = END.find(rest).and_then(|end| {
         let marks = rest.get(end..).unwrap_or_default().windows(4).take(80).position(|part| part == b"----")?;
         let dashes = rest.iter().skip(end + marks).take_while(|byte| **byte == b'-').count();
         Some(from + end + marks + dashes)
@@ -77,7 +85,7 @@ impl<'a> Iterator for Dashes<'a> {
     fn next(&mut self) -> Option<&'a [u8]> {
         let start = self.0.iter().take_while(|byte| **byte == b'-').count();
         let rest = self.0.get(start..).filter(|rest| !rest.is_empty())?;
-        let end = memchr::memmem::find(rest, b"----").unwrap_or(rest.len());
+        let end = DASHES.find(rest).unwrap_or(rest.len());
         let (line, rest) = rest.split_at_checked(end)?;
         self.0 = rest;
         Some(line)
