@@ -159,6 +159,10 @@ fn number_first(scan: &Scan<'_>, number: &Range<usize>) -> Option<Range<usize>> 
     let mut at = number.end;
     // `12-14`, `12 bis`, `12, rue`
     if scan.byte(at) == b'-' && scan.byte(at + 1).is_ascii_digit() {
+        // `1997-2000, Main Street Software` holds rights
+        if is_year(scan.bytes(number.clone())) && is_year(scan.bytes(at + 1..at + 5)) {
+            return None;
+        }
         at += 1 + scan.bytes(at + 1..at + 6).iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
     }
     at += usize::from(scan.byte(at) == b',');
@@ -194,6 +198,11 @@ fn number_first(scan: &Scan<'_>, number: &Range<usize>) -> Option<Range<usize>> 
         return Some(number.start..at + len);
     }
     english(scan, number, at, rest)
+}
+
+/// Whether digits are a year of this century or the last one.
+fn is_year(digits: &[u8]) -> bool {
+    matches!(digits, [b'1', b'9', a, b] | [b'2', b'0', a, b] if a.is_ascii_digit() && b.is_ascii_digit())
 }
 
 /// A street with capital letters, up to the last word that ends streets.
