@@ -24,6 +24,8 @@ use super::validate::Validator;
 
 /// Largest compiled pattern, bytes.
 const MAX_PATTERN: usize = 1 << 20;
+/// Most bytes of the automaton that is made of a pattern while it reads; then it is made anew.
+pub(super) const MAX_CACHE: usize = 4 << 20;
 
 /// A rule that can't be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -437,7 +439,7 @@ fn compile(pattern: &str, unicode: bool) -> Result<Regex, String> {
         .utf8_empty(unicode)
         .nfa_size_limit(Some(MAX_PATTERN))
         .onepass_size_limit(Some(MAX_PATTERN))
-        .hybrid_cache_capacity(4 << 20);
+        .hybrid_cache_capacity(MAX_CACHE);
     let regex = Regex::builder().syntax(syntax).configure(config).build(pattern).map_err(|error| {
         let text = error.syntax_error().map_or_else(|| error.to_string(), ToString::to_string);
         text.lines().last().unwrap_or("not a valid pattern").trim().trim_start_matches("error: ").to_owned()

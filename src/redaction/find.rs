@@ -87,6 +87,12 @@ impl Scratch {
     pub fn read(&self) -> usize {
         self.work.read
     }
+
+    /// Bytes of what each pattern that was tried needed to run, the most of one.
+    #[cfg(test)]
+    pub(super) fn largest_cache(&self) -> usize {
+        self.work.state.iter().flatten().map(|(cache, _)| cache.memory_usage()).max().unwrap_or(0)
+    }
 }
 
 /// Candidates of one rule in one text, beyond which the whole text counts as private: a bound on hostile input.

@@ -1,7 +1,9 @@
 //! Tests of hostile and unlucky texts: what looks like a placeholder, and what would take too long.
 
-use super::super::Scratch;
-use super::{detector, redact};
+use super::super::compile::MAX_CACHE;
+use super::super::{Custom, Detector, Scratch};
+use super::properties::Random;
+use super::{detector, redact, rules};
 use crate::testing::guard::ends;
 
 /// A private value in square brackets is no placeholder, though it has only capitals and digits.
@@ -59,6 +61,43 @@ fn hostile_secrets_end() {
         let got = ends(piece, move || redact(&detector(), &text).len());
         assert!(got > 0, "{piece}");
     }
+}
+
+/// DFA cache thrash: automata are made while they read, and thrown away where they would become too large, again and again on a text made
+/// for that. Those of all built-in patterns stay far below that size, whatever follows their beginnings.
+#[test]
+fn dfa_cache_thrash_by_built_in_patterns() {
+    const MARKS: &[u8] = b"abcxyzABCXYZ0123456789-_.:/+=";
+    let (mut random, mut text) = (Random::new(7), String::new());
+    let hits = rules().into_iter().filter(|rule| !rule.pattern.is_empty()).flat_map(|rule| rule.hits);
+    let begins: Vec<String> = hits.filter_map(|hit| hit.split_once('«').map(|(_, value)| value.to_owned())).collect();
+    for begin in begins.iter().cycle().take(4_000) {
+        text.extend(begin.chars().take(4 + random.below(12)));
+        text.extend((0..random.below(200)).map(|_| char::from(MARKS[random.below(MARKS.len())])));
+        text.push(' ');
+    }
+    let mut scratch = Scratch::new();
+    detector().find(&text, &mut scratch);
+    let largest = scratch.largest_cache();
+    assert!(largest > 0 && largest < MAX_CACHE, "{largest} bytes");
+}
+
+/// DFA cache thrash by a user's pattern, whose automaton has a state for each row of sixteen bits: another engine takes over, the time stays
+/// linear, and what it finds the same.
+#[test]
+fn dfa_cache_thrash_by_a_users_pattern() {
+    let mut random = Random::new(11);
+    let mut bits = |count: usize| (0..count).map(|_| if random.below(2) == 0 { '0' } else { '1' }).collect::<String>();
+    let text = format!("{}1{}x {}x", bits(200_000), bits(15), "1".repeat(16));
+    let found = ends("bits", move || {
+        let bits = Custom { name: "BITS".to_owned(), pattern: "[01]*1[01]{15}x".to_owned(), ..Custom::default() };
+        let detector = Detector::new(&[], &[bits]).map_err(|errors| errors.len()).expect("compiles");
+        let mut scratch = Scratch::new();
+        let found: Vec<_> = detector.find(&text, &mut scratch).iter().map(|hit| hit.range.clone()).collect();
+        assert!(detector.is_loose() && scratch.read() < 4 * text.len());
+        found
+    });
+    assert_eq!(found, [0..200_017, 200_018..200_035]);
 }
 
 /// References to the vault stand in every pipeline: an id is private when any rule set says so, in whatever order.
