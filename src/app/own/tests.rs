@@ -105,8 +105,13 @@ fn the_collectors_spellings() {
 
 /// A reader that sends to `sink`, and the clock and totals that it goes by.
 fn to(sink: &Sink, clock: Arc<dyn Clock>, meter: &Meter) -> Arc<dyn Companion> {
+    over("http/protobuf", sink, clock, meter)
+}
+
+/// The same over this protocol.
+fn over(protocol: &str, sink: &Sink, clock: Arc<dyn Clock>, meter: &Meter) -> Arc<dyn Companion> {
     let text = format!(
-        "{{ metrics: {{ readers: [{{ periodic: {{ interval: 60000, timeout: 600000, exporter: {{ otlp: {{ endpoint: 'http://{}', compression: none }} }} }} }}] }} }}",
+        "{{ metrics: {{ readers: [{{ periodic: {{ interval: 60000, timeout: 600000, exporter: {{ otlp: {{ protocol: {protocol}, endpoint: 'http://{}', compression: none }} }} }} }}] }} }}",
         sink.address
     );
     let deps = Deps {
@@ -193,5 +198,24 @@ async fn exports_reach_a_receiver() {
         let seen = sink.seen();
         assert!(seen.len() >= 3 && count() >= 3, "two at intervals, one at the end: {}", seen.len());
         assert!(seen.iter().all(|one| one.uri.path() == "/v1/metrics" && one.header("x-key") == Some("k")));
+    }
+}
+
+/// The same request over gRPC: its method, its frame, and what its status means.
+#[tokio::test]
+async fn exports_go_over_grpc_too() {
+    for (answer, outcome) in [(Answer::grpc(0, b""), "sent"), (Answer::grpc_failure(14), "failed")] {
+        let (sink, meter) = (Sink::new(None, [answer]).await, Meter::new());
+        let clock = crate::clock::ManualClock::at(UnixNanos(7_000_000_000));
+        meter.counter(&names::RECEIVER_ACCEPTED_SPANS, &[("receiver", "otlp"), ("transport", "grpc")]).increment(7);
+        over("grpc", &sink, clock, &meter).run(watch::channel(true).1).await;
+        let (seen, mut json) = (sink.seen(), String::new());
+        assert_eq!(seen.len(), 1);
+        assert_eq!(seen[0].uri.path(), "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export");
+        assert_eq!(seen[0].header("content-type"), Some("application/grpc"));
+        encode(Signal::Metrics, &seen[0].body[5..], &mut json).unwrap();
+        assert!(json.contains("otelcol_receiver_accepted_spans"), "{json}");
+        let line = format!("tollgate_own_metrics_exports_total{{outcome=\"{outcome}\"}} 1\n");
+        assert!(meter.render().contains(&line), "{}", meter.render());
     }
 }
