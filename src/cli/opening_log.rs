@@ -1,11 +1,11 @@
 //! **What**: the file in which an auditor's openings are noted: who opened what, when. **Why**: reading evidence is itself
 //! an act that somebody may have to account for. **Invariants**: a line is written and synced before anything is opened; a
-//! line that can't be written opens nothing; no content, no secret key. **Not here**: what a key service logs.
+//! line that can't be written opens nothing; who wants no log says so; no content, no secret key. **Not here**: what a key service logs.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
 use serde_json::json;
@@ -22,6 +22,29 @@ pub(super) struct OpeningLog {
 }
 
 impl OpeningLog {
+    /// The log that a caller asked for: a file, `none`, or by default one beside the first of the key files that open.
+    ///
+    /// # Errors
+    /// One line: the file, the reason, and how to do without.
+    pub(super) fn of(
+        given: Option<&Path>,
+        identities: &[PathBuf],
+        store: &str,
+        auditors: &[age::x25519::Identity],
+    ) -> Result<Self, String> {
+        let beside = || {
+            let mut name = identities.first()?.clone().into_os_string();
+            name.push(".openings.jsonl");
+            Some(PathBuf::from(name))
+        };
+        let path = match given {
+            Some(path) => Some(path.to_owned()).filter(|path| path.as_os_str() != "none"),
+            None => beside(),
+        };
+        let log = Self::open(path.as_deref(), store, auditors);
+        log.map_err(|why| format!("{why}; nothing is opened: give --log FILE, or --log none to open without a note"))
+    }
+
     /// Opens or makes the file (0600).
     ///
     /// # Errors
@@ -50,3 +73,6 @@ impl OpeningLog {
         wrote.map_err(|error| format!("the log of openings can't be written, so nothing is opened: {error}"))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use crate::config::env;
-use crate::vault::read::escaped;
+use crate::vault::read::{clean, escaped};
 
 /// How a command ended, by its exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +42,12 @@ pub(super) fn out(text: &str) -> Exit {
             Exit::Failed
         }
     }
+}
+
+/// Says beside the answer what it lacks, or what else is to know; nobody listens on a closed stderr.
+pub(super) fn tell<'w>(what: &str, whys: impl IntoIterator<Item = &'w String>) {
+    let mut stderr = io::stderr().lock();
+    whys.into_iter().for_each(|why| drop(writeln!(stderr, "{what}: {}", clean(why))));
 }
 
 /// As [`out`], for what may fail in more than one way.

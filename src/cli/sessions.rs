@@ -9,6 +9,7 @@ use std::sync::Arc;
 use clap::{Args, ValueEnum};
 use std::time::Duration;
 
+use super::output::{self, Exit};
 use super::reach::{Reach, block_on};
 use super::vault::{Source, open, print, public_keys};
 use crate::clock::{Clock, SystemClock, UnixNanos};
@@ -179,8 +180,9 @@ impl Moment {
     }
 }
 
-/// Runs `find`.
-pub(super) fn run_find(options: Find) -> Result<(), String> {
+/// Runs `find`. An answer that lacks something ends with 1: what the index or a signed digest names and can't be read or is not there; but
+/// with keys not what nobody signed, and not what is older than anything that is there, unless `--since` asks for it.
+pub(super) fn run_find(options: Find) -> Result<Exit, String> {
     let location = options.store.as_ref().map(|store| options.reach.location(store, options.keys.as_deref()));
     let now = SystemClock::new().now();
     let Find { session, trace, span, user, tool, action, model, issue, commit, failed, account, tenant, .. } = options;
@@ -188,6 +190,7 @@ pub(super) fn run_find(options: Find) -> Result<(), String> {
     let (since, until) = (options.since.map(|at| at.text(now)), options.until.map(|at| at.text(now)));
     let query =
         Query { account, tenant, session, trace, span, user, tool, action, issue, commit, model, failed, since, until };
+    let (mut whole, bounded) = (true, query.since.is_some());
     block_on(async {
         let vault = location.as_ref().map(Vault::at).transpose()?;
         let (mut out, terminal) = (Vec::new(), io::stdout().is_terminal());
@@ -225,15 +228,15 @@ pub(super) fn run_find(options: Find) -> Result<(), String> {
             out.push(b'\n');
         }
         print(&out)?;
-        for why in found.closed.iter().chain(&others.closed).chain(&found.older) {
-            drop(writeln!(io::stderr().lock(), "not read: {}", clean(why)));
-        }
+        output::tell("not read", found.closed.iter().chain(&others.closed).chain(&found.older));
+        whole = found.closed.is_empty() && !(bounded && found.older.is_some());
         if !options.json && !options.sessions {
             eprintln_counts(found.lines + others.lines, found.sessions.union(&others.sessions).count());
         }
         looked(keys.is_empty(), usize::try_from(others.lines).unwrap_or(usize::MAX));
         Ok(())
-    })
+    })?;
+    Ok(if whole { Exit::Fine } else { Exit::Failed })
 }
 
 fn text_of(row: &Row, unsigned: bool) -> String {
@@ -279,14 +282,16 @@ fn eprintln_counts(lines: u64, sessions: usize) {
     drop(io::stderr().lock().write_all(text.as_bytes()));
 }
 
-/// Reads the session and lets `write` write of it; what could not be read is an error in the end, unless `write` tells it.
+/// Reads the session and lets `write` write of it; what could not be read is said, unless `write` tells it, and ends with 1, unless it was
+/// erased by request, or nobody had signed it.
 pub(super) fn run_session(
     session: Session,
     tells: bool,
     write: impl FnOnce(&mut Replay, &mut Vec<u8>) -> Result<io::Result<()>, String>,
-) -> Result<(), String> {
+) -> Result<Exit, String> {
     let Session { session, account, tenant, content, key, from } = session;
     let keys = public_keys(&key)?;
+    let mut exit = Exit::Fine;
     block_on(async {
         let (vault, auditors, log) = open(&from)?;
         log.note("session", &session)?;
@@ -297,13 +302,18 @@ pub(super) fn run_session(
         write(&mut replay, &mut text)?.map_err(|error| error.to_string())?;
         print(&text)?;
         looked(keys.is_empty(), replay.unsigned());
-        if let Some(older) = replay.older() {
-            drop(writeln!(io::stderr().lock(), "not read: {}", clean(older)));
+        output::tell("elsewhere", opener.moved());
+        output::tell("not read", replay.older());
+        if !tells || replay.is_cut() {
+            output::tell("not read", replay.closed());
         }
-        match replay.closed() {
-            [] => Ok(()),
-            _ if tells && !replay.is_cut() => Ok(()),
-            closed => Err(closed.iter().map(|why| format!("not read: {why}")).collect::<Vec<_>>().join("\n")),
+        if replay.is_partial() {
+            exit = Exit::Failed;
         }
-    })
+        Ok(())
+    })?;
+    Ok(exit)
 }
+
+#[cfg(test)]
+mod tests;

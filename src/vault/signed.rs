@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::vault::chain::digest::Digest;
 use crate::vault::chain::note::VerifyKey;
-use crate::vault::names::{IndexName, SIGNATURE};
+use crate::vault::names::{IndexName, SIGNATURE, day_of};
 use crate::vault::read::{ReadError, Vault};
 use crate::vault::store::StoreError;
 use crate::vault::store::directory::NOT_A_FILE;
@@ -179,8 +179,8 @@ impl Signed {
 
 /// Account, as names have it, and day of an index object.
 fn place<'n>(vault: &Vault, name: &'n str) -> Option<(String, &'n str)> {
-    let account = IndexName::parse(vault.relative(name)?)?.account;
-    Some((account, name.split('/').find_map(|part| part.strip_prefix("dt="))?))
+    let name = vault.relative(name)?;
+    Some((IndexName::parse(name)?.account, day_of(name)?))
 }
 
 /// What is found in a digest's place, or a signature's.

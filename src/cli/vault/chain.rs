@@ -17,7 +17,7 @@ use crate::config::types::Span;
 use crate::secret::Secret;
 use crate::vault::chain::note::{SigningKey, VerifyKey};
 use crate::vault::names::rfc3339;
-use crate::vault::read::{Vault, escaped, identities};
+use crate::vault::read::{Vault, clean, escaped, identities};
 use crate::vault::store::settings::LockMode;
 use crate::vault::verify::{Options, Progress, Report, Retention, anchor, verify};
 
@@ -106,8 +106,9 @@ pub(in crate::cli) struct Verify {
     /// Public keys of those who sign requests to erase, or a file that holds them: erasures must be signed by two.
     #[arg(long, value_name = "KEY|FILE")]
     erasers: Vec<String>,
-    /// A file in which it is noted that fragments are opened, before they are; yours to keep.
-    #[arg(long, value_name = "FILE", requires = "identity")]
+    /// The file in which it is noted that fragments are opened, before they are, yours to keep; `none`: it is not noted. Default: the
+    /// (first) key file's name with `.openings.jsonl` behind it.
+    #[arg(long, value_name = "FILE|none", requires = "identity")]
     log: Option<PathBuf>,
     /// At least so long, from the moment it was written on, every object must be locked (S3), and there: `100d`, `400d`. What is
     /// older may be gone, which is counted.
@@ -165,7 +166,8 @@ pub(super) fn run_verify(options: &Verify) -> Result<Exit, String> {
         wanted.expired = wanted.expired.or(options.retention.map(|least| Moment::Ago(least).text(wanted.now)));
         if !options.identity.is_empty() {
             wanted.auditors = identities(&options.identity)?;
-            let log = OpeningLog::open(options.log.as_deref(), &options.chains.store, &wanted.auditors)?;
+            let log = options.log.as_deref();
+            let log = OpeningLog::of(log, &options.identity, &options.chains.store, &wanted.auditors)?;
             log.note("verify", "every fragment")?;
         }
         wanted.anchors = options.anchor.iter().map(|path| read(path)).collect::<Result<_, _>>()?;
@@ -197,8 +199,8 @@ pub(super) fn run_verify(options: &Verify) -> Result<Exit, String> {
     Ok(if report.verified { Exit::Fine } else { Exit::Failed })
 }
 
-/// Runs `vault anchor`: the chain is verified before anything is signed. What somebody planted beside it must not be in the way
-/// of an anchor as long as its lock lasts; `vault verify` tells of it.
+/// Runs `vault anchor`: the chain is verified before anything is signed. What somebody planted beside it, or behind its newest digest,
+/// must not be in the way of an anchor as long as its lock lasts; it is told, as are chains that are broken, which are left out: 1 in the end.
 pub(super) fn run_anchor(options: &Anchor) -> Result<Exit, String> {
     let key = SigningKey::from_secret(&Secret::new(read(&options.sign_with)?));
     let key = key.map_err(|why| format!("{} {why}", options.sign_with.display()))?;
@@ -210,16 +212,20 @@ pub(super) fn run_anchor(options: &Anchor) -> Result<Exit, String> {
         bar.end();
         Ok(())
     })?;
+    let (heads, left) = report.anchorable();
     if !report.verified {
-        let text = report.text();
-        output::print(&format!("{text}\nno anchor was made\n"))?;
+        output::print(&format!("{}\n", report.text()))?;
+    }
+    if heads.is_empty() {
+        output::print("no anchor was made\n")?;
         return Ok(Exit::Failed);
     }
-    let text = anchor::make(&report.heads, &rfc3339(SystemClock::new().now()), &key);
+    let text = anchor::make(&heads, &rfc3339(SystemClock::new().now()), &key);
     let written = crate::files::write_new(&options.output, text.as_bytes());
     written.map_err(|error| format!("can't write {}: {error}", options.output.display()))?;
-    output::print(&format!("{} writers, signed by {}\n", report.heads.len(), key.public()))?;
-    Ok(Exit::Fine)
+    let left = left.iter().map(|line| format!("left out: {}\n", clean(line))).collect::<String>();
+    output::print(&format!("{left}{} writers, signed by {}\n", heads.len(), key.public()))?;
+    Ok(if report.verified { Exit::Fine } else { Exit::Failed })
 }
 
 /// Public keys as texts or in files.

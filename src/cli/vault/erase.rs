@@ -331,7 +331,8 @@ pub(super) fn run_rewrap(options: &Rewrap) -> Result<Exit, String> {
         options.recipient.iter().map(|text| parse_recipient(text).map_err(|why| format!("--recipient {why}")));
     let recipients: Vec<_> = recipients.collect::<Result<_, _>>()?;
     let auditors = identities(&options.from.identity)?;
-    let log = OpeningLog::open(options.from.log.as_deref(), &options.from.store, &auditors)?;
+    let (log, from) = (options.from.log.as_deref(), &options.from);
+    let log = OpeningLog::of(log, &from.identity, &from.store, &auditors)?;
     let which = Which {
         account: options.account.clone(),
         tenant: options.tenant.clone(),

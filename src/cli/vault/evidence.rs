@@ -39,8 +39,9 @@ pub(in crate::cli) struct Evidence {
     /// An auditor's key file: fragments of the period are opened and held against their lines.
     #[arg(long, short, value_name = "FILE")]
     identity: Vec<PathBuf>,
-    /// A file in which it is noted that fragments are opened, before they are; yours to keep.
-    #[arg(long, value_name = "FILE", requires = "identity")]
+    /// The file in which it is noted that fragments are opened, before they are, yours to keep; `none`: it is not noted. Default: the
+    /// (first) key file's name with `.openings.jsonl` behind it.
+    #[arg(long, value_name = "FILE|none", requires = "identity")]
     log: Option<PathBuf>,
     /// An anchor that was kept elsewhere; goes into the bundle.
     #[arg(long, value_name = "FILE")]
@@ -97,7 +98,8 @@ pub(super) fn run_evidence(options: &Evidence) -> Result<Exit, String> {
         wanted.erasers = public_keys(&options.erasers)?;
         if !options.identity.is_empty() {
             wanted.auditors = identities(&options.identity)?;
-            let log = OpeningLog::open(options.log.as_deref(), options.chains.store(), &wanted.auditors)?;
+            let log = options.log.as_deref();
+            let log = OpeningLog::of(log, &options.identity, options.chains.store(), &wanted.auditors)?;
             log.note("evidence", &format!("every fragment from {} to {}", period.from, period.to))?;
         }
         gathered = gather(&vault, &period, account, &wanted.keys).await?;

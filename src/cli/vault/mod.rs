@@ -138,8 +138,9 @@ pub(super) struct Source {
     /// Bucket of the key objects, if it is another one.
     #[arg(long, value_name = "s3://BUCKET")]
     keys: Option<String>,
-    /// A file in which each opening is noted before it happens; yours to keep.
-    #[arg(long, value_name = "FILE")]
+    /// The file in which each opening is noted before it happens, yours to keep; `none`: it is not noted. Default: the (first) key file's
+    /// name with `.openings.jsonl` behind it.
+    #[arg(long, value_name = "FILE|none")]
     log: Option<PathBuf>,
     #[command(flatten)]
     reach: Reach,
@@ -158,16 +159,18 @@ pub(super) fn run(common: &Common, command: Command) -> Exit {
         Command::Anchor(options) => return ended(chain::run_anchor(&options)),
         Command::Get(options) => opened::run_get(&options),
         Command::Replay { session, turn: Some(turn), .. } => {
-            run_session(session, false, |replay, out| replay.write_turn(turn, out))
+            return ended(run_session(session, false, |replay, out| replay.write_turn(turn, out)));
         }
         Command::Replay { session, json: true, .. } => {
             return ended(read_through(common, session, |replay, out| {
                 Ok(writeln!(out, "{}", escaped(&replay.json()?)))
             }));
         }
-        Command::Replay { session, tree: true, mermaid, .. } => run_session(session, !mermaid, |replay, out| {
-            Ok(if mermaid { replay.write_mermaid(out) } else { replay.write_tree(out) })
-        }),
+        Command::Replay { session, tree: true, mermaid, .. } => {
+            return ended(run_session(session, !mermaid, |replay, out| {
+                Ok(if mermaid { replay.write_mermaid(out) } else { replay.write_tree(out) })
+            }));
+        }
         Command::Replay { session, .. } => {
             return ended(read_through(common, session, |replay, out| Ok(replay.write(out))));
         }
@@ -180,12 +183,12 @@ pub(super) fn run(common: &Common, command: Command) -> Exit {
         Command::Policy(options) => return run_policy(common, &options),
         Command::Serve(options) => run_serve(&options),
         Command::Compact(options) => compact::run_compact(&options),
-        Command::Find(options) => run_find(*options),
+        Command::Find(options) => return ended(run_find(*options)),
         Command::Diff { session, first, second } => {
-            run_session(session, false, |replay, out| replay.diff(first, second, out))
+            return ended(run_session(session, false, |replay, out| replay.diff(first, second, out)));
         }
         Command::Export { session, format } => {
-            run_session(session, false, |replay, out| Ok(replay.export(format.into(), out)))
+            return ended(run_session(session, false, |replay, out| Ok(replay.export(format.into(), out))));
         }
     };
     ended(result.map(|()| Exit::Fine))
@@ -201,15 +204,14 @@ fn read_through(
         Ok(rules) => rules,
         Err(exit) => return Ok(exit),
     };
-    let read = run_session(session, true, |replay, out| {
+    run_session(session, true, |replay, out| {
         let mut scratch = Scratch::new();
         replay.look_for_private(&mut |key, text| {
             let hits = rules.find_under(key, text, &mut scratch);
             hits.iter().map(|hit| rules.placeholder(hit).trim_matches(['[', ']']).to_owned()).collect()
         });
         write(replay, out)
-    });
-    read.map(|()| Exit::Fine)
+    })
 }
 
 fn ended(result: Result<Exit, String>) -> Exit {
@@ -222,7 +224,7 @@ fn ended(result: Result<Exit, String>) -> Exit {
 pub(super) fn open(from: &Source) -> Result<(Vault, Vec<age::x25519::Identity>, OpeningLog), String> {
     let location = from.reach.location(&from.store, from.keys.as_deref());
     let (vault, auditors) = (Vault::at(&location)?, identities(&from.identity)?);
-    let log = OpeningLog::open(from.log.as_deref(), &from.store, &auditors)?;
+    let log = OpeningLog::of(from.log.as_deref(), &from.identity, &from.store, &auditors)?;
     Ok((vault, auditors, log))
 }
 

@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal};
 
 use clap::Args;
 
+use super::super::output;
 use super::super::reach::block_on;
 use super::chain::public_keys;
 use super::{Source, open, print};
@@ -61,6 +62,7 @@ pub(super) fn run_get(options: &Get) -> Result<(), String> {
         };
         // what did open is printed, whatever else is wrong
         print(&for_terminal(text))?;
+        output::tell("elsewhere", opener.moved());
         got?.map_err(|error| error.to_string())
     })
 }

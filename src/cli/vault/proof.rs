@@ -20,6 +20,9 @@ pub(in crate::cli) struct Prove {
     /// Every line of this session, as the index shows its id.
     #[arg(long)]
     session: Option<String>,
+    /// Only this account's; needed where several have such lines: each numbers its own from 0.
+    #[arg(long)]
+    account: Option<String>,
     /// Of the session, only this turn.
     #[arg(long, requires = "session")]
     turn: Option<String>,
@@ -62,6 +65,7 @@ pub(in crate::cli) struct CheckProof {
 pub(super) fn run_prove(options: &Prove) -> Result<Exit, String> {
     let keys = public_keys(&options.key)?;
     let wanted = Wanted {
+        account: options.account.clone(),
         leaves: options.leaf.clone(),
         session: options.session.clone(),
         turn: options.turn.clone(),

@@ -20,7 +20,7 @@ use super::chain::digest::Digest;
 use super::chain::note::{self, Checkpoint, VerifyKey};
 use super::chain::tree::{Frontier, Hash, Prover, consistency, inclusion, leaf_hash};
 use super::names::{SIGNATURE, account_segment};
-use super::read::{ReadError, Vault, each_row, unpack_index};
+use super::read::{Hashes, Leaf, ReadError, Vault, each_row, unpack_index, whose};
 use super::row::Row;
 use super::store::ObjectKind;
 use super::verify::{Chains, Line, Options, chains};
@@ -30,11 +30,13 @@ pub use check::{Checked, check};
 /// Objects in a digest's place that are passed over before an epoch is given up.
 const MAX_STRANGE: usize = 100;
 /// Lines that are proved at once.
-const MAX_LEAVES: usize = 10_000;
+const MAX_LEAVES: usize = if cfg!(test) { 100 } else { 10_000 };
 
 /// What is to be proved.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {
+    /// Only of this account. Lines are numbered by account: where several have such lines, it must be given.
+    pub account: Option<String>,
     /// `writer/epoch/number`, as on the span.
     pub leaves: Vec<String>,
     /// All lines of this session.
@@ -91,7 +93,7 @@ type Log = (String, String, String);
 /// # Errors
 /// One line: no such line, or the chain does not hold it.
 pub async fn prove(vault: &Vault, wanted: &Wanted, keys: &[VerifyKey]) -> Result<File, ReadError> {
-    let found = chains(vault, &Options::default()).await?;
+    let found = chains(vault, &Options { account: wanted.account.clone(), ..Options::default() }).await?;
     let logs = logs(vault, wanted, &found).await?;
     let (mut proofs, mut signer) = (Vec::new(), None);
     for ((account, writer, of), numbers) in logs {
@@ -124,38 +126,52 @@ pub async fn prove(vault: &Vault, wanted: &Wanted, keys: &[VerifyKey]) -> Result
 async fn logs(vault: &Vault, wanted: &Wanted, found: &Chains) -> Result<BTreeMap<Log, BTreeSet<u64>>, ReadError> {
     let mut logs: BTreeMap<Log, BTreeSet<u64>> = BTreeMap::new();
     for leaf in &wanted.leaves {
-        let bad = || format!("{leaf} is no `writer/epoch/number`");
-        let (rest, number) = leaf.rsplit_once('/').ok_or_else(bad)?;
-        let (writer, epoch) = rest.rsplit_once('/').ok_or_else(bad)?;
-        let number: u64 = number.parse().map_err(|_| bad())?;
-        // the span does not say the account: where several have such a line, the caller gets all of them
-        let lines = found.iter().filter(|(line, epochs)| line.writer == writer && epochs.contains_key(epoch));
-        let before = logs.len();
-        for (line, _) in lines {
-            logs.entry((line.account.clone(), writer.to_owned(), epoch.to_owned())).or_default().insert(number);
-        }
-        if logs.len() == before && !logs.keys().any(|(_, w, e)| w == writer && e == epoch) {
-            return Err(format!("no chain of {writer}/{epoch}"));
+        let Leaf { writer, epoch, number } = Leaf::parse(leaf)?;
+        // the span does not say the account, and each numbers its lines from 0
+        let has = |(line, epochs): &(&Line, &_)| line.writer == writer && BTreeMap::contains_key(*epochs, &epoch);
+        let accounts: Vec<&str> = found.iter().filter(has).map(|(line, _)| line.account.as_str()).collect();
+        match accounts[..] {
+            [] => return Err(format!("no chain of {writer}/{epoch}")),
+            [account] => drop(logs.entry((account.to_owned(), writer, epoch)).or_default().insert(number)),
+            _ => return Err(whose(leaf, &accounts)),
         }
     }
-    if let Some(session) = &wanted.session {
-        let mut count = 0;
-        let closed = each_row(vault, None, &|_| true, &mut |row: Row| {
-            let tail = &row.tail;
-            let turn = wanted.turn.is_none() || tail.turn == wanted.turn;
-            if tail.session_id.as_ref() == Some(session) && turn && count < MAX_LEAVES {
-                count += 1;
-                let account = account_segment(&tail.account);
-                logs.entry((account, tail.writer.clone(), tail.epoch.clone())).or_default().insert(row.leaf);
-            }
-        })
-        .await?;
-        if count == 0 {
-            let none = format!("no line of the session {session:?} in the index");
-            return Err([vec![none], closed].concat().join("\nnot read: "));
-        }
+    if wanted.session.is_some() {
+        session(vault, wanted, &mut logs).await?;
     }
     Ok(logs)
+}
+
+/// Adds the lines of the session that is wanted.
+async fn session(vault: &Vault, wanted: &Wanted, logs: &mut BTreeMap<Log, BTreeSet<u64>>) -> Result<(), ReadError> {
+    let (mut count, mut accounts) = (0, BTreeSet::new());
+    let closed = each_row(vault, wanted.account.as_deref(), &|_| true, &mut |row: Row| {
+        let tail = &row.tail;
+        let turn = wanted.turn.is_none() || tail.turn == wanted.turn;
+        if tail.session_id == wanted.session && turn {
+            count += 1;
+            let account = account_segment(&tail.account);
+            if count <= MAX_LEAVES {
+                logs.entry((account, tail.writer.clone(), tail.epoch.clone())).or_default().insert(row.leaf);
+            }
+            accounts.insert(tail.account.clone());
+        }
+    })
+    .await?;
+    let name = format!("the session {:?}", wanted.session.as_deref().unwrap_or_default());
+    if accounts.len() > 1 {
+        return Err(whose(&name, accounts));
+    }
+    if count > MAX_LEAVES {
+        return Err(format!(
+            "{name} has {count} lines; {MAX_LEAVES} are proved at once: give --turn, or the lines themselves (`vault find --json` tells them)"
+        ));
+    }
+    if count == 0 {
+        let none = format!("no line of {name} in the index");
+        return Err([vec![none], closed].concat().join("\nnot read: "));
+    }
+    Ok(())
 }
 
 /// The tree that is read.
@@ -288,7 +304,9 @@ impl Epoch<'_> {
 async fn fragment(vault: &Vault, line: &str) -> Result<Option<Bytes>, ReadError> {
     let row: Row = serde_json::from_str(line).map_err(|_| "a line is not an index line")?;
     let (Some(object), Some(off), Some(len)) = (&row.object_key, row.off, row.tail.len) else { return Ok(None) };
-    vault.fetch(ObjectKind::Payload, object, Some((off, len))).await.map(Some)
+    let mut hashes = Hashes::default();
+    hashes.add(&row);
+    vault.payload(object, Some((off, len)), &hashes).await.1.map(Some)
 }
 
 fn texts(hashes: &[Hash]) -> Vec<String> {

@@ -41,6 +41,49 @@ async fn every_line_is_proved() {
     check(&serde_json::to_string(&file).expect("json"), &keys(), &[]).expect("holds");
 }
 
+/// Each account numbers its lines from 0: a number, or a session's name, that several have is nobody's without `--account`, and what is
+/// proved is of one account alone.
+#[tokio::test]
+async fn accounts_are_not_mixed() {
+    let mut site = Site::new(1);
+    for account in ["default", "team"] {
+        site.send(account, "s0", account);
+    }
+    site.send("default", "s1", "alone");
+    assert!(site.uploader.drain().await);
+    let vault = Vault::new(site.store.clone(), "", None);
+    let session = |id: &str| Wanted { session: Some(id.to_owned()), ..Wanted::default() };
+    for wanted in [leaf(0), session("s0")] {
+        let why = prove(&vault, &wanted, &keys()).await.expect_err("whose?");
+        assert!(why.contains("2 accounts") && why.contains("--account: default, team"), "{why}");
+        for account in ["default", "team"] {
+            let wanted = Wanted { account: Some(account.to_owned()), ..wanted.clone() };
+            let file = prove(&vault, &wanted, &keys()).await.expect("proved");
+            assert!(!file.proofs.is_empty());
+            for proof in &file.proofs {
+                let row: Row = serde_json::from_str(&proof.line).expect("a line");
+                assert_eq!(row.tail.account, account);
+            }
+            check(&serde_json::to_string(&file).expect("json"), &keys(), &[]).expect("holds");
+        }
+    }
+    assert_eq!(prove(&vault, &session("s1"), &keys()).await.expect("proved").proofs.len(), 2);
+}
+
+/// What is too much for one file is refused, with the number: a proof of a part would look like one of all.
+#[tokio::test]
+async fn nothing_is_cut_silently() {
+    let mut site = Site::new(1);
+    for _ in 0..=MAX_LEAVES / 2 {
+        site.send("default", "s0", "text");
+    }
+    assert!(site.uploader.drain().await);
+    let vault = Vault::new(site.store.clone(), "", None);
+    let wanted = Wanted { session: Some("s0".to_owned()), ..Wanted::default() };
+    let why = prove(&vault, &wanted, &keys()).await.expect_err("too many");
+    assert!(why.contains("102 lines") && why.contains("; 100 are proved at once"), "{why}");
+}
+
 /// Objects planted in the place of digests, with a note that is really signed, end no proof: neither what is no digest,
 /// nor what says sizes near 2^64.
 #[tokio::test]

@@ -7,9 +7,8 @@ use crate::vault::chain::note::VerifyKey;
 use crate::vault::names::{ObjectName, Scope};
 use crate::vault::row::Row;
 use crate::vault::signed::Signed;
-use crate::vault::store::ObjectKind;
 
-use super::{Content, Opener, Places, Query, ReadError, Vault, each_row, find, find_signed};
+use super::{Content, Hashes, Opener, Places, Query, ReadError, Vault, each_row, find, find_signed, whose};
 
 /// What is wanted.
 #[derive(Clone, Debug, Default)]
@@ -32,18 +31,33 @@ pub async fn get(
 ) -> Result<io::Result<()>, ReadError> {
     let name = vault.name(&wanted.uri)?;
     let range = wanted.range.as_deref().map(parse_range).transpose()?;
-    let (mut closed, mut room) = (Vec::new(), Content::default().0);
-    let known = places(vault, name, range.unwrap_or((0, u64::MAX))).await?;
-    let written = opened(vault, opener, (name, range), &known, &mut room, &mut closed, out).await;
+    let (mut closed, mut text) = (Vec::new(), Vec::new());
+    let packed = ObjectName::parse(name).is_some_and(|object| object.scope.is_none());
+    let mut lines = if packed { lines_of(vault, name, range).await? } else { (Places::new(), Hashes::default()) };
+    opened(opener, (name, range), &lines, &mut Content::default().0, &mut closed, &mut text).await;
+    if !closed.is_empty() && !packed {
+        // somebody else's object may have the name: then lines tell which is meant
+        lines = (Places::new(), lines_of(vault, name, range).await?.1);
+        let mut again = (Vec::new(), Vec::new());
+        let moved = opener.moved().len();
+        opened(opener, (name, range), &lines, &mut Content::default().0, &mut again.0, &mut again.1).await;
+        if opener.moved().len() > moved {
+            (closed, text) = again;
+        }
+    }
+    let written = out.write_all(&text);
     if closed.is_empty() { Ok(written) } else { Err(closed.join("\n")) }
 }
 
 /// A line of the index, as spans name it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leaf {
-    writer: String,
-    epoch: String,
-    number: u64,
+    /// Writer.
+    pub writer: String,
+    /// Epoch.
+    pub epoch: String,
+    /// Number, in the account's chain.
+    pub number: u64,
 }
 
 impl Leaf {
@@ -84,6 +98,10 @@ struct Named {
     unsigned: u64,
     /// Fragments (object, first byte, length), and whose they are: lines that were planted say so, too.
     fragments: BTreeMap<(String, u64, u64), BTreeSet<Scope>>,
+    /// Their hashes, by object.
+    hashes: BTreeMap<String, Hashes>,
+    /// Accounts that such lines are of.
+    accounts: BTreeSet<String>,
     /// What of the index could not be read.
     unread: Vec<String>,
 }
@@ -118,7 +136,9 @@ impl Named {
             return;
         }
         self.lines += 1;
+        self.accounts.insert(row.tail.account.clone());
         if let Some(place) = place {
+            self.hashes.entry(place.0.clone()).or_default().add(row);
             self.fragments.entry(place).or_default().insert(scope);
         }
     }
@@ -147,7 +167,7 @@ impl Named {
 ///
 /// # Errors
 /// One line for each fragment that did not open and each part of the index that was not read, after what opened was written; there is no
-/// such line, or none that names content.
+/// such line, or none that names content; lines of several accounts have the leaf's number.
 pub async fn get_lines(
     vault: &Vault,
     opener: &mut Opener<'_>,
@@ -155,13 +175,18 @@ pub async fn get_lines(
     out: &mut (dyn Write + Send),
 ) -> Result<io::Result<()>, ReadError> {
     let mut named = Named::read(vault, wanted).await?;
+    if named.accounts.len() > 1 && wanted.leaf.is_some() {
+        return Err(whose("this number", &named.accounts));
+    }
     let (mut closed, mut room) = (named.told(), Content::default().0);
     for ((object, off, len), scopes) in named.fragments {
         let mut refused = Vec::new();
+        let mut lines = (Places::new(), named.hashes.get(&object).cloned().unwrap_or_default());
         for scope in scopes {
-            let (known, before) = (Places::from([((0, len), scope)]), refused.len());
-            let written =
-                opened(vault, opener, (&object, Some((off, len))), &known, &mut room, &mut refused, out).await;
+            let (mut text, before) = (Vec::new(), refused.len());
+            lines.0 = Places::from([((0, len), scope)]);
+            opened(opener, (&object, Some((off, len))), &lines, &mut room, &mut refused, &mut text).await;
+            let written = out.write_all(&text);
             if written.is_err() {
                 return Ok(written);
             }
@@ -176,18 +201,19 @@ pub async fn get_lines(
     if closed.is_empty() { Ok(Ok(())) } else { Err(closed.join("\n")) }
 }
 
-/// Writes what opens of a range of an object; what does not goes to `closed`, a line each.
+/// Writes what opens of a range of an object; what does not goes to `closed`, a line each. `lines`: whose its fragments are, by offsets from
+/// the start of the range, and their hashes.
 async fn opened(
-    vault: &Vault,
     opener: &mut Opener<'_>,
     (name, range): (&str, Option<(u64, u64)>),
-    known: &Places,
+    (known, hashes): &(Places, Hashes),
     room: &mut u64,
     closed: &mut Vec<ReadError>,
-    out: &mut (dyn Write + Send),
-) -> io::Result<()> {
-    let documents = match vault.fetch(ObjectKind::Payload, name, range).await {
-        Ok(bytes) => opener.documents(name, &bytes, known, room).await.map_err(ReadError::from),
+    out: &mut Vec<u8>,
+) {
+    let (at, bytes) = opener.fetch(name, range, hashes).await;
+    let documents = match bytes {
+        Ok(bytes) => opener.documents(&at, &bytes, known, room).await.map_err(ReadError::from),
         Err(why) => Err(why),
     };
     match documents {
@@ -196,30 +222,31 @@ async fn opened(
             for document in documents {
                 match document {
                     Err(why) => closed.push(why.into()),
-                    Ok(opened) => out.write_all(&opened.plain).and_then(|()| out.write_all(b"\n"))?,
+                    Ok(opened) => {
+                        out.extend_from_slice(&opened.plain);
+                        out.push(b'\n');
+                    }
                 }
             }
         }
     }
-    Ok(())
 }
 
-/// Whose the fragments of a packed object in a range are, by offsets from its start; of other objects the name tells.
-async fn places(vault: &Vault, name: &str, (start, length): (u64, u64)) -> Result<Places, ReadError> {
-    let mut places = Places::new();
-    if ObjectName::parse(name).is_some_and(|object| object.scope.is_none()) {
-        let mut visit = |row: Row| {
-            let range = row.off.and_then(|off| Some((off.checked_sub(start)?, row.tail.len?)));
-            let inside = |(off, len): &(u64, u64)| off.checked_add(*len).is_some_and(|end| end <= length);
-            if let Some(range) = range.filter(inside).filter(|_| row.object_key.as_deref() == Some(name)) {
-                places.insert(range, Scope::of(&row.tail));
-            }
-        };
-        // lines stand in the folder of their day, which is the object's
-        let day = |day: &str| name.contains(&format!("/{day}/"));
-        each_row(vault, None, &day, &mut visit).await?;
-    }
-    Ok(places)
+/// What lines tell of a range of an object: whose its fragments are, by offsets from the start of the range, and their hashes.
+async fn lines_of(vault: &Vault, name: &str, range: Option<(u64, u64)>) -> Result<(Places, Hashes), ReadError> {
+    let ((start, length), mut places, mut hashes) = (range.unwrap_or((0, u64::MAX)), Places::new(), Hashes::default());
+    let mut visit = |row: Row| {
+        let range = row.off.and_then(|off| Some((off.checked_sub(start)?, row.tail.len?)));
+        let inside = |(off, len): &(u64, u64)| off.checked_add(*len).is_some_and(|end| end <= length);
+        if let Some(range) = range.filter(inside).filter(|_| row.object_key.as_deref() == Some(name)) {
+            places.insert(range, Scope::of(&row.tail));
+            hashes.add(&row);
+        }
+    };
+    // lines stand in the folder of their day, which is the object's
+    let day = |day: &str| name.contains(&format!("/{day}/"));
+    each_row(vault, None, &day, &mut visit).await?;
+    Ok((places, hashes))
 }
 
 /// `bytes=first-last` to first and length.

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _};
 use sha2::{Digest, Sha256};
 
-use crate::vault::names::IndexName;
+use crate::vault::names::{IndexName, day_of};
 use crate::vault::row::Row;
 use crate::vault::signed::Signed;
 use crate::vault::store::{ObjectKind, StoreError};
@@ -115,7 +115,8 @@ async fn each(
     };
     let mut closed = Closed::default();
     let mut seen = Seen::default();
-    let day_of = |name: &str| name.split('/').find_map(|part| part.strip_prefix("dt=")).is_none_or(day);
+    // what has no day is none of a gateway's: it is told
+    let day_of = |name: &str| vault.relative(name).and_then(day_of).is_none_or(day);
     let listed = vault.list(ObjectKind::Index, &folder).await?;
     let start = vault.full(&folder);
     let asked = |name: &str| name.starts_with(&start) && day_of(name) && object(name);

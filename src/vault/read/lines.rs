@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use crate::vault::names::ObjectName;
+use crate::vault::names::{ObjectName, account_segment, session_folder};
 use crate::vault::row::{ErasureState, Kind, Row};
 use crate::vault::store::ObjectKind;
 
@@ -39,6 +39,8 @@ pub(super) struct Indexed {
     pub(super) erasures: Vec<Row>,
     /// What of the index could not be read: one strange object must not end every replay.
     pub(super) closed: Vec<String>,
+    /// How many of these are no loss: what nobody signed.
+    pub(super) planted: usize,
     /// Signed objects that are not there, and older than any that is.
     pub(super) older: Option<String>,
     /// Lines that there was no room for.
@@ -88,7 +90,8 @@ pub(super) async fn rows(vault: &Vault, session: &str, filter: &Filter) -> Resul
     let account = filter.account.as_deref();
     let Some(signed) = &filter.signed else {
         let closed = each_row(vault, account, &|_| true, &mut visit).await?;
-        return Ok(Indexed { rows, erasures, closed, older: None, left_out, unsigned: BTreeSet::new() });
+        let unsigned = BTreeSet::new();
+        return Ok(Indexed { rows, erasures, closed, planted: 0, older: None, left_out, unsigned });
     };
     let Missed { mut closed, older } = each_signed_row(vault, account, &|_| true, signed, &mut visit).await?;
     closed.extend_from_slice(signed.closed());
@@ -108,27 +111,43 @@ pub(super) async fn rows(vault: &Vault, session: &str, filter: &Filter) -> Resul
             (false, false) => left_out += 1,
         }
     };
+    let missing = closed.len();
     closed.extend(each_unsigned_row(vault, account, &|_| true, signed, &mut visit).await?);
     if twice > 0 {
         closed.push(format!("{twice} lines that nobody signed claim numbers of signed ones: they were planted"));
     }
-    Ok(Indexed { rows, erasures, closed, older, left_out, unsigned })
+    let planted = closed.len() - missing;
+    Ok(Indexed { rows, erasures, closed, planted, older, left_out, unsigned })
 }
 
-/// Objects of the session by their names: those of the last minutes are not in the index yet.
-pub(super) async fn unindexed(vault: &Vault, session: &str, filter: &Filter) -> Result<Vec<String>, ReadError> {
+/// Objects of the session by their names: those of the last minutes are not in the index yet. They are looked for where its lines
+/// are; only of a session without lines, whose account and tenant nobody gave, every object's name is listed.
+pub(super) async fn unindexed(
+    vault: &Vault,
+    session: &str,
+    filter: &Filter,
+    rows: &[Row],
+) -> Result<BTreeSet<String>, ReadError> {
     let segment = crate::pseudonym::segment(session);
     let segment = segment.as_deref().unwrap_or(session);
     let tenant = filter.tenant.as_deref().map(|tenant| crate::pseudonym::segment(tenant).unwrap_or(tenant.to_owned()));
-    let folder = match (filter.account.as_deref().map(crate::vault::names::account_segment), &tenant) {
-        (Some(account), Some(tenant)) => format!("{account}/{tenant}/{segment}/"),
-        (Some(account), None) => format!("{account}/"),
-        (None, _) => String::new(),
-    };
+    let mut folders: BTreeSet<String> =
+        rows.iter().map(|row| session_folder(&row.tail.account, &row.tail.tenant, session)).collect();
+    if folders.is_empty() {
+        folders.insert(match (filter.account.as_deref().map(account_segment), &tenant) {
+            (Some(account), Some(tenant)) => format!("{account}/{tenant}/{segment}/"),
+            (Some(account), None) => format!("{account}/"),
+            (None, _) => String::new(),
+        });
+    }
     let mine = |name: &String| {
         ObjectName::parse(name).and_then(|object| object.scope).is_some_and(|scope| {
             scope.session == segment && tenant.as_ref().is_none_or(|tenant| *tenant == scope.tenant)
         })
     };
-    Ok(vault.list(ObjectKind::Payload, &folder).await?.into_iter().filter(mine).collect())
+    let mut names = BTreeSet::new();
+    for folder in folders {
+        names.extend(vault.list(ObjectKind::Payload, &folder).await?.into_iter().filter(mine));
+    }
+    Ok(names)
 }

@@ -4,6 +4,8 @@
 //! **Invariants**: reads only; sizes are bounded; a fragment that does not belong where it lies is an error; control
 //! characters never reach a terminal. **Not here**: proofs, erasure (`vault/erase`).
 
+mod aside;
+mod chat;
 mod find;
 mod fragments;
 mod get;
@@ -38,6 +40,7 @@ use super::names::{ObjectName, SIGNATURE, Scope, UNATTRIBUTED, account_segment};
 use super::store::settings::S3Settings;
 use super::store::{DirectoryStore, Held, ObjectKind, S3Store, StoreError, VaultReader, Version, VersionPage};
 
+pub(super) use aside::Hashes;
 pub(super) use find::day_before;
 pub use find::{Found, Query, find, find_in, find_in_signed, find_signed, shown};
 pub use get::{Leaf, Lines, Wanted, get, get_lines};
@@ -62,6 +65,12 @@ const MAX_PLAIN: usize = 256 << 20;
 
 /// What went wrong, in one line.
 pub type ReadError = String;
+
+/// Several accounts have what was asked for: lines are numbered, and sessions named, by account.
+pub(super) fn whose<A: AsRef<str>>(what: &str, accounts: impl IntoIterator<Item = A>) -> ReadError {
+    let accounts: Vec<String> = accounts.into_iter().map(|account| account.as_ref().to_owned()).collect();
+    format!("{what}: {} accounts have such lines; give --account: {}", accounts.len(), accounts.join(", "))
+}
 
 /// Where a vault is.
 #[derive(Clone, Debug, Default)]
@@ -283,12 +292,13 @@ pub struct Opener<'a> {
     sessions: HashMap<String, Result<Vec<age::x25519::Identity>, Shut>>,
     /// Among the key objects, and none.
     bad: Vec<BadKey>,
+    moved: Vec<String>,
 }
 
 impl<'a> Opener<'a> {
     /// An opener with these auditors' keys.
     pub fn new(vault: &'a Vault, auditors: Vec<age::x25519::Identity>) -> Self {
-        Self { vault, auditors, sessions: HashMap::new(), bad: Vec::new() }
+        Self { vault, auditors, sessions: HashMap::new(), bad: Vec::new(), moved: Vec::new() }
     }
 
     /// The fragments in `bytes` of the object `name`, each opened or the reason why not: one that is damaged hides no

@@ -16,13 +16,12 @@ use crate::vault::document::Item;
 use crate::vault::names::Scope;
 use crate::vault::row::Row;
 use crate::vault::signed::Signed;
-use crate::vault::store::ObjectKind;
 
 use super::hidden::{Hidden, words};
 use super::lines::{Indexed, Line, erased, line, rows, unindexed};
 use super::messages::{Said, said};
 use super::terminal::clean;
-use super::{Opened, Opener, Places, ReadError, Shut, Vault};
+use super::{Hashes, Opened, Opener, Places, ReadError, Shut, Vault, whose};
 
 /// Narrows the search.
 #[derive(Clone, Debug, Default)]
@@ -79,6 +78,8 @@ pub struct Replay {
     erased: Vec<String>,
     /// Objects and fragments that could not be read, and why.
     closed: Vec<String>,
+    /// How many of these take nothing away: what was erased by request, what nobody signed, what is no key.
+    no_loss: usize,
     /// Signed index objects that are not there, and older than any that is.
     older: Option<String>,
     /// It is larger than what may be read into memory: fragments and lines that are left out.
@@ -97,26 +98,21 @@ pub async fn replay(
     session: &str,
     filter: &Filter,
 ) -> Result<Replay, ReadError> {
-    let Indexed { rows, erasures, closed, older, left_out, unsigned } = rows(vault, session, filter).await?;
+    let Indexed { rows, erasures, closed, planted, older, left_out, unsigned } = rows(vault, session, filter).await?;
     let accounts: BTreeSet<&str> = rows.iter().map(|row| row.tail.account.as_str()).collect();
     if accounts.len() > 1 {
-        let accounts: Vec<&str> = accounts.into_iter().collect();
-        return Err(format!(
-            "{} accounts have such a session; give --account: {}",
-            accounts.len(),
-            accounts.join(", ")
-        ));
+        return Err(whose("this session", accounts));
     }
-    let mut objects: BTreeMap<String, Places> = BTreeMap::new();
+    let mut objects: BTreeMap<String, (Places, Hashes)> = BTreeMap::new();
     for row in &rows {
         if let Some(name) = &row.object_key {
             let range = row.off.zip(row.tail.len).map(|range| (range, Scope::of(&row.tail)));
-            objects.entry(name.clone()).or_default().extend(range);
+            let (places, hashes) = objects.entry(name.clone()).or_default();
+            places.extend(range);
+            hashes.add(row);
         }
     }
-    for name in unindexed(vault, session, filter).await? {
-        objects.entry(name).or_default();
-    }
+    let unindexed = unindexed(vault, session, filter, &rows).await?;
     let erased = erased(&erasures, session, &rows);
     let mut replay = Replay {
         session: session.to_owned(),
@@ -124,25 +120,39 @@ pub async fn replay(
         entries: Vec::new(),
         erased,
         closed,
+        no_loss: planted,
         older,
         left_out,
         unsigned,
     };
     let mut by_item = replay.take(rows);
     let mut room = filter.content.0;
-    for (name, known) in &objects {
-        let opened = match vault.fetch(ObjectKind::Payload, name, None).await {
-            Ok(bytes) => opener.documents(name, &bytes, known, &mut room).await,
+    let nothing = <(Places, Hashes)>::default();
+    let beside = unindexed.iter().filter(|name| !objects.contains_key(*name)).map(|name| (name, &nothing));
+    // what is found beside a name is in no line itself
+    let mut taken = BTreeSet::new();
+    for (name, (known, hashes)) in objects.iter().chain(beside) {
+        if taken.contains(name) {
+            continue;
+        }
+        let (at, bytes) = opener.fetch(name, None, hashes).await;
+        let opened = match bytes {
+            Ok(bytes) => opener.documents(&at, &bytes, known, &mut room).await,
             Err(why) => Err(Shut::Other(why)),
         };
+        taken.insert(at);
         for opened in opened.unwrap_or_else(|why| vec![Err(why)]) {
             match opened {
                 Ok(opened) => replay.add(opened, &mut by_item),
                 Err(Shut::NoRoom) => replay.left_out += 1,
-                Err(why) => replay.closed.push(why.into()),
+                Err(why) => {
+                    replay.no_loss += usize::from(matches!(why, Shut::NoKey(_)) && !replay.erased.is_empty());
+                    replay.closed.push(why.into());
+                }
             }
         }
         let bad = opener.bad_keys().into_iter();
+        replay.no_loss += bad.len();
         replay.closed.extend(bad.map(|key| format!("{} among the session's keys: {}", key.name, key.why)));
     }
     // content that did not open still happened
@@ -220,7 +230,8 @@ impl Replay {
         entries.sort_by(|a, b| (&a.at, a.leaf).cmp(&(&b.at, b.leaf)));
         let (accounts, erased, closed) = (BTreeSet::new(), Vec::new(), Vec::new());
         let unsigned = BTreeSet::new();
-        Self { session: session.to_owned(), accounts, entries, erased, closed, older: None, left_out: 0, unsigned }
+        let (session, older) = (session.to_owned(), None);
+        Self { session, accounts, entries, erased, closed, no_loss: 0, older, left_out: 0, unsigned }
     }
 
     /// Everything that happened, in order of time.
@@ -263,14 +274,19 @@ impl Replay {
         self.left_out > 0
     }
 
+    /// Something of it should be here and could not be read.
+    pub fn is_partial(&self) -> bool {
+        self.closed.len() > self.no_loss
+    }
+
     /// Objects and fragments that could not be read, and why.
     pub fn closed(&self) -> &[String] {
         &self.closed
     }
 
     /// That signed index objects are not there, which are older than any that is: what they told of it is missing.
-    pub fn older(&self) -> Option<&str> {
-        self.older.as_deref()
+    pub fn older(&self) -> Option<&String> {
+        self.older.as_ref()
     }
 
     /// Writes it as text.

@@ -1,5 +1,6 @@
 //! What must not drive an auditor's terminal; what a session looks like as a tree.
 
+mod chat;
 mod faults;
 
 use super::{Replay, clean, escaped};

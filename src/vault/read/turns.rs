@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use crate::vault::document::Item;
 
 use super::ReadError;
+use super::chat::Chat;
 use super::messages::{Said, said};
 use super::replay::Replay;
 use super::terminal::clean;
@@ -29,6 +30,8 @@ pub struct Turn<'r> {
     /// From 1.
     pub number: usize,
     item: &'r Item,
+    /// What was said since the one before, and its answer; empty: it says itself what it was given.
+    told: Vec<&'r Item>,
     /// What it was given: system instructions, tools, conversation.
     context: Vec<Said>,
     response: Vec<Said>,
@@ -49,7 +52,7 @@ impl<'r> Turn<'r> {
             pieces.into_iter().flatten().collect()
         };
         let context = CONTEXT.into_iter().flat_map(spoken).collect();
-        Self { number: 0, item, context, response: spoken(("output", "assistant")) }
+        Self { number: 0, item, told: Vec::new(), context, response: spoken(("output", "assistant")) }
     }
 
     /// Model that answered, else the one asked for.
@@ -99,7 +102,9 @@ impl Replay {
     /// Answers that stand beside the calls, each with what was said since the one before.
     fn answers(&self) -> Vec<Turn<'_>> {
         let (mut out, mut context): (Vec<Turn<'_>>, Vec<Said>) = (Vec::new(), Vec::new());
+        let mut told = Vec::new();
         for item in self.items() {
+            told.push(item);
             let said = item.content.iter().flat_map(|piece| {
                 let who = match piece.part.as_str() {
                     "input" => "user",
@@ -119,7 +124,8 @@ impl Replay {
                 }
             }
             if !answer.is_empty() {
-                out.push(Turn { number: 0, item, context: std::mem::take(&mut context), response: answer });
+                let (context, told) = (std::mem::take(&mut context), std::mem::take(&mut told));
+                out.push(Turn { number: 0, item, told, context, response: answer });
             }
         }
         out
@@ -267,17 +273,17 @@ fn middle<'s>(old: &'s [Said], new: &'s [Said], out: &mut Vec<Change<'s>>) {
     }
 }
 
-/// A model call as chat APIs take it.
+/// A model call as chat APIs take it; what they do not take stands beside.
 fn dataset(turn: &Turn<'_>) -> Value {
-    let messages: Vec<Value> =
-        turn.context.iter().filter(|said| said.who != "tools").chain(&turn.response).map(message).collect();
-    let tools =
-        turn.context.iter().filter(|said| said.who == "tools").filter_map(|said| serde_json::from_str(&said.text).ok());
-    let tools: Vec<Value> = tools.collect();
-    let mut out = json!({"messages": messages, "model": turn.model(), "turn": turn.number});
+    let chat = if turn.told.is_empty() { Chat::of(turn.item) } else { Chat::told(turn.told.iter().copied()) };
+    let mut out = json!({"messages": chat.messages, "model": turn.model(), "turn": turn.number});
+    let beside = [
+        ("tools", Value::Array(chat.tools)),
+        ("parameters", Value::Object(turn.item.parameters.clone())),
+        ("reasoning", chat.reasoning.into()),
+    ];
     if let Some(out) = out.as_object_mut() {
-        let parameters: Map<String, Value> = turn.item.parameters.clone();
-        for (key, value) in [("tools", Value::Array(tools)), ("parameters", Value::Object(parameters))] {
+        for (key, value) in beside {
             let empty = value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(Map::is_empty);
             if !empty {
                 out.insert(key.to_owned(), value);
@@ -285,14 +291,4 @@ fn dataset(turn: &Turn<'_>) -> Value {
         }
     }
     out
-}
-
-fn message(said: &Said) -> Value {
-    let parsed = || serde_json::from_str::<Value>(&said.text).unwrap_or_else(|_| Value::String(said.text.clone()));
-    match said.who.as_str() {
-        "tool call" => json!({"role": "assistant", "tool_calls": [parsed()]}),
-        "tool result" => json!({"role": "tool", "content": parsed()}),
-        "thinking" => json!({"role": "assistant", "reasoning_content": said.text}),
-        role => json!({"role": role, "content": said.text}),
-    }
 }

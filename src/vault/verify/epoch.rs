@@ -20,6 +20,7 @@ use crate::vault::store::{ObjectKind, StoreError};
 
 use super::content::Tiles;
 use super::resume::Stand;
+use super::times::Times;
 use super::walk::{Line, folder};
 use super::{Progress, Walk};
 
@@ -47,6 +48,12 @@ pub(super) struct Epoch {
     pub(super) told: Vec<Row>,
     /// Fragments that no key opens.
     pub(super) unread: u64,
+    /// Its newest digest that is signed and stands where it says.
+    pub(super) newest: Option<Last>,
+    /// Objects in the place of digests behind that one which are none.
+    pub(super) planted: bool,
+    /// Something is wrong up to that one.
+    pub(super) broken: bool,
     /// Everything to the end holds.
     pub(super) whole: bool,
     /// Something was found, or could not be read, that the next run must tell, too.
@@ -55,12 +62,14 @@ pub(super) struct Epoch {
     pub(super) rooted: bool,
     pub(super) tree: Frontier,
     pub(super) tiles: Tiles,
+    times: Times,
     /// Without digests.
     begun: bool,
     expected: u64,
 }
 
 /// An epoch's newest digest.
+#[derive(Clone)]
 pub(super) struct Last {
     pub(super) n: u64,
     pub(super) end: String,
@@ -129,6 +138,7 @@ impl Walk<'_> {
             show(self.progress);
         }
         self.tiles(&mut epoch);
+        self.times(line, name, std::mem::take(&mut epoch.times));
         self.seen_before(&folder, &epoch);
         Ok(epoch)
     }
@@ -174,6 +184,8 @@ impl Walk<'_> {
     /// Judges a digest by itself and by the one before; gives it if its content can be judged.
     fn digest(&mut self, line: &Line, epoch: &mut Epoch, one: &One, known: bool) -> Option<Box<Digest>> {
         let name = one.name.as_str();
+        // until a later one is sound
+        let hole = std::mem::replace(&mut epoch.planted, true) || one.n != epoch.expected;
         if one.n != epoch.expected {
             let missing = format!("{} digests before this one are missing", one.n.saturating_sub(epoch.expected));
             self.report.fail("digest_missing", name, missing);
@@ -209,6 +221,12 @@ impl Walk<'_> {
         });
         let sound = self.report.found.values().sum::<u64>() == before;
         epoch.whole &= sound;
+        if sound {
+            epoch.times.take(&digest);
+            epoch.newest.clone_from(&epoch.last);
+            epoch.planted = false;
+            epoch.broken |= hole;
+        }
         self.report.counts.digests += u64::from(sound && !known);
         Some(digest)
     }
@@ -296,11 +314,15 @@ impl Epoch {
             damaged: false,
             told: Vec::new(),
             unread: 0,
+            newest: None,
+            planted: false,
+            broken: false,
             whole: true,
             told_of: false,
             rooted: true,
             tree: Frontier::default(),
             tiles: Tiles::default(),
+            times: Times::default(),
             begun: false,
             expected: 0,
         }

@@ -3,11 +3,12 @@
 //! says in a signed digest (lost state, a damaged spool) is a warning; what nobody says is a failure.
 //! **Not here**: within an epoch (`epoch`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::vault::chain::digest::Link;
 use crate::vault::names::{account_segment, rfc3339};
+use crate::vault::read::Leaf;
 
 use super::epoch::Epoch;
 use super::report::Head;
@@ -20,6 +21,15 @@ const SILENCE: Duration = Duration::from_secs(2 * 3600 + 600);
 impl Walk<'_> {
     /// Judges the epochs of one writer.
     pub(super) fn links(&mut self, line: &Line, epochs: &[Epoch]) {
+        let (before, excused) = (self.report.failures, self.excused);
+        self.between(line, epochs);
+        let wrong = self.report.failures - before > self.excused - excused;
+        if wrong || epochs.iter().any(|epoch| epoch.broken) {
+            self.report.broken.insert((line.account.clone(), line.writer.clone()));
+        }
+    }
+
+    fn between(&mut self, line: &Line, epochs: &[Epoch]) {
         let mut followed: BTreeMap<(&str, u64), &Epoch> = BTreeMap::new();
         let mut roots = Vec::new();
         for epoch in epochs {
@@ -80,7 +90,9 @@ impl Walk<'_> {
             }
             Some(_) => {}
         }
-        let Some(last) = &before.last else { return };
+        // what stands behind the digest that is named and is none ends no epoch
+        let named = before.newest.as_ref().filter(|newest| newest.n == prev.n);
+        let Some(last) = named.or(before.last.as_ref()) else { return };
         // lines go on where the tree that was left ends: none is skipped, none comes twice
         if let Some(continues) = &epoch.continues
             && epoch.of == before.of
@@ -94,6 +106,8 @@ impl Walk<'_> {
         match said {
             Some(reason) => self.report.warn("left", at, format!("the chain left the epoch {}: {reason}", prev.epoch)),
             None if epoch.continues.is_some() => {
+                // the writer says itself, signed, why it left: where something stands in the way that is no digest, that is why
+                self.excused += u64::from(before.planted && epoch.reason.is_some());
                 let reason = epoch.reason.as_deref().unwrap_or("no reason is given");
                 self.report.fail("fork", at, format!("the chain left the epoch {}: {reason}", prev.epoch));
             }
@@ -111,7 +125,7 @@ impl Walk<'_> {
 
     /// The newest digest of a writer.
     fn head(&mut self, line: &Line, epoch: &Epoch) {
-        let (Some(last), at) = (&epoch.last, folder(line, &epoch.name)) else { return };
+        let (Some(last), at) = (&epoch.newest, folder(line, &epoch.name)) else { return };
         let Some(sha256) = epoch.digests.get(&last.n) else { return };
         let old = self.options.now.0.saturating_sub(u64::try_from(SILENCE.as_nanos()).unwrap_or(u64::MAX));
         if !last.last && last.end < rfc3339(crate::clock::UnixNanos(old)) {
@@ -172,20 +186,31 @@ impl Walk<'_> {
     /// Leaves that were seen elsewhere.
     pub(super) fn leaves(&mut self, lines: &[(Line, Vec<Epoch>)]) {
         for leaf in &self.options.leaves {
-            let mut parts = leaf.rsplitn(2, '/');
-            let (number, rest) = (parts.next().and_then(|number| number.parse::<u64>().ok()), parts.next());
-            let place = rest.and_then(|rest| rest.rsplit_once('/'));
-            let (Some(number), Some((writer, epoch))) = (number, place) else {
+            let Ok(Leaf { writer, epoch, number }) = Leaf::parse(leaf) else {
                 self.report.fail("leaf", leaf, "is no `writer/epoch/number`");
                 continue;
             };
             let holds = |found: &Epoch| {
                 let size = found.last.as_ref().map_or(0, |last| last.tree_size);
-                found.of == epoch && (found.base..found.base + size).contains(&number)
+                found.of == epoch && (found.base..found.base.saturating_add(size)).contains(&number)
             };
-            let all = lines.iter().filter(|(line, _)| line.writer == writer).flat_map(|(_, epochs)| epochs);
-            if !all.clone().any(holds) {
+            // the span does not say the account, and each numbers its lines from 0
+            let (mut there, mut short) = (false, BTreeSet::new());
+            for (line, epochs) in lines.iter().filter(|(line, _)| line.writer == writer) {
+                if epochs.iter().any(holds) {
+                    there = true;
+                } else if epochs.iter().any(|found| found.of == epoch) {
+                    short.insert(line.account.as_str());
+                }
+            }
+            if !there {
                 self.report.fail("leaf", leaf, "no chain holds it: its digest was cut off, or is still to come");
+            } else if !short.is_empty() {
+                let accounts = short.into_iter().collect::<Vec<_>>().join(", ");
+                let what = format!(
+                    "a chain holds it, but not that of {accounts}, whose line it may be: verify with the --account that it was seen of"
+                );
+                self.report.fail("leaf", leaf, what);
             }
         }
     }

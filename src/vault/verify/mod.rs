@@ -14,6 +14,7 @@ mod locks;
 mod report;
 mod resume;
 mod strays;
+mod times;
 mod walk;
 
 #[cfg(test)]
@@ -94,6 +95,8 @@ struct Walk<'a> {
     seen: BTreeMap<String, resume::Seen>,
     turns: content::Turns,
     keys: keys::Keys,
+    /// Failures that something planted in a digest's place explains: the writer had to go around it.
+    excused: u64,
     /// Objects behind delete markers whose retention is over.
     hidden: u64,
     referenced: strays::Referenced,
@@ -136,6 +139,7 @@ pub async fn verify(
         seen: BTreeMap::new(),
         turns: content::Turns::default(),
         keys: keys::Keys::default(),
+        excused: 0,
         hidden: 0,
         referenced: strays::Referenced::default(),
         progress: Progress { done: 0, all, bytes: 0 },

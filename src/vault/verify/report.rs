@@ -1,11 +1,12 @@
 //! **What**: [`Report`]: what was verified, what was found, what could not be verified; as JSON and as text.
 //! **Invariants**: findings are bounded (all are counted); a report never quotes content. **Not here**: judging.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
 use crate::vault::chain::digest::Link;
+use crate::vault::names::account_segment;
 use crate::vault::read::clean;
 
 /// Findings that are kept.
@@ -129,12 +130,18 @@ pub struct Report {
     pub turn_gaps: Vec<String>,
     /// What could not be verified, and why.
     pub not_verified: Vec<String>,
+    /// Failures so far.
+    #[serde(skip)]
+    pub(super) failures: u64,
+    /// Chains (account as in names, writer) that are broken themselves, whatever was planted behind their newest digests.
+    #[serde(skip)]
+    pub(super) broken: BTreeSet<(String, String)>,
 }
 
 impl Report {
     /// The vault is not what was written.
     pub fn fail(&mut self, code: &'static str, at: impl Into<String>, what: impl Into<String>) {
-        self.verified = false;
+        (self.verified, self.failures) = (false, self.failures + 1);
         self.find(Severity::Failure, code, at.into(), what.into());
     }
 
@@ -148,6 +155,14 @@ impl Report {
         if self.findings.len() < MAX_FINDINGS {
             self.findings.push(Finding { severity, code, at, what });
         }
+    }
+
+    /// The newest digests that may be anchored, and the chains that are left out: broken ones. What somebody planted behind a newest digest
+    /// breaks no chain.
+    pub fn anchorable(&self) -> (Vec<Head>, Vec<String>) {
+        let is_broken = |head: &Head| self.broken.contains(&(account_segment(&head.account), head.writer.clone()));
+        let heads = self.heads.iter().filter(|head| !is_broken(head)).cloned().collect();
+        (heads, self.broken.iter().map(|(account, writer)| format!("{account}/{writer}")).collect())
     }
 
     /// As text, a line each.

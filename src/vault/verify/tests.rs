@@ -6,6 +6,7 @@ mod lifecycle;
 mod locks;
 mod outage;
 mod tamper;
+mod times;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -73,9 +74,16 @@ impl VaultReader for Memory {
         &'a self,
         _: ObjectKind,
         name: &'a str,
-        _: Option<(u64, u64)>,
+        range: Option<(u64, u64)>,
     ) -> BoxFuture<'a, Result<Bytes, StoreError>> {
-        let bytes = self.0.lock().get(name).cloned().ok_or(StoreError::Missing);
+        let cut = |bytes: &Bytes| match range {
+            None => bytes.clone(),
+            Some((first, len)) => {
+                let (first, len) = (first as usize, len as usize);
+                bytes.slice(first.min(bytes.len())..first.saturating_add(len).min(bytes.len()))
+            }
+        };
+        let bytes = self.0.lock().get(name).map(cut).ok_or(StoreError::Missing);
         Box::pin(async move { bytes })
     }
 

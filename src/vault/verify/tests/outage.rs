@@ -148,7 +148,8 @@ async fn a_store_that_is_dead_for_eight_hours() {
     assert_eq!(gateway.refused, refused, "there is room again");
     gateway.drained(&mut site).await;
     let report = site.audit().await;
-    assert!(report.verified && report.findings.is_empty(), "{}", report.text());
+    // for as long no digest was made, which is told; it is nobody's fault
+    assert!(report.verified && report.found.keys().all(|code| *code == "no_digest"), "{}", report.text());
     let counts = &report.counts;
     assert_eq!((counts.leaves, counts.opened), (2 * gateway.accepted, gateway.accepted), "{}", report.text());
     assert!(gateway.disk.rule_breaks().is_empty(), "{:?}", gateway.disk.rule_breaks());

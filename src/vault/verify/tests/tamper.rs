@@ -312,4 +312,33 @@ async fn an_anchor_looks_at_the_chain_alone() {
     s.resign(&s.name(&FIRST), &signing_key(), |digest| digest.counters.acked = 99);
     let report = s.verify(chain()).await;
     assert!(!report.verified && report.found.contains_key("link"), "{}", report.text());
+    let (heads, left) = report.anchorable();
+    assert!(left == ["default/gw"] && heads.len() == 1 && heads[0].account == "team", "the others are anchored");
+}
+
+/// What stands in the place of a digest and is none, behind the newest one or where the gateway had to go around it, is told, and in the
+/// way of no anchor; a digest that is missing before the newest one is.
+#[tokio::test]
+async fn planted_digests_stop_no_anchor() {
+    let chain = || Options { chain_only: true, ..Options::default() };
+    let s = site().await;
+    let whole = s.verify(chain()).await.heads;
+    let newest = whole.iter().find(|head| head.account == "default").expect("a head").digest.clone();
+    let name = format!("chain/default/gw/{}/{:010}.json", newest.epoch, newest.n + 1);
+    s.store.0.lock().insert(name, Bytes::from_static(b"junk"));
+    s.store.0.lock().insert("chain/default/gw/E0000/9999999999.json".to_owned(), Bytes::from_static(b"{}"));
+    let report = s.verify(chain()).await;
+    assert!(!report.verified, "it is told");
+    assert_eq!(report.anchorable(), (whole, Vec::new()), "{}", report.text());
+    // taken before the gateway wrote there
+    let taken = site().await.name(&FIRST);
+    let s = written(std::slice::from_ref(&taken)).await;
+    let report = s.verify(chain()).await;
+    let (heads, left) = report.anchorable();
+    assert!(!report.verified && left.is_empty() && heads.len() == 2, "{}", report.text());
+    // gone
+    let s = site().await;
+    s.remove(&s.name(&FIRST));
+    let (heads, left) = s.verify(chain()).await.anchorable();
+    assert!(left == ["default/gw"] && heads.len() == 1);
 }

@@ -28,6 +28,58 @@ async fn names_taken_in_advance_lose_nothing() {
     }
 }
 
+/// What stands beside its name, because somebody had taken that, is read from there by everyone who reads, and said.
+#[tokio::test]
+async fn what_stands_beside_its_name_is_read() {
+    use crate::vault::prove;
+    use crate::vault::read::{Filter, Format, Leaf, Lines, Opener, Query, Wanted, get, get_lines, replay};
+    let taken = site().await.name(&["default/acme/s0/", "E0000", ".agev"]);
+    let s = written(std::slice::from_ref(&taken)).await;
+    let vault = Vault::new(s.store.clone(), "", None);
+    let opener = || Opener::new(&vault, vec![s.auditor.clone()]);
+    let said = |moved: &[String]| moved.len() == 1 && moved[0].starts_with(&taken) && moved[0].contains("read at");
+
+    let filter = Filter { account: Some("default".to_owned()), ..Filter::default() };
+    let mut reader = opener();
+    let session = replay(&vault, &mut reader, "s0", &filter).await.expect("read");
+    assert!(!session.is_partial() && session.closed().is_empty(), "{:?}", session.closed());
+    assert!(said(reader.moved()), "{:?}", reader.moved());
+    let mut out = Vec::new();
+    session.export(Format::Jsonl, &mut out).expect("written");
+    let text = String::from_utf8(out).expect("text");
+    // s0 has every second of six, each twice, and three later
+    assert_eq!(text.lines().count(), 9, "{text}");
+    assert!(text.contains("text 0") && text.contains("later 2") && !text.contains("junk"));
+
+    // by a line
+    let mut rows = Vec::new();
+    let query = Query { account: filter.account.clone(), ..Query::default() };
+    crate::vault::read::find(&vault, &query, &mut |row| rows.push(row.clone())).await.expect("found");
+    let row = rows.iter().find(|row| row.object_key.as_ref() == Some(&taken)).expect("a line");
+    let leaf = format!("{}/{}/{:012}", row.tail.writer, row.tail.epoch, row.leaf);
+    let (mut reader, mut out) = (opener(), Vec::new());
+    let lines = Lines { query, leaf: Some(Leaf::parse(&leaf).expect("a leaf")), keys: Vec::new() };
+    get_lines(&vault, &mut reader, &lines, &mut out).await.expect("opened").expect("written");
+    assert!(said(reader.moved()) && out.starts_with(b"{\"v\":1"));
+    // by the reference that went out with the span
+    for range in [None, row.off.zip(row.tail.len).map(|(off, len)| format!("bytes={off}-{}", off + len - 1))] {
+        let (mut reader, mut whole) = (opener(), Vec::new());
+        let wanted = Wanted { uri: taken.clone(), range };
+        get(&vault, &mut reader, &wanted, &mut whole).await.expect("opened").expect("written");
+        assert!(said(reader.moved()) && whole.starts_with(&out[..out.len() - 1]), "{:?}", reader.moved());
+    }
+    // in a proof
+    let wanted = prove::Wanted { account: filter.account.clone(), leaves: vec![leaf], ..prove::Wanted::default() };
+    let key = vec![signing_key().public().clone()];
+    let file = prove::prove(&vault, &wanted, &key).await.expect("proved");
+    prove::check(&serde_json::to_string(&file).expect("json"), &key, &[]).expect("holds");
+    // other accounts' lines of this number are not opened by the way
+    let lines =
+        Lines { query: Query::default(), leaf: Some(Leaf::parse("gw/E0000/0").expect("a leaf")), keys: Vec::new() };
+    let why = get_lines(&vault, &mut opener(), &lines, &mut Vec::new()).await.expect_err("whose?");
+    assert!(why.contains("--account: default, team"), "{why}");
+}
+
 /// A planted payload object must not pass for evidence.
 #[tokio::test]
 async fn planted_payload_is_found() {

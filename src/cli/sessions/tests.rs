@@ -1,0 +1,31 @@
+use clap::Parser;
+
+use super::*;
+
+/// The options alone.
+#[derive(Parser)]
+struct Line {
+    #[command(flatten)]
+    find: Find,
+}
+
+fn found(folder: &std::path::Path, more: &[&str]) -> Result<Exit, String> {
+    let store = folder.display().to_string();
+    let line = ["find", "--store", &store].into_iter().chain(more.iter().copied());
+    run_find(Line::parse_from(line).find)
+}
+
+/// An answer that lacks something must not look like one that is whole: what can't be read ends with 1, with what was found printed.
+#[test]
+fn a_partial_answer_ends_with_one() {
+    let folder = tempfile::tempdir().expect("scratch");
+    let index = folder.path().join("index/v1/account=default/dt=2026-11-20");
+    std::fs::create_dir_all(&index).expect("made");
+    assert_eq!(found(folder.path(), &[]), Ok(Exit::Fine));
+    std::fs::write(index.join("gw-E0000-0000000000.ndjson.zst"), b"garbage").expect("written");
+    for more in [&[][..], &["--json"], &["--sessions"], &["--since", "2026-11-19"]] {
+        assert_eq!(found(folder.path(), more), Ok(Exit::Failed), "{more:?}");
+    }
+    // a day that was not asked for
+    assert_eq!(found(folder.path(), &["--since", "2026-11-23"]), Ok(Exit::Fine));
+}
