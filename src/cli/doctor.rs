@@ -27,6 +27,9 @@ pub(super) struct Doctor {
     /// One JSON object for each check.
     #[arg(long)]
     json: bool,
+    /// Only this vault of the configuration (`vault`, `vault/eu`).
+    #[arg(long, value_name = "ID")]
+    vault: Option<String>,
 }
 
 /// What `policy` prints.
@@ -46,7 +49,7 @@ pub(super) enum Print {
     Lifecycle,
     /// Lifecycle rules of the keys' bucket.
     KeyLifecycle,
-    /// Buckets, lock, policies: all but the lifecycle, for AWS.
+    /// Buckets, lock, policies, lifecycle, for AWS.
     Terraform,
 }
 
@@ -56,6 +59,9 @@ pub(super) struct PolicyOptions {
     /// What to print.
     #[arg(long, value_enum, default_value = "writer")]
     format: Print,
+    /// The vault of the configuration that it is for (`vault`, `vault/eu`); needed where there are several in S3.
+    #[arg(long, value_name = "ID")]
+    vault: Option<String>,
     /// Accounts beside those of the configuration (those of a tokens file); lifecycle rules are by account.
     #[arg(long)]
     account: Vec<String>,
@@ -70,9 +76,10 @@ struct Vaults {
     accounts: Vec<String>,
 }
 
-fn vaults(common: &Common) -> Result<Vaults, Exit> {
+/// All of them, or the one that is asked for.
+fn vaults(common: &Common, only: Option<&str>) -> Result<Vaults, Exit> {
     let valid = load(common, Make::Nothing)?.valid;
-    let s3: Vec<_> = valid
+    let mut s3: Vec<_> = valid
         .processors
         .iter()
         .filter_map(|placed| match &placed.what {
@@ -86,6 +93,13 @@ fn vaults(common: &Common) -> Result<Vaults, Exit> {
     if s3.is_empty() {
         return Err(fail("the configuration has no vault in S3"));
     }
+    if let Some(only) = only {
+        let there = names(&s3);
+        s3.retain(|(id, _)| id == only);
+        if s3.is_empty() {
+            return Err(fail(&format!("--vault {only}: the configuration has no such vault in S3, but {there}")));
+        }
+    }
     let mut accounts: Vec<String> = (valid.receivers.iter())
         .flat_map(|placed| {
             let ReceiverSettings::Otlp(otlp) = &placed.what;
@@ -98,12 +112,17 @@ fn vaults(common: &Common) -> Result<Vaults, Exit> {
     Ok(Vaults { s3, accounts })
 }
 
+fn names(vaults: &[(String, S3Settings)]) -> String {
+    vaults.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>().join(", ")
+}
+
 /// Runs `doctor`.
 pub(super) fn run_doctor(common: &Common, options: &Doctor) -> Exit {
-    let vaults = match vaults(common) {
+    let vaults = match vaults(common, options.vault.as_deref()) {
         Ok(found) => found,
         Err(exit) => return exit,
     };
+    let several = vaults.s3.len() > 1;
     let mut checks: Vec<(String, Check)> = Vec::new();
     let tried = block_on(async {
         for (id, settings) in vaults.s3 {
@@ -114,8 +133,14 @@ pub(super) fn run_doctor(common: &Common, options: &Doctor) -> Exit {
         }
         Ok(())
     });
-    let shown: String =
-        checks.iter().map(|(id, check)| if options.json { as_json(id, check) } else { as_line(check) }).collect();
+    let mut shown = String::new();
+    let mut before = None;
+    for (id, check) in &checks {
+        if several && !options.json && before.replace(id) != Some(id) {
+            shown.push_str(&format!("{id}:\n"));
+        }
+        shown.push_str(&if options.json { as_json(id, check) } else { as_line(check) });
+    }
     let failed = checks.iter().filter(|(_, check)| check.verdict == Verdict::Fails).count();
     let weak = checks.iter().filter(|(_, check)| check.verdict == Verdict::Weak).count();
     if let Err(text) = output::print(&shown).and(tried) {
@@ -154,28 +179,28 @@ fn as_line(check: &Check) -> String {
     format!("{mark} {}  ({})\n{remedy}", check.what, check.answer)
 }
 
-/// Runs `policy`.
+/// Runs `policy`: one document, which is applied as it is.
 pub(super) fn run_policy(common: &Common, options: &PolicyOptions) -> Exit {
-    let Vaults { s3, mut accounts } = match vaults(common) {
+    let Vaults { s3, mut accounts } = match vaults(common, options.vault.as_deref()) {
         Ok(found) => found,
         Err(exit) => return exit,
+    };
+    let [(_, settings)] = &s3[..] else {
+        return fail(&format!("the configuration has several vaults in S3; give --vault: {}", names(&s3)));
     };
     accounts.extend(options.account.iter().cloned());
     accounts.sort();
     accounts.dedup();
-    let texts = s3.iter().map(|(_, settings)| {
-        let policy = Policy::new(settings);
-        let value = match options.format {
-            Print::Writer => policy.writer(),
-            Print::Auditor => policy.auditor(options.restore),
-            Print::Eraser => policy.eraser(super::vault::ERASER),
-            Print::Bucket => policy.bucket(false),
-            Print::KeyBucket => policy.bucket(true),
-            Print::Lifecycle => policy.lifecycle(&accounts),
-            Print::KeyLifecycle => policy.key_lifecycle(),
-            Print::Terraform => return policy.terraform(options.restore),
-        };
-        serde_json::to_string_pretty(&value).unwrap_or_default() + "\n"
-    });
-    output::out(&texts.collect::<String>())
+    let policy = Policy::new(settings);
+    let value = match options.format {
+        Print::Writer => policy.writer(),
+        Print::Auditor => policy.auditor(options.restore),
+        Print::Eraser => policy.eraser(super::vault::ERASER),
+        Print::Bucket => policy.bucket(false),
+        Print::KeyBucket => policy.bucket(true),
+        Print::Lifecycle => policy.lifecycle(&accounts),
+        Print::KeyLifecycle => policy.key_lifecycle(),
+        Print::Terraform => return output::out(&policy.terraform(&accounts, options.restore)),
+    };
+    output::out(&(serde_json::to_string_pretty(&value).unwrap_or_default() + "\n"))
 }

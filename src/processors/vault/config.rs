@@ -399,7 +399,8 @@ impl S3 {
         }
         let lock = lock(self.object_lock.as_ref(), problems, notes);
         if self.bucket == self.key_bucket {
-            let what = "is the same bucket: erasing a session, which deletes its key, needs a bucket of its own";
+            let what = "is the same bucket: a default retention or a policy that keeps payload keeps keys, and then no session can be erased; \
+                        give keys a bucket of their own";
             notes.push(FieldProblem::new("store.s3.key_bucket", what));
         }
         (problems.len() == before).then(|| S3Settings {

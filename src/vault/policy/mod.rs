@@ -4,6 +4,8 @@
 //! objects below its prefix and nothing else; payload, index and chain are never deleted before their retention; keys can
 //! be erased by those who may bypass governance, who can delete nothing else. **Not here**: whether it is in force (`store/probe`).
 
+mod terraform;
+
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -37,20 +39,20 @@ impl<'s> Policy<'s> {
         format!("arn:aws:s3:::{bucket}/{}keys/*", self.below)
     }
 
-    /// The writer's: put with a lock, and nothing else. `s3:if-none-match` makes the condition on overwriting compulsory.
+    /// The writer's: put with a lock, and nothing else. `s3:if-none-match` makes the condition on overwriting compulsory; it is
+    /// known to `s3:PutObject` alone, where `s3:PutObjectRetention`, which a put with a lock needs as well, never has it.
     pub fn writer(&self) -> Value {
         let S3Settings { bucket, key_bucket, lock, .. } = self.settings;
-        let mut condition = json!({"Null": {"s3:if-none-match": "false"}});
-        let mut keys = condition.clone();
+        let (mut condition, mut keys) = (serde_json::Map::new(), serde_json::Map::new());
         let mut statements = Vec::new();
         let write = ["s3:PutObject", "s3:PutObjectRetention"];
-        if let (Some(lock), Some(condition), Some(keys)) = (lock, condition.as_object_mut(), keys.as_object_mut()) {
+        if let Some(lock) = lock {
             let mode = if lock.mode == LockMode::Compliance { "COMPLIANCE" } else { "GOVERNANCE" };
             // a put takes its time: what remains when it arrives is a moment less than asked for
             let least = days(lock.retention).saturating_sub(1).to_string();
             // and a stolen credential must not fill the bucket for a century
             let most = (days(lock.retention) + 1).to_string();
-            for (map, mode) in [(condition, mode), (keys, "GOVERNANCE")] {
+            for (map, mode) in [(&mut condition, mode), (&mut keys, "GOVERNANCE")] {
                 map.insert("StringEquals".to_owned(), json!({"s3:object-lock-mode": mode}));
                 for (operator, days) in [("NumericGreaterThanEquals", &least), ("NumericLessThanEquals", &most)] {
                     map.insert(operator.to_owned(), json!({"s3:object-lock-remaining-retention-days": days}));
@@ -60,10 +62,19 @@ impl<'s> Policy<'s> {
             statements.push(json!({"Sid": "KeysStayErasable", "Effect": "Deny", "Action": write,
                 "Resource": self.keys(key_bucket), "Condition": {"StringEquals": {"s3:object-lock-mode": "COMPLIANCE"}}}));
         }
+        let places =
+            [("WriteOnce", "Lock", self.objects(bucket), condition), ("Keys", "KeysLock", self.keys(key_bucket), keys)];
+        for (put, lock, place, mut condition) in places {
+            if !condition.is_empty() {
+                statements
+                    .push(json!({"Sid": lock, "Effect": "Allow", "Action": "s3:PutObjectRetention", "Resource": place,
+                    "Condition": condition}));
+            }
+            condition.insert("Null".to_owned(), json!({"s3:if-none-match": "false"}));
+            statements.push(json!({"Sid": put, "Effect": "Allow", "Action": "s3:PutObject", "Resource": place,
+                "Condition": condition}));
+        }
         statements.extend([
-            json!({"Sid": "WriteOnce", "Effect": "Allow", "Action": write, "Resource": self.objects(bucket),
-                "Condition": condition}),
-            json!({"Sid": "Keys", "Effect": "Allow", "Action": write, "Resource": self.keys(key_bucket), "Condition": keys}),
             json!({"Sid": "Never", "Effect": "Deny", "Resource": "*", "Action": [
                 "s3:GetObject*", "s3:ListBucket*", "s3:DeleteObject*", "s3:BypassGovernanceRetention", "s3:PutObjectLegalHold",
                 "s3:RestoreObject", "s3:PutBucket*", "s3:PutLifecycleConfiguration", "s3:DeleteBucket*"]}),
@@ -112,8 +123,10 @@ impl<'s> Policy<'s> {
         Value::Object(policy)
     }
 
-    /// A bucket's own policy: no plain HTTP, nobody bypasses governance but `erasers` (in the keys' bucket).
+    /// A bucket's own policy: no plain HTTP, nobody bypasses governance but `erasers` (where keys lie: their own policy lets them
+    /// do it to keys alone).
     pub fn bucket(&self, keys: bool) -> Value {
+        let keys = keys || self.settings.bucket == self.settings.key_bucket;
         let name = if keys { &self.settings.key_bucket } else { &self.settings.bucket };
         let all = [format!("arn:aws:s3:::{name}"), format!("arn:aws:s3:::{name}/*")];
         let mut statements =
@@ -187,8 +200,8 @@ impl<'s> Policy<'s> {
             "Expiration": {"ExpiredObjectDeleteMarker": true}})
     }
 
-    /// Everything as Terraform for AWS; `restore` as in [`Self::auditor`].
-    pub fn terraform(&self, restore: bool) -> String {
+    /// Everything as Terraform for AWS; `accounts` as in [`Self::lifecycle`], `restore` as in [`Self::auditor`].
+    pub fn terraform(&self, accounts: &[String], restore: bool) -> String {
         let S3Settings { bucket, key_bucket, lock, .. } = self.settings;
         let text = |value: &Value| serde_json::to_string_pretty(value).unwrap_or_default();
         let mode = lock
@@ -245,6 +258,8 @@ resource "aws_s3_bucket_policy" "{name}" {{
 "#,
                 text(&self.bucket(keys))
             ));
+            let rules = if keys { self.key_lifecycle() } else { self.lifecycle(accounts) };
+            out.push_str(&terraform::lifecycle(name, &rules));
         }
         let policies = [
             ("tollgate-writer", self.writer()),
@@ -258,7 +273,6 @@ resource "aws_s3_bucket_policy" "{name}" {{
                 text(&policy)
             ));
         }
-        out.push_str("\n# Lifecycle: `tollgate vault policy --format lifecycle`, for `aws s3api put-bucket-lifecycle-configuration`.\n");
         out
     }
 }

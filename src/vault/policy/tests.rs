@@ -28,18 +28,24 @@ fn a_writer_writes() {
     let policy = Policy::new(&settings).writer();
     let statements = policy["Statement"].as_array().expect("statements");
     let (allowed, denied): (Vec<&Value>, Vec<&Value>) = statements.iter().partition(|one| one["Effect"] == "Allow");
-    assert_eq!((allowed.len(), denied.len()), (2, 3));
+    assert_eq!((allowed.len(), denied.len()), (4, 3));
     let theirs = denied[2]["Resource"].to_string();
     for place in ["audit-keys/agent-sessions/holds/*", "agent-sessions/chain/*/eraser/*", "index/v1/*/eraser-*"] {
         assert!(theirs.contains(place), "{place}");
     }
-    for (one, mode, bucket) in [(allowed[0], "COMPLIANCE", "audit-logs"), (allowed[1], "GOVERNANCE", "audit-keys")] {
+    for (both, mode, bucket) in
+        [(&allowed[..2], "COMPLIANCE", "audit-logs"), (&allowed[2..], "GOVERNANCE", "audit-keys")]
+    {
         let folder = if bucket == "audit-keys" { "keys/" } else { "" };
-        assert_eq!(one["Action"], json!(["s3:PutObject", "s3:PutObjectRetention"]));
-        assert_eq!(one["Resource"], json!(format!("arn:aws:s3:::{bucket}/agent-sessions/{folder}*")));
-        assert_eq!(one["Condition"]["StringEquals"]["s3:object-lock-mode"], mode);
-        assert_eq!(one["Condition"]["NumericGreaterThanEquals"]["s3:object-lock-remaining-retention-days"], "399");
-        assert_eq!(one["Condition"]["Null"]["s3:if-none-match"], "false");
+        for one in both {
+            assert_eq!(one["Resource"], json!(format!("arn:aws:s3:::{bucket}/agent-sessions/{folder}*")));
+            assert_eq!(one["Condition"]["StringEquals"]["s3:object-lock-mode"], mode);
+            assert_eq!(one["Condition"]["NumericGreaterThanEquals"]["s3:object-lock-remaining-retention-days"], "399");
+        }
+        // AWS knows the condition on overwriting for PutObject alone: tied to another action it would allow nothing
+        assert_eq!((&both[0]["Action"], &both[1]["Action"]), (&json!("s3:PutObjectRetention"), &json!("s3:PutObject")));
+        assert!(both[0]["Condition"].get("Null").is_none());
+        assert_eq!(both[1]["Condition"]["Null"]["s3:if-none-match"], "false");
     }
     for action in ["s3:GetObject*", "s3:ListBucket*", "s3:DeleteObject*", "s3:BypassGovernanceRetention"] {
         assert!(denied[1]["Action"].as_array().expect("a list").contains(&json!(action)), "{action}");
@@ -98,7 +104,8 @@ fn the_chain_outlives_the_payload() {
 #[test]
 fn terraform_is_whole() {
     let settings = settings(400);
-    let text = Policy::new(&settings).terraform(true);
+    let accounts = ["default".to_owned()];
+    let text = Policy::new(&settings).terraform(&accounts, true);
     for word in [
         "\"audit-logs\"",
         "\"audit-keys\"",
@@ -116,6 +123,26 @@ fn terraform_is_whole() {
         assert!(serde_json::from_str::<Value>(block).is_ok(), "{block}");
     }
     assert_eq!(text.matches('{').count(), text.matches('}').count());
+    // the same rules as the other format has, each with its days
+    let (payload, keys) = (Policy::new(&settings).lifecycle(&accounts), Policy::new(&settings).key_lifecycle());
+    for (name, rules) in [("vault", payload), ("vault_keys", keys)] {
+        let start = format!("resource \"aws_s3_bucket_lifecycle_configuration\" \"{name}\" {{");
+        let block = text.split(&start).nth(1).and_then(|rest| rest.split("\n}\n").next()).expect("a lifecycle");
+        let rules = rules["Rules"].as_array().expect("rules").clone();
+        assert_eq!(block.matches("  rule {").count(), rules.len());
+        for rule in rules {
+            let own =
+                block.split("  rule {").find(|one| one.contains(&format!("= {}\n", rule["ID"]))).expect("the rule");
+            let prefix = rule["Filter"].get("And").unwrap_or(&rule["Filter"])["Prefix"].clone();
+            assert!(own.contains(&format!("prefix = {prefix}\n")), "{own}");
+            let days = rule["Expiration"]["Days"].as_u64();
+            assert!(days.is_none_or(|days| own.contains(&format!("expiration {{\n      days = {days}\n"))), "{own}");
+            let colder = rule["Transitions"].as_array().cloned().unwrap_or_default();
+            assert_eq!(own.matches("transition {").count(), colder.len(), "{own}");
+            assert!(colder.iter().all(|to| own.contains(&format!("storage_class = {}", to["StorageClass"]))), "{own}");
+        }
+    }
+    assert!(text.contains("object_size_greater_than = 131072") && text.contains("expired_object_delete_marker = true"));
 }
 
 /// What IAM makes of a policy, as far as ours go: an explicit deny wins, without an allow nothing is allowed, every condition of
@@ -178,7 +205,9 @@ fn a_thief_writes_only_what_the_gateway_writes() {
                 !given("s3:PutObject", &told[1..]) && !given("s3:PutObject", &told[..1]),
                 "{resource} {mode} {days}"
             );
-            given("s3:PutObject", &told)
+            // a lock is set with the object, whatever the request says of the name
+            let lock = given("s3:PutObjectRetention", &told[1..]);
+            given("s3:PutObject", &told) && lock
         };
         for days in ["399", "400"] {
             assert!(put(payload, "COMPLIANCE", days) && put(&key, "GOVERNANCE", days), "{key_bucket} {days}");
@@ -200,6 +229,8 @@ fn a_thief_writes_only_what_the_gateway_writes() {
 fn one_bucket_has_all_rules() {
     let settings = S3Settings { key_bucket: "audit-logs".into(), ..settings(400) };
     let rules = Policy::new(&settings).lifecycle(&["default".to_owned()]);
+    let policy = Policy::new(&settings).bucket(false);
+    assert!(policy.to_string().contains("OnlyErasersBypass"), "nobody could erase: {policy}");
     let rules = rules["Rules"].as_array().expect("rules");
     let keys = rules.iter().find(|rule| rule["ID"] == "keys").expect("keys");
     assert_eq!((&keys["Filter"]["Prefix"], &keys["Expiration"]["Days"]), (&json!("agent-sessions/keys/"), &json!(403)));

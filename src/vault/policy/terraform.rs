@@ -1,0 +1,66 @@
+//! **What**: lifecycle rules as Terraform has them. **Why**: what is applied must be the rules that `--format lifecycle` prints, so these
+//! are made of those. **Not here**: which rules there are (`policy`).
+
+use serde_json::Value;
+
+/// The `aws_s3_bucket_lifecycle_configuration` of a bucket (its Terraform name), of rules in the form of the S3 API.
+pub(super) fn lifecycle(name: &str, rules: &Value) -> String {
+    let mut out = format!(
+        "\nresource \"aws_s3_bucket_lifecycle_configuration\" \"{name}\" {{\n  bucket     = aws_s3_bucket.{name}.id\n  \
+         depends_on = [aws_s3_bucket_versioning.{name}]\n"
+    );
+    for rule in rules.get("Rules").and_then(Value::as_array).into_iter().flatten() {
+        out.push_str("  rule {\n");
+        for (key, value) in [("id", "ID"), ("status", "Status")] {
+            out.push_str(&format!("    {key:<6} = {}\n", rule.get(value).unwrap_or(&Value::Null)));
+        }
+        out.push_str(&filter(rule.get("Filter").unwrap_or(&Value::Null)));
+        for transition in rule.get("Transitions").and_then(Value::as_array).into_iter().flatten() {
+            out.push_str(&block("transition", transition, &[("days", "Days"), ("storage_class", "StorageClass")]));
+        }
+        let blocks = [
+            (
+                "expiration",
+                "Expiration",
+                &[("days", "Days"), ("expired_object_delete_marker", "ExpiredObjectDeleteMarker")][..],
+            ),
+            (
+                "noncurrent_version_expiration",
+                "NoncurrentVersionExpiration",
+                &[("noncurrent_days", "NoncurrentDays")][..],
+            ),
+            (
+                "abort_incomplete_multipart_upload",
+                "AbortIncompleteMultipartUpload",
+                &[("days_after_initiation", "DaysAfterInitiation")][..],
+            ),
+        ];
+        for (block_name, key, fields) in blocks {
+            out.push_str(&rule.get(key).map_or(String::new(), |value| block(block_name, value, fields)));
+        }
+        out.push_str("  }\n");
+    }
+    out + "}\n"
+}
+
+/// A prefix alone, or with a size.
+fn filter(filter: &Value) -> String {
+    const FIELDS: [(&str, &str); 2] = [("prefix", "Prefix"), ("object_size_greater_than", "ObjectSizeGreaterThan")];
+    match filter.get("And") {
+        None => block("filter", filter, &FIELDS),
+        Some(and) => {
+            let inner = fields(and, &FIELDS).into_iter().map(|field| format!("        {field}\n")).collect::<String>();
+            format!("    filter {{\n      and {{\n{inner}      }}\n    }}\n")
+        }
+    }
+}
+
+fn block(name: &str, value: &Value, names: &[(&str, &str)]) -> String {
+    let fields = fields(value, names).into_iter().map(|field| format!("      {field}\n")).collect::<String>();
+    format!("    {name} {{\n{fields}    }}\n")
+}
+
+/// Numbers, words and texts stand in JSON as they do in Terraform: the names here have nothing that it would interpolate.
+fn fields(value: &Value, names: &[(&str, &str)]) -> Vec<String> {
+    names.iter().filter_map(|(name, key)| Some(format!("{name} = {}", value.get(*key)?))).collect()
+}
