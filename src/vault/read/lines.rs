@@ -120,8 +120,8 @@ pub(super) async fn rows(vault: &Vault, session: &str, filter: &Filter) -> Resul
     Ok(Indexed { rows, erasures, closed, planted, older, left_out, unsigned })
 }
 
-/// Objects of the session by their names: those of the last minutes are not in the index yet. They are looked for where its lines
-/// are; only of a session without lines, whose account and tenant nobody gave, every object's name is listed.
+/// Objects of the session by their names: those of the last minutes are not in the index yet. They are looked for in the
+/// accounts that its lines are of; only of a session without lines, whose account nobody gave, every object's name is listed.
 pub(super) async fn unindexed(
     vault: &Vault,
     session: &str,
@@ -131,8 +131,11 @@ pub(super) async fn unindexed(
     let segment = crate::pseudonym::segment(session);
     let segment = segment.as_deref().unwrap_or(session);
     let tenant = filter.tenant.as_deref().map(|tenant| crate::pseudonym::segment(tenant).unwrap_or(tenant.to_owned()));
-    let mut folders: BTreeSet<String> =
-        rows.iter().map(|row| session_folder(&row.tail.account, &row.tail.tenant, session)).collect();
+    // of each account that has lines, whatever tenant: one may have just come
+    let mut folders: BTreeSet<String> = match &filter.tenant {
+        Some(tenant) => rows.iter().map(|row| session_folder(&row.tail.account, tenant, session)).collect(),
+        None => rows.iter().map(|row| format!("{}/", account_segment(&row.tail.account))).collect(),
+    };
     if folders.is_empty() {
         folders.insert(match (filter.account.as_deref().map(account_segment), &tenant) {
             (Some(account), Some(tenant)) => format!("{account}/{tenant}/{segment}/"),
