@@ -5,9 +5,13 @@
 //! before a word and 8 KiB behind; a value never holds its quotes, and ends where its notation ends it, so that what
 //! surrounds it stays valid. **Not here**: which keys and values are private (`secrets`, `keys`).
 
+mod wrapped;
+
 use std::ops::Range;
 
 use super::sets::Bytes;
+
+pub(super) use wrapped::wrapped;
 
 /// Most bytes before and behind a word that belong to its key.
 const KEY: usize = 96;
@@ -283,7 +287,10 @@ impl Cursor<'_> {
                 }
                 return Some((None, value));
             }
-            Sep::Colon => self.skip_block(),
+            Sep::Colon => {
+                self.skip_tag();
+                self.skip_block();
+            }
             _ => {}
         }
         self.skip_prefix();
@@ -294,6 +301,21 @@ impl Cursor<'_> {
             return Some((Some(mark), self.quoted(escapes, mark)));
         }
         (!matches!(sep, Sep::Call | Sep::Comma)).then(|| (None, self.bare()))
+    }
+
+    /// YAML's `!!str` or `&name` before a value.
+    fn skip_tag(&mut self) {
+        let rest = self.rest();
+        let tag = match rest.first() {
+            Some(b'!') => [&b"!!str "[..], b"!!binary "].into_iter().find(|tag| rest.starts_with(tag)).map(<[u8]>::len),
+            Some(b'&') => {
+                let name = rest.iter().skip(1).take(32).take_while(|byte| IN_KEY.has(**byte)).count();
+                let code = [&b"&mut"[..], b"&str", b"&dyn", b"&String"].iter().any(|word| rest.starts_with(word));
+                (name > 0 && !code && rest.get(name + 1) == Some(&b' ')).then_some(name + 2)
+            }
+            _ => None,
+        };
+        self.at += tag.unwrap_or(0);
     }
 
     /// YAML's `|` or `>`: the value stands on the next line.

@@ -114,7 +114,8 @@ fn bearer(matched: &str, before: &str) -> bool {
     let lower = before.to_ascii_lowercase_tail(40);
     let header = lower.contains("authorization");
     let digits = matched.bytes().any(|byte| byte.is_ascii_digit());
-    let prose = matched.bytes().all(|byte| byte.is_ascii_lowercase());
+    let prose = matched.bytes().all(|byte| byte.is_ascii_lowercase())
+        || matched.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
     (header && !prose) || (digits && matched.len() >= 16)
 }
 

@@ -1,6 +1,6 @@
 //! **What**: values whose key stands elsewhere: `INSERT INTO t (name, email) VALUES ('…', '…')` by order of columns, and
 //! lines of a table below a line of column names (CSV, TSV, `|`). **Invariants**: at most [`MOST`] columns; each byte of rows
-//! is read once; what follows no list of known columns is not looked at. **Not here**: `SET name = '…'` (`flat`).
+//! is read once; what follows no list of known columns is not looked at; what a column of secrets holds is asked of `secrets`. **Not here**: `SET name = '…'` (`flat`).
 
 use std::ops::Range;
 
@@ -9,7 +9,9 @@ use super::table::{Evidence, Match};
 use super::{Value, claim_value};
 use crate::redaction::find::Action;
 use crate::redaction::scan::{Claims, Scan};
+use crate::redaction::secrets::{Column, Cue, cell, column};
 use crate::redaction::sets::Bytes;
+use crate::redaction::stems::WordAt;
 
 /// Most columns of a table.
 const MOST: usize = 64;
@@ -21,18 +23,23 @@ const ROWS: usize = 100_000;
 /// Columns of a table, and the keys that they are.
 struct Columns {
     found: [Match; MOST],
+    secret: [Option<Column>; MOST],
     count: usize,
     beside: Evidence,
+    /// The names have nothing but separators between them: no list in code.
+    bare: bool,
 }
 
 impl Columns {
     fn read<'t>(scan: &Scan<'_>, names: impl Iterator<Item = &'t str>) -> Self {
-        let mut made = Self { found: [Match::NONE; MOST], count: 0, beside: Evidence::default() };
-        for (name, slot) in names.zip(&mut made.found) {
+        let beside = Evidence::default();
+        let mut made = Self { found: [Match::NONE; MOST], secret: [None; MOST], count: 0, beside, bare: false };
+        for ((name, slot), secret) in names.zip(&mut made.found).zip(&mut made.secret) {
             let name = name.trim_matches([' ', '"', '`', '\'', '[', ']', '\t', '\n', '\r', '\\', '*']);
             let name = name.rsplit('.').next().unwrap_or(name);
             let (found, says) = scan.detector.keys.find(name.as_bytes());
             *slot = found;
+            *secret = if found == Match::NONE { column(&scan.detector.secrets, name.as_bytes()) } else { None };
             made.count += 1;
             made.beside = made.beside.and(says);
         }
@@ -40,7 +47,12 @@ impl Columns {
     }
 
     fn any(&self) -> bool {
-        self.found.iter().take(self.count).any(|found| *found != Match::NONE)
+        self.found.iter().any(|found| *found != Match::NONE) || self.secret.iter().any(Option::is_some)
+    }
+
+    /// What each column is, in order.
+    fn each(&self) -> impl Iterator<Item = (Match, Option<Column>)> {
+        self.found.iter().copied().zip(self.secret.iter().copied()).take(self.count)
     }
 }
 
@@ -49,12 +61,13 @@ pub(super) fn claim(scan: &Scan<'_>, named: &mut Vec<Range<usize>>, claims: &mut
     let text = scan.text.as_bytes();
     let inserts = scan.anchors.words.iter().any(|word| word.action == Action::Values);
     // a line is looked at once, from its first key; one line without end is most of agents' JSON
-    let (mut upto, mut line) = (0, 0);
-    for word in scan.anchors.words.iter().filter(|word| word.action == Action::Key) {
-        if word.at < upto {
+    let (mut upto, mut line, mut listed) = (0, 0, 0);
+    for word in &scan.anchors.words {
+        if word.at < upto || !(word.action == Action::Key || is_secret_name(scan, word, inserts)) {
             continue;
         }
-        if let Some(end) = if inserts { sql(scan, word.at, named, claims) } else { None } {
+        let tried = !inserts || word.at < listed;
+        if let Some(end) = if tried { None } else { sql(scan, word.at, &mut listed, named, claims) } {
             upto = end;
         } else if word.at >= line {
             let end = text.get(word.at..).and_then(|rest| memchr::memchr(b'\n', rest));
@@ -67,15 +80,37 @@ pub(super) fn claim(scan: &Scan<'_>, named: &mut Vec<Range<usize>>, claims: &mut
     }
 }
 
-/// `(a, b, c) VALUES (…), (…)`, where a known column stands at `at`: gives where it ends.
-fn sql(scan: &Scan<'_>, at: usize, named: &mut Vec<Range<usize>>, claims: &mut Claims) -> Option<usize> {
+/// A word of secrets that ends the name of a column.
+fn is_secret_name(scan: &Scan<'_>, word: &WordAt, inserts: bool) -> bool {
+    if !matches!(word.action, Action::Secret(Cue::Key)) {
+        return false;
+    }
+    match (scan.byte(word.end), scan.byte(word.end + 1)) {
+        (b',' | b'\t' | b';' | b'|' | b'\n' | b'\r', _) | (b' ', b'|') => true,
+        (b'"' | b'`', next) => b",;|\t\r\n".contains(&next) || inserts && next == b')',
+        (b')', _) => inserts,
+        _ => false,
+    }
+}
+
+/// `(a, b, c) VALUES (…), (…)`, where a known column stands at `at`: gives where it ends. What is no such list is not read again for
+/// other words in it, which end at `listed`.
+fn sql(
+    scan: &Scan<'_>,
+    at: usize,
+    listed: &mut usize,
+    named: &mut Vec<Range<usize>>,
+    claims: &mut Claims,
+) -> Option<usize> {
     static IN_LIST: Bytes = Bytes::of(b"_ ,.`\"[]\t\r\n\\").and_alnum();
     let open = at - IN_LIST.trailing(scan.bytes(at.saturating_sub(512)..at));
     if scan.before(open, 1) != b'(' {
+        *listed = at + IN_LIST.leading(scan.bytes(at..scan.text.len().min(at + 512)));
         return None;
     }
     let rest = scan.bytes(open..scan.text.len().min(open + HEADER));
     let len = IN_LIST.leading(rest);
+    *listed = open + len;
     if rest.get(len) != Some(&b')') {
         return None;
     }
@@ -110,7 +145,7 @@ fn row(
         return None;
     }
     at += 1;
-    for found in columns.found.iter().take(columns.count) {
+    for (found, secret) in columns.each() {
         while b" \n\t\\".contains(&scan.byte(at)) && scan.byte(at + 1) != b'\'' && at < scan.text.len() {
             at += 1;
         }
@@ -128,9 +163,11 @@ fn row(
         };
         let literal = quote == b'\'' || quote == b'"';
         let number = scan.bytes(range.clone()).iter().all(u8::is_ascii_digit);
-        if *found != Match::NONE && (literal || number) {
-            let value = Value { found: *found, beside: columns.beside.and(Evidence::all()), range, kind: Kind::Text };
+        if found != Match::NONE && (literal || number) {
+            let value = Value { found, beside: columns.beside.and(Evidence::all()), range, kind: Kind::Text };
             claim_value(scan, &scan.detector.keys, &value, named, claims);
+        } else if let Some(secret) = secret.filter(|_| literal || number) {
+            cell(scan, secret, range, true, claims);
         }
         at = behind;
         while b" \n\t".contains(&scan.byte(at)) && at < scan.text.len() {
@@ -178,7 +215,8 @@ fn csv(scan: &Scan<'_>, at: usize, named: &mut Vec<Range<usize>>, claims: &mut C
     // `name,` on a line of code is no table
     header.split(by).filter(|name| !name.trim().is_empty()).nth(1)?;
     let short = header.split(by).all(|name| name.split(' ').filter(|word| !word.is_empty()).count() <= 4);
-    let columns = Columns::read(scan, header.split(by));
+    let mut columns = Columns::read(scan, header.split(by));
+    columns.bare = by != '|' && !header.contains(' ') && !header.ends_with(by);
     if !short || !columns.any() {
         return None;
     }
@@ -234,14 +272,16 @@ fn line(
     if count != columns.count {
         return (count > columns.count).then_some(from + len + 1);
     }
-    for (cell, found) in cells.iter().zip(&columns.found).take(count.min(MOST)) {
-        let all = text.get(cell.clone()).unwrap_or("");
+    for (place, (found, secret)) in cells.iter().zip(columns.each()) {
+        let all = text.get(place.clone()).unwrap_or("");
         let inner = all.trim_matches([' ', '\t', '\r', '"', '\'', '*']);
         let lead = all.len() - all.trim_start_matches([' ', '\t', '\r', '"', '\'', '*']).len();
-        let range = from + cell.start + lead..from + cell.start + lead + inner.len();
-        if *found != Match::NONE && !inner.is_empty() {
-            let value = Value { found: *found, beside: columns.beside, range, kind: Kind::Text };
+        let range = from + place.start + lead..from + place.start + lead + inner.len();
+        if found != Match::NONE && !inner.is_empty() {
+            let value = Value { found, beside: columns.beside, range, kind: Kind::Text };
             claim_value(scan, &scan.detector.keys, &value, named, claims);
+        } else if let Some(secret) = secret {
+            cell(scan, secret, range, columns.bare, claims);
         }
     }
     Some(from + len + 1)

@@ -8,8 +8,8 @@ use super::super::pairs::{Pair, Sep, key_around, pair};
 use super::super::scan::{Claims, Scan};
 use super::super::stems::WordAt;
 use super::keys::{Kind, kind};
-use super::values::{Look, contains, is_talk, is_torn, path, random, refused, uuid, wordy};
-use super::{Rules, ahead, headers, near};
+use super::values::{Look, contains, is_talk, is_torn, is_version, path, prose, random, refused, uuid, wordy};
+use super::{Rules, ahead, calls, headers, lists, near, params};
 
 /// Looks at the key around `word`; gives the place up to which nothing needs another look.
 pub(super) fn look(scan: &Scan<'_>, word: &WordAt, rules: &Rules, claims: &mut Claims) -> usize {
@@ -20,21 +20,52 @@ pub(super) fn look(scan: &Scan<'_>, word: &WordAt, rules: &Rules, claims: &mut C
     }
     let key = key_around(text, word.at..word.end);
     let Some((kind, start)) = kind_of(scan, &key) else { return key.end };
-    let parameter = matches!(scan.before(key.start, 1), b'?' | b'&')
-        || scan.bytes(key.start.saturating_sub(5)..key.start) == b"&amp;";
-    let found = pair(text, key.clone()).filter(|pair| kind != Kind::Parameter || parameter || is_titled(scan, pair));
+    let found = pair(text, key.clone());
+    let parameter = found.as_ref().is_some_and(|pair| params::is_parameter(scan, pair));
+    let signed = kind == Kind::Parameter && found.as_ref().is_some_and(|pair| params::is_signature(scan, pair));
+    let found = found.filter(|pair| {
+        (kind != Kind::Parameter || parameter || signed || is_titled(scan, pair))
+            && !(pair.sep == Sep::Space && scan.before(pair.key.start, 1) == b'=')
+    });
     let Some(mut pair) = found else {
+        if scan.byte(key.end) == b':' && scan.byte(key.end + 1) == b'\n' {
+            return lists::below(scan, &(start..key.end), kind, rules, claims);
+        }
         in_prose(scan, word, rules, claims);
         return key.end;
     };
-    let kind = if kind == Kind::Parameter && !parameter { Kind::Weak } else { kind };
+    let kind = match kind {
+        Kind::Parameter if signed => Kind::Secret,
+        Kind::Parameter if !parameter => Kind::Weak,
+        kind => kind,
+    };
+    if kind == Kind::Token && pair.key.start == start && is_reported(scan, &pair) {
+        return key.end;
+    }
     pair.key.start = start;
+    if lists::is_opened(scan, &pair) {
+        return lists::items(scan, &pair, kind, rules, claims);
+    }
+    if lists::is_login(scan, &pair, kind) {
+        calls::look(scan, pair.value.start, 1, rules, claims);
+        return key.end;
+    }
+    if pair.sep == Sep::Call && kind == Kind::Password && calls::second(scan, &mut pair) {
+        return key.end;
+    }
     let place = Place::of(scan, &pair, parameter);
     if matches!(kind, Kind::Header | Kind::Cookie) {
         return headers::look(scan, &pair, kind, rules, claims).max(key.end);
     }
     let value = place.value(scan, &pair, kind);
     let found = scan.bytes(value.clone());
+    if kind == Kind::Weak
+        && lists::is_basic(scan, &pair)
+        && let Some(rule) = rules.basic
+    {
+        claims.add(scan, rule, value);
+        return key.end;
+    }
     if !judge(kind, found, &pair, &place) {
         return if pair.quote.is_none() && value.len() > 512 { value.end } else { key.end };
     }
@@ -45,6 +76,19 @@ pub(super) fn look(scan: &Scan<'_>, word: &WordAt, rules: &Rules, claims: &mut C
         false => claims.add(scan, rule, value),
     };
     if added { end } else { pair.value.start }
+}
+
+/// `unexpected token: foo1`: a parser tells of a piece of text, unless that is long and random.
+fn is_reported(scan: &Scan<'_>, pair: &Pair) -> bool {
+    let head = scan.bytes(pair.key.start.saturating_sub(14)..pair.key.start).trim_ascii_end();
+    let reports = [&b"unexpected"[..], b"invalid", b"illegal", b"unknown", b"unrecognized", b"bad", b"undefined"];
+    let told = reports.iter().any(|word| {
+        head.len()
+            .checked_sub(word.len())
+            .and_then(|from| head.get(from..))
+            .is_some_and(|end| end.eq_ignore_ascii_case(word))
+    });
+    told && !random(scan.bytes(pair.value.clone()))
 }
 
 /// `Key=…` with a capital letter: logs write credentials so, and small letters what is looked up.
@@ -113,9 +157,11 @@ fn may_be_key(scan: &Scan<'_>, word: &WordAt) -> bool {
 }
 
 /// Where a pair stands.
-struct Place {
+pub(super) struct Place {
     /// A parameter of a URL.
     parameter: bool,
+    /// One of a query with a `code` and a `state`, or a signature: whatever it holds.
+    always: bool,
     /// The key begins its line, perhaps behind `export` and the like.
     line_start: bool,
     /// Nothing but a comment follows on the line.
@@ -135,7 +181,7 @@ struct Place {
 }
 
 impl Place {
-    fn of(scan: &Scan<'_>, pair: &Pair, parameter: bool) -> Self {
+    pub(super) fn of(scan: &Scan<'_>, pair: &Pair, parameter: bool) -> Self {
         let before = scan.bytes(pair.key.start.saturating_sub(16)..pair.key.start);
         let dull = |byte: &&u8| b" \t-\"'`*#>$".contains(byte);
         let head = before.len() - before.iter().rev().take_while(dull).count();
@@ -156,6 +202,7 @@ impl Place {
         let between = scan.bytes(pair.key.end..pair.value.start);
         Self {
             parameter,
+            always: parameter && params::is_always(scan, &pair.key),
             line_start,
             line_end,
             spaced: between.iter().any(u8::is_ascii_whitespace),
@@ -200,54 +247,19 @@ fn unwrapped(scan: &Scan<'_>, value: Range<usize>) -> Range<usize> {
     value.end - 1 - word..value.end - 1
 }
 
-/// A sentence rather than a passphrase.
-fn prose(value: &[u8]) -> bool {
-    let talk: &[&[u8]] = &[
-        b"the",
-        b"your",
-        b"must",
-        b"is",
-        b"for",
-        b"a",
-        b"to",
-        b"and",
-        b"or",
-        b"not",
-        b"no",
-        b"be",
-        b"in",
-        b"of",
-        b"please",
-        b"enter",
-        b"password",
-        b"characters",
-        b"with",
-        b"that",
-        b"should",
-        b"from",
-        b"invalid",
-        b"required",
-        b"incorrect",
-        b"wrong",
-        b"new",
-        b"user",
-    ];
-    value
-        .split(|byte| !byte.is_ascii_alphabetic() && *byte != b'\'')
-        .any(|word| talk.iter().any(|known| known.eq_ignore_ascii_case(word)))
-}
-
 /// Whether the value is secret, by what its key announces.
-fn judge(kind: Kind, value: &[u8], pair: &Pair, place: &Place) -> bool {
+pub(super) fn judge(kind: Kind, value: &[u8], pair: &Pair, place: &Place) -> bool {
     let look = Look::at(value);
     let modules = pair.quote.is_none() && value.windows(2).any(|part| part == b"::" || part == b"->");
     let ticks = pair.sep == Sep::Is && pair.quote == Some(b'`');
     let talk = kind != Kind::Password || matches!(pair.sep, Sep::Colon | Sep::Space | Sep::Is) && pair.quote.is_none();
-    if value.len() < 4
+    let least = if place.parameter { 3 } else { 4 };
+    if value.len() < least
         || refused(value)
         || (talk && is_talk(value))
         || is_bracket(value, pair)
         || place.typed
+        || pair.quote.is_none() && is_version(value)
         || modules
         || ticks
     {
@@ -265,12 +277,14 @@ fn judge(kind: Kind, value: &[u8], pair: &Pair, place: &Place) -> bool {
             (!quiet || (look.digits > 0 && look.letters() > 0 && !place.upper)) && password(value, &look, pair, place)
         }
         Kind::Pin => look.digits == look.len && (4..=8).contains(&look.len) && pair.sep != Sep::Space,
+        Kind::Parameter if place.always => value.len() >= 4 && look.blanks == 0 && calls(value, pair).is_none(),
         Kind::Parameter => {
             value.len() >= 8
                 && look.blanks == 0
                 && (look.digits > 0 && look.letters() > 0)
                 && (!wordy(value) || look.hex)
         }
+        Kind::Secret | Kind::Weak | Kind::Token if salted(value, &look, pair) => true,
         Kind::Weak
             if pair.quote.is_none() && (look.upper == 0 && value.contains(&b'_') && look.digits * 4 < look.len) =>
         {
@@ -286,6 +300,16 @@ fn judge(kind: Kind, value: &[u8], pair: &Pair, place: &Place) -> bool {
         Kind::Secret | Kind::Token => secret(kind, value, &look, pair, place),
         Kind::Header | Kind::Cookie => false,
     }
+}
+
+/// What stands in the configuration of blogs, `define('AUTH_KEY', '…')`: many marks, perhaps blanks.
+fn salted(value: &[u8], look: &Look, pair: &Pair) -> bool {
+    pair.sep == Sep::Comma
+        && (40..=96).contains(&look.len)
+        && look.classes() == 4
+        && look.distinct >= 22
+        && look.marks >= look.joints + 6
+        && !value.windows(2).any(|part| part == b"  ")
 }
 
 /// `{`, `[`: an object or array, not a value.
@@ -393,6 +417,9 @@ fn secret(kind: Kind, value: &[u8], look: &Look, pair: &Pair, place: &Place) -> 
     if is_torn(value) {
         return true;
     }
+    if place.parameter && value.len() < 8 {
+        return pair.quote.is_none() && place.always && look.blanks == 0 && calls(value, pair).is_none();
+    }
     if value.len() < 8 || look.blanks > 0 || calls(value, pair).is_some() || path(value) || example(value) {
         return false;
     }
@@ -408,21 +435,30 @@ fn secret(kind: Kind, value: &[u8], look: &Look, pair: &Pair, place: &Place) -> 
     }
     let mixed = look.digits > 0 && look.letters() > 0;
     if strict || kind == Kind::Token {
-        return mixed && !wordy(value) || (mixed && pair.quote.is_none() && place.parameter);
+        return mixed && !wordy(value) || (pair.quote.is_none() && place.parameter && (mixed || place.always));
     }
     let named =
         [&b"key"[..], b"token", b"secret", b"api", b"pass", b"name", b"auth"].iter().any(|word| contains(value, word));
     match pair.quote {
-        Some(_) if look.only_letters() && named => false,
+        Some(_) if named && look.digits == 0 && look.marks == look.joints => false,
         Some(_) => {
-            (look.classes() >= 2 && !(wordy(value) && named && look.digits == 0) && !title(value, look))
-                || (look.only_letters() && look.upper == 0 && !place.argument && pair.sep != Sep::Colon)
+            (look.classes() >= 2 && !title(value, look))
+                || (look.only_letters()
+                    && look.upper == 0
+                    && !place.argument
+                    && !matches!(pair.sep, Sep::Colon | Sep::Call))
         }
         None if place.parameter => true,
         None if identifier(value, look) => {
             place.upper && !place.spaced && look.upper == 0 && (look.joints == 0 || !named)
         }
-        None => mixed || look.marks > look.joints && look.classes() >= 2 && !place.argument,
+        None => {
+            mixed
+                || look.marks > look.joints
+                    && look.classes() >= 2
+                    && !place.argument
+                    && !(value.contains(&b'/') && wordy(value))
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! **What**: private keys in PEM, OpenPGP and PuTTY form, also cut, also with escaped line ends. **Invariants**: a block
-//! without its end goes as far as its alphabet does; quotes between its lines stay, so that JSON stays JSON; at most
-//! 64 KiB of a block is read, and none twice. **Not here**: certificates and public keys, which stay.
+//! without its end goes as far as its alphabet does, one without its beginning begins with the first line of base64; what
+//! stands before each line in the same shape (`12 | `, `> `) does not count; quotes between its lines stay, so that JSON stays
+//! JSON; at most 64 KiB of a block is read, and none twice. **Not here**: certificates and public keys, which stay.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -13,6 +14,8 @@ use super::values::contains;
 
 /// Most bytes of a block.
 const MOST: usize = 64 << 10;
+/// Most bytes before each line of a block.
+const PREFIX: usize = 64;
 
 /// Where a block ends, where the next one begins, and what stands around their titles: made once, as making them costs more than a look.
 static END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("END "));
@@ -41,10 +44,164 @@ pub(super) fn pem(scan: &Scan<'_>, at: usize, rule: u16, claims: &mut Claims) ->
         let dashes = rest.iter().skip(end + marks).take_while(|byte| **byte == b'-').count();
         Some(from + end + marks + dashes)
     });
-    let end =
-        end.unwrap_or_else(|| behind + rest.iter().skip(behind - from).take_while(|byte| in_block(**byte)).count());
-    pieces(scan, start..end, rule, claims);
+    let lead = prefix(scan, start);
+    let end = end.unwrap_or_else(|| behind + open_end(rest.get(behind - from..).unwrap_or_default(), lead));
+    pieces(scan, start..end, lead, rule, claims);
     end
+}
+
+/// A PEM block whose `END` is at `at` and whose beginning was cut off: lines of base64 above, none before `from`. Gives where it ends.
+pub(super) fn cut(scan: &Scan<'_>, at: usize, from: usize, rule: u16, claims: &mut Claims) -> usize {
+    let title = ahead(scan, at, 64);
+    let title_end = title.windows(4).position(|part| part == b"----").unwrap_or(title.len());
+    if scan.bytes(at.saturating_sub(5)..at) != b"-----"
+        || !contains(title.get(..title_end).unwrap_or_default(), b"PRIVATE KEY")
+    {
+        return from;
+    }
+    let end = at + title_end + title.iter().skip(title_end).take_while(|byte| **byte == b'-').count();
+    let lead = prefix(scan, at - 5);
+    let (mut start, mut body) = (at - 5 - lead.len(), 0);
+    let least = from.max(at.saturating_sub(MOST));
+    let held = scan.reserved.partition_point(|held| held.end <= start);
+    let least = held.checked_sub(1).and_then(|held| scan.reserved.get(held)).map_or(least, |held| least.max(held.end));
+    let mut first = None;
+    // each line above, without the line end between
+    while let Some(above) = line_end_before(scan.bytes(least..start)) {
+        let text = scan.bytes(least..least + above);
+        let line = least + text.len() - last_line(text);
+        let content = scan.bytes(line..least + above);
+        let Some(skipped) = shaped(lead, content) else { break };
+        let content = content.get(skipped..).unwrap_or_default().trim_ascii();
+        if content.is_empty() || !content.iter().all(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(byte)) {
+            break;
+        }
+        (start, body, first) = (line, body + content.len(), Some(line + skipped));
+    }
+    if let Some(first) = first.filter(|_| body >= 24) {
+        claims.add(scan, rule, first..end);
+    }
+    end
+}
+
+/// Bytes of `text` before the line end that it ends with; none where it ends with none.
+fn line_end_before(text: &[u8]) -> Option<usize> {
+    let line = [&b"\r\n"[..], b"\n", b"\\r\\n", b"\\n", b"<br>", b"<br/>", b"<br />"];
+    line.iter().find(|end| text.ends_with(end)).map(|end| text.len() - end.len())
+}
+
+/// Length of the last line of `text`.
+fn last_line(text: &[u8]) -> usize {
+    let mut at = text.len();
+    while at > 0 {
+        let head = text.get(..at).unwrap_or_default();
+        if line_end_before(head).is_some() || head.ends_with(b"\"") {
+            break;
+        }
+        at -= 1;
+    }
+    text.len() - at
+}
+
+/// What stands before a block on its first line, up to a quote.
+fn prefix<'a>(scan: &Scan<'a>, start: usize) -> &'a [u8] {
+    let head = scan.bytes(start.saturating_sub(PREFIX)..start);
+    let len = last_line(head);
+    let lead = head.get(head.len() - len..).unwrap_or_default();
+    let quote = lead.iter().rposition(|byte| b"\"'`".contains(byte)).map_or(0, |at| at + 1);
+    lead.get(quote..).filter(|_| len < PREFIX).unwrap_or_default()
+}
+
+/// Bytes that `line` begins with in the shape of `prefix`: the same but for numbers and blanks.
+fn shaped(prefix: &[u8], line: &[u8]) -> Option<usize> {
+    let (mut at, mut on) = (0, 0);
+    while let Some(byte) = prefix.get(on) {
+        let like: fn(&u8) -> bool = match byte {
+            byte if byte.is_ascii_digit() => u8::is_ascii_digit,
+            b' ' | b'\t' => |byte| b" \t".contains(byte),
+            _ => {
+                if line.get(at) != Some(byte) {
+                    return None;
+                }
+                (at, on) = (at + 1, on + 1);
+                continue;
+            }
+        };
+        let found = line.iter().skip(at).take_while(|byte| like(byte)).count();
+        if found == 0 && byte.is_ascii_digit() {
+            return None;
+        }
+        at += found;
+        on += prefix.iter().skip(on).take_while(|byte| like(byte)).count();
+    }
+    Some(at)
+}
+
+/// Length of the first line of `text`, and of the line end behind it.
+fn first_line(text: &[u8]) -> (usize, usize) {
+    let mut at = 0;
+    while let Some(on) = text.get(at..).and_then(|rest| memchr::memchr3(b'\n', b'\\', b'<', rest)) {
+        at += on;
+        match text.get(at..).unwrap_or_default() {
+            [b'\n', ..] => return (at, 1),
+            [b'\\', b'n', ..] => return (at, 2),
+            [b'<', b'b', b'r', rest @ ..] => {
+                let blank = usize::from(rest.starts_with(b" "));
+                let slash = usize::from(rest.get(blank) == Some(&b'/'));
+                if rest.get(blank + slash) == Some(&b'>') {
+                    return (at, 4 + blank + slash);
+                }
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    (text.len(), 0)
+}
+
+/// Where a block without its end stops, whose lines all begin like `lead`.
+fn open_end(text: &[u8], lead: &[u8]) -> usize {
+    if lead.iter().all(|byte| in_block(*byte)) && !text.starts_with(b"<br") {
+        return text.iter().take_while(|byte| in_block(**byte)).count();
+    }
+    let (first, mut sep) = first_line(text);
+    let (mut at, mut end) =
+        (first, if first == 0 { 0 } else { text.iter().take_while(|byte| in_block(**byte)).count() });
+    while sep > 0 {
+        let line = text.get(at + sep..).unwrap_or_default();
+        let (len, next) = first_line(line);
+        let before = if sep > 2 { b"" } else { lead };
+        let Some(skipped) = shaped(before, line.get(..len).unwrap_or_default()) else { break };
+        let content = line.get(skipped..len).unwrap_or_default();
+        let plain = content.iter().take_while(|byte| in_block(**byte)).count();
+        if plain > 0 || content.is_empty() {
+            end = at + sep + skipped + plain;
+        }
+        if plain < content.len() {
+            break;
+        }
+        (at, sep) = (at + sep + len, next);
+    }
+    end
+}
+
+/// Whether each line of a block is plain behind what stands before it.
+fn is_plain(mut part: &[u8], lead: &[u8]) -> bool {
+    let plain = |line: &[u8]| line.iter().all(|byte| in_block(*byte) && !b"@()".contains(byte));
+    let mut prefix: &[u8] = b"";
+    loop {
+        let (len, sep) = first_line(part);
+        let line = part.get(..len).unwrap_or_default();
+        let Some(skipped) = shaped(prefix, line) else { return false };
+        if !plain(line.get(skipped..).unwrap_or_default()) {
+            return false;
+        }
+        if sep == 0 {
+            return true;
+        }
+        part = part.get(len + sep..).unwrap_or_default();
+        prefix = if sep > 2 { b"" } else { lead };
+    }
 }
 
 /// Base64, blanks, escapes, and the letters of headers such as `Proc-Type: 4,ENCRYPTED`.
@@ -53,14 +210,15 @@ fn in_block(byte: u8) -> bool {
 }
 
 /// A block may stand in one string or be a list of strings: each line between quotes goes by itself.
-fn pieces(scan: &Scan<'_>, block: Range<usize>, rule: u16, claims: &mut Claims) {
+fn pieces(scan: &Scan<'_>, block: Range<usize>, lead: &[u8], rule: u16, claims: &mut Claims) {
     let bytes = scan.bytes(block.clone());
     let mut at = block.start;
     for part in bytes.split(|byte| b"\"'`".contains(byte)) {
         let trimmed = part.iter().rev().take_while(|byte| **byte == b'\\').count();
         let kept = part.get(..part.len() - trimmed).unwrap_or_default();
         let token = kept.iter().filter(|byte| byte.is_ascii_alphanumeric()).count();
-        let plain = kept.iter().all(|byte| in_block(*byte) && !b"@()".contains(byte));
+        let plain = kept.iter().all(|byte| in_block(*byte) && !b"@()".contains(byte))
+            || at == block.start && is_plain(kept, lead);
         if plain && token >= 8 && has_body(kept.trim_ascii()) && token * 2 > kept.len() {
             let blanks = kept.len() - kept.trim_ascii_start().len();
             claims.add(scan, rule, at + blanks..at + kept.trim_ascii_end().len());

@@ -3,8 +3,9 @@
 
 use std::ops::Range;
 
+use super::super::pairs::Pair;
 use super::super::scan::{Claims, Scan};
-use super::values::{Look, refused};
+use super::values::{Look, refused, wordy};
 use super::{Rules, ahead};
 
 /// Bytes of a call.
@@ -41,6 +42,34 @@ pub(super) fn look(scan: &Scan<'_>, end: usize, wanted: usize, rules: &Rules, cl
     if value.len() >= 4 && Look::at(value).blanks == 0 && !refused(value) {
         claims.add(scan, rule, end + argument.start..end + argument.end);
     }
+}
+
+/// `verify_password("alice", "…")`: behind a user, who is a word, the password stands second. Gives whether a placeholder does.
+pub(super) fn second(scan: &Scan<'_>, pair: &mut Pair) -> bool {
+    let first = scan.bytes(pair.value.clone());
+    let look = Look::at(first);
+    let next = argument(scan, pair.value.end);
+    if let Some(next) = next.filter(|next| {
+        let value = scan.bytes(next.clone());
+        let second = Look::at(value);
+        let mixed = second.digits > 0 || second.marks > second.joints;
+        look.digits == 0 && wordy(first) && value.len() >= 4 && mixed && !wordy(value)
+    }) {
+        pair.value = next;
+    }
+    let behind = scan.bytes(pair.value.end..pair.value.end + 12);
+    let joint = behind.iter().take_while(|byte| b"\\\"', ".contains(byte)).count();
+    wordy(first) && joint > 2 && scan.is_held(pair.value.end + joint)
+}
+
+/// The quoted argument behind the one that ends at `end`.
+fn argument(scan: &Scan<'_>, end: usize) -> Option<Range<usize>> {
+    let rest = ahead(scan, end, MOST);
+    let close = rest.iter().take(8).take_while(|byte| b"\\\"'".contains(byte)).count();
+    let blanks = rest.iter().skip(close).take(64).take_while(|byte| byte.is_ascii_whitespace()).count();
+    let comma = close + blanks;
+    let found = quoted(rest, comma + 1).filter(|_| close > 0 && rest.get(comma) == Some(&b','))?;
+    Some(end + found.start..end + found.end)
 }
 
 /// Behind the comma that ends the argument at `at`, whatever it is: a string, a name, a call.

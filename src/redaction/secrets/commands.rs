@@ -3,7 +3,7 @@
 
 use super::super::scan::{Claims, Scan};
 use super::values::refused;
-use super::{Rules, ahead};
+use super::{Rules, ahead, headers};
 
 /// Most bytes of a command.
 const MOST: usize = 512;
@@ -86,12 +86,31 @@ pub(super) fn look(scan: &Scan<'_>, at: usize, takes: Takes, rules: &Rules, clai
         let start = from + flag + 1;
         let word = line.get(start..).unwrap_or_default();
         let flag_len = flag_of(word, takes);
-        if let Some(len) = flag_len {
+        if takes == Takes::User && word.starts_with(b"-b") {
+            jar(scan, at + start + 2, rules, claims);
+        } else if let Some(len) = flag_len {
             add(scan, at + start + len, at + end, takes, rules, claims);
         }
         from = start + 1;
     }
     at + end
+}
+
+/// Cookies behind `-b`, where no file is named.
+fn jar(scan: &Scan<'_>, at: usize, rules: &Rules, claims: &mut Claims) {
+    let rest = ahead(scan, at, MOST);
+    let lead = rest.iter().take_while(|byte| b" \\".contains(byte)).count();
+    let quote = rest.get(lead).filter(|byte| b"\"'".contains(byte));
+    let from = lead + usize::from(quote.is_some());
+    let ends = |byte: &u8| match quote {
+        Some(quote) => byte == quote || b"\\\n".contains(byte),
+        None => byte.is_ascii_whitespace() || b"\"';|".contains(byte),
+    };
+    let len = rest.iter().skip(from).take_while(|byte| !ends(byte)).count();
+    let content = rest.get(from..from + len).unwrap_or_default();
+    if content.contains(&b'=') && (quote.is_some() || lead > 0) {
+        headers::values(scan, at + from..at + from + len, (false, true), rules, claims);
+    }
 }
 
 /// A line's end; a backslash before it carries on.

@@ -37,12 +37,42 @@ static ATTRIBUTES: LazyLock<Words> = LazyLock::new(|| {
     )
 });
 
+/// Cookies that hold a choice of the page, no session.
+static CHOICES: LazyLock<Words> = LazyLock::new(|| {
+    Words::new(
+        "\
+    theme lang language locale currency country region tz timezone mode color colour scheme dark consent cookieconsent \
+    cookie_consent gdpr ccpa layout sidebar view font size sort order display dnt tab i18n i18next seen dismissed beta \
+    variant platform device site_lang ui_theme color_mode data-theme intl prefs preferences",
+    )
+});
+
+/// Values of cookies that are none.
+static SAYS: LazyLock<Words> = LazyLock::new(|| {
+    Words::new(
+        "true false null none deleted accept accepted declined denied granted dark light auto default value enabled disabled desktop mobile",
+    )
+});
+
 /// Adds what is secret in the header `pair`; gives up to where nothing needs another look.
 pub(super) fn look(scan: &Scan<'_>, pair: &Pair, kind: Kind, rules: &Rules, claims: &mut Claims) -> usize {
-    if !matches!(pair.sep, Sep::Colon | Sep::Equals | Sep::Arrow | Sep::Comma | Sep::Sibling | Sep::Call | Sep::Element)
-    {
+    // `curl --cookie "a=b"`
+    let flag = kind == Kind::Cookie && pair.sep == Sep::Space && scan.before(pair.key.start, 1) == b'-';
+    let header = matches!(
+        pair.sep,
+        Sep::Colon | Sep::Equals | Sep::Arrow | Sep::Comma | Sep::Sibling | Sep::Call | Sep::Element
+    );
+    if !header && !flag {
         return pair.key.end;
     }
+    // `Digest username="bob"` reads like a type before a value
+    let typed = pair.sep == Sep::Equals && pair.quote.is_some() && scan.byte(pair.key.end) == b':';
+    let head = ahead(scan, pair.key.end + 1, 64);
+    let blanks = head.iter().take_while(|byte| **byte == b' ').count();
+    let word = head.iter().skip(blanks).take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'-').count();
+    let scheme = pair.key.end + 1 + blanks..pair.key.end + 1 + blanks + word;
+    let restored = Pair { sep: Sep::Colon, quote: None, value: scheme, ..pair.clone() };
+    let pair = if typed && SCHEMES.has(scan.bytes(restored.value.clone())) { &restored } else { pair };
     // a line is read only where its first word may be a scheme, credentials or a cookie
     let first = scan.bytes(pair.value.clone());
     let plausible = SCHEMES.has(first) || first.iter().any(|byte| byte.is_ascii_digit() || *byte == b'=');
@@ -84,6 +114,9 @@ fn credentials(scan: &Scan<'_>, content: Range<usize>, rules: &Rules, claims: &m
         false => (0, false),
     };
     let rest = bytes.get(start..).unwrap_or_default();
+    if known && name.eq_ignore_ascii_case(b"digest") && rest.contains(&b'=') {
+        return digest(scan, content.start + start..content.end, rules, claims);
+    }
     let len = match LISTS.has(name) && known {
         true => rest.len(),
         false => rest
@@ -103,9 +136,35 @@ fn credentials(scan: &Scan<'_>, content: Range<usize>, rules: &Rules, claims: &m
     }
 }
 
+/// `Digest username="…", realm="…", response="…"`: what is computed of the password goes. The quotes around its parts also end what
+/// was read as the header where that has none.
+fn digest(scan: &Scan<'_>, content: Range<usize>, rules: &Rules, claims: &mut Claims) {
+    let Some(rule) = rules.header else { return };
+    let rest = ahead(scan, content.start, MOST);
+    let line = rest.get(..memchr::memchr(b'\n', rest).unwrap_or(rest.len())).unwrap_or_default();
+    let Some(at) = memchr::memmem::find(line, b"response=") else { return };
+    let from = at + 9 + line.iter().skip(at + 9).take_while(|byte| b"\\\"'".contains(byte)).count();
+    let len = line.iter().skip(from).take_while(|byte| byte.is_ascii_hexdigit()).count();
+    if len >= 16 {
+        claims.add(scan, rule, content.start + from..content.start + from + len);
+    }
+}
+
 fn cookies(scan: &Scan<'_>, pair: &Pair, content: Range<usize>, rules: &Rules, claims: &mut Claims) {
-    let Some(rule) = rules.cookie else { return };
+    let told = pair.quote.is_some() || pair.sep == Sep::Colon;
     let one = scan.bytes(pair.key.clone()).get(..3).is_some_and(|head| head.eq_ignore_ascii_case(b"set"));
+    values(scan, content, (one, told), rules, claims);
+}
+
+/// Claims the values of cookies: of the first alone (`one`), and words of small letters only where it is `told` that these are cookies.
+pub(super) fn values(
+    scan: &Scan<'_>,
+    content: Range<usize>,
+    (one, told): (bool, bool),
+    rules: &Rules,
+    claims: &mut Claims,
+) {
+    let Some(rule) = rules.cookie else { return };
     let mut at = content.start;
     for part in scan.bytes(content).split(|byte| *byte == b';') {
         let from = at;
@@ -116,8 +175,9 @@ fn cookies(scan: &Scan<'_>, pair: &Pair, content: Range<usize>, rules: &Rules, c
         let len = value.trim_ascii_end().len();
         let named = !name.is_empty()
             && name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_-.!#$%&*+^|~:[]@".contains(byte));
+        let word = value.iter().all(|byte| byte.is_ascii_lowercase());
         let plain = value.len() < 4
-            || value.iter().all(|byte| byte.is_ascii_lowercase())
+            || word && (!told || CHOICES.has(name) || SAYS.has(value) || name.eq_ignore_ascii_case(value))
             || value.iter().all(u8::is_ascii_digit) && value.len() < 6;
         let plain = plain || value.len() == 5 && value.get(2).is_some_and(|byte| b"-_".contains(byte));
         let hidden = plain

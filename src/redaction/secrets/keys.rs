@@ -35,7 +35,7 @@ pub(super) enum Kind {
 
 /// Words that begin a look at a key.
 pub(super) const STEMS: &str = "\
-    password passwort passwd pass passphrase passcode pwd psw pw secret token tokens apikey apitoken \
+    password passwords passwort passwd pass passphrase passcode pwd psw pw secret token tokens apikey apitoken \
     apisecret accesskey accesstoken authtoken authkey secretkey privatekey clientsecret appsecret appkey key \
     keys credential credentials creds signature sig session sessionid bearer jwt otp pin auth authorization \
     cookie cookies csrf csrftoken xsrf mnemonic phrase identified dbpassword dbpass dbpasswd dbpwd \
@@ -94,7 +94,7 @@ const ABOUT: &str = "\
     min max prompt message title help reset status created updated at index ref refs arn algorithm alg \
     method mode header headers param params budget input output store strategy service handler validator \
     generator encoder error errors link page form button scheme scopes scope in source dir age rotation \
-    address user username host port info list request response flow server grant duration seconds minutes \
+    hasher hashing hashers address user username host port info list request response flow server grant duration seconds minutes \
     hours days date time description desc bytes bits rate cost price kind space map details level issuer \
     audience realm location position offset start end left state word words board pad code up down press \
     event events frame stroke vault metadata fingerprint thumbprint changed modified attempts retries failures \
@@ -244,7 +244,12 @@ fn of_word(rest: &[u8], last: &[u8], lists_of: u16) -> Option<Kind> {
     }
     if is(List::Token) {
         let kind = if rest.is_empty() { Kind::Token } else { Kind::Secret };
-        return (!List::TokenNot.is_in(lists(before()))).then_some(kind);
+        // of an assembly of .NET
+        let (names, before) = split_last(rest);
+        if before.eq_ignore_ascii_case(b"key") && split_last(names).1.eq_ignore_ascii_case(b"public") {
+            return None;
+        }
+        return (!List::TokenNot.is_in(lists(before))).then_some(kind);
     }
     if is(List::Password) || ends_in(last, PASSWORD_ENDS) {
         return Some(Kind::Password);

@@ -10,12 +10,15 @@ mod calls;
 mod commands;
 mod headers;
 mod keys;
+mod lists;
 mod near;
+mod params;
 mod phrases;
 mod urls;
 mod values;
 mod words;
 
+pub(super) use lists::{Column, cell, column};
 pub(super) use values::{token_body, wordy};
 
 use super::find::Action;
@@ -35,6 +38,8 @@ pub(super) enum Cue {
     Command(Takes),
     /// `BEGIN` of a block.
     Begin,
+    /// `END` of a block, whose beginning may have been cut off.
+    End,
     /// A PuTTY key file.
     Putty,
     /// An AWS key id: its secret stands near.
@@ -133,6 +138,7 @@ pub(super) fn stems(rules: &Rules) -> Vec<Stem> {
     let commands = commands::COMMANDS.iter().map(|(text, takes)| stem(text, true, true, Cue::Command(*takes)));
     let exact = [
         ("BEGIN", Cue::Begin),
+        ("END", Cue::End),
         ("PuTTY-User-Key-File", Cue::Putty),
         ("AKIA", Cue::Akia),
         ("ASIA", Cue::Akia),
@@ -186,6 +192,9 @@ fn one(scan: &Scan<'_>, word: &WordAt, cue: Cue, rules: &Rules, done: &mut Done,
         }
         (Cue::Begin, Some(rule), ..) if word.at >= done.blocks => {
             done.blocks = blocks::pem(scan, word.at, rule, claims)
+        }
+        (Cue::End, Some(rule), ..) if word.at >= done.blocks => {
+            done.blocks = blocks::cut(scan, word.at, done.blocks, rule, claims)
         }
         (Cue::Putty, Some(rule), ..) if word.at >= done.blocks => {
             done.blocks = blocks::putty(scan, word.at, rule, claims)

@@ -326,13 +326,18 @@ pub(crate) struct Shapes {
 #[inline]
 pub(super) fn shapes(scan: &Scan<'_>, run: &Number, shapes: &Shapes, claims: &mut Claims) {
     match (run.behind, run.len()) {
-        (b':', 8..=12) => telegram(scan, &run.range(), shapes.telegram, claims),
+        (b':', 8..=13) => telegram(scan, &run.range(), shapes.telegram, claims),
         (b'|', 14..=17) => facebook(scan, &run.range(), shapes.telegram, claims),
         (b'-', 32) => mailchimp(scan, &run.range(), shapes.mailchimp, claims),
         (b'.', 23..=28) if b"MNO".contains(&scan.byte(run.start)) => {
             discord(scan, &run.range(), shapes.discord, claims)
         }
         (b'$', ..=8) => hash(scan, &run.range(), shapes.hash, claims),
+        (_, 24) if run.before == b'.' => lettered(scan, &run.range(), b"s.", shapes.telegram, claims),
+        (_, 18) if run.before == b'+' => lettered(scan, &run.range(), b"u+", shapes.telegram, claims),
+        (_, _) if run.before == b'/' && scan.byte(run.start) == b'0' => {
+            refresh(scan, &run.range(), shapes.telegram, claims)
+        }
         (_, 40) if run.before == b'*' => mysql_hash(scan, &run.range(), shapes.hash, claims),
         (b'~', _) if scan.before(run.end, 1) == b'Q' => azure(scan, &run.range(), shapes.azure, claims),
         _ => {}
@@ -351,6 +356,33 @@ fn telegram(scan: &Scan<'_>, run: &Range<usize>, rule: Option<u16>, claims: &mut
         (8..=10).contains(&digits) && bot && body.starts_with(b"A") && (28..=40).contains(&len) && look.distinct > 9
     }) {
         claims.add(scan, rule, start..run.end + 1 + len);
+    }
+}
+
+/// Tokens with one letter and a mark before them: old ones of Vault (`s.`), those of PagerDuty's users (`u+`).
+fn lettered(scan: &Scan<'_>, run: &Range<usize>, prefix: &[u8], rule: Option<u16>, claims: &mut Claims) {
+    let start = run.start.saturating_sub(prefix.len());
+    let body = scan.bytes(run.clone());
+    let look = Look::at(body);
+    let mixed = look.upper > 1 && look.lower > 1 && look.digits > 1 && look.distinct >= 11 && !wordy(body);
+    let alone = scan.bytes(start..run.start) == prefix
+        && !(scan.before(start, 1).is_ascii_alphanumeric() || b"_$.".contains(&scan.before(start, 1)))
+        && !b"(_+/".contains(&scan.byte(run.end));
+    if let Some(rule) = rule.filter(|_| mixed && alone) {
+        claims.add(scan, rule, start..run.end);
+    }
+}
+
+/// Refresh tokens of Google: `1//0` and a long body.
+fn refresh(scan: &Scan<'_>, run: &Range<usize>, rule: Option<u16>, claims: &mut Claims) {
+    let Some(start) = run.start.checked_sub(3).filter(|start| scan.bytes(*start..run.start) == b"1//") else { return };
+    let rest = ahead(scan, run.start, 160);
+    let len = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(byte)).count();
+    let body = rest.get(..len).unwrap_or_default();
+    let look = Look::at(body);
+    let mixed = len >= 32 && look.upper > 3 && look.lower > 3 && look.distinct >= 16 && !wordy(body);
+    if let Some(rule) = rule.filter(|_| mixed && !scan.before(start, 1).is_ascii_alphanumeric()) {
+        claims.add(scan, rule, start..run.start + len);
     }
 }
 
@@ -407,14 +439,17 @@ fn hash(scan: &Scan<'_>, run: &Range<usize>, rule: Option<u16>, claims: &mut Cla
     ];
     let scheme = scan.bytes(run.clone());
     let named = scan.bytes(run.start.saturating_sub(7)..run.start) == b"pbkdf2_" && scheme.starts_with(b"sha");
-    let crypt = scan.before(run.start, 1) == b'$' && CRYPT.contains(&scheme);
+    let crypt = scan.before(run.start, 1) == b'$'
+        && CRYPT.contains(&scheme)
+        && !(scan.before(run.start, 2).is_ascii_alphanumeric() && !scan.escaped(run.start - 1));
     if !named && !crypt {
         return;
     }
     let rest = ahead(scan, run.end, 160);
     let len = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || b"./$=,+-".contains(byte)).count();
     let parts = rest.get(..len).unwrap_or_default().split(|byte| *byte == b'$');
-    let longest = parts.map(<[u8]>::len).max().unwrap_or(0);
+    // behind a cost or salt
+    let longest = parts.skip(2).map(<[u8]>::len).max().unwrap_or(0);
     let start = run.start - if named { 7 } else { 1 };
     if let Some(rule) = rule.filter(|_| longest >= 18) {
         claims.add(scan, rule, start..run.end + len);

@@ -16,7 +16,7 @@ pub(super) fn look(scan: &Scan<'_>, colon: usize, rules: &Rules, claims: &mut Cl
     let rest = ahead(scan, start, MOST);
     let ends = |byte: &u8| *byte <= b' ' || b"\"'`<>\\/?#,;)]}".contains(byte) || !byte.is_ascii();
     let soft = rest.iter().take_while(|byte| !ends(byte)).count();
-    let Some(at) = userinfo(rest, soft) else {
+    let Some(mut at) = userinfo(rest, soft) else {
         webhook(scan, colon, rest.get(..soft).unwrap_or_default(), rules, claims);
         return;
     };
@@ -24,6 +24,11 @@ pub(super) fn look(scan: &Scan<'_>, colon: usize, rules: &Rules, claims: &mut Cl
     let scheme = scan.bytes(colon.saturating_sub(SCHEME)..colon);
     let web = scheme.ends_with(b"http") || scheme.ends_with(b"https");
     let rule = if web { rules.url_web } else { rules.url_other };
+    if web && at > soft {
+        // a path may hold `@`
+        at = rest.get(..soft).and_then(|rest| rest.iter().rposition(|byte| *byte == b'@')).unwrap_or(at);
+    }
+    let info = rest.get(..at).unwrap_or(info);
     let Some(rule) = rule else { return };
     let private = match info.iter().position(|byte| *byte == b':') {
         Some(parted) => is_password(info.get(..parted).unwrap_or_default(), info.get(parted + 1..).unwrap_or_default()),
@@ -56,7 +61,7 @@ fn webhook(scan: &Scan<'_>, colon: usize, authority: &[u8], rules: &Rules, claim
 fn userinfo(rest: &[u8], soft: usize) -> Option<usize> {
     let authority = rest.get(..soft).unwrap_or_default();
     if let Some(at) = authority.iter().rposition(|byte| *byte == b'@') {
-        return Some(at);
+        return Some(torn(rest, at, soft).unwrap_or(at));
     }
     let colon = authority.iter().position(|byte| *byte == b':')?;
     let behind = authority.get(colon + 1..).unwrap_or_default();
@@ -67,6 +72,27 @@ fn userinfo(rest: &[u8], soft: usize) -> Option<usize> {
     let at = rest.get(..more)?.iter().position(|byte| *byte == b'@')?;
     let host = rest.get(at + 1).is_some_and(u8::is_ascii_alphanumeric);
     (host && rest.get(soft).is_some_and(|byte| b"/#?".contains(byte)) && !rest.get(..at)?.contains(&b'&')).then_some(at)
+}
+
+/// Where the host's `@` is, if a password with both `@` and `/` stands before it: what seems to be the host at `at` has neither dot nor
+/// port, and what stands behind the `/` ends in `@`, a host and its port, path or end.
+fn torn(rest: &[u8], at: usize, soft: usize) -> Option<usize> {
+    let host = rest.get(at + 1..soft)?;
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-.".contains(byte);
+    if host.iter().any(|byte| b".:".contains(byte)) || host.eq_ignore_ascii_case(b"localhost") {
+        return None;
+    }
+    let behind = rest.get(soft..)?;
+    let len = behind.iter().take(64).take_while(|byte| **byte > b' ' && !b"\"'`<>\\=&".contains(byte)).count();
+    let end = behind.get(..len)?.iter().rposition(|byte| *byte == b'@')?;
+    let name = behind.get(end + 1..)?;
+    let letters = name.iter().take_while(|byte| plain(byte)).count();
+    let ends = match name.get(letters..)? {
+        [b':', port, ..] => port.is_ascii_digit(),
+        [next, ..] => b"/?\"'` \n,".contains(next),
+        [] => true,
+    };
+    (letters > 0 && ends && rest.get(..at)?.contains(&b':')).then_some(soft + end)
 }
 
 /// A real password: not `***`, `${X}`, `8080?x=`, `password` in a template.

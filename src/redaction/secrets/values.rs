@@ -61,7 +61,7 @@ static WORDS: LazyLock<Words> = LazyLock::new(|| {
         "\
     true false null nil none undefined yes no on off n/a na required optional string str text bytes int \
     integer number bool boolean any object array list dict empty unset hidden redacted masked removed \
-    filtered secretstr value char varchar self this void args kwargs stdin option<string>",
+    filtered secretstr value allow warn deny forbid char varchar self this void args kwargs stdin option<string>",
     )
 });
 
@@ -77,6 +77,20 @@ static TALK: LazyLock<Words> = LazyLock::new(|| {
     when if then that which session pending success failed error ok done test: passwd cookie cookies",
     )
 });
+
+/// Words of sentences.
+static SENTENCE: LazyLock<Words> = LazyLock::new(|| {
+    Words::new(
+        "\
+    the your must is for a to and or not no be in of please enter password characters with that should from invalid \
+    required incorrect wrong new user",
+    )
+});
+
+/// A sentence rather than a passphrase.
+pub(super) fn prose(value: &[u8]) -> bool {
+    value.split(|byte| !byte.is_ascii_alphabetic() && *byte != b'\'').any(|word| SENTENCE.has(word))
+}
 
 /// Beginnings of values that say where the secret is to be had.
 const ELSEWHERE: &[&str] = &[
@@ -149,6 +163,7 @@ const ELSEWHERE: &[&str] = &[
     "credentials.",
     "creds.",
     "argv",
+    "kubernetes.io/",
     "$env:",
     "std::",
     "crypto.",
@@ -237,10 +252,15 @@ pub(super) fn refused(value: &[u8]) -> bool {
     });
     // `"password: " + x + ","`: what stands between two strings
     let concatenated = value.starts_with(b"+ ") || value.ends_with(b" +");
+    // a number of source code: `ERR_TOKEN = 0x80041064`
+    let number = value.len() <= 18
+        && (value.starts_with(b"0x") || value.starts_with(b"0X"))
+        && value.iter().skip(2).all(u8::is_ascii_hexdigit);
     // '"'$PASSWORD'"'
     let shell = value.starts_with(b"'$");
     alike
         || concatenated
+        || number
         || shell
         || filled
         || starred
@@ -261,6 +281,18 @@ pub(super) fn is_torn(value: &[u8]) -> bool {
     let closed = rest.iter().skip(inner).take_while(|byte| **byte == b'}').count();
     let plain = !value.iter().any(|byte| byte.is_ascii_whitespace() || b"\"',".contains(byte));
     opened > 1 && (1..opened).contains(&closed) && rest.len() >= inner + closed + 4 && plain
+}
+
+/// A version of a package: `1:4.13+dfsg1-1`, `0.0~git20220621.cb9428e`, `v1.2.3`.
+pub(super) fn is_version(value: &[u8]) -> bool {
+    let bare = value.strip_prefix(b"v").unwrap_or(value);
+    let digits = bare.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let parted = bare.get(digits).is_some_and(|byte| b".:".contains(byte));
+    (1..=4).contains(&digits)
+        && parted
+        && bare.get(digits + 1).is_some_and(u8::is_ascii_digit)
+        && bare.len() <= 48
+        && bare.iter().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".:+~-_".contains(byte))
 }
 
 /// A word of prose or code.
@@ -384,6 +416,14 @@ pub(in super::super) fn token_body(token: &[u8]) -> bool {
     let hidden = [&b"EXAMPLE"[..], b"xxxxxx", b"your-", b"your_", b"_here", b"-here", b"redacted"]
         .iter()
         .any(|word| contains(token, word));
+    // zero bytes in base64 begin so, too; of those few are alone
+    if token.starts_with(b"AAAAAAAA") {
+        let lead = token.iter().take_while(|byte| **byte == b'A').count();
+        let rest = token.get(lead..).unwrap_or_default();
+        let look = Look::at(rest);
+        let zeros = rest.windows(4).any(|part| part == b"AAAA");
+        return lead <= 22 && !zeros && look.distinct >= 20 && look.upper > 4 && look.lower > 4 && look.digits > 2;
+    }
     let look = Look::at(body);
     let tail = body.rsplit(|byte| b"-_.~".contains(byte)).next().unwrap_or(body);
     let masked = tail.len() > 8 && tail.iter().all(|byte| Some(byte) == tail.first());

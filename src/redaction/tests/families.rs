@@ -304,10 +304,15 @@ fn may_be(family: Family, found: &str, before: &str, behind: &str) -> bool {
         Family::WebUserinfo | Family::Userinfo => behind.starts_with('@') || behind.starts_with("%40"),
         Family::KeyBlock => {
             // of a PuTTY key file the private lines alone
-            found.contains("BEGIN") || found.contains("PuTTY") || before.contains("Private-Lines:")
+            found.contains("BEGIN")
+                || found.contains("END ")
+                || found.contains("PuTTY")
+                || before.contains("Private-Lines:")
         }
         Family::ProviderValue => found.len() >= 16,
-        Family::TelegramToken => found.contains(':') || found.contains('|') || found.contains("atlasv1"),
+        Family::TelegramToken => {
+            found.contains(':') || found.contains('|') || found.contains("atlasv1") || lettered(found)
+        }
         Family::MailchimpKey => found.contains("-us"),
         Family::DiscordToken => found.matches('.').count() == 2,
         Family::PasswordHash => found.starts_with(['$', '*']) || found.starts_with("pbkdf2_"),
@@ -316,6 +321,11 @@ fn may_be(family: Family, found: &str, before: &str, behind: &str) -> bool {
         Family::Entropy => found.len() >= 20,
         Family::Recognised => false,
     }
+}
+
+/// Tokens of Vault, PagerDuty and Google that begin with a letter or digit and a mark.
+fn lettered(found: &str) -> bool {
+    ["s.", "u+", "1//0"].iter().any(|prefix| found.starts_with(prefix))
 }
 
 /// Each rule that is code, with an engine of its own.

@@ -1,0 +1,100 @@
+//! **What**: strings in a list, or in an object that only wraps a value, in place of a key's value. **Why**: they have the key of their
+//! parent. **Invariants**: at most [`ITEMS`] strings within 8 KiB, three brackets deep; what is no string ends the list. **Not here**:
+//! what of them is private.
+
+use std::ops::Range;
+use std::sync::LazyLock;
+
+use super::super::sets::Words;
+use super::{Cursor, VALUE};
+
+/// The strings in the list, or in the object that only wraps a value, which stands at `at`: `["v", "w"]`, `[]string{"v"}`,
+/// `{"S": "v"}`. Each with its quote.
+pub(in super::super) fn wrapped(text: &[u8], at: usize) -> Wrapped<'_> {
+    let text = text.get(..text.len().min(at.saturating_add(VALUE))).unwrap_or_default();
+    let mut cursor = Cursor { text, at };
+    cursor.skip_word(b"new ");
+    cursor.skip_word(b"String[]");
+    if !cursor.skip_word(b"[]string") {
+        cursor.skip_word(b"[]");
+    }
+    cursor.skip(|byte| byte == b' ');
+    let open = matches!(cursor.byte(0), b'[' | b'{');
+    cursor.at += usize::from(open);
+    Wrapped { cursor, left: if open { ITEMS } else { 0 }, deeper: 3 }
+}
+
+/// Most items of a list.
+const ITEMS: usize = 64;
+
+/// Strings of a list, see [`wrapped`].
+pub(in super::super) struct Wrapped<'a> {
+    cursor: Cursor<'a>,
+    left: usize,
+    /// Brackets that may open within.
+    deeper: usize,
+}
+
+impl Wrapped<'_> {
+    /// Skips blanks and line ends, also escaped ones.
+    fn blanks(&mut self) {
+        for _ in 0..4 {
+            self.cursor.skip(|byte| byte.is_ascii_whitespace());
+            let escapes = self.cursor.rest().iter().take(8).take_while(|byte| **byte == b'\\').count();
+            if escapes == 0 || !b"nrt".contains(&self.cursor.byte(escapes)) {
+                break;
+            }
+            self.cursor.at += escapes + 1;
+        }
+    }
+
+    /// The string at the cursor, which then stands behind it.
+    fn string(&mut self) -> Option<(u8, Range<usize>)> {
+        let (escapes, mark) = self.cursor.quote()?;
+        self.cursor.at += escapes + 1;
+        let range = self.cursor.quoted(escapes, mark);
+        self.cursor.at = range.end;
+        // cut off, or without its quote
+        match self.cursor.quote() {
+            Some((escapes, found)) if found == mark => self.cursor.at += escapes + 1,
+            _ => self.left = 0,
+        }
+        Some((mark, range))
+    }
+}
+
+impl Iterator for Wrapped<'_> {
+    type Item = (u8, Range<usize>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while self.left > 0 {
+            self.left -= 1;
+            self.blanks();
+            // a list in an object, or the other way round
+            if matches!(self.cursor.byte(0), b'[' | b'{') {
+                self.deeper = self.deeper.checked_sub(1)?;
+                self.cursor.at += 1;
+                continue;
+            }
+            let (mark, found) = self.string()?;
+            self.blanks();
+            let named = self.cursor.byte(0) == b':';
+            self.cursor.at += usize::from(matches!(self.cursor.byte(0), b':' | b','));
+            if !named {
+                return Some((mark, found));
+            }
+            if !WRAPS.has(self.cursor.text.get(found).unwrap_or_default()) {
+                // the key of another value: that is skipped where it is a string
+                self.blanks();
+                self.string()?;
+                self.blanks();
+                self.cursor.at += usize::from(self.cursor.byte(0) == b',');
+            }
+        }
+        None
+    }
+}
+
+/// Keys of objects that only wrap a value.
+static WRAPS: LazyLock<Words> =
+    LazyLock::new(|| Words::new("s ss value values val stringvalue secretvalue arrayvalue plaintext raw secret"));

@@ -1,0 +1,141 @@
+//! **What**: values whose secret key stands elsewhere: items of a list, what an object only wraps, cells of a column.
+//! **Why**: a list has the key of its parent, a row the names of its columns. **Invariants**: what is no random value, nor a
+//! password by its look, stays: rules of forms, names of secrets and words stand in lists, too. **Not here**: where rows and
+//! columns stand (`keys::columns`), how lists are read (`pairs`).
+
+use std::ops::Range;
+
+use super::super::pairs::{Pair, Sep, wrapped};
+use super::super::scan::{Claims, Scan};
+use super::assign::{Place, judge};
+use super::keys::{Kind, kind};
+use super::values::{Look, is_talk, is_torn, path, random, refused, wordy};
+use super::{Rules, ahead, headers};
+use crate::redaction::validate::Validator;
+
+/// A list or object in place of the value.
+pub(super) fn is_opened(scan: &Scan<'_>, pair: &Pair) -> bool {
+    let begins = match scan.byte(pair.value.start) {
+        b'[' | b'{' => true,
+        b'n' => scan.bytes(pair.value.start..pair.value.start + 12) == b"new String[]",
+        _ => false,
+    };
+    begins
+        && !is_torn(scan.bytes(pair.value.clone()))
+        && pair.quote.is_none()
+        && matches!(pair.sep, Sep::Colon | Sep::Equals | Sep::Arrow)
+}
+
+/// The strings of a list, or of an object that only wraps a value, have the key of their parent. Rules of forms and names of secrets
+/// stand in lists, too: what is hidden there is no word. Gives up to where nothing needs another look.
+pub(super) fn items(scan: &Scan<'_>, parent: &Pair, kind: Kind, rules: &Rules, claims: &mut Claims) -> usize {
+    let mut end = parent.key.end;
+    for (quote, range) in wrapped(scan.text.as_bytes(), parent.value.start) {
+        if item(scan, &parent.key, (Some(quote), range.clone()), kind, rules, claims) {
+            end = range.end;
+        }
+    }
+    end
+}
+
+/// One item of the list under `key`, with its quote.
+fn item(
+    scan: &Scan<'_>,
+    key: &Range<usize>,
+    (quote, range): (Option<u8>, Range<usize>),
+    kind: Kind,
+    rules: &Rules,
+    claims: &mut Claims,
+) -> bool {
+    let value = scan.bytes(range.clone());
+    let pair = Pair { key: key.clone(), sep: Sep::Colon, quote, json_key: false, value: range.clone() };
+    if matches!(kind, Kind::Header | Kind::Cookie) {
+        headers::look(scan, &pair, kind, rules, claims);
+        return false;
+    }
+    let look = Look::at(value);
+    let mixed = look.digits > 0 && look.letters() > 0 || look.marks > look.joints;
+    let plain = kind == Kind::Token || look.blanks > 0 || value.contains(&b'|') || wordy(value) || !mixed;
+    let stands = random(value) || !plain || kind == Kind::Pin;
+    let rule = rules.of_pair(kind, scan.bytes(key.clone())).filter(|_| stands);
+    rule.is_some_and(|rule| judge(kind, value, &pair, &Place::of(scan, &pair, false)) && claims.add(scan, rule, range))
+}
+
+/// YAML's list on the lines below a key: `- v`, `- "v"`. Gives up to where nothing needs another look.
+pub(super) fn below(scan: &Scan<'_>, key: &Range<usize>, kind: Kind, rules: &Rules, claims: &mut Claims) -> usize {
+    let mut at = key.end + 2;
+    for _ in 0..ITEMS {
+        let rest = ahead(scan, at, LINE);
+        let len = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+        let line = rest.get(..len).unwrap_or_default();
+        let blanks = line.iter().take_while(|byte| **byte == b' ').count();
+        let Some(value) = line.get(blanks..).and_then(|line| line.strip_prefix(b"- ")) else { break };
+        let value = value.trim_ascii_end();
+        let start = at + blanks + 2;
+        let (quote, range) = match value {
+            [mark @ (b'"' | b'\''), inner @ .., close] if close == mark => {
+                (Some(*mark), start + 1..start + 1 + inner.len())
+            }
+            _ => (None, start..start + value.len()),
+        };
+        // an item that is a pair itself has its own key
+        if quote.is_some() || !value.contains(&b' ') {
+            item(scan, key, (quote, range), kind, rules, claims);
+        }
+        at += len + 1;
+    }
+    key.end
+}
+
+/// Most items below a key, and bytes of each line.
+const ITEMS: usize = 32;
+const LINE: usize = 512;
+
+/// `auth=("user", "password")` of an HTTP library.
+pub(super) fn is_login(scan: &Scan<'_>, pair: &Pair, kind: Kind) -> bool {
+    let key = scan.bytes(pair.key.clone());
+    kind == Kind::Weak
+        && pair.sep == Sep::Equals
+        && pair.quote.is_none()
+        && scan.byte(pair.value.start) == b'('
+        && key.get(key.len().saturating_sub(4)..).is_some_and(|end| end.eq_ignore_ascii_case(b"auth"))
+}
+
+/// `"auth": "…"` of Docker's configuration: a user and password in base64.
+pub(super) fn is_basic(scan: &Scan<'_>, pair: &Pair) -> bool {
+    let named = scan.bytes(pair.key.clone()).eq_ignore_ascii_case(b"auth") && pair.json_key && pair.quote.is_some();
+    named && pair.value.len() >= 8 && Validator::Basic.check(scan.text, pair.value.clone()).is_some()
+}
+
+/// What a column of a table holds, if that is secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) struct Column {
+    kind: Kind,
+    rule: u16,
+}
+
+/// What the column `name` holds.
+pub(in super::super) fn column(rules: &Rules, name: &[u8]) -> Option<Column> {
+    let kind = kind(name).filter(|kind| !matches!(kind, Kind::Parameter | Kind::Header | Kind::Cookie))?;
+    Some(Column { kind, rule: rules.of_pair(kind, name)? })
+}
+
+/// Claims the cell at `range` of a column. One in quotes, or a text between commas (`sure`), may be a password of small letters.
+pub(in super::super) fn cell(scan: &Scan<'_>, column: Column, range: Range<usize>, sure: bool, claims: &mut Claims) {
+    let value = scan.bytes(range.clone());
+    let look = Look::at(value);
+    if look.len < 4 || look.len > 4096 || look.blanks > 0 || refused(value) || is_talk(value) || path(value) {
+        return;
+    }
+    let mixed = look.classes() >= 2 && !wordy(value);
+    let stands = match column.kind {
+        Kind::Password => mixed || sure && look.marks == 0 && (look.lower == look.len || look.digits > 0),
+        Kind::Pass | Kind::Doubtful => mixed && look.len >= 6,
+        Kind::Pin => look.digits == look.len && look.len <= 8,
+        Kind::Secret => random(value) || mixed && look.len >= 8 && look.digits > 0 && look.letters() > 0,
+        _ => random(value),
+    };
+    if stands {
+        claims.add(scan, column.rule, range);
+    }
+}

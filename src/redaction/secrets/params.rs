@@ -1,0 +1,61 @@
+//! **What**: parameters of queries and forms: what is one, and which go whatever they hold. **Why**: `?code=200` and `?state=open` are
+//! no secrets, `?code=…&state=…` of a redirect are; a short token is still one. **Invariants**: at most 256 bytes on either side are
+//! read. **Not here**: the look at their values (`assign`).
+
+use std::ops::Range;
+
+use super::super::pairs::{Pair, Sep};
+use super::super::scan::Scan;
+use super::ahead;
+use super::values::{Look, contains, wordy};
+
+/// A parameter of a query or form: behind `?` or `&`, or the first of several.
+pub(super) fn is_parameter(scan: &Scan<'_>, pair: &Pair) -> bool {
+    let start = pair.key.start;
+    match scan.before(start, 1) {
+        b'?' => true,
+        b'&' => scan.before(start, 2) != b'&',
+        b';' => scan.bytes(start.saturating_sub(5)..start) == b"&amp;",
+        before => {
+            (start == 0 || before <= b' ' || b"\"'`".contains(&before))
+                && pair.quote.is_none()
+                && pair.sep == Sep::Equals
+                && pair.value.start == pair.key.end + 1
+                && scan.byte(pair.value.end) == b'&'
+                && scan.byte(pair.value.end + 1) != b'&'
+        }
+    }
+}
+
+/// `sig=…`, `signature=…` alone, with what must be one.
+pub(super) fn is_signature(scan: &Scan<'_>, pair: &Pair) -> bool {
+    let (key, value) = (scan.bytes(pair.key.clone()), scan.bytes(pair.value.clone()));
+    let look = Look::at(value);
+    let named = key.eq_ignore_ascii_case(b"sig") || key.eq_ignore_ascii_case(b"signature");
+    let tight = pair.sep == Sep::Equals && pair.value.start == pair.key.end + 1 && pair.quote.is_none();
+    named && tight && look.len >= 12 && look.digits > 2 && look.letters() > 2 && !wordy(value)
+}
+
+/// Whether the value of a parameter goes whatever it looks like: a token, a signature, and `code` and `state` of one redirect.
+pub(super) fn is_always(scan: &Scan<'_>, key: &Range<usize>) -> bool {
+    let name = scan.bytes(key.clone());
+    let ends = |word: &[u8]| {
+        let end = name.len().checked_sub(word.len()).and_then(|from| name.get(from..));
+        end.is_some_and(|end| end.eq_ignore_ascii_case(word))
+    };
+    let head = scan.bytes(key.start.saturating_sub(256)..key.start);
+    let apart = |byte: &u8| *byte <= b' ' || b"\"'`<>()".contains(byte);
+    let from = head.iter().rposition(apart).map_or(0, |at| at + 1);
+    let head = head.get(from..).unwrap_or_default();
+    // in a URL, a path or a query alone: minified code has `a?token=b:c`, too
+    let query = head.contains(&b'/') || head.starts_with(b"?") || head.is_empty() || head.contains(&b'=');
+    if ends(b"token") || ends(b"sig") || ends(b"signature") || ends(b"secret") {
+        return query;
+    }
+    let tail = ahead(scan, key.end, 256);
+    let tail = tail.get(..tail.iter().position(apart).unwrap_or(tail.len())).unwrap_or_default();
+    let has = |word: &[u8]| contains(head, word) || contains(tail, word);
+    query
+        && (name.eq_ignore_ascii_case(b"code") && has(b"state=")
+            || name.eq_ignore_ascii_case(b"state") && has(b"code="))
+}
