@@ -14,6 +14,7 @@
 //! | values from outside: checks, what repeats itself | `check`, `merged` |
 //! | whole requests as bytes: merge, split, count | `requests` |
 //! | replies: partial success, google.rpc.Status, what is retryable | `status` |
+//! | integers and doubles of attributes and bodies shown to a visitor that may replace them | `numbers` |
 //! | protobuf wire format | `wire` |
 //! | generated types, for tools and tests only | `gen/` (from `proto/`) |
 //! | OTLP/JSON to and from protobuf bytes | `json/` |
@@ -28,6 +29,7 @@ mod index;
 pub mod json;
 mod lookup;
 mod merged;
+mod numbers;
 mod patch;
 pub mod payload;
 mod requests;
@@ -42,6 +44,7 @@ mod wire;
 
 pub use edit::SlotId;
 pub use encode::{Encoded, SlotRange, UnknownFields};
+pub use numbers::NumberAt;
 pub use patch::TextEdit;
 pub use payload::{AttrId, Attribute, Field, Node, NodeKind, Payload};
 pub use requests::{count_items, merge, split};

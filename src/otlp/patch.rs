@@ -30,6 +30,16 @@ pub(super) enum Inside<'a> {
     Binary(&'a [u8]),
     /// An entry of a map, before what it holds: whether it holds a number.
     Entry(bool),
+    /// An integer or double.
+    Number(Digits),
+}
+
+/// What a number says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Digits {
+    Int(i64),
+    /// The bits of a double.
+    Double(u64),
 }
 
 /// One change of the buffer; patches are in order and do not overlap.
@@ -49,6 +59,8 @@ enum New {
 /// Collects the patches of one value.
 pub(super) struct Patcher<'a, V> {
     buffer: &'a [u8],
+    /// Show numbers, and nothing else.
+    numbers: bool,
     /// Drop unknown fields (and count them).
     drop_unknown: bool,
     /// Asked for every text: what it is, the innermost key, the text.
@@ -59,7 +71,12 @@ pub(super) struct Patcher<'a, V> {
 
 impl<'a, V: FnMut(Inside<'_>, &str, &str) -> TextEdit> Patcher<'a, V> {
     pub(super) fn new(buffer: &'a [u8], drop_unknown: bool, visit: V) -> Self {
-        Self { buffer, drop_unknown, visit, patches: Vec::new(), dropped: 0 }
+        Self { buffer, numbers: false, drop_unknown, visit, patches: Vec::new(), dropped: 0 }
+    }
+
+    /// Shows integers and doubles, and nothing else.
+    pub(super) fn of_numbers(buffer: &'a [u8], visit: V) -> Self {
+        Self { numbers: true, ..Self::new(buffer, false, visit) }
     }
 
     /// Walks the body of a message of type `msg` under the innermost key `path`; returns by how much it grows.
@@ -72,6 +89,9 @@ impl<'a, V: FnMut(Inside<'_>, &str, &str) -> TextEdit> Patcher<'a, V> {
         let mut delta = 0;
         while let Ok(Some(field)) = cursor.next() {
             delta += match msg.rule(field.number) {
+                Rule::Number(_) if self.numbers => self.number(msg, &field, path),
+                Rule::Key | Rule::ValueText | Rule::ValueBytes if self.numbers => 0,
+                Rule::Inner(inner) if self.numbers => self.inner(inner, &field, path),
                 Rule::Key => self.text(Inside::Key, &field, path),
                 Rule::ValueText => self.text(Inside::Text, &field, path),
                 Rule::ValueBytes => self.text(Inside::Bytes, &field, path),
@@ -149,6 +169,20 @@ impl<'a, V: FnMut(Inside<'_>, &str, &str) -> TextEdit> Patcher<'a, V> {
             out.extend_from_slice(chunk.invalid());
         }
         changed.then_some(out)
+    }
+
+    /// An integer or double of a value.
+    fn number(&mut self, msg: Msg, field: &RawField, path: &str) -> isize {
+        let bytes = field.span().of(self.buffer);
+        let digits = match (msg, field.number) {
+            (Msg::AnyValue, 3) => Digits::Int(wire::varint(bytes, 0).map_or(0, |(number, _)| number) as i64),
+            (Msg::AnyValue, 4) => Digits::Double(wire::fixed64(bytes)),
+            _ => return 0,
+        };
+        let TextEdit::Replace(new) = (self.visit)(Inside::Number(digits), path, "") else { return 0 };
+        let delta = wire::field_len(1, new.len()) as isize - (field.end - field.at) as isize;
+        self.patches.push(Patch { at: field.at, end: field.end, new: New::Text(1, new.into_bytes()) });
+        delta
     }
 
     fn drop_field(&mut self, field: &RawField) -> isize {

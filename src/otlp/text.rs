@@ -64,6 +64,8 @@ fn kind_of(inside: Inside<'_>, text: PlaceKind) -> (PlaceKind, &[u8]) {
         Inside::Bytes => (PlaceKind::BytesValue, &[]),
         Inside::Binary(bytes) => (PlaceKind::Binary, bytes),
         Inside::Entry(number) => (PlaceKind::Entry { number }, &[]),
+        // texts alone are shown here
+        Inside::Number(_) => (PlaceKind::Other, &[]),
     }
 }
 

@@ -95,7 +95,17 @@ fn is_distinct(value: &str) -> bool {
     let digits = value.bytes().filter(u8::is_ascii_digit).count();
     let number =
         digits >= LENGTH.start && value.bytes().all(|byte| byte.is_ascii_digit() || b" -./()+".contains(&byte));
+    // zeros and the like fill tables and dumps
+    if number && is_filler(value) {
+        return false;
+    }
     number || (digits > 0 && !wordy(value.as_bytes())) || (digits > 0 && value.len() > 10 && value.contains(' '))
+}
+
+/// Whether the digits of a value are but one or two.
+fn is_filler(value: &str) -> bool {
+    let seen = value.bytes().filter(u8::is_ascii_digit).fold(0_u16, |seen, digit| seen | 1 << (digit - b'0'));
+    seen.count_ones() < 3
 }
 
 fn as_they_are(text: &str, seeds: &[Seed<'_>], out: &mut Vec<Hit>) {

@@ -370,7 +370,8 @@ fn users(rule: &Custom, index: u16, stems: &mut Vec<Stem>) -> Result<Rule, Strin
         true => None,
         false => {
             let regex = compile(&rule.pattern, true)?;
-            if is_everything(&regex) {
+            let free = rule.near.is_empty() && rule.validator.is_empty();
+            if is_everything(&regex) || (free && is_prose(&rule.pattern, &regex)) {
                 return Err("the pattern matches everything".to_owned());
             }
             Some(Pattern { group: regex.captures_len() > 1, regex: regex.into(), loose: true })
@@ -433,6 +434,19 @@ fn is_everything(regex: &Regex) -> bool {
     ["a", "Z", "7", "-", "é", " \t"].iter().all(|piece| regex.is_match(&piece.repeat(64)))
 }
 
+/// Whether a pattern that nothing else narrows finds single characters, or most of what any sentence says.
+fn is_prose(pattern: &str, regex: &Regex) -> bool {
+    const SENTENCE: &str = "The 3 orders of 12 May were sent to a server, and it still waits for an answer";
+    let single = parse(pattern, true).and_then(|hir| hir.properties().minimum_len()).is_some_and(|len| len < 2);
+    let found: usize = regex.find_iter(SENTENCE).map(|found| found.len()).sum();
+    single || found * 2 > SENTENCE.len()
+}
+
+/// Whether a pattern may match the empty text, if only at some places (`\b`, `(?m)^`).
+fn is_void(pattern: &str, unicode: bool) -> bool {
+    parse(pattern, unicode).is_some_and(|hir| hir.properties().minimum_len() == Some(0))
+}
+
 fn compile(pattern: &str, unicode: bool) -> Result<Regex, String> {
     let syntax = syntax::Config::new().unicode(unicode).utf8(unicode);
     let config = meta::Config::new()
@@ -444,7 +458,7 @@ fn compile(pattern: &str, unicode: bool) -> Result<Regex, String> {
         let text = error.syntax_error().map_or_else(|| error.to_string(), ToString::to_string);
         text.lines().last().unwrap_or("not a valid pattern").trim().trim_start_matches("error: ").to_owned()
     })?;
-    if regex.is_match("") || regex.group_info().pattern_len() != 1 {
+    if is_void(pattern, unicode) || regex.is_match("") || regex.group_info().pattern_len() != 1 {
         return Err("the pattern matches the empty text".to_owned());
     }
     Ok(regex)

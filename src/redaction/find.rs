@@ -137,6 +137,10 @@ impl Detector {
             rule: usize::from(claim.rule),
             bare: claim.bare,
         }));
+        if keys::is_id(key.as_bytes()) {
+            // bare digits under an id are no card's
+            hits.retain(|hit| hit.range != (0..text.len()) || !self.is_bare_card(text, hit));
+        }
         let whole = levels.first_mut().filter(|_| !key.is_empty()).and_then(|level| self.whole(key, text, level));
         hits.extend(whole);
         if let Some(level) = levels.first_mut().filter(|_| self.choices.carry_over && !hits.is_empty()) {
@@ -149,9 +153,23 @@ impl Detector {
         json::mend(text, hits, &|name| self.is_placeholder(name));
     }
 
+    fn is_bare_card(&self, text: &str, hit: &Hit) -> bool {
+        let family = self.rules.get(hit.rule).and_then(|rule| rule.family);
+        family == Some(Family::Card) && text.bytes().all(|byte| byte.is_ascii_digit())
+    }
+
+    /// Whether a number of an attribute, as its digits, is worth a search: its key says that it is private, or it may be a card's.
+    /// All others are counts, sizes, times and ids.
+    pub fn may_be_private(&self, key: &str, digits: &str) -> bool {
+        keys::under(&self.keys, key, digits).is_some()
+            || secrets::is_password(&self.secrets, key.as_bytes(), digits.as_bytes())
+            || (matches!(digits.len(), 12..=19) && super::validate::is_card(digits))
+    }
+
     /// What the key of a text says of it.
     fn whole(&self, key: &str, text: &str, level: &mut Level) -> Option<Hit> {
-        let (range, rule) = keys::under(&self.keys, key, text)?;
+        let secret = || Some((0..text.len(), secrets::under(&self.secrets, key.as_bytes(), text.as_bytes())?));
+        let (range, rule) = keys::under(&self.keys, key, text).or_else(secret)?;
         reserved(text, &|name| self.is_placeholder(name), &mut level.reserved);
         let cuts = level.reserved.iter().any(|held| {
             held.contains(&range.start) || (held.start < range.end && range.end < held.end) || held.end == range.end
@@ -421,8 +439,9 @@ impl<'a> Search<'a> {
                     }
                 }
             }
-            while !text.is_char_boundary(from) {
-                from += 1;
+            from = text.ceil_char_boundary(from);
+            if from >= text.len() {
+                return read;
             }
         }
         self.give_up(scan, claims);
@@ -442,7 +461,7 @@ impl<'a> Search<'a> {
     fn private(&self, scan: &Scan<'_>, whole: Span, captures: &Captures) -> Option<Range<usize>> {
         let found = captures.get_group(1).filter(|_| self.pattern.group).unwrap_or(whole);
         let range = unescape_start(scan.text, scan.widen(found.start..found.end));
-        if !scan.is_bounded(self.rule.bounds, &range) {
+        if range.is_empty() || !scan.is_bounded(self.rule.bounds, &range) {
             return None;
         }
         let range = self.rule.validator.check(scan.text, range)?;

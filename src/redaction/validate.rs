@@ -73,6 +73,14 @@ impl Validator {
     }
 }
 
+/// Whether digits have a card's issuer, length and sum.
+pub(super) fn is_card(digits: &str) -> bool {
+    let mut values = [0; 19];
+    let digits = digits.as_bytes();
+    values.iter_mut().zip(digits).for_each(|(value, digit)| *value = digit.wrapping_sub(b'0'));
+    values.get(..digits.len()).is_some_and(bank::card)
+}
+
 /// The values of the digits of a match, without separators.
 fn digits(matched: &str) -> Vec<u8> {
     matched.bytes().filter(u8::is_ascii_digit).map(|byte| byte - b'0').collect()

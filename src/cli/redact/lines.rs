@@ -1,5 +1,5 @@
-//! **What**: JSON lines, plain or labelled. **Invariants**: at most [`LONGEST`] bytes a line; errors name the line and what
-//! is wrong with its shape, never what it says.
+//! **What**: JSON lines, plain or labelled. **Invariants**: at most [`LONGEST`] bytes a line; bytes that are no UTF-8 and halves of
+//! surrogate pairs are read as U+FFFD, as the gateway does; errors name the line and what is wrong with its shape, never what it says.
 
 use std::io::{BufRead, BufReader, Read};
 
@@ -96,13 +96,50 @@ impl<R: Read> Lines<R> {
                 continue;
             }
             // the reader's own words may quote the line
-            let record: Record = serde_json::from_slice(&self.line).map_err(|error| self.error(&wrong(&error)))?;
+            let line = if self.number == 1 { self.line.strip_prefix(BOM).unwrap_or(&self.line) } else { &self.line };
+            let read = serde_json::from_slice(line).or_else(|error| match lossy(line) {
+                Some(line) => serde_json::from_str(&line),
+                None => Err(error),
+            });
+            let record: Record = read.map_err(|error| self.error(&wrong(&error)))?;
             if record.text.is_none() && record.meta.is_none() {
                 return Err(self.error("no `text`"));
             }
             return Ok(Some(record));
         }
     }
+}
+
+/// What some editors put before a text.
+const BOM: &[u8] = b"\xef\xbb\xbf";
+
+/// A line with U+FFFD in place of bytes that are no UTF-8 and of halves of surrogate pairs; none where it has none of them.
+fn lossy(line: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(line);
+    let mut out = String::with_capacity(text.len());
+    let (mut rest, mut changed) = (&*text, matches!(text, std::borrow::Cow::Owned(_)));
+    while let Some((before, escape)) = rest.find('\\').and_then(|at| rest.split_at_checked(at)) {
+        out.push_str(before);
+        let half = |from: usize, range: std::ops::Range<u16>| {
+            let digits = escape.get(from..)?.strip_prefix("\\u")?.get(..4)?;
+            u16::from_str_radix(digits, 16).ok().filter(|unit| range.contains(unit))
+        };
+        let (high, low) = (half(0, 0xd800..0xdc00), half(0, 0xdc00..0xe000));
+        let len = match (high, half(6, 0xdc00..0xe000)) {
+            (Some(_), Some(_)) => 12,
+            (Some(_), None) => 6,
+            _ if low.is_some() => 6,
+            // an escaped backslash begins no other escape
+            _ => 1 + escape.chars().nth(1).map_or(0, char::len_utf8),
+        };
+        let alone = len == 6;
+        changed |= alone;
+        let (taken, behind) = escape.split_at_checked(len).unwrap_or((escape, ""));
+        out.push_str(if alone { "\u{fffd}" } else { taken });
+        rest = behind;
+    }
+    out.push_str(rest);
+    changed.then_some(out)
 }
 
 fn wrong(error: &serde_json::Error) -> String {

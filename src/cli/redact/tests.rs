@@ -85,3 +85,23 @@ fn figures_are_told_twice() {
         text.contains("SSN as PHONE") && text.lines().any(|line| line.starts_with("all ") && line.contains("1.000"))
     );
 }
+
+/// Lines that other programs wrote badly are read as far as they go: a mark of byte order, bytes that are no UTF-8, halves of
+/// surrogate pairs. What is no JSON is still refused.
+#[test]
+fn broken_texts_are_read() {
+    let text = |line: &[u8]| {
+        let mut lines = super::lines::Lines::new("f".to_owned(), std::io::BufReader::new(line));
+        lines.next_record().map(|record| record.and_then(|record| record.text))
+    };
+    for (line, wanted) in [
+        (&b"\xef\xbb\xbf{\"text\":\"a\"}\n"[..], "a"),
+        (b"{\"text\":\"a\\ud800b\"}\n", "a\u{fffd}b"),
+        (b"{\"text\":\"a\\udc00\\ud83d\\ude00\"}\n", "a\u{fffd}\u{1f600}"),
+        (b"{\"text\":\"a\\\\ud800 \xff\"}\n", "a\\ud800 \u{fffd}"),
+        (b"{\"text\":\"\\ud83d\\ude00\"}", "\u{1f600}"),
+    ] {
+        assert_eq!(text(line).expect("read").as_deref(), Some(wanted), "{}", String::from_utf8_lossy(line));
+    }
+    assert!(text(b"{\"text\":\"a").is_err());
+}

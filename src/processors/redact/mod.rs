@@ -1,7 +1,7 @@
 //! **What**: the `redact` processor: visits every text place of a batch and puts placeholders where the rules say.
 //! **Why**: what goes on may be read by an on-call engineer with no reason to see customer data.
 //! **Invariants**: every text place is visited (the completeness test of `otlp`); credentials are dropped, ids become
-//! keyed pseudonyms, numbers of kept keys are never touched; bytes that are no text go (ids excepted); only this step raises the text clearance.
+//! keyed pseudonyms, numbers that are private become placeholders, no others are touched; bytes that are no text go (ids excepted); only this step raises the text clearance.
 //! **Not here**: rules and matching (`redaction`), content (`processors/vault`).
 
 mod across;
@@ -9,6 +9,7 @@ mod ask;
 mod config;
 mod left;
 mod lengths;
+mod numbers;
 mod policy;
 mod slug;
 #[cfg(test)]
@@ -199,14 +200,7 @@ impl Redact {
     fn redact_texts(&self, batch: &mut Batch, asked: Asked<'_>, worker: &mut Worker) {
         let signal = batch.payload.signal();
         let account = Arc::clone(&batch.origin.account);
-        let points: HashSet<Node> = match signal {
-            Signal::Metrics => batch
-                .payload
-                .nodes()
-                .filter(|node| matches!(batch.payload.kind(*node), NodeKind::DataPoint | NodeKind::Exemplar))
-                .collect(),
-            _ => HashSet::new(),
-        };
+        let points = points_of(batch);
         let echoes = echoes_of(batch);
         let place = named(PlaceKind::Value);
         let content =
@@ -419,6 +413,15 @@ impl Redact {
     }
 }
 
+/// Data points and exemplars, where placeholders carry a pseudonym.
+fn points_of(batch: &Batch) -> HashSet<Node> {
+    let point = |node: &Node| matches!(batch.payload.kind(*node), NodeKind::DataPoint | NodeKind::Exemplar);
+    match batch.payload.signal() {
+        Signal::Metrics => batch.payload.nodes().filter(point).collect(),
+        _ => HashSet::new(),
+    }
+}
+
 /// Whether a place is inside of structure that was redacted as such.
 fn is_done(done: &left::Done, place: &Place<'_>) -> bool {
     let inside = !matches!(place.kind, PlaceKind::Field(_) | PlaceKind::Other);
@@ -463,6 +466,7 @@ impl Redact {
         self.drop_attributes(batch, &mut worker);
         let slugs = self.slugs(batch, asked, &mut worker);
         self.redact_texts(batch, asked, &mut worker);
+        self.numbers(batch, &mut worker);
         worker.shown = Shown::new();
         std::mem::take(&mut worker.lengths).write(&mut batch.payload, &self.settings.detector);
         // after redaction: digits of a digest could look like a number of somebody's

@@ -247,10 +247,16 @@ fn english(scan: &Scan<'_>, number: &Range<usize>, at: usize, rest: &str) -> Opt
     let big = number.len() > 2;
     let near = || likely(scan, number.start, at + len);
     let holds = match sure {
-        true => !common || big || near(),
+        true => !common || big || near() || is_placed(scan, at + len),
         false => (big || near()) && near_or_long(scan, number, at + len, common),
     };
     holds.then_some(unit_before(scan, number.start)..at + len)
+}
+
+/// Whether a place, state or lettered postcode stands behind a street.
+fn is_placed(scan: &Scan<'_>, end: usize) -> bool {
+    let behind = super::tail::behind(scan, end);
+    scan.bytes(end..behind).iter().any(u8::is_ascii_alphabetic)
 }
 
 /// Where `Suite 415 `, `Flat 3\n`, `H.No. ` before a house number starts.

@@ -281,15 +281,19 @@ fn postcode(rest: &str) -> Option<usize> {
         if digits == 4 && at(4) == b' ' && at(5).is_ascii_uppercase() && at(6).is_ascii_uppercase() && ends(7) {
             return Some(7);
         }
+        let brazil = digits == 5 && at(5) == b'-' && bytes.iter().skip(6).take(3).all(u8::is_ascii_digit) && ends(9);
+        if brazil {
+            return Some(9);
+        }
         return ends(digits).then_some(digits);
+    }
+    // `111 23 Stockholm`
+    if digits == 3 && at(3) == b' ' && at(4).is_ascii_digit() && at(5).is_ascii_digit() && at(6) == b' ' {
+        return (at(7).is_ascii_uppercase() || !at(7).is_ascii()).then_some(6);
     }
     let hyphened = digits == 2 && at(2) == b'-' && bytes.iter().skip(3).take(3).all(u8::is_ascii_digit) && ends(6);
     if hyphened {
         return Some(6);
-    }
-    let brazil = digits == 5 && at(5) == b'-' && bytes.iter().skip(6).take(3).all(u8::is_ascii_digit) && ends(9);
-    if brazil {
-        return Some(9);
     }
     if !at(0).is_ascii_uppercase() {
         return None;

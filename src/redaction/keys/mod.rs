@@ -123,6 +123,15 @@ pub(super) fn under(table: &KeyTable, key: &str, text: &str) -> Option<(std::ops
     })
 }
 
+/// Whether a key's last word is `id`: `order_id`, `traceId`, `id`.
+pub(super) fn is_id(key: &[u8]) -> bool {
+    let key = key.trim_ascii();
+    let (head, last) = key.split_at_checked(key.len().saturating_sub(2)).unwrap_or_default();
+    let joined = head.last().is_some_and(|byte| byte.is_ascii_alphanumeric());
+    let camel = last.first() == Some(&b'I') && head.last().is_some_and(|byte| byte.is_ascii_lowercase());
+    last.eq_ignore_ascii_case(b"id") && (!joined || camel)
+}
+
 /// Keys whose value is the key of the pair beside them, and the keys of those.
 static NAMES: LazyLock<Words> = LazyLock::new(|| Words::new("key name field label column attribute id question k"));
 static VALUES: LazyLock<Words> = LazyLock::new(|| Words::new("value val answer v content text stringvalue"));

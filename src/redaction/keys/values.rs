@@ -47,11 +47,21 @@ pub(super) fn private(
             }
             KeyValue::Date => is_date(inner),
             KeyValue::Phone => {
-                digits(inner) >= 6 && inner.chars().filter(char::is_ascii_alphabetic).count() < 6 && inner.len() < 40
+                digits(inner) >= 6
+                    && !is_filled(inner)
+                    && inner.chars().filter(char::is_ascii_alphabetic).count() < 6
+                    && inner.len() < 40
             }
             KeyValue::Email => inner.contains('@') && !inner.contains([' ', '<', '/']) && inner.len() > 3,
         };
     wanted.then_some(range)
+}
+
+/// Whether all digits are one that stands for none: `000-000-0000`. Fives stand for a number.
+fn is_filled(text: &str) -> bool {
+    let mut digits = text.bytes().filter(u8::is_ascii_digit);
+    let first = digits.next();
+    first != Some(b'5') && digits.all(|digit| Some(digit) == first)
 }
 
 fn digits(text: &str) -> usize {

@@ -16,6 +16,7 @@ mod chain;
 mod cued;
 mod cues;
 mod date;
+mod dump;
 mod letters;
 mod net;
 mod phone;
@@ -219,7 +220,7 @@ impl Walk<'_, '_> {
             let listed = self.listed_before(chain.group(index).at);
             let mut site = Site::new(self.scan, chain, index, cue || listed.is_some(), listed);
             site.claimed = self.claimed;
-            let Some(found) = at(&site) else {
+            let Some(found) = at(&site).filter(|found| !dump::holds(self.scan, &found.range)) else {
                 index += 1;
                 continue;
             };

@@ -271,9 +271,18 @@ pub(super) fn cued(site: &Site<'_, '_>, grade: Grade) -> Option<Found> {
             best = Some(last);
         }
     }
-    let last = best?;
+    let last = best.filter(|last| !is_filler(site, *last))?;
     (grade == Grade::Key || !(is_epoch(site) || is_compact_day(site)))
         .then(|| site.phone(Family::PhoneCued, first, last))
+}
+
+/// Whether all digits of a number are one: zeros stand for none. Fives stand for one.
+fn is_filler(site: &Site<'_, '_>, last: usize) -> bool {
+    let (chain, first) = (site.chain, site.first);
+    let digit = site.part(first).first().copied().unwrap_or(b'0');
+    digit != b'5'
+        && (first..=last).all(|index| is_alike(site.part(index)) && site.part(index).first() == Some(&digit))
+        && chain.len(first) > 0
 }
 
 /// A date in groups is no phone number.

@@ -312,6 +312,25 @@ fn salted(value: &[u8], look: &Look, pair: &Pair) -> bool {
         && !value.windows(2).any(|part| part == b"  ")
 }
 
+/// Whether a text is secret as all of what stands under a key: judged as in JSON. Numbers of few digits are none.
+pub(super) fn is_secret_under(kind: Kind, key: &[u8], value: &[u8]) -> bool {
+    let pair = Pair { key: 0..0, sep: Sep::Colon, quote: Some(b'"'), json_key: true, value: 0..value.len() };
+    let place = Place {
+        parameter: false,
+        line_start: true,
+        line_end: true,
+        spaced: false,
+        argument: false,
+        flag: false,
+        upper: !key.iter().any(u8::is_ascii_lowercase),
+        last_word: true,
+        typed: false,
+        list: false,
+    };
+    let few = kind != Kind::Pin && value.len() < 6 && value.iter().all(u8::is_ascii_digit);
+    !few && !matches!(kind, Kind::Header | Kind::Cookie | Kind::Parameter) && judge(kind, value, &pair, &place)
+}
+
 /// `{`, `[`: an object or array, not a value.
 fn is_bracket(value: &[u8], pair: &Pair) -> bool {
     pair.quote.is_none() && value.first().is_some_and(|byte| b"{[(|>&*!@".contains(byte)) && !is_torn(value)

@@ -155,6 +155,18 @@ pub(super) fn stems(rules: &Rules) -> Vec<Stem> {
         .collect()
 }
 
+/// The rule of `value` as all of what stands under `key` of an attribute, if that says that it is secret.
+pub(super) fn under(rules: &Rules, key: &[u8], value: &[u8]) -> Option<u16> {
+    let kind = keys::kind(key).filter(|kind| assign::is_secret_under(*kind, key, value))?;
+    rules.of_pair(kind, key)
+}
+
+/// Whether a number under `key` of an attribute is a password. What else is called a token or key is counted, not told, by numbers.
+pub(super) fn is_password(rules: &Rules, key: &[u8], digits: &[u8]) -> bool {
+    let kind = || matches!(keys::kind(key), Some(keys::Kind::Password | keys::Kind::Pass | keys::Kind::Pin));
+    digits.len() >= 4 && kind() && under(rules, key, digits).is_some()
+}
+
 /// Adds what code finds in one text.
 pub(super) fn find(scan: &Scan<'_>, rules: &Rules, claims: &mut Claims) {
     let mut done = Done::default();

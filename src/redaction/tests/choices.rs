@@ -1,6 +1,6 @@
 //! What users choose beside the rules: depth, private addresses, spelt addresses, what is carried over.
 
-use super::super::{Choices, Detector};
+use super::super::{Choices, Custom, Detector};
 use super::{redact, rules};
 
 fn choosing(choices: Choices) -> Detector {
@@ -73,4 +73,29 @@ fn carrying_over() {
     assert_eq!(redact(&off, text), "DB_PASSWORD=[PASSWORD]; Mr. [PERSON]; psql tr0ub4dor3xyz Quesadero");
     let on = choosing(Choices::default());
     assert_eq!(redact(&on, text), "DB_PASSWORD=[PASSWORD]; Mr. [PERSON]; psql [PASSWORD] [PERSON]");
+}
+
+/// Patterns that could match the empty text, single characters or most of any sentence are no rules; what words or a check
+/// narrow down is one, and a search with any of them ends.
+#[test]
+fn rules_that_find_anything_are_refused() {
+    let rule = |pattern: &str, near: &[&str]| Custom {
+        name: "BADGE".to_owned(),
+        pattern: pattern.to_owned(),
+        near: near.iter().map(|word| (*word).to_owned()).collect(),
+        ..Custom::default()
+    };
+    for pattern in
+        [r"\b", r"\bx*", "(?m)^", r"\B", "a?", r"\w+", r"\d", "[A-Za-z]+", "e", r"\w{2,}", r"\S+", "[a-z ]{3,}", "(x)?"]
+    {
+        assert!(Detector::new(&[], &[rule(pattern, &[])]).is_err(), "{pattern}");
+    }
+    for (pattern, near) in
+        [(r"B\d{4}", &[][..]), (r"\bcat\b", &[]), (r"\d+", &["badge"]), (r"ref (\d*)", &[]), ("é{2}", &[])]
+    {
+        let Ok(detector) = Detector::new(&[], &[rule(pattern, near)]) else { panic!("{pattern}") };
+        let text = "a badge 12 of B1234, ref \nref 7 cat éé";
+        let shown = crate::testing::guard::ends("rules", move || super::redact(&detector, text));
+        assert!(shown.contains("[BADGE]") && !shown.contains("[BADGE][BADGE]"), "{pattern}: {shown}");
+    }
 }

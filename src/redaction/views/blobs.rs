@@ -154,7 +154,7 @@ fn end_of_blob(bytes: &[u8], run: Range<usize>) -> usize {
     while LINE.contains(&line) {
         let Some(next) = line_end(bytes, end) else { break };
         let stop = end_of(bytes, next, in_blob);
-        if stop == next || stop - next > line {
+        if stop == next || stop - next > line || stop - next < line && !is_last_line(bytes, next..stop) {
             break;
         }
         end = stop;
@@ -164,6 +164,24 @@ fn end_of_blob(bytes: &[u8], run: Range<usize>) -> usize {
     }
     let padding = bytes.get(end..).unwrap_or_default().iter().take(2).take_while(|byte| **byte == b'=').count();
     end + padding
+}
+
+/// Whether a line that is shorter than those before it is the rest of a blob: nothing else stands on it, and it is no word.
+fn is_last_line(bytes: &[u8], line: Range<usize>) -> bool {
+    let rest = bytes.get(line.end..).unwrap_or_default();
+    let padding = rest.iter().take(2).take_while(|byte| **byte == b'=').count();
+    let blob = bytes.get(line).unwrap_or_default();
+    let mixed = [u8::is_ascii_digit, u8::is_ascii_uppercase, u8::is_ascii_lowercase];
+    let random = blob.len() > 15 && mixed.iter().all(|class| blob.iter().any(class));
+    let ends = match rest.get(padding) {
+        None | Some(b'\n' | b'\r' | b'\\' | b'"' | b'\'' | b'`' | b'<' | b')') => true,
+        Some(b' ') => padding > 0 || random,
+        _ => false,
+    };
+    let whole = (blob.len() + padding).is_multiple_of(4) || is_hex(blob);
+    let letters = blob.iter().skip(1).all(u8::is_ascii_lowercase);
+    let said = || base64_bytes(blob).all(|byte| matches!(byte, b' '..=b'~' | b'\n'));
+    ends && whole && (!letters || padding > 0 || said())
 }
 
 fn in_blob(byte: &u8) -> bool {

@@ -280,3 +280,28 @@ fn short_blobs_are_read() {
         assert_eq!(redact(&detector, text), text);
     }
 }
+
+/// A blob ends where its lines do: what stands on the next line is no part of it, however short; its own last line is.
+#[test]
+fn blobs_leave_the_next_line() {
+    let detector = detector();
+    let blob = base64("postgres://admin:s3cr3t@db.example.com:5432/x");
+    let mail = base64("please write to jane.doe@example.com!!");
+    for behind in [
+        "\n  foo: aHVudGVyMg==",
+        "\n  tls.crt: x",
+        "\nlevel: info",
+        "\nstatus: ok",
+        "\\nstatus: ok",
+        "\nok then",
+        "\ndone\nx",
+    ] {
+        for blob in [&blob, &mail] {
+            let shown = redact(&detector, &format!("a: {}{behind}", blob.trim_end_matches('=')));
+            assert!(shown.starts_with("a: [") && shown.ends_with(&format!("]{behind}")), "{shown}");
+        }
+    }
+    let long = base64("this is a long letter to jane.doe@example.com about nothing and it ends here, soon");
+    let (first, last) = long.split_at(76);
+    assert_eq!(redact(&detector, &format!("a: {first}\n   {last}\nlevel: info")), "a: [EMAIL]\nlevel: info");
+}

@@ -1,0 +1,88 @@
+//! **What**: whether groups of digits are bytes of a dump: `xxd`, `hexdump`, `od`, `objdump`. **Why**: a megabyte of them has hundreds
+//! of groups that look like phone and card numbers. **Invariants**: asked only of what was found; at most [`REACH`] bytes on each
+//! side are read. **Not here**: hex that says text (`views`).
+
+use std::ops::Range;
+
+use super::super::scan::Scan;
+
+/// Bytes beside a finding that are looked at.
+const REACH: usize = 64;
+
+/// Whether a finding of groups between blanks stands in a row of groups of hex digits as wide, or behind the offset of a row.
+pub(super) fn holds(scan: &Scan<'_>, found: &Range<usize>) -> bool {
+    let groups = scan.bytes(found.clone());
+    let width = groups.iter().position(|byte| *byte == b' ').unwrap_or(0);
+    if !matches!(width, 2 | 4 | 8) || !groups.split(|byte| *byte == b' ').all(|group| group.len() == width) {
+        return false;
+    }
+    let before = scan.bytes(found.start.saturating_sub(REACH)..found.start);
+    let behind = scan.bytes(found.end..found.end + REACH);
+    let row = Row { width, from: found.start.saturating_sub(REACH) };
+    row.is_before(before) || row.is_behind(behind)
+}
+
+/// Groups of hex digits of one width.
+struct Row {
+    width: usize,
+    /// Where what stands before begins in the text.
+    from: usize,
+}
+
+impl Row {
+    /// Whether a token is of digits alone; none where it is no group of the row.
+    fn plain(&self, token: &[u8]) -> Option<bool> {
+        let group = token.len() == self.width && token.iter().all(u8::is_ascii_hexdigit);
+        group.then(|| token.iter().all(u8::is_ascii_digit))
+    }
+
+    /// Whether a token leaves no doubt that it is no word: letters of one case and digits.
+    fn is_mixed(token: &[u8]) -> bool {
+        let cases = [u8::is_ascii_lowercase, u8::is_ascii_uppercase].map(|case| token.iter().any(case));
+        token.iter().any(u8::is_ascii_digit) && cases != [true, true]
+    }
+
+    fn is_before(&self, before: &[u8]) -> bool {
+        let line = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let whole = line > 0 || self.from == 0;
+        let line = before.get(line..).unwrap_or_default();
+        if !line.last().is_some_and(|byte| b" \t".contains(byte)) {
+            return false;
+        }
+        let mut letters = 0;
+        let mut tokens = line.split(|byte| b" \t".contains(byte)).filter(|token| !token.is_empty()).rev().peekable();
+        while let Some(token) = tokens.next() {
+            match self.plain(token) {
+                Some(true) => {}
+                Some(false) if Self::is_mixed(token) => return true,
+                Some(false) => letters += 1,
+                None => return letters > 1 || (whole && tokens.peek().is_none() && is_offset(token)),
+            }
+        }
+        letters > 1
+    }
+
+    fn is_behind(&self, behind: &[u8]) -> bool {
+        let line = behind.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        if line.first() != Some(&b' ') {
+            return false;
+        }
+        let mut letters = 0;
+        for token in line.split(|byte| b" \t".contains(byte)).filter(|token| !token.is_empty()) {
+            match self.plain(token) {
+                Some(true) => {}
+                Some(false) if Self::is_mixed(token) => return true,
+                Some(false) => letters += 1,
+                None => break,
+            }
+        }
+        letters > 1
+    }
+}
+
+/// Where a row of a dump begins: `00000010`, `00000010:`, `1f3a:`.
+fn is_offset(token: &[u8]) -> bool {
+    let (digits, colon) = token.strip_suffix(b":").map_or((token, false), |digits| (digits, true));
+    let least = if colon { 3 } else { 6 };
+    (least..=16).contains(&digits.len()) && digits.iter().all(u8::is_ascii_hexdigit)
+}
