@@ -317,6 +317,7 @@ pub(super) fn is_secret_under(kind: Kind, key: &[u8], value: &[u8]) -> bool {
     let pair = Pair { key: 0..0, sep: Sep::Colon, quote: Some(b'"'), json_key: true, value: 0..value.len() };
     let place = Place {
         parameter: false,
+        always: false,
         line_start: true,
         line_end: true,
         spaced: false,
