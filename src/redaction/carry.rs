@@ -102,10 +102,10 @@ fn is_distinct(value: &str) -> bool {
     number || (digits > 0 && !wordy(value.as_bytes())) || (digits > 0 && value.len() > 10 && value.contains(' '))
 }
 
-/// Whether the digits of a value are but one or two.
+/// Whether the digits of a value are all the same.
 fn is_filler(value: &str) -> bool {
     let seen = value.bytes().filter(u8::is_ascii_digit).fold(0_u16, |seen, digit| seen | 1 << (digit - b'0'));
-    seen.count_ones() < 3
+    seen.count_ones() < 2
 }
 
 fn as_they_are(text: &str, seeds: &[Seed<'_>], out: &mut Vec<Hit>) {
