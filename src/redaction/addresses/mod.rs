@@ -2,6 +2,7 @@
 //! postcode directly behind; post office boxes. **Why**: a street line has a shape, if a loose one. **Invariants**: tried
 //! only at numbers and cues; at most some 200 bytes are read at each. **Not here**: address keys (`keys`).
 
+mod post_box;
 mod street;
 mod tail;
 #[cfg(test)]
@@ -29,7 +30,7 @@ pub(super) fn claim(scan: &Scan<'_>, claims: &mut Claims) {
     let Some(rule) = scan.rule(Family::PostBox) else { return };
     for word in &scan.anchors.words {
         if word.action == Action::Cue(rule)
-            && let Some((start, end)) = street::post_box(scan, word)
+            && let Some((start, end)) = post_box::at(scan, word)
         {
             claims.add(scan, rule, start..tail::behind(scan, end));
         }

@@ -389,7 +389,7 @@ fn is_told(site: &Site<'_, '_>) -> bool {
 /// dates, versions and amounts. Eight digits are enough only behind a bracket or with a zero in front.
 fn is_few(site: &Site<'_, '_>) -> bool {
     let eight = || site.scan.before(site.start(), 1) == b'(' || site.part(site.first).starts_with(b"0");
-    !site.chain.reaches(site.first, 9) && !(site.chain.reaches(site.first, 8) && eight())
+    !(site.chain.reaches(site.first, 9) || site.chain.reaches(site.first, 8) && eight())
 }
 
 /// Whether a range is a whole number of JSON without quotes: behind `"key":`, or in a list.

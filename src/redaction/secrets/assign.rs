@@ -8,7 +8,7 @@ use super::super::pairs::{Pair, Sep, key_around, pair};
 use super::super::scan::{Claims, Scan};
 use super::super::stems::WordAt;
 use super::keys::{Kind, kind};
-use super::values::{Look, contains, is_talk, is_torn, is_version, path, prose, random, refused, uuid, wordy};
+use super::values::{Look, contains, is_salt, is_talk, is_torn, is_version, path, prose, random, refused, uuid, wordy};
 use super::{Rules, ahead, calls, headers, lists, near, params};
 
 /// Looks at the key around `word`; gives the place up to which nothing needs another look.
@@ -284,7 +284,7 @@ pub(super) fn judge(kind: Kind, value: &[u8], pair: &Pair, place: &Place) -> boo
                 && (look.digits > 0 && look.letters() > 0)
                 && (!wordy(value) || look.hex)
         }
-        Kind::Secret | Kind::Weak | Kind::Token if salted(value, &look, pair) => true,
+        Kind::Secret | Kind::Weak | Kind::Token if pair.sep == Sep::Comma && is_salt(value, &look) => true,
         Kind::Weak
             if pair.quote.is_none() && (look.upper == 0 && value.contains(&b'_') && look.digits * 4 < look.len) =>
         {
@@ -300,16 +300,6 @@ pub(super) fn judge(kind: Kind, value: &[u8], pair: &Pair, place: &Place) -> boo
         Kind::Secret | Kind::Token => secret(kind, value, &look, pair, place),
         Kind::Header | Kind::Cookie => false,
     }
-}
-
-/// What stands in the configuration of blogs, `define('AUTH_KEY', '…')`: many marks, perhaps blanks.
-fn salted(value: &[u8], look: &Look, pair: &Pair) -> bool {
-    pair.sep == Sep::Comma
-        && (40..=96).contains(&look.len)
-        && look.classes() == 4
-        && look.distinct >= 22
-        && look.marks >= look.joints + 6
-        && !value.windows(2).any(|part| part == b"  ")
 }
 
 /// Whether a text is secret as all of what stands under a key: judged as in JSON. Numbers of few digits are none.

@@ -441,7 +441,7 @@ fn hash(scan: &Scan<'_>, run: &Range<usize>, rule: Option<u16>, claims: &mut Cla
     let named = scan.bytes(run.start.saturating_sub(7)..run.start) == b"pbkdf2_" && scheme.starts_with(b"sha");
     let crypt = scan.before(run.start, 1) == b'$'
         && CRYPT.contains(&scheme)
-        && !(scan.before(run.start, 2).is_ascii_alphanumeric() && !scan.escaped(run.start - 1));
+        && (!scan.before(run.start, 2).is_ascii_alphanumeric() || scan.escaped(run.start - 1));
     if !named && !crypt {
         return;
     }

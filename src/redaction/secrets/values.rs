@@ -430,3 +430,12 @@ pub(in super::super) fn token_body(token: &[u8]) -> bool {
     let mixed = look.digits > 0 || (look.upper > 3 && look.lower > 3) || (look.len > 20 && !vowels(body));
     !hidden && !masked && mixed && look.distinct > 5 && !wordy(body)
 }
+
+/// What stands in the configuration of blogs, `define('AUTH_KEY', '…')`: many marks, perhaps blanks.
+pub(super) fn is_salt(value: &[u8], look: &Look) -> bool {
+    (40..=96).contains(&look.len)
+        && look.classes() == 4
+        && look.distinct >= 22
+        && look.marks >= look.joints + 6
+        && !value.windows(2).any(|part| part == b"  ")
+}

@@ -1,0 +1,40 @@
+//! **What**: post boxes and military addresses, which have no street. **Not here**: streets (`street`), units and places behind
+//! them (`tail`).
+
+use crate::redaction::scan::Scan;
+use crate::redaction::stems::WordAt;
+
+/// `P.O. Box 12`: its start and end.
+pub(super) fn at(scan: &Scan<'_>, cue: &WordAt) -> Option<(usize, usize)> {
+    let word = scan.part(cue.at..cue.end);
+    let rest = scan.bytes(cue.end..scan.text.len().min(cue.end + 24));
+    let blanks = rest.iter().take_while(|byte| b" #:.".contains(byte)).count();
+    let digits = rest.iter().skip(blanks).take_while(|byte| byte.is_ascii_digit() || **byte == b' ').count();
+    let id = rest.get(blanks..blanks + digits).unwrap_or_default().trim_ascii_end();
+    if word.len() == 3 {
+        return military(scan, cue, rest);
+    }
+    (blanks > 0 && !id.is_empty()).then_some((cue.at, cue.end + blanks + id.len()))
+}
+
+/// `PSC 12, Box 34` and `APO AE 09012`.
+fn military(scan: &Scan<'_>, cue: &WordAt, rest: &[u8]) -> Option<(usize, usize)> {
+    if !scan.part(cue.at..cue.end).bytes().all(|byte| byte.is_ascii_uppercase()) {
+        return None;
+    }
+    if let [b' ', b'A', b'A' | b'E' | b'P', b' ', digits @ ..] = rest {
+        let len = digits.iter().take(5).take_while(|byte| byte.is_ascii_digit()).count();
+        // the line before it is the rest of the address
+        let head = scan.part(scan.widen(cue.at.saturating_sub(48)..cue.at).start..cue.at);
+        let line = head.trim_end_matches(['\n', ' ', ',']);
+        let line = line.rsplit(['\n', '"', ':']).next().unwrap_or("");
+        let unit =
+            ["PSC ", "Unit ", "USNS ", "USCGC ", "USNV ", "USS "].iter().filter_map(|unit| line.rfind(unit)).min();
+        let start = unit.map_or(cue.at, |at| {
+            let offset = line.as_ptr() as usize - head.as_ptr() as usize;
+            cue.at - head.len() + offset + at
+        });
+        return (len == 5).then_some((start, cue.end + 4 + len));
+    }
+    None
+}
