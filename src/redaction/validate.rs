@@ -48,6 +48,24 @@ pub enum Validator {
     Iban,
     /// Verhoeff's check digit over its digits.
     Verhoeff,
+    /// ISO 7064 mod 97-10 over its letters and digits: the rest is 1.
+    #[serde(rename = "mod_97")]
+    Mod97,
+    /// ISO 7064 mod 11,10 over its digits.
+    #[serde(rename = "mod_11_10")]
+    Mod11And10,
+    /// A number of the British health service: ten digits, mod 11.
+    NhsNumber,
+    /// A routing number of an American bank.
+    AbaRouting,
+    /// A vehicle's number with its check digit.
+    Vin,
+    /// Base58 with its check sum.
+    #[serde(rename = "base58check")]
+    Base58Check,
+    /// Bech32 or bech32m with its check sum.
+    #[serde(rename = "bech32")]
+    Bech32,
 }
 
 impl Validator {
@@ -67,6 +85,15 @@ impl Validator {
             Self::CreditCard => bank::card(&digits(matched)),
             Self::Iban => iban(matched),
             Self::Verhoeff => Some(digits(matched)).is_some_and(|digits| digits.len() > 1 && sums::verhoeff(&digits)),
+            Self::Mod97 => sums::mod_97(alphanumeric(matched).into_iter()) == Some(1),
+            Self::Mod11And10 => {
+                Some(digits(matched)).is_some_and(|digits| digits.len() > 1 && sums::mod_11_10(&digits))
+            }
+            Self::NhsNumber => Some(digits(matched)).is_some_and(|digits| digits.len() == 10 && national::nhs(&digits)),
+            Self::AbaRouting => Some(digits(matched)).is_some_and(|digits| digits.len() == 9 && bank::routing(&digits)),
+            Self::Vin => lettered::vin(&alphanumeric(matched)),
+            Self::Base58Check => crypto::base58check(matched.as_bytes()),
+            Self::Bech32 => crypto::bech32(matched.as_bytes()),
             Self::TokenBody => super::secrets::token_body(matched.as_bytes()),
         };
         stands.then_some(found)
@@ -86,9 +113,13 @@ fn digits(matched: &str) -> Vec<u8> {
     matched.bytes().filter(u8::is_ascii_digit).map(|byte| byte - b'0').collect()
 }
 
+/// Letters, in capitals, and digits of a match.
+fn alphanumeric(matched: &str) -> Vec<u8> {
+    matched.bytes().filter(u8::is_ascii_alphanumeric).map(|byte| byte.to_ascii_uppercase()).collect()
+}
+
 fn iban(matched: &str) -> bool {
-    let compact: Vec<u8> =
-        matched.bytes().filter(u8::is_ascii_alphanumeric).map(|byte| byte.to_ascii_uppercase()).collect();
+    let compact = alphanumeric(matched);
     bank::iban_length(compact.get(..2).unwrap_or_default()) == Some(compact.len()) && bank::iban(&compact)
 }
 

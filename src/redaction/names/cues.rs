@@ -52,6 +52,9 @@ pub(super) fn greeted(scan: &Scan<'_>, cue: &WordAt, further: &[WordAt]) -> Opti
     }
     let at = title(scan, at);
     let name = shape::read(scan.text, at)?;
+    if is_assistant(scan, &name) {
+        return None;
+    }
     if name.given {
         return Some(name);
     }
@@ -98,7 +101,17 @@ pub(super) fn signed(scan: &Scan<'_>, cue: &WordAt) -> Option<Name> {
     let next = scan.part(name.range.end..scan.text.len());
     let ends = next.is_empty() || next.starts_with(['\n', '\r', '\\', '"', '\'', '<', ',', ' ', '(', '*', '|', '.']);
     let maybe = name.words == 1 && words::may_be_given(scan.part(name.range.clone()));
-    (ends && (name.given || maybe || (!name.common && !organisation(scan, &name)))).then_some(name)
+    let person = name.given || maybe || (!name.common && !organisation(scan, &name));
+    (ends && person && !is_assistant(scan, &name)).then_some(name)
+}
+
+/// Programs that are greeted and sign, and what letters begin with.
+static ASSISTANTS: LazyLock<Words> =
+    LazyLock::new(|| Words::new("claude alexa siri cortana jenkins diary reviewer reviewers engineering editor"));
+
+/// Whether a single word is a program or a role.
+fn is_assistant(scan: &Scan<'_>, name: &Name) -> bool {
+    name.words == 1 && ASSISTANTS.has(scan.part(name.range.clone()))
 }
 
 /// Behind at most `most` of `skipped`.

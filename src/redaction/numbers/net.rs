@@ -3,10 +3,12 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
+use std::sync::LazyLock;
 
 use super::super::anchors::{end_of, start_of};
 use super::super::rule::Family;
 use super::super::scan::Scan;
+use super::super::sets::Words;
 use super::cues::Cues;
 use super::site::{Found, Site};
 
@@ -82,7 +84,18 @@ fn is_version(site: &Site<'_, '_>, address: Ipv4Addr) -> bool {
     let word = word.get(word.len() - length..).unwrap_or_default();
     let versions: [&[u8]; 9] =
         [b"version", b"ver", b"versions", b"release", b"build", b"firmware", b"driver", b"section", b"rev"];
-    if word == b"v" || versions.iter().any(|known| word.ends_with(known)) {
+    if word == b"v"
+        || versions.iter().any(|known| word.ends_with(known))
+        || (matches!(address.octets(), [..32, ..]) && PRODUCTS.has(word))
+    {
+        return true;
+    }
+    // `6.9.11.60+dfsg`, and decimals in a row: `2.83-2.12 3.51.98.32 2.03`
+    let end = site.chain.range(site.first, site.first + 3).end;
+    let tagged = scan.byte(end) == b'+' && scan.byte(end + 1).is_ascii_alphabetic();
+    if tagged
+        || (is_decimal(scan.bytes(end..end + 12)) && is_behind_decimal(scan.bytes(start.saturating_sub(12)..start)))
+    {
         return true;
     }
     // `2.5.29.15`: an object identifier
@@ -91,6 +104,32 @@ fn is_version(site: &Site<'_, '_>, address: Ipv4Addr) -> bool {
     let small = object || address.octets().iter().all(|octet| *octet < 20);
     let word = || Cues::of(scan, &(start..site.chain.end)).speaks_of(Family::Ipv4);
     small && !WELL_KNOWN.contains(&address.octets()) && !word()
+}
+
+/// Programs whose versions have four numbers.
+static PRODUCTS: LazyLock<Words> = LazyLock::new(|| {
+    Words::new(
+        "mysql mariadb oracle kernel linux imagemagick chrome chromium edge opera firefox java jdk openjdk python openssl",
+    )
+});
+
+/// ` 2.03` and no more numbers tied to it.
+fn is_decimal(rest: &[u8]) -> bool {
+    let Some(rest) = rest.strip_prefix(b" ") else { return false };
+    let rest = rest.strip_prefix(b"-").unwrap_or(rest);
+    let whole = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let part = rest.iter().skip(whole + 1).take_while(|byte| byte.is_ascii_digit()).count();
+    rest.get(whole) == Some(&b'.') && part > 0 && rest.get(whole + 1 + part) != Some(&b'.')
+}
+
+/// `2.12 ` and the like.
+fn is_behind_decimal(before: &[u8]) -> bool {
+    let Some(before) = before.strip_suffix(b" ") else { return false };
+    let part = before.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    let whole = before.iter().rev().skip(part + 1).take_while(|byte| byte.is_ascii_digit()).count();
+    let point = before.len().checked_sub(part + 1).and_then(|at| before.get(at));
+    let further = before.len().checked_sub(part + whole + 2).and_then(|at| before.get(at));
+    part > 0 && point == Some(&b'.') && further != Some(&b'.')
 }
 
 /// `203.0.113.0/24`: a network, not a host.

@@ -258,3 +258,31 @@ mod sums {
         assert_eq!(mod_97("-".bytes()), None);
     }
 }
+
+/// Checks that users' rules name: each takes a right value and refuses the same with another digit.
+#[test]
+fn checks_by_name() {
+    use crate::redaction::tests::redact;
+    use crate::redaction::{Custom, Detector};
+    for (validator, right, wrong) in [
+        ("luhn", "79927398713", "79927398710"),
+        ("mod_97", "79444", "79445"),
+        ("mod_11_10", "86095742719", "86095742718"),
+        ("nhs_number", "943 476 5919", "943 476 5918"),
+        ("aba_routing", "111000025", "111000026"),
+        ("vin", "1M8GDM9AXKP042788", "1M8GDM9AXKP042789"),
+        ("base58check", "1A1zP1eP5QGefi2DMPTfTL5SLmv7DivfNa", "1A1zP1eP5QGefi2DMPTfTL5SLmv7DivfNb"),
+        ("bech32", "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4", "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t5"),
+    ] {
+        let name = "PART".to_owned();
+        let rule = Custom {
+            name,
+            pattern: "no: ([A-Za-z0-9 ]+)".to_owned(),
+            validator: validator.to_owned(),
+            ..Custom::default()
+        };
+        let Ok(detector) = Detector::new(&[], &[rule]) else { panic!("{validator}") };
+        assert_eq!(redact(&detector, &format!("no: {right}")), "no: [PART]", "{validator}");
+        assert_eq!(redact(&detector, &format!("no: {wrong}")), format!("no: {wrong}"), "{validator}");
+    }
+}
