@@ -131,7 +131,8 @@ async fn damage_is_told_and_no_alarm() {
     let first = asked("TOLLGATE_SEED").unwrap_or_default();
     let (mut told, mut forks) = (0, 0);
     let runs = asked("TOLLGATE_CHAIN_RUNS").unwrap_or(60);
-    for seed in first..first + runs {
+    // 676: a digest that its writer did not know of had lines
+    for seed in (first..first + runs).chain([676]) {
         let mut site = Site::new(seed);
         for _ in 0..14 {
             let dice = site.rng.next();
