@@ -93,12 +93,12 @@ fn line_end_before(text: &[u8]) -> Option<usize> {
 /// Length of the last line of `text`.
 fn last_line(text: &[u8]) -> usize {
     let mut at = text.len();
-    while at > 0 {
-        let head = text.get(..at).unwrap_or_default();
-        if line_end_before(head).is_some() || head.ends_with(b"\"") {
-            break;
+    while let Some(last) = at.checked_sub(1).and_then(|last| text.get(last)) {
+        match last {
+            b'\n' | b'"' => break,
+            b'n' | b'>' if line_end_before(text.get(..at).unwrap_or_default()).is_some() => break,
+            _ => at -= 1,
         }
-        at -= 1;
     }
     text.len() - at
 }
