@@ -15,7 +15,7 @@ use crate::redaction::recognised::Named;
 use crate::telemetry::{Counter, Meter, names};
 
 use super::policy::Treatment;
-use super::{Counters, Mode, Redact, Visit, Worker};
+use super::{Counters, Mode, Redact, Visit, Worker, points_of};
 
 /// What is known from outside.
 #[derive(Clone, Copy)]
@@ -125,7 +125,7 @@ impl Redact {
         let (listed, mut worker) = (Listed::default(), self.workers.lock().pop().unwrap_or_default());
         let payload = batch.payload.clone();
         self.drop_attributes(batch, &mut worker);
-        self.redact_texts(batch, Asked::List(&listed), &mut worker);
+        self.redact_texts(batch, &points_of(batch), Asked::List(&listed), &mut worker);
         batch.payload = payload;
         self.workers.lock().push(Worker { shown: super::Shown::new(), lengths: super::Lengths::default(), ..worker });
         listed.0.into_inner().texts

@@ -197,10 +197,9 @@ impl Redact {
         }
     }
 
-    fn redact_texts(&self, batch: &mut Batch, asked: Asked<'_>, worker: &mut Worker) {
+    fn redact_texts(&self, batch: &mut Batch, points: &HashSet<Node>, asked: Asked<'_>, worker: &mut Worker) {
         let signal = batch.payload.signal();
         let account = Arc::clone(&batch.origin.account);
-        let points = points_of(batch);
         let echoes = echoes_of(batch);
         let place = named(PlaceKind::Value);
         let content =
@@ -465,8 +464,9 @@ impl Redact {
         };
         self.drop_attributes(batch, &mut worker);
         let slugs = self.slugs(batch, asked, &mut worker);
-        self.redact_texts(batch, asked, &mut worker);
-        self.numbers(batch, &mut worker);
+        let points = points_of(batch);
+        self.redact_texts(batch, &points, asked, &mut worker);
+        self.numbers(batch, &points, &mut worker);
         worker.shown = Shown::new();
         std::mem::take(&mut worker.lengths).write(&mut batch.payload, &self.settings.detector);
         // after redaction: digits of a digest could look like a number of somebody's

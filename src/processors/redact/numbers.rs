@@ -3,22 +3,22 @@
 //! the same digits in a string; counts, sizes, ports, times and ids stay; a clean number costs no allocation.
 //! **Not here**: numbers of JSON in texts (`redaction`), measurements (never read).
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 
-use crate::otlp::{NumberAt, PlaceKind, Value};
+use crate::otlp::{Node, NumberAt, PlaceKind, Value};
 use crate::pipeline::Batch;
 
 use super::ask::Asked;
 use super::policy::Treatment;
-use super::{Redact, Visit, Worker, named, points_of};
+use super::{Redact, Visit, Worker, named};
 
 /// Numbers that a double holds whole.
 const WHOLE: f64 = 9_007_199_254_740_992.0;
 
 impl Redact {
     /// Puts placeholders in place of private numbers.
-    pub(super) fn numbers(&self, batch: &mut Batch, worker: &mut Worker) {
-        let points = points_of(batch);
+    pub(super) fn numbers(&self, batch: &mut Batch, points: &HashSet<Node>, worker: &mut Worker) {
         let account = std::sync::Arc::clone(&batch.origin.account);
         let signal = batch.payload.signal();
         batch.payload.edit_numbers(|number| {
