@@ -99,8 +99,8 @@ impl Walk<'_> {
             && before.base.checked_add(last.tree_size) != Some(continues.leaf)
         {
             // behind the digest that it names there may be more than its writer knew of: that is a fork, whatever the lines
-            let (code, where_) = if last.n == prev.n { ("size", "end") } else { ("fork", "end now") };
-            let what = format!("its lines do not start where those of the epoch {} {where_}", prev.epoch);
+            let (code, end) = if last.n == prev.n { ("size", "end") } else { ("fork", "end now") };
+            let what = format!("its lines do not start where those of the epoch {} {end}", prev.epoch);
             self.report.fail(code, at.clone(), what);
         }
         let said = epoch.reason.as_deref().filter(|_| epoch.continues.is_some());
