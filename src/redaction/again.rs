@@ -12,7 +12,7 @@ use super::compile::{Detector, UNSCANNED};
 use super::find::Scratch;
 use super::resolve::{Hit, replace, resolve};
 use super::sets::Bytes;
-use super::{json, keys, secrets};
+use super::{json, keys};
 
 /// Further passes.
 const ROUNDS: usize = 6;
@@ -72,8 +72,7 @@ impl Detector {
     /// Whether a look at what stands near the placeholders finds anything. Short texts, and those that are near
     /// placeholders for the most part, are read as a whole.
     fn is_suspect(&self, key: &str, text: &str, places: &[Place], scratch: &mut Scratch) -> bool {
-        let secret = || secrets::under(&self.secrets, key.as_bytes(), text.as_bytes()).is_some();
-        if !key.is_empty() && (keys::under(&self.keys, key, text).is_some() || secret()) {
+        if !key.is_empty() && self.under(key, text).is_some() {
             return true;
         }
         let (mut strings, mut near): (Vec<Range<usize>>, Vec<Range<usize>>) = (Vec::new(), Vec::new());

@@ -12,6 +12,7 @@ use super::resolve::Hit;
 use super::rule::{Class, Family};
 use super::secrets::wordy;
 use super::sets::Bytes;
+use super::validate::phones::is_one_digit;
 use super::views::{base64_head, from_base64, from_hex, hex_bytes, percent_byte};
 
 /// Shortest and longest value that is looked for.
@@ -96,16 +97,10 @@ fn is_distinct(value: &str) -> bool {
     let number =
         digits >= LENGTH.start && value.bytes().all(|byte| byte.is_ascii_digit() || b" -./()+".contains(&byte));
     // zeros and the like fill tables and dumps
-    if number && is_filler(value) {
+    if number && is_one_digit(value) {
         return false;
     }
     number || (digits > 0 && !wordy(value.as_bytes())) || (digits > 0 && value.len() > 10 && value.contains(' '))
-}
-
-/// Whether the digits of a value are all the same.
-fn is_filler(value: &str) -> bool {
-    let seen = value.bytes().filter(u8::is_ascii_digit).fold(0_u16, |seen, digit| seen | 1 << (digit - b'0'));
-    seen.count_ones() < 2
 }
 
 fn as_they_are(text: &str, seeds: &[Seed<'_>], out: &mut Vec<Hit>) {

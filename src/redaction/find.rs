@@ -166,10 +166,15 @@ impl Detector {
             || (matches!(digits.len(), 12..=19) && super::validate::is_card(digits))
     }
 
+    /// What of `text` is private as the value of `key`, and by which rule.
+    pub(super) fn under(&self, key: &str, text: &str) -> Option<(Range<usize>, u16)> {
+        let secret = || Some((0..text.len(), secrets::under(&self.secrets, key.as_bytes(), text.as_bytes())?));
+        keys::under(&self.keys, key, text).or_else(secret)
+    }
+
     /// What the key of a text says of it.
     fn whole(&self, key: &str, text: &str, level: &mut Level) -> Option<Hit> {
-        let secret = || Some((0..text.len(), secrets::under(&self.secrets, key.as_bytes(), text.as_bytes())?));
-        let (range, rule) = keys::under(&self.keys, key, text).or_else(secret)?;
+        let (range, rule) = self.under(key, text)?;
         reserved(text, &|name| self.is_placeholder(name), &mut level.reserved);
         let cuts = level.reserved.iter().any(|held| {
             held.contains(&range.start) || (held.start < range.end && range.end < held.end) || held.end == range.end

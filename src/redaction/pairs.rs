@@ -426,7 +426,8 @@ const WRAPPERS: &[&[u8]] = &[
     b"tostring",
 ];
 
-fn ends_with(name: &[u8], suffix: &[u8]) -> bool {
+/// Whether a name ends so, in letters of any case.
+pub(super) fn ends_with(name: &[u8], suffix: &[u8]) -> bool {
     name.len()
         .checked_sub(suffix.len())
         .and_then(|from| name.get(from..))

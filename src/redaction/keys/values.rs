@@ -12,6 +12,7 @@ use super::table::Evidence;
 use crate::redaction::names::shape;
 use crate::redaction::names::{is_organisation, words};
 use crate::redaction::rule::KeyValue;
+use crate::redaction::validate::phones::is_filled;
 
 /// Blanks around a value.
 static BLANKS: Bytes = Bytes::of(b" \t\r\n");
@@ -55,13 +56,6 @@ pub(super) fn private(
             KeyValue::Email => inner.contains('@') && !inner.contains([' ', '<', '/']) && inner.len() > 3,
         };
     wanted.then_some(range)
-}
-
-/// Whether all digits are one that stands for none: `000-000-0000`. Fives stand for a number.
-fn is_filled(text: &str) -> bool {
-    let mut digits = text.bytes().filter(u8::is_ascii_digit);
-    let first = digits.next();
-    first != Some(b'5') && digits.all(|digit| Some(digit) == first)
 }
 
 fn digits(text: &str) -> usize {

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use super::super::rule::Family;
-use super::super::validate::phones::{code_length, is_alike, is_international};
+use super::super::validate::phones::{code_length, is_alike, is_filled, is_international};
 use super::cues::Grade;
 use super::site::{Found, Site};
 
@@ -271,18 +271,9 @@ pub(super) fn cued(site: &Site<'_, '_>, grade: Grade) -> Option<Found> {
             best = Some(last);
         }
     }
-    let last = best.filter(|last| !is_filler(site, *last))?;
+    let last = best.filter(|last| !is_filled(site.scan.part(chain.range(first, *last))))?;
     (grade == Grade::Key || !(is_epoch(site) || is_compact_day(site)))
         .then(|| site.phone(Family::PhoneCued, first, last))
-}
-
-/// Whether all digits of a number are one: zeros stand for none. Fives stand for one.
-fn is_filler(site: &Site<'_, '_>, last: usize) -> bool {
-    let (chain, first) = (site.chain, site.first);
-    let digit = site.part(first).first().copied().unwrap_or(b'0');
-    digit != b'5'
-        && (first..=last).all(|index| is_alike(site.part(index)) && site.part(index).first() == Some(&digit))
-        && chain.len(first) > 0
 }
 
 /// A date in groups is no phone number.

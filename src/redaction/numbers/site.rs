@@ -5,6 +5,7 @@ use std::cell::OnceCell;
 use std::ops::Range;
 use std::sync::LazyLock;
 
+use super::super::pairs::ends_with;
 use super::super::rule::Family;
 use super::super::scan::Scan;
 use super::super::sets::Words;
@@ -185,12 +186,7 @@ fn denied(scan: &Scan<'_>, at: usize) -> bool {
         // productId, orderNumber
         let camel = [&b"Id"[..], b"ID", b"Number", b"No"].iter().find_map(|tail| word.strip_suffix(*tail));
         if let Some(head) = camel.filter(|head| !head.is_empty()) {
-            return THINGS.split_ascii_whitespace().any(|known| {
-                head.len() >= known.len()
-                    && head
-                        .get(head.len() - known.len()..)
-                        .is_some_and(|tail| tail.eq_ignore_ascii_case(known.as_bytes()))
-            });
+            return THINGS.split_ascii_whitespace().any(|known| ends_with(head, known.as_bytes()));
         }
         if !FILLERS.has(word) {
             return false;

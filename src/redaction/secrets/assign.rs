@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use super::super::pairs::{Pair, Sep, key_around, pair};
+use super::super::pairs::{Pair, Sep, ends_with, key_around, pair};
 use super::super::scan::{Claims, Scan};
 use super::super::stems::WordAt;
 use super::keys::{Kind, kind};
@@ -82,13 +82,7 @@ pub(super) fn look(scan: &Scan<'_>, word: &WordAt, rules: &Rules, claims: &mut C
 fn is_reported(scan: &Scan<'_>, pair: &Pair) -> bool {
     let head = scan.bytes(pair.key.start.saturating_sub(14)..pair.key.start).trim_ascii_end();
     let reports = [&b"unexpected"[..], b"invalid", b"illegal", b"unknown", b"unrecognized", b"bad", b"undefined"];
-    let told = reports.iter().any(|word| {
-        head.len()
-            .checked_sub(word.len())
-            .and_then(|from| head.get(from..))
-            .is_some_and(|end| end.eq_ignore_ascii_case(word))
-    });
-    told && !random(scan.bytes(pair.value.clone()))
+    reports.iter().any(|word| ends_with(head, word)) && !random(scan.bytes(pair.value.clone()))
 }
 
 /// `Key=…` with a capital letter: logs write credentials so, and small letters what is looked up.

@@ -67,12 +67,8 @@ pub(super) fn look(scan: &Scan<'_>, pair: &Pair, kind: Kind, rules: &Rules, clai
     }
     // `Digest username="bob"` reads like a type before a value
     let typed = pair.sep == Sep::Equals && pair.quote.is_some() && scan.byte(pair.key.end) == b':';
-    let head = ahead(scan, pair.key.end + 1, 64);
-    let blanks = head.iter().take_while(|byte| **byte == b' ').count();
-    let word = head.iter().skip(blanks).take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'-').count();
-    let scheme = pair.key.end + 1 + blanks..pair.key.end + 1 + blanks + word;
-    let restored = Pair { sep: Sep::Colon, quote: None, value: scheme, ..pair.clone() };
-    let pair = if typed && SCHEMES.has(scan.bytes(restored.value.clone())) { &restored } else { pair };
+    let restored = typed.then(|| behind_type(scan, pair)).flatten();
+    let pair = restored.as_ref().unwrap_or(pair);
     // a line is read only where its first word may be a scheme, credentials or a cookie
     let first = scan.bytes(pair.value.clone());
     let plausible = SCHEMES.has(first) || first.iter().any(|byte| byte.is_ascii_digit() || *byte == b'=');
@@ -148,6 +144,16 @@ fn digest(scan: &Scan<'_>, content: Range<usize>, rules: &Rules, claims: &mut Cl
     if len >= 16 {
         claims.add(scan, rule, content.start + from..content.start + from + len);
     }
+}
+
+/// The pair whose value is the scheme behind the key's colon, where one stands there.
+fn behind_type(scan: &Scan<'_>, pair: &Pair) -> Option<Pair> {
+    let head = ahead(scan, pair.key.end + 1, 64);
+    let blanks = head.iter().take_while(|byte| **byte == b' ').count();
+    let word = head.iter().skip(blanks).take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'-').count();
+    let start = pair.key.end + 1 + blanks;
+    let scheme = SCHEMES.has(scan.bytes(start..start + word));
+    scheme.then(|| Pair { sep: Sep::Colon, quote: None, value: start..start + word, ..pair.clone() })
 }
 
 fn cookies(scan: &Scan<'_>, pair: &Pair, content: Range<usize>, rules: &Rules, claims: &mut Claims) {

@@ -5,6 +5,7 @@
 
 use std::sync::LazyLock;
 
+use super::super::pairs::ends_with;
 use super::words::{List, lexicon};
 use crate::redaction::sets::{Bytes, Map};
 
@@ -180,10 +181,7 @@ fn split_last(key: &[u8]) -> (&[u8], &[u8]) {
 fn ends_in(word: &[u8], list: &[&str]) -> bool {
     // none of them ends in another letter
     let may = word.len() > 4 && word.last().is_some_and(|last| b"dtyne".contains(&(last | 0x20)));
-    may && list.iter().any(|end| {
-        let from = word.len().checked_sub(end.len());
-        from.and_then(|from| word.get(from..)).is_some_and(|tail| tail.eq_ignore_ascii_case(end.as_bytes()))
-    })
+    may && list.iter().any(|end| ends_with(word, end.as_bytes()))
 }
 
 /// What the key announces; none where it announces nothing.

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use super::super::pairs::{Pair, Sep, wrapped};
+use super::super::pairs::{Pair, Sep, ends_with, wrapped};
 use super::super::scan::{Claims, Scan};
 use super::assign::{Place, judge};
 use super::keys::{Kind, kind};
@@ -98,7 +98,7 @@ pub(super) fn is_login(scan: &Scan<'_>, pair: &Pair, kind: Kind) -> bool {
         && pair.sep == Sep::Equals
         && pair.quote.is_none()
         && scan.byte(pair.value.start) == b'('
-        && key.get(key.len().saturating_sub(4)..).is_some_and(|end| end.eq_ignore_ascii_case(b"auth"))
+        && ends_with(key, b"auth")
 }
 
 /// `"auth": "…"` of Docker's configuration: a user and password in base64.

@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use super::super::anchors::Number;
+use super::super::pairs::ends_with;
 use super::super::scan::{Claims, Scan};
 use super::ahead;
 use super::values::{Look, contains, entropy as entropy_of, path, refused, uuid, wordy};
@@ -168,14 +169,7 @@ fn unkeyed(at: usize, token: &[u8]) -> (usize, &[u8]) {
 /// below the name, too.
 fn is_keyed(between: &[u8]) -> bool {
     let Some((last, before)) = between.trim_ascii_end().split_last() else { return false };
-    b"=:".contains(last)
-        && ["key", "token", "secret"].iter().any(|word| {
-            before
-                .len()
-                .checked_sub(word.len())
-                .and_then(|from| before.get(from..))
-                .is_some_and(|end| end.eq_ignore_ascii_case(word.as_bytes()))
-        })
+    b"=:".contains(last) && ["key", "token", "secret"].iter().any(|word| ends_with(before, word.as_bytes()))
 }
 
 /// An id of a call or message: a short word in lower case before `_` or `-`.

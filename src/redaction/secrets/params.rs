@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use super::super::pairs::{Pair, Sep};
+use super::super::pairs::{Pair, Sep, ends_with};
 use super::super::scan::Scan;
 use super::ahead;
 use super::values::{Look, contains, wordy};
@@ -39,17 +39,13 @@ pub(super) fn is_signature(scan: &Scan<'_>, pair: &Pair) -> bool {
 /// Whether the value of a parameter goes whatever it looks like: a token, a signature, and `code` and `state` of one redirect.
 pub(super) fn is_always(scan: &Scan<'_>, key: &Range<usize>) -> bool {
     let name = scan.bytes(key.clone());
-    let ends = |word: &[u8]| {
-        let end = name.len().checked_sub(word.len()).and_then(|from| name.get(from..));
-        end.is_some_and(|end| end.eq_ignore_ascii_case(word))
-    };
     let head = scan.bytes(key.start.saturating_sub(256)..key.start);
     let apart = |byte: &u8| *byte <= b' ' || b"\"'`<>()".contains(byte);
     let from = head.iter().rposition(apart).map_or(0, |at| at + 1);
     let head = head.get(from..).unwrap_or_default();
     // in a URL, a path or a query alone: minified code has `a?token=b:c`, too
     let query = head.contains(&b'/') || head.starts_with(b"?") || head.is_empty() || head.contains(&b'=');
-    if ends(b"token") || ends(b"sig") || ends(b"signature") || ends(b"secret") {
+    if [&b"token"[..], b"sig", b"signature", b"secret"].iter().any(|word| ends_with(name, word)) {
         return query;
     }
     let tail = ahead(scan, key.end, 256);

@@ -59,6 +59,18 @@ fn is_area(digits: &[u8]) -> bool {
     matches!(digits.first(), Some(b'2'..=b'9'))
 }
 
+/// Whether all digits of a text are one that stands for none: `000-000-0000`. Fives stand for a number.
+pub(in crate::redaction) fn is_filled(text: &str) -> bool {
+    is_one_digit(text) && text.bytes().find(u8::is_ascii_digit) != Some(b'5')
+}
+
+/// Whether all digits of a text are the same.
+pub(in crate::redaction) fn is_one_digit(text: &str) -> bool {
+    let mut digits = text.bytes().filter(u8::is_ascii_digit);
+    let first = digits.next();
+    digits.all(|digit| Some(digit) == first)
+}
+
 /// Whether all are one digit.
 pub(in super::super) fn is_alike(digits: &[u8]) -> bool {
     digits.windows(2).all(|two| matches!(two, [a, b] if a == b))
