@@ -13,6 +13,7 @@ use crate::pipeline::{OutletSettings, Trust};
 use crate::processors::{attributes, cost, filter, normalize, redact, resource, runs, vault};
 use crate::receivers::otlp;
 use crate::telemetry::{admin, health};
+use crate::vault::chain::digest::MadeBy;
 
 macro_rules! table {
     ($(#[$doc:meta])* $kind:ident, $config:ident, $settings:ident: $($(#[$row:meta])* $name:ident = $text:literal $(| $alias:literal)*, $module:ident, $summary:literal;)*) => {
@@ -176,6 +177,13 @@ impl ProcessorSettings {
     /// Whether it changes nothing.
     pub fn only_counts(&self) -> bool {
         matches!(self, Self::Redact(settings) if settings.mode == redact::Mode::Audit)
+    }
+
+    /// Tells it the text of the configuration that it is part of.
+    pub fn told_configuration(&mut self, text: &str) {
+        if let Self::Vault(settings) = self {
+            settings.made_by = Some(MadeBy::this(text));
+        }
     }
 
     /// Whether content may pass it.

@@ -136,7 +136,10 @@ pub fn read(name: &str, text: &str, lookup: &dyn Lookup, data_dir: &Path) -> Rea
         problems.extend(collector::served_otherwise(&mut file));
         problems.extend(graph::references(&file));
         let typed = typed(file, &mut problems);
-        let valid = validate(&typed, data_dir, &mut problems)?;
+        let mut valid = validate(&typed, data_dir, &mut problems)?;
+        for Placed { what, .. } in &mut valid.processors {
+            what.told_configuration(text);
+        }
         Some((typed, valid))
     });
     let mut at = 0;

@@ -10,7 +10,7 @@ use rust_decimal::Decimal;
 use serde::{Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
-use super::chain::digest::Digest;
+use super::chain::digest::{Digest, MadeBy};
 use super::chain::note::VerifyKey;
 use super::erase::shredded;
 use super::names::{SIGNATURE, account_segment};
@@ -114,6 +114,8 @@ pub struct Boundary {
     pub what: String,
     /// It was not allowed.
     pub denied: bool,
+    /// Who decided, as the client tells: `config`, `hook`, `user_reject`, …; null where it does not.
+    pub decided_by: Option<String>,
     /// Agent that wanted it.
     pub actor: Option<String>,
     /// User for whom, a pseudonym.
@@ -160,6 +162,30 @@ pub struct DigestOf {
     pub pending: u64,
     /// Lines lost.
     pub gaps: u64,
+    /// The gateway's version and the hash of its configuration; null where the digest does not tell.
+    pub made_by: Option<MadeBy>,
+}
+
+/// A configuration under which digests were made.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Configuration {
+    /// Account.
+    pub account: String,
+    /// Writer.
+    pub writer: String,
+    /// Version of the gateway and hash of its configuration; null where digests do not tell.
+    pub made_by: Option<MadeBy>,
+}
+
+/// When digests were made under it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Spell {
+    /// Digests.
+    pub digests: u64,
+    /// End of the first one.
+    pub first: String,
+    /// End of the last one.
+    pub last: String,
 }
 
 /// A key object that is there.
@@ -212,6 +238,8 @@ pub struct Gathered {
     pub boundary: BTreeMap<Boundary, Times>,
     /// Digests.
     pub digests: Vec<DigestOf>,
+    /// Configurations of the gateways that made them.
+    pub configurations: BTreeMap<Configuration, Spell>,
     /// Keys of the period's days.
     pub keys: Vec<KeyOf>,
     /// Erasures, whatever period their content is of.
@@ -310,6 +338,7 @@ impl Gathered {
             session: session.clone(),
             tool: tail.tool_name.clone(),
             denied: is_denied(&what),
+            decided_by: tail.decided_by.clone(),
             what,
             actor: tail.actor.clone(),
             user: tail.user_key.clone(),
@@ -349,6 +378,7 @@ impl Gathered {
                     if digest.end < period.from || digest.start >= period.to {
                         continue;
                     }
+                    self.configuration(&digest);
                     self.digests.push(DigestOf {
                         name,
                         sha256: crate::hex::encode(&Sha256::digest(&bytes)),
@@ -362,11 +392,20 @@ impl Gathered {
                         note: digest.note,
                         pending: digest.counters.pending,
                         gaps: digest.counters.gaps,
+                        made_by: digest.made_by,
                     });
                 }
             }
         }
         Ok(())
+    }
+
+    fn configuration(&mut self, digest: &Digest) {
+        let (account, writer) = (digest.account.clone(), digest.writer.clone());
+        let key = Configuration { account, writer, made_by: digest.made_by.clone() };
+        let spell = self.configurations.entry(key).or_default();
+        spell.digests += 1;
+        span(&mut spell.first, &mut spell.last, &digest.end);
     }
 
     async fn list_keys(&mut self, vault: &Vault, period: &Period, account: Option<&str>) -> Result<(), ReadError> {

@@ -176,6 +176,9 @@ pub struct Tail {
     pub finish: Option<String>,
     /// A permission's outcome.
     pub decision: Option<String>,
+    /// Who decided, as the client tells: `config`, `hook`, `user_reject`, …
+    #[serde(default)]
+    pub decided_by: Option<String>,
     /// Parts of the conversation that are in the fragment.
     pub part: Vec<String>,
     /// Writer.

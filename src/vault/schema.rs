@@ -47,7 +47,7 @@ const ACTIONS: [Action; 6] = [
     }),
     (&[], "permission", || {
         json!({
-            "description": "Somebody was asked whether a call may happen. Columns to look at: tool_name, decision, actor, user_key.",
+            "description": "Somebody was asked whether a call may happen. Columns to look at: tool_name, decision, decided_by, actor, user_key.",
             "properties": {"call": {"const": "permission"}},
         })
     }),

@@ -137,6 +137,8 @@ fn write(
     bundle.lines("population.ndjson", gathered.sessions.values())?;
     let boundary = gathered.boundary.iter().map(|(what, times)| json!({"what": what, "times": times}));
     bundle.lines("boundary.ndjson", boundary)?;
+    let configurations = gathered.configurations.iter().map(|(what, spell)| json!({"what": what, "when": spell}));
+    bundle.lines("configurations.ndjson", configurations)?;
     bundle.lines("digests.ndjson", &gathered.digests)?;
     bundle.lines("keys.ndjson", &gathered.keys)?;
     bundle.lines("erased.ndjson", &gathered.erased)?;
@@ -261,7 +263,8 @@ elsewhere).
 | file | what it is | SOC 2 criteria it can support |
 |---|---|---|
 | `population.ndjson` | every session of the period: who (pseudonyms), which agent and version, calls, cost, denials, ids of its keys | PI1.3, PI1.5, CC7.2 |
-| `boundary.ndjson` | by session: tools used, what was decided and denied, for which agent and user | CC6.1, CC6.3, CC7.2 |
+| `boundary.ndjson` | by session: tools used, what was decided and denied, by whom (`decided_by`), for which agent and user | CC6.1, CC6.3, CC7.2 |
+| `configurations.ndjson` | versions of the gateways and SHA-256 of their configuration files, from when to when, from signed digests | CC8.1 |
 | `verify.json`, `verify.txt` | what was verified, what was found, what was not looked at; turns that are missing | CC7.2, CC7.3, PI1.4 |
 | `digests.ndjson` | signed roots of the period: each minute's, with what was pending and lost | PI1.3, A1.2 |
 | `anchors/` | roots that were kept elsewhere | CC7.2 |

@@ -108,6 +108,7 @@ pub fn build(
             rng: site.rng.clone(),
             pace: Pace { object_age: settings.object_age, index_interval: settings.index_interval },
             key,
+            made_by: settings.made_by.clone(),
         };
         Uploader::new(parts, &site.meter)
     });

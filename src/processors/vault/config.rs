@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{ByteSize, FieldProblem, Span};
+use crate::vault::chain::digest::MadeBy;
 use crate::vault::names;
 use crate::vault::seal::{Sealer, parse_recipient};
 use crate::vault::store::Limits;
@@ -240,6 +241,8 @@ pub struct Settings {
     pub object_age: Duration,
     /// Time between digests.
     pub index_interval: Duration,
+    /// What digests say of the gateway; none until somebody tells.
+    pub made_by: Option<MadeBy>,
     /// What the user should know.
     pub notes: Vec<FieldProblem>,
     /// Seals in place of age.
@@ -327,6 +330,7 @@ impl Config {
             object_age: object_age.0,
             index_interval: self.index_interval.0,
             notes,
+            made_by: None,
             sealer: None,
         })
     }

@@ -22,6 +22,7 @@ const COMMIT: [&str; 2] = ["build.commit_sha", "vcs.ref.head.revision"];
 const ENVIRONMENT: [&str; 3] = ["deploy.environment", "deployment.environment.name", "deployment.environment"];
 const ARGUMENTS_BYTES: [&str; 1] = ["tool_input_size_bytes"];
 const RESULT_BYTES: [&str; 1] = ["tool_result_size_bytes"];
+const DECIDED_BY: [&str; 3] = ["permission.source", "decision.source", "source"];
 const DURATION_MS: &str = "duration_ms";
 /// Longest text of a column, bytes.
 const MAX_COLUMN: usize = 256;
@@ -68,6 +69,7 @@ pub(super) fn tail(ids: &dyn IdPolicy, origin: &Origin, payload: &Payload, item:
         duration_ns: duration(payload, node),
         finish: column(&item.finish),
         decision: column(&item.decision),
+        decided_by: decided_by(payload, item).map(|text| cut(&ids.column(account, text))),
         repeat: origin.repeat,
         tokens_in: item.usage.input,
         tokens_out: item.usage.output,
@@ -86,6 +88,12 @@ pub(super) fn tail(ids: &dyn IdPolicy, origin: &Origin, payload: &Payload, item:
 fn told<'p>(payload: &'p Payload, node: Node, keys: &[&str]) -> Option<&'p str> {
     let on = |node: Node| keys.iter().find_map(|key| payload.get_str(node, key).filter(|text| !text.is_empty()));
     on(node).or_else(|| on(payload.resource(node)))
+}
+
+/// Who decided; `source` means that beside a decision only.
+fn decided_by<'p>(payload: &'p Payload, item: &ItemFacts) -> Option<&'p str> {
+    item.decision.as_ref()?;
+    DECIDED_BY.iter().find_map(|key| payload.get_str(item.node, key).filter(|text| !text.is_empty()))
 }
 
 /// The first of `keys` with a count.

@@ -4,6 +4,7 @@
 //! **Not here**: making one (`uploader`), judging one (`verify`).
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use crate::vault::names::account_segment;
 
@@ -55,8 +56,28 @@ pub struct Digest {
     /// Written by a later process, from what the spool had kept.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub recovered: bool,
+    /// The gateway that made it; absent in those of erasers, and of gateways that were not told their configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_by: Option<MadeBy>,
     /// C2SP checkpoint of (origin, size, root).
     pub note: String,
+}
+
+/// A program and what it was told: a change of either shows in the chain (SOC 2, CC8.1).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct MadeBy {
+    /// Version of tollgate.
+    pub version: String,
+    /// SHA-256 of the configuration file's bytes, hex: what `sha256sum` says. What `${env:…}` and `${file:…}` stand for is not in it.
+    pub configuration: String,
+}
+
+impl MadeBy {
+    /// This program with a configuration of this text.
+    pub fn this(configuration: &str) -> Self {
+        let configuration = crate::hex::encode(&Sha256::digest(configuration));
+        Self { version: env!("CARGO_PKG_VERSION").to_owned(), configuration }
+    }
 }
 
 /// Names a digest.

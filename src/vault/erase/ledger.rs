@@ -426,6 +426,7 @@ impl<'p> Ledger<'p> {
             counters: Counters { acked: size, uploaded: size, ..Counters::default() },
             last,
             recovered: false,
+            made_by: None,
             note: self.key.note(&Checkpoint { origin, size, root }.text()),
         }
     }

@@ -97,6 +97,32 @@ fn line(call: &str, tool: &str, decision: Option<&str>, status: &str) -> Row {
     Row { v: 1, leaf: 0, object_key: None, off: None, of: None, tail }
 }
 
+/// A rule's refusals and a user's are told apart.
+#[test]
+fn a_denial_tells_by_whom() {
+    let mut all_of = Gathered::default();
+    for by in ["config", "user_reject", "config"] {
+        let mut row = line("permission", "Bash", Some("reject"), "ok");
+        row.tail.decided_by = Some(by.to_owned());
+        assert!(all_of.take(&row, &all()));
+    }
+    let told: Vec<_> = all_of.boundary.iter().map(|(key, times)| (key.decided_by.as_deref(), times.count)).collect();
+    assert_eq!(told, [(Some("config"), 2), (Some("user_reject"), 1)]);
+}
+
+/// Which configuration the gateways had, and until when, is what their signed digests say (SOC 2, CC8.1).
+#[tokio::test]
+async fn configurations_are_told_from_digests() {
+    let site = site().await;
+    let desk = Desk::of(&site, None);
+    let gathered = gather(&desk.place.vault, &all(), None, &keys(&desk)).await.expect("gathered");
+    let made_by: Vec<_> = gathered.configurations.keys().filter_map(|one| one.made_by.clone()).collect();
+    let hash = "40bcb3ec21c27562e50fdb9f3b503f068bf02b48d59f34031f8323c1f2112b1f";
+    assert!(!made_by.is_empty() && made_by.iter().all(|by| by.configuration == hash), "{made_by:?}");
+    let digests: u64 = gathered.configurations.values().map(|spell| spell.digests).sum();
+    assert_eq!(digests, gathered.digests.len() as u64, "each digest is under one configuration");
+}
+
 /// Tools used and what was denied, by whom, are counted apart; sums are exact.
 #[test]
 fn a_boundary_report_tells_denials() {

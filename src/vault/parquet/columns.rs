@@ -69,6 +69,7 @@ pub(super) const COLUMNS: &[Column] = &[
     column("duration_ns", Form::Int),
     column("finish", Form::Text),
     column("decision", Form::Text),
+    column("decided_by", Form::Text),
     column("part", Form::Texts),
     column("pt_bytes", Form::Int),
     column("repeat", Form::Bool),

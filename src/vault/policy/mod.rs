@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::keys::KEYS_LONGER_DAYS;
 use super::names::account_segment;
 use super::store::settings::{LockMode, S3Settings};
 
@@ -187,9 +188,9 @@ impl<'s> Policy<'s> {
         json!({"Rules": [self.key_rule(), self.marker_rule()]})
     }
 
-    /// A key seals for a day and an hour, and what it sealed last must open to its last day.
+    /// What a key sealed last must open to its last day.
     fn key_rule(&self) -> Value {
-        let keep = self.settings.lock.map_or(365, |lock| days(lock.retention)) + 3;
+        let keep = self.settings.lock.map_or(365, |lock| days(lock.retention)) + 1 + KEYS_LONGER_DAYS;
         json!({"ID": "keys", "Status": "Enabled", "Filter": {"Prefix": format!("{}keys/", self.below)},
             "Expiration": {"Days": keep}, "NoncurrentVersionExpiration": {"NoncurrentDays": 1}})
     }

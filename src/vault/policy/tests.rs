@@ -233,5 +233,5 @@ fn one_bucket_has_all_rules() {
     assert!(policy.to_string().contains("OnlyErasersBypass"), "nobody could erase: {policy}");
     let rules = rules["Rules"].as_array().expect("rules");
     let keys = rules.iter().find(|rule| rule["ID"] == "keys").expect("keys");
-    assert_eq!((&keys["Filter"]["Prefix"], &keys["Expiration"]["Days"]), (&json!("agent-sessions/keys/"), &json!(403)));
+    assert_eq!((&keys["Filter"]["Prefix"], &keys["Expiration"]["Days"]), (&json!("agent-sessions/keys/"), &json!(431)));
 }

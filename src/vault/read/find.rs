@@ -284,7 +284,8 @@ pub fn shown(row: &Row) -> String {
     let action = tail.action_type.clone().unwrap_or_else(|| tail.call.clone());
     let what = tail.tool_name.as_ref().or(tail.model.as_ref()).map_or(String::new(), |name| format!(" {name}"));
     let cost = tail.cost_usd.as_ref().map_or(String::new(), |usd| format!("  {usd} USD"));
-    let decision = tail.decision.as_ref().map_or(String::new(), |decision| format!("  {decision}"));
+    let by = tail.decided_by.as_ref().map_or(String::new(), |by| format!(" by {by}"));
+    let decision = tail.decision.as_ref().map_or(String::new(), |decision| format!("  {decision}{by}"));
     clean(&format!(
         "{}  {}  {}  {}{}  {}{}{}",
         tail.ts.get(..23).unwrap_or(&tail.ts),

@@ -10,10 +10,10 @@ use std::time::{Duration, UNIX_EPOCH};
 use super::directory::classify;
 use super::{DirectoryStore, ObjectKind, StoreError, VaultReader};
 use crate::clock::UnixNanos;
+use crate::vault::keys::KEYS_LONGER_DAYS;
 use crate::vault::names::is_payload;
 
-/// A key may be a day older than the last that it opens.
-const KEYS_LONGER: Duration = Duration::from_secs(2 * 86_400);
+const KEYS_LONGER: Duration = Duration::from_secs(KEYS_LONGER_DAYS * 86_400);
 
 /// How long, and how much, a folder keeps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

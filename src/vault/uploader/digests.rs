@@ -319,6 +319,7 @@ impl Uploader {
             },
             last: what.last,
             recovered: what.recovered,
+            made_by: self.parts.made_by.clone(),
             note: key.note(&checkpoint.text()),
         }
     }

@@ -31,6 +31,7 @@ use crate::rng::Rng;
 use crate::telemetry::{Counter, Gauge, Meter, names as metric};
 
 use super::books::Writer;
+use super::chain::digest::MadeBy;
 use super::chain::note::SigningKey;
 use super::chain::tree::Hash;
 use super::record;
@@ -90,6 +91,8 @@ pub struct Parts {
     pub pace: Pace,
     /// Signs digests.
     pub key: Arc<SigningKey>,
+    /// What its digests say of the gateway.
+    pub made_by: Option<MadeBy>,
 }
 
 struct Metrics {

@@ -383,6 +383,7 @@ fn process<S: VaultStore + 'static>(
         rng: Arc::new(SeededRng::new(u64::from(epoch))),
         pace: Pace { object_age: Duration::from_secs(120), index_interval: Duration::from_secs(60) },
         key: Arc::new(signing_key()),
+        made_by: Some(MadeBy::this("the configuration")),
     };
     (writer, ticketer, Uploader::new(parts, meter))
 }

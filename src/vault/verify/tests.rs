@@ -27,7 +27,7 @@ use crate::pipeline::spool::Record;
 use crate::rng::{Rng, SeededRng};
 use crate::telemetry::Meter;
 use crate::vault::books::Writer;
-use crate::vault::chain::digest::Digest;
+use crate::vault::chain::digest::{Digest, MadeBy};
 use crate::vault::chain::note::SigningKey;
 use crate::vault::delta::Plan;
 use crate::vault::document::{self, Content, Head, ItemHead, Piece};
@@ -125,6 +125,7 @@ fn process<J: Journal + 'static, S: VaultStore + 'static>(
         rng: Arc::new(SeededRng::new(u64::from(epoch))),
         pace: Pace { object_age: Duration::from_secs(120), index_interval: Duration::from_secs(60) },
         key: Arc::new(signing_key()),
+        made_by: Some(MadeBy::this("the configuration")),
     };
     (writer, ticketer, Uploader::new(parts, &Meter::new()))
 }
