@@ -4,6 +4,7 @@
     audit.py --kms      the signing key and an auditor's lie encrypted under a KMS (moto's): the documented commands bring them back
 """
 import argparse
+import hashlib
 import json
 import os
 import re
@@ -25,13 +26,24 @@ def blocks(s3):
     return [text for kind, where, text in found if kind == "sh" and (where != "s3" or s3)]
 
 
-def guide(work, name, env, s3=False, skip=0):
-    """Runs the blocks in one shell, in a folder of its own."""
+def guide(work, name, env, s3=False, pasted=False):
+    """Runs the blocks in one shell, in a folder of its own, and nothing but the blocks: as a script, or as a reader pastes them into a shell of
+    theirs. Whether it says that everything held, that something did not, what it printed, and its errors."""
     folder = os.path.join(work, name)
     os.makedirs(folder)
-    script = "set -euo pipefail\n" + "".join(blocks(s3)[skip:])
-    done = subprocess.run(["bash", "-c", script], cwd=folder, env={**os.environ, **env}, capture_output=True, text=True)
-    return done.returncode, done.stdout, done.stderr[-1500:]
+    script = "".join(blocks(s3))
+    shell = ["bash", "--norc", "--noprofile", "-i"] if pasted else ["bash", "-c", script]
+    done = subprocess.run(shell, cwd=folder, env={**os.environ, "PS1": "", **env}, input=script if pasted else "", capture_output=True, text=True,
+                          start_new_session=pasted)
+    # an interactive shell echoes what it reads
+    not_held = re.search("^DOES NOT HOLD: ", done.stderr, re.M) is not None
+    return "everything held" in done.stdout, not_held, done.stdout, done.stderr[-1500:]
+
+
+def kept(work, name, file):
+    """A file that the guide made on its way."""
+    with open(os.path.join(work, name, file)) as f:
+        return f.read()
 
 
 def run(*command, env=None):
@@ -66,8 +78,10 @@ def canaries(one):
 def guided(work, env, s3=False):
     """The guide finds what is there, and fails where something was changed."""
     plain = session("plain")
-    code, out, why = guide(work, "guide", env, s3)
-    check("the guide, word for word: every command ends well", code == 0, f"exit {code}: {why}")
+    held, not_held, out, why = guide(work, "guide", env, s3)
+    check("the guide, word for word and alone: everything holds", held and not not_held and not why.strip(), why)
+    held, not_held, _, why = guide(work, "guide-pasted", env, s3, pasted=True)
+    check("so it does pasted into a shell", held and not not_held, why)
     missing = [c for c in canaries(plain) if c not in out]
     check("it shows what was said", not missing, str(missing))
     check("it counts fragments, commitments, digests; a root is compared", out.count("the root is theirs") >= 1 and not re.search(r"^0$", out, re.M), out[-600:])
@@ -94,7 +108,7 @@ def readme(gateway, key, place, env=None):
 
 
 def tampered(work, env):
-    """Each change makes one of the guide's commands fail: a check that can't fail is none."""
+    """Each change makes the guide say what does not hold: a check that can't fail is none."""
     def flip(path, at):
         with open(path, "r+b") as f:
             f.seek(at, 2 if at < 0 else 0)
@@ -106,6 +120,22 @@ def tampered(work, env):
         found = sorted(os.path.join(d, f) for d, _, fs in os.walk(os.path.join(root, folder)) for f in fs if f.endswith(ending))
         return found[nth]
 
+    def named(vault):
+        """An object of the index and, behind the newest digest, one that names it, which nobody signed."""
+        before = pick(vault, "chain", ".json", -1)
+        with open(before, "rb") as f:
+            digest = json.loads(f.read())
+        number, lines = digest["n"] + 1, os.path.join(vault, "index", "v1", "account=default", "dt=2020-01-01", "gw-X-0000000000.ndjson.zst")
+        os.makedirs(os.path.dirname(lines))
+        shutil.copy(pick(vault, "index", ".zst"), lines)
+        with open(lines, "rb") as f, open(before, "rb") as g:
+            index = {"key": os.path.relpath(lines, vault), "sha256": hashlib.sha256(f.read()).hexdigest()}
+            prev = {"epoch": digest["epoch"], "n": digest["n"], "sha256": hashlib.sha256(g.read()).hexdigest()}
+        path = os.path.join(os.path.dirname(before), f"{number:010d}.json")
+        with open(path, "w") as f:
+            json.dump({**digest, "n": number, "prev": prev, "index": index, "objects": []}, f)
+        shutil.copy(f"{before}.sig", f"{path}.sig")
+
     changes = {
         "a byte of payload": lambda v: [flip(os.path.join(d, f), -3) for d, _, fs in os.walk(v) for f in fs if f.endswith(".agev")],
         "a digest": lambda v: flip(pick(v, "chain", ".json", -1), 40),
@@ -113,14 +143,41 @@ def tampered(work, env):
         "a digest removed": lambda v: os.remove(pick(v, "chain", ".json", 0)),
         "a byte of the index": lambda v: flip(pick(v, "index", ".zst"), -9),
         "an index object planted": lambda v: shutil.copy(pick(v, "index", ".zst"), pick(v, "index", ".zst").replace("-00000", "-90000")),
+        "a digest that names it": named,
+        "no digest at all": lambda v: shutil.rmtree(os.path.join(v, "chain")),
+        "a key": lambda v: [os.remove(os.path.join(d, f)) for d, _, fs in os.walk(os.path.join(v, "keys")) for f in fs],
     }
     for number, (what, change) in enumerate(changes.items()):
         copy = os.path.join(work, f"tampered-{number}")
         shutil.copytree(env["VAULT"], copy)
         change(copy)
-        code, _, _ = guide(work, f"guide-{number}", {**env, "VAULT": copy})
-        check(f"the guide fails: {what}", code != 0)
+        for how, pasted in (("as a script", False), ("pasted", True)):
+            held, not_held, out, why = guide(work, f"guide-{number}-{pasted}", {**env, "VAULT": copy, "KEYS": copy}, pasted=pasted)
+            check(f"the guide says what does not hold, {how}: {what}", not_held and not held, why)
+            unsigned = pick(copy, "chain", ".json", -1) if what in ("a digest", "a digest that names it") else "none"
+            check(f"no root of a digest that nobody signed is called theirs, {how}: {what}", f"{unsigned}:" not in out, out[-600:])
         shutil.rmtree(copy)
+
+
+def planted(work, env):
+    """Lines that somebody planted: those of another account's session of the same name are not this session's; nothing in them is run."""
+    copy, pwned = os.path.join(work, "planted"), os.path.join(work, "pwned")
+    shutil.copytree(env["VAULT"], copy)
+    with open(os.path.join(work, "guide", "own.ndjson")) as f:
+        own = next(json.loads(line) for line in f if '"object_key":"' in line)
+
+    def plant(account, **changed):
+        folder = os.path.join(copy, "index", "v1", f"account={account}", "dt=2020-01-01")
+        os.makedirs(folder)
+        line = json.dumps({**own, "account": account, **changed}) + "\n"
+        subprocess.run(["zstd", "-q", "-o", os.path.join(folder, "gw-X-0000000000.ndjson.zst")], input=line.encode(), check=True)
+    plant("other", object_key="other/acme/s/2020-01-01/x.agev")
+    guide(work, "guide-other", {**env, "VAULT": copy})
+    whole = kept(work, "guide", "fragments.tsv")
+    check("another account's session of this name is left out", whole and kept(work, "guide-other", "fragments.tsv") == whole)
+    plant(env["ACCOUNT"], off=f"a[$(touch {pwned})]")
+    held, not_held, _, why = guide(work, "guide-run", {**env, "VAULT": copy})
+    check("a planted line runs nothing", not os.path.exists(pwned) and not_held and not held, why)
 
 
 def erasure(work, gateway, key, place, store, s3=None):
@@ -255,9 +312,11 @@ def folder(work):
     gateway, key = filled(work, {})
     schema(gateway)
     place = ["--store", gateway.store]
-    env = {"AUDITOR": gateway.identity, "KEY": key, "VAULT": gateway.store, "KEYS": gateway.store, "PREFIX": "", "SESSION": session("plain")["session_ids"][0]}
+    env = {"AUDITOR": gateway.identity, "KEY": key, "VAULT": gateway.store, "KEYS": gateway.store, "PREFIX": "", "SESSION": session("plain")["session_ids"][0],
+           "ACCOUNT": "default"}
     guided(work, env)
     tampered(work, env)
+    planted(work, env)
     readme(gateway, key, place)
     reading(gateway, place)
     evidence(work, gateway, key, place)
@@ -286,7 +345,7 @@ def s3(work):
         place = ["--store", f"s3://{bucket}/agent-sessions", "--keys", f"s3://{keys}", "--region", line["region"], "--endpoint", line["endpoint"], "--force-path-style"]
         tools = os.path.join(CACHE, "venv-aws", "bin")
         env = {**admin, "PATH": f"{tools}:{os.environ['PATH']}", "AWS_ENDPOINT_URL": line["endpoint"], "AWS_REGION": line["region"], "AUDITOR": gateway.identity,
-               "KEY": key, "BUCKET": bucket, "KEY_BUCKET": keys, "PREFIX": "agent-sessions/", "SESSION": session("plain")["session_ids"][0],
+               "KEY": key, "BUCKET": bucket, "KEY_BUCKET": keys, "PREFIX": "agent-sessions/", "SESSION": session("plain")["session_ids"][0], "ACCOUNT": "default",
                "VAULT": os.path.join(work, "fetched"), "KEYS": os.path.join(work, "fetched-keys")}
         guided(work, env, s3=True)
         readme(gateway, key, place, admin)
