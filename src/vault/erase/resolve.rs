@@ -1,6 +1,6 @@
 //! **What**: finds the keys of a session, or of all sessions of a user. **Why**: who signs must see what goes.
 //! **Invariants**: the index tells which sessions there are, the store which keys: also those of content that no index line
-//! names yet. **Not here**: what is signed (`request`).
+//! names yet, and of a session those under every tenant; what of the index can't be read is told. **Not here**: what is signed (`request`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,12 +13,16 @@ use crate::vault::signed::Signed;
 use crate::vault::store::ObjectKind;
 
 use super::Place;
-use super::request::{MAX_KEYS, Target, is_key_id};
+use super::request::{MAX_KEYS, Target, is_day, is_key_id, is_segment};
 
 /// Objects that are asked about at a time.
 const AT_ONCE: usize = 16;
 /// Sessions that nobody signed, and are named.
 const MAX_UNSIGNED: usize = 100;
+/// The most that names of sessions take, bytes: whoever may only write decides how many lines tell of one.
+const MAX_NAMES: usize = if cfg!(test) { 64 << 10 } else { 64 << 20 };
+/// What a name takes beside its bytes, about.
+const A_NAME: usize = 96;
 
 /// What is looked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +46,7 @@ pub struct Resolved {
     pub keys: Vec<Shredded>,
     /// Objects of theirs that are under legal hold.
     pub holds: Vec<String>,
-    /// What lines say of the user that none of the given keys signed, and what of the chains can't be read: it is not included.
+    /// What lines say of the user that none of the given keys signed, and what of the index and the chains can't be read: it is not included.
     pub left_out: Vec<String>,
 }
 
@@ -58,13 +62,9 @@ pub async fn resolve(place: &Place, asked: &Asked) -> Result<Resolved, ReadError
     let left_out = told.left_out();
     let Sessions { account, folders, .. } = told;
     let segment = account_segment(&account);
-    let start = place.vault.full(&format!("keys/{segment}/"));
-    let names = place.vault.list(ObjectKind::Key, &format!("keys/{segment}/")).await?;
-    let keys: BTreeSet<Shredded> = names
-        .iter()
-        .filter(|name| session_of(name, &start).is_some_and(|folder| folders.contains(&folder)))
-        .filter_map(|name| shredded(name))
-        .collect();
+    let stored = stored(place, &account).await?;
+    let own = stored.iter().filter(|(folder, _)| folders.contains(folder));
+    let keys: BTreeSet<Shredded> = own.filter_map(|(_, name)| shredded(name)).collect();
     if keys.is_empty() {
         return Err("no key object of it is in the store: it has no content, was erased before, or its keys lie in \
                     another bucket (--keys)"
@@ -76,6 +76,18 @@ pub async fn resolve(place: &Place, asked: &Asked) -> Result<Resolved, ReadError
     let holds = holds(place, &segment, &folders, &keys).await?;
     let sessions = folders.iter().map(|(tenant, session)| format!("{tenant}/{session}")).collect();
     Ok(Resolved { account, sessions, keys: keys.into_iter().collect(), holds, left_out })
+}
+
+/// Key objects of an account, each with its session; not what no gateway names so: a request with that in it would be none.
+async fn stored(place: &Place, account: &str) -> Result<Vec<(Folder, String)>, ReadError> {
+    let below = format!("keys/{}/", account_segment(account));
+    let (start, names) = (place.vault.full(&below), place.vault.list(ObjectKind::Key, &below).await?);
+    let one = |name: String| {
+        let (tenant, session) = session_of(&name, &start)?;
+        let day = name.rsplit('/').nth(1).is_some_and(is_day);
+        (day && is_segment(&tenant) && is_segment(&session)).then_some(((tenant, session), name))
+    };
+    Ok(names.into_iter().filter_map(one).collect())
 }
 
 /// The key that a key object is a copy of: those of `rewrap` have more behind the id.
@@ -99,6 +111,36 @@ pub(super) fn session_of(name: &str, start: &str) -> Option<Folder> {
 /// Sessions by account.
 pub(super) type Accounts = BTreeMap<String, BTreeSet<Folder>>;
 
+/// Sessions as lines tell them, as many as are kept.
+#[derive(Default)]
+struct Named {
+    accounts: Accounts,
+    bytes: usize,
+    /// There are more.
+    more: bool,
+}
+
+impl Named {
+    fn add(&mut self, account: &str, folder: Folder) {
+        if self.accounts.get(account).is_some_and(|folders| folders.contains(&folder)) {
+            return;
+        }
+        let bytes = self.bytes + account.len() + folder.0.len() + folder.1.len() + A_NAME;
+        if bytes > MAX_NAMES {
+            self.more = true;
+            return;
+        }
+        self.bytes = bytes;
+        self.accounts.entry(account.to_owned()).or_default().insert(folder);
+    }
+
+    /// That there are more, in words.
+    fn told(&self) -> Option<String> {
+        self.more
+            .then(|| "lines tell of more sessions than are kept in memory: give --tenant, or name sessions".to_owned())
+    }
+}
+
 /// What lines of the index tell of who is asked for.
 #[derive(Default)]
 pub(super) struct Told {
@@ -115,8 +157,11 @@ pub(super) async fn told(place: &Place, asked: &Asked) -> Result<Told, ReadError
     let mut told = Told::default();
     let account = asked.account.as_deref();
     let Target::User(_) = &asked.what else {
-        let mut each = |row: Row| asked.takes(&row, &mut told.found);
+        let mut found = Named::default();
+        let mut each = |row: Row| asked.takes(&row, &mut found);
         told.closed = each_row(&place.vault, account, &|_| true, &mut each).await?;
+        told.closed.extend(found.told());
+        told.found = found.accounts;
         return Ok(told);
     };
     // who may only write must not say whose a session is, nor be in the way of who may ask
@@ -126,25 +171,28 @@ pub(super) async fn told(place: &Place, asked: &Asked) -> Result<Told, ReadError
             .to_owned());
     }
     let signed = Signed::read(&place.vault, &place.keys, account).await?;
-    let mut each = |row: Row| asked.takes(&row, &mut told.found);
+    let (mut found, mut unsigned) = (Named::default(), Named::default());
+    let mut each = |row: Row| asked.takes(&row, &mut found);
     let missed = each_signed_row(&place.vault, account, &|_| true, &signed, &mut each).await?;
-    told.closed = missed.closed;
-    let mut each = |_: &str, row: Row| asked.takes(&row, &mut told.unsigned);
+    told.closed = missed.closed.into_iter().chain(found.told()).collect();
+    let mut each = |_: &str, row: Row| asked.takes(&row, &mut unsigned);
     // what can't be read of these says nothing: anybody may have put it there
     each_unsigned_row(&place.vault, account, &|_| true, &signed, &mut each).await?;
+    let more = unsigned.told().map(|why| format!("not included: of what none of the given keys signed, {why}"));
+    (told.found, told.unsigned) = (found.accounts, unsigned.accounts);
     for (account, folders) in &told.found {
         if let Some(unsigned) = told.unsigned.get_mut(account) {
             unsigned.retain(|folder| !folders.contains(folder));
         }
     }
     told.unsigned.retain(|_, folders| !folders.is_empty());
-    told.unread = signed.closed().iter().cloned().chain(missed.older).collect();
+    told.unread = signed.closed().iter().cloned().chain(missed.older).chain(more).collect();
     Ok(told)
 }
 
 impl Asked {
     /// Adds the session of a line that tells of who is asked for.
-    fn takes(&self, row: &Row, found: &mut Accounts) {
+    fn takes(&self, row: &Row, found: &mut Named) {
         let tail = &row.tail;
         let elsewhere = self.tenant.as_ref().is_some_and(|tenant| *tenant != tail.tenant);
         if elsewhere || matches!(tail.kind, Some(Kind::Erasure | Kind::Gap)) {
@@ -157,8 +205,7 @@ impl Asked {
             Target::User(user) => tail.user_key.as_ref() == Some(user),
         };
         if wanted {
-            let folder = (segment(&tail.tenant), segment(&session));
-            found.entry(tail.account.clone()).or_default().insert(folder);
+            found.add(&tail.account, (segment(&tail.tenant), segment(&session)));
         }
     }
 }
@@ -204,28 +251,33 @@ impl Sessions {
 /// # Errors
 /// One line: the store fails, nobody tells of it, or several accounts have it.
 async fn all_sessions(place: &Place, asked: &Asked) -> Result<Sessions, ReadError> {
-    let Told { mut found, unsigned, closed, unread } = told(place, asked).await?;
+    let Told { mut found, unsigned, closed, mut unread } = told(place, asked).await?;
     if let (Target::User(_), Some(why)) = (&asked.what, closed.first()) {
         return Err(format!("sessions of the user may be missed, name them one by one: {why}"));
     }
     let count = found.len();
-    let (account, folders) = match (found.pop_first(), &asked.what) {
+    let (account, mut folders) = match (found.pop_first(), &asked.what) {
         (Some(one), _) if count == 1 => one,
         (Some(_), _) => return Err(format!("{count} accounts have such a session; give --account")),
         (None, Target::User(_)) => Default::default(),
-        (None, Target::Session(session)) => {
+        (None, Target::Session(_)) => {
             // what came in the last minutes is in no line yet
-            let account =
-                asked.account.clone().ok_or("no line of the index tells of this session; is it new, give --account")?;
-            let start = place.vault.full(&format!("keys/{}/", account_segment(&account)));
-            let names = place.vault.list(ObjectKind::Key, &format!("keys/{}/", account_segment(&account))).await?;
-            let tenant = asked.tenant.as_deref().map(segment);
-            let folders = names.iter().filter_map(|name| session_of(name, &start));
-            let session = segment(session);
-            let same = |(t, s): &Folder| *s == session && tenant.as_ref().is_none_or(|tenant| tenant == t);
-            (account, folders.filter(same).collect())
+            let none = "no line of the index tells of this session; is it new, give --account";
+            let account = asked.account.clone();
+            (
+                account.ok_or_else(|| [vec![none.to_owned()], closed.clone()].concat().join("\nnot read: "))?,
+                BTreeSet::new(),
+            )
         }
     };
+    if let Target::Session(session) = &asked.what {
+        // a line that can't be read, or whose number another one claims, hides no tenant's keys
+        let (session, tenant) = (segment(session), asked.tenant.as_deref().map(segment));
+        let same = |(t, s): &Folder| *s == session && tenant.as_ref().is_none_or(|tenant| tenant == t);
+        folders.extend(stored(place, &account).await?.into_iter().map(|(folder, _)| folder).filter(same));
+        // other accounts may have it, too
+        unread.extend(closed.into_iter().map(|why| format!("not read, lines of the session may stand there: {why}")));
+    }
     Ok(Sessions { account, folders, unsigned, unread })
 }
 
@@ -240,9 +292,8 @@ pub(in crate::vault) async fn sessions_with_unsigned(place: &Place, asked: &Aske
     }
     if let Some(unsigned) = told.unsigned.get_mut(&told.account) {
         // whoever plants lines by the thousand makes nobody write as many notes
-        let below = format!("keys/{}/", account_segment(&told.account));
-        let (start, names) = (place.vault.full(&below), place.vault.list(ObjectKind::Key, &below).await?);
-        let stored: BTreeSet<Folder> = names.iter().filter_map(|name| session_of(name, &start)).collect();
+        let stored: BTreeSet<Folder> =
+            stored(place, &told.account).await?.into_iter().map(|(folder, _)| folder).collect();
         told.folders.extend(unsigned.extract_if(.., |folder| stored.contains(folder)));
     }
     if told.folders.is_empty() && matches!(asked.what, Target::User(_)) {

@@ -272,6 +272,63 @@ async fn a_user_is_erased_whole() {
     assert!(resolve(&desk.place, &asked).await.expect_err("gone").contains("no key object"));
 }
 
+/// Keys of a session whose lines can't be read go with the others, under whatever tenant they lie; that lines could not be read is said. What
+/// no gateway names so makes no request void.
+#[tokio::test]
+async fn keys_of_lines_that_cannot_be_read_are_found() {
+    let site = site().await;
+    let desk = Desk::of(&site, None);
+    let asked = Asked { what: session("s0"), account: Some("default".to_owned()), tenant: None };
+    let whole = resolve(&desk.place, &asked).await.expect("resolved");
+    assert_eq!((whole.keys.len(), whole.left_out.len()), (1, 0));
+    let junk = "index/v1/account=default/dt=2026-11-20/gw-E0009-0000000000.ndjson.zst";
+    for name in [
+        junk,
+        "keys/default/t2/s0/2026-11-20/0123456789abcdef.age",
+        "keys/default/no segment/s0/2026-11-20/0123456789abcdef.age",
+        "keys/default/acme/s0/no day/0123456789abcdef.age",
+    ] {
+        site.store.0.lock().insert(name.to_owned(), Bytes::from_static(b"junk"));
+    }
+    let found = resolve(&desk.place, &asked).await.expect("resolved");
+    assert_eq!((found.sessions.clone(), found.keys.len()), (vec!["acme/s0".to_owned(), "t2/s0".to_owned()], 2));
+    assert!(found.left_out.len() == 1 && found.left_out[0].contains(junk), "{:?}", found.left_out);
+    let request = desk.request(&site, session("s0")).await;
+    assert_eq!(desk.run(&site, &desk.signed(&request)).await.expect("erased").keys, 2);
+    let one = Asked { tenant: Some("t2".to_owned()), ..asked };
+    assert!(resolve(&desk.place, &one).await.expect_err("gone").contains("no key object"));
+}
+
+/// Lines that nobody signed tell of a user's sessions, as many as somebody likes: they are counted up to a bound, and that there are more is said.
+#[tokio::test]
+async fn planted_sessions_of_a_user_are_bounded() {
+    let site = site().await;
+    let desk = Desk::of(&site, None);
+    let of = |name: &&String| name.starts_with("index/v1/account=default/");
+    let name = site.store.0.lock().keys().find(of).cloned().expect("an object of the index");
+    let bytes = site.store.0.lock().get(&name).cloned().expect("there");
+    let lines = crate::vault::read::unpack_index(&name, &bytes).expect("lines");
+    let line = lines.lines().find(|line| line.contains("\"s0\"")).expect("a line of s0");
+    let one = |n: usize| {
+        let leaf = line.replacen("\"leaf\":", &format!("\"leaf\":{}", 1000 + n), 1);
+        leaf.replace("\"s0\"", &format!("\"{n:0>1000}\"")) + "\n"
+    };
+    let text: String = (0..200).map(one).collect();
+    let planted = "index/v1/account=default/dt=2026-11-20/gw-E0009-0000000000.ndjson.zst";
+    let bytes = Bytes::from(zstd::bulk::compress(text.as_bytes(), 1).expect("zstd"));
+    site.store.0.lock().insert(planted.to_owned(), bytes);
+    let asked = Asked { what: Target::User("h-default".to_owned()), account: None, tenant: None };
+    let found = resolve(&desk.place, &asked).await.expect("resolved");
+    assert_eq!(found.sessions, ["acme/s0", "acme/s1"]);
+    let named = found.left_out.iter().filter(|why| why.contains("/000")).count();
+    assert!((40..64).contains(&named), "{named} names of 1000 bytes in 64 KiB");
+    assert!(
+        found.left_out.iter().any(|why| why.contains("more sessions than are kept")),
+        "{:?}",
+        found.left_out.last()
+    );
+}
+
 /// One signer, one key under two names, a text that was changed, another vault, too late, twice: nothing is touched.
 #[tokio::test]
 async fn what_two_people_did_not_ask_for_is_refused() {
