@@ -106,9 +106,13 @@ pub(super) struct Session {
     /// The most content of the session, decompressed, that is read into memory: `256MiB`. A larger session is an error.
     #[arg(long, value_parser = size, default_value = "1GiB", value_name = "SIZE")]
     content: Content,
-    /// Public key of the writer's signer, or a file that holds it: lines of objects that no digest names, which it signed, are marked.
+    /// Public key of the writer's signer, or a file that holds it: lines of objects that no digest names, which it signed, and content
+    /// that no such line means are marked, and no part of turns, sums, trees and datasets.
     #[arg(long, value_name = "KEY|FILE")]
     key: Vec<String>,
+    /// With `--key`: what is not signed counts as a turn and in sums like the rest. What was sent in the last minutes is not signed yet.
+    #[arg(long, requires = "key")]
+    unsigned: bool,
     #[command(flatten)]
     from: Source,
 }
@@ -265,9 +269,7 @@ fn looked(not: bool, unsigned: usize) {
         (true, _) => "nobody looked whether these lines were signed: --key marks those that were not".to_owned(),
         (false, 0) => return,
         (false, count) => {
-            format!(
-                "UNSIGNED: {count} of these lines stand in objects that no digest names: planted, or about to be signed"
-            )
+            format!("UNSIGNED: {count} entries that no digest names: planted, or about to be signed")
         }
     };
     // nobody listens on a closed stderr
@@ -289,7 +291,7 @@ pub(super) fn run_session(
     tells: bool,
     write: impl FnOnce(&mut Replay, &mut Vec<u8>) -> Result<io::Result<()>, String>,
 ) -> Result<Exit, String> {
-    let Session { session, account, tenant, content, key, from } = session;
+    let Session { session, account, tenant, content, key, unsigned, from } = session;
     let keys = public_keys(&key)?;
     let mut exit = Exit::Fine;
     block_on(async {
@@ -297,7 +299,8 @@ pub(super) fn run_session(
         log.note("session", &session)?;
         let mut opener = Opener::new(&vault, auditors);
         let signed = signed(&vault, &keys, account.as_deref()).await?;
-        let mut replay = replay(&vault, &mut opener, &session, &Filter { account, tenant, content, signed }).await?;
+        let filter = Filter { account, tenant, content, signed, unsigned };
+        let mut replay = replay(&vault, &mut opener, &session, &filter).await?;
         let mut text = Vec::new();
         write(&mut replay, &mut text)?.map_err(|error| error.to_string())?;
         print(&text)?;

@@ -267,7 +267,7 @@ async fn found(audit: &Audit, query: &Query, each: &mut (dyn FnMut(&Row, bool) +
         return find(&audit.vault, query, &mut |row| each(row, false)).await;
     };
     let (own, others) = find_signed(&audit.vault, query, &signed, each).await?;
-    let closed = [own.closed, others.closed].concat();
+    let closed = own.closed.into_iter().chain(others.closed).chain(own.older).collect();
     Ok(Found { lines: own.lines + others.lines, closed, ..Found::default() })
 }
 
@@ -290,14 +290,20 @@ async fn session(State(audit): State<Arc<Audit>>, Params(wanted): Params<Wanted>
         Ok(signed) => signed,
         Err(why) => return (StatusCode::BAD_GATEWAY, lines(&why) + "\n").into_response(),
     };
-    let filter = Filter { account: Some(wanted.account.clone()), tenant: None, content: Content(MAX_CONTENT), signed };
+    let filter = Filter {
+        account: Some(wanted.account.clone()),
+        tenant: None,
+        content: Content(MAX_CONTENT),
+        signed,
+        unsigned: false,
+    };
     match replay(&audit.vault, &mut opener, &wanted.session, &filter).await {
         Err(why) => (StatusCode::NOT_FOUND, lines(&why) + "\n").into_response(),
-        Ok(replay) => html(&shown(&audit, &wanted, &replay)),
+        Ok(replay) => html(&shown(&audit, &wanted, &replay, opener.moved())),
     }
 }
 
-fn shown(audit: &Audit, wanted: &Wanted, replay: &Replay) -> Session {
+fn shown(audit: &Audit, wanted: &Wanted, replay: &Replay, moved: &[String]) -> Session {
     let told = replay.turns();
     let comparable = told.iter().all(|turn| turn.is_whole());
     let turns: Vec<Turn> = told.iter().map(|turn| Turn::of(turn.number, turn.model(), &turn.first_words())).collect();
@@ -340,7 +346,7 @@ fn shown(audit: &Audit, wanted: &Wanted, replay: &Replay) -> Session {
         change,
         concerned,
         unsigned: replay.unsigned(),
-        closed: replay.closed().iter().map(|why| clean(why)).collect(),
+        closed: replay.closed().iter().chain(replay.older()).chain(moved).map(|why| clean(why)).collect(),
     }
 }
 

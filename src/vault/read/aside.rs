@@ -3,7 +3,7 @@
 //! nothing. **Invariants**: what stands under the name counts unless another object of that name's own form has more of the fragments that
 //! index lines name, by their hashes; what was read in another's place is said. **Not here**: whether lines are what was signed (`Signed`), judging (`verify`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
@@ -14,25 +14,30 @@ use crate::vault::store::ObjectKind;
 
 use super::{Opener, ReadError, Vault};
 
-/// SHA-256 (hex) of an object's fragments by first byte and length, as index lines tell them.
+/// First byte and length of a fragment.
+type Place = (u64, u64);
+
+/// SHA-256 (hex) of an object's fragments, as index lines tell them: lines that were planted may tell others of the same place.
 #[derive(Clone, Debug, Default)]
-pub(in crate::vault) struct Hashes(BTreeMap<(u64, u64), String>);
+pub(in crate::vault) struct Hashes(BTreeMap<Place, BTreeSet<String>>);
 
 impl Hashes {
     /// Takes a line's fragment.
     pub(in crate::vault) fn add(&mut self, row: &Row) {
-        let place = row.off.zip(row.tail.len);
-        self.0.extend(place.zip(row.tail.ct_sha256.clone()));
+        if let Some((place, sha256)) = row.off.zip(row.tail.len).zip(row.tail.ct_sha256.clone()) {
+            self.0.entry(place).or_default().insert(sha256);
+        }
     }
 
-    /// How many of them bytes hold that begin at `start` of their object.
-    fn held(&self, bytes: &[u8], start: u64) -> usize {
-        let holds = |(&(off, len), sha256): (&(u64, u64), &String)| {
+    /// What bytes that begin at `start` of their object have in these places: hashes, where a line tells the same.
+    pub(super) fn found(&self, bytes: &[u8], start: u64) -> BTreeMap<Place, String> {
+        let at = |(&(off, len), told): (&Place, &BTreeSet<String>)| {
             let first = usize::try_from(off.checked_sub(start)?).ok()?;
             let fragment = bytes.get(first..first.checked_add(usize::try_from(len).ok()?)?)?;
-            (crate::hex::encode(&Sha256::digest(fragment)) == *sha256).then_some(())
+            let sha256 = crate::hex::encode(&Sha256::digest(fragment));
+            told.contains(&sha256).then_some(((off, len), sha256))
         };
-        self.0.iter().filter_map(holds).count()
+        self.0.iter().filter_map(at).collect()
     }
 
     /// Of them, those that lie in a range.
@@ -56,7 +61,8 @@ impl Vault {
         let own = self.fetch(ObjectKind::Payload, name, range).await;
         let asked = range.unwrap_or((0, u64::MAX));
         let all = hashes.inside(asked);
-        let held = |bytes: &Result<Bytes, ReadError>| bytes.as_ref().map_or(0, |bytes| hashes.held(bytes, asked.0));
+        let held =
+            |bytes: &Result<Bytes, ReadError>| bytes.as_ref().map_or(0, |bytes| hashes.found(bytes, asked.0).len());
         let (mut most, mut best) = (held(&own), (name.to_owned(), own));
         if most == all {
             return best;

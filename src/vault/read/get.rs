@@ -3,12 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
+use sha2::{Digest, Sha256};
+
 use crate::vault::chain::note::VerifyKey;
 use crate::vault::names::{ObjectName, Scope};
 use crate::vault::row::Row;
 use crate::vault::signed::Signed;
 
-use super::{Content, Hashes, Opener, Places, Query, ReadError, Vault, each_row, find, find_signed, whose};
+use super::{
+    Content, Hashes, Inside, NOT_MEANT, Opener, Places, Query, ReadError, Vault, each_row, find, find_signed, whose,
+};
 
 /// What is wanted.
 #[derive(Clone, Debug, Default)]
@@ -34,13 +38,13 @@ pub async fn get(
     let (mut closed, mut text) = (Vec::new(), Vec::new());
     let packed = ObjectName::parse(name).is_some_and(|object| object.scope.is_none());
     let mut lines = if packed { lines_of(vault, name, range).await? } else { (Places::new(), Hashes::default()) };
-    opened(opener, (name, range), &lines, &mut Content::default().0, &mut closed, &mut text).await;
+    opened(opener, (name, range), &lines, &[], &mut Content::default().0, &mut closed, &mut text).await;
     if !closed.is_empty() && !packed {
         // somebody else's object may have the name: then lines tell which is meant
         lines = (Places::new(), lines_of(vault, name, range).await?.1);
         let mut again = (Vec::new(), Vec::new());
         let moved = opener.moved().len();
-        opened(opener, (name, range), &lines, &mut Content::default().0, &mut again.0, &mut again.1).await;
+        opened(opener, (name, range), &lines, &[], &mut Content::default().0, &mut again.0, &mut again.1).await;
         if opener.moved().len() > moved {
             (closed, text) = again;
         }
@@ -96,8 +100,8 @@ struct Named {
     /// Lines that were found, and those of them that were passed over: nobody signed them.
     lines: u64,
     unsigned: u64,
-    /// Fragments (object, first byte, length), and whose they are: lines that were planted say so, too.
-    fragments: BTreeMap<(String, u64, u64), BTreeSet<Scope>>,
+    /// Fragments (object, first byte, length), and the lines that mean them.
+    fragments: BTreeMap<(String, u64, u64), Vec<Row>>,
     /// Their hashes, by object.
     hashes: BTreeMap<String, Hashes>,
     /// Accounts that such lines are of.
@@ -128,10 +132,10 @@ impl Named {
     fn add(&mut self, row: &Row, unsigned: bool) {
         let place = row.object_key.clone().zip(row.off).zip(row.tail.len);
         let place = place.map(|((object, off), len)| (object, off, len));
-        let scope = Scope::of(&row.tail);
         if unsigned {
             // signed lines come first: one that says the same is stored twice
-            let new = |place| self.fragments.get(&place).is_none_or(|scopes| !scopes.contains(&scope));
+            let same = |known: &Row| Scope::of(&known.tail) == Scope::of(&row.tail);
+            let new = |place| self.fragments.get(&place).is_none_or(|rows| !rows.iter().any(same));
             self.unsigned += u64::from(place.is_some_and(new));
             return;
         }
@@ -139,7 +143,7 @@ impl Named {
         self.accounts.insert(row.tail.account.clone());
         if let Some(place) = place {
             self.hashes.entry(place.0.clone()).or_default().add(row);
-            self.fragments.entry(place).or_default().insert(scope);
+            self.fragments.entry(place).or_default().push(row.clone());
         }
     }
 
@@ -179,18 +183,21 @@ pub async fn get_lines(
         return Err(whose("this number", &named.accounts));
     }
     let (mut closed, mut room) = (named.told(), Content::default().0);
-    for ((object, off, len), scopes) in named.fragments {
+    for ((object, off, len), rows) in named.fragments {
         let mut refused = Vec::new();
         let mut lines = (Places::new(), named.hashes.get(&object).cloned().unwrap_or_default());
+        // another line may say that it is somebody else's
+        let scopes: BTreeSet<Scope> = rows.iter().map(|row| Scope::of(&row.tail)).collect();
         for scope in scopes {
             let (mut text, before) = (Vec::new(), refused.len());
+            let meant: Vec<&Row> = rows.iter().filter(|row| Scope::of(&row.tail) == scope).collect();
             lines.0 = Places::from([((0, len), scope)]);
-            opened(opener, (&object, Some((off, len))), &lines, &mut room, &mut refused, &mut text).await;
+            let place = (&*object, Some((off, len)));
+            opened(opener, place, &lines, &meant, &mut room, &mut refused, &mut text).await;
             let written = out.write_all(&text);
             if written.is_err() {
                 return Ok(written);
             }
-            // another line said that it is somebody else's
             if refused.len() == before {
                 break;
             }
@@ -202,16 +209,18 @@ pub async fn get_lines(
 }
 
 /// Writes what opens of a range of an object; what does not goes to `closed`, a line each. `lines`: whose its fragments are, by offsets from
-/// the start of the range, and their hashes.
+/// the start of the range, and their hashes. `meant`: lines that mean the range as a whole: it must be what they say.
 async fn opened(
     opener: &mut Opener<'_>,
     (name, range): (&str, Option<(u64, u64)>),
     (known, hashes): &(Places, Hashes),
+    meant: &[&Row],
     room: &mut u64,
     closed: &mut Vec<ReadError>,
     out: &mut Vec<u8>,
 ) {
     let (at, bytes) = opener.fetch(name, range, hashes).await;
+    let sealed = bytes.as_ref().ok().map(|bytes| crate::hex::encode(&Sha256::digest(bytes)));
     let documents = match bytes {
         Ok(bytes) => opener.documents(&at, &bytes, known, room).await.map_err(ReadError::from),
         Err(why) => Err(why),
@@ -222,6 +231,9 @@ async fn opened(
             for document in documents {
                 match document {
                     Err(why) => closed.push(why.into()),
+                    Ok(opened) if !meant.is_empty() && !is_meant(&opened.plain, sealed.as_deref(), meant) => {
+                        closed.push(format!("{at} at {}: {NOT_MEANT}", range.map_or(0, |(first, _)| first)));
+                    }
                     Ok(opened) => {
                         out.extend_from_slice(&opened.plain);
                         out.push(b'\n');
@@ -230,6 +242,12 @@ async fn opened(
             }
         }
     }
+}
+
+/// Whether a document, and its sealed bytes' hash, are what these lines say.
+fn is_meant(plain: &[u8], sealed: Option<&str>, meant: &[&Row]) -> bool {
+    let agree = || Inside::read(plain)?.agree(meant.iter().copied());
+    meant.iter().all(|row| row.tail.ct_sha256.as_deref() == sealed) && agree().is_ok()
 }
 
 /// What lines tell of a range of an object: whose its fragments are, by offsets from the start of the range, and their hashes.

@@ -95,8 +95,9 @@ pub(super) async fn rows(vault: &Vault, session: &str, filter: &Filter) -> Resul
     };
     let Missed { mut closed, older } = each_signed_row(vault, account, &|_| true, signed, &mut visit).await?;
     closed.extend_from_slice(signed.closed());
-    let (mut unsigned, mut twice) = (BTreeSet::new(), 0_u64);
+    let (mut unsigned, mut twice, mut strange, mut more) = (BTreeSet::new(), 0_u64, 0_u64, 0_u64);
     let known: HashSet<Line> = rows.iter().map(line).collect();
+    let accounts: HashSet<String> = rows.iter().map(|row| row.tail.account.clone()).collect();
     let mut visit = |_: &str, row: Row| {
         // an erasure that nobody signed is none
         if row.tail.kind == Some(Kind::Erasure) || !wanted(&row, session, filter) {
@@ -104,37 +105,43 @@ pub(super) async fn rows(vault: &Vault, session: &str, filter: &Filter) -> Resul
         }
         match (known.contains(&line(&row)), rows.len() < most) {
             (true, _) => twice += 1,
+            _ if !accounts.is_empty() && !accounts.contains(&row.tail.account) => strange += 1,
             (false, true) => {
                 unsigned.insert(line(&row));
                 rows.push(row);
             }
-            (false, false) => left_out += 1,
+            (false, false) => more += 1,
         }
     };
     let missing = closed.len();
     closed.extend(each_unsigned_row(vault, account, &|_| true, signed, &mut visit).await?);
-    if twice > 0 {
-        closed.push(format!("{twice} lines that nobody signed claim numbers of signed ones: they were planted"));
+    for (count, what) in [
+        (twice, "claim numbers of signed ones: they were planted"),
+        (strange, "are of accounts that have no signed line of this session"),
+        (more, "are left out: there is no room for them"),
+    ] {
+        closed.extend((count > 0).then(|| format!("{count} lines that nobody signed {what}")));
     }
     let planted = closed.len() - missing;
     Ok(Indexed { rows, erasures, closed, planted, older, left_out, unsigned })
 }
 
 /// Objects of the session by their names: those of the last minutes are not in the index yet. They are looked for in the
-/// accounts that its lines are of; only of a session without lines, whose account nobody gave, every object's name is listed.
+/// accounts that its lines are of; only of a session without lines (signed ones, where somebody looked), whose account nobody gave,
+/// every object's name is listed.
 pub(super) async fn unindexed(
     vault: &Vault,
     session: &str,
     filter: &Filter,
-    rows: &[Row],
+    accounts: &BTreeSet<String>,
 ) -> Result<BTreeSet<String>, ReadError> {
     let segment = crate::pseudonym::segment(session);
     let segment = segment.as_deref().unwrap_or(session);
     let tenant = filter.tenant.as_deref().map(|tenant| crate::pseudonym::segment(tenant).unwrap_or(tenant.to_owned()));
     // of each account that has lines, whatever tenant: one may have just come
     let mut folders: BTreeSet<String> = match &filter.tenant {
-        Some(tenant) => rows.iter().map(|row| session_folder(&row.tail.account, tenant, session)).collect(),
-        None => rows.iter().map(|row| format!("{}/", account_segment(&row.tail.account))).collect(),
+        Some(tenant) => accounts.iter().map(|account| session_folder(account, tenant, session)).collect(),
+        None => accounts.iter().map(|account| format!("{}/", account_segment(account))).collect(),
     };
     if folders.is_empty() {
         folders.insert(match (filter.account.as_deref().map(account_segment), &tenant) {

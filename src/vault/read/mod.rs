@@ -11,12 +11,14 @@ mod fragments;
 mod get;
 mod hidden;
 mod index;
+mod inside;
 mod keys;
 mod lines;
 mod messages;
 mod replay;
 mod report;
 mod terminal;
+mod text;
 mod tree;
 mod turns;
 mod whole;
@@ -33,6 +35,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
+use crate::clock::UnixNanos;
 use crate::pseudonym::PREFIX;
 
 use super::document::{Document, Head};
@@ -47,6 +50,7 @@ pub use get::{Leaf, Lines, Wanted, get, get_lines};
 pub use hidden::Finds;
 pub use index::{Missed, each_row, each_row_of, each_signed_row, each_unsigned_row};
 pub(super) use index::{inflate as inflate_index, unpack as unpack_index};
+pub(super) use inside::Inside;
 pub(super) use keys::open_key;
 pub use keys::{BadKey, Shut};
 pub use replay::{Content, Filter, Replay, Total, replay};
@@ -62,6 +66,9 @@ const MAX_DIGEST: u64 = 16 << 20;
 const MAX_SIGNATURE: u64 = 4 << 10;
 /// Largest plaintext of a fragment, bytes; a request of 64 MiB gives at most about 140 MiB.
 const MAX_PLAIN: usize = 256 << 20;
+
+/// What lies at a line's place is something else.
+const NOT_MEANT: &str = "what stands there is not what the index line means";
 
 /// What went wrong, in one line.
 pub type ReadError = String;
@@ -219,6 +226,11 @@ impl Vault {
     /// As [`Self::fetch`] of a whole object, for who must know why it failed.
     pub(super) async fn try_fetch(&self, kind: ObjectKind, name: &str) -> Result<Bytes, StoreError> {
         self.reader.get(kind, name, None).await
+    }
+
+    /// When an object was written, by the store's clock; `None`: it does not tell, or the object is not there any more.
+    pub(super) async fn written(&self, kind: ObjectKind, name: &str) -> Option<UnixNanos> {
+        self.reader.written(kind, name).await.ok().flatten()
     }
 
     /// A page of the versions of names below `prefix`; `None`: the store has no versions.

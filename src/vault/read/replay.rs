@@ -1,12 +1,11 @@
-//! **What**: `vault replay`: a session in order of time, as plain text: what was asked, answered, called, paid.
+//! **What**: `vault replay`: a session in order of time: what was asked, answered, called, paid.
 //! **Why**: an incident is understood by reading it, without calling a model again.
 //! **Invariants**: nothing is left out but messages shown before, which are counted, and what is over the limit of memory, which
-//! is an error; objects that are not in the index
-//! yet are found by their names, and what no index line knows is marked; what can't be read is said and hides nothing
-//! else. **Not here**: turns and what changed between them (`turns`), the tree of calls (`tree`), JSON (`report`), proofs.
+//! is an error; content is a line's only if its sealed bytes have the line's hash and it is what the line commits to; objects that are not in the index
+//! yet are found by their names, and what no (signed) line means is marked and in no turn and no sum; what can't be read is said and hides nothing
+//! else. **Not here**: how it is shown (`text`), turns and what changed between them (`turns`), the tree of calls (`tree`), JSON (`report`), proofs.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::io::{self, Write};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use rust_decimal::Decimal;
@@ -17,11 +16,10 @@ use crate::vault::names::Scope;
 use crate::vault::row::Row;
 use crate::vault::signed::Signed;
 
-use super::hidden::{Hidden, words};
+use super::hidden::Hidden;
 use super::lines::{Indexed, Line, erased, line, rows, unindexed};
-use super::messages::{Said, said};
 use super::terminal::clean;
-use super::{Hashes, Opened, Opener, Places, ReadError, Shut, Vault, whose};
+use super::{Hashes, Inside, NOT_MEANT, Opened, Opener, Places, ReadError, Shut, Vault, whose};
 
 /// Narrows the search.
 #[derive(Clone, Debug, Default)]
@@ -32,8 +30,10 @@ pub struct Filter {
     pub tenant: Option<String>,
     /// How much is read into memory.
     pub content: Content,
-    /// What digests name: lines of other objects are marked. `None`: nobody looked.
+    /// What digests name: all else is marked. `None`: nobody looked.
     pub signed: Option<Arc<Signed>>,
+    /// What they don't name counts in turns and sums like the rest.
+    pub unsigned: bool,
 }
 
 /// The most content of a session, decompressed, that is read into memory, bytes.
@@ -84,8 +84,30 @@ pub struct Replay {
     older: Option<String>,
     /// It is larger than what may be read into memory: fragments and lines that are left out.
     left_out: u64,
+    /// Somebody looked which lines are signed.
+    looked: bool,
+    /// What is not counts all the same.
+    counts_unsigned: bool,
     /// Lines of objects that no signed digest names.
     unsigned: BTreeSet<Line>,
+}
+
+/// What lines say of an object.
+#[derive(Default)]
+struct Meant {
+    /// These lines are signed; else nobody looked, or nobody signed them.
+    signed: bool,
+    /// By the offset of their fragment.
+    rows: BTreeMap<u64, Vec<Row>>,
+    places: Places,
+    hashes: Hashes,
+}
+
+impl Entry {
+    /// A line whose content there is not, or that nobody could open.
+    fn of_line(row: Row) -> Self {
+        Self { at: row.tail.ts.clone(), leaf: row.leaf, row: Some(row), item: None, hidden: None }
+    }
 }
 
 /// Reads a session: its id as the index shows it (`trace-…` for records without one).
@@ -99,20 +121,13 @@ pub async fn replay(
     filter: &Filter,
 ) -> Result<Replay, ReadError> {
     let Indexed { rows, erasures, closed, planted, older, left_out, unsigned } = rows(vault, session, filter).await?;
-    let accounts: BTreeSet<&str> = rows.iter().map(|row| row.tail.account.as_str()).collect();
+    let of_signed = rows.iter().filter(|row| !unsigned.contains(&line(row)));
+    let mut accounts: BTreeSet<String> = of_signed.map(|row| row.tail.account.clone()).collect();
+    let unindexed = unindexed(vault, session, filter, &accounts).await?;
+    accounts.extend(rows.iter().map(|row| row.tail.account.clone()));
     if accounts.len() > 1 {
         return Err(whose("this session", accounts));
     }
-    let mut objects: BTreeMap<String, (Places, Hashes)> = BTreeMap::new();
-    for row in &rows {
-        if let Some(name) = &row.object_key {
-            let range = row.off.zip(row.tail.len).map(|range| (range, Scope::of(&row.tail)));
-            let (places, hashes) = objects.entry(name.clone()).or_default();
-            places.extend(range);
-            hashes.add(row);
-        }
-    }
-    let unindexed = unindexed(vault, session, filter, &rows).await?;
     let erased = erased(&erasures, session, &rows);
     let mut replay = Replay {
         session: session.to_owned(),
@@ -123,46 +138,26 @@ pub async fn replay(
         no_loss: planted,
         older,
         left_out,
+        looked: filter.signed.is_some(),
+        counts_unsigned: filter.unsigned,
         unsigned,
     };
-    let mut by_item = replay.take(rows);
+    let mut objects = replay.take(rows);
+    for name in unindexed {
+        objects.entry(name).or_default();
+    }
+    // what somebody planted takes no room from the rest
+    let mut objects: Vec<(String, Meant)> = objects.into_iter().collect();
+    let order = |(name, meant): &(String, Meant)| (!meant.signed, meant.rows.is_empty(), name.clone());
+    objects.sort_by_cached_key(order);
     let mut room = filter.content.0;
-    let nothing = <(Places, Hashes)>::default();
-    let beside = unindexed.iter().filter(|name| !objects.contains_key(*name)).map(|name| (name, &nothing));
     // what is found beside a name is in no line itself
     let mut taken = BTreeSet::new();
-    for (name, (known, hashes)) in objects.iter().chain(beside) {
-        if taken.contains(name) {
-            continue;
+    for (name, meant) in objects {
+        if !taken.contains(&name) {
+            taken.insert(replay.read(opener, &name, meant, &mut room).await);
         }
-        let (at, bytes) = opener.fetch(name, None, hashes).await;
-        let opened = match bytes {
-            Ok(bytes) => opener.documents(&at, &bytes, known, &mut room).await,
-            Err(why) => Err(Shut::Other(why)),
-        };
-        taken.insert(at);
-        for opened in opened.unwrap_or_else(|why| vec![Err(why)]) {
-            match opened {
-                Ok(opened) => replay.add(opened, &mut by_item),
-                Err(Shut::NoRoom) => replay.left_out += 1,
-                Err(why) => {
-                    replay.no_loss += usize::from(matches!(why, Shut::NoKey(_)) && !replay.erased.is_empty());
-                    replay.closed.push(why.into());
-                }
-            }
-        }
-        let bad = opener.bad_keys().into_iter();
-        replay.no_loss += bad.len();
-        replay.closed.extend(bad.map(|key| format!("{} among the session's keys: {}", key.name, key.why)));
     }
-    // content that did not open still happened
-    replay.entries.extend(by_item.into_values().map(|row| Entry {
-        at: row.tail.ts.clone(),
-        leaf: row.leaf,
-        row: Some(row),
-        item: None,
-        hidden: None,
-    }));
     if replay.entries.is_empty() {
         let none = format!("no session {session:?} in this vault (private ids stand there as h-…)");
         let closed = replay.closed.iter().chain(&replay.older).map(|why| clean(why));
@@ -180,58 +175,134 @@ pub async fn replay(
 }
 
 impl Replay {
-    /// Takes the session's lines: entries, or what waits for its content, by fragment and item.
-    fn take(&mut self, rows: Vec<Row>) -> HashMap<(String, u32), Row> {
-        let mut by_item: HashMap<(String, u32), Row> = HashMap::new();
+    /// Takes the session's lines: entries, or what waits for its content, by object. A line that nobody signed means nothing of an
+    /// object that a signed one names.
+    fn take(&mut self, rows: Vec<Row>) -> BTreeMap<String, Meant> {
+        let mut objects: BTreeMap<String, Meant> = BTreeMap::new();
+        // signed ones come first
         for row in rows {
             self.accounts.insert(format!("account {} · tenant {}", row.tail.account, row.tail.tenant));
-            let planted = self.unsigned.contains(&line(&row));
-            match row.tail.fragment.clone().zip(row.tail.item) {
-                // what nobody signed takes no signed line's content
-                Some(place) if !planted || !by_item.contains_key(&place) => drop(by_item.insert(place, row)),
-                _ => self.entries.push(Entry {
-                    at: row.tail.ts.clone(),
-                    leaf: row.leaf,
-                    row: Some(row),
-                    item: None,
-                    hidden: None,
-                }),
+            let signed = self.looked && !self.unsigned.contains(&line(&row));
+            let content = row.object_key.clone().zip(row.off).filter(|_| row.tail.fragment.is_some());
+            let taken = |name: &String| !signed && objects.get(name).is_some_and(|meant| meant.signed);
+            match content {
+                Some((name, off)) if !taken(&name) => {
+                    let meant = objects.entry(name).or_default();
+                    meant.signed |= signed;
+                    meant.places.extend(row.tail.len.map(|len| ((off, len), Scope::of(&row.tail))));
+                    meant.hashes.add(&row);
+                    meant.rows.entry(off).or_default().push(row);
+                }
+                _ => self.entries.push(Entry::of_line(row)),
             }
         }
-        by_item
+        objects
     }
 
-    fn add(&mut self, opened: Opened, by_item: &mut HashMap<(String, u32), Row>) {
+    /// Reads an object that lines mean, and says where it stood.
+    async fn read(&mut self, opener: &mut Opener<'_>, name: &str, meant: Meant, room: &mut u64) -> String {
+        let Meant { signed, mut rows, places, hashes } = meant;
+        let (at, bytes) = opener.fetch(name, None, &hashes).await;
+        let (mut found, mut seen) = (BTreeMap::new(), BTreeSet::new());
+        let opened = match bytes {
+            Ok(bytes) => {
+                found = hashes.found(&bytes, 0);
+                opener.documents(&at, &bytes, &places, room).await
+            }
+            Err(why) => Err(Shut::Other(why)),
+        };
+        for opened in opened.unwrap_or_else(|why| vec![Err(why)]) {
+            match opened {
+                Ok(opened) => {
+                    seen.insert(opened.offset);
+                    let waiting = rows.entry(opened.offset).or_default();
+                    let inside = Inside::read(&opened.plain);
+                    let is_it = |row: &mut Row| {
+                        let sealed = row.off.zip(row.tail.len).and_then(|place| found.get(&place));
+                        let agrees = || inside.as_ref().is_ok_and(|inside| inside.agree([&*row]).is_ok());
+                        sealed.is_some() && sealed == row.tail.ct_sha256.as_ref() && agrees()
+                    };
+                    let own = waiting.extract_if(.., is_it).collect();
+                    self.add(opened, own);
+                }
+                // what nobody signed takes no room that is missed
+                Err(Shut::NoRoom) if signed || !self.looked => self.left_out += 1,
+                Err(why) => {
+                    let erased = matches!(why, Shut::NoKey(_)) && !self.erased.is_empty();
+                    self.not_read(why.into(), erased || (self.looked && !signed));
+                }
+            }
+        }
+        for (off, rows) in rows {
+            if seen.contains(&off) && !rows.is_empty() {
+                let why = format!("{at} at {off}: {NOT_MEANT}");
+                self.not_read(why, self.looked && !signed);
+            }
+            // content that did not open still happened
+            self.entries.extend(rows.into_iter().map(Entry::of_line));
+        }
+        for key in opener.bad_keys() {
+            self.not_read(format!("{} among the session's keys: {}", key.name, key.why), true);
+        }
+        at
+    }
+
+    /// Something could not be read; `no_loss`: nothing is missing for it.
+    fn not_read(&mut self, why: String, no_loss: bool) {
+        self.no_loss += usize::from(no_loss);
+        self.closed.push(why);
+    }
+
+    /// Adds the items of a document; `rows` are the lines that mean it.
+    fn add(&mut self, opened: Opened, rows: Vec<Row>) {
         let head = &opened.document.head;
-        self.accounts.insert(format!("account {} · tenant {}", head.account, head.tenant));
+        if !rows.is_empty() || !self.looked {
+            self.accounts.insert(format!("account {} · tenant {}", head.account, head.tenant));
+        }
+        let mut of_item: BTreeMap<u32, Row> = BTreeMap::new();
+        for row in rows {
+            match row.tail.item {
+                Some(item) if !of_item.contains_key(&item) => drop(of_item.insert(item, row)),
+                _ => self.entries.push(Entry::of_line(row)),
+            }
+        }
         for (position, item) in (0..).zip(opened.document.items) {
-            let row = by_item.remove(&(head.fragment.to_string(), position));
+            let row = of_item.remove(&position);
             let leaf = row.as_ref().map_or(u64::MAX, |row| row.leaf);
             self.entries.push(Entry { at: item.head.start.clone(), leaf, row, item: Some(item), hidden: None });
         }
+        self.entries.extend(of_item.into_values().map(Entry::of_line));
     }
 
-    /// What was read, in order of time.
+    /// What was read and counts, in order of time.
     pub(super) fn items(&self) -> impl Iterator<Item = &Item> {
-        self.entries.iter().filter_map(|entry| entry.item.as_ref())
+        self.counted().filter_map(|entry| entry.item.as_ref())
+    }
+
+    /// What turns and sums are made of: not what nobody signed, where somebody looked, unless that was asked for.
+    pub(super) fn counted(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(|entry| self.counts_unsigned || !self.is_unsigned(entry))
     }
 
     /// A session of these lines, whose content nobody opened.
     #[cfg(test)]
     pub(super) fn of_rows(session: &str, rows: Vec<Row>) -> Self {
-        let entries = rows.into_iter().map(|row| Entry {
-            at: row.tail.ts.clone(),
-            leaf: row.leaf,
-            row: Some(row),
-            item: None,
-            hidden: None,
-        });
-        let mut entries: Vec<Entry> = entries.collect();
+        let mut entries: Vec<Entry> = rows.into_iter().map(Entry::of_line).collect();
         entries.sort_by(|a, b| (&a.at, a.leaf).cmp(&(&b.at, b.leaf)));
         let (accounts, erased, closed) = (BTreeSet::new(), Vec::new(), Vec::new());
-        let unsigned = BTreeSet::new();
-        let (session, older) = (session.to_owned(), None);
-        Self { session, accounts, entries, erased, closed, no_loss: 0, older, left_out: 0, unsigned }
+        Self {
+            session: session.to_owned(),
+            accounts,
+            entries,
+            erased,
+            closed,
+            no_loss: 0,
+            older: None,
+            left_out: 0,
+            looked: false,
+            counts_unsigned: false,
+            unsigned: BTreeSet::new(),
+        }
     }
 
     /// Everything that happened, in order of time.
@@ -259,14 +330,17 @@ impl Replay {
         &self.erased
     }
 
-    /// How many of its lines stand in objects that no signed digest names; 0 if nobody looked.
+    /// How much of it no signed digest names, lines and content without one; 0 if nobody looked.
     pub fn unsigned(&self) -> usize {
-        self.unsigned.len()
+        self.entries.iter().filter(|entry| self.is_unsigned(entry)).count()
     }
 
-    /// Whether the entry's line is one of these.
+    /// Whether the entry is one of these.
     pub(super) fn is_unsigned(&self, entry: &Entry) -> bool {
-        entry.row.as_ref().is_some_and(|row| self.unsigned.contains(&line(row)))
+        match &entry.row {
+            Some(row) => self.unsigned.contains(&line(row)),
+            None => self.looked,
+        }
     }
 
     /// Something was left out because the session is too large.
@@ -289,40 +363,10 @@ impl Replay {
         self.older.as_ref()
     }
 
-    /// Writes it as text.
-    ///
-    /// # Errors
-    /// Those of `out`.
-    pub fn write(&self, out: &mut dyn Write) -> io::Result<()> {
-        writeln!(out, "session {}", clean(&self.session))?;
-        for account in &self.accounts {
-            writeln!(out, "{}", clean(account))?;
-        }
-        for erased in &self.erased {
-            writeln!(out, "{}", clean(erased))?;
-        }
-        let mut before: Vec<Said> = Vec::new();
-        for entry in &self.entries {
-            writeln!(out)?;
-            let mark = if self.is_unsigned(entry) { "  UNSIGNED: no digest names this line" } else { "" };
-            writeln!(out, "{}{mark}", clean(&headline(entry)))?;
-            if let Some(item) = &entry.item {
-                body(item, &mut before, out)?;
-            }
-            if let Some(words) = entry.hidden.as_ref().and_then(words) {
-                writeln!(out, "  {:<11} {}", "redacted", clean(&words))?;
-            }
-        }
-        for why in &self.closed {
-            writeln!(out, "\nnot read: {}", clean(why))?;
-        }
-        writeln!(out, "\n{}", self.total_line())
-    }
-
     /// Calls and cost.
     pub fn total(&self) -> Total {
         let (mut calls, mut tools, mut unpriced, mut sum) = (0_u64, 0_u64, 0_u64, Some(Decimal::ZERO));
-        for entry in &self.entries {
+        for entry in self.counted() {
             let (call, status, usd) = facts(entry);
             calls += u64::from(call == "model" && !matches!(status, "deferred" | "not_counted"));
             tools += u64::from(call == "tool");
@@ -344,7 +388,7 @@ impl Replay {
 }
 
 /// What it was in the run, what became of its price, and the price.
-fn facts(entry: &Entry) -> (&str, &str, Option<&str>) {
+pub(super) fn facts(entry: &Entry) -> (&str, &str, Option<&str>) {
     match (&entry.row, &entry.item) {
         (Some(row), _) => {
             let status = row.tail.cost_status.as_deref().unwrap_or_default();
@@ -356,80 +400,4 @@ fn facts(entry: &Entry) -> (&str, &str, Option<&str>) {
         }
         (None, None) => ("", "", None),
     }
-}
-
-fn headline(entry: &Entry) -> String {
-    let mut words: Vec<String> = vec![entry.at.get(..23).unwrap_or(&entry.at).replace('T', " ")];
-    let mut push = |word: Option<&str>| words.extend(word.filter(|word| !word.is_empty()).map(str::to_owned));
-    let head = entry.item.as_ref().map(|item| &item.head);
-    let tail = entry.row.as_ref().map(|row| &row.tail);
-    let action = tail.map(|tail| tail.action_type.as_deref().unwrap_or(&tail.call));
-    push(head.map(|head| &*head.name).filter(|name| !name.is_empty()).or(action));
-    let named = |word: &&str| !head.is_some_and(|head| head.name.contains(*word));
-    let tool = head.and_then(|head| head.tool.as_deref()).or(tail.and_then(|tail| tail.tool_name.as_deref()));
-    push(tool.filter(named));
-    let model = head.and_then(|head| head.response_model.as_deref().or(head.request_model.as_deref()));
-    push(model.or(tail.and_then(|tail| tail.model.as_deref())).filter(named));
-    let tokens =
-        head.map(|head| (head.tokens_in, head.tokens_out)).or(tail.map(|tail| (tail.tokens_in, tail.tokens_out)));
-    if let Some((Some(input), Some(output))) = tokens {
-        push(Some(&format!("{input} in {output} out")));
-    }
-    let (_, status, usd) = facts(entry);
-    push(usd.map(|usd| format!("{usd} USD")).as_deref().or(Some(status).filter(|status| *status == "unpriced")));
-    let turn = head.and_then(|head| head.turn.as_deref()).or(tail.and_then(|tail| tail.turn.as_deref()));
-    push(turn.map(|turn| format!("turn {turn}")).as_deref());
-    push(tail.map(|tail| &*tail.status).filter(|status| *status != "ok"));
-    push(tail.and_then(|tail| tail.decision.as_deref()));
-    push(tail.is_none().then_some("(not in the index)"));
-    words.join("  ")
-}
-
-/// Order of parts, and who speaks where a part does not say.
-const PARTS: [(&str, &str); 6] = [
-    ("system", "system"),
-    ("tools", "tools"),
-    ("input", "user"),
-    ("tool_args", "arguments"),
-    ("tool_result", "result"),
-    ("output", "assistant"),
-];
-
-/// The content of an item; what was shown before is only counted: earlier input, and pieces that say the same again.
-fn body(item: &Item, before: &mut Vec<Said>, out: &mut dyn Write) -> io::Result<()> {
-    for (part, who) in PARTS {
-        let who = if part == "output" && item.head.call == "tool" { "result" } else { who };
-        let (mut pieces, mut again): (Vec<Vec<Said>>, _) = (Vec::new(), 0_usize);
-        for piece in item.content.iter().filter(|piece| piece.part == part) {
-            let said = said(&piece.value, who);
-            if pieces.contains(&said) { again += 1 } else { pieces.push(said) }
-        }
-        let said: Vec<Said> = pieces.into_iter().flatten().collect();
-        let known =
-            if part == "input" { said.iter().zip(before.iter()).take_while(|(a, b)| a == b).count() } else { 0 };
-        if known > 0 {
-            writeln!(out, "  ({known} earlier {} as before)", if known == 1 { "message" } else { "messages" })?;
-        }
-        said.iter().skip(known).try_for_each(|said| speak(said, out))?;
-        if again > 0 {
-            writeln!(out, "  (the same in {again} more {})", if again == 1 { "place" } else { "places" })?;
-        }
-        match part {
-            "input" if !said.is_empty() => *before = said,
-            // the next call's history has this answer too
-            "output" => before.extend(said),
-            _ => {}
-        }
-    }
-    for piece in item.content.iter().filter(|piece| !PARTS.iter().any(|(part, _)| *part == piece.part)) {
-        let who = piece.key.as_deref().unwrap_or("other");
-        said(&piece.value, who).iter().try_for_each(|said| speak(said, out))?;
-    }
-    Ok(())
-}
-
-fn speak(said: &Said, out: &mut dyn Write) -> io::Result<()> {
-    let mut lines = said.text.lines();
-    writeln!(out, "  {:<11} {}", clean(&said.who), clean(lines.next().unwrap_or_default()))?;
-    lines.try_for_each(|line| writeln!(out, "  {:<11} {}", "", clean(line)))
 }

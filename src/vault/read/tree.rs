@@ -1,6 +1,6 @@
 //! **What**: a session as a tree: turns, the calls in them, what these called, what was denied; as text and as Mermaid.
 //! **Why**: what an agent did is seen at once, without what was said. **Invariants**: needs the index only; each call stands
-//! once, also where a span and an event tell of it; nothing that was denied is left out.
+//! once, also where a span and an event tell of it; nothing that was denied is left out; what nobody signed is in no tree, where somebody looked.
 //! **Not here**: reading (`replay`), contexts (`turns`).
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -101,7 +101,7 @@ impl<'e> Node<'e> {
 impl Replay {
     /// The session's turns with their calls.
     pub fn tree(&self) -> Vec<TurnOf> {
-        let nodes: Vec<Node<'_>> = self.entries().iter().map(Node::of).collect();
+        let nodes: Vec<Node<'_>> = self.counted().map(Node::of).collect();
         Forest::of(&nodes).turns()
     }
 

@@ -135,6 +135,9 @@ impl Replay {
         let turns = self.turns();
         let count = turns.len();
         number.checked_sub(1).and_then(|at| turns.into_iter().nth(at)).ok_or_else(|| match count {
+            0 if self.unsigned() > 0 => {
+                "nothing of the session is signed (yet); --unsigned counts it all the same".to_owned()
+            }
             0 => "the session has no answer of a model".to_owned(),
             count => format!("the session has turns 1 to {count}"),
         })

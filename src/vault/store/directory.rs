@@ -6,11 +6,14 @@
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
+
+use crate::clock::UnixNanos;
 
 use super::sweep::Used;
 use super::{Limits, MAX_READ, ObjectKind, Put, StoreError, Swept, VaultReader, VaultStore};
@@ -88,7 +91,7 @@ impl VaultStore for DirectoryStore {
         _kind: ObjectKind,
         name: &'a str,
         bytes: Bytes,
-        _now: crate::clock::UnixNanos,
+        _now: UnixNanos,
     ) -> BoxFuture<'a, Result<Put, StoreError>> {
         Box::pin(async move {
             // a folder that vanished under us comes back with the next attempt
@@ -97,7 +100,7 @@ impl VaultStore for DirectoryStore {
         })
     }
 
-    fn sweep(&self, now: crate::clock::UnixNanos) -> BoxFuture<'_, Result<Option<Swept>, StoreError>> {
+    fn sweep(&self, now: UnixNanos) -> BoxFuture<'_, Result<Option<Swept>, StoreError>> {
         Box::pin(async move { self.remove_expired(now).await.map(Some) })
     }
 }
@@ -143,6 +146,14 @@ impl VaultReader for DirectoryStore {
             }
             names.sort_unstable();
             Ok(names)
+        })
+    }
+
+    fn written<'a>(&'a self, _kind: ObjectKind, name: &'a str) -> BoxFuture<'a, Result<Option<UnixNanos>, StoreError>> {
+        Box::pin(async move {
+            let data = tokio::fs::symlink_metadata(self.path(name)?).await.map_err(classify)?;
+            let since = data.modified().map_err(classify)?.duration_since(UNIX_EPOCH).unwrap_or_default();
+            Ok(u64::try_from(since.as_nanos()).ok().map(UnixNanos))
         })
     }
 }

@@ -194,6 +194,15 @@ pub trait VaultReader: Send + Sync {
         Box::pin(async { Ok(None) })
     }
 
+    /// When an object was written, by the store's clock; `None`: it does not tell.
+    fn written<'a>(
+        &'a self,
+        _kind: ObjectKind,
+        _name: &'a str,
+    ) -> BoxFuture<'a, Result<Option<UnixNanos>, StoreError>> {
+        Box::pin(async { Ok(None) })
+    }
+
     /// How a version is locked; `None`: the store can't lock.
     fn held<'a>(&'a self, _kind: ObjectKind, _version: &'a Version) -> BoxFuture<'a, Result<Option<Held>, StoreError>> {
         Box::pin(async { Ok(None) })

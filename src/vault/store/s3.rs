@@ -225,6 +225,12 @@ impl S3Store {
         Ok(Held { written: head.last_modified.map_or(UnixNanos(0), time_of), lock })
     }
 
+    async fn dated(&self, kind: ObjectKind, name: &str) -> Result<Option<UnixNanos>, StoreError> {
+        let head = self.client().await?.head_object().bucket(self.bucket(kind)).key(name);
+        let head = head.send().await.map_err(|error| classify(&error).error())?;
+        Ok(head.last_modified.map(time_of))
+    }
+
     async fn names(&self, kind: ObjectKind, prefix: &str) -> Result<Vec<String>, StoreError> {
         if self.oldest {
             return self.names_ever(kind, prefix).await;
@@ -274,6 +280,10 @@ impl VaultReader for S3Store {
         after: Option<(String, String)>,
     ) -> BoxFuture<'a, Result<Option<VersionPage>, StoreError>> {
         Box::pin(async move { self.page(kind, prefix, after).await.map(Some) })
+    }
+
+    fn written<'a>(&'a self, kind: ObjectKind, name: &'a str) -> BoxFuture<'a, Result<Option<UnixNanos>, StoreError>> {
+        Box::pin(self.dated(kind, name))
     }
 
     fn held<'a>(&'a self, kind: ObjectKind, version: &'a Version) -> BoxFuture<'a, Result<Option<Held>, StoreError>> {

@@ -5,43 +5,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use serde::Deserialize;
-use serde_json::value::RawValue;
-use sha2::{Digest, Sha256};
 
-use crate::vault::chain::tree::from_hex;
-use crate::vault::document::commitment;
 use crate::vault::names::Scope;
-use crate::vault::read::{BadKey, Content, Opened, Opener, Places, ReadError, Shut};
+use crate::vault::read::{BadKey, Content, Inside, Opened, Opener, Places, ReadError, Shut};
 use crate::vault::row::Row;
 
 use super::Walk;
 use super::content::Held;
 use super::epoch::Epoch;
-
-#[derive(Deserialize)]
-struct Document<'a> {
-    fragment: String,
-    account: String,
-    #[serde(borrow)]
-    items: Vec<Item<'a>>,
-}
-
-#[derive(Deserialize)]
-struct Item<'a> {
-    #[serde(borrow)]
-    content: &'a RawValue,
-    content_sha256: String,
-    context_sha256: Option<String>,
-    salt: String,
-}
-
-#[derive(Deserialize)]
-struct Piece<'a> {
-    part: String,
-    #[serde(borrow)]
-    value: &'a RawValue,
-}
 
 impl Walk<'_> {
     /// Opens an object's fragments, if there is a key; those in `lost` are not there.
@@ -91,7 +62,8 @@ impl Walk<'_> {
                 }
                 Ok(opened) => {
                     let Some(rows) = rows.remove(&opened.offset) else { continue };
-                    match agrees(&opened.plain, &rows) {
+                    let agrees = || Inside::read(&opened.plain)?.agree(rows.iter().copied());
+                    match agrees() {
                         Ok(()) => self.report.counts.opened += 1,
                         Err(why) => self.report.fail("inside", format!("{} at {}", held.name, opened.offset), why),
                     }
@@ -137,44 +109,4 @@ async fn documents(
         out.extend(opened.into_iter().map(|one| one.map(|one| Opened { offset: *off, ..one })));
     }
     Ok(out)
-}
-
-/// Whether a document says what its lines say.
-fn agrees(plain: &[u8], rows: &[&Row]) -> Result<(), &'static str> {
-    let document: Document<'_> = serde_json::from_slice(plain).map_err(|_| "it is not a document of the vault")?;
-    for row in rows {
-        let tail = &row.tail;
-        if tail.fragment.as_ref() != Some(&document.fragment) || tail.account != document.account {
-            return Err("it is another fragment than its line says");
-        }
-        let Some(position) = tail.item else { continue };
-        let item = usize::try_from(position).ok().and_then(|position| document.items.get(position));
-        let item = item.ok_or("it has not the item of its line")?;
-        let content = Sha256::digest(item.content.get());
-        if crate::hex::encode(&content) != item.content_sha256 {
-            return Err("the hash of its content is not the one inside");
-        }
-        let salt = from_hex(&item.salt).ok_or("its salt is none")?;
-        if tail.commitment.as_ref().is_some_and(|said| *said != commitment(&salt, &content.into())) {
-            return Err("its content is not what its line commits to");
-        }
-        if context(item.content)? != item.context_sha256 {
-            return Err("the hash of its context is not the one inside");
-        }
-    }
-    Ok(())
-}
-
-/// The hash of what the model was given.
-fn context(content: &RawValue) -> Result<Option<String>, &'static str> {
-    let pieces: Vec<Piece<'_>> =
-        serde_json::from_str(content.get()).map_err(|_| "its content is not a list of pieces")?;
-    let mut context: Option<Sha256> = None;
-    for piece in pieces.iter().filter(|piece| ["system", "tools", "input"].contains(&piece.part.as_str())) {
-        let hash = context.get_or_insert_default();
-        for bytes in [piece.part.as_bytes(), &[0], piece.value.get().as_bytes(), &[0]] {
-            hash.update(bytes);
-        }
-    }
-    Ok(context.map(|hash| crate::hex::encode(&hash.finalize())))
 }

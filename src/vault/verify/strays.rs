@@ -2,10 +2,13 @@
 //! for evidence. **Invariants**: what an open epoch may still name is told apart. **Not here**: what is named.
 
 use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
 
+use futures_util::{StreamExt, stream};
 use sha2::{Digest, Sha256};
 
-use crate::vault::names::{IndexName, ObjectName, epoch_began, file_parts, is_payload};
+use crate::clock::UnixNanos;
+use crate::vault::names::{IndexName, ObjectName, epoch_began, file_parts, is_payload, rfc3339};
 use crate::vault::read::ReadError;
 use crate::vault::store::ObjectKind;
 
@@ -84,7 +87,7 @@ impl Walk<'_> {
         // who lost records may have lost every digest of an epoch
         let lossy: HashSet<String> = lines.iter().filter_map(lossy).collect();
         let now = self.options.now.0 / 1_000_000;
-        let mut waiting = 0_u64;
+        let mut coming = Vec::new();
         for (what, kind, prefix) in [
             (What::Index, ObjectKind::Index, "index/"),
             (What::Sessions, ObjectKind::Index, "sessions/"),
@@ -98,7 +101,7 @@ impl Walk<'_> {
                 }
                 let at = name.clone();
                 match explained(own, what, &covered, &lossy, now) {
-                    Explained::Coming => waiting += 1,
+                    Explained::Coming => coming.push((kind, at)),
                     Explained::Unknown => {
                         let what =
                             "no digest of its epoch is there (yet): its gateway has just begun, or it was planted";
@@ -116,13 +119,40 @@ impl Walk<'_> {
                 }
             }
         }
+        self.coming(coming).await;
+        Ok(())
+    }
+
+    /// Objects that a digest of an open epoch may still name: those that have been there for long are told by name.
+    async fn coming(&mut self, names: Vec<(ObjectKind, String)>) {
+        let mut waiting = names.len();
+        let vault = self.vault;
+        let dated = stream::iter(names.into_iter().take(MAX_DATED)).map(|(kind, name)| async move {
+            let written = vault.written(kind, &name).await;
+            (name, written)
+        });
+        let dated: Vec<(String, Option<UnixNanos>)> = dated.buffered(AT_ONCE).collect().await;
+        for (name, written) in dated {
+            let Some(written) = written.filter(|written| written.plus(LONG) < self.options.now) else { continue };
+            waiting -= 1;
+            let what = format!(
+                "no digest names it, though it has been there since {}: its gateway is behind, or away, or it was planted",
+                rfc3339(written)
+            );
+            self.report.warn("unclaimed", name, what);
+        }
         if waiting > 0 {
             let what = format!("{waiting} objects that no digest covers yet (or whose lines were lost)");
             self.report.not_verified.push(what);
         }
-        Ok(())
     }
 }
+
+/// After so long an object should have its digest: they come every minute.
+const LONG: Duration = Duration::from_secs(30 * 60);
+/// Objects without a digest whose dates are asked for, and how many at a time.
+const MAX_DATED: usize = 10_000;
+const AT_ONCE: usize = 16;
 
 /// Why an object may be there that nobody names.
 #[derive(Clone, Copy, PartialEq, Eq)]

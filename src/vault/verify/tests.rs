@@ -28,7 +28,7 @@ use crate::rng::{Rng, SeededRng};
 use crate::telemetry::Meter;
 use crate::vault::books::Writer;
 use crate::vault::chain::digest::{Digest, MadeBy};
-use crate::vault::chain::note::SigningKey;
+use crate::vault::chain::note::{SigningKey, VerifyKey};
 use crate::vault::delta::Plan;
 use crate::vault::document::{self, Content, Head, ItemHead, Piece};
 use crate::vault::keys::KeyRing;
@@ -100,6 +100,7 @@ pub(crate) struct Site {
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) rng: SeededRng,
     pub(crate) auditor: age::x25519::Identity,
+    signer: Arc<SigningKey>,
     epochs: u32,
     keys: KeyRing,
     writer: Arc<Writer>,
@@ -113,6 +114,7 @@ fn process<J: Journal + 'static, S: VaultStore + 'static>(
     store: &Arc<S>,
     clock: &Arc<ManualClock>,
     epoch: u32,
+    signer: &Arc<SigningKey>,
 ) -> (Arc<Writer>, VaultTicketer, Uploader) {
     let writer = Arc::new(Writer::new(Names::new("", "gw", &format!("E{epoch:04}")), 4000));
     let ticketer = VaultTicketer::new(writer.clone(), UriBase("file:///".into()), "vault".into());
@@ -124,7 +126,7 @@ fn process<J: Journal + 'static, S: VaultStore + 'static>(
         clock: clock.clone(),
         rng: Arc::new(SeededRng::new(u64::from(epoch))),
         pace: Pace { object_age: Duration::from_secs(120), index_interval: Duration::from_secs(60) },
-        key: Arc::new(signing_key()),
+        key: signer.clone(),
         made_by: Some(MadeBy::this("the configuration")),
     };
     (writer, ticketer, Uploader::new(parts, &Meter::new()))
@@ -133,11 +135,12 @@ fn process<J: Journal + 'static, S: VaultStore + 'static>(
 impl Site {
     pub(crate) fn new(seed: u64) -> Self {
         let (journal, store, clock) = (Arc::default(), Arc::default(), ManualClock::at(NOON));
-        let (writer, ticketer, uploader) = process(&journal, &store, &clock, 0);
+        let signer = Arc::new(signing_key());
+        let (writer, ticketer, uploader) = process(&journal, &store, &clock, 0, &signer);
         let auditor = age::x25519::Identity::generate();
         let keys = KeyRing::new(Arc::new(AgeSealer::new(vec![auditor.to_public()])), 100);
         let rng = SeededRng::new(seed);
-        Self { journal, store, clock, rng, auditor, epochs: 0, keys, writer, ticketer, uploader, sent: 0 }
+        Self { journal, store, clock, rng, auditor, signer, epochs: 0, keys, writer, ticketer, uploader, sent: 0 }
     }
 
     /// Another process; of the last marks only `kept` are durable.
@@ -149,7 +152,8 @@ impl Site {
 
     /// A process of this epoch.
     pub(crate) fn begin(&mut self, epoch: u32) {
-        (self.writer, self.ticketer, self.uploader) = process(&self.journal, &self.store, &self.clock, epoch);
+        (self.writer, self.ticketer, self.uploader) =
+            process(&self.journal, &self.store, &self.clock, epoch, &self.signer);
         self.keys = KeyRing::new(Arc::new(AgeSealer::new(vec![self.auditor.to_public()])), 100);
     }
 

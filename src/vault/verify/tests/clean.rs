@@ -26,6 +26,34 @@ async fn a_clean_vault_verifies() {
     assert!(outside.not_verified.iter().any(|what| what.contains("--identity")));
 }
 
+/// Another signing key and another auditor, from one process to the next, while lines and content wait: what waits is finished with the new
+/// key, both keys together verify everything, and each fragment opens for who was an auditor when it was sealed.
+#[tokio::test]
+async fn keys_are_rotated_without_a_gap() {
+    let mut site = Site::new(5);
+    site.send("default", "s0", "before");
+    site.minutes(3).await;
+    site.send("default", "s0", "waits");
+    let (old, before) = (site.signer.public().clone(), site.auditor.clone());
+    let text = SigningKey::generate("vault.next", &SeededRng::new(6)).expect("key");
+    site.signer = Arc::new(SigningKey::from_secret(&text).expect("key"));
+    site.auditor = age::x25519::Identity::generate();
+    site.restart(100);
+    site.send("default", "s0", "after");
+    site.minutes(4).await;
+    let new = site.signer.public().clone();
+    let with = async |keys: Vec<VerifyKey>, auditors: Vec<age::x25519::Identity>| {
+        site.verify(Options { keys, auditors, ..Options::default() }).await
+    };
+    let report = with(vec![old.clone(), new.clone()], vec![before, site.auditor.clone()]).await;
+    assert!(report.verified && report.findings.is_empty(), "{}", report.text());
+    assert_eq!((report.counts.epochs, report.counts.leaves, report.counts.gaps), (2, 6, 0), "{}", report.text());
+    assert_eq!((report.counts.fragments, report.counts.opened), (3, 3), "{}", report.text());
+    for one in [old, new] {
+        assert!(!with(vec![one], Vec::new()).await.verified, "one key has signed a part only");
+    }
+}
+
 /// Whatever moment a process dies at, and whatever of its last marks is lost: everything is finished by the next one,
 /// and there is nothing to find.
 #[tokio::test]

@@ -58,7 +58,8 @@ impl Gateway {
     /// A process over it: uploader and ticketer.
     fn begin(&self, site: &mut Site, store: &Arc<Flaky>, folder: &std::path::Path, epoch: u32) {
         let journal = SpoolJournal::new(self.spool.clone(), TestTasks::shared(), "vault".into(), folder);
-        (site.writer, site.ticketer, site.uploader) = process(&Arc::new(journal), store, &site.clock, epoch);
+        (site.writer, site.ticketer, site.uploader) =
+            process(&Arc::new(journal), store, &site.clock, epoch, &site.signer);
         site.keys = KeyRing::new(Arc::new(AgeSealer::new(vec![site.auditor.to_public()])), 100);
     }
 

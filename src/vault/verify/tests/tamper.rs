@@ -4,6 +4,7 @@
 use super::*;
 
 mod chain;
+mod forged;
 mod planted;
 
 /// Two epochs, two accounts, several digests, objects of several fragments.
