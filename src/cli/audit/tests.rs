@@ -181,9 +181,9 @@ async fn planted_lines_are_marked() {
     assert!(!without.contains("unsigned") && sums(&without).is_some(), "{without}");
     assert_eq!(sums(&page), sums(&without));
     let (_, _, page) = ask(&audit, "/path/session?session=s&account=default", HOST, cookie).await;
-    assert!(page.contains("UNSIGNED: 1 of its lines") && page.contains("UNSIGNED: no digest"), "{page}");
+    assert!(page.contains("UNSIGNED: 1 of its entries") && page.contains("UNSIGNED: no digest"), "{page}");
     let (_, _, page) = ask(&audit, "/path/session?session=planted&account=default", HOST, cookie).await;
-    assert!(page.contains("UNSIGNED: 1 of its lines"), "{page}");
+    assert!(page.contains("UNSIGNED: 1 of its entries"), "{page}");
     // the planted lines' own chain grows no signature; what the gateway signs next is read without a new start
     site.send("default", "later", "more");
     site.minutes(4).await;
