@@ -1,4 +1,4 @@
-//! **What**: the delivery of one parcel: merge, attempt, wait, halve, set aside; then its records are done.
+//! **What**: the delivery of one parcel: merge, attempt, wait, halve, set aside (`refused`); then its records are done.
 //! **Invariants**: ends only with a verdict for every item, or because the gateway stops (then nothing is done, and all
 //! of it is delivered again after the start). A refused item is kept in the spool's quarantine before its record is done; those beside
 //! it are delivered, unless it looks as if the back end took nothing at all, or to find them all would hold up
@@ -11,20 +11,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 use crate::clock::within;
 use crate::otlp::{Payload, Signal, UnknownFields, count_items, merge, split};
-use crate::pipeline::forward::Label;
 use crate::pipeline::offload::offload;
-use crate::pipeline::spool::{Record, RecordKind, Seq, Transaction, room_for};
+use crate::pipeline::spool::Seq;
 use crate::pipeline::{ExportRequest, Outcome, Reason};
 
 use super::backoff::Backoff;
 use super::evidence::{Evidence, Piece};
 use super::gather::{Group, Intake, Parcel};
 use super::slots::Slot;
-use super::{Condition, Outlet, QUARANTINE, READ_RETRY};
+use super::{Condition, Outlet, READ_RETRY};
 
 /// Exporters have their own, shorter limits; this is the net below them.
 const LONGEST_ATTEMPT: Duration = Duration::from_secs(300);
@@ -45,14 +44,20 @@ pub(super) struct Delivered {
 }
 
 /// A parcel on its way.
-struct Load {
-    parcel: Parcel,
+pub(super) struct Load {
+    pub(super) parcel: Parcel,
     /// What is left of it.
-    pieces: VecDeque<Piece>,
-    evidence: Evidence,
-    /// There was a verdict on some of it: it is not what the spool has any more.
-    touched: bool,
+    pub(super) pieces: VecDeque<Piece>,
+    /// Refused, and there was no room to set them aside: they are asked for again later.
+    pub(super) unplaced: Vec<Piece>,
+    pub(super) evidence: Evidence,
+    /// There was a verdict on some of it: it is not in the pieces that the spool has any more.
+    pub(super) touched: bool,
+    /// Some of it was taken or set aside: it is not all that the spool has any more.
+    pub(super) settled: bool,
     patience: Option<Patience>,
+    /// How long it waits for room to set refused items aside.
+    pub(super) places: Option<Backoff>,
 }
 
 /// How long an item is asked for that was refused for its size, or for want of room.
@@ -67,6 +72,16 @@ struct Patience {
 /// What waits can't be read again now.
 struct Unread;
 
+/// How a wait ended.
+pub(super) enum Waited {
+    /// It may ask again.
+    Over,
+    /// Nobody needs it any more: it was given up meanwhile.
+    Gone,
+    /// The gateway stops.
+    Left,
+}
+
 /// What becomes of an item that was refused for its size, or for want of room.
 enum Room {
     /// It is asked again.
@@ -78,6 +93,23 @@ enum Room {
 }
 
 impl Load {
+    fn new(parcel: Parcel, pieces: VecDeque<Piece>, ordered: bool) -> Self {
+        let evidence = Evidence::new(ordered);
+        let (unplaced, patience, places) = (Vec::new(), None, None);
+        Self { parcel, pieces, unplaced, evidence, touched: false, settled: false, patience, places }
+    }
+
+    /// Bytes of what is left.
+    fn bytes(&self) -> usize {
+        self.pieces.iter().chain(&self.unplaced).map(|piece| piece.body.len()).sum()
+    }
+
+    /// The next piece; in order nothing comes before what has no place.
+    fn next(&mut self) -> Option<Piece> {
+        let waits = self.evidence.in_order() && !self.unplaced.is_empty();
+        if waits { None } else { self.evidence.next(&mut self.pieces) }
+    }
+
     fn lighten(&mut self) {
         self.pieces = VecDeque::new();
         self.parcel.lighten();
@@ -110,13 +142,22 @@ impl Outlet {
             move |left| Delivered { group: group.clone(), range, left }
         };
         let pieces = self.pieces(&mut parcel, limit).await;
-        let evidence = Evidence::new(self.settings.ordered);
-        let mut load = Load { parcel, pieces, evidence, touched: false, patience: None };
+        let mut load = Load::new(parcel, pieces, self.settings.ordered);
         let mut rejected: Option<(u64, Reason)> = None;
         let mut reject = |items: u64, reason| {
             rejected = Some((rejected.map_or(0, |(known, _)| known).saturating_add(items), reason));
         };
-        while let Some(piece) = load.evidence.next(&mut load.pieces) {
+        loop {
+            let Some(piece) = load.next() else {
+                if load.unplaced.is_empty() {
+                    break;
+                }
+                match self.wait_for_place(&mut load, &mut slot, &mut stop).await {
+                    Waited::Over => continue,
+                    Waited::Gone => return end(false),
+                    Waited::Left => return self.left(&load.parcel, end(true)),
+                }
+            };
             // What is too large by our own measure costs no attempt.
             let fits = piece.body.len() <= limit;
             let (piece, verdict) = if fits {
@@ -127,6 +168,7 @@ impl Outlet {
             load.touched = true;
             let (reason, room) = match verdict {
                 Verdict::Taken(but) => {
+                    load.settled = true;
                     but.into_iter().for_each(|(items, reason)| reject(items, reason));
                     continue;
                 }
@@ -151,9 +193,11 @@ impl Outlet {
                 }
                 load.evidence.alone(fits);
             }
-            reject(piece.items, reason);
-            if !self.set_aside(&load.parcel, piece, reason, &mut stop).await {
-                return self.left(&load.parcel, end(true));
+            if self.set_aside(&load.parcel, &piece, reason).await {
+                load.settled = true;
+                reject(piece.items, reason);
+            } else {
+                load.unplaced.push(piece);
             }
         }
         let parcel = load.parcel;
@@ -226,34 +270,49 @@ impl Outlet {
             self.gauges.retry(reason);
             let denied = reason == Reason::Denied;
             self.is(if denied { Condition::Denied } else { Condition::Failing }, Some(reason));
-            let mut wait = backoff.wait(wish, &*self.shared.rng);
-            let aside = slot.stand_aside();
-            let light = aside && !load.touched && self.offers.is_none();
-            if light {
-                load.lighten();
-                piece = Piece { body: Bytes::new(), items: 0 };
-            } else if aside && self.offers.is_none() && slot.waits_begun() {
-                load.parcel.held.set(0);
+            let wait = backoff.wait(wish, &*self.shared.rng);
+            load.pieces.push_back(piece);
+            let again = match self.wait_aside(load, wait, (&mut *slot, &mut *stop)).await {
+                Waited::Over => load.evidence.next(&mut load.pieces),
+                Waited::Gone => None,
+                Waited::Left => return (Piece::empty(), Verdict::Left),
+            };
+            let Some(again) = again else { return (Piece::empty(), Verdict::Gone) };
+            piece = again;
+        }
+    }
+
+    /// Waits, aside if there is a place: then others may ask meanwhile, and a load of which nothing was settled holds no bytes: it is read
+    /// again.
+    pub(super) async fn wait_aside(
+        &self,
+        load: &mut Load,
+        mut wait: Duration,
+        (slot, stop): (&mut Slot, &mut watch::Receiver<bool>),
+    ) -> Waited {
+        let aside = slot.stand_aside() && self.offers.is_none();
+        let light = aside && !load.touched;
+        if light {
+            load.lighten();
+        } else if aside {
+            let uncounted = slot.waits_begun();
+            load.parcel.held.set(if uncounted { 0 } else { load.bytes() });
+        }
+        loop {
+            if !self.pause(wait, stop).await {
+                return Waited::Left;
             }
-            loop {
-                if !self.pause(wait, stop).await {
-                    return (piece, Verdict::Left);
-                }
-                slot.come_back().await;
-                if !light {
-                    load.parcel.held.set(load.parcel.bytes);
-                    break;
-                }
-                match self.reload(load).await {
-                    Ok(Some(again)) => {
-                        piece = again;
-                        break;
-                    }
-                    Ok(None) => return (piece, Verdict::Gone),
-                    Err(Unread) => {
-                        slot.stand_aside();
-                        wait = READ_RETRY;
-                    }
+            slot.come_back().await;
+            if !light {
+                load.parcel.held.set(load.bytes());
+                return Waited::Over;
+            }
+            match self.reload(load).await {
+                Ok(true) => return Waited::Over,
+                Ok(false) => return Waited::Gone,
+                Err(Unread) => {
+                    slot.stand_aside();
+                    wait = READ_RETRY;
                 }
             }
         }
@@ -281,8 +340,8 @@ impl Outlet {
         Room::Perhaps
     }
 
-    /// The parcel's bytes again, from the spool: its next piece; none if nobody needs them any more.
-    async fn reload(&self, load: &mut Load) -> Result<Option<Piece>, Unread> {
+    /// The parcel's bytes again, from the spool; false if nobody needs them any more.
+    async fn reload(&self, load: &mut Load) -> Result<bool, Unread> {
         let (spool, id, seqs) = (Arc::clone(&self.shared.spool), Arc::clone(self.id()), load.parcel.seqs.clone());
         let trust = self.exporter.trust();
         let work = move || spool.read_these(&id, &seqs).map(|records| Intake::sort(records, trust));
@@ -297,10 +356,10 @@ impl Outlet {
             }
         };
         if !load.parcel.fill(intake.parts) {
-            return Ok(None);
+            return Ok(false);
         }
         load.pieces = self.pieces(&mut load.parcel, self.exporter.max_request_bytes()).await;
-        Ok(load.evidence.next(&mut load.pieces))
+        Ok(true)
     }
 
     /// What an answer says of a piece; `Err`: it is to come again, after what time, and why.
@@ -367,55 +426,6 @@ impl Outlet {
         offload(&*self.shared.offload, "halve", work).await?
     }
 
-    /// Keeps a refused piece in the spool's quarantine; what was offered only is counted. False: the gateway stops first.
-    async fn set_aside(&self, parcel: &Parcel, piece: Piece, reason: Reason, stop: &mut watch::Receiver<bool>) -> bool {
-        if self.offers.is_some() {
-            self.gauges.failed(parcel.signal, piece.items);
-            return true;
-        }
-        let label = Label {
-            signal: parcel.signal,
-            clearance: parcel.clearance,
-            unknown: parcel.unknown,
-            items: piece.items,
-            pipeline: parcel.pipeline.clone(),
-            refused: Some((self.id().to_string(), reason)),
-        };
-        let mut body = Vec::with_capacity(piece.body.len() + Label::room(&label.pipeline));
-        body.extend_from_slice(&piece.body);
-        label.append_to(&mut body);
-        let body = Bytes::from(body);
-        let mut backoff = Backoff::new(&self.settings);
-        while !self.store(&parcel.account, body.clone()).await {
-            if !self.pause(backoff.wait(None, &*self.shared.rng), stop).await {
-                return false;
-            }
-        }
-        self.gauges.failed(parcel.signal, piece.items);
-        self.gauges.set_aside(piece.items);
-        tracing::error!(
-            exporter = &**self.id(),
-            items = piece.items,
-            reason = reason.label(),
-            "the back end refused items for good; they are kept in the spool's quarantine"
-        );
-        true
-    }
-
-    async fn store(&self, account: &Arc<str>, body: Bytes) -> bool {
-        // A full spool must not keep the item at the head of the line.
-        let room = room_for(1, body.len() as u64);
-        let Ok(reservation) = self.shared.spool.reserve_to_drain(room) else { return false };
-        let record = Record { kind: RecordKind::Forward, holders: Arc::new([QUARANTINE.into()]), body };
-        let transaction = Transaction { account: Arc::clone(account), records: vec![record] };
-        let (tell, committed) = oneshot::channel();
-        let on_commit = Box::new(move |result: Result<&[_], Reason>| {
-            let _ = tell.send(result.is_ok());
-        });
-        self.shared.spool.enqueue(transaction, reservation, on_commit);
-        committed.await.unwrap_or(false)
-    }
-
     /// Remembers how the back end does, and says so once when that changes.
     fn is(&self, now: Condition, reason: Option<Reason>) {
         let before = std::mem::replace(&mut *self.condition.lock(), now);
@@ -432,7 +442,7 @@ impl Outlet {
     }
 
     /// False: the gateway stops, and the time was not waited for.
-    async fn pause(&self, wait: Duration, stop: &mut watch::Receiver<bool>) -> bool {
+    pub(super) async fn pause(&self, wait: Duration, stop: &mut watch::Receiver<bool>) -> bool {
         if *stop.borrow() {
             return false;
         }

@@ -24,6 +24,13 @@ pub(super) struct Piece {
     pub(super) items: u64,
 }
 
+impl Piece {
+    /// Of nothing.
+    pub(super) fn empty() -> Self {
+        Self { body: Bytes::new(), items: 0 }
+    }
+}
+
 /// What is known of a back end that refuses a parcel's pieces.
 #[derive(Default)]
 pub(super) struct Evidence {
@@ -54,15 +61,29 @@ impl Evidence {
         if elsewhere { pieces.pop_front() } else { pieces.pop_back() }
     }
 
+    /// Whether the order of items is kept.
+    pub(super) fn in_order(&self) -> bool {
+        self.ordered
+    }
+
+    /// Nothing is known any more: it is asked some time later. Where it took nothing, one more refused item is enough to say so again.
+    pub(super) fn again(&mut self) {
+        let refused = if self.taken { 0 } else { self.refuses_all() - 1 };
+        *self = Self { refused, ..Self::new(self.ordered) };
+    }
+
+    fn refuses_all(&self) -> usize {
+        if self.ordered { ALL_REFUSED_IN_ORDER } else { ALL_REFUSED }
+    }
+
     /// Whether a refused piece is worth the requests for its halves.
     pub(super) fn halves(&self) -> bool {
-        let all = if self.ordered { ALL_REFUSED_IN_ORDER } else { ALL_REFUSED };
         let goes_on = match self.refusals {
             ..FEW_REFUSALS => true,
             FEW_REFUSALS..MOST_REFUSALS => self.spent < LONGEST_SEARCH,
             _ => false,
         };
-        (self.taken || self.refused < all) && goes_on
+        (self.taken || self.refused < self.refuses_all()) && goes_on
     }
 
     /// A request was taken or refused after this time.

@@ -13,6 +13,7 @@ mod evidence;
 mod gather;
 mod gauges;
 mod lanes;
+mod refused;
 mod slots;
 #[cfg(test)]
 mod tests;
@@ -75,6 +76,8 @@ pub struct Outlet {
     shared: Shared,
     gauges: Gauges,
     condition: Mutex<Condition>,
+    /// When it was last said that there is no room for refused items.
+    said_no_room: Mutex<Option<Duration>>,
     /// What waits in memory, for an exporter that is offered only; else it waits in the spool.
     offers: Option<Arc<Offers>>,
 }
@@ -128,7 +131,8 @@ impl Outlet {
     pub fn new(exporter: Arc<dyn Exporter>, settings: OutletSettings, shared: Shared) -> Arc<Self> {
         let gauges = Gauges::new(&shared.meter, exporter.id());
         let offers = shared.delivery.offers(exporter.id()).cloned();
-        Arc::new(Self { exporter, settings, shared, gauges, condition: Mutex::new(Condition::Well), offers })
+        let condition = Mutex::new(Condition::Well);
+        Arc::new(Self { exporter, settings, shared, gauges, condition, said_no_room: Mutex::default(), offers })
     }
 
     /// The exporter's id.

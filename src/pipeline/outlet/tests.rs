@@ -1,4 +1,5 @@
 mod aside;
+mod refused;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -137,6 +138,23 @@ fn retry_after_wins() {
     rig.put(spans(&["a"]));
     rig.run_outlet(4000 * SECOND, &going());
     assert!((3600.0..=3960.1).contains(&self::gaps(&sink)[0]), "{:?}", self::gaps(&sink));
+}
+
+/// "Come at once" (`Retry-After: 0`, or a date that is over) must not undercut the exporter's own waits. (Shown to fail: ten attempts a
+/// second.)
+#[test]
+fn a_wish_for_no_wait_is_none() {
+    for wish in [Duration::ZERO, SECOND / 2] {
+        let mut answers = vec![Outcome::Retry { after: Some(wish), reason: Reason::Unavailable }; 8];
+        answers.push(Outcome::Accepted);
+        let sink = scripted(answers);
+        let (mut rig, _folder) = rig(&sink);
+        rig.put(spans(&["a"]));
+        rig.run_outlet(400 * SECOND, &going());
+        let gaps = gaps(&sink);
+        assert_eq!(gaps.len(), 8);
+        assert!(gaps.iter().all(|gap| *gap >= 3.7) && gaps[6] >= 22.4, "{gaps:?}");
+    }
 }
 
 /// A refused credential must not lose data: it is tried again, and alarms until it works.
