@@ -177,7 +177,7 @@ fn corpora() -> Vec<Corpus> {
 }
 
 /// Texts that nearly match, for ever, and their names.
-const HOSTILE: [(&str, &str); 12] = [
+const HOSTILE: [(&str, &str); 15] = [
     ("at", "a@"),
     ("dashes", "1-"),
     ("jwt", "eyJ"),
@@ -190,6 +190,9 @@ const HOSTILE: [(&str, &str); 12] = [
     ("escapes", "\\u0040"),
     ("percent", "%40"),
     ("greetings", "Dear "),
+    ("headers", "Authorization: Basic "),
+    ("labels", "ssn: "),
+    ("brackets", "auth=("),
 ];
 /// Bytes of a hostile text.
 const FOR_EVER: usize = 256 << 10;

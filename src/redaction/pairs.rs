@@ -17,6 +17,8 @@ pub(super) use wrapped::wrapped;
 const KEY: usize = 96;
 /// Most bytes of a value.
 const VALUE: usize = 8 << 10;
+/// Most brackets that are open at a place of a value without quotes: what is deeper is no value, and would be read from each of its keys.
+const OPEN: usize = 8;
 /// Most blanks between a separator and a value.
 const BLANKS: usize = 64;
 
@@ -218,7 +220,7 @@ impl Cursor<'_> {
     /// `is`, `was`, `by`, `to`, a type before `=`, or nothing but white space.
     fn word_between(&mut self, quoted_key: bool) -> Option<Sep> {
         let at = self.at;
-        for word in [&b"is set to "[..], b"is ", b"was ", b"are ", b"by ", b"to ", b"is: ", b"is:"] {
+        for word in IS {
             if self.skip_word(word) {
                 return Some(Sep::Is);
             }
@@ -391,7 +393,7 @@ impl Cursor<'_> {
                 b'\\' => b"nrt\"'\\/u`".contains(&next),
                 b'(' | b'[' | b'{' => {
                     open += 1;
-                    false
+                    open > OPEN
                 }
                 b')' | b']' | b'}' if open > 0 => {
                     open -= 1;
@@ -409,6 +411,26 @@ impl Cursor<'_> {
         self.at..self.at + trim_end(rest.get(..len).unwrap_or_default())
     }
 }
+
+/// What prose writes between a key and its value, the longer ones first.
+const IS: [&[u8]; 16] = [
+    b"is set to ",
+    b"is now ",
+    b"was changed to ",
+    b"was reset to ",
+    b"was set to ",
+    b"has been changed to ",
+    b"has been reset to ",
+    b"changed to ",
+    b"reset to ",
+    b"is ",
+    b"was ",
+    b"are ",
+    b"by ",
+    b"to ",
+    b"is: ",
+    b"is:",
+];
 
 /// Functions that only wrap a string.
 const WRAPPERS: &[&[u8]] = &[
@@ -452,7 +474,7 @@ fn before(text: &[u8], at: usize, skipped: &[u8]) -> u8 {
 }
 
 /// From `start` to the line's end (also an escaped one), without a comment and blanks at its end.
-fn line_of(text: &[u8], start: usize) -> Range<usize> {
+pub(super) fn line_of(text: &[u8], start: usize) -> Range<usize> {
     let rest = text.get(start..).unwrap_or_default();
     let rest = rest.get(..rest.len().min(VALUE)).unwrap_or_default();
     let ends = |on: usize, byte: u8| match byte {

@@ -147,6 +147,9 @@ fn jwt(matched: &str) -> bool {
 }
 
 fn bearer(matched: &str, before: &str) -> bool {
+    if matched.eq_ignore_ascii_case("authorization") {
+        return false; // the next header
+    }
     if masked(matched) {
         return false;
     }

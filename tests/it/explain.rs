@@ -69,6 +69,28 @@ fn json_drives_no_terminal() {
     assert!(said.to_string().contains(name), "{out}");
 }
 
+/// What is redacted in a schema URL of a resource or scope is shown, with its rule.
+#[test]
+fn says_what_schema_urls_lose() {
+    let folder = tempfile::tempdir().unwrap();
+    let span = r#"{"name":"a","traceId":"0af7651916cd43dd8448eb211c80319c","spanId":"0000000000000001","startTimeUnixNano":"1","endTimeUnixNano":"2"}"#;
+    let url = r#""schemaUrl":"https://x.example/?by=ann.roe@example.com""#;
+    let request = format!(
+        r#"{{"resourceSpans":[{{{url},"resource":{{}},"scopeSpans":[{{{url},"scope":{{"name":"s"}},"spans":[{span}]}}]}}]}}"#
+    );
+    let (out, err, code) = explain(folder.path(), &["--json", "-"], request.as_bytes());
+    assert_eq!(code, Some(0), "{err}");
+    let said: Json = serde_json::from_str(&out).unwrap();
+    for part in said["requests"][0]["shared"].as_array().unwrap() {
+        let change = part["changes"].as_array().unwrap().iter().find(|change| change["key"] == "schema_url").unwrap();
+        assert_eq!(
+            (change["after"].as_str(), change["rules"][0]["rule"].as_str()),
+            (Some("https://x.example/?by=[EMAIL]"), Some("email"))
+        );
+    }
+    assert_eq!(said["requests"][0]["shared"].as_array().unwrap().len(), 2, "resource and scope");
+}
+
 /// What it says of a recorded request: dialect and why, content by rule, buckets, row and an arithmetic that adds up.
 #[test]
 fn says_why() {

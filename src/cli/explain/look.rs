@@ -359,6 +359,7 @@ fn seen(payload: &Payload, node: Node) -> Vec<(String, Json)> {
         ("status.message", Field::StatusMessage),
         ("trace_state", Field::TraceState),
         ("version", Field::Version),
+        ("schema_url", Field::SchemaUrl),
     ];
     let mut out: Vec<(String, Json)> = Vec::new();
     for (name, field) in fields {

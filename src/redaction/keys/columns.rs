@@ -223,7 +223,7 @@ fn csv(scan: &Scan<'_>, at: usize, named: &mut Vec<Range<usize>>, claims: &mut C
     let mut from = start + len + 1;
     if by == '|' {
         let rest = scan.bytes(from..scan.text.len().min(from + 512));
-        let dashes = rest.iter().take_while(|byte| b"|-: \r".contains(byte)).count();
+        let dashes = rest.iter().take_while(|byte| b"|-+: \r".contains(byte)).count();
         if dashes < 3 || rest.get(dashes) != Some(&b'\n') {
             return None;
         }

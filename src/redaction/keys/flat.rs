@@ -26,7 +26,7 @@ pub(super) fn claim(
     claims: &mut Claims,
 ) {
     let text = scan.text.as_bytes();
-    let (mut last, mut seen) = (0..0, seen.iter().peekable());
+    let (mut last, mut seen, mut part) = (0..0, seen.iter().peekable(), 0..0);
     for word in scan.anchors.words.iter().filter(|word| word.action == Action::Key) {
         if word.at < last.end {
             continue;
@@ -45,7 +45,7 @@ pub(super) fn claim(
         if seen.peek() != Some(&&key.start)
             && let Some((key, found)) = known(scan, key, memory)
         {
-            one(scan, key, found, named, claims);
+            one(scan, key, found, &mut part, named, claims);
         }
     }
 }
@@ -98,6 +98,7 @@ fn one(
     scan: &Scan<'_>,
     key: Range<usize>,
     found: Match,
+    part: &mut Range<usize>,
     named: &mut Vec<Range<usize>>,
     claims: &mut Claims,
 ) -> Option<()> {
@@ -115,7 +116,7 @@ fn one(
         (Some(_), Sep::Compare | Sep::Call | Sep::Comma) => return None,
         (Some(_), _) | (None, Sep::Cell | Sep::Element) => pair.value.clone(),
         (None, Sep::Equals) => unquoted(scan, &pair),
-        (None, Sep::Colon) => line(scan, &pair)?,
+        (None, Sep::Colon) => line(scan, pair.value.start, part)?,
         _ => return None,
     };
     let bare = pair.is_bare_json();
@@ -123,9 +124,9 @@ fn one(
     let kind = if bare { Kind::Bare } else { Kind::Text };
     let label = scan.byte(key.start).is_ascii_uppercase() && !matches!(pair.sep, Sep::Equals);
     let text = scan.part(range.clone());
-    let labelled = || label && values::is_labelled(text);
+    let labelled = || label && values::is_labelled(text) || values::is_turned(text);
     for rule in scan.detector.keys.rules(found) {
-        if !rule.allowed(found, Evidence::all()) {
+        if !rule.allowed(found, Evidence::all()) || (text.len() > values::LONGEST && !is_cut(rule.value)) {
             continue;
         }
         // without keys beside it, a key that things have too needs a value that is beyond doubt
@@ -162,7 +163,8 @@ fn is_sure(text: &str, label: bool) -> bool {
 
 /// A value behind `=` without quotes: code has names there, not values; forms and logs have words.
 fn unquoted(scan: &Scan<'_>, pair: &pairs::Pair) -> Range<usize> {
-    let range = pair.line(scan.text.as_bytes());
+    let upto = scan.text.floor_char_boundary(scan.text.len().min(pair.value.start + LINE));
+    let range = pair.line(scan.bytes(0..upto));
     let line = scan.part(range.clone());
     // `first_name=John last_name=Smith`: up to the next key
     match line.split_once('=') {
@@ -171,20 +173,25 @@ fn unquoted(scan: &Scan<'_>, pair: &pairs::Pair) -> Range<usize> {
     }
 }
 
-/// A value behind a colon: the line, up to where something else begins.
-fn line(scan: &Scan<'_>, pair: &pairs::Pair) -> Option<Range<usize>> {
-    let range = pair.line(scan.text.as_bytes());
-    let (start, line) = (range.start, scan.part(range));
-    let end = part_end(line);
+/// A value behind a colon: the line, up to where something else begins. `part` is what was read for a key before: a line full of keys
+/// is read once.
+fn line(scan: &Scan<'_>, start: usize, part: &mut Range<usize>) -> Option<Range<usize>> {
+    if !part.contains(&start) {
+        let line = pairs::line_of(scan.text.as_bytes(), start);
+        *part = start..start + part_end(scan.part(line));
+    }
+    let line = scan.part(start..scan.text.floor_char_boundary(part.end.min(start + LINE)));
     // `Name: Ann, Email: x` goes on with the next label
     let comma = line.find(", ").filter(|comma| {
         line.get(comma + 2..)
             .is_some_and(|rest| rest.split([' ', ',']).take(3).any(|word| word.ends_with(':') || word.contains('=')))
     });
-    let end = comma.map_or(end, |comma| comma.min(end));
-    let text = line.get(..end)?.trim_end_matches([' ', ',', '.', ';', '*']);
+    let text = comma.and_then(|comma| line.get(..comma)).unwrap_or(line).trim_end_matches([' ', ',', '.', ';', '*']);
     (!text.is_empty()).then(|| start..start + text.len())
 }
+
+/// Most bytes of a line that are looked at for one value.
+const LINE: usize = 640;
 
 /// What of a line is its first key's value: all of it where what would be cut out is none.
 fn own(scan: &Scan<'_>, line: Range<usize>, value: rule::KeyValue, kind: Kind) -> Range<usize> {
@@ -193,18 +200,30 @@ fn own(scan: &Scan<'_>, line: Range<usize>, value: rule::KeyValue, kind: Kind) -
     if is_value { cut } else { line }
 }
 
+/// Whether values of a kind end where something else begins on their line.
+fn is_cut(value: rule::KeyValue) -> bool {
+    use rule::KeyValue::{Code, Date, Digits, Phone};
+    matches!(value, Code | Date | Digits | Phone)
+}
+
+/// Words without a digit behind which no number is a key's own.
+const WITHOUT: usize = 8;
+
 /// How much of a line belongs to its first key, by what the kind of value allows: `04/12/1987, MRN 00482913` goes on with something else.
 fn own_len(line: &str, value: rule::KeyValue) -> usize {
-    use rule::KeyValue::{Code, Date, Digits, Phone};
-    if !matches!(value, Code | Date | Digits | Phone) {
+    use rule::KeyValue::{Date, Phone};
+    if !is_cut(value) {
         return line.len();
     }
     let (mut own, mut start, mut end) = (Own::default(), 0, 0);
-    let mut words = line.split(' ').peekable();
-    while let Some(word) = words.next() {
+    let mut words = line.split(' ').enumerate().peekable();
+    while let Some((count, word)) = words.next() {
+        if count > WITHOUT && own.digits == 0 {
+            return line.len();
+        }
         let bare = bare(word);
         let digits = digits(word);
-        let behind = words.peek().copied().unwrap_or("");
+        let behind = words.peek().map_or("", |(_, word)| word);
         let goes_on = bare.is_empty()
             || match value {
                 Date => own.date_goes_on(bare, behind),

@@ -128,6 +128,11 @@ impl Tree {
         self.holders.get(pair.object as usize)
     }
 
+    /// The pair whose object or list holds `pair`.
+    pub(in crate::redaction) fn parent(&self, pair: &Pair) -> Option<&Pair> {
+        self.pair(self.holder(pair)?.parent)
+    }
+
     /// The keyed pair whose list holds the item `at`.
     pub(in crate::redaction) fn list_key(&self, at: usize) -> Option<&Pair> {
         self.above(self.pairs.get(at)?)

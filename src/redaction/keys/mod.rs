@@ -51,6 +51,13 @@ pub(super) fn claim(scan: &Scan<'_>, scratch: &mut KeyScratch, claims: &mut Clai
                 Some(list) => (list.found, tree.evidence(list)),
                 None => continue,
             },
+            // an object may only wrap the value of its key
+            (Match::NONE, Kind::Text) if pair.key.len() <= 5 && WRAPS.has(scan.bytes(pair.key.clone())) => {
+                match tree.parent(pair).filter(|above| above.found != Match::NONE) {
+                    Some(above) => (above.found, tree.evidence(above)),
+                    None => continue,
+                }
+            }
             (Match::NONE, _) => continue,
             (found, _) => (found, tree.evidence(pair)),
         };
@@ -135,6 +142,9 @@ pub(super) fn is_id(key: &[u8]) -> bool {
 /// Keys whose value is the key of the pair beside them, and the keys of those.
 static NAMES: LazyLock<Words> = LazyLock::new(|| Words::new("key name field label column attribute id question k"));
 static VALUES: LazyLock<Words> = LazyLock::new(|| Words::new("value val answer v content text stringvalue"));
+
+/// Keys of objects that only wrap a value: `{"first_name": {"S": "Ada"}}`.
+static WRAPS: LazyLock<Words> = LazyLock::new(|| Words::new("s value val raw text"));
 
 /// Whether a key such as `value` says nothing, and another pair beside its own may say what it holds.
 pub(super) fn is_value_of_sibling(key: &[u8]) -> bool {

@@ -17,7 +17,7 @@ use crate::redaction::validate::phones::is_filled;
 /// Blanks around a value.
 static BLANKS: Bytes = Bytes::of(b" \t\r\n");
 /// Longest value that is one thing; what is longer is text that other rules read.
-const LONGEST: usize = 300;
+pub(super) const LONGEST: usize = 300;
 
 /// What of the value at `range` is private.
 pub(super) fn private(
@@ -38,7 +38,7 @@ pub(super) fn private(
     let wanted = !is_none(inner)
         && match value {
             KeyValue::Any => !describes(inner),
-            KeyValue::Words => is_words(inner),
+            KeyValue::Words => is_words(inner) || is_booked(inner),
             KeyValue::Name => kind == Kind::Text && is_name(inner, false),
             KeyValue::Listed => kind == Kind::Text && is_name(inner, true),
             KeyValue::Street => kind == Kind::Text && is_street(inner, beside),
@@ -211,6 +211,9 @@ fn describes(text: &str) -> bool {
 /// Whether a value without quotes is a name: in code, forms and logs names of variables stand there too.
 pub(super) fn is_plain_name(text: &str) -> bool {
     let first = text.split([' ', '+', '-']).next().unwrap_or("");
+    if words::may_be_given(text) {
+        return true;
+    }
     let read = shape::read(text, title_len(text));
     read.is_some_and(|name| name.range.end == text.len() && (!name.common || name.given))
         || (words::is_given_lower(first)
@@ -228,6 +231,21 @@ pub(super) fn is_labelled(text: &str) -> bool {
     counts
         && text.split(' ').all(|word| plain(word) && !is_organisation(word))
         && (words::is_given(first) || !words::is_common(last))
+}
+
+/// `Doe, Jane A.`, as lists and forms write names: a listed given name behind a family's.
+pub(super) fn is_turned(text: &str) -> bool {
+    text.contains(", ") && is_name(text, true)
+}
+
+/// `DOE/JANE`, `DOE/JANE MR`, as bookings write names.
+fn is_booked(text: &str) -> bool {
+    let Some((family, given)) = text.split_once('/') else { return false };
+    let capitals = |part: &str| part.len() > 1 && part.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b' ');
+    let first = given.split(' ').next().unwrap_or("");
+    let known =
+        ["", "MR", "MRS", "MS", "DR"].iter().any(|title| first.strip_suffix(title).is_some_and(words::is_given));
+    capitals(family) && capitals(given) && known
 }
 
 /// A few words without any sign of code.
@@ -249,6 +267,9 @@ fn is_name(text: &str, listed: bool) -> bool {
         },
         None => (text, false),
     };
+    if text.contains('/') {
+        return is_booked(text);
+    }
     let text = text.trim_start_matches('@');
     if text.bytes().any(|byte| !byte.is_ascii()) && !text.chars().any(|c| c.is_lowercase() || c.is_ascii()) {
         // no capitals in this script
@@ -297,7 +318,8 @@ fn title_len(text: &str) -> usize {
 
 /// Whether a text may be a postal address: a letter, a blank, and a digit or several words with capitals.
 fn is_street(text: &str, _beside: Evidence) -> bool {
-    let code = text.contains("://") || text.contains('@') || text.contains("()") || text.starts_with("0x");
+    let call = || text.as_bytes().windows(2).any(|two| matches!(two, [a, b'('] if a.is_ascii_alphanumeric()));
+    let code = text.contains("://") || text.contains('@') || text.starts_with("0x") || call();
     let letters = text.chars().filter(|c| c.is_alphabetic()).count();
     let blank = text.contains([' ', '\u{3000}', ',', '\\']) || !text.is_ascii();
     let digit = text.chars().any(char::is_numeric);

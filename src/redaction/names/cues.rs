@@ -36,11 +36,29 @@ fn is_common_name(scan: &Scan<'_>, cue: &WordAt, name: &Name) -> bool {
 
 /// A name behind words that may announce other things too: a listed name, or two words that are not common.
 pub(super) fn cued(scan: &Scan<'_>, cue: &WordAt) -> Option<Name> {
+    if scan.byte(cue.end) == b'.' {
+        return abbreviated(scan, cue);
+    }
     let at = skip(scan, cue.end, b" :*\"'`\t,", 4)?;
     let at = title(scan, at);
     let name = shape::read(scan.text, at)?;
-    let unlisted = name.words > 1 && !name.common && !organisation(scan, &name) && !all_capitals(scan, &name);
+    // `Kunde: Max Mustermann`
+    let first = || scan.part(name.range.clone()).split(' ').next().unwrap_or("");
+    let labelled = || scan.byte(cue.end) == b':' && words::may_be_given(first());
+    let several = name.words > 1 && (!name.common || labelled());
+    let unlisted = several && !organisation(scan, &name) && !all_capitals(scan, &name);
     (unlisted || name.given && !is_product(scan.part(name.range.clone()))).then_some(name)
+}
+
+/// A name behind a title that is one with its dot alone: `Sr. García`, `Sig. Bianchi`.
+fn abbreviated(scan: &Scan<'_>, cue: &WordAt) -> Option<Name> {
+    let titled = TITLES.has(scan.part(cue.at..cue.end)) && scan.byte(cue.at).is_ascii_uppercase();
+    // `Sig.ra`, `Dott.ssa`
+    let tail = scan.bytes(cue.end + 1..cue.end + 5).iter().take_while(|byte| byte.is_ascii_lowercase()).count();
+    let at = skip(scan, cue.end + 1 + tail, b" ", 1).filter(|_| titled && tail < 4)?;
+    let name = shape::read(scan.text, title(scan, at)).or_else(|| shape::behind_particles(scan.text, at))?;
+    let person = name.given || !name.common && !organisation(scan, &name);
+    (person && !all_capitals(scan, &name)).then_some(name)
 }
 
 /// A name behind a greeting, set off from what follows; none where another greeting begins there. `further`: the words behind it.

@@ -181,6 +181,13 @@ pub(super) fn claim(scan: &Scan<'_>, rule: u16, seeds: &mut Vec<Range<usize>>, c
         }
         let Some(name) = shape::read(scan.text, *at).filter(|name| name.given) else { continue };
         let before = scan.before(*at, 1);
+        if before == b'/'
+            && let Some(range) = booked(scan, *at)
+        {
+            upto = range.end;
+            claims.add(scan, rule, range);
+            continue;
+        }
         if b"_/.@-#$'\\&=~".contains(&before) && !scan.escaped(*at) && !scan.part(*at..name.range.end).contains(' ') {
             continue;
         }
@@ -198,6 +205,20 @@ pub(super) fn claim(scan: &Scan<'_>, rule: u16, seeds: &mut Vec<Range<usize>>, c
             seeds.push(name.range.start..name.range.start + given);
         }
     }
+}
+
+/// `DOE/JANE MR`, as bookings write passengers, around the given name at `at`.
+fn booked(scan: &Scan<'_>, at: usize) -> Option<Range<usize>> {
+    let capitals = |part: &[u8]| part.iter().take_while(|byte| byte.is_ascii_uppercase()).count();
+    let given = at + capitals(scan.bytes(at..scan.text.len().min(at + 24)));
+    let title = [&b" MR"[..], b" MRS", b" MS", b" MISS", b" MSTR", b" CHD", b" DR"].into_iter().any(|title| {
+        scan.bytes(given..scan.text.len().min(given + title.len())) == title
+            && !scan.byte(given + title.len()).is_ascii_alphanumeric()
+    });
+    let head = scan.bytes(at.saturating_sub(24)..at - 1);
+    let family = head.iter().rev().take_while(|byte| byte.is_ascii_uppercase()).count();
+    let free = !b"/._-".contains(&scan.before(at - 1 - family, 1));
+    (title && family > 1 && free).then(|| at - 1 - family..given)
 }
 
 /// Whether the word at `at` may be a given name: one of plain letters must be in a list.

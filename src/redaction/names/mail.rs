@@ -99,8 +99,11 @@ fn ending_at(scan: &Scan<'_>, end: usize) -> Option<Name> {
     if !part.bytes().any(|byte| byte.is_ascii_uppercase() || !byte.is_ascii()) {
         return None;
     }
+    // `at 7:08 AM Jane Miller <`
+    let hour = |at: usize| part.get(at..).is_some_and(|rest| rest.starts_with("AM ") || rest.starts_with("PM "));
     let starts = part.char_indices().filter(|(at, c)| {
         c.is_uppercase()
+            && !hour(*at)
             && part.get(..*at).and_then(|head| head.chars().next_back()).is_none_or(|c| !c.is_alphanumeric())
     });
     for (at, _) in starts.take(8) {

@@ -41,7 +41,7 @@ const PARTICLES: &[&str] = &[
 pub(in crate::redaction) static TITLES: LazyLock<Words> = LazyLock::new(|| {
     Words::new(
         "\
-    mr mrs ms miss mx dr prof professor sir madam herr frau sr sra srta don doña mme mlle monsieur madame hr fr señor señora signor signora rev capt lt col sgt judge doctor dra drs dhr mevr",
+    mr mrs ms miss mx dr prof professor sir madam herr frau sr sra srta sig dott dna avv don doña mme mlle monsieur madame hr fr señor señora signor signora rev capt lt col sgt judge doctor dra drs dhr mevr",
     )
 });
 
@@ -63,7 +63,10 @@ pub(in crate::redaction) fn read(text: &str, at: usize) -> Option<Name> {
         let Some((next_at, after_particle)) = next(text, name.range.end, first.initial && name.words == 1) else {
             break;
         };
-        let Some(next) = word(text, next_at) else { break };
+        let Some(next) = word(text, next_at).or_else(|| middle(text, next_at, &name)) else { break };
+        if after_particle && TITLES.has(next.text) {
+            break;
+        }
         let next_given = words::is_given(next.text);
         let next_family = || !next.initial && words::is_family(next.text);
         let common = !next.initial && !next_given && words::is_common(next.text);
@@ -72,7 +75,8 @@ pub(in crate::redaction) fn read(text: &str, at: usize) -> Option<Name> {
         }
         // asked of names that may be given ones only
         family |= maybe && !common && !family && next_family();
-        name.range.end = next_at + next.text.len() + usize::from(next.initial);
+        let dot = next.initial && text.as_bytes().get(next_at + next.text.len()) == Some(&b'.');
+        name.range.end = next_at + next.text.len() + usize::from(dot);
         name.words += 1;
         known |= next_given;
     }
@@ -83,6 +87,17 @@ pub(in crate::redaction) fn read(text: &str, at: usize) -> Option<Name> {
     name.common &= !name.given;
     suffix(text, &mut name);
     Some(name)
+}
+
+/// An initial without a dot between a given name and a word of the same case that may be a family's: `JANE Q DOE`.
+fn middle<'t>(text: &'t str, at: usize, name: &Name) -> Option<Word<'t>> {
+    let initial = text.get(at..at + 1).filter(|c| name.given && name.words == 1 && *c != "I")?;
+    let capitals = !text.get(name.range.clone())?.bytes().any(|byte| byte.is_ascii_lowercase());
+    let behind = text.get(at + 1..)?.strip_prefix(' ')?;
+    let next = word(text, text.len() - behind.len()).filter(|next| !next.initial && next.text.len() > 2)?;
+    let alike = capitals != next.text.bytes().any(|byte| byte.is_ascii_lowercase());
+    let fits = initial.bytes().all(|byte| byte.is_ascii_uppercase()) && alike && !words::is_common(next.text);
+    fits.then_some(Word { text: initial, initial: true })
 }
 
 /// The name that starts with particles at `at`: `van den Berg`.

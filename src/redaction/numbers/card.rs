@@ -1,8 +1,11 @@
 //! **What**: payment cards, their codes and expiry dates. **Invariants**: a card without a word has an issuer, its length and
 //! a right sum; codes and dates are nothing without their key. **Not here**: issuers (`validate::bank`).
 
+use std::ops::Range;
+
 use super::super::keys;
 use super::super::rule::Family;
+use super::super::scan::Scan;
 use super::super::validate::bank;
 use super::cues::{Grade, own_key};
 use super::site::{Found, Site};
@@ -28,7 +31,30 @@ pub(super) fn shaped(site: &Site<'_, '_>) -> Option<Found> {
     let visa = matches!(digits, [4, ..]) && length == 13 && !time && !site.is_denied();
     let usual = matches!(length, 14..=16) || visa || last > first;
     let known = usual && !(last == first && (is_rare(digits) || is_id(site)));
-    (known || site.speaks_of(Family::CardCued)).then(|| Found { family: Family::Card, range: chain.range(first, last) })
+    let range = chain.range(first, last);
+    let range = range.start..range.end + if last == first { second_track(site.scan, range.end) } else { 0 };
+    (known || site.speaks_of(Family::CardCued)).then_some(Found { family: Family::Card, range })
+}
+
+/// Bytes of a magnetic stripe's second track behind its card: `=25121010000012300000`.
+fn second_track(scan: &Scan<'_>, at: usize) -> usize {
+    let digits = scan.bytes(at + 1..at + 28).iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let track =
+        scan.byte(at) == b'=' && (7..27).contains(&digits) && !scan.byte(at + 1 + digits).is_ascii_alphanumeric();
+    if track { 1 + digits } else { 0 }
+}
+
+/// A magnetic stripe's first track, `%B4111…^DOE/JANE^2512…?`, whose card stands in `run` behind its `B`.
+pub(super) fn first_track(scan: &Scan<'_>, run: &Range<usize>) -> Option<Found> {
+    let [b'B' | b'b', number @ ..] = scan.bytes(run.clone()) else { return None };
+    let mut digits = [0_u8; 19];
+    let kept = digits.get_mut(..number.len())?;
+    kept.iter_mut().zip(number).for_each(|(to, from)| *to = from.wrapping_sub(b'0'));
+    let rest = scan.bytes(run.end..run.end + 72);
+    let ends = |byte: &u8| *byte < b' ' || b"?\"\\".contains(byte);
+    let len = rest.iter().position(ends).unwrap_or(rest.len());
+    let track = kept.iter().all(|digit| *digit < 10) && bank::card(kept);
+    track.then_some(Found { family: Family::Card, range: run.start + 1..run.end + len })
 }
 
 /// Whether bare digits have a key that calls them an id: `order_id`, `traceId`, `id`.
@@ -96,7 +122,10 @@ pub(super) fn expiry(site: &Site<'_, '_>, grade: Grade) -> Option<Found> {
     let month = site.part(first).iter().take(3).fold(0_u32, |value, digit| value * 10 + u32::from(digit - b'0'));
     let sep = chain.group(first).sep;
     let year = chain.len(first + 1);
-    let fits = matches!(chain.len(first), 1 | 2) && (1..=12).contains(&month) && matches!(sep, b'/' | b'-' | b'~');
+    // `3-10` are years
+    let printed = sep == b'/' || (chain.len(first) == 2 && !matches!(site.part(first + 1), [b'0' | b'1', _]));
+    let fits =
+        matches!(chain.len(first), 1 | 2) && (1..=12).contains(&month) && matches!(sep, b'/' | b'-' | b'~') && printed;
     let whole = matches!(year, 2 | 4) && chain.is_free_behind(first + 1) && site.ends_well(first + 1) && site.is_free();
     (fits && whole && grade != Grade::Near)
         .then(|| Found { family: Family::CardExpiry, range: chain.range(first, first + 1) })

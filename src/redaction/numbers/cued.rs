@@ -178,8 +178,9 @@ fn grouped(site: &Site<'_, '_>, family: Family, grade: Grade) -> Option<Found> {
         return None;
     }
     let digits = chain.digits(first, last);
-    let sizes =
-        (first..=last).all(|index| chain.len(index) >= 2) || family == Family::MedicalCued || family == Family::TaxCued;
+    let sizes = (first..=last).all(|index| chain.len(index) >= 2 || index == first && family == Family::NationalCued)
+        || family == Family::MedicalCued
+        || family == Family::TaxCued;
     let (least, most) = match family {
         Family::Account => (7, 20),
         Family::TaxCued => (8, 15),
@@ -209,7 +210,11 @@ fn token_of(scan: &Scan<'_>, token: &Token, family: Family, grade: Grade) -> Opt
     let printed = token.is_upper() || token.letters <= 4;
     let hash = token.lower > 0 && len >= 16;
     let fits = match family {
-        Family::Account => !near && digits >= if sure { 4 } else { 5 } && len <= 34 && printed && !is_day(text),
+        Family::Account => {
+            // `X509v3`
+            let least = if token.lower > 0 { 6 } else { 4 + usize::from(!sure) };
+            !near && digits >= least && len <= 34 && printed && !is_day(text)
+        }
         Family::TaxCued => {
             (7..=18).contains(&len)
                 && digits >= 7 - 2 * usize::from(token.letters > 0)

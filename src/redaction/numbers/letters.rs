@@ -89,7 +89,7 @@ fn iban(scan: &Scan<'_>, run: &Range<usize>, cued: bool) -> Option<Found> {
     let length = bank::iban_length(country)?;
     let mut compact = [0_u8; 34];
     let (mut filled, mut at) = (0, run.start);
-    let mut groups = 0;
+    let (mut groups, mut by_four) = (0, true);
     while let Some(slot) = compact.get_mut(filled).filter(|_| filled < length) {
         let byte = scan.byte(at);
         if byte.is_ascii_alphanumeric() {
@@ -97,6 +97,7 @@ fn iban(scan: &Scan<'_>, run: &Range<usize>, cued: bool) -> Option<Found> {
             filled += 1;
         } else if b" -".contains(&byte) && filled >= 4 && scan.byte(at + 1).is_ascii_alphanumeric() {
             groups += 1;
+            by_four &= filled.is_multiple_of(4);
         } else {
             return None;
         }
@@ -108,7 +109,9 @@ fn iban(scan: &Scan<'_>, run: &Range<usize>, cued: bool) -> Option<Found> {
     let lower = compact.iter().all(|byte| !byte.is_ascii_uppercase());
     let plain = compact.iter().skip(4).all(u8::is_ascii_digit);
     let word = || cued && Cues::of(scan, run).speaks_of(Family::Iban);
-    let sure = groups <= 12 && digits >= 8 && (upper || (lower && (plain || word())));
+    // groups of four, and the sum: letters of any case
+    let printed = by_four && groups > 2;
+    let sure = groups <= 12 && digits >= 8 && (upper || printed || (lower && (plain || word())));
     let behind = scan.byte(at);
     let ended = !behind.is_ascii_alphanumeric() && behind != b'_';
     let valid = bank::iban(compact) || (ended && upper && digits >= 8 && word() && groups + run.len() >= 8);
@@ -200,6 +203,13 @@ pub(super) fn passport_line(scan: &Scan<'_>, run: &Range<usize>) -> Option<Found
     let checked = |from: usize, to: usize| {
         line.get(from..to).map(sum) == line.get(to).filter(|byte| byte.is_ascii_digit()).map(digit)
     };
+    // the line above has the name
+    let above = scan.bytes(run.start.saturating_sub(45)..run.start.saturating_sub(1));
+    let named = above.len() == 44
+        && above.starts_with(b"P")
+        && scan.before(run.start, 1) == b'\n'
+        && above.iter().all(|byte| byte.is_ascii_uppercase() || *byte == b'<');
+    let start = if named { run.start - 45 } else { run.start };
     (checked(0, 9) && checked(13, 19) && checked(21, 27))
-        .then(|| Found { family: Family::Passport, range: run.start..run.start + 44 })
+        .then(|| Found { family: Family::Passport, range: start..run.start + 44 })
 }

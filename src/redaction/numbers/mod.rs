@@ -188,6 +188,7 @@ impl Walk<'_, '_> {
         let shaped = if run.len() >= 4 { letters::find(scan, run, cue) } else { None };
         let shaped = shaped.or_else(|| match (run.len(), number.behind) {
             (4, b'-') => letters::dashed_mbi(scan, run),
+            (13..20, b'^') => card::first_track(scan, run),
             (20.., _) => letters::passport_line(scan, run),
             _ => None,
         });

@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::sync::LazyLock;
 
 use super::super::anchors::{end_of, start_of};
+use super::super::pairs;
 use super::super::rule::Family;
 use super::super::scan::Scan;
 use super::super::sets::Words;
@@ -84,7 +85,9 @@ fn is_version(site: &Site<'_, '_>, address: Ipv4Addr) -> bool {
     let word = word.get(word.len() - length..).unwrap_or_default();
     let versions: [&[u8]; 9] =
         [b"version", b"ver", b"versions", b"release", b"build", b"firmware", b"driver", b"section", b"rev"];
+    let upgraded = word == b"from" && is_upgrade(scan.bytes(start.saturating_sub(24)..start));
     if word == b"v"
+        || upgraded
         || versions.iter().any(|known| word.ends_with(known))
         || (matches!(address.octets(), [..32, ..]) && PRODUCTS.has(word))
     {
@@ -93,7 +96,10 @@ fn is_version(site: &Site<'_, '_>, address: Ipv4Addr) -> bool {
     // `6.9.11.60+dfsg`, and decimals in a row: `2.83-2.12 3.51.98.32 2.03`
     let end = site.chain.range(site.first, site.first + 3).end;
     let tagged = scan.byte(end) == b'+' && scan.byte(end + 1).is_ascii_alphabetic();
+    // a section, of numbers under 20
+    let part = scan.bytes(end..end + 8) == b" of the " && address.octets().iter().all(|octet| *octet < 20);
     if tagged
+        || part
         || (is_decimal(scan.bytes(end..end + 12)) && is_behind_decimal(scan.bytes(start.saturating_sub(12)..start)))
     {
         return true;
@@ -104,6 +110,14 @@ fn is_version(site: &Site<'_, '_>, address: Ipv4Addr) -> bool {
     let small = object || address.octets().iter().all(|octet| *octet < 20);
     let word = || Cues::of(scan, &(start..site.chain.end)).speaks_of(Family::Ipv4);
     small && !WELL_KNOWN.contains(&address.octets()) && !word()
+}
+
+/// `upgrade from`, `updated to`: versions follow.
+fn is_upgrade(before: &[u8]) -> bool {
+    let words: [&[u8]; 5] = [b"upgrade", b"upgraded", b"update", b"updated", b"downgrade"];
+    let head = before.trim_ascii_end();
+    let head = head.get(..head.len().saturating_sub(4)).unwrap_or_default().trim_ascii_end();
+    words.iter().any(|word| pairs::ends_with(head, word))
 }
 
 /// Programs whose versions have four numbers.

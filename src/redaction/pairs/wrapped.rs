@@ -96,5 +96,6 @@ impl Iterator for Wrapped<'_> {
 }
 
 /// Keys of objects that only wrap a value.
-static WRAPS: LazyLock<Words> =
-    LazyLock::new(|| Words::new("s ss value values val stringvalue secretvalue arrayvalue plaintext raw secret"));
+static WRAPS: LazyLock<Words> = LazyLock::new(|| {
+    Words::new("s ss value values val stringvalue secretvalue arrayvalue plaintext raw secret default defaultvalue")
+});

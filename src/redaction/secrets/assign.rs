@@ -8,6 +8,7 @@ use super::super::pairs::{Pair, Sep, ends_with, key_around, pair};
 use super::super::scan::{Claims, Scan};
 use super::super::stems::WordAt;
 use super::keys::{Kind, kind};
+use super::place::Place;
 use super::values::{Look, contains, is_salt, is_talk, is_torn, is_version, path, prose, random, refused, uuid, wordy};
 use super::{Rules, ahead, calls, headers, lists, near, params};
 
@@ -46,6 +47,12 @@ pub(super) fn look(scan: &Scan<'_>, word: &WordAt, rules: &Rules, claims: &mut C
     if lists::is_opened(scan, &pair) {
         return lists::items(scan, &pair, kind, rules, claims);
     }
+    if let Some(range) = lists::behind_user(scan, &pair, kind)
+        && let Some(rule) = rules.password
+    {
+        claims.add(scan, rule, range);
+        return key.end;
+    }
     if lists::is_login(scan, &pair, kind) {
         calls::look(scan, pair.value.start, 1, rules, claims);
         return key.end;
@@ -66,7 +73,8 @@ pub(super) fn look(scan: &Scan<'_>, word: &WordAt, rules: &Rules, claims: &mut C
         claims.add(scan, rule, value);
         return key.end;
     }
-    if !judge(kind, found, &pair, &place) {
+    let itself = found.contains(&b'_') && found.eq_ignore_ascii_case(scan.bytes(pair.key.clone()));
+    if itself || !judge(kind, found, &pair, &place) {
         return if pair.quote.is_none() && value.len() > 512 { value.end } else { key.end };
     }
     let Some(rule) = rules.of_pair(kind, scan.bytes(key)) else { return pair.value.start };
@@ -75,7 +83,19 @@ pub(super) fn look(scan: &Scan<'_>, word: &WordAt, rules: &Rules, claims: &mut C
         true => claims.add_bare(scan, rule, value),
         false => claims.add(scan, rule, value),
     };
+    if added && pair.quote.is_some() {
+        planned(scan, end, rule, claims);
+    }
     if added { end } else { pair.value.start }
+}
+
+/// What a plan of changes writes behind a secret's old value: `"old" -> "new"`.
+fn planned(scan: &Scan<'_>, end: usize, rule: u16, claims: &mut Claims) {
+    let Some(rest) = ahead(scan, end, 512).strip_prefix(b"\" -> \"") else { return };
+    let len = rest.iter().take_while(|byte| !b"\"\n\\".contains(byte)).count();
+    if rest.get(len) == Some(&b'"') && !refused(rest.get(..len).unwrap_or_default()) {
+        claims.add(scan, rule, end + 6..end + 6 + len);
+    }
 }
 
 /// `unexpected token: foo1`: a parser tells of a piece of text, unless that is long and random.
@@ -140,105 +160,32 @@ fn may_be_key(scan: &Scan<'_>, word: &WordAt) -> bool {
                     words.iter().any(|word| rest.get(..word.len()).is_some_and(|head| head.eq_ignore_ascii_case(word)))
                 };
                 begins(&[b".=", b"is ", b"was ", b"by ", b"to ", b"is:", b"for ", b"key", b"token", b"of "])
+                    || begins(&[b"has been ", b"changed to ", b"reset to "])
+                    || is_mixed(rest)
                     || rest.contains(&b'=')
                     || contains(scan.bytes(word.at.saturating_sub(48)..word.at), b"login ")
             }
         }
         b'.' | b',' => scan.byte(word.end + 1).is_ascii_alphanumeric() || scan.byte(word.end + 1) == b'=',
-        b'\n' | b'\r' | b';' | b'/' | b'{' | b'}' | b'+' | b'%' | b'@' | b'$' | b'~' | b'^' => false,
+        b'\n' | b'\r' => is_named(scan, word.end),
+        b';' | b'/' | b'{' | b'}' | b'+' | b'%' | b'@' | b'$' | b'~' | b'^' => false,
         _ => true,
     }
 }
 
-/// Where a pair stands.
-pub(super) struct Place {
-    /// A parameter of a URL.
-    parameter: bool,
-    /// One of a query with a `code` and a `state`, or a signature: whatever it holds.
-    always: bool,
-    /// The key begins its line, perhaps behind `export` and the like.
-    line_start: bool,
-    /// Nothing but a comment follows on the line.
-    line_end: bool,
-    /// Blanks around the separator.
-    spaced: bool,
-    /// An argument: a bracket or comma stands before or behind.
-    argument: bool,
-    flag: bool,
-    upper: bool,
-    /// No word in lower case follows.
-    last_word: bool,
-    /// A type: `password: T = …`.
-    typed: bool,
-    /// One of a list that `;` parts: `User=x;Password=y;Server=z`.
-    list: bool,
+/// YAML's `name: KEY` above `value: v`.
+fn is_named(scan: &Scan<'_>, end: usize) -> bool {
+    let rest = ahead(scan, end, 64);
+    let blanks = rest.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+    rest.get(blanks..).is_some_and(|rest| rest.starts_with(b"value:"))
 }
 
-impl Place {
-    pub(super) fn of(scan: &Scan<'_>, pair: &Pair, parameter: bool) -> Self {
-        let before = scan.bytes(pair.key.start.saturating_sub(16)..pair.key.start);
-        let dull = |byte: &&u8| b" \t-\"'`*#>$".contains(byte);
-        let head = before.len() - before.iter().rev().take_while(dull).count();
-        let lead = before.get(..head).unwrap_or_default();
-        let command = [&b"export"[..], b"ENV", b"ARG", b"set", b"env", b"setx", b"-e", b"{", b"\\n", b"\\r"];
-        let line_start = match lead.last() {
-            None => before.len() < 16,
-            Some(b'\n' | b'\r') => true,
-            _ => command.iter().any(|word| lead.ends_with(word)),
-        };
-        let (next, then) = (scan.byte(pair.value.end), scan.byte(pair.value.end + 1));
-        let comment = next == b' ' && matches!(then, b'#' | b' ');
-        let line_end = matches!(next, b'\n' | b'\r')
-            || comment
-            || (next == b'\\' && matches!(then, b'n' | b'r'))
-            || b"\"'`".contains(&next);
-        let last = before.iter().rev().find(|byte| !b" \t\n".contains(byte)).copied().unwrap_or(b'\n');
-        let between = scan.bytes(pair.key.end..pair.value.start);
-        Self {
-            parameter,
-            always: parameter && params::is_always(scan, &pair.key),
-            line_start,
-            line_end,
-            spaced: between.iter().any(u8::is_ascii_whitespace),
-            argument: matches!(last, b'(' | b',') || matches!(next, b')' | b','),
-            flag: before.last() == Some(&b'-'),
-            last_word: !(next == b' ' && then.is_ascii_lowercase()) && next != b',',
-            typed: pair.quote.is_none() && pair.sep == Sep::Colon && next == b' ' && then == b'=',
-            list: matches!(next, b';' | b'"')
-                && pair.sep == Sep::Equals
-                && (then.is_ascii_alphanumeric() || last == b';'),
-            upper: !scan.bytes(pair.key.clone()).iter().any(u8::is_ascii_lowercase),
-        }
-    }
-
-    /// The value that counts: a passphrase without quotes goes to its line's end.
-    fn value(&self, scan: &Scan<'_>, pair: &Pair, kind: Kind) -> Range<usize> {
-        let yaml = kind == Kind::Password
-            && pair.sep == Sep::Colon
-            && pair.quote.is_none()
-            && self.line_start
-            && !pair.json_key;
-        if !yaml {
-            return if pair.sep == Sep::Element { unwrapped(scan, pair.value.clone()) } else { pair.value.clone() };
-        }
-        let line = pair.line(scan.text.as_bytes());
-        let words = scan.bytes(line.clone()).split(|byte| *byte == b' ').count();
-        let plain =
-            scan.bytes(line.clone()).iter().all(|byte| byte.is_ascii_alphanumeric() || b" -_!@#".contains(byte));
-        match (2..=24).contains(&words) && plain && !prose(scan.bytes(line.clone())) {
-            true => line,
-            false => pair.value.clone(),
-        }
-    }
-}
-
-/// What Jenkins keeps in braces, `<secret>{AQAAABAAA…}</secret>`: the last word in them.
-fn unwrapped(scan: &Scan<'_>, value: Range<usize>) -> Range<usize> {
-    let Some(inner) = scan.bytes(value.clone()).strip_prefix(b"{").and_then(|rest| rest.strip_suffix(b"}")) else {
-        return value;
-    };
-    let word = inner.iter().rev().take_while(|byte| !byte.is_ascii_whitespace()).count();
-    value.end - 1 - word..value.end - 1
+/// `password aB3dE6gH`: what stands behind the word is none.
+fn is_mixed(rest: &[u8]) -> bool {
+    let len = rest.iter().take_while(|byte| !byte.is_ascii_whitespace()).count();
+    let token = rest.get(..len).unwrap_or_default();
+    let look = Look::at(token);
+    len >= 8 && look.digits > 0 && look.upper > 0 && look.lower > 0 && !wordy(token) && !path(token)
 }
 
 /// Whether the value is secret, by what its key announces.
@@ -299,19 +246,7 @@ pub(super) fn judge(kind: Kind, value: &[u8], pair: &Pair, place: &Place) -> boo
 /// Whether a text is secret as all of what stands under a key: judged as in JSON. Numbers of few digits are none.
 pub(super) fn is_secret_under(kind: Kind, key: &[u8], value: &[u8]) -> bool {
     let pair = Pair { key: 0..0, sep: Sep::Colon, quote: Some(b'"'), json_key: true, value: 0..value.len() };
-    let place = Place {
-        parameter: false,
-        always: false,
-        line_start: true,
-        line_end: true,
-        spaced: false,
-        argument: false,
-        flag: false,
-        upper: !key.iter().any(u8::is_ascii_lowercase),
-        last_word: true,
-        typed: false,
-        list: false,
-    };
+    let place = Place::alone(!key.iter().any(u8::is_ascii_lowercase));
     let few = kind != Kind::Pin && value.len() < 6 && value.iter().all(u8::is_ascii_digit);
     !few && !matches!(kind, Kind::Header | Kind::Cookie | Kind::Parameter) && judge(kind, value, &pair, &place)
 }
@@ -356,7 +291,10 @@ fn password(value: &[u8], look: &Look, pair: &Pair, place: &Place) -> bool {
         [&b"pass"[..], b"pwd", b"secret", b"token", b"user", b"get", b"arg"].iter().any(|word| contains(value, word));
     match pair.sep {
         Sep::Is => mixed && look.letters() > 0 && !wordy(value),
-        Sep::Space if place.flag => !value.starts_with(b"-") && (mixed || look.upper == 0 && place.last_word),
+        Sep::Space if place.flag => {
+            let random = look.upper > 2 && look.lower > 2 && look.len >= 12 && !wordy(value);
+            !value.starts_with(b"-") && (mixed || random || look.upper == 0 && place.last_word)
+        }
         Sep::Space => mixed && look.letters() > 0,
         Sep::Call | Sep::Comma | Sep::Compare => false,
         Sep::Equals if place.parameter || place.list => true,
@@ -382,7 +320,10 @@ fn place_is_code(look: &Look, value: &[u8]) -> bool {
 fn quoted_password(value: &[u8], look: &Look, pair: &Pair, mixed: bool) -> bool {
     let ends_in_colon = value.ends_with(b":");
     let title = look.only_letters() && look.upper == 1 && value.first().is_some_and(u8::is_ascii_uppercase);
-    let parts = value.split(|byte| b"-_. []".contains(byte)).filter(|part| !part.is_empty()).count();
+    // a selector of a page
+    let name = value.strip_prefix(b"#").unwrap_or(value);
+    let look = &Look::at(name);
+    let parts = name.split(|byte| b"-_. []".contains(byte)).filter(|part| !part.is_empty()).count();
     let names_itself = parts > 1
         && [&b"pass"[..], b"pwd", b"secret"].iter().any(|word| contains(value, word))
         && look.digits == 0
@@ -419,6 +360,9 @@ fn secret(kind: Kind, value: &[u8], look: &Look, pair: &Pair, place: &Place) -> 
         return !prose(value) && !named && matches!(pair.sep, Sep::Colon | Sep::Equals | Sep::Arrow);
     }
     if is_torn(value) {
+        return true;
+    }
+    if is_bootstrap(value, look) {
         return true;
     }
     if place.parameter && value.len() < 8 {
@@ -464,6 +408,16 @@ fn secret(kind: Kind, value: &[u8], look: &Look, pair: &Pair, place: &Place) -> 
                     && !(value.contains(&b'/') && wordy(value))
         }
     }
+}
+
+/// A token that joins machines to a cluster of Kubernetes: `abcdef.0123456789abcdef`.
+fn is_bootstrap(value: &[u8], look: &Look) -> bool {
+    look.len == 23
+        && value.get(6) == Some(&b'.')
+        && look.marks == 1
+        && look.upper == 0
+        && look.digits > 3
+        && look.lower > 3
 }
 
 /// A path of modules, a class: `rust_openssl.hpke.X1`, `PKCS7KeyTypes`.

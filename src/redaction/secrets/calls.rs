@@ -26,13 +26,16 @@ pub(super) const CALLS: &[(&str, usize)] = &[
     ("basicawscredentials", 1),
     ("newstaticcredentials", 1),
     ("newstaticcredentialsprovider", 1),
+    ("convertto-securestring", 0),
 ];
 
 /// Looks at the call whose name ends at `end`.
 pub(super) fn look(scan: &Scan<'_>, end: usize, wanted: usize, rules: &Rules, claims: &mut Claims) {
     let rest = ahead(scan, end, MOST);
-    let Some(rule) = rules.password.filter(|_| rest.first() == Some(&b'(')) else { return };
-    let mut at = 1;
+    // PowerShell's have no brackets
+    let shell = wanted == 0 && rest.first() == Some(&b' ');
+    let Some(rule) = rules.password.filter(|_| rest.first() == Some(&b'(') || shell) else { return };
+    let mut at = if shell && rest.starts_with(b" -String ") { 9 } else { 1 };
     for _ in 0..wanted {
         let Some(next) = next_argument(rest, at) else { return };
         at = next;

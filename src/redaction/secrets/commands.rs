@@ -25,6 +25,8 @@ pub(crate) enum Takes {
     W,
     /// `-U user%password`.
     Percent,
+    /// `--from-literal=key=X`.
+    Literal,
 }
 
 /// Commands and what they take.
@@ -64,6 +66,7 @@ pub(super) const COMMANDS: &[(&str, Takes)] = &[
     ("clickhouse-client", Takes::P),
     ("wget", Takes::User),
     ("ab", Takes::A),
+    ("from-literal", Takes::Literal),
 ];
 
 /// Looks at the command behind its name, which ends at `at`; gives where its line ends.
@@ -71,6 +74,10 @@ pub(super) fn look(scan: &Scan<'_>, at: usize, takes: Takes, rules: &Rules, clai
     let exe = scan.bytes(at..at + 4).eq_ignore_ascii_case(b".exe");
     let at = if exe { at + 4 } else { at };
     let rest = ahead(scan, at, MOST);
+    if takes == Takes::Literal {
+        literal(scan, at, rules, claims);
+        return at;
+    }
     if rest.first().is_none_or(|byte| !b" \t\"',".contains(byte)) {
         return at;
     }
@@ -113,6 +120,26 @@ fn jar(scan: &Scan<'_>, at: usize, rules: &Rules, claims: &mut Claims) {
     }
 }
 
+/// What `kubectl create secret --from-literal=key=value` writes behind any key.
+fn literal(scan: &Scan<'_>, at: usize, rules: &Rules, claims: &mut Claims) {
+    let secret = memchr::memmem::find(scan.bytes(at.saturating_sub(MOST)..at), b"create secret").is_some();
+    let Some(rule) = rules.value.filter(|_| secret && b"= ".contains(&scan.byte(at))) else { return };
+    let rest = ahead(scan, at + 1, MOST);
+    let Some(key) = rest.iter().take(128).position(|byte| *byte == b'=') else { return };
+    let quote = rest.get(key + 1).filter(|byte| b"\"'".contains(byte));
+    let from = key + 1 + usize::from(quote.is_some());
+    let ends = |byte: &&u8| match quote {
+        Some(quote) => *byte == quote,
+        None => byte.is_ascii_whitespace() || b"\"'\\".contains(byte),
+    };
+    let len = rest.iter().skip(from).take_while(|byte| !ends(byte)).count();
+    let value = rest.get(from..from + len).unwrap_or_default();
+    let named = rest.iter().take(key).all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte));
+    if named && value.len() > 2 && !refused(value) {
+        claims.add(scan, rule, at + 1 + from..at + 1 + from + len);
+    }
+}
+
 /// A line's end; a backslash before it carries on.
 fn line_end(rest: &[u8]) -> usize {
     let mut before = b' ';
@@ -136,6 +163,7 @@ fn flag_of(word: &[u8], takes: Takes) -> Option<usize> {
         Takes::BigP => (&[b"-P"], true),
         Takes::W => (&[b"-w"], false),
         Takes::Percent => (&[b"-U"], false),
+        Takes::Literal => (&[], false),
     };
     let flag = flags.iter().find(|flag| word.starts_with(flag))?;
     let behind = word.get(flag.len()..).unwrap_or_default();

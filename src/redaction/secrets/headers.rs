@@ -77,7 +77,7 @@ pub(super) fn look(scan: &Scan<'_>, pair: &Pair, kind: Kind, rules: &Rules, clai
     }
     let content = match pair.quote {
         Some(_) => pair.value.clone(),
-        None => unquoted(scan, pair.value.start),
+        None => unquoted(scan, pair.value.start, kind == Kind::Cookie || LISTS.has(first)),
     };
     let end = content.end;
     match kind {
@@ -88,12 +88,18 @@ pub(super) fn look(scan: &Scan<'_>, pair: &Pair, kind: Kind, rules: &Rules, clai
     if pair.quote.is_none() && end > pair.key.end + 512 { end } else { pair.key.end }
 }
 
-/// From `start` to the line's end or the quote around the header.
-fn unquoted(scan: &Scan<'_>, start: usize) -> Range<usize> {
+/// From `start` to the line's end or the quote around the header. What is no list of words is a scheme and what stands behind it: no
+/// more is read, or a line of headers would be read from each of them.
+fn unquoted(scan: &Scan<'_>, start: usize, list: bool) -> Range<usize> {
     let rest = ahead(scan, start, MOST);
-    let ends = |on: usize| match rest.get(on) {
+    let mut words = 0;
+    let mut ends = |on: usize| match rest.get(on) {
         Some(b'\n' | b'\r' | b'"' | b'\'' | b'`') | None => true,
         Some(b'\\') => rest.get(on + 1).is_some_and(|next| b"nr\"'".contains(next)),
+        Some(b' ' | b'\t') if !list => {
+            words += usize::from(!matches!(rest.get(on + 1), Some(b' ' | b'\t')));
+            words > 1
+        }
         _ => false,
     };
     let len = (0..rest.len()).find(|on| ends(*on)).unwrap_or(rest.len());
@@ -123,7 +129,11 @@ fn credentials(scan: &Scan<'_>, content: Range<usize>, rules: &Rules, claims: &m
     let found = rest.get(..len).unwrap_or_default();
     let look = Look::at(found);
     let secret = match known {
-        true => found.len() >= 4 && !refused(found) && !(look.only_letters() && look.upper == 0 && found.len() < 20),
+        true => {
+            let word = look.only_letters() && look.upper == 0 && found.len() < 20;
+            // the next header stands where credentials would
+            found.len() >= 4 && !refused(found) && !word && !found.ends_with(b":")
+        }
         false => found.len() >= 8 && !refused(found) && look.digits > 0 && look.letters() > 0 && !wordy(found),
     };
     let rule = if name.eq_ignore_ascii_case(b"basic") { rules.basic } else { rules.header };

@@ -40,17 +40,17 @@ pub(super) const STEMS: &str = "\
     apisecret accesskey accesstoken authtoken authkey secretkey privatekey clientsecret appsecret appkey key \
     keys credential credentials creds signature sig session sessionid bearer jwt otp pin auth authorization \
     cookie cookies csrf csrftoken xsrf mnemonic phrase identified dbpassword dbpass dbpasswd dbpwd \
-    userpassword userpass mypassword mypass rootpassword rootpw rootpass adminpassword adminpass adminpw \
+    userpassword userpass tlspassword mypassword mypass rootpassword rootpw rootpass adminpassword adminpass adminpw \
     pgpassword sshpass mysqlpassword mysqlpass keypass storepass keystorepassword mytoken mysecret \
     awssecretkey awssecretaccesskey accountkey sharedaccesskey sharedsecret masterkey encryptionkey \
-    signingkey webhooksecret usertoken bottoken refreshtoken idtoken contrasena contraseña senha kennwort motdepasse \
-    salt seed license code state x-amz-signature x-goog-signature identitytoken registrytoken pat sid \
+    signingkey webhooksecret usertoken bottoken refreshtoken idtoken contrasena contraseña senha kennwort motdepasse wachtwoord hasło haslo heslo parola lösenord losenord adgangskode salasana jelszó jelszo \
+    jsessionid phpsessid salt seed license code state x-amz-signature x-goog-signature identitytoken registrytoken pat sid \
     basicauth iamapikey smtppass smtppassword bindpw requirepass masterauth psk wpapsk passkey keyphrase \
     secretaccesskey awsaccesskeyid theapikey myapikey";
 
 const PASSWORDS: &str = "\
-    password passwort passwd passphrase passcode pwd psw pw passwords contrasena contraseña senha kennwort motdepasse \
-    identified rootpw adminpw storepass keypass sshpass bindpw psk wpapsk requirepass masterauth mnemonic \
+    password passwort passwd passphrase passcode pwd psw pw passwords contrasena contraseña senha kennwort motdepasse wachtwoord hasło haslo heslo parola lösenord losenord adgangskode \
+    salasana jelszó jelszo identified rootpw adminpw storepass keypass sshpass bindpw psk wpapsk requirepass masterauth mnemonic \
     dbpass dbpwd userpass mypass rootpass adminpass smtppass mysqlpass keyphrase upass upwd";
 
 /// Ends of words glued together that say the same.
@@ -59,7 +59,7 @@ const SECRET_ENDS: &[&str] =
     &["secret", "apikey", "secretkey", "accesskey", "privatekey", "apitoken", "authtoken", "accesstoken", "token"];
 
 const SECRETS: &str = "\
-    secret secrets apikey apikeys credential credentials creds bearer jwt csrf xsrf appkey authkey masterkey \
+    secret secrets jsessionid phpsessid apikey apikeys credential credentials creds bearer jwt csrf xsrf appkey authkey masterkey \
     encryptionkey signingkey accountkey sharedaccesskey passkey keysecret";
 
 /// Words before `key` that make it a secret.

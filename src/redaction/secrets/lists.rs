@@ -7,8 +7,9 @@ use std::ops::Range;
 
 use super::super::pairs::{Pair, Sep, ends_with, wrapped};
 use super::super::scan::{Claims, Scan};
-use super::assign::{Place, judge};
+use super::assign::judge;
 use super::keys::{Kind, kind};
+use super::place::Place;
 use super::values::{Look, is_talk, is_torn, path, random, refused, wordy};
 use super::{Rules, ahead, headers};
 use crate::redaction::validate::Validator;
@@ -69,9 +70,22 @@ pub(super) fn below(scan: &Scan<'_>, key: &Range<usize>, kind: Kind, rules: &Rul
         let len = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
         let line = rest.get(..len).unwrap_or_default();
         let blanks = line.iter().take_while(|byte| **byte == b' ').count();
-        let Some(value) = line.get(blanks..).and_then(|line| line.strip_prefix(b"- ")) else { break };
-        let value = value.trim_ascii_end();
-        let start = at + blanks + 2;
+        let body = line.get(blanks..).unwrap_or_default();
+        let lead = match body {
+            [b'-', b' ', ..] => 2,
+            // a map below the key may only wrap its value
+            _ if blanks > 0 && at < key.end + 2 + MAP => match wrapping(body) {
+                Some(0) => {
+                    at += len + 1;
+                    continue;
+                }
+                Some(lead) => lead,
+                None => break,
+            },
+            _ => break,
+        };
+        let value = body.get(lead..).unwrap_or_default().trim_ascii_end();
+        let start = at + blanks + lead;
         let (quote, range) = match value {
             [mark @ (b'"' | b'\''), inner @ .., close] if close == mark => {
                 (Some(*mark), start + 1..start + 1 + inner.len())
@@ -87,6 +101,18 @@ pub(super) fn below(scan: &Scan<'_>, key: &Range<usize>, kind: Kind, rules: &Rul
     key.end
 }
 
+/// Bytes before the value of a line such as `Default: v` of a template's parameter; 0 where the line is another pair of it (`Type: String`).
+fn wrapping(line: &[u8]) -> Option<usize> {
+    let word = line.iter().take_while(|byte| byte.is_ascii_alphabetic()).count();
+    let name = line.get(..word).filter(|name| !name.is_empty())?;
+    let value = line.get(word..)?.strip_prefix(b": ")?;
+    let wraps = [&b"default"[..], b"value", b"defaultvalue"].iter().any(|wrap| wrap.eq_ignore_ascii_case(name));
+    let blanks = value.iter().take_while(|byte| **byte == b' ').count();
+    Some(if wraps { word + 2 + blanks } else { 0 })
+}
+
+/// Bytes of a map below a key.
+const MAP: usize = 400;
 /// Most items below a key, and bytes of each line.
 const ITEMS: usize = 32;
 const LINE: usize = 512;
@@ -99,6 +125,27 @@ pub(super) fn is_login(scan: &Scan<'_>, pair: &Pair, kind: Kind) -> bool {
         && pair.quote.is_none()
         && scan.byte(pair.value.start) == b'('
         && ends_with(key, b"auth")
+}
+
+/// The password of `credentials: admin / x`.
+pub(super) fn behind_user(scan: &Scan<'_>, pair: &Pair, kind: Kind) -> Option<Range<usize>> {
+    let key = scan.bytes(pair.key.clone());
+    let named = kind == Kind::Secret && (ends_with(key, b"credentials") || ends_with(key, b"creds"));
+    if !named || pair.sep != Sep::Colon || pair.quote.is_some() {
+        return None;
+    }
+    let rest = ahead(scan, pair.value.start, 128);
+    let user = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || b"._-@".contains(byte)).count();
+    let gap = rest.iter().skip(user).take(4).take_while(|byte| b" /".contains(byte)).count();
+    let from = user + gap;
+    let password =
+        rest.iter().skip(from).take_while(|byte| !byte.is_ascii_whitespace() && !b"\"'`,;)\\".contains(byte)).count();
+    let value = rest.get(from..from + password)?;
+    let slash = rest.get(user..from)?.iter().filter(|byte| **byte == b'/').count() == 1;
+    let look = Look::at(value);
+    let mixed = look.digits > 0 && look.letters() > 0 && !wordy(value) && !path(value);
+    (user > 0 && slash && value.len() >= 6 && mixed)
+        .then(|| pair.value.start + from..pair.value.start + from + password)
 }
 
 /// `"auth": "…"` of Docker's configuration: a user and password in base64.

@@ -11,9 +11,11 @@ mod commands;
 mod headers;
 mod keys;
 mod lists;
+mod manifest;
 mod near;
 mod params;
 mod phrases;
+mod place;
 mod urls;
 mod values;
 mod words;
@@ -172,6 +174,9 @@ pub(super) fn find(scan: &Scan<'_>, rules: &Rules, claims: &mut Claims) {
     let mut done = Done::default();
     for word in &scan.anchors.words {
         if let Action::Secret(cue) = word.action {
+            if cue == Cue::Key && scan.byte(word.at) == b'S' {
+                manifest::look(scan, word, rules, &mut done.manifests, claims);
+            }
             one(scan, word, cue, rules, &mut done, claims);
         }
     }
@@ -191,6 +196,7 @@ struct Done {
     blocks: usize,
     providers: usize,
     phrases: usize,
+    manifests: manifest::Read,
 }
 
 fn one(scan: &Scan<'_>, word: &WordAt, cue: Cue, rules: &Rules, done: &mut Done, claims: &mut Claims) {

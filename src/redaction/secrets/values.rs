@@ -251,7 +251,7 @@ pub(super) fn refused(value: &[u8]) -> bool {
         name > 1 && rest.get(name) == Some(&b'}') && rest.first().is_some_and(u8::is_ascii_alphabetic)
     });
     // `"password: " + x + ","`: what stands between two strings
-    let concatenated = value.starts_with(b"+ ") || value.ends_with(b" +");
+    let concatenated = value.starts_with(b"+ ") || value.ends_with(b" +") || value.starts_with(b".$");
     // a number of source code: `ERR_TOKEN = 0x80041064`
     let number = value.len() <= 18
         && (value.starts_with(b"0x") || value.starts_with(b"0X"))
@@ -280,7 +280,32 @@ pub(super) fn is_torn(value: &[u8]) -> bool {
     let inner = rest.iter().take_while(|byte| **byte != b'}').count();
     let closed = rest.iter().skip(inner).take_while(|byte| **byte == b'}').count();
     let plain = !value.iter().any(|byte| byte.is_ascii_whitespace() || b"\"',".contains(byte));
+    if opened == 0 && value.len() >= 16 && plain && is_crossed(value) {
+        return true;
+    }
     opened > 1 && (1..opened).contains(&closed) && rest.len() >= inner + closed + 4 && plain
+}
+
+/// Whether a bracket closes another kind than was opened, and one of a template stands beside it: `m{{h}o)p${e]n(b}}`.
+fn is_crossed(value: &[u8]) -> bool {
+    let template = value.windows(2).any(|two| matches!(two, b"{{" | b"${" | b"}}"));
+    let (mut open, mut depth, mut crossed) = ([0_u8; 8], 0_usize, 0);
+    for byte in value.iter().filter(|_| template) {
+        match byte {
+            b'(' | b'[' | b'{' => {
+                let Some(slot) = open.get_mut(depth) else { return false };
+                *slot = *byte;
+                depth += 1;
+            }
+            b')' | b']' | b'}' => {
+                depth = depth.saturating_sub(1);
+                let opened = open.get(depth).copied().unwrap_or_default();
+                crossed += usize::from(!matches!((opened, byte), (b'(', b')') | (b'[', b']') | (b'{', b'}')));
+            }
+            _ => {}
+        }
+    }
+    crossed > 1 && Look::at(value).letters() >= 8
 }
 
 /// A version of a package: `1:4.13+dfsg1-1`, `0.0~git20220621.cb9428e`, `v1.2.3`.
@@ -338,6 +363,9 @@ pub(super) fn contains(text: &[u8], word: &[u8]) -> bool {
 pub(in super::super) fn wordy(value: &[u8]) -> bool {
     value.split(|byte| b"-_./: ".contains(byte)).filter(|piece| !piece.is_empty()).all(|piece| {
         let look = Look::at(piece);
+        if look.marks > 2 && look.marks * 2 >= look.len {
+            return false;
+        }
         let word = look.digits == 0 && (look.lower == 0 || look.upper <= 1 || camel(piece)) && vowels(piece);
         let numbered = look.digits <= 3
             && look.digits < look.len

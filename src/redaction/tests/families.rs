@@ -273,6 +273,10 @@ fn may_be(family: Family, found: &str, before: &str, behind: &str) -> bool {
         }
         Family::PhoneNational => within(7..=18),
         Family::PhoneCued => within(6..=20),
+        // a stripe's track begins with its card
+        Family::Card if found.contains(['^', '=']) => {
+            found.split(['^', '=']).next().is_some_and(|card| (12..=19).contains(&card.len()) && luhn(card))
+        }
         Family::Card => within(12..=19) && luhn(&digits),
         Family::CardCued => within(12..=19),
         Family::CardCode => within(3..=4) && letters == 0,

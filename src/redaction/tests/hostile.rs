@@ -56,11 +56,30 @@ fn hostile_secrets_end() {
         "| key | ",
         "1234567890:A",
         "password: a ",
+        "Authorization: Basic ",
+        "auth=(",
+        "ssn: ",
+        "Name: Jane ",
+        "kind: Secret\n  ",
     ] {
         let text = piece.repeat(1_000_000 / piece.len());
         let got = ends(piece, move || redact(&detector(), &text).len());
         assert!(got > 0, "{piece}");
     }
+}
+
+/// Headers in a row on one line: the next header is no credential of the one before, so that the text comes to rest and is not closed;
+/// and each of them is read, however long their line.
+#[test]
+fn headers_in_a_row_are_read() {
+    let detector = detector();
+    for scheme in ["Basic", "Bearer", "Token"] {
+        let text = format!("Authorization: {scheme} ").repeat(50);
+        assert_eq!(redact(&detector, &text), text);
+    }
+    let text = (0..40).map(|n| format!("Authorization: Token aB3dE6gH9j{n}K2mN5pQ was taken ")).collect::<String>();
+    let got = redact(&detector, &text);
+    assert!(got.matches("[API_KEY]").count() == 40 && !got.contains("aB3dE6"), "{got}");
 }
 
 /// DFA cache thrash: automata are made while they read, and thrown away where they would become too large, again and again on a text made

@@ -1,0 +1,162 @@
+//! **What**: manifests of Kubernetes with `kind: Secret`, in YAML and JSON: the values below `data` and `stringData`. **Why**: their keys
+//! may say nothing, the manifest says that they are secret. **Invariants**: no stretch of YAML is read twice, nor JSON; keys, quotes
+//! and notation stay; templates stay. **Not here**: values whose own key says more (`assign`).
+
+use std::ops::Range;
+
+use super::super::keys::json::{Kind, Tree};
+use super::super::keys::table::Known;
+use super::super::scan::{Claims, Scan};
+use super::super::stems::WordAt;
+use super::Rules;
+use super::values::refused;
+
+/// Up to where manifests were read.
+#[derive(Default)]
+pub(super) struct Read {
+    yaml: usize,
+    json: bool,
+}
+
+/// Most bytes before and behind `kind` that belong to its manifest.
+const NEAR: usize = 32 << 10;
+/// Most levels of an object.
+const LEVELS: u32 = 4;
+
+/// Looks at the manifest around the word `Secret`, where `kind` stands before it.
+pub(super) fn look(scan: &Scan<'_>, word: &WordAt, rules: &Rules, read: &mut Read, claims: &mut Claims) {
+    let Some(rule) = rules.value.filter(|_| scan.bytes(word.at..word.end) == b"Secret") else { return };
+    let head = scan.bytes(word.at.saturating_sub(32)..word.at);
+    let quoted = head.trim_ascii_end().ends_with(b"\"");
+    let key = head.trim_ascii_end().strip_suffix(b"\"").unwrap_or(head);
+    let key = key.strip_suffix(b"\\").unwrap_or(key).trim_ascii_end();
+    let Some(key) = key.strip_suffix(b":") else { return };
+    let named = key.strip_suffix(b"\"").map(|key| key.strip_suffix(b"\\").unwrap_or(key));
+    match named {
+        Some(key) if quoted && key.ends_with(b"kind") && !read.json => {
+            read.json = true;
+            json(scan, rule, claims);
+        }
+        None if key.ends_with(b"kind") && word.at >= read.yaml && b"\n\r".contains(&scan.byte(word.end)) => {
+            read.yaml = yaml(scan, word.at, read.yaml, rule, claims);
+        }
+        _ => {}
+    }
+}
+
+/// Claims what every secret of a text in JSON holds.
+fn json(scan: &Scan<'_>, rule: u16, claims: &mut Claims) {
+    let (mut tree, mut known) = (Tree::default(), Known::default());
+    tree.walk(scan.text, &scan.detector.keys, &mut known);
+    let is = |range: &Range<usize>, word: &[u8]| scan.bytes(range.clone()) == word;
+    let kinds = tree.pairs.iter().filter(|pair| is(&pair.key, b"kind") && is(&pair.value, b"Secret"));
+    let objects: Vec<u32> = kinds.map(|pair| pair.object).collect();
+    for pair in tree.pairs.iter().filter(|pair| pair.kind == Kind::Text && !pair.key.is_empty()) {
+        let held = (0..LEVELS).scan(pair, |pair, _| {
+            *pair = tree.parent(pair)?;
+            Some(*pair)
+        });
+        let mut data = held.filter(|pair| is(&pair.key, b"data") || is(&pair.key, b"stringData"));
+        if data.any(|pair| objects.contains(&pair.object)) {
+            value(scan, pair.value.clone(), rule, claims);
+        }
+    }
+}
+
+/// Claims what the secret in YAML holds whose kind is told at `at`; gives up to where it was read.
+fn yaml(scan: &Scan<'_>, at: usize, read: usize, rule: u16, claims: &mut Claims) -> usize {
+    let Some(column) = column(scan, at) else { return read };
+    let floor = read.max(at.saturating_sub(NEAR));
+    let mut start = line_start(scan, at, floor);
+    while start > floor {
+        let before = line_start(scan, start - 1, floor);
+        let line = scan.bytes(before..start);
+        if indent(line).is_some_and(|deep| deep < column) || line.starts_with(b"---") {
+            // a list's item begins with its dash
+            start = if is_item(line, column) { before } else { start };
+            break;
+        }
+        start = before;
+    }
+    let mut inside = false;
+    let mut block = usize::MAX;
+    let mut begun = false;
+    while start < scan.text.len() && start < at + NEAR {
+        let line = scan.bytes(start..line_end(scan, start));
+        let next = start + line.len();
+        let Some(deep) = indent(line) else {
+            start = next;
+            continue;
+        };
+        let first = !begun && is_item(line, column);
+        if (deep < column && !first) || (begun && line.starts_with(b"---")) {
+            break;
+        }
+        begun = true;
+        let body = line.trim_ascii_start();
+        if deep == column || first {
+            let body = body.strip_prefix(b"- ").unwrap_or(body).trim_ascii();
+            inside = body == b"data:" || body == b"stringData:";
+            block = usize::MAX;
+        } else if inside && deep > block {
+            value(scan, start + deep..start + line.trim_ascii_end().len(), rule, claims);
+        } else if inside {
+            block = entry(scan, start + deep..start + line.trim_ascii_end().len(), rule, claims)
+                .map_or(usize::MAX, |()| deep);
+        }
+        start = next;
+    }
+    start.max(at)
+}
+
+/// One line of data, `key: value`; something where its value stands on the lines below.
+fn entry(scan: &Scan<'_>, line: Range<usize>, rule: u16, claims: &mut Claims) -> Option<()> {
+    let text = scan.bytes(line.clone());
+    let colon = text.iter().position(|byte| *byte == b':')?;
+    let behind = text.get(colon + 1..)?;
+    let blanks = behind.iter().take_while(|byte| **byte == b' ').count();
+    let start = line.start + colon + 1 + blanks;
+    let range = match behind.get(blanks..)? {
+        [] | [b'|' | b'>', ..] => return Some(()),
+        [mark @ (b'"' | b'\''), inner @ .., close] if mark == close => start + 1..start + 1 + inner.len(),
+        bare => start..start + bare.len(),
+    };
+    value(scan, range, rule, claims);
+    None
+}
+
+/// Claims a value that is no template and no word for none.
+fn value(scan: &Scan<'_>, range: Range<usize>, rule: u16, claims: &mut Claims) {
+    let found = scan.bytes(range.clone());
+    if !refused(found) && memchr::memmem::find(found, b"{{").is_none() && found.iter().any(u8::is_ascii_alphanumeric) {
+        claims.add(scan, rule, range);
+    }
+}
+
+/// The column of the key on whose line `at` is: blanks, and the dash of a list, before it.
+fn column(scan: &Scan<'_>, at: usize) -> Option<usize> {
+    let start = line_start(scan, at, at.saturating_sub(256));
+    let line = scan.bytes(start..at);
+    let lead = line.iter().take_while(|byte| b" -".contains(byte)).count();
+    line.get(lead..)?.starts_with(b"kind:").then_some(lead)
+}
+
+/// Whether a line begins an item of a list whose keys stand at `column`.
+fn is_item(line: &[u8], column: usize) -> bool {
+    let lead = line.iter().take_while(|byte| b" -".contains(byte)).count();
+    lead == column && line.get(..lead).is_some_and(|lead| lead.contains(&b'-'))
+}
+
+/// Blanks that a line begins with; none if nothing else is on it.
+fn indent(line: &[u8]) -> Option<usize> {
+    line.iter().position(|byte| !byte.is_ascii_whitespace())
+}
+
+fn line_start(scan: &Scan<'_>, at: usize, floor: usize) -> usize {
+    memchr::memrchr(b'\n', scan.bytes(floor..at)).map_or(floor, |line| floor + line + 1)
+}
+
+fn line_end(scan: &Scan<'_>, at: usize) -> usize {
+    let rest = scan.bytes(at..scan.text.len());
+    at + memchr::memchr(b'\n', rest).map_or(rest.len(), |line| line + 1)
+}

@@ -1,0 +1,135 @@
+//! **What**: where a key and its value stand: on a line of their own, among arguments, in a query; and how far the value goes. **Why**:
+//! the same words are a value in one place and code in another. **Invariants**: looking around is bounded. **Not here**: what is made
+//! of it (`assign`).
+
+use std::ops::Range;
+
+use super::super::pairs::{Pair, Sep};
+use super::super::scan::Scan;
+use super::keys::Kind;
+use super::params;
+use super::values::prose;
+
+/// Where a pair stands.
+pub(super) struct Place {
+    /// A parameter of a URL.
+    pub(super) parameter: bool,
+    /// One of a query with a `code` and a `state`, or a signature: whatever it holds.
+    pub(super) always: bool,
+    /// The key begins its line, perhaps behind `export` and the like.
+    pub(super) line_start: bool,
+    /// Nothing but a comment follows on the line.
+    pub(super) line_end: bool,
+    /// Blanks around the separator.
+    pub(super) spaced: bool,
+    /// An argument: a bracket or comma stands before or behind.
+    pub(super) argument: bool,
+    pub(super) flag: bool,
+    pub(super) upper: bool,
+    /// No word in lower case follows.
+    pub(super) last_word: bool,
+    /// A type: `password: T = …`.
+    pub(super) typed: bool,
+    /// One of a list that `;` parts: `User=x;Password=y;Server=z`.
+    pub(super) list: bool,
+}
+
+impl Place {
+    pub(super) fn of(scan: &Scan<'_>, pair: &Pair, parameter: bool) -> Self {
+        let before = scan.bytes(pair.key.start.saturating_sub(16)..pair.key.start);
+        let dull = |byte: &&u8| b" \t-\"'`*#>$".contains(byte);
+        let head = before.len() - before.iter().rev().take_while(dull).count();
+        let lead = before.get(..head).unwrap_or_default();
+        let command = [&b"export"[..], b"ENV", b"ARG", b"set", b"env", b"setx", b"-e", b"{", b"\\n", b"\\r"];
+        let line_start = match lead.last() {
+            None => before.len() < 16,
+            Some(b'\n' | b'\r') => true,
+            _ => command.iter().any(|word| lead.ends_with(word)),
+        };
+        let (next, then) = (scan.byte(pair.value.end), scan.byte(pair.value.end + 1));
+        let comment = next == b' ' && matches!(then, b'#' | b' ');
+        let line_end = matches!(next, b'\n' | b'\r')
+            || comment
+            || (next == b'\\' && matches!(then, b'n' | b'r'))
+            || b"\"'`".contains(&next);
+        let last = before.iter().rev().find(|byte| !b" \t\n".contains(byte)).copied().unwrap_or(b'\n');
+        let between = scan.bytes(pair.key.end..pair.value.start);
+        Self {
+            parameter,
+            always: parameter && params::is_always(scan, &pair.key),
+            line_start,
+            line_end,
+            spaced: between.iter().any(u8::is_ascii_whitespace),
+            argument: matches!(last, b'(' | b',') || matches!(next, b')' | b','),
+            flag: before.last() == Some(&b'-'),
+            last_word: !(next == b' ' && then.is_ascii_lowercase()) && next != b',',
+            typed: pair.quote.is_none() && pair.sep == Sep::Colon && next == b' ' && then == b'=',
+            list: matches!(next, b';' | b'"')
+                && pair.sep == Sep::Equals
+                && (then.is_ascii_alphanumeric() || last == b';'),
+            upper: !scan.bytes(pair.key.clone()).iter().any(u8::is_ascii_lowercase),
+        }
+    }
+
+    /// A text that is all of what stands under a key, in capitals or not.
+    pub(super) fn alone(upper: bool) -> Self {
+        Self {
+            parameter: false,
+            always: false,
+            line_start: true,
+            line_end: true,
+            spaced: false,
+            argument: false,
+            flag: false,
+            upper,
+            last_word: true,
+            typed: false,
+            list: false,
+        }
+    }
+
+    /// The value that counts: a passphrase without quotes goes to its line's end.
+    pub(super) fn value(&self, scan: &Scan<'_>, pair: &Pair, kind: Kind) -> Range<usize> {
+        let yaml = kind == Kind::Password
+            && pair.sep == Sep::Colon
+            && pair.quote.is_none()
+            && self.line_start
+            && !pair.json_key;
+        if let Some(range) = app_password(scan, pair, kind) {
+            return range;
+        }
+        if !yaml {
+            return if pair.sep == Sep::Element { unwrapped(scan, pair.value.clone()) } else { pair.value.clone() };
+        }
+        let line = pair.line(scan.text.as_bytes());
+        let words = scan.bytes(line.clone()).split(|byte| *byte == b' ').count();
+        let plain =
+            scan.bytes(line.clone()).iter().all(|byte| byte.is_ascii_alphanumeric() || b" -_!@#".contains(byte));
+        // `password:  12 bytes`
+        let size = scan.bytes(line.clone()).ends_with(b" bytes") && words == 2;
+        match (2..=24).contains(&words) && !size && plain && !prose(scan.bytes(line.clone())) {
+            true => line,
+            false => pair.value.clone(),
+        }
+    }
+}
+
+/// Four groups of four small letters, as Google prints passwords of apps.
+fn app_password(scan: &Scan<'_>, pair: &Pair, kind: Kind) -> Option<Range<usize>> {
+    let start = pair.value.start;
+    if kind != Kind::Password || pair.value.len() != 4 || scan.byte(start + 19).is_ascii_alphanumeric() {
+        return None;
+    }
+    let text = scan.bytes(start..start + 19);
+    let fits = |(at, byte): (usize, &u8)| if at % 5 == 4 { *byte == b' ' } else { byte.is_ascii_lowercase() };
+    (text.len() == 19 && text.iter().enumerate().all(fits)).then_some(start..start + 19)
+}
+
+/// What Jenkins keeps in braces, `<secret>{AQAAABAAA…}</secret>`: the last word in them.
+fn unwrapped(scan: &Scan<'_>, value: Range<usize>) -> Range<usize> {
+    let Some(inner) = scan.bytes(value.clone()).strip_prefix(b"{").and_then(|rest| rest.strip_suffix(b"}")) else {
+        return value;
+    };
+    let word = inner.iter().rev().take_while(|byte| !byte.is_ascii_whitespace()).count();
+    value.end - 1 - word..value.end - 1
+}
