@@ -85,12 +85,12 @@ pub(in crate::cli) struct Verify {
     /// An auditor's key file: fragments are opened too, and held against their lines.
     #[arg(long, short, value_name = "FILE")]
     identity: Vec<PathBuf>,
-    /// Read payload only of digests from this time on, RFC 3339.
-    #[arg(long, value_name = "TIME")]
-    from: Option<String>,
-    /// Read payload only of digests up to this time.
-    #[arg(long, value_name = "TIME")]
-    to: Option<String>,
+    /// Read payload only of digests from this time on: `24h`, `7d`, `2026-11-20` or `2026-11-20T08:00:00Z` (UTC).
+    #[arg(long, value_parser = moment, value_name = "TIME")]
+    from: Option<Moment>,
+    /// Read payload only of digests up to this time, likewise.
+    #[arg(long, value_parser = moment, value_name = "TIME")]
+    to: Option<Moment>,
     /// Chain and index only.
     #[arg(long)]
     no_payload: bool,
@@ -161,7 +161,12 @@ pub(super) fn run_verify(options: &Verify) -> Result<Exit, String> {
     block_on(async {
         let vault = options.chains.vault()?;
         let mut wanted = options.chains.options()?;
-        (wanted.from, wanted.to, wanted.no_payload) = (options.from.clone(), options.to.clone(), options.no_payload);
+        let text = |at: &Moment| at.text(wanted.now);
+        (wanted.from, wanted.to) = (options.from.as_ref().map(text), options.to.as_ref().map(text));
+        if wanted.from.as_ref().zip(wanted.to.as_ref()).is_some_and(|(from, to)| from >= to) {
+            return Err("--to is not after --from: no payload would be read".to_owned());
+        }
+        wanted.no_payload = options.no_payload;
         // what must be locked so long may be gone afterwards
         wanted.expired = wanted.expired.or(options.retention.map(|least| Moment::Ago(least).text(wanted.now)));
         if !options.identity.is_empty() {
@@ -293,3 +298,6 @@ impl Bar {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

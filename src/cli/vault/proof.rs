@@ -1,5 +1,5 @@
 //! **What**: `tollgate vault prove` and `check-proof`. **Invariants**: a proof file is new, never overwritten; checking
-//! needs no vault. **Not here**: proofs (`vault/prove`).
+//! needs no vault; 0 means that nothing which was asked for is missing. **Not here**: proofs (`vault/prove`).
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use clap::Args;
 use super::super::output::{self, Exit};
 use super::super::reach::{Reach, block_on};
 use super::chain::{public_keys, read};
-use crate::vault::prove::{Wanted, check, prove};
+use crate::vault::prove::{Proved, Wanted, check, prove};
 use crate::vault::read::{Vault, clean};
 
 /// Options of `vault prove`.
@@ -56,7 +56,7 @@ pub(in crate::cli) struct CheckProof {
     /// Public key of the writer's signer, or a file that holds it; not from the proof file.
     #[arg(long, required = true, value_name = "KEY|FILE")]
     key: Vec<String>,
-    /// Public key of who anchored.
+    /// Public key of who anchored: the anchor must have the newest tree of each line, or it ends with 1.
     #[arg(long, value_name = "KEY|FILE")]
     anchor_key: Vec<String>,
 }
@@ -78,14 +78,16 @@ pub(super) fn run_prove(options: &Prove) -> Result<Exit, String> {
         made = Some(prove(&vault, &wanted, &keys).await?);
         Ok(())
     })?;
-    let file = made.ok_or("nothing was proved")?;
+    let Proved { file, missed, told } = made.ok_or("nothing was proved")?;
     let text = serde_json::to_string_pretty(&file).unwrap_or_default(); // strings and numbers: can't fail
     // what is handed on must hold
     check(&text, &keys, &[])?;
     let written = crate::files::write_new(&options.output, format!("{text}\n").as_bytes());
     written.map_err(|error| format!("can't write {}: {error}", options.output.display()))?;
     output::print(&format!("{} lines proved\n", file.proofs.len()))?;
-    Ok(Exit::Fine)
+    output::tell("not proved", &told);
+    output::tell("lines may be missing from the file", &missed);
+    Ok(if missed.is_empty() { Exit::Fine } else { Exit::Failed })
 }
 
 /// Runs `vault check-proof`.
@@ -93,10 +95,21 @@ pub(super) fn run_check(options: &CheckProof) -> Result<Exit, String> {
     let (keys, anchor_keys) = (public_keys(&options.key)?, public_keys(&options.anchor_key)?);
     let checked = check(&read(&options.file)?, &keys, &anchor_keys);
     let checked = checked.map_err(|why| format!("the proof does not hold: {why}"))?;
+    let asked = !anchor_keys.is_empty();
+    let unanchored = checked.iter().filter(|one| asked && !one.anchored).count();
     for one in checked {
         let holds: String = one.holds.iter().map(|what| format!("  {}\n", clean(what))).collect();
         output::print(&format!("{}\n{holds}  {}\n", clean(&one.leaf), clean(&one.line)))?;
     }
+    if unanchored > 0 {
+        output::print(&format!(
+            "signed, and not anchored: the anchor does not tell of the trees of {unanchored} lines\n"
+        ))?;
+        return Ok(Exit::Failed);
+    }
     output::print("proved\n")?;
     Ok(Exit::Fine)
 }
+
+#[cfg(test)]
+mod tests;

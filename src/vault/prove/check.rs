@@ -21,6 +21,8 @@ pub struct Checked {
     pub line: String,
     /// What holds, in words.
     pub holds: Vec<String>,
+    /// Whether the anchor of the file, which one of the keys given here signed, has its newest tree.
+    pub anchored: bool,
 }
 
 /// Checks a proof file with public keys that come from elsewhere.
@@ -43,8 +45,12 @@ pub fn check(text: &str, keys: &[VerifyKey], anchor_keys: &[VerifyKey]) -> Resul
     for (number, proof) in file.proofs.iter().enumerate() {
         let one = one(proof, keys, anchor.as_ref());
         let mut checked = one.map_err(|why| format!("proof {}: {why}", number + 1))?;
-        if file.anchor.is_some() && anchor.is_none() {
-            checked.holds.push("not checked: the anchor (--anchor-key)".to_owned());
+        match (&file.anchor, &anchor) {
+            (Some(_), None) => checked.holds.push("not checked: the anchor (--anchor-key)".to_owned()),
+            (None, _) if !anchor_keys.is_empty() => {
+                checked.holds.push("not anchored: no anchor is in the file".to_owned())
+            }
+            _ => {}
         }
         out.push(checked);
     }
@@ -84,25 +90,30 @@ fn one(proof: &Proof, keys: &[VerifyKey], anchor: Option<&anchor::Anchor>) -> Re
         (None, Some(_)) => holds.push("not checked: the fragment is not in the file".to_owned()),
         (None, None) => {}
     }
+    let mut is = false;
     if let Some(anchor) = anchor {
-        holds.push(anchored(anchor, &newest, &tail.account)?);
+        let (said, what) = anchored(anchor, &newest, &tail.account)?;
+        is = said;
+        holds.push(what);
     }
-    Ok(Checked { leaf: format!("{}/{}/{:012}", tail.writer, tail.epoch, row.leaf), line: proof.line.clone(), holds })
+    let leaf = format!("{}/{}/{:012}", tail.writer, tail.epoch, row.leaf);
+    Ok(Checked { leaf, line: proof.line.clone(), holds, anchored: is })
 }
 
-/// An anchor fixes a tree only where it names the same size: another one needs the vault.
-fn anchored(anchor: &anchor::Anchor, newest: &Checkpoint, account: &str) -> Result<String, String> {
+/// Whether the anchor fixes the tree, and that in words. It does only where it names the same size: another one needs the vault.
+fn anchored(anchor: &anchor::Anchor, newest: &Checkpoint, account: &str) -> Result<(bool, String), String> {
     let entry = anchor.entries.iter().find(|entry| {
         entry.account == account && newest.origin.ends_with(&format!("/{}/{}", entry.writer, entry.digest.epoch))
     });
-    let Some(entry) = entry else { return Ok(format!("not in the anchor of {}: another epoch", anchor.time)) };
+    let Some(entry) = entry else { return Ok((false, format!("not in the anchor of {}: another epoch", anchor.time))) };
     if entry.tree_size != newest.size {
-        return Ok(format!("the anchor of {} is of another size: compare it with `vault verify`", anchor.time));
+        let other = format!("the anchor of {} is of another size: compare it with `vault verify`", anchor.time);
+        return Ok((false, other));
     }
     if STANDARD.decode(&entry.root).ok().as_deref() != Some(&newest.root[..]) {
         return Err(format!("the anchor of {} has another tree of this size", anchor.time));
     }
-    Ok(format!("the newest tree is the one that was anchored at {}", anchor.time))
+    Ok((true, format!("the newest tree is the one that was anchored at {}", anchor.time)))
 }
 
 fn signed<'k>(note: &str, keys: &'k [VerifyKey]) -> Result<(Checkpoint, &'k str), String> {

@@ -1,7 +1,7 @@
 //! **What**: proofs that a third party can check without the vault: [`prove`] makes them, [`check`] checks them.
 //! **Why**: evidence must be handed on one record at a time, to people who may see no other. **Invariants**: a proof holds
-//! the line itself, not a copy of what it means; what is proved is compared with the chain while it is made; checking
-//! needs the file and public keys only. **Not here**: the whole vault (`verify`), anchors (`verify/anchor`).
+//! the line itself, not a copy of what it means; what is proved is compared with the chain while it is made; a session's lines are
+//! the signed ones, and what of them may be missing is told; checking needs the file and public keys only. **Not here**: the whole vault (`verify`), anchors (`verify/anchor`).
 //!
 //! docs/vault.md has the steps for checking a proof with other tools.
 
@@ -20,8 +20,9 @@ use super::chain::digest::Digest;
 use super::chain::note::{self, Checkpoint, VerifyKey};
 use super::chain::tree::{Frontier, Hash, Prover, consistency, inclusion, leaf_hash};
 use super::names::{SIGNATURE, account_segment};
-use super::read::{Hashes, Leaf, ReadError, Vault, each_row, unpack_index, whose};
+use super::read::{Hashes, Leaf, Missed, ReadError, Vault, each_signed_row, each_unsigned_row, unpack_index, whose};
 use super::row::Row;
+use super::signed::Signed;
 use super::store::ObjectKind;
 use super::verify::{Chains, Line, Options, chains};
 
@@ -85,18 +86,37 @@ pub struct Proof {
     pub fragment: Option<String>,
 }
 
+/// A proof file, and what it may lack.
+#[derive(Clone, Debug)]
+pub struct Proved {
+    /// The file.
+    pub file: File,
+    /// Of a session: where lines of it may stand that are not proved, a line each; with any the file may be one of a part.
+    pub missed: Vec<String>,
+    /// What else is to be told: nobody could tell lines of the session in it, or nobody signed them.
+    pub told: Vec<String>,
+}
+
 /// Account as in names, writer, epoch of the line.
 type Log = (String, String, String);
+
+/// Lines that are wanted, by log.
+#[derive(Default)]
+struct Logs {
+    numbers: BTreeMap<Log, BTreeSet<u64>>,
+    missed: Vec<String>,
+    told: Vec<String>,
+}
 
 /// Makes a proof file.
 ///
 /// # Errors
 /// One line: no such line, or the chain does not hold it.
-pub async fn prove(vault: &Vault, wanted: &Wanted, keys: &[VerifyKey]) -> Result<File, ReadError> {
+pub async fn prove(vault: &Vault, wanted: &Wanted, keys: &[VerifyKey]) -> Result<Proved, ReadError> {
     let found = chains(vault, &Options { account: wanted.account.clone(), ..Options::default() }).await?;
-    let logs = logs(vault, wanted, &found).await?;
+    let Logs { numbers, missed, told } = logs(vault, wanted, keys, &found).await?;
     let (mut proofs, mut signer) = (Vec::new(), None);
-    for ((account, writer, of), numbers) in logs {
+    for ((account, writer, of), numbers) in numbers {
         let line = Line { account, writer };
         let epochs = found.get(&line).ok_or_else(|| format!("no chain of {}/{}", line.account, line.writer))?;
         let mut left: BTreeSet<u64> = numbers;
@@ -119,12 +139,12 @@ pub async fn prove(vault: &Vault, wanted: &Wanted, keys: &[VerifyKey]) -> Result
         }
     }
     let key = signer.ok_or("there is nothing to prove")?;
-    Ok(File { v: 1, key, proofs, anchor: wanted.anchor.clone() })
+    let file = File { v: 1, key, proofs, anchor: wanted.anchor.clone() };
+    Ok(Proved { file, missed, told })
 }
 
-/// The lines that are wanted, by log.
-async fn logs(vault: &Vault, wanted: &Wanted, found: &Chains) -> Result<BTreeMap<Log, BTreeSet<u64>>, ReadError> {
-    let mut logs: BTreeMap<Log, BTreeSet<u64>> = BTreeMap::new();
+async fn logs(vault: &Vault, wanted: &Wanted, keys: &[VerifyKey], found: &Chains) -> Result<Logs, ReadError> {
+    let mut logs = Logs::default();
     for leaf in &wanted.leaves {
         let Leaf { writer, epoch, number } = Leaf::parse(leaf)?;
         // the span does not say the account, and each numbers its lines from 0
@@ -132,33 +152,68 @@ async fn logs(vault: &Vault, wanted: &Wanted, found: &Chains) -> Result<BTreeMap
         let accounts: Vec<&str> = found.iter().filter(has).map(|(line, _)| line.account.as_str()).collect();
         match accounts[..] {
             [] => return Err(format!("no chain of {writer}/{epoch}")),
-            [account] => drop(logs.entry((account.to_owned(), writer, epoch)).or_default().insert(number)),
+            [account] => drop(logs.numbers.entry((account.to_owned(), writer, epoch)).or_default().insert(number)),
             _ => return Err(whose(leaf, &accounts)),
         }
     }
     if wanted.session.is_some() {
-        session(vault, wanted, &mut logs).await?;
+        session(vault, wanted, keys, &mut logs).await?;
     }
     Ok(logs)
 }
 
-/// Adds the lines of the session that is wanted.
-async fn session(vault: &Vault, wanted: &Wanted, logs: &mut BTreeMap<Log, BTreeSet<u64>>) -> Result<(), ReadError> {
+impl Wanted {
+    fn takes(&self, row: &Row) -> bool {
+        let turn = self.turn.is_none() || row.tail.turn == self.turn;
+        row.tail.session_id == self.session && turn
+    }
+}
+
+/// Adds the lines of the session that is wanted: those that signed digests name. Whoever may only write must neither take a line's place,
+/// nor be in the way of a proof.
+async fn session(vault: &Vault, wanted: &Wanted, keys: &[VerifyKey], logs: &mut Logs) -> Result<(), ReadError> {
+    let account = wanted.account.as_deref();
+    let signed = Signed::read(vault, keys, account).await?;
     let (mut count, mut accounts) = (0, BTreeSet::new());
-    let closed = each_row(vault, wanted.account.as_deref(), &|_| true, &mut |row: Row| {
-        let tail = &row.tail;
-        let turn = wanted.turn.is_none() || tail.turn == wanted.turn;
-        if tail.session_id == wanted.session && turn {
-            count += 1;
-            let account = account_segment(&tail.account);
-            if count <= MAX_LEAVES {
-                logs.entry((account, tail.writer.clone(), tail.epoch.clone())).or_default().insert(row.leaf);
-            }
-            accounts.insert(tail.account.clone());
+    // days of arrival, by account: the oldest that there is, and the session's first
+    let (mut oldest, mut first) = (BTreeMap::new(), BTreeMap::new());
+    let sooner = |days: &mut BTreeMap<String, String>, row: &Row| {
+        let day = row.tail.ingest_ts.get(..10).unwrap_or_default();
+        match days.get_mut(&row.tail.account) {
+            Some(known) if day < known.as_str() => day.clone_into(known),
+            Some(_) => {}
+            None => drop(days.insert(row.tail.account.clone(), day.to_owned())),
         }
-    })
-    .await?;
+    };
+    let mut each = |row: Row| {
+        sooner(&mut oldest, &row);
+        if !wanted.takes(&row) {
+            return;
+        }
+        sooner(&mut first, &row);
+        let tail = row.tail;
+        count += 1;
+        if count <= MAX_LEAVES {
+            let log = (account_segment(&tail.account), tail.writer, tail.epoch);
+            logs.numbers.entry(log).or_default().insert(row.leaf);
+        }
+        accounts.insert(tail.account);
+    };
+    let Missed { closed, older } = each_signed_row(vault, account, &|_| true, &signed, &mut each).await?;
+    let mut unsigned = 0_u64;
+    // what can't be read of these is nothing that a proof could lack: it is in no digest
+    let mut each = |_: &str, row: Row| unsigned += u64::from(wanted.takes(&row));
+    each_unsigned_row(vault, account, &|_| true, &signed, &mut each).await?;
+    logs.missed.extend(closed.into_iter().chain(signed.closed().iter().cloned()));
+    // of a session that begins where the index does, nobody knows whether it began before
+    let edge = first.is_empty() || first.iter().any(|(account, day)| oldest.get(account) == Some(day));
+    if edge { &mut logs.missed } else { &mut logs.told }.extend(older);
     let name = format!("the session {:?}", wanted.session.as_deref().unwrap_or_default());
+    if unsigned > 0 {
+        logs.told.push(format!(
+            "{unsigned} lines of {name} that none of the given keys signed: another signer's, not signed yet, or planted"
+        ));
+    }
     if accounts.len() > 1 {
         return Err(whose(&name, accounts));
     }
@@ -168,8 +223,9 @@ async fn session(vault: &Vault, wanted: &Wanted, logs: &mut BTreeMap<Log, BTreeS
         ));
     }
     if count == 0 {
-        let none = format!("no line of {name} in the index");
-        return Err([vec![none], closed].concat().join("\nnot read: "));
+        let none = format!("no signed line of {name} in the index");
+        let all = [vec![none], std::mem::take(&mut logs.missed), std::mem::take(&mut logs.told)];
+        return Err(all.concat().join("\nnot proved: "));
     }
     Ok(())
 }

@@ -26,7 +26,7 @@ fn keys() -> Vec<VerifyKey> {
 async fn every_line_is_proved() {
     let (_site, vault) = site().await;
     for number in 0..10 {
-        let file = prove(&vault, &leaf(number), &keys()).await.expect("proved");
+        let file = prove(&vault, &leaf(number), &keys()).await.expect("proved").file;
         let text = serde_json::to_string(&file).expect("json");
         let checked = check(&text, &keys(), &[]).expect("holds");
         assert_eq!(checked[0].leaf, format!("gw/E0000/{number:012}"));
@@ -36,7 +36,7 @@ async fn every_line_is_proved() {
     }
     assert!(prove(&vault, &leaf(10), &keys()).await.is_err_and(|why| why.contains("in no digest")));
     let session = Wanted { session: Some("s0".to_owned()), ..Wanted::default() };
-    let file = prove(&vault, &session, &keys()).await.expect("proved");
+    let file = prove(&vault, &session, &keys()).await.expect("proved").file;
     assert_eq!(file.proofs.len(), 6);
     check(&serde_json::to_string(&file).expect("json"), &keys(), &[]).expect("holds");
 }
@@ -58,7 +58,7 @@ async fn accounts_are_not_mixed() {
         assert!(why.contains("2 accounts") && why.contains("--account: default, team"), "{why}");
         for account in ["default", "team"] {
             let wanted = Wanted { account: Some(account.to_owned()), ..wanted.clone() };
-            let file = prove(&vault, &wanted, &keys()).await.expect("proved");
+            let file = prove(&vault, &wanted, &keys()).await.expect("proved").file;
             assert!(!file.proofs.is_empty());
             for proof in &file.proofs {
                 let row: Row = serde_json::from_str(&proof.line).expect("a line");
@@ -67,7 +67,7 @@ async fn accounts_are_not_mixed() {
             check(&serde_json::to_string(&file).expect("json"), &keys(), &[]).expect("holds");
         }
     }
-    assert_eq!(prove(&vault, &session("s1"), &keys()).await.expect("proved").proofs.len(), 2);
+    assert_eq!(prove(&vault, &session("s1"), &keys()).await.expect("proved").file.proofs.len(), 2);
 }
 
 /// What is too much for one file is refused, with the number: a proof of a part would look like one of all.
@@ -101,7 +101,7 @@ async fn planted_digests_are_passed_over() {
     ] {
         site.store.0.lock().insert(name.to_owned(), bytes);
     }
-    let file = prove(&vault, &leaf(3), &keys()).await.expect("proved");
+    let file = prove(&vault, &leaf(3), &keys()).await.expect("proved").file;
     check(&serde_json::to_string(&file).expect("json"), &keys(), &[]).expect("holds");
     assert!(prove(&vault, &leaf(10), &keys()).await.is_err());
 }
@@ -110,7 +110,7 @@ async fn planted_digests_are_passed_over() {
 #[tokio::test]
 async fn a_changed_proof_does_not_hold() {
     let (_site, vault) = site().await;
-    let file = prove(&vault, &leaf(4), &keys()).await.expect("proved");
+    let file = prove(&vault, &leaf(4), &keys()).await.expect("proved").file;
     type Change = fn(&mut Proof);
     let changes: [(&str, Change); 8] = [
         ("another place", |proof| proof.index += 1),
@@ -147,11 +147,74 @@ async fn an_anchor_is_held_against_it() {
     let signer = crate::vault::chain::note::SigningKey::from_secret(&thief).expect("key");
     let mut heads = site.audit().await.heads;
     let text = anchor::make(&heads, "2026-11-20T12:00:00Z", &signer);
-    let file = prove(&vault, &Wanted { anchor: Some(text), ..leaf(3) }, &keys()).await.expect("proved");
+    let file = prove(&vault, &Wanted { anchor: Some(text), ..leaf(3) }, &keys()).await.expect("proved").file;
     let anchored = check(&serde_json::to_string(&file).expect("json"), &keys(), &[signer.public().clone()]);
     assert!(anchored.expect("holds")[0].holds.iter().any(|what| what.contains("was anchored at")));
     heads[0].root = STANDARD.encode([0; 32]);
     let other = File { anchor: Some(anchor::make(&heads, "2026-11-20T12:00:00Z", &signer)), ..file };
     let refused = check(&serde_json::to_string(&other).expect("json"), &keys(), &[signer.public().clone()]);
     assert!(refused.is_err_and(|why| why.contains("another tree of this size")));
+}
+
+/// Lines of an object of the index, each changed.
+fn planted(site: &Site, name: &str, change: impl Fn(&str) -> String) -> Bytes {
+    let bytes = site.store.0.lock().get(name).cloned().expect("there");
+    let lines: Vec<String> = unpack_index(name, &bytes).expect("lines").lines().map(change).collect();
+    zstd::bulk::compress(lines.join("\n").as_bytes(), 3).expect("zstd").into()
+}
+
+fn index_of(site: &Site, epoch: &str) -> Vec<String> {
+    let of = |name: &&String| name.starts_with("index/") && name.contains(epoch);
+    site.store.0.lock().keys().filter(of).cloned().collect()
+}
+
+/// Whoever may only write takes no line out of a session's proof, and is in the way of none: neither by an object whose lines claim the
+/// numbers of the session's for another, and which comes first by its name, nor by a line of the session that no chain has.
+#[tokio::test]
+async fn planted_lines_leave_a_session_whole() {
+    let (site, vault) = site().await;
+    let session = Wanted { session: Some("s0".to_owned()), ..Wanted::default() };
+    let real = index_of(&site, "E0000");
+    let claimed = planted(&site, &real[0], |line| line.replace("\"s0\"", "\"other\""));
+    let first = "index/v1/account=default/dt=2020-01-01/gw-E0000-0000000000.ndjson.zst";
+    site.store.0.lock().insert(first.to_owned(), claimed);
+    let more = planted(&site, &real[0], |line| line.replacen("\"leaf\":", "\"leaf\":9000", 1));
+    let last = "index/v1/account=default/dt=2026-11-20/gw-E0000-0000009000.ndjson.zst";
+    site.store.0.lock().insert(last.to_owned(), more);
+    let Proved { file, missed, told } = prove(&vault, &session, &keys()).await.expect("proved");
+    assert_eq!((file.proofs.len(), missed.len()), (6, 0), "{missed:?}");
+    assert!(told.iter().any(|why| why.contains("none of the given keys signed")), "{told:?}");
+    check(&serde_json::to_string(&file).expect("json"), &keys(), &[]).expect("holds");
+}
+
+/// Where a signed object of the index is gone, or is not what was signed, lines of the session may have stood there: it is said.
+#[tokio::test]
+async fn what_a_session_may_lack_is_told() {
+    let mut site = Site::new(1);
+    for epoch in 0..2 {
+        site.send("default", "s0", "text");
+        site.minutes(3).await;
+        assert!(site.uploader.drain().await);
+        if epoch == 0 {
+            site.restart(1000);
+        }
+    }
+    let vault = Vault::new(site.store.clone(), "", None);
+    let session = Wanted { session: Some("s0".to_owned()), ..Wanted::default() };
+    let whole = prove(&vault, &session, &keys()).await.expect("proved");
+    assert_eq!((whole.file.proofs.len(), whole.missed), (4, Vec::<String>::new()));
+    let second = index_of(&site, "E0001").remove(0);
+    for left in [None, Some(Bytes::from_static(b"junk"))] {
+        let mut objects = site.store.0.lock();
+        drop(objects.remove(&second));
+        objects.extend(left.map(|bytes| (second.clone(), bytes)));
+        drop(objects);
+        let part = prove(&vault, &session, &keys()).await.expect("proved");
+        assert_eq!(part.file.proofs.len(), 2);
+        assert!(part.missed.len() == 1 && part.missed[0].contains(&second), "{:?}", part.missed);
+    }
+    let first = index_of(&site, "E0000").remove(0);
+    site.store.0.lock().remove(&first);
+    let part = prove(&vault, &session, &keys()).await.expect_err("nothing is left");
+    assert!(part.contains(&first) && part.contains(&second), "{part}");
 }

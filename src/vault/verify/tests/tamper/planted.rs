@@ -71,7 +71,7 @@ async fn what_stands_beside_its_name_is_read() {
     // in a proof
     let wanted = prove::Wanted { account: filter.account.clone(), leaves: vec![leaf], ..prove::Wanted::default() };
     let key = vec![signing_key().public().clone()];
-    let file = prove::prove(&vault, &wanted, &key).await.expect("proved");
+    let file = prove::prove(&vault, &wanted, &key).await.expect("proved").file;
     prove::check(&serde_json::to_string(&file).expect("json"), &key, &[]).expect("holds");
     // other accounts' lines of this number are not opened by the way
     let lines =

@@ -1,0 +1,30 @@
+use clap::Parser;
+
+use super::*;
+
+/// The options alone.
+#[derive(Parser)]
+struct Line {
+    #[command(flatten)]
+    verify: Verify,
+}
+
+fn given(from: &str, to: &str) -> Option<Verify> {
+    let line = ["verify", "--store", "/nowhere", "--key", "k", "--from", from, "--to", to];
+    Line::try_parse_from(line).ok().map(|line| line.verify)
+}
+
+/// A time that is none would leave all payload unread, and "verified" would stand below it.
+#[test]
+fn what_is_no_time_is_refused() {
+    let now = SystemClock::new().now();
+    for text in ["nonsense", "7", "2026-13-01", "2026-11-40", "2026-11-20T25:00:00Z", "2026-11-20T08:00:00xZ", ""] {
+        assert!(given(text, "1h").is_none() && given("9d", text).is_none(), "{text:?}");
+    }
+    for text in ["7d", "2026-01-20", "2026-01-20T08:00:00Z", "2026-01-20T08:00:00.123456789Z"] {
+        let from = given(text, "1h").and_then(|given| given.from).expect(text);
+        // what digests' times are compared with
+        assert!(from.text(now).starts_with("20"), "{text}");
+    }
+    assert!(run_verify(&given("1h", "7d").expect("parsed")).is_err(), "the wrong way round");
+}

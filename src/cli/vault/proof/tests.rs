@@ -1,0 +1,81 @@
+use clap::Parser;
+
+use super::*;
+use crate::vault::chain::note::SigningKey;
+use crate::vault::uploader::tests::signing_key;
+use crate::vault::verify::anchor;
+use crate::vault::verify::tests::Site;
+
+#[derive(Parser)]
+struct ProveLine {
+    #[command(flatten)]
+    prove: Prove,
+}
+
+#[derive(Parser)]
+struct CheckLine {
+    #[command(flatten)]
+    check: CheckProof,
+}
+
+/// A vault in a folder, with a line of each epoch of the session `s0`, and an anchor of it.
+fn filled(folder: &std::path::Path, signer: &SigningKey) -> String {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let mut site = Site::new(1);
+        for epoch in 0..2 {
+            site.send("default", "s0", "text");
+            site.minutes(3).await;
+            assert!(site.uploader.drain().await);
+            if epoch == 0 {
+                site.restart(1000);
+            }
+        }
+        for (name, bytes) in &*site.store.0.lock() {
+            let path = folder.join(name);
+            std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+            std::fs::write(path, bytes).expect("written");
+        }
+        anchor::make(&site.audit().await.heads, "2026-11-20T12:00:00Z", signer)
+    })
+}
+
+/// `prove --session` over what lacks an object of the index, and `check-proof --anchor-key` of what the anchor does not tell, end with 1: who
+/// trusts the exit code would hand on a part, or think it anchored.
+#[test]
+fn a_part_and_what_is_not_anchored_end_with_one() {
+    let folder = tempfile::tempdir().expect("scratch");
+    let generated = SigningKey::generate("anchor.test", &crate::rng::SeededRng::new(9)).expect("key");
+    let signer = SigningKey::from_secret(&generated).expect("key");
+    let (store, at) = (folder.path().join("vault"), |name: &str| folder.path().join(name).display().to_string());
+    std::fs::create_dir(&store).expect("made");
+    std::fs::write(at("anchor"), filled(&store, &signer)).expect("written");
+    let (key, anchor_key) = (signing_key().public().to_string(), signer.public().to_string());
+    let store = store.display().to_string();
+    let made = |output: &str, more: &[&str]| {
+        let file = at(output);
+        let line = ["prove", "--session", "s0", "--store", &store, "--key", &key, "--output", &file];
+        run_prove(&ProveLine::parse_from(line.iter().chain(more)).prove)
+    };
+    let checked = |file: &str, more: &[&str]| {
+        let file = at(file);
+        let line = ["check-proof", &file, "--key", &key];
+        run_check(&CheckLine::parse_from(line.iter().chain(more)).check)
+    };
+    assert_eq!(made("whole", &["--anchor", &at("anchor")]), Ok(Exit::Fine));
+    assert_eq!(made("bare", &[]), Ok(Exit::Fine));
+    assert_eq!(checked("whole", &[]), Ok(Exit::Fine), "nobody asked for the anchor");
+    // the anchor names the newest epoch alone, of the two that the session has lines in
+    assert_eq!(checked("whole", &["--anchor-key", &anchor_key]), Ok(Exit::Failed));
+    assert_eq!(checked("bare", &["--anchor-key", &anchor_key]), Ok(Exit::Failed), "no anchor at all");
+    let mut index = Vec::new();
+    for day in std::fs::read_dir(folder.path().join("vault/index/v1/account=default")).expect("listed") {
+        let day = day.expect("a day").path();
+        index.extend(std::fs::read_dir(day).expect("listed").map(|file| file.expect("a file").path()));
+    }
+    let last =
+        index.iter().filter(|path| path.display().to_string().contains("E0001")).max().expect("of the second epoch");
+    std::fs::write(last, b"junk").expect("written");
+    assert_eq!(made("part", &[]), Ok(Exit::Failed));
+    assert_eq!(checked("part", &[]), Ok(Exit::Fine), "what is in it holds");
+}
