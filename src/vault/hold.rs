@@ -1,7 +1,8 @@
 //! **What**: legal holds: [`hold`] sets or releases one for sessions, [`holds`] lists those in force, [`is_held`] tells of one
 //! session. **Why**: what a court asks for must outlive retention and erasure, and whoever releases it must be told later.
 //! **Invariants**: a hold is a note that is never changed, and all of them stay; it holds until another note releases it by the hash of
-//! its bytes, which only who may read can tell: whoever may only write can add holds, and end none. It stands before the objects are
+//! its bytes, which only who may read can tell: whoever may only write can add holds, and end none. One that nobody can read now (archived,
+//! another's key) holds, and is released when it can be. It stands before the objects are
 //! held, and is released after they are, so that nothing in between is unprotected. In S3 each version of payload and
 //! keys is held as well; in a folder the note holds them ([`super::store::DirectoryStore`]). **Not here**: who may (the store's rights).
 
@@ -105,7 +106,11 @@ pub async fn hold(
     }
     for (tenant, session) in &folders {
         let folder = format!("{FOLDER}{segment}/{tenant}/{session}/");
-        let before = in_force(&read(&place.vault, &folder).await?.0);
+        let before = read(&place.vault, &folder).await?;
+        if let Some(why) = before.unread.values().next().filter(|_| !set) {
+            return Err(format!("{why}; until it can be read nobody can release it"));
+        }
+        let before = in_force(&before.notes);
         let note = Hold {
             v: 2,
             account: segment.clone(),
@@ -135,7 +140,7 @@ pub async fn hold(
             write(place, &folder, &note, now).await?;
         }
         // what was written counts only if it is read as it was meant
-        let after = in_force(&read(&place.vault, &folder).await?.0);
+        let after = in_force(&read(&place.vault, &folder).await?.notes);
         if after.iter().any(|(_, told)| told.as_ref() == Some(&note)) != set || (!set && !after.is_empty()) {
             return Err(format!("{folder}: the note was written, and does not say so when it is read: do it again"));
         }
@@ -162,9 +167,10 @@ async fn noted(place: &Place, asked: &Asked, session: &str) -> Result<(String, B
 }
 
 async fn write(place: &Place, folder: &str, note: &Hold, now: UnixNanos) -> Result<(), ReadError> {
-    let (notes, _) = read(&place.vault, folder).await?;
+    let there = read(&place.vault, folder).await?;
+    let taken = |number: &u64| there.notes.contains_key(number) || there.unread.contains_key(number);
     // which comes first means nothing: only its name must be its own
-    let number = (now.0..).find(|number| !notes.contains_key(number)).unwrap_or(now.0);
+    let number = (now.0..).find(|number| !taken(number)).unwrap_or(now.0);
     let name = place.vault.full(&format!("{folder}{number:020}.json"));
     let bytes = serde_json::to_vec(note).unwrap_or_default(); // strings: can't fail
     let put = place.store.put_once(ObjectKind::Key, &name, bytes.into(), now).await;
@@ -192,27 +198,43 @@ pub(super) fn in_force(notes: &BTreeMap<u64, Bytes>) -> Vec<(String, Option<Hold
     all
 }
 
-/// The notes of a session's folder, and names there that are none.
-async fn read(vault: &Vault, folder: &str) -> Result<(BTreeMap<u64, Bytes>, Vec<String>), ReadError> {
-    let (mut notes, mut strange) = (BTreeMap::new(), Vec::new());
+/// The notes of a session's folder.
+#[derive(Default)]
+struct There {
+    notes: BTreeMap<u64, Bytes>,
+    /// Those that can't be read now: what they say, and which hash releases them, nobody knows. Why, in a line.
+    unread: BTreeMap<u64, String>,
+    /// One of these was refused, which may be for want of a right.
+    denied: bool,
+    /// Names that are none, and what is no note.
+    strange: Vec<String>,
+}
+
+async fn read(vault: &Vault, folder: &str) -> Result<There, ReadError> {
+    let mut there = There::default();
     for name in vault.list(ObjectKind::Key, folder).await? {
         let file = vault.relative(&name).and_then(|own| own.strip_prefix(folder));
         let Some(number) = file.and_then(number) else {
-            strange.push(format!("{name}: no note of a hold has such a name; it counts for nothing"));
+            there.strange.push(format!("{name}: no note of a hold has such a name; it counts for nothing"));
             continue;
         };
         let bytes = match vault.try_fetch(ObjectKind::Key, &name).await {
             Ok(bytes) => bounded(bytes),
             Err(StoreError::TooLarge) => Bytes::new(),
             Err(StoreError::Denied(why)) if why == NOT_A_FILE => Bytes::new(),
+            Err(error @ (StoreError::Archived | StoreError::Denied(_))) => {
+                there.denied |= matches!(error, StoreError::Denied(_));
+                there.unread.insert(number, format!("{name}: a note that can't be read now, which holds: {error}"));
+                continue;
+            }
             Err(error) => return Err(format!("{name}: {error}")),
         };
         if serde_json::from_slice::<Hold>(&bytes).is_err() {
-            strange.push(format!("{name}: is no note of a hold that can be read; it holds until it is released"));
+            there.strange.push(format!("{name}: is no note of a hold that can be read; it holds until it is released"));
         }
-        notes.insert(number, bytes);
+        there.notes.insert(number, bytes);
     }
-    Ok((notes, strange))
+    Ok(there)
 }
 
 /// Payload and key objects of a session: by their names, and packed ones by the index; and what of the index could not be read.
@@ -262,20 +284,28 @@ pub async fn notes(vault: &Vault, account: Option<&str>) -> Result<Notes, ReadEr
             _ => all.strange.push(format!("{name}: no note of a hold has such a name; it counts for nothing")),
         }
     }
+    let (mut denied, mut may_read) = (None, false);
     for folder in folders {
         let mut parts = folder.trim_start_matches(FOLDER).split('/').map(str::to_owned);
         let mut part = || parts.next().unwrap_or_default();
         let (account, tenant, session) = (part(), part(), part());
-        let (notes, strange) = read(vault, &folder).await?;
-        all.strange.extend(strange);
-        for (_, note) in in_force(&notes) {
+        let there = read(vault, &folder).await?;
+        may_read |= !there.notes.is_empty();
+        denied = denied.or_else(|| there.unread.values().next().filter(|_| there.denied).cloned());
+        let unread = there.unread.values().map(|_| None);
+        for note in in_force(&there.notes).into_iter().map(|(_, note)| note).chain(unread) {
             // where it lies is what it holds, whatever it says
             let (account, tenant, session) = (account.clone(), tenant.clone(), session.clone());
             let unread = || Hold { why: "a note that can't be read".to_owned(), set: true, ..Hold::default() };
             all.in_force.push(Hold { account, tenant, session, ..note.unwrap_or_else(unread) });
         }
+        all.strange.extend(there.strange.into_iter().chain(there.unread.into_values()));
     }
-    Ok(all)
+    // no right to read, rather than one note that somebody put there
+    match denied.filter(|_| !may_read) {
+        Some(why) => Err(why),
+        None => Ok(all),
+    }
 }
 
 /// Holds in force, of one account (as the index shows it) or of all.
@@ -288,7 +318,8 @@ pub async fn holds(vault: &Vault, account: Option<&str>) -> Result<Vec<Hold>, Re
 
 /// Whether a session, all as names have it, is under hold.
 pub(super) async fn is_noted(vault: &Vault, account: &str, tenant: &str, session: &str) -> Result<bool, ReadError> {
-    Ok(!in_force(&read(vault, &format!("{FOLDER}{account}/{tenant}/{session}/")).await?.0).is_empty())
+    let there = read(vault, &format!("{FOLDER}{account}/{tenant}/{session}/")).await?;
+    Ok(!there.unread.is_empty() || !in_force(&there.notes).is_empty())
 }
 
 /// Whether a session (as the index shows it, `trace-…` for records without one) is under hold.

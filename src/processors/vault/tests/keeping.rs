@@ -1,8 +1,12 @@
 //! What a vault keeps for how long: legal holds, and the retention and bound of a folder.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 
 use super::super::options::{Directory, Kept, Layout};
 use super::whole::{Gateway, NOON, files, gateway, gateway_with, tool, turn};
@@ -13,7 +17,7 @@ use crate::rng::SystemRng;
 use crate::vault::erase::{Asked, Place, Target, resolve};
 use crate::vault::hold::{hold, holds, is_held, notes};
 use crate::vault::read::Vault;
-use crate::vault::store::{DirectoryStore, Limits, StoreError, Swept};
+use crate::vault::store::{DirectoryStore, Limits, ObjectKind, StoreError, Swept, VaultReader};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -114,6 +118,73 @@ async fn a_planted_note_ends_no_hold() {
     std::fs::write(other.join("00000000000000000001.json"), forged.to_string().replace("false", "true"))
         .expect("planted");
     assert!(is_held(&place.vault, "default", "acme", "s-2").await.expect("read"));
+}
+
+/// A folder of which one object can't be read.
+struct Shut(DirectoryStore, String, StoreError);
+
+impl VaultReader for Shut {
+    fn get<'a>(
+        &'a self,
+        kind: ObjectKind,
+        name: &'a str,
+        range: Option<(u64, u64)>,
+    ) -> BoxFuture<'a, Result<Bytes, StoreError>> {
+        if name == self.1 {
+            return Box::pin(async { Err(self.2.clone()) });
+        }
+        self.0.get(kind, name, range)
+    }
+
+    fn list<'a>(&'a self, kind: ObjectKind, prefix: &'a str) -> BoxFuture<'a, Result<Vec<String>, StoreError>> {
+        self.0.list(kind, prefix)
+    }
+}
+
+/// A note that is archived, or encrypted with somebody's own key, holds its session until it can be read, and is in nobody else's way; nothing
+/// that can be written without reading it releases it.
+#[tokio::test]
+async fn a_note_that_cannot_be_read_holds_its_session_alone() {
+    let mut gateway = gateway();
+    gateway.pass(&json!({"items": [turn(1, &[("user", "one")], "x"), of("s-2", 2)]}));
+    assert!(gateway.uploader.drain().await);
+    let place = Place::at(&gateway.location(), None).expect("a place");
+    let (by, store) = (("legal", "case 7"), gateway.folder.path().join("vault"));
+    for id in ["s-1", "s-2"] {
+        hold(&place, &session(id), true, by, NOON, &SystemRng).await.expect("held");
+    }
+    let name = names(&gateway).into_iter().find(|name| name.starts_with("holds/default/acme/s-2/")).expect("a note");
+    let nothing = crate::hex::encode(&Sha256::digest(b""));
+    let forged = json!({"v": 2, "account": "default", "tenant": "acme", "session": "s-2", "set": false, "by": "x", "why": "x", "at": "x",
+        "releases": [nothing]});
+    std::fs::write(store.join("holds/default/acme/s-2/00000000000000000007.json"), forged.to_string())
+        .expect("planted");
+    for why in [StoreError::Archived, StoreError::Denied("400 InvalidRequest".to_owned())] {
+        let shut = Shut(DirectoryStore::new(&store), name.clone(), why);
+        let shut = Place {
+            vault: Vault::new(Arc::new(shut), "", None),
+            ..Place::at(&gateway.location(), None).expect("a place")
+        };
+        let listed = notes(&shut.vault, None).await.expect("listed");
+        assert_eq!(listed.in_force.iter().map(|hold| &*hold.session).collect::<Vec<_>>(), ["s-1", "s-2"]);
+        assert!(listed.strange.len() == 1 && listed.strange[0].contains(&name), "{:?}", listed.strange);
+        assert!(is_held(&shut.vault, "default", "acme", "s-2").await.expect("read"));
+        let refused =
+            hold(&shut, &session("s-2"), false, by, NOON, &SystemRng).await.expect_err("nobody knows its hash");
+        assert!(refused.contains(&name), "{refused}");
+        hold(&shut, &session("s-1"), false, by, NOON, &SystemRng).await.expect("released");
+        hold(&shut, &session("s-1"), true, by, NOON, &SystemRng).await.expect("held");
+    }
+    hold(&place, &session("s-2"), false, by, NOON, &SystemRng).await.expect("released, now that it can be read");
+    // nothing at all can be read: that is no list of holds
+    let only = store.join("holds/default/acme/s-1");
+    std::fs::remove_dir_all(&only).expect("gone");
+    std::fs::remove_dir_all(store.join("holds/default/acme/s-2")).expect("gone");
+    std::fs::create_dir_all(&only).expect("folder");
+    let name = format!("holds/default/acme/s-1/{:020}.json", 7);
+    std::fs::write(store.join(&name), "x").expect("planted");
+    let shut = Shut(DirectoryStore::new(&store), name, StoreError::Denied("403 AccessDenied".to_owned()));
+    assert!(notes(&Vault::new(Arc::new(shut), "", None), None).await.is_err());
 }
 
 /// All sessions of a user are held at once; in packed objects a held session holds what lies beside it.
