@@ -243,7 +243,12 @@ pub(super) fn run_find(options: Find) -> Result<Exit, String> {
         }
         print(&out)?;
         output::tell("not read", found.closed.iter().chain(&others.closed).chain(&found.older));
-        whole = found.closed.is_empty() && !(bounded && found.older.is_some());
+        let cut = "more sessions than are kept in memory: ask for fewer days, or one tenant".to_owned();
+        let more = options.sessions && (found.more_sessions || others.more_sessions);
+        output::tell("not listed", more.then_some(&cut));
+        // what nobody signed takes nothing away
+        let listed = !(options.sessions && found.more_sessions);
+        whole = found.closed.is_empty() && !(bounded && found.older.is_some()) && listed;
         if !options.json && !options.sessions {
             eprintln_counts(found.lines + others.lines, found.sessions.union(&others.sessions).count());
         }

@@ -226,6 +226,87 @@ pub struct Tail {
     pub erasure: Option<Box<Erasure>>,
 }
 
+/// Longest line but an erasure's, bytes. A gateway cuts what a client tells to 256 bytes a column.
+pub(super) const MAX_LINE: usize = 1 << 20;
+/// Longest text of a column, bytes.
+pub(super) const MAX_TEXT: usize = 1 << 10;
+/// Longest name of an object, bytes.
+const MAX_NAME: usize = 4 << 10;
+
+impl Row {
+    /// Whether a gateway can have written it, by its size, `line` bytes, and that of its texts: whoever may only write must not decide how
+    /// much memory a reader needs, who keeps ids of all lines.
+    pub fn is_sane(&self, line: usize) -> bool {
+        let Tail {
+            end_ts,
+            session_id,
+            run_id,
+            turn,
+            trace_id,
+            span_id,
+            parent_span_id,
+            user_key,
+            actor,
+            agent_version,
+            feature,
+            issue_id,
+            commit_sha,
+            environment,
+            action_type,
+            tool_name,
+            tool_call_id,
+            model,
+            provider,
+            response_id,
+            finish,
+            decision,
+            decided_by,
+            fragment,
+            ct_sha256,
+            key_id,
+            commitment,
+            tier,
+            ..
+        } = &self.tail;
+        let told = [
+            end_ts,
+            session_id,
+            run_id,
+            turn,
+            trace_id,
+            span_id,
+            parent_span_id,
+            user_key,
+            actor,
+            agent_version,
+            feature,
+            issue_id,
+            commit_sha,
+            environment,
+            action_type,
+            tool_name,
+            tool_call_id,
+            model,
+            provider,
+            response_id,
+            finish,
+            decision,
+            decided_by,
+            fragment,
+            ct_sha256,
+            key_id,
+            commitment,
+            tier,
+            &self.of,
+        ];
+        let Tail { ts, ingest_ts, signal, account, tenant, call, status, writer, epoch, .. } = &self.tail;
+        let always = [ts, ingest_ts, signal, account, tenant, call, status, writer, epoch];
+        (line <= MAX_LINE || self.tail.kind == Some(Kind::Erasure))
+            && self.object_key.as_ref().is_none_or(|name| name.len() <= MAX_NAME)
+            && told.into_iter().flatten().chain(always).all(|text| text.len() <= MAX_TEXT)
+    }
+}
+
 /// Token buckets that do not overlap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Buckets {

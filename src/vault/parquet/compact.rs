@@ -11,11 +11,11 @@ use sha2::{Digest as _, Sha256};
 
 use crate::vault::chain::note::VerifyKey;
 use crate::vault::names::account_segment;
-use crate::vault::read::{ReadError, Vault, unpack_index};
+use crate::vault::read::{ReadError, Vault};
 use crate::vault::signed::Signed;
 use crate::vault::store::{ObjectKind, StoreError};
 
-use super::sort::{Line, Sorter, is_line};
+use super::sort::{Line, Sorter, is_sane};
 use super::state::{Day, Part, State, short};
 use super::write::Table;
 
@@ -213,7 +213,7 @@ impl Run<'_> {
             let map: Map<String, Value> =
                 serde_json::from_str(&line.text).map_err(|_| "a line of the index is no object".to_owned())?;
             lines += 1;
-            table.as_mut().map_or(Ok(()), |(_, table)| table.push(map))
+            table.as_mut().map_or(Ok(()), |(_, table)| table.push(map, line.text.len()))
         })?;
         if let Some((_, table)) = table {
             bytes += table.finish()?;
@@ -227,7 +227,8 @@ impl Run<'_> {
     /// The lines of an index object, and the SHA-256 of its bytes; else what is wrong with it.
     async fn lines(&mut self, object: &str) -> Result<Result<(String, String), ReadError>, ReadError> {
         let name = self.vault.full(object);
-        let bytes = match self.vault.index_object(&name).await {
+        let signed = self.signed.is_some();
+        let bytes = match self.vault.index_object(&name, signed).await {
             Ok(bytes) => bytes,
             Err(error @ (StoreError::Unavailable(_) | StoreError::Busy(_))) => return Err(format!("{name}: {error}")),
             Err(error) => return Ok(Err(format!("{name}: {error}"))),
@@ -235,9 +236,9 @@ impl Run<'_> {
         if self.signed.as_ref().is_some_and(|signed| signed.names(&name) && !signed.is(&name, &bytes)) {
             return Ok(Err(format!("{name}: it is not what its digest says; `vault verify` tells more")));
         }
-        let lines = match unpack_index(&name, &bytes) {
+        let lines = match Vault::index_lines(&name, &bytes, signed) {
             // what is signed ends the run at the line that is none (see the sorter); a planted object is passed over whole
-            Ok(lines) if self.signed.is_some() || lines.lines().all(is_line) => lines,
+            Ok(lines) if signed || lines.lines().all(is_sane) => lines,
             Ok(_) => return Ok(Err(format!("{object}: a line is not an index line"))),
             Err(why) => return Ok(Err(why)),
         };

@@ -13,8 +13,12 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::vault::row;
+
 /// Lines that are in memory, bytes.
 const IN_MEMORY: usize = 128 << 20;
+/// Largest key of a line that a gateway writes, bytes: eight columns.
+const MAX_KEY: usize = 8 * row::MAX_TEXT;
 /// Largest line and key, bytes.
 const MAX_LINE: u32 = 16 << 20;
 
@@ -45,10 +49,13 @@ pub(super) struct Line {
     pub(super) text: String,
 }
 
-/// Whether a text is an index line.
-pub(super) fn is_line(text: &str) -> bool {
+/// Whether a text is an index line, of a size that a gateway's can have, whatever else a newer one writes.
+pub(super) fn is_sane(text: &str) -> bool {
+    let Some(line) = Line::parse(text) else { return false };
     // a table's columns are taken from its fields
-    Line::parse(text).is_some() && serde_json::from_str::<Map<String, Value>>(text).is_ok()
+    let Ok(fields) = serde_json::from_str::<Map<String, Value>>(text) else { return false };
+    let large = fields.get("kind").and_then(Value::as_str) == Some("erasure");
+    line.key.len() <= MAX_KEY && (large || text.len() <= row::MAX_LINE)
 }
 
 impl Line {

@@ -117,7 +117,7 @@ fn tables_lose_nothing() {
     lines.push(json!({"buckets": {"output": 9}, "part": ["", "\u{0}", "x".repeat(100_000)]}));
     let mut table = Table::new(&path).expect("a file");
     for line in &lines {
-        table.push(line.as_object().expect("an object").clone()).expect("pushed");
+        table.push(line.as_object().expect("an object").clone(), 1).expect("pushed");
     }
     assert!(table.finish().expect("finished") > 0);
     let mut read = Vec::new();
@@ -389,7 +389,7 @@ fn tests_are_asked_of_single_columns() {
     let path = folder.path().join(TABLES).join("account=default/tenant=acme/dt=2026-11-20/part-x-000.parquet");
     let mut one = Table::new(&path).expect("a file");
     for line in some(6, 0, 1000) {
-        one.push(without_nulls(&line)).expect("pushed");
+        one.push(without_nulls(&line), 1).expect("pushed");
     }
     one.finish().expect("finished");
     let count = |tests: &[Test<'_>]| {

@@ -18,8 +18,8 @@ use serde_json::{Map, Value};
 use super::cells::Cells;
 use super::columns::{COLUMNS, FILTERED, Form, leaves, schema, slots};
 
-/// Rows of a row group: what is in memory while a file is written.
-const GROUP: usize = 128 * 1024;
+/// Rows of a row group, and bytes of their lines: what is in memory while a file is written.
+const GROUP: (usize, usize) = (128 * 1024, 256 << 20);
 /// Level of zstd.
 const LEVEL: i32 = 3;
 
@@ -30,6 +30,8 @@ pub(super) struct Table {
     writer: SerializedFileWriter<File>,
     cells: Vec<Cells>,
     rows: usize,
+    /// Bytes of their lines.
+    bytes: usize,
     /// Rows in all.
     pub(super) lines: u64,
 }
@@ -42,7 +44,7 @@ fn properties() -> Result<WriterProperties, ParquetError> {
     let mut properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(LEVEL)?))
         .set_created_by("tollgate".to_owned())
-        .set_max_row_group_row_count(Some(GROUP))
+        .set_max_row_group_row_count(Some(GROUP.0))
         .set_statistics_enabled(EnabledStatistics::Chunk);
     for name in FILTERED {
         properties = properties.set_column_bloom_filter_enabled(ColumnPath::from(name), true);
@@ -64,11 +66,11 @@ impl Table {
         let properties = properties().map_err(|error| told(&error))?;
         let writer = SerializedFileWriter::new(file.map_err(why)?, Arc::new(schema), Arc::new(properties));
         let writer = writer.map_err(|error| told(&error))?;
-        Ok(Self { path: path.to_owned(), temporary, writer, cells: empty(), rows: 0, lines: 0 })
+        Ok(Self { path: path.to_owned(), temporary, writer, cells: empty(), rows: 0, bytes: 0, lines: 0 })
     }
 
-    /// Adds a line.
-    pub(super) fn push(&mut self, line: Map<String, Value>) -> Result<(), String> {
+    /// Adds a line of so many bytes.
+    pub(super) fn push(&mut self, line: Map<String, Value>, bytes: usize) -> Result<(), String> {
         let mut cells = self.cells.iter_mut();
         for (column, value) in COLUMNS.iter().zip(slots(line)) {
             match column.form {
@@ -84,13 +86,13 @@ impl Table {
                 }
             }
         }
-        (self.rows, self.lines) = (self.rows + 1, self.lines + 1);
-        if self.rows == GROUP { self.group() } else { Ok(()) }
+        (self.rows, self.bytes, self.lines) = (self.rows + 1, self.bytes + bytes, self.lines + 1);
+        if self.rows == GROUP.0 || self.bytes >= GROUP.1 { self.group() } else { Ok(()) }
     }
 
     fn group(&mut self) -> Result<(), String> {
         let cells = std::mem::replace(&mut self.cells, empty());
-        self.rows = 0;
+        (self.rows, self.bytes) = (0, 0);
         self.write(cells).map_err(|error| told(&error))
     }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use time::{Date, Month};
 
-use super::index::each_signed_row_of;
+use super::index::{each_signed_row_of, place_of};
 use super::terminal::clean;
 use super::{Missed, ReadError, Vault, each_row, each_row_of, each_signed_row, each_unsigned_row};
 use crate::vault::parquet::read::{Covered, Test, rows};
@@ -130,6 +130,11 @@ pub(crate) fn day_before(day: &str) -> Option<String> {
     Some(format!("{:04}-{:02}-{:02}", date.year(), u8::from(date.month()), date.day()))
 }
 
+/// The most that names of sessions take, bytes: of signed lines, which may be many, and of those that anybody may have written.
+const MAX_SESSIONS: (usize, usize) = if cfg!(test) { (64 << 10, 32 << 10) } else { (256 << 20, 32 << 20) };
+/// What a name takes beside its bytes, about.
+const A_SESSION: usize = 96;
+
 /// How many lines and sessions were found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Found {
@@ -137,6 +142,8 @@ pub struct Found {
     pub lines: u64,
     /// Sessions, as `replay` takes them, and their accounts.
     pub sessions: BTreeSet<(String, String)>,
+    /// There are more sessions than are kept.
+    pub more_sessions: bool,
     /// What of the index could not be read, a line each.
     pub closed: Vec<String>,
     /// Signed objects that are not there, and older than any that is.
@@ -147,15 +154,36 @@ pub struct Found {
 struct Finder<'q, 'v> {
     query: &'q Query,
     found: Found,
+    /// Bytes of names that there is room for.
+    room: usize,
     visit: &'v mut (dyn FnMut(&Row) + Send),
 }
 
-impl Finder<'_, '_> {
+impl<'q, 'v> Finder<'q, 'v> {
+    fn new(query: &'q Query, room: usize, visit: &'v mut (dyn FnMut(&Row) + Send)) -> Self {
+        Self { query, found: Found::default(), room, visit }
+    }
+
     fn row(&mut self, row: &Row) {
         if self.query.holds(row) {
             self.found.lines += 1;
-            self.found.sessions.extend(session_of(row).map(|session| (session, row.tail.account.clone())));
+            if let Some(session) = session_of(row) {
+                self.keep((session, row.tail.account.clone()));
+            }
             (self.visit)(row);
+        }
+    }
+
+    fn keep(&mut self, session: (String, String)) {
+        if self.found.sessions.contains(&session) {
+            return;
+        }
+        match self.room.checked_sub(session.0.len() + session.1.len() + A_SESSION) {
+            Some(room) => {
+                self.room = room;
+                self.found.sessions.insert(session);
+            }
+            None => self.found.more_sessions = true,
         }
     }
 }
@@ -165,7 +193,8 @@ impl Finder<'_, '_> {
 /// # Errors
 /// One line: the index can't be listed.
 pub async fn find(vault: &Vault, query: &Query, visit: &mut (dyn FnMut(&Row) + Send)) -> Result<Found, ReadError> {
-    let mut finder = Finder { query, found: Found::default(), visit };
+    // nobody looks whether they are signed
+    let mut finder = Finder::new(query, MAX_SESSIONS.0, visit);
     let day = |day: &str| query.may_hold(day);
     let closed = each_row(vault, query.account.as_deref(), &day, &mut |row| finder.row(&row)).await?;
     finder.found.closed = closed;
@@ -184,11 +213,13 @@ pub async fn find_signed(
     visit: &mut (dyn FnMut(&Row, bool) + Send),
 ) -> Result<(Found, Found), ReadError> {
     let (day, account) = (|day: &str| query.may_hold(day), query.account.as_deref());
-    let mut own = Finder { query, found: Found::default(), visit: &mut |row| visit(row, false) };
+    let mut own_visit = |row: &Row| visit(row, false);
+    let mut own = Finder::new(query, MAX_SESSIONS.0, &mut own_visit);
     let Missed { mut closed, older } = each_signed_row(vault, account, &day, signed, &mut |row| own.row(&row)).await?;
     closed.extend_from_slice(signed.closed());
     let own = Found { closed, older, ..own.found };
-    let mut others = Finder { query, found: Found::default(), visit: &mut |row| visit(row, true) };
+    let mut other_visit = |row: &Row| visit(row, true);
+    let mut others = Finder::new(query, MAX_SESSIONS.1, &mut other_visit);
     let closed = each_unsigned_row(vault, account, &day, signed, &mut |_, row| others.row(&row)).await?;
     Ok((own, Found { closed, ..others.found }))
 }
@@ -204,7 +235,7 @@ pub async fn find_in(
     query: &Query,
     visit: &mut (dyn FnMut(&Row) + Send),
 ) -> Result<Found, ReadError> {
-    let mut finder = Finder { query, found: Found::default(), visit };
+    let mut finder = Finder::new(query, MAX_SESSIONS.0, visit);
     let covered = Covered::read(folder)?;
     let mut seen = Seen::default();
     let mut once = |row: &Row| {
@@ -235,7 +266,8 @@ pub async fn find_in_signed(
 ) -> Result<(Found, Found), ReadError> {
     let covered = Covered::signed(folder, &|object, sha256| signed.hash_is(&vault.full(object), sha256))?;
     let (day, account, mut seen) = (|day: &str| query.may_hold(day), query.account.as_deref(), Seen::default());
-    let mut own = Finder { query, found: Found::default(), visit: &mut |row| visit(row, false) };
+    let mut own_visit = |row: &Row| visit(row, false);
+    let mut own = Finder::new(query, MAX_SESSIONS.0, &mut own_visit);
     rows(folder, &covered, &query.tests(), &day, &mut |row| {
         if seen.is_new(&row) {
             own.row(&row);
@@ -256,19 +288,19 @@ pub async fn find_in_signed(
         ));
     }
     let own = Found { closed, older, ..own.found };
-    let mut others = Finder { query, found: Found::default(), visit: &mut |row| visit(row, true) };
+    let mut other_visit = |row: &Row| visit(row, true);
+    let mut others = Finder::new(query, MAX_SESSIONS.1, &mut other_visit);
     let closed = each_unsigned_row(vault, account, &day, signed, &mut |_, row| others.row(&row)).await?;
     Ok((own, Found { closed, ..others.found }))
 }
 
 /// Lines that came: one that was stored twice may stand in two tables.
 #[derive(Default)]
-struct Seen(HashSet<(String, String, u64)>);
+struct Seen(HashSet<[u8; 16]>);
 
 impl Seen {
     fn is_new(&mut self, row: &Row) -> bool {
-        let tail = &row.tail;
-        self.0.insert((tail.writer.clone(), format!("{}/{}", tail.epoch, tail.account), row.leaf))
+        self.0.insert(place_of(row))
     }
 }
 

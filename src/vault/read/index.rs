@@ -1,6 +1,7 @@
 //! **What**: every line of a vault's index, one after the other. **Why**: questions and proofs begin there.
 //! **Invariants**: needs no auditor's key; a line that was stored twice comes once; objects are fetched a few at a time and their
-//! lines come in order of names; anybody who may write may plant, so an object that is none of a gateway's, or can't be read, ends nothing: it is told.
+//! lines come in order of names; anybody who may write may plant, so an object that is none of a gateway's, or can't be read, ends nothing: it is told,
+//! and what no gateway can have written by its size is not read.
 //! **Not here**: whether a line is what was signed (`vault/verify`; whose object is, [`Signed`] says).
 
 use std::collections::HashMap;
@@ -22,6 +23,9 @@ use super::{ReadError, Vault};
 const MAX_INDEX: u64 = 256 << 20;
 /// Largest index object as it is stored, bytes: a gateway's hold 4 MiB of lines, or a line that is larger.
 const MAX_STORED: u64 = 32 << 20;
+/// The same of one that nobody signed, as far as is known: there may be as many of these as somebody likes. A gateway's hold 4 MiB of lines, or those of
+/// one session of one request, which are more from 50,000 items on, or that of a large erasure.
+const MAX_UNSIGNED: (u64, u64) = (64 << 20, 16 << 20);
 /// Objects that are fetched at a time.
 const AT_ONCE: usize = 16;
 /// Objects that could not be read and are named.
@@ -123,7 +127,9 @@ async fn each(
     let absent = signed.map(|signed| signed.absent(vault, &listed, &asked)).unwrap_or_default();
     let names = listed.into_iter().filter(|name| day_of(name) && object(name));
     let names: Vec<String> = names.collect();
-    let mut objects = stream::iter(names).map(async |name| (vault.index_object(&name).await, name)).buffered(AT_ONCE);
+    let is_signed = signed.is_some();
+    let objects = stream::iter(names).map(async |name| (vault.index_object(&name, is_signed).await, name));
+    let mut objects = objects.buffered(AT_ONCE);
     while let Some((bytes, name)) = objects.next().await {
         let Some(own) = vault.relative(&name).and_then(IndexName::parse) else {
             closed.add(format!("{name}: no gateway gives an index object such a name; it was planted"));
@@ -135,7 +141,7 @@ async fn each(
             }
             _ => Ok(bytes),
         });
-        let lines = bytes.and_then(|bytes| unpack(&name, &bytes));
+        let lines = bytes.and_then(|bytes| Vault::index_lines(&name, &bytes, is_signed));
         match lines {
             Ok(lines) => each_line(&name, &own, &lines, &mut seen, &mut closed, visit),
             Err(why) => closed.add(why),
@@ -165,7 +171,7 @@ fn each_line(
 ) {
     let (mut strange, mut twice) = (0_u64, 0_u64);
     for line in lines.lines() {
-        match serde_json::from_str::<Row>(line).ok().filter(|row| own.holds(row)) {
+        match serde_json::from_str::<Row>(line).ok().filter(|row| own.holds(row) && row.is_sane(line.len())) {
             None => strange += 1,
             Some(row) => match seen.take(&row, line) {
                 Taken::New => visit(name, row),
@@ -199,14 +205,7 @@ enum Taken {
 
 impl Seen {
     fn take(&mut self, row: &Row, line: &str) -> Taken {
-        let tail = &row.tail;
-        let mut place = Sha256::new();
-        for part in [&tail.writer, &tail.epoch, &tail.account] {
-            place.update((part.len() as u64).to_le_bytes());
-            place.update(part);
-        }
-        place.update(row.leaf.to_le_bytes());
-        let place = place.finalize().first_chunk::<16>().copied().unwrap_or_default();
+        let place = place_of(row);
         let hash = Sha256::digest(line).first_chunk::<8>().copied().unwrap_or_default();
         match self.0.entry(place) {
             Entry::Occupied(before) if *before.get() == hash => Taken::Again,
@@ -219,11 +218,29 @@ impl Seen {
     }
 }
 
+/// A line's place, as a hash: writer, epoch, account and number, however long they are.
+pub(super) fn place_of(row: &Row) -> [u8; 16] {
+    let tail = &row.tail;
+    let mut place = Sha256::new();
+    for part in [&tail.writer, &tail.epoch, &tail.account] {
+        place.update((part.len() as u64).to_le_bytes());
+        place.update(part);
+    }
+    place.update(row.leaf.to_le_bytes());
+    place.finalize().first_chunk::<16>().copied().unwrap_or_default()
+}
+
 impl Vault {
-    /// An index object's bytes; no more than one can have.
-    pub(in crate::vault) async fn index_object(&self, name: &str) -> Result<Bytes, StoreError> {
-        let bytes = self.reader.get(ObjectKind::Index, name, Some((0, MAX_STORED + 1))).await?;
-        if bytes.len() as u64 > MAX_STORED { Err(StoreError::TooLarge) } else { Ok(bytes) }
+    /// An index object's bytes; no more than one can have, less of one that nobody signed.
+    pub(in crate::vault) async fn index_object(&self, name: &str, signed: bool) -> Result<Bytes, StoreError> {
+        let most = if signed { MAX_STORED } else { MAX_UNSIGNED.1 };
+        let bytes = self.reader.get(ObjectKind::Index, name, Some((0, most + 1))).await?;
+        if bytes.len() as u64 > most { Err(StoreError::TooLarge) } else { Ok(bytes) }
+    }
+
+    /// The lines of an index object; less of one that nobody signed.
+    pub(in crate::vault) fn index_lines(name: &str, bytes: &[u8], signed: bool) -> Result<String, ReadError> {
+        unpack_within(name, bytes, if signed { MAX_INDEX } else { MAX_UNSIGNED.0 })
     }
 }
 
@@ -258,14 +275,26 @@ impl Closed {
 
 /// An index object's lines.
 pub(crate) fn unpack(name: &str, bytes: &[u8]) -> Result<String, ReadError> {
-    let lines = inflate(bytes).map_err(|why| format!("{name}: {why}"))?;
+    unpack_within(name, bytes, MAX_INDEX)
+}
+
+fn unpack_within(name: &str, bytes: &[u8], most: u64) -> Result<String, ReadError> {
+    let lines = inflate_within(bytes, most).map_err(|why| format!("{name}: {why}"))?;
     String::from_utf8(lines).map_err(|_| format!("{name}: damaged"))
 }
 
 /// An index object's bytes, decompressed; else what is wrong with it, in words.
 pub(crate) fn inflate(bytes: &[u8]) -> Result<Vec<u8>, &'static str> {
+    inflate_within(bytes, MAX_INDEX)
+}
+
+fn inflate_within(bytes: &[u8], most: u64) -> Result<Vec<u8>, &'static str> {
     let mut lines = Vec::new();
     let decoder = zstd::Decoder::new(bytes).map_err(|_| "damaged")?;
-    decoder.take(MAX_INDEX + 1).read_to_end(&mut lines).map_err(|_| "damaged")?;
-    if lines.len() as u64 > MAX_INDEX { Err("too large") } else { Ok(lines) }
+    decoder.take(most + 1).read_to_end(&mut lines).map_err(|_| "damaged")?;
+    match lines.len() as u64 {
+        len if len <= most => Ok(lines),
+        _ if most == MAX_INDEX => Err("too large"),
+        _ => Err("too large for one of which nobody knows that it was signed (--key tells)"),
+    }
 }

@@ -1,5 +1,6 @@
 //! What must not drive an auditor's terminal; what a session looks like as a tree.
 
+mod bounds;
 mod chat;
 mod faults;
 
