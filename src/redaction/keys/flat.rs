@@ -126,7 +126,7 @@ fn one(
     let text = scan.part(range.clone());
     let labelled = || label && values::is_labelled(text) || values::is_turned(text);
     for rule in scan.detector.keys.rules(found) {
-        if !rule.allowed(found, Evidence::all()) || (text.len() > values::LONGEST && !is_cut(rule.value)) {
+        if !rule.allowed(found, Evidence::all()) || (text.len() > values::LONGEST && !may_be_cut(text, rule.value)) {
             continue;
         }
         // without keys beside it, a key that things have too needs a value that is beyond doubt
@@ -182,7 +182,7 @@ fn line(scan: &Scan<'_>, start: usize, part: &mut Range<usize>) -> Option<Range<
     }
     let line = scan.part(start..scan.text.floor_char_boundary(part.end.min(start + LINE)));
     // `Name: Ann, Email: x` goes on with the next label
-    let comma = line.find(", ").filter(|comma| {
+    let comma = memchr::memchr(b',', line.as_bytes()).and_then(|_| line.find(", ")).filter(|comma| {
         line.get(comma + 2..)
             .is_some_and(|rest| rest.split([' ', ',']).take(3).any(|word| word.ends_with(':') || word.contains('=')))
     });
@@ -190,8 +190,8 @@ fn line(scan: &Scan<'_>, start: usize, part: &mut Range<usize>) -> Option<Range<
     (!text.is_empty()).then(|| start..start + text.len())
 }
 
-/// Most bytes of a line that are looked at for one value.
-const LINE: usize = 640;
+/// Most bytes of a line that are looked at for one value: more than the longest has.
+const LINE: usize = values::LONGEST + 20;
 
 /// What of a line is its first key's value: all of it where what would be cut out is none.
 fn own(scan: &Scan<'_>, line: Range<usize>, value: rule::KeyValue, kind: Kind) -> Range<usize> {
@@ -199,6 +199,14 @@ fn own(scan: &Scan<'_>, line: Range<usize>, value: rule::KeyValue, kind: Kind) -
     let is_value = cut == line || values::private(scan.text, cut.clone(), value, kind, Evidence::all()).is_some();
     if is_value { cut } else { line }
 }
+
+/// Whether the value of a long line may be its first words: it begins soon, with digits.
+fn may_be_cut(line: &str, value: rule::KeyValue) -> bool {
+    is_cut(value) && line.bytes().take(SOON).any(|byte| byte.is_ascii_digit())
+}
+
+/// Bytes of a long line in which its first key's value begins.
+const SOON: usize = 64;
 
 /// Whether values of a kind end where something else begins on their line.
 fn is_cut(value: rule::KeyValue) -> bool {

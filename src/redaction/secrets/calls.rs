@@ -11,6 +11,9 @@ use super::{Rules, ahead};
 /// Bytes of a call.
 const MOST: usize = 400;
 
+/// Most brackets within brackets of an argument.
+const DEPTH: usize = 4;
+
 /// Calls, and which argument is the password.
 pub(super) const CALLS: &[(&str, usize)] = &[
     ("networkcredential", 1),
@@ -82,7 +85,8 @@ fn next_argument(rest: &[u8], mut at: usize) -> Option<usize> {
         match rest.get(at)? {
             b',' if depth == 0 => return Some(at + 1),
             b'"' | b'\'' => at = string(rest, at)?.1,
-            b'(' | b'[' | b'{' => depth += 1,
+            b'(' | b'[' | b'{' if depth < DEPTH => depth += 1,
+            b'(' | b'[' | b'{' => return None,
             b')' | b']' | b'}' => depth = depth.checked_sub(1)?,
             b';' => return None,
             _ => {}

@@ -132,7 +132,7 @@ fn credentials(scan: &Scan<'_>, content: Range<usize>, rules: &Rules, claims: &m
         true => {
             let word = look.only_letters() && look.upper == 0 && found.len() < 20;
             // the next header stands where credentials would
-            found.len() >= 4 && !refused(found) && !word && !found.ends_with(b":")
+            found.len() >= 4 && !word && !found.ends_with(b":") && !refused(found)
         }
         false => found.len() >= 8 && !refused(found) && look.digits > 0 && look.letters() > 0 && !wordy(found),
     };
