@@ -1,7 +1,7 @@
 //! **What**: `tollgate spool peek`, `reassign` and `replay`: looking at what waits, and giving it to another exporter. **Why**: data
 //! that a back end refused, or whose exporter is gone, is not lost: its owner says what becomes of it. **Invariants**: the
-//! gateway is stopped; what is moved is committed for its new holder before the old one is done, so that a crash doubles and
-//! never loses; clearance travels along and is checked at each send; `peek` shows content only when asked (`--json`).
+//! gateway is stopped; what is moved only changes its holder, so that a full spool does not matter; where the new one has or had the record
+//! in its own name, a copy is committed for it before the old one is done, so that a crash doubles and never loses; clearance travels along and is checked at each send; `peek` shows content only when asked (`--json`).
 //! **Not here**: `list`, `drop` (`spool`).
 
 use std::sync::Arc;
@@ -72,6 +72,7 @@ fn line(record: &Stored, as_json: bool, now: UnixNanos) -> String {
 /// Gives what waits for `from` to `to`; from the quarantine, without `to`, to those who refused it.
 pub(super) fn reassign(spool: &Spool, committer: Committer, from: &str, to: Option<&str>, known: &[Arc<str>]) -> Exit {
     let mut committer = committer;
+    let holder: Arc<str> = from.into();
     let (mut after, mut moved, mut left) = (None, 0_u64, 0_u64);
     loop {
         let records = match spool.read(from, after, BYTES_AT_ONCE, AT_ONCE) {
@@ -81,14 +82,16 @@ pub(super) fn reassign(spool: &Spool, committer: Committer, from: &str, to: Opti
         };
         after = records.last().map(|record| record.seq);
         for record in records {
-            let Some(transaction) = for_another(&record, to, known) else {
+            let Some((next, transaction)) = for_another(&record, to, known) else {
                 left += 1;
                 continue;
             };
-            if let Err(why) = commit(spool, &mut committer, transaction) {
-                return fail(&format!("{moved} records moved, then: {why}"));
+            if !spool.give(&holder, &next, record.seq) {
+                if let Err(why) = commit(spool, &mut committer, transaction) {
+                    return fail(&format!("{moved} records moved, then: {why}"));
+                }
+                spool.done(from, &[record.seq]);
             }
-            spool.done(from, &[record.seq]);
             moved += 1;
         }
     }
@@ -103,8 +106,8 @@ pub(super) fn reassign(spool: &Spool, committer: Committer, from: &str, to: Opti
     out(&format!("{moved} records of `{from}` moved\n"))
 }
 
-/// The same record for another holder; None: it can't have one.
-fn for_another(record: &Stored, to: Option<&str>, known: &[Arc<str>]) -> Option<Transaction> {
+/// Another holder of the record, and the same record for it; None: it can't have one.
+fn for_another(record: &Stored, to: Option<&str>, known: &[Arc<str>]) -> Option<(Arc<str>, Transaction)> {
     if record.kind != RecordKind::Forward {
         return None;
     }
@@ -115,7 +118,7 @@ fn for_another(record: &Stored, to: Option<&str>, known: &[Arc<str>]) -> Option<
     let mut body = otlp.to_vec();
     label.append_to(&mut body);
     let moved = Record { kind: RecordKind::Forward, holders: Arc::new([Arc::clone(holder)]), body: body.into() };
-    Some(Transaction { account: Arc::clone(&record.account), records: vec![moved] })
+    Some((Arc::clone(holder), Transaction { account: Arc::clone(&record.account), records: vec![moved] }))
 }
 
 /// Commits one transaction now.

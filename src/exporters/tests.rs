@@ -174,6 +174,13 @@ fn queue_and_retry_become_the_outlets_settings() {
     let items = grpc(r#""sending_queue": {"batch": {"min_size": 8192, "max_size": 10000}}"#).unwrap().common;
     assert_eq!((items.outlet.merge_bytes, items.max_request_bytes), (standard.merge_bytes, 4 << 20));
     assert_eq!(items.notes.len(), 2);
+    // who says how large a request may be means the items, too; else what can't be split goes as receivers take it
+    let own = grpc(r#""max_request_size": "1MiB""#).unwrap().common;
+    let split = http(r#""sending_queue": {"batch": {"sizer": "bytes", "max_size": "64KiB"}}"#).unwrap().common;
+    let preset = http(r#""preset": "signoz", "ingestion_key": "k""#).unwrap().common;
+    let sizes = [plain, own, split, preset].map(|common| (common.max_request_bytes, common.max_item_bytes));
+    let wanted = [(4 << 20, 64 << 20), (1 << 20, 1 << 20), (64 << 10, 64 << 10), (4 << 20, 4 << 20)];
+    assert_eq!(sizes, wanted);
     let bad = r#""sending_queue": {"num_consumers": 0, "read_ahead": 0,
         "batch": {"sizer": "bytes", "min_size": 5000, "max_size": 4000}},
         "retry_on_failure": {"initial_interval": "0s", "max_interval": "0s"}"#;

@@ -103,6 +103,10 @@ pub trait Exporter: Send + Sync {
     fn trust(&self) -> Trust;
     /// Largest request body before compression, bytes; the outlet merges up to it and splits above it.
     fn max_request_bytes(&self) -> usize;
+    /// The same for what can't be split: then it goes alone, up to this size.
+    fn max_item_bytes(&self) -> usize {
+        self.max_request_bytes()
+    }
     /// Sends one request. `Partial` and `Accepted` end the delivery; `Retry` repeats it; `Refused` with
     /// [`Reason::BadData`] or [`Reason::TooLarge`] is halved, then quarantined; `Denied` keeps retrying and alarms; `Retry` with
     /// `TooLarge` means that nobody can tell the size from want of room: halved, then asked again for a while, then quarantined.

@@ -113,6 +113,8 @@ reasons! {
     Denied = "denied", "the back end refused the credential or the address";
     /// The back end refused the data.
     BadData = "bad_data", "the back end refused the data";
+    /// More than this exporter may send in one request, and it can't be divided; the back end was not asked.
+    AboveLimit = "above_max_request_size", "the item is larger than the exporter's `max_request_size`";
     /// The external recogniser gave no answer, and texts may not go on without one.
     Held = "held", "the texts could not be checked";
     /// The batch's clearance does not satisfy the exporter.
@@ -129,6 +131,7 @@ impl Reason {
             | Self::NoPipeline
             | Self::Quarantined
             | Self::BadData
+            | Self::AboveLimit
             | Self::BadIds
             | Self::ItemTooLarge
             | Self::BadItems

@@ -187,6 +187,9 @@ metrics_table! {
     HELD = "tollgate_exporter_held_batches", Kind::Gauge;
     /// Items that a back end refused and that are kept in the spool's quarantine (label: exporter).
     SET_ASIDE = "tollgate_exporter_quarantined_items_total", Kind::Counter;
+    /// Records of items that back ends refused for good that were given up, oldest first, because more was kept than
+    /// `spool.quarantine.max_size`.
+    QUARANTINE_EXPIRED = "tollgate_spool_quarantine_expired_records_total", Kind::Counter;
     /// Series whose totals an exporter with `deltatocumulative` remembers (label: exporter).
     CUMULATIVE_STREAMS = "tollgate_exporter_cumulative_streams", Kind::Gauge;
     /// Series that were forgotten because there were more than `max_streams` (label: exporter).

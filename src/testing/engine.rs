@@ -354,6 +354,8 @@ pub struct Sink {
     id: Arc<str>,
     trust: Trust,
     limit: usize,
+    /// Largest request with what can't be split, if not the same.
+    pub alone: OnceLock<usize>,
     answer: Answer,
     /// Names of the items of each request that was taken.
     pub taken: Mutex<Vec<Vec<String>>>,
@@ -377,6 +379,7 @@ impl Sink {
             id: id.into(),
             trust,
             limit,
+            alone: OnceLock::new(),
             answer,
             taken: Mutex::default(),
             requests: Mutex::default(),
@@ -407,6 +410,10 @@ impl Exporter for Sink {
 
     fn max_request_bytes(&self) -> usize {
         self.limit
+    }
+
+    fn max_item_bytes(&self) -> usize {
+        self.alone.get().copied().unwrap_or(self.limit)
     }
 
     fn send<'a>(&'a self, request: &'a ExportRequest) -> BoxFuture<'a, Outcome> {

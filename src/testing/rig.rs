@@ -49,6 +49,8 @@ pub struct Parts {
     /// Exporters that have others.
     pub others: HashMap<Arc<str>, OutletSettings>,
     pub spool_bytes: u64,
+    /// The quarantine's own bound, if not a part of that.
+    pub quarantine_bytes: Option<u64>,
     pub errands: Arc<dyn Errands>,
 }
 
@@ -70,6 +72,7 @@ impl Parts {
             outlets: OutletSettings::default(),
             others: HashMap::new(),
             spool_bytes: 16 << 20,
+            quarantine_bytes: None,
             errands: Arc::new(inquiry::Inline),
         }
     }
@@ -82,7 +85,8 @@ impl Parts {
     /// The same on a disk that may be sick.
     pub fn try_open(self, folder: &Path) -> Result<Rig, String> {
         let (meter, rng) = (Meter::new(), Arc::new(SeededRng::new(self.seed)));
-        let settings = Settings::new(folder.join("spool"), self.spool_bytes);
+        let mut settings = Settings::new(folder.join("spool"), self.spool_bytes);
+        settings.quarantine = self.quarantine_bytes.unwrap_or(settings.quarantine);
         let keys = [SpoolKey::from_bytes([3; 32])];
         let opened = Spool::open(Arc::clone(&self.disk), &settings, &keys, self.clock.clone(), rng.clone(), &meter);
         let (spool, committer) = opened.map_err(|error| error.to_string())?;

@@ -24,7 +24,7 @@ use crate::pipeline::{ExportRequest, Exporter, Outcome, Reason, Trust};
 
 pub use config::{Config, Settings, Verbosity};
 
-/// Largest request taken: it is shown to a person.
+/// Up to here batches are merged, and above it split: it is shown to a person. One item may be as large as receivers take it.
 const MAX_REQUEST: usize = 1 << 20;
 
 /// Where it prints.
@@ -66,6 +66,10 @@ impl Exporter for Debug {
 
     fn max_request_bytes(&self) -> usize {
         MAX_REQUEST
+    }
+
+    fn max_item_bytes(&self) -> usize {
+        usize::MAX
     }
 
     fn send<'a>(&'a self, request: &'a ExportRequest) -> BoxFuture<'a, Outcome> {

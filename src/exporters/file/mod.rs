@@ -23,7 +23,7 @@ use crate::pipeline::{ExportRequest, Exporter, Outcome, Reason, Trust};
 pub use config::{Config, Limits, Rotation, Settings};
 use lines::Lines;
 
-/// Largest request taken: lines stay readable for other tools.
+/// Up to here batches are merged, and above it split: lines stay readable for other tools. One item may be as large as receivers take it.
 const MAX_REQUEST: usize = 4 << 20;
 
 /// The exporter.
@@ -50,6 +50,10 @@ impl Exporter for File {
 
     fn max_request_bytes(&self) -> usize {
         MAX_REQUEST
+    }
+
+    fn max_item_bytes(&self) -> usize {
+        usize::MAX
     }
 
     fn send<'a>(&'a self, request: &'a ExportRequest) -> BoxFuture<'a, Outcome> {

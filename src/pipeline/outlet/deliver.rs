@@ -128,6 +128,16 @@ enum Verdict {
     Left,
 }
 
+/// What became of a piece that was refused.
+enum Refusal {
+    /// It is asked for again, as it is or in halves, or waits for a place.
+    GoesOn,
+    /// So many items are set aside.
+    Aside(u64),
+    /// The gateway stops.
+    Left,
+}
+
 impl Outlet {
     pub(super) async fn deliver(
         self: Arc<Self>,
@@ -158,12 +168,12 @@ impl Outlet {
                     Waited::Left => return self.left(&load.parcel, end(true)),
                 }
             };
-            // What is too large by our own measure costs no attempt.
-            let fits = piece.body.len() <= limit;
+            // What is too large by our own measure costs no attempt; what is above the limit still could not be split.
+            let fits = piece.body.len() <= self.exporter.max_item_bytes();
             let (piece, verdict) = if fits {
                 self.send(&mut load, piece, (&mut slot, &mut stop)).await
             } else {
-                (piece, Verdict::Refused(Reason::TooLarge, false))
+                (piece, Verdict::Refused(Reason::AboveLimit, false))
             };
             load.touched = true;
             let (reason, room) = match verdict {
@@ -176,28 +186,10 @@ impl Outlet {
                 Verdict::Gone => return end(false),
                 Verdict::Refused(reason, room) => (reason, room),
             };
-            if !fits || load.evidence.halves() {
-                if let Some((first, second)) = self.halve(load.parcel.signal, piece.body.clone()).await {
-                    load.pieces.extend([second, first]);
-                    continue;
-                }
-                if room {
-                    match self.wait_for_room(&mut load, &mut slot, &mut stop).await {
-                        Room::Perhaps => {
-                            load.pieces.push_back(piece);
-                            continue;
-                        }
-                        Room::Left => return self.left(&load.parcel, end(true)),
-                        Room::Never => {}
-                    }
-                }
-                load.evidence.alone(fits);
-            }
-            if self.set_aside(&load.parcel, &piece, reason).await {
-                load.settled = true;
-                reject(piece.items, reason);
-            } else {
-                load.unplaced.push(piece);
+            match self.refused(&mut load, piece, (reason, room), (&mut slot, &mut stop)).await {
+                Refusal::Aside(items) => reject(items, reason),
+                Refusal::GoesOn => {}
+                Refusal::Left => return self.left(&load.parcel, end(true)),
             }
         }
         let parcel = load.parcel;
@@ -211,6 +203,41 @@ impl Outlet {
         };
         self.shared.delivery.settle(self.id(), &parcel.seqs, &verdict);
         end(false)
+    }
+
+    /// What becomes of a piece that was refused: its halves are asked for, or it once more, or it is set aside.
+    async fn refused(
+        &self,
+        load: &mut Load,
+        piece: Piece,
+        (reason, room): (Reason, bool),
+        (slot, stop): (&mut Slot, &mut watch::Receiver<bool>),
+    ) -> Refusal {
+        let asked = reason != Reason::AboveLimit;
+        if !asked || load.evidence.halves() {
+            if let Some((first, second)) = self.halve(load.parcel.signal, piece.body.clone()).await {
+                load.pieces.extend([second, first]);
+                return Refusal::GoesOn;
+            }
+            if room {
+                match self.wait_for_room(load, slot, stop).await {
+                    Room::Perhaps => {
+                        load.pieces.push_back(piece);
+                        return Refusal::GoesOn;
+                    }
+                    Room::Left => return Refusal::Left,
+                    Room::Never => {}
+                }
+            }
+            load.evidence.alone(asked);
+        }
+        let others_go = load.evidence.taken || slot.is_taken_lately(self.shared.clock.monotonic());
+        if !self.set_aside(&load.parcel, &piece, reason, others_go).await {
+            load.unplaced.push(piece);
+            return Refusal::GoesOn;
+        }
+        load.settled = true;
+        Refusal::Aside(piece.items)
     }
 
     async fn done(&self, seqs: &[Seq]) {
@@ -261,8 +288,9 @@ impl Outlet {
             let (wish, reason) = match self.verdict(&load.parcel, &piece, outcome) {
                 Ok(verdict) => {
                     let taken = matches!(verdict, Verdict::Taken(_));
-                    load.evidence.asked(taken, self.shared.clock.monotonic().saturating_sub(began));
-                    slot.heard(taken);
+                    let now = self.shared.clock.monotonic();
+                    load.evidence.asked(taken, now.saturating_sub(began));
+                    slot.heard(taken.then_some(now));
                     return (piece, verdict);
                 }
                 Err(again) => again,

@@ -15,6 +15,7 @@ pub(super) struct Gauges {
     denied: Gauge,
     held: Gauge,
     set_aside: Counter,
+    quarantine_expired: Counter,
     read_failures: Counter,
 }
 
@@ -31,6 +32,7 @@ impl Gauges {
             denied: meter.gauge(&names::DENIED, &labels),
             held: meter.gauge(&names::HELD, &labels),
             set_aside: meter.counter(&names::SET_ASIDE, &labels),
+            quarantine_expired: meter.counter(&names::QUARANTINE_EXPIRED, &[]),
             read_failures: meter.counter(&names::READ_FAILURES, &labels),
             meter: meter.clone(),
             exporter: exporter.to_owned(),
@@ -71,6 +73,10 @@ impl Gauges {
 
     pub(super) fn set_aside(&self, items: u64) {
         self.set_aside.increment(items);
+    }
+
+    pub(super) fn quarantine_expired(&self, records: u64) {
+        self.quarantine_expired.increment(records);
     }
 
     pub(super) fn read_failed(&self) {

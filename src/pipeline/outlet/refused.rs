@@ -1,7 +1,7 @@
 //! **What**: what becomes of items that a back end refused for good: they are kept in the spool's quarantine, or, where that has no room,
 //! wait. **Why**: whoever waits for room where it stands may hold the very records whose end would make it: nothing would ever go on.
 //! **Invariants**: who waits for room gives its slot to others (unless all is kept in order), and asks the back end again: it may be well;
-//! half of the spool's last room stays for what lets data go by itself.
+//! half of the spool's last room stays for what lets data go by itself; the quarantine has a bound of its own, and what goes for it is counted.
 //! **Not here**: which items these are (`deliver`).
 
 use std::sync::Arc;
@@ -25,8 +25,9 @@ use super::{Outlet, QUARANTINE};
 const SAY_EVERY: Duration = Duration::from_secs(600);
 
 impl Outlet {
-    /// Keeps a refused piece in the spool's quarantine; what was offered only is counted. False: there is no room.
-    pub(super) async fn set_aside(&self, parcel: &Parcel, piece: &Piece, reason: Reason) -> bool {
+    /// Keeps a refused piece in the spool's quarantine; what was offered only is counted. False: there is no room. `others_go`: the back
+    /// end takes other data; it is these items, not the back end.
+    pub(super) async fn set_aside(&self, parcel: &Parcel, piece: &Piece, reason: Reason, others_go: bool) -> bool {
         if self.offers.is_some() {
             self.gauges.failed(parcel.signal, piece.items);
             return true;
@@ -42,22 +43,41 @@ impl Outlet {
         let mut body = Vec::with_capacity(piece.body.len() + Label::room(&label.pipeline));
         body.extend_from_slice(&piece.body);
         label.append_to(&mut body);
-        if !self.store(&parcel.account, body.into()).await {
+        // what was not even asked for is refused for good, whatever the back end does
+        let for_good = others_go || reason == Reason::AboveLimit;
+        if !self.store(&parcel.account, body.into(), for_good).await {
             return false;
         }
         self.gauges.failed(parcel.signal, piece.items);
         self.gauges.set_aside(piece.items);
-        tracing::error!(
-            exporter = &**self.id(),
-            items = piece.items,
-            reason = reason.label(),
-            "the back end refused items for good; they are kept in the spool's quarantine"
-        );
+        self.say_set_aside(piece.items, reason);
         true
     }
 
-    async fn store(&self, account: &Arc<str>, body: Bytes) -> bool {
+    fn say_set_aside(&self, items: u64, reason: Reason) {
+        let exporter = &**self.id();
+        if reason == Reason::AboveLimit {
+            tracing::error!(
+                exporter,
+                items,
+                "items are too large for this exporter's `max_request_size`; they are kept, unsent, in the spool's quarantine"
+            );
+            return;
+        }
+        let reason = reason.label();
+        tracing::error!(
+            exporter,
+            items,
+            reason,
+            "the back end refused items for good; they are kept in the spool's quarantine"
+        );
+    }
+
+    async fn store(&self, account: &Arc<str>, body: Bytes, for_good: bool) -> bool {
         let room = room_for(1, body.len() as u64);
+        if !self.keep_the_bound(room, for_good) {
+            return false;
+        }
         // A full spool must not keep the item at the head of the line, nor the item the last room from what lets older data go.
         let Ok(reservation) = self.shared.spool.reserve_to_prepare(room) else { return false };
         let record = Record { kind: RecordKind::Forward, holders: Arc::new([QUARANTINE.into()]), body };
@@ -68,6 +88,28 @@ impl Outlet {
         });
         self.shared.spool.enqueue(transaction, reservation, on_commit);
         committed.await.unwrap_or(false)
+    }
+
+    /// Whether the quarantine may take so much more. Where a back end takes other data, the oldest of it goes for that; a back end that takes
+    /// nothing at all may be well again, and what it refuses stays with its exporter instead.
+    fn keep_the_bound(&self, room: u64, for_good: bool) -> bool {
+        let spool = &self.shared.spool;
+        let bound = spool.settings().quarantine;
+        if spool.pending_bytes(QUARANTINE).saturating_add(room) <= bound {
+            return true;
+        }
+        if !for_good {
+            return false;
+        }
+        let records = spool.expire(QUARANTINE, bound.saturating_sub(room));
+        if records > 0 {
+            self.gauges.quarantine_expired(records);
+            tracing::error!(
+                records,
+                "the quarantine is full: the oldest of what back ends refused for good was given up"
+            );
+        }
+        true
     }
 
     /// There was no room for what was refused: later all that is left is asked for again.
@@ -86,7 +128,10 @@ impl Outlet {
         load.evidence.again();
         let backoff = load.places.get_or_insert_with(|| Backoff::new(&self.settings));
         let wait = backoff.wait(None, &*self.shared.rng);
-        self.wait_aside(load, wait, (slot, stop)).await
+        match self.wait_aside(load, wait, (slot, stop)).await {
+            Waited::Over if !self.shared.spool.any_waits(self.id(), &load.parcel.seqs) => Waited::Gone,
+            waited => waited,
+        }
     }
 
     fn say_no_room(&self) {

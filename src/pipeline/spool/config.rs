@@ -26,14 +26,26 @@ pub struct Config {
     pub max_size: ByteSize,
     /// Size of one file; default 64MiB, less for a small and more for a very large `max_size`. At most a quarter of it.
     pub segment_size: Option<ByteSize>,
+    /// What is kept of items that back ends refused for good.
+    pub quarantine: Quarantine,
     /// Keys that seal it, 32 bytes as base64 or hex. The first one writes, all of them read. Default: a key file is
     /// made beside the spool.
     pub keys: Vec<Secret>,
 }
 
+/// What is kept of items that back ends refused for good. It is a part of the spool.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Quarantine {
+    /// Bytes of it; a quarter of the spool's `max_size` without this key. Beyond, the oldest goes, and is counted; where a back end takes
+    /// nothing else, what it refuses stays with its exporter instead.
+    pub max_size: Option<ByteSize>,
+}
+
 impl Default for Config {
     fn default() -> Self {
-        Self { directory: None, max_size: ByteSize(20 << 30), segment_size: None, keys: Vec::new() }
+        let (max_size, quarantine) = (ByteSize(20 << 30), Quarantine::default());
+        Self { directory: None, max_size, segment_size: None, quarantine, keys: Vec::new() }
     }
 }
 
@@ -60,6 +72,13 @@ impl Config {
             Some(size) => size.0,
             None => Settings::default_segment(max_size),
         };
+        let quarantine = self.quarantine.max_size.map_or(Settings::default_quarantine(max_size), |size| size.0);
+        if quarantine == 0 || quarantine > max_size {
+            problems.push(FieldProblem::new(
+                "quarantine.max_size",
+                "must be more than zero, and at most the spool's max_size",
+            ));
+        }
         let directory = self.directory.clone().unwrap_or_else(|| fallback.to_owned());
         if directory.as_os_str().is_empty() {
             problems.push(FieldProblem::new("directory", "must not be empty"));
@@ -67,7 +86,7 @@ impl Config {
         if !problems.is_empty() {
             return Err(problems);
         }
-        Ok(Settings { segment_size, ..Settings::new(directory, max_size) })
+        Ok(Settings { segment_size, quarantine, ..Settings::new(directory, max_size) })
     }
 
     /// The keys as given, in order; empty when none is given.
@@ -99,6 +118,8 @@ pub struct Settings {
     pub max_size: u64,
     /// Bytes of an ordinary segment.
     pub segment_size: u64,
+    /// Bytes of what is kept of items that back ends refused for good.
+    pub quarantine: u64,
     /// Records (internal ones too) that may be held: 16 bytes of memory each.
     pub max_records: u64,
     pub(super) sealing: bool,
@@ -109,7 +130,12 @@ impl Settings {
     pub fn new(directory: PathBuf, max_size: u64) -> Self {
         let max_size = max_size.max(4 * MIN_SEGMENT);
         let max_records = (max_size / 2048).clamp(1 << 16, 1 << 25);
-        Self { directory, max_size, segment_size: Self::default_segment(max_size), max_records, sealing: true }
+        let (segment_size, quarantine) = (Self::default_segment(max_size), Self::default_quarantine(max_size));
+        Self { directory, max_size, segment_size, quarantine, max_records, sealing: true }
+    }
+
+    fn default_quarantine(max_size: u64) -> u64 {
+        max_size / 4
     }
 
     /// Size at which the progress file is written anew.

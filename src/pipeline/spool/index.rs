@@ -46,6 +46,9 @@ impl Planned {
 /// Positions that a consumer is done with: its number, the first, how many.
 pub(super) type DoneRun = (usize, u64, u32);
 
+/// Positions that a consumer gave to another: their numbers, the first, how many.
+pub(super) type GivenRun = (usize, usize, u64, u32);
+
 /// Everything that is held.
 pub(super) struct Index {
     segments: VecDeque<Segment>,
@@ -57,6 +60,8 @@ pub(super) struct Index {
     next: u64,
     /// Done since the committer last looked.
     done_log: Vec<DoneRun>,
+    /// Given away since then.
+    given_log: Vec<GivenRun>,
 }
 
 impl Index {
@@ -68,6 +73,7 @@ impl Index {
             records: 0,
             next: 1,
             done_log: Vec::new(),
+            given_log: Vec::new(),
         }
     }
 
@@ -215,6 +221,34 @@ impl Index {
         true
     }
 
+    /// What waits for `from` at this position waits for `to` from now on. False: it does not, or `to` has a part in it of its own.
+    pub(super) fn give(&mut self, from: usize, to: usize, seq: u64) -> bool {
+        let at = self.segments.partition_point(|segment| segment.next() <= seq);
+        let Some(segment) = self.segments.get_mut(at) else { return false };
+        let record = seq.checked_sub(segment.first).and_then(|record| u32::try_from(record).ok());
+        let Some(bytes) = record.and_then(|record| segment.give(from, to, record)) else { return false };
+        if let Some(waits) = self.consumers.get_mut(from) {
+            waits.records = waits.records.saturating_sub(1);
+            waits.bytes = waits.bytes.saturating_sub(bytes);
+        }
+        if let Some(waits) = self.consumers.get_mut(to) {
+            waits.records += 1;
+            waits.bytes += bytes;
+        }
+        true
+    }
+
+    /// The same by name; it goes to the log.
+    pub(super) fn give_by_name(&mut self, from: &Arc<str>, to: &Arc<str>, seq: u64) -> bool {
+        let (from, to) = (self.consumer(from), self.consumer(to));
+        let given = from != to && self.give(from, to, seq);
+        if given {
+            self.given_log.push((from, to, seq, 1));
+            self.notify(&[to]);
+        }
+        given
+    }
+
     /// `consumer` needs these no more; what is news goes to the log.
     pub(super) fn done(&mut self, consumer: usize, seqs: impl IntoIterator<Item = u64>) -> u64 {
         let mut news = 0;
@@ -273,6 +307,21 @@ impl Index {
     /// What was marked since the last call.
     pub(super) fn take_done_log(&mut self) -> Vec<DoneRun> {
         std::mem::take(&mut self.done_log)
+    }
+
+    /// What was given away since the last call.
+    pub(super) fn take_given_log(&mut self) -> Vec<GivenRun> {
+        std::mem::take(&mut self.given_log)
+    }
+
+    /// Everything that was given away in the segments that exist.
+    pub(super) fn given_runs(&self) -> Vec<GivenRun> {
+        let of = |segment: &Segment| {
+            let first = segment.first;
+            let runs = segment.given_runs().into_iter();
+            runs.map(move |(from, to, record, count)| (from, to, first.saturating_add(u64::from(record)), count))
+        };
+        self.segments.iter().flat_map(of).collect()
     }
 
     /// Everything that is done in the segments that exist.

@@ -184,6 +184,11 @@ impl Spool {
         }
     }
 
+    /// How it is to work.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     /// Takes room for a transaction (see [`room_for`]) before its ticket. May touch the disk, rarely.
     ///
     /// # Errors
@@ -282,6 +287,11 @@ impl Spool {
         Ok(records)
     }
 
+    /// Whether any of `seqs` still waits for `consumer`.
+    pub fn any_waits(&self, consumer: &str, seqs: &[Seq]) -> bool {
+        !self.index.lock().plan_these(consumer, seqs).is_empty()
+    }
+
     fn open_all(plan: &[Planned]) -> Result<Vec<Stored>, ReadError> {
         let mut records = Vec::with_capacity(plan.len());
         for planned in plan {
@@ -322,6 +332,16 @@ impl Spool {
         upkeep::take_done(&mut self.index.lock(), &mut lines);
         // An error leaves the file to be written anew, by the committer.
         let _ = progress.append(&lines);
+    }
+
+    /// What waits for `from` at this position waits for `to` from now on; nothing is copied, so that it takes no room. False: it does not,
+    /// or `to` has or had the record in its own name. Durable as [`Spool::done`] is; if that is lost in a crash, it waits for `from`.
+    pub fn give(&self, from: &Arc<str>, to: &Arc<str>, seq: Seq) -> bool {
+        let given = self.index.lock().give_by_name(from, to, seq.0);
+        if given {
+            self.queue.hint();
+        }
+        given
     }
 
     /// Changes whenever records for `consumer` are committed. Subscribe first, then read.

@@ -12,6 +12,8 @@
 //!     4 | u64 next position | u64 highest segment | u64 lowest segment  positions below the first and segments up to
 //!                                                                       the second were used; below the third none exists
 //!     5 | u64 segment | u64 bytes                                       so much of it was synced, said after the sync
+//!     6 | twice u16 length | consumer, then (u64 first position | u32 count)…
+//!                                                                       what the first needed the second has instead
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,6 +40,8 @@ const RUNS: usize = 4096;
 pub(super) struct Known {
     /// Consumer, first position, count.
     pub(super) done: Vec<(Arc<str>, u64, u32)>,
+    /// By whom, to whom, first position, count: before anything is done by the latter.
+    pub(super) given: Vec<(Arc<str>, Arc<str>, u64, u32)>,
     /// Valid bytes of closed segments.
     pub(super) closed: BTreeMap<u64, u64>,
     /// Bytes of segments that are known to have been synced.
@@ -92,8 +96,7 @@ fn apply(known: &mut Known, payload: &[u8]) -> Option<()> {
     let mut take = Take(payload);
     match take.u8()? {
         1 => {
-            let len = take.u16()?;
-            let name: Arc<str> = Arc::from(std::str::from_utf8(take.bytes(usize::from(len))?).ok()?);
+            let name = name(&mut take)?;
             while !take.0.is_empty() {
                 known.done.push((Arc::clone(&name), take.u64()?, take.u32()?));
             }
@@ -114,9 +117,20 @@ fn apply(known: &mut Known, payload: &[u8]) -> Option<()> {
             let synced = known.synced.entry(segment).or_default();
             *synced = bytes.max(*synced);
         }
+        6 => {
+            let (from, to) = (name(&mut take)?, name(&mut take)?);
+            while !take.0.is_empty() {
+                known.given.push((Arc::clone(&from), Arc::clone(&to), take.u64()?, take.u32()?));
+            }
+        }
         _ => return None,
     }
     Some(())
+}
+
+fn name(take: &mut Take<'_>) -> Option<Arc<str>> {
+    let len = take.u16()?;
+    Some(Arc::from(std::str::from_utf8(take.bytes(usize::from(len))?).ok()?))
 }
 
 /// Lines to be appended.
@@ -147,14 +161,23 @@ impl Lines {
                         self.push(&payload);
                     }
                     let mut payload = vec![1];
-                    payload.extend_from_slice(&(name.len() as u16).to_le_bytes());
-                    payload.extend_from_slice(name.as_bytes());
+                    put_name(&mut payload, name);
                     put_run(&mut payload, first, count);
                     open = Some((name, payload, 1));
                 }
             }
         }
         if let Some((_, payload, _)) = open {
+            self.push(&payload);
+        }
+    }
+
+    pub(super) fn given<'a>(&mut self, runs: impl IntoIterator<Item = (&'a Arc<str>, &'a Arc<str>, u64, u32)>) {
+        for (from, to, first, count) in runs {
+            let mut payload = vec![6];
+            put_name(&mut payload, from);
+            put_name(&mut payload, to);
+            put_run(&mut payload, first, count);
             self.push(&payload);
         }
     }
@@ -174,6 +197,11 @@ impl Lines {
     pub(super) fn mark(&mut self, next: u64, highest: u64, lowest: u64) {
         self.push(&numbers(4, &[next, highest, lowest]));
     }
+}
+
+fn put_name(payload: &mut Vec<u8>, name: &str) {
+    payload.extend_from_slice(&(name.len() as u16).to_le_bytes());
+    payload.extend_from_slice(name.as_bytes());
 }
 
 fn put_run(payload: &mut Vec<u8>, first: u64, count: u32) {

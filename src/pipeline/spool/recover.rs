@@ -94,6 +94,12 @@ pub(super) fn survey(
         read_segment(&mut found, segment, next.as_ref(), &known)?;
     }
     found.index.reserve_positions(known.next);
+    for (from, to, first, count) in &known.given {
+        let (from, to) = (found.index.consumer(from), found.index.consumer(to));
+        for seq in *first..first.saturating_add(u64::from(*count)).min(found.index.next()) {
+            found.index.give(from, to, seq);
+        }
+    }
     for (name, first, count) in &known.done {
         let consumer = found.index.consumer(name);
         for seq in *first..first.saturating_add(u64::from(*count)).min(found.index.next()) {

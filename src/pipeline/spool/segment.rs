@@ -1,7 +1,7 @@
 //! **What**: [`Segment`]: what one segment holds, in memory: 12 bytes a record. **Invariants**: committed records only;
 //! `held` and `live` always agree with the records' pending bits. **Not here**: all segments together (`index`).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::pipeline::disk::DiskFile;
@@ -48,6 +48,8 @@ pub(super) struct Segment {
     /// (record, time of its commit), where that differs by a second or more from the one before.
     times: Vec<(u32, u64)>,
     held: HashMap<usize, Held>,
+    /// Records that a member of their set gave to another consumer: (that member, who has it instead).
+    given: BTreeMap<u32, (usize, usize)>,
     /// Records that somebody needs.
     live: u64,
 }
@@ -75,6 +77,7 @@ impl Segment {
             sets: vec![Box::default()],
             times: Vec::new(),
             held: HashMap::new(),
+            given: BTreeMap::new(),
             live: 0,
         }
     }
@@ -161,14 +164,18 @@ impl Segment {
     /// `consumer` needs record `record` no more. Gives the record's bytes if that is news.
     pub(super) fn done(&mut self, consumer: usize, record: u32) -> Option<u64> {
         let (_, bytes) = self.place(record)?;
+        let bit = self.bit(consumer, record)?;
         let entry = self.entries.get_mut(record as usize)?;
-        let members = self.sets.get(usize::from(entry.set))?;
-        let bit = 1_u32 << (members.iter().position(|member| *member == consumer)? as u32 % 32);
         if entry.pending & bit == 0 {
             return None;
         }
         entry.pending &= !bit;
         self.live -= u64::from(entry.pending == 0);
+        self.release(consumer, record, bytes);
+        Some(bytes)
+    }
+
+    fn release(&mut self, consumer: usize, record: u32, bytes: u64) {
         if let Some(held) = self.held.get_mut(&consumer) {
             held.records = held.records.saturating_sub(1);
             held.bytes = held.bytes.saturating_sub(bytes);
@@ -176,7 +183,57 @@ impl Segment {
                 held.from = record.saturating_add(1);
             }
         }
+    }
+
+    /// A record that waits for `from` waits for `to` from now on. Gives its bytes; `None`: it does not wait for `from`, or `to` has a
+    /// part in it of its own.
+    pub(super) fn give(&mut self, from: usize, to: usize, record: u32) -> Option<u64> {
+        let (_, bytes) = self.place(record)?;
+        let set = self.entries.get(record as usize)?.set;
+        let member = match self.given.get(&record) {
+            Some((member, whose)) if *whose == from => *member,
+            // one of its members gave it away, and that is remembered of one
+            Some(_) => return None,
+            None => from,
+        };
+        if !self.waits(from, record) || self.sets.get(usize::from(set))?.contains(&to) {
+            return None;
+        }
+        self.given.insert(record, (member, to));
+        self.release(from, record, bytes);
+        let held = self.held.entry(to).or_insert(Held { from: record, ..Held::default() });
+        held.records += 1;
+        held.bytes += bytes;
+        held.from = held.from.min(record);
         Some(bytes)
+    }
+
+    /// Runs of records that were given away: (by whom, to whom, first record, count). For the progress file.
+    pub(super) fn given_runs(&self) -> Vec<(usize, usize, u32, u32)> {
+        let mut runs: Vec<(usize, usize, u32, u32)> = Vec::new();
+        for (record, (member, whose)) in &self.given {
+            match runs.last_mut() {
+                Some((by, to, first, count))
+                    if (*by, *to) == (*member, *whose) && first.saturating_add(*count) == *record =>
+                {
+                    *count += 1;
+                }
+                _ => runs.push((*member, *whose, *record, 1)),
+            }
+        }
+        runs
+    }
+
+    /// The bit of a consumer in a record's set, its own or one that was given to it.
+    fn bit(&self, consumer: usize, record: u32) -> Option<u32> {
+        let set = self.entries.get(record as usize)?.set;
+        let member = match self.given.get(&record) {
+            Some((member, whose)) if *whose == consumer => *member,
+            Some((member, _)) if *member == consumer => return None,
+            _ => consumer,
+        };
+        let at = self.sets.get(usize::from(set))?.iter().position(|known| *known == member)?;
+        Some(1 << (at as u32 % 32))
     }
 
     /// Offset and size of a record.
@@ -219,18 +276,17 @@ impl Segment {
         let none = u32::try_from(self.entries.len()).unwrap_or(u32::MAX - 1);
         let start = self.held(consumer).map_or(none, |held| held.from.max(from)).min(none);
         (start..).zip(self.entries.iter().skip(start as usize)).filter_map(move |(record, entry)| {
-            let bit = bits.get(usize::from(entry.set)).copied().unwrap_or(0);
+            let usual = bits.get(usize::from(entry.set)).copied().unwrap_or(0);
+            let given = !self.given.is_empty() && self.given.contains_key(&record);
+            let bit = if given { self.bit(consumer, record).unwrap_or(0) } else { usual };
             (entry.pending & bit != 0).then_some(record)
         })
     }
 
     /// Whether this record waits for `consumer`.
     pub(super) fn waits(&self, consumer: usize, record: u32) -> bool {
-        let bit = |entry: &Entry| {
-            let at = self.sets.get(usize::from(entry.set))?.iter().position(|member| *member == consumer)?;
-            Some(entry.pending & (1 << (at as u32 % 32)) != 0)
-        };
-        self.entries.get(record as usize).and_then(bit).unwrap_or(false)
+        let bit = self.bit(consumer, record).unwrap_or(0);
+        self.entries.get(record as usize).is_some_and(|entry| entry.pending & bit != 0)
     }
 
     /// The first record that waits for `consumer`; remembers where it is.
@@ -246,9 +302,7 @@ impl Segment {
     pub(super) fn done_runs(&self, consumer: usize) -> Vec<(u32, u32)> {
         let mut runs: Vec<(u32, u32)> = Vec::new();
         for (record, entry) in (0_u32..).zip(&self.entries) {
-            let members = self.sets.get(usize::from(entry.set)).map_or(&[][..], |members| members);
-            let Some(bit) = members.iter().position(|member| *member == consumer) else { continue };
-            if entry.pending & (1 << (bit as u32 % 32)) != 0 {
+            if self.bit(consumer, record).is_none_or(|bit| entry.pending & bit != 0) {
                 continue;
             }
             match runs.last_mut() {
@@ -259,9 +313,10 @@ impl Segment {
         runs
     }
 
-    /// Everyone who is in one of its sets.
+    /// Everyone who is in one of its sets, or was given a record.
     pub(super) fn consumers(&self) -> Vec<usize> {
-        let mut all: Vec<usize> = self.sets.iter().flat_map(|members| members.iter().copied()).collect();
+        let members = self.sets.iter().flat_map(|members| members.iter().copied());
+        let mut all: Vec<usize> = members.chain(self.given.values().map(|(_, whose)| *whose)).collect();
         all.sort_unstable();
         all.dedup();
         all

@@ -152,11 +152,12 @@ fn config_is_checked() {
         directory: Some("".into()),
         max_size: ByteSize(1000),
         segment_size: Some(ByteSize(7)),
+        quarantine: config::Quarantine { max_size: Some(ByteSize(2000)) },
         keys: vec![Secret::new("hunter2".to_owned()), key(1).to_secret(), key(1).to_secret()],
     };
     let problems = config.settings(Path::new("/x")).unwrap_err();
     let paths: Vec<_> = problems.iter().map(|problem| problem.path.as_str()).collect();
-    assert_eq!(paths, ["max_size", "segment_size", "directory"]);
+    assert_eq!(paths, ["max_size", "segment_size", "quarantine.max_size", "directory"]);
     let problems = config.spool_keys().err().unwrap();
     let paths: Vec<_> = problems.iter().map(|problem| problem.path.as_str()).collect();
     assert_eq!(paths, ["keys[0]", "keys[2]"]);
@@ -196,4 +197,59 @@ fn capacity_follows_the_room_that_is_left() {
     let full = Status { bytes: 4100, ..status };
     assert_eq!(full.capacity(Some(&waiting(10, 1000))), 10, "full");
     assert_eq!(spool.status().max_records, Settings::new(scratch.path().to_owned(), 4 << 20).max_records);
+}
+
+/// What is given to another consumer takes no room, so that a full spool does not matter; waits for that one alone, once, in its place, also
+/// after restarts; and is done as anything else. Who has or had a record in its own name is given nothing.
+#[test]
+fn what_is_given_waits_for_another() {
+    let scratch = tempfile::tempdir().unwrap();
+    let [quarantine, x, y]: [Arc<str>; 3] = ["quarantine".into(), "x".into(), "y".into()];
+    let opened = || open(scratch.path(), 1 << 20, &[key(1)]).unwrap();
+    let (spool, mut committer) = opened();
+    send(&spool, "a", vec![record(RecordKind::Forward, &["x", "quarantine"], "both")]).unwrap();
+    let mut bodies_sent = vec!["both".to_owned()];
+    while send(&spool, "a", vec![record(RecordKind::Forward, &["quarantine"], vec![b'z'; 9_000])]).is_ok() {
+        committer.step(STEP);
+        bodies_sent.push("z".repeat(9_000));
+    }
+    assert_eq!(spool.status().refusing, Some(Reason::SpoolFull));
+    let seqs_of = |spool: &Spool, who: &str| -> Vec<Seq> {
+        spool.read(who, None, usize::MAX, usize::MAX).unwrap().iter().map(|stored| stored.seq).collect()
+    };
+    let all = seqs_of(&spool, "quarantine");
+    let bytes = spool.pending_bytes("quarantine");
+    let given: Vec<bool> = all.iter().map(|seq| spool.give(&quarantine, &x, *seq)).collect();
+    assert!(!given[0] && given[1..].iter().all(|given| *given) && given.len() > 50);
+    assert!(!spool.give(&quarantine, &x, all[1]), "once");
+    let check = |spool: &Spool| {
+        assert_eq!(bodies(spool, "x"), bodies_sent);
+        assert_eq!(seqs_of(spool, "quarantine"), all[..1]);
+        let own = spool.pending_bytes("quarantine");
+        assert_eq!(spool.pending_bytes("x"), bytes, "each record once, and that which it had itself");
+        assert!(own > 0 && own < 1_000);
+    };
+    check(&spool);
+    assert!(committer.close());
+    // what the file says, and what it says when it is written anew
+    for _ in 0..2 {
+        let (spool, committer) = opened();
+        check(&spool);
+        assert!(committer.close());
+    }
+    let (spool, committer) = opened();
+    for seq in &all[1..] {
+        assert!(spool.give(&x, &y, *seq), "and on to a third");
+    }
+    assert!(!spool.give(&y, &quarantine, all[1]), "a member of the set");
+    spool.done("y", &all[1..3]);
+    assert!(committer.close());
+    let (spool, mut committer) = opened();
+    assert_eq!((seqs_of(&spool, "x"), seqs_of(&spool, "y")), (all[..1].to_vec(), all[3..].to_vec()));
+    spool.done("y", &all);
+    spool.done("x", &all);
+    spool.done("quarantine", &all);
+    committer.step(STEP);
+    assert!(send(&spool, "a", vec![record(RecordKind::Forward, &["x"], vec![b'z'; 9_000])]).is_ok());
+    assert!(committer.close());
 }

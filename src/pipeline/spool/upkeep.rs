@@ -10,7 +10,7 @@ use crate::pipeline::Reason;
 use crate::pipeline::disk::{DiskFile, is_full};
 
 use super::commit::Committer;
-use super::index::Index;
+use super::index::{GivenRun, Index};
 use super::progress::{Lines, Progress};
 use super::record::segment_name;
 use super::room::CUSHION;
@@ -43,10 +43,19 @@ impl Clean {
     }
 }
 
-/// What is done since somebody last looked, as lines.
+/// What is done, and was given away, since somebody last looked, as lines.
 pub(super) fn take_done(index: &mut Index, lines: &mut Lines) {
+    let given = index.take_given_log();
+    let known: &Index = index;
+    lines.given(given.iter().filter_map(|run| named(known, run)));
     let log = index.take_done_log();
     lines.done(log.iter().filter_map(|(who, first, count)| Some((index.name(*who)?, *first, *count))));
+}
+
+/// A run with names in place of numbers.
+fn named<'a>(index: &'a Index, run: &GivenRun) -> Option<(&'a Arc<str>, &'a Arc<str>, u64, u32)> {
+    let (from, to, first, count) = *run;
+    Some((index.name(from)?, index.name(to)?, first, count))
 }
 
 impl Committer {
@@ -170,6 +179,8 @@ impl Committer {
         for number in &self.removed {
             lines.removed(*number);
         }
+        let given = index.given_runs();
+        lines.given(given.iter().filter_map(|run| named(&index, run)));
         let runs = index.done_runs();
         lines.done(runs.iter().filter_map(|(who, first, count)| Some((index.name(*who)?, *first, *count))));
         lines

@@ -116,7 +116,7 @@ impl Refusal {
     fn refused(reason: Reason) -> Self {
         let (code, http) = match reason {
             // Not retryable, so without RetryInfo.
-            Reason::TooLarge => (Code::ResourceExhausted, StatusCode::PAYLOAD_TOO_LARGE),
+            Reason::TooLarge | Reason::AboveLimit => (Code::ResourceExhausted, StatusCode::PAYLOAD_TOO_LARGE),
             Reason::Malformed | Reason::BadData | Reason::BadIds | Reason::ItemTooLarge | Reason::BadItems => {
                 (Code::InvalidArgument, StatusCode::BAD_REQUEST)
             }

@@ -162,7 +162,7 @@ fn without_room_refused_items_wait_alone() {
         let vaults: Vec<_> = rig.waiting("vault").iter().map(|one| one.seq).collect();
         rig.spool.done("vault", &vaults);
         rig.run(2 * MINUTE, &mut run);
-        assert_eq!(quarantined(&rig).len(), 8);
+        assert_eq!(quarantined(&rig).len(), if given_up { 0 } else { 8 });
         assert!(rig.waiting("x").is_empty());
         assert_eq!(sink.all().len(), taken.len());
     }
@@ -180,4 +180,46 @@ fn a_stop_does_not_wait_for_room() {
     stop.send_replace(true);
     assert!(rig.run_outlet(MINUTE, &stop), "it ends by itself");
     assert_eq!(rig.forwarded("x").len(), 3);
+}
+
+/// The quarantine must not fill the spool: beyond its bound the oldest goes, is counted and told, where the back end takes other data. A back
+/// end that takes nothing at all keeps what it refuses waiting, and has it once it is well. (Shown to fail: it grew until clients were refused.)
+#[test]
+fn the_quarantine_keeps_within_its_bound() {
+    let mind = Arc::new(Mutex::new(Mind::RefusesBad));
+    let sink = of_mind(&mind, Reason::BadData);
+    let folder = tempfile::tempdir().unwrap();
+    let mut parts = Parts::new(vec![Step::clear("clear")], vec![sink.clone()]);
+    parts.quarantine_bytes = Some(20_000);
+    let _ = sink.clock.set(parts.clock.clone());
+    let mut rig = parts.open(folder.path());
+    let expired = |rig: &Rig| {
+        let text = rig.meter.render();
+        let line =
+            text.lines().find(|line| line.starts_with("tollgate_spool_quarantine_expired_records_total")).unwrap();
+        line.rsplit(' ').next().unwrap().parse::<usize>().unwrap()
+    };
+    let (outlet, stop) = (Arc::clone(&rig.engine.outlets[0]), going());
+    let mut run = Box::pin(outlet.run(stop.subscribe()));
+    for n in 0..60 {
+        rig.put(padded(&named(&format!("{n:02}"), "bad"), 1_000));
+        rig.run(SECOND, &mut run);
+        assert!(rig.spool.pending_bytes(QUARANTINE) <= 20_000);
+    }
+    let kept: Vec<String> = quarantined(&rig).into_iter().flat_map(|(_, names)| names).collect();
+    assert!((10..20).contains(&kept.len()) && kept.last().unwrap() == "bad-59-1", "{kept:?}");
+    assert_eq!(expired(&rig), 60 - kept.len());
+    assert_eq!((sink.all().len(), rig.spool.pending_bytes("x")), (120, 0));
+    rig.run(11 * MINUTE, &mut run);
+    *mind.lock() = Mind::RefusesAll;
+    for n in 60..90 {
+        rig.put(padded(&named(&format!("{n:02}"), "bad"), 1_000));
+        rig.run(MINUTE, &mut run);
+    }
+    assert!(expired(&rig) == 60 - kept.len() && rig.spool.pending_bytes("x") > 80_000);
+    *mind.lock() = Mind::Well;
+    rig.run(5 * MINUTE, &mut run);
+    let aside: Vec<String> = quarantined(&rig).into_iter().flat_map(|(_, names)| names).collect();
+    assert_eq!(rig.spool.pending_bytes("x"), 0);
+    assert_eq!(sink.all().len() + aside.len() - kept.len(), 120 + 90, "each once: taken, or in what room there was");
 }
