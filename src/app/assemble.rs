@@ -454,7 +454,7 @@ impl Assembly<'_> {
                 ("admin", settings.endpoint, admin::router(Arc::new(pages), api), tls)
             }
             ExtensionSettings::HealthCheck(settings) => {
-                ("health_check", settings.endpoint, admin::health_router(seams.health.clone()), None)
+                ("health_check", settings.endpoint, admin::health_router(seams.health.clone(), &settings.path), None)
             }
         };
         Box::new(Web { name, endpoint, router, rest: REST, sockets: self.round.sockets.clone(), tls })

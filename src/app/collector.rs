@@ -3,6 +3,11 @@
 //! here is taken out; a processor that would change data is an unknown component, which is an error. **Not here**: keys of
 //! components that are the same (each component's `config`).
 
+mod keys;
+mod remedies;
+
+pub(super) use remedies::remedy;
+
 use crate::app::{limiter, own};
 use crate::config::file::File;
 use crate::config::tree::Val;
@@ -18,10 +23,11 @@ const PROCESSORS: [(&str, &str); 2] = [
 const LIMITER: &str = "memory_limiter";
 
 /// Extensions that have no use here.
-const EXTENSIONS: [(&str, &str); 4] = [
+const EXTENSIONS: [(&str, &str); 5] = [
     ("file_storage", "is not used: everything waits in the spool, which is sealed and synced"),
-    ("zpages", "is not served: see the first page of `admin`"),
-    ("pprof", "is not served"),
+    ("zpages", "is not served, and may be left out: see the first page of `admin`"),
+    ("pprof", "is not served, and may be left out"),
+    ("memory_ballast", "is not used: there is no collector of garbage to hold back"),
     (LIMITER, ""),
 ];
 
@@ -50,6 +56,18 @@ pub(super) fn served_otherwise(file: &mut File) -> Vec<Problem> {
     for pipeline in &mut file.pipelines {
         pipeline.processors.retain(|(id, _)| told(id, &PROCESSORS).is_none());
     }
+    for (section, parts) in [
+        ("receivers", &mut file.receivers),
+        ("processors", &mut file.processors),
+        ("exporters", &mut file.exporters),
+        ("extensions", &mut file.extensions),
+    ] {
+        for part in parts {
+            let path = format!("{section}.{}", part.id);
+            keys::taken(section, &part.id.kind, &path, &mut part.body, &mut notes);
+        }
+    }
+    keys::taken_of_telemetry(&mut file.telemetry, &mut notes);
     if let Val::Map(entries) = &mut file.telemetry.value {
         entries.retain(|(key, _)| {
             let ours = !["traces", "resource"].contains(&key.name.as_str());

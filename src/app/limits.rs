@@ -122,8 +122,8 @@ impl Limits {
         if self.memory.is_some() && self.memory_percentage.is_some() {
             problems.push(FieldProblem::new("memory_percentage", "stands in place of `memory`: give one of them"));
         }
-        // By itself it is made to fit when the gateway starts.
-        if self.in_flight.is_none_or(|in_flight| in_flight.0 >= needed) {
+        // By itself it is made to fit when the gateway starts. Receivers that are wrong are told as such.
+        if largest == 0 || self.in_flight.is_none_or(|in_flight| in_flight.0 >= needed) {
             return if problems.is_empty() { Ok(()) } else { Err(problems) };
         }
         let (needed, largest) = (ByteSize(needed.next_multiple_of(1 << 20)), ByteSize(largest));

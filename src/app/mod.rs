@@ -23,6 +23,7 @@ mod notify;
 pub mod outside;
 pub mod own;
 mod past;
+mod ports;
 pub mod process;
 mod rates;
 mod remember;

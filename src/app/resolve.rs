@@ -8,7 +8,7 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::app::{collector, own};
+use crate::app::{collector, own, ports};
 use crate::components::{
     ConnectorConfig, ConnectorKind, ConnectorSettings, ExporterConfig, ExporterKind, ExporterSettings, ExtensionConfig,
     ExtensionKind, ExtensionSettings, ProcessorConfig, ProcessorKind, ProcessorSettings, ReceiverConfig, ReceiverKind,
@@ -192,10 +192,9 @@ impl Types<'_> {
             let path = format!("{section}.{id}");
             let Some(kind) = parse(&id.kind) else {
                 let known = names(section);
-                let hint = nearest(&id.kind, known.iter().copied()).map_or_else(
-                    || format!("there are: {}", known.join(", ")),
-                    |near| format!("did you mean `{near}`?"),
-                );
+                let near = || nearest(&id.kind, known.iter().copied()).map(|near| format!("did you mean `{near}`?"));
+                let hint = collector::remedy(section, &id.kind).map(str::to_owned).or_else(near);
+                let hint = hint.unwrap_or_else(|| format!("there are: {}", known.join(", ")));
                 let what = format!("`{}` is no type of {}", id.kind, section.trim_end_matches('s'));
                 self.problems.push(Problem::error(Some(*at), path, what).with_hint(hint));
                 continue;
@@ -233,6 +232,13 @@ fn validate(typed: &Typed, data_dir: &Path, problems: &mut Vec<Problem>) -> Opti
         settings.all("connectors", &file.connectors, &typed.connectors, &joined, ConnectorConfig::settings);
     let extensions =
         settings.all("extensions", &file.extensions, &typed.extensions, &enabled, ExtensionConfig::settings);
+    for (port, what) in ports::clashes(&receivers, &extensions) {
+        let sections = if port.section == "receivers" { &file.receivers } else { &file.extensions };
+        let written = sections.iter().filter(|section| section.id == *port.id);
+        let wrong = || vec![FieldProblem::new(port.field, what.as_str())];
+        let path = format!("{}.{}", port.section, port.id);
+        written.for_each(|written| settings.place(Gravity::Error, &path, &written.body, written.at, wrong()));
+    }
     settings.notes("receivers", &file.receivers, &receivers, ReceiverSettings::notes);
     settings.notes("processors", &file.processors, &processors, ProcessorSettings::notes);
     settings.notes("exporters", &file.exporters, &exporters, ExporterSettings::notes);

@@ -35,6 +35,7 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::app::process;
+use crate::config::env;
 use output::complain;
 
 pub use output::Exit;
@@ -61,9 +62,17 @@ pub struct Common {
     /// Of a Collector; not taken here.
     #[arg(long, global = true, hide = true, value_name = "KEY=VALUE", value_parser = no_setting)]
     pub set: Vec<String>,
-    /// Where the embedded default keeps its vault, spool and keys [default: the XDG state directory].
-    #[arg(long, global = true, env = "TOLLGATE_DATA_DIR", value_name = "DIR")]
+    /// Where the embedded default keeps its vault, spool and keys [default: $TOLLGATE_DATA_DIR, else the XDG state directory].
+    #[arg(long, global = true, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+}
+
+impl Common {
+    /// The data directory that was asked for. A variable that is empty asks for none, as an unset one.
+    fn data_dir(&self) -> Option<PathBuf> {
+        let of_environment = || env::var("TOLLGATE_DATA_DIR").filter(|path| !path.is_empty()).map(PathBuf::from);
+        self.data_dir.clone().or_else(of_environment)
+    }
 }
 
 #[derive(Subcommand)]

@@ -114,7 +114,7 @@ fn checked(common: &Common, text: String, make: Make, look: Look) -> Result<Load
     let name =
         common.config.as_ref().map_or_else(|| "the embedded default".to_owned(), |path| path.display().to_string());
     let embedded = common.config.is_none();
-    let directory = data_dir::resolve(common.data_dir.as_deref());
+    let directory = data_dir::resolve(common.data_dir().as_deref());
     let directory =
         if embedded { directory.map_err(failed)? } else { directory.unwrap_or_else(|_| PathBuf::from(".")) };
     // Before it is read: what changes meanwhile counts as a change.

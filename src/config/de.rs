@@ -101,6 +101,8 @@ impl TypeError {
                         if expected.is_empty() {
                             String::new()
                         } else {
+                            // an alias that is the empty text is no advice
+                            let expected: Vec<&str> = expected.iter().copied().filter(|one| !one.is_empty()).collect();
                             format!("expected one of: {}", expected.join(", "))
                         }
                     },

@@ -1,8 +1,8 @@
 //! **What**: `${env:X}`, `${env:X:-default}` and `${file:/path}` on parsed scalars. **Why**: never by text
-//! templating, so that a value can't change the structure. **Invariants**: an unset variable is an error; resolved
-//! nodes are marked, and never shown. `$$` is a plain `$`. **Not here**: the tree (`tree`).
+//! templating, so that a value can't change the structure. **Invariants**: an unset variable is an error; files
+//! are noted where they were named. `$$` is a plain `$`. **Not here**: the tree (`tree`).
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::problem::Problem;
 use super::tree::{Node, Val};
@@ -68,10 +68,11 @@ pub fn resolve(root: &mut Node, lookup: &dyn Lookup) -> Vec<Problem> {
         if !text.contains('$') {
             return;
         }
-        match expand(text, lookup) {
+        let mut files = Vec::new();
+        match expand(text, lookup, &mut files) {
             Ok(Some(expanded)) => {
                 node.value = Val::Str(expanded);
-                node.substituted = true;
+                node.files = files;
             }
             Ok(None) => {}
             Err((what, hint)) => problems.push(Problem::error(Some(node.at), path, what).with_hint(hint)),
@@ -81,7 +82,7 @@ pub fn resolve(root: &mut Node, lookup: &dyn Lookup) -> Vec<Problem> {
 }
 
 /// `None` = nothing to expand.
-fn expand(text: &str, lookup: &dyn Lookup) -> Result<Option<String>, (String, String)> {
+fn expand(text: &str, lookup: &dyn Lookup, files: &mut Vec<PathBuf>) -> Result<Option<String>, (String, String)> {
     let (mut out, mut rest, mut changed) = (String::with_capacity(text.len()), text, false);
     while let Some((before, after)) = rest.split_once('$') {
         out.push_str(before);
@@ -94,6 +95,7 @@ fn expand(text: &str, lookup: &dyn Lookup) -> Result<Option<String>, (String, St
                 return Err(("`${` without `}`".to_owned(), "write `$$` for a plain dollar sign".to_owned()));
             };
             out.push_str(&one(name, lookup)?);
+            files.extend(name.strip_prefix("file:").map(PathBuf::from));
             rest = tail;
             changed = true;
         } else {

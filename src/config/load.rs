@@ -64,7 +64,25 @@ fn syntax(error: &serde_saphyr::Error) -> Problem {
     let what = text.lines().next().unwrap_or("not valid YAML");
     // The place is told apart; the reader's own prefix would repeat it.
     let what = what.split_once(": ").filter(|(head, _)| head.starts_with("line ")).map_or(what, |(_, tail)| tail);
-    Problem::error(at, "", what.to_owned())
+    let (what, hint) = in_our_words(what);
+    Problem::error(at, "", what).with_hint(hint)
+}
+
+/// What the YAML reader says in terms of its own.
+fn in_our_words(what: &str) -> (&str, &str) {
+    if let Some((what, _)) = what.split_once(", set DuplicateKeyPolicy") {
+        return (what, "a key stands once in a map: put the two together");
+    }
+    if what.starts_with("budget breached: Depth") {
+        return ("nested too deeply", "64 maps and lists within each other are read; look for a bracket too many");
+    }
+    if what.starts_with("budget breached") {
+        return (
+            "too large, or too many aliases",
+            "a configuration has at most 100,000 nodes, each use of an alias counted",
+        );
+    }
+    (what, "")
 }
 
 fn place(location: &Location) -> At {
@@ -94,7 +112,7 @@ fn take_source(text: &str, node: &mut Node) {
 impl<'de> Deserialize<'de> for Node {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let spanned = Spanned::<Raw>::deserialize(deserializer)?;
-        Ok(Self { at: place(&spanned.defined), raw: None, substituted: false, value: spanned.value.0 })
+        Ok(Self { at: place(&spanned.defined), raw: None, files: Vec::new(), value: spanned.value.0 })
     }
 }
 

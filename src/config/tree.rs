@@ -2,6 +2,8 @@
 //! **Why**: errors point at the file, and `${env:…}` is resolved on scalars, never by text templating.
 //! **Invariants**: no `Debug` (values may be secrets). **Not here**: YAML (`load`), substitution (`env`).
 
+use std::path::PathBuf;
+
 use super::problem::At;
 
 /// A value with its place.
@@ -11,8 +13,8 @@ pub struct Node {
     pub at: At,
     /// The text in the file, for plain scalars that YAML would type.
     pub raw: Option<String>,
-    /// Whether `${…}` was resolved inside.
-    pub substituted: bool,
+    /// Files that `${file:…}` named inside.
+    pub files: Vec<PathBuf>,
     /// The value.
     pub value: Val,
 }
@@ -50,7 +52,7 @@ pub enum Val {
 impl Node {
     /// An empty node at `at`.
     pub fn null(at: At) -> Self {
-        Self { at, raw: None, substituted: false, value: Val::Null }
+        Self { at, raw: None, files: Vec::new(), value: Val::Null }
     }
 
     /// Entries of a map; none otherwise.
@@ -94,6 +96,16 @@ impl Node {
             Val::Seq(items) => items.get(index),
             _ => None,
         }
+    }
+
+    /// Files that `${file:…}` named here and below.
+    pub fn named_files(&self) -> Vec<&PathBuf> {
+        let below: Vec<&Self> = match &self.value {
+            Val::Seq(items) => items.iter().collect(),
+            Val::Map(entries) => entries.iter().map(|(_, item)| item).collect(),
+            _ => Vec::new(),
+        };
+        self.files.iter().chain(below.into_iter().flat_map(Self::named_files)).collect()
     }
 
     /// Places of all keys and lists of component ids below: what a snippet may show.

@@ -19,11 +19,13 @@ use crate::config::{Endpoint, FieldProblem};
 pub struct Config {
     /// Where to listen, `host:port`.
     pub endpoint: String,
+    /// Another path for what `/` says, for probes that ask there.
+    pub path: String,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { endpoint: "127.0.0.1:13133".to_owned() }
+        Self { endpoint: "127.0.0.1:13133".to_owned(), path: "/".to_owned() }
     }
 }
 
@@ -32,16 +34,27 @@ impl Default for Config {
 pub struct Settings {
     /// Where to listen.
     pub endpoint: Endpoint,
+    /// See [`Config::path`].
+    pub path: String,
 }
 
 impl Config {
-    /// Checks the address.
+    /// Checks the address and the path.
     ///
     /// # Errors
-    /// It is none.
+    /// Every problem, by field.
     pub fn settings(&self) -> Result<Settings, Vec<FieldProblem>> {
-        let endpoint = Endpoint::parse(&self.endpoint);
-        endpoint.map(|endpoint| Settings { endpoint }).map_err(|what| vec![FieldProblem::new("endpoint", what)])
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte);
+        let mut problems = Vec::new();
+        if !self.path.starts_with('/') || !self.path.bytes().all(plain) {
+            problems.push(FieldProblem::new("path", "begins with `/`, and has letters, digits, `/`, `.`, `_` and `-`"));
+        }
+        match Endpoint::parse(&self.endpoint) {
+            Ok(endpoint) if problems.is_empty() => return Ok(Settings { endpoint, path: self.path.clone() }),
+            Ok(_) => {}
+            Err(what) => problems.push(FieldProblem::new("endpoint", what)),
+        }
+        Err(problems)
     }
 }
 

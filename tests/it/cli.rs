@@ -81,3 +81,13 @@ fn a_lost_key_stays_lost() {
         assert!(!data.join("spool.key").exists(), "{arguments:?}");
     }
 }
+
+/// A variable that is set to nothing, as `TOLLGATE_DATA_DIR=` in a unit or a compose file, is no directory and no wrong usage.
+#[test]
+fn an_empty_data_directory_is_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = tollgate(folder.path());
+    command.env("TOLLGATE_DATA_DIR", "").env("XDG_STATE_HOME", folder.path()).arg("validate");
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+}

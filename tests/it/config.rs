@@ -5,7 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use tollgate::app::{defaults, resolve};
+use tollgate::components::ExtensionSettings;
 use tollgate::config::env::Lookup;
+use tollgate::config::load;
 
 pub(crate) struct Everything;
 
@@ -175,6 +177,126 @@ fn a_collectors_file_loads_with_notes() {
     let processors =
         |at: usize| valid.pipelines[at].processors.iter().map(|(id, _)| id.to_string()).collect::<Vec<_>>();
     assert_eq!(processors(0), ["redact", "resource", "attributes/team"]);
+}
+
+/// What such files say of connections, pools, buffers and the Collector's own log decides nothing here: it must be told, key by key, and keep
+/// nobody from starting. A path for probes is served, or they would end the pod.
+#[test]
+fn a_collectors_tuning_is_told_and_no_error() {
+    let text = fs::read_to_string(root().join("tests/cases/otelcol-gateway.yaml")).unwrap();
+    let read = resolve::read("otelcol-gateway.yaml", &text, &Everything, Path::new("/tmp/data"));
+    let (_, valid) = read.result.map_err(|problems| read.source.render(&problems, false)).unwrap();
+    let mut notes: Vec<&str> = read.warnings.iter().map(|note| note.path.as_str()).collect();
+    notes.sort_unstable();
+    assert_eq!(
+        notes,
+        [
+            "exporters.debug.sampling_initial",
+            "exporters.debug.sampling_thereafter",
+            "exporters.otlp_grpc.balancer_name",
+            "exporters.otlp_grpc.keepalive",
+            "exporters.otlp_grpc.wait_for_ready",
+            "exporters.otlp_http.idle_conn_timeout",
+            "exporters.otlp_http.max_idle_conns",
+            "exporters.otlp_http.read_buffer_size",
+            "exporters.otlp_http.sending_queue.blocking",
+            "exporters.otlp_http.sending_queue.queue_size",
+            "exporters.otlp_http.sending_queue.storage",
+            "exporters.otlp_http.tls.cipher_suites",
+            "extensions.file_storage",
+            "extensions.health_check.check_collector_pipeline",
+            "extensions.memory_ballast",
+            "processors.batch",
+            "processors.memory_limiter",
+            "receivers.otlp.protocols.grpc.endpoint",
+            "receivers.otlp.protocols.grpc.tls.min_version",
+            "receivers.otlp.protocols.http.endpoint",
+            "service.telemetry.logs.initial_fields",
+            "service.telemetry.logs.sampling",
+            "service.telemetry.metrics.address",
+            "service.telemetry.metrics.level",
+        ]
+    );
+    let path = valid.extensions.iter().find_map(|placed| match &placed.what {
+        ExtensionSettings::HealthCheck(health) => Some(health.path.as_str()),
+        ExtensionSettings::Admin(_) => None,
+    });
+    assert_eq!(path, Some("/healthz"));
+}
+
+/// What the manual's blocks leave out, and the variables that they name.
+struct Manual;
+
+impl Lookup for Manual {
+    fn var(&self, name: &str) -> Option<String> {
+        let known = if name.contains("AUDITOR") { Everything.var(name) } else { None };
+        let value = if name.contains("URL") { "https://hooks.example.com/x" } else { "a-value-of-16-bytes-or-more" };
+        known.or_else(|| Some(value.to_owned()))
+    }
+
+    fn file(&self, path: &str) -> Result<String, String> {
+        Everything.file(path)
+    }
+}
+
+/// A block as a whole configuration.
+fn completed(block: &str) -> String {
+    let recipient = "recipients: [\"${env:AUDITOR_1}\"]";
+    let mut whole = match block.starts_with("store:") {
+        true => format!("processors:\n  vault:\n    {recipient}\n    {block}"),
+        false => block.replace("base64 of the Ed25519 key", "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="),
+    };
+    let tree = load::tree(&whole).unwrap_or_else(|problem| panic!("{problem}: {block}"));
+    let ids = |section: &str| {
+        let entries = tree.get(section).map(|(_, node)| node.entries()).unwrap_or_default();
+        entries.iter().map(|(key, _)| key.name.as_str()).collect::<Vec<_>>().join(", ")
+    };
+    let pipelines = format!(
+        "pipelines: {{ logs: {{ receivers: [otlp], processors: [{}], exporters: [debug] }} }}",
+        ids("processors")
+    );
+    match tree.get("service") {
+        Some((_, service)) if service.get("pipelines").is_some() => {}
+        Some(_) => whole.push_str(&format!("  {pipelines}\n")),
+        None => whole.push_str(&format!("service: {{ extensions: [{}], {pipelines} }}\n", ids("extensions"))),
+    }
+    let processors =
+        format!("{{ normalize: , cost: , runs: , vault: {{ {recipient}, store: {{ directory: /tmp/v }} }}, redact: }}");
+    for (section, body) in [
+        ("receivers", "{ otlp: }"),
+        ("processors", processors.as_str()),
+        ("exporters", "{ debug: { trust: internal }, otlp/honeycomb: { preset: honeycomb, api_key: k } }"),
+    ] {
+        if tree.get(section).is_none() {
+            whole.push_str(&format!("{section}: {body}\n"));
+        }
+    }
+    whole
+}
+
+/// Every block of YAML in the manual loads, by itself or with what it leaves out: who copies it must not be refused. (Shown to fail: a
+/// password in README was a letter too short.)
+#[test]
+fn the_manuals_configurations_load() {
+    let docs = fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let files = docs.filter(|path| path.extension().is_some_and(|ending| ending == "md"));
+    let mut seen = 0;
+    for path in files.chain([root().join("README.md")]) {
+        let text = fs::read_to_string(&path).unwrap();
+        for block in text.split("\n```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap()) {
+            // a table of prices, which `overlays` names
+            if block.starts_with("# contract.yaml") {
+                continue;
+            }
+            let whole = completed(block);
+            let read = resolve::read(&path.display().to_string(), &whole, &Manual, Path::new("/tmp/data"));
+            if let Err(problems) = &read.result {
+                panic!("{}\n{whole}", read.source.render(problems, false));
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen >= 8, "{seen}");
 }
 
 /// A Collector's `memory_limiter` must become a limit that refuses no later than the Collector's soft limit, and be told; what

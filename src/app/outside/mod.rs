@@ -68,6 +68,13 @@ impl Found<'_> {
 
     fn port(&mut self, of: (&str, &ComponentId), path: &str, tls: &server_tls::Settings) {
         self.certificates(of, path, tls.trouble(self.now));
+        self.open(of, &format!("{path}.key_file"), Some(&tls.key_file));
+    }
+
+    /// Warns of a file with a secret that everybody may read.
+    fn open(&mut self, of: (&str, &ComponentId), field: &str, path: Option<&PathBuf>) {
+        let why = path.and_then(|path| keyfile::open(path));
+        why.into_iter().for_each(|why| self.found(Gravity::Warning, of, field, why));
     }
 
     fn certificates(&mut self, of: (&str, &ComponentId), path: &str, troubles: Vec<Trouble>) {
@@ -85,6 +92,8 @@ impl Found<'_> {
             for (name, tls) in [("grpc", grpc), ("http", http)] {
                 tls.iter().for_each(|tls| self.port(of, &format!("protocols.{name}.tls"), tls));
             }
+            let tokens = otlp.auth.as_ref().and_then(|auth| auth.tokens_file.as_ref());
+            self.open(of, "auth.tokens_file", tokens);
             if let Err(why) = otlp.read_clients() {
                 let (field, what) = why.split_once(": ").unwrap_or(("auth", &why));
                 self.error(of, field, what.to_owned());
@@ -150,6 +159,7 @@ impl Found<'_> {
                 ExporterSettings::Debug(_) => continue,
             };
             self.certificates(of, "tls", tls.trouble(self.now));
+            self.open(of, "tls.key_file", tls.identity.as_ref().map(|(_, key)| key));
         }
     }
 
@@ -167,6 +177,14 @@ impl Found<'_> {
         }
         for (setting, why) in keys::trouble(valid) {
             found.push(Problem::error(at("keys"), setting, why));
+        }
+        for (section, field, node) in
+            [("spool", "keys", &self.file.spool), ("pseudonyms", "key", &self.file.pseudonyms)]
+        {
+            for path in node.get(field).into_iter().flat_map(|(_, node)| node.named_files()) {
+                let at = Some(node.nearest(field));
+                found.extend(keyfile::open(path).map(|why| Problem::warning(at, format!("{section}.{field}"), why)));
+            }
         }
         let files = ["spool.key", "pseudonym.key", "signing.key"].map(|name| folder_of(directory).join(name));
         let configured = valid.processors.iter().filter_map(|placed| match &placed.what {

@@ -28,6 +28,10 @@ fn told(text: &str, folder: &Path, now: u64) -> Vec<String> {
     found.iter().map(line).collect()
 }
 
+fn mode(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
 struct Tls {
     folder: tempfile::TempDir,
     cert: PathBuf,
@@ -42,6 +46,7 @@ fn tls() -> Tls {
     let cert = pem_file(&folder, "cert.pem", "CERTIFICATE", &certificate);
     let key = pem_file(&folder, "key.pem", "PRIVATE KEY", &key);
     let other = pem_file(&folder, "other.pem", "PRIVATE KEY", &other.key);
+    [&key, &other].into_iter().for_each(|key| mode(key, 0o600));
     Tls { cert, key, other, folder }
 }
 
@@ -122,7 +127,7 @@ fn keys_folders_and_tables_are_looked_at() {
     let recipient = crate::vault::keygen::keygen(&folder.join("auditor.key")).unwrap();
     let (open, cert) = (folder.join("signing.pem"), tls.cert.display());
     std::fs::write(&open, "not a key\n").unwrap();
-    std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o644)).unwrap();
+    mode(&open, 0o644);
     std::fs::create_dir(folder.join("spool")).unwrap();
     std::fs::write(folder.join("spool/seg-0000000001.spool"), "x").unwrap();
     let text = format!(
@@ -149,4 +154,38 @@ fn keys_folders_and_tables_are_looked_at() {
     }
     assert!(!all.contains("not a key"), "no content of files: {all}");
     assert!(!folder.join("spool.key").exists() && !folder.join("not-here").exists(), "nothing is made");
+}
+
+/// Whatever file holds a key is looked at, wherever the configuration names it: a key that everybody on the machine may read is none.
+/// What a group may read is somebody's choice.
+#[test]
+fn keys_that_everybody_may_read_are_told() {
+    let tls = tls();
+    let folder = tls.folder.path();
+    let (spool, pseudonyms, tokens) = (folder.join("k1"), folder.join("k2"), folder.join("tokens"));
+    std::fs::write(&spool, "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n").unwrap();
+    std::fs::write(&pseudonyms, "a key of ours\n").unwrap();
+    std::fs::write(&tokens, "acme a-token-of-16-or-more\n").unwrap();
+    let (cert, key) = (tls.cert.display(), tls.key.display());
+    let text = configuration(&tls, &tls.key, &format!("pseudonyms: {{ key: '${{file:{}}}' }}\n", pseudonyms.display()))
+        .replace("max_size:", &format!("keys: ['${{file:{}}}'], max_size:", spool.display()))
+        .replace("otlp: { ", &format!("otlp: {{ auth: {{ tokens_file: '{}' }}, ", tokens.display()))
+        .replace(&format!("ca_file: '{cert}'"), &format!("ca_file: '{cert}', cert_file: '{cert}', key_file: '{key}'"));
+    let all = [&spool, &pseudonyms, &tokens, &tls.key];
+    all.into_iter().for_each(|path| mode(path, 0o640));
+    assert_eq!(told(&text, folder, NOW), [""; 0]);
+    all.into_iter().for_each(|path| mode(path, 0o644));
+    let lines = told(&text, folder, NOW);
+    let places: Vec<&str> = lines.iter().filter_map(|line| line.split(": ").nth(1)).collect();
+    assert_eq!(
+        places,
+        [
+            "receivers.otlp.protocols.http.tls.key_file",
+            "receivers.otlp.auth.tokens_file",
+            "exporters.otlp_http.tls.key_file",
+            "spool.keys",
+            "pseudonyms.key",
+        ]
+    );
+    assert!(lines.iter().all(|line| line.starts_with("warning: ") && line.contains("may use")), "{lines:?}");
 }

@@ -245,7 +245,7 @@ service: { pipelines: { logs: { receivers: [otlp], processors: [vault], exporter
 #[tokio::test]
 async fn a_page_port_closes_who_rests() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let router = crate::telemetry::admin::health_router(Health::new());
+    let router = crate::telemetry::admin::health_router(Health::new(), "/");
     let endpoint = crate::config::Endpoint::parse("127.0.0.1:0").unwrap();
     let bound = Box::new(listeners::Web {
         name: "health_check",

@@ -80,7 +80,7 @@ pub(super) fn run(common: &Common, options: &Options) -> Exit {
     }
     logging::init(logging::Level::Error);
     let seams = seams();
-    let scratch = match Scratch::make(common.data_dir.as_deref(), options.keep, &*seams.rng) {
+    let scratch = match Scratch::make(common.data_dir().as_deref(), options.keep, &*seams.rng) {
         Ok(scratch) => scratch,
         Err(text) => return fail(&text),
     };

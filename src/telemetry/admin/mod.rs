@@ -128,9 +128,12 @@ pub fn router(admin: Arc<Admin>, more: Router) -> Router {
 }
 
 /// The `health_check` extension's routes. `/` is what the Collector's says, and what its operator takes for liveness: whether it
-/// runs, also while its spool is full, so that a sidecar takes no pod out of service.
-pub fn health_router(health: Health) -> Router {
-    Router::new().route("/", get(runs)).route("/livez", get(livez)).route("/readyz", get(readyz)).with_state(health)
+/// runs, also while its spool is full, so that a sidecar takes no pod out of service. `path` says the same as `/`.
+pub fn health_router(health: Health, path: &str) -> Router {
+    let known = ["/", "/livez", "/readyz"];
+    let more = if known.contains(&path) { Router::new() } else { Router::new().route(path, get(runs)) };
+    let [root, live, ready] = known;
+    more.route(root, get(runs)).route(live, get(livez)).route(ready, get(readyz)).with_state(health)
 }
 
 async fn front(State(admin): State<Arc<Admin>>) -> Response {

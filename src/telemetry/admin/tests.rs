@@ -101,13 +101,15 @@ async fn the_page_says_what_metrics_say() {
 async fn the_health_port_is_readiness_alone() {
     let health = Health::new();
     let ask = async |path: &str| {
-        let response = health_router(health.clone()).oneshot(get(path, "probe.example")).await.expect("answer");
+        let response =
+            health_router(health.clone(), "/probes/alive").oneshot(get(path, "probe.example")).await.expect("answer");
         response.status()
     };
     assert_eq!((ask("/").await, ask("/livez").await), (StatusCode::SERVICE_UNAVAILABLE, StatusCode::OK));
     health.set("spool", None);
     health.set("gateway", None);
     assert_eq!((ask("/").await, ask("/readyz").await), (StatusCode::OK, StatusCode::OK));
+    assert_eq!(ask("/probes/alive").await, StatusCode::OK);
     health.set("spool", Some("the spool is full"));
     assert_eq!((ask("/").await, ask("/readyz").await), (StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE));
     health.set("spool", None);
@@ -121,6 +123,8 @@ async fn the_health_port_is_readiness_alone() {
     health.set("gateway", Some("shutting down"));
     assert_eq!((ask("/").await, ask("/livez").await), (StatusCode::SERVICE_UNAVAILABLE, StatusCode::OK));
     assert_eq!(ask("/metrics").await, StatusCode::NOT_FOUND);
+    // what a file of the Collector says that probes ask
+    assert_eq!(ask("/probes/alive").await, StatusCode::SERVICE_UNAVAILABLE);
 }
 
 /// With `auth` nothing but the probes is answered without a password or token that is known.
