@@ -113,6 +113,42 @@ fn partial_success_ends_a_delivery_and_a_warning_is_success() {
     assert_eq!(verdict::grpc(StatusCode::OK, None, Err(AnswerError::TooLarge)), unreadable);
 }
 
+/// A login page of a proxy, or a front end that answers 200 on every path, has taken nothing: what was sent must wait, and be told,
+/// not go from the spool. A success in words of its own is one.
+#[test]
+fn a_page_for_people_is_no_delivery() {
+    let page = b"\n<!doctype html><title>Sign in</title>";
+    let answer = |kind: Option<&str>, body: Result<&[u8], AnswerError>| {
+        let mut headers = HeaderMap::new();
+        kind.iter().for_each(|kind| drop(headers.insert("content-type", kind.parse().unwrap())));
+        let protobuf = kind.is_none_or(|kind| kind.ends_with("protobuf"));
+        verdict::http(StatusCode::OK, &headers, body, protobuf, NOW)
+    };
+    let denied = retry(None, Reason::Denied);
+    for kind in [Some("text/html; charset=utf-8"), Some("Text/HTML"), Some("text/plain"), Some("application/xml")] {
+        assert_eq!(answer(kind, Ok(page)), denied, "{kind:?}");
+    }
+    for kind in [None, Some("application/x-protobuf")] {
+        assert_eq!(answer(kind, Ok(page.trim_ascii_start())), denied, "{kind:?}");
+    }
+    // of 60 bytes inside, which reads as a line end and `<`
+    let sixty = response_to_protobuf(Some(&PartialSuccess { rejected: 3, message: "x".repeat(56) }));
+    assert_eq!(sixty.get(..2), Some(&b"\n<"[..]));
+    let partial = Outcome::Partial { rejected: 3, reason: Reason::BadData };
+    assert_eq!(
+        (answer(None, Ok(&sixty)), answer(Some("application/x-protobuf"), Ok(&sixty))),
+        (partial.clone(), partial)
+    );
+    for body in [Ok(&b""[..]), Err(AnswerError::TooLarge), Err(AnswerError::Cut)] {
+        assert_eq!(answer(Some("text/html"), body), denied);
+    }
+    for kind in [Some("text/plain"), Some("application/json"), Some("application/x-protobuf"), None] {
+        for body in [&b""[..], b"OK", b"{}"] {
+            assert_eq!(answer(kind, Ok(body)), Outcome::Accepted, "{kind:?}");
+        }
+    }
+}
+
 /// OTLP/gRPC: the specification's table; RESOURCE_EXHAUSTED without RetryInfo is the outlet's to find out about.
 #[test]
 fn each_grpc_code_has_one_outcome() {

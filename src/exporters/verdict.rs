@@ -1,6 +1,6 @@
 //! **What**: the only place where a back end's answer becomes an outcome, for gRPC and HTTP. **Why**: what is retried
 //! wrongly loops, what is dropped wrongly is lost. **Invariants**: retried is what OTLP lists and nothing else; a
-//! refused credential or address keeps the data and alarms; texts of a back end go nowhere. **Not here**: the outlet's
+//! refused credential or address keeps the data and alarms, and so does a web page in place of an answer; texts of a back end go nowhere. **Not here**: the outlet's
 //! backoff.
 
 use std::time::Duration;
@@ -33,6 +33,7 @@ pub fn http(
     now: UnixNanos,
 ) -> Outcome {
     match http_retry(status.as_u16()) {
+        Retry::Done if is_page(headers, body, protobuf) => Outcome::Retry { after: None, reason: Reason::Denied },
         Retry::Done => match body {
             Ok(body) if protobuf => taken(body),
             Ok(_) => Outcome::Accepted,
@@ -50,6 +51,20 @@ pub fn http(
             _ => Outcome::Refused { reason: Reason::BadData },
         },
     }
+}
+
+/// Whether it is a page for people (a proxy's login, a front end behind a wrong path): then nobody has taken anything, whatever
+/// the status says. Other words than OTLP's are no page.
+fn is_page(headers: &HeaderMap, body: Result<&[u8], AnswerError>, protobuf: bool) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).map(|value| value.as_bytes().trim_ascii_start()).unwrap_or_default();
+    let html = [&b"text/html"[..], b"application/xhtml"];
+    let says_so = html.iter().any(|html| kind.get(..html.len()).is_some_and(|head| head.eq_ignore_ascii_case(html)));
+    // No message of protobuf begins with `<`, which would end a group; one may begin with white space.
+    let begins = body.is_ok_and(|body| {
+        let text = if protobuf { body } else { body.trim_ascii_start() };
+        text.first() == Some(&b'<')
+    });
+    says_so || begins
 }
 
 /// An answer to OTLP/gRPC: the status of its trailers (or, without one, of HTTP), and the message.

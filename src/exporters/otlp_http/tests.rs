@@ -77,7 +77,7 @@ async fn answers_become_outcomes_by_the_table() {
     for (answer, outcome) in [
         (Answer::http(200), Outcome::Accepted),
         (Answer::http(202), Outcome::Accepted),
-        (Answer::http(200).with("content-type", "text/html").body(text), Outcome::Accepted),
+        (Answer::http(200).with("content-type", "text/html").body(text), denied.clone()),
         (Answer::http(200).body(partial.clone()), Outcome::Partial { rejected: 2, reason: Reason::BadData }),
         (Answer::http(200).body(vec![0; MAX_ANSWER + 1]), Outcome::Partial { rejected: 0, reason: Reason::BadData }),
         (Answer::http(503), AGAIN),
