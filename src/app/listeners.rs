@@ -216,5 +216,6 @@ fn meters(meter: &Meter, name: &'static str) -> Meters {
         idle: closed("idle"),
         aged: closed("age"),
         handshake: closed("handshake"),
+        head: closed("head"),
     }
 }

@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Response;
+use http::{Response, Version};
 use http_body::{Body, Frame, SizeHint};
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -27,6 +27,8 @@ const LEAVING: usize = 32;
 #[derive(Clone, Copy, Default)]
 struct Work {
     begun: bool,
+    /// Whether it can be told to go while it may be about to ask: HTTP/2.
+    can_be_told: bool,
     hands: usize,
     /// When it began to rest, in the order of its port.
     rested: u64,
@@ -97,8 +99,8 @@ pub(super) fn new(room: &Arc<Room>) -> (Activity, Resting) {
 
 impl Activity {
     /// A request came.
-    pub(super) fn begin(&self) -> InHand {
-        self.work.send_modify(|work| work.begun = true);
+    pub(super) fn begin(&self, version: Version) -> InHand {
+        self.work.send_modify(|work| (work.begun, work.can_be_told) = (true, version >= Version::HTTP_2));
         let mut hand = InHand { of: self.clone(), held: false };
         hand.hold(true);
         hand
@@ -196,9 +198,10 @@ impl Resting {
         let _ = self.work.wait_for(|work| work.leave).await;
     }
 
-    /// Ends when there was a request.
-    pub(super) async fn begun(&mut self) {
-        let _ = self.work.wait_for(|work| work.begun).await;
+    /// Ends when its client may be told to go without being cut off in the middle of a word: it has asked for something that is in hand, or
+    /// speaks a protocol in which what it asks for meanwhile is answered.
+    pub(super) async fn may_be_told(&mut self) {
+        let _ = self.work.wait_for(|work| work.begun && (work.can_be_told || work.hands > 0)).await;
     }
 
     /// Whether nothing is in hand now.

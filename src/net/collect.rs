@@ -2,8 +2,10 @@
 //! while they arrive and while they inflate, so that memory is bounded before anyone knows what was sent.
 //! **Invariants**: the limits before and after inflation are two numbers; the permit covers what is held at any
 //! moment; a body that was not whole is never handed on; one that trickles in gives back what it holds while somebody waits
-//! for room. **Not here**: gRPC's prefix (`receivers/otlp/grpc`), how slow is too slow (`pace`).
+//! for room, and its place while somebody waits for one. **Not here**: gRPC's prefix (`receivers/otlp/grpc`), how slow is too slow (`pace`).
 
+use std::error::Error;
+use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,6 +14,7 @@ use http_body_util::BodyExt as _;
 
 use super::encoding::{Encoding, InflateError, Inflater, Step, ZSTD_WINDOW};
 use super::pace::Pace;
+use super::places::Places;
 use super::rope::Rope;
 use super::spawn::{Spawn, blocking};
 use crate::pipeline::{Admission, BytePermit, Outcome, Reason};
@@ -20,6 +23,9 @@ use crate::pipeline::{Admission, BytePermit, Outcome, Reason};
 const STRIDE: usize = 1 << 20;
 /// Bodies that stay under this, as sent and inflated, are inflated where they were read.
 const INLINE: usize = 256 * 1024;
+
+/// Any error.
+type BoxError = Box<dyn Error + Send + Sync>;
 
 /// How much and how long.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +49,8 @@ pub struct Intake<'a> {
     pub tasks: &'a dyn Spawn,
     /// How much and how long.
     pub limits: &'a Limits,
+    /// The port's.
+    pub places: &'a Places,
 }
 
 /// A whole body and what it holds of the budget: `permit.bytes() >= bytes.len()`. No `Debug`.
@@ -65,17 +73,17 @@ impl Intake<'_> {
     /// prefix off the rope.
     ///
     /// # Errors
-    /// `TooLarge` over the wire limit, `Overloaded` without room, `TimedOut`, `Disconnected`, or what `check` says.
+    /// `TooLarge` over the wire limit, `Overloaded` without room, `TimedOut`, `Disconnected`, `Malformed`, or what `check` says.
     pub async fn gather<B, F>(&self, body: &mut B, permit: &mut BytePermit, mut check: F) -> Result<Rope, Outcome>
     where
-        B: Body<Data = Bytes> + Unpin,
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
         F: FnMut(&mut Rope) -> Result<(), Outcome>,
     {
         if body.size_hint().lower() > u64::try_from(self.limits.wire).unwrap_or(u64::MAX) {
             return Err(TOO_LARGE);
         }
         let read = async {
-            let (mut rope, mut frames) = (Rope::default(), Frames::of(body, self.limits));
+            let (mut rope, mut frames) = (Rope::default(), Frames::of(body, self.limits, self.places));
             while let Some(data) = frames.next(|| self.admission.crowded()).await? {
                 frames.stands(self.admission.charge(permit, data.len())).await?;
                 rope.push(data);
@@ -162,19 +170,19 @@ pub struct Frames<'a, B> {
     body: &'a mut B,
     limits: &'a Limits,
     seen: usize,
-    pace: Pace,
+    pace: Pace<'a>,
 }
 
-impl<'a, B: Body<Data = Bytes> + Unpin> Frames<'a, B> {
+impl<'a, B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin> Frames<'a, B> {
     /// Of a body that begins now.
-    pub fn of(body: &'a mut B, limits: &'a Limits) -> Self {
-        Self { body, limits, seen: 0, pace: Pace::begin() }
+    pub fn of(body: &'a mut B, limits: &'a Limits, places: &'a Places) -> Self {
+        Self { body, limits, seen: 0, pace: Pace::begin(places) }
     }
 
     /// The next piece; None: that was all. What comes slowly is ended while `crowded` says that somebody waits for what it holds.
     ///
     /// # Errors
-    /// `TooLarge` over the wire limit, `TimedOut`, `Disconnected`.
+    /// `TooLarge` over the wire limit, `TimedOut`, `Disconnected`, `Malformed` where its framing is broken.
     pub async fn next(&mut self, crowded: impl Fn() -> bool) -> Result<Option<Bytes>, Outcome> {
         let holds = self.seen > 0;
         loop {
@@ -183,7 +191,7 @@ impl<'a, B: Body<Data = Bytes> + Unpin> Frames<'a, B> {
                 return Err(retry(Reason::TimedOut));
             };
             let Some(frame) = frame else { return Ok(None) };
-            let Ok(frame) = frame else { return Err(retry(Reason::Disconnected)) };
+            let frame = frame.map_err(|error| unread(&*error.into()))?;
             let Ok(data) = frame.into_data() else { continue };
             self.seen = self.seen.saturating_add(data.len());
             if self.seen > self.limits.wire {
@@ -198,6 +206,20 @@ impl<'a, B: Body<Data = Bytes> + Unpin> Frames<'a, B> {
     pub async fn stands<F: Future>(&mut self, work: F) -> F::Output {
         self.pace.stands(work).await
     }
+}
+
+/// What an error of a body means. Broken framing (a chunk's length that is none) is the client's fault, and would be the same again;
+/// whatever else it is, the client went away.
+fn unread(error: &(dyn Error + 'static)) -> Outcome {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+        if matches!(kind, Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData)) {
+            return MALFORMED;
+        }
+        next = error.source();
+    }
+    retry(Reason::Disconnected)
 }
 
 /// Reads on and forgets, up to `bytes` or `time`: an HTTP/1.1 client that is still sending would otherwise meet a

@@ -44,6 +44,8 @@ impl Encoding {
             .into_iter()
             .find(|encoding| token.eq_ignore_ascii_case(encoding.as_str()))
             .or_else(|| (token.is_empty() || token.eq_ignore_ascii_case("none")).then_some(Self::Identity))
+            // RFC 9110, 8.4.1.3
+            .or_else(|| token.eq_ignore_ascii_case("x-gzip").then_some(Self::Gzip))
     }
 
     /// The token on the wire.

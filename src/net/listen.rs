@@ -1,7 +1,7 @@
 //! **What**: one accept loop for every server of ours: bind, accept, serve HTTP/1.1 and HTTP/2 on one socket, drain.
 //! **Why**: neither hyper nor tonic closes a client that connects and stays silent, and both ports must behave alike.
 //! **Invariants**: at most [`Settings::max_connections`] at once; when all places are taken, those that have rested longest make room
-//! for who comes; a connection without a first request is closed at
+//! for who comes, and where none rests, uploads that trickle in do; a connection without a first request is closed at
 //! the deadline, whatever it sent, and so is one that rests longer than [`Settings::idle`] between requests, pings
 //! answered or not; after [`Serving::drain`] none is left. What clients may send before anybody reads it is bounded
 //! ([`unread_bound`]): it is outside the byte budget, which is charged as bodies are read.
@@ -15,7 +15,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, Request, Response};
+use http::header::CONNECTION;
+use http::{HeaderMap, HeaderValue, Request, Response, Version};
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -24,6 +25,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::activity::{self, Activity, Rest, Resting, Room};
+use super::places::Places;
 use super::server_tls::{Peer, ServerTls};
 use super::socket::{Socket, Sockets, Stream};
 use super::spawn::{HyperTasks, Spawn};
@@ -55,10 +57,11 @@ const MAX_HEADERS: u32 = 64 * 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Time for a refused or silent connection to close in order.
 const CLOSE_WAIT: Duration = Duration::from_millis(200);
-/// Time for a client that has connected to say its first word, when the port drains: it may be on its way.
-const FIRST_WORD: Duration = Duration::from_millis(500);
-/// Time for a place to come back from those that were told to make room.
-const ROOM_WAIT: Duration = Duration::from_millis(500);
+/// Time for a client that has connected to say its first word, when the port drains, and for one of HTTP/1 to say its next: it may be
+/// on its way.
+const WORD: Duration = Duration::from_millis(500);
+/// Looks at a place coming back from those that were told to make room, and the time of each.
+const ROOM_LOOKS: (usize, Duration) = (5, Duration::from_millis(100));
 /// Time for the peer of an idle HTTP/2 connection to answer the GOAWAY; requests that crossed it are answered first.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -73,8 +76,10 @@ pub const fn unread_bound(connections: usize) -> usize {
     wide * each(WIDE) + (connections - wide) * each(NARROW)
 }
 
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
 /// A body of an answer.
-pub type ReplyBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
+pub type ReplyBody = UnsyncBoxBody<Bytes, BoxError>;
 
 /// Among the extensions of a request whose client is on this machine, where [`Settings::tell_near`] says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,12 +89,16 @@ pub struct Near;
 pub trait Handler: Send + Sync + 'static {
     /// The answer to one request. Dropped when the client goes away.
     fn handle(self: Arc<Self>, request: Request<Incoming>) -> BoxFuture<'static, Response<ReplyBody>>;
+    /// What it reads bodies with; by default it reads none that could be slow.
+    fn places(&self) -> Arc<Places> {
+        Arc::default()
+    }
 }
 
 /// How connections are treated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Connections at once; one more takes the place of one that rests, and is closed at once where none does.
+    /// Connections at once; one more takes the place of one that rests, else of an upload that trickles in, else it is closed at once.
     pub max_connections: usize,
     /// Streams at once on one HTTP/2 connection.
     pub max_streams: u32,
@@ -138,6 +147,8 @@ pub struct Meters {
     pub aged: Counter,
     /// Closed because the TLS handshake failed, or took too long.
     pub handshake: Counter,
+    /// Closed because what came is no HTTP/1.1 request, or one with too long a head; the answer has no body.
+    pub head: Counter,
 }
 
 /// A bound port, not yet accepting.
@@ -212,6 +223,7 @@ struct Port<H> {
     narrow: auto::Builder<HyperTasks>,
     slots: Arc<Semaphore>,
     room: Arc<Room>,
+    places: Arc<Places>,
     wide_slots: Arc<Semaphore>,
     /// Connections so far: spreads their ages.
     accepted: AtomicU32,
@@ -244,6 +256,7 @@ impl Bound {
         let port = Port {
             wide: builder(&settings, WIDE, requests.clone()),
             narrow: builder(&settings, NARROW, requests),
+            places: handler.places(),
             handler,
             tls: self.tls,
             settings,
@@ -332,7 +345,7 @@ async fn connection<H: Handler>(
             }
             () = async {
                 ended(&mut phase, Phase::Drain).await;
-                tokio::time::sleep(FIRST_WORD).await;
+                tokio::time::sleep(WORD).await;
             } => return,
         };
         match shaken {
@@ -340,7 +353,14 @@ async fn connection<H: Handler>(
                 let peer = Peer::of(stream.get_ref().1).map(Arc::new);
                 serve(&port, stream, (peer, near), (activity, rest), phase).await;
             }
-            _ => port.meters.handshake.increment(1),
+            failed => {
+                port.meters.handshake.increment(1);
+                let why = match failed {
+                    Ok(Err(error)) => error.to_string(),
+                    _ => "it took too long".to_owned(),
+                };
+                tracing::debug!(why, "a TLS handshake failed");
+            }
         }
     };
     tokio::select! {
@@ -371,23 +391,34 @@ async fn serve<H: Handler, S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     let wide = Arc::clone(&port.wide_slots).try_acquire_owned().ok();
     let builder = if wide.is_some() { &port.wide } else { &port.narrow };
     let service = {
-        let handler = Arc::clone(&port.handler);
+        let (handler, ending) = (Arc::clone(&port.handler), phase.clone());
         hyper::service::service_fn(move |mut request: Request<Incoming>| {
-            let begun = activity.begin();
+            let begun = activity.begin(request.version());
             if let Some(peer) = &peer {
                 request.extensions_mut().insert(Arc::clone(peer));
             }
             if near && !is_handed_on(request.headers()) {
                 request.extensions_mut().insert(Near);
             }
+            let last = (request.version() < Version::HTTP_2).then(|| ending.clone());
             let reply = Arc::clone(&handler).handle(request);
-            async move { Ok::<_, std::convert::Infallible>(begun.sending(reply.await)) }
+            async move {
+                let mut reply = reply.await;
+                if last.is_some_and(|phase| *phase.borrow() != Phase::Serve) {
+                    reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, std::convert::Infallible>(begun.sending(reply))
+            }
         })
     };
     let mut conn = pin!(builder.serve_connection(TokioIo::new(stream), service).into_owned());
     let Settings { first_request, idle, .. } = port.settings;
     let ending = tokio::select! {
-        _ = conn.as_mut() => return,
+        ended = conn.as_mut() => {
+            let is_head = |error: &BoxError| error.downcast_ref().is_some_and(hyper::Error::is_parse);
+            port.meters.head.increment(ended.err().as_ref().is_some_and(is_head).into());
+            return;
+        }
         grace = port.old() => {
             port.meters.aged.increment(1);
             conn.as_mut().graceful_shutdown();
@@ -398,7 +429,7 @@ async fn serve<H: Handler, S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         () = ended(&mut phase, Phase::Drain) => {
             tokio::select! {
                 _ = conn.as_mut() => return,
-                _ = tokio::time::timeout(FIRST_WORD, rest.begun()) => {}
+                _ = tokio::time::timeout(WORD, rest.may_be_told()) => {}
             }
             conn.as_mut().graceful_shutdown();
             let _ = conn.await;
@@ -435,10 +466,21 @@ impl<H> Port<H> {
         if let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() {
             return Some(slot);
         }
-        if !self.room.make() {
-            return None;
+        let mut slot = pin!(Arc::clone(&self.slots).acquire_owned());
+        let mut told = false;
+        for _ in 0..ROOM_LOOKS.0 {
+            told = told || self.room.make();
+            // A connection of HTTP/2 whose upload was ended rests then, and is told at the next look.
+            if !told && !self.places.ask() {
+                return None;
+            }
+            let came = tokio::time::timeout(ROOM_LOOKS.1, slot.as_mut()).await;
+            self.places.ask_nobody();
+            if let Ok(came) = came {
+                return came.ok();
+            }
         }
-        tokio::time::timeout(ROOM_WAIT, Arc::clone(&self.slots).acquire_owned()).await.ok()?.ok()
+        None
     }
 
     /// Ends when a connection that begins now is old; what requests in hand may still take.

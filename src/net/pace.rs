@@ -1,5 +1,5 @@
-//! **What**: [`Pace`]: how fast a body comes. **Why**: one that trickles in holds memory that others wait for, for as long as a whole
-//! body may take. **Invariants**: ended only while somebody waits, and only after [`LOOKS`] looks in which less than [`LEAST`]
+//! **What**: [`Pace`]: how fast a body comes. **Why**: one that trickles in holds memory and a place that others wait for, for as long as a
+//! whole body may take. **Invariants**: ended only while somebody waits, and only after [`LOOKS`] looks in which less than [`LEAST`]
 //! came; time in which we take nothing is not counted; time is counted in looks, never read from a clock.
 //! **Not here**: the limits of silence and of a whole body (`collect`).
 
@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use tokio::time::{Interval, MissedTickBehavior};
 
+use super::places::{Places, Slow};
+
 /// How often a body that does not come is looked at.
 const LOOK: Duration = Duration::from_millis(100);
 /// Looks after which it is judged: two seconds.
@@ -17,29 +19,32 @@ const LOOKS: u32 = 20;
 const LEAST: usize = 128 * 1024;
 
 /// See the module.
-pub(super) struct Pace {
+pub(super) struct Pace<'a> {
     look: Interval,
     looks: u32,
     /// Since it was judged last.
     bytes: usize,
+    places: &'a Places,
     /// What was found then.
-    slow: bool,
+    slow: Option<Slow<'a>>,
 }
 
-impl Pace {
-    /// Of a body that begins now.
-    pub(super) fn begin() -> Self {
+impl<'a> Pace<'a> {
+    /// Of a body that begins now, at a port with `places`.
+    pub(super) fn begin(places: &'a Places) -> Self {
         let mut look = tokio::time::interval(LOOK);
         // A look that comes late is one look: what held us up is not the client's.
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         look.reset();
-        Self { look, looks: 0, bytes: 0, slow: false }
+        Self { look, looks: 0, bytes: 0, places, slow: None }
     }
 
     /// Bytes came.
     pub(super) fn came(&mut self, bytes: usize) {
         self.bytes = self.bytes.saturating_add(bytes);
-        self.slow &= self.bytes < LEAST;
+        if self.bytes >= LEAST {
+            self.slow = None;
+        }
     }
 
     /// Does `work`; if it has to wait, looks begin anew after it.
@@ -53,7 +58,7 @@ impl Pace {
         done
     }
 
-    /// Waits for `next`; None: the body is slow, and somebody waits for its room.
+    /// Waits for `next`; None: the body is slow, and somebody waits for its room or its place.
     pub(super) async fn keeps<F: Future>(&mut self, next: F, crowded: impl Fn() -> bool) -> Option<F::Output> {
         let mut next = pin!(next);
         loop {
@@ -64,10 +69,11 @@ impl Pace {
             }
             self.looks += 1;
             if self.looks == LOOKS {
-                self.slow = self.bytes < LEAST;
+                let slow = self.bytes < LEAST;
+                self.slow = if slow { self.slow.take().or_else(|| Some(self.places.slow())) } else { None };
                 (self.looks, self.bytes) = (0, 0);
             }
-            if self.slow && crowded() {
+            if self.slow.as_ref().is_some_and(|slow| crowded() || slow.is_asked()) {
                 return None;
             }
         }

@@ -97,7 +97,7 @@ pub struct Grpc {
     pub max_wire_size: Option<ByteSize>,
     /// Requests at once on one connection.
     pub max_concurrent_streams: u32,
-    /// Connections at once; one more is closed at once.
+    /// Connections at once; one more takes the place of one that rests, else of a slow upload, else it is closed.
     pub max_connections: u32,
     /// Time from a connection to its first request; a silent one is closed.
     pub read_header_timeout: Span,
@@ -225,7 +225,7 @@ pub struct Http {
     /// Largest body as sent, compressed; the same as `max_request_body_size` without this key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_wire_size: Option<ByteSize>,
-    /// Connections at once; one more is closed at once.
+    /// Connections at once; one more takes the place of one that rests, else of a slow upload, else it is closed.
     pub max_connections: u32,
     /// Time from a connection to its first request; a silent one is closed.
     pub read_header_timeout: Span,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, Request, Response, StatusCode, Version};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
 use super::health::{self, HealthDoor};
@@ -17,7 +17,7 @@ use super::reply::{self, Format, Refusal};
 use crate::net::collect::discard;
 use crate::net::listen::{Handler, ReplyBody};
 use crate::net::rope::Rope;
-use crate::net::{Collected, Encoding};
+use crate::net::{Collected, Encoding, Places};
 use crate::otlp::Signal;
 use crate::otlp::status::Code;
 use crate::pipeline::{BytePermit, Outcome, Reason};
@@ -49,10 +49,12 @@ impl Handler for GrpcPort {
                 return self.wrong_port(request).await;
             }
             if health::asked(request.uri().path()) {
-                return self.health.answer(request, &self.port.limits).await.unwrap_or_else(|refusal| {
-                    self.port.meters.refusal(refusal.label);
-                    refusal.grpc()
-                });
+                return self.health.answer(request, (&self.port.limits, &self.port.places)).await.unwrap_or_else(
+                    |refusal| {
+                        self.port.meters.refusal(refusal.label);
+                        refusal.grpc()
+                    },
+                );
             }
             match self.export(request).await {
                 Ok(partial) => {
@@ -65,6 +67,10 @@ impl Handler for GrpcPort {
                 }
             }
         })
+    }
+
+    fn places(&self) -> Arc<Places> {
+        Arc::clone(&self.port.places)
     }
 }
 
@@ -90,6 +96,10 @@ impl GrpcPort {
 
     async fn export(&self, request: Request<Incoming>) -> Result<Partial, Refusal> {
         let signal = signal_of(request.uri().path())?;
+        if request.method() != Method::POST {
+            let message = "gRPC requests are sent with POST";
+            return Err(Refusal::new(Code::Unimplemented, StatusCode::METHOD_NOT_ALLOWED, "method", message));
+        }
         let account = self.port.door.clients.account(request.headers(), request.extensions())?;
         self.port.takes(signal)?;
         self.port.admit(&account)?;
@@ -133,7 +143,7 @@ impl GrpcPort {
             return Err(Refusal::malformed("the message is marked compressed without a grpc-encoding".to_owned()));
         }
         let encoding = if compressed { encoding } else { Encoding::Identity };
-        intake.inflate(encoding, rope, permit).await.map_err(|outcome| Refusal::of(&outcome))
+        intake.inflate(encoding, rope, permit).await.map_err(|outcome| Refusal::inflating(encoding, &outcome))
     }
 }
 

@@ -23,9 +23,9 @@ use tower::util::BoxCloneSyncService;
 
 use super::grpc::PREFIX;
 use super::reply::{self, Refusal};
-use crate::net::Limits;
 use crate::net::collect::Frames;
 use crate::net::listen::ReplyBody;
+use crate::net::{Limits, Places};
 use crate::otlp::status::Code;
 use crate::pipeline::{Outcome, Reason};
 
@@ -56,11 +56,11 @@ impl HealthDoor {
     pub(super) async fn answer(
         &self,
         request: Request<Incoming>,
-        limits: &Limits,
+        (limits, places): (&Limits, &Places),
     ) -> Result<Response<ReplyBody>, Refusal> {
         let watches = request.uri().path().ends_with("/Watch");
         let (head, mut body) = request.into_parts();
-        let message = read(&mut body, limits).await.map_err(|outcome| Refusal::of(&outcome))?;
+        let message = read(&mut body, limits, places).await.map_err(|outcome| Refusal::of(&outcome))?;
         let request = Request::from_parts(head, Full::new(message));
         let response = match self.service.clone().oneshot(request).await {
             Ok(response) => response,
@@ -118,10 +118,10 @@ impl Body for Watch {
 }
 
 /// One message with its prefix. Refused as soon as it says that it is too long, whatever comes of it.
-async fn read(body: &mut Incoming, limits: &Limits) -> Result<Bytes, Outcome> {
+async fn read(body: &mut Incoming, limits: &Limits, places: &Places) -> Result<Bytes, Outcome> {
     let limits = Limits { wire: REQUEST.saturating_add(PREFIX), ..limits.clone() };
     let read = async {
-        let (mut message, mut frames) = (Vec::new(), Frames::of(body, &limits));
+        let (mut message, mut frames) = (Vec::new(), Frames::of(body, &limits, places));
         while let Some(data) = frames.next(|| false).await? {
             message.extend_from_slice(&data);
             if let Some([_, a, b, c, d]) = message.first_chunk::<PREFIX>()

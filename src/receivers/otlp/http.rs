@@ -17,7 +17,7 @@ use super::reply::{self, Format, Refusal};
 use crate::net::collect::discard;
 use crate::net::listen::{Handler, ReplyBody};
 use crate::net::spawn::blocking;
-use crate::net::{Collected, Encoding, Intake};
+use crate::net::{Collected, Encoding, Intake, Places};
 use crate::otlp::status::Code;
 use crate::otlp::{Signal, json};
 use crate::pipeline::{BytePermit, Outcome, Reason};
@@ -57,6 +57,10 @@ impl Handler for HttpPort {
             }
             response
         })
+    }
+
+    fn places(&self) -> Arc<Places> {
+        Arc::clone(&self.port.places)
     }
 }
 
@@ -101,7 +105,8 @@ impl HttpPort {
         let mut permit = BytePermit::new();
         let refused = |outcome: Outcome| Refusal::of(&outcome);
         let rope = intake.gather(body, &mut permit, |_| Ok(())).await.map_err(refused)?;
-        let whole = intake.inflate(encoding, rope, permit).await.map_err(refused)?;
+        let whole = intake.inflate(encoding, rope, permit).await;
+        let whole = whole.map_err(|outcome| Refusal::inflating(encoding, &outcome))?;
         if format == Format::Json { self.transcode(&intake, signal, whole).await } else { Ok(whole) }
     }
 

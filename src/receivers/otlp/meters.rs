@@ -99,6 +99,7 @@ impl Meters {
             idle: closed("idle"),
             aged: closed("age"),
             handshake: closed("handshake"),
+            head: closed("head"),
         }
     }
 }

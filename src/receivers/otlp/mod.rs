@@ -147,7 +147,7 @@ impl Bound {
         });
         let port = |transport, limits: Limits, other| {
             let meters = Meters::new(meter, &door.id, transport);
-            Port { door: Arc::clone(&door), transport, limits, meters, other }
+            Port { door: Arc::clone(&door), transport, limits, places: Arc::default(), meters, other }
         };
         let (reporter, server) = tonic_health::server::health_reporter();
         let health = Health(reporter);

@@ -11,7 +11,7 @@ use super::auth::Clients;
 use super::meters::Meters;
 use super::reply::{self, Refusal};
 use crate::net::spawn::blocking;
-use crate::net::{Collected, Intake, Limits, Spawn};
+use crate::net::{Collected, Intake, Limits, Places, Spawn};
 use crate::otlp::status::PartialSuccess;
 use crate::otlp::{Signal, count_items};
 use crate::pipeline::{Admission, BytePermit, Outcome, Reason, Submission, Trust};
@@ -41,6 +41,8 @@ pub(super) struct Port {
     pub(super) transport: &'static str,
     /// Limits of one request.
     pub(super) limits: Limits,
+    /// What its bodies are read with.
+    pub(super) places: Arc<Places>,
     /// Its counters.
     pub(super) meters: Meters,
     /// The port number of the other protocol, if it is on.
@@ -83,7 +85,7 @@ impl Port {
 
     /// What bodies are collected with.
     pub(super) fn intake<'a>(&'a self, tally: &'a Tally<'a>) -> Intake<'a> {
-        Intake { admission: tally, tasks: &*self.door.tasks, limits: &self.limits }
+        Intake { admission: tally, tasks: &*self.door.tasks, limits: &self.limits, places: &self.places }
     }
 
     /// A body was refused. What is wrong for good is paid for as if it had been taken in: it cost as much, and nobody else is

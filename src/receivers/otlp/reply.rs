@@ -12,6 +12,7 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 
+use crate::net::Encoding;
 use crate::net::listen::ReplyBody;
 use crate::otlp::Signal;
 use crate::otlp::status::{Code, PartialSuccess, Status, response_to_json, response_to_protobuf};
@@ -86,6 +87,17 @@ impl Refusal {
     /// A body that is not what it claims to be; `what` is a fixed text or an offset, never payload.
     pub(super) fn malformed(what: String) -> Self {
         Self { violation: Some(what), ..Self::of(&Outcome::Refused { reason: Reason::Malformed }) }
+    }
+
+    /// What came of inflating a body; a damaged one is said to be that, so that nobody looks for the fault in what was compressed.
+    pub(super) fn inflating(encoding: Encoding, outcome: &Outcome) -> Self {
+        if encoding != Encoding::Identity && *outcome == (Outcome::Refused { reason: Reason::Malformed }) {
+            return Self::malformed(format!(
+                "the body is damaged, or no {}, which its encoding says it is",
+                encoding.as_str()
+            ));
+        }
+        Self::of(outcome)
     }
 
     /// The deadline that the client set has passed; what was submitted goes on.
@@ -174,7 +186,7 @@ impl Refusal {
             if self.after.is_some() || self.violation.is_some() { self.status().to_protobuf() } else { Vec::new() };
         let status = tonic::Status::with_details((self.code as i32).into(), self.message.clone(), Bytes::from(details));
         let mut response = status.into_http::<http_body_util::Empty<Bytes>>().map(boxed);
-        response.headers_mut().insert(GRPC_ACCEPT_ENCODING, HeaderValue::from_static(crate::net::Encoding::ACCEPTED));
+        response.headers_mut().insert(GRPC_ACCEPT_ENCODING, HeaderValue::from_static(Encoding::ACCEPTED));
         response
     }
 }
@@ -222,7 +234,7 @@ pub(super) fn grpc_ok(partial: Option<&PartialSuccess>) -> Response<ReplyBody> {
     let mut response = Response::new(boxed(Full::new(frame.freeze()).with_trailers(trailers)));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    headers.insert(GRPC_ACCEPT_ENCODING, HeaderValue::from_static(crate::net::Encoding::ACCEPTED));
+    headers.insert(GRPC_ACCEPT_ENCODING, HeaderValue::from_static(Encoding::ACCEPTED));
     response
 }
 

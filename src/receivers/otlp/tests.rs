@@ -2,6 +2,7 @@
 
 mod clients;
 mod config;
+mod edge;
 mod health;
 mod slow;
 mod sockets;

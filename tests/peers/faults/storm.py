@@ -1,5 +1,6 @@
-"""Clients in a storm: slow ones, 1,000 connections, four times what the gateway can do. Memory stays within its limit, refusals are well
+"""Clients in a storm: slow ones, 1,000 connections where 600 may be, four times what the gateway can do. Memory stays within its limit, refusals are well
 formed, and a healthy client is served meanwhile."""
+import contextlib
 import http.client
 import os
 import resource
@@ -92,7 +93,7 @@ def run(work, options):
         config["limits"] = {"in_flight": f"{IN_FLIGHT >> 20}MiB", "admission_wait": "200ms"}
         protocols = config["receivers"]["otlp"]["protocols"]
         protocols["grpc"].update(max_connections=1500, max_recv_msg_size_mib=8, max_wire_size="8MiB")
-        protocols["http"].update(max_connections=1500, max_request_body_size="8MiB", max_wire_size="8MiB")
+        protocols["http"].update(max_connections=600, max_request_body_size="8MiB", max_wire_size="8MiB")
 
     gateway = plain(place(work, "storm"), sink, change=change).start()
     idle = rss(gateway.process.pid)
@@ -101,12 +102,13 @@ def run(work, options):
     for n in range(1_000):
         s = socket.create_connection(("127.0.0.1", gateway.http), timeout=10)
         # a third says nothing, a third stops within its headers, a third within its body
-        s.sendall((b"", HEAD[:40], HEAD + b"\x0a" * 50)[n % 3])
+        with contextlib.suppress(OSError):  # who came later may have its place
+            s.sendall((b"", HEAD[:40], HEAD + b"\x0a" * 50)[n % 3])
         held.append(s)
     time.sleep(1)
     served = len(healthy.acked)
-    until("served beside 1,000 slow connections", lambda: len(healthy.acked) >= served + 10, 20)
-    check("storm: a healthy client is served beside 1,000 slow connections", True)
+    until("served beside 1,000 slow connections where 600 may be", lambda: len(healthy.acked) >= served + 10, 20)
+    check("storm: a healthy client is served beside 1,000 slow connections where 600 may be", True)
     note = os.urandom(500_000).hex()
     big = request("traces", ["storm-0"])
     big.resource_spans[0].scope_spans[0].spans[0].attributes.add(key="note").value.string_value = note

@@ -8,6 +8,7 @@ use tokio::net::TcpStream;
 
 use super::support::{BUDGET, Knobs, Rig, send};
 use super::{Way, request, span};
+use crate::net::listen::Settings;
 use crate::otlp::Signal;
 use crate::pipeline::BytePermit;
 
@@ -60,4 +61,29 @@ async fn a_slow_upload_alone_is_not_ended() {
     let read = tokio::time::timeout(Duration::from_secs(10), slow.read_exact(&mut answer)).await;
     read.expect("soon").expect("an answer");
     assert_eq!(&answer, b"HTTP/1.1 200");
+}
+
+/// Uploads that trickle in can't keep every place of a port: once somebody waits for one, as many are ended as are needed, and the
+/// others go on. (Shown to fail: who came was closed at once for as long as the uploads took.)
+#[tokio::test]
+async fn slow_uploads_give_up_a_place() {
+    let connections = Settings { max_connections: 2, ..Settings::default() };
+    let rig = Rig::with(Knobs { connections, ..Knobs::default() }).await;
+    let mut slow = [begun(&rig).await, begun(&rig).await];
+    let mut early = TcpStream::connect(rig.http()).await.expect("connects");
+    let told = early.read(&mut [0]).await;
+    assert!(told.is_err() || told.is_ok_and(|read| read == 0), "nobody is slow yet");
+    tokio::time::sleep(SLOW).await;
+    let asked = send(rig.http(), Version::HTTP_11, request(Way::Json, Signal::Traces, None), vec![span(Way::Json, 9)]);
+    let answer = tokio::time::timeout(Duration::from_secs(10), asked).await.expect("soon");
+    assert_eq!(answer.status, 200);
+    let text = rig.meter.render();
+    assert!(text.contains(r#"reason="timed_out"} 1"#) && text.contains(r#"reason="limit"} 1"#), "{text}");
+    let (mut first, mut second) = ([0; 12], [0; 12]);
+    let [one, other] = &mut slow;
+    let told = tokio::select! {
+        told = one.read_exact(&mut first) => told.map(|_| first),
+        told = other.read_exact(&mut second) => told.map(|_| second),
+    };
+    assert_eq!(&told.expect("an answer"), b"HTTP/1.1 503");
 }

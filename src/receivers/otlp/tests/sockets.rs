@@ -27,7 +27,7 @@ use crate::testing::until::until;
 const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Reads until the other side closes; an aborted connection counts as closed.
-async fn closed(socket: &mut TcpStream) -> Vec<u8> {
+pub(super) async fn closed(socket: &mut TcpStream) -> Vec<u8> {
     let mut read = Vec::new();
     let _ = socket.read_to_end(&mut read).await;
     read
@@ -258,12 +258,12 @@ fn post_head(length: usize, more: &str) -> Vec<u8> {
 }
 
 /// A POST of JSON, whole.
-fn post(body: &[u8], more: &str) -> Vec<u8> {
+pub(super) fn post(body: &[u8], more: &str) -> Vec<u8> {
     [&post_head(body.len(), more), body].concat()
 }
 
 /// The head and body of one answer with a content length.
-async fn read_head(socket: &mut TcpStream) -> String {
+pub(super) async fn read_head(socket: &mut TcpStream) -> String {
     let mut read = Vec::new();
     loop {
         let mut byte = [0];
