@@ -88,7 +88,8 @@ impl OtlpHttp {
         let body = body.as_ref().map(|(bytes, _)| &bytes[..]).map_err(|error| *error);
         let protobuf = parts.headers.get(CONTENT_TYPE).is_none_or(|value| value.as_bytes().ends_with(b"protobuf"));
         let outcome = verdict::http(parts.status, &parts.headers, body, protobuf, self.remote.deps.clock.now());
-        let page = if parts.status.is_success() { " with a web page" } else { "" };
+        let denied = matches!(outcome, Outcome::Retry { reason: Reason::Denied, .. });
+        let page = if parts.status.is_success() && denied { " with a web page" } else { "" };
         let status = format!("HTTP {}{page}", parts.status.as_u16());
         self.remote.report(&outcome, status);
         outcome
