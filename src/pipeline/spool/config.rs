@@ -72,12 +72,10 @@ impl Config {
             Some(size) => size.0,
             None => Settings::default_segment(max_size),
         };
-        let quarantine = self.quarantine.max_size.map_or(Settings::default_quarantine(max_size), |size| size.0);
-        if quarantine == 0 || quarantine > max_size {
-            problems.push(FieldProblem::new(
-                "quarantine.max_size",
-                "must be more than zero, and at most the spool's max_size",
-            ));
+        let quarantine = self.quarantine.max_size.map(|size| size.0);
+        if quarantine.is_some_and(|size| size == 0 || size > max_size) {
+            let what = "must be more than zero, and at most the spool's max_size";
+            problems.push(FieldProblem::new("quarantine.max_size", what));
         }
         let directory = self.directory.clone().unwrap_or_else(|| fallback.to_owned());
         if directory.as_os_str().is_empty() {
@@ -86,6 +84,7 @@ impl Config {
         if !problems.is_empty() {
             return Err(problems);
         }
+        let quarantine = quarantine.unwrap_or(Settings::default_quarantine(max_size));
         Ok(Settings { segment_size, quarantine, ..Settings::new(directory, max_size) })
     }
 
