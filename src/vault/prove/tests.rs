@@ -205,10 +205,8 @@ async fn what_a_session_may_lack_is_told() {
     assert_eq!((whole.file.proofs.len(), whole.missed), (4, Vec::<String>::new()));
     let second = index_of(&site, "E0001").remove(0);
     for left in [None, Some(Bytes::from_static(b"junk"))] {
-        let mut objects = site.store.0.lock();
-        drop(objects.remove(&second));
-        objects.extend(left.map(|bytes| (second.clone(), bytes)));
-        drop(objects);
+        drop(site.store.0.lock().remove(&second));
+        site.store.0.lock().extend(left.map(|bytes| (second.clone(), bytes)));
         let part = prove(&vault, &session, &keys()).await.expect("proved");
         assert_eq!(part.file.proofs.len(), 2);
         assert!(part.missed.len() == 1 && part.missed[0].contains(&second), "{:?}", part.missed);
