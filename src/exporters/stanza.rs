@@ -25,8 +25,6 @@ use crate::secret::Secret;
 
 /// Largest request without a preset's or the user's word: gRPC servers take 4 MiB by default.
 const MAX_REQUEST: u64 = 4 << 20;
-/// The same for what can't be split: the back end says whether it is too large.
-const MAX_ITEM: u64 = 64 << 20;
 
 /// An exporter's `Config`: its own keys (each an `Option<String>`), then those that all have. One struct, because
 /// `deny_unknown_fields` does not go with `flatten`.
@@ -59,8 +57,8 @@ macro_rules! remote_config {
             pub timeout: $crate::config::Span,
             /// TLS of the connection.
             pub tls: $crate::exporters::stanza::Tls,
-            /// Largest request before compression: larger batches are split, a larger item is not sent. Without either this key or a
-            /// preset 4 MiB, and an item that is larger goes alone, up to 64 MiB.
+            /// Largest request before compression: larger batches are split, a larger item is not sent but set aside. Without either this key
+            /// or a preset 4 MiB: raise it where the back end takes more.
             pub max_request_size: Option<$crate::config::ByteSize>,
             /// What a client's OK stands for: `spooled`, `delivered` (it waits for the back end's verdict), `offered` (nothing is
             /// kept for this exporter but in memory).
@@ -236,8 +234,6 @@ pub struct Common {
     pub tls_asked: bool,
     /// Largest request before compression, bytes.
     pub max_request_bytes: usize,
-    /// The same for what can't be split.
-    pub max_item_bytes: usize,
     /// How it is served from the spool.
     pub outlet: OutletSettings,
     /// Deltas become totals.
@@ -291,8 +287,6 @@ impl Written<'_> {
         if size < 1024 {
             problems.push(FieldProblem::new("max_request_size", "must be at least 1 KiB"));
         }
-        // Nobody said that this back end takes no more.
-        let open = self.max_request_size.is_none() && self.preset.is_none() && split.is_none();
         let bytes = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
         Common {
             base: preset.base,
@@ -305,7 +299,6 @@ impl Written<'_> {
             insecure: self.tls.insecure,
             tls_asked: self.tls.ca_file.is_some() || self.tls.cert_file.is_some() || self.tls.key_file.is_some(),
             max_request_bytes: bytes(size),
-            max_item_bytes: bytes(if open { MAX_ITEM } else { size }),
             outlet,
             cumulative,
             notes: [self.queue.notes(), self.retry.notes()].concat(),

@@ -59,12 +59,13 @@ fn is_page(headers: &HeaderMap, body: Result<&[u8], AnswerError>, protobuf: bool
     let kind = headers.get(header::CONTENT_TYPE).map(|value| value.as_bytes().trim_ascii_start()).unwrap_or_default();
     let html = [&b"text/html"[..], b"application/xhtml"];
     let says_so = html.iter().any(|html| kind.get(..html.len()).is_some_and(|head| head.eq_ignore_ascii_case(html)));
-    // No message of protobuf begins with `<`, which would end a group; one may begin with white space.
-    let begins = body.is_ok_and(|body| {
-        let text = if protobuf { body } else { body.trim_ascii_start() };
-        text.first() == Some(&b'<')
-    });
-    says_so || begins
+    // No message of protobuf begins with `<`, which would end a group; one may begin with white space. Many servers call whatever they
+    // say HTML, also nothing, or `OK`.
+    match body {
+        Ok(body) if protobuf && !says_so => body.first() == Some(&b'<'),
+        Ok(body) => body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii_start().first() == Some(&b'<'),
+        Err(_) => says_so,
+    }
 }
 
 /// An answer to OTLP/gRPC: the status of its trailers (or, without one, of HTTP), and the message.

@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::vault::chain::digest::Digest;
 use crate::vault::chain::note::VerifyKey;
-use crate::vault::names::{IndexName, SIGNATURE, day_of};
+use crate::vault::names::{IndexName, SIGNATURE, account_segment, day_of};
 use crate::vault::read::{ReadError, Vault};
 use crate::vault::store::StoreError;
 use crate::vault::store::directory::NOT_A_FILE;
@@ -81,6 +81,7 @@ impl Signed {
             let (Look::Bytes(json), Look::Bytes(signature)) = (json, signature) else { continue };
             if keys.iter().any(|key| key.signed(&json, &signature))
                 && let Ok(digest) = serde_json::from_slice::<Digest>(&json)
+                && vault.relative(&name) == Some(&name_of(&digest))
             {
                 self.objects.extend(digest.index.map(|index| (index.key, index.sha256)));
                 self.digests.insert(name);
@@ -89,6 +90,18 @@ impl Signed {
         // no right to read, rather than one object that somebody put there
         if let Some(why) = denied.filter(|_| !may_read) {
             return Err(why);
+        }
+        for (line, epochs) in &chains {
+            for (epoch, numbers) in epochs {
+                let name = |n: u64| vault.full(&format!("chain/{}/{}/{epoch}/{n:010}.json", line.account, line.writer));
+                let signed = |n: &u64| self.digests.contains(&name(*n));
+                // nobody can plant a signed one: those before it were there, and are signed
+                let last = numbers.iter().copied().filter(signed).max().unwrap_or_default();
+                closed.extend((0..last).filter(|n| !signed(n)).map(|n| {
+                    let name = name(n);
+                    format!("{name}: it is not there, or no key given here signed it, as one did later ones of its epoch: what it names counts as unsigned")
+                }));
+            }
         }
         closed.sort_unstable();
         let more = closed.len().saturating_sub(MAX_CLOSED);
@@ -122,6 +135,12 @@ impl Signed {
     pub fn hash_is(&self, object: &str, sha256: &str) -> bool {
         self.objects.get(object).is_some_and(|known| known == sha256)
     }
+}
+
+/// The name of a digest, without the vault's prefix.
+fn name_of(digest: &Digest) -> String {
+    let Digest { account, writer, epoch, n, .. } = digest;
+    format!("chain/{}/{writer}/{epoch}/{n:010}.json", account_segment(account))
 }
 
 /// Index objects that signed digests name and that are not there.

@@ -209,7 +209,6 @@ fn a_collectors_tuning_is_told_and_no_error() {
             "processors.batch",
             "processors.memory_limiter",
             "receivers.otlp.protocols.grpc.endpoint",
-            "receivers.otlp.protocols.grpc.tls.min_version",
             "receivers.otlp.protocols.http.endpoint",
             "service.telemetry.logs.initial_fields",
             "service.telemetry.logs.sampling",

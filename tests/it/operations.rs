@@ -179,7 +179,7 @@ fn check_tries_for_real() {
     assert!(shown.contains("× `otlp_http` takes traces") && shown.contains("check the key"), "{shown}");
     assert!(said.contains("1 of "), "{said}");
     // a proxy's login, or a front end in the wrong place
-    let (code, shown, _) = check(back_end("200 OK\r\ncontent-type: text/html"));
+    let (code, shown, _) = check(back_end("200 OK\r\ncontent-type: text/html\r\ncontent-length: 6\r\n\r\n<html>"));
     assert!(code == Some(1) && shown.contains("× `otlp_http` takes traces"), "{shown}");
     let (code, shown, _) = check(back_end("200 OK\r\ndate: Sun, 06 Nov 1994 08:49:37 GMT"));
     assert!(code == Some(1) && shown.contains("× the clock agrees with that of `otlp_http`"), "{shown}");

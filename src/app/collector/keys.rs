@@ -25,7 +25,10 @@ const HTTP: &[&str] = &["otlp_http", "otlphttp"];
 const DEBUG: &[&str] = &["debug"];
 const HEALTH: &[&str] = &["health_check"];
 
-const OLDEST: Said = Note(&["", "1.0", "1.1", "1.2"], "is not used: TLS 1.2 (with forward secrecy) and 1.3 are spoken");
+const OLDEST: Said = Error(
+    &["", "1.0", "1.1", "1.2"],
+    "can't be asked for: TLS 1.2 (with forward secrecy) is spoken beside 1.3; leave it out, or end TLS in front",
+);
 const NEWEST: Said = Note(&["", "1.3"], "is not used: TLS 1.2 (with forward secrecy) and 1.3 are spoken");
 const SUITES: Said = Note(&[], "is not used: the suites of TLS 1.3, and those of 1.2 with forward secrecy, are spoken");
 const CURVES: Said = Note(&[], "is not used: X25519, P-256 and P-384 are spoken");

@@ -157,10 +157,6 @@ impl Exporter for Otlp {
         self.remote.common.max_request_bytes
     }
 
-    fn max_item_bytes(&self) -> usize {
-        self.remote.common.max_item_bytes
-    }
-
     fn send<'a>(&'a self, request: &'a ExportRequest) -> BoxFuture<'a, Outcome> {
         Box::pin(async move {
             let sent = self.remote.totals(request).await;

@@ -58,6 +58,8 @@ pub(super) struct Load {
     patience: Option<Patience>,
     /// How long it waits for room to set refused items aside.
     pub(super) places: Option<Backoff>,
+    /// How many requests of its group had been taken when it first had no room.
+    refused_at: Option<u64>,
 }
 
 /// How long an item is asked for that was refused for its size, or for want of room.
@@ -95,8 +97,8 @@ enum Room {
 impl Load {
     fn new(parcel: Parcel, pieces: VecDeque<Piece>, ordered: bool) -> Self {
         let evidence = Evidence::new(ordered);
-        let (unplaced, patience, places) = (Vec::new(), None, None);
-        Self { parcel, pieces, unplaced, evidence, touched: false, settled: false, patience, places }
+        let (unplaced, patience, places, refused_at) = (Vec::new(), None, None, None);
+        Self { parcel, pieces, unplaced, evidence, touched: false, settled: false, patience, places, refused_at }
     }
 
     /// Bytes of what is left.
@@ -231,8 +233,10 @@ impl Outlet {
             }
             load.evidence.alone(asked);
         }
-        let others_go = load.evidence.taken || slot.is_taken_lately(self.shared.clock.monotonic());
+        // what was taken before says nothing of a back end that takes nothing any more
+        let others_go = load.evidence.taken || load.refused_at.is_some_and(|taken| slot.taken() != taken);
         if !self.set_aside(&load.parcel, &piece, reason, others_go).await {
+            load.refused_at.get_or_insert_with(|| slot.taken());
             load.unplaced.push(piece);
             return Refusal::GoesOn;
         }
@@ -290,7 +294,7 @@ impl Outlet {
                     let taken = matches!(verdict, Verdict::Taken(_));
                     let now = self.shared.clock.monotonic();
                     load.evidence.asked(taken, now.saturating_sub(began));
-                    slot.heard(taken.then_some(now));
+                    slot.heard(taken);
                     return (piece, verdict);
                 }
                 Err(again) => again,

@@ -26,7 +26,7 @@ const SAY_EVERY: Duration = Duration::from_secs(600);
 
 impl Outlet {
     /// Keeps a refused piece in the spool's quarantine; what was offered only is counted. False: there is no room. `others_go`: the back
-    /// end takes other data; it is these items, not the back end.
+    /// end took other data since; it is these items, not the back end.
     pub(super) async fn set_aside(&self, parcel: &Parcel, piece: &Piece, reason: Reason, others_go: bool) -> bool {
         if self.offers.is_some() {
             self.gauges.failed(parcel.signal, piece.items);
@@ -43,9 +43,7 @@ impl Outlet {
         let mut body = Vec::with_capacity(piece.body.len() + Label::room(&label.pipeline));
         body.extend_from_slice(&piece.body);
         label.append_to(&mut body);
-        // what was not even asked for is refused for good, whatever the back end does
-        let for_good = others_go || reason == Reason::AboveLimit;
-        if !self.store(&parcel.account, body.into(), for_good).await {
+        if !self.store(&parcel.account, body.into(), others_go).await {
             return false;
         }
         self.gauges.failed(parcel.signal, piece.items);
@@ -73,13 +71,13 @@ impl Outlet {
         );
     }
 
-    async fn store(&self, account: &Arc<str>, body: Bytes, for_good: bool) -> bool {
+    async fn store(&self, account: &Arc<str>, body: Bytes, others_go: bool) -> bool {
         let room = room_for(1, body.len() as u64);
-        if !self.keep_the_bound(room, for_good) {
-            return false;
-        }
         // A full spool must not keep the item at the head of the line, nor the item the last room from what lets older data go.
         let Ok(reservation) = self.shared.spool.reserve_to_prepare(room) else { return false };
+        if !self.keep_the_bound(room, others_go) {
+            return false;
+        }
         let record = Record { kind: RecordKind::Forward, holders: Arc::new([QUARANTINE.into()]), body };
         let transaction = Transaction { account: Arc::clone(account), records: vec![record] };
         let (tell, committed) = oneshot::channel();
@@ -90,18 +88,20 @@ impl Outlet {
         committed.await.unwrap_or(false)
     }
 
-    /// Whether the quarantine may take so much more. Where a back end takes other data, the oldest of it goes for that; a back end that takes
-    /// nothing at all may be well again, and what it refuses stays with its exporter instead.
-    fn keep_the_bound(&self, room: u64, for_good: bool) -> bool {
+    /// Whether the quarantine may take so much more. Where the back end has taken other data since, the oldest of it goes for that, not much
+    /// more than comes; a back end that takes nothing at all may be well again, and what it refuses stays with its exporter instead. In order
+    /// nothing else could be taken: there the quarantine grows beyond its bound, and loses nothing.
+    fn keep_the_bound(&self, room: u64, others_go: bool) -> bool {
         let spool = &self.shared.spool;
-        let bound = spool.settings().quarantine;
-        if spool.pending_bytes(QUARANTINE).saturating_add(room) <= bound {
+        let (bound, held) = (spool.settings().quarantine, spool.pending_bytes(QUARANTINE));
+        if held.saturating_add(room) <= bound || self.settings.ordered {
             return true;
         }
-        if !for_good {
+        if !others_go {
             return false;
         }
-        let records = spool.expire(QUARANTINE, bound.saturating_sub(room));
+        let keep = bound.saturating_sub(room).max(held.saturating_sub(room.saturating_mul(2)));
+        let records = spool.expire(QUARANTINE, keep);
         if records > 0 {
             self.gauges.quarantine_expired(records);
             tracing::error!(

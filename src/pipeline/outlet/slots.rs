@@ -7,7 +7,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
@@ -20,9 +19,6 @@ const MOST_ASIDE: usize = 1024;
 const MOST_ASIDE_IN_MEMORY: usize = 64;
 /// Of those that could be read again, so many may wait with their bytes, beside the window, because a part of them went already.
 const MOST_BEGUN: usize = 16;
-
-/// So long after a request was taken, the back end is one that takes data.
-const LATELY: Duration = Duration::from_secs(600);
 
 /// Where parcels go that wait.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -52,8 +48,6 @@ struct Known {
     waiting: usize,
     /// Requests that were taken.
     taken: u64,
-    /// When the last one was, monotonic.
-    taken_at: Option<Duration>,
 }
 
 impl Slots {
@@ -142,13 +136,12 @@ impl Slot {
         }
     }
 
-    /// There is a verdict: it waits no more. `taken`: it was, now.
-    pub(super) fn heard(&mut self, taken: Option<Duration>) {
+    /// There is a verdict: it waits no more. `taken`: it was.
+    pub(super) fn heard(&mut self, taken: bool) {
         let waited = std::mem::take(&mut self.waits);
         self.known(|known| {
             known.waiting = known.waiting.saturating_sub(usize::from(waited));
-            known.taken = known.taken.wrapping_add(u64::from(taken.is_some()));
-            known.taken_at = taken.or(known.taken_at);
+            known.taken = known.taken.wrapping_add(u64::from(taken));
         });
         if waited {
             self.slots.rested.notify_one();
@@ -160,12 +153,6 @@ impl Slot {
         self.known(|known| known.taken).unwrap_or_default()
     }
 
-    /// Whether anything of its group was taken lately.
-    pub(super) fn is_taken_lately(&self, now: Duration) -> bool {
-        let at = self.known(|known| known.taken_at).flatten();
-        at.is_some_and(|at| now.saturating_sub(at) < LATELY)
-    }
-
     /// Whether nothing else of its group can be asked for meanwhile.
     pub(super) fn is_the_only_one(&self) -> bool {
         self.slots.at_once == 1
@@ -175,7 +162,7 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         if self.waits {
-            self.heard(None);
+            self.heard(false);
         }
     }
 }

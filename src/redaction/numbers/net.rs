@@ -97,7 +97,9 @@ fn is_version(site: &Site<'_, '_>, address: Ipv4Addr) -> bool {
     let end = site.chain.range(site.first, site.first + 3).end;
     let tagged = scan.byte(end) == b'+' && scan.byte(end + 1).is_ascii_alphabetic();
     // a section, of numbers under 20
-    let part = scan.bytes(end..end + 8) == b" of the " && address.octets().iter().all(|octet| *octet < 20);
+    let part = [&b" of the text"[..], b" of the spec", b" of the stan", b" of the docu", b" of the RFC "]
+        .contains(&scan.bytes(end..end + 12))
+        && address.octets().iter().all(|octet| *octet < 20);
     if tagged
         || part
         || (is_decimal(scan.bytes(end..end + 12)) && is_behind_decimal(scan.bytes(start.saturating_sub(12)..start)))
@@ -112,9 +114,9 @@ fn is_version(site: &Site<'_, '_>, address: Ipv4Addr) -> bool {
     small && !WELL_KNOWN.contains(&address.octets()) && !word()
 }
 
-/// `upgrade from`, `updated to`: versions follow.
+/// `upgrade from`: versions follow. (What was `updated from` is often told with a client's address.)
 fn is_upgrade(before: &[u8]) -> bool {
-    let words: [&[u8]; 5] = [b"upgrade", b"upgraded", b"update", b"updated", b"downgrade"];
+    let words: [&[u8]; 4] = [b"upgrade", b"upgraded", b"downgrade", b"downgraded"];
     let head = before.trim_ascii_end();
     let head = head.get(..head.len().saturating_sub(4)).unwrap_or_default().trim_ascii_end();
     words.iter().any(|word| pairs::ends_with(head, word))

@@ -154,7 +154,7 @@ pub async fn replay(
     // what is found beside a name is in no line itself
     let mut taken = BTreeSet::new();
     for (name, meant) in objects {
-        if !taken.contains(&name) {
+        if !taken.contains(&name) || !meant.rows.is_empty() {
             taken.insert(replay.read(opener, &name, meant, &mut room).await);
         }
     }
@@ -181,8 +181,10 @@ impl Replay {
         let mut objects: BTreeMap<String, Meant> = BTreeMap::new();
         // signed ones come first
         for row in rows {
-            self.accounts.insert(format!("account {} · tenant {}", row.tail.account, row.tail.tenant));
             let signed = self.looked && !self.unsigned.contains(&line(&row));
+            if signed || !self.looked {
+                self.accounts.insert(format!("account {} · tenant {}", row.tail.account, row.tail.tenant));
+            }
             let content = row.object_key.clone().zip(row.off).filter(|_| row.tail.fragment.is_some());
             let taken = |name: &String| !signed && objects.get(name).is_some_and(|meant| meant.signed);
             match content {

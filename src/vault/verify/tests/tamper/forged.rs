@@ -186,3 +186,56 @@ async fn what_stays_without_a_digest_is_named() {
         assert_eq!((told, report.verified), (named, true), "{}", report.text());
     }
 }
+
+/// A signature that somebody wrote over, in the middle of a chain, unsigns lines: what is left out for that is a loss and told, not a matter of what
+/// comes later. Nobody makes such a hole by planting a copy of a signed digest.
+#[tokio::test]
+async fn a_hole_in_a_chain_is_a_loss() {
+    let s = site().await;
+    let (_, _, dataset) = shown(&s, false).await;
+    let row = genuine(&s);
+    let digests: Vec<String> = objects(&s, "chain/default/gw/E0001/")
+        .into_iter()
+        .map(|(name, _)| name)
+        .filter(|name| name.ends_with(".json"))
+        .collect();
+    let names_it = |name: &&String| {
+        let digest: Digest = serde_json::from_slice(&s.store.0.lock()[*name]).expect("a digest");
+        digest.index.is_some_and(|index| (index.first_leaf..index.first_leaf + index.leaves).contains(&row.leaf))
+    };
+    let (first, last) = (digests.iter().find(names_it).expect("one"), digests.last().expect("one"));
+    assert!(digests.len() > 2);
+    for end in ["", ".sig"] {
+        let bytes = s.store.0.lock().get(&format!("{last}{end}")).cloned().expect("there");
+        plant(&s, [(format!("chain/default/gw/E0001/0000099999.json{end}"), bytes)]);
+    }
+    let (told, _, now) = shown(&s, false).await;
+    assert_eq!((now, told.is_partial()), (dataset.clone(), false), "{:?}", told.closed());
+    plant(&s, [(format!("{first}.sig"), Bytes::from_static(b"x"))]);
+    let (told, _, now) = shown(&s, false).await;
+    assert!(now.len() < dataset.len(), "its lines are unsigned now");
+    assert!(told.is_partial() && told.closed().iter().any(|why| why.contains(first.as_str())), "{:?}", told.closed());
+}
+
+/// A planted line whose object's name is a part of a genuine one's takes no line's content, whether anybody looks for signatures or not.
+#[tokio::test]
+async fn a_name_that_is_part_of_another_hides_nothing() {
+    let s = site().await;
+    let row = genuine(&s);
+    let name = row.object_key.clone().expect("an object");
+    plant_lines(&s, &[Row { leaf: 900, object_key: name.strip_suffix(".agev").map(str::to_owned), ..row.clone() }]);
+    let vault = Vault::new(s.store.clone(), "", None);
+    let told = replay(&vault, &mut Opener::new(&vault, vec![s.auditor.clone()]), "s0", &Filter::default())
+        .await
+        .expect("told");
+    let (mut text, own) = (Vec::new(), format!("gw/E0001/{:012}", row.leaf));
+    told.write(&mut text).expect("written");
+    let json = told.json().expect("json");
+    let entries: serde_json::Value = serde_json::from_str(&json).expect("json");
+    let entry = entries["entries"]
+        .as_array()
+        .expect("entries")
+        .iter()
+        .find(|entry| entry["line"]["leaf"] == row.leaf && entry["line"]["epoch"] == "E0001");
+    assert!(entry.is_some_and(|entry| !entry["item"].is_null()), "{own}: {json}");
+}
