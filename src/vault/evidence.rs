@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use super::chain::digest::{Digest, MadeBy};
 use super::chain::note::VerifyKey;
 use super::erase::shredded;
-use super::names::{SIGNATURE, account_segment};
+use super::names::{SIGNATURE, account_segment, digest_name};
 use super::read::{Missed, ReadError, Vault, each_signed_row, each_unsigned_row, is_denied};
 use super::row::{Erasure, Kind, Row};
 use super::signed::{Signed, there};
@@ -360,7 +360,7 @@ impl Gathered {
         for (line, epochs) in chains(vault, &wanted).await? {
             for (epoch, numbers) in epochs {
                 for n in numbers {
-                    let name = vault.full(&format!("chain/{}/{}/{epoch}/{n:010}.json", line.account, line.writer));
+                    let name = vault.full(&digest_name(&line.account, &line.writer, &epoch, n));
                     let (bytes, signed) = match signed_by(vault, &name, keys).await? {
                         Some(signed) => signed,
                         None => (Bytes::new(), false),

@@ -224,8 +224,13 @@ pub const SIGNATURE: &str = ".sig";
 impl Names {
     /// Digest number `n` of an account.
     pub fn digest(&self, account: &str, n: u64) -> String {
-        format!("{}chain/{}/{}/{}/{n:010}.json", self.prefix, account_segment(account), self.writer, self.epoch)
+        format!("{}{}", self.prefix, digest_name(&account_segment(account), &self.writer, &self.epoch, n))
     }
+}
+
+/// Name of the digest number `n`, without the vault's prefix; `account` as names have it ([`account_segment`]).
+pub fn digest_name(account: &str, writer: &str, epoch: &str, n: u64) -> String {
+    format!("chain/{account}/{writer}/{epoch}/{n:010}.json")
 }
 
 /// A turn as a part of a file's name: no dot.

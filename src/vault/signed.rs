@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::vault::chain::digest::Digest;
 use crate::vault::chain::note::VerifyKey;
-use crate::vault::names::{IndexName, SIGNATURE, account_segment, day_of};
+use crate::vault::names::{IndexName, SIGNATURE, account_segment, day_of, digest_name};
 use crate::vault::read::{ReadError, Vault};
 use crate::vault::store::StoreError;
 use crate::vault::store::directory::NOT_A_FILE;
@@ -51,10 +51,8 @@ impl Signed {
         let options = verify::Options { account: account.map(str::to_owned), ..verify::Options::default() };
         let chains = verify::chains(vault, &options).await?;
         let digests = chains.iter().flat_map(|(line, epochs)| {
-            epochs.iter().flat_map(move |(epoch, numbers)| {
-                let folder = format!("chain/{}/{}/{epoch}", line.account, line.writer);
-                numbers.iter().map(move |n| vault.full(&format!("{folder}/{n:010}.json")))
-            })
+            let name = move |epoch: &str, n: u64| vault.full(&digest_name(&line.account, &line.writer, epoch, n));
+            epochs.iter().flat_map(move |(epoch, numbers)| numbers.iter().map(move |n| name(epoch, *n)))
         });
         let new: Vec<String> = digests.filter(|name| !self.digests.contains(name)).collect();
         let fetched = stream::iter(new).map(|name| async move {
@@ -93,10 +91,10 @@ impl Signed {
         }
         for (line, epochs) in &chains {
             for (epoch, numbers) in epochs {
-                let name = |n: u64| vault.full(&format!("chain/{}/{}/{epoch}/{n:010}.json", line.account, line.writer));
+                let name = |n: u64| vault.full(&digest_name(&line.account, &line.writer, epoch, n));
                 let signed = |n: &u64| self.digests.contains(&name(*n));
                 // nobody can plant a signed one: those before it were there, and are signed
-                let last = numbers.iter().copied().filter(signed).max().unwrap_or_default();
+                let last = numbers.iter().rev().copied().find(signed).unwrap_or_default();
                 closed.extend((0..last).filter(|n| !signed(n)).map(|n| {
                     let name = name(n);
                     format!("{name}: it is not there, or no key given here signed it, as one did later ones of its epoch: what it names counts as unsigned")
@@ -140,7 +138,7 @@ impl Signed {
 /// The name of a digest, without the vault's prefix.
 fn name_of(digest: &Digest) -> String {
     let Digest { account, writer, epoch, n, .. } = digest;
-    format!("chain/{}/{writer}/{epoch}/{n:010}.json", account_segment(account))
+    digest_name(&account_segment(account), writer, epoch, *n)
 }
 
 /// Index objects that signed digests name and that are not there.

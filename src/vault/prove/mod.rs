@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::chain::digest::Digest;
 use super::chain::note::{self, Checkpoint, VerifyKey};
 use super::chain::tree::{Frontier, Hash, Prover, consistency, inclusion, leaf_hash};
-use super::names::{SIGNATURE, account_segment};
+use super::names::{SIGNATURE, account_segment, digest_name};
 use super::read::{Hashes, Leaf, Missed, ReadError, Vault, each_signed_row, each_unsigned_row, unpack_index, whose};
 use super::row::Row;
 use super::signed::Signed;
@@ -333,7 +333,7 @@ impl Epoch<'_> {
     /// A digest whose bytes and checkpoint are signed, and which stands where it says.
     async fn digest(&mut self, n: u64) -> Result<Digest, ReadError> {
         let Line { account, writer } = self.line;
-        let name = self.vault.full(&format!("chain/{account}/{writer}/{}/{n:010}.json", self.name));
+        let name = self.vault.full(&digest_name(account, writer, self.name, n));
         let bytes = self.vault.fetch_chain(&name).await?;
         let signature = self.vault.fetch_chain(&format!("{name}{SIGNATURE}")).await?;
         if !self.keys.iter().any(|key| key.signed(&bytes, &signature)) {

@@ -190,15 +190,7 @@ async fn planted_lines_leave_a_session_whole() {
 /// Where a signed object of the index is gone, or is not what was signed, lines of the session may have stood there: it is said.
 #[tokio::test]
 async fn what_a_session_may_lack_is_told() {
-    let mut site = Site::new(1);
-    for epoch in 0..2 {
-        site.send("default", "s0", "text");
-        site.minutes(3).await;
-        assert!(site.uploader.drain().await);
-        if epoch == 0 {
-            site.restart(1000);
-        }
-    }
+    let site = Site::of_two_epochs().await;
     let vault = Vault::new(site.store.clone(), "", None);
     let session = Wanted { session: Some("s0".to_owned()), ..Wanted::default() };
     let whole = prove(&vault, &session, &keys()).await.expect("proved");

@@ -220,7 +220,8 @@ async fn opened(
     out: &mut Vec<u8>,
 ) {
     let (at, bytes) = opener.fetch(name, range, hashes).await;
-    let sealed = bytes.as_ref().ok().map(|bytes| crate::hex::encode(&Sha256::digest(bytes)));
+    let held = bytes.as_ref().ok().filter(|_| !meant.is_empty());
+    let sealed = held.map(|bytes| crate::hex::encode(&Sha256::digest(bytes)));
     let documents = match bytes {
         Ok(bytes) => opener.documents(&at, &bytes, known, room).await.map_err(ReadError::from),
         Err(why) => Err(why),

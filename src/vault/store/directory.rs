@@ -152,10 +152,15 @@ impl VaultReader for DirectoryStore {
     fn written<'a>(&'a self, _kind: ObjectKind, name: &'a str) -> BoxFuture<'a, Result<Option<UnixNanos>, StoreError>> {
         Box::pin(async move {
             let data = tokio::fs::symlink_metadata(self.path(name)?).await.map_err(classify)?;
-            let since = data.modified().map_err(classify)?.duration_since(UNIX_EPOCH).unwrap_or_default();
-            Ok(u64::try_from(since.as_nanos()).ok().map(UnixNanos))
+            modified(&data).map(Some)
         })
     }
+}
+
+/// When a file was written, by the folder's machine.
+pub(super) fn modified(data: &std::fs::Metadata) -> Result<UnixNanos, StoreError> {
+    let since = data.modified().map_err(classify)?.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Ok(UnixNanos(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)))
 }
 
 fn relative(root: &Path, path: &Path) -> Option<String> {

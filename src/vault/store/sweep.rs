@@ -5,9 +5,9 @@
 
 use std::io::ErrorKind;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
-use super::directory::classify;
+use super::directory::{classify, modified};
 use super::{DirectoryStore, ObjectKind, StoreError, VaultReader};
 use crate::clock::UnixNanos;
 use crate::vault::keys::KEYS_LONGER_DAYS;
@@ -91,9 +91,7 @@ impl DirectoryStore {
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
                 Err(error) => return Err(classify(error)),
             };
-            let written = data.modified().map_err(classify)?.duration_since(UNIX_EPOCH).unwrap_or_default();
-            let written = UnixNanos(u64::try_from(written.as_nanos()).unwrap_or(u64::MAX));
-            if now.since(written) < keep {
+            if now.since(modified(&data)?) < keep {
                 continue;
             }
             if self.is_held(&name).await? {

@@ -143,6 +143,20 @@ impl Site {
         Self { journal, store, clock, rng, auditor, signer, epochs: 0, keys, writer, ticketer, uploader, sent: 0 }
     }
 
+    /// A line of the session `s0` from each of two processes.
+    pub(crate) async fn of_two_epochs() -> Self {
+        let mut site = Site::new(1);
+        for epoch in 0..2 {
+            site.send("default", "s0", "text");
+            site.minutes(3).await;
+            assert!(site.uploader.drain().await);
+            if epoch == 0 {
+                site.restart(1000);
+            }
+        }
+        site
+    }
+
     /// Another process; of the last marks only `kept` are durable.
     pub(crate) fn restart(&mut self, kept: usize) {
         self.journal.crash(kept);

@@ -22,15 +22,7 @@ struct CheckLine {
 fn filled(folder: &std::path::Path, signer: &SigningKey) -> String {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        let mut site = Site::new(1);
-        for epoch in 0..2 {
-            site.send("default", "s0", "text");
-            site.minutes(3).await;
-            assert!(site.uploader.drain().await);
-            if epoch == 0 {
-                site.restart(1000);
-            }
-        }
+        let site = Site::of_two_epochs().await;
         for (name, bytes) in &*site.store.0.lock() {
             let path = folder.join(name);
             std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
