@@ -39,11 +39,9 @@ use self::lanes::Lanes;
 use self::slots::{Aside, Slots};
 use super::delivery::{Delivery, Offers};
 use super::offload::{Offload, offload};
+pub use super::spool::QUARANTINE;
 use super::spool::{ReadError, Spool};
 use super::{Ack, Exporter, OutletSettings};
-
-/// Consumer name of what back ends refused for good.
-pub const QUARANTINE: &str = "quarantine";
 
 const RECORDS_AT_ONCE: usize = 256;
 const READ_RETRY: Duration = Duration::from_secs(5);

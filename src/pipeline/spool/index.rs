@@ -20,6 +20,8 @@ struct Consumer {
     configured: bool,
     records: u64,
     bytes: u64,
+    /// Bytes that are stored anew, and counted twice until that is done.
+    doubled: u64,
     changed: watch::Sender<u64>,
 }
 
@@ -104,7 +106,14 @@ impl Index {
         let number = self.consumers.len();
         self.by_name.insert(Arc::clone(name), number);
         let (changed, _) = watch::channel(0);
-        self.consumers.push(Consumer { name: Arc::clone(name), configured: false, records: 0, bytes: 0, changed });
+        self.consumers.push(Consumer {
+            name: Arc::clone(name),
+            configured: false,
+            records: 0,
+            bytes: 0,
+            doubled: 0,
+            changed,
+        });
         number
     }
 
@@ -284,7 +293,46 @@ impl Index {
     /// Bytes that wait for `consumer`.
     pub(super) fn pending_bytes(&self, consumer: &str) -> u64 {
         let known = self.by_name.get(consumer).and_then(|number| self.consumers.get(*number));
-        known.map_or(0, |consumer| consumer.bytes)
+        known.map_or(0, |consumer| consumer.bytes.saturating_sub(consumer.doubled))
+    }
+
+    /// Closed segments of which nobody but `consumer` needs anything, and it no more than half and `most` bytes; those with least of it first.
+    pub(super) fn sparse(&self, consumer: &str, most: u64) -> Vec<(u64, u64)> {
+        let Some(consumer) = self.by_name.get(consumer).copied() else { return Vec::new() };
+        let needed = self.segments.iter().filter_map(|segment| {
+            let bytes = segment.only(consumer)?;
+            (bytes <= most.min(segment.size / 2)).then_some((segment.number, bytes))
+        });
+        let mut sparse: Vec<(u64, u64)> = needed.collect();
+        sparse.sort_by_key(|(_, bytes)| *bytes);
+        sparse
+    }
+
+    /// What of segment `number` waits for `consumer`.
+    pub(super) fn plan_in(&self, consumer: &str, number: u64) -> Vec<Planned> {
+        let segment = self.place(number).and_then(|at| self.segments.get(at));
+        let (Some(segment), Some(consumer)) = (segment, self.by_name.get(consumer)) else { return Vec::new() };
+        segment.waiting(*consumer, 0).filter_map(|record| Planned::of(segment, record)).collect()
+    }
+
+    /// So many bytes of `consumer` will be stored anew: they do not count until [`Index::stored_anew`].
+    pub(super) fn store_anew(&mut self, consumer: &str, bytes: u64) {
+        if let Some(consumer) = self.by_name.get(consumer).and_then(|number| self.consumers.get_mut(*number)) {
+            consumer.doubled = consumer.doubled.saturating_add(bytes);
+        }
+    }
+
+    /// What `consumer` had at the first positions stands at the second ones too. What it needs no more at the first ones (it was given up, or to
+    /// another) it does not need there.
+    pub(super) fn stored_anew(&mut self, consumer: &str, bytes: u64, seqs: impl IntoIterator<Item = (u64, u64)>) {
+        for (before, now) in seqs {
+            if self.done_by_name(consumer, [before]) == 0 {
+                self.done_by_name(consumer, [now]);
+            }
+        }
+        if let Some(consumer) = self.by_name.get(consumer).and_then(|number| self.consumers.get_mut(*number)) {
+            consumer.doubled = consumer.doubled.saturating_sub(bytes);
+        }
     }
 
     /// Positions of the oldest that wait for `consumer`, so many that the others have no more than `keep` bytes.

@@ -28,6 +28,7 @@ mod queue;
 mod read;
 mod record;
 mod recover;
+mod repack;
 mod room;
 mod scan;
 mod segment;
@@ -110,6 +111,9 @@ pub struct Stored {
 /// Called on the committer's side, in commit order, after the fsync (`Ok`, positions in order of the records) or
 /// when the transaction can't be committed (`Err`: the spool is poisoned, the process must stop acknowledging).
 pub type OnCommit = Box<dyn FnOnce(Result<&[Seq], crate::pipeline::Reason>) + Send>;
+
+/// Consumer name of what back ends refused for good. It is read by nobody in order, so its records may be stored anew further on.
+pub const QUARANTINE: &str = "quarantine";
 
 /// Most holders one record may have.
 pub const MAX_HOLDERS: usize = 32;

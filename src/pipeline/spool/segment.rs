@@ -259,6 +259,13 @@ impl Segment {
         self.held.get(&consumer).copied().filter(|held| held.records > 0)
     }
 
+    /// Bytes that wait here for `consumer`, if it is closed and something does, and for nobody else.
+    pub(super) fn only(&self, consumer: usize) -> Option<u64> {
+        let held = self.held(consumer).filter(|_| self.closed)?;
+        let others = self.held.iter().any(|(who, held)| *who != consumer && held.records > 0);
+        (!others).then_some(held.bytes)
+    }
+
     /// Everyone for whom something waits here.
     pub(super) fn holders(&self) -> Vec<usize> {
         self.held.iter().filter(|(_, held)| held.records > 0).map(|(consumer, _)| *consumer).collect()

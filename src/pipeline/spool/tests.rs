@@ -11,6 +11,7 @@ use crate::secret::Secret;
 mod damage;
 mod faults;
 mod peek;
+mod repack;
 mod simulation;
 
 const STEP: Duration = Duration::ZERO;

@@ -34,6 +34,8 @@ pub(super) struct Clean {
     cushion: u64,
     /// When the cushion was last tried.
     asked: Option<Duration>,
+    /// What is stored anew so that segments can go.
+    pub(super) repacking: super::repack::Repacking,
 }
 
 impl Clean {
@@ -72,6 +74,7 @@ impl Committer {
         }
         self.spool.room.tend();
         self.fill_cushion(now);
+        self.repack(now);
         let shown = self.clean.shown.is_some_and(|shown| now.saturating_sub(shown) < SHOW_EVERY);
         if !shown {
             self.clean.shown = Some(now);
