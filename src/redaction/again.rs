@@ -110,7 +110,7 @@ impl Detector {
 /// What a value is made of that no notation reads.
 static PLAIN: Bytes = Bytes::of(b" @._-+:()/#").and_alnum();
 
-/// Whether a hit is all of a string behind its key, `"key":"hit",`, and held no mark of a notation: the quotes stay where
+/// Whether a hit is all of a string behind its key in an object, `{"key":"hit",`, and held no mark of a notation: the quotes stay where
 /// they were, so that nothing else is read differently, no word reaches over a placeholder, and the string itself
 /// then is one.
 fn is_quiet(text: &str, hits: &[Hit], index: usize) -> bool {
@@ -122,9 +122,32 @@ fn is_quiet(text: &str, hits: &[Hit], index: usize) -> bool {
     let key = before.strip_suffix(b":\"").or_else(|| before.strip_suffix(b": \""));
     let found = part(hit.range.clone());
     hit.bare.is_none()
-        && matches!(key, Some([.., last, b'"']) if *last != b'\\')
+        && key.is_some_and(is_key_of_object)
         && matches!(part(hit.range.end..to), [b'"', b',' | b'}', ..])
         && PLAIN.leading(found) == found.len()
+        && (memchr::memchr(b' ', found).is_none() || is_apart(text, hit.range.start))
+}
+
+/// Whether what stands before a value up to a space is no beginning of a longer one, in quotes of another kind, a tag, or behind `=`: its
+/// placeholder has no space, and a salt is one only without.
+fn is_apart(text: &str, at: usize) -> bool {
+    let near = text.as_bytes().get(at.saturating_sub(2 * NEAR)..at).unwrap_or_default();
+    let run = near.get(near.iter().rposition(u8::is_ascii_whitespace).map_or(0, |at| at + 1)..).unwrap_or_default();
+    memchr::memchr3(b'\'', b'`', b'>', run).or_else(|| memchr::memchr(b'=', run)).is_none()
+}
+
+/// Whether a text ends with a key where an object has one: behind its brace, or behind a value and a comma.
+fn is_key_of_object(before: &[u8]) -> bool {
+    let Some(key) = before.strip_suffix(b"\"") else { return false };
+    let Some(open) = key.get(..key.len() - PLAIN.trailing(key)).and_then(|rest| rest.strip_suffix(b"\"")) else {
+        return false;
+    };
+    match open.trim_ascii_end() {
+        [.., b'{'] => true,
+        [.., last, b','] => matches!(last, b'"' | b'}' | b']' | b'e' | b'l') || last.is_ascii_digit(),
+        [b','] => true,
+        _ => false,
+    }
 }
 
 /// The string without escapes that a placeholder stands in, with its key: `"key":"…"`. Cells of tables go on behind it.

@@ -362,7 +362,7 @@ async fn fragment(vault: &Vault, line: &str) -> Result<Option<Bytes>, ReadError>
     let (Some(object), Some(off), Some(len)) = (&row.object_key, row.off, row.tail.len) else { return Ok(None) };
     let mut hashes = Hashes::default();
     hashes.add(&row);
-    vault.payload(object, Some((off, len)), &hashes).await.1.map(Some)
+    vault.payload(object, Some((off, len)), &hashes).await.bytes.map(Some)
 }
 
 fn texts(hashes: &[Hash]) -> Vec<String> {

@@ -17,6 +17,22 @@ use super::{Opener, ReadError, Vault};
 /// First byte and length of a fragment.
 type Place = (u64, u64);
 
+/// Places whose bytes have the SHA-256 (hex) that a line tells.
+pub(in crate::vault) type Matches = BTreeMap<Place, String>;
+
+/// Places of an object may overlap so often.
+const TIMES: usize = 64;
+
+/// A payload object, or a range of it, as it was read.
+pub(in crate::vault) struct Fetched {
+    /// The name that it has.
+    pub(in crate::vault) at: String,
+    /// Its bytes.
+    pub(in crate::vault) bytes: Result<Bytes, ReadError>,
+    /// What of it lines tell.
+    pub(in crate::vault) found: Matches,
+}
+
 /// SHA-256 (hex) of an object's fragments, as index lines tell them: lines that were planted may tell others of the same place.
 #[derive(Clone, Debug, Default)]
 pub(in crate::vault) struct Hashes(BTreeMap<Place, BTreeSet<String>>);
@@ -29,11 +45,14 @@ impl Hashes {
         }
     }
 
-    /// What bytes that begin at `start` of their object have in these places: hashes, where a line tells the same.
-    pub(super) fn found(&self, bytes: &[u8], start: u64) -> BTreeMap<Place, String> {
+    /// What bytes that begin at `start` of their object have in these places: hashes, where a line tells the same. No line of ours overlaps
+    /// another's place; what was planted makes a reader hash no more than [`TIMES`] as many bytes as there are.
+    pub(super) fn found(&self, bytes: &[u8], start: u64) -> Matches {
+        let mut left = bytes.len().saturating_mul(TIMES);
         let at = |(&(off, len), told): (&Place, &BTreeSet<String>)| {
             let first = usize::try_from(off.checked_sub(start)?).ok()?;
             let fragment = bytes.get(first..first.checked_add(usize::try_from(len).ok()?)?)?;
+            left = left.checked_sub(fragment.len())?;
             let sha256 = crate::hex::encode(&Sha256::digest(fragment));
             told.contains(&sha256).then_some(((off, len), sha256))
         };
@@ -51,29 +70,25 @@ impl Hashes {
 }
 
 impl Vault {
-    /// A payload object, or a range of it (first byte, length), and the name that it has.
-    pub(in crate::vault) async fn payload(
-        &self,
-        name: &str,
-        range: Option<(u64, u64)>,
-        hashes: &Hashes,
-    ) -> (String, Result<Bytes, ReadError>) {
-        let own = self.fetch(ObjectKind::Payload, name, range).await;
+    /// A payload object, or a range of it (first byte, length).
+    pub(in crate::vault) async fn payload(&self, name: &str, range: Option<(u64, u64)>, hashes: &Hashes) -> Fetched {
         let asked = range.unwrap_or((0, u64::MAX));
         let all = hashes.inside(asked);
-        let held =
-            |bytes: &Result<Bytes, ReadError>| bytes.as_ref().map_or(0, |bytes| hashes.found(bytes, asked.0).len());
-        let (mut most, mut best) = (held(&own), (name.to_owned(), own));
-        if most == all {
+        let fetched = async |at: &str| {
+            let bytes = self.fetch(ObjectKind::Payload, at, range).await;
+            let found = bytes.as_ref().map(|bytes| hashes.found(bytes, asked.0)).unwrap_or_default();
+            Fetched { at: at.to_owned(), bytes, found }
+        };
+        let mut best = fetched(name).await;
+        if best.found.len() == all {
             return best;
         }
         for other in self.beside(name).await {
-            let bytes = self.fetch(ObjectKind::Payload, &other, range).await;
-            let count = held(&bytes);
-            if count > most {
-                (most, best) = (count, (other, bytes));
+            let other = fetched(&other).await;
+            if other.found.len() > best.found.len() {
+                best = other;
             }
-            if most == all {
+            if best.found.len() == all {
                 break;
             }
         }
@@ -93,19 +108,15 @@ impl Vault {
 
 impl Opener<'_> {
     /// As [`Vault::payload`]; where it was found beside its name, [`Self::moved`] says so.
-    pub(super) async fn fetch(
-        &mut self,
-        name: &str,
-        range: Option<(u64, u64)>,
-        hashes: &Hashes,
-    ) -> (String, Result<Bytes, ReadError>) {
-        let (at, bytes) = self.vault.payload(name, range, hashes).await;
-        if at != name {
+    pub(super) async fn fetch(&mut self, name: &str, range: Option<(u64, u64)>, hashes: &Hashes) -> Fetched {
+        let fetched = self.vault.payload(name, range, hashes).await;
+        if fetched.at != name {
             self.moved.push(format!(
-                "{name}: what stands there is not what index lines name, which was read at {at}; `tollgate vault verify` tells more"
+                "{name}: what stands there is not what index lines name, which was read at {}; `tollgate vault verify` tells more",
+                fetched.at
             ));
         }
-        (at, bytes)
+        fetched
     }
 
     /// Objects whose names others have, and where they were read, a line each.

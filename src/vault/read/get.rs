@@ -3,15 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
-use sha2::{Digest, Sha256};
-
 use crate::vault::chain::note::VerifyKey;
 use crate::vault::names::{ObjectName, Scope};
 use crate::vault::row::Row;
 use crate::vault::signed::Signed;
 
 use super::{
-    Content, Hashes, Inside, NOT_MEANT, Opener, Places, Query, ReadError, Vault, each_row, find, find_signed, whose,
+    Content, Fetched, Hashes, Inside, NOT_MEANT, Opener, Places, Query, ReadError, Vault, each_row, find, find_signed,
+    whose,
 };
 
 /// What is wanted.
@@ -219,9 +218,8 @@ async fn opened(
     closed: &mut Vec<ReadError>,
     out: &mut Vec<u8>,
 ) {
-    let (at, bytes) = opener.fetch(name, range, hashes).await;
-    let held = bytes.as_ref().ok().filter(|_| !meant.is_empty());
-    let sealed = held.map(|bytes| crate::hex::encode(&Sha256::digest(bytes)));
+    let Fetched { at, bytes, found } = opener.fetch(name, range, hashes).await;
+    let sealed = range.and_then(|range| found.get(&range)).map(String::as_str);
     let documents = match bytes {
         Ok(bytes) => opener.documents(&at, &bytes, known, room).await.map_err(ReadError::from),
         Err(why) => Err(why),
@@ -232,7 +230,7 @@ async fn opened(
             for document in documents {
                 match document {
                     Err(why) => closed.push(why.into()),
-                    Ok(opened) if !meant.is_empty() && !is_meant(&opened.plain, sealed.as_deref(), meant) => {
+                    Ok(opened) if !meant.is_empty() && !is_meant(&opened.plain, sealed, meant) => {
                         closed.push(format!("{at} at {}: {NOT_MEANT}", range.map_or(0, |(first, _)| first)));
                     }
                     Ok(opened) => {
@@ -247,7 +245,7 @@ async fn opened(
 
 /// Whether a document, and its sealed bytes' hash, are what one of these lines says: others may have been planted.
 fn is_meant(plain: &[u8], sealed: Option<&str>, meant: &[&Row]) -> bool {
-    let same = |row: &&&Row| row.tail.ct_sha256.as_deref() == sealed;
+    let same = |row: &&&Row| sealed.is_some() && row.tail.ct_sha256.as_deref() == sealed;
     Inside::read(plain).is_ok_and(|inside| meant.iter().filter(same).any(|row| inside.agree([*row]).is_ok()))
 }
 

@@ -43,7 +43,7 @@ use super::names::{ObjectName, SIGNATURE, Scope, UNATTRIBUTED, account_segment};
 use super::store::settings::S3Settings;
 use super::store::{DirectoryStore, Held, ObjectKind, S3Store, StoreError, VaultReader, Version, VersionPage};
 
-pub(super) use aside::Hashes;
+pub(super) use aside::{Fetched, Hashes};
 pub(super) use find::day_before;
 pub use find::{Found, Query, find, find_in, find_in_signed, find_signed, shown};
 pub use get::{Leaf, Lines, Wanted, get, get_lines};

@@ -19,7 +19,7 @@ use crate::vault::signed::Signed;
 use super::hidden::Hidden;
 use super::lines::{Indexed, Line, erased, line, rows, unindexed};
 use super::terminal::clean;
-use super::{Hashes, Inside, NOT_MEANT, Opened, Opener, Places, ReadError, Shut, Vault, whose};
+use super::{Fetched, Hashes, Inside, NOT_MEANT, Opened, Opener, Places, ReadError, Shut, Vault, whose};
 
 /// Narrows the search.
 #[derive(Clone, Debug, Default)]
@@ -204,13 +204,10 @@ impl Replay {
     /// Reads an object that lines mean, and says where it stood.
     async fn read(&mut self, opener: &mut Opener<'_>, name: &str, meant: Meant, room: &mut u64) -> String {
         let Meant { signed, mut rows, places, hashes } = meant;
-        let (at, bytes) = opener.fetch(name, None, &hashes).await;
-        let (mut found, mut seen) = (BTreeMap::new(), BTreeSet::new());
+        let Fetched { at, bytes, found } = opener.fetch(name, None, &hashes).await;
+        let mut seen = BTreeSet::new();
         let opened = match bytes {
-            Ok(bytes) => {
-                found = hashes.found(&bytes, 0);
-                opener.documents(&at, &bytes, &places, room).await
-            }
+            Ok(bytes) => opener.documents(&at, &bytes, &places, room).await,
             Err(why) => Err(Shut::Other(why)),
         };
         for opened in opened.unwrap_or_else(|why| vec![Err(why)]) {

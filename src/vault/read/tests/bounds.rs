@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
 
+use super::row;
 use crate::vault::parquet::{Options, compact};
-use crate::vault::read::{Found, Query, Vault, find, find_signed, unpack_index};
+use crate::vault::read::{Found, Hashes, Query, Vault, find, find_signed, unpack_index};
 use crate::vault::signed::Signed;
 use crate::vault::uploader::tests::signing_key;
 use crate::vault::verify::tests::Site;
@@ -92,4 +94,26 @@ async fn names_of_sessions_are_bounded() {
     let (own, others) = find_signed(&vault, &query, &signed, &mut |_, _| {}).await.expect("found");
     assert_eq!((own.sessions.len(), own.more_sessions), (1, false));
     assert!(others.more_sessions && others.lines == 200 && kept(&others) <= 32 << 10, "{}", kept(&others));
+}
+
+/// Planted lines of places that overlap must not make a reader hash an object again for each of them; places that don't overlap are all found.
+#[test]
+fn overlapping_places_are_hashed_a_bounded_number_of_times() {
+    let bytes = vec![7_u8; 10_000];
+    let hashes = |places: &[(u64, u64)]| {
+        let mut hashes = Hashes::default();
+        for (off, len) in places {
+            let mut line = row(1, "model", ("m", ""), "gpt", None);
+            let range = *off as usize..(*off + *len) as usize;
+            (line.off, line.tail.len) = (Some(*off), Some(*len));
+            line.tail.ct_sha256 = Some(crate::hex::encode(&Sha256::digest(&bytes[range])));
+            hashes.add(&line);
+        }
+        hashes.found(&bytes, 0).len()
+    };
+    let apart: Vec<(u64, u64)> = (0..1_000).map(|n| (n * 10, 10)).collect();
+    assert_eq!(hashes(&apart), 1_000);
+    let over: Vec<(u64, u64)> = (0..1_000).map(|n| (n, 9_000)).collect();
+    let found = hashes(&over);
+    assert!((60..80).contains(&found), "{found}");
 }
