@@ -252,7 +252,8 @@ impl Cursor<'_> {
         quoted
     }
 
-    /// `value` beside a key that is itself the value of `name` or `key`: stands behind its separator then.
+    /// `value` beside a key that is itself the value of `name` or `key`: stands behind its separator then. `content`
+    /// beside `role` is what a message says.
     fn sibling(&mut self, key: &Range<usize>) -> bool {
         let at = self.at;
         if !matches!(before(self.text, key.start, b" \t\"'\\"), b':' | b'=') {
@@ -267,7 +268,9 @@ impl Cursor<'_> {
             }
         }
         self.skip_quote();
-        let named = self.skip_word(b"value") || self.skip_word(b"defaultvalue") || self.skip_word(b"content");
+        let named = self.skip_word(b"value")
+            || self.skip_word(b"defaultvalue")
+            || (names_key(self.text, key.start) && self.skip_word(b"content"));
         self.skip_quote();
         self.skip(|byte| byte == b' ');
         let found = named && self.at > at && matches!(self.byte(0), b':' | b'=');
@@ -471,6 +474,14 @@ fn trim_end(value: &[u8]) -> usize {
 fn before(text: &[u8], at: usize, skipped: &[u8]) -> u8 {
     let head = text.get(at.saturating_sub(64)..at).unwrap_or_default();
     head.iter().rev().find(|byte| !skipped.contains(byte)).copied().unwrap_or(b'\n')
+}
+
+/// Whether what stands at `at` is the value of a key that ends in `name` or `key`, or of a property of a page.
+fn names_key(text: &[u8], at: usize) -> bool {
+    let head = text.get(at.saturating_sub(64)..at).unwrap_or_default();
+    let part = |byte: &&u8| b" \t\"'\\:=".contains(byte);
+    let head = head.get(..head.len() - head.iter().rev().take_while(part).count()).unwrap_or_default();
+    [&b"name"[..], b"key", b"property", b"itemprop"].iter().any(|word| ends_with(head, word))
 }
 
 /// From `start` to the line's end (also an escaped one), without a comment and blanks at its end.

@@ -84,6 +84,31 @@ fn names_of_things_stay() {
     }
 }
 
+/// What a message says is no value of its role, and no name because its first words look like one; names turned round
+/// and values of pages' properties still are.
+#[test]
+fn messages_are_no_names() {
+    for text in [
+        r#"{"role":"user","content":"Hi, Tom here. Give me the report."}"#,
+        r#"{"role": "user", "content": "Finally, Elizabeth seeks to finalize her purchase."}"#,
+        r#"{"role":"user","content":"No, Bill says the total is 12.50 and not what we told the customer."}"#,
+        r#"{"customer_name":"Finally, Elizabeth seeks to finalize her purchase with all that is in her cart."}"#,
+        r#"{"user":"Ok, Mark as done all that is older than a week"}"#,
+        "role: user\ncontent: Please, Grant access to the folder",
+    ] {
+        let got = redact(shared(), text);
+        assert!(!got.contains("\"[PERSON]\"") && !got.contains(": [PERSON]"), "{got}");
+    }
+    for (text, wanted) in [
+        (r#"{"customer_name":"Zorblatt, Jane A."}"#, r#"{"customer_name":"[PERSON]"}"#),
+        (r#"{"customer_name":"Doe, Jane"}"#, r#"{"customer_name":"[PERSON]"}"#),
+        (r#"{"name":"first_name","value":"Zorblatt"}"#, r#"{"name":"first_name","value":"[PERSON]"}"#),
+        (r#"{"name":"first_name","content":"Zorblatt"}"#, r#"{"name":"first_name","content":"[PERSON]"}"#),
+    ] {
+        assert_eq!(redact(shared(), text), wanted);
+    }
+}
+
 /// Columns give their keys to values: SQL by order, tables by their first line.
 #[test]
 fn columns_are_keys() {

@@ -33,6 +33,8 @@ fn notations() {
         ("setItem('password', 'v')", "password", Sep::Comma, "v"),
         ("<password>v w</password>", "password", Sep::Element, "v w"),
         ("<add key=\"password\" value=\"v\"/>", "password", Sep::Sibling, "v"),
+        ("<meta name=\"password\" content=\"v\">", "password", Sep::Sibling, "v"),
+        ("- role: password, value: v", "password", Sep::Sibling, "v"),
         ("- name: password\n  value: v", "password", Sep::Sibling, "v"),
         (r#"{"name":"password","value":"v"}"#, "password", Sep::Sibling, "v"),
         ("<property name=\"password\">v</property>", "password", Sep::Element, "v"),
@@ -69,9 +71,16 @@ fn lines() {
 /// What only looks like a key has no value.
 #[test]
 fn no_pairs() {
-    for text in
-        ["password::new()", "password", "the password", "password:", "x(password)", "password, user", "password()"]
-    {
+    for text in [
+        "<a role=\"password\" content=\"v\">",
+        "password::new()",
+        "password",
+        "the password",
+        "password:",
+        "x(password)",
+        "password, user",
+        "password()",
+    ] {
         assert_eq!(read(text, "password"), None, "{text}");
     }
 }
