@@ -1,7 +1,8 @@
-//! What the redaction rules may cost a text with nothing private in it: no memory.
+//! What the redaction rules may cost a text with nothing private in it: no memory. A user's own rule, as the manual has it.
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use tollgate::config::load;
 use tollgate::redaction::{BUILTIN, Detector, RuleData, Scratch};
@@ -65,4 +66,27 @@ fn a_clean_text_allocates_nothing() {
         detector.find("to jane@example.com", &mut scratch);
     });
     assert!(made.count_total > 0, "it can fail: what was found is looked at again");
+}
+
+/// What the manual gives to paste for a rule of one's own runs word for word, and shows the rule at work.
+#[test]
+fn the_manuals_rule_works() {
+    let manual = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/redaction.md")).unwrap();
+    let part = manual.split("A rule in two minutes").nth(1).unwrap();
+    let block = part.split("```sh\n").nth(1).unwrap().split("```").next().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let bin = Path::new(env!("CARGO_BIN_EXE_tollgate")).parent().unwrap();
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let run = |block: &str| {
+        let mut shell = Command::new("sh");
+        shell.args(["-euc", block]).current_dir(folder.path()).env("PATH", &path).env("HOME", folder.path());
+        shell.output().unwrap()
+    };
+    let output = run(block);
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{shown}");
+    for wanted in ["2 passed, 0 failed", "\"redacted\":\"[BADGE] at the door\""] {
+        assert!(shown.contains(wanted), "{shown}");
+    }
+    assert!(!run(&block.replace("[BADGE] opened", "[OTHER] opened")).status.success(), "a wrong fixture fails");
 }

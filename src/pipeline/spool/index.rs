@@ -252,7 +252,14 @@ impl Index {
         let (from, to) = (self.consumer(from), self.consumer(to));
         let given = from != to && self.give(from, to, seq);
         if given {
-            self.given_log.push((from, to, seq, 1));
+            match self.given_log.last_mut() {
+                Some((by, whom, first, count))
+                    if (*by, *whom) == (from, to) && first.saturating_add(u64::from(*count)) == seq =>
+                {
+                    *count = count.saturating_add(1);
+                }
+                _ => self.given_log.push((from, to, seq, 1)),
+            }
             self.notify(&[to]);
         }
         given

@@ -32,7 +32,7 @@ pub(super) const TEMPORARY: &str = "progress.tmp";
 const MAGIC: [u8; 8] = *b"TGPROGR\n";
 const VERSION: u16 = 1;
 const HEADER: usize = 16;
-/// Done runs of one line.
+/// Runs of one line.
 const RUNS: usize = 4096;
 
 /// What the file says.
@@ -149,10 +149,19 @@ impl Lines {
     }
 
     pub(super) fn done<'a>(&mut self, runs: impl IntoIterator<Item = (&'a Arc<str>, u64, u32)>) {
-        let mut open: Option<(&Arc<str>, Vec<u8>, usize)> = None;
-        for (name, first, count) in runs {
+        self.runs(1, runs.into_iter().map(|(name, first, count)| ([name], first, count)));
+    }
+
+    pub(super) fn given<'a>(&mut self, runs: impl IntoIterator<Item = (&'a Arc<str>, &'a Arc<str>, u64, u32)>) {
+        self.runs(6, runs.into_iter().map(|(from, to, first, count)| ([from, to], first, count)));
+    }
+
+    /// Runs in their order; those of the same consumers that follow each other share a line.
+    fn runs<'a, const N: usize>(&mut self, tag: u8, runs: impl IntoIterator<Item = ([&'a Arc<str>; N], u64, u32)>) {
+        let mut open: Option<([&Arc<str>; N], Vec<u8>, usize)> = None;
+        for (names, first, count) in runs {
             match &mut open {
-                Some((who, payload, runs)) if *who == name && *runs < RUNS => {
+                Some((whose, payload, runs)) if *whose == names && *runs < RUNS => {
                     *runs += 1;
                     put_run(payload, first, count);
                 }
@@ -160,24 +169,14 @@ impl Lines {
                     if let Some((_, payload, _)) = open.take() {
                         self.push(&payload);
                     }
-                    let mut payload = vec![1];
-                    put_name(&mut payload, name);
+                    let mut payload = vec![tag];
+                    names.iter().for_each(|name| put_name(&mut payload, name));
                     put_run(&mut payload, first, count);
-                    open = Some((name, payload, 1));
+                    open = Some((names, payload, 1));
                 }
             }
         }
         if let Some((_, payload, _)) = open {
-            self.push(&payload);
-        }
-    }
-
-    pub(super) fn given<'a>(&mut self, runs: impl IntoIterator<Item = (&'a Arc<str>, &'a Arc<str>, u64, u32)>) {
-        for (from, to, first, count) in runs {
-            let mut payload = vec![6];
-            put_name(&mut payload, from);
-            put_name(&mut payload, to);
-            put_run(&mut payload, first, count);
             self.push(&payload);
         }
     }
