@@ -16,6 +16,8 @@ use super::{OnCommit, QUARANTINE, Record, Seq, Stored, Transaction, read, room_f
 
 /// No sooner after the last time.
 const EVERY: Duration = Duration::from_millis(250);
+/// Most segments at once: what waits to be committed waits for it.
+const AT_ONCE: u64 = 16;
 /// Most bytes of one segment that are held in memory for it.
 const MOST: u64 = 32 << 20;
 
@@ -52,8 +54,8 @@ impl Committer {
         unreadable.retain(|number| sparse.iter().any(|(sparse, _)| sparse == number));
         let (mut segments, mut moved) = (0_u64, 0_u64);
         for (number, bytes) in sparse {
-            let enough = segments > 0 && moved.saturating_add(bytes) > self.spool.settings.segment_size / 16;
-            if enough {
+            let much = segments > 0 && moved.saturating_add(bytes) > self.spool.settings.segment_size / 16;
+            if much || segments == AT_ONCE {
                 break;
             }
             if self.clean.repacking.unreadable.contains(&number) {
