@@ -278,7 +278,7 @@ fn builtin(rule: &RuleData, index: u16, stems: &mut Vec<Stem>) -> Result<Rule, S
         let different = if word.contains(' ') && action == cue { 4 } else { 1 };
         stems.extend(spellings.iter().take(different).map(|word| Stem {
             text: word.as_bytes().into(),
-            exact: false,
+            exact: word.starts_with(|c: char| c.is_ascii_uppercase()),
             whole: true,
             action,
         }));

@@ -100,7 +100,7 @@ pub struct RuleData {
     /// Words that announce what a family looks for.
     #[serde(default)]
     pub cues: Vec<String>,
-    /// Words (in lower case) one of which must stand near a match: 35 bytes before or 15 behind, on its line. A family
+    /// Words (in lower case; those that begin with a capital are found so alone) one of which must stand near a match: 35 bytes before or 15 behind, on its line. A family
     /// of numbers decides for itself how near. A blank in it also stands for `_`, `-` and nothing.
     #[serde(default)]
     pub context: Vec<String>,

@@ -198,6 +198,16 @@ fn users_rules_with_conditions() {
     }
 }
 
+/// No word of context holds two apostrophes: a plain scalar does not halve them, and the word would stand nowhere.
+#[test]
+fn words_are_written_as_texts_have_them() {
+    for rule in rules() {
+        for word in rule.context.iter().chain(&rule.prose).chain(&rule.cues) {
+            assert!(!word.contains("''"), "{}: {word}", rule.name);
+        }
+    }
+}
+
 proptest! {
     /// Any text: never a panic, idempotent, and the engine works on whole characters.
     #[test]

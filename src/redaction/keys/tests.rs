@@ -102,6 +102,7 @@ fn messages_are_no_names() {
     for (text, wanted) in [
         (r#"{"customer_name":"Zorblatt, Jane A."}"#, r#"{"customer_name":"[PERSON]"}"#),
         (r#"{"customer_name":"Doe, Jane"}"#, r#"{"customer_name":"[PERSON]"}"#),
+        ("Author: Ben Gertzfield, Barry Warsaw\n", "Author: [PERSON]\n"),
         (r#"{"name":"first_name","value":"Zorblatt"}"#, r#"{"name":"first_name","value":"[PERSON]"}"#),
         (r#"{"name":"first_name","content":"Zorblatt"}"#, r#"{"name":"first_name","content":"[PERSON]"}"#),
     ] {

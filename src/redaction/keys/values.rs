@@ -262,7 +262,10 @@ fn is_name(text: &str, listed: bool) -> bool {
     let comma = text.contains(',').then(|| text.split_once(", ")).flatten();
     let (text, turned) = match comma {
         Some((family, given)) => match (shape::read(family, 0), shape::read(given, 0)) {
-            (Some(_), Some(given_name)) if given_name.given && given_name.range.end == given.len() => (family, true),
+            // more words are a sentence
+            (Some(_), Some(name)) if name.given && (name.range.end == given.len() || is_labelled(given)) => {
+                (family, true)
+            }
             _ => return false,
         },
         None => (text, false),

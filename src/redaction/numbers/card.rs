@@ -22,7 +22,9 @@ pub(super) fn shaped(site: &Site<'_, '_>) -> Option<Found> {
     let (digits, length) = site.digits::<19>(first, last)?;
     let digits = digits.get(..length).unwrap_or_default();
     if !bank::card(digits) {
-        return None;
+        // its code stands beside it
+        let coded = last == first + 3 && length == 16 && site.speaks_of(Family::CardCode);
+        return coded.then(|| Found { family: Family::CardCued, range: chain.range(first, last) });
     }
     // bare numbers of rare issuers and lengths are ids of other things in one case of ten
     // (of thirteen digits with zeros behind: times in milliseconds)

@@ -8,7 +8,7 @@ use super::super::rule::Family;
 use super::super::scan::Scan;
 use super::super::sets::Bytes;
 use super::super::validate::{bank, lettered, national};
-use super::cues::{Cues, Grade};
+use super::cues::{Cues, Grade, country};
 use super::site::{Found, Site};
 use super::{card, date, phone};
 
@@ -100,10 +100,17 @@ pub(super) fn at_site(site: &Site<'_, '_>) -> Option<Found> {
             }),
         });
         if found.is_some() {
-            return found;
+            return found.map(|found| with_country(site.scan, found));
         }
     }
     None
+}
+
+/// With the letters of a country that stand before a tax or national id.
+fn with_country(scan: &Scan<'_>, found: Found) -> Found {
+    let own = matches!(found.family, Family::TaxCued | Family::NationalCued);
+    let start = if own { country(scan, found.range.start) } else { found.range.start };
+    Found { range: start..found.range.end, ..found }
 }
 
 /// Digits one by one, `4 1 1 1 …`, as many as their kind has.
@@ -129,7 +136,7 @@ pub(super) fn at_run(scan: &Scan<'_>, run: &Range<usize>) -> Option<Found> {
         // MRN-123456: the word is the first part of the value
         cues = Cues::of(scan, &(run.start..token.range.end));
     }
-    cues.best().find_map(|(family, grade)| token_of(scan, &token, family, grade))
+    cues.best().find_map(|(family, grade)| token_of(scan, &token, family, grade)).map(|found| with_country(scan, found))
 }
 
 /// Nine digits, in any groups.
@@ -182,7 +189,7 @@ fn grouped(site: &Site<'_, '_>, family: Family, grade: Grade) -> Option<Found> {
         || family == Family::MedicalCued
         || family == Family::TaxCued;
     let (least, most) = match family {
-        Family::Account => (7, 20),
+        Family::Account => (7, 24),
         Family::TaxCued => (8, 15),
         Family::NationalCued => (8, 18),
         Family::MedicalCued => (7, 14),

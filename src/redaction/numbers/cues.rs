@@ -47,6 +47,8 @@ impl Cues {
 
     /// Words around `value`.
     pub(super) fn of(scan: &Scan<'_>, value: &Range<usize>) -> Self {
+        // `VAT number FR 736 220 50 318`
+        let value = &(country(scan, value.start)..value.end);
         let foreign = foreign(scan, value.start);
         let words = &scan.anchors.words;
         let upto = words.partition_point(|word| word.at < value.start);
@@ -66,7 +68,8 @@ impl Cues {
                 _ => continue,
             };
             let part = prose && is_part(scan, word.at, word.end);
-            if word.end > value.start || part || scan.is_reserved(&(word.at..word.end)) {
+            let plain = prose && !is_told(scan, family, value);
+            if word.end > value.start || part || plain || scan.is_reserved(&(word.at..word.end)) {
                 continue;
             }
             let in_key = cues.key.as_ref().is_some_and(|key| word.at >= key.start && word.end <= key.end);
@@ -170,6 +173,32 @@ pub(super) fn foreign(scan: &Scan<'_>, at: usize) -> Option<Family> {
     words.max_by_key(|(word, _)| word.len()).map(|(_, family)| *family)
 }
 
+/// Where the letters of a country begin that stand with a blank before an id, `FR 736 220 50 318`; else `at`.
+pub(super) fn country(scan: &Scan<'_>, at: usize) -> usize {
+    if scan.before(at, 1) != b' ' || !scan.before(at, 2).is_ascii_uppercase() {
+        return at;
+    }
+    let [edge, first, second] = [4, 3, 2].map(|back| scan.before(at, back));
+    let austrian = [edge, first, second] == *b"ATU" && !scan.before(at, 5).is_ascii_alphanumeric();
+    let known = !edge.is_ascii_alphanumeric() && !b"_-.".contains(&edge) && COUNTRIES.contains(&[first, second]);
+    at - if austrian { 4 } else { 3 * usize::from(known) }
+}
+
+/// Countries whose tax and national ids are written so. Norway's letters are the word `no`.
+const COUNTRIES: &[[u8; 2]] = &[
+    *b"AT", *b"BE", *b"BG", *b"CH", *b"CY", *b"CZ", *b"DE", *b"DK", *b"EE", *b"EL", *b"ES", *b"FI", *b"FR", *b"GB",
+    *b"HR", *b"HU", *b"IE", *b"IT", *b"LT", *b"LU", *b"LV", *b"MT", *b"NL", *b"NZ", *b"PL", *b"PT", *b"RO", *b"SE",
+    *b"SI", *b"SK", *b"XI",
+];
+
+/// Whether a value has what a word of prose asks for: `claim`, `referral` and `state id` have few ids behind them.
+fn is_told(scan: &Scan<'_>, family: Family, value: &Range<usize>) -> bool {
+    let text = scan.bytes(value.start..value.end.min(value.start + 24));
+    let lettered = family == Family::License || text.first().is_some_and(u8::is_ascii_uppercase);
+    let digits = || text.iter().filter(|byte| byte.is_ascii_digit()).count();
+    !matches!(family, Family::MedicalCued | Family::License) || (lettered && digits() >= 6)
+}
+
 /// Whether any word of numbers stands where it could matter; `upto` of the words begin before the value.
 fn is_near_word(scan: &Scan<'_>, value: &Range<usize>, upto: usize) -> bool {
     let (before, behind) = scan.anchors.words.split_at_checked(upto).unwrap_or_default();
@@ -200,20 +229,38 @@ static LINKS: LazyLock<Words> = LazyLock::new(|| {
 
 /// Whether `between` is nothing but small words and marks; a line may end there if no word stands behind it.
 fn is_link(between: &[u8]) -> bool {
+    let between = filed(between);
     if between.len() > 32 {
         return false;
     }
     let line_end = between.contains(&b'\n');
     let mut words = between.split(|byte| !byte.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
     let small = |word: &[u8]| LINKS.has(word);
-    let marks =
-        between.iter().all(|byte| byte.is_ascii_alphanumeric() || b" \t\n\r:=#\"'\\()[]<>{}-*_.|`/+&,?".contains(byte));
+    let marks = between
+        .iter()
+        .all(|byte| byte.is_ascii_alphanumeric() || b" \t\n\r:=#\"'\\()[]<>{}-*_.|`/+&,?\xc2\xba\xb0".contains(byte));
     // a sentence or list that ends in between ends the word's reach
-    let ends = between.windows(2).skip(1).any(|two| two == b". ") || between.iter().skip(1).any(|byte| *byte == b',');
+    let stop = |at: usize| between.get(at..at + 2) == Some(b". ") && !is_short(between.get(..at).unwrap_or_default());
+    let ends = (1..between.len()).any(|at| stop(at) || between.get(at) == Some(&b','));
     marks
         && !ends
         && (!line_end || words.next().is_none())
         && between.split(|byte| !byte.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).all(small)
+}
+
+/// Without ` on file,`, which says where a value is kept.
+fn filed(between: &[u8]) -> &[u8] {
+    let own = between.trim_ascii_end();
+    let own = own.strip_suffix(b",").or_else(|| own.strip_suffix(b":")).unwrap_or(own);
+    own.strip_suffix(b" on file").unwrap_or(between)
+}
+
+/// Whether `head` ends in a word for a number, whose dot ends no sentence: `no. `.
+fn is_short(head: &[u8]) -> bool {
+    [&b"no"[..], b"nr", b"num"].iter().any(|word| {
+        let (before, last) = head.split_at_checked(head.len().saturating_sub(word.len())).unwrap_or_default();
+        last.eq_ignore_ascii_case(word) && !before.last().is_some_and(u8::is_ascii_alphanumeric)
+    })
 }
 
 /// Keys that say nothing about their values.

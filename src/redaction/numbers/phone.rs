@@ -46,7 +46,7 @@ pub(super) fn shaped(site: &Site<'_, '_>) -> Option<Found> {
     if !is_separated(site) {
         return None;
     }
-    nanp(site).or_else(|| national(site)).filter(|_| !site.is_denied())
+    nanp(site).or_else(|| national(site)).filter(|_| site.is_bracketed(site.first) || !site.is_denied())
 }
 
 /// Whether what stands before a number can't be part of it.
@@ -281,7 +281,10 @@ fn is_day(site: &Site<'_, '_>, groups: usize) -> bool {
     let (chain, first) = (site.chain, site.first);
     let iso = chain.len(first) == 4 && chain.len(first + 1) == 2 && chain.len(first + 2) <= 2;
     let year = chain.len(first) == 4 && (site.part(first).starts_with(b"19") || site.part(first).starts_with(b"20"));
-    groups <= 5 && ((iso && year) || is_date(site))
+    let (a, b) = (chain.group(first).sep, chain.group(first + 1).sep);
+    let shown = matches!((chain.len(first), chain.len(first + 1), chain.len(first + 2)), (1 | 2, 1 | 2, 4)) && a == b;
+    let slashed = shown && a == b'/' && matches!(site.part(first + 2), [b'1', b'9', ..] | [b'2', b'0', ..]);
+    groups <= 5 && ((iso && year) || slashed || is_date(site))
 }
 
 /// `20260520`.
@@ -305,21 +308,23 @@ fn is_epoch(site: &Site<'_, '_>) -> bool {
 
 /// Behind an extension such as ` x123`, `ext. 12`; else `end`.
 pub(super) fn extension(site: &Site<'_, '_>, end: usize) -> usize {
-    let rest = site.scan.bytes(end..end + 20);
-    let lower: [u8; 20] = std::array::from_fn(|index| rest.get(index).copied().unwrap_or(b'\n').to_ascii_lowercase());
-    let blanks = lower.iter().take(2).take_while(|byte| b" ,".contains(byte)).count();
+    let rest = site.scan.bytes(end..end + 24);
+    let lower: [u8; 24] = std::array::from_fn(|index| rest.get(index).copied().unwrap_or(b'\n').to_ascii_lowercase());
+    let blanks = lower.iter().take(4).take_while(|byte| b" ,".contains(byte)).count();
     let word = lower.get(blanks..).unwrap_or_default();
-    let marks: [&[u8]; 5] = [b"extension", b"extn", b"ext", b"x", b"#"];
+    let marks: [&[u8]; 6] = [b"extension", b"extn", b"ext", b"int.", b"x", b"#"];
     let Some(mark) = marks.iter().find(|mark| word.starts_with(mark)) else { return end };
     let behind = word.get(mark.len()..).unwrap_or_default();
-    let gap = behind.iter().take(3).take_while(|byte| b". :".contains(byte)).count();
-    // `, x: 1` is something else
-    if mark.len() == 1 && (gap > 0 || blanks > 1 || lower.first() == Some(&b',')) {
+    let gap = behind.iter().take(4).take_while(|byte| b". :".contains(byte)).count();
+    let digits = behind.iter().skip(gap).take(8).take_while(|byte| byte.is_ascii_digit()).count();
+    // `, x: 1` is something else, ` x 123` is not
+    let comma = lower.first() == Some(&b',');
+    let spaced = *mark == b"x" && blanks > 0 && digits > 1 && behind.iter().take(gap).all(|byte| *byte == b' ');
+    if mark.len() == 1 && (gap > 0 || blanks > 1 || comma) && !(spaced && (!comma || blanks == 1 && digits > 3)) {
         return end;
     }
-    let digits = behind.iter().skip(gap).take(7).take_while(|byte| byte.is_ascii_digit()).count();
     let after = behind.get(gap + digits).copied().unwrap_or(b'\n');
-    if (1..=6).contains(&digits) && !after.is_ascii_alphanumeric() {
+    if (1..=7).contains(&digits) && !after.is_ascii_alphanumeric() {
         end + blanks + mark.len() + gap + digits
     } else {
         end

@@ -146,7 +146,9 @@ impl<'a, 't> Site<'a, 't> {
 
     /// Whether the word before it says that it counts, orders or names things.
     pub(super) fn is_denied(&self) -> bool {
-        *self.denied.get_or_init(|| denied(self.scan, self.start()))
+        *self.denied.get_or_init(|| {
+            denied(self.scan, self.start(), !matches!(self.chain.sep(self.first), b' ' | b'-' | b'.' | b')'))
+        })
     }
 
     /// A phone number in groups `first..=last`, with its opening bracket and extension.
@@ -161,32 +163,38 @@ impl<'a, 't> Site<'a, 't> {
 /// What numbers of things are called.
 const THINGS: &str = "\
     order orders invoice tracking ticket item items sku part parts serial isbn issn doi build version commit \
-    line lines port pid row rows page pages transaction txn po rma asin upc ean gtin barcode model revision \
-    epoch timestamp ts seed size bytes offset count total price amount arxiv rfc pr issue bug job run task batch \
-    request req product variant shipment reservation booking flight chapter section figure table range lat lon \
-    lng latitude longitude duration elapsed pmid tokens chunk shard node block height width step steps iteration \
-    index time";
+    lines port pid row rows page pages transaction txn po rma asin upc ean gtin barcode model revision \
+    epoch timestamp ts seed size bytes offset count total price amount arxiv rfc pr issue bug run task batch \
+    req product variant shipment reservation chapter section figure table range lat lon \
+    lng latitude longitude duration elapsed pmid tokens chunk shard node block width step steps iteration";
+
+/// Words that also stand before phone numbers (`the office line`, `any time`): they name bare digits right behind them, and what stands
+/// behind `#`, `:` or a word for a number.
+const DOUBTFUL: &str = "line time job request booking flight index height";
 
 static IS_THING: LazyLock<Words> = LazyLock::new(|| Words::new(THINGS));
+static IS_DOUBTFUL: LazyLock<Words> = LazyLock::new(|| Words::new(DOUBTFUL));
 
 /// Words between such a word and its number.
 static FILLERS: LazyLock<Words> =
     LazyLock::new(|| Words::new("number numbers no num nr is was id ids code the of ref"));
 
-/// Whether the nearest word before `at` that says anything is of [`THINGS`].
-fn denied(scan: &Scan<'_>, at: usize) -> bool {
+/// Whether the nearest word before `at` that says anything is of [`THINGS`]; `bare`: digits without separators stand there.
+fn denied(scan: &Scan<'_>, at: usize, bare: bool) -> bool {
     let before = scan.bytes(at.saturating_sub(40)..at);
     let line = before.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
     let mut words = line.rsplit(|byte| !byte.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
-    for _ in 0..3 {
+    let marked = || line.trim_ascii_end().last().is_some_and(|mark| b"#:=\"'".contains(mark));
+    for behind in 0..3 {
         let Some(word) = words.next() else { return false };
-        if IS_THING.has(word) {
+        if IS_THING.has(word) || IS_DOUBTFUL.has(word) && (bare || behind > 0 || marked()) {
             return true;
         }
         // productId, orderNumber
         let camel = [&b"Id"[..], b"ID", b"Number", b"No"].iter().find_map(|tail| word.strip_suffix(*tail));
         if let Some(head) = camel.filter(|head| !head.is_empty()) {
-            return THINGS.split_ascii_whitespace().any(|known| ends_with(head, known.as_bytes()));
+            let mut known = THINGS.split_ascii_whitespace().chain(DOUBTFUL.split_ascii_whitespace());
+            return known.any(|known| ends_with(head, known.as_bytes()));
         }
         if !FILLERS.has(word) {
             return false;
