@@ -7,10 +7,13 @@ mod street;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod told;
 
 use super::find::Action;
 use super::rule::Family;
 use super::scan::{Claims, Scan};
+
+pub(super) use tail::STATES;
 
 /// Claims street lines and post boxes, with what is attached.
 pub(super) fn claim(scan: &Scan<'_>, claims: &mut Claims) {

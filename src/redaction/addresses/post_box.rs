@@ -14,7 +14,19 @@ pub(super) fn at(scan: &Scan<'_>, cue: &WordAt) -> Option<(usize, usize)> {
     if word.len() == 3 {
         return military(scan, cue, rest);
     }
-    (blanks > 0 && !id.is_empty()).then_some((cue.at, cue.end + blanks + id.len()))
+    (blanks > 0 && !id.is_empty()).then_some((stop_before(scan, cue.at), cue.end + blanks + id.len()))
+}
+
+/// Where `lockbox 1007 `, `dept. 8096 ` or `MSC 41083 ` before a post box at `at` starts.
+fn stop_before(scan: &Scan<'_>, at: usize) -> usize {
+    let head = scan.part(scan.widen(at.saturating_sub(24)..at).start..at);
+    let trimmed = head.trim_end_matches([' ', ',']);
+    let Some((before, id)) = trimmed.rsplit_once(' ').filter(|_| trimmed.len() < head.len()) else { return at };
+    let digits = (1..11).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_digit());
+    let bare = before.strip_suffix('.').unwrap_or(before);
+    let word = bare.rsplit(|c: char| !c.is_alphanumeric()).next().unwrap_or("");
+    let known = ["lockbox", "dept", "department", "msc", "drawer"].iter().any(|stop| stop.eq_ignore_ascii_case(word));
+    if digits && known { at - head.len() + bare.len() - word.len() } else { at }
 }
 
 /// `PSC 12, Box 34` and `APO AE 09012`.

@@ -1,4 +1,4 @@
-//! **What**: the street line itself, by country. **Not here**: units and places behind it (`tail`).
+//! **What**: the street line itself, by country. **Not here**: units and places behind it (`tail`), streets without a word for it (`told`).
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -7,6 +7,8 @@ use crate::redaction::anchors::Number;
 use crate::redaction::names::words::{self, List};
 use crate::redaction::scan::Scan;
 use crate::redaction::sets::{Bytes, Words};
+
+use super::told;
 
 /// Words that end a street's name in English, in full: they make a street of any name before them.
 static SURE: LazyLock<List> = LazyLock::new(|| {
@@ -111,7 +113,7 @@ const ENDINGS_TEXT: &str = "\
 static ENDINGS: LazyLock<Vec<&str>> = LazyLock::new(|| ENDINGS_TEXT.split(' ').collect());
 
 /// Words for a street in lower case that leave no doubt, and those that leave some.
-static LOWER: LazyLock<Words> = LazyLock::new(|| Words::new("street avenue boulevard road lane blvd ave"));
+static LOWER: LazyLock<Words> = LazyLock::new(|| Words::new("street avenue boulevard road lane blvd ave pkwy"));
 static LOWER_MAYBE: LazyLock<Words> = LazyLock::new(|| Words::new("drive court st dr rd ln ct terrace circle parkway"));
 /// Words before a house number that say what kind of room it is.
 static UNITS: LazyLock<Words> =
@@ -145,7 +147,8 @@ pub(super) fn may_be(scan: &Scan<'_>, number: &Number) -> bool {
 
 /// The street line around a number, where it may be ([`may_be`]).
 pub(super) fn at(scan: &Scan<'_>, number: &Range<usize>) -> Option<Range<usize>> {
-    number_first(scan, number).or_else(|| number_last(scan, number))
+    let boxed = || Some(told::boxed(scan, number)?..number.end);
+    number_first(scan, number).or_else(|| number_last(scan, number)).or_else(boxed)
 }
 
 /// Whether a word is one of a list, without case.
@@ -169,6 +172,8 @@ fn number_first(scan: &Scan<'_>, number: &Range<usize>) -> Option<Range<usize>> 
         return None;
     }
     at += 1;
+    // `2615 1/2 Gary Avenue`
+    at += if scan.bytes(at..at + 4) == b"1/2 " { 4 } else { 0 };
     let begins = scan.byte(at);
     if begins.is_ascii() && !begins.is_ascii_alphanumeric() {
         return None;
@@ -188,7 +193,8 @@ fn number_first(scan: &Scan<'_>, number: &Range<usize>) -> Option<Range<usize>> 
     let (at, rest) = (at + rest.0, rest.1);
     let first = rest.chars().next()?;
     if first.is_lowercase() {
-        return romance(rest).or_else(|| lower(scan, number, rest)).map(|len| number.start..at + len);
+        let told = || told::behind_number(scan, number, at, rest, false);
+        return romance(rest).or_else(|| lower(scan, number, rest)).or_else(told).map(|len| number.start..at + len);
     }
     if !(first.is_uppercase() || first.is_ascii_digit()) {
         return None;
@@ -196,7 +202,9 @@ fn number_first(scan: &Scan<'_>, number: &Range<usize>) -> Option<Range<usize>> 
     if let Some(len) = romance(rest) {
         return Some(number.start..at + len);
     }
-    english(scan, number, at, rest)
+    let year = is_year(scan.bytes(number.clone()));
+    let told = || Some(unit_before(scan, number.start)..at + told::behind_number(scan, number, at, rest, year)?);
+    english(scan, number, at, rest).or_else(told)
 }
 
 /// Whether digits are a year of this century or the last one.
@@ -244,7 +252,7 @@ fn english(scan: &Scan<'_>, number: &Range<usize>, at: usize, rest: &str) -> Opt
     }
     let common = name.split(' ').next().is_some_and(words::is_common);
     let big = number.len() > 2;
-    let near = || likely(scan, number.start, at + len);
+    let near = || likely(scan, number.start);
     let holds = match sure {
         true => !common || big || near() || is_placed(scan, at + len),
         false => (big || near()) && near_or_long(scan, number, at + len, common),
@@ -253,7 +261,7 @@ fn english(scan: &Scan<'_>, number: &Range<usize>, at: usize, rest: &str) -> Opt
 }
 
 /// Whether a place, state or lettered postcode stands behind a street.
-fn is_placed(scan: &Scan<'_>, end: usize) -> bool {
+pub(super) fn is_placed(scan: &Scan<'_>, end: usize) -> bool {
     let behind = super::tail::behind(scan, end);
     scan.bytes(end..behind).iter().any(u8::is_ascii_alphabetic)
 }
@@ -277,11 +285,11 @@ fn unit_before(scan: &Scan<'_>, start: usize) -> usize {
 /// A doubtful street needs something attached, a word that says so, or a house number of three digits and an odd name.
 fn near_or_long(scan: &Scan<'_>, number: &Range<usize>, end: usize, common: bool) -> bool {
     let year = number.len() == 4 && matches!(scan.bytes(number.clone()), [b'1', b'9', ..] | [b'2', b'0', ..]);
-    likely(scan, number.start, end) || super::tail::behind(scan, end) > end || (number.len() > 3 && !common && !year)
+    likely(scan, number.start) || super::tail::behind(scan, end) > end || (number.len() > 3 && !common && !year)
 }
 
 /// Whether what stands before says that an address follows.
-fn likely(scan: &Scan<'_>, start: usize, _end: usize) -> bool {
+pub(super) fn likely(scan: &Scan<'_>, start: usize) -> bool {
     let head = scan.part(scan.widen(start.saturating_sub(48)..start).start..start);
     NEAR.iter().any(|word| {
         head.len() >= word.len()
@@ -295,11 +303,16 @@ fn lower(scan: &Scan<'_>, number: &Range<usize>, rest: &str) -> Option<usize> {
     for (index, word) in rest.as_bytes().split(|byte| *byte == b' ').enumerate().take(4) {
         let bare = word.len() - MARKS.trailing(word);
         let bare = word.get(..bare).filter(|bare| IN_WORD.leading(bare) == bare.len() && !bare.is_empty())?;
-        let street = index > 0 && (LOWER.has(bare) || LOWER_MAYBE.has(bare) && likely(scan, number.start, 0));
+        let street = index > 0 && (LOWER.has(bare) || LOWER_MAYBE.has(bare) && likely(scan, number.start));
         if street {
             let end = offset + bare.len();
             let plain = |word: &str| !is(&NOT_LOWER, word.trim_end_matches(['.', ',', '!', '?']));
-            return rest.get(..end)?.split(' ').all(plain).then_some(end);
+            let end_of = end + usize::from(bare.len() < word.len() && rest.get(end..)?.starts_with(". "));
+            return rest
+                .get(..end)?
+                .split(' ')
+                .all(plain)
+                .then(|| end + direction(rest.get(end..).unwrap_or(""), end_of - end));
         }
         if bare.len() < word.len() {
             return None;
@@ -307,6 +320,19 @@ fn lower(scan: &Scan<'_>, number: &Range<usize>, rest: &str) -> Option<usize> {
         offset += word.len() + 1;
     }
     None
+}
+
+/// Length of a direction in small letters that `rest` begins with, behind a blank and `dots`: ` nw`, ` s,`; 0 where it has none.
+fn direction(rest: &str, dots: usize) -> usize {
+    let Some(behind) = rest.get(dots..).and_then(|rest| rest.strip_prefix(' ')) else { return 0 };
+    let len = behind.bytes().take_while(u8::is_ascii_lowercase).count();
+    let two = matches!(behind.get(..len), Some("ne" | "nw" | "se" | "sw"));
+    // a letter by itself may be any word's
+    let one = matches!(behind.get(..len), Some("n" | "e" | "s" | "w"));
+    let next = behind.get(len..).unwrap_or_default();
+    let ends = next.is_empty() || next.starts_with([',', '.']) || next.starts_with(" #");
+    let parted = !next.starts_with(|c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '/' | '_' | '\''));
+    if two && parted || one && ends { dots + 1 + len } else { 0 }
 }
 
 /// Letters and digits, and what may end a word.
@@ -367,10 +393,9 @@ fn number_last(scan: &Scan<'_>, number: &Range<usize>) -> Option<Range<usize>> {
     }
     let end = number.end + range_behind(scan, number.end);
     let end = end + suffix_letter(scan, end);
-    if let Some(start) = germanic(trimmed, last) {
-        return Some(base + start..end);
-    }
-    let start = prefixed(trimmed)?;
+    let start = germanic(trimmed, last)
+        .or_else(|| prefixed(trimmed))
+        .or_else(|| told::before_number(scan, base, trimmed, end))?;
     Some(base + start..end)
 }
 
@@ -384,7 +409,7 @@ fn may_be_street(head: &[u8]) -> bool {
     let word = head.get(head.iter().rposition(|byte| *byte == b' ').map_or(0, |at| at + 1)..).unwrap_or_default();
     let (Some(first), Some(last)) = (word.first(), word.last()) else { return false };
     // `nº`, `s/n`: the word before them counts
-    let sign = word.len() < 6 && matches!(first, b'n' | b's');
+    let sign = word.len() < 6 && (matches!(first, b'n' | b's') || matches!(word, b"ulica" | b"utca" | b"u."));
     let ends = last.is_ascii_alphabetic() || !last.is_ascii() || END_MARKS.contains(last);
     ends && (first.is_ascii_uppercase() || !first.is_ascii() || sign || word.get(1) == Some(&b'\''))
 }

@@ -41,6 +41,14 @@ const UNITS: &[&str] = &[
     "penthouse",
     "apto",
     "studio",
+    "bld",
+    "flr",
+    "pmb",
+    "pbm",
+    "pob",
+    "mc",
+    "msc",
+    "lockbox",
 ];
 /// Countries that may end an address.
 const COUNTRIES: &[&str] = &[
@@ -90,7 +98,7 @@ const COUNTRIES: &[&str] = &[
     "wales",
 ];
 /// American states and Canadian and Australian provinces.
-const STATES: &[&str] = &[
+pub(in crate::redaction) const STATES: &[&str] = &[
     "AL", "AK", "AZ", "AR", "CA", "CO", "CT", "DE", "FL", "GA", "HI", "ID", "IL", "IN", "IA", "KS", "KY", "LA", "ME",
     "MD", "MA", "MI", "MN", "MS", "MO", "MT", "NE", "NV", "NH", "NJ", "NM", "NY", "NC", "ND", "OH", "OK", "OR", "PA",
     "RI", "SC", "SD", "TN", "TX", "UT", "VT", "VA", "WA", "WV", "WI", "WY", "DC", "PR", "VI", "GU", "AS", "MP", "MH",
@@ -197,6 +205,32 @@ pub(super) fn behind(scan: &Scan<'_>, end: usize) -> usize {
     best
 }
 
+/// Whether a city with its state's letters and its code of five digits stands behind `end`: `, Chicago, IL 60640`.
+pub(super) fn is_zipped(scan: &Scan<'_>, end: usize) -> bool {
+    let text = scan.part(end..behind(scan, end)).trim_end_matches(|c: char| c.is_ascii_digit() || c == '-');
+    let digits = scan.bytes(end + text.len()..end + text.len() + 5);
+    let Some((city, state)) = text.strip_suffix(' ').and_then(|text| text.rsplit_once(' ')) else { return false };
+    let city = city.contains(char::is_alphabetic);
+    city && digits.len() == 5 && digits.iter().all(u8::is_ascii_digit) && STATES.contains(&state)
+}
+
+/// Whether a place and a postcode stand behind `end`: `, Barnag 8291`.
+pub(super) fn is_coded(scan: &Scan<'_>, end: usize) -> bool {
+    let text = scan.bytes(end..behind(scan, end));
+    text.iter().any(u8::is_ascii_alphabetic) && text.iter().filter(|byte| byte.is_ascii_digit()).count() > 3
+}
+
+/// Whether a unit stands behind `end`.
+pub(super) fn has_unit(scan: &Scan<'_>, end: usize) -> bool {
+    let rest = separator(scan, end).map(|next| scan.part(next..scan.widen(next..scan.text.len().min(next + 48)).end));
+    rest.and_then(|rest| part(rest, false)).is_some_and(|(_, part)| part == Part::Unit)
+}
+
+/// Whether a word stands before a unit's number.
+pub(super) fn is_unit(word: &str) -> bool {
+    UNITS.iter().any(|unit| unit.eq_ignore_ascii_case(word))
+}
+
 /// Behind what parts two parts of an address.
 fn separator(scan: &Scan<'_>, at: usize) -> Option<usize> {
     let rest = scan.bytes(at..scan.text.len().min(at + 6));
@@ -215,7 +249,7 @@ fn part(rest: &str, comma: bool) -> Option<(usize, Part)> {
     if word.is_empty() && !rest.starts_with('#') {
         return None;
     }
-    if let Some(len) = unit(rest, word) {
+    if let Some(len) = unit(rest, word).or_else(|| storey(rest, word)).or_else(|| lettered(word, comma)) {
         return Some((len, Part::Unit));
     }
     if let Some(len) = postcode(rest) {
@@ -250,7 +284,7 @@ fn part(rest: &str, comma: bool) -> Option<(usize, Part)> {
 
 /// `Apt. 4B`, `Suite 300`, `#12`.
 fn unit(rest: &str, word: &str) -> Option<usize> {
-    let known = UNITS.iter().any(|unit| unit.eq_ignore_ascii_case(word));
+    let known = is_unit(word);
     let from = match (known, rest.starts_with('#')) {
         (true, _) => word.len(),
         (_, true) => 0,
@@ -261,7 +295,31 @@ fn unit(rest: &str, word: &str) -> Option<usize> {
     let id = behind.get(blanks..)?.bytes().take_while(|byte| byte.is_ascii_alphanumeric() || *byte == b'-').count();
     let text = behind.get(blanks..blanks + id)?;
     let digit = text.bytes().any(|byte| byte.is_ascii_digit());
-    (blanks > 0 && id <= 8 && (digit || id == 1)).then_some(from + blanks + id)
+    let letters = || matches!(text.as_bytes(), [a, b'-', b] if a.is_ascii_uppercase() && b.is_ascii_uppercase());
+    // `Apt. 3rd Flr.`
+    let storey = storey(behind.get(blanks..)?, text).unwrap_or(id);
+    (blanks > 0 && id <= 8 && (digit || id == 1 || letters())).then_some(from + blanks + storey)
+}
+
+/// `2nd floor`, `3rd fl.`: an ordinal before a word for a storey.
+fn storey(rest: &str, word: &str) -> Option<usize> {
+    let digits = word.bytes().take_while(u8::is_ascii_digit).count();
+    let ordinal =
+        (1..4).contains(&digits) && word.len() == digits + 2 && word.ends_with(['t', 'd', 'h', 'T', 'D', 'H']);
+    let behind = rest.get(word.len()..).filter(|_| ordinal)?.strip_prefix(' ')?;
+    let name = behind.bytes().take_while(u8::is_ascii_alphabetic).count();
+    let known = ["floor", "flr", "fl"]
+        .iter()
+        .any(|storey| behind.get(..name).is_some_and(|word| word.eq_ignore_ascii_case(storey)));
+    let dot = usize::from(name < 5 && behind.get(name..).is_some_and(|rest| rest.starts_with('.')));
+    known.then_some(word.len() + 1 + name + dot)
+}
+
+/// `NW`, and `C-5` behind a comma.
+fn lettered(word: &str, comma: bool) -> Option<usize> {
+    let numbered = matches!(word.as_bytes(), [letter, b'-', digits @ ..]
+        if letter.is_ascii_uppercase() && (1..4).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit));
+    (matches!(word, "NW" | "NE" | "SW" | "SE") || comma && numbered).then_some(word.len())
 }
 
 /// American, British, Canadian, Dutch postcodes, and those of four to six digits.

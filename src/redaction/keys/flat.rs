@@ -7,7 +7,7 @@ use super::json::Kind;
 use super::table::{Evidence, KeyRule, Known, Match};
 use super::{Value, claim_value, values};
 use crate::redaction::find::Action;
-use crate::redaction::names::shape;
+use crate::redaction::names::{is_thing, shape};
 use crate::redaction::pairs::{self, Sep};
 use crate::redaction::rule;
 use crate::redaction::scan::{Claims, Scan};
@@ -132,7 +132,9 @@ fn one(
         // without keys beside it, a key that things have too needs a value that is beyond doubt
         let doubtful = rule.asks();
         let wanted = match rule.value {
-            rule::KeyValue::Name | rule::KeyValue::Listed if doubtful => labelled() || is_sure(text, label),
+            rule::KeyValue::Name | rule::KeyValue::Listed if doubtful => {
+                (labelled() || is_sure(text, label)) && !is_thing(scan, &range)
+            }
             rule::KeyValue::Words | rule::KeyValue::Name if unquoted => {
                 let joined = pair.sep == Sep::Equals && scan.byte(key.end) == b'=' && scan.byte(key.end + 1) != b' ';
                 let form =

@@ -119,7 +119,9 @@ pub(super) fn signed(scan: &Scan<'_>, cue: &WordAt) -> Option<Name> {
     let next = scan.part(name.range.end..scan.text.len());
     let ends = next.is_empty() || next.starts_with(['\n', '\r', '\\', '"', '\'', '<', ',', ' ', '(', '*', '|', '.']);
     let maybe = name.words == 1 && words::may_be_given(scan.part(name.range.clone()));
-    let person = name.given || maybe || (!name.common && !organisation(scan, &name));
+    // `Travel Deals Team`
+    let titled = next.strip_prefix(' ').is_some_and(|rest| rest.starts_with(char::is_uppercase));
+    let person = name.given || maybe || (!name.common && !titled && !organisation(scan, &name));
     (ends && person && !is_assistant(scan, &name)).then_some(name)
 }
 
@@ -185,7 +187,9 @@ static ORGANISATIONS: LazyLock<Words> = LazyLock::new(|| {
     studios foundation association airlines airport center centre department ministry court church museum park \
     plc ag sa bv oy ab street avenue road city county island islands beach hills valley river stadium award \
     prize theorem club society union partners holdings industries international project edition version \
-    desktop cloud creek county counties province territory territories peninsula republic polynesia",
+    desktop cloud creek county counties province territory territories peninsula republic polynesia principle \
+    spa district bros kart index borough township precinct railroad arena theatre theater gallery library \
+    cathedral bistro cafe café pizzeria bakery brewery winery resort suites pharmacy boutique paradox syndrome",
     )
 });
 
@@ -195,13 +199,96 @@ pub(in crate::redaction) fn is_organisation(word: &str) -> bool {
     ORGANISATIONS.has(word)
 }
 
-/// Whether the last word of a name, or the one behind it, says that it is no person's.
+/// What two words name that begins as a person's name does: firms, makes, games, laws.
+static FIRMS: LazyLock<Words> = LazyLock::new(|| {
+    Words::of([
+        "morgan stanley",
+        "martin marietta",
+        "hardy weinberg",
+        "texas holdem",
+        "gibson les",
+        "harley davidson",
+        "calvin klein",
+        "tommy hilfiger",
+        "ralph lauren",
+        "wells fargo",
+        "charles schwab",
+        "merrill lynch",
+        "goldman sachs",
+        "louis vuitton",
+        "eli lilly",
+        "philip morris",
+        "mary kay",
+        "jack daniels",
+        "jim beam",
+        "johnnie walker",
+        "aston martin",
+        "yves rocher",
+        "yves saint",
+        "christian dior",
+        "hugo boss",
+        "giorgio armani",
+        "jimmy choo",
+        "kate spade",
+        "michael kors",
+        "marc jacobs",
+        "stella artois",
+        "jack wolfskin",
+        "samuel adams",
+        "sara lee",
+        "marie claire",
+        "elizabeth arden",
+        "estee lauder",
+        "oscar mayer",
+        "betty crocker",
+        "mercedes benz",
+        "alfa romeo",
+        "hewlett packard",
+        "arthur andersen",
+        "grant thornton",
+        "baker hughes",
+        "levi strauss",
+        "newton raphson",
+        "levenberg marquardt",
+        "michaelis menten",
+        "guillain barre",
+        "sierra leone",
+        "sierra nevada",
+        "monte carlo",
+        "lorem ipsum",
+        "hilton new",
+    ])
+});
+
+/// Whether the first two words of a name are a firm's.
+fn is_firm(text: &str) -> bool {
+    text.match_indices(' ')
+        .map(|(at, _)| at)
+        .chain([text.len()])
+        .nth(1)
+        .and_then(|end| text.get(..end))
+        .is_some_and(|two| FIRMS.has(two))
+}
+
+/// Whether the last word of a name, or one of the two behind it, says that it is no person's.
 pub(super) fn organisation(scan: &Scan<'_>, name: &Name) -> bool {
     let is = is_organisation;
     let text = scan.part(name.range.clone());
-    let behind = scan.part(name.range.end..scan.widen(name.range.end..scan.text.len().min(name.range.end + 24)).end);
-    let next = behind.trim_start_matches([' ', ',', '&']).split([' ', ',', '.', '\n', '"']).next().unwrap_or("");
-    text.split(' ').skip(1).any(is) || is_product(text) || (behind.starts_with([' ', ',', '&']) && is(next))
+    let behind = scan.part(name.range.end..scan.widen(name.range.end..scan.text.len().min(name.range.end + 32)).end);
+    let ends = |c: char| matches!(c, ' ' | ',' | '.' | '\n' | '"');
+    let parted = behind.trim_start_matches([' ', ',', '&', '–']);
+    let (next, further) = parted.split_once(ends).unwrap_or((parted, ""));
+    // `Leonardo da Vinci–Fiumicino Airport`
+    let upper = |word: &str| word.starts_with(char::is_uppercase);
+    let goes_on = behind.starts_with([' ', '–'])
+        && upper(next)
+        && parted.get(next.len()..).is_some_and(|rest| rest.starts_with(' '));
+    let further = further.split(ends).next().unwrap_or("");
+    text.split(' ').skip(1).any(is)
+        || is_product(text)
+        || is_firm(text)
+        || (behind.starts_with([' ', ',', '&', '–']) && is(next))
+        || (goes_on && upper(further) && is(further))
 }
 
 /// `Travis CI`, `Ray ID`: a name in small letters and a short word in capitals that no family is called.

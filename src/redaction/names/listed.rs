@@ -1,6 +1,6 @@
 //! **What**: names that begin with a given name of the list: two words in a row, or one beside words that go with
 //! persons. **Invariants**: only words with a capital letter that the pass let through are looked at. **Not here**: the list
-//! (`words`), names behind cues (`cues`).
+//! (`words`), names behind cues (`cues`), what else such a word may be (`places`, `things`).
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -11,6 +11,7 @@ use crate::redaction::sets::{Bytes, Words};
 use super::cues::{all_capitals, organisation};
 use super::shape::{self, Name};
 use super::words::{is_given, may_be_given};
+use super::{places, things};
 
 /// Words before a single given name that go with persons.
 const BEFORE: &[&str] = &[
@@ -163,11 +164,15 @@ static NAMED_AFTER: LazyLock<Words> = LazyLock::new(|| {
     Words::new("algorithm algorithms theorem lemma equation inequality paradox razor conjecture transform sieve")
 });
 
-/// Words that make a place of the name behind them.
-const PLACES: &[&str] = &[
-    "San", "Santa", "Santo", "São", "Port", "New", "Saint", "St", "Fort", "Mount", "Lake", "North", "South", "East",
-    "West", "Los", "Las", "El", "Upper", "Lower", "Cape", "Isla", "Villa", "Rio", "Hong",
-];
+/// Words that make a place or a house of the name behind them, where they begin with a capital letter.
+static PLACES: LazyLock<Words> = LazyLock::new(|| {
+    Words::new(
+        "\
+    san santa santo são port new saint st ste ft mt fort mount lake north south east west los las el upper lower cape \
+    isla villa rio hong grand palo baton punta puerto ciudad bistrot bistro brasserie trattoria ristorante osteria \
+    restaurant café hotel hôtel lycée stade",
+    )
+});
 
 /// Claims listed names.
 pub(super) fn claim(scan: &Scan<'_>, rule: u16, seeds: &mut Vec<Range<usize>>, claims: &mut Claims) {
@@ -197,6 +202,9 @@ pub(super) fn claim(scan: &Scan<'_>, rule: u16, seeds: &mut Vec<Range<usize>>, c
         }
         let sure = name.words > 1 && !organisation(scan, &name) && !all_capitals(scan, &name);
         if !(sure || name.words == 1 && !all_capitals(scan, &name) && goes_with(scan, &name)) {
+            continue;
+        }
+        if things::is_named(scan, &name.range) {
             continue;
         }
         // only the listed word itself is looked for elsewhere: the list says nothing of the one behind it
@@ -232,9 +240,10 @@ fn may_begin(scan: &Scan<'_>, at: usize) -> bool {
 
 /// Whether the word before `at` makes a place of what follows: `San Francisco`, `Port Arthur`.
 pub(super) fn is_place(scan: &Scan<'_>, at: usize) -> bool {
-    let head = scan.part(scan.widen(at.saturating_sub(8)..at).start..at);
-    let word = head.strip_suffix(' ').and_then(|head| head.rsplit(|c: char| !c.is_alphabetic()).next());
-    word.is_some_and(|word| PLACES.contains(&word))
+    let head = scan.part(scan.widen(at.saturating_sub(12)..at).start..at);
+    let Some(head) = head.strip_suffix(' ') else { return false };
+    let word = head.strip_suffix('.').unwrap_or(head).rsplit(|c: char| !c.is_alphabetic()).next().unwrap_or("");
+    word.starts_with(char::is_uppercase) && PLACES.has(word)
 }
 
 /// Whether what stands on either side of a single given name goes with persons.
@@ -259,12 +268,16 @@ fn goes_with(scan: &Scan<'_>, name: &Name) -> bool {
             return true;
         }
     }
+    let place = places::is_place_too(scan.part(name.range.clone()));
+    if behind.strip_prefix(", ").is_some_and(places::is_state) {
+        return false;
+    }
     // an item of a list of texts
     let (quote, next) = (scan.before(start, 1), scan.byte(end + 1));
     let spaced = scan.before(start, 2) == b' ' && b",[".contains(&scan.before(start, 3));
     let item = (spaced || b"[,".contains(&scan.before(start, 2))) && matches!(next, b',' | b']');
     if b"\"'".contains(&quote) && scan.byte(end) == quote && item {
-        return true;
+        return !place;
     }
     // somebody is addressed
     let addressed = behind.strip_prefix(", ").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase()));
@@ -285,5 +298,9 @@ fn goes_with(scan: &Scan<'_>, name: &Name) -> bool {
         let listed = head.strip_suffix(other).is_some_and(|head| head.ends_with(", "));
         return ends && !title_case && !listed && is_given(other);
     }
-    ends && !title_case && word.starts_with(|c: char| c.is_ascii_lowercase()) && is(BEFORE, word)
+    ends && !title_case
+        && word.starts_with(|c: char| c.is_ascii_lowercase())
+        && is(BEFORE, word)
+        && !(place && places::goes_with(word))
+        && !places::is_journey(scan, start)
 }

@@ -8,9 +8,11 @@ mod carry;
 mod cues;
 mod listed;
 mod mail;
+mod places;
 pub(super) mod shape;
 #[cfg(test)]
 mod tests;
+mod things;
 pub(super) mod words;
 
 use std::ops::Range;
@@ -23,6 +25,7 @@ use super::scan::{Claims, Scan};
 
 pub(super) use carry::{claim_words, words_of as carried_words};
 pub(super) use cues::is_organisation;
+pub(super) use things::is_named as is_thing;
 pub(super) use words::given_names;
 
 /// Reused memory.

@@ -70,3 +70,29 @@ fn look_alikes_stay() {
         assert_eq!(redact(shared(), text), text);
     }
 }
+
+/// Places, firms and goods that are called as persons are stay; persons beside the same words go.
+#[test]
+fn what_is_called_as_persons_are_stays() {
+    for text in [
+        "an order sent to Texas by accident, a half-day trip to Texas.",
+        "you moved from Florida (32169) to Phoenix; a flight to Charlotte, then a train from Victoria",
+        "St. Louis is 500 miles away, Grand Canyon, Palo Alto, Ft. Wayne",
+        "The Martin Marietta index rose, Calvin Klein and Louis Vuitton did not",
+        r#"{"enum": ["Celsius", "Fahrenheit", "Kelvin"], "default": "Celsius"}"#,
+        r#"{"name":"Charlotte Sofa","sku":"x-1","variants":{"a":{"price":1}}}"#,
+        r#"{\"title\": \"Kelly Green Rug\", \"price\": 129}"#,
+        "name: Charlotte Sofa\nprice: 129",
+    ] {
+        assert_eq!(redact(shared(), text), text);
+    }
+    for (text, wanted) in [
+        ("send it to Charlotte, please", "send it to [PERSON], please"),
+        ("a trip with Emma to Texas", "a trip with [PERSON] to Texas"),
+        (r#"{"name":"Emma Okonkwo","email":1,"price":3}"#, r#"{"name":"[PERSON]","email":1,"price":3}"#),
+        (r#"{"title":"Lunch with Emma Okonkwo","price":3}"#, r#"{"title":"Lunch with [PERSON]","price":3}"#),
+        (r#"{"sku":1},{"name":"Emma Okonkwo","n":3}"#, r#"{"sku":1},{"name":"[PERSON]","n":3}"#),
+    ] {
+        assert_eq!(redact(shared(), text), wanted);
+    }
+}
