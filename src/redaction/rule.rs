@@ -152,6 +152,8 @@ pub enum Family {
     NameGreeted,
     /// Persons' names below a closing formula.
     NameSigned,
+    /// Persons' names at their place in a line of a record (vCard, HL7).
+    NameRecord,
     /// Persons' names beside an e-mail address.
     NameMail,
     /// Persons' names that were found elsewhere in the same text.

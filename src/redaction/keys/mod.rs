@@ -159,8 +159,13 @@ fn siblings(
     named: &mut Vec<std::ops::Range<usize>>,
     claims: &mut Claims,
 ) {
-    for two in tree.pairs.windows(2) {
+    for (at, two) in tree.pairs.windows(2).enumerate() {
         let [key, value] = two else { continue };
+        if value.kind == Kind::Text && scan.bytes(value.key.clone()) == b"value" {
+            let found = identified(scan, tree, at + 1, table);
+            let value = Value { found, beside: Default::default(), range: value.value.clone(), kind: value.kind };
+            claim_value(scan, table, &value, named, claims);
+        }
         let same = key.object == value.object && value.kind == Kind::Text && key.kind == Kind::Text;
         let is = |range: &std::ops::Range<usize>, words: &Words| words.has(scan.bytes(range.clone()));
         if !same || !is(&value.key, &VALUES) || !is(&key.key, &NAMES) {
@@ -169,6 +174,48 @@ fn siblings(
         let found = table.find(scan.bytes(key.value.clone())).0;
         let value = Value { found, beside: Default::default(), range: value.value.clone(), kind: value.kind };
         claim_value(scan, table, &value, named, claims);
+    }
+}
+
+/// Most pairs before a value that say what it is.
+const NEAR: usize = 10;
+
+/// What the value at `at` is, as FHIR says it beside identifiers and contacts: `{"type":{"text":"Medical Record Number"},
+/// "system":"http://…/us-ssn","value":"x"}`.
+fn identified(scan: &Scan<'_>, tree: &Tree, at: usize, table: &KeyTable) -> Match {
+    let Some(value) = tree.pairs.get(at) else { return Match::NONE };
+    let within = |pair: &json::Pair| {
+        let mut above = tree.parent(pair);
+        (0..3).any(|_| {
+            let here =
+                above.is_some_and(|above| above.object == value.object && scan.bytes(above.key.clone()) == b"type");
+            above = above.and_then(|above| tree.parent(above));
+            here
+        })
+    };
+    let near = tree.pairs.get(at.saturating_sub(NEAR)..at).unwrap_or_default();
+    let told = near.iter().rev().filter(|pair| pair.kind == Kind::Text).map(|pair| {
+        let text = scan.bytes(pair.value.clone());
+        match scan.bytes(pair.key.clone()) {
+            b"system" if pair.object == value.object => {
+                table.find(text.rsplit(|byte| *byte == b'/').next().unwrap_or_default()).0
+            }
+            b"text" if within(pair) => table.find(text).0,
+            b"code" if within(pair) => table.find(coded(text)).0,
+            _ => Match::NONE,
+        }
+    });
+    told.into_iter().find(|found| *found != Match::NONE).unwrap_or(Match::NONE)
+}
+
+/// The key that a code of identifiers' types means (HL7's table 0203).
+fn coded(code: &[u8]) -> &'static [u8] {
+    match code {
+        b"MR" => b"mrn",
+        b"SS" => b"ssn",
+        b"DL" => b"driver_license",
+        b"PPN" => b"passport_number",
+        _ => b"",
     }
 }
 

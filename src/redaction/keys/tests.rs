@@ -182,6 +182,35 @@ fn attribute_keys() {
     assert_eq!(under("note", "mail bob@example.com"), "mail [EMAIL]");
 }
 
+/// What FHIR says beside an identifier is its key; other systems and codes say nothing.
+#[test]
+fn identifiers_are_told_beside_them() {
+    for (text, wanted) in [
+        (
+            r#"{"name":"x","identifier":[{"system":"http://hl7.org/fhir/sid/us-ssn","value":"999-51-6412"}]}"#,
+            r#"{"name":"x","identifier":[{"system":"http://hl7.org/fhir/sid/us-ssn","value":"[SSN]"}]}"#,
+        ),
+        (
+            r#"{"name":"x","a":[{"type":{"text":"Medical Record Number"},"system":"http://h.org","value":"b03f4c8e21"}]}"#,
+            r#"{"name":"x","a":[{"type":{"text":"Medical Record Number"},"system":"http://h.org","value":"[MEDICAL_ID]"}]}"#,
+        ),
+        (
+            r#"{"name":"x","a":[{"type":{"coding":[{"system":"http://t.org/v2-0203","code":"MR"}]},"value":"12345"}]}"#,
+            r#"{"name":"x","a":[{"type":{"coding":[{"system":"http://t.org/v2-0203","code":"MR"}]},"value":"[MEDICAL_ID]"}]}"#,
+        ),
+        (r#"{"family":"Kozey370","given":["Delmar187"]}"#, r#"{"family":"[PERSON]","given":["[PERSON]"]}"#),
+    ] {
+        assert_eq!(redact(shared(), text), wanted);
+    }
+    for text in [
+        r#"{"name":"x","metric":[{"system":"linux","code":"MR","value":"b03f4c8e21"}]}"#,
+        r#"{"name":"x","a":[{"text":"Medical Record Number"},{"value":"b03f4c8e21"}]}"#,
+        r#"{"name":"x","a":{"system":"http://h.org/passwd","value":"12345"}}"#,
+    ] {
+        assert_eq!(redact(shared(), text), text);
+    }
+}
+
 /// JSON stays JSON, whatever is taken out of it.
 #[test]
 fn json_stays_json() {

@@ -250,6 +250,11 @@ fn is_booked(text: &str) -> bool {
 
 /// A few words without any sign of code.
 fn is_words(text: &str) -> bool {
+    // `Kozey370`, as made records have them
+    let name = text.trim_end_matches(|c: char| c.is_ascii_digit());
+    let made =
+        (2..5).contains(&(text.len() - name.len())) && name.len() > 2 && name.chars().skip(1).all(char::is_lowercase);
+    let text = if made && name.starts_with(char::is_uppercase) { name } else { text };
     let odd = text.chars().any(|c| c.is_ascii_digit() || "_/\\@=<>{}[]|#$%^&*:;?!".contains(c));
     !odd && !describes(text)
         && text.split_ascii_whitespace().count() <= 6

@@ -135,6 +135,34 @@ fn is_assistant(scan: &Scan<'_>, name: &Name) -> bool {
 }
 
 /// Behind at most `most` of `skipped`.
+/// The name before `(DOB`: two words or more.
+pub(super) fn born(scan: &Scan<'_>, cue: &WordAt) -> Option<Name> {
+    let end = cue.at.checked_sub(2).filter(|end| scan.byte(*end) == b' ')?;
+    let floor = scan.text.ceil_char_boundary(end.saturating_sub(64));
+    let head = scan.part(floor..end);
+    let mut start = end;
+    for word in head.rsplit(' ').take(3) {
+        let named =
+            word.starts_with(char::is_uppercase) && word.chars().all(|c| c.is_alphabetic() || "-'.’".contains(c));
+        if !named || start < floor + word.len() {
+            break;
+        }
+        start -= word.len() + usize::from(start < end);
+        let name = shape::read(scan.text, start).filter(|name| name.range.end == end && name.words > 1);
+        if name.as_ref().is_some_and(|name| !name.common && !organisation(scan, name)) && !goes_on(scan, start) {
+            return name;
+        }
+    }
+    None
+}
+
+/// Whether a further word with a capital letter stands before `start`.
+fn goes_on(scan: &Scan<'_>, start: usize) -> bool {
+    let head = scan.part(scan.text.ceil_char_boundary(start.saturating_sub(32))..start);
+    let word = head.strip_suffix(' ').and_then(|head| head.rsplit([' ', '\n']).next()).unwrap_or("");
+    word.starts_with(char::is_uppercase) && word.chars().all(char::is_alphabetic)
+}
+
 fn skip(scan: &Scan<'_>, from: usize, skipped: &[u8], most: usize) -> Option<usize> {
     let rest = scan.bytes(from..scan.text.len().min(from + most + 1));
     let len = rest.iter().take_while(|byte| skipped.contains(byte)).count();

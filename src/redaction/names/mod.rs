@@ -9,6 +9,7 @@ mod cues;
 mod listed;
 mod mail;
 mod places;
+mod records;
 pub(super) mod shape;
 #[cfg(test)]
 mod tests;
@@ -50,8 +51,21 @@ pub(super) fn claim(scan: &Scan<'_>, scratch: &mut NameScratch, claims: &mut Cla
     mail::claim(scan, &mut scratch.seeds, claims);
     addresses::claim(scan, claims);
     for (index, word) in scan.anchors.words.iter().enumerate() {
-        let Action::Cue(rule) = word.action else { continue };
-        let found = match scan.family(rule) {
+        let (rule, found) = match word.action {
+            Action::Cue(rule) => (rule, scan.family(rule)),
+            // `1. Lei Kim (DOB: …)`
+            Action::Number(Family::Birth) if scan.before(word.at, 1) == b'(' => match scan.rule(Family::NameCued) {
+                Some(rule) => (rule, Some(Family::Birth)),
+                None => continue,
+            },
+            _ => continue,
+        };
+        let found = match found {
+            Some(Family::Birth) => cues::born(scan, word),
+            Some(Family::NameRecord) => {
+                records::claim(scan, word, rule, claims);
+                None
+            }
             Some(Family::NameIntroduced) => cues::introduced(scan, word),
             Some(Family::NameCued) => cues::cued(scan, word),
             Some(Family::NameGreeted) => {

@@ -96,3 +96,19 @@ fn what_is_called_as_persons_are_stays() {
         assert_eq!(redact(shared(), text), wanted);
     }
 }
+
+/// A segment of HL7 goes by its fields, a name before `(DOB` by its place; tables of processes stay.
+#[test]
+fn records_go_by_their_places() {
+    for (text, wanted) in [
+        (
+            "PID|1||10101^^^GATEWAY&1.3.6||ZORB^SMITH^^^^^A||19690113|M|||VIA DELLE VIE 4^^CAGLIARI^^^100^H^^092009",
+            "PID|1||[MEDICAL_ID]^^^GATEWAY&1.3.6||[PERSON]^^^^^A||[DATE_OF_BIRTH]|M|||[ADDRESS]^^CAGLIARI^^^100^H^^092009",
+        ),
+        ("1. Lei Kim (DOB 1990-04-05)", "1. [PERSON] (DOB [DATE_OF_BIRTH])"),
+        ("Field (DOB 1990-04-05)", "Field (DOB [DATE_OF_BIRTH])"),
+        ("The Required Field (DOB 1990-04-05)", "The Required Field (DOB [DATE_OF_BIRTH])"),
+    ] {
+        assert_eq!(redact(shared(), text), wanted);
+    }
+}

@@ -91,6 +91,7 @@ fn made(family: Family, random: &mut Random) -> (String, String, String) {
         Family::NameCued => of("for customer ", format!("{first} {last}"), " today"),
         Family::NameGreeted => of("Dear ", first, ","),
         Family::NameSigned => of("Best regards,\n", format!("{first} {last}"), ""),
+        Family::NameRecord => of("BEGIN:VCARD\nN:", last, ";;;;\nEND:VCARD"),
         Family::NameMail => of("ask ", format!("{first} {last}"), " <x@example.com>"),
         Family::NameCarried => of("{\"last_name\":\"Quesadero\"} then ", "Quesadero".to_owned(), " left"),
         Family::NameListed => of("the talk by ", format!("{first} {last}"), " was good"),
@@ -260,6 +261,7 @@ fn may_be(family: Family, found: &str, before: &str, behind: &str) -> bool {
         | Family::NameCued
         | Family::NameGreeted
         | Family::NameSigned
+        | Family::NameRecord
         | Family::NameMail
         | Family::NameCarried
         | Family::NameListed => letters >= 2,
