@@ -368,9 +368,10 @@ async fn tick(engine: Arc<Engine>, spool: Arc<Spool>, seams: Seams) {
     }
 }
 
-/// Writes checkpoints; the larger they get, the rarer. After a failure it is tried again soon: until then effects hold the spool's segments.
+/// Writes checkpoints, the first at once: what a start replays must not grow from life to life where each ends within seconds. The larger they
+/// get, the rarer. After a failure it is tried again soon: until then effects hold the spool's segments.
 async fn save(checkpoints: Arc<Checkpoints>, clock: Arc<dyn Clock>, tasks: Arc<dyn Spawn>, every: Duration) {
-    let (mut rest, mut failing) = (every, false);
+    let (mut rest, mut failing) = (Duration::ZERO, false);
     loop {
         tokio::time::sleep(rest).await;
         let began = clock.monotonic();

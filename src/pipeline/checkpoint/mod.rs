@@ -160,11 +160,11 @@ impl Checkpoints {
     /// Whatever the file system says; the last file and all effects behind it are then still there.
     pub fn write(&self) -> io::Result<()> {
         let mut written = self.written.lock();
-        let began = self.clock.monotonic();
-        let snapshot = self.applier.snapshot();
-        if snapshot.applied <= *written {
+        if self.applier.applied() <= *written {
             return Ok(());
         }
+        let began = self.clock.monotonic();
+        let snapshot = self.applier.snapshot();
         if let Err(error) = self.replace(&snapshot) {
             self.write_failures.increment(1);
             return Err(error);
