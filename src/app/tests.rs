@@ -137,14 +137,15 @@ fn a_crash_loses_nothing() {
     let retry = Outcome::Retry { after: None, reason: Reason::Unavailable };
     let dead = Sink::new("x", Trust::Internal, 1 << 20, move |_| (Duration::ZERO, retry.clone()));
     let runtime = tasks::runtime(1).unwrap();
-    let app = runtime.block_on(start(folder.path(), &dead, Extras::default()));
+    let counts = || Extras { processors: vec![Tally::new("tally")], ..Extras::default() };
+    let app = runtime.block_on(start(folder.path(), &dead, counts()));
     let answer = submit(&app.engine().inlet, spans(&["a"]));
     assert_eq!(runtime.block_on(answer), Outcome::Accepted);
     // No close, no checkpoint, no progress: only the lock is let go, as the system does for a killed process.
     let copy = tempfile::tempdir().unwrap();
     copy_files(&folder.path().join("spool"), &copy.path().join("spool"));
     let sink = Sink::open("x", Trust::Internal);
-    let mut blueprint = blueprint(copy.path(), &sink, Extras::default());
+    let mut blueprint = blueprint(copy.path(), &sink, counts());
     blueprint.settings.checkpoint_every = Duration::from_secs(86_400);
     let second = runtime.block_on(App::start(blueprint, seams())).unwrap();
     runtime.block_on(until(|| copy.path().join("spool/state/checkpoint").exists()));

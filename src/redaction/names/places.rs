@@ -41,7 +41,7 @@ pub(super) fn goes_with(word: &str) -> bool {
 
 /// Whether a text begins with a state's two letters, as it stands behind a city: `NC`. Those that are words stay out.
 pub(super) fn is_state(text: &str) -> bool {
-    let ends = text.bytes().nth(2).is_none_or(|byte| !byte.is_ascii_alphanumeric());
+    let ends = text.as_bytes().get(2).is_none_or(|byte| !byte.is_ascii_alphanumeric());
     text.get(..2).is_some_and(|two| ends && STATES.contains(&two) && !["OK", "IN", "OR", "ME", "HI"].contains(&two))
 }
 
