@@ -158,25 +158,23 @@ impl Lines {
 
     /// Runs in their order; those of the same consumers that follow each other share a line.
     fn runs<'a, const N: usize>(&mut self, tag: u8, runs: impl IntoIterator<Item = ([&'a Arc<str>; N], u64, u32)>) {
-        let mut open: Option<([&Arc<str>; N], Vec<u8>, usize)> = None;
+        let (mut open, mut payload): (Option<([&Arc<str>; N], usize)>, Vec<u8>) = (None, Vec::new());
         for (names, first, count) in runs {
             match &mut open {
-                Some((whose, payload, runs)) if *whose == names && *runs < RUNS => {
-                    *runs += 1;
-                    put_run(payload, first, count);
-                }
+                Some((whose, runs)) if *whose == names && *runs < RUNS => *runs += 1,
                 _ => {
-                    if let Some((_, payload, _)) = open.take() {
+                    if open.is_some() {
                         self.push(&payload);
                     }
-                    let mut payload = vec![tag];
+                    payload.clear();
+                    payload.push(tag);
                     names.iter().for_each(|name| put_name(&mut payload, name));
-                    put_run(&mut payload, first, count);
-                    open = Some((names, payload, 1));
+                    open = Some((names, 1));
                 }
             }
+            put_run(&mut payload, first, count);
         }
-        if let Some((_, payload, _)) = open {
+        if open.is_some() {
             self.push(&payload);
         }
     }
