@@ -43,7 +43,7 @@ const PERCENTS: u8 = 2;
 pub(super) enum Kind {
     /// `\n`, `\"`, `\u0040`, `\x40`: JSON within strings, C, shells.
     Escapes,
-    /// `&#64;`, `&commat;`.
+    /// `&#64;`, `&commat;`, `<b></b>` within a word.
     Html,
     /// `%40`, `+`.
     Percent,
@@ -79,7 +79,7 @@ impl Kind {
             || !scan.anchors.ats.is_empty()
             || Self::has_short(scan)
             || Self::has_token(scan);
-        backslash | percent | ampersand | equals | high | escape | runs
+        backslash | percent | ampersand | equals | high | escape | runs || html::has_empty(scan.text)
     }
 
     fn has_short(scan: &Scan<'_>) -> bool {
@@ -94,7 +94,7 @@ impl Kind {
         let facts: &Facts = &scan.anchors.facts;
         match self {
             Self::Escapes => facts.backslash,
-            Self::Html => facts.ampersand,
+            Self::Html => facts.ampersand || html::has_empty(scan.text),
             Self::Percent => facts.percent,
             Self::Quoted => facts.equals,
             Self::Controls => facts.escape || !scan.anchors.ats.is_empty(),

@@ -1,6 +1,6 @@
 //! **What**: quoted-printable: `=40`, and `=` at line ends. **Invariants**: `=40` counts where it may be the `@` of an
-//! address, `=3D` between a key and a value; all else only in a text that says it is quoted-printable or holds three escapes that are no numbers of
-//! `key=20`; of what is found, only what an escape touches.
+//! address, `=3D` between a key and a value; all else only in a text that says it is quoted-printable, holds three escapes that are no numbers of
+//! `key=20`, or six side by side; of what is found, only what an escape touches.
 
 use std::ops::Range;
 
@@ -10,6 +10,8 @@ use super::{View, windows};
 
 /// Escapes that tell a text in this form.
 const ENOUGH: usize = 3;
+/// Escapes side by side that do so without a letter.
+const RUN: usize = 6;
 /// Where a header is looked for.
 const HEAD: usize = 16 << 10;
 
@@ -21,7 +23,7 @@ pub(super) fn windows(scan: &Scan<'_>, fresh: &dyn Fn(Range<usize>) -> bool, out
             windows::add(scan.text, at..at + 3, out);
         }
     };
-    if is_told(bytes, scan.anchors.facts.soft) {
+    if is_told(bytes, scan.anchors.facts.soft) || has_run(scan) {
         memchr::memchr_iter(b'=', bytes).for_each(|at| add(at, true));
         return;
     }
@@ -102,6 +104,17 @@ fn is_told(bytes: &[u8], soft: bool) -> bool {
         }
     }
     false
+}
+
+/// Whether [`RUN`] escapes of digits stand side by side: `=34=35=33=39=31=34`. One with a letter tells by itself ([`is_soft`]).
+fn has_run(scan: &Scan<'_>) -> bool {
+    let (mut run, mut next) = (0, 0);
+    scan.anchors.numbers.iter().any(|number| {
+        let escape = number.before == b'=' && number.len() == 2;
+        run = usize::from(escape) * if number.start == next { run + 1 } else { 1 };
+        next = number.end + 1;
+        run >= RUN
+    })
 }
 
 pub(super) fn decode(text: &str, view: &mut View) {

@@ -305,3 +305,34 @@ fn blobs_leave_the_next_line() {
     let (first, last) = long.split_at(76);
     assert_eq!(redact(&detector, &format!("a: {first}\n   {last}\nlevel: info")), "a: [EMAIL]\nlevel: info");
 }
+
+/// An inline element of nothing hides no value that it cuts; elements between words stay as they are.
+#[test]
+fn empty_elements_hide_nothing() {
+    let detector = detector();
+    for (text, wanted) in [
+        ("Contact maria.keller1<b></b>7@northwind.de please", "Contact [EMAIL] please"),
+        ("My card number is 4539 1488<b></b> 0343 6467", "My card number is [CREDIT_CARD]"),
+        (r#"{"email": "j.o-brien+24@m<span></span>ail.example.org"}"#, r#"{"email": "[EMAIL]"}"#),
+        ("login from client ip 203.0.<i></i>113.22", "login from client ip [IP_ADDRESS]"),
+        ("<td></td><td>bob@example.com</td><b></b>", "<td></td><td>[EMAIL]</td><b></b>"),
+    ] {
+        assert_eq!(redact(&detector, text), wanted);
+    }
+    for text in ["<tr><td></td></tr> a<b></b> c", "4539<td></td>1488 0343 6467"] {
+        assert_eq!(redact(&detector, text), text);
+    }
+}
+
+/// Quoted-printable of nothing but digits is read where six escapes stand side by side.
+#[test]
+fn quoted_digits_are_read() {
+    let detector = detector();
+    let quoted = |text: &str| text.bytes().map(|byte| format!("={byte:02X}")).collect::<String>();
+    let (card, iban) = (quoted("4539 1488 0343 6467"), quoted("DE89 3704 0044 0532 0130 00"));
+    assert_eq!(redact(&detector, &format!("pay with {card} now")), "pay with [CREDIT_CARD] now");
+    assert_eq!(redact(&detector, &format!("IBAN: {iban}")), "IBAN: [IBAN]");
+    for text in ["a=34=35 b=33=39", "x=10 y=20 z=30 w=40 v=50 u=60 t=70", "=34=35=33=39"] {
+        assert_eq!(redact(&detector, text), text);
+    }
+}
