@@ -192,9 +192,12 @@ fn number_first(scan: &Scan<'_>, number: &Range<usize>) -> Option<Range<usize>> 
     let rest = rest.strip_prefix("bis ").or_else(|| rest.strip_prefix("ter ")).map_or((0, rest), |rest| (4, rest));
     let (at, rest) = (at + rest.0, rest.1);
     let first = rest.chars().next()?;
+    if let Some(len) = told::road(scan, number, at, rest) {
+        return Some(unit_before(scan, number.start)..at + len);
+    }
+    let in_small = || lower(scan, number, rest).map(|len| number.start..at + len);
     if first.is_lowercase() {
-        let told = || told::behind_number(scan, number, at, rest, false);
-        return romance(rest).or_else(|| lower(scan, number, rest)).or_else(told).map(|len| number.start..at + len);
+        return romance(rest).map(|len| number.start..at + len).or_else(in_small);
     }
     if !(first.is_uppercase() || first.is_ascii_digit()) {
         return None;
@@ -202,13 +205,14 @@ fn number_first(scan: &Scan<'_>, number: &Range<usize>) -> Option<Range<usize>> 
     if let Some(len) = romance(rest) {
         return Some(number.start..at + len);
     }
-    let year = is_year(scan.bytes(number.clone()));
-    let told = || Some(unit_before(scan, number.start)..at + told::behind_number(scan, number, at, rest, year)?);
-    english(scan, number, at, rest).or_else(told)
+    let told = || Some(unit_before(scan, number.start)..at + told::behind_number(scan, number, at, rest)?);
+    // `830 3rd st s`
+    let ordinal = || if first.is_ascii_digit() { in_small() } else { None };
+    english(scan, number, at, rest).or_else(told).or_else(ordinal)
 }
 
 /// Whether digits are a year of this century or the last one.
-fn is_year(digits: &[u8]) -> bool {
+pub(super) fn is_year(digits: &[u8]) -> bool {
     matches!(digits, [b'1', b'9', a, b] | [b'2', b'0', a, b] if a.is_ascii_digit() && b.is_ascii_digit())
 }
 

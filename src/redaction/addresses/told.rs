@@ -104,23 +104,19 @@ fn told(scan: &Scan<'_>, start: usize) -> Told {
     }
 }
 
-/// `1248 W Carmen` before `, Chicago, IL 60640`, `511 State Route 690`: the length of the street in `rest`, which begins at `at`, behind
-/// its number. `year`: the number may be one.
-pub(super) fn behind_number(
-    scan: &Scan<'_>,
-    number: &Range<usize>,
-    at: usize,
-    rest: &str,
-    year: bool,
-) -> Option<usize> {
-    if let Some((len, owned)) = numbered(rest) {
-        let end = at + len;
-        let capital = rest.starts_with(|c: char| c.is_ascii_uppercase());
-        let near = || capital && owned && super::street::likely(scan, number.start);
-        let holds = near() || super::street::is_placed(scan, end) || told(scan, number.start) == Told::Surely;
-        return holds.then_some(len);
-    }
+/// `511 State Route 690`: the length of a road with a number in `rest`, which stands behind a house number and begins at `at`.
+pub(super) fn road(scan: &Scan<'_>, number: &Range<usize>, at: usize, rest: &str) -> Option<usize> {
+    let (len, owned) = numbered(rest)?;
+    let capital = rest.starts_with(|c: char| c.is_ascii_uppercase());
+    let near = || capital && owned && super::street::likely(scan, number.start);
+    let holds = near() || super::street::is_placed(scan, at + len) || told(scan, number.start) == Told::Surely;
+    holds.then_some(len)
+}
+
+/// `1248 W Carmen` before `, Chicago, IL 60640`: as [`road`], of a street without a word for one.
+pub(super) fn behind_number(scan: &Scan<'_>, number: &Range<usize>, at: usize, rest: &str) -> Option<usize> {
     let (len, directed) = unnamed(rest).filter(|_| scan.byte(number.end) != b',')?;
+    let year = super::street::is_year(scan.bytes(number.clone()));
     let zipped = || !year && tail::is_zipped(scan, at + len);
     let told = || directed && (tail::has_unit(scan, at + len) || told(scan, number.start) == Told::Surely);
     (zipped() || told()).then_some(len)
