@@ -1,4 +1,4 @@
-//! **What**: texts in base64, base64url and hex, and gzip in them. **Invariants**: a blob is decoded only when its first
+//! **What**: texts in base64, base64url, base32 and hex, and gzip in them. **Invariants**: a blob is decoded only when its first
 //! bytes are text or gzip's; whatever is found in it takes the place of the whole blob, padding and line ends included.
 //! **Not here**: JWT, PEM, basic credentials (rules of their own, which win).
 
@@ -118,7 +118,9 @@ fn is_worth(blob: &[u8]) -> bool {
         };
         is_text(found, 20)
     };
-    (is_hex(head) && told(&mut hex_bytes(head))) || told(&mut base64_bytes(head))
+    (is_hex(head) && told(&mut hex_bytes(head)))
+        || told(&mut base64_bytes(head))
+        || (is_base32(head) && told(&mut base32_bytes(head)))
 }
 
 const GZIP: &[u8] = &[0x1f, 0x8b];
@@ -162,7 +164,8 @@ fn end_of_blob(bytes: &[u8], run: Range<usize>) -> usize {
             break;
         }
     }
-    let padding = bytes.get(end..).unwrap_or_default().iter().take(2).take_while(|byte| **byte == b'=').count();
+    let most = if is_base32(bytes.get(run).unwrap_or_default()) { 6 } else { 2 };
+    let padding = bytes.get(end..).unwrap_or_default().iter().take(most).take_while(|byte| **byte == b'=').count();
     end + padding
 }
 
@@ -201,9 +204,11 @@ fn line_end(bytes: &[u8], at: usize) -> Option<usize> {
 pub(super) fn decode(text: &str, window: Range<usize>, most: usize, view: &mut View) {
     let joined: Vec<u8> = joined(text.as_bytes());
     let hexed = if is_hex(&joined) { from_hex(&joined) } else { Vec::new() };
-    let decoded = match is_text(&hexed, PROBE) || hexed.starts_with(GZIP) {
-        true => hexed,
-        false => from_base64(&joined),
+    let thirty_two = if is_base32(&joined) { base32_bytes(&joined).collect() } else { Vec::new() };
+    let decoded = match (is_text(&hexed, PROBE) || hexed.starts_with(GZIP), is_text(&thirty_two, PROBE)) {
+        (true, _) => hexed,
+        (_, true) => thirty_two,
+        _ => from_base64(&joined),
     };
     let decoded = match decoded.starts_with(GZIP) {
         true => {
@@ -253,6 +258,21 @@ pub(in super::super) fn from_hex(blob: &[u8]) -> Vec<u8> {
 
 pub(in super::super) fn hex_bytes(blob: &[u8]) -> impl Iterator<Item = u8> + '_ {
     blob.as_chunks::<2>().0.iter().filter_map(|[high, low]| hex(*high, *low))
+}
+
+fn is_base32(blob: &[u8]) -> bool {
+    blob.iter().all(|byte| byte.is_ascii_uppercase() || (b'2'..=b'7').contains(byte))
+}
+
+/// What is left of a last group is dropped.
+fn base32_bytes(blob: &[u8]) -> impl Iterator<Item = u8> + '_ {
+    blob.chunks(8).flat_map(|group| {
+        let five =
+            |byte: &u8| u64::from(if byte.is_ascii_digit() { byte - b'2' + 26 } else { byte.wrapping_sub(b'A') });
+        let bits = group.iter().fold(0_u64, |bits, byte| bits << 5 | five(byte) & 31);
+        let bytes = (bits << (5 * (8 - group.len()))).to_be_bytes();
+        bytes.into_iter().skip(3).take(group.len() * 5 / 8)
+    })
 }
 
 /// Both alphabets; what is left of a last group of one is dropped.

@@ -336,3 +336,20 @@ fn quoted_digits_are_read() {
         assert_eq!(redact(&detector, text), text);
     }
 }
+
+/// Base32 of a text is read; keys in base32 say none and stay.
+#[test]
+fn base32_is_read() {
+    let detector = detector();
+    for (text, wanted) in [
+        (
+            "payload: INXW45DBMN2CA3LBOJUWCLTLMVWGYZLSGE3UA3TPOJ2GQ53JNZSC4ZDFEBYGYZLBONSQ==== end",
+            "payload: [EMAIL] end",
+        ),
+        ("payload: JV4SAY3BOJSCA3TVNVRGK4RANFZSANBVGM4SAMJUHA4CAMBTGQZSANRUGY3Q==== end", "payload: [CREDIT_CARD] end"),
+    ] {
+        assert_eq!(redact(&detector, text), wanted);
+    }
+    let key = "seed VHIIKTVJC6MEOFTJNYJWTPW2PIBCDTHL3PUBDWKHVHIIKTVJC6MEOFTJ now";
+    assert_eq!(redact(&detector, key), key);
+}
