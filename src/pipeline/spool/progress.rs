@@ -158,7 +158,8 @@ impl Lines {
 
     /// Runs in their order; those of the same consumers that follow each other share a line.
     fn runs<'a, const N: usize>(&mut self, tag: u8, runs: impl IntoIterator<Item = ([&'a Arc<str>; N], u64, u32)>) {
-        let (mut open, mut payload): (Option<([&Arc<str>; N], usize)>, Vec<u8>) = (None, Vec::new());
+        let mut open: Option<([&Arc<str>; N], usize)> = None;
+        let mut payload = Vec::new();
         for (names, first, count) in runs {
             match &mut open {
                 Some((whose, runs)) if *whose == names && *runs < RUNS => *runs += 1,
