@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use super::glued;
 use super::masks::{self, Masks};
 use super::sets::Bytes;
 use super::stems::{self, Given, Stems, WordAt};
@@ -312,6 +313,7 @@ impl Walk<'_> {
             self.seen.soft |= u64::from(is_soft(self.text, base + rest.trailing_zeros() as usize));
             rest &= rest - 1;
         }
+        self.glued(base, now);
         let slash = |on: u32| (now.joint >> on) | (u64::MAX << (64 - on));
         let mut rest = now.colon & slash(1) & slash(2);
         while rest != 0 {
@@ -319,6 +321,22 @@ impl Walk<'_> {
             rest &= rest - 1;
             if self.text.get(at + 1..at + 3) == Some(b"//") {
                 self.out.schemes.push(at);
+            }
+        }
+    }
+
+    /// Words of secrets that letters are glued to: the sign behind them leads there.
+    #[inline(always)]
+    fn glued(&mut self, base: usize, now: &Masks) {
+        let Some(action) = self.stems.glued() else { return };
+        let mut rest = now.equals | now.colon;
+        while rest != 0 {
+            let sign = base + rest.trailing_zeros() as usize;
+            rest &= rest - 1;
+            if let Some(word) = glued::before(self.text, sign) {
+                let words = &mut self.out.words;
+                let index = words.iter().rposition(|other| other.at <= word.start).map_or(0, |index| index + 1);
+                words.insert(index, WordAt { at: word.start, end: word.end, action });
             }
         }
     }

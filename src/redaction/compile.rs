@@ -161,7 +161,7 @@ impl Detector {
             made.stems.push(Stem { text: b"values"[..].into(), exact: false, whole: true, action });
         }
         let listed = made.families.rule(Family::NameListed).is_some();
-        let stems = Stems::new(made.stems);
+        let stems = Stems::new(made.stems).with_glued(secrets::glued(&secrets));
         let stems = if listed { stems.with_given() } else { stems };
         let loose = |rule: &Rule| rule.pattern.as_ref().is_some_and(|pattern| pattern.loose);
         let bare = |rule: &Rule| rule.placeholder.trim_matches(['[', ']']).into();

@@ -13,6 +13,7 @@ mod choices;
 mod compile;
 mod email;
 mod find;
+mod glued;
 mod ids;
 mod json;
 mod keys;

@@ -5,12 +5,17 @@
 //! before a word and 8 KiB behind; a value never holds its quotes, and ends where its notation ends it, so that what
 //! surrounds it stays valid. **Not here**: which keys and values are private (`secrets`, `keys`).
 
+mod besides;
+mod markup;
+mod words;
 mod wrapped;
 
 use std::ops::Range;
 
 use super::sets::Bytes;
+use words::{IS, WRAPPERS};
 
+pub(super) use besides::{behind_user, is_named, value_before};
 pub(super) use wrapped::wrapped;
 
 /// Most bytes before and behind a word that belong to its key.
@@ -169,7 +174,9 @@ impl Cursor<'_> {
     /// The separator at the cursor, which then stands behind it.
     fn separator(&mut self, key: &Range<usize>, quoted_key: Option<u8>) -> Option<Sep> {
         self.skip(|byte| byte == b'*' || byte == b'?' || byte == b'!' || byte == b']');
-        self.at += if (self.byte(0), self.byte(1)) == (b'[', b']') { 2 } else { 0 };
+        // an array of C: `[]`, `[255]`
+        let digits = self.rest().iter().skip(1).take(6).take_while(|byte| byte.is_ascii_digit()).count();
+        self.at += if (self.byte(0), self.byte(digits + 1)) == (b'[', b']') { digits + 2 } else { 0 };
         let called = quoted_key.is_none() && self.byte(0) == b'(';
         let blanks = self.skip(|byte| byte == b' ' || byte == b'\t');
         let start = self.at;
@@ -180,12 +187,14 @@ impl Cursor<'_> {
             (b'.', b'=') => self.take(2, Sep::Equals),
             (b':', b'/') if self.byte(2) == b'/' => return None,
             // a user in a URL
-            (b':', _) if before(self.text, key.start, b"") == b'/' => return None,
+            (b':', _) if before(self.text, key.start, b"") == b'/' && !behind_user(self.text, key) => return None,
             (b':' | b'?', b'=') => self.take(2, Sep::Equals),
             (b'<', b'-') => self.take(2, Sep::Equals),
-            (b'|', b'|') if self.byte(2) == b'=' => self.take(3, Sep::Equals),
+            (b'|', b'|') | (b'?', b'?') if self.byte(2) == b'=' => self.take(3, Sep::Equals),
             (b'=', b'>') => self.take(2, Sep::Arrow),
-            (b'=' | b'!', b'=') => self.take(if self.byte(2) == b'=' { 3 } else { 2 }, Sep::Compare),
+            (b'=' | b'!' | b'+', b'=') if self.byte(0) != b'+' || self.adds_text() => {
+                self.take(if self.byte(2) == b'=' { 3 } else { 2 }, Sep::Compare)
+            }
             (b'=', b'~') => return None,
             (b'=', _) => self.take(1, Sep::Equals),
             (b':', _) => {
@@ -204,7 +213,9 @@ impl Cursor<'_> {
                 self.take(1, Sep::Element)
             }
             (b'>', _) if before(self.text, key.start, b"") == b'<' => self.take(1, Sep::Element),
+            (b'<' | b'\n' | b'\r', _) if self.next_cell(key) => Sep::Cell,
             _ if self.sibling(key) => Sep::Sibling,
+            _ if blanks > 0 && quoted_key.is_none() && self.attributes(key) => Sep::Element,
             _ if blanks > 0 => self.word_between(quoted_key.is_some())?,
             _ => return None,
         };
@@ -263,6 +274,7 @@ impl Cursor<'_> {
             || (self.byte(0) == b'\\' && b"nrt".contains(&self.byte(1)))
         {
             self.at += if self.byte(0) == b'\\' && b"nrt".contains(&self.byte(1)) { 2 } else { 0 };
+            self.skip_comment();
             if self.at > at + 256 {
                 break;
             }
@@ -282,7 +294,10 @@ impl Cursor<'_> {
     fn value(&mut self, sep: Sep) -> Option<(Option<u8>, Range<usize>)> {
         self.skip(|byte| b" \t*".contains(&byte));
         match sep {
-            Sep::Cell => return Some((None, self.until(b"|\n\r"))),
+            Sep::Cell => {
+                let markup = before(self.text, self.at, b" \t\r\n") == b'>';
+                return Some((None, self.until(if markup { b"<\n\r" } else { b"|\n\r" })));
+            }
             Sep::Element => {
                 self.skip(|byte| byte.is_ascii_whitespace());
                 self.skip_word(b"<![CDATA[");
@@ -404,7 +419,8 @@ impl Cursor<'_> {
                 }
                 b'&' => rest.get(on + 1..).is_some_and(begins_parameter),
                 b'>' => next <= b' ' || b"\"'`,;<)".contains(&next),
-                byte => byte <= b' ' || b"\"'`,;)]}<>|".contains(&byte) && !(on == 0 && byte == b'<'),
+                b']' => on == 0 || !next.is_ascii_alphanumeric(),
+                byte => byte <= b' ' || b"\"'`,;)}<>|".contains(&byte) && !(on == 0 && byte == b'<'),
             };
             if ends {
                 return self.at..self.at + trim_end(rest.get(..on).unwrap_or_default());
@@ -414,42 +430,6 @@ impl Cursor<'_> {
         self.at..self.at + trim_end(rest.get(..len).unwrap_or_default())
     }
 }
-
-/// What prose writes between a key and its value, the longer ones first.
-const IS: [&[u8]; 16] = [
-    b"is set to ",
-    b"is now ",
-    b"was changed to ",
-    b"was reset to ",
-    b"was set to ",
-    b"has been changed to ",
-    b"has been reset to ",
-    b"changed to ",
-    b"reset to ",
-    b"is ",
-    b"was ",
-    b"are ",
-    b"by ",
-    b"to ",
-    b"is: ",
-    b"is:",
-];
-
-/// Functions that only wrap a string.
-const WRAPPERS: &[&[u8]] = &[
-    b"string",
-    b"secret",
-    b"secretstr",
-    b"byte",
-    b"bytes",
-    b"b64decode",
-    b"buffer.from",
-    b"quote",
-    b"some",
-    b"literal",
-    b"str",
-    b"tostring",
-];
 
 /// Whether a name ends so, in letters of any case.
 pub(super) fn ends_with(name: &[u8], suffix: &[u8]) -> bool {

@@ -82,6 +82,8 @@ pub(super) struct Stems {
     given: Option<LazyLock<Given>>,
     /// A stem begins with a digit that no letter follows.
     numeric: bool,
+    /// What to do at a word of secrets that letters are glued to.
+    glued: Option<Action>,
 }
 
 /// Stems by so many of their first bytes.
@@ -270,12 +272,23 @@ impl Stems {
         }
         let (long, short) = (Gate::new(six.iter().chain(&four)), Gate::new(three.iter()));
         let (six, four, three) = (Filter::new(six), Filter::new(four), Filter::new(three));
-        Self { long, short, six, four, three, given: None, numeric }
+        Self { long, short, six, four, three, given: None, numeric, glued: None }
     }
 
     /// Looks for words with a capital letter that may be given names, too.
     pub(super) fn with_given(self) -> Self {
         Self { given: Some(LazyLock::new(|| Given::new(given_names()))), ..self }
+    }
+
+    /// Looks for words of secrets with letters glued to them, too.
+    pub(super) fn with_glued(self, glued: Option<Action>) -> Self {
+        Self { glued, ..self }
+    }
+
+    /// What to do at a word of secrets that letters are glued to, if those are looked for.
+    #[inline(always)]
+    pub(super) fn glued(&self) -> Option<Action> {
+        self.glued
     }
 
     /// Whether a stem begins with a digit that no letter follows.

@@ -10,6 +10,7 @@ use crate::config::load;
 mod choices;
 mod differential;
 mod families;
+mod glued;
 mod hostile;
 mod json;
 mod masks;

@@ -4,13 +4,16 @@
 
 use std::ops::Range;
 
-use super::super::pairs::{Pair, Sep, ends_with, key_around, pair};
+use super::super::pairs::{self, Pair, Sep, ends_with, key_around, pair, value_before};
 use super::super::scan::{Claims, Scan};
 use super::super::stems::WordAt;
 use super::keys::{Kind, kind};
 use super::place::Place;
-use super::values::{Look, contains, is_salt, is_talk, is_torn, is_version, path, prose, random, refused, uuid, wordy};
-use super::{Rules, ahead, calls, headers, lists, near, params};
+use super::templates::is_torn;
+use super::values::{
+    Look, contains, is_salt, is_sentence, is_talk, is_version, path, prose, random, refused, uuid, wordy,
+};
+use super::{Rules, ahead, calls, fallback, headers, lists, near, params, variables};
 
 /// Looks at the key around `word`; gives the place up to which nothing needs another look.
 pub(super) fn look(scan: &Scan<'_>, word: &WordAt, rules: &Rules, claims: &mut Claims) -> usize {
@@ -21,7 +24,7 @@ pub(super) fn look(scan: &Scan<'_>, word: &WordAt, rules: &Rules, claims: &mut C
     }
     let key = key_around(text, word.at..word.end);
     let Some((kind, start)) = kind_of(scan, &key) else { return key.end };
-    let found = pair(text, key.clone());
+    let found = read(text, &key);
     let parameter = found.as_ref().is_some_and(|pair| params::is_parameter(scan, pair));
     let signed = kind == Kind::Parameter && found.as_ref().is_some_and(|pair| params::is_signature(scan, pair));
     let found = found.filter(|pair| {
@@ -32,6 +35,7 @@ pub(super) fn look(scan: &Scan<'_>, word: &WordAt, rules: &Rules, claims: &mut C
         if scan.byte(key.end) == b':' && scan.byte(key.end + 1) == b'\n' {
             return lists::below(scan, &(start..key.end), kind, rules, claims);
         }
+        variables::look(scan, &key, kind, rules, claims);
         in_prose(scan, word, rules, claims);
         return key.end;
     };
@@ -44,20 +48,23 @@ pub(super) fn look(scan: &Scan<'_>, word: &WordAt, rules: &Rules, claims: &mut C
         return key.end;
     }
     pair.key.start = start;
+    fallback::take(scan, &mut pair);
     if lists::is_opened(scan, &pair) {
         return lists::items(scan, &pair, kind, rules, claims);
     }
-    if let Some(range) = lists::behind_user(scan, &pair, kind)
+    if let Some(range) = lists::login(scan, &pair, kind)
         && let Some(rule) = rules.password
     {
-        claims.add(scan, rule, range);
+        if !range.is_empty() {
+            claims.add(scan, rule, range);
+        }
         return key.end;
     }
     if lists::is_login(scan, &pair, kind) {
         calls::look(scan, pair.value.start, 1, rules, claims);
         return key.end;
     }
-    if pair.sep == Sep::Call && kind == Kind::Password && calls::second(scan, &mut pair) {
+    if calls::is_taken(scan, &mut pair, kind) {
         return key.end;
     }
     let place = Place::of(scan, &pair, parameter);
@@ -73,11 +80,11 @@ pub(super) fn look(scan: &Scan<'_>, word: &WordAt, rules: &Rules, claims: &mut C
         claims.add(scan, rule, value);
         return key.end;
     }
-    let itself = found.contains(&b'_') && found.eq_ignore_ascii_case(scan.bytes(pair.key.clone()));
-    if itself || !judge(kind, found, &pair, &place) {
+    if is_itself(found, scan.bytes(pair.key.clone())) || !judge(kind, found, &pair, &place) {
         return if pair.quote.is_none() && value.len() > 512 { value.end } else { key.end };
     }
-    let Some(rule) = rules.of_pair(kind, scan.bytes(key)) else { return pair.value.start };
+    let key_end = key.end;
+    let Some(rule) = rules.of_pair(kind, scan.bytes(key)) else { return pair.value.start.max(key_end) };
     let end = value.end;
     let added = match pair.is_bare_json() && found.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.') {
         true => claims.add_bare(scan, rule, value),
@@ -86,7 +93,21 @@ pub(super) fn look(scan: &Scan<'_>, word: &WordAt, rules: &Rules, claims: &mut C
     if added && pair.quote.is_some() {
         planned(scan, end, rule, claims);
     }
-    if added { end } else { pair.value.start }
+    (if added { end } else { pair.value.start }).max(key_end)
+}
+
+/// The value of `key`, which stands behind it, or before where the key is what `name` holds.
+fn read(text: &[u8], key: &Range<usize>) -> Option<Pair> {
+    match pair(text, key.clone()) {
+        Some(pair) if pair.sep == Sep::Sibling => Some(pair),
+        found => value_before(text, key).or(found),
+    }
+}
+
+/// `DB_PASSWORD = "DB_PASSWORD"`, `PASSWORD = "PASSWORD"`: the name of a setting.
+fn is_itself(value: &[u8], key: &[u8]) -> bool {
+    let name = value.contains(&b'_') || value.iter().all(u8::is_ascii_uppercase);
+    name && value.eq_ignore_ascii_case(key)
 }
 
 /// What a plan of changes writes behind a secret's old value: `"old" -> "new"`.
@@ -167,17 +188,19 @@ fn may_be_key(scan: &Scan<'_>, word: &WordAt) -> bool {
             }
         }
         b'.' | b',' => scan.byte(word.end + 1).is_ascii_alphanumeric() || scan.byte(word.end + 1) == b'=',
-        b'\n' | b'\r' => is_named(scan, word.end),
+        b'\n' | b'\r' => is_named(scan, word),
         b';' | b'/' | b'{' | b'}' | b'+' | b'%' | b'@' | b'$' | b'~' | b'^' => false,
         _ => true,
     }
 }
 
-/// YAML's `name: KEY` above `value: v`.
-fn is_named(scan: &Scan<'_>, end: usize) -> bool {
-    let rest = ahead(scan, end, 64);
+/// YAML's `name: KEY`, with `value: v` beside it; a cell of a table in HTML.
+fn is_named(scan: &Scan<'_>, word: &WordAt) -> bool {
+    let rest = ahead(scan, word.end, 64);
     let blanks = rest.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
-    rest.get(blanks..).is_some_and(|rest| rest.starts_with(b"value:"))
+    let text = scan.text.as_bytes();
+    rest.get(blanks..).is_some_and(|rest| rest.starts_with(b"</t"))
+        || pairs::is_named(text, &key_around(text, word.at..word.end))
 }
 
 /// `password aB3dE6gH`: what stands behind the word is none.
@@ -258,9 +281,28 @@ fn is_bracket(value: &[u8], pair: &Pair) -> bool {
 
 /// The bracket of a call, if code stands where a value would: `f(x)`, `a[0]`.
 fn calls(value: &[u8], pair: &Pair) -> Option<usize> {
-    let at = value.iter().position(|byte| b"([".contains(byte)).filter(|_| pair.quote.is_none())?;
+    let at = value.iter().position(|byte| b"([{".contains(byte)).filter(|_| pair.quote.is_none())?;
     let name = value.get(..at).unwrap_or_default();
+    if value.get(at) == Some(&b'{') {
+        // a value of Go or Rust: `pkg.Type{Field`
+        let typed = |byte: &u8| byte.is_ascii_alphabetic() || *byte == b'.';
+        return (name.contains(&b'.') && name.iter().all(typed)).then_some(at);
+    }
+    if value.get(at) == Some(&b'[') && !name.starts_with(b"$") && goes_on(value.get(at..).unwrap_or_default()) {
+        return None;
+    }
     (!name.is_empty() && name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_.$:!?".contains(byte))).then_some(at)
+}
+
+/// Whether letters or digits follow right behind the bracket that closes the first one: no code is written so.
+fn goes_on(rest: &[u8]) -> bool {
+    let mut open = 0_usize;
+    let close = rest.iter().position(|byte| {
+        open += usize::from(b"([{".contains(byte));
+        open -= usize::from(b")]}".contains(byte)).min(open);
+        open == 0
+    });
+    close.and_then(|close| rest.get(close + 1)).is_some_and(u8::is_ascii_alphanumeric)
 }
 
 /// `a.b`, `aB`, `a_b` of letters: what code writes where a value would stand.
@@ -308,7 +350,8 @@ fn password(value: &[u8], look: &Look, pair: &Pair, place: &Place) -> bool {
             (mixed && (!code || (place.line_start && place.line_end && !value.contains(&b'.'))))
                 || (place.line_start && place.line_end && !told && look.upper == 0 && !value.contains(&b'.'))
         }
-        Sep::Cell | Sep::Element | Sep::Sibling => mixed || look.upper == 0,
+        Sep::Element if place_is_code(look, value) => true,
+        Sep::Cell | Sep::Element | Sep::Sibling => mixed || look.upper == 0 && !(look.blanks > 0 && prose(value)),
     }
 }
 
@@ -323,18 +366,22 @@ fn quoted_password(value: &[u8], look: &Look, pair: &Pair, mixed: bool) -> bool 
     // a selector of a page
     let name = value.strip_prefix(b"#").unwrap_or(value);
     let look = &Look::at(name);
-    let parts = name.split(|byte| b"-_. []".contains(byte)).filter(|part| !part.is_empty()).count();
+    let parts = name.split(|byte| b"-_. []/#".contains(byte)).filter(|part| !part.is_empty()).count();
     let names_itself = parts > 1
         && [&b"pass"[..], b"pwd", b"secret"].iter().any(|word| contains(value, word))
         && look.digits == 0
-        && look.marks == look.joints;
+        && look.marks == look.joints + name.iter().filter(|byte| b"/#".contains(byte)).count();
     if ends_in_colon || names_itself || (title && pair.sep == Sep::Colon) {
         return false;
     }
     match pair.sep {
         Sep::Space => mixed || value.len() >= 6 && look.blanks == 0 && look.upper == 0,
         _ if look.blanks > 0 => {
-            look.blanks <= 12 && !prose(value) && (mixed || look.upper == 0) && look.blanks * 3 <= look.len
+            look.blanks <= 12
+                && !prose(value)
+                && !is_sentence(value, look)
+                && (mixed || look.upper == 0)
+                && look.blanks * 3 <= look.len
         }
         _ => look.high_is_rare(value),
     }
@@ -436,7 +483,11 @@ fn code(value: &[u8], look: &Look) -> bool {
 
 /// Capitals as in `ACCESS_TOKEN`, and what documents print.
 fn example(value: &[u8]) -> bool {
-    let capitals = value.iter().all(|byte| byte.is_ascii_uppercase() || *byte == b'_') && value.contains(&b'_');
+    let number = value.iter().rev().take(3).take_while(|byte| byte.is_ascii_digit()).count();
+    let name = value.get(..value.len() - number).unwrap_or_default();
+    let numbered = number == 0 || name.ends_with(b"_");
+    let capitals =
+        numbered && name.iter().all(|byte| byte.is_ascii_uppercase() || *byte == b'_') && name.contains(&b'_');
     capitals || value.windows(7).any(|part| part == b"EXAMPLE")
 }
 

@@ -3,8 +3,9 @@
 
 use std::ops::Range;
 
-use super::super::pairs::Pair;
+use super::super::pairs::{Pair, Sep, ends_with};
 use super::super::scan::{Claims, Scan};
+use super::keys::Kind;
 use super::values::{Look, refused, wordy};
 use super::{Rules, ahead};
 
@@ -30,6 +31,22 @@ pub(super) const CALLS: &[(&str, usize)] = &[
     ("newstaticcredentials", 1),
     ("newstaticcredentialsprovider", 1),
     ("convertto-securestring", 0),
+    ("sqlcredential", 1),
+    ("userpasswordcredential", 1),
+    ("usernamepasswordcredential", 3),
+    ("pscredential", 1),
+    ("storagesharedkeycredential", 1),
+    ("clientsecretcredential", 2),
+    ("getconnection", 2),
+    ("mysqli", 2),
+    ("mysql_connect", 2),
+    ("mysql_pconnect", 2),
+    ("mysqli_connect", 2),
+    ("pdo", 2),
+    ("dbi->connect", 2),
+    ("dbi.connect", 2),
+    ("pymysql.connect", 2),
+    ("mysqldb.connect", 2),
 ];
 
 /// Looks at the call whose name ends at `end`.
@@ -37,8 +54,10 @@ pub(super) fn look(scan: &Scan<'_>, end: usize, wanted: usize, rules: &Rules, cl
     let rest = ahead(scan, end, MOST);
     // PowerShell's have no brackets
     let shell = wanted == 0 && rest.first() == Some(&b' ');
-    let Some(rule) = rules.password.filter(|_| rest.first() == Some(&b'(') || shell) else { return };
-    let mut at = if shell && rest.starts_with(b" -String ") { 9 } else { 1 };
+    // `new PSCredential ("user", "password")`
+    let open = usize::from(rest.starts_with(b" (") && wanted > 0);
+    let Some(rule) = rules.password.filter(|_| rest.get(open) == Some(&b'(') || shell) else { return };
+    let mut at = if shell { parameters(rest) } else { open + 1 };
     for _ in 0..wanted {
         let Some(next) = next_argument(rest, at) else { return };
         at = next;
@@ -50,8 +69,31 @@ pub(super) fn look(scan: &Scan<'_>, end: usize, wanted: usize, rules: &Rules, cl
     }
 }
 
+/// Bytes before the argument of a command of PowerShell, behind `-String` and switches.
+fn parameters(rest: &[u8]) -> usize {
+    let mut at = 1;
+    for word in [&b"-AsPlainText "[..], b"-Force ", b"-String ", b"-AsPlainText ", b"-Force "] {
+        let next = rest.get(at..).unwrap_or_default();
+        at += if next.get(..word.len()).is_some_and(|head| head.eq_ignore_ascii_case(word)) { word.len() } else { 0 };
+    }
+    at
+}
+
+/// Whether a call takes its own password, or one that is hidden already, elsewhere than first: a user stands there.
+pub(super) fn is_taken(scan: &Scan<'_>, pair: &mut Pair, kind: Kind) -> bool {
+    match (pair.sep, kind) {
+        (Sep::Call, Kind::Password) => second(scan, pair),
+        (Sep::Call, Kind::Secret) => {
+            let behind = scan.bytes(pair.value.end..pair.value.end + 8);
+            let close = behind.iter().take_while(|byte| b"\\\"' ".contains(byte)).count();
+            ends_with(scan.bytes(pair.key.clone()), b"credential") && behind.get(close) == Some(&b',')
+        }
+        _ => false,
+    }
+}
+
 /// `verify_password("alice", "…")`: behind a user, who is a word, the password stands second. Gives whether a placeholder does.
-pub(super) fn second(scan: &Scan<'_>, pair: &mut Pair) -> bool {
+fn second(scan: &Scan<'_>, pair: &mut Pair) -> bool {
     let first = scan.bytes(pair.value.clone());
     let look = Look::at(first);
     let next = argument(scan, pair.value.end);
@@ -96,7 +138,7 @@ fn next_argument(rest: &[u8], mut at: usize) -> Option<usize> {
 }
 
 /// The quoted argument at `at`, without its quotes, which may be escaped, and have a letter or mark before them (`@"…"`, `r'…'`).
-fn quoted(rest: &[u8], at: usize) -> Option<Range<usize>> {
+pub(super) fn quoted(rest: &[u8], at: usize) -> Option<Range<usize>> {
     let rest_at = rest.get(at..)?;
     let blanks = rest_at.iter().take(64).take_while(|byte| byte.is_ascii_whitespace()).count();
     let prefix = rest_at.iter().skip(blanks).take(2).take_while(|byte| b"@$bBfFrRuU".contains(byte)).count();
@@ -108,7 +150,7 @@ fn quoted(rest: &[u8], at: usize) -> Option<Range<usize>> {
 
 /// What is in the string whose quote stands at `at`, perhaps behind backslashes, and where its other quote stands; one within it has
 /// more backslashes.
-fn string(rest: &[u8], at: usize) -> Option<(Range<usize>, usize)> {
+pub(super) fn string(rest: &[u8], at: usize) -> Option<(Range<usize>, usize)> {
     let backslashes =
         |at: usize| rest.get(..at).unwrap_or_default().iter().rev().take(16).take_while(|byte| **byte == b'\\').count();
     let mark = *rest.get(at)?;

@@ -27,6 +27,8 @@ pub(crate) enum Takes {
     Percent,
     /// `--from-literal=key=X`.
     Literal,
+    /// `/pass:X`, `/rp X`.
+    Switch,
 }
 
 /// Commands and what they take.
@@ -67,6 +69,8 @@ pub(super) const COMMANDS: &[(&str, Takes)] = &[
     ("wget", Takes::User),
     ("ab", Takes::A),
     ("from-literal", Takes::Literal),
+    ("cmdkey", Takes::Switch),
+    ("schtasks", Takes::Switch),
 ];
 
 /// Looks at the command behind its name, which ends at `at`; gives where its line ends.
@@ -76,6 +80,10 @@ pub(super) fn look(scan: &Scan<'_>, at: usize, takes: Takes, rules: &Rules, clai
     let rest = ahead(scan, at, MOST);
     if takes == Takes::Literal {
         literal(scan, at, rules, claims);
+        return at;
+    }
+    if takes == Takes::Switch {
+        switch(scan, at, rest, rules, claims);
         return at;
     }
     if rest.first().is_none_or(|byte| !b" \t\"',".contains(byte)) {
@@ -140,6 +148,32 @@ fn literal(scan: &Scan<'_>, at: usize, rules: &Rules, claims: &mut Claims) {
     }
 }
 
+/// Switches of Windows that passwords stand behind.
+const SWITCHES: [&[u8]; 4] = [b"/pass:", b"/password:", b"/rp ", b"/p "];
+
+/// The password behind a switch.
+fn switch(scan: &Scan<'_>, at: usize, rest: &[u8], rules: &Rules, claims: &mut Claims) {
+    let line = rest.get(..line_end(rest)).unwrap_or_default();
+    let blanks = line.iter().enumerate().filter(|(_, byte)| **byte == b' ').map(|(on, _)| on + 1);
+    for from in blanks {
+        let word = line.get(from..).unwrap_or_default();
+        let is = |name: &[u8]| word.get(..name.len()).is_some_and(|head| head.eq_ignore_ascii_case(name));
+        let Some(name) = SWITCHES.iter().find(|name| is(name)) else { continue };
+        let start = from + name.len();
+        let behind = line.get(start..).unwrap_or_default();
+        let quote = behind.first().filter(|byte| b"\"'".contains(byte));
+        let open = usize::from(quote.is_some());
+        let ends = |byte: &&u8| {
+            quote.map_or_else(|| byte.is_ascii_whitespace() || b"\"'\\".contains(byte), |quote| *byte == quote)
+        };
+        let len = behind.iter().skip(open).take_while(|byte| !ends(byte)).count();
+        let value = behind.get(open..open + len).unwrap_or_default();
+        if let Some(rule) = rules.password.filter(|_| len >= 4 && !value.starts_with(b"/") && !refused(value)) {
+            claims.add(scan, rule, at + start + open..at + start + open + len);
+        }
+    }
+}
+
 /// A line's end; a backslash before it carries on.
 fn line_end(rest: &[u8]) -> usize {
     let mut before = b' ';
@@ -163,7 +197,7 @@ fn flag_of(word: &[u8], takes: Takes) -> Option<usize> {
         Takes::BigP => (&[b"-P"], true),
         Takes::W => (&[b"-w"], false),
         Takes::Percent => (&[b"-U"], false),
-        Takes::Literal => (&[], false),
+        Takes::Literal | Takes::Switch => (&[], false),
     };
     let flag = flags.iter().find(|flag| word.starts_with(flag))?;
     let behind = word.get(flag.len()..).unwrap_or_default();

@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 
 use super::super::pairs::ends_with;
 use super::words::{List, lexicon};
+use crate::redaction::glued::SCRIPTS;
 use crate::redaction::sets::{Bytes, Map};
 
 /// What a key announces.
@@ -54,7 +55,7 @@ const PASSWORDS: &str = "\
     dbpass dbpwd userpass mypass rootpass adminpass smtppass mysqlpass keyphrase upass upwd";
 
 /// Ends of words glued together that say the same.
-const PASSWORD_ENDS: &[&str] = &["password", "passwd", "passphrase"];
+const PASSWORD_ENDS: &[&str] = &["password", "passwd", "passphrase", "pwd"];
 const SECRET_ENDS: &[&str] =
     &["secret", "apikey", "secretkey", "accesskey", "privatekey", "apitoken", "authtoken", "accesstoken", "token"];
 
@@ -78,14 +79,14 @@ const KEY_NOT: &str = "\
     public pub primary foreign sort cache partition row object idempotency index range hot s3 i18n composite \
     unique natural surrogate registry group parent child item routing message dedup label feature lookup \
     column field table issue sorting order shortcut meta ctrl alt arrow enter type tag state store dict map \
-    json any name id dedupe dom react query span trace metric attribute distribution shard bucket file";
+    json any name id dedupe dom react query span trace metric attribute distribution shard bucket file issuer";
 
 /// Words before `token` that make it none.
 const TOKEN_NOT: &str = "\
     page next continuation sync pad padding eos bos unk mask stop special cls sep image end start first last \
     per max min num total input output prompt completion cached reasoning thinking audio text budget count n \
     new used remaining generated previous prev cancellation cancel pagination design color syntax lookahead \
-    time of";
+    time of public";
 
 /// Last words of keys that only talk about a secret.
 const ABOUT: &str = "\
@@ -99,7 +100,7 @@ const ABOUT: &str = "\
     hours days date time description desc bytes bits rate cost price kind space map details level issuer \
     audience realm location position offset start end left state word words board pad code up down press \
     event events frame stroke vault metadata fingerprint thumbprint changed modified attempts retries failures \
-    expired verified complexity rules requirements minimum maximum question questions";
+    expired variable variables verified complexity rules requirements minimum maximum question questions";
 
 /// Last words of keys that talk about a secret or hold it: only what is random counts.
 const DOUBTFUL: &str = "history settings on";
@@ -123,7 +124,7 @@ const KINDS: &[(&str, Kind)] = &[
 
 /// All words with the lists that they are in.
 static WORDS: LazyLock<Map<u16>> = LazyLock::new(|| {
-    lexicon(&[
+    let lists = [
         (List::Key, "key keys"),
         (List::Token, "token tokens"),
         (List::Pass, "pass"),
@@ -138,7 +139,8 @@ static WORDS: LazyLock<Map<u16>> = LazyLock::new(|| {
         (List::About, ABOUT),
         (List::Doubtful, DOUBTFUL),
         (List::Neutral, NEUTRAL),
-    ])
+    ];
+    lexicon(lists.into_iter().chain(SCRIPTS.map(|word| (List::Password, word))))
 });
 
 static ALONE: LazyLock<Map<Kind>> = LazyLock::new(|| {

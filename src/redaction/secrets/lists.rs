@@ -5,12 +5,13 @@
 
 use std::ops::Range;
 
-use super::super::pairs::{Pair, Sep, ends_with, wrapped};
+use super::super::pairs::{Pair, Sep, behind_user, ends_with, wrapped};
 use super::super::scan::{Claims, Scan};
 use super::assign::judge;
 use super::keys::{Kind, kind};
 use super::place::Place;
-use super::values::{Look, is_talk, is_torn, path, random, refused, wordy};
+use super::templates::is_torn;
+use super::values::{Look, is_talk, path, random, refused, wordy};
 use super::{Rules, ahead, headers};
 use crate::redaction::validate::Validator;
 
@@ -40,7 +41,7 @@ pub(super) fn items(scan: &Scan<'_>, parent: &Pair, kind: Kind, rules: &Rules, c
 }
 
 /// One item of the list under `key`, with its quote.
-fn item(
+pub(super) fn item(
     scan: &Scan<'_>,
     key: &Range<usize>,
     (quote, range): (Option<u8>, Range<usize>),
@@ -127,11 +128,12 @@ pub(super) fn is_login(scan: &Scan<'_>, pair: &Pair, kind: Kind) -> bool {
         && ends_with(key, b"auth")
 }
 
-/// The password of `credentials: admin / x`.
-pub(super) fn behind_user(scan: &Scan<'_>, pair: &Pair, kind: Kind) -> Option<Range<usize>> {
+/// The password of `credentials: admin / x`, `id/pw: admin/x`.
+pub(super) fn login(scan: &Scan<'_>, pair: &Pair, kind: Kind) -> Option<Range<usize>> {
     let key = scan.bytes(pair.key.clone());
     let named = kind == Kind::Secret && (ends_with(key, b"credentials") || ends_with(key, b"creds"));
-    if !named || pair.sep != Sep::Colon || pair.quote.is_some() {
+    let both = matches!(kind, Kind::Password | Kind::Pass) && behind_user(scan.text.as_bytes(), &pair.key);
+    if !(named || both) || pair.sep != Sep::Colon || pair.quote.is_some() {
         return None;
     }
     let rest = ahead(scan, pair.value.start, 128);
@@ -144,8 +146,10 @@ pub(super) fn behind_user(scan: &Scan<'_>, pair: &Pair, kind: Kind) -> Option<Ra
     let slash = rest.get(user..from)?.iter().filter(|byte| **byte == b'/').count() == 1;
     let look = Look::at(value);
     let mixed = look.digits > 0 && look.letters() > 0 && !wordy(value) && !path(value);
-    (user > 0 && slash && value.len() >= 6 && mixed)
-        .then(|| pair.value.start + from..pair.value.start + from + password)
+    let stands = user > 0 && slash && value.len() >= 6 && mixed;
+    let from = pair.value.start + from;
+    // a value behind both keys is nothing else
+    (stands || both).then(|| from..from + if stands { password } else { 0 })
 }
 
 /// `"auth": "…"` of Docker's configuration: a user and password in base64.

@@ -27,8 +27,10 @@ const LEVELS: u32 = 4;
 pub(super) fn look(scan: &Scan<'_>, word: &WordAt, rules: &Rules, read: &mut Read, claims: &mut Claims) {
     let Some(rule) = rules.value.filter(|_| scan.bytes(word.at..word.end) == b"Secret") else { return };
     let head = scan.bytes(word.at.saturating_sub(32)..word.at);
-    let quoted = head.trim_ascii_end().ends_with(b"\"");
-    let key = head.trim_ascii_end().strip_suffix(b"\"").unwrap_or(head);
+    let quote = head.trim_ascii_end().last().copied().filter(|byte| b"\"'".contains(byte));
+    let quoted = quote == Some(b'"');
+    let key = head.trim_ascii_end();
+    let key = if quote.is_some() { key.get(..key.len() - 1).unwrap_or_default() } else { head };
     let key = key.strip_suffix(b"\\").unwrap_or(key).trim_ascii_end();
     let Some(key) = key.strip_suffix(b":") else { return };
     let named = key.strip_suffix(b"\"").map(|key| key.strip_suffix(b"\\").unwrap_or(key));
@@ -37,7 +39,10 @@ pub(super) fn look(scan: &Scan<'_>, word: &WordAt, rules: &Rules, read: &mut Rea
             read.json = true;
             json(scan, rule, claims);
         }
-        None if key.ends_with(b"kind") && word.at >= read.yaml && b"\n\r".contains(&scan.byte(word.end)) => {
+        None if key.ends_with(b"kind")
+            && word.at >= read.yaml
+            && b"\n\r".contains(&scan.byte(word.end + usize::from(Some(scan.byte(word.end)) == quote))) =>
+        {
             read.yaml = yaml(scan, word.at, read.yaml, rule, claims);
         }
         _ => {}
@@ -94,6 +99,11 @@ fn yaml(scan: &Scan<'_>, at: usize, read: usize, rule: u16, claims: &mut Claims)
         }
         begun = true;
         let body = line.trim_ascii_start();
+        // a comment, unless it stands in a value of several lines
+        if body.starts_with(b"#") && !(inside && deep > block) {
+            start = next;
+            continue;
+        }
         if deep == column || first {
             let body = body.strip_prefix(b"- ").unwrap_or(body).trim_ascii();
             inside = body == b"data:" || body == b"stringData:";

@@ -8,6 +8,7 @@ mod assign;
 mod blocks;
 mod calls;
 mod commands;
+mod fallback;
 mod headers;
 mod keys;
 mod lists;
@@ -16,8 +17,10 @@ mod near;
 mod params;
 mod phrases;
 mod place;
+mod templates;
 mod urls;
 mod values;
+mod variables;
 mod words;
 
 pub(super) use lists::{Column, cell, column};
@@ -155,6 +158,11 @@ pub(super) fn stems(rules: &Rules) -> Vec<Stem> {
         .chain(commands)
         .chain(exact.map(|(text, cue)| stem(text, true, false, cue)))
         .collect()
+}
+
+/// What to do at a word of secrets that letters are glued to (`glued`).
+pub(super) fn glued(rules: &Rules) -> Option<Action> {
+    rules.any().then_some(Action::Secret(Cue::Key))
 }
 
 /// The rule of `value` as all of what stands under `key` of an attribute, if that says that it is secret.

@@ -3,6 +3,7 @@
 
 use std::sync::LazyLock;
 
+use super::templates::{is_filled, is_format, is_torn, is_variable};
 use crate::redaction::sets::{Bytes, Words};
 
 /// What a value is made of.
@@ -90,6 +91,12 @@ static SENTENCE: LazyLock<Words> = LazyLock::new(|| {
 /// A sentence rather than a passphrase.
 pub(super) fn prose(value: &[u8]) -> bool {
     value.split(|byte| !byte.is_ascii_alphabetic() && *byte != b'\'').any(|word| SENTENCE.has(word))
+}
+
+/// A sentence in any language: a capital first, several words, and its end.
+pub(super) fn is_sentence(value: &[u8], look: &Look) -> bool {
+    let begins = value.first().is_some_and(|byte| byte.is_ascii_uppercase() || !byte.is_ascii());
+    look.blanks >= 4 && begins && value.last().is_some_and(|byte| b".!?".contains(byte))
 }
 
 /// Beginnings of values that say where the secret is to be had.
@@ -216,9 +223,7 @@ const PLACEHOLDERS: &[&str] = &[
     "{{",
     "}}",
     "<%",
-    "$(",
     "...",
-    "%(",
     "\u{2022}",
     "\u{2026}",
 ];
@@ -233,9 +238,6 @@ pub(super) fn refused(value: &[u8]) -> bool {
     let alike = value.iter().all(|byte| byte == first);
     let starred = value.iter().filter(|byte| b"*xX".contains(byte)).count() * 2 > value.len() + 2;
     let within = |a: u8, b: u8| *first == a && *last == b;
-    let variable = *first == b'$'
-        && value.iter().skip(1).all(|byte| byte.is_ascii_alphanumeric() || b"_:".contains(byte))
-        && value.get(1).is_some_and(|byte| !byte.is_ascii_digit());
     let windows = within(b'%', b'%') || (*first == b'%' && value.len() <= 3);
     let braces =
         within(b'{', b'}') || within(b'<', b'>') || within(b'[', b']') || within(b'(', b')') || within(b'#', b'#');
@@ -264,48 +266,14 @@ pub(super) fn refused(value: &[u8]) -> bool {
         || shell
         || filled
         || starred
-        || variable
+        || matches!(first, b'$' | b'\\') && is_variable(value)
         || windows
         || braces
         || typed
         || is_word(value)
         || begins(value)
         || has_placeholder(value)
-}
-
-/// Whether what begins like a template is none: fewer braces close than opened, and more follows (`{{a)b}c…`).
-pub(super) fn is_torn(value: &[u8]) -> bool {
-    let opened = value.iter().take_while(|byte| **byte == b'{').count();
-    let rest = value.get(opened..).unwrap_or_default();
-    let inner = rest.iter().take_while(|byte| **byte != b'}').count();
-    let closed = rest.iter().skip(inner).take_while(|byte| **byte == b'}').count();
-    let plain = !value.iter().any(|byte| byte.is_ascii_whitespace() || b"\"',".contains(byte));
-    if opened == 0 && value.len() >= 16 && plain && is_crossed(value) {
-        return true;
-    }
-    opened > 1 && (1..opened).contains(&closed) && rest.len() >= inner + closed + 4 && plain
-}
-
-/// Whether a bracket closes another kind than was opened, and one of a template stands beside it: `m{{h}o)p${e]n(b}}`.
-fn is_crossed(value: &[u8]) -> bool {
-    let template = value.windows(2).any(|two| matches!(two, b"{{" | b"${" | b"}}"));
-    let (mut open, mut depth, mut crossed) = ([0_u8; 8], 0_usize, 0);
-    for byte in value.iter().filter(|_| template) {
-        match byte {
-            b'(' | b'[' | b'{' => {
-                let Some(slot) = open.get_mut(depth) else { return false };
-                *slot = *byte;
-                depth += 1;
-            }
-            b')' | b']' | b'}' => {
-                depth = depth.saturating_sub(1);
-                let opened = open.get(depth).copied().unwrap_or_default();
-                crossed += usize::from(!matches!((opened, byte), (b'(', b')') | (b'[', b']') | (b'{', b'}')));
-            }
-            _ => {}
-        }
-    }
-    crossed > 1 && Look::at(value).letters() >= 8
+        || *last == b'}' && is_format(value)
 }
 
 /// A version of a package: `1:4.13+dfsg1-1`, `0.0~git20220621.cb9428e`, `v1.2.3`.
@@ -342,6 +310,9 @@ fn has_placeholder(value: &[u8]) -> bool {
     let head = value.get(..value.len().min(160)).unwrap_or_default();
     head.iter().enumerate().filter(|(_, byte)| BEGIN_PLACEHOLDERS.has(**byte)).any(|(at, _)| {
         let rest = head.get(at..).unwrap_or_default();
+        if let [b'%' | b'$', b'(', inner @ ..] = rest {
+            return is_filled(rest, inner);
+        }
         PLACEHOLDERS
             .iter()
             .any(|mark| rest.get(..mark.len()).is_some_and(|part| part.eq_ignore_ascii_case(mark.as_bytes())))

@@ -46,10 +46,10 @@ impl List {
 }
 
 /// The words of all lists, and the lists that each is in.
-pub(super) fn lexicon(lists: &[(List, &'static str)]) -> Map<u16> {
+pub(super) fn lexicon(lists: impl Iterator<Item = (List, &'static str)>) -> Map<u16> {
     let mut words: BTreeMap<&'static str, u16> = BTreeMap::new();
     for (list, text) in lists {
-        text.split_ascii_whitespace().for_each(|word| *words.entry(word).or_default() |= 1 << (*list as u16));
+        text.split_ascii_whitespace().for_each(|word| *words.entry(word).or_default() |= 1 << (list as u16));
     }
     Map::mapped(words.into_iter().collect())
 }

@@ -1,0 +1,81 @@
+//! **What**: words of secrets with letters glued to their left (`ftppassword=`, `MYAPITOKEN:`), and such words in scripts that have no
+//! anchors of their own (`пароль:`). **Why**: known words are looked for at starts of words; here the sign behind a key leads to its end.
+//! **Invariants**: nearly every sign is refused by one byte before it; at most [`BACK`] bytes are read. **Not here**: what the whole key
+//! announces (`secrets::keys`).
+
+use std::ops::Range;
+
+/// Most bytes read before a sign.
+const BACK: usize = 24;
+
+/// Words that tell of a secret wherever they end a word.
+const WORDS: [&[u8]; 11] = [
+    b"password",
+    b"passwd",
+    b"pwd",
+    b"apikey",
+    b"secretkey",
+    b"accesskey",
+    b"privatekey",
+    b"apitoken",
+    b"accesstoken",
+    b"authtoken",
+    b"sessiontoken",
+];
+
+/// Words for a password in other scripts, each as it is written.
+pub(super) const SCRIPTS: [&str; 15] = [
+    "пароль",
+    "Пароль",
+    "ПАРОЛЬ",
+    "비밀번호",
+    "비번",
+    "암호",
+    "패스워드",
+    "密码",
+    "密碼",
+    "口令",
+    "パスワード",
+    "暗証番号",
+    "κωδικός",
+    "סיסמה",
+    "סיסמא",
+];
+
+/// The word of a secret that ends right before the `=` or `:` at `sign`, but for blanks and quotes, and that no other look finds.
+#[inline(always)]
+pub(super) fn before(text: &[u8], sign: usize) -> Option<Range<usize>> {
+    let byte = |at: usize| text.get(at).copied().unwrap_or(b' ');
+    let last = byte(sign.wrapping_sub(1));
+    // `"key":`, `key =`
+    let last = if b"\"' ".contains(&last) { byte(sign.wrapping_sub(2)) } else { last };
+    if !(matches!(last | 0x20, b'd' | b'y' | b'n' | b' ' | b'|') || matches!(last, b'\\' | b'"' | b'\'' | 0x80..)) {
+        return None;
+    }
+    word(text, sign)
+}
+
+#[inline(never)]
+fn word(text: &[u8], sign: usize) -> Option<Range<usize>> {
+    let from = sign.saturating_sub(BACK + 8);
+    let head = text.get(from..sign)?;
+    let blank = |head: &[u8]| head.len() - head.iter().rev().take(8).take_while(|byte| b" \t".contains(byte)).count();
+    let mut len = blank(head);
+    if head.get(..len)?.last().is_some_and(|byte| b"\"'".contains(byte)) {
+        len -= 1;
+        len -= head.get(..len)?.iter().rev().take(3).take_while(|byte| **byte == b'\\').count();
+    }
+    let head = head.get(..len)?;
+    let end = from + len;
+    if !head.last()?.is_ascii() {
+        return SCRIPTS.into_iter().find(|word| head.ends_with(word.as_bytes())).map(|word| end - word.len()..end);
+    }
+    let word = WORDS.iter().find(|word| super::pairs::ends_with(head, word))?;
+    let start = head.len() - word.len();
+    let (first, lead) = (*head.get(start)?, head.get(..start)?);
+    let glued = lead.last()?;
+    let camel = first.is_ascii_uppercase() && glued.is_ascii_lowercase();
+    // `NOPASSWD:` and the shell's last folder
+    let other = [&b"no"[..], b"without", b"old"].iter().any(|word| super::pairs::ends_with(lead, word));
+    (glued.is_ascii_alphabetic() && !camel && !other).then_some(end - word.len()..end)
+}

@@ -1,0 +1,96 @@
+//! **What**: values that stand before their key: `{"value": "v", "name": "KEY"}`, `- value: v` above `name: KEY`, and comments between
+//! the two. **Invariants**: at most [`BACK`] bytes before a key are read. **Not here**: a value behind its name (`super`).
+
+use std::ops::Range;
+
+use super::{Cursor, Pair, Sep, before, ends_with};
+
+/// Most bytes before a key that hold its value.
+const BACK: usize = 512;
+
+impl Cursor<'_> {
+    /// A comment of one line, `# …` or `// …`, that begins here.
+    pub(super) fn skip_comment(&mut self) {
+        if self.byte(0) == b'#' || (self.byte(0), self.byte(1)) == (b'/', b'/') {
+            self.at += self.rest().iter().take(160).take_while(|byte| **byte != b'\n').count();
+        }
+    }
+
+    /// Whether a quoted text follows the `+=` here: sums have none.
+    pub(super) fn adds_text(&self) -> bool {
+        self.rest().iter().skip(2).take(8).find(|byte| **byte != b' ').is_some_and(|byte| b"\"'`".contains(byte))
+    }
+
+    /// Skips what stands between two pairs of one object: no pair, no bracket.
+    fn skip_joints(&mut self, most: usize) {
+        for _ in 0..8 {
+            self.skip(|byte| b" \t\r\n,-".contains(&byte));
+            if self.byte(0) == b'\\' && b"nrt".contains(&self.byte(1)) && self.at < most {
+                self.at += 2;
+            }
+            self.skip_comment();
+        }
+    }
+}
+
+/// Whether the key at `key` is what `name` or `key` holds.
+pub(in super::super) fn is_named(text: &[u8], key: &Range<usize>) -> bool {
+    name_start(text, key).is_some()
+}
+
+/// Where the pair begins whose value is `key`, if it is that of `name` or `key`.
+fn name_start(text: &[u8], key: &Range<usize>) -> Option<usize> {
+    if !matches!(before(text, key.start, b" \t\"'\\"), b':' | b'=') {
+        return None;
+    }
+    let from = key.start.saturating_sub(48);
+    let head = text.get(from..key.start)?;
+    let back = |head: &[u8], like: &[u8]| head.len() - head.iter().rev().take_while(|byte| like.contains(byte)).count();
+    let sign = back(head, b" \t\"'\\").checked_sub(1)?;
+    let name = head.get(..back(head.get(..sign)?, b" \t\"'\\"))?;
+    let word = [&b"name"[..], b"key"].into_iter().find(|word| ends_with(name, word))?;
+    let start = name.len() - word.len();
+    let joined =
+        start > 0 && name.get(start - 1).is_some_and(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(byte));
+    let escaped = start > 1 && name.get(start - 2) == Some(&b'\\');
+    (!joined || escaped).then_some(from + start)
+}
+
+/// The pair of the key at `key`, where that is the value of `name` and its own value stands before.
+pub(in super::super) fn value_before(text: &[u8], key: &Range<usize>) -> Option<Pair> {
+    let name = name_start(text, key)?;
+    let from = name.saturating_sub(BACK);
+    let word = from + memchr::memmem::rfind(text.get(from..name)?, b"value")?;
+    let mut cursor = Cursor { text: text.get(..name)?, at: word };
+    let joined =
+        word > 0 && text.get(word - 1).is_some_and(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(byte));
+    cursor.skip_word(b"value");
+    let quoted = cursor.skip_quote();
+    cursor.skip(|byte| byte == b' ');
+    if joined || !matches!(cursor.byte(0), b':' | b'=') {
+        return None;
+    }
+    cursor.at += 1;
+    let (quote, value) = cursor.value(Sep::Colon)?;
+    cursor.at = value.end;
+    if quote.is_some() {
+        cursor.skip_quote()?;
+    }
+    cursor.skip_joints(name);
+    cursor.skip_quote();
+    let found = cursor.at == name && !value.is_empty();
+    found.then(|| Pair { key: key.clone(), sep: Sep::Sibling, quote, json_key: quoted == Some(b'"'), value })
+}
+
+/// What stands before `/` and a key of passwords.
+const USERS: [&str; 7] = ["id", "login", "user", "username", "account", "아이디", "계정"];
+
+/// Whether the key at `key` follows one for a user: `ID/PW`, `login/password`.
+pub(in super::super) fn behind_user(text: &[u8], key: &Range<usize>) -> bool {
+    let head = text.get(key.start.saturating_sub(16)..key.start).unwrap_or_default();
+    let Some(head) = head.strip_suffix(b"/") else { return false };
+    USERS.iter().filter(|word| ends_with(head, word.as_bytes())).any(|word| {
+        let before = head.get(..head.len() - word.len()).and_then(<[u8]>::last);
+        !before.is_some_and(u8::is_ascii_alphanumeric)
+    })
+}

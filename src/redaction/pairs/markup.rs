@@ -1,0 +1,71 @@
+//! **What**: keys and values in markup: an element with attributes (`<apiKey type="live">v</apiKey>`), a cell beside its key's
+//! (`<td>password</td><td>v</td>`). **Invariants**: at most [`MOST`] bytes are read behind a key. **Not here**: elements without attributes (`super`).
+
+use std::ops::Range;
+
+use super::{Cursor, before};
+
+/// Most bytes of a tag, or between two cells.
+const MOST: usize = 256;
+/// Most tags that wrap what a cell holds.
+const WRAPPED: usize = 3;
+
+impl Cursor<'_> {
+    /// Attributes of the element that `key` names: stands behind the tag's `>` then, where a value follows in it.
+    pub(super) fn attributes(&mut self, key: &Range<usize>) -> bool {
+        if before(self.text, key.start, b"") != b'<' {
+            return false;
+        }
+        let Some(len) = tag(self.rest()) else { return false };
+        let empty = self.rest().get(..len).is_some_and(|tag| tag.ends_with(b"/"));
+        self.at += if empty { 0 } else { len + 1 };
+        !empty
+    }
+
+    /// The end of the cell that `key` fills, and the beginning of the next one: stands behind that then.
+    pub(super) fn next_cell(&mut self, key: &Range<usize>) -> bool {
+        let at = self.at;
+        if before(self.text, key.start, b" \t\r\n") != b'>' {
+            return false;
+        }
+        self.skip(|byte| byte.is_ascii_whitespace());
+        let found = (self.skip_word(b"</td>") || self.skip_word(b"</th>")) && {
+            self.skip(|byte| byte.is_ascii_whitespace());
+            self.skip_word(b"<td") && self.behind_tag()
+        };
+        if !found {
+            self.at = at;
+            return false;
+        }
+        for _ in 0..WRAPPED {
+            self.skip(|byte| byte.is_ascii_whitespace());
+            if self.byte(0) != b'<' || self.byte(1) == b'/' || !self.behind_tag() {
+                break;
+            }
+        }
+        true
+    }
+
+    fn behind_tag(&mut self) -> bool {
+        // its own `<` is no other's
+        let open = usize::from(self.byte(0) == b'<');
+        let end = tag(self.rest().get(open..).unwrap_or_default());
+        self.at += end.map_or(0, |len| open + len + 1);
+        end.is_some()
+    }
+}
+
+/// Length up to the `>` of the tag that goes on here; quotes may hold one.
+fn tag(rest: &[u8]) -> Option<usize> {
+    let mut quote = None;
+    for (on, byte) in rest.iter().take(MOST).enumerate() {
+        match (quote, *byte) {
+            (None, b'>') => return Some(on),
+            (None, b'<') => return None,
+            (None, b'"' | b'\'') => quote = Some(*byte),
+            (Some(open), byte) if open == byte => quote = None,
+            _ => {}
+        }
+    }
+    None
+}

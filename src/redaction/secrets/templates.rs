@@ -1,0 +1,80 @@
+//! **What**: values that templates and code make: variables, texts to be filled in; and values that only look so. **Invariants**: pure; one
+//! pass or two. **Not here**: what else refuses a value (`values`).
+
+use super::values::{Look, random};
+
+/// Whether what begins like a template is none: fewer braces close than opened, and more follows (`{{a)b}c…`).
+pub(super) fn is_torn(value: &[u8]) -> bool {
+    let opened = value.iter().take_while(|byte| **byte == b'{').count();
+    let rest = value.get(opened..).unwrap_or_default();
+    let inner = rest.iter().take_while(|byte| **byte != b'}').count();
+    let closed = rest.iter().skip(inner).take_while(|byte| **byte == b'}').count();
+    let plain = !value.iter().any(|byte| byte.is_ascii_whitespace() || b"\"',".contains(byte));
+    if opened == 0 && value.len() >= 16 && plain && is_crossed(value) {
+        return true;
+    }
+    opened > 1 && (1..opened).contains(&closed) && rest.len() >= inner + closed + 4 && plain
+}
+
+/// Whether a bracket closes another kind than was opened, and one of a template stands beside it: `m{{h}o)p${e]n(b}}`.
+fn is_crossed(value: &[u8]) -> bool {
+    let template = value.windows(2).any(|two| matches!(two, b"{{" | b"${" | b"}}"));
+    let (mut open, mut depth, mut crossed) = ([0_u8; 8], 0_usize, 0);
+    for byte in value.iter().filter(|_| template) {
+        match byte {
+            b'(' | b'[' | b'{' => {
+                let Some(slot) = open.get_mut(depth) else { return false };
+                *slot = *byte;
+                depth += 1;
+            }
+            b')' | b']' | b'}' => {
+                depth = depth.saturating_sub(1);
+                let opened = open.get(depth).copied().unwrap_or_default();
+                crossed += usize::from(!matches!((opened, byte), (b'(', b')') | (b'[', b']') | (b'{', b'}')));
+            }
+            _ => {}
+        }
+    }
+    crossed > 1 && Look::at(value).letters() >= 8
+}
+
+/// `$NAME`, `$$NAME`, `$_POST[…`, `$object->…`, `$BASE/…`: a variable; `$Tr0ub4dor` mixes too much for a name.
+pub(super) fn is_variable(value: &[u8]) -> bool {
+    // within quotes of a shell it is escaped
+    let value = value.strip_prefix(b"\\").unwrap_or(value);
+    let Some(rest) = value.strip_prefix(b"$") else { return false };
+    let rest = rest.strip_prefix(b"$").unwrap_or(rest);
+    let len = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || b"_:".contains(byte)).count();
+    let (name, behind) = rest.split_at_checked(len).unwrap_or_default();
+    let look = Look::at(name);
+    let begins = |at: usize| {
+        name.get(at).is_some_and(u8::is_ascii_digit) && !name.get(at.wrapping_sub(1)).is_some_and(u8::is_ascii_digit)
+    };
+    let numbers = (0..name.len()).filter(|at| begins(*at)).count();
+    let mixed = look.upper > 0 && look.lower > 0 && (numbers > 1 || look.len >= 24 && random(name));
+    let shouted = look.lower == 0 && look.upper > 2;
+    let ends = match behind {
+        [] => true,
+        [b'[', ..] | [b'-', b'>', ..] => look.upper == 0 || look.lower == 0,
+        [b'/', ..] => shouted,
+        _ => false,
+    };
+    ends && !mixed && name.first().is_some_and(|byte| !byte.is_ascii_digit())
+}
+
+/// `prefix_{}`: a text that code fills in.
+pub(super) fn is_format(value: &[u8]) -> bool {
+    let name = value.strip_suffix(b"{}").unwrap_or_default();
+    !name.is_empty() && name.iter().all(|byte| byte.is_ascii_alphabetic() || b"_- .:/".contains(byte))
+}
+
+/// `%(name)s`, `$(command …)`.
+pub(super) fn is_filled(rest: &[u8], inner: &[u8]) -> bool {
+    let name = inner.iter().take_while(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(byte)).count();
+    let word = inner.first().is_some_and(|byte| byte.is_ascii_alphabetic() || b"_<./$".contains(byte));
+    match inner.get(name) {
+        Some(b')') => name > 0,
+        Some(next) => word && rest.starts_with(b"$") && (*next <= b' ' || b"/<$".contains(next)),
+        None => word && rest.starts_with(b"$"),
+    }
+}

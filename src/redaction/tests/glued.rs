@@ -1,0 +1,23 @@
+//! Tests of words of secrets with letters glued to them.
+
+use super::super::glued::before;
+
+/// The sign behind a key leads to the word glued to what stands before it, and to none that is found by its start.
+#[test]
+fn a_word_is_found_from_behind() {
+    for (text, word) in [
+        ("ftppassword=", "password"),
+        ("MYAPITOKEN:", "APITOKEN"),
+        ("\"cpassword\":", "password"),
+        ("\\\"cpassword\\\":", "password"),
+        ("slapikey  :", "apikey"),
+        ("пароль:", "пароль"),
+        ("\"비밀번호\" :", "비밀번호"),
+    ] {
+        let found = before(text.as_bytes(), text.len() - 1).map(|range| &text[range]);
+        assert_eq!(found, Some(word), "{text}");
+    }
+    for text in ["password=", "ftpPassword=", "my_password=", "NOPASSWD:", "turkey=", "x:", "=", "\u{e9}:"] {
+        assert_eq!(before(text.as_bytes(), text.len() - 1), None, "{text}");
+    }
+}
