@@ -46,13 +46,16 @@ pub(super) const SCRIPTS: [&str; 15] = [
 #[inline(always)]
 pub(super) fn before(text: &[u8], sign: usize) -> Option<Range<usize>> {
     let byte = |at: usize| text.get(at).copied().unwrap_or(b' ');
-    let last = byte(sign.wrapping_sub(1));
     // `"key":`, `key =`
-    let last = if b"\"' ".contains(&last) { byte(sign.wrapping_sub(2)) } else { last };
-    if !(matches!(last | 0x20, b'd' | b'y' | b'n' | b' ' | b'|') || matches!(last, b'\\' | b'"' | b'\'' | 0x80..)) {
-        return None;
-    }
-    word(text, sign)
+    let quoted = b"\"' ".contains(&byte(sign.wrapping_sub(1)));
+    let at = sign.wrapping_sub(1 + usize::from(quoted));
+    let last = byte(at);
+    let ends = match last | 0x20 {
+        b'd' => matches!(byte(at.wrapping_sub(1)) | 0x20, b'r' | b'w'),
+        b'y' | b'n' => byte(at.wrapping_sub(1)) | 0x20 == b'e',
+        _ => matches!(last, b' ' | b'\\' | b'"' | b'\'' | 0x80..),
+    };
+    if ends { word(text, sign) } else { None }
 }
 
 #[inline(never)]

@@ -109,12 +109,16 @@ fn is_told(bytes: &[u8], soft: bool) -> bool {
 /// Whether [`RUN`] escapes of digits stand side by side: `=34=35=33=39=31=34`. One with a letter tells by itself ([`is_soft`]).
 fn has_run(scan: &Scan<'_>) -> bool {
     let (mut run, mut next) = (0, 0);
-    scan.anchors.numbers.iter().any(|number| {
-        let escape = number.before == b'=' && number.len() == 2;
-        run = usize::from(escape) * if number.start == next { run + 1 } else { 1 };
-        next = number.end + 1;
-        run >= RUN
-    })
+    for number in &scan.anchors.numbers {
+        if number.before == b'=' && number.len() == 2 {
+            run = if number.start == next { run + 1 } else { 1 };
+            next = number.end + 1;
+            if run == RUN {
+                return true;
+            }
+        }
+    }
+    false
 }
 
 pub(super) fn decode(text: &str, view: &mut View) {
