@@ -405,6 +405,7 @@ impl Cursor<'_> {
     fn bare(&self) -> Range<usize> {
         let rest = self.rest();
         let mut open = 0_usize;
+        let mut within = None;
         for (on, byte) in rest.iter().take(VALUE).enumerate() {
             let next = rest.get(on + 1).copied().unwrap_or(b'\n');
             let ends = match *byte {
@@ -419,7 +420,11 @@ impl Cursor<'_> {
                 }
                 b'&' => rest.get(on + 1..).is_some_and(begins_parameter),
                 b'>' => next <= b' ' || b"\"'`,;<)".contains(&next),
-                b']' => on == 0 || !next.is_ascii_alphanumeric(),
+                b']' => {
+                    on == 0
+                        || !next.is_ascii_alphanumeric()
+                        || *within.get_or_insert_with(|| is_within_brackets(self.text, self.at))
+                }
                 byte => byte <= b' ' || b"\"'`,;)}<>|".contains(&byte) && !(on == 0 && byte == b'<'),
             };
             if ends {
@@ -429,6 +434,21 @@ impl Cursor<'_> {
         let len = rest.len().min(VALUE);
         self.at..self.at + trim_end(rest.get(..len).unwrap_or_default())
     }
+}
+
+/// Whether a `[` is open before `at` on its line.
+fn is_within_brackets(text: &[u8], at: usize) -> bool {
+    let head = text.get(at.saturating_sub(256)..at).unwrap_or_default();
+    let mut closed = 0_usize;
+    for byte in head.iter().rev().take_while(|byte| **byte != b'\n') {
+        match byte {
+            b']' => closed += 1,
+            b'[' if closed == 0 => return true,
+            b'[' => closed -= 1,
+            _ => {}
+        }
+    }
+    false
 }
 
 /// Whether a name ends so, in letters of any case.
@@ -461,7 +481,7 @@ fn names_key(text: &[u8], at: usize) -> bool {
     let head = text.get(at.saturating_sub(64)..at).unwrap_or_default();
     let part = |byte: &&u8| b" \t\"'\\:=".contains(byte);
     let head = head.get(..head.len() - head.iter().rev().take_while(part).count()).unwrap_or_default();
-    [&b"name"[..], b"key", b"property", b"itemprop"].iter().any(|word| ends_with(head, word))
+    [&b"name"[..], b"key", b"id", b"property", b"itemprop"].iter().any(|word| ends_with(head, word))
 }
 
 /// From `start` to the line's end (also an escaped one), without a comment and blanks at its end.

@@ -313,6 +313,8 @@ pub enum KeyValue {
     Code,
     /// At least three digits and nothing but them and signs.
     Digits,
+    /// Twelve to nineteen digits and nothing but them and signs.
+    Card,
     /// A date, or a year.
     Date,
     /// A telephone number.

@@ -73,6 +73,7 @@ fn streets_without_their_word_need_a_cue() {
         "1725 Fresh Pond, El Paso",
         "In 1998 Fresh Pond, El Paso, TX 79936",
         "511 State Route 690",
+        "In 2019 State Route 66, NV is closed",
         "500 us 19",
         "Spinatsch 94",
         "Spinatsch 94, Moosleerau 5054",

@@ -109,7 +109,9 @@ pub(super) fn road(scan: &Scan<'_>, number: &Range<usize>, at: usize, rest: &str
     let (len, owned) = numbered(rest)?;
     let capital = rest.starts_with(|c: char| c.is_ascii_uppercase());
     let near = || capital && owned && super::street::likely(scan, number.start);
-    let holds = near() || super::street::is_placed(scan, at + len) || told(scan, number.start) == Told::Surely;
+    let year = super::street::is_year(scan.bytes(number.clone()));
+    let holds =
+        !year && (near() || super::street::is_placed(scan, at + len)) || told(scan, number.start) == Told::Surely;
     holds.then_some(len)
 }
 

@@ -212,8 +212,8 @@ const SOON: usize = 64;
 
 /// Whether values of a kind end where something else begins on their line.
 fn is_cut(value: rule::KeyValue) -> bool {
-    use rule::KeyValue::{Code, Date, Digits, Phone};
-    matches!(value, Code | Date | Digits | Phone)
+    use rule::KeyValue::{Card, Code, Date, Digits, Phone};
+    matches!(value, Card | Code | Date | Digits | Phone)
 }
 
 /// Words without a digit behind which no number is a key's own.

@@ -46,6 +46,9 @@ pub(super) fn private(
             KeyValue::Digits => {
                 digits(inner) >= 3 && inner.chars().all(|c| c.is_ascii_digit() || " -/.*xX".contains(c))
             }
+            KeyValue::Card => {
+                (12..20).contains(&digits(inner)) && inner.chars().all(|c| c.is_ascii_digit() || " -".contains(c))
+            }
             KeyValue::Date => is_date(inner),
             KeyValue::Phone => {
                 digits(inner) >= 6

@@ -119,10 +119,31 @@ pub(super) fn signed(scan: &Scan<'_>, cue: &WordAt) -> Option<Name> {
     let next = scan.part(name.range.end..scan.text.len());
     let ends = next.is_empty() || next.starts_with(['\n', '\r', '\\', '"', '\'', '<', ',', ' ', '(', '*', '|', '.']);
     let maybe = name.words == 1 && words::may_be_given(scan.part(name.range.clone()));
-    // `Travel Deals Team`
-    let titled = next.strip_prefix(' ').is_some_and(|rest| rest.starts_with(char::is_uppercase));
-    let person = name.given || maybe || (!name.common && !titled && !organisation(scan, &name));
+    let person = name.given || maybe || (!name.common && !is_group(next) && !organised(scan, &name, false));
     (ends && person && !is_assistant(scan, &name)).then_some(name)
+}
+
+/// What signs for many.
+static GROUPS: LazyLock<Words> = LazyLock::new(|| {
+    Words::new("team crew staff department dept desk support service services committee office relations care")
+});
+
+/// Whether the words with capitals behind a name end in one for many: `Travel Deals Team`, but not `Sales Manager`.
+fn is_group(behind: &str) -> bool {
+    let words = behind.strip_prefix(' ').unwrap_or("").split(' ').take(6);
+    let mut last = "";
+    for word in words {
+        let bare = word.trim_end_matches(|c: char| !c.is_alphanumeric());
+        let bare = bare.split(['\n', '\r', '\\', '"', '<', ',']).next().unwrap_or("");
+        if !bare.starts_with(char::is_uppercase) {
+            break;
+        }
+        last = bare;
+        if bare.len() < word.len() {
+            break;
+        }
+    }
+    GROUPS.has(last)
 }
 
 /// Programs that are greeted and sign, and what letters begin with.
@@ -234,7 +255,6 @@ static FIRMS: LazyLock<Words> = LazyLock::new(|| {
         "martin marietta",
         "hardy weinberg",
         "texas holdem",
-        "gibson les",
         "harley davidson",
         "calvin klein",
         "tommy hilfiger",
@@ -252,7 +272,6 @@ static FIRMS: LazyLock<Words> = LazyLock::new(|| {
         "johnnie walker",
         "aston martin",
         "yves rocher",
-        "yves saint",
         "christian dior",
         "hugo boss",
         "giorgio armani",
@@ -284,22 +303,27 @@ static FIRMS: LazyLock<Words> = LazyLock::new(|| {
         "sierra nevada",
         "monte carlo",
         "lorem ipsum",
-        "hilton new",
     ])
 });
 
-/// Whether the first two words of a name are a firm's.
+/// The first two words of those that have a third.
+static LONGER: LazyLock<Words> = LazyLock::new(|| Words::of(["gibson les", "yves saint", "hilton new"]));
+
+/// Whether a name of two words is a firm's, or a longer one begins as one: families may follow the others.
 fn is_firm(text: &str) -> bool {
-    text.match_indices(' ')
-        .map(|(at, _)| at)
-        .chain([text.len()])
-        .nth(1)
-        .and_then(|end| text.get(..end))
-        .is_some_and(|two| FIRMS.has(two))
+    let mut ends = text.match_indices(' ').map(|(at, _)| at).chain([text.len()]).skip(1);
+    let two = ends.next().and_then(|end| text.get(..end));
+    let longer = ends.next().is_some();
+    two.is_some_and(|two| if longer { LONGER.has(two) } else { FIRMS.has(two) || LONGER.has(two) })
 }
 
 /// Whether the last word of a name, or one of the two behind it, says that it is no person's.
 pub(super) fn organisation(scan: &Scan<'_>, name: &Name) -> bool {
+    organised(scan, name, true)
+}
+
+/// As [`organisation`]; the second word behind counts where `far`.
+fn organised(scan: &Scan<'_>, name: &Name, far: bool) -> bool {
     let is = is_organisation;
     let text = scan.part(name.range.clone());
     let behind = scan.part(name.range.end..scan.widen(name.range.end..scan.text.len().min(name.range.end + 32)).end);
@@ -308,7 +332,8 @@ pub(super) fn organisation(scan: &Scan<'_>, name: &Name) -> bool {
     let (next, further) = parted.split_once(ends).unwrap_or((parted, ""));
     // `Leonardo da Vinci–Fiumicino Airport`
     let upper = |word: &str| word.starts_with(char::is_uppercase);
-    let goes_on = behind.starts_with([' ', '–'])
+    let goes_on = far
+        && behind.starts_with([' ', '–'])
         && upper(next)
         && parted.get(next.len()..).is_some_and(|rest| rest.starts_with(' '));
     let further = further.split(ends).next().unwrap_or("");

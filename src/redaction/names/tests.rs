@@ -62,6 +62,7 @@ fn look_alikes_stay() {
         "Dear Sir or Madam, Best Buy opens in Paris in May",
         "the customer Success Team named Release Candidate",
         "Thanks,\nThe Platform Team",
+        "Thanks,\nTravel Deals Team",
         "Hello World, Welcome Home. Good Morning America",
         "new Date(); class Jasper extends Base {}",
         "assert_eq!(Martin::new(), Rose)",
@@ -82,13 +83,20 @@ fn what_is_called_as_persons_are_stays() {
         r#"{"enum": ["Celsius", "Fahrenheit", "Kelvin"], "default": "Celsius"}"#,
         r#"{"name":"Charlotte Sofa","sku":"x-1","variants":{"a":{"price":1}}}"#,
         r#"{\"title\": \"Kelly Green Rug\", \"price\": 129}"#,
-        "name: Charlotte Sofa\nprice: 129",
+        "name: Charlotte Sofa\nprice: 129\nstock: 3",
     ] {
         assert_eq!(redact(shared(), text), text);
     }
     for (text, wanted) in [
         ("send it to Charlotte, please", "send it to [PERSON], please"),
         ("a trip with Emma to Texas", "a trip with [PERSON] to Texas"),
+        (r#"{"name":"Emma Okonkwo","quantity":2}"#, r#"{"name":"[PERSON]","quantity":2}"#),
+        (
+            r#"{"name": "Emma Okonkwo", "price": 12, "orderId": 3}"#,
+            r#"{"name": "[PERSON]", "price": 12, "orderId": 3}"#,
+        ),
+        ("we met Mary Kay Okonkwo and Jim Beam Carter", "we met [PERSON] and [PERSON]"),
+        ("Thanks,\nZorblatt Okonkwo Sales Manager", "Thanks,\n[PERSON] Sales Manager"),
         (r#"{"name":"Emma Okonkwo","email":1,"price":3}"#, r#"{"name":"[PERSON]","email":1,"price":3}"#),
         (r#"{"title":"Lunch with Emma Okonkwo","price":3}"#, r#"{"title":"Lunch with [PERSON]","price":3}"#),
         (r#"{"sku":1},{"name":"Emma Okonkwo","n":3}"#, r#"{"sku":1},{"name":"[PERSON]","n":3}"#),

@@ -4,6 +4,7 @@
 use std::ops::Range;
 use std::sync::LazyLock;
 
+use super::words;
 use crate::redaction::scan::Scan;
 use crate::redaction::sets::Words;
 
@@ -17,10 +18,12 @@ static NAMES: LazyLock<Words> =
 static THINGS: LazyLock<Words> = LazyLock::new(|| {
     Words::new(
         "\
-    sku asin upc ean gtin isbn price unit_price list_price unitprice listprice product_id productid item_id itemid \
-    variant variants variant_id in_stock instock stock inventory quantity qty brand material",
+    sku asin upc ean gtin isbn unit_price list_price unitprice listprice product_id productid item_id itemid \
+    variant variants variant_id in_stock instock material",
     )
 });
+/// Keys that things have, and what persons buy: two of them say thing, or one beside a name whose second word is common.
+static MAYBE: LazyLock<Words> = LazyLock::new(|| Words::new("price stock inventory quantity qty brand"));
 /// Keys that persons have.
 static PERSONS: LazyLock<Words> = LazyLock::new(|| {
     Words::new(
@@ -40,14 +43,15 @@ pub(in crate::redaction) fn is_named(scan: &Scan<'_>, range: &Range<usize>) -> b
     let behind = scan.part(range.end..scan.widen(range.end..scan.text.len().min(range.end + REACH)).end);
     let before = before.rsplit(['{', '}']).next().unwrap_or("");
     let behind = behind.split('}').next().unwrap_or("");
-    let mut thing = false;
+    let second = scan.part(range.clone()).split(' ').nth(1);
+    let mut things = usize::from(second.is_some_and(words::is_common));
     for key in keys(before).chain(keys(behind)) {
         if PERSONS.has(key) {
             return false;
         }
-        thing |= THINGS.has(key);
+        things += if THINGS.has(key) { 2 } else { usize::from(MAYBE.has(key)) };
     }
-    thing
+    things > 1
 }
 
 /// The key that ends `head` as one whose value comes next, and what stands before it.

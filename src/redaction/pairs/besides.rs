@@ -21,10 +21,10 @@ impl Cursor<'_> {
         self.rest().iter().skip(2).take(8).find(|byte| **byte != b' ').is_some_and(|byte| b"\"'`".contains(byte))
     }
 
-    /// Skips what stands between two pairs of one object: no pair, no bracket.
+    /// Skips what stands between two pairs of one object: no pair, no bracket, no `-` that begins the next item of a list.
     fn skip_joints(&mut self, most: usize) {
         for _ in 0..8 {
-            self.skip(|byte| b" \t\r\n,-".contains(&byte));
+            self.skip(|byte| b" \t\r\n,".contains(&byte));
             if self.byte(0) == b'\\' && b"nrt".contains(&self.byte(1)) && self.at < most {
                 self.at += 2;
             }

@@ -15,6 +15,9 @@ use super::values::{
 };
 use super::{Rules, ahead, calls, fallback, headers, lists, near, params, variables};
 
+/// Bytes of a value without quotes whose words are not looked at again.
+const LONG: usize = 512;
+
 /// Looks at the key around `word`; gives the place up to which nothing needs another look.
 pub(super) fn look(scan: &Scan<'_>, word: &WordAt, rules: &Rules, claims: &mut Claims) -> usize {
     let text = scan.text.as_bytes();
@@ -58,14 +61,14 @@ pub(super) fn look(scan: &Scan<'_>, word: &WordAt, rules: &Rules, claims: &mut C
         if !range.is_empty() {
             claims.add(scan, rule, range);
         }
-        return key.end;
+        return passed(&pair, &key);
     }
     if lists::is_login(scan, &pair, kind) {
         calls::look(scan, pair.value.start, 1, rules, claims);
-        return key.end;
+        return passed(&pair, &key);
     }
     if calls::is_taken(scan, &mut pair, kind) {
-        return key.end;
+        return passed(&pair, &key);
     }
     let place = Place::of(scan, &pair, parameter);
     if matches!(kind, Kind::Header | Kind::Cookie) {
@@ -81,7 +84,7 @@ pub(super) fn look(scan: &Scan<'_>, word: &WordAt, rules: &Rules, claims: &mut C
         return key.end;
     }
     if is_itself(found, scan.bytes(pair.key.clone())) || !judge(kind, found, &pair, &place) {
-        return if pair.quote.is_none() && value.len() > 512 { value.end } else { key.end };
+        return if pair.quote.is_none() && value.len() > LONG { value.end } else { key.end };
     }
     let key_end = key.end;
     let Some(rule) = rules.of_pair(kind, scan.bytes(key)) else { return pair.value.start.max(key_end) };
@@ -94,6 +97,11 @@ pub(super) fn look(scan: &Scan<'_>, word: &WordAt, rules: &Rules, claims: &mut C
         planned(scan, end, rule, claims);
     }
     (if added { end } else { pair.value.start }).max(key_end)
+}
+
+/// Where what stands behind a pair is looked at: behind its value where that is long, which each key within would read again.
+fn passed(pair: &Pair, key: &Range<usize>) -> usize {
+    if pair.quote.is_none() && pair.value.len() > LONG { pair.value.end.max(key.end) } else { key.end }
 }
 
 /// The value of `key`, which stands behind it, or before where the key is what `name` holds.
@@ -199,7 +207,7 @@ fn is_named(scan: &Scan<'_>, word: &WordAt) -> bool {
     let rest = ahead(scan, word.end, 64);
     let blanks = rest.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
     let text = scan.text.as_bytes();
-    rest.get(blanks..).is_some_and(|rest| rest.starts_with(b"</t"))
+    rest.get(blanks..).is_some_and(|rest| rest.starts_with(b"value:") || rest.starts_with(b"</t"))
         || pairs::is_named(text, &key_around(text, word.at..word.end))
 }
 

@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::super::pairs::{Pair, Sep, ends_with};
 use super::super::scan::{Claims, Scan};
 use super::keys::Kind;
-use super::values::{Look, refused, wordy};
+use super::values::{Look, random, refused, wordy};
 use super::{Rules, ahead};
 
 /// Bytes of a call.
@@ -86,7 +86,9 @@ pub(super) fn is_taken(scan: &Scan<'_>, pair: &mut Pair, kind: Kind) -> bool {
         (Sep::Call, Kind::Secret) => {
             let behind = scan.bytes(pair.value.end..pair.value.end + 8);
             let close = behind.iter().take_while(|byte| b"\\\"' ".contains(byte)).count();
-            ends_with(scan.bytes(pair.key.clone()), b"credential") && behind.get(close) == Some(&b',')
+            ends_with(scan.bytes(pair.key.clone()), b"credential")
+                && behind.get(close) == Some(&b',')
+                && !random(scan.bytes(pair.value.clone()))
         }
         _ => false,
     }

@@ -84,7 +84,7 @@ pub(super) fn look(scan: &Scan<'_>, at: usize, takes: Takes, rules: &Rules, clai
     }
     if takes == Takes::Switch {
         switch(scan, at, rest, rules, claims);
-        return at;
+        return at + line_end(rest);
     }
     if rest.first().is_none_or(|byte| !b" \t\"',".contains(byte)) {
         return at;

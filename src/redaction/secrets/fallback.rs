@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use super::super::pairs::{Pair, Sep};
+use super::super::pairs::{Pair, Sep, ends_with};
 use super::super::scan::Scan;
 use super::values::Look;
 use super::{ahead, calls};
@@ -53,9 +53,19 @@ pub(super) fn take(scan: &Scan<'_>, pair: &mut Pair) {
     }
 }
 
-/// The first literal behind `||`, `??`, `or`, `:` or a comma of a call, from `at` on.
+/// Whether the literal whose end `rest` begins with is a key.
+fn is_key(rest: &[u8]) -> bool {
+    let marks = rest.iter().take(16).take_while(|byte| b"\\\"'` ".contains(byte)).count();
+    rest.get(marks..).is_some_and(|rest| rest.starts_with(b":") || rest.starts_with(b"=>"))
+}
+
+/// Ends of calls whose second argument is the fallback, in small letters.
+const CALLS: [&[u8]; 5] = [b"getenv", b"env", b".get", b".fetch", b".getordefault"];
+
+/// The first literal behind `||`, `??`, `or`, `:` or a comma of a call that reads, from `at` on: none behind what ends the value.
 fn literal(line: &[u8], mut at: usize) -> Option<Range<usize>> {
     let mut asked = false;
+    let (mut depth, mut call) = (at, None);
     while let Some(byte) = line.get(at) {
         let rest = line.get(at..).unwrap_or_default();
         let joint = match byte {
@@ -64,6 +74,19 @@ fn literal(line: &[u8], mut at: usize) -> Option<Range<usize>> {
                 continue;
             }
             b';' => return None,
+            b'(' | b'[' | b'{' => {
+                depth += 1;
+                let head = line.get(..at).unwrap_or_default();
+                if *byte == b'(' && CALLS.iter().any(|name| ends_with(head, name)) {
+                    call = Some(depth);
+                }
+                0
+            }
+            b')' | b']' | b'}' => {
+                call = call.filter(|call| *call < depth);
+                depth = depth.checked_sub(1)?;
+                0
+            }
             b'?' if rest.starts_with(b"? ") => {
                 asked = true;
                 0
@@ -71,13 +94,14 @@ fn literal(line: &[u8], mut at: usize) -> Option<Range<usize>> {
             b'|' | b'?' if rest.starts_with(b"||") || rest.starts_with(b"??") => 2,
             b' ' if rest.starts_with(b" or ") => 4,
             b':' if asked => 1,
-            b',' => 1,
+            b',' if call == Some(depth) => 1,
+            b',' if depth == 0 || line.first() == Some(&b'(') && depth == 1 => return None,
             _ => 0,
         };
         if joint > 0
             && let Some(found) = calls::quoted(line, at + joint)
         {
-            return Some(found);
+            return Some(found).filter(|found| !is_key(line.get(found.end..).unwrap_or_default()));
         }
         at += joint.max(1);
     }

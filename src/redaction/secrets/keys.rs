@@ -79,14 +79,14 @@ const KEY_NOT: &str = "\
     public pub primary foreign sort cache partition row object idempotency index range hot s3 i18n composite \
     unique natural surrogate registry group parent child item routing message dedup label feature lookup \
     column field table issue sorting order shortcut meta ctrl alt arrow enter type tag state store dict map \
-    json any name id dedupe dom react query span trace metric attribute distribution shard bucket file issuer";
+    json any name id dedupe dom react query span trace metric attribute distribution shard bucket file";
 
 /// Words before `token` that make it none.
 const TOKEN_NOT: &str = "\
     page next continuation sync pad padding eos bos unk mask stop special cls sep image end start first last \
     per max min num total input output prompt completion cached reasoning thinking audio text budget count n \
     new used remaining generated previous prev cancellation cancel pagination design color syntax lookahead \
-    time of public";
+    time of";
 
 /// Last words of keys that only talk about a secret.
 const ABOUT: &str = "\
@@ -100,10 +100,10 @@ const ABOUT: &str = "\
     hours days date time description desc bytes bits rate cost price kind space map details level issuer \
     audience realm location position offset start end left state word words board pad code up down press \
     event events frame stroke vault metadata fingerprint thumbprint changed modified attempts retries failures \
-    expired variable variables verified complexity rules requirements minimum maximum question questions";
+    expired verified complexity rules requirements minimum maximum question questions";
 
 /// Last words of keys that talk about a secret or hold it: only what is random counts.
-const DOUBTFUL: &str = "history settings on";
+const DOUBTFUL: &str = "history settings on variable variables";
 
 /// Last words that add nothing: the words before them count.
 const NEUTRAL: &str = "\
@@ -238,6 +238,11 @@ fn of_key(before: &[u8]) -> Kind {
 fn of_word(rest: &[u8], last: &[u8], lists_of: u16) -> Option<Kind> {
     let before = || split_last(rest).1;
     let is = |list: List| list.is_in(lists_of);
+    // `publicToken`, `issuerKeyHash`: code names what is no secret so, not settings
+    let shown = |word: &[u8]| word.eq_ignore_ascii_case(b"public") || word.eq_ignore_ascii_case(b"issuer");
+    if (is(List::Key) || is(List::Token)) && rest.last().is_some_and(u8::is_ascii_alphabetic) && shown(before()) {
+        return None;
+    }
     if is(List::Key) {
         let before = before();
         return (!List::KeyNot.is_in(lists(before))).then(|| of_key(before));

@@ -61,6 +61,8 @@ fn hostile_secrets_end() {
         "ssn: ",
         "Name: Jane ",
         "kind: Secret\n  ",
+        "id/pw:",
+        "schtasks /p ",
     ] {
         let text = piece.repeat(1_000_000 / piece.len());
         let got = ends(piece, move || redact(&detector(), &text).len());
