@@ -8,15 +8,12 @@ use super::super::pairs::{self, Pair, Sep, ends_with, key_around, pair, value_be
 use super::super::scan::{Claims, Scan};
 use super::super::stems::WordAt;
 use super::keys::{Kind, kind};
-use super::place::Place;
+use super::place::{LONG, Place, passed};
 use super::templates::is_torn;
 use super::values::{
     Look, contains, is_salt, is_sentence, is_talk, is_version, path, prose, random, refused, uuid, wordy,
 };
 use super::{Rules, ahead, calls, fallback, headers, lists, near, params, variables};
-
-/// Bytes of a value without quotes whose words are not looked at again.
-const LONG: usize = 512;
 
 /// Looks at the key around `word`; gives the place up to which nothing needs another look.
 pub(super) fn look(scan: &Scan<'_>, word: &WordAt, rules: &Rules, claims: &mut Claims) -> usize {
@@ -97,11 +94,6 @@ pub(super) fn look(scan: &Scan<'_>, word: &WordAt, rules: &Rules, claims: &mut C
         planned(scan, end, rule, claims);
     }
     (if added { end } else { pair.value.start }).max(key_end)
-}
-
-/// Where what stands behind a pair is looked at: behind its value where that is long, which each key within would read again.
-fn passed(pair: &Pair, key: &Range<usize>) -> usize {
-    if pair.quote.is_none() && pair.value.len() > LONG { pair.value.end.max(key.end) } else { key.end }
 }
 
 /// The value of `key`, which stands behind it, or before where the key is what `name` holds.

@@ -10,6 +10,9 @@ use super::keys::Kind;
 use super::params;
 use super::values::prose;
 
+/// Bytes of a value without quotes whose words are not looked at again.
+pub(super) const LONG: usize = 512;
+
 /// Where a pair stands.
 pub(super) struct Place {
     /// A parameter of a URL.
@@ -132,4 +135,9 @@ fn unwrapped(scan: &Scan<'_>, value: Range<usize>) -> Range<usize> {
     };
     let word = inner.iter().rev().take_while(|byte| !byte.is_ascii_whitespace()).count();
     value.end - 1 - word..value.end - 1
+}
+
+/// Where what stands behind a pair is looked at: behind its value where that is long, which each key within would read again.
+pub(super) fn passed(pair: &Pair, key: &Range<usize>) -> usize {
+    if pair.quote.is_none() && pair.value.len() > LONG { pair.value.end.max(key.end) } else { key.end }
 }
