@@ -333,6 +333,9 @@ fn commit_until(mut committer: Committer, last: &AtomicBool, engine: &Engine) {
     let mut idle_steps = 0;
     loop {
         let ending = last.load(Ordering::SeqCst);
+        if ending {
+            committer.ending();
+        }
         let step = committer.step(if ending { Duration::ZERO } else { COMMIT_IDLE });
         if let Some(reason) = step.poisoned {
             engine.sequencer.fail(reason);

@@ -120,6 +120,7 @@ impl Committer {
         if !poisoned {
             self.commit(&mut step);
             self.upkeep();
+            self.repack(self.spool.clock.monotonic());
         }
         if let Some(reason) = self.spool.poisoned() {
             step.poisoned = Some(reason);
@@ -136,6 +137,7 @@ impl Committer {
     /// without it nothing is lost, but some records may be delivered again. False: progress could not be made durable,
     /// or transactions still waited (the disk is full).
     pub fn close(mut self) -> bool {
+        self.ending();
         let waiting = loop {
             let step = self.step(Duration::ZERO);
             if step.waiting == 0 || step.poisoned.is_some() || step.committed + step.failed == 0 {
@@ -147,6 +149,11 @@ impl Committer {
         }
         self.close_active();
         self.finish() && waiting == 0
+    }
+
+    /// From now on only what was queued is worked off: what would make room is not begun any more.
+    pub fn ending(&mut self) {
+        self.clean.repacking.over = true;
     }
 
     pub(super) fn stalled(&self) -> bool {

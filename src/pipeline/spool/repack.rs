@@ -1,7 +1,7 @@
 //! **What**: stores what the quarantine holds anew, further on, where little of it holds whole segments. **Why**: a segment is unlinked when
 //! nobody needs any of it, and what back ends refused stays until somebody looks at it: some items a day would take the whole spool.
 //! **Invariants**: only the quarantine's records, which nobody reads in order; only under pressure; all of a segment or nothing, from room
-//! that is taken before; the old record counts until the new one is durable, so that a crash may leave both, never none. **Not here**: what
+//! that is taken before, the last one too: each segment gives more back; the old record counts until the new one is durable, so that a crash may leave both, never none. **Not here**: what
 //! comes into the quarantine (`outlet`), unlinking (`upkeep`).
 
 use std::collections::BTreeSet;
@@ -19,7 +19,7 @@ const EVERY: Duration = Duration::from_millis(250);
 /// Most segments at once: what waits to be committed waits for it.
 const AT_ONCE: u64 = 16;
 /// Most bytes of one segment that are held in memory for it.
-const MOST: u64 = 32 << 20;
+const MOST: u64 = 16 << 20;
 
 /// Where it stands.
 #[derive(Default)]
@@ -30,6 +30,8 @@ pub(super) struct Repacking {
     on_its_way: Arc<()>,
     /// Segments with a record that can't be read: they stay.
     unreadable: BTreeSet<u64>,
+    /// The spool is being closed: no more of it.
+    pub(super) over: bool,
 }
 
 /// Why a segment stays.
@@ -45,7 +47,9 @@ impl Committer {
     pub(super) fn repack(&mut self, now: Duration) {
         let repacking = &mut self.clean.repacking;
         let soon = repacking.looked.is_some_and(|looked| now.saturating_sub(looked) < EVERY);
-        if soon || Arc::strong_count(&repacking.on_its_way) > 1 || self.stalled() || !self.pressed() {
+        let busy = repacking.over || Arc::strong_count(&repacking.on_its_way) > 1;
+        // what can't be unlinked would only be there twice
+        if soon || busy || self.clean.hampered() || self.stalled() || !self.pressed() {
             return;
         }
         self.clean.repacking.looked = Some(now);
@@ -88,11 +92,13 @@ impl Committer {
     /// Queues all that the quarantine has in a segment; when it is committed, the old records are done.
     fn store_anew(&self, number: u64) -> Result<(), Stays> {
         let plan = self.spool.index.lock().plan_in(QUARANTINE, number);
-        let stored = plan.iter().map(read::read).collect::<Result<Vec<_>, _>>().map_err(Stays::Unreadable)?;
+        let mut stored = plan.iter().map(read::read).collect::<Result<Vec<_>, _>>().map_err(Stays::Unreadable)?;
+        // a transaction is of one account; among those the order means nothing
+        stored.sort_by(|one, other| one.account.cmp(&other.account));
         let groups: Vec<&[Stored]> = stored.chunk_by(|one, next| one.account == next.account).collect();
         let reserved = groups.iter().map(|group| {
             let bytes = group.iter().map(|stored| stored.body.len() as u64).sum();
-            self.spool.room.reserve(room_for(group.len(), bytes), Purpose::Prepare).map_err(|_| Stays::NoRoom)
+            self.spool.room.reserve(room_for(group.len(), bytes), Purpose::Drain).map_err(|_| Stays::NoRoom)
         });
         let reserved = reserved.collect::<Result<Vec<Reservation>, _>>()?;
         for (group, reservation) in groups.into_iter().zip(reserved) {

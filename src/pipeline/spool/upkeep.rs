@@ -43,6 +43,11 @@ impl Clean {
     pub(super) fn with_cushion(size: u64) -> Self {
         Self { cushion: size, ..Self::default() }
     }
+
+    /// Whether progress can't be kept, or a finished segment not be unlinked, at the moment.
+    pub(super) fn hampered(&self) -> bool {
+        self.failed.is_some() || self.stuck.is_some()
+    }
 }
 
 /// What is done, and was given away, since somebody last looked, as lines.
@@ -74,7 +79,6 @@ impl Committer {
         }
         self.spool.room.tend();
         self.fill_cushion(now);
-        self.repack(now);
         let shown = self.clean.shown.is_some_and(|shown| now.saturating_sub(shown) < SHOW_EVERY);
         if !shown {
             self.clean.shown = Some(now);
@@ -228,9 +232,7 @@ impl Committer {
         if let Err(error) = self.directory.sync() {
             return self.poison(&format!("a sync of the directory failed: {error}"));
         }
-        if unlinked.len() < tried {
-            self.clean.stuck = Some(now);
-        }
+        self.clean.stuck = (unlinked.len() < tried).then_some(now);
         let mut index = self.spool.index.lock();
         let bytes = unlinked.iter().map(|number| index.remove(*number)).sum();
         drop(index);

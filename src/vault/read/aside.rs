@@ -21,7 +21,7 @@ type Place = (u64, u64);
 pub(in crate::vault) type Matches = BTreeMap<Place, String>;
 
 /// Places of an object may overlap so often.
-const TIMES: usize = 64;
+const TIMES: usize = 1024;
 
 /// A payload object, or a range of it, as it was read.
 pub(in crate::vault) struct Fetched {

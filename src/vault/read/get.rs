@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
+use sha2::{Digest, Sha256};
+
 use crate::vault::chain::note::VerifyKey;
 use crate::vault::names::{ObjectName, Scope};
 use crate::vault::row::Row;
@@ -218,8 +220,9 @@ async fn opened(
     closed: &mut Vec<ReadError>,
     out: &mut Vec<u8>,
 ) {
-    let Fetched { at, bytes, found } = opener.fetch(name, range, hashes).await;
-    let sealed = range.and_then(|range| found.get(&range)).map(String::as_str);
+    let Fetched { at, bytes, .. } = opener.fetch(name, range, hashes).await;
+    let held = bytes.as_ref().ok().filter(|_| !meant.is_empty());
+    let sealed = held.map(|bytes| crate::hex::encode(&Sha256::digest(bytes)));
     let documents = match bytes {
         Ok(bytes) => opener.documents(&at, &bytes, known, room).await.map_err(ReadError::from),
         Err(why) => Err(why),
@@ -230,7 +233,7 @@ async fn opened(
             for document in documents {
                 match document {
                     Err(why) => closed.push(why.into()),
-                    Ok(opened) if !meant.is_empty() && !is_meant(&opened.plain, sealed, meant) => {
+                    Ok(opened) if !meant.is_empty() && !is_meant(&opened.plain, sealed.as_deref(), meant) => {
                         closed.push(format!("{at} at {}: {NOT_MEANT}", range.map_or(0, |(first, _)| first)));
                     }
                     Ok(opened) => {

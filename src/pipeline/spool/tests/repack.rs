@@ -95,6 +95,36 @@ fn some_kept_items_do_not_hold_the_spool() {
     assert!(["a", "b"].iter().all(|account| stored.iter().any(|stored| *stored.account == **account)));
 }
 
+/// A spool full of what waits for a back end that is away, with refused items in every segment, and nothing left of the room that prepares: once
+/// the back end has taken all, there is room again. (Without the room that is kept for draining, it refused for good.)
+#[test]
+fn a_full_spool_makes_room_for_itself() {
+    let mut small = Small::new();
+    let kept = |len: usize| vec![record(RecordKind::Forward, &["quarantine"], vec![b'k'; len])];
+    while send(&small.spool, "a", kept(100)).is_ok()
+        && send(&small.spool, "a", vec![record(RecordKind::Forward, &["x"], vec![b'z'; 5_000])]).is_ok()
+    {
+        small.step();
+    }
+    small.step();
+    while let Ok(reservation) = small.spool.reserve_to_prepare(room_for(1, 500)) {
+        let transaction = Transaction { account: Arc::from("b"), records: kept(500) };
+        small.spool.enqueue(transaction, reservation, Box::new(|_| {}));
+        small.step();
+    }
+    let there = small.found().len();
+    let waiting = small.spool.read("x", None, usize::MAX, usize::MAX).expect("read");
+    small.spool.done("x", &waiting.iter().map(|stored| stored.seq).collect::<Vec<_>>());
+    for _ in 0..100 {
+        small.step();
+    }
+    let sent = send(&small.spool, "a", vec![record(RecordKind::Forward, &["x"], vec![b'z'; 5_000])]);
+    let status = small.spool.status();
+    assert!(sent.is_ok(), "{} segments, {} bytes", status.segments, status.bytes);
+    assert_eq!(small.found().len(), there);
+    assert!(there > 30 && status.bytes < LIMIT * 3 / 4, "{there} kept in {} bytes", status.bytes);
+}
+
 /// What is given up, or to somebody else, while it is stored anew, must not come back.
 #[test]
 fn what_goes_meanwhile_stays_away() {
