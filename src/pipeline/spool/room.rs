@@ -185,7 +185,8 @@ impl Room {
         };
         let want = inner.reserved.saturating_add(bytes).saturating_mul(2).saturating_add(kept);
         while inner.taken() < want {
-            let spare = self.allocate(inner, self.segment, purpose)?;
+            let file = self.file_size(inner, want, purpose);
+            let spare = self.allocate(inner, file, purpose)?;
             inner.spares.push(spare);
         }
         match purpose {
@@ -194,6 +195,14 @@ impl Room {
             _ => {}
         }
         Ok(None)
+    }
+
+    /// Size of the next file. A start closes the segment that was written to and cuts its tail, in which room for draining was kept: that room is
+    /// what is left of the limit then, less than a segment, and a file of its own for what it was kept for.
+    fn file_size(&self, inner: &Inner, want: u64, purpose: Purpose) -> u64 {
+        let left = self.limit.saturating_sub(inner.total());
+        let is_enough = left.saturating_sub(SEGMENT_HEADER as u64) >= want.saturating_sub(inner.taken());
+        if purpose != Purpose::Accept && left < self.segment && is_enough { left } else { self.segment }
     }
 
     /// Makes a file of `size` bytes.

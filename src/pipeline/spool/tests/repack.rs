@@ -96,9 +96,16 @@ fn some_kept_items_do_not_hold_the_spool() {
 }
 
 /// A spool full of what waits for a back end that is away, with refused items in every segment, and nothing left of the room that prepares: once
-/// the back end has taken all, there is room again. (Without the room that is kept for draining, it refused for good.)
+/// the back end has taken all, there is room again, also after a restart. (Without the room that is kept for draining, or where a start loses it,
+/// it refused for good.)
 #[test]
 fn a_full_spool_makes_room_for_itself() {
+    for restarts in [false, true] {
+        full_spool(restarts);
+    }
+}
+
+fn full_spool(restarts: bool) {
     let mut small = Small::new();
     let kept = |len: usize| vec![record(RecordKind::Forward, &["quarantine"], vec![b'k'; len])];
     while send(&small.spool, "a", kept(100)).is_ok()
@@ -112,6 +119,16 @@ fn a_full_spool_makes_room_for_itself() {
         small.spool.enqueue(transaction, reservation, Box::new(|_| {}));
         small.step();
     }
+    if restarts {
+        let Small { clock, disk, spool, committer, .. } = small;
+        assert!(committer.close());
+        drop(spool);
+        let (spool, committer) = opened(&disk, &clock).expect("opened");
+        small = Small { clock, disk, spool, committer, on_its_way: 0, halts: false, kept: Vec::new() };
+        let full = send(&small.spool, "a", vec![record(RecordKind::Forward, &["x"], vec![b'z'; 5_000])]);
+        assert!(full.is_err(), "new data takes none of it");
+        assert!(small.spool.reserve_to_drain(room_for(1, 200)).is_ok(), "what lets data go has room");
+    }
     let there = small.found().len();
     let waiting = small.spool.read("x", None, usize::MAX, usize::MAX).expect("read");
     small.spool.done("x", &waiting.iter().map(|stored| stored.seq).collect::<Vec<_>>());
@@ -120,7 +137,7 @@ fn a_full_spool_makes_room_for_itself() {
     }
     let sent = send(&small.spool, "a", vec![record(RecordKind::Forward, &["x"], vec![b'z'; 5_000])]);
     let status = small.spool.status();
-    assert!(sent.is_ok(), "{} segments, {} bytes", status.segments, status.bytes);
+    assert!(sent.is_ok(), "restarts {restarts}: {} segments, {} bytes", status.segments, status.bytes);
     assert_eq!(small.found().len(), there);
     assert!(there > 30 && status.bytes < LIMIT * 3 / 4, "{there} kept in {} bytes", status.bytes);
 }
