@@ -103,8 +103,9 @@ impl Checkpoints {
     /// The spool, or the file, can't be read now: to go on without it would lose for good what it says. A damaged file is no error.
     pub fn restore(&self) -> Result<Restored, ReadError> {
         let mut restored = Restored::default();
-        self.spool.spare(0);
-        if let Some(mut snapshot) = self.read()? {
+        let (snapshot, bytes) = self.read()?;
+        self.spool.spare(CHECKPOINT, bytes);
+        if let Some(mut snapshot) = snapshot {
             if snapshot.applied.is_some_and(|applied| applied >= self.spool.status().next) {
                 // Another spool's position: its numbers mean nothing here.
                 snapshot.applied = None;
@@ -183,7 +184,7 @@ impl Checkpoints {
         self.rng.fill(&mut salt);
         let sealed = file::seal(key, &salt, snapshot).ok_or(io::ErrorKind::InvalidData)?;
         // on a volume that fills up the next one must still fit beside this one: until it is written, effects hold the spool
-        self.spool.spare(2 * sealed.len() as u64);
+        self.spool.spare(CHECKPOINT, sealed.len() as u64);
         match self.directory.remove(DRAFT) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -205,10 +206,11 @@ impl Checkpoints {
         draft.sync_data()
     }
 
-    fn read(&self) -> Result<Option<Snapshot>, ReadError> {
+    /// What the file holds, and its bytes.
+    fn read(&self) -> Result<(Option<Snapshot>, u64), ReadError> {
         let sealed = match self.read_file() {
             Ok(Some(sealed)) => sealed,
-            Ok(None) => return Ok(None),
+            Ok(None) => return Ok((None, 0)),
             Err(error) if error.kind() == io::ErrorKind::InvalidData => Vec::new(),
             Err(error) => {
                 let text = format!("its `{FILE}`: {error}; if that lasts, remove it (counts will be too low)");
@@ -220,7 +222,7 @@ impl Checkpoints {
             tracing::error!("the checkpoint is damaged, or its key is missing; counts may be too low");
             self.read_failures.increment(1);
         }
-        Ok(snapshot)
+        Ok((snapshot, sealed.len() as u64))
     }
 
     fn read_file(&self) -> io::Result<Option<Vec<u8>>> {

@@ -2,8 +2,8 @@
 //! **Why**: a client's OK follows the fsync of its batch; from then on nothing loses it.
 //! **Invariants**: design.md §7. **Not here**: who sends (`outlet`), who uploads (`vault/uploader`).
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -137,6 +137,8 @@ pub struct Spool {
     clock: Arc<dyn Clock>,
     rng: Arc<dyn Rng>,
     poisoned: AtomicBool,
+    /// Whose records tell by how much that grows which others write on the volume (see [`Spool::spare`]).
+    beside: OnceLock<Arc<str>>,
     /// A reservation was refused because there are too many records.
     crowded: AtomicBool,
 }
@@ -184,6 +186,7 @@ impl Spool {
             clock,
             rng,
             poisoned: AtomicBool::new(false),
+            beside: OnceLock::new(),
             crowded: AtomicBool::new(false),
         }
     }
@@ -198,7 +201,11 @@ impl Spool {
     /// # Errors
     /// `SpoolFull` (it may have room again later), `TooLarge` (never), `SpoolFailed` (poisoned, or no file can be made).
     pub fn reserve(&self, bytes: u64) -> Result<Reservation, Reason> {
-        let crowded = self.index.lock().records() >= self.settings.max_records;
+        let crowded = {
+            let index = self.index.lock();
+            self.tell_growth(&index);
+            index.records() >= self.settings.max_records
+        };
         self.crowded.store(crowded, Ordering::Relaxed);
         self.reserve_for(bytes, Purpose::Accept, crowded)
     }
@@ -377,9 +384,16 @@ impl Spool {
         }
     }
 
-    /// New data leaves `bytes` free on the volume, and a little in any case: what else is written there lets old data go.
-    pub fn spare(&self, bytes: u64) {
-        self.room.spare(bytes.max(2 * self.settings.cushion()));
+    /// New data leaves free on the volume what others need there so that old data can go: twice the next file of `consumer`, which
+    /// is at most so much larger than its last, of `bytes`, as waits for it; and a little in any case. There is one such consumer.
+    pub fn spare(&self, consumer: &str, bytes: u64) {
+        self.beside.get_or_init(|| consumer.into());
+        self.room.spare(bytes);
+        self.tell_growth(&self.index.lock());
+    }
+
+    fn tell_growth(&self, index: &Index) {
+        self.room.grown(self.beside.get().map_or(0, |consumer| index.pending_bytes(consumer)));
     }
 
     /// Everything that waits for `consumer` is given up (`spool drop`), up to and including `through` if given.

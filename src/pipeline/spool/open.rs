@@ -52,7 +52,8 @@ pub(super) fn open(
         Ok(file) => file.size().unwrap_or(0),
         Err(_) => 0,
     };
-    let room = Room::new(Arc::clone(&directory), Arc::clone(&clock), settings.room(), settings.segment_size);
+    let (limit, least) = (settings.room(), 2 * settings.cushion());
+    let room = Room::new(Arc::clone(&directory), Arc::clone(&clock), limit, settings.segment_size, least);
     room.active(0, 0, found.bytes);
     let meters = Meters::new(meter, settings.max_size);
     let spool = Arc::new(Spool::new(settings.clone(), found.index, room, meters, clock, rng));

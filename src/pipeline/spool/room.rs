@@ -2,7 +2,7 @@
 //! it. **Invariants**: all files together stay within the limit; what is reserved fits into files whose room is
 //! already taken (twice over, since a segment's last bytes may be too few for the next transaction), or, where the
 //! file system can't take room ahead, into what the volume says is free; new data never takes the volume's last bytes and files,
-//! which checkpoint and positions of chains need before old data can go. **Not here**: writing (`commit`).
+//! which checkpoint and positions of chains need before old data can go, and leaves them as much more as waits to be covered by the next checkpoint. **Not here**: writing (`commit`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,6 +23,8 @@ pub(super) const SPARE: &str = "spare-";
 pub(super) const CUSHION: &str = "cushion";
 /// After the disk said that it is full, it is asked again no sooner.
 const ASK_AGAIN: Duration = Duration::from_millis(250);
+/// While the volume has so much more than must be left, it is not asked at each reservation.
+const ASK_EVERY: u64 = 1 << 20;
 /// Files that must be left on the volume.
 const LOW_FILES: u64 = 16;
 
@@ -93,8 +95,12 @@ pub(super) struct Room {
     clock: Arc<dyn Clock>,
     limit: u64,
     segment: u64,
-    /// Bytes that new data leaves free on the volume.
-    spared: AtomicU64,
+    /// Bytes that new data leaves free on the volume in any case.
+    least: u64,
+    /// Bytes of what others wrote on the volume, and will write anew beside it.
+    beside: AtomicU64,
+    /// By how much that may have grown since.
+    grown: AtomicU64,
     inner: Mutex<Inner>,
 }
 
@@ -114,10 +120,12 @@ struct Inner {
     next_spare: u64,
     /// Room can't be taken ahead here.
     unsure: bool,
-    /// Monotonic time before which the disk is not asked again, and what it said.
-    again: Option<(Duration, Reason)>,
+    /// Monotonic time before which the disk is not asked again, and what it said: for new data, and for the rest, which may have what that may not.
+    again: [Option<(Duration, Reason)>; 2],
     /// When the volume was last asked for what is free, where room can't be taken ahead.
     looked: Option<Duration>,
+    /// So much may have to be left to others before the volume is asked again.
+    asked_for: u64,
     /// Why the last reservation was refused, and how large it was.
     refusing: Option<(Reason, u64)>,
 }
@@ -137,14 +145,36 @@ impl Inner {
 }
 
 impl Room {
-    pub(super) fn new(directory: Arc<dyn Directory>, clock: Arc<dyn Clock>, limit: u64, segment: u64) -> Arc<Self> {
-        let (spared, inner) = (AtomicU64::default(), Mutex::new(Inner::default()));
-        Arc::new(Self { directory, clock, limit, segment, spared, inner })
+    /// All files stay within `limit`; new data leaves `least` bytes free on the volume.
+    pub(super) fn new(
+        directory: Arc<dyn Directory>,
+        clock: Arc<dyn Clock>,
+        limit: u64,
+        segment: u64,
+        least: u64,
+    ) -> Arc<Self> {
+        let (beside, grown, inner) = (AtomicU64::default(), AtomicU64::default(), Mutex::new(Inner::default()));
+        Arc::new(Self { directory, clock, limit, segment, least, beside, grown, inner })
     }
 
-    /// From now on new data leaves so many bytes free on the volume: others write there what lets old data go.
+    /// Others wrote `bytes` on the volume, and will write that anew beside it: it lets old data go.
     pub(super) fn spare(&self, bytes: u64) {
-        self.spared.store(bytes, Ordering::Relaxed);
+        self.beside.store(bytes, Ordering::Relaxed);
+    }
+
+    /// What they will write may have grown by `bytes` since.
+    pub(super) fn grown(&self, bytes: u64) {
+        self.grown.store(bytes, Ordering::Relaxed);
+    }
+
+    /// What the others will write at most.
+    fn next_beside(&self) -> u64 {
+        self.beside.load(Ordering::Relaxed).saturating_add(self.grown.load(Ordering::Relaxed))
+    }
+
+    /// What new data leaves on the volume: twice what the others will write, since what must be prepared takes some of it.
+    fn leaves(&self) -> u64 {
+        self.next_beside().saturating_mul(2).max(self.least)
     }
 
     /// Takes room for `bytes`.
@@ -185,24 +215,34 @@ impl Room {
         };
         let want = inner.reserved.saturating_add(bytes).saturating_mul(2).saturating_add(kept);
         while inner.taken() < want {
-            let file = self.file_size(inner, want, purpose);
+            let file =
+                if purpose == Purpose::Accept { self.segment } else { self.file_to_drain(inner, want, purpose)? };
             let spare = self.allocate(inner, file, purpose)?;
             inner.spares.push(spare);
         }
         match purpose {
             Purpose::Accept if inner.unsure => self.look(inner, want)?,
+            Purpose::Accept if self.leaves() > inner.asked_for => self.ask(inner)?,
             Purpose::Prepare | Purpose::Drain if inner.unsure => self.free_above(inner, want, 0)?,
             _ => {}
         }
         Ok(None)
     }
 
-    /// Size of the next file. A start closes the segment that was written to and cuts its tail, in which room for draining was kept: that room is
-    /// what is left of the limit then, less than a segment, and a file of its own for what it was kept for.
-    fn file_size(&self, inner: &Inner, want: u64, purpose: Purpose) -> u64 {
-        let left = self.limit.saturating_sub(inner.total());
-        let is_enough = left.saturating_sub(SEGMENT_HEADER as u64) >= want.saturating_sub(inner.taken());
-        if purpose != Purpose::Accept && left < self.segment && is_enough { left } else { self.segment }
+    /// Size of the next file of what lets data go. A start closes the segment that was written to and cuts its tail, in which room for draining was
+    /// kept: that room is then what is left of the limit, or of the volume, less than a segment. What the others need is left to them, unless they could
+    /// not have it anyway; only what lets data go at once takes even that, and no more of it than it must.
+    fn file_to_drain(&self, inner: &Inner, want: u64, purpose: Purpose) -> Result<u64, Reason> {
+        let within = self.limit.saturating_sub(inner.total());
+        let free = self.directory.free().map_or(u64::MAX, |free| free.bytes);
+        let least = want.saturating_sub(inner.taken()).saturating_add(SEGMENT_HEADER as u64);
+        let next = self.next_beside();
+        let takes_all = purpose == Purpose::Drain || free < next;
+        match within.min(free.saturating_sub(next)).min(self.segment) {
+            left if left >= least => Ok(left),
+            _ if takes_all && within.min(free) >= least => Ok(least),
+            _ => Err(Reason::SpoolFull),
+        }
     }
 
     /// Makes a file of `size` bytes.
@@ -210,49 +250,69 @@ impl Room {
         if inner.total().saturating_add(size) > self.limit {
             return Err(Reason::SpoolFull);
         }
-        let now = self.clock.monotonic();
-        if let Some((_, reason)) = inner.again.filter(|(until, _)| now < *until) {
-            return Err(reason);
-        }
+        self.rested(inner, purpose)?;
         let name = format!("{SPARE}{}", inner.next_spare);
         inner.next_spare += 1;
-        let refuse = |inner: &mut Inner, reason| {
-            inner.again = Some((now.saturating_add(ASK_AGAIN), reason));
-            reason
-        };
-        match self.directory.create(&name, size) {
-            Ok((_, true)) if purpose == Purpose::Accept && !self.leaves_enough() => {
-                // Best effort: what stays is swept at the next start.
-                let _ = self.directory.remove(&name);
-                Err(refuse(inner, Reason::SpoolFull))
-            }
-            Ok((file, true)) => {
-                inner.again = None;
-                Ok(Spare { name, file, size })
-            }
-            Ok((file, false)) => {
-                inner.unsure = true;
-                match self.free_above(inner, size, self.segment) {
-                    Ok(()) => Ok(Spare { name, file, size }),
-                    Err(reason) => {
-                        // Best effort: it is empty, and swept at the next start.
-                        let _ = self.directory.remove(&name);
-                        Err(refuse(inner, reason))
-                    }
+        let made = match self.directory.create(&name, size) {
+            Ok((file, taken)) => {
+                inner.unsure |= !taken;
+                let enough = match purpose {
+                    Purpose::Accept if taken => self.leaves_enough(inner),
+                    _ if taken => Ok(()),
+                    _ => self.free_above(inner, size, self.on_top(purpose)),
+                };
+                if enough.is_err() {
+                    // Best effort: what stays is swept at the next start.
+                    let _ = self.directory.remove(&name);
                 }
+                enough.map(|()| Spare { name, file, size })
             }
-            Err(error) if is_full(&error) => Err(refuse(inner, Reason::SpoolFull)),
+            Err(error) if is_full(&error) => Err(Reason::SpoolFull),
             Err(error) => {
                 tracing::warn!(%error, "the spool can't make a file");
-                Err(refuse(inner, Reason::SpoolFailed))
+                Err(Reason::SpoolFailed)
             }
+        };
+        self.rest(inner, purpose, &made);
+        made
+    }
+
+    /// Where room can't be taken ahead, only what is free above what is left to others makes it sure.
+    fn on_top(&self, purpose: Purpose) -> u64 {
+        if purpose == Purpose::Accept { self.segment.max(self.leaves()) } else { 0 }
+    }
+
+    /// What the disk said a moment ago, if it is too early to ask again.
+    fn rested(&self, inner: &Inner, purpose: Purpose) -> Result<(), Reason> {
+        let now = self.clock.monotonic();
+        match inner.again[usize::from(purpose == Purpose::Accept)] {
+            Some((until, reason)) if now < until => Err(reason),
+            _ => Ok(()),
         }
     }
 
+    fn rest<T>(&self, inner: &mut Inner, purpose: Purpose, said: &Result<T, Reason>) {
+        let until = self.clock.monotonic().saturating_add(ASK_AGAIN);
+        inner.again[usize::from(purpose == Purpose::Accept)] = said.as_ref().err().map(|reason| (until, *reason));
+    }
+
     /// Whether the volume still has what others need to let old data go. One that does not tell counts as having it.
-    fn leaves_enough(&self) -> bool {
-        let enough = |free: Free| free.bytes >= self.spared.load(Ordering::Relaxed) && free.files >= LOW_FILES;
-        self.directory.free().map_or(true, enough)
+    fn leaves_enough(&self, inner: &mut Inner) -> Result<(), Reason> {
+        let leaves = self.leaves();
+        let free = self.directory.free().unwrap_or(Free { bytes: u64::MAX, files: u64::MAX });
+        if free.bytes < leaves || free.files < LOW_FILES {
+            return Err(Reason::SpoolFull);
+        }
+        inner.asked_for = leaves.saturating_add(ASK_EVERY).min(free.bytes);
+        Ok(())
+    }
+
+    /// Asks the volume, since more must be left than when it was last asked.
+    fn ask(&self, inner: &mut Inner) -> Result<(), Reason> {
+        self.rested(inner, Purpose::Accept)?;
+        let said = self.leaves_enough(inner);
+        self.rest(inner, Purpose::Accept, &said);
+        said
     }
 
     /// Whether the volume has room for `more` and `on_top`, and for some files.
@@ -265,16 +325,14 @@ impl Room {
 
     /// Asks the volume every now and then, where room can't be taken ahead.
     fn look(&self, inner: &mut Inner, want: u64) -> Result<(), Reason> {
-        let now = self.clock.monotonic();
-        if let Some((_, reason)) = inner.again.filter(|(until, _)| now < *until) {
-            return Err(reason);
-        }
-        if inner.looked.is_some_and(|looked| now.saturating_sub(looked) < ASK_AGAIN) && inner.refusing.is_none() {
+        self.rested(inner, Purpose::Accept)?;
+        let lately = inner.looked.is_some_and(|looked| self.clock.monotonic().saturating_sub(looked) < ASK_AGAIN);
+        if lately && inner.refusing.is_none() {
             return Ok(());
         }
-        let result = self.free_above(inner, want, self.segment);
-        inner.again = result.err().map(|reason| (now.saturating_add(ASK_AGAIN), reason));
-        result
+        let said = self.free_above(inner, want, self.on_top(Purpose::Accept));
+        self.rest(inner, Purpose::Accept, &said);
+        said
     }
 
     /// The smallest file that holds a transaction of `bytes`; a new one if there is none.
@@ -314,8 +372,7 @@ impl Room {
 
     /// Whether the disk said that it is full, and it is too early to ask again.
     pub(super) fn resting(&self) -> bool {
-        let now = self.clock.monotonic();
-        self.inner.lock().again.is_some_and(|(until, _)| now < until)
+        self.rested(&self.inner.lock(), Purpose::Accept).is_err()
     }
 
     /// Bytes of all files.
