@@ -231,12 +231,12 @@ impl Room {
 
     /// Size of the next file of what lets data go. A start closes the segment that was written to and cuts its tail, in which room for draining was
     /// kept: that room is then what is left of the limit, or of the volume, less than a segment. What the others need is left to them, unless they could
-    /// not have it anyway; only what lets data go at once takes even that, and no more of it than it must.
+    /// not have it anyway, and a little for the spool's own progress; only what lets data go at once takes even that, and no more of it than it must.
     fn file_to_drain(&self, inner: &Inner, want: u64, purpose: Purpose) -> Result<u64, Reason> {
         let within = self.limit.saturating_sub(inner.total());
         let free = self.directory.free().map_or(u64::MAX, |free| free.bytes);
         let least = want.saturating_sub(inner.taken()).saturating_add(SEGMENT_HEADER as u64);
-        let next = self.next_beside();
+        let next = self.next_beside().saturating_add(self.least / 2);
         let takes_all = purpose == Purpose::Drain || free < next;
         match within.min(free.saturating_sub(next)).min(self.segment) {
             left if left >= least => Ok(left),

@@ -218,13 +218,15 @@ fn a_volume_is_never_filled_to_the_last_byte() {
 /// must be prepared before data can go. (Shown to fail: without `grown` the checkpoint has no room, without `file_to_drain` the rest has none.)
 #[test]
 fn a_full_volume_that_is_killed_drains() {
-    for (no_room_ahead, more) in (0..24).map(|round| (round % 2 == 0, round * 300_000)) {
+    for (no_room_ahead, effects, more) in
+        (0..48).map(|round| (round % 2 == 0, if round % 4 < 2 { 4_000 } else { 200 }, round * 200_000))
+    {
         let Rig { spool, mut committer, disk, clock, .. } = rig(64 << 20, |disk| {
             disk.set_no_room_ahead(no_room_ahead);
             disk.set_capacity((20 << 20) + more);
         });
         spool.spare("checkpoint", 0);
-        let both = || [body(16_000), vec![record(RecordKind::Effects, &["checkpoint"], vec![5; 4_000])]].concat();
+        let both = || [body(16_000), vec![record(RecordKind::Effects, &["checkpoint"], vec![5; effects])]].concat();
         while send(&spool, "acme", both()).is_ok() {
             clock.advance(Duration::from_millis(300));
             assert_eq!(committer.step(STEP).committed, 1, "what was reserved has room");
