@@ -266,24 +266,13 @@ impl Detector {
         let below = deeper.first_mut().map(|below| below.claims.list.drain(..));
         let below = below.into_iter().flatten();
         if kind == Kind::Joints {
-            // what was cut has a shape that leaves no doubt, or is none
-            for claim in below.filter(|claim| self.is_sure(claim.rule)) {
-                for range in view.pieces(&claim.range) {
-                    claims.add(scan, claim.rule, range);
-                }
-            }
+            views::put_pieces(scan, &window, view, below, claims);
             return true;
         }
         for claim in below.filter_map(|claim| kind.map(view, claim)) {
             claims.put(scan, claim);
         }
         true
-    }
-
-    /// Whether a rule finds tokens with a prefix, or addresses.
-    fn is_sure(&self, rule: u16) -> bool {
-        let rule = self.rules.get(usize::from(rule));
-        rule.is_some_and(|rule| rule.class == Class::Secret || rule.family == Some(Family::Email))
     }
 
     /// Where patterns are tried because of a word: for the test against a naive search.

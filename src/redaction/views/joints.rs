@@ -6,9 +6,10 @@
 use std::ops::Range;
 
 use super::super::find::Action;
-use super::super::scan::{Claims, Scan};
-use super::View;
+use super::super::rule::{Class, Family};
+use super::super::scan::{Claim, Claims, Scan};
 use super::blobs::sorted;
+use super::{View, pieces};
 use crate::redaction::sets::Bytes;
 
 /// Most bytes of a value on either side of its beginning.
@@ -47,6 +48,7 @@ pub(super) fn windows(
     };
     each(&mut words.into_iter());
     each(&mut scan.anchors.ats.iter().copied());
+    pieces::windows(scan, fresh, out);
     out.sort_by_key(|window| window.start);
     out.dedup_by(|next, last| next.start < last.end);
 }
@@ -78,7 +80,7 @@ fn around(scan: &Scan<'_>, at: usize, mut end: usize) -> Option<Range<usize>> {
 }
 
 /// Behind `", "` at `at`: where the next string of a list begins.
-fn joint(bytes: &[u8], at: usize) -> Option<usize> {
+pub(super) fn joint(bytes: &[u8], at: usize) -> Option<usize> {
     let quote = *bytes.get(at).filter(|byte| b"\"'".contains(byte))?;
     let rest = bytes.get(at + 1..bytes.len().min(at + 34))?;
     let blanks =
@@ -89,6 +91,31 @@ fn joint(bytes: &[u8], at: usize) -> Option<usize> {
     }
     let next = comma + 1 + blanks(comma + 1);
     (rest.get(next) == Some(&quote)).then_some(at + 2 + next)
+}
+
+/// Adds claims on what a window says, piece by piece: what was cut has a shape that leaves no doubt, or is none.
+pub(in super::super) fn put(
+    scan: &Scan<'_>,
+    window: &Range<usize>,
+    view: &View,
+    found: impl Iterator<Item = Claim>,
+    claims: &mut Claims,
+) {
+    for claim in found {
+        let rule = scan.detector.rules.get(usize::from(claim.rule));
+        let sure = match scan.part(window.clone()).ends_with(']') {
+            true => pieces::is_sure(scan, window, view, &claim),
+            false => rule.is_some_and(|rule| rule.class == Class::Secret || rule.family == Some(Family::Email)),
+        };
+        if !sure {
+            continue;
+        }
+        for range in view.pieces(&claim.range) {
+            if scan.bytes(range.clone()).iter().any(u8::is_ascii_alphanumeric) {
+                claims.add(scan, claim.rule, range);
+            }
+        }
+    }
 }
 
 /// Leaves out what parts the strings.

@@ -11,6 +11,7 @@ mod escapes;
 mod html;
 mod joints;
 mod percent;
+mod pieces;
 mod quoted;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ use std::ops::Range;
 
 pub(super) use blobs::{base64_head, from_base64, from_hex, hex_bytes};
 pub(super) use html::is_entity;
+pub(super) use joints::put as put_pieces;
 pub(super) use percent::byte_at as percent_byte;
 pub(super) use quoted::is_soft;
 
@@ -78,7 +80,8 @@ impl Kind {
         let runs = !scan.anchors.runs.is_empty()
             || !scan.anchors.ats.is_empty()
             || Self::has_short(scan)
-            || Self::has_token(scan);
+            || Self::has_token(scan)
+            || scan.anchors.numbers.iter().any(|number| pieces::ends(scan, number).is_some());
         backslash | percent | ampersand | equals | high | escape | runs || html::has_empty(scan.text)
     }
 
@@ -100,7 +103,7 @@ impl Kind {
             Self::Controls => facts.escape || !scan.anchors.ats.is_empty(),
             Self::Unicode => facts.high,
             Self::Blobs => !scan.anchors.runs.is_empty() || Self::has_short(scan),
-            Self::Joints => !scan.anchors.ats.is_empty() || Self::has_token(scan),
+            Self::Joints => !scan.anchors.ats.is_empty() || !scan.anchors.numbers.is_empty() || Self::has_token(scan),
         }
     }
 
@@ -141,6 +144,7 @@ impl Kind {
             Self::Controls => controls::decode(text, view),
             Self::Unicode => unicode::decode(text, view),
             Self::Blobs => blobs::decode(text, window, most, view),
+            Self::Joints if text.ends_with(']') => pieces::decode(text, view),
             Self::Joints => joints::decode(text, view),
         }
         view.whole.is_some() || !view.marks.is_empty()

@@ -268,6 +268,55 @@ fn what_was_cut_into_items_goes_from_each() {
     }
 }
 
+/// A number that is cut into all items of a list goes from each; separators that are items stay.
+#[test]
+fn numbers_cut_into_items_go_from_each() {
+    let detector = detector();
+    for (text, wanted) in [
+        (r#"My card number is ["4539 1488", " 0343 6467"]"#, r#"My card number is ["[CREDIT_CARD]", "[CREDIT_CARD]"]"#),
+        (r#"pay with ["54252334","30109903"]"#, r#"pay with ["[CREDIT_CARD]","[CREDIT_CARD]"]"#),
+        (r#"My SSN is ["536-2", "2-0020"]"#, r#"My SSN is ["[SSN]", "[SSN]"]"#),
+        (r#"{"phone": ["(415) 5", "55-0023"]}"#, r#"{"phone": ["[PHONE]", "[PHONE]"]}"#),
+        ("SSN: ['536-2',\n '2-0020']", "SSN: ['[SSN]',\n '[SSN]']"),
+        (r#"IBAN: ["DE89 3704 004", "4 0532 0130 00"]"#, r#"IBAN: ["[IBAN]", "[IBAN]"]"#),
+        (r#"login from client ip ["203.0.", "113.22"]"#, r#"login from client ip ["[IP_ADDRESS]", "[IP_ADDRESS]"]"#),
+        (r#"date of birth: ["1984-", "03-25"]"#, r#"date of birth: ["[DATE_OF_BIRTH]", "[DATE_OF_BIRTH]"]"#),
+        (
+            r#"{"a":"{\"card\": [\"4539 1488\", \" 0343 6467\"]}"}"#,
+            r#"{"a":"{\"card\": [\"[CREDIT_CARD]\", \"[CREDIT_CARD]\"]}"}"#,
+        ),
+    ] {
+        assert_eq!(redact(&detector, text), wanted);
+    }
+    let spelt = |text: &str| text.chars().map(|char| format!("\"{char}\"")).collect::<Vec<_>>().join(", ");
+    let text = format!("My SSN is [{}]", spelt("536-22-0020"));
+    assert!(!redact(&detector, &text).contains(|char: char| char.is_ascii_digit()), "{text}");
+    assert!(!redact(&detector, &format!("[{}]", spelt("jane@example.org"))).contains("\"j\""));
+}
+
+/// Lists of ordinary numbers stay: what is no one number, has no check, or shows no cut.
+#[test]
+fn lists_of_numbers_stay() {
+    let detector = detector();
+    for text in [
+        r#"{"versions": ["3.9", "3.10", "3.11"]}"#,
+        r#"{"dates": ["2024-01-02", "2024-01-03"]}"#,
+        r#"{"times": ["12:30:00", "13:45:00"]}"#,
+        r#"{"ids": ["54252334", "30109903"]}"#,
+        r#"{"account_ids": ["12345", "67890"]}"#,
+        r#"{"bbox": ["-122.41", "37.77", "-122.40", "37.78"]}"#,
+        r#"{"labels": ["1.", "2.", "3.", "4.", "5.", "6.", "7."]}"#,
+        r#"{"ports": ["8080", "9090", "1234"]}"#,
+        r#"{"country_codes": ["+1", "+44", "+49", "+33"]}"#,
+        r#"{"area_codes": ["212", "415", "5550123"]}"#,
+        r#"{"isbn": ["978-3-16", "148410-0"]}"#,
+        r#"["a", "b", "c", "1", "2", "3", "4", "5", "6", "7"]"#,
+        r#"{"cards": ["54252334", "30109903", "seen"]}"#,
+    ] {
+        assert_eq!(redact(&detector, text), text);
+    }
+}
+
 /// Base64 of a few words is decoded where all that it says is text; an id as long stays.
 #[test]
 fn short_blobs_are_read() {

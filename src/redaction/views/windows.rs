@@ -30,7 +30,8 @@ fn parts(byte: u8) -> bool {
     byte.is_ascii_whitespace() || matches!(byte, b'"' | b'\'' | b'<' | b'>' | b'`')
 }
 
-fn start(text: &str, low: usize) -> usize {
+/// Where a stretch before `low` begins between words.
+pub(super) fn start(text: &str, low: usize) -> usize {
     let (bytes, floor) = (text.as_bytes(), low.saturating_sub(SEARCH));
     let before = bytes.get(floor..low).unwrap_or_default();
     let start = match before.iter().rposition(|byte| parts(*byte)) {
