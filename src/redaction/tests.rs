@@ -13,6 +13,7 @@ mod families;
 mod glued;
 mod hostile;
 mod json;
+mod lines;
 mod masks;
 mod numbers;
 mod pairs;

@@ -1,17 +1,19 @@
 //! **What**: backslash escapes of JSON, C, Python, JavaScript and shells, one level a view. **Why**: agents' records
 //! are JSON in strings of JSON. **Invariants**: a nested document is one window, from quote to quote; elsewhere only
-//! escapes that hide a character of a value count, never a plain `\n` or `\"`. **Not here**: pairs of nested keys and
+//! escapes that hide a character of a value count, and a plain `\n` only where its line announces what stands below (`lines`). **Not here**: pairs of nested keys and
 //! values by their notation (`pairs`).
 
 use std::ops::Range;
 
 use super::super::scan::Scan;
+use super::lines::Lines;
 use super::{View, windows};
 
 pub(super) fn windows(scan: &Scan<'_>, fresh: &dyn Fn(Range<usize>) -> bool, out: &mut Vec<Range<usize>>) {
     let bytes = scan.text.as_bytes();
     // where the last nested document ended, and the last stretch that is none worth decoding
     let (mut from, mut floor, mut dull) = (0, 0, 0);
+    let mut lines = Lines::default();
     while let Some(found) = memchr::memchr(b'\\', bytes.get(from..).unwrap_or_default()) {
         let at = from + found;
         let next = at + bytes.get(at..).unwrap_or_default().iter().take_while(|byte| **byte == b'\\').count();
@@ -21,6 +23,12 @@ pub(super) fn windows(scan: &Scan<'_>, fresh: &dyn Fn(Range<usize>) -> bool, out
             // rules know `\n`; one that is escaped again parts words that they would not see
             if next - at > 1 && !windows::holds(out, at) && fresh(at..next + 1) {
                 windows::add(scan.text, at..next + 1, out);
+            }
+            if byte == b'n'
+                && let Some(window) = lines.end(scan, at..next + 1)
+                && fresh(at..next + 1)
+            {
+                merge(window, out);
             }
             continue;
         }
@@ -45,6 +53,14 @@ fn join(window: Range<usize>, out: &mut Vec<Range<usize>>) {
         Some(last) if last.end > window.start => last.end = last.end.max(window.end),
         _ => out.push(window),
     }
+}
+
+/// Adds a window that may begin before the last ones do.
+fn merge(mut window: Range<usize>, out: &mut Vec<Range<usize>>) {
+    while let Some(last) = out.pop_if(|last| last.end > window.start) {
+        window = last.start.min(window.start)..last.end.max(window.end);
+    }
+    out.push(window);
 }
 
 /// Whether the escaped quote at `next` is one of a document: `{\"`, `[\"` or `\":`.

@@ -10,6 +10,7 @@ mod controls;
 mod escapes;
 mod html;
 mod joints;
+mod lines;
 mod percent;
 mod pieces;
 mod quoted;

@@ -1,0 +1,199 @@
+//! **What**: lines of a string that say what the lines below hold: the header of a table, a label. **Why**: rules of lines and
+//! columns read plain lines; within JSON their ends and tabs are escaped. **Invariants**: a line is looked at from its end,
+//! up to its start; rows are read once; what is found is a window from such a line to where its table or value ends, with whole
+//! escapes. **Not here**: what such lines mean (`keys::columns`, `names`, `secrets`).
+
+use std::ops::Range;
+
+use super::super::find::Action;
+use super::super::scan::Scan;
+use super::super::secrets::Cue;
+use super::super::sets::Bytes;
+use super::super::stems::WordAt;
+
+/// Longest header of a table, and longest label.
+const HEADER: usize = 1024;
+const LABEL: usize = 96;
+/// Lines and bytes below a label in which its value stands.
+const BELOW: (usize, usize) = (4, 240);
+/// Longest row.
+const ROW: usize = 16 << 10;
+
+/// Where the walk over the escaped line ends of a text stands.
+#[derive(Default)]
+pub(super) struct Lines {
+    /// Start of the line.
+    start: usize,
+    /// Rows up to here belong to a table that was found.
+    upto: usize,
+    /// The next anchored word behind the last line's end.
+    word: usize,
+}
+
+/// A line within a string.
+struct Line {
+    end: usize,
+    /// The next one, where the string goes on.
+    next: Option<usize>,
+}
+
+impl Lines {
+    /// The window of what the line announces that the escape ends.
+    pub(super) fn end(&mut self, scan: &Scan<'_>, escape: Range<usize>) -> Option<Range<usize>> {
+        let bytes = scan.text.as_bytes();
+        let start = std::mem::replace(&mut self.start, escape.end);
+        let depth = escape.len() - 1;
+        let behind = Self::behind(bytes, escape.end, depth)?;
+        while scan.anchors.words.get(self.word).is_some_and(|word| word.at < escape.start) {
+            self.word += 1;
+        }
+        if start >= self.upto
+            && let Some(table) = self.table(scan, start..escape.start, behind, depth)
+        {
+            self.upto = table.end;
+            return Some(table);
+        }
+        self.label(scan, start..escape.start, behind, depth)
+    }
+
+    /// Behind further line ends: `\r\n`, an empty line.
+    fn behind(bytes: &[u8], from: usize, depth: usize) -> Option<usize> {
+        let mut at = from;
+        for _ in 0..2 {
+            let rest = bytes.get(at..at + depth + 1).unwrap_or_default();
+            let ends = rest.split_last().is_some_and(|(last, slashes)| {
+                matches!(last, b'n' | b'r') && slashes.iter().all(|byte| *byte == b'\\')
+            });
+            at += if ends { depth + 1 } else { 0 };
+        }
+        bytes.get(at).is_some_and(|byte| !b"\\\"\n".contains(byte)).then_some(at)
+    }
+
+    /// A header, and the rows below it.
+    fn table(&self, scan: &Scan<'_>, line: Range<usize>, behind: usize, depth: usize) -> Option<Range<usize>> {
+        static IN_HEADER: Bytes = Bytes::of(b"_ ,;|.-*\t\\").and_alnum();
+        let low = line.start.max(line.end.saturating_sub(HEADER));
+        let mut start = line.end;
+        // names may stand in quotes, which are escaped here as line ends are
+        loop {
+            start -= IN_HEADER.trailing(scan.bytes(low..start));
+            let head = scan.bytes(low..start).strip_suffix(b"\"").unwrap_or_default();
+            if head.is_empty() || slashes_before(head) < depth {
+                break;
+            }
+            start -= 1;
+        }
+        let begins = start == line.start || b"\"'`\n".contains(&scan.before(start, 1));
+        let header = scan.bytes(start..line.end);
+        let by = separator(header).filter(|_| begins && header.len() > 4)?;
+        let named = |word: &WordAt| matches!(word.action, Action::Key | Action::Secret(Cue::Key));
+        if !self.words(scan, start).any(named) {
+            return None;
+        }
+        let count = count(header, by);
+        let mut row = line_at(scan, behind, depth);
+        let first = scan.bytes(behind..row.end);
+        let ruled = by == b'|' && first.iter().all(|byte| b"|-+: \\r".contains(byte));
+        if !ruled && self::count(first, by) < count {
+            return None;
+        }
+        while let Some(next) = row.next {
+            let below = line_at(scan, next, depth);
+            if self::count(scan.bytes(next..below.end), by) == 0 {
+                break;
+            }
+            row = below;
+        }
+        Some(start..row.end)
+    }
+
+    /// A label at the end of its line, and the lines below.
+    fn label(&self, scan: &Scan<'_>, line: Range<usize>, behind: usize, depth: usize) -> Option<Range<usize>> {
+        static AROUND: Bytes = Bytes::of(b" :*'`");
+        let first = scan.byte(behind);
+        if !(first.is_ascii_alphanumeric() || first >= 0x80 || b"+(".contains(&first)) {
+            return None;
+        }
+        let low = line.start.max(line.end.saturating_sub(LABEL));
+        let head = scan.bytes(low..line.end);
+        let quote = memchr::memrchr(b'"', head).map_or(low, |quote| low + quote + 1);
+        if quote == low && low > line.start {
+            return None;
+        }
+        let tail = line.end - AROUND.trailing(scan.bytes(quote..line.end));
+        let ends = |at: usize| scan.bytes(at..tail).iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
+        let mut end = behind;
+        let token = {
+            let line = line_at(scan, behind, depth);
+            end = line.end.max(end);
+            line.end - behind >= 6 && !scan.bytes(behind..line.end).contains(&b' ')
+        };
+        let told = self.words(scan, quote).take(4).any(|word| {
+            let says = match word.action {
+                Action::Pattern(_) | Action::Values => false,
+                Action::Secret(_) => token,
+                _ => !first.is_ascii_lowercase(),
+            };
+            says && word.end <= tail && ends(word.end)
+        });
+        if !told {
+            return None;
+        }
+        let mut next = behind;
+        for _ in 0..BELOW.0 {
+            let line = line_at(scan, next, depth);
+            if line.end > behind + BELOW.1 && end > behind {
+                break;
+            }
+            end = line.end.max(end);
+            match line.next {
+                Some(below) => next = below,
+                None => break,
+            }
+        }
+        Some(quote..end)
+    }
+
+    /// The words of the line that begins at `start`, the last one first.
+    fn words<'s>(&self, scan: &'s Scan<'_>, start: usize) -> impl Iterator<Item = &'s WordAt> {
+        let words = scan.anchors.words.get(..self.word).unwrap_or_default();
+        words.iter().rev().take_while(move |word| word.at >= start)
+    }
+}
+
+fn slashes_before(head: &[u8]) -> usize {
+    head.iter().rev().take_while(|byte| **byte == b'\\').count()
+}
+
+/// What parts the names of a header: most often.
+fn separator(header: &[u8]) -> Option<u8> {
+    let most = b",\t;|".iter().map(|by| (count(header, *by), *by)).max_by_key(|(count, _)| *count);
+    most.filter(|(count, _)| *count > 0).map(|(_, by)| by)
+}
+
+/// How often a separator stands in a line; tabs may be escaped.
+fn count(line: &[u8], by: u8) -> usize {
+    let plain = memchr::memchr_iter(by, line).count();
+    plain + if by == b'\t' { memchr::memmem::find_iter(line, b"\\t").count() } else { 0 }
+}
+
+/// The line from `from`, where line ends stand behind so many backslashes, and quotes behind fewer end the string.
+fn line_at(scan: &Scan<'_>, from: usize, depth: usize) -> Line {
+    let bytes = scan.bytes(from..scan.text.len().min(from + ROW));
+    let mut at = 0;
+    while let Some(found) = memchr::memchr3(b'\\', b'"', b'\n', bytes.get(at..).unwrap_or_default()) {
+        at += found;
+        let rest = bytes.get(at..).unwrap_or_default();
+        let slashes = rest.iter().take_while(|byte| **byte == b'\\').count();
+        match rest.get(slashes) {
+            Some(b'n') if slashes == depth => {
+                return Line { end: from + at, next: Some(from + at + slashes + 1) };
+            }
+            Some(b'"') if slashes >= depth => {}
+            Some(b'"' | b'\n') | None => return Line { end: from + at, next: None },
+            _ => {}
+        }
+        at += slashes + 1;
+    }
+    Line { end: scan.widen(from..from + bytes.len()).end, next: None }
+}
