@@ -21,6 +21,7 @@ use axum::routing::get;
 use parking_lot::Mutex;
 use serde::Deserialize;
 
+use crate::clock::{Clock as _, SystemClock};
 use crate::vault::chain::note::VerifyKey;
 use crate::vault::read::{
     Content, Filter, Found, Opener, Query, ReadError, Replay, Vault, clean, find, find_signed, replay, unclean,
@@ -31,6 +32,7 @@ use crate::vault::verify::Report;
 
 use self::page::{Banner, Front, Line, Session, Turn, Verification};
 use super::opening_log::OpeningLog;
+use super::sessions::moment;
 
 pub(super) use serve::{Serve, run_serve};
 
@@ -211,18 +213,21 @@ pub(super) struct Search {
 }
 
 impl Search {
-    fn query(&self) -> Query {
+    fn query(&self) -> Result<Query, ReadError> {
         let told = |text: &str| Some(unclean(text.trim())).filter(|text| !text.is_empty());
-        Query {
+        let now = SystemClock::new().now();
+        let since = told(&self.since).map(|text| moment(&text)).transpose();
+        let since = since.map_err(|why| format!("the time {why}"))?.map(|since| since.text(now));
+        Ok(Query {
             session: told(&self.session),
             user: told(&self.user),
             tool: told(&self.tool),
             action: told(&self.action),
             issue: told(&self.issue),
-            since: told(&self.since),
+            since,
             failed: !self.failed.is_empty(),
             ..Query::default()
-        }
+        })
     }
 
     /// As the form shows it again: nothing in it that a reader can't see.
@@ -249,7 +254,10 @@ async fn front(State(audit): State<Arc<Audit>>, Params(search): Params<Search>) 
             left_out = true;
         }
     };
-    let found = found(&audit, &search.query(), &mut each).await;
+    let found = match search.query() {
+        Ok(query) => found(&audit, &query, &mut each).await,
+        Err(why) => Err(why),
+    };
     let mut lines: Vec<Line> = sessions.into_values().collect();
     // what was planted, with whatever time, takes no place of what was signed
     lines.sort_by(|a, b| (b.signed, &b.last).cmp(&(a.signed, &a.last)));

@@ -90,6 +90,13 @@ async fn hostile_names_are_text() {
     assert!(text.contains("no session"), "{text}");
     let noted = std::fs::read_to_string(folder.path().join("openings.jsonl")).expect("a log");
     assert!(noted.lines().count() == 1 && noted.contains("../../x"), "{noted}");
+    // a time that is none found nothing, as if there were nothing
+    for (since, known) in
+        [("7d", true), ("2026-11-22", true), ("garbage", false), ("2026-13-45", false), ("22.11.2026", false)]
+    {
+        let (_, _, page) = ask(&audit, &format!("/path/?since={since}"), HOST, cookie).await;
+        assert_eq!(!page.contains("is no time"), known, "{since}: {page}");
+    }
     *audit.verified.lock() = Verified::Failed("<b>no connection</b>".to_owned());
     let (_, _, page) = ask(&audit, "/path/verification", HOST, cookie).await;
     assert!(page.contains("no connection") && !page.contains("<b>"), "{page}");

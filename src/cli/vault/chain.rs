@@ -209,9 +209,14 @@ pub(super) fn run_verify(options: &Verify) -> Result<Exit, String> {
 pub(super) fn run_anchor(options: &Anchor) -> Result<Exit, String> {
     let key = SigningKey::from_secret(&Secret::new(read(&options.sign_with)?));
     let key = key.map_err(|why| format!("{} {why}", options.sign_with.display()))?;
+    let wanted = Options { chain_only: true, ..options.chains.options()? };
+    if wanted.keys.contains(key.public()) {
+        return Err(
+            "--sign-with is the writer's own key: an anchor that the gateway could sign proves nothing".to_owned()
+        );
+    }
     let mut report = Report::default();
     block_on(async {
-        let wanted = Options { chain_only: true, ..options.chains.options()? };
         let mut bar = Bar::new();
         report = verify(&options.chains.vault()?, &wanted, &mut |progress| bar.show(progress)).await?;
         bar.end();

@@ -23,9 +23,9 @@ pub(in crate::cli) struct Prove {
     /// Only this account's; needed where several have such lines: each numbers its own from 0.
     #[arg(long)]
     account: Option<String>,
-    /// Of the session, only this turn.
-    #[arg(long, requires = "session")]
-    turn: Option<String>,
+    /// Of the session, only the turn that its client called so (`turn.id`), which most clients don't; not the number of `replay --turn`.
+    #[arg(long, requires = "session", value_name = "ID")]
+    turn_id: Option<String>,
     /// Without fragments: lines only.
     #[arg(long)]
     bare: bool,
@@ -68,7 +68,7 @@ pub(super) fn run_prove(options: &Prove) -> Result<Exit, String> {
         account: options.account.clone(),
         leaves: options.leaf.clone(),
         session: options.session.clone(),
-        turn: options.turn.clone(),
+        turn_id: options.turn_id.clone(),
         bare: options.bare,
         anchor: options.anchor.as_deref().map(read).transpose()?,
     };

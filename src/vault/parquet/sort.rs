@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::vault::row;
+use crate::vault::row::{self, Row};
 
 /// Lines that are in memory, bytes.
 const IN_MEMORY: usize = 128 << 20;
@@ -55,7 +55,9 @@ pub(super) fn is_sane(text: &str) -> bool {
     // a table's columns are taken from its fields
     let Ok(fields) = serde_json::from_str::<Map<String, Value>>(text) else { return false };
     let large = fields.get("kind").and_then(Value::as_str) == Some("erasure");
-    line.key.len() <= MAX_KEY && (large || text.len() <= row::MAX_LINE)
+    let fits = line.key.len() <= MAX_KEY && (large || text.len() <= row::MAX_LINE);
+    // who reads the tables must find the line in them that the index has
+    fits && Row::deserialize(Value::Object(fields)).is_ok()
 }
 
 impl Line {

@@ -33,6 +33,9 @@ const MAX_STRANGE: usize = 100;
 /// Lines that are proved at once.
 const MAX_LEAVES: usize = if cfg!(test) { 100 } else { 10_000 };
 
+/// Ids of turns that are told where none of them was meant.
+const MAX_TOLD: usize = 20;
+
 /// What is to be proved.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {
@@ -42,8 +45,8 @@ pub struct Wanted {
     pub leaves: Vec<String>,
     /// All lines of this session.
     pub session: Option<String>,
-    /// Of it, only this turn.
-    pub turn: Option<String>,
+    /// Of it, only the turn that the client called so (`turn.id`); most clients tell none.
+    pub turn_id: Option<String>,
     /// Without the fragments: only the lines are proved.
     pub bare: bool,
     /// An anchor to hand over, as its file holds it.
@@ -164,8 +167,17 @@ async fn logs(vault: &Vault, wanted: &Wanted, keys: &[VerifyKey], found: &Chains
 
 impl Wanted {
     fn takes(&self, row: &Row) -> bool {
-        let turn = self.turn.is_none() || row.tail.turn == self.turn;
-        row.tail.session_id == self.session && turn
+        row.tail.session_id == self.session && (self.turn_id.is_none() || row.tail.turn == self.turn_id)
+    }
+
+    /// What is not there.
+    fn lacks(&self, name: &str, told: &BTreeSet<String>) -> String {
+        let Some(id) = &self.turn_id else { return format!("no signed line of {name} in the index") };
+        let told = match told.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+            [] => "its client told no turn's id: give the lines themselves, as `vault replay --json` tells them of each turn".to_owned(),
+            ref told => format!("its client told {}", told.join(", ")),
+        };
+        format!("no signed line of {name} in the index has the turn id {id:?}; {told}")
     }
 }
 
@@ -174,7 +186,7 @@ impl Wanted {
 async fn session(vault: &Vault, wanted: &Wanted, keys: &[VerifyKey], logs: &mut Logs) -> Result<(), ReadError> {
     let account = wanted.account.as_deref();
     let signed = Signed::read(vault, keys, account).await?;
-    let (mut count, mut accounts) = (0, BTreeSet::new());
+    let (mut count, mut accounts, mut turns) = (0, BTreeSet::new(), BTreeSet::new());
     // days of arrival, by account: the oldest that there is, and the session's first
     let (mut oldest, mut first) = (BTreeMap::new(), BTreeMap::new());
     let sooner = |days: &mut BTreeMap<String, String>, row: &Row| {
@@ -188,6 +200,7 @@ async fn session(vault: &Vault, wanted: &Wanted, keys: &[VerifyKey], logs: &mut 
     let mut each = |row: Row| {
         sooner(&mut oldest, &row);
         if !wanted.takes(&row) {
+            turns.extend(row.tail.turn.filter(|_| row.tail.session_id == wanted.session && turns.len() < MAX_TOLD));
             return;
         }
         sooner(&mut first, &row);
@@ -219,12 +232,11 @@ async fn session(vault: &Vault, wanted: &Wanted, keys: &[VerifyKey], logs: &mut 
     }
     if count > MAX_LEAVES {
         return Err(format!(
-            "{name} has {count} lines; {MAX_LEAVES} are proved at once: give --turn, or the lines themselves (`vault find --json` tells them)"
+            "{name} has {count} lines; {MAX_LEAVES} are proved at once: give --turn-id, or the lines themselves (`vault find --json` tells them)"
         ));
     }
     if count == 0 {
-        let none = format!("no signed line of {name} in the index");
-        let all = [vec![none], std::mem::take(&mut logs.missed), std::mem::take(&mut logs.told)];
+        let all = [vec![wanted.lacks(&name, &turns)], std::mem::take(&mut logs.missed), std::mem::take(&mut logs.told)];
         return Err(all.concat().join("\nnot proved: "));
     }
     Ok(())

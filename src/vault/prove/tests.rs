@@ -39,6 +39,10 @@ async fn every_line_is_proved() {
     let file = prove(&vault, &session, &keys()).await.expect("proved").file;
     assert_eq!(file.proofs.len(), 6);
     check(&serde_json::to_string(&file).expect("json"), &keys(), &[]).expect("holds");
+    // a number of `replay --turn` is no id: what the client told is said, or that it told none
+    let turn = Wanted { turn_id: Some("2".to_owned()), ..session };
+    let why = prove(&vault, &turn, &keys()).await.expect_err("no such turn");
+    assert!(why.contains("turn id \"2\"") && why.contains("told no turn's id"), "{why}");
 }
 
 /// Each account numbers its lines from 0: a number, or a session's name, that several have is nobody's without `--account`, and what is

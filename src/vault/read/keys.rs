@@ -30,6 +30,8 @@ pub enum Shut {
     NoIdentity(ReadError),
     /// There is no room in memory for what it holds.
     NoRoom,
+    /// Nothing tells whose the fragment at this offset is.
+    Untold(ReadError, u64),
     /// Anything else.
     Other(ReadError),
 }
@@ -42,6 +44,7 @@ impl Shut {
             Self::NoKey(why) => Self::NoKey(said(why)),
             Self::NoIdentity(why) => Self::NoIdentity(said(why)),
             Self::NoRoom => Self::NoRoom,
+            Self::Untold(why, _) => Self::Untold(said(why), offset),
             Self::Other(why) => Self::Other(said(why)),
         }
     }
@@ -51,7 +54,7 @@ impl From<Shut> for ReadError {
     fn from(shut: Shut) -> Self {
         match shut {
             Shut::NoRoom => "its content is larger than what is read into memory".to_owned(),
-            Shut::NoKey(why) | Shut::NoIdentity(why) | Shut::Other(why) => why,
+            Shut::NoKey(why) | Shut::NoIdentity(why) | Shut::Untold(why, _) | Shut::Other(why) => why,
         }
     }
 }

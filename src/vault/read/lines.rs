@@ -126,6 +126,42 @@ pub(super) async fn rows(vault: &Vault, session: &str, filter: &Filter) -> Resul
     Ok(Indexed { rows, erasures, closed, planted, older, left_out, unsigned })
 }
 
+/// Where fragments of other sessions begin in those of these objects that several share: only the index tells. Of no more of them than there is room
+/// for; of the rest it is said that nobody tells.
+pub(super) async fn of_others(
+    vault: &Vault,
+    session: &str,
+    filter: &Filter,
+    objects: impl Iterator<Item = &str>,
+) -> Result<BTreeMap<String, BTreeSet<u64>>, ReadError> {
+    let packed = |name: &&str| ObjectName::parse(name).is_some_and(|object| object.scope.is_none());
+    let mut others: BTreeMap<String, BTreeSet<u64>> =
+        objects.filter(packed).map(|name| (name.to_owned(), BTreeSet::new())).collect();
+    if others.is_empty() {
+        return Ok(others);
+    }
+    let days: Vec<String> = others
+        .keys()
+        .filter_map(|name| Some(name.rsplit('/').nth(2)?.to_owned()))
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect();
+    let mut left = filter.content.0 / LINE;
+    let mut visit = |row: Row| {
+        let place = row.object_key.as_deref().and_then(|name| others.get_mut(name)).zip(row.off);
+        if let Some((starts, off)) = place.filter(|_| left > 0 && !wanted(&row, session, filter)) {
+            left -= u64::from(starts.insert(off));
+        }
+    };
+    // lines stand in the folder of their day, which is the object's
+    let day = |day: &str| days.iter().any(|one| one == day);
+    match &filter.signed {
+        None => drop(each_row(vault, filter.account.as_deref(), &day, &mut visit).await?),
+        Some(signed) => drop(each_signed_row(vault, filter.account.as_deref(), &day, signed, &mut visit).await?),
+    }
+    Ok(others)
+}
+
 /// Objects of the session by their names: those of the last minutes are not in the index yet. They are looked for in the
 /// accounts that its lines are of; only of a session without lines (signed ones, where somebody looked), whose account nobody gave,
 /// every object's name is listed.

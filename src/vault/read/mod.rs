@@ -335,7 +335,7 @@ impl<'a> Opener<'a> {
         for (offset, fragment) in &found {
             let told = || known.range((*offset, 0)..=(*offset, u64::MAX)).next().map(|(_, scope)| scope);
             let plain = match object.scope.as_ref().or_else(told) {
-                None => Err(Shut::Other("the index does not tell, or not yet, whose it is".to_owned())),
+                None => Err(Shut::Untold("the index does not tell, or not yet, whose it is".to_owned(), *offset)),
                 Some(scope) => match self.session_keys(&object.keys(scope)).await {
                     Ok(keys) => open_fragment(&object.file, scope, fragment, keys, *room),
                     Err(why) => Err(why),

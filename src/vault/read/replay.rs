@@ -17,7 +17,7 @@ use crate::vault::row::Row;
 use crate::vault::signed::Signed;
 
 use super::hidden::Hidden;
-use super::lines::{Indexed, Line, erased, line, rows, unindexed};
+use super::lines::{Indexed, Line, erased, line, of_others, rows, unindexed};
 use super::terminal::clean;
 use super::{Fetched, Hashes, Inside, NOT_MEANT, Opened, Opener, Places, ReadError, Shut, Vault, whose};
 
@@ -146,16 +146,18 @@ pub async fn replay(
     for name in unindexed {
         objects.entry(name).or_default();
     }
+    let of_others = of_others(vault, session, filter, objects.keys().map(String::as_str)).await?;
     // what somebody planted takes no room from the rest
     let mut objects: Vec<(String, Meant)> = objects.into_iter().collect();
     let order = |(name, meant): &(String, Meant)| (!meant.signed, meant.rows.is_empty(), name.clone());
     objects.sort_by_cached_key(order);
     let mut room = filter.content.0;
     // what is found beside a name is in no line itself
-    let mut taken = BTreeSet::new();
+    let (mut taken, none) = (BTreeSet::new(), BTreeSet::new());
     for (name, meant) in objects {
         if !taken.contains(&name) || !meant.rows.is_empty() {
-            taken.insert(replay.read(opener, &name, meant, &mut room).await);
+            let strange = of_others.get(&name).unwrap_or(&none);
+            taken.insert(replay.read(opener, &name, meant, strange, &mut room).await);
         }
     }
     if replay.entries.is_empty() {
@@ -201,8 +203,15 @@ impl Replay {
         objects
     }
 
-    /// Reads an object that lines mean, and says where it stood.
-    async fn read(&mut self, opener: &mut Opener<'_>, name: &str, meant: Meant, room: &mut u64) -> String {
+    /// Reads an object that lines mean, and says where it stood. `strange`: where fragments of other sessions begin.
+    async fn read(
+        &mut self,
+        opener: &mut Opener<'_>,
+        name: &str,
+        meant: Meant,
+        strange: &BTreeSet<u64>,
+        room: &mut u64,
+    ) -> String {
         let Meant { signed, mut rows, places, hashes } = meant;
         let Fetched { at, bytes, found } = opener.fetch(name, None, &hashes).await;
         let mut seen = BTreeSet::new();
@@ -224,6 +233,7 @@ impl Replay {
                     let own = waiting.extract_if(.., is_it).collect();
                     self.add(opened, own);
                 }
+                Err(Shut::Untold(_, offset)) if strange.contains(&offset) => {}
                 // what nobody signed takes no room that is missed
                 Err(Shut::NoRoom) if signed || !self.looked => self.left_out += 1,
                 Err(why) => {

@@ -79,7 +79,7 @@ impl Walk<'_> {
         match shut {
             Shut::NoKey(why) if !over => self.report.fail("key_missing", name, why),
             Shut::NoKey(_) | Shut::NoIdentity(_) => {}
-            Shut::NoRoom | Shut::Other(_) => self.report.fail("inside", name, ReadError::from(shut)),
+            Shut::NoRoom | Shut::Untold(..) | Shut::Other(_) => self.report.fail("inside", name, ReadError::from(shut)),
         }
     }
 }

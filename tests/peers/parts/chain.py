@@ -105,6 +105,8 @@ def main():
     anchors = run(BINARY, "vault", "keygen", "--signing", "--name", "anchor.example", "--output", anchor_key)[1].strip()
     code, _, why = run(BINARY, "vault", "anchor", *store, "--sign-with", anchor_key, "--output", anchor)
     check("an anchor is made", code == 0, why)
+    code, _, why = run(BINARY, "vault", "anchor", *store, "--sign-with", signing, "--output", anchor + ".own")
+    check("not one that the gateway could sign itself", code != 0 and "the writer's own key" in why and not os.path.exists(anchor + ".own"), why)
     code, _, why = run(BINARY, "vault", "verify", *store, "--anchor", anchor, "--anchor-key", anchors, "--leaf", chosen[0])
     check("the chain holds what was anchored, and a leaf that was seen", code == 0, why)
 

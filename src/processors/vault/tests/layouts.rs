@@ -44,6 +44,9 @@ async fn packed() {
     let two = gateway.replay("s-2").await.expect("replayed");
     assert!(!two.contains("CANARY one") && two.contains("execute_tool") && two.contains("CANARY"), "{two}");
     verified(&gateway).await;
+    for said in [&one, &two] {
+        assert!(!said.contains("not read"), "what is another session's is no loss: {said}");
+    }
     let vault = Vault::at(&gateway.location()).expect("vault");
     let bytes = std::fs::read(gateway.folder.path().join("vault").join(&payload[0])).expect("object");
     let starts: Vec<usize> = memchr::memmem::find_iter(&bytes, b"age-encryption.org/v1").collect();
