@@ -240,10 +240,8 @@ impl Cursor<'_> {
             return Some(Sep::Equals);
         }
         self.at = at;
-        // `password for user 'x' is 'y'`
-        let rest = self.rest().get(..self.rest().len().min(48)).unwrap_or_default();
-        if let Some(is) = memchr::memmem::find(rest, b" is ").filter(|_| rest.starts_with(b"for ")) {
-            self.at += is + 4;
+        if let Some(len) = words::of_whom(self.rest()) {
+            self.at += len;
             return Some(Sep::Is);
         }
         (!quoted_key).then_some(Sep::Space)

@@ -253,7 +253,11 @@ fn own_len(line: &str, value: rule::KeyValue) -> usize {
             break;
         }
     }
-    line.get(..end).map_or(line.len(), |own| own.trim_end_matches([',', ';', ' ', '.']).len())
+    line.get(..end).map_or(line.len(), |own| {
+        let own = own.trim_end_matches([',', ';', ' ', '.']);
+        // `(DOB: 1980-01-02)`: the bracket was open before
+        own.strip_suffix(')').filter(|inner| !inner.contains('(')).unwrap_or(own).len()
+    })
 }
 
 /// A word without the punctuation around it.

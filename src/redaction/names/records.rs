@@ -17,7 +17,9 @@ const LINES: usize = 12;
 pub(super) fn claim(scan: &Scan<'_>, word: &WordAt, rule: u16, claims: &mut Claims) {
     match scan.bytes(word.at..word.end) {
         [b'V' | b'v', ..] => card(scan, word, rule, claims),
-        name if matches!(scan.before(word.at, 1), b'\n' | b'\r') && scan.byte(word.end) == b'|' => {
+        name if scan.byte(word.end) == b'|'
+            && (matches!(scan.before(word.at, 1), b'\n' | b'\r') || scan.escaped(word.at)) =>
+        {
             let fields = if name == b"PID" { PID } else { NK1 };
             segment(scan, word.at, fields, rule, claims);
         }
@@ -27,13 +29,12 @@ pub(super) fn claim(scan: &Scan<'_>, word: &WordAt, rule: u16, claims: &mut Clai
 
 /// The parts of `N:`, below `BEGIN:VCARD`.
 fn card(scan: &Scan<'_>, word: &WordAt, rule: u16, claims: &mut Claims) {
-    let begins = |byte: u8| matches!(byte, b'\n' | b'\r');
-    if scan.bytes(word.at.saturating_sub(6)..word.at) != b"BEGIN:" || !begins(scan.byte(word.end)) {
+    if scan.bytes(word.at.saturating_sub(6)..word.at) != b"BEGIN:" || breaks(scan, word.end) == 0 {
         return;
     }
     let mut at = word.end;
     for _ in 0..LINES {
-        at += scan.bytes(at..at + 2).iter().take_while(|byte| begins(**byte)).count();
+        at += breaks(scan, at);
         let line = line(scan, at);
         let text = scan.part(line.clone());
         if let Some(names) =
@@ -109,11 +110,22 @@ fn segment(scan: &Scan<'_>, at: usize, fields: &[(usize, Field)], rule: u16, cla
     }
 }
 
+/// Bytes of the line's end at `at`: one or two signs, as they are or escaped as in a string of JSON.
+fn breaks(scan: &Scan<'_>, at: usize) -> usize {
+    match scan.bytes(at..at + 4) {
+        [b'\\', b'r', b'\\', b'n'] => 4,
+        [b'\\', b'r' | b'n', ..] | [b'\r', b'\n', ..] => 2,
+        [b'\r' | b'\n', ..] => 1,
+        _ => 0,
+    }
+}
+
 /// The line at `at`.
 fn line(scan: &Scan<'_>, at: usize) -> Range<usize> {
     let end = scan.text.floor_char_boundary(scan.text.len().min(at + LINE));
     let rest = scan.bytes(at..end);
-    at..at + memchr::memchr2(b'\n', b'\r', rest).unwrap_or(rest.len())
+    let mut ends = memchr::memchr3_iter(b'\n', b'\r', b'\\', rest);
+    at..at + ends.find(|found| breaks(scan, at + found) > 0).unwrap_or(rest.len())
 }
 
 /// Where the parts of a text stand that begins at `from`.

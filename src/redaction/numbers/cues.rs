@@ -196,8 +196,17 @@ fn is_told(scan: &Scan<'_>, family: Family, value: &Range<usize>) -> bool {
     let text = scan.bytes(value.start..value.end.min(value.start + 24));
     let lettered = family == Family::License || text.first().is_some_and(u8::is_ascii_uppercase);
     let digits = || text.iter().filter(|byte| byte.is_ascii_digit()).count();
-    !matches!(family, Family::MedicalCued | Family::License) || (lettered && digits() >= 6)
+    // a document's number
+    let standard = || {
+        STANDARDS
+            .iter()
+            .any(|name| text.strip_prefix(*name).is_some_and(|rest| !rest.first().is_some_and(u8::is_ascii_alphabetic)))
+    };
+    !matches!(family, Family::MedicalCued | Family::License) || (lettered && digits() >= 6 && !standard())
 }
+
+/// What publishes numbered documents.
+const STANDARDS: [&[u8]; 8] = [b"RFC", b"ISO", b"IEC", b"IEEE", b"CVE", b"DIN", b"ANSI", b"BCP"];
 
 /// Whether any word of numbers stands where it could matter; `upto` of the words begin before the value.
 fn is_near_word(scan: &Scan<'_>, value: &Range<usize>, upto: usize) -> bool {

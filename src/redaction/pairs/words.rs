@@ -20,6 +20,27 @@ pub(super) const IS: [&[u8]; 16] = [
     b"is:",
 ];
 
+/// Bytes of `for user 'x' is `, `of bob is `, `for bob: `, `(for staging) is `, `(staging): `: whose value follows.
+pub(super) fn of_whom(rest: &[u8]) -> Option<usize> {
+    let rest = rest.get(..rest.len().min(48)).unwrap_or_default();
+    let word = |byte: u8| byte.is_ascii_alphanumeric() || b" ._-@".contains(&byte);
+    if rest.first() == Some(&b'(') {
+        let close = 1 + rest.iter().skip(1).position(|byte| !word(*byte))?;
+        let behind = rest.get(close..)?.strip_prefix(b")").filter(|_| close > 2)?;
+        let is = [&b" is "[..], b": ", b":"].into_iter().find(|is| behind.starts_with(is))?;
+        return Some(close + 1 + is.len());
+    }
+    if !rest.starts_with(b"for ") && !rest.starts_with(b"of ") {
+        return None;
+    }
+    if let Some(is) = memchr::memmem::find(rest, b" is ") {
+        return Some(is + 4);
+    }
+    let colon = rest.iter().position(|byte| !word(*byte)).filter(|at| rest.get(*at) == Some(&b':'))?;
+    let words = rest.get(..colon)?.split(|byte| *byte == b' ').count();
+    (words < 4).then_some(colon + 1)
+}
+
 /// Functions that only wrap a string.
 pub(super) const WRAPPERS: &[&[u8]] = &[
     b"string",

@@ -13,7 +13,7 @@ use super::templates::is_torn;
 use super::values::{
     Look, contains, is_salt, is_sentence, is_talk, is_version, path, prose, random, refused, uuid, wordy,
 };
-use super::{Rules, ahead, calls, fallback, headers, lists, near, params, variables};
+use super::{Rules, ahead, beside, calls, fallback, headers, lists, near, params, variables};
 
 /// Looks at the key around `word`; gives the place up to which nothing needs another look.
 pub(super) fn look(scan: &Scan<'_>, word: &WordAt, rules: &Rules, claims: &mut Claims) -> usize {
@@ -64,7 +64,7 @@ pub(super) fn look(scan: &Scan<'_>, word: &WordAt, rules: &Rules, claims: &mut C
         calls::look(scan, pair.value.start, 1, rules, claims);
         return passed(&pair, &key);
     }
-    if calls::is_taken(scan, &mut pair, kind) {
+    if beside::parallel(scan, &pair, rules, claims) || calls::is_taken(scan, &mut pair, kind) {
         return passed(&pair, &key);
     }
     let place = Place::of(scan, &pair, parameter);
@@ -91,7 +91,7 @@ pub(super) fn look(scan: &Scan<'_>, word: &WordAt, rules: &Rules, claims: &mut C
         false => claims.add(scan, rule, value),
     };
     if added && pair.quote.is_some() {
-        planned(scan, end, rule, claims);
+        beside::planned(scan, end, rule, claims);
     }
     (if added { end } else { pair.value.start }).max(key_end)
 }
@@ -108,15 +108,6 @@ fn read(text: &[u8], key: &Range<usize>) -> Option<Pair> {
 fn is_itself(value: &[u8], key: &[u8]) -> bool {
     let name = value.contains(&b'_') || value.iter().all(u8::is_ascii_uppercase);
     name && value.eq_ignore_ascii_case(key)
-}
-
-/// What a plan of changes writes behind a secret's old value: `"old" -> "new"`.
-fn planned(scan: &Scan<'_>, end: usize, rule: u16, claims: &mut Claims) {
-    let Some(rest) = ahead(scan, end, 512).strip_prefix(b"\" -> \"") else { return };
-    let len = rest.iter().take_while(|byte| !b"\"\n\\".contains(byte)).count();
-    if rest.get(len) == Some(&b'"') && !refused(rest.get(..len).unwrap_or_default()) {
-        claims.add(scan, rule, end + 6..end + 6 + len);
-    }
 }
 
 /// `unexpected token: foo1`: a parser tells of a piece of text, unless that is long and random.
@@ -181,7 +172,7 @@ fn may_be_key(scan: &Scan<'_>, word: &WordAt) -> bool {
                     words.iter().any(|word| rest.get(..word.len()).is_some_and(|head| head.eq_ignore_ascii_case(word)))
                 };
                 begins(&[b".=", b"is ", b"was ", b"by ", b"to ", b"is:", b"for ", b"key", b"token", b"of "])
-                    || begins(&[b"has been ", b"changed to ", b"reset to "])
+                    || begins(&[b"has been ", b"changed to ", b"reset to ", b"("])
                     || is_mixed(rest)
                     || rest.contains(&b'=')
                     || contains(scan.bytes(word.at.saturating_sub(48)..word.at), b"login ")
@@ -318,7 +309,9 @@ fn identifier(value: &[u8], look: &Look) -> bool {
 }
 
 fn password(value: &[u8], look: &Look, pair: &Pair, place: &Place) -> bool {
-    if path(value) && value.starts_with(b"/") {
+    // words of another script alone are what a form says
+    let foreign = look.letters() + look.digits == 0 && !value.is_ascii() && pair.quote.is_none();
+    if path(value) && value.starts_with(b"/") || foreign {
         return false;
     }
     let mixed = look.digits > 0 || look.marks > look.joints;

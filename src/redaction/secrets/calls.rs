@@ -123,7 +123,7 @@ fn argument(scan: &Scan<'_>, end: usize) -> Option<Range<usize>> {
 }
 
 /// Behind the comma that ends the argument at `at`, whatever it is: a string, a name, a call.
-fn next_argument(rest: &[u8], mut at: usize) -> Option<usize> {
+pub(super) fn next_argument(rest: &[u8], mut at: usize) -> Option<usize> {
     let mut depth = 0_usize;
     loop {
         match rest.get(at)? {

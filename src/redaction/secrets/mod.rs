@@ -5,6 +5,7 @@
 //! **Not here**: tokens with a prefix of their own (patterns of `secrets.yaml`), notations (`pairs`).
 
 mod assign;
+mod beside;
 mod blocks;
 mod calls;
 mod commands;

@@ -18,7 +18,7 @@ pub(super) const PROVIDERS: &str = "\
     bitfinex bitly bitmex bittrex binance blockchain blynk braintree branchio browserstack bugsnag buildkite \
     calendly chartmogul circleci clarifai clearbit clickup clockify closecrm cloudant cloudflare cloudinary \
     codacy codeclimate codecov cohere coinbase coinmarketcap confluence confluent contentful convertkit \
-    coveralls crowdin currencylayer customerio databricks datadog dd_api dd_app deepgram deepl deepseek \
+    coveralls crowdin currencylayer customerio customer.io databricks datadog dd_api dd_app deepgram deepl deepseek \
     delighted deviantart digitalocean discord docusign doppler droneci dropbox dwolla dynatrace easypost \
     elastic etherscan etsy eventbrite facebook fastly fastspring figma finage finicity finnhub firebase \
     fireworks flickr flutterwave foursquare frameio freshbooks freshdesk fullstory geckoboard getresponse \

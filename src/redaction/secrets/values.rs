@@ -62,7 +62,9 @@ static WORDS: LazyLock<Words> = LazyLock::new(|| {
         "\
     true false null nil none undefined yes no on off n/a na required optional string str text bytes int \
     integer number bool boolean any object array list dict empty unset hidden redacted masked removed \
-    filtered secretstr value allow warn deny forbid char varchar self this void args kwargs stdin option<string>",
+    filtered secretstr value allow warn deny forbid char varchar self this void args kwargs stdin option<string> \
+    varchar2 nvarchar nvarchar2 nchar int2 int4 int8 float4 float8 bigint smallint tinytext mediumtext longtext bytea \
+    timestamptz clob nclob jsonb",
     )
 });
 

@@ -3,7 +3,7 @@
 //! says is checked or told by a word; where no separator shows that something was cut, lists of numbers stay. Each byte of a list is
 //! read once. **Not here**: tokens and addresses in two pieces, which need no list of their own (`joints`).
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use super::super::anchors::Number;
 use super::super::find::Action;
@@ -18,7 +18,7 @@ use crate::redaction::validate::bank;
 const ITEMS: usize = 64;
 const ITEM: usize = 24;
 /// Digits of what is looked for.
-const DIGITS: std::ops::RangeInclusive<usize> = 7..=34;
+const DIGITS: RangeInclusive<usize> = 7..=34;
 /// Bytes before a list in which a word tells of a card.
 const NEAR: usize = 40;
 
@@ -178,9 +178,11 @@ impl Pieces {
 
 /// What stands before the list, and its items as one string.
 pub(super) fn decode(text: &str, view: &mut View) {
-    let Some(open) = memchr::memrchr(b'[', text.as_bytes()) else { return view.copy(text) };
-    let Some(first) = memchr::memchr2(b'"', b'\'', text.as_bytes().get(open..).unwrap_or_default()) else {
-        return view.copy(text);
+    let open = memchr::memrchr(b'[', text.as_bytes()).unwrap_or(text.len());
+    let list = text.as_bytes().get(open..).unwrap_or_default();
+    let Some(first) = memchr::memchr2(b'"', b'\'', list) else {
+        view.copy(text);
+        return;
     };
     view.copy(text.get(..open).unwrap_or_default());
     view.put(first, None);
@@ -230,6 +232,6 @@ fn near_card(scan: &Scan<'_>, at: usize) -> bool {
     let upto = words.partition_point(|word| word.at < at);
     let cue =
         |action: Action| matches!(action, Action::Number(Family::CardCued) | Action::NumberProse(Family::CardCued));
-    let near = words.get(..upto).unwrap_or_default().iter().rev().take_while(|word| word.at + NEAR >= at);
-    near.into_iter().any(|word| cue(word.action))
+    let mut near = words.get(..upto).unwrap_or_default().iter().rev().take_while(|word| word.at + NEAR >= at);
+    near.any(|word| cue(word.action))
 }

@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use super::super::scan::Scan;
 use super::{View, windows};
+use crate::redaction::glued::SCRIPTS;
 
 /// What a character is read as.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -143,6 +144,12 @@ fn opens(bytes: &[u8], fold: Fold, at: usize, end: usize) -> bool {
         Fold::Plain(_) => true,
         Fold::Drop => part(before) || part(behind),
         Fold::Mark('.') => word(before) && word(behind),
+        // behind a word for a password in its own script
+        Fold::Mark(':' | '=') if before >= 0x80 => {
+            let head = bytes.get(..at).unwrap_or_default();
+            (word(behind) || behind == b' ' && bytes.get(end + 1).is_some_and(|next| word(*next)))
+                && SCRIPTS.iter().any(|word| head.ends_with(word.as_bytes()))
+        }
         Fold::Mark(':' | '=' | '-' | '_' | '+' | '/') => word(before) && !behind.is_ascii_whitespace(),
         Fold::Mark(_) => false,
         Fold::Raised(_) => before.is_ascii_digit() || behind.is_ascii_digit() || behind >= 0x80,

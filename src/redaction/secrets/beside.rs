@@ -1,0 +1,75 @@
+//! **What**: secrets beside the value of a key: what a plan of changes puts in its place (`"old" -> "new"`), values that are given to
+//! several names at once (`user, password = "bob", "x"`). **Invariants**: nothing but names and literals is read, on one line. **Not
+//! here**: what one key announces (`assign`).
+
+use super::super::pairs::{Pair, Sep};
+use super::super::scan::{Claims, Scan};
+use super::keys::{Kind, kind};
+use super::values::{Look, refused, wordy};
+use super::{Rules, ahead, calls};
+
+/// Bytes of the names before the last one, and of the values.
+const NAMES: usize = 128;
+const VALUES: usize = 512;
+
+/// What a plan of changes writes behind a secret's old value: `"old" -> "new"`.
+pub(super) fn planned(scan: &Scan<'_>, end: usize, rule: u16, claims: &mut Claims) {
+    let Some(rest) = ahead(scan, end, VALUES).strip_prefix(b"\" -> \"") else { return };
+    let len = rest.iter().take_while(|byte| !b"\"\n\\".contains(byte)).count();
+    if rest.get(len) == Some(&b'"') && !refused(rest.get(..len).unwrap_or_default()) {
+        claims.add(scan, rule, end + 6..end + 6 + len);
+    }
+}
+
+/// Claims the values of `user, password = "bob", "x"`, where the last name is that of the pair; false where there is but one name.
+pub(super) fn parallel(scan: &Scan<'_>, pair: &Pair, rules: &Rules, claims: &mut Claims) -> bool {
+    if pair.sep != Sep::Equals
+        || pair.quote.is_none()
+        || scan.bytes(pair.key.start.saturating_sub(2)..pair.key.start) != b", "
+    {
+        return false;
+    }
+    let start = pair.key.start.saturating_sub(NAMES);
+    let head = scan.bytes(start..pair.key.end);
+    let line = head.rsplit(|byte| b"\n\r;".contains(byte)).next().unwrap_or_default();
+    // `const a, b`
+    let named = |name: &[u8]| name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_$@.".contains(byte));
+    let names =
+        line.split(|byte| *byte == b',').map(|part| part.rsplit(u8::is_ascii_whitespace).next().unwrap_or_default());
+    let Some(open) = pair.value.start.checked_sub(1) else { return false };
+    let values = ahead(scan, open, VALUES);
+    let (mut at, mut found, mut hidden) = (Some(0), Vec::new(), false);
+    for name in names {
+        let from = at.unwrap_or(values.len());
+        let value = calls::quoted(values, from);
+        // what a look before hid already
+        hidden |= value.is_none() && {
+            let rest = values.get(from..).unwrap_or_default();
+            rest.len() < 8 && scan.is_held(open + from + rest.iter().take_while(|byte| b" \"'".contains(byte)).count())
+        };
+        if name.is_empty() || !named(name) {
+            return false;
+        }
+        found.push((name, value));
+        at = at.and_then(|at| calls::next_argument(values, at));
+    }
+    // as many values as names
+    if found.len() < 2 || !hidden && found.iter().any(|(_, value)| value.is_none()) {
+        return false;
+    }
+    for (name, value) in found {
+        let (Some(kind), Some(value)) = (kind(name), value) else { continue };
+        let text = values.get(value.clone()).unwrap_or_default();
+        let look = Look::at(text);
+        let mixed = look.blanks == 0 && (look.digits > 0 || look.marks > look.joints) && look.letters() > 0;
+        let fits = match kind {
+            Kind::Password | Kind::Pass => look.len >= 4 && mixed,
+            Kind::Secret | Kind::Token => look.len >= 8 && mixed && !wordy(text),
+            _ => false,
+        };
+        if let Some(rule) = rules.of_pair(kind, name).filter(|_| fits && !refused(text)) {
+            claims.add(scan, rule, open + value.start..open + value.end);
+        }
+    }
+    true
+}
