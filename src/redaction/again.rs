@@ -132,9 +132,12 @@ fn is_quiet(text: &str, hits: &[Hit], index: usize) -> bool {
 /// placeholder has no space, and a salt is one only without.
 fn is_apart(text: &str, at: usize) -> bool {
     let near = text.as_bytes().get(at.saturating_sub(2 * NEAR)..at).unwrap_or_default();
-    let run = near.get(near.iter().rposition(u8::is_ascii_whitespace).map_or(0, |at| at + 1)..).unwrap_or_default();
-    memchr::memchr3(b'\'', b'`', b'>', run).or_else(|| memchr::memchr(b'=', run)).is_none()
+    let run = IN_RUN.trailing(near);
+    near.len().checked_sub(run + 1).and_then(|at| near.get(at)).is_none_or(u8::is_ascii_whitespace)
 }
+
+/// What stands before a value and parts it from nothing.
+static IN_RUN: Bytes = Bytes::of(b"'`>= \t\n\x0c\r").others();
 
 /// Whether a text ends with a key where an object has one: behind its brace, or behind a value and a comma.
 fn is_key_of_object(before: &[u8]) -> bool {

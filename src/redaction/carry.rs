@@ -34,7 +34,7 @@ pub(super) struct Seed<'t> {
 }
 
 impl Detector {
-    /// What of `text` repeats its `hits`.
+    /// What of `text` repeats its `hits`, which are in order without overlap.
     pub(super) fn carried(&self, text: &str, reserved: &[Range<usize>], hits: &[Hit]) -> Vec<Hit> {
         let found = |hit: &Hit| Seed { value: text.get(hit.range.clone()).unwrap_or_default(), rule: hit.rule };
         let told = |seed: &Seed<'_>| self.rules.get(seed.rule).is_some_and(|rule| is_seed(rule, seed.value));
@@ -42,7 +42,13 @@ impl Detector {
         plain.sort_unstable_by_key(|seed| (seed.value, seed.rule));
         plain.dedup_by_key(|seed| seed.value);
         let usable = |seed: &Seed<'_>| LENGTH.contains(&seed.value.len());
-        self.repeated(text, reserved, &plain, hits.iter().map(found).filter(usable))
+        let mut out = self.repeated(text, reserved, &plain, hits.iter().map(found).filter(usable));
+        // most values are found where they were, which changes nothing
+        out.retain(|again| {
+            let first = hits.partition_point(|hit| hit.range.start < again.range.start);
+            hits.get(first).is_none_or(|hit| hit.range != again.range || hit.rule != again.rule)
+        });
+        out
     }
 
     /// Where `text` has `plain` values, each once, as they are, or `coded` ones in base64, hex or percent form.

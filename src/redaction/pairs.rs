@@ -120,6 +120,16 @@ pub(super) fn key_end(text: &[u8], word: usize) -> usize {
 /// Letters and digits, and what joins them in a key.
 static IN_KEY: Bytes = Bytes::of(b"_-.").and_alnum();
 
+/// Letters and marks right before a string, what the name of a call is made of, and a type.
+static BEFORE_STRING: Bytes = Bytes::of(b"bBrRuUfFL@$");
+static IN_CALL: Bytes = Bytes::of(b" _.[]:").and_alnum();
+/// What neither ends a value without quotes nor opens a bracket in it.
+static IN_BARE: Bytes = Bytes::of(
+    b"\0\x01\x02\x03\x04\x05\x06\x07\x08\t\n\x0b\x0c\r\x0e\x0f\x10\x11\x12\x13\x14\x15\x16\x17\x18\x19\x1a\x1b\x1c\x1d\x1e\x1f \"'`,;()[]{}<>|&\\",
+)
+.others();
+static IN_TYPE: Bytes = Bytes::of(b" _<>&'[]?|.").and_alnum();
+
 /// The value that belongs to the key at `key` (see [`key_around`]), or none.
 pub(super) fn pair(text: &[u8], key: Range<usize>) -> Option<Pair> {
     let text = text.get(..text.len().min(key.end.saturating_add(VALUE + 256)))?;
@@ -250,10 +260,9 @@ impl Cursor<'_> {
     /// A type and `=` before a quoted value: `: str = "v"`, `password string = "v"`.
     fn skip_type(&mut self) -> bool {
         let rest = self.rest();
-        let part = |byte: &&u8| byte.is_ascii_alphanumeric() || b" _<>&'[]?|.".contains(byte);
-        let len = rest.iter().take(48).take_while(part).count();
-        let typed = rest.iter().take(len).any(u8::is_ascii_alphabetic);
-        if !typed || rest.get(len) != Some(&b'=') || rest.get(len + 1) == Some(&b'=') {
+        let len = IN_TYPE.leading(rest.get(..rest.len().min(48)).unwrap_or_default());
+        let typed = || rest.iter().take(len).any(u8::is_ascii_alphabetic);
+        if rest.get(len) != Some(&b'=') || rest.get(len + 1) == Some(&b'=') || !typed() {
             return false;
         }
         let quoted = rest.iter().skip(len + 1).find(|byte| **byte != b' ').is_some_and(|byte| b"\"'`".contains(byte));
@@ -350,13 +359,12 @@ impl Cursor<'_> {
     /// What may stand before a string: `b"`, `r"`, `f"`, `@"`, `new String("`, `Secret("`, `[]byte("`.
     fn skip_prefix(&mut self) {
         let rest = self.rest();
-        let letters = rest.iter().take(3).take_while(|byte| b"bBrRuUfFL@$".contains(byte)).count();
+        let letters = BEFORE_STRING.leading(rest.get(..rest.len().min(3)).unwrap_or_default());
         if (1..3).contains(&letters) && rest.get(letters).is_some_and(|byte| b"\"'`".contains(byte)) {
             self.at += letters;
             return;
         }
-        let called =
-            rest.iter().take(40).take_while(|byte| byte.is_ascii_alphanumeric() || b" _.[]:".contains(byte)).count();
+        let called = IN_CALL.leading(rest.get(..rest.len().min(40)).unwrap_or_default());
         let quoted = rest.get(called + 1).is_some_and(|byte| b"\"'\\".contains(byte));
         let name = rest.get(..called).unwrap_or_default();
         if rest.get(called) == Some(&b'(') && quoted && WRAPPERS.iter().any(|wrapper| ends_with(name, wrapper)) {
@@ -402,9 +410,12 @@ impl Cursor<'_> {
     /// A value without quotes.
     fn bare(&self) -> Range<usize> {
         let rest = self.rest();
-        let mut open = 0_usize;
+        let upto = rest.get(..rest.len().min(VALUE)).unwrap_or_default();
+        let (mut open, mut on) = (0_usize, 0);
         let mut within = None;
-        for (on, byte) in rest.iter().take(VALUE).enumerate() {
+        loop {
+            on += IN_BARE.leading(upto.get(on..).unwrap_or_default());
+            let Some(byte) = upto.get(on) else { break };
             let next = rest.get(on + 1).copied().unwrap_or(b'\n');
             let ends = match *byte {
                 b'\\' => b"nrt\"'\\/u`".contains(&next),
@@ -428,9 +439,9 @@ impl Cursor<'_> {
             if ends {
                 return self.at..self.at + trim_end(rest.get(..on).unwrap_or_default());
             }
+            on += 1;
         }
-        let len = rest.len().min(VALUE);
-        self.at..self.at + trim_end(rest.get(..len).unwrap_or_default())
+        self.at..self.at + trim_end(upto)
     }
 }
 

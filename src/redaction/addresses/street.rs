@@ -181,14 +181,14 @@ fn number_first(scan: &Scan<'_>, number: &Range<usize>) -> Option<Range<usize>> 
     if begins.is_ascii_digit() {
         // one number behind another begins no street; `12 5th Avenue` does
         let digits = scan.bytes(at..at + 72).iter().take_while(|byte| byte.is_ascii_digit()).count();
-        if matches!(scan.byte(at + digits), b' ' | b'\n') {
+        // nor does one by itself
+        if b" \n\":;(){}[<=|/\t".contains(&scan.byte(at + digits)) {
             return None;
         }
     }
-    static ENDS: Bytes = Bytes::of(b"\n\":;(){}[<=|/\t");
+    static UPTO: Bytes = Bytes::of(b"\n\":;(){}[<=|/\t").others();
     let rest = scan.part(at..scan.widen(at..scan.text.len().min(at + 72)).end);
-    let len = rest.bytes().position(|byte| ENDS.has(byte)).unwrap_or(rest.len());
-    let rest = rest.get(..len).unwrap_or("");
+    let rest = rest.get(..UPTO.leading(rest.as_bytes())).unwrap_or("");
     let rest = rest.strip_prefix("bis ").or_else(|| rest.strip_prefix("ter ")).map_or((0, rest), |rest| (4, rest));
     let (at, rest) = (at + rest.0, rest.1);
     let first = rest.chars().next()?;
@@ -205,7 +205,10 @@ fn number_first(scan: &Scan<'_>, number: &Range<usize>) -> Option<Range<usize>> 
     if let Some(len) = romance(rest) {
         return Some(number.start..at + len);
     }
-    let told = || Some(unit_before(scan, number.start)..at + told::behind_number(scan, number, at, rest)?);
+    let told = || {
+        let len = told::behind_number(scan, number, at, rest)?;
+        Some(unit_before(scan, number.start)..at + len)
+    };
     // `830 3rd st s`
     let ordinal = || if first.is_ascii_digit() { in_small() } else { None };
     english(scan, number, at, rest).or_else(told).or_else(ordinal)

@@ -204,7 +204,9 @@ fn own(scan: &Scan<'_>, line: Range<usize>, value: rule::KeyValue, kind: Kind) -
 
 /// Whether the value of a long line may be its first words: it begins soon, with digits.
 fn may_be_cut(line: &str, value: rule::KeyValue) -> bool {
-    is_cut(value) && line.bytes().take(SOON).any(|byte| byte.is_ascii_digit())
+    let head = line.as_bytes().get(..line.len().min(SOON)).unwrap_or_default();
+    // all of them at once, without a way out between
+    is_cut(value) && head.iter().fold(false, |digit, byte| digit | byte.is_ascii_digit())
 }
 
 /// Bytes of a long line in which its first key's value begins.

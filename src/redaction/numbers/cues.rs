@@ -86,7 +86,7 @@ impl Cues {
             cues.push(family, grade);
         }
         if mute {
-            cues.look_behind(scan, value.end);
+            cues.look_behind(scan, upto, value.end);
         }
         cues
     }
@@ -109,10 +109,10 @@ impl Cues {
         }
     }
 
-    fn look_behind(&mut self, scan: &Scan<'_>, end: usize) {
-        let words = &scan.anchors.words;
-        let first = words.partition_point(|word| word.at < end);
-        for word in words.get(first..).unwrap_or_default().iter().take_while(|word| word.at <= end + BEHIND) {
+    /// `upto` of the words begin before the value that ends at `end`.
+    fn look_behind(&mut self, scan: &Scan<'_>, upto: usize, end: usize) {
+        let words = scan.anchors.words.get(upto..).unwrap_or_default().iter();
+        for word in words.skip_while(|word| word.at < end).take_while(|word| word.at <= end + BEHIND) {
             let between = scan.bytes(end..word.at);
             if let Action::Number(family) = word.action
                 && !scan.is_reserved(&(word.at..word.end))

@@ -43,12 +43,12 @@ impl Row {
     }
 
     fn is_before(&self, before: &[u8]) -> bool {
+        if !matches!(before.last(), Some(b' ' | b'\t')) {
+            return false;
+        }
         let line = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         let whole = line > 0 || self.from == 0;
         let line = before.get(line..).unwrap_or_default();
-        if !line.last().is_some_and(|byte| b" \t".contains(byte)) {
-            return false;
-        }
         let mut letters = 0;
         let mut tokens = line.split(|byte| b" \t".contains(byte)).filter(|token| !token.is_empty()).rev().peekable();
         while let Some(token) = tokens.next() {
@@ -63,10 +63,10 @@ impl Row {
     }
 
     fn is_behind(&self, behind: &[u8]) -> bool {
-        let line = behind.split(|byte| *byte == b'\n').next().unwrap_or_default();
-        if line.first() != Some(&b' ') {
+        if behind.first() != Some(&b' ') {
             return false;
         }
+        let line = behind.split(|byte| *byte == b'\n').next().unwrap_or_default();
         let mut letters = 0;
         for token in line.split(|byte| b" \t".contains(byte)).filter(|token| !token.is_empty()) {
             match self.plain(token) {

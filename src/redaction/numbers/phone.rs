@@ -309,6 +309,11 @@ fn is_epoch(site: &Site<'_, '_>) -> bool {
 /// Behind an extension such as ` x123`, `ext. 12`; else `end`.
 pub(super) fn extension(site: &Site<'_, '_>, end: usize) -> usize {
     let rest = site.scan.bytes(end..end + 24);
+    // what begins no word for it, as nearly all does
+    let first = rest.iter().take(4).find(|byte| !matches!(byte, b' ' | b','));
+    if !matches!(first.or_else(|| rest.get(4)), Some(b'e' | b'E' | b'i' | b'I' | b'x' | b'X' | b'#')) {
+        return end;
+    }
     let lower: [u8; 24] = std::array::from_fn(|index| rest.get(index).copied().unwrap_or(b'\n').to_ascii_lowercase());
     let blanks = lower.iter().take(4).take_while(|byte| b" ,".contains(byte)).count();
     let word = lower.get(blanks..).unwrap_or_default();

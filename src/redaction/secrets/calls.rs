@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use super::super::pairs::{Pair, Sep, ends_with};
 use super::super::scan::{Claims, Scan};
+use super::super::sets::Bytes;
 use super::keys::Kind;
 use super::values::{Look, random, refused, wordy};
 use super::{Rules, ahead};
@@ -122,10 +123,14 @@ fn argument(scan: &Scan<'_>, end: usize) -> Option<Range<usize>> {
     Some(end + found.start..end + found.end)
 }
 
+/// What is neither a string in an argument, nor ends it, nor opens or closes a bracket.
+static WITHIN: Bytes = Bytes::of(b",\"'([{)]};").others();
+
 /// Behind the comma that ends the argument at `at`, whatever it is: a string, a name, a call.
 pub(super) fn next_argument(rest: &[u8], mut at: usize) -> Option<usize> {
     let mut depth = 0_usize;
     loop {
+        at += WITHIN.leading(rest.get(at..)?);
         match rest.get(at)? {
             b',' if depth == 0 => return Some(at + 1),
             b'"' | b'\'' => at = string(rest, at)?.1,

@@ -36,12 +36,14 @@ pub(super) fn take(scan: &Scan<'_>, pair: &mut Pair) {
         return;
     }
     let rest = ahead(scan, pair.value.start, MOST);
-    let line = rest.get(..memchr::memchr(b'\n', rest).unwrap_or(rest.len())).unwrap_or_default();
-    let open = usize::from(line.first() == Some(&b'('));
-    let head = line.get(open..).unwrap_or_default();
-    if !READS.iter().any(|read| head.get(..read.len()).is_some_and(|head| head.eq_ignore_ascii_case(read))) {
+    let open = usize::from(rest.first() == Some(&b'('));
+    let head = rest.get(open..).unwrap_or_default();
+    let begins = head.first().is_some_and(|first| b"pigosednPIGOSEDN$".contains(first));
+    let reads = |read: &&[u8]| head.get(..read.len()).is_some_and(|head| head.eq_ignore_ascii_case(read));
+    if !begins || !READS.iter().any(reads) {
         return;
     }
+    let line = rest.get(..memchr::memchr(b'\n', rest).unwrap_or(rest.len())).unwrap_or_default();
     // what only says that nothing is set is a word
     let mixed = |range: &Range<usize>| {
         let look = Look::at(line.get(range.clone()).unwrap_or_default());

@@ -8,6 +8,7 @@ use std::ops::Range;
 use super::super::anchors::Number;
 use super::super::pairs::ends_with;
 use super::super::scan::{Claims, Scan};
+use super::super::sets::Bytes;
 use super::ahead;
 use super::values::{Look, contains, entropy as entropy_of, path, refused, uuid, wordy};
 
@@ -316,9 +317,16 @@ pub(crate) struct Shapes {
     pub(super) hash: Option<u16>,
 }
 
+/// What stands behind and before such runs.
+static BEHIND: Bytes = Bytes::of(b":|-.$~");
+static BEFORE: Bytes = Bytes::of(b".+/*");
+
 /// Looks at a run of letters and digits: a few bytes behind it say that it is none.
 #[inline]
 pub(super) fn shapes(scan: &Scan<'_>, run: &Number, shapes: &Shapes, claims: &mut Claims) {
+    if !(BEHIND.has(run.behind) || BEFORE.has(run.before)) {
+        return;
+    }
     match (run.behind, run.len()) {
         (b':', 8..=13) => telegram(scan, &run.range(), shapes.telegram, claims),
         (b'|', 14..=17) => facebook(scan, &run.range(), shapes.telegram, claims),

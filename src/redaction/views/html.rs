@@ -47,7 +47,10 @@ static INLINE: LazyLock<Words> =
 /// Whether an element of nothing may stand in a text.
 pub(super) fn has_empty(text: &str) -> bool {
     static CLOSES: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"></"));
-    CLOSES.find(text.as_bytes()).is_some()
+    // most texts have no mark of an element
+    let bytes = text.as_bytes();
+    let rest = memchr::memchr(b'<', bytes).and_then(|at| bytes.get(at.saturating_sub(1)..));
+    rest.is_some_and(|rest| CLOSES.find(rest).is_some())
 }
 
 /// Length of `<b></b>` at `at`, where it cuts a value.
