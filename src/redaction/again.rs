@@ -35,6 +35,9 @@ impl Detector {
     /// Adds to the hits of `text` what is found once they are placeholders.
     pub(super) fn find_again(&self, key: &str, text: &str, scratch: &mut Scratch) {
         for _ in 0..ROUNDS {
+            if scratch.hits.is_empty() {
+                return;
+            }
             let places = self.places(text, &scratch.hits);
             if places.is_empty() || (key.is_empty() && places.iter().all(|place| place.quiet)) {
                 return;
@@ -75,10 +78,12 @@ impl Detector {
         if !key.is_empty() && self.under(key, text).is_some() {
             return true;
         }
+        if text.len() <= SMALL && places.iter().any(|place| !place.quiet) {
+            return true;
+        }
         let (mut strings, mut near): (Vec<Range<usize>>, Vec<Range<usize>>) = (Vec::new(), Vec::new());
         for place in places.iter().filter(|place| !place.quiet) {
             let (list, range) = match string_around(text, &place.placed) {
-                _ if text.len() <= SMALL => return true,
                 Some(range) => (&mut strings, range),
                 None => (&mut near, start_of(text, place.placed.start)..end_of(text, place.placed.end)),
             };

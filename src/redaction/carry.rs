@@ -44,9 +44,15 @@ impl Detector {
         let usable = |seed: &Seed<'_>| LENGTH.contains(&seed.value.len());
         let mut out = self.repeated(text, reserved, &plain, hits.iter().map(found).filter(usable));
         // most values are found where they were, which changes nothing
+        let (mut next, mut last) = (0, 0);
         out.retain(|again| {
-            let first = hits.partition_point(|hit| hit.range.start < again.range.start);
-            hits.get(first).is_none_or(|hit| hit.range != again.range || hit.rule != again.rule)
+            // each form of the values is in order
+            next = if again.range.start < last { 0 } else { next };
+            last = again.range.start;
+            while hits.get(next).is_some_and(|hit| hit.range.start < last) {
+                next += 1;
+            }
+            hits.get(next).is_none_or(|hit| hit.range != again.range || hit.rule != again.rule)
         });
         out
     }

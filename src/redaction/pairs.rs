@@ -13,7 +13,7 @@ mod wrapped;
 use std::ops::Range;
 
 use super::sets::Bytes;
-use words::{IS, WRAPPERS};
+use words::{BEFORE_STRING, IN_BARE, IN_CALL, IN_TYPE, IS, WRAPPERS};
 
 pub(super) use besides::{behind_user, is_named, value_before};
 pub(super) use wrapped::wrapped;
@@ -119,16 +119,6 @@ pub(super) fn key_end(text: &[u8], word: usize) -> usize {
 
 /// Letters and digits, and what joins them in a key.
 static IN_KEY: Bytes = Bytes::of(b"_-.").and_alnum();
-
-/// Letters and marks right before a string, what the name of a call is made of, and a type.
-static BEFORE_STRING: Bytes = Bytes::of(b"bBrRuUfFL@$");
-static IN_CALL: Bytes = Bytes::of(b" _.[]:").and_alnum();
-/// What neither ends a value without quotes nor opens a bracket in it.
-static IN_BARE: Bytes = Bytes::of(
-    b"\0\x01\x02\x03\x04\x05\x06\x07\x08\t\n\x0b\x0c\r\x0e\x0f\x10\x11\x12\x13\x14\x15\x16\x17\x18\x19\x1a\x1b\x1c\x1d\x1e\x1f \"'`,;()[]{}<>|&\\",
-)
-.others();
-static IN_TYPE: Bytes = Bytes::of(b" _<>&'[]?|.").and_alnum();
 
 /// The value that belongs to the key at `key` (see [`key_around`]), or none.
 pub(super) fn pair(text: &[u8], key: Range<usize>) -> Option<Pair> {
@@ -411,8 +401,7 @@ impl Cursor<'_> {
     fn bare(&self) -> Range<usize> {
         let rest = self.rest();
         let upto = rest.get(..rest.len().min(VALUE)).unwrap_or_default();
-        let (mut open, mut on) = (0_usize, 0);
-        let mut within = None;
+        let (mut open, mut on, mut within) = (0_usize, 0, None);
         loop {
             on += IN_BARE.leading(upto.get(on..).unwrap_or_default());
             let Some(byte) = upto.get(on) else { break };

@@ -207,6 +207,11 @@ pub(super) fn before_number(scan: &Scan<'_>, base: usize, head: &str, end: usize
 
 /// `Box # 63` before a city with its state and code: where it starts.
 pub(super) fn boxed(scan: &Scan<'_>, number: &Range<usize>) -> Option<usize> {
+    // `x 63`, `# 63`, `#63`
+    let (near, next) = (scan.before(number.start, 1), scan.before(number.start, 2));
+    if near != b'#' && (near != b' ' || !matches!(next, b'x' | b'X' | b'#')) {
+        return None;
+    }
     let head = scan.bytes(number.start.saturating_sub(6)..number.start);
     let bare = head.strip_suffix(b"# ").or_else(|| head.strip_suffix(b"#")).unwrap_or(head);
     let bare = bare.strip_suffix(b" ")?;

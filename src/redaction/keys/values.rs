@@ -293,9 +293,11 @@ fn is_name(text: &str, listed: bool) -> bool {
         return !listed && !turned && is_lower_name(text);
     };
     let whole = name.range.end == text.len();
-    let first = text.split(' ').next().unwrap_or("");
-    let maybe = words::may_be_given(first) && !is_organisation(text.rsplit(' ').next().unwrap_or(""));
-    (whole && (turned || name.given || maybe || (!listed && !name.common && name.words > 1)))
+    let maybe = || {
+        let first = text.split(' ').next().unwrap_or("");
+        words::may_be_given(first) && !is_organisation(text.rsplit(' ').next().unwrap_or(""))
+    };
+    (whole && (turned || name.given || maybe() || (!listed && !name.common && name.words > 1)))
         || (!listed && !turned && !name.common && is_odd_name(text))
 }
 
@@ -320,11 +322,14 @@ fn is_lower_name(text: &str) -> bool {
 }
 
 fn title_len(text: &str) -> usize {
-    let word = text.split([' ', '.']).next().unwrap_or("");
-    let title = shape::TITLES.has(word);
+    static IN_TITLE: Bytes = Bytes::of(b" .").others();
+    let word = text.get(..IN_TITLE.leading(text.as_bytes())).unwrap_or("");
+    if !shape::TITLES.has(word) {
+        return 0;
+    }
     let behind = text.get(word.len()..).unwrap_or("");
     let blanks = behind.len() - behind.trim_start_matches(['.', ' ']).len();
-    if title && blanks > 0 { word.len() + blanks } else { 0 }
+    if blanks > 0 { word.len() + blanks } else { 0 }
 }
 
 /// Whether a text may be a postal address: a letter, a blank, and a digit or several words with capitals.

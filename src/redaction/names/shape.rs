@@ -169,19 +169,23 @@ fn blank(text: &str, at: usize) -> Option<usize> {
     None
 }
 
-/// The word that `rest` begins with, if it is a capital and small letters of ASCII, as nearly all are.
+/// The word that `rest` begins with, if it is a capital and small letters of ASCII, as nearly all are; empty where digits or signs
+/// of code are tied to it. None where more must be read.
 fn plain(rest: &str) -> Option<&str> {
-    let (first, behind) = rest.as_bytes().split_first()?;
+    let (_, behind) = rest.as_bytes().split_first().filter(|(first, _)| first.is_ascii_uppercase())?;
     let small = behind.iter().take_while(|byte| byte.is_ascii_lowercase()).count();
-    let ends = matches!(behind.get(small), None | Some(b' ' | b',' | b'\n' | b'"'));
-    (first.is_ascii_uppercase() && small > 0 && ends).then(|| rest.get(..=small))?
+    match behind.get(small) {
+        None | Some(b' ' | b',' | b'\n' | b'"') if small > 0 => rest.get(..=small),
+        Some(b'0'..=b'9' | b'_' | b'/' | b'=' | b'#' | b'$') => Some(""),
+        _ => None,
+    }
 }
 
 /// One word with a capital letter at `at`.
 fn word(text: &str, at: usize) -> Option<Word<'_>> {
     let rest = text.get(at..)?;
     if let Some(text) = plain(rest) {
-        return (text.len() <= WORD).then_some(Word { text, initial: false });
+        return (1..=WORD).contains(&text.len()).then_some(Word { text, initial: false });
     }
     let letters = letters(rest)?;
     let text = rest.get(..letters.end)?;

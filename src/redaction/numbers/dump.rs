@@ -11,6 +11,9 @@ const REACH: usize = 64;
 
 /// Whether a finding of groups between blanks stands in a row of groups of hex digits as wide, or behind the offset of a row.
 pub(super) fn holds(scan: &Scan<'_>, found: &Range<usize>) -> bool {
+    if !matches!(scan.before(found.start, 1), b' ' | b'\t') && scan.byte(found.end) != b' ' {
+        return false;
+    }
     let groups = scan.bytes(found.clone());
     let width = groups.iter().position(|byte| *byte == b' ').unwrap_or(0);
     if !matches!(width, 2 | 4 | 8) || !groups.split(|byte| *byte == b' ').all(|group| group.len() == width) {

@@ -55,9 +55,10 @@ impl<'a, 't> Site<'a, 't> {
     /// Digits of groups `first..=last`, without what separates them; none if more than `N`.
     pub(super) fn digits<const N: usize>(&self, first: usize, last: usize) -> Option<([u8; N], usize)> {
         let (mut digits, mut len) = ([0_u8; N], 0);
-        for digit in (first..=last).flat_map(|index| self.part(index)) {
-            *digits.get_mut(len)? = digit - b'0';
-            len += 1;
+        for part in (first..=last).map(|index| self.part(index)) {
+            let room = digits.get_mut(len..len + part.len())?;
+            room.iter_mut().zip(part).for_each(|(to, from)| *to = from - b'0');
+            len += part.len();
         }
         Some((digits, len))
     }

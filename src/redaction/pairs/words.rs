@@ -1,5 +1,7 @@
 //! **What**: words between keys and values, and around values. **Invariants**: in small letters. **Not here**: words of keys (`secrets::keys`).
 
+use super::super::sets::Bytes;
+
 /// What prose writes between a key and its value, the longer ones first.
 pub(super) const IS: [&[u8]; 16] = [
     b"is set to ",
@@ -56,3 +58,13 @@ pub(super) const WRAPPERS: &[&[u8]] = &[
     b"str",
     b"tostring",
 ];
+
+/// Letters and marks right before a string, what the name of a call is made of, and a type.
+pub(super) static BEFORE_STRING: Bytes = Bytes::of(b"bBrRuUfFL@$");
+pub(super) static IN_CALL: Bytes = Bytes::of(b" _.[]:").and_alnum();
+pub(super) static IN_TYPE: Bytes = Bytes::of(b" _<>&'[]?|.").and_alnum();
+/// What neither ends a value without quotes nor opens a bracket in it.
+pub(super) static IN_BARE: Bytes = Bytes::of(
+    b"\0\x01\x02\x03\x04\x05\x06\x07\x08\t\n\x0b\x0c\r\x0e\x0f\x10\x11\x12\x13\x14\x15\x16\x17\x18\x19\x1a\x1b\x1c\x1d\x1e\x1f \"'`,;()[]{}<>|&\\",
+)
+.others();

@@ -9,6 +9,7 @@ use std::sync::LazyLock;
 use memchr::memmem::Finder;
 
 use super::super::scan::{Claims, Scan};
+use super::super::sets::Bytes;
 use super::ahead;
 use super::values::contains;
 
@@ -92,12 +93,15 @@ fn line_end_before(text: &[u8]) -> Option<usize> {
 
 /// Length of the last line of `text`.
 fn last_line(text: &[u8]) -> usize {
-    let mut at = text.len();
+    let mut at = text.len() - IN_LINE.trailing(text);
     while let Some(last) = at.checked_sub(1).and_then(|last| text.get(last)) {
         match last {
             b'\n' | b'"' => break,
             b'n' | b'>' if line_end_before(text.get(..at).unwrap_or_default()).is_some() => break,
-            _ => at -= 1,
+            _ => {
+                at -= 1;
+                at -= IN_LINE.trailing(text.get(..at).unwrap_or_default());
+            }
         }
     }
     text.len() - at
@@ -206,8 +210,12 @@ fn is_plain(mut part: &[u8], lead: &[u8]) -> bool {
 
 /// Base64, blanks, escapes, and the letters of headers such as `Proc-Type: 4,ENCRYPTED`.
 fn in_block(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"+/=\\ \t\r\n:,.-*_@()".contains(&byte)
+    IN_BLOCK.has(byte)
 }
+
+static IN_BLOCK: Bytes = Bytes::of(b"+/=\\ \t\r\n:,.-*_@()").and_alnum();
+/// What stands in a line of a block that is not told yet, and no part of a line's end.
+static IN_LINE: Bytes = Bytes::of(b"\n\"n>").others();
 
 /// A block may stand in one string or be a list of strings: each line between quotes goes by itself.
 fn pieces(scan: &Scan<'_>, block: Range<usize>, lead: &[u8], rule: u16, claims: &mut Claims) {

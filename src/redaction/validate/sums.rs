@@ -23,12 +23,20 @@ pub(in super::super) fn weighted(digits: &[u8], weights: &[u32]) -> u32 {
 
 /// ISO 7064 mod 97-10 over letters and digits: the rest of the number in which `A` is 10, `B` 11, …
 pub(in super::super) fn mod_97(text: impl Iterator<Item = u8>) -> Option<u32> {
-    let mut rest = 0_u32;
+    let mut rest = 0_u64;
     for byte in text {
-        let value = char::from(byte).to_digit(36)?;
-        rest = (if value > 9 { rest * 100 } else { rest * 10 } + value) % 97;
+        let value = match byte {
+            b'0'..=b'9' => byte - b'0',
+            b'A'..=b'Z' | b'a'..=b'z' => (byte | 0x20) - b'a' + 10,
+            _ => return None,
+        };
+        rest = if value > 9 { rest * 100 } else { rest * 10 } + u64::from(value);
+        // a division costs more than all else: only where two digits more would be too many
+        if rest >= 1 << 56 {
+            rest %= 97;
+        }
     }
-    Some(rest)
+    u32::try_from(rest % 97).ok()
 }
 
 /// ISO 7064 mod 11,10: a check digit at the end.

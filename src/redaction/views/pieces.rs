@@ -55,6 +55,10 @@ fn next(scan: &Scan<'_>, at: usize) -> Option<u8> {
 
 /// Adds windows of lists with what stands before them on their line.
 pub(super) fn windows(scan: &Scan<'_>, fresh: &dyn Fn(Range<usize>) -> bool, out: &mut Vec<Range<usize>>) {
+    // items stand in quotes
+    if memchr::memchr2(b'"', b'\'', scan.text.as_bytes()).is_none() {
+        return;
+    }
     let mut done = 0;
     for number in &scan.anchors.numbers {
         if let Some(at) = ends(scan, number).filter(|at| *at >= done) {
