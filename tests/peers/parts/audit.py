@@ -4,6 +4,7 @@
     audit.py --kms      the signing key and an auditor's lie encrypted under a KMS (moto's): the documented commands bring them back
 """
 import argparse
+import base64
 import hashlib
 import json
 import os
@@ -12,9 +13,11 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from harness import BINARY, CACHE, HERE, RECORDINGS, REPO, Gateway, Sink, Stock, check, figure, finish, keygen, say, start, until, workdir  # noqa: E402
+import load  # noqa: E402
 
 GUIDE = os.path.join(REPO, "docs", "auditors-guide.md")
 
@@ -26,18 +29,18 @@ def blocks(s3):
     return [text for kind, where, text in found if kind == "sh" and (where != "s3" or s3)]
 
 
-def guide(work, name, env, s3=False, pasted=False):
+def guide(work, name, env, s3=False, pasted=False, tail=-3000):
     """Runs the blocks in one shell, in a folder of its own, and nothing but the blocks: as a script, or as a reader pastes them into a shell of
     theirs. Whether it says that everything held, that something did not, what it printed, and its errors."""
     folder = os.path.join(work, name)
     os.makedirs(folder)
     script = "".join(blocks(s3))
     shell = ["bash", "--norc", "--noprofile", "-i"] if pasted else ["bash", "-c", script]
-    done = subprocess.run(shell, cwd=folder, env={**os.environ, "PS1": "", **env}, input=script if pasted else "", capture_output=True, text=True,
+    done = subprocess.run(shell, cwd=folder, env={**os.environ, "PS1": "", **env}, input=script if pasted else "", capture_output=True, text=True, errors="replace",
                           start_new_session=pasted)
     # an interactive shell echoes what it reads
     not_held = re.search("^DOES NOT HOLD: ", done.stderr, re.M) is not None
-    return "everything held" in done.stdout, not_held, done.stdout, done.stderr[-1500:]
+    return "everything held" in done.stdout, not_held, done.stdout, done.stderr[tail:]
 
 
 def kept(work, name, file):
@@ -84,7 +87,9 @@ def guided(work, env, s3=False):
     check("so it does pasted into a shell", held and not not_held, why)
     missing = [c for c in canaries(plain) if c not in out]
     check("it shows what was said", not missing, str(missing))
-    check("it counts fragments, commitments, digests; a root is compared", out.count("the root is theirs") >= 1 and not re.search(r"^0$", out, re.M), out[-600:])
+    check("it counts fragments, commitments, digests; a root is compared", out.count("the root is theirs") >= 1
+          and re.search(r"^[1-9]\d* digests, [1-9]\d* objects", out, re.M) and re.search(r"^[1-9]\d* fragments opened, 0 that", out, re.M)
+          and re.search(r"^[1-9]\d* commitments", out, re.M), out[-600:])
 
 
 def readme(gateway, key, place, env=None):
@@ -159,25 +164,224 @@ def tampered(work, env):
         shutil.rmtree(copy)
 
 
+def pack(path, *lines):
+    """An index object of these lines; its hash."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    subprocess.run(["zstd", "-q", "-f", "-o", path], input="".join(json.dumps(line) + "\n" for line in lines).encode(), check=True)
+    with open(path, "rb") as f:
+        return hashlib.sha256(f.read()).hexdigest()
+
+
 def planted(work, env):
-    """Lines that somebody planted: those of another account's session of the same name are not this session's; nothing in them is run."""
+    """What somebody planted who may only write is told and not read; what a stolen signing key signed leads nowhere, and runs nothing."""
     copy, pwned = os.path.join(work, "planted"), os.path.join(work, "pwned")
     shutil.copytree(env["VAULT"], copy)
+    copied = {**env, "VAULT": copy, "KEYS": copy}
     with open(os.path.join(work, "guide", "own.ndjson")) as f:
         own = next(json.loads(line) for line in f if '"object_key":"' in line)
+    index = f"index/v1/account={env['ACCOUNT']}/dt=2020-01-01"
+    zero = os.path.relpath("/dev/zero", copy)
+    pack(os.path.join(copy, index, "gw-01M80RFPFAR1S474BAP6HMJD7X-0000000000.ndjson.zst"), {**own, "object_key": zero, "off": 0, "len": 10**14})
+    held, not_held, _, why = guide(work, "guide-planted", copied)
+    check("a planted line is told, and read by nobody", not_held and not held and "in no signed digest" in why
+          and all(kept(work, "guide-planted", file) == kept(work, "guide", file) for file in ("own.ndjson", "fragments.tsv", "session.ndjson")), why)
 
-    def plant(account, **changed):
-        folder = os.path.join(copy, "index", "v1", f"account={account}", "dt=2020-01-01")
-        os.makedirs(folder)
-        line = json.dumps({**own, "account": account, **changed}) + "\n"
-        subprocess.run(["zstd", "-q", "-o", os.path.join(folder, "gw-X-0000000000.ndjson.zst")], input=line.encode(), check=True)
-    plant("other", object_key="other/acme/s/2020-01-01/x.agev")
-    guide(work, "guide-other", {**env, "VAULT": copy})
-    whole = kept(work, "guide", "fragments.tsv")
-    check("another account's session of this name is left out", whole and kept(work, "guide-other", "fragments.tsv") == whole)
-    plant(env["ACCOUNT"], off=f"a[$(touch {pwned})]")
-    held, not_held, _, why = guide(work, "guide-run", {**env, "VAULT": copy})
-    check("a planted line runs nothing", not os.path.exists(pwned) and not_held and not held, why)
+    escape = "\x1b]0;PWNED\x07\x1b[2J\x9b\nx"
+    chain = os.path.dirname(os.path.relpath(next(os.path.join(d, f) for d, _, fs in os.walk(os.path.join(copy, "chain")) for f in fs), copy))
+    for name in (f"{index}/{escape}.ndjson.zst", f"{index}/{escape}", f"{chain}/{escape}.json"):
+        with open(os.path.join(copy, name), "wb") as f:
+            f.write(b"junk")
+    with open(os.path.join(copy, chain, f"{escape}.big.json"), "wb") as f:
+        f.truncate(10**10)
+    began = time.monotonic()
+    held, not_held, out, why = guide(work, "guide-escape", copied)
+    controls = re.findall("[\x00-\x08\x0b-\x1f\x7f-\x9f]", out + why)
+    check("names of planted objects don't drive the terminal", not_held and not held and not controls and (out + why).count("PWNED") == 4, f"{controls} {why}")
+    check("a digest of 10 GB is not read", time.monotonic() - began < 60)
+    shutil.rmtree(copy)
+
+    outside = os.path.join(work, "outside.agev")
+    with open(outside, "wb") as f:
+        f.write(b"outside")
+    lead_out = {"object_key": f"{env['ACCOUNT']}/{os.path.relpath(outside, os.path.join(copy, env['ACCOUNT']))}", "off": 0, "len": 7,
+                "ct_sha256": hashlib.sha256(b"outside").hexdigest()}
+    hostile = {
+        "an object outside": (lead_out, "no gateway gives such names"),
+        "a device": ({"object_key": zero, "off": 0, "len": 10**14}, "is no place for content"),
+        "an object at a path from the root": ({"object_key": outside, "off": 0, "len": 7}, "is no place for content"),
+        "a line feed in a name": ({"object_key": own["object_key"] + "\n../x"}, "no gateway gives such names"),
+        "a key outside": ({"key_id": "../../x"}, "no gateway gives such names"),
+        "more than there is": ({"len": 10**14}, "has no 100000000000000 bytes"),
+        "a command": ({"off": f"a[$(touch {pwned})]"}, "was not compared"),
+        "a digest's name outside": (None, "no gateway's name"),
+    }
+    shutil.copytree(env["VAULT"], copy)
+    for number, (what, (change, phrase)) in enumerate(hostile.items()):
+        if change is None:
+            resigned(copy, work, {"objects": [{"key": zero, "version_id": None, "size": 1, "sha256": "0" * 64}], "index": None})
+        else:
+            name = f"{index}/peer-01M80RFPFAR1S474BAP6HMJD7X-{number:010d}.ndjson.zst"
+            resigned(copy, work, {"index": {"key": name, "version_id": None, "sha256": pack(os.path.join(copy, name), {**own, **change}), "first_leaf": 0, "leaves": 1},
+                                  "objects": []})
+    held, not_held, out, why = guide(work, "guide-hostile", copied, tail=None)
+    for what, (_, phrase) in hostile.items():
+        check(f"signed with a stolen key: {what}", phrase in why and not_held and not held, why)
+    check("a line runs nothing", not os.path.exists(pwned))
+    shutil.rmtree(copy)
+
+
+def resigned(vault, work, changed):
+    """Another digest behind the newest, signed with the gateway's key; its root is not right."""
+    before = sorted(os.path.join(d, f) for d, _, fs in os.walk(os.path.join(vault, "chain")) for f in fs if f.endswith(".json"))[-1]
+    with open(before, "rb") as f:
+        body = f.read()
+    digest, der = json.loads(body), os.path.join(work, "stolen.der")
+    digest.update(n=digest["n"] + 1, prev={"epoch": digest["epoch"], "n": digest["n"], "sha256": hashlib.sha256(body).hexdigest()}, sessions=None, **changed)
+    path = os.path.join(os.path.dirname(before), f"{digest['n']:010d}.json")
+    with open(path, "w") as f:
+        json.dump(digest, f)
+    with open(os.path.join(work, "signing.key")) as f, open(der, "wb") as out:
+        out.write(bytes.fromhex("302e020100300506032b657004220420") + base64.b64decode(f.read().split()[-1].split("+", 4)[4])[-32:])
+    subprocess.run(["openssl", "pkeyutl", "-sign", "-inkey", der, "-keyform", "DER", "-rawin", "-in", path, "-out", f"{path}.sig"], check=True)
+
+
+ODD = "../a b~%é!'$(x)*"
+
+
+def layouts(work):
+    """Vaults of each layout, of two accounts that share sessions' names, one of them a reserved word: the guide opens the one that it was asked for."""
+    for layout in ("packed", "turn", "session"):
+        folder = os.path.join(work, layout)
+        gateway, key = loaded(folder, {"layout": layout}, {account: [f"token-of-{account}-0123456789"] for account in ("keys", "other")})
+        for account in ("keys", "other"):
+            send(gateway, [f"{account}-{n}" for n in range(4)], ODD, authorization=f"Bearer token-of-{account}-0123456789")
+            until("drained", gateway.drained, 60)
+        check(f"{layout}: a clean end", gateway.stop() == 0)
+        honest(gateway, [key])
+        env = {"AUDITOR": gateway.identity, "KEY": key, "VAULT": gateway.store, "KEYS": gateway.store, "PREFIX": "", "SESSION": ODD, "ACCOUNT": "keys"}
+        for how, pasted in (("as a script", False), ("pasted", True)):
+            held, not_held, out, why = guide(folder, f"guide-{pasted}", env, pasted=pasted)
+            said = {account: [load.canary(f"{account}-{n}") in out for n in range(0, 4, 2)] for account in ("keys", "other")}
+            check(f"{layout}: an honest vault holds, {how}", held and not not_held, why)
+            check(f"{layout}: it shows this account's session, and no other's, {how}", all(said["keys"]) and not any(said["other"]), str(said))
+        moves(folder, gateway, env)
+
+
+def moves(work, gateway, env):
+    """Signed digests in another's place."""
+    def chain(vault, *path):
+        return os.path.join(vault, "chain", *path)
+
+    def swap(vault):
+        for a, b in (("%6Beys", "x"), ("other", "%6Beys"), ("x", "other")):
+            os.rename(chain(vault, a), chain(vault, b))
+
+    def replay(vault):
+        folder = next(d for d, _, fs in os.walk(chain(vault, "%6Beys")) if fs)
+        for ending in (".json", ".json.sig"):
+            shutil.copy(os.path.join(folder, f"0000000000{ending}"), os.path.join(folder, f"0000000099{ending}"))
+    for what, change in {"swapped between accounts": swap, "moved": lambda v: os.rename(chain(v, "other"), chain(v, "third")),
+                         "replayed behind an epoch's end": replay}.items():
+        copy = os.path.join(work, what)
+        shutil.copytree(gateway.store, copy)
+        change(copy)
+        held, not_held, _, why = guide(work, f"guide {what}", {**env, "VAULT": copy, "KEYS": copy})
+        check(f"the guide sees digests {what}", not_held and not held and "another place" in why, why)
+
+
+def loaded(work, vault, tokens=None):
+    """A gateway of one layout that runs, and its public key."""
+    os.makedirs(work)
+    sink, signing = Sink(os.path.join(work, "sink")), os.path.join(work, "signing.key")
+    key = run("keygen", "--signing", "--name", "peer.example", "--output", signing)[1].strip()
+
+    def change(config):
+        if tokens:
+            config["receivers"]["otlp"]["auth"] = {"tokens": tokens}
+    gateway = Gateway(work, {"otlp_http": {"endpoint": f"http://127.0.0.1:{sink.http}"}}, vault={"signing_key": signing, **vault}, change=change)
+    return gateway.start(), key
+
+
+def send(gateway, ids, session_id, **headers):
+    """Spans of two sessions, the first of this id."""
+    request = load.request("traces", ids)
+    for span in request.resource_spans[0].scope_spans[0].spans:
+        for attribute in span.attributes:
+            if attribute.value.string_value == "load-session-0":
+                attribute.value.string_value = session_id
+    check("accepted", gateway.post("traces", request.SerializeToString(), **headers)[0] == 200)
+
+
+def honest(gateway, keys, *more):
+    code, out, why = run("verify", "--store", gateway.store, "--identity", gateway.identity, "--log", "none", *(word for key in keys for word in ("--key", key)), *more)
+    check("verify: an honest vault", code == 0, out[-600:] + why)
+
+
+def aged(work):
+    """A vault in a folder with spaces, whose signing key was rotated and whose oldest objects outlived their retention."""
+    folder = os.path.join(work, "a  folder of mine")
+    gateway, old = loaded(folder, {})
+    send(gateway, [f"old-{n}" for n in range(4)], "one session")
+    until("drained", gateway.drained, 60)
+    time.sleep(1.5)  # a digest of it
+    gateway.stop()
+    signing = os.path.join(folder, "signing2.key")
+    new = run("keygen", "--signing", "--name", "peer.example", "--output", signing)[1].strip()
+    gateway.config["processors"]["vault"]["signing_key"] = signing
+    gateway.write()
+    gateway.start()
+    send(gateway, [f"new-{n}" for n in range(4)], "one session")
+    until("drained", gateway.drained, 60)
+    time.sleep(1.5)
+    gateway.stop()
+    honest(gateway, [old, new])
+    env = {"AUDITOR": gateway.identity, "KEY": f"{old}\n{new}\n", "VAULT": gateway.store, "KEYS": gateway.store, "PREFIX": "", "SESSION": "one session", "ACCOUNT": "default"}
+    held, not_held, out, why = guide(folder, "guide", env)
+    check("a rotated key, a folder with spaces: all holds, both keys' lines are shown", held and not not_held and not why.strip()
+          and all(load.canary(one) in out for one in ("old-0", "new-0")), why)
+    for one in (old, new):
+        held, not_held, _, why = guide(folder, f"guide {one[-5:]}", {**env, "KEY": one})
+        check("with one key of two it says whose digests it can't tell", not_held and not held and "not signed by a key of KEY" in why, why)
+
+    ends = {}
+    for d, _, fs in os.walk(os.path.join(gateway.store, "chain")):
+        for name in fs:
+            if name.endswith(".json"):
+                with open(os.path.join(d, name)) as f:
+                    digest = json.load(f)
+                ends.setdefault(digest["epoch"], []).append(digest["end"])
+    epoch, later = sorted(ends)
+    # the first moment in whole seconds that is behind the old epoch; the new one began when the old had ended
+    expired = max(ends[epoch])[:19] + "Z"
+    expired = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(1 + time.mktime(time.strptime(expired, "%Y-%m-%dT%H:%M:%SZ")) - time.timezone))
+
+    def gone(what, *, index=True, payload=True):
+        copy = os.path.join(folder, what)
+        shutil.copytree(gateway.store, copy)
+        for d, _, fs in os.walk(copy):
+            for name in fs:
+                if epoch in name and ((payload and name.endswith(".agev")) or (index and os.sep + "index" + os.sep in d)):
+                    os.remove(os.path.join(d, name))
+        return {**env, "VAULT": copy, "KEYS": copy, "EXPIRED": expired}
+    past = gone("expired")
+    code, out, why = run("verify", "--store", past["VAULT"], "--expired", expired, "--key", old, "--key", new)
+    check("verify: what expired is no failure", code == 0, out[-600:] + why)
+    held, not_held, out, why = guide(folder, "guide expired", past)
+    check("what is past its retention is counted, and all holds", held and not not_held and re.search("[1-9] objects that are past their retention", out)
+          and load.canary("new-0") in out, out[-900:] + why)
+    held, not_held, out, why = guide(folder, "guide payload", gone("payload", index=False))
+    check("content that is past its retention is counted", held and not not_held and re.search("opened, [1-9] that expired", out), out[-900:] + why)
+    for what, moment in (("before its time", min(ends[epoch])[:19] + "Z"), ("where nothing may be gone", "")):
+        held, not_held, out, why = guide(folder, f"guide {what}", {**past, "EXPIRED": moment})
+        check(f"what is gone {what} is told", not_held and not held and "signed, and gone" in why, why)
+    held, not_held, out, why = guide(folder, "guide 400d", {**past, "EXPIRED": "400d"})
+    check("a moment that is none lets nothing expire", not_held and not held and "EXPIRED is no moment" in why and "signed, and gone" in why, why)
+    path = next(os.path.join(d, f) for d, _, fs in os.walk(gateway.store) for f in fs if epoch in f and f.endswith(".agev"))
+    with open(path, "r+b") as f:
+        f.seek(-3, 2)
+        f.write(b"xyz")
+    held, not_held, out, why = guide(folder, "guide changed", {**env, "EXPIRED": expired})
+    check("what was changed is told, also past its retention", not_held and not held and "not what was signed" in out + why, why)
 
 
 def erasure(work, gateway, key, place, store, s3=None):
@@ -219,7 +423,18 @@ def erasure(work, gateway, key, place, store, s3=None):
     check("the session shows its lines, who erased it, and no content", code == 0 and "ticket 4711" in out and not any(c in out for c in canaries(session("plain"))), out[-800:])
     code, out, said = run("replay", other, *opener, env=s3)
     check("the other session opens", code == 0 and "not read" not in out, said)
-    return store
+    return public["erase.example"]
+
+
+def after_erasure(work, env, key, eraser):
+    """Somebody's session was erased: the guide says so, and no other session is worse for it."""
+    both = {**env, "KEY": f"{key}\n{eraser}"}
+    held, not_held, out, why = guide(work, "guide-erased", both)
+    check("the guide: the session was erased by request", held and not not_held and re.search("^0 fragments opened, [1-9]", out, re.M), out[-600:] + why)
+    held, not_held, out, why = guide(work, "guide-other", {**both, "SESSION": session("mixed")["session_ids"][0]})
+    check("the guide: after an erasure another session holds", held and not not_held and re.search("^[1-9][0-9]* fragments opened, 0 that", out, re.M), out[-600:] + why)
+    held, not_held, _, why = guide(work, "guide-unsaid", env)
+    check("without the erasers' key their chain is told, and the session's keys are missing", not_held and not held and "no key for" in why, why)
 
 
 def reading(gateway, place, env=None):
@@ -321,7 +536,11 @@ def folder(work):
     reading(gateway, place)
     evidence(work, gateway, key, place)
     rewrapped(work, gateway, place, key)
-    erasure(work, gateway, key, place, gateway.store)
+    held, not_held, _, why = guide(work, "guide-late", {**env, "AUDITOR": os.path.join(work, "late.key")})
+    check("the guide: a later auditor's copies open", held and not not_held, why)
+    after_erasure(work, env, key, erasure(work, gateway, key, place, gateway.store))
+    layouts(work)
+    aged(work)
 
 
 def s3(work):
