@@ -209,10 +209,13 @@ impl Cursor<'_> {
             (b'|', _) if before(self.text, key.start, b" \t*`") == b'|' && (blanks > 0 || self.byte(1) == b' ') => {
                 self.take(1, Sep::Cell)
             }
+            (b'|', b' ') if blanks > 0 && quoted_key.is_none() && wrapped::is_row(self.text, key.start, self.at) => {
+                self.take(1, Sep::Cell)
+            }
             (b'>', _) if quoted_key.is_some() && before(self.text, key.start, b"\"'\\") == b'=' => {
                 self.take(1, Sep::Element)
             }
-            (b'>', _) if before(self.text, key.start, b"") == b'<' => self.take(1, Sep::Element),
+            (b'>', _) if markup::opens(self.text, key.start) => self.take(1, Sep::Element),
             (b'<' | b'\n' | b'\r', _) if self.next_cell(key) => Sep::Cell,
             _ if self.sibling(key) => Sep::Sibling,
             _ if blanks > 0 && quoted_key.is_none() && self.attributes(key) => Sep::Element,
@@ -279,7 +282,8 @@ impl Cursor<'_> {
         self.skip_quote();
         let named = self.skip_word(b"value")
             || self.skip_word(b"defaultvalue")
-            || (names_key(self.text, key.start) && self.skip_word(b"content"));
+            || (besides::names_key(self.text, key.start) && self.skip_word(b"content"))
+            || (besides::is_named(self.text, key) && (self.skip_word(b"val") || self.skip_word(b"v")));
         self.skip_quote();
         self.skip(|byte| byte == b' ');
         let found = named && self.at > at && matches!(self.byte(0), b':' | b'=');
@@ -293,7 +297,8 @@ impl Cursor<'_> {
         match sep {
             Sep::Cell => {
                 let markup = before(self.text, self.at, b" \t\r\n") == b'>';
-                return Some((None, self.until(if markup { b"<\n\r" } else { b"|\n\r" })));
+                let cell = self.until(if markup { b"<\n\r" } else { b"|\n\r" });
+                return Some((None, wrapped::within_string(self.text, cell)));
             }
             Sep::Element => {
                 self.skip(|byte| byte.is_ascii_whitespace());
@@ -472,14 +477,6 @@ fn trim_end(value: &[u8]) -> usize {
 fn before(text: &[u8], at: usize, skipped: &[u8]) -> u8 {
     let head = text.get(at.saturating_sub(64)..at).unwrap_or_default();
     head.iter().rev().find(|byte| !skipped.contains(byte)).copied().unwrap_or(b'\n')
-}
-
-/// Whether what stands at `at` is the value of a key that ends in `name` or `key`, or of a property of a page.
-fn names_key(text: &[u8], at: usize) -> bool {
-    let head = text.get(at.saturating_sub(64)..at).unwrap_or_default();
-    let part = |byte: &&u8| b" \t\"'\\:=".contains(byte);
-    let head = head.get(..head.len() - head.iter().rev().take_while(part).count()).unwrap_or_default();
-    [&b"name"[..], b"key", b"id", b"property", b"itemprop"].iter().any(|word| ends_with(head, word))
 }
 
 /// From `start` to the line's end (also an escaped one), without a comment and blanks at its end.

@@ -19,6 +19,7 @@ mod numbers;
 mod pairs;
 mod properties;
 mod recognised;
+mod records;
 mod score;
 mod tables;
 

@@ -55,7 +55,9 @@ fn separated(scan: &Scan<'_>, end: usize) -> bool {
     static BETWEEN: Bytes = Bytes::of(b" *\"'`\\\t]?");
     static SEPARATORS: Bytes = Bytes::of(b":=|>,(");
     let rest = scan.bytes(end..scan.text.len().min(end + 8));
-    rest.get(BETWEEN.leading(rest)).is_some_and(|byte| SEPARATORS.has(*byte))
+    // the end of a cell, or of a term
+    let cell = || [&b"</td>"[..], b"</th>", b"</dt>"].iter().any(|tag| rest.starts_with(tag));
+    rest.get(BETWEEN.leading(rest)).is_some_and(|byte| SEPARATORS.has(*byte) || *byte == b'<' && cell())
 }
 
 /// The key with the words of its line before it, or alone, where a rule may count.
@@ -171,7 +173,19 @@ fn unquoted(scan: &Scan<'_>, pair: &pairs::Pair) -> Range<usize> {
     // `first_name=John last_name=Smith`: up to the next key
     match line.split_once('=') {
         None if !line.contains(['(', ';', '{', '&', ',']) => range,
-        _ => pair.value.clone(),
+        _ => called(scan, pair),
+    }
+}
+
+/// A value without quotes; one such as `datetime.date(1990, 3, 4)` whole.
+fn called(scan: &Scan<'_>, pair: &pairs::Pair) -> Range<usize> {
+    let value = pair.value.clone();
+    let open = memchr::memchr(b'(', scan.bytes(value.clone()));
+    let rest = scan.bytes(value.end..scan.text.len().min(value.end + 32));
+    let more = rest.iter().take_while(|byte| byte.is_ascii_digit() || b", ".contains(byte)).count();
+    match open.is_some() && rest.get(more) == Some(&b')') {
+        true => value.start..value.end + more + 1,
+        false => value,
     }
 }
 
@@ -188,8 +202,21 @@ fn line(scan: &Scan<'_>, start: usize, part: &mut Range<usize>) -> Option<Range<
         line.get(comma + 2..)
             .is_some_and(|rest| rest.split([' ', ',']).take(3).any(|word| word.ends_with(':') || word.contains('=')))
     });
+    let line = if scan.before(start, 1) == b':' { field(line) } else { line };
     let text = comma.and_then(|comma| line.get(..comma)).unwrap_or(line).trim_end_matches([' ', ',', '.', ';', '*']);
     (!text.is_empty()).then(|| start..start + text.len())
+}
+
+/// What of a line right behind `Key:` is its value, where fields follow (`Philippa LastName:McAllister}`), as Go prints records.
+fn field(line: &str) -> &str {
+    let next = |at: usize| {
+        let name = line.get(at + 1..).unwrap_or_default().bytes().take_while(u8::is_ascii_alphanumeric).count();
+        let behind = line.as_bytes().get(at + 1 + name..at + 3 + name);
+        name > 1 && behind.is_some_and(|behind| behind.starts_with(b":") && behind != b": ")
+    };
+    let blank = line.match_indices(' ').take(8).map(|(at, _)| at).find(|at| next(*at));
+    let end = blank.or_else(|| line.find('}')).unwrap_or(line.len());
+    line.get(..end).unwrap_or(line)
 }
 
 /// Most bytes of a line that are looked at for one value: more than the longest has.

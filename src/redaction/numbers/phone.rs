@@ -118,7 +118,10 @@ fn planned(site: &Site<'_, '_>, skip: usize) -> Option<(Range<usize>, usize)> {
             && site.chain.len(site.first) <= 3
             && number.len >= 9
             && skip == 0;
-        if (is_international(number.get()) || bracket) && enough && !sated && !open && site.ends_well(index) {
+        // one run of digits behind `+`
+        let cell = || skip == 0 && index == site.first && number.len > 9 && site.ends_cell(index);
+        let ends = site.ends_well(index) || cell();
+        if (is_international(number.get()) || bracket) && enough && !sated && !open && ends {
             best = Some((site.chain.range(site.first, index), index - site.first + 1));
         }
     }

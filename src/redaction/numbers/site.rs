@@ -118,6 +118,14 @@ impl<'a, 't> Site<'a, 't> {
         }
     }
 
+    /// Whether the next cell of a row begins behind the chain, rather than a fraction: `,2026-07-12`, `,7,`.
+    pub(super) fn ends_cell(&self, last: usize) -> bool {
+        let rest = self.scan.bytes(self.chain.end..self.scan.text.len().min(self.chain.end + 24));
+        let Some(cell) = rest.strip_prefix(b",").filter(|_| last + 1 == self.chain.count) else { return false };
+        let digits = cell.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        digits >= 4 || digits > 0 && cell.get(digits) == Some(&b',')
+    }
+
     /// As [`Self::ends_well`], where a port, a path or a mark may follow.
     pub(super) fn ends_well_at(&self, last: usize) -> bool {
         let (near, next) = (self.scan.byte(self.chain.end), self.scan.byte(self.chain.end + 1));

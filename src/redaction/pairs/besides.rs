@@ -48,7 +48,10 @@ fn name_start(text: &[u8], key: &Range<usize>) -> Option<usize> {
     let back = |head: &[u8], like: &[u8]| head.len() - head.iter().rev().take_while(|byte| like.contains(byte)).count();
     let sign = back(head, b" \t\"'\\").checked_sub(1)?;
     let name = head.get(..back(head.get(..sign)?, b" \t\"'\\"))?;
-    let word = [&b"name"[..], b"key"].into_iter().find(|word| ends_with(name, word))?;
+    // `{"k": …, "v": …}`
+    let short = || name.last() == Some(&b'k') && name.len().checked_sub(2).and_then(|at| name.get(at)) == Some(&b'"');
+    let word = [&b"name"[..], b"key"].into_iter().find(|word| ends_with(name, word));
+    let word = word.or_else(|| short().then_some(&b"k"[..]))?;
     let start = name.len() - word.len();
     let joined =
         start > 0 && name.get(start - 1).is_some_and(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(byte));
@@ -93,4 +96,12 @@ pub(in super::super) fn behind_user(text: &[u8], key: &Range<usize>) -> bool {
         let before = head.get(..head.len() - word.len()).and_then(<[u8]>::last);
         !before.is_some_and(u8::is_ascii_alphanumeric)
     })
+}
+
+/// Whether what stands at `at` is the value of a key that ends in `name` or `key`, or of a property of a page.
+pub(super) fn names_key(text: &[u8], at: usize) -> bool {
+    let head = text.get(at.saturating_sub(64)..at).unwrap_or_default();
+    let part = |byte: &&u8| b" \t\"'\\:=".contains(byte);
+    let head = head.get(..head.len() - head.iter().rev().take_while(part).count()).unwrap_or_default();
+    [&b"name"[..], b"key", b"id", b"property", b"itemprop"].iter().any(|word| ends_with(head, word))
 }

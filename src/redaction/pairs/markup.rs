@@ -1,5 +1,5 @@
 //! **What**: keys and values in markup: an element with attributes (`<apiKey type="live">v</apiKey>`), a cell beside its key's
-//! (`<td>password</td><td>v</td>`). **Invariants**: at most [`MOST`] bytes are read behind a key. **Not here**: elements without attributes (`super`).
+//! (`<td>password</td><td>v</td>`, `<dt>password</dt><dd>v</dd>`). **Invariants**: at most [`MOST`] bytes are read behind a key. **Not here**: elements without attributes (`super`).
 
 use std::ops::Range;
 
@@ -13,7 +13,7 @@ const WRAPPED: usize = 3;
 impl Cursor<'_> {
     /// Attributes of the element that `key` names: stands behind the tag's `>` then, where a value follows in it.
     pub(super) fn attributes(&mut self, key: &Range<usize>) -> bool {
-        if before(self.text, key.start, b"") != b'<' {
+        if !opens(self.text, key.start) {
             return false;
         }
         let Some(len) = tag(self.rest()) else { return false };
@@ -29,9 +29,10 @@ impl Cursor<'_> {
             return false;
         }
         self.skip(|byte| byte.is_ascii_whitespace());
-        let found = (self.skip_word(b"</td>") || self.skip_word(b"</th>")) && {
+        let term = self.skip_word(b"</dt>");
+        let found = (term || self.skip_word(b"</td>") || self.skip_word(b"</th>")) && {
             self.skip(|byte| byte.is_ascii_whitespace());
-            self.skip_word(b"<td") && self.behind_tag()
+            self.skip_word(if term { b"<dd" } else { b"<td" }) && self.behind_tag()
         };
         if !found {
             self.at = at;
@@ -53,6 +54,15 @@ impl Cursor<'_> {
         self.at += end.map_or(0, |len| open + len + 1);
         end.is_some()
     }
+}
+
+/// Whether the name at `at` begins an element, perhaps behind a namespace: `<wsse:Password`.
+pub(super) fn opens(text: &[u8], at: usize) -> bool {
+    let head = text.get(at.saturating_sub(32)..at).unwrap_or_default();
+    let space = head.strip_suffix(b":").map_or(0, |head| {
+        1 + head.iter().rev().take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'-').count()
+    });
+    space != 1 && head.get(..head.len() - space).is_some_and(|head| head.ends_with(b"<"))
 }
 
 /// Length up to the `>` of the tag that goes on here; quotes may hold one.

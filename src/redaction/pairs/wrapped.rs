@@ -99,3 +99,34 @@ impl Iterator for Wrapped<'_> {
 static WRAPS: LazyLock<Words> = LazyLock::new(|| {
     Words::new("s ss value values val stringvalue secretvalue arrayvalue plaintext raw secret default defaultvalue")
 });
+
+/// Whether a line begins with the key at `key` and has one `|` alone, at `bar`: `first_name    | Ann`, as psql prints a record. A header
+/// has dashes below it.
+pub(super) fn is_row(text: &[u8], key: usize, bar: usize) -> bool {
+    let escaped = |at: usize| text.get(at - 2..at).is_some_and(|end| end == b"\\n");
+    let begins = key == 0 || text.get(key - 1) == Some(&b'\n') || key > 1 && escaped(key);
+    if !begins {
+        return false;
+    }
+    let rest = text.get(bar + 1..text.len().min(bar + 512)).unwrap_or_default();
+    let end = |rest: &[u8]| rest.iter().position(|byte| matches!(byte, b'\n' | b'\\')).unwrap_or(rest.len());
+    let line = end(rest);
+    let alone = !rest.get(..line).unwrap_or_default().contains(&b'|');
+    let below = rest.get(line..).unwrap_or_default();
+    let below = below.get(below.iter().take(9).position(|byte| *byte == b'-').unwrap_or(0)..).unwrap_or_default();
+    alone
+        && !(below.starts_with(b"---")
+            && below.get(..end(below)).is_some_and(|line| line.iter().all(|byte| b"-+ \r".contains(byte))))
+}
+
+/// A cell up to an escaped line end, or the end of the string that it stands in.
+pub(super) fn within_string(text: &[u8], cell: Range<usize>) -> Range<usize> {
+    let text = text.get(cell.clone()).unwrap_or_default();
+    let ends = |(at, byte): (usize, &u8)| match (byte, text.get(at + 1)) {
+        (b'\\', next) => matches!(next, Some(b'n' | b'r' | b'\\')),
+        (b'"', next) => matches!(next, None | Some(b',' | b'}' | b']')) && text.first() != Some(&b'"'),
+        _ => false,
+    };
+    let len = text.iter().enumerate().position(|(at, byte)| ends((at, byte))).unwrap_or(text.len());
+    cell.start..cell.start + text.get(..len).unwrap_or_default().trim_ascii_end().len()
+}

@@ -180,7 +180,10 @@ pub(in super::super) fn cell(scan: &Scan<'_>, column: Column, range: Range<usize
     }
     let mixed = look.classes() >= 2 && !wordy(value);
     let stands = match column.kind {
-        Kind::Password => mixed || sure && look.marks == 0 && (look.lower == look.len || look.digits > 0),
+        Kind::Password => {
+            let joined = look.marks == look.joints && look.digits > 1 && look.letters() > 0;
+            mixed || sure && (look.marks == 0 && (look.lower == look.len || look.digits > 0) || joined)
+        }
         Kind::Pass | Kind::Doubtful => mixed && look.len >= 6,
         Kind::Pin => look.digits == look.len && look.len <= 8,
         Kind::Secret => random(value) || mixed && look.len >= 8 && look.digits > 0 && look.letters() > 0,

@@ -16,6 +16,7 @@ mod lists;
 mod manifest;
 mod near;
 mod params;
+mod pgpass;
 mod phrases;
 mod place;
 mod templates;
@@ -58,6 +59,8 @@ pub(super) enum Cue {
     Call(usize),
     /// A seed phrase may follow.
     Phrase,
+    /// PostgreSQL's file of passwords.
+    Pgpass,
 }
 
 /// The rules of the family that are on.
@@ -157,6 +160,7 @@ pub(super) fn stems(rules: &Rules) -> Vec<Stem> {
         .chain(calls)
         .chain(phrases)
         .chain(commands)
+        .chain([stem("pgpass", false, false, Cue::Pgpass)])
         .chain(exact.map(|(text, cue)| stem(text, true, false, cue)))
         .collect()
 }
@@ -205,6 +209,7 @@ struct Done {
     blocks: usize,
     providers: usize,
     phrases: usize,
+    pgpass: usize,
     manifests: manifest::Read,
 }
 
@@ -232,6 +237,11 @@ fn one(scan: &Scan<'_>, word: &WordAt, cue: Cue, rules: &Rules, done: &mut Done,
             }
         }
         (Cue::Call(wanted), ..) => calls::look(scan, word.end, wanted, rules, claims),
+        (Cue::Pgpass, ..) => {
+            if let Some(rule) = rules.password {
+                done.pgpass = pgpass::look(scan, word, done.pgpass, rule, claims);
+            }
+        }
         (Cue::Phrase, ..) => {
             if let Some(rule) = rules.phrase {
                 done.phrases = phrases::look(scan, word.end, done.phrases, rule, claims);

@@ -84,6 +84,16 @@ fn holds(known: &[Range<usize>], window: &Range<usize>) -> bool {
 /// Where in a run a blob begins: at its start, or behind `/`, `-` or `_` near it (`…/base64-Q29u…`).
 fn start_of_text(bytes: &[u8], run: Range<usize>) -> Option<usize> {
     let stretch = bytes.get(run.clone())?;
+    // `0x…` and PostgreSQL's `\x…`
+    let lead = match stretch {
+        [b'0', b'x' | b'X', ..] => 2,
+        [b'x', ..] if run.start.checked_sub(1).and_then(|at| bytes.get(at)) == Some(&b'\\') => 1,
+        _ => 0,
+    };
+    let hexed = stretch.get(lead..).filter(|rest| lead > 0 && is_hex(rest));
+    if hexed.is_some_and(is_worth) {
+        return Some(run.start + lead);
+    }
     if is_worth(stretch) {
         return Some(run.start);
     }

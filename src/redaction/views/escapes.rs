@@ -116,6 +116,7 @@ fn hides(bytes: &[u8], at: usize, next: usize) -> bool {
             next == at + 1 && octal(at) && octal(at + 4)
         }
         Some(b'/') => true,
+        Some(b'\n') => next == at + 1 && continues(bytes, at),
         Some(byte) if is_mark(*byte) => {
             let before = at.checked_sub(1).and_then(|at| bytes.get(at));
             before.is_some_and(u8::is_ascii_alphanumeric)
@@ -123,6 +124,12 @@ fn hides(bytes: &[u8], at: usize, next: usize) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether a backslash at a line's end stands between letters and digits: the line goes on in the middle of a word.
+fn continues(bytes: &[u8], at: usize) -> bool {
+    let word = |at: Option<usize>| at.and_then(|at| bytes.get(at)).is_some_and(u8::is_ascii_alphanumeric);
+    bytes.get(at + 1) == Some(&b'\n') && word(at.checked_sub(1)) && word(Some(at + 2))
 }
 
 /// Whether a code point is one of values: ASCII, a letter with an accent beside ASCII, or what `unicode` folds. Whole
@@ -157,6 +164,11 @@ pub(super) fn decode(text: &str, view: &mut View) {
     while let Some(found) = memchr::memchr(b'\\', bytes.get(from..).unwrap_or_default()) {
         view.copy(text.get(from..from + found).unwrap_or_default());
         let at = from + found;
+        if continues(bytes, at) {
+            view.put(2, None);
+            from = at + 2;
+            continue;
+        }
         match escape(bytes.get(at..).unwrap_or_default()) {
             Some((len, char)) => {
                 view.put(len, Some(char));

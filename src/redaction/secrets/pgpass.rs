@@ -1,0 +1,49 @@
+//! **What**: passwords in lines of PostgreSQL's password file: `host:port:database:user:password`. **Why**: neither a key nor a shape
+//! says what they are. **Invariants**: looked for only near the file's name; every byte is read once. **Not here**: `PGPASSWORD=…`
+//! (`assign`).
+
+use super::super::scan::{Claims, Scan};
+use super::super::stems::WordAt;
+use super::values::refused;
+
+/// Bytes before and behind the file's name in which its lines stand.
+const AROUND: (usize, usize) = (256, 2048);
+
+/// Claims what lines near the file's name hold; gives up to where was read.
+pub(super) fn look(scan: &Scan<'_>, word: &WordAt, done: usize, rule: u16, claims: &mut Claims) -> usize {
+    // `PGPASSWORD` is a key
+    if matches!(scan.byte(word.end), b'w' | b'W') {
+        return done;
+    }
+    let from = word.at.saturating_sub(AROUND.0).max(done);
+    let to = scan.text.len().min(word.end + AROUND.1).max(from);
+    let bytes = scan.bytes(from..to);
+    let mut start = 0;
+    while start < bytes.len() {
+        let rest = bytes.get(start..).unwrap_or_default();
+        let escape = |at: usize| rest.get(at + 1).is_some_and(|next| b"nrt\"".contains(next));
+        let ends = |(at, byte): (usize, &u8)| match byte {
+            b'\\' => escape(at),
+            byte => byte.is_ascii_whitespace() || b"\"'`<>".contains(byte),
+        };
+        let len = rest.iter().enumerate().position(|(at, byte)| ends((at, byte))).unwrap_or(rest.len());
+        if let Some(lead) = rest.get(..len).and_then(before_password) {
+            claims.add(scan, rule, from + start + lead..from + start + len);
+        }
+        start += len + if rest.get(len) == Some(&b'\\') { 2 } else { 1 };
+    }
+    to
+}
+
+/// Bytes of a line before its password, if it is one of the file.
+fn before_password(line: &[u8]) -> Option<usize> {
+    let mut fields = line.splitn(5, |byte| *byte == b':');
+    let [host, port, database, user, password] = std::array::from_fn(|_| fields.next().unwrap_or_default());
+    let name = |field: &[u8]| {
+        !field.is_empty() && field.iter().all(|byte| byte.is_ascii_alphanumeric() || b"*._-/".contains(byte))
+    };
+    let numbered = port == b"*" || (2..=5).contains(&port.len()) && port.iter().all(u8::is_ascii_digit);
+    let named = [host, database, user].into_iter().all(name) && numbered;
+    let stands = password.len() >= 4 && !refused(password) && !password.eq_ignore_ascii_case(b"password");
+    (named && stands).then(|| line.len() - password.len())
+}
