@@ -1,23 +1,37 @@
 //! **What**: keeps JSON documents JSON. **Why**: a rule reads notations within a string (`<token>`, `'…`) and may run on
 //! behind its quote; a document that no longer parses is lost to whoever reads it. **Invariants**: in an object or
 //! array that parses, a hit lies within a string, or is a whole bare value and gets quotes; one that goes beyond is parted
-//! into those, so that all of what it covered goes but the marks between; an escape goes whole. **Not here**: documents within strings (`views`),
-//! which numbers are private.
+//! into those, so that all of what it covered goes but the marks between and the keys behind its first string; an escape goes whole.
+//! A string that is such a document itself is read as one ([`nested`]). **Not here**: decoding for a search (`views`), which numbers
+//! are private.
+
+mod nested;
 
 use std::ops::Range;
 
 use super::resolve::{Hit, is_placeholder};
 
-/// Parts hits that would break the document `text`; does nothing to other texts. `known`: names of placeholders.
+/// Parts hits that would break the document `text`, or one in its strings; does nothing to other texts. `known`: names of placeholders.
 pub(super) fn mend(text: &str, hits: &mut Vec<Hit>, known: &dyn Fn(&str) -> bool) {
     let opens = text.trim_ascii_start().starts_with(['{', '[']);
     let whole = |hit: &Hit| hit.range.start == 0 && hit.range.end == text.len();
-    if hits.is_empty() || !opens || hits.iter().any(whole) || fits(text, hits) {
+    if hits.is_empty() || !opens || hits.iter().any(whole) {
         return;
     }
-    if serde_json::from_str::<serde::de::IgnoredAny>(text).is_err() {
+    let (fit, deeper) = (fits(text, hits), hits.iter().any(|hit| nested::may_cross(text, hit)));
+    if fit && !deeper || serde_json::from_str::<serde::de::IgnoredAny>(text).is_err() {
         return;
     }
+    if !fit {
+        part_all(text, hits, known);
+    }
+    if deeper {
+        nested::mend(text, hits, known);
+    }
+}
+
+/// Parts hits into what they cover of each string and bare value.
+fn part_all(text: &str, hits: &mut Vec<Hit>, known: &dyn Fn(&str) -> bool) {
     let mut tokens = Tokens::of(text).peekable();
     let mut parted: Vec<Hit> = Vec::with_capacity(hits.len());
     for hit in hits.drain(..) {
@@ -46,12 +60,19 @@ fn part(text: &str, (hit, token): (&Hit, &Token), known: &dyn Fn(&str) -> bool, 
         false => (token.range.clone(), Some(0)),
     };
     let constant = !token.string && matches!(found, "true" | "false" | "null");
-    // a placeholder that came in stays
-    let held = range == token.range && is_placeholder(found, known);
+    // a placeholder that came in stays, and a key that a value ran on into
+    let held = range == token.range && is_placeholder(found, known)
+        || token.string && hit.range.start < token.range.start && is_key(text, token);
     let again = out.last().is_some_and(|last| last.range.end > range.start);
     if !range.is_empty() && !constant && !held && !again {
         out.push(Hit { range, rule: hit.rule, bare });
     }
+}
+
+/// Whether a string is a key of an object.
+fn is_key(text: &str, token: &Token) -> bool {
+    let behind = text.as_bytes().get(token.range.end + 1..).unwrap_or_default();
+    behind.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b':')
 }
 
 /// Whether each hit lies within a string, or is a bare value that gets quotes.

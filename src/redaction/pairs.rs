@@ -13,6 +13,7 @@ mod wrapped;
 use std::ops::Range;
 
 use super::sets::Bytes;
+use markup::closes_string;
 use words::{BEFORE_STRING, IN_BARE, IN_CALL, IN_TYPE, IS, WRAPPERS};
 
 pub(super) use besides::{behind_user, is_named, value_before};
@@ -300,15 +301,7 @@ impl Cursor<'_> {
                 let cell = self.until(if markup { b"<\n\r" } else { b"|\n\r" });
                 return Some((None, wrapped::within_string(self.text, cell)));
             }
-            Sep::Element => {
-                self.skip(|byte| byte.is_ascii_whitespace());
-                self.skip_word(b"<![CDATA[");
-                let mut value = self.until(b"<\n\r");
-                if self.text.get(..value.end).is_some_and(|text| text.ends_with(b"]]>")) {
-                    value.end -= 3;
-                }
-                return Some((None, value));
-            }
+            Sep::Element => return Some((None, self.element())),
             Sep::Colon => {
                 self.skip_tag();
                 self.skip_block();
@@ -367,21 +360,10 @@ impl Cursor<'_> {
         }
     }
 
-    /// Up to one of `ends`, without blanks at its end.
-    fn until(&self, ends: &[u8]) -> Range<usize> {
-        let len = self.rest().iter().take(VALUE).take_while(|byte| !ends.contains(byte)).count();
-        let trimmed = self.rest().get(..len).unwrap_or_default().trim_ascii_end();
-        let ticks = trimmed.strip_prefix(b"`").and_then(|inner| inner.strip_suffix(b"`"));
-        match ticks {
-            Some(inner) => self.at + 1..self.at + 1 + inner.len(),
-            None => self.at..self.at + trimmed.len(),
-        }
-    }
-
     /// A quoted value: up to the quote at the same level of escapes, or the line's end where there is none.
     fn quoted(&self, escapes: usize, mark: u8) -> Range<usize> {
         let unit = escapes + 1;
-        let mut slashes = 0;
+        let (mut slashes, mut within) = (0, false);
         for (on, byte) in self.rest().iter().take(VALUE).enumerate() {
             match *byte {
                 b'\\' => slashes += 1,
@@ -396,7 +378,14 @@ impl Cursor<'_> {
                 }
                 // a quote of an outer level ends everything within
                 b'"' if escapes > 0 && slashes < escapes => return self.at..self.at + on - slashes,
-                _ => slashes = 0,
+                // one that nothing in the value opened closes the string around it
+                b'"' if !within && self.rest().get(on + 1..).is_some_and(closes_string) => {
+                    return self.at..self.at + on - slashes;
+                }
+                byte => {
+                    within ^= byte == b'"';
+                    slashes = 0;
+                }
             }
         }
         self.at..self.at + self.rest().len().min(VALUE)

@@ -13,6 +13,7 @@ mod families;
 mod glued;
 mod hostile;
 mod json;
+mod keys_kept;
 mod lines;
 mod masks;
 mod numbers;

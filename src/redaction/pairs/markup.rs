@@ -1,9 +1,29 @@
 //! **What**: keys and values in markup: an element with attributes (`<apiKey type="live">v</apiKey>`), a cell beside its key's
-//! (`<td>password</td><td>v</td>`, `<dt>password</dt><dd>v</dd>`). **Invariants**: at most [`MOST`] bytes are read behind a key. **Not here**: elements without attributes (`super`).
+//! (`<td>password</td><td>v</td>`, `<dt>password</dt><dd>v</dd>`). **Invariants**: at most [`MOST`] bytes of a tag are read; no value goes
+//! beyond the JSON string that it stands in. **Not here**: elements without attributes (`super`).
 
 use std::ops::Range;
 
-use super::{Cursor, before};
+use super::{Cursor, VALUE, before};
+
+/// Whether the quote before `rest` closes a string of JSON, by what follows: another key or value, or a bracket.
+pub(super) fn closes_string(rest: &[u8]) -> bool {
+    let next = |from: usize| {
+        let rest = rest.get(from..).unwrap_or_default();
+        let blanks = rest.iter().take(16).take_while(|byte| byte.is_ascii_whitespace()).count();
+        (rest.get(blanks).copied().unwrap_or(b'\n'), from + blanks + 1)
+    };
+    match next(0) {
+        (b'}' | b']', on) => matches!(next(on).0, b'\n' | b',' | b'}' | b']' | b'"' | b'\\'),
+        (b',' | b':', on) => {
+            let (first, behind) = next(on);
+            let rest = rest.get(behind - 1..).unwrap_or_default();
+            matches!(first, b'"' | b'\\' | b'{' | b'[' | b'-' | b'0'..=b'9')
+                || [&b"null"[..], b"true", b"false"].iter().any(|word| rest.starts_with(word))
+        }
+        _ => false,
+    }
+}
 
 /// Most bytes of a tag, or between two cells.
 const MOST: usize = 256;
@@ -47,6 +67,36 @@ impl Cursor<'_> {
         true
     }
 
+    /// The text of the element whose tag ends here: up to the next tag, or the end of its line or string.
+    pub(super) fn element(&mut self) -> Range<usize> {
+        self.skip(|byte| byte.is_ascii_whitespace());
+        self.skip_word(b"<![CDATA[");
+        let mut value = self.until(b"<\n\r");
+        let text = self.text.get(value.clone()).unwrap_or_default();
+        value.end -= if text.ends_with(b"]]>") { 3 } else { 0 };
+        value
+    }
+
+    /// Up to one of `ends` or the end of a string, without blanks at its end.
+    pub(super) fn until(&self, ends: &[u8]) -> Range<usize> {
+        let rest = self.rest();
+        let ends = |on: usize, byte: u8| match byte {
+            b'"' => rest.get(on + 1..).is_some_and(closes_string),
+            byte => ends.contains(&byte),
+        };
+        let len = rest.iter().take(VALUE).enumerate().take_while(|(on, byte)| !ends(*on, **byte)).count();
+        let mut trimmed = rest.get(..len).unwrap_or_default();
+        while let Some(inner) = trimmed.strip_suffix(b"\\").filter(|_| rest.get(len) == Some(&b'"')) {
+            trimmed = inner;
+        }
+        let trimmed = trimmed.trim_ascii_end();
+        let ticks = trimmed.strip_prefix(b"`").and_then(|inner| inner.strip_suffix(b"`"));
+        match ticks {
+            Some(inner) => self.at + 1..self.at + 1 + inner.len(),
+            None => self.at..self.at + trimmed.len(),
+        }
+    }
+
     fn behind_tag(&mut self) -> bool {
         // its own `<` is no other's
         let open = usize::from(self.byte(0) == b'<');
@@ -68,14 +118,18 @@ pub(super) fn opens(text: &[u8], at: usize) -> bool {
 /// Length up to the `>` of the tag that goes on here; quotes may hold one.
 fn tag(rest: &[u8]) -> Option<usize> {
     let mut quote = None;
+    let mut last = b' ';
     for (on, byte) in rest.iter().take(MOST).enumerate() {
         match (quote, *byte) {
+            // the value of an attribute is quoted; another quote ends a string
+            (None, b'"' | b'\'') if last != b'=' => return None,
             (None, b'>') => return Some(on),
             (None, b'<') => return None,
             (None, b'"' | b'\'') => quote = Some(*byte),
             (Some(open), byte) if open == byte => quote = None,
             _ => {}
         }
+        last = if *byte == b'\\' || byte.is_ascii_whitespace() { last } else { *byte };
     }
     None
 }

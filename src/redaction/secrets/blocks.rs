@@ -40,7 +40,8 @@ pub(super) fn pem(scan: &Scan<'_>, at: usize, rule: u16, claims: &mut Claims) ->
     // one that was cut ends where the next begins: its end is not this one's
     let rest = NEXT.find(rest).and_then(|next| rest.get(..next)).unwrap_or(rest);
     let behind = from + rest.iter().take_while(|byte| **byte == b'-').count();
-    let end = END.find(rest).and_then(|end| {
+    // the end behind a key of JSON is that of another value
+    let end = END.find(rest).filter(|end| !holds_key(rest.get(..*end).unwrap_or_default())).and_then(|end| {
         let marks = rest.get(end..).unwrap_or_default().windows(4).take(80).position(|part| part == b"----")?;
         let dashes = rest.iter().skip(end + marks).take_while(|byte| **byte == b'-').count();
         Some(from + end + marks + dashes)
@@ -49,6 +50,14 @@ pub(super) fn pem(scan: &Scan<'_>, at: usize, rule: u16, claims: &mut Claims) ->
     let end = end.unwrap_or_else(|| behind + open_end(rest.get(behind - from..).unwrap_or_default(), lead));
     pieces(scan, start..end, lead, rule, claims);
     end
+}
+
+/// Whether a key of JSON ends in `text`: a quote and a colon.
+fn holds_key(text: &[u8]) -> bool {
+    memchr::memchr_iter(b'"', text).any(|quote| {
+        let behind = text.get(quote + 1..).unwrap_or_default();
+        behind.iter().take(8).find(|byte| !byte.is_ascii_whitespace()) == Some(&b':')
+    })
 }
 
 /// A PEM block whose `END` is at `at` and whose beginning was cut off: lines of base64 above, none before `from`. Gives where it ends.

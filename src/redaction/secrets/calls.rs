@@ -152,7 +152,9 @@ pub(super) fn quoted(rest: &[u8], at: usize) -> Option<Range<usize>> {
     let escapes = rest_at.iter().skip(blanks + prefix).take(8).take_while(|byte| **byte == b'\\').count();
     let mark = at + blanks + prefix + escapes;
     rest.get(mark).filter(|byte| b"\"'".contains(byte))?;
-    Some(string(rest, mark)?.0)
+    let (found, close) = string(rest, mark)?;
+    // a key of JSON is no argument
+    (rest.get(close + 1) != Some(&b':')).then_some(found)
 }
 
 /// What is in the string whose quote stands at `at`, perhaps behind backslashes, and where its other quote stands; one within it has

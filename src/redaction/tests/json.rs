@@ -33,3 +33,18 @@ fn keys_that_stand_twice_are_both_read() {
         }
     }
 }
+
+/// What a hit ran on into is a key and stays, in a document within a string as well; what it covers of values goes.
+#[test]
+fn keys_behind_a_hit_stay() {
+    for (text, wanted) in [
+        (r#"{"a":"x y","b":"z","c":["w",true,7]}"#, r#"{"a":"x X","b":"X","c":["X",true,"X"]}"#),
+        (r#"{"s":"{\"a\":\"x y\",\"b\":7}"}"#, r#"{"s":"{\"a\":\"x X\",\"b\":\"X\"}"}"#),
+    ] {
+        let from = text.find('y').unwrap_or(0);
+        let mut hits = vec![Hit { range: from..text.trim_end_matches(['}', '"', ']']).len(), rule: 0, bare: None }];
+        mend(text, &mut hits, &|_| false);
+        let new = replace(text, &hits, &mut |_, _, out| out.push('X'));
+        assert_eq!(new, wanted);
+    }
+}

@@ -1,7 +1,7 @@
 //! **What**: values that were cut into items of a list that stand side by side: `["ghp_16C7e42F", "292c6912E7…"]`. **Why**: streams and
 //! splitters cut texts where they like. **Invariants**: looked for only where a token with a prefix or an `@` stands in a string that ends
-//! within it and is no finding by itself; what is found is replaced in each string, its quotes stay. **Not here**: pieces that keys or
-//! objects part.
+//! within it and holds no finding of its own; no key is a piece; what is found is replaced in each string, its quotes stay. **Not
+//! here**: pieces that keys or objects part.
 
 use std::ops::Range;
 
@@ -38,9 +38,11 @@ pub(super) fn windows(
             run = token(scan, at, at.max(run));
             let Some(window) = around(scan, at, run) else { continue };
             done = window.end;
+            // what was found in the first piece was whole there
             let known = known.get_or_insert_with(|| sorted(claims));
-            let upto = known.partition_point(|range| range.start <= at);
-            let found = known.get(upto.saturating_sub(4)..upto).unwrap_or_default().iter().any(|range| range.end > at);
+            let upto = known.partition_point(|range| range.start < run);
+            let near = known.get(upto.saturating_sub(4)..upto).unwrap_or_default();
+            let found = near.iter().any(|range| range.end > window.start);
             if !found && fresh(window.clone()) {
                 out.push(window);
             }
@@ -66,7 +68,7 @@ fn around(scan: &Scan<'_>, at: usize, mut end: usize) -> Option<Range<usize>> {
     let mut joined = 0;
     while let Some(next) = joint(bytes, end).filter(|_| joined < 8) {
         let behind = token(scan, next, next);
-        if behind < next + LEAST {
+        if behind < next + LEAST || is_key(bytes, next - 1, behind) {
             break;
         }
         end = behind;
@@ -77,6 +79,14 @@ fn around(scan: &Scan<'_>, at: usize, mut end: usize) -> Option<Range<usize>> {
     }
     let start = at - IN_TOKEN.trailing(bytes.get(at.saturating_sub(MOST)..at).unwrap_or_default());
     (end > start + 2 * LEAST).then_some(start..end)
+}
+
+/// Whether a colon stands behind the string that the quote at `open` opens; nothing up to `from` closes it.
+fn is_key(bytes: &[u8], open: usize, from: usize) -> bool {
+    let rest = bytes.get(from..bytes.len().min(from + MOST)).unwrap_or_default();
+    let mut behind =
+        bytes.get(open).and_then(|quote| rest.get(memchr::memchr(*quote, rest)? + 1..)).unwrap_or_default().iter();
+    behind.find(|byte| !byte.is_ascii_whitespace()) == Some(&b':')
 }
 
 /// Behind `", "` at `at`: where the next string of a list begins.
