@@ -104,6 +104,14 @@ fn read(text: &[u8], key: &Range<usize>) -> Option<Pair> {
     }
 }
 
+/// An id of Twilio's (`AC…`, `SM…`): two capitals and 32 digits in hex.
+fn is_twilio_id(value: &[u8]) -> bool {
+    let hex = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f');
+    value
+        .split_at_checked(2)
+        .is_some_and(|(kind, id)| kind.iter().all(u8::is_ascii_uppercase) && id.len() == 32 && id.iter().all(hex))
+}
+
 /// `DB_PASSWORD = "DB_PASSWORD"`, `PASSWORD = "PASSWORD"`: the name of a setting.
 fn is_itself(value: &[u8], key: &[u8]) -> bool {
     let name = value.contains(&b'_') || value.iter().all(u8::is_ascii_uppercase);
@@ -245,7 +253,7 @@ pub(super) fn judge(kind: Kind, value: &[u8], pair: &Pair, place: &Place) -> boo
         {
             false
         }
-        Kind::Weak => random(value) && !uuid(value) && calls(value, pair).is_none(),
+        Kind::Weak => random(value) && !uuid(value) && !is_twilio_id(value) && calls(value, pair).is_none(),
         // no number, date, or word: they tell of passwords
         Kind::Doubtful => {
             let mixed = look.digits > 0 && look.upper > 0 && look.lower > 0 && look.marks > look.joints;

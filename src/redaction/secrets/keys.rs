@@ -86,7 +86,7 @@ const TOKEN_NOT: &str = "\
     page next continuation sync pad padding eos bos unk mask stop special cls sep image end start first last \
     per max min num total input output prompt completion cached reasoning thinking audio text budget count n \
     new used remaining generated previous prev cancellation cancel pagination design color syntax lookahead \
-    time of";
+    time of sequence lock update";
 
 /// Last words of keys that only talk about a secret.
 const ABOUT: &str = "\
@@ -100,7 +100,7 @@ const ABOUT: &str = "\
     hours days date time description desc bytes bits rate cost price kind space map details level issuer \
     audience realm location position offset start end left state word words board pad code up down press \
     event events frame stroke vault metadata fingerprint thumbprint changed modified attempts retries failures \
-    expired verified complexity rules requirements minimum maximum question questions";
+    expired verified stdin complexity rules requirements minimum maximum question questions";
 
 /// Last words of keys that talk about a secret or hold it: only what is random counts.
 const DOUBTFUL: &str = "history settings on variable variables";
