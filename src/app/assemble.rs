@@ -120,6 +120,13 @@ fn memory_of(valid: &mut Valid) -> (Option<Limit>, Share) {
     if let Some(limit) = &limit {
         let (bytes, set_by) = (limit.bytes, limit.origin.text());
         tracing::info!(bytes, set_by, in_flight = share.in_flight, "memory");
+        if let Some(asked) = valid.limits.in_flight.map(|asked| asked.0).filter(|asked| *asked > share.in_flight) {
+            tracing::warn!(
+                asked,
+                in_flight = share.in_flight,
+                "limits.in_flight is more than there is memory for: less is taken"
+            );
+        }
         if !lowered.is_empty() {
             tracing::warn!(
                 receivers = lowered.join(", "),

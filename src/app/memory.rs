@@ -24,6 +24,8 @@ const LOOK: Duration = Duration::from_millis(100);
 const QUIET: Duration = Duration::from_secs(10);
 /// Part of the limit that requests in flight may take, percent.
 const SHARE: u64 = 40;
+/// The most of it that somebody may give them, percent: the rest is the gateway's own.
+const MOST_SHARE: u64 = 60;
 /// What they may take at most unless somebody says otherwise.
 const MOST_IN_FLIGHT: u64 = 768 << 20;
 /// A request of this size is always taken.
@@ -217,13 +219,15 @@ pub struct Share {
 }
 
 impl Share {
-    /// 40 % of the limit, or what `configured` says. A request takes twice its size (as it came, as it is read), and what
+    /// 40 % of the limit, or what `configured` says, up to 60 %. A request takes twice its size (as it came, as it is read), and what
     /// inflating takes, times what working on it takes.
     pub fn of(limit: Option<&Limit>, configured: Option<u64>) -> Self {
         let factor = WORKING_FACTOR as u64;
         let least = (LEAST_REQUEST * 2 + INFLATING) * factor;
         let usual = limit.map_or(MOST_IN_FLIGHT, |limit| part(limit.bytes, SHARE).min(MOST_IN_FLIGHT));
-        let in_flight = configured.unwrap_or(usual).max(least);
+        // more than that could only end the process
+        let most = limit.map_or(u64::MAX, |limit| part(limit.bytes, MOST_SHARE));
+        let in_flight = configured.map_or(usual, |configured| configured.min(most)).max(least);
         Self { in_flight, largest: (in_flight / factor).saturating_sub(INFLATING) / 2 }
     }
 }

@@ -85,7 +85,10 @@ fn retry_after_is_seconds_or_a_date_and_never_for_ever() {
         ("Sun, 06 Nov 1994 08:49:47 GMT", Some(10)),
         ("Sun, 06 Nov 1994 08:49:27 GMT", Some(0)),
         ("Mon, 07 Nov 1994 08:49:37 GMT", Some(3600)),
+        ("Sunday, 06-Nov-94 08:49:47 GMT", Some(10)),
+        ("Sun Nov  6 08:49:47 1994", Some(10)),
         ("99999999999", Some(3600)),
+        ("18446744073709551616", Some(3600)),
         ("soon", None),
         ("-1", None),
     ] {

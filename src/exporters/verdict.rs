@@ -3,12 +3,11 @@
 //! refused credential or address keeps the data and alarms, and so does a web page in place of an answer; texts of a back end go nowhere. **Not here**: the outlet's
 //! backoff.
 
+use std::num::IntErrorKind;
 use std::time::Duration;
 
 use http::{HeaderMap, StatusCode, header};
 use time::OffsetDateTime;
-use time::format_description::BorrowedFormatItem;
-use time::macros::format_description;
 
 use crate::clock::UnixNanos;
 use crate::net::client::AnswerError;
@@ -17,9 +16,6 @@ use crate::pipeline::{LONGEST_WISH, Outcome, Reason};
 
 /// Largest answer that is read, bytes (OTLP's recommendation).
 pub const MAX_ANSWER: usize = 4 << 20;
-/// `Sun, 06 Nov 1994 08:49:37 GMT`
-const HTTP_DATE: &[BorrowedFormatItem<'static>] =
-    format_description!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT");
 
 /// The back end could not be reached, or not in time.
 pub const UNREACHABLE: Outcome = Outcome::Retry { after: None, reason: Reason::Unavailable };
@@ -132,9 +128,9 @@ fn unread(error: AnswerError) -> Outcome {
     }
 }
 
-/// A date as HTTP writes it.
+/// A date as HTTP writes it, in any of its three forms (RFC 9110 §5.6.7).
 pub fn date(text: &str) -> Option<OffsetDateTime> {
-    Some(time::PrimitiveDateTime::parse(text.trim(), HTTP_DATE).ok()?.assume_utc())
+    Some(OffsetDateTime::from(httpdate::parse_http_date(text.trim()).ok()?))
 }
 
 /// Retry-After: seconds, or a date.
@@ -142,6 +138,7 @@ fn retry_after(headers: &HeaderMap, now: UnixNanos) -> Option<Duration> {
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
     let after = match text.parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),
+        Err(error) if *error.kind() == IntErrorKind::PosOverflow => LONGEST_WISH,
         Err(_) => {
             let date = date(text)?;
             let now = OffsetDateTime::from_unix_timestamp(i64::try_from(now.seconds()).ok()?).ok()?;

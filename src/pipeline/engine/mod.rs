@@ -132,7 +132,7 @@ impl Engine {
         meter.gauge(&names::IN_FLIGHT_LIMIT, &[]).set(budget.size() as f64);
         meter.gauge(&names::WORKERS_WAITING, &[]).set(workers.waiting() as f64);
         let status = spool.status();
-        let left = self.trend.lock().time_left(clock.monotonic(), status.bytes, status.limit);
+        let left = self.trend.lock().time_left(clock.monotonic(), status.left);
         meter.gauge(&names::SPOOL_TIME_LEFT, &[]).set(left);
         for outlet in &self.outlets {
             let waiting = status.consumers.iter().find(|consumer| consumer.name == *outlet.id());
@@ -149,7 +149,7 @@ impl Engine {
 /// How fast the spool fills.
 #[derive(Default)]
 struct Trend {
-    /// When it was looked at last, monotonic, and its bytes then.
+    /// When it was looked at last, monotonic, and the bytes that it could take then.
     last: Option<(Duration, u64)>,
     /// Bytes a second, smoothed.
     rate: f64,
@@ -162,19 +162,22 @@ impl Trend {
     const MOST: f64 = 10_000.0 * 3600.0;
 
     /// Seconds until it is full at the present rate.
-    fn time_left(&mut self, now: Duration, bytes: u64, limit: u64) -> f64 {
+    fn time_left(&mut self, now: Duration, left: u64) -> f64 {
         if let Some((then, before)) = self.last {
             let seconds = now.saturating_sub(then).as_secs_f64();
             if seconds > 0.0 {
-                let present = (bytes as f64 - before as f64) / seconds;
+                let present = (before as f64 - left as f64) / seconds;
                 let weight = 1.0 - (-seconds / Self::MEMORY).exp();
                 self.rate += (present - self.rate) * weight;
             }
         }
-        self.last = Some((now, bytes));
+        self.last = Some((now, left));
+        if left == 0 {
+            return 0.0;
+        }
         if self.rate <= 0.0 {
             return Self::MOST;
         }
-        (limit.saturating_sub(bytes) as f64 / self.rate).min(Self::MOST)
+        (left as f64 / self.rate).min(Self::MOST)
     }
 }

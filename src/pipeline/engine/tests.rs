@@ -9,7 +9,7 @@ mod world;
 fn the_time_left_follows_the_rate() {
     let mut trend = super::Trend::default();
     let mut hours = |seconds: u64, bytes: u64| {
-        trend.time_left(std::time::Duration::from_secs(seconds), bytes, 1_000_000_000) / 3600.0
+        trend.time_left(std::time::Duration::from_secs(seconds), 1_000_000_000 - bytes) / 3600.0
     };
     assert_eq!(hours(0, 0), 10_000.0);
     for second in 1..=3600 {
@@ -21,4 +21,5 @@ fn the_time_left_follows_the_rate() {
         hours(second, 36_010_000);
     }
     assert_eq!(hours(7301, 36_010_000), 10_000.0);
+    assert_eq!(hours(7302, 1_000_000_000), 0.0, "while it refuses");
 }

@@ -374,6 +374,7 @@ impl Spool {
         Status {
             bytes: self.room.total(),
             limit: self.settings.max_size,
+            left: if self.refusing().is_some() { 0 } else { self.room.takes() },
             segments,
             records,
             max_records: self.settings.max_records,

@@ -10,7 +10,7 @@ use crate::rng::Rng;
 use crate::telemetry::Meter;
 
 use super::commit::Committer;
-use super::config::Settings;
+use super::config::{MIN_SEGMENT, Settings};
 use super::key::SpoolKey;
 use super::meters::Meters;
 use super::recover::{Found, survey};
@@ -52,6 +52,7 @@ pub(super) fn open(
         Ok(file) => file.size().unwrap_or(0),
         Err(_) => 0,
     };
+    let settings = &fitting(settings, &*directory, found.bytes + cushion);
     let (limit, least) = (settings.room(), 2 * settings.cushion());
     let room = Room::new(Arc::clone(&directory), Arc::clone(&clock), limit, settings.segment_size, least);
     room.active(0, 0, found.bytes);
@@ -66,6 +67,23 @@ pub(super) fn open(
         tracing::warn!("the spool starts without a progress file");
     }
     Ok((spool, committer))
+}
+
+/// Files no larger than the volume lets them be useful: of one that is a few segments large most could not be taken, or nothing at all.
+fn fitting(settings: &Settings, directory: &dyn Directory, own: u64) -> Settings {
+    let mut settings = settings.clone();
+    let volume = directory.free().map_or(u64::MAX, |free| free.bytes.saturating_add(own));
+    if settings.segment_size > volume / 4 {
+        settings.segment_size = (volume / 16).max(MIN_SEGMENT);
+        let (size, asked) = (settings.segment_size, settings.max_size);
+        tracing::warn!(
+            volume,
+            max_size = asked,
+            segment_size = size,
+            "the spool's volume is small: its files are made smaller"
+        );
+    }
+    settings
 }
 
 /// Makes durable what was read, and removes what is of no use.
@@ -113,6 +131,7 @@ pub(super) fn peek(disk: &dyn Disk, settings: &Settings, keys: &[SpoolKey]) -> R
     Ok(Status {
         bytes: found.bytes,
         limit: settings.max_size,
+        left: settings.max_size.saturating_sub(found.bytes),
         segments: found.index.segments().count() as u64,
         records: found.index.records(),
         max_records: settings.max_records,

@@ -375,6 +375,18 @@ impl Room {
         self.rested(&self.inner.lock(), Purpose::Accept).is_err()
     }
 
+    /// Bytes that new data may still take: of the limit, and of the volume as far as it tells; 0 while it is refused.
+    pub(super) fn takes(&self) -> u64 {
+        let free = self.directory.free().map_or(u64::MAX, |free| free.bytes).saturating_sub(self.leaves());
+        let inner = self.inner.lock();
+        if inner.refusing.is_some() {
+            return 0;
+        }
+        // files are of one size, and what is less stays
+        let more = self.limit.saturating_sub(inner.total()).min(free) / self.segment.max(1) * self.segment;
+        more.saturating_add(inner.taken().saturating_sub(inner.reserved.saturating_add(self.kept())))
+    }
+
     /// Bytes of all files.
     pub(super) fn total(&self) -> u64 {
         self.inner.lock().total()

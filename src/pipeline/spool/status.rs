@@ -15,6 +15,8 @@ pub struct Status {
     pub bytes: u64,
     /// The bound of `bytes`.
     pub limit: u64,
+    /// Bytes that it may still take: of `limit`, and of the volume it lies on; 0 while it refuses.
+    pub left: u64,
     /// Segment files.
     pub segments: u64,
     /// Records held (internal ones and those done but not yet reclaimed included).
@@ -37,7 +39,7 @@ impl Status {
     /// to what they could be.
     pub fn capacity(&self, waiting: Option<&ConsumerStatus>) -> u64 {
         let (records, bytes) = waiting.map_or((0, 0), |waiting| (waiting.records, waiting.bytes));
-        let free = u128::from(self.limit.saturating_sub(self.bytes));
+        let free = u128::from(self.left);
         let more = (free * u128::from(records)).checked_div(u128::from(bytes)).unwrap_or(u128::MAX);
         records.saturating_add(u64::try_from(more).unwrap_or(u64::MAX)).min(self.max_records)
     }

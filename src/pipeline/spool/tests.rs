@@ -190,12 +190,12 @@ fn capacity_follows_the_room_that_is_left() {
         first: None,
         oldest: None,
     };
-    let status = Status { bytes: 1000, limit: 4000, max_records: 50, ..spool.status() };
+    let status = Status { bytes: 1000, limit: 4000, left: 3000, max_records: 50, ..spool.status() };
     assert_eq!(status.capacity(None), 50, "as many as can be held");
     assert_eq!(status.capacity(Some(&waiting(0, 0))), 50);
     assert_eq!(status.capacity(Some(&waiting(10, 1000))), 40, "ten of a hundred bytes, and room for thirty");
     assert_eq!(status.capacity(Some(&waiting(40, 1000))), 50, "never more than can be held");
-    let full = Status { bytes: 4100, ..status };
+    let full = Status { bytes: 4100, left: 0, ..status };
     assert_eq!(full.capacity(Some(&waiting(10, 1000))), 10, "full");
     assert_eq!(spool.status().max_records, Settings::new(scratch.path().to_owned(), 4 << 20).max_records);
 }

@@ -32,6 +32,8 @@ pub(super) struct Clean {
     stuck: Option<Duration>,
     shown: Option<Duration>,
     cushion: u64,
+    /// It was said that new data is refused.
+    told_full: bool,
     /// When the cushion was last tried.
     asked: Option<Duration>,
     /// What is stored anew so that segments can go.
@@ -101,8 +103,17 @@ impl Committer {
         self.spool.progress.lock().synced() && self.spool.poisoned().is_none()
     }
 
-    fn show(&self) {
+    fn show(&mut self) {
         let status = self.spool.status();
+        let full = status.refusing.is_some();
+        if full != std::mem::replace(&mut self.clean.told_full, full) {
+            match status.refusing {
+                Some(reason) => {
+                    tracing::warn!(bytes = status.bytes, limit = status.limit, "new data is refused: {}", reason.text())
+                }
+                None => tracing::info!("new data is taken again"),
+            }
+        }
         self.spool.meters.show(&status, self.spool.clock.now());
     }
 
