@@ -16,7 +16,7 @@ use crate::app::StartError;
 use crate::app::build::{Blueprint, Built, Companion, Listener, Seams, Settings, Site, Way};
 use crate::app::connect::Telling;
 use crate::app::humans::Humans;
-use crate::app::keys;
+use crate::app::keys::Keys;
 use crate::app::limits::LEAST_MEMORY;
 use crate::app::listeners::{REST, Web};
 use crate::app::memory::{Limit, Share};
@@ -39,7 +39,7 @@ use crate::exporters::{debug, file, otlp as otlp_grpc, otlp_http};
 use crate::files::folder_of;
 use crate::genai::Vocabulary;
 use crate::history::Watch;
-use crate::net::{Proxies, Sockets, server_tls};
+use crate::net::{Kept, Proxies, Sockets, server_tls};
 use crate::otlp::Signal;
 use crate::pages;
 use crate::pipeline::plan::{Ack, Limits, PipelinePlan};
@@ -51,7 +51,7 @@ use crate::processors::normalize::Normalize;
 use crate::processors::redact::{self, Redact};
 use crate::processors::resource::ResourceAttributes;
 use crate::processors::runs::Runs;
-use crate::processors::vault::{Echoing, StoreSettings};
+use crate::processors::vault::Echoing;
 use crate::receivers::otlp;
 use crate::recogniser::{self, Presidio, Recognise};
 use crate::redaction::{Detector, Ids};
@@ -69,7 +69,8 @@ const ALERTS: &str = "alerts-sent.json";
 /// # Errors
 /// One line: a key file, a client or an address that can't be used.
 pub fn blueprint(valid: Valid, seams: &Seams) -> Result<Blueprint, StartError> {
-    blueprint_for(valid, seams, Round::default())
+    let keys = Keys::read(&valid, &*seams.rng)?;
+    blueprint_for(valid, keys, seams, Round::default())
 }
 
 /// What a gateway that may begin again has over its rounds.
@@ -81,13 +82,12 @@ pub struct Round {
     pub again: Option<Arc<Notify>>,
 }
 
-/// The same for one round of several.
+/// The same for one round of several, with its keys.
 ///
 /// # Errors
 /// As [`blueprint`].
-pub fn blueprint_for(mut valid: Valid, seams: &Seams, round: Round) -> Result<Blueprint, StartError> {
-    let keys = keys::spool_keys(&valid, &*seams.rng)?;
-    let pseudonyms = keys::pseudonyms(&valid, &*seams.rng)?;
+pub fn blueprint_for(mut valid: Valid, keys: Keys, seams: &Seams, round: Round) -> Result<Blueprint, StartError> {
+    let Keys { spool: keys, pseudonyms, signers } = keys;
     let shutdown = valid.limits.shutdown.0;
     let (memory, share) = memory_of(&mut valid);
     let settings = Settings { drain_requests: shutdown, drain_outlets: shutdown, memory, ..Settings::default() };
@@ -97,7 +97,6 @@ pub fn blueprint_for(mut valid: Valid, seams: &Seams, round: Round) -> Result<Bl
     let proxies = Arc::new(Proxies::from_env(&env::var)?);
     let echoing =
         Echoing { memory: Arc::new(Memory::new(&*seams.rng)), error_text: error_text(&valid), scan: scan(&valid) };
-    let signers = signers(&valid, seams)?;
     let past = Past::new(&valid, &keys);
     let build = Box::new(move |site: &Site| {
         Assembly { site, vocabulary, ids, echoing, proxies, signers, round, past, share }.build(valid)
@@ -136,20 +135,6 @@ fn memory_of(valid: &mut Valid) -> (Option<Limit>, Share) {
         }
     }
     (limit, share)
-}
-
-/// The signing key of each vault.
-fn signers(valid: &Valid, seams: &Seams) -> Result<HashMap<Arc<str>, Arc<SigningKey>>, StartError> {
-    let mut signers = HashMap::new();
-    for Placed { id, what } in &valid.processors {
-        if let ProcessorSettings::Vault(settings) = what
-            && settings.store != StoreSettings::None
-        {
-            let key = keys::signing(settings, &valid.spool.directory, &*seams.rng)?;
-            signers.insert(id_text(id), Arc::new(key));
-        }
-    }
-    Ok(signers)
 }
 
 /// Rules for ids and index columns: those of every redact processor, else the built-in ones.
@@ -288,7 +273,7 @@ impl Assembly<'_> {
             listeners.push(Box::new(otlp::Otlp::build(id_text(&id), settings).among(self.round.sockets.clone())));
         }
         for Placed { what, .. } in valid.extensions {
-            listeners.push(self.extension(what, &known, alerting.clone()));
+            listeners.push(self.extension(what, &known, alerting.clone(), &valid.admin_files));
         }
         for vault in &vaults {
             let Some(waits) = &vault.waits else { continue };
@@ -436,6 +421,7 @@ impl Assembly<'_> {
         settings: ExtensionSettings,
         known: &Known,
         alerting: Option<Arc<Alerting>>,
+        files: &Kept<server_tls::Made>,
     ) -> Box<dyn Listener> {
         let seams = &self.site.seams;
         let (name, endpoint, router, tls) = match settings {
@@ -444,7 +430,7 @@ impl Assembly<'_> {
                 let pages = Admin { meter, health, allowed_hosts: settings.allowed_hosts, auth: settings.auth };
                 let again = self.round.again.clone().map_or_else(Router::new, reload_route);
                 let more = pages::router(Arc::new(self.past.pages(self.site, known.board(), settings.trace_link)));
-                let tls = settings.tls.as_ref().map(server_tls::Settings::from);
+                let tls = settings.tls.as_ref().map(|port| server_tls::Settings::from(port).keeping(files));
                 let looking = tap::Site {
                     way: Arc::clone(&known.way),
                     clock: Arc::clone(&seams.clock),

@@ -3,19 +3,22 @@
 //! **Invariants**: a key file is made only for a spool that was never used and that lies on the same volume: what takes
 //! the one away takes the other. **Not here**: reading and making the file (`keyfile`).
 
+use std::collections::HashMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
 use crate::app::StartError;
 use crate::app::keyfile::{self, random_key};
-use crate::app::resolve::Valid;
+use crate::app::resolve::{Placed, Valid};
+use crate::components::{ProcessorSettings, id_text};
 use crate::files::folder_of;
 use crate::pipeline::spool::SpoolKey;
-use crate::processors::vault;
+use crate::processors::vault::{self, StoreSettings};
 use crate::pseudonym::Pseudonymizer;
 use crate::rng::Rng;
 use crate::secret::Secret;
@@ -40,6 +43,42 @@ const PSEUDONYMS: Kind = Kind {
     setting: "pseudonyms.key",
     made: "no pseudonym key was given: made one; replicas need the same, see pseudonyms.key",
 };
+
+/// All keys of a gateway, as read once.
+#[derive(Clone)]
+pub struct Keys {
+    /// The spool's.
+    pub spool: Vec<SpoolKey>,
+    /// That of pseudonyms.
+    pub pseudonyms: Pseudonymizer,
+    /// What signs the digests of each vault.
+    pub signers: HashMap<Arc<str>, Arc<SigningKey>>,
+}
+
+impl Keys {
+    /// Reads them, or makes those that may be made.
+    ///
+    /// # Errors
+    /// One line: a key file can't be used, or must not be made here.
+    pub fn read(valid: &Valid, rng: &dyn Rng) -> Result<Self, StartError> {
+        Ok(Self { spool: spool_keys(valid, rng)?, pseudonyms: pseudonyms(valid, rng)?, signers: signers(valid, rng)? })
+    }
+}
+
+/// The signing key of each vault.
+fn signers(valid: &Valid, rng: &dyn Rng) -> Result<HashMap<Arc<str>, Arc<SigningKey>>, StartError> {
+    let mut signers = HashMap::new();
+    for Placed { id, what } in &valid.processors {
+        if let ProcessorSettings::Vault(settings) = what
+            && settings.store != StoreSettings::None
+        {
+            let key = signing(settings, &valid.spool.directory, rng)?;
+            tracing::info!(vault_key = %key.public(), "digests of the vault are signed");
+            signers.insert(id_text(id), Arc::new(key));
+        }
+    }
+    Ok(signers)
+}
 
 /// The spool's keys.
 ///
@@ -201,9 +240,13 @@ pub fn signing(settings: &vault::Settings, spool: &Path, rng: &dyn Rng) -> Resul
     if keyfile::open_to_all(&path).map_err(StartError::new)? {
         return Err(bad(&path, "everybody may read it: set its mode to 0600"));
     }
-    let key = SigningKey::from_secret(&text).map_err(|why| bad(&path, why))?;
-    tracing::info!(vault_key = %key.public(), "digests of the vault are signed");
-    Ok(key)
+    SigningKey::from_secret(&text).map_err(|why| bad(&path, why))
+}
+
+/// What is wrong with the key that signs a vault's digests, where there is one. Makes nothing.
+pub fn signing_trouble(settings: &vault::Settings, spool: &Path, rng: &dyn Rng) -> Option<String> {
+    let there = settings.signing_key.is_some() || folder_of(spool).join("signing.key").exists();
+    there.then(|| signing(settings, spool, rng).err()).flatten().map(|error| error.text)
 }
 
 /// A signing key as a file holds it.

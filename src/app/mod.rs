@@ -26,6 +26,7 @@ mod past;
 mod ports;
 pub mod process;
 mod rates;
+pub mod rehearse;
 mod remember;
 pub mod resolve;
 mod shutdown;

@@ -21,6 +21,7 @@ use crate::config::problem::nearest;
 use crate::config::tree::{Node, Val};
 use crate::config::{At, ComponentId, FieldProblem, Gravity, Problem, Source, de};
 use crate::connectors::forward;
+use crate::net::{Kept, server_tls};
 use crate::otlp::Signal;
 use crate::pipeline::{Trust, spool};
 use crate::secret::Secret;
@@ -114,6 +115,8 @@ pub struct Valid {
     pub own_metrics: Vec<own::Reading>,
     /// Pipelines.
     pub pipelines: Vec<Pipeline>,
+    /// What the files of the admin port's TLS said last.
+    pub admin_files: Kept<server_tls::Made>,
 }
 
 /// A file that was read, whatever came of it.
@@ -309,6 +312,7 @@ fn validate(typed: &Typed, data_dir: &Path, problems: &mut Vec<Problem>) -> Opti
         log_level: typed.telemetry.logs.level,
         own_metrics: own_metrics?,
         pipelines: joined,
+        admin_files: Kept::default(),
     })
 }
 

@@ -43,13 +43,7 @@ pub(super) fn build(
         DirectoryStore::prepare(path)
             .map_err(|error| format!("can't use the vault's folder {}: {error}", path.display()))?;
     }
-    if let StoreSettings::S3(s3) = &settings.store
-        && let Some(path) = &s3.ca_file
-    {
-        // The client would only find out with the first upload, and then keep trying.
-        std::fs::File::open(path)
-            .map_err(|error| format!("can't use the `ca_file` of the vault's store, {}: {error}", path.display()))?;
-    }
+    roots(settings)?;
     let seams = &site.seams;
     let journal = SpoolJournal::new(Arc::clone(&site.spool), Arc::clone(&site.tasks), Arc::clone(&id), spool);
     let needs = vault::Site {
@@ -64,6 +58,17 @@ pub(super) fn build(
     let uploader = made.uploader.map(|uploader| Arc::new(Upload(Mutex::new(Some(uploader)))) as Arc<dyn Companion>);
     let waits = (settings.forward == Forward::AfterPut && uploader.is_some()).then(|| put_holder(&id));
     Ok((made.processor, Vault { id, waits, uploader }))
+}
+
+/// Whether the store's certificates can be read. The client would only find out with the first upload, and then keep trying.
+///
+/// # Errors
+/// One line: the file, the reason.
+pub(super) fn roots(settings: &Settings) -> Result<(), String> {
+    let StoreSettings::S3(s3) = &settings.store else { return Ok(()) };
+    let Some(path) = &s3.ca_file else { return Ok(()) };
+    let opened = std::fs::File::open(path).map(drop);
+    opened.map_err(|error| format!("can't use the `ca_file` of the vault's store, {}: {error}", path.display()))
 }
 
 /// The uploader as the app runs it: once.

@@ -1,5 +1,6 @@
 //! **What**: [`Reloads`]: when a running gateway's configuration is to be read again, and what it then says. **Why**: SIGHUP, a file
-//! that changes and the admin port mean the same. **Invariants**: a configuration with problems is told and forgotten; one that
+//! that changes and the admin port mean the same. **Invariants**: a configuration with problems is told, counted and forgotten, and so is one whose certificates,
+//! keys, tokens or tables can't be used, all while the one before runs on; one that
 //! came by a changed file (its own, or one that it names by `${file:…}`) is taken when it has been the same for a moment: half of a copy is none; a watched file is taken once for each
 //! change, whatever became of it, and not when it says again what runs. **Not here**: what becomes of it (`run`).
 
@@ -12,6 +13,10 @@ use tokio::sync::Notify;
 
 use super::Common;
 use super::source::{Loaded, Make, Said, load, said_by};
+use crate::app::build::Seams;
+use crate::app::rehearse;
+use crate::clock::Clock;
+use crate::telemetry::{Counter, names};
 
 /// How often a watched file is looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -24,6 +29,8 @@ pub(super) struct Reloads {
     asked: Arc<Notify>,
     /// What the file said when it was read last, also where that could not be used, or not be run. None: it could not be read.
     seen: Option<Said>,
+    clock: Arc<dyn Clock>,
+    failures: Counter,
 }
 
 impl Reloads {
@@ -31,8 +38,15 @@ impl Reloads {
     ///
     /// # Errors
     /// The operating system refuses the handler.
-    pub(super) fn new(common: Common, watch: bool) -> io::Result<Self> {
-        Ok(Self { common, watch, hang_up: signal(SignalKind::hangup())?, asked: Arc::default(), seen: None })
+    pub(super) fn new(common: Common, watch: bool, seams: &Seams) -> io::Result<Self> {
+        let (hang_up, asked) = (signal(SignalKind::hangup())?, Arc::default());
+        let (clock, failures) = (Arc::clone(&seams.clock), seams.meter.counter(&names::CONFIG_RELOAD_FAILURES, &[]));
+        Ok(Self { common, watch, hang_up, asked, seen: None, clock, failures })
+    }
+
+    /// What was given as the next configuration could not be run.
+    pub(super) fn failed(&self) {
+        self.failures.increment(1);
     }
 
     /// Who is told when the admin port is asked.
@@ -58,11 +72,27 @@ impl Reloads {
                 }
             }
             self.seen = said_by(&self.common).ok();
-            match load(&self.common, Make::Keys) {
-                Ok(loaded) => return loaded,
-                Err(_) => tracing::error!("the configuration can't be used; the one before goes on"),
+            if let Some(loaded) = self.usable() {
+                return loaded;
             }
+            self.failed();
         }
+    }
+}
+
+impl Reloads {
+    /// The configuration, if it can be used.
+    fn usable(&self) -> Option<Loaded> {
+        let Ok(loaded) = load(&self.common, Make::Keys) else {
+            tracing::error!("the configuration can't be used; the one before goes on");
+            return None;
+        };
+        let faults = rehearse::faults(&loaded.valid, &self.clock);
+        if !faults.is_empty() {
+            tracing::error!(why = faults.join("; "), "the configuration can't be used; the one before goes on");
+            return None;
+        }
+        Some(loaded)
     }
 }
 

@@ -1,7 +1,7 @@
 //! **What**: `tollgate run`: a gateway until SIGTERM or SIGINT; a second one ends it at once; SIGHUP, `--watch` and `POST /-/reload`
 //! begin another round with the configuration read again. **Why** rounds: a round ends in good order, as a shutdown does, while
 //! its ports stay open: who connects in between waits a moment. **Invariants**: a configuration that can't be used changes nothing; exit 78 for
-//! a bad configuration, 1 for what fails later; nothing that hangs keeps the process. **Not here**: `App`, what holds for
+//! a bad configuration, 1 for what fails later; what runs again after that has the keys, certificates and tokens that it had; nothing that hangs keeps the process. **Not here**: `App`, what holds for
 //! all commands (`app/process`).
 
 use std::path::Path;
@@ -19,6 +19,7 @@ use super::reload::Reloads;
 use super::source::{Loaded, Make, Said, TRYOUT_KEY, load};
 use crate::app::assemble::Round;
 use crate::app::build::Seams;
+use crate::app::keys::Keys;
 use crate::app::resolve::Valid;
 use crate::app::{App, Life, assemble, process, tasks, volume};
 use crate::clock::SystemClock;
@@ -74,15 +75,15 @@ async fn serve(common: Common, options: Options, loaded: Loaded) -> Exit {
         (Err(error), _) | (_, Err(error)) => return fail(&format!("can't handle signals: {error}")),
     };
     let (mut stop, mut now) = (pin!(stop), pin!(now));
-    let mut reloads = match Reloads::new(common.clone(), options.watch) {
+    let seams = seams();
+    let mut reloads = match Reloads::new(common.clone(), options.watch, &seams) {
         Ok(reloads) => reloads,
         Err(error) => return fail(&format!("can't handle signals: {error}")),
     };
     let round = Round { sockets: Some(Sockets::default()), again: Some(reloads.asked()) };
     let sockets = round.sockets.clone().unwrap_or_default();
-    let seams = seams();
-    // What ran last stays resolved: the files and variables that it names may have gone since.
-    let (mut loaded, mut before) = (loaded, None::<(Valid, Said)>);
+    // What ran last stays resolved, with its keys: the files and variables that it names may have gone since.
+    let (mut loaded, mut before, mut kept) = (loaded, None::<(Valid, Said, Keys)>, None::<Keys>);
     loop {
         let embedded = loaded.embedded;
         let spool = loaded.valid.spool.directory.clone();
@@ -91,8 +92,13 @@ async fn serve(common: Common, options: Options, loaded: Loaded) -> Exit {
         }
         sockets.begin();
         let (said, running) = (loaded.said.clone(), loaded.valid.clone());
-        let started = match assemble::blueprint_for(loaded.valid, &seams, round.clone()) {
-            Ok(blueprint) => {
+        let keys = kept.take().map_or_else(|| Keys::read(&running, &*seams.rng), Ok);
+        let made = keys.and_then(|keys| {
+            let blueprint = assemble::blueprint_for(loaded.valid, keys.clone(), &seams, round.clone())?;
+            Ok((blueprint, keys))
+        });
+        let started = match made {
+            Ok((blueprint, keys)) => {
                 // A round that starts holds the spool already: only a signal to stop ends it before it runs.
                 let runs = Notify::new();
                 let ready = |app: &App| {
@@ -116,22 +122,24 @@ async fn serve(common: Common, options: Options, loaded: Loaded) -> Exit {
                         seams.health.goes_on();
                     }
                 };
-                App::live(blueprint, seams.clone(), ready, ended, &mut now).await.map(|life| (life, next.into_inner()))
+                let lived = App::live(blueprint, seams.clone(), ready, ended, &mut now).await;
+                lived.map(|life| (life, next.into_inner(), keys))
             }
             Err(error) => Err(error),
         };
         match (started, before.take()) {
-            (Ok((Life::Whole(ended), Some(next))), _) if ended.failed.is_none() => {
-                before = Some((running, said));
+            (Ok((Life::Whole(ended), Some(next), keys)), _) if ended.failed.is_none() => {
+                before = Some((running, said, keys));
                 loaded = next;
             }
-            (Ok((Life::Whole(ended), None)), _) if ended.failed.is_none() => return Exit::Fine,
-            (Ok((Life::Unborn, _)), _) => return Exit::Fine,
+            (Ok((Life::Whole(ended), None, _)), _) if ended.failed.is_none() => return Exit::Fine,
+            (Ok((Life::Unborn, ..)), _) => return Exit::Fine,
             (Ok(_), _) => return Exit::Failed,
             // The new configuration can't be run: the one before could.
-            (Err(error), Some((valid, said))) => {
+            (Err(error), Some((valid, said, keys))) => {
+                reloads.failed();
                 tracing::error!(error = error.text, "the new configuration can't be run; the one before is run again");
-                loaded = Loaded { valid, said, ..loaded };
+                (loaded, kept) = (Loaded { valid, said, ..loaded }, Some(keys));
             }
             (Err(error), None) => return fail_with(&error.text, error.exit),
         }

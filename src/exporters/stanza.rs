@@ -407,7 +407,7 @@ impl Tls {
         let usual = tls::Settings::default();
         let reload_interval = self.reload_interval.map_or(usual.reload_interval, |every| every.0);
         let system_roots_too = self.include_system_ca_certs_pool;
-        tls::Settings { ca_file, system_roots_too, identity, server_name, reload_interval }
+        tls::Settings { ca_file, system_roots_too, identity, server_name, reload_interval, ..usual }
     }
 }
 

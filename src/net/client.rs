@@ -17,7 +17,6 @@ use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioTimer;
 
-use super::pem::Files;
 use super::proxy::{Connector, Proxies};
 use super::rope::Rope;
 use super::spawn::{HyperTasks, Spawn};
@@ -85,14 +84,14 @@ impl Client {
     /// # Errors
     /// One line about a TLS file or missing roots.
     pub fn build(settings: &Settings, proxies: Arc<Proxies>, tasks: Arc<dyn Spawn>) -> Result<Self, String> {
-        let files = settings.tls.as_ref().map(tls::Settings::files);
-        Self::with(settings, files.as_ref(), proxies, tasks)
+        let tls = settings.tls.as_ref().map(tls::Settings::read).transpose()?;
+        Self::with(settings, tls.map(|(config, _)| config), proxies, tasks)
     }
 
-    /// The same with files that were read.
+    /// The same with what files said.
     pub(super) fn with(
         settings: &Settings,
-        files: Option<&Files>,
+        tls: Option<rustls::ClientConfig>,
         proxies: Arc<Proxies>,
         tasks: Arc<dyn Spawn>,
     ) -> Result<Self, String> {
@@ -102,10 +101,7 @@ impl Client {
         http.set_connect_timeout(Some(CONNECT_TIMEOUT));
         http.set_keepalive(Some(Duration::from_secs(60)));
         let connector = Connector::new(http, Arc::clone(&proxies), settings.http2_only);
-        let tls = match settings.tls.as_ref().zip(files) {
-            Some((tls, files)) => tls::client_of(tls, files)?,
-            None => no_roots()?,
-        };
+        let tls = tls.map_or_else(no_roots, Ok)?;
         let builder = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
         let name = settings.tls.as_ref().and_then(|tls| tls.server_name.clone());
         let builder = match name {

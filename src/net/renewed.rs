@@ -41,9 +41,9 @@ impl Renewed {
         tasks: Arc<dyn Spawn>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, String> {
-        let files = settings.tls.as_ref().map(tls::Settings::files);
-        let client = Client::with(&settings, files.as_ref(), Arc::clone(&proxies), Arc::clone(&tasks))?;
-        let digest = files.map_or([0; 32], |files| files.digest());
+        let (tls, digest) = settings.tls.as_ref().map(tls::Settings::read).transpose()?.unzip();
+        let client = Client::with(&settings, tls, Arc::clone(&proxies), Arc::clone(&tasks))?;
+        let digest = digest.unwrap_or_default();
         let looked = Mutex::new(Looked { at: clock.monotonic(), digest, complaint: String::new() });
         Ok(Self { settings, proxies, tasks, clock, current: RwLock::new(Arc::new(client)), looked })
     }
@@ -77,13 +77,15 @@ impl Renewed {
 
     /// Whether the client is another one now; an error is told once.
     fn look(&self) -> Result<bool, String> {
-        let Some(files) = self.settings.tls.as_ref().map(tls::Settings::files) else { return Ok(false) };
-        let digest = files.digest();
-        if self.looked.lock().digest == digest {
-            return Ok(false);
-        }
-        match Client::with(&self.settings, Some(&files), Arc::clone(&self.proxies), Arc::clone(&self.tasks)) {
-            Ok(client) => {
+        let Some(tls) = &self.settings.tls else { return Ok(false) };
+        let known = self.looked.lock().digest;
+        let client =
+            |config| Client::with(&self.settings, Some(config), Arc::clone(&self.proxies), Arc::clone(&self.tasks));
+        let made =
+            tls.changed(known).and_then(|made| made.map(|(config, digest)| Ok((client(config)?, digest))).transpose());
+        match made {
+            Ok(None) => Ok(false),
+            Ok(Some((client, digest))) => {
                 *self.current.write() = Arc::new(client);
                 let mut looked = self.looked.lock();
                 (looked.digest, looked.complaint) = (digest, String::new());

@@ -13,6 +13,7 @@ use rustls::{ServerConfig, ServerConnection};
 use tokio_rustls::TlsAcceptor;
 
 use super::dates::{self, Trouble};
+use super::kept::Kept;
 use super::pem::Files;
 use super::tls::by_key;
 use crate::config::PortTls;
@@ -30,12 +31,18 @@ pub struct Settings {
     pub crl_file: Option<PathBuf>,
     /// How often the files are looked at.
     pub reload_interval: Duration,
+    /// What the files said last.
+    pub kept: Kept<Made>,
 }
+
+/// What was made of files, and SHA-256 over them.
+pub type Made = (Arc<ServerConfig>, [u8; 32]);
 
 impl From<&PortTls> for Settings {
     fn from(written: &PortTls) -> Self {
         let PortTls { cert_file, key_file, client_ca_file, crl_file, reload_interval } = written.clone();
-        Self { cert_file, key_file, client_ca_file, crl_file, reload_interval: reload_interval.0 }
+        let kept = Kept::default();
+        Self { cert_file, key_file, client_ca_file, crl_file, reload_interval: reload_interval.0, kept }
     }
 }
 
@@ -48,14 +55,14 @@ pub struct ServerTls {
 }
 
 impl ServerTls {
-    /// Reads the files.
+    /// Reads the files. Where they can't be used, what they said last, if these settings were in use before.
     ///
     /// # Errors
     /// One line: the key, the file, the reason.
     pub fn read(settings: Settings) -> Result<Self, String> {
         let files = settings.files();
-        let (current, seen) = (RwLock::new(build(&files)?), Mutex::new(files.digest()));
-        Ok(Self { settings, current, seen })
+        let (config, digest) = settings.kept.or_last(build(&files).map(|config| (config, files.digest())))?;
+        Ok(Self { settings, current: RwLock::new(config), seen: Mutex::new(digest) })
     }
 
     /// Reads the files again where they changed; whether they did.
@@ -69,6 +76,7 @@ impl ServerTls {
             return Ok(false);
         }
         let config = build(&files)?;
+        self.settings.kept.keep((Arc::clone(&config), now));
         *self.current.write() = config;
         *self.seen.lock() = now;
         Ok(true)
@@ -102,6 +110,12 @@ impl Peer {
 }
 
 impl Settings {
+    /// The same with what is kept elsewhere of its files.
+    #[must_use]
+    pub fn keeping(self, kept: &Kept<Made>) -> Self {
+        Self { kept: kept.clone(), ..self }
+    }
+
     /// What is wrong with the files as of `now` (unix seconds).
     pub fn trouble(&self, now: u64) -> Vec<Trouble> {
         let files = self.files();

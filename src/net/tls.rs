@@ -10,6 +10,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 
 use super::dates::{self, Trouble};
+use super::kept::Kept;
 use super::pem::Files;
 
 /// A client's TLS, valid by construction but for the files.
@@ -25,7 +26,12 @@ pub struct Settings {
     pub server_name: Option<ServerName<'static>>,
     /// How often the files are looked at.
     pub reload_interval: Duration,
+    /// What the files said last.
+    pub kept: Kept<Made>,
 }
+
+/// What was made of files, and SHA-256 over them.
+pub type Made = (ClientConfig, [u8; 32]);
 
 impl Default for Settings {
     fn default() -> Self {
@@ -35,6 +41,7 @@ impl Default for Settings {
             identity: None,
             server_name: None,
             reload_interval: Duration::from_secs(10),
+            kept: Kept::default(),
         }
     }
 }
@@ -56,8 +63,32 @@ impl Settings {
         found
     }
 
+    /// What the files say. Where they can't be used, what they said last, if these settings were in use before.
+    ///
+    /// # Errors
+    /// One line: the key, the file, the reason.
+    pub(super) fn read(&self) -> Result<Made, String> {
+        let files = self.files();
+        self.kept.or_last(client_of(self, &files).map(|config| (config, files.digest())))
+    }
+
+    /// What the files say where they are others than `known`; None where they are not.
+    ///
+    /// # Errors
+    /// One line: the key, the file, the reason.
+    pub(super) fn changed(&self, known: [u8; 32]) -> Result<Option<Made>, String> {
+        let files = self.files();
+        let digest = files.digest();
+        if digest == known {
+            return Ok(None);
+        }
+        let made = (client_of(self, &files)?, digest);
+        self.kept.keep(made.clone());
+        Ok(Some(made))
+    }
+
     /// Reads them.
-    pub(super) fn files(&self) -> Files {
+    fn files(&self) -> Files {
         let (cert, key) = self.identity.as_ref().map(|(cert, key)| (cert, key)).unzip();
         Files::read([("ca_file", self.ca_file.as_ref()), ("cert_file", cert), ("key_file", key)])
     }
@@ -72,15 +103,7 @@ pub(super) fn by_key(line: String) -> (&'static str, String) {
 }
 
 /// What the files say.
-///
-/// # Errors
-/// One line: the key, the file, the reason.
-pub fn client(settings: &Settings) -> Result<ClientConfig, String> {
-    client_of(settings, &settings.files())
-}
-
-/// The same of files that were read.
-pub(super) fn client_of(settings: &Settings, files: &Files) -> Result<ClientConfig, String> {
+fn client_of(settings: &Settings, files: &Files) -> Result<ClientConfig, String> {
     let own = files.roots("ca_file")?;
     let system = own.is_none() || settings.system_roots_too;
     let mut roots = own.unwrap_or_else(RootCertStore::empty);

@@ -95,6 +95,8 @@ metrics_table! {
     RECEIVER_CONNECTIONS_CLOSED = "tollgate_receiver_connections_closed_total", Kind::Counter;
     /// Times that a changed certificate, key or tokens file could not be taken: the last good one is in use.
     RECEIVER_RELOAD_FAILURES = "tollgate_receiver_reload_failures_total", Kind::Counter;
+    /// Times that the configuration was read again and could not be taken: the one before is in use.
+    CONFIG_RELOAD_FAILURES = "tollgate_config_reload_failures_total", Kind::Counter;
 
     // --- engine: inlet, workers, sequencer, outlet ---
     /// Bytes of requests in flight that are charged to the byte budget.

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use tollgate::otlp::{Signal, json};
 
+mod files;
 mod sockets;
 
 /// A gateway as a process, and its log line by line.

@@ -134,11 +134,8 @@ impl Found<'_> {
                 self.certificates(of, "store.s3", tls.trouble(self.now));
             }
         }
-        let beside = folder_of(spool).join("signing.key");
-        if settings.signing_key.is_some() || beside.exists() {
-            let read = keys::signing(settings, spool, &SystemRng);
-            read.err().into_iter().for_each(|error| self.error(of, "signing_key", error.text));
-        }
+        let trouble = keys::signing_trouble(settings, spool, &SystemRng);
+        trouble.into_iter().for_each(|why| self.error(of, "signing_key", why));
     }
 
     fn exporters(&mut self, valid: &Valid) {

@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::reply::Refusal;
-use crate::net::Peer;
+use crate::net::{Kept, Peer};
 use crate::otlp::status::Code;
 use crate::secret::Secret;
 
@@ -41,6 +41,8 @@ pub struct Settings {
     pub basic: Vec<(Arc<str>, Secret)>,
     /// Names in clients' certificates, and the account of each.
     pub certificates: BTreeMap<String, Arc<str>>,
+    /// All tokens as read last, and SHA-256 of the file.
+    pub kept: Kept<(Tokens, Hash)>,
 }
 
 /// SHA-256 of a token.
@@ -64,7 +66,7 @@ struct Auth {
 }
 
 impl Clients {
-    /// Reads the tokens file, if there is one.
+    /// Reads the tokens file, if there is one. Where it can't be used, what it said last, if these settings were in use before.
     ///
     /// # Errors
     /// One line: the file, its line, the reason.
@@ -72,11 +74,11 @@ impl Clients {
         let auth = match settings {
             None => None,
             Some(settings) => {
-                let file = read_file(&settings)?;
-                let tokens = RwLock::new(tokens(&settings, &file)?);
+                let read = read_file(&settings).and_then(|file| Ok((tokens(&settings, &file)?, hash(file.as_bytes()))));
+                let (tokens, file) = settings.kept.or_last(read)?;
                 let one = |(account, pair): &(Arc<str>, Secret)| (hash(pair.expose().as_bytes()), Arc::clone(account));
                 let basic = settings.basic.iter().map(one).collect();
-                Some(Auth { settings, tokens, basic, seen: Mutex::new([hash(file.as_bytes()); 2]) })
+                Some(Auth { settings, tokens: RwLock::new(tokens), basic, seen: Mutex::new([file; 2]) })
             }
         };
         Ok(Self { auth, default: DEFAULT_ACCOUNT.into() })
@@ -109,6 +111,7 @@ impl Clients {
             // clients drop what is answered 401: nobody empties this file on purpose
             return Err("auth.tokens_file: it has no token any more; take `tokens_file` out to use none".to_owned());
         }
+        auth.settings.kept.keep((tokens.clone(), now));
         *auth.tokens.write() = tokens;
         *seen = [now; 2];
         Ok(true)

@@ -45,6 +45,9 @@ use crate::otlp::Signal;
 use crate::pipeline::Admission;
 use crate::telemetry::Meter;
 
+/// Time for the last answers of a drain, and its part of one that is short.
+const LAST_ANSWERS: (Duration, u32) = (Duration::from_secs(1), 4);
+
 /// A receiver that is not listening yet.
 pub struct Otlp {
     id: Arc<str>,
@@ -138,12 +141,14 @@ impl Bound {
     /// Starts to accept, into `admission`, through tasks of `tasks`.
     pub async fn serve(self, admission: Arc<dyn Admission>, tasks: Arc<dyn Spawn>, meter: &Meter) -> Running {
         let (grpc_port, http_port) = (self.grpc().map(|at| at.port()), self.http().map(|at| at.port()));
+        let (last_answers, ending) = watch::channel(false);
         let door = Arc::new(Door {
             id: self.id,
             trust: self.settings.trust,
             clients: self.clients,
             admission,
             tasks: Arc::clone(&tasks),
+            ending,
         });
         let port = |transport, limits: Limits, other| {
             let meters = Meters::new(meter, &door.id, transport);
@@ -167,7 +172,7 @@ impl Bound {
             bound.serve(Arc::new(handler), settings.connections, connections, tasks)
         });
         let files = self.files.follow(&door.id, self.settings.reload, &door.tasks, meter);
-        Running { id: Arc::clone(&door.id), grpc, http, health, service: None, _files: files }
+        Running { id: Arc::clone(&door.id), grpc, http, health, last_answers, service: None, _files: files }
     }
 }
 
@@ -196,6 +201,8 @@ pub struct Running {
     grpc: Option<Serving>,
     http: Option<Serving>,
     health: Health,
+    /// Tells requests that wait for their outcome to be answered.
+    last_answers: watch::Sender<bool>,
     /// Dropped with this: ends the task that follows readiness.
     service: Option<watch::Sender<()>>,
     /// The same of the one that reads files again.
@@ -243,7 +250,8 @@ impl Running {
         self
     }
 
-    /// Stops accepting, lets requests in hand be answered for up to `grace`, closes the rest.
+    /// Stops accepting, lets requests in hand be answered for up to `grace`, closes the rest. Who waits for an outcome by then (a
+    /// delivery that takes its time) is told a moment before to come again.
     pub async fn drain(mut self, grace: Duration) {
         self.service = None;
         self.set_serving(false).await;
@@ -253,7 +261,18 @@ impl Running {
                 port.drain(grace).await;
             }
         };
-        tokio::join!(drain(self.grpc), drain(self.http));
+        let Self { grpc, http, last_answers, .. } = self;
+        let (longest, part) = LAST_ANSWERS;
+        let answer = async {
+            tokio::time::sleep(grace.saturating_sub(longest.min(grace / part))).await;
+            last_answers.send_replace(true);
+            std::future::pending::<()>().await;
+        };
+        let drained = async { tokio::join!(drain(grpc), drain(http)) };
+        tokio::select! {
+            _ = drained => {}
+            () = answer => {}
+        }
     }
 }
 

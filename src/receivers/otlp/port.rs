@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use tokio::sync::watch;
 
 use super::auth::Clients;
 use super::meters::Meters;
@@ -31,6 +32,20 @@ pub(super) struct Door {
     pub(super) admission: Arc<dyn Admission>,
     /// Makes tasks.
     pub(super) tasks: Arc<dyn Spawn>,
+    /// Turns true when a drain is nearly over: who still waits for an outcome is told to come again.
+    pub(super) ending: watch::Receiver<bool>,
+}
+
+impl Door {
+    /// Hands in a request. An outcome that a drain can't wait for is `shutting_down`: it may come about all the same.
+    async fn submit(&self, submission: Submission) -> Outcome {
+        let mut ending = self.ending.clone();
+        tokio::select! {
+            biased;
+            outcome = self.admission.submit(submission) => outcome,
+            _ = ending.wait_for(|ending| *ending) => Reason::ShuttingDown.outcome(),
+        }
+    }
 }
 
 /// One port.
@@ -131,7 +146,7 @@ impl Port {
             transport: self.transport,
             trust: door.trust,
         };
-        let outcome = door.admission.submit(submission).await;
+        let outcome = door.submit(submission).await;
         self.meters.submitted(signal, items, &outcome);
         reply::accepted(&outcome)
     }

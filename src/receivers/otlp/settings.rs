@@ -212,7 +212,7 @@ fn auth_settings(auth: &Auth, mutual: bool, problems: &mut Problems) -> auth::Se
         }
         certificates.insert(name.clone(), account.as_str().into());
     }
-    auth::Settings { tokens, tokens_file: auth.tokens_file.clone(), basic, certificates }
+    auth::Settings { tokens, tokens_file: auth.tokens_file.clone(), basic, certificates, ..auth::Settings::default() }
 }
 
 /// What each account shows, checked.

@@ -124,7 +124,7 @@ fn each_once(folder: &Path, count: usize) {
 }
 
 /// A client that trusts these authorities.
-fn trusting(trusted: &[&Authority]) -> Arc<ClientConfig> {
+pub(super) fn trusting(trusted: &[&Authority]) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     for authority in trusted {
         roots.add(CertificateDer::from(authority.certificate.clone())).unwrap();
@@ -134,7 +134,10 @@ fn trusting(trusted: &[&Authority]) -> Arc<ClientConfig> {
     Arc::new(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
-fn over_tls(to: SocketAddr, config: &Arc<ClientConfig>) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
+pub(super) fn over_tls(
+    to: SocketAddr,
+    config: &Arc<ClientConfig>,
+) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
     let mut socket = TcpStream::connect(to)?;
     socket.set_read_timeout(Some(Duration::from_secs(60)))?;
     let name = ServerName::try_from("localhost").unwrap();

@@ -16,7 +16,7 @@ use super::super::auth;
 use super::support::{Answer, INFLATED, Knobs, Rig, send, send_over};
 use super::{Refused, WAYS, Way, check_refused, frame, request, span};
 use crate::net::encoding::compress;
-use crate::net::{Encoding, server_tls};
+use crate::net::{Encoding, Kept, server_tls};
 use crate::otlp::Signal;
 use crate::secret::Secret;
 use crate::testing::tls::{Authority, Certified, pem_file};
@@ -186,6 +186,7 @@ async fn unusable_files_refuse_to_start() {
         client_ca_file: None,
         crl_file: None,
         reload_interval: Duration::from_millis(20),
+        kept: Kept::default(),
     };
     let why = Rig::try_with(Knobs { tls: Some(tls), ..Knobs::default() }).await.err().expect("refused");
     assert!(why.contains("tls.cert_file: can't read /nowhere/cert.pem"), "{why}");
@@ -220,6 +221,7 @@ impl Pki {
             client_ca_file: ca,
             crl_file: None,
             reload_interval: Duration::from_millis(20),
+            kept: Kept::default(),
         }
     }
 }

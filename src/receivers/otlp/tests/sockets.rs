@@ -387,13 +387,16 @@ async fn a_drain_answers_what_is_in_hand_and_closes_the_ports() {
 #[tokio::test]
 async fn a_drain_ends_at_its_deadline_with_a_request_still_in_hand() {
     let rig = Rig::with(Knobs { gate: Some(Arc::new(Semaphore::new(0))), ..Knobs::default() }).await;
-    let mut socket = TcpStream::connect(rig.http()).await.expect("connects");
     let body = span(Way::Json, 5);
-    socket.write_all(&post_head(body.len(), "")).await.expect("writes");
-    socket.write_all(&body).await.expect("writes");
+    let mut half = TcpStream::connect(rig.http()).await.expect("connects");
+    half.write_all(&post_head(body.len(), "")).await.expect("writes");
+    let mut whole = TcpStream::connect(rig.http()).await.expect("connects");
+    whole.write_all(&post_head(body.len(), "")).await.expect("writes");
+    whole.write_all(&body).await.expect("writes");
     rig.door.arrived.acquire().await.expect("open").forget();
-    rig.running.drain(Duration::from_millis(10)).await;
-    assert!(closed(&mut socket).await.is_empty());
+    rig.running.drain(Duration::from_secs(4)).await;
+    assert!(closed(&mut half).await.is_empty());
+    assert!(closed(&mut whole).await.starts_with(b"HTTP/1.1 503"), "who waits for an outcome is told to come again");
 }
 
 #[tokio::test]

@@ -1,0 +1,100 @@
+//! **What**: what a start would read of files, read while another configuration runs. **Why**: once the running round has ended, a
+//! certificate, a key or a table that can't be used leaves nobody who serves. **Invariants**: makes, binds and connects nothing; what
+//! is wrong is told all at once; what could be read is kept for the start (`net/kept`). **Not here**: what keeps
+//! nobody from starting, such as dates of certificates (`outside`); ports, which only a start can take.
+
+use std::sync::Arc;
+
+use crate::app::assemble::exporter;
+use crate::app::resolve::{Placed, Valid};
+use crate::app::tasks::Tasks;
+use crate::app::{keys, own, vaults, volume};
+use crate::clock::Clock;
+use crate::components::{ExporterSettings, ExtensionSettings, ProcessorSettings, ReceiverSettings, id_text};
+use crate::config::{ComponentId, env};
+use crate::exporters::remote::Deps;
+use crate::genai::Vocabulary;
+use crate::net::{Proxies, ServerTls, server_tls};
+use crate::processors::cost::Cost;
+use crate::processors::vault::{self, StoreSettings};
+use crate::receivers::otlp;
+use crate::recogniser::{self, Presidio};
+use crate::rng::SystemRng;
+use crate::telemetry::Meter;
+
+/// What would keep `valid` from starting, of what it reads of files and folders. Call it in a runtime.
+pub fn faults(valid: &Valid, clock: &Arc<dyn Clock>) -> Vec<String> {
+    // what is counted here is counted for nobody
+    let (meter, clock) = (Meter::new(), Arc::clone(clock));
+    let deps = Proxies::from_env(&env::var).map(|proxies| {
+        let (tasks, proxies) = (Tasks::new(&meter), Arc::new(proxies));
+        Deps { tasks, clock, proxies, meter }
+    });
+    let deps = match deps {
+        Ok(deps) => deps,
+        Err(why) => return vec![why],
+    };
+    let spool = &valid.spool.directory;
+    let mut faults: Vec<String> =
+        volume::unusable(spool).map(|why| format!("spool.directory: {why}")).into_iter().collect();
+    faults.extend(keys::trouble(valid).into_iter().map(|(setting, why)| format!("{setting}: {why}")));
+    for Placed { id, what } in &valid.receivers {
+        let ReceiverSettings::Otlp(settings) = what;
+        faults.extend(receiver(settings).map(|why| format!("receivers.{id}: {why}")));
+    }
+    for Placed { id, what } in &valid.processors {
+        let wrong = processor(id, what, valid, &deps).err();
+        faults.extend(wrong.map(|why| format!("processors.{id}: {why}")));
+    }
+    for Placed { id, what } in &valid.exporters {
+        if matches!(what, ExporterSettings::Otlp(_) | ExporterSettings::OtlpHttp(_)) {
+            faults.extend(exporter(id, what.clone(), deps.clone()).err());
+        }
+    }
+    faults.extend(own::companions(valid.own_metrics.clone(), &deps, &SystemRng).err());
+    for Placed { id, what } in &valid.extensions {
+        let ExtensionSettings::Admin(admin) = what else { continue };
+        let port = admin.tls.as_ref().map(|port| server_tls::Settings::from(port).keeping(&valid.admin_files));
+        faults.extend(port.and_then(|port| ServerTls::read(port).err()).map(|why| format!("extensions.{id}: {why}")));
+    }
+    faults
+}
+
+fn receiver(settings: &otlp::Settings) -> impl Iterator<Item = String> + use<> {
+    let grpc = settings.grpc.as_ref().and_then(|grpc| grpc.tls.clone());
+    let http = settings.http.as_ref().and_then(|http| http.tls.clone());
+    let ports = [grpc, http].into_iter().flatten();
+    let ports: Vec<String> = ports.filter_map(|port| ServerTls::read(port).err()).collect();
+    ports.into_iter().chain(settings.read_clients().err())
+}
+
+fn processor(id: &ComponentId, settings: &ProcessorSettings, valid: &Valid, deps: &Deps) -> Result<(), String> {
+    match settings {
+        ProcessorSettings::Vault(settings) => vault_of(settings, valid),
+        ProcessorSettings::Cost(settings) => {
+            let words = Arc::new(Vocabulary::builtin().map_err(|error| error.0)?);
+            Cost::new(id_text(id), settings, words, &deps.meter).map(drop).map_err(|error| error.0)
+        }
+        ProcessorSettings::Redact(settings) => {
+            let Some(asks) = settings.recogniser.clone() else { return Ok(()) };
+            let Deps { tasks, clock, proxies, meter } = deps.clone();
+            let made = Presidio::build(id_text(id), asks, recogniser::Deps { tasks, clock, proxies, meter });
+            made.map(drop).map_err(|why| format!("recogniser: {why}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn vault_of(settings: &vault::Settings, valid: &Valid) -> Result<(), String> {
+    if settings.store == StoreSettings::None {
+        return Ok(());
+    }
+    if let StoreSettings::Directory(path) = &settings.store
+        && let Some(why) = volume::unusable(path)
+    {
+        return Err(format!("store.directory: {why}"));
+    }
+    vaults::roots(settings)?;
+    let wrong = keys::signing_trouble(settings, &valid.spool.directory, &SystemRng);
+    wrong.map_or(Ok(()), |why| Err(format!("signing_key: {why}")))
+}
