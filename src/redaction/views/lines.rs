@@ -73,6 +73,10 @@ impl Lines {
     fn table(&self, scan: &Scan<'_>, line: Range<usize>, behind: usize, depth: usize) -> Option<Range<usize>> {
         static IN_HEADER: Bytes = Bytes::of(b"_ ,;|.-*\t\\").and_alnum();
         let low = line.start.max(line.end.saturating_sub(HEADER));
+        let named = |word: &WordAt| matches!(word.action, Action::Key | Action::Secret(Cue::Key));
+        if !self.words(scan, low).any(named) {
+            return None;
+        }
         let mut start = line.end;
         // names may stand in quotes, which are escaped here as line ends are
         loop {
@@ -85,11 +89,10 @@ impl Lines {
         }
         let begins = start == line.start || b"\"'`\n".contains(&scan.before(start, 1));
         let header = scan.bytes(start..line.end);
-        let by = separator(header).filter(|_| begins && header.len() > 4)?;
-        let named = |word: &WordAt| matches!(word.action, Action::Key | Action::Secret(Cue::Key));
-        if !self.words(scan, start).any(named) {
+        if !begins || header.len() <= 4 || !self.words(scan, start).any(named) {
             return None;
         }
+        let by = separator(header)?;
         let count = count(header, by);
         let mut row = line_at(scan, behind, depth);
         let first = scan.bytes(behind..row.end);
@@ -115,6 +118,7 @@ impl Lines {
             return None;
         }
         let low = line.start.max(line.end.saturating_sub(LABEL));
+        self.words(scan, low).next()?;
         let head = scan.bytes(low..line.end);
         let quote = memchr::memrchr(b'"', head).map_or(low, |quote| low + quote + 1);
         if quote == low && low > line.start {
@@ -123,22 +127,22 @@ impl Lines {
         let tail = line.end - AROUND.trailing(scan.bytes(quote..line.end));
         let ends = |at: usize| scan.bytes(at..tail).iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
         let mut end = behind;
-        let token = {
+        let token = || {
             let line = line_at(scan, behind, depth);
-            end = line.end.max(end);
             line.end - behind >= 6 && !scan.bytes(behind..line.end).contains(&b' ')
         };
         let told = self.words(scan, quote).take(4).any(|word| {
-            let says = match word.action {
+            let says = || match word.action {
                 Action::Pattern(_) | Action::Values => false,
-                Action::Secret(_) => token,
+                Action::Secret(_) => token(),
                 _ => !first.is_ascii_lowercase(),
             };
-            says && word.end <= tail && ends(word.end)
+            word.end <= tail && ends(word.end) && says()
         });
         if !told {
             return None;
         }
+        end = line_at(scan, behind, depth).end.max(end);
         let mut next = behind;
         for _ in 0..BELOW.0 {
             let line = line_at(scan, next, depth);
