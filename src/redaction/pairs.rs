@@ -379,7 +379,7 @@ impl Cursor<'_> {
                 // a quote of an outer level ends everything within
                 b'"' if escapes > 0 && slashes < escapes => return self.at..self.at + on - slashes,
                 // one that nothing in the value opened closes the string around it
-                b'"' if !within && self.rest().get(on + 1..).is_some_and(closes_string) => {
+                b'"' if mark != b'"' && !within && self.rest().get(on + 1..).is_some_and(closes_string) => {
                     return self.at..self.at + on - slashes;
                 }
                 byte => {

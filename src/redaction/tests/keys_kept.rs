@@ -175,6 +175,8 @@ fn values_end_with_their_string() {
             r#"{"a":["-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKCAQEA"],"exit_code":1,"x":"-----END RSA PRIVATE KEY-----"}"#,
             r#"{"a":["[PRIVATE_KEY]"],"exit_code":1,"x":"-----END RSA PRIVATE KEY-----"}"#,
         ),
+        // an escaped quote in a value closes nothing
+        (r#"{"password":"Kx7p\",\"Q2vR9","id":"x7"}"#, r#"{"password":"[PASSWORD]","id":"x7"}"#),
         (r#"{"c":"<password>Kx7pQ2vR9","id":"x7"}"#, r#"{"c":"<password>[PASSWORD]","id":"x7"}"#),
         (
             r#"{"c":"<wsse:Password Type=\"urn:text\">Granite2248</wsse:Password>","id":"x7"}"#,
