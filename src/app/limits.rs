@@ -122,11 +122,6 @@ impl Limits {
         if self.memory.is_some() && self.memory_percentage.is_some() {
             problems.push(FieldProblem::new("memory_percentage", "stands in place of `memory`: give one of them"));
         }
-        if let (Some(memory), Some(in_flight)) = (self.memory, self.in_flight)
-            && in_flight.0 > memory.0
-        {
-            problems.push(FieldProblem::new("in_flight", format!("more than `memory`, {memory}")));
-        }
         // By itself it is made to fit when the gateway starts. Receivers that are wrong are told as such.
         if largest == 0 || self.in_flight.is_none_or(|in_flight| in_flight.0 >= needed) {
             return if problems.is_empty() { Ok(()) } else { Err(problems) };

@@ -219,14 +219,14 @@ pub struct Share {
 }
 
 impl Share {
-    /// 40 % of the limit, or what `configured` says, up to 60 %. A request takes twice its size (as it came, as it is read), and what
+    /// 40 % of the limit, or what `configured` says, up to 60 % of what there is (`given`). A request takes twice its size (as it came, as it is read), and what
     /// inflating takes, times what working on it takes.
-    pub fn of(limit: Option<&Limit>, configured: Option<u64>) -> Self {
+    pub fn of(limit: Option<&Limit>, configured: Option<u64>, given: Option<u64>) -> Self {
         let factor = WORKING_FACTOR as u64;
         let least = (LEAST_REQUEST * 2 + INFLATING) * factor;
         let usual = limit.map_or(MOST_IN_FLIGHT, |limit| part(limit.bytes, SHARE).min(MOST_IN_FLIGHT));
         // more than that could only end the process
-        let most = limit.map_or(u64::MAX, |limit| part(limit.bytes, MOST_SHARE));
+        let most = given.map_or(u64::MAX, |given| part(given, MOST_SHARE));
         let in_flight = configured.map_or(usual, |configured| configured.min(most)).max(least);
         Self { in_flight, largest: (in_flight / factor).saturating_sub(INFLATING) / 2 }
     }

@@ -158,13 +158,13 @@ fn levels_have_two_marks() {
 #[test]
 fn a_share_of_the_limit() {
     let nowhere = Path::new("/nowhere");
-    let of = |mib: u64| Share::of(Limit::find_in(Some(mib * MIB), nowhere, nowhere).as_ref(), None);
+    let of = |mib: u64| Share::of(Limit::find_in(Some(mib * MIB), nowhere, nowhere).as_ref(), None, None);
     assert_eq!(of(1000).in_flight, 400 * MIB, "40 %");
     assert_eq!(of(64_000).in_flight, 768 * MIB);
-    assert_eq!(Share::of(None, None).in_flight, 768 * MIB);
-    assert_eq!(Share::of(None, Some(900 * MIB)).in_flight, 900 * MIB);
+    assert_eq!(Share::of(None, None, None).in_flight, 768 * MIB);
+    assert_eq!(Share::of(None, Some(900 * MIB), None).in_flight, 900 * MIB);
     // more than there is would end the process, not refuse
-    let given = |mib: u64| Share::of(Limit::find_in(Some(1000 * MIB), nowhere, nowhere).as_ref(), Some(mib * MIB));
+    let given = |mib: u64| Share::of(None, Some(mib * MIB), Some(1000 * MIB));
     assert_eq!((given(500).in_flight, given(100_000).in_flight), (500 * MIB, 600 * MIB));
     assert!(of(64_000).largest >= 64 * MIB, "what receivers take by default");
     assert_eq!(of(10).largest, MIB, "the least");
