@@ -120,8 +120,10 @@ struct Inner {
     next_spare: u64,
     /// Room can't be taken ahead here.
     unsure: bool,
-    /// Monotonic time before which the disk is not asked again, and what it said: for new data, and for the rest, which may have what that may not.
-    again: [Option<(Duration, Reason)>; 2],
+    /// Monotonic time before which the disk is not asked again for new data, and what it said.
+    again: Option<(Duration, Reason)>,
+    /// The same for the rest, which may have what new data may not.
+    again_to_drain: Option<(Duration, Reason)>,
     /// When the volume was last asked for what is free, where room can't be taken ahead.
     looked: Option<Duration>,
     /// So much may have to be left to others before the volume is asked again.
@@ -285,7 +287,7 @@ impl Room {
     /// What the disk said a moment ago, if it is too early to ask again.
     fn rested(&self, inner: &Inner, purpose: Purpose) -> Result<(), Reason> {
         let now = self.clock.monotonic();
-        match inner.again[usize::from(purpose == Purpose::Accept)] {
+        match if purpose == Purpose::Accept { inner.again } else { inner.again_to_drain } {
             Some((until, reason)) if now < until => Err(reason),
             _ => Ok(()),
         }
@@ -293,7 +295,8 @@ impl Room {
 
     fn rest<T>(&self, inner: &mut Inner, purpose: Purpose, said: &Result<T, Reason>) {
         let until = self.clock.monotonic().saturating_add(ASK_AGAIN);
-        inner.again[usize::from(purpose == Purpose::Accept)] = said.as_ref().err().map(|reason| (until, *reason));
+        let again = said.as_ref().err().map(|reason| (until, *reason));
+        *if purpose == Purpose::Accept { &mut inner.again } else { &mut inner.again_to_drain } = again;
     }
 
     /// Whether the volume still has what others need to let old data go. One that does not tell counts as having it.
