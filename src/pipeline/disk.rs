@@ -43,6 +43,8 @@ pub struct Entry {
 pub struct Free {
     /// Bytes an ordinary process may still take.
     pub bytes: u64,
+    /// The volume's size, bytes; `u64::MAX` where it does not tell.
+    pub total: u64,
     /// Files that may still be made; `u64::MAX` where the volume has no such count.
     pub files: u64,
 }
@@ -226,7 +228,8 @@ impl Directory for RealDirectory {
     fn free(&self) -> io::Result<Free> {
         let stat = rustix::fs::fstatvfs(&self.handle)?;
         let files = if stat.f_files == 0 { u64::MAX } else { stat.f_favail };
-        Ok(Free { bytes: stat.f_bavail.saturating_mul(stat.f_frsize), files })
+        let total = if stat.f_blocks == 0 { u64::MAX } else { stat.f_blocks.saturating_mul(stat.f_frsize) };
+        Ok(Free { bytes: stat.f_bavail.saturating_mul(stat.f_frsize), total, files })
     }
 
     fn lock(&self, name: &str) -> io::Result<Option<Box<dyn Send + Sync>>> {

@@ -13,7 +13,6 @@ mod wrapped;
 use std::ops::Range;
 
 use super::sets::Bytes;
-use markup::closes_string;
 use words::{BEFORE_STRING, IN_BARE, IN_CALL, IN_TYPE, IS, WRAPPERS};
 
 pub(super) use besides::{behind_user, is_named, value_before};
@@ -379,7 +378,7 @@ impl Cursor<'_> {
                 // a quote of an outer level ends everything within
                 b'"' if escapes > 0 && slashes < escapes => return self.at..self.at + on - slashes,
                 // one that nothing in the value opened closes the string around it
-                b'"' if mark != b'"' && !within && self.rest().get(on + 1..).is_some_and(closes_string) => {
+                b'"' if mark != b'"' && !within && self.closes(on) => {
                     return self.at..self.at + on - slashes;
                 }
                 byte => {

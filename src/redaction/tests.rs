@@ -21,6 +21,7 @@ mod pairs;
 mod properties;
 mod recognised;
 mod records;
+mod reviewed;
 mod score;
 mod tables;
 

@@ -52,7 +52,7 @@ pub(super) fn open(
         Ok(file) => file.size().unwrap_or(0),
         Err(_) => 0,
     };
-    let settings = &fitting(settings, &*directory, found.bytes + cushion);
+    let settings = &fitting(settings, &*directory);
     let (limit, least) = (settings.room(), 2 * settings.cushion());
     let room = Room::new(Arc::clone(&directory), Arc::clone(&clock), limit, settings.segment_size, least);
     room.active(0, 0, found.bytes);
@@ -70,9 +70,10 @@ pub(super) fn open(
 }
 
 /// Files no larger than the volume lets them be useful: of one that is a few segments large most could not be taken, or nothing at all.
-fn fitting(settings: &Settings, directory: &dyn Directory, own: u64) -> Settings {
+/// What others have on it does not count: they may go, and small files would stay.
+fn fitting(settings: &Settings, directory: &dyn Directory) -> Settings {
     let mut settings = settings.clone();
-    let volume = directory.free().map_or(u64::MAX, |free| free.bytes.saturating_add(own));
+    let volume = directory.free().map_or(u64::MAX, |free| free.total);
     if settings.segment_size > volume / 4 {
         settings.segment_size = (volume / 16).max(MIN_SEGMENT);
         let (size, asked) = (settings.segment_size, settings.max_size);

@@ -302,7 +302,7 @@ impl Room {
     /// Whether the volume still has what others need to let old data go. One that does not tell counts as having it.
     fn leaves_enough(&self, inner: &mut Inner) -> Result<(), Reason> {
         let leaves = self.leaves();
-        let free = self.directory.free().unwrap_or(Free { bytes: u64::MAX, files: u64::MAX });
+        let free = self.directory.free().unwrap_or(Free { bytes: u64::MAX, total: u64::MAX, files: u64::MAX });
         if free.bytes < leaves || free.files < LOW_FILES {
             return Err(Reason::SpoolFull);
         }

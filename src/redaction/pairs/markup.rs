@@ -7,7 +7,7 @@ use std::ops::Range;
 use super::{Cursor, VALUE, before};
 
 /// Whether the quote before `rest` closes a string of JSON, by what follows: another key or value, or a bracket.
-pub(super) fn closes_string(rest: &[u8]) -> bool {
+fn closes_string(rest: &[u8]) -> bool {
     let next = |from: usize| {
         let rest = rest.get(from..).unwrap_or_default();
         let blanks = rest.iter().take(16).take_while(|byte| byte.is_ascii_whitespace()).count();
@@ -25,6 +25,8 @@ pub(super) fn closes_string(rest: &[u8]) -> bool {
     }
 }
 
+/// So near a string of JSON must have begun.
+const AROUND: usize = 4096;
 /// Most bytes of a tag, or between two cells.
 const MOST: usize = 256;
 /// Most tags that wrap what a cell holds.
@@ -77,11 +79,17 @@ impl Cursor<'_> {
         value
     }
 
+    /// Whether the double quote `on` bytes ahead closes the string of JSON that all of this stands in.
+    pub(super) fn closes(&self, on: usize) -> bool {
+        self.rest().get(on + 1..).is_some_and(closes_string)
+            && self.text.get(self.at.saturating_sub(AROUND)..self.at).is_some_and(|head| head.contains(&b'"'))
+    }
+
     /// Up to one of `ends` or the end of a string, without blanks at its end.
     pub(super) fn until(&self, ends: &[u8]) -> Range<usize> {
         let rest = self.rest();
         let ends = |on: usize, byte: u8| match byte {
-            b'"' => rest.get(on + 1..).is_some_and(closes_string),
+            b'"' => self.closes(on),
             byte => ends.contains(&byte),
         };
         let len = rest.iter().take(VALUE).enumerate().take_while(|(on, byte)| !ends(*on, **byte)).count();

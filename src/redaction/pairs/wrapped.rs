@@ -119,9 +119,17 @@ pub(super) fn is_row(text: &[u8], key: usize, bar: usize) -> bool {
             && below.get(..end(below)).is_some_and(|line| line.iter().all(|byte| b"-+ \r".contains(byte))))
 }
 
+/// So near a string must have begun.
+const AROUND: usize = 1024;
+
 /// A cell up to an escaped line end, or the end of the string that it stands in.
 pub(super) fn within_string(text: &[u8], cell: Range<usize>) -> Range<usize> {
+    let head = text.get(cell.start.saturating_sub(AROUND)..cell.start).unwrap_or_default();
+    let head = head.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
     let text = text.get(cell.clone()).unwrap_or_default();
+    if !head.contains(&b'"') {
+        return cell.start..cell.start + text.trim_ascii_end().len();
+    }
     let ends = |(at, byte): (usize, &u8)| match (byte, text.get(at + 1)) {
         (b'\\', next) => matches!(next, Some(b'n' | b'r' | b'\\')),
         (b'"', next) => matches!(next, None | Some(b',' | b'}' | b']')) && text.first() != Some(&b'"'),

@@ -57,7 +57,9 @@ pub(super) fn parallel(scan: &Scan<'_>, pair: &Pair, rules: &Rules, claims: &mut
     if found.len() < 2 || !hidden && found.iter().any(|(_, value)| value.is_none()) {
         return false;
     }
-    for (name, value) in found {
+    let last = found.len() - 1;
+    let mut claimed = hidden;
+    for (on, (name, value)) in found.into_iter().enumerate() {
         let (Some(kind), Some(value)) = (kind(name), value) else { continue };
         let text = values.get(value.clone()).unwrap_or_default();
         let look = Look::at(text);
@@ -69,7 +71,9 @@ pub(super) fn parallel(scan: &Scan<'_>, pair: &Pair, rules: &Rules, claims: &mut
         };
         if let Some(rule) = rules.of_pair(kind, name).filter(|_| fits && !refused(text)) {
             claims.add(scan, rule, open + value.start..open + value.end);
+            claimed |= on == last;
         }
     }
-    true
+    // else the words before were no names, and the first value is the key's
+    claimed
 }

@@ -40,8 +40,8 @@ pub(super) fn pem(scan: &Scan<'_>, at: usize, rule: u16, claims: &mut Claims) ->
     // one that was cut ends where the next begins: its end is not this one's
     let rest = NEXT.find(rest).and_then(|next| rest.get(..next)).unwrap_or(rest);
     let behind = from + rest.iter().take_while(|byte| **byte == b'-').count();
-    // the end behind a key of JSON is that of another value
-    let end = END.find(rest).filter(|end| !holds_key(rest.get(..*end).unwrap_or_default())).and_then(|end| {
+    // lines may stand in values of their own: records of a log
+    let end = END.find(rest).and_then(|end| {
         let marks = rest.get(end..).unwrap_or_default().windows(4).take(80).position(|part| part == b"----")?;
         let dashes = rest.iter().skip(end + marks).take_while(|byte| **byte == b'-').count();
         Some(from + end + marks + dashes)
@@ -52,12 +52,9 @@ pub(super) fn pem(scan: &Scan<'_>, at: usize, rule: u16, claims: &mut Claims) ->
     end
 }
 
-/// Whether a key of JSON ends in `text`: a quote and a colon.
-fn holds_key(text: &[u8]) -> bool {
-    memchr::memchr_iter(b'"', text).any(|quote| {
-        let behind = text.get(quote + 1..).unwrap_or_default();
-        behind.iter().take(8).find(|byte| !byte.is_ascii_whitespace()) == Some(&b':')
-    })
+/// Whether `text`, which begins with the quote that ends a string, says that this is a key of JSON.
+fn ends_key(text: &[u8]) -> bool {
+    text.iter().skip(1).take(8).find(|byte| !byte.is_ascii_whitespace()) == Some(&b':')
 }
 
 /// A PEM block whose `END` is at `at` and whose beginning was cut off: lines of base64 above, none before `from`. Gives where it ends.
@@ -236,7 +233,8 @@ fn pieces(scan: &Scan<'_>, block: Range<usize>, lead: &[u8], rule: u16, claims: 
         let token = kept.iter().filter(|byte| byte.is_ascii_alphanumeric()).count();
         let plain = kept.iter().all(|byte| in_block(*byte) && !b"@()".contains(byte))
             || at == block.start && is_plain(kept, lead);
-        if plain && token >= 8 && has_body(kept.trim_ascii()) && token * 2 > kept.len() {
+        let is_key = || ends_key(scan.bytes(at + part.len()..block.end));
+        if plain && token >= 8 && has_body(kept.trim_ascii()) && token * 2 > kept.len() && !is_key() {
             let blanks = kept.len() - kept.trim_ascii_start().len();
             claims.add(scan, rule, at + blanks..at + kept.trim_ascii_end().len());
         }

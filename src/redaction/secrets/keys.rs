@@ -86,7 +86,7 @@ const TOKEN_NOT: &str = "\
     page next continuation sync pad padding eos bos unk mask stop special cls sep image end start first last \
     per max min num total input output prompt completion cached reasoning thinking audio text budget count n \
     new used remaining generated previous prev cancellation cancel pagination design color syntax lookahead \
-    time of sequence lock update";
+    time of sequence lock";
 
 /// Last words of keys that only talk about a secret.
 const ABOUT: &str = "\

@@ -29,6 +29,8 @@ pub(super) struct Place {
     pub(super) argument: bool,
     pub(super) flag: bool,
     pub(super) upper: bool,
+    /// The key has letters of another script than ASCII's.
+    pub(super) is_foreign: bool,
     /// No word in lower case follows.
     pub(super) last_word: bool,
     /// A type: `password: T = …`.
@@ -70,6 +72,7 @@ impl Place {
             list: matches!(next, b';' | b'"')
                 && pair.sep == Sep::Equals
                 && (then.is_ascii_alphanumeric() || last == b';'),
+            is_foreign: !scan.bytes(pair.key.clone()).is_ascii(),
             upper: !scan.bytes(pair.key.clone()).iter().any(u8::is_ascii_lowercase),
         }
     }
@@ -84,6 +87,7 @@ impl Place {
             spaced: false,
             argument: false,
             flag: false,
+            is_foreign: false,
             upper,
             last_word: true,
             typed: false,

@@ -125,7 +125,7 @@ impl Directory for Handle {
     fn free(&self) -> io::Result<Free> {
         let mut world = self.disk.0.lock();
         world.op(Op::Other, self.life)?;
-        Ok(Free { bytes: world.capacity.saturating_sub(world.used()), files: u64::MAX })
+        Ok(Free { bytes: world.capacity.saturating_sub(world.used()), total: world.capacity, files: u64::MAX })
     }
 
     fn lock(&self, name: &str) -> io::Result<Option<Box<dyn Send + Sync>>> {

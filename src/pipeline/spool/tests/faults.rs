@@ -210,6 +210,7 @@ fn what_is_left_counts_the_volume() {
             committer.step(STEP);
             let before = spool.status().left;
             assert!(before > volume / 2 && before < volume, "{volume} {before}");
+            assert!(spool.settings().segment_size >= volume / 16, "not so small that there would be thousands");
             let mut sent = 0;
             while send(&spool, "acme", body(500_000)).is_ok() {
                 clock.advance(Duration::from_millis(300));

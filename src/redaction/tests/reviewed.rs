@@ -1,0 +1,42 @@
+//! What a reviewer found that rules of strings, names and blocks had lost: each was hidden before and must stay so.
+
+use super::{redact as redacted_by, shared};
+
+fn redact(text: &str) -> String {
+    redacted_by(shared(), text)
+}
+
+/// Lines of a key in records of a log, or items of a list: no line of it stays, and keys of the records do.
+#[test]
+fn keys_in_records_of_a_log_go() {
+    let body = ["MC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp", "K06nwoy9hQz7TrX2LmVb8sKe4WdYcUa1Jf3PgN6i"];
+    let lines = [&["-----BEGIN PRIVATE KEY-----"][..], &body[..], &["-----END PRIVATE KEY-----"][..]].concat();
+    let log: String =
+        lines.iter().map(|line| format!("{{\"log\": \"{line}\\n\", \"stream\": \"stdout\"}}\n")).collect();
+    let list = lines.iter().map(|line| format!("{{\"line\":\"{line}\"}}")).collect::<Vec<_>>().join(",");
+    for text in [log, format!("[{list}]"), format!("{{\"a\":{:?}}}", format!("[{list}]"))] {
+        let redacted = redact(&text);
+        assert!(body.iter().all(|line| !redacted.contains(line)), "{redacted}");
+        assert!(redacted.contains("\"stream\"") || redacted.contains("line"), "{redacted}");
+    }
+}
+
+/// Passwords of another script, in prose with commas, in cells with backslashes and quotes.
+#[test]
+fn passwords_that_were_hidden_stay_so() {
+    for (text, secret) in [
+        ("export DB_PASSWORD=жопасова", "жопасова"),
+        ("password=密码很长的口令", "密码很长的口令"),
+        ("In prod, password = \"hunter2xyz\", \"user\" = \"bob\"", "hunter2xyz"),
+        ("user is admin, password = \"hunter2xyz\", 'readonly'", "hunter2xyz"),
+        ("err, password = \"Zx9kP2mQ\", \"\"", "Zx9kP2mQ"),
+        ("| password | C:\\new7\\rpass9 |", "rpass9"),
+        ("| db_password | aB3\\nX9qL2 |", "X9qL2"),
+        ("password='Tr0ub\",4dor3xyz'", "4dor3xyz"),
+        ("<password>a7Kx\",\"b9Zq</password>", "b9Zq"),
+        ("UPDATE_TOKEN=xK9mPq2vT7wZ4nB8sL3d", "xK9mPq2vT7wZ4nB8sL3d"),
+    ] {
+        let redacted = redact(text);
+        assert!(!redacted.contains(secret), "{redacted}");
+    }
+}
