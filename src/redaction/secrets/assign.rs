@@ -318,11 +318,7 @@ fn identifier(value: &[u8], look: &Look) -> bool {
 
 fn password(value: &[u8], look: &Look, pair: &Pair, place: &Place) -> bool {
     // words of another script alone, behind a word of one, are what a form says
-    let foreign = look.letters() + look.digits == 0
-        && !value.is_ascii()
-        && pair.quote.is_none()
-        && pair.sep != Sep::Equals
-        && place.is_foreign;
+    let foreign = place.is_foreign && look.letters() + look.digits == 0 && !value.is_ascii();
     if path(value) && value.starts_with(b"/") || foreign {
         return false;
     }

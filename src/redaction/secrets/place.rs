@@ -29,7 +29,7 @@ pub(super) struct Place {
     pub(super) argument: bool,
     pub(super) flag: bool,
     pub(super) upper: bool,
-    /// The key has letters of another script than ASCII's.
+    /// The key has letters of another script than ASCII's, and stands before bare text, without `=`.
     pub(super) is_foreign: bool,
     /// No word in lower case follows.
     pub(super) last_word: bool,
@@ -72,7 +72,7 @@ impl Place {
             list: matches!(next, b';' | b'"')
                 && pair.sep == Sep::Equals
                 && (then.is_ascii_alphanumeric() || last == b';'),
-            is_foreign: !scan.bytes(pair.key.clone()).is_ascii(),
+            is_foreign: !scan.bytes(pair.key.clone()).is_ascii() && pair.quote.is_none() && pair.sep != Sep::Equals,
             upper: !scan.bytes(pair.key.clone()).iter().any(u8::is_ascii_lowercase),
         }
     }
