@@ -235,6 +235,7 @@ impl Room {
     /// kept: that room is then what is left of the limit, or of the volume, less than a segment. What the others need is left to them, unless they could
     /// not have it anyway, and a little for the spool's own progress; only what lets data go at once takes even that, and no more of it than it must.
     fn file_to_drain(&self, inner: &Inner, want: u64, purpose: Purpose) -> Result<u64, Reason> {
+        self.rested(inner, purpose)?;
         let within = self.limit.saturating_sub(inner.total());
         let free = self.directory.free().map_or(u64::MAX, |free| free.bytes);
         let least = want.saturating_sub(inner.taken()).saturating_add(SEGMENT_HEADER as u64);
@@ -252,10 +253,13 @@ impl Room {
         if inner.total().saturating_add(size) > self.limit {
             return Err(Reason::SpoolFull);
         }
-        self.rested(inner, purpose)?;
+        self.rarely(inner, purpose, |inner| self.make(inner, size, purpose))
+    }
+
+    fn make(&self, inner: &mut Inner, size: u64, purpose: Purpose) -> Result<Spare, Reason> {
         let name = format!("{SPARE}{}", inner.next_spare);
         inner.next_spare += 1;
-        let made = match self.directory.create(&name, size) {
+        match self.directory.create(&name, size) {
             Ok((file, taken)) => {
                 inner.unsure |= !taken;
                 let enough = match purpose {
@@ -274,9 +278,7 @@ impl Room {
                 tracing::warn!(%error, "the spool can't make a file");
                 Err(Reason::SpoolFailed)
             }
-        };
-        self.rest(inner, purpose, &made);
-        made
+        }
     }
 
     /// Where room can't be taken ahead, only what is free above what is left to others makes it sure.
@@ -293,10 +295,19 @@ impl Room {
         }
     }
 
-    fn rest<T>(&self, inner: &mut Inner, purpose: Purpose, said: &Result<T, Reason>) {
+    /// Asks the disk, unless it refused a moment ago.
+    fn rarely<T>(
+        &self,
+        inner: &mut Inner,
+        purpose: Purpose,
+        ask: impl FnOnce(&mut Inner) -> Result<T, Reason>,
+    ) -> Result<T, Reason> {
+        self.rested(inner, purpose)?;
+        let said = ask(inner);
         let until = self.clock.monotonic().saturating_add(ASK_AGAIN);
         let again = said.as_ref().err().map(|reason| (until, *reason));
         *if purpose == Purpose::Accept { &mut inner.again } else { &mut inner.again_to_drain } = again;
+        said
     }
 
     /// Whether the volume still has what others need to let old data go. One that does not tell counts as having it.
@@ -312,10 +323,7 @@ impl Room {
 
     /// Asks the volume, since more must be left than when it was last asked.
     fn ask(&self, inner: &mut Inner) -> Result<(), Reason> {
-        self.rested(inner, Purpose::Accept)?;
-        let said = self.leaves_enough(inner);
-        self.rest(inner, Purpose::Accept, &said);
-        said
+        self.rarely(inner, Purpose::Accept, |inner| self.leaves_enough(inner))
     }
 
     /// Whether the volume has room for `more` and `on_top`, and for some files.
@@ -328,14 +336,13 @@ impl Room {
 
     /// Asks the volume every now and then, where room can't be taken ahead.
     fn look(&self, inner: &mut Inner, want: u64) -> Result<(), Reason> {
-        self.rested(inner, Purpose::Accept)?;
-        let lately = inner.looked.is_some_and(|looked| self.clock.monotonic().saturating_sub(looked) < ASK_AGAIN);
-        if lately && inner.refusing.is_none() {
-            return Ok(());
-        }
-        let said = self.free_above(inner, want, self.on_top(Purpose::Accept));
-        self.rest(inner, Purpose::Accept, &said);
-        said
+        self.rarely(inner, Purpose::Accept, |inner| {
+            let lately = inner.looked.is_some_and(|looked| self.clock.monotonic().saturating_sub(looked) < ASK_AGAIN);
+            if lately && inner.refusing.is_none() {
+                return Ok(());
+            }
+            self.free_above(inner, want, self.on_top(Purpose::Accept))
+        })
     }
 
     /// The smallest file that holds a transaction of `bytes`; a new one if there is none.
@@ -378,13 +385,10 @@ impl Room {
         self.rested(&self.inner.lock(), Purpose::Accept).is_err()
     }
 
-    /// Bytes that new data may still take: of the limit, and of the volume as far as it tells; 0 while it is refused.
+    /// Bytes that new data may still take while it is not refused: of the limit, and of the volume as far as it tells.
     pub(super) fn takes(&self) -> u64 {
         let free = self.directory.free().map_or(u64::MAX, |free| free.bytes).saturating_sub(self.leaves());
         let inner = self.inner.lock();
-        if inner.refusing.is_some() {
-            return 0;
-        }
         // files are of one size, and what is less stays
         let more = self.limit.saturating_sub(inner.total()).min(free) / self.segment.max(1) * self.segment;
         more.saturating_add(inner.taken().saturating_sub(inner.reserved.saturating_add(self.kept())))

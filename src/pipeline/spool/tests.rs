@@ -10,9 +10,11 @@ use crate::secret::Secret;
 
 mod damage;
 mod faults;
+mod formats;
 mod peek;
 mod repack;
 mod simulation;
+mod volumes;
 
 const STEP: Duration = Duration::ZERO;
 

@@ -173,9 +173,11 @@ impl Wanted {
     /// What is not there.
     fn lacks(&self, name: &str, told: &BTreeSet<String>) -> String {
         let Some(id) = &self.turn_id else { return format!("no signed line of {name} in the index") };
-        let told = match told.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-            [] => "its client told no turn's id: give the lines themselves, as `vault replay --json` tells them of each turn".to_owned(),
-            ref told => format!("its client told {}", told.join(", ")),
+        let told = if told.is_empty() {
+            "its client told no turn's id: give the lines themselves, as `vault replay --json` tells them of each turn"
+                .to_owned()
+        } else {
+            format!("its client told {}", told.iter().map(String::as_str).collect::<Vec<_>>().join(", "))
         };
         format!("no signed line of {name} in the index has the turn id {id:?}; {told}")
     }

@@ -140,12 +140,7 @@ pub(super) async fn of_others(
     if others.is_empty() {
         return Ok(others);
     }
-    let days: Vec<String> = others
-        .keys()
-        .filter_map(|name| Some(name.rsplit('/').nth(2)?.to_owned()))
-        .collect::<BTreeSet<_>>()
-        .into_iter()
-        .collect();
+    let days: BTreeSet<String> = others.keys().filter_map(|name| Some(name.rsplit('/').nth(2)?.to_owned())).collect();
     let mut left = filter.content.0 / LINE;
     let mut visit = |row: Row| {
         let place = row.object_key.as_deref().and_then(|name| others.get_mut(name)).zip(row.off);
@@ -154,7 +149,7 @@ pub(super) async fn of_others(
         }
     };
     // lines stand in the folder of their day, which is the object's
-    let day = |day: &str| days.iter().any(|one| one == day);
+    let day = |day: &str| days.contains(day);
     match &filter.signed {
         None => drop(each_row(vault, filter.account.as_deref(), &day, &mut visit).await?),
         Some(signed) => drop(each_signed_row(vault, filter.account.as_deref(), &day, signed, &mut visit).await?),

@@ -6,7 +6,7 @@ use super::super::record::{RECORD_HEADER, RecordHeader, SEGMENT_HEADER, SegmentH
 use super::*;
 use crate::testing::sim_disk::SimDisk;
 
-fn on(disk: &SimDisk, keys: &[SpoolKey]) -> Result<(Arc<Spool>, Committer), OpenError> {
+pub(super) fn on(disk: &SimDisk, keys: &[SpoolKey]) -> Result<(Arc<Spool>, Committer), OpenError> {
     let mut settings = Settings::new("/spool".into(), 1 << 20);
     settings.segment_size = 16 << 10;
     seeded(disk, &settings, keys, 7)
@@ -25,7 +25,7 @@ fn seeded(
 }
 
 /// A disk with `count` committed transactions in several segments, as a killed process leaves it.
-fn filled(count: usize) -> (SimDisk, Vec<String>) {
+pub(super) fn filled(count: usize) -> (SimDisk, Vec<String>) {
     let disk = SimDisk::new();
     let (spool, mut committer) = on(&disk, &[key(1)]).unwrap();
     let mut sent = Vec::new();
@@ -40,7 +40,7 @@ fn filled(count: usize) -> (SimDisk, Vec<String>) {
     (disk, sent)
 }
 
-fn error(result: Result<(Arc<Spool>, Committer), OpenError>) -> OpenError {
+pub(super) fn error(result: Result<(Arc<Spool>, Committer), OpenError>) -> OpenError {
     match result {
         Ok(_) => panic!("must not open"),
         Err(error) => error,
@@ -120,26 +120,6 @@ fn keys_rotate_under_load() {
     let (spool, _committer) =
         on(&disk, &[key(KEYS)]).expect("the newest key alone is enough once the rest is delivered");
     assert_eq!(bodies(&spool, "a"), ["last"]);
-}
-
-/// Every version of the format that there ever was is this one: a spool of an older one can't exist. When there is a second,
-/// this fails, and a spool written by the first must be kept here and opened.
-#[test]
-fn there_is_one_format() {
-    assert_eq!(super::super::record::VERSION, 1);
-}
-
-/// A format of the future must be refused, for segments and progress, and left alone.
-#[test]
-fn a_newer_format_is_refused() {
-    for (name, at) in [("seg-0000000001.spool", 8), ("progress", 8)] {
-        let (disk, _) = filled(1);
-        assert!(disk.flip(name, at, 1), "{name}");
-        let before = disk.contents(name);
-        let error = error(on(&disk, &[key(1)]));
-        assert!(error.to_string().contains("newer") && error.to_string().contains("format 3"), "{error}");
-        assert_eq!(disk.contents(name), before);
-    }
 }
 
 /// Wherever a bit flips in what was synced, the start must be refused or everything must still come back, the last
