@@ -74,13 +74,15 @@ pub(in crate::cli) struct Erase {
     /// Public keys of all erasers, or a file that holds them.
     #[arg(long, value_name = "KEY|FILE")]
     erasers: Vec<String>,
-    /// The key that signs the chain of erasures (`vault keygen --signing`): no eraser's own, no gateway's.
+    /// The key that signs the chain of erasures (`vault keygen --signing`): no eraser's own, no gateway's (what is given with `--gateway-key` is
+    /// refused).
     #[arg(long, value_name = "FILE")]
     sign_with: Option<PathBuf>,
     /// Public key that signed the chain of erasures before `--sign-with` did, or a file that holds it.
     #[arg(long, value_name = "KEY|FILE")]
     before: Vec<String>,
-    /// Public key of the gateways' signer, or a file that holds it: which sessions a `--user` has is told by what it signed.
+    /// Public key of the gateways' signer, or a file that holds it: which sessions a `--user` has is told by what it signed; with `--execute`:
+    /// that `--sign-with` is another one.
     #[arg(long, value_name = "KEY|FILE")]
     gateway_key: Vec<String>,
     /// Name of the writer in whose chain erasures are told; no gateway's.
@@ -120,8 +122,11 @@ pub(super) fn run_erase(options: &Erase) -> Result<Exit, String> {
     }
     let erasers = public_keys(&options.erasers)?;
     let (key, before) = (signing_key(options.sign_with.as_deref())?, public_keys(&options.before)?);
-    if erasers.contains(key.public()) {
-        return Err("--sign-with is an eraser's own key: the chain of erasures has one of its own".to_owned());
+    let gateways = public_keys(&options.gateway_key)?;
+    for (theirs, whose) in [(&erasers, "an eraser's own key"), (&gateways, "the key of a gateway's signer")] {
+        if theirs.contains(key.public()) {
+            return Err(format!("--sign-with is {whose}: the chain of erasures has one of its own"));
+        }
     }
     let file = options.execute.as_deref().map(read).transpose()?;
     let account = match &file {

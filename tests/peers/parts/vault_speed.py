@@ -79,10 +79,10 @@ def ack(work, seconds):
     other.join()
     sync, own = statistics.median(syncs), syncs[len(syncs) * 99 // 100]
     figure("at half of it", round(rate), f"a second; acknowledged p50 {p50:.1f} ms, p99 {p99:.1f} ms, longest {longest:.1f} ms")
-    # where the disk's own p99 is above the bound, the check says more of the disk than of the gateway
     figure("fdatasync beside it, median", round(sync, 2), f"ms, p99 {own:.2f} ms ({own / sync:.1f} times the median), longest {syncs[-1]:.1f} ms")
-    check("ack p99 <= 6 times the median fdatasync of the same disk, at half of the maximum rate", p99 <= 6 * sync, f"{p99 / sync:.1f} times")
-    figure("ack p99 in fdatasyncs", round(p99 / sync, 2))
+    figure("ack p99 in fdatasyncs", round(p99 / sync, 2), "times the median; the aim is 6")
+    # a disk whose own p99 is near the aim says more of itself than of the gateway: beside that p99 a regression is seen on any disk
+    check("ack p99 <= 6 times what an fdatasync of the same disk takes, the median of a steady disk, else its p99", p99 <= 6 * (sync if own <= 2 * sync else own), f"{p99 / sync:.1f} times the median, {p99 / own:.1f} times the p99")
     load.back_end.kill()
     gateway.stop(120)
 
