@@ -106,11 +106,12 @@ pub fn blueprint_for(mut valid: Valid, keys: Keys, seams: &Seams, round: Round) 
 
 /// The limit of memory and what requests may take of it; receivers take nothing that could never fit.
 fn memory_of(valid: &mut Valid) -> (Option<Limit>, Share) {
-    let limit = Limit::find(valid.limits.memory.map(|memory| memory.0));
+    // what there is, whatever is configured as the limit
+    let found = Limit::find();
+    let given = found.as_ref().map(|given| given.bytes);
+    let limit = Limit::of(found, valid.limits.memory.map(|memory| memory.0));
     let percent = valid.limits.memory_percentage.unwrap_or(100);
     let limit = limit.map(|limit| limit.part(percent, LEAST_MEMORY.0));
-    // whatever is configured as the limit
-    let given = Limit::find(None).map(|given| given.bytes);
     let share = Share::of(limit.as_ref(), valid.limits.in_flight.map(|in_flight| in_flight.0), given);
     let largest = usize::try_from(share.largest).unwrap_or(usize::MAX);
     let lowered = valid.receivers.iter_mut().filter_map(|placed| {

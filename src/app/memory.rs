@@ -81,14 +81,13 @@ pub struct Limit {
 }
 
 impl Limit {
-    /// `configured`, unless the system gives less: then the kernel would kill before anything was short. Without it the
-    /// tightest limit of this process's cgroups, else the machine's memory. None where nobody tells anything.
-    pub fn find(configured: Option<u64>) -> Option<Self> {
-        Self::find_in(configured, Path::new("/proc"), Path::new("/sys/fs/cgroup"))
+    /// The tightest limit of this process's cgroups, else the machine's memory. None where nobody tells anything.
+    pub fn find() -> Option<Self> {
+        Self::find_in(Path::new("/proc"), Path::new("/sys/fs/cgroup"))
     }
 
-    fn find_in(configured: Option<u64>, proc: &Path, cgroups: &Path) -> Option<Self> {
-        let given = Self::given(proc, cgroups);
+    /// `configured`, unless the system gives less (`given`): then the kernel would kill before anything was short. Without it what is given.
+    pub fn of(given: Option<Self>, configured: Option<u64>) -> Option<Self> {
         let Some(bytes) = configured else { return given };
         if let Some(given) = given.filter(|given| given.bytes < bytes) {
             let (set_by, limit) = (given.origin.text(), given.bytes);
@@ -98,8 +97,7 @@ impl Limit {
         Some(Self { bytes, origin: Origin::Configured, used: Used::Resident })
     }
 
-    /// What the system gives.
-    fn given(proc: &Path, cgroups: &Path) -> Option<Self> {
+    fn find_in(proc: &Path, cgroups: &Path) -> Option<Self> {
         let machine = total(&fs::read_to_string(proc.join("meminfo")).unwrap_or_default());
         let own = fs::read_to_string(proc.join("self/cgroup")).unwrap_or_default();
         let groups = own.lines().filter_map(|line| {

@@ -2,7 +2,8 @@
 //! that changes and the admin port mean the same. **Invariants**: a configuration with problems is told, counted and forgotten, and so is one whose certificates,
 //! keys, tokens or tables can't be used, all while the one before runs on; one that
 //! came by a changed file (its own, or one that it names by `${file:…}`) is taken when it has been the same for a moment: half of a copy is none; a watched file is taken once for each
-//! change, whatever became of it, and not when it says again what runs. **Not here**: what becomes of it (`run`).
+//! change, whatever became of it, and not when it says again what runs; one that was refused for what it names is watched with all of
+//! that, and taken as soon as it can be: it may be what closes a port. **Not here**: what becomes of it (`run`).
 
 use std::io;
 use std::sync::Arc;
@@ -10,12 +11,16 @@ use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
+use tracing::subscriber::{NoSubscriber, with_default};
 
 use super::Common;
 use super::source::{Loaded, Make, Said, load, said_by};
 use crate::app::build::Seams;
 use crate::app::rehearse;
+use crate::app::resolve::Valid;
+use crate::app::tasks::Tasks;
 use crate::clock::Clock;
+use crate::net::spawn::blocking;
 use crate::telemetry::{Counter, names};
 
 /// How often a watched file is looked at.
@@ -29,19 +34,24 @@ pub(super) struct Reloads {
     asked: Arc<Notify>,
     /// What the file said when it was read last, also where that could not be used, or not be run. None: it could not be read.
     seen: Option<Said>,
+    /// What that means, where files that it names could not be used.
+    refused: Option<Arc<Valid>>,
     clock: Arc<dyn Clock>,
+    /// Files are read where a volume that hangs holds up nobody.
+    tasks: Arc<Tasks>,
     failures: Counter,
 }
 
 impl Reloads {
-    /// Waits for reasons from now on.
+    /// Waits for reasons from now on. Call it in a runtime.
     ///
     /// # Errors
     /// The operating system refuses the handler.
     pub(super) fn new(common: Common, watch: bool, seams: &Seams) -> io::Result<Self> {
         let (hang_up, asked) = (signal(SignalKind::hangup())?, Arc::default());
         let (clock, failures) = (Arc::clone(&seams.clock), seams.meter.counter(&names::CONFIG_RELOAD_FAILURES, &[]));
-        Ok(Self { common, watch, hang_up, asked, seen: None, clock, failures })
+        let tasks = Tasks::new(&seams.meter);
+        Ok(Self { common, watch, hang_up, asked, seen: None, refused: None, clock, tasks, failures })
     }
 
     /// What was given as the next configuration could not be run.
@@ -57,54 +67,102 @@ impl Reloads {
     /// Ends with the next configuration that can be used; `running` is what the one that runs says.
     pub(super) async fn next(&mut self, running: &Said) -> Loaded {
         loop {
-            let known = self.seen.as_ref().unwrap_or(running);
-            let watched = watched(&self.common, self.watch, known);
+            let look = Look {
+                common: self.common.clone(),
+                known: self.seen.as_ref().unwrap_or(running).clone(),
+                refused: self.refused.clone(),
+                clock: Arc::clone(&self.clock),
+            };
+            let watched = watched(look, self.watch, &self.tasks);
             tokio::select! {
                 _ = self.hang_up.recv() => tracing::info!("SIGHUP: the configuration is read again"),
                 () = self.asked.notified() => tracing::info!("asked by the admin port: the configuration is read again"),
-                said = watched => {
-                    if said == *running {
-                        self.seen = Some(said);
+                found = watched => match found {
+                    Found::Changed(said) if said == *running => {
+                        (self.seen, self.refused) = (Some(said), None);
                         tracing::info!("the file says again what runs: nothing changes");
                         continue;
                     }
-                    tracing::info!("the file changed: the configuration is read again");
+                    Found::Changed(_) => tracing::info!("the file changed: the configuration is read again"),
+                    Found::Mended => {
+                        tracing::info!("what the configuration names can be used now: the configuration is read again");
+                    }
                 }
             }
-            self.seen = said_by(&self.common).ok();
-            if let Some(loaded) = self.usable() {
+            if let Some(loaded) = self.usable().await {
                 return loaded;
             }
             self.failed();
         }
     }
-}
 
-impl Reloads {
     /// The configuration, if it can be used.
-    fn usable(&self) -> Option<Loaded> {
-        let Ok(loaded) = load(&self.common, Make::Keys) else {
+    async fn usable(&mut self) -> Option<Loaded> {
+        let (common, clock) = (self.common.clone(), Arc::clone(&self.clock));
+        let read = move || {
+            let seen = said_by(&common).ok();
+            let loaded = load(&common, Make::Keys).ok();
+            let faults = loaded.as_ref().map(|loaded| rehearse::faults(&loaded.valid, &clock));
+            (seen, loaded.zip(faults))
+        };
+        let (seen, found) = blocking(&*self.tasks, "reload", read).await.unwrap_or_default();
+        (self.seen, self.refused) = (seen, None);
+        let Some((loaded, faults)) = found else {
             tracing::error!("the configuration can't be used; the one before goes on");
             return None;
         };
-        let faults = rehearse::faults(&loaded.valid, &self.clock);
-        if !faults.is_empty() {
-            tracing::error!(why = faults.join("; "), "the configuration can't be used; the one before goes on");
-            return None;
+        if faults.is_empty() {
+            return Some(loaded);
         }
-        Some(loaded)
+        tracing::error!(why = faults.join("; "), "the configuration can't be used; the one before goes on");
+        self.refused = self.watch.then(|| Arc::new(loaded.valid));
+        None
     }
 }
 
-/// Ends when the file, or one that it names, says something else than `known`, twice in a row the same, with that.
-async fn watched(common: &Common, watch: bool, known: &Said) -> Said {
+/// What a watch came upon.
+#[derive(PartialEq)]
+enum Found {
+    /// The file, or one that it names by `${file:…}`, says this.
+    Changed(Said),
+    /// Nothing keeps what was refused from being started any more.
+    Mended,
+}
+
+/// What a watch looks at.
+#[derive(Clone)]
+struct Look {
+    common: Common,
+    /// What the file said last.
+    known: Said,
+    /// What could not be used of it.
+    refused: Option<Arc<Valid>>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Look {
+    fn found(&self) -> Option<Found> {
+        let said = said_by(&self.common).ok()?;
+        if said != self.known {
+            return Some(Found::Changed(said));
+        }
+        let refused = self.refused.as_ref()?;
+        // what is wrong was told when it was refused, and not each second
+        let faults = with_default(NoSubscriber::default(), || rehearse::faults(refused, &self.clock));
+        faults.is_empty().then_some(Found::Mended)
+    }
+}
+
+/// Ends when there is something, twice in a row the same, with that.
+async fn watched(look: Look, watch: bool, tasks: &Tasks) -> Found {
     if !watch {
         return std::future::pending().await;
     }
     let mut last = None;
     loop {
         tokio::time::sleep(LOOK).await;
-        let now = said_by(common).ok().filter(|said| said != known);
+        let look = look.clone();
+        let now = blocking(tasks, "reload", move || look.found()).await.flatten();
         match (now, last) {
             (Some(now), Some(before)) if now == before => return now,
             (now, _) => last = now,

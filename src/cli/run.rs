@@ -82,7 +82,7 @@ async fn serve(common: Common, options: Options, loaded: Loaded) -> Exit {
     };
     let round = Round { sockets: Some(Sockets::default()), again: Some(reloads.asked()) };
     let sockets = round.sockets.clone().unwrap_or_default();
-    // What ran last stays resolved, with its keys: the files and variables that it names may have gone since.
+    // What ran last stays resolved, with its keys, until what comes after it runs: the files and variables that it names may have gone since.
     let (mut loaded, mut before, mut kept) = (loaded, None::<(Valid, Said, Keys)>, None::<Keys>);
     loop {
         let embedded = loaded.embedded;
@@ -101,7 +101,10 @@ async fn serve(common: Common, options: Options, loaded: Loaded) -> Exit {
             Ok((blueprint, keys)) => {
                 // A round that starts holds the spool already: only a signal to stop ends it before it runs.
                 let runs = Notify::new();
+                let former = &mut before;
                 let ready = |app: &App| {
+                    // nothing goes back from here on: its keys are held no longer than they may be needed
+                    *former = None;
                     runs.notify_one();
                     sockets.settle();
                     tell(app, embedded, &spool);

@@ -18,7 +18,7 @@ fn put(root: &Path, files: &[(&str, &str)]) {
 fn find(files: &[(&str, &str)]) -> Option<Limit> {
     let folder = tempfile::tempdir().unwrap();
     put(folder.path(), files);
-    let found = Limit::find_in(None, &folder.path().join("proc"), &folder.path().join("cgroup"));
+    let found = Limit::find_in(&folder.path().join("proc"), &folder.path().join("cgroup"));
     // read before the folder goes
     let used = found.as_ref().filter(|limit| limit.origin == Origin::Cgroup).map(|limit| limit.used().unwrap());
     if let Some(wanted) = files.iter().find(|(name, _)| *name == "wanted") {
@@ -128,14 +128,14 @@ fn the_cgroups_limit_is_found() {
         assert_eq!((found.bytes, found.origin), (bytes, origin), "{what}");
     }
     assert_eq!(find(&[]), None, "a system that tells nothing");
-    let configured = Limit::find(Some(7)).unwrap();
+    let configured = Limit::of(Limit::find(), Some(7)).unwrap();
     assert_eq!((configured.bytes, configured.origin), (7, Origin::Configured));
     assert!(configured.used().unwrap() > MIB, "this process");
     // a container of 2 MiB does not become larger by a file's word
     let folder = tempfile::tempdir().unwrap();
     put(folder.path(), &[("proc/self/cgroup", "0::/a\n"), ("cgroup/a/memory.max", "2097152\n")]);
-    let within =
-        |bytes| Limit::find_in(Some(bytes), &folder.path().join("proc"), &folder.path().join("cgroup")).unwrap();
+    let there = || Limit::find_in(&folder.path().join("proc"), &folder.path().join("cgroup"));
+    let within = |bytes| Limit::of(there(), Some(bytes)).unwrap();
     assert_eq!((within(4 * MIB).bytes, within(4 * MIB).origin), (2 * MIB, Origin::Cgroup));
     assert_eq!((within(MIB).bytes, within(MIB).origin), (MIB, Origin::Configured));
 }
@@ -143,7 +143,7 @@ fn the_cgroups_limit_is_found() {
 /// Short begins later than it ends, so that it does not flicker; a figure exactly on the mark counts.
 #[test]
 fn levels_have_two_marks() {
-    let limit = Limit::find(Some(1000)).unwrap();
+    let limit = Limit::of(Limit::find(), Some(1000)).unwrap();
     let path = [(799, Level::Fine), (800, Level::Short), (760, Level::Short), (749, Level::Fine), (760, Level::Fine)];
     let again =
         [(920, Level::Critical), (890, Level::Critical), (879, Level::Short), (760, Level::Short), (100, Level::Fine)];
@@ -157,8 +157,7 @@ fn levels_have_two_marks() {
 /// 40 % of the limit and not more than before; a request of the largest size fits, one more byte of it does not.
 #[test]
 fn a_share_of_the_limit() {
-    let nowhere = Path::new("/nowhere");
-    let of = |mib: u64| Share::of(Limit::find_in(Some(mib * MIB), nowhere, nowhere).as_ref(), None, None);
+    let of = |mib: u64| Share::of(Limit::of(None, Some(mib * MIB)).as_ref(), None, None);
     assert_eq!(of(1000).in_flight, 400 * MIB, "40 %");
     assert_eq!(of(64_000).in_flight, 768 * MIB);
     assert_eq!(Share::of(None, None, None).in_flight, 768 * MIB);
