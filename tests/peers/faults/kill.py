@@ -41,8 +41,8 @@ def run(work, options):
     check("kill: a clean end", gateway.stop() == 0)
     figure("kill: cycles, acknowledged items", f"{options.cycles}, {len(load.acked)}")
     figure("kill: slowest start to ready", round(slowest, 2), "s")
-    # what is in flight at a kill comes twice (docs/operations.md), so the share is a life's length: one percent is asked of lives of two seconds (nightly)
-    accounted("kill", sink, load.acked, bound=0.01 if options.life >= 2 else 0.1)
+    # what is in flight at a kill comes twice (docs/operations.md), so the share is a life's length: one percent is asked of lives of half a second and more
+    accounted("kill", sink, load.acked, bound=0.01 if options.life >= 0.5 else 0.1)
     check("kill: no panic", "panic" not in gateway.log())
 
 

@@ -1,6 +1,6 @@
 """Faults that need a real process: kills, full volumes, damage, storms, ends, clocks.
 
-    faults.py [ROW …] [--cycles 50] [--items 100000] [--life 0] [--overload 60] [--recovery 1024] [--seed N]
+    faults.py [ROW …] [--cycles 50] [--items 100000] [--life 0.5] [--overload 60] [--recovery 1024] [--seed N]
 
 Rows: kill recovery flat disk damage storm ends clocks (all without one).
 """
@@ -31,7 +31,7 @@ def main():
     p.add_argument("rows", nargs="*", metavar="ROW")
     p.add_argument("--cycles", type=int, default=50)
     p.add_argument("--items", type=int, default=100_000, help="acknowledged at least, over all cycles")
-    p.add_argument("--life", type=float, default=0, help="seconds under load before each kill, at least")
+    p.add_argument("--life", type=float, default=0.5, help="seconds under load before each kill, at least")
     p.add_argument("--overload", type=int, default=60, help="seconds")
     p.add_argument("--flood", type=int, default=128, help="clients of the overload: four times what may be in flight")
     p.add_argument("--recovery", type=int, default=1024, help="MiB of spool")
