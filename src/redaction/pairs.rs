@@ -13,9 +13,10 @@ mod wrapped;
 use std::ops::Range;
 
 use super::sets::Bytes;
-use words::{BEFORE_STRING, IN_BARE, IN_CALL, IN_TYPE, IS, WRAPPERS};
+use words::{BEFORE_STRING, IN_BARE, IN_TYPE, IS};
 
 pub(super) use besides::{behind_user, is_named, value_before};
+pub(super) use words::wrapper;
 pub(super) use wrapped::wrapped;
 
 /// Most bytes before and behind a word that belong to its key.
@@ -202,6 +203,10 @@ impl Cursor<'_> {
                 if quoted_key.is_none() && self.skip_type() { Sep::Equals } else { sep }
             }
             (b'(', _) if called => self.take(1, Sep::Call),
+            // `{password, "v"}` of Erlang
+            (b',', b' ') if before(self.text, key.start, b"") == b'{' && b"\"'".contains(&self.byte(2)) => {
+                self.take(1, Sep::Comma)
+            }
             (b',', _) if quoted_key.is_some() => match self.sibling(key) {
                 true => Sep::Sibling,
                 false => self.take(1, Sep::Comma),
@@ -234,6 +239,13 @@ impl Cursor<'_> {
     /// `is`, `was`, `by`, `to`, a type before `=`, or nothing but white space.
     fn word_between(&mut self, quoted_key: bool) -> Option<Sep> {
         let at = self.at;
+        let made = words::MADE.into_iter().find(|made| self.rest().starts_with(made)).map_or(0, <[u8]>::len);
+        if made > 0
+            && let Some(len) = self.rest().get(made..).and_then(words::of_whom)
+        {
+            self.at += made + len;
+            return Some(Sep::Is);
+        }
         for word in IS {
             if self.skip_word(word) {
                 return Some(Sep::Is);
@@ -255,7 +267,8 @@ impl Cursor<'_> {
         let rest = self.rest();
         let len = IN_TYPE.leading(rest.get(..rest.len().min(48)).unwrap_or_default());
         let typed = || rest.iter().take(len).any(u8::is_ascii_alphabetic);
-        if rest.get(len) != Some(&b'=') || rest.get(len + 1) == Some(&b'=') || !typed() {
+        let compared = || rest.get(len.wrapping_sub(1)) == Some(&b'!');
+        if rest.get(len) != Some(&b'=') || rest.get(len + 1) == Some(&b'=') || !typed() || compared() {
             return false;
         }
         let quoted = rest.iter().skip(len + 1).find(|byte| **byte != b' ').is_some_and(|byte| b"\"'`".contains(byte));
@@ -351,12 +364,7 @@ impl Cursor<'_> {
             self.at += letters;
             return;
         }
-        let called = IN_CALL.leading(rest.get(..rest.len().min(40)).unwrap_or_default());
-        let quoted = rest.get(called + 1).is_some_and(|byte| b"\"'\\".contains(byte));
-        let name = rest.get(..called).unwrap_or_default();
-        if rest.get(called) == Some(&b'(') && quoted && WRAPPERS.iter().any(|wrapper| ends_with(name, wrapper)) {
-            self.at += called + 1;
-        }
+        self.at += wrapper(rest).unwrap_or(0);
     }
 
     /// A quoted value: up to the quote at the same level of escapes, or the line's end where there is none.

@@ -176,8 +176,9 @@ impl Tail for str {
 }
 
 fn basic(matched: &str) -> bool {
-    decode(matched)
-        .is_some_and(|plain| plain.contains(&b':') && plain.iter().all(|byte| *byte >= 0x20 && *byte != 0x7f))
+    let text =
+        |plain: &Vec<u8>| plain.iter().all(|byte| *byte >= 0x20 && *byte != 0x7f) && std::str::from_utf8(plain).is_ok();
+    decode(matched).is_some_and(|plain| plain.contains(&b':') && text(&plain))
 }
 
 /// Userinfo whose password is real, and not `host:8080?…`.

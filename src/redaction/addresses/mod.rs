@@ -13,7 +13,7 @@ use super::find::Action;
 use super::rule::Family;
 use super::scan::{Claims, Scan};
 
-pub(super) use tail::STATES;
+pub(super) use tail::{STATES, is_unit};
 
 /// Claims street lines and post boxes, with what is attached.
 pub(super) fn claim(scan: &Scan<'_>, claims: &mut Claims) {

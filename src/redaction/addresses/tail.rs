@@ -227,7 +227,7 @@ pub(super) fn has_unit(scan: &Scan<'_>, end: usize) -> bool {
 }
 
 /// Whether a word stands before a unit's number.
-pub(super) fn is_unit(word: &str) -> bool {
+pub(in crate::redaction) fn is_unit(word: &str) -> bool {
     UNITS.iter().any(|unit| unit.eq_ignore_ascii_case(word))
 }
 
@@ -291,7 +291,7 @@ fn unit(rest: &str, word: &str) -> Option<usize> {
         _ => return None,
     };
     let behind = rest.get(from..)?;
-    let blanks = behind.bytes().take(3).take_while(|byte| b" .#".contains(byte)).count();
+    let blanks = behind.bytes().take(3).take_while(|byte| b" .#:".contains(byte)).count();
     let id = behind.get(blanks..)?.bytes().take_while(|byte| byte.is_ascii_alphanumeric() || *byte == b'-').count();
     let text = behind.get(blanks..blanks + id)?;
     let digit = text.bytes().any(|byte| byte.is_ascii_digit());

@@ -6,6 +6,7 @@ use std::ops::Range;
 use super::json::Kind;
 use super::table::{Evidence, KeyRule, Known, Match};
 use super::{Value, claim_value, values};
+use crate::redaction::addresses::is_unit;
 use crate::redaction::find::Action;
 use crate::redaction::names::{is_thing, shape};
 use crate::redaction::pairs::{self, Sep};
@@ -212,7 +213,9 @@ fn field(line: &str) -> &str {
     let next = |at: usize| {
         let name = line.get(at + 1..).unwrap_or_default().bytes().take_while(u8::is_ascii_alphanumeric).count();
         let behind = line.as_bytes().get(at + 1 + name..at + 3 + name);
-        name > 1 && behind.is_some_and(|behind| behind.starts_with(b":") && behind != b": ")
+        // `12 Main Street Apt:4B`
+        let unit = || line.get(at + 1..at + 1 + name).is_some_and(is_unit);
+        name > 1 && !unit() && behind.is_some_and(|behind| behind.starts_with(b":") && behind != b": ")
     };
     let blank = line.match_indices(' ').take(8).map(|(at, _)| at).find(|at| next(*at));
     let end = blank.or_else(|| line.find('}')).unwrap_or(line.len());

@@ -50,11 +50,19 @@ fn is_begun(site: &Site<'_, '_>, first: usize) -> bool {
     let (near, next) = (site.scan.before(site.start(), 1), site.scan.before(site.start(), 2));
     match near {
         b'_' | b'~' | b'^' => false,
+        // `%204.2.1.3`: its first digits are an escape's
+        b'%' => !is_escape(site),
         b'.' => false,
         b'-' => !next.is_ascii_alphanumeric(),
         b'=' => next != b'=' && next != b'>' && next != b'<' && next != b'~',
         _ => true,
     }
+}
+
+/// Whether the two digits behind the `%` before a site say a byte.
+fn is_escape(site: &Site<'_, '_>) -> bool {
+    let digits = site.scan.bytes(site.start()..site.start() + 2);
+    digits.len() == 2 && digits.iter().all(u8::is_ascii_hexdigit)
 }
 
 /// `version 1.2.3.4`, `v1.2.3.4`, `Chrome/1.2.3.4`, and small numbers that nothing calls an address: sections, releases.

@@ -123,6 +123,13 @@ pub(super) fn opens(text: &[u8], at: usize) -> bool {
     space != 1 && head.get(..head.len() - space).is_some_and(|head| head.ends_with(b"<"))
 }
 
+/// Length up to the `>` of a tag behind a quote that belongs to nothing (`hint=it's`), where nothing but words and quotes follows.
+fn stray(rest: &[u8], from: usize) -> Option<usize> {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b" =-_.\"'".contains(byte);
+    let len = rest.get(from..)?.iter().take(MOST).take_while(|byte| plain(byte)).count();
+    (rest.get(from + len) == Some(&b'>')).then_some(from + len)
+}
+
 /// Length up to the `>` of the tag that goes on here; quotes may hold one.
 fn tag(rest: &[u8]) -> Option<usize> {
     let mut quote = None;
@@ -130,7 +137,7 @@ fn tag(rest: &[u8]) -> Option<usize> {
     for (on, byte) in rest.iter().take(MOST).enumerate() {
         match (quote, *byte) {
             // the value of an attribute is quoted; another quote ends a string
-            (None, b'"' | b'\'') if last != b'=' => return None,
+            (None, b'"' | b'\'') if last != b'=' => return stray(rest, on),
             (None, b'>') => return Some(on),
             (None, b'<') => return None,
             (None, b'"' | b'\'') => quote = Some(*byte),

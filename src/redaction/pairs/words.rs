@@ -1,6 +1,7 @@
 //! **What**: words between keys and values, and around values. **Invariants**: in small letters. **Not here**: words of keys (`secrets::keys`).
 
 use super::super::sets::Bytes;
+use super::ends_with;
 
 /// What prose writes between a key and its value, the longer ones first.
 pub(super) const IS: [&[u8]; 16] = [
@@ -22,6 +23,9 @@ pub(super) const IS: [&[u8]; 16] = [
     b"is:",
 ];
 
+/// What stands before `for root@localhost: ` in logs.
+pub(super) const MADE: [&[u8]; 2] = [b"is generated ", b"was generated "];
+
 /// Bytes of `for user 'x' is `, `of bob is `, `for bob: `, `(for staging) is `, `(staging): `: whose value follows.
 pub(super) fn of_whom(rest: &[u8]) -> Option<usize> {
     let rest = rest.get(..rest.len().min(48)).unwrap_or_default();
@@ -38,13 +42,14 @@ pub(super) fn of_whom(rest: &[u8]) -> Option<usize> {
     if let Some(is) = memchr::memmem::find(rest, b" is ") {
         return Some(is + 4);
     }
-    let colon = rest.iter().position(|byte| !word(*byte)).filter(|at| rest.get(*at) == Some(&b':'))?;
+    let quoted = |byte: u8| word(byte) || b"\"'`".contains(&byte) && rest.starts_with(b"for user ");
+    let colon = rest.iter().position(|byte| !quoted(*byte)).filter(|at| rest.get(*at) == Some(&b':'))?;
     let words = rest.get(..colon)?.split(|byte| *byte == b' ').count();
     (words < 4).then_some(colon + 1)
 }
 
 /// Functions that only wrap a string.
-pub(super) const WRAPPERS: &[&[u8]] = &[
+const WRAPPERS: &[&[u8]] = &[
     b"string",
     b"secret",
     b"secretstr",
@@ -61,10 +66,19 @@ pub(super) const WRAPPERS: &[&[u8]] = &[
 
 /// Letters and marks right before a string, what the name of a call is made of, and a type.
 pub(super) static BEFORE_STRING: Bytes = Bytes::of(b"bBrRuUfFL@$");
-pub(super) static IN_CALL: Bytes = Bytes::of(b" _.[]:").and_alnum();
-pub(super) static IN_TYPE: Bytes = Bytes::of(b" _<>&'[]?|.").and_alnum();
+static IN_CALL: Bytes = Bytes::of(b" _.[]:").and_alnum();
+pub(super) static IN_TYPE: Bytes = Bytes::of(b" _<>&'[]?!|.").and_alnum();
 /// What neither ends a value without quotes nor opens a bracket in it.
 pub(super) static IN_BARE: Bytes = Bytes::of(
     b"\0\x01\x02\x03\x04\x05\x06\x07\x08\t\n\x0b\x0c\r\x0e\x0f\x10\x11\x12\x13\x14\x15\x16\x17\x18\x19\x1a\x1b\x1c\x1d\x1e\x1f \"'`,;()[]{}<>|&\\",
 )
 .others();
+
+/// Bytes before the string of a call that only wraps it: `new String("`, `[]byte("`.
+pub(in super::super) fn wrapper(rest: &[u8]) -> Option<usize> {
+    let called = IN_CALL.leading(rest.get(..rest.len().min(40)).unwrap_or_default());
+    let quoted = rest.get(called + 1).is_some_and(|byte| b"\"'\\".contains(byte));
+    let name = rest.get(..called)?;
+    (rest.get(called) == Some(&b'(') && quoted && WRAPPERS.iter().any(|wrapper| ends_with(name, wrapper)))
+        .then_some(called + 1)
+}

@@ -4,16 +4,18 @@
 
 use std::ops::Range;
 
-use super::super::pairs::{self, Pair, Sep, ends_with, key_around, pair, value_before};
+use super::super::pairs::{Pair, Sep, ends_with, key_around, pair, value_before};
 use super::super::scan::{Claims, Scan};
 use super::super::stems::WordAt;
 use super::keys::{Kind, kind};
-use super::place::{LONG, Place, passed};
+use super::known::Taken;
+use super::place::{LONG, Place, is_told, passed};
 use super::templates::is_torn;
 use super::values::{
-    Look, contains, is_salt, is_sentence, is_talk, is_version, path, prose, random, refused, uuid, wordy,
+    Look, contains, is_salt, is_sentence, is_talk, is_twilio_id, is_version, path, prose, random, refused, uuid, wordy,
 };
-use super::{Rules, ahead, beside, calls, fallback, headers, lists, near, params, variables};
+use super::word::may_be_key;
+use super::{Rules, beside, calls, fallback, headers, lists, near, params, told, variables};
 
 /// Looks at the key around `word`; gives the place up to which nothing needs another look.
 pub(super) fn look(scan: &Scan<'_>, word: &WordAt, rules: &Rules, claims: &mut Claims) -> usize {
@@ -28,8 +30,7 @@ pub(super) fn look(scan: &Scan<'_>, word: &WordAt, rules: &Rules, claims: &mut C
     let parameter = found.as_ref().is_some_and(|pair| params::is_parameter(scan, pair));
     let signed = kind == Kind::Parameter && found.as_ref().is_some_and(|pair| params::is_signature(scan, pair));
     let found = found.filter(|pair| {
-        (kind != Kind::Parameter || parameter || signed || is_titled(scan, pair))
-            && !(pair.sep == Sep::Space && scan.before(pair.key.start, 1) == b'=')
+        (kind != Kind::Parameter || parameter || signed || is_titled(scan, pair)) && !is_told(scan, pair)
     });
     let Some(mut pair) = found else {
         if scan.byte(key.end) == b':' && scan.byte(key.end + 1) == b'\n' {
@@ -61,7 +62,7 @@ pub(super) fn look(scan: &Scan<'_>, word: &WordAt, rules: &Rules, claims: &mut C
         return passed(&pair, &key);
     }
     if lists::is_login(scan, &pair, kind) {
-        calls::look(scan, pair.value.start, 1, rules, claims);
+        calls::look(scan, pair.value.start, Taken::SECOND, rules, claims);
         return passed(&pair, &key);
     }
     if beside::parallel(scan, &pair, rules, claims) || calls::is_taken(scan, &mut pair, kind) {
@@ -104,14 +105,6 @@ fn read(text: &[u8], key: &Range<usize>) -> Option<Pair> {
     }
 }
 
-/// An id of Twilio's (`AC…`, `SM…`): two capitals and 32 digits in hex.
-fn is_twilio_id(value: &[u8]) -> bool {
-    let hex = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f');
-    value
-        .split_at_checked(2)
-        .is_some_and(|(kind, id)| kind.iter().all(u8::is_ascii_uppercase) && id.len() == 32 && id.iter().all(hex))
-}
-
 /// `DB_PASSWORD = "DB_PASSWORD"`, `PASSWORD = "PASSWORD"`: the name of a setting.
 fn is_itself(value: &[u8], key: &[u8]) -> bool {
     let name = value.contains(&b'_') || value.iter().all(u8::is_ascii_uppercase);
@@ -134,6 +127,9 @@ fn is_titled(scan: &Scan<'_>, pair: &Pair) -> bool {
 /// A word of prose: a random token may stand near.
 fn in_prose(scan: &Scan<'_>, word: &WordAt, rules: &Rules, claims: &mut Claims) {
     let (before, next) = (scan.before(word.at, 1), scan.byte(word.end));
+    if before == b' ' && scan.before(word.at, 2) == b'=' {
+        told::before(scan, word.at..word.end, rules, claims);
+    }
     if before != b' ' || !matches!(next, b' ' | b',' | b'.' | b':') || word.end - word.at > 12 {
         return;
     }
@@ -163,58 +159,11 @@ fn kind_of(scan: &Scan<'_>, key: &Range<usize>) -> Option<(Kind, usize)> {
     }
 }
 
-/// A few bytes say that most words are no keys: `tokenizer`, `the key to`, `pass a`.
-fn may_be_key(scan: &Scan<'_>, word: &WordAt) -> bool {
-    let (last, next) = (scan.before(word.end, 1), scan.byte(word.end));
-    let goes_on = (last.is_ascii_lowercase() && next.is_ascii_lowercase())
-        || (last.is_ascii_uppercase() && next.is_ascii_uppercase());
-    if goes_on {
-        return false;
-    }
-    match next {
-        b' ' | b'\t' => {
-            let then = scan.byte(word.end + 1);
-            b"=:|<-\"'`?\\ \t".contains(&then) || scan.before(word.at, 1) == b'-' || {
-                let rest = ahead(scan, word.end + 1, 48);
-                let begins = |words: &[&[u8]]| {
-                    words.iter().any(|word| rest.get(..word.len()).is_some_and(|head| head.eq_ignore_ascii_case(word)))
-                };
-                begins(&[b".=", b"is ", b"was ", b"by ", b"to ", b"is:", b"for ", b"key", b"token", b"of "])
-                    || begins(&[b"has been ", b"changed to ", b"reset to ", b"("])
-                    || is_mixed(rest)
-                    || rest.contains(&b'=')
-                    || contains(scan.bytes(word.at.saturating_sub(48)..word.at), b"login ")
-            }
-        }
-        b'.' | b',' => scan.byte(word.end + 1).is_ascii_alphanumeric() || scan.byte(word.end + 1) == b'=',
-        b'\n' | b'\r' => is_named(scan, word),
-        b';' | b'/' | b'{' | b'}' | b'+' | b'%' | b'@' | b'$' | b'~' | b'^' => false,
-        _ => true,
-    }
-}
-
-/// YAML's `name: KEY`, with `value: v` beside it; a cell of a table in HTML.
-fn is_named(scan: &Scan<'_>, word: &WordAt) -> bool {
-    let rest = ahead(scan, word.end, 64);
-    let blanks = rest.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
-    let text = scan.text.as_bytes();
-    rest.get(blanks..).is_some_and(|rest| rest.starts_with(b"value:") || rest.starts_with(b"</t"))
-        || pairs::is_named(text, &key_around(text, word.at..word.end))
-}
-
-/// `password aB3dE6gH`: what stands behind the word is none.
-fn is_mixed(rest: &[u8]) -> bool {
-    let len = rest.iter().take_while(|byte| !byte.is_ascii_whitespace()).count();
-    let token = rest.get(..len).unwrap_or_default();
-    let look = Look::at(token);
-    len >= 8 && look.digits > 0 && look.upper > 0 && look.lower > 0 && !wordy(token) && !path(token)
-}
-
 /// Whether the value is secret, by what its key announces.
 pub(super) fn judge(kind: Kind, value: &[u8], pair: &Pair, place: &Place) -> bool {
     let look = Look::at(value);
     let modules = pair.quote.is_none() && value.windows(2).any(|part| part == b"::" || part == b"->");
-    let ticks = pair.sep == Sep::Is && pair.quote == Some(b'`');
+    let ticks = pair.sep == Sep::Is && pair.quote == Some(b'`') && !told::is_literal(value, &look);
     let talk = kind != Kind::Password || matches!(pair.sep, Sep::Colon | Sep::Space | Sep::Is) && pair.quote.is_none();
     let least = if place.parameter { 3 } else { 4 };
     if value.len() < least
@@ -228,7 +177,8 @@ pub(super) fn judge(kind: Kind, value: &[u8], pair: &Pair, place: &Place) -> boo
     {
         return false;
     }
-    let strict = matches!(pair.sep, Sep::Comma | Sep::Compare) || (pair.sep == Sep::Cell && look.blanks > 0);
+    let flag = pair.sep == Sep::Comma && place.flag && !value.starts_with(b"-");
+    let strict = matches!(pair.sep, Sep::Comma | Sep::Compare) && !flag || (pair.sep == Sep::Cell && look.blanks > 0);
     match kind {
         Kind::Password if !strict => password(value, &look, pair, place),
         // `bind '…' pass '…'`: what is in quotes and full of marks is no test's result
@@ -259,6 +209,7 @@ pub(super) fn judge(kind: Kind, value: &[u8], pair: &Pair, place: &Place) -> boo
             let mixed = look.digits > 0 && look.upper > 0 && look.lower > 0 && look.marks > look.joints;
             look.blanks == 0 && calls(value, pair).is_none() && !uuid(value) && (mixed || random(value))
         }
+        Kind::Password if pair.sep == Sep::Compare && pair.quote.is_some() => told::is_compared(value, &look),
         Kind::Password => look.blanks == 0 && look.classes() >= 2 && !wordy(value),
         Kind::Secret | Kind::Token => secret(kind, value, &look, pair, place),
         Kind::Header | Kind::Cookie => false,
@@ -333,7 +284,7 @@ fn password(value: &[u8], look: &Look, pair: &Pair, place: &Place) -> bool {
     let told =
         [&b"pass"[..], b"pwd", b"secret", b"token", b"user", b"get", b"arg"].iter().any(|word| contains(value, word));
     match pair.sep {
-        Sep::Is => mixed && look.letters() > 0 && !wordy(value),
+        Sep::Is => mixed && look.letters() > 0 && !wordy(value) || told::is_phrase(value, look, place.last_word),
         Sep::Space if place.flag => {
             let random = look.upper > 2 && look.lower > 2 && look.len >= 12 && !wordy(value);
             !value.starts_with(b"-") && (mixed || random || look.upper == 0 && place.last_word)
@@ -363,7 +314,9 @@ fn place_is_code(look: &Look, value: &[u8]) -> bool {
 
 fn quoted_password(value: &[u8], look: &Look, pair: &Pair, mixed: bool) -> bool {
     let ends_in_colon = value.ends_with(b":");
-    let title = look.only_letters() && look.upper == 1 && value.first().is_some_and(u8::is_ascii_uppercase);
+    let high = value.iter().filter(|byte| !byte.is_ascii()).count();
+    let title =
+        look.letters() + high == look.len && look.upper == 1 && value.first().is_some_and(u8::is_ascii_uppercase);
     // a selector of a page
     let name = value.strip_prefix(b"#").unwrap_or(value);
     let look = &Look::at(name);
@@ -376,6 +329,7 @@ fn quoted_password(value: &[u8], look: &Look, pair: &Pair, mixed: bool) -> bool 
         return false;
     }
     match pair.sep {
+        Sep::Comma => mixed && look.digits + look.marks > look.joints,
         Sep::Space => mixed || value.len() >= 6 && look.blanks == 0 && look.upper == 0,
         _ if look.blanks > 0 => {
             look.blanks <= 12
@@ -437,6 +391,8 @@ fn secret(kind: Kind, value: &[u8], look: &Look, pair: &Pair, place: &Place) -> 
         [&b"key"[..], b"token", b"secret", b"api", b"pass", b"name", b"auth"].iter().any(|word| contains(value, word));
     match pair.quote {
         Some(_) if named && look.digits == 0 && look.marks == look.joints => false,
+        // the name of a message: `e2.api.client.secret.key`
+        Some(_) if named && value.iter().filter(|byte| **byte == b'.').count() > 2 && wordy(value) => false,
         Some(_) => {
             (look.classes() >= 2 && !title(value, look))
                 || (look.only_letters()

@@ -1,13 +1,15 @@
-//! **What**: passwords that stand in a call without a key: `new NetworkCredential("user", "password")`. **Invariants**: at most [`MOST`]
-//! bytes are read behind the call's name; only a quoted argument counts, whatever stands before it. **Not here**: arguments with a name (`assign`).
+//! **What**: secrets that stand in a call without a key: `new NetworkCredential("user", "password")`, `jwt.sign(x, "secret")`.
+//! **Invariants**: at most [`MOST`] bytes are read behind the call's name; only a quoted argument counts, whatever stands before it.
+//! **Not here**: which calls (`known`), arguments with a name (`assign`).
 
 use std::ops::Range;
 
-use super::super::pairs::{Pair, Sep, ends_with};
+use super::super::pairs::{Pair, Sep, ends_with, wrapper};
 use super::super::scan::{Claims, Scan};
 use super::super::sets::Bytes;
 use super::keys::Kind;
-use super::values::{Look, random, refused, wordy};
+use super::known::{CHARACTERS, Fits, Taken};
+use super::values::{Look, is_algorithm, names_itself, path, random, refused, uuid, wordy};
 use super::{Rules, ahead};
 
 /// Bytes of a call.
@@ -16,58 +18,117 @@ const MOST: usize = 400;
 /// Most brackets within brackets of an argument.
 const DEPTH: usize = 4;
 
-/// Calls, and which argument is the password.
-pub(super) const CALLS: &[(&str, usize)] = &[
-    ("networkcredential", 1),
-    ("directoryentry", 2),
-    ("opendsobject", 2),
-    ("passwordauthentication", 1),
-    ("usernamepasswordcredentials", 1),
-    ("usernamepasswordauthenticationtoken", 1),
-    ("httpbasicauth", 1),
-    ("httpdigestauth", 1),
-    ("httpproxyauth", 1),
-    ("setbasicauth", 1),
-    ("basicawscredentials", 1),
-    ("newstaticcredentials", 1),
-    ("newstaticcredentialsprovider", 1),
-    ("convertto-securestring", 0),
-    ("sqlcredential", 1),
-    ("userpasswordcredential", 1),
-    ("usernamepasswordcredential", 3),
-    ("pscredential", 1),
-    ("storagesharedkeycredential", 1),
-    ("clientsecretcredential", 2),
-    ("getconnection", 2),
-    ("mysqli", 2),
-    ("mysql_connect", 2),
-    ("mysql_pconnect", 2),
-    ("mysqli_connect", 2),
-    ("pdo", 2),
-    ("dbi->connect", 2),
-    ("dbi.connect", 2),
-    ("pymysql.connect", 2),
-    ("mysqldb.connect", 2),
-];
-
 /// Looks at the call whose name ends at `end`.
-pub(super) fn look(scan: &Scan<'_>, end: usize, wanted: usize, rules: &Rules, claims: &mut Claims) {
+pub(super) fn look(scan: &Scan<'_>, end: usize, taken: Taken, rules: &Rules, claims: &mut Claims) {
+    let wanted = taken.argument;
     let rest = ahead(scan, end, MOST);
     // PowerShell's have no brackets
-    let shell = wanted == 0 && rest.first() == Some(&b' ');
+    let shell = wanted == 0 && taken.fits == Fits::Password && rest.first() == Some(&b' ');
     // `new PSCredential ("user", "password")`
     let open = usize::from(rest.starts_with(b" (") && wanted > 0);
-    let Some(rule) = rules.password.filter(|_| rest.get(open) == Some(&b'(') || shell) else { return };
+    if rest.get(open) != Some(&b'(') && !shell {
+        return;
+    }
+    let Some(rule) = rule(taken.fits, rules) else { return };
     let mut at = if shell { parameters(rest) } else { open + 1 };
+    let mut last = at;
     for _ in 0..wanted {
+        last = at;
+        if taken.fits == Fits::Third && quoted(rest, at).is_none() {
+            return;
+        }
         let Some(next) = next_argument(rest, at) else { return };
         at = next;
     }
-    let Some(argument) = quoted(rest, at) else { return };
-    let value = rest.get(argument.clone()).unwrap_or_default();
-    if value.len() >= 4 && Look::at(value).blanks == 0 && !refused(value) {
+    let Some(argument) = literal(rest, at) else { return };
+    // `("user", "password")`
+    let names = || quoted(rest, last).is_none_or(|user| names_itself(rest.get(user).unwrap_or_default()));
+    let example =
+        taken.fits == Fits::Password && names_itself(rest.get(argument.clone()).unwrap_or_default()) && names();
+    if !example && fits(rest, &argument, taken.fits) {
         claims.add(scan, rule, end + argument.start..end + argument.end);
     }
+}
+
+/// The rule of what an argument is.
+fn rule(fits: Fits, rules: &Rules) -> Option<u16> {
+    match fits {
+        Fits::Password | Fits::Mixed | Fits::Third => rules.password,
+        Fits::Secret | Fits::Key | Fits::Uuid => rules.value,
+    }
+}
+
+/// Whether the string at `range` looks as what stands there must.
+fn fits(rest: &[u8], range: &Range<usize>, fits: Fits) -> bool {
+    let value = rest.get(range.clone()).unwrap_or_default();
+    let look = Look::at(value);
+    if value.len() < 4 || look.blanks > 0 || refused(value) {
+        return false;
+    }
+    let host = || memchr::memchr(b':', value).is_some_and(|at| value.get(at + 1).is_some_and(u8::is_ascii_digit));
+    let plain = || {
+        fits == Fits::Third && host()
+            || value.windows(3).any(|part| part == b"://")
+            || path(value)
+            || joined(rest, range.end)
+    };
+    let mixed = look.digits > 0 || look.marks > look.joints;
+    match fits {
+        Fits::Password => true,
+        Fits::Mixed | Fits::Third => {
+            mixed && look.letters() > 0 && !plain() && !names_itself(value) && !is_algorithm(value)
+        }
+        Fits::Secret => !plain() && !names_itself(value) && !is_algorithm(value),
+        Fits::Key => random(value) && !uuid(value) && !plain() || look.hex && value.len() >= 32 && look.digits > 3,
+        Fits::Uuid => uuid(value) || random(value) && !plain(),
+    }
+}
+
+/// Whether code makes a longer text of the string that ends at `end`: `"v1." + body`, `"%s" % x`.
+fn joined(rest: &[u8], end: usize) -> bool {
+    let behind = rest.get(end..).unwrap_or_default();
+    let quote = behind.iter().take(9).take_while(|byte| b"\\\"'`".contains(byte)).count();
+    let behind = behind.get(quote..).unwrap_or_default().trim_ascii_start();
+    matches!(behind.first(), Some(b'+' | b'%' | b'?'))
+        || behind.starts_with(b".format")
+        || behind.starts_with(b".concat")
+}
+
+/// `"…".toCharArray()` behind `word`, as an argument of what takes a password so.
+pub(super) fn characters(scan: &Scan<'_>, at: usize, rules: &Rules, claims: &mut Claims) {
+    let start = at.saturating_sub(MOST / 2);
+    let head = scan.bytes(start..at);
+    let Some(body) = head.strip_suffix(b".").filter(|_| scan.byte(at + 11) == b'(') else { return };
+    let Some((mark, body)) = body.split_last().filter(|(mark, _)| **mark == b'"') else { return };
+    let bare = |text: &[u8]| text.len() - text.iter().rev().take(8).take_while(|byte| **byte == b'\\').count();
+    let body = body.get(..bare(body)).unwrap_or_default();
+    let Some(open) = body.iter().rposition(|byte| byte == mark) else { return };
+    let lead = body.get(..open).unwrap_or_default();
+    let range = open + 1..body.len();
+    let wanted =
+        lead.get(..bare(lead)).and_then(call_of).is_some_and(|name| CHARACTERS.iter().any(|end| ends_with(name, end)));
+    if let Some(rule) = rules.password.filter(|_| wanted && fits(head, &range, Fits::Secret)) {
+        claims.add(scan, rule, start + range.start..start + range.end);
+    }
+}
+
+/// The name of the call that is open where `head` ends.
+fn call_of(head: &[u8]) -> Option<&[u8]> {
+    let mut closed = 0_usize;
+    let open = head.iter().rposition(|byte| match byte {
+        b')' => {
+            closed += 1;
+            false
+        }
+        b'(' if closed > 0 => {
+            closed -= 1;
+            false
+        }
+        byte => *byte == b'(',
+    })?;
+    let name = head.get(..open)?;
+    let len = name.iter().rev().take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_').count();
+    name.get(open - len..)
 }
 
 /// Bytes before the argument of a command of PowerShell, behind `-String` and switches.
@@ -83,7 +144,7 @@ fn parameters(rest: &[u8]) -> usize {
 /// Whether a call takes its own password, or one that is hidden already, elsewhere than first: a user stands there.
 pub(super) fn is_taken(scan: &Scan<'_>, pair: &mut Pair, kind: Kind) -> bool {
     match (pair.sep, kind) {
-        (Sep::Call, Kind::Password) => second(scan, pair),
+        (Sep::Call, Kind::Password) => is_getter(scan.bytes(pair.key.clone())) || second(scan, pair),
         (Sep::Call, Kind::Secret) => {
             let behind = scan.bytes(pair.value.end..pair.value.end + 8);
             let close = behind.iter().take_while(|byte| b"\\\"' ".contains(byte)).count();
@@ -93,6 +154,13 @@ pub(super) fn is_taken(scan: &Scan<'_>, pair: &mut Pair, kind: Kind) -> bool {
         }
         _ => false,
     }
+}
+
+/// `keyring.get_password("service", "user")`: what it takes is none.
+fn is_getter(key: &[u8]) -> bool {
+    let name = key.rsplit(|byte| *byte == b'.').next().unwrap_or_default();
+    let (head, next) = (name.get(..3).unwrap_or_default(), name.get(3).copied().unwrap_or(b'_'));
+    head.eq_ignore_ascii_case(b"get") && (next == b'_' || next.is_ascii_uppercase())
 }
 
 /// `verify_password("alice", "…")`: behind a user, who is a word, the password stands second. Gives whether a placeholder does.
@@ -142,6 +210,16 @@ pub(super) fn next_argument(rest: &[u8], mut at: usize) -> Option<usize> {
         }
         at += 1;
     }
+}
+
+/// The quoted argument at `at`, perhaps in what only wraps a string: `[]byte("…")`, `Some("…")`, `new Key("…")`.
+fn literal(rest: &[u8], at: usize) -> Option<Range<usize>> {
+    quoted(rest, at).or_else(|| {
+        let blanks = rest.get(at..)?.iter().take(64).take_while(|byte| byte.is_ascii_whitespace()).count();
+        let rest_at = rest.get(at + blanks..)?;
+        let inner = wrapper(rest_at).or_else(|| rest_at.starts_with(b"new Key(").then_some(8))?;
+        quoted(rest, at + blanks + inner)
+    })
 }
 
 /// The quoted argument at `at`, without its quotes, which may be escaped, and have a letter or mark before them (`@"…"`, `r'…'`).

@@ -2,6 +2,7 @@
 //! **Invariants**: at most 512 bytes of a command's line are read; none twice. **Not here**: `--password x` (`assign`).
 
 use super::super::scan::{Claims, Scan};
+use super::arguments::line_end;
 use super::values::refused;
 use super::{Rules, ahead, headers};
 
@@ -71,6 +72,22 @@ pub(super) const COMMANDS: &[(&str, Takes)] = &[
     ("from-literal", Takes::Literal),
     ("cmdkey", Takes::Switch),
     ("schtasks", Takes::Switch),
+    ("xfreerdp", Takes::Switch),
+    ("wmic", Takes::Switch),
+    ("7za", Takes::P),
+    ("7zr", Takes::P),
+    ("unrar", Takes::P),
+    ("evil-winrm", Takes::P),
+    ("crackmapexec", Takes::P),
+    ("netexec", Takes::P),
+    ("cqlsh", Takes::P),
+    ("ncftpput", Takes::P),
+    ("beeline", Takes::P),
+    ("ldapdelete", Takes::W),
+    ("ldapwhoami", Takes::W),
+    ("ipmitool", Takes::BigP),
+    ("mosquitto_pub", Takes::BigP),
+    ("mosquitto_sub", Takes::BigP),
 ];
 
 /// Looks at the command behind its name, which ends at `at`; gives where its line ends.
@@ -149,7 +166,7 @@ fn literal(scan: &Scan<'_>, at: usize, rules: &Rules, claims: &mut Claims) {
 }
 
 /// Switches of Windows that passwords stand behind.
-const SWITCHES: [&[u8]; 4] = [b"/pass:", b"/password:", b"/rp ", b"/p "];
+const SWITCHES: [&[u8]; 5] = [b"/pass:", b"/password:", b"/rp ", b"/p ", b"/p:"];
 
 /// The password behind a switch.
 fn switch(scan: &Scan<'_>, at: usize, rest: &[u8], rules: &Rules, claims: &mut Claims) {
@@ -172,19 +189,6 @@ fn switch(scan: &Scan<'_>, at: usize, rest: &[u8], rules: &Rules, claims: &mut C
             claims.add(scan, rule, at + start + open..at + start + open + len);
         }
     }
-}
-
-/// A line's end; a backslash before it carries on.
-fn line_end(rest: &[u8]) -> usize {
-    let mut before = b' ';
-    for (on, byte) in rest.iter().enumerate() {
-        let escaped = *byte == b'\\' && rest.get(on + 1) == Some(&b'n') && before != b'\\';
-        if (*byte == b'\n' && before != b'\\') || escaped || matches!(byte, b'|' | b';') {
-            return on;
-        }
-        before = *byte;
-    }
-    rest.len()
 }
 
 /// Length of a flag that a value follows, with the blanks, quotes and `=` behind it.

@@ -19,7 +19,7 @@ static SCHEMES: LazyLock<Words> = LazyLock::new(|| {
         "\
     bearer basic token apikey api-key key digest negotiate ntlm aws4-hmac-sha256 sharedkey sharedkeylite \
     sharedaccesssignature hmac oauth bot jwt splunk geniekey snyk discogs klaviyo-api-key aws private-token \
-    ssws mac hawk dpop",
+    ssws mac hawk dpop client-id",
     )
 });
 /// Schemes whose credentials are many words.
@@ -130,7 +130,9 @@ fn credentials(scan: &Scan<'_>, content: Range<usize>, rules: &Rules, claims: &m
     let look = Look::at(found);
     let secret = match known {
         true => {
-            let word = look.only_letters() && look.upper == 0 && found.len() < 20;
+            // `Token token="…"`: what is in the quotes has a key of its own
+            let key = look.letters() + 1 == look.len && found.ends_with(b"=");
+            let word = key || look.only_letters() && look.upper == 0 && found.len() < 20;
             // the next header stands where credentials would
             found.len() >= 4 && !word && !found.ends_with(b":") && !refused(found)
         }

@@ -200,7 +200,9 @@ pub(super) fn kind(key: &[u8]) -> Option<Kind> {
             };
         }
         if List::About.is_in(lists) || rest.is_empty() {
-            return None;
+            // of an AppRole; the names of secrets are no random text
+            let role = last.eq_ignore_ascii_case(b"id") && split_last(rest).1.eq_ignore_ascii_case(b"secret");
+            return role.then_some(Kind::Weak);
         }
         if !List::Neutral.is_in(lists) {
             doubtful = List::Doubtful.is_in(lists);

@@ -118,14 +118,15 @@ const MAP: usize = 400;
 const ITEMS: usize = 32;
 const LINE: usize = 512;
 
-/// `auth=("user", "password")` of an HTTP library.
+/// `auth=("user", "password")` of an HTTP library, `CREDENTIALS = ("user", "password")`.
 pub(super) fn is_login(scan: &Scan<'_>, pair: &Pair, kind: Kind) -> bool {
     let key = scan.bytes(pair.key.clone());
-    kind == Kind::Weak
-        && pair.sep == Sep::Equals
-        && pair.quote.is_none()
-        && scan.byte(pair.value.start) == b'('
-        && ends_with(key, b"auth")
+    let named = match kind {
+        Kind::Weak => ends_with(key, b"auth"),
+        Kind::Secret => ends_with(key, b"credentials") || ends_with(key, b"creds"),
+        _ => false,
+    };
+    named && pair.sep == Sep::Equals && pair.quote.is_none() && scan.byte(pair.value.start) == b'('
 }
 
 /// The password of `credentials: admin / x`, `id/pw: admin/x`.
@@ -137,19 +138,25 @@ pub(super) fn login(scan: &Scan<'_>, pair: &Pair, kind: Kind) -> Option<Range<us
         return None;
     }
     let rest = ahead(scan, pair.value.start, 128);
+    let (slash, found) = user_and(rest)?;
+    let value = rest.get(found.clone())?;
+    let look = Look::at(value);
+    let mixed = look.digits > 0 && look.letters() > 0 && !wordy(value) && !path(value);
+    let stands = slash && value.len() >= 6 && mixed;
+    let from = pair.value.start + found.start;
+    // a value behind both keys is nothing else
+    (stands || both).then(|| from..from + if stands { found.len() } else { 0 })
+}
+
+/// The password of `user / password`, and whether one slash stands between them, behind a user.
+pub(super) fn user_and(rest: &[u8]) -> Option<(bool, Range<usize>)> {
     let user = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || b"._-@".contains(byte)).count();
     let gap = rest.iter().skip(user).take(4).take_while(|byte| b" /".contains(byte)).count();
     let from = user + gap;
     let password =
         rest.iter().skip(from).take_while(|byte| !byte.is_ascii_whitespace() && !b"\"'`,;)\\".contains(byte)).count();
-    let value = rest.get(from..from + password)?;
     let slash = rest.get(user..from)?.iter().filter(|byte| **byte == b'/').count() == 1;
-    let look = Look::at(value);
-    let mixed = look.digits > 0 && look.letters() > 0 && !wordy(value) && !path(value);
-    let stands = user > 0 && slash && value.len() >= 6 && mixed;
-    let from = pair.value.start + from;
-    // a value behind both keys is nothing else
-    (stands || both).then(|| from..from + if stands { password } else { 0 })
+    Some((slash && user > 0, from..from + password))
 }
 
 /// `"auth": "…"` of Docker's configuration: a user and password in base64.

@@ -4,7 +4,9 @@
 //! its own name, so that it can be switched off and counted; looking around is bounded, and no key is judged twice.
 //! **Not here**: tokens with a prefix of their own (patterns of `secrets.yaml`), notations (`pairs`).
 
+mod arguments;
 mod assign;
+mod aws;
 mod beside;
 mod blocks;
 mod calls;
@@ -12,6 +14,7 @@ mod commands;
 mod fallback;
 mod headers;
 mod keys;
+mod known;
 mod lists;
 mod manifest;
 mod near;
@@ -19,10 +22,13 @@ mod params;
 mod pgpass;
 mod phrases;
 mod place;
+mod shell;
 mod templates;
+mod told;
 mod urls;
 mod values;
 mod variables;
+mod word;
 mod words;
 
 pub(super) use lists::{Column, cell, column};
@@ -33,6 +39,8 @@ use super::rule::{Families, Family};
 use super::scan::{Claims, Scan};
 use super::stems::{Stem, WordAt};
 use commands::Takes;
+use known::Taken;
+use shell::Form;
 
 /// What a word of secrets begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +51,10 @@ pub(super) enum Cue {
     Provider,
     /// A command.
     Command(Takes),
+    /// A command, or a part of one, that takes a secret by its place.
+    Shell(Form),
+    /// `log in with`: a user and a password may follow.
+    Login,
     /// `BEGIN` of a block.
     Begin,
     /// `END` of a block, whose beginning may have been cut off.
@@ -55,8 +67,10 @@ pub(super) enum Cue {
     Aws,
     /// `atlasv1` within a token of Terraform's cloud.
     Atlas,
-    /// A call that takes a password as argument number so and so.
-    Call(usize),
+    /// A call that takes a secret.
+    Call(Taken),
+    /// Java's `toCharArray` of a string.
+    Characters,
     /// A seed phrase may follow.
     Phrase,
     /// PostgreSQL's file of passwords.
@@ -145,6 +159,8 @@ pub(super) fn stems(rules: &Rules) -> Vec<Stem> {
     let providers = near::PROVIDERS.split_ascii_whitespace().map(|text| stem(text, false, false, Cue::Provider));
     let aws = ["aws", "amazon"].map(|text| stem(text, false, false, Cue::Aws));
     let commands = commands::COMMANDS.iter().map(|(text, takes)| stem(text, true, true, Cue::Command(*takes)));
+    let whole = |text: &str| text.ends_with(|last: char| last.is_ascii_alphanumeric());
+    let shell = shell::FORMS.iter().map(|(text, form)| stem(text, true, whole(text), Cue::Shell(*form)));
     let exact = [
         ("BEGIN", Cue::Begin),
         ("END", Cue::End),
@@ -152,14 +168,17 @@ pub(super) fn stems(rules: &Rules) -> Vec<Stem> {
         ("AKIA", Cue::Akia),
         ("ASIA", Cue::Akia),
         ("atlasv1", Cue::Atlas),
+        ("toCharArray", Cue::Characters),
     ];
-    let calls = calls::CALLS.iter().map(|(text, wanted)| stem(text, false, true, Cue::Call(*wanted)));
+    let calls = known::all().map(|(text, exact, taken)| stem(text, exact, true, Cue::Call(taken)));
     let phrases = phrases::CUES.split_ascii_whitespace().map(|text| stem(text, false, true, Cue::Phrase));
     keys.chain(providers)
         .chain(aws)
         .chain(calls)
         .chain(phrases)
         .chain(commands)
+        .chain(shell)
+        .chain(told::LOGINS.map(|text| stem(text, false, true, Cue::Login)))
         .chain([stem("pgpass", false, false, Cue::Pgpass)])
         .chain(exact.map(|(text, cue)| stem(text, true, false, cue)))
         .collect()
@@ -206,6 +225,7 @@ pub(super) fn find(scan: &Scan<'_>, rules: &Rules, claims: &mut Claims) {
 struct Done {
     keys: usize,
     commands: usize,
+    shell: usize,
     blocks: usize,
     providers: usize,
     phrases: usize,
@@ -222,6 +242,9 @@ fn one(scan: &Scan<'_>, word: &WordAt, cue: Cue, rules: &Rules, done: &mut Done,
         (Cue::Command(takes), ..) if word.at >= done.commands => {
             done.commands = commands::look(scan, word.end, takes, rules, claims);
         }
+        (Cue::Shell(form), ..) if word.at >= done.shell => {
+            done.shell = shell::look(scan, word.at..word.end, form, rules, claims);
+        }
         (Cue::Begin, Some(rule), ..) if word.at >= done.blocks => {
             done.blocks = blocks::pem(scan, word.at, rule, claims)
         }
@@ -236,7 +259,9 @@ fn one(scan: &Scan<'_>, word: &WordAt, cue: Cue, rules: &Rules, done: &mut Done,
                 near::atlas(scan, word.at, word.end, rule, claims);
             }
         }
-        (Cue::Call(wanted), ..) => calls::look(scan, word.end, wanted, rules, claims),
+        (Cue::Call(taken), ..) => calls::look(scan, word.end, taken, rules, claims),
+        (Cue::Login, ..) => told::login(scan, word.end, rules, claims),
+        (Cue::Characters, ..) => calls::characters(scan, word.at, rules, claims),
         (Cue::Pgpass, ..) => {
             if let Some(rule) = rules.password {
                 done.pgpass = pgpass::look(scan, word, done.pgpass, rule, claims);
@@ -247,8 +272,8 @@ fn one(scan: &Scan<'_>, word: &WordAt, cue: Cue, rules: &Rules, done: &mut Done,
                 done.phrases = phrases::look(scan, word.end, done.phrases, rule, claims);
             }
         }
-        (Cue::Aws, _, _, Some(rule)) => near::aws_secret(scan, word.end, (0, 64), rule, claims),
-        (Cue::Akia, _, _, Some(rule)) => near::aws_secret(scan, word.at, (200, 300), rule, claims),
+        (Cue::Aws, _, _, Some(rule)) => aws::secret(scan, word.end, (0, 64), rule, claims),
+        (Cue::Akia, _, _, Some(rule)) => aws::secret(scan, word.at, (200, 300), rule, claims),
         _ => {}
     }
 }

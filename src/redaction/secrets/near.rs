@@ -1,4 +1,4 @@
-//! **What**: values that a provider's name beside them makes secret (`datadog … 32 hex`), AWS secrets near a key id, and
+//! **What**: values that a provider's name beside them makes secret (`datadog … 32 hex`), and
 //! shapes whose anchor is a digit (Telegram, Mailchimp, Azure's `Q~`). **Why**: half of the providers' keys have no
 //! prefix. **Invariants**: at most 64 bytes behind a word are read, on its line; what names a commit, digest or id stays.
 //! **Not here**: keys that say secret themselves (`assign`).
@@ -10,7 +10,7 @@ use super::super::pairs::ends_with;
 use super::super::scan::{Claims, Scan};
 use super::super::sets::Bytes;
 use super::ahead;
-use super::values::{Look, contains, entropy as entropy_of, path, refused, uuid, wordy};
+use super::values::{Look, contains, entropy as entropy_of, is_twilio_id, path, refused, uuid, wordy};
 
 /// Names of providers whose keys have no shape of their own.
 pub(super) const PROVIDERS: &str = "\
@@ -218,7 +218,7 @@ fn names_id(between: &[u8]) -> bool {
 /// One of the shapes of keys: 16 and more of letters and digits, hex digits, a UUID.
 fn is_key(value: &[u8]) -> bool {
     let look = Look::at(value);
-    if look.len < 16 || refused(value) || path(value) {
+    if look.len < 16 || refused(value) || path(value) || is_twilio_id(value) {
         return false;
     }
     if uuid(value) || (look.hex && look.digits > 2 && look.len >= 20) {
@@ -232,30 +232,6 @@ fn is_key(value: &[u8]) -> bool {
         && !value.starts_with(b"/")
         && !value.starts_with(b"-")
         && !value.starts_with(b".")
-}
-
-/// The AWS secret within three lines of the key id at `at`, or right behind the word `aws`.
-pub(super) fn aws_secret(scan: &Scan<'_>, at: usize, (back, on): (usize, usize), rule: u16, claims: &mut Claims) {
-    let runs = &scan.anchors.runs;
-    let first = runs.partition_point(|run| run.end + back < at);
-    for run in runs.iter().skip(first).take_while(|run| run.start < at + on).take(8) {
-        let look = Look::at(scan.bytes(run.clone()));
-        let between = scan.bytes(run.end.min(at)..run.start.max(at));
-        let lines = between.iter().filter(|byte| **byte == b'\n').count();
-        let example = contains(scan.bytes(run.clone()), b"EXAMPLE");
-        if run.len() == 40
-            && !example
-            && lines <= 3
-            && look.upper > 2
-            && look.lower > 2
-            && look.digits > 0
-            && look.joints == 0
-            && scan.byte(run.end) != b'='
-            && !scan.holds_placeholder(&(run.end.min(at)..run.start.max(at)))
-        {
-            claims.add(scan, rule, run.clone());
-        }
-    }
 }
 
 /// The random token in the prose around a word such as `key` at `word`: no id, digest or part of a path.

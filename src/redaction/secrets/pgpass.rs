@@ -43,7 +43,11 @@ fn before_password(line: &[u8]) -> Option<usize> {
         !field.is_empty() && field.iter().all(|byte| byte.is_ascii_alphanumeric() || b"*._-/".contains(byte))
     };
     let numbered = port == b"*" || (2..=5).contains(&port.len()) && port.iter().all(u8::is_ascii_digit);
-    let named = [host, database, user].into_iter().all(name) && numbered;
+    // what compilers say: `main.go:45:12:func:x`
+    let reported = database.iter().all(u8::is_ascii_digit)
+        || host.len() < 2 && host != b"*"
+        || host.iter().skip(1).any(|byte| *byte == b'/') && host.first() != Some(&b'/');
+    let named = !reported && [host, database, user].into_iter().all(name) && numbered;
     let stands = password.len() >= 4 && !refused(password) && !password.eq_ignore_ascii_case(b"password");
     (named && stands).then(|| line.len() - password.len())
 }

@@ -121,6 +121,30 @@ impl Place {
     }
 }
 
+/// Whether the word is what is told of something else: the value of `controller=secret object="x"`, a part of
+/// `arn:aws:secretsmanager:…:secret:name`.
+pub(super) fn is_told(scan: &Scan<'_>, pair: &Pair) -> bool {
+    let start = pair.key.start;
+    match (scan.before(start, 1), pair.sep) {
+        (b'=', Sep::Space) => true,
+        // a type before `=`
+        (b'=', Sep::Equals) => {
+            let behind = scan.bytes(pair.key.end..pair.key.end + 16).trim_ascii_start();
+            scan.byte(pair.key.end) == b' ' && behind.first().is_some_and(u8::is_ascii_alphabetic)
+        }
+        (b':', Sep::Colon) => {
+            let head = scan.bytes(start.saturating_sub(ARN)..start);
+            let word =
+                head.rsplit(|byte| byte.is_ascii_whitespace() || b"\"'`".contains(byte)).next().unwrap_or_default();
+            word.starts_with(b"arn:")
+        }
+        _ => false,
+    }
+}
+
+/// Bytes of an ARN before its last part but one.
+const ARN: usize = 96;
+
 /// Four groups of four small letters, as Google prints passwords of apps.
 fn app_password(scan: &Scan<'_>, pair: &Pair, kind: Kind) -> Option<Range<usize>> {
     let start = pair.value.start;

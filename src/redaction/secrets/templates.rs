@@ -57,6 +57,9 @@ pub(super) fn is_variable(value: &[u8]) -> bool {
         [] => true,
         [b'[', ..] | [b'-', b'>', ..] => look.upper == 0 || look.lower == 0,
         [b'/', ..] => shouted,
+        // the quote around it, which is escaped
+        [b'\\', ..] => behind.iter().all(|byte| b"\\\"'".contains(byte)),
+        [b'&', ..] => behind.starts_with(b"&quot") || behind.starts_with(b"&#"),
         _ => false,
     };
     ends && !mixed && name.first().is_some_and(|byte| !byte.is_ascii_digit())

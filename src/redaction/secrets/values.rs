@@ -4,6 +4,7 @@
 use std::sync::LazyLock;
 
 use super::templates::{is_filled, is_format, is_torn, is_variable};
+use crate::redaction::pairs::ends_with;
 use crate::redaction::sets::{Bytes, Words};
 
 /// What a value is made of.
@@ -111,6 +112,7 @@ const ELSEWHERE: &[&str] = &[
     "env.",
     "env[",
     "env(",
+    "env:",
     "system.getenv",
     "config.",
     "config[",
@@ -296,7 +298,8 @@ pub(super) fn is_talk(value: &[u8]) -> bool {
 }
 
 pub(super) fn is_word(value: &[u8]) -> bool {
-    WORDS.has(value)
+    // Swift's `String!`, `String?`
+    WORDS.has(value.strip_suffix(b"!").or_else(|| value.strip_suffix(b"?")).unwrap_or(value))
 }
 
 fn begins(value: &[u8]) -> bool {
@@ -384,6 +387,14 @@ pub(super) fn path(value: &[u8]) -> bool {
         && value.split(|byte| *byte == b'/').any(|piece| piece.len() > 2 && wordy(piece))
 }
 
+/// An id of Twilio's (`AC…`, `SM…`): two capitals and 32 digits in hex.
+pub(super) fn is_twilio_id(value: &[u8]) -> bool {
+    let hex = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f');
+    value
+        .split_at_checked(2)
+        .is_some_and(|(kind, id)| kind.iter().all(u8::is_ascii_uppercase) && id.len() == 32 && id.iter().all(hex))
+}
+
 /// 8-4-4-4-12 hex digits.
 pub(super) fn uuid(value: &[u8]) -> bool {
     value.len() == 36
@@ -430,6 +441,39 @@ pub(in super::super) fn token_body(token: &[u8]) -> bool {
     let masked = tail.len() > 8 && tail.iter().all(|byte| Some(byte) == tail.first());
     let mixed = look.digits > 0 || (look.upper > 3 && look.lower > 3) || (look.len > 20 && !vowels(body));
     !hidden && !masked && mixed && look.distinct > 5 && !wordy(body)
+}
+
+/// Words that name a secret rather than being one: `password`, `my_secret`, `userPassword`.
+pub(super) fn names_itself(value: &[u8]) -> bool {
+    const NAMES: [&[u8]; 12] = [
+        b"password",
+        b"passwd",
+        b"pass",
+        b"passwort",
+        b"secret",
+        b"token",
+        b"key",
+        b"username",
+        b"user",
+        b"pwd",
+        b"value",
+        b"pw",
+    ];
+    let plain = value.iter().all(|byte| byte.is_ascii_alphabetic() || b"-_. ".contains(byte));
+    let last = value.rsplit(|byte| b"-_. ".contains(byte)).next().unwrap_or_default();
+    plain && NAMES.iter().any(|name| ends_with(value, name)) || is_talk(last) && plain
+}
+
+/// The name of an algorithm or encoding: `HS256`, `aes-256-cbc`, `HmacSHA256`, `utf8`.
+pub(super) fn is_algorithm(value: &[u8]) -> bool {
+    const BEGIN: [&[u8]; 30] = [
+        b"hs2", b"hs3", b"hs5", b"rs2", b"rs3", b"rs5", b"es2", b"es3", b"es5", b"ps2", b"ps3", b"ps5", b"sha", b"md5",
+        b"aes", b"des", b"rc4", b"utf", b"base", b"latin", b"iso", b"hmac", b"pbkdf", b"argon", b"bcrypt", b"scrypt",
+        b"ed25519", b"secp", b"x25519", b"chacha",
+    ];
+    value.len() <= 24
+        && value.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_/".contains(byte))
+        && BEGIN.iter().any(|begin| value.get(..begin.len()).is_some_and(|head| head.eq_ignore_ascii_case(begin)))
 }
 
 /// What stands in the configuration of blogs, `define('AUTH_KEY', '…')`: many marks, perhaps blanks.

@@ -40,3 +40,17 @@ fn passwords_that_were_hidden_stay_so() {
         assert!(!redacted.contains(secret), "{redacted}");
     }
 }
+
+/// What only looked like a value stays, and what stood beside one: escapes before numbers, a whole item beside another, a unit of a house.
+#[test]
+fn neighbours_stay() {
+    for (text, wanted) in [
+        ("See%20section%204.2.1.3%20of, v%204.2.1.3", "See%20section%204.2.1.3%20of, v%204.2.1.3"),
+        ("[\"+1 415 555 0199\",\"7\"]", "[\"[PHONE]\",\"7\"]"),
+        ("[\"+1 415 5\",\"55 0199\"]", "[\"[PHONE]\",\"[PHONE]\"]"),
+        ("Address:12 Main Street Apt:4B, Springfield, IL 62701", "Address:[ADDRESS]"),
+        ("{Name:Jane Doe Phone:4155550123}", "{Name:[PERSON] Phone:[PHONE]}"),
+    ] {
+        assert_eq!(redact(text), wanted);
+    }
+}

@@ -211,7 +211,10 @@ pub(super) fn is_sure(scan: &Scan<'_>, window: &Range<usize>, view: &View, claim
     let told = matches!(class, Class::Key | Class::Cued);
     let parted = found.iter().any(|byte| PARTS.has(*byte));
     let dashed = matches!(found, [_, _, _, b'-', _, _, b'-', _, _, _, _]);
-    let starts = matches!(found.first(), Some(b'+' | b'(' | b'A'..=b'Z' | b'a'..=b'z'));
+    // a first item that is a whole number of its own
+    let first = list.split(|byte| matches!(byte, b'"' | b'\'')).nth(1).unwrap_or_default();
+    let whole = pieces.torn == 0 && first.iter().filter(|byte| byte.is_ascii_digit()).count() > 9;
+    let starts = !whole && matches!(found.first(), Some(b'+' | b'(' | b'A'..=b'Z' | b'a'..=b'z'));
     let spelt = pieces.longest == 1 && told;
     let card = || is_card(found) && (class == Class::Key || near_card(scan, window.start + open));
     class != Class::Name

@@ -1,0 +1,40 @@
+//! **What**: AWS secrets near a key id, or behind the word `aws`: forty characters of base64. **Invariants**: at most eight runs are looked
+//! at; parts of paths stay. **Not here**: values of keys that say it (`assign`).
+
+use std::ops::Range;
+
+use super::super::scan::{Claims, Scan};
+use super::values::{Look, contains, wordy};
+
+/// The AWS secret within three lines of the key id at `at`, or right behind the word `aws`.
+pub(super) fn secret(scan: &Scan<'_>, at: usize, (back, on): (usize, usize), rule: u16, claims: &mut Claims) {
+    let runs = &scan.anchors.runs;
+    let first = runs.partition_point(|run| run.end + back < at);
+    for run in runs.iter().skip(first).take_while(|run| run.start < at + on).take(8) {
+        let look = Look::at(scan.bytes(run.clone()));
+        let between = scan.bytes(run.end.min(at)..run.start.max(at));
+        let lines = between.iter().filter(|byte| **byte == b'\n').count();
+        let example = contains(scan.bytes(run.clone()), b"EXAMPLE");
+        if run.len() == 40
+            && !example
+            && lines <= 3
+            && look.upper > 2
+            && look.lower > 2
+            && look.digits > 0
+            && look.joints == 0
+            && scan.byte(run.end) != b'='
+            && !is_path(scan, run)
+            && !scan.holds_placeholder(&(run.end.min(at)..run.start.max(at)))
+        {
+            claims.add(scan, rule, run.clone());
+        }
+    }
+}
+
+/// Whether a run is a part of a path: words between its slashes, or in a URL.
+fn is_path(scan: &Scan<'_>, run: &Range<usize>) -> bool {
+    let text = scan.bytes(run.clone());
+    let word = |piece: &&[u8]| piece.len() >= 4 && piece.iter().all(u8::is_ascii_alphabetic) && wordy(piece);
+    let words = text.split(|byte| *byte == b'/').filter(word).count();
+    words > 1 || words == 1 && text.contains(&b'/') && b"./".contains(&scan.before(run.start, 1))
+}

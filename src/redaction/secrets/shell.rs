@@ -1,0 +1,441 @@
+//! **What**: secrets that only their place in a command line tells: what is piped into a command (`echo "u:p" | chpasswd`), an argument
+//! (`rabbitmqctl add_user u p`), what stands behind a flag that no key is (`keytool -srcstorepass p`). **Why**: no word for a secret
+//! stands beside them. **Invariants**: at most [`MOST`] bytes of a command are read, or before one that is fed; variables and placeholders
+//! stay. **Not here**: `-p x`, `-u user:x` (`commands`), `--password x` (`assign`).
+
+use std::ops::Range;
+
+use super::super::pairs::ends_with;
+use super::super::scan::{Claims, Scan};
+use super::arguments::{Words, line_end};
+use super::keys::kind;
+use super::values::{Look, names_itself, path, random, refused, wordy};
+use super::{Rules, ahead};
+
+/// Most bytes of a command.
+const MOST: usize = 512;
+
+/// How a command takes a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum Form {
+    /// Behind one of these flags; without `-`.
+    Flags(&'static [&'static str]),
+    /// Behind one of these words, and so many arguments.
+    Behind(&'static [&'static str], usize),
+    /// So many arguments behind the name.
+    Argument(usize),
+    /// From its input.
+    Fed,
+    /// Lines `user:password` from its input.
+    FedPairs,
+    /// `key=value`, whatever the key.
+    Pairs,
+    /// `key=value`, if the value is random.
+    Settings,
+    /// `htpasswd -b file user password`.
+    Htpasswd,
+    /// `openssl … -pass pass:x`, `enc -k x`.
+    Openssl,
+    /// `--value x` beside `SecureString`.
+    Parameter,
+    /// `/user:u x`.
+    Share,
+    /// `user/password@…`.
+    Slash,
+    /// `-u user,password`.
+    Comma,
+    /// The last argument, beside `--secret`.
+    Last,
+}
+
+/// Commands, or parts of them, and how they take a secret.
+pub(super) const FORMS: &[(&str, Form)] = &[
+    ("htpasswd", Form::Htpasswd),
+    ("chpasswd", Form::FedPairs),
+    ("rabbitmqctl", Form::Behind(&["add_user", "change_password", "authenticate_user"], 1)),
+    ("openssl", Form::Openssl),
+    (
+        "keytool",
+        Form::Flags(&["storepass", "keypass", "srcstorepass", "deststorepass", "srckeypass", "destkeypass", "new"]),
+    ),
+    ("jarsigner", Form::Flags(&["storepass", "keypass"])),
+    ("ssh-keygen", Form::Flags(&["N", "P"])),
+    ("put-parameter", Form::Parameter),
+    ("net use", Form::Share),
+    ("net user", Form::Argument(1)),
+    ("wpa_passphrase", Form::Argument(1)),
+    ("encrypt_string", Form::Argument(0)),
+    ("rclone obscure", Form::Argument(0)),
+    ("alias set", Form::Argument(3)),
+    ("ldappasswd", Form::Flags(&["w", "s", "a"])),
+    ("lftp", Form::Comma),
+    ("sqlplus", Form::Slash),
+    ("jdbc:oracle:thin:", Form::Slash),
+    ("jdbc:oracle:oci:", Form::Slash),
+    ("password-stdin", Form::Fed),
+    ("passwd --stdin", Form::Fed),
+    ("sudo -S", Form::Fed),
+    ("with-token", Form::Fed),
+    ("passphrase-fd", Form::Fed),
+    ("secret create", Form::Fed),
+    ("secret put", Form::Fed),
+    ("luksFormat", Form::Fed),
+    ("luksOpen", Form::Fed),
+    ("luksAddKey", Form::Fed),
+    ("kinit", Form::Fed),
+    ("secret set", Form::Flags(&["body", "b", "value"])),
+    ("secrets set", Form::Pairs),
+    ("kv put", Form::Pairs),
+    ("config:set", Form::Settings),
+    ("config:add", Form::Settings),
+    ("config set", Form::Last),
+];
+
+/// Looks at the command whose name stands at `name`; gives up to where it was read.
+pub(super) fn look(scan: &Scan<'_>, name: Range<usize>, form: Form, rules: &Rules, claims: &mut Claims) -> usize {
+    let at = name.end;
+    let rest = ahead(scan, at, MOST);
+    let Some(rule) = rules.password.filter(|_| may_follow(rest, form)) else { return at };
+    let line = rest.get(..line_end(rest)).unwrap_or_default();
+    let mut found = Found { scan, rule, at, line, claims };
+    match form {
+        Form::Flags(flags) => found.flags(flags),
+        Form::Behind(words, skipped) => found.behind(words, skipped),
+        Form::Argument(skipped) => found.argument(Words::new(line), skipped),
+        Form::Fed | Form::FedPairs => {
+            fed(scan, name, rest, (form == Form::FedPairs, rule), found.claims);
+            return at;
+        }
+        Form::Pairs | Form::Settings => found.pairs(form == Form::Settings),
+        Form::Htpasswd => found.htpasswd(),
+        Form::Openssl => found.openssl(),
+        Form::Parameter => found.parameter(),
+        Form::Share => found.share(),
+        Form::Slash => found.slash(),
+        Form::Comma => found.comma(),
+        Form::Last => found.last(),
+    }
+    at + line.len()
+}
+
+/// A cheap look at what stands behind a name.
+fn may_follow(rest: &[u8], form: Form) -> bool {
+    match (form, rest.first()) {
+        (Form::Fed | Form::FedPairs, _) => true,
+        (Form::Slash, Some(byte)) => byte.is_ascii_alphanumeric() || *byte == b' ',
+        (_, Some(byte)) => b" \t\"'\\".contains(byte),
+        _ => false,
+    }
+}
+
+/// What is claimed of one command.
+struct Found<'s, 'a, 'c> {
+    scan: &'s Scan<'a>,
+    rule: u16,
+    /// Where the line begins.
+    at: usize,
+    line: &'a [u8],
+    claims: &'c mut Claims,
+}
+
+impl Found<'_, '_, '_> {
+    fn word(&self, range: &Range<usize>) -> &[u8] {
+        self.line.get(range.clone()).unwrap_or_default()
+    }
+
+    /// Claims what may be a secret.
+    fn add(&mut self, range: Range<usize>) {
+        if is_secret(self.word(&range)) {
+            self.claims.add(self.scan, self.rule, self.at + range.start..self.at + range.end);
+        }
+    }
+
+    fn flags(&mut self, flags: &[&str]) {
+        let mut words = Words::new(self.line);
+        while let Some(word) = words.next() {
+            let text = self.word(&word);
+            let dashes = text.iter().take(2).take_while(|byte| **byte == b'-').count();
+            let flag = text.get(dashes..).unwrap_or_default();
+            let name = flag.iter().position(|byte| *byte == b'=').unwrap_or(flag.len());
+            let known = dashes > 0 && flags.iter().any(|known| flag.get(..name) == Some(known.as_bytes()));
+            if known && name < flag.len() {
+                self.add(word.start + dashes + name + 1..word.end);
+            } else if known && let Some(value) = words.next() {
+                self.add(value);
+            }
+        }
+    }
+
+    fn behind(&mut self, named: &[&str], skipped: usize) {
+        let mut words = Words::new(self.line);
+        let line = self.line;
+        if words.by_ref().any(|word| named.iter().any(|name| line.get(word.clone()) == Some(name.as_bytes()))) {
+            self.argument(words, skipped);
+        }
+    }
+
+    /// Claims the argument behind so many others; flags are none.
+    fn argument(&mut self, words: Words<'_>, skipped: usize) {
+        let line = self.line;
+        // `-n`, `/add`
+        let argument = |word: &Range<usize>| match line.get(word.clone()).unwrap_or_default() {
+            [b'-', ..] => false,
+            [b'/', rest @ ..] => rest.contains(&b'/'),
+            _ => true,
+        };
+        if let Some(word) = words.filter(argument).nth(skipped) {
+            let look = Look::at(self.word(&word));
+            // prose stands behind such words, too
+            if look.digits > 0 || look.marks > look.joints {
+                self.add(word);
+            }
+        }
+    }
+
+    fn pairs(&mut self, random_only: bool) {
+        for word in Words::new(self.line) {
+            let Some(equals) = self.word(&word).iter().position(|byte| *byte == b'=') else { continue };
+            let key = self.line.get(word.start..word.start + equals).unwrap_or_default();
+            let quote = usize::from(self.line.get(word.start + equals + 1).is_some_and(|byte| b"\"'".contains(byte)));
+            let value = self.line.get(word.start + equals + 1 + quote..word.end).unwrap_or_default();
+            let value = value
+                .get(..value.len() - usize::from(quote > 0 && value.last().is_some_and(|byte| b"\"'".contains(byte))))
+                .unwrap_or_default();
+            let start = word.start + equals + 1 + quote;
+            let look = Look::at(value);
+            let mixed = look.digits > 0 && look.letters() > 0 && look.len >= 8 && !wordy(value) && look.upper > 0;
+            let other =
+                value.windows(3).any(|part| part == b"://") || path(value) || value.contains(&b'@') || is_kept(key);
+            if kind(key).is_none() && !other && (random(value) || mixed && !random_only) {
+                self.add(start..start + value.len());
+            }
+        }
+    }
+
+    fn htpasswd(&mut self) {
+        let (mut batch, mut shown) = (false, false);
+        for word in Words::new(self.line) {
+            let Some(flags) = self.word(&word).strip_prefix(b"-") else { continue };
+            batch |= flags.contains(&b'b');
+            shown |= flags.contains(&b'n');
+        }
+        if batch {
+            self.argument(Words::new(self.line), if shown { 1 } else { 2 });
+        }
+    }
+
+    fn openssl(&mut self) {
+        let mut words = Words::new(self.line);
+        let Some(command) = words.next() else { return };
+        let command = self.word(&command).to_ascii_lowercase();
+        let encrypts = command == b"enc" || command.starts_with(b"aes") || command.starts_with(b"des");
+        if command == b"passwd" {
+            return self.hashed(words);
+        }
+        while let Some(word) = words.next() {
+            let told = match self.word(&word) {
+                b"-k" => encrypts,
+                b"-hmac" => true,
+                flag => flag.starts_with(b"-pass"),
+            };
+            if !told {
+                continue;
+            }
+            let source = self.word(&word).starts_with(b"-pass");
+            let Some(value) = words.next() else { return };
+            let lead = if self.word(&value).starts_with(b"pass:") { 5 } else { 0 };
+            if !source || lead > 0 {
+                self.add(value.start + lead..value.end);
+            }
+        }
+    }
+
+    /// `openssl passwd -6 -salt s password`.
+    fn hashed(&mut self, mut words: Words<'_>) {
+        while let Some(word) = words.next() {
+            match self.word(&word) {
+                b"-salt" | b"-in" => {
+                    words.next();
+                }
+                text if text.starts_with(b"-") => {}
+                _ => return self.add(word),
+            }
+        }
+    }
+
+    fn parameter(&mut self) {
+        if memchr::memmem::find(self.line, b"SecureString").is_some() {
+            self.flags(&["value"]);
+        }
+    }
+
+    fn share(&mut self) {
+        let words: Vec<Range<usize>> = Words::new(self.line).take(8).collect();
+        let user =
+            |word: &Range<usize>| self.word(word).get(..6).is_some_and(|head| head.eq_ignore_ascii_case(b"/user:"));
+        let Some(user) = words.iter().position(user) else { return };
+        let other = |word: &&Range<usize>| {
+            let text = self.word(word);
+            text.starts_with(b"/") || text.contains(&b'\\') || text.ends_with(b":") || text == b"*"
+        };
+        let password = words.get(user + 1).filter(|word| !other(word));
+        let before = || words.get(..user).and_then(<[_]>::last).filter(|word| !other(word));
+        if let Some(word) = password.or_else(before).cloned() {
+            self.add(word);
+        }
+    }
+
+    fn slash(&mut self) {
+        let blanks = self.line.iter().take_while(|byte| **byte == b' ').count();
+        let rest = self.line.get(blanks..).unwrap_or_default();
+        let user = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || b"_$#".contains(byte)).count();
+        let behind = rest.get(user + 1..).unwrap_or_default();
+        let len =
+            behind.iter().take_while(|byte| !byte.is_ascii_whitespace() && !b"\"'@`<>/\\;)".contains(byte)).count();
+        if user > 0 && rest.get(user) == Some(&b'/') && behind.get(len) == Some(&b'@') {
+            self.add(blanks + user + 1..blanks + user + 1 + len);
+        }
+    }
+
+    fn comma(&mut self) {
+        let mut words = Words::new(self.line).skip_while(|word| self.line.get(word.clone()) != Some(b"-u")).skip(1);
+        let Some(word) = words.next() else { return };
+        drop(words);
+        if let Some(comma) = self.word(&word).iter().position(|byte| *byte == b',') {
+            self.add(word.start + comma + 1..word.end);
+        }
+    }
+
+    fn last(&mut self) {
+        let words: Vec<Range<usize>> = Words::new(self.line).take(12).collect();
+        let secret = words.iter().any(|word| self.word(word) == b"--secret");
+        if let Some(word) =
+            words.last().filter(|word| secret && words.len() > 2 && !self.word(word).starts_with(b"-")).cloned()
+        {
+            self.add(word);
+        }
+    }
+}
+
+/// Whether a word in the place of a secret is one: no variable, no word for a secret.
+fn is_secret(value: &[u8]) -> bool {
+    let look = Look::at(value);
+    let elsewhere = value.starts_with(b"$")
+        || value.starts_with(b"%")
+        || value.starts_with(b"-")
+        || value.starts_with(b"@")
+        || value.starts_with(b"file:");
+    let shouted = look.lower == 0 && look.upper > 0 && look.marks == look.joints && value.contains(&b'_');
+    (4..=256).contains(&look.len)
+        && look.blanks == 0
+        && !elsewhere
+        && !shouted
+        && !refused(value)
+        && !names_itself(value)
+}
+
+/// Keys whose values are random, and no secrets.
+fn is_kept(key: &[u8]) -> bool {
+    let last = key.rsplit(|byte| b"_-.".contains(byte)).next().unwrap_or_default();
+    [
+        &b"sha"[..],
+        b"commit",
+        b"rev",
+        b"hash",
+        b"version",
+        b"id",
+        b"ref",
+        b"image",
+        b"tag",
+        b"digest",
+        b"user",
+        b"username",
+        b"email",
+        b"host",
+    ]
+    .iter()
+    .any(|word| ends_with(last, word))
+}
+
+/// Claims what a command is fed with: `echo x | command`, `command <<< x`, `command <<EOF`.
+fn fed(scan: &Scan<'_>, name: Range<usize>, rest: &[u8], (pairs, rule): (bool, u16), claims: &mut Claims) {
+    let line = rest.get(..memchr::memchr(b'\n', rest).unwrap_or(rest.len())).unwrap_or_default();
+    if let Some(at) = memchr::memmem::find(line, b"<<") {
+        let here = line.get(at + 2..).unwrap_or_default();
+        let word = here.strip_prefix(b"<").and_then(|here| Words::new(here).next());
+        match word {
+            Some(word) => {
+                let start = name.end + at + 3;
+                put(scan, start + word.start..start + word.end, (pairs, rule), claims);
+            }
+            None if pairs => document(scan, name.end + at + 2, rule, claims),
+            None => {}
+        }
+        return;
+    }
+    let start = name.start.saturating_sub(MOST);
+    let head = scan.bytes(start..name.start);
+    let Some(pipe) = memchr::memrchr(b'|', head) else { return };
+    let between = head.get(pipe + 1..).unwrap_or_default();
+    let text = head.get(..pipe).unwrap_or_default();
+    let begins = text.iter().rposition(|byte| b"\n;|&".contains(byte)).map_or(0, |at| at + 1);
+    let command = text.get(begins..).unwrap_or_default();
+    let printed = [&b"echo "[..], b"printf "]
+        .iter()
+        .filter_map(|word| memchr::memmem::rfind(command, word).map(|at| at + word.len()))
+        .max();
+    let Some(printed) = printed.filter(|_| !between.iter().any(|byte| b"\n;&".contains(byte))) else { return };
+    let from = begins + printed;
+    let is_argument = |word: &Range<usize>| {
+        let text = command.get(printed + word.start..printed + word.end).unwrap_or_default();
+        !text.starts_with(b"-") && !text.contains(&b'%') && !text.is_empty()
+    };
+    let mut words = Words::new(text.get(from..).unwrap_or_default()).filter(is_argument);
+    if let (Some(word), None) = (words.next(), words.next()) {
+        put(scan, start + from + word.start..start + from + word.end, (pairs, rule), claims);
+    }
+}
+
+/// Claims a word that a command reads: all of it, or what stands behind `user:` in each of its lines.
+fn put(scan: &Scan<'_>, range: Range<usize>, (pairs, rule): (bool, u16), claims: &mut Claims) {
+    let text = scan.bytes(range.clone());
+    // `echo "x\n"`
+    let text = text.strip_suffix(b"\\n").unwrap_or(text);
+    if !pairs {
+        if is_secret(text) {
+            claims.add(scan, rule, range.start..range.start + text.len());
+        }
+        return;
+    }
+    let mut at = range.start;
+    for line in text.split(|byte| *byte == b'\\') {
+        let lead = usize::from(at > range.start && line.first() == Some(&b'n'));
+        if let Some(colon) = line.iter().position(|byte| *byte == b':') {
+            let password = line.get(colon + 1..).unwrap_or_default();
+            if colon > lead && is_secret(password) {
+                claims.add(scan, rule, at + colon + 1..at + line.len());
+            }
+        }
+        at += line.len() + 1;
+    }
+}
+
+/// Most lines of what stands below a command.
+const LINES: usize = 16;
+
+/// The lines `user:password` below `<<EOF`, up to that word.
+fn document(scan: &Scan<'_>, at: usize, rule: u16, claims: &mut Claims) {
+    let rest = ahead(scan, at, 2 * MOST);
+    let Some(first) = memchr::memchr(b'\n', rest) else { return };
+    let end = rest.get(..first).unwrap_or_default().trim_ascii();
+    let end = end.strip_prefix(b"-").unwrap_or(end);
+    let end = end.strip_prefix(b"'").and_then(|end| end.strip_suffix(b"'")).unwrap_or(end);
+    let mut start = first + 1;
+    for line in rest.get(start..).unwrap_or_default().split(|byte| *byte == b'\n').take(LINES) {
+        if line.trim_ascii() == end {
+            return;
+        }
+        put(scan, at + start..at + start + line.trim_ascii_end().len(), (true, rule), claims);
+        start += line.len() + 1;
+    }
+}

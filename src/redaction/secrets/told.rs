@@ -1,0 +1,95 @@
+//! **What**: passwords that are told in sentences and compared in code: ``the password is `hunter22` ``, `"x" == password`, `log in with
+//! admin / x`. **Why**: in such places a password of words and digits looks like a name in code. **Invariants**: algorithms, names of
+//! secrets, paths and calls stay; at most [`MOST`] bytes are read. **Not here**: what separators and quotes tell (`assign`).
+
+use std::ops::Range;
+
+use super::super::pairs::ends_with;
+use super::super::scan::{Claims, Scan};
+use super::keys::{Kind, kind};
+use super::values::{Look, contains, is_algorithm, names_itself, path, random, refused, wordy};
+use super::{Rules, ahead, lists};
+
+/// Bytes before a word in which what it is compared with stands.
+const MOST: usize = 128;
+
+/// Words within names of code and settings.
+const NAMES: [&[u8]; 14] = [
+    b"pass", b"pwd", b"secret", b"token", b"key", b"env", b"config", b"user", b"get", b"arg", b"oauth", b"null",
+    b"len", b"req",
+];
+
+/// Whether what stands in backticks behind `is` is a password, and no name in code.
+pub(super) fn is_literal(value: &[u8], look: &Look) -> bool {
+    let code = value.iter().any(|byte| b"()[]{}<>\"'/=$\\:;".contains(byte)) || path(value);
+    let named = NAMES.iter().any(|name| contains(value, name)) && !random(value);
+    let shouted = look.lower == 0 && look.marks == look.joints;
+    let mixed = look.digits >= 2 || look.digits > 0 && (look.upper > 0 || look.marks > 0) || look.marks > look.joints;
+    let dotted = value.contains(&b'.') && look.marks == look.joints;
+    (6..=128).contains(&look.len)
+        && look.blanks == 0
+        && look.letters() >= 3
+        && mixed
+        && !(code || named || shouted || dotted || is_algorithm(value))
+}
+
+/// Whether a value behind `is` is a password of words and digits: `walnut_velvet555`, `hunter22`. `alone`: no word follows.
+pub(super) fn is_phrase(value: &[u8], look: &Look, alone: bool) -> bool {
+    let digits = value.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    let words = value
+        .split(|byte| b"_-".contains(byte))
+        .map(|word| word.iter().take_while(|byte| byte.is_ascii_lowercase()).count());
+    let long = words.filter(|letters| *letters >= 4).count();
+    let plain = look.upper == 0 && look.digits == digits && (2..=4).contains(&digits) && look.blanks == 0;
+    let joined =
+        look.lower + look.digits + look.marks == look.len && look.marks == look.joints && !value.contains(&b'.');
+    let named = NAMES.iter().any(|name| contains(value, name)) || is_algorithm(value);
+    plain && joined && !named && (long > 1 || long == 1 && alone && look.marks == 0 && look.lower >= 5)
+}
+
+/// Whether what a password is compared with is one, not a name.
+pub(super) fn is_compared(value: &[u8], look: &Look) -> bool {
+    let mixed = look.digits >= 2 && look.letters() >= 4 || look.classes() >= 2 && !wordy(value);
+    look.blanks == 0 && mixed && !names_itself(value) && !is_algorithm(value)
+}
+
+/// Claims what stands before `==` or `!=` and the key at `key`: `"x" != password`.
+pub(super) fn before(scan: &Scan<'_>, key: Range<usize>, rules: &Rules, claims: &mut Claims) {
+    if kind(scan.bytes(key.clone())) != Some(Kind::Password) {
+        return;
+    }
+    let key = key.start;
+    let from = key.saturating_sub(MOST);
+    let head = scan.bytes(from..key).trim_ascii_end();
+    let Some(head) = head.strip_suffix(b"==").or_else(|| head.strip_suffix(b"!=")) else { return };
+    let head = head.strip_suffix(b"=").unwrap_or(head).trim_ascii_end();
+    let Some((mark, body)) = head.split_last().filter(|(mark, _)| b"\"'".contains(mark)) else { return };
+    let body = body
+        .get(..body.len() - body.iter().rev().take(8).take_while(|byte| **byte == b'\\').count())
+        .unwrap_or_default();
+    let Some(open) = body.iter().rposition(|byte| byte == mark) else { return };
+    let value = body.get(open + 1..).unwrap_or_default();
+    let fits = value.len() >= 4 && !refused(value) && is_compared(value, &Look::at(value));
+    if let Some(rule) = rules.password.filter(|_| fits) {
+        claims.add(scan, rule, from + open + 1..from + body.len());
+    }
+}
+
+/// What announces a user and a password.
+pub(super) const LOGINS: [&str; 5] = ["logging in with", "log in with", "login with", "log in as", "sign in with"];
+
+/// Claims the password of `log in with admin / x`.
+pub(super) fn login(scan: &Scan<'_>, end: usize, rules: &Rules, claims: &mut Claims) {
+    let rest = ahead(scan, end, MOST);
+    let blanks = rest.iter().take(2).take_while(|byte| **byte == b' ').count();
+    let Some((true, password)) = rest.get(blanks..).and_then(lists::user_and) else { return };
+    let start = end + blanks + password.start;
+    let value = scan.bytes(start..end + blanks + password.end);
+    let value = value.strip_suffix(b".").unwrap_or(value);
+    let look = Look::at(value);
+    let mixed = look.digits >= 2 && look.letters() > 2 && (!wordy(value) || is_phrase(value, &look, true));
+    let named = ends_with(value, b"password") || is_algorithm(value) || path(value);
+    if let Some(rule) = rules.password.filter(|_| look.len >= 6 && mixed && !named && !refused(value)) {
+        claims.add(scan, rule, start..start + value.len());
+    }
+}

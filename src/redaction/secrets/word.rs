@@ -1,0 +1,57 @@
+//! **What**: says of a word of secrets whether it may be a key, by a few bytes behind it. **Why**: most such words are none, and reading a
+//! pair costs. **Invariants**: at most 64 bytes on either side are read. **Not here**: what a key announces (`keys`), its value (`assign`).
+
+use super::super::pairs::{self, key_around};
+use super::super::scan::Scan;
+use super::super::stems::WordAt;
+use super::ahead;
+use super::values::{Look, contains, path, wordy};
+
+/// A few bytes say that most words are no keys: `tokenizer`, `the key to`, `pass a`.
+pub(super) fn may_be_key(scan: &Scan<'_>, word: &WordAt) -> bool {
+    let (last, next) = (scan.before(word.end, 1), scan.byte(word.end));
+    let goes_on = (last.is_ascii_lowercase() && next.is_ascii_lowercase())
+        || (last.is_ascii_uppercase() && next.is_ascii_uppercase());
+    if goes_on {
+        return false;
+    }
+    match next {
+        b' ' | b'\t' => {
+            let then = scan.byte(word.end + 1);
+            b"=:|<-\"'`?\\ \t".contains(&then) || scan.before(word.at, 1) == b'-' || {
+                let rest = ahead(scan, word.end + 1, 48);
+                let begins = |words: &[&[u8]]| {
+                    words.iter().any(|word| rest.get(..word.len()).is_some_and(|head| head.eq_ignore_ascii_case(word)))
+                };
+                begins(&[b".=", b"is ", b"was ", b"by ", b"to ", b"is:", b"for ", b"key", b"token", b"of "])
+                    || begins(&[b"has been ", b"changed to ", b"reset to ", b"("])
+                    || is_mixed(rest)
+                    || rest.contains(&b'=')
+                    || contains(scan.bytes(word.at.saturating_sub(48)..word.at), b"login ")
+            }
+        }
+        // `{password, "x"}`: a pair of Erlang
+        b',' if scan.before(word.at, 1) == b'{' => scan.byte(word.end + 1) == b' ',
+        b'.' | b',' => scan.byte(word.end + 1).is_ascii_alphanumeric() || scan.byte(word.end + 1) == b'=',
+        b'\n' | b'\r' => is_named(scan, word),
+        b';' | b'/' | b'{' | b'}' | b'+' | b'%' | b'@' | b'$' | b'~' | b'^' => false,
+        _ => true,
+    }
+}
+
+/// YAML's `name: KEY`, with `value: v` beside it; a cell of a table in HTML.
+fn is_named(scan: &Scan<'_>, word: &WordAt) -> bool {
+    let rest = ahead(scan, word.end, 64);
+    let blanks = rest.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+    let text = scan.text.as_bytes();
+    rest.get(blanks..).is_some_and(|rest| rest.starts_with(b"value:") || rest.starts_with(b"</t"))
+        || pairs::is_named(text, &key_around(text, word.at..word.end))
+}
+
+/// `password aB3dE6gH`: what stands behind the word is none.
+fn is_mixed(rest: &[u8]) -> bool {
+    let len = rest.iter().take_while(|byte| !byte.is_ascii_whitespace()).count();
+    let token = rest.get(..len).unwrap_or_default();
+    let look = Look::at(token);
+    len >= 8 && look.digits > 0 && look.upper > 0 && look.lower > 0 && !wordy(token) && !path(token)
+}
