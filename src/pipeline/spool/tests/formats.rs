@@ -18,7 +18,7 @@ fn write(folder: &Path) {
     send(&spool, "acme", vec![sealed(RecordKind::Fragment, "fragment"), forward("second")]).unwrap();
     assert!(committer.close());
     drop(spool);
-    let (spool, mut committer) = open(scratch.path(), 1 << 20, &[key(1)]).unwrap();
+    let (spool, committer) = open(scratch.path(), 1 << 20, &[key(1)]).unwrap();
     send(&spool, "other", vec![forward("third")]).unwrap();
     assert!(committer.close());
     std::fs::create_dir_all(folder).unwrap();
