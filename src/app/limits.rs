@@ -1,7 +1,8 @@
 //! **What**: `limits:` as a user writes it, and what can be checked of it before anything is looked at. **Not here**: what memory
 //! there is (`memory`), what is refused (`pipeline/inlet`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,9 @@ use super::resolve::Placed;
 
 /// Less can't hold the gateway itself and one request.
 pub(super) const LEAST_MEMORY: ByteSize = ByteSize::mib(128);
+
+/// Accounts that a message names.
+const MOST_NAMES: usize = 20;
 
 /// `limits:`
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -133,6 +137,26 @@ impl Limits {
         );
         problems.push(FieldProblem::new("in_flight", what));
         Err(problems)
+    }
+
+    /// Accounts with a limit that no receiver has. A tokens file may name any, at any time.
+    pub(super) fn of_nobody(&self, receivers: &[Placed<ReceiverSettings>]) -> Vec<FieldProblem> {
+        let settings = || receivers.iter().map(|Placed { what: ReceiverSettings::Otlp(settings), .. }| settings);
+        if settings().any(|otlp| otlp.auth.as_ref().is_some_and(|auth| auth.tokens_file.is_some())) {
+            return Vec::new();
+        }
+        let known: BTreeSet<Arc<str>> = settings().flat_map(|otlp| otlp.accounts()).collect();
+        let mut names: Vec<&str> = known.iter().map(|account| &**account).take(MOST_NAMES + 1).collect();
+        if names.len() > MOST_NAMES {
+            names.truncate(MOST_NAMES);
+            names.push("…");
+        }
+        let nobody = self.accounts.keys().filter(|account| !known.contains(account.as_str()));
+        let told = |account: &String| {
+            let what = format!("no receiver has this account, so this limits nobody; there are: {}", names.join(", "));
+            FieldProblem::new(format!("accounts.{account}"), what)
+        };
+        nobody.map(told).collect()
     }
 
     /// What accounts may send.

@@ -117,6 +117,19 @@ pub struct Valid {
     pub pipelines: Vec<Pipeline>,
     /// What the files of the admin port's TLS said last.
     pub admin_files: Kept<server_tls::Made>,
+    /// Nothing, of a file without errors.
+    pub stands_in: StandsIn,
+}
+
+/// What is not as it is written, because that can't be used: it stands in, so that the rest can be looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StandsIn {
+    /// The spool's settings, and its keys.
+    pub spool: bool,
+    /// The spool's keys.
+    pub keys: bool,
+    /// What components say may be missing from their settings, or a component altogether.
+    pub components: bool,
 }
 
 /// A file that was read, whatever came of it.
@@ -153,7 +166,12 @@ pub fn read(name: &str, text: &str, lookup: &dyn Lookup, data_dir: &Path) -> Rea
     let errors = problems.iter().any(|problem| problem.gravity == Gravity::Error);
     match found {
         Some(found) if !errors => Read { source, warnings: problems, result: Ok(found), faulty: None },
-        found => Read { source, warnings: Vec::new(), result: Err(problems), faulty: found.map(Box::new) },
+        mut found => {
+            if let Some((_, valid)) = &mut found {
+                valid.stands_in.components = true;
+            }
+            Read { source, warnings: Vec::new(), result: Err(problems), faulty: found.map(Box::new) }
+        }
     }
 }
 
@@ -245,7 +263,8 @@ fn validate(typed: &Typed, data_dir: &Path, problems: &mut Vec<Problem>) -> Opti
     settings.notes("receivers", &file.receivers, &receivers, ReceiverSettings::notes);
     settings.notes("processors", &file.processors, &processors, ProcessorSettings::notes);
     settings.notes("exporters", &file.exporters, &exporters, ExporterSettings::notes);
-    let spool = settings.one("spool", &file.spool, typed.spool.settings(&data_dir.join("spool")));
+    let beside = data_dir.join("spool");
+    let spool = settings.one("spool", &file.spool, typed.spool.settings(&beside));
     let spool_keys = settings.one("spool", &file.spool, typed.spool.spool_keys());
     if typed.pseudonyms.key.as_ref().is_some_and(|key| key.expose().trim().is_empty()) {
         let empty = FieldProblem::new("key", "is empty: anyone could make these pseudonyms");
@@ -254,6 +273,13 @@ fn validate(typed: &Typed, data_dir: &Path, problems: &mut Vec<Problem>) -> Opti
     let own_metrics = settings.one("service.telemetry", &file.telemetry, typed.telemetry.metrics.settings());
     let in_flight = typed.limits.check(&receivers);
     settings.one("limits", &file.limits, in_flight);
+    let listening = used(|p| &p.receivers);
+    let whole = |section: &Section| receivers.iter().any(|placed| placed.id == section.id);
+    // of a receiver that is wrong nobody knows what accounts it has
+    if file.receivers.iter().all(|section| !listening.contains(&section.id) || whole(section)) {
+        let nobody = typed.limits.of_nobody(&receivers);
+        settings.place(Gravity::Warning, "limits", &file.limits, file.limits.at, nobody);
+    }
     let step = |section: &Section| Some((section.id.clone(), ProcessorKind::parse(&section.id.kind)?.step()));
     let steps = file.processors.iter().filter_map(step).collect::<HashMap<_, _>>();
     let kind_of = |section: &Section| Some((section.id.clone(), ConnectorKind::parse(&section.id.kind)?));
@@ -299,20 +325,22 @@ fn validate(typed: &Typed, data_dir: &Path, problems: &mut Vec<Problem>) -> Opti
         joins: &joins,
     };
     problems.extend(graph::check(&File { pipelines: joined.clone(), ..file.clone() }, &known));
+    let stands_in = StandsIn { spool: spool.is_none(), keys: spool_keys.is_none(), components: false };
     Some(Valid {
         receivers,
         processors,
         exporters,
         connectors,
         extensions,
-        spool: spool?,
-        spool_keys: spool_keys?,
+        spool: spool.or_else(|| spool::Config::default().settings(&beside).ok())?,
+        spool_keys: spool_keys.unwrap_or_default(),
         pseudonym_key: typed.pseudonyms.key.clone(),
         limits: typed.limits.clone(),
         log_level: typed.telemetry.logs.level,
-        own_metrics: own_metrics?,
+        own_metrics: own_metrics.unwrap_or_default(),
         pipelines: joined,
         admin_files: Kept::default(),
+        stands_in,
     })
 }
 

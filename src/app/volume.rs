@@ -8,6 +8,26 @@ use rustix::fs::Access;
 /// `f_type` of file systems that lie in memory: tmpfs, ramfs.
 const IN_MEMORY: [i128; 2] = [0x0102_1994, 0x8584_58f6];
 
+/// `f_type` of what the kernel shows as files and nobody can make one in: proc, sysfs, cgroup (2 and 1), debugfs, tracefs, securityfs,
+/// configfs, bpf, devpts, selinuxfs, efivarfs, pstore, mqueue's and binfmt_misc's.
+const NO_VOLUME: [i128; 15] = [
+    0x9fa0,
+    0x6265_6572,
+    0x6367_7270,
+    0x0027_e0eb,
+    0x6462_6720,
+    0x7472_6163,
+    0x7363_6673,
+    0x6265_6570,
+    0xcafe_4a11,
+    0x1cd1,
+    0xf97c_ff8c,
+    0xde5e_81e4,
+    0x6165_676c,
+    0x1980_0202,
+    0x4249_4e4d,
+];
+
 /// A warning if `directory`, or the nearest folder above it that exists, lies in memory.
 pub fn warning(directory: &Path) -> Option<String> {
     in_memory(directory).then(|| {
@@ -24,6 +44,10 @@ pub fn unusable(directory: &Path) -> Option<String> {
     let nearest = directory.ancestors().map(here).find(|path| path.symlink_metadata().is_ok())?;
     if !nearest.is_dir() {
         return Some(format!("{} is no folder", nearest.display()));
+    }
+    // root may write there by its rights, and can't all the same
+    if rustix::fs::statfs(&nearest).is_ok_and(|volume| NO_VOLUME.contains(&i128::from(volume.f_type))) {
+        return Some(format!("{} is the kernel's: no file can be made there", nearest.display()));
     }
     let wanted = Access::WRITE_OK | Access::EXEC_OK;
     rustix::fs::access(&nearest, wanted).err().map(|error| format!("can't write in {}: {error}", nearest.display()))

@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use tracing::subscriber::{NoSubscriber, with_default};
 
 use super::Common;
+use super::run::tell_of_age;
 use super::source::{Loaded, Make, Said, load, said_by};
 use crate::app::build::Seams;
 use crate::app::rehearse;
@@ -103,7 +104,11 @@ impl Reloads {
             let seen = said_by(&common).ok();
             let loaded = load(&common, Make::Keys).ok();
             let faults = loaded.as_ref().map(|loaded| rehearse::faults(&loaded.valid, &clock));
-            (seen, loaded.zip(faults))
+            let found = loaded.zip(faults);
+            if let Some((loaded, _)) = found.as_ref().filter(|(_, faults)| faults.is_empty()) {
+                tell_of_age(&loaded.valid, clock.now());
+            }
+            (seen, found)
         };
         let (seen, found) = blocking(&*self.tasks, "reload", read).await.unwrap_or_default();
         (self.seen, self.refused) = (seen, None);

@@ -21,8 +21,8 @@ use crate::app::assemble::Round;
 use crate::app::build::Seams;
 use crate::app::keys::Keys;
 use crate::app::resolve::Valid;
-use crate::app::{App, Life, assemble, process, tasks, volume};
-use crate::clock::SystemClock;
+use crate::app::{App, Life, assemble, outside, process, tasks, volume};
+use crate::clock::{Clock, SystemClock, UnixNanos};
 use crate::net::Sockets;
 use crate::pipeline::RealDisk;
 use crate::rng::SystemRng;
@@ -46,6 +46,7 @@ pub(super) fn run(common: &Common, options: Options) -> Exit {
         Err(exit) => return exit,
     };
     logging::init(loaded.valid.log_level);
+    tell_of_age(&loaded.valid, SystemClock::new().now());
     match tasks::runtime(runtime_threads()) {
         Ok(runtime) => tasks::run_to_end(runtime, GRACE, serve(common.clone(), options, loaded)),
         Err(error) => fail(&format!("can't start: {error}")),
@@ -159,6 +160,13 @@ fn tell(app: &App, embedded: bool, spool: &Path) {
             directory,
             "the embedded default: content goes to a vault here, sealed to a try-out auditor ({TRYOUT_KEY}); use --config in production"
         );
+    }
+}
+
+/// Peers refuse a certificate that is over, and nobody else would say so.
+pub(super) fn tell_of_age(valid: &Valid, now: UnixNanos) {
+    for why in outside::aged(valid, now) {
+        tracing::warn!(why, "a certificate that is shown to others has to be made anew");
     }
 }
 

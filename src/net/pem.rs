@@ -7,8 +7,11 @@ use std::path::{Path, PathBuf};
 use rustls::RootCertStore;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
+
+use super::dates;
 
 /// See the module.
 pub(super) struct Files(Vec<File>);
@@ -77,6 +80,36 @@ impl Files {
     pub(super) fn private(&self, key: &str) -> Result<PrivateKeyDer<'static>, String> {
         let file = self.file(key).ok_or_else(|| format!("tls.{key} is missing"))?;
         PrivateKeyDer::from_pem_slice(file.text()?).map_err(|error| file.unreadable(&reason(&error)))
+    }
+
+    /// All that is wrong with each by itself, and with a key beside a certificate. Errors begin as those of [`Self::certificates`].
+    pub(super) fn faults(&self) -> Vec<String> {
+        let chain = self.certificates("cert_file");
+        let key = self.file("key_file").map(|_| self.private("key_file"));
+        let mut faults: Vec<String> = chain.as_ref().err().cloned().into_iter().collect();
+        faults.extend(key.as_ref().and_then(|key| key.as_ref().err()).cloned());
+        faults.extend(["ca_file", "client_ca_file"].into_iter().filter_map(|key| self.roots(key).err()));
+        faults.extend(self.revoked("crl_file").err());
+        if let (Ok(Some(chain)), Some(Ok(key))) = (chain, key) {
+            let provider = rustls::crypto::aws_lc_rs::default_provider();
+            faults.extend(CertifiedKey::from_der(chain, key, &provider).err().map(|error| self.unfit(&error)));
+        }
+        faults
+    }
+
+    /// Why `cert_file` can't be shown with `key_file`.
+    pub(super) fn unfit(&self, error: &rustls::Error) -> String {
+        let (chain, key) = (self.path("cert_file").display(), self.path("key_file").display());
+        let first = || self.certificates("cert_file").ok().flatten()?.into_iter().next();
+        match error {
+            rustls::Error::InconsistentKeys(_) => format!("tls.key_file: {key} is not the key of {chain}"),
+            rustls::Error::InvalidCertificate(_) => {
+                let why = first().as_ref().and_then(dates::unread);
+                let why = why.unwrap_or_else(|| "it holds a certificate that can't be used".to_owned());
+                format!("tls.cert_file: {chain}: {why}")
+            }
+            _ => format!("tls.key_file: {key} holds no key of a kind that can be used"),
+        }
     }
 
     /// The file under `key`, for messages.

@@ -15,7 +15,6 @@ use tokio_rustls::TlsAcceptor;
 use super::dates::{self, Trouble};
 use super::kept::Kept;
 use super::pem::Files;
-use super::tls::by_key;
 use crate::config::PortTls;
 
 /// A server's TLS, valid by construction but for the files.
@@ -109,6 +108,15 @@ impl Peer {
     }
 }
 
+/// Host names of the first certificate in a PEM file, without those that stand for several; none where it can't be read.
+pub fn names(cert_file: &PathBuf) -> Vec<String> {
+    let files = Files::read([("cert_file", Some(cert_file))]);
+    let chain = files.certificates("cert_file").ok().flatten().unwrap_or_default();
+    let parsed = chain.first().and_then(|first| webpki::EndEntityCert::try_from(first).ok());
+    let names = parsed.iter().flat_map(|parsed| parsed.valid_dns_names()).filter(|name| !name.starts_with('*'));
+    names.map(str::to_owned).collect()
+}
+
 impl Settings {
     /// The same with what is kept elsewhere of its files.
     #[must_use]
@@ -119,9 +127,13 @@ impl Settings {
     /// What is wrong with the files as of `now` (unix seconds).
     pub fn trouble(&self, now: u64) -> Vec<Trouble> {
         let files = self.files();
-        let mut found = dates::wrong(&files, "cert_file", "client_ca_file", now);
-        found.extend(build(&files).err().map(by_key).map(Trouble::error));
-        found
+        let found = dates::wrong(&files, "cert_file", "client_ca_file", now);
+        dates::with(found, files.faults(), || build(&files).map(drop))
+    }
+
+    /// What is wrong with the dates of its own certificate, or soon will be.
+    pub fn aged(&self, now: u64) -> Vec<Trouble> {
+        dates::wrong(&self.files(), "cert_file", "", now)
     }
 
     fn files(&self) -> Files {
@@ -151,10 +163,7 @@ fn build(files: &Files) -> Result<Arc<ServerConfig>, String> {
             builder.with_client_cert_verifier(verifier.map_err(|error| format!("tls.client_ca_file: {error}"))?)
         }
     };
-    let mut config = builder.with_single_cert(chain, key).map_err(|_| {
-        let (key, chain) = (files.path("key_file"), files.path("cert_file"));
-        format!("tls.key_file: {} is not the key of {}", key.display(), chain.display())
-    })?;
+    let mut config = builder.with_single_cert(chain, key).map_err(|error| files.unfit(&error))?;
     // Most wanted first; also on the gRPC port, which tells who speaks HTTP/1.1 where to go.
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))

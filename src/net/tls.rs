@@ -58,9 +58,13 @@ impl Settings {
             return Vec::new();
         }
         let files = self.files();
-        let mut found = dates::wrong(&files, "cert_file", "ca_file", now);
-        found.extend(client_of(self, &files).err().map(by_key).map(Trouble::error));
-        found
+        let found = dates::wrong(&files, "cert_file", "ca_file", now);
+        dates::with(found, files.faults(), || client_of(self, &files).map(drop))
+    }
+
+    /// What is wrong with the dates of its own certificate, or soon will be.
+    pub fn aged(&self, now: u64) -> Vec<Trouble> {
+        dates::wrong(&self.files(), "cert_file", "", now)
     }
 
     /// What the files say. Where they can't be used, what they said last, if these settings were in use before.
@@ -94,12 +98,12 @@ impl Settings {
     }
 }
 
-/// A line that begins with `tls.KEY: `, by its key.
-pub(super) fn by_key(line: String) -> (&'static str, String) {
-    let keys = ["ca_file", "cert_file", "key_file", "client_ca_file", "crl_file"];
-    let rest = |key: &&str| line.strip_prefix("tls.")?.strip_prefix(*key)?.strip_prefix(": ").map(str::to_owned);
-    let found = keys.into_iter().find_map(|key| Some((key, rest(&key)?)));
-    found.unwrap_or(("", line))
+/// What is wrong with files that are named by their keys, whatever else is wrong where they are.
+pub fn trouble_of(named: &[(&'static str, Option<PathBuf>)], now: u64) -> Vec<Trouble> {
+    let files = Files::read(named.iter().map(|(key, path)| (*key, path.as_ref())));
+    let given = |key: &str| named.iter().any(|(name, path)| *name == key && path.is_some());
+    let trusted = if given("client_ca_file") { "client_ca_file" } else { "ca_file" };
+    dates::with(dates::wrong(&files, "cert_file", trusted, now), files.faults(), || Ok(()))
 }
 
 /// What the files say.
@@ -119,9 +123,5 @@ fn client_of(settings: &Settings, files: &Files) -> Result<ClientConfig, String>
         .map_err(|error| format!("TLS: {error}"))?
         .with_root_certificates(roots);
     let Some(certificates) = files.certificates("cert_file")? else { return Ok(builder.with_no_client_auth()) };
-    let unfit = |_| {
-        let (key, chain) = (files.path("key_file"), files.path("cert_file"));
-        format!("tls.key_file: {} is not the key of {}", key.display(), chain.display())
-    };
-    builder.with_client_auth_cert(certificates, files.private("key_file")?).map_err(unfit)
+    builder.with_client_auth_cert(certificates, files.private("key_file")?).map_err(|error| files.unfit(&error))
 }

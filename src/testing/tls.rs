@@ -68,14 +68,23 @@ fn sealed(signer: &EcdsaKeyPair, body: &[u8]) -> Vec<u8> {
     tlv(0x30, &[body, &ecdsa_sha256(), &tlv(3, &[&[0], signature.as_ref()])])
 }
 
-/// `names`: of issuer and subject.
-fn signed(signer: &EcdsaKeyPair, names: (&[u8], &[u8]), key: &EcdsaKeyPair, extension: &[u8], serial: u8) -> Vec<u8> {
+/// When a certificate holds, unless a test says otherwise.
+const LONG: [&str; 2] = ["200101000000Z", "491231235959Z"];
+
+/// `names`: of issuer and subject. Without an extension it is of version 1.
+fn signed(
+    signer: &EcdsaKeyPair,
+    names: (&[u8], &[u8]),
+    key: &EcdsaKeyPair,
+    extension: Option<&[u8]>,
+    (serial, dates): (u8, [&str; 2]),
+) -> Vec<u8> {
     let (issuer, subject) = names;
     let p256 = [oid(&[0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1]), oid(&[0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7])].concat();
     let public = tlv(0x30, &[&tlv(0x30, &[&p256]), &tlv(3, &[&[0], key.public_key().as_ref()])]);
-    let validity = tlv(0x30, &[&tlv(0x17, &[b"200101000000Z"]), &tlv(0x17, &[b"491231235959Z"])]);
-    let extensions = tlv(0xa3, &[&tlv(0x30, &[extension])]);
-    let version = tlv(0xa0, &[&tlv(2, &[&[2]])]);
+    let validity = tlv(0x30, &dates.map(|date| tlv(0x17, &[date.as_bytes()])).each_ref().map(|date| &date[..]));
+    let extensions = extension.map(|extension| tlv(0xa3, &[&tlv(0x30, &[extension])])).unwrap_or_default();
+    let version = if extension.is_some() { tlv(0xa0, &[&tlv(2, &[&[2]])]) } else { Vec::new() };
     let body = tlv(
         0x30,
         &[&version, &tlv(2, &[&[serial]]), &ecdsa_sha256(), issuer, &validity, subject, &public, &extensions],
@@ -94,17 +103,30 @@ impl Authority {
         let name = name("a test's authority");
         let is_ca = tlv(4, &[&tlv(0x30, &[&tlv(1, &[&[0xff]])])]);
         let basic_constraints = tlv(0x30, &[&oid(&[0x55, 0x1d, 0x13]), &tlv(1, &[&[0xff]]), &is_ca]);
-        let certificate = signed(&pair, (&name, &name), &pair, &basic_constraints, 1);
+        let certificate = signed(&pair, (&name, &name), &pair, Some(&basic_constraints), (1, LONG));
         Self { name, pair, certificate, serial: AtomicU8::new(1) }
     }
 
     /// A certificate for a host name.
     pub fn issue(&self, host: &str) -> Certified {
+        self.issue_for(host, LONG)
+    }
+
+    /// The same that holds between two times (`491231235959Z`).
+    pub fn issue_for(&self, host: &str, dates: [&str; 2]) -> Certified {
         let (pair, key) = new_pair();
         let names = tlv(4, &[&tlv(0x30, &[&tlv(0x82, &[host.as_bytes()])])]);
         let alternative = tlv(0x30, &[&oid(&[0x55, 0x1d, 0x11]), &names]);
         let serial = self.serial.fetch_add(1, Ordering::SeqCst) + 1;
-        let certificate = signed(&self.pair, (&self.name, &name(host)), &pair, &alternative, serial);
+        let certificate = signed(&self.pair, (&self.name, &name(host)), &pair, Some(&alternative), (serial, dates));
+        Certified { certificate, key, serial }
+    }
+
+    /// A certificate of X.509 version 1, as `openssl x509 -req` makes without `-extfile`.
+    pub fn issue_of_version_1(&self, host: &str) -> Certified {
+        let (pair, key) = new_pair();
+        let serial = self.serial.fetch_add(1, Ordering::SeqCst) + 1;
+        let certificate = signed(&self.pair, (&self.name, &name(host)), &pair, None, (serial, LONG));
         Certified { certificate, key, serial }
     }
 

@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use crate::clock::UnixNanos;
 use crate::components::{ExporterSettings, ExtensionSettings, ProcessorSettings, ReceiverSettings, id_text};
-use crate::config::file::{File, Section};
-use crate::config::{ByteSize, ComponentId, Gravity, Problem};
+use crate::config::file::{File, Pipeline, Section};
+use crate::config::tree::{Node, Val};
+use crate::config::{At, ByteSize, ComponentId, Gravity, Problem};
 use crate::files::folder_of;
 use crate::genai::Vocabulary;
 use crate::net::{Trouble, server_tls, tls};
@@ -17,7 +18,7 @@ use crate::processors::vault::{self, StoreSettings};
 use crate::rng::SystemRng;
 use crate::telemetry::Meter;
 
-use super::resolve::{Placed, Valid};
+use super::resolve::{Placed, StandsIn, Valid};
 use super::{keyfile, keys, volume};
 
 #[cfg(test)]
@@ -25,7 +26,7 @@ mod tests;
 
 /// All that is wrong outside; places are those in `file`.
 pub fn problems(file: &File, valid: &Valid, now: UnixNanos) -> Vec<Problem> {
-    let mut found = Found { file, now: now.seconds(), problems: Vec::new() };
+    let mut found = Found { file, now: now.seconds(), stands_in: valid.stands_in, problems: Vec::new() };
     found.receivers(valid);
     found.processors(valid);
     found.exporters(valid);
@@ -36,14 +37,43 @@ pub fn problems(file: &File, valid: &Valid, now: UnixNanos) -> Vec<Problem> {
             found.port(("extensions", id), "tls", &server_tls::Settings::from(port));
         }
     }
+    found.faulty();
     found.spool(valid);
     found.problems
+}
+
+/// Certificates that ports and exporters show and that nobody takes any more, or soon: a line each, as they are shown once for all
+/// files of a name.
+pub fn aged(valid: &Valid, now: UnixNanos) -> Vec<String> {
+    let now = now.seconds();
+    let ports = valid.receivers.iter().flat_map(|Placed { what: ReceiverSettings::Otlp(otlp), .. }| {
+        let grpc = otlp.grpc.as_ref().and_then(|grpc| grpc.tls.clone());
+        [grpc, otlp.http.as_ref().and_then(|http| http.tls.clone())].into_iter().flatten()
+    });
+    let admin = valid.extensions.iter().filter_map(|placed| match &placed.what {
+        ExtensionSettings::Admin(admin) => admin.tls.as_ref().map(server_tls::Settings::from),
+        ExtensionSettings::HealthCheck(_) => None,
+    });
+    let clients = valid.exporters.iter().filter_map(|placed| match &placed.what {
+        ExporterSettings::Otlp(settings) => Some(&settings.common.tls),
+        ExporterSettings::OtlpHttp(settings) => Some(&settings.common.tls),
+        ExporterSettings::File(_) | ExporterSettings::Debug(_) => None,
+    });
+    let found = ports.chain(admin).flat_map(|port| port.aged(now)).chain(clients.flat_map(|client| client.aged(now)));
+    let mut lines: Vec<String> = Vec::new();
+    for Trouble { what, .. } in found {
+        if !lines.contains(&what) {
+            lines.push(what);
+        }
+    }
+    lines
 }
 
 struct Found<'f> {
     file: &'f File,
     /// Unix seconds.
     now: u64,
+    stands_in: StandsIn,
     problems: Vec<Problem>,
 }
 
@@ -101,6 +131,50 @@ impl Found<'_> {
         }
     }
 
+    /// Files of TLS that used components name, where something else is wrong with the file, and settings may lack them.
+    fn faulty(&mut self) {
+        if !self.stands_in.components {
+            return;
+        }
+        let file = self.file;
+        let used =
+            |pick: fn(&Pipeline) -> &[(ComponentId, At)]| file.pipelines.iter().flat_map(pick).collect::<Vec<_>>();
+        let (receivers, exporters) = (used(|pipeline| &pipeline.receivers), used(|pipeline| &pipeline.exporters));
+        for (name, sections, used) in [
+            ("receivers", &file.receivers, receivers),
+            ("exporters", &file.exporters, exporters),
+            ("extensions", &file.extensions, file.enabled.iter().collect()),
+        ] {
+            for section in sections.iter().filter(|section| used.iter().any(|(id, _)| *id == section.id)) {
+                self.written((name, &section.id), "", &section.body);
+            }
+        }
+    }
+
+    /// The same of one component, at `path` and below.
+    fn written(&mut self, of: (&str, &ComponentId), path: &str, node: &Node) {
+        for (key, below) in node.entries() {
+            let at = if path.is_empty() { key.name.clone() } else { format!("{path}.{}", key.name) };
+            if key.name != "tls" {
+                self.written(of, &at, below);
+                continue;
+            }
+            let named = ["cert_file", "key_file", "client_ca_file", "ca_file", "crl_file"].map(|name| {
+                let text = below.get(name).and_then(|(_, node)| match &node.value {
+                    Val::Str(text) if !text.is_empty() && !text.contains("${") => Some(PathBuf::from(text)),
+                    _ => None,
+                });
+                (name, text)
+            });
+            let known = self.problems.len();
+            self.certificates(of, &at, tls::trouble_of(&named, self.now));
+            // most were told by their settings
+            let new = self.problems.split_off(known);
+            let new = new.into_iter().filter(|one| !self.problems.contains(one)).collect::<Vec<_>>();
+            self.problems.extend(new);
+        }
+    }
+
     fn processors(&mut self, valid: &Valid) {
         for Placed { id, what } in &valid.processors {
             let of = ("processors", id);
@@ -134,6 +208,9 @@ impl Found<'_> {
                 self.certificates(of, "store.s3", tls.trouble(self.now));
             }
         }
+        if settings.signing_key.is_none() && self.stands_in.spool {
+            return;
+        }
         let trouble = keys::signing_trouble(settings, spool, &SystemRng);
         trouble.into_iter().for_each(|why| self.error(of, "signing_key", why));
     }
@@ -148,7 +225,9 @@ impl Found<'_> {
                     let folder = folder_of(&settings.path);
                     let missing =
                         || (!folder.is_dir()).then(|| format!("the folder {} does not exist", folder.display()));
-                    if let Some(why) = missing().or_else(|| volume::unusable(folder)) {
+                    let appends = settings.rotation.is_none() && settings.path.exists();
+                    let unusable = || volume::unusable(folder).filter(|_| !appends);
+                    if let Some(why) = missing().or_else(unusable) {
                         self.error(of, "path", why);
                     }
                     continue;
@@ -161,6 +240,9 @@ impl Found<'_> {
     }
 
     fn spool(&mut self, valid: &Valid) {
+        if self.stands_in.spool {
+            return;
+        }
         let directory = &valid.spool.directory;
         let at = |path: &str| Some(self.file.spool.nearest(path)).filter(|at| at.line > 0);
         let mut found = Vec::new();
@@ -172,7 +254,7 @@ impl Found<'_> {
             let what = format!("{} are free on its volume, {} may be needed", ByteSize(free), ByteSize(needed));
             found.push(Problem::warning(at("max_size"), "spool.max_size", what));
         }
-        for (setting, why) in keys::trouble(valid) {
+        for (setting, why) in keys::trouble(valid).into_iter().filter(|_| !self.stands_in.keys) {
             found.push(Problem::error(at("keys"), setting, why));
         }
         for (section, field, node) in

@@ -7,6 +7,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::ClientConfig;
 use tollgate::otlp::{Signal, json};
 
@@ -194,26 +197,30 @@ fn what_runs_again_has_what_it_had() {
     assert_eq!(gateway.end(), Some(0));
 }
 
-/// A client that waits for a delivery when the gateway is told to end hears that it must come again. (Shown to fail: its connection was cut
-/// without an answer, which some clients take for a loss.)
-#[test]
-fn who_waits_for_a_delivery_is_answered_at_the_end() {
-    let folder = tempfile::tempdir().unwrap();
-    fs::create_dir_all(folder.path().join("data")).unwrap();
-    let config = folder.path().join("config.yaml");
-    // takes connections, and never answers
+/// A gateway whose back end takes connections and never answers: a client waits there for a delivery.
+fn waiting(folder: &Path, protocol: &str) -> (Running, TcpListener) {
+    fs::create_dir_all(folder.join("data")).unwrap();
+    let config = folder.join("config.yaml");
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let text = format!(
-        "receivers: {{ otlp: {{ protocols: {{ http: {{ endpoint: '127.0.0.1:0' }} }} }} }}\n\
+        "receivers: {{ otlp: {{ protocols: {{ {protocol}: {{ endpoint: '127.0.0.1:0' }} }} }} }}\n\
          exporters: {{ otlp_http: {{ endpoint: 'http://{}', trust: internal, ack: delivered }} }}\n\
          limits: {{ shutdown: 2s }}\n\
          spool: {{ directory: '{}', max_size: 64MiB }}\n\
          service: {{ pipelines: {{ traces: {{ receivers: [otlp], exporters: [otlp_http] }} }} }}\n",
         silent.local_addr().unwrap(),
-        folder.path().join("data/spool").display(),
+        folder.join("data/spool").display(),
     );
     fs::write(&config, text).unwrap();
-    let gateway = Running::start(&config, &[]);
+    (Running::start(&config, &[]), silent)
+}
+
+/// A client that waits for a delivery when the gateway is told to end hears that it must come again. (Shown to fail: its connection was cut
+/// without an answer, which some clients take for a loss.)
+#[test]
+fn who_waits_for_a_delivery_is_answered_at_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let (gateway, silent) = waiting(folder.path(), "http");
     let mut stream = TcpStream::connect(gateway.address("otlp http")).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     stream.write_all(&request("POST /v1/traces", &span())).unwrap();
@@ -227,4 +234,69 @@ fn who_waits_for_a_delivery_is_answered_at_the_end() {
     assert!(answer.contains("the gateway is shutting down"), "{answer}");
     assert_eq!(code, Some(0));
     drop(back_end);
+}
+
+/// The same over gRPC: UNAVAILABLE, upon which every client comes again, with the time to wait. (Shown to fail: `Socket closed`.)
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_over_grpc_is_answered_at_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let (gateway, silent) = waiting(folder.path(), "grpc");
+    let stream = tokio::net::TcpStream::connect(gateway.address("otlp grpc")).await.unwrap();
+    let (mut client, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let message = span();
+    let body = [&[0], &u32::try_from(message.len()).unwrap().to_be_bytes()[..], &message].concat();
+    let request = http::Request::post("http://test/opentelemetry.proto.collector.trace.v1.TraceService/Export")
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .body(Full::new(Bytes::from(body)))
+        .unwrap();
+    let waits = tokio::spawn(async move {
+        let (head, body) = client.send_request(request).await.unwrap().into_parts();
+        let mut told = head.headers;
+        told.extend(body.collect().await.unwrap().trailers().cloned().unwrap_or_default());
+        told
+    });
+    // it is in the spool, and on its way
+    let (back_end, code) =
+        tokio::task::spawn_blocking(move || (silent.accept().unwrap(), gateway.end())).await.unwrap();
+    let told = tokio::time::timeout(Duration::from_secs(60), waits).await.unwrap().unwrap();
+    let unavailable = tonic::Code::Unavailable as i32;
+    assert_eq!(told["grpc-status"], unavailable.to_string(), "{told:?}");
+    assert!(
+        told["grpc-message"].to_str().unwrap().replace("%20", " ").contains("the gateway is shutting down"),
+        "{told:?}"
+    );
+    assert!(told.contains_key("grpc-status-details-bin"), "when to come again (RetryInfo): {told:?}");
+    assert_eq!(code, Some(0));
+    drop(back_end);
+}
+
+/// A certificate that no peer takes keeps nobody from starting, and is told in the log: at the start and at each reload. (Shown to fail: the
+/// log said nothing, and the first to know were clients.)
+#[test]
+fn a_certificate_that_is_over_stands_in_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new();
+    files(&folder, &authority);
+    let over = authority.issue_for("localhost", ["200101000000Z", "210101000000Z"]);
+    pem_file(&folder, "server.pem", "CERTIFICATE", &over.certificate);
+    pem_file(&folder, "server.key", "PRIVATE KEY", &over.key);
+    let config = folder.path().join("config.yaml");
+    fs::write(&config, configuration(folder.path(), "server.pem", "tokens", "")).unwrap();
+    let gateway = Running::start(&config, &[]);
+    let told = || {
+        let line = gateway.line("a certificate that is shown to others");
+        assert!(
+            line.contains("WARN") && line.contains("server.pem: its certificate expired on 2021-01-01, "),
+            "{line}"
+        );
+    };
+    told();
+    gateway.address("otlp http");
+    gateway.signal("HUP");
+    told();
+    gateway.address("otlp http");
+    assert_eq!(gateway.end(), Some(0));
 }
