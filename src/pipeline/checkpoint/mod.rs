@@ -2,8 +2,8 @@
 //! **Why**: what was committed counts exactly once, also over a crash: the state up to a position comes from the file,
 //! everything behind it from the spool's effects records.
 //! **Invariants**: the file is replaced whole or not at all, and is durable before the records it stands for are given
-//! up, and a start gives up those it finds; it is sealed under a key of its own, derived from the spool's. A file that can't be read is said so and counted;
-//! the state then begins with what the spool still holds.
+//! up, and a start gives up those it finds; it is sealed under a key of its own, derived from the spool's. A file that can't be read is said so and counted,
+//! and set aside before another takes its place: it may be its key that is missing; the state then begins with what the spool still holds.
 //! **Not here**: what the state is (processors), when effects are applied (`effects`).
 
 mod file;
@@ -12,6 +12,7 @@ mod tests;
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
@@ -27,6 +28,8 @@ use super::{Directory, Disk, DiskFile};
 /// Name of the file.
 pub const FILE: &str = "checkpoint";
 const DRAFT: &str = "checkpoint.new";
+/// What it is called once another takes its place, where nobody could read it. One is kept, the newest.
+const ASIDE: &str = "checkpoint.unreadable";
 /// A larger file than this is not ours.
 const LARGEST: u64 = 1 << 30;
 const REPLAY_BYTES: usize = 4 << 20;
@@ -42,6 +45,8 @@ pub struct Checkpoints {
     applier: Arc<Applier>,
     /// What the file on disk holds. Held while one is written.
     written: Mutex<Option<Seq>>,
+    /// The file on disk says what nobody here could read.
+    unreadable: AtomicBool,
     seconds: Histogram,
     bytes: Gauge,
     write_failures: Counter,
@@ -90,6 +95,7 @@ impl Checkpoints {
             spool,
             applier,
             written: Mutex::new(None),
+            unreadable: AtomicBool::new(false),
             seconds: meter.histogram(&names::CHECKPOINT_SECONDS, &[]),
             bytes: meter.gauge(&names::CHECKPOINT_BYTES, &[]),
             write_failures: meter.counter(failures, &[("step", "write")]),
@@ -194,9 +200,25 @@ impl Checkpoints {
             let _ = self.directory.remove(DRAFT);
             return Err(error);
         }
+        self.set_aside()?;
         self.directory.rename(DRAFT, FILE)?;
         self.directory.sync()?;
         self.bytes.set(sealed.len() as f64);
+        Ok(())
+    }
+
+    /// Keeps what nobody could read from being written over. A crash behind it finds no file, and begins as this start did.
+    fn set_aside(&self) -> io::Result<()> {
+        if !self.unreadable.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        match self.directory.rename(FILE, ASIDE) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {
+                tracing::warn!("the checkpoint that could not be read is kept as `state/{ASIDE}` in the spool's folder")
+            }
+        }
+        self.unreadable.store(false, Ordering::SeqCst);
         Ok(())
     }
 
@@ -219,8 +241,11 @@ impl Checkpoints {
         };
         let snapshot = file::open(&self.keys, &sealed);
         if snapshot.is_none() {
-            tracing::error!("the checkpoint is damaged, or its key is missing; counts may be too low");
+            tracing::error!(
+                "the checkpoint is damaged, or its key is missing; counts may be too low; it is kept as `{ASIDE}` once the next one is written"
+            );
             self.read_failures.increment(1);
+            self.unreadable.store(true, Ordering::SeqCst);
         }
         Ok((snapshot, sealed.len() as u64))
     }
