@@ -7,10 +7,10 @@ use std::fmt::Write as _;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::ask::{Asker, Where, parsed, part};
+use super::Common;
+use super::ask::{Asker, parsed, part};
 use super::output::{self, Exit};
-use super::reach::block_on;
-use super::run::ended;
+use super::place::{Where, with};
 use crate::vault::read::clean;
 
 /// What is asked.
@@ -71,17 +71,16 @@ pub(super) struct Unmute {
 }
 
 /// Runs it.
-pub(super) fn run(command: &Command) -> Exit {
-    ended(match command {
-        Command::List(options) => block_on(list(options)),
-        Command::Test(options) => block_on(test(options)),
-        Command::Mute(options) => block_on(mute(options)),
-        Command::Unmute(options) => block_on(unmute(options)),
-    })
+pub(super) fn run(common: &Common, command: &Command) -> Exit {
+    match command {
+        Command::List(options) => with(common, &options.at, |gateway| list(gateway, options)),
+        Command::Test(options) => with(common, &options.at, test),
+        Command::Mute(options) => with(common, &options.at, |gateway| mute(gateway, options)),
+        Command::Unmute(options) => with(common, &options.at, |gateway| unmute(gateway, options)),
+    }
 }
 
-async fn list(options: &List) -> Result<(), String> {
-    let gateway = Asker::gateway(&options.at)?;
+async fn list(gateway: Asker, options: &List) -> Result<(), String> {
     let answer = gateway.get("/api/alerts", "application/json").await?;
     if options.json {
         return output::print_json(&answer);
@@ -90,21 +89,18 @@ async fn list(options: &List) -> Result<(), String> {
     output::print(&screen(&parsed(&answer)?, &parsed(&webhook)?))
 }
 
-async fn test(options: &Test) -> Result<(), String> {
-    let gateway = Asker::gateway(&options.at)?;
+async fn test(gateway: Asker) -> Result<(), String> {
     gateway.post("/api/alerts/test", String::new()).await?;
     output::print("the webhook took a test message\n")
 }
 
-async fn mute(options: &Mute) -> Result<(), String> {
-    let gateway = Asker::gateway(&options.at)?;
+async fn mute(gateway: Asker, options: &Mute) -> Result<(), String> {
     let asked = json!({"for": options.r#for, "tenant": options.tenant});
     let answer = gateway.post(&place(&options.rule), asked.to_string()).await?;
     shown(&answer)
 }
 
-async fn unmute(options: &Unmute) -> Result<(), String> {
-    let gateway = Asker::gateway(&options.at)?;
+async fn unmute(gateway: Asker, options: &Unmute) -> Result<(), String> {
     let tenant = options.tenant.as_deref().map(|tenant| format!("?tenant={}", part(tenant))).unwrap_or_default();
     shown(&gateway.delete(&format!("{}{tenant}", place(&options.rule))).await?)
 }

@@ -1,21 +1,19 @@
 //! **What**: [`Asker`]: asks the admin port of a running gateway. **Why**: `top` and `report` show what the pages show.
-//! **Invariants**: an answer is bounded in time and size; a token is never printed. **Not here**: what is made of answers.
+//! **Invariants**: an answer is bounded in time and size; a token is never printed. **Not here**: where it is (`place`), what is made of answers.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use clap::Args;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
+use super::place::Place;
 use crate::app::tasks::Tasks;
-use crate::config::env;
 use crate::net::client::{self, Client, read, upload};
 use crate::net::{Proxies, Spawn, tls};
 use crate::secret::Secret;
@@ -24,24 +22,6 @@ use crate::telemetry::Meter;
 /// Largest answer, bytes.
 const MAX_BYTES: usize = 64 << 20;
 const TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Where the gateway is.
-#[derive(Args)]
-pub(super) struct Where {
-    /// Address of the admin port. TOLLGATE_ADMIN_TOKEN, or TOLLGATE_ADMIN_USER and TOLLGATE_ADMIN_PASSWORD, open one that
-    /// asks who is there.
-    #[arg(long, env = "TOLLGATE_ADMIN", value_name = "URL", default_value = "http://127.0.0.1:8888")]
-    admin: String,
-    /// PEM certificates to trust, where the admin port has TLS.
-    #[arg(long, env = "TOLLGATE_ADMIN_CA", value_name = "FILE")]
-    admin_ca: Option<PathBuf>,
-    /// PEM certificate to show, where it asks for one.
-    #[arg(long, env = "TOLLGATE_ADMIN_CERT", value_name = "FILE", requires = "admin_key")]
-    admin_cert: Option<PathBuf>,
-    /// Its key, PEM.
-    #[arg(long, env = "TOLLGATE_ADMIN_KEY", value_name = "FILE", requires = "admin_cert")]
-    admin_key: Option<PathBuf>,
-}
 
 /// What is sent as `Authorization`.
 pub(super) fn basic(user: &str, password: &str) -> Secret {
@@ -73,13 +53,9 @@ impl Asker {
     ///
     /// # Errors
     /// One line about TLS.
-    pub(super) fn gateway(at: &Where) -> Result<Self, String> {
-        let token = env::var("TOLLGATE_ADMIN_TOKEN").map(|token| Secret::new(format!("Bearer {token}")));
-        let login = env::var("TOLLGATE_ADMIN_USER").zip(env::var("TOLLGATE_ADMIN_PASSWORD"));
-        let authorization = token.or_else(|| login.map(|(user, password)| basic(&user, &password)));
-        let identity = at.admin_cert.clone().zip(at.admin_key.clone());
-        let tls = tls::Settings { ca_file: at.admin_ca.clone(), identity, ..tls::Settings::default() };
-        Self::over(&at.admin, tls, authorization, Proxies::none())
+    pub(super) fn gateway(place: Place) -> Result<Self, String> {
+        let Place { base, tls, authorization } = place;
+        Self::over(&base, tls, authorization, Proxies::none())
     }
 
     /// For any address.

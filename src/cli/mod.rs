@@ -15,6 +15,7 @@ mod fixtures;
 mod inspect;
 mod opening_log;
 mod output;
+mod place;
 mod rates;
 mod reach;
 mod redact;
@@ -178,10 +179,10 @@ pub fn main() -> Exit {
         Command::Components => inspect::components(),
         Command::Explain(options) => explain::run(&common, &options),
         Command::Redact(options) => redact::run(&common, &options),
-        Command::Alerts(command) => alerts::run(&command),
-        Command::Report(options) => report::run(&options),
-        Command::Top(options) => top::run(&options),
-        Command::Tap(options) => tap::run(&options),
+        Command::Alerts(command) => alerts::run(&common, &command),
+        Command::Report(options) => report::run(&common, &options),
+        Command::Top(options) => top::run(&common, &options),
+        Command::Tap(options) => tap::run(&common, &options),
         Command::Spool(command) => spool::run(&common, command),
         Command::Rates(command) => rates::run(command),
         Command::Test(options) => fixtures::run(&common, &options),

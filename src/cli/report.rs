@@ -4,10 +4,10 @@
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
-use super::ask::{Asker, Where, basic, parsed, part};
+use super::Common;
+use super::ask::{Asker, basic, parsed, part};
 use super::output::{self, Exit};
-use super::reach::block_on;
-use super::run::ended;
+use super::place::{Where, with};
 use crate::config::env;
 use crate::net::Proxies;
 
@@ -53,12 +53,11 @@ pub(super) struct Options {
 }
 
 /// Runs it.
-pub(super) fn run(options: &Options) -> Exit {
-    ended(block_on(show(options)))
+pub(super) fn run(common: &Common, options: &Options) -> Exit {
+    with(common, &options.at, |gateway| show(gateway, options))
 }
 
-async fn show(options: &Options) -> Result<(), String> {
-    let gateway = Asker::gateway(&options.at)?;
+async fn show(gateway: Asker, options: &Options) -> Result<(), String> {
     if let Some(issue) = &options.issue {
         return comment(&gateway, options, issue).await;
     }

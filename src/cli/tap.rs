@@ -11,10 +11,10 @@ use std::io::{self, IsTerminal};
 
 use clap::Args;
 
-use super::ask::{Asker, Where, part};
+use super::Common;
+use super::ask::{Asker, part};
 use super::output::{self, Exit};
-use super::reach::block_on;
-use super::run::ended;
+use super::place::{Where, with};
 use crate::vault::read::escaped;
 
 /// Options of `tap`.
@@ -40,12 +40,11 @@ pub(super) struct Options {
 }
 
 /// Runs it.
-pub(super) fn run(options: &Options) -> Exit {
-    ended(block_on(watch(options)))
+pub(super) fn run(common: &Common, options: &Options) -> Exit {
+    with(common, &options.at, |gateway| watch(gateway, options))
 }
 
-async fn watch(options: &Options) -> Result<(), String> {
-    let gateway = Asker::gateway(&options.at)?;
+async fn watch(gateway: Asker, options: &Options) -> Result<(), String> {
     let limit = options.limit.map(|limit| limit.to_string());
     let asked = [
         ("pipeline", &options.pipeline),

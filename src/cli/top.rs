@@ -8,10 +8,10 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::Value;
 
-use super::ask::{Asker, Where, parsed};
+use super::Common;
+use super::ask::{Asker, parsed};
 use super::output::{self, Exit, colour_out};
-use super::reach::block_on;
-use super::run::ended;
+use super::place::{Where, with};
 use crate::clock::{Clock, SystemClock};
 use crate::vault::read::clean;
 
@@ -39,12 +39,11 @@ pub(super) struct Options {
 }
 
 /// Runs it.
-pub(super) fn run(options: &Options) -> Exit {
-    ended(block_on(watch(options)))
+pub(super) fn run(common: &Common, options: &Options) -> Exit {
+    with(common, &options.at, |gateway| watch(gateway, options))
 }
 
-async fn watch(options: &Options) -> Result<(), String> {
-    let gateway = Asker::gateway(&options.at)?;
+async fn watch(gateway: Asker, options: &Options) -> Result<(), String> {
     let (clock, colour) = (SystemClock::new(), colour_out());
     loop {
         let answer = gateway.get(&format!("/?window={}", options.window), "application/json").await;

@@ -1,7 +1,8 @@
 //! `tollgate tap` beside a whole gateway.
 
+use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use tollgate::app::App;
 use tollgate::otlp::{Signal, json};
 
 use super::gateway;
+use crate::authority::{Authority, pem_file};
 
 /// A pipeline for third parties and one that does not redact; an admin port.
 async fn started(folder: &std::path::Path, admin: serde_json::Value) -> App {
@@ -145,6 +147,68 @@ async fn tap_needs_the_ports_credentials_and_holds_nothing_up() {
     });
     let (code, said) = said.await.unwrap();
     assert!(code == Some(0) && said.contains("the gateway ended it"), "{code:?} {said}");
+}
+
+/// Commands that ask a running gateway find it by its configuration: the port, who may be trusted there, and what opens it. What is said
+/// by `--admin` goes before. (Shown to fail: `--config` was taken, and 127.0.0.1:8888 was asked.)
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_says_where_its_gateway_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new();
+    let made = authority.issue("gateway.example");
+    let leaf = fs::read_to_string(pem_file(&folder, "leaf.pem", "CERTIFICATE", &made.certificate)).unwrap();
+    let root = fs::read_to_string(pem_file(&folder, "root.pem", "CERTIFICATE", &authority.certificate)).unwrap();
+    let chain = folder.path().join("chain.pem");
+    fs::write(&chain, leaf + &root).unwrap();
+    let key = pem_file(&folder, "server.key", "PRIVATE KEY", &made.key);
+    let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (port, nobody) = (free(), free());
+    let admin = serde_json::json!({
+        "endpoint": format!("0.0.0.0:{port}"),
+        "tls": { "cert_file": chain, "key_file": key },
+        "auth": { "bearer": "a-long-enough-token" },
+    });
+    let app = started(folder.path(), admin.clone()).await;
+    let write = |name: &str, admin: serde_json::Value, enabled: &[&str]| {
+        let path = folder.path().join(name);
+        let text = serde_json::json!({
+            "receivers": { "otlp": { "protocols": { "http": { "endpoint": "127.0.0.1:0" } } } },
+            "exporters": { "debug": { "trust": "internal" } },
+            "extensions": { "admin": admin },
+            "spool": { "directory": folder.path().join("other/spool") },
+            "service": { "extensions": enabled, "pipelines": { "traces": { "receivers": ["otlp"], "exporters": ["debug"] } } },
+        });
+        fs::write(&path, text.to_string()).unwrap();
+        format!("--config={}", path.display())
+    };
+    let known = write("known.yaml", admin, &["admin"]);
+    let away = write("away.yaml", serde_json::json!({ "endpoint": format!("127.0.0.1:{nobody}") }), &["admin"]);
+    let without = write("without.yaml", serde_json::json!({}), &[]);
+    let elsewhere = format!("http://127.0.0.1:{nobody}/");
+    let asked = tokio::task::spawn_blocking(move || {
+        let ask = |arguments: &[&str]| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+            let output = command.args(arguments).env_clear().stdin(Stdio::null()).output().unwrap();
+            (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+        };
+        for command in [&["alerts", "list"][..], &["report", "--format", "json"], &["top", "--once"]] {
+            let (code, said) = ask(&[command, &[&known]].concat());
+            assert_eq!(code, Some(0), "{command:?}: {said}");
+        }
+        for command in [&["tap"][..], &["alerts", "list"], &["alerts", "test"], &["report"], &["top", "--once"]] {
+            let (code, said) = ask(&[command, &[&away]].concat());
+            assert!(code == Some(1) && said.contains(&format!("127.0.0.1:{nobody}")), "{command:?}: {said}");
+            let (code, said) = ask(&[command, &[&without]].concat());
+            assert!(
+                code == Some(1) && said.contains("no admin port") && said.contains("--admin"),
+                "{command:?}: {said}"
+            );
+            let (code, said) = ask(&[command, &[&known, "--admin", &elsewhere]].concat());
+            assert!(code == Some(1) && said.contains(&format!("127.0.0.1:{nobody}")), "{command:?}: {said}");
+        }
+    });
+    asked.await.unwrap();
+    app.shutdown().await;
 }
 
 /// Where nothing at all may be shown, that must be told: silence would say that nothing passes.

@@ -1,0 +1,146 @@
+//! **What**: [`Where`]: how commands are told where the admin port is, and [`with`], which asks there. **Why**: a command that takes
+//! `--config` means the gateway of that file. **Invariants**: `--admin` and the environment go before the file, which is not read then;
+//! credentials of the file go to the port of the file, and nowhere else; none is printed. **Not here**: asking (`ask`).
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::Common;
+use super::ask::{Asker, basic};
+use super::output::Exit;
+use super::reach::block_on;
+use super::run::{ended, fail};
+use super::source::{Loaded, Make, load};
+use crate::components::{ExtensionConfig, ExtensionSettings};
+use crate::config::{Endpoint, env};
+use crate::net::{server_tls, tls};
+use crate::secret::Secret;
+use crate::telemetry::admin;
+
+/// Of the embedded default, and of a configuration that says nothing else.
+const USUAL: &str = "http://127.0.0.1:8888";
+
+/// Where the gateway is.
+#[derive(Args)]
+pub(super) struct Where {
+    /// Address of the admin port [default: that of `--config`, else http://127.0.0.1:8888]. TOLLGATE_ADMIN_TOKEN, or
+    /// TOLLGATE_ADMIN_USER and TOLLGATE_ADMIN_PASSWORD, open one that asks who is there; without them what the configuration says.
+    #[arg(long, env = "TOLLGATE_ADMIN", value_name = "URL")]
+    admin: Option<String>,
+    /// PEM certificates to trust, where the admin port has TLS.
+    #[arg(long, env = "TOLLGATE_ADMIN_CA", value_name = "FILE")]
+    admin_ca: Option<PathBuf>,
+    /// PEM certificate to show, where it asks for one.
+    #[arg(long, env = "TOLLGATE_ADMIN_CERT", value_name = "FILE", requires = "admin_key")]
+    admin_cert: Option<PathBuf>,
+    /// Its key, PEM.
+    #[arg(long, env = "TOLLGATE_ADMIN_KEY", value_name = "FILE", requires = "admin_cert")]
+    admin_key: Option<PathBuf>,
+}
+
+/// The admin port of a gateway, and what opens it.
+pub(super) struct Place {
+    /// `http://127.0.0.1:8888`.
+    pub(super) base: String,
+    /// Whom to trust there.
+    pub(super) tls: tls::Settings,
+    /// What is sent as `Authorization`.
+    pub(super) authorization: Option<Secret>,
+}
+
+/// Runs `work` with the gateway that is meant.
+pub(super) fn with<W, F>(common: &Common, at: &Where, work: W) -> Exit
+where
+    W: FnOnce(Asker) -> F,
+    F: Future<Output = Result<(), String>>,
+{
+    let place = match at.place(common) {
+        Ok(place) => place,
+        Err(exit) => return exit,
+    };
+    ended(block_on(async { work(Asker::gateway(place)?).await }))
+}
+
+impl Where {
+    fn place(&self, common: &Common) -> Result<Place, Exit> {
+        let of_file = match (&self.admin, &common.config) {
+            (None, Some(path)) => {
+                let loaded = load(common, Make::Nothing)?;
+                Some(configured(&loaded).map_err(|why| fail(&format!("{}: {why}: give --admin", path.display())))?)
+            }
+            _ => None,
+        };
+        let token = env::var("TOLLGATE_ADMIN_TOKEN").map(|token| Secret::new(format!("Bearer {token}")));
+        let login = env::var("TOLLGATE_ADMIN_USER").zip(env::var("TOLLGATE_ADMIN_PASSWORD"));
+        let given = token.or_else(|| login.map(|(user, password)| basic(&user, &password)));
+        let mut place = of_file.unwrap_or_else(|| Place {
+            base: self.admin.clone().unwrap_or_else(|| USUAL.to_owned()),
+            tls: tls::Settings::default(),
+            authorization: None,
+        });
+        place.authorization = given.or(place.authorization);
+        place.tls.identity = self.admin_cert.clone().zip(self.admin_key.clone());
+        if let Some(ca) = &self.admin_ca {
+            (place.tls.ca_file, place.tls.system_roots_too) = (Some(ca.clone()), false);
+        }
+        Ok(place)
+    }
+}
+
+/// The admin port of a configuration.
+fn configured(loaded: &Loaded) -> Result<Place, String> {
+    let mut settings = loaded.valid.extensions.iter().filter_map(|placed| match &placed.what {
+        ExtensionSettings::Admin(settings) => Some((&placed.id, settings)),
+        ExtensionSettings::HealthCheck(_) => None,
+    });
+    let (id, settings) = settings.next().ok_or("it has no admin port (`admin` in `service.extensions`)")?;
+    let host = host(&settings.endpoint)?;
+    let (scheme, tls) = match &settings.tls {
+        None => ("http", tls::Settings::default()),
+        Some(port) => ("https", trusting(&port.cert_file, &host)),
+    };
+    let written = loaded.typed.extensions.iter().find_map(|placed| match &placed.what {
+        ExtensionConfig::Admin(config) if placed.id == *id => Some(&config.auth),
+        _ => None,
+    });
+    let base = format!("{scheme}://{host}:{}", settings.endpoint.port());
+    Ok(Place { base, tls, authorization: written.and_then(credential) })
+}
+
+/// From this machine, as in an address.
+fn host(endpoint: &Endpoint) -> Result<String, String> {
+    if endpoint.socket().is_some() {
+        return Err("its admin port is a unix socket, which this command can't reach".to_owned());
+    }
+    if endpoint.port() == 0 {
+        return Err("it lets the system choose the admin port".to_owned());
+    }
+    let ip = match endpoint.literal().map(|at| at.ip()) {
+        None => return Ok(endpoint.host().to_owned()),
+        Some(IpAddr::V4(ip)) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        Some(IpAddr::V6(ip)) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        Some(ip) => ip,
+    };
+    Ok(if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() })
+}
+
+/// The port's own certificate, and who signed it where the file says: also under another name than `host`, as from this machine.
+fn trusting(certificate: &PathBuf, host: &str) -> tls::Settings {
+    let names = server_tls::names(certificate);
+    let name = names.iter().find(|name| *name == host).or(names.first());
+    tls::Settings {
+        ca_file: Some(certificate.clone()),
+        system_roots_too: true,
+        server_name: name.and_then(|name| name.clone().try_into().ok()),
+        ..tls::Settings::default()
+    }
+}
+
+/// What opens it: the token before the password.
+fn credential(auth: &admin::auth::Config) -> Option<Secret> {
+    let bearer = auth.bearer.as_ref().map(|token| Secret::new(format!("Bearer {}", token.expose())));
+    let login = || Some(basic(auth.username.as_ref()?, auth.password.as_ref()?.expose()));
+    bearer.or_else(login)
+}
