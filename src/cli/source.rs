@@ -128,12 +128,15 @@ fn checked(common: &Common, text: String, make: Make, look: Look) -> Result<Load
     warnings.extend(more);
     let result = match result {
         Ok(found) if errors.is_empty() => Ok(found),
-        Ok(_) => Err(errors),
-        Err(mut problems) => {
-            problems.extend(errors);
-            Err(problems)
-        }
+        Ok(_) => Err(Vec::new()),
+        Err(problems) => Err(problems),
     };
+    // who mends errors wants to know of warnings, too
+    let result = result.map_err(|mut problems| {
+        problems.extend(errors);
+        problems.append(&mut warnings);
+        problems
+    });
     match result {
         Ok((typed, valid)) => {
             if !warnings.is_empty() && !embedded {

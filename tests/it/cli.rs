@@ -91,3 +91,20 @@ fn an_empty_data_directory_is_none() {
     let output = command.output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+/// Whoever mends errors hears of warnings in the same round. (Shown to fail: with an error outside of the file its warnings were left out.)
+#[test]
+fn validate_tells_warnings_beside_errors() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.yaml");
+    let text = "receivers: { otlp: { protocols: { http: { endpoint: '127.0.0.1:0' } } } }\n\
+                exporters: { debug: { trust: internal } }\n\
+                limits: { accounts: { nobody: { requests_per_second: 1 } } }\n\
+                spool: { directory: /proc/nope, max_size: 64MiB }\n\
+                service: { pipelines: { traces: { receivers: [otlp], exporters: [debug] } } }\n";
+    fs::write(&path, text).unwrap();
+    let output = tollgate(folder.path()).args(["validate", "--config"]).arg(&path).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(78));
+    assert!(said.contains("limits.accounts.nobody") && said.contains("spool.directory"), "{said}");
+}
