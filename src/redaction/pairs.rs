@@ -175,6 +175,9 @@ impl Cursor<'_> {
     /// The separator at the cursor, which then stands behind it.
     fn separator(&mut self, key: &Range<usize>, quoted_key: Option<u8>) -> Option<Sep> {
         self.skip(|byte| byte == b'*' || byte == b'?' || byte == b'!' || byte == b']');
+        // `"input[name=password]", "v"`
+        let selector = self.at > key.end && before(self.text, self.at, b"") == b']';
+        let quoted_key = if selector { self.skip_quote().or(quoted_key) } else { quoted_key };
         // an array of C: `[]`, `[255]`
         let digits = self.rest().iter().skip(1).take(6).take_while(|byte| byte.is_ascii_digit()).count();
         self.at += if (self.byte(0), self.byte(digits + 1)) == (b'[', b']') { digits + 2 } else { 0 };
@@ -203,6 +206,7 @@ impl Cursor<'_> {
                 if quoted_key.is_none() && self.skip_type() { Sep::Equals } else { sep }
             }
             (b'(', _) if called => self.take(1, Sep::Call),
+            (b')', b'.') if quoted_key.is_some() && words::FILLS.iter().any(|call| self.skip_word(call)) => Sep::Comma,
             // `{password, "v"}` of Erlang
             (b',', b' ') if before(self.text, key.start, b"") == b'{' && b"\"'".contains(&self.byte(2)) => {
                 self.take(1, Sep::Comma)

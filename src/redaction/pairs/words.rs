@@ -48,6 +48,18 @@ pub(super) fn of_whom(rest: &[u8]) -> Option<usize> {
     (words < 4).then_some(colon + 1)
 }
 
+/// What fills in the element of a page that a key names: `get("#password").type("v")`.
+pub(super) const FILLS: [&[u8]; 8] = [
+    b").type(",
+    b").fill(",
+    b").send_keys(",
+    b").sendkeys(",
+    b").setvalue(",
+    b").clear().type(",
+    b").first().fill(",
+    b").press_sequentially(",
+];
+
 /// Functions that only wrap a string.
 const WRAPPERS: &[&[u8]] = &[
     b"string",

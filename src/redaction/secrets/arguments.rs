@@ -59,8 +59,9 @@ impl Iterator for Words<'_> {
         };
         let len = (0..=rest.len()).find(|on| ends(*on)).filter(|len| *len > 0 && !self.list)?;
         let quoted = rest.get(len).is_some_and(|byte| b"\"'".contains(byte));
-        // `key="value"`
-        let value = rest.get(..len).is_some_and(|word| word.ends_with(b"=")) && quoted;
+        // `key="value"`, `-b"value"`
+        let glued = |word: &[u8]| word.ends_with(b"=") || word.len() == 2 && word.starts_with(b"-");
+        let value = rest.get(..len).is_some_and(glued) && quoted;
         let end = match value.then(|| calls::string(self.line, start + len)).flatten() {
             Some((_, close)) => close + 1,
             None => start + len,

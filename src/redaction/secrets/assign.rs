@@ -163,7 +163,8 @@ fn kind_of(scan: &Scan<'_>, key: &Range<usize>) -> Option<(Kind, usize)> {
 pub(super) fn judge(kind: Kind, value: &[u8], pair: &Pair, place: &Place) -> bool {
     let look = Look::at(value);
     let modules = pair.quote.is_none() && value.windows(2).any(|part| part == b"::" || part == b"->");
-    let ticks = pair.sep == Sep::Is && pair.quote == Some(b'`') && !told::is_literal(value, &look);
+    let named = pair.sep == Sep::Is || pair.sep == Sep::Space && value.contains(&b'_');
+    let ticks = named && pair.quote == Some(b'`') && !told::is_literal(value, &look);
     let talk = kind != Kind::Password || matches!(pair.sep, Sep::Colon | Sep::Space | Sep::Is) && pair.quote.is_none();
     let least = if place.parameter { 3 } else { 4 };
     if value.len() < least
@@ -284,7 +285,10 @@ fn password(value: &[u8], look: &Look, pair: &Pair, place: &Place) -> bool {
     let told =
         [&b"pass"[..], b"pwd", b"secret", b"token", b"user", b"get", b"arg"].iter().any(|word| contains(value, word));
     match pair.sep {
-        Sep::Is => mixed && look.letters() > 0 && !wordy(value) || told::is_phrase(value, look, place.last_word),
+        Sep::Is => {
+            mixed && look.letters() > 0 && !wordy(value)
+                || told::is_phrase(value, look, place.last_word || place.argument)
+        }
         Sep::Space if place.flag => {
             let random = look.upper > 2 && look.lower > 2 && look.len >= 12 && !wordy(value);
             !value.starts_with(b"-") && (mixed || random || look.upper == 0 && place.last_word)

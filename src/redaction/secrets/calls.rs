@@ -9,7 +9,8 @@ use super::super::scan::{Claims, Scan};
 use super::super::sets::Bytes;
 use super::keys::Kind;
 use super::known::{CHARACTERS, Fits, Taken};
-use super::values::{Look, is_algorithm, names_itself, path, random, refused, uuid, wordy};
+use super::place::is_app_password;
+use super::values::{Look, is_algorithm, is_twilio_id, names_itself, path, random, refused, uuid, wordy};
 use super::{Rules, ahead};
 
 /// Bytes of a call.
@@ -26,7 +27,9 @@ pub(super) fn look(scan: &Scan<'_>, end: usize, taken: Taken, rules: &Rules, cla
     let shell = wanted == 0 && taken.fits == Fits::Password && rest.first() == Some(&b' ');
     // `new PSCredential ("user", "password")`
     let open = usize::from(rest.starts_with(b" (") && wanted > 0);
-    if rest.get(open) != Some(&b'(') && !shell {
+    // Ruby's need none: `basic_auth "user", "password"`
+    let bare = wanted == 1 && taken.fits == Fits::Mixed && matches!(rest, [b' ', b'"' | b'\'', ..]);
+    if rest.get(open) != Some(&b'(') && !shell && !bare {
         return;
     }
     let Some(rule) = rule(taken.fits, rules) else { return };
@@ -45,8 +48,16 @@ pub(super) fn look(scan: &Scan<'_>, end: usize, taken: Taken, rules: &Rules, cla
     let names = || quoted(rest, last).is_none_or(|user| names_itself(rest.get(user).unwrap_or_default()));
     let example =
         taken.fits == Fits::Password && names_itself(rest.get(argument.clone()).unwrap_or_default()) && names();
-    if !example && fits(rest, &argument, taken.fits) {
-        claims.add(scan, rule, end + argument.start..end + argument.end);
+    if example || !fits(rest, &argument, taken.fits) {
+        return;
+    }
+    claims.add(scan, rule, end + argument.start..end + argument.end);
+    // `Client(key, secret)`: a key may be random, too
+    let first =
+        quoted(rest, open + 1).filter(|first| taken.fits == Fits::Key && wanted == 1 && fits(rest, first, Fits::Key));
+    let id = |value: &[u8]| value.len() < 20 || is_twilio_id(value);
+    if let Some(first) = first.filter(|first| !rest.get(first.clone()).is_some_and(id)) {
+        claims.add(scan, rule, end + first.start..end + first.end);
     }
 }
 
@@ -62,7 +73,8 @@ fn rule(fits: Fits, rules: &Rules) -> Option<u16> {
 fn fits(rest: &[u8], range: &Range<usize>, fits: Fits) -> bool {
     let value = rest.get(range.clone()).unwrap_or_default();
     let look = Look::at(value);
-    if value.len() < 4 || look.blanks > 0 || refused(value) {
+    let password = matches!(fits, Fits::Password | Fits::Mixed | Fits::Third);
+    if value.len() < 4 || look.blanks > 0 && !(password && is_app_password(value)) || refused(value) {
         return false;
     }
     let host = || memchr::memchr(b':', value).is_some_and(|at| value.get(at + 1).is_some_and(u8::is_ascii_digit));
@@ -72,11 +84,16 @@ fn fits(rest: &[u8], range: &Range<usize>, fits: Fits) -> bool {
             || path(value)
             || joined(rest, range.end)
     };
-    let mixed = look.digits > 0 || look.marks > look.joints;
+    // `web2` is a name
+    let numbered = look.digits == 1 && look.lower + 1 == look.len && value.last().is_some_and(u8::is_ascii_digit);
+    // Google's for apps, without blanks
+    let letters = look.lower == 16 && look.len == 16;
+    let mixed = letters || look.digits > 0 && !numbered || look.marks > look.joints || look.blanks > 0;
+    let mail = memchr::memchr(b'@', value).is_some_and(|at| value.get(at..).is_some_and(|host| host.contains(&b'.')));
     match fits {
         Fits::Password => true,
         Fits::Mixed | Fits::Third => {
-            mixed && look.letters() > 0 && !plain() && !names_itself(value) && !is_algorithm(value)
+            mixed && !mail && look.letters() > 0 && !plain() && !names_itself(value) && !is_algorithm(value)
         }
         Fits::Secret => !plain() && !names_itself(value) && !is_algorithm(value),
         Fits::Key => random(value) && !uuid(value) && !plain() || look.hex && value.len() >= 32 && look.digits > 3,
@@ -148,7 +165,8 @@ pub(super) fn is_taken(scan: &Scan<'_>, pair: &mut Pair, kind: Kind) -> bool {
         (Sep::Call, Kind::Secret) => {
             let behind = scan.bytes(pair.value.end..pair.value.end + 8);
             let close = behind.iter().take_while(|byte| b"\\\"' ".contains(byte)).count();
-            ends_with(scan.bytes(pair.key.clone()), b"credential")
+            let key = scan.bytes(pair.key.clone());
+            (ends_with(key, b"credential") || ends_with(key, b"credentials"))
                 && behind.get(close) == Some(&b',')
                 && !random(scan.bytes(pair.value.clone()))
         }
@@ -160,7 +178,8 @@ pub(super) fn is_taken(scan: &Scan<'_>, pair: &mut Pair, kind: Kind) -> bool {
 fn is_getter(key: &[u8]) -> bool {
     let name = key.rsplit(|byte| *byte == b'.').next().unwrap_or_default();
     let (head, next) = (name.get(..3).unwrap_or_default(), name.get(3).copied().unwrap_or(b'_'));
-    head.eq_ignore_ascii_case(b"get") && (next == b'_' || next.is_ascii_uppercase())
+    // `signInWithEmailAndPassword(email, …)`
+    ends_with(key, b"andpassword") || head.eq_ignore_ascii_case(b"get") && (next == b'_' || next.is_ascii_uppercase())
 }
 
 /// `verify_password("alice", "…")`: behind a user, who is a word, the password stands second. Gives whether a placeholder does.
@@ -216,7 +235,17 @@ pub(super) fn next_argument(rest: &[u8], mut at: usize) -> Option<usize> {
 fn literal(rest: &[u8], at: usize) -> Option<Range<usize>> {
     quoted(rest, at).or_else(|| {
         let blanks = rest.get(at..)?.iter().take(64).take_while(|byte| byte.is_ascii_whitespace()).count();
-        let rest_at = rest.get(at + blanks..)?;
+        let mut rest_at = rest.get(at + blanks..)?;
+        let mut blanks = blanks;
+        // `key="…"`
+        let name = rest_at.iter().take(24).take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_').count();
+        if rest_at.get(name) == Some(&b'=') && rest_at.get(..name).is_some_and(names_itself) {
+            blanks += name + 1;
+            if let Some(found) = quoted(rest, at + blanks) {
+                return Some(found);
+            }
+            rest_at = rest.get(at + blanks..)?;
+        }
         let inner = wrapper(rest_at).or_else(|| rest_at.starts_with(b"new Key(").then_some(8))?;
         quoted(rest, at + blanks + inner)
     })

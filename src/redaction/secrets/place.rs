@@ -151,9 +151,13 @@ fn app_password(scan: &Scan<'_>, pair: &Pair, kind: Kind) -> Option<Range<usize>
     if kind != Kind::Password || pair.value.len() != 4 || scan.byte(start + 19).is_ascii_alphanumeric() {
         return None;
     }
-    let text = scan.bytes(start..start + 19);
+    is_app_password(scan.bytes(start..start + 19)).then_some(start..start + 19)
+}
+
+/// Whether a text is four groups of four small letters.
+pub(super) fn is_app_password(text: &[u8]) -> bool {
     let fits = |(at, byte): (usize, &u8)| if at % 5 == 4 { *byte == b' ' } else { byte.is_ascii_lowercase() };
-    (text.len() == 19 && text.iter().enumerate().all(fits)).then_some(start..start + 19)
+    text.len() == 19 && text.iter().enumerate().all(fits)
 }
 
 /// What Jenkins keeps in braces, `<secret>{AQAAABAAA…}</secret>`: the last word in them.

@@ -26,6 +26,8 @@ pub(in super::super) enum Form {
     Argument(usize),
     /// From its input.
     Fed,
+    /// From its input, where the name begins the command.
+    FedFirst,
     /// Lines `user:password` from its input.
     FedPairs,
     /// `key=value`, whatever the key.
@@ -73,8 +75,21 @@ pub(super) const FORMS: &[(&str, Form)] = &[
     ("jdbc:oracle:thin:", Form::Slash),
     ("jdbc:oracle:oci:", Form::Slash),
     ("password-stdin", Form::Fed),
-    ("passwd --stdin", Form::Fed),
+    ("passwd", Form::FedFirst),
+    ("smbpasswd", Form::FedFirst),
     ("sudo -S", Form::Fed),
+    ("sudo -kS", Form::Fed),
+    ("sudo --stdin", Form::Fed),
+    ("data-file=-", Form::Fed),
+    ("secret set", Form::Fed),
+    ("mysqladmin", Form::Behind(&["password"], 0)),
+    ("nmcli", Form::Behind(&["password"], 0)),
+    ("SET requirepass", Form::Argument(0)),
+    ("set requirepass", Form::Argument(0)),
+    ("host add", Form::Argument(3)),
+    ("impdp", Form::Slash),
+    ("expdp", Form::Slash),
+    ("sqlldr", Form::Slash),
     ("with-token", Form::Fed),
     ("passphrase-fd", Form::Fed),
     ("secret create", Form::Fed),
@@ -95,16 +110,19 @@ pub(super) const FORMS: &[(&str, Form)] = &[
 pub(super) fn look(scan: &Scan<'_>, name: Range<usize>, form: Form, rules: &Rules, claims: &mut Claims) -> usize {
     let at = name.end;
     let rest = ahead(scan, at, MOST);
-    let Some(rule) = rules.password.filter(|_| may_follow(rest, form)) else { return at };
+    // `.net user`, a platform's
+    let other = form == Form::Argument(1) && scan.before(name.start, 1) == b'.';
+    let Some(rule) = rules.password.filter(|_| may_follow(rest, form) && !other) else { return at };
     let line = rest.get(..line_end(rest)).unwrap_or_default();
     let mut found = Found { scan, rule, at, line, claims };
     match form {
         Form::Flags(flags) => found.flags(flags),
         Form::Behind(words, skipped) => found.behind(words, skipped),
         Form::Argument(skipped) => found.argument(Words::new(line), skipped),
-        Form::Fed | Form::FedPairs => {
-            fed(scan, name, rest, (form == Form::FedPairs, rule), found.claims);
-            return at;
+        Form::Fed | Form::FedFirst | Form::FedPairs => {
+            let start = name.start;
+            fed(scan, name, rest, (form, rule), found.claims);
+            return start;
         }
         Form::Pairs | Form::Settings => found.pairs(form == Form::Settings),
         Form::Htpasswd => found.htpasswd(),
@@ -121,7 +139,7 @@ pub(super) fn look(scan: &Scan<'_>, name: Range<usize>, form: Form, rules: &Rule
 /// A cheap look at what stands behind a name.
 fn may_follow(rest: &[u8], form: Form) -> bool {
     match (form, rest.first()) {
-        (Form::Fed | Form::FedPairs, _) => true,
+        (Form::Fed | Form::FedFirst | Form::FedPairs, _) => true,
         (Form::Slash, Some(byte)) => byte.is_ascii_alphanumeric() || *byte == b' ',
         (_, Some(byte)) => b" \t\"'\\".contains(byte),
         _ => false,
@@ -158,7 +176,12 @@ impl Found<'_, '_, '_> {
             let flag = text.get(dashes..).unwrap_or_default();
             let name = flag.iter().position(|byte| *byte == b'=').unwrap_or(flag.len());
             let known = dashes > 0 && flags.iter().any(|known| flag.get(..name) == Some(known.as_bytes()));
-            if known && name < flag.len() {
+            // `-bvalue`
+            let letter = flag.get(..1).filter(|_| dashes == 1 && flag.len() > 1 && name == flag.len());
+            if letter.is_some_and(|letter| flags.iter().any(|known| letter == known.as_bytes())) {
+                let quote = usize::from(flag.get(1).is_some_and(|byte| b"\"'".contains(byte)));
+                self.add(word.start + 2 + quote..word.end - quote);
+            } else if known && name < flag.len() {
                 self.add(word.start + dashes + name + 1..word.end);
             } else if known && let Some(value) = words.next() {
                 self.add(value);
@@ -213,14 +236,23 @@ impl Found<'_, '_, '_> {
     }
 
     fn htpasswd(&mut self) {
-        let (mut batch, mut shown) = (false, false);
-        for word in Words::new(self.line) {
-            let Some(flags) = self.word(&word).strip_prefix(b"-") else { continue };
-            batch |= flags.contains(&b'b');
-            shown |= flags.contains(&b'n');
+        let (mut batch, mut shown, mut given) = (false, false, Vec::new());
+        let mut words = Words::new(self.line);
+        while let Some(word) = words.next() {
+            match self.word(&word).strip_prefix(b"-") {
+                Some(flags) => {
+                    batch |= flags.contains(&b'b');
+                    shown |= flags.contains(&b'n');
+                    // its cost or rounds
+                    if flags.ends_with(b"C") || flags.ends_with(b"r") {
+                        words.next();
+                    }
+                }
+                None => given.push(word),
+            }
         }
-        if batch {
-            self.argument(Words::new(self.line), if shown { 1 } else { 2 });
+        if let Some(word) = given.get(if shown { 1 } else { 2 }).filter(|_| batch).cloned() {
+            self.add(word);
         }
     }
 
@@ -286,14 +318,16 @@ impl Found<'_, '_, '_> {
     }
 
     fn slash(&mut self) {
-        let blanks = self.line.iter().take_while(|byte| **byte == b' ').count();
-        let rest = self.line.get(blanks..).unwrap_or_default();
+        let line = self.line;
+        let login = |word: &Range<usize>| !line.get(word.clone()).is_some_and(|word| word.starts_with(b"-"));
+        let Some(word) = Words::new(line).take(4).find(login) else { return };
+        let rest = self.word(&word);
         let user = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || b"_$#".contains(byte)).count();
         let behind = rest.get(user + 1..).unwrap_or_default();
-        let len =
-            behind.iter().take_while(|byte| !byte.is_ascii_whitespace() && !b"\"'@`<>/\\;)".contains(byte)).count();
+        let len = behind.iter().take_while(|byte| !b"@/".contains(byte)).count();
         if user > 0 && rest.get(user) == Some(&b'/') && behind.get(len) == Some(&b'@') {
-            self.add(blanks + user + 1..blanks + user + 1 + len);
+            let start = word.start + user + 1;
+            self.add(start..start + len);
         }
     }
 
@@ -358,7 +392,8 @@ fn is_kept(key: &[u8]) -> bool {
 }
 
 /// Claims what a command is fed with: `echo x | command`, `command <<< x`, `command <<EOF`.
-fn fed(scan: &Scan<'_>, name: Range<usize>, rest: &[u8], (pairs, rule): (bool, u16), claims: &mut Claims) {
+fn fed(scan: &Scan<'_>, name: Range<usize>, rest: &[u8], (form, rule): (Form, u16), claims: &mut Claims) {
+    let pairs = form == Form::FedPairs;
     let line = rest.get(..memchr::memchr(b'\n', rest).unwrap_or(rest.len())).unwrap_or_default();
     if let Some(at) = memchr::memmem::find(line, b"<<") {
         let here = line.get(at + 2..).unwrap_or_default();
@@ -377,7 +412,13 @@ fn fed(scan: &Scan<'_>, name: Range<usize>, rest: &[u8], (pairs, rule): (bool, u
     let head = scan.bytes(start..name.start);
     let Some(pipe) = memchr::memrchr(b'|', head) else { return };
     let between = head.get(pipe + 1..).unwrap_or_default();
+    if form == Form::FedFirst && !matches!(between.trim_ascii(), b"" | b"sudo" | b"exec") {
+        return;
+    }
     let text = head.get(..pipe).unwrap_or_default();
+    if let Some(lines) = quoted_lines(text).filter(|_| pairs) {
+        return put(scan, start + lines.start..start + lines.end, (pairs, rule), claims);
+    }
     let begins = text.iter().rposition(|byte| b"\n;|&".contains(byte)).map_or(0, |at| at + 1);
     let command = text.get(begins..).unwrap_or_default();
     let printed = [&b"echo "[..], b"printf "]
@@ -396,25 +437,34 @@ fn fed(scan: &Scan<'_>, name: Range<usize>, rest: &[u8], (pairs, rule): (bool, u
     }
 }
 
+/// Lines in quotes that `echo` or `printf` writes, where `text` ends in them.
+fn quoted_lines(text: &[u8]) -> Option<Range<usize>> {
+    let (mark, body) = text.trim_ascii_end().split_last().filter(|(mark, _)| b"\"'".contains(mark))?;
+    let open = body.iter().rposition(|byte| byte == mark)?;
+    memchr::memchr(b'\n', body.get(open..)?)?;
+    let line = body.get(..open)?.rsplit(|byte| *byte == b'\n').next()?;
+    let printed = line
+        .windows(5)
+        .rposition(|part| part == b"echo ")
+        .or_else(|| line.windows(5).rposition(|part| part == b"intf "))?;
+    let flags =
+        line.get(printed + 5..)?.split(|byte| *byte == b' ').all(|word| word.is_empty() || word.starts_with(b"-"));
+    flags.then_some(open + 1..body.len())
+}
+
 /// Claims a word that a command reads: all of it, or what stands behind `user:` in each of its lines.
 fn put(scan: &Scan<'_>, range: Range<usize>, (pairs, rule): (bool, u16), claims: &mut Claims) {
     let text = scan.bytes(range.clone());
     // `echo "x\n"`
     let text = text.strip_suffix(b"\\n").unwrap_or(text);
-    if !pairs {
-        if is_secret(text) {
-            claims.add(scan, rule, range.start..range.start + text.len());
-        }
-        return;
-    }
     let mut at = range.start;
-    for line in text.split(|byte| *byte == b'\\') {
-        let lead = usize::from(at > range.start && line.first() == Some(&b'n'));
-        if let Some(colon) = line.iter().position(|byte| *byte == b':') {
-            let password = line.get(colon + 1..).unwrap_or_default();
-            if colon > lead && is_secret(password) {
-                claims.add(scan, rule, at + colon + 1..at + line.len());
-            }
+    for line in text.split(|byte| matches!(byte, b'\\' | b'\n')) {
+        let escaped = at > range.start && scan.before(at, 1) == b'\\';
+        let lead = usize::from(escaped && line.first() == Some(&b'n'));
+        let colon = line.iter().position(|byte| *byte == b':').filter(|colon| *colon > lead);
+        let from = if pairs { colon.map(|colon| colon + 1) } else { Some(lead) };
+        if let Some(from) = from.filter(|from| line.get(*from..).is_some_and(is_secret)) {
+            claims.add(scan, rule, at + from..at + line.len());
         }
         at += line.len() + 1;
     }

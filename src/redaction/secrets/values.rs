@@ -466,10 +466,10 @@ pub(super) fn names_itself(value: &[u8]) -> bool {
 
 /// The name of an algorithm or encoding: `HS256`, `aes-256-cbc`, `HmacSHA256`, `utf8`.
 pub(super) fn is_algorithm(value: &[u8]) -> bool {
-    const BEGIN: [&[u8]; 30] = [
-        b"hs2", b"hs3", b"hs5", b"rs2", b"rs3", b"rs5", b"es2", b"es3", b"es5", b"ps2", b"ps3", b"ps5", b"sha", b"md5",
-        b"aes", b"des", b"rc4", b"utf", b"base", b"latin", b"iso", b"hmac", b"pbkdf", b"argon", b"bcrypt", b"scrypt",
-        b"ed25519", b"secp", b"x25519", b"chacha",
+    const BEGIN: [&[u8]; 31] = [
+        b"rot", b"hs2", b"hs3", b"hs5", b"rs2", b"rs3", b"rs5", b"es2", b"es3", b"es5", b"ps2", b"ps3", b"ps5", b"sha",
+        b"md5", b"aes", b"des", b"rc4", b"utf", b"base", b"latin", b"iso", b"hmac", b"pbkdf", b"argon", b"bcrypt",
+        b"scrypt", b"ed25519", b"secp", b"x25519", b"chacha",
     ];
     value.len() <= 24
         && value.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_/".contains(byte))
