@@ -24,7 +24,7 @@ use crate::clock::Clock;
 use crate::net::spawn::blocking;
 use crate::telemetry::{Counter, names};
 
-/// How often a watched file is looked at.
+/// How often a watched file is looked at, unless that takes long.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// See the module.
@@ -163,11 +163,13 @@ async fn watched(look: Look, watch: bool, tasks: &Tasks) -> Found {
     if !watch {
         return std::future::pending().await;
     }
-    let mut last = None;
+    let (mut last, mut rest, clock) = (None, LOOK, Arc::clone(&look.clock));
     loop {
-        tokio::time::sleep(LOOK).await;
-        let look = look.clone();
+        tokio::time::sleep(rest).await;
+        let (look, began) = (look.clone(), clock.monotonic());
         let now = blocking(tasks, "reload", move || look.found()).await.flatten();
+        // large tables and slow volumes: what is refused may stay so for days
+        rest = LOOK.max(clock.monotonic().saturating_sub(began) * 20);
         match (now, last) {
             (Some(now), Some(before)) if now == before => return now,
             (now, _) => last = now,
