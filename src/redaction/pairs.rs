@@ -311,6 +311,8 @@ impl Cursor<'_> {
     /// The value at the cursor: its quote and its range.
     fn value(&mut self, sep: Sep) -> Option<(Option<u8>, Range<usize>)> {
         self.skip(|byte| b" \t*".contains(&byte));
+        // a blank that breaks no line
+        self.at += if self.rest().starts_with(b"\xc2\xa0") { 2 } else { 0 };
         match sep {
             Sep::Cell => {
                 let markup = before(self.text, self.at, b" \t\r\n") == b'>';

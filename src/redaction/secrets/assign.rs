@@ -37,6 +37,7 @@ pub(super) fn look(scan: &Scan<'_>, word: &WordAt, rules: &Rules, claims: &mut C
             return lists::below(scan, &(start..key.end), kind, rules, claims);
         }
         variables::look(scan, &key, kind, rules, claims);
+        told::part(scan, &key, kind, rules, claims);
         in_prose(scan, word, rules, claims);
         return key.end;
     };
@@ -210,7 +211,9 @@ pub(super) fn judge(kind: Kind, value: &[u8], pair: &Pair, place: &Place) -> boo
             let mixed = look.digits > 0 && look.upper > 0 && look.lower > 0 && look.marks > look.joints;
             look.blanks == 0 && calls(value, pair).is_none() && !uuid(value) && (mixed || random(value))
         }
-        Kind::Password if pair.sep == Sep::Compare && pair.quote.is_some() => told::is_compared(value, &look),
+        Kind::Password if (pair.sep == Sep::Compare || place.stored) && pair.quote.is_some() => {
+            told::is_compared(value, &look)
+        }
         Kind::Password => look.blanks == 0 && look.classes() >= 2 && !wordy(value),
         Kind::Secret | Kind::Token => secret(kind, value, &look, pair, place),
         Kind::Header | Kind::Cookie => false,
@@ -439,7 +442,11 @@ fn code(value: &[u8], look: &Look) -> bool {
     let told = [&b"Key"[..], b"Token", b"Secret", b"Auth", b"key", b"token"]
         .iter()
         .any(|word| value.windows(word.len()).any(|part| part == *word));
-    named && (module || (told && look.lower > look.upper && look.digits * 3 < look.len))
+    // a random text may hold such a word, too
+    let numbers = value
+        .chunk_by(|a, b| a.is_ascii_digit() == b.is_ascii_digit())
+        .filter(|part| part.first().is_some_and(u8::is_ascii_digit));
+    named && (module || (told && look.lower > look.upper && look.digits * 3 < look.len && numbers.count() < 4))
 }
 
 /// Capitals as in `ACCESS_TOKEN`, and what documents print.

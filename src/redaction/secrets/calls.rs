@@ -26,7 +26,8 @@ pub(super) fn look(scan: &Scan<'_>, end: usize, taken: Taken, rules: &Rules, cla
     // PowerShell's have no brackets
     let shell = wanted == 0 && taken.fits == Fits::Password && rest.first() == Some(&b' ');
     // `new PSCredential ("user", "password")`
-    let open = usize::from(rest.starts_with(b" (") && wanted > 0);
+    let open =
+        usize::from(rest.starts_with(b" (") && (wanted > 0 || rest.get(2).is_some_and(|byte| b"\"'".contains(byte))));
     // Ruby's need none: `basic_auth "user", "password"`
     let bare = wanted == 1 && taken.fits == Fits::Mixed && matches!(rest, [b' ', b'"' | b'\'', ..]);
     if rest.get(open) != Some(&b'(') && !shell && !bare {
@@ -78,8 +79,11 @@ fn fits(rest: &[u8], range: &Range<usize>, fits: Fits) -> bool {
         return false;
     }
     let host = || memchr::memchr(b':', value).is_some_and(|at| value.get(at + 1).is_some_and(u8::is_ascii_digit));
+    // what asks for one
+    let asked = value.ends_with(b":") || value.ends_with(b"?");
     let plain = || {
-        fits == Fits::Third && host()
+        asked
+            || fits == Fits::Third && host()
             || value.windows(3).any(|part| part == b"://")
             || path(value)
             || joined(rest, range.end)

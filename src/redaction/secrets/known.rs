@@ -43,52 +43,56 @@ const CALLS: &[(Taken, &str)] = &[
     (
         taken(1, Fits::Password),
         "networkcredential passwordauthentication usernamepasswordcredentials usernamepasswordauthenticationtoken httpbasicauth \
-         httpdigestauth httpproxyauth setbasicauth basicawscredentials newstaticcredentials newstaticcredentialsprovider sqlcredential \
-         userpasswordcredential pscredential storagesharedkeycredential",
+         httpdigestauth httpproxyauth setbasicauth basicawscredentials newstaticcredentials newstaticcredentialsprovider \
+         sqlcredential userpasswordcredential pscredential storagesharedkeycredential",
     ),
     (
         taken(2, Fits::Password),
-        "directoryentry opendsobject clientsecretcredential getconnection mysqli mysql_connect mysql_pconnect mysqli_connect pdo \
-         dbi->connect dbi.connect pymysql.connect mysqldb.connect",
+        "directoryentry opendsobject clientsecretcredential getconnection mysqli mysql_connect mysql_pconnect mysqli_connect \
+         pdo dbi->connect dbi.connect pymysql.connect mysqldb.connect",
     ),
     (taken(3, Fits::Password), "usernamepasswordcredential"),
     (
         taken(0, Fits::Mixed),
-        "scryptsync bcrypt.hash bcrypt.hashsync bcrypt.hashpw bcrypt.compare bcrypt.comparesync argon2.hash red:auth jedis.auth redis.auth rdb.auth crypt",
+        "scryptsync bcrypt.hash bcrypt.hashsync bcrypt.hashpw bcrypt.compare bcrypt.comparesync argon2.hash red:auth jedis.auth \
+         redis.auth rdb.auth crypt password",
     ),
     (
         taken(1, Fits::Mixed),
-        "login userpassword usernamepasswordtoken passwordcredentials simplecredentials plaincredentials basicauth basic_auth auth.basic \
-         authtokens.basic credentials.basic credentials::new basic_authorize digest_auth httpntlmauth ntlmauth requests_ntlm add_credentials \
-         set_credentials setcredentials cx_oracle.connect oci_connect oci_pconnect simple_bind_s simple_bind authenticate signinwithemailandpassword createuserwithemailandpassword",
+        "login userpassword usernamepasswordtoken passwordcredentials simplecredentials plaincredentials basicauth basic_auth \
+         auth.basic authtokens.basic credentials.basic credentials::new basic_authorize digest_auth httpntlmauth ntlmauth \
+         requests_ntlm add_credentials set_credentials setcredentials cx_oracle.connect oci_connect oci_pconnect simple_bind_s \
+         simple_bind authenticate signinwithemailandpassword createuserwithemailandpassword",
     ),
     (
         taken(2, Fits::Mixed),
         "sequelize pymssql.connect mysql.connect mssql_connect odbc_connect drivermanagerdatasource ftp_login ftphost imap_open \
-         ssh2_auth_password smtp.plainauth keyring.set_password create_user create_superuser add_auth ldap_bind signinwithemailandpassword createuserwithemailandpassword",
+         ssh2_auth_password smtp.plainauth keyring.set_password create_user create_superuser add_auth ldap_bind \
+         signinwithemailandpassword createuserwithemailandpassword",
     ),
     (taken(1, Fits::Third), "auth"),
     (taken(2, Fits::Third), "connect ftp ftp_tls ftp.open ftp.new mysql.new"),
     (taken(3, Fits::Mixed), "add_password mysqli_real_connect"),
     (
         taken(0, Fits::Secret),
-        "hmac256 hmac384 hmac512 hmacshakeyfor signedstring new_from_slice hmacsha256 hmacsha1 hmacsha512 secretkeyspec pbekeyspec \
-         deskeyspec desedekeyspec aes.new des.new des3.new arc4.new blowfish.new newcookiestore securecookie.new cookie.newstore \
-         cookieparser csrf.protect urlsafetimedserializer urlsafeserializer timestampsigner timedjsonwebsignatureserializer \
-         jsonwebsignatureserializer encryptors.text encryptors.standard pbkdf2 pbkdf2sync",
+        "hmac256 hmac384 hmac512 hmacshakeyfor signedstring new_from_slice hmacsha256 hmacsha1 hmacsha512 secretkeyspec \
+         pbekeyspec deskeyspec desedekeyspec aes.new des.new des3.new arc4.new blowfish.new newcookiestore securecookie.new \
+         cookie.newstore cookieparser csrf.protect urlsafetimedserializer urlsafeserializer timestampsigner \
+         timedjsonwebsignatureserializer jsonwebsignatureserializer encryptors.text encryptors.standard pbkdf2 pbkdf2sync",
     ),
     (
         taken(1, Fits::Secret),
-        "jwt.encode jwt.decode jwt.sign jwt.verify jwt::encode jwt::decode jsonwebtoken.sign jsonwebtoken.verify signwith createhmac \
-         createcipheriv createdecipheriv createcipher createdecipher aes.encrypt aes.decrypt des.encrypt des.decrypt tripledes.encrypt \
-         tripledes.decrypt rabbit.encrypt rabbit.decrypt rc4.encrypt rc4.decrypt pbkdf2_hmac hash_pbkdf2 newfilesystemstore mcrypt_encrypt pgp_sym_encrypt pgp_sym_decrypt aes_encrypt aes_decrypt",
+        "jwt.encode jwt.decode jwt.sign jwt.verify jwt::encode jwt::decode jsonwebtoken.sign jsonwebtoken.verify signwith \
+         createhmac createcipheriv createdecipheriv createcipher createdecipher aes.encrypt aes.decrypt des.encrypt des.decrypt \
+         tripledes.encrypt tripledes.decrypt rabbit.encrypt rabbit.decrypt rc4.encrypt rc4.decrypt pbkdf2_hmac hash_pbkdf2 \
+         newfilesystemstore mcrypt_encrypt pgp_sym_encrypt pgp_sym_decrypt aes_encrypt aes_decrypt",
     ),
     (taken(2, Fits::Secret), "openssl_encrypt openssl_decrypt hash_hmac"),
     (taken(0, Fits::Key), "fernet"),
     (
         taken(1, Fits::Key),
-        "client client.new twilio twilio.init twilioclient.init twiliorestclient algoliasearch newstaticv4 s3connection connect_s3 \
-         oauthhandler oauth1 set_access_token credentials",
+        "client client.new twilio twilio.init twilioclient.init twiliorestclient algoliasearch newstaticv4 s3connection \
+         connect_s3 oauthhandler oauth1 set_access_token credentials",
     ),
     (taken(2, Fits::Key), "minio"),
     (taken(0, Fits::Uuid), "exa asyncexa"),

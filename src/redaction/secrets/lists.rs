@@ -11,6 +11,7 @@ use super::assign::judge;
 use super::keys::{Kind, kind};
 use super::place::Place;
 use super::templates::is_torn;
+use super::told::is_phrase;
 use super::values::{Look, is_talk, path, random, refused, wordy};
 use super::{Rules, ahead, headers};
 use crate::redaction::validate::Validator;
@@ -189,7 +190,9 @@ pub(in super::super) fn cell(scan: &Scan<'_>, column: Column, range: Range<usize
     let stands = match column.kind {
         Kind::Password => {
             let joined = look.marks == look.joints && look.digits > 1 && look.letters() > 0;
-            mixed || sure && (look.marks == 0 && (look.lower == look.len || look.digits > 0) || joined)
+            mixed
+                || is_phrase(value, &look, false)
+                || sure && (look.marks == 0 && (look.lower == look.len || look.digits > 0) || joined)
         }
         Kind::Pass | Kind::Doubtful => mixed && look.len >= 6,
         Kind::Pin => look.digits == look.len && look.len <= 8,

@@ -55,6 +55,8 @@ pub(super) enum Cue {
     Shell(Form),
     /// `log in with`: a user and a password may follow.
     Login,
+    /// A password may follow on a line below.
+    Follows,
     /// `BEGIN` of a block.
     Begin,
     /// `END` of a block, whose beginning may have been cut off.
@@ -178,6 +180,7 @@ pub(super) fn stems(rules: &Rules) -> Vec<Stem> {
         .chain(phrases)
         .chain(commands)
         .chain(shell)
+        .chain(told::FOLLOWS.map(|text| stem(text, false, true, Cue::Follows)))
         .chain(told::LOGINS.map(|text| stem(text, false, true, Cue::Login)))
         .chain([stem("pgpass", false, false, Cue::Pgpass)])
         .chain(exact.map(|(text, cue)| stem(text, true, false, cue)))
@@ -260,6 +263,7 @@ fn one(scan: &Scan<'_>, word: &WordAt, cue: Cue, rules: &Rules, done: &mut Done,
             }
         }
         (Cue::Call(taken), ..) => calls::look(scan, word.end, taken, rules, claims),
+        (Cue::Follows, ..) => told::below(scan, word.end, rules, claims),
         (Cue::Login, ..) => told::login(scan, word.end, rules, claims),
         (Cue::Characters, ..) => calls::characters(scan, word.at, rules, claims),
         (Cue::Pgpass, ..) => {

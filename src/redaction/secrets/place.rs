@@ -23,6 +23,8 @@ pub(super) struct Place {
     pub(super) line_start: bool,
     /// Nothing but a comment follows on the line.
     pub(super) line_end: bool,
+    /// What a call puts under the key: `map.put("password", "v")`.
+    pub(super) stored: bool,
     /// Blanks around the separator.
     pub(super) spaced: bool,
     /// An argument: a bracket or comma stands before or behind.
@@ -64,6 +66,7 @@ impl Place {
             always: parameter && params::is_always(scan, &pair.key),
             line_start,
             line_end,
+            stored: pair.sep == Sep::Comma && is_stored(before),
             spaced: between.iter().any(u8::is_ascii_whitespace),
             argument: matches!(last, b'(' | b',') || matches!(next, b')' | b','),
             flag: before.last() == Some(&b'-'),
@@ -84,6 +87,7 @@ impl Place {
             always: false,
             line_start: true,
             line_end: true,
+            stored: false,
             spaced: false,
             argument: false,
             flag: false,
@@ -119,6 +123,26 @@ impl Place {
             false => pair.value.clone(),
         }
     }
+}
+
+/// Whether a call that stores begins before a key: `put("`, `setenv(`.
+fn is_stored(before: &[u8]) -> bool {
+    const STORES: [&[u8]; 10] = [
+        b"put",
+        b"set",
+        b"setproperty",
+        b"addproperty",
+        b"setenv",
+        b"setitem",
+        b"define",
+        b"append",
+        b"insert",
+        b"store",
+    ];
+    let len = before.len() - before.iter().rev().take_while(|byte| b"\"'\\".contains(byte)).count();
+    let Some(name) = before.get(..len).and_then(|head| head.strip_suffix(b"(")) else { return false };
+    let start = name.len() - name.iter().rev().take_while(|byte| byte.is_ascii_alphabetic()).count();
+    name.get(start..).is_some_and(|name| STORES.iter().any(|store| store.eq_ignore_ascii_case(name)))
 }
 
 /// Whether the word is what is told of something else: the value of `controller=secret object="x"`, a part of

@@ -102,9 +102,74 @@ pub(super) fn login(scan: &Scan<'_>, end: usize, rules: &Rules, claims: &mut Cla
     let value = scan.bytes(start..end + blanks + password.end);
     let value = value.strip_suffix(b".").unwrap_or(value);
     let look = Look::at(value);
-    let mixed = look.digits >= 2 && look.letters() > 2 && (!wordy(value) || is_phrase(value, &look, true));
+    let random = look.digits == 1 && look.upper > 1 && look.lower > 1 && look.len >= 10 && !wordy(value);
+    let mixed = random || look.digits >= 2 && look.letters() > 2 && (!wordy(value) || is_phrase(value, &look, true));
     let named = ends_with(value, b"password") || is_algorithm(value) || path(value);
     if let Some(rule) = rules.password.filter(|_| look.len >= 6 && mixed && !named && !refused(value)) {
         claims.add(scan, rule, start..start + value.len());
+    }
+}
+
+/// What announces a password that stands alone on a line below.
+pub(super) const FOLLOWS: [&str; 3] = ["following password", "generated password", "initial password"];
+
+/// Claims the password on the line below one that announces it and ends in a colon.
+pub(super) fn below(scan: &Scan<'_>, end: usize, rules: &Rules, claims: &mut Claims) {
+    let rest = ahead(scan, end, 2 * MOST);
+    let Some(colon) = rest.iter().take(MOST).position(|byte| b":\n\\".contains(byte)) else { return };
+    let (mut at, mut lines) = (colon + 1, 0);
+    // line ends, also escaped ones
+    loop {
+        let slashes = rest.iter().skip(at).take(8).take_while(|byte| **byte == b'\\').count();
+        at += match (slashes, rest.get(at + slashes)) {
+            (0, Some(b'\n')) => 1,
+            (0, Some(b' ' | b'\t' | b'\r' | b'*')) => {
+                at += 1;
+                continue;
+            }
+            (1.., Some(b'n' | b'r')) => slashes + 1,
+            _ => break,
+        };
+        lines += 1;
+    }
+    let ends = |byte: &u8| byte.is_ascii_whitespace() || b"\\\"'`<>".contains(byte);
+    let behind = rest.get(at..).unwrap_or_default();
+    let Some(len) = behind.iter().position(ends).or(Some(behind.len())) else { return };
+    let value = behind.get(..len).unwrap_or_default();
+    let alone = matches!(behind.get(len), None | Some(b'\n' | b'\r' | b'\\' | b'"'));
+    let look = Look::at(value);
+    let mixed = random(value) && look.upper > 0 && look.digits > 0;
+    let fits = look.len >= 12 && (mixed || look.hex && look.digits > 3) && !refused(value);
+    if let Some(rule) = rules.password.filter(|_| rest.get(colon) == Some(&b':') && lines > 0 && alone && fits) {
+        claims.add(scan, rule, end + at..end + at + len);
+    }
+}
+
+/// Claims the part of a form that the word at `key` names: `name="password"`, an empty line, the value.
+pub(super) fn part(scan: &Scan<'_>, key: &Range<usize>, kind: Kind, rules: &Rules, claims: &mut Claims) {
+    let head = scan.bytes(key.start.saturating_sub(16)..key.start);
+    let head = head.strip_suffix(b"\"").unwrap_or_default();
+    let slashes = head.iter().rev().take_while(|byte| **byte == b'\\').count();
+    if !head.get(..head.len() - slashes).is_some_and(|head| head.ends_with(b" name=")) {
+        return;
+    }
+    let rest = ahead(scan, key.end + slashes, 4 * MOST);
+    let Some(rest) = rest.strip_prefix(b"\"") else { return };
+    let begin = key.end + slashes + 1;
+    let ends: [&[u8]; 4] = [b"\r\n\r\n", b"\n\n", b"\\r\\n\\r\\n", b"\\n\\n"];
+    let Some(lead) = ends.into_iter().find(|end| rest.starts_with(end)).map(<[u8]>::len) else { return };
+    let value = rest.get(lead..).unwrap_or_default();
+    let len = value.iter().position(|byte| b"\r\n\\\"".contains(byte)).unwrap_or(value.len());
+    let value = value.get(..len).unwrap_or_default();
+    let closed = rest
+        .get(lead + len..)
+        .is_some_and(|rest| memchr::memmem::find(rest.get(..rest.len().min(8)).unwrap_or_default(), b"--").is_some());
+    let look = Look::at(value);
+    let least = if kind == Kind::Password { 4 } else { 8 };
+    let secret = matches!(kind, Kind::Password | Kind::Secret | Kind::Token | Kind::Pass);
+    if let Some(rule) =
+        rules.password.filter(|_| closed && secret && look.len >= least && look.blanks == 0 && !refused(value))
+    {
+        claims.add(scan, rule, begin + lead..begin + lead + len);
     }
 }

@@ -461,7 +461,7 @@ pub(super) fn names_itself(value: &[u8]) -> bool {
     ];
     let plain = value.iter().all(|byte| byte.is_ascii_alphabetic() || b"-_. ".contains(byte));
     let last = value.rsplit(|byte| b"-_. ".contains(byte)).next().unwrap_or_default();
-    plain && NAMES.iter().any(|name| ends_with(value, name)) || is_talk(last) && plain
+    plain && (is_talk(last) || NAMES.iter().any(|name| ends_with(value, name)))
 }
 
 /// The name of an algorithm or encoding: `HS256`, `aes-256-cbc`, `HmacSHA256`, `utf8`.

@@ -26,6 +26,7 @@ pub(super) fn may_be_key(scan: &Scan<'_>, word: &WordAt) -> bool {
                 begins(&[b".=", b"is ", b"was ", b"by ", b"to ", b"is:", b"for ", b"key", b"token", b"of "])
                     || begins(&[b"has been ", b"changed to ", b"reset to ", b"("])
                     || is_mixed(rest)
+                    || is_environment(scan, word)
                     || rest.contains(&b'=')
                     || contains(scan.bytes(word.at.saturating_sub(48)..word.at), b"login ")
             }
@@ -46,6 +47,12 @@ fn is_named(scan: &Scan<'_>, word: &WordAt) -> bool {
     let text = scan.text.as_bytes();
     rest.get(blanks..).is_some_and(|rest| rest.starts_with(b"value:") || rest.starts_with(b"</t"))
         || pairs::is_named(text, &key_around(text, word.at..word.end))
+}
+
+/// `ENV DB_PASSWORD v` of an image's recipe.
+fn is_environment(scan: &Scan<'_>, word: &WordAt) -> bool {
+    let start = pairs::key_start(scan.text.as_bytes(), word.at);
+    scan.bytes(start.saturating_sub(4)..start) == b"ENV "
 }
 
 /// `password aB3dE6gH`: what stands behind the word is none.
