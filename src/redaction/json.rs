@@ -62,16 +62,17 @@ fn part(text: &str, (hit, token): (&Hit, &Token), known: &dyn Fn(&str) -> bool, 
     let constant = !token.string && matches!(found, "true" | "false" | "null");
     // a placeholder that came in stays, and a key that a value ran on into
     let held = range == token.range && is_placeholder(found, known)
-        || token.string && hit.range.start < token.range.start && is_key(text, token);
+        || token.string
+            && hit.range.start < token.range.start
+            && is_key(text.as_bytes().get(token.range.end + 1..).unwrap_or_default());
     let again = out.last().is_some_and(|last| last.range.end > range.start);
     if !range.is_empty() && !constant && !held && !again {
         out.push(Hit { range, rule: hit.rule, bare });
     }
 }
 
-/// Whether a string is a key of an object.
-fn is_key(text: &str, token: &Token) -> bool {
-    let behind = text.as_bytes().get(token.range.end + 1..).unwrap_or_default();
+/// Whether a string is a key of an object, by what stands behind its quote.
+pub(super) fn is_key(behind: &[u8]) -> bool {
     behind.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b':')
 }
 

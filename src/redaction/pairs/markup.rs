@@ -4,6 +4,7 @@
 
 use std::ops::Range;
 
+use super::wrapped::has_begun;
 use super::{Cursor, VALUE, before};
 
 /// Whether the quote before `rest` closes a string of JSON, by what follows: another key or value, or a bracket.
@@ -81,8 +82,7 @@ impl Cursor<'_> {
 
     /// Whether the double quote `on` bytes ahead closes the string of JSON that all of this stands in.
     pub(super) fn closes(&self, on: usize) -> bool {
-        self.rest().get(on + 1..).is_some_and(closes_string)
-            && self.text.get(self.at.saturating_sub(AROUND)..self.at).is_some_and(|head| head.contains(&b'"'))
+        self.rest().get(on + 1..).is_some_and(closes_string) && has_begun(self.text, self.at, AROUND, false)
     }
 
     /// Up to one of `ends` or the end of a string, without blanks at its end.

@@ -119,15 +119,21 @@ pub(super) fn is_row(text: &[u8], key: usize, bar: usize) -> bool {
             && below.get(..end(below)).is_some_and(|line| line.iter().all(|byte| b"-+ \r".contains(byte))))
 }
 
+/// Whether a string may have begun within `most` bytes before `at`; `line`: on the line of that.
+pub(super) fn has_begun(text: &[u8], at: usize, most: usize, line: bool) -> bool {
+    let head = text.get(at.saturating_sub(most)..at).unwrap_or_default();
+    let near = if line { memchr::memrchr2(b'"', b'\n', head) } else { memchr::memrchr(b'"', head) };
+    near.and_then(|near| head.get(near)) == Some(&b'"')
+}
+
 /// So near a string must have begun.
 const AROUND: usize = 1024;
 
 /// A cell up to an escaped line end, or the end of the string that it stands in.
 pub(super) fn within_string(text: &[u8], cell: Range<usize>) -> Range<usize> {
-    let head = text.get(cell.start.saturating_sub(AROUND)..cell.start).unwrap_or_default();
-    let head = head.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
+    let begun = has_begun(text, cell.start, AROUND, true);
     let text = text.get(cell.clone()).unwrap_or_default();
-    if !head.contains(&b'"') {
+    if !begun {
         return cell.start..cell.start + text.trim_ascii_end().len();
     }
     let ends = |(at, byte): (usize, &u8)| match (byte, text.get(at + 1)) {

@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 
+use super::super::json::is_key;
 use super::super::scan::{Claims, Scan};
 use super::super::sets::Bytes;
 use super::ahead;
@@ -50,11 +51,6 @@ pub(super) fn pem(scan: &Scan<'_>, at: usize, rule: u16, claims: &mut Claims) ->
     let end = end.unwrap_or_else(|| behind + open_end(rest.get(behind - from..).unwrap_or_default(), lead));
     pieces(scan, start..end, lead, rule, claims);
     end
-}
-
-/// Whether `text`, which begins with the quote that ends a string, says that this is a key of JSON.
-fn ends_key(text: &[u8]) -> bool {
-    text.iter().skip(1).take(8).find(|byte| !byte.is_ascii_whitespace()) == Some(&b':')
 }
 
 /// A PEM block whose `END` is at `at` and whose beginning was cut off: lines of base64 above, none before `from`. Gives where it ends.
@@ -233,7 +229,8 @@ fn pieces(scan: &Scan<'_>, block: Range<usize>, lead: &[u8], rule: u16, claims: 
         let token = kept.iter().filter(|byte| byte.is_ascii_alphanumeric()).count();
         let plain = kept.iter().all(|byte| in_block(*byte) && !b"@()".contains(byte))
             || at == block.start && is_plain(kept, lead);
-        let is_key = || ends_key(scan.bytes(at + part.len()..block.end));
+        let behind = at + part.len() + 1;
+        let is_key = || is_key(scan.bytes(behind..block.end.min(behind + 8)));
         if plain && token >= 8 && has_body(kept.trim_ascii()) && token * 2 > kept.len() && !is_key() {
             let blanks = kept.len() - kept.trim_ascii_start().len();
             claims.add(scan, rule, at + blanks..at + kept.trim_ascii_end().len());

@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use super::super::find::Action;
+use super::super::json::is_key;
 use super::super::rule::{Class, Family};
 use super::super::scan::{Claim, Claims, Scan};
 use super::blobs::sorted;
@@ -68,7 +69,7 @@ fn around(scan: &Scan<'_>, at: usize, mut end: usize) -> Option<Range<usize>> {
     let mut joined = 0;
     while let Some(next) = joint(bytes, end).filter(|_| joined < 8) {
         let behind = token(scan, next, next);
-        if behind < next + LEAST || is_key(bytes, next - 1, behind) {
+        if behind < next + LEAST || begins_key(bytes, next - 1, behind) {
             break;
         }
         end = behind;
@@ -81,12 +82,11 @@ fn around(scan: &Scan<'_>, at: usize, mut end: usize) -> Option<Range<usize>> {
     (end > start + 2 * LEAST).then_some(start..end)
 }
 
-/// Whether a colon stands behind the string that the quote at `open` opens; nothing up to `from` closes it.
-fn is_key(bytes: &[u8], open: usize, from: usize) -> bool {
+/// Whether the string that the quote at `open` opens is a key; nothing up to `from` closes it.
+fn begins_key(bytes: &[u8], open: usize, from: usize) -> bool {
     let rest = bytes.get(from..bytes.len().min(from + MOST)).unwrap_or_default();
-    let mut behind =
-        bytes.get(open).and_then(|quote| rest.get(memchr::memchr(*quote, rest)? + 1..)).unwrap_or_default().iter();
-    behind.find(|byte| !byte.is_ascii_whitespace()) == Some(&b':')
+    let behind = bytes.get(open).and_then(|quote| rest.get(memchr::memchr(*quote, rest)? + 1..));
+    behind.is_some_and(is_key)
 }
 
 /// Behind `", "` at `at`: where the next string of a list begins.

@@ -126,7 +126,6 @@ impl Lines {
         }
         let tail = line.end - AROUND.trailing(scan.bytes(quote..line.end));
         let ends = |at: usize| scan.bytes(at..tail).iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
-        let mut end = behind;
         let token = || {
             let line = line_at(scan, behind, depth);
             line.end - behind >= 6 && !scan.bytes(behind..line.end).contains(&b' ')
@@ -142,20 +141,17 @@ impl Lines {
         if !told {
             return None;
         }
-        end = line_at(scan, behind, depth).end.max(end);
-        let mut next = behind;
-        for _ in 0..BELOW.0 {
+        // the first of them whatever its length
+        let mut below = line_at(scan, behind, depth);
+        for _ in 1..BELOW.0 {
+            let Some(next) = below.next.filter(|next| *next <= behind + BELOW.1) else { break };
             let line = line_at(scan, next, depth);
-            if line.end > behind + BELOW.1 && end > behind {
+            if line.end > behind + BELOW.1 {
                 break;
             }
-            end = line.end.max(end);
-            match line.next {
-                Some(below) => next = below,
-                None => break,
-            }
+            below = line;
         }
-        Some(quote..end)
+        Some(quote..below.end)
     }
 
     /// The words of the line that begins at `start`, the last one first.
