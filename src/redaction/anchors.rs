@@ -308,7 +308,9 @@ impl Walk<'_> {
                 self.seen.ampersand |= u64::from(is_entity(self.text, base + bit as usize));
             }
         }
-        let mut rest = if self.seen.soft == 0 { now.equals } else { 0 };
+        // before a letter or digit it may stand where a capital is one of the next two
+        let behind = (now.upper >> 1) | (now.upper >> 2) | !(now.alnum >> 1) | (3 << 62);
+        let mut rest = if self.seen.soft == 0 { now.equals & behind } else { 0 };
         while rest != 0 {
             self.seen.soft |= u64::from(is_soft(self.text, base + rest.trailing_zeros() as usize));
             rest &= rest - 1;
@@ -351,17 +353,26 @@ impl Walk<'_> {
         let sixteen = eight & (eight >> 8);
         let twenty = sixteen & (four >> 16);
         if twenty != 0 {
-            self.runs(base, twenty);
+            self.runs(base, twenty, token);
         }
     }
 
-    fn runs(&mut self, base: usize, twenty: u64) {
+    fn runs(&mut self, base: usize, twenty: u64, token: u64) {
         let mut rest = twenty;
         while rest != 0 {
-            let at = base + rest.trailing_zeros() as usize;
+            let bit = rest.trailing_zeros();
+            let at = base + bit as usize;
             if self.out.runs.last().is_none_or(|last| last.end <= at) {
-                let (before, rest) = self.text.split_at_checked(at).unwrap_or_default();
-                let (start, end) = (at - IN_RUN.trailing(before), at + IN_RUN.leading(rest));
+                let (before, on) = ((token << (63 - bit)).leading_ones(), (token >> bit).trailing_ones());
+                // what reaches a border of the block may go on behind it
+                let start = match before > bit {
+                    true => base - IN_RUN.trailing(self.text.get(..base).unwrap_or_default()),
+                    false => at + 1 - before as usize,
+                };
+                let end = match bit + on > 63 {
+                    true => base + 64 + IN_RUN.leading(self.text.get(base + 64..).unwrap_or_default()),
+                    false => at + on as usize,
+                };
                 // short ones are remembered too, as empty, so that no byte is walked twice
                 self.out.runs.push(if end - start >= LONG_RUN { start..end } else { end..end });
             }

@@ -119,7 +119,13 @@ fn as_they_are(text: &str, seeds: &[Seed<'_>], out: &mut Vec<Hit>) {
     let places = Places::of(seeds);
     let bytes = text.as_bytes();
     // a value of eight bytes or more holds a whole stretch from one of these places on
-    for at in (0..bytes.len().saturating_sub(STRETCH - 1)).step_by(STEP).filter(|at| places.may_hold(bytes, *at)) {
+    let mut next = 0;
+    while let Some(here) = bytes.get(next..).and_then(stretch) {
+        let at = next;
+        next += STEP;
+        if !places.stretches.may_have(here) {
+            continue;
+        }
         for start in at.saturating_sub(STEP - 1)..=at {
             let rest = bytes.get(start..).unwrap_or_default();
             let fits = |seed: &&Seed<'_>| {
@@ -190,10 +196,6 @@ impl Places {
             shorter.push(found);
         }
         Self { stretches, begins: Bits::of(heads.iter().copied()), heads, shorter }
-    }
-
-    fn may_hold(&self, bytes: &[u8], at: usize) -> bool {
-        bytes.get(at..).and_then(stretch).is_some_and(|stretch| self.stretches.may_have(stretch))
     }
 
     /// All that `rest` may begin with, the longest first: of those with its first eight bytes the last one that does not come behind it,

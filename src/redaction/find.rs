@@ -217,7 +217,7 @@ impl Detector {
         let Level { claims, view, windows, done, names, .. } = level;
         done.clear();
         let kinds: &[Kind] = if Kind::any(&scan) { &Kind::ALL } else { &[] };
-        for kind in kinds.iter().copied() {
+        for kind in kinds.iter().copied().filter(|kind| kind.may(&scan)) {
             windows.clear();
             kind.windows(&scan, &origin, claims, windows);
             for window in windows.drain(..) {

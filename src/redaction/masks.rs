@@ -60,7 +60,9 @@ pub(super) struct Masks {
 /// Masks of a piece; the last block is filled up with blanks.
 fn make<'m>(piece: &[u8], masks: &'m mut [Masks]) -> &'m [Masks] {
     let (blocks, rest) = piece.as_chunks::<64>();
-    fill(blocks, masks);
+    if !blocks.is_empty() {
+        fill(blocks, masks);
+    }
     let mut made = blocks.len();
     if !rest.is_empty() {
         let mut block = [b' '; 64];

@@ -5,6 +5,7 @@
 //! before a word and 8 KiB behind; a value never holds its quotes, and ends where its notation ends it, so that what
 //! surrounds it stays valid. **Not here**: which keys and values are private (`secrets`, `keys`).
 
+mod bare;
 mod besides;
 mod markup;
 mod words;
@@ -13,7 +14,7 @@ mod wrapped;
 use std::ops::Range;
 
 use super::sets::Bytes;
-use words::{BEFORE_STRING, IN_BARE, IN_TYPE, IS};
+use words::{BEFORE_STRING, IN_TYPE, IS};
 
 pub(super) use besides::{behind_user, is_named, value_before};
 pub(super) use words::wrapper;
@@ -23,8 +24,6 @@ pub(super) use wrapped::wrapped;
 const KEY: usize = 96;
 /// Most bytes of a value.
 const VALUE: usize = 8 << 10;
-/// Most brackets that are open at a place of a value without quotes: what is deeper is no value, and would be read from each of its keys.
-const OPEN: usize = 8;
 /// Most blanks between a separator and a value.
 const BLANKS: usize = 64;
 
@@ -148,7 +147,10 @@ impl Cursor<'_> {
 
     /// Skips bytes of a kind, at most [`BLANKS`] of them.
     fn skip(&mut self, like: impl Fn(u8) -> bool) -> usize {
-        let count = self.rest().iter().take(BLANKS).take_while(|byte| like(**byte)).count();
+        let mut count = 0;
+        while count < BLANKS && self.text.get(self.at + count).is_some_and(|byte| like(*byte)) {
+            count += 1;
+        }
         self.at += count;
         count
     }
@@ -163,7 +165,7 @@ impl Cursor<'_> {
     fn quote(&self) -> Option<(usize, u8)> {
         let escapes = self.rest().iter().take(16).take_while(|byte| **byte == b'\\').count();
         let mark = self.byte(escapes);
-        (b"\"'`".contains(&mark)).then_some((escapes, mark))
+        matches!(mark, b'"' | b'\'' | b'`').then_some((escapes, mark))
     }
 
     fn skip_quote(&mut self) -> Option<u8> {
@@ -179,8 +181,10 @@ impl Cursor<'_> {
         let selector = self.at > key.end && before(self.text, self.at, b"") == b']';
         let quoted_key = if selector { self.skip_quote().or(quoted_key) } else { quoted_key };
         // an array of C: `[]`, `[255]`
-        let digits = self.rest().iter().skip(1).take(6).take_while(|byte| byte.is_ascii_digit()).count();
-        self.at += if (self.byte(0), self.byte(digits + 1)) == (b'[', b']') { digits + 2 } else { 0 };
+        if self.byte(0) == b'[' {
+            let digits = self.rest().iter().skip(1).take(6).take_while(|byte| byte.is_ascii_digit()).count();
+            self.at += if self.byte(digits + 1) == b']' { digits + 2 } else { 0 };
+        }
         let called = quoted_key.is_none() && self.byte(0) == b'(';
         let blanks = self.skip(|byte| byte == b' ' || byte == b'\t');
         let start = self.at;
@@ -310,7 +314,7 @@ impl Cursor<'_> {
 
     /// The value at the cursor: its quote and its range.
     fn value(&mut self, sep: Sep) -> Option<(Option<u8>, Range<usize>)> {
-        self.skip(|byte| b" \t*".contains(&byte));
+        self.skip(|byte| matches!(byte, b' ' | b'\t' | b'*'));
         // a blank that breaks no line
         self.at += if self.rest().starts_with(b"\xc2\xa0") { 2 } else { 0 };
         match sep {
@@ -354,9 +358,12 @@ impl Cursor<'_> {
     /// YAML's `|` or `>`: the value stands on the next line.
     fn skip_block(&mut self) {
         let rest = self.rest();
+        if !matches!(rest.first(), Some(b'|' | b'>')) {
+            return;
+        }
         let marks = rest.iter().take(3).take_while(|byte| b"|>-+".contains(byte)).count();
         let line = rest.get(marks..).unwrap_or_default();
-        if matches!(rest.first(), Some(b'|' | b'>')) && (line.starts_with(b"\n") || line.starts_with(b"\r\n")) {
+        if line.starts_with(b"\n") || line.starts_with(b"\r\n") {
             self.at += marks;
             self.skip(|byte| byte.is_ascii_whitespace());
         }
@@ -403,57 +410,6 @@ impl Cursor<'_> {
         }
         self.at..self.at + self.rest().len().min(VALUE)
     }
-
-    /// A value without quotes.
-    fn bare(&self) -> Range<usize> {
-        let rest = self.rest();
-        let upto = rest.get(..rest.len().min(VALUE)).unwrap_or_default();
-        let (mut open, mut on, mut within) = (0_usize, 0, None);
-        loop {
-            on += IN_BARE.leading(upto.get(on..).unwrap_or_default());
-            let Some(byte) = upto.get(on) else { break };
-            let next = rest.get(on + 1).copied().unwrap_or(b'\n');
-            let ends = match *byte {
-                b'\\' => b"nrt\"'\\/u`".contains(&next),
-                b'(' | b'[' | b'{' => {
-                    open += 1;
-                    open > OPEN
-                }
-                b')' | b']' | b'}' if open > 0 => {
-                    open -= 1;
-                    false
-                }
-                b'&' => rest.get(on + 1..).is_some_and(begins_parameter),
-                b'>' => next <= b' ' || b"\"'`,;<)".contains(&next),
-                b']' => {
-                    on == 0
-                        || !next.is_ascii_alphanumeric()
-                        || *within.get_or_insert_with(|| is_within_brackets(self.text, self.at))
-                }
-                byte => byte <= b' ' || b"\"'`,;)}<>|".contains(&byte) && !(on == 0 && byte == b'<'),
-            };
-            if ends {
-                return self.at..self.at + trim_end(rest.get(..on).unwrap_or_default());
-            }
-            on += 1;
-        }
-        self.at..self.at + trim_end(upto)
-    }
-}
-
-/// Whether a `[` is open before `at` on its line.
-fn is_within_brackets(text: &[u8], at: usize) -> bool {
-    let head = text.get(at.saturating_sub(256)..at).unwrap_or_default();
-    let mut closed = 0_usize;
-    for byte in head.iter().rev().take_while(|byte| **byte != b'\n') {
-        match byte {
-            b']' => closed += 1,
-            b'[' if closed == 0 => return true,
-            b'[' => closed -= 1,
-            _ => {}
-        }
-    }
-    false
 }
 
 /// Whether a name ends so, in letters of any case.
@@ -462,17 +418,6 @@ pub(super) fn ends_with(name: &[u8], suffix: &[u8]) -> bool {
         .checked_sub(suffix.len())
         .and_then(|from| name.get(from..))
         .is_some_and(|end| end.eq_ignore_ascii_case(suffix))
-}
-
-/// `name=` follows `&`: it parts parameters, and is no part of a value.
-fn begins_parameter(rest: &[u8]) -> bool {
-    let name = rest.iter().take(KEY).take_while(|byte| IN_KEY.has(**byte) || b"[]%".contains(byte)).count();
-    rest.get(name).is_some_and(|byte| b"=;".contains(byte))
-}
-
-/// Length without the marks that end a sentence.
-fn trim_end(value: &[u8]) -> usize {
-    value.len() - value.iter().rev().take_while(|byte| b".,:;".contains(byte)).count()
 }
 
 /// The nearest byte before `at` that is none of `skipped`, within 64.

@@ -141,10 +141,18 @@ impl<T: Copy> Map<T> {
 }
 
 /// By the first eight bytes, the last one and the length, in lower case.
+#[inline]
 fn hash_any_case(word: &[u8]) -> usize {
-    let head = word.iter().take(8).fold(word.len() as u64, |hash, byte| hash << 8 | u64::from(byte | 0x20));
-    let last = word.last().map_or(0, |last| u64::from(last | 0x20));
-    ((head ^ last << 56).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as usize
+    let head = match (word.first_chunk(), word.first_chunk(), word.last_chunk()) {
+        (Some(eight), ..) => u64::from_le_bytes(*eight),
+        (_, Some(first), Some(last)) => {
+            u64::from(u32::from_le_bytes(*first)) | u64::from(u32::from_le_bytes(*last)) << 32
+        }
+        _ => word.iter().fold(0, |head, byte| head << 8 | u64::from(*byte)),
+    };
+    let last = word.last().map_or(0, |last| u64::from(*last));
+    let any_case = (head ^ last << 56) | 0x2020_2020_2020_2020;
+    ((any_case ^ word.len() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as usize
 }
 
 /// Of eight bytes at a time: words are short, and tables are fixed.

@@ -40,40 +40,48 @@ pub(super) const SHORTEST: usize = 2;
 /// What may follow a stem of two letters.
 const BEHIND: &[u8] = b" \t\n\r.,:;=_-/\"'`|)]}>\\*&#";
 
-/// Stems by so many of their first bytes, as bits: most words are refused here, by tables that stay in the first cache.
-struct Gate<const BYTES: u32, const WORDS: usize>(Box<[u64; WORDS]>);
+/// Slots of the gate.
+const SLOTS: usize = 1 << 12;
+/// The bit of stems of three bytes.
+const SHORT: u32 = 1 << 31;
 
-impl<const BYTES: u32, const WORDS: usize> Gate<BYTES, WORDS> {
-    fn new<'s>(stems: impl Iterator<Item = &'s (u64, Stem)>) -> Self {
-        let mut bits = Box::new([0; WORDS]);
-        for (begins, _) in stems {
-            let slot = Self::slot(*begins);
-            if let Some(word) = bits.get_mut(slot / 64) {
-                *word |= 1 << (slot % 64);
+/// By the first three bytes of stems, which bytes may come fourth, as five of their bits, and whether three are enough: most words are
+/// refused by one look at a table that stays in the first cache.
+struct Gate(Box<[u32; SLOTS]>);
+
+impl Gate {
+    fn new<'s>(long: impl Iterator<Item = &'s (u64, Stem)>, short: impl Iterator<Item = &'s (u64, Stem)>) -> Self {
+        let mut slots = Box::new([0; SLOTS]);
+        let long = long.map(|(begins, _)| (*begins, Self::fourth(*begins)));
+        for (begins, bit) in long.chain(short.map(|(begins, _)| (*begins, SHORT))) {
+            if let Some(bits) = slots.get_mut(Self::slot(begins)) {
+                *bits |= bit;
             }
         }
-        Self(bits)
+        Self(slots)
     }
 
     #[inline(always)]
     fn slot(begins: u64) -> usize {
-        let key = begins as u32 & (u32::MAX >> (32 - 8 * BYTES));
-        (key.wrapping_mul(0x9E37_79B1) >> (26 - WORDS.ilog2())) as usize
+        ((begins as u32 & 0xFF_FFFF).wrapping_mul(0x9E37_79B1) >> (32 - SLOTS.ilog2())) as usize
     }
 
-    /// Whether any stem begins so, in the lowest bit.
+    /// The bit of the fourth byte.
     #[inline(always)]
-    fn may(&self, begins: u64) -> u64 {
-        let slot = Self::slot(begins);
-        self.0.get(slot / 64).map_or(0, |word| word >> (slot % 64))
+    fn fourth(begins: u64) -> u32 {
+        1 << ((begins >> 24) & 31)
+    }
+
+    /// The bits of the stems that begin so.
+    #[inline(always)]
+    fn bits(&self, begins: u64) -> u32 {
+        self.0.get(Self::slot(begins)).copied().unwrap_or_default() & (Self::fourth(begins) | SHORT)
     }
 }
 
 /// All stems.
 pub(super) struct Stems {
-    /// Stems of four bytes and more, and those that are shorter.
-    long: Gate<4, 1024>,
-    short: Gate<3, 512>,
+    gate: Gate,
     /// By the first six bytes, and by the first four and three of those that are shorter.
     six: Filter<6>,
     four: Filter<4>,
@@ -251,7 +259,10 @@ const LOWER: u64 = 0x2020_2020_2020_2020;
 /// Bytes, with blanks behind their end.
 pub(super) fn padded<const N: usize>(rest: &[u8]) -> [u8; N] {
     let mut bytes = [b' '; N];
-    bytes.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+    let len = rest.len().min(N);
+    if let (Some(to), Some(from)) = (bytes.get_mut(..len), rest.get(..len)) {
+        to.copy_from_slice(from);
+    }
     bytes
 }
 
@@ -270,9 +281,9 @@ impl Stems {
                 _ => six.push((head(&stem.text, 0), stem)),
             }
         }
-        let (long, short) = (Gate::new(six.iter().chain(&four)), Gate::new(three.iter()));
+        let gate = Gate::new(six.iter().chain(&four), three.iter());
         let (six, four, three) = (Filter::new(six), Filter::new(four), Filter::new(three));
-        Self { long, short, six, four, three, given: None, numeric, glued: None }
+        Self { gate, six, four, three, given: None, numeric, glued: None }
     }
 
     /// Looks for words with a capital letter that may be given names, too.
@@ -305,11 +316,11 @@ impl Stems {
     #[inline(always)]
     pub(super) fn at(&self, bytes: u64, text: &[u8], at: usize, out: &mut Vec<WordAt>) {
         let begins = bytes | LOWER;
-        let (long, short) = (self.long.may(begins), self.short.may(begins));
-        if (long | short) & 1 == 0 {
+        let bits = self.gate.bits(begins);
+        if bits == 0 {
             return;
         }
-        if long & 1 == 1 {
+        if bits & Gate::fourth(begins) != 0 {
             if self.six.may(begins) & 1 == 1 {
                 self.six.at((bytes, begins), text, at, out);
             }
@@ -317,7 +328,7 @@ impl Stems {
                 self.four.at((bytes, begins), text, at, out);
             }
         }
-        if short & 1 == 1 && self.three.may(begins) & 1 == 1 {
+        if bits & SHORT != 0 && self.three.may(begins) & 1 == 1 {
             self.three.at((bytes, begins), text, at, out);
         }
     }

@@ -2,6 +2,7 @@
 //! postcode directly behind; post office boxes. **Why**: a street line has a shape, if a loose one. **Invariants**: tried
 //! only at numbers and cues; at most some 200 bytes are read at each. **Not here**: address keys (`keys`).
 
+mod numbers;
 mod post_box;
 mod street;
 mod tail;
@@ -20,7 +21,7 @@ pub(super) fn claim(scan: &Scan<'_>, claims: &mut Claims) {
     if let Some(rule) = scan.rule(Family::Street) {
         let mut upto = 0;
         for number in &scan.anchors.numbers {
-            if number.start < upto || !street::may_be(scan, number) {
+            if number.start < upto || !numbers::may_be(scan, number) {
                 continue;
             }
             if let Some(found) = street::at(scan, &number.range()) {

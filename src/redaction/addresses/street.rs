@@ -3,11 +3,11 @@
 use std::ops::Range;
 use std::sync::LazyLock;
 
-use crate::redaction::anchors::Number;
 use crate::redaction::names::words::{self, List};
 use crate::redaction::scan::Scan;
 use crate::redaction::sets::{Bytes, Words};
 
+use super::numbers::is_alone;
 use super::told;
 
 /// Words that end a street's name in English, in full: they make a street of any name before them.
@@ -127,25 +127,7 @@ static GERMANIC_PARTICLES: LazyLock<Words> =
 /// What words that end as [`ENDINGS`] do end with.
 static LAST_LETTERS: Bytes = Bytes::of(b"adefgjklmnrstuz.").and_high();
 
-/// Bytes before a number that make it another thing than a house number.
-static TIED: Bytes = Bytes::of(b"#$_/=@%+.-");
-
-/// Whether a street may stand beside a number, as far as the bytes on both sides tell: a blank parts them.
-#[inline]
-pub(super) fn may_be(scan: &Scan<'_>, number: &Number) -> bool {
-    let digits = usize::from(number.digits);
-    if !(1..7).contains(&digits) || number.len() > digits + 1 || TIED.has(number.before) {
-        return false;
-    }
-    let begins = |byte: u8| byte.is_ascii_alphanumeric() || !byte.is_ascii();
-    let first = match number.behind {
-        b' ' => begins(scan.byte(number.end + 1)),
-        byte => matches!(byte, b',' | b'-'),
-    };
-    first || number.before == b' '
-}
-
-/// The street line around a number, where it may be ([`may_be`]).
+/// The street line around a number, where it may be ([`super::numbers::may_be`]).
 pub(super) fn at(scan: &Scan<'_>, number: &Range<usize>) -> Option<Range<usize>> {
     let boxed = || Some(told::boxed(scan, number)?..number.end);
     number_first(scan, number).or_else(|| number_last(scan, number)).or_else(boxed)
@@ -180,9 +162,7 @@ fn number_first(scan: &Scan<'_>, number: &Range<usize>) -> Option<Range<usize>> 
     }
     if begins.is_ascii_digit() {
         // one number behind another begins no street; `12 5th Avenue` does
-        let digits = scan.bytes(at..at + 72).iter().take_while(|byte| byte.is_ascii_digit()).count();
-        // nor does one by itself
-        if b" \n\":;(){}[<=|/\t".contains(&scan.byte(at + digits)) {
+        if is_alone(scan, at) {
             return None;
         }
     }

@@ -340,11 +340,12 @@ fn is_part_of_code(word: &str, bare: &str, behind: &str) -> bool {
 /// Where something else begins on a line.
 fn part_end(line: &str) -> usize {
     static BEGINS: Bytes = Bytes::of(b" ;\t*<\\.");
-    const ENDS: [&[u8]; 11] = [b" | ", b"; ", b"  ", b"\t", b"**", b" - ", b" (", b"</", b"<br", b"\\n", b". "];
     let bytes = line.as_bytes();
-    let ends = |at: usize| {
-        let rest = bytes.get(at..).unwrap_or_default();
-        ENDS.iter().any(|end| rest.starts_with(end))
+    let ends = |at: usize| match bytes.get(at..).unwrap_or_default() {
+        [b' ', b' ' | b'(', ..] | [b' ', b'|' | b'-', b' ', ..] | [b';' | b'.', b' ', ..] => true,
+        [b'<', b'/', ..] | [b'<', b'b', b'r', ..] => true,
+        [b'\t', ..] | [b'*', b'*', ..] | [b'\\', b'n', ..] => true,
+        _ => false,
     };
     bytes.iter().enumerate().position(|(at, byte)| BEGINS.has(*byte) && ends(at)).unwrap_or(line.len())
 }

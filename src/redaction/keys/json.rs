@@ -312,7 +312,11 @@ impl Walk<'_> {
     /// A token in quotes that starts here, of at most so many bytes; one that the end of the text cuts goes up to there.
     fn quoted(&mut self, most: usize) -> Option<Quoted> {
         let rest = self.text.get(self.at..)?;
-        let slashes = rest.iter().take(16).take_while(|byte| **byte == b'\\').count();
+        let slashes = match rest.first()? {
+            b'\\' => rest.iter().take(16).take_while(|byte| **byte == b'\\').count(),
+            b'"' | b'\'' => 0,
+            _ => return None,
+        };
         let quote = *rest.get(slashes)?;
         if quote != b'"' && quote != b'\'' {
             return None;

@@ -88,9 +88,10 @@ pub(super) static IN_BARE: Bytes = Bytes::of(
 
 /// Bytes before the string of a call that only wraps it: `new String("`, `[]byte("`.
 pub(in super::super) fn wrapper(rest: &[u8]) -> Option<usize> {
-    let called = IN_CALL.leading(rest.get(..rest.len().min(40)).unwrap_or_default());
-    let quoted = rest.get(called + 1).is_some_and(|byte| b"\"'\\".contains(byte));
+    rest.first().filter(|first| IN_CALL.has(**first))?;
+    let called = memchr::memchr(b'(', rest.get(..rest.len().min(41))?)?;
+    let quoted = matches!(rest.get(called + 1), Some(b'"' | b'\'' | b'\\'));
     let name = rest.get(..called)?;
-    (rest.get(called) == Some(&b'(') && quoted && WRAPPERS.iter().any(|wrapper| ends_with(name, wrapper)))
+    (quoted && IN_CALL.leading(name) == called && WRAPPERS.iter().any(|wrapper| ends_with(name, wrapper)))
         .then_some(called + 1)
 }

@@ -7,7 +7,7 @@ use std::ops::Range;
 use super::super::pairs::{Pair, Sep, ends_with, key_around, pair, value_before};
 use super::super::scan::{Claims, Scan};
 use super::super::stems::WordAt;
-use super::keys::{Kind, kind};
+use super::keys::{Asked, Kind, kind};
 use super::known::Taken;
 use super::place::{LONG, Place, is_told, passed};
 use super::templates::is_torn;
@@ -18,14 +18,14 @@ use super::word::may_be_key;
 use super::{Rules, beside, calls, fallback, headers, lists, near, params, told, variables};
 
 /// Looks at the key around `word`; gives the place up to which nothing needs another look.
-pub(super) fn look(scan: &Scan<'_>, word: &WordAt, rules: &Rules, claims: &mut Claims) -> usize {
+pub(super) fn look(scan: &Scan<'_>, word: &WordAt, rules: &Rules, asked: &mut Asked, claims: &mut Claims) -> usize {
     let text = scan.text.as_bytes();
     if !may_be_key(scan, word) {
         in_prose(scan, word, rules, claims);
         return word.at;
     }
     let key = key_around(text, word.at..word.end);
-    let Some((kind, start)) = kind_of(scan, &key) else { return key.end };
+    let Some((kind, start)) = kind_of(scan, &key, asked) else { return key.end };
     let found = read(text, &key);
     let parameter = found.as_ref().is_some_and(|pair| params::is_parameter(scan, pair));
     let signed = kind == Kind::Parameter && found.as_ref().is_some_and(|pair| params::is_signature(scan, pair));
@@ -69,10 +69,10 @@ pub(super) fn look(scan: &Scan<'_>, word: &WordAt, rules: &Rules, claims: &mut C
     if beside::parallel(scan, &pair, rules, claims) || calls::is_taken(scan, &mut pair, kind) {
         return passed(&pair, &key);
     }
-    let place = Place::of(scan, &pair, parameter);
     if matches!(kind, Kind::Header | Kind::Cookie) {
         return headers::look(scan, &pair, kind, rules, claims).max(key.end);
     }
+    let place = Place::of(scan, &pair, parameter);
     let value = place.value(scan, &pair, kind);
     let found = scan.bytes(value.clone());
     if kind == Kind::Weak
@@ -143,8 +143,9 @@ fn in_prose(scan: &Scan<'_>, word: &WordAt, rules: &Rules, claims: &mut Claims) 
 
 /// What a key announces: with the word before it, where it says too little alone (`api key`, `seed phrase`).
 /// Gives also where the words begin.
-fn kind_of(scan: &Scan<'_>, key: &Range<usize>) -> Option<(Kind, usize)> {
-    let alone = kind(scan.bytes(key.clone()));
+fn kind_of(scan: &Scan<'_>, key: &Range<usize>, asked: &mut Asked) -> Option<(Kind, usize)> {
+    let text = scan.text.as_bytes();
+    let alone = asked.kind(text, key.clone());
     if !matches!(alone, None | Some(Kind::Parameter))
         || scan.before(key.start, 1) != b' '
         || !scan.before(key.start, 2).is_ascii_alphabetic()
@@ -154,7 +155,7 @@ fn kind_of(scan: &Scan<'_>, key: &Range<usize>) -> Option<(Kind, usize)> {
     let head = scan.bytes(key.start.saturating_sub(16)..key.start - 1);
     let word = head.iter().rev().take_while(|byte| byte.is_ascii_alphabetic()).count();
     let start = key.start - 1 - word;
-    match kind(scan.bytes(start..key.end)) {
+    match asked.kind(text, start..key.end) {
         Some(kind @ (Kind::Secret | Kind::Password)) => Some((kind, start)),
         _ => alone.map(|kind| (kind, key.start)),
     }
@@ -169,10 +170,10 @@ pub(super) fn judge(kind: Kind, value: &[u8], pair: &Pair, place: &Place) -> boo
     let talk = kind != Kind::Password || matches!(pair.sep, Sep::Colon | Sep::Space | Sep::Is) && pair.quote.is_none();
     let least = if place.parameter { 3 } else { 4 };
     if value.len() < least
-        || refused(value)
-        || (talk && is_talk(value))
         || is_bracket(value, pair)
         || place.typed
+        || (talk && is_talk(value))
+        || refused(value)
         || pair.quote.is_none() && is_version(value)
         || modules
         || ticks

@@ -114,7 +114,7 @@ fn prefix<'a>(scan: &Scan<'a>, start: usize) -> &'a [u8] {
     let head = scan.bytes(start.saturating_sub(PREFIX)..start);
     let len = last_line(head);
     let lead = head.get(head.len() - len..).unwrap_or_default();
-    let quote = lead.iter().rposition(|byte| b"\"'`".contains(byte)).map_or(0, |at| at + 1);
+    let quote = lead.iter().rposition(|byte| matches!(byte, b'"' | b'\'' | b'`')).map_or(0, |at| at + 1);
     lead.get(quote..).filter(|_| len < PREFIX).unwrap_or_default()
 }
 
@@ -193,7 +193,7 @@ fn open_end(text: &[u8], lead: &[u8]) -> usize {
 
 /// Whether each line of a block is plain behind what stands before it.
 fn is_plain(mut part: &[u8], lead: &[u8]) -> bool {
-    let plain = |line: &[u8]| line.iter().all(|byte| in_block(*byte) && !b"@()".contains(byte));
+    let plain = |line: &[u8]| line.iter().all(|byte| in_line(*byte));
     let mut prefix: &[u8] = b"";
     loop {
         let (len, sep) = first_line(part);
@@ -215,6 +215,11 @@ fn in_block(byte: u8) -> bool {
     IN_BLOCK.has(byte)
 }
 
+/// As [`in_block`], where nothing is told of who the block is for.
+fn in_line(byte: u8) -> bool {
+    in_block(byte) && !matches!(byte, b'@' | b'(' | b')')
+}
+
 static IN_BLOCK: Bytes = Bytes::of(b"+/=\\ \t\r\n:,.-*_@()").and_alnum();
 /// What stands in a line of a block that is not told yet, and no part of a line's end.
 static IN_LINE: Bytes = Bytes::of(b"\n\"n>").others();
@@ -223,12 +228,11 @@ static IN_LINE: Bytes = Bytes::of(b"\n\"n>").others();
 fn pieces(scan: &Scan<'_>, block: Range<usize>, lead: &[u8], rule: u16, claims: &mut Claims) {
     let bytes = scan.bytes(block.clone());
     let mut at = block.start;
-    for part in bytes.split(|byte| b"\"'`".contains(byte)) {
+    for part in bytes.split(|byte| matches!(byte, b'"' | b'\'' | b'`')) {
         let trimmed = part.iter().rev().take_while(|byte| **byte == b'\\').count();
         let kept = part.get(..part.len() - trimmed).unwrap_or_default();
         let token = kept.iter().filter(|byte| byte.is_ascii_alphanumeric()).count();
-        let plain = kept.iter().all(|byte| in_block(*byte) && !b"@()".contains(byte))
-            || at == block.start && is_plain(kept, lead);
+        let plain = kept.iter().all(|byte| in_line(*byte)) || at == block.start && is_plain(kept, lead);
         let behind = at + part.len() + 1;
         let is_key = || is_key(scan.bytes(behind..block.end.min(behind + 8)));
         if plain && token >= 8 && has_body(kept.trim_ascii()) && token * 2 > kept.len() && !is_key() {

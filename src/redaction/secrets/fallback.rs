@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use super::super::pairs::{Pair, Sep, ends_with};
 use super::super::scan::Scan;
+use super::super::sets::Bytes;
 use super::values::Look;
 use super::{ahead, calls};
 
@@ -29,16 +30,19 @@ const READS: [&[u8]; 13] = [
     b"$env:",
 ];
 
+/// What they begin with, perhaps in a bracket.
+static BEGINS: Bytes = Bytes::of(b"pigosednPIGOSEDN$(");
+
 /// Puts the literal behind a read of the environment in place of the value.
 pub(super) fn take(scan: &Scan<'_>, pair: &mut Pair) {
     let assigned = matches!(pair.sep, Sep::Equals | Sep::Colon | Sep::Arrow);
-    if pair.quote.is_some() || !assigned || !b"pigosednPIGOSEDN$(".contains(&scan.byte(pair.value.start)) {
+    if pair.quote.is_some() || !assigned || !BEGINS.has(scan.byte(pair.value.start)) {
         return;
     }
     let rest = ahead(scan, pair.value.start, MOST);
     let open = usize::from(rest.first() == Some(&b'('));
     let head = rest.get(open..).unwrap_or_default();
-    let begins = head.first().is_some_and(|first| b"pigosednPIGOSEDN$".contains(first));
+    let begins = head.first().is_some_and(|first| *first != b'(' && BEGINS.has(*first));
     let reads = |read: &&[u8]| head.get(..read.len()).is_some_and(|head| head.eq_ignore_ascii_case(read));
     if !begins || !READS.iter().any(reads) {
         return;

@@ -9,7 +9,7 @@ use super::super::scan::{Claims, Scan};
 use super::keys::Kind;
 use super::values::{Look, refused, wordy};
 use super::{Rules, ahead};
-use crate::redaction::sets::Words;
+use crate::redaction::sets::{Bytes, Words};
 
 /// Most bytes of a header.
 const MOST: usize = 4096;
@@ -92,17 +92,18 @@ pub(super) fn look(scan: &Scan<'_>, pair: &Pair, kind: Kind, rules: &Rules, clai
 /// more is read, or a line of headers would be read from each of them.
 fn unquoted(scan: &Scan<'_>, start: usize, list: bool) -> Range<usize> {
     let rest = ahead(scan, start, MOST);
+    static MARKS: Bytes = Bytes::of(b"\n\r\"'`\\ \t");
     let mut words = 0;
-    let mut ends = |on: usize| match rest.get(on) {
-        Some(b'\n' | b'\r' | b'"' | b'\'' | b'`') | None => true,
-        Some(b'\\') => rest.get(on + 1).is_some_and(|next| b"nr\"'".contains(next)),
-        Some(b' ' | b'\t') if !list => {
+    let mut ends = |on: usize, byte: u8| match byte {
+        b'\\' => rest.get(on + 1).is_some_and(|next| b"nr\"'".contains(next)),
+        b' ' | b'\t' if list => false,
+        b' ' | b'\t' => {
             words += usize::from(!matches!(rest.get(on + 1), Some(b' ' | b'\t')));
             words > 1
         }
-        _ => false,
+        _ => true,
     };
-    let len = (0..rest.len()).find(|on| ends(*on)).unwrap_or(rest.len());
+    let len = rest.iter().enumerate().position(|(on, byte)| MARKS.has(*byte) && ends(on, *byte)).unwrap_or(rest.len());
     start..start + rest.get(..len).unwrap_or_default().trim_ascii_end().len()
 }
 
@@ -127,14 +128,17 @@ fn credentials(scan: &Scan<'_>, content: Range<usize>, rules: &Rules, claims: &m
             .count(),
     };
     let found = rest.get(..len).unwrap_or_default();
+    // the next header stands where credentials would
+    if known && found.ends_with(b":") {
+        return;
+    }
     let look = Look::at(found);
     let secret = match known {
         true => {
             // `Token token="…"`: what is in the quotes has a key of its own
             let key = look.letters() + 1 == look.len && found.ends_with(b"=");
             let word = key || look.only_letters() && look.upper == 0 && found.len() < 20;
-            // the next header stands where credentials would
-            found.len() >= 4 && !word && !found.ends_with(b":") && !refused(found)
+            found.len() >= 4 && !word && !refused(found)
         }
         false => found.len() >= 8 && !refused(found) && look.digits > 0 && look.letters() > 0 && !wordy(found),
     };

@@ -3,6 +3,7 @@
 //! `primary_key` are none. **Invariants**: a key is read from its last word; no allocation. **Not here**: values
 //! (`values`), where keys stand (`pairs`).
 
+use std::ops::Range;
 use std::sync::LazyLock;
 
 use super::super::pairs::ends_with;
@@ -184,6 +185,23 @@ fn ends_in(word: &[u8], list: &[&str]) -> bool {
     // none of them ends in another letter
     let may = word.len() > 4 && word.last().is_some_and(|last| b"dtyne".contains(&(last | 0x20)));
     may && list.iter().any(|end| ends_with(word, end.as_bytes()))
+}
+
+/// Keys of a text that were asked for, and what they announce: the same ones stand in it again and again.
+#[derive(Default)]
+pub(super) struct Asked([(Range<usize>, Option<Kind>); 4]);
+
+impl Asked {
+    /// As [`kind`], of a key that stands in `text`.
+    pub(super) fn kind(&mut self, text: &[u8], key: Range<usize>) -> Option<Kind> {
+        let found = text.get(key.clone()).unwrap_or_default();
+        let slot = usize::from(found.first().copied().unwrap_or_default() ^ found.len() as u8) % 4;
+        let Some((known, announced)) = self.0.get_mut(slot) else { return kind(found) };
+        if text.get(known.clone()) != Some(found) {
+            (*known, *announced) = (key, kind(found));
+        }
+        *announced
+    }
 }
 
 /// What the key announces; none where it announces nothing.

@@ -227,6 +227,7 @@ pub(super) fn find(scan: &Scan<'_>, rules: &Rules, claims: &mut Claims) {
 #[derive(Default)]
 struct Done {
     keys: usize,
+    asked: keys::Asked,
     commands: usize,
     shell: usize,
     blocks: usize,
@@ -238,7 +239,7 @@ struct Done {
 
 fn one(scan: &Scan<'_>, word: &WordAt, cue: Cue, rules: &Rules, done: &mut Done, claims: &mut Claims) {
     match (cue, rules.block, rules.provider, rules.aws) {
-        (Cue::Key, ..) if word.at >= done.keys => done.keys = assign::look(scan, word, rules, claims),
+        (Cue::Key, ..) if word.at >= done.keys => done.keys = assign::look(scan, word, rules, &mut done.asked, claims),
         (Cue::Provider, _, Some(rule), _) if word.at >= done.providers => {
             done.providers = near::look(scan, word.end, rule, claims)
         }

@@ -300,7 +300,9 @@ static BEFORE: Bytes = Bytes::of(b".+/*");
 /// Looks at a run of letters and digits: a few bytes behind it say that it is none.
 #[inline]
 pub(super) fn shapes(scan: &Scan<'_>, run: &Number, shapes: &Shapes, claims: &mut Claims) {
-    if !(BEHIND.has(run.behind) || BEFORE.has(run.before)) {
+    // nearly all runs are too short for what these bytes tell of longer ones
+    let told = BEHIND.has(run.behind) && (run.len() >= 8 || matches!(run.behind, b'$' | b'~'));
+    if !(told || BEFORE.has(run.before) && (run.len() >= 18 || run.before == b'/')) {
         return;
     }
     match (run.behind, run.len()) {

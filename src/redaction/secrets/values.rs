@@ -31,7 +31,7 @@ impl Look {
             look.upper += usize::from(byte.is_ascii_uppercase());
             look.digits += usize::from(byte.is_ascii_digit());
             look.blanks += usize::from(byte.is_ascii_whitespace());
-            look.joints += usize::from(b"-_.".contains(byte));
+            look.joints += usize::from(matches!(byte, b'-' | b'_' | b'.'));
             look.hex &= byte.is_ascii_hexdigit();
             if let Some(word) = seen.get_mut(usize::from(byte >> 6)) {
                 *word |= 1 << (byte & 63);
@@ -337,19 +337,21 @@ pub(super) fn contains(text: &[u8], word: &[u8]) -> bool {
 
 /// Words, short numbers and versions joined by `-`, `_`, `.`, `/` or `:`: a name, not a random value.
 pub(in super::super) fn wordy(value: &[u8]) -> bool {
-    value.split(|byte| b"-_./: ".contains(byte)).filter(|piece| !piece.is_empty()).all(|piece| {
-        let look = Look::at(piece);
-        if look.marks > 2 && look.marks * 2 >= look.len {
-            return false;
-        }
-        let word = look.digits == 0 && (look.lower == 0 || look.upper <= 1 || camel(piece)) && vowels(piece);
-        let numbered = look.digits <= 3
-            && look.digits < look.len
-            && piece.iter().rev().take(look.digits).all(u8::is_ascii_digit)
-            && (look.upper <= 1 || look.lower == 0)
-            && vowels(piece);
-        word || (look.digits == look.len && look.len <= 8) || look.len <= 3 || numbered
-    })
+    value.split(|byte| matches!(byte, b'-' | b'_' | b'.' | b'/' | b':' | b' ')).filter(|piece| !piece.is_empty()).all(
+        |piece| {
+            let look = Look::at(piece);
+            if look.marks > 2 && look.marks * 2 >= look.len {
+                return false;
+            }
+            let word = look.digits == 0 && (look.lower == 0 || look.upper <= 1 || camel(piece)) && vowels(piece);
+            let numbered = look.digits <= 3
+                && look.digits < look.len
+                && piece.iter().rev().take(look.digits).all(u8::is_ascii_digit)
+                && (look.upper <= 1 || look.lower == 0)
+                && vowels(piece);
+            word || (look.digits == look.len && look.len <= 8) || look.len <= 3 || numbered
+        },
+    )
 }
 
 /// Camel case of words of three letters and more.

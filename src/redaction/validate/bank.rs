@@ -35,9 +35,10 @@ pub(in super::super) fn routing(digits: &[u8]) -> bool {
 
 /// Whether digits are a card of an issuer, by prefix, length and Luhn.
 pub(in super::super) fn card(digits: &[u8]) -> bool {
-    let prefix = |len: usize| digits.iter().take(len).fold(0_u32, |value, digit| value * 10 + u32::from(*digit));
+    let [one, two, three, four, ..] = digits else { return false };
     let length = digits.len();
-    let issuer = match (prefix(1), prefix(2), prefix(4)) {
+    let head = u32::from(*one) * 10 + u32::from(*two);
+    let issuer = match (*one, head, head * 100 + u32::from(*three) * 10 + u32::from(*four)) {
         (4, ..) => matches!(length, 13 | 16 | 19),
         (_, 51..=55, _) | (.., 2221..=2720) => length == 16,
         (_, 34 | 37, _) | (.., 1800 | 2131) => length == 15,

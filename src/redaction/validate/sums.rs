@@ -3,17 +3,11 @@
 
 /// Luhn's sum (ISO/IEC 7812-1 annex B).
 pub(in super::super) fn luhn(digits: &[u8]) -> bool {
-    let sum: u32 = digits
-        .iter()
-        .rev()
-        .enumerate()
-        .map(|(index, digit)| match (index % 2, u32::from(*digit) * 2) {
-            (0, doubled) => doubled / 2,
-            (_, doubled) if doubled > 9 => doubled - 9,
-            (_, doubled) => doubled,
-        })
-        .sum();
-    sum.is_multiple_of(10)
+    let doubled = |digit: u8| u32::from(digit) * 2 - if digit > 4 { 9 } else { 0 };
+    let (rest, pairs) = digits.as_rchunks::<2>();
+    let sum: u32 = pairs.iter().map(|[first, second]| doubled(*first) + u32::from(*second)).sum();
+    let first = rest.first().map_or(0, |digit| u32::from(*digit));
+    (sum + first).is_multiple_of(10)
 }
 
 /// Sum of digits times weights, as far as both go.

@@ -60,6 +60,9 @@ impl Lines {
     fn behind(bytes: &[u8], from: usize, depth: usize) -> Option<usize> {
         let mut at = from;
         for _ in 0..2 {
+            if bytes.get(at) != Some(&b'\\') {
+                break;
+            }
             let rest = bytes.get(at..at + depth + 1).unwrap_or_default();
             let ends = rest.split_last().is_some_and(|(last, slashes)| {
                 matches!(last, b'n' | b'r') && slashes.iter().all(|byte| *byte == b'\\')
@@ -74,7 +77,7 @@ impl Lines {
         static IN_HEADER: Bytes = Bytes::of(b"_ ,;|.-*\t\\").and_alnum();
         let low = line.start.max(line.end.saturating_sub(HEADER));
         let named = |word: &WordAt| matches!(word.action, Action::Key | Action::Secret(Cue::Key));
-        if !self.words(scan, low).any(named) {
+        if !self.words(scan, low).any(named) || !may_be_parted(scan.bytes(low..line.end)) {
             return None;
         }
         let mut start = line.end;
@@ -163,6 +166,11 @@ impl Lines {
 
 fn slashes_before(head: &[u8]) -> usize {
     head.iter().rev().take_while(|byte| **byte == b'\\').count()
+}
+
+/// Whether a line may have a separator: most have none.
+fn may_be_parted(line: &[u8]) -> bool {
+    memchr::memchr3(b',', b';', b'|', line).or_else(|| memchr::memchr2(b'\t', b'\\', line)).is_some()
 }
 
 /// What parts the names of a header: most often.

@@ -94,7 +94,8 @@ impl Kind {
         scan.anchors.words.iter().any(|word| matches!(word.action, Action::Pattern(_)))
     }
 
-    fn may(self, scan: &Scan<'_>) -> bool {
+    /// Whether a text may have a window of this kind.
+    pub(super) fn may(self, scan: &Scan<'_>) -> bool {
         let facts: &Facts = &scan.anchors.facts;
         match self {
             Self::Escapes => facts.backslash,
@@ -108,9 +109,9 @@ impl Kind {
         }
     }
 
-    /// Adds the windows of a text that are worth decoding, in order, without overlap.
+    /// Adds the windows of a text that are worth decoding, in order, without overlap. Only where there may be any.
     pub(super) fn windows(self, scan: &Scan<'_>, origin: &Origin<'_>, claims: &Claims, out: &mut Vec<Range<usize>>) {
-        if !self.may(scan) || (self == Self::Percent && origin.percents >= PERCENTS) {
+        if self == Self::Percent && origin.percents >= PERCENTS {
             return;
         }
         let fresh = |range: Range<usize>| origin.is_fresh(self, range);
