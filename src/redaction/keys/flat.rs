@@ -341,11 +341,18 @@ fn is_part_of_code(word: &str, bare: &str, behind: &str) -> bool {
 fn part_end(line: &str) -> usize {
     static BEGINS: Bytes = Bytes::of(b" ;\t*<\\.");
     let bytes = line.as_bytes();
-    let ends = |at: usize| match bytes.get(at..).unwrap_or_default() {
-        [b' ', b' ' | b'(', ..] | [b' ', b'|' | b'-', b' ', ..] | [b';' | b'.', b' ', ..] => true,
-        [b'<', b'/', ..] | [b'<', b'b', b'r', ..] => true,
-        [b'\t', ..] | [b'*', b'*', ..] | [b'\\', b'n', ..] => true,
-        _ => false,
+    let ends = |at: usize| {
+        matches!(
+            bytes.get(at..).unwrap_or_default(),
+            [b' ', b' ' | b'(', ..]
+                | [b' ', b'|' | b'-', b' ', ..]
+                | [b';' | b'.', b' ', ..]
+                | [b'<', b'/', ..]
+                | [b'<', b'b', b'r', ..]
+                | [b'\t', ..]
+                | [b'*', b'*', ..]
+                | [b'\\', b'n', ..]
+        )
     };
     bytes.iter().enumerate().position(|(at, byte)| BEGINS.has(*byte) && ends(at)).unwrap_or(line.len())
 }
