@@ -49,16 +49,21 @@ impl Room {
         self.order.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Tells an eighth of those that rest to leave, those that have rested longest. False: none rests, and none is leaving.
+    /// Tells an eighth of those that rest to leave, those that have rested longest. False: none rests, and none is about to leave.
     pub(super) fn make(&self) -> bool {
         let all = self.all.lock();
         let works = all.values().map(|one| (*one.work.borrow(), one));
-        let (leaving, staying): (Vec<_>, Vec<_>) = works.partition(|(work, _)| work.leave);
-        let mut resting: Vec<_> = staying.into_iter().filter(|(work, _)| work.hands == 0).collect();
+        let (leaving, mut resting): (Vec<_>, Vec<_>) =
+            works.filter(|(work, _)| work.hands == 0).partition(|(work, _)| work.leave);
         resting.sort_unstable_by_key(|(work, _)| work.rested);
         let many = (resting.len() / 8).clamp(1, LEAVING);
         let told = resting.iter().take(many).filter(|(_, one)| one.leave()).count();
         told + leaving.len() > 0
+    }
+
+    /// Whether one that was told to is about to leave; one that got something to do first is not.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.all.lock().values().map(|one| *one.work.borrow()).any(|work| work.leave && work.hands == 0)
     }
 }
 
@@ -200,8 +205,11 @@ impl Resting {
 
     /// Ends when its client may be told to go without being cut off in the middle of a word: it has asked for something that is in hand, or
     /// speaks a protocol in which what it asks for meanwhile is answered.
-    pub(super) async fn may_be_told(&mut self) {
-        let _ = self.work.wait_for(|work| work.begun && (work.can_be_told || work.hands > 0)).await;
+    pub(super) fn may_be_told(&self) -> impl Future<Output = ()> + use<> {
+        let mut work = self.work.clone();
+        async move {
+            let _ = work.wait_for(|work| work.begun && (work.can_be_told || work.hands > 0)).await;
+        }
     }
 
     /// Whether nothing is in hand now.

@@ -10,7 +10,7 @@
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -60,8 +60,9 @@ const CLOSE_WAIT: Duration = Duration::from_millis(200);
 /// Time for a client that has connected to say its first word, when the port drains, and for one of HTTP/1 to say its next: it may be
 /// on its way.
 const WORD: Duration = Duration::from_millis(500);
-/// Looks at a place coming back from those that were told to make room, and the time of each.
+/// Looks at a place coming back from those that were told to make room, and the time of each; who only rests is gone after [`GONE`].
 const ROOM_LOOKS: (usize, Duration) = (5, Duration::from_millis(100));
+const GONE: Duration = Duration::from_millis(5);
 /// Time for the peer of an idle HTTP/2 connection to answer the GOAWAY; requests that crossed it are answered first.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -390,8 +391,9 @@ async fn serve<H: Handler, S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
 ) {
     let wide = Arc::clone(&port.wide_slots).try_acquire_owned().ok();
     let builder = if wide.is_some() { &port.wide } else { &port.narrow };
+    let aged = Arc::new(AtomicBool::new(false));
     let service = {
-        let (handler, ending) = (Arc::clone(&port.handler), phase.clone());
+        let (handler, ending, aged) = (Arc::clone(&port.handler), phase.clone(), Arc::clone(&aged));
         hyper::service::service_fn(move |mut request: Request<Incoming>| {
             let begun = activity.begin(request.version());
             if let Some(peer) = &peer {
@@ -400,11 +402,11 @@ async fn serve<H: Handler, S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
             if near && !is_handed_on(request.headers()) {
                 request.extensions_mut().insert(Near);
             }
-            let last = (request.version() < Version::HTTP_2).then(|| ending.clone());
+            let last = (request.version() < Version::HTTP_2).then(|| (ending.clone(), Arc::clone(&aged)));
             let reply = Arc::clone(&handler).handle(request);
             async move {
                 let mut reply = reply.await;
-                if last.is_some_and(|phase| *phase.borrow() != Phase::Serve) {
+                if last.is_some_and(|(phase, aged)| *phase.borrow() != Phase::Serve || aged.load(Ordering::Relaxed)) {
                     reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
                 Ok::<_, std::convert::Infallible>(begun.sending(reply))
@@ -413,13 +415,23 @@ async fn serve<H: Handler, S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     };
     let mut conn = pin!(builder.serve_connection(TokioIo::new(stream), service).into_owned());
     let Settings { first_request, idle, .. } = port.settings;
+    let may_be_told = rest.may_be_told();
+    let old = async {
+        let grace = port.old().await;
+        // the next answer says so
+        aged.store(true, Ordering::Relaxed);
+        may_be_told.await;
+        grace
+    };
     let ending = tokio::select! {
         ended = conn.as_mut() => {
             let is_head = |error: &BoxError| error.downcast_ref().is_some_and(hyper::Error::is_parse);
             port.meters.head.increment(ended.err().as_ref().is_some_and(is_head).into());
+            // told by an answer, it went
+            port.meters.aged.increment(aged.load(Ordering::Relaxed).into());
             return;
         }
-        grace = port.old() => {
+        grace = old => {
             port.meters.aged.increment(1);
             conn.as_mut().graceful_shutdown();
             let _ = tokio::time::timeout(grace, conn).await;
@@ -468,13 +480,15 @@ impl<H> Port<H> {
         }
         let mut slot = pin!(Arc::clone(&self.slots).acquire_owned());
         let mut told = false;
-        for _ in 0..ROOM_LOOKS.0 {
-            told = told || self.room.make();
-            // A connection of HTTP/2 whose upload was ended rests then, and is told at the next look.
-            if !told && !self.places.ask() {
+        for look in 0..ROOM_LOOKS.0 {
+            told = told && self.room.is_leaving() || self.room.make();
+            // A request may have crossed what was told: then slow uploads make room, too. (A connection of HTTP/2 whose upload was ended rests
+            // then, and is told at the next look.)
+            let asked = (!told || look > 0) && self.places.ask();
+            if !told && !asked {
                 return None;
             }
-            let came = tokio::time::timeout(ROOM_LOOKS.1, slot.as_mut()).await;
+            let came = tokio::time::timeout(if asked { ROOM_LOOKS.1 } else { GONE }, slot.as_mut()).await;
             self.places.ask_nobody();
             if let Ok(came) = came {
                 return came.ok();
