@@ -16,7 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::header::CONNECTION;
-use http::{HeaderMap, HeaderValue, Request, Response, Version};
+use http::{HeaderValue, Request, Response, Version};
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -27,7 +27,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use super::activity::{self, Activity, Rest, Resting, Room};
 use super::places::Places;
 use super::server_tls::{Peer, ServerTls};
-use super::socket::{Socket, Sockets, Stream};
+use super::socket::{Socket, Sockets, Stream, is_handed_on};
 use super::spawn::{HyperTasks, Spawn};
 use crate::config::Endpoint;
 use crate::telemetry::{Counter, Gauge};
@@ -370,16 +370,6 @@ async fn connection<H: Handler>(
     }
     port.meters.open.decrement(1.0);
     drop(slot);
-}
-
-/// Whether a proxy says that it hands a request on: then the client is not who connected.
-fn is_handed_on(headers: &HeaderMap) -> bool {
-    let by_proxies = |name: &str| {
-        matches!(name, "forwarded" | "via" | "x-real-ip")
-            || name.starts_with("x-forwarded-")
-            || name.starts_with("x-envoy-")
-    };
-    headers.keys().any(|name| by_proxies(name.as_str()))
 }
 
 async fn serve<H: Handler, S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(

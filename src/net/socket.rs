@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use http::HeaderMap;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
@@ -280,4 +281,14 @@ impl AsyncWrite for Stream {
             Self::Unix(stream) => stream.is_write_vectored(),
         }
     }
+}
+
+/// Whether a proxy says that it hands a request on: then the client is not who connected.
+pub(super) fn is_handed_on(headers: &HeaderMap) -> bool {
+    let by_proxies = |name: &str| {
+        matches!(name, "forwarded" | "via" | "x-real-ip")
+            || name.starts_with("x-forwarded-")
+            || name.starts_with("x-envoy-")
+    };
+    headers.keys().any(|name| by_proxies(name.as_str()))
 }
