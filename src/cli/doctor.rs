@@ -2,6 +2,7 @@
 //! which prints what to apply. **Invariants**: `doctor` writes probe objects of its own only; exit 1 where anything fails.
 //! **Not here**: the trials (`vault/store/probe`), the policies (`vault/policy`).
 
+use std::collections::BTreeSet;
 use std::io::IsTerminal;
 
 use clap::{Args, ValueEnum};
@@ -15,8 +16,10 @@ use super::source::{Make, load};
 use crate::clock::{Clock, SystemClock};
 use crate::components::{ProcessorSettings, ReceiverSettings};
 use crate::processors::vault::StoreSettings;
+use crate::receivers::otlp;
 use crate::rng::{Rng, SystemRng};
 use crate::vault::policy::Policy;
+use crate::vault::read::clean;
 use crate::vault::store::S3Store;
 use crate::vault::store::probe::{Check, Verdict, probe};
 use crate::vault::store::settings::S3Settings;
@@ -62,7 +65,7 @@ pub(super) struct PolicyOptions {
     /// The vault of the configuration that it is for (`vault`, `vault/eu`); needed where there are several in S3.
     #[arg(long, value_name = "ID")]
     vault: Option<String>,
-    /// Accounts beside those of the configuration (those of a tokens file); lifecycle rules are by account.
+    /// Accounts beside those of the configuration and its tokens files; lifecycle rules are by account.
     #[arg(long)]
     account: Vec<String>,
     /// Auditors may restore archived objects, which costs money.
@@ -73,7 +76,45 @@ pub(super) struct PolicyOptions {
 /// The S3 vaults of a configuration by id, and its accounts.
 struct Vaults {
     s3: Vec<(String, S3Settings)>,
-    accounts: Vec<String>,
+    accounts: Accounts,
+}
+
+/// Who may send, as far as it is known here.
+#[derive(Default)]
+struct Accounts {
+    /// Those of the configuration, and of tokens files that can be read.
+    names: BTreeSet<String>,
+    /// Tokens files that were read: they may name others tomorrow.
+    files: Vec<String>,
+    /// Why accounts are not known that may send all the same.
+    unknown: Vec<String>,
+}
+
+impl Accounts {
+    fn of<'s>(receivers: impl Iterator<Item = &'s otlp::Settings>) -> Self {
+        let mut all = Self::default();
+        for receiver in receivers {
+            all.names.extend(receiver.accounts().iter().map(ToString::to_string));
+            match receiver.accounts_of_file() {
+                Ok(names) => {
+                    all.names.extend(names.iter().map(ToString::to_string));
+                    all.files.extend(receiver.tokens_file().map(|path| path.display().to_string()));
+                }
+                Err(why) => all.unknown.push(why),
+            }
+        }
+        all
+    }
+
+    /// What rules by account do not cover, in a line each.
+    fn uncovered(&self) -> Vec<String> {
+        let line = |why: &String| {
+            format!(
+                "{why}: accounts that only this file names have no rule, and their payload is never moved nor expires"
+            )
+        };
+        self.unknown.iter().map(line).collect()
+    }
 }
 
 /// All of them, or the one that is asked for.
@@ -100,15 +141,10 @@ fn vaults(common: &Common, only: Option<&str>) -> Result<Vaults, Exit> {
             return Err(fail(&format!("--vault {only}: the configuration has no such vault in S3, but {there}")));
         }
     }
-    let mut accounts: Vec<String> = (valid.receivers.iter())
-        .flat_map(|placed| {
-            let ReceiverSettings::Otlp(otlp) = &placed.what;
-            otlp.accounts()
-        })
-        .map(|account| account.to_string())
-        .collect();
-    accounts.sort();
-    accounts.dedup();
+    let accounts = Accounts::of(valid.receivers.iter().map(|placed| {
+        let ReceiverSettings::Otlp(otlp) = &placed.what;
+        otlp
+    }));
     Ok(Vaults { s3, accounts })
 }
 
@@ -179,7 +215,8 @@ fn as_line(check: &Check) -> String {
     format!("{mark} {}  ({})\n{remedy}", check.what, check.answer)
 }
 
-/// Runs `policy`: one document, which is applied as it is.
+/// Runs `policy`: one document, which is applied as it is. Rules by account that leave accounts out, as nobody can tell them here, end
+/// with 1, unless `--account` says who they are.
 pub(super) fn run_policy(common: &Common, options: &PolicyOptions) -> Exit {
     let Vaults { s3, mut accounts } = match vaults(common, options.vault.as_deref()) {
         Ok(found) => found,
@@ -188,19 +225,40 @@ pub(super) fn run_policy(common: &Common, options: &PolicyOptions) -> Exit {
     let [(_, settings)] = &s3[..] else {
         return fail(&format!("the configuration has several vaults in S3; give --vault: {}", names(&s3)));
     };
-    accounts.extend(options.account.iter().cloned());
-    accounts.sort();
-    accounts.dedup();
-    let policy = Policy::new(settings);
+    accounts.names.extend(options.account.iter().cloned());
+    let names: Vec<String> = accounts.names.iter().cloned().collect();
+    let (policy, uncovered) = (Policy::new(settings), accounts.uncovered());
+    let by_account = matches!(options.format, Print::Lifecycle | Print::Terraform);
+    if by_account {
+        output::tell("NOT COVERED", &uncovered);
+        let later = |file: &String| {
+            format!("accounts of {file} are as it stands now: print and apply this again when it gets another")
+        };
+        output::tell("note", &accounts.files.iter().map(later).collect::<Vec<_>>());
+    }
+    let printed = print_policy(options, &policy, &names, &uncovered);
+    if by_account && !uncovered.is_empty() && options.account.is_empty() && printed == Exit::Fine {
+        return fail("rules are missing: run this where the gateway runs, or name the accounts (--account)");
+    }
+    printed
+}
+
+fn print_policy(options: &PolicyOptions, policy: &Policy<'_>, accounts: &[String], uncovered: &[String]) -> Exit {
     let value = match options.format {
         Print::Writer => policy.writer(),
         Print::Auditor => policy.auditor(options.restore),
         Print::Eraser => policy.eraser(super::vault::ERASER),
         Print::Bucket => policy.bucket(false),
         Print::KeyBucket => policy.bucket(true),
-        Print::Lifecycle => policy.lifecycle(&accounts),
+        Print::Lifecycle => policy.lifecycle(accounts),
         Print::KeyLifecycle => policy.key_lifecycle(),
-        Print::Terraform => return output::out(&policy.terraform(&accounts, options.restore)),
+        Print::Terraform => {
+            let not: String = uncovered.iter().map(|why| format!("# NOT COVERED: {}\n", clean(why))).collect();
+            return output::out(&(not + &policy.terraform(accounts, options.restore)));
+        }
     };
     output::out(&(serde_json::to_string_pretty(&value).unwrap_or_default() + "\n"))
 }
+
+#[cfg(test)]
+mod tests;

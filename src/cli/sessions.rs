@@ -202,6 +202,8 @@ pub(super) fn run_find(options: Find) -> Result<Exit, String> {
     let Find { session, trace, span, user, tool, action, model, issue, commit, failed, account, tenant, .. } = options;
     let keys = public_keys(&options.key)?;
     let (since, until) = (options.since.map(|at| at.text(now)), options.until.map(|at| at.text(now)));
+    let private = [("--session", &session), ("--user", &user)].into_iter();
+    let private: Vec<String> = private.filter_map(|(option, id)| pseudonym_hint(option, id.as_deref()?)).collect();
     let query =
         Query { account, tenant, session, trace, span, user, tool, action, issue, commit, model, failed, since, until };
     let (mut whole, bounded) = (true, query.since.is_some());
@@ -253,9 +255,22 @@ pub(super) fn run_find(options: Find) -> Result<Exit, String> {
             eprintln_counts(found.lines + others.lines, found.sessions.union(&others.sessions).count());
         }
         looked(keys.is_empty(), usize::try_from(others.lines).unwrap_or(usize::MAX));
+        if found.lines + others.lines == 0 {
+            output::tell("hint", &private);
+        }
         Ok(())
     })?;
     Ok(if whole { Exit::Fine } else { Exit::Failed })
+}
+
+/// That an id may stand in the vault under another name, where it does not look like one that stands there.
+pub(super) fn pseudonym_hint(option: &str, id: &str) -> Option<String> {
+    (!id.is_empty() && !id.starts_with("h-")).then(|| {
+        format!(
+            "nothing found does not mean that nothing is here: ids that redaction takes for private (an address, a name) stand in the \
+             vault as h-…; {option} takes that, as spans behind the gateway show it, or search by --since, --tenant, --tool"
+        )
+    })
 }
 
 fn text_of(row: &Row, unsigned: bool) -> String {

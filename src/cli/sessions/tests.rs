@@ -29,3 +29,13 @@ fn a_partial_answer_ends_with_one() {
     // a day that was not asked for
     assert_eq!(found(folder.path(), &["--since", "2026-11-23"]), Ok(Exit::Fine));
 }
+
+/// Who looks for a person by name must not conclude from nothing found that there is nothing.
+#[test]
+fn a_name_that_stands_as_a_pseudonym_is_hinted_at() {
+    for (option, id) in [("--user", "alice@example.com"), ("--session", "bob.builder@example.com")] {
+        let hint = pseudonym_hint(option, id).expect("a hint");
+        assert!(hint.contains("h-…") && hint.contains(option) && !hint.contains(id), "{hint}");
+    }
+    assert_eq!(pseudonym_hint("--user", "h-0123456789abcdef"), None);
+}

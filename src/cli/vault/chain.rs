@@ -176,8 +176,8 @@ pub(super) fn run_verify(options: &Verify) -> Result<Exit, String> {
             log.note("verify", "every fragment")?;
         }
         wanted.anchors = options.anchor.iter().map(|path| read(path)).collect::<Result<_, _>>()?;
-        wanted.anchor_keys = public_keys(&options.anchor_key)?;
-        wanted.erasers = public_keys(&options.erasers)?;
+        wanted.anchor_keys = public_keys_of("--anchor-key", &options.anchor_key)?;
+        wanted.erasers = public_keys_of("--erasers", &options.erasers)?;
         for leaf in &options.leaf {
             let path = Path::new(leaf);
             let lines = if path.is_file() { read(path)? } else { leaf.clone() };
@@ -201,7 +201,7 @@ pub(super) fn run_verify(options: &Verify) -> Result<Exit, String> {
         report.text()
     };
     output::print(&format!("{text}\n"))?;
-    Ok(if report.verified { Exit::Fine } else { Exit::Failed })
+    Ok(if report.verified && !report.opened_nothing() { Exit::Fine } else { Exit::Failed })
 }
 
 /// Runs `vault anchor`: the chain is verified before anything is signed. What somebody planted beside it, or behind its newest digest,
@@ -240,6 +240,11 @@ pub(super) fn run_anchor(options: &Anchor) -> Result<Exit, String> {
 
 /// Public keys as texts or in files.
 pub(in crate::cli) fn public_keys(given: &[String]) -> Result<Vec<VerifyKey>, String> {
+    public_keys_of("--key", given)
+}
+
+/// The same of another option.
+pub(super) fn public_keys_of(option: &str, given: &[String]) -> Result<Vec<VerifyKey>, String> {
     let mut keys = Vec::new();
     for text in given {
         match VerifyKey::parse(text) {
@@ -247,7 +252,7 @@ pub(in crate::cli) fn public_keys(given: &[String]) -> Result<Vec<VerifyKey>, St
             Err(why) => {
                 let path = Path::new(text);
                 if !path.is_file() {
-                    return Err(format!("--key {why}, nor a file"));
+                    return Err(format!("{option} {why}, nor a file"));
                 }
                 let lines = read(path)?;
                 // a signing key's file says its public key in a comment

@@ -13,7 +13,7 @@ use super::super::opening_log::OpeningLog;
 use super::super::output::{self, Exit};
 use super::super::reach::{Reach, block_on};
 use super::super::sessions::ago;
-use super::chain::{public_keys, read};
+use super::chain::{public_keys_of, read};
 use super::{Source, print};
 use crate::clock::{Clock, SystemClock};
 use crate::files;
@@ -120,9 +120,9 @@ pub(super) fn run_erase(options: &Erase) -> Result<Exit, String> {
     if options.request {
         return make(options);
     }
-    let erasers = public_keys(&options.erasers)?;
-    let (key, before) = (signing_key(options.sign_with.as_deref())?, public_keys(&options.before)?);
-    let gateways = public_keys(&options.gateway_key)?;
+    let erasers = public_keys_of("--erasers", &options.erasers)?;
+    let (key, before) = (signing_key(options.sign_with.as_deref())?, public_keys_of("--before", &options.before)?);
+    let gateways = public_keys_of("--gateway-key", &options.gateway_key)?;
     for (theirs, whose) in [(&erasers, "an eraser's own key"), (&gateways, "the key of a gateway's signer")] {
         if theirs.contains(key.public()) {
             return Err(format!("--sign-with is {whose}: the chain of erasures has one of its own"));
@@ -187,7 +187,7 @@ fn told(done: &Executed, writer: &str, key: &SigningKey) -> String {
 fn place(options: &Erase) -> Result<(Place, String), String> {
     let store = options.store.clone().unwrap_or_default();
     let location = options.reach.location(&store, options.keys.as_deref());
-    let keys = public_keys(&options.gateway_key)?;
+    let keys = public_keys_of("--gateway-key", &options.gateway_key)?;
     let place = Place { keys, ..Place::at(&location, options.lock_days)? };
     Ok((place, store.trim_end_matches('/').to_owned()))
 }

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use super::super::opening_log::OpeningLog;
 use super::super::output::{self, Exit};
 use super::super::reach::block_on;
-use super::chain::{Chains, public_keys, read};
+use super::chain::{Chains, public_keys_of, read};
 use crate::clock::{Clock, SystemClock};
 use crate::files;
 use crate::secret::Secret;
@@ -94,8 +94,8 @@ pub(super) fn run_evidence(options: &Evidence) -> Result<Exit, String> {
         let mut wanted = options.chains.options()?;
         (wanted.from, wanted.to) = (Some(period.from.clone()), Some(period.to.clone()));
         wanted.anchors = options.anchor.iter().map(|path| read(path)).collect::<Result<_, _>>()?;
-        wanted.anchor_keys = public_keys(&options.anchor_key)?;
-        wanted.erasers = public_keys(&options.erasers)?;
+        wanted.anchor_keys = public_keys_of("--anchor-key", &options.anchor_key)?;
+        wanted.erasers = public_keys_of("--erasers", &options.erasers)?;
         if !options.identity.is_empty() {
             wanted.auditors = identities(&options.identity)?;
             let log = options.log.as_deref();

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::super::output::{self, Exit};
 use super::super::reach::{Reach, block_on};
-use super::chain::{public_keys, read};
+use super::chain::{public_keys, public_keys_of, read};
 use crate::vault::prove::{Proved, Wanted, check, prove};
 use crate::vault::read::{Vault, clean};
 
@@ -92,7 +92,7 @@ pub(super) fn run_prove(options: &Prove) -> Result<Exit, String> {
 
 /// Runs `vault check-proof`.
 pub(super) fn run_check(options: &CheckProof) -> Result<Exit, String> {
-    let (keys, anchor_keys) = (public_keys(&options.key)?, public_keys(&options.anchor_key)?);
+    let (keys, anchor_keys) = (public_keys(&options.key)?, public_keys_of("--anchor-key", &options.anchor_key)?);
     let checked = check(&read(&options.file)?, &keys, &anchor_keys);
     let checked = checked.map_err(|why| format!("the proof does not hold: {why}"))?;
     let asked = !anchor_keys.is_empty();

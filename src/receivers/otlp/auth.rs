@@ -3,7 +3,7 @@
 //! kept as SHA-256 and compared as such; a receiver with `auth` serves nobody without a credential it knows; a tokens file
 //! that can't be read, or says something twice, changes nothing: the last good one stays. **Not here**: TLS (`net/server_tls`).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -43,6 +43,17 @@ pub struct Settings {
     pub certificates: BTreeMap<String, Arc<str>>,
     /// All tokens as read last, and SHA-256 of the file.
     pub kept: Kept<(Tokens, Hash)>,
+}
+
+impl Settings {
+    /// Accounts of the tokens file, as it stands now; none without one.
+    ///
+    /// # Errors
+    /// One line: the file, its line, the reason.
+    pub fn accounts_of_file(&self) -> Result<BTreeSet<Arc<str>>, String> {
+        let file = read_file(self)?;
+        Ok(tokens(self, &file)?.into_values().collect())
+    }
 }
 
 /// SHA-256 of a token.

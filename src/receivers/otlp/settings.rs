@@ -1,7 +1,8 @@
 //! **What**: the receiver's [`Settings`], and what is wrong with a stanza. **Invariants**: every problem is found at once; every
 //! wait has an end; what is valid but dangerous is noted. **Not here**: the stanza (`config`), taking ports (`mod`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -84,6 +85,19 @@ impl Settings {
         let Some(auth) = &self.auth else { return vec![auth::DEFAULT_ACCOUNT.into()] };
         let shown = auth.tokens.iter().chain(&auth.basic).map(|(account, _)| account);
         shown.chain(auth.certificates.values()).cloned().collect()
+    }
+
+    /// Accounts of the tokens file, as it stands now; none without one.
+    ///
+    /// # Errors
+    /// One line: why nobody knows them.
+    pub fn accounts_of_file(&self) -> Result<BTreeSet<Arc<str>>, String> {
+        self.auth.as_ref().map_or(Ok(BTreeSet::new()), auth::Settings::accounts_of_file)
+    }
+
+    /// The tokens file.
+    pub fn tokens_file(&self) -> Option<&Path> {
+        self.auth.as_ref()?.tokens_file.as_deref()
     }
 }
 

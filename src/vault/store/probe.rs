@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 use crate::clock::UnixNanos;
 
 use super::StoreError;
-use super::s3::S3Store;
+use super::s3::{NO_CONNECTION, NO_CREDENTIALS, NO_TIME, S3Store, not_sent};
 use super::settings::LockMode;
 
 /// One thing that was tried.
@@ -65,8 +65,8 @@ impl Answer {
                 let status = service.raw().status().as_u16();
                 Self::Refused(status, service.err().code().unwrap_or_default().to_owned())
             }
-            Err(SdkError::TimeoutError(_)) => Self::None("timed out".to_owned()),
-            Err(SdkError::DispatchFailure(_)) => Self::None("no connection, or no credentials".to_owned()),
+            Err(SdkError::TimeoutError(_)) => Self::None(NO_TIME.to_owned()),
+            Err(SdkError::DispatchFailure(failure)) => Self::None(not_sent(failure.as_connector_error()).to_owned()),
             Err(_) => Self::None("the answer can't be read".to_owned()),
         }
     }
@@ -82,6 +82,24 @@ impl Answer {
     fn is(&self, wanted: u16) -> bool {
         matches!(self, Self::Refused(status, _) if *status == wanted)
     }
+}
+
+/// What codes say of who asks, whatever they were to ask.
+fn identity(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "SignatureDoesNotMatch" => {
+            "the credentials are wrong: the secret (AWS_SECRET_ACCESS_KEY) is not the one of this access key"
+        }
+        "InvalidAccessKeyId" | "InvalidClientTokenId" | "UnrecognizedClientException" => {
+            "the credentials are wrong: the store does not know this access key (AWS_ACCESS_KEY_ID)"
+        }
+        "ExpiredToken" | "InvalidToken" | "ExpiredTokenException" | "TokenRefreshRequired" => {
+            "the credentials are over, or not of this store: get new ones (AWS_SESSION_TOKEN)"
+        }
+        "RequestTimeTooSkewed" => "set this machine's clock: the store takes no request with such a time",
+        "AuthorizationHeaderMalformed" | "PermanentRedirect" => "the bucket is in another region: set `region`",
+        _ => return None,
+    })
 }
 
 /// What the first try is for.
@@ -187,6 +205,13 @@ impl Bucket<'_> {
 
     fn cannot_write(&mut self, answer: &Answer) {
         let remedy = match answer {
+            Answer::Refused(_, code) if identity(code).is_some() => identity(code).unwrap_or_default(),
+            Answer::None(why) if why == NO_CREDENTIALS => {
+                "give the gateway credentials: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or a role of the machine"
+            }
+            Answer::None(why) if why == NO_CONNECTION || why == NO_TIME => {
+                "nothing answers at the endpoint: look at its address, the network, a proxy; credentials were not asked for"
+            }
             Answer::Refused(403, _) => {
                 "give the writer s3:PutObject and s3:PutObjectRetention (`tollgate vault policy`)"
             }
@@ -272,11 +297,15 @@ impl Bucket<'_> {
         let short = ObjectLockRetention::builder().mode(mode).retain_until_date(self.after(SHORT)).build();
         let put = self.client.put_object_retention().bucket(self.name).key(name).retention(short);
         let answer = Answer::of(put.set_version_id(version.map(str::to_owned)).send().await, |_| None);
-        self.refused(
-            "a retention can't be shortened",
-            &answer,
-            "the lock is not in force: look at the bucket's Object Lock",
-        );
+        // a writer who may delete took the object away that this would be tried on
+        let remedy = match answer {
+            Answer::Refused(404, _) => {
+                "not tried: the probe is gone, as the writer could delete it (above); mend that, and run this again"
+            }
+            Answer::Refused(..) | Answer::None(_) => "not known: the store gave another answer than a refusal",
+            Answer::Done(_) => "the lock is not in force: look at the bucket's Object Lock",
+        };
+        self.refused("a retention can't be shortened", &answer, remedy);
     }
 
     /// What a stolen credential could write: what anybody may delete, what keys must not be, and what fills the bucket for a

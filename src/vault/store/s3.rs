@@ -14,7 +14,7 @@ use aws_sdk_s3::config::{
     Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation, SharedHttpClient,
     StalledStreamProtectionConfig,
 };
-use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::error::{ConnectorError, ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
 use aws_sdk_s3::types::ObjectLockMode;
 use aws_sdk_s3::{Client, Config};
@@ -310,16 +310,32 @@ impl Failed {
     }
 }
 
+pub(super) const NO_TIME: &str = "timed out";
+pub(super) const NO_CONNECTION: &str = "no connection";
+pub(super) const NO_CREDENTIALS: &str = "no credentials in the environment, profile or metadata service";
+
+/// Why a request did not leave.
+pub(super) fn not_sent(failure: Option<&ConnectorError>) -> &'static str {
+    let first = failure.map(|error| error as &(dyn std::error::Error + 'static));
+    let mut causes = std::iter::successors(first, |error| error.source());
+    if failure.is_some_and(ConnectorError::is_timeout) {
+        NO_TIME
+    } else if failure.is_some_and(ConnectorError::is_io) {
+        NO_CONNECTION
+    } else if causes.any(|cause| cause.to_string().contains("credential")) {
+        // the SDK has no kind for it
+        NO_CREDENTIALS
+    } else {
+        "no connection, or no credentials in the environment, profile or metadata service"
+    }
+}
+
 /// What an SDK error means. Texts are error codes, never bodies.
 pub(super) fn classify<E: ProvideErrorMetadata>(error: &SdkError<E>) -> Failed {
     let unavailable = |why: String| Failed::Error(StoreError::Unavailable(why));
     match error {
-        SdkError::TimeoutError(_) => unavailable("timed out".to_owned()),
-        SdkError::DispatchFailure(failure) if failure.is_timeout() => unavailable("timed out".to_owned()),
-        SdkError::DispatchFailure(failure) if failure.is_io() => unavailable("no connection".to_owned()),
-        SdkError::DispatchFailure(_) => {
-            unavailable("no connection, or no credentials in the environment, profile or metadata service".to_owned())
-        }
+        SdkError::TimeoutError(_) => unavailable(NO_TIME.to_owned()),
+        SdkError::DispatchFailure(failure) => unavailable(not_sent(failure.as_connector_error()).to_owned()),
         SdkError::ResponseError(_) => unavailable("the answer can't be read".to_owned()),
         SdkError::ConstructionFailure(_) => {
             Failed::Error(StoreError::Denied("the request can't be made: look at credentials and region".to_owned()))

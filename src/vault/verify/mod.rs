@@ -28,6 +28,7 @@ use super::read::{Opener, ReadError, Vault};
 use crate::clock::UnixNanos;
 
 pub use locks::Retention;
+use report::STRANGER;
 pub use report::{Counts, Erased, Finding, Head, Report, Severity};
 
 use epoch::Epoch;
@@ -232,6 +233,12 @@ impl Walk<'_> {
         let uncovered: u64 = lines.iter().flat_map(|(_, epochs)| epochs).map(|epoch| epoch.unread).sum();
         if uncovered > 0 {
             not.push(format!("{uncovered} fragments whose session keys no identity given here opens, or that expired"));
+        }
+        // where keys were erased, or expired, an auditor's own key opens nothing either
+        let gone = !self.report.erased.is_empty() || self.report.counts.expired > 0;
+        if uncovered > 0 && self.report.counts.opened == 0 && !gone && !self.options.auditors.is_empty() {
+            let what = format!("opens none of {uncovered} fragments that were read: is it an auditor's of this vault?");
+            self.report.warn(STRANGER, "--identity", what);
         }
         self.report.not_verified.extend(not);
     }

@@ -12,6 +12,9 @@ use crate::vault::read::clean;
 /// Findings that are kept.
 const MAX_FINDINGS: usize = 1000;
 
+/// A key that opens nothing.
+pub(super) const STRANGER: &str = "identity";
+
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -165,6 +168,11 @@ impl Report {
         (heads, self.broken.iter().map(|(account, writer)| format!("{account}/{writer}")).collect())
     }
 
+    /// Keys were given, and open none of the content there is.
+    pub fn opened_nothing(&self) -> bool {
+        self.found.contains_key(STRANGER)
+    }
+
     /// As text, a line each.
     pub fn text(&self) -> String {
         let Counts { epochs, digests, leaves, gaps, objects, fragments, opened, bytes, locked, expired, archived } =
@@ -213,7 +221,14 @@ impl Report {
             "{epochs} epochs, {digests} digests, {leaves} lines ({gaps} say that one was lost), {objects} objects, \
              {fragments} fragments, {opened} opened, {bytes} bytes, {locked} locked, {expired} expired, {archived} archived"
         ));
-        out.push(if self.verified { "verified" } else { "NOT VERIFIED" }.to_owned());
+        out.push(
+            match (self.verified, self.opened_nothing()) {
+                (true, false) => "verified",
+                (true, true) => "verified, but for the content: no key given here opens any of it",
+                (false, _) => "NOT VERIFIED",
+            }
+            .to_owned(),
+        );
         // a name must not end its line and begin another
         out.iter().map(|line| clean(line)).collect::<Vec<_>>().join("\n")
     }

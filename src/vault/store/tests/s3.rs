@@ -157,3 +157,27 @@ async fn doctor_tells_what_a_writer_may_too_much() {
         "{checks:?}"
     );
 }
+
+/// Each cause has its own remedy: a secret that is wrong is no missing right, a dead endpoint no missing credential.
+#[tokio::test]
+async fn doctor_names_the_cause() {
+    let fake = FakeS3::start(true).await;
+    let cannot = async |store: &S3Store| {
+        let checks = probe(store, "id", NOON).await.expect("tried");
+        checks.first().map(|check| format!("{} / {}", check.answer, check.remedy)).expect("a check")
+    };
+    let with = async |settings: S3Settings, key: &str, secret: &str| {
+        S3Store::with_credentials(settings, key, &Secret::new(secret.to_owned())).await.expect("a client")
+    };
+    let told = cannot(&with(settings(&fake, COMPLIANCE), KEYS.0, "WRONG").await).await;
+    assert!(told.contains("the credentials are wrong") && !told.contains("s3:PutObject"), "{told}");
+    fake.state.lock().faults.push_back(Fault::AccessDenied);
+    let told = cannot(&with(settings(&fake, COMPLIANCE), KEYS.0, KEYS.1).await).await;
+    assert!(told.contains("s3:PutObject"), "{told}");
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("port").local_addr().expect("address");
+    let dead = S3Settings { endpoint: Some(format!("http://{free}")), ..settings(&fake, COMPLIANCE) };
+    let told = cannot(&with(dead, KEYS.0, KEYS.1).await).await;
+    assert!(told.starts_with("no connection / nothing answers"), "{told}");
+    let none = aws_sdk_s3::error::ConnectorError::other("the credential provider was not enabled".into(), None);
+    assert_eq!(super::super::s3::not_sent(Some(&none)), super::super::s3::NO_CREDENTIALS);
+}

@@ -74,3 +74,17 @@ async fn a_key_whose_name_was_taken_is_not_lost() {
         assert_eq!(report.counts.opened, 1, "{}", report.text());
     }
 }
+
+/// A key that opens nothing of a vault proves nothing of its content: that is told as such, and is not the end of a good check.
+#[tokio::test]
+async fn a_strangers_key_is_told() {
+    let mut site = Site::new(24);
+    site.send("default", "s0", "what was said");
+    assert!(site.uploader.drain().await);
+    let stranger = Options { auditors: vec![age::x25519::Identity::generate()], ..Options::default() };
+    let report = site.verify(stranger).await;
+    assert!(report.verified && report.opened_nothing() && report.counts.fragments > 0, "{}", report.text());
+    assert!(report.text().contains("warning identity") && !report.text().ends_with("\nverified"), "{}", report.text());
+    let with_nothing_asked = site.verify(Options::default()).await;
+    assert!(!with_nothing_asked.opened_nothing() && !site.audit().await.opened_nothing());
+}

@@ -1,0 +1,45 @@
+//! Whom rules by account cover.
+
+use super::*;
+
+fn vaults_of(folder: &std::path::Path) -> Accounts {
+    let config = format!(
+        "
+receivers:
+  otlp:
+    protocols: {{ http: {{ endpoint: '127.0.0.1:4318' }} }}
+    auth: {{ tokens: {{ acme: [acme-token-0123456789] }}, tokens_file: '{0}/tokens' }}
+processors:
+  vault:
+    recipients: [age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p]
+    store:
+      s3:
+        bucket: audit-logs
+        key_bucket: audit-keys
+        region: eu-west-1
+        object_lock: {{ mode: compliance, retention: 400d }}
+exporters: {{ debug: {{ trust: internal }} }}
+spool: {{ directory: '{0}/spool' }}
+service: {{ pipelines: {{ logs: {{ receivers: [otlp], processors: [vault], exporters: [debug] }} }} }}
+",
+        folder.display()
+    );
+    let file = folder.join("tollgate.yaml");
+    std::fs::write(&file, config).expect("written");
+    let common = Common { config: Some(file), ..Common::default() };
+    vaults(&common, None).unwrap_or_else(|_| panic!("a configuration")).accounts
+}
+
+/// Accounts of a tokens file have rules like those of the configuration; where nobody can read it, that is said.
+#[test]
+fn accounts_of_a_tokens_file_are_covered() {
+    let folder = tempfile::tempdir().expect("scratch");
+    let missing = vaults_of(folder.path());
+    assert_eq!(missing.names.iter().collect::<Vec<_>>(), ["acme"]);
+    let [told] = &missing.uncovered()[..] else { panic!("{:?}", missing.uncovered()) };
+    assert!(told.contains("can't read") && told.contains("have no rule"), "{told}");
+    std::fs::write(folder.path().join("tokens"), "# ours\nnewacc 0123456789abcdef-new\n").expect("written");
+    let known = vaults_of(folder.path());
+    assert_eq!(known.names.iter().collect::<Vec<_>>(), ["acme", "newacc"]);
+    assert!(known.uncovered().is_empty() && known.files.len() == 1);
+}
