@@ -171,7 +171,7 @@ impl Keeper {
         slots: &mut Slots,
     ) -> Result<Sealed, SealFailed> {
         let scope = Arc::new(Scope::new(ids, &origin.account, session.tenant, session.name, origin.received));
-        let turn = session.turn.map(|turn| names::turn_segment(ids, &origin.account, turn));
+        let turn = session.turn.map(|turn| turn.segment(ids, &origin.account));
         let spot = self.writer.names().spot(&scope, origin.received, turn.as_deref());
         let mut group = Group {
             scope: scope.clone(),

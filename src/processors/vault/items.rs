@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::genai::{Call, ContentAt, Facts, ItemFacts, Part};
 use crate::otlp::{Field, NodeKind, Payload, Signal};
+use crate::pseudonym::IdPolicy;
 use crate::vault::document::ItemHead;
 use crate::vault::names::{self, SessionName};
 
@@ -14,15 +15,39 @@ pub(super) struct Session<'a> {
     pub(super) tenant: Option<&'a str>,
     pub(super) name: SessionName<'a>,
     /// Only where objects are of one turn.
-    pub(super) turn: Option<&'a str>,
+    pub(super) turn: Option<TurnName<'a>>,
     pub(super) items: Vec<usize>,
     pub(super) content: bool,
     pub(super) end: bool,
 }
 
+/// What a turn's objects are named by.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum TurnName<'a> {
+    /// The turn id that the client told (raw).
+    Id(&'a str),
+    /// The trace, where it told none: agents by the semantic conventions have one for each turn.
+    Trace(&'a [u8]),
+}
+
+impl<'a> TurnName<'a> {
+    fn of(payload: &'a Payload, item: &'a ItemFacts) -> Option<Self> {
+        let told = item.turn.as_deref().filter(|turn| !turn.is_empty()).map(Self::Id);
+        told.or_else(|| Some(payload.trace_id(item.node)).filter(|trace| !trace.is_empty()).map(Self::Trace))
+    }
+
+    /// As a part of a file's name.
+    pub(super) fn segment(self, ids: &dyn IdPolicy, account: &str) -> String {
+        match self {
+            Self::Id(turn) => names::turn_segment(ids, account, turn),
+            Self::Trace(trace) => format!("trace-{}", crate::hex::encode(trace)),
+        }
+    }
+}
+
 /// Groups the items that have content or are actions; `by_turn`: those of different turns apart.
 pub(super) fn sessions<'a>(payload: &'a Payload, facts: &'a Facts, by_turn: bool) -> Vec<Session<'a>> {
-    let mut found: HashMap<(Option<&str>, SessionName<'_>, Option<&str>), usize> = HashMap::new();
+    let mut found: HashMap<(Option<&str>, SessionName<'_>, Option<TurnName<'_>>), usize> = HashMap::new();
     let mut out: Vec<Session<'a>> = Vec::new();
     for (at, item) in facts.items.iter().enumerate() {
         let content = !item.content.is_empty();
@@ -34,7 +59,7 @@ pub(super) fn sessions<'a>(payload: &'a Payload, facts: &'a Facts, by_turn: bool
             Some(id) => SessionName::Id(id),
             None => SessionName::Trace(payload.trace_id(item.node)),
         };
-        let turn = item.turn.as_deref().filter(|turn| by_turn && !turn.is_empty());
+        let turn = if by_turn { TurnName::of(payload, item) } else { None };
         let index = *found.entry((tenant, name, turn)).or_insert_with(|| {
             out.push(Session { tenant, name, turn, items: Vec::new(), content: false, end: false });
             out.len() - 1

@@ -82,7 +82,10 @@ async fn one_object_a_turn() {
         .iter()
         .map(|name| name.rsplit('/').next().expect("file").split("gw-1").next().expect("start"))
         .collect();
-    assert_eq!(starts, ["turn_1.", "turn_2%2Eb.", "turn_2%2Eb.", "turn_none."], "{payload:?}");
+    let [one, two, two_again, traced] = starts[..] else { panic!("{payload:?}") };
+    assert_eq!([one, two, two_again], ["turn_1.", "turn_2%2Eb.", "turn_2%2Eb."]);
+    // a client that tells no turn has a trace for each
+    assert!(traced.starts_with("turn_trace-") && traced.len() == 44, "{traced}");
     assert!(payload.iter().all(|name| name.starts_with("default/acme/s-1/2026-11-20/")), "{payload:?}");
     let replayed = gateway.replay("s-1").await.expect("replayed");
     assert!(replayed.contains("model calls: 4"), "{replayed}");
@@ -94,6 +97,23 @@ async fn one_object_a_turn() {
     let session: age::x25519::Identity = String::from_utf8(secret).expect("text").trim().parse().expect("identity");
     let plain = age::decrypt(&session, &std::fs::read(root.join(&payload[0])).expect("object")).expect("opens");
     serde_json::from_slice::<Json>(&plain).expect("plain JSON");
+}
+
+/// Turns that their client gives no id are those of traces: three of one batch are three objects.
+#[tokio::test]
+async fn turns_without_an_id_are_traces() {
+    let mut gateway = laid_out(Layout::Turn);
+    let traced = |n: u64| {
+        let mut item = turn(n, &[("user", "CANARY one")], "two");
+        item["trace"] = json!(n);
+        item
+    };
+    gateway.pass(&json!({"items": [traced(1), traced(2), traced(3)]}));
+    assert!(gateway.uploader.drain().await);
+    let payload = names(&gateway).into_iter().filter(|name| name.contains("/turn_trace-")).count();
+    assert_eq!(payload, 3, "{:?}", names(&gateway));
+    assert!(gateway.replay("s-1").await.expect("replayed").contains("model calls: 3"));
+    verified(&gateway).await;
 }
 
 /// Requests of twenty sessions of twenty spans in five minutes, with a new one each second: of keys, payload, and of index
