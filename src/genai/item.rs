@@ -162,7 +162,10 @@ impl<'v, 'p> Reader<'v, 'p> {
                 let attribute = self.slots.get(self.vocabulary.event_name).and_then(|value| value.as_str());
                 let body = self.body.and_then(|body| body.as_str()).filter(|body| body.len() <= NAME_BYTES);
                 // the attribute first: some put a line of source code into the field
-                let candidates = [attribute, Some(payload.text(node, Field::EventName)), body];
+                let field = payload.text(node, Field::EventName);
+                // and of one name the longer form: the field's may say whose event it is
+                let long = attribute.and_then(|short| field.strip_suffix(short)?.strip_suffix('.')).map(|_| field);
+                let candidates = [long, attribute, Some(field), body];
                 self.event = candidates.into_iter().flatten().find(|name| !name.is_empty()).unwrap_or("");
             }
             NodeKind::DataPoint => {

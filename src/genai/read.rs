@@ -179,6 +179,7 @@ fn settle(reader: &Reader<'_, '_>, rule: &CallRule, facts: &mut ItemFacts) {
     };
     facts.twin = rule.twin;
     facts.failed |= rule.failed;
+    facts.decision.clone_from(&rule.decision);
     let word = facts.operation.as_deref();
     facts.guessed = facts.call == Call::Model
         && rule.usage
@@ -363,7 +364,7 @@ fn call_key(reader: &Reader<'_, '_>, facts: &ItemFacts) -> Option<String> {
 
 fn outcome(reader: &Reader<'_, '_>, sources: &Sources, facts: &mut ItemFacts) {
     facts.finish = finish(reader, &sources.finish);
-    facts.decision = reader.label(&sources.decision);
+    facts.decision = reader.label(&sources.decision).or_else(|| facts.decision.take());
     facts.status = reader.values(&sources.status).find_map(|(_, value)| {
         value.as_count().and_then(|code| u16::try_from(code).ok()).filter(|code| (100..=599).contains(code))
     });

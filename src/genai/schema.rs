@@ -299,6 +299,9 @@ pub(super) struct CallRule {
     /// Such an item is a failure by itself.
     #[serde(default)]
     pub(super) failed: bool,
+    /// What such an item decides by itself, where it does not tell.
+    #[serde(default)]
+    pub(super) decision: Option<String>,
     /// Attribute that counts the model calls told elsewhere: when it is absent or 0 and the request holds no model call
     /// of the trace, this item's tokens are the only ones.
     #[serde(default)]

@@ -100,6 +100,7 @@ pub(super) struct CallRule {
     pub(super) twin: bool,
     pub(super) if_no_span: bool,
     pub(super) failed: bool,
+    pub(super) decision: Option<String>,
     pub(super) bill_unless: Option<Slot>,
 }
 
@@ -284,8 +285,7 @@ impl<'d> Compiler<'d> {
         data.keys.sets().into_iter().for_each(|(set, lists)| self.content(set, lists));
         let event_name = self.slot("event.name");
         let operation_name = self.slot("gen_ai.operation.name");
-        let span_name = self.slot("span.name");
-        let log_body = self.slot("log.body");
+        let (span_name, log_body) = (self.slot("span.name"), self.slot("log.body"));
         let identity = Sources::compile(&mut self, &data.identity, None);
         let events = self.events(&data.events);
         let extract = data.extract.iter().map(|one| Extract {
@@ -374,6 +374,7 @@ impl<'d> Compiler<'d> {
             twin: rule.twin,
             if_no_span: rule.if_no_span,
             failed: rule.failed,
+            decision: rule.decision.clone(),
             bill_unless: rule.bill_unless.as_deref().map(|key| self.slot(key)),
         }
     }

@@ -10,6 +10,7 @@ use rust_decimal::Decimal;
 use serde::{Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
+use super::calls::{Calls, is_model_line};
 use super::chain::digest::{Digest, MadeBy};
 use super::chain::note::VerifyKey;
 use super::erase::shredded;
@@ -68,7 +69,7 @@ pub struct Session {
     pub with_content: u64,
     /// Model calls, each once.
     pub model_calls: u64,
-    /// Tool calls.
+    /// Tool calls, each once.
     pub tool_calls: u64,
     /// Permission decisions.
     pub decisions: u64,
@@ -248,6 +249,8 @@ pub struct Gathered {
     pub unsigned: Vec<Unsigned>,
     /// What was signed and can't be read, a line each: the population is not complete.
     pub closed: Vec<String>,
+    /// Tool calls that were told.
+    calls: Calls,
 }
 
 /// Gathers a period, of one account or of all: what digests name that one of `keys` signed.
@@ -317,19 +320,20 @@ impl Gathered {
         if self.sessions.len() >= MAX_SESSIONS && !self.sessions.contains_key(&key) {
             return false;
         }
-        self.boundary(row, &key);
+        let is_tool_call = self.calls.is_new_tool(row);
+        self.boundary(row, &key, is_tool_call);
         let (account, tenant, session) = key.clone();
         let new = || Session { account, tenant, session, cost_usd: Some(Decimal::ZERO), ..Session::default() };
-        self.sessions.entry(key).or_insert_with(new).take(row);
+        self.sessions.entry(key).or_insert_with(new).take(row, is_tool_call);
         true
     }
 
-    fn boundary(&mut self, row: &Row, (account, tenant, session): &(String, String, String)) {
+    fn boundary(&mut self, row: &Row, (account, tenant, session): &(String, String, String), is_tool_call: bool) {
         let tail = &row.tail;
         let what = match (tail.call.as_str(), &tail.decision) {
             ("permission", decision) => decision.clone().unwrap_or_else(|| "asked".to_owned()),
             (_, Some(decision)) if is_denied(decision) => decision.clone(),
-            ("tool", _) => "used".to_owned(),
+            ("tool", _) if is_tool_call => "used".to_owned(),
             _ => return,
         };
         let key = Boundary {
@@ -422,14 +426,14 @@ impl Gathered {
 }
 
 impl Session {
-    fn take(&mut self, row: &Row) {
+    fn take(&mut self, row: &Row, is_tool_call: bool) {
         let tail = &row.tail;
         self.lines += 1;
         self.with_content += u64::from(row.object_key.is_some());
         let status = tail.cost_status.as_deref().unwrap_or_default();
-        self.model_calls += u64::from(tail.call == "model" && !matches!(status, "deferred" | "not_counted"));
+        self.model_calls += u64::from(is_model_line(tail));
         self.unpriced += u64::from(status == "unpriced");
-        self.tool_calls += u64::from(tail.call == "tool");
+        self.tool_calls += u64::from(is_tool_call);
         self.failed += u64::from(tail.status != "ok");
         self.decisions += u64::from(tail.decision.is_some());
         self.denied += u64::from(tail.decision.as_deref().is_some_and(is_denied));

@@ -16,6 +16,7 @@
 //! ```
 
 pub mod books;
+pub mod calls;
 pub mod chain;
 pub mod delta;
 pub mod document;

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
+use super::calls::{Calls, is_model_line};
 use super::read::is_denied;
 use super::row::{Buckets, Kind, Row};
 
@@ -56,9 +57,9 @@ pub struct SessionLine {
     pub ended: bool,
     /// Index lines it is made from.
     pub lines: u64,
-    /// Model calls, copies and repeats left out.
+    /// Model calls, each once: copies, repeats and what waits for its price left out.
     pub model_calls: u64,
-    /// Tool calls.
+    /// Tool calls, each once.
     pub tool_calls: u64,
     /// Permissions that were refused.
     pub denials: u64,
@@ -98,8 +99,8 @@ impl SessionLine {
         (self.tenant.clone(), self.session_id.clone().unwrap_or_else(trace))
     }
 
-    /// Adds a line.
-    pub fn add(&mut self, row: &Row) {
+    /// Adds a line. `calls`: what lines before it told.
+    pub fn add(&mut self, row: &Row, calls: &mut Calls) {
         let tail = &row.tail;
         if self.v == 0 {
             self.v = 1;
@@ -120,8 +121,9 @@ impl SessionLine {
             self.seen_ts.clone_from(&tail.ingest_ts);
         }
         self.price(row);
+        self.model_calls += u64::from(is_model_line(tail));
         if tail.kind == Some(Kind::Price) {
-            return; // of a call that was counted
+            return; // the rest was told by its call
         }
         self.user_key = self.user_key.take().or_else(|| tail.user_key.clone());
         self.actor = self.actor.take().or_else(|| tail.actor.clone());
@@ -131,11 +133,7 @@ impl SessionLine {
             return;
         }
         self.errors += u64::from(tail.status != "ok");
-        match tail.call.as_str() {
-            "model" => self.model_calls += 1,
-            "tool" => self.tool_calls += 1,
-            _ => {}
-        }
+        self.tool_calls += u64::from(calls.is_new_tool(row));
         self.denials += u64::from(tail.decision.as_deref().is_some_and(is_denied));
         if let Some(model) = tail.model.as_ref().filter(|_| tail.call == "model" && self.models.len() < NAMED) {
             self.models.insert(model.clone());

@@ -22,6 +22,7 @@ use parking_lot::Mutex;
 use serde::Deserialize;
 
 use crate::clock::{Clock as _, SystemClock};
+use crate::vault::calls::Calls;
 use crate::vault::chain::note::VerifyKey;
 use crate::vault::read::{
     Content, Filter, Found, Opener, Query, ReadError, Replay, Vault, clean, find, find_signed, replay, unclean,
@@ -241,7 +242,7 @@ impl Search {
 
 async fn front(State(audit): State<Arc<Audit>>, Params(search): Params<Search>) -> Response {
     let mut sessions: BTreeMap<(String, String), Line> = BTreeMap::new();
-    let mut left_out = false;
+    let (mut left_out, mut calls) = (false, Calls::default());
     let mut each = |row: &Row, unsigned: bool| {
         let trace = || row.tail.trace_id.as_ref().map(|trace| format!("trace-{trace}"));
         let Some(id) = row.tail.session_id.clone().or_else(trace) else { return };
@@ -249,7 +250,7 @@ async fn front(State(audit): State<Arc<Audit>>, Params(search): Params<Search>) 
         // more are collected than shown, so that the latest are
         if sessions.contains_key(&key) || sessions.len() < 50 * MAX_SESSIONS {
             let line = sessions.entry(key).or_insert_with_key(|(session, account)| Line::new(session, account));
-            line.add(row, unsigned);
+            line.add(row, unsigned, &mut calls);
         } else {
             left_out = true;
         }

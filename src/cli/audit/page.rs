@@ -5,6 +5,7 @@ use askama::Template;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use rust_decimal::Decimal;
 
+use crate::vault::calls::{Calls, is_model_line};
 use crate::vault::read::clean;
 use crate::vault::row::Row;
 
@@ -79,7 +80,8 @@ impl Line {
     }
 
     /// What nobody signed is counted apart, and tells nothing but that, and when where no signed line does; those come first.
-    pub(super) fn add(&mut self, row: &Row, unsigned: bool) {
+    /// `calls`: what lines before it told.
+    pub(super) fn add(&mut self, row: &Row, unsigned: bool, calls: &mut Calls) {
         let tail = &row.tail;
         self.unsigned += u64::from(unsigned);
         if unsigned && self.signed {
@@ -100,9 +102,8 @@ impl Line {
         if let Some(actor) = tail.actor.as_ref().filter(|_| self.actors.is_empty()) {
             self.actors = clean(actor);
         }
-        let counted = !matches!(tail.cost_status.as_deref(), Some("deferred" | "not_counted"));
-        self.calls += u64::from(tail.call == "model" && counted);
-        self.tools += u64::from(tail.call == "tool");
+        self.calls += u64::from(is_model_line(tail));
+        self.tools += u64::from(calls.is_new_tool(row));
         self.failed += u64::from(tail.status != "ok");
         let usd = tail.cost_usd.as_deref().filter(|_| tail.cost_status.as_deref() == Some("priced"));
         let usd = usd.and_then(|usd| usd.parse::<Decimal>().ok()).unwrap_or_default();

@@ -155,3 +155,23 @@ fn a_boundary_report_tells_denials() {
     assert_eq!((session.denied, session.decisions, session.tool_calls, session.failed), (2, 3, 3, 1));
     assert_eq!((session.model_calls, session.cost_usd.map(|usd| usd.to_string())), (3, Some("0.3".to_owned())));
 }
+
+/// A call that a span and a log tell is one in the population, and was used once.
+#[test]
+fn what_is_told_twice_is_counted_once() {
+    let mut all_of = Gathered::default();
+    for (call, signal, status) in [
+        ("tool", "traces", None),
+        ("tool", "logs", None),
+        ("model", "traces", Some("deferred")),
+        ("model", "logs", Some("priced")),
+    ] {
+        let mut row = line(call, "Bash", None, "ok");
+        (row.tail.signal, row.tail.tool_call_id) = (signal.to_owned(), Some("c1".to_owned()));
+        row.tail.cost_status = status.map(str::to_owned);
+        assert!(all_of.take(&row, &all()));
+    }
+    let session = all_of.sessions.values().next().expect("one");
+    assert_eq!((session.lines, session.tool_calls, session.model_calls), (4, 1, 1));
+    assert_eq!(all_of.boundary.values().map(|times| times.count).collect::<Vec<_>>(), [1]);
+}

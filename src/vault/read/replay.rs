@@ -11,6 +11,7 @@ use std::sync::Arc;
 use rust_decimal::Decimal;
 use serde::Serialize;
 
+use crate::vault::calls::{Calls, Telling, is_model_call, is_model_line};
 use crate::vault::document::Item;
 use crate::vault::names::Scope;
 use crate::vault::row::Row;
@@ -61,7 +62,7 @@ pub(super) struct Entry {
 pub struct Total {
     /// Model calls, each once.
     pub model_calls: u64,
-    /// Tool calls.
+    /// Tool calls, each once.
     pub tool_calls: u64,
     /// Model calls without a price.
     pub unpriced: u64,
@@ -107,6 +108,21 @@ impl Entry {
     /// A line whose content there is not, or that nobody could open.
     fn of_line(row: Row) -> Self {
         Self { at: row.tail.ts.clone(), leaf: row.leaf, row: Some(row), item: None, hidden: None }
+    }
+
+    /// What it tells of a tool call.
+    pub(super) fn tool_call(&self) -> Option<Telling<'_>> {
+        let told = match (&self.row, &self.item) {
+            (Some(row), _) => Telling::of(row),
+            (None, item) => Telling::of_head(&item.as_ref()?.head),
+        };
+        told.map(Telling::of_one_session)
+    }
+
+    /// Whether it is a model call that nothing else tells.
+    pub(super) fn is_model_call(&self) -> bool {
+        let (call, status, _) = facts(self);
+        self.row.as_ref().map_or_else(|| is_model_call(call, Some(status)), |row| is_model_line(&row.tail))
     }
 }
 
@@ -375,10 +391,11 @@ impl Replay {
     /// Calls and cost.
     pub fn total(&self) -> Total {
         let (mut calls, mut tools, mut unpriced, mut sum) = (0_u64, 0_u64, 0_u64, Some(Decimal::ZERO));
+        let mut tool_calls = Calls::default();
         for entry in self.counted() {
-            let (call, status, usd) = facts(entry);
-            calls += u64::from(call == "model" && !matches!(status, "deferred" | "not_counted"));
-            tools += u64::from(call == "tool");
+            let (_, status, usd) = facts(entry);
+            calls += u64::from(entry.is_model_call());
+            tools += u64::from(entry.tool_call().is_some_and(|told| tool_calls.is_new(&told)));
             unpriced += u64::from(status == "unpriced");
             let usd = usd.filter(|_| status == "priced").and_then(|usd| usd.parse::<Decimal>().ok());
             // index lines are anybody's claim until they are verified

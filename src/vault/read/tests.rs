@@ -6,7 +6,7 @@ mod faults;
 
 use super::{Replay, clean, escaped};
 use crate::vault::document::{Item, ItemHead};
-use crate::vault::row::{Row, Tail};
+use crate::vault::row::{Kind, Row, Tail};
 
 /// No control character of any plane reaches the terminal; JSON stays the same JSON.
 #[test]
@@ -106,7 +106,46 @@ turn 2  2026-11-20 10:00:01  main
   permission  Bash  reject  DENIED
 turn 3  2026-11-20 10:00:09  main
   model  gpt
-model calls: 3, tool calls: 2, cost: 0 USD
+model calls: 3, tool calls: 1, cost: 0 USD
+";
+    assert_eq!(told(rows), want);
+}
+
+/// What clients tell twice stands once, over a sum that counts the same: a model call by its span and a log that has its price, by a span
+/// that waits and the line of its price; a tool call by two spans. A call that still waits, and one that was denied, stand in any case.
+#[test]
+fn what_is_told_twice_stands_once() {
+    let model = |mut row: Row, response: &str, status: &str| {
+        (row.tail.response_id, row.tail.cost_status) = (Some(response.to_owned()), Some(status.to_owned()));
+        row
+    };
+    let tool = |mut row: Row, until: u32| {
+        row.tail.tool_call_id = Some("c1".to_owned());
+        row.tail.end_ts = Some(format!("2026-11-20T10:00:{until:02}.000000000Z"));
+        row
+    };
+    let mut price = row(4, "model", ("m2", "a"), "opus", None);
+    (price.tail.kind, price.tail.cost_status) = (Some(Kind::Price), Some("priced".to_owned()));
+    let rows = vec![
+        row(0, "agent", ("a", ""), "main", None),
+        model(row(1, "model", ("m1", "a"), "haiku", None), "r1", "deferred"),
+        model(row(2, "model", ("ea", ""), "haiku", None), "r1", "priced"),
+        model(row(3, "model", ("m2", "a"), "opus", None), "r2", "deferred"),
+        price,
+        model(row(5, "model", ("m3", "a"), "late", None), "r3", "deferred"),
+        model(row(6, "model", ("m4", "a"), "inner", None), "r4", "not_counted"),
+        tool(row(7, "tool", ("t1", "a"), "Bash", None), 9),
+        tool(row(8, "tool", ("t2", "x"), "Bash", None), 9),
+        tool(row(9, "tool", ("ea", ""), "Bash", Some("reject")), 9),
+    ];
+    let want = "session s
+turn 1  2026-11-20 10:00:00  main
+  model  haiku
+  model  opus
+  model  late
+  tool  Bash
+  tool  Bash  reject  DENIED
+model calls: 2, tool calls: 1, cost: 0 USD
 ";
     assert_eq!(told(rows), want);
 }

@@ -1,6 +1,6 @@
 //! **What**: a session as a tree: turns, the calls in them, what these called, what was denied; as text and as Mermaid.
 //! **Why**: what an agent did is seen at once, without what was said. **Invariants**: needs the index only; each call stands
-//! once, also where a span and an event tell of it; nothing that was denied is left out; what nobody signed is in no tree, where somebody looked.
+//! once, also where a span and an event tell of it, or two spans (`vault/calls`); nothing that was denied is left out; what nobody signed is in no tree, where somebody looked.
 //! **Not here**: reading (`replay`), contexts (`turns`).
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -8,8 +8,9 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::replay::{Entry, Replay};
+use super::replay::{Entry, Replay, facts};
 use super::terminal::clean;
+use crate::vault::calls::Calls;
 
 /// Deepest nesting that is shown; below it calls stand side by side.
 const DEEPEST: usize = 32;
@@ -69,7 +70,6 @@ struct Node<'e> {
     call: &'e str,
     span: Option<&'e str>,
     parent: Option<&'e str>,
-    tool_call: Option<&'e str>,
     is_span: bool,
     entry: &'e Entry,
 }
@@ -85,12 +85,19 @@ impl<'e> Node<'e> {
             call: tail.map(|tail| &*tail.call).or(head.map(|head| &*head.call)).unwrap_or_default(),
             span: id(tail.map(|tail| &tail.span_id), head.map(|head| &head.span_id)),
             parent: id(tail.map(|tail| &tail.parent_span_id), head.map(|head| &head.parent_span_id)),
-            tool_call: tail
-                .and_then(|tail| tail.tool_call_id.as_deref())
-                .or(head.and_then(|head| head.tool_call.as_deref())),
             is_span: tail.map(|tail| tail.signal == "traces").or(head.map(|head| head.kind == "span")).unwrap_or(false),
             entry,
         }
+    }
+
+    /// The provider's id of a model's answer.
+    fn response(&self) -> Option<&'e str> {
+        let (row, item) = (self.entry.row.as_ref(), self.entry.item.as_ref());
+        row.and_then(|row| row.tail.response_id.as_deref()).or(item.and_then(|item| item.head.response_id.as_deref()))
+    }
+
+    fn is_denied(&self) -> bool {
+        self.entry.row.as_ref().and_then(|row| row.tail.decision.as_deref()).is_some_and(is_denied)
     }
 
     fn is_shown(&self) -> bool {
@@ -181,6 +188,34 @@ fn quoted(text: &str) -> String {
         .collect()
 }
 
+/// Nodes that tell of a call that another one stands for: of a model call the one that counts, of a tool call the span. What was denied
+/// stands in any case, as does a call whose other telling did not come.
+fn again(nodes: &[Node<'_>]) -> HashSet<usize> {
+    let (mut spans, mut responses) = (HashSet::new(), HashSet::new());
+    for node in nodes.iter().filter(|node| node.entry.is_model_call()) {
+        spans.extend(node.span.filter(|_| node.is_span));
+        responses.extend(node.response());
+    }
+    let is_settled = |node: &Node<'_>| {
+        let by_other = || node.response().is_some_and(|response| responses.contains(response));
+        node.span.is_some_and(|span| spans.contains(span)) || by_other()
+    };
+    let mut calls = Calls::default();
+    let mut again = HashSet::new();
+    for is_span in [true, false] {
+        for (at, node) in nodes.iter().enumerate().filter(|(_, node)| node.is_span == is_span) {
+            let is_again = match node.call {
+                "model" => !node.entry.is_model_call() && (facts(node.entry).1 != "deferred" || is_settled(node)),
+                _ => !node.is_denied() && node.entry.tool_call().is_some_and(|told| !calls.is_new(&told)),
+            };
+            if is_again {
+                again.insert(at);
+            }
+        }
+    }
+    again
+}
+
 /// Who is below whom.
 struct Forest<'n, 'e> {
     nodes: &'n [Node<'e>],
@@ -195,16 +230,11 @@ struct Forest<'n, 'e> {
 impl<'n, 'e> Forest<'n, 'e> {
     fn of(nodes: &'n [Node<'e>]) -> Self {
         let all = || nodes.iter().enumerate();
-        let spans: HashMap<&str, usize> =
-            all().filter(|(_, node)| node.is_span).filter_map(|(at, node)| Some((node.span?, at))).collect();
-        let told: HashSet<&str> = all()
-            .filter(|(_, node)| node.is_span && node.call == "tool")
-            .filter_map(|(_, node)| node.tool_call)
-            .collect();
-        let again = |node: &Node<'_>| {
-            !node.is_span && node.call == "tool" && node.tool_call.is_some_and(|call| told.contains(call))
-        };
-        let shown = all().filter(|(_, node)| node.is_shown() && !again(node)).map(|(at, _)| at).collect();
+        let again = again(nodes);
+        let of_spans = || all().filter(|(_, node)| node.is_span).filter_map(|(at, node)| Some((node.span?, at)));
+        let mut spans: HashMap<&str, usize> = of_spans().collect();
+        spans.extend(of_spans().filter(|(_, at)| !again.contains(at)));
+        let shown = all().filter(|(at, node)| node.is_shown() && !again.contains(at)).map(|(at, _)| at).collect();
         let mut forest = Self { nodes, spans, shown, roots: Vec::new() };
         forest.roots = all()
             .filter(|(at, node)| node.call == "agent" && node.is_span && forest.above(*at).is_none())

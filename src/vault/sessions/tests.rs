@@ -9,7 +9,7 @@ fn denials_are_what_evidence_counts() {
     let denials = |decision: &str| {
         let tail = Tail { call: "permission".into(), decision: Some(decision.to_owned()), ..Tail::default() };
         let mut line = SessionLine::default();
-        line.add(&Row { v: 1, leaf: 0, object_key: None, off: None, of: None, tail });
+        line.add(&Row { v: 1, leaf: 0, object_key: None, off: None, of: None, tail }, &mut Calls::default());
         line.denials
     };
     for (decision, count) in [
@@ -24,4 +24,23 @@ fn denials_are_what_evidence_counts() {
     ] {
         assert_eq!(denials(decision), count, "{decision}");
     }
+}
+
+/// A model call that a span and a log tell counts once, as a call whose price comes later does: the lines that wait are none.
+#[test]
+fn a_model_call_counts_once() {
+    let (mut line, mut calls) = (SessionLine::default(), Calls::default());
+    for (status, kind, repeat) in [
+        ("deferred", Kind::Action, false),
+        ("priced", Kind::Action, false),
+        ("deferred", Kind::Action, false),
+        ("priced", Kind::Price, false),
+        ("not_counted", Kind::Action, false),
+        ("priced", Kind::Action, true),
+    ] {
+        let cost_status = Some(status.to_owned());
+        let tail = Tail { call: "model".into(), kind: Some(kind), cost_status, repeat, ..Tail::default() };
+        line.add(&Row { v: 1, leaf: 0, object_key: None, off: None, of: None, tail }, &mut calls);
+    }
+    assert_eq!((line.model_calls, line.lines), (2, 6));
 }

@@ -8,6 +8,7 @@ use std::io::Read;
 use std::time::Duration;
 
 use crate::clock::UnixNanos;
+use crate::vault::calls::Calls;
 use crate::vault::names::rfc3339;
 use crate::vault::row::Row;
 use crate::vault::sessions::{Key, SessionLine};
@@ -21,29 +22,41 @@ pub(super) const IDLE: Duration = Duration::from_secs(1_800);
 /// Largest index object, bytes after decompression.
 const MAX_LINES: u64 = 256 << 20;
 
+/// Tellings of tool calls that are kept in mind, for each chain.
+const TOLD: usize = 1 << 15;
+
 /// See the module.
-#[derive(Default)]
-pub(super) struct Open(BTreeMap<Key, SessionLine>);
+pub(super) struct Open {
+    lines: BTreeMap<Key, SessionLine>,
+    /// Not saved: of a call that is told before a restart and after it, both are counted.
+    calls: Calls,
+}
+
+impl Default for Open {
+    fn default() -> Self {
+        Self { lines: BTreeMap::new(), calls: Calls::with_room(TOLD) }
+    }
+}
 
 impl Open {
     /// What was saved.
     pub(super) fn restore(saved: Vec<SessionLine>) -> Self {
-        Self(saved.into_iter().map(|totals| (totals.own_key(), totals)).collect())
+        Self { lines: saved.into_iter().map(|totals| (totals.own_key(), totals)).collect(), ..Self::default() }
     }
 
     /// To be saved.
     pub(super) fn saved(&self) -> Vec<SessionLine> {
-        self.0.values().cloned().collect()
+        self.lines.values().cloned().collect()
     }
 
     /// The lines of sessions that are over at `now`, each ended by a line feed, and how many; empty: none.
     pub(super) fn due(&self, now: UnixNanos) -> (Vec<u8>, u64) {
         let quiet = rfc3339(UnixNanos(now.0.saturating_sub(u64::try_from(IDLE.as_nanos()).unwrap_or(u64::MAX))));
         let mut due: Vec<&SessionLine> =
-            self.0.values().filter(|totals| totals.ended || totals.seen_ts < quiet).collect();
-        if let Some(more) = self.0.len().checked_sub(MAX + due.len()) {
+            self.lines.values().filter(|totals| totals.ended || totals.seen_ts < quiet).collect();
+        if let Some(more) = self.lines.len().checked_sub(MAX + due.len()) {
             let mut rest: Vec<&SessionLine> =
-                self.0.values().filter(|totals| !totals.ended && totals.seen_ts >= quiet).collect();
+                self.lines.values().filter(|totals| !totals.ended && totals.seen_ts >= quiet).collect();
             rest.sort_unstable_by(|one, other| one.seen_ts.cmp(&other.seen_ts));
             due.extend(rest.into_iter().take(more));
         }
@@ -61,13 +74,13 @@ impl Open {
     pub(super) fn stored(&mut self, index: &[u8], sessions: &[u8]) {
         for line in lines(sessions) {
             if let Ok(totals) = serde_json::from_slice::<SessionLine>(&line) {
-                self.0.remove(&totals.own_key());
+                self.lines.remove(&totals.own_key());
             }
         }
         for line in lines(index) {
             let Ok(row) = serde_json::from_slice::<Row>(&line) else { continue };
             if let Some(key) = SessionLine::key(&row) {
-                self.0.entry(key).or_default().add(&row);
+                self.lines.entry(key).or_default().add(&row, &mut self.calls);
             }
         }
     }
@@ -75,7 +88,7 @@ impl Open {
     /// How many there are.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.lines.len()
     }
 }
 

@@ -183,6 +183,13 @@ def main():
         rows, ms = duck.ask(statement.replace("SESSION", session))
         check(f"documented, runs and finds: {' '.join(statement.split())[:70]}", len(rows) > 0)
         figure("it took", round(ms), "ms")
+        # lines.py makes 8 calls of each kind a session, and tells four of them twice or as what they are not
+        by_tool = "tool_name" in statement
+        if " AS calls" in statement:
+            since = "" if by_tool else "WHERE dt >= DATE '2026-11-18'"
+            sessions, _ = duck.ask(f"SELECT count(DISTINCT session_id) FROM {TABLES} {since}")
+            calls = sum(row[1 if by_tool else 4] for row in rows)
+            check(f"it counts each {'tool' if by_tool else 'model'} call once", calls == 8 * sessions[0][0], f"{calls} of {sessions[0][0]} sessions")
     finish(work)
 
 

@@ -1,6 +1,6 @@
 """Index lines in bulk: lines.py STORE ROWS SEED writes index objects as a gateway's vault has them; prints {"sessions": […]} to look for.
 
-Sessions of 20 lines over four days, tenants (one with a name that no folder can have) and agents; ids as random as real ones.
+Sessions of 20 lines over four days, 8 model calls and 8 tool calls each, some of them told twice, as clients do; tenants (one with a name that no folder can have) and agents; ids as random as real ones.
 """
 import json
 import os
@@ -24,7 +24,7 @@ def session(rng, number, day):
         at = second + 3 * n
         ts = f"{day}T{at // 3600:02}:{at // 60 % 60:02}:{at % 60:02}.{rng.randrange(10**9):09}Z"
         tool = n % 2 == 1
-        yield {
+        line = {
             "v": 1, "leaf": 0, "object_key": f"agent/{name}.agev", "off": n * 3000, "len": 2900, "item": 0, "kind": "payload", "ts": ts, "end_ts": ts,
             "ingest_ts": ts, "signal": "traces", "account": "default", "tenant": tenant, "session_id": name, "run_id": name[:16], "turn": str(n // 2 + 1),
             "iteration": None, "trace_id": trace, "span_id": f"{rng.getrandbits(64):016x}", "parent_span_id": None, "user_key": user,
@@ -42,6 +42,21 @@ def session(rng, number, day):
             "tier": None, "cost_status": None if tool else "priced", "cost_usd": None if tool else f"0.{rng.randrange(10**6):06}",
             "rates": "2026-11-01", "rate": None, "basis": None,
         }
+        waits = {"cost_status": "deferred", "cost_usd": None, "signal": "traces"}
+        if n == 14:
+            line |= {"call": "model_copy", "cost_status": None, "cost_usd": None}
+        elif n == 15:  # a log without an id, at the span above that of the call before
+            line |= {"signal": "logs", "tool_call_id": None, "tool_name": told["tool_name"], "span_id": told["parent_span_id"], "parent_span_id": None}
+        elif n == 18:  # the span of a call whose price its log has
+            line |= waits | {"response_id": priced["response_id"]}
+        elif n == 19:  # a second span
+            line |= {"tool_call_id": told["tool_call_id"], "tool_name": told["tool_name"]}
+        elif tool:
+            told = line | {"parent_span_id": f"{rng.getrandbits(64):016x}"}
+            line = told
+        else:
+            priced = line
+        yield line
 
 
 def main():

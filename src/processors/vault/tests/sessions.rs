@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use super::whole::{Gateway, gateway, tool, turn};
+use crate::vault::calls::Calls;
 use crate::vault::read::{Filter, Format, Opener, Query, Replay, Vault, find, replay, shown};
 use crate::vault::row::{Buckets, Kind, Row, Tail};
 use crate::vault::sessions::SessionLine;
@@ -224,7 +225,7 @@ async fn a_session_that_is_over_has_a_line() {
 /// Sums of calls, tokens and cost: exact, once for each line, prices that come later included.
 #[test]
 fn totals_add_up() {
-    let mut totals = SessionLine::default();
+    let (mut totals, mut calls) = (SessionLine::default(), Calls::default());
     let priced = Tail {
         kind: Some(Kind::Action),
         ts: "2026-11-20T10:00:00.0Z".to_owned(),
@@ -251,7 +252,7 @@ fn totals_add_up() {
         Tail { call: "permission".to_owned(), decision: text("reject"), ..plain.clone() },
         Tail { call: "session_end".to_owned(), ..plain },
     ] {
-        totals.add(&Row { v: 1, leaf: 0, object_key: None, off: None, of: None, tail });
+        totals.add(&Row { v: 1, leaf: 0, object_key: None, off: None, of: None, tail }, &mut calls);
     }
     assert_eq!((totals.lines, totals.model_calls, totals.denials, totals.errors), (8, 4, 1, 1), "{totals:?}");
     assert_eq!((totals.cost_usd.as_str(), totals.buckets.input, totals.unpriced), ("0.4", 30, 1), "{totals:?}");

@@ -1,6 +1,8 @@
 //! The canaries of every recording.
 
 use super::*;
+use crate::vault::calls::Calls;
+use crate::vault::sessions::SessionLine;
 
 /// In everything that real clients sent, each canary in content is in the vault and in nothing else.
 #[test]
@@ -81,6 +83,53 @@ fn recorded_canaries_are_in_the_vault_only() {
         }
     }
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+/// Index lines of a recorded session, in the order of its files.
+fn lines(folder: &str, session: &str) -> Vec<Row> {
+    let root = request::at("tests/recordings").join(folder).join(session);
+    let files = std::fs::read_dir(root).expect("folder").map(|entry| entry.expect("entry").path());
+    let is_told = |path: &std::path::PathBuf| {
+        let name = path.file_name().expect("name").to_string_lossy();
+        name.contains("-logs.") || name.contains("-traces.")
+    };
+    let mut files: Vec<_> = files.filter(is_told).collect();
+    files.sort();
+    let mut bench = Bench::new();
+    files.iter().flat_map(|file| bench.rows(request::recorded(file))).collect()
+}
+
+/// What Gemini CLI tells by span and log, Codex by some of both, opencode by two spans, counts once: as many calls as were made.
+#[test]
+fn recorded_tool_calls_count_once() {
+    for (folder, session, told, made) in [
+        ("gemini-cli", "prompt", 8, 4),
+        ("codex", "exec", 4, 3),
+        ("opencode", "run", 8, 4),
+        ("claude-code", "mixed", 4, 4),
+    ] {
+        let mut rows = lines(folder, session);
+        for _ in 0..2 {
+            let (mut calls, mut sum) = (Calls::default(), SessionLine::default());
+            rows.iter().for_each(|row| sum.add(row, &mut calls));
+            let tools = rows.iter().filter(|row| row.tail.call == "tool").count();
+            assert_eq!((tools, sum.tool_calls), (told, made), "{folder}/{session}");
+            rows.reverse();
+        }
+    }
+}
+
+/// The hooks' span of a denied permission says that it was denied, in its line and in its session's.
+#[test]
+fn a_recorded_denial_is_one() {
+    let rows = lines("claude-otel-hooks", "failures");
+    let decided: Vec<_> = (rows.iter().filter(|row| row.tail.call == "permission"))
+        .map(|row| (row.tail.tool_name.as_deref(), row.tail.decision.as_deref()))
+        .collect();
+    assert_eq!(decided, [(Some("Bash"), None), (Some("Bash"), Some("denied"))]);
+    let (mut calls, mut sum) = (Calls::default(), SessionLine::default());
+    rows.iter().for_each(|row| sum.add(row, &mut calls));
+    assert_eq!(sum.denials, 1);
 }
 
 /// Places of the manifests that are redaction's, not the vault's; in a span's name it finds echoes.

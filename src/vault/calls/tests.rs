@@ -1,0 +1,84 @@
+//! What is one call, in whatever order it is told.
+
+use super::*;
+
+/// A telling: log or span, tool call's id, span, parent, seconds from and until.
+fn row((signal, id, span, parent): (&str, &str, &str, &str), (from, until): (u32, u32)) -> Row {
+    let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+    let at = |second: u32| format!("2026-11-20T10:00:{second:02}.000000000Z");
+    let tail = Tail {
+        call: "tool".to_owned(),
+        signal: signal.to_owned(),
+        session_id: text("s"),
+        trace_id: text("t"),
+        span_id: text(span),
+        parent_span_id: text(parent),
+        tool_name: text("Bash"),
+        tool_call_id: text(id),
+        ts: at(from),
+        end_ts: Some(at(until)).filter(|_| signal == "traces"),
+        ..Tail::default()
+    };
+    Row { v: 1, leaf: 0, object_key: None, off: None, of: None, tail }
+}
+
+fn count(rows: &[Row]) -> usize {
+    let mut calls = Calls::default();
+    rows.iter().filter(|row| calls.is_new_tool(row)).count()
+}
+
+/// As real clients tell it: Codex (log and span of one id), opencode (two spans of one id), Gemini CLI (a log without id at the span
+/// above). What only looks alike is another call: an id that comes again later, in another session or trace; two calls of one tool.
+#[test]
+fn a_call_is_counted_once() {
+    let codex = [row(("traces", "c1", "a", "p"), (3, 4)), row(("logs", "c1", "p", ""), (5, 5))];
+    let opencode = [row(("traces", "c1", "a", "p"), (1, 9)), row(("traces", "c1", "b", "q"), (2, 8))];
+    let gemini = [row(("traces", "c1", "a", "p"), (1, 2)), row(("logs", "", "p", ""), (3, 3))];
+    let own = [row(("traces", "", "a", "p"), (1, 2)), row(("logs", "", "a", ""), (2, 2))];
+    let two = [
+        row(("traces", "c1", "a", "p"), (1, 2)),
+        row(("logs", "", "p", ""), (3, 3)),
+        row(("traces", "c2", "b", "p"), (1, 2)),
+        row(("logs", "", "p", ""), (3, 3)),
+    ];
+    let same_id = [row(("traces", "call_0", "a", "p"), (1, 2)), row(("traces", "call_0", "b", "p"), (3, 4))];
+    let logs = [row(("logs", "c1", "a", ""), (1, 1)), row(("logs", "c1", "b", ""), (2, 2))];
+    let mut elsewhere = codex.clone();
+    elsewhere[1].tail.session_id = Some("other".to_owned());
+    let mut other_trace = codex.clone();
+    other_trace[1].tail.trace_id = Some("other".to_owned());
+    let mut other_tool = gemini.clone();
+    other_tool[1].tail.tool_name = Some("Read".to_owned());
+    let mut repeated = [codex[0].clone(), codex[0].clone()];
+    repeated[1].tail.repeat = true;
+    for (name, rows, calls) in [
+        ("log and span", &codex[..], 1),
+        ("two spans", &opencode, 1),
+        ("a log above", &gemini, 1),
+        ("a log at its span", &own, 1),
+        ("two calls, four tellings", &two, 2),
+        ("an id that comes again", &same_id, 2),
+        ("two logs", &logs, 2),
+        ("two sessions", &elsewhere, 2),
+        ("two traces", &other_trace, 2),
+        ("two tools", &other_tool, 2),
+        ("a repeat", &repeated, 1),
+    ] {
+        assert_eq!(count(rows), calls, "{name}");
+        let mut backwards = rows.to_vec();
+        backwards.reverse();
+        assert!(count(&backwards) == calls || name == "a repeat", "{name}, backwards");
+    }
+}
+
+/// A million calls need no more than the room that there is, and what was told just before is known all the same.
+#[test]
+fn memory_is_bounded() {
+    let mut calls = Calls::with_room(64);
+    for n in 0..1_000 {
+        let id = format!("c{n}");
+        assert!(calls.is_new_tool(&row(("traces", &id, &id, "p"), (1, 2))));
+        assert!(!calls.is_new_tool(&row(("logs", &id, "p", ""), (3, 3))));
+    }
+    assert!(calls.now.len() + calls.before.len() <= 128);
+}
