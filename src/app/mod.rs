@@ -70,6 +70,8 @@ const STATE: &str = "state";
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 /// How long the committer waits for work at a time.
 const COMMIT_IDLE: Duration = Duration::from_secs(1);
+/// What `/readyz` says of an exporter for whose sake clients are refused.
+const CROWDED: &str = "as much waits as its `max_pending` allows";
 
 /// Why a gateway did not start.
 #[derive(Debug)]
@@ -369,6 +371,9 @@ async fn tick(engine: Arc<Engine>, spool: Arc<Spool>, seams: Seams) {
         let status = spool.status();
         let trouble = status.poisoned.or(status.refusing).map(Reason::text);
         seams.health.set("spool", trouble);
+        for (exporter, crowded) in engine.delivery.crowded() {
+            seams.health.set(&format!("exporter {exporter}"), crowded.then_some(CROWDED));
+        }
     }
 }
 

@@ -15,8 +15,8 @@ use super::*;
 use crate::clock::SystemClock;
 use crate::otlp::Signal;
 use crate::pipeline::{
-    BytePermit, EnginePlan, Exporter, Inlet, Limits, Outcome, PipelinePlan, Processor, RealDisk, Reason, Submission,
-    Trust, spool,
+    BytePermit, EnginePlan, Exporter, Inlet, Limits, Outcome, OutletSettings, PipelinePlan, Processor, RealDisk,
+    Reason, Submission, Trust, spool,
 };
 use crate::rng::SystemRng;
 use crate::telemetry::{Health, Meter};
@@ -44,6 +44,7 @@ struct Extras {
     processors: Vec<Arc<dyn Processor>>,
     companions: Vec<Arc<dyn Companion>>,
     listeners: Vec<Box<dyn Listener>>,
+    outlets: HashMap<Arc<str>, OutletSettings>,
     fails: Option<&'static str>,
 }
 
@@ -62,7 +63,7 @@ fn blueprint(folder: &Path, sink: &Arc<Sink>, extras: Extras) -> Blueprint {
         };
         Ok(Built {
             plan: EnginePlan { pipelines: vec![pipeline], limits: Limits::default() },
-            outlets: HashMap::new(),
+            outlets: extras.outlets,
             consumers: Vec::new(),
             companions: extras.companions,
             listeners: extras.listeners,
@@ -328,14 +329,11 @@ async fn http(address: SocketAddr, head: &str, body: &[u8]) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-/// A request over a real socket must be answered after its commit and delivered; admin must show it and stay to the end.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn requests_come_over_sockets() {
-    let (folder, sink) = (tempfile::tempdir().unwrap(), Sink::open("x", Trust::Internal));
+/// OTLP over HTTP, and the admin port.
+fn sockets(seams: &Seams) -> Vec<Box<dyn Listener>> {
     let config: crate::receivers::otlp::Config =
         serde_json::from_str(r#"{"protocols": {"http": {"endpoint": "127.0.0.1:0"}}}"#).unwrap();
     let receiver = crate::receivers::otlp::Otlp::build("otlp".into(), config.settings().unwrap());
-    let seams = seams();
     let (meter, health) = (seams.meter.clone(), seams.health.clone());
     let admin = crate::telemetry::admin::Admin { meter, health, allowed_hosts: Vec::new(), auth: None };
     let web = listeners::Web {
@@ -346,7 +344,47 @@ async fn requests_come_over_sockets() {
         tls: None,
         sockets: None,
     };
-    let extras = Extras { listeners: vec![Box::new(receiver), Box::new(web)], ..Extras::default() };
+    vec![Box::new(receiver), Box::new(web)]
+}
+
+/// Who is refused for one exporter's `max_pending`, and who asks whether the gateway is ready, must be told which exporter it is; the gateway
+/// runs all the same. (Shown to fail: it was "the spool is full", and `/readyz` was fine.)
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_exporter_that_has_too_much_waiting_is_named() {
+    let away = |_: &crate::pipeline::ExportRequest| {
+        (Duration::ZERO, Outcome::Retry { after: None, reason: Reason::Unavailable })
+    };
+    let (folder, sink) = (tempfile::tempdir().unwrap(), Sink::new("x", Trust::Internal, 1 << 20, away));
+    let seams = seams();
+    let bounded = OutletSettings { max_pending: Some(1), ..OutletSettings::default() };
+    let extras =
+        Extras { listeners: sockets(&seams), outlets: HashMap::from([("x".into(), bounded)]), ..Extras::default() };
+    let app = App::start(blueprint(folder.path(), &sink, extras), seams).await.unwrap();
+    let (otlp_at, admin_at) = (app.addresses()[0].1, app.addresses()[1].1);
+    let head = "POST /v1/traces HTTP/1.1\r\nContent-Type: application/x-protobuf";
+    assert!(http(otlp_at, head, &spans(&["a"])).await.starts_with("HTTP/1.1 200"));
+    let answer = http(otlp_at, head, &spans(&["b"])).await;
+    let told = "as much waits for the exporter `x` as its `max_pending` allows";
+    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains(told), "{answer}");
+    assert!(answer.to_lowercase().contains("retry-after: 10"), "{answer}");
+    until(|| !app.seams.health.ready()).await;
+    let answer = http(admin_at, "GET /readyz HTTP/1.1", b"").await;
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+    assert!(answer.contains("exporter x: as much waits as its `max_pending` allows"), "{answer}");
+    assert!(!answer.contains("spool"), "{answer}");
+    assert!(app.seams.health.runs(), "no reason to restart it");
+    let page = http(admin_at, "GET /metrics HTTP/1.1", b"").await;
+    assert!(page.contains(r#"transport="http",reason="pending_full"} 1"#), "{page}");
+    assert!(page.contains(r#"tollgate_exporter_pending_full{exporter="x"} 1"#), "{page}");
+    app.shutdown().await;
+}
+
+/// A request over a real socket must be answered after its commit and delivered; admin must show it and stay to the end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_come_over_sockets() {
+    let (folder, sink) = (tempfile::tempdir().unwrap(), Sink::open("x", Trust::Internal));
+    let seams = seams();
+    let extras = Extras { listeners: sockets(&seams), ..Extras::default() };
     let app = App::start(blueprint(folder.path(), &sink, extras), seams).await.unwrap();
     let [(otlp, otlp_at), (name, admin_at)] = app.addresses() else { panic!("two addresses") };
     assert_eq!((otlp.as_str(), name.as_str()), ("otlp http", "admin"));

@@ -17,7 +17,7 @@ use crate::clock::{Clock, UnixNanos};
 use crate::components::id_text;
 use crate::config::ByteSize;
 use crate::pipeline::RealDisk;
-use crate::pipeline::spool::{Committer, Spool, SpoolKey, Status};
+use crate::pipeline::spool::{Committer, ConsumerStatus, Spool, SpoolKey, Status};
 use crate::telemetry::logging;
 
 /// Subcommands of `spool`.
@@ -86,11 +86,14 @@ pub(super) fn run(common: &Common, command: Command) -> Exit {
             open(&loaded, seams, &keys, |spool, _| spool_move::peek(spool, &consumer, limit, json, now))
         }
         Command::Replay { to } => move_all(&loaded, seams, &keys, spool_move::REFUSED, to.as_deref()),
-        Command::Reassign { from, to } => move_all(&loaded, seams, &keys, &from, Some(&to)),
+        Command::Reassign { from, to } => match waiting(&status, &from) {
+            Ok(_) => move_all(&loaded, seams, &keys, &from, Some(&to)),
+            Err(exit) => exit,
+        },
         Command::Drop { consumer, yes } => {
-            let Some(waiting) = status.consumers.iter().find(|known| *known.name == *consumer) else {
-                let names: Vec<&str> = status.consumers.iter().map(|known| &*known.name).collect();
-                return fail(&format!("nothing waits for `{consumer}`; there are: {}", names.join(", ")));
+            let waiting = match waiting(&status, &consumer) {
+                Ok(waiting) => waiting,
+                Err(exit) => return exit,
             };
             if !yes {
                 let (records, bytes) = (waiting.records, ByteSize(waiting.bytes));
@@ -110,6 +113,17 @@ pub(super) fn run(common: &Common, command: Command) -> Exit {
             }
         }
     }
+}
+
+/// Who is meant; an error where nothing waits for it, be it that the name is wrong, with those who hold something.
+fn waiting<'a>(status: &'a Status, consumer: &str) -> Result<&'a ConsumerStatus, Exit> {
+    let holding: Vec<&ConsumerStatus> = status.consumers.iter().filter(|known| known.records > 0).collect();
+    if let Some(found) = holding.iter().find(|known| *known.name == *consumer) {
+        return Ok(found);
+    }
+    let names: Vec<&str> = holding.iter().map(|known| &*known.name).collect();
+    let there = if names.is_empty() { "nobody".to_owned() } else { names.join(", ") };
+    Err(fail(&format!("nothing waits for `{consumer}`; something waits for: {there}")))
 }
 
 fn open(loaded: &Loaded, seams: Seams, keys: &[SpoolKey], work: impl FnOnce(&Spool, Committer) -> Exit) -> Exit {

@@ -64,9 +64,10 @@ macro_rules! remote_config {
             /// kept for this exporter but in memory).
             pub ack: $crate::pipeline::Ack,
             /// Bytes that may wait for this exporter; without it `spool.max_size` alone bounds them (64 MiB of memory with
-            /// `ack: offered`).
+            /// `ack: offered`, where what is read ahead comes on top).
             pub max_pending: Option<$crate::config::ByteSize>,
-            /// What happens beyond: `refuse` (clients come again), or `expire` (the oldest goes, and is counted).
+            /// What happens beyond: `refuse` (clients come again, with all that a request holds; `/readyz` names the exporter), or `expire`
+            /// (the oldest goes, and is counted).
             pub on_full: $crate::pipeline::OnFull,
             /// One request at a time, in the order of arrival.
             pub ordered: bool,

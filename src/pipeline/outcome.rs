@@ -1,8 +1,11 @@
 //! **What**: the only four things that can happen to a batch, and why. **Invariants**: [`Reason`] is finite: it is
-//! the metric label, the log field and the client's text; it never holds payload. **Not here**: statuses of a
+//! the metric label, the log field and the client's text (which may name an exporter of the configuration); it never holds payload. **Not here**: statuses of a
 //! protocol (`receivers/otlp/reply`, `exporters/otlp/verdict`).
 
+use std::collections::BTreeMap;
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 /// A back end that asks for more time is asked again after this.
 pub const LONGEST_WISH: Duration = Duration::from_secs(3600);
@@ -57,19 +60,46 @@ impl Outcome {
     }
 }
 
+/// An exporter that has as much waiting as may, in the words for clients. As small as a number, so that a [`Reason`] is: the words are kept
+/// as long as the process lives, once for each exporter that it ever had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Full(&'static str);
+
+/// The words, by exporter.
+static FULL: Mutex<BTreeMap<String, Full>> = Mutex::new(BTreeMap::new());
+
+impl Full {
+    /// What is said where nobody knows which.
+    const SOMEBODY: Self = Self("as much waits for an exporter as its `max_pending` allows");
+
+    /// For this exporter of the configuration.
+    pub fn of(exporter: &str) -> Self {
+        let words = || format!("as much waits for the exporter `{exporter}` as its `max_pending` allows");
+        *FULL.lock().entry(exporter.to_owned()).or_insert_with(|| Self(Box::leak(words().into_boxed_str())))
+    }
+}
+
 macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident = $label:literal, $text:literal;)*) => {
         /// Why a batch was not simply accepted.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum Reason { $($(#[$doc])* $name,)* }
+        pub enum Reason {
+            $($(#[$doc])* $name,)*
+            /// As much waits for one of the batch's exporters as may.
+            PendingFull(Full),
+        }
 
         impl Reason {
             /// Every reason.
-            pub const ALL: &[Self] = &[$(Self::$name,)*];
+            pub const ALL: &[Self] = &[$(Self::$name,)* Self::PendingFull(Full::SOMEBODY)];
             /// The metric label.
-            pub fn label(self) -> &'static str { match self { $(Self::$name => $label,)* } }
+            pub fn label(self) -> &'static str {
+                match self { $(Self::$name => $label,)* Self::PendingFull(_) => "pending_full" }
+            }
             /// The text for clients and logs.
-            pub fn text(self) -> &'static str { match self { $(Self::$name => $text,)* } }
+            pub fn text(self) -> &'static str {
+                match self { $(Self::$name => $text,)* Self::PendingFull(Full(text)) => text }
+            }
         }
     };
 }
@@ -136,7 +166,7 @@ impl Reason {
             | Self::ItemTooLarge
             | Self::BadItems
             | Self::NotCleared => Outcome::Refused { reason: self },
-            Self::SpoolFull => retry(10),
+            Self::SpoolFull | Self::PendingFull(_) => retry(10),
             Self::Held => retry(5),
             Self::LowMemory => retry(2),
             Self::Overloaded | Self::RateLimited | Self::SpoolFailed | Self::ShuttingDown => retry(1),

@@ -98,7 +98,7 @@ pub enum Ack {
     Spooled,
     /// It is in the spool, and the back end has given its verdict.
     Delivered,
-    /// Nothing: it is held in memory, up to `max_pending`, and lost at a crash; what is dropped is counted.
+    /// Nothing: it is held in memory, up to `max_pending` and what is read ahead, and lost at a crash; what is dropped is counted.
     Offered,
 }
 

@@ -1,5 +1,5 @@
 //! **What**: what `/readyz` and `grpc.health.v1` answer. **Invariants**: speaks of this process only (listening,
-//! spool writable, within its limits), never of back ends or S3: those have metrics, the page and `check`.
+//! spool writable, within its limits and those of `max_pending`), never of back ends or S3: those have metrics, the page and `check`.
 //! **Not here**: the HTTP answer (`admin`).
 
 use std::collections::BTreeMap;

@@ -175,6 +175,8 @@ metrics_table! {
     SEND_BYTES = "otelcol_exporter_queue_batch_send_size_bytes", Kind::Histogram(BYTES);
     /// Batches that were given up, oldest first, because more waited than `max_pending` (label: exporter).
     EXPIRED = "tollgate_exporter_expired_batches_total", Kind::Counter;
+    /// 1 while as much waits as `max_pending` allows and clients are told to come again, for `on_full: refuse` (label: exporter).
+    PENDING_FULL = "tollgate_exporter_pending_full", Kind::Gauge;
     /// Batches of an exporter with `ack: offered` that were given up (label: exporter).
     OFFERED_DROPPED = "tollgate_exporter_offered_dropped_batches_total", Kind::Counter;
     /// Answers that wait for the verdicts of back ends (`ack: delivered`).

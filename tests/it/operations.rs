@@ -241,6 +241,13 @@ async fn what_waits_goes_where_its_owner_says() {
     assert!(code == Some(1) && said.contains("is no exporter of the configuration"), "{said}");
     let (code, moved, said) = tollgate(&["spool", "reassign", "otlp_http/old", "file", &config]);
     assert_eq!((code, moved.as_str()), (Some(0), "3 records of `otlp_http/old` moved\n"), "{said}");
+    // A name that nobody has is no success of nothing.
+    for gone in [["reassign", "nope", "file"], ["reassign", "otlp_http/old", "file"], ["drop", "nope", "--yes"]] {
+        let (code, moved, said) = tollgate(&["spool", gone[0], gone[1], gone[2], &config]);
+        assert!(code == Some(1) && moved.is_empty(), "{gone:?}: {moved}{said}");
+        let told = format!("nothing waits for `{}`; something waits for: file", gone[1]);
+        assert!(said.contains(&told), "{gone:?}: {said}");
+    }
     run(&new, folder.path()).await.shutdown().await;
     for name in ["a", "b", "c", "d"] {
         assert_eq!(sent().matches(&format!("\"name\":\"{name}\"")).count(), 1, "{}", sent());

@@ -1,5 +1,5 @@
 //! **What**: [`Delivery`]: exporters that ask for more than the spool's word (`ack: delivered`), for less (`ack: offered`), or that
-//! may have only so much waiting (`max_pending`). **Why**: some owners want to hear of a back end's refusal, others must not be
+//! may have only so much waiting (`max_pending`, `bounds`). **Why**: some owners want to hear of a back end's refusal, others must not be
 //! held up by one back end. **Invariants**: what is answered late is committed already, so that a client that comes again is
 //! answered by its first request's end; whoever waits has an end, holds no bytes of the budget, and is one of `MOST_WAITING` at most;
 //! memory of offers is bounded.
@@ -17,12 +17,14 @@ use crate::telemetry::{Gauge, Meter, names};
 use super::receipt::Receipt;
 use super::route::Product;
 use super::spool::{Seq, Spool};
-use super::{Ack, OnFull, Outcome, OutletSettings, Reason};
+use super::{Ack, Outcome, OutletSettings, Reason};
 
+mod bounds;
 mod offers;
 #[cfg(test)]
 mod tests;
 
+use bounds::Bound;
 pub use offers::Offers;
 
 /// Longest wait for a verdict: shorter than most clients' own deadline would be of no use, much longer holds memory.
@@ -39,7 +41,7 @@ type Awaited = (Arc<str>, u64);
 /// See the module.
 pub struct Delivery {
     delivered: HashSet<Arc<str>>,
-    bounds: Vec<(Arc<str>, u64, OnFull)>,
+    bounds: Vec<Bound>,
     offers: HashMap<Arc<str>, Arc<Offers>>,
     clock: Arc<dyn Clock>,
     meter: Meter,
@@ -75,8 +77,9 @@ impl Delivery {
     /// For exporters with these settings. What stands before `first` in the spool is of earlier runs: nobody waits for it.
     pub fn new(outlets: &HashMap<Arc<str>, OutletSettings>, first: Seq, clock: Arc<dyn Clock>, meter: &Meter) -> Self {
         let of = |wanted: Ack| outlets.iter().filter(move |(_, outlet)| outlet.ack == wanted);
-        let bound =
-            |(id, outlet): (&Arc<str>, &OutletSettings)| Some((Arc::clone(id), outlet.max_pending?, outlet.on_full));
+        let bound = |(id, outlet): (&Arc<str>, &OutletSettings)| {
+            Some(Bound::new(id, outlet.max_pending?, outlet.on_full, meter))
+        };
         let offers = of(Ack::Offered).map(|(id, outlet)| {
             (Arc::clone(id), Arc::new(Offers::new(outlet.max_pending.unwrap_or(OFFERS), meter, id)))
         });
@@ -98,18 +101,39 @@ impl Delivery {
 
     /// Why a batch can't be taken in: more waits for one of its exporters than may.
     pub fn full(&self, spool: &Spool, product: &Product) -> Option<Reason> {
-        let refusing = self.bounds.iter().filter(|(_, _, on_full)| *on_full == OnFull::Refuse);
-        let mut holding = refusing.filter(|(id, ..)| product.copies.iter().any(|copy| copy.holders.contains(id)));
-        holding.any(|(id, bound, _)| spool.pending_bytes(id) >= *bound).then_some(Reason::SpoolFull)
+        let holds = |bound: &&Bound| product.copies.iter().any(|copy| copy.holders.contains(&bound.exporter));
+        let now = self.clock.monotonic();
+        self.refusing().filter(holds).find_map(|bound| bound.look(spool, now))
+    }
+
+    fn refusing(&self) -> impl Iterator<Item = &Bound> {
+        self.bounds.iter().filter(|bound| bound.refuses())
+    }
+
+    /// Sees which exporters have as much waiting as may, also while nobody asks.
+    pub fn look(&self, spool: &Spool) {
+        let now = self.clock.monotonic();
+        for bound in self.refusing() {
+            bound.look(spool, now);
+        }
+    }
+
+    /// Exporters for whose sake clients can be refused, and whether they are.
+    pub fn crowded(&self) -> impl Iterator<Item = (&Arc<str>, bool)> {
+        self.refusing().map(|bound| (&bound.exporter, bound.is_reached()))
     }
 
     /// Gives up the oldest of what waits beyond its bound.
     pub fn expire(&self, spool: &Spool) {
-        for (id, bound, _) in self.bounds.iter().filter(|(_, _, on_full)| *on_full == OnFull::Expire) {
-            let expired = spool.expire(id, *bound);
+        for Bound { exporter, limit, .. } in self.bounds.iter().filter(|bound| !bound.refuses()) {
+            let expired = spool.expire(exporter, *limit);
             if expired > 0 {
-                self.meter.counter(&names::EXPIRED, &[("exporter", id)]).increment(expired);
-                tracing::warn!(exporter = &**id, batches = expired, "more waits than may: the oldest were given up");
+                self.meter.counter(&names::EXPIRED, &[("exporter", exporter)]).increment(expired);
+                tracing::warn!(
+                    exporter = &**exporter,
+                    batches = expired,
+                    "more waits than may: the oldest were given up"
+                );
             }
         }
     }

@@ -8,8 +8,12 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::sync::watch;
 
+use parking_lot::Mutex;
+use tracing_subscriber::layer::SubscriberExt;
+
 use super::Delivery;
 use crate::clock::{ManualClock, UnixNanos};
+use crate::pipeline::outcome::Full;
 use crate::pipeline::spool::Seq;
 use crate::pipeline::{Ack, BytePermit, OnFull, Outcome, OutletSettings, Processor, Reason, Trust};
 use crate::telemetry::Meter;
@@ -211,7 +215,12 @@ fn what_may_wait_is_bounded() {
     let answers: Vec<Outcome> = (0..10).map(|n| full.put(padded(&[format!("item{n}")], 900))).collect();
     let taken = answers.iter().filter(|answer| **answer == accepted()).count();
     assert!((5..=6).contains(&taken), "{answers:?}");
-    assert_eq!(answers[9], retry(Some(10), Reason::SpoolFull));
+    let reason = Reason::PendingFull(Full::of("x"));
+    assert_eq!(answers[9], retry(Some(10), reason));
+    assert_eq!(
+        (reason.label(), reason.text()),
+        ("pending_full", "as much waits for the exporter `x` as its `max_pending` allows")
+    );
     full.run_outlet(5 * SECOND, &watch::Sender::new(false));
     assert_eq!(full.put(spans(&["again"])), accepted());
 
@@ -225,6 +234,70 @@ fn what_may_wait_is_bounded() {
     assert!((4..=5).contains(&left.len()) && left.last().is_some_and(|last| last == "item9"), "{left:?}");
     let line = format!(r#"tollgate_exporter_expired_batches_total{{exporter="x"}} {}"#, 10 - left.len());
     assert!(rig.meter.render().contains(&line), "{line}");
+}
+
+/// What was logged.
+#[derive(Clone, Default)]
+struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Written {
+    fn lines(&self, words: &[&str]) -> usize {
+        let text = String::from_utf8(self.0.lock().clone()).unwrap();
+        text.lines().filter(|line| words.iter().all(|word| line.contains(word))).count()
+    }
+}
+
+/// That clients are refused for an exporter's `max_pending` must be told once when it begins and once when it is over, however often they
+/// ask and data goes in between, and be seen while it lasts. (Shown to fail: nothing was told.)
+#[test]
+fn refusals_for_max_pending_are_told() {
+    let written = Written::default();
+    let to = written.clone();
+    let layer = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(move || to.clone());
+    let subscriber = tracing_subscriber::registry().with(layer);
+    let sink = Sink::open("x", Trust::ThirdParty);
+    let (mut rig, _folder) =
+        rig(&sink, OutletSettings { max_pending: Some(5_000), consumers: 1, ..OutletSettings::default() });
+    let reached = |rig: &Rig| rig.engine.delivery.crowded().map(|(_, reached)| reached).collect::<Vec<_>>();
+    let shown = |rig: &Rig, at: u8| {
+        let line = format!(r#"tollgate_exporter_pending_full{{exporter="x"}} {at}"#);
+        assert!(rig.meter.render().contains(&line), "{line}");
+    };
+    let began = ["WARN", "new data is refused", "`max_pending`", r#"exporter="x""#, "bytes=", "limit=5000"];
+    let over = ["INFO", "new data is taken again", "`max_pending`", r#"exporter="x""#, "limit=5000"];
+    tracing::subscriber::with_default(subscriber, || {
+        rig.engine.tick();
+        assert_eq!(reached(&rig), [false]);
+        shown(&rig, 0);
+        for round in 0..3 {
+            for n in 0..10 {
+                rig.put(padded(&[format!("item{round}{n}")], 900));
+                rig.engine.tick();
+            }
+            assert_eq!((written.lines(&began), written.lines(&over)), (1, 0), "{round}");
+            assert_eq!(reached(&rig), [true]);
+            shown(&rig, 1);
+            rig.run_outlet(5 * SECOND, &watch::Sender::new(false));
+            rig.engine.tick();
+        }
+        rig.clock.advance(5 * SECOND);
+        rig.engine.tick();
+        assert_eq!((written.lines(&began), written.lines(&over)), (1, 1));
+        assert_eq!(reached(&rig), [false]);
+        shown(&rig, 0);
+    });
+    assert_eq!(written.lines(&["item0"]), 0, "no payload");
 }
 
 /// After an outage what comes goes at once, in turn with what waited, and nothing is lost or doubled; with `ordered` the order

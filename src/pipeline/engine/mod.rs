@@ -127,6 +127,7 @@ impl Engine {
         self.applier.tick(now);
         self.delivery.tick();
         self.delivery.expire(spool);
+        self.delivery.look(spool);
         let budget = self.inlet.budget();
         meter.gauge(&names::IN_FLIGHT_BYTES, &[]).set(budget.in_use() as f64);
         meter.gauge(&names::IN_FLIGHT_LIMIT, &[]).set(budget.size() as f64);

@@ -142,6 +142,7 @@ impl Refusal {
             | Reason::RateLimited
             | Reason::LowMemory
             | Reason::SpoolFull
+            | Reason::PendingFull(_)
             | Reason::SpoolFailed
             | Reason::ShuttingDown
             | Reason::Lost
