@@ -7,6 +7,7 @@ use schemars::SchemaGenerator;
 use crate::config::tree::Node;
 use crate::config::{ComponentId, FieldProblem, Problem, de, graph::Step, schema::Documented};
 use crate::connectors::{forward, runs as connector};
+use crate::exporters::stanza::destination;
 use crate::exporters::{debug, file, otlp as otlp_grpc, otlp_http};
 use crate::otlp::Signal;
 use crate::pipeline::{OutletSettings, Trust};
@@ -256,6 +257,16 @@ impl ExporterSettings {
             Self::OtlpHttp(settings) => settings.takes(signal),
             Self::Otlp(_) | Self::Debug(_) | Self::File(_) => true,
         }
+    }
+
+    /// Where it points, and where it pointed before as far as the user says so; none: to nothing beyond this machine.
+    pub fn destination(&self) -> Option<(String, &[String])> {
+        let (place, common) = match self {
+            Self::Otlp(settings) => (destination([&settings.endpoint].into_iter()), &settings.common),
+            Self::OtlpHttp(settings) => (destination(settings.urls.iter().map(|(_, url)| url)), &settings.common),
+            Self::Debug(_) | Self::File(_) => return None,
+        };
+        Some((place, &common.moved_from))
     }
 
     /// How it is served from the spool; none = as by default.

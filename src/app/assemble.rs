@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use crate::app::StartError;
 use crate::app::build::{Blueprint, Built, Companion, Listener, Seams, Settings, Site, Way};
 use crate::app::connect::Telling;
+use crate::app::destinations::Pointed;
 use crate::app::humans::Humans;
 use crate::app::keys::Keys;
 use crate::app::limits::LEAST_MEMORY;
@@ -237,6 +238,7 @@ impl Assembly<'_> {
             let processor = self.processor(&id, what, signals, &mut beside)?;
             processors.insert(id, processor);
         }
+        let pointed = valid.exporters.iter().filter_map(Pointed::of).collect();
         let mut exporters: HashMap<ComponentId, Arc<dyn Exporter>> = HashMap::new();
         let mut outlets = HashMap::new();
         let deps = Deps {
@@ -304,7 +306,7 @@ impl Assembly<'_> {
         companions.extend(connectors.filter_map(|placed| self.connector(placed, &valid.pipelines, &known)));
         companions.extend(self.past.shown.then(|| self.past.remember(self.site, known.board())));
         companions.extend(alerting.map(|alerting| alerting as Arc<dyn Companion>));
-        Ok(Built { plan, outlets, consumers, companions, listeners, way: known.way })
+        Ok(Built { plan, outlets, consumers, pointed, companions, listeners, way: known.way })
     }
 
     fn processor(

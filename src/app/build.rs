@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
+use crate::app::destinations::Pointed;
 use crate::app::memory::Limit;
 use crate::clock::Clock;
 use crate::net::Spawn;
@@ -101,6 +102,8 @@ pub struct Built {
     pub outlets: HashMap<Arc<str>, OutletSettings>,
     /// Consumers of the spool besides exporters, e.g. `vault`.
     pub consumers: Vec<Arc<str>>,
+    /// Where exporters point.
+    pub pointed: Vec<Pointed>,
     /// What runs beside the pipelines, e.g. the vault's uploader.
     pub companions: Vec<Arc<dyn Companion>>,
     /// What listens: receivers, admin.

@@ -89,7 +89,7 @@ pub fn spool_keys(valid: &Valid, rng: &dyn Rng) -> Result<Vec<SpoolKey>, StartEr
         return Ok(valid.spool_keys.clone());
     }
     let key = beside(&SPOOL, &valid.spool.directory, || SpoolKey::generate(rng).to_secret())?;
-    Ok(vec![spool_key(valid, &key).map_err(StartError::new)?])
+    Ok(vec![spool_key(valid, &key).map_err(StartError::config)?])
 }
 
 /// The spool's keys for a command that only looks: a missing file is not made, a new key opens nothing.
@@ -130,7 +130,7 @@ fn place(kind: &Kind, spool: &Path) -> PathBuf {
 fn beside(kind: &Kind, spool: &Path, make: impl FnOnce() -> Secret) -> Result<Secret, StartError> {
     let path = place(kind, spool);
     let here = elsewhere(spool).map_err(|error| StartError::new(format!("{}: {error}", spool.display())));
-    if let Some(key) = keyfile::read(&path).map_err(StartError::new)? {
+    if let Some(key) = keyfile::read(&path).map_err(StartError::config)? {
         if here? {
             tracing::warn!(path = %path.display(), "the key file is not on the spool's volume: one may be lost without the other; set {}", kind.setting);
         }

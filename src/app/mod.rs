@@ -10,6 +10,7 @@ pub mod build;
 mod collector;
 mod connect;
 pub mod defaults;
+pub mod destinations;
 pub mod dry;
 mod humans;
 pub mod keyfile;
@@ -59,6 +60,7 @@ use crate::pipeline::workers::{Queue, Workers};
 use crate::telemetry::{GATEWAY, logging, names};
 
 use self::build::{Blueprint, BoundListener, Companion, Listener, Seams, Serve, ServingListener, Settings, Site};
+use self::destinations::Pointed;
 use self::tasks::{Group, Member, Tasks};
 
 pub use self::life::Life;
@@ -150,7 +152,7 @@ impl App {
         seams.meter.began(seams.clock.now());
         seams.health.begin();
         let spawn: Arc<dyn Spawn> = Arc::<Tasks>::clone(&tasks);
-        let (spool, committer) = {
+        let (spool, mut committer) = {
             let (seams, settings, keys) = (seams.clone(), spool_settings.clone(), keys.clone());
             let open = move || {
                 Spool::open(seams.disk, &settings, &keys, seams.clock, seams.rng, &seams.meter)
@@ -160,6 +162,12 @@ impl App {
         };
         let site = Site { seams: seams.clone(), spool: Arc::clone(&spool), tasks: Arc::clone(&spawn) };
         let built = build(&site).map_err(StartError::new)?;
+        let pointed = Arc::new(built.pointed);
+        let committer = {
+            let (spool, pointed) = (Arc::clone(&spool), Arc::clone(&pointed));
+            let settle = move || destinations::settle(&spool, &mut committer, &pointed).map(|()| committer);
+            off_thread(&spawn, settle).await??
+        };
         let queue = Arc::new(Queue::new(settings.worker_queue));
         let workers: Arc<dyn Workers> = Arc::<Queue>::clone(&queue);
         let Seams { clock, rng, meter, disk, .. } = seams.clone();
@@ -183,7 +191,7 @@ impl App {
         )
         .map_err(|error| StartError::new(format!("the folder of checkpoints can't be opened: {error}")))?;
         let checkpoints = Arc::new(checkpoints);
-        warn_of_orphans(&spool);
+        warn_of_orphans(&spool, &pointed);
         prepare(&spawn, &checkpoints, &built.companions).await?;
         let bound = bind(built.listeners).await?;
         let app = Self {
@@ -284,9 +292,9 @@ async fn off_thread<T: Send + 'static>(
 }
 
 /// Records of what is not configured any more wait for ever: somebody must know.
-fn warn_of_orphans(spool: &Spool) {
+fn warn_of_orphans(spool: &Spool, pointed: &[Pointed]) {
     for consumer in spool.status().consumers {
-        if !consumer.configured && consumer.records > 0 {
+        if !consumer.configured && consumer.records > 0 && !destinations::tell(&consumer, pointed) {
             tracing::warn!(
                 consumer = &*consumer.name,
                 records = consumer.records,

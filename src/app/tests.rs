@@ -65,6 +65,7 @@ fn blueprint(folder: &Path, sink: &Arc<Sink>, extras: Extras) -> Blueprint {
             plan: EnginePlan { pipelines: vec![pipeline], limits: Limits::default() },
             outlets: extras.outlets,
             consumers: Vec::new(),
+            pointed: Vec::new(),
             companions: extras.companions,
             listeners: extras.listeners,
             way: super::build::Way::default(),

@@ -5,7 +5,7 @@
 //! change, whatever became of it, and not when it says again what runs; one that was refused for what it names is watched with all of
 //! that, and taken as soon as it can be: it may be what closes a port. **Not here**: what becomes of it (`run`).
 
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,8 +14,9 @@ use tokio::sync::Notify;
 use tracing::subscriber::{NoSubscriber, with_default};
 
 use super::Common;
+use super::output::complain;
 use super::run::tell_of_age;
-use super::source::{Loaded, Make, Said, load, said_by};
+use super::source::{Loaded, Make, Said, Told, load_told, said_by};
 use crate::app::build::Seams;
 use crate::app::rehearse;
 use crate::app::resolve::Valid;
@@ -102,26 +103,38 @@ impl Reloads {
         let (common, clock) = (self.common.clone(), Arc::clone(&self.clock));
         let read = move || {
             let seen = said_by(&common).ok();
-            let loaded = load(&common, Make::Keys).ok();
-            let faults = loaded.as_ref().map(|loaded| rehearse::faults(&loaded.valid, &clock));
-            let found = loaded.zip(faults);
-            if let Some((loaded, _)) = found.as_ref().filter(|(_, faults)| faults.is_empty()) {
-                tell_of_age(&loaded.valid, clock.now());
-            }
-            (seen, found)
+            let (loaded, faults) = match load_told(&common, Make::Keys) {
+                Ok((loaded, warnings)) => {
+                    show(&warnings);
+                    warnings.lines.iter().for_each(|why| tracing::warn!(why, "of the configuration that was read"));
+                    let faults = rehearse::faults(&loaded.valid, &clock);
+                    if faults.is_empty() {
+                        tell_of_age(&loaded.valid, clock.now());
+                    }
+                    (Some(loaded), faults)
+                }
+                Err(problems) => {
+                    show(&problems);
+                    (None, problems.lines)
+                }
+            };
+            (seen, loaded, faults)
         };
-        let (seen, found) = blocking(&*self.tasks, "reload", read).await.unwrap_or_default();
+        let (seen, loaded, faults) = blocking(&*self.tasks, "reload", read).await.unwrap_or_default();
         (self.seen, self.refused) = (seen, None);
-        let Some((loaded, faults)) = found else {
-            tracing::error!("the configuration can't be used; the one before goes on");
-            return None;
-        };
-        if faults.is_empty() {
-            return Some(loaded);
+        if faults.is_empty() && loaded.is_some() {
+            return loaded;
         }
         tracing::error!(why = faults.join("; "), "the configuration can't be used; the one before goes on");
-        self.refused = self.watch.then(|| Arc::new(loaded.valid));
+        self.refused = loaded.filter(|_| self.watch).map(|loaded| Arc::new(loaded.valid));
         None
+    }
+}
+
+/// To a person, with the places in the file; a log that others read stays one JSON object a line.
+fn show(told: &Told) {
+    if io::stderr().is_terminal() && !told.shown.is_empty() {
+        complain(&told.shown);
     }
 }
 

@@ -13,7 +13,7 @@ use crate::app::defaults::{DATA_DIR, TEXT, TRYOUT_RECIPIENT};
 use crate::app::keyfile;
 use crate::app::resolve::{Read, Typed, Valid, read};
 use crate::config::env::{Lookup, Process};
-use crate::config::{Gravity, Problem};
+use crate::config::{Gravity, Problem, Source};
 use crate::secret::Secret;
 
 /// The try-out auditor's key in the data directory.
@@ -80,18 +80,39 @@ fn text_of(common: &Common) -> Result<String, String> {
     }
 }
 
-/// Reads and checks the configuration; complains and gives the exit code when it can't be used.
-pub(super) fn load(common: &Common, make: Make) -> Result<Loaded, Exit> {
-    let text = text_of(common).map_err(|text| {
-        complain(&format!("error: {text}"));
-        Exit::Config
-    })?;
-    load_text(common, text, make)
+/// What there is to say of a configuration: as it is shown to a person, and in a line each. Both without its values.
+#[derive(Default)]
+pub(super) struct Told {
+    /// Lines with the places in the file.
+    pub(super) shown: String,
+    /// The same for a log.
+    pub(super) lines: Vec<String>,
 }
 
-/// The same from a text that was read.
-fn load_text(common: &Common, text: String, make: Make) -> Result<Loaded, Exit> {
-    checked(common, text, make, |_, _| Vec::new())
+impl Told {
+    fn line(text: String) -> Self {
+        Self { shown: format!("error: {text}"), lines: vec![text] }
+    }
+
+    fn of(source: &Source, problems: &[Problem]) -> Self {
+        let line = |problem: &Problem| {
+            let place = problem.at.map_or_else(String::new, |at| format!(" (line {})", at.line));
+            let hint = if problem.hint.is_empty() { String::new() } else { format!(": {}", problem.hint) };
+            format!("{problem}{place}{hint}")
+        };
+        let shown = source.render(problems, colour_err()).trim_end().to_owned();
+        Self { shown, lines: problems.iter().map(line).collect() }
+    }
+}
+
+/// Reads and checks the configuration; complains and gives the exit code when it can't be used.
+pub(super) fn load(common: &Common, make: Make) -> Result<Loaded, Exit> {
+    complaining(loaded(common, make, |_, _| Vec::new()))
+}
+
+/// The same for who tells it to others; with warnings.
+pub(super) fn load_told(common: &Common, make: Make) -> Result<(Loaded, Told), Told> {
+    loaded(common, make, |_, _| Vec::new())
 }
 
 /// What else is looked at, once a file could be read.
@@ -99,28 +120,32 @@ type Look = fn(&Typed, &Valid) -> Vec<Problem>;
 
 /// The same with another look; all problems are told at once.
 pub(super) fn load_with(common: &Common, look: Look) -> Result<Loaded, Exit> {
-    let text = text_of(common).map_err(|text| {
-        complain(&format!("error: {text}"));
-        Exit::Config
-    })?;
-    checked(common, text, Make::Nothing, look)
+    complaining(loaded(common, Make::Nothing, look))
 }
 
-fn checked(common: &Common, text: String, make: Make, look: Look) -> Result<Loaded, Exit> {
-    let failed = |text: String| {
-        complain(&format!("error: {text}"));
-        Exit::Config
+fn complaining(loaded: Result<(Loaded, Told), Told>) -> Result<Loaded, Exit> {
+    let (told, result) = match loaded {
+        Ok((loaded, warnings)) => (warnings, Ok(loaded)),
+        Err(problems) => (problems, Err(Exit::Config)),
     };
+    if !told.shown.is_empty() {
+        complain(&told.shown);
+    }
+    result
+}
+
+fn loaded(common: &Common, make: Make, look: Look) -> Result<(Loaded, Told), Told> {
+    let text = text_of(common).map_err(Told::line)?;
     let name =
         common.config.as_ref().map_or_else(|| "the embedded default".to_owned(), |path| path.display().to_string());
     let embedded = common.config.is_none();
     let directory = data_dir::resolve(common.data_dir().as_deref());
     let directory =
-        if embedded { directory.map_err(failed)? } else { directory.unwrap_or_else(|_| PathBuf::from(".")) };
+        if embedded { directory.map_err(Told::line)? } else { directory.unwrap_or_else(|_| PathBuf::from(".")) };
     // Before it is read: what changes meanwhile counts as a change.
     let said = Said::of(text);
     let text = &said.text;
-    let tryout = if embedded { Some(tryout_recipient(&directory, make).map_err(failed)?) } else { None };
+    let tryout = if embedded { Some(tryout_recipient(&directory, make).map_err(Told::line)?) } else { None };
     let lookup = Defaults { directory: &directory, tryout };
     let Read { source, mut warnings, result, faulty } = read(&name, text, &lookup, &directory);
     let seen = result.as_ref().ok().or(faulty.as_deref()).map(|(typed, valid)| look(typed, valid)).unwrap_or_default();
@@ -139,16 +164,13 @@ fn checked(common: &Common, text: String, make: Make, look: Look) -> Result<Load
     });
     match result {
         Ok((typed, valid)) => {
-            if !warnings.is_empty() && !embedded {
-                complain(source.render(&warnings, colour_err()).trim_end());
-            }
-            Ok(Loaded { typed, valid, embedded, said })
+            let told = if embedded { Told::default() } else { Told::of(&source, &warnings) };
+            Ok((Loaded { typed, valid, embedded, said }, told))
         }
         Err(problems) => {
-            complain(source.render(&problems, colour_err()).trim_end());
-            let count = problems.len();
-            complain(&format!("{}: {count} problem{}", source.name(), if count == 1 { "" } else { "s" }));
-            Err(Exit::Config)
+            let (mut told, count) = (Told::of(&source, &problems), problems.len());
+            told.shown.push_str(&format!("\n{}: {count} problem{}", source.name(), if count == 1 { "" } else { "s" }));
+            Err(told)
         }
     }
 }

@@ -12,6 +12,7 @@ use super::run::{fail, fail_with, seams};
 use super::source::{Loaded, Make, load};
 use super::spool_move;
 use crate::app::build::Seams;
+use crate::app::destinations::held;
 use crate::app::keys::present_spool_keys;
 use crate::clock::{Clock, UnixNanos};
 use crate::components::id_text;
@@ -152,6 +153,14 @@ fn table(status: &Status, now: UnixNanos) -> String {
     for consumer in status.consumers.iter().filter(|consumer| consumer.records > 0) {
         let age = consumer.oldest.map_or(0, |oldest| now.since(oldest).as_secs());
         text.push_str(&format!("{:<24} {:>10} {:>14} {:>11}s\n", consumer.name, consumer.records, consumer.bytes, age));
+    }
+    for consumer in status.consumers.iter().filter(|consumer| consumer.records > 0) {
+        let Some((exporter, formerly)) = held(&consumer.name) else { continue };
+        text.push_str(&format!(
+            "\n`{}` is held: it waited for `{exporter}` when that pointed to {formerly}. To send it to where that points now, add\n  \
+             moved_from: ['{formerly}'] to the exporter, or `tollgate spool reassign {} {exporter}`; `spool drop` gives it up.\n",
+            consumer.name, consumer.name
+        ));
     }
     if status.consumers.iter().all(|consumer| consumer.records == 0) {
         text.push_str("nothing waits\n");

@@ -3,7 +3,7 @@
 //! **Why**: `otlp` and `otlp_http` differ in their endpoints only. **Invariants**: header values are secrets; what
 //! contradicts itself is an error, so that nothing goes out in clear by accident. **Not here**: running (`remote`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -71,6 +71,9 @@ macro_rules! remote_config {
             pub on_full: $crate::pipeline::OnFull,
             /// One request at a time, in the order of arrival.
             pub ordered: bool,
+            /// Where it pointed before, `host:port` as the log and `spool list` tell it: what waited for there goes to where it points now. Without
+            /// that it is held.
+            pub moved_from: Vec<String>,
             /// How what waits in the spool is read, merged and sent.
             pub sending_queue: $crate::exporters::queue::SendingQueue,
             /// How long to wait before a failed request is sent again. It is, until the back end takes or refuses it.
@@ -100,6 +103,7 @@ macro_rules! remote_config {
                     max_pending: None,
                     on_full: Default::default(),
                     ordered: false,
+                    moved_from: Default::default(),
                     sending_queue: Default::default(),
                     retry_on_failure: Default::default(),
                     deltatocumulative: None,
@@ -130,6 +134,7 @@ macro_rules! remote_config {
                     max_pending: self.max_pending,
                     on_full: self.on_full,
                     ordered: self.ordered,
+                    moved_from: &self.moved_from,
                     queue: &self.sending_queue,
                     retry: &self.retry_on_failure,
                     deltatocumulative: self.deltatocumulative.as_ref(),
@@ -204,6 +209,8 @@ pub struct Written<'a> {
     pub on_full: OnFull,
     /// `ordered`
     pub ordered: bool,
+    /// `moved_from`
+    pub moved_from: &'a [String],
     /// `sending_queue`
     pub queue: &'a SendingQueue,
     /// `retry_on_failure`
@@ -239,6 +246,8 @@ pub struct Common {
     pub outlet: OutletSettings,
     /// Deltas become totals.
     pub cumulative: Option<cumulative::Settings>,
+    /// Where it pointed before: what waited for there goes to where it points now.
+    pub moved_from: Vec<String>,
     /// What is valid, but served otherwise than the Collector would.
     pub notes: Vec<FieldProblem>,
 }
@@ -289,6 +298,8 @@ impl Written<'_> {
             problems.push(FieldProblem::new("max_request_size", "must be at least 1 KiB"));
         }
         let bytes = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
+        let moved_from = self.moved_from.iter().enumerate();
+        let moved_from = moved_from.filter_map(|(at, place)| former(at, place, problems)).collect();
         Common {
             base: preset.base,
             headers,
@@ -302,6 +313,7 @@ impl Written<'_> {
             max_request_bytes: bytes(size),
             outlet,
             cumulative,
+            moved_from,
             notes: [self.queue.notes(), self.retry.notes()].concat(),
         }
     }
@@ -358,6 +370,20 @@ fn checked(
         headers.push((name, value.clone()));
     }
     headers
+}
+
+/// A place of `moved_from`, as [`destination`] tells it.
+fn former(at: usize, place: &str, problems: &mut Vec<FieldProblem>) -> Option<String> {
+    let place = place.trim().to_ascii_lowercase();
+    let port = |text: &str| text.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    let plain = !place.contains(|c: char| c.is_whitespace() || c == '/') && place.split(',').all(port);
+    if !plain {
+        problems.push(FieldProblem::new(
+            format!("moved_from.{at}"),
+            "is not `host:port`, as `spool list` tells it behind the `@`",
+        ));
+    }
+    plain.then_some(place)
 }
 
 /// Headers that belong to the protocol.
@@ -443,6 +469,16 @@ impl Common {
         }
         Ok(uri)
     }
+}
+
+/// Where these point: `host:port`, several with commas between them. Schemes and paths are details of one place.
+pub fn destination<'u>(urls: impl Iterator<Item = &'u Uri>) -> String {
+    let place = |url: &Uri| {
+        let port = url.port_u16().unwrap_or(if url.scheme() == Some(&Scheme::HTTP) { 80 } else { 443 });
+        format!("{}:{port}", url.host().unwrap_or_default().to_ascii_lowercase())
+    };
+    let places: BTreeSet<String> = urls.map(place).collect();
+    places.into_iter().collect::<Vec<_>>().join(",")
 }
 
 /// `base` with `path` after its own.

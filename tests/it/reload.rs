@@ -45,6 +45,14 @@ impl Running {
         }
     }
 
+    /// The next line behind the next that holds `first`; it holds `text`.
+    pub(crate) fn next_line(&self, first: &str, text: &str) -> String {
+        self.line(first);
+        let line = self.lines.recv_timeout(Duration::from_secs(60)).unwrap();
+        assert!(line.contains(text), "{line}");
+        line
+    }
+
     /// That no line holds `text` for `time`.
     pub(crate) fn silent(&self, text: &str, time: Duration) {
         let end = Instant::now() + time;
@@ -149,7 +157,13 @@ fn no_request_is_lost_while_the_configuration_changes() {
     some_more();
     write("receivers: { otlp: { protocol: {} } }\n".to_owned());
     gateway.signal("HUP");
-    gateway.line("can't be used; the one before goes on");
+    // its reasons are in the log itself: bare text between its lines is lost where logs are read as JSON
+    let refused: serde_json::Value = serde_json::from_str(&gateway.next_line("read again", "can't be used")).unwrap();
+    assert_eq!(refused["level"], "ERROR");
+    assert!(
+        refused["why"].as_str().unwrap().contains("protocol") && !refused["why"].as_str().unwrap().contains('\n'),
+        "{refused}"
+    );
     some_more();
     write(configuration(folder.path(), "three.jsonl", false));
     let mut stream = TcpStream::connect(admin).unwrap();

@@ -19,7 +19,7 @@ use crate::rng::SystemRng;
 use crate::telemetry::Meter;
 
 use super::resolve::{Placed, StandsIn, Valid};
-use super::{keyfile, keys, volume};
+use super::{destinations, keyfile, keys, volume};
 
 #[cfg(test)]
 mod tests;
@@ -274,5 +274,8 @@ impl Found<'_> {
             found.extend(keyfile::loose(&path).map(|why| Problem::warning(None, "", why)));
         }
         self.problems.append(&mut found);
+        for (id, why) in destinations::changes(valid) {
+            self.found(Gravity::Warning, ("exporters", &id), "endpoint", why);
+        }
     }
 }

@@ -57,6 +57,19 @@ fn a_lost_key_is_not_replaced() {
     }
 }
 
+/// A key file that holds no key is a fault of the configuration, as `validate` says: started again and again nothing gets better.
+#[test]
+fn garbage_in_a_key_file_is_told_as_such() {
+    let folder = tempfile::tempdir().unwrap();
+    let valid = valid(&folder.path().join("spool"));
+    for garbage in [b"no key".as_slice(), b"\xff\xfe", b""] {
+        std::fs::write(folder.path().join("spool.key"), garbage).unwrap();
+        let (text, exit) = failure(spool_keys(&valid, &SystemRng));
+        assert!(exit == 78 && text.contains("spool.key"), "{exit} {text}");
+        assert!(crate::app::keys::trouble(&valid).iter().any(|(setting, _)| *setting == "spool.keys"));
+    }
+}
+
 /// Beside a spool that is a volume of its own no key may be made: it would lie in what the next container starts without.
 #[test]
 fn no_key_is_made_on_another_volume() {

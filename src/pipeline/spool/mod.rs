@@ -346,10 +346,23 @@ impl Spool {
     }
 
     /// What waits for `from` at this position waits for `to` from now on; nothing is copied, so that it takes no room. False: it does not,
-    /// or `to` has or had the record in its own name. Durable as [`Spool::done`] is; if that is lost in a crash, it waits for `from`.
+    /// or `to` has or had the record in its own name and did not give it away. Durable as [`Spool::done`] is; if that is lost in a crash,
+    /// it waits for `from`.
     pub fn give(&self, from: &Arc<str>, to: &Arc<str>, seq: Seq) -> bool {
         let given = self.index.lock().give_by_name(from, to, seq.0);
         if given {
+            self.queue.hint();
+        }
+        given
+    }
+
+    /// The same of everything that waits for `from`; gives how many records.
+    pub fn give_all(&self, from: &Arc<str>, to: &Arc<str>) -> u64 {
+        let mut index = self.index.lock();
+        let all = index.waiting(from, u64::MAX);
+        let given = all.iter().filter(|seq| index.give_by_name(from, to, **seq)).count() as u64;
+        drop(index);
+        if given > 0 {
             self.queue.hint();
         }
         given

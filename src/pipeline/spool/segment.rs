@@ -48,8 +48,8 @@ pub(super) struct Segment {
     /// (record, time of its commit), where that differs by a second or more from the one before.
     times: Vec<(u32, u64)>,
     held: HashMap<usize, Held>,
-    /// Records that a member of their set gave to another consumer: (that member, who has it instead).
-    given: BTreeMap<u32, (usize, usize)>,
+    /// What members of a record's set gave to other consumers: (record, that member), who has it instead.
+    given: BTreeMap<(u32, usize), usize>,
     /// Records that somebody needs.
     live: u64,
 }
@@ -185,21 +185,22 @@ impl Segment {
         }
     }
 
-    /// A record that waits for `from` waits for `to` from now on. Gives its bytes; `None`: it does not wait for `from`, or `to` has a
-    /// part in it of its own.
+    /// A record that waits for `from` waits for `to` from now on, also where `to` once gave it away. Gives its bytes; `None`: it does not
+    /// wait for `from`, or `to` has a part in it of its own.
     pub(super) fn give(&mut self, from: usize, to: usize, record: u32) -> Option<u64> {
         let (_, bytes) = self.place(record)?;
         let set = self.entries.get(record as usize)?.set;
-        let member = match self.given.get(&record) {
-            Some((member, whose)) if *whose == from => *member,
-            // one of its members gave it away, and that is remembered of one
-            Some(_) => return None,
-            None => from,
-        };
-        if !self.waits(from, record) || self.sets.get(usize::from(set))?.contains(&to) {
+        let member = self.gifts(record).find(|(_, whose)| *whose == from).map_or(from, |(member, _)| member);
+        let taken = self.gifts(record).any(|(_, whose)| whose == to);
+        let part = taken || (member != to && self.sets.get(usize::from(set))?.contains(&to));
+        if part || !self.waits(from, record) {
             return None;
         }
-        self.given.insert(record, (member, to));
+        if member == to {
+            self.given.remove(&(record, member));
+        } else {
+            self.given.insert((record, member), to);
+        }
         self.release(from, record, bytes);
         let held = self.held.entry(to).or_insert(Held { from: record, ..Held::default() });
         held.records += 1;
@@ -210,27 +211,35 @@ impl Segment {
 
     /// Runs of records that were given away: (by whom, to whom, first record, count). For the progress file.
     pub(super) fn given_runs(&self) -> Vec<(usize, usize, u32, u32)> {
+        let mut all: Vec<(usize, usize, u32)> =
+            self.given.iter().map(|((record, member), whose)| (*member, *whose, *record)).collect();
+        all.sort_unstable();
         let mut runs: Vec<(usize, usize, u32, u32)> = Vec::new();
-        for (record, (member, whose)) in &self.given {
+        for (member, whose, record) in all {
             match runs.last_mut() {
                 Some((by, to, first, count))
-                    if (*by, *to) == (*member, *whose) && first.saturating_add(*count) == *record =>
+                    if (*by, *to) == (member, whose) && first.saturating_add(*count) == record =>
                 {
                     *count += 1;
                 }
-                _ => runs.push((*member, *whose, *record, 1)),
+                _ => runs.push((member, whose, record, 1)),
             }
         }
         runs
     }
 
+    /// Who gave a record away, and to whom.
+    fn gifts(&self, record: u32) -> impl Iterator<Item = (usize, usize)> {
+        self.given.range((record, 0)..=(record, usize::MAX)).map(|((_, member), whose)| (*member, *whose))
+    }
+
     /// The bit of a consumer in a record's set, its own or one that was given to it.
     fn bit(&self, consumer: usize, record: u32) -> Option<u32> {
         let set = self.entries.get(record as usize)?.set;
-        let member = match self.given.get(&record) {
-            Some((member, whose)) if *whose == consumer => *member,
-            Some((member, _)) if *member == consumer => return None,
-            _ => consumer,
+        let member = match self.gifts(record).find(|(_, whose)| *whose == consumer) {
+            Some((member, _)) => member,
+            None if self.given.contains_key(&(record, consumer)) => return None,
+            None => consumer,
         };
         let at = self.sets.get(usize::from(set))?.iter().position(|known| *known == member)?;
         Some(1 << (at as u32 % 32))
@@ -284,7 +293,7 @@ impl Segment {
         let start = self.held(consumer).map_or(none, |held| held.from.max(from)).min(none);
         (start..).zip(self.entries.iter().skip(start as usize)).filter_map(move |(record, entry)| {
             let usual = bits.get(usize::from(entry.set)).copied().unwrap_or(0);
-            let given = !self.given.is_empty() && self.given.contains_key(&record);
+            let given = !self.given.is_empty() && self.gifts(record).next().is_some();
             let bit = if given { self.bit(consumer, record).unwrap_or(0) } else { usual };
             (entry.pending & bit != 0).then_some(record)
         })
@@ -323,7 +332,7 @@ impl Segment {
     /// Everyone who is in one of its sets, or was given a record.
     pub(super) fn consumers(&self) -> Vec<usize> {
         let members = self.sets.iter().flat_map(|members| members.iter().copied());
-        let mut all: Vec<usize> = members.chain(self.given.values().map(|(_, whose)| *whose)).collect();
+        let mut all: Vec<usize> = members.chain(self.given.values().copied()).collect();
         all.sort_unstable();
         all.dedup();
         all

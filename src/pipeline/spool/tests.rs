@@ -202,6 +202,50 @@ fn capacity_follows_the_room_that_is_left() {
     assert_eq!(spool.status().max_records, Settings::new(scratch.path().to_owned(), 4 << 20).max_records);
 }
 
+/// Each member of a record's set may give its part away, and have it back: two exporters that are pointed elsewhere at once are both held.
+/// Also after restarts.
+#[test]
+fn all_members_of_a_set_give_and_take_back() {
+    let scratch = tempfile::tempdir().unwrap();
+    let [x, y, held_x, held_y]: [Arc<str>; 4] = ["x".into(), "y".into(), "held:x".into(), "held:y".into()];
+    let opened = || open(scratch.path(), 1 << 20, &[key(1)]).unwrap();
+    let (spool, mut committer) = opened();
+    for body in ["one", "two", "three"] {
+        send(&spool, "a", vec![record(RecordKind::Forward, &["x", "y"], body)]).unwrap();
+        committer.step(STEP);
+    }
+    assert_eq!((spool.give_all(&x, &held_x), spool.give_all(&y, &held_y)), (3, 3));
+    assert_eq!(spool.give_all(&held_x, &held_y), 0, "who has a part of a record gets no other");
+    let bytes = spool.pending_bytes("held:x");
+    assert!(committer.keep());
+    drop((spool, committer));
+    for _ in 0..2 {
+        let (spool, committer) = opened();
+        assert!(bodies(&spool, "x").is_empty() && bodies(&spool, "y").is_empty());
+        assert_eq!(
+            (bodies(&spool, "held:x"), bodies(&spool, "held:y").len()),
+            (vec!["one".into(), "two".into(), "three".into()], 3)
+        );
+        assert_eq!(spool.pending_bytes("held:x"), bytes);
+        assert!(committer.close());
+    }
+    let (spool, committer) = opened();
+    assert_eq!(spool.give_all(&held_x, &x), 3);
+    let first = spool.read("x", None, usize::MAX, 1).unwrap()[0].seq;
+    spool.done("x", &[first]);
+    assert!(committer.close());
+    for _ in 0..2 {
+        let (spool, committer) = opened();
+        assert_eq!(bodies(&spool, "x"), ["two", "three"], "what was had back is done as before");
+        assert!(bodies(&spool, "held:x").is_empty() && bodies(&spool, "y").is_empty());
+        assert_eq!(bodies(&spool, "held:y").len(), 3);
+        assert!(committer.close());
+    }
+    let (spool, committer) = opened();
+    assert_eq!((spool.drop_pending("x", None), spool.drop_pending("held:y", None)), (2, 3));
+    assert!(committer.close());
+}
+
 /// What is given to another consumer takes no room, so that a full spool does not matter; waits for that one alone, once, in its place, also
 /// after restarts; and is done as anything else. Who has or had a record in its own name is given nothing.
 #[test]
@@ -244,7 +288,8 @@ fn what_is_given_waits_for_another() {
     for seq in &all[1..] {
         assert!(spool.give(&x, &y, *seq), "and on to a third");
     }
-    assert!(!spool.give(&y, &quarantine, all[1]), "a member of the set");
+    assert!(spool.give(&y, &quarantine, all[1]), "back to whose part it was");
+    assert!(spool.give(&quarantine, &y, all[1]), "and away again");
     spool.done("y", &all[1..3]);
     assert!(committer.close());
     let (spool, mut committer) = opened();

@@ -88,6 +88,11 @@ impl Committer {
         }
     }
 
+    /// Makes durable now who is done with what and who gave what to whom. False: that can't be.
+    pub fn keep(&mut self) -> bool {
+        self.finish()
+    }
+
     /// At the end: everything durable, if that can be.
     pub(super) fn finish(&mut self) -> bool {
         self.write_progress();

@@ -41,6 +41,8 @@ def run(work, options):
     load.end()
     again = sink_in(work, "ends-again")
     gateway.config["exporters"]["otlp_http"]["endpoint"] = f"http://127.0.0.1:{again.http}"
+    # what waited goes on to the new one
+    gateway.config["exporters"]["otlp_http"]["moved_from"] = [f"127.0.0.1:{sink.http}"]
     gateway.write()
     gateway.start()
     drained(gateway)
