@@ -1,4 +1,4 @@
-//! **What**: where exporters pointed when they ran last, kept in the spool's folder ([`settle`]). **Why**: the spool knows an exporter by its
+//! **What**: where exporters pointed when they ran last, kept in the spool's folder (`settle`). **Why**: the spool knows an exporter by its
 //! name; what waits for one back end must not go to another because a name points elsewhere now. **Invariants**: what waited for another host or
 //! port is held under a name that no exporter can have, and no longer only where the configuration says so (`moved_from`), the exporter
 //! points there again, or its owner moves it; who holds what is durable before the file says where an exporter points now, so that a crash
