@@ -163,11 +163,6 @@ impl App {
         let site = Site { seams: seams.clone(), spool: Arc::clone(&spool), tasks: Arc::clone(&spawn) };
         let built = build(&site).map_err(StartError::new)?;
         let pointed = Arc::new(built.pointed);
-        let committer = {
-            let (spool, pointed) = (Arc::clone(&spool), Arc::clone(&pointed));
-            let settle = move || destinations::settle(&spool, &mut committer, &pointed).map(|()| committer);
-            off_thread(&spawn, settle).await??
-        };
         let queue = Arc::new(Queue::new(settings.worker_queue));
         let workers: Arc<dyn Workers> = Arc::<Queue>::clone(&queue);
         let Seams { clock, rng, meter, disk, .. } = seams.clone();
@@ -191,9 +186,15 @@ impl App {
         )
         .map_err(|error| StartError::new(format!("the folder of checkpoints can't be opened: {error}")))?;
         let checkpoints = Arc::new(checkpoints);
-        warn_of_orphans(&spool, &pointed);
         prepare(&spawn, &checkpoints, &built.companions).await?;
         let bound = bind(built.listeners).await?;
+        // once nothing can refuse the start: a round that never ran changes nothing for the one before, which is run again
+        let committer = {
+            let (spool, pointed) = (Arc::clone(&spool), Arc::clone(&pointed));
+            let settle = move || destinations::settle(&spool, &mut committer, &pointed).map(|()| committer);
+            off_thread(&spawn, settle).await??
+        };
+        warn_of_orphans(&spool, &pointed);
         let app = Self {
             addresses: bound.iter().flat_map(|listener| listener.addresses()).collect(),
             seams,

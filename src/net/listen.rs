@@ -60,7 +60,8 @@ const CLOSE_WAIT: Duration = Duration::from_millis(200);
 /// Time for a client that has connected to say its first word, when the port drains, and for one of HTTP/1 to say its next: it may be
 /// on its way.
 const WORD: Duration = Duration::from_millis(500);
-/// Looks at a place coming back from those that were told to make room, and the time of each; who only rests is gone after [`GONE`].
+/// Looks at a place coming back from those that were told to make room, and the time of each; who rests in HTTP/1.1 is gone
+/// after [`GONE`], in HTTP/2 it takes the client's answer, or [`CLOSE_WAIT`].
 const ROOM_LOOKS: (usize, Duration) = (5, Duration::from_millis(100));
 const GONE: Duration = Duration::from_millis(5);
 /// Time for the peer of an idle HTTP/2 connection to answer the GOAWAY; requests that crossed it are answered first.
@@ -472,13 +473,12 @@ impl<H> Port<H> {
         let mut told = false;
         for look in 0..ROOM_LOOKS.0 {
             told = told && self.room.is_leaving() || self.room.make();
-            // A request may have crossed what was told: then slow uploads make room, too. (A connection of HTTP/2 whose upload was ended rests
-            // then, and is told at the next look.)
-            let asked = (!told || look > 0) && self.places.ask();
-            if !told && !asked {
+            // A request may have crossed what was told. A connection of HTTP/2 whose upload was ended rests then, and is told at the next look.
+            if !told && !self.places.ask() {
                 return None;
             }
-            let came = tokio::time::timeout(if asked { ROOM_LOOKS.1 } else { GONE }, slot.as_mut()).await;
+            let wait = if told && look == 0 { GONE } else { ROOM_LOOKS.1 };
+            let came = tokio::time::timeout(wait, slot.as_mut()).await;
             self.places.ask_nobody();
             if let Ok(came) = came {
                 return came.ok();

@@ -1,8 +1,9 @@
 //! **What**: which index lines tell of a call, and which tell it again: clients tell one call as a span and as a log event, or as two
 //! spans. **Why**: whoever counts calls (sessions' lines, `replay`, its tree, `evidence`, the audit page) must count the same.
 //! **Invariants**: a model call is what `cost` counted. Tellings of a tool call are of one session and trace; a call was told before
-//! - by a span, if it is a span with the same tool call's id, and they overlap in time: some clients give each call the same id;
-//! - by a span, if it is a log with the same tool call's id, or a log without one, of the same tool, at that span or the one above it;
+//! - by a span of the same tool, if it is a span with the same tool call's id, and they overlap in time: some clients give each call the same id,
+//!   and ids come from models, so that no call of one tool may hide another's;
+//! - by a span of the same tool, if it is a log with the same tool call's id, or one without at that span or the one above it;
 //! - by such a log, if it is a span.
 //!
 //! Counts don't depend on who comes first; of the same kind of log as many are calls as were sent. Memory is bounded: of very many calls those of
@@ -83,7 +84,7 @@ impl<'a> Telling<'a> {
     }
 
     fn by_id(&self) -> Option<u64> {
-        self.id.map(|id| self.number(("call", id)))
+        self.id.map(|id| self.number(("call", self.tool, id)))
     }
 
     /// The tool's calls at a span.
@@ -91,9 +92,9 @@ impl<'a> Telling<'a> {
         self.number((self.tool, span))
     }
 
-    fn number(&self, what: (&str, &str)) -> u64 {
+    fn number(&self, what: impl Hash) -> u64 {
         let mut hash = DefaultHasher::new();
-        (self.session, self.trace, what.0.len(), what).hash(&mut hash);
+        (self.session, self.trace, what).hash(&mut hash);
         hash.finish()
     }
 
@@ -108,7 +109,7 @@ impl<'a> Telling<'a> {
 struct Seen {
     spans: u32,
     logs: u32,
-    /// From when until when, of the last call that a span told.
+    /// From when until when, of the span that told the last call.
     last: (i128, i128),
 }
 
@@ -119,8 +120,8 @@ impl Seen {
     }
 
     fn span(&mut self, (from, until): (i128, i128)) -> bool {
-        if self.spans > 0 && from <= self.last.1 && self.last.0 <= until {
-            self.last = (self.last.0.min(from), self.last.1.max(until));
+        let overlap = from < self.last.1 && self.last.0 < until || (from, until) == self.last;
+        if self.spans > 0 && overlap {
             return false;
         }
         self.last = (from, until);

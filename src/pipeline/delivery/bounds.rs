@@ -30,13 +30,15 @@ pub(super) struct Bound {
 impl Bound {
     /// Not reached yet.
     pub(super) fn new(exporter: &Arc<str>, limit: u64, on_full: OnFull, meter: &Meter) -> Self {
-        let gauge = || meter.gauge(&names::PENDING_FULL, &[("exporter", exporter)]);
+        let gauge = meter.gauge(&names::PENDING_FULL, &[("exporter", exporter)]);
+        // of the round before
+        gauge.set(0.0);
         Self {
             exporter: Arc::clone(exporter),
             limit,
             on_full,
             full: Full::of(exporter),
-            gauge: (on_full == OnFull::Refuse).then(gauge),
+            gauge: (on_full == OnFull::Refuse).then_some(gauge),
             reached: Mutex::default(),
         }
     }

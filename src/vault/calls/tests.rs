@@ -42,6 +42,9 @@ fn a_call_is_counted_once() {
         row(("logs", "", "p", ""), (3, 3)),
     ];
     let same_id = [row(("traces", "call_0", "a", "p"), (1, 2)), row(("traces", "call_0", "b", "p"), (3, 4))];
+    let touching = [row(("traces", "call_0", "a", "p"), (1, 2)), row(("traces", "call_0", "b", "p"), (2, 3))];
+    let mut hidden = [row(("traces", "call_0", "a", "p"), (0, 9)), row(("traces", "call_0", "b", "p"), (2, 3))];
+    hidden[1].tail.tool_name = Some("send_money".to_owned());
     let logs = [row(("logs", "c1", "a", ""), (1, 1)), row(("logs", "c1", "b", ""), (2, 2))];
     let mut elsewhere = codex.clone();
     elsewhere[1].tail.session_id = Some("other".to_owned());
@@ -58,6 +61,8 @@ fn a_call_is_counted_once() {
         ("a log at its span", &own, 1),
         ("two calls, four tellings", &two, 2),
         ("an id that comes again", &same_id, 2),
+        ("an id that comes again at once", &touching, 2),
+        ("an id that another tool's call has at the time", &hidden, 2),
         ("two logs", &logs, 2),
         ("two sessions", &elsewhere, 2),
         ("two traces", &other_trace, 2),

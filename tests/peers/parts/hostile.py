@@ -321,7 +321,7 @@ def starts(work):
     busy.close()
     plain = os.path.join(work, "plain-file")
     open(plain, "w").close()
-    bad("spool under a regular file", config("spool", set_in("spool", "directory", os.path.join(plain, "spool"))), 1, "plain-file")
+    bad("spool under a regular file", config("spool", set_in("spool", "directory", os.path.join(plain, "spool"))), 78, "plain-file")
     away = {"otlp": {"endpoint": "http://127.0.0.1:9"}}
     sealed = config("lost-key", lambda c: (c.update(exporters=away), [p.update(exporters=["otlp"]) for p in c["service"]["pipelines"].values()]))
     sealed.start()

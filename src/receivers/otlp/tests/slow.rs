@@ -1,4 +1,4 @@
-//! Uploads that trickle in, while others wait for room and while nobody does.
+//! Uploads that trickle in, while others wait for room and while nobody does; connections that are asked to go.
 
 use std::time::Duration;
 
@@ -6,6 +6,7 @@ use ::http::Version;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use super::sockets::{closed, offered, post, read_head};
 use super::support::{BUDGET, Knobs, Rig, send};
 use super::{Way, request, span};
 use crate::net::listen::Settings;
@@ -86,4 +87,34 @@ async fn slow_uploads_give_up_a_place() {
         told = other.read_exact(&mut second) => told.map(|_| second),
     };
     assert_eq!(&told.expect("an answer"), b"HTTP/1.1 503");
+}
+
+/// A connection of HTTP/2 that rests makes room, too, though its client says nothing when it is told. (Shown to fail: where the looks end
+/// before such a connection is closed, who comes is closed at once.)
+#[tokio::test]
+async fn who_rests_and_does_not_answer_makes_room() {
+    let connections = Settings { max_connections: 1, ..Settings::default() };
+    let rig = Rig::with(Knobs { connections, ..Knobs::default() }).await;
+    let (_resting, _) = offered(rig.http()).await;
+    let mut new = TcpStream::connect(rig.http()).await.expect("connects");
+    new.write_all(&post(b"{}", "")).await.expect("writes");
+    assert!(read_head(&mut new).await.starts_with("HTTP/1.1 200"));
+}
+
+/// An old connection of HTTP/1.1 is never closed under a client that is about to write: its next answer says that it was the last one. (Shown to
+/// fail: it was closed while it rested, and what crossed that was reset.)
+#[tokio::test]
+async fn an_old_connection_of_http_1_is_told_in_an_answer() {
+    let connections =
+        Settings { age: Some((Duration::from_millis(100), Duration::from_secs(600))), ..Settings::default() };
+    let rig = Rig::with(Knobs { connections, ..Knobs::default() }).await;
+    let mut stream = TcpStream::connect(rig.http()).await.expect("connects");
+    stream.write_all(&post(b"{}", "")).await.expect("writes");
+    assert!(!read_head(&mut stream).await.contains("connection: close"));
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    stream.write_all(&post(b"{}", "")).await.expect("writes");
+    let head = read_head(&mut stream).await;
+    assert!(head.starts_with("HTTP/1.1 200") && head.contains("connection: close"), "{head}");
+    closed(&mut stream).await;
+    assert!(rig.meter.render().contains(r#"transport="http",reason="age"} 1"#), "{}", rig.meter.render());
 }

@@ -191,24 +191,6 @@ async fn an_old_connection_is_closed_in_order() {
     assert!(rig.meter.render().contains(r#"transport="grpc",reason="age"} 1"#), "{}", rig.meter.render());
 }
 
-/// An old connection of HTTP/1.1 is never closed under a client that is about to write: its next answer says that it was the last one. (Shown to
-/// fail: it was closed while it rested, and what crossed that was reset.)
-#[tokio::test]
-async fn an_old_connection_of_http_1_is_told_in_an_answer() {
-    let connections =
-        Settings { age: Some((Duration::from_millis(100), Duration::from_secs(600))), ..Settings::default() };
-    let rig = Rig::with(Knobs { connections, ..Knobs::default() }).await;
-    let mut stream = TcpStream::connect(rig.http()).await.expect("connects");
-    stream.write_all(&post(b"{}", "")).await.expect("writes");
-    assert!(!read_head(&mut stream).await.contains("connection: close"));
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    stream.write_all(&post(b"{}", "")).await.expect("writes");
-    let head = read_head(&mut stream).await;
-    assert!(head.starts_with("HTTP/1.1 200") && head.contains("connection: close"), "{head}");
-    closed(&mut stream).await;
-    assert!(rig.meter.render().contains(r#"transport="http",reason="age"} 1"#), "{}", rig.meter.render());
-}
-
 /// A request that takes longer than any rest is no rest: others come and go idle three times in the meantime.
 #[tokio::test]
 async fn a_request_in_hand_is_no_rest() {
@@ -239,7 +221,7 @@ async fn a_request_in_hand_is_no_rest() {
 }
 
 /// The window of streams that the server offers.
-async fn offered(at: std::net::SocketAddr) -> (TcpStream, u32) {
+pub(super) async fn offered(at: std::net::SocketAddr) -> (TcpStream, u32) {
     let mut socket = TcpStream::connect(at).await.expect("connects");
     socket.write_all(H2_PREFACE).await.expect("writes");
     let mut head = [0; 9];
