@@ -219,12 +219,14 @@ impl Found<'_, '_, '_> {
         for word in Words::new(self.line) {
             let Some(equals) = self.word(&word).iter().position(|byte| *byte == b'=') else { continue };
             let key = self.line.get(word.start..word.start + equals).unwrap_or_default();
-            let quote = usize::from(self.line.get(word.start + equals + 1).is_some_and(|byte| b"\"'".contains(byte)));
-            let value = self.line.get(word.start + equals + 1 + quote..word.end).unwrap_or_default();
-            let value = value
-                .get(..value.len() - usize::from(quote > 0 && value.last().is_some_and(|byte| b"\"'".contains(byte))))
-                .unwrap_or_default();
-            let start = word.start + equals + 1 + quote;
+            let is_quote = |byte: &&u8| b"\"'".contains(*byte);
+            let mut start = word.start + equals + 1;
+            let quoted = self.line.get(start).filter(is_quote).is_some();
+            start += usize::from(quoted);
+            let mut value = self.line.get(start..word.end).unwrap_or_default();
+            if quoted && let Some((_, inner)) = value.split_last().filter(|(last, _)| is_quote(last)) {
+                value = inner;
+            }
             let look = Look::at(value);
             let mixed = look.digits > 0 && look.letters() > 0 && look.len >= 8 && !wordy(value) && look.upper > 0;
             let other =
