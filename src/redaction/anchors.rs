@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use super::glued;
 use super::masks::{self, Masks};
+use super::offsets::{Offsets, Window};
 use super::sets::Bytes;
 use super::stems::{self, Given, Stems, WordAt};
 use super::views::{is_entity, is_soft};
@@ -53,6 +54,10 @@ pub(super) struct Anchors {
     pub(super) facts: Facts,
     /// Masks of the piece at hand.
     masks: Vec<Masks>,
+    /// Where words begin in it, and signs that a word of secrets may be glued to.
+    starts: Offsets,
+    signs: Offsets,
+    window: Window,
 }
 
 /// A run of letters and digits that holds a digit, with what most of them are refused by.
@@ -85,8 +90,6 @@ impl Number {
 
 /// Most digits at the start of a run that are counted: no kind of number has as many.
 const DIGITS: usize = 33;
-/// A block, and the eight bytes from its last one on.
-const WINDOW: usize = 64 + 8;
 /// Shortest run that may be a text in base64.
 const LONG_RUN: usize = 40;
 
@@ -114,7 +117,7 @@ impl Anchors {
         let mut masks = std::mem::take(&mut self.masks);
         let (before, seen, given) = (Masks::default(), Seen::default(), stems.given());
         let numeric = stems.numeric();
-        let mut walk = Walk { text, stems, given, numeric, out: self, before, seen, run: 0 };
+        let mut walk = Walk { text, stems, given, numeric, out: self, before, seen, run: 0, piece: 0 };
         masks::each(text, &mut masks, &mut walk);
         self.facts = walk.seen.facts();
         self.masks = masks;
@@ -134,6 +137,8 @@ struct Walk<'a> {
     seen: Seen,
     /// Start of the run of letters and digits that the last block ended in, if it did.
     run: usize,
+    /// Where the piece at hand begins.
+    piece: usize,
 }
 
 /// Bytes that were seen in any block.
@@ -187,36 +192,34 @@ impl masks::Read for Walk<'_> {
         let escaped = now.alnum & ((now.backslash << 2) | (last.backslash >> 62));
         // digits begin a word only before a letter, but for users' words; behind the last byte anything may stand
         let numeric = if self.numeric { 0 } else { now.digit & !(((now.alnum & !now.digit) >> 1) | (1 << 63)) };
-        self.words(base, (starts | camel | escaped) & !numeric);
+        let within = (base % masks::PIECE) as u16;
+        self.out.starts.add(within, (starts | camel | escaped) & !numeric);
+        self.out.signs.add(within, now.equals | now.colon);
         self.names(base, now, next, (starts | escaped) & now.upper);
         self.digits(base, now, next, starts);
         self.signs(base, now);
         self.long_runs(base, now);
         self.seen.add(now);
         self.before = *now;
+        self.piece = base - base % masks::PIECE;
+    }
+
+    // apart from the blocks: each loop has the registers to itself
+    fn piece(&mut self) {
+        self.words(self.piece);
+        self.glued(self.piece);
     }
 }
 
 impl Walk<'_> {
-    #[inline(always)]
-    fn words(&mut self, base: usize, starts: u64) {
-        let behind = self.text.get(base..).unwrap_or_default();
-        let end;
-        let window: &[u8; WINDOW] = match behind.first_chunk() {
-            Some(window) => window,
-            None => {
-                end = stems::padded(behind);
-                &end
-            }
-        };
-        let mut rest = starts;
-        while rest != 0 {
-            // never more than 63, which saves the look whether the window goes so far
-            let bit = (rest.trailing_zeros() & 63) as usize;
-            rest &= rest - 1;
-            let bytes =
-                window.get(bit..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| u64::from_le_bytes(*bytes));
-            self.stems.at(bytes, self.text, base + bit, &mut self.out.words);
+    /// Words of the table in the piece that begins at `base`. Whether a word may be one is asked without a branch: half of the words of a text
+    /// begin as one of the table does, and nothing tells which.
+    fn words(&mut self, base: usize) {
+        let Anchors { words, starts, window, .. } = &mut *self.out;
+        let window = window.of(self.text, base);
+        starts.keep(window, |bytes| self.stems.may(bytes));
+        for at in starts.drain() {
+            self.stems.at(Window::bytes(window, at), self.text, base + usize::from(at), words);
         }
     }
 
@@ -315,7 +318,6 @@ impl Walk<'_> {
             self.seen.soft |= u64::from(is_soft(self.text, base + rest.trailing_zeros() as usize));
             rest &= rest - 1;
         }
-        self.glued(base, now);
         let slash = |on: u32| (now.joint >> on) | (u64::MAX << (64 - on));
         let mut rest = now.colon & slash(1) & slash(2);
         while rest != 0 {
@@ -328,17 +330,20 @@ impl Walk<'_> {
     }
 
     /// Words of secrets that letters are glued to: the sign behind them leads there.
-    #[inline(always)]
-    fn glued(&mut self, base: usize, now: &Masks) {
+    fn glued(&mut self, base: usize) {
         let Some(action) = self.stems.glued() else { return };
-        let mut rest = now.equals | now.colon;
-        while rest != 0 {
-            let sign = base + rest.trailing_zeros() as usize;
-            rest &= rest - 1;
-            if let Some(word) = glued::before(self.text, sign) {
-                let words = &mut self.out.words;
-                let index = words.iter().rposition(|other| other.at <= word.start).map_or(0, |index| index + 1);
-                words.insert(index, WordAt { at: word.start, end: word.end, action });
+        let Anchors { words, signs, .. } = &mut *self.out;
+        let (known, mut first) = (words.len(), None);
+        for sign in signs.drain() {
+            if let Some(word) = glued::before(self.text, base + usize::from(sign)) {
+                first = first.or(Some(word.start));
+                words.push(WordAt { at: word.start, end: word.end, action });
+            }
+        }
+        if let Some(first) = first {
+            let before = words.iter().take(known).rposition(|other| other.at <= first);
+            if let Some(mixed) = words.get_mut(before.map_or(0, |at| at + 1)..) {
+                mixed.sort_by_key(|word| word.at);
             }
         }
     }

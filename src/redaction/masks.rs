@@ -3,7 +3,7 @@
 //! **Not here**: what the masks mean for a text (`anchors`).
 
 /// Bytes of which masks are made at a time: they fit the first cache.
-const PIECE: usize = 64 * 64;
+pub(super) const PIECE: usize = 64 * 64;
 
 /// Who reads masks. `block` is `#[inline(always)]`, and so is what it calls often: only then is it compiled for the
 /// processor's bit instructions.
@@ -11,6 +11,9 @@ pub(super) trait Read {
     /// The masks of the 64 bytes from `base` on; behind the end of the text stand blanks. `next`: letters and digits of the
     /// 64 bytes behind them; all of them where that is not known.
     fn block(&mut self, base: usize, masks: &Masks, next: u64);
+
+    /// All blocks of a piece were read.
+    fn piece(&mut self) {}
 }
 
 /// Gives `reader` the masks of all of `text`, by way of `buffer`.
@@ -19,6 +22,7 @@ pub(super) fn each(text: &[u8], buffer: &mut Vec<Masks>, reader: &mut impl Read)
     let mut base = 0;
     for piece in text.chunks(PIECE) {
         read(make(piece, buffer), base, reader);
+        reader.piece();
         base += piece.len();
     }
 }

@@ -21,6 +21,7 @@ mod literals;
 mod masks;
 mod names;
 mod numbers;
+mod offsets;
 mod pairs;
 pub mod recognised;
 mod resolve;

@@ -134,7 +134,7 @@ impl<'t> Scan<'t> {
                 true => word.end..range.start,
                 false => range.end..word.at.max(range.end),
             };
-            word.action == Action::Context(rule)
+            matches!(word.action, Action::Context(of) if of == rule)
                 && (word.end <= range.start || word.at >= range.end)
                 && !self.bytes(between.clone()).contains(&b'\n')
                 && !self.holds_placeholder(&between)

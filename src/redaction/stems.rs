@@ -40,42 +40,52 @@ pub(super) const SHORTEST: usize = 2;
 /// What may follow a stem of two letters.
 const BEHIND: &[u8] = b" \t\n\r.,:;=_-/\"'`|)]}>\\*&#";
 
-/// Slots of the gate.
-const SLOTS: usize = 1 << 12;
-/// The bit of stems of three bytes.
-const SHORT: u32 = 1 << 31;
+/// Whether a stem may begin, as two bytes of small tables tell that stay in the first cache.
+struct Gate {
+    /// By the first four bytes, a bit for each kind of the next two that may follow.
+    four: Box<[u8; FOUR]>,
+    /// By the first three bytes, 1 where a stem has no more.
+    three: Box<[u8; THREE]>,
+}
 
-/// By the first three bytes of stems, which bytes may come fourth, as five of their bits, and whether three are enough: most words are
-/// refused by one look at a table that stays in the first cache.
-struct Gate(Box<[u32; SLOTS]>);
+/// Slots of a gate.
+const FOUR: usize = 1 << 14;
+const THREE: usize = 1 << 13;
+/// Mixes the bits of a number into its highest.
+const MIX: u32 = 0x9E37_79B1;
 
 impl Gate {
-    fn new<'s>(long: impl Iterator<Item = &'s (u64, Stem)>, short: impl Iterator<Item = &'s (u64, Stem)>) -> Self {
-        let mut slots = Box::new([0; SLOTS]);
-        let long = long.map(|(begins, _)| (*begins, Self::fourth(*begins)));
-        for (begins, bit) in long.chain(short.map(|(begins, _)| (*begins, SHORT))) {
-            if let Some(bits) = slots.get_mut(Self::slot(begins)) {
-                *bits |= bit;
-            }
+    /// Of what stems of at least four bytes begin with and how long they are, and of what those of three do.
+    fn new(long: impl Iterator<Item = (u64, usize)>, short: impl Iterator<Item = u64>) -> Self {
+        let mut gate = Self { four: Box::new([0; FOUR]), three: Box::new([0; THREE]) };
+        for (begins, len) in long {
+            let kinds = if len < 6 { u8::MAX } else { 1 << Self::kind(begins) };
+            gate.four.get_mut(Self::slot::<FOUR>(begins as u32)).into_iter().for_each(|slot| *slot |= kinds);
         }
-        Self(slots)
+        for begins in short {
+            gate.three.get_mut(Self::slot::<THREE>((begins as u32) << 8)).into_iter().for_each(|slot| *slot = 1);
+        }
+        gate
     }
 
     #[inline(always)]
-    fn slot(begins: u64) -> usize {
-        ((begins as u32 & 0xFF_FFFF).wrapping_mul(0x9E37_79B1) >> (32 - SLOTS.ilog2())) as usize
+    fn slot<const SLOTS: usize>(begins: u32) -> usize {
+        (begins.wrapping_mul(MIX) >> (32 - SLOTS.ilog2())) as usize
     }
 
-    /// The bit of the fourth byte.
+    /// One of eight kinds of the fifth and sixth byte.
     #[inline(always)]
-    fn fourth(begins: u64) -> u32 {
-        1 << ((begins >> 24) & 31)
+    fn kind(begins: u64) -> u32 {
+        (((begins >> 32) as u32) << 16).wrapping_mul(MIX) >> 29
     }
 
-    /// The bits of the stems that begin so.
+    /// Whether any stem may begin so, in the lowest bit.
     #[inline(always)]
-    fn bits(&self, begins: u64) -> u32 {
-        self.0.get(Self::slot(begins)).copied().unwrap_or_default() & (Self::fourth(begins) | SHORT)
+    fn may(&self, begins: u64) -> u64 {
+        let slot = |table: &[u8], slot: usize| table.get(slot).map_or(0, |byte| u64::from(*byte));
+        let four = slot(&*self.four, Self::slot::<FOUR>(begins as u32));
+        let three = slot(&*self.three, Self::slot::<THREE>((begins as u32) << 8));
+        (four >> Self::kind(begins)) | three
     }
 }
 
@@ -180,8 +190,7 @@ impl<const BYTES: u32> Filter<BYTES> {
 
     #[inline(always)]
     fn slot(begins: u64) -> usize {
-        let key = begins & (u64::MAX >> (64 - 8 * BYTES));
-        usize::from((key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 48) as u16)
+        ((begins << (64 - 8 * BYTES)).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (64 - BITS.ilog2())) as usize
     }
 
     /// Whether any stem begins so, in the lowest bit.
@@ -243,8 +252,10 @@ impl Given {
 /// Eight bytes, blanks behind the end.
 #[inline(always)]
 fn raw(text: &[u8], at: usize) -> u64 {
-    let rest = text.get(at..).unwrap_or_default();
-    u64::from_le_bytes(rest.first_chunk().copied().unwrap_or_else(|| padded(rest)))
+    match text.get(at..).and_then(|rest| rest.first_chunk()) {
+        Some(bytes) => u64::from_le_bytes(*bytes),
+        None => u64::from_le_bytes(padded(text.get(at..).unwrap_or_default())),
+    }
 }
 
 /// Eight bytes in lower case, blanks behind the end.
@@ -257,7 +268,8 @@ fn head(text: &[u8], at: usize) -> u64 {
 const LOWER: u64 = 0x2020_2020_2020_2020;
 
 /// Bytes, with blanks behind their end.
-pub(super) fn padded<const N: usize>(rest: &[u8]) -> [u8; N] {
+#[inline(never)]
+fn padded<const N: usize>(rest: &[u8]) -> [u8; N] {
     let mut bytes = [b' '; N];
     let len = rest.len().min(N);
     if let (Some(to), Some(from)) = (bytes.get_mut(..len), rest.get(..len)) {
@@ -281,7 +293,7 @@ impl Stems {
                 _ => six.push((head(&stem.text, 0), stem)),
             }
         }
-        let gate = Gate::new(six.iter().chain(&four), three.iter());
+        let gate = Gate::new(six.iter().chain(&four).map(|(begins, stem)| (*begins, stem.text.len())), three.iter().map(|(begins, _)| *begins));
         let (six, four, three) = (Filter::new(six), Filter::new(four), Filter::new(three));
         Self { gate, six, four, three, given: None, numeric, glued: None }
     }
@@ -316,21 +328,21 @@ impl Stems {
     #[inline(always)]
     pub(super) fn at(&self, bytes: u64, text: &[u8], at: usize, out: &mut Vec<WordAt>) {
         let begins = bytes | LOWER;
-        let bits = self.gate.bits(begins);
-        if bits == 0 {
-            return;
+        if self.six.may(begins) & 1 == 1 {
+            self.six.at((bytes, begins), text, at, out);
         }
-        if bits & Gate::fourth(begins) != 0 {
-            if self.six.may(begins) & 1 == 1 {
-                self.six.at((bytes, begins), text, at, out);
-            }
-            if self.four.may(begins) & 1 == 1 {
-                self.four.at((bytes, begins), text, at, out);
-            }
+        if self.four.may(begins) & 1 == 1 {
+            self.four.at((bytes, begins), text, at, out);
         }
-        if bits & SHORT != 0 && self.three.may(begins) & 1 == 1 {
+        if self.three.may(begins) & 1 == 1 {
             self.three.at((bytes, begins), text, at, out);
         }
+    }
+
+    /// Whether any stem may begin where these eight bytes stand, in the lowest bit.
+    #[inline(always)]
+    pub(super) fn may(&self, bytes: u64) -> u64 {
+        self.gate.may(bytes | LOWER)
     }
 }
 

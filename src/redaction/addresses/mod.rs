@@ -33,7 +33,7 @@ pub(super) fn claim(scan: &Scan<'_>, claims: &mut Claims) {
     }
     let Some(rule) = scan.rule(Family::PostBox) else { return };
     for word in &scan.anchors.words {
-        if word.action == Action::Cue(rule)
+        if matches!(word.action, Action::Cue(of) if of == rule)
             && let Some((start, end)) = post_box::at(scan, word)
         {
             claims.add(scan, rule, start..tail::behind(scan, end));

@@ -59,11 +59,11 @@ impl Columns {
 /// Claims values by their columns.
 pub(super) fn claim(scan: &Scan<'_>, named: &mut Vec<Range<usize>>, claims: &mut Claims) {
     let text = scan.text.as_bytes();
-    let inserts = scan.anchors.words.iter().any(|word| word.action == Action::Values);
+    let inserts = scan.anchors.words.iter().any(|word| matches!(word.action, Action::Values));
     // a line is looked at once, from its first key; one line without end is most of agents' JSON
     let (mut upto, mut line, mut listed) = (0, 0, 0);
     for word in &scan.anchors.words {
-        if word.at < upto || !(word.action == Action::Key || is_secret_name(scan, word, inserts)) {
+        if word.at < upto || !(matches!(word.action, Action::Key) || is_secret_name(scan, word, inserts)) {
             continue;
         }
         let tried = !inserts || word.at < listed;

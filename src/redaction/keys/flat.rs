@@ -28,7 +28,7 @@ pub(super) fn claim(
 ) {
     let text = scan.text.as_bytes();
     let (mut last, mut seen, mut part) = (0..0, seen.iter().peekable(), 0..0);
-    for word in scan.anchors.words.iter().filter(|word| word.action == Action::Key) {
+    for word in scan.anchors.words.iter().filter(|word| matches!(word.action, Action::Key)) {
         if word.at < last.end {
             continue;
         }

@@ -225,7 +225,7 @@ static IN_NAME: Bytes = Bytes::of(b"_-. ").and_alnum();
 /// Whether a word of a key stands before a quote and a colon: else no structure is worth a walk.
 fn quoted_key(scan: &Scan<'_>) -> bool {
     scan.anchors.words.iter().any(|word| {
-        word.action == Action::Key && {
+        matches!(word.action, Action::Key) && {
             let rest = scan.bytes(word.end..scan.text.len().min(word.end + 48));
             let mut rest = rest.iter().skip(IN_NAME.leading(rest)).skip_while(|byte| **byte == b'\\');
             match rest.next() {
