@@ -6,10 +6,11 @@
 use std::ops::Range;
 
 use super::glued;
+use super::kinds::ByKind;
 use super::masks::{self, Masks};
 use super::offsets::{Offsets, Window};
 use super::sets::Bytes;
-use super::stems::{self, Given, Stems, WordAt};
+use super::stems::{Given, Stems, WordAt};
 use super::views::{is_entity, is_soft};
 
 /// What kinds of bytes a text holds: says which views are worth a look.
@@ -38,6 +39,8 @@ pub(super) struct Facts {
 pub(super) struct Anchors {
     /// Known words that begin here, at a border of a word or within camelCase.
     pub(super) words: Vec<WordAt>,
+    /// The same words by who asks for them; made by [`Self::sort`].
+    pub(super) by: ByKind,
     /// Runs of letters and digits that hold a digit.
     pub(super) numbers: Vec<Number>,
     /// `@`.
@@ -104,7 +107,12 @@ impl Anchors {
             && !(backslash | percent | ampersand | equals | high | escape)
     }
 
-    /// Anchors of `text`; what was here before is gone.
+    /// Sorts the words, once those within placeholders are gone.
+    pub(super) fn sort(&mut self) {
+        self.by.sort(&self.words);
+    }
+
+    /// Anchors of `text`, not yet sorted; what was here before is gone.
     pub(super) fn find(&mut self, text: &[u8], stems: &Stems) {
         self.words.clear();
         self.numbers.clear();

@@ -205,6 +205,7 @@ impl Detector {
                 held.peek().is_none_or(|held| held.start > word.at)
             });
         }
+        level.anchors.sort();
         let scan = Scan { text, anchors: &level.anchors, reserved: &level.reserved, detector: self };
         work.read += self.patterns(&scan, &mut work.state, &mut level.claims);
         work.read += self.users_patterns(&scan, &mut work.state, &mut level.claims);
@@ -298,7 +299,7 @@ impl Detector {
     /// Patterns at the words that they begin with.
     fn patterns(&self, scan: &Scan<'_>, states: &mut States, claims: &mut Claims) -> usize {
         let (mut read, most) = (0_usize, most_failed(scan.text));
-        for word in &scan.anchors.words {
+        for word in &scan.anchors.by.tokens {
             let Action::Pattern(index) = word.action else { continue };
             let Some((search, state)) = Search::of(self, usize::from(index), states) else { continue };
             read += search.at(scan, word.at, state, claims);

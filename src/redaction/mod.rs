@@ -17,6 +17,7 @@ mod glued;
 mod ids;
 mod json;
 mod keys;
+mod kinds;
 mod literals;
 mod masks;
 mod names;

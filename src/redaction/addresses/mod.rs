@@ -32,7 +32,7 @@ pub(super) fn claim(scan: &Scan<'_>, claims: &mut Claims) {
         }
     }
     let Some(rule) = scan.rule(Family::PostBox) else { return };
-    for word in &scan.anchors.words {
+    for word in &scan.anchors.by.cues {
         if matches!(word.action, Action::Cue(of) if of == rule)
             && let Some((start, end)) = post_box::at(scan, word)
         {

@@ -59,7 +59,7 @@ impl Columns {
 /// Claims values by their columns.
 pub(super) fn claim(scan: &Scan<'_>, named: &mut Vec<Range<usize>>, claims: &mut Claims) {
     let text = scan.text.as_bytes();
-    let inserts = scan.anchors.words.iter().any(|word| matches!(word.action, Action::Values));
+    let inserts = scan.anchors.by.inserts;
     // a line is looked at once, from its first key; one line without end is most of agents' JSON
     let (mut upto, mut line, mut listed) = (0, 0, 0);
     for word in &scan.anchors.words {

@@ -7,7 +7,6 @@ use super::json::Kind;
 use super::table::{Evidence, KeyRule, Known, Match};
 use super::{Value, claim_value, values};
 use crate::redaction::addresses::is_unit;
-use crate::redaction::find::Action;
 use crate::redaction::names::{is_thing, shape};
 use crate::redaction::pairs::{self, Sep};
 use crate::redaction::rule;
@@ -28,7 +27,7 @@ pub(super) fn claim(
 ) {
     let text = scan.text.as_bytes();
     let (mut last, mut seen, mut part) = (0..0, seen.iter().peekable(), 0..0);
-    for word in scan.anchors.words.iter().filter(|word| matches!(word.action, Action::Key)) {
+    for word in &scan.anchors.by.keys {
         if word.at < last.end {
             continue;
         }

@@ -13,7 +13,6 @@ pub(super) mod table;
 mod tests;
 pub(super) mod values;
 
-use super::find::Action;
 use super::rule;
 use super::scan::{Claims, Scan};
 use super::sets::{Bytes, Words};
@@ -224,17 +223,13 @@ static IN_NAME: Bytes = Bytes::of(b"_-. ").and_alnum();
 
 /// Whether a word of a key stands before a quote and a colon: else no structure is worth a walk.
 fn quoted_key(scan: &Scan<'_>) -> bool {
-    scan.anchors.words.iter().any(|word| {
-        matches!(word.action, Action::Key) && {
-            let rest = scan.bytes(word.end..scan.text.len().min(word.end + 48));
-            let mut rest = rest.iter().skip(IN_NAME.leading(rest)).skip_while(|byte| **byte == b'\\');
-            match rest.next() {
-                Some(b'"' | b'\'') => {
-                    matches!(rest.find(|byte| **byte != b' '), Some(b':' | b'=' | b','))
-                }
-                Some(b':') => true,
-                _ => false,
-            }
+    scan.anchors.by.keys.iter().any(|word| {
+        let rest = scan.bytes(word.end..scan.text.len().min(word.end + 48));
+        let mut rest = rest.iter().skip(IN_NAME.leading(rest)).skip_while(|byte| **byte == b'\\');
+        match rest.next() {
+            Some(b'"' | b'\'') => matches!(rest.find(|byte| **byte != b' '), Some(b':' | b'=' | b',')),
+            Some(b':') => true,
+            _ => false,
         }
     })
 }

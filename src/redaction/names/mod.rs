@@ -50,7 +50,8 @@ pub(super) fn claim(scan: &Scan<'_>, scratch: &mut NameScratch, claims: &mut Cla
     keys::claim(scan, &mut scratch.keys, claims);
     mail::claim(scan, &mut scratch.seeds, claims);
     addresses::claim(scan, claims);
-    for (index, word) in scan.anchors.words.iter().enumerate() {
+    let cues = &scan.anchors.by.cues;
+    for (index, word) in cues.iter().enumerate() {
         let (rule, found) = match word.action {
             Action::Cue(rule) => (rule, scan.family(rule)),
             // `1. Lei Kim (DOB: …)`
@@ -69,7 +70,7 @@ pub(super) fn claim(scan: &Scan<'_>, scratch: &mut NameScratch, claims: &mut Cla
             Some(Family::NameIntroduced) => cues::introduced(scan, word),
             Some(Family::NameCued) => cues::cued(scan, word),
             Some(Family::NameGreeted) => {
-                cues::greeted(scan, word, scan.anchors.words.get(index + 1..).unwrap_or_default())
+                cues::greeted(scan, word, cues.get(index + 1..).unwrap_or_default())
             }
             Some(Family::NameSigned) => cues::signed(scan, word),
             _ => None,

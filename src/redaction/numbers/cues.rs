@@ -50,7 +50,7 @@ impl Cues {
         // `VAT number FR 736 220 50 318`
         let value = &(country(scan, value.start)..value.end);
         let foreign = foreign(scan, value.start);
-        let words = &scan.anchors.words;
+        let words = &scan.anchors.by.numbers;
         let upto = words.partition_point(|word| word.at < value.start);
         if foreign.is_none() && !is_near_word(scan, value, upto) {
             return Self::NONE;
@@ -111,7 +111,7 @@ impl Cues {
 
     /// `upto` of the words begin before the value that ends at `end`.
     fn look_behind(&mut self, scan: &Scan<'_>, upto: usize, end: usize) {
-        let words = scan.anchors.words.get(upto..).unwrap_or_default().iter();
+        let words = scan.anchors.by.numbers.get(upto..).unwrap_or_default().iter();
         for word in words.skip_while(|word| word.at < end).take_while(|word| word.at <= end + BEHIND) {
             let between = scan.bytes(end..word.at);
             if let Action::Number(family) = word.action
@@ -210,10 +210,10 @@ const STANDARDS: [&[u8]; 8] = [b"RFC", b"ISO", b"IEC", b"IEEE", b"CVE", b"DIN", 
 
 /// Whether any word of numbers stands where it could matter; `upto` of the words begin before the value.
 fn is_near_word(scan: &Scan<'_>, value: &Range<usize>, upto: usize) -> bool {
-    let (before, behind) = scan.anchors.words.split_at_checked(upto).unwrap_or_default();
+    let (before, behind) = scan.anchors.by.numbers.split_at_checked(upto).unwrap_or_default();
     let before = before.iter().rev().take_while(|word| word.at + FAR + KEY >= value.start);
     let behind = behind.iter().take_while(|word| word.at <= value.end + BEHIND);
-    before.chain(behind).any(|word| matches!(word.action, Action::Number(_) | Action::NumberProse(_)))
+    before.chain(behind).next().is_some()
 }
 
 /// Whether a word is part of a longer name: `call_id`, `re-call`.

@@ -31,7 +31,7 @@ const REACH: usize = 96;
 
 /// Claims all that digits tell.
 pub(super) fn find(scan: &Scan<'_>, claims: &mut Claims) {
-    let cued = scan.anchors.words.iter().any(|word| is_cue(word.action));
+    let cued = scan.anchors.by.numbers.iter().any(|word| is_cue(word.action));
     let foreign = scan.anchors.facts.high && !scan.detector.foreign.is_empty();
     let mut walk = Walk { scan, claims, cued, foreign, word: 0, done: 0, claimed: 0, listed: None };
     walk.ahead();
@@ -251,7 +251,7 @@ impl Walk<'_, '_> {
         if !self.cued {
             return false;
         }
-        let words = &self.scan.anchors.words;
+        let words = &self.scan.anchors.by.numbers;
         while words.get(self.word).is_some_and(|word| word.at < run.start) {
             self.word += 1;
         }
@@ -264,7 +264,7 @@ impl Walk<'_, '_> {
 
     /// What is read from its word on: BICs, which have no digits, and plates, which have blanks.
     fn ahead(&mut self) {
-        for word in &self.scan.anchors.words {
+        for word in &self.scan.anchors.by.numbers {
             let Action::Number(family) = word.action else { continue };
             let range = match family {
                 Family::Swift => cued::bic(self.scan, word.end),

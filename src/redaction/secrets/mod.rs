@@ -207,7 +207,7 @@ pub(super) fn is_password(rules: &Rules, key: &[u8], digits: &[u8]) -> bool {
 /// Adds what code finds in one text.
 pub(super) fn find(scan: &Scan<'_>, rules: &Rules, claims: &mut Claims) {
     let mut done = Done::default();
-    for word in &scan.anchors.words {
+    for word in &scan.anchors.by.secrets {
         if let Action::Secret(cue) = word.action {
             if cue == Cue::Key && scan.byte(word.at) == b'S' {
                 manifest::look(scan, word, rules, &mut done.manifests, claims);

@@ -5,7 +5,6 @@
 
 use std::ops::Range;
 
-use super::super::find::Action;
 use super::super::json::is_key;
 use super::super::rule::{Class, Family};
 use super::super::scan::{Claim, Claims, Scan};
@@ -27,7 +26,7 @@ pub(super) fn windows(
     claims: &Claims,
     out: &mut Vec<Range<usize>>,
 ) {
-    let words = scan.anchors.words.iter().filter(|word| matches!(word.action, Action::Pattern(_))).map(|word| word.at);
+    let words = scan.anchors.by.tokens.iter().map(|word| word.at);
     let mut known: Option<Vec<Range<usize>>> = None;
     let mut each = |begins: &mut dyn Iterator<Item = usize>| {
         let (mut done, mut run) = (0, 0);

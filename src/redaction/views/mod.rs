@@ -28,7 +28,6 @@ pub(super) use percent::byte_at as percent_byte;
 pub(super) use quoted::is_soft;
 
 use super::anchors::Facts;
-use super::find::Action;
 use super::scan::{Claim, Claims, Scan};
 
 /// Views of views of a text: more than the depth that users choose, as ways of writing side by side are decoded one after the other.
@@ -91,7 +90,7 @@ impl Kind {
     }
 
     fn has_token(scan: &Scan<'_>) -> bool {
-        scan.anchors.words.iter().any(|word| matches!(word.action, Action::Pattern(_)))
+        !scan.anchors.by.tokens.is_empty()
     }
 
     /// Whether a text may have a window of this kind.

@@ -235,7 +235,7 @@ fn is_card(found: &[u8]) -> bool {
 
 /// Whether a word right before `at` tells of a card.
 fn near_card(scan: &Scan<'_>, at: usize) -> bool {
-    let words = &scan.anchors.words;
+    let words = &scan.anchors.by.numbers;
     let upto = words.partition_point(|word| word.at < at);
     let cue =
         |action: Action| matches!(action, Action::Number(Family::CardCued) | Action::NumberProse(Family::CardCued));
