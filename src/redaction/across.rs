@@ -6,7 +6,7 @@
 
 use super::anchors::Anchors;
 use super::carry::{Seed, is_seed};
-use super::compile::Detector;
+use super::compile::{Detector, Says};
 use super::find::Scratch;
 use super::json;
 use super::names;
@@ -65,7 +65,7 @@ impl Detector {
             }
             let named = match rule.family {
                 Some(Family::NameIntroduced) => true,
-                Some(Family::Keys) => &*rule.placeholder == "[PERSON]",
+                Some(Family::Keys) => rule.says == Says::Person,
                 Some(Family::NameCued | Family::NameSigned | Family::NameMail) => found.contains(' '),
                 _ => false,
             };

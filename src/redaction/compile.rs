@@ -40,6 +40,8 @@ pub struct RuleError {
 pub(super) struct Rule {
     pub(super) name: Arc<str>,
     pub(super) placeholder: Arc<str>,
+    /// Whose findings names are looked for beside, or are names: asked for each finding, so that no text is compared.
+    pub(super) says: Says,
     pub(super) class: Class,
     /// What finds it, if that is code.
     pub(super) family: Option<Family>,
@@ -51,6 +53,27 @@ pub(super) struct Rule {
     pub(super) allow: Option<Regex>,
     /// Its pattern; families have none.
     pub(super) pattern: Option<Pattern>,
+}
+
+/// What a placeholder says of a value, as far as names go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Says {
+    /// It is an e-mail address.
+    Mail,
+    /// It is a person's name.
+    Person,
+    /// Neither.
+    Other,
+}
+
+impl Says {
+    fn of(placeholder: &str) -> Self {
+        match placeholder {
+            "EMAIL" => Self::Mail,
+            "PERSON" => Self::Person,
+            _ => Self::Other,
+        }
+    }
 }
 
 /// What a rule looks for.
@@ -286,6 +309,7 @@ fn builtin(rule: &RuleData, index: u16, stems: &mut Vec<Stem>) -> Result<Rule, S
     Ok(Rule {
         name: rule.name.as_str().into(),
         placeholder: format!("[{}]", rule.placeholder).into(),
+        says: Says::of(&rule.placeholder),
         class: rule.class,
         family: rule.family,
         bounds: rule.bounds,
@@ -346,6 +370,7 @@ fn unscanned() -> Rule {
     Rule {
         name: "unscanned".into(),
         placeholder: "[UNSCANNED]".into(),
+        says: Says::Other,
         class: Class::Custom,
         family: None,
         bounds: Bounds::None,
@@ -387,6 +412,7 @@ fn users(rule: &Custom, index: u16, stems: &mut Vec<Stem>) -> Result<Rule, Strin
     Ok(Rule {
         name: rule.name.to_ascii_lowercase().into(),
         placeholder: format!("[{}]", rule.name).into(),
+        says: Says::of(&rule.name),
         class: Class::Custom,
         family: None,
         bounds: Bounds::None,

@@ -293,7 +293,10 @@ impl Stems {
                 _ => six.push((head(&stem.text, 0), stem)),
             }
         }
-        let gate = Gate::new(six.iter().chain(&four).map(|(begins, stem)| (*begins, stem.text.len())), three.iter().map(|(begins, _)| *begins));
+        let gate = Gate::new(
+            six.iter().chain(&four).map(|(begins, stem)| (*begins, stem.text.len())),
+            three.iter().map(|(begins, _)| *begins),
+        );
         let (six, four, three) = (Filter::new(six), Filter::new(four), Filter::new(three));
         Self { gate, six, four, three, given: None, numeric, glued: None }
     }

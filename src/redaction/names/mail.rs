@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use crate::redaction::compile::Says;
 use crate::redaction::rule::Family;
 use crate::redaction::scan::{Claims, Scan};
 use crate::redaction::sets::Bytes;
@@ -13,8 +14,7 @@ use super::shape::{self, Name};
 /// Claims names beside each e-mail address that was claimed.
 pub(super) fn claim(scan: &Scan<'_>, seeds: &mut Vec<Range<usize>>, claims: &mut Claims) {
     let Some(rule) = scan.rule(Family::NameMail) else { return };
-    let is_mail =
-        |rule: u16| scan.detector.rules.get(usize::from(rule)).is_some_and(|rule| &*rule.placeholder == "[EMAIL]");
+    let is_mail = |rule: u16| scan.detector.rules.get(usize::from(rule)).is_some_and(|rule| rule.says == Says::Mail);
     let mut index = 0;
     while let Some(claim) = claims.list.get(index) {
         index += 1;

@@ -19,6 +19,7 @@ pub(super) mod words;
 use std::ops::Range;
 
 use super::addresses;
+use super::compile::Says;
 use super::find::Action;
 use super::keys::{self, KeyScratch};
 use super::rule::Family;
@@ -69,9 +70,7 @@ pub(super) fn claim(scan: &Scan<'_>, scratch: &mut NameScratch, claims: &mut Cla
             }
             Some(Family::NameIntroduced) => cues::introduced(scan, word),
             Some(Family::NameCued) => cues::cued(scan, word),
-            Some(Family::NameGreeted) => {
-                cues::greeted(scan, word, cues.get(index + 1..).unwrap_or_default())
-            }
+            Some(Family::NameGreeted) => cues::greeted(scan, word, cues.get(index + 1..).unwrap_or_default()),
             Some(Family::NameSigned) => cues::signed(scan, word),
             _ => None,
         };
@@ -92,7 +91,7 @@ pub(super) fn carry(scan: &Scan<'_>, scratch: &mut NameScratch, claims: &mut Cla
     let Some(rule) = scan.rule(Family::NameCarried) else { return };
     let is_key = |rule: u16| {
         let rule = scan.detector.rules.get(usize::from(rule));
-        rule.is_some_and(|rule| rule.family == Some(Family::Keys) && &*rule.placeholder == "[PERSON]")
+        rule.is_some_and(|rule| rule.says == Says::Person && rule.family == Some(Family::Keys))
     };
     scratch.seeds.extend(claims.list.iter().filter(|claim| is_key(claim.rule)).map(|claim| claim.range.clone()));
     carry::claim(scan, rule, &scratch.seeds, claims);
