@@ -125,7 +125,7 @@ case $part in
       [ "$name" != logs ] || logs=$cost
     done
     # what was made to be slow, beside logs: the aim is three times that
-    for name in at dashes jwt colons cards phones pem sk passwords escapes percent greetings "dfa cache thrash"; do
+    for name in at dashes jwt colons cards phones pem sk passwords escapes percent greetings headers labels brackets "dfa cache thrash"; do
       read -r bytes one <<< "$(counted "$name" 1)"
       read -r _ three <<< "$(counted "$name" 3)"
       cost=$(((three - one) * 10 / 2 / bytes))
