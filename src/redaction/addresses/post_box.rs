@@ -9,12 +9,33 @@ pub(super) fn at(scan: &Scan<'_>, cue: &WordAt) -> Option<(usize, usize)> {
     let word = scan.part(cue.at..cue.end);
     let rest = scan.bytes(cue.end..scan.text.len().min(cue.end + 24));
     let blanks = rest.iter().take_while(|byte| b" #:.".contains(byte)).count();
-    let digits = rest.iter().skip(blanks).take_while(|byte| byte.is_ascii_digit() || **byte == b' ').count();
-    let id = rest.get(blanks..blanks + digits).unwrap_or_default().trim_ascii_end();
     if word.len() == 3 {
         return military(scan, cue, rest);
     }
-    (blanks > 0 && !id.is_empty()).then_some((stop_before(scan, cue.at), cue.end + blanks + id.len()))
+    let id = box_number(rest.get(blanks..).unwrap_or_default());
+    (blanks > 0 && id > 0).then_some((stop_before(scan, cue.at), cue.end + blanks + id))
+}
+
+/// Digits of a number of more than one group, `12 345`; what goes on behind them is no part of it.
+const GROUPED: usize = 6;
+/// Digits of the longest number of a box.
+const LONGEST: usize = 10;
+
+/// Bytes of the number that `rest` begins with; 0 where there is none.
+fn box_number(rest: &[u8]) -> usize {
+    let (mut len, mut digits) = (0, 0);
+    loop {
+        let from = len + usize::from(len > 0);
+        let group = rest.get(from..).unwrap_or_default().iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let most = if len == 0 { LONGEST } else { GROUPED };
+        if group == 0 || digits + group > most {
+            return len;
+        }
+        (len, digits) = (from + group, digits + group);
+        if rest.get(len) != Some(&b' ') {
+            return len;
+        }
+    }
 }
 
 /// Where `lockbox 1007 `, `dept. 8096 ` or `MSC 41083 ` before a post box at `at` starts.
