@@ -122,6 +122,9 @@ impl Anchors {
         self.runs.clear();
         self.names.clear();
         self.facts = Facts::default();
+        // a search that ended in a panic may have left some
+        self.starts.clear();
+        self.signs.clear();
         let mut masks = std::mem::take(&mut self.masks);
         let (before, seen, given) = (Masks::default(), Seen::default(), stems.given());
         let numeric = stems.numeric();
@@ -339,8 +342,8 @@ impl Walk<'_> {
 
     /// Words of secrets that letters are glued to: the sign behind them leads there.
     fn glued(&mut self, base: usize) {
-        let Some(action) = self.stems.glued() else { return };
         let Anchors { words, signs, .. } = &mut *self.out;
+        let Some(action) = self.stems.glued() else { return signs.clear() };
         let (known, mut first) = (words.len(), None);
         for sign in signs.drain() {
             if let Some(word) = glued::before(self.text, base + usize::from(sign)) {

@@ -58,6 +58,11 @@ impl Offsets {
         self.count = kept;
     }
 
+    /// Forgets all of them.
+    pub(super) fn clear(&mut self) {
+        self.count = 0;
+    }
+
     /// Takes all of them.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = u16> {
         let count = std::mem::take(&mut self.count);

@@ -17,6 +17,7 @@ mod keys_kept;
 mod lines;
 mod masks;
 mod numbers;
+mod offsets;
 mod pairs;
 mod properties;
 mod recognised;

@@ -1,0 +1,47 @@
+//! Tests of the pass over pieces of a text.
+
+use super::super::anchors::Anchors;
+use super::super::masks::PIECE;
+use super::super::offsets::{Offsets, Window};
+use super::detector;
+
+/// Words are found wherever they stand around the border of a piece and the end of a text, in order of place, those with letters glued to
+/// them among them; one search leaves nothing for the next.
+#[test]
+fn words_are_found_across_pieces() {
+    let (all, mut anchors) = (detector(), Anchors::default());
+    let line = "password: ftppassword=x Dear customer_name, MYAPITOKEN: ";
+    let places = |text: &str, anchors: &mut Anchors| -> Vec<(usize, usize)> {
+        anchors.find(text.as_bytes(), &all.stems);
+        anchors.words.iter().map(|word| (word.at, word.end)).collect()
+    };
+    let alone = places(line, &mut anchors);
+    assert!(alone.contains(&(0, 8)) && alone.contains(&(13, 21)) && alone.contains(&(46, 54)), "{alone:?}");
+    for pad in (PIECE - 70..=PIECE + 3).chain([2 * PIECE - 60, 5 * PIECE - 7]) {
+        for cut in [0, 1, 9] {
+            let text = format!("{}{line}{}", " ".repeat(pad), " ".repeat(cut));
+            let found = places(&text, &mut anchors);
+            assert!(found.is_sorted_by_key(|(at, _)| *at), "{pad}");
+            let moved: Vec<_> = alone.iter().map(|(at, end)| (at + pad, end + pad)).collect();
+            assert_eq!(found, moved, "{pad}");
+        }
+    }
+}
+
+/// As many places as a piece has bytes are kept, those that are wanted stay in their order, and what is cleared is gone.
+#[test]
+fn places_are_kept() {
+    let (mut offsets, mut window) = (Offsets::default(), Window::default());
+    let text: Vec<u8> = (0..PIECE).map(|at| (at % 251) as u8).collect();
+    let bytes = *window.of(&text, 0);
+    for round in 0..2 {
+        (0..PIECE / 64).for_each(|block| offsets.add((64 * block) as u16, u64::MAX));
+        offsets.keep(&bytes, |eight| eight & 1 ^ round);
+        let kept: Vec<usize> = offsets.drain().map(usize::from).collect();
+        let wanted: Vec<usize> = (0..PIECE).filter(|at| (at % 251) as u64 & 1 ^ round == 1).collect();
+        assert_eq!(kept, wanted);
+    }
+    offsets.add(0, 7);
+    offsets.clear();
+    assert_eq!(offsets.drain().count(), 0);
+}
