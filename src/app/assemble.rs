@@ -69,8 +69,8 @@ const ALERTS: &str = "alerts-sent.json";
 ///
 /// # Errors
 /// One line: a key file, a client or an address that can't be used.
-pub fn blueprint(valid: Valid, seams: &Seams) -> Result<Blueprint, StartError> {
-    let keys = Keys::read(&valid, &*seams.rng)?;
+pub async fn blueprint(valid: Valid, seams: &Seams) -> Result<Blueprint, StartError> {
+    let keys = Keys::read(&valid, &*seams.rng).await?;
     blueprint_for(valid, keys, seams, Round::default())
 }
 

@@ -23,6 +23,7 @@ use crate::pseudonym::Pseudonymizer;
 use crate::rng::Rng;
 use crate::secret::Secret;
 use crate::vault::chain::note::SigningKey;
+use crate::vault::kms::{self, Ciphertext, SealedKey};
 
 /// A key that may lie in a file.
 struct Kind {
@@ -56,25 +57,29 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Reads them, or makes those that may be made.
+    /// Reads them, or makes those that may be made; one that lies as ciphertext is opened by its KMS.
     ///
     /// # Errors
-    /// One line: a key file can't be used, or must not be made here.
-    pub fn read(valid: &Valid, rng: &dyn Rng) -> Result<Self, StartError> {
-        Ok(Self { spool: spool_keys(valid, rng)?, pseudonyms: pseudonyms(valid, rng)?, signers: signers(valid, rng)? })
+    /// One line: a key file can't be used, or must not be made here; a KMS opens nothing.
+    pub async fn read(valid: &Valid, rng: &dyn Rng) -> Result<Self, StartError> {
+        let (spool, pseudonyms) = (spool_keys(valid, rng)?, pseudonyms(valid, rng)?);
+        Ok(Self { spool, pseudonyms, signers: signers(valid, rng).await? })
     }
 }
 
 /// The signing key of each vault.
-fn signers(valid: &Valid, rng: &dyn Rng) -> Result<HashMap<Arc<str>, Arc<SigningKey>>, StartError> {
+async fn signers(valid: &Valid, rng: &dyn Rng) -> Result<HashMap<Arc<str>, Arc<SigningKey>>, StartError> {
     let mut signers = HashMap::new();
     for Placed { id, what } in &valid.processors {
         if let ProcessorSettings::Vault(settings) = what
             && settings.store != StoreSettings::None
         {
-            let key = signing(settings, &valid.spool.directory, rng)?;
+            let key = match settings.sealed_key() {
+                Some((path, sealed)) => opened(path, sealed).await?,
+                None => Arc::new(signing(settings, &valid.spool.directory, rng)?),
+            };
             tracing::info!(vault_key = %key.public(), "digests of the vault are signed");
-            signers.insert(id_text(id), Arc::new(key));
+            signers.insert(id_text(id), key);
         }
     }
     Ok(signers)
@@ -214,13 +219,36 @@ fn elsewhere(spool: &Path) -> std::io::Result<bool> {
     Ok(device(folder_of(spool))?.is_some_and(|outside| outside != inside))
 }
 
-/// The key that signs a vault's digests: the file that is configured, else one beside the spool, which is made if it is
+fn bad(path: &Path, why: &str) -> StartError {
+    StartError::config(format!("the signing key {}: {why}", path.display()))
+}
+
+/// The key that signs a vault's digests, as its KMS opens it; asked once for each time that the configuration is read: who reloads asks before,
+/// while somebody serves.
+///
+/// # Errors
+/// One line. The configuration is at fault where it is no use to ask again.
+pub async fn opened(path: &Path, sealed: &SealedKey) -> Result<Arc<SigningKey>, StartError> {
+    if let Some(key) = sealed.opened.last() {
+        return Ok(key);
+    }
+    let ciphertext = Ciphertext::read(path).map_err(|why| bad(path, &why))?;
+    let text = kms::decrypt(&sealed.kms, &ciphertext).await.map_err(|error| {
+        let exit = if error.is_refused() { 78 } else { 1 };
+        StartError { exit, ..bad(path, &error.to_string()) }
+    })?;
+    let key = SigningKey::from_secret(&text).map_err(|why| bad(path, &format!("what KMS opened {why}")))?;
+    let key = Arc::new(key);
+    sealed.opened.keep(Arc::clone(&key));
+    Ok(key)
+}
+
+/// The key that signs a vault's digests, in plain text: the file that is configured, else one beside the spool, which is made if it is
 /// missing. A new key hides nothing: the chain goes on, and whoever verifies it misses the public key.
 ///
 /// # Errors
 /// One line: the file can't be used, or everybody may read it.
-pub fn signing(settings: &vault::Settings, spool: &Path, rng: &dyn Rng) -> Result<SigningKey, StartError> {
-    let bad = |path: &Path, why: &str| StartError::config(format!("the signing key {}: {why}", path.display()));
+fn signing(settings: &vault::Settings, spool: &Path, rng: &dyn Rng) -> Result<SigningKey, StartError> {
     let (path, text) = match &settings.signing_key {
         Some(path) => {
             let text = keyfile::read(path).map_err(StartError::config)?;
@@ -243,8 +271,11 @@ pub fn signing(settings: &vault::Settings, spool: &Path, rng: &dyn Rng) -> Resul
     SigningKey::from_secret(&text).map_err(|why| bad(&path, why))
 }
 
-/// What is wrong with the key that signs a vault's digests, where there is one. Makes nothing.
+/// What is wrong with the key that signs a vault's digests, where there is one. Makes nothing, asks nobody.
 pub fn signing_trouble(settings: &vault::Settings, spool: &Path, rng: &dyn Rng) -> Option<String> {
+    if let Some((path, _)) = settings.sealed_key() {
+        return Ciphertext::read(path).err().map(|why| bad(path, &why).text);
+    }
     let there = settings.signing_key.is_some() || folder_of(spool).join("signing.key").exists();
     there.then(|| signing(settings, spool, rng).err()).flatten().map(|error| error.text)
 }

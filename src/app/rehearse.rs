@@ -1,9 +1,11 @@
 //! **What**: what a start would read of files, read while another configuration runs. **Why**: once the running round has ended, a
-//! certificate, a key or a table that can't be used leaves nobody who serves. **Invariants**: makes, binds and connects nothing; what
-//! is wrong is told all at once; what could be read is kept for the start (`net/kept`). **Not here**: what keeps
+//! certificate, a key or a table that can't be used leaves nobody who serves. **Invariants**: makes and binds nothing, and
+//! connects to nobody but the KMS of a key that lies as ciphertext; what is wrong is told all at once; what could be read or opened is kept for the start (`net/kept`). **Not here**: what keeps
 //! nobody from starting, such as dates of certificates (`outside`); ports, which only a start can take.
 
 use std::sync::Arc;
+
+use tokio::runtime::Handle;
 
 use crate::app::assemble::exporter;
 use crate::app::resolve::{Placed, Valid};
@@ -22,7 +24,7 @@ use crate::recogniser::{self, Presidio};
 use crate::rng::SystemRng;
 use crate::telemetry::Meter;
 
-/// What would keep `valid` from starting, of what it reads of files and folders. Call it in a runtime.
+/// What would keep `valid` from starting, of what it reads of files and folders. Call it in a runtime, on a thread that may wait.
 pub fn faults(valid: &Valid, clock: &Arc<dyn Clock>) -> Vec<String> {
     // what is counted here is counted for nobody
     let (meter, clock) = (Meter::new(), Arc::clone(clock));
@@ -96,5 +98,19 @@ fn vault_of(settings: &vault::Settings, valid: &Valid) -> Result<(), String> {
     }
     vaults::roots(settings)?;
     let wrong = keys::signing_trouble(settings, &valid.spool.directory, &SystemRng);
-    wrong.map_or(Ok(()), |why| Err(format!("signing_key: {why}")))
+    let asked = || {
+        let (path, sealed) = settings.sealed_key()?;
+        Handle::current().block_on(keys::opened(path, sealed)).err().map(|error| error.text)
+    };
+    wrong.or_else(asked).map_or(Ok(()), |why| Err(format!("signing_key: {why}")))
+}
+
+/// Whether [`faults`] would ask somebody over the network, who may count how often.
+pub fn asks(valid: &Valid) -> bool {
+    valid.processors.iter().any(|placed| match &placed.what {
+        ProcessorSettings::Vault(settings) if settings.store != StoreSettings::None => {
+            settings.sealed_key().is_some_and(|(_, sealed)| sealed.opened.last().is_none())
+        }
+        _ => false,
+    })
 }

@@ -447,8 +447,8 @@ fn folders_in_memory_are_known() {
 }
 
 /// Queue and retry settings of a configuration must reach the outlet that serves the exporter.
-#[test]
-fn a_configured_queue_reaches_its_outlet() {
+#[tokio::test]
+async fn a_configured_queue_reaches_its_outlet() {
     let folder = tempfile::tempdir().unwrap();
     let text = "
 receivers: { otlp: }
@@ -460,7 +460,7 @@ service: { pipelines: { logs: { receivers: [otlp], exporters: [otlp/slow, debug]
     let read = resolve::read("t.yaml", text, &crate::config::env::Process, folder.path());
     let Ok((_, valid)) = read.result else { panic!("not valid") };
     let seams = seams();
-    let Blueprint { spool, keys, build, .. } = assemble::blueprint(valid, &seams).unwrap();
+    let Blueprint { spool, keys, build, .. } = assemble::blueprint(valid, &seams).await.unwrap();
     let Seams { disk, clock, rng, meter, .. } = seams.clone();
     let (spool, _committer) = Spool::open(disk, &spool, &keys, clock, rng, &meter).unwrap();
     let built = build(&Site { tasks: Tasks::new(&meter), seams, spool }).map_err(|why| panic!("{why}")).unwrap();

@@ -1,9 +1,10 @@
-//! **What**: `tollgate vault doctor`, which tries out what the gateway's credentials may do to its buckets, and `vault policy`,
+//! **What**: `tollgate vault doctor`, which tries out what the gateway's credentials may do to its buckets and with its KMS, and `vault policy`,
 //! which prints what to apply. **Invariants**: `doctor` writes probe objects of its own only; exit 1 where anything fails.
 //! **Not here**: the trials (`vault/store/probe`), the policies (`vault/policy`).
 
 use std::collections::BTreeSet;
 use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
@@ -13,16 +14,21 @@ use super::output::{self, Exit};
 use super::reach::block_on;
 use super::run::fail;
 use super::source::{Make, load};
+use crate::app::keys;
+use crate::app::resolve::Placed;
 use crate::clock::{Clock, SystemClock};
 use crate::components::{ProcessorSettings, ReceiverSettings};
 use crate::processors::vault::StoreSettings;
 use crate::receivers::otlp;
 use crate::rng::{Rng, SystemRng};
+use crate::vault::kms::SealedKey;
 use crate::vault::policy::Policy;
 use crate::vault::read::clean;
 use crate::vault::store::S3Store;
 use crate::vault::store::probe::{Check, Verdict, probe};
 use crate::vault::store::settings::S3Settings;
+
+const NO_S3: &str = "the configuration has no vault in S3";
 
 /// Options of `doctor`.
 #[derive(Args)]
@@ -73,10 +79,18 @@ pub(super) struct PolicyOptions {
     restore: bool,
 }
 
-/// The S3 vaults of a configuration by id, and its accounts.
+/// The vaults of a configuration that something can be tried of, and its accounts.
 struct Vaults {
-    s3: Vec<(String, S3Settings)>,
+    all: Vec<Vault>,
     accounts: Accounts,
+}
+
+/// One of them.
+struct Vault {
+    id: String,
+    s3: Option<S3Settings>,
+    /// Its signing key, where that lies as ciphertext.
+    sealed: Option<(PathBuf, SealedKey)>,
 }
 
 /// Who may send, as far as it is known here.
@@ -120,24 +134,24 @@ impl Accounts {
 /// All of them, or the one that is asked for.
 fn vaults(common: &Common, only: Option<&str>) -> Result<Vaults, Exit> {
     let valid = load(common, Make::Nothing)?.valid;
-    let mut s3: Vec<_> = valid
-        .processors
-        .iter()
-        .filter_map(|placed| match &placed.what {
-            ProcessorSettings::Vault(vault) => match &vault.store {
-                StoreSettings::S3(s3) => Some((placed.id.to_string(), s3.clone())),
-                StoreSettings::Directory(_) | StoreSettings::None => None,
-            },
-            _ => None,
-        })
-        .collect();
-    if s3.is_empty() {
-        return Err(fail("the configuration has no vault in S3"));
+    let of = |placed: &Placed<ProcessorSettings>| {
+        let ProcessorSettings::Vault(vault) = &placed.what else { return None };
+        let s3 = match &vault.store {
+            StoreSettings::None => return None,
+            StoreSettings::Directory(_) => None,
+            StoreSettings::S3(s3) => Some(s3.clone()),
+        };
+        let sealed = vault.sealed_key().map(|(path, sealed)| (path.to_owned(), sealed.clone()));
+        (s3.is_some() || sealed.is_some()).then(|| Vault { id: placed.id.to_string(), s3, sealed })
+    };
+    let mut all: Vec<_> = valid.processors.iter().filter_map(of).collect();
+    if all.is_empty() {
+        return Err(fail(NO_S3));
     }
     if let Some(only) = only {
-        let there = names(&s3);
-        s3.retain(|(id, _)| id == only);
-        if s3.is_empty() {
+        let there = names(&all);
+        all.retain(|vault| vault.id == only);
+        if all.is_empty() {
             return Err(fail(&format!("--vault {only}: the configuration has no such vault in S3, but {there}")));
         }
     }
@@ -145,11 +159,11 @@ fn vaults(common: &Common, only: Option<&str>) -> Result<Vaults, Exit> {
         let ReceiverSettings::Otlp(otlp) = &placed.what;
         otlp
     }));
-    Ok(Vaults { s3, accounts })
+    Ok(Vaults { all, accounts })
 }
 
-fn names(vaults: &[(String, S3Settings)]) -> String {
-    vaults.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>().join(", ")
+fn names(vaults: &[Vault]) -> String {
+    vaults.iter().map(|vault| vault.id.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 /// Runs `doctor`.
@@ -158,10 +172,14 @@ pub(super) fn run_doctor(common: &Common, options: &Doctor) -> Exit {
         Ok(found) => found,
         Err(exit) => return exit,
     };
-    let several = vaults.s3.len() > 1;
+    let several = vaults.all.len() > 1;
     let mut checks: Vec<(String, Check)> = Vec::new();
     let tried = block_on(async {
-        for (id, settings) in vaults.s3 {
+        for Vault { id, s3, sealed } in vaults.all {
+            if let Some((path, sealed)) = &sealed {
+                checks.push((id.clone(), key(path, sealed).await));
+            }
+            let Some(settings) = s3 else { continue };
             let name = crate::hex::encode(&SystemRng.id());
             let store = S3Store::new(settings);
             let found = probe(&store, &name, SystemClock::new().now()).await.map_err(|error| error.to_string())?;
@@ -192,6 +210,18 @@ pub(super) fn run_doctor(common: &Common, options: &Doctor) -> Exit {
     Exit::Fine
 }
 
+/// Whether KMS opens the signing key.
+async fn key(path: &Path, sealed: &SealedKey) -> Check {
+    let what = "KMS opens the signing key".to_owned();
+    match keys::opened(path, sealed).await {
+        Ok(key) => Check { what, verdict: Verdict::Holds, answer: key.public().to_string(), remedy: String::new() },
+        Err(error) => {
+            let remedy = "the gateway does not start without it; look at `signing_key_kms`".to_owned();
+            Check { what, verdict: Verdict::Fails, answer: error.text, remedy }
+        }
+    }
+}
+
 fn as_json(id: &str, check: &Check) -> String {
     let verdict = match check.verdict {
         Verdict::Holds => "holds",
@@ -218,12 +248,15 @@ fn as_line(check: &Check) -> String {
 /// Runs `policy`: one document, which is applied as it is. Rules by account that leave accounts out, as nobody can tell them here, end
 /// with 1, unless `--account` says who they are.
 pub(super) fn run_policy(common: &Common, options: &PolicyOptions) -> Exit {
-    let Vaults { s3, mut accounts } = match vaults(common, options.vault.as_deref()) {
+    let Vaults { mut all, mut accounts } = match vaults(common, options.vault.as_deref()) {
         Ok(found) => found,
         Err(exit) => return exit,
     };
-    let [(_, settings)] = &s3[..] else {
-        return fail(&format!("the configuration has several vaults in S3; give --vault: {}", names(&s3)));
+    all.retain(|vault| vault.s3.is_some());
+    let settings = match &all[..] {
+        [] => return fail(NO_S3),
+        [Vault { s3: Some(settings), .. }] => settings,
+        _ => return fail(&format!("the configuration has several vaults in S3; give --vault: {}", names(&all))),
     };
     accounts.names.extend(options.account.iter().cloned());
     let names: Vec<String> = accounts.names.iter().cloned().collect();

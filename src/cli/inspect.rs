@@ -33,6 +33,7 @@ pub(super) fn validate(common: &Common, options: ValidateOptions) -> Exit {
             if let Some(warning) = volume::warning(&loaded.valid.spool.directory) {
                 complain(&format!("warning: {warning}"));
             }
+            outside::untried(&loaded.valid).iter().for_each(|what| complain(&format!("note: {what}")));
             let pipelines = loaded.typed.file.pipelines.len();
             let name =
                 common.config.as_ref().map_or("the embedded default".to_owned(), |path| path.display().to_string());

@@ -6,6 +6,7 @@
 mod alerts;
 mod ask;
 mod audit;
+mod auditors;
 mod check;
 mod data_dir;
 mod demo;

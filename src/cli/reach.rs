@@ -30,6 +30,11 @@ pub(super) struct Reach {
 }
 
 impl Reach {
+    /// The region that was given.
+    pub(super) fn region(&self) -> Option<&str> {
+        self.region.as_deref()
+    }
+
     /// Where `store` is: a folder or `s3://bucket/prefix`; `keys` is the bucket of key objects, if it is another one.
     pub(super) fn location(&self, store: &str, keys: Option<&str>) -> Location {
         Location {

@@ -27,6 +27,8 @@ use crate::telemetry::{Counter, names};
 
 /// How often a watched file is looked at, unless that takes long.
 const LOOK: Duration = Duration::from_secs(1);
+/// Of so many looks at what was refused one asks who must be asked over the network, and writes down each time.
+const ASK: u32 = 10;
 
 /// See the module.
 pub(super) struct Reloads {
@@ -159,12 +161,12 @@ struct Look {
 }
 
 impl Look {
-    fn found(&self) -> Option<Found> {
+    fn found(&self, ask: bool) -> Option<Found> {
         let said = said_by(&self.common).ok()?;
         if said != self.known {
             return Some(Found::Changed(said));
         }
-        let refused = self.refused.as_ref()?;
+        let refused = self.refused.as_ref().filter(|refused| ask || !rehearse::asks(refused))?;
         // what is wrong was told when it was refused, and not each second
         let faults = with_default(NoSubscriber::default(), || rehearse::faults(refused, &self.clock));
         faults.is_empty().then_some(Found::Mended)
@@ -176,11 +178,12 @@ async fn watched(look: Look, watch: bool, tasks: &Tasks) -> Found {
     if !watch {
         return std::future::pending().await;
     }
-    let (mut last, mut rest, clock) = (None, LOOK, Arc::clone(&look.clock));
+    let (mut last, mut rest, mut looks, clock) = (None, LOOK, 0, Arc::clone(&look.clock));
     loop {
         tokio::time::sleep(rest).await;
-        let (look, began) = (look.clone(), clock.monotonic());
-        let now = blocking(tasks, "reload", move || look.found()).await.flatten();
+        looks += 1;
+        let (look, began, ask) = (look.clone(), clock.monotonic(), looks % ASK == 0);
+        let now = blocking(tasks, "reload", move || look.found(ask)).await.flatten();
         // large tables and slow volumes: what is refused may stay so for days
         rest = LOOK.max(clock.monotonic().saturating_sub(began) * 20);
         match (now, last) {

@@ -93,7 +93,14 @@ async fn serve(common: Common, options: Options, loaded: Loaded) -> Exit {
         }
         sockets.begin();
         let (said, running) = (loaded.said.clone(), loaded.valid.clone());
-        let keys = kept.take().map_or_else(|| Keys::read(&running, &*seams.rng), Ok);
+        let keys = match kept.take() {
+            Some(keys) => Ok(keys),
+            // a KMS may take its time
+            None => tokio::select! {
+                keys = Keys::read(&running, &*seams.rng) => keys,
+                () = &mut stop => return Exit::Fine,
+            },
+        };
         let made = keys.and_then(|keys| {
             let blueprint = assemble::blueprint_for(loaded.valid, keys.clone(), &seams, round.clone())?;
             Ok((blueprint, keys))

@@ -325,7 +325,7 @@ pub(super) fn run_session(
     let keys = public_keys(&key)?;
     let mut exit = Exit::Fine;
     block_on(async {
-        let (vault, auditors, log) = open(&from)?;
+        let (vault, auditors, log) = open(&from).await?;
         log.note("session", &session)?;
         let mut opener = Opener::new(&vault, auditors);
         let signed = signed(&vault, &keys, account.as_deref()).await?;

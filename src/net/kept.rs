@@ -17,6 +17,11 @@ impl<T: Clone> Kept<T> {
         *self.0.lock() = Some(made);
     }
 
+    /// What was made last, if anything was.
+    pub fn last(&self) -> Option<T> {
+        self.0.lock().clone()
+    }
+
     /// What was made, which is kept; where it could not be, what was made last.
     ///
     /// # Errors
@@ -29,7 +34,7 @@ impl<T: Clone> Kept<T> {
             }
             Err(why) => why,
         };
-        let Some(last) = self.0.lock().clone() else { return Err(why) };
+        let Some(last) = self.last() else { return Err(why) };
         tracing::error!(why, "a file can't be used: the last good one stays");
         Ok(last)
     }

@@ -5,6 +5,7 @@ pub mod back_end;
 pub mod drive;
 pub mod engine;
 pub mod errands;
+pub mod fake_kms;
 pub mod fake_s3;
 pub mod guard;
 pub mod raw;

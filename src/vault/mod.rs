@@ -15,6 +15,7 @@
 //! zstd -dc INDEX.ndjson.zst
 //! ```
 
+mod aws;
 pub mod books;
 pub mod calls;
 pub mod chain;
@@ -25,6 +26,7 @@ pub mod evidence;
 pub mod hold;
 pub mod keygen;
 pub mod keys;
+pub mod kms;
 pub mod names;
 pub mod parquet;
 pub mod place;

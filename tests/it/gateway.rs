@@ -64,7 +64,7 @@ pub(crate) async fn start(configuration: &str, data: &Path) -> App {
         meter: Meter::new(),
         health: Health::new(),
     };
-    App::start(assemble::blueprint(valid, &seams).unwrap(), seams).await.unwrap()
+    App::start(assemble::blueprint(valid, &seams).await.unwrap(), seams).await.unwrap()
 }
 
 fn decode(line: &str) -> (Signal, Vec<u8>) {

@@ -118,7 +118,7 @@ async fn start(folder: &Path, off: Off) -> App {
         meter: Meter::new(),
         health: Health::new(),
     };
-    let blueprint = assemble::blueprint(valid, &seams).unwrap();
+    let blueprint = assemble::blueprint(valid, &seams).await.unwrap();
     App::start(blueprint, seams).await.unwrap()
 }
 

@@ -10,9 +10,13 @@ mod config;
 mod demo;
 mod echoes;
 mod explain;
+#[allow(dead_code, unreachable_pub, reason = "shared with the library's own tests")]
+#[path = "../../src/testing/fake_kms.rs"]
+mod fake_kms;
 mod forward;
 mod fuzz;
 mod gateway;
+mod kms;
 mod leak;
 mod memory;
 mod operations;

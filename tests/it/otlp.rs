@@ -107,7 +107,7 @@ impl Gateway {
             health: Health::new(),
         };
         let meter = seams.meter.clone();
-        let app = App::start(assemble::blueprint(valid, &seams).unwrap(), seams).await.unwrap();
+        let app = App::start(assemble::blueprint(valid, &seams).await.unwrap(), seams).await.unwrap();
         Self { app, folder, meter }
     }
 

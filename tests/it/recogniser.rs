@@ -142,7 +142,7 @@ async fn start(folder: &Path, analyzer: &Analyzer, more: &Json) -> (App, SocketA
         health: Health::new(),
     };
     let meter = seams.meter.clone();
-    let app = App::start(assemble::blueprint(valid, &seams).unwrap(), seams).await.unwrap();
+    let app = App::start(assemble::blueprint(valid, &seams).await.unwrap(), seams).await.unwrap();
     let otlp = app.addresses().iter().find(|(what, _)| what == "otlp http").unwrap().1;
     (app, otlp, meter)
 }

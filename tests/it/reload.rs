@@ -24,10 +24,21 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(config: &Path, more: &[&str]) -> Self {
+        Self::start_in(&[], config, more)
+    }
+
+    /// With these variables and no others.
+    pub(crate) fn start_in(variables: &[(&str, &str)], config: &Path, more: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
         command.arg("run").arg(format!("--config={}", config.display())).args(more);
-        let mut child =
-            command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command
+            .env_clear()
+            .envs(variables.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let log = BufReader::new(child.stderr.take().unwrap());
         let (tell, lines) = mpsc::channel();
         std::thread::spawn(move || log.lines().map_while(Result::ok).for_each(|line| drop(tell.send(line))));

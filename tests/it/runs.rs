@@ -57,7 +57,7 @@ async fn start_with(folder: &Path, alerts: &Value) -> (App, SocketAddr, SocketAd
         meter: Meter::new(),
         health: Health::new(),
     };
-    let app = App::start(assemble::blueprint(valid, &seams).unwrap(), seams).await.unwrap();
+    let app = App::start(assemble::blueprint(valid, &seams).await.unwrap(), seams).await.unwrap();
     let at = |word: &str| app.addresses().iter().find(|(what, _)| what == word).unwrap().1;
     let (otlp, admin) = (at("otlp http"), at("admin"));
     (app, otlp, admin)

@@ -45,13 +45,13 @@ case $part in
     debian jq jq
     "$PEERS_CACHE/venv/bin/python" -c 'import jsonschema' 2>/dev/null ||
       "$PEERS_CACHE/venv/bin/pip" install --quiet --disable-pip-version-check jsonschema==4.25.1 >&2
-    if [ "${1:-}" = --s3 ] && ! [ -x "$PEERS_CACHE/venv-aws/bin/aws" ]; then
+    # the AWS command line, and a KMS beside it: moto without what its other services need
+    if [ -n "${1:-}" ] && ! [ -x "$PEERS_CACHE/venv-aws/bin/aws" ]; then
       python3 -m venv "$PEERS_CACHE/venv-aws"
-      "$PEERS_CACHE/venv-aws/bin/pip" install --quiet --disable-pip-version-check awscli==1.46.2 >&2
+      "$PEERS_CACHE/venv-aws/bin/pip" install --quiet --no-compile --disable-pip-version-check awscli==1.46.2 >&2
     fi
-    if [ "${1:-}" = --kms ] && ! [ -x "$PEERS_CACHE/venv-kms/bin/moto_server" ]; then
-      python3 -m venv "$PEERS_CACHE/venv-kms"
-      "$PEERS_CACHE/venv-kms/bin/pip" install --quiet --disable-pip-version-check 'moto[server,kms]==5.2.5' awscli==1.46.2 >&2
+    if [ "${1:-}" = --kms ] && ! [ -x "$PEERS_CACHE/venv-aws/bin/moto_server" ]; then
+      "$PEERS_CACHE/venv-aws/bin/pip" install --quiet --no-compile --disable-pip-version-check moto==5.2.5 flask==3.1.2 flask-cors==6.0.1 >&2
     fi
     ;;
   page) debian chromium chromium && "$here/page/install.sh" >/dev/null ;;

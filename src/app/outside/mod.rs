@@ -69,6 +69,19 @@ pub fn aged(valid: &Valid, now: UnixNanos) -> Vec<String> {
     lines
 }
 
+/// What looking can't tell, and was not tried: a line each.
+pub fn untried(valid: &Valid) -> Vec<String> {
+    let sealed = valid.processors.iter().filter_map(|placed| match &placed.what {
+        ProcessorSettings::Vault(settings) if settings.store != StoreSettings::None => {
+            settings.sealed_key().map(|_| &placed.id)
+        }
+        _ => None,
+    });
+    let line =
+        |id| format!("processors.{id}.signing_key_kms: KMS was not asked to open the key; `tollgate check` asks");
+    sealed.map(line).collect()
+}
+
 struct Found<'f> {
     file: &'f File,
     /// Unix seconds.
@@ -211,6 +224,10 @@ impl Found<'_> {
         if settings.signing_key.is_none() && self.stands_in.spool {
             return;
         }
+        if let Some((_, sealed)) = settings.sealed_key() {
+            let tls = tls::Settings { ca_file: sealed.kms.ca_file.clone(), ..tls::Settings::default() };
+            self.certificates(of, "signing_key_kms", tls.trouble(self.now));
+        }
         let trouble = keys::signing_trouble(settings, spool, &SystemRng);
         trouble.into_iter().for_each(|why| self.error(of, "signing_key", why));
     }
@@ -267,7 +284,8 @@ impl Found<'_> {
         }
         let files = ["spool.key", "pseudonym.key", "signing.key"].map(|name| folder_of(directory).join(name));
         let configured = valid.processors.iter().filter_map(|placed| match &placed.what {
-            ProcessorSettings::Vault(settings) => settings.signing_key.clone(),
+            // ciphertext may be anybody's to read
+            ProcessorSettings::Vault(settings) if settings.sealed_key().is_none() => settings.signing_key.clone(),
             _ => None,
         });
         for path in files.into_iter().chain(configured).collect::<Vec<PathBuf>>() {

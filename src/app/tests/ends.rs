@@ -237,7 +237,7 @@ service: { pipelines: { logs: { receivers: [otlp], processors: [vault], exporter
         resolve::read("t.yaml", text, &crate::config::env::Process, folder.path());
     let (_, valid) =
         result.map_err(|problems| source.render(&problems, false)).map_err(|told| panic!("{told}")).unwrap();
-    let error = App::start(assemble::blueprint(valid, &seams()).unwrap(), seams()).await.err().unwrap();
+    let error = App::start(assemble::blueprint(valid, &seams()).await.unwrap(), seams()).await.err().unwrap();
     assert!(error.text.contains("ca_file") && error.text.contains("/no/such/ca.pem"), "{error}");
 }
 

@@ -43,7 +43,7 @@ pub(in crate::cli) struct Serve {
 /// Runs `serve` until it is told to end.
 pub(in crate::cli) fn run_serve(options: &Serve) -> Result<(), String> {
     block_on(async {
-        let (vault, auditors, log) = open(&options.from)?;
+        let (vault, auditors, log) = open(&options.from).await?;
         let keys = public_keys(&options.key)?;
         let endpoint = Endpoint::parse(&format!("127.0.0.1:{}", options.port))?;
         let bound = listen::bind(&endpoint).await?;
@@ -54,7 +54,7 @@ pub(in crate::cli) fn run_serve(options: &Serve) -> Result<(), String> {
             log.note("serve", "every fragment, to verify what is shown")?;
         }
         let audit = Arc::new(Audit::new(vault, auditors.clone(), log, keys.clone(), [token, cookie, path], port));
-        let (meter, second) = (Meter::new(), open_vault(options)?);
+        let (meter, second) = (Meter::new(), options.from.vault()?);
         let tasks: Arc<dyn Spawn> = Tasks::new(&meter);
         let serving = serve_pages(bound, router(Arc::clone(&audit)), "audit", REST, &meter, tasks);
         output::print(&format!("{address}\nopen it in a browser on this machine; it works once. Ctrl-C ends.\n"))?;
@@ -73,10 +73,6 @@ pub(in crate::cli) fn run_serve(options: &Serve) -> Result<(), String> {
         serving.drain(Duration::from_secs(1)).await;
         Ok(())
     })
-}
-
-fn open_vault(options: &Serve) -> Result<Vault, String> {
-    open(&options.from).map(|(vault, _, _)| vault)
 }
 
 async fn told_to_end() -> Result<(), String> {

@@ -13,6 +13,7 @@ use http::{Request, Uri, header};
 use time::OffsetDateTime;
 
 use super::Tried;
+use crate::app::keys;
 use crate::app::resolve::Valid;
 use crate::app::tasks::Tasks;
 use crate::clock::{Clock, SystemClock};
@@ -93,6 +94,20 @@ pub(super) async fn stores(valid: &Valid) -> Vec<Tried> {
                 tried.push(Tried::new(format!("`{}` reaches S3", placed.id), Err((error.to_string(), remedy))));
             }
         }
+    }
+    tried
+}
+
+/// Whether KMS opens each signing key that lies as ciphertext.
+pub(super) async fn keys(valid: &Valid) -> Vec<Tried> {
+    let mut tried = Vec::new();
+    for placed in &valid.processors {
+        let ProcessorSettings::Vault(vault) = &placed.what else { continue };
+        let Some((path, sealed)) = vault.sealed_key() else { continue };
+        let opened = keys::opened(path, sealed).await.map(drop);
+        let remedy = "the gateway does not start without it; look at `signing_key_kms`".to_owned();
+        let opened = opened.map_err(|error| (error.text, remedy));
+        tried.push(Tried::new(format!("KMS opens the signing key of `{}`", placed.id), opened));
     }
     tried
 }

@@ -63,6 +63,7 @@ pub(super) fn run(common: &Common, options: &Options) -> Exit {
     tried.extend(certificates(&loaded));
     tried.extend(outside(&loaded));
     let asked = block_on(async {
+        tried.extend(machine::keys(&loaded.valid).await);
         tried.extend(machine::stores(&loaded.valid).await);
         tried.extend(machine::clocks(&loaded.valid).await);
         tried.extend(back_ends(loaded).await?);

@@ -73,7 +73,7 @@ async fn start_on(directory: &Path, seams: Seams, ports: Ports) -> Result<Gatewa
     let loaded = load(&common, Make::Keys).map_err(|_| "the embedded default can't be used".to_owned())?;
     let outbound = directory.join("outbound.jsonl");
     let valid = changed(loaded.valid, &outbound, ports)?;
-    let blueprint = assemble::blueprint(valid, &seams)?;
+    let blueprint = assemble::blueprint(valid, &seams).await?;
     let app = App::start(blueprint, seams).await?;
     let find = |what: &str| {
         let found = app.addresses().iter().find(|(name, _)| name == what);

@@ -6,8 +6,9 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::{ArgGroup, Args, ValueEnum};
 
+use super::super::auditors::{self, Sealed};
 use super::super::opening_log::OpeningLog;
 use super::super::output::{self, Exit};
 use super::super::reach::{Reach, block_on};
@@ -17,7 +18,7 @@ use crate::config::types::Span;
 use crate::secret::Secret;
 use crate::vault::chain::note::{SigningKey, VerifyKey};
 use crate::vault::names::rfc3339;
-use crate::vault::read::{Vault, clean, escaped, identities};
+use crate::vault::read::{Vault, clean, escaped};
 use crate::vault::store::settings::LockMode;
 use crate::vault::verify::{Options, Progress, Report, Retention, anchor, verify};
 
@@ -57,6 +58,10 @@ impl Chains {
         &self.store
     }
 
+    pub(super) fn reach(&self) -> &Reach {
+        &self.reach
+    }
+
     pub(super) fn account(&self) -> Option<&str> {
         self.account.as_deref()
     }
@@ -79,12 +84,15 @@ impl Chains {
 
 /// Options of `vault verify`.
 #[derive(Args)]
+#[command(group = ArgGroup::new("auditor").multiple(true).args(["identity", "identity_kms"]))]
 pub(in crate::cli) struct Verify {
     #[command(flatten)]
     chains: Chains,
     /// An auditor's key file: fragments are opened too, and held against their lines.
     #[arg(long, short, value_name = "FILE")]
     identity: Vec<PathBuf>,
+    #[command(flatten)]
+    sealed: Sealed,
     /// Read payload only of digests from this time on: `24h`, `7d`, `2026-11-20` or `2026-11-20T08:00:00Z` (UTC).
     #[arg(long, value_parser = moment, value_name = "TIME")]
     from: Option<Moment>,
@@ -108,7 +116,7 @@ pub(in crate::cli) struct Verify {
     erasers: Vec<String>,
     /// The file in which it is noted that fragments are opened, before they are, yours to keep; `none`: it is not noted. Default: the
     /// (first) key file's name with `.openings.jsonl` behind it.
-    #[arg(long, value_name = "FILE|none", requires = "identity")]
+    #[arg(long, value_name = "FILE|none", requires = "auditor")]
     log: Option<PathBuf>,
     /// At least so long, from the moment it was written on, every object must be locked (S3), and there: `100d`, `400d`. What is
     /// older may be gone, which is counted.
@@ -169,10 +177,11 @@ pub(super) fn run_verify(options: &Verify) -> Result<Exit, String> {
         wanted.no_payload = options.no_payload;
         // what must be locked so long may be gone afterwards
         wanted.expired = wanted.expired.or(options.retention.map(|least| Moment::Ago(least).text(wanted.now)));
-        if !options.identity.is_empty() {
-            wanted.auditors = identities(&options.identity)?;
-            let log = options.log.as_deref();
-            let log = OpeningLog::of(log, &options.identity, &options.chains.store, &wanted.auditors)?;
+        if !(options.identity.is_empty() && options.sealed.is_empty()) {
+            let (log, chains) = (options.log.as_deref(), &options.chains);
+            let (files, keys) = auditors::keys(&options.identity, &options.sealed, chains.reach()).await?;
+            wanted.auditors = keys;
+            let log = OpeningLog::of(log, &files, chains.store(), &wanted.auditors)?;
             log.note("verify", "every fragment")?;
         }
         wanted.anchors = options.anchor.iter().map(|path| read(path)).collect::<Result<_, _>>()?;

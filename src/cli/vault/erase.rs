@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Args};
 
-use super::super::opening_log::OpeningLog;
 use super::super::output::{self, Exit};
 use super::super::reach::{Reach, block_on};
 use super::super::sessions::ago;
@@ -24,7 +23,7 @@ use crate::secret::Secret;
 use crate::vault::chain::note::SigningKey;
 use crate::vault::erase::{Asked, Executed, Ledger, Place, Request, Target, execute, request, resolve, resume};
 use crate::vault::names::rfc3339;
-use crate::vault::read::{clean, identities};
+use crate::vault::read::clean;
 use crate::vault::rewrap::{Which, rewrap};
 use crate::vault::row::Shredded;
 use crate::vault::seal::parse_recipient;
@@ -335,9 +334,6 @@ pub(super) fn run_rewrap(options: &Rewrap) -> Result<Exit, String> {
     let recipients =
         options.recipient.iter().map(|text| parse_recipient(text).map_err(|why| format!("--recipient {why}")));
     let recipients: Vec<_> = recipients.collect::<Result<_, _>>()?;
-    let auditors = identities(&options.from.identity)?;
-    let (log, from) = (options.from.log.as_deref(), &options.from);
-    let log = OpeningLog::of(log, &from.identity, &from.store, &auditors)?;
     let which = Which {
         account: options.account.clone(),
         tenant: options.tenant.clone(),
@@ -346,8 +342,9 @@ pub(super) fn run_rewrap(options: &Rewrap) -> Result<Exit, String> {
     };
     let mut done = Default::default();
     block_on(async {
-        let location = options.from.reach.location(&options.from.store, options.from.keys.as_deref());
-        let place = Place::at(&location, options.lock_days)?;
+        let from = &options.from;
+        let (auditors, log) = from.auditors().await?;
+        let place = Place::at(&from.reach.location(&from.store, from.keys.as_deref()), options.lock_days)?;
         let what = options
             .session
             .as_deref()

@@ -4,11 +4,12 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use serde::Serialize;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
+use super::super::auditors::{self, Sealed};
 use super::super::opening_log::OpeningLog;
 use super::super::output::{self, Exit};
 use super::super::reach::block_on;
@@ -19,7 +20,7 @@ use crate::secret::Secret;
 use crate::vault::chain::note::SigningKey;
 use crate::vault::evidence::{Gathered, Period, gather};
 use crate::vault::names::rfc3339;
-use crate::vault::read::{escaped, identities};
+use crate::vault::read::escaped;
 use crate::vault::verify::{Report, verify};
 
 /// Largest file that is taken along, bytes.
@@ -27,6 +28,7 @@ const MAX_ATTACHED: u64 = 64 << 20;
 
 /// Options of `vault evidence`.
 #[derive(Args)]
+#[command(group = ArgGroup::new("auditor").multiple(true).args(["identity", "identity_kms"]))]
 pub(in crate::cli) struct Evidence {
     #[command(flatten)]
     chains: Chains,
@@ -39,9 +41,11 @@ pub(in crate::cli) struct Evidence {
     /// An auditor's key file: fragments of the period are opened and held against their lines.
     #[arg(long, short, value_name = "FILE")]
     identity: Vec<PathBuf>,
+    #[command(flatten)]
+    sealed: Sealed,
     /// The file in which it is noted that fragments are opened, before they are, yours to keep; `none`: it is not noted. Default: the
     /// (first) key file's name with `.openings.jsonl` behind it.
-    #[arg(long, value_name = "FILE|none", requires = "identity")]
+    #[arg(long, value_name = "FILE|none", requires = "auditor")]
     log: Option<PathBuf>,
     /// An anchor that was kept elsewhere; goes into the bundle.
     #[arg(long, value_name = "FILE")]
@@ -96,10 +100,11 @@ pub(super) fn run_evidence(options: &Evidence) -> Result<Exit, String> {
         wanted.anchors = options.anchor.iter().map(|path| read(path)).collect::<Result<_, _>>()?;
         wanted.anchor_keys = public_keys_of("--anchor-key", &options.anchor_key)?;
         wanted.erasers = public_keys_of("--erasers", &options.erasers)?;
-        if !options.identity.is_empty() {
-            wanted.auditors = identities(&options.identity)?;
-            let log = options.log.as_deref();
-            let log = OpeningLog::of(log, &options.identity, options.chains.store(), &wanted.auditors)?;
+        if !(options.identity.is_empty() && options.sealed.is_empty()) {
+            let (log, chains) = (options.log.as_deref(), &options.chains);
+            let (files, keys) = auditors::keys(&options.identity, &options.sealed, chains.reach()).await?;
+            wanted.auditors = keys;
+            let log = OpeningLog::of(log, &files, chains.store(), &wanted.auditors)?;
             log.note("evidence", &format!("every fragment from {} to {}", period.from, period.to))?;
         }
         gathered = gather(&vault, &period, account, &wanted.keys).await?;

@@ -21,6 +21,7 @@ pub(super) use erase::ERASER;
 
 use super::Common;
 use super::audit::{Serve, run_serve};
+use super::auditors::{self, Sealed};
 use super::doctor::{Doctor, PolicyOptions, run_doctor, run_policy};
 use super::opening_log::OpeningLog;
 use super::output::{self, Exit};
@@ -31,7 +32,7 @@ use super::sessions::{As, Find, Session, run_find, run_session};
 use crate::redaction::Scratch;
 use crate::rng::SystemRng;
 use crate::vault::keygen::{keygen, signing_key};
-use crate::vault::read::{Replay, Vault, clean, escaped, identities};
+use crate::vault::read::{Replay, Vault, clean, escaped};
 
 /// Subcommands of `vault`.
 #[derive(Subcommand)]
@@ -133,8 +134,10 @@ pub(super) struct Source {
     #[arg(long, value_name = "DIR|s3://BUCKET/PREFIX")]
     store: String,
     /// An auditor's key file; more than one may be given.
-    #[arg(long, short, required = true, value_name = "FILE")]
+    #[arg(long, short, required_unless_present = "identity_kms", value_name = "FILE")]
     identity: Vec<PathBuf>,
+    #[command(flatten)]
+    sealed: Sealed,
     /// Bucket of the key objects, if it is another one.
     #[arg(long, value_name = "s3://BUCKET")]
     keys: Option<String>,
@@ -221,10 +224,22 @@ fn ended(result: Result<Exit, String>) -> Exit {
     }
 }
 
-pub(super) fn open(from: &Source) -> Result<(Vault, Vec<age::x25519::Identity>, OpeningLog), String> {
-    let location = from.reach.location(&from.store, from.keys.as_deref());
-    let (vault, auditors) = (Vault::at(&location)?, identities(&from.identity)?);
-    let log = OpeningLog::of(from.log.as_deref(), &from.identity, &from.store, &auditors)?;
+impl Source {
+    pub(super) fn vault(&self) -> Result<Vault, String> {
+        Vault::at(&self.reach.location(&self.store, self.keys.as_deref()))
+    }
+
+    /// Auditors' keys, and where it is noted what they open.
+    async fn auditors(&self) -> Result<(Vec<age::x25519::Identity>, OpeningLog), String> {
+        let (files, auditors) = auditors::keys(&self.identity, &self.sealed, &self.reach).await?;
+        let log = OpeningLog::of(self.log.as_deref(), &files, &self.store, &auditors)?;
+        Ok((auditors, log))
+    }
+}
+
+pub(super) async fn open(from: &Source) -> Result<(Vault, Vec<age::x25519::Identity>, OpeningLog), String> {
+    let vault = from.vault()?;
+    let (auditors, log) = from.auditors().await?;
     Ok((vault, auditors, log))
 }
 

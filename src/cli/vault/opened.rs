@@ -45,7 +45,7 @@ pub(super) fn run_get(options: &Get) -> Result<(), String> {
     let Get { uri, range, trace, span, leaf, account, key, from } = options;
     block_on(async {
         let (leaf, keys) = (leaf.as_deref().map(Leaf::parse).transpose()?, public_keys(key)?);
-        let (vault, auditors, log) = open(from)?;
+        let (vault, auditors, log) = open(from).await?;
         let what = [uri, trace, span, &options.leaf].into_iter().flatten().cloned().collect::<Vec<_>>().join(" ");
         log.note("get", &what)?;
         let (mut opener, mut text) = (Opener::new(&vault, auditors), Vec::new());

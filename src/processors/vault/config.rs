@@ -1,7 +1,7 @@
 //! **What**: the `vault` stanza, and what it means. **Invariants**: [`Settings`] is valid: recipients parse, a lock is
 //! chosen for S3, names need no escaping. **Not here**: clients (`vault/store`).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,12 +10,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{ByteSize, FieldProblem, Span};
 use crate::vault::chain::digest::MadeBy;
+use crate::vault::kms::SealedKey;
 use crate::vault::names;
 use crate::vault::seal::{Sealer, parse_recipient};
 use crate::vault::store::Limits;
 use crate::vault::store::settings::{Lock, LockMode, S3Settings};
 
-use super::options::{Directory, Forward, Layout};
+use super::options::{Directory, Forward, Kms, Layout, url};
 
 /// Shortest retention in compliance mode.
 const MIN_COMPLIANCE: Duration = Duration::from_secs(90 * 86_400);
@@ -40,6 +41,9 @@ pub struct Config {
     /// File with the key that signs digests (`tollgate vault keygen --signing`); default: `signing.key` beside the spool,
     /// made if it is missing.
     pub signing_key: Option<PathBuf>,
+    /// The signing key's file is ciphertext of AWS KMS (`aws kms encrypt`: base64 or bytes), which opens it at each start and reload:
+    /// `{ region: eu-central-1 }`.
+    pub signing_key_kms: Option<Kms>,
     /// When exporters get telemetry: `committed` (its content is in the spool, which outlives crashes), or `after_put` (content and
     /// keys are in the store; it comes later by `object_age` and the upload, and not at all while the store is away).
     pub forward: Forward,
@@ -64,6 +68,7 @@ impl Default for Config {
             unlisted: Unlisted::Text,
             writer: None,
             signing_key: None,
+            signing_key_kms: None,
             forward: Forward::Committed,
             layout: Layout::Session,
             object_size: None,
@@ -229,6 +234,8 @@ pub struct Settings {
     pub writer: String,
     /// File of the key that signs digests; default: beside the spool.
     pub signing_key: Option<PathBuf>,
+    /// It is ciphertext of a KMS, which opens it.
+    pub signing_key_kms: Option<SealedKey>,
     /// What a folder keeps.
     pub limits: Limits,
     /// When exporters get telemetry.
@@ -250,6 +257,11 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The signing key's file and who opens it, where it lies as ciphertext.
+    pub fn sealed_key(&self) -> Option<(&Path, &SealedKey)> {
+        self.signing_key.as_deref().zip(self.signing_key_kms.as_ref())
+    }
+
     /// Seals with something else than age, so that a leak search can show that it would find something. No configuration
     /// leads here.
     #[doc(hidden)]
@@ -288,6 +300,7 @@ impl Config {
         if self.signing_key.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
             problems.push(FieldProblem::new("signing_key", "is empty"));
         }
+        let signing_key_kms = self.signing_key_kms.as_ref().map(|kms| self.sealed_key(kms, &mut problems));
         let (size, age) = match self.layout {
             Layout::Packed => (ByteSize(8 << 20), Span::seconds(5)),
             Layout::Session | Layout::Turn => (ByteSize(1 << 20), Span::seconds(120)),
@@ -323,6 +336,7 @@ impl Config {
             unlisted: self.unlisted,
             writer,
             signing_key: self.signing_key.clone(),
+            signing_key_kms,
             limits,
             forward: self.forward,
             layout: self.layout.into(),
@@ -333,6 +347,14 @@ impl Config {
             made_by: None,
             sealer: None,
         })
+    }
+
+    fn sealed_key(&self, kms: &Kms, problems: &mut Vec<FieldProblem>) -> SealedKey {
+        const PATH: &str = "signing_key_kms";
+        if self.signing_key.is_none() {
+            problems.push(FieldProblem::new(PATH, "opens nothing: give `signing_key`, the file with the ciphertext"));
+        }
+        SealedKey { kms: kms.settings(PATH, problems), ..SealedKey::default() }
     }
 
     fn recipients(
@@ -396,9 +418,7 @@ impl S3 {
             let what = "is at most 200 letters, digits, `.`, `_`, `-`, in parts separated by `/`";
             problems.push(FieldProblem::new("store.s3.prefix", what));
         }
-        if let Some(endpoint) = &self.endpoint
-            && !endpoint.parse::<http::Uri>().is_ok_and(|uri| uri.authority().is_some() && uri.scheme().is_some())
-        {
+        if self.endpoint.as_ref().is_some_and(|endpoint| !url(endpoint)) {
             problems.push(FieldProblem::new("store.s3.endpoint", "is not a URL such as `https://s3.example.com`"));
         }
         let lock = lock(self.object_lock.as_ref(), problems, notes);

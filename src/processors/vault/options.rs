@@ -1,5 +1,6 @@
-//! **What**: words of the `vault` stanza: when exporters get telemetry, how content lies in the store, what a folder keeps.
+//! **What**: words of the `vault` stanza: when exporters get telemetry, how content lies in the store, what a folder keeps, who opens a key.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{ByteSize, FieldProblem};
+use crate::vault::kms::KmsSettings;
 use crate::vault::names;
 use crate::vault::store::Limits;
 
@@ -96,4 +98,48 @@ impl Directory {
         }
         Limits { retention, max_size: kept.max_size.map(|size| size.0) }
     }
+}
+
+/// AWS KMS, which opens the ciphertext of a key; credentials come from the standard chain, and need `kms:Decrypt`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Kms {
+    /// Region.
+    pub region: String,
+    /// Address of a KMS that is not AWS' own of the region.
+    pub endpoint: Option<String>,
+    /// The only key (id, ARN, `alias/…`) that may open it; default: the one that the ciphertext names.
+    pub key_id: Option<String>,
+    /// What was given to `aws kms encrypt --encryption-context`.
+    pub encryption_context: BTreeMap<String, String>,
+    /// Certificates (PEM) to trust instead of the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+impl Kms {
+    /// The block at `path`.
+    pub(super) fn settings(&self, path: &str, problems: &mut Vec<FieldProblem>) -> KmsSettings {
+        let mut bad = |key: &str, what: &str| problems.push(FieldProblem::new(format!("{path}.{key}"), what));
+        if self.region.is_empty() {
+            bad("region", "is missing");
+        }
+        if self.endpoint.as_ref().is_some_and(|endpoint| !url(endpoint)) {
+            bad("endpoint", "is not a URL such as `https://kms.example.com`");
+        }
+        if self.key_id.as_ref().is_some_and(String::is_empty) {
+            bad("key_id", "is empty");
+        }
+        KmsSettings {
+            region: self.region.clone(),
+            endpoint: self.endpoint.clone(),
+            key_id: self.key_id.clone(),
+            encryption_context: self.encryption_context.clone(),
+            ca_file: self.ca_file.clone(),
+        }
+    }
+}
+
+/// Whether a text names a scheme and a host.
+pub(super) fn url(text: &str) -> bool {
+    text.parse::<http::Uri>().is_ok_and(|uri| uri.authority().is_some() && uri.scheme().is_some())
 }

@@ -273,24 +273,29 @@ impl Vault {
 pub fn identities(paths: &[PathBuf]) -> Result<Vec<age::x25519::Identity>, ReadError> {
     let mut found = Vec::new();
     for path in paths {
-        let say = |what: &dyn std::fmt::Display| format!("the identity file {} {what}", path.display());
-        let file = std::fs::File::open(path).map_err(|error| say(&format!("can't be read: {error}")))?;
+        let say = |error| format!("the identity file {} can't be read: {error}", path.display());
         let mut text = Zeroizing::new(String::new());
-        file.take(MAX_IDENTITY_FILE)
-            .read_to_string(&mut text)
-            .map_err(|error| say(&format!("can't be read: {error}")))?;
-        let before = found.len();
-        for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
-            found.push(line.parse().map_err(|_| say(&"has a line that is no `AGE-SECRET-KEY-1…`"))?);
-        }
-        if found.len() == before {
-            return Err(say(&"holds no key"));
-        }
+        std::fs::File::open(path)
+            .and_then(|file| file.take(MAX_IDENTITY_FILE).read_to_string(&mut text))
+            .map_err(say)?;
+        found.extend(identities_in(path, &text)?);
     }
     if found.is_empty() {
         return Err("give --identity: the file with an auditor's secret key".to_owned());
     }
     Ok(found)
+}
+
+/// The secret keys in what such a file holds.
+///
+/// # Errors
+/// There is none, or something else; never with the contents.
+pub fn identities_in(path: &Path, text: &str) -> Result<Vec<age::x25519::Identity>, ReadError> {
+    let say = |what: &str| format!("the identity file {} {what}", path.display());
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let keys = lines.map(|line| line.parse().map_err(|_| say("has a line that is no `AGE-SECRET-KEY-1…`")));
+    let keys: Vec<_> = keys.collect::<Result<_, _>>()?;
+    if keys.is_empty() { Err(say("holds no key")) } else { Ok(keys) }
 }
 
 /// Ranges of an object's fragments (first byte, length) as the index tells, with where they belong.

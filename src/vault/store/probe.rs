@@ -15,9 +15,10 @@ use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 
 use crate::clock::UnixNanos;
+use crate::vault::aws::{NO_CONNECTION, NO_CREDENTIALS, NO_TIME, not_sent};
 
 use super::StoreError;
-use super::s3::{NO_CONNECTION, NO_CREDENTIALS, NO_TIME, S3Store, not_sent};
+use super::s3::S3Store;
 use super::settings::LockMode;
 
 /// One thing that was tried.

@@ -4,39 +4,32 @@
 //! on every put; a lock is dated from the put; the client is made with the first call. **Not here**: endless retries
 //! (`uploader`), the bytes of objects.
 
-use std::path::Path;
 use std::time::Duration;
 
 use aws_config::BehaviorVersion;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
-    Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation, SharedHttpClient,
-    StalledStreamProtectionConfig,
+    Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation, StalledStreamProtectionConfig,
 };
-use aws_sdk_s3::error::{ConnectorError, ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
 use aws_sdk_s3::types::ObjectLockMode;
 use aws_sdk_s3::{Client, Config};
-use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
-use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
-use aws_smithy_http_client::{Builder, Connector, proxy::ProxyConfig};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use sha2::{Digest, Sha256};
 use tokio::sync::OnceCell;
 
 use crate::clock::UnixNanos;
 use crate::secret::Secret;
+use crate::vault::aws::{CONNECT, NO_TIME, chain, http_client, not_sent};
 
 use super::settings::{LockMode, S3Settings};
 use super::{Held, MAX_READ, ObjectKind, Put, StoreError, VaultReader, VaultStore, Version, VersionPage};
 
-const CONNECT: Duration = Duration::from_millis(3100);
 /// An attempt takes this and a second for each megabyte.
 const ATTEMPT: Duration = Duration::from_secs(30);
 const SDK_ATTEMPTS: u32 = 2;
@@ -67,7 +60,7 @@ impl S3Store {
             .behavior_version(BehaviorVersion::latest())
             .credentials_provider(credentials)
             .region(Region::new(settings.region.clone()))
-            .http_client(http_client(&settings).await?);
+            .http_client(http_client(settings.ca_file.as_deref()).await.map_err(StoreError::Denied)?);
         config.set_endpoint_url(settings.endpoint.clone());
         let client = Client::from_conf(configure(config, &settings));
         Ok(Self { settings, client: OnceCell::new_with(Some(client)), oldest: false })
@@ -310,26 +303,6 @@ impl Failed {
     }
 }
 
-pub(super) const NO_TIME: &str = "timed out";
-pub(super) const NO_CONNECTION: &str = "no connection";
-pub(super) const NO_CREDENTIALS: &str = "no credentials in the environment, profile or metadata service";
-
-/// Why a request did not leave.
-pub(super) fn not_sent(failure: Option<&ConnectorError>) -> &'static str {
-    let first = failure.map(|error| error as &(dyn std::error::Error + 'static));
-    let mut causes = std::iter::successors(first, |error| error.source());
-    if failure.is_some_and(ConnectorError::is_timeout) {
-        NO_TIME
-    } else if failure.is_some_and(ConnectorError::is_io) {
-        NO_CONNECTION
-    } else if causes.any(|cause| cause.to_string().contains("credential")) {
-        // the SDK has no kind for it
-        NO_CREDENTIALS
-    } else {
-        "no connection, or no credentials in the environment, profile or metadata service"
-    }
-}
-
 /// What an SDK error means. Texts are error codes, never bodies.
 pub(super) fn classify<E: ProvideErrorMetadata>(error: &SdkError<E>) -> Failed {
     let unavailable = |why: String| Failed::Error(StoreError::Unavailable(why));
@@ -363,34 +336,13 @@ fn classify_answer(status: u16, code: &str) -> Failed {
 }
 
 async fn connect(settings: &S3Settings) -> Result<Client, StoreError> {
-    let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http_client(settings).await?);
-    if !settings.region.is_empty() {
-        loader = loader.region(Region::new(settings.region.clone()));
-    }
+    let loader = chain(&settings.region, settings.ca_file.as_deref()).await;
+    let mut loader = loader.map_err(StoreError::Denied)?;
     if let Some(endpoint) = &settings.endpoint {
         loader = loader.endpoint_url(endpoint);
     }
     let shared = loader.load().await;
     Ok(Client::from_conf(configure(aws_sdk_s3::config::Builder::from(&shared), settings)))
-}
-
-/// Connections with the proxy of the environment and the certificates of the settings: only a connector made this way
-/// honours both.
-async fn http_client(settings: &S3Settings) -> Result<SharedHttpClient, StoreError> {
-    let trust = match &settings.ca_file {
-        None => TrustStore::default(),
-        Some(path) => TrustStore::empty().with_pem_certificate(pem(path).await?),
-    };
-    let tls = TlsContext::builder().with_trust_store(trust).build();
-    let tls = tls.map_err(|_| StoreError::Denied("the certificates can't be used".to_owned()))?;
-    Ok(Builder::new().build_with_connector_fn(move |connector, _| {
-        let mut builder = Connector::builder()
-            .proxy_config(ProxyConfig::from_env())
-            .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
-            .tls_context(tls.clone());
-        builder.set_connector_settings(connector.cloned());
-        builder.build()
-    }))
 }
 
 /// What every client of ours has.
@@ -405,16 +357,4 @@ fn configure(builder: aws_sdk_s3::config::Builder, settings: &S3Settings) -> Con
         )
         .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(ATTEMPT).build())
         .build()
-}
-
-/// Reads certificates and checks them: the client would panic on bad ones.
-async fn pem(path: &Path) -> Result<Vec<u8>, StoreError> {
-    let read = tokio::fs::read(path).await;
-    let bytes = read.map_err(|error| StoreError::Denied(format!("ca_file can't be read: {}", error.kind())))?;
-    let unusable = || StoreError::Denied("ca_file holds no usable PEM certificate".to_owned());
-    let mut roots = rustls::RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&bytes) {
-        roots.add(certificate.map_err(|_| unusable())?).map_err(|_| unusable())?;
-    }
-    if roots.is_empty() { Err(unusable()) } else { Ok(bytes) }
 }

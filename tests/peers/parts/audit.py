@@ -1,7 +1,7 @@
 """What an auditor does, with stock tools and with the product's own: docs/auditors-guide.md word for word, erasure, copies of keys, evidence.
 
     audit.py [--s3]     with --s3 the vault is in radosgw, and the guide fetches it with the AWS command line
-    audit.py --kms      the signing key and an auditor's lie encrypted under a KMS (moto's): the documented commands bring them back
+    audit.py --kms      the signing key and an auditor's are ciphertext of a KMS (moto's), made as documented: the gateway and the commands have it open them
 """
 import argparse
 import base64
@@ -576,14 +576,30 @@ def s3(work):
         subprocess.run([os.path.join(HERE, "radosgw", "stop.sh"), rgw], capture_output=True)
 
 
+def documented(page, words):
+    """The line of a page that holds these words, without its comment."""
+    with open(os.path.join(REPO, "docs", page)) as f:
+        return next(line for line in f if words in line).split("   #")[0].strip()
+
+
+def plain_keys(folder):
+    """Files that hold a secret key as tollgate makes them."""
+    found = []
+    for path in (os.path.join(where, name) for where, _, names in os.walk(folder) for name in names):
+        with open(path, "rb") as f:
+            if re.search(rb"AGE-SECRET-KEY-1|PRIVATE\+KEY\+", f.read()):
+                found.append(path)
+    return found
+
+
 def kms(work):
-    """Keys that lie as ciphertext: decrypted as documented, a gateway signs with one, an auditor opens with the other."""
-    tools, keys = os.path.join(CACHE, "venv-kms", "bin"), os.path.join(work, "keys")
-    os.makedirs(os.path.join(keys, "run"))
+    """Keys that lie as ciphertext, made by the documented commands: a gateway signs with one, an auditor opens with the other."""
+    tools, keys = os.path.join(CACHE, "venv-aws", "bin"), os.path.join(work, "keys")
+    os.makedirs(keys)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    start([os.path.join(tools, "moto_server"), "-H", "127.0.0.1", "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    moto = start([os.path.join(tools, "moto_server"), "-H", "127.0.0.1", "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def listens():
         try:
@@ -592,34 +608,51 @@ def kms(work):
             return False
         return True
     until("moto listens", listens, 60, 0.2)
-    env = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}", "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "AWS_REGION": "us-east-1",
-           "AWS_DEFAULT_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"}
+    url = f"http://127.0.0.1:{port}"
+    credentials = {**os.environ, "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_EC2_METADATA_DISABLED": "true"}
+    env = {**credentials, "PATH": f"{tools}:{os.environ['PATH']}", "AWS_ENDPOINT_URL": url, "AWS_REGION": "eu-central-1", "AWS_DEFAULT_REGION": "eu-central-1"}
 
     def shell(command):
         return subprocess.run(["bash", "-euo", "pipefail", "-c", command], cwd=keys, env=env, capture_output=True, text=True)
-    made = shell("aws kms create-key --query KeyMetadata.KeyId --output text")
+    made = shell("aws kms create-key --query KeyMetadata.Arn --output text")
+    arn = made.stdout.strip()
+    made = shell(f"aws kms create-alias --alias-name alias/tollgate --target-key-id {arn}")
     check("the KMS makes a key", made.returncode == 0, made.stderr)
     key = run("keygen", "--signing", "--name", "peer.example", "--output", os.path.join(keys, "signing.key"))[1].strip()
     recipient = keygen(os.path.join(keys, "auditor.key"))
-    for name, page in (("auditor.key", "auditors-guide.md"), ("signing.key", "vault.md")):
-        path = os.path.join(keys, name)
-        with open(path, "rb") as f:
-            plain = f.read()
-        done = shell(f"aws kms encrypt --key-id {made.stdout.strip()} --plaintext fileb://{name} --query CiphertextBlob --output text | base64 -d > {name}.kms")
-        os.remove(path)
-        with open(f"{path}.kms", "rb") as f:
-            check(f"{name}: lies as ciphertext", done.returncode == 0 and plain.splitlines()[-1] not in f.read(), done.stderr)
-        with open(os.path.join(REPO, "docs", page)) as f:
-            command = next(line for line in f if "aws kms decrypt" in line).replace("/run/tollgate/", f"{keys}/run/").strip()
-        done = shell(command)
-        back = os.path.join(keys, "run", name) if "/run/" in command else path
-        with open(back, "rb") as f:
-            check(f"{name}: docs/{page}'s command brings it back", done.returncode == 0 and f.read() == plain, done.stderr)
-    signing, auditor = os.path.join(keys, "run", "signing.key"), os.path.join(keys, "auditor.key")
-    check("the signing key is nobody else's to read", os.stat(signing).st_mode & 0o077 == 0)
-    gateway, _ = filled(work, {"signing_key": signing, "recipients": [recipient]})
-    code, out, why = run("verify", "--store", gateway.store, "--key", key, "--identity", auditor)
-    check("what the gateway signed with it verifies", code == 0, out[-600:] + why)
+    encrypt, plain = documented("vault.md", "aws kms encrypt"), {}
+    for name in ("signing.key", "auditor.key"):
+        with open(os.path.join(keys, name), "rb") as f:
+            plain[name] = f.read()
+        done = shell(f"{encrypt.replace('signing.key', name)}; {documented('vault.md', 'shred -u').replace('signing.key', name)}")
+        check(f"{name}: docs/vault.md's command makes ciphertext of it", done.returncode == 0 and os.path.getsize(os.path.join(keys, f"{name}.kms")) > 0, done.stderr)
+    check("no key lies there in plain text", os.listdir(keys) and not plain_keys(keys), str(plain_keys(keys)))
+
+    opens = {"region": "eu-central-1", "endpoint": url, "key_id": arn, "encryption_context": {"purpose": "tollgate"}}
+    vault = {"signing_key": os.path.join(keys, "signing.key.kms"), "signing_key_kms": opens, "recipients": [recipient], "forward": "after_put"}
+    gateway, _ = filled(work, vault, credentials)
+    doctor = subprocess.run([BINARY, "vault", "doctor", "--config", gateway.config_path], capture_output=True, text=True, env=credentials)
+    check("doctor: KMS opens the key, and which", doctor.returncode == 0 and key in doctor.stdout, doctor.stdout + doctor.stderr)
+    # the region from the environment, then from an option; the endpoint likewise
+    sealed = ["--store", gateway.store, "--identity-kms", os.path.join(keys, "auditor.key.kms"), "--kms-encryption-context", "purpose=tollgate"]
+    code, out, why = run("verify", *sealed, "--key", key, env=env)
+    check("what the gateway signed with it verifies, opened", code == 0 and re.search(r"opened", out), out[-600:] + why)
+    one = session("plain")
+    code, out, why = run("replay", one["session_ids"][0], *sealed, "--key", key, "--kms-region", "eu-central-1", "--kms-endpoint", url, "--kms-key-id", arn, env=credentials)
+    check("a session is replayed", code == 0 and all(c in out for c in canaries(one)), f"exit {code}: {why}")
+    code, _, why = run("replay", one["session_ids"][0], *sealed[:4], env=env)
+    check("not without the encryption context", code == 1 and "InvalidCiphertextException" in why, why)
+    check("still no key lies there in plain text", not plain_keys(keys) and not plain_keys(gateway.data) and not plain_keys(gateway.store))
+    done = shell(documented("auditors-guide.md", "aws kms decrypt").replace("--query", "--encryption-context purpose=tollgate --query"))
+    with open(os.path.join(keys, "auditor.key"), "rb") as f:
+        check("docs/auditors-guide.md's command brings the auditor's back for stock tools", done.returncode == 0 and f.read() == plain["auditor.key"], done.stderr)
+
+    moto.kill()
+    moto.wait()
+    began = time.monotonic()
+    gateway.start(wait=False, env=credentials)
+    code = gateway.process.wait(40)
+    check("with the KMS away a start ends with 1, in time, and says so", code == 1 and time.monotonic() - began < 20 and "KMS is not available" in gateway.log()[-1000:], f"{code} {gateway.log()[-500:]}")
 
 
 def main():

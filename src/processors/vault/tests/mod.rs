@@ -100,6 +100,22 @@ fn retention_is_bounded() {
     }
 }
 
+/// Who opens the signing key is told whole: half of it would only be found out by a gateway that does not start.
+#[test]
+fn a_kms_is_named_whole() {
+    let with = |key: &str| problems(&format!("recipients: [{}]\nstore: {{ directory: ./vault }}\n{key}", recipient()));
+    let found = with("signing_key_kms: { endpoint: here, key_id: '' }");
+    for path in ["signing_key_kms", "signing_key_kms.region", "signing_key_kms.endpoint", "signing_key_kms.key_id"] {
+        assert!(found.iter().any(|problem| problem.starts_with(&format!("{path}:"))), "{path} in {found:?}");
+    }
+    let text = "signing_key: /k\nsigning_key_kms: { region: eu-central-1, encryption_context: { purpose: vault } }";
+    let text = format!("recipients: [{}]\nstore: {{ directory: ./vault }}\n{text}", recipient());
+    let settings = parse(&text).settings().unwrap_or_else(|problems| panic!("{problems:?}"));
+    let (path, sealed) = settings.sealed_key().expect("a sealed key");
+    assert!(path == std::path::Path::new("/k") && sealed.kms.region == "eu-central-1");
+    assert_eq!(sealed.kms.encryption_context.get("purpose").map(String::as_str), Some("vault"));
+}
+
 fn shape_of(part: Part, text: &str) -> String {
     let mut shape = shape::Shape::default();
     shape.add(part, text, None);

@@ -179,5 +179,5 @@ async fn doctor_names_the_cause() {
     let told = cannot(&with(dead, KEYS.0, KEYS.1).await).await;
     assert!(told.starts_with("no connection / nothing answers"), "{told}");
     let none = aws_sdk_s3::error::ConnectorError::other("the credential provider was not enabled".into(), None);
-    assert_eq!(super::super::s3::not_sent(Some(&none)), super::super::s3::NO_CREDENTIALS);
+    assert_eq!(crate::vault::aws::not_sent(Some(&none)), crate::vault::aws::NO_CREDENTIALS);
 }

@@ -1,0 +1,72 @@
+//! **What**: [`Sealed`]: options for auditors' keys that lie as ciphertext of AWS KMS, and [`keys`], which reads every auditor's key that a
+//! command is given. **Why**: all commands that open take the same, and read it in one place. **Invariants**: what KMS opened is in memory
+//! only. **Not here**: asking KMS (`vault/kms`), noting what is opened (`opening_log`).
+
+use std::path::PathBuf;
+
+use age::x25519::Identity;
+use clap::Args;
+
+use super::reach::Reach;
+use crate::vault::kms::{Ciphertext, KmsSettings, decrypt};
+use crate::vault::read::{identities, identities_in};
+
+/// Keys that KMS opens.
+#[derive(Args)]
+pub(super) struct Sealed {
+    /// An auditor's key file as ciphertext of AWS KMS (`aws kms encrypt`: base64 or bytes), opened in memory with the credentials of the
+    /// standard chain; more than one may be given.
+    #[arg(long, value_name = "FILE")]
+    identity_kms: Vec<PathBuf>,
+    /// Region of KMS [default: --region, else the standard chain's].
+    #[arg(long, value_name = "REGION", requires = "identity_kms")]
+    kms_region: Option<String>,
+    /// Address of a KMS that is not AWS' own of the region [default: $AWS_ENDPOINT_URL_KMS].
+    #[arg(long, value_name = "URL", requires = "identity_kms")]
+    kms_endpoint: Option<String>,
+    /// The only KMS key (id, ARN, `alias/…`) that may open it [default: the one that the ciphertext names].
+    #[arg(long, value_name = "ID", requires = "identity_kms")]
+    kms_key_id: Option<String>,
+    /// What was given to `aws kms encrypt --encryption-context`; more than one may be given.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair, requires = "identity_kms")]
+    kms_encryption_context: Vec<(String, String)>,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("is not of the form `key=value`")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+/// The secret keys of auditors, and the files that they came from, in order.
+///
+/// # Errors
+/// A file can't be read or opened, or holds no key; never with its contents. There is none.
+pub(super) async fn keys(
+    files: &[PathBuf],
+    sealed: &Sealed,
+    reach: &Reach,
+) -> Result<(Vec<PathBuf>, Vec<Identity>), String> {
+    let none = files.is_empty() && !sealed.identity_kms.is_empty();
+    let mut keys = if none { Vec::new() } else { identities(files)? };
+    let settings = KmsSettings {
+        region: sealed.kms_region.as_deref().or(reach.region()).unwrap_or_default().to_owned(),
+        endpoint: sealed.kms_endpoint.clone(),
+        key_id: sealed.kms_key_id.clone(),
+        encryption_context: sealed.kms_encryption_context.iter().cloned().collect(),
+        ca_file: None,
+    };
+    for path in &sealed.identity_kms {
+        let say = |why: &dyn std::fmt::Display| format!("the identity file {}: {why}", path.display());
+        let ciphertext = Ciphertext::read(path).map_err(|why| say(&why))?;
+        let text = decrypt(&settings, &ciphertext).await.map_err(|why| say(&why))?;
+        keys.extend(identities_in(path, text.expose())?);
+    }
+    Ok((files.iter().chain(&sealed.identity_kms).cloned().collect(), keys))
+}
+
+impl Sealed {
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.identity_kms.is_empty()
+    }
+}

@@ -1,0 +1,62 @@
+//! **What**: what `aws kms encrypt` gives, as it lies in a file: bytes, base64, or base64 in quotes as its JSON has it.
+//! **Invariants**: what is a key in plain text is refused before anybody could send it away. **Not here**: opening it.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use zeroize::Zeroizing;
+
+/// Longest ciphertext that KMS takes, bytes.
+const MOST: usize = 6144;
+/// No ciphertext of KMS is shorter, bytes: it names its key, beside nonce and tag. Many a bare key is.
+const LEAST: usize = 64;
+/// Longest file that is read, bytes.
+const MOST_OF_FILE: u64 = 64 << 10;
+/// By which secrets of `tollgate vault keygen` and others are known.
+const PLAIN: [&[u8]; 3] = [b"AGE-SECRET-KEY-", b"PRIVATE+KEY+", b"PRIVATE KEY-----"];
+
+/// Ciphertext of a key.
+pub struct Ciphertext(Vec<u8>);
+
+impl Ciphertext {
+    /// That in a file.
+    ///
+    /// # Errors
+    /// What is wrong, without the value.
+    pub fn read(path: &Path) -> Result<Self, String> {
+        let file = File::open(path).map_err(|error| format!("can't be read: {error}"))?;
+        // a key may have been left there by mistake: no copy of it is left behind while this grows
+        let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(MOST_OF_FILE).unwrap_or(MOST)));
+        file.take(MOST_OF_FILE).read_to_end(&mut bytes).map_err(|error| format!("can't be read: {error}"))?;
+        Self::parse(&bytes).map_err(str::to_owned)
+    }
+
+    /// That in a file's bytes.
+    ///
+    /// # Errors
+    /// What is wrong, without the value.
+    pub fn parse(bytes: &[u8]) -> Result<Self, &'static str> {
+        const BAD: &str = "holds no ciphertext of KMS (`aws kms encrypt --query CiphertextBlob`, base64 or its bytes)";
+        let holds = |mark: &&[u8]| bytes.windows(mark.len()).any(|window| window.eq_ignore_ascii_case(mark));
+        if PLAIN.iter().any(holds) {
+            return Err(
+                "holds a key in plain text, which KMS is not asked to open: give ciphertext, or say nothing of KMS",
+            );
+        }
+        let sealed = match std::str::from_utf8(bytes) {
+            Ok(text) => {
+                let text: String = text.trim().trim_matches('"').split_ascii_whitespace().collect();
+                STANDARD.decode(text).map_err(|_| BAD)?
+            }
+            Err(_) => bytes.to_vec(),
+        };
+        if (LEAST..=MOST).contains(&sealed.len()) { Ok(Self(sealed)) } else { Err(BAD) }
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}

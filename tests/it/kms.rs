@@ -1,0 +1,304 @@
+//! Keys that lie as ciphertext of a KMS, as processes see them: who is asked, when, how often, and what becomes of a gateway while the
+//! KMS refuses or is away.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::fake_kms::{FakeKms, KEY, Mood, seal};
+use crate::reload::Running;
+
+/// What the standard chain takes, and nothing from this machine.
+const CREDENTIALS: [(&str, &str); 3] =
+    [("AWS_ACCESS_KEY_ID", "x"), ("AWS_SECRET_ACCESS_KEY", "x"), ("AWS_EC2_METADATA_DISABLED", "true")];
+
+struct Site {
+    folder: TempDir,
+    kms: FakeKms,
+    /// Public keys, by the name of the file.
+    public: Vec<(&'static str, String)>,
+}
+
+fn tollgate(command: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_tollgate")).args(command).env_clear().envs(CREDENTIALS).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+impl Site {
+    /// Two signing keys and an auditor's, as ciphertext only.
+    fn new() -> Self {
+        let (folder, kms) = (tempfile::tempdir().unwrap(), FakeKms::start());
+        fs::create_dir_all(folder.path().join("data")).unwrap();
+        let mut site = Self { folder, kms, public: Vec::new() };
+        for (name, signing) in [("one", true), ("two", true), ("auditor", false)] {
+            let plain = site.at(&format!("{name}.key"));
+            let mut command = vec!["vault", "keygen", "--output", &plain];
+            if signing {
+                command.extend(["--signing", "--name", "gw.example"]);
+            }
+            let made = tollgate(&command);
+            assert!(made.status.success(), "{}", text(&made.stderr));
+            site.public.push((name, text(&made.stdout).trim().to_owned()));
+            let sealed = seal(&[("purpose", "vault")], &fs::read(&plain).unwrap());
+            fs::write(site.at(&format!("{name}.kms")), sealed).unwrap();
+            fs::remove_file(plain).unwrap();
+        }
+        site
+    }
+
+    fn at(&self, name: &str) -> String {
+        self.folder.path().join(name).display().to_string()
+    }
+
+    fn public(&self, name: &str) -> &str {
+        &self.public.iter().find(|(known, _)| *known == name).unwrap().1
+    }
+
+    fn config(&self, key: &str) -> PathBuf {
+        let path = self.folder.path().join("config.yaml");
+        let text = format!(
+            "receivers: {{ otlp: {{ protocols: {{ http: {{ endpoint: 'localhost:0' }} }} }} }}\n\
+             processors:\n  vault:\n    recipients: ['{}']\n    store: {{ directory: '{}' }}\n    writer: gw\n    signing_key: '{}'\n    \
+             signing_key_kms: {{ region: eu-central-1, endpoint: '{}', key_id: '{KEY}', encryption_context: {{ purpose: vault }} }}\n\
+             exporters: {{ file: {{ path: '{}', trust: internal }} }}\n\
+             spool: {{ directory: '{}', max_size: 64MiB }}\n\
+             service: {{ pipelines: {{ traces: {{ receivers: [otlp], processors: [vault], exporters: [file] }} }} }}\n",
+            self.public("auditor"),
+            self.at("vault"),
+            self.at(key),
+            self.kms.url(),
+            self.at("out.jsonl"),
+            self.at("data/spool"),
+        );
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn start(&self, key: &str, more: &[&str]) -> Running {
+        Running::start_in(&CREDENTIALS, &self.config(key), more)
+    }
+
+    /// A start that fails: what it says, and its exit code.
+    fn refused(&self, key: &str) -> (String, Option<i32>) {
+        let config = format!("--config={}", self.config(key).display());
+        let done = tollgate(&["run", &config]);
+        (text(&done.stderr), done.status.code())
+    }
+
+    fn command(&self, words: &[&str]) -> Output {
+        let config = format!("--config={}", self.config("one.kms").display());
+        tollgate(&[words, &[config.as_str()]].concat())
+    }
+}
+
+/// An agent's span with a prompt; it must be accepted.
+fn send(to: std::net::SocketAddr, prompt: &str) {
+    let body = format!(
+        r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{{"traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174","name":"chat",
+        "startTimeUnixNano":"1795000000000000000","endTimeUnixNano":"1795000001000000000","attributes":[
+        {{"key":"gen_ai.operation.name","value":{{"stringValue":"chat"}}}},{{"key":"gen_ai.request.model","value":{{"stringValue":"gpt-5-mini"}}}},
+        {{"key":"gen_ai.conversation.id","value":{{"stringValue":"s-1"}}}},
+        {{"key":"gen_ai.input.messages","value":{{"stringValue":"[{{\"role\":\"user\",\"parts\":[{{\"type\":\"text\",\"content\":\"{prompt}\"}}]}}]"}}}}]}}]}}]}}]}}"#
+    );
+    let mut stream = TcpStream::connect(to).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let head = "POST /v1/traces HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json";
+    write!(stream, "{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+fn keys_in_plain_text(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            found.extend(keys_in_plain_text(&path));
+        } else {
+            let bytes = fs::read(&path).unwrap();
+            let holds = |mark: &[u8]| bytes.windows(mark.len()).any(|window| window == mark);
+            if holds(b"AGE-SECRET-KEY-1") || holds(b"PRIVATE+KEY+gw.example") {
+                found.push(path);
+            }
+        }
+    }
+    found
+}
+
+/// A gateway signs with a key that lies as ciphertext, and an auditor opens with one: both in memory, none on the disk, one request each.
+#[test]
+fn sealed_keys_sign_and_open() {
+    let site = Site::new();
+    let gateway = site.start("one.kms", &[]);
+    assert!(gateway.line("digests of the vault are signed").contains(site.public("one")));
+    send(gateway.address("otlp http"), "what is 6 times 7?");
+    assert_eq!(gateway.end(), Some(0));
+    assert_eq!(site.kms.count(), 1, "a start asks once");
+    let (store, key, auditor, url) = (site.at("vault"), site.public("one"), site.at("auditor.kms"), site.kms.url());
+    let sealed = [
+        "--store",
+        &store,
+        "--identity-kms",
+        &auditor,
+        "--kms-region",
+        "eu-central-1",
+        "--kms-endpoint",
+        &url,
+        "--kms-encryption-context",
+        "purpose=vault",
+    ];
+    let vault = |words: &[&str]| tollgate(&[&["vault"], words, &sealed[..]].concat());
+    let replayed = vault(&["replay", "s-1", "--key", key]);
+    assert!(replayed.status.success() && text(&replayed.stdout).contains("6 times 7"), "{}", text(&replayed.stderr));
+    assert!(Path::new(&format!("{auditor}.openings.jsonl")).is_file(), "an opening is noted");
+    let verified = vault(&["verify", "--key", key]);
+    assert!(verified.status.success(), "{}{}", text(&verified.stdout), text(&verified.stderr));
+    for words in [&["export", "s-1", "--format", "jsonl"][..], &["get", "--trace", "5b8efff798038103d269b633813fc60c"]]
+    {
+        let done = vault(words);
+        assert!(done.status.success() && text(&done.stdout).contains("6 times 7"), "{words:?}: {}", text(&done.stderr));
+    }
+    let rewrapped = vault(&["rewrap", "--recipient", site.public("auditor")]);
+    assert!(rewrapped.status.success(), "{}", text(&rewrapped.stderr));
+    assert_eq!(site.kms.count(), 6, "each command asks once");
+    assert!(site.kms.state().wrong.is_empty(), "{:?}", site.kms.state().wrong);
+    assert_eq!(keys_in_plain_text(site.folder.path()), Vec::<PathBuf>::new());
+    // the context is part of what opens it
+    let done = tollgate(&[&["vault", "replay", "s-1"], &sealed[..8]].concat());
+    let said = text(&done.stderr);
+    assert!(
+        !done.status.success() && said.contains("InvalidCiphertextException") && said.contains("auditor.kms"),
+        "{said}"
+    );
+}
+
+/// What somebody has to change ends a start with 78, what may pass with 1; neither hangs, and what is no ciphertext is not sent.
+#[test]
+fn a_start_without_the_key_ends_and_says_why() {
+    let site = Site::new();
+    site.kms.set(Mood::Says(400, "AccessDeniedException"));
+    let (said, exit) = site.refused("one.kms");
+    assert!(
+        exit == Some(78) && said.contains("AccessDeniedException") && said.contains("kms:Decrypt"),
+        "{exit:?} {said}"
+    );
+    site.kms.set(Mood::Says(500, "KMSInternalException"));
+    let (said, exit) = site.refused("one.kms");
+    assert!(exit == Some(1) && said.contains("KMS is not available: 500"), "{exit:?} {said}");
+    site.kms.set(Mood::Works);
+    let before = site.kms.count();
+    assert!(tollgate(&["vault", "keygen", "--signing", "--output", &site.at("plain")]).status.success());
+    let (said, exit) = site.refused("plain");
+    assert!(exit == Some(78) && said.contains("in plain text") && !said.contains("PRIVATE"), "{exit:?} {said}");
+    let (said, exit) = site.refused("missing");
+    assert!(exit == Some(78) && said.contains("can't be read"), "{exit:?} {said}");
+    assert_eq!(site.kms.count(), before, "nothing was sent");
+    // an auditor's key is no signing key: what was opened is shown to nobody
+    let (said, exit) = site.refused("auditor.kms");
+    assert!(
+        exit == Some(78) && said.contains("holds no signing key") && !said.contains("AGE-SECRET"),
+        "{exit:?} {said}"
+    );
+}
+
+/// A KMS that hangs keeps nobody from ending the gateway.
+#[test]
+fn a_start_that_waits_for_a_kms_can_be_ended() {
+    let site = Site::new();
+    site.kms.set(Mood::Hangs);
+    let gateway = site.start("one.kms", &[]);
+    let end = Instant::now() + Duration::from_secs(30);
+    while site.kms.count() == 0 {
+        assert!(Instant::now() < end, "it asks");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let began = Instant::now();
+    assert_eq!(gateway.end(), Some(0));
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+}
+
+/// A reload goes over to another key with one request, made while the former gateway serves; one that KMS does not open changes nothing.
+#[test]
+fn a_signing_key_is_rotated_without_a_gap() {
+    let site = Site::new();
+    let gateway = site.start("one.kms", &[]);
+    let http = gateway.address("otlp http");
+    send(http, "with the first key");
+    site.config("two.kms");
+    site.kms.set(Mood::Says(400, "AccessDeniedException"));
+    gateway.signal("HUP");
+    let line = gateway.line("can't be used; the one before goes on");
+    assert!(line.contains("AccessDeniedException") && line.contains("signing_key"), "{line}");
+    site.kms.set(Mood::Hangs);
+    gateway.signal("HUP");
+    gateway.line("read again");
+    // while it waits, and after
+    send(http, "still with the first key");
+    assert!(gateway.line("can't be used; the one before goes on").contains("KMS is not available"));
+    send(http, "once more with the first key");
+    site.kms.set(Mood::Works);
+    let before = site.kms.count();
+    gateway.signal("HUP");
+    assert!(gateway.line("digests of the vault are signed").contains(site.public("two")));
+    assert_eq!(gateway.address("otlp http"), http);
+    send(http, "with the second key");
+    assert_eq!(site.kms.count(), before + 1, "what was opened before the round is not asked for again in the gap");
+    assert_eq!(gateway.end(), Some(0));
+    let store = site.at("vault");
+    let verify = |keys: &[&str]| {
+        let keys: Vec<&str> = keys.iter().flat_map(|name| ["--key", site.public(name)]).collect();
+        tollgate(&[&["vault", "verify", "--store", &store], &keys[..]].concat()).status.success()
+    };
+    assert!(verify(&["one", "two"]) && !verify(&["one"]) && !verify(&["two"]));
+}
+
+/// A watch that waits for a KMS to open a key does not ask it each second: it writes down, and charges for, each time.
+#[test]
+fn a_watch_asks_a_kms_seldom() {
+    let site = Site::new();
+    let gateway = site.start("one.kms", &["--watch"]);
+    gateway.address("otlp http");
+    site.kms.set(Mood::Says(400, "AccessDeniedException"));
+    site.config("two.kms");
+    gateway.line("can't be used; the one before goes on");
+    let before = site.kms.count();
+    std::thread::sleep(Duration::from_secs(6));
+    assert!(site.kms.count() <= before + 1, "{} requests in 6 seconds", site.kms.count() - before);
+    site.kms.set(Mood::Works);
+    gateway.line("can be used now");
+    assert!(gateway.line("digests of the vault are signed").contains(site.public("two")));
+    gateway.address("otlp http");
+    assert_eq!(gateway.end(), Some(0));
+}
+
+/// `validate` asks nobody and says so; `check` and `vault doctor` ask.
+#[test]
+fn validate_asks_nobody_and_check_asks() {
+    let site = Site::new();
+    let done = site.command(&["validate"]);
+    assert!(done.status.success() && text(&done.stderr).contains("KMS was not asked"), "{}", text(&done.stderr));
+    assert_eq!(site.kms.count(), 0);
+    for words in [&["check"][..], &["vault", "doctor"]] {
+        site.kms.set(Mood::Works);
+        let done = site.command(words);
+        assert!(text(&done.stdout).contains("√ KMS opens the signing key"), "{words:?}: {}", text(&done.stdout));
+        assert!(done.status.success(), "{words:?}: {}", text(&done.stdout));
+        site.kms.set(Mood::Says(400, "AccessDeniedException"));
+        let done = site.command(words);
+        assert!(text(&done.stdout).contains("× KMS opens the signing key"), "{words:?}: {}", text(&done.stdout));
+        assert!(!done.status.success() && text(&done.stdout).contains("kms:Decrypt"), "{words:?}");
+    }
+    fs::write(site.at("one.kms"), "no ciphertext").unwrap();
+    let done = site.command(&["validate"]);
+    assert_eq!(done.status.code(), Some(78));
+    assert!(text(&done.stderr).contains("no ciphertext of KMS"), "{}", text(&done.stderr));
+}
