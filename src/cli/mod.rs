@@ -88,7 +88,7 @@ enum Command {
     Demo(demo::Options),
     /// Checks a configuration and the certificates, keys and folders it names: every error at once, with file, line and column.
     Validate(inspect::ValidateOptions),
-    /// Tries out what a configuration needs: back ends, S3, volumes, certificates, the clock.
+    /// Tries out what a configuration needs: back ends, S3, KMS, volumes, certificates, the clock.
     ///
     /// Sends an empty request to each back end, and writes a probe object of 22 bytes to each bucket, locked like evidence.
     Check(check::Options),

@@ -21,7 +21,7 @@ use crate::app::assemble::Round;
 use crate::app::build::Seams;
 use crate::app::keys::Keys;
 use crate::app::resolve::Valid;
-use crate::app::{App, Life, assemble, outside, process, tasks, volume};
+use crate::app::{App, Life, StartError, assemble, outside, process, tasks, volume};
 use crate::clock::{Clock, SystemClock, UnixNanos};
 use crate::net::Sockets;
 use crate::pipeline::RealDisk;
@@ -93,14 +93,7 @@ async fn serve(common: Common, options: Options, loaded: Loaded) -> Exit {
         }
         sockets.begin();
         let (said, running) = (loaded.said.clone(), loaded.valid.clone());
-        let keys = match kept.take() {
-            Some(keys) => Ok(keys),
-            // a KMS may take its time
-            None => tokio::select! {
-                keys = Keys::read(&running, &*seams.rng) => keys,
-                () = &mut stop => return Exit::Fine,
-            },
-        };
+        let Some(keys) = keys_of(&running, kept.take(), &seams, stop.as_mut()).await else { return Exit::Fine };
         let made = keys.and_then(|keys| {
             let blueprint = assemble::blueprint_for(loaded.valid, keys.clone(), &seams, round.clone())?;
             Ok((blueprint, keys))
@@ -154,6 +147,22 @@ async fn serve(common: Common, options: Options, loaded: Loaded) -> Exit {
             }
             (Err(error), None) => return fail_with(&error.text, error.exit),
         }
+    }
+}
+
+/// The keys of a round: those that it had, else what there is to read. None: it was told to stop, while a KMS took its time.
+async fn keys_of(
+    valid: &Valid,
+    had: Option<Keys>,
+    seams: &Seams,
+    stop: impl Future<Output = ()>,
+) -> Option<Result<Keys, StartError>> {
+    if let Some(keys) = had {
+        return Some(Ok(keys));
+    }
+    tokio::select! {
+        keys = Keys::read(valid, &*seams.rng) => Some(keys),
+        () = stop => None,
     }
 }
 
