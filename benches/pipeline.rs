@@ -745,7 +745,7 @@ async fn gateway(folder: &Path) -> App {
         meter: Meter::new(),
         health: Health::new(),
     };
-    let blueprint = assemble::blueprint(valid, &seams).unwrap();
+    let blueprint = assemble::blueprint(valid, &seams).await.unwrap();
     App::start(blueprint, seams).await.unwrap()
 }
 
