@@ -134,6 +134,8 @@ pub(super) struct Front {
     pub(super) lines: Vec<Line>,
     pub(super) count: u64,
     pub(super) problem: Option<String>,
+    /// What may be why nothing was found.
+    pub(super) hints: Vec<String>,
     pub(super) left_out: bool,
 }
 

@@ -102,6 +102,24 @@ async fn hostile_names_are_text() {
     assert!(page.contains("no connection") && !page.contains("<b>"), "{page}");
 }
 
+/// Who looks for a person by name and finds nothing is told that private ids stand here under another name, as `find` tells; not where a pseudonym,
+/// or nobody, was looked for.
+#[tokio::test]
+async fn nothing_found_is_explained() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let audit = audit(folder.path());
+    for (search, hints) in [
+        ("session=bob.builder%40example.com", 1),
+        ("user=alice%40example.com&session=x", 2),
+        ("user=h-0123456789abcdef", 0),
+        ("tool=Bash", 0),
+        ("", 0),
+    ] {
+        let (_, _, page) = ask(&audit, &format!("/path/?{search}"), HOST, Some("audit-8898=cookie")).await;
+        assert_eq!(page.matches("stand in the vault as h-…").count(), hints, "{search}: {page}");
+    }
+}
+
 /// An object of a vault, in a folder.
 fn put(folder: &Path, name: &str, bytes: &[u8]) {
     let path = folder.join(name);
