@@ -5,7 +5,7 @@ use askama::Template;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use rust_decimal::Decimal;
 
-use crate::vault::calls::{Calls, is_model_line};
+use crate::vault::calls::{Calls, Telling, is_model_line};
 use crate::vault::read::clean;
 use crate::vault::row::Row;
 
@@ -103,8 +103,9 @@ impl Line {
             self.actors = clean(actor);
         }
         self.calls += u64::from(is_model_line(tail));
-        self.tools += u64::from(calls.is_new_tool(row));
-        self.failed += u64::from(tail.status != "ok");
+        let told = Telling::of(row);
+        self.tools += u64::from(calls.is_new_tool(&told));
+        self.failed += u64::from(calls.is_new_failure(&told));
         let usd = tail.cost_usd.as_deref().filter(|_| tail.cost_status.as_deref() == Some("priced"));
         let usd = usd.and_then(|usd| usd.parse::<Decimal>().ok()).unwrap_or_default();
         self.usd = self.usd.and_then(|sum| sum.checked_add(usd));

@@ -206,7 +206,10 @@ fn again(nodes: &[Node<'_>]) -> HashSet<usize> {
         for (at, node) in nodes.iter().enumerate().filter(|(_, node)| node.is_span == is_span) {
             let is_again = match node.call {
                 "model" => !node.entry.is_model_call() && (facts(node.entry).1 != "deferred" || is_settled(node)),
-                _ => !node.is_denied() && node.entry.tool_call().is_some_and(|told| !calls.is_new(&told)),
+                _ => {
+                    let is_told = |told| !calls.is_new_tool(&told);
+                    !node.is_denied() && node.call == "tool" && node.entry.told().is_some_and(is_told)
+                }
             };
             if is_again {
                 again.insert(at);
