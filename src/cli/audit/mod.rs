@@ -323,7 +323,7 @@ async fn session(State(audit): State<Arc<Audit>>, Params(wanted): Params<Wanted>
 fn shown(audit: &Audit, wanted: &Wanted, replay: &Replay, moved: &[String]) -> Session {
     let told = replay.turns();
     let comparable = told.iter().all(|turn| turn.is_whole());
-    let turns: Vec<Turn> = told.iter().map(|turn| Turn::of(turn.number, turn.model(), &turn.first_words())).collect();
+    let turns: Vec<Turn> = told.iter().map(Turn::of).collect();
     let text = |write: &dyn Fn(&mut Vec<u8>) -> Option<()>| {
         let mut out = Vec::new();
         write(&mut out).map(|()| String::from_utf8_lossy(&out).into_owned())

@@ -6,7 +6,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use rust_decimal::Decimal;
 
 use crate::vault::calls::{Calls, Telling, is_model_line};
-use crate::vault::read::clean;
+use crate::vault::read::{self, clean};
 use crate::vault::row::Row;
 
 use super::{Search, Verified};
@@ -149,13 +149,16 @@ impl Front {
 /// A turn in the list.
 pub(super) struct Turn {
     number: usize,
+    /// Its agent; empty: nothing tells.
+    agent: String,
     model: String,
     words: String,
 }
 
 impl Turn {
-    pub(super) fn of(number: usize, model: Option<&str>, words: &str) -> Self {
-        Self { number, model: clean(model.unwrap_or("-")), words: clean(words) }
+    pub(super) fn of(turn: &read::Turn<'_>) -> Self {
+        let (agent, model) = (turn.agent().unwrap_or_default(), turn.model().unwrap_or("-"));
+        Self { number: turn.number, agent: clean(agent), model: clean(model), words: clean(&turn.first_words()) }
     }
 }
 

@@ -1,3 +1,4 @@
+mod agents;
 mod deltas;
 mod dialects;
 mod hostile;
