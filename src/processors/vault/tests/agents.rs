@@ -140,6 +140,45 @@ async fn a_sub_agents_answer_is_its_calls_result() {
     assert!(caller.iter().any(|message| message["tool_calls"].to_string().contains(SUB_PROMPT)), "{caller:#?}");
 }
 
+/// The tree has the sub-agent below the call that started it, its calls below it, and a permission below its call.
+#[tokio::test]
+async fn a_tree_has_a_sub_agents_calls_below_it() {
+    let want = "session 1447e970-5059-53ca-8cc5-b60b42c9e765
+turn 1  2026-11-20 09:05:34  claude-code
+  model  claude-opus-4-8  0.055205 USD
+  tool  Agent
+    permission  Agent  accept
+    agent  digger
+      model  claude-haiku-4-5  0.001935 USD
+      tool  Bash
+        permission  Bash  accept
+      model  claude-haiku-4-5  0.000412 USD
+  model  claude-opus-4-8  0.012355 USD
+  tool  mcp__vaultdb__lookup
+    permission  mcp_tool  accept
+  tool  Bash
+    permission  Bash  reject  DENIED
+  model  claude-opus-4-8  0.00790625 USD
+turn 2  2026-11-20 09:05:40  claude-code
+  model  claude-opus-4-8  0.0097295 USD
+model calls: 6, tool calls: 4, cost: 0.08754275 USD
+";
+    let replay = recorded("claude-code/mixed", MIXED, |_| {}).await;
+    assert_eq!(tree(&replay), want);
+    // as a chart: the sub-agent's node hangs on its call's, its calls on it
+    let mut out = Vec::new();
+    replay.write_mermaid(&mut out).expect("written");
+    let chart = String::from_utf8(out).expect("text");
+    let node = |label: &str| {
+        let line = chart.lines().find(|line| line.contains(&format!("[\"{label}"))).expect("a node");
+        line.trim().split('[').next().expect("a name").to_owned()
+    };
+    let (call, agent, below) = (node("tool  Agent"), node("agent  digger"), node("model  claude-haiku"));
+    for edge in [format!("{call} --> {agent}"), format!("{agent} --> {below}")] {
+        assert!(chart.contains(&edge), "{edge} in {chart}");
+    }
+}
+
 /// Model calls that say what they were given stay as they are, whoever called them; the list says whose they are.
 #[tokio::test]
 async fn calls_with_content_say_it_themselves() {
