@@ -203,7 +203,8 @@ pub(super) fn run_find(options: Find) -> Result<Exit, String> {
     let keys = public_keys(&options.key)?;
     let (since, until) = (options.since.map(|at| at.text(now)), options.until.map(|at| at.text(now)));
     let private = [("--session", &session), ("--user", &user)].into_iter();
-    let private: Vec<String> = private.filter_map(|(option, id)| pseudonym_hint(option, id.as_deref()?)).collect();
+    let private: Vec<String> =
+        private.filter_map(|(option, id)| pseudonym_hint(option, id.as_deref()?, OTHER)).collect();
     let query =
         Query { account, tenant, session, trace, span, user, tool, action, issue, commit, model, failed, since, until };
     let (mut whole, bounded) = (true, query.since.is_some());
@@ -263,12 +264,15 @@ pub(super) fn run_find(options: Find) -> Result<Exit, String> {
     Ok(if whole { Exit::Fine } else { Exit::Failed })
 }
 
+/// What else `find` can be asked for.
+pub(super) const OTHER: &str = "--since, --tenant, --tool";
+
 /// That an id may stand in the vault under another name, where it does not look like one that stands there.
-pub(super) fn pseudonym_hint(option: &str, id: &str) -> Option<String> {
+pub(super) fn pseudonym_hint(option: &str, id: &str, other: &str) -> Option<String> {
     (!id.is_empty() && !id.starts_with("h-")).then(|| {
         format!(
             "nothing found does not mean that nothing is here: ids that redaction takes for private (an address, a name) stand in the \
-             vault as h-…; {option} takes that, as spans behind the gateway show it, or search by --since, --tenant, --tool"
+             vault as h-…; {option} takes that, as spans behind the gateway show it, or search by {other}"
         )
     })
 }

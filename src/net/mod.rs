@@ -28,7 +28,7 @@ pub use dates::Trouble;
 pub use encoding::Encoding;
 pub use kept::Kept;
 pub use places::Places;
-pub use proxy::Proxies;
+pub use proxy::{Proxies, is_this_machine};
 pub use renewed::Renewed;
 pub use server_tls::{Peer, ServerTls};
 pub use socket::Sockets;

@@ -59,10 +59,7 @@ impl Proxies {
     }
 
     pub(super) fn find(&self, destination: &Uri) -> Option<Intercept> {
-        let host = destination.host()?.trim_matches(['[', ']']);
-        let loopback = host.eq_ignore_ascii_case("localhost")
-            || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback());
-        if loopback { None } else { self.rules.intercept(destination) }
+        if is_this_machine(destination.host()?) { None } else { self.rules.intercept(destination) }
     }
 
     /// What a plain `http://` request through the proxy must carry.
@@ -191,4 +188,10 @@ impl Write for Link {
     ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
     }
+}
+
+/// Whether a host of a URL is this machine by its name alone.
+pub fn is_this_machine(host: &str) -> bool {
+    let host = host.trim_matches(['[', ']']);
+    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
 }

@@ -2,7 +2,6 @@
 //! machine or through TLS, and somebody has said that they may. **Not here**: calling (`client`).
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -317,9 +316,4 @@ fn endpoint(text: &str) -> Result<Uri, &'static str> {
     let path = if path.ends_with("/analyze") { path.to_owned() } else { format!("{path}/analyze") };
     let parts = Uri::builder().scheme(scheme).authority(authority.clone()).path_and_query(path);
     parts.build().map_err(|_| FORM)
-}
-
-fn is_this_machine(host: &str) -> bool {
-    let host = host.trim_matches(['[', ']']);
-    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
 }

@@ -6,6 +6,9 @@
 //! - by a span of the same tool, if it is a log with the same tool call's id, or one without at that span or the one above it;
 //! - by such a log, if it is a span.
 //!
+//! Of failures the same holds, of model calls too (by the provider's id of the answer), and a failed call of a model that stands in a span of one is that one;
+//! logs of different kinds at one span tell one failure, of one kind (attempts) each its own. What failed and is no call of a tool or a model is told once.
+//!
 //! Counts don't depend on who comes first; of the same kind of log as many are calls as were sent. Memory is bounded: of very many calls those of
 //! long ago are forgotten. **Not here**: prices and what is counted twice there (`processors/cost`).
 
@@ -31,51 +34,74 @@ pub fn is_model_line(tail: &Tail) -> bool {
     !tail.repeat && is_model_call(&tail.call, tail.cost_status.as_deref())
 }
 
-/// What an item tells of its tool call.
+/// Whether calls of this tool start an agent, as the tool is named by clients whose sub-agents have no span of their own.
+pub fn starts_agent(tool: &str) -> bool {
+    ["agent", "task"].iter().any(|name| tool.eq_ignore_ascii_case(name))
+}
+
+/// What an item tells of a call.
 pub struct Telling<'a> {
     session: [&'a str; 3],
     trace: &'a str,
     span: Option<&'a str>,
     parent: Option<&'a str>,
+    /// What it is in a run, and the operation.
+    what: (&'a str, &'a str),
     tool: &'a str,
-    id: Option<&'a str>,
+    tool_call: Option<&'a str>,
+    response: Option<&'a str>,
     is_span: bool,
     /// Start and end, RFC 3339.
     time: (&'a str, &'a str),
+    failed: bool,
     repeat: bool,
 }
 
 impl<'a> Telling<'a> {
-    /// Of an index line; `None`: it tells of no tool call.
-    pub fn of(row: &'a Row) -> Option<Self> {
+    /// Of an index line.
+    pub fn of(row: &'a Row) -> Self {
         let tail: &Tail = &row.tail;
-        let trace = tail.trace_id.as_deref().unwrap_or_default();
-        (tail.call == "tool").then(|| Self {
+        let ids = [&tail.trace_id, &tail.span_id, &tail.parent_span_id, &tail.tool_name, &tail.tool_call_id];
+        Self {
             session: [&tail.account, &tail.tenant, tail.session_id.as_deref().unwrap_or_default()],
-            trace,
-            span: tail.span_id.as_deref(),
-            parent: tail.parent_span_id.as_deref(),
-            tool: tail.tool_name.as_deref().unwrap_or_default(),
-            id: tail.tool_call_id.as_deref(),
+            what: (&tail.call, tail.action_type.as_deref().unwrap_or_default()),
+            response: tail.response_id.as_deref(),
             is_span: tail.signal == "traces",
             time: (&tail.ts, tail.end_ts.as_deref().unwrap_or(&tail.ts)),
+            failed: tail.status != "ok",
             repeat: tail.repeat,
-        })
+            ..Self::with(ids.map(Option::as_deref))
+        }
     }
 
     /// Of an item that no line tells of.
-    pub fn of_head(head: &'a ItemHead<'_>) -> Option<Self> {
-        (head.call == "tool").then(|| Self {
-            session: [""; 3],
-            trace: head.trace_id.as_deref().unwrap_or_default(),
-            span: head.span_id.as_deref(),
-            parent: head.parent_span_id.as_deref(),
-            tool: head.tool.as_deref().unwrap_or_default(),
-            id: head.tool_call.as_deref(),
+    pub fn of_head(head: &'a ItemHead<'_>) -> Self {
+        let [trace, span, parent] = [&head.trace_id, &head.span_id, &head.parent_span_id].map(Option::as_deref);
+        Self {
+            what: (&head.call, head.operation.as_deref().unwrap_or_default()),
+            response: head.response_id.as_deref(),
             is_span: head.kind == "span",
             time: (&head.start, head.end.as_deref().unwrap_or(&head.start)),
+            failed: head.failed || head.error.is_some(),
+            ..Self::with([trace, span, parent, head.tool.as_deref(), head.tool_call.as_deref()])
+        }
+    }
+
+    fn with([trace, span, parent, tool, tool_call]: [Option<&'a str>; 5]) -> Self {
+        Self {
+            session: [""; 3],
+            trace: trace.unwrap_or_default(),
+            span,
+            parent,
+            what: ("", ""),
+            tool: tool.unwrap_or_default(),
+            tool_call,
+            response: None,
+            is_span: false,
+            time: ("", ""),
+            failed: false,
             repeat: false,
-        })
+        }
     }
 
     /// Where all tellings are of one session, whether lines tell of them or not.
@@ -83,18 +109,26 @@ impl<'a> Telling<'a> {
         Self { session: [""; 3], ..self }
     }
 
-    fn by_id(&self) -> Option<u64> {
-        self.id.map(|id| self.number(("call", self.tool, id)))
+    /// A tool's call, as far as a call or its failure is told by more than one item.
+    fn as_tool(&self) -> Option<Subject<'a>> {
+        (self.what.0 == "tool").then_some(Subject { of: "tool", name: self.tool, id: self.tool_call })
     }
 
-    /// The tool's calls at a span.
-    fn at(&self, span: &str) -> u64 {
-        self.number((self.tool, span))
+    /// What failed. `None`: nothing that anything else tells of.
+    fn as_failure(&self) -> Option<Subject<'a>> {
+        let of_tool = Subject { of: "failed tool", name: self.tool, id: self.tool_call };
+        match self.what.0 {
+            "tool" => Some(of_tool),
+            // an event of its own for the result
+            "other" if self.tool_call.is_some() => Some(of_tool),
+            "model" | "model_copy" => Some(Subject { of: MODEL, name: "", id: self.response }),
+            _ => None,
+        }
     }
 
-    fn number(&self, what: impl Hash) -> u64 {
+    fn number(&self, subject: &Subject<'_>, what: impl Hash) -> u64 {
         let mut hash = DefaultHasher::new();
-        (self.session, self.trace, what).hash(&mut hash);
+        (self.session, self.trace, subject.of, subject.name, what).hash(&mut hash);
         hash.finish()
     }
 
@@ -104,19 +138,32 @@ impl<'a> Telling<'a> {
     }
 }
 
+/// A model call that failed: spans of it stand in each other.
+const MODEL: &str = "failed model";
+
+/// What tellings are compared as.
+struct Subject<'a> {
+    of: &'static str,
+    name: &'a str,
+    id: Option<&'a str>,
+}
+
 /// How often something was told.
 #[derive(Clone, Copy, Default)]
 struct Seen {
+    /// By spans with this id, or at this span.
     spans: u32,
+    /// By spans below this span.
+    below: u32,
     logs: u32,
     /// From when until when, of the span that told the last call.
     last: (i128, i128),
 }
 
 impl Seen {
-    fn log(&mut self) -> bool {
-        self.logs = self.logs.saturating_add(1);
-        self.logs > self.spans
+    /// Calls that spans told here: one model's call is a span in another, of tools each is one.
+    fn told(&self, is_model: bool) -> u32 {
+        if is_model { self.spans.max(self.below) } else { self.spans.saturating_add(self.below) }
     }
 
     fn span(&mut self, (from, until): (i128, i128)) -> bool {
@@ -130,7 +177,7 @@ impl Seen {
     }
 }
 
-/// Tool calls that were told.
+/// Tool calls and failures that were told.
 pub struct Calls {
     now: HashMap<u64, Seen>,
     before: HashMap<u64, Seen>,
@@ -144,36 +191,59 @@ impl Default for Calls {
 }
 
 impl Calls {
-    /// `room`: what is remembered before the oldest half of twice as much is forgotten; a call needs up to three.
+    /// `room`: what is remembered before the oldest half of twice as much is forgotten; a call needs up to three,
+    /// a failure as many.
     pub fn with_room(room: usize) -> Self {
         Self { now: HashMap::new(), before: HashMap::new(), room }
     }
 
-    /// Takes what is told; true: a call that was not told before.
-    pub fn is_new(&mut self, told: &Telling<'_>) -> bool {
+    /// Takes what is told; true: a tool call that was not told before.
+    pub fn is_new_tool(&mut self, told: &Telling<'_>) -> bool {
+        told.as_tool().is_some_and(|subject| self.is_new(told, &subject))
+    }
+
+    /// Takes what is told; true: a failure that was not told before.
+    pub fn is_new_failure(&mut self, told: &Telling<'_>) -> bool {
+        told.failed && !told.repeat && told.as_failure().is_none_or(|subject| self.is_new(told, &subject))
+    }
+
+    fn is_new(&mut self, told: &Telling<'_>, subject: &Subject<'_>) -> bool {
         if told.repeat {
             return false;
         }
-        let by_id = told.by_id();
+        let is_model = subject.of == MODEL;
+        let by_id = subject.id.map(|id| told.number(subject, ("call", id)));
         if !told.is_span {
-            let place = by_id.or_else(|| told.span.map(|span| told.at(span)));
-            return place.is_none_or(|place| self.seen(place).log());
+            let place = by_id.or_else(|| told.span.map(|span| told.number(subject, span)));
+            return place.is_none_or(|place| self.log(told, place, is_model));
         }
-        if by_id.is_some_and(|call| !self.seen(call).span(told.nanos())) {
+        let by_other = by_id.is_some_and(|call| !self.seen(call).span(told.nanos()));
+        if by_other && !is_model {
             return false;
         }
-        let mut by_log = false;
-        for span in [told.span, told.parent].into_iter().flatten() {
-            let seen = self.seen(told.at(span));
-            by_log |= seen.logs > seen.spans;
-            seen.spans = seen.spans.saturating_add(1);
+        let (mut by_log, mut by_span) = (false, false);
+        for (span, is_own) in [(told.span, true), (told.parent, false)] {
+            let Some(span) = span else { continue };
+            let seen = self.seen(told.number(subject, span));
+            by_log |= seen.logs > seen.told(is_model);
+            let (mine, others) = if is_own { (&mut seen.spans, seen.below) } else { (&mut seen.below, seen.spans) };
+            *mine = mine.saturating_add(1);
+            by_span |= is_model && *mine <= others;
         }
-        !by_log
+        !by_other && !by_log && !by_span
     }
 
-    /// The same for a line; false where it tells of no tool call.
-    pub fn is_new_tool(&mut self, row: &Row) -> bool {
-        Telling::of(row).is_some_and(|told| self.is_new(&told))
+    /// A log of a call that its id or its span tells: as many of one kind as were sent are as many calls, those of another kind tell the same.
+    fn log(&mut self, told: &Telling<'_>, place: u64, is_model: bool) -> bool {
+        let mut hash = DefaultHasher::new();
+        (place, told.what).hash(&mut hash);
+        let of_kind = self.seen(hash.finish());
+        of_kind.logs = of_kind.logs.saturating_add(1);
+        let logs = of_kind.logs;
+        let seen = self.seen(place);
+        let is_more = logs > seen.logs;
+        seen.logs = seen.logs.max(logs);
+        is_more && logs > seen.told(is_model)
     }
 
     fn seen(&mut self, number: u64) -> &mut Seen {

@@ -73,6 +73,9 @@ pub struct ItemHead<'a> {
     pub user: Option<Cow<'a, str>>,
     /// Agent or service.
     pub actor: Option<Cow<'a, str>>,
+    /// Id of the sub-agent, where its client tells it apart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<Cow<'a, str>>,
     /// Provider.
     pub provider: Option<Cow<'a, str>>,
     /// Model asked for.

@@ -10,7 +10,7 @@ use rust_decimal::Decimal;
 use serde::{Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
-use super::calls::{Calls, is_model_line};
+use super::calls::{Calls, Telling, is_model_line};
 use super::chain::digest::{Digest, MadeBy};
 use super::chain::note::VerifyKey;
 use super::erase::shredded;
@@ -320,11 +320,12 @@ impl Gathered {
         if self.sessions.len() >= MAX_SESSIONS && !self.sessions.contains_key(&key) {
             return false;
         }
-        let is_tool_call = self.calls.is_new_tool(row);
-        self.boundary(row, &key, is_tool_call);
+        let told = Telling::of(row);
+        let is_new = (self.calls.is_new_tool(&told), self.calls.is_new_failure(&told));
+        self.boundary(row, &key, is_new.0);
         let (account, tenant, session) = key.clone();
         let new = || Session { account, tenant, session, cost_usd: Some(Decimal::ZERO), ..Session::default() };
-        self.sessions.entry(key).or_insert_with(new).take(row, is_tool_call);
+        self.sessions.entry(key).or_insert_with(new).take(row, is_new);
         true
     }
 
@@ -426,7 +427,7 @@ impl Gathered {
 }
 
 impl Session {
-    fn take(&mut self, row: &Row, is_tool_call: bool) {
+    fn take(&mut self, row: &Row, (is_tool_call, is_failure): (bool, bool)) {
         let tail = &row.tail;
         self.lines += 1;
         self.with_content += u64::from(row.object_key.is_some());
@@ -434,7 +435,7 @@ impl Session {
         self.model_calls += u64::from(is_model_line(tail));
         self.unpriced += u64::from(status == "unpriced");
         self.tool_calls += u64::from(is_tool_call);
-        self.failed += u64::from(tail.status != "ok");
+        self.failed += u64::from(is_failure);
         self.decisions += u64::from(tail.decision.is_some());
         self.denied += u64::from(tail.decision.as_deref().is_some_and(is_denied));
         if status == "priced" {

@@ -133,6 +133,9 @@ pub struct Tail {
     pub user_key: Option<String>,
     /// Agent or service.
     pub actor: Option<String>,
+    /// The sub-agent that did it, as shown; absent where its client tells none apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_id: Option<String>,
     /// Version of the agent, else of its service.
     #[serde(default)]
     pub agent_version: Option<String>,
@@ -248,6 +251,7 @@ impl Row {
             &tail.parent_span_id,
             &tail.user_key,
             &tail.actor,
+            &tail.agent_id,
             &tail.agent_version,
             &tail.feature,
             &tail.issue_id,

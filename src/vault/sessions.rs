@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
-use super::calls::{Calls, is_model_line};
+use super::calls::{Calls, Telling, is_model_line};
 use super::read::is_denied;
 use super::row::{Buckets, Kind, Row};
 
@@ -63,7 +63,7 @@ pub struct SessionLine {
     pub tool_calls: u64,
     /// Permissions that were refused.
     pub denials: u64,
-    /// Items that failed.
+    /// What failed, each once.
     pub errors: u64,
     /// Bytes of content.
     pub pt_bytes: u64,
@@ -129,11 +129,12 @@ impl SessionLine {
         self.actor = self.actor.take().or_else(|| tail.actor.clone());
         self.ended |= tail.call == "session_end";
         self.pt_bytes = self.pt_bytes.saturating_add(tail.pt_bytes.unwrap_or_default());
+        let told = Telling::of(row);
+        self.errors += u64::from(calls.is_new_failure(&told));
         if tail.repeat || tail.cost_status.as_deref() == Some("not_counted") {
             return;
         }
-        self.errors += u64::from(tail.status != "ok");
-        self.tool_calls += u64::from(calls.is_new_tool(row));
+        self.tool_calls += u64::from(calls.is_new_tool(&told));
         self.denials += u64::from(tail.decision.as_deref().is_some_and(is_denied));
         if let Some(model) = tail.model.as_ref().filter(|_| tail.call == "model" && self.models.len() < NAMED) {
             self.models.insert(model.clone());

@@ -33,7 +33,7 @@ use crate::vault::verify::Report;
 
 use self::page::{Banner, Front, Line, Session, Turn, Verification};
 use super::opening_log::OpeningLog;
-use super::sessions::moment;
+use super::sessions::{moment, pseudonym_hint};
 
 pub(super) use serve::{Serve, run_serve};
 
@@ -231,6 +231,12 @@ impl Search {
         })
     }
 
+    /// That what was looked for may stand here under another name.
+    fn hints(&self) -> Vec<String> {
+        let ids = [("Session", &self.session), ("User", &self.user)].into_iter();
+        ids.filter_map(|(field, id)| pseudonym_hint(field, &unclean(id.trim()), "Since or Tool")).collect()
+    }
+
     /// As the form shows it again: nothing in it that a reader can't see.
     fn shown(&self) -> Self {
         let [session, user, tool, action, issue, since, failed] =
@@ -266,8 +272,10 @@ async fn front(State(audit): State<Arc<Audit>>, Params(search): Params<Search>) 
     lines.truncate(MAX_SESSIONS);
     let closed = |found: &Found| (!found.closed.is_empty()).then(|| format!("not read: {}", found.closed.join("; ")));
     let problem = found.as_ref().map_or_else(|why| Some(why.clone()), closed).map(|why| clean(&why));
+    let nothing = found.as_ref().is_ok_and(|found| found.lines == 0);
+    let hints = if nothing { search.hints() } else { Vec::new() };
     let count = found.map_or(0, |found| found.lines);
-    html(&Front { banner: audit.banner(), search: search.shown(), lines, count, problem, left_out })
+    html(&Front { banner: audit.banner(), search: search.shown(), lines, count, problem, hints, left_out })
 }
 
 /// Looks for lines; those that nobody signed come last, with true, if there are keys to tell.
@@ -315,7 +323,7 @@ async fn session(State(audit): State<Arc<Audit>>, Params(wanted): Params<Wanted>
 fn shown(audit: &Audit, wanted: &Wanted, replay: &Replay, moved: &[String]) -> Session {
     let told = replay.turns();
     let comparable = told.iter().all(|turn| turn.is_whole());
-    let turns: Vec<Turn> = told.iter().map(|turn| Turn::of(turn.number, turn.model(), &turn.first_words())).collect();
+    let turns: Vec<Turn> = told.iter().map(Turn::of).collect();
     let text = |write: &dyn Fn(&mut Vec<u8>) -> Option<()>| {
         let mut out = Vec::new();
         write(&mut out).map(|()| String::from_utf8_lossy(&out).into_owned())

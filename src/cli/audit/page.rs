@@ -5,8 +5,8 @@ use askama::Template;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use rust_decimal::Decimal;
 
-use crate::vault::calls::{Calls, is_model_line};
-use crate::vault::read::clean;
+use crate::vault::calls::{Calls, Telling, is_model_line};
+use crate::vault::read::{self, clean};
 use crate::vault::row::Row;
 
 use super::{Search, Verified};
@@ -103,8 +103,9 @@ impl Line {
             self.actors = clean(actor);
         }
         self.calls += u64::from(is_model_line(tail));
-        self.tools += u64::from(calls.is_new_tool(row));
-        self.failed += u64::from(tail.status != "ok");
+        let told = Telling::of(row);
+        self.tools += u64::from(calls.is_new_tool(&told));
+        self.failed += u64::from(calls.is_new_failure(&told));
         let usd = tail.cost_usd.as_deref().filter(|_| tail.cost_status.as_deref() == Some("priced"));
         let usd = usd.and_then(|usd| usd.parse::<Decimal>().ok()).unwrap_or_default();
         self.usd = self.usd.and_then(|sum| sum.checked_add(usd));
@@ -134,6 +135,8 @@ pub(super) struct Front {
     pub(super) lines: Vec<Line>,
     pub(super) count: u64,
     pub(super) problem: Option<String>,
+    /// What may be why nothing was found.
+    pub(super) hints: Vec<String>,
     pub(super) left_out: bool,
 }
 
@@ -146,13 +149,16 @@ impl Front {
 /// A turn in the list.
 pub(super) struct Turn {
     number: usize,
+    /// Its agent; empty: nothing tells.
+    agent: String,
     model: String,
     words: String,
 }
 
 impl Turn {
-    pub(super) fn of(number: usize, model: Option<&str>, words: &str) -> Self {
-        Self { number, model: clean(model.unwrap_or("-")), words: clean(words) }
+    pub(super) fn of(turn: &read::Turn<'_>) -> Self {
+        let (agent, model) = (turn.agent().unwrap_or_default(), turn.model().unwrap_or("-"));
+        Self { number: turn.number, agent: clean(agent), model: clean(model), words: clean(&turn.first_words()) }
     }
 }
 

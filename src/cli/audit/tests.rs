@@ -12,6 +12,7 @@ use super::{Audit, Verified, router};
 use crate::cli::opening_log::OpeningLog;
 use crate::vault::chain::note::VerifyKey;
 use crate::vault::read::{Location, Vault};
+use crate::vault::row::{Row, Tail};
 use crate::vault::uploader::tests::signing_key;
 
 fn audit(folder: &std::path::Path) -> Arc<Audit> {
@@ -100,6 +101,54 @@ async fn hostile_names_are_text() {
     *audit.verified.lock() = Verified::Failed("<b>no connection</b>".to_owned());
     let (_, _, page) = ask(&audit, "/path/verification", HOST, cookie).await;
     assert!(page.contains("no connection") && !page.contains("<b>"), "{page}");
+}
+
+/// Who looks for a person by name and finds nothing is told that private ids stand here under another name, as `find` tells; not where a pseudonym,
+/// or nobody, was looked for.
+#[tokio::test]
+async fn nothing_found_is_explained() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let audit = audit(folder.path());
+    for (search, hints) in [
+        ("session=bob.builder%40example.com", 1),
+        ("user=alice%40example.com&session=x", 2),
+        ("user=h-0123456789abcdef", 0),
+        ("tool=Bash", 0),
+        ("", 0),
+    ] {
+        let (_, _, page) = ask(&audit, &format!("/path/?{search}"), HOST, Some("audit-8898=cookie")).await;
+        assert_eq!(page.matches("stand in the vault as h-…").count(), hints, "{search}: {page}");
+    }
+}
+
+/// A failed call that a span and an event tell is one failure in the list.
+#[tokio::test]
+async fn a_failure_is_listed_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let line = |leaf: u64, call: &str, signal: &str, span: &str| {
+        let text = |text: &str| Some(text.to_owned());
+        let tail = Tail {
+            ts: "2026-11-20T10:00:00.000000000Z".to_owned(),
+            account: "default".to_owned(),
+            session_id: text("s"),
+            trace_id: text("t"),
+            span_id: text(span),
+            response_id: text("r1"),
+            call: call.to_owned(),
+            signal: signal.to_owned(),
+            status: "overloaded".to_owned(),
+            writer: "gw".to_owned(),
+            epoch: "E0000".to_owned(),
+            ..Tail::default()
+        };
+        let row = Row { v: 1, leaf, object_key: None, off: None, of: None, tail };
+        serde_json::to_string(&row).expect("JSON") + "\n"
+    };
+    let lines = line(0, "model", "traces", "a") + &line(1, "model_copy", "logs", "p");
+    let object = zstd::bulk::compress(lines.as_bytes(), 3).expect("zstd");
+    put(folder.path(), "index/v1/account=default/dt=2026-11-20/gw-E0000-0000000000.ndjson.zst", &object);
+    let (_, _, page) = ask(&audit(folder.path()), "/path/", HOST, Some("audit-8898=cookie")).await;
+    assert!(page.contains("2 index lines in 1 sessions") && page.contains("<td class=\"number bad\">1</td>"), "{page}");
 }
 
 /// An object of a vault, in a folder.

@@ -34,8 +34,8 @@ fn a_partial_answer_ends_with_one() {
 #[test]
 fn a_name_that_stands_as_a_pseudonym_is_hinted_at() {
     for (option, id) in [("--user", "alice@example.com"), ("--session", "bob.builder@example.com")] {
-        let hint = pseudonym_hint(option, id).expect("a hint");
+        let hint = pseudonym_hint(option, id, OTHER).expect("a hint");
         assert!(hint.contains("h-…") && hint.contains(option) && !hint.contains(id), "{hint}");
     }
-    assert_eq!(pseudonym_hint("--user", "h-0123456789abcdef"), None);
+    assert_eq!(pseudonym_hint("--user", "h-0123456789abcdef", OTHER), None);
 }

@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 use crate::genai::{Call, ContentAt, Facts, ItemFacts, Part};
 use crate::otlp::{Field, NodeKind, Payload, Signal};
 use crate::pseudonym::IdPolicy;
+use crate::vault::calls::starts_agent;
 use crate::vault::document::ItemHead;
 use crate::vault::names::{self, SessionName};
 
@@ -49,9 +50,11 @@ impl<'a> TurnName<'a> {
 pub(super) fn sessions<'a>(payload: &'a Payload, facts: &'a Facts, by_turn: bool) -> Vec<Session<'a>> {
     let mut found: HashMap<(Option<&str>, SessionName<'_>, Option<TurnName<'_>>), usize> = HashMap::new();
     let mut out: Vec<Session<'a>> = Vec::new();
+    let starters = starters(payload, facts);
     for (at, item) in facts.items.iter().enumerate() {
         let content = !item.content.is_empty();
-        if !content && (payload.signal() == Signal::Metrics || !is_action(item)) {
+        let is_action = is_action(item) || is_start(payload, item, &starters);
+        if !content && (payload.signal() == Signal::Metrics || !is_action) {
             continue;
         }
         let tenant = item.tenant.as_deref().filter(|tenant| !tenant.is_empty());
@@ -76,6 +79,21 @@ pub(super) fn sessions<'a>(payload: &'a Payload, facts: &'a Facts, by_turn: bool
 /// Whether an item gets a leaf even without content.
 fn is_action(item: &ItemFacts) -> bool {
     item.agent && item.call != Call::Other
+}
+
+/// Spans of calls that start agents, by trace and id.
+fn starters<'a>(payload: &'a Payload, facts: &'a Facts) -> HashSet<(&'a [u8], &'a [u8])> {
+    let is_starter = |item: &&ItemFacts| item.call == Call::Tool && item.tool.as_deref().is_some_and(starts_agent);
+    let calls = facts.items.iter().filter(is_starter);
+    let spans = calls.filter(|item| payload.kind(item.node) == NodeKind::Span);
+    spans.map(|item| (payload.trace_id(item.node), payload.span_id(item.node))).collect()
+}
+
+/// The span through which a sub-agent's calls hang on the call that started it, where the sub-agent has none of its own: what that is in
+/// between, a leaf tells.
+fn is_start(payload: &Payload, item: &ItemFacts, starters: &HashSet<(&[u8], &[u8])>) -> bool {
+    let below = || starters.contains(&(payload.trace_id(item.node), payload.parent_span_id(item.node)));
+    item.agent && !starters.is_empty() && item.tool_call.is_some() && below()
 }
 
 /// Parts present, each once, in a fixed order.
@@ -110,6 +128,7 @@ pub(super) fn item_head<'a>(payload: &'a Payload, item: &'a ItemFacts) -> ItemHe
         iteration: item.iteration,
         user: text(&item.user),
         actor: text(&item.actor),
+        agent: text(&item.sub_agent),
         provider: text(&item.provider),
         request_model: text(&item.request_model),
         response_model: text(&item.response_model),

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{ByteSize, FieldProblem};
-use crate::vault::kms::KmsSettings;
+use crate::vault::kms::{self, KmsSettings};
 use crate::vault::names;
 use crate::vault::store::Limits;
 
@@ -125,6 +125,9 @@ impl Kms {
         }
         if self.endpoint.as_ref().is_some_and(|endpoint| !url(endpoint)) {
             bad("endpoint", "is not a URL such as `https://kms.example.com`");
+        }
+        if self.endpoint.as_deref().is_some_and(kms::is_in_clear) {
+            bad("endpoint", kms::IN_CLEAR);
         }
         if self.key_id.as_ref().is_some_and(String::is_empty) {
             bad("key_id", "is empty");

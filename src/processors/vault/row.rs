@@ -51,6 +51,7 @@ pub(super) fn tail(ids: &dyn IdPolicy, origin: &Origin, payload: &Payload, item:
         parent_span_id: id(payload.parent_span_id(node)),
         user_key: item.user.as_deref().filter(|user| !user.is_empty()).map(|user| ids.pseudonym(account, user)),
         actor: column(&item.actor),
+        agent_id: shown(item.sub_agent.as_deref()),
         agent_version: label(&AGENT_VERSION),
         feature: column(&item.feature),
         issue_id: label(&ISSUE),

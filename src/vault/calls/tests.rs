@@ -24,7 +24,7 @@ fn row((signal, id, span, parent): (&str, &str, &str, &str), (from, until): (u32
 
 fn count(rows: &[Row]) -> usize {
     let mut calls = Calls::default();
-    rows.iter().filter(|row| calls.is_new_tool(row)).count()
+    rows.iter().filter(|row| calls.is_new_tool(&Telling::of(row))).count()
 }
 
 /// As real clients tell it: Codex (log and span of one id), opencode (two spans of one id), Gemini CLI (a log without id at the span
@@ -82,8 +82,73 @@ fn memory_is_bounded() {
     let mut calls = Calls::with_room(64);
     for n in 0..1_000 {
         let id = format!("c{n}");
-        assert!(calls.is_new_tool(&row(("traces", &id, &id, "p"), (1, 2))));
-        assert!(!calls.is_new_tool(&row(("logs", &id, "p", ""), (3, 3))));
+        assert!(calls.is_new_tool(&Telling::of(&row(("traces", &id, &id, "p"), (1, 2)))));
+        assert!(!calls.is_new_tool(&Telling::of(&row(("logs", &id, "p", ""), (3, 3)))));
     }
     assert!(calls.now.len() + calls.before.len() <= 128);
+}
+
+fn failures(rows: &[Row]) -> usize {
+    let mut calls = Calls::default();
+    rows.iter().filter(|row| calls.is_new_failure(&Telling::of(row))).count()
+}
+
+/// As real clients tell a failure: Claude Code (span and log of one id), Gemini CLI (two kinds of log at the span), opencode (a span in a span),
+/// a tool by its span and by its result's event. Attempts that failed by themselves are as many failures, and nothing hides another's.
+#[test]
+fn a_failure_is_counted_once() {
+    let failed = |mut row: Row, call: &str, id: &str| {
+        row.tail.call = call.to_owned();
+        row.tail.status = "overloaded".to_owned();
+        if call.starts_with("model") {
+            (row.tail.tool_name, row.tail.tool_call_id) = (None, None);
+            row.tail.response_id = Some(id.to_owned()).filter(|id| !id.is_empty());
+        }
+        row
+    };
+    let span = |id: &str, span: &str, parent: &str, time| failed(row(("traces", "", span, parent), time), "model", id);
+    let log = |id: &str, span: &str| failed(row(("logs", "", span, ""), (9, 9)), "model_copy", id);
+    let details = |span: &str| {
+        let mut log = log("", span);
+        log.tail.action_type = Some("chat".to_owned());
+        log
+    };
+    let tool = |signal: &str, call: &str, span: &str| failed(row((signal, "c1", span, "p"), (1, 2)), call, "");
+    let mut fine = tool("traces", "tool", "b");
+    fine.tail.status = "ok".to_owned();
+    let other = |span: &str| failed(row(("traces", "", span, "p"), (1, 2)), "turn_end", "");
+    for (name, rows, count) in [
+        ("a span and a log", vec![span("r1", "a", "p", (1, 8)), log("r1", "p")], 1),
+        ("two kinds of log at the span", vec![span("", "a", "p", (1, 8)), log("", "a"), details("a")], 1),
+        ("a span in a span", vec![span("", "a", "p", (1, 9)), span("", "b", "a", (2, 8))], 1),
+        (
+            "a span in a span, and a log",
+            vec![span("", "a", "p", (1, 9)), span("r1", "b", "a", (2, 8)), log("r1", "b")],
+            1,
+        ),
+        (
+            "three spans in each other",
+            vec![span("", "a", "p", (1, 9)), span("", "b", "a", (2, 8)), span("", "c", "b", (3, 7))],
+            1,
+        ),
+        (
+            "two attempts in a span",
+            vec![span("", "a", "p", (1, 9)), span("", "b", "a", (2, 4)), span("", "c", "a", (5, 7))],
+            2,
+        ),
+        ("two attempts, a log each", vec![log("r1", "p"), log("r2", "p"), span("r2", "a", "p", (1, 8))], 2),
+        ("two attempts without ids, a log each", vec![log("", "p"), log("", "p"), span("", "a", "p", (1, 8))], 2),
+        ("two calls below one", vec![span("", "a", "p", (1, 3)), span("", "b", "p", (4, 8))], 2),
+        ("a tool and its result", vec![tool("traces", "tool", "b"), tool("logs", "other", "p")], 1),
+        ("a tool whose result alone tells", vec![fine, tool("logs", "other", "p")], 1),
+        ("a tool and a model", vec![tool("traces", "tool", "b"), span("", "a", "p", (1, 8))], 2),
+        ("what is no call", vec![other("a"), other("a")], 2),
+    ] {
+        assert_eq!(failures(&rows), count, "{name}");
+        let backwards: Vec<Row> = rows.into_iter().rev().collect();
+        assert_eq!(failures(&backwards), count, "{name}, backwards");
+    }
+    let mut repeated = span("r1", "a", "p", (1, 8));
+    repeated.tail.repeat = true;
+    assert_eq!(failures(&[repeated]), 0);
 }

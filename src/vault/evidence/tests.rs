@@ -173,5 +173,13 @@ fn what_is_told_twice_is_counted_once() {
     }
     let session = all_of.sessions.values().next().expect("one");
     assert_eq!((session.lines, session.tool_calls, session.model_calls), (4, 1, 1));
+    for (call, signal) in [("model", "traces"), ("model_copy", "logs")] {
+        let mut row = line(call, "", None, "overloaded");
+        (row.tail.signal, row.tail.response_id) = (signal.to_owned(), Some("r1".to_owned()));
+        row.tail.cost_status = None;
+        assert!(all_of.take(&row, &all()));
+    }
+    let session = all_of.sessions.values().next().expect("one");
+    assert_eq!((session.lines, session.failed), (6, 1));
     assert_eq!(all_of.boundary.values().map(|times| times.count).collect::<Vec<_>>(), [1]);
 }

@@ -17,11 +17,12 @@ use aws_sdk_kms::config::timeout::TimeoutConfig;
 use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::{Client, Config};
+use http::Uri;
 use zeroize::Zeroizing;
 
 use super::aws::{CONNECT, NO_TIME, chain, not_sent};
 use super::chain::note::SigningKey;
-use crate::net::Kept;
+use crate::net::{Kept, is_this_machine};
 use crate::secret::Secret;
 
 pub use ciphertext::Ciphertext;
@@ -85,6 +86,9 @@ impl fmt::Display for KmsError {
 /// # Errors
 /// KMS refuses, or is away.
 pub async fn decrypt(settings: &KmsSettings, sealed: &Ciphertext) -> Result<Secret, KmsError> {
+    if settings.endpoint.as_deref().is_some_and(is_in_clear) {
+        return Err(KmsError::Refused("not asked".to_owned(), IN_CLEAR));
+    }
     let opened = async {
         let shared = chain(&settings.region, settings.ca_file.as_deref()).await.map_err(unusable)?.load().await;
         if shared.region().is_none() {
@@ -94,6 +98,16 @@ pub async fn decrypt(settings: &KmsSettings, sealed: &Ciphertext) -> Result<Secr
     };
     // a metadata service that hangs is not within the SDK's own deadline
     tokio::time::timeout(DEADLINE, opened).await.unwrap_or_else(|_| Err(KmsError::Away(NO_TIME.to_owned())))
+}
+
+/// Why a KMS is not spoken to.
+pub const IN_CLEAR: &str =
+    "the key would cross the network in clear: `http://` only to 127.0.0.1, ::1 or localhost, else `https://`";
+
+/// Whether what a KMS at `endpoint` answers could be read on its way.
+pub fn is_in_clear(endpoint: &str) -> bool {
+    let uri = endpoint.parse::<Uri>().ok();
+    uri.is_some_and(|uri| uri.scheme_str() == Some("http") && !uri.host().is_some_and(is_this_machine))
 }
 
 fn unusable(why: String) -> KmsError {

@@ -160,3 +160,27 @@ async fn a_kms_that_hangs_is_waited_for_in_bounds() {
     assert!(crate::clock::Clock::monotonic(&clock) - began >= ATTEMPT, "an attempt has its time");
     assert!(fake.count() > 1, "more than one attempt");
 }
+
+/// A key never crosses the network in clear, whoever named the address.
+#[tokio::test]
+async fn a_key_crosses_no_network_in_clear() {
+    for (endpoint, clear) in [
+        ("http://kms.example.com", true),
+        ("http://10.0.0.1:4566", true),
+        ("http://127.0.0.1.example.com", true),
+        ("http://127.0.0.1:4566", false),
+        ("http://[::1]:4566", false),
+        ("HTTP://LOCALHOST:1", false),
+        ("https://kms.example.com", false),
+    ] {
+        assert_eq!(is_in_clear(endpoint), clear, "{endpoint}");
+    }
+    let settings = KmsSettings {
+        region: "x".to_owned(),
+        endpoint: Some("http://kms.example.com".to_owned()),
+        ..KmsSettings::default()
+    };
+    let sealed = Ciphertext::parse(&seal(&[], SECRET.as_bytes())).expect("ciphertext");
+    let error = decrypt(&settings, &sealed).await.err().expect("refused");
+    assert!(error.is_refused() && error.to_string().contains("in clear"), "{error}");
+}

@@ -51,6 +51,7 @@ pub(super) const COLUMNS: &[Column] = &[
     column("parent_span_id", Form::Text),
     column("user_key", Form::Text),
     column("actor", Form::Text),
+    column("agent_id", Form::Text),
     column("agent_version", Form::Text),
     column("feature", Form::Text),
     column("issue_id", Form::Text),

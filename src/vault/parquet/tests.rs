@@ -88,7 +88,7 @@ fn without_nulls(line: &Value) -> Map<String, Value> {
 /// Every field of an index line has a column. Whoever adds a field adds a column: COLUMNS in `columns.rs`.
 #[test]
 fn fields_have_columns() {
-    let tail = Tail { buckets: Some(Buckets::default()), ..Tail::default() };
+    let tail = Tail { buckets: Some(Buckets::default()), agent_id: Some("a1".to_owned()), ..Tail::default() };
     let row = Row { v: 1, leaf: 0, object_key: None, off: None, of: Some("a/b/1".to_owned()), tail };
     let Value::Object(row) = serde_json::to_value(row).expect("json") else { panic!("an object") };
     let missing: Vec<_> = row.keys().filter(|name| position(name).is_none()).collect();

@@ -3,7 +3,7 @@
 //! **Invariants**: nothing that was said is left out: what has no form of its own is text, as JSON; thinking, which no API takes back in this
 //! form, stands apart; a call without an id gets one, and so does its answer. **Not here**: which calls there are (`turns`), text for people (`messages`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Map, Value, json};
 
@@ -24,6 +24,30 @@ pub(super) struct Chat {
     nameless: usize,
 }
 
+/// What was said between two answers.
+pub(super) enum Step<'i> {
+    /// By an item.
+    Told(&'i Item),
+    /// To a sub-agent, by the call that started it.
+    Begun(String),
+    /// By a sub-agent, to this call.
+    Ended(Option<&'i str>, String),
+}
+
+/// A call of a tool that was said.
+struct Called<'i> {
+    /// Its message.
+    at: usize,
+    /// Kinds and names of the items that told it.
+    by: Vec<(&'i str, &'i str)>,
+    /// Its arguments are what its key says they are, not what a client thinks worth telling of them.
+    is_whole: bool,
+    is_answered: bool,
+}
+
+/// Where a message has the arguments of its call.
+const ARGUMENTS: &str = "/tool_calls/0/function/arguments";
+
 /// Parts of a model call, and who speaks where they do not say.
 const CONTEXT: [(&str, &str); 3] = [("system", "system"), ("input", "user"), ("output", "assistant")];
 /// Texts of a content part.
@@ -42,9 +66,21 @@ impl Chat {
     }
 
     /// Of what clients tell beside their calls: each item says one thing.
-    pub(super) fn told<'i>(items: impl IntoIterator<Item = &'i Item>) -> Self {
-        let mut chat = Self::default();
-        for item in items {
+    pub(super) fn told(steps: &[Step<'_>]) -> Self {
+        let (mut chat, mut calls) = (Self::default(), HashMap::new());
+        for step in steps {
+            let item = match step {
+                Step::Told(item) => item,
+                Step::Begun(prompt) => {
+                    chat.open = None;
+                    chat.say("user", json!({"type": "text", "text": prompt}));
+                    continue;
+                }
+                Step::Ended(id, answer) => {
+                    chat.answer(*id, &Value::String(answer.clone()));
+                    continue;
+                }
+            };
             let is_tool = item.head.call == "tool";
             let of = |part: &'static str| item.content.iter().filter(move |piece| piece.part == part);
             let before = chat.messages.len();
@@ -55,20 +91,56 @@ impl Chat {
             if new.iter().all(|message| old.contains(message)) {
                 chat.messages.truncate(before);
             }
-            let id = item.head.tool_call.as_deref();
-            if let Some(args) = of("tool_args").next() {
-                let call = json!({"id": id, "name": item.head.tool, "arguments": args.value});
-                chat.open = None;
-                chat.call(&call);
-            }
-            let result = of("tool_result").chain(of("output").filter(|_| is_tool)).next();
-            if let Some(result) = result {
-                chat.answer(id, &result.value);
-            }
+            chat.tool(item, &mut calls);
             chat.pieces(of("output").filter(|_| !is_tool), "assistant");
             of("tools").for_each(|piece| chat.definitions(&piece.value));
         }
         chat
+    }
+
+    /// What an item says of a tool's call and its result. Clients tell a call several times: that is one call, with the arguments that are
+    /// named so, and one answer.
+    fn tool<'i>(&mut self, item: &'i Item, calls: &mut HashMap<&'i str, Called<'i>>) {
+        let id = item.head.tool_call.as_deref();
+        let telling = (&*item.head.kind, &*item.head.name);
+        let of = |part: &'static str| item.content.iter().filter(move |piece| piece.part == part);
+        let is_whole = |piece: &&ReadPiece| {
+            let key = piece.key.as_deref().unwrap_or_default();
+            ["input", "arguments", "args"].iter().any(|word| key.ends_with(word))
+        };
+        let whole = of("tool_args").find(is_whole);
+        let args = whole.or(of("tool_args").next());
+        let result = of("tool_result").chain(of("output").filter(|_| item.head.call == "tool")).next();
+        // the same way of telling again is another call, whatever its id
+        let known = id.and_then(|id| calls.get_mut(id)).filter(|known| !known.by.contains(&telling));
+        match (known, args) {
+            (Some(known), args) => {
+                known.by.push(telling);
+                if let Some(args) = args.filter(|_| whole.is_some() && !known.is_whole) {
+                    known.is_whole = true;
+                    let said = self.messages.get_mut(known.at).and_then(|message| message.pointer_mut(ARGUMENTS));
+                    said.into_iter().for_each(|said| *said = arguments(Some(&args.value)).into());
+                }
+                if let Some(result) = result.filter(|_| !known.is_answered) {
+                    known.is_answered = true;
+                    self.answer(id, &result.value);
+                }
+                return;
+            }
+            (None, Some(args)) => {
+                self.open = None;
+                self.call(&json!({"id": id, "name": item.head.tool, "arguments": args.value}));
+                let (at, is_whole) = (self.messages.len().saturating_sub(1), whole.is_some());
+                let called = Called { at, by: vec![telling], is_whole, is_answered: result.is_some() };
+                if let Some(id) = id {
+                    calls.insert(id, called);
+                }
+            }
+            (None, None) => {}
+        }
+        if let Some(result) = result {
+            self.answer(id, &result.value);
+        }
     }
 
     /// Pieces of one part; what says the same as one before it is said once.
@@ -245,12 +317,7 @@ impl Chat {
             },
             str::to_owned,
         );
-        let arguments = ["arguments", "input", "args"].iter().find_map(|key| function.get(key));
-        let arguments = match arguments {
-            None | Some(Value::Null) => "{}".to_owned(),
-            Some(Value::String(text)) => text.clone(),
-            Some(other) => other.to_string(),
-        };
+        let arguments = arguments(["arguments", "input", "args"].iter().find_map(|key| function.get(key)));
         let name = function.get("name").and_then(Value::as_str).unwrap_or("unknown");
         let made = json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}});
         self.unanswered.push(id);
@@ -305,6 +372,15 @@ impl Chat {
             }
             _ => {}
         }
+    }
+}
+
+/// Arguments as text.
+fn arguments(value: Option<&Value>) -> String {
+    match value {
+        None | Some(Value::Null) => "{}".to_owned(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
     }
 }
 

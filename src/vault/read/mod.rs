@@ -4,6 +4,7 @@
 //! **Invariants**: reads only; sizes are bounded; a fragment that does not belong where it lies is an error; control
 //! characters never reach a terminal. **Not here**: proofs, erasure (`vault/erase`).
 
+mod agents;
 mod aside;
 mod chat;
 mod find;
@@ -14,6 +15,7 @@ mod index;
 mod inside;
 mod keys;
 mod lines;
+mod links;
 mod messages;
 mod replay;
 mod report;

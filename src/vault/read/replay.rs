@@ -64,6 +64,8 @@ pub struct Total {
     pub model_calls: u64,
     /// Tool calls, each once.
     pub tool_calls: u64,
+    /// What failed, each once.
+    pub failed: u64,
     /// Model calls without a price.
     pub unpriced: u64,
     /// Exact decimal; null: too large to add.
@@ -110,13 +112,13 @@ impl Entry {
         Self { at: row.tail.ts.clone(), leaf: row.leaf, row: Some(row), item: None, hidden: None }
     }
 
-    /// What it tells of a tool call.
-    pub(super) fn tool_call(&self) -> Option<Telling<'_>> {
+    /// What it tells of a call.
+    pub(super) fn told(&self) -> Option<Telling<'_>> {
         let told = match (&self.row, &self.item) {
             (Some(row), _) => Telling::of(row),
             (None, item) => Telling::of_head(&item.as_ref()?.head),
         };
-        told.map(Telling::of_one_session)
+        Some(told.of_one_session())
     }
 
     /// Whether it is a model call that nothing else tells.
@@ -390,26 +392,30 @@ impl Replay {
 
     /// Calls and cost.
     pub fn total(&self) -> Total {
-        let (mut calls, mut tools, mut unpriced, mut sum) = (0_u64, 0_u64, 0_u64, Some(Decimal::ZERO));
-        let mut tool_calls = Calls::default();
+        let (mut calls, mut tools, mut failed, mut unpriced) = (0_u64, 0_u64, 0_u64, 0_u64);
+        let (mut seen, mut sum) = (Calls::default(), Some(Decimal::ZERO));
         for entry in self.counted() {
             let (_, status, usd) = facts(entry);
             calls += u64::from(entry.is_model_call());
-            tools += u64::from(entry.tool_call().is_some_and(|told| tool_calls.is_new(&told)));
+            if let Some(told) = entry.told() {
+                tools += u64::from(seen.is_new_tool(&told));
+                failed += u64::from(seen.is_new_failure(&told));
+            }
             unpriced += u64::from(status == "unpriced");
             let usd = usd.filter(|_| status == "priced").and_then(|usd| usd.parse::<Decimal>().ok());
             // index lines are anybody's claim until they are verified
             sum = sum.and_then(|sum| sum.checked_add(usd.unwrap_or_default()));
         }
         let cost_usd = sum.map(|sum| sum.normalize().to_string());
-        Total { model_calls: calls, tool_calls: tools, unpriced, cost_usd }
+        Total { model_calls: calls, tool_calls: tools, failed, unpriced, cost_usd }
     }
 
     pub(super) fn total_line(&self) -> String {
-        let Total { model_calls, tool_calls, unpriced, cost_usd } = self.total();
+        let Total { model_calls, tool_calls, failed, unpriced, cost_usd } = self.total();
+        let failed = if failed > 0 { format!(", failed: {failed}") } else { String::new() };
         let open = if unpriced > 0 { format!(", {unpriced} without a price") } else { String::new() };
         let sum = cost_usd.map_or("too large to add".to_owned(), |usd| format!("{usd} USD"));
-        format!("model calls: {model_calls}, tool calls: {tool_calls}, cost: {sum}{open}")
+        format!("model calls: {model_calls}, tool calls: {tool_calls}{failed}, cost: {sum}{open}")
     }
 }
 

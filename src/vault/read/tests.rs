@@ -170,6 +170,98 @@ fn strange_trees_are_shown() {
     assert!(text.lines().all(|line| line.len() < 200));
 }
 
+/// Sub-agents that have no span of their own stand below the calls that started them, with what they called; what went wrong is told once,
+/// where the span says nothing of it.
+#[test]
+fn sub_agents_have_their_calls() {
+    let of = |mut row: Row, agent: &str, actor: &str| {
+        row.tail.agent_id = Some(agent.to_owned()).filter(|id| !id.is_empty());
+        row.tail.actor = Some(actor.to_owned());
+        row
+    };
+    let call = |mut row: Row, id: &str, until: u32| {
+        row.tail.tool_call_id = Some(id.to_owned());
+        row.tail.end_ts = Some(format!("2026-11-20T10:00:{until:02}.000000000Z"));
+        row
+    };
+    let mut failed = call(row(9, "other", ("ea", ""), "", None), "c3", 9);
+    failed.tail.status = "exit_1".to_owned();
+    let rows = vec![
+        of(row(0, "agent", ("a", ""), "main", None), "", "main"),
+        of(call(row(1, "tool", ("t1", "a"), "Task", None), "c1", 8), "", "main"),
+        of(call(row(1, "tool", ("t2", "a"), "Task", None), "c2", 9), "", "main"),
+        call(row(1, "permission", ("ex", ""), "Task", Some("accept")), "c1", 1),
+        of(row(2, "other", ("x1", "t1"), "", None), "", "main"),
+        of(row(3, "model", ("m1", "x1"), "haiku", None), "id1", "main"),
+        of(row(4, "model", ("m2", "x2"), "opus", None), "id2", "main"),
+        of(row(4, "other", ("x2", "t2"), "", None), "", "main"),
+        of(call(row(5, "tool", ("t3", "x1"), "Bash", None), "c3", 6), "id1", "main"),
+        call(row(5, "permission", ("ey", ""), "Bash", Some("accept")), "c3", 5),
+        failed,
+        of(row(7, "model", ("ex1", ""), "haiku", None), "id1", "digger"),
+        of(row(8, "model", ("m9", "gone"), "sonnet", None), "id9", "main"),
+        row(10, "tool", ("t8", "a"), "task", None),
+        row(11, "tool", ("t9", "t8"), "query", None),
+    ];
+    let want = "session s
+turn 1  2026-11-20 10:00:00  main
+  tool  Task
+    permission  Task  accept
+    agent  digger
+      model  haiku
+      tool  Bash  exit_1
+        permission  Bash  accept
+      model  haiku
+  tool  Task
+    agent  id2
+      model  opus
+  agent  id9
+    model  sonnet
+  tool  task
+    tool  query
+model calls: 4, tool calls: 5, failed: 1, cost: 0 USD
+";
+    assert_eq!(told(rows), want);
+}
+
+/// Parents a hundred thousand deep, agents that start each other in a ring, as many turns as calls: each call stands once, soon, and not deep.
+#[test]
+fn hostile_parents_cost_little() {
+    let at = |n: u32| format!("2026-11-20T{:02}:{:02}:{:02}.000000000Z", n / 3600, n / 60 % 60, n % 60);
+    let node = |n: u32, call: &str, span: &str, parent: &str, agent: &str| {
+        let mut row = row(0, call, (span, parent), if call == "tool" { "Task" } else { "deep" }, None);
+        row.tail.agent_id = Some(agent.to_owned()).filter(|id| !id.is_empty());
+        row.tail.ts = at(n);
+        row.leaf = u64::from(n);
+        row
+    };
+    let count = |rows: Vec<Row>, calls: usize| {
+        let text = told(rows);
+        let is_call = |line: &&str| line.starts_with(' ') && !line.trim_start().starts_with("agent  id");
+        assert_eq!(text.lines().filter(is_call).count(), calls);
+        assert!(text.lines().all(|line| line.len() < 200));
+    };
+    // work that grows with the square would not end: each the parent of the next, told backwards, each of an agent of its own
+    let (many, some) = (100_000_u32, 10_000_u32);
+    let id = |n: u32| if n.is_multiple_of(2) { format!("id{n}") } else { String::new() };
+    count(
+        (0..many).map(|n| node(n, "tool", &format!("s{n}"), &format!("s{}", n + 1), &id(n))).collect(),
+        many as usize,
+    );
+    count((0..some).map(|n| node(n, "tool", &format!("s{}", n + 1), &format!("s{n}"), "")).collect(), some as usize);
+    // as many turns, as many calls that name nobody
+    let turns = (0..some).map(|n| node(n, "agent", &format!("s{n}"), "", ""));
+    count(turns.chain((0..some).map(|n| node(n, "model", "", "", ""))).collect(), some as usize);
+    // one started the other, which started it
+    let ring = vec![
+        node(1, "tool", "p1", "", "id1"),
+        node(2, "model", "p2", "p1", "id2"),
+        node(3, "tool", "q1", "", "id2"),
+        node(4, "model", "q2", "q1", "id1"),
+    ];
+    count(ring, 4);
+}
+
 /// A name can't end a label of Mermaid, nor begin HTML or an entity in it.
 #[test]
 fn mermaid_labels_are_labels() {

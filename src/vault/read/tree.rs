@@ -1,21 +1,22 @@
-//! **What**: a session as a tree: turns, the calls in them, what these called, what was denied; as text and as Mermaid.
+//! **What**: a session as a tree: turns, the calls in them, what these called, sub-agents with theirs, what was denied; as text and as Mermaid.
 //! **Why**: what an agent did is seen at once, without what was said. **Invariants**: needs the index only; each call stands
-//! once, also where a span and an event tell of it, or two spans (`vault/calls`); nothing that was denied is left out; what nobody signed is in no tree, where somebody looked.
-//! **Not here**: reading (`replay`), contexts (`turns`).
+//! once, also where a span and an event tell of it, or two spans (`vault/calls`); nothing that was denied is left out; what nobody signed is in no tree, where somebody looked;
+//! whatever parents are claimed, work grows with the entries, and nothing stands deeper than [`DEEPEST`].
+//! **Not here**: reading (`replay`), contexts (`turns`), what stands above what (`links`), whose it is (`agents`).
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::replay::{Entry, Replay, facts};
+use super::agents::{Agents, OWN};
+use super::links::{Links, Node, cut};
+use super::replay::{Replay, facts};
 use super::terminal::clean;
 use crate::vault::calls::Calls;
 
 /// Deepest nesting that is shown; below it calls stand side by side.
 const DEEPEST: usize = 32;
-/// Steps up to a root: longer chains are taken for loops.
-const CLIMB: usize = 1000;
 
 /// A turn: one invocation of the agent.
 #[derive(Serialize)]
@@ -64,52 +65,28 @@ pub fn is_denied(decision: &str) -> bool {
         || decision == "no"
 }
 
-/// What the tree needs of an entry.
-struct Node<'e> {
-    at: &'e str,
-    call: &'e str,
-    span: Option<&'e str>,
-    parent: Option<&'e str>,
-    is_span: bool,
-    entry: &'e Entry,
+/// The provider's id of a model's answer.
+fn response<'e>(node: &Node<'e>) -> Option<&'e str> {
+    let (row, item) = (node.entry.row.as_ref(), node.entry.item.as_ref());
+    row.and_then(|row| row.tail.response_id.as_deref()).or(item.and_then(|item| item.head.response_id.as_deref()))
 }
 
-impl<'e> Node<'e> {
-    fn of(entry: &'e Entry) -> Self {
-        let (tail, head) = (entry.row.as_ref().map(|row| &row.tail), entry.item.as_ref().map(|item| &item.head));
-        let id = |of_tail: Option<&'e Option<String>>, of_head: Option<&'e Option<String>>| {
-            of_tail.or(of_head).and_then(|id| id.as_deref())
-        };
-        Self {
-            at: &entry.at,
-            call: tail.map(|tail| &*tail.call).or(head.map(|head| &*head.call)).unwrap_or_default(),
-            span: id(tail.map(|tail| &tail.span_id), head.map(|head| &head.span_id)),
-            parent: id(tail.map(|tail| &tail.parent_span_id), head.map(|head| &head.parent_span_id)),
-            is_span: tail.map(|tail| tail.signal == "traces").or(head.map(|head| head.kind == "span")).unwrap_or(false),
-            entry,
-        }
-    }
+fn was_denied(node: &Node<'_>) -> bool {
+    node.entry.row.as_ref().and_then(|row| row.tail.decision.as_deref()).is_some_and(is_denied)
+}
 
-    /// The provider's id of a model's answer.
-    fn response(&self) -> Option<&'e str> {
-        let (row, item) = (self.entry.row.as_ref(), self.entry.item.as_ref());
-        row.and_then(|row| row.tail.response_id.as_deref()).or(item.and_then(|item| item.head.response_id.as_deref()))
-    }
-
-    fn is_denied(&self) -> bool {
-        self.entry.row.as_ref().and_then(|row| row.tail.decision.as_deref()).is_some_and(is_denied)
-    }
-
-    fn is_shown(&self) -> bool {
-        matches!(self.call, "model" | "tool" | "agent" | "permission")
-    }
+fn is_shown(node: &Node<'_>) -> bool {
+    matches!(node.call, "model" | "tool" | "agent" | "permission")
 }
 
 impl Replay {
     /// The session's turns with their calls.
     pub fn tree(&self) -> Vec<TurnOf> {
         let nodes: Vec<Node<'_>> = self.counted().map(Node::of).collect();
-        Forest::of(&nodes).turns()
+        let again = again(&nodes);
+        let links = Links::of(&nodes, &again);
+        let agents = Agents::of(&nodes, &links);
+        Forest::of(&nodes, &again, &links, &agents).turns()
     }
 
     /// Writes the tree as text.
@@ -194,10 +171,10 @@ fn again(nodes: &[Node<'_>]) -> HashSet<usize> {
     let (mut spans, mut responses) = (HashSet::new(), HashSet::new());
     for node in nodes.iter().filter(|node| node.entry.is_model_call()) {
         spans.extend(node.span.filter(|_| node.is_span));
-        responses.extend(node.response());
+        responses.extend(response(node));
     }
     let is_settled = |node: &Node<'_>| {
-        let by_other = || node.response().is_some_and(|response| responses.contains(response));
+        let by_other = || response(node).is_some_and(|response| responses.contains(response));
         node.span.is_some_and(|span| spans.contains(span)) || by_other()
     };
     let mut calls = Calls::default();
@@ -206,7 +183,11 @@ fn again(nodes: &[Node<'_>]) -> HashSet<usize> {
         for (at, node) in nodes.iter().enumerate().filter(|(_, node)| node.is_span == is_span) {
             let is_again = match node.call {
                 "model" => !node.entry.is_model_call() && (facts(node.entry).1 != "deferred" || is_settled(node)),
-                _ => !node.is_denied() && node.entry.tool_call().is_some_and(|told| !calls.is_new(&told)),
+                _ => {
+                    !was_denied(node)
+                        && node.call == "tool"
+                        && node.entry.told().is_some_and(|told| !calls.is_new_tool(&told))
+                }
             };
             if is_again {
                 again.insert(at);
@@ -216,73 +197,74 @@ fn again(nodes: &[Node<'_>]) -> HashSet<usize> {
     again
 }
 
-/// Who is below whom.
+/// Who is below whom, of what is shown. Agents that nothing but their calls tells of go by numbers behind those of all nodes.
 struct Forest<'n, 'e> {
     nodes: &'n [Node<'e>],
-    /// Spans by id.
-    spans: HashMap<&'e str, usize>,
-    /// Shown nodes, without those that tell of the same call again.
-    shown: HashSet<usize>,
-    /// Agents that nobody called: turns.
+    agents: &'n Agents<'n, 'e>,
+    /// What is shown.
+    shown: BTreeSet<usize>,
+    /// Of these, the nearest one above that is shown too.
+    above: Vec<Option<usize>>,
+    /// Agents that nobody called: turns. In order of time.
     roots: Vec<usize>,
+    /// Why calls of tools failed that say nothing of it themselves, by trace and id.
+    failed: HashMap<(&'e str, &'e str), &'e str>,
 }
 
 impl<'n, 'e> Forest<'n, 'e> {
-    fn of(nodes: &'n [Node<'e>]) -> Self {
-        let all = || nodes.iter().enumerate();
-        let again = again(nodes);
-        let of_spans = || all().filter(|(_, node)| node.is_span).filter_map(|(at, node)| Some((node.span?, at)));
-        let mut spans: HashMap<&str, usize> = of_spans().collect();
-        spans.extend(of_spans().filter(|(_, at)| !again.contains(at)));
-        let shown = all().filter(|(at, node)| node.is_shown() && !again.contains(at)).map(|(at, _)| at).collect();
-        let mut forest = Self { nodes, spans, shown, roots: Vec::new() };
-        forest.roots = all()
-            .filter(|(at, node)| node.call == "agent" && node.is_span && forest.above(*at).is_none())
-            .map(|(at, _)| at)
-            .collect();
-        forest
-    }
-
-    /// The nearest one above that is shown.
-    fn above(&self, at: usize) -> Option<usize> {
-        let mut node = self.nodes.get(at)?;
-        // an event belongs to its span
-        let mut next = if node.is_span { node.parent } else { node.span };
-        for _ in 0..CLIMB {
-            let up = *self.spans.get(next?)?;
-            if up == at {
-                return None;
-            }
-            if self.shown.contains(&up) {
-                return Some(up);
-            }
-            node = self.nodes.get(up)?;
-            next = node.parent;
+    /// `again`: nodes that tell of a call that another one stands for.
+    fn of(nodes: &'n [Node<'e>], again: &HashSet<usize>, links: &Links, agents: &'n Agents<'n, 'e>) -> Self {
+        let shown = |at: usize| !again.contains(&at) && nodes.get(at).is_some_and(is_shown);
+        let mut nearest: Vec<Option<usize>> = vec![None; nodes.len()];
+        for at in links.order() {
+            let up = links.up(at);
+            let above = up.and_then(|up| if shown(up) { Some(up) } else { nearest.get(up).copied().flatten() });
+            nearest.get_mut(at).into_iter().for_each(|place| *place = above);
         }
-        None
+        let near = |at: usize| nearest.get(at).copied().flatten();
+        let mut above = vec![None; nodes.len() + agents.subs().end];
+        let mut all: BTreeSet<usize> = (0..nodes.len()).filter(|at| shown(*at)).collect();
+        for at in all.clone() {
+            let agent = agents.agent(at);
+            let hidden = agent != OWN && !agents.has_span(agent);
+            let of_agent = near(at).filter(|up| !hidden || agents.agent(*up) == agent);
+            let up = of_agent.or_else(|| hidden.then_some(nodes.len() + agent));
+            all.extend(up.filter(|up| *up >= nodes.len()));
+            above.get_mut(at).into_iter().for_each(|place| *place = up);
+        }
+        for at in all.range(nodes.len()..) {
+            let call = agents.call(at - nodes.len());
+            let up = call.and_then(|call| if shown(call) { Some(call) } else { near(call) });
+            above.get_mut(*at).into_iter().for_each(|place| *place = up);
+        }
+        // agents may claim to have called each other
+        cut(&mut above);
+        let is_root = |at: &usize| {
+            let is_agent = nodes.get(*at).is_some_and(|node| node.call == "agent" && node.is_span);
+            is_agent && above.get(*at).is_none_or(Option::is_none)
+        };
+        let roots = (0..nodes.len()).filter(is_root).collect();
+        let told = nodes.iter().filter(|node| node.status != "ok" && matches!(node.call, "tool" | "other"));
+        let failed = told.filter_map(|node| Some((node.call_id()?, node.status))).collect();
+        Self { nodes, agents, shown: all, above, roots, failed }
     }
 
     fn turns(&self) -> Vec<TurnOf> {
         let mut below: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-        let mut loose = Vec::new();
-        let mut shown: Vec<usize> = self.shown.iter().copied().filter(|at| !self.roots.contains(at)).collect();
-        shown.sort_unstable();
-        for at in shown {
-            match self.above(at).filter(|up| self.leads_up(*up)) {
-                Some(up) => below.entry(up).or_default().push(at),
-                None => loose.push(at),
-            }
-        }
-        // what names nobody above it belongs to the turn that had begun
         let mut first = Vec::new();
-        for at in loose {
-            let before = self.roots.iter().rev().find(|root| self.time(**root) <= self.time(at));
-            match before {
-                Some(root) => below.entry(*root).or_default().push(at),
-                None => first.push(at),
+        let roots: HashSet<usize> = self.roots.iter().copied().collect();
+        for at in self.shown.iter().filter(|at| !roots.contains(at)) {
+            let above = self.above.get(*at).copied().flatten();
+            // what names nobody above it belongs to the turn that had begun
+            let begun = || {
+                self.roots.get(self.roots.partition_point(|root| self.time(*root) <= self.time(*at)).checked_sub(1)?)
+            };
+            match above.or_else(|| begun().copied()) {
+                Some(up) => below.entry(up).or_default().push(*at),
+                None => first.push(*at),
             }
         }
-        below.values_mut().for_each(|calls| calls.sort_by_key(|at| (self.time(*at), *at)));
+        below.values_mut().chain([&mut first]).for_each(|calls| calls.sort_by_key(|at| (self.time(*at), *at)));
         let mut turns = Vec::new();
         if !first.is_empty() {
             let calls = first.iter().filter_map(|at| self.call(*at, &below, 0)).collect();
@@ -303,20 +285,9 @@ impl<'n, 'e> Forest<'n, 'e> {
         turns
     }
 
-    /// Whether the way up from here ends: spans may name each other in a ring.
-    fn leads_up(&self, at: usize) -> bool {
-        let mut at = at;
-        for _ in 0..CLIMB {
-            match self.above(at) {
-                Some(up) => at = up,
-                None => return true,
-            }
-        }
-        false
-    }
-
     fn time(&self, at: usize) -> &str {
-        self.nodes.get(at).map_or("", |node| node.at)
+        let of_agent = || self.agents.first(at.checked_sub(self.nodes.len())?).map(|node| node.at);
+        self.nodes.get(at).map(|node| node.at).or_else(of_agent).unwrap_or_default()
     }
 
     fn calls(&self, at: usize, below: &BTreeMap<usize, Vec<usize>>, depth: usize) -> Vec<Call> {
@@ -334,7 +305,22 @@ impl<'n, 'e> Forest<'n, 'e> {
     }
 
     fn call(&self, at: usize, below: &BTreeMap<usize, Vec<usize>>, depth: usize) -> Option<Call> {
-        let node = self.nodes.get(at)?;
+        let Some(node) = self.nodes.get(at) else {
+            let (name, calls) = (self.agents.name(at - self.nodes.len()), self.calls(at, below, depth));
+            let (at, name) = (self.time(at).to_owned(), name.map(str::to_owned));
+            let (call, status) = ("agent".to_owned(), "ok".to_owned());
+            return Some(Call {
+                at,
+                call,
+                name,
+                status,
+                decision: None,
+                denied: false,
+                cost_usd: None,
+                leaf: None,
+                calls,
+            });
+        };
         let (tail, head) =
             (node.entry.row.as_ref().map(|row| &row.tail), node.entry.item.as_ref().map(|item| &item.head));
         let named = match node.call {
@@ -350,12 +336,19 @@ impl<'n, 'e> Forest<'n, 'e> {
             at: node.at.to_owned(),
             call: node.call.to_owned(),
             name,
-            status: tail.map_or_else(|| "ok".to_owned(), |tail| tail.status.clone()),
+            status: self.status(node).to_owned(),
             denied: decision.as_deref().is_some_and(is_denied),
             decision,
             cost_usd: tail.and_then(|tail| tail.cost_usd.clone()),
             leaf,
             calls: self.calls(at, below, depth),
         })
+    }
+
+    /// What went wrong; of a call of a tool also where its result's event alone tells.
+    fn status(&self, node: &Node<'e>) -> &'e str {
+        let told = || self.failed.get(&node.call_id()?).copied();
+        let is_silent = node.status == "ok" && node.call == "tool";
+        if is_silent { told().unwrap_or(node.status) } else { node.status }
     }
 }

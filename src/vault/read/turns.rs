@@ -1,9 +1,11 @@
 //! **What**: the turns of a session that was read: what each model call was given and what it answered; two of them
 //! compared; all of them as a dataset. **Why**: what changed between a good answer and a bad one is mostly in the context.
 //! **Invariants**: a turn is a model call with content, counted from 1 in order of time; where a client tells content beside
-//! its calls (Claude Code's events), it is an answer and what was said since the one before. Nothing of it is left out.
-//! **Not here**: reading (`replay`), how messages are written (`messages`).
+//! its calls (Claude Code's events), it is an answer and what was said since the one before to and by the same agent: a sub-agent is given what
+//! the call that started it says, and what it answers last is that call's result. Nothing of it is left out.
+//! **Not here**: reading (`replay`), whose an item is (`agents`), how messages are written (`messages`).
 
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::{self, Write};
 
 use serde_json::{Map, Value, json};
@@ -11,7 +13,9 @@ use serde_json::{Map, Value, json};
 use crate::vault::document::Item;
 
 use super::ReadError;
-use super::chat::Chat;
+use super::agents::Agents;
+use super::chat::{Chat, Step};
+use super::links::{Links, Node};
 use super::messages::{Said, said};
 use super::replay::Replay;
 use super::terminal::clean;
@@ -29,9 +33,11 @@ pub enum Format {
 pub struct Turn<'r> {
     /// From 1.
     pub number: usize,
+    /// What its agent is called, where that is known.
+    agent: Option<String>,
     item: &'r Item,
     /// What was said since the one before, and its answer; empty: it says itself what it was given.
-    told: Vec<&'r Item>,
+    told: Vec<Step<'r>>,
     /// What it was given: system instructions, tools, conversation.
     context: Vec<Said>,
     response: Vec<Said>,
@@ -52,12 +58,17 @@ impl<'r> Turn<'r> {
             pieces.into_iter().flatten().collect()
         };
         let context = CONTEXT.into_iter().flat_map(spoken).collect();
-        Self { number: 0, item, told: Vec::new(), context, response: spoken(("output", "assistant")) }
+        Self { number: 0, agent: None, item, told: Vec::new(), context, response: spoken(("output", "assistant")) }
     }
 
     /// Model that answered, else the one asked for.
     pub fn model(&self) -> Option<&str> {
         self.item.head.response_model.as_deref().or(self.item.head.request_model.as_deref())
+    }
+
+    /// What its agent is called, or its kind; `None`: nothing tells.
+    pub fn agent(&self) -> Option<&str> {
+        self.agent.as_deref()
     }
 
     /// Whether the context is all that the model was given, not what was said since the turn before.
@@ -76,59 +87,31 @@ impl<'r> Turn<'r> {
     fn headline(&self) -> String {
         let hash = self.item.context_sha256.as_deref().and_then(|hash| hash.get(..16)).unwrap_or("-");
         let at = self.item.head.start.get(..23).unwrap_or(&self.item.head.start);
-        format!(
-            "turn {}  {at}  {}  {} messages  context {hash}",
-            self.number,
-            self.model().unwrap_or("-"),
-            self.context.len()
-        )
+        let agent = self.agent().map(|agent| format!("  agent {agent}")).unwrap_or_default();
+        let (model, messages) = (self.model().unwrap_or("-"), self.context.len());
+        format!("turn {}  {at}{agent}  {model}  {messages} messages  context {hash}", self.number)
     }
 }
 
 impl Replay {
     /// The turns in order of time.
     pub fn turns(&self) -> Vec<Turn<'_>> {
-        let calls = self.items().filter(|item| item.head.call == "model" && item.content.iter().any(is_spoken));
-        let mut turns: Vec<Turn<'_>> = calls.map(Turn::of).collect();
+        let nodes: Vec<Node<'_>> = self.counted().map(Node::of).collect();
+        let agents = Agents::of(&nodes, &Links::of(&nodes, &HashSet::new()));
+        let calls = || nodes.iter().enumerate().filter_map(|(at, node)| Some((at, node.item()?)));
+        let spoken = calls().filter(|(_, item)| item.head.call == "model" && item.content.iter().any(is_spoken));
+        let name = |at: usize| agents.name_of(at).map(str::to_owned);
+        let mut turns: Vec<Turn<'_>> = spoken.map(|(at, item)| Turn { agent: name(at), ..Turn::of(item) }).collect();
         if turns.is_empty() {
-            turns = self.answers();
+            let mut answers =
+                Answers { agents: &agents, said: HashMap::new(), waiting: HashMap::new(), turns: Vec::new() };
+            calls().for_each(|(at, item)| answers.take(at, item));
+            turns = answers.turns;
         }
         for (number, turn) in (1..).zip(&mut turns) {
             turn.number = number;
         }
         turns
-    }
-
-    /// Answers that stand beside the calls, each with what was said since the one before.
-    fn answers(&self) -> Vec<Turn<'_>> {
-        let (mut out, mut context): (Vec<Turn<'_>>, Vec<Said>) = (Vec::new(), Vec::new());
-        let mut told = Vec::new();
-        for item in self.items() {
-            told.push(item);
-            let said = item.content.iter().flat_map(|piece| {
-                let who = match piece.part.as_str() {
-                    "input" => "user",
-                    "tool_args" => "arguments",
-                    "tool_result" => "result",
-                    "output" if item.head.call == "tool" => "result",
-                    "output" => "assistant",
-                    _ => piece.key.as_deref().unwrap_or("other"),
-                };
-                said(&piece.value, who)
-            });
-            let (answer, rest): (Vec<Said>, Vec<Said>) = said.partition(|said| said.who == "assistant");
-            for said in rest {
-                // the same prompt stands on a span and in an event
-                if !context.iter().any(|known| known.text == said.text) {
-                    context.push(said);
-                }
-            }
-            if !answer.is_empty() {
-                let (context, told) = (std::mem::take(&mut context), std::mem::take(&mut told));
-                out.push(Turn { number: 0, item, told, context, response: answer });
-            }
-        }
-        out
     }
 
     fn turn(&self, number: usize) -> Result<Turn<'_>, ReadError> {
@@ -196,6 +179,104 @@ impl Replay {
                 writeln!(out, "{}", super::terminal::escaped(&text))
             }),
         }
+    }
+}
+
+/// Answers that stand beside the calls, each with what was said to and by its agent since the one before.
+struct Answers<'a, 'n, 'r> {
+    agents: &'a Agents<'n, 'r>,
+    /// Of each agent, since its last answer.
+    said: HashMap<usize, Since<'r>>,
+    /// By agent, the sub-agents that it called whose last answer it was not given yet, by when their calls ended.
+    waiting: HashMap<usize, BTreeSet<(&'r str, usize)>>,
+    turns: Vec<Turn<'r>>,
+}
+
+/// What was said since an agent's last answer.
+#[derive(Default)]
+struct Since<'r> {
+    context: Vec<Said>,
+    told: Vec<Step<'r>>,
+    /// Its last answer, until the agent that called it is given it.
+    answer: Option<String>,
+}
+
+impl Since<'_> {
+    /// Of a sub-agent: what it was told.
+    fn begun(prompt: Option<String>) -> Self {
+        let mut since = Self::default();
+        if let Some(prompt) = prompt {
+            since.context.push(Said { who: "user".to_owned(), text: prompt.clone() });
+            since.told.push(Step::Begun(prompt));
+        }
+        since
+    }
+}
+
+impl<'r> Answers<'_, '_, 'r> {
+    fn take(&mut self, at: usize, item: &'r Item) {
+        let said = item.content.iter().flat_map(|piece| {
+            let who = match piece.part.as_str() {
+                "input" => "user",
+                "tool_args" => "arguments",
+                "tool_result" => "result",
+                "output" if item.head.call == "tool" => "result",
+                "output" => "assistant",
+                _ => piece.key.as_deref().unwrap_or("other"),
+            };
+            said(&piece.value, who)
+        });
+        let (answer, rest): (Vec<Said>, Vec<Said>) = said.partition(|said| said.who == "assistant");
+        let agent = self.agents.agent(at);
+        if !answer.is_empty() {
+            self.results(agent, &item.head.start);
+        }
+        let since = self.since(agent);
+        since.told.push(Step::Told(item));
+        for said in rest {
+            // the same prompt stands on a span and in an event
+            if !since.context.iter().any(|known| known.text == said.text) {
+                since.context.push(said);
+            }
+        }
+        if !answer.is_empty() {
+            let (context, told) = (std::mem::take(&mut since.context), std::mem::take(&mut since.told));
+            since.answer = Some(answer.iter().map(|said| said.text.as_str()).collect::<Vec<_>>().join("\n"));
+            let name = self.agents.name_of(at).map(str::to_owned);
+            self.turns.push(Turn { number: 0, agent: name, item, told, context, response: answer });
+            if let Some((caller, end)) = self.agents.answers_to(agent) {
+                self.waiting.entry(caller).or_default().insert((end, agent));
+            }
+        }
+        // what its call answers stands behind what it was given
+        let ended: Vec<usize> = self.agents.ended(at).collect();
+        ended.into_iter().for_each(|sub| self.result(sub));
+    }
+
+    fn since(&mut self, agent: usize) -> &mut Since<'r> {
+        self.said.entry(agent).or_insert_with(|| Since::begun(self.agents.prompt(agent)))
+    }
+
+    /// Gives an agent the answers of those whose calls ended until now.
+    fn results(&mut self, caller: usize, now: &str) {
+        while let Some((_, sub)) =
+            self.waiting.get(&caller).and_then(BTreeSet::first).copied().filter(|(end, _)| *end <= now)
+        {
+            self.result(sub);
+        }
+    }
+
+    /// Gives an agent's last answer to the one that called it.
+    fn result(&mut self, sub: usize) {
+        let Some((caller, end)) = self.agents.answers_to(sub) else { return };
+        if let Some(waiting) = self.waiting.get_mut(&caller) {
+            waiting.remove(&(end, sub));
+        }
+        let Some(answer) = self.said.get_mut(&sub).and_then(|since| since.answer.take()) else { return };
+        let id = self.agents.call_id(sub);
+        let since = self.since(caller);
+        since.context.push(Said { who: "result".to_owned(), text: answer.clone() });
+        since.told.push(Step::Ended(id, answer));
     }
 }
 
@@ -278,12 +359,13 @@ fn middle<'s>(old: &'s [Said], new: &'s [Said], out: &mut Vec<Change<'s>>) {
 
 /// A model call as chat APIs take it; what they do not take stands beside.
 fn dataset(turn: &Turn<'_>) -> Value {
-    let chat = if turn.told.is_empty() { Chat::of(turn.item) } else { Chat::told(turn.told.iter().copied()) };
+    let chat = if turn.told.is_empty() { Chat::of(turn.item) } else { Chat::told(&turn.told) };
     let mut out = json!({"messages": chat.messages, "model": turn.model(), "turn": turn.number});
     let beside = [
         ("tools", Value::Array(chat.tools)),
         ("parameters", Value::Object(turn.item.parameters.clone())),
         ("reasoning", chat.reasoning.into()),
+        ("agent", turn.agent().map_or(json!([]), Value::from)),
     ];
     if let Some(out) = out.as_object_mut() {
         for (key, value) in beside {

@@ -1,3 +1,4 @@
+mod agents;
 mod deltas;
 mod dialects;
 mod hostile;
@@ -108,6 +109,10 @@ fn a_kms_is_named_whole() {
     for path in ["signing_key_kms", "signing_key_kms.region", "signing_key_kms.endpoint", "signing_key_kms.key_id"] {
         assert!(found.iter().any(|problem| problem.starts_with(&format!("{path}:"))), "{path} in {found:?}");
     }
+    let clear = with("signing_key: /k\nsigning_key_kms: { region: eu-central-1, endpoint: 'http://kms.example.com' }");
+    assert!(clear.iter().any(|problem| problem.contains("in clear")), "{clear:?}");
+    let near = with("signing_key: /k\nsigning_key_kms: { region: eu-central-1, endpoint: 'http://[::1]:4566' }");
+    assert!(near.is_empty(), "{near:?}");
     let text = "signing_key: /k\nsigning_key_kms: { region: eu-central-1, encryption_context: { purpose: vault } }";
     let text = format!("recipients: [{}]\nstore: {{ directory: ./vault }}\n{text}", recipient());
     let settings = parse(&text).settings().unwrap_or_else(|problems| panic!("{problems:?}"));

@@ -10,6 +10,7 @@ use super::super::{Built, Config, Echoing, Site, build, config::Store};
 use crate::clock::{Clock, ManualClock, UnixNanos};
 use crate::echoes::Memory;
 use crate::genai::Vocabulary;
+use crate::otlp::Payload;
 use crate::pipeline::{Batch, Effect, Origin, Processor, Ticketer, Trust};
 use crate::pseudonym::{PlainIds, Pseudonymizer};
 use crate::rng::SystemRng;
@@ -76,6 +77,11 @@ impl Gateway {
 
     /// A batch on its way.
     pub(super) fn process(&self, case: &Json) -> Batch {
+        self.process_after(&[], request::payload(case))
+    }
+
+    /// The same of a request, behind other steps.
+    pub(super) fn process_after(&self, steps: &[Box<dyn Processor>], payload: Payload) -> Batch {
         let origin = Origin {
             account: "default".into(),
             receiver: "otlp".into(),
@@ -84,7 +90,8 @@ impl Gateway {
             id: [7; 16],
             repeat: false,
         };
-        let mut batch = Batch::new(Arc::new(origin), request::payload(case));
+        let mut batch = Batch::new(Arc::new(origin), payload);
+        steps.iter().for_each(|step| step.process(&mut batch).expect("processed"));
         self.processor.process(&mut batch).expect("processed");
         batch
     }

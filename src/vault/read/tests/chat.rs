@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::vault::document::{Item, ItemHead};
-use crate::vault::read::chat::Chat;
+use crate::vault::read::chat::{Chat, Step};
 
 /// An item of these pieces: part, key, value.
 fn item(call: &str, pieces: &[(&str, &str, Value)]) -> Item {
@@ -274,7 +274,34 @@ fn events_become_a_conversation() {
         tool,
         item("other", &[("output", "response", "a file".into())]),
     ];
+    let told: Vec<Step<'_>> = told.iter().map(Step::Told).collect();
     let chat = Chat::told(&told);
     is_runnable(&chat.messages);
     assert_eq!(Value::from(chat.messages), wanted());
+}
+
+/// A call that a decision, a span and its result's event tell is one call, with all its arguments, and has one answer; where the same kind of
+/// item tells an id again, as of clients that give each call the same, it is another call.
+#[test]
+fn a_call_that_is_told_thrice_is_said_once() {
+    let told = |kind: &str, name: &str, pieces: &[(&str, &str, Value)]| {
+        let mut item = item("tool", pieces);
+        (item.head.kind, item.head.name) = (kind.to_owned().into(), name.to_owned().into());
+        (item.head.tool, item.head.tool_call) = (Some("ls".into()), Some("c1".into()));
+        item
+    };
+    let summary = ("tool_args", "tool_parameters", json!({"first": "/"}));
+    let result = ("tool_result", "output", Value::from("notes.txt"));
+    let all = [
+        told("log", "tool_decision", std::slice::from_ref(&summary)),
+        told("span", "tool", &[summary.clone(), result.clone()]),
+        told("log", "tool_result", &[summary, ("tool_args", "tool_input", json!({"path": "/"})), result.clone()]),
+    ];
+    let chat = Chat::told(&all.each_ref().map(Step::Told));
+    is_runnable(&chat.messages);
+    assert_eq!(chat.messages.len(), 2, "{:#?}", chat.messages);
+    assert_eq!(chat.messages[0]["tool_calls"][0]["function"]["arguments"], json!({"path": "/"}).to_string());
+    let again = told("span", "tool", &[("tool_args", "tool_input", json!({"path": "/etc"})), result]);
+    let chat = Chat::told(&[Step::Told(&all[1]), Step::Told(&again)]);
+    assert_eq!(chat.messages.len(), 4, "{:#?}", chat.messages);
 }

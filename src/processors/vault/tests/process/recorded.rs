@@ -119,6 +119,29 @@ fn recorded_tool_calls_count_once() {
     }
 }
 
+/// What failed once in a recorded session is one failure in its line, in whatever order its spans and events come.
+#[test]
+fn recorded_failures_count_once() {
+    for (folder, session, told, made) in [
+        ("claude-code", "failing", 2, 1),
+        ("claude-code", "refused", 2, 1),
+        ("gemini-cli", "failing", 2, 1),
+        // a call, and the agent whose only one it was
+        ("opencode", "run", 2, 2),
+    ] {
+        let mut rows = lines(folder, session);
+        for _ in 0..2 {
+            let (mut calls, mut sum) = (Calls::default(), SessionLine::default());
+            rows.iter().for_each(|row| sum.add(row, &mut calls));
+            let failed: Vec<_> = rows.iter().filter(|row| row.tail.status != "ok").collect();
+            let words: Vec<_> =
+                failed.iter().map(|row| (&row.tail.call, &row.tail.signal, &row.tail.action_type)).collect();
+            assert_eq!((failed.len(), sum.errors), (told, made), "{folder}/{session}: {words:?}");
+            rows.reverse();
+        }
+    }
+}
+
 /// The hooks' span of a denied permission says that it was denied, in its line and in its session's.
 #[test]
 fn a_recorded_denial_is_one() {
