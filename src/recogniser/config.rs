@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{ByteSize, FieldProblem, Span, load};
-use crate::net::tls;
+use crate::net::{is_this_machine, tls};
 use crate::pipeline::Trust;
 use crate::redaction::RuleData;
 use crate::redaction::recognised::{ENTITIES, EntityRow};
