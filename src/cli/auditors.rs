@@ -2,7 +2,7 @@
 //! command is given. **Why**: all commands that open take the same, and read it in one place. **Invariants**: what KMS opened is in memory
 //! only. **Not here**: asking KMS (`vault/kms`), noting what is opened (`opening_log`).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use age::x25519::Identity;
 use clap::Args;
@@ -53,7 +53,8 @@ pub(super) async fn keys(
         endpoint: sealed.kms_endpoint.clone(),
         key_id: sealed.kms_key_id.clone(),
         encryption_context: sealed.kms_encryption_context.iter().cloned().collect(),
-        ca_file: None,
+        // certificates for AWS' own KMS are the system's
+        ca_file: sealed.kms_endpoint.as_ref().and(reach.ca_file()).map(Path::to_owned),
     };
     for path in &sealed.identity_kms {
         let say = |why: &dyn std::fmt::Display| format!("the identity file {}: {why}", path.display());

@@ -1,7 +1,7 @@
 //! **What**: [`Reach`]: how commands reach the store of a vault, and [`block_on`], which runs what they read.
 //! **Why**: every command that reads a vault takes the same options. **Not here**: which vault, whose keys.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -30,6 +30,11 @@ pub(super) struct Reach {
 }
 
 impl Reach {
+    /// Certificates to trust, if any were given.
+    pub(super) fn ca_file(&self) -> Option<&Path> {
+        self.ca_file.as_deref()
+    }
+
     /// The region that was given.
     pub(super) fn region(&self) -> Option<&str> {
         self.region.as_deref()

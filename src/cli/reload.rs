@@ -186,6 +186,10 @@ async fn watched(look: Look, watch: bool, tasks: &Tasks) -> Found {
         let now = blocking(tasks, "reload", move || look.found(ask)).await.flatten();
         // large tables and slow volumes: what is refused may stay so for days
         rest = LOOK.max(clock.monotonic().saturating_sub(began) * 20);
+        if ask {
+            // a KMS that hangs is nothing of this machine's, and meanwhile the file itself may be put right
+            rest = rest.min(LOOK * ASK);
+        }
         match (now, last) {
             (Some(now), Some(before)) if now == before => return now,
             (now, _) => last = now,

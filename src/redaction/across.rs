@@ -4,6 +4,8 @@
 //! [`MOST`] of each kind; what is found is none of the placeholders that stand there, leaves JSON valid and is looked at again.
 //! **Not here**: which texts are an item's (`processors/redact`).
 
+use std::sync::LazyLock;
+
 use super::anchors::Anchors;
 use super::carry::{Seed, is_seed};
 use super::compile::{Detector, Says};
@@ -51,6 +53,9 @@ impl Told {
     }
 }
 
+/// No anchors: names that were told stand anywhere.
+static NOTHING: LazyLock<Anchors> = LazyLock::new(Anchors::default);
+
 impl Detector {
     /// Keeps what `hits` of a text tell about the other texts of its item.
     pub fn tell(&self, text: &str, hits: &[Hit], told: &mut Told) {
@@ -82,8 +87,7 @@ impl Detector {
         let seeds: Vec<Seed<'_>> = told.values.iter().map(|(value, rule)| Seed { value, rule: *rule }).collect();
         let mut hits = self.repeated(text, &held, &seeds, seeds.iter().copied());
         if let Some(rule) = self.families.rule(Family::NameCarried) {
-            let anchors = Anchors::default();
-            let scan = Scan { text, anchors: &anchors, reserved: &held, detector: self };
+            let scan = Scan { text, anchors: &NOTHING, reserved: &held, detector: self };
             let (mut claims, words) = (Claims::default(), told.names.iter().map(|name| &**name).collect());
             names::claim_words(&scan, rule, words, &mut claims);
             hits.extend(claims.list.into_iter().map(|claim| Hit {

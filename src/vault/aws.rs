@@ -21,6 +21,11 @@ pub(in crate::vault) const NO_TIME: &str = "timed out";
 pub(in crate::vault) const NO_CONNECTION: &str = "no connection";
 pub(in crate::vault) const NO_CREDENTIALS: &str = "no credentials in the environment, profile or metadata service";
 
+/// Whether a text that a service calls its error's code can be one: who answers may be anybody, and the text is shown.
+pub(in crate::vault) fn is_code(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
 /// Why a request did not leave.
 pub(in crate::vault) fn not_sent(failure: Option<&ConnectorError>) -> &'static str {
     let first = failure.map(|error| error as &(dyn std::error::Error + 'static));

@@ -103,7 +103,9 @@ pub(super) async fn keys(valid: &Valid) -> Vec<Tried> {
     let mut tried = Vec::new();
     for placed in &valid.processors {
         let ProcessorSettings::Vault(vault) = &placed.what else { continue };
-        let Some((path, sealed)) = vault.sealed_key() else { continue };
+        // without a store nothing is signed
+        let stores = vault.store != StoreSettings::None;
+        let Some((path, sealed)) = vault.sealed_key().filter(|_| stores) else { continue };
         let opened = keys::opened(path, sealed).await.map(drop);
         let remedy = "the gateway does not start without it; look at `signing_key_kms`".to_owned();
         let opened = opened.map_err(|error| (error.text, remedy));

@@ -18,6 +18,12 @@ const MOST_OF_FILE: u64 = 64 << 10;
 /// By which secrets of `tollgate vault keygen` and others are known.
 const PLAIN: [&[u8]; 3] = [b"AGE-SECRET-KEY-", b"PRIVATE+KEY+", b"PRIVATE KEY-----"];
 
+/// Whether a key stands there as it is.
+fn is_plain(bytes: &[u8]) -> bool {
+    let holds = |mark: &&[u8]| bytes.windows(mark.len()).any(|window| window.eq_ignore_ascii_case(mark));
+    PLAIN.iter().any(holds)
+}
+
 /// Ciphertext of a key.
 pub struct Ciphertext(Vec<u8>);
 
@@ -40,20 +46,23 @@ impl Ciphertext {
     /// What is wrong, without the value.
     pub fn parse(bytes: &[u8]) -> Result<Self, &'static str> {
         const BAD: &str = "holds no ciphertext of KMS (`aws kms encrypt --query CiphertextBlob`, base64 or its bytes)";
-        let holds = |mark: &&[u8]| bytes.windows(mark.len()).any(|window| window.eq_ignore_ascii_case(mark));
-        if PLAIN.iter().any(holds) {
-            return Err(
-                "holds a key in plain text, which KMS is not asked to open: give ciphertext, or say nothing of KMS",
-            );
+        const CLEAR: &str =
+            "holds a key in plain text, which KMS is not asked to open: give ciphertext, or say nothing of KMS";
+        if is_plain(bytes) {
+            return Err(CLEAR);
         }
         let sealed = match std::str::from_utf8(bytes) {
             Ok(text) => {
-                let text: String = text.trim().trim_matches('"').split_ascii_whitespace().collect();
-                STANDARD.decode(text).map_err(|_| BAD)?
+                let text = text.trim().trim_matches('"').split_ascii_whitespace();
+                Zeroizing::new(STANDARD.decode(&*Zeroizing::new(text.collect::<String>())).map_err(|_| BAD)?)
             }
-            Err(_) => bytes.to_vec(),
+            Err(_) => Zeroizing::new(bytes.to_vec()),
         };
-        if (LEAST..=MOST).contains(&sealed.len()) { Ok(Self(sealed)) } else { Err(BAD) }
+        // what `aws kms decrypt` writes is base64 of the key itself
+        if is_plain(&sealed) {
+            return Err(CLEAR);
+        }
+        if (LEAST..=MOST).contains(&sealed.len()) { Ok(Self(sealed.to_vec())) } else { Err(BAD) }
     }
 
     pub(super) fn bytes(&self) -> &[u8] {

@@ -6,21 +6,24 @@
 mod ciphertext;
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_sdk_kms::config::Builder;
+use aws_sdk_kms::config::interceptors::BeforeTransmitInterceptorContextRef;
 use aws_sdk_kms::config::retry::RetryConfig;
 use aws_sdk_kms::config::timeout::TimeoutConfig;
-use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_kms::config::{Builder, ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_kms::error::{BoxError, ProvideErrorMetadata, SdkError};
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::{Client, Config};
 use http::Uri;
+use hyper_util::client::proxy::matcher::Matcher;
 use zeroize::Zeroizing;
 
-use super::aws::{CONNECT, NO_TIME, chain, not_sent};
+use super::aws::{CONNECT, NO_TIME, chain, is_code, not_sent};
 use super::chain::note::SigningKey;
 use crate::net::{Kept, is_this_machine};
 use crate::secret::Secret;
@@ -101,13 +104,57 @@ pub async fn decrypt(settings: &KmsSettings, sealed: &Ciphertext) -> Result<Secr
 }
 
 /// Why a KMS is not spoken to.
-pub const IN_CLEAR: &str =
-    "the key would cross the network in clear: `http://` only to 127.0.0.1, ::1 or localhost, else `https://`";
+pub const IN_CLEAR: &str = "the key would cross the network in clear: `http://` only to 127.0.0.1, ::1 or localhost and through no proxy, else `https://`";
 
 /// Whether what a KMS at `endpoint` answers could be read on its way.
 pub fn is_in_clear(endpoint: &str) -> bool {
     let uri = endpoint.parse::<Uri>().ok();
     uri.is_some_and(|uri| uri.scheme_str() == Some("http") && !uri.host().is_some_and(is_this_machine))
+}
+
+/// Lets nothing leave in clear: the environment and profiles name addresses and proxies too.
+#[derive(Debug)]
+struct Guard;
+
+/// The request would have crossed the network in clear.
+#[derive(Debug)]
+struct InClear;
+
+impl fmt::Display for InClear {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(IN_CLEAR)
+    }
+}
+
+impl Error for InClear {}
+
+impl Intercept for Guard {
+    fn name(&self) -> &'static str {
+        "tollgate: no key in clear"
+    }
+
+    fn read_before_transmit(
+        &self,
+        context: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let uri = context.request().uri();
+        // the client's proxies are those of the environment, also on the way to this machine
+        let proxied = |uri: &str| uri.parse::<Uri>().is_ok_and(|uri| Matcher::from_env().intercept(&uri).is_some());
+        let clear = is_in_clear(uri) || !is_sealed(uri) && proxied(uri);
+        if clear { Err(InClear.into()) } else { Ok(()) }
+    }
+}
+
+/// Whether TLS goes to all of the way.
+fn is_sealed(uri: &str) -> bool {
+    uri.parse::<Uri>().is_ok_and(|uri| uri.scheme_str() == Some("https"))
+}
+
+/// Whether an error says so.
+fn was_in_clear(error: &(dyn Error + 'static)) -> bool {
+    error.is::<InClear>() || error.source().is_some_and(was_in_clear)
 }
 
 fn unusable(why: String) -> KmsError {
@@ -125,6 +172,7 @@ fn configure(mut builder: Builder, settings: &KmsSettings) -> Config {
         .operation_timeout(DEADLINE)
         .build();
     builder
+        .interceptor(Guard)
         .retry_config(
             RetryConfig::standard().with_max_attempts(ATTEMPTS).with_initial_backoff(Duration::from_millis(200)),
         )
@@ -148,8 +196,9 @@ async fn ask(client: &Client, settings: &KmsSettings, sealed: &Ciphertext) -> Re
 }
 
 /// What an SDK error means. Texts are error codes, never bodies.
-fn judge<E: ProvideErrorMetadata>(error: &SdkError<E>) -> KmsError {
+fn judge<E: ProvideErrorMetadata + Error + 'static>(error: &SdkError<E>) -> KmsError {
     match error {
+        error if was_in_clear(error) => KmsError::Refused("not asked".to_owned(), IN_CLEAR),
         SdkError::TimeoutError(_) => KmsError::Away(NO_TIME.to_owned()),
         SdkError::DispatchFailure(failure) => KmsError::Away(not_sent(failure.as_connector_error()).to_owned()),
         SdkError::ConstructionFailure(_) => {
@@ -163,6 +212,8 @@ fn judge<E: ProvideErrorMetadata>(error: &SdkError<E>) -> KmsError {
 }
 
 fn judge_answer(status: u16, code: &str) -> KmsError {
+    // who answers may be anybody: only what can be a code is shown
+    let code = if is_code(code) { code } else { "" };
     let answer = if code.is_empty() { status.to_string() } else { format!("{status} {code}") };
     let remedy = match code {
         "ThrottlingException" | "LimitExceededException" | "RequestLimitExceeded" => return KmsError::Away(answer),

@@ -184,3 +184,42 @@ async fn a_key_crosses_no_network_in_clear() {
     let error = decrypt(&settings, &sealed).await.err().expect("refused");
     assert!(error.is_refused() && error.to_string().contains("in clear"), "{error}");
 }
+
+/// Nor where the environment or a profile names the address: the request does not leave.
+#[tokio::test]
+async fn no_address_of_the_environment_is_asked_in_clear() {
+    let builder = Builder::new()
+        .behavior_version(BehaviorVersion::latest())
+        .credentials_provider(Credentials::new("AKIATEST", "CANARY-CREDENTIAL", None, None, "test"))
+        .region(Region::new("eu-central-1"))
+        .endpoint_url("http://192.0.2.1:9")
+        .http_client(http_client(None).await.expect("a client"));
+    let client = Client::from_conf(configure(builder, &KmsSettings::default()));
+    let sealed = Ciphertext::parse(&seal(&[], SECRET.as_bytes())).expect("ciphertext");
+    let error = ask(&client, &KmsSettings::default(), &sealed).await.err().expect("refused");
+    assert_eq!(error, KmsError::Refused("not asked".to_owned(), IN_CLEAR));
+}
+
+/// What a service calls its error's code is shown only where it can be one: it reaches terminals and logs.
+#[tokio::test]
+async fn strange_codes_are_not_shown() {
+    let fake = FakeKms::start();
+    fake.set(Mood::Says(400, "\u{1b}[31mCANARY error: all is well"));
+    let error = opened(&settings(&fake), &seal(&[], SECRET.as_bytes())).await.err().expect("refused").to_string();
+    assert!(error.contains("(400)") && !error.contains("CANARY") && !error.contains('\u{1b}'), "{error:?}");
+}
+
+/// A key in plain text is sent to nobody, in base64 neither: so `aws kms decrypt` writes it.
+#[test]
+fn plain_keys_are_no_ciphertext() {
+    for key in [
+        "# public key: x\nPRIVATE+KEY+gw+0a1b2c3d+AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA\n".to_owned(),
+        format!("# created: 2026\nAGE-SECRET-KEY-1{}\n", "Q".repeat(58)),
+        format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", "A".repeat(64)),
+    ] {
+        for file in [key.clone(), STANDARD.encode(&key), format!("\"{}\"\n", STANDARD.encode(&key))] {
+            let why = Ciphertext::parse(file.as_bytes()).err().expect("refused");
+            assert!(why.contains("plain text"), "{why}");
+        }
+    }
+}

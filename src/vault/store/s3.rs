@@ -25,7 +25,7 @@ use tokio::sync::OnceCell;
 
 use crate::clock::UnixNanos;
 use crate::secret::Secret;
-use crate::vault::aws::{CONNECT, NO_TIME, chain, http_client, not_sent};
+use crate::vault::aws::{CONNECT, NO_TIME, chain, http_client, is_code, not_sent};
 
 use super::settings::{LockMode, S3Settings};
 use super::{Held, MAX_READ, ObjectKind, Put, StoreError, VaultReader, VaultStore, Version, VersionPage};
@@ -322,6 +322,7 @@ pub(super) fn classify<E: ProvideErrorMetadata>(error: &SdkError<E>) -> Failed {
 }
 
 fn classify_answer(status: u16, code: &str) -> Failed {
+    let code = if is_code(code) { code } else { "" };
     let text = if code.is_empty() { status.to_string() } else { format!("{status} {code}") };
     let checksum = code == "BadDigest" || code == "InvalidDigest" || code.contains("SHA256Mismatch");
     Failed::Error(match (status, code) {
