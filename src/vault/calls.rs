@@ -15,6 +15,7 @@
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -37,6 +38,36 @@ pub fn is_model_line(tail: &Tail) -> bool {
 /// Whether calls of this tool start an agent, as the tool is named by clients whose sub-agents have no span of their own.
 pub fn starts_agent(tool: &str) -> bool {
     ["agent", "task"].iter().any(|name| tool.eq_ignore_ascii_case(name))
+}
+
+/// Whether two names may mean one tool: what clients tell of a call in events they may name by its kind. Ids alone tell no call, as they come
+/// from models, some of which begin anew with each answer.
+pub fn same_tool(one: &str, other: &str) -> bool {
+    let is_kind = |one: &str, other: &str| one == "mcp_tool" && other.starts_with("mcp__");
+    one == other || is_kind(one, other) || is_kind(other, one) || (starts_agent(one) && starts_agent(other))
+}
+
+/// Bytes at the beginning that are the same in two texts of which one was cut short.
+const BEGINNING: usize = 64;
+
+/// Whether two tellings of arguments may tell the same: clients leave out some and cut long texts short.
+pub fn same_arguments(one: &Value, other: &Value) -> bool {
+    let parsed = |value: &Value| -> Option<Value> {
+        let text = value.as_str().filter(|text| text.trim_start().starts_with(['{', '[']))?;
+        serde_json::from_str(text).ok()
+    };
+    match (parsed(one).as_ref().unwrap_or(one), parsed(other).as_ref().unwrap_or(other)) {
+        (Value::Object(one), Value::Object(other)) => {
+            let (few, many) = if one.len() <= other.len() { (one, other) } else { (other, one) };
+            few.iter().all(|(key, value)| many.get(key).is_some_and(|there| same_arguments(value, there)))
+        }
+        (one, other) if one == other => true,
+        (one, other) => {
+            let texts = [one, other].map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+            let [one, other] = texts.each_ref().map(|text| text.as_bytes().get(..BEGINNING));
+            one.is_some() && one == other
+        }
+    }
 }
 
 /// What an item tells of a call.

@@ -4,7 +4,7 @@
 //! whatever is told by none of these is the session's own agent's. A call starts one agent, unless ids say otherwise.
 //! **Not here**: what stands above what (`links`), turns (`turns`), how it is shown (`tree`).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value;
 
@@ -39,11 +39,21 @@ pub(super) struct Agents<'n, 'e> {
     span: Vec<Option<usize>>,
     all: Vec<Agent<'e>>,
     /// By the call that started them, in the order they were found.
-    called: HashMap<usize, Vec<usize>>,
-    /// What tells of these calls, in order of time.
-    about: HashMap<usize, Vec<usize>>,
-    /// The same by its last entry.
+    called: BTreeMap<usize, Vec<usize>>,
+    /// What is told of these calls.
+    told: HashMap<usize, Told>,
+    /// These calls by the last entry that tells of them.
     last: HashMap<usize, usize>,
+}
+
+/// What is told of a call that started agents: looked for once, however many these are.
+struct Told {
+    /// What they are called.
+    name: Option<String>,
+    /// What they were told.
+    prompt: Option<String>,
+    /// A result is told.
+    is_answered: bool,
 }
 
 /// Keys of arguments that hold what an agent is told.
@@ -58,8 +68,8 @@ impl<'n, 'e> Agents<'n, 'e> {
             of: vec![OWN; nodes.len()],
             span: vec![None; nodes.len()],
             all: vec![Agent::default()],
-            called: HashMap::new(),
-            about: HashMap::new(),
+            called: BTreeMap::new(),
+            told: HashMap::new(),
             last: HashMap::new(),
         };
         let (mut near, mut by_id) = (vec![None; nodes.len()], HashMap::new());
@@ -140,23 +150,34 @@ impl<'n, 'e> Agents<'n, 'e> {
             agent.seen = Some((agent.seen.map_or(at, |(first, _)| first), at));
         }
         self.call_by_events();
-        let mut ids = HashMap::new();
+        let about = self.about(links);
+        self.last = about.iter().filter_map(|(call, about)| Some((*about.last()?, *call))).collect();
+        self.told = about.iter().map(|(call, about)| (*call, Told::of(self.nodes, about))).collect();
+        self.names();
+    }
+
+    /// What tells of calls that started agents, in order of time.
+    fn about(&self, links: &Links) -> HashMap<usize, Vec<usize>> {
+        let (mut ids, mut about): (HashMap<_, usize>, HashMap<_, Vec<usize>>) = (HashMap::new(), HashMap::new());
         for call in self.called.keys() {
             let Some(node) = self.nodes.get(*call) else { continue };
             ids.extend(node.call_id().map(|id| (id, *call)));
         }
         for (at, node) in self.nodes.iter().enumerate() {
-            let told = [Some(at), links.up(at), node.call_id().and_then(|id| ids.get(&id).copied())];
+            let up = links.up(at);
+            let told = [Some(at), up, node.call_id().and_then(|id| ids.get(&id).copied())];
+            // what stands at a call of another tool, and names none itself, tells of that one
+            let near = up.and_then(|up| self.nodes.get(up)).filter(|up| up.is_tool_span() && node.is_about(up));
             let is_it = |call: &usize| {
-                let of_call = || self.nodes.get(*call).is_some_and(|call| node.is_about(call));
+                let is_of = |call: &Node<'_>| node.is_about(call) && near.is_none_or(|near| near.may_be(call));
+                let of_call = || self.nodes.get(*call).is_some_and(is_of);
                 self.called.contains_key(call) && (*call == at || of_call())
             };
             if let Some(call) = told.into_iter().flatten().find(is_it) {
-                self.about.entry(call).or_default().push(at);
+                about.entry(call).or_default().push(at);
             }
         }
-        self.last = self.about.iter().filter_map(|(call, about)| Some((*about.last()?, *call))).collect();
-        self.names();
+        about
     }
 
     /// What a call did in which no model spoke is no agent's: other tools are named like that, too.
@@ -224,7 +245,7 @@ impl<'n, 'e> Agents<'n, 'e> {
             }
         }
         for (agent, name) in (0..).zip(names).skip(1) {
-            let name = name.or_else(|| self.argument(agent, &NAMES));
+            let name = name.or_else(|| self.told(agent)?.name.clone());
             if let Some(agent) = self.all.get_mut(agent) {
                 let call = agent.call.and_then(|call| self.nodes.get(call)?.tool);
                 agent.name = name.or_else(|| agent.told.or(call).map(str::to_owned));
@@ -269,14 +290,15 @@ impl<'n, 'e> Agents<'n, 'e> {
     }
 
     /// What the call that started it told it. `None`: that is not told.
-    pub(super) fn prompt(&self, agent: usize) -> Option<String> {
-        self.argument(agent, &PROMPTS).or_else(|| {
-            let texts = self.pieces(self.call(agent)?, "tool_args").map(|value| match value {
-                Value::String(text) => text.clone(),
-                other => other.to_string(),
-            });
-            texts.max_by_key(String::len)
-        })
+    pub(super) fn prompt(&self, agent: usize) -> Option<&str> {
+        self.told(agent)?.prompt.as_deref()
+    }
+
+    /// What is told of its call; nothing of one that so many name that it can't be said to have told each of them.
+    fn told(&self, agent: usize) -> Option<&Told> {
+        let call = self.call(agent)?;
+        let few = self.called.get(&call).is_some_and(|agents| agents.len() <= LOOKED_AT);
+        self.told.get(&call).filter(|_| few)
     }
 
     /// Agents whose call this entry is the last to tell of.
@@ -286,7 +308,7 @@ impl<'n, 'e> Agents<'n, 'e> {
 
     /// Of an agent that has something to say to the one that called it, as nobody else tells its result: that agent, and when the call ended.
     pub(super) fn answers_to(&self, agent: usize) -> Option<(usize, &'e str)> {
-        let call = self.call(agent).filter(|call| !self.is_answered(*call))?;
+        let call = self.call(agent).filter(|call| self.told.get(call).is_none_or(|told| !told.is_answered))?;
         Some((self.agent(call), self.nodes.get(call)?.until()))
     }
 
@@ -294,30 +316,33 @@ impl<'n, 'e> Agents<'n, 'e> {
     pub(super) fn call_id(&self, agent: usize) -> Option<&'e str> {
         self.nodes.get(self.call(agent)?)?.tool_call
     }
+}
 
-    fn is_answered(&self, call: usize) -> bool {
-        let of_tool = |item: &&Item| item.head.call == "tool";
-        self.pieces(call, "tool_result").next().is_some()
-            || self.items(call).filter(of_tool).flat_map(|item| &item.content).any(|piece| piece.part == "output")
-    }
-
-    fn items(&self, call: usize) -> impl Iterator<Item = &'e Item> {
-        let about = self.about.get(&call).into_iter().flatten();
-        about.filter_map(|at| self.nodes.get(*at)?.item())
-    }
-
-    fn pieces(&self, call: usize, part: &'static str) -> impl Iterator<Item = &'e Value> {
-        self.items(call)
-            .flat_map(|item| &item.content)
-            .filter(move |piece| piece.part == part)
-            .map(|piece| &piece.value)
-    }
-
-    /// The first of `keys` among the arguments of its call.
-    fn argument(&self, agent: usize, keys: &[&str]) -> Option<String> {
-        let all: Vec<Value> = self.pieces(self.call(agent)?, "tool_args").filter_map(object).collect();
-        let of = |key: &&str| all.iter().find_map(|value| value.get(key)?.as_str());
-        keys.iter().find_map(of).filter(|text| !text.is_empty()).map(str::to_owned)
+impl Told {
+    /// `about`: what tells of the call.
+    fn of(nodes: &[Node<'_>], about: &[usize]) -> Self {
+        let items: Vec<&Item> = about.iter().filter_map(|at| nodes.get(*at)?.item()).collect();
+        let pieces = |part: &'static str| {
+            let all = items.iter().flat_map(|item| &item.content);
+            all.filter(move |piece| piece.part == part).map(|piece| &piece.value)
+        };
+        let all: Vec<Value> = pieces("tool_args").filter_map(object).collect();
+        // the first of the keys that any of them has
+        let argument = |keys: &[&str]| {
+            let of = |key: &&str| all.iter().find_map(|value| value.get(key)?.as_str());
+            keys.iter().find_map(of).filter(|text| !text.is_empty()).map(str::to_owned)
+        };
+        let longest = || {
+            let texts = pieces("tool_args").map(|value| match value {
+                Value::String(text) => text.clone(),
+                other => other.to_string(),
+            });
+            texts.max_by_key(String::len)
+        };
+        let of_tool = items.iter().filter(|item| item.head.call == "tool");
+        let is_answered = pieces("tool_result").next().is_some()
+            || of_tool.flat_map(|item| &item.content).any(|piece| piece.part == "output");
+        Self { name: argument(&NAMES), prompt: argument(&PROMPTS).or_else(longest), is_answered }
     }
 }
 

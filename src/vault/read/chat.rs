@@ -7,7 +7,10 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Map, Value, json};
 
+use crate::vault::calls::{same_arguments, same_tool};
 use crate::vault::document::{Item, ReadPiece};
+
+use super::links::LOOKED_AT;
 
 /// A call's content in the form of chat APIs.
 #[derive(Default)]
@@ -36,6 +39,7 @@ pub(super) enum Step<'i> {
 
 /// A call of a tool that was said.
 struct Called<'i> {
+    tool: Option<&'i str>,
     /// Its message.
     at: usize,
     /// Kinds and names of the items that told it.
@@ -99,8 +103,8 @@ impl Chat {
     }
 
     /// What an item says of a tool's call and its result. Clients tell a call several times: that is one call, with the arguments that are
-    /// named so, and one answer.
-    fn tool<'i>(&mut self, item: &'i Item, calls: &mut HashMap<&'i str, Called<'i>>) {
+    /// named so, and one answer. Of another tool, or with other arguments, it is another call, whatever its id.
+    fn tool<'i>(&mut self, item: &'i Item, calls: &mut HashMap<&'i str, Vec<Called<'i>>>) {
         let id = item.head.tool_call.as_deref();
         let telling = (&*item.head.kind, &*item.head.name);
         let of = |part: &'static str| item.content.iter().filter(move |piece| piece.part == part);
@@ -112,10 +116,19 @@ impl Chat {
         let args = whole.or(of("tool_args").next());
         let result = of("tool_result").chain(of("output").filter(|_| item.head.call == "tool")).next();
         // the same way of telling again is another call, whatever its id
-        let known = id.and_then(|id| calls.get_mut(id)).filter(|known| !known.by.contains(&telling));
+        let tool = item.head.tool.as_deref().filter(|tool| !tool.is_empty());
+        let is_it = |known: &&mut Called<'_>| {
+            let said = || self.messages.get(known.at)?.pointer(ARGUMENTS);
+            let differs =
+                |args: &ReadPiece| known.is_whole && said().is_some_and(|said| !same_arguments(said, &args.value));
+            let is_named = known.tool.zip(tool).is_none_or(|(one, other)| same_tool(one, other));
+            is_named && !known.by.contains(&telling) && !whole.is_some_and(differs)
+        };
+        let known = id.and_then(|id| calls.get_mut(id)?.iter_mut().rev().take(LOOKED_AT).find(is_it));
         match (known, args) {
             (Some(known), args) => {
                 known.by.push(telling);
+                known.tool = known.tool.or(tool);
                 if let Some(args) = args.filter(|_| whole.is_some() && !known.is_whole) {
                     known.is_whole = true;
                     let said = self.messages.get_mut(known.at).and_then(|message| message.pointer_mut(ARGUMENTS));
@@ -131,9 +144,9 @@ impl Chat {
                 self.open = None;
                 self.call(&json!({"id": id, "name": item.head.tool, "arguments": args.value}));
                 let (at, is_whole) = (self.messages.len().saturating_sub(1), whole.is_some());
-                let called = Called { at, by: vec![telling], is_whole, is_answered: result.is_some() };
+                let called = Called { tool, at, by: vec![telling], is_whole, is_answered: result.is_some() };
                 if let Some(id) = id {
-                    calls.insert(id, called);
+                    calls.entry(id).or_default().push(called);
                 }
             }
             (None, None) => {}

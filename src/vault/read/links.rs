@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::clock::UnixNanos;
-use crate::vault::calls::starts_agent;
+use crate::vault::calls::{same_tool, starts_agent};
 use crate::vault::document::Item;
 use crate::vault::names::rfc3339;
 
@@ -93,8 +93,15 @@ impl<'e> Node<'e> {
 
     /// Whether it tells of the call that this other one is.
     pub(super) fn is_about(&self, call: &Node<'_>) -> bool {
-        let same_call = self.tool_call.is_some() && self.tool_call == call.tool_call;
-        self.trace == call.trace && (same_call || (!self.is_span && self.span.is_some() && self.span == call.span))
+        let (is_named, same_id) =
+            (self.tool_call.is_some() && call.tool_call.is_some(), self.tool_call == call.tool_call);
+        let is_at = !self.is_span && self.span.is_some() && self.span == call.span;
+        self.trace == call.trace && self.may_be(call) && if is_named { same_id } else { is_at }
+    }
+
+    /// Whether both may name one tool.
+    pub(super) fn may_be(&self, call: &Node<'_>) -> bool {
+        self.tool.zip(call.tool).is_none_or(|(one, other)| same_tool(one, other))
     }
 
     /// Whether all of the other happened during this one.
@@ -190,8 +197,7 @@ impl<'e> Known<'e> {
     /// The call of a tool that it names; of several with this id the one that it happened during.
     fn call(&self, nodes: &[Node<'e>], node: &Node<'e>) -> Option<usize> {
         let all = self.calls.get(&(node.trace, node.tool_call?)).filter(|all| all.len() <= LOOKED_AT)?;
-        let same_tool = |call: &Node<'_>| node.tool.is_none() || call.tool.is_none() || node.tool == call.tool;
-        let told = || all.iter().copied().filter(|at| nodes.get(*at).is_some_and(same_tool));
+        let told = || all.iter().copied().filter(|at| nodes.get(*at).is_some_and(|call| node.may_be(call)));
         let around = |at: &usize| nodes.get(*at).is_some_and(|call| call.is_around((node.at, node.at)));
         // events may call it by another name
         let during = || only(all.iter().copied().filter(around));

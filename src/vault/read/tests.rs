@@ -262,6 +262,65 @@ fn hostile_parents_cost_little() {
     count(ring, 4);
 }
 
+/// Of two calls that a model gave one id, the one that went well is not said to have failed; what an event of another tool says is no call's.
+#[test]
+fn a_failure_is_its_own_calls() {
+    let call = |second: u32, call: &str, at: (&str, &str), tool: &str, id: &str, status: &str| {
+        let mut row = row(second, call, at, "", None);
+        (row.tail.tool_name, row.tail.tool_call_id) = (Some(tool.to_owned()), Some(id.to_owned()));
+        row.tail.status = status.to_owned();
+        row
+    };
+    let text = told(vec![
+        call(1, "tool", ("t1", "a"), "Bash", "call_0", "exit_1"),
+        call(3, "tool", ("t2", "a"), "Read", "call_0", "ok"),
+        call(5, "tool", ("t3", "a"), "Write", "call_1", "ok"),
+        call(6, "other", ("ea", ""), "Bash", "call_1", "exit_2"),
+        call(7, "tool", ("t4", "a"), "Edit", "call_2", "ok"),
+        call(8, "other", ("ea", ""), "Edit", "call_2", "exit_3"),
+    ]);
+    let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("  tool")).collect();
+    assert_eq!(lines, ["  tool  Bash  exit_1", "  tool  Read", "  tool  Write", "  tool  Edit  exit_3"], "{text}");
+}
+
+/// One call that thousands of agents claim to be started by, and of which as many events tell: what it says is looked for once, not once for
+/// each of them, in a tree, turns and datasets; work that grows with the square would not end.
+#[test]
+fn hostile_calls_cost_little() {
+    const MANY: u32 = 5_000;
+    let at = |n: u32| format!("2026-11-20T{:02}:{:02}:{:02}.000000000Z", n / 3600, n / 60 % 60, n % 60);
+    let node = |n: u32, call: &str, place: (&str, &str), agent: Option<String>| {
+        let mut row = row(0, call, place, if call == "model" { "gpt" } else { "Task" }, None);
+        (row.tail.agent_id, row.tail.ts, row.leaf) = (agent, at(n), u64::from(n));
+        row.tail.tool_call_id = Some("X".to_owned()).filter(|_| call != "model");
+        row
+    };
+    let mut task = node(0, "tool", ("t", ""), None);
+    task.tail.end_ts = Some(at(3 * MANY));
+    let model = |n: u32| node(n, "model", (&format!("m{n}"), "t"), Some(format!("id{n}")));
+    let told = |n: u32| node(MANY + n, "permission", ("et", ""), None);
+    let rows = [task].into_iter().chain((1..=MANY).map(model)).chain((1..=MANY).map(told));
+    let mut replay = Replay::of_rows("s", rows.collect());
+    for (n, entry) in replay.entries_mut().iter_mut().enumerate().skip(1) {
+        let is_model = entry.row.as_ref().is_some_and(|row| row.tail.call == "model");
+        let args = serde_json::json!({ "x": "y".repeat(60), "i": n }).to_string();
+        let (call, part, text) =
+            if is_model { ("other", "output", n.to_string()) } else { ("other", "tool_args", args) };
+        let mut item = serde_json::to_value(ItemHead::default()).expect("json");
+        (item["call"], item["kind"], item["tool"]) = (call.into(), "log".into(), "Task".into());
+        item["content"] = serde_json::json!([{ "part": part, "on": "log", "key": "k", "value": text }]);
+        (item["content_sha256"], item["salt"]) = ("".into(), "".into());
+        entry.item = Some(serde_json::from_value::<Item>(item).expect("an item"));
+    }
+    let mut out = Vec::new();
+    replay.write_tree(&mut out).expect("written");
+    assert_eq!(String::from_utf8(out).expect("text").matches("model  gpt").count(), MANY as usize);
+    assert_eq!(replay.turns().len(), MANY as usize);
+    let mut out = Vec::new();
+    replay.export(super::Format::Messages, &mut out).expect("written");
+    assert_eq!(String::from_utf8(out).expect("text").lines().count(), MANY as usize);
+}
+
 /// A name can't end a label of Mermaid, nor begin HTML or an entity in it.
 #[test]
 fn mermaid_labels_are_labels() {

@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::agents::{Agents, OWN};
-use super::links::{Links, Node, cut};
+use super::links::{LOOKED_AT, Links, Node, cut};
 use super::replay::{Replay, facts};
 use super::terminal::clean;
 use crate::vault::calls::Calls;
@@ -207,8 +207,10 @@ struct Forest<'n, 'e> {
     above: Vec<Option<usize>>,
     /// Agents that nobody called: turns. In order of time.
     roots: Vec<usize>,
-    /// Why calls of tools failed that say nothing of it themselves, by trace and id.
-    failed: HashMap<(&'e str, &'e str), &'e str>,
+    /// What failed, by trace and id: calls of tools may say nothing of it themselves.
+    failed: HashMap<(&'e str, &'e str), Vec<&'n Node<'e>>>,
+    /// Calls of tools that are shown, by trace and id.
+    calls: HashMap<(&'e str, &'e str), usize>,
 }
 
 impl<'n, 'e> Forest<'n, 'e> {
@@ -244,9 +246,19 @@ impl<'n, 'e> Forest<'n, 'e> {
             is_agent && above.get(*at).is_none_or(Option::is_none)
         };
         let roots = (0..nodes.len()).filter(is_root).collect();
-        let told = nodes.iter().filter(|node| node.status != "ok" && matches!(node.call, "tool" | "other"));
-        let failed = told.filter_map(|node| Some((node.call_id()?, node.status))).collect();
-        Self { nodes, agents, shown: all, above, roots, failed }
+        let is_told = |node: &Node<'_>| node.call == "other" || (node.call == "tool" && !node.is_span);
+        let (mut failed, mut calls): (HashMap<_, Vec<_>>, HashMap<_, usize>) = (HashMap::new(), HashMap::new());
+        for (at, node) in nodes.iter().enumerate() {
+            let Some(id) = node.call_id() else { continue };
+            if node.status != "ok" && is_told(node) {
+                let all = failed.entry(id).or_default();
+                all.extend(Some(node).filter(|_| all.len() < LOOKED_AT));
+            }
+            if node.call == "tool" && shown(at) {
+                *calls.entry(id).or_default() += 1;
+            }
+        }
+        Self { nodes, agents, shown: all, above, roots, failed, calls }
     }
 
     fn turns(&self) -> Vec<TurnOf> {
@@ -345,9 +357,13 @@ impl<'n, 'e> Forest<'n, 'e> {
         })
     }
 
-    /// What went wrong; of a call of a tool also where its result's event alone tells.
+    /// What went wrong; of a call of a tool also where its result's event alone tells, and no other call has its id.
     fn status(&self, node: &Node<'e>) -> &'e str {
-        let told = || self.failed.get(&node.call_id()?).copied();
+        let told = || {
+            let id = node.call_id().filter(|id| self.calls.get(id) == Some(&1))?;
+            let mut all = self.failed.get(&id)?.iter().rev();
+            all.find(|failed| failed.may_be(node)).map(|failed| failed.status)
+        };
         let is_silent = node.status == "ok" && node.call == "tool";
         if is_silent { told().unwrap_or(node.status) } else { node.status }
     }

@@ -2,7 +2,8 @@
 //! compared; all of them as a dataset. **Why**: what changed between a good answer and a bad one is mostly in the context.
 //! **Invariants**: a turn is a model call with content, counted from 1 in order of time; where a client tells content beside
 //! its calls (Claude Code's events), it is an answer and what was said since the one before to and by the same agent: a sub-agent is given what
-//! the call that started it says, and what it answers last is that call's result. Nothing of it is left out.
+//! the call that started it says, and what it answers last is that call's result. One whose call nothing tells of is given what the session's own
+//! agent was told, where that one never answers. Nothing of what came before an answer is left out.
 //! **Not here**: reading (`replay`), whose an item is (`agents`), how messages are written (`messages`).
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -13,7 +14,7 @@ use serde_json::{Map, Value, json};
 use crate::vault::document::Item;
 
 use super::ReadError;
-use super::agents::Agents;
+use super::agents::{Agents, OWN};
 use super::chat::{Chat, Step};
 use super::links::{Links, Node};
 use super::messages::{Said, said};
@@ -103,8 +104,10 @@ impl Replay {
         let name = |at: usize| agents.name_of(at).map(str::to_owned);
         let mut turns: Vec<Turn<'_>> = spoken.map(|(at, item)| Turn { agent: name(at), ..Turn::of(item) }).collect();
         if turns.is_empty() {
+            let own = |(at, item): (usize, &Item)| agents.agent(at) == OWN && answers(item);
+            let (said, waiting) = (HashMap::new(), HashMap::new());
             let mut answers =
-                Answers { agents: &agents, said: HashMap::new(), waiting: HashMap::new(), turns: Vec::new() };
+                Answers { agents: &agents, own_answers: calls().any(own), said, waiting, turns: Vec::new() };
             calls().for_each(|(at, item)| answers.take(at, item));
             turns = answers.turns;
         }
@@ -185,6 +188,8 @@ impl Replay {
 /// Answers that stand beside the calls, each with what was said to and by its agent since the one before.
 struct Answers<'a, 'n, 'r> {
     agents: &'a Agents<'n, 'r>,
+    /// The session's own agent answers.
+    own_answers: bool,
     /// Of each agent, since its last answer.
     said: HashMap<usize, Since<'r>>,
     /// By agent, the sub-agents that it called whose last answer it was not given yet, by when their calls ended.
@@ -196,6 +201,8 @@ struct Answers<'a, 'n, 'r> {
 #[derive(Default)]
 struct Since<'r> {
     context: Vec<Said>,
+    /// What stands in it, however much that is.
+    known: HashSet<String>,
     told: Vec<Step<'r>>,
     /// Its last answer, until the agent that called it is given it.
     answer: Option<String>,
@@ -203,11 +210,12 @@ struct Since<'r> {
 
 impl Since<'_> {
     /// Of a sub-agent: what it was told.
-    fn begun(prompt: Option<String>) -> Self {
+    fn begun(prompt: Option<&str>) -> Self {
         let mut since = Self::default();
         if let Some(prompt) = prompt {
-            since.context.push(Said { who: "user".to_owned(), text: prompt.clone() });
-            since.told.push(Step::Begun(prompt));
+            since.known.insert(prompt.to_owned());
+            since.context.push(Said { who: "user".to_owned(), text: prompt.to_owned() });
+            since.told.push(Step::Begun(prompt.to_owned()));
         }
         since
     }
@@ -227,7 +235,7 @@ impl<'r> Answers<'_, '_, 'r> {
             said(&piece.value, who)
         });
         let (answer, rest): (Vec<Said>, Vec<Said>) = said.partition(|said| said.who == "assistant");
-        let agent = self.agents.agent(at);
+        let agent = self.agent(at);
         if !answer.is_empty() {
             self.results(agent, &item.head.start);
         }
@@ -235,11 +243,12 @@ impl<'r> Answers<'_, '_, 'r> {
         since.told.push(Step::Told(item));
         for said in rest {
             // the same prompt stands on a span and in an event
-            if !since.context.iter().any(|known| known.text == said.text) {
+            if since.known.insert(said.text.clone()) {
                 since.context.push(said);
             }
         }
         if !answer.is_empty() {
+            since.known.clear();
             let (context, told) = (std::mem::take(&mut since.context), std::mem::take(&mut since.told));
             since.answer = Some(answer.iter().map(|said| said.text.as_str()).collect::<Vec<_>>().join("\n"));
             let name = self.agents.name_of(at).map(str::to_owned);
@@ -251,6 +260,13 @@ impl<'r> Answers<'_, '_, 'r> {
         // what its call answers stands behind what it was given
         let ended: Vec<usize> = self.agents.ended(at).collect();
         ended.into_iter().for_each(|sub| self.result(sub));
+    }
+
+    /// Whose context an entry is of.
+    fn agent(&self, at: usize) -> usize {
+        let agent = self.agents.agent(at);
+        let is_own = !self.own_answers && self.agents.call(agent).is_none();
+        if is_own { OWN } else { agent }
     }
 
     fn since(&mut self, agent: usize) -> &mut Since<'r> {
@@ -275,9 +291,14 @@ impl<'r> Answers<'_, '_, 'r> {
         let Some(answer) = self.said.get_mut(&sub).and_then(|since| since.answer.take()) else { return };
         let id = self.agents.call_id(sub);
         let since = self.since(caller);
+        since.known.insert(answer.clone());
         since.context.push(Said { who: "result".to_owned(), text: answer.clone() });
         since.told.push(Step::Ended(id, answer));
     }
+}
+
+fn answers(item: &Item) -> bool {
+    item.head.call != "tool" && item.content.iter().any(|piece| piece.part == "output")
 }
 
 fn is_spoken(piece: &crate::vault::document::ReadPiece) -> bool {

@@ -224,18 +224,11 @@ async fn a_recorded_failure_is_one() {
 
 /// Two sub-agents at once, as Claude Code tells them: `ids` of them, and the spans that their calls hang on.
 async fn at_once(ids: bool, spans: bool) -> Replay {
-    const BEGIN: u64 = 1_795_168_800;
-    let span = |name: &str, (n, parent): (u64, u64), (from, until): (u64, u64), mut attributes: Json| {
-        attributes["session.id"] = json!("s-1");
-        json!({"name": format!("claude_code.{name}"), "trace": 1, "span": n, "parent": parent, "start": BEGIN + from, "end": BEGIN + until,
-            "attributes": attributes})
-    };
     let event = |name: &str, at: u64, time: u64, mut attributes: Json, agent: &str| {
-        (attributes["session.id"], attributes["event.name"]) = (json!("s-1"), json!(name));
         if ids && !agent.is_empty() {
             attributes["agent_id"] = json!(agent);
         }
-        json!({"event_name": format!("claude_code.{name}"), "time": BEGIN + time, "trace": 1, "span": at, "attributes": attributes})
+        event(name, at, time, attributes)
     };
     let result = |id: &str, time: u64, prompt: &str| {
         let told =
@@ -294,4 +287,86 @@ async fn two_sub_agents_at_once() {
         });
         assert_eq!(lines.count(), if spans { 2 } else { 0 }, "{way}");
     }
+}
+
+const BEGIN: u64 = 1_795_168_800;
+
+/// A span of Claude Code's: its number and its parent's, and its seconds.
+fn span(name: &str, (n, parent): (u64, u64), (from, until): (u64, u64), mut attributes: Json) -> Json {
+    attributes["session.id"] = json!("s-1");
+    json!({"name": format!("claude_code.{name}"), "trace": 1, "span": n, "parent": parent, "start": BEGIN + from, "end": BEGIN + until,
+        "attributes": attributes})
+}
+
+/// An event of its, at a span.
+fn event(name: &str, at: u64, time: u64, mut attributes: Json) -> Json {
+    (attributes["session.id"], attributes["event.name"]) = (json!("s-1"), json!(name));
+    json!({"event_name": format!("claude_code.{name}"), "time": BEGIN + time, "trace": 1, "span": at, "attributes": attributes})
+}
+
+async fn sent(spans: &[Json], events: &[Json]) -> Replay {
+    let mut gateway = gateway();
+    gateway.send(&json!({"signal": "logs", "scope": {"name": "com.anthropic.claude_code.events"}, "items": events}));
+    gateway.send(&json!({"scope": {"name": "com.anthropic.claude_code.tracing"}, "items": spans}));
+    read(&mut gateway, "s-1").await
+}
+
+/// A call that a sub-agent's model gives the id of the call that started it is the sub-agent's: its `prompt` is not what the sub-agent was told,
+/// its result not what the sub-agent answered, whether the client tells the sub-agent's id with it or not.
+#[tokio::test]
+async fn a_call_with_the_starters_id_is_the_sub_agents() {
+    for id in ["call_0", "call_1"] {
+        for by_id in [true, false] {
+            let of_sub = |mut attributes: Json| {
+                if by_id {
+                    attributes["agent_id"] = json!("sub1");
+                }
+                attributes
+            };
+            let fetch = || of_sub(json!({"tool_name": "WebFetch", "tool_use_id": id}));
+            let mut decided = fetch();
+            decided["tool_parameters"] = json!(r#"{"prompt":"the fetch's","url":"u"}"#);
+            let mut fetched = fetch();
+            fetched["tool_input"] = json!(r#"{"prompt":"the fetch's","url":"u"}"#);
+            let started = json!({"tool_name": "Task", "tool_use_id": "call_0", "tool_parameters": r#"{"description":"the task's"}"#});
+            let spans = [
+                span("interaction", (1, 9), (0, 20), json!({})),
+                span("tool", (2, 1), (1, 12), json!({"tool_name": "Task", "tool_use_id": "call_0"})),
+                span("llm_request", (3, 2), (2, 3), json!({"model": "m", "agent_id": "sub1"})),
+                span("tool", (5, 2), (4, 5), fetch()),
+            ];
+            let events = [
+                event("user_prompt", 1, 0, json!({"prompt": "the user's"})),
+                event("tool_decision", 2, 1, started),
+                event("tool_decision", 5, 4, decided),
+                event("tool_result", 5, 5, fetched),
+                event("assistant_response", 3, 7, json!({"response": "the sub's answer", "agent_id": "sub1"})),
+                event("assistant_response", 1, 15, json!({"response": "the main's answer"})),
+            ];
+            let replay = sent(&spans, &events).await;
+            let lines = exported(&replay);
+            let way = format!("{id}, by id {by_id}: {lines:#?}");
+            assert_eq!(lines[0]["messages"][0]["role"], "user", "{way}");
+            assert_eq!(lines[0]["messages"][0]["content"], r#"{"description":"the task's"}"#, "{way}");
+            let (sub, main) = (lines[0]["messages"].to_string(), lines[1]["messages"].to_string());
+            assert!(sub.contains("the fetch's") && !sub.contains("the user's"), "{way}");
+            assert!(!main.contains("the fetch's") && main.contains("the user's"), "{way}");
+            assert!(main.contains("the sub's answer"), "{way}");
+            let tree = tree(&replay);
+            assert!(tree.contains("\n    agent  sub1\n      tool  WebFetch"), "{id}, by id {by_id}: {tree}");
+        }
+    }
+}
+
+/// What the user said is in a turn, even where answers name an agent that nothing else tells of.
+#[tokio::test]
+async fn a_prompt_is_in_a_turn() {
+    let spans = [span("interaction", (1, 9), (0, 20), json!({}))];
+    let events = [
+        event("user_prompt", 1, 0, json!({"prompt": "the user's"})),
+        event("assistant_response", 1, 9, json!({"response": "an answer", "agent_id": "x"})),
+    ];
+    let lines = exported(&sent(&spans, &events).await);
+    assert_eq!(lines.len(), 1);
+    assert_eq!(lines[0]["messages"][0], json!({"role": "user", "content": "the user's"}), "{lines:#?}");
 }

@@ -305,3 +305,26 @@ fn a_call_that_is_told_thrice_is_said_once() {
     let chat = Chat::told(&[Step::Told(&all[1]), Step::Told(&again)]);
     assert_eq!(chat.messages.len(), 4, "{:#?}", chat.messages);
 }
+
+/// Models repeat ids: a call of another tool, or one with other arguments, is another call, however it is told; arguments that were cut short,
+/// or a tool that an event names by its kind, are none.
+#[test]
+fn a_call_with_anothers_id_is_said() {
+    let told = |kind: &str, tool: &str, args: Value| {
+        let mut item = item("tool", &[("tool_args", "tool_input", args)]);
+        (item.head.kind, item.head.name) = (kind.to_owned().into(), kind.to_owned().into());
+        (item.head.tool, item.head.tool_call) = (Some(tool.to_owned().into()), Some("call_0".into()));
+        item
+    };
+    let calls = |all: [Item; 2]| {
+        let chat = Chat::told(&all.each_ref().map(Step::Told));
+        chat.messages.iter().map(|message| message["tool_calls"][0]["function"]["name"].clone()).collect::<Vec<_>>()
+    };
+    let read = || told("span", "Read", json!({"file_path": "/etc/hosts"}));
+    assert_eq!(calls([read(), told("log", "Bash", json!({"full_command": "curl"}))]), ["Read", "Bash"]);
+    assert_eq!(calls([read(), told("log", "Read", json!({"file_path": "/etc/passwd"}))]), ["Read", "Read"]);
+    let long = "x".repeat(200);
+    let whole = || told("span", "Write", json!({"text": long, "path": "/"}));
+    assert_eq!(calls([whole(), told("log", "Write", json!({"text": long[..90]}).to_string().into())]), ["Write"]);
+    assert_eq!(calls([told("span", "mcp__db__get", json!({})), told("log", "mcp_tool", json!({}))]), ["mcp__db__get"]);
+}
