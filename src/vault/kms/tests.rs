@@ -181,7 +181,7 @@ async fn a_key_crosses_no_network_in_clear() {
         ..KmsSettings::default()
     };
     let sealed = Ciphertext::parse(&seal(&[], SECRET.as_bytes())).expect("ciphertext");
-    let error = decrypt(&settings, &sealed).await.err().expect("refused");
+    let error = decrypt(&settings, &sealed).await.expect_err("refused");
     assert!(error.is_refused() && error.to_string().contains("in clear"), "{error}");
 }
 
@@ -196,7 +196,7 @@ async fn no_address_of_the_environment_is_asked_in_clear() {
         .http_client(http_client(None).await.expect("a client"));
     let client = Client::from_conf(configure(builder, &KmsSettings::default()));
     let sealed = Ciphertext::parse(&seal(&[], SECRET.as_bytes())).expect("ciphertext");
-    let error = ask(&client, &KmsSettings::default(), &sealed).await.err().expect("refused");
+    let error = ask(&client, &KmsSettings::default(), &sealed).await.expect_err("refused");
     assert_eq!(error, KmsError::Refused("not asked".to_owned(), IN_CLEAR));
 }
 
@@ -205,7 +205,7 @@ async fn no_address_of_the_environment_is_asked_in_clear() {
 async fn strange_codes_are_not_shown() {
     let fake = FakeKms::start();
     fake.set(Mood::Says(400, "\u{1b}[31mCANARY error: all is well"));
-    let error = opened(&settings(&fake), &seal(&[], SECRET.as_bytes())).await.err().expect("refused").to_string();
+    let error = opened(&settings(&fake), &seal(&[], SECRET.as_bytes())).await.expect_err("refused").to_string();
     assert!(error.contains("(400)") && !error.contains("CANARY") && !error.contains('\u{1b}'), "{error:?}");
 }
 
