@@ -128,7 +128,7 @@ impl Anchors {
         let mut masks = std::mem::take(&mut self.masks);
         let (before, seen, given) = (Masks::default(), Seen::default(), stems.given());
         let numeric = stems.numeric();
-        let mut walk = Walk { text, stems, given, numeric, out: self, before, seen, run: 0, piece: 0 };
+        let mut walk = Walk { text, stems, given, numeric, out: self, before, seen, run: 0 };
         masks::each(text, &mut masks, &mut walk);
         self.facts = walk.seen.facts();
         self.masks = masks;
@@ -148,8 +148,6 @@ struct Walk<'a> {
     seen: Seen,
     /// Start of the run of letters and digits that the last block ended in, if it did.
     run: usize,
-    /// Where the piece at hand begins.
-    piece: usize,
 }
 
 /// Bytes that were seen in any block.
@@ -212,13 +210,12 @@ impl masks::Read for Walk<'_> {
         self.long_runs(base, now);
         self.seen.add(now);
         self.before = *now;
-        self.piece = base - base % masks::PIECE;
     }
 
     // apart from the blocks: each loop has the registers to itself
-    fn piece(&mut self) {
-        self.words(self.piece);
-        self.glued(self.piece);
+    fn piece(&mut self, base: usize) {
+        self.words(base);
+        self.glued(base);
     }
 }
 

@@ -12,8 +12,8 @@ pub(super) trait Read {
     /// 64 bytes behind them; all of them where that is not known.
     fn block(&mut self, base: usize, masks: &Masks, next: u64);
 
-    /// All blocks of a piece were read.
-    fn piece(&mut self) {}
+    /// All blocks of the piece that begins at `base` were read.
+    fn piece(&mut self, _base: usize) {}
 }
 
 /// Gives `reader` the masks of all of `text`, by way of `buffer`.
@@ -22,7 +22,7 @@ pub(super) fn each(text: &[u8], buffer: &mut Vec<Masks>, reader: &mut impl Read)
     let mut base = 0;
     for piece in text.chunks(PIECE) {
         read(make(piece, buffer), base, reader);
-        reader.piece();
+        reader.piece(base);
         base += piece.len();
     }
 }

@@ -252,10 +252,8 @@ impl Given {
 /// Eight bytes, blanks behind the end.
 #[inline(always)]
 fn raw(text: &[u8], at: usize) -> u64 {
-    match text.get(at..).and_then(|rest| rest.first_chunk()) {
-        Some(bytes) => u64::from_le_bytes(*bytes),
-        None => u64::from_le_bytes(padded(text.get(at..).unwrap_or_default())),
-    }
+    let rest = text.get(at..).unwrap_or_default();
+    u64::from_le_bytes(rest.first_chunk().copied().unwrap_or_else(|| padded(rest)))
 }
 
 /// Eight bytes in lower case, blanks behind the end.
@@ -269,9 +267,9 @@ const LOWER: u64 = 0x2020_2020_2020_2020;
 
 /// Bytes, with blanks behind their end.
 #[inline(never)]
-fn padded<const N: usize>(rest: &[u8]) -> [u8; N] {
-    let mut bytes = [b' '; N];
-    let len = rest.len().min(N);
+fn padded(rest: &[u8]) -> [u8; 8] {
+    let mut bytes = [b' '; 8];
+    let len = rest.len().min(bytes.len());
     if let (Some(to), Some(from)) = (bytes.get_mut(..len), rest.get(..len)) {
         to.copy_from_slice(from);
     }

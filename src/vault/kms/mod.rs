@@ -108,8 +108,7 @@ pub const IN_CLEAR: &str = "the key would cross the network in clear: `http://` 
 
 /// Whether what a KMS at `endpoint` answers could be read on its way.
 pub fn is_in_clear(endpoint: &str) -> bool {
-    let uri = endpoint.parse::<Uri>().ok();
-    uri.is_some_and(|uri| uri.scheme_str() == Some("http") && !uri.host().is_some_and(is_this_machine))
+    endpoint.parse::<Uri>().is_ok_and(|uri| is_open(&uri) && !uri.host().is_some_and(is_this_machine))
 }
 
 /// Lets nothing leave in clear: the environment and profiles name addresses and proxies too.
@@ -141,15 +140,15 @@ impl Intercept for Guard {
     ) -> Result<(), BoxError> {
         let uri = context.request().uri();
         // the client's proxies are those of the environment, also on the way to this machine
-        let proxied = |uri: &str| uri.parse::<Uri>().is_ok_and(|uri| Matcher::from_env().intercept(&uri).is_some());
-        let clear = is_in_clear(uri) || !is_sealed(uri) && proxied(uri);
+        let proxied = |uri: Uri| is_open(&uri) && Matcher::from_env().intercept(&uri).is_some();
+        let clear = is_in_clear(uri) || uri.parse().is_ok_and(proxied);
         if clear { Err(InClear.into()) } else { Ok(()) }
     }
 }
 
-/// Whether TLS goes to all of the way.
-fn is_sealed(uri: &str) -> bool {
-    uri.parse::<Uri>().is_ok_and(|uri| uri.scheme_str() == Some("https"))
+/// Whether an address is without TLS.
+fn is_open(uri: &Uri) -> bool {
+    uri.scheme_str() == Some("http")
 }
 
 /// Whether an error says so.
