@@ -38,7 +38,7 @@ impl Read {
             return None;
         }
         let before = self.opens.iter().take_while(|open| **open < at).count();
-        self.opens.rotate_left(before);
+        self.opens.copy_within(before.., 0);
         Some((last, self.opens.len() - before))
     }
 

@@ -63,7 +63,7 @@ pub(super) fn look(scan: &Scan<'_>, word: &WordAt, rules: &Rules, asked: &mut As
         return passed(&pair, &key);
     }
     if lists::is_login(scan, &pair, kind) {
-        calls::look(scan, pair.value.start, Taken::SECOND, rules, claims);
+        calls::look(scan, pair.value.start, Taken::SECOND, &mut asked.unquoted, rules, claims);
         return passed(&pair, &key);
     }
     if beside::parallel(scan, &pair, rules, claims) || calls::is_taken(scan, &mut pair, kind) {

@@ -19,8 +19,22 @@ const MOST: usize = 400;
 /// Most brackets within brackets of an argument.
 const DEPTH: usize = 4;
 
-/// Looks at the call whose name ends at `end`.
-pub(super) fn look(scan: &Scan<'_>, end: usize, taken: Taken, rules: &Rules, claims: &mut Claims) {
+/// Bytes in which the next quote is looked for at once.
+const AHEAD: usize = 4 * MOST;
+
+/// Looks at the call whose name ends at `end`. `unquoted`: where no quote stands, as far as that is known.
+pub(super) fn look(
+    scan: &Scan<'_>,
+    end: usize,
+    taken: Taken,
+    unquoted: &mut Range<usize>,
+    rules: &Rules,
+    claims: &mut Claims,
+) {
+    // no string, no argument that counts
+    if unquoted.start <= end && scan.text.len().min(end + MOST) <= unquoted.end {
+        return;
+    }
     let wanted = taken.argument;
     let rest = ahead(scan, end, MOST);
     // PowerShell's have no brackets
@@ -34,7 +48,10 @@ pub(super) fn look(scan: &Scan<'_>, end: usize, taken: Taken, rules: &Rules, cla
         return;
     }
     let Some(rule) = rule(taken.fits, rules) else { return };
-    if memchr::memchr2(b'"', b'\'', rest).is_none() {
+    let far = scan.bytes(end..end + AHEAD);
+    let quote = memchr::memchr2(b'"', b'\'', far).unwrap_or(far.len());
+    *unquoted = end..end + quote;
+    if quote >= rest.len() {
         return;
     }
     let mut at = if shell { parameters(rest) } else { open + 1 };

@@ -193,6 +193,8 @@ pub(super) struct Asked {
     kinds: [(Range<usize>, Option<Kind>); 4],
     /// What was read for their values.
     pub(super) read: Read,
+    /// Where no quote stands, as far as calls were read.
+    pub(super) unquoted: Range<usize>,
 }
 
 impl Asked {

@@ -271,7 +271,7 @@ fn one(scan: &Scan<'_>, word: &WordAt, cue: Cue, rules: &Rules, done: &mut Done,
                 near::atlas(scan, word.at, word.end, rule, claims);
             }
         }
-        (Cue::Call(taken), ..) => calls::look(scan, word.end, taken, rules, claims),
+        (Cue::Call(taken), ..) => calls::look(scan, word.end, taken, &mut done.asked.unquoted, rules, claims),
         (Cue::Follows, ..) => told::below(scan, word.end, rules, claims),
         (Cue::Login, ..) => told::login(scan, word.end, rules, claims),
         (Cue::Characters, ..) => calls::characters(scan, word.at, rules, claims),
