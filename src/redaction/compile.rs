@@ -14,6 +14,7 @@ use serde::de::IntoDeserializer as _;
 
 use super::choices::Choices;
 use super::find::Action;
+use super::heads::Head;
 use super::keys::table::KeyTable;
 use super::literals::{self, Literals};
 use super::resolve::Hit;
@@ -88,7 +89,7 @@ pub(super) struct Pattern {
 /// A pattern that is compiled when it is tried for the first time: most of 150 shapes of tokens never are.
 pub(super) struct Lazy {
     source: Box<str>,
-    made: OnceLock<Option<Regex>>,
+    made: OnceLock<Option<(Regex, Head)>>,
 }
 
 impl Lazy {
@@ -97,15 +98,16 @@ impl Lazy {
         Self { source: source.into(), made: OnceLock::new() }
     }
 
-    /// The pattern; none where it does not compile.
-    pub(super) fn get(&self) -> Option<&Regex> {
-        self.made.get_or_init(|| compile(&self.source, false).ok()).as_ref()
+    /// The pattern, and what its matches begin with; none where it does not compile.
+    pub(super) fn get(&self) -> Option<&(Regex, Head)> {
+        let make = || Some((compile(&self.source, false).ok()?, Head::new(&self.source)));
+        self.made.get_or_init(make).as_ref()
     }
 }
 
 impl From<Regex> for Lazy {
     fn from(regex: Regex) -> Self {
-        Self { source: "".into(), made: OnceLock::from(Some(regex)) }
+        Self { source: "".into(), made: OnceLock::from(Some((regex, Head::default()))) }
     }
 }
 

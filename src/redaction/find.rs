@@ -10,6 +10,7 @@ use regex_automata::{Anchored, Input, Span};
 
 use super::anchors::Anchors;
 use super::compile::{Detector, Pattern, Rule, UNSCANNED};
+use super::heads::Head;
 use super::json;
 use super::keys;
 use super::names::{self, NameScratch};
@@ -108,6 +109,8 @@ const MAX_TRIES: usize = 100_000;
 const MAX_FAILED: (usize, usize) = (4 << 20, 16);
 /// Bytes that a pattern may read from the word that it begins with.
 const WINDOW: usize = 16 << 10;
+/// Bytes that a pattern is taken to have read where it does not match.
+const NO_MATCH: usize = 64;
 
 impl Detector {
     /// Hits of `text`, sorted, without overlap. The slice lives until the next call with this scratch.
@@ -282,13 +285,17 @@ impl Detector {
         true
     }
 
-    /// Where patterns are tried because of a word: for the test against a naive search.
+    /// Where patterns are run because of a word: for the test against a naive search.
     #[cfg(test)]
     pub(super) fn tries(&self, text: &str) -> Vec<usize> {
         let mut anchors = Anchors::default();
         anchors.find(text.as_bytes(), &self.stems);
-        let tried = anchors.words.iter().filter(|word| matches!(word.action, Action::Pattern(_)));
-        tried.map(|word| word.at).chain((0..text.len()).filter(|_| self.is_loose())).collect()
+        let pattern = |index: u16| self.rules.get(usize::from(index))?.pattern.as_ref()?.regex.get();
+        let rest = |at: usize| text.as_bytes().get(at..).unwrap_or_default();
+        let fits = |at: usize, rule: u16| pattern(rule).is_some_and(|(_, head)| head.fits(rest(at)));
+        let words = anchors.words.iter().map(|word| (word.at, word.action));
+        let tried = words.filter(|(at, action)| matches!(action, Action::Pattern(rule) if fits(*at, *rule)));
+        tried.map(|(at, _)| at).chain((0..text.len()).filter(|_| self.is_loose())).collect()
     }
 
     /// Whether nothing is found but at anchors.
@@ -388,6 +395,7 @@ struct Search<'a> {
     rule: &'a Rule,
     pattern: &'a Pattern,
     regex: &'a Regex,
+    head: &'a Head,
     index: usize,
 }
 
@@ -400,16 +408,19 @@ impl<'a> Search<'a> {
     ) -> Option<(Self, &'s mut (Cache, Captures))> {
         let rule = detector.rules.get(index)?;
         let pattern = rule.pattern.as_ref()?;
-        let regex = pattern.regex.get()?;
+        let (regex, head) = pattern.regex.get()?;
         let make = || (regex.create_cache(), regex.create_captures());
-        Some((Self { rule, pattern, regex, index }, states.get_mut(index)?.get_or_insert_with(make)))
+        Some((Self { rule, pattern, regex, head, index }, states.get_mut(index)?.get_or_insert_with(make)))
     }
 
     /// Tries the pattern where its word begins; gives how many bytes it may have read.
     fn at(&self, scan: &Scan<'_>, at: usize, state: &mut (Cache, Captures), claims: &mut Claims) -> usize {
         let end = scan.text.len().min(at + WINDOW);
+        if !self.head.fits(scan.bytes(at..end)) {
+            return NO_MATCH;
+        }
         let input = Input::new(scan.text.as_bytes()).span(Span::from(at..end)).anchored(Anchored::Yes);
-        let Some(whole) = self.search(&input, state) else { return 64 };
+        let Some(whole) = self.search(&input, state) else { return NO_MATCH };
         if let Some(range) = self.private(scan, whole, &state.1) {
             claims.add(scan, self.rule_index(), range);
         }

@@ -14,6 +14,7 @@ mod compile;
 mod email;
 mod find;
 mod glued;
+mod heads;
 mod ids;
 mod json;
 mod keys;

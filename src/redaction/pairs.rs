@@ -16,6 +16,7 @@ use std::ops::Range;
 use super::sets::Bytes;
 use words::{BEFORE_STRING, IN_TYPE, IS};
 
+pub(super) use bare::Read;
 pub(super) use besides::{behind_user, is_named, value_before};
 pub(super) use words::wrapper;
 pub(super) use wrapped::wrapped;
@@ -120,13 +121,13 @@ pub(super) fn key_end(text: &[u8], word: usize) -> usize {
 /// Letters and digits, and what joins them in a key.
 static IN_KEY: Bytes = Bytes::of(b"_-.").and_alnum();
 
-/// The value that belongs to the key at `key` (see [`key_around`]), or none.
-pub(super) fn pair(text: &[u8], key: Range<usize>) -> Option<Pair> {
+/// The value that belongs to the key at `key` (see [`key_around`]), or none. `read`: what was read of the same text for other keys.
+pub(super) fn pair(text: &[u8], key: Range<usize>, read: &mut Read) -> Option<Pair> {
     let text = text.get(..text.len().min(key.end.saturating_add(VALUE + 256)))?;
     let mut cursor = Cursor { text, at: key.end };
     let quoted_key = cursor.skip_quote();
     let sep = cursor.separator(&key, quoted_key)?;
-    let (quote, value) = cursor.value(sep)?;
+    let (quote, value) = cursor.value(sep, read)?;
     (!value.is_empty()).then_some(Pair { key, sep, quote, json_key: quoted_key == Some(b'"'), value })
 }
 
@@ -163,7 +164,10 @@ impl Cursor<'_> {
 
     /// A quote at any level of escapes: its backslashes and its mark.
     fn quote(&self) -> Option<(usize, u8)> {
-        let escapes = self.rest().iter().take(16).take_while(|byte| **byte == b'\\').count();
+        let escapes = match self.byte(0) {
+            b'\\' => self.rest().iter().take(16).take_while(|byte| **byte == b'\\').count(),
+            _ => 0,
+        };
         let mark = self.byte(escapes);
         matches!(mark, b'"' | b'\'' | b'`').then_some((escapes, mark))
     }
@@ -178,7 +182,7 @@ impl Cursor<'_> {
     fn separator(&mut self, key: &Range<usize>, quoted_key: Option<u8>) -> Option<Sep> {
         self.skip(|byte| byte == b'*' || byte == b'?' || byte == b'!' || byte == b']');
         // `"input[name=password]", "v"`
-        let selector = self.at > key.end && before(self.text, self.at, b"") == b']';
+        let selector = self.at > key.end && last(self.text, self.at) == b']';
         let quoted_key = if selector { self.skip_quote().or(quoted_key) } else { quoted_key };
         // an array of C: `[]`, `[255]`
         if self.byte(0) == b'[' {
@@ -195,7 +199,7 @@ impl Cursor<'_> {
             (b'.', b'=') => self.take(2, Sep::Equals),
             (b':', b'/') if self.byte(2) == b'/' => return None,
             // a user in a URL
-            (b':', _) if before(self.text, key.start, b"") == b'/' && !behind_user(self.text, key) => return None,
+            (b':', _) if last(self.text, key.start) == b'/' && !behind_user(self.text, key) => return None,
             (b':' | b'?', b'=') => self.take(2, Sep::Equals),
             (b'<', b'-') => self.take(2, Sep::Equals),
             (b'|', b'|') | (b'?', b'?') if self.byte(2) == b'=' => self.take(3, Sep::Equals),
@@ -212,7 +216,7 @@ impl Cursor<'_> {
             (b'(', _) if called => self.take(1, Sep::Call),
             (b')', b'.') if quoted_key.is_some() && words::FILLS.iter().any(|call| self.skip_word(call)) => Sep::Comma,
             // `{password, "v"}` of Erlang
-            (b',', b' ') if before(self.text, key.start, b"") == b'{' && b"\"'".contains(&self.byte(2)) => {
+            (b',', b' ') if last(self.text, key.start) == b'{' && b"\"'".contains(&self.byte(2)) => {
                 self.take(1, Sep::Comma)
             }
             (b',', _) if quoted_key.is_some() => match self.sibling(key) {
@@ -313,7 +317,7 @@ impl Cursor<'_> {
     }
 
     /// The value at the cursor: its quote and its range.
-    fn value(&mut self, sep: Sep) -> Option<(Option<u8>, Range<usize>)> {
+    fn value(&mut self, sep: Sep, read: &mut Read) -> Option<(Option<u8>, Range<usize>)> {
         self.skip(|byte| matches!(byte, b' ' | b'\t' | b'*'));
         // a blank that breaks no line
         self.at += if self.rest().starts_with(b"\xc2\xa0") { 2 } else { 0 };
@@ -330,14 +334,14 @@ impl Cursor<'_> {
             }
             _ => {}
         }
-        self.skip_prefix();
+        self.skip_prefix(read);
         if let Some((escapes, mark)) = self.quote() {
             self.at += escapes + 1;
             let skipped = if self.byte(0) == mark && self.byte(1) == mark { 2 } else { 0 };
             self.at += skipped;
             return Some((Some(mark), self.quoted(escapes, mark)));
         }
-        (!matches!(sep, Sep::Call | Sep::Comma)).then(|| (None, self.bare()))
+        (!matches!(sep, Sep::Call | Sep::Comma)).then(|| (None, self.bare(read)))
     }
 
     /// YAML's `!!str` or `&name` before a value.
@@ -370,14 +374,14 @@ impl Cursor<'_> {
     }
 
     /// What may stand before a string: `b"`, `r"`, `f"`, `@"`, `new String("`, `Secret("`, `[]byte("`.
-    fn skip_prefix(&mut self) {
+    fn skip_prefix(&mut self, read: &mut Read) {
         let rest = self.rest();
         let letters = BEFORE_STRING.leading(rest.get(..rest.len().min(3)).unwrap_or_default());
         if (1..3).contains(&letters) && rest.get(letters).is_some_and(|byte| b"\"'`".contains(byte)) {
             self.at += letters;
             return;
         }
-        self.at += wrapper(rest).unwrap_or(0);
+        self.at += read.wrapper(self.text, self.at).unwrap_or(0);
     }
 
     /// A quoted value: up to the quote at the same level of escapes, or the line's end where there is none.
@@ -418,6 +422,11 @@ pub(super) fn ends_with(name: &[u8], suffix: &[u8]) -> bool {
         .checked_sub(suffix.len())
         .and_then(|from| name.get(from..))
         .is_some_and(|end| end.eq_ignore_ascii_case(suffix))
+}
+
+/// The byte before `at`, or a line end where there is none.
+fn last(text: &[u8], at: usize) -> u8 {
+    at.checked_sub(1).and_then(|at| text.get(at)).copied().unwrap_or(b'\n')
 }
 
 /// The nearest byte before `at` that is none of `skipped`, within 64.

@@ -11,6 +11,7 @@ mod choices;
 mod differential;
 mod families;
 mod glued;
+mod heads;
 mod hostile;
 mod json;
 mod keys_kept;

@@ -26,7 +26,9 @@ pub(super) fn claim(
     claims: &mut Claims,
 ) {
     let text = scan.text.as_bytes();
-    let (mut last, mut seen, mut part) = (0..0, seen.iter().peekable(), 0..0);
+    let (mut last, mut seen, mut lines) = (0..0, seen.iter().peekable(), Lines::default());
+    // the key before, and what it was alone
+    let mut asked = (0..0, None);
     for word in &scan.anchors.by.keys {
         if word.at < last.end {
             continue;
@@ -43,11 +45,62 @@ pub(super) fn claim(
         // keys come in order as words do
         while seen.next_if(|seen| **seen < key.start).is_some() {}
         if seen.peek() != Some(&&key.start)
-            && let Some((key, found)) = known(scan, key, memory)
+            && let Some((key, found)) = known(scan, key, memory, &mut asked)
         {
-            one(scan, key, found, &mut part, named, claims);
+            one(scan, key, found, &mut lines, named, claims);
         }
     }
+}
+
+/// What was read of a text for one key that other keys read, too.
+#[derive(Default)]
+struct Lines {
+    /// A part of a line: a line full of keys is read once.
+    part: Range<usize>,
+    /// Where neither a digit nor a mask stands.
+    dull: Range<usize>,
+    /// Where no mark of another notation stands either.
+    words: Range<usize>,
+    pairs: pairs::Read,
+}
+
+impl Lines {
+    /// Where the part of its line ends that begins at `start`.
+    fn part(&mut self, scan: &Scan<'_>, start: usize) -> usize {
+        if !self.part.contains(&start) {
+            let line = pairs::line_of(scan.text.as_bytes(), start);
+            self.part = start..start + part_end(scan.part(line));
+        }
+        self.part.end
+    }
+
+    /// Whether what stands at `start` may be a number, a date or an id: one has a digit, or hides some, within as many bytes as are
+    /// looked at.
+    fn may_be_code(&mut self, text: &[u8], start: usize) -> bool {
+        static DULL: Bytes = Bytes::of(b"0123456789*X").others();
+        !reaches(&DULL, &mut self.dull, text, start)
+    }
+
+    /// Whether the value of `key` is words behind a colon and a blank, and no number, date or id: where it begins then. No other notation
+    /// has so many bytes without a quote, a bracket, or `=`.
+    fn words(&mut self, text: &[u8], key: &Range<usize>) -> Option<usize> {
+        static WORDS: Bytes = Bytes::of(b"0123456789*X=(\"'`").others();
+        let start = key.end + 2;
+        let before = key.start.checked_sub(1).and_then(|at| text.get(at));
+        let plain = matches!(text.get(key.end..)?, [b':', b' ', first, ..] if first.is_ascii_alphabetic());
+        (plain && before != Some(&b'/') && reaches(&WORDS, &mut self.words, text, start)).then_some(start)
+    }
+}
+
+/// Whether nothing but bytes of a set stands at `start`, as far as a value is looked at; `known`: where that is known.
+fn reaches(set: &Bytes, known: &mut Range<usize>, text: &[u8], start: usize) -> bool {
+    if !(known.start..=known.end).contains(&start) {
+        *known = start..start;
+    }
+    let rest = text.get(known.end..text.len().min(start + LINE + CALLED)).unwrap_or_default();
+    let more = set.leading(rest);
+    known.end += more;
+    more == rest.len()
 }
 
 /// Whether a separator may follow a key: a cheap look before a dear one.
@@ -61,7 +114,12 @@ fn separated(scan: &Scan<'_>, end: usize) -> bool {
 }
 
 /// The key with the words of its line before it, or alone, where a rule may count.
-fn known(scan: &Scan<'_>, key: Range<usize>, memory: &mut Known) -> Option<(Range<usize>, Match)> {
+fn known(
+    scan: &Scan<'_>,
+    key: Range<usize>,
+    memory: &mut Known,
+    asked: &mut (Range<usize>, Option<Match>),
+) -> Option<(Range<usize>, Match)> {
     let table = &scan.detector.keys;
     let mut find = |key: &Range<usize>| {
         let found = memory.find(table, scan.bytes(key.clone())).0;
@@ -73,8 +131,10 @@ fn known(scan: &Scan<'_>, key: Range<usize>, memory: &mut Known) -> Option<(Rang
     {
         return Some((whole, found));
     }
-    let found = find(&key)?;
-    Some((key, found))
+    if scan.bytes(asked.0.clone()) != scan.bytes(key.clone()) {
+        *asked = (key.clone(), find(&key));
+    }
+    asked.1.map(|found| (key, found))
 }
 
 /// The key with the words of its line before it.
@@ -100,11 +160,17 @@ fn one(
     scan: &Scan<'_>,
     key: Range<usize>,
     found: Match,
-    part: &mut Range<usize>,
+    lines: &mut Lines,
     named: &mut Vec<Range<usize>>,
     claims: &mut Claims,
 ) -> Option<()> {
-    let pair = pairs::pair(scan.text.as_bytes(), key.clone())?;
+    let codes = scan.detector.keys.rules(found).iter().all(|rule| is_cut(rule.value));
+    if codes && let Some(start) = lines.words(scan.text.as_bytes(), &key) {
+        // what was read of the line counts for keys behind it
+        lines.part(scan, start);
+        return None;
+    }
+    let pair = pairs::pair(scan.text.as_bytes(), key.clone(), &mut lines.pairs)?;
     let doubtful = |rule: &KeyRule| {
         rule.asks() && matches!(rule.value, rule::KeyValue::Name | rule::KeyValue::Listed)
             || !rule.allowed(found, Evidence::all())
@@ -117,8 +183,13 @@ fn one(
     let range = match (pair.quote, pair.sep) {
         (Some(_), Sep::Compare | Sep::Call | Sep::Comma) => return None,
         (Some(_), _) | (None, Sep::Cell | Sep::Element) => pair.value.clone(),
-        (None, Sep::Equals) => unquoted(scan, &pair),
-        (None, Sep::Colon) => line(scan, pair.value.start, part)?,
+        (None, Sep::Equals | Sep::Colon) => {
+            let part = if pair.sep == Sep::Colon { lines.part(scan, pair.value.start) } else { 0 };
+            if codes && !lines.may_be_code(scan.text.as_bytes(), pair.value.start) {
+                return None;
+            }
+            if pair.sep == Sep::Colon { line(scan, pair.value.start, part)? } else { unquoted(scan, &pair) }
+        }
         _ => return None,
     };
     let bare = pair.is_bare_json();
@@ -181,7 +252,7 @@ fn unquoted(scan: &Scan<'_>, pair: &pairs::Pair) -> Range<usize> {
 fn called(scan: &Scan<'_>, pair: &pairs::Pair) -> Range<usize> {
     let value = pair.value.clone();
     let open = memchr::memchr(b'(', scan.bytes(value.clone()));
-    let rest = scan.bytes(value.end..scan.text.len().min(value.end + 32));
+    let rest = scan.bytes(value.end..scan.text.len().min(value.end + CALLED));
     let more = rest.iter().take_while(|byte| byte.is_ascii_digit() || b", ".contains(byte)).count();
     match open.is_some() && rest.get(more) == Some(&b')') {
         true => value.start..value.end + more + 1,
@@ -189,14 +260,9 @@ fn called(scan: &Scan<'_>, pair: &pairs::Pair) -> Range<usize> {
     }
 }
 
-/// A value behind a colon: the line, up to where something else begins. `part` is what was read for a key before: a line full of keys
-/// is read once.
-fn line(scan: &Scan<'_>, start: usize, part: &mut Range<usize>) -> Option<Range<usize>> {
-    if !part.contains(&start) {
-        let line = pairs::line_of(scan.text.as_bytes(), start);
-        *part = start..start + part_end(scan.part(line));
-    }
-    let line = scan.part(start..scan.text.floor_char_boundary(part.end.min(start + LINE)));
+/// A value behind a colon: the line, up to where something else begins, which is at `end`.
+fn line(scan: &Scan<'_>, start: usize, end: usize) -> Option<Range<usize>> {
+    let line = scan.part(start..scan.text.floor_char_boundary(end.min(start + LINE)));
     // `Name: Ann, Email: x` goes on with the next label
     let comma = memchr::memchr(b',', line.as_bytes()).and_then(|_| line.find(", ")).filter(|comma| {
         line.get(comma + 2..)
@@ -221,6 +287,8 @@ fn field(line: &str) -> &str {
     line.get(..end).unwrap_or(line)
 }
 
+/// Bytes behind a value in which the call that it begins ends.
+const CALLED: usize = 32;
 /// Most bytes of a line that are looked at for one value: more than the longest has.
 const LINE: usize = values::LONGEST + 20;
 

@@ -227,6 +227,17 @@ fn json_stays_json() {
     }
 }
 
+/// An id behind keys without one is found, wherever it stands: that no digit stands somewhere is remembered for other keys.
+#[test]
+fn an_id_behind_keys_without_one_is_found() {
+    for keys in (0..90).chain([400, 2000]) {
+        for (id, joint) in [("A48K2913", "\n"), ("XXXAB82", "\nx: "), ("A48K2913", "dob ")] {
+            let got = redact(shared(), &format!("{}{joint}mrn: {id}\n{0}", "mrn: ".repeat(keys)));
+            assert!(!got.contains(id), "{id} behind {keys}: {got}");
+        }
+    }
+}
+
 /// What one text held says nothing of the next: a scratch is reused.
 #[test]
 fn a_scratch_forgets() {

@@ -45,7 +45,7 @@ pub(super) fn shaped(site: &Site<'_, '_>) -> Option<Found> {
     }
     // four digits begin one with a zero, or in brackets
     let four = site.chain.len(site.first) == 4 && !site.part(site.first).starts_with(b"0");
-    if !is_separated(site) || four && !site.is_bracketed(site.first) {
+    if four && !site.is_bracketed(site.first) || !is_separated(site) {
         return None;
     }
     nanp(site).or_else(|| national(site)).filter(|_| site.is_bracketed(site.first) || !site.is_denied())

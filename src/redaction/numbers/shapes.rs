@@ -62,11 +62,14 @@ pub(super) fn grouped(site: &Site<'_, '_>) -> Option<Found> {
     }
     let head = chain.len(first);
     for shape in shapes(head) {
-        let Some(sep) = chain.is(first, shape.lens, shape.seps) else { continue };
         let last = first + shape.lens.len() - 1;
         // groups between blanks also stand side by side by chance
-        let sure = sep != b' ' || site.is_alone(first, last) || site.speaks_of(shape.family);
-        if !sure || !site.ends_well(last) {
+        let sure = |sep: u8| sep != b' ' || site.is_alone(first, last) || site.speaks_of(shape.family);
+        if !site.cued && !sure(chain.sep(first)) {
+            continue;
+        }
+        let Some(sep) = chain.is(first, shape.lens, shape.seps) else { continue };
+        if !sure(sep) || !site.ends_well(last) {
             continue;
         }
         let Some((digits, length)) = site.digits::<24>(first, last) else { continue };

@@ -3,11 +3,62 @@
 
 use std::ops::Range;
 
-use super::words::IN_BARE;
+use super::words::{CALL, IN_BARE, IN_CALL, wraps};
 use super::{Cursor, IN_KEY, KEY, VALUE};
 
 /// Most brackets that are open at a place of a value without quotes: what is deeper is no value, and would be read from each of its keys.
 const OPEN: usize = 8;
+
+/// Bytes in which the next bracket of a call is looked for at once.
+const AHEAD: usize = 256;
+
+/// What was read for the keys of one text: it stands in the values of other keys, too.
+pub(in super::super) struct Read {
+    /// Where a value began in which more brackets opened than may be open, none closed, and no other mark stood; beyond the text where
+    /// there was none.
+    from: usize,
+    /// The places of these brackets; the value ended at the last of them.
+    opens: [usize; OPEN + 1],
+    /// No `(` stands here.
+    uncalled: Range<usize>,
+}
+
+impl Default for Read {
+    fn default() -> Self {
+        Self { from: usize::MAX, opens: [0; OPEN + 1], uncalled: 0..0 }
+    }
+}
+
+impl Read {
+    /// The last known bracket of a value that begins at `at` and ends before `end`, and how many are open behind it; those before the value
+    /// are forgotten.
+    fn behind(&mut self, at: usize, end: usize) -> Option<(usize, usize)> {
+        let last = *self.opens.last()?;
+        if self.from > at || at > last || last >= end {
+            return None;
+        }
+        let before = self.opens.iter().take_while(|open| **open < at).count();
+        self.opens.copy_within(before.., 0);
+        Some((last, self.opens.len() - before))
+    }
+
+    fn put(&mut self, open: usize, at: usize) {
+        self.opens.get_mut(open).into_iter().for_each(|slot| *slot = at);
+    }
+
+    /// As [`wrapper`](super::wrapper), of what stands at `at`.
+    pub(super) fn wrapper(&mut self, text: &[u8], at: usize) -> Option<usize> {
+        if self.uncalled.start <= at && text.len().min(at + CALL) <= self.uncalled.end
+            || !text.get(at).is_some_and(|first| IN_CALL.has(*first))
+        {
+            return None;
+        }
+        let rest = text.get(at..text.len().min(at + AHEAD))?;
+        let found = memchr::memchr(b'(', rest);
+        self.uncalled = at..at + found.unwrap_or(rest.len());
+        wraps(text.get(at..)?, found.filter(|called| *called < CALL)?)
+    }
+}
 
 impl Cursor<'_> {
     /// Whether the byte `on` bytes ahead, which opens no bracket nor closes one of the value, ends a value without quotes. `within`:
@@ -30,30 +81,44 @@ impl Cursor<'_> {
     }
 
     /// A value without quotes.
-    pub(super) fn bare(&self) -> Range<usize> {
+    pub(super) fn bare(&self, read: &mut Read) -> Range<usize> {
         let rest = self.rest();
         let upto = rest.get(..rest.len().min(VALUE)).unwrap_or_default();
-        let (mut open, mut on, mut within) = (0_usize, 0, None);
+        let ends = |on: usize| self.at..self.at + trim_end(rest.get(..on).unwrap_or_default());
+        let (mut on, mut open) = match read.behind(self.at, self.at + upto.len()) {
+            Some((last, open)) if open > OPEN => return ends(last - self.at),
+            Some((last, open)) => (last + 1 - self.at, open),
+            None => (0, 0),
+        };
+        // whether brackets open, and nothing else was asked
+        let (mut within, mut plain) = (None, true);
+        read.from = usize::MAX;
         loop {
             on += IN_BARE.leading(upto.get(on..).unwrap_or_default());
             let Some(byte) = upto.get(on) else { break };
-            let ends = match *byte {
+            let end = match *byte {
                 b'(' | b'[' | b'{' => {
+                    read.put(open, self.at + on);
                     open += 1;
                     open > OPEN
                 }
                 b')' | b']' | b'}' if open > 0 => {
                     open -= 1;
+                    plain = false;
                     false
                 }
-                byte => self.ends_bare(on, byte, &mut within),
+                byte => {
+                    plain = false;
+                    self.ends_bare(on, byte, &mut within)
+                }
             };
-            if ends {
-                return self.at..self.at + trim_end(rest.get(..on).unwrap_or_default());
+            if end {
+                read.from = if plain { self.at } else { usize::MAX };
+                return ends(on);
             }
             on += 1;
         }
-        self.at..self.at + trim_end(upto)
+        ends(upto.len())
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::{Cursor, Pair, Sep, before, ends_with};
+use super::{Cursor, Pair, Read, Sep, before, ends_with};
 
 /// Most bytes before a key that hold its value.
 const BACK: usize = 512;
@@ -74,7 +74,7 @@ pub(in super::super) fn value_before(text: &[u8], key: &Range<usize>) -> Option<
         return None;
     }
     cursor.at += 1;
-    let (quote, value) = cursor.value(Sep::Colon)?;
+    let (quote, value) = cursor.value(Sep::Colon, &mut Read::default())?;
     cursor.at = value.end;
     if quote.is_some() {
         cursor.skip_quote()?;

@@ -78,7 +78,7 @@ const WRAPPERS: &[&[u8]] = &[
 
 /// Letters and marks right before a string, what the name of a call is made of, and a type.
 pub(super) static BEFORE_STRING: Bytes = Bytes::of(b"bBrRuUfFL@$");
-static IN_CALL: Bytes = Bytes::of(b" _.[]:").and_alnum();
+pub(super) static IN_CALL: Bytes = Bytes::of(b" _.[]:").and_alnum();
 pub(super) static IN_TYPE: Bytes = Bytes::of(b" _<>&'[]?!|.").and_alnum();
 /// What neither ends a value without quotes nor opens a bracket in it.
 pub(super) static IN_BARE: Bytes = Bytes::of(
@@ -86,10 +86,17 @@ pub(super) static IN_BARE: Bytes = Bytes::of(
 )
 .others();
 
+/// Bytes within which the name of such a function ends.
+pub(super) const CALL: usize = 41;
+
 /// Bytes before the string of a call that only wraps it: `new String("`, `[]byte("`.
 pub(in super::super) fn wrapper(rest: &[u8]) -> Option<usize> {
     rest.first().filter(|first| IN_CALL.has(**first))?;
-    let called = memchr::memchr(b'(', rest.get(..rest.len().min(41))?)?;
+    wraps(rest, memchr::memchr(b'(', rest.get(..rest.len().min(CALL))?)?)
+}
+
+/// As [`wrapper`], where the first `(` stands at `called`.
+pub(super) fn wraps(rest: &[u8], called: usize) -> Option<usize> {
     let quoted = matches!(rest.get(called + 1), Some(b'"' | b'\'' | b'\\'));
     let name = rest.get(..called)?;
     (quoted && IN_CALL.leading(name) == called && WRAPPERS.iter().any(|wrapper| ends_with(name, wrapper)))

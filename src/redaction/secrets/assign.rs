@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use super::super::pairs::{Pair, Sep, ends_with, key_around, pair, value_before};
+use super::super::pairs::{Pair, Read, Sep, ends_with, key_around, pair, value_before};
 use super::super::scan::{Claims, Scan};
 use super::super::stems::WordAt;
 use super::keys::{Asked, Kind, kind};
@@ -26,7 +26,7 @@ pub(super) fn look(scan: &Scan<'_>, word: &WordAt, rules: &Rules, asked: &mut As
     }
     let key = key_around(text, word.at..word.end);
     let Some((kind, start)) = kind_of(scan, &key, asked) else { return key.end };
-    let found = read(text, &key);
+    let found = read(text, &key, &mut asked.read);
     let parameter = found.as_ref().is_some_and(|pair| params::is_parameter(scan, pair));
     let signed = kind == Kind::Parameter && found.as_ref().is_some_and(|pair| params::is_signature(scan, pair));
     let found = found.filter(|pair| {
@@ -63,7 +63,7 @@ pub(super) fn look(scan: &Scan<'_>, word: &WordAt, rules: &Rules, asked: &mut As
         return passed(&pair, &key);
     }
     if lists::is_login(scan, &pair, kind) {
-        calls::look(scan, pair.value.start, Taken::SECOND, rules, claims);
+        calls::look(scan, pair.value.start, Taken::SECOND, &mut asked.unquoted, rules, claims);
         return passed(&pair, &key);
     }
     if beside::parallel(scan, &pair, rules, claims) || calls::is_taken(scan, &mut pair, kind) {
@@ -99,8 +99,8 @@ pub(super) fn look(scan: &Scan<'_>, word: &WordAt, rules: &Rules, asked: &mut As
 }
 
 /// The value of `key`, which stands behind it, or before where the key is what `name` holds.
-fn read(text: &[u8], key: &Range<usize>) -> Option<Pair> {
-    match pair(text, key.clone()) {
+fn read(text: &[u8], key: &Range<usize>, read: &mut Read) -> Option<Pair> {
+    match pair(text, key.clone(), read) {
         Some(pair) if pair.sep == Sep::Sibling => Some(pair),
         found => value_before(text, key).or(found),
     }
@@ -164,7 +164,8 @@ fn kind_of(scan: &Scan<'_>, key: &Range<usize>, asked: &mut Asked) -> Option<(Ki
 /// Whether the value is secret, by what its key announces.
 pub(super) fn judge(kind: Kind, value: &[u8], pair: &Pair, place: &Place) -> bool {
     let look = Look::at(value);
-    let modules = pair.quote.is_none() && value.windows(2).any(|part| part == b"::" || part == b"->");
+    let joins = |at: usize| matches!(value.get(at..at + 2), Some(b"::" | b"->"));
+    let modules = || pair.quote.is_none() && memchr::memchr2_iter(b':', b'-', value).any(joins);
     let named = pair.sep == Sep::Is || pair.sep == Sep::Space && value.contains(&b'_');
     let ticks = named && pair.quote == Some(b'`') && !told::is_literal(value, &look);
     let talk = kind != Kind::Password || matches!(pair.sep, Sep::Colon | Sep::Space | Sep::Is) && pair.quote.is_none();
@@ -175,7 +176,7 @@ pub(super) fn judge(kind: Kind, value: &[u8], pair: &Pair, place: &Place) -> boo
         || (talk && is_talk(value))
         || refused(value)
         || pair.quote.is_none() && is_version(value)
-        || modules
+        || modules()
         || ticks
     {
         return false;
@@ -236,7 +237,7 @@ fn is_bracket(value: &[u8], pair: &Pair) -> bool {
 
 /// The bracket of a call, if code stands where a value would: `f(x)`, `a[0]`.
 fn calls(value: &[u8], pair: &Pair) -> Option<usize> {
-    let at = value.iter().position(|byte| b"([{".contains(byte)).filter(|_| pair.quote.is_none())?;
+    let at = if pair.quote.is_none() { memchr::memchr3(b'(', b'[', b'{', value)? } else { return None };
     let name = value.get(..at).unwrap_or_default();
     if value.get(at) == Some(&b'{') {
         // a value of Go or Rust: `pkg.Type{Field`
@@ -263,7 +264,7 @@ fn goes_on(rest: &[u8]) -> bool {
 /// `a.b`, `aB`, `a_b` of letters: what code writes where a value would stand.
 fn identifier(value: &[u8], look: &Look) -> bool {
     let named = value.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_.".contains(byte));
-    if value.windows(2).any(|part| part == b"::") {
+    if memchr::memchr_iter(b':', value).any(|at| value.get(at + 1) == Some(&b':')) {
         return true;
     }
     let told = [&b"pass"[..], b"pwd", b"secret", b"token", b"key", b"cred", b"auth", b"user", b"value"]

@@ -19,8 +19,22 @@ const MOST: usize = 400;
 /// Most brackets within brackets of an argument.
 const DEPTH: usize = 4;
 
-/// Looks at the call whose name ends at `end`.
-pub(super) fn look(scan: &Scan<'_>, end: usize, taken: Taken, rules: &Rules, claims: &mut Claims) {
+/// Bytes in which the next quote is looked for at once.
+const AHEAD: usize = 4 * MOST;
+
+/// Looks at the call whose name ends at `end`. `unquoted`: where no quote stands, as far as that is known.
+pub(super) fn look(
+    scan: &Scan<'_>,
+    end: usize,
+    taken: Taken,
+    unquoted: &mut Range<usize>,
+    rules: &Rules,
+    claims: &mut Claims,
+) {
+    // no string, no argument that counts
+    if unquoted.start <= end && scan.text.len().min(end + MOST) <= unquoted.end {
+        return;
+    }
     let wanted = taken.argument;
     let rest = ahead(scan, end, MOST);
     // PowerShell's have no brackets
@@ -34,6 +48,12 @@ pub(super) fn look(scan: &Scan<'_>, end: usize, taken: Taken, rules: &Rules, cla
         return;
     }
     let Some(rule) = rule(taken.fits, rules) else { return };
+    let far = scan.bytes(end..end + AHEAD);
+    let quote = memchr::memchr2(b'"', b'\'', far).unwrap_or(far.len());
+    *unquoted = end..end + quote;
+    if quote >= rest.len() {
+        return;
+    }
     let mut at = if shell { parameters(rest) } else { open + 1 };
     let mut last = at;
     for _ in 0..wanted {
@@ -214,24 +234,26 @@ fn argument(scan: &Scan<'_>, end: usize) -> Option<Range<usize>> {
     Some(end + found.start..end + found.end)
 }
 
-/// What is neither a string in an argument, nor ends it, nor opens or closes a bracket.
-static WITHIN: Bytes = Bytes::of(b",\"'([{)]};").others();
+/// What begins a string in an argument, ends it, or opens or closes a bracket.
+static MARKS: Bytes = Bytes::of(b",\"'([{)]};");
 
 /// Behind the comma that ends the argument at `at`, whatever it is: a string, a name, a call.
 pub(super) fn next_argument(rest: &[u8], mut at: usize) -> Option<usize> {
     let mut depth = 0_usize;
     loop {
-        at += WITHIN.leading(rest.get(at..)?);
-        match rest.get(at)? {
-            b',' if depth == 0 => return Some(at + 1),
-            b'"' | b'\'' => at = string(rest, at)?.1,
+        let byte = *rest.get(at)?;
+        at += 1;
+        if !MARKS.has(byte) {
+            continue;
+        }
+        match byte {
+            b',' if depth == 0 => return Some(at),
+            b'"' | b'\'' => at = string(rest, at - 1)?.1 + 1,
             b'(' | b'[' | b'{' if depth < DEPTH => depth += 1,
-            b'(' | b'[' | b'{' => return None,
+            b'(' | b'[' | b'{' | b';' => return None,
             b')' | b']' | b'}' => depth = depth.checked_sub(1)?,
-            b';' => return None,
             _ => {}
         }
-        at += 1;
     }
 }
 

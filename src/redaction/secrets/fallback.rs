@@ -39,6 +39,9 @@ pub(super) fn take(scan: &Scan<'_>, pair: &mut Pair) {
     if pair.quote.is_some() || !assigned || !BEGINS.has(scan.byte(pair.value.start)) {
         return;
     }
+    if scan.byte(pair.value.start) == b'(' && !BEGINS.has(scan.byte(pair.value.start + 1)) {
+        return;
+    }
     let rest = ahead(scan, pair.value.start, MOST);
     let open = usize::from(rest.first() == Some(&b'('));
     let head = rest.get(open..).unwrap_or_default();

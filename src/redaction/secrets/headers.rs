@@ -9,25 +9,21 @@ use super::super::scan::{Claims, Scan};
 use super::keys::Kind;
 use super::values::{Look, refused, wordy};
 use super::{Rules, ahead};
-use crate::redaction::sets::{Bytes, Words};
+use crate::redaction::sets::{Bytes, Map, Words};
 
 /// Most bytes of a header.
 const MOST: usize = 4096;
 /// Schemes before credentials.
-static SCHEMES: LazyLock<Words> = LazyLock::new(|| {
-    Words::new(
-        "\
-    bearer basic token apikey api-key key digest negotiate ntlm aws4-hmac-sha256 sharedkey sharedkeylite \
-    sharedaccesssignature hmac oauth bot jwt splunk geniekey snyk discogs klaviyo-api-key aws private-token \
-    ssws mac hawk dpop client-id",
-    )
-});
+const ONE: &str = "\
+    bearer basic token apikey api-key key negotiate ntlm sharedkey sharedkeylite \
+    bot jwt splunk geniekey snyk discogs klaviyo-api-key aws private-token \
+    ssws dpop client-id";
 /// Schemes whose credentials are many words.
-static LISTS: LazyLock<Words> = LazyLock::new(|| {
-    Words::new(
-        "\
-    digest aws4-hmac-sha256 sharedaccesssignature hmac oauth mac hawk",
-    )
+const LISTS: &str = "digest aws4-hmac-sha256 sharedaccesssignature hmac oauth mac hawk";
+/// All schemes, and whether their credentials are many words.
+static SCHEMES: LazyLock<Map<bool>> = LazyLock::new(|| {
+    let of = |words: &'static str, many: bool| words.split_ascii_whitespace().map(move |word| (word, many));
+    Map::mapped(of(ONE, false).chain(of(LISTS, true)).collect())
 });
 /// What stands in `Set-Cookie` beside the cookie.
 static ATTRIBUTES: LazyLock<Words> = LazyLock::new(|| {
@@ -71,13 +67,14 @@ pub(super) fn look(scan: &Scan<'_>, pair: &Pair, kind: Kind, rules: &Rules, clai
     let pair = restored.as_ref().unwrap_or(pair);
     // a line is read only where its first word may be a scheme, credentials or a cookie
     let first = scan.bytes(pair.value.clone());
-    let plausible = SCHEMES.has(first) || first.iter().any(|byte| byte.is_ascii_digit() || *byte == b'=');
+    let scheme = SCHEMES.get(first);
+    let plausible = scheme.is_some() || first.iter().any(|byte| byte.is_ascii_digit() || *byte == b'=');
     if pair.quote.is_none() && !plausible {
         return pair.key.end;
     }
     let content = match pair.quote {
         Some(_) => pair.value.clone(),
-        None => unquoted(scan, pair.value.start, kind == Kind::Cookie || LISTS.has(first)),
+        None => unquoted(scan, pair.value.start, kind == Kind::Cookie || scheme == Some(true)),
     };
     let end = content.end;
     match kind {
@@ -112,15 +109,13 @@ fn credentials(scan: &Scan<'_>, content: Range<usize>, rules: &Rules, claims: &m
     let scheme = bytes.iter().take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'-').count();
     let name = bytes.get(..scheme).unwrap_or_default();
     let blanks = bytes.iter().skip(scheme).take_while(|byte| **byte == b' ' || **byte == b':').count();
-    let (start, known) = match SCHEMES.has(name) && blanks > 0 {
-        true => (scheme + blanks, true),
-        false => (0, false),
-    };
+    let known = SCHEMES.get(name).filter(|_| blanks > 0);
+    let (start, many, known) = (known.map_or(0, |_| scheme + blanks), known == Some(true), known.is_some());
     let rest = bytes.get(start..).unwrap_or_default();
     if known && name.eq_ignore_ascii_case(b"digest") && rest.contains(&b'=') {
         return digest(scan, content.start + start..content.end, rules, claims);
     }
-    let len = match LISTS.has(name) && known {
+    let len = match many {
         true => rest.len(),
         false => rest
             .iter()
@@ -168,8 +163,8 @@ fn behind_type(scan: &Scan<'_>, pair: &Pair) -> Option<Pair> {
     let blanks = head.iter().take_while(|byte| **byte == b' ').count();
     let word = head.iter().skip(blanks).take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'-').count();
     let start = pair.key.end + 1 + blanks;
-    let scheme = SCHEMES.has(scan.bytes(start..start + word));
-    scheme.then(|| Pair { sep: Sep::Colon, quote: None, value: start..start + word, ..pair.clone() })
+    let scheme = SCHEMES.get(scan.bytes(start..start + word));
+    scheme.map(|_| Pair { sep: Sep::Colon, quote: None, value: start..start + word, ..pair.clone() })
 }
 
 fn cookies(scan: &Scan<'_>, pair: &Pair, content: Range<usize>, rules: &Rules, claims: &mut Claims) {

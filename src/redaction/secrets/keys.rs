@@ -6,7 +6,7 @@
 use std::ops::Range;
 use std::sync::LazyLock;
 
-use super::super::pairs::ends_with;
+use super::super::pairs::{Read, ends_with};
 use super::words::{List, lexicon};
 use crate::redaction::glued::SCRIPTS;
 use crate::redaction::sets::{Bytes, Map};
@@ -189,14 +189,20 @@ fn ends_in(word: &[u8], list: &[&str]) -> bool {
 
 /// Keys of a text that were asked for, and what they announce: the same ones stand in it again and again.
 #[derive(Default)]
-pub(super) struct Asked([(Range<usize>, Option<Kind>); 4]);
+pub(super) struct Asked {
+    kinds: [(Range<usize>, Option<Kind>); 4],
+    /// What was read for their values.
+    pub(super) read: Read,
+    /// Where no quote stands, as far as calls were read.
+    pub(super) unquoted: Range<usize>,
+}
 
 impl Asked {
     /// As [`kind`], of a key that stands in `text`.
     pub(super) fn kind(&mut self, text: &[u8], key: Range<usize>) -> Option<Kind> {
         let found = text.get(key.clone()).unwrap_or_default();
         let slot = usize::from(found.first().copied().unwrap_or_default() ^ found.len() as u8) % 4;
-        let Some((known, announced)) = self.0.get_mut(slot) else { return kind(found) };
+        let Some((known, announced)) = self.kinds.get_mut(slot) else { return kind(found) };
         if text.get(known.clone()) != Some(found) {
             (*known, *announced) = (key, kind(found));
         }

@@ -16,6 +16,7 @@ mod headers;
 mod keys;
 mod known;
 mod lists;
+mod look;
 mod manifest;
 mod near;
 mod params;
@@ -208,11 +209,19 @@ pub(super) fn is_password(rules: &Rules, key: &[u8], digits: &[u8]) -> bool {
 pub(super) fn find(scan: &Scan<'_>, rules: &Rules, claims: &mut Claims) {
     let mut done = Done::default();
     for word in &scan.anchors.by.secrets {
-        if let Action::Secret(cue) = word.action {
-            if cue == Cue::Key && scan.byte(word.at) == b'S' {
-                manifest::look(scan, word, rules, &mut done.manifests, claims);
+        match word.action {
+            Action::Secret(Cue::Key) => {
+                if scan.byte(word.at) == b'S' {
+                    manifest::look(scan, word, rules, &mut done.manifests, claims);
+                }
+                if word.at >= done.keys {
+                    done.keys = assign::look(scan, word, rules, &mut done.asked, claims);
+                }
             }
-            one(scan, word, cue, rules, &mut done, claims);
+            // most are no calls
+            Action::Secret(Cue::Call(_)) if !matches!(scan.byte(word.end), b'(' | b' ') => {}
+            Action::Secret(cue) => one(scan, word, cue, rules, &mut done, claims),
+            _ => {}
         }
     }
     for colon in &scan.anchors.schemes {
@@ -239,7 +248,6 @@ struct Done {
 
 fn one(scan: &Scan<'_>, word: &WordAt, cue: Cue, rules: &Rules, done: &mut Done, claims: &mut Claims) {
     match (cue, rules.block, rules.provider, rules.aws) {
-        (Cue::Key, ..) if word.at >= done.keys => done.keys = assign::look(scan, word, rules, &mut done.asked, claims),
         (Cue::Provider, _, Some(rule), _) if word.at >= done.providers => {
             done.providers = near::look(scan, word.end, rule, claims)
         }
@@ -263,7 +271,7 @@ fn one(scan: &Scan<'_>, word: &WordAt, cue: Cue, rules: &Rules, done: &mut Done,
                 near::atlas(scan, word.at, word.end, rule, claims);
             }
         }
-        (Cue::Call(taken), ..) => calls::look(scan, word.end, taken, rules, claims),
+        (Cue::Call(taken), ..) => calls::look(scan, word.end, taken, &mut done.asked.unquoted, rules, claims),
         (Cue::Follows, ..) => told::below(scan, word.end, rules, claims),
         (Cue::Login, ..) => told::login(scan, word.end, rules, claims),
         (Cue::Characters, ..) => calls::characters(scan, word.at, rules, claims),

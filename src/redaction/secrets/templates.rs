@@ -6,21 +6,26 @@ use super::values::{Look, random};
 /// Whether what begins like a template is none: fewer braces close than opened, and more follows (`{{a)b}c…`).
 pub(super) fn is_torn(value: &[u8]) -> bool {
     let opened = value.iter().take_while(|byte| **byte == b'{').count();
+    let plain = || !value.iter().any(|byte| byte.is_ascii_whitespace() || b"\"',".contains(byte));
+    if opened < 2 {
+        return opened == 0 && value.len() >= 16 && is_crossed(value) && plain();
+    }
     let rest = value.get(opened..).unwrap_or_default();
     let inner = rest.iter().take_while(|byte| **byte != b'}').count();
     let closed = rest.iter().skip(inner).take_while(|byte| **byte == b'}').count();
-    let plain = !value.iter().any(|byte| byte.is_ascii_whitespace() || b"\"',".contains(byte));
-    if opened == 0 && value.len() >= 16 && plain && is_crossed(value) {
-        return true;
-    }
-    opened > 1 && (1..opened).contains(&closed) && rest.len() >= inner + closed + 4 && plain
+    (1..opened).contains(&closed) && rest.len() >= inner + closed + 4 && plain()
 }
 
 /// Whether a bracket closes another kind than was opened, and one of a template stands beside it: `m{{h}o)p${e]n(b}}`.
 fn is_crossed(value: &[u8]) -> bool {
-    let template = value.windows(2).any(|two| matches!(two, b"{{" | b"${" | b"}}"));
+    // each of these has a brace, and most values have none
+    let from = memchr::memchr2(b'{', b'}', value).map_or(value.len(), |at| at.saturating_sub(1));
+    let rest = value.get(from..).unwrap_or_default();
+    if !rest.windows(2).any(|two| matches!(two, b"{{" | b"${" | b"}}")) {
+        return false;
+    }
     let (mut open, mut depth, mut crossed) = ([0_u8; 8], 0_usize, 0);
-    for byte in value.iter().filter(|_| template) {
+    for byte in value {
         match byte {
             b'(' | b'[' | b'{' => {
                 let Some(slot) = open.get_mut(depth) else { return false };

@@ -3,59 +3,11 @@
 
 use std::sync::LazyLock;
 
+pub(super) use super::look::Look;
 use super::templates::{is_filled, is_format, is_torn, is_variable};
+use super::words::ByFirst;
 use crate::redaction::pairs::ends_with;
 use crate::redaction::sets::{Bytes, Words};
-
-/// What a value is made of.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Look {
-    pub(super) len: usize,
-    pub(super) lower: usize,
-    pub(super) upper: usize,
-    pub(super) digits: usize,
-    pub(super) blanks: usize,
-    /// Neither letters nor digits nor blanks.
-    pub(super) marks: usize,
-    /// Of the marks those that only join words: `-`, `_`, `.`.
-    pub(super) joints: usize,
-    pub(super) hex: bool,
-    pub(super) distinct: u32,
-}
-
-impl Look {
-    pub(super) fn at(value: &[u8]) -> Self {
-        let (mut look, mut seen) = (Self { len: value.len(), hex: true, ..Self::default() }, [0_u64; 4]);
-        for byte in value {
-            look.lower += usize::from(byte.is_ascii_lowercase());
-            look.upper += usize::from(byte.is_ascii_uppercase());
-            look.digits += usize::from(byte.is_ascii_digit());
-            look.blanks += usize::from(byte.is_ascii_whitespace());
-            look.joints += usize::from(matches!(byte, b'-' | b'_' | b'.'));
-            look.hex &= byte.is_ascii_hexdigit();
-            if let Some(word) = seen.get_mut(usize::from(byte >> 6)) {
-                *word |= 1 << (byte & 63);
-            }
-        }
-        look.marks = look.len - look.lower - look.upper - look.digits - look.blanks;
-        look.distinct = seen.iter().map(|word| word.count_ones()).sum();
-        look
-    }
-
-    pub(super) fn letters(&self) -> usize {
-        self.lower + self.upper
-    }
-
-    /// Kinds of characters: lower case, upper case, digits, marks.
-    pub(super) fn classes(&self) -> usize {
-        [self.lower, self.upper, self.digits, self.marks].iter().filter(|count| **count > 0).count()
-    }
-
-    /// Letters alone.
-    pub(super) fn only_letters(&self) -> bool {
-        self.letters() == self.len
-    }
-}
 
 /// Words that stand where a value would, and are none.
 static WORDS: LazyLock<Words> = LazyLock::new(|| {
@@ -103,134 +55,138 @@ pub(super) fn is_sentence(value: &[u8], look: &Look) -> bool {
 }
 
 /// Beginnings of values that say where the secret is to be had.
-const ELSEWHERE: &[&str] = &[
-    "process.env",
-    "os.environ",
-    "os.getenv",
-    "os.env",
-    "getenv",
-    "env.",
-    "env[",
-    "env(",
-    "env:",
-    "system.getenv",
-    "config.",
-    "config[",
-    "settings.",
-    "self.",
-    "this.",
-    "args.",
-    "options.",
-    "opts.",
-    "req.",
-    "request.",
-    "params.",
-    "params[",
-    "var.",
-    "local.",
-    "data.",
-    "secrets.",
-    "vault:",
-    "ref+",
-    "op://",
-    "arn:",
-    "enc(",
-    "!vault",
-    "file:",
-    "/run/",
-    "./",
-    "../",
-    "~/",
-    "/etc/",
-    "/var/",
-    "/tmp/",
-    "/usr/",
-    "/home/",
-    "http://",
-    "https://",
-    "await ",
-    "new ",
-    "async ",
-    "function",
-    "import ",
-    "keyring:",
-    "steps.",
-    "github.",
-    "inputs.",
-    "values.",
-    ".values",
-    "props.",
-    "state.",
-    "user.",
-    "ctx.",
-    "cfg.",
-    "conf.",
-    "app.",
-    "input(",
-    "projects/",
-    "s3://",
-    "gs://",
-    "app.config",
-    "credentials.",
-    "creds.",
-    "argv",
-    "kubernetes.io/",
-    "$env:",
-    "std::",
-    "crypto.",
-    "base64.",
-    "secrets/",
-    "data:",
-    "sha256:",
-    "sha512-",
-    "sha384-",
-    "sha1-",
-    "urn:",
-    "module.",
-    "resource.",
-    "each.",
-    "input.",
-];
+static ELSEWHERE: LazyLock<ByFirst> = LazyLock::new(|| {
+    ByFirst::of(&[
+        "process.env",
+        "os.environ",
+        "os.getenv",
+        "os.env",
+        "getenv",
+        "env.",
+        "env[",
+        "env(",
+        "env:",
+        "system.getenv",
+        "config.",
+        "config[",
+        "settings.",
+        "self.",
+        "this.",
+        "args.",
+        "options.",
+        "opts.",
+        "req.",
+        "request.",
+        "params.",
+        "params[",
+        "var.",
+        "local.",
+        "data.",
+        "secrets.",
+        "vault:",
+        "ref+",
+        "op://",
+        "arn:",
+        "enc(",
+        "!vault",
+        "file:",
+        "/run/",
+        "./",
+        "../",
+        "~/",
+        "/etc/",
+        "/var/",
+        "/tmp/",
+        "/usr/",
+        "/home/",
+        "http://",
+        "https://",
+        "await ",
+        "new ",
+        "async ",
+        "function",
+        "import ",
+        "keyring:",
+        "steps.",
+        "github.",
+        "inputs.",
+        "values.",
+        ".values",
+        "props.",
+        "state.",
+        "user.",
+        "ctx.",
+        "cfg.",
+        "conf.",
+        "app.",
+        "input(",
+        "projects/",
+        "s3://",
+        "gs://",
+        "app.config",
+        "credentials.",
+        "creds.",
+        "argv",
+        "kubernetes.io/",
+        "$env:",
+        "std::",
+        "crypto.",
+        "base64.",
+        "secrets/",
+        "data:",
+        "sha256:",
+        "sha512-",
+        "sha384-",
+        "sha1-",
+        "urn:",
+        "module.",
+        "resource.",
+        "each.",
+        "input.",
+    ])
+});
 
 /// Words within a value that say that it is an example.
-const PLACEHOLDERS: &[&str] = &[
-    "your_",
-    "your-",
-    "your ",
-    "yourapi",
-    "yourtoken",
-    "yoursecret",
-    "yourkey",
-    "placeholder",
-    "redacted",
-    "insert_",
-    "insert-",
-    "replace_",
-    "replace-",
-    "replaceme",
-    "<your",
-    "xxxxx",
-    "_here",
-    "-here",
-    "put_your",
-    "add_your",
-    "goes_here",
-    "goes-here",
-    "fill_in",
-    "fill-in",
-    "todo",
-    "dummy_",
-    "dummy-",
-    "filtered",
-    "****",
-    "${",
-    "{{",
-    "}}",
-    "<%",
-    "...",
-    "\u{2022}",
-    "\u{2026}",
-];
+static PLACEHOLDERS: LazyLock<ByFirst> = LazyLock::new(|| {
+    ByFirst::of(&[
+        "your_",
+        "your-",
+        "your ",
+        "yourapi",
+        "yourtoken",
+        "yoursecret",
+        "yourkey",
+        "placeholder",
+        "redacted",
+        "insert_",
+        "insert-",
+        "replace_",
+        "replace-",
+        "replaceme",
+        "<your",
+        "xxxxx",
+        "_here",
+        "-here",
+        "put_your",
+        "add_your",
+        "goes_here",
+        "goes-here",
+        "fill_in",
+        "fill-in",
+        "todo",
+        "dummy_",
+        "dummy-",
+        "filtered",
+        "****",
+        "${",
+        "{{",
+        "}}",
+        "<%",
+        "...",
+        "\u{2022}",
+        "\u{2026}",
+    ])
+});
 
 /// Whether something hides the value already, or it is no value: `***`, `${X}`, `<token>`, `null`, `process.env.X`.
 pub(super) fn refused(value: &[u8]) -> bool {
@@ -240,7 +196,7 @@ pub(super) fn refused(value: &[u8]) -> bool {
         return false;
     }
     let alike = value.iter().all(|byte| byte == first);
-    let starred = value.iter().filter(|byte| b"*xX".contains(byte)).count() * 2 > value.len() + 2;
+    let starred = || value.iter().filter(|byte| matches!(byte, b'*' | b'x' | b'X')).count() * 2 > value.len() + 2;
     let within = |a: u8, b: u8| *first == a && *last == b;
     let windows = within(b'%', b'%') || (*first == b'%' && value.len() <= 3);
     let braces =
@@ -250,7 +206,7 @@ pub(super) fn refused(value: &[u8]) -> bool {
         || value.starts_with(b"${")
         || value.starts_with(b"#{")
         || value.starts_with(b"@{");
-    let filled = value.iter().position(|byte| *byte == b'{').is_some_and(|at| {
+    let filled = memchr::memchr(b'{', value).is_some_and(|at| {
         let rest = value.get(at + 1..).unwrap_or_default();
         let name =
             rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_' || **byte == b'.').count();
@@ -269,13 +225,13 @@ pub(super) fn refused(value: &[u8]) -> bool {
         || number
         || shell
         || filled
-        || starred
+        || starred()
         || matches!(first, b'$' | b'\\') && is_variable(value)
         || windows
         || braces
         || typed
         || is_word(value)
-        || begins(value)
+        || ELSEWHERE.begin(value)
         || has_placeholder(value)
         || *last == b'}' && is_format(value)
 }
@@ -302,15 +258,6 @@ pub(super) fn is_word(value: &[u8]) -> bool {
     WORDS.has(value.strip_suffix(b"!").or_else(|| value.strip_suffix(b"?")).unwrap_or(value))
 }
 
-fn begins(value: &[u8]) -> bool {
-    let Some(first) = value.first().map(u8::to_ascii_lowercase) else { return false };
-    let like = |begin: &&&str| begin.as_bytes().first() == Some(&first);
-    ELSEWHERE
-        .iter()
-        .filter(like)
-        .any(|begin| value.get(..begin.len()).is_some_and(|head| head.eq_ignore_ascii_case(begin.as_bytes())))
-}
-
 fn has_placeholder(value: &[u8]) -> bool {
     let head = value.get(..value.len().min(160)).unwrap_or_default();
     head.iter().enumerate().filter(|(_, byte)| BEGIN_PLACEHOLDERS.has(**byte)).any(|(at, _)| {
@@ -318,9 +265,7 @@ fn has_placeholder(value: &[u8]) -> bool {
         if let [b'%' | b'$', b'(', inner @ ..] = rest {
             return is_filled(rest, inner);
         }
-        PLACEHOLDERS
-            .iter()
-            .any(|mark| rest.get(..mark.len()).is_some_and(|part| part.eq_ignore_ascii_case(mark.as_bytes())))
+        PLACEHOLDERS.begin(rest)
     })
 }
 

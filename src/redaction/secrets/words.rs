@@ -1,4 +1,4 @@
-//! **What**: which lists the word of a key is in, by one look-up. **Why**: a word is asked for a dozen lists.
+//! **What**: which lists the word of a key is in, by one look-up; texts that values begin with. **Why**: a word is asked for a dozen lists.
 //! **Not here**: the lists (`keys`).
 
 use std::collections::BTreeMap;
@@ -52,4 +52,26 @@ pub(super) fn lexicon(lists: impl Iterator<Item = (List, &'static str)>) -> Map<
         text.split_ascii_whitespace().for_each(|word| *words.entry(word).or_default() |= 1 << (list as u16));
     }
     Map::mapped(words.into_iter().collect())
+}
+
+/// Texts in small letters by the byte that they begin with: nearly none of them begins as what is asked.
+pub(super) struct ByFirst(Vec<Vec<&'static [u8]>>);
+
+impl ByFirst {
+    /// These texts.
+    pub(super) fn of(texts: &[&'static str]) -> Self {
+        let mut made = vec![Vec::new(); 256];
+        for text in texts.iter().map(|text| text.as_bytes()) {
+            let slot = text.first().and_then(|first| made.get_mut(usize::from(*first)));
+            slot.into_iter().for_each(|texts| texts.push(text));
+        }
+        Self(made)
+    }
+
+    /// Whether `text` begins with one of them, in letters of any case.
+    pub(super) fn begin(&self, text: &[u8]) -> bool {
+        let of = |first: &u8| self.0.get(usize::from(first.to_ascii_lowercase()));
+        let begins = |known: &&[u8]| text.get(..known.len()).is_some_and(|head| head.eq_ignore_ascii_case(known));
+        text.first().and_then(of).is_some_and(|texts| texts.iter().any(begins))
+    }
 }

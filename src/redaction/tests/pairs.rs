@@ -1,12 +1,13 @@
 //! Tests of keys and values in every notation.
 
-use super::super::pairs::{Sep, key_around, pair};
+use super::super::pairs::{Read, Sep, key_around, pair};
+use super::properties::Random;
 
 /// The key and value that stand around `word` in `text`.
 fn read(text: &str, word: &str) -> Option<(String, Sep, String, String)> {
     let at = text.find(word)?;
     let key = key_around(text.as_bytes(), at..at + word.len());
-    let found = pair(text.as_bytes(), key)?;
+    let found = pair(text.as_bytes(), key, &mut Read::default())?;
     let part = |range: std::ops::Range<usize>| text[range].to_owned();
     let line = part(found.line(text.as_bytes()));
     Some((part(found.key), found.sep, part(found.value), line))
@@ -82,5 +83,52 @@ fn no_pairs() {
         "password()",
     ] {
         assert_eq!(read(text, "password"), None, "{text}");
+    }
+}
+
+/// What was read for other keys changes no value: a bracket that was not counted, or a call that was not seen, would cut one elsewhere.
+#[test]
+fn what_was_read_before_changes_no_value() {
+    const PIECES: [&str; 22] = [
+        "auth=(",
+        "key=[",
+        "a={",
+        "k: ",
+        "k=",
+        "k = ",
+        "(",
+        "[",
+        "{",
+        ")",
+        "]",
+        "}",
+        " ",
+        ",",
+        "x",
+        "str(\"v",
+        "Some('",
+        "\"",
+        "&b=",
+        "\n",
+        "\\n",
+        "abcdefghijklmnopqrstuvwxyz",
+    ];
+    let mut random = Random::new(20_261_122);
+    for _ in 0..4_000 {
+        let few = [(); 3].map(|()| PIECES[random.below(PIECES.len())]);
+        let some = |random: &mut Random| match random.below(3) {
+            0 => PIECES[random.below(PIECES.len())],
+            _ => few[random.below(few.len())],
+        };
+        let text: String = (0..random.below(90)).map(|_| some(&mut random)).collect();
+        let (bytes, mut read) = (text.as_bytes(), Read::default());
+        for at in (0..bytes.len()).filter(|at| bytes[*at].is_ascii_alphabetic() && random.below(4) > 0) {
+            let key = key_around(bytes, at..at + 1);
+            assert_eq!(
+                pair(bytes, key.clone(), &mut read),
+                pair(bytes, key, &mut Read::default()),
+                "at {at} of {text:?}"
+            );
+        }
     }
 }

@@ -1,0 +1,85 @@
+//! **What**: [`Head`]: which bytes may stand at each of the first places of a pattern's matches. **Why**: a pattern is tried wherever its
+//! word stands, and a few look-ups refuse most of these places before its automaton is asked. **Invariants**: what does not fit is no
+//! match; what fits may be none. **Not here**: the words (`stems`), matching (`find`).
+
+use std::collections::BTreeSet;
+
+use regex_automata::nfa::thompson::{self, NFA, State};
+use regex_automata::util::primitives::StateID;
+use regex_automata::util::syntax;
+
+/// Most places.
+const MOST: usize = 16;
+/// Most states of a pattern at one place: beyond that nothing is known of it.
+const STATES: usize = 4096;
+
+/// Sets of bytes by place, a bit for each.
+#[derive(Default)]
+pub(super) struct Head(Vec<[u64; 4]>);
+
+impl Head {
+    /// The first places of what a built-in pattern matches, as far as all of its matches go.
+    pub(super) fn new(pattern: &str) -> Self {
+        let syntax = syntax::Config::new().unicode(false).utf8(false);
+        let nfa = NFA::compiler().syntax(syntax).configure(thompson::Config::new().utf8(false)).build(pattern);
+        nfa.map(|nfa| Self::of(&nfa)).unwrap_or_default()
+    }
+
+    fn of(nfa: &NFA) -> Self {
+        let (mut places, mut states) = (Vec::new(), BTreeSet::new());
+        reach(nfa, nfa.start_anchored(), &mut states);
+        while places.len() < MOST && states.len() < STATES {
+            let (mut bytes, mut next) = ([0_u64; 4], BTreeSet::new());
+            for state in states.iter().map(|state| nfa.state(*state)) {
+                let mut goes = |(from, to): (u8, u8), state: StateID| {
+                    (from..=to).for_each(|byte| set(&mut bytes, byte));
+                    reach(nfa, state, &mut next);
+                };
+                match state {
+                    State::ByteRange { trans } => goes((trans.start, trans.end), trans.next),
+                    State::Sparse(steps) => {
+                        steps.transitions.iter().for_each(|step| goes((step.start, step.end), step.next));
+                    }
+                    State::Dense(steps) => (0..=u8::MAX)
+                        .filter_map(|byte| Some((byte, steps.matches_byte(byte)?)))
+                        .for_each(|(byte, state)| goes((byte, byte), state)),
+                    // a match may end here
+                    State::Match { .. } => return Self(places),
+                    _ => {}
+                }
+            }
+            places.push(bytes);
+            states = next;
+        }
+        Self(places)
+    }
+
+    /// Whether a match may begin as `rest` does.
+    #[inline]
+    pub(super) fn fits(&self, rest: &[u8]) -> bool {
+        let has = |(bytes, byte): (&[u64; 4], &u8)| {
+            bytes.get(usize::from(byte >> 6)).is_some_and(|bits| bits >> (byte & 63) & 1 == 1)
+        };
+        rest.len() >= self.0.len() && self.0.iter().zip(rest).all(has)
+    }
+}
+
+fn set(bytes: &mut [u64; 4], byte: u8) {
+    bytes.get_mut(usize::from(byte >> 6)).into_iter().for_each(|bits| *bits |= 1 << (byte & 63));
+}
+
+/// Adds a state and all that are reached from it without a byte; what a look-around asks is taken as granted.
+fn reach(nfa: &NFA, from: StateID, states: &mut BTreeSet<StateID>) {
+    let mut open = vec![from];
+    while let Some(state) = open.pop() {
+        if !states.insert(state) {
+            continue;
+        }
+        match nfa.state(state) {
+            State::Look { next, .. } | State::Capture { next, .. } => open.push(*next),
+            State::Union { alternates } => open.extend(alternates.iter().copied()),
+            State::BinaryUnion { alt1, alt2 } => open.extend([*alt1, *alt2]),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! **What**: [`Look`]: how many bytes of each kind a value has. **Why**: nearly every question about a value is one of counts.
+//! **Invariants**: one pass, one look-up a byte. **Not here**: what is made of the counts (`values`, `assign`).
+
+/// What a value is made of.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Look {
+    pub(super) len: usize,
+    pub(super) lower: usize,
+    pub(super) upper: usize,
+    pub(super) digits: usize,
+    pub(super) blanks: usize,
+    /// Neither letters nor digits nor blanks.
+    pub(super) marks: usize,
+    /// Of the marks those that only join words: `-`, `_`, `.`.
+    pub(super) joints: usize,
+    pub(super) hex: bool,
+    pub(super) distinct: u32,
+}
+
+/// The counts to which each byte adds one, eight bits each: small letters, capitals, digits, blanks, joints, and what is no digit in hex.
+static COUNTS: [u64; 256] = counts();
+
+const fn counts() -> [u64; 256] {
+    let mut counts = [0; 256];
+    let (mut slots, mut byte): (&mut [u64], u8) = (&mut counts, 0);
+    while let [slot, rest @ ..] = slots {
+        let kinds = [
+            byte.is_ascii_lowercase(),
+            byte.is_ascii_uppercase(),
+            byte.is_ascii_digit(),
+            byte.is_ascii_whitespace(),
+            matches!(byte, b'-' | b'_' | b'.'),
+            !byte.is_ascii_hexdigit(),
+        ];
+        let [lower, upper, digit, blank, joint, odd] = kinds;
+        *slot = u64::from_le_bytes([lower as u8, upper as u8, digit as u8, blank as u8, joint as u8, odd as u8, 0, 0]);
+        slots = rest;
+        byte = byte.wrapping_add(1);
+    }
+    counts
+}
+
+impl Look {
+    pub(super) fn at(value: &[u8]) -> Self {
+        let (mut look, mut seen, mut odd) = (Self { len: value.len(), ..Self::default() }, [0_u64; 4], false);
+        // as many as eight bits count
+        for part in value.chunks(255) {
+            let mut counts = 0;
+            for byte in part {
+                counts += COUNTS.get(usize::from(*byte)).copied().unwrap_or_default();
+                if let Some(word) = seen.get_mut(usize::from(byte >> 6)) {
+                    *word |= 1 << (byte & 63);
+                }
+            }
+            let [lower, upper, digits, blanks, joints, others, ..] = counts.to_le_bytes().map(usize::from);
+            look.lower += lower;
+            look.upper += upper;
+            look.digits += digits;
+            look.blanks += blanks;
+            look.joints += joints;
+            odd |= others > 0;
+        }
+        look.hex = !odd;
+        look.marks = look.len - look.lower - look.upper - look.digits - look.blanks;
+        look.distinct = seen.iter().map(|word| word.count_ones()).sum();
+        look
+    }
+
+    pub(super) fn letters(&self) -> usize {
+        self.lower + self.upper
+    }
+
+    /// Kinds of characters: lower case, upper case, digits, marks.
+    pub(super) fn classes(&self) -> usize {
+        [self.lower, self.upper, self.digits, self.marks].iter().filter(|count| **count > 0).count()
+    }
+
+    /// Letters alone.
+    pub(super) fn only_letters(&self) -> bool {
+        self.letters() == self.len
+    }
+}
