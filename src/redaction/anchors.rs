@@ -213,6 +213,7 @@ impl masks::Read for Walk<'_> {
     }
 
     // apart from the blocks: each loop has the registers to itself
+    #[inline(always)]
     fn piece(&mut self, base: usize) {
         self.words(base);
         self.glued(base);
@@ -222,6 +223,7 @@ impl masks::Read for Walk<'_> {
 impl Walk<'_> {
     /// Words of the table in the piece that begins at `base`. Whether a word may be one is asked without a branch: half of the words of a text
     /// begin as one of the table does, and nothing tells which.
+    #[inline(always)]
     fn words(&mut self, base: usize) {
         let Anchors { words, starts, window, .. } = &mut *self.out;
         let window = window.of(self.text, base);
@@ -338,6 +340,7 @@ impl Walk<'_> {
     }
 
     /// Words of secrets that letters are glued to: the sign behind them leads there.
+    #[inline(always)]
     fn glued(&mut self, base: usize) {
         let Anchors { words, signs, .. } = &mut *self.out;
         let Some(action) = self.stems.glued() else { return signs.clear() };

@@ -5,7 +5,7 @@
 /// Bytes of which masks are made at a time: they fit the first cache.
 pub(super) const PIECE: usize = 64 * 64;
 
-/// Who reads masks. `block` is `#[inline(always)]`, and so is what it calls often: only then is it compiled for the
+/// Who reads masks. `block` and `piece` are `#[inline(always)]`, and so is what it calls often: only then is it compiled for the
 /// processor's bit instructions.
 pub(super) trait Read {
     /// The masks of the 64 bytes from `base` on; behind the end of the text stand blanks. `next`: letters and digits of the
@@ -22,7 +22,7 @@ pub(super) fn each(text: &[u8], buffer: &mut Vec<Masks>, reader: &mut impl Read)
     let mut base = 0;
     for piece in text.chunks(PIECE) {
         read(make(piece, buffer), base, reader);
-        reader.piece(base);
+        end(base, reader);
         base += piece.len();
     }
 }
@@ -35,6 +35,14 @@ fn read(masks: &[Masks], base: usize, reader: &mut impl Read) {
     for (index, now) in masks.iter().enumerate() {
         reader.block(base + 64 * index, now, masks.get(index + 1).map_or(u64::MAX, |next| next.alnum));
     }
+}
+
+fn end(base: usize, reader: &mut impl Read) {
+    #[cfg(target_arch = "x86_64")]
+    if avx2::end(base, reader) {
+        return;
+    }
+    reader.piece(base);
 }
 
 /// Classes of 64 bytes, one bit a byte.
@@ -171,6 +179,29 @@ mod avx2 {
                 reader.block(base, now, masks.get(index + 1).map_or(u64::MAX, |next| next.alnum));
                 base += 64;
             }
+        }
+    }
+
+    /// Lets the reader end a piece; false where the processor has no AVX2.
+    pub(super) fn end(base: usize, reader: &mut impl Read) -> bool {
+        match V3::try_new() {
+            Some(v3) => v3.vectorize(End { base, reader }),
+            None => return false,
+        }
+        true
+    }
+
+    struct End<'a, R> {
+        base: usize,
+        reader: &'a mut R,
+    }
+
+    impl<R: Read> NullaryFnOnce for End<'_, R> {
+        type Output = ();
+
+        #[inline(always)]
+        fn call(self) {
+            self.reader.piece(self.base);
         }
     }
 

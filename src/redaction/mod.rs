@@ -25,6 +25,7 @@ mod names;
 mod numbers;
 mod offsets;
 mod pairs;
+mod patterns;
 pub mod recognised;
 mod resolve;
 mod rule;

@@ -1,0 +1,191 @@
+//! **What**: tries the patterns of rules: at the words that they begin with, where users' own begin, and everywhere for those that begin with
+//! none. **Invariants**: linear in the text: what is read again behind candidates that were none is bounded, and beyond that the whole
+//! text counts as private. **Not here**: where words stand (`anchors`), what the first bytes refuse (`heads`).
+
+use std::ops::Range;
+
+use regex_automata::meta::{Cache, Regex};
+use regex_automata::util::captures::Captures;
+use regex_automata::{Anchored, Input, Span};
+
+use super::compile::{Detector, Pattern, Rule};
+use super::find::Action;
+use super::heads::Head;
+use super::scan::{Claim, Claims, Scan};
+
+/// Candidates of one rule in one text, beyond which the whole text counts as private: a bound on hostile input.
+const MAX_TRIES: usize = 100_000;
+/// Bytes of candidates that were none, beyond which the whole text counts as private: so many, and this many times the
+/// text. Look-alikes that overlap would otherwise be read again from every byte.
+const MAX_FAILED: (usize, usize) = (4 << 20, 16);
+/// Bytes that a pattern may read from the word that it begins with.
+const WINDOW: usize = 16 << 10;
+/// Bytes that a pattern is taken to have read where it does not match.
+const NO_MATCH: usize = 64;
+
+impl Detector {
+    /// Patterns at the words that they begin with.
+    pub(super) fn patterns(&self, scan: &Scan<'_>, states: &mut States, claims: &mut Claims) -> usize {
+        let (mut read, most) = (0_usize, most_failed(scan.text));
+        for word in &scan.anchors.by.tokens {
+            let Action::Pattern(index) = word.action else { continue };
+            let Some((search, state)) = Search::of(self, usize::from(index), states) else { continue };
+            read += search.at(scan, word.at, state, claims);
+            if read > most {
+                search.give_up(scan, claims);
+                break;
+            }
+        }
+        read
+    }
+
+    /// Users' patterns at the words that they begin with.
+    pub(super) fn users_patterns(&self, scan: &Scan<'_>, states: &mut States, claims: &mut Claims) -> usize {
+        let (mut read, most) = (0_usize, most_failed(scan.text));
+        self.users.each(scan.text, |at, rules| {
+            for index in rules {
+                let Some((search, state)) = Search::of(self, usize::from(*index), states) else { continue };
+                if read <= most {
+                    read += search.at(scan, at, state, claims);
+                } else if read < usize::MAX {
+                    read = usize::MAX;
+                    search.give_up(scan, claims);
+                }
+            }
+        });
+        read.min(most)
+    }
+
+    /// Users' patterns that begin with no word: nothing says where.
+    pub(super) fn loose_patterns(&self, scan: &Scan<'_>, states: &mut States, claims: &mut Claims) -> usize {
+        let mut read = 0;
+        for index in &self.loose {
+            if let Some((search, state)) = Search::of(self, *index, states) {
+                read += search.anywhere(scan, state, claims);
+            }
+        }
+        read
+    }
+}
+
+/// What each rule's pattern needs to run, made when it runs for the first time.
+pub(super) type States = Vec<Option<(Cache, Captures)>>;
+
+fn most_failed(text: &str) -> usize {
+    MAX_FAILED.0.saturating_add(text.len().saturating_mul(MAX_FAILED.1))
+}
+
+/// One rule's pattern at work.
+struct Search<'a> {
+    rule: &'a Rule,
+    pattern: &'a Pattern,
+    regex: &'a Regex,
+    head: &'a Head,
+    index: usize,
+}
+
+impl<'a> Search<'a> {
+    /// The pattern of a rule and what it needs to run.
+    fn of<'s>(
+        detector: &'a Detector,
+        index: usize,
+        states: &'s mut States,
+    ) -> Option<(Self, &'s mut (Cache, Captures))> {
+        let rule = detector.rules.get(index)?;
+        let pattern = rule.pattern.as_ref()?;
+        let (regex, head) = pattern.regex.get()?;
+        let make = || (regex.create_cache(), regex.create_captures());
+        Some((Self { rule, pattern, regex, head, index }, states.get_mut(index)?.get_or_insert_with(make)))
+    }
+
+    /// Tries the pattern where its word begins; gives how many bytes it may have read.
+    fn at(&self, scan: &Scan<'_>, at: usize, state: &mut (Cache, Captures), claims: &mut Claims) -> usize {
+        let end = scan.text.len().min(at + WINDOW);
+        if !self.head.fits(scan.bytes(at..end)) {
+            return NO_MATCH;
+        }
+        let input = Input::new(scan.text.as_bytes()).span(Span::from(at..end)).anchored(Anchored::Yes);
+        let Some(whole) = self.search(&input, state) else { return NO_MATCH };
+        if let Some(range) = self.private(scan, whole, &state.1) {
+            claims.add(scan, self.rule_index(), range);
+        }
+        whole.len()
+    }
+
+    /// Adds the hits of a loose rule; gives how many bytes its pattern was run over.
+    fn anywhere(&self, scan: &Scan<'_>, state: &mut (Cache, Captures), claims: &mut Claims) -> usize {
+        let text = scan.text;
+        let (mut from, mut read) = (0, 0_usize);
+        let mut failed = most_failed(text);
+        for _ in 0..MAX_TRIES {
+            let input = Input::new(text).span(Span::from(from..text.len()));
+            let Some(whole) = self.search(&input, state) else { return read + (text.len() - from) };
+            read += whole.end - from;
+            let range = self.private(scan, whole, &state.1);
+            // a match that its users allow is settled as a whole
+            let mut settled = |range: &Range<usize>| {
+                scan.is_allowed(self.rule_index(), range) || claims.add(scan, self.rule_index(), range.clone())
+            };
+            match range.filter(|range| settled(range)) {
+                Some(range) => from = range.end.max(whole.start + 1),
+                None => {
+                    from = whole.start + 1;
+                    match failed.checked_sub(whole.len()) {
+                        Some(left) => failed = left,
+                        None => break,
+                    }
+                }
+            }
+            from = text.ceil_char_boundary(from);
+            if from >= text.len() {
+                return read;
+            }
+        }
+        self.give_up(scan, claims);
+        read
+    }
+
+    /// Too much that is nearly a match: the whole text counts as private.
+    fn give_up(&self, scan: &Scan<'_>, claims: &mut Claims) {
+        claims.list.push(Claim { range: 0..scan.text.len(), rule: self.rule_index(), bare: None });
+    }
+
+    fn rule_index(&self) -> u16 {
+        u16::try_from(self.index).unwrap_or(u16::MAX)
+    }
+
+    /// What of a match is private, after all checks.
+    fn private(&self, scan: &Scan<'_>, whole: Span, captures: &Captures) -> Option<Range<usize>> {
+        let found = captures.get_group(1).filter(|_| self.pattern.group).unwrap_or(whole);
+        let range = unescape_start(scan.text, scan.widen(found.start..found.end));
+        if range.is_empty() || !scan.is_bounded(self.rule.bounds, &range) {
+            return None;
+        }
+        let range = self.rule.validator.check(scan.text, range)?;
+        (!self.rule.context || scan.has_context(self.rule_index(), &range)).then_some(range)
+    }
+
+    fn search(&self, input: &Input<'_>, (cache, captures): &mut (Cache, Captures)) -> Option<Span> {
+        if self.pattern.group {
+            self.regex.search_captures_with(cache, input, captures);
+            return captures.get_match().map(|found| found.span());
+        }
+        self.regex.search_with(cache, input).map(|found| found.span())
+    }
+}
+
+/// In a text with escapes, `\n` before a value is not part of it: replacing its `n` would break the escape.
+fn unescape_start(text: &str, range: Range<usize>) -> Range<usize> {
+    let before = text.as_bytes().get(..range.start).unwrap_or_default();
+    let odd = before.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1;
+    if !odd {
+        return range;
+    }
+    let rest = text.as_bytes().get(range.clone()).unwrap_or_default();
+    let skip = match rest.first() {
+        Some(b'n' | b't' | b'r' | b'b' | b'f') => 1,
+        Some(b'u') if rest.iter().skip(1).take(4).filter(|byte| byte.is_ascii_hexdigit()).count() == 4 => 5,
+        _ => 0,
+    };
+    range.start + skip..range.end
+}
