@@ -79,12 +79,6 @@ impl Scratch {
         self.levels.iter_mut().for_each(|level| level.names.trust_keys(trust));
     }
 
-    /// All texts with a key are walked, whatever the key is.
-    #[cfg(test)]
-    pub(super) fn walk_always(&mut self) {
-        self.levels.iter_mut().for_each(|level| level.names.walk_always());
-    }
-
     /// Bytes that patterns were run over in the last search, second looks included; a candidate that was none is read again from its second
     /// byte. Linear in the text.
     pub fn read(&self) -> usize {

@@ -15,8 +15,6 @@ use super::table::{Evidence, KeyTable, Known, LONGEST, Match};
 const DEPTH: usize = 64;
 /// Times that text in a string is walked as structure of its own.
 const NESTED: usize = 4;
-/// Bytes of an object that is looked at alone.
-const OBJECT: usize = 1024;
 /// No pair.
 const NONE: u32 = u32::MAX;
 
@@ -40,7 +38,7 @@ pub(in crate::redaction) struct Pair {
     pub(in crate::redaction) value: Range<usize>,
     /// How the value is written.
     pub(in crate::redaction) kind: Kind,
-    /// The object or list that it stands in; 0 is the first.
+    /// The object or list that it stands in.
     pub(in crate::redaction) object: u32,
     /// What the key is.
     pub(in crate::redaction) found: Match,
@@ -115,34 +113,6 @@ impl Tree {
         if !self.starts.is_sorted() {
             self.starts.sort_unstable();
         }
-    }
-
-    /// The pairs of the object that begins at `at`, as far as it alone says, and where it ends; none where it does not end within a few
-    /// hundred bytes. What was here before is gone.
-    pub(super) fn object(
-        &mut self,
-        text: &str,
-        at: usize,
-        table: &KeyTable,
-        known: &mut Known,
-    ) -> Option<(&[Pair], usize)> {
-        self.pairs.clear();
-        self.holders.clear();
-        self.stack.clear();
-        let range = at..text.len().min(at + OBJECT);
-        let bytes = text.as_bytes().get(..range.end).unwrap_or_default();
-        // strings are not looked into
-        let task = Task { range, parent: NONE, depth: NESTED };
-        let mut walk = Walk { text: bytes, at, slashes: 0, table, known, tree: self, task };
-        walk.open(NONE, false);
-        while !walk.tree.stack.is_empty() && walk.step().is_some() {}
-        let end = walk.at;
-        self.stack.is_empty().then_some((self.pairs.as_slice(), end))
-    }
-
-    /// The key at `start`, which comes behind those that were put before, was looked at, though its object is not walked.
-    pub(super) fn put_start(&mut self, start: usize) {
-        self.starts.push(start);
     }
 
     /// Where keys of the table start, in order.

@@ -12,7 +12,6 @@ pub(super) mod table;
 #[cfg(test)]
 mod tests;
 pub(super) mod values;
-mod worth;
 
 use super::rule;
 use super::scan::{Claims, Scan};
@@ -27,25 +26,8 @@ pub(super) struct KeyScratch {
     known: Known,
     /// Keys count as if everything beside them spoke for them.
     pub(super) trust: bool,
-    /// All texts with a key are walked: for the test that nothing is missed where none is.
-    #[cfg(test)]
-    pub(super) walks: bool,
     /// Ranges of persons' names that keys gave: seeds of `names::carry`.
     pub(super) named: Vec<std::ops::Range<usize>>,
-}
-
-impl KeyScratch {
-    /// Whether a text with any key is walked.
-    #[cfg(test)]
-    fn always(&self, scan: &Scan<'_>) -> bool {
-        self.walks && worth::has_key(scan)
-    }
-
-    #[cfg(not(test))]
-    #[inline(always)]
-    fn always(&self, _scan: &Scan<'_>) -> bool {
-        false
-    }
 }
 
 /// Claims by keys of JSON and its likes.
@@ -55,35 +37,11 @@ pub(super) fn claim(scan: &Scan<'_>, scratch: &mut KeyScratch, claims: &mut Clai
     if table.is_empty() {
         return;
     }
-    let always = scratch.always(scan);
-    let KeyScratch { tree, named, trust, known, .. } = scratch;
-    if !always && !worth::is_worth(scan, tree, table, known) {
-        let before = claims.list.len();
-        columns::claim(scan, named, claims);
-        flat::claim(scan, tree.starts(), known, named, claims);
-        // what was claimed may stand in an object
-        if claims.list.len() == before {
-            return;
-        }
-        claims.list.truncate(before);
-        named.clear();
+    let KeyScratch { tree, named, trust, known } = scratch;
+    match quoted_key(scan) {
+        true => tree.walk(scan.text, table, known),
+        false => tree.clear(),
     }
-    tree.walk(scan.text, table, known);
-    pairs(scan, tree, table, *trust, named, claims);
-    siblings(scan, tree, table, named, claims);
-    columns::claim(scan, named, claims);
-    flat::claim(scan, tree.starts(), known, named, claims);
-}
-
-/// Claims the values of objects' pairs.
-fn pairs(
-    scan: &Scan<'_>,
-    tree: &Tree,
-    table: &KeyTable,
-    trust: bool,
-    named: &mut Vec<std::ops::Range<usize>>,
-    claims: &mut Claims,
-) {
     for (at, pair) in tree.pairs.iter().enumerate() {
         let (found, beside) = match (pair.found, pair.kind) {
             (_, Kind::Container) => continue,
@@ -102,9 +60,12 @@ fn pairs(
             (Match::NONE, _) => continue,
             (found, _) => (found, tree.evidence(pair)),
         };
-        let beside = if trust { Evidence::all() } else { beside };
+        let beside = if *trust { Evidence::all() } else { beside };
         claim_value(scan, table, &Value { found, beside, range: pair.value.clone(), kind: pair.kind }, named, claims);
     }
+    siblings(scan, tree, table, named, claims);
+    columns::claim(scan, named, claims);
+    flat::claim(scan, tree.starts(), known, named, claims);
 }
 
 /// A value and what is known of its key.
@@ -255,4 +216,20 @@ fn coded(code: &[u8]) -> &'static [u8] {
         b"PPN" => b"passport_number",
         _ => b"",
     }
+}
+
+/// What may stand in a quoted key.
+static IN_NAME: Bytes = Bytes::of(b"_-. ").and_alnum();
+
+/// Whether a word of a key stands before a quote and a colon: else no structure is worth a walk.
+fn quoted_key(scan: &Scan<'_>) -> bool {
+    scan.anchors.by.keys.iter().any(|word| {
+        let rest = scan.bytes(word.end..scan.text.len().min(word.end + 48));
+        let mut rest = rest.iter().skip(IN_NAME.leading(rest)).skip_while(|byte| **byte == b'\\');
+        match rest.next() {
+            Some(b'"' | b'\'') => matches!(rest.find(|byte| **byte != b' '), Some(b':' | b'=' | b',')),
+            Some(b':') => true,
+            _ => false,
+        }
+    })
 }

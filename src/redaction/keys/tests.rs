@@ -1,7 +1,5 @@
 //! Tests of key rules: where keys and values stand, what counts as a value, what attributes' keys do.
 
-use proptest::prelude::*;
-
 use super::json::{Kind, Tree};
 use super::table::{Evidence, KeyTable, Known, Match};
 use crate::redaction::tests::{redact, shared};
@@ -253,106 +251,5 @@ fn a_scratch_forgets() {
         let json = format!("{}{json}", " ".repeat(pad));
         found(&json, &mut scratch);
         assert!(found(flat, &mut scratch) == alone, "{pad}");
-    }
-}
-
-/// Keys that things have too, keys of records, and what stands beside them.
-const SOME_KEYS: [&str; 28] = [
-    "name",
-    "label",
-    "first",
-    "given",
-    "family",
-    "line",
-    "from",
-    "to",
-    "first_name",
-    "customer_name",
-    "toolName",
-    "address",
-    "email",
-    "role",
-    "city",
-    "patient",
-    "identifier",
-    "type",
-    "system",
-    "value",
-    "text",
-    "code",
-    "key",
-    "S",
-    "val",
-    "start_line",
-    "Phone:",
-    "ssn",
-];
-const SOME_VALUES: [&str; 23] = [
-    "Alice",
-    "Bob Miller",
-    "list_directory",
-    "Weather Agent",
-    "510 Townsend St",
-    "4B",
-    "a@b.co",
-    "+1 415 555 2671",
-    "",
-    "MR",
-    "Medical Record Number",
-    "http://hl7.org/fhir/sid/us-ssn",
-    "078-05-1120",
-    "say \"hi\" Ann",
-    "{\"name\":\"Ann Lee\"}",
-    "[\"Ada\",\"Bob\"]",
-    "email",
-    "Your email?",
-    "Phone:",
-    "/tmp/a.py",
-    "(see) Bob",
-    "12",
-    "DOE/JANE",
-];
-
-fn some_json() -> impl Strategy<Value = serde_json::Value> {
-    let text = prop::sample::select(&SOME_VALUES[..]).prop_map(serde_json::Value::from);
-    let leaf = prop_oneof![8 => text, 1 => (0_u64..20_000).prop_map(serde_json::Value::from), 1 => Just(serde_json::Value::Null)];
-    let key = prop::sample::select(&SOME_KEYS[..]).prop_map(str::to_owned);
-    leaf.prop_recursive(4, 24, 5, move |inner| {
-        let object = prop::collection::vec((key.clone(), inner.clone()), 1..5);
-        prop_oneof![
-            3 => object.prop_map(|pairs| serde_json::Value::Object(pairs.into_iter().collect())),
-            1 => prop::collection::vec(inner, 0..4).prop_map(serde_json::Value::Array),
-        ]
-    })
-}
-
-/// A JSON text as it comes: plain, in lines, escaped, as Python and JS write it, in prose, cut off.
-fn written(value: &serde_json::Value, how: usize) -> String {
-    let plain = value.to_string();
-    match how {
-        0 => plain,
-        1 => serde_json::to_string_pretty(value).unwrap(),
-        2 => serde_json::Value::from(plain).to_string(),
-        3 => serde_json::json!({ "arguments": serde_json::to_string_pretty(value).unwrap() }).to_string(),
-        4 => plain.replace('"', "'"),
-        5 => SOME_KEYS.iter().fold(plain, |text, key| text.replace(&format!("\"{key}\":"), &format!("{key}: "))),
-        6 => plain.replace("\":", "\" => "),
-        7 => format!("Move to: Bob, name: Ann. One line: {plain}\nname: x"),
-        _ => plain[..plain.floor_char_boundary(plain.len() * 2 / 3)].to_owned(),
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
-    /// A text is not walked only where a walk finds nothing: what stands beside and above a key, siblings, wraps and codes included.
-    #[test]
-    fn what_is_not_walked_has_nothing(value in some_json(), how in 0_usize..9) {
-        let text = written(&value, how);
-        let mut always = Scratch::new();
-        always.walk_always();
-        let detector = shared();
-        let wanted = detector.find(&text, &mut always).to_vec();
-        let mut scratch = Scratch::new();
-        prop_assert_eq!(detector.find(&text, &mut scratch), wanted.as_slice(), "{}", text);
     }
 }

@@ -43,12 +43,6 @@ impl NameScratch {
     pub(super) fn trust_keys(&mut self, trust: bool) {
         self.keys.trust = trust;
     }
-
-    /// All texts with a key are walked.
-    #[cfg(test)]
-    pub(super) fn walk_always(&mut self) {
-        self.keys.walks = true;
-    }
 }
 
 /// Claims by keys, cues, lists, and by what they found. E-mail addresses are claimed already.
