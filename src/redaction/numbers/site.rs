@@ -57,11 +57,7 @@ impl<'a, 't> Site<'a, 't> {
         let (mut digits, mut len) = ([0_u8; N], 0);
         for part in (first..=last).map(|index| self.part(index)) {
             let room = digits.get_mut(len..len + part.len())?;
-            // of four digits at once, as cards have them
-            match (room.first_chunk_mut::<4>(), part.first_chunk::<4>()) {
-                (Some(to), Some(from)) if part.len() == 4 => *to = from.map(|from| from - b'0'),
-                _ => room.iter_mut().zip(part).for_each(|(to, from)| *to = from - b'0'),
-            }
+            room.iter_mut().zip(part).for_each(|(to, from)| *to = from - b'0');
             len += part.len();
         }
         Some((digits, len))
