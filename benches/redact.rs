@@ -268,13 +268,18 @@ fn hostile(detector: &Detector, logs: f64, gate: &mut Gate) {
     }
 }
 
-fn users(plain: &Detector, corpora: &[Corpus], gate: &mut Gate) {
+/// The rules and a hundred of a user's, each for a text that stands nowhere.
+fn with_users() -> Detector {
     let rule = |i: usize| Custom {
         name: format!("USER_{i}"),
         pattern: format!("{:06X}-{i:04}", i * 2_654_435),
         ..Custom::default()
     };
-    let more = detector(&(0..100).map(rule).collect::<Vec<_>>());
+    detector(&(0..100).map(rule).collect::<Vec<_>>())
+}
+
+fn users(plain: &Detector, corpora: &[Corpus], gate: &mut Gate) {
+    let more = with_users();
     for corpus in corpora.iter().filter(|corpus| corpus.bound.is_some()) {
         let ratio = engine_pass(&more, &corpus.texts, 9) / engine_pass(plain, &corpus.texts, 9);
         let over = gate.check(&format!("100 users' rules on {}", corpus.name), ratio, 1.2);
@@ -306,9 +311,11 @@ fn by_rule(corpora: &[Corpus]) {
 /// Bytes of a corpus whose instructions are counted: the counting is fifty times slower.
 const COUNTED: usize = 256 << 10;
 
-/// Searches one corpus or hostile text some times and says how many bytes it has; nothing is timed.
+/// Searches one corpus or hostile text some times and says how many bytes it has; nothing is timed. `users: NAME`: with users' rules.
 fn count(name: &str, passes: usize) {
-    let (detector, mut scratch) = (detector(&[]), Scratch::new());
+    let users = name.strip_prefix("users: ");
+    let (detector, name) = users.map_or_else(|| (detector(&[]), name), |name| (with_users(), name));
+    let mut scratch = Scratch::new();
     let corpus = corpora().into_iter().find(|corpus| corpus.name == name).map(|corpus| corpus.texts);
     let hostile = || hostile_texts().find(|(hostile, _)| *hostile == name).map(|(_, text)| vec![text]);
     let Some(texts) = corpus.or_else(hostile) else {

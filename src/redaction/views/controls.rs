@@ -30,21 +30,24 @@ pub(super) fn windows(scan: &Scan<'_>, fresh: &dyn Fn(Range<usize>) -> bool, out
     }
 }
 
-/// What an address with marks within is made of.
+/// What an address is made of, and with marks within.
+static IN_ADDRESS: Bytes = Bytes::of(b".-_+").and_alnum();
 static IN_MARKED: Bytes = Bytes::of(b".-_+*`").and_alnum();
 
 /// Whether emphasis stands within the address around an `@`.
 fn is_marked(bytes: &[u8], at: usize) -> bool {
     let before = bytes.get(at.saturating_sub(ADDRESS)..at).unwrap_or_default();
-    let before = before.get(before.len() - IN_MARKED.trailing(before)..).unwrap_or_default();
     let behind = bytes.get(at + 1..bytes.len().min(at + 1 + ADDRESS)).unwrap_or_default();
-    let behind = behind.get(..IN_MARKED.leading(behind)).unwrap_or_default();
-    let marks = |byte: &u8| matches!(byte, b'*' | b'`');
+    let marks = |byte: Option<&u8>| matches!(byte, Some(b'*' | b'`'));
     // a mark before the whole address is no part of it
-    let inner =
-        |outward: &mut dyn Iterator<Item = &u8>| outward.skip_while(|byte| !marks(byte)).any(|byte| !marks(byte));
-    memchr::memrchr2(b'*', b'`', before).is_some_and(|_| inner(&mut before.iter().rev()))
-        || memchr::memchr2(b'*', b'`', behind).is_some_and(|_| inner(&mut behind.iter()))
+    let inner = |run: &mut dyn Iterator<Item = &u8>| {
+        let more = run.take_while(|byte| IN_MARKED.has(**byte));
+        more.skip_while(|byte| marks(Some(byte))).next().is_some()
+    };
+    let (head, tail) = (IN_ADDRESS.trailing(before), IN_ADDRESS.leading(behind));
+    let mut outward = before.iter().rev().skip(head);
+    let mut inward = behind.iter().skip(tail);
+    marks(outward.clone().next()) && inner(&mut outward) || marks(inward.clone().next()) && inner(&mut inward)
 }
 
 pub(super) fn decode(text: &str, view: &mut View) {

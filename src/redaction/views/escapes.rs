@@ -234,6 +234,6 @@ fn by_bytes(bytes: &[u8]) -> Option<(usize, char)> {
         let escape = bytes.get(index * 4..index * 4 + 4)?;
         escape.starts_with(b"\\x").then(|| number(escape.get(2..))).flatten().and_then(|byte| u8::try_from(byte).ok())
     };
-    let (len, char) = super::percent::character(&byte)?;
+    let (len, char) = super::percent::character(byte)?;
     Some((len * 4, char))
 }

@@ -239,12 +239,13 @@ impl View {
     }
 
     /// The next `raw_len` bytes stand for a character, or for nothing.
+    #[inline]
     fn put(&mut self, raw_len: usize, decoded: Option<char>) {
         let len = decoded.map_or(0, char::len_utf8);
         if let (Ok(raw_len), Ok(len)) = (u8::try_from(raw_len), u8::try_from(len)) {
             self.marks.push(Mark { at: self.text.len(), raw: self.raw, len, raw_len });
         }
-        self.text.extend(decoded);
+        decoded.into_iter().for_each(|char| self.text.push(char));
         self.raw += raw_len;
     }
 

@@ -4,13 +4,18 @@
 use std::ops::Range;
 
 use super::super::scan::Scan;
+use super::super::sets::Bytes;
 use super::{View, windows};
 
 pub(super) fn windows(scan: &Scan<'_>, fresh: &dyn Fn(Range<usize>) -> bool, out: &mut Vec<Range<usize>>) {
     let bytes = scan.text.as_bytes();
-    for at in memchr::memchr_iter(b'%', bytes) {
-        if !windows::holds(out, at) && byte_at(bytes, at).is_some() && fresh(at..at + 3) {
+    let mut from = 0;
+    while let Some(found) = memchr::memchr(b'%', bytes.get(from..).unwrap_or_default()) {
+        let at = from + found;
+        from = at + 1;
+        if byte_at(bytes, at).is_some() && fresh(at..at + 3) {
             windows::add(scan.text, at..at + 3, out);
+            from = from.max(windows::held(out));
         }
     }
 }
@@ -23,17 +28,19 @@ pub(in super::super) fn byte_at(bytes: &[u8], at: usize) -> Option<u8> {
     }
 }
 
+/// The byte that two hexadecimal digits say.
+#[inline]
 pub(super) fn hex(high: u8, low: u8) -> Option<u8> {
-    let digit = |byte: u8| match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' | b'A'..=b'F' => Some((byte | 0x20) - b'a' + 10),
-        _ => None,
+    let digit = |byte: u8| {
+        let [number, letter] = [byte.wrapping_sub(b'0'), (byte | 0x20).wrapping_sub(b'a')];
+        if number < 10 { Some(number) } else { (letter < 6).then(|| letter + 10) }
     };
     Some(digit(high)? << 4 | digit(low)?)
 }
 
 /// The character whose bytes are `byte(0)`, `byte(1)` …; how many they are.
-pub(super) fn character(byte: &dyn Fn(usize) -> Option<u8>) -> Option<(usize, char)> {
+#[inline]
+pub(super) fn character(byte: impl Fn(usize) -> Option<u8>) -> Option<(usize, char)> {
     let first = byte(0)?;
     let len = match first {
         0x09 | 0x0a | 0x0d | 0x1b | 0x20..=0x7e => return Some((1, char::from(first))),
@@ -66,13 +73,15 @@ pub(super) fn decode(text: &str, view: &mut View) {
         }
         let decoded = match bytes.get(at) {
             Some(b'+') => form.then_some((1, ' ')),
-            _ => character(&|index| byte_at(bytes, at + index * 3)).map(|(len, char)| (len * 3, char)),
+            _ => character(|index| byte_at(bytes, at + index * 3)).map(|(len, char)| (len * 3, char)),
         };
         let Some((len, char)) = decoded else {
             at += 1;
             continue;
         };
-        view.copy(text.get(from..at).unwrap_or_default());
+        if from < at {
+            view.copy(text.get(from..at).unwrap_or_default());
+        }
         view.put(len, Some(char));
         at += len;
         from = at;
@@ -82,9 +91,9 @@ pub(super) fn decode(text: &str, view: &mut View) {
 
 /// Where the stretch around `at` ends, and whether it is of a form.
 fn form_at(bytes: &[u8], from: usize, at: usize) -> (usize, bool) {
-    let parts = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, b'"' | b'<' | b'>');
-    let before = bytes.get(from..at).unwrap_or_default().iter().rev().take_while(|byte| !parts(byte)).count();
-    let behind = bytes.get(at..).unwrap_or_default().iter().take_while(|byte| !parts(byte)).count();
+    static INSIDE: Bytes = Bytes::of(b" \t\n\x0c\r\"<>").others();
+    let before = INSIDE.trailing(bytes.get(from..at).unwrap_or_default());
+    let behind = INSIDE.leading(bytes.get(at..).unwrap_or_default());
     let stretch = bytes.get(at - before..at + behind).unwrap_or_default();
     let mut escapes = memchr::memchr_iter(b'%', stretch).filter_map(|at| byte_at(stretch, at)).peekable();
     let form = escapes.peek().is_some() && escapes.all(|byte| byte != b' ');

@@ -135,7 +135,7 @@ pub(super) fn decode(text: &str, view: &mut View) {
         let soft = bytes.get(at + 1).is_some_and(|byte| matches!(byte, b'\n' | b'\r'));
         let decoded = match (soft, len_at(bytes, at)) {
             (true, Some(len)) => Some((len, None)),
-            _ => character(&|index| byte(at + index * 3)).map(|(len, char)| (len * 3, Some(char))),
+            _ => character(|index| byte(at + index * 3)).map(|(len, char)| (len * 3, Some(char))),
         };
         if let Some((len, char)) = decoded {
             view.copy(text.get(from..at).unwrap_or_default());

@@ -3,6 +3,8 @@
 
 use std::ops::Range;
 
+use super::super::sets::Bytes;
+
 /// Bytes around an escape in which a value and its context stand.
 const REACH: usize = 64;
 /// Bytes beyond in which a blank or quote is looked for.
@@ -23,18 +25,22 @@ pub(super) fn add(text: &str, escape: Range<usize>, out: &mut Vec<Range<usize>>)
 
 /// Whether `at` is in the last window, far from its end: an escape there adds nothing.
 pub(super) fn holds(out: &[Range<usize>], at: usize) -> bool {
-    out.last().is_some_and(|last| at + REACH + 16 <= last.end)
+    at < held(out)
 }
 
-fn parts(byte: u8) -> bool {
-    byte.is_ascii_whitespace() || matches!(byte, b'"' | b'\'' | b'<' | b'>' | b'`')
+/// Up to where the last window holds all escapes.
+pub(super) fn held(out: &[Range<usize>]) -> usize {
+    out.last().map_or(0, |last| (last.end + 1).saturating_sub(REACH + 16))
 }
+
+/// All but what parts words.
+static INSIDE: Bytes = Bytes::of(b" \t\n\x0c\r\"'<>`").others();
 
 /// Where a stretch before `low` begins between words.
 pub(super) fn start(text: &str, low: usize) -> usize {
     let (bytes, floor) = (text.as_bytes(), low.saturating_sub(SEARCH));
     let before = bytes.get(floor..low).unwrap_or_default();
-    let start = match before.iter().rposition(|byte| parts(*byte)) {
+    let start = match before.iter().rposition(|byte| !INSIDE.has(*byte)) {
         Some(at) => floor + at + 1,
         None if floor == 0 => 0,
         None => whole_escape(bytes, floor),
@@ -57,10 +63,7 @@ fn whole_escape(bytes: &[u8], at: usize) -> usize {
 
 fn end(text: &str, at: usize) -> usize {
     let high = text.len().min(at + REACH);
-    let behind = text.as_bytes().get(high..).unwrap_or_default();
-    let end = match behind.iter().take(SEARCH).position(|byte| parts(*byte)) {
-        Some(found) => high + found,
-        None => text.len().min(high + SEARCH),
-    };
+    let behind = text.as_bytes().get(high..text.len().min(high + SEARCH)).unwrap_or_default();
+    let end = high + INSIDE.leading(behind);
     (end..=text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len())
 }
