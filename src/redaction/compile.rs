@@ -2,7 +2,7 @@
 //! needs look-around is refused, with one line that says why; the pattern engine is linear. **Not here**: matching (`find`).
 
 use std::collections::HashSet;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use regex_automata::meta::{self, Regex};
 use regex_automata::util::syntax;
@@ -14,9 +14,9 @@ use serde::de::IntoDeserializer as _;
 
 use super::choices::Choices;
 use super::find::Action;
-use super::heads::Head;
 use super::keys::table::KeyTable;
 use super::literals::{self, Literals};
+use super::patterns::Matcher;
 use super::resolve::Hit;
 use super::rule::{Bounds, Class, Custom, Families, Family, RuleData};
 use super::secrets;
@@ -79,36 +79,9 @@ impl Says {
 
 /// What a rule looks for.
 pub(super) struct Pattern {
-    pub(super) regex: Lazy,
-    /// Whether group 1 is what is private.
-    pub(super) group: bool,
+    pub(super) matcher: Matcher,
     /// Tried anywhere; else where its words begin.
     pub(super) loose: bool,
-}
-
-/// A pattern that is compiled when it is tried for the first time: most of 150 shapes of tokens never are.
-pub(super) struct Lazy {
-    source: Box<str>,
-    made: OnceLock<Option<(Regex, Head)>>,
-}
-
-impl Lazy {
-    /// A built-in pattern; a test compiles each.
-    fn new(source: &str) -> Self {
-        Self { source: source.into(), made: OnceLock::new() }
-    }
-
-    /// The pattern, and what its matches begin with; none where it does not compile.
-    pub(super) fn get(&self) -> Option<&(Regex, Head)> {
-        let make = || Some((compile(&self.source, false).ok()?, Head::new(&self.source)));
-        self.made.get_or_init(make).as_ref()
-    }
-}
-
-impl From<Regex> for Lazy {
-    fn from(regex: Regex) -> Self {
-        Self { source: "".into(), made: OnceLock::from(Some((regex, Head::default()))) }
-    }
 }
 
 /// A set of rules ready to search. Shared by threads.
@@ -289,7 +262,7 @@ fn builtin(rule: &RuleData, index: u16, stems: &mut Vec<Stem>) -> Result<Rule, S
                 whole: false,
                 action: Action::Pattern(index),
             }));
-            Some(Pattern { group, regex: Lazy::new(&rule.pattern), loose: begins.is_none() })
+            Some(Pattern { matcher: Matcher::new(&rule.pattern, begins.is_none()), loose: begins.is_none() })
         }
         (true, Some(_)) => None,
         _ => return Err("a rule has either a `pattern` or a `family`".to_owned()),
@@ -342,7 +315,7 @@ fn words_of(pattern: &str) -> Option<Vec<(Vec<u8>, bool)>> {
     (usable && !kept.is_empty()).then(|| kept.into_iter().map(|text| (text, exact)).collect())
 }
 
-fn parse(pattern: &str, unicode: bool) -> Option<Hir> {
+pub(super) fn parse(pattern: &str, unicode: bool) -> Option<Hir> {
     ParserBuilder::new().unicode(unicode).utf8(unicode).build().parse(pattern).ok()
 }
 
@@ -401,7 +374,7 @@ fn users(rule: &Custom, index: u16, stems: &mut Vec<Stem>) -> Result<Rule, Strin
             if is_everything(&regex) || (free && is_prose(&rule.pattern, &regex)) {
                 return Err("the pattern matches everything".to_owned());
             }
-            Some(Pattern { group: regex.captures_len() > 1, regex: regex.into(), loose: true })
+            Some(Pattern { matcher: regex.into(), loose: true })
         }
     };
     for word in &rule.near {
@@ -475,7 +448,7 @@ fn is_void(pattern: &str, unicode: bool) -> bool {
     parse(pattern, unicode).is_some_and(|hir| hir.properties().minimum_len() == Some(0))
 }
 
-fn compile(pattern: &str, unicode: bool) -> Result<Regex, String> {
+pub(super) fn compile(pattern: &str, unicode: bool) -> Result<Regex, String> {
     let syntax = syntax::Config::new().unicode(unicode).utf8(unicode);
     let config = meta::Config::new()
         .utf8_empty(unicode)

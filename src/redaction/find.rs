@@ -270,9 +270,9 @@ impl Detector {
     pub(super) fn tries(&self, text: &str) -> Vec<usize> {
         let mut anchors = Anchors::default();
         anchors.find(text.as_bytes(), &self.stems);
-        let pattern = |index: u16| self.rules.get(usize::from(index))?.pattern.as_ref()?.regex.get();
+        let pattern = |index: u16| self.rules.get(usize::from(index))?.pattern.as_ref()?.matcher.made();
         let rest = |at: usize| text.as_bytes().get(at..).unwrap_or_default();
-        let fits = |at: usize, rule: u16| pattern(rule).is_some_and(|(_, head)| head.fits(rest(at)));
+        let fits = |at: usize, rule: u16| pattern(rule).is_some_and(|made| made.may_begin(rest(at)));
         let words = anchors.words.iter().map(|word| (word.at, word.action));
         let tried = words.filter(|(at, action)| matches!(action, Action::Pattern(rule) if fits(*at, *rule)));
         tried.map(|(at, _)| at).chain((0..text.len()).filter(|_| self.is_loose())).collect()

@@ -35,6 +35,7 @@ mod secrets;
 mod sets;
 mod spelled;
 mod stems;
+mod steps;
 #[cfg(test)]
 mod tests;
 mod validate;

@@ -3,15 +3,17 @@
 //! text counts as private. **Not here**: where words stand (`anchors`), what the first bytes refuse (`heads`).
 
 use std::ops::Range;
+use std::sync::OnceLock;
 
 use regex_automata::meta::{Cache, Regex};
 use regex_automata::util::captures::Captures;
 use regex_automata::{Anchored, Input, Span};
 
-use super::compile::{Detector, Pattern, Rule};
+use super::compile::{Detector, Rule, compile, parse};
 use super::find::Action;
 use super::heads::Head;
 use super::scan::{Claim, Claims, Scan};
+use super::steps::Steps;
 
 /// Candidates of one rule in one text, beyond which the whole text counts as private: a bound on hostile input.
 const MAX_TRIES: usize = 100_000;
@@ -68,7 +70,59 @@ impl Detector {
     }
 }
 
-/// What each rule's pattern needs to run, made when it runs for the first time.
+/// What reads a pattern. Made when the pattern is tried for the first time: most of 150 shapes of tokens never are.
+pub(super) struct Matcher {
+    source: Box<str>,
+    loose: bool,
+    made: OnceLock<Option<Made>>,
+}
+
+/// What a pattern was made.
+pub(super) enum Made {
+    /// Never of a loose pattern: tried where it must begin.
+    Steps(Steps),
+    /// And what its matches begin with.
+    Automaton(Regex, Head),
+}
+
+impl Matcher {
+    /// Of a built-in pattern; a test compiles each.
+    pub(super) fn new(source: &str, loose: bool) -> Self {
+        Self { source: source.into(), loose, made: OnceLock::new() }
+    }
+
+    /// None where it does not compile.
+    pub(super) fn made(&self) -> Option<&Made> {
+        let steps = || Steps::of(&parse(&self.source, false)?).filter(|_| !self.loose).map(Made::Steps);
+        let automaton = || Some(Made::Automaton(compile(&self.source, false).ok()?, Head::new(&self.source)));
+        self.made.get_or_init(|| steps().or_else(automaton)).as_ref()
+    }
+}
+
+impl From<Regex> for Matcher {
+    fn from(regex: Regex) -> Self {
+        Self { source: "".into(), loose: true, made: OnceLock::from(Some(Made::Automaton(regex, Head::default()))) }
+    }
+}
+
+impl Made {
+    /// Whether a match may begin as `rest` does, as far as the automaton's first bytes tell.
+    #[cfg(test)]
+    pub(super) fn may_begin(&self, rest: &[u8]) -> bool {
+        match self {
+            Self::Steps(_) => true,
+            Self::Automaton(_, head) => head.fits(rest),
+        }
+    }
+}
+
+/// A match, and what of it is private: its group, or all.
+struct Match {
+    whole: Range<usize>,
+    private: Range<usize>,
+}
+
+/// What each rule's automaton needs to run, made when it runs for the first time.
 pub(super) type States = Vec<Option<(Cache, Captures)>>;
 
 fn most_failed(text: &str) -> usize {
@@ -78,9 +132,7 @@ fn most_failed(text: &str) -> usize {
 /// One rule's pattern at work.
 struct Search<'a> {
     rule: &'a Rule,
-    pattern: &'a Pattern,
-    regex: &'a Regex,
-    head: &'a Head,
+    made: &'a Made,
     index: usize,
 }
 
@@ -90,38 +142,34 @@ impl<'a> Search<'a> {
         detector: &'a Detector,
         index: usize,
         states: &'s mut States,
-    ) -> Option<(Self, &'s mut (Cache, Captures))> {
+    ) -> Option<(Self, &'s mut Option<(Cache, Captures)>)> {
         let rule = detector.rules.get(index)?;
-        let pattern = rule.pattern.as_ref()?;
-        let (regex, head) = pattern.regex.get()?;
-        let make = || (regex.create_cache(), regex.create_captures());
-        Some((Self { rule, pattern, regex, head, index }, states.get_mut(index)?.get_or_insert_with(make)))
+        let made = rule.pattern.as_ref()?.matcher.made()?;
+        Some((Self { rule, made, index }, states.get_mut(index)?))
     }
 
     /// Tries the pattern where its word begins; gives how many bytes it may have read.
-    fn at(&self, scan: &Scan<'_>, at: usize, state: &mut (Cache, Captures), claims: &mut Claims) -> usize {
+    fn at(&self, scan: &Scan<'_>, at: usize, state: &mut Option<(Cache, Captures)>, claims: &mut Claims) -> usize {
         let end = scan.text.len().min(at + WINDOW);
-        if !self.head.fits(scan.bytes(at..end)) {
-            return NO_MATCH;
-        }
-        let input = Input::new(scan.text.as_bytes()).span(Span::from(at..end)).anchored(Anchored::Yes);
-        let Some(whole) = self.search(&input, state) else { return NO_MATCH };
-        if let Some(range) = self.private(scan, whole, &state.1) {
+        let Some(found) = self.search(scan.text, at..end, Anchored::Yes, state) else { return NO_MATCH };
+        let read = found.whole.len();
+        if let Some(range) = self.private(scan, found.private) {
             claims.add(scan, self.rule_index(), range);
         }
-        whole.len()
+        read
     }
 
     /// Adds the hits of a loose rule; gives how many bytes its pattern was run over.
-    fn anywhere(&self, scan: &Scan<'_>, state: &mut (Cache, Captures), claims: &mut Claims) -> usize {
+    fn anywhere(&self, scan: &Scan<'_>, state: &mut Option<(Cache, Captures)>, claims: &mut Claims) -> usize {
         let text = scan.text;
         let (mut from, mut read) = (0, 0_usize);
         let mut failed = most_failed(text);
         for _ in 0..MAX_TRIES {
-            let input = Input::new(text).span(Span::from(from..text.len()));
-            let Some(whole) = self.search(&input, state) else { return read + (text.len() - from) };
+            let Some(Match { whole, private }) = self.search(text, from..text.len(), Anchored::No, state) else {
+                return read + (text.len() - from);
+            };
             read += whole.end - from;
-            let range = self.private(scan, whole, &state.1);
+            let range = self.private(scan, private);
             // a match that its users allow is settled as a whole
             let mut settled = |range: &Range<usize>| {
                 scan.is_allowed(self.rule_index(), range) || claims.add(scan, self.rule_index(), range.clone())
@@ -155,9 +203,8 @@ impl<'a> Search<'a> {
     }
 
     /// What of a match is private, after all checks.
-    fn private(&self, scan: &Scan<'_>, whole: Span, captures: &Captures) -> Option<Range<usize>> {
-        let found = captures.get_group(1).filter(|_| self.pattern.group).unwrap_or(whole);
-        let range = unescape_start(scan.text, scan.widen(found.start..found.end));
+    fn private(&self, scan: &Scan<'_>, found: Range<usize>) -> Option<Range<usize>> {
+        let range = unescape_start(scan.text, scan.widen(found));
         if range.is_empty() || !scan.is_bounded(self.rule.bounds, &range) {
             return None;
         }
@@ -165,12 +212,35 @@ impl<'a> Search<'a> {
         (!self.rule.context || scan.has_context(self.rule_index(), &range)).then_some(range)
     }
 
-    fn search(&self, input: &Input<'_>, (cache, captures): &mut (Cache, Captures)) -> Option<Span> {
-        if self.pattern.group {
-            self.regex.search_captures_with(cache, input, captures);
-            return captures.get_match().map(|found| found.span());
+    /// The first match in `within`, or the one that begins there.
+    fn search(
+        &self,
+        text: &str,
+        within: Range<usize>,
+        anchored: Anchored,
+        state: &mut Option<(Cache, Captures)>,
+    ) -> Option<Match> {
+        let (regex, head) = match self.made {
+            Made::Steps(steps) => {
+                let (len, group) = steps.find(text.as_bytes().get(within.clone())?)?;
+                let from = within.start;
+                return Some(Match { whole: from..from + len, private: from + group.start..from + group.end });
+            }
+            Made::Automaton(regex, head) => (regex, head),
+        };
+        if anchored == Anchored::Yes && !head.fits(text.as_bytes().get(within.clone())?) {
+            return None;
         }
-        self.regex.search_with(cache, input).map(|found| found.span())
+        let (cache, captures) = state.get_or_insert_with(|| (regex.create_cache(), regex.create_captures()));
+        let input = Input::new(text.as_bytes()).span(Span::from(within)).anchored(anchored);
+        if regex.captures_len() == 1 {
+            let whole = regex.search_with(cache, &input)?.range();
+            return Some(Match { whole: whole.clone(), private: whole });
+        }
+        regex.search_captures_with(cache, &input, captures);
+        let whole = captures.get_match()?.range();
+        let private = captures.get_group(1).map_or_else(|| whole.clone(), |group| group.range());
+        Some(Match { whole, private })
     }
 }
 

@@ -25,6 +25,7 @@ mod recognised;
 mod records;
 mod reviewed;
 mod score;
+mod steps;
 mod tables;
 
 fn rules() -> Vec<RuleData> {

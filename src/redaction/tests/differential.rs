@@ -124,8 +124,11 @@ proptest! {
 #[test]
 fn built_in_patterns_compile() {
     for (rule, engine) in alone() {
-        let made =
-            engine.rules.iter().filter_map(|rule| rule.pattern.as_ref()).all(|pattern| pattern.regex.get().is_some());
+        let made = engine
+            .rules
+            .iter()
+            .filter_map(|rule| rule.pattern.as_ref())
+            .all(|pattern| pattern.matcher.made().is_some());
         assert!(made, "{}", rule.name);
     }
 }

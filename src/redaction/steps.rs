@@ -1,0 +1,117 @@
+//! **What**: [`Steps`]: patterns that are a row of sets of bytes, each so many times: `ghp_[A-Za-z0-9]{36}`. **Why**: a text may nearly match
+//! again and again, and reading a row takes some instructions a byte where an automaton with a group takes seventy. **Invariants**: finds
+//! what the automaton would: a row is made only of a pattern in which each set that may be read more or less often ends where none of
+//! what may follow begins. **Not here**: all other patterns (`patterns`).
+
+use std::ops::Range;
+
+use regex_syntax::hir::{Class, Hir, HirKind};
+
+/// A set of bytes that is read so many times.
+struct Step {
+    bytes: [u64; 4],
+    least: usize,
+    most: usize,
+}
+
+impl Step {
+    #[inline]
+    fn has(&self, byte: u8) -> bool {
+        self.bytes.get(usize::from(byte >> 6)).is_some_and(|bits| bits >> (byte & 63) & 1 == 1)
+    }
+
+    fn meets(&self, other: &Self) -> bool {
+        self.bytes.iter().zip(&other.bytes).any(|(one, other)| one & other != 0)
+    }
+}
+
+/// A row of sets of bytes.
+pub(super) struct Steps {
+    row: Vec<Step>,
+    /// The sets of the group, if the pattern has one.
+    group: Option<Range<usize>>,
+}
+
+impl Steps {
+    /// The pattern as a row, if it is one.
+    pub(super) fn of(hir: &Hir) -> Option<Self> {
+        let mut made = Self { row: Vec::new(), group: None };
+        made.push(hir)?;
+        made.is_decided().then_some(made)
+    }
+
+    fn push(&mut self, hir: &Hir) -> Option<()> {
+        match hir.kind() {
+            HirKind::Literal(literal) => {
+                let one = |byte: &u8| Step { bytes: bits(&[(*byte, *byte)]), least: 1, most: 1 };
+                self.row.extend(literal.0.iter().map(one));
+            }
+            HirKind::Class(_) => self.row.push(Step { bytes: set(hir)?, least: 1, most: 1 }),
+            HirKind::Repetition(times) if times.greedy => {
+                let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
+                let most = times.max.map_or(usize::MAX, count);
+                self.row.push(Step { bytes: set(&times.sub)?, least: count(times.min), most });
+            }
+            HirKind::Concat(parts) => parts.iter().try_for_each(|part| self.push(part))?,
+            HirKind::Capture(capture) if self.group.is_none() => {
+                let start = self.row.len();
+                self.push(&capture.sub)?;
+                self.group = Some(start..self.row.len());
+            }
+            _ => return None,
+        }
+        Some(())
+    }
+
+    /// Whether there is one way to read each text.
+    fn is_decided(&self) -> bool {
+        self.row.iter().enumerate().filter(|(_, step)| step.least < step.most).all(|(at, step)| {
+            let behind = self.row.get(at + 1..).unwrap_or_default();
+            let must = behind.iter().position(|next| next.least > 0).map_or(behind.len(), |must| must + 1);
+            !behind.iter().take(must).any(|next| next.meets(step))
+        })
+    }
+
+    /// How much of `rest` the match is that it begins with, and where its group stands in it, or all of it.
+    pub(super) fn find(&self, rest: &[u8]) -> Option<(usize, Range<usize>)> {
+        let (mut at, mut group) = (0_usize, 0..0);
+        let (first, end) = self.group.as_ref().map_or((0, self.row.len()), |group| (group.start, group.end));
+        for (index, step) in self.row.iter().enumerate() {
+            if index == first {
+                group.start = at;
+            }
+            let run = rest.get(at..rest.len().min(at.saturating_add(step.most)))?;
+            let read = run.iter().position(|byte| !step.has(*byte)).unwrap_or(run.len());
+            if read < step.least {
+                return None;
+            }
+            at += read;
+            if index + 1 == end {
+                group.end = at;
+            }
+        }
+        Some((at, group))
+    }
+}
+
+/// The bytes of a class, or of a literal of one byte.
+fn set(hir: &Hir) -> Option<[u64; 4]> {
+    match hir.kind() {
+        HirKind::Literal(literal) => match *literal.0 {
+            [byte] => Some(bits(&[(byte, byte)])),
+            _ => None,
+        },
+        HirKind::Class(Class::Bytes(class)) => {
+            Some(bits(&class.iter().map(|range| (range.start(), range.end())).collect::<Vec<_>>()))
+        }
+        _ => None,
+    }
+}
+
+fn bits(ranges: &[(u8, u8)]) -> [u64; 4] {
+    let mut bits = [0_u64; 4];
+    for byte in ranges.iter().flat_map(|(from, to)| *from..=*to) {
+        bits.get_mut(usize::from(byte >> 6)).into_iter().for_each(|bits| *bits |= 1 << (byte & 63));
+    }
+    bits
+}
