@@ -14,7 +14,7 @@ mod wrapped;
 use std::ops::Range;
 
 use super::sets::Bytes;
-use words::{BEFORE_STRING, IN_TYPE, IS};
+use words::{BEFORE_STRING, BEGINS_BARE, IN_TYPE, IS};
 
 pub(super) use bare::Read;
 pub(super) use besides::{behind_user, is_named, value_before};
@@ -180,17 +180,10 @@ impl Cursor<'_> {
 
     /// The separator at the cursor, which then stands behind it.
     fn separator(&mut self, key: &Range<usize>, quoted_key: Option<u8>) -> Option<Sep> {
-        self.skip(|byte| byte == b'*' || byte == b'?' || byte == b'!' || byte == b']');
-        // `"input[name=password]", "v"`
-        let selector = self.at > key.end && last(self.text, self.at) == b']';
-        let quoted_key = if selector { self.skip_quote().or(quoted_key) } else { quoted_key };
-        // an array of C: `[]`, `[255]`
-        if self.byte(0) == b'[' {
-            let digits = self.rest().iter().skip(1).take(6).take_while(|byte| byte.is_ascii_digit()).count();
-            self.at += if self.byte(digits + 1) == b']' { digits + 2 } else { 0 };
-        }
-        let called = quoted_key.is_none() && self.byte(0) == b'(';
-        let blanks = self.skip(|byte| byte == b' ' || byte == b'\t');
+        let (quoted_key, called, blanks) = match self.byte(0) {
+            b':' | b'=' => (quoted_key, false, 0),
+            _ => self.before_separator(key, quoted_key),
+        };
         let start = self.at;
         let sep = match (self.byte(0), self.byte(1)) {
             (b':', b':') if self.byte(2) == b'=' => self.take(3, Sep::Equals),
@@ -241,6 +234,22 @@ impl Cursor<'_> {
         };
         debug_assert!(self.at >= start, "a cursor goes on");
         Some(sep)
+    }
+
+    /// Skips what may stand between a key and its separator. Gives the key's quote, whether it is called, and how many blanks there are.
+    fn before_separator(&mut self, key: &Range<usize>, quoted_key: Option<u8>) -> (Option<u8>, bool, usize) {
+        self.skip(|byte| byte == b'*' || byte == b'?' || byte == b'!' || byte == b']');
+        // `"input[name=password]", "v"`
+        let selector = self.at > key.end && last(self.text, self.at) == b']';
+        let quoted_key = if selector { self.skip_quote().or(quoted_key) } else { quoted_key };
+        // an array of C: `[]`, `[255]`
+        if self.byte(0) == b'[' {
+            let digits = self.rest().iter().skip(1).take(6).take_while(|byte| byte.is_ascii_digit()).count();
+            self.at += if self.byte(digits + 1) == b']' { digits + 2 } else { 0 };
+        }
+        let called = quoted_key.is_none() && self.byte(0) == b'(';
+        let blanks = self.skip(|byte| byte == b' ' || byte == b'\t');
+        (quoted_key, called, blanks)
     }
 
     fn take(&mut self, bytes: usize, sep: Sep) -> Sep {
@@ -334,8 +343,9 @@ impl Cursor<'_> {
             }
             _ => {}
         }
-        self.skip_prefix(read);
-        if let Some((escapes, mark)) = self.quote() {
+        if !BEGINS_BARE.has(self.byte(0))
+            && let Some((escapes, mark)) = self.quote_behind(read)
+        {
             self.at += escapes + 1;
             let skipped = if self.byte(0) == mark && self.byte(1) == mark { 2 } else { 0 };
             self.at += skipped;
@@ -371,6 +381,12 @@ impl Cursor<'_> {
             self.at += marks;
             self.skip(|byte| byte.is_ascii_whitespace());
         }
+    }
+
+    /// A quote, behind what may stand before a string.
+    fn quote_behind(&mut self, read: &mut Read) -> Option<(usize, u8)> {
+        self.skip_prefix(read);
+        self.quote()
     }
 
     /// What may stand before a string: `b"`, `r"`, `f"`, `@"`, `new String("`, `Secret("`, `[]byte("`.

@@ -80,6 +80,8 @@ const WRAPPERS: &[&[u8]] = &[
 pub(super) static BEFORE_STRING: Bytes = Bytes::of(b"bBrRuUfFL@$");
 pub(super) static IN_CALL: Bytes = Bytes::of(b" _.[]:").and_alnum();
 pub(super) static IN_TYPE: Bytes = Bytes::of(b" _<>&'[]?!|.").and_alnum();
+/// What begins a value without quotes and nothing else: no quote, no name before one.
+pub(super) static BEGINS_BARE: Bytes = Bytes::of(b" _.[]:@$\"'`\\").and_alnum().others();
 /// What neither ends a value without quotes nor opens a bracket in it.
 pub(super) static IN_BARE: Bytes = Bytes::of(
     b"\0\x01\x02\x03\x04\x05\x06\x07\x08\t\n\x0b\x0c\r\x0e\x0f\x10\x11\x12\x13\x14\x15\x16\x17\x18\x19\x1a\x1b\x1c\x1d\x1e\x1f \"'`,;()[]{}<>|&\\",

@@ -79,7 +79,7 @@ pub(super) fn look(scan: &Scan<'_>, pair: &Pair, kind: Kind, rules: &Rules, clai
     let end = content.end;
     match kind {
         Kind::Cookie => cookies(scan, pair, content, rules, claims),
-        _ => credentials(scan, content, rules, claims),
+        _ => credentials(scan, content, (first.len(), scheme), rules, claims),
     }
     // a long line is not read again from each of its keys
     if pair.quote.is_none() && end > pair.key.end + 512 { end } else { pair.key.end }
@@ -104,12 +104,21 @@ fn unquoted(scan: &Scan<'_>, start: usize, list: bool) -> Range<usize> {
     start..start + rest.get(..len).unwrap_or_default().trim_ascii_end().len()
 }
 
-fn credentials(scan: &Scan<'_>, content: Range<usize>, rules: &Rules, claims: &mut Claims) {
+/// `asked`: of what stands first, how long it is and whether it is a scheme.
+fn credentials(
+    scan: &Scan<'_>,
+    content: Range<usize>,
+    asked: (usize, Option<bool>),
+    rules: &Rules,
+    claims: &mut Claims,
+) {
+    static IN_SCHEME: Bytes = Bytes::of(b"-").and_alnum();
+    static IN_CREDENTIALS: Bytes = Bytes::of(b" \t\n\x0c\r,;<>}()").others();
     let bytes = scan.bytes(content.clone());
-    let scheme = bytes.iter().take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'-').count();
+    let scheme = IN_SCHEME.leading(bytes);
     let name = bytes.get(..scheme).unwrap_or_default();
     let blanks = bytes.iter().skip(scheme).take_while(|byte| **byte == b' ' || **byte == b':').count();
-    let known = SCHEMES.get(name).filter(|_| blanks > 0);
+    let known = if asked.0 == scheme { asked.1 } else { SCHEMES.get(name) }.filter(|_| blanks > 0);
     let (start, many, known) = (known.map_or(0, |_| scheme + blanks), known == Some(true), known.is_some());
     let rest = bytes.get(start..).unwrap_or_default();
     if known && name.eq_ignore_ascii_case(b"digest") && rest.contains(&b'=') {
@@ -117,10 +126,7 @@ fn credentials(scan: &Scan<'_>, content: Range<usize>, rules: &Rules, claims: &m
     }
     let len = match many {
         true => rest.len(),
-        false => rest
-            .iter()
-            .take_while(|byte| !byte.is_ascii_whitespace() && !b",;<>{}()".contains(byte) || **byte == b'{')
-            .count(),
+        false => IN_CREDENTIALS.leading(rest),
     };
     let found = rest.get(..len).unwrap_or_default();
     // the next header stands where credentials would

@@ -121,21 +121,26 @@ const LINE: usize = 512;
 
 /// `auth=("user", "password")` of an HTTP library, `CREDENTIALS = ("user", "password")`.
 pub(super) fn is_login(scan: &Scan<'_>, pair: &Pair, kind: Kind) -> bool {
+    if pair.sep != Sep::Equals || pair.quote.is_some() || scan.byte(pair.value.start) != b'(' {
+        return false;
+    }
     let key = scan.bytes(pair.key.clone());
-    let named = match kind {
+    match kind {
         Kind::Weak => ends_with(key, b"auth"),
         Kind::Secret => ends_with(key, b"credentials") || ends_with(key, b"creds"),
         _ => false,
-    };
-    named && pair.sep == Sep::Equals && pair.quote.is_none() && scan.byte(pair.value.start) == b'('
+    }
 }
 
 /// The password of `credentials: admin / x`, `id/pw: admin/x`.
 pub(super) fn login(scan: &Scan<'_>, pair: &Pair, kind: Kind) -> Option<Range<usize>> {
+    if pair.sep != Sep::Colon || pair.quote.is_some() {
+        return None;
+    }
     let key = scan.bytes(pair.key.clone());
     let named = kind == Kind::Secret && (ends_with(key, b"credentials") || ends_with(key, b"creds"));
     let both = matches!(kind, Kind::Password | Kind::Pass) && behind_user(scan.text.as_bytes(), &pair.key);
-    if !(named || both) || pair.sep != Sep::Colon || pair.quote.is_some() {
+    if !(named || both) {
         return None;
     }
     let rest = ahead(scan, pair.value.start, 128);
