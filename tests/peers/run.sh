@@ -15,9 +15,14 @@ export TOLLGATE_BIN=${TOLLGATE_BIN:-$repo/target/release/tollgate}
 debian() { # COMMAND PACKAGE: from Debian, if it is not there
   command -v "$1" >/dev/null && return
   [ "$(id -u)" = 0 ] || { echo "run.sh: $1 is missing and this is not root: apt-get install $2" >&2; exit 1; }
-  apt-get update -q >&2
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$2" >&2
+  # a service that an installation starts must not hold the lock
+  apt-get update -q >&2 9>&-
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$2" >&2 9>&-
 }
+# Parts may run side by side: one of them installs at a time.
+mkdir -p "$PEERS_CACHE"
+exec 9> "$PEERS_CACHE/.install.lock"
+flock 9
 debian age age
 debian zstd zstd
 [ "$part" != alerts ] || debian prometheus prometheus
@@ -56,6 +61,7 @@ case $part in
     ;;
   page) debian chromium chromium && "$here/page/install.sh" >/dev/null ;;
 esac
+exec 9>&-
 began=$(date +%s)
 "$PEERS_CACHE/venv/bin/python" "$here/parts/$part.py" "$@"
 echo "peers: $part: ok, $(($(date +%s) - began)) s"

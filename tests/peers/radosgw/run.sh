@@ -23,7 +23,7 @@ began=$(date +%s.%N)
 
 if ! command -v radosgw ceph-mon ceph-osd radosgw-admin >/dev/null; then
   [ "$(id -u)" = 0 ] || { echo "radosgw is not installed and this is not root: apt-get install radosgw ceph-mon ceph-osd" >&2; exit 3; }
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends radosgw ceph-mon ceph-osd >&2
+  DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y -q --no-install-recommends radosgw ceph-mon ceph-osd >&2
 fi
 mkdir -p "$cache"
 cache=$(cd "$cache" && pwd)
