@@ -3,7 +3,8 @@
 
 use std::ops::Range;
 
-use super::{Cursor, Pair, Read, Sep, before, ends_with};
+use super::super::sets::Bytes;
+use super::{Cursor, Pair, Read, Sep, before, ends_with, last};
 
 /// Most bytes before a key that hold its value.
 const BACK: usize = 512;
@@ -60,7 +61,14 @@ fn name_start(text: &[u8], key: &Range<usize>) -> Option<usize> {
 }
 
 /// The pair of the key at `key`, where that is the value of `name` and its own value stands before.
+#[inline]
 pub(in super::super) fn value_before(text: &[u8], key: &Range<usize>) -> Option<Pair> {
+    // most keys have another byte before them
+    static BEFORE_NAMED: Bytes = Bytes::of(b" \t\"'\\:=");
+    if BEFORE_NAMED.has(last(text, key.start)) { value_of_named(text, key) } else { None }
+}
+
+fn value_of_named(text: &[u8], key: &Range<usize>) -> Option<Pair> {
     let name = name_start(text, key)?;
     let from = name.saturating_sub(BACK);
     let word = from + memchr::memmem::rfind(text.get(from..name)?, b"value")?;

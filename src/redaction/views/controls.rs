@@ -41,8 +41,7 @@ fn is_marked(bytes: &[u8], at: usize) -> bool {
     let marks = |byte: Option<&u8>| matches!(byte, Some(b'*' | b'`'));
     // a mark before the whole address is no part of it
     let inner = |run: &mut dyn Iterator<Item = &u8>| {
-        let more = run.take_while(|byte| IN_MARKED.has(**byte));
-        more.skip_while(|byte| marks(Some(byte))).next().is_some()
+        run.take_while(|byte| IN_MARKED.has(**byte)).any(|byte| !marks(Some(byte)))
     };
     let (head, tail) = (IN_ADDRESS.trailing(before), IN_ADDRESS.leading(behind));
     let mut outward = before.iter().rev().skip(head);
