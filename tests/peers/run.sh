@@ -15,14 +15,13 @@ export TOLLGATE_BIN=${TOLLGATE_BIN:-$repo/target/release/tollgate}
 debian() { # COMMAND PACKAGE: from Debian, if it is not there
   command -v "$1" >/dev/null && return
   [ "$(id -u)" = 0 ] || { echo "run.sh: $1 is missing and this is not root: apt-get install $2" >&2; exit 1; }
-  # a service that an installation starts must not hold the lock
-  apt-get update -q >&2 9>&-
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$2" >&2 9>&-
+  apt-get update -q >&2
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$2" >&2
 }
 # Parts may run side by side: one of them installs at a time.
 mkdir -p "$PEERS_CACHE"
 exec 9> "$PEERS_CACHE/.install.lock"
-flock 9
+flock -w 900 9 || { echo "run.sh: another part has been installing for a quarter of an hour" >&2; exit 1; }
 debian age age
 debian zstd zstd
 [ "$part" != alerts ] || debian prometheus prometheus
@@ -59,8 +58,13 @@ case $part in
       "$PEERS_CACHE/venv-aws/bin/pip" install --quiet --no-compile --disable-pip-version-check moto==5.2.5 flask==3.1.2 flask-cors==6.0.1 >&2
     fi
     ;;
-  page) debian chromium chromium && "$here/page/install.sh" >/dev/null ;;
+  page)
+    debian chromium chromium
+    "$here/page/install.sh" >/dev/null
+    ;;
 esac
+# released by name: what an installation started may still hold the file
+flock -u 9
 exec 9>&-
 began=$(date +%s)
 "$PEERS_CACHE/venv/bin/python" "$here/parts/$part.py" "$@"
