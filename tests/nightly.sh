@@ -9,6 +9,7 @@
 #   chain       vaults written through crashes verify with nothing to find, 1,000 a round
 #   crash       SIGKILL under load, 100 cycles a round
 #   faults      500 SIGKILLs under load and a million items (50 a round, each at the end of a life of two seconds), then five minutes of overload
+#   alerts      the cases of alerts, those too whose rules SigNoz has in another form; once
 #   leak        the leak search over every recording
 #   canary      a million prompts with a marker through kills and outages, in rounds of 50,000; it must stand in the opened vault only
 #   tables      `vault compact` and `find --parquet` beside DuckDB over ten million lines; once, and goes on where it was stopped
@@ -24,7 +25,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 # the simulations make workers panic on purpose
 export RUST_BACKTRACE=0
-part=${1:?usage: nightly.sh spool-sim|simulation|properties|chain|crash|faults|leak|canary|tables|vault-speed|runs|speed|instructions|fuzz [MINUTES]}
+part=${1:?usage: nightly.sh spool-sim|simulation|properties|chain|crash|faults|alerts|leak|canary|tables|vault-speed|runs|speed|instructions|fuzz [MINUTES]}
 minutes=${2:-60}
 end=$(($(date +%s) + minutes * 60))
 left() { echo $((end - $(date +%s))); }
@@ -71,6 +72,7 @@ case $part in
       tests/peers/run.sh faults kill --cycles 50 --items 110000 --life 2 --seed "$count" || { echo "nightly: faults: failed: run.sh faults kill --cycles 50 --items 110000 --life 2 --seed $count" >&2; exit 1; }
       echo $((count + 50)) > "$mark"
     done ;;
+  alerts) timeout "$((minutes * 60))" tests/peers/run.sh alerts --signoz ;;
   leak) rounds 1 tests/peers/run.sh leak ;;
   canary)
     mark=target/nightly/canary.done

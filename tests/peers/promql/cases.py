@@ -151,13 +151,15 @@ def promtool_file(base, case, rules, bounds):
 def run(base, cases, rules, bounds, work):
     """{case: None, or what promtool says}; two at a time."""
     os.makedirs(work, exist_ok=True)
+    # a process of seconds has more use for memory than for collecting it: a fifth to a third less time
+    environment = {**os.environ, "GOGC": "800"}
 
     def one(numbered):
         at, case = numbered
         path = os.path.join(work, f"case-{at}.yaml")
         with open(path, "w") as f:
             json.dump(promtool_file(base, case, rules, bounds), f)
-        done = subprocess.run(["promtool", "test", "rules", path], capture_output=True, text=True)
+        done = subprocess.run(["promtool", "test", "rules", path], capture_output=True, text=True, env=environment)
         said = re.sub(r'\{__name__="ALERTS"', "{", done.stdout + done.stderr)
         return None if done.returncode == 0 else said.strip()
 
