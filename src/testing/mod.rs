@@ -2,6 +2,7 @@
 //! **Not here**: fixtures of one room (its `tests.rs`).
 
 pub mod back_end;
+pub mod builtin;
 pub mod drive;
 pub mod engine;
 pub mod errands;

@@ -11,13 +11,14 @@ use super::config::BillOn;
 use super::{Alias, Call, Config, Cost, Settings, price};
 use crate::clock::UnixNanos;
 use crate::genai::usage::{Basis, Flags};
-use crate::genai::{Billing, Facts, ItemFacts, PriceContext, Usage, Vocabulary, facts};
+use crate::genai::{Billing, Facts, ItemFacts, PriceContext, Usage, facts};
 use crate::otlp::{Payload, Signal, UnknownFields, Value};
 use crate::pipeline::{Batch, Origin, Processor, Trust};
 use crate::pseudonym::{IdPolicy, Pseudonymizer};
 use crate::rates::{Table, Usd};
 use crate::redaction::Ids;
 use crate::telemetry::Meter;
+use crate::testing::builtin::vocabulary;
 use crate::testing::request;
 
 mod bad;
@@ -25,10 +26,6 @@ mod late;
 mod libraries;
 mod once;
 mod suites;
-
-fn vocabulary() -> Arc<Vocabulary> {
-    Arc::new(Vocabulary::builtin().unwrap_or_else(|error| panic!("{}", error.0)))
-}
 
 fn ids() -> Arc<dyn IdPolicy> {
     let rules = crate::processors::redact::Config::default().settings().unwrap_or_else(|_| panic!("valid"));

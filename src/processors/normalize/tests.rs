@@ -6,15 +6,14 @@ use serde_json::{Map, Value as Json, json};
 
 use super::{Config, Normalize};
 use crate::clock::UnixNanos;
-use crate::genai::Vocabulary;
 use crate::otlp::{Node, Payload, UnknownFields, Value};
 use crate::pipeline::{Batch, Origin, Processor, Trust};
 use crate::telemetry::Meter;
+use crate::testing::builtin::vocabulary;
 use crate::testing::request;
 
 fn build(meter: &Meter) -> Normalize {
-    let vocabulary = Arc::new(Vocabulary::builtin().unwrap_or_else(|error| panic!("{}", error.0)));
-    Normalize::new("normalize".into(), &Config::default().settings().unwrap(), vocabulary, meter)
+    Normalize::new("normalize".into(), &Config::default().settings().unwrap(), vocabulary(), meter)
 }
 
 fn batch(payload: Payload, trust: Trust) -> Batch {
@@ -81,8 +80,7 @@ fn golden_cases() {
 
 fn with(config: &str) -> Normalize {
     let config: Config = serde_json::from_str(config).unwrap();
-    let vocabulary = Arc::new(Vocabulary::builtin().unwrap_or_else(|error| panic!("{}", error.0)));
-    Normalize::new("normalize".into(), &config.settings().unwrap(), vocabulary, &Meter::new())
+    Normalize::new("normalize".into(), &config.settings().unwrap(), vocabulary(), &Meter::new())
 }
 
 fn written(processor: &Normalize, case: &Json) -> Map<String, Json> {

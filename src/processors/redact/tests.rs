@@ -11,12 +11,12 @@ use prost::Message;
 
 use super::{Config, Redact};
 use crate::clock::UnixNanos;
-use crate::genai::Vocabulary;
 use crate::otlp::{Payload, Signal, UnknownFields};
 use crate::pipeline::{Batch, Clearance, Content, Origin, Processor, Text, Trust};
 use crate::pseudonym::{IdPolicy, PlainIds, Pseudonymizer};
 use crate::secret::Secret;
 use crate::telemetry::Meter;
+use crate::testing::builtin::vocabulary;
 
 mod across;
 mod ask;
@@ -26,8 +26,7 @@ mod options;
 
 fn processor(config: &Config, meter: &Meter) -> Redact {
     let settings = config.settings().map_err(|problems| format!("{problems:?}")).expect("valid");
-    let vocabulary = Arc::new(Vocabulary::builtin().expect("vocabulary"));
-    Redact::new("redact".into(), settings, vocabulary, Arc::new(ids()), meter)
+    Redact::new("redact".into(), settings, vocabulary(), Arc::new(ids()), meter)
 }
 
 fn ids() -> PlainIds {

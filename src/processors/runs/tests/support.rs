@@ -1,14 +1,13 @@
 //! What the tests of runs share.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde_json::Value as Json;
 
 use crate::clock::UnixNanos;
-use crate::genai::Vocabulary;
 use crate::otlp::{Payload, Signal};
 use crate::pipeline::{Batch, Effect, Origin, Processor, Trust};
 use crate::processors::runs::{Config, Runs, Settings};
@@ -17,15 +16,11 @@ use crate::pseudonym::{PlainIds, Pseudonymizer};
 use crate::runs::{Board, RunView};
 use crate::secret::Secret;
 use crate::telemetry::Meter;
+pub(super) use crate::testing::builtin::vocabulary;
 use crate::testing::request;
 
 /// When everything arrives, unless a test says otherwise: 2026-11-20 09:30.
 pub(super) const NOW: UnixNanos = UnixNanos(1_795_167_000_000_000_000);
-
-pub(super) fn vocabulary() -> Arc<Vocabulary> {
-    static BUILTIN: OnceLock<Arc<Vocabulary>> = OnceLock::new();
-    BUILTIN.get_or_init(|| Arc::new(Vocabulary::builtin().unwrap_or_else(|error| panic!("{}", error.0)))).clone()
-}
 
 pub(super) fn settings() -> Settings {
     Config::default().settings().unwrap_or_else(|_| panic!("defaults are valid"))

@@ -1,15 +1,13 @@
 //! Who was told what, where an agent calls another one: what Claude Code really sent, and what frameworks tell with their calls.
 
-use std::sync::Arc;
-
 use serde_json::{Value as Json, json};
 
 use super::whole::{Gateway, gateway, turn};
-use crate::genai::Vocabulary;
 use crate::otlp::{Payload, Signal};
 use crate::pipeline::Processor;
 use crate::processors::cost;
 use crate::telemetry::Meter;
+use crate::testing::builtin::vocabulary;
 use crate::testing::request;
 use crate::vault::read::{Filter, Format, Opener, Replay, Vault, replay};
 
@@ -30,9 +28,9 @@ async fn read(gateway: &mut Gateway, session: &str) -> Replay {
 fn step() -> Box<dyn Processor> {
     let mut settings = cost::Config::default().settings().unwrap_or_else(|_| panic!("valid"));
     settings.signals = vec![Signal::Logs, Signal::Traces];
-    let vocabulary = Arc::new(Vocabulary::builtin().expect("vocabulary"));
     Box::new(
-        cost::Cost::new("cost".into(), &settings, vocabulary, &Meter::new()).unwrap_or_else(|why| panic!("{}", why.0)),
+        cost::Cost::new("cost".into(), &settings, vocabulary(), &Meter::new())
+            .unwrap_or_else(|why| panic!("{}", why.0)),
     )
 }
 

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use super::super::{Echoing, Leave, Parts, Store, VaultProcessor};
 use crate::clock::UnixNanos;
 use crate::echoes::Memory;
-use crate::genai::{Unlisted, Vocabulary};
+use crate::genai::Unlisted;
 use crate::otlp::{Payload, PlaceKind, Signal, TextEdit, UnknownFields};
 use crate::pipeline::spool::{Record, RecordKind};
 use crate::pipeline::{Batch, Content, Origin, Processor, Quarantine, Reason, Ticketer, Trust};
@@ -23,6 +23,7 @@ use crate::pseudonym::{IdPolicy, PlainIds, Pseudonymizer};
 use crate::rng::SystemRng;
 use crate::secret::Secret;
 use crate::telemetry::Meter;
+use crate::testing::builtin::vocabulary;
 use crate::testing::request;
 use crate::vault::books::Writer;
 use crate::vault::delta::Rebuilder;
@@ -74,7 +75,7 @@ impl Bench {
         });
         let parts = Parts {
             id: "vault".into(),
-            vocabulary: Arc::new(Vocabulary::builtin().expect("vocabulary")),
+            vocabulary: vocabulary(),
             ids: Arc::new(ids.clone()),
             rng: Arc::new(SystemRng),
             store,

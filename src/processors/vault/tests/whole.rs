@@ -9,13 +9,13 @@ use super::super::options::Layout;
 use super::super::{Built, Config, Echoing, Site, build, config::Store};
 use crate::clock::{Clock, ManualClock, UnixNanos};
 use crate::echoes::Memory;
-use crate::genai::Vocabulary;
 use crate::otlp::Payload;
 use crate::pipeline::{Batch, Effect, Origin, Processor, Ticketer, Trust};
 use crate::pseudonym::{PlainIds, Pseudonymizer};
 use crate::rng::SystemRng;
 use crate::secret::Secret;
 use crate::telemetry::Meter;
+use crate::testing::builtin::vocabulary;
 use crate::testing::request;
 use crate::vault::keygen::keygen;
 use crate::vault::read::{
@@ -54,7 +54,7 @@ pub(super) fn gateway_with(change: impl FnOnce(&mut Config)) -> Gateway {
     let settings = config.settings().map_err(|problems| format!("{problems:?}")).expect("valid");
     let clock = ManualClock::at(NOON);
     let site = Site {
-        vocabulary: Arc::new(Vocabulary::builtin().expect("vocabulary")),
+        vocabulary: vocabulary(),
         ids: Arc::new(PlainIds(Pseudonymizer::new(&Secret::new("k".to_owned())))),
         clock: clock.clone(),
         rng: Arc::new(SystemRng),
