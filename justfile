@@ -21,7 +21,8 @@ deny:
 peers PART:
     bash tests/peers/run.sh {{PART}}
 
-# Slow runs, each under an hour, resumable: spool-sim, simulation, properties, crash, faults, alerts, leak, fuzz. `speed`: the limits of the benches. `instructions`:
+# Slow runs, each under an hour, resumable: spool-sim, simulation, properties, crash, faults, leak, fuzz. `alerts`: those
+# of SigNoz too; begins anew each time. `speed`: the limits of the benches. `instructions`:
 # what the redaction rules cost a byte, counted.
 nightly PART:
     bash tests/nightly.sh {{PART}}

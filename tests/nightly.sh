@@ -72,7 +72,8 @@ case $part in
       tests/peers/run.sh faults kill --cycles 50 --items 110000 --life 2 --seed "$count" || { echo "nightly: faults: failed: run.sh faults kill --cycles 50 --items 110000 --life 2 --seed $count" >&2; exit 1; }
       echo $((count + 50)) > "$mark"
     done ;;
-  alerts) timeout "$((minutes * 60))" tests/peers/run.sh alerts --signoz ;;
+  alerts)
+    timeout "$((minutes * 60))" tests/peers/run.sh alerts --signoz || { code=$?; echo "nightly: alerts: failed, or out of time ($code)" >&2; exit "$code"; } ;;
   leak) rounds 1 tests/peers/run.sh leak ;;
   canary)
     mark=target/nightly/canary.done

@@ -80,7 +80,7 @@ impl Says {
 /// What a rule looks for.
 pub(super) struct Pattern {
     pub(super) matcher: Matcher,
-    /// Tried anywhere; else where its words begin.
+    /// Tried anywhere; else where its words begin, as all that are built in are.
     pub(super) loose: bool,
 }
 
@@ -255,14 +255,17 @@ fn builtin(rule: &RuleData, index: u16, stems: &mut Vec<Stem>) -> Result<Rule, S
         (false, None) => {
             let hir = parse(&rule.pattern, false).ok_or("not a valid pattern")?;
             let group = hir.properties().explicit_captures_len() > 0;
-            let begins = if rule.bounds == Bounds::None && !group { None } else { words_of(&rule.pattern) };
-            stems.extend(begins.iter().flatten().map(|(text, exact)| Stem {
-                text: text.as_slice().into(),
-                exact: *exact,
+            if rule.bounds == Bounds::None && !group {
+                return Err("a `pattern` has `bounds`, or a group for what is private".to_owned());
+            }
+            let begins = words_of(&rule.pattern).ok_or("each match of a `pattern` begins with a known word")?;
+            stems.extend(begins.into_iter().map(|(text, exact)| Stem {
+                text: text.into(),
+                exact,
                 whole: false,
                 action: Action::Pattern(index),
             }));
-            Some(Pattern { matcher: Matcher::new(&rule.pattern, begins.is_none()), loose: begins.is_none() })
+            Some(Pattern { matcher: Matcher::new(&rule.pattern), loose: false })
         }
         (true, Some(_)) => None,
         _ => return Err("a rule has either a `pattern` or a `family`".to_owned()),

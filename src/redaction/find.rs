@@ -275,7 +275,7 @@ impl Detector {
         let fits = |at: usize, rule: u16| pattern(rule).is_some_and(|made| made.may_begin(rest(at)));
         let words = anchors.words.iter().map(|word| (word.at, word.action));
         let tried = words.filter(|(at, action)| matches!(action, Action::Pattern(rule) if fits(*at, *rule)));
-        tried.map(|(at, _)| at).chain((0..text.len()).filter(|_| self.is_loose())).collect()
+        tried.map(|(at, _)| at).collect()
     }
 
     /// Whether nothing is found but at anchors.

@@ -8,14 +8,16 @@ use regex_automata::nfa::thompson::{self, NFA, State};
 use regex_automata::util::primitives::StateID;
 use regex_automata::util::syntax;
 
+use super::sets::Bits;
+
 /// Most places.
 const MOST: usize = 16;
 /// Most states of a pattern at one place: beyond that nothing is known of it.
 const STATES: usize = 4096;
 
-/// Sets of bytes by place, a bit for each.
+/// Sets of bytes by place.
 #[derive(Default)]
-pub(super) struct Head(Vec<[u64; 4]>);
+pub(super) struct Head(Vec<Bits>);
 
 impl Head {
     /// The first places of what a built-in pattern matches, as far as all of its matches go.
@@ -29,10 +31,10 @@ impl Head {
         let (mut places, mut states) = (Vec::new(), BTreeSet::new());
         reach(nfa, nfa.start_anchored(), &mut states);
         while places.len() < MOST && states.len() < STATES {
-            let (mut bytes, mut next) = ([0_u64; 4], BTreeSet::new());
+            let (mut bytes, mut next) = (Bits::default(), BTreeSet::new());
             for state in states.iter().map(|state| nfa.state(*state)) {
                 let mut goes = |(from, to): (u8, u8), state: StateID| {
-                    (from..=to).for_each(|byte| set(&mut bytes, byte));
+                    bytes.add(from, to);
                     reach(nfa, state, &mut next);
                 };
                 match state {
@@ -57,15 +59,8 @@ impl Head {
     /// Whether a match may begin as `rest` does.
     #[inline]
     pub(super) fn fits(&self, rest: &[u8]) -> bool {
-        let has = |(bytes, byte): (&[u64; 4], &u8)| {
-            bytes.get(usize::from(byte >> 6)).is_some_and(|bits| bits >> (byte & 63) & 1 == 1)
-        };
-        rest.len() >= self.0.len() && self.0.iter().zip(rest).all(has)
+        rest.len() >= self.0.len() && self.0.iter().zip(rest).all(|(bytes, byte)| bytes.has(*byte))
     }
-}
-
-fn set(bytes: &mut [u64; 4], byte: u8) {
-    bytes.get_mut(usize::from(byte >> 6)).into_iter().for_each(|bits| *bits |= 1 << (byte & 63));
 }
 
 /// Adds a state and all that are reached from it without a byte; what a look-around asks is taken as granted.

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use regex_automata::meta::{Cache, Regex};
 use regex_automata::util::captures::Captures;
-use regex_automata::{Anchored, Input, Span};
+use regex_automata::{Anchored, Input};
 
 use super::compile::{Detector, Rule, compile, parse};
 use super::find::Action;
@@ -73,27 +73,26 @@ impl Detector {
 /// What reads a pattern. Made when the pattern is tried for the first time: most of 150 shapes of tokens never are.
 pub(super) struct Matcher {
     source: Box<str>,
-    loose: bool,
     made: OnceLock<Option<Made>>,
 }
 
 /// What a pattern was made.
 pub(super) enum Made {
-    /// Never of a loose pattern: tried where it must begin.
+    /// Of a pattern that is tried where its words begin.
     Steps(Steps),
     /// And what its matches begin with.
     Automaton(Regex, Head),
 }
 
 impl Matcher {
-    /// Of a built-in pattern; a test compiles each.
-    pub(super) fn new(source: &str, loose: bool) -> Self {
-        Self { source: source.into(), loose, made: OnceLock::new() }
+    /// Of a built-in pattern that is tried where its words begin; a test compiles each.
+    pub(super) fn new(source: &str) -> Self {
+        Self { source: source.into(), made: OnceLock::new() }
     }
 
     /// None where it does not compile.
     pub(super) fn made(&self) -> Option<&Made> {
-        let steps = || Steps::of(&parse(&self.source, false)?).filter(|_| !self.loose).map(Made::Steps);
+        let steps = || Steps::of(&parse(&self.source, false)?).map(Made::Steps);
         let automaton = || Some(Made::Automaton(compile(&self.source, false).ok()?, Head::new(&self.source)));
         self.made.get_or_init(|| steps().or_else(automaton)).as_ref()
     }
@@ -101,7 +100,7 @@ impl Matcher {
 
 impl From<Regex> for Matcher {
     fn from(regex: Regex) -> Self {
-        Self { source: "".into(), loose: true, made: OnceLock::from(Some(Made::Automaton(regex, Head::default()))) }
+        Self { source: "".into(), made: OnceLock::from(Some(Made::Automaton(regex, Head::default()))) }
     }
 }
 
@@ -151,7 +150,7 @@ impl<'a> Search<'a> {
     /// Tries the pattern where its word begins; gives how many bytes it may have read.
     fn at(&self, scan: &Scan<'_>, at: usize, state: &mut Option<(Cache, Captures)>, claims: &mut Claims) -> usize {
         let end = scan.text.len().min(at + WINDOW);
-        let Some(found) = self.search(scan.text, at..end, Anchored::Yes, state) else { return NO_MATCH };
+        let Some(found) = self.beginning(scan.text, at..end, state) else { return NO_MATCH };
         let read = found.whole.len();
         if let Some(range) = self.private(scan, found.private) {
             claims.add(scan, self.rule_index(), range);
@@ -162,10 +161,15 @@ impl<'a> Search<'a> {
     /// Adds the hits of a loose rule; gives how many bytes its pattern was run over.
     fn anywhere(&self, scan: &Scan<'_>, state: &mut Option<(Cache, Captures)>, claims: &mut Claims) -> usize {
         let text = scan.text;
+        let Made::Automaton(regex, _) = self.made else {
+            self.give_up(scan, claims);
+            return 0;
+        };
         let (mut from, mut read) = (0, 0_usize);
         let mut failed = most_failed(text);
         for _ in 0..MAX_TRIES {
-            let Some(Match { whole, private }) = self.search(text, from..text.len(), Anchored::No, state) else {
+            let input = Input::new(text.as_bytes()).range(from..);
+            let Some(Match { whole, private }) = run(regex, &input, state) else {
                 return read + (text.len() - from);
             };
             read += whole.end - from;
@@ -212,36 +216,33 @@ impl<'a> Search<'a> {
         (!self.rule.context || scan.has_context(self.rule_index(), &range)).then_some(range)
     }
 
-    /// The first match in `within`, or the one that begins there.
-    fn search(
-        &self,
-        text: &str,
-        within: Range<usize>,
-        anchored: Anchored,
-        state: &mut Option<(Cache, Captures)>,
-    ) -> Option<Match> {
-        let (regex, head) = match self.made {
+    /// The match that begins where `within` does.
+    fn beginning(&self, text: &str, within: Range<usize>, state: &mut Option<(Cache, Captures)>) -> Option<Match> {
+        let rest = text.as_bytes().get(within.clone())?;
+        match self.made {
             Made::Steps(steps) => {
-                let (len, group) = steps.find(text.as_bytes().get(within.clone())?)?;
+                let (len, group) = steps.find(rest)?;
                 let from = within.start;
-                return Some(Match { whole: from..from + len, private: from + group.start..from + group.end });
+                Some(Match { whole: from..from + len, private: from + group.start..from + group.end })
             }
-            Made::Automaton(regex, head) => (regex, head),
-        };
-        if anchored == Anchored::Yes && !head.fits(text.as_bytes().get(within.clone())?) {
-            return None;
+            Made::Automaton(regex, head) if head.fits(rest) => {
+                run(regex, &Input::new(text.as_bytes()).range(within).anchored(Anchored::Yes), state)
+            }
+            Made::Automaton(..) => None,
         }
-        let (cache, captures) = state.get_or_insert_with(|| (regex.create_cache(), regex.create_captures()));
-        let input = Input::new(text.as_bytes()).span(Span::from(within)).anchored(anchored);
-        if regex.captures_len() == 1 {
-            let whole = regex.search_with(cache, &input)?.range();
-            return Some(Match { whole: whole.clone(), private: whole });
-        }
-        regex.search_captures_with(cache, &input, captures);
-        let whole = captures.get_match()?.range();
-        let private = captures.get_group(1).map_or_else(|| whole.clone(), |group| group.range());
-        Some(Match { whole, private })
     }
+}
+
+fn run(regex: &Regex, input: &Input<'_>, state: &mut Option<(Cache, Captures)>) -> Option<Match> {
+    let (cache, captures) = state.get_or_insert_with(|| (regex.create_cache(), regex.create_captures()));
+    if regex.captures_len() == 1 {
+        let whole = regex.search_with(cache, input)?.range();
+        return Some(Match { whole: whole.clone(), private: whole });
+    }
+    regex.search_captures_with(cache, input, captures);
+    let whole = captures.get_match()?.range();
+    let private = captures.get_group(1).map_or_else(|| whole.clone(), |group| group.range());
+    Some(Match { whole, private })
 }
 
 /// In a text with escapes, `\n` before a value is not part of it: replacing its `n` would break the escape.

@@ -1,6 +1,6 @@
-//! **What**: [`Bytes`] and [`Words`], sets that are asked by one look-up. **Why**: most time goes into reading names, blanks and
+//! **What**: [`Bytes`], [`Bits`] and [`Words`], sets that are asked by one look-up. **Why**: most time goes into reading names, blanks and
 //! separators byte by byte, and into lists of words; a table saves a chain of comparisons for each. **Invariants**: tables
-//! of bytes are made by the compiler; nothing is allocated in a look-up. **Not here**: classes of 64 bytes at a time (`masks`).
+//! of bytes that are known are made by the compiler; nothing is allocated in a look-up. **Not here**: classes of 64 bytes at a time (`masks`).
 
 /// A set of bytes. Held in a `static`: a constant would be copied where it is used.
 pub(super) struct Bytes([bool; 256]);
@@ -58,6 +58,37 @@ impl Bytes {
     #[inline]
     pub(super) fn trailing(&self, text: &[u8]) -> usize {
         text.len() - text.iter().rposition(|byte| !self.has(*byte)).map_or(0, |at| at + 1)
+    }
+}
+
+/// A set of bytes that a pattern tells: a bit for each.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Bits([u64; 4]);
+
+impl Bits {
+    /// All bytes of these ranges, whose ends count too.
+    pub(super) fn of(ranges: impl IntoIterator<Item = (u8, u8)>) -> Self {
+        let mut made = Self::default();
+        ranges.into_iter().for_each(|(from, to)| made.add(from, to));
+        made
+    }
+
+    /// Adds the bytes from one to another, both of them too.
+    pub(super) fn add(&mut self, from: u8, to: u8) {
+        for byte in from..=to {
+            self.0.get_mut(usize::from(byte >> 6)).into_iter().for_each(|bits| *bits |= 1 << (byte & 63));
+        }
+    }
+
+    /// Whether a byte is in the set.
+    #[inline(always)]
+    pub(super) fn has(&self, byte: u8) -> bool {
+        self.0.get(usize::from(byte >> 6)).is_some_and(|bits| bits >> (byte & 63) & 1 == 1)
+    }
+
+    /// Whether any byte is in both.
+    pub(super) fn meets(&self, other: &Self) -> bool {
+        self.0.iter().zip(&other.0).any(|(one, other)| one & other != 0)
     }
 }
 

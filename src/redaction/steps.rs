@@ -7,22 +7,13 @@ use std::ops::Range;
 
 use regex_syntax::hir::{Class, Hir, HirKind};
 
+use super::sets::Bits;
+
 /// A set of bytes that is read so many times.
 struct Step {
-    bytes: [u64; 4],
+    bytes: Bits,
     least: usize,
     most: usize,
-}
-
-impl Step {
-    #[inline]
-    fn has(&self, byte: u8) -> bool {
-        self.bytes.get(usize::from(byte >> 6)).is_some_and(|bits| bits >> (byte & 63) & 1 == 1)
-    }
-
-    fn meets(&self, other: &Self) -> bool {
-        self.bytes.iter().zip(&other.bytes).any(|(one, other)| one & other != 0)
-    }
 }
 
 /// A row of sets of bytes.
@@ -43,7 +34,7 @@ impl Steps {
     fn push(&mut self, hir: &Hir) -> Option<()> {
         match hir.kind() {
             HirKind::Literal(literal) => {
-                let one = |byte: &u8| Step { bytes: bits(&[(*byte, *byte)]), least: 1, most: 1 };
+                let one = |byte: &u8| Step { bytes: Bits::of([(*byte, *byte)]), least: 1, most: 1 };
                 self.row.extend(literal.0.iter().map(one));
             }
             HirKind::Class(_) => self.row.push(Step { bytes: set(hir)?, least: 1, most: 1 }),
@@ -68,7 +59,7 @@ impl Steps {
         self.row.iter().enumerate().filter(|(_, step)| step.least < step.most).all(|(at, step)| {
             let behind = self.row.get(at + 1..).unwrap_or_default();
             let must = behind.iter().position(|next| next.least > 0).map_or(behind.len(), |must| must + 1);
-            !behind.iter().take(must).any(|next| next.meets(step))
+            !behind.iter().take(must).any(|next| next.bytes.meets(&step.bytes))
         })
     }
 
@@ -81,7 +72,7 @@ impl Steps {
                 group.start = at;
             }
             let run = rest.get(at..rest.len().min(at.saturating_add(step.most)))?;
-            let read = run.iter().position(|byte| !step.has(*byte)).unwrap_or(run.len());
+            let read = run.iter().position(|byte| !step.bytes.has(*byte)).unwrap_or(run.len());
             if read < step.least {
                 return None;
             }
@@ -95,23 +86,13 @@ impl Steps {
 }
 
 /// The bytes of a class, or of a literal of one byte.
-fn set(hir: &Hir) -> Option<[u64; 4]> {
+fn set(hir: &Hir) -> Option<Bits> {
     match hir.kind() {
         HirKind::Literal(literal) => match *literal.0 {
-            [byte] => Some(bits(&[(byte, byte)])),
+            [byte] => Some(Bits::of([(byte, byte)])),
             _ => None,
         },
-        HirKind::Class(Class::Bytes(class)) => {
-            Some(bits(&class.iter().map(|range| (range.start(), range.end())).collect::<Vec<_>>()))
-        }
+        HirKind::Class(Class::Bytes(class)) => Some(Bits::of(class.iter().map(|range| (range.start(), range.end())))),
         _ => None,
     }
-}
-
-fn bits(ranges: &[(u8, u8)]) -> [u64; 4] {
-    let mut bits = [0_u64; 4];
-    for byte in ranges.iter().flat_map(|(from, to)| *from..=*to) {
-        bits.get_mut(usize::from(byte >> 6)).into_iter().for_each(|bits| *bits |= 1 << (byte & 63));
-    }
-    bits
 }

@@ -12,10 +12,10 @@ use super::super::build::{Companion as _, Seams};
 use super::super::rates::RatesTask;
 use super::super::tasks::Tasks;
 use super::seams;
-use crate::genai::Vocabulary;
 use crate::net::{Proxies, Spawn};
 use crate::processors::cost::config::Refresh;
 use crate::processors::cost::{Config, Cost};
+use crate::testing::builtin::vocabulary;
 
 /// A table of two models; `input` is what `m` costs from May 2026 on.
 fn table(version: &str, input: &str) -> String {
@@ -44,9 +44,8 @@ fn rig(folder: &Path, refresh: Refresh) -> Rig {
     let config = Config { rates: base.display().to_string(), refresh: Some(refresh), ..Config::default() };
     let settings = config.settings().unwrap();
     let seams = seams();
-    let vocabulary = Arc::new(Vocabulary::builtin().unwrap_or_else(|error| panic!("{}", error.0)));
     let cost =
-        Cost::new("cost".into(), &settings, vocabulary, &seams.meter).unwrap_or_else(|error| panic!("{}", error.0));
+        Cost::new("cost".into(), &settings, vocabulary(), &seams.meter).unwrap_or_else(|error| panic!("{}", error.0));
     let cost = Arc::new(cost);
     let tasks: Arc<dyn Spawn> = Tasks::new(&seams.meter);
     let wanted = settings.refresh.clone().unwrap();

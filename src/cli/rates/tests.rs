@@ -2,11 +2,12 @@
 
 use super::reprice::{Calls, Known, Report, as_json, of_row};
 use crate::clock::UnixNanos;
+use crate::genai::facts;
 use crate::genai::usage::Basis;
-use crate::genai::{Vocabulary, facts};
 use crate::pseudonym::Pseudonymizer;
 use crate::rates::{Rates, Source};
 use crate::secret::Secret;
+use crate::testing::builtin::vocabulary;
 use crate::testing::request;
 use crate::vault::names::rfc3339;
 use crate::vault::row::{Row, Tail};
@@ -27,7 +28,7 @@ fn hex(bytes: &[u8]) -> Option<String> {
 /// (written and read back as a line is): equal to the last digit, call by call.
 #[test]
 fn rows_are_repriced_as_requests_are() {
-    let vocabulary = Vocabulary::builtin().unwrap_or_else(|error| panic!("{}", error.0));
+    let vocabulary = vocabulary();
     let mut compared = 0;
     for session in [
         "claude-code/plain",

@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 use proptest::prelude::*;
 use regex_automata::{Anchored, Input};
 
+use super::super::rule::Bounds;
 use super::super::{Detector, RuleData, Scratch};
 use super::{detector, rules};
 
@@ -115,7 +116,7 @@ proptest! {
             let text = format!("{before}{value} end");
             let found = naive(rule, &text);
             let tried = engine.tries(&text);
-            prop_assert!(engine.is_loose() || found.iter().all(|range| tried.contains(&range.start)), "{}", rule.name);
+            prop_assert!(found.iter().all(|range| tried.contains(&range.start)), "{}", rule.name);
         }
     }
 }
@@ -133,10 +134,21 @@ fn built_in_patterns_compile() {
     }
 }
 
-/// No built-in pattern is tried at every byte: each begins with a word that the one pass finds.
+/// No built-in pattern is tried at every byte: a rule file with one that begins with no word, or may begin within one, is refused.
 #[test]
-fn no_built_in_pattern_is_loose() {
-    let loose: Vec<String> =
-        alone().iter().filter(|(_, engine)| engine.is_loose()).map(|(rule, _)| rule.name.clone()).collect();
-    assert!(loose.is_empty(), "{loose:?}");
+fn built_in_patterns_begin_with_words() {
+    let refused = |pattern: &str, bounds: Bounds| {
+        let known = rules().into_iter().find(|rule| !rule.pattern.is_empty()).expect("a rule");
+        let rule = RuleData { pattern: pattern.to_owned(), bounds, ..known };
+        Detector::new(&[rule], &[]).err().map(|errors| errors.into_iter().map(|error| error.what).collect::<String>())
+    };
+    for (pattern, bounds, why) in [
+        ("[a-z]{3}[0-9]{4}", Bounds::Token, "begins with a known word"),
+        ("[0-9]abc", Bounds::Token, "begins with a known word"),
+        ("abc[0-9]{4}", Bounds::None, "`bounds`, or a group"),
+    ] {
+        assert!(refused(pattern, bounds).is_some_and(|said| said.contains(why)), "{pattern}");
+    }
+    assert_eq!(refused("abc[0-9]{4}", Bounds::Token), None);
+    assert_eq!(refused("abc([0-9]{4})", Bounds::None), None);
 }

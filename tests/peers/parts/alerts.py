@@ -119,8 +119,8 @@ def other_back_ends(found, alerts, live, work):
     check("CloudWatch: cfn-lint has no remark; the three alarms by name", not wrong, wrong)
 
 
-def signoz_says_the_same(found, base, wanted, bounds, work, asked):
-    """Rules with recorded series written out: the cases of such alerts hold for them too. Unless `asked`, only that there are such cases."""
+def signoz_says_the_same(found, base, wanted, bounds, work, with_signoz):
+    """Rules with recorded series written out: they are PromQL, and, `with_signoz`, the cases of such alerts hold for them too."""
     path = os.path.join(work, "signoz.yaml")
     plain = [{**rule, "expr": signoz.written_out(rule["expr"], signoz.records(found))} for _, rule in found if "alert" in rule]
     with open(path, "w") as f:
@@ -129,7 +129,9 @@ def signoz_says_the_same(found, base, wanted, bounds, work, asked):
     chosen = [case for case in wanted if recorded & {name for woken in case["fires"].values() for name in woken or []}]
     covered = {name for case in chosen for woken in case["fires"].values() for name in woken or []}
     check("SigNoz: every alert that has recorded series fires in a case", recorded and recorded <= covered, sorted(recorded - covered))
-    if not asked:
+    code, answer = tool("promtool", "check", "rules", "--lint=none", path)
+    check("SigNoz: every rule is PromQL", code == 0, answer)
+    if not with_signoz:
         say(f"  {len(chosen)} cases without recorded series, as SigNoz has them, are not run: --signoz runs them")
         return
     said = cases.run(base, chosen, [path], bounds, os.path.join(work, "cases-signoz"))
