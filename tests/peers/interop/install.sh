@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Other implementations of age under ${PEERS_CACHE:-target/peers}: rage (Rust, built by cargo, 3 min once), pyrage (PyPI), age-encryption
+# Other implementations of age under ${PEERS_CACHE:-target/peers}: rage (Rust, built by cargo, 2 min once), pyrage (PyPI), age-encryption
 # (npm). Go's is Debian's package `age`.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -15,6 +15,8 @@ fi
 "$here/../npm_install.sh" "$here" >&2
 version=0.12.1
 if ! "$cache/rage/bin/rage" --version 2>/dev/null | grep -q "$version"; then
-  CARGO_TARGET_DIR=$cache/rage/build CARGO_INCREMENTAL=0 cargo install rage --version "$version" --locked --no-default-features --root "$cache/rage" >&2
+  # not optimised: little is opened with it
+  CARGO_TARGET_DIR=$cache/rage/build CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_DEBUG=0 \
+    cargo install rage --debug --version "$version" --locked --no-default-features --root "$cache/rage" >&2
   rm -rf "$cache/rage/build"
 fi
