@@ -242,10 +242,14 @@ class Gateway:
                 out[name] = float(value)
         return out
 
+    def series(self, name, **labels):
+        """Values of the series of a name that carry the labels; none where there is none yet."""
+        wanted = [f'{k}="{v}"' for k, v in labels.items()]
+        return [v for k, v in self.metrics().items() if k.split("{")[0] == name and all(w in k for w in wanted)]
+
     def metric(self, name, **labels):
         """Sum over the series of a name that carry the labels."""
-        wanted = [f'{k}="{v}"' for k, v in labels.items()]
-        return sum(v for k, v in self.metrics().items() if k.split("{")[0] == name and all(w in k for w in wanted))
+        return sum(self.series(name, **labels))
 
     def drained(self):
         """Whether nothing waits in the spool for an exporter or the vault. Checkpoints of our own state come when they come."""

@@ -159,15 +159,15 @@ def outside(work):
         seen = []
         for _ in range(2):
             time.sleep(1.2)
-            seen += [value for key, value in gateway.metrics().items() if key.startswith("tollgate_spool_pending_records") and '"checkpoint"' in key]
+            seen += gateway.series("tollgate_spool_pending_records", consumer="checkpoint")
         return seen == [0, 0]
 
     def told():
         # a gateway that starts gives back what it had reserved for the open segment, and one that goes on gives back whole segments: the others take that too
         to_the_brim(ballast)
-        answers_to.append(send(5))
+        sent.append(send(5))
         failed = gateway.metric("tollgate_checkpoint_failures_total", step="write") > 0
-        if not failed and answers_to[-1][0] != 200 and all_is_written():
+        if not failed and sent[-1][0] != 200 and all_is_written():
             # What was given back came late (a file system frees blocks when it commits) and the checkpoint took it: all is written, and what is new is
             # refused before it could wait for another. So the others let go what a segment takes, and fill up behind it.
             let_go.append(len(acked))
@@ -175,7 +175,7 @@ def outside(work):
             until("takes data again", lambda: send(1)[0] == 200, 30, 0.05)
         return failed
 
-    answers_to, let_go = [], []
+    sent, let_go = [], []
     until("the checkpoint fails and is counted", told, 60, 0.2)
     check("outside: it says so", "the checkpoint can't be written" in gateway.log())
     check("outside: alive", gateway.alive() and http(f"http://127.0.0.1:{gateway.admin}/livez")[0] == 200)
@@ -186,8 +186,8 @@ def outside(work):
     check("outside: it starts on the full volume", True)
     send(5)
     until("told again", told, 60, 0.2)
-    others = [answer for answer in answers_to if answer[0] != 200 and not (answer[0] == 503 and b"spool is full" in answer[1])]
-    check("outside: what is refused is refused as the spool is full", not others, str(others[:1]))
+    strange = [(status, said) for status, said in sent if status != 200 and not (status == 503 and b"spool is full" in said)]
+    check("outside: what is refused is refused as the spool is full", not strange, str(strange[:1]))
     figure("outside: times that all was written before the volume was full, so that room had to be let go", len(let_go))
     os.remove(ballast)
     began = time.monotonic()
